@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One device: snapshot, move, verify, undo. Every step can be repeated. */
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+int nd_dev_init(struct nd_dev **dev, void *memory, size_t size, const char *ifname, const char *wanted, struct nd_err *err)
+{
+	struct nd_dev *d = memory;
+	const size_t old = strlen(ifname), new = strlen(wanted);
+
+	*dev = NULL;
+	if (old == 0 || old >= ND_NAME_SIZE || new == 0 || new >= ND_NAME_SIZE)
+		return nd_err_set(err, ND_STEP_NONE, -EINVAL, "a name must have 1 to 15 bytes");
+	if (size < sizeof *d + ND_MEMORY_MIN || size > UINT32_MAX)
+		return nd_err_set(err, ND_STEP_NONE, -ENOBUFS, "a device needs at least 8 KiB of memory");
+	memset(d, 0, sizeof *d);
+	d->size = (uint32_t)size;
+	memcpy(d->ifname, ifname, old);
+	memcpy(d->wanted, wanted, new);
+	*dev = d;
+	return 0;
+}
+
+void nd_dev_resize(struct nd_dev *dev, size_t size)
+{
+	dev->size = size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
+	dev->need = 0;
+}
+
+/* Where the snapshot ends and the free part begins. */
+size_t nd_dev_end(const struct nd_dev *dev)
+{
+	return dev->link_len ? nd_align(dev->addrs + dev->addrs_len) : nd_align(sizeof *dev);
+}
+
+/* Keeps the link and the addresses of one ifindex: a kernel without strict checking dumps those of all devices. */
+static int sift(struct nd_buf *reply, int32_t ifindex, struct nd_err *err)
+{
+	struct nd_view v;
+	size_t pos = 0, kept = 0;
+	int links = 0;
+
+	while (nd_view_next(reply->data, reply->used, &pos, &v) > 0) {
+		int32_t index = 0;
+		int code;
+
+		if (v.type == NLMSG_ERROR) {
+			code = nd_view_error(&v, err);
+			if (code)
+				return code;
+			continue;
+		}
+		/* ifi_index and ifa_index both lie 4 bytes behind the header's start. */
+		if (v.body_len >= 8)
+			memcpy(&index, v.body + 4, sizeof index);
+		if (index != ifindex || !(v.type == RTM_NEWADDR || (v.type == RTM_NEWLINK && v.body_len >= sizeof(struct ifinfomsg))))
+			continue;
+		links += v.type == RTM_NEWLINK;
+		memmove(reply->data + kept, v.start, nd_align(v.len));
+		kept += nd_align(v.len);
+	}
+	reply->used = kept;
+	return links == 1 ? 0 : nd_err_set(err, ND_STEP_EXCHANGE, -EBADMSG, "no link in the answer");
+}
+
+int nd_dev_read(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, size_t used, struct nd_buf *reply,
+		struct nd_err *err)
+{
+	const struct ifaddrmsg head = { .ifa_family = AF_UNSPEC, .ifa_index = (uint32_t)ifindex };
+	_Alignas(8) unsigned char bytes[128];
+	struct nd_msg m;
+	int code;
+
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_put_getlink(&m, ifindex, NULL);
+	nd_msg_begin(&m, RTM_GETADDR, NLM_F_DUMP, &head, sizeof head);
+	if (used > dev->size)
+		return nd_err_set(err, ND_STEP_EXCHANGE, -EINVAL, "offsets behind the device's memory");
+	*reply = (struct nd_buf){ .data = (unsigned char *)dev + used, .size = dev->size - used };
+	code = nd_sock_exchange(sock, &m, reply, err);
+	if (code == -ENOBUFS && reply->need)
+		dev->need = (uint32_t)(used + 2 * reply->need + ND_MEMORY_MIN);
+	return code ? code : sift(reply, ifindex, err);
+}
+
+int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *err)
+{
+	struct nd_buf reply;
+	struct nd_view link;
+	struct ifinfomsg head;
+	struct nd_seen seen;
+	size_t pos = 0, len;
+	const char *name;
+	int code = 0;
+
+	dev->link_len = dev->addrs_len = dev->back_len = 0;
+	if (!dev->ifindex) {
+		code = nd_look_up(dev, source, 0, dev->ifname, &seen, err);
+		if (!code && strcmp(seen.name, dev->ifname) != 0)
+			code = nd_err_set(err, ND_STEP_SNAPSHOT, -ENODEV, "this is an alternative name of another device");
+		if (!code)
+			dev->ifindex = seen.ifindex;
+	}
+	if (!code)
+		code = nd_dev_read(dev, source, dev->ifindex, nd_dev_end(dev), &reply, err);
+	if (code) {
+		err->step = ND_STEP_SNAPSHOT;
+		return code;
+	}
+	nd_view_next(reply.data, reply.used, &pos, &link);
+	memcpy(&head, link.body, sizeof head);
+	name = (const char *)nd_view_attr(&link, sizeof head, IFLA_IFNAME, &len);
+	if (!name || strnlen(name, len) != strlen(dev->ifname) || memcmp(name, dev->ifname, strlen(dev->ifname)) != 0)
+		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENODEV, "it was renamed meanwhile");
+	/* Later steps read as much again behind the snapshot: ask for that room now, while nothing has changed. */
+	dev->need = (uint32_t)(nd_dev_end(dev) + 2 * reply.used + ND_MEMORY_MIN);
+	if (dev->need > dev->size)
+		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENOBUFS, "the device's memory is too small");
+	dev->need = 0;
+	dev->link = (uint32_t)nd_dev_end(dev);
+	dev->addrs = dev->link + (uint32_t)pos;
+	dev->link_len = (uint32_t)pos;
+	dev->addrs_len = (uint32_t)(reply.used - pos);
+	dev->was_up = (head.ifi_flags & IFF_UP) != 0;
+	dev->place = ND_PLACE_SOURCE;
+	return 0;
+}
+
+/* One RTM_NEWLINK: namespace, name and, unless 0, ifindex. */
+static int send_move(struct nd_sock *sock, int32_t ifindex, int netns_fd, const char *name, int32_t new_ifindex,
+		     struct nd_err *err)
+{
+	const struct ifinfomsg head = { .ifi_index = ifindex };
+	_Alignas(8) unsigned char bytes[128];
+	struct nd_msg m;
+
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_msg_begin(&m, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
+	if (netns_fd >= 0)
+		nd_msg_put_u32(&m, IFLA_NET_NS_FD, (uint32_t)netns_fd);
+	nd_msg_put_name(&m, IFLA_IFNAME, name);
+	if (new_ifindex)
+		nd_msg_put_u32(&m, ND_IFLA_NEW_IFINDEX, (uint32_t)new_ifindex);
+	return nd_sock_exchange(sock, &m, NULL, err);
+}
+
+/*
+ * A name that nobody has, for a template on a kernel that may choose the ifindex (before 5.13, busy ifindex): neither
+ * name nor number would be known after the move, and the ack tells neither.
+ */
+static void passing_name(const struct nd_dev *dev, const struct nd_sock *target, char name[ND_NAME_SIZE])
+{
+	static const char hex[] = "0123456789abcdef";
+	uint32_t bits = target->portid * 2654435761u ^ (uint32_t)dev->ifindex;
+
+	memcpy(name, "nd", 3);
+	for (size_t i = 2; i < 10; i++, bits >>= 4)
+		name[i] = hex[bits & 15];
+	name[10] = '\0';
+}
+
+int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int target_fd, struct nd_err *err)
+{
+	const int template = strchr(dev->wanted, '%') != NULL;
+	const int unsure = dev->ifindex_unsure || dev->target_ifindex == 0;
+	char name[ND_NAME_SIZE];
+	struct nd_err look;
+	int code;
+
+	if (dev->place == ND_PLACE_TARGET)
+		return 0;
+	if (dev->place != ND_PLACE_SOURCE || !dev->link_len)
+		return nd_err_set(err, ND_STEP_MOVE, -EINVAL, "no snapshot");
+	memcpy(name, dev->wanted, sizeof name);
+	if (template && unsure)
+		passing_name(dev, target, name);
+	code = send_move(source, dev->ifindex, target_fd, name, dev->target_ifindex, err);
+	if (code) {
+		nd_find(dev, source, target, &look);
+	} else if (!template && !unsure) {
+		memcpy(dev->name, name, sizeof dev->name);
+		dev->place = ND_PLACE_TARGET;
+	} else {
+		if (template && unsure)
+			memcpy(dev->name, name, sizeof dev->name);
+		dev->place = ND_PLACE_UNKNOWN;
+		code = nd_find_in_target(dev, target, err);
+		if (code == 0)
+			nd_err_set(err, ND_STEP_MOVE, -ENODEV, "it left, but is not in the target");
+		code = code > 0 ? 0 : err->code;
+	}
+	if (!code && template && unsure) {
+		code = send_move(target, dev->target_ifindex, -1, dev->wanted, 0, err);
+		if (nd_find_in_target(dev, target, &look) < 0 && !code) {
+			*err = look;
+			code = look.code;
+		}
+	}
+	if (code)
+		err->step = ND_STEP_MOVE;
+	return code;
+}
+
+int nd_dev_up_and_replay(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err)
+{
+	const struct nd_replay r = { .sock = target, .name = dev->name, .ifindex = dev->target_ifindex,
+				     .set = ND_SET_PROTECTED, .up = 1 };
+
+	if (dev->place != ND_PLACE_TARGET)
+		return nd_err_set(err, ND_STEP_REPLAY, -EINVAL, "it is not in the target");
+	return nd_replay_run(dev, &r, err);
+}
+
+int nd_dev_verify(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err)
+{
+	const struct nd_replay r = { .sock = target, .name = dev->name, .ifindex = dev->target_ifindex,
+				     .set = ND_SET_PROTECTED, .up = 1 };
+	int code;
+
+	if (dev->place != ND_PLACE_TARGET)
+		return nd_err_set(err, ND_STEP_VERIFY, -EINVAL, "it is not in the target");
+	code = nd_replay_compare(dev, &r, dev->name, err);
+	if (code)
+		err->step = ND_STEP_VERIFY;
+	return code;
+}
+
+static int undo_return(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, struct nd_err *err)
+{
+	const int32_t was = dev->ifindex;
+	struct nd_err look;
+	int code = nd_find(dev, source, target, err);
+
+	if (code || dev->place == ND_PLACE_SOURCE)
+		return code;
+	if (dev->place == ND_PLACE_GONE)
+		return nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is neither in the source nor in the target");
+	code = send_move(target, dev->target_ifindex, source_fd, dev->ifname, was, err);
+	/* Somebody has its number: better home under another one than not at home. */
+	if (code == -EBUSY)
+		code = send_move(target, dev->target_ifindex, source_fd, dev->ifname, 0, err);
+	if (nd_find(dev, source, target, &look) != 0 && !code) {
+		*err = look;
+		code = look.code;
+	}
+	if (dev->place == ND_PLACE_SOURCE)
+		return 0;
+	return code ? code : nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it was moved back, but is not in the source");
+}
+
+int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, int parts,
+		struct nd_err *err)
+{
+	struct nd_err compared;
+	int code = 0;
+
+	err->code = 0;
+	if (!dev->link_len)	/* no snapshot: nothing was begun */
+		return 0;
+	if (parts & ND_UNDO_RETURN)
+		code = undo_return(dev, source, target, source_fd, err);
+	if (!code && (parts & ND_UNDO_RESTORE)) {
+		const struct nd_replay r = { .sock = source, .name = dev->ifname, .ifindex = dev->ifindex,
+					     .set = ND_SET_ALL, .up = dev->was_up, .keep_going = 1 };
+
+		if (dev->place != ND_PLACE_SOURCE)
+			return nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is not in the source");
+		/* The comparison decides: a refused replay of what is there anyway is no failure. */
+		code = nd_replay_run(dev, &r, err);
+		if (nd_replay_compare(dev, &r, dev->ifname, &compared) == 0)
+			code = 0;
+		else if (!code)
+			code = (*err = compared).code;
+	}
+	if (code)
+		err->step = ND_STEP_UNDO;
+	else
+		err->code = 0;
+	return code;
+}
+
+int nd_dev_transfer(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, int target_fd,
+		    struct nd_err *err, struct nd_err *undo_err)
+{
+	int code = nd_dev_snapshot(dev, source, err);
+
+	undo_err->code = 0;
+	if (code)
+		return code;
+	code = nd_dev_move(dev, source, target, target_fd, err);
+	if (!code)
+		code = nd_dev_up_and_replay(dev, target, err);
+	if (!code)
+		code = nd_dev_verify(dev, target, err);
+	if (code)
+		nd_dev_undo(dev, source, target, source_fd, ND_UNDO_RETURN | ND_UNDO_RESTORE, undo_err);
+	return code;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the core share and nobody else needs. */
+#ifndef ND_INTERNAL_H
+#define ND_INTERNAL_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "netdevns.h"
+
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+
+/*
+ * Newer than the oldest headers that we build with; enumerators there, so no #ifdef can ask for them. The values are ABI.
+ * Whether the running kernel knows them is the kernel's to say.
+ */
+#define ND_IFLA_NEW_IFINDEX 49	/* linux/if_link.h, 5.5; as a request since 5.13 */
+#define ND_IFA_PROTO 11		/* linux/if_addr.h, 5.18 */
+#define ND_RTEXT_FILTER_SKIP_STATS (1u << 3)
+
+#define ND_ATTR_HDR sizeof(struct nlattr)	/* NLA_HDRLEN, which is a signed int */
+#define ND_HEADER_MAX 64	/* no family header is longer */
+#define ND_MEMORY_MIN 4096u	/* room for one answer about a link */
+#define ND_FOREVER 0xffffffffu	/* INFINITY_LIFE_TIME */
+
+/* NLMSG_ALIGNTO and NLA_ALIGNTO are both 4. */
+static inline size_t nd_align(size_t len)
+{
+	return (len + 3) & ~(size_t)3;
+}
+
+/* Fills err (zeroing the rest) and returns code. text may be NULL. */
+int nd_err_set(struct nd_err *err, int step, int code, const char *text);
+
+/* Copies at most size - 1 bytes and terminates. */
+void nd_text_copy(char *to, size_t size, const char *from, size_t len);
+
+/* The attribute walk behind nd_view_attr, for attributes without a message (nested ones). */
+const unsigned char *nd_attr_find(const unsigned char *attrs, size_t total, uint16_t type, size_t *len);
+
+/* A u32 attribute, or the fallback where it is missing or has another length. */
+uint32_t nd_view_u32(const struct nd_view *v, size_t header_len, uint16_t type, uint32_t fallback);
+
+/* Which addresses a replay or a comparison is about. */
+enum nd_set {
+	ND_SET_PROTECTED,	/* permanent and of global scope: what the runtime-spec protects */
+	ND_SET_ALL,		/* undo: every scope and lifetime */
+};
+
+/* One address of a snapshot or of what was read back. */
+struct nd_addr {
+	struct nd_view v;
+	struct ifaddrmsg head;
+	uint32_t flags;		/* all 32 bits, from IFA_FLAGS */
+	uint32_t valid_lft, preferred_lft;	/* seconds; ND_FOREVER */
+};
+
+/* Steps through the addresses in `len` bytes at offset `at` of the device's memory. 0: no more. */
+int nd_addr_next(const struct nd_dev *dev, uint32_t at, uint32_t len, size_t *pos, struct nd_addr *a);
+
+int nd_addr_in(const struct nd_addr *a, enum nd_set set);
+
+/*
+ * The label as a rename in place would leave it: `old` -> name, `old:x` -> `name:x`, any other as it is. Returns 0 if
+ * there is none. *cut is set if the new label has more than 15 bytes; it is the plain name then.
+ */
+int nd_addr_label(const struct nd_dev *dev, const char *name, const struct nd_addr *a, char label[ND_NAME_SIZE], int *cut);
+
+/* One replay: addresses into a namespace, and IFF_UP between the families if `up`. */
+struct nd_replay {
+	struct nd_sock *sock;
+	const char *name;	/* the device's there */
+	int32_t ifindex;	/* the device's there */
+	enum nd_set set;
+	int up;
+	int keep_going;		/* undo: one refused address must not cost the others */
+};
+
+int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err);
+
+/* Reads the device's link and addresses into the free part of its memory and compares with the snapshot. */
+int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, const char *wanted, struct nd_err *err);
+
+/* Where the snapshot in the device's memory ends and the free part begins. */
+size_t nd_dev_end(const struct nd_dev *dev);
+
+/* Appends an RTM_GETLINK by ifindex, or by name (which also matches alternative names) where that is 0. */
+void nd_put_getlink(struct nd_msg *m, int32_t ifindex, const char *name);
+
+/* What a look-up of one link tells. */
+struct nd_seen {
+	int32_t ifindex;
+	uint32_t flags;
+	char name[ND_NAME_SIZE];
+	struct nd_view link;	/* in the free part of the device's memory */
+};
+
+/* Looks a link up by ifindex, or by name if that is 0. -ENODEV: not there. */
+int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen,
+	       struct nd_err *err);
+
+/* Sets dev->place (and ifindex, name) by looking in both namespaces. Negative: could not look; the place is unknown. */
+int nd_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, struct nd_err *err);
+
+/* The same in the target alone: 1 found, 0 not there. */
+int nd_find_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err);
+
+/* Link and addresses of `ifindex` by one exchange, appended behind `used` bytes of the device's memory. */
+int nd_dev_read(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, size_t used, struct nd_buf *reply,
+		struct nd_err *err);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where is the device? Look-ups of one link, and finding ours again after something went wrong. */
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+void nd_put_getlink(struct nd_msg *m, int32_t ifindex, const char *name)
+{
+	const struct ifinfomsg head = { .ifi_index = ifindex };
+
+	nd_msg_begin(m, RTM_GETLINK, 0, &head, sizeof head);
+	nd_msg_put_u32(m, IFLA_EXT_MASK, ND_RTEXT_FILTER_SKIP_STATS);
+	if (name)
+		nd_msg_put_name(m, IFLA_IFNAME, name);
+}
+
+int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen,
+		   struct nd_err *err)
+{
+	_Alignas(8) unsigned char bytes[128];
+	struct nd_buf reply = { .data = (unsigned char *)dev + nd_dev_end(dev), .size = dev->size - nd_dev_end(dev) };
+	struct nd_msg m;
+	struct ifinfomsg head;
+	size_t pos = 0, len;
+	const unsigned char *p;
+	int code;
+
+	dev->back_len = 0;
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_put_getlink(&m, ifindex, ifindex ? NULL : name);
+	code = nd_sock_exchange(sock, &m, &reply, err);
+	if (code == -ENOBUFS && reply.need)
+		dev->need = (uint32_t)(nd_dev_end(dev) + 2 * reply.need + ND_MEMORY_MIN);
+	if (code)
+		return code;
+	if (nd_view_next(reply.data, reply.used, &pos, &seen->link) <= 0)
+		return nd_err_set(err, ND_STEP_EXCHANGE, -EBADMSG, "no link in the answer");
+	if (seen->link.type == NLMSG_ERROR)
+		return nd_view_error(&seen->link, err);
+	p = nd_view_attr(&seen->link, sizeof head, IFLA_IFNAME, &len);
+	if (seen->link.type != RTM_NEWLINK || !p || len > ND_NAME_SIZE)
+		return nd_err_set(err, ND_STEP_EXCHANGE, -EBADMSG, "not a link in the answer");
+	memcpy(&head, seen->link.body, sizeof head);
+	seen->ifindex = head.ifi_index;
+	seen->flags = head.ifi_flags;
+	nd_text_copy(seen->name, sizeof seen->name, (const char *)p, strnlen((const char *)p, len));
+	return 0;
+}
+
+static const unsigned char *kind_of(const struct nd_view *link, size_t *len)
+{
+	size_t n;
+	const unsigned char *info = nd_view_attr(link, sizeof(struct ifinfomsg), IFLA_LINKINFO, &n);
+
+	*len = 0;
+	return info ? nd_attr_find(info, n, IFLA_INFO_KIND, len) : NULL;
+}
+
+/* Names and numbers can be taken by others: the one we look for has the snapshot's kind and MAC address, too. */
+static int is_ours(const struct nd_dev *dev, const struct nd_view *link)
+{
+	const size_t header = sizeof(struct ifinfomsg);
+	struct nd_view was;
+	size_t pos = 0, alen, blen;
+	const unsigned char *a, *b;
+
+	if (nd_view_next((const unsigned char *)dev + dev->link, dev->link_len, &pos, &was) <= 0)
+		return 0;
+	a = kind_of(&was, &alen);
+	b = kind_of(link, &blen);
+	if (alen != blen || (a && b && memcmp(a, b, alen) != 0))
+		return 0;
+	a = nd_view_attr(&was, header, IFLA_ADDRESS, &alen);
+	b = nd_view_attr(link, header, IFLA_ADDRESS, &blen);
+	return alen == blen && (!a || !b || memcmp(a, b, alen) == 0);
+}
+
+/* 1: found and ours; 0: not there; negative: could not be looked up. */
+static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen,
+		  struct nd_err *err)
+{
+	const int code = nd_look_up(dev, sock, ifindex, name, seen, err);
+
+	if (code == -ENODEV)
+		return 0;
+	if (code)
+		return code;
+	if (name && strcmp(seen->name, name) != 0)	/* matched by an alternative name */
+		return 0;
+	return is_ours(dev, &seen->link);
+}
+
+int nd_find_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err)
+{
+	const char *names[] = { strchr(dev->wanted, '%') ? dev->name : dev->wanted, dev->ifname };
+	struct nd_seen seen;
+	int found = 0;
+
+	if (dev->target_ifindex)
+		found = try_at(dev, target, dev->target_ifindex, NULL, &seen, err);
+	for (size_t i = 0; i < 2 && found == 0; i++)
+		if (names[i][0])
+			found = try_at(dev, target, 0, names[i], &seen, err);
+	if (found > 0) {
+		dev->place = ND_PLACE_TARGET;
+		dev->target_ifindex = seen.ifindex;
+		memcpy(dev->name, seen.name, sizeof dev->name);
+	}
+	return found;
+}
+
+static int find_in_source(struct nd_dev *dev, struct nd_sock *source, struct nd_err *err)
+{
+	struct nd_seen seen;
+	int found = try_at(dev, source, dev->ifindex, NULL, &seen, err);
+
+	if (found == 0)
+		found = try_at(dev, source, 0, dev->ifname, &seen, err);
+	if (found > 0) {
+		dev->place = ND_PLACE_SOURCE;
+		dev->ifindex = seen.ifindex;
+	}
+	return found;
+}
+
+/* The source first: a device that never left is still there under its own ifindex. */
+int nd_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, struct nd_err *err)
+{
+	int found;
+
+	dev->place = ND_PLACE_UNKNOWN;
+	found = find_in_source(dev, source, err);
+	if (found == 0)
+		found = nd_find_in_target(dev, target, err);
+	if (found < 0)
+		return found;
+	if (found == 0)
+		dev->place = ND_PLACE_GONE;
+	return 0;
+}

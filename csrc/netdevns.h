@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * netdevns: moves an existing network device into another network namespace, with its name and its addresses, or puts it
+ * back. Plain C11 and libc: no allocation, no global state, no output, no threads. Vendor the .c files beside this header.
+ *
+ * The straight line for one device (error handling as in any C program: 0 or -errno, details in struct nd_err):
+ *
+ *	struct nd_sock source, target;
+ *	struct nd_err err = {0}, undo_err = {0};
+ *	static _Alignas(8) unsigned char area[65536];
+ *	struct nd_dev *dev;
+ *
+ *	nd_sock_open(&source, -1, NULL, 0, &err);           // the calling thread's namespace
+ *	nd_sock_open(&target, target_fd, NULL, 0, &err);    // the container's
+ *	nd_dev_init(&dev, area, sizeof area, "eth1", "net0", &err);
+ *	nd_dev_transfer(dev, &source, &target, source_fd, target_fd, &err, &undo_err);
+ *
+ * A batch calls the five steps itself, phase by phase: snapshot all, move all, replay all, verify all; on any failure
+ * undo all (ND_UNDO_RETURN for all, then ND_UNDO_RESTORE for all). Uppers (a VLAN) move before their lowers and are
+ * replayed after them. Every step is idempotent: a caller who is not sure whether a step ran, runs it again.
+ *
+ * What the caller checks first, because the core does not: that the wanted name is valid and free in the target (also as
+ * an alternative name), that the namespaces differ, that the device may leave (not lo, not a bridge).
+ *
+ * Common misreadings:
+ *  - An error of nd_dev_move does not mean that the device stayed. dev->place says where it is.
+ *  - -ENOBUFS has two causes. With dev->need (or buf->need) > 0 the caller's memory is too small: nothing is wrong,
+ *    nothing was accepted, give that many bytes and call again. With need == 0 the kernel dropped replies: whether the
+ *    requests were done is unknown, look.
+ *  - A device is looked up by name once. After that only its ifindex is used: IFLA_IFNAME in a request also matches
+ *    alternative names.
+ */
+#ifndef NETDEVNS_H
+#define NETDEVNS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* cffi: begin (csrc/build_ffi.py compiles the declarations from here to the end mark into the Python binding) */
+
+#define ND_NAME_SIZE 16		/* IFNAMSIZ: 15 bytes and a NUL */
+#define ND_TEXT_SIZE 192	/* extack texts are cut to this, NUL included */
+
+/* ---- errors ---------------------------------------------------------------------------------------------------- */
+
+enum nd_step {
+	ND_STEP_NONE,
+	ND_STEP_OPEN,		/* a socket in a namespace */
+	ND_STEP_EXCHANGE,	/* a plain exchange of the caller's */
+	ND_STEP_SNAPSHOT,
+	ND_STEP_MOVE,
+	ND_STEP_REPLAY,		/* addresses and IFF_UP */
+	ND_STEP_VERIFY,
+	ND_STEP_UNDO,
+};
+
+/* Set on failure only, except that nd_err.code is 0 after a success. */
+struct nd_err {
+	int code;			/* negative errno */
+	int step;			/* enum nd_step */
+	uint32_t index;			/* which message of the request the kernel refused, from 0 */
+	uint32_t offset;		/* NLMSGERR_ATTR_OFFS: the offending attribute's offset in it; 0: not told */
+	char text[ND_TEXT_SIZE];	/* the kernel's extack text, or ours; may be empty */
+};
+
+/* ---- message: build and parse; no system calls -------------------------------------------------------------------- */
+
+/* A request being built: one or more netlink messages in the caller's memory. The error is sticky: check it once. */
+struct nd_msg {
+	unsigned char *data;
+	size_t size;
+	size_t used;
+	size_t last;	/* offset of the message that nd_msg_put extends */
+	int err;	/* 0 or -ENOBUFS */
+};
+
+/* `buf` must be aligned to 4 bytes. */
+void nd_msg_init(struct nd_msg *m, void *buf, size_t size);
+
+/* Starts the next message with its fixed family header (struct ifinfomsg, ...). NLM_F_REQUEST is added. */
+void nd_msg_begin(struct nd_msg *m, uint16_t type, uint16_t flags, const void *header, size_t header_len);
+
+/* Appends one attribute to the message begun last; nlmsg_len is right after each call. */
+void nd_msg_put(struct nd_msg *m, uint16_t type, const void *data, size_t len);
+void nd_msg_put_u32(struct nd_msg *m, uint16_t type, uint32_t value);
+void nd_msg_put_name(struct nd_msg *m, uint16_t type, const char *name);	/* with its NUL */
+
+/* Adds NLM_F_ACK to the message begun last. */
+void nd_msg_ack(struct nd_msg *m);
+
+/* A received message: pointers into the reply, valid as long as it is. */
+struct nd_view {
+	uint16_t type;
+	uint16_t flags;
+	uint32_t seq;
+	uint32_t portid;
+	const unsigned char *start;	/* struct nlmsghdr */
+	size_t len;			/* nlmsg_len */
+	const unsigned char *body;	/* behind struct nlmsghdr */
+	size_t body_len;
+};
+
+/* Steps through messages; *pos starts at 0. Returns 1 (a message), 0 (end) or -EBADMSG (a length that lies). */
+int nd_view_next(const void *buf, size_t len, size_t *pos, struct nd_view *v);
+
+/*
+ * Finds an attribute behind a fixed header of `header_len` bytes. Returns its payload (NULL: not there) and its length.
+ * Every length on the way is checked before a field is read; a damaged list ends the search. With duplicates the last
+ * one counts, as in the kernel's nla_parse.
+ */
+const unsigned char *nd_view_attr(const struct nd_view *v, size_t header_len, uint16_t type, size_t *len);
+
+/* NLMSG_ERROR (0: an ack): returns its code (0 or negative errno) and fills err, extack included. -EBADMSG: malformed. */
+int nd_view_error(const struct nd_view *v, struct nd_err *err);
+
+/* ---- socket: open in a namespace, one exchange ---------------------------------------------------------------------- */
+
+struct nd_sock {
+	int fd;
+	uint32_t portid;	/* from getsockname */
+	uint32_t seq;		/* of the message sent last */
+};
+
+/* A small file under /proc/sys/net to be read inside the namespace. */
+struct nd_file {
+	const char *path;
+	char text[64];	/* NUL-terminated; longer content is cut */
+	int code;	/* 0 or -errno */
+};
+
+/*
+ * Opens a NETLINK_ROUTE socket in the namespace `netns_fd` (-1: the calling thread's), and reads `files` there.
+ *
+ * A socket acts in the namespace that it was opened in, for its whole life. With netns_fd >= 0 the calling thread visits
+ * that namespace: all signals are blocked meanwhile, and the way back (/proc/thread-self/ns/net) is opened before it
+ * leaves. Needs CAP_SYS_ADMIN in the namespace's owner and in the caller's own user namespace, as setns(2) says.
+ *
+ * -ENOTRECOVERABLE: the way back failed. Nothing was sent to anybody; but this thread is now in the wrong namespace and
+ * must end. (In a single-threaded program: the process.)
+ */
+int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err);
+void nd_sock_close(struct nd_sock *s);
+
+/* Caller's memory for replies. */
+struct nd_buf {
+	unsigned char *data;
+	size_t size;
+	size_t used;
+	size_t need;		/* after -ENOBUFS: bytes that would have sufficed; 0: the kernel dropped replies */
+	uint32_t first_seq;	/* of the request: seq - first_seq is the index of the message that is answered */
+};
+
+/*
+ * Sends all messages of `req` in one datagram (numbering them) and reads until the last one is answered: by an ack if it
+ * asks for one, by NLMSG_DONE if it is a dump (only the last may be one), otherwise by its reply.
+ *
+ * With a `reply`, every answer is appended to it, refusals (NLMSG_ERROR) too, and the result says only whether the
+ * exchange itself worked. With NULL the first refusal is the result. A message without NLM_F_ACK is answered only when
+ * it is refused.
+ *
+ * A dump that was interrupted (NLM_F_DUMP_INTR on any of its messages) is asked for again, together with the messages
+ * before it, at most 8 times; then -EAGAIN. A partial dump is never returned.
+ *
+ * Signals do not end an exchange. Returns 0, or: -ENOBUFS (see above), -EBADMSG (an answer that lies about its length),
+ * -EMSGSIZE (an answer of more than 8 KiB), -ETIMEDOUT (no answer in 10 s; the kernel answers before send returns), or
+ * what send and recvmmsg say.
+ */
+int nd_sock_exchange(struct nd_sock *s, struct nd_msg *req, struct nd_buf *reply, struct nd_err *err);
+
+/* ---- device: the steps of a move ------------------------------------------------------------------------------------- */
+
+enum nd_place {
+	ND_PLACE_UNKNOWN,
+	ND_PLACE_SOURCE,
+	ND_PLACE_TARGET,
+	ND_PLACE_GONE,		/* in neither */
+};
+
+/*
+ * A device on its way, at the start of the caller's memory; everything else lies behind it at offsets. Plain data, no
+ * pointers: it can be written to a file and undone from another process.
+ */
+struct nd_dev {
+	uint32_t size;			/* bytes of memory, this struct included */
+	uint32_t need;			/* after -ENOBUFS: the size that would have sufficed */
+	char ifname[ND_NAME_SIZE];	/* in the source */
+	char wanted[ND_NAME_SIZE];	/* in the target: a name, or a template with one %d */
+	char name[ND_NAME_SIZE];	/* in the target, as read back; empty until it was there */
+	int32_t ifindex;		/* in the source; 0: not resolved yet */
+	int32_t target_ifindex;		/* in the target: to be asked for with IFLA_NEW_IFINDEX (0: kernel's choice); then as is */
+	int32_t ifindex_unsure;		/* 1: the target ifindex is busy or the kernel may ignore IFLA_NEW_IFINDEX (before 5.13) */
+	int32_t place;			/* enum nd_place */
+	int32_t was_up;			/* IFF_UP at the snapshot */
+	uint32_t cut_labels;		/* labels old:x whose new:x has more than 15 bytes: they become the plain name */
+	uint32_t link, link_len;	/* snapshot: the RTM_NEWLINK message */
+	uint32_t addrs, addrs_len;	/* snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order */
+	uint32_t back, back_len;	/* what nd_dev_verify read last: RTM_NEWLINK, then RTM_NEWADDR messages */
+};
+
+/* Prepares the memory (aligned to 8 bytes). -EINVAL: a name of 0 or more than 15 bytes. -ENOBUFS: less than 4 KiB. */
+int nd_dev_init(struct nd_dev **dev, void *memory, size_t size, const char *ifname, const char *wanted, struct nd_err *err);
+
+/* Tells the device that its memory was moved or extended to `size` bytes (realloc, a file read back). */
+void nd_dev_resize(struct nd_dev *dev, size_t size);
+
+/*
+ * Records what the kernel drops in a move: link and addresses, in one exchange; resolves the name first if ifindex is 0.
+ * -ENODEV: no device of that *name* (an alternative name is refused, the text says whose it is).
+ * -ENOBUFS: dev->need is the size for this and the following steps.
+ */
+int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *err);
+
+/*
+ * Moves and renames in one RTM_NEWLINK. A failure does not mean that the device stayed: where the old name is free in the
+ * target, the kernel moves first and renames afterwards; so after an error it is looked for in both namespaces, and
+ * dev->place, name and target_ifindex say what was found. Does nothing if the device is in the target already.
+ */
+int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int target_fd, struct nd_err *err);
+
+/*
+ * Replays the protected addresses (IFA_F_PERMANENT and RT_SCOPE_UNIVERSE) in the target and sets the link up: IPv4 in
+ * dump order, IFF_UP, IPv6 in reverse dump order, in one send (more addresses: windows of at most 120 messages).
+ */
+int nd_dev_up_and_replay(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err);
+
+/*
+ * Reads back and compares: name, IFF_UP, the link's own attributes, every protected address with all it has, their order,
+ * and that no IPv6 address which was usable before is tentative now. -ESTALE: something differs; the text says what.
+ */
+int nd_dev_verify(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err);
+
+#define ND_UNDO_RETURN 1	/* back into the source, under its name and ifindex */
+#define ND_UNDO_RESTORE 2	/* its addresses of every scope and lifetime, its up state; read back and compared */
+
+/*
+ * Puts the device back: finds it, moves it back if it is in the target, replays and compares. Goes on after a failure of
+ * a part; the first one is the result (-ESTALE: it is back, but something differs).
+ */
+int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, int parts,
+		struct nd_err *err);
+
+/* All steps for a single device; undoes on failure. The result is the step's failure; undo_err->code tells of the undo. */
+int nd_dev_transfer(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, int target_fd,
+		    struct nd_err *err, struct nd_err *undo_err);
+
+/* cffi: end */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Addresses: reading a snapshot's, and replaying them into a namespace. */
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+/*
+ * A default receive buffer holds about 250 answers; if every message of a window is refused, each refusal must still fit.
+ */
+#define WINDOW_MESSAGES 120
+#define WINDOW_BYTES 16384
+#define HEADER sizeof(struct ifaddrmsg)
+
+int nd_addr_next(const struct nd_dev *dev, uint32_t at, uint32_t len, size_t *pos, struct nd_addr *a)
+{
+	const unsigned char *p;
+	size_t n;
+
+	for (;;) {
+		if (nd_view_next((const unsigned char *)dev + at, len, pos, &a->v) <= 0)
+			return 0;
+		if (a->v.type == RTM_NEWADDR && a->v.body_len >= HEADER)
+			break;
+	}
+	memcpy(&a->head, a->v.body, HEADER);
+	a->flags = nd_view_u32(&a->v, HEADER, IFA_FLAGS, a->head.ifa_flags);
+	a->valid_lft = a->preferred_lft = ND_FOREVER;
+	p = nd_view_attr(&a->v, HEADER, IFA_CACHEINFO, &n);
+	if (p && n >= sizeof(struct ifa_cacheinfo)) {
+		memcpy(&a->preferred_lft, p + offsetof(struct ifa_cacheinfo, ifa_prefered), sizeof a->preferred_lft);
+		memcpy(&a->valid_lft, p + offsetof(struct ifa_cacheinfo, ifa_valid), sizeof a->valid_lft);
+	}
+	return 1;
+}
+
+/* config-linux.md, "Network Devices": IFA_F_PERMANENT and RT_SCOPE_UNIVERSE, any family. */
+int nd_addr_in(const struct nd_addr *a, enum nd_set set)
+{
+	return set == ND_SET_ALL || ((a->flags & IFA_F_PERMANENT) && a->head.ifa_scope == RT_SCOPE_UNIVERSE);
+}
+
+int nd_addr_label(const struct nd_dev *dev, const char *name, const struct nd_addr *a, char label[ND_NAME_SIZE], int *cut)
+{
+	const size_t old = strnlen(dev->ifname, ND_NAME_SIZE), new = strlen(name);
+	size_t len;
+	const char *p = (const char *)nd_view_attr(&a->v, HEADER, IFA_LABEL, &len);
+
+	*cut = 0;
+	if (!p)
+		return 0;
+	len = strnlen(p, len);
+	if (len < old || memcmp(p, dev->ifname, old) != 0 || (len > old && p[old] != ':')) {
+		nd_text_copy(label, ND_NAME_SIZE, p, len);
+		return 1;
+	}
+	nd_text_copy(label, ND_NAME_SIZE, name, new);
+	*cut = new + len - old >= ND_NAME_SIZE;
+	if (!*cut)
+		nd_text_copy(label + new, ND_NAME_SIZE - new, p + old, len - old);
+	return 1;
+}
+
+/*
+ * The dumped message again, for another ifindex, label and flags. Only what RTM_NEWADDR takes: a dump may carry more one
+ * day. NLM_F_REPLACE makes a second replay of the same address harmless, and meets the kernel's own link-local.
+ */
+static void put_address(struct nd_msg *m, struct nd_dev *dev, const struct nd_replay *r, const struct nd_addr *a, uint32_t flags)
+{
+	static const uint16_t as_is[] = { IFA_ADDRESS, IFA_LOCAL,	IFA_BROADCAST, IFA_ANYCAST,
+					  IFA_CACHEINFO, IFA_RT_PRIORITY, ND_IFA_PROTO };
+	struct ifaddrmsg head = a->head;
+	char label[ND_NAME_SIZE];
+	int cut;
+
+	head.ifa_index = (uint32_t)r->ifindex;
+	head.ifa_flags = (unsigned char)flags;
+	nd_msg_begin(m, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &head, sizeof head);
+	for (size_t i = 0; i < sizeof as_is / sizeof as_is[0]; i++) {
+		size_t len;
+		const unsigned char *p = nd_view_attr(&a->v, HEADER, as_is[i], &len);
+
+		if (p)
+			nd_msg_put(m, as_is[i], p, len);
+	}
+	if (nd_addr_label(dev, r->name, a, label, &cut)) {
+		nd_msg_put_name(m, IFA_LABEL, label);
+		dev->cut_labels += (uint32_t)cut;
+	}
+	nd_msg_put_u32(m, IFA_FLAGS, flags);
+}
+
+struct window {
+	_Alignas(8) unsigned char bytes[WINDOW_BYTES];
+	struct nd_msg m;
+	size_t messages;
+	int first_code;		/* the first failure, where a replay keeps going */
+};
+
+static int flush(struct window *w, const struct nd_replay *r, struct nd_err *err)
+{
+	struct nd_err later;
+	int code;
+
+	if (w->messages == 0)
+		return 0;
+	nd_msg_ack(&w->m);
+	code = nd_sock_exchange(r->sock, &w->m, NULL, w->first_code ? &later : err);
+	nd_msg_init(&w->m, w->bytes, sizeof w->bytes);
+	w->messages = 0;
+	if (code && !w->first_code)
+		w->first_code = code;
+	return r->keep_going ? 0 : code;
+}
+
+/* Room for the messages of one address (two for IPv6), or an earlier flush. */
+static int make_room(struct window *w, const struct nd_replay *r, size_t len, struct nd_err *err)
+{
+	if (w->messages + 2 <= WINDOW_MESSAGES && w->m.used + 2 * (len + 64) <= sizeof w->bytes)
+		return 0;
+	return flush(w, r, err);
+}
+
+/*
+ * An IPv6 address that had completed DAD goes in with IFA_F_NODAD: same MAC, same link, it was verified already, so it is
+ * usable at once. Then once more with its own flags: clearing NODAD by a replace starts no DAD and keeps the order (seen
+ * on 5.10, 6.1, 6.12, 6.18 and 7.2). One that was tentative or a duplicate has to prove itself again.
+ */
+static int replay_one(struct window *w, struct nd_dev *dev, const struct nd_replay *r, const struct nd_addr *a,
+		      struct nd_err *err)
+{
+	const uint32_t unproven = IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_NODAD | IFA_F_OPTIMISTIC;
+	int code;
+
+	code = make_room(w, r, a->v.len, err);
+	if (code)
+		return code;
+	if (a->head.ifa_family == AF_INET6 && !(a->flags & unproven)) {
+		put_address(&w->m, dev, r, a, a->flags | IFA_F_NODAD);
+		w->messages++;
+	}
+	put_address(&w->m, dev, r, a, a->flags);
+	w->messages++;
+	return 0;
+}
+
+static void put_up(struct window *w, const struct nd_replay *r)
+{
+	/* ifi_change must be exactly IFF_UP: ~0 would clear the other flags. */
+	const struct ifinfomsg head = { .ifi_index = r->ifindex, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
+
+	nd_msg_begin(&w->m, RTM_NEWLINK, 0, &head, sizeof head);
+	w->messages++;
+}
+
+/* Offsets of the IPv6 messages, in the free part of the device's memory, so that they can be walked backwards. */
+static int index_ipv6(struct nd_dev *dev, uint32_t **offsets, size_t *n, struct nd_err *err)
+{
+	const size_t end = nd_dev_end(dev);
+	struct nd_addr a;
+	size_t pos = 0, before = 0;
+
+	*offsets = (uint32_t *)(void *)((unsigned char *)dev + end);
+	*n = 0;
+	dev->back_len = 0;
+	while (nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a)) {
+		if (a.head.ifa_family == AF_INET6) {
+			if (end + (*n + 1) * sizeof **offsets > dev->size) {
+				dev->need = (uint32_t)(end * 2 + 4096);
+				return nd_err_set(err, ND_STEP_REPLAY, -ENOBUFS, "the device's memory is too small");
+			}
+			(*offsets)[(*n)++] = (uint32_t)before;
+		}
+		before = pos;
+	}
+	return 0;
+}
+
+int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err)
+{
+	struct window w = { .messages = 0 };
+	struct nd_addr a;
+	uint32_t *ipv6;
+	size_t pos = 0, n;
+	int code;
+
+	dev->cut_labels = 0;
+	nd_msg_init(&w.m, w.bytes, sizeof w.bytes);
+	code = index_ipv6(dev, &ipv6, &n, err);
+	/* IPv4 before IFF_UP: in dump order, primaries come before their secondaries again. */
+	while (!code && nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a))
+		if (a.head.ifa_family != AF_INET6 && nd_addr_in(&a, r->set))
+			code = replay_one(&w, dev, r, &a, err);
+	if (!code && r->up)
+		put_up(&w, r);
+	/*
+	 * IPv6 after it: an address with a peer that is added while the link is down never gets its peer route. And in
+	 * reverse: the kernel puts the newest of a scope first.
+	 */
+	while (!code && n-- > 0) {
+		pos = ipv6[n];
+		if (nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a) && nd_addr_in(&a, r->set))
+			code = replay_one(&w, dev, r, &a, err);
+	}
+	if (!code)
+		code = flush(&w, r, err);
+	if (!code)
+		code = w.first_code;
+	if (code)
+		err->step = ND_STEP_REPLAY;
+	return code;
+}

@@ -1,0 +1,179 @@
+"""The native engine: csrc/ through cffi. Thin: buffers are made and copied here, nothing is decided.
+
+cffi releases the GIL around every call. Semantics and errors: csrc/netdevns.h.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .._ffi import ffi, lib
+from ._base import EngineError
+
+STEPS = ("", "open", "exchange", "snapshot", "move", "replay", "verify", "undo")
+MEMORY_BYTES = 16384  # a link and about 40 addresses; grows on demand
+REPLY_BYTES = 65536
+
+
+def _failure(err: Any) -> EngineError:
+    text = ffi.string(err.text).decode("utf-8", "replace")
+    return EngineError(-err.code, text, STEPS[err.step], err.index)
+
+
+class Socket:
+    """A NETLINK_ROUTE socket in a namespace; a context manager that closes it.
+
+    Args:
+        netns_fd: The namespace; -1 is the calling thread's.
+        files: Small files under /proc/sys/net to be read inside; `files` then maps each to its text, or to a negative
+            errno.
+
+    Raises:
+        EngineError: As nd_sock_open. ENOTRECOVERABLE: the calling thread is in the wrong namespace and must end.
+    """
+
+    __slots__ = ("_err", "files", "raw")
+
+    def __init__(self, netns_fd: int = -1, files: Iterable[str] = ()) -> None:
+        self.raw = ffi.new("struct nd_sock *")
+        self._err = ffi.new("struct nd_err *")
+        paths = [ffi.new("char[]", path.encode()) for path in files]
+        wanted = ffi.new("struct nd_file[]", len(paths))
+        for file, path in zip(wanted, paths, strict=True):
+            file.path = path
+        if lib.nd_sock_open(self.raw, netns_fd, wanted, len(paths), self._err):
+            raise _failure(self._err)
+        self.files = {ffi.string(f.path).decode(): f.code or ffi.string(f.text).decode() for f in wanted}
+
+    def query(self, request: bytes, size: int = REPLY_BYTES) -> tuple[int, bytes]:
+        """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
+
+        Repeated with more room where the answers do not fit, so never for a request that changes something.
+        """
+        while True:
+            message, data = self._message(request)
+            reply = ffi.new("struct nd_buf *")
+            room = ffi.new("unsigned char[]", size)
+            reply.data, reply.size = room, size
+            code = lib.nd_sock_exchange(self.raw, message, reply, self._err)
+            if code == 0:
+                return reply.first_seq, bytes(ffi.buffer(room, reply.used))
+            if code != -errno.ENOBUFS or not reply.need:
+                raise _failure(self._err)
+            size = reply.need + reply.need // 4
+            del data
+
+    def command(self, request: bytes) -> None:
+        """Sends requests; raises EngineError for the first that is refused. Ask for an ack on the last."""
+        message, data = self._message(request)
+        if lib.nd_sock_exchange(self.raw, message, ffi.NULL, self._err):
+            raise _failure(self._err)
+        del data
+
+    @staticmethod
+    def _message(request: bytes) -> tuple[Any, Any]:
+        message = ffi.new("struct nd_msg *")
+        data = ffi.new("unsigned char[]", request)  # a copy: the core numbers the messages; and its trailing NUL
+        message.data, message.size, message.used = data, len(request), len(request)
+        return message, data
+
+    def close(self) -> None:
+        lib.nd_sock_close(self.raw)
+
+    def __enter__(self) -> Socket:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class Device:
+    """One device on its way: the steps of csrc/netdevns.h.
+
+    Args:
+        ifname: Its name in the source.
+        wanted: Its name in the target, or a template with one %d.
+        ifindex: In the source.
+    """
+
+    __slots__ = ("_err", "_memory", "raw")
+
+    def __init__(self, ifname: bytes, wanted: bytes, ifindex: int) -> None:
+        self._err = ffi.new("struct nd_err *")
+        self._memory = ffi.new("unsigned char[]", MEMORY_BYTES)
+        made = ffi.new("struct nd_dev **")
+        if lib.nd_dev_init(made, self._memory, MEMORY_BYTES, ifname, wanted, self._err):
+            raise _failure(self._err)
+        self.raw = made[0]
+        self.raw.ifindex = ifindex
+
+    def _step(self, call: Callable[..., int], *args: Any) -> None:
+        while call(self.raw, *args, self._err):
+            if self._err.code != -errno.ENOBUFS or self.raw.need <= self.raw.size:
+                raise _failure(self._err)
+            size = self.raw.need
+            memory = ffi.new("unsigned char[]", size)
+            ffi.memmove(memory, self._memory, self.raw.size)
+            self._memory = memory
+            self.raw = ffi.cast("struct nd_dev *", memory)
+            lib.nd_dev_resize(self.raw, size)
+
+    def snapshot(self, source: Socket) -> None:
+        self._step(lib.nd_dev_snapshot, source.raw)
+
+    def move(self, source: Socket, target: Socket, target_fd: int) -> None:
+        self._step(lib.nd_dev_move, source.raw, target.raw, target_fd)
+
+    def up_and_replay(self, target: Socket) -> None:
+        self._step(lib.nd_dev_up_and_replay, target.raw)
+
+    def verify(self, target: Socket) -> None:
+        self._step(lib.nd_dev_verify, target.raw)
+
+    def undo(self, source: Socket, target: Socket, source_fd: int, parts: int) -> None:
+        self._step(lib.nd_dev_undo, source.raw, target.raw, source_fd, parts)
+
+    def ask_ifindex(self, ifindex: int, *, unsure: bool) -> None:
+        """Which ifindex to ask for in the target; `unsure`: the kernel may choose another."""
+        self.raw.target_ifindex = ifindex
+        self.raw.ifindex_unsure = unsure
+
+    @property
+    def place(self) -> int:
+        return int(self.raw.place)
+
+    @property
+    def name(self) -> bytes:
+        """The name in the target, as read back; empty before it was there."""
+        return bytes(ffi.string(self.raw.name))
+
+    @property
+    def ifindex(self) -> int:
+        return int(self.raw.ifindex)
+
+    @property
+    def target_ifindex(self) -> int:
+        return int(self.raw.target_ifindex)
+
+    @property
+    def was_up(self) -> bool:
+        return bool(self.raw.was_up)
+
+    @property
+    def cut_labels(self) -> int:
+        return int(self.raw.cut_labels)
+
+    def _bytes(self, at: int, length: int) -> bytes:
+        return bytes(ffi.buffer(self._memory + at, length))
+
+    @property
+    def addresses(self) -> bytes:
+        """The snapshot's RTM_NEWADDR messages."""
+        return self._bytes(self.raw.addrs, self.raw.addrs_len)
+
+    @property
+    def arrived(self) -> bytes:
+        """What verify read: RTM_NEWLINK, then RTM_NEWADDR messages."""
+        return self._bytes(self.raw.back, self.raw.back_len)

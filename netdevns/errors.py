@@ -1,0 +1,80 @@
+"""The errors that this package raises, with where each device was left."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the hook path must not pay for dataclasses
+    from .results import Left, Report
+
+
+class NetDevError(OSError):
+    """An operation on network devices failed.
+
+    Attributes:
+        errno: As the kernel gave it, or would have; 0 if no system call failed.
+        extack: The kernel's own words; may be empty.
+        device: The host name of the device at fault, or None.
+        step: "open", "check", "down", "snapshot", "move", "replay", "verify", "routes", "time-out" or "interrupt".
+        netns: The target namespace as the caller named it, or None.
+        rolled_back: True if everything is as before the call.
+        location: Where the device at fault is now: "source", "target", "init", "gone" or "unknown"; None without one.
+        left: What is not as before, one `Left` a device; empty exactly when `rolled_back`.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        errno: int = 0,
+        extack: str = "",
+        device: str | None = None,
+        step: str | None = None,
+        netns: str | None = None,
+        location: str | None = None,
+        left: tuple[Left, ...] = (),
+    ) -> None:
+        super().__init__(errno, text)
+        self.text = text
+        self.extack = extack
+        self.device = device
+        self.step = step
+        self.netns = netns
+        self.location = location
+        self.left = left
+
+    @property
+    def rolled_back(self) -> bool:
+        return not self.left
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _state(self) -> dict[str, object]:
+        names = ("errno", "extack", "device", "step", "netns", "location", "left")
+        return {name: getattr(self, name) for name in names}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.text, self._state())
+
+
+def _rebuild(cls: type[NetDevError], text: str, state: dict[str, object]) -> NetDevError:
+    return cls(text, **state)  # type: ignore[arg-type]  # the names are those of _state
+
+
+class CheckFailed(NetDevError):
+    """Nothing was touched; `report` has every finding, not only the first."""
+
+    def __init__(self, text: str, *, report: Report, **state: object) -> None:
+        super().__init__(text, **state)  # type: ignore[arg-type]
+        self.report = report
+
+    def _state(self) -> dict[str, object]:
+        return {**super()._state(), "report": self.report}
+
+
+class MoveFailed(NetDevError):
+    """A step failed after the checks. Everything is back in the source unless `left` says otherwise."""
+
+
+class ConfigInvalid(ValueError):
+    """A config.json that is not what the runtime-spec says; the text names the place in it."""

@@ -1,0 +1,118 @@
+"""Network namespaces: opening one, whatever names it, and making sure that it is one."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from . import uapi
+from .errors import NetDevError
+
+NETNS_DIR = "/run/netns"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+    Where = "NetNS | str | os.PathLike[str] | int"
+
+
+class NetNS:
+    """An open network namespace; a context manager that closes it.
+
+    Attributes:
+        fd: The open descriptor; closed by `close`, not by a move that uses it.
+        where: How the caller named it, for messages.
+    """
+
+    __slots__ = ("_owned", "fd", "where")
+
+    def __init__(self, fd: int, where: str, *, owned: bool = True) -> None:
+        self.fd = fd
+        self.where = where
+        self._owned = owned
+
+    @classmethod
+    def open(cls, where: NetNS | str | os.PathLike[str] | int) -> NetNS:
+        """Open a network namespace and verify that it is one (NS_GET_NSTYPE).
+
+        Args:
+            where: A path (a str with "/", or a PathLike), a name under /run/netns, "pid:N" for a process's, an open
+                descriptor (an int: duplicated, the caller keeps his) or a NetNS (shared: closing the result does not
+                close it).
+
+        Raises:
+            NetDevError: ENOENT, EACCES, ...: cannot be opened; EINVAL: not a network namespace.
+            TypeError: None of these types.
+
+        Source: ioctl_ns(2).
+        """
+        if isinstance(where, NetNS):
+            if where.fd < 0:
+                raise NetDevError(f"{where.where}: this NetNS is closed", errno=errno.EBADF, step="open")
+            return cls(where.fd, where.where, owned=False)
+        if isinstance(where, bool) or not isinstance(where, (str, int, os.PathLike)):
+            raise TypeError(f"a network namespace is a NetNS, str, PathLike or int, not {type(where).__name__}")
+        name, path = _named(where)
+        try:
+            # O_NONBLOCK: a FIFO that somebody put there must not hang us.
+            fd = fcntl.fcntl(where, fcntl.F_DUPFD_CLOEXEC, 3) if isinstance(where, int) else os.open(path, _FLAGS)
+        except OSError as e:
+            raise NetDevError(_cannot_open(name, path, e), errno=e.errno or 0, step="open", netns=name) from None
+        try:
+            kind = fcntl.ioctl(fd, uapi.NS_GET_NSTYPE)
+        except OSError:
+            kind = 0
+        if kind != uapi.CLONE_NEWNET:
+            os.close(fd)
+            what = "a namespace of another kind" if kind else "not a namespace"
+            raise NetDevError(
+                f"{name}: this is {what}; a network namespace is needed", errno=errno.EINVAL, step="open", netns=name
+            )
+        return cls(fd, name)
+
+    def close(self) -> None:
+        if self._owned and self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+    def same(self, other: NetNS) -> bool:
+        """Whether both are one namespace. Both are open, so the inode number cannot have been reused."""
+        a, b = os.fstat(self.fd), os.fstat(other.fd)
+        return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"NetNS({self.where!r}, fd={self.fd})"
+
+
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+CURRENT = "/proc/thread-self/ns/net"
+
+
+def _named(where: str | os.PathLike[str] | int) -> tuple[str, str]:
+    """The name for messages, and the path to open."""
+    if isinstance(where, int):
+        return f"fd:{where}", ""
+    if not isinstance(where, str):
+        path = os.fsdecode(os.fspath(where))
+        return path, path
+    if where.startswith("pid:") and "/" not in where:
+        pid = where[4:]
+        return where, f"/proc/{pid}/ns/net" if pid.isascii() and pid.isdigit() else f"{NETNS_DIR}/{where}"
+    return where, where if "/" in where else f"{NETNS_DIR}/{where}"
+
+
+def _cannot_open(name: str, path: str, e: OSError) -> str:
+    if not name:
+        return "the name of the network namespace is empty"
+    if name.startswith("pid:") and e.errno in (errno.ENOENT, errno.ESRCH):
+        return f"{name}: no such process"
+    if name == path or name.startswith("fd:"):
+        return f"{name}: cannot open the network namespace: {e.strerror}"
+    return f"{name}: cannot open the network namespace {path}: {e.strerror}"

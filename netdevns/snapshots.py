@@ -1,0 +1,64 @@
+"""Decoding a snapshot, which is the kernel's own bytes. Layout: linux/if_addr.h (struct ifaddrmsg, ifa_cacheinfo)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import Struct
+
+from . import uapi, wire
+
+IFADDRMSG = Struct("=BBBBI")  # ifa_family, ifa_prefixlen, ifa_flags, ifa_scope, ifa_index
+CACHEINFO = Struct("=IIII")  # ifa_prefered, ifa_valid, cstamp, tstamp
+SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
+FAMILIES = {uapi.AF_INET: "inet", uapi.AF_INET6: "inet6"}
+
+
+def is_protected(flags: int, scope: int) -> bool:
+    """The runtime-spec's rule (config-linux.md, "Network Devices"): permanent and of global scope."""
+    return bool(flags & uapi.IFA_F_PERMANENT) and scope == uapi.RT_SCOPE_UNIVERSE
+
+
+def address_text(family: int, data: bytes) -> str:
+    """An address in its family's notation."""
+    if family == uapi.AF_INET and len(data) == 4:
+        return ".".join(map(str, data))
+    if family == uapi.AF_INET6 and len(data) == 16:
+        from ipaddress import IPv6Address  # only for people: the move never decodes
+
+        return str(IPv6Address(data))
+    return data.hex()
+
+
+def addresses(dumped: bytes | memoryview, *, protected: bool = False) -> Iterator[dict[str, object]]:
+    """The fields of `results.Address` for each RTM_NEWADDR."""
+    for message in wire.messages(dumped):
+        if message.type != uapi.RTM_NEWADDR:
+            continue
+        family, prefixlen, flags, scope, _ = IFADDRMSG.unpack_from(message.body)
+        found = wire.attrs(message.body, IFADDRMSG.size)
+        all_flags = wire.u32(found.get(uapi.IFA_FLAGS))
+        flags = flags if all_flags is None else all_flags
+        if protected and not is_protected(flags, scope):
+            continue
+        local = bytes(found.get(uapi.IFA_LOCAL, b"")) or bytes(found.get(uapi.IFA_ADDRESS, b""))
+        other = bytes(found.get(uapi.IFA_ADDRESS, b""))
+        broadcast = found.get(uapi.IFA_BROADCAST)
+        label = found.get(uapi.IFA_LABEL)
+        protocol = found.get(uapi.IFA_PROTO)
+        valid = preferred = uapi.INFINITY_LIFE_TIME
+        if uapi.IFA_CACHEINFO in found:
+            preferred, valid, _, _ = CACHEINFO.unpack_from(found[uapi.IFA_CACHEINFO])
+        yield {
+            "family": FAMILIES.get(family, str(family)),
+            "address": address_text(family, local),
+            "prefixlen": prefixlen,
+            "peer": address_text(family, other) if other and other != local else None,
+            "broadcast": None if broadcast is None else address_text(family, bytes(broadcast)),
+            "label": None if label is None else wire.text(label).decode("utf-8", "surrogateescape"),
+            "scope": SCOPES.get(scope, str(scope)),
+            "flags": flags,
+            "metric": wire.u32(found.get(uapi.IFA_RT_PRIORITY)),
+            "protocol": None if protocol is None else protocol[0],
+            "valid_lft_s": None if valid == uapi.INFINITY_LIFE_TIME else valid,
+            "preferred_lft_s": None if preferred == uapi.INFINITY_LIFE_TIME else preferred,
+        }

@@ -1,0 +1,152 @@
+"""Netlink messages as bytes: build and parse. No system calls.
+
+Layouts: linux/netlink.h (struct nlmsghdr, struct nlattr, struct nlmsgerr), linux/rtnetlink.h (struct ifinfomsg).
+Everything is in the byte order of the machine, as netlink is.
+"""
+
+from collections.abc import Iterator
+from struct import Struct
+
+from . import uapi
+
+NLMSGHDR = Struct("=IHHII")  # nlmsg_len, nlmsg_type, nlmsg_flags, nlmsg_seq, nlmsg_pid
+NLATTR = Struct("=HH")  # nla_len, nla_type
+IFINFOMSG = Struct("=BxHiII")  # ifi_family, ifi_type, ifi_index, ifi_flags, ifi_change
+U32 = Struct("=I")
+S32 = Struct("=i")
+TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+
+
+class Malformed(ValueError):
+    """A message or an attribute whose length lies."""
+
+
+def attr(type_: int, data: bytes) -> bytes:
+    """One attribute, padded to 4 bytes."""
+    return NLATTR.pack(4 + len(data), type_) + data + bytes(-len(data) & 3)
+
+
+def attr_u32(type_: int, value: int) -> bytes:
+    return attr(type_, U32.pack(value))
+
+
+def attr_name(type_: int, name: bytes) -> bytes:
+    return attr(type_, name + b"\0")
+
+
+def message(type_: int, flags: int, body: bytes) -> bytes:
+    """One request; the socket fills in seq and portid."""
+    return NLMSGHDR.pack(16 + len(body), type_, flags | uapi.NLM_F_REQUEST, 0, 0) + body + bytes(-len(body) & 3)
+
+
+def link_message(type_: int, flags: int, ifindex: int, attrs: bytes = b"", *, up: bool | None = None) -> bytes:
+    """An RTM_*LINK request; `up` sets or clears IFF_UP and nothing else (ifi_change)."""
+    change = 0 if up is None else uapi.IFF_UP
+    return message(type_, flags, IFINFOMSG.pack(0, 0, ifindex, uapi.IFF_UP if up else 0, change) + attrs)
+
+
+def get_link(ifindex: int = 0, name: bytes = b"") -> bytes:
+    """RTM_GETLINK by ifindex, or by a name, which the kernel compares with alternative names, too."""
+    attrs = attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
+    if name:
+        attrs += attr_name(uapi.IFLA_IFNAME if len(name) < uapi.IFNAMSIZ else uapi.IFLA_ALT_IFNAME, name)
+    return link_message(uapi.RTM_GETLINK, 0, ifindex, attrs)
+
+
+class Message:
+    """A received message; `body` is what follows struct nlmsghdr."""
+
+    __slots__ = ("body", "flags", "seq", "type")
+
+    def __init__(self, type_: int, flags: int, seq: int, body: memoryview) -> None:
+        self.type = type_
+        self.flags = flags
+        self.seq = seq
+        self.body = body
+
+
+def messages(data: bytes | memoryview) -> Iterator[Message]:
+    """Steps through messages. Raises Malformed where a length lies."""
+    view = memoryview(data)
+    at, end = 0, len(view)
+    while at < end:
+        if end - at < 16:
+            raise Malformed("a truncated message header")
+        length, type_, flags, seq, _ = NLMSGHDR.unpack_from(view, at)
+        if not 16 <= length <= end - at:
+            raise Malformed(f"a message of {length} bytes in {end - at}")
+        yield Message(type_, flags, seq, view[at + 16 : at + length])
+        at += (length + 3) & ~3
+
+
+def attrs(view: memoryview, at: int = 0) -> dict[int, memoryview]:
+    """The attributes from offset `at` on; of duplicates the last counts, as in the kernel's nla_parse."""
+    found: dict[int, memoryview] = {}
+    end = len(view)
+    while end - at >= 4:
+        length, type_ = NLATTR.unpack_from(view, at)
+        if not 4 <= length <= end - at:
+            raise Malformed(f"an attribute of {length} bytes in {end - at}")
+        found[type_ & TYPE_MASK] = view[at + 4 : at + length]
+        at += (length + 3) & ~3
+    return found
+
+
+def attr_list(view: memoryview, at: int = 0) -> Iterator[tuple[int, memoryview]]:
+    """The attributes in order, duplicates included (IFLA_PROP_LIST has one IFLA_ALT_IFNAME for each name)."""
+    end = len(view)
+    while end - at >= 4:
+        length, type_ = NLATTR.unpack_from(view, at)
+        if not 4 <= length <= end - at:
+            raise Malformed(f"an attribute of {length} bytes in {end - at}")
+        yield type_ & TYPE_MASK, view[at + 4 : at + length]
+        at += (length + 3) & ~3
+
+
+def text(view: memoryview | None) -> bytes:
+    """A NUL-terminated string attribute."""
+    return b"" if view is None else bytes(view).split(b"\0", 1)[0]
+
+
+def u32(view: memoryview | None) -> int | None:
+    return None if view is None or len(view) != 4 else int(U32.unpack(view)[0])
+
+
+def error(message_: Message) -> tuple[int, str]:
+    """errno (positive; 0: an ack) and extack text of an NLMSG_ERROR."""
+    if len(message_.body) < 20:
+        raise Malformed("a truncated error message")
+    code = -S32.unpack_from(message_.body)[0]
+    if not message_.flags & uapi.NLM_F_ACK_TLVS:
+        return code, ""
+    at = 20
+    if not message_.flags & uapi.NLM_F_CAPPED:
+        at = 4 + ((U32.unpack_from(message_.body, 4)[0] + 3) & ~3)
+    said = attrs(message_.body, at).get(uapi.NLMSGERR_ATTR_MSG)
+    return code, text(said).decode("utf-8", "replace")
+
+
+class Link:
+    """What this package reads of an RTM_NEWLINK."""
+
+    __slots__ = ("altnames", "flags", "ifindex", "immutable", "kind", "lower", "mac", "master", "name", "qdisc")
+
+    def __init__(self, body: memoryview) -> None:
+        if len(body) < IFINFOMSG.size:
+            raise Malformed("a truncated link message")
+        _, _, self.ifindex, self.flags, _ = IFINFOMSG.unpack_from(body)
+        found = attrs(body, IFINFOMSG.size)
+        info = found.get(uapi.IFLA_LINKINFO)
+        immutable = found.get(uapi.IFLA_NETNS_IMMUTABLE)
+        names = found.get(uapi.IFLA_PROP_LIST)
+        self.name = text(found.get(uapi.IFLA_IFNAME))
+        self.mac = bytes(found.get(uapi.IFLA_ADDRESS, b""))
+        self.kind = text(attrs(info).get(uapi.IFLA_INFO_KIND)) if info is not None else b""
+        self.master = u32(found.get(uapi.IFLA_MASTER))
+        self.qdisc = text(found.get(uapi.IFLA_QDISC))
+        self.altnames = tuple(text(v) for t, v in attr_list(names) if t == uapi.IFLA_ALT_IFNAME) if names else ()
+        # None: this kernel does not say (before 6.15), True or False: it does.
+        self.immutable = None if immutable is None else immutable[0] != 0
+        # A veth's IFLA_LINK is its peer, not a lower device; with a netnsid it is in another namespace.
+        elsewhere = self.kind == b"veth" or uapi.IFLA_LINK_NETNSID in found
+        self.lower = None if elsewhere else u32(found.get(uapi.IFLA_LINK))
