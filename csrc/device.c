@@ -253,7 +253,7 @@ static int undo_return(struct nd_dev *dev, struct nd_sock *source, struct nd_soc
 int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, int parts,
 		struct nd_err *err)
 {
-	struct nd_err compared;
+	struct nd_err replayed;
 	int code = 0;
 
 	err->code = 0;
@@ -267,12 +267,12 @@ int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 
 		if (dev->place != ND_PLACE_SOURCE)
 			return nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is not in the source");
-		/* The comparison decides: a refused replay of what is there anyway is no failure. */
-		code = nd_replay_run(dev, &r, err);
-		if (nd_replay_compare(dev, &r, dev->ifname, &compared) == 0)
-			code = 0;
-		else if (!code)
-			code = (*err = compared).code;
+		/* The comparison decides: a device that never changed is left alone, without a notification. */
+		code = nd_replay_compare(dev, &r, dev->ifname, err);
+		if (code && !(code == -ENOBUFS && dev->need > dev->size)) {
+			nd_replay_run(dev, &r, &replayed);
+			code = nd_replay_compare(dev, &r, dev->ifname, err);
+		}
 	}
 	if (code)
 		err->step = ND_STEP_UNDO;

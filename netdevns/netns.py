@@ -59,6 +59,8 @@ class NetNS:
             fd = fcntl.fcntl(where, fcntl.F_DUPFD_CLOEXEC, 3) if isinstance(where, int) else os.open(path, _FLAGS)
         except OSError as e:
             raise NetDevError(_cannot_open(name, path, e), errno=e.errno or 0, step="open", netns=name) from None
+        except ValueError:  # a NUL byte
+            raise NetDevError("a NUL byte in a namespace's name", errno=errno.EINVAL, step="open") from None
         try:
             kind = fcntl.ioctl(fd, uapi.NS_GET_NSTYPE)
         except OSError:

@@ -1,4 +1,7 @@
-"""Kernel constants under their kernel names (include/uapi/linux: netlink.h, rtnetlink.h, if_link.h, if_addr.h, nexthop.h)."""
+"""Kernel constants under their kernel names.
+
+From include/uapi/linux: netlink.h, rtnetlink.h, if_link.h, if_addr.h, nexthop.h, nsfs.h, sched.h.
+"""
 
 AF_UNSPEC = 0
 AF_INET = 2

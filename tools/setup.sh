@@ -34,7 +34,7 @@ logged() {
 	printf '\n$ %s\n' "$*" >>"$log"
 	"$@" >>"$log" 2>&1 </dev/null && return
 	say "FAILED: $what; the end of ${log#"$root"/}:"
-	tail -n 25 "$log" | sed 's/^/    /' >&2
+	tail -n 25 "$log" | cut -c 1-200 | sed 's/^/    /' >&2
 	exit 1
 }
 
@@ -68,7 +68,7 @@ packages_of_missing() {
 	local tool
 	for tool in "$@"; do
 		tool_works "$tool" || tool_package "$tool"
-	done
+	done | sort -u
 }
 
 compiler_works() {
@@ -164,7 +164,7 @@ install_packages() {
 	has apt-get || fail 2 "no apt-get here; please install what Debian calls ${missing[*]}"
 	if ((EUID)); then
 		say 'system packages are missing; please run'
-		say "sudo apt-get update && sudo apt-get install --no-install-recommends ${missing[*]}"
+		printf '    sudo apt-get update && sudo apt-get install --no-install-recommends %s\n' "${missing[*]}" >&2
 		exit 2
 	fi
 	apt_update
@@ -230,7 +230,7 @@ install_checkout() {
 	local extras=$1 requirements=()
 	mapfile -t requirements < <(build_requirements)
 	pip_install 'installing the build tools into .venv' "${requirements[@]}"
-	build_core "installing netdevns[$extras] into .venv" "${root}[$extras]"
+	build_core "installing netdevns[$extras] into .venv" --editable "${root}[$extras]"
 }
 
 # The build looks at the times of the C files only, never at those of the headers: so nothing old may lie about.
@@ -238,7 +238,7 @@ build_core() {
 	local what=$1
 	shift
 	rm -rf "$root"/netdevns/*.so "$root"/build/{lib,temp}.*
-	pip_install "$what" --no-build-isolation --editable "$@"
+	pip_install "$what" --no-build-isolation "$@"
 }
 
 # Extras already in .venv stay, so that demo and test do not undo each other's work.
@@ -273,7 +273,7 @@ setup() {
 		;;
 	core)
 		extras=$(merge_extras "$extras")
-		build_core 'compiling csrc/' --no-deps "$root"
+		build_core 'compiling csrc/' --no-deps --editable "$root"
 		;;
 	esac
 	[[ ! $stale ]] || write_stamp "$extras"

@@ -12,7 +12,7 @@ if os.environ.get("NETDEVNS_ENGINE", "native") != "native":
         f"netdevns: NETDEVNS_ENGINE={os.environ['NETDEVNS_ENGINE']}: no such engine; unset it, or set it to native"
     )
 
-from .native import Device, Socket  # noqa: E402  # after the choice
+from .native import Device, Socket
 
 __all__ = [
     "PLACE_GONE",

@@ -1,0 +1,375 @@
+"""Everything that can be known before a move is found out here, all of it at once, by requests that change nothing.
+
+A check is a snapshot, not a lock: what changes after it ends in undo.
+
+Finding codes (stable), with the errno that a refused `move` carries:
+  device.invalid-name (ENODEV)     no device can have that name
+  device.unknown (ENODEV)          no such device in the source
+  device.altname (ENODEV)          an alternative name; the text says the real one
+  device.twice (EINVAL)            two keys are one device
+  device.immutable (EINVAL)        the kernel never moves it: lo, bridges, bonds, ...
+  device.default-route (EBUSY)     it carries a default route; `force` makes this a note
+  name.invalid (EINVAL)            the wanted name breaks the kernel's rules
+  name.template (EINVAL)           a "%" that is not one "%d"
+  name.taken (EEXIST)              a device in the target has that name
+  name.taken-altname (EEXIST)      a device in the target has that alternative name
+  name.own-altname (EEXIST)        the wanted name is an alternative name of the device itself, which travels with it
+  name.twice (EEXIST)              two devices of the batch want it (or one wants what is another's alternative name)
+  altname.taken (EEXIST)           an alternative name of the device is taken in the target
+  netns.open (ENOENT, ...)         a namespace cannot be opened, or is none
+  netns.same (EINVAL)              target and source are one namespace
+  permission.source, permission.target (EPERM)   CAP_NET_ADMIN, or CAP_SYS_ADMIN for the visit, is missing there
+  ipv6.disabled (EACCES)           IPv6 addresses must go where IPv6 is disabled
+  system (as it is)                the kernel could not be asked
+  loss.master, loss.qdisc, loss.routes   severity "loss": what a move drops and the runtime-spec does not protect
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+
+from . import names, routes, snapshots, uapi, wire
+from .engine import Device, EngineError, Socket
+from .errors import NetDevError
+from .lookups import ask, link_of, refused, says
+from .netns import CURRENT, NetNS
+from .plan import Found, Item, Plan, requested
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .results import Report
+
+NO_SUCH_IFINDEX = 0x7FFFFFFF
+DISABLE_IPV6 = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
+# What the kernel gives a device by itself: losing it loses nothing.
+DEFAULT_QDISCS = (b"", b"noqueue", b"noop", b"mq", b"pfifo_fast", b"fq_codel", b"fq")
+
+
+def check(
+    devices: Mapping[str, Mapping[str, object] | str | None],
+    netns: NetNS | str | os.PathLike[str] | int,
+    *,
+    source: NetNS | str | os.PathLike[str] | int | None = None,
+    preserve: tuple[str, ...] = (),
+    force: bool = False,
+) -> Report:
+    """Find out whether a move would succeed, and what it would lose. Changes nothing, not even for a moment.
+
+    Args:
+        devices: Host name -> name in the target, in the shape of `linux.netDevices`.
+        netns: The target, as `NetNS.open` takes it.
+        source: The namespace that the devices are in; the calling thread's by default.
+        preserve: As for `move`.
+        force: A default route is a note, not an error.
+
+    Returns:
+        A `Report` with every finding, not only the first. `move` refuses exactly on severity "error".
+
+    Raises:
+        TypeError, ValueError: Wrong Python types, an unknown `preserve`. Never for a finding.
+
+    Source: OCI runtime-spec 1.3, config-linux.md "Network Devices": "whether the device can be moved must be checked".
+    """
+    known_preserve(preserve)
+    with examine(devices, netns, source, force) as plan:
+        return plan.report()
+
+
+def known_preserve(preserve: object) -> None:
+    """Refuses what cannot be carried over yet, instead of losing it silently."""
+    if isinstance(preserve, str) or not hasattr(preserve, "__iter__"):
+        raise TypeError("preserve must be a collection of names")
+    for kind in preserve:
+        if kind in ("sysctls", "routes", "neighbours"):
+            raise ValueError(f"preserve: {kind!r} is not available in this version")
+        raise ValueError(f"preserve: unknown kind {kind!r}")
+
+
+def examine(devices: object, netns: object, source: object, force: bool) -> Plan:
+    """Runs all checks. The plan is open: use it as a context manager."""
+    plan = Plan(requested(devices), force)
+    try:
+        _open(plan, netns, source)
+        _names_in_batch(plan)
+        if plan.source_socket is not None:
+            _ask_source(plan, plan.source_socket)
+        if plan.target_socket is not None:
+            _ask_target(plan, plan.target_socket)
+        if plan.source_socket is not None:
+            _losses(plan, plan.source_socket)
+    except EngineError as e:
+        plan.error(None, "system", f"the kernel could not be asked: {says(e)}", e.errno)
+    except BaseException:
+        plan.__exit__()
+        raise
+    return plan
+
+
+def _open(plan: Plan, netns: object, source: object) -> None:
+    """Both namespaces, and a socket in each."""
+    for which, where in (("source", CURRENT if source is None else source), ("target", netns)):
+        try:
+            setattr(plan, which, NetNS.open(where))  # type: ignore[arg-type]  # open refuses other types itself
+        except NetDevError as e:
+            plan.error(None, "netns.open", e.text, e.errno or 0)
+    if plan.source and plan.target and plan.source.same(plan.target):
+        plan.error(
+            None, "netns.same", f"{plan.target.where}: the devices are in this network namespace already", errno.EINVAL
+        )
+        return
+    if plan.source:
+        plan.source_socket = _visit(plan, "source", -1 if source is None else plan.source.fd, plan.source, ())
+    if plan.target:
+        plan.target_socket = _visit(plan, "target", plan.target.fd, plan.target, (DISABLE_IPV6,))
+
+
+def _visit(plan: Plan, side: str, fd: int, netns: NetNS, files: tuple[str, ...]) -> Socket | None:
+    try:
+        return Socket(fd, files)
+    except EngineError as e:
+        code = f"permission.{side}" if e.errno == errno.EPERM else "system"
+        hint = " (CAP_SYS_ADMIN is needed there and here)" if e.errno == errno.EPERM else ""
+        plan.error(None, code, f"{netns.where}: cannot enter the network namespace: {says(e)}{hint}", e.errno)
+        return None
+
+
+def _names_in_batch(plan: Plan) -> None:
+    wanted: dict[bytes, Item] = {}
+    for item in plan.items:
+        device, quoted = item.host_name, f'"{names.shown(item.wanted)}"'
+        reason = names.why_invalid(item.ifname) or ('it contains "%"' if names.is_template(item.ifname) else None)
+        if reason:
+            plan.error(
+                device,
+                "device.invalid-name",
+                f"{item.label}: no device can have that name: {reason}",
+                errno.ENODEV,
+            )
+            if item.wanted == item.ifname:
+                continue
+        if names.is_template(item.wanted):
+            reason = names.why_invalid_template(item.wanted)
+            if reason:
+                plan.error(
+                    device,
+                    "name.template",
+                    f"{item.label}: {quoted} is no template: {reason}",
+                    errno.EINVAL,
+                )
+            continue
+        reason = names.why_invalid(item.wanted)
+        if reason:
+            plan.error(device, "name.invalid", f"{item.label}: {quoted} is no valid name: {reason}", errno.EINVAL)
+        elif item.wanted in wanted:
+            other = wanted[item.wanted].label
+            plan.error(
+                device, "name.twice", f"{item.label}: the name {quoted} is also wanted for {other}", errno.EEXIST
+            )
+        else:
+            wanted[item.wanted] = item
+
+
+def _ask_source(plan: Plan, socket: Socket) -> None:
+    askable = [item for item in plan.items if not names.why_invalid(item.ifname)]
+    by_ifindex: dict[int, Item] = {}
+    for item, answer in zip(askable, ask(socket, [wire.get_link(name=i.ifname) for i in askable]), strict=True):
+        device, link = item.host_name, link_of(answer)
+        if link is None:
+            plan.error(device, "device.unknown", f"{item.label}: no such device in {_where(plan.source)}", errno.ENODEV)
+        elif link.name != item.ifname:
+            real = names.shown(link.name)
+            text = f"{item.label}: this is an alternative name of {real}; name the device itself: {real}"
+            plan.error(device, "device.altname", text, errno.ENODEV)
+        elif link.ifindex in by_ifindex:
+            text = f"{item.label}: this is the same device as {by_ifindex[link.ifindex].label}"
+            plan.error(device, "device.twice", text, errno.EINVAL)
+        else:
+            by_ifindex[link.ifindex] = item
+            item.link = link
+            if not names.why_invalid(item.wanted):
+                item.device = Device(item.ifname, item.wanted, link.ifindex)
+    _permission(plan, "source", socket, plan.source)
+    _immutable(plan, socket)
+    _depths(by_ifindex)
+    _, plan.routes = socket.query(routes.DUMP_ROUTES)
+    _, plan.nexthops = socket.query(routes.DUMP_NEXTHOPS)
+    _default_routes(plan, socket)
+
+
+def _where(netns: NetNS | None) -> str:
+    return "this network namespace" if netns is None or netns.where == CURRENT else netns.where
+
+
+def _depths(by_ifindex: dict[int, Item]) -> None:
+    """An upper device is one deeper than its lower: uppers move first and come up last."""
+    for item in by_ifindex.values():
+        link, seen = item.link, {0}
+        while link is not None and link.lower in by_ifindex and link.lower not in seen:
+            seen.add(link.lower)
+            item.depth += 1
+            link = by_ifindex[link.lower].link
+
+
+def _permission(plan: Plan, side: str, socket: Socket, netns: NetNS | None) -> None:
+    """A request that changes nothing tells who may: an empty RTM_NEWLINK for an ifindex that nobody has."""
+    probe = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, NO_SUCH_IFINDEX)
+    if refused(ask(socket, [probe])[0]) == errno.EPERM:
+        text = f"{_where(netns)}: CAP_NET_ADMIN is missing in the {side} network namespace; run this as root"
+        plan.error(None, f"permission.{side}", text, errno.EPERM)
+
+
+def _immutable(plan: Plan, socket: Socket) -> None:
+    """From 6.15 on the kernel says it; before, a move into its own namespace answers EINVAL for what may not leave."""
+    unsaid = []
+    for item in plan.items:
+        if item.link is None:
+            continue
+        if item.link.immutable is None:
+            unsaid.append(item)
+        elif item.link.immutable:
+            _immovable(plan, item)
+    if not unsaid or plan.source is None:
+        return
+    fd = wire.attr_u32(uapi.IFLA_NET_NS_FD, plan.source.fd)
+    probes = [
+        wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, item.link.ifindex, fd) for item in unsaid if item.link
+    ]
+    for item, answer in zip(unsaid, ask(socket, probes), strict=True):
+        if refused(answer) == errno.EINVAL:
+            _immovable(plan, item)
+
+
+def _immovable(plan: Plan, item: Item) -> None:
+    kind = item.link.kind.decode() + " devices" if item.link and item.link.kind else "it"
+    text = f"{item.label}: the kernel never moves {kind} into another network namespace"
+    plan.error(item.host_name, "device.immutable", text, errno.EINVAL)
+
+
+def _default_routes(plan: Plan, socket: Socket) -> None:
+    """Devices that carry a default route of the main table: directly, as a lower (VLAN) or as a port (bridge, bond)."""
+    carriers = routes.default_devices(plan.routes, plan.nexthops)
+    todo = list(carriers)
+    while todo:  # downwards: a handful of devices at most
+        link = link_of(ask(socket, [wire.get_link(todo.pop())])[0])
+        if link is not None and link.lower and link.lower not in carriers:
+            carriers.add(link.lower)
+            todo.append(link.lower)
+    for item in plan.items:
+        if item.link is None or not (item.link.ifindex in carriers or item.link.master in carriers):
+            continue
+        text = f"{item.label}: it carries a default route of {_where(plan.source)}"
+        if plan.force:
+            plan.found.append(Found(item.host_name, "note", "device.default-route", text))
+        else:
+            plan.error(item.host_name, "device.default-route", f"{text}; move it anyway with --force", errno.EBUSY)
+
+
+def _ask_target(plan: Plan, socket: Socket) -> None:
+    _permission(plan, "target", socket, plan.target)
+    _names_in_target(plan, socket)
+    present = [item for item in plan.items if item.link is not None and item.device is not None]
+    if present:
+        _choose_ifindexes(present, socket)
+    disabled = socket.files[DISABLE_IPV6]
+    if disabled == "0\n":
+        return
+    for item in present:
+        if item.device is None or plan.source_socket is None:
+            continue
+        item.device.snapshot(plan.source_socket)
+        if any(a["family"] == "inet6" for a in snapshots.addresses(item.device.addresses, protected=True)):
+            why = "disabled there (net.ipv6.conf.default.disable_ipv6)" if disabled == "1\n" else "not available there"
+            text = f"{item.label}: it has IPv6 addresses, but IPv6 is {why}: {_where(plan.target)}"
+            plan.error(item.host_name, "ipv6.disabled", text, errno.EACCES)
+
+
+def _names_in_target(plan: Plan, socket: Socket) -> None:
+    """Wanted names and the alternative names that travel, against names and alternative names in the target."""
+    claims: list[tuple[Item, bytes]] = []
+    owner: dict[bytes, Item] = {}
+    for item in plan.items:
+        altnames = item.link.altnames if item.link else ()
+        for altname in altnames:
+            owner.setdefault(altname, item)
+            claims.append((item, altname))
+        if not names.is_template(item.wanted) and not names.why_invalid(item.wanted):
+            claims.append((item, item.wanted))
+    where = _where(plan.target)
+    for item in plan.items:
+        other = owner.get(item.wanted)
+        if other is item:
+            text = f'{item.label}: "{names.shown(item.wanted)}" is an alternative name of the device itself; remove it'
+            plan.error(item.host_name, "name.own-altname", text, errno.EEXIST)
+        elif other is not None:
+            text = f'{item.label}: "{names.shown(item.wanted)}" is an alternative name of {other.label}'
+            plan.error(item.host_name, "name.twice", text, errno.EEXIST)
+    answers = ask(socket, [wire.get_link(name=name) for _, name in claims])
+    for (item, name), answer in zip(claims, answers, strict=True):
+        link = link_of(answer)
+        if link is None:
+            continue
+        by = f"a device with that alternative name, {names.shown(link.name)}" if link.name != name else "a device there"
+        if name == item.wanted:
+            code = "name.taken" if link.name == name else "name.taken-altname"
+            text = f'{item.label}: the name "{names.shown(name)}" is taken in {where} by {by} (ifindex {link.ifindex})'
+        else:
+            code = "altname.taken"
+            text = (
+                f'{item.label}: its alternative name "{names.shown(name)}" is taken in {where} by {by} '
+                f"(ifindex {link.ifindex})"
+            )
+        plan.error(item.host_name, code, text, errno.EEXIST)
+
+
+def _choose_ifindexes(present: list[Item], socket: Socket) -> None:
+    """The same ifindex where it is free in the target, otherwise the next free one above all of the batch's."""
+    own = [item.link.ifindex for item in present if item.link]
+    busy = []
+    for item, ifindex, answer in zip(present, own, ask(socket, [wire.get_link(i) for i in own]), strict=True):
+        if link_of(answer) is not None:
+            busy.append(item)
+        elif item.device is not None:
+            item.device.ask_ifindex(ifindex, unsure=False)
+    if not busy:
+        return
+    unsure = not _honours_new_ifindex(socket)
+    first = max(own) + 1
+    while busy:
+        candidates = range(first, first + max(8, len(busy)))
+        first = candidates.stop
+        for ifindex, answer in zip(candidates, ask(socket, [wire.get_link(i) for i in candidates]), strict=True):
+            if busy and link_of(answer) is None:
+                item = busy.pop(0)
+                if item.device is not None:
+                    item.device.ask_ifindex(ifindex, unsure=unsure)
+
+
+def _honours_new_ifindex(socket: Socket) -> bool:
+    """Since 5.13 a request's IFLA_NEW_IFINDEX counts, and 0 is out of its range; before, it is not even looked at."""
+    zero = wire.attr_u32(uapi.IFLA_NEW_IFINDEX, 0)
+    probe = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, NO_SUCH_IFINDEX, zero)
+    return refused(ask(socket, [probe])[0]) != errno.ENODEV
+
+
+def _losses(plan: Plan, socket: Socket) -> None:
+    """What a move drops that the runtime-spec does not protect."""
+    counts = routes.count_by_device(plan.routes, plan.nexthops)
+    for item in plan.items:
+        link = item.link
+        if link is None:
+            continue
+        if link.master:
+            master = link_of(ask(socket, [wire.get_link(link.master)])[0])
+            _lose(plan, item, "loss.master", f"master {names.shown(master.name) if master else link.master}")
+        if link.qdisc not in DEFAULT_QDISCS:
+            _lose(plan, item, "loss.qdisc", f"qdisc {names.shown(link.qdisc)}")
+        count = counts.get(link.ifindex, 0)
+        if count:
+            _lose(plan, item, "loss.routes", f"{count} route{'s' if count > 1 else ''}")
+
+
+def _lose(plan: Plan, item: Item, code: str, what: str) -> None:
+    item.lost.append(what)
+    plan.found.append(Found(item.host_name, "loss", code, f"{item.label}: a move loses: {what}"))

@@ -1,0 +1,82 @@
+"""Asking the kernel, in few system calls and without changing anything."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from . import names, uapi, wire
+from .engine import Device, EngineError, Socket
+from .errors import NetDevError
+from .netns import CURRENT, NetNS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .results import Snapshot
+
+# A default receive buffer holds about 90 unread answers about links.
+WINDOW = 32
+ANSWER_BYTES = 4096
+
+
+def says(e: EngineError) -> str:
+    """An engine's error in one phrase: the kernel's words and the errno's."""
+    words = os.strerror(e.errno)
+    return f"{words}: {e.extack}" if e.extack else words
+
+
+def ask(socket: Socket, requests: list[bytes]) -> list[wire.Message]:
+    """One answer for each request, refusals included, in few system calls."""
+    answers: list[wire.Message] = []
+    for at in range(0, len(requests), WINDOW):
+        window = requests[at : at + WINDOW]
+        first, data = socket.query(b"".join(window), len(window) * ANSWER_BYTES)
+        by_seq = {message.seq: message for message in wire.messages(data)}
+        for seq in range(first, first + len(window)):
+            if seq not in by_seq:
+                raise EngineError(errno.EBADMSG, "a request was not answered", "exchange")
+            answers.append(by_seq[seq])
+    return answers
+
+
+def refused(answer: wire.Message) -> int:
+    """The errno of an answer; 0: done, or here is what was asked for."""
+    return wire.error(answer)[0] if answer.type == uapi.NLMSG_ERROR else 0
+
+
+def link_of(answer: wire.Message) -> wire.Link | None:
+    """The link of an answer; None: no such device. Any other refusal is an EngineError."""
+    if answer.type == uapi.RTM_NEWLINK:
+        return wire.Link(answer.body)
+    code, text = wire.error(answer)
+    # The kernel answers EINVAL to a look-up by a name that no device can have.
+    if code in (errno.ENODEV, errno.EINVAL):
+        return None
+    raise EngineError(code, text, "exchange")
+
+
+def snapshot(ifname: str, *, source: NetNS | str | os.PathLike[str] | int | None = None) -> Snapshot:
+    """Record what the kernel would drop if the device moved. Changes nothing.
+
+    Args:
+        ifname: The device's name; an alternative name is refused.
+        source: The namespace that it is in; the calling thread's by default.
+
+    Raises:
+        NetDevError: ENODEV: no such device; what opening a namespace or the kernel's answer gave otherwise.
+    """
+    from .results import Snapshot, addresses
+
+    name = names.encode(ifname)
+    reason = names.why_invalid(name)
+    if reason:
+        raise NetDevError(f"{ifname}: no device can have that name: {reason}", errno=errno.ENODEV, step="snapshot")
+    with NetNS.open(CURRENT if source is None else source) as netns:
+        try:
+            with Socket(-1 if source is None else netns.fd) as socket:
+                device = Device(name, name, 0)
+                device.snapshot(socket)
+        except EngineError as e:
+            text = f"{ifname}: {says(e)}"
+            raise NetDevError(text, errno=e.errno, extack=e.extack, device=ifname, step=e.step) from None
+        return Snapshot(ifname, device.ifindex, device.was_up, addresses(device.addresses))

@@ -1,0 +1,53 @@
+"""The kernel's rules for interface names (net/core/dev.c: dev_valid_name, __dev_alloc_name). Names are bytes."""
+
+import os
+
+from . import uapi
+
+# isspace() of the kernel's own ctype table, which counts the no-break space of Latin-1.
+_WHITE = b"\t\n\v\f\r \xa0"
+
+
+def why_invalid(name: bytes) -> str | None:
+    """Why the kernel refuses a name that is no template, or None."""
+    if not name:
+        return "it is empty"
+    if len(name) >= uapi.IFNAMSIZ:
+        return f"it has {len(name)} bytes, at most {uapi.IFNAMSIZ - 1} are allowed"
+    if name in (b".", b".."):
+        return "the kernel refuses it"
+    for byte in name:
+        if byte in b"/:":
+            return f'it contains "{chr(byte)}"'
+        if byte in _WHITE:
+            return f"it contains white space (byte 0x{byte:02x})"
+        if byte == 0:
+            return "it contains a NUL byte"
+    return None
+
+
+def is_template(name: bytes) -> bool:
+    """Whether the kernel would take the name for a template; such a one must pass why_invalid_template."""
+    return b"%" in name
+
+
+def why_invalid_template(name: bytes) -> str | None:
+    """Why the kernel refuses a name with a "%" in it, or None: exactly one, followed by "d"."""
+    if name.count(b"%") != 1:
+        return 'a template may contain only one "%"'
+    if b"%d" not in name:
+        return '"%" must be followed by "d", as in "eth%d"'
+    return why_invalid(name)
+
+
+def encode(name: str) -> bytes:
+    """A name's bytes. JSON can carry lone surrogates, which are no text; the kernel takes any bytes."""
+    try:
+        return os.fsencode(name)
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogatepass")
+
+
+def shown(name: bytes) -> str:
+    """A name for a message: bytes that are no text become visible."""
+    return name.decode("utf-8", "backslashreplace").encode("unicode_escape").decode()

@@ -1,0 +1,147 @@
+"""The OCI runtime-spec's side: `linux.netDevices` and the network namespace of a config.json, and the state of a hook.
+
+Source: runtime-spec 1.3, config-linux.md ("Network Devices", "Namespaces"), runtime.md ("State"), schema/.
+Unknown keys anywhere are ignored: an implementation must not fail on them (config.md, "Extensibility").
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+
+from .errors import ConfigInvalid
+
+
+class _Object(dict[str, object]):
+    """A JSON object that remembers which keys it had twice; elsewhere that is nobody's business, for devices it is."""
+
+    twice: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, object]]) -> _Object:
+        made = cls()
+        for key, value in pairs:
+            if key in made:
+                made.twice += (key,)
+            made[key] = value
+        return made
+
+
+def parse(data: bytes, what: str) -> Mapping[str, object]:
+    """A JSON object. Raises ConfigInvalid: not JSON, truncated, or no object."""
+    try:
+        parsed = json.loads(data, object_pairs_hook=_Object.of)
+    except (ValueError, RecursionError) as e:  # ValueError: JSONDecodeError and UnicodeDecodeError, too
+        raise ConfigInvalid(f"{what}: not valid JSON: {e or type(e).__name__}") from None
+    if not isinstance(parsed, _Object):
+        raise ConfigInvalid(f"{what}: a JSON object is needed, not {_kind(parsed)}")
+    return parsed
+
+
+def load(path: str) -> Mapping[str, object]:
+    """A config.json. Raises ConfigInvalid, also if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except (OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) else e
+        raise ConfigInvalid(f"{path}: cannot be read: {reason}") from None
+    return parse(data, path)
+
+
+def net_devices(config: Mapping[str, object]) -> dict[str, str]:
+    """The devices that a configuration asks for.
+
+    Args:
+        config: A parsed config.json.
+
+    Returns:
+        {host name: name in the container}, in the order of the configuration; an absent or empty name is the host name.
+        Names are not judged here: `check` does that for all of them at once.
+
+    Raises:
+        ConfigInvalid: A type that the schema does not allow, or a device listed twice.
+
+    Source: runtime-spec 1.3, config-linux.md "Network Devices"; schema/defs-linux.json "NetDevice".
+    """
+    linux = _object(config, "config", "linux", "linux")
+    devices = _object(linux, "linux", "netDevices", "linux.netDevices")
+    for twice in getattr(devices, "twice", ()):
+        raise ConfigInvalid(f"linux.netDevices.{twice}: this device is listed twice")
+    wanted = {}
+    for host_name, value in devices.items():
+        place = f"linux.netDevices.{host_name}"
+        if not isinstance(value, Mapping):
+            raise ConfigInvalid(f'{place}: an object such as {{"name": "net0"}} is needed, not {_kind(value)}')
+        name = value.get("name", "")
+        if not isinstance(name, str):
+            raise ConfigInvalid(f"{place}.name: a string is needed, not {_kind(name)}")
+        wanted[host_name] = name or host_name
+    return wanted
+
+
+def network_namespace(config: Mapping[str, object]) -> str | None:
+    """The path of the network namespace that a configuration joins; None: it gets a new one.
+
+    Raises:
+        ConfigInvalid: It has no network namespace of its own: its devices are the host's, nothing can be moved.
+
+    Source: runtime-spec 1.3, config-linux.md "Namespaces".
+    """
+    linux = _object(config, "config", "linux", "linux")
+    namespaces = linux.get("namespaces", [])
+    if not isinstance(namespaces, list):
+        raise ConfigInvalid(f"linux.namespaces: an array is needed, not {_kind(namespaces)}")
+    for namespace in namespaces:
+        if isinstance(namespace, Mapping) and namespace.get("type") == "network":
+            path = namespace.get("path", "")
+            if not isinstance(path, str):
+                raise ConfigInvalid(
+                    f"linux.namespaces: the network namespace's path must be a string, not {_kind(path)}"
+                )
+            if path and not path.startswith("/"):
+                raise ConfigInvalid(f'linux.namespaces: the path "{path}" must be absolute')
+            return path or None
+    raise ConfigInvalid("linux.namespaces has no network namespace: the container would use the host's own")
+
+
+class State:
+    """What a hook gets to know of its container."""
+
+    __slots__ = ("bundle", "id", "pid")
+
+    def __init__(self, data: bytes) -> None:
+        """Reads state JSON. Raises ConfigInvalid. A pid is not required: runc's poststop state has none."""
+        state = parse(data, "state on stdin")
+        id_, bundle, pid = state.get("id"), state.get("bundle"), state.get("pid", 0)
+        if not isinstance(id_, str) or not id_:
+            raise ConfigInvalid("state on stdin: id: a string is needed")
+        if not isinstance(bundle, str) or not os.path.isabs(bundle):
+            raise ConfigInvalid("state on stdin: bundle: an absolute path is needed")
+        if isinstance(pid, bool) or not isinstance(pid, int) or pid < 0:
+            raise ConfigInvalid("state on stdin: pid: a positive number is needed")
+        self.id = id_
+        self.bundle = bundle
+        self.pid = pid
+
+
+def _object(parent: Mapping[str, object], parent_place: str, key: str, place: str) -> Mapping[str, object]:
+    """A member that must be an object where it is present."""
+    if not isinstance(parent, Mapping):
+        raise ConfigInvalid(f"{parent_place}: an object is needed, not {_kind(parent)}")
+    value = parent.get(key, {})
+    if not isinstance(value, Mapping):
+        raise ConfigInvalid(f"{place}: an object is needed, not {_kind(value)}")
+    return value
+
+
+def _kind(value: object) -> str:
+    """A JSON value's type, with the value where it is short."""
+    if value is None:
+        return "null"
+    if isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    if isinstance(value, str):
+        return "a string"
+    return "an array" if isinstance(value, list) else "an object"

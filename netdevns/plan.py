@@ -1,0 +1,94 @@
+"""A batch as far as it is known before it is moved: the devices asked for, what was found out, the open sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from . import names, wire
+from .engine import Device, Socket
+from .netns import NetNS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+    from .results import Report
+
+
+class Found:
+    """A finding, with the errno that the kernel would give."""
+
+    __slots__ = ("code", "device", "errno", "severity", "text")
+
+    def __init__(self, device: str | None, severity: str, code: str, text: str, errno_: int = 0) -> None:
+        self.device = device
+        self.severity = severity
+        self.code = code
+        self.text = text
+        self.errno = errno_
+
+
+class Item:
+    """One device of a batch, as far as it is known."""
+
+    __slots__ = ("depth", "device", "host_name", "ifname", "label", "link", "lost", "wanted")
+
+    def __init__(self, host_name: str, wanted: str | None) -> None:
+        self.host_name = host_name
+        self.ifname = names.encode(host_name)
+        self.wanted = names.encode(wanted) if wanted else self.ifname
+        self.label = names.shown(self.ifname)  # the host name for messages, where a newline must not stand
+        self.link: wire.Link | None = None
+        self.device: Device | None = None
+        self.depth = 0  # how many of its lowers are in the batch
+        self.lost: list[str] = []
+
+
+def requested(devices: object) -> list[Item]:
+    """The devices of a mapping in the shape of `linux.netDevices`. Raises TypeError for wrong Python types."""
+    if not isinstance(devices, Mapping):
+        raise TypeError(f"devices must be a mapping of names, not {type(devices).__name__}")
+    items = []
+    for host_name, value in devices.items():
+        name = value.get("name") if isinstance(value, Mapping) else value
+        if not isinstance(host_name, str):
+            raise TypeError(f"a device name must be a str, not {type(host_name).__name__}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"{host_name}: the name in the container must be a str, not {type(name).__name__}")
+        items.append(Item(host_name, name))
+    return items
+
+
+class Plan:
+    """What `examine` found out, with the open namespaces and sockets. A context manager that closes them."""
+
+    def __init__(self, items: list[Item], force: bool) -> None:
+        self.items = items
+        self.force = force
+        self.found: list[Found] = []
+        self.source: NetNS | None = None
+        self.target: NetNS | None = None
+        self.source_socket: Socket | None = None
+        self.target_socket: Socket | None = None
+        self.routes = b""
+        self.nexthops = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for closable in (self.source_socket, self.target_socket, self.source, self.target):
+            if closable is not None:
+                closable.close()
+
+    def error(self, device: str | None, code: str, text: str, errno_: int) -> None:
+        self.found.append(Found(device, "error", code, text, errno_))
+
+    @property
+    def errors(self) -> list[Found]:
+        return [found for found in self.found if found.severity == "error"]
+
+    def report(self) -> Report:
+        from .results import Finding, Report
+
+        return Report(not self.errors, tuple(Finding(f.device, f.severity, f.code, f.text) for f in self.found))

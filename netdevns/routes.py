@@ -1,0 +1,188 @@
+"""Routes and nexthop objects of the source: which devices carry a default route, and what to put back after an undo.
+
+IPv4 routes and nexthop objects vanish without a notification when a device leaves, and so do routes of other devices (a
+`src` that moved away; one leg takes a whole multipath route). So all are dumped once, before the first change, and
+compared after an undo. Layouts: linux/rtnetlink.h (struct rtmsg, rtnexthop), linux/nexthop.h (struct nhmsg).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import Struct
+
+from . import uapi, wire
+from .snapshots import address_text
+
+RTMSG = Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
+RTNEXTHOP = Struct("=HBBi")  # rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
+NHMSG = Struct("=BBBxI")  # nh_family, nh_scope, nh_protocol, nh_flags
+
+# What RTM_NEWROUTE and RTM_NEWNEXTHOP take and what makes a route itself. A dump carries more (RTA_CACHEINFO,
+# counters); sent back it would be refused or mean something else.
+_ROUTE_ATTRS = (
+    uapi.RTA_DST, uapi.RTA_SRC, uapi.RTA_IIF, uapi.RTA_OIF, uapi.RTA_GATEWAY, uapi.RTA_PRIORITY, uapi.RTA_PREFSRC,
+    uapi.RTA_METRICS, uapi.RTA_MULTIPATH, uapi.RTA_FLOW, uapi.RTA_TABLE, uapi.RTA_VIA, uapi.RTA_PREF,
+    uapi.RTA_ENCAP_TYPE, uapi.RTA_ENCAP, uapi.RTA_TTL_PROPAGATE, uapi.RTA_NH_ID,
+)  # fmt: skip
+_NEXTHOP_ATTRS = (
+    uapi.NHA_ID, uapi.NHA_GROUP, uapi.NHA_GROUP_TYPE, uapi.NHA_BLACKHOLE, uapi.NHA_OIF, uapi.NHA_GATEWAY,
+    uapi.NHA_ENCAP_TYPE, uapi.NHA_ENCAP, uapi.NHA_FDB, uapi.NHA_RES_GROUP,
+)  # fmt: skip
+# The kernel makes these with the addresses, and not before DAD is done: they are not ours to put back.
+_MADE_WITH_ADDRESSES = (uapi.RTN_LOCAL, uapi.RTN_BROADCAST, uapi.RTN_ANYCAST, uapi.RTN_MULTICAST)
+
+DUMP_ROUTES = wire.message(uapi.RTM_GETROUTE, uapi.NLM_F_DUMP, RTMSG.pack(*[0] * 9))
+DUMP_NEXTHOPS = wire.message(uapi.RTM_GETNEXTHOP, uapi.NLM_F_DUMP, NHMSG.pack(*[0] * 4))
+
+
+def _dumped(dump: bytes, type_: int, header: Struct) -> Iterator[memoryview]:
+    for message in wire.messages(dump):
+        if message.type == type_ and len(message.body) >= header.size:
+            yield message.body
+
+
+def _legs(multipath: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """(ifindex, struct rtnexthop with its attributes) of each leg."""
+    at = 0
+    while len(multipath) - at >= RTNEXTHOP.size:
+        length, _, _, ifindex = RTNEXTHOP.unpack_from(multipath, at)
+        if not RTNEXTHOP.size <= length <= len(multipath) - at:
+            raise wire.Malformed(f"a nexthop of {length} bytes")
+        yield ifindex, multipath[at : at + length]
+        at += (length + 3) & ~3
+
+
+def _devices(found: dict[int, memoryview], by_nexthop: dict[int, set[int]]) -> set[int]:
+    """The ifindexes that a route leaves by."""
+    devices = {ifindex for ifindex, _ in _legs(found.get(uapi.RTA_MULTIPATH, memoryview(b"")))}
+    oif, nexthop = wire.u32(found.get(uapi.RTA_OIF)), wire.u32(found.get(uapi.RTA_NH_ID))
+    if oif is not None:
+        devices.add(oif)
+    if nexthop is not None:
+        devices |= by_nexthop.get(nexthop, set())
+    return devices
+
+
+def _nexthop_devices(nexthops: bytes) -> dict[int, set[int]]:
+    by_id: dict[int, set[int]] = {}
+    groups: dict[int, list[int]] = {}
+    for body in _dumped(nexthops, uapi.RTM_NEWNEXTHOP, NHMSG):
+        found = wire.attrs(body, NHMSG.size)
+        id_, oif = wire.u32(found.get(uapi.NHA_ID)), wire.u32(found.get(uapi.NHA_OIF))
+        if id_ is not None:
+            by_id[id_] = set() if oif is None else {oif}
+            members = found.get(uapi.NHA_GROUP, memoryview(b""))  # struct nexthop_grp: 8 bytes, the id first
+            groups[id_] = [wire.U32.unpack_from(members, at)[0] for at in range(0, len(members) - 7, 8)]
+    for id_, ids in groups.items():
+        by_id[id_].update(*(by_id.get(member, set()) for member in ids))
+    return by_id
+
+
+def default_devices(routes: bytes, nexthops: bytes) -> set[int]:
+    """The ifindexes that carry a default route of the main table."""
+    devices: set[int] = set()
+    by_nexthop = _nexthop_devices(nexthops)
+    for body in _dumped(routes, uapi.RTM_NEWROUTE, RTMSG):
+        if body[1] == 0 and body[7] == uapi.RTN_UNICAST:  # dst_len, type
+            found = wire.attrs(body, RTMSG.size)
+            if (wire.u32(found.get(uapi.RTA_TABLE)) or body[4]) == uapi.RT_TABLE_MAIN:
+                devices |= _devices(found, by_nexthop)
+    return devices
+
+
+def count_by_device(routes: bytes, nexthops: bytes) -> dict[int, int]:
+    """How many routes leave by each ifindex, without those that the kernel makes itself with each address."""
+    counts: dict[int, int] = {}
+    by_nexthop = _nexthop_devices(nexthops)
+    for body in _dumped(routes, uapi.RTM_NEWROUTE, RTMSG):
+        if body[5] != uapi.RTPROT_KERNEL:
+            for ifindex in _devices(wire.attrs(body, RTMSG.size), by_nexthop):
+                counts[ifindex] = counts.get(ifindex, 0) + 1
+    return counts
+
+
+def _multipath(value: memoryview) -> bytes:
+    """Without the flags that say how the link is just now (RTNH_F_DEAD, RTNH_F_LINKDOWN)."""
+    legs = b""
+    for _, leg in _legs(value):
+        length, flags, hops, ifindex = RTNEXTHOP.unpack_from(leg)
+        legs += RTNEXTHOP.pack(length, flags & uapi.RTNH_F_ONLINK, hops, ifindex) + bytes(leg[8:]) + bytes(-length & 3)
+    return legs
+
+
+def _route(body: memoryview) -> bytes:
+    """A dumped route as a request body that is equal for equal routes."""
+    head = RTMSG.unpack_from(body)
+    found = wire.attrs(body, RTMSG.size)
+    flags = head[8] & uapi.RTNH_F_ONLINK
+    if uapi.RTA_NH_ID in found:  # what the dump adds for old programs is the nexthop object's
+        for type_ in (uapi.RTA_OIF, uapi.RTA_GATEWAY, uapi.RTA_MULTIPATH, uapi.RTA_VIA):
+            found.pop(type_, None)
+        flags = 0
+    out = RTMSG.pack(*head[:8], flags)
+    for type_ in _ROUTE_ATTRS:
+        if type_ in found:
+            value = _multipath(found[type_]) if type_ == uapi.RTA_MULTIPATH else bytes(found[type_])
+            out += wire.attr(type_, value)
+    return out
+
+
+def _nexthop(body: memoryview) -> bytes:
+    family, scope, protocol, flags = NHMSG.unpack_from(body)
+    found = wire.attrs(body, NHMSG.size)
+    out = NHMSG.pack(family, 0, protocol, flags & uapi.RTNH_F_ONLINK)
+    del scope  # the kernel's own finding; a request with one is refused
+    return out + b"".join(wire.attr(type_, bytes(found[type_])) for type_ in _NEXTHOP_ATTRS if type_ in found)
+
+
+def _is_group(body: bytes) -> bool:
+    return uapi.NHA_GROUP in wire.attrs(memoryview(body), NHMSG.size)
+
+
+def _needs_gateway(body: bytes) -> bool:
+    found = wire.attrs(memoryview(body), RTMSG.size)
+    return any(t in found for t in (uapi.RTA_GATEWAY, uapi.RTA_VIA, uapi.RTA_MULTIPATH, uapi.RTA_NH_ID))
+
+
+def missing_routes(before: bytes, now: bytes) -> list[bytes]:
+    """Bodies of the routes that a dump no longer has, in the order in which they can be added again."""
+    there = {_route(body) for body in _dumped(now, uapi.RTM_NEWROUTE, RTMSG)}
+    gone = [
+        route
+        for body in _dumped(before, uapi.RTM_NEWROUTE, RTMSG)
+        if not (body[5] == uapi.RTPROT_KERNEL and body[7] in _MADE_WITH_ADDRESSES)
+        and (route := _route(body)) not in there
+    ]
+    # A gateway must be reachable when its route is added; within each kind the dump's order stays.
+    return sorted(gone, key=_needs_gateway)
+
+
+def missing_nexthops(before: bytes, now: bytes) -> list[bytes]:
+    """Bodies of the nexthop objects that a dump no longer has, groups behind their members."""
+    there = {_nexthop(body) for body in _dumped(now, uapi.RTM_NEWNEXTHOP, NHMSG)}
+    gone = [nh for body in _dumped(before, uapi.RTM_NEWNEXTHOP, NHMSG) if (nh := _nexthop(body)) not in there]
+    return sorted(gone, key=_is_group)
+
+
+def add_route(body: bytes) -> bytes:
+    """The request that adds a route again, behind its equals as in the dump; an IPv6 multipath route as a whole."""
+    whole = body[0] == uapi.AF_INET6 and uapi.RTA_MULTIPATH in wire.attrs(memoryview(body), RTMSG.size)
+    flags = uapi.NLM_F_REPLACE if whole else uapi.NLM_F_APPEND
+    return wire.message(uapi.RTM_NEWROUTE, uapi.NLM_F_CREATE | uapi.NLM_F_ACK | flags, body)
+
+
+def add_nexthop(body: bytes) -> bytes:
+    return wire.message(uapi.RTM_NEWNEXTHOP, uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE | uapi.NLM_F_ACK, body)
+
+
+def route_text(body: bytes) -> str:
+    """A route in short words, for a message."""
+    family, dst_len = body[0], body[1]
+    found = wire.attrs(memoryview(body), RTMSG.size)
+    dst, gateway = found.get(uapi.RTA_DST), found.get(uapi.RTA_GATEWAY)
+    words = "route " + ("default" if dst is None else f"{address_text(family, bytes(dst))}/{dst_len}")
+    return words if gateway is None else f"{words} via {address_text(family, bytes(gateway))}"
+
+
+def nexthop_text(body: bytes) -> str:
+    return f"nexthop id {wire.u32(wire.attrs(memoryview(body), NHMSG.size).get(uapi.NHA_ID))}"

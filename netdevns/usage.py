@@ -1,0 +1,129 @@
+"""The command's arguments and help texts."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+
+from . import __version__
+
+Run = Callable[[argparse.Namespace], int]
+
+ABOUT = """\
+Moves existing network devices into a container's network namespace: all of them or none, under the wanted names, up,
+with every permanent address. When anything fails, every device is back where it was.
+"""
+
+NETNS = """\
+NETNS is a path (/proc/4711/ns/net), a name under /run/netns (blue), a process (pid:4711) or an open descriptor (fd:3).
+"""
+
+EXIT_CODES = """\
+exit codes:
+  0  done
+  1  failed, everything is as before
+  2  bad usage, invalid configuration or a refusing check; nothing was touched
+  3  failed, and something could not be put back: the message says what and where it is
+"""
+
+
+def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
+    """The parser; each command's function is its `run`."""
+    top = argparse.ArgumentParser("netdevns", description=ABOUT, epilog=NETNS + "\n" + EXIT_CODES, formatter_class=_Raw)
+    top.add_argument("--version", action="version", version=f"netdevns {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    _move(_command(commands, "move", "move devices into a namespace", _MOVE, runs["move"]))
+    _apply(_command(commands, "apply", "move what a config.json asks for", _APPLY, runs["apply"]))
+    _check(_command(commands, "check", "say whether a move would succeed; change nothing", _CHECK, runs["check"]))
+    _hook(_command(commands, "hook", "the OCI hook: state JSON on stdin", _HOOK, None))
+    _command(commands, "demo", "show it in a private sandbox; needs no device of yours", _DEMO, runs["demo"])
+    return top
+
+
+class _Raw(argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+_MOVE = """\
+Moves devices into a network namespace. A name with %d is a template: the kernel chooses the number.
+
+example: move eth1, to be called net0, and mv0, with a free eth name, into the namespace of process 4711
+  netdevns move eth1=net0 mv0=eth%d --to pid:4711
+"""
+_APPLY = """\
+Moves the devices of linux.netDevices in an OCI config.json. Without --pid and --netns the container's namespace is the
+one that the configuration joins by path.
+
+example: what a runtime does between "create" and "start"
+  netdevns apply --bundle /containers/web --pid 4711
+"""
+_CHECK = """\
+Runs all checks of a move and tells everything that stands against it, and what the kernel would drop. Changes nothing.
+
+example:
+  netdevns check eth1=net0 --to blue
+"""
+_HOOK = """\
+The createRuntime hook of an OCI bundle: moves the devices of its config.json and those given as arguments. What goes
+wrong is on stderr, in /run/netdevns/hook.log and in syslog.
+
+example: in config.json
+  "hooks": {"createRuntime": [{"path": "/usr/bin/netdevns", "args": ["netdevns", "hook", "createRuntime"]}]}
+"""
+_DEMO = """\
+Makes a "host" and a "container" of its own, moves devices from one to the other and shows what happened; then a batch
+that fails, and that everything is as before. Needs root, or a kernel that allows unprivileged user namespaces.
+
+example:
+  netdevns demo
+"""
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, short: str, text: str, run: Run | None
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=short, description=text, formatter_class=_Raw)
+    command.set_defaults(run=run)
+    return command
+
+
+def _json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="one JSON document on stdout, also on failure")
+
+
+def _move(command: argparse.ArgumentParser) -> None:
+    command.epilog = NETNS
+    command.add_argument("devices", nargs="+", metavar="DEV[=NAME]", help="a device, and its name in the target")
+    command.add_argument("--to", required=True, metavar="NETNS", help="the target namespace")
+    command.add_argument("--from", dest="source", metavar="NETNS", help="the source namespace (default: this one)")
+    command.add_argument("--force", action="store_true", help="also a device that carries a default route")
+    _json(command)
+
+
+def _bundle(command: argparse.ArgumentParser, required: bool) -> None:
+    where = command.add_mutually_exclusive_group(required=required)
+    where.add_argument("--bundle", metavar="DIR", help="an OCI bundle: its config.json")
+    where.add_argument("--config", metavar="FILE", help="a config.json")
+    whose = command.add_mutually_exclusive_group()
+    whose.add_argument("--pid", type=int, metavar="PID", help="a process of the container")
+    whose.add_argument("--netns", metavar="NETNS", help="the container's network namespace")
+
+
+def _apply(command: argparse.ArgumentParser) -> None:
+    command.epilog = NETNS
+    _bundle(command, required=True)
+    _json(command)
+
+
+def _check(command: argparse.ArgumentParser) -> None:
+    command.epilog = NETNS
+    command.add_argument("devices", nargs="*", metavar="DEV[=NAME]", help="a device, and its name in the target")
+    command.add_argument("--to", metavar="NETNS", help="the target namespace")
+    command.add_argument("--force", action="store_true", help="a default route is a note, not an error")
+    _bundle(command, required=False)
+    _json(command)
+
+
+def _hook(command: argparse.ArgumentParser) -> None:
+    command.add_argument("stage", choices=["createRuntime"], help="the hook's stage")
+    command.add_argument("devices", nargs="*", metavar="DEV=NAME", help="devices besides those of config.json")
