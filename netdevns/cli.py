@@ -274,9 +274,9 @@ def _hook(args: Sequence[str]) -> int:
 
 
 def _run_demo(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
-    from .demo import main as demo
+    from . import demo
 
-    return demo()
+    return demo.main()
 
 
 def _parser() -> argparse.ArgumentParser:

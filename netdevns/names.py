@@ -1,4 +1,7 @@
-"""The kernel's rules for interface names (net/core/dev.c: dev_valid_name, __dev_alloc_name). Names are bytes."""
+"""The kernel's rules for interface names, which are bytes.
+
+Sources: net/core/dev.c (dev_valid_name, __dev_alloc_name), net/ipv4/devinet.c (sysctl_dev_name_is_allowed).
+"""
 
 import os
 
@@ -16,6 +19,9 @@ def why_invalid(name: bytes) -> str | None:
         return f"it has {len(name)} bytes, at most {uapi.IFNAMSIZ - 1} are allowed"
     if name in (b".", b".."):
         return "the kernel refuses it"
+    if name in (b"all", b"default"):
+        # Refused late: a device asked to take it would sit in the target under its old name (ipv4 devinet.c).
+        return "the kernel keeps it for net.ipv4.conf"
     for byte in name:
         if byte in b"/:":
             return f'it contains "{chr(byte)}"'

@@ -29,16 +29,18 @@ def address_text(family: int, data: bytes) -> str:
     return data.hex()
 
 
-def addresses(dumped: bytes | memoryview, *, protected: bool = False) -> Iterator[dict[str, object]]:
-    """The fields of `results.Address` for each RTM_NEWADDR."""
+def addresses(
+    dumped: bytes | memoryview, *, protected: bool = False, ifindex: int | None = None
+) -> Iterator[dict[str, object]]:
+    """The fields of `results.Address` for each RTM_NEWADDR, of all devices or of one."""
     for message in wire.messages(dumped):
         if message.type != uapi.RTM_NEWADDR:
             continue
-        family, prefixlen, flags, scope, _ = IFADDRMSG.unpack_from(message.body)
+        family, prefixlen, flags, scope, index = IFADDRMSG.unpack_from(message.body)
         found = wire.attrs(message.body, IFADDRMSG.size)
         all_flags = wire.u32(found.get(uapi.IFA_FLAGS))
         flags = flags if all_flags is None else all_flags
-        if protected and not is_protected(flags, scope):
+        if (protected and not is_protected(flags, scope)) or ifindex not in (None, index):
             continue
         local = bytes(found.get(uapi.IFA_LOCAL, b"")) or bytes(found.get(uapi.IFA_ADDRESS, b""))
         other = bytes(found.get(uapi.IFA_ADDRESS, b""))

@@ -303,7 +303,10 @@ class _Batch:
             text += f"interrupted ({type(cause).__name__})"
         else:
             said = [os.strerror(stopped.errno)] if stopped.errno else []
-            text += ": ".join([WORDS[stopped.step], *said, *([stopped.extack] if stopped.extack else [])])
+            words = WORDS[stopped.step]
+            if member and stopped.errno == errno.EEXIST:
+                words = f'the name "{names.shown(member.item.wanted)}" was taken in the target meanwhile'
+            text += ": ".join([words, *said, *([stopped.extack] if stopped.extack else [])])
         text += (
             "; everything is back as before"
             if not left

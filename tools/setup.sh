@@ -125,7 +125,7 @@ find_python() {
 # The distribution's python3, or its python3.11 where python3 is older (Ubuntu 22.04). Needs apt's lists to tell.
 apt_python() {
 	local candidate
-	candidate=$(apt-cache policy python3 2>/dev/null | sed -n 's/^ *Candidate: *//p')
+	candidate=$(LC_ALL=C apt-cache policy python3 2>/dev/null | sed -n 's/^ *Candidate: *//p')
 	if [[ $candidate == [0-9]* ]] && dpkg --compare-versions "$candidate" lt 3.11; then
 		echo python3.11
 	else
@@ -181,8 +181,6 @@ python_key() { "$venv/bin/python" -I -S -c 'import sys; print(sys.argv[1], sys.v
 project_key() { digest "$root"/{pyproject.toml,setup.py}; }
 core_key() { digest "$root"/csrc/*.[ch] "$root"/csrc/*.py; }
 digest() { sha256sum -- "$@" | sha256sum | cut -c 1-16; }
-
-write_stamp() { printf '%s\n' "$(python_key)" "$(project_key)" "$(core_key)" "$1" >"$stamp"; }
 
 # Prints what has to be done for the EXTRAS: venv, packages, core, or nothing.
 what_is_stale() {
@@ -249,7 +247,7 @@ merge_extras() {
 }
 
 setup() {
-	local extras=$1 stale
+	local extras=$1 stale project core
 	shift
 	stale=$(what_is_stale "$extras")
 	[[ ! $stale && ! $(packages_of_missing "$@") ]] && return
@@ -262,6 +260,8 @@ setup() {
 	: >"$log"
 	stale=$(what_is_stale "$extras")
 	install_packages "$stale" "$@"
+	# Taken before the build: a file that is saved meanwhile counts as newer.
+	project=$(project_key) core=$(core_key)
 	case $stale in
 	venv)
 		make_venv
@@ -276,6 +276,6 @@ setup() {
 		build_core 'compiling csrc/' --no-deps --editable "$root"
 		;;
 	esac
-	[[ ! $stale ]] || write_stamp "$extras"
+	[[ ! $stale ]] || printf '%s\n' "$(python_key)" "$project" "$core" "$extras" >"$stamp"
 	exec 9>&-
 }

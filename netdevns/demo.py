@@ -1,0 +1,288 @@
+"""The main job in a private sandbox: a "host" and a "container" with devices of their own; no device of the user's.
+
+Devices are made here by plain rtnetlink requests, only in namespaces that were made here, too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket as sockets
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+from . import cli, snapshots, uapi, wire
+from .engine import Socket
+from .netns import CURRENT
+from .transaction import move
+
+CLONE_NEWUSER = 0x10000000
+RTMGRP_LINK = 1
+VETH_INFO_PEER = 1
+IFLA_INFO_DATA = 2
+RACES = 10
+
+# What the demo's config.json asks for: host name, wanted name, name in the container, addresses.
+DEVICES = (
+    ("eth1", "net0", "net0", ("192.0.2.10/24", "2001:db8:1::10/64")),
+    ("mv0", "eth%d", "eth0", ("198.51.100.7/31",)),
+    ("eth2", None, "eth2", ("203.0.113.5/24", "2001:db8:2::5/64", "2001:db8:2::6/64")),
+)
+# A second batch, whose last name is taken by somebody in the container while the batch is under way.
+LOSERS = (("eth3", "late0"), ("eth4", "late1"), ("eth5", "late2"))
+
+Observer = Callable[[str, "Sandbox"], None]
+
+
+class Sandbox:
+    """A network namespace that plays the host (this process is in it), and a process in another, the container."""
+
+    def __init__(self) -> None:
+        _unshare()
+        self.host_fd = os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)
+        self.pid, self._keep = _spawn_container()
+        self.container_fd = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Ends the container: its namespace and its devices go with it. The host's go with this process."""
+        os.close(self._keep)
+        os.waitpid(self.pid, 0)
+        os.close(self.container_fd)
+        os.close(self.host_fd)
+
+
+def _libc(call: str, *arguments: int) -> None:
+    if getattr(ctypes.CDLL(None, use_errno=True), call)(*arguments) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{call}: {os.strerror(code)}")
+
+
+def _unshare() -> None:
+    """A network namespace of our own: as root, or as root of a user namespace of our own."""
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        _libc("unshare", uapi.CLONE_NEWNET)
+    except PermissionError:
+        _libc("unshare", CLONE_NEWUSER | uapi.CLONE_NEWNET)
+        for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                file.write(text)
+
+
+def _spawn_container() -> tuple[int, int]:
+    """A process in a new network namespace that sleeps until the returned descriptor is closed."""
+    stay, keep = os.pipe()
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.close(keep)
+            os.close(ready)
+            _libc("unshare", uapi.CLONE_NEWNET)
+            os.write(tell, b".")
+            os.read(stay, 1)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(stay)
+    os.close(tell)
+    came_up = os.read(ready, 1)
+    os.close(ready)
+    if not came_up:
+        raise OSError(f"the container's process {pid} did not come up")
+    return pid, keep
+
+
+# ---- devices and addresses ----
+
+
+def _new_link(name: str, kind: bytes, attrs: bytes = b"", data: bytes = b"") -> bytes:
+    info = wire.attr(uapi.IFLA_INFO_KIND, kind) + (wire.attr(IFLA_INFO_DATA, data) if data else b"")
+    body = wire.attr_name(uapi.IFLA_IFNAME, name.encode()) + attrs + wire.attr(uapi.IFLA_LINKINFO, info)
+    return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_CREATE | uapi.NLM_F_EXCL | uapi.NLM_F_ACK, 0, body)
+
+
+def veth(name: str, peer: str) -> bytes:
+    """The request for a veth pair."""
+    other = wire.IFINFOMSG.pack(0, 0, 0, 0, 0) + wire.attr_name(uapi.IFLA_IFNAME, peer.encode())
+    return _new_link(name, b"veth", data=wire.attr(VETH_INFO_PEER, other))
+
+
+def _ifindex(socket: Socket, name: str) -> int:
+    _, data = socket.query(wire.get_link(name=name.encode()))
+    link = wire.Link(next(wire.messages(data)).body)
+    return int(link.ifindex)
+
+
+def _address(ifindex: int, text: str) -> bytes:
+    address, _, prefixlen = text.partition("/")
+    family = uapi.AF_INET6 if ":" in address else uapi.AF_INET
+    data = sockets.inet_pton(family, address)
+    body = snapshots.IFADDRMSG.pack(family, int(prefixlen), 0, 0, ifindex)
+    body += wire.attr(uapi.IFA_LOCAL, data) + wire.attr(uapi.IFA_ADDRESS, data)
+    return wire.message(uapi.RTM_NEWADDR, uapi.NLM_F_CREATE | uapi.NLM_F_ACK, body)
+
+
+def _up(ifindex: int) -> bytes:
+    return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, up=True)
+
+
+def furnish(socket: Socket) -> None:
+    """The host's devices: eth1 ... eth5 with their cables' other ends, and a macvlan."""
+    for name in ("eth1", "eth2", *(host_name for host_name, _ in LOSERS)):
+        socket.command(veth(name, f"{name}-wire"))
+        for end in (f"{name}-wire", name):
+            socket.command(_up(_ifindex(socket, end)))
+    lower = wire.attr_u32(uapi.IFLA_LINK, _ifindex(socket, "eth1-wire"))
+    socket.command(_new_link("mv0", b"macvlan", lower))
+    socket.command(_up(_ifindex(socket, "mv0")))
+    for name, _, _, addresses in DEVICES:
+        for address in addresses:
+            socket.command(_address(_ifindex(socket, name), address))
+    for number, (name, _) in enumerate(LOSERS):
+        socket.command(_address(_ifindex(socket, name), f"10.0.{number}.1/24"))
+        socket.command(_address(_ifindex(socket, name), f"2001:db8:ff:{number}::1/64"))
+
+
+State = list[tuple[str, str, tuple[str, ...]]]
+
+
+def state_of(socket: Socket) -> State:
+    """Name, UP or DOWN, and addresses of global scope of each device; without lo and the far ends of the cables."""
+    _, links = socket.query(wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0))
+    _, dumped = socket.query(_ALL_ADDRESSES)
+    state: State = []
+    for message in wire.messages(links):
+        link = wire.Link(message.body)
+        if link.name == b"lo" or link.name.endswith(b"-wire"):
+            continue
+        found = snapshots.addresses(dumped, protected=True, ifindex=link.ifindex)
+        texts = tuple(f"{a['address']}/{a['prefixlen']}" for a in found)
+        state.append((os.fsdecode(link.name), "UP" if link.flags & uapi.IFF_UP else "DOWN", texts))
+    return state
+
+
+_ALL_ADDRESSES = wire.message(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, snapshots.IFADDRMSG.pack(0, 0, 0, 0, 0))
+_TENTATIVE = 0x40
+
+
+def _wait_for_dad(socket: Socket) -> None:
+    """Until the host's IPv6 addresses are usable, so that it can be seen that they stay so."""
+    for _ in range(100):
+        _, dumped = socket.query(_ALL_ADDRESSES)
+        if not any(int(str(a["flags"])) & _TENTATIVE for a in snapshots.addresses(dumped)):
+            return
+        time.sleep(0.05)
+
+
+def _say(text: str = "") -> None:
+    print(text, flush=True)
+
+
+def _show(title: str, socket: Socket) -> None:
+    _say(f"  {title}")
+    for name, state, addresses in state_of(socket):
+        _say(f"    {name:8} {state:5} {'  '.join(addresses)}")
+
+
+def _command(*arguments: str) -> int:
+    """Runs the command as a user would type it."""
+    _say(f"$ netdevns {' '.join(arguments)}")
+    return cli.main(arguments)
+
+
+# ---- the two acts ----
+
+
+def _apply(sandbox: Sandbox, host: Socket, container: Socket) -> bool:
+    wanted = {name: {"name": to} if to else {} for name, to, _, _ in DEVICES}
+    config = {"ociVersion": "1.3.0", "linux": {"namespaces": [{"type": "network"}], "netDevices": wanted}}
+    _say('\nThe container\'s config.json asks for: "netDevices": ' + json.dumps(wanted))
+    before = {name: addresses for name, _, addresses in state_of(host)}
+    _show("the host, before", host)
+    _show("the container, before", container)
+    with tempfile.TemporaryDirectory() as bundle:
+        with open(f"{bundle}/config.json", "w", encoding="utf-8") as file:
+            json.dump(config, file)
+        code = _command("apply", "--bundle", bundle, "--pid", str(sandbox.pid))
+    _show("the host, after", host)
+    _show("the container, after", container)
+    expected = [(name, "UP", before[host_name]) for host_name, _, name, _ in DEVICES]
+    return code == 0 and sorted(state_of(container)) == sorted(expected)
+
+
+def _racer(sandbox: Sandbox, name: str) -> int:
+    """Somebody in the container who takes a name as soon as the first device of a batch arrives there."""
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(tell)
+        os.read(ready, 1)
+        os.close(ready)
+        return pid
+    code = 1
+    try:
+        _libc("setns", sandbox.container_fd, uapi.CLONE_NEWNET)
+        listener = sockets.socket(sockets.AF_NETLINK, sockets.SOCK_RAW, sockets.NETLINK_ROUTE)
+        listener.bind((0, RTMGRP_LINK))
+        with Socket() as there:
+            os.write(tell, b".")
+            listener.recv(65536)
+            there.command(veth(name, "racer-wire"))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _lose(sandbox: Sandbox, host: Socket, container: Socket) -> bool:
+    _say("\nA batch of three that fails: while it is under way, somebody in the container takes the third name.")
+    before = state_of(host)
+    _show("the host, before", host)
+    for _ in range(RACES):
+        racer = _racer(sandbox, LOSERS[-1][1])
+        code = _command("move", *(f"{old}={new}" for old, new in LOSERS), "--to", f"pid:{sandbox.pid}")
+        os.waitpid(racer, 0)
+        if code:
+            break
+        _say("(the batch was quicker this time; its devices go back, and once more)")
+        move({new: old for old, new in LOSERS}, sandbox.host_fd, source=sandbox.container_fd)
+        container.command(wire.link_message(uapi.RTM_DELLINK, uapi.NLM_F_ACK, _ifindex(container, "racer-wire")))
+    _show("the host, after", host)
+    _show("the container, after", container)
+    return code == cli.FAILED and state_of(host) == before
+
+
+def _tell(observe: Observer | None, stage: str, sandbox: Sandbox) -> None:
+    if observe is not None:
+        observe(stage, sandbox)
+
+
+def main(observe: Observer | None = None) -> int:
+    """Runs the demo. Returns 0 if what happened is what was promised.
+
+    Args:
+        observe: Called with "before", "moved" and "failed", and the sandbox, to look for oneself.
+    """
+    try:
+        sandbox = Sandbox()
+    except OSError as e:
+        sys.stderr.write(f"netdevns: demo: cannot make a network namespace: {e}; run it as root\n")
+        return cli.FAILED
+    try:
+        with Socket() as host, Socket(sandbox.container_fd) as container:
+            furnish(host)
+            _wait_for_dad(host)
+            _tell(observe, "before", sandbox)
+            moved = _apply(sandbox, host, container)
+            _tell(observe, "moved", sandbox)
+            undone = _lose(sandbox, host, container)
+            _tell(observe, "failed", sandbox)
+    finally:
+        sandbox.close()
+    _say(f"\nall devices and addresses arrived: {'yes' if moved else 'NO'}")
+    _say(f"the failed batch left everything as it was: {'yes' if undone else 'NO'}")
+    return 0 if moved and undone else cli.FAILED

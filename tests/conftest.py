@@ -1,0 +1,85 @@
+"""What every folder of tests can use: the fixtures `host` and `target`, and the marker `kinds`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import kinds, require
+from tests.support.namespaces import Namespace, current, setns
+from tests.support.require import required
+
+DESELECTED = pytest.StashKey[set[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[DESELECTED] = set()
+
+
+def _lacks(item: pytest.Item) -> set[str]:
+    """The kinds that a test needs and this kernel does not have."""
+    wanted = tuple(name for marker in item.iter_markers("kinds") for name in marker.args)
+    return kinds.missing(wanted) if wanted else set()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test of a device kind that this kernel lacks runs elsewhere: it is not collected, and not counted as skipped."""
+    here, elsewhere = [], []
+    for item in items:
+        lacks = _lacks(item)
+        if lacks and kinds.offered() and not (lacks & kinds.REQUIRED and required("kinds")):
+            elsewhere.append(item)
+            config.stash[DESELECTED] |= lacks
+        else:
+            here.append(item)
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = here
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    lacks = _lacks(item)
+    if lacks and kinds.offered():
+        require("kinds", f"this kernel has no {', '.join(sorted(lacks))}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    lacks = config.stash[DESELECTED]
+    if lacks:
+        terminalreporter.write_line(
+            f"device kinds that Linux {os.uname().release} lacks here: {', '.join(sorted(lacks))}; "
+            "their tests are deselected, tools/kernels runs them on other kernels"
+        )
+
+
+def _fresh(name: str) -> Namespace:
+    try:
+        return Namespace.create(name)
+    except OSError as e:
+        require("netns", f"no fresh network namespace for this user: {e}")
+
+
+@pytest.fixture
+def host() -> Iterator[Namespace]:
+    """A fresh network namespace that the test's thread is in: the source."""
+    with _fresh("host") as namespace:
+        home = current()
+        setns(namespace.fd)
+        # No link-local addresses of the kernel's own, which come and do DAD in their time: a test that is about them
+        # sets this back.
+        namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
+        try:
+            yield namespace
+        finally:
+            setns(home)
+            os.close(home)
+
+
+@pytest.fixture
+def target() -> Iterator[Namespace]:
+    """A fresh network namespace: the container's."""
+    with _fresh("target") as namespace:
+        namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
+        yield namespace

@@ -1,0 +1,31 @@
+"""What every integration test is held to: it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def _state() -> dict[str, object]:
+    """What keeps a namespace alive, and what outlives a test: descriptors, threads, mounts, files."""
+    return {
+        "descriptors": sorted(os.listdir("/proc/self/fd")),
+        "threads": threading.active_count(),
+        "mounts": Path("/proc/self/mounts").read_text(),
+        "run": sorted(str(path) for path in Path("/run").rglob("*")),
+        "namespace": os.readlink("/proc/thread-self/ns/net"),
+    }
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Set up first, torn down last: no descriptor, thread, process, mount or file in /run is left by a test."""
+    before = _state()
+    yield
+    with pytest.raises(ChildProcessError):  # neither a living child nor a zombie
+        os.waitpid(-1, os.WNOHANG)
+    assert _state() == before

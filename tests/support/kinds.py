@@ -1,0 +1,59 @@
+"""Which kinds of devices the running kernel can create. Tried, once a session, in a namespace of its own."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+
+from .namespaces import Namespace
+
+# The devices that a test makes by `DEV`; `LOWER` is a veth that is there before. All of these the kernel moves.
+MOVABLE = {
+    "veth": "link add DEV type veth peer name DEVp",
+    "ifb": "link add DEV type ifb",
+    "dummy": "link add DEV type dummy",
+    "macvlan": "link add link LOWER name DEV type macvlan mode bridge",
+    "macvtap": "link add link LOWER name DEV type macvtap mode bridge",
+    "ipvlan": "link add link LOWER name DEV type ipvlan mode l2",
+    "ipvtap": "link add link LOWER name DEV type ipvtap mode l2",
+    "vlan": "link add link LOWER name DEV type vlan id 7",
+    "vxlan": "link add DEV type vxlan id 7 dstport 4789",
+    "geneve": "link add DEV type geneve id 7 remote 192.0.2.1",
+    "gretap": "link add DEV type gretap local 192.0.2.2 remote 192.0.2.1",
+    "wireguard": "link add DEV type wireguard",
+    "tap": "tuntap add dev DEV mode tap",
+    "tun": "tuntap add dev DEV mode tun",
+}
+# These the kernel never moves.
+IMMOVABLE = {
+    "bridge": "link add DEV type bridge",
+    "bond": "link add DEV type bond",
+    "team": "link add DEV type team",
+    "vrf": "link add DEV type vrf table 7",
+}
+# With NETDEVNS_REQUIRE=kinds the lack of one of these is a failure.
+REQUIRED = {"dummy", "vlan", "bond", "macvlan", "veth", "ifb"}
+
+
+def create(kind: str, device: str, lower: str = "lower") -> str:
+    """The line for `ip -batch` that makes a device of that kind."""
+    return (MOVABLE | IMMOVABLE)[kind].replace("DEV", device).replace("LOWER", lower)
+
+
+@functools.cache
+def offered() -> frozenset[str]:
+    """The kinds that this kernel can create; none where no fresh namespace is allowed."""
+    every = MOVABLE | IMMOVABLE
+    try:
+        scratch = Namespace.create("scratch")
+    except OSError:
+        return frozenset()
+    with scratch, scratch.entered():
+        lines = ["link add lower type veth peer name lowerp", *(create(kind, f"k-{kind}") for kind in every)]
+        subprocess.run(["ip", "-force", "-batch", "-"], input="\n".join(lines), text=True, capture_output=True)
+        there = scratch.names()
+    return frozenset(kind for kind in every if f"k-{kind}" in there)
+
+
+def missing(names: tuple[str, ...]) -> set[str]:
+    return set(names) - offered()

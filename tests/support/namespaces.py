@@ -1,0 +1,196 @@
+"""Fresh network namespaces for a test, entered by its own thread; no process is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from . import rawdump
+
+CLONE_NEWNET = 0x40000000
+CLONE_NEWUSER = 0x10000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, what: str) -> None:
+    if result:
+        raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
+
+
+def unshare(flags: int) -> None:
+    """The calling thread gets namespaces of its own."""
+    _checked(_libc.unshare(flags), "unshare")
+
+
+def setns(fd: int) -> None:
+    """The calling thread enters a network namespace."""
+    _checked(_libc.setns(fd, CLONE_NEWNET), "setns")
+
+
+def current() -> int:
+    """A new descriptor of the calling thread's network namespace."""
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+class _CapHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+def drop_capabilities(*capabilities: int) -> None:
+    """Takes capabilities from the calling thread, for good. Layout: linux/capability.h, version 3."""
+    header = _CapHeader(0x20080522, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable of the first 32, then of the others
+    _checked(_libc.capget(ctypes.byref(header), sets), "capget")
+    for capability in capabilities:
+        for which in range(3):
+            sets[capability // 32 * 3 + which] &= ~(1 << capability % 32)
+    _checked(_libc.capset(ctypes.byref(header), sets), "capset")
+
+
+CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21
+
+
+class Namespace:
+    """A network namespace; a context manager that closes it."""
+
+    def __init__(self, fd: int, name: str) -> None:
+        self.fd = fd
+        self.name = name
+
+    @classmethod
+    def create(cls, name: str) -> Namespace:
+        """A fresh one; the calling thread stays where it is."""
+        home = current()
+        try:
+            unshare(CLONE_NEWNET)
+            try:
+                return cls(current(), name)
+            finally:
+                setns(home)
+        finally:
+            os.close(home)
+
+    def __repr__(self) -> str:
+        return f"Namespace({self.name})"
+
+    def __enter__(self) -> Namespace:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+    @property
+    def path(self) -> str:
+        """A path that names this namespace in this process."""
+        return f"/proc/self/fd/{self.fd}"
+
+    def is_here(self) -> bool:
+        """Whether the calling thread is in it."""
+        a, b = os.fstat(self.fd), os.stat("/proc/thread-self/ns/net")
+        return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """The calling thread is in it meanwhile; children that it starts are, too."""
+        home = current()
+        setns(self.fd)
+        try:
+            yield
+        finally:
+            setns(home)
+            os.close(home)
+
+    # ---- ip(8) ----
+
+    def ip(self, command: str) -> str:
+        """Runs `ip COMMAND` in it."""
+        return self._run(["ip", *command.split()])
+
+    def ip_json(self, command: str) -> list[dict[str, Any]]:
+        """Runs `ip -j -d COMMAND` in it and returns what it shows, without the empty objects of older versions."""
+        return [shown for shown in json.loads(self._run(["ip", "-j", "-d", *command.split()]) or "[]") if shown]
+
+    def batch(self, commands: Iterable[str] | str) -> None:
+        """Runs many commands by one `ip -batch`: starting a process is slow on some kernels."""
+        lines = commands.strip().splitlines() if isinstance(commands, str) else list(commands)
+        self._run(["ip", "-batch", "-"], "\n".join(line.strip() for line in lines) + "\n")
+
+    def _run(self, argv: list[str], stdin: str = "") -> str:
+        with self.entered():
+            done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise AssertionError(f"{self.name}: {' '.join(argv)}: {done.stderr.strip()}\n{stdin}")
+        return done.stdout
+
+    # ---- what is there ----
+
+    def dump(self) -> dict[str, object]:
+        """Links, addresses, routes and nexthop objects, raw, without what changes by itself (rawdump)."""
+        return rawdump.everything(self.socket())
+
+    def links(self) -> dict[str, rawdump.Link]:
+        """The devices by name."""
+        with self.socket() as socket:
+            return rawdump.links(socket)
+
+    def names(self) -> set[str]:
+        """The devices' names, without lo."""
+        return set(self.links()) - {"lo"}
+
+    def addresses(self, device: str, **only: object) -> list[rawdump.Address]:
+        """A device's addresses in the kernel's order; `only`: fields and their values."""
+        with self.socket() as socket:
+            ifindex = rawdump.links(socket)[device].ifindex
+            found = rawdump.addresses(socket).get(ifindex, [])
+        return [a for a in found if all(getattr(a, field) == value for field, value in only.items())]
+
+    def socket(self) -> rawdump.Socket:
+        """A netlink socket of the test's own in it."""
+        with self.entered():
+            return rawdump.Socket()
+
+    def monitor(self) -> rawdump.Monitor:
+        """Collects notifications from now on."""
+        with self.entered():
+            return rawdump.Monitor()
+
+    def sysctl(self, name: str, value: object) -> None:
+        """Writes /proc/sys/net/NAME in it."""
+        with self.entered(), open(f"/proc/sys/net/{name}", "w") as file:  # net is the opening thread's own
+            file.write(f"{value}\n")
+
+
+def in_child(function: Callable[[], object]) -> Any:
+    """Runs a function in a forked child, which may give up what it cannot get back; returns its result, by pickle."""
+    import pickle
+    import traceback
+
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            try:
+                result = (True, function())
+            except BaseException:
+                result = (False, traceback.format_exc())
+            with open(write, "wb") as file:
+                pickle.dump(result, file)
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb") as file:
+        data = file.read()
+    os.waitpid(pid, 0)
+    good, result = pickle.loads(data)
+    assert good, result
+    return result

@@ -1,0 +1,22 @@
+"""What may be missing on a machine, and when that is a failure.
+
+NETDEVNS_REQUIRE is a comma-separated list: netns (privileges for fresh network namespaces), uml, runtimes, kinds (the
+device kinds in kinds.REQUIRED). Without it a test that lacks something skips and says why.
+"""
+
+import os
+from typing import NoReturn
+
+import pytest
+
+
+def required(name: str) -> bool:
+    """Whether NETDEVNS_REQUIRE asks for it."""
+    return name in os.environ.get("NETDEVNS_REQUIRE", "").split(",")
+
+
+def require(name: str, reason: str) -> NoReturn:
+    """Ends the test that lacks `name`: a skip, or a failure where NETDEVNS_REQUIRE asks for it."""
+    if required(name):
+        pytest.fail(f"{reason} (NETDEVNS_REQUIRE has {name})", pytrace=False)
+    pytest.skip(reason)
