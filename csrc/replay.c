@@ -121,6 +121,14 @@ static int make_room(struct window *w, const struct nd_replay *r, size_t len, st
 	return flush(w, r, err);
 }
 
+/* IPv6, and it had completed DAD: it need not prove itself again. */
+static int is_proven(const struct nd_addr *a)
+{
+	const uint32_t unproven = IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_NODAD | IFA_F_OPTIMISTIC;
+
+	return a->head.ifa_family == AF_INET6 && !(a->flags & unproven);
+}
+
 /*
  * An IPv6 address that had completed DAD goes in with IFA_F_NODAD: same MAC, same link, it was verified already, so it is
  * usable at once. Then once more with its own flags: clearing NODAD by a replace starts no DAD and keeps the order (seen
@@ -129,13 +137,12 @@ static int make_room(struct window *w, const struct nd_replay *r, size_t len, st
 static int replay_one(struct window *w, struct nd_dev *dev, const struct nd_replay *r, const struct nd_addr *a,
 		      struct nd_err *err)
 {
-	const uint32_t unproven = IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_NODAD | IFA_F_OPTIMISTIC;
 	int code;
 
 	code = make_room(w, r, a->v.len, err);
 	if (code)
 		return code;
-	if (a->head.ifa_family == AF_INET6 && !(a->flags & unproven)) {
+	if (is_proven(a)) {
 		put_address(&w->m, dev, r, a, a->flags | IFA_F_NODAD);
 		w->messages++;
 	}
@@ -176,6 +183,30 @@ static int index_ipv6(struct nd_dev *dev, uint32_t **offsets, size_t *n, struct 
 	return 0;
 }
 
+/*
+ * Undo: link-locals that were usable go in before IFF_UP. After it the kernel may have made the same one, tentative, and
+ * no replace ends its DAD. (Their prefix route comes with IFF_UP.)
+ */
+static int replay_link_locals(struct window *w, struct nd_dev *dev, const struct nd_replay *r, const uint32_t *ipv6, size_t n,
+			      struct nd_err *err)
+{
+	struct nd_addr a;
+	int code = 0;
+
+	while (!code && n-- > 0) {
+		size_t pos = ipv6[n];
+
+		if (!nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a) || a.head.ifa_scope != RT_SCOPE_LINK || !is_proven(&a))
+			continue;
+		code = make_room(w, r, a.v.len, err);
+		if (!code) {
+			put_address(&w->m, dev, r, &a, a.flags | IFA_F_NODAD);
+			w->messages++;
+		}
+	}
+	return code;
+}
+
 int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err)
 {
 	struct window w = { .messages = 0 };
@@ -191,6 +222,8 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 	while (!code && nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a))
 		if (a.head.ifa_family != AF_INET6 && nd_addr_in(&a, r->set))
 			code = replay_one(&w, dev, r, &a, err);
+	if (!code && r->set == ND_SET_ALL)
+		code = replay_link_locals(&w, dev, r, ipv6, n, err);
 	if (!code && r->up)
 		put_up(&w, r);
 	/*

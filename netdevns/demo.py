@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from . import cli, snapshots, uapi, wire
+from . import cli, lookups, snapshots, uapi, wire
 from .engine import Socket
 from .netns import CURRENT
 from .transaction import move
@@ -113,8 +113,9 @@ def veth(name: str, peer: str) -> bytes:
 
 
 def _ifindex(socket: Socket, name: str) -> int:
-    _, data = socket.query(wire.get_link(name=name.encode()))
-    link = wire.Link(next(wire.messages(data)).body)
+    link = lookups.link_of(lookups.ask(socket, [wire.get_link(name=name.encode())])[0])
+    if link is None:
+        raise RuntimeError(f"the demo's own device {name} is gone")
     return int(link.ifindex)
 
 
@@ -250,7 +251,6 @@ def _lose(sandbox: Sandbox, host: Socket, container: Socket) -> bool:
             break
         _say("(the batch was quicker this time; its devices go back, and once more)")
         move({new: old for old, new in LOSERS}, sandbox.host_fd, source=sandbox.container_fd)
-        container.command(wire.link_message(uapi.RTM_DELLINK, uapi.NLM_F_ACK, _ifindex(container, "racer-wire")))
     _show("the host, after", host)
     _show("the container, after", container)
     return code == cli.FAILED and state_of(host) == before

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 
 from . import errors, lookups, names, oci, transaction, wire
-from .engine import Socket
+from .engine import EngineError, Socket
 from .netns import CURRENT, NetNS
 
 RUN_DIR = "/run/netdevns"
@@ -42,8 +42,12 @@ def create_runtime(data: bytes, arguments: Mapping[str, str | None]) -> None:
         raise errors.ConfigInvalid("state on stdin: pid: a createRuntime hook needs the container's process")
     # Pinned once: whatever happens to the process meanwhile, one namespace is meant.
     with NetNS.open(f"pid:{state.pid}") as target, NetNS.open(CURRENT) as own:
-        if not target.same(own):
-            devices = _not_there_yet(devices, target)
+        if target.same(own):
+            raise errors.ConfigInvalid(
+                f"container {oci.printable(state.id)} has no network namespace of its own: "
+                f"its process {state.pid} is in the host's, and devices are there already"
+            )
+        devices = _not_there_yet(devices, target)
         # The operator named these devices for this container: a default route is no reason to refuse.
         transaction.move(devices, target, force=True)
 
@@ -54,7 +58,8 @@ def _merge(arguments: Mapping[str, str | None], configured: Mapping[str, str]) -
     for host_name, name in configured.items():
         if devices.setdefault(host_name, name) != name:
             raise errors.ConfigInvalid(
-                f'{host_name}: the hook\'s argument says "{devices[host_name]}", config.json says "{name}"; say one'
+                f'{oci.printable(host_name)}: the hook\'s argument says "{oci.printable(devices[host_name])}", '
+                f'config.json says "{oci.printable(name)}"; say one'
             )
     return devices
 
@@ -64,14 +69,17 @@ def _not_there_yet(devices: Mapping[str, str], target: NetNS) -> dict[str, str]:
     encoded = {host_name: (names.encode(host_name), names.encode(name)) for host_name, name in devices.items()}
     literal = [h for h, (old, new) in encoded.items() if not names.why_invalid(old) and not names.is_template(new)]
     literal = [h for h in literal if not names.why_invalid(encoded[h][1])]
-    with Socket() as here, Socket(target.fd) as there:
-        old = lookups.ask(here, [wire.get_link(name=encoded[h][0]) for h in literal])
-        new = lookups.ask(there, [wire.get_link(name=encoded[h][1]) for h in literal])
-    done = {
-        h
-        for h, a, b in zip(literal, old, new, strict=True)
-        if lookups.link_of(a) is None and (link := lookups.link_of(b)) is not None and link.name == encoded[h][1]
-    }
+    try:
+        with Socket() as here, Socket(target.fd) as there:
+            old = lookups.ask(here, [wire.get_link(name=encoded[h][0]) for h in literal])
+            new = lookups.ask(there, [wire.get_link(name=encoded[h][1]) for h in literal])
+        done = {
+            h
+            for h, a, b in zip(literal, old, new, strict=True)
+            if lookups.link_of(a) is None and (link := lookups.link_of(b)) is not None and link.name == encoded[h][1]
+        }
+    except EngineError:
+        return dict(devices)  # the move's own checks say in full what is wrong, such as a missing capability
     return {host_name: name for host_name, name in devices.items() if host_name not in done}
 
 
@@ -80,12 +88,16 @@ def log(lines: list[str]) -> None:
     import syslog
 
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    lines = [oci.printable(line) for line in lines]
+    # syslog's own idea of the name is that of a file: "__main__.py".
+    syslog.openlog("netdevns", syslog.LOG_PID, syslog.LOG_DAEMON)
     for line in lines:
         syslog.syslog(syslog.LOG_ERR, line)
     try:
         os.makedirs(RUN_DIR, mode=0o700, exist_ok=True)
-        fd = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with open(fd, "a", encoding="utf-8", errors="backslashreplace") as file:
+        # O_NONBLOCK: a FIFO in its place must not hang a container's start.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with open(os.open(LOG, flags, 0o600), "a", encoding="utf-8") as file:
             file.write("".join(f"{stamp} {line}\n" for line in lines))
     except OSError as e:
         sys.stderr.write(f"netdevns: {LOG}: cannot be written: {e.strerror}\n")

@@ -28,6 +28,11 @@ class _Object(dict[str, object]):
         return made
 
 
+def printable(text: str) -> str:
+    """A text from outside, fit for a message or a log: one line, whatever is in it."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
 def parse(data: bytes, what: str) -> Mapping[str, object]:
     """A JSON object. Raises ConfigInvalid: not JSON, truncated, or no object."""
     try:
@@ -41,13 +46,15 @@ def parse(data: bytes, what: str) -> Mapping[str, object]:
 
 def load(path: str) -> Mapping[str, object]:
     """A config.json. Raises ConfigInvalid, also if it cannot be read."""
+    what = printable(path)
     try:
         with open(path, "rb") as file:
             data = file.read()
-    except (OSError, ValueError) as e:
-        reason = e.strerror if isinstance(e, OSError) else e
-        raise ConfigInvalid(f"{path}: cannot be read: {reason}") from None
-    return parse(data, path)
+    except OSError as e:
+        raise ConfigInvalid(f"{what}: cannot be read: {e.strerror}") from None
+    except ValueError:  # a NUL byte, or a lone surrogate out of JSON
+        raise ConfigInvalid(f"{what}: cannot be read: no file can have that name") from None
+    return parse(data, what)
 
 
 def net_devices(config: Mapping[str, object]) -> dict[str, str]:
@@ -68,10 +75,10 @@ def net_devices(config: Mapping[str, object]) -> dict[str, str]:
     linux = _object(config, "config", "linux", "linux")
     devices = _object(linux, "linux", "netDevices", "linux.netDevices")
     for twice in getattr(devices, "twice", ()):
-        raise ConfigInvalid(f"linux.netDevices.{twice}: this device is listed twice")
+        raise ConfigInvalid(f"linux.netDevices.{printable(twice)}: this device is listed twice")
     wanted = {}
     for host_name, value in devices.items():
-        place = f"linux.netDevices.{host_name}"
+        place = f"linux.netDevices.{printable(host_name)}"
         if not isinstance(value, Mapping):
             raise ConfigInvalid(f'{place}: an object such as {{"name": "net0"}} is needed, not {_kind(value)}')
         name = value.get("name", "")
@@ -101,7 +108,7 @@ def network_namespace(config: Mapping[str, object]) -> str | None:
                     f"linux.namespaces: the network namespace's path must be a string, not {_kind(path)}"
                 )
             if path and not path.startswith("/"):
-                raise ConfigInvalid(f'linux.namespaces: the path "{path}" must be absolute')
+                raise ConfigInvalid(f'linux.namespaces: the path "{printable(path)}" must be absolute')
             return path or None
     raise ConfigInvalid("linux.namespaces has no network namespace: the container would use the host's own")
 

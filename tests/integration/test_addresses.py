@@ -10,7 +10,7 @@ import pytest
 import netdevns
 from tests.support import kinds, rawdump
 from tests.support.namespaces import Namespace
-from tests.support.rawdump import IFA_F_NOPREFIXROUTE, IFA_F_PERMANENT, Address
+from tests.support.rawdump import IFA_F_PERMANENT, Address
 
 V4, V6 = sockets.AF_INET, sockets.AF_INET6
 VETH = "link add eth1 type veth peer name peer"
@@ -76,8 +76,8 @@ ADDRESSES = {
 def test_protected_address_arrives(host: Namespace, target: Namespace, address: str, state: str) -> None:
     """S6: prefixlen, peer, broadcast, metric, flags and preferred lifetime 0 are as before, from UP and from DOWN."""
     host.batch(["link add eth1 type ifb", f"link set dev eth1 {state}", f"addr add {address} dev eth1"])
-    if state == "up" and ":" in address and "nodad" not in address:
-        assert not host.addresses("eth1")[0].tentative  # an ifb has no neighbours: no DAD
+    if state == "up":
+        host.wait_for_dad()
     move_and_compare(host, target, "net0")
 
 
@@ -156,7 +156,7 @@ def test_protocol_arrives(host: Namespace, target: Namespace, address: str) -> N
     """P2: IFA_PROTO is kept where the kernel has it (from 5.18 on), and its absence is, before."""
     host.batch(["link add eth1 type ifb", "link set eth1 up"])
     with host.socket() as socket:
-        socket.add_address(host.links()["eth1"].ifindex, address, proto=b"\x63")
+        socket.add_address(host.links()["eth1"].ifindex, address, flags=rawdump.IFA_F_NODAD, proto=b"\x63")
     proto = host.addresses("eth1")[0].proto
     assert proto in (0x63, None)
     assert move_and_compare(host, target)[0].proto == proto
@@ -258,7 +258,7 @@ def test_no_address_is_invented(host: Namespace, target: Namespace) -> None:
     (moved,) = netdevns.move({"eth1": {}}, target.fd)
     assert target.addresses("eth1") == []
     assert moved.addresses == ()
-    assert target.ip_json("route show table all") == []
+    assert [route["dst"] for route in target.ip_json("route show table all")] in ([], ["ff00::/8"])
 
 
 @pytest.mark.parametrize("count", [60, 1000])
@@ -278,20 +278,13 @@ def test_many_addresses(host: Namespace, target: Namespace, count: int) -> None:
 # ---- duplicate address detection ----
 
 
-def wait_for_dad(namespace: Namespace, device: str) -> None:
-    end = time.monotonic() + 10
-    while any(a.tentative for a in namespace.addresses(device)):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_usable_ipv6_address_is_usable_at_once(host: Namespace, target: Namespace) -> None:
     """P2: an address that had completed DAD is not tentative when the call returns, and has its own flags exactly."""
     host.batch([VETH, *UP])
     host.sysctl("ipv6/neigh/eth1/retrans_time_ms", 10)
     host.sysctl("ipv6/conf/eth1/dad_transmits", 1)
     host.batch(["addr add 2001:db8::1/64 dev eth1", "addr add 2001:db8::2/64 dev eth1 nodad"])
-    wait_for_dad(host, "eth1")
+    host.wait_for_dad()
     after = move_and_compare(host, target)
     assert [(a.tentative, bool(a.flags & rawdump.IFA_F_NODAD)) for a in after] == [(False, True), (False, False)]
     with target.entered(), sockets.socket(V6, sockets.SOCK_DGRAM) as bound:
@@ -307,14 +300,14 @@ def test_tentative_ipv6_address_does_dad(host: Namespace, target: Namespace) -> 
     netdevns.move({"eth1": {}}, target.fd)
     (address,) = target.addresses("eth1")
     assert (address.address, address.tentative) == ("2001:db8::1", True)
-    wait_for_dad(target, "eth1")
+    target.wait_for_dad()
 
 
 def test_duplicate_ipv6_address_does_dad(host: Namespace, target: Namespace) -> None:
     """P2: one that failed DAD has to prove itself again: it is not made usable by a move."""
     with Namespace.create("neighbour") as neighbour:
         host.batch([VETH, *UP])
-        host.ip(f"link set dev peer netns /proc/self/fd/{neighbour.fd}") if False else _give(host, "peer", neighbour)
+        host.give("peer", neighbour)
         neighbour.batch(["link set dev peer up", "addr add 2001:db8::1/64 dev peer nodad"])
         host.ip("addr add 2001:db8::1/64 dev eth1")
         end = time.monotonic() + 10
@@ -324,14 +317,6 @@ def test_duplicate_ipv6_address_does_dad(host: Namespace, target: Namespace) -> 
         netdevns.move({"eth1": {}}, target.fd)
         (address,) = target.addresses("eth1")
         assert address.flags & (rawdump.IFA_F_TENTATIVE | rawdump.IFA_F_DADFAILED)
-
-
-def _give(host: Namespace, device: str, to: Namespace) -> None:
-    """Moves a device by the test's own request: IFLA_NET_NS_FD."""
-    with host.socket() as socket:
-        head = (0, 0, host.links()[device].ifindex, 0, 0)
-        body = rawdump.struct.pack("=BxHiII", *head) + rawdump.attribute(28, rawdump.struct.pack("=I", to.fd))
-        assert socket.request(rawdump.RTM_NEWLINK, 0, body) == 0
 
 
 @pytest.mark.parametrize("permanent", [True, False], ids=["usable", "tentative"])

@@ -6,7 +6,9 @@ import contextlib
 import ctypes
 import json
 import os
+import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -163,6 +165,22 @@ class Namespace:
         """Collects notifications from now on."""
         with self.entered():
             return rawdump.Monitor()
+
+    def wait_for_dad(self, timeout_s: float = 10) -> None:
+        """Until no address is tentative (a duplicate stays one)."""
+        end = time.monotonic() + timeout_s
+        with self.socket() as socket:
+            while any(a.tentative and not a.failed for found in rawdump.addresses(socket).values() for a in found):
+                assert time.monotonic() < end, "DAD does not end"
+                time.sleep(0.01)
+
+    # ---- what a test does to it ----
+
+    def give(self, device: str, to: Namespace) -> None:
+        """Moves a device away, not by netdevns: IFLA_NET_NS_FD."""
+        with self.socket() as socket:
+            ifindex = rawdump.links(socket)[device].ifindex
+            assert socket.change_link(ifindex, rawdump.attribute(28, struct.pack("=I", to.fd))) == 0
 
     def sysctl(self, name: str, value: object) -> None:
         """Writes /proc/sys/net/NAME in it."""

@@ -103,6 +103,10 @@ class Socket:
                 return -int(struct.unpack_from("=i", body_)[0])
         raise AssertionError("no answer")
 
+    def change_link(self, ifindex: int, attrs: bytes) -> int:
+        """RTM_NEWLINK for a device that is there. Returns 0 or an errno."""
+        return self.request(RTM_NEWLINK, 0, struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + attrs)
+
     def add_address(self, ifindex: int, address: str, *, scope: int = 0, flags: int = 0, **attrs: bytes) -> int:
         """RTM_NEWADDR with attributes that older versions of ip(8) cannot give. Returns 0 or an errno."""
         types = {"proto": 11, "label": 3, "broadcast": 4, "metric": 9}
@@ -150,6 +154,10 @@ class Address:
     @property
     def tentative(self) -> bool:
         return bool(self.flags & IFA_F_TENTATIVE)
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.flags & IFA_F_DADFAILED)
 
 
 def links(socket: Socket) -> dict[str, Link]:

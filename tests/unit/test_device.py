@@ -125,7 +125,7 @@ def test_init_refuses_too_little_memory(size):
         ffi.new("struct nd_err *"),
     )
     assert lib.nd_dev_init(made, memory, size, b"eth1", b"net0", err) == -errno.ENOBUFS
-    assert bytes(ffi.buffer(memory)) == b"\xa5" * (size + 8)
+    assert bytes(ffi.buffer(memory, size + 8)) == b"\xa5" * (size + 8)
     assert made[0] == ffi.NULL
 
 
@@ -202,7 +202,7 @@ def test_snapshot_when_an_address_comes_first():
         assert failure(device().snapshot, source).errno == errno.EBADMSG
 
 
-@pytest.mark.parametrize("count", [40, 200, 3000])
+@pytest.mark.parametrize("count", [40, 200, 1000])
 def test_memory_grows_with_the_snapshot(run, count):
     """-ENOBUFS tells the size that suffices for all steps: the engine asks again with it, and needs no more later."""
     made = run(*[nl.address_body(f"10.0.{i // 250}.{i % 250}/32", 7) for i in range(count)])

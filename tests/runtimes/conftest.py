@@ -1,0 +1,77 @@
+"""Fixtures: a machine, a bundle, each runtime."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import require
+from tests.support.namespaces import Namespace
+
+from .container import ENV, Bundle, Machine, Runtime, make_rootfs
+
+
+def _machine(host: Namespace, prepare: str) -> Machine:
+    try:
+        return Machine(host, prepare)
+    except OSError as e:
+        require("runtimes", str(e))
+
+
+@pytest.fixture(scope="session")
+def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A container's root file system, read-only for it."""
+    busybox = shutil.which("busybox", path=ENV["PATH"])
+    if busybox is None:
+        require("runtimes", "there is no busybox; install busybox-static")
+    path = tmp_path_factory.mktemp("rootfs").resolve()  # runc refuses a symbolic link in it
+    make_rootfs(path, busybox)
+    return path
+
+
+@pytest.fixture
+def machine(host: Namespace) -> Iterator[Machine]:
+    """The namespace `host` with an empty /run, for programs."""
+    with _machine(host, "true") as machine:
+        yield machine
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, rootfs: Path) -> Bundle:
+    """A bundle; the test writes its config.json."""
+    path = tmp_path.resolve() / "bundle"
+    path.mkdir()
+    return Bundle(path, rootfs)
+
+
+@functools.cache
+def _why_not(name: str, rootfs: Path) -> str | None:
+    """Why a runtime starts not even a container without devices and hooks here; tried once a session."""
+    if shutil.which(name, path=ENV["PATH"]) is None:
+        return f"there is no {name}"
+    with tempfile.TemporaryDirectory() as folder, Namespace.create("trial") as host:
+        try:
+            machine = Machine(host, Runtime.PREPARE[name])
+        except OSError as e:
+            return str(e)
+        path = Path(folder).resolve()
+        bundle = Bundle(path, rootfs)
+        bundle.write(hooks=[])
+        with machine:
+            done = Runtime(name, machine, path / "state").run(bundle)
+    return f"{name} starts no container here: {done.stderr.strip()}" if done.returncode else None
+
+
+@pytest.fixture(params=["runc", "crun"])
+def runtime(request: pytest.FixtureRequest, host: Namespace, rootfs: Path, tmp_path: Path) -> Iterator[Runtime]:
+    """A runtime on a machine of its own, whose network namespace is `host`."""
+    reason = _why_not(request.param, rootfs)
+    if reason is not None:
+        require("runtimes", reason)
+    with _machine(host, Runtime.PREPARE[request.param]) as machine:
+        yield Runtime(request.param, machine, tmp_path / "state")
