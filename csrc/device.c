@@ -57,6 +57,9 @@ static int sift(struct nd_buf *reply, int32_t ifindex, struct nd_err *err)
 			memcpy(&index, v.body + 4, sizeof index);
 		if (index != ifindex || !(v.type == RTM_NEWADDR || (v.type == RTM_NEWLINK && v.body_len >= sizeof(struct ifinfomsg))))
 			continue;
+		/* The link was asked for first: its readers take the first message for it. */
+		if (v.type == RTM_NEWADDR && links == 0)
+			break;
 		links += v.type == RTM_NEWLINK;
 		memmove(reply->data + kept, v.start, nd_align(v.len));
 		kept += nd_align(v.len);

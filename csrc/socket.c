@@ -166,6 +166,11 @@ static void keep(struct nd_buf *reply, const struct nd_view *v)
 	reply->used += room;
 }
 
+static int says_so(const struct nd_view *v, int code)
+{
+	return v->body_len >= sizeof(struct nlmsgerr) && memcmp(v->body, &code, sizeof code) == 0;
+}
+
 /* One message of the kernel's. Only what answers this request counts: its seq, our portid. */
 static int take(const struct nd_sock *s, struct wait *w, const struct nd_view *v, struct nd_buf *reply, struct nd_err *err)
 {
@@ -184,7 +189,8 @@ static int take(const struct nd_sock *s, struct wait *w, const struct nd_view *v
 		memcpy(&code, v->body, sizeof code);
 	if (v->type == NLMSG_ERROR) {
 		code = nd_view_error(v, &refusal);
-		if (code == -EBADMSG && refusal.text[0]) {
+		/* Malformed: the kernel's own -EBADMSG is what the message says. */
+		if (code == -EBADMSG && !says_so(v, code)) {
 			*err = refusal;
 			return code;
 		}
@@ -302,8 +308,10 @@ int nd_sock_exchange(struct nd_sock *s, struct nd_msg *req, struct nd_buf *reply
 		}
 		code = exchange_once(s, req, &w, reply, err);
 		if (code) {
-			if (reply)
+			if (reply) {
+				reply->used = used;
 				reply->need = 0;
+			}
 			return code;
 		}
 		if (!w.interrupted) {
@@ -311,6 +319,10 @@ int nd_sock_exchange(struct nd_sock *s, struct nd_msg *req, struct nd_buf *reply
 				return nd_err_set(err, ND_STEP_EXCHANGE, -ENOBUFS, "the reply does not fit");
 			return 0;
 		}
+	}
+	if (reply) {
+		reply->used = used;
+		reply->need = 0;
 	}
 	return nd_err_set(err, ND_STEP_EXCHANGE, -EAGAIN, "the dump was interrupted each time by changes");
 }

@@ -74,6 +74,7 @@ class NetNS:
         return cls(fd, name)
 
     def close(self) -> None:
+        """Close the descriptor, unless it is another NetNS's. Can be repeated."""
         if self._owned and self.fd >= 0:
             os.close(self.fd)
         self.fd = -1

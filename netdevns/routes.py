@@ -132,7 +132,20 @@ def _nexthop(body: memoryview) -> bytes:
     found = wire.attrs(body, NHMSG.size)
     out = NHMSG.pack(family, 0, protocol, flags & uapi.RTNH_F_ONLINK)
     del scope  # the kernel's own finding; a request with one is refused
-    return out + b"".join(wire.attr(type_, bytes(found[type_])) for type_ in _NEXTHOP_ATTRS if type_ in found)
+    for type_ in _NEXTHOP_ATTRS:
+        if type_ not in found:
+            continue
+        value = bytes(found[type_])
+        if type_ == uapi.NHA_RES_GROUP:  # its age is state, and no request takes it
+            value = b"".join(
+                wire.attr(t, bytes(v))
+                for t, v in wire.attr_list(found[type_])
+                if t != uapi.NHA_RES_GROUP_UNBALANCED_TIME
+            )
+        # RTM_NEWNEXTHOP is parsed strictly: what nests must say so, although a dump does not.
+        nests = uapi.NLA_F_NESTED if type_ in (uapi.NHA_ENCAP, uapi.NHA_RES_GROUP) else 0
+        out += wire.attr(type_ | nests, value)
+    return out
 
 
 def _is_group(body: bytes) -> bool:

@@ -36,6 +36,8 @@ def addresses(
     for message in wire.messages(dumped):
         if message.type != uapi.RTM_NEWADDR:
             continue
+        if len(message.body) < IFADDRMSG.size:
+            raise wire.Malformed("a truncated address message")
         family, prefixlen, flags, scope, index = IFADDRMSG.unpack_from(message.body)
         found = wire.attrs(message.body, IFADDRMSG.size)
         all_flags = wire.u32(found.get(uapi.IFA_FLAGS))
@@ -49,6 +51,8 @@ def addresses(
         protocol = found.get(uapi.IFA_PROTO)
         valid = preferred = uapi.INFINITY_LIFE_TIME
         if uapi.IFA_CACHEINFO in found:
+            if len(found[uapi.IFA_CACHEINFO]) < CACHEINFO.size:
+                raise wire.Malformed("a truncated IFA_CACHEINFO")
             preferred, valid, _, _ = CACHEINFO.unpack_from(found[uapi.IFA_CACHEINFO])
         yield {
             "family": FAMILIES.get(family, str(family)),
@@ -60,7 +64,7 @@ def addresses(
             "scope": SCOPES.get(scope, str(scope)),
             "flags": flags,
             "metric": wire.u32(found.get(uapi.IFA_RT_PRIORITY)),
-            "protocol": None if protocol is None else protocol[0],
+            "protocol": None if protocol is None else wire.u8(protocol),
             "valid_lft_s": None if valid == uapi.INFINITY_LIFE_TIME else valid,
             "preferred_lft_s": None if preferred == uapi.INFINITY_LIFE_TIME else preferred,
         }

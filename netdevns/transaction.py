@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .results import Left, Moved
 
+UNDO_TRIES = 100
 DOWN_WINDOW = 64  # messages; a refusal of each still fits into a default receive buffer
 WORDS = {
     "open": "it could not be prepared",
@@ -138,11 +139,15 @@ class _Batch:
         except BaseException as e:
             cause = e
         # Python looks for signals at calls and jumps backwards: none can strike between the lines above and this `try`.
+        tries = 0
         while True:
             try:
                 left = self._undo()
                 break
-            except (KeyboardInterrupt, SystemExit):
+            except BaseException:  # a signal handler may raise what it likes
+                tries += 1
+                if tries == UNDO_TRIES:
+                    raise
                 continue  # every step of the undo can be repeated: begin again
         failed = self._failed(cause, left)
         if isinstance(cause, (_Stopped, EngineError)):
@@ -245,11 +250,11 @@ class _Batch:
         if not member.link.master:
             return
         ifindex = member.device.ifindex
-        link = lookups.link_of(lookups.ask(self.source, [wire.get_link(ifindex)])[0])
-        if link is not None and link.master == member.link.master:
-            return
         attr = wire.attr_u32(uapi.IFLA_MASTER, member.link.master)
         try:
+            link = lookups.link_of(lookups.ask(self.source, [wire.get_link(ifindex)])[0])
+            if link is not None and link.master == member.link.master:
+                return
             self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attr))
         except EngineError as e:
             missing[member].append(f"master (ifindex {member.link.master}): {lookups.says(e)}")
@@ -319,7 +324,7 @@ class _Batch:
             device=member.item.host_name if member else None,
             step=stopped.step,
             netns=target,
-            location=_location(member) if member else None,
+            location=(_location(member) if member.touched else "source") if member else None,
             left=left,
         )
 

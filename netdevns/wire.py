@@ -112,6 +112,12 @@ def u32(view: memoryview | None) -> int | None:
     return None if view is None or len(view) != 4 else int(U32.unpack(view)[0])
 
 
+def u8(view: memoryview) -> int:
+    if not view:
+        raise Malformed("an empty attribute that should be a u8")
+    return view[0]
+
+
 def error(message_: Message) -> tuple[int, str]:
     """errno (positive; 0: an ack) and extack text of an NLMSG_ERROR."""
     if len(message_.body) < 20:
@@ -146,7 +152,7 @@ class Link:
         self.qdisc = text(found.get(uapi.IFLA_QDISC))
         self.altnames = tuple(text(v) for t, v in attr_list(names) if t == uapi.IFLA_ALT_IFNAME) if names else ()
         # None: this kernel does not say (before 6.15), True or False: it does.
-        self.immutable = None if immutable is None else immutable[0] != 0
+        self.immutable = None if immutable is None else u8(immutable) != 0
         # A veth's IFLA_LINK is its peer, not a lower device; with a netnsid it is in another namespace.
         elsewhere = self.kind == b"veth" or uapi.IFLA_LINK_NETNSID in found
         self.lower = None if elsewhere else u32(found.get(uapi.IFLA_LINK))

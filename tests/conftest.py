@@ -25,7 +25,7 @@ def _lacks(item: pytest.Item) -> set[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A test of a device kind that this kernel lacks runs elsewhere: it is not collected, and not counted as skipped."""
+    """A test of a device kind that this kernel lacks runs on another: it is deselected, not skipped."""
     here, elsewhere = [], []
     for item in items:
         lacks = _lacks(item)

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from .._ffi import ffi, lib
 from ._base import EngineError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the hook path must not pay for typing
+    from typing import Any
 
 STEPS = ("", "open", "exchange", "snapshot", "move", "replay", "verify", "undo")
 MEMORY_BYTES = 16384  # a link and about 40 addresses; grows on demand

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,10 @@ def _state() -> dict[str, object]:
 def nothing_left() -> Iterator[None]:
     """Set up first, torn down last: no descriptor, thread, process, mount or file in /run is left by a test."""
     before = _state()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield
+    for number, handler in handlers.items():  # the command, called in this process, has its own
+        signal.signal(number, handler)
     with pytest.raises(ChildProcessError):  # neither a living child nor a zombie
         os.waitpid(-1, os.WNOHANG)
     assert _state() == before

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 
 import pytest
 
 import netdevns
-from tests.support.namespaces import Namespace
+from tests.support.namespaces import Namespace, setns
 from tests.support.rawdump import Link
 
 VETH = "link add eth1 type veth peer name peer"
@@ -99,8 +100,6 @@ def test_veth_keeps_its_peer(host: Namespace, target: Namespace) -> None:
     host.batch([VETH, "link set peer up", "link set eth1 up", "addr add 10.0.0.1/24 dev peer"])
     host.batch(["addr add 10.0.0.2/24 dev eth1"])
     netdevns.move({"eth1": {}}, target.fd)
-    import socket
-
     with target.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("10.0.0.2", 7777))
         server.settimeout(5)
@@ -126,6 +125,7 @@ def test_macvlan_leaves_its_lower(host: Namespace, target: Namespace) -> None:
             "addr add 10.0.0.9/24 dev lower",
             "link set lower up",
             "link add link lower name mv0 type macvlan mode bridge",
+            "link set mv0 up",
             "addr add 10.0.0.1/24 dev mv0",
         ]
     )
@@ -294,8 +294,6 @@ def test_threads_do_not_disturb_each_other(host: Namespace) -> None:
     def one(number: int) -> None:
         try:
             source, target = Namespace.create(f"source {number}"), Namespace.create(f"target {number}")
-            from tests.support.namespaces import setns
-
             with source, target:
                 setns(source.fd)  # the thread ends here: no way back is needed
                 names = [f"eth{number}{n}" for n in range(4)]
@@ -307,7 +305,7 @@ def test_threads_do_not_disturb_each_other(host: Namespace) -> None:
                             f"link add {name} type ifb",
                             f"link set {name} up",
                             f"addr add 10.{number}.{n}.1/24 dev {name}",
-                            f"addr add 2001:db8:{number}:{n}::1/64 nodad dev {name}",
+                            f"addr add 2001:db8:{number}:1{n}::1/64 nodad dev {name}",
                         )
                     ]
                 )
@@ -317,7 +315,7 @@ def test_threads_do_not_disturb_each_other(host: Namespace) -> None:
                 assert target.names() == set(names)
                 for n, name in enumerate(names):
                     found = [a.address for a in target.addresses(name, scope=0)]
-                    assert found == [f"10.{number}.{n}.1", f"2001:db8:{number}:{n}::1"]
+                    assert found == [f"10.{number}.{n}.1", f"2001:db8:{number}:1{n}::1"]
         except BaseException as e:
             wrong.append(e)
             start.abort()

@@ -130,8 +130,12 @@ def test_the_target_may_be_the_callers_own(host: Namespace) -> None:
 def test_there_and_back(host: Namespace, target: Namespace) -> None:
     """S6: moving a device there and back under its name loses nothing that is protected."""
     host.batch(
-        ["link add eth1 type ifb", "link set eth1 up", "addr add 10.0.0.1/24 brd + label eth1:a dev eth1"]
-        + ["addr add 2001:db8::1/64 nodad dev eth1"]
+        [
+            "link add eth1 type ifb",
+            "link set eth1 up",
+            "addr add 10.0.0.1/24 brd + label eth1:a dev eth1",
+            "addr add 2001:db8::1/64 nodad dev eth1",
+        ]
     )
     before = host.links()["eth1"], host.addresses("eth1")
     netdevns.move({"eth1": "net0"}, target.fd)

@@ -24,10 +24,9 @@ ENV = {
     "PATH": f"{os.environ.get('PATH', os.defpath)}:{SBIN}",
     "PYTHONPATH": str(Path(netdevns.__file__).parents[1]),
     "PYTHONDONTWRITEBYTECODE": "1",
-}
+} | {name: value for name, value in os.environ.items() if name.startswith("NETDEVNS_")}
 # -P: a hook's working directory is the bundle, and what lies there is no module of ours.
 NETDEVNS = [sys.executable, "-P", "-m", "netdevns"]
-HOST_NAMESPACE = "/run/netns/own"
 
 # ---- the devices of most tests --------------------------------------------------------------------------------------
 
@@ -57,9 +56,17 @@ ARRIVED = {
 
 
 def furnish(host: Namespace) -> None:
-    """The three devices that DEVICES asks for, up, with addresses whose DAD is over."""
+    """The three devices that DEVICES asks for, up, with addresses whose DAD is over; nothing changes there any more."""
     host.sysctl("ipv6/conf/default/accept_dad", 0)
     host.batch(HOST_DEVICES)
+    # The kernel's news about carriers may be a second late: silence alone proves nothing.
+    wait_until(lambda: {link["operstate"] for link in host.ip_json("link show up")} == {"UP"}, "all carriers are known")
+    host.wait_until_quiet()
+
+
+def opened(path: str | Path, name: str) -> Namespace:
+    """The network namespace at a path."""
+    return Namespace(os.open(path, os.O_RDONLY | os.O_CLOEXEC), name)
 
 
 # ---- the machine ----------------------------------------------------------------------------------------------------
@@ -79,9 +86,9 @@ class Machine:
         assert self._keeper.stdout is not None
         assert self._keeper.stderr is not None
         if self._keeper.stdout.readline() != "ready\n":
-            said = self._keeper.stderr.read().strip()
+            said = self._keeper.stderr.read().strip().partition("\n")[0]
             self.close()
-            raise OSError(f"no mount namespace with an empty /run: {said}")
+            raise OSError(f"no mount namespace of its own for a runtime: {said}")
 
     def __enter__(self) -> Machine:
         return self
@@ -145,7 +152,7 @@ class Machine:
     def named_namespace(self, name: str) -> Namespace:
         """Makes /run/netns/NAME."""
         self.run(["ip", "netns", "add", name]).check_returncode()
-        namespace = Namespace(os.open(self.path(f"/run/netns/{name}"), os.O_RDONLY | os.O_CLOEXEC), name)
+        namespace = opened(self.path(f"/run/netns/{name}"), name)
         namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
         return namespace
 

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import struct
 import subprocess
 import time
@@ -27,6 +28,14 @@ def _checked(result: int, what: str) -> None:
 def unshare(flags: int) -> None:
     """The calling thread gets namespaces of its own."""
     _checked(_libc.unshare(flags), "unshare")
+
+
+def enter_user_namespace(flags: int = 0) -> None:
+    """The calling process gets a user namespace of its own, in which it is root; `flags`: others that belong to it."""
+    uid = os.getuid()
+    unshare(CLONE_NEWUSER | flags)
+    with open("/proc/self/uid_map", "w") as file:
+        file.write(f"0 {uid} 1")
 
 
 def setns(fd: int) -> None:
@@ -173,6 +182,13 @@ class Namespace:
             while any(a.tentative and not a.failed for found in rawdump.addresses(socket).values() for a in found):
                 assert time.monotonic() < end, "DAD does not end"
                 time.sleep(0.01)
+
+    def wait_until_quiet(self) -> None:
+        """Until what a set-up started has come to its end: carrier events, DAD."""
+        self.wait_for_dad()
+        with self.monitor() as monitor:
+            while monitor.raw in select.select([monitor.raw], [], [], 0.03)[0]:
+                monitor.seen()
 
     # ---- what a test does to it ----
 

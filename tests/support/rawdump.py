@@ -8,12 +8,14 @@ Layouts: linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, l
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
 import socket as sockets
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 NETLINK_ROUTE = 0
 SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12
@@ -33,12 +35,13 @@ IFF_UP = 1
 IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x02, 0x08, 0x20, 0x40
 IFA_F_PERMANENT, IFA_F_MANAGETEMPADDR, IFA_F_NOPREFIXROUTE = 0x80, 0x100, 0x200
 
-# IFLA_*: STATS, OPERSTATE, STATS64, CARRIER, CARRIER_CHANGES, PROTO_DOWN's like, CARRIER_UP_COUNT, CARRIER_DOWN_COUNT.
-_LINK_MOVES = {7, 16, 23, 33, 35, 47, 48}
+# IFLA_*: STATS, OPERSTATE, STATS64, CARRIER, CARRIER_CHANGES, PAD, CARRIER_UP_COUNT, CARRIER_DOWN_COUNT.
+_LINK_MOVES = {7, 16, 23, 33, 35, 42, 47, 48}
 _IFF_MOVES = 0x40 | 0x10000 | 0x20000  # IFF_RUNNING, IFF_LOWER_UP, IFF_DORMANT
 _RTNH_MOVES = 0x1 | 0x10  # RTNH_F_DEAD, RTNH_F_LINKDOWN
 IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_IFNAME, IFLA_PROP_LIST = 18, 26, 3, 52
-RTA_OIF, RTA_MULTIPATH, RTA_CACHEINFO = 4, 9, 12
+RTA_MULTIPATH, RTA_CACHEINFO = 9, 12
+NHA_GROUP = 2
 
 
 def attributes(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
@@ -127,6 +130,11 @@ class Link:
     flags: int
     altnames: tuple[str, ...]
     attrs: dict[object, str]
+
+    def without_sysctls(self) -> tuple[object, ...]:
+        """All but the per-device sysctls of IFLA_AF_SPEC, which a move resets, in an order of its own."""
+        attrs = sorted((str(key), value) for key, value in self.attrs.items() if not isinstance(key, tuple))
+        return self.name, self.ifindex, self.flags, self.altnames, attrs
 
     @property
     def up(self) -> bool:
@@ -266,7 +274,14 @@ def nexthops(socket: Socket) -> list[str]:
     found = []
     for body in socket.dump(RTM_NEWNEXTHOP, struct.pack("=BBBxI", *[0] * 4)):
         family, scope, protocol, flags = struct.unpack_from("=BBBxI", body)
-        attrs = sorted((key, value.hex()) for key, value in attributes(body, 8))
+        # Of each struct nexthop_grp the last two bytes are padding, which old kernels do not clear.
+        attrs = sorted(
+            (
+                key,
+                " ".join(value[n : n + 6].hex() for n in range(0, len(value), 8)) if key == NHA_GROUP else value.hex(),
+            )
+            for key, value in attributes(body, 8)
+        )
         found.append(f"family {family} scope {scope} proto {protocol} flags {flags & ~_RTNH_MOVES:#x} {attrs}")
     return found
 
@@ -282,6 +297,26 @@ def everything(socket: Socket) -> dict[str, object]:
             "routes": routes(socket),
             "nexthops": nexthops(socket),
         }
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Two dumps that should be equal, as the lines of a diff: what a failing test shows."""
+    return [
+        f"{part}: {line}"
+        for part in before
+        for line in difflib.unified_diff(_lines(before[part]), _lines(after[part]), lineterm="", n=0)
+        if line[:2] not in ("--", "++", "@@")
+    ]
+
+
+def _lines(part: Any) -> list[str]:
+    if isinstance(part, list):
+        return [str(line) for line in part]
+    return [
+        f"{name} {line}"
+        for name, value in sorted(part.items())
+        for line in ([str(a) for a in value] if isinstance(value, list) else [str(value)])
+    ]
 
 
 class Monitor:

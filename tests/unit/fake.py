@@ -41,10 +41,15 @@ def serve(answer: Answer, *, timeout_s: float = 5.0) -> Iterator[Socket]:
     broken: list[BaseException] = []
 
     def run() -> None:
-        while data := theirs.recv(1 << 20):
+        while True:
             try:
+                data = theirs.recv(1 << 20)
+                if not data:
+                    return
                 for datagram in answer(nl.requests(data)):
                     theirs.send(datagram)
+            except (BrokenPipeError, ConnectionResetError):
+                return  # the test has seen enough
             except BaseException as e:
                 broken.append(e)
                 theirs.shutdown(socket.SHUT_RDWR)
@@ -81,6 +86,7 @@ class Namespace:
         self.fd = fd
         self.links: dict[int, tuple[int, dict[int, bytes]]] = {}  # ifindex -> flags, attributes
         self.addresses: list[bytes] = []  # bodies of RTM_NEWADDR
+        self.routes: list[bytes] = []  # bodies of RTM_NEWROUTE with RTA_OIF as their first attribute
         self.trace: list[nl.Request] = []
         self.datagrams: list[list[nl.Request]] = []
         # The errno that a message is refused with, or 0: without obeying it, and after obeying it all the same.
@@ -111,6 +117,13 @@ class Namespace:
             return self._get_addresses(request), 0
         if request.type == nl.RTM_NEWLINK:
             return [], self._set_link(request)
+        if request.type in (nl.RTM_GETROUTE, nl.RTM_GETNEXTHOP):
+            found = self.routes if request.type == nl.RTM_GETROUTE else []
+            messages = [nl.message(nl.RTM_NEWROUTE, r, seq=request.seq, flags=nl.NLM_F_MULTI) for r in found]
+            return [*messages, nl.done(request)], 0
+        if request.type == nl.RTM_NEWROUTE:
+            self.routes.append(request.body)
+            return [], 0
         assert request.type == nl.RTM_NEWADDR, request.type
         return [], self._set_address(request.body)
 
@@ -153,8 +166,10 @@ class Namespace:
             if asked in to.links:
                 return errno.EBUSY
             flags, attributes = self.links.pop(ifindex)
+            attributes = {t: v for t, v in attributes.items() if t != nl.IFLA_MASTER}
+            self.routes = [r for r in self.routes if r[16:20] != struct.pack("=I", ifindex)]
             self.addresses = [a for a in self.addresses if struct.unpack_from("=I", a, 4)[0] != ifindex]
-            ifindex = asked or (ifindex if ifindex not in to.links else max(to.links) + 1)
+            ifindex = asked or (ifindex if ifindex not in to.links else 100)
             to.links[ifindex] = (flags & ~nl.IFF_UP, attributes)
         flags, attributes = to.links[ifindex]
         name = wanted.get(nl.IFLA_IFNAME)
@@ -165,6 +180,8 @@ class Namespace:
             if any(a[nl.IFLA_IFNAME] == name for i, (_, a) in to.links.items() if i != ifindex):
                 return errno.EEXIST  # after the move, as in the kernel where the old name is free in the target
             attributes = attributes | {nl.IFLA_IFNAME: name}
+        if nl.IFLA_MASTER in wanted:
+            attributes = attributes | {nl.IFLA_MASTER: wanted[nl.IFLA_MASTER]}
         change, new = struct.unpack_from("=I", request.body, 12)[0], struct.unpack_from("=I", request.body, 8)[0]
         to.links[ifindex] = (flags & ~change | new & change, attributes)
         return 0

@@ -194,7 +194,8 @@ def test_snapshot_when_an_address_comes_first():
     """Answers in an unexpected order are refused: an address is never read as if it were the link."""
 
     def odd(r: list[nl.Request]) -> list[bytes]:
-        first = nl.message(nl.RTM_NEWADDR, nl.address_body("10.0.0.1/24", 7, more={3: b"eth1\0"}), seq=r[1].seq)
+        body = nl.address_body("10.0.0.1/24", 7, more={3: b"eth1\0"})
+        first = nl.message(nl.RTM_NEWADDR, body, seq=r[1].seq, flags=nl.NLM_F_MULTI)
         link = nl.message(nl.RTM_NEWLINK, nl.link_body(7, 1, World.attributes("eth1", World.MAC)), seq=r[0].seq)
         return [nl.padded(first), link, nl.done(r[1])]
 
@@ -356,7 +357,7 @@ def test_unsure_ifindex_is_read_back(run):
     made = run(dev=device(ask=0))
     made.world.target.links[7] = (0, World.attributes("other", bytes(6)))
     made.move()
-    assert (made.dev.place, made.dev.target_ifindex) == (PLACE_TARGET, 8)
+    assert (made.dev.place, made.dev.target_ifindex) == (PLACE_TARGET, 100)
 
 
 def test_template_with_a_known_ifindex_is_read_back(run):
@@ -793,8 +794,8 @@ def test_undo_under_another_ifindex_if_its_own_is_busy(run):
     made.undo()
     backs = [nl.IFLA_NEW_IFINDEX in r.attrs() for r in made.world.target.trace if is_move(r)]
     assert backs == [True, False]
-    assert (made.dev.place, made.dev.ifindex) == (PLACE_SOURCE, 8)
-    assert [a[4] for a in made.world.source.addresses] == [8]
+    assert (made.dev.place, made.dev.ifindex) == (PLACE_SOURCE, 100)
+    assert [a[4] for a in made.world.source.addresses] == [100]
 
 
 def test_undo_of_a_device_that_is_gone(run):
@@ -831,21 +832,34 @@ def test_undo_goes_on_after_a_refused_address(run):
     assert len(made.world.source.addresses) == 299
 
 
-def test_undo_meets_the_kernels_own_link_local(run):
-    """A link-local address that the kernel made in the meantime, in another place of the order, is ours again."""
+def test_undo_replays_link_locals_before_up(run):
+    """A link-local address that was usable is back before IFF_UP: after it the kernel makes the same one, tentative."""
     link_local = nl.address_body("fe80::1/64", 7, scope=253)
     made = moved(run, IPV6, link_local)
-    kernel_like: list[nl.Request] = []
 
     def on_up(request: nl.Request) -> int:
-        if request.type == nl.RTM_NEWLINK and not kernel_like:
-            kernel_like.append(request)
-            made.world.source.addresses.append(link_local)
+        there = made.world.source.addresses
+        if request.type == nl.RTM_NEWLINK and not any(local(a) == "fe80::1" for a in there):
+            there.insert(0, nl.address_body("fe80::1/64", 7, scope=253, flags=0xC0))
         return 0
 
     made.world.source.fault = on_up
     made.undo()
-    assert [local(a) for a in made.world.source.addresses] == ["2001:db8::1", "fe80::1"]
+    assert [(local(a), flags_of(a)) for a in made.world.source.addresses] == [("2001:db8::1", 0x80), ("fe80::1", 0x80)]
+
+
+def test_undo_meets_a_link_local_of_the_kernels(run):
+    """One that the kernel makes by itself on the way is not ours: it is no difference."""
+    made = moved(run, IPV6)
+
+    def on_up(request: nl.Request) -> int:
+        if request.type == nl.RTM_NEWLINK:
+            made.world.source.addresses.insert(0, nl.address_body("fe80::9/64", 7, scope=253, flags=0xC0))
+        return 0
+
+    made.world.source.fault = on_up
+    made.undo()
+    assert [local(a) for a in made.world.source.addresses] == ["2001:db8::1", "fe80::9"]
 
 
 def test_undo_parts(run):

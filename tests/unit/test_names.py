@@ -51,7 +51,9 @@ def test_every_byte_inside_a_name(byte):
         pytest.param(b"a\0", "it contains a NUL byte", id="nul"),
         pytest.param(b"\xff\xfe", None, id="no-utf-8"),
         pytest.param(b"-h", None, id="dash"),
-        pytest.param(b"all", None, id="all"),
+        pytest.param(b"all", "the kernel keeps it for net.ipv4.conf", id="all"),
+        pytest.param(b"default", "the kernel keeps it for net.ipv4.conf", id="default"),
+        pytest.param(b"all1", None, id="all1"),
     ],
 )
 def test_why_invalid(name, reason):

@@ -1,7 +1,7 @@
 """Decoding real dumps: a kernel's bytes against what iproute2 says of the same device.
 
-The bytes are the bodies of RTM_NEWADDR messages of Linux 6.18, dumped through `engine.Socket.query`; the expected fields
-are from `ip -j address show dev eth1` (iproute2 6.1) at the same moment. The device was made so:
+The bytes are the bodies of RTM_NEWADDR messages of Linux 6.18, dumped through `engine.Socket.query`; the expected
+fields are from `ip -j address show dev eth1` (iproute2 6.1) at the same moment. The device was made so:
 
     unshare -n bash
     ip link add eth1 index 7 type veth peer name vethp; ip link set vethp up
@@ -83,6 +83,13 @@ def test_protected_are_permanent_and_global():
     """Of these five, three are what the runtime-spec protects."""
     found = [a["address"] for a in snapshots.addresses(dumped(*BODIES), protected=True)]
     assert found == ["10.0.0.1", "192.0.2.1", "2001:db8::2"]
+
+
+def test_one_device_of_a_dump():
+    """`ifindex` leaves out what a kernel without strict checking dumps of others."""
+    others = nl.padded(nl.message(nl.RTM_NEWADDR, nl.address_body("10.7.7.7/24", 8)))
+    found = snapshots.addresses(others + dumped("labelled") + others, ifindex=7)
+    assert [a["address"] for a in found] == ["10.0.0.1"]
 
 
 @pytest.mark.parametrize("scope", range(0, 256, 15))

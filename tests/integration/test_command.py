@@ -1,0 +1,333 @@
+"""The command: what it prints, its exit codes, and that signals undo."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import netdevns
+from netdevns import cli
+from netdevns.engine import Device
+from tests.support import rawdump
+from tests.support.namespaces import Namespace, drop_capabilities, in_child, setns
+
+ETH1 = [
+    "link add eth1 index 4711 type ifb",
+    "link set eth1 up",
+    "addr add 10.0.0.1/24 brd + label eth1:a dev eth1",
+    "addr add 2001:db8::1/64 nodad dev eth1",
+    "route add 192.0.2.0/24 via 10.0.0.9",
+]
+TOP = Path(__file__).parents[2]
+
+
+def run(*arguments: str, fds: tuple[int, ...] = (), stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own, in the calling thread's namespace."""
+    command = [sys.executable, "-m", "netdevns", *arguments]
+    return subprocess.run(command, cwd=TOP, pass_fds=fds, input=stdin, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def eth1(host: Namespace) -> None:
+    host.batch(ETH1)
+
+
+@pytest.mark.usefixtures("eth1")
+def test_move_says_what_arrived(target: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    """DESIGN 4.2: one line a device: its names, where it is, its addresses, and what was not carried."""
+    assert cli.main(["move", "eth1=net0", "--to", target.path]) == 0
+    ifindex = target.links()["net0"].ifindex
+    out, err = capsys.readouterr()
+    assert out == f"eth1 -> net0 in {target.path} (ifindex {ifindex}), 2 addresses; not carried: 1 route\n"
+    assert err == ""
+
+
+@pytest.mark.usefixtures("eth1")
+def test_move_json_has_the_fields_of_moved(target: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    """DESIGN 4.2: `--json` prints {"moved": [...]} with the fields of `Moved` and `Address`."""
+    assert cli.main(["move", "eth1=net%d", "--to", f"fd:{target.fd}", "--json"]) == 0
+    out, err = capsys.readouterr()
+    (moved,) = json.loads(out)["moved"]
+    assert set(json.loads(out)) == {"moved"}
+    assert set(moved) == {"host_name", "name", "ifindex", "host_ifindex", "addresses", "not_carried"}
+    assert (moved["host_name"], moved["name"]) == ("eth1", "net0")
+    fields = {field.name for field in dataclasses.fields(netdevns.Address)}
+    assert all(set(address) == fields for address in moved["addresses"])
+    assert moved["addresses"][0]["label"] == "net0:a"
+    assert err == ""
+
+
+@pytest.mark.usefixtures("host")
+def test_move_from_elsewhere(target: Namespace) -> None:
+    """DESIGN 4.2: `--from` names the source."""
+    with Namespace.create("elsewhere") as elsewhere:
+        elsewhere.batch(ETH1)
+        assert cli.main(["move", "eth1", "--from", elsewhere.path, "--to", target.path]) == 0
+    assert target.names() == {"eth1"}
+
+
+@pytest.mark.usefixtures("eth1")
+def test_refused_move(host: Namespace, target: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    """DESIGN 4.2: a refusing check is exit code 2; with --json the document has the error, too."""
+    assert cli.main(["move", "eth1=a/b", "--to", target.path, "--json"]) == 2
+    out, err = capsys.readouterr()
+    shown = json.loads(out)
+    assert shown["moved"] == []
+    names = {"text", "errno", "extack", "device", "step", "netns", "rolled_back", "location", "left", "findings"}
+    assert set(shown["error"]) == names
+    assert shown["error"]["step"] == "check"
+    assert err.splitlines() == [f"netdevns: {shown['error']['text']}", "netdevns: nothing was touched"]
+    assert host.names() == {"eth1"}
+
+
+def race(target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device of the wanted name appears between check and move."""
+    real = Device.move
+
+    def move(self: Device, *arguments: object) -> None:
+        monkeypatch.setattr(Device, "move", real)
+        target.ip("link add net0 type ifb")
+        real(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Device, "move", move)
+
+
+@pytest.mark.usefixtures("eth1")
+@pytest.mark.parametrize("as_json", [False, True], ids=["human", "json"])
+def test_failed_move(
+    target: Namespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    """DESIGN 4.2: a step that fails after the check is exit code 1, and one line says that all is as before."""
+    race(target, monkeypatch)
+    assert cli.main(["move", "eth1=net0", "--to", target.path, *(["--json"] if as_json else [])]) == 1
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert line.startswith("netdevns: eth1: ")
+    assert "File exists" in line
+    assert line.endswith("everything is back as before")
+    if not as_json:
+        assert out == ""
+        return
+    error = json.loads(out)["error"]
+    names = {"text", "errno", "extack", "device", "step", "netns", "rolled_back", "location", "left"}
+    assert set(error) == names
+    assert (error["device"], error["step"], error["errno"], error["rolled_back"]) == ("eth1", "move", 17, True)
+    assert (error["location"], error["left"], error["netns"]) == ("source", [], target.path)
+
+
+@pytest.mark.usefixtures("eth1")
+def test_check(target: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    """DESIGN 4.2: `check` prints a line for each finding, and exits with 0 where a move would begin."""
+    assert cli.main(["check", "eth1=net0", "--to", target.path]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("loss ")
+    assert "1 route" in lines[0]
+    assert lines[1].startswith("ok")
+    assert target.names() == set()
+
+
+@pytest.mark.usefixtures("eth1")
+def test_check_json(target: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    """DESIGN 4.2: `check --json` prints {"ok": ..., "findings": [...]} and exits with 2 where a move would refuse."""
+    assert cli.main(["check", "eth1=a/b", "nope", "--to", target.path, "--json"]) == 2
+    shown = json.loads(capsys.readouterr().out)
+    assert set(shown) == {"ok", "findings"}
+    assert shown["ok"] is False
+    assert all(set(f) == {"device", "severity", "code", "text"} for f in shown["findings"])
+    assert {f["code"] for f in shown["findings"]} == {"name.invalid", "device.unknown", "loss.routes"}
+
+
+@pytest.mark.usefixtures("eth1")
+def test_check_of_a_bundle(target: Namespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """DESIGN 4.2: `check --bundle` checks what `apply` would move."""
+    linux = {"netDevices": {"eth1": {"name": "net0"}}, "namespaces": [{"type": "network"}]}
+    (tmp_path / "config.json").write_text(json.dumps({"linux": linux}))
+    assert cli.main(["check", "--bundle", str(tmp_path), "--netns", target.path, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+    assert target.names() == set()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["move"],
+        ["move", "eth1"],
+        ["move", "--to", "blue"],
+        ["move", "=net0", "--to", "blue"],
+        ["move", "eth1", "eth1=net0", "--to", "blue"],
+        ["apply"],
+        ["apply", "--bundle", "a", "--config", "b"],
+        ["apply", "--bundle", "a", "--pid", "x"],
+        ["apply", "--bundle", "a", "--pid", "1", "--netns", "blue"],
+        ["check"],
+        ["check", "eth1"],
+        ["check", "eth1", "--to", "blue", "--bundle", "a"],
+        ["nonsense"],
+        ["move", "eth1", "--to", "blue", "--nonsense"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("host")
+def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """DESIGN 4.2: bad usage is exit code 2, on stderr, without a traceback."""
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err
+    assert "Traceback" not in err
+
+
+# ---- as a process ----
+
+
+@pytest.mark.usefixtures("eth1")
+def test_process_moves(target: Namespace) -> None:
+    """DESIGN 4.2: `python -m netdevns move`, with an inherited descriptor."""
+    done = run("move", "eth1=net0", "--to", f"fd:{target.fd}", fds=(target.fd,))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert target.names() == {"net0"}
+
+
+@pytest.mark.usefixtures("eth1")
+def test_process_refuses(host: Namespace, target: Namespace) -> None:
+    """DESIGN 4.2: exit code 2 of the process; every line on stderr is the program's own."""
+    done = run("move", "eth1=a/b", "nope", "--to", f"fd:{target.fd}", fds=(target.fd,))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert [line.startswith("netdevns: ") for line in done.stderr.splitlines()] == [True] * 3
+    assert host.names() == {"eth1"}
+
+
+@pytest.mark.usefixtures("eth1")
+def test_without_privileges(host: Namespace, target: Namespace) -> None:
+    """DESIGN 4.2: without privileges: exit code 2."""
+
+    def child() -> int:
+        drop_capabilities(*range(40))
+        return cli.main(["check", "eth1", "--to", target.path])
+
+    assert in_child(child) == 2
+    assert host.names() == {"eth1"}
+
+
+@pytest.mark.usefixtures("host")
+def test_process_with_a_bad_name_on_its_command_line(target: Namespace) -> None:
+    """DESIGN 4.2: bytes that are no text in an argument end in a line, not in a traceback."""
+    command = [sys.executable.encode(), b"-m", b"netdevns", b"move", b"e\xff1=n\xa00", b"--to", b"fd:%d" % target.fd]
+    done = subprocess.run(command, cwd=TOP, pass_fds=(target.fd,), capture_output=True, timeout=60)
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert b"no such device" in done.stderr
+
+
+@pytest.mark.usefixtures("eth1")
+def test_reader_that_goes_away(target: Namespace) -> None:
+    """DESIGN 4.2: a closed pipe on stdout is no failure of a move that is done, and no traceback."""
+    command = [sys.executable, "-m", "netdevns", "move", "eth1", "--to", f"fd:{target.fd}"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, cwd=TOP, pass_fds=(target.fd,), stdout=write, stderr=subprocess.PIPE, timeout=60)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert target.names() == {"eth1"}
+
+
+# ---- signals ----
+
+COUNT = 20
+
+
+def wait_for_arrivals(target: Namespace, count: int) -> None:
+    """Until that many devices have arrived in the target, told by notifications."""
+    with target.monitor() as monitor:
+        end = time.monotonic() + 20
+        while len(target.names()) < count:
+            assert time.monotonic() < end
+            select.select([monitor.raw], [], [], 0.05)
+            monitor.seen()
+
+
+@pytest.mark.parametrize("arrived", [1, 10], ids=["early", "half way"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+def test_signal_undoes_a_batch(host: Namespace, target: Namespace, number: signal.Signals, arrived: int) -> None:
+    """Issue item 4: a signal during a batch of 20 devices undoes it: exit code 1, a line says so, all is as before."""
+    host.batch(
+        [
+            line
+            for n in range(COUNT)
+            for line in (
+                f"link add eth{n} type ifb",
+                f"link set eth{n} up",
+                f"addr add 10.{n}.0.1/24 dev eth{n}",
+                f"addr add 2001:db8:{n:x}::1/64 nodad dev eth{n}",
+                f"route add 192.0.{n}.0/24 via 10.{n}.0.9",
+            )
+        ]
+    )
+    host.wait_until_quiet()
+    before = host.dump()
+    slow = [sys.executable, "-c", SLOW, *(f"eth{n}=net{n}" for n in range(COUNT)), "--to", f"fd:{target.fd}"]
+    process = subprocess.Popen(
+        slow, cwd=TOP, pass_fds=(target.fd,), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for_arrivals(target, arrived)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, out) == (1, "")
+    (line,) = err.splitlines()
+    assert line.startswith("netdevns: interrupted (")
+    assert line.endswith("everything is back as before")
+    host.wait_until_quiet()
+    assert rawdump.differences(without_sysctls(before), without_sysctls(host.dump())) == []
+    assert target.names() == set()
+
+
+# The command itself, made slower between two devices: on some kernels a batch is done before a signal can be sent.
+SLOW = """
+import sys, time
+from netdevns import cli
+from netdevns.engine import Device
+real = Device.move
+def move(self, *arguments):
+    real(self, *arguments)
+    time.sleep(0.02)
+Device.move = move
+sys.exit(cli.main(["move", *sys.argv[1:]]))
+"""
+
+
+def without_sysctls(dump: dict[str, Any]) -> dict[str, Any]:
+    return {**dump, "links": {name: link.without_sysctls() for name, link in dump["links"].items()}}
+
+
+@pytest.mark.usefixtures("eth1")
+def test_main_from_another_thread(target: Namespace, host: Namespace) -> None:
+    """DESIGN 4.1: an embedder may call the command from any thread; signal handlers are not touched there."""
+    before = signal.getsignal(signal.SIGTERM)
+    codes: list[int] = []
+
+    def call() -> None:
+        setns(host.fd)
+        codes.append(cli.main(["check", "eth1", "--to", target.path]))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,0 +1,270 @@
+"""What a config.json and a hook's state say: read to the letter of the schema, or refused with the place named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from netdevns import oci
+from netdevns.errors import ConfigInvalid
+
+
+def config(text: str) -> Mapping[str, object]:
+    return oci.parse(text.encode(), "config.json")
+
+
+def devices(net_devices: str) -> dict[str, str]:
+    """The devices of a configuration with this text as its linux.netDevices."""
+    return oci.net_devices(config('{"linux": {"netDevices": ' + net_devices + "}}"))
+
+
+# ---- linux.netDevices -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["{}", '{"linux": {}}', '{"linux": {"netDevices": {}}}'])
+def test_net_devices_are_optional(text: str) -> None:
+    """S1: a configuration without `linux`, or without netDevices in it, asks for no device."""
+    assert oci.net_devices(config(text)) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("{}", "eth1"),
+        ('{"name": ""}', "eth1"),
+        ('{"name": "net0"}', "net0"),
+        ('{"name": "eth%d"}', "eth%d"),
+        ('{"name": "eth1"}', "eth1"),
+    ],
+    ids=["absent", "empty", "name", "template", "same"],
+)
+def test_name(value: str, name: str) -> None:
+    """S2: `name` is optional; absent or empty, it is the host name."""
+    assert devices('{"eth1": ' + value + "}") == {"eth1": name}
+
+
+def test_order_is_that_of_the_configuration() -> None:
+    """S1: the devices come in the order in which they are written."""
+    assert list(devices('{"z": {}, "a": {}, "m": {}}')) == ["z", "a", "m"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"linux": {"netDevices": {"eth1": {"speed": 1, "addresses": null}}}}',
+        '{"linux": {"netDevices": {"eth1": {}}, "whatever": [], "x": {}, "x": {}}}',
+        '{"linux": {"netDevices": {"eth1": {}}}, "netDevices": 5, "windows": "yes"}',
+    ],
+    ids=["of-a-device", "of-linux", "of-the-top"],
+)
+def test_unknown_keys_are_ignored(text: str) -> None:
+    """S2: unknown keys anywhere are no failure, whatever their values are, also when they are there twice."""
+    assert oci.net_devices(config(text)) == {"eth1": "eth1"}
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "x" * 99, "%s", "no\nline"])
+def test_names_are_not_judged_here(name: str) -> None:
+    """S3: the check judges all names at once; the parser passes them on."""
+    assert devices(json.dumps({name: {}})) == {name: name}
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('{"linux": 5}', "linux: an object is needed, not 5"),
+        ('{"linux": null}', "linux: an object is needed, not null"),
+        ('{"linux": []}', "linux: an object is needed, not an array"),
+        ('{"linux": "x"}', "linux: an object is needed, not a string"),
+        ('{"linux": {"netDevices": []}}', "linux.netDevices: an object is needed, not an array"),
+        ('{"linux": {"netDevices": null}}', "linux.netDevices: an object is needed, not null"),
+        ('{"linux": {"netDevices": true}}', "linux.netDevices: an object is needed, not true"),
+    ],
+)
+def test_wrong_types_around_the_devices(text: str, place: str) -> None:
+    """S1: what the schema calls an object must be one, and the error names the place and what is there."""
+    with pytest.raises(ConfigInvalid) as caught:
+        oci.net_devices(config(text))
+    assert str(caught.value) == place
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("null", "null"), ("5", "5"), ("1.5", "1.5"), ("false", "false"), ('"net0"', "a string"), ("[]", "an array")],
+)
+def test_device_that_is_no_object(value: str, shown: str) -> None:
+    """S1: a device's value must be an object, and the error shows how one looks."""
+    with pytest.raises(ConfigInvalid) as caught:
+        devices('{"eth1": ' + value + "}")
+    assert str(caught.value) == f'linux.netDevices.eth1: an object such as {{"name": "net0"}} is needed, not {shown}'
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("23", "23"), ("null", "null"), ("true", "true"), ("0", "0"), ("[]", "an array"), ("{}", "an object")],
+)
+def test_name_that_is_no_string(value: str, shown: str) -> None:
+    """S2: the schema's own bad example, a number, is refused like everything that is no string."""
+    with pytest.raises(ConfigInvalid) as caught:
+        devices('{"eth0": {}, "eth1": {"name": ' + value + "}}")
+    assert str(caught.value) == f"linux.netDevices.eth1.name: a string is needed, not {shown}"
+
+
+def test_device_listed_twice() -> None:
+    """S1: of two equal keys JSON parsers drop one: a device would get a name that its author may not mean."""
+    with pytest.raises(ConfigInvalid, match=r"^linux\.netDevices\.eth1: this device is listed twice$"):
+        devices('{"eth1": {"name": "a"}, "eth2": {}, "eth1": {"name": "b"}}')
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [("a\\nb", "a\\nb"), ("a\\u0000", "a\\x00"), ("\\ud800", "\\ud800"), ("\\u001b[2J", "\\x1b[2J"), ("é", "é")],
+    ids=["newline", "nul", "surrogate", "escape", "letter"],
+)
+def test_error_is_one_printable_line(key: str, shown: str) -> None:
+    """DESIGN 4.2: an error is one line that can be printed and logged, whatever a key contains."""
+    for text in ('{"KEY": 5}', '{"KEY": {}, "KEY": {}}'):
+        with pytest.raises(ConfigInvalid) as caught:
+            devices(text.replace("KEY", key))
+        assert str(caught.value).startswith(f"linux.netDevices.{shown}: ")
+        assert str(caught.value).isprintable()
+
+
+# ---- the network namespace ------------------------------------------------------------------------------------------
+
+
+def namespaces(*entries: object) -> dict[str, object]:
+    return {"linux": {"namespaces": list(entries)}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "path"),
+    [
+        ([{"type": "network"}], None),
+        ([{"type": "network", "path": ""}], None),
+        ([{"type": "network", "path": "/run/netns/blue"}], "/run/netns/blue"),
+        ([{"type": "pid", "path": "/proc/1/ns/pid"}, {"type": "network"}], None),
+        ([{"type": "mount"}, {"type": "network", "path": "/n", "x": 1}], "/n"),
+        ([5, {"type": 7}, {"type": "network", "path": "/n"}], "/n"),
+    ],
+    ids=["new", "empty-path", "path", "another-kind's-path", "unknown-key", "strange-entries"],
+)
+def test_network_namespace(entries: list[object], path: str | None) -> None:
+    """S1: the container's namespace is a new one, or the one at the path of the entry of type "network"."""
+    assert oci.network_namespace(namespaces(*entries)) == path
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", '{"linux": {}}', '{"linux": {"namespaces": []}}', '{"linux": {"namespaces": [{"type": "pid"}]}}']
+)
+def test_without_a_network_namespace(text: str) -> None:
+    """S1: a container that would use the host's own namespace has nothing that a device could be moved into."""
+    with pytest.raises(ConfigInvalid, match="no network namespace: the container would use the host's own"):
+        oci.network_namespace(config(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('{"linux": null}', "linux: an object is needed, not null"),
+        ('{"linux": {"namespaces": {}}}', "linux.namespaces: an array is needed, not an object"),
+        ('{"linux": {"namespaces": null}}', "linux.namespaces: an array is needed, not null"),
+        (
+            '{"linux": {"namespaces": [{"type": "network", "path": 5}]}}',
+            "linux.namespaces: the network namespace's path must be a string, not 5",
+        ),
+        (
+            '{"linux": {"namespaces": [{"type": "network", "path": "blue\\n"}]}}',
+            'linux.namespaces: the path "blue\\n" must be absolute',
+        ),
+    ],
+)
+def test_wrong_types_in_namespaces(text: str, place: str) -> None:
+    """S1: what is no namespace of the schema's is refused, and the error names the place."""
+    with pytest.raises(ConfigInvalid) as caught:
+        oci.network_namespace(config(text))
+    assert str(caught.value) == place
+
+
+# ---- JSON -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b" ", b"{", b'{"a": 1', b'{"a": 1}}', b"{'a': 1}", b'{"a": "\n"}', b'{"\xff": 1}', b"[" * 100_000],
+    ids=["empty", "blank", "open", "truncated", "more", "quotes", "control", "no-utf-8", "deep"],
+)
+def test_parse_refuses_what_is_no_json(data: bytes) -> None:
+    """S2: what is no JSON is one clear line that begins with the file's name."""
+    with pytest.raises(ConfigInvalid, match=r"^/b/config\.json: not valid JSON: .") as caught:
+        oci.parse(data, "/b/config.json")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [(b"null", "null"), (b"[]", "an array"), (b'"{}"', "a string"), (b"1e3", "1000.0"), (b"true", "true")],
+)
+def test_parse_refuses_what_is_no_object(data: bytes, shown: str) -> None:
+    """S2: a configuration is a JSON object."""
+    with pytest.raises(ConfigInvalid, match=f"^c: a JSON object is needed, not {shown}$"):
+        oci.parse(data, "c")
+
+
+def test_load_reads_a_file(tmp_path: Path) -> None:
+    """S2: a config.json is UTF-8."""
+    (tmp_path / "config.json").write_bytes('{"linux": {"netDevices": {"é": {}}}}'.encode())
+    assert oci.net_devices(oci.load(str(tmp_path / "config.json"))) == {"é": "é"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("absent", "absent: cannot be read: No such file or directory"),
+        ("", "cannot be read: Is a directory"),
+        ("a\nb", r"a\\nb: cannot be read: No such file or directory"),
+        ("a\0b", r"a\\x00b: cannot be read: no file can have that name"),
+        ("\ud800", r"\\ud800: cannot be read: no file can have that name"),
+        ("x" * 300, "x: cannot be read: File name too long"),
+    ],
+    ids=["absent", "folder", "newline", "nul", "surrogate", "long"],
+)
+def test_load_says_why_not(tmp_path: Path, name: str, reason: str) -> None:
+    """S2: a file that cannot be read is one printable line, with its name and the system's words."""
+    with pytest.raises(ConfigInvalid, match=f"{reason}$") as caught:
+        oci.load(f"{tmp_path}/{name}")
+    assert str(caught.value).isprintable()
+
+
+# ---- a hook's state -------------------------------------------------------------------------------------------------
+
+STATE = {"ociVersion": "1.0.2", "id": "c1", "status": "creating", "pid": 4711, "bundle": "/b"}
+
+
+def test_state() -> None:
+    """S14: the state tells the container's id, process and bundle; everything else in it is ignored."""
+    state = oci.State(json.dumps(STATE | {"root": 5, "owner": None, "annotations": {"a": "b"}}).encode())
+    assert (state.id, state.pid, state.bundle) == ("c1", 4711, "/b")
+
+
+def test_state_without_a_process() -> None:
+    """S15: the state of a deleted container has no pid with runc; that is no error of the state."""
+    without = {name: value for name, value in STATE.items() if name != "pid"}
+    assert oci.State(json.dumps(without).encode()).pid == 0
+
+
+@pytest.mark.parametrize(
+    ("member", "values", "needed"),
+    [
+        ("id", [None, "", 7, [], {}], "a string"),
+        ("bundle", [None, "", 7, "b", "./b", ["/b"]], "an absolute path"),
+        ("pid", [None, -1, 1.0, "1", True, [1], float("inf"), float("nan")], "a positive number"),
+    ],
+)
+def test_state_with_wrong_types(member: str, values: list[object], needed: str) -> None:
+    """S14: each member that is needed has the type of the runtime-spec, or the error names it."""
+    for value in values:
+        with pytest.raises(ConfigInvalid, match=f"^state on stdin: {member}: {needed} is needed$"):
+            oci.State(json.dumps(STATE | {member: value}).encode())
