@@ -13,8 +13,8 @@ int nd_dev_init(struct nd_dev **dev, void *memory, size_t size, const char *ifna
 	*dev = NULL;
 	if (old == 0 || old >= ND_NAME_SIZE || new == 0 || new >= ND_NAME_SIZE)
 		return nd_err_set(err, ND_STEP_NONE, -EINVAL, "a name must have 1 to 15 bytes");
-	if (size < sizeof *d + ND_MEMORY_MIN || size > UINT32_MAX)
-		return nd_err_set(err, ND_STEP_NONE, -ENOBUFS, "a device needs at least 8 KiB of memory");
+	if (size < ND_DEV_SIZE_MIN || size > UINT32_MAX)
+		return nd_err_set(err, ND_STEP_NONE, -ENOBUFS, "a device needs at least ND_DEV_SIZE_MIN bytes of memory");
 	memset(d, 0, sizeof *d);
 	d->size = (uint32_t)size;
 	memcpy(d->ifname, ifname, old);

@@ -44,6 +44,7 @@ extern "C" {
 
 #define ND_NAME_SIZE 16		/* IFNAMSIZ: 15 bytes and a NUL */
 #define ND_TEXT_SIZE 192	/* extack texts are cut to this, NUL included */
+#define ND_DEV_SIZE_MIN 8192	/* bytes of memory for a device with a few addresses */
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
 
@@ -201,7 +202,7 @@ struct nd_dev {
 	uint32_t back, back_len;	/* what nd_dev_verify read last: RTM_NEWLINK, then RTM_NEWADDR messages */
 };
 
-/* Prepares the memory (aligned to 8 bytes). -EINVAL: a name of 0 or more than 15 bytes. -ENOBUFS: less than 4 KiB. */
+/* Prepares the memory (aligned to 8 bytes). -EINVAL: a name of 0 or more than 15 bytes. -ENOBUFS: less than ND_DEV_SIZE_MIN. */
 int nd_dev_init(struct nd_dev **dev, void *memory, size_t size, const char *ifname, const char *wanted, struct nd_err *err);
 
 /* Tells the device that its memory was moved or extended to `size` bytes (realloc, a file read back). */

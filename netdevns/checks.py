@@ -101,6 +101,8 @@ def examine(devices: object, netns: object, source: object, force: bool) -> Plan
             _losses(plan, plan.source_socket)
     except EngineError as e:
         plan.error(None, "system", f"the kernel could not be asked: {says(e)}", e.errno)
+    except wire.Malformed as e:
+        plan.error(None, "system", f"an answer of the kernel makes no sense: {e}", errno.EBADMSG)
     except BaseException:
         plan.__exit__()
         raise

@@ -45,19 +45,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = parsed.run(parsed)
         return code
     except BrokenPipeError:
-        # The reader went away; what was asked for is done. Python would complain once more while it shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+        _nobody_reads(1)
+        return 0  # what was asked for is done: only the telling failed
     except KeyboardInterrupt:
         return _complain(["interrupted; nothing was touched"], FAILED)
     except SystemExit as e:
         return e.code if isinstance(e.code, int) else FAILED
+    except ImportError as e:
+        return _complain([str(e)], FAILED)
     except Exception as e:
-        where = e.__traceback__
-        while where is not None and where.tb_next is not None:
-            where = where.tb_next
-        place = f"{os.path.basename(where.tb_frame.f_code.co_filename)}:{where.tb_lineno}" if where else "?"
-        return _complain([f"internal error at {place}: {type(e).__name__}: {e}; please report it"], FAILED)
+        return _complain([_internal(e)], FAILED)
+
+
+def _internal(e: Exception) -> str:
+    """An error that should not be, with its place: a traceback is not for users."""
+    where = e.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = f"{os.path.basename(where.tb_frame.f_code.co_filename)}:{where.tb_lineno}" if where else "?"
+    return f"internal error at {place}: {type(e).__name__}: {e}; please report it"
 
 
 def _end_by_exception() -> None:
@@ -82,9 +88,21 @@ def _print_any_name() -> None:
 
 
 def _complain(lines: list[str], code: int) -> int:
-    for line in lines:
-        sys.stderr.write(f"netdevns: {line}\n")
+    """Tells on stderr; that nobody reads it, or that there is none, does not change the exit code."""
+    if sys.stderr is None:
+        return code
+    try:
+        for line in lines:
+            sys.stderr.write(f"netdevns: {line}\n")
+        sys.stderr.flush()
+    except OSError:
+        _nobody_reads(2)
     return code
+
+
+def _nobody_reads(fd: int) -> None:
+    """The reader went away: what is still buffered must not make Python complain, or change the exit code, at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
 
 
 def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:
@@ -105,7 +123,7 @@ def _lines_of(e: errors.NetDevError) -> list[str]:
     if isinstance(e, errors.CheckFailed):
         lines = [finding.text for finding in e.report.findings if finding.severity == "error"]
         return [*lines, "nothing was touched"]
-    lines = [e.text]
+    lines = [e.text] if isinstance(e, errors.MoveFailed) else [e.text, "nothing was touched"]
     for left in e.left:
         name = f", named {left.name} (ifindex {left.ifindex})" if left.name else ""
         lines.append(f"{left.device}: {LOCATIONS[left.location]}{name}; not as before: {', '.join(left.missing)}")
@@ -251,32 +269,49 @@ def _print_report(report: Report) -> None:
 
 
 def _hook(args: Sequence[str]) -> int:
-    from . import hook
+    from . import hooklog, oci
 
     try:
-        # To the end, whatever comes: crun fails when the hook leaves its stdin unread.
-        data = sys.stdin.buffer.read()
-        if args[:1] != ["createRuntime"]:
-            raise Usage("hook: the stage is missing or unknown; write: netdevns hook createRuntime [DEV=NAME ...]")
-        hook.create_runtime(data, device_arguments(args[1:]))
-    except (errors.ConfigInvalid, Usage) as e:
-        lines, code = [str(e), "nothing was touched"], REFUSED
-    except errors.NetDevError as e:
-        lines, code = _lines_of(e), _code_of(e)
+        # To the end and before anything can fail: runtimes break when a hook leaves its stdin unread.
+        data = b"" if sys.stdin is None else sys.stdin.buffer.read()
+        lines, code = _create_runtime(data, args)
     except (KeyboardInterrupt, SystemExit) as e:
         told = e.__cause__
         lines = _lines_of(told) if isinstance(told, errors.NetDevError) else ["interrupted; nothing was touched"]
         code = _code_of(told) if isinstance(told, errors.NetDevError) else FAILED
-    else:
-        return 0
-    hook.log(lines)
+    except ImportError as e:
+        lines, code = [str(e)], FAILED
+    except Exception as e:
+        lines, code = [_internal(e)], FAILED
+    lines = [oci.printable(line) for line in lines]
+    if lines:
+        unlogged = hooklog.log(lines)
+        lines += [unlogged] if unlogged else []
     return _complain(lines, code)
+
+
+def _create_runtime(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
+    """What there is to say, and the exit code."""
+    from . import hook
+
+    try:
+        if args[:1] != ["createRuntime"]:
+            raise Usage("hook: the stage is missing or unknown; write: netdevns hook createRuntime [DEV=NAME ...]")
+        for argument in args[1:]:
+            if argument.startswith("-"):
+                raise Usage(f"hook: unknown option {argument}")
+        hook.create_runtime(data, device_arguments(args[1:]))
+    except (errors.ConfigInvalid, Usage) as e:
+        return [str(e), "nothing was touched"], REFUSED
+    except errors.NetDevError as e:
+        return _lines_of(e), _code_of(e)
+    return [], 0
 
 
 def _run_demo(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
     from . import demo
 
-    return demo.main()
+    return demo.main(main)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,9 +12,9 @@ import socket as sockets
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from . import cli, lookups, snapshots, uapi, wire
+from . import lookups, snapshots, uapi, wire
 from .engine import Socket
 from .netns import CURRENT
 from .transaction import move
@@ -24,6 +24,7 @@ RTMGRP_LINK = 1
 VETH_INFO_PEER = 1
 IFLA_INFO_DATA = 2
 RACES = 10
+FAILED = 1  # the exit code
 
 # What the demo's config.json asks for: host name, wanted name, name in the container, addresses.
 DEVICES = (
@@ -34,6 +35,7 @@ DEVICES = (
 # A second batch, whose last name is taken by somebody in the container while the batch is under way.
 LOSERS = (("eth3", "late0"), ("eth4", "late1"), ("eth5", "late2"))
 
+Command = Callable[[Sequence[str]], int]
 Observer = Callable[[str, "Sandbox"], None]
 
 
@@ -190,16 +192,16 @@ def _show(title: str, socket: Socket) -> None:
         _say(f"    {name:8} {state:5} {'  '.join(addresses)}")
 
 
-def _command(*arguments: str) -> int:
+def _run(command: Command, *arguments: str) -> int:
     """Runs the command as a user would type it."""
     _say(f"$ netdevns {' '.join(arguments)}")
-    return cli.main(arguments)
+    return command(arguments)
 
 
 # ---- the two acts ----
 
 
-def _apply(sandbox: Sandbox, host: Socket, container: Socket) -> bool:
+def _apply(command: Command, sandbox: Sandbox, host: Socket, container: Socket) -> bool:
     wanted = {name: {"name": to} if to else {} for name, to, _, _ in DEVICES}
     config = {"ociVersion": "1.3.0", "linux": {"namespaces": [{"type": "network"}], "netDevices": wanted}}
     _say('\nThe container\'s config.json asks for: "netDevices": ' + json.dumps(wanted))
@@ -209,7 +211,7 @@ def _apply(sandbox: Sandbox, host: Socket, container: Socket) -> bool:
     with tempfile.TemporaryDirectory() as bundle:
         with open(f"{bundle}/config.json", "w", encoding="utf-8") as file:
             json.dump(config, file)
-        code = _command("apply", "--bundle", bundle, "--pid", str(sandbox.pid))
+        code = _run(command, "apply", "--bundle", bundle, "--pid", str(sandbox.pid))
     _show("the host, after", host)
     _show("the container, after", container)
     expected = [(name, "UP", before[host_name]) for host_name, _, name, _ in DEVICES]
@@ -239,13 +241,13 @@ def _racer(sandbox: Sandbox, name: str) -> int:
         os._exit(code)
 
 
-def _lose(sandbox: Sandbox, host: Socket, container: Socket) -> bool:
+def _lose(command: Command, sandbox: Sandbox, host: Socket, container: Socket) -> bool:
     _say("\nA batch of three that fails: while it is under way, somebody in the container takes the third name.")
     before = state_of(host)
     _show("the host, before", host)
     for _ in range(RACES):
         racer = _racer(sandbox, LOSERS[-1][1])
-        code = _command("move", *(f"{old}={new}" for old, new in LOSERS), "--to", f"pid:{sandbox.pid}")
+        code = _run(command, "move", *(f"{old}={new}" for old, new in LOSERS), "--to", f"pid:{sandbox.pid}")
         os.waitpid(racer, 0)
         if code:
             break
@@ -253,7 +255,7 @@ def _lose(sandbox: Sandbox, host: Socket, container: Socket) -> bool:
         move({new: old for old, new in LOSERS}, sandbox.host_fd, source=sandbox.container_fd)
     _show("the host, after", host)
     _show("the container, after", container)
-    return code == cli.FAILED and state_of(host) == before
+    return code == FAILED and state_of(host) == before
 
 
 def _tell(observe: Observer | None, stage: str, sandbox: Sandbox) -> None:
@@ -261,28 +263,29 @@ def _tell(observe: Observer | None, stage: str, sandbox: Sandbox) -> None:
         observe(stage, sandbox)
 
 
-def main(observe: Observer | None = None) -> int:
+def main(command: Command, observe: Observer | None = None) -> int:
     """Runs the demo. Returns 0 if what happened is what was promised.
 
     Args:
+        command: The command line's main.
         observe: Called with "before", "moved" and "failed", and the sandbox, to look for oneself.
     """
     try:
         sandbox = Sandbox()
     except OSError as e:
         sys.stderr.write(f"netdevns: demo: cannot make a network namespace: {e}; run it as root\n")
-        return cli.FAILED
+        return FAILED
     try:
         with Socket() as host, Socket(sandbox.container_fd) as container:
             furnish(host)
             _wait_for_dad(host)
             _tell(observe, "before", sandbox)
-            moved = _apply(sandbox, host, container)
+            moved = _apply(command, sandbox, host, container)
             _tell(observe, "moved", sandbox)
-            undone = _lose(sandbox, host, container)
+            undone = _lose(command, sandbox, host, container)
             _tell(observe, "failed", sandbox)
     finally:
         sandbox.close()
     _say(f"\nall devices and addresses arrived: {'yes' if moved else 'NO'}")
     _say(f"the failed batch left everything as it was: {'yes' if undone else 'NO'}")
-    return 0 if moved and undone else cli.FAILED
+    return 0 if moved and undone else FAILED

@@ -8,16 +8,11 @@ namespace; runtimes with netDevices of their own have moved the devices already 
 from __future__ import annotations
 
 import os
-import sys
-import time
 from collections.abc import Mapping
 
 from . import errors, lookups, names, oci, transaction, wire
 from .engine import EngineError, Socket
 from .netns import CURRENT, NetNS
-
-RUN_DIR = "/run/netdevns"
-LOG = f"{RUN_DIR}/hook.log"
 
 
 def create_runtime(data: bytes, arguments: Mapping[str, str | None]) -> None:
@@ -49,7 +44,7 @@ def create_runtime(data: bytes, arguments: Mapping[str, str | None]) -> None:
             )
         devices = _not_there_yet(devices, target)
         # The operator named these devices for this container: a default route is no reason to refuse.
-        transaction.move(devices, target, force=True)
+        transaction.transact(devices, target, force=True)
 
 
 def _merge(arguments: Mapping[str, str | None], configured: Mapping[str, str]) -> dict[str, str]:
@@ -81,23 +76,3 @@ def _not_there_yet(devices: Mapping[str, str], target: NetNS) -> dict[str, str]:
     except EngineError:
         return dict(devices)  # the move's own checks say in full what is wrong, such as a missing capability
     return {host_name: name for host_name, name in devices.items() if host_name not in done}
-
-
-def log(lines: list[str]) -> None:
-    """Keeps an error where it survives a runtime that drops stderr: the log file, and syslog where there is one."""
-    import syslog
-
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    lines = [oci.printable(line) for line in lines]
-    # syslog's own idea of the name is that of a file: "__main__.py".
-    syslog.openlog("netdevns", syslog.LOG_PID, syslog.LOG_DAEMON)
-    for line in lines:
-        syslog.syslog(syslog.LOG_ERR, line)
-    try:
-        os.makedirs(RUN_DIR, mode=0o700, exist_ok=True)
-        # O_NONBLOCK: a FIFO in its place must not hang a container's start.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        with open(os.open(LOG, flags, 0o600), "a", encoding="utf-8") as file:
-            file.write("".join(f"{stamp} {line}\n" for line in lines))
-    except OSError as e:
-        sys.stderr.write(f"netdevns: {LOG}: cannot be written: {e.strerror}\n")

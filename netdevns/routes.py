@@ -7,7 +7,7 @@ compared after an undo. Layouts: linux/rtnetlink.h (struct rtmsg, rtnexthop), li
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from struct import Struct
 
 from . import uapi, wire
@@ -101,16 +101,29 @@ def count_by_device(routes: bytes, nexthops: bytes) -> dict[int, int]:
     return counts
 
 
-def _multipath(value: memoryview) -> bytes:
+class Part:
+    """What is put back together, in this order."""
+
+    DIRECT, NEXTHOPS, OTHERS = range(3)
+
+
+def _renumber(value: memoryview, renumbered: Mapping[int, int]) -> bytes:
+    """An ifindex attribute: a device that came back under another number takes its routes along."""
+    ifindex = wire.u32(value)
+    return bytes(value) if ifindex is None else wire.U32.pack(renumbered.get(ifindex, ifindex))
+
+
+def _multipath(value: memoryview, renumbered: Mapping[int, int]) -> bytes:
     """Without the flags that say how the link is just now (RTNH_F_DEAD, RTNH_F_LINKDOWN)."""
     legs = b""
     for _, leg in _legs(value):
         length, flags, hops, ifindex = RTNEXTHOP.unpack_from(leg)
-        legs += RTNEXTHOP.pack(length, flags & uapi.RTNH_F_ONLINK, hops, ifindex) + bytes(leg[8:]) + bytes(-length & 3)
+        legs += RTNEXTHOP.pack(length, flags & uapi.RTNH_F_ONLINK, hops, renumbered.get(ifindex, ifindex))
+        legs += bytes(leg[8:]) + bytes(-length & 3)
     return legs
 
 
-def _route(body: memoryview) -> bytes:
+def _route(body: memoryview, renumbered: Mapping[int, int]) -> bytes:
     """A dumped route as a request body that is equal for equal routes."""
     head = RTMSG.unpack_from(body)
     found = wire.attrs(body, RTMSG.size)
@@ -121,21 +134,38 @@ def _route(body: memoryview) -> bytes:
         flags = 0
     out = RTMSG.pack(*head[:8], flags)
     for type_ in _ROUTE_ATTRS:
-        if type_ in found:
-            value = _multipath(found[type_]) if type_ == uapi.RTA_MULTIPATH else bytes(found[type_])
-            out += wire.attr(type_, value)
+        if type_ not in found:
+            continue
+        if type_ == uapi.RTA_MULTIPATH:
+            value = _multipath(found[type_], renumbered)
+        elif type_ in (uapi.RTA_OIF, uapi.RTA_IIF):
+            value = _renumber(found[type_], renumbered)
+        else:
+            value = bytes(found[type_])
+        out += wire.attr(type_, value)
     return out
 
 
-def _nexthop(body: memoryview) -> bytes:
-    family, scope, protocol, flags = NHMSG.unpack_from(body)
+def _expiry(body: memoryview) -> bytes:
+    """RTA_EXPIRES (seconds) for a route that the kernel will drop by itself; it dumps that in RTA_CACHEINFO."""
+    info = wire.attrs(body, RTMSG.size).get(uapi.RTA_CACHEINFO)
+    if body[0] != uapi.AF_INET6 or info is None or len(info) < 12:
+        return b""
+    ticks = wire.S32.unpack_from(info, 8)[0]  # rta_expires, in units of USER_HZ, which is 100 everywhere
+    return wire.attr_u32(uapi.RTA_EXPIRES, max(1, ticks // 100)) if ticks > 0 else b""
+
+
+def _nexthop(body: memoryview, renumbered: Mapping[int, int]) -> bytes:
+    family, _, protocol, flags = NHMSG.unpack_from(body)
     found = wire.attrs(body, NHMSG.size)
+    # nh_scope stays 0: it is the kernel's own finding, and a request with one is refused.
     out = NHMSG.pack(family, 0, protocol, flags & uapi.RTNH_F_ONLINK)
-    del scope  # the kernel's own finding; a request with one is refused
     for type_ in _NEXTHOP_ATTRS:
         if type_ not in found:
             continue
         value = bytes(found[type_])
+        if type_ == uapi.NHA_OIF:
+            value = _renumber(found[type_], renumbered)
         if type_ == uapi.NHA_RES_GROUP:  # its age is state, and no request takes it
             value = b"".join(
                 wire.attr(t, bytes(v))
@@ -152,50 +182,52 @@ def _is_group(body: bytes) -> bool:
     return uapi.NHA_GROUP in wire.attrs(memoryview(body), NHMSG.size)
 
 
-def _needs_gateway(body: bytes) -> bool:
+def needs_gateway(body: bytes) -> bool:
+    """Whether a route's gateway must be reachable before it can be added."""
     found = wire.attrs(memoryview(body), RTMSG.size)
     return any(t in found for t in (uapi.RTA_GATEWAY, uapi.RTA_VIA, uapi.RTA_MULTIPATH, uapi.RTA_NH_ID))
 
 
-def missing_routes(before: bytes, now: bytes) -> list[bytes]:
-    """Bodies of the routes that a dump no longer has, in the order in which they can be added again."""
-    there = {_route(body) for body in _dumped(now, uapi.RTM_NEWROUTE, RTMSG)}
+def missing_routes(before: bytes, now: bytes, renumbered: Mapping[int, int] | None = None) -> list[bytes]:
+    """Request bodies of the routes that a dump no longer has, in the order in which they can be added again.
+
+    Args:
+        before, now: Dumps.
+        renumbered: ifindex before -> ifindex now, of devices that came back under another number.
+    """
+    there = {_route(body, {}) for body in _dumped(now, uapi.RTM_NEWROUTE, RTMSG)}
     gone = [
-        route
+        route + _expiry(body)
         for body in _dumped(before, uapi.RTM_NEWROUTE, RTMSG)
         if not (body[5] == uapi.RTPROT_KERNEL and body[7] in _MADE_WITH_ADDRESSES)
-        and (route := _route(body)) not in there
+        and (route := _route(body, renumbered or {})) not in there
     ]
     # A gateway must be reachable when its route is added; within each kind the dump's order stays.
-    return sorted(gone, key=_needs_gateway)
+    return sorted(gone, key=needs_gateway)
 
 
-def missing_nexthops(before: bytes, now: bytes) -> list[bytes]:
-    """Bodies of the nexthop objects that a dump no longer has, groups behind their members."""
-    there = {_nexthop(body) for body in _dumped(now, uapi.RTM_NEWNEXTHOP, NHMSG)}
-    gone = [nh for body in _dumped(before, uapi.RTM_NEWNEXTHOP, NHMSG) if (nh := _nexthop(body)) not in there]
-    return sorted(gone, key=_is_group)
+def missing_nexthops(before: bytes, now: bytes, renumbered: Mapping[int, int] | None = None) -> list[bytes]:
+    """Request bodies of the nexthop objects that a dump no longer has, groups behind their members."""
+    there = {_nexthop(body, {}) for body in _dumped(now, uapi.RTM_NEWNEXTHOP, NHMSG)}
+    old = (_nexthop(body, renumbered or {}) for body in _dumped(before, uapi.RTM_NEWNEXTHOP, NHMSG))
+    return sorted((nexthop for nexthop in old if nexthop not in there), key=_is_group)
 
 
-def add_route(body: bytes) -> bytes:
-    """The request that adds a route again, behind its equals as in the dump; an IPv6 multipath route as a whole."""
+def add(part: int, body: bytes) -> bytes:
+    """The request that puts one back: a route behind its equals as in the dump, an IPv6 multipath route as a whole."""
+    if part == Part.NEXTHOPS:
+        return wire.message(uapi.RTM_NEWNEXTHOP, uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE | uapi.NLM_F_ACK, body)
     whole = body[0] == uapi.AF_INET6 and uapi.RTA_MULTIPATH in wire.attrs(memoryview(body), RTMSG.size)
     flags = uapi.NLM_F_REPLACE if whole else uapi.NLM_F_APPEND
     return wire.message(uapi.RTM_NEWROUTE, uapi.NLM_F_CREATE | uapi.NLM_F_ACK | flags, body)
 
 
-def add_nexthop(body: bytes) -> bytes:
-    return wire.message(uapi.RTM_NEWNEXTHOP, uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE | uapi.NLM_F_ACK, body)
-
-
-def route_text(body: bytes) -> str:
-    """A route in short words, for a message."""
+def text(part: int, body: bytes) -> str:
+    """One of them in short words, for a message."""
+    if part == Part.NEXTHOPS:
+        return f"nexthop id {wire.u32(wire.attrs(memoryview(body), NHMSG.size).get(uapi.NHA_ID))}"
     family, dst_len = body[0], body[1]
     found = wire.attrs(memoryview(body), RTMSG.size)
     dst, gateway = found.get(uapi.RTA_DST), found.get(uapi.RTA_GATEWAY)
     words = "route " + ("default" if dst is None else f"{address_text(family, bytes(dst))}/{dst_len}")
     return words if gateway is None else f"{words} via {address_text(family, bytes(gateway))}"
-
-
-def nexthop_text(body: bytes) -> str:
-    return f"nexthop id {wire.u32(wire.attrs(memoryview(body), NHMSG.size).get(uapi.NHA_ID))}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from . import checks, lookups, names, routes, uapi, wire
 from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
@@ -73,6 +73,19 @@ def move(
     checks.known_preserve(preserve)
     if journal is not None:
         raise ValueError("journal: crash records are not available in this version")
+    return transact(devices, netns, source=source, force=force, timeout_s=timeout_s, results=_Batch.results)
+
+
+def transact(
+    devices: Mapping[str, Mapping[str, object] | str | None],
+    netns: NetNS | str | os.PathLike[str] | int,
+    *,
+    source: NetNS | str | os.PathLike[str] | int | None = None,
+    force: bool = False,
+    timeout_s: float | None = None,
+    results: Callable[[_Batch], tuple[Moved, ...]] | None = None,
+) -> tuple[Moved, ...]:
+    """`move` without results where nobody reads them: a hook must not pay for making them."""
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with checks.examine(devices, netns, source, force) as plan:
         errors = plan.errors
@@ -87,7 +100,7 @@ def move(
                 netns=plan.target.where if plan.target else None,
                 location="source" if errors[0].device else None,
             )
-        return _Batch(plan, deadline).run()
+        return _Batch(plan, deadline).run(results)
 
 
 class _Member:
@@ -132,10 +145,10 @@ class _Batch:
         assert self.plan.target_socket is not None
         return self.plan.target_socket
 
-    def run(self) -> tuple[Moved, ...]:
+    def run(self, results: Callable[[_Batch], tuple[Moved, ...]] | None = None) -> tuple[Moved, ...]:
         try:
             self._forward()
-            return self._results()
+            return results(self) if results else ()
         except BaseException as e:
             cause = e
         # Python looks for signals at calls and jumps backwards: none can strike between the lines above and this `try`.
@@ -199,7 +212,7 @@ class _Batch:
             except EngineError as e:
                 raise _Stopped(window[min(e.index, len(window) - 1)], "down", e.errno, e.extack) from None
 
-    def _results(self) -> tuple[Moved, ...]:
+    def results(self) -> tuple[Moved, ...]:
         from .results import Moved
 
         moved = []
@@ -256,8 +269,9 @@ class _Batch:
             if link is not None and link.master == member.link.master:
                 return
             self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attr))
-        except EngineError as e:
-            missing[member].append(f"master (ifindex {member.link.master}): {lookups.says(e)}")
+        except (EngineError, wire.Malformed) as e:
+            why = lookups.says(e) if isinstance(e, EngineError) else e
+            missing[member].append(f"master (ifindex {member.link.master}): {why}")
 
     def _routes(self, first: _Member, missing: dict[_Member, list[str]]) -> None:
         """Nexthop objects and routes that the source had before; what cannot be put back is told with the first device.
@@ -265,22 +279,32 @@ class _Batch:
         All of them and not only those of the batch: a route of another device goes, too, when its `src` or one of its
         legs leaves. A route that somebody else deleted in these milliseconds comes back with them.
         """
+        renumbered = {m.link.ifindex: m.device.ifindex for m in missing if m.device.ifindex != m.link.ifindex}
+        answers: dict[bytes, str] = {}
         try:
-            _, now = self.source.query(routes.DUMP_NEXTHOPS)
-            for body in routes.missing_nexthops(self.plan.nexthops, now):
-                self._again(routes.add_nexthop(body), routes.nexthop_text(body), missing[first])
-            _, now = self.source.query(routes.DUMP_ROUTES)
-            for body in routes.missing_routes(self.plan.routes, now):
-                self._again(routes.add_route(body), routes.route_text(body), missing[first])
-        except EngineError as e:
-            missing[first].append(f"routes: {lookups.says(e)}")
+            # A gateway must be reachable when it is used: by a nexthop object, or by a route.
+            for part in (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS):
+                for body in self._lost(part, renumbered):
+                    answers[body] = ""
+                    try:
+                        self.source.command(routes.add(part, body))
+                    except EngineError as e:
+                        answers[body] = f": {lookups.says(e)}"
+            # What was refused may be there all the same (EEXIST), and what was taken may not: look.
+            for part in (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS) if answers else ():
+                for body in self._lost(part, renumbered):
+                    missing[first].append(routes.text(part, body) + answers.get(body, ""))
+        except (EngineError, wire.Malformed) as e:
+            missing[first].append(f"routes: {lookups.says(e) if isinstance(e, EngineError) else e}")
 
-    def _again(self, request: bytes, what: str, missing: list[str]) -> None:
-        try:
-            self.source.command(request)
-        except EngineError as e:
-            if e.errno != errno.EEXIST:
-                missing.append(f"{what}: {lookups.says(e)}")
+    def _lost(self, part: int, renumbered: Mapping[int, int]) -> list[bytes]:
+        """The routes or nexthop objects that the source had before and has no longer."""
+        if part == routes.Part.NEXTHOPS:
+            _, now = self.source.query(routes.DUMP_NEXTHOPS)
+            return routes.missing_nexthops(self.plan.nexthops, now, renumbered)
+        _, now = self.source.query(routes.DUMP_ROUTES)
+        lost = routes.missing_routes(self.plan.routes, now, renumbered)
+        return [body for body in lost if routes.needs_gateway(body) == (part == routes.Part.OTHERS)]
 
     @staticmethod
     def _left(member: _Member, missing: list[str]) -> Left:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
-from netdevns import demo
+from netdevns import cli, demo
 
 Dump = dict[str, dict[str, Any]]
 
@@ -70,7 +70,7 @@ class Oracle:
 
 def main() -> int:
     oracle = Oracle()
-    code = demo.main(oracle.look)
+    code = demo.main(cli.main, oracle.look)
     if oracle.wrong:
         print(f"ip -j disagrees: {'; '.join(oracle.wrong)}", file=sys.stderr)
     return code or bool(oracle.wrong)

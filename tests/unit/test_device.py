@@ -189,7 +189,6 @@ def test_snapshot_keeps_only_its_own_device():
     assert [r.body for r in nl.requests(dev.addresses)] == [IPV4]
 
 
-@pytest.mark.xfail(strict=True, reason="the first of the answers is taken for the link, whatever it is")
 def test_snapshot_when_an_address_comes_first():
     """Answers in an unexpected order are refused: an address is never read as if it were the link."""
 

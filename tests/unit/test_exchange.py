@@ -215,7 +215,6 @@ def test_dump_that_is_always_interrupted_is_eagain():
     assert len(kernel.sent) == 8
 
 
-@pytest.mark.xfail(strict=True, reason="nd_buf.used keeps what the last, interrupted try read")
 def test_failed_dump_leaves_nothing_in_the_reply():
     """After EAGAIN the caller's buffer counts as empty: a partial dump is never returned."""
     with serve(Kernel(*[interrupted(91)] * 8)) as s:
@@ -427,7 +426,6 @@ def test_refusal_without_an_extack_after_one_with():
             assert (caught.value.errno, caught.value.extack) == (code, text)
 
 
-@pytest.mark.xfail(strict=True, raises=EngineError, reason="EBADMSG with a text is taken for damage")
 def test_refusal_by_ebadmsg_is_the_kernels():
     """A kernel may refuse with EBADMSG and say why; a query hands that over as it does any refusal."""
     _, data = query(Kernel(lambda r: [nl.error(errno.EBADMSG, r[0], text="so it is")]))
