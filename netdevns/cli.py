@@ -44,9 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         parsed = _parser().parse_args(args)
         code: int = parsed.run(parsed)
         return code
-    except BrokenPipeError:
-        _nobody_reads(1)
-        return 0  # what was asked for is done: only the telling failed
     except KeyboardInterrupt:
         return _complain(["interrupted; nothing was touched"], FAILED)
     except SystemExit as e:
@@ -100,8 +97,19 @@ def _complain(lines: list[str], code: int) -> int:
     return code
 
 
+def _tell(text: str) -> None:
+    """Tells on stdout; that nobody reads it does not change what was done, nor the exit code."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _nobody_reads(1)
+
+
 def _nobody_reads(fd: int) -> None:
-    """The reader went away: what is still buffered must not make Python complain, or change the exit code, at its end."""
+    """The reader went away: what is still buffered must not make Python complain at its end, with an exit code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
 
 
@@ -166,7 +174,7 @@ def _json_error(e: errors.NetDevError) -> dict[str, object]:
 def _print_json(document: Mapping[str, object]) -> None:
     import json
 
-    print(json.dumps(document, indent=2), flush=True)
+    _tell(json.dumps(document, indent=2))
 
 
 def _move(devices: Mapping[str, str | None], netns: object, source: object, args: argparse.Namespace) -> int:
@@ -189,10 +197,9 @@ def _print_moved(moved: tuple[Moved, ...], where: str) -> None:
     for m in moved:
         count = f"{len(m.addresses)} address{'' if len(m.addresses) == 1 else 'es'}"
         lost = f"; not carried: {', '.join(m.not_carried)}" if m.not_carried else ""
-        print(f"{m.host_name} -> {m.name} in {where} (ifindex {m.ifindex}), {count}{lost}")
+        _tell(f"{m.host_name} -> {m.name} in {where} (ifindex {m.ifindex}), {count}{lost}")
     if not moved:
-        print("no device is asked for; nothing to do")
-    sys.stdout.flush()
+        _tell("no device is asked for; nothing to do")
 
 
 def _netns(text: str) -> str | int:
@@ -264,8 +271,8 @@ def _run_check(args: argparse.Namespace) -> int:
 
 def _print_report(report: Report) -> None:
     for finding in report.findings:
-        print(f"{finding.severity:5}  {finding.text}")
-    print("ok: nothing stands against this move" if report.ok else "refused: a move would not begin", flush=True)
+        _tell(f"{finding.severity:5}  {finding.text}")
+    _tell("ok: nothing stands against this move" if report.ok else "refused: a move would not begin")
 
 
 def _hook(args: Sequence[str]) -> int:
