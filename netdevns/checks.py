@@ -328,15 +328,15 @@ def _names_in_target(plan: Plan, socket: Socket) -> None:
 def _choose_ifindexes(present: list[Item], socket: Socket) -> None:
     """The same ifindex where it is free in the target, otherwise the next free one above all of the batch's."""
     own = [item.link.ifindex for item in present if item.link]
+    *answers, honours = ask(socket, [*(wire.get_link(i) for i in own), _ASK_NEW_IFINDEX])
+    # Before 5.13 IFLA_NEW_IFINDEX is not even looked at: a number that is taken after this check is not kept then.
+    unsure = refused(honours) == errno.ENODEV
     busy = []
-    for item, ifindex, answer in zip(present, own, ask(socket, [wire.get_link(i) for i in own]), strict=True):
+    for item, ifindex, answer in zip(present, own, answers, strict=True):
         if link_of(answer) is not None:
             busy.append(item)
         elif item.device is not None:
-            item.device.ask_ifindex(ifindex, unsure=False)
-    if not busy:
-        return
-    unsure = not _honours_new_ifindex(socket)
+            item.device.ask_ifindex(ifindex, unsure=unsure)
     first = max(own) + 1
     while busy:
         candidates = range(first, first + max(8, len(busy)))
@@ -348,11 +348,10 @@ def _choose_ifindexes(present: list[Item], socket: Socket) -> None:
                     item.device.ask_ifindex(ifindex, unsure=unsure)
 
 
-def _honours_new_ifindex(socket: Socket) -> bool:
-    """Since 5.13 a request's IFLA_NEW_IFINDEX counts, and 0 is out of its range; before, it is not even looked at."""
-    zero = wire.attr_u32(uapi.IFLA_NEW_IFINDEX, 0)
-    probe = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, NO_SUCH_IFINDEX, zero)
-    return refused(ask(socket, [probe])[0]) != errno.ENODEV
+# Changes nothing: no such device (ENODEV), and where the attribute counts, 0 is out of its range.
+_ASK_NEW_IFINDEX = wire.link_message(
+    uapi.RTM_NEWLINK, uapi.NLM_F_ACK, NO_SUCH_IFINDEX, wire.attr_u32(uapi.IFLA_NEW_IFINDEX, 0)
+)
 
 
 def _losses(plan: Plan, socket: Socket) -> None:

@@ -155,6 +155,18 @@ def _expiry(body: memoryview) -> bytes:
     return wire.attr_u32(uapi.RTA_EXPIRES, max(1, ticks // 100)) if ticks > 0 else b""
 
 
+def _group(found: dict[int, memoryview]) -> bytes:
+    """NHA_GROUP without what older kernels leave in its reserved bytes, and refuse to take back (seen on 5.10).
+
+    Since 6.12 one of the bytes is the weight's upper half, and the kernel says that the others are 0.
+    """
+    members = bytearray(found[uapi.NHA_GROUP])  # struct nexthop_grp: u32 id, u8 weight, u8 weight_high, u16 resvd2
+    if not (wire.u32(found.get(uapi.NHA_OP_FLAGS)) or 0) & uapi.NHA_OP_FLAG_RESP_GRP_RESVD_0:
+        for at in range(0, len(members) - 7, 8):
+            members[at + 5 : at + 8] = bytes(3)
+    return bytes(members)
+
+
 def _nexthop(body: memoryview, renumbered: Mapping[int, int]) -> bytes:
     family, _, protocol, flags = NHMSG.unpack_from(body)
     found = wire.attrs(body, NHMSG.size)
@@ -164,6 +176,8 @@ def _nexthop(body: memoryview, renumbered: Mapping[int, int]) -> bytes:
         if type_ not in found:
             continue
         value = bytes(found[type_])
+        if type_ == uapi.NHA_GROUP:
+            value = _group(found)
         if type_ == uapi.NHA_OIF:
             value = _renumber(found[type_], renumbered)
         if type_ == uapi.NHA_RES_GROUP:  # its age is state, and no request takes it

@@ -178,12 +178,33 @@ class _Batch:
         for member in self.move_order:
             self._in_time(member)
             member.touched = True
+            self._take_altnames(member)
             self._step(member, "move", member.device.move, self.source, self.target, self.plan.target.fd)
         for member in self.up_order:
             self._in_time(member)
             self._step(member, "replay", member.device.up_and_replay, self.target)
+            self._give_altnames(member)
         for member in self.members:
             self._step(member, "verify", member.device.verify, self.target)
+            if member.link.altnames:
+                self._step(member, "verify", self._verify_altnames, member)
+
+    def _take_altnames(self, member: _Member) -> None:
+        """Removes the alternative names before the move, where the kernel would lose them in it."""
+        if member.link.altnames and not lookups.moves_altnames():
+            request = wire.altnames_message(uapi.RTM_DELLINKPROP, member.device.ifindex, member.link.altnames)
+            self._step(member, "move", self.source.command, request)
+
+    def _give_altnames(self, member: _Member) -> None:
+        if member.link.altnames and not lookups.moves_altnames():
+            request = wire.altnames_message(uapi.RTM_NEWLINKPROP, member.device.target_ifindex, member.link.altnames)
+            self._step(member, "replay", self.target.command, request)
+
+    @staticmethod
+    def _verify_altnames(member: _Member) -> None:
+        arrived = wire.Link(next(wire.messages(member.device.arrived)).body)
+        if set(arrived.altnames) != set(member.link.altnames):
+            raise EngineError(errno.ESTALE, "its alternative names did not arrive", "verify")
 
     @staticmethod
     def _step(member: _Member, step: str, call: object, *args: object) -> None:
@@ -244,7 +265,7 @@ class _Batch:
         for member in sorted(touched, key=lambda m: m.item.depth):
             if member.device.place == PLACE_SOURCE:
                 self._part(member, RESTORE, missing)
-                self._master(member, missing)
+                self._properties(member, missing)
         if touched:
             self._routes(touched[0], missing)
         return tuple(self._left(member, missing[member]) for member in self.members if missing.get(member))
@@ -258,20 +279,29 @@ class _Batch:
         if part == RETURN and member.device.place == PLACE_SOURCE and member.device.ifindex != member.link.ifindex:
             missing[member].append(f"ifindex {member.link.ifindex}")
 
-    def _master(self, member: _Member, missing: dict[_Member, list[str]]) -> None:
-        """A move silently releases a port of a bridge or bond."""
-        if not member.link.master:
+    def _properties(self, member: _Member, missing: dict[_Member, list[str]]) -> None:
+        """Master and alternative names: a move silently releases a port of a bridge or bond."""
+        was, ifindex = member.link, member.device.ifindex
+        if not was.master and not was.altnames:
             return
-        ifindex = member.device.ifindex
-        attr = wire.attr_u32(uapi.IFLA_MASTER, member.link.master)
+        again = []
         try:
-            link = lookups.link_of(lookups.ask(self.source, [wire.get_link(ifindex)])[0])
-            if link is not None and link.master == member.link.master:
-                return
-            self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attr))
+            now = lookups.link_of(lookups.ask(self.source, [wire.get_link(ifindex)])[0])
+            if was.master and (now is None or now.master != was.master):
+                master = wire.attr_u32(uapi.IFLA_MASTER, was.master)
+                request = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, master)
+                again.append((f"master (ifindex {was.master})", request))
+            lost = [name for name in was.altnames if now is None or name not in now.altnames]
+            if lost:
+                words = ", ".join(map(names.shown, lost))
+                again.append((f"altname {words}", wire.altnames_message(uapi.RTM_NEWLINKPROP, ifindex, lost)))
         except (EngineError, wire.Malformed) as e:
-            why = lookups.says(e) if isinstance(e, EngineError) else e
-            missing[member].append(f"master (ifindex {member.link.master}): {why}")
+            missing[member].append(f"master, altnames: {lookups.says(e) if isinstance(e, EngineError) else e}")
+        for what, request in again:
+            try:
+                self.source.command(request)
+            except EngineError as e:
+                missing[member].append(f"{what}: {lookups.says(e)}")
 
     def _routes(self, first: _Member, missing: dict[_Member, list[str]]) -> None:
         """Nexthop objects and routes that the source had before; what cannot be put back is told with the first device.

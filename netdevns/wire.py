@@ -4,7 +4,7 @@ Layouts: linux/netlink.h (struct nlmsghdr, struct nlattr, struct nlmsgerr), linu
 Everything is in the byte order of the machine, as netlink is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from struct import Struct
 
 from . import uapi
@@ -51,6 +51,13 @@ def get_link(ifindex: int = 0, name: bytes = b"") -> bytes:
     if name:
         attrs += attr_name(uapi.IFLA_IFNAME if len(name) < uapi.IFNAMSIZ else uapi.IFLA_ALT_IFNAME, name)
     return link_message(uapi.RTM_GETLINK, 0, ifindex, attrs)
+
+
+def altnames_message(type_: int, ifindex: int, names: Iterable[bytes]) -> bytes:
+    """RTM_NEWLINKPROP or RTM_DELLINKPROP: adds or removes alternative names."""
+    listed = b"".join(attr_name(uapi.IFLA_ALT_IFNAME, name) for name in names)
+    flags = uapi.NLM_F_ACK | (uapi.NLM_F_CREATE | uapi.NLM_F_EXCL if type_ == uapi.RTM_NEWLINKPROP else 0)
+    return link_message(type_, flags, ifindex, attr(uapi.IFLA_PROP_LIST | uapi.NLA_F_NESTED, listed))
 
 
 class Message:

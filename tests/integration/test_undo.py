@@ -18,7 +18,7 @@ import pytest
 import netdevns
 from netdevns import cli, transaction
 from netdevns.engine import Device, EngineError, Socket
-from tests.support import rawdump
+from tests.support import kinds, rawdump
 from tests.support.namespaces import Namespace
 
 STEPS = ("snapshot", "move", "up_and_replay", "verify", "undo")
@@ -424,6 +424,23 @@ def test_undo_restores_alternative_names(host: Namespace, target: Namespace, bef
     with Restored(host, target):
         expect_failed(target, "eth0", "verify", errno.ENOMEM, {"eth0": "net0"})
     assert host.links()["eth0"].altnames == ("one", "two")
+
+
+def test_undo_restores_the_ifindex(sides: tuple[Namespace, Namespace], before_step: Callable[..., None]) -> None:
+    """P1: a device that had another ifindex in the target has its own again, or `left` says that it cannot (5.10)."""
+    host, target = sides
+    target.batch(["link add other index 102 type ifb", "link add another index 104 type ifb"])
+    target.wait_until_quiet()
+    fail_at(before_step)
+    if kinds.honours_new_ifindex():
+        with Restored(host, target):
+            expect_failed(target, "eth0", "verify", errno.ENOMEM)
+        return
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move(DEVICES, target.fd)
+    told = {left.device: left.missing for left in raised.value.left}
+    assert "ifindex 102" in told["eth1"]
+    assert "ifindex 104" in told["eth2"]
 
 
 @pytest.mark.parametrize("state", ["up", "down"])

@@ -334,7 +334,8 @@ def test_refusal_that_nobody_reads(machine: Machine, container: Container) -> No
 def test_missing_core_is_logged(machine: Machine, container: Container, tmp_path: Path) -> None:
     """S14: any error must survive crun: that of a hook that cannot even be loaded is in the log."""
     shutil.copytree(Path(ENV["PYTHONPATH"]) / "netdevns", tmp_path / "netdevns", ignore=shutil.ignore_patterns("*.so"))
-    argv = ["env", f"PYTHONPATH={tmp_path}", *NETDEVNS, "hook", "createRuntime"]
+    # -S: the finder of an editable installation would still find the core in the checkout.
+    argv = ["env", f"PYTHONPATH={tmp_path}", NETDEVNS[0], "-S", *NETDEVNS[1:], "hook", "createRuntime"]
     done = machine.run(argv, stdin=json.dumps(container.state(annotations={"x": "y" * (1 << 20)})).encode())
     assert done.returncode != 0
     assert "the compiled core is missing" in done.stderr

@@ -57,3 +57,12 @@ def offered() -> frozenset[str]:
 
 def missing(names: tuple[str, ...]) -> set[str]:
     return set(names) - offered()
+
+
+@functools.cache
+def honours_new_ifindex() -> bool:
+    """Whether a move may ask for an ifindex (IFLA_NEW_IFINDEX, from 5.13 on). Tried."""
+    with Namespace.create("scratch") as scratch, Namespace.create("other") as other:
+        scratch.ip("link add probe type ifb")
+        scratch.give("probe", other, ifindex=4711)
+        return other.links()["probe"].ifindex == 4711

@@ -192,11 +192,13 @@ class Namespace:
 
     # ---- what a test does to it ----
 
-    def give(self, device: str, to: Namespace) -> None:
-        """Moves a device away, not by netdevns: IFLA_NET_NS_FD."""
+    def give(self, device: str, to: Namespace, ifindex: int = 0) -> None:
+        """Moves a device away, not by netdevns: IFLA_NET_NS_FD, and IFLA_NEW_IFINDEX."""
+        attrs = rawdump.attribute(28, struct.pack("=I", to.fd))
+        if ifindex:
+            attrs += rawdump.attribute(49, struct.pack("=I", ifindex))
         with self.socket() as socket:
-            ifindex = rawdump.links(socket)[device].ifindex
-            assert socket.change_link(ifindex, rawdump.attribute(28, struct.pack("=I", to.fd))) == 0
+            assert socket.change_link(rawdump.links(socket)[device].ifindex, attrs) == 0
 
     def sysctl(self, name: str, value: object) -> None:
         """Writes /proc/sys/net/NAME in it."""
