@@ -57,8 +57,16 @@ static const unsigned char *kind_of(const struct nd_view *link, size_t *len)
 	return info ? nd_attr_find(info, n, IFLA_INFO_KIND, len) : NULL;
 }
 
-/* Names and numbers can be taken by others: the one we look for has the snapshot's kind and MAC address, too. */
-static int is_ours(const struct nd_dev *dev, const struct nd_view *link)
+static int has_our_name(const struct nd_dev *dev, const char *name)
+{
+	return strcmp(name, dev->ifname) == 0 || strcmp(name, dev->wanted) == 0 || (dev->name[0] && strcmp(name, dev->name) == 0);
+}
+
+/*
+ * Names and numbers can be taken by others: the one we look for has the snapshot's kind and its MAC address, too; or, where
+ * that was changed meanwhile, still the ifindex that it must have and one of its names.
+ */
+static int is_ours(const struct nd_dev *dev, const struct nd_view *link, int sure, const char *name)
 {
 	const size_t header = sizeof(struct ifinfomsg);
 	struct nd_view was;
@@ -73,12 +81,14 @@ static int is_ours(const struct nd_dev *dev, const struct nd_view *link)
 		return 0;
 	a = nd_view_attr(&was, header, IFLA_ADDRESS, &alen);
 	b = nd_view_attr(link, header, IFLA_ADDRESS, &blen);
-	return alen == blen && (!a || !b || memcmp(a, b, alen) == 0);
+	if (alen != blen)
+		return 0;
+	return !a || !b || memcmp(a, b, alen) == 0 || (sure && has_our_name(dev, name));
 }
 
-/* 1: found and ours; 0: not there; negative: could not be looked up. */
-static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen,
-		  struct nd_err *err)
+/* 1: found and ours; 0: not there; negative: could not be looked up. `sure`: nobody else can have that ifindex. */
+static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, int sure,
+		  struct nd_seen *seen, struct nd_err *err)
 {
 	const int code = nd_look_up(dev, sock, ifindex, name, seen, err);
 
@@ -88,7 +98,7 @@ static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, con
 		return code;
 	if (name && strcmp(seen->name, name) != 0)	/* matched by an alternative name */
 		return 0;
-	return is_ours(dev, &seen->link);
+	return is_ours(dev, &seen->link, sure, seen->name);
 }
 
 int nd_find_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err)
@@ -98,25 +108,26 @@ int nd_find_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err 
 	int found = 0;
 
 	if (dev->target_ifindex)
-		found = try_at(dev, target, dev->target_ifindex, NULL, &seen, err);
+		found = try_at(dev, target, dev->target_ifindex, NULL, !dev->ifindex_unsure, &seen, err);
 	for (size_t i = 0; i < 2 && found == 0; i++)
 		if (names[i][0])
-			found = try_at(dev, target, 0, names[i], &seen, err);
+			found = try_at(dev, target, 0, names[i], 0, &seen, err);
 	if (found > 0) {
 		dev->place = ND_PLACE_TARGET;
 		dev->target_ifindex = seen.ifindex;
+		dev->ifindex_unsure = 0;	/* from now on it is known */
 		memcpy(dev->name, seen.name, sizeof dev->name);
 	}
 	return found;
 }
 
-static int find_in_source(struct nd_dev *dev, struct nd_sock *source, struct nd_err *err)
+static int find_in_source(struct nd_dev *dev, struct nd_sock *source, int sure, struct nd_err *err)
 {
 	struct nd_seen seen;
-	int found = try_at(dev, source, dev->ifindex, NULL, &seen, err);
+	int found = try_at(dev, source, dev->ifindex, NULL, sure, &seen, err);
 
 	if (found == 0)
-		found = try_at(dev, source, 0, dev->ifname, &seen, err);
+		found = try_at(dev, source, 0, dev->ifname, 0, &seen, err);
 	if (found > 0) {
 		dev->place = ND_PLACE_SOURCE;
 		dev->ifindex = seen.ifindex;
@@ -130,9 +141,11 @@ int nd_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, 
 	int found;
 
 	dev->place = ND_PLACE_UNKNOWN;
-	found = find_in_source(dev, source, err);
+	found = find_in_source(dev, source, 0, err);
 	if (found == 0)
 		found = nd_find_in_target(dev, target, err);
+	if (found == 0)	/* with another MAC address now: only if it is nowhere else */
+		found = find_in_source(dev, source, 1, err);
 	if (found < 0)
 		return found;
 	if (found == 0)

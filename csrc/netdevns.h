@@ -137,8 +137,8 @@ struct nd_file {
  * Opens a NETLINK_ROUTE socket in the namespace `netns_fd` (-1: the calling thread's), and reads `files` there.
  *
  * A socket acts in the namespace that it was opened in, for its whole life. With netns_fd >= 0 the calling thread visits
- * that namespace: all signals are blocked meanwhile, and the way back (/proc/thread-self/ns/net) is opened before it
- * leaves. Needs CAP_SYS_ADMIN in the namespace's owner and in the caller's own user namespace, as setns(2) says.
+ * that namespace: all signals are blocked meanwhile, and the way back (/proc/thread-self/ns/net) is opened and tried
+ * before it leaves. Needs CAP_SYS_ADMIN in the namespace's owner and in the caller's own user namespace, as setns(2) says.
  *
  * -ENOTRECOVERABLE: the way back failed. Nothing was sent to anybody; but this thread is now in the wrong namespace and
  * must end. (In a single-threaded program: the process.)

@@ -11,6 +11,7 @@
 #define WINDOW_MESSAGES 120
 #define WINDOW_BYTES 16384
 #define HEADER sizeof(struct ifaddrmsg)
+#define IP6_RT_PRIO_ADDRCONF 256	/* net/ip6_route.h: the metric of an address's routes */
 
 int nd_addr_next(const struct nd_dev *dev, uint32_t at, uint32_t len, size_t *pos, struct nd_addr *a)
 {
@@ -61,6 +62,14 @@ int nd_addr_label(const struct nd_dev *dev, const char *name, const struct nd_ad
 	return 1;
 }
 
+/* A permanent one with the preferred lifetime 0: IPv4's dump says "preferred forever" of it, and only the flag tells. */
+static int is_deprecated_ipv4(const struct nd_addr *a)
+{
+	const uint32_t both = IFA_F_PERMANENT | IFA_F_DEPRECATED;
+
+	return a->head.ifa_family == AF_INET && (a->flags & both) == both;
+}
+
 /*
  * The dumped message again, for another ifindex, label and flags. Only what RTM_NEWADDR takes: a dump may carry more one
  * day. NLM_F_REPLACE makes a second replay of the same address harmless, and meets the kernel's own link-local.
@@ -69,6 +78,7 @@ static void put_address(struct nd_msg *m, struct nd_dev *dev, const struct nd_re
 {
 	static const uint16_t as_is[] = { IFA_ADDRESS, IFA_LOCAL,	IFA_BROADCAST, IFA_ANYCAST,
 					  IFA_CACHEINFO, IFA_RT_PRIORITY, ND_IFA_PROTO };
+	const struct ifa_cacheinfo never_preferred = { .ifa_prefered = 0, .ifa_valid = ND_FOREVER };
 	struct ifaddrmsg head = a->head;
 	char label[ND_NAME_SIZE];
 	int cut;
@@ -80,7 +90,9 @@ static void put_address(struct nd_msg *m, struct nd_dev *dev, const struct nd_re
 		size_t len;
 		const unsigned char *p = nd_view_attr(&a->v, HEADER, as_is[i], &len);
 
-		if (p)
+		if (p && as_is[i] == IFA_CACHEINFO && is_deprecated_ipv4(a))
+			nd_msg_put(m, IFA_CACHEINFO, &never_preferred, sizeof never_preferred);
+		else if (p)
 			nd_msg_put(m, as_is[i], p, len);
 	}
 	if (nd_addr_label(dev, r->name, a, label, &cut)) {
@@ -207,6 +219,62 @@ static int replay_link_locals(struct window *w, struct nd_dev *dev, const struct
 	return code;
 }
 
+/* Clears the bits behind the prefix. */
+static void mask_prefix(unsigned char address[16], unsigned prefixlen)
+{
+	for (unsigned i = 0; i < 16; i++) {
+		const unsigned keep = prefixlen >= 8 * (i + 1) ? 8 : prefixlen <= 8 * i ? 0 : prefixlen - 8 * i;
+
+		address[i] = (unsigned char)(address[i] & (0xff00u >> keep));
+	}
+}
+
+/*
+ * The replace that clears NODAD makes the kernel add a route for the peer's prefix, which the address never had. Nothing is
+ * to be invented (runtime-spec: addresses and routes are not configured), so it goes again; a kernel that adds none
+ * answers ESRCH. If the address's own prefix is the same, the route is that one's.
+ */
+static int drop_peer_route(const struct nd_replay *r, const struct nd_addr *a, struct nd_err *err)
+{
+	struct rtmsg head = { .rtm_family = AF_INET6, .rtm_dst_len = a->head.ifa_prefixlen, .rtm_table = RT_TABLE_MAIN,
+			      .rtm_protocol = RTPROT_KERNEL, .rtm_type = RTN_UNICAST };
+	unsigned char local[16], peer[16];
+	_Alignas(8) unsigned char bytes[128];
+	size_t local_len, peer_len;
+	const unsigned char *l = nd_view_attr(&a->v, HEADER, IFA_LOCAL, &local_len);
+	const unsigned char *p = nd_view_attr(&a->v, HEADER, IFA_ADDRESS, &peer_len);
+	struct nd_msg m;
+	int code;
+
+	if (!l || !p || local_len != 16 || peer_len != 16 || a->head.ifa_prefixlen >= 128 || (a->flags & IFA_F_NOPREFIXROUTE))
+		return 0;
+	memcpy(local, l, 16);
+	memcpy(peer, p, 16);
+	mask_prefix(local, a->head.ifa_prefixlen);
+	mask_prefix(peer, a->head.ifa_prefixlen);
+	if (memcmp(local, peer, 16) == 0)
+		return 0;
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_msg_begin(&m, RTM_DELROUTE, NLM_F_ACK, &head, sizeof head);
+	nd_msg_put(&m, RTA_DST, peer, sizeof peer);
+	nd_msg_put_u32(&m, RTA_OIF, (uint32_t)r->ifindex);
+	nd_msg_put_u32(&m, RTA_PRIORITY, nd_view_u32(&a->v, HEADER, IFA_RT_PRIORITY, IP6_RT_PRIO_ADDRCONF));
+	code = nd_sock_exchange(r->sock, &m, NULL, err);
+	return code == -ESRCH ? 0 : code;
+}
+
+static int drop_peer_routes(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err)
+{
+	struct nd_addr a;
+	size_t pos = 0;
+	int code = 0;
+
+	while (!code && nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a))
+		if (is_proven(&a) && nd_addr_in(&a, r->set))
+			code = drop_peer_route(r, &a, err);
+	return code;
+}
+
 int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err)
 {
 	struct window w = { .messages = 0 };
@@ -237,6 +305,8 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 	}
 	if (!code)
 		code = flush(&w, r, err);
+	if (!code)
+		code = drop_peer_routes(dev, r, err);
 	if (!code)
 		code = w.first_code;
 	if (code)

@@ -62,7 +62,10 @@ static int open_there(struct nd_sock *s, int netns_fd, struct nd_file *files, si
 		return nd_err_set(err, ND_STEP_OPEN, -errno, "cannot open /proc/thread-self/ns/net, the way back");
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);
-	if (setns(netns_fd, CLONE_NEWNET) < 0) {
+	/* The way back is tried before it is needed: who may enter the other namespace need not have the right to return. */
+	if (setns(home, CLONE_NEWNET) < 0) {
+		code = nd_err_set(err, ND_STEP_OPEN, -errno, "setns into this thread's own namespace, the way back, was refused");
+	} else if (setns(netns_fd, CLONE_NEWNET) < 0) {
 		code = nd_err_set(err, ND_STEP_OPEN, -errno, "setns into the namespace was refused");
 	} else {
 		code = open_here(s, files, nfiles);

@@ -21,7 +21,8 @@ Finding codes (stable), with the errno that a refused `move` carries:
   permission.source, permission.target (EPERM)   CAP_NET_ADMIN, or CAP_SYS_ADMIN for the visit, is missing there
   ipv6.disabled (EACCES)           IPv6 addresses must go where IPv6 is disabled
   system (as it is)                the kernel could not be asked
-  loss.master, loss.qdisc, loss.routes   severity "loss": what a move drops and the runtime-spec does not protect
+  loss.master, loss.qdisc, loss.routes, loss.upper
+                                   severity "loss": what a move drops and the runtime-spec does not protect
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import errno
 import os
 from collections.abc import Mapping
 
-from . import names, routes, snapshots, uapi, wire
+from . import lookups, names, routes, snapshots, uapi, wire
 from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .lookups import ask, link_of, refused, says
@@ -97,8 +98,7 @@ def examine(devices: object, netns: object, source: object, force: bool) -> Plan
             _ask_source(plan, plan.source_socket)
         if plan.target_socket is not None:
             _ask_target(plan, plan.target_socket)
-        if plan.source_socket is not None:
-            _losses(plan, plan.source_socket)
+        _losses(plan)
     except EngineError as e:
         plan.error(None, "system", f"the kernel could not be asked: {says(e)}", e.errno)
     except wire.Malformed as e:
@@ -194,24 +194,43 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
                 item.device = Device(item.ifname, item.wanted, link.ifindex)
     _permission(plan, "source", socket, plan.source)
     _immutable(plan, socket)
+    plan.links = {link.ifindex: link for link in lookups.links(socket)}
     _depths(by_ifindex)
+    _uppers(plan, by_ifindex)
     _, plan.routes = socket.query(routes.DUMP_ROUTES)
     _, plan.nexthops = socket.query(routes.DUMP_NEXTHOPS)
-    _default_routes(plan, socket)
+    _default_routes(plan)
 
 
 def _where(netns: NetNS | None) -> str:
     return "this network namespace" if netns is None or netns.where == CURRENT else netns.where
 
 
-def _depths(by_ifindex: dict[int, Item]) -> None:
+def _depths(by_ifindex: Mapping[int, Item]) -> None:
     """An upper device is one deeper than its lower: uppers move first and come up last."""
     for item in by_ifindex.values():
         link, seen = item.link, {0}
-        while link is not None and link.lower in by_ifindex and link.lower not in seen:
+        while link is not None and link.lower is not None and link.lower in by_ifindex and link.lower not in seen:
             seen.add(link.lower)
             item.depth += 1
             link = by_ifindex[link.lower].link
+
+
+def _uppers(plan: Plan, by_ifindex: dict[int, Item]) -> None:
+    """Devices outside of the batch that are stacked on it: they stay, and lose what depends on their lower."""
+    known = dict(by_ifindex)
+    found = True
+    while found:  # once for each level of stacking
+        found = False
+        for link in plan.links.values():
+            if link.lower in known and link.ifindex not in known:
+                item = Item(os.fsdecode(link.name), None)
+                item.link = link
+                item.device = Device(link.name, link.name, link.ifindex)
+                known[link.ifindex] = item
+                plan.uppers.append(item)
+                found = True
+    _depths(known)
 
 
 def _permission(plan: Plan, side: str, socket: Socket, netns: NetNS | None) -> None:
@@ -249,17 +268,19 @@ def _immovable(plan: Plan, item: Item) -> None:
     plan.error(item.host_name, "device.immutable", text, errno.EINVAL)
 
 
-def _default_routes(plan: Plan, socket: Socket) -> None:
+def _default_routes(plan: Plan) -> None:
     """Devices that carry a default route of the main table: directly, as a lower (VLAN) or as a port (bridge, bond)."""
     carriers = routes.default_devices(plan.routes, plan.nexthops)
     todo = list(carriers)
-    while todo:  # downwards: a handful of devices at most
-        link = link_of(ask(socket, [wire.get_link(todo.pop())])[0])
-        if link is not None and link.lower and link.lower not in carriers:
-            carriers.add(link.lower)
-            todo.append(link.lower)
+    while todo:
+        carrier = plan.links.get(todo.pop())
+        for link in plan.links.values():
+            below = carrier is not None and (link.ifindex == carrier.lower or link.master == carrier.ifindex)
+            if below and link.ifindex not in carriers:
+                carriers.add(link.ifindex)
+                todo.append(link.ifindex)
     for item in plan.items:
-        if item.link is None or not (item.link.ifindex in carriers or item.link.master in carriers):
+        if item.link is None or item.link.ifindex not in carriers:
             continue
         text = f"{item.label}: it carries a default route of {_where(plan.source)}"
         if plan.force:
@@ -354,7 +375,7 @@ _ASK_NEW_IFINDEX = wire.link_message(
 )
 
 
-def _losses(plan: Plan, socket: Socket) -> None:
+def _losses(plan: Plan) -> None:
     """What a move drops that the runtime-spec does not protect."""
     counts = routes.count_by_device(plan.routes, plan.nexthops)
     for item in plan.items:
@@ -362,10 +383,13 @@ def _losses(plan: Plan, socket: Socket) -> None:
         if link is None:
             continue
         if link.master:
-            master = link_of(ask(socket, [wire.get_link(link.master)])[0])
+            master = plan.links.get(link.master)
             _lose(plan, item, "loss.master", f"master {names.shown(master.name) if master else link.master}")
         if link.qdisc not in DEFAULT_QDISCS:
             _lose(plan, item, "loss.qdisc", f"qdisc {names.shown(link.qdisc)}")
+        for upper in plan.uppers:
+            if upper.link is not None and upper.link.lower == link.ifindex:
+                _lose(plan, item, "loss.upper", f"{upper.label}, which stays behind, loses its lower device")
         count = counts.get(link.ifindex, 0)
         if count:
             _lose(plan, item, "loss.routes", f"{count} route{'s' if count > 1 else ''}")

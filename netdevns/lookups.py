@@ -55,6 +55,13 @@ def link_of(answer: wire.Message) -> wire.Link | None:
     raise EngineError(code, text, "exchange")
 
 
+def links(socket: Socket) -> list[wire.Link]:
+    """All links of a namespace."""
+    skip = wire.attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
+    _, dumped = socket.query(wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0, skip))
+    return [wire.Link(message.body) for message in wire.messages(dumped) if message.type == uapi.RTM_NEWLINK]
+
+
 def moves_altnames() -> bool:
     """Whether a move takes alternative names along; before 6.6 they stay in the old namespace's table and block a name.
 

@@ -56,4 +56,5 @@ def encode(name: str) -> bytes:
 
 def shown(name: bytes) -> str:
     """A name for a message: bytes that are no text become visible."""
-    return name.decode("utf-8", "backslashreplace").encode("unicode_escape").decode()
+    text = name.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

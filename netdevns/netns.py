@@ -54,6 +54,8 @@ class NetNS:
         if isinstance(where, bool) or not isinstance(where, (str, int, os.PathLike)):
             raise TypeError(f"a network namespace is a NetNS, str, PathLike or int, not {type(where).__name__}")
         name, path = _named(where)
+        if isinstance(where, int) and where < 0:
+            raise NetDevError(f"{name}: no descriptor can be negative", errno=errno.EBADF, step="open", netns=name)
         try:
             # O_NONBLOCK: a FIFO that somebody put there must not hang us.
             fd = fcntl.fcntl(where, fcntl.F_DUPFD_CLOEXEC, 3) if isinstance(where, int) else os.open(path, _FLAGS)

@@ -70,6 +70,8 @@ class Plan:
         self.target: NetNS | None = None
         self.source_socket: Socket | None = None
         self.target_socket: Socket | None = None
+        self.links: dict[int, wire.Link] = {}  # all of the source's, by ifindex
+        self.uppers: list[Item] = []  # devices that stay in the source, on top of one of the batch
         self.routes = b""
         self.nexthops = b""
 

@@ -1,8 +1,7 @@
 """The batch: all devices arrive, or all are put back. Written once, for every engine.
 
 Phases: check all (checks.examine) - snapshot all - all links down in one send - move all, uppers before lowers -
-replay, lowers first - read back and compare. Undo takes the same order in the other direction: uppers back first, then
-lowers; lowers up first; then nexthop objects and routes.
+replay, lowers first - read back and compare. When anything fails, `undo` takes the same order in the other direction.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from . import checks, lookups, names, routes, uapi, wire
-from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
+from . import checks, lookups, names, uapi, undo, wire
+from .engine import EngineError, Socket
 from .errors import CheckFailed, MoveFailed
 from .netns import NetNS
 from .plan import Item, Plan
+from .undo import Member, location
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,22 +103,14 @@ def transact(
         return _Batch(plan, deadline).run(results)
 
 
-class _Member:
-    """A device of the batch, checked."""
-
-    __slots__ = ("device", "item", "link", "touched")
-
-    def __init__(self, item: Item, device: Device, link: wire.Link) -> None:
-        self.item = item
-        self.device = device
-        self.link = link
-        self.touched = False  # whether anything was sent that may have changed it
+def _members(items: list[Item]) -> list[Member]:
+    return [Member(item, item.device, item.link) for item in items if item.device is not None and item.link is not None]
 
 
 class _Stopped(Exception):
     """A step of one device failed."""
 
-    def __init__(self, member: _Member | None, step: str, errno_: int, extack: str) -> None:
+    def __init__(self, member: Member | None, step: str, errno_: int, extack: str) -> None:
         super().__init__(step)
         self.member = member
         self.step = step
@@ -130,7 +122,8 @@ class _Batch:
     def __init__(self, plan: Plan, deadline: float | None) -> None:
         self.plan = plan
         self.deadline = deadline
-        self.members = [_Member(i, i.device, i.link) for i in plan.items if i.device is not None and i.link is not None]
+        self.members = _members(plan.items)
+        self.uppers = _members(plan.uppers)
         # Literal names before templates: "eth%d" must not take the "eth0" that another device of the batch wants.
         self.move_order = sorted(self.members, key=lambda m: (-m.item.depth, names.is_template(m.item.wanted)))
         self.up_order = sorted(self.members, key=lambda m: m.item.depth)
@@ -155,7 +148,7 @@ class _Batch:
         tries = 0
         while True:
             try:
-                left = self._undo()
+                left = undo.everything(self.plan, self.move_order, self.uppers)
                 break
             except BaseException:  # a signal handler may raise what it likes
                 tries += 1
@@ -170,7 +163,7 @@ class _Batch:
     # ---- forward ----
 
     def _forward(self) -> None:
-        for member in self.members:
+        for member in (*self.members, *self.uppers):
             self._step(member, "snapshot", member.device.snapshot, self.source)
         if len(self.members) > 1:
             self._down()
@@ -189,32 +182,32 @@ class _Batch:
             if member.link.altnames:
                 self._step(member, "verify", self._verify_altnames, member)
 
-    def _take_altnames(self, member: _Member) -> None:
+    def _take_altnames(self, member: Member) -> None:
         """Removes the alternative names before the move, where the kernel would lose them in it."""
         if member.link.altnames and not lookups.moves_altnames():
             request = wire.altnames_message(uapi.RTM_DELLINKPROP, member.device.ifindex, member.link.altnames)
             self._step(member, "move", self.source.command, request)
 
-    def _give_altnames(self, member: _Member) -> None:
+    def _give_altnames(self, member: Member) -> None:
         if member.link.altnames and not lookups.moves_altnames():
             request = wire.altnames_message(uapi.RTM_NEWLINKPROP, member.device.target_ifindex, member.link.altnames)
             self._step(member, "replay", self.target.command, request)
 
     @staticmethod
-    def _verify_altnames(member: _Member) -> None:
+    def _verify_altnames(member: Member) -> None:
         arrived = wire.Link(next(wire.messages(member.device.arrived)).body)
         if set(arrived.altnames) != set(member.link.altnames):
             raise EngineError(errno.ESTALE, "its alternative names did not arrive", "verify")
 
     @staticmethod
-    def _step(member: _Member, step: str, call: object, *args: object) -> None:
+    def _step(member: Member, step: str, call: object, *args: object) -> None:
         try:
             call(*args)  # type: ignore[operator]  # a step of the engine's Device
         except EngineError as e:
             # A comparison that failed is no failed system call.
             raise _Stopped(member, step, 0 if e.errno == errno.ESTALE else e.errno, e.extack) from None
 
-    def _in_time(self, member: _Member) -> None:
+    def _in_time(self, member: Member) -> None:
         if self.deadline is not None and time.monotonic() >= self.deadline:
             raise _Stopped(member, "time-out", errno.ETIMEDOUT, "")
 
@@ -253,102 +246,6 @@ class _Batch:
             )
         return tuple(moved)
 
-    # ---- undo ----
-
-    def _undo(self) -> tuple[Left, ...]:
-        """Puts everything back that was touched. Can be repeated. Returns what is not as before."""
-        touched = [m for m in self.move_order if m.touched]
-        missing: dict[_Member, list[str]] = {member: [] for member in touched}
-        assert self.plan.source is not None
-        for member in touched:
-            self._part(member, RETURN, missing)
-        for member in sorted(touched, key=lambda m: m.item.depth):
-            if member.device.place == PLACE_SOURCE:
-                self._part(member, RESTORE, missing)
-                self._properties(member, missing)
-        if touched:
-            self._routes(touched[0], missing)
-        return tuple(self._left(member, missing[member]) for member in self.members if missing.get(member))
-
-    def _part(self, member: _Member, part: int, missing: dict[_Member, list[str]]) -> None:
-        assert self.plan.source is not None
-        try:
-            member.device.undo(self.source, self.target, self.plan.source.fd, part)
-        except EngineError as e:
-            missing[member].append(e.extack if e.errno == errno.ESTALE else lookups.says(e))
-        if part == RETURN and member.device.place == PLACE_SOURCE and member.device.ifindex != member.link.ifindex:
-            missing[member].append(f"ifindex {member.link.ifindex}")
-
-    def _properties(self, member: _Member, missing: dict[_Member, list[str]]) -> None:
-        """Master and alternative names: a move silently releases a port of a bridge or bond."""
-        was, ifindex = member.link, member.device.ifindex
-        if not was.master and not was.altnames:
-            return
-        again = []
-        try:
-            now = lookups.link_of(lookups.ask(self.source, [wire.get_link(ifindex)])[0])
-            if was.master and (now is None or now.master != was.master):
-                master = wire.attr_u32(uapi.IFLA_MASTER, was.master)
-                request = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, master)
-                again.append((f"master (ifindex {was.master})", request))
-            lost = [name for name in was.altnames if now is None or name not in now.altnames]
-            if lost:
-                words = ", ".join(map(names.shown, lost))
-                again.append((f"altname {words}", wire.altnames_message(uapi.RTM_NEWLINKPROP, ifindex, lost)))
-        except (EngineError, wire.Malformed) as e:
-            missing[member].append(f"master, altnames: {lookups.says(e) if isinstance(e, EngineError) else e}")
-        for what, request in again:
-            try:
-                self.source.command(request)
-            except EngineError as e:
-                missing[member].append(f"{what}: {lookups.says(e)}")
-
-    def _routes(self, first: _Member, missing: dict[_Member, list[str]]) -> None:
-        """Nexthop objects and routes that the source had before; what cannot be put back is told with the first device.
-
-        All of them and not only those of the batch: a route of another device goes, too, when its `src` or one of its
-        legs leaves. A route that somebody else deleted in these milliseconds comes back with them.
-        """
-        renumbered = {m.link.ifindex: m.device.ifindex for m in missing if m.device.ifindex != m.link.ifindex}
-        answers: dict[bytes, str] = {}
-        try:
-            # A gateway must be reachable when it is used: by a nexthop object, or by a route.
-            for part in (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS):
-                for body in self._lost(part, renumbered):
-                    answers[body] = ""
-                    try:
-                        self.source.command(routes.add(part, body))
-                    except EngineError as e:
-                        answers[body] = f": {lookups.says(e)}"
-            # What was refused may be there all the same (EEXIST), and what was taken may not: look.
-            for part in (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS) if answers else ():
-                for body in self._lost(part, renumbered):
-                    missing[first].append(routes.text(part, body) + answers.get(body, ""))
-        except (EngineError, wire.Malformed) as e:
-            missing[first].append(f"routes: {lookups.says(e) if isinstance(e, EngineError) else e}")
-
-    def _lost(self, part: int, renumbered: Mapping[int, int]) -> list[bytes]:
-        """The routes or nexthop objects that the source had before and has no longer."""
-        if part == routes.Part.NEXTHOPS:
-            _, now = self.source.query(routes.DUMP_NEXTHOPS)
-            return routes.missing_nexthops(self.plan.nexthops, now, renumbered)
-        _, now = self.source.query(routes.DUMP_ROUTES)
-        lost = routes.missing_routes(self.plan.routes, now, renumbered)
-        return [body for body in lost if routes.needs_gateway(body) == (part == routes.Part.OTHERS)]
-
-    @staticmethod
-    def _left(member: _Member, missing: list[str]) -> Left:
-        from .results import Left
-
-        location, device = _location(member), member.device
-        name: str | None = None
-        ifindex: int | None = None
-        if location == "source":
-            name, ifindex = member.item.host_name, device.ifindex
-        elif location == "target":
-            name, ifindex = os.fsdecode(device.name), device.target_ifindex
-        return Left(member.item.host_name, location, name, ifindex, tuple(missing))
-
     def _failed(self, cause: BaseException, left: tuple[Left, ...]) -> MoveFailed:
         target = self.plan.target.where if self.plan.target else None
         stopped = cause if isinstance(cause, _Stopped) else _Stopped(None, "interrupt", 0, "")
@@ -363,11 +260,11 @@ class _Batch:
         else:
             said = [os.strerror(stopped.errno)] if stopped.errno else []
             words = WORDS[stopped.step]
-            if member and stopped.errno == errno.EEXIST:
+            if member and stopped.step == "move" and stopped.errno == errno.EEXIST:
                 words = f'the name "{names.shown(member.item.wanted)}" was taken in the target meanwhile'
             text += ": ".join([words, *said, *([stopped.extack] if stopped.extack else [])])
         text += (
-            "; everything is back as before"
+            "; devices, addresses and routes are back as before"
             if not left
             else f"; NOT as before: {', '.join(names.shown(names.encode(x.device)) for x in left)}"
         )
@@ -378,11 +275,6 @@ class _Batch:
             device=member.item.host_name if member else None,
             step=stopped.step,
             netns=target,
-            location=(_location(member) if member.touched else "source") if member else None,
+            location=(location(member) if member.touched else "source") if member else None,
             left=left,
         )
-
-
-def _location(member: _Member) -> str:
-    place = member.device.place
-    return {PLACE_SOURCE: "source", PLACE_TARGET: "target", PLACE_GONE: "gone"}.get(place, "unknown")

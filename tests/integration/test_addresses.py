@@ -350,3 +350,21 @@ def test_every_kind(host: Namespace, target: Namespace, kind: str, state: str) -
     after = target.links()["net0"].attrs
     for attribute in (1, 2, 4, 13, 20, 27, "type", "kind"):  # IFLA_ADDRESS, BROADCAST, MTU, TXQLEN, IFALIAS, GROUP
         assert after.get(attribute) == before.get(attribute)
+
+
+@pytest.mark.parametrize("state", ["up", "down"])
+def test_deprecated_ipv4_address_arrives(host: Namespace, target: Namespace, state: str) -> None:
+    """S6: an IPv4 address with preferred_lft 0 arrives, deprecated (dumps of permanent ones say "forever")."""
+    host.batch(["link add eth1 type ifb", f"link set eth1 {state}", "addr add 10.0.0.1/24 preferred_lft 0 dev eth1"])
+    before = host.addresses("eth1")
+    netdevns.move({"eth1": {}}, target.fd)
+    assert target.addresses("eth1") == before
+
+
+def test_no_route_is_invented_for_a_peer(host: Namespace, target: Namespace) -> None:
+    """S12: an IPv6 address with a peer and a short prefix has the routes it had, and no other."""
+    host.batch(["link add eth1 type ifb", "link set eth1 up", "addr add 2001:db8::1 peer 2001:db8:9::2/64 dev eth1"])
+    host.wait_for_dad()
+    routes = sorted(route["dst"] for route in host.ip_json("-6 route show dev eth1"))
+    netdevns.move({"eth1": {}}, target.fd)
+    assert sorted(route["dst"] for route in target.ip_json("-6 route show dev eth1")) == routes

@@ -115,7 +115,7 @@ def test_failed_move(
     (line,) = err.splitlines()
     assert line.startswith("netdevns: eth1: ")
     assert "File exists" in line
-    assert line.endswith("everything is back as before")
+    assert line.endswith("devices, addresses and routes are back as before")
     if not as_json:
         assert out == ""
         return
@@ -292,7 +292,7 @@ def test_signal_undoes_a_batch(host: Namespace, target: Namespace, number: signa
     assert (process.returncode, out) == (1, "")
     (line,) = err.splitlines()
     assert line.startswith("netdevns: interrupted (")
-    assert line.endswith("everything is back as before")
+    assert line.endswith("devices, addresses and routes are back as before")
     host.wait_until_quiet()
     assert rawdump.differences(without_sysctls(before), without_sysctls(host.dump())) == []
     assert target.names() == set()

@@ -142,3 +142,12 @@ def test_there_and_back(host: Namespace, target: Namespace) -> None:
     netdevns.move({"net0": "eth1"}, host.fd, source=target.fd)
     assert (host.links()["eth1"], host.addresses("eth1")) == before
     assert target.names() == set()
+
+
+@pytest.mark.usefixtures("host")
+def test_negative_descriptor() -> None:
+    """P3: a negative number is no descriptor: EBADF, and the line says so (not "a NUL byte")."""
+    with pytest.raises(netdevns.CheckFailed) as raised:
+        netdevns.move({"eth1": {}}, -1)
+    assert raised.value.errno == 9
+    assert "fd:-1" in str(raised.value)

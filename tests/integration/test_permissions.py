@@ -160,3 +160,27 @@ def test_no_way_back(host: Namespace, target: Namespace) -> None:
     assert code in (errno.EPERM, errno.ENOTRECOVERABLE)
     assert codes & {"permission.source", "system"}
     assert texts
+
+
+def test_no_way_back_keeps_the_thread_at_home(host: Namespace) -> None:
+    """P3: a thread that may enter the target but not come home again is refused *before* it leaves."""
+    host.ip("link add eth1 type ifb")
+
+    def child() -> bool:
+        ready, go = os.pipe(), os.pipe()
+        enter_user_namespace()
+        pid = os.fork()
+        if pid == 0:
+            unshare(CLONE_NEWNET)
+            os.write(ready[1], b"x")
+            os.read(go[0], 1)
+            os._exit(0)
+        os.read(ready[0], 1)
+        try:
+            assert not netdevns.check({"eth1": {}}, f"pid:{pid}").ok
+            return host.is_here()
+        finally:
+            os.write(go[1], b"x")
+            os.waitpid(pid, 0)
+
+    assert in_child(child)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns import cli, transaction
+from netdevns import cli, plan
 from netdevns.engine import Device, EngineError, Socket
 from tests.support import kinds, rawdump
 from tests.support.namespaces import Namespace
@@ -134,7 +134,7 @@ def assert_equal_soon(before: dict[str, Any], side: Namespace) -> None:
 
 
 def expect_failed(
-    target: Namespace, device: str | None, step: str, code: int, devices: dict[str, str] = DEVICES, **more: Any
+    target: Namespace, device: str | None, step: str, code: int, devices: dict[str, Any] = DEVICES, **more: Any
 ) -> netdevns.MoveFailed:
     """The move fails at that step of that device, and says that all is back."""
     with pytest.raises(netdevns.MoveFailed) as raised:
@@ -144,7 +144,7 @@ def expect_failed(
     assert (error.rolled_back, error.left) == (True, ())
     if step != "snapshot":
         assert error.location == (None if device is None else "source")
-    assert "everything is back" in str(error)
+    assert "are back as before" in str(error)
     assert error.netns == f"fd:{target.fd}"
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.errno, copy.left, copy.step) == (str(error), error.errno, error.left, error.step)
@@ -668,4 +668,90 @@ def test_ifindex_is_taken_in_the_source(sides: tuple[Namespace, Namespace], befo
 def test_hook_points_are_the_engines_own() -> None:
     """These tests hang on names of the engine: whoever renames one must see it here, not lose the tests."""
     assert all(callable(getattr(Device, step)) for step in STEPS)
-    assert transaction.Device is Device
+    assert plan.Device is Device
+
+
+@pytest.mark.parametrize("nth", [1, 3])
+def test_location_after_a_failed_snapshot(
+    sides: tuple[Namespace, Namespace], before_step: Callable[..., None], nth: int
+) -> None:
+    """DESIGN 4.1: a device whose snapshot failed was never touched: its location is "source", not "unknown"."""
+
+    def fail():
+        raise EngineError(errno.ENOMEM, "made to fail", "exchange")
+
+    before_step("snapshot", nth, fail)
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move(DEVICES, sides[1].fd)
+    assert raised.value.location == "source"
+
+
+def test_left_tells_the_name_in_the_source(
+    sides: tuple[Namespace, Namespace], before_step: Callable[..., None]
+) -> None:
+    """DESIGN 4.1: a device that came back under another name (its own was taken) is told under *that* name."""
+    host, _ = sides
+    thief(sides, before_step)
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move(DEVICES, sides[1].fd)
+    (left,) = raised.value.left
+    (found,) = (link for link in host.links().values() if link.attrs.get(1) == "020000000077")
+    assert (left.location, left.name, left.ifindex) == ("source", found.name, found.ifindex)
+
+
+def test_changed_mac_does_not_hide_the_device(
+    sides: tuple[Namespace, Namespace], before_step: Callable[..., None]
+) -> None:
+    """P1: a device whose MAC was changed in the target meanwhile is still found by its ifindex, and comes back."""
+    host, target = sides
+    before_step("verify", 2, lambda: target.ip("link set net1 address 02:00:00:00:00:78"))
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move(DEVICES, target.fd)
+    assert "MAC" in raised.value.extack
+    assert "eth1" in host.names()
+    assert target.names() == set()
+
+
+@pytest.mark.kinds("bond")
+def test_undo_restores_a_bond_port(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
+    """P1: a device that was a bond's port is one again."""
+    host.batch(["link add bond0 type bond", "link add eth0 type veth peer name peer", "link set eth0 master bond0"])
+    host.batch(["link set bond0 up", "addr add 10.0.0.1/24 dev bond0"])
+    host.wait_until_quiet()
+    fail_at(before_step)
+    expect_failed(target, "eth0", "verify", errno.ENOMEM, {"eth0": "net0"})
+    assert host.ip_json("link show dev eth0")[0]["master"] == "bond0"
+    assert [a.address for a in host.addresses("bond0")] == ["10.0.0.1"]
+
+
+UPPERS = [
+    pytest.param("macvlan mode bridge", marks=pytest.mark.kinds("macvlan"), id="macvlan"),
+    pytest.param("vlan id 7", marks=pytest.mark.kinds("vlan"), id="vlan"),
+]
+
+
+@pytest.mark.parametrize("kind", UPPERS)
+@pytest.mark.parametrize("state", ["up", "down"])
+def test_undo_restores_an_upper_that_stayed(
+    host: Namespace, target: Namespace, before_step: Callable[..., None], kind: str, state: str
+) -> None:
+    """P1: a device that stays in the source while its lower leaves and returns has its addresses, routes and state."""
+    lines = ["link add eth0 type veth peer name peer", "link set peer up", "link set eth0 up"]
+    lines += [f"link add link eth0 name up0 type {kind}", f"link set up0 {state}"]
+    lines += ["addr add 10.0.0.1/24 dev up0", "addr add 2001:db8::1/64 nodad dev up0"]
+    if state == "up":
+        lines += ["route add 2001:db8:5::/48 via 2001:db8::9", "route add 192.0.2.0/24 via 10.0.0.9"]
+    host.batch(lines)
+    host.wait_until_quiet()
+    fail_at(before_step)
+
+    def facts() -> tuple[object, ...]:
+        routes = sorted(str(sorted(r.items())) for v in ("-4", "-6") for r in host.ip_json(f"{v} route show"))
+        return host.links()["up0"].up, host.addresses("up0"), host.addresses("eth0"), routes
+
+    before = facts()
+    expect_failed(target, "eth0", "verify", errno.ENOMEM, {"eth0": {}})
+    end = time.monotonic() + 1
+    while facts() != before:
+        assert time.monotonic() < end, (before, facts())
+        time.sleep(0.01)

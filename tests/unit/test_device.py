@@ -330,18 +330,27 @@ def test_another_device_with_its_ifindex_is_not_it(run):
 @pytest.mark.parametrize(
     "attributes",
     [
-        pytest.param(World.attributes("eth1", b"\x02\0\0\0\0\x63"), id="other-mac"),
+        pytest.param(World.attributes("other", b"\x02\0\0\0\0\x63"), id="other-name-and-mac"),
         pytest.param(World.attributes("eth1", World.MAC, kind=b"dummy\0"), id="other-kind"),
         pytest.param(World.attributes("eth1", bytes(20)), id="other-mac-length"),
     ],
 )
 def test_gone_although_its_name_and_number_are_taken(run, attributes):
-    """Name and ifindex alone do not make a device ours: kind and MAC address must be the snapshot's."""
+    """Name and ifindex alone do not make a device ours: its kind must be the snapshot's, and its MAC's length."""
     made = run()
     made.world.source.links[7] = (0, attributes)
     made.world.source.fault = refuse(errno.ENODEV, when=is_move)
     failure(made.move)
     assert made.dev.place == PLACE_GONE
+
+
+def test_device_whose_mac_was_changed_is_found(run):
+    """Its name, ifindex and kind are its own: it is ours, with another MAC address."""
+    made = run()
+    made.world.source.links[7] = (0, World.attributes("eth1", b"\x02\0\0\0\0\x63"))
+    made.world.source.fault = refuse(errno.ENODEV, when=is_move)
+    failure(made.move)
+    assert made.dev.place == PLACE_SOURCE
 
 
 def test_move_to_a_busy_ifindex_is_refused_by_the_kernel(run):

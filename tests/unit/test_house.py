@@ -20,14 +20,15 @@ CSRC = ROOT / "csrc"
 # One way: a module imports what stands before it. A new module gets its place here.
 ORDER = [
     "errors", "uapi", "wire", "names", "snapshots", "routes", "results", "_core", "_ffi", "rtnl", "netns", "engine",
-    "lookups", "plan", "checks", "journal", "transaction", "recovery", "oci", "hooklog", "cdi", "hook", "conformance",
+    "lookups", "plan", "checks", "journal", "undo",
+    "transaction", "recovery", "oci", "hooklog", "cdi", "hook", "conformance",
     "usage", "demo", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
 ORDER_INSIDE = {"engine": ["_base", "native", "reference", "__init__"]}
 # What a hook pays for before it does anything.
 HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "_ffi", "netns", "engine", "lookups", "plan",
-             "checks", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
+             "checks", "undo", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -102,8 +102,8 @@ def test_encode(name, encoded):
     ("name", "shown"),
     [
         pytest.param(b"eth0", "eth0", id="ascii"),
-        pytest.param("ä".encode(), "\\xe4", id="utf-8"),
-        pytest.param(b"\xff", "\\\\xff", id="no-text"),
+        pytest.param("ä".encode(), "ä", id="utf-8"),
+        pytest.param(b"\xff", "\\xff", id="no-text"),
         pytest.param(b"\x1b[2J", "\\x1b[2J", id="terminal-escape"),
         pytest.param(b"a\nb", "a\\nb", id="newline"),
     ],
@@ -111,5 +111,5 @@ def test_encode(name, encoded):
 def test_shown_has_no_control_bytes(name, shown):
     """A name in a message can neither break the line nor reach the terminal."""
     assert names.shown(name) == shown
-    assert names.shown(name).isascii()
+    assert names.shown(name).isprintable()
     assert names.shown(name).isprintable()

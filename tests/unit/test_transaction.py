@@ -10,7 +10,7 @@ import types
 
 import pytest
 
-from netdevns import transaction, wire
+from netdevns import transaction, undo, wire
 from netdevns.engine import Device, EngineError
 from netdevns.errors import MoveFailed
 from netdevns.plan import Item, Plan
@@ -208,7 +208,7 @@ def test_many_links_down_in_windows():
     link = types.SimpleNamespace(flags=1)
     for i in range(150):
         device = types.SimpleNamespace(ifindex=100 + i)
-        batch.move_order.append(transaction._Member(Item(f"e{i}", None), device, link))
+        batch.move_order.append(undo.Member(Item(f"e{i}", None), device, link))
     batch._down()
     windows = [nl.requests(s) for s in sent]
     assert [len(w) for w in windows] == [64, 64, 22]
@@ -218,6 +218,7 @@ def test_many_links_down_in_windows():
 
 # ---- a step fails --------------------------------------------------------------------------------------------------
 
+BACK = "devices, addresses and routes are back as before"
 STEPS = [
     pytest.param(0, "snapshot", "eth1", "its addresses could not be read", id="snapshot-first"),
     pytest.param(1, "snapshot", "eth2", "its addresses could not be read", id="snapshot-second"),
@@ -242,7 +243,7 @@ def test_failed_step_is_undone(setting, at, step, device, words, after):
     assert (e.errno, e.extack, e.device, e.step, e.netns, e.left, e.rolled_back) == (
         errno.EPERM, "because", device, step, "there", (), True,
     )  # fmt: skip
-    assert str(e) == f"{device}: {words}: Operation not permitted: because; everything is back as before"
+    assert str(e) == f"{device}: {words}: Operation not permitted: because; {BACK}"
     if step != "snapshot":
         assert e.location == "source"
 
@@ -260,7 +261,7 @@ def test_comparison_that_fails_is_no_system_call(setting):
     made.strike.at = {7: EngineError(errno.ESTALE, "the MTU changed", "verify")}
     e = made.failed()
     assert (e.errno, e.extack) == (0, "the MTU changed")
-    assert str(e) == "eth1: it did not arrive as it was: the MTU changed; everything is back as before"
+    assert str(e) == f"eth1: it did not arrive as it was: the MTU changed; {BACK}"
 
 
 def test_name_taken_meanwhile(setting):
@@ -478,7 +479,7 @@ def test_interrupt_at_every_call_is_undone(setting, at, after):
     cause = caught.value.__cause__
     assert isinstance(cause, MoveFailed)
     assert (cause.step, cause.left, cause.device) == ("interrupt", (), None)
-    assert str(cause) == "interrupted (KeyboardInterrupt); everything is back as before"
+    assert str(cause) == "interrupted (KeyboardInterrupt); devices, addresses and routes are back as before"
 
 
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
@@ -558,7 +559,7 @@ def test_time_out(setting, monkeypatch, looks, device):
     monkeypatch.setattr(transaction.time, "monotonic", lambda: next(clock))
     e = made.failed(deadline=5.0)
     assert (e.errno, e.step, e.device, e.left) == (errno.ETIMEDOUT, "time-out", device, ())
-    assert str(e) == f"{device}: the time was over before this device; everything is back as before"
+    assert str(e) == f"{device}: the time was over before this device; devices, addresses and routes are back as before"
     assert state(made.world) == made.before
 
 

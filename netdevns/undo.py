@@ -1,0 +1,180 @@
+"""Puts a batch back: uppers return first, then lowers; lowers come up first; then nexthop objects and routes.
+
+Every step can be repeated, and none keeps the others from being tried: what could not be put back is told.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+
+from . import lookups, names, routes, uapi, wire
+from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError
+from .plan import Item, Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .results import Left
+
+PARTS = (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS)
+
+
+class Member:
+    """A device of the batch, checked."""
+
+    __slots__ = ("device", "item", "link", "touched")
+
+    def __init__(self, item: Item, device: Device, link: wire.Link) -> None:
+        self.item = item
+        self.device = device
+        self.link = link
+        self.touched = False  # whether anything was sent that may have changed it
+
+
+def everything(plan: Plan, members: list[Member], uppers: list[Member]) -> tuple[Left, ...]:
+    """Puts back every device that was touched.
+
+    Args:
+        plan: The batch as it was found: its namespaces, its sockets, the source's routes.
+        members: The devices, in the order in which they were moved.
+        uppers: Devices that stayed in the source, stacked on one of them.
+
+    Returns:
+        What is not as before, in the order of the batch; empty: everything is.
+    """
+    undo = _Undo(plan, [member for member in members if member.touched], uppers)
+    undo.run()
+    order = {id(item): at for at, item in enumerate((*plan.items, *plan.uppers))}
+    incomplete = sorted((m for m in undo.missing if undo.missing[m]), key=lambda m: order[id(m.item)])
+    return tuple(_left(member, undo.name_now(member), undo.missing[member]) for member in incomplete)
+
+
+def location(member: Member) -> str:
+    """Where a device is, as `NetDevError.location` says it."""
+    place = member.device.place
+    return {PLACE_SOURCE: "source", PLACE_TARGET: "target", PLACE_GONE: "gone"}.get(place, "unknown")
+
+
+def _left(member: Member, name: str | None, missing: list[str]) -> Left:
+    from .results import Left
+
+    where, device = location(member), member.device
+    ifindex = {"source": device.ifindex, "target": device.target_ifindex}.get(where)
+    return Left(member.item.host_name, where, name, ifindex, tuple(missing))
+
+
+class _Undo:
+    def __init__(self, plan: Plan, touched: list[Member], uppers: list[Member]) -> None:
+        assert plan.source is not None
+        assert plan.source_socket is not None
+        assert plan.target_socket is not None
+        self.plan = plan
+        self.source_fd = plan.source.fd
+        self.source = plan.source_socket
+        self.target = plan.target_socket
+        self.touched = touched
+        self.uppers = sorted(uppers, key=lambda m: m.item.depth) if touched else []
+        self.missing: dict[Member, list[str]] = {member: [] for member in (*touched, *self.uppers)}
+
+    def run(self) -> None:
+        for member in self.touched:
+            self._part(member, RETURN)
+        for member in sorted(self.touched, key=lambda m: m.item.depth):
+            if member.device.place == PLACE_SOURCE:
+                self._properties(member)  # first: a bond takes only ports that are down
+                self._part(member, RESTORE)
+        for member in self.uppers:
+            self._upper(member)
+        if self.touched:
+            self._routes(self.touched[0])
+
+    def _upper(self, member: Member) -> None:
+        """A device that stayed, whose lower left and came back: it may have lost IPv6 addresses, or have come up."""
+        device = member.device
+        try:
+            device.undo(self.source, self.target, self.source_fd, RESTORE)
+        except EngineError:
+            # It is up with a link-local of the kernel's own, or should not be: once more from the state down.
+            try:
+                self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, device.ifindex, up=False))
+            except EngineError as e:
+                self.missing[member].append(lookups.says(e))
+            self._part(member, RESTORE)
+
+    def name_now(self, member: Member) -> str | None:
+        """What the device is called where it is: somebody may have taken its name meanwhile."""
+        if member.device.place == PLACE_TARGET:
+            return os.fsdecode(member.device.name)
+        if member.device.place != PLACE_SOURCE:
+            return None
+        try:
+            link = lookups.link_of(lookups.ask(self.source, [wire.get_link(member.device.ifindex)])[0])
+        except (EngineError, wire.Malformed):
+            link = None
+        return None if link is None else os.fsdecode(link.name)
+
+    def _part(self, member: Member, part: int) -> None:
+        try:
+            member.device.undo(self.source, self.target, self.source_fd, part)
+        except EngineError as e:
+            self.missing[member].append(e.extack if e.errno == errno.ESTALE else lookups.says(e))
+        if part == RETURN and member.device.place == PLACE_SOURCE and member.device.ifindex != member.link.ifindex:
+            self.missing[member].append(f"ifindex {member.link.ifindex}")
+
+    def _properties(self, member: Member) -> None:
+        """Master and alternative names: a move silently releases a port of a bridge or bond."""
+        was, ifindex = member.link, member.device.ifindex
+        if not was.master and not was.altnames:
+            return
+        again = []
+        try:
+            now = lookups.link_of(lookups.ask(self.source, [wire.get_link(ifindex)])[0])
+            if was.master and (now is None or now.master != was.master):
+                master = wire.attr_u32(uapi.IFLA_MASTER, was.master)
+                request = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, master)
+                again.append((f"master (ifindex {was.master})", request))
+            lost = [name for name in was.altnames if now is None or name not in now.altnames]
+            if lost:
+                words = ", ".join(map(names.shown, lost))
+                again.append((f"altname {words}", wire.altnames_message(uapi.RTM_NEWLINKPROP, ifindex, lost)))
+        except (EngineError, wire.Malformed) as e:
+            self.missing[member].append(f"master, altnames: {lookups.says(e) if isinstance(e, EngineError) else e}")
+        for what, request in again:
+            try:
+                self.source.command(request)
+            except EngineError as e:
+                self.missing[member].append(f"{what}: {lookups.says(e)}")
+
+    def _routes(self, first: Member) -> None:
+        """Nexthop objects and routes that the source had before; what cannot be put back is told with the first device.
+
+        All of them and not only those of the batch: a route of another device goes, too, when its `src` or one of its
+        legs leaves. A route that somebody else deleted in these milliseconds comes back with them.
+        """
+        renumbered = {m.link.ifindex: m.device.ifindex for m in self.touched if m.device.ifindex != m.link.ifindex}
+        answers: dict[bytes, str] = {}
+        try:
+            # A gateway must be reachable when it is used: by a nexthop object, or by a route.
+            for part in (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS):
+                for body in self._lost(part, renumbered):
+                    answers[body] = ""
+                    try:
+                        self.source.command(routes.add(part, body))
+                    except EngineError as e:
+                        answers[body] = f": {lookups.says(e)}"
+            # What was refused may be there all the same (EEXIST), and what was taken may not: look.
+            for part in (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS) if answers else ():
+                for body in self._lost(part, renumbered):
+                    self.missing[first].append(routes.text(part, body) + answers.get(body, ""))
+        except (EngineError, wire.Malformed) as e:
+            self.missing[first].append(f"routes: {lookups.says(e) if isinstance(e, EngineError) else e}")
+
+    def _lost(self, part: int, renumbered: Mapping[int, int]) -> list[bytes]:
+        """The routes or nexthop objects that the source had before and has no longer."""
+        if part == routes.Part.NEXTHOPS:
+            _, now = self.source.query(routes.DUMP_NEXTHOPS)
+            return routes.missing_nexthops(self.plan.nexthops, now, renumbered)
+        _, now = self.source.query(routes.DUMP_ROUTES)
+        lost = routes.missing_routes(self.plan.routes, now, renumbered)
+        return [body for body in lost if routes.needs_gateway(body) == (part == routes.Part.OTHERS)]
