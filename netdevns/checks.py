@@ -31,7 +31,7 @@ import errno
 import os
 from collections.abc import Mapping
 
-from . import lookups, names, routes, snapshots, uapi, wire
+from . import lookups, names, routes, snapshots, stacking, uapi, wire
 from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .lookups import ask, link_of, refused, says
@@ -195,8 +195,8 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     _permission(plan, "source", socket, plan.source)
     _immutable(plan, socket)
     plan.links = {link.ifindex: link for link in lookups.links(socket)}
-    _depths(by_ifindex)
-    _uppers(plan, by_ifindex)
+    plan.uppers = stacking.uppers(plan.links, by_ifindex)
+    stacking.set_depths({**by_ifindex, **{item.link.ifindex: item for item in plan.uppers if item.link}})
     _, plan.routes = socket.query(routes.DUMP_ROUTES)
     _, plan.nexthops = socket.query(routes.DUMP_NEXTHOPS)
     _default_routes(plan)
@@ -204,33 +204,6 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
 
 def _where(netns: NetNS | None) -> str:
     return "this network namespace" if netns is None or netns.where == CURRENT else netns.where
-
-
-def _depths(by_ifindex: Mapping[int, Item]) -> None:
-    """An upper device is one deeper than its lower: uppers move first and come up last."""
-    for item in by_ifindex.values():
-        link, seen = item.link, {0}
-        while link is not None and link.lower is not None and link.lower in by_ifindex and link.lower not in seen:
-            seen.add(link.lower)
-            item.depth += 1
-            link = by_ifindex[link.lower].link
-
-
-def _uppers(plan: Plan, by_ifindex: dict[int, Item]) -> None:
-    """Devices outside of the batch that are stacked on it: they stay, and lose what depends on their lower."""
-    known = dict(by_ifindex)
-    found = True
-    while found:  # once for each level of stacking
-        found = False
-        for link in plan.links.values():
-            if link.lower in known and link.ifindex not in known:
-                item = Item(os.fsdecode(link.name), None)
-                item.link = link
-                item.device = Device(link.name, link.name, link.ifindex)
-                known[link.ifindex] = item
-                plan.uppers.append(item)
-                found = True
-    _depths(known)
 
 
 def _permission(plan: Plan, side: str, socket: Socket, netns: NetNS | None) -> None:
@@ -269,16 +242,8 @@ def _immovable(plan: Plan, item: Item) -> None:
 
 
 def _default_routes(plan: Plan) -> None:
-    """Devices that carry a default route of the main table: directly, as a lower (VLAN) or as a port (bridge, bond)."""
-    carriers = routes.default_devices(plan.routes, plan.nexthops)
-    todo = list(carriers)
-    while todo:
-        carrier = plan.links.get(todo.pop())
-        for link in plan.links.values():
-            below = carrier is not None and (link.ifindex == carrier.lower or link.master == carrier.ifindex)
-            if below and link.ifindex not in carriers:
-                carriers.add(link.ifindex)
-                todo.append(link.ifindex)
+    """Devices that carry a default route of the main table, themselves or below a device that does."""
+    carriers = stacking.below(plan.links, routes.default_devices(plan.routes, plan.nexthops))
     for item in plan.items:
         if item.link is None or item.link.ifindex not in carriers:
             continue

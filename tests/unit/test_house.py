@@ -20,7 +20,7 @@ CSRC = ROOT / "csrc"
 # One way: a module imports what stands before it. A new module gets its place here.
 ORDER = [
     "errors", "uapi", "wire", "names", "snapshots", "routes", "results", "_core", "_ffi", "rtnl", "netns", "engine",
-    "lookups", "plan", "checks", "journal", "undo",
+    "lookups", "plan", "stacking", "checks", "journal", "undo",
     "transaction", "recovery", "oci", "hooklog", "cdi", "hook", "conformance",
     "usage", "demo", "cli", "__main__",
 ]  # fmt: skip
@@ -28,7 +28,7 @@ ORDER = [
 ORDER_INSIDE = {"engine": ["_base", "native", "reference", "__init__"]}
 # What a hook pays for before it does anything.
 HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "_ffi", "netns", "engine", "lookups", "plan",
-             "checks", "undo", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
+             "stacking", "checks", "undo", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,0 +1,51 @@
+"""Which device lies on which: VLANs and macvlans on their lower, ports below their bridge or bond."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+from . import wire
+from .engine import Device
+from .plan import Item
+
+
+def set_depths(items: Mapping[int, Item]) -> None:
+    """An upper device is one deeper than its lower: uppers move first and come up last."""
+    for item in items.values():
+        link, seen = item.link, {0}
+        while link is not None and link.lower is not None and link.lower in items and link.lower not in seen:
+            seen.add(link.lower)
+            item.depth += 1
+            link = items[link.lower].link
+
+
+def uppers(links: Mapping[int, wire.Link], batch: Mapping[int, Item]) -> list[Item]:
+    """Devices outside of the batch that are stacked on it: they stay, and lose what depends on their lower."""
+    staying: dict[int, Item] = {}
+    found = True
+    while found:  # once for each level of stacking
+        found = False
+        for link in links.values():
+            on_it = link.lower in batch or link.lower in staying
+            if on_it and link.ifindex not in batch and link.ifindex not in staying:
+                item = Item(os.fsdecode(link.name), None)
+                item.link = link
+                item.device = Device(link.name, link.name, link.ifindex)
+                staying[link.ifindex] = item
+                found = True
+    return list(staying.values())
+
+
+def below(links: Mapping[int, wire.Link], ifindexes: Iterable[int]) -> set[int]:
+    """These devices and all that lie below them."""
+    reached = set(ifindexes)
+    todo = list(reached)
+    while todo:
+        upper = links.get(todo.pop())
+        for link in links.values():
+            under = upper is not None and (link.ifindex == upper.lower or link.master == upper.ifindex)
+            if under and link.ifindex not in reached:
+                reached.add(link.ifindex)
+                todo.append(link.ifindex)
+    return reached
