@@ -10,12 +10,14 @@ from . import __version__
 Run = Callable[[argparse.Namespace], int]
 
 ABOUT = """\
-Moves existing network devices into a container's network namespace: all of them or none, under the wanted names, up,
-with every permanent address. When anything fails, every device is back where it was.
+Moves existing network devices into a container's network namespace: all of
+them or none, under the wanted names, up, with every permanent address. When
+anything fails, every device is back where it was.
 """
 
 NETNS = """\
-NETNS is a path (/proc/4711/ns/net), a name under /run/netns (blue), a process (pid:4711) or an open descriptor (fd:3).
+NETNS is a path (/proc/4711/ns/net), a name under /run/netns (blue), a process
+(pid:4711) or an open descriptor (fd:3).
 """
 
 EXIT_CODES = """\
@@ -23,7 +25,8 @@ exit codes:
   0  done
   1  failed, everything is as before
   2  bad usage, invalid configuration or a refusing check; nothing was touched
-  3  failed, and something could not be put back: the message says what and where it is
+  3  failed, and something could not be put back: the message says what it is,
+     and where
 """
 
 
@@ -45,34 +48,42 @@ class _Raw(argparse.RawDescriptionHelpFormatter):
 
 
 _MOVE = """\
-Moves devices into a network namespace. A name with %d is a template: the kernel chooses the number.
+Moves devices into a network namespace. A name with %d is a template: the
+kernel chooses the number.
 
-example: move eth1, to be called net0, and mv0, with a free eth name, into the namespace of process 4711
+example: move eth1, to be called net0, and mv0, to get a free eth name, into
+the namespace of process 4711
   netdevns move eth1=net0 mv0=eth%d --to pid:4711
 """
 _APPLY = """\
-Moves the devices of linux.netDevices in an OCI config.json. Without --pid and --netns the container's namespace is the
-one that the configuration joins by path.
+Moves the devices of linux.netDevices in an OCI config.json. Without --pid and
+--netns the container's namespace is the one that the configuration joins by
+path.
 
 example: what a runtime does between "create" and "start"
   netdevns apply --bundle /containers/web --pid 4711
 """
 _CHECK = """\
-Runs all checks of a move and tells everything that stands against it, and what the kernel would drop. Changes nothing.
+Runs all checks of a move and tells everything that stands against it, and what
+the kernel would drop. Changes nothing.
 
 example:
   netdevns check eth1=net0 --to blue
 """
 _HOOK = """\
-The createRuntime hook of an OCI bundle: moves the devices of its config.json and those given as arguments. What goes
-wrong is on stderr, in /run/netdevns/hook.log and in syslog.
+The createRuntime hook of an OCI bundle: moves the devices of its config.json
+and those given as arguments. What goes wrong is on stderr, in
+/run/netdevns/hook.log and in syslog.
 
 example: in config.json
-  "hooks": {"createRuntime": [{"path": "/usr/bin/netdevns", "args": ["netdevns", "hook", "createRuntime"]}]}
+  "hooks": {"createRuntime": [{
+      "path": "/usr/bin/netdevns",
+      "args": ["netdevns", "hook", "createRuntime"]}]}
 """
 _DEMO = """\
-Makes a "host" and a "container" of its own, moves devices from one to the other and shows what happened; then a batch
-that fails, and that everything is as before. Needs root, or a kernel that allows unprivileged user namespaces.
+Makes a "host" and a "container" of its own, moves devices from one to the
+other and shows what happened; then a batch that fails, and that everything is
+as before. Needs root, or a kernel that allows unprivileged user namespaces.
 
 example:
   netdevns demo
