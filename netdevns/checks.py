@@ -9,8 +9,8 @@ Finding codes (stable), with the errno that a refused `move` carries:
   device.twice (EINVAL)            two keys are one device
   device.immutable (EINVAL)        the kernel never moves it: lo, bridges, bonds, ...
   device.default-route (EBUSY)     it carries a default route; `force` makes this a note
-  name.invalid (EINVAL)            the wanted name breaks the kernel's rules
-  name.template (EINVAL)           a "%" that is not one "%d"
+  name.invalid (EINVAL, ERANGE)    the wanted name breaks the kernel's rules (ERANGE: it is too long)
+  name.template (EINVAL, ERANGE)   a "%" that is not one "%d"
   name.taken (EEXIST)              a device in the target has that name
   name.taken-altname (EEXIST)      a device in the target has that alternative name
   name.own-altname (EEXIST)        the wanted name is an alternative name of the device itself, which travels with it
@@ -142,28 +142,21 @@ def _names_in_batch(plan: Plan) -> None:
     for item in plan.items:
         device, quoted = item.host_name, f'"{names.shown(item.wanted)}"'
         reason = names.why_invalid(item.ifname) or ('it contains "%"' if names.is_template(item.ifname) else None)
-        if reason:
-            plan.error(
-                device,
-                "device.invalid-name",
-                f"{item.label}: no device can have that name: {reason}",
-                errno.ENODEV,
-            )
-            if item.wanted == item.ifname:
-                continue
+        if reason and not names.may_be_altname(item.ifname):
+            text = f"{item.label}: no device can have that name: {reason}"
+            plan.error(device, "device.invalid-name", text, errno.ENODEV)
+        if reason and item.wanted == item.ifname:
+            continue
+        # As the kernel answers: the attribute's policy is looked at before the name.
+        code = errno.ERANGE if len(item.wanted) >= uapi.IFNAMSIZ else errno.EINVAL
         if names.is_template(item.wanted):
             reason = names.why_invalid_template(item.wanted)
             if reason:
-                plan.error(
-                    device,
-                    "name.template",
-                    f"{item.label}: {quoted} is no template: {reason}",
-                    errno.EINVAL,
-                )
+                plan.error(device, "name.template", f"{item.label}: {quoted} is no template: {reason}", code)
             continue
         reason = names.why_invalid(item.wanted)
         if reason:
-            plan.error(device, "name.invalid", f"{item.label}: {quoted} is no valid name: {reason}", errno.EINVAL)
+            plan.error(device, "name.invalid", f"{item.label}: {quoted} is no valid name: {reason}", code)
         elif item.wanted in wanted:
             other = wanted[item.wanted].label
             plan.error(
@@ -174,11 +167,14 @@ def _names_in_batch(plan: Plan) -> None:
 
 
 def _ask_source(plan: Plan, socket: Socket) -> None:
-    askable = [item for item in plan.items if not names.why_invalid(item.ifname)]
+    askable = [i for i in plan.items if not names.why_invalid(i.ifname) or names.may_be_altname(i.ifname)]
     by_ifindex: dict[int, Item] = {}
     for item, answer in zip(askable, ask(socket, [wire.get_link(name=i.ifname) for i in askable]), strict=True):
         device, link = item.host_name, link_of(answer)
-        if link is None:
+        if link is None and names.may_be_altname(item.ifname):
+            text = f"{item.label}: no device can have that name: {names.why_invalid(item.ifname)}"
+            plan.error(device, "device.invalid-name", text, errno.ENODEV)
+        elif link is None:
             plan.error(device, "device.unknown", f"{item.label}: no such device in {_where(plan.source)}", errno.ENODEV)
         elif link.name != item.ifname:
             real = names.shown(link.name)

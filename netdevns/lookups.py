@@ -97,4 +97,4 @@ def snapshot(ifname: str, *, source: NetNS | str | os.PathLike[str] | int | None
         except EngineError as e:
             text = f"{ifname}: {says(e)}"
             raise NetDevError(text, errno=e.errno, extack=e.extack, device=ifname, step=e.step) from None
-        return Snapshot(ifname, device.ifindex, device.was_up, addresses(device.addresses))
+        return Snapshot(ifname, device.ifindex, addresses(device.addresses), device.was_up)

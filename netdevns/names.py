@@ -32,6 +32,11 @@ def why_invalid(name: bytes) -> str | None:
     return None
 
 
+def may_be_altname(name: bytes) -> bool:
+    """Whether a name is too long for a device, but not for an alternative name (ALTIFNAMSIZ)."""
+    return uapi.IFNAMSIZ <= len(name) < uapi.ALTIFNAMSIZ and why_invalid(name[: uapi.IFNAMSIZ - 1]) is None
+
+
 def is_template(name: bytes) -> bool:
     """Whether the kernel would take the name for a template; such a one must pass why_invalid_template."""
     return b"%" in name

@@ -45,14 +45,14 @@ class Snapshot:
 
     Attributes:
         ifname, ifindex: The device.
-        up: Whether IFF_UP is set.
         addresses: All addresses, of every scope and lifetime, in the kernel's order.
+        up: Whether IFF_UP is set.
     """
 
     ifname: str
     ifindex: int
-    up: bool
     addresses: tuple[Address, ...]
+    up: bool
 
 
 @dataclass(frozen=True)

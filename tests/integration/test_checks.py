@@ -22,6 +22,7 @@ HOST = [
     "link set lo up",
     "link add eth1 type veth peer name peer",
     "link property add dev eth1 altname alt1",
+    "link property add dev eth1 altname a-name-of-more-than-15-bytes",
     "link set peer up",
     "link set eth1 up",
     "addr add 10.0.0.1/24 brd + label eth1:a dev eth1",
@@ -79,7 +80,9 @@ class Bad:
 
 
 def bad_name(id_: str, name: str, *says: str, code: str = "name.invalid") -> Bad:
-    return Bad(id_, {"eth1": name}, code, errno.EINVAL, says)
+    # The kernel's own answers: ERANGE by the attribute's policy, EINVAL by the rules for names.
+    too_long = len(os.fsencode(name)) > 15
+    return Bad(id_, {"eth1": name}, code, errno.ERANGE if too_long else errno.EINVAL, says)
 
 
 TABLE = [
@@ -110,6 +113,14 @@ TABLE = [
     Bad("altname as the device", {"alt1": "a"}, "device.altname", errno.ENODEV, ("eth1",), "alt1"),
     Bad("name is taken", {"eth1": "taken"}, "name.taken", errno.EEXIST, ("taken",)),
     Bad("old name is taken", {"lo": {}}, "name.taken", errno.EEXIST, (), "lo"),
+    Bad(
+        "long altname as the device",
+        {"a-name-of-more-than-15-bytes": "a"},
+        "device.altname",
+        errno.ENODEV,
+        ("eth1",),
+        "a-name-of-more-than-15-bytes",
+    ),
     Bad("name is an altname there", {"eth1": "taken-alt"}, "name.taken-altname", errno.EEXIST, ("taken",)),
     Bad("two devices to one name", {"eth1": "a", "eth2": "a"}, "name.twice", errno.EEXIST, ("eth1",), "eth2"),
     Bad("renamed to what another keeps", {"eth1": "eth2", "eth2": {}}, "name.twice", errno.EEXIST, ("eth1",), "eth2"),
