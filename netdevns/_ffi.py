@@ -3,8 +3,10 @@
 try:
     from ._core import ffi, lib
 except ImportError as e:
+    # The cause matters: the core may be there, and cffi's run-time (_cffi_backend) out of this interpreter's sight.
     raise ImportError(
-        "netdevns: the compiled core is missing; build it with `pip install -e .` (needs gcc and the Python headers)"
+        f"netdevns: the compiled core cannot be loaded: {e}; "
+        "install netdevns for this interpreter: `pip install .` (needs gcc and the Python headers)"
     ) from e
 
 __all__ = ["ffi", "lib"]

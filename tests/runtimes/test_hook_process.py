@@ -338,8 +338,8 @@ def test_missing_core_is_logged(machine: Machine, container: Container, tmp_path
     argv = ["env", f"PYTHONPATH={tmp_path}", NETDEVNS[0], "-S", *NETDEVNS[1:], "hook", "createRuntime"]
     done = machine.run(argv, stdin=json.dumps(container.state(annotations={"x": "y" * (1 << 20)})).encode())
     assert done.returncode != 0
-    assert "the compiled core is missing" in done.stderr
-    assert "the compiled core is missing" in machine.hook_log()
+    assert "the compiled core cannot be loaded" in done.stderr
+    assert "the compiled core cannot be loaded" in machine.hook_log()
 
 
 # ---- the log --------------------------------------------------------------------------------------------------------
