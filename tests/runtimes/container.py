@@ -177,7 +177,7 @@ def hook(*arguments: str) -> dict[str, object]:
     """An entry of `hooks.createRuntime`: this checkout's netdevns."""
     return {
         "path": NETDEVNS[0],
-        # args[0] is the path again: newer runtimes pass it on as it is, and Python finds its venv by it.
+        # args[0] is the path again: runtimes pass it on as it is, and Python finds its venv by it.
         "args": [*NETDEVNS, "hook", "createRuntime", *arguments],
         "env": [f"{name}={value}" for name, value in ENV.items()],
         "timeout": TIMEOUT_S,
