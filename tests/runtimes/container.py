@@ -305,8 +305,9 @@ class Runtime:
         return bool(known.get("linux", {}).get("netDevices", {}).get("enabled", False))
 
     def _bundle(self, bundle: Bundle) -> list[str]:
-        """The options that name a bundle. A runtime that would move the devices itself is not shown that they are wanted:
-        it would do so before the hook, and not as these tests demand.
+        """The options that name a bundle.
+
+        A runtime that would move the devices itself, before the hook runs, is not shown that they are wanted.
         """
         options = ["--bundle", str(bundle.path)]
         text = (bundle.path / "config.json").read_text()
