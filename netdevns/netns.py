@@ -14,8 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
-    Where = "NetNS | str | os.PathLike[str] | int"
-
 
 class NetNS:
     """An open network namespace; a context manager that closes it.

@@ -156,7 +156,7 @@ class _Undo:
         answers: dict[bytes, str] = {}
         try:
             # A gateway must be reachable when it is used: by a nexthop object, or by a route.
-            for part in (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS):
+            for part in PARTS:
                 for body in self._lost(part, renumbered):
                     answers[body] = ""
                     try:
@@ -164,7 +164,7 @@ class _Undo:
                     except EngineError as e:
                         answers[body] = f": {lookups.says(e)}"
             # What was refused may be there all the same (EEXIST), and what was taken may not: look.
-            for part in (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS) if answers else ():
+            for part in PARTS if answers else ():
                 for body in self._lost(part, renumbered):
                     self.missing[first].append(routes.text(part, body) + answers.get(body, ""))
         except (EngineError, wire.Malformed) as e:

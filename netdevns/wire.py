@@ -142,7 +142,7 @@ def error(message_: Message) -> tuple[int, str]:
 class Link:
     """What this package reads of an RTM_NEWLINK."""
 
-    __slots__ = ("altnames", "flags", "ifindex", "immutable", "kind", "lower", "mac", "master", "name", "qdisc")
+    __slots__ = ("altnames", "flags", "ifindex", "immutable", "kind", "lower", "master", "name", "qdisc")
 
     def __init__(self, body: memoryview) -> None:
         if len(body) < IFINFOMSG.size:
@@ -153,7 +153,6 @@ class Link:
         immutable = found.get(uapi.IFLA_NETNS_IMMUTABLE)
         names = found.get(uapi.IFLA_PROP_LIST)
         self.name = text(found.get(uapi.IFLA_IFNAME))
-        self.mac = bytes(found.get(uapi.IFLA_ADDRESS, b""))
         self.kind = text(attrs(info).get(uapi.IFLA_INFO_KIND)) if info is not None else b""
         self.master = u32(found.get(uapi.IFLA_MASTER))
         self.qdisc = text(found.get(uapi.IFLA_QDISC))
