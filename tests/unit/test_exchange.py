@@ -18,6 +18,7 @@ import pytest
 from netdevns import wire
 from netdevns._ffi import ffi, lib
 from netdevns.engine import EngineError, Socket
+from tests.support import require
 
 from . import netlink as nl
 from .fake import Kernel, serve, socket_on
@@ -153,7 +154,7 @@ def usersock():
     try:
         pair = [socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_USERSOCK) for _ in range(2)]
     except OSError as e:
-        pytest.skip(f"this kernel has no NETLINK_USERSOCK: {e}")
+        require("netns", f"this kernel has no NETLINK_USERSOCK: {e}")
     for s in pair:
         s.bind((0, 0))
     pair[0].connect(pair[1].getsockname())
@@ -495,7 +496,7 @@ def test_overrun_of_a_real_socket_is_enobufs_without_need():
     try:
         s = Socket()
     except EngineError as e:
-        pytest.skip(f"no NETLINK_ROUTE socket here: {e}")
+        require("netns", f"no NETLINK_ROUTE socket here: {e}")
     nobody = wire.get_link(0x7FFFFFFF) * 2000
     with s:
         with socket.socket(fileno=os.dup(s.raw.fd)) as same:

@@ -10,6 +10,7 @@ import struct
 import pytest
 
 from netdevns.engine import EngineError, Socket
+from tests.support import require
 
 SOL_NETLINK = 270
 NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 10, 11, 12
@@ -21,7 +22,7 @@ def own():
     try:
         made = Socket()
     except EngineError as e:
-        pytest.skip(f"no NETLINK_ROUTE socket here: {e}")
+        require("netns", f"no NETLINK_ROUTE socket here: {e}")
     yield made
     made.close()
 
@@ -83,7 +84,7 @@ def test_context_manager_closes():
         with Socket() as s:
             assert s.raw.fd >= 0
     except EngineError as e:
-        pytest.skip(f"no NETLINK_ROUTE socket here: {e}")
+        require("netns", f"no NETLINK_ROUTE socket here: {e}")
     assert open_descriptors() <= before
 
 
