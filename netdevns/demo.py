@@ -115,7 +115,7 @@ def veth(name: str, peer: str) -> bytes:
 
 
 def _ifindex(socket: Socket, name: str) -> int:
-    link = lookups.link_of(lookups.ask(socket, [wire.get_link(name=name.encode())])[0])
+    link = lookups.link(socket, name=name.encode())
     if link is None:
         raise RuntimeError(f"the demo's own device {name} is gone")
     return int(link.ifindex)

@@ -19,8 +19,10 @@ WINDOW = 32
 ANSWER_BYTES = 4096
 
 
-def says(e: EngineError) -> str:
-    """An engine's error in one phrase: the kernel's words and the errno's."""
+def says(e: EngineError | wire.Malformed) -> str:
+    """An error in one phrase: the kernel's words and the errno's, or what makes no sense in its answer."""
+    if isinstance(e, wire.Malformed):
+        return str(e)
     words = os.strerror(e.errno)
     return f"{words}: {e.extack}" if e.extack else words
 
@@ -53,6 +55,11 @@ def link_of(answer: wire.Message) -> wire.Link | None:
     if code in (errno.ENODEV, errno.EINVAL):
         return None
     raise EngineError(code, text, "exchange")
+
+
+def link(socket: Socket, *, ifindex: int = 0, name: bytes = b"") -> wire.Link | None:
+    """One link by ifindex or name; None: no such device."""
+    return link_of(ask(socket, [wire.get_link(ifindex, name)])[0])
 
 
 def links(socket: Socket) -> list[wire.Link]:

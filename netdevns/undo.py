@@ -109,7 +109,7 @@ class _Undo:
         if member.device.place != PLACE_SOURCE:
             return None
         try:
-            link = lookups.link_of(lookups.ask(self.source, [wire.get_link(member.device.ifindex)])[0])
+            link = lookups.link(self.source, ifindex=member.device.ifindex)
         except (EngineError, wire.Malformed):
             link = None
         return None if link is None else os.fsdecode(link.name)
@@ -129,7 +129,7 @@ class _Undo:
             return
         again = []
         try:
-            now = lookups.link_of(lookups.ask(self.source, [wire.get_link(ifindex)])[0])
+            now = lookups.link(self.source, ifindex=ifindex)
             if was.master and (now is None or now.master != was.master):
                 master = wire.attr_u32(uapi.IFLA_MASTER, was.master)
                 request = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, master)
@@ -139,7 +139,7 @@ class _Undo:
                 words = ", ".join(map(names.shown, lost))
                 again.append((f"altname {words}", wire.altnames_message(uapi.RTM_NEWLINKPROP, ifindex, lost)))
         except (EngineError, wire.Malformed) as e:
-            self.missing[member].append(f"master, altnames: {lookups.says(e) if isinstance(e, EngineError) else e}")
+            self.missing[member].append(f"master, altnames: {lookups.says(e)}")
         for what, request in again:
             try:
                 self.source.command(request)
@@ -168,7 +168,7 @@ class _Undo:
                 for body in self._lost(part, renumbered):
                     self.missing[first].append(routes.text(part, body) + answers.get(body, ""))
         except (EngineError, wire.Malformed) as e:
-            self.missing[first].append(f"routes: {lookups.says(e) if isinstance(e, EngineError) else e}")
+            self.missing[first].append(f"routes: {lookups.says(e)}")
 
     def _lost(self, part: int, renumbered: Mapping[int, int]) -> list[bytes]:
         """The routes or nexthop objects that the source had before and has no longer."""

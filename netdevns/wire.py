@@ -88,15 +88,7 @@ def messages(data: bytes | memoryview) -> Iterator[Message]:
 
 def attrs(view: memoryview, at: int = 0) -> dict[int, memoryview]:
     """The attributes from offset `at` on; of duplicates the last counts, as in the kernel's nla_parse."""
-    found: dict[int, memoryview] = {}
-    end = len(view)
-    while end - at >= 4:
-        length, type_ = NLATTR.unpack_from(view, at)
-        if not 4 <= length <= end - at:
-            raise Malformed(f"an attribute of {length} bytes in {end - at}")
-        found[type_ & TYPE_MASK] = view[at + 4 : at + length]
-        at += (length + 3) & ~3
-    return found
+    return dict(attr_list(view, at))
 
 
 def attr_list(view: memoryview, at: int = 0) -> Iterator[tuple[int, memoryview]]:

@@ -365,10 +365,8 @@ def test_address_that_cannot_come_back_is_left(setting):
     )  # fmt: skip
 
 
-def test_other_ifindex_is_left(setting):
-    """It had to come back under another number: that is not as before."""
-    made = setting()
-    fail_verify(made)
+def take_ifindex(made: Setting) -> None:
+    """While eth1 is away, somebody in the source takes its ifindex, 7."""
 
     def occupy(request: nl.Request) -> int:
         if request.type == nl.RTM_NEWADDR:
@@ -376,6 +374,13 @@ def test_other_ifindex_is_left(setting):
         return 0
 
     made.world.target.fault = occupy
+
+
+def test_other_ifindex_is_left(setting):
+    """It had to come back under another number: that is not as before."""
+    made = setting()
+    fail_verify(made)
+    take_ifindex(made)
     (left,) = made.failed().left
     assert (left.device, left.location, left.name, left.ifindex) == ("eth1", "source", "eth1", 100)
     assert left.missing == ("ifindex 7",)
@@ -385,13 +390,7 @@ def test_routes_follow_another_ifindex(setting):
     """A route of a device that came back under another number is never given to whoever has its old one."""
     made = setting()
     fail_verify(made)
-
-    def occupy(request: nl.Request) -> int:
-        if request.type == nl.RTM_NEWADDR:
-            made.world.source.links.setdefault(7, (0, World.attributes("other", bytes(6))))
-        return 0
-
-    made.world.target.fault = occupy
+    take_ifindex(made)
     made.failed()
     assert {nl.attrs(r[12:])[4] for r in made.world.source.routes} <= {struct.pack("=I", 100)}
 
