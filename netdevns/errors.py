@@ -78,3 +78,21 @@ class MoveFailed(NetDevError):
 
 class ConfigInvalid(ValueError):
     """A config.json that is not what the runtime-spec says; the text names the place in it."""
+
+
+class EngineError(Exception):
+    """A step or an exchange of the engine failed: what `MoveFailed` and the findings are made from.
+
+    Attributes:
+        errno: Positive.
+        extack: The kernel's text, or the engine's own; may be empty.
+        step: "open", "exchange", "snapshot", "move", "replay", "verify" or "undo".
+        index: Which message of the request was refused, from 0.
+    """
+
+    def __init__(self, errno: int, extack: str, step: str, index: int = 0) -> None:
+        super().__init__(errno, extack, step, index)
+        self.errno = errno
+        self.extack = extack
+        self.step = step
+        self.index = index

@@ -9,7 +9,7 @@ import errno
 from collections.abc import Callable, Iterable
 
 from .._ffi import ffi, lib
-from ._base import EngineError
+from ..errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the hook path must not pay for typing
@@ -49,6 +49,14 @@ class Socket:
         if lib.nd_sock_open(self.raw, netns_fd, wanted, len(paths), self._err):
             raise _failure(self._err)
         self.files = {ffi.string(f.path).decode(): f.code or ffi.string(f.text).decode() for f in wanted}
+
+    @property
+    def fd(self) -> int:
+        return int(self.raw.fd)
+
+    @property
+    def portid(self) -> int:
+        return int(self.raw.portid)
 
     def query(self, request: bytes, size: int = REPLY_BYTES) -> tuple[int, bytes]:
         """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.

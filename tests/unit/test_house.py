@@ -25,11 +25,13 @@ ORDER = [
     "usage", "demo", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
-ORDER_INSIDE = {"engine": ["_base", "native", "reference", "__init__"]}
+ORDER_INSIDE = {"engine": ["_base", "_replay", "native", "reference", "__init__"]}
 # What a hook pays for before it does anything.
 HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "_ffi", "netns", "engine", "lookups", "plan",
              "stacking", "checks", "undo", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich"}
+# Loaded only where NETDEVNS_ENGINE asks for it.
+REFERENCE = {PACKAGE / "engine" / "_replay.py", PACKAGE / "engine" / "reference.py"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -106,7 +108,7 @@ def test_only_the_engine_imports_the_compiled_core():
 def test_hook_path_imports_nothing_heavy(module):
     """No module that a hook loads imports one of HEAVY when it is loaded."""
     paths = [PACKAGE / f"{module}.py"] if (PACKAGE / f"{module}.py").exists() else (PACKAGE / module).glob("*.py")
-    for path in paths:
+    for path in sorted({*paths} - REFERENCE):
         for level, name, _ in imports(path, module_level=True):
             assert level or name.split(".")[0] not in HEAVY, f"{path.name} imports {name}"
 
@@ -133,9 +135,23 @@ def test_loading_the_package_loads_nothing():
 
 
 def test_wire_works_without_the_compiled_core():
-    """What only builds and reads messages needs no compiled module and no cffi."""
-    found = loaded_by("import netdevns.wire, netdevns.names, netdevns.snapshots, netdevns.routes, netdevns.oci")
+    """What only builds and reads messages, and the client in Python, need no compiled module and no cffi."""
+    found = loaded_by(
+        "import netdevns.wire, netdevns.names, netdevns.routes, netdevns.oci, netdevns.rtnl, netdevns.netns"
+    )
     assert found & {"_cffi_backend", "cffi"} == set()
+
+
+def test_reference_engine_works_without_the_compiled_core():
+    """With NETDEVNS_ENGINE=reference a whole move loads no compiled module and no cffi."""
+    choose = "import os; os.environ['NETDEVNS_ENGINE'] = 'reference'"
+    assert loaded_by("import netdevns.transaction", before=choose) & {"_cffi_backend", "cffi"} == set()
+
+
+def test_only_the_reference_engine_uses_the_client_in_python():
+    """rtnl is imported by the reference engine, and by nothing else of a move."""
+    users = {str(p.relative_to(PACKAGE)) for p in OWN for other in own_imports(p) if other == "rtnl"}
+    assert users == {"engine/_replay.py", "engine/reference.py"}
 
 
 # ---- lengths -------------------------------------------------------------------------------------------------------
@@ -196,7 +212,7 @@ def test_core_uses_libc_only_and_allocates_nothing():
 
 
 def test_one_function_calls_setns():
-    """Exactly one function of the core leaves the thread's namespace; in Python none does."""
+    """Exactly one function of the core leaves the thread's namespace, and one of Python's, of the reference engine."""
     callers = set()
     for path in CSRC.glob("*.c"):
         name = ""
@@ -206,6 +222,8 @@ def test_one_function_calls_setns():
             if re.search(r"\bsetns\(", line) and not line.lstrip().startswith("*"):
                 callers.add(name)
     assert callers == {"open_there"}
+    named = {p.name: p.read_text(encoding="utf-8").count("setns(") for p in MODULES}
+    assert {name for name, count in named.items() if count} == {"rtnl.py"}
 
 
 # ---- words ---------------------------------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ class Strike:
             self.calls.append(name)
             if number in self.at and not self.after:
                 raise self.at[number]
-            result = call(*args)
+            # What a step sends by itself is not counted: its sockets are the bare ones.
+            result = call(*(arg._inner if isinstance(arg, Struck) else arg for arg in args))
             if number in self.at:
                 raise self.at[number]
             return result
