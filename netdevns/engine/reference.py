@@ -143,11 +143,7 @@ class Device:
     @_step("replay")
     def up_and_replay(self, target: Socket) -> None:
         """Replays the protected addresses in the target and sets the link up, in one send."""
-        replay = self._in_target(target)
-        try:
-            replay.run()
-        finally:
-            self.cut_labels = replay.cut_labels
+        self._run(self._in_target(target))
 
     @_step("verify")
     def verify(self, target: Socket) -> None:
@@ -170,13 +166,19 @@ class Device:
         # The comparison decides: a device that never changed is left alone, without a notification; and what a replay
         # was refused may be there all the same.
         if _failure(replay.compare):
-            _failure(replay.run)
+            _failure(self._run, replay)
             replay.compare()
 
     def _in_target(self, target: Socket) -> Replay:
         if self.place != PLACE_TARGET or not self.link:
             raise EngineError(errno.EINVAL, "it is not in the target", "")
         return Replay(target, self.ifname, self.link, self.addresses, self.name, self.target_ifindex)
+
+    def _run(self, replay: Replay) -> None:
+        try:
+            replay.run()
+        finally:
+            self.cut_labels = replay.cut_labels
 
     def _passing_name(self, target: Socket) -> bytes:
         """A name that nobody has, for a template on a kernel that may choose the ifindex (before 5.13, busy ifindex).

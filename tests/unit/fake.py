@@ -138,6 +138,8 @@ class Namespace:
         if request.type == nl.RTM_NEWROUTE:
             self.routes.append(request.body)
             return [], 0
+        if request.type == nl.RTM_DELROUTE:
+            return [], 0
         assert request.type == nl.RTM_NEWADDR, request.type
         return [], self._set_address(request.body)
 
@@ -207,7 +209,9 @@ class Namespace:
             return errno.ENODEV
         found = nl.attrs(body[8:])
         flags = struct.unpack("=I", found[nl.IFA_FLAGS])[0]
-        if found[nl.IFA_CACHEINFO][4:8] == b"\xff" * 4:  # ifa_valid
+        if nl.IFA_ADDRESS not in found:
+            return errno.EINVAL
+        if found.get(nl.IFA_CACHEINFO, b"\xff" * 8)[4:8] == b"\xff" * 4:  # ifa_valid
             flags |= nl.IFA_F_PERMANENT
         for at, there in enumerate(self.addresses):
             have = nl.attrs(there[8:])
