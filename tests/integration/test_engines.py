@@ -41,7 +41,6 @@ SETUP = """
     addr add 10.2.0.1/24 preferred_lft 0 dev eth1
     addr add 2001:db8::1/64 nodad dev eth1
     addr add 2001:db8::2/64 nodad noprefixroute dev eth1
-    addr add 2001:db8:1::1/64 peer 2001:db8:2::1 nodad dev eth1
     addr add fe80::1/64 nodad dev eth1
     addr add 10.3.0.1/24 dev eth2
     addr add 10.4.0.1/24 dev mv0
@@ -57,7 +56,7 @@ JOB = ("eth1=net0", "eth2=eth%d", "mv0=eth1")
 def fresh() -> Iterator[tuple[Namespace, Namespace]]:
     """Makes a furnished host and an empty target; the same MAC addresses and ifindexes each time."""
 
-    def make() -> tuple[Namespace, Namespace]:
+    def make(*more: str) -> tuple[Namespace, Namespace]:
         try:
             host, target = Namespace.create("host"), Namespace.create("target")
         except OSError as e:
@@ -65,7 +64,7 @@ def fresh() -> Iterator[tuple[Namespace, Namespace]]:
         made.extend((host, target))
         for namespace in (host, target):
             namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
-        host.batch(SETUP)
+        host.batch([*SETUP.strip().splitlines(), *more])
         host.wait_until_quiet()
         return host, target
 
@@ -134,9 +133,11 @@ def _strace() -> None:
 
 def test_same_messages_on_this_kernel(fresh) -> None:
     """A batch that succeeds: message for message the same, and the same result."""
-    sent, (code, out, err) = traced("native", *fresh())
+    # Not in the test below: the kernel restores this one's routes in its own time, so an undo may find them or not.
+    peer = "addr add 2001:db8:1::1/64 peer 2001:db8:2::1 nodad dev eth1"
+    sent, (code, out, err) = traced("native", *fresh(peer))
     assert (code, err) == (0, "")
-    assert traced("reference", *fresh()) == (sent, (code, out, err))
+    assert traced("reference", *fresh(peer)) == (sent, (code, out, err))
     assert len(sent) > 40
 
 
