@@ -108,9 +108,9 @@ def attr_list(view: memoryview, at: int = 0, *, strict: bool = True) -> Iterator
     A damaged list is Malformed, or, where not `strict`, ends with what is in front of the damage: so the steps of a
     move read, which must be able to undo whatever was dumped.
     """
-    end = len(view)
+    end, unpack = len(view), NLATTR.unpack_from
     while end - at >= 4:
-        length, type_ = NLATTR.unpack_from(view, at)
+        length, type_ = unpack(view, at)
         if not 4 <= length <= end - at:
             if strict:
                 raise Malformed(f"an attribute of {length} bytes in {end - at}")

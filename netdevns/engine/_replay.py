@@ -119,7 +119,7 @@ class Replay:
         self,
         sock: rtnl.Socket,
         ifname: bytes,
-        link: wire.Message,
+        link: Link,
         addresses: bytes,
         name: bytes,
         ifindex: int,
@@ -129,7 +129,7 @@ class Replay:
     ) -> None:
         self.sock = sock
         self.ifname = ifname
-        self.link = Link(link)
+        self.link = link
         self.addresses = [Address(message) for message in wire.messages(addresses)]
         self.name = name
         self.ifindex = ifindex

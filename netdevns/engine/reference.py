@@ -83,7 +83,7 @@ class Device:
         self.place = PLACE_UNKNOWN
         self.was_up = False
         self.cut_labels = 0
-        self.link: wire.Message | None = None  # snapshot: RTM_NEWLINK
+        self.link: Link | None = None  # snapshot: RTM_NEWLINK
         self.addresses = b""  # snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order
         self.arrived = b""  # what verify read: RTM_NEWLINK, then RTM_NEWADDR messages
 
@@ -107,7 +107,7 @@ class Device:
         link = Link(message)
         if link.name != self.ifname:
             raise EngineError(errno.ENODEV, "it was renamed meanwhile", "")
-        self.link = message
+        self.link = link
         self.addresses = b"".join(address.padded() for address in addresses)
         self.was_up = bool(link.flags & uapi.IFF_UP)
         self.place = PLACE_SOURCE
@@ -241,12 +241,12 @@ class Device:
         """
         assert self.link is not None  # every step that looks has made sure of it
         try:
-            found, was = _look_up(sock, ifindex, name), Link(self.link)
+            found = _look_up(sock, ifindex, name)
         except EngineError as e:
             if e.errno == errno.ENODEV:
                 return None
             raise
-        if found.identity != was.identity or (name and found.name != name):  # matched by an alternative name
+        if found.identity != self.link.identity or (name and found.name != name):  # matched by an alternative name
             return None
-        ours = found.mac == was.mac or (sure and found.name in (self.ifname, self.wanted, self.name))
+        ours = found.mac == self.link.mac or (sure and found.name in (self.ifname, self.wanted, self.name))
         return found if ours else None
