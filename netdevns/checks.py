@@ -71,6 +71,16 @@ def check(
     Raises:
         TypeError, ValueError: Wrong Python types, an unknown `preserve`. Never for a finding.
 
+    Example:
+        >>> import netdevns
+        >>> report = netdevns.check({"eth1": "lo", "eth9": "net0"}, "blue")
+        >>> report.ok
+        False
+        >>> for finding in report.findings:
+        ...     print(finding.severity, finding.code, finding.text)
+        error device.unknown eth9: no such device in this network namespace
+        error name.taken eth1: the name "lo" is taken in blue by a device there (ifindex 1)
+
     Source: OCI runtime-spec 1.3, config-linux.md "Network Devices": "whether the device can be moved must be checked".
     """
     known_preserve(preserve)

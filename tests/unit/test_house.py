@@ -263,6 +263,20 @@ def test_public_name_has_a_docstring(name, member):
     assert said
 
 
+PUBLIC_FUNCTIONS = [p for p in public_members() if inspect.isfunction(p.values[1]) and p.id.split(".")[-1] != "lazy"]
+
+
+@pytest.mark.parametrize(("name", "member"), PUBLIC_FUNCTIONS)
+def test_public_function_says_what_its_arguments_are(name, member):  # noqa: ARG001  # the pair of the list
+    """The docstring of a public function has a line for each argument, and says what it raises if it raises."""
+    said = inspect.getdoc(member)
+    for argument in inspect.signature(member).parameters:
+        assert argument in ("self", "exc") or re.search(rf"^    [\w, ]*\b{argument}\b[\w, ]*:", said, re.MULTILINE), (
+            argument
+        )
+    assert "Raises:" in said or " raise " not in inspect.getsource(member)
+
+
 def test_exports_are_where_they_are_said_to_be():
     """The lazy table of the package and `__all__` name the same things, each in a module that has it."""
     assert set(netdevns._HOME) == set(netdevns.__all__)
