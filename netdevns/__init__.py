@@ -79,15 +79,17 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'netdevns' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker must refuse what is not in the list
 
-    module = import_module(f"netdevns.{_HOME[name]}")
-    value = module if name == "oci" else getattr(module, name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            raise AttributeError(f"module 'netdevns' has no attribute {name!r}")
+        from importlib import import_module
+
+        module = import_module(f"netdevns.{_HOME[name]}")
+        value = module if name == "oci" else getattr(module, name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
