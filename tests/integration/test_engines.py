@@ -113,13 +113,16 @@ def datagrams(trace: Iterable[str]) -> Iterator[bytes]:
 
 
 def messages(datagram: bytes) -> Iterator[str]:
-    """Each message, without what differs from run to run: seq, portid, the descriptor's number, time stamps."""
+    """Each message, without what differs from run to run: seq, portid, time stamps, and what is made of the portid.
+
+    That is the name under which a device passes, on a kernel that chooses its ifindex (before 5.13).
+    """
     at = 0
     while at < len(datagram):
         length, type_, flags = struct.unpack_from("=IHH", datagram, at)
-        body = datagram[at + 16 : at + length]
+        body = re.sub(rb"nd[0-9a-f]{8}\0", b"nd-passing\0", datagram[at + 16 : at + length])
         head = {16: 16, 20: 8}.get(type_, len(body))  # RTM_NEWLINK, RTM_NEWADDR
-        attrs = [(t, v) for t, v in rawdump.attributes(body, head) if (type_, t) != (16, 28)]  # IFLA_NET_NS_FD
+        attrs = list(rawdump.attributes(body, head))
         attrs = [(t, v[:8] if (type_, t) == (20, 6) else v) for t, v in attrs]  # IFA_CACHEINFO: the lifetimes
         yield f"{type_} {flags:#x} {body[:head].hex()} " + " ".join(f"{t}:{v.hex()}" for t, v in attrs)
         at += (length + 3) & ~3
