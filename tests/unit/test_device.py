@@ -171,6 +171,14 @@ def test_snapshot_of_a_device_that_is_not_there():
             assert (e.errno, e.step) == (errno.ENODEV, "snapshot")
 
 
+@pytest.mark.parametrize("answer", [lambda r: nl.error(0, r), lambda r: nl.message(nl.RTM_NEWADDR, seq=r.seq)])
+def test_answer_to_a_look_up_that_is_no_link(answer):
+    """An ack that nobody asked for, or another message, is no device: EBADMSG."""
+    with serve(Kernel(lambda r: [answer(r[0])])) as source:
+        e = failure(Device(b"eth1", b"net0", 0).snapshot, source)
+    assert (e.errno, e.extack) == (errno.EBADMSG, "not a link in the answer")
+
+
 def test_snapshot_of_a_device_that_was_renamed():
     """The ifindex is somebody's, but under another name: ENODEV, not a snapshot of whatever it is now."""
     world = World()
