@@ -41,6 +41,8 @@ def show(row: Row, outcomes: Outcomes) -> None:
             print(f"{place}# ip {line.strip()}")
     for name, value in row.target_sysctls.items():
         print(f"blue# sysctl net.{name.replace('/', '.')}={value}")
+    if row.racer:
+        print(f"blue# ip link add {row.racer} type veth   # by somebody else, as soon as a device arrives")
     if row.target_is_host:
         print("host# ip netns attach blue $$")
     if any(name in RUNTIMES for name in outcomes):

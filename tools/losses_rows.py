@@ -23,6 +23,7 @@ class Row:
     contestants: tuple[str, ...] = RE_ADDING
     arrives_as: Mapping[str, str] = field(default_factory=dict)  # where it is not the wanted name
     target_is_host: bool = False
+    racer: str = ""  # a name that somebody in the target takes as soon as the first device arrives there
     target_sysctls: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -157,6 +158,13 @@ ROWS = (
         {"eth1": "net1", "eth2": "net2", "eth3": "net3"},
         BATCH,
         target="link add net3 type veth peer name wire0",
+    ),
+    Row(
+        "race",
+        "the third name gets taken while the first device arrives: undone, all is as before",
+        {"eth1": "net1", "eth2": "net2", "eth3": "net3"},
+        BATCH,
+        racer="net3",
     ),
     Row(
         "duplicate",

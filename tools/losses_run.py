@@ -9,18 +9,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.runtimes.container import ENV, NETDEVNS, Bundle, Machine, Runtime, make_rootfs, opened, wait_until
 from tests.support.namespaces import Namespace
 from tools import losses_judge as judge
+from tools import losses_racer
 from tools.losses_rows import Row
 
 TOP = Path(__file__).resolve().parents[1]
 PACKAGES = TOP / ".cache/losses/packages"
 CONTAINER = "web"
+RACES = 5
 
 
 @dataclass(frozen=True)
@@ -232,15 +234,27 @@ def _scene(row: Row, contestant: Contestant) -> Iterator[tuple[Scene, Namespace,
 
 
 def play(row: Row, contestant: Contestant) -> Outcome:
-    """One contestant in one scenario."""
+    """One contestant in one scenario; a race is run again where the contestant was through before the racer came."""
+    outcome = _play(row, contestant)
+    for _ in range(RACES):
+        if not row.racer or outcome.code:
+            break
+        outcome = _play(row, contestant)
+    return outcome
+
+
+def _play(row: Row, contestant: Contestant) -> Outcome:
     with _scene(row, contestant) as (scene, host, target):
         before = host.dump(), target.dump()
         try:
-            code, said = contestant.run(scene)
+            with losses_racer.racing(row.racer, target) if row.racer else nullcontext():
+                code, said = contestant.run(scene)
             after = host.dump(), target.dump()  # at once: what is not usable yet counts
         finally:
             if contestant.name in Runtime.OPTIONS:
                 _runtime(contestant.name, scene)("delete", "--force", CONTAINER)
+    if row.racer:
+        after = after[0], losses_racer.without(row.racer, after[1])
     findings = judge.said(code, must_succeed=row.must_arrive)
     if row.must_arrive:
         findings += judge.arrived(before[0], *after, row.names)
