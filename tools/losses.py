@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
     left_out = [name for name in CONTESTANTS if name not in found]
     if args.markdown:
         print(f"Seen with {heading(found)}:\n")
-        print("| row | what must be the case afterwards | who does not keep it | netdevns |\n|---|---|---|---|")
+        print("| row | must hold afterwards | where it does not | netdevns |\n|---|---|---|---|")
     else:
         print(heading(found) + (f"; not on this machine, left out: {', '.join(left_out)}" if left_out else ""))
     failed = []

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.support import rawdump
-from tests.support.rawdump import Address, Link
+from tests.support.rawdump import IFA_F_DEPRECATED, Address, Link
 
 IFLA_ADDRESS = 1
 # Flags that the kernel keeps for itself or that only ask for (no) DAD: `tentative` is judged as a fact of its own.
-_IGNORED = rawdump.IFA_F_TENTATIVE | rawdump.IFA_F_NODAD | rawdump.IFA_F_DEPRECATED | rawdump.IFA_F_NOPREFIXROUTE
+_IGNORED = rawdump.IFA_F_TENTATIVE | rawdump.IFA_F_NODAD | IFA_F_DEPRECATED | rawdump.IFA_F_NOPREFIXROUTE
 
-ATTRIBUTES = ("peer", "broadcast", "label", "metric", "proto", "noprefixroute", "deprecated", "flags")
+ATTRIBUTES = ("peer", "broadcast", "label", "metric", "proto", "noprefixroute", "state", "flags")
 
 Dump = Mapping[str, Any]  # Namespace.dump()
 
@@ -76,7 +76,7 @@ def _facts(address: Address, old: str, new: str) -> dict[str, object]:
         "metric": address.metric,
         "proto": address.proto,
         "noprefixroute": "on" if address.flags & rawdump.IFA_F_NOPREFIXROUTE else "off",
-        "deprecated": "yes" if address.flags & rawdump.IFA_F_DEPRECATED or address.preferred == "0" else "no",
+        "state": "deprecated" if address.flags & IFA_F_DEPRECATED or address.preferred == "0" else "preferred",
         "flags": address.flags & ~_IGNORED,
     }
 

@@ -127,7 +127,7 @@ ROWS = (
         address add 2001:db8::10/64 dev eth1
         address add 2001:db8::11/64 valid_lft forever preferred_lft 0 dev eth1
         """,
-        arrives("deprecated"),
+        arrives("state"),
     ),
     Row(
         "template",

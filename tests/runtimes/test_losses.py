@@ -100,7 +100,7 @@ def again(address: str, with_: str = "") -> str:
             "address del 192.0.2.10 peer 192.0.2.1/32 dev net0\naddress add 192.0.2.10/32 dev net0",
         ),
         ("attributes", "invented", "blue", "address add 203.0.113.99/24 dev net0"),
-        ("deprecated", "deprecated", "blue", again("192.0.2.11/24")),
+        ("deprecated", "state", "blue", again("192.0.2.11/24")),
         ("taken", "device", "host", "link set eth1 netns blue"),
         ("taken", "device", "host", "address del 192.0.2.11/24 dev eth1"),
         ("taken", "device", "host", "link set eth1 down"),
