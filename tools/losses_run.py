@@ -23,6 +23,7 @@ TOP = Path(__file__).resolve().parents[1]
 PACKAGES = TOP / ".cache/losses/packages"
 CONTAINER = "web"
 RACES = 5
+PATIENCE_S = 60  # the kernel has one queue for DAD and carriers, which all namespaces of a busy machine share
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,12 @@ def _furnish(row: Row, host: Namespace) -> None:
         lines += [f"link set {end} up" for end in (f"wire{number}", name)]
     host.batch([*lines, *row.host.strip().splitlines()])
     # The kernel's news about carriers may be a second late: silence alone proves nothing.
-    wait_until(lambda: {link["operstate"] for link in host.ip_json("link show up")} <= {"UP"}, "all carriers are known")
+    wait_until(
+        lambda: {link["operstate"] for link in host.ip_json("link show up")} <= {"UP"},
+        "all carriers are known",
+        PATIENCE_S,
+    )
+    host.wait_for_dad(PATIENCE_S)
     host.wait_until_quiet()
 
 
