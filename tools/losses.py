@@ -63,19 +63,20 @@ def show(row: Row, outcomes: Outcomes) -> None:
 # ---- for README.md --------------------------------------------------------------------------------------------------
 
 
-def losers(row: Row, outcomes: Outcomes) -> str:
-    """Who loses what; those who lose the same share an entry."""
+def losers(outcomes: Outcomes) -> str:
+    """Who loses what; those who lose the same share an entry, "all" if nobody but netdevns is left."""
     by_text: dict[str, list[str]] = {}
     for name, outcome in outcomes.items():
-        text = judge.summary(outcome.findings, len(row.devices))
-        if name != OURS and text:
-            by_text.setdefault(text, []).append(name)
-    return "; ".join(f"{', '.join(names)}: {text}" for text, names in by_text.items()) or "nobody"
+        if name != OURS and outcome.findings:
+            by_text.setdefault(judge.summary(outcome.findings, len(outcome.row.devices)), []).append(name)
+    others = len([name for name in outcomes if name != OURS])
+    told = [f"{'all' if len(names) == others > 1 else ', '.join(names)}: {text}" for text, names in by_text.items()]
+    return "; ".join(told) or "nobody"
 
 
 def markdown_row(row: Row, outcomes: Outcomes) -> str:
     ours = judge.summary(outcomes[OURS].findings, len(row.devices)) or "holds"
-    return f"| `{row.id}` | {row.promise} | {losers(row, outcomes)} | {ours} |"
+    return f"| `{row.id}` | {row.promise} | {losers(outcomes)} | {ours} |"
 
 
 def heading(found: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ from tools.losses_rows import Row
 TOP = Path(__file__).resolve().parents[1]
 PACKAGES = TOP / ".cache/losses/packages"
 CONTAINER = "web"
-RACES = 5
+RACES = 20
 PATIENCE_S = 60  # the kernel has one queue for DAD and carriers, which all namespaces of a busy machine share
 
 
@@ -43,6 +43,7 @@ class Scene:
 class Outcome:
     """What a contestant said, and what is wrong afterwards."""
 
+    row: Row
     code: int
     said: str  # its error output
     findings: list[judge.Finding]
@@ -233,6 +234,7 @@ def _scene(row: Row, contestant: Contestant) -> Iterator[tuple[Scene, Namespace,
         with target:
             for name, value in row.target_sysctls.items():
                 target.sysctl(name, value)
+            target.ip("link set lo up")  # now: a runtime that does so is no device that arrives
             if row.target:
                 target.batch(row.target)
             _furnish(row, host)
@@ -241,12 +243,14 @@ def _scene(row: Row, contestant: Contestant) -> Iterator[tuple[Scene, Namespace,
 
 def play(row: Row, contestant: Contestant) -> Outcome:
     """One contestant in one scenario; a race is run again where the contestant was through before the racer came."""
-    outcome = _play(row, contestant)
+    if not row.racer:
+        return _play(row, contestant)
     for _ in range(RACES):
-        if not row.racer or outcome.code:
-            break
         outcome = _play(row, contestant)
-    return outcome
+        if outcome.code:
+            return outcome
+    text = f"not seen: it was quicker than the racer {RACES} times"
+    return Outcome(row, 0, "", [judge.Finding("race", text, text)])
 
 
 def _play(row: Row, contestant: Contestant) -> Outcome:
@@ -268,4 +272,4 @@ def _play(row: Row, contestant: Contestant) -> Outcome:
             findings = [finding for finding in findings if finding.fact in row.facts]
     else:
         findings += judge.untouched(before, after, list(row.devices))
-    return Outcome(code, said.strip(), findings)
+    return Outcome(row, code, said.strip(), findings)

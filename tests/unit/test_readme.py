@@ -12,6 +12,11 @@ def test_table_of_losses_has_the_rows_of_the_tool() -> None:
     assert [(name, cells[0]) for name, cells in readme.losses().items()] == [(row.id, row.promise) for row in ROWS]
 
 
+def test_number_of_scenarios_is_right() -> None:
+    """The console says how many there are."""
+    assert any(f"in {len(ROWS)} scenarios" in text for text in readme.snippets("console"))
+
+
 def test_ids_of_losses_are_unique() -> None:
     """A row's id names one scenario."""
     assert len({row.id for row in ROWS}) == len(ROWS)
