@@ -209,7 +209,7 @@ def _furnish(row: Row, host: Namespace) -> None:
     host.batch([*lines, *row.host.strip().splitlines()])
     # The kernel's news about carriers may be a second late: silence alone proves nothing.
     wait_until(
-        lambda: {link["operstate"] for link in host.ip_json("link show up")} <= {"UP"},
+        lambda: {link["operstate"] for link in host.ip_json("link show type veth")} == {"UP"},
         "all carriers are known",
         PATIENCE_S,
     )
