@@ -132,12 +132,12 @@ def _open(plan: Plan, netns: object, source: object) -> None:
         )
         return
     if plan.source:
-        plan.source_socket = _visit(plan, "source", -1 if source is None else plan.source.fd, plan.source, ())
+        plan.source_socket = _visit(plan, "source", -1 if source is None else plan.source.fd, plan.source, {})
     if plan.target:
-        plan.target_socket = _visit(plan, "target", plan.target.fd, plan.target, (DISABLE_IPV6,))
+        plan.target_socket = _visit(plan, "target", plan.target.fd, plan.target, {DISABLE_IPV6: None})
 
 
-def _visit(plan: Plan, side: str, fd: int, netns: NetNS, files: tuple[str, ...]) -> Socket | None:
+def _visit(plan: Plan, side: str, fd: int, netns: NetNS, files: Mapping[str, str | None]) -> Socket | None:
     try:
         return Socket(fd, files)
     except EngineError as e:
