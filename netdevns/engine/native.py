@@ -184,6 +184,11 @@ class Device:
         return bytes(ffi.buffer(self._memory + at, length))
 
     @property
+    def link_body(self) -> bytes:
+        """The body of the snapshot's RTM_NEWLINK; empty without a snapshot."""
+        return self._bytes(self.raw.link, self.raw.link_len)[16:]
+
+    @property
     def addresses(self) -> bytes:
         """The snapshot's RTM_NEWADDR messages."""
         return self._bytes(self.raw.addrs, self.raw.addrs_len)
