@@ -91,7 +91,7 @@ SYSCTLS = {
     "ipv6/conf/eth1/accept_ra": 2,
     "ipv6/conf/eth1/router_solicitation_interval": 9,
     "ipv6/conf/eth1/mldv2_unsolicited_report_interval": 1234,
-    "ipv6/conf/eth1/mtu": 1300,
+    "ipv6/conf/eth2/mtu": 1300,  # not of a veth: at each carrier event the kernel sets it to the link's
     "ipv6/conf/eth1/keep_addr_on_down": 0,
     "ipv6/conf/eth0/disable_ipv6": 1,
 }
