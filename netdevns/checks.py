@@ -31,7 +31,7 @@ import errno
 import os
 from collections.abc import Mapping
 
-from . import lookups, names, routes, snapshots, stacking, uapi, wire
+from . import lookups, names, neighbours, routes, snapshots, stacking, uapi, wire
 from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .lookups import ask, link_of, refused, says
@@ -132,12 +132,13 @@ def _open(plan: Plan, netns: object, source: object) -> None:
         )
         return
     if plan.source:
-        plan.source_socket = _visit(plan, "source", -1 if source is None else plan.source.fd, plan.source, ())
+        plan.source_visit = -1 if source is None else plan.source.fd
+        plan.source_socket = _visit(plan, "source", plan.source_visit, plan.source, {})
     if plan.target:
-        plan.target_socket = _visit(plan, "target", plan.target.fd, plan.target, (DISABLE_IPV6,))
+        plan.target_socket = _visit(plan, "target", plan.target.fd, plan.target, {DISABLE_IPV6: None})
 
 
-def _visit(plan: Plan, side: str, fd: int, netns: NetNS, files: tuple[str, ...]) -> Socket | None:
+def _visit(plan: Plan, side: str, fd: int, netns: NetNS, files: Mapping[str, str | None]) -> Socket | None:
     try:
         return Socket(fd, files)
     except EngineError as e:
@@ -205,6 +206,7 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     stacking.set_depths({**by_ifindex, **{item.link.ifindex: item for item in plan.uppers if item.link}})
     _, plan.routes = socket.query(routes.DUMP_ROUTES)
     _, plan.nexthops = socket.query(routes.DUMP_NEXTHOPS)
+    plan.neighbours = [socket.query(dump)[1] for dump in neighbours.DUMPS]
     _default_routes(plan)
 
 

@@ -11,7 +11,7 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Iterable
+from collections.abc import Mapping
 from struct import Struct
 
 from . import uapi, wire
@@ -58,27 +58,30 @@ def _setns(fd: int, text: str, failure: int = 0) -> None:
         raise EngineError(failure or ctypes.get_errno(), text, "open")
 
 
-def _read(path: str) -> str | int:
-    """The beginning of a small file; a negative errno where it cannot be read."""
+def _file(path: str, text: str | None) -> str | int:
+    """One read or one write: a file of /proc/sys takes a value whole. Its text, or a negative errno."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, (os.O_RDONLY if text is None else os.O_WRONLY) | os.O_CLOEXEC)
         try:
-            return os.read(fd, FILE_BYTES).decode()
+            if text is None:
+                return os.read(fd, FILE_BYTES).decode()
+            os.write(fd, text.encode())
+            return text
         finally:
             os.close(fd)
     except OSError as e:
         return -(e.errno or errno.EIO)
 
 
-def _open_here(files: Iterable[str], where: str) -> tuple[socket.socket, dict[str, str | int]]:
+def _open_here(files: Mapping[str, str | None], where: str) -> tuple[socket.socket, dict[str, str | int]]:
     try:
         made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)  # 0: NETLINK_ROUTE
     except OSError as e:
         raise EngineError(e.errno or errno.EIO, f"cannot open a NETLINK_ROUTE socket{where}", "open") from None
-    return made, {path: _read(path) for path in files}
+    return made, {path: _file(path, text) for path, text in files.items()}
 
 
-def _open_there(netns_fd: int, files: Iterable[str]) -> tuple[socket.socket, dict[str, str | int]]:
+def _open_there(netns_fd: int, files: Mapping[str, str | None]) -> tuple[socket.socket, dict[str, str | int]]:
     """The one function that leaves the calling thread's namespace, signals blocked meanwhile.
 
     A handler of Python's can still run in between, for a signal that came before or to another thread, and raise: the
@@ -116,14 +119,15 @@ class Socket:
 
     Args:
         netns_fd: The namespace; -1 is the calling thread's.
-        files: Small files under /proc/sys/net to be read inside; `files` then maps each to its text, or to a negative
-            errno.
+        files: Small files under /proc/sys/net: read inside, or, where a text is given, written. `files` then maps each
+            to its text, or to a negative errno.
 
     Raises:
         EngineError: Nothing is left open. ENOTRECOVERABLE: the calling thread is in the wrong namespace and must end.
     """
 
-    def __init__(self, netns_fd: int = -1, files: Iterable[str] = ()) -> None:
+    def __init__(self, netns_fd: int = -1, files: Mapping[str, str | None] | None = None) -> None:
+        files = files or {}
         made, self.files = _open_there(netns_fd, files) if netns_fd >= 0 else _open_here(files, "")
         try:
             for option in (uapi.NETLINK_EXT_ACK, uapi.NETLINK_CAP_ACK, uapi.NETLINK_GET_STRICT_CHK):

@@ -1,6 +1,7 @@
 """Kernel constants under their kernel names.
 
-From include/uapi/linux: netlink.h, rtnetlink.h, if_link.h, if_addr.h, nexthop.h, nsfs.h, sched.h.
+From include/uapi/linux: netlink.h, rtnetlink.h, if_link.h, if_addr.h, neighbour.h, nexthop.h, nsfs.h,
+sched.h.
 """
 
 AF_INET = 2
@@ -44,6 +45,8 @@ RTM_GETADDR = 22
 RTM_NEWROUTE = 24
 RTM_DELROUTE = 25
 RTM_GETROUTE = 26
+RTM_NEWNEIGH = 28
+RTM_GETNEIGH = 30
 RTM_NEWNEXTHOP = 104
 RTM_GETNEXTHOP = 106
 RTM_NEWLINKPROP = 108
@@ -61,6 +64,7 @@ IFLA_LINKINFO = 18
 IFLA_IFALIAS = 20
 IFLA_GROUP = 27
 IFLA_NET_NS_FD = 28
+IFLA_AF_SPEC = 26
 IFLA_EXT_MASK = 29
 IFLA_NUM_TX_QUEUES = 31
 IFLA_NUM_RX_QUEUES = 32
@@ -71,6 +75,9 @@ IFLA_PROP_LIST = 52
 IFLA_ALT_IFNAME = 53
 IFLA_NETNS_IMMUTABLE = 67  # 6.15
 IFLA_INFO_KIND = 1
+IFLA_INET_CONF = 1
+IFLA_INET6_CONF = 2
+IFLA_INET6_TOKEN = 7
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 
 IFA_ADDRESS = 1
@@ -135,3 +142,10 @@ NHA_RES_GROUP = 12
 NHA_OP_FLAGS = 14
 NHA_OP_FLAG_RESP_GRP_RESVD_0 = 1 << 31
 NHA_RES_GROUP_UNBALANCED_TIME = 4
+
+NDA_DST = 1
+NDA_LLADDR = 2
+NDA_PROTOCOL = 12  # 5.2
+NDA_FLAGS_EXT = 15  # 5.16
+NUD_PERMANENT = 0x80
+NTF_PROXY = 0x08

@@ -36,6 +36,11 @@ def attr_name(type_: int, name: bytes) -> bytes:
     return attr(type_, name + b"\0")
 
 
+def nested(type_: int, attrs_: bytes) -> bytes:
+    """An attribute that holds others."""
+    return attr(type_ | uapi.NLA_F_NESTED, attrs_)
+
+
 def message(type_: int, flags: int, body: bytes) -> bytes:
     """One request; the socket fills in seq and portid."""
     return NLMSGHDR.pack(16 + len(body), type_, flags | uapi.NLM_F_REQUEST, 0, 0) + body + bytes(-len(body) & 3)
@@ -65,7 +70,7 @@ def altnames_message(type_: int, ifindex: int, names: Iterable[bytes]) -> bytes:
     """RTM_NEWLINKPROP or RTM_DELLINKPROP: adds or removes alternative names."""
     listed = b"".join(attr_name(uapi.IFLA_ALT_IFNAME, name) for name in names)
     flags = uapi.NLM_F_ACK | (uapi.NLM_F_CREATE | uapi.NLM_F_EXCL if type_ == uapi.RTM_NEWLINKPROP else 0)
-    return link_message(type_, flags, ifindex, attr(uapi.IFLA_PROP_LIST | uapi.NLA_F_NESTED, listed))
+    return link_message(type_, flags, ifindex, nested(uapi.IFLA_PROP_LIST, listed))
 
 
 class Message:

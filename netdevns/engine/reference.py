@@ -87,6 +87,11 @@ class Device:
         self.addresses = b""  # snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order
         self.arrived = b""  # what verify read: RTM_NEWLINK, then RTM_NEWADDR messages
 
+    @property
+    def link_body(self) -> bytes:
+        """The body of the snapshot's RTM_NEWLINK; empty without a snapshot."""
+        return bytes(self.link.body) if self.link else b""
+
     def ask_ifindex(self, ifindex: int, *, unsure: bool) -> None:
         """Which ifindex to ask for in the target; `unsure`: the kernel may choose another."""
         self.target_ifindex = ifindex

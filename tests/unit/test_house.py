@@ -19,7 +19,8 @@ CSRC = ROOT / "csrc"
 
 # One way: a module imports what stands before it. A new module gets its place here.
 ORDER = [
-    "errors", "uapi", "wire", "names", "snapshots", "routes", "results", "_core", "_ffi", "rtnl", "netns", "engine",
+    "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "results", "_core",
+    "_ffi", "rtnl", "netns", "engine",
     "lookups", "plan", "stacking", "checks", "journal", "undo",
     "transaction", "recovery", "oci", "hooklog", "cdi", "hook", "conformance",
     "usage", "demo", "cli", "__main__",
@@ -27,7 +28,8 @@ ORDER = [
 # Inside of a package of ours.
 ORDER_INSIDE = {"engine": ["_base", "_replay", "native", "reference", "__init__"]}
 # What a hook pays for before it does anything.
-HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "_ffi", "netns", "engine", "lookups", "plan",
+HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns",
+             "engine", "lookups", "plan",
              "stacking", "checks", "undo", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich"}
 # Loaded only where NETDEVNS_ENGINE asks for it.

@@ -93,13 +93,22 @@ def test_files_are_read(tmp_path):
     short, long, none = tmp_path / "short", tmp_path / "long", tmp_path / "none"
     short.write_text("0\n")
     long.write_text("x" * 100)
-    with Socket(-1, [str(short), str(long), str(none), str(tmp_path)]) as s:
+    with Socket(-1, dict.fromkeys(map(str, (short, long, none, tmp_path)))) as s:
         assert s.files == {
             str(short): "0\n",
             str(long): "x" * 63,
             str(none): -errno.ENOENT,
             str(tmp_path): -errno.EISDIR,
         }
+
+
+def test_files_are_written(tmp_path):
+    """A file with a text is written, in order with those that are read; a negative errno for one that cannot be."""
+    file, none = tmp_path / "file", tmp_path / "none" / "file"
+    file.write_text("0")
+    with Socket(-1, {str(file): "1", str(none): "1", str(tmp_path): "1"}) as s:
+        assert s.files == {str(file): "1", str(none): -errno.ENOENT, str(tmp_path): -errno.EISDIR}
+    assert file.read_text() == "1"
 
 
 def test_what_is_no_namespace():
