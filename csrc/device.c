@@ -230,6 +230,18 @@ int nd_dev_verify(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err
 	return code;
 }
 
+/* A record that was read back may be damaged: nothing behind the memory is to be touched, whatever it says. */
+static int is_sound(const struct nd_dev *dev)
+{
+	const char *const names[] = { dev->ifname, dev->wanted, dev->name };
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (strnlen(names[i], ND_NAME_SIZE) == ND_NAME_SIZE)
+			return 0;
+	return dev->link >= sizeof *dev && (uint64_t)dev->link + dev->link_len <= dev->addrs &&
+	       (uint64_t)dev->addrs + dev->addrs_len <= dev->size;
+}
+
 static int undo_return(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, struct nd_err *err)
 {
 	const int32_t was = dev->ifindex;
@@ -262,6 +274,8 @@ int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 	err->code = 0;
 	if (!dev->link_len)	/* no snapshot: nothing was begun */
 		return 0;
+	if (!is_sound(dev))
+		return nd_err_set(err, ND_STEP_UNDO, -EINVAL, "the record is damaged");
 	if (parts & ND_UNDO_RETURN)
 		code = undo_return(dev, source, target, source_fd, err);
 	if (!code && (parts & ND_UNDO_RESTORE)) {

@@ -16,7 +16,7 @@ void nd_put_getlink(struct nd_msg *m, int32_t ifindex, const char *name)
 }
 
 int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen,
-		   struct nd_err *err)
+	       struct nd_err *err)
 {
 	_Alignas(8) unsigned char bytes[128];
 	struct nd_buf reply = { .data = (unsigned char *)dev + nd_dev_end(dev), .size = dev->size - nd_dev_end(dev) };
@@ -32,12 +32,12 @@ int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const 
 	code = nd_sock_exchange(sock, &m, &reply, err);
 	if (code == -ENOBUFS && reply.need)
 		dev->need = (uint32_t)(nd_dev_end(dev) + 2 * reply.need + ND_MEMORY_MIN);
-	if (code)
+	if (code < 0)
 		return code;
 	if (nd_view_next(reply.data, reply.used, &pos, &seen->link) <= 0)
 		return nd_err_set(err, ND_STEP_EXCHANGE, -EBADMSG, "no link in the answer");
 	code = seen->link.type == NLMSG_ERROR ? nd_view_error(&seen->link, err) : 0;
-	if (code)
+	if (code < 0)
 		return code;
 	p = nd_view_attr(&seen->link, sizeof head, IFLA_IFNAME, &len);
 	if (seen->link.type != RTM_NEWLINK || !p || len > ND_NAME_SIZE)
@@ -95,7 +95,7 @@ static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, con
 
 	if (code == -ENODEV)
 		return 0;
-	if (code)
+	if (code < 0)
 		return code;
 	if (name && strcmp(seen->name, name) != 0)	/* matched by an alternative name */
 		return 0;

@@ -6,15 +6,6 @@
 #include <limits.h>
 #include <string.h>
 
-int nd_err_set(struct nd_err *err, int step, int code, const char *text)
-{
-	memset(err, 0, sizeof *err);
-	err->code = code;
-	err->step = step;
-	nd_text_copy(err->text, sizeof err->text, text, text ? strlen(text) : 0);
-	return code;
-}
-
 void nd_text_copy(char *to, size_t size, const char *from, size_t len)
 {
 	const size_t n = len < size ? len : size - 1;
@@ -123,12 +114,13 @@ void nd_msg_ack(struct nd_msg *m)
 
 int nd_view_next(const void *buf, size_t len, size_t *pos, struct nd_view *v)
 {
-	const unsigned char *at = (const unsigned char *)buf + *pos;
+	const unsigned char *at;
 	struct nlmsghdr h;
 	size_t left, step;
 
 	if (*pos >= len)
 		return 0;
+	at = (const unsigned char *)buf + *pos;
 	left = len - *pos;
 	if (left < NLMSG_HDRLEN)
 		return -EBADMSG;

@@ -245,6 +245,7 @@ static int receive(const struct nd_sock *s, struct wait *w, struct nd_buf *reply
 	int n, code;
 
 	memset(burst, 0, sizeof burst);
+	memset(from, 0, sizeof from);
 	for (int i = 0; i < SLOTS; i++) {
 		iov[i] = (struct iovec){ .iov_base = slots[i], .iov_len = SLOT_SIZE };
 		burst[i].msg_hdr.msg_iov = &iov[i];
