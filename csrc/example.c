@@ -23,7 +23,7 @@ struct batch {
 static int all(struct batch *b, enum nd_step step, int parts)
 {
 	static const char *const steps[] = { "", "open", "exchange", "snapshot", "move", "replay", "verify", "undo" };
-	static const char *const places[] = { "not found", "in the source", "in the target", "gone" };
+	static const char *const places[] = { "unknown place", "in the source", "in the target", "gone" };
 	int failed = 0;
 
 	for (int i = 0; i < b->n && (!failed || parts); i++) {

@@ -40,11 +40,21 @@ def _under_valgrind(log: Path) -> Start:
 @pytest.fixture(params=[*BUILDS, "valgrind"])
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Start:
     """Starts one of compilers.PROGRAMS: start(program, argument, ...)."""
-    if request.param == "valgrind":
+    return _starter(request.param, tmp_path)
+
+
+@pytest.fixture(params=["gcc", "clang-sanitized", "musl", "valgrind"])
+def start_few(request: pytest.FixtureRequest, tmp_path: Path) -> Start:
+    """The same in fewer ways: for what takes the kernel time."""
+    return _starter(request.param, tmp_path)
+
+
+def _starter(way: str, tmp_path: Path) -> Start:
+    if way == "valgrind":
         if shutil.which("valgrind") is None:
             require("compilers", "there is no valgrind")
         DEBUGGABLE.check()
         return _under_valgrind(tmp_path / "valgrind.log")
-    build = BUILDS[request.param]
+    build = BUILDS[way]
     build.check()
     return lambda program, *arguments: _run([str(build.program(program)), *arguments])

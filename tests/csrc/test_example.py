@@ -1,0 +1,221 @@
+"""csrc/example.c, the batch in C: all devices arrive, or all is as before; in each build and under valgrind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.namespaces import Namespace
+from tests.support.restored import Restored
+
+from .compilers import BUILDS, HERE, SCRATCH
+from .conftest import Start
+
+HOST = """
+    link set lo up
+    link add eth0 index 101 type ifb
+    link add eth1 index 102 type ifb
+    link set eth1 mtu 1400 alias spare
+    link set eth0 up
+    link set eth1 up
+    addr add 10.0.0.1/24 brd + dev eth0
+    addr add 10.1.0.1/24 brd 10.1.0.77 label eth1:vip metric 50 dev eth1
+    addr add 10.1.0.2/24 dev eth1
+    addr add 10.1.0.3/32 scope host dev eth1
+    addr add 2001:db8:1::1/64 nodad dev eth1
+    addr add 2001:db8:1::2/64 nodad preferred_lft 0 dev eth1
+    addr add 2001:db8:1::5/64 nodad valid_lft 5000 preferred_lft 4000 dev eth1
+    addr add fe80::77/64 nodad dev eth1
+"""
+
+
+@pytest.fixture
+def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
+    host.batch(HOST)
+    host.wait_until_quiet()
+    return host, target
+
+
+def path_of(namespace: Namespace) -> str:
+    """A path that names a namespace in any process."""
+    return f"/proc/{os.getpid()}/fd/{namespace.fd}"
+
+
+def shown(namespace: Namespace, device: str) -> list[str]:
+    """A device's permanent global addresses, as `ip` shows them."""
+    keys = ("local", "prefixlen", "broadcast", "label", "metric", "preferred_life_time")
+    info = namespace.ip_json(f"addr show dev {device} scope global permanent")[0]["addr_info"]
+    return [" ".join(f"{key}={a[key]}" for key in keys if key in a) for a in info if a]
+
+
+def test_batch_arrives(start_few: Start, sides: tuple[Namespace, Namespace]) -> None:
+    """Two devices are in the target, renamed, up, with every permanent global address in order; nothing is said."""
+    host, target = sides
+    before = {device: shown(host, device) for device in ("eth0", "eth1")}
+    done = start_few("example", path_of(target), "eth0=net0", "eth1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert shown(target, "net0") == [line.replace("=eth0", "=net0") for line in before["eth0"]]
+    assert shown(target, "eth1") == before["eth1"]
+    assert host.names() == set()
+    assert all("UP" in link["flags"] for name in ("net0", "eth1") for link in target.ip_json(f"link show dev {name}"))
+
+
+def test_template_is_expanded_by_the_kernel(start_few: Start, sides: tuple[Namespace, Namespace]) -> None:
+    """A name with %d becomes the first free one."""
+    _, target = sides
+    target.ip("link add net0 type ifb")
+    assert start_few("example", path_of(target), "eth0=net%d", "eth1=net%d").returncode == 0
+    assert target.names() == {"net0", "net1", "net2"}
+
+
+def test_memory_grows(start_few: Start, host: Namespace, target: Namespace) -> None:
+    """600 addresses need more than the memory that a device begins with: all arrive."""
+    host.batch(["link add eth0 type ifb", "link set eth0 up"])
+    host.batch([f"addr add 10.7.{i // 250}.{i % 250}/32 dev eth0" for i in range(600)])
+    before = shown(host, "eth0")
+    done = start_few("example", path_of(target), "eth0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert shown(target, "eth0") == before
+    assert len(before) == 600
+
+
+@pytest.mark.kinds("macvlan")
+def test_upper_that_is_named_first(start_few: Start, sides: tuple[Namespace, Namespace]) -> None:
+    """A device on top of another arrives with its addresses: moved before it, set up after it."""
+    host, target = sides
+    host.batch("link add link eth1 name mv0 type macvlan mode bridge\nlink set mv0 up\naddr add 2001:db8:9::1/64 nodad dev mv0")
+    host.wait_until_quiet()
+    before = shown(host, "mv0")
+    done = start_few("example", path_of(target), "mv0=net0", "eth1=net1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert shown(target, "net0") == before
+    assert len(shown(target, "net1")) == 4
+
+
+def test_clash_of_the_last_name(start_few: Start, sides: tuple[Namespace, Namespace]) -> None:
+    """The name of the last device is taken: exit code 1, and both are in the source as before."""
+    host, target = sides
+    target.ip("link add net1 type ifb")
+    with Restored(host, target):
+        done = start_few("example", path_of(target), "eth0=net0", "eth1=net1")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "example: eth1 (in the target): move: File exists\n"
+
+
+@pytest.mark.kinds("macvlan")
+def test_clash_behind_stacked_devices(start_few: Start, sides: tuple[Namespace, Namespace]) -> None:
+    """Devices that are stacked on each other are put back, too: the lower one's link is up first."""
+    host, target = sides
+    target.ip("link add taken type ifb")
+    host.batch("link add link eth1 name mv0 type macvlan mode bridge\nlink set mv0 up\naddr add 2001:db8:9::1/64 nodad dev mv0")
+    host.wait_until_quiet()
+    with Restored(host, target):
+        done = start_few("example", path_of(target), "mv0=net0", "eth1=net1", "eth0=taken")
+        assert (done.returncode, done.stderr) == (1, "example: eth0 (in the target): move: File exists\n")
+
+
+def test_addresses_that_the_target_refuses(start_few: Start, sides: tuple[Namespace, Namespace]) -> None:
+    """IPv6 is disabled in the target: the replay of the second device fails after both moved, and both come back."""
+    host, target = sides
+    target.sysctl("ipv6/conf/default/disable_ipv6", 1)
+    with Restored(host, target):
+        done = start_few("example", path_of(target), "eth0=net0", "eth1=net1")
+        assert done.returncode == 1
+        assert done.stderr.startswith("example: eth1 (in the target): replay: ")
+
+
+def test_immovable_device(start_few: Start, sides: tuple[Namespace, Namespace]) -> None:
+    """The kernel refuses lo after another device moved: all is as before."""
+    host, target = sides
+    with Restored(host, target):
+        done = start_few("example", path_of(target), "eth0", "lo=lo2")
+        assert done.returncode == 1
+        assert done.stderr.startswith("example: lo (in the source): move: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param(["TARGET", "eth0", "none"], "none (unknown place): snapshot: No such device", id="unknown-device"),
+        pytest.param(["TARGET", "eth0", "x=0123456789abcdef"], "x: a name must have 1 to 15 bytes", id="long-name"),
+        pytest.param(["TARGET", "eth0", "=net0"], ": a name must have 1 to 15 bytes", id="empty-name"),
+        pytest.param(["/nowhere", "eth0"], "/nowhere: No such file or directory", id="no-namespace"),
+        pytest.param(["/dev/null", "eth0"], "/dev/null: setns into the namespace was refused", id="not-a-namespace"),
+        pytest.param(["TARGET"], "usage: NETNS-PATH DEV[=NAME]... (up to 64)", id="no-device"),
+        pytest.param(["TARGET", *["eth0"] * 65], "usage: NETNS-PATH DEV[=NAME]... (up to 64)", id="too-many"),
+    ],
+)
+def test_refused_before_anything_is_touched(
+    start_few: Start, sides: tuple[Namespace, Namespace], arguments: list[str], says: str
+) -> None:
+    """Exit code 2, one line that says why, and not a single notification in either namespace."""
+    host, target = sides
+    with Restored(host, target), host.monitor() as here, target.monitor() as there:
+        done = start_few("example", *(path_of(target) if argument == "TARGET" else argument for argument in arguments))
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", f"example: {says}\n")
+        assert (here.seen(), there.seen()) == ([], [])
+
+
+# ---- system calls that fail ----------------------------------------------------------------------------------------
+
+
+class Faulty:
+    """The example, sanitized, with system calls that fail (fault.c)."""
+
+    def __init__(self) -> None:
+        self.build = BUILDS["gcc-sanitized"]
+        self.build.check()
+        fault, asan = SCRATCH / "fault.so", self._gcc("-print-file-name=libasan.so").strip()
+        self._gcc("-shared", "-fPIC", "-O2", "-Wall", "-Werror", str(HERE / "fault.c"), "-o", str(fault))
+        self.preload = f"{Path(asan).resolve()}:{fault}"  # the sanitizer's has to come first
+
+    @staticmethod
+    def _gcc(*arguments: str) -> str:
+        return subprocess.run(["gcc", *arguments], capture_output=True, text=True, check=True, timeout=60).stdout
+
+    def run(self, call: str, first: int, last: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+        faults = {"FAULT_CALL": call, "FAULT_FIRST": str(first), "FAULT_LAST": str(last), "LD_PRELOAD": self.preload}
+        argv = [str(self.build.program("example")), *arguments]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False, env=os.environ | faults)
+
+
+@pytest.fixture(scope="session")
+def faulty() -> Faulty:
+    return Faulty()
+
+
+@pytest.mark.parametrize(("call", "fewest"), [("send", 10), ("recvmmsg", 10), ("setns", 3)])
+def test_one_call_fails(faulty: Faulty, sides: tuple[Namespace, Namespace], call: str, fewest: int) -> None:
+    """Whichever exchange fails, before the kernel acted (send) or after it (recvmmsg): all is as before."""
+    host, target = sides
+    before, codes = Restored(host, target), []
+    while 0 not in codes:
+        at = len(codes) + 1
+        done = faulty.run(call, at, at, path_of(target), "eth0=net0", "eth1=net1")
+        codes.append(done.returncode)
+        if done.returncode:
+            assert done.stderr.startswith("example: "), at
+            with before:  # as before the first of them
+                assert done.returncode in (1, 2), (at, done.stderr)
+    assert target.names() == {"net0", "net1"}  # there was no further call that could fail
+    assert len(codes) > fewest
+    assert codes == sorted(codes, reverse=True)  # 2 before the first move, 1 from there on
+
+
+def test_undo_that_fails_is_told(faulty: Faulty, sides: tuple[Namespace, Namespace]) -> None:
+    """No request gets through once the first device moved: exit code 3, and each device that may be lost is named."""
+    host, target = sides
+    arguments = [path_of(target), "eth0=net0", "eth1=net1"]
+    first = 1
+    while (done := faulty.run("send", first, 999, *arguments)).returncode == 2:
+        assert host.names() == {"eth0", "eth1"}
+        first += 1
+    assert (done.returncode, host.names() == {"eth0", "eth1"}) == (3, True)
+    done = faulty.run("send", first + 1, 999, *arguments)
+    assert done.returncode == 3
+    assert target.names() == {"net0"}
+    for device in ("eth0", "eth1"):
+        assert f"example: {device} (unknown place): undo: " in done.stderr
