@@ -1,5 +1,6 @@
 """The cffi declaration of the C core, cut out of netdevns.h so that there is no second copy to keep in step."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,6 +8,15 @@ import cffi
 
 HERE = Path(__file__).resolve().parent
 SOURCES = ("message", "socket", "locate", "replay", "compare", "device")
+
+# NETDEVNS_SANITIZE=address,undefined: a core for tests (tools/sanitize). Python must be started with the sanitizer's
+# library in LD_PRELOAD then. Undefined behaviour traps: UBSan's own library, loaded second, loses its reports.
+SANITIZE = os.environ.get("NETDEVNS_SANITIZE")
+COMPILE = ["-std=c11", "-O2", "-Wall", "-Wextra"]
+LINK: list[str] = []
+if SANITIZE:
+    LINK += [f"-fsanitize={SANITIZE}"]
+    COMPILE += ["-O1", "-g", *LINK, "-fsanitize-undefined-trap-on-error", "-fno-omit-frame-pointer"]
 
 
 def declarations() -> str:
@@ -26,5 +36,6 @@ ffi.set_source(
     sources=[f"csrc/{name}.c" for name in SOURCES],
     depends=["csrc/netdevns.h", "csrc/internal.h"],
     include_dirs=["csrc"],
-    extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra"],
+    extra_compile_args=COMPILE,
+    extra_link_args=LINK,
 )

@@ -14,6 +14,9 @@ cache=$root/.cache
 log=$cache/setup.log
 stamp=$venv/netdevns-stamp
 
+# A core with sanitizers is built elsewhere (tools/test), never into the checkout.
+unset NETDEVNS_SANITIZE
+
 # An ordinary user's PATH on Debian has no sbin, where runc and modprobe live.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -49,6 +52,8 @@ tool_works() {
 		has busybox && ! head -c 4096 "$(command -v busybox)" | grep -aq /ld- ;;
 	ip) # busybox has an `ip`, too, without -json
 		[[ $(ip -V 2>&1) == *iproute2* ]] ;;
+	clang-rt) # the sanitizers' libraries, which Debian only recommends with clang
+		has clang && clang -fsanitize=address -x c -o "$cache/probe" - <<<'int main(void) { return 0; }' 2>/dev/null ;;
 	*) has "$1" ;;
 	esac
 }
@@ -60,6 +65,9 @@ tool_package() {
 	modprobe) echo kmod ;;
 	unshare | setpriv) echo util-linux ;;
 	ps) echo procps ;;
+	clang++) echo clang ;;
+	clang-rt) echo libclang-rt-dev ;;
+	musl-gcc) echo musl-tools ;;
 	*) echo "$1" ;;
 	esac
 }

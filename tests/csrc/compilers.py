@@ -42,8 +42,9 @@ class Build:
 
     def run(self, *arguments: str | Path) -> None:
         """Compiles or links; a warning is an error, and so is any word on stderr."""
-        done = subprocess.run(self.command(*STRICT, *arguments), capture_output=True, text=True, timeout=100, check=False)
-        assert (done.returncode, done.stderr) == (0, ""), f"{self.name}: {' '.join(done.args)}\n{done.stderr}"
+        command = self.command(*STRICT, *arguments)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), f"{self.name}: {' '.join(command)}\n{done.stderr}"
 
     @functools.cache  # noqa: B019  # as long as the session: a build is a constant
     def why_not(self) -> str | None:

@@ -31,6 +31,12 @@ HOST = """
     addr add fe80::77/64 nodad dev eth1
 """
 
+UPPER = """
+    link add link eth1 name mv0 type macvlan mode bridge
+    link set mv0 up
+    addr add 2001:db8:9::1/64 nodad dev mv0
+"""
+
 
 @pytest.fixture
 def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
@@ -86,7 +92,7 @@ def test_memory_grows(start_few: Start, host: Namespace, target: Namespace) -> N
 def test_upper_that_is_named_first(start_few: Start, sides: tuple[Namespace, Namespace]) -> None:
     """A device on top of another arrives with its addresses: moved before it, set up after it."""
     host, target = sides
-    host.batch("link add link eth1 name mv0 type macvlan mode bridge\nlink set mv0 up\naddr add 2001:db8:9::1/64 nodad dev mv0")
+    host.batch(UPPER)
     host.wait_until_quiet()
     before = shown(host, "mv0")
     done = start_few("example", path_of(target), "mv0=net0", "eth1=net1")
@@ -110,7 +116,7 @@ def test_clash_behind_stacked_devices(start_few: Start, sides: tuple[Namespace, 
     """Devices that are stacked on each other are put back, too: the lower one's link is up first."""
     host, target = sides
     target.ip("link add taken type ifb")
-    host.batch("link add link eth1 name mv0 type macvlan mode bridge\nlink set mv0 up\naddr add 2001:db8:9::1/64 nodad dev mv0")
+    host.batch(UPPER)
     host.wait_until_quiet()
     with Restored(host, target):
         done = start_few("example", path_of(target), "mv0=net0", "eth1=net1", "eth0=taken")

@@ -16,7 +16,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     build = BUILDS["gcc"]
     cases = ["no-compiler"]
     if build.why_not() is None:
-        listed = subprocess.run([build.program("unit"), "--list"], capture_output=True, text=True, timeout=60, check=True)
+        command = [build.program("unit"), "--list"]
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         cases = listed.stdout.split()
     metafunc.parametrize("case", cases)
 

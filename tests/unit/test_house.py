@@ -1,4 +1,4 @@
-"""The house's own rules: who imports whom, how long things are, and that the C core compiles without a warning."""
+"""The house's own rules: who imports whom, how long things are, what the C core may use, and how things are said."""
 
 import ast
 import importlib
@@ -158,7 +158,7 @@ def test_only_the_reference_engine_uses_the_client_in_python():
 
 # ---- lengths -------------------------------------------------------------------------------------------------------
 
-C_FILES = sorted([*CSRC.glob("*.c"), *CSRC.glob("*.h")])
+C_FILES = sorted(path for folder in (CSRC, ROOT / "tests" / "csrc") for path in folder.glob("*.[ch]"))
 
 
 def lines(path: Path) -> list[str]:
@@ -195,15 +195,6 @@ def test_c_functions_are_short(path):
 def test_python_module_is_short(path):
     """No Python module has more than 400 lines."""
     assert len(lines(path)) <= 400
-
-
-def test_core_compiles_without_a_warning():
-    """gcc -std=c11 with all warnings that find a narrowing has nothing to say."""
-    sources = sorted(map(str, CSRC.glob("*.c")))
-    options = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-fsyntax-only"]
-    done = subprocess.run(["gcc", *options, *sources], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stderr == ""
-    assert done.returncode == 0
 
 
 def test_core_uses_libc_only_and_allocates_nothing():

@@ -1,0 +1,93 @@
+"""csrc/ builds alone: every compiler, C and C++, glibc and musl, no warning; and README.md there tells the truth."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import require
+
+from .compilers import BUILDS, CORE, CSRC, HERE, PLAIN, PROGRAMS, SANITIZED, SCRATCH, STRICT, Build
+
+
+@pytest.fixture(params=BUILDS.values(), ids=lambda build: build.name)
+def build(request: pytest.FixtureRequest) -> Build:
+    request.param.check()
+    return request.param
+
+
+def test_core_builds(build: Build) -> None:
+    """Each file of the core compiles as C11 with all warnings on, and there are none."""
+    assert len(build.objects()) == len(CORE) == 6
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_program_builds(build: Build, name: str) -> None:
+    """The same for the programs, which are linked with it."""
+    assert build.program(name).exists()
+
+
+@pytest.mark.parametrize("header", ["netdevns.h", "internal.h"])
+def test_header_stands_alone(build: Build, header: str) -> None:
+    """A header can be the first that a file includes."""
+    source = SCRATCH / "alone.c"
+    source.write_text(f'#include "{header}"\nint main(void) {{ return 0; }}\n')
+    build.run("-fsyntax-only", source)
+
+
+@pytest.mark.parametrize("standard", ["c++11", "c++17", "c++20"])
+@pytest.mark.parametrize(
+    ("compiler", "objects"),
+    [("g++", "gcc"), ("g++", "gcc-sanitized"), ("clang++", "clang"), ("clang++", "clang-sanitized")],
+)
+def test_embedded_in_cpp(compiler: str, objects: str, standard: str, tmp_path: Path) -> None:
+    """A C++ program includes netdevns.h without a warning, is linked with the C objects, and works."""
+    if shutil.which(compiler) is None:
+        require("compilers", f"there is no {compiler}")
+    build = BUILDS[objects]
+    build.check()
+    options = [f"-std={standard}", *STRICT, *(SANITIZED if "sanitized" in objects else PLAIN), f"-I{CSRC}"]
+    program = tmp_path / "embed"
+    command = [compiler, *options, str(HERE / "embed.cpp"), *map(str, build.objects()), "-o", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run([program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "lo 1 1\n", "")
+
+
+def test_symbols_do_not_clash(build: Build) -> None:
+    """All that the core adds to a program's name space begins with nd_."""
+    command = ["nm", "--defined-only", "--extern-only", "--format=posix", *map(str, build.objects())]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    symbols = {line.split()[0] for line in listed.splitlines() if not line.endswith(":")}
+    assert {name for name in symbols if not name.startswith(("nd_", "__asan", "__odr_asan", "__ubsan"))} == set()
+    assert "nd_dev_move" in symbols
+
+
+def test_readme_says_how_to_build(tmp_path: Path) -> None:
+    """The commands in csrc/README.md, in a copy of the folder: what is built is the example."""
+    copy = shutil.copytree(CSRC, tmp_path / "csrc")
+    commands = re.findall(r"^\$ (.*)$", (copy / "README.md").read_text(), re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["cc", "./example"]
+    done = subprocess.run(commands[0], shell=True, cwd=copy, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    command = commands[1].replace("/run/netns/blue", "/nowhere")
+    done = subprocess.run(command, shell=True, cwd=copy, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, "example: /nowhere: No such file or directory\n")
+
+
+def test_example_is_short() -> None:
+    """csrc/example.c has fewer than 80 lines, and includes nothing of ours but netdevns.h."""
+    text = (CSRC / "example.c").read_text()
+    assert len(text.splitlines()) < 80
+    assert re.findall(r'#include "(.*)"', text) == ["netdevns.h"]
+
+
+def test_readme_names_what_to_vendor() -> None:
+    """csrc/README.md counts the files of the core right."""
+    words = {5: "five", 6: "six", 7: "seven", 8: "eight"}
+    assert f"the {words[len(CORE)]} other `.c` files" in (CSRC / "README.md").read_text()
