@@ -53,10 +53,10 @@ int main(int argc, char **argv)
 
 	if (argc < 3 || argc > 66)
 		errx(2, "usage: NETNS-PATH DEV[=NAME]... (up to 64)");
-	b.source_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	b.target_fd = open(argv[1], O_RDONLY | O_CLOEXEC);
-	e.code = b.source_fd < 0 || b.target_fd < 0 ? -errno : nd_sock_open(&b.source, -1, NULL, 0, &e);
-	e.code = e.code ? e.code : nd_sock_open(&b.target, b.target_fd, NULL, 0, &e);
+	if ((b.target_fd = open(argv[1], O_RDONLY | O_CLOEXEC)) < 0 ||
+	    (b.source_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)) < 0)
+		err(2, "%s", b.target_fd < 0 ? argv[1] : "/proc/thread-self/ns/net");
+	e.code = nd_sock_open(&b.source, -1, NULL, 0, &e) ? e.code : nd_sock_open(&b.target, b.target_fd, NULL, 0, &e);
 	for (; !e.code && argv[2 + b.n]; b.n++) {
 		char *name = argv[2 + b.n], *ifname = strsep(&name, "=");
 		struct nd_dev *d = b.devs[b.n] = malloc(ND_DEV_SIZE_MIN);

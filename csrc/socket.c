@@ -106,7 +106,7 @@ int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t 
 		if (code)
 			nd_err_set(err, ND_STEP_OPEN, code, "cannot open a NETLINK_ROUTE socket");
 	}
-	if (code)
+	if (s->fd < 0)
 		return code;
 	for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
 		if (setsockopt(s->fd, SOL_NETLINK, options[i], &on, sizeof on) < 0 && errno != ENOPROTOOPT)
