@@ -19,7 +19,9 @@ PROGRAMS = TOP / "tests" / "typing"
 
 
 def mypy(program: Path) -> dict[int, str]:
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-pretty", "--no-error-summary", "--cache-dir=.cache/mypy"]
+    # Without our configuration: a user has none of it.
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-pretty", "--no-error-summary"]
+    command += ["--cache-dir=.cache/mypy"]
     done = subprocess.run([*command, str(program)], cwd=TOP, capture_output=True, text=True, timeout=100, check=False)
     found = re.findall(rf"^{re.escape(str(program.relative_to(TOP)))}:(\d+): error: (.*)$", done.stdout, re.MULTILINE)
     assert done.returncode == bool(found), done.stdout + done.stderr
