@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -112,7 +113,8 @@ def test_failed_move(
     race(target, monkeypatch)
     assert cli.main(["move", "eth1=net0", "--to", target.path, *(["--json"] if as_json else [])]) == 1
     out, err = capsys.readouterr()
-    (line,) = err.splitlines()
+    line, following = err.splitlines()
+    assert re.fullmatch(rf"netdevns: next: .* check eth1=net0 --to {target.path}", following)
     assert line.startswith("netdevns: eth1: ")
     assert "File exists" in line
     assert line.endswith("devices, addresses and routes are back as before")
@@ -128,13 +130,12 @@ def test_failed_move(
 
 @pytest.mark.usefixtures("eth1")
 def test_check(target: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
-    """DESIGN 4.2: `check` prints a line for each finding, and exits with 0 where a move would begin."""
+    """DESIGN 4.2: `check` prints a line for each finding, what to type next, and exits with 0 where it would begin."""
     assert cli.main(["check", "eth1=net0", "--to", target.path]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
-    assert lines[0].startswith("loss ")
-    assert "1 route" in lines[0]
-    assert lines[1].startswith("ok")
+    finding, following, verdict = capsys.readouterr().out.splitlines()
+    assert finding == "loss   eth1: a move loses: 1 route"
+    assert re.fullmatch(rf"next   .* move eth1=net0 --to {target.path}", following)
+    assert verdict == "ok: nothing stands against this move"
     assert target.names() == set()
 
 
@@ -206,7 +207,7 @@ def test_process_refuses(host: Namespace, target: Namespace) -> None:
     """DESIGN 4.2: exit code 2 of the process; every line on stderr is the program's own."""
     done = run("move", "eth1=a/b", "nope", "--to", f"fd:{target.fd}", fds=(target.fd,))
     assert (done.returncode, done.stdout) == (2, "")
-    assert [line.startswith("netdevns: ") for line in done.stderr.splitlines()] == [True] * 3
+    assert [line.startswith("netdevns: ") for line in done.stderr.splitlines()] == [True] * 4
     assert host.names() == {"eth1"}
 
 

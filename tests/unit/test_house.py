@@ -22,7 +22,7 @@ ORDER = [
     "errors", "uapi", "wire", "names", "snapshots", "routes", "results", "_core", "_ffi", "rtnl", "netns", "engine",
     "lookups", "plan", "stacking", "checks", "journal", "undo",
     "transaction", "recovery", "oci", "hooklog", "cdi", "hook", "conformance",
-    "usage", "demo", "cli", "__main__",
+    "show", "usage", "demo", "advice", "tables", "screens", "progress", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
 ORDER_INSIDE = {"engine": ["_base", "native", "reference", "__init__"]}
