@@ -18,6 +18,7 @@ from .results import Device, Finding
 
 # sudo looks for commands here and not in the caller's PATH (Debian's secure_path).
 SUDO_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LONGEST = 500  # characters
 
 _DENIED = os.strerror(errno.EACCES)  # another user's process: /proc/PID/ns
 
@@ -73,8 +74,9 @@ def after_failure(asked: Asked, *, left_in_target: bool) -> list[str]:
 
 
 def _typed(lines: Iterable[list[str]]) -> list[str]:
-    """As somebody would type them; what cannot be typed is left out."""
-    return list(dict.fromkeys(shlex.join(line) for line in lines if all(map(str.isprintable, line))))
+    """As somebody would type them; what cannot or would not be typed is left out."""
+    typed = [shlex.join(line) for line in lines if all(map(str.isprintable, line))]
+    return [line for line in dict.fromkeys(typed) if len(line) <= LONGEST]
 
 
 def _program(sudo: bool = False) -> list[str]:

@@ -198,8 +198,8 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     plan.links = {link.ifindex: link for link in lookups.links(socket)}
     plan.uppers = stacking.uppers(plan.links, by_ifindex)
     stacking.set_depths({**by_ifindex, **{item.link.ifindex: item for item in plan.uppers if item.link}})
-    _, plan.routes = socket.query(routes.DUMP_ROUTES)
-    _, plan.nexthops = socket.query(routes.DUMP_NEXTHOPS)
+    plan.routes = lookups.dump(socket, routes.DUMP_ROUTES)
+    plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
     default_routes(plan)
 
 

@@ -9,9 +9,9 @@ from .results import Address, Device, Finding, Moved, Report
 from .snapshots import is_protected
 from .uapi import RT_SCOPE_UNIVERSE
 
-# Seen on dark and on light: no yellow, no white, no plain blue.
-ANSWERS = {"yes": "bold green", "yes,": "bold green", "no": "bold red", "only": "bold red", "unknown": "bold"}
-SEVERITIES = {"error": "bold red", "loss": "bold cyan", "note": "bold"}
+# Legible on dark and on light ground; the words say the same without them.
+ANSWERS = {"yes": "bold green", "yes,": "bold green", "no": "bold red", "only": "bold magenta", "unknown": "bold"}
+SEVERITIES = {"error": "bold red", "loss": "bold magenta", "note": "bold"}
 
 
 def moved(results: Sequence[Moved], where: str) -> str:
@@ -47,10 +47,10 @@ def _said(finding: Finding) -> str:
 
 def show(devices: Sequence[Device], advice: Sequence[str], width: int | None) -> str:
     """The devices: can it be moved, what would be lost, and what it is; on a terminal the next commands."""
-    rows = [[[device.name], _move(device), _addresses(device), [_link(device)]] for device in devices]
+    rows = [[[device.name], _move(device), _addresses(device), _link(device)] for device in devices]
     lines = [tables.table(["DEVICE", "MOVE", "ADDRESSES", "LINK"], rows, width, 1, ANSWERS)]
     if any(text.endswith("*") for row in rows for text in row[2]):
-        lines += ["", "* not carried: a move takes permanent addresses of global scope only"]
+        lines += ["", "* not carried: no permanent address of global scope"]
     if advice and width is not None:
         lines += ["", *(f"next   {command}" for command in advice)]
     return "\n".join(lines)
@@ -60,17 +60,17 @@ def _move(device: Device) -> list[str]:
     for finding in device.findings:
         if finding.code == "device.immutable":
             return ["no", _said(finding).removesuffix(" into another network namespace")]
-    lost = [*device.not_carried]
+    losses = [f"loses {what}" for what in device.not_carried]
     if device.movable is None:
-        return ["unknown", "this kernel tells it only to root", *lost]
+        return ["unknown", "this kernel tells it only to root", *losses]
     if device.default_route:
-        return ["only with --force", "it carries a default route", *lost]
-    return ["yes, but loses", *lost] if lost else ["yes"]
+        return ["only with --force", "carries a default route", *losses]
+    return ["yes, but loses", *device.not_carried] if losses else ["yes"]
 
 
 def _addresses(device: Device) -> list[str]:
     return [
-        _address(address) + ("" if device.movable is False or _carried(address) else " *")
+        _address(address) + ("" if device.movable is False or _carried(address) else "*")
         for address in device.addresses
     ]
 
@@ -85,17 +85,9 @@ def _address(address: Address) -> str:
     return f"{address.address} peer {address.peer}/{address.prefixlen}"
 
 
-def _link(device: Device) -> str:
+def _link(device: Device) -> list[str]:
     kind = device.kind or ("loopback" if device.ifindex == 1 else "physical")  # 1 is lo in every namespace
     state = "down" if not device.up else "up" if device.carrier else "up without carrier"
-    mac = [f"mac {device.mac}"] if device.mac and device.mac.strip("0:") else []
-    return ", ".join(
-        [
-            kind,
-            state,
-            f"ifindex {device.ifindex}",
-            f"mtu {device.mtu}",
-            *mac,
-            *(f"altname {n}" for n in device.altnames),
-        ]
-    )
+    mac = [device.mac] if device.mac and device.mac.strip("0:") else []
+    lines = [[kind, state, f"ifindex {device.ifindex}"], [f"mtu {device.mtu}", *mac]]
+    return [*map(", ".join, lines), *(f"altname {name}" for name in device.altnames)]

@@ -13,7 +13,7 @@ from .netns import NetNS
 from .plan import Item, Plan
 from .results import Address, Device, Finding
 
-DUMP_BYTES = 1 << 20  # a dump that does not fit is asked for again
+DUMP_BYTES = 1 << 20  # of some 700 devices
 
 
 def devices(
@@ -43,16 +43,16 @@ def devices(
 
 
 def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device, ...]:
-    plan.links = {link.ifindex: link for link in lookups.links(socket)}
+    plan.links = {link.ifindex: link for link in lookups.links(socket, DUMP_BYTES)}
     every = [_item(os.fsdecode(link.name), link) for link in plan.links.values()]
     plan.items = _chosen(plan, wanted) if wanted else every
     if plan.errors:
         raise _refused(plan)
     # Each device is judged as if it moved alone: all that lies on it would stay behind.
     plan.uppers = [item for item in every if item.link and item.link.lower]
-    _, plan.routes = socket.query(routes.DUMP_ROUTES, DUMP_BYTES)
-    _, plan.nexthops = socket.query(routes.DUMP_NEXTHOPS)
-    _, dumped = socket.query(snapshots.DUMP_ADDRESSES, DUMP_BYTES)
+    plan.routes = lookups.dump(socket, routes.DUMP_ROUTES, DUMP_BYTES)
+    plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
+    dumped = lookups.dump(socket, snapshots.DUMP_ADDRESSES, DUMP_BYTES)
     unknown = checks.immovable(plan, socket)
     checks.default_routes(plan)
     checks.losses(plan)

@@ -11,7 +11,7 @@ from .names import printable
 
 GAP = 2
 NARROWEST = 18  # cells; sentences in a narrower column are hard to read
-LONGEST_WORD = 43  # cells; what is longer may be broken. An IPv6 address with its prefix length is not
+LONGEST_WORD = 44  # cells; what is longer may be broken: not an IPv6 address with its prefix length and a mark
 
 Cell = Sequence[str]  # paragraphs; each begins a line
 Line = list[tuple[str, str]]  # pieces of text with rich's word for their style

@@ -92,7 +92,7 @@ def transact(
         results: Whether to make them: a hook must not pay for what nobody reads.
         on_step: Called between two calls of the engine with a step ("move", "replay", "verify", "undo"), how many
             devices have done it, and of how many. It only watches: an Exception that it raises ends its calls, not the
-            move. What a signal handler raises in it interrupts the move as anywhere else.
+            move. KeyboardInterrupt and SystemExit interrupt the move there as anywhere else.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with checks.examine(devices, netns, source, force) as plan:
