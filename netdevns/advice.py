@@ -42,8 +42,11 @@ class Asked:
 
     def line(self, command: str | None = None, *, sudo: bool = False) -> list[str]:
         """The words to type, or another command with the same arguments."""
+        words = [*_program(sudo), command or self.command]
         devices = [f"{device}={name}" if name else device for device, name in self.devices.items()]
-        return [*_program(sudo), command or self.command, *devices, *self.options]
+        if any(device.startswith("-") for device in devices):  # the kernel allows it, and argparse takes an option
+            return [*words, *self.options, "--", *devices]
+        return [*words, *devices, *self.options]
 
 
 def after_check(findings: Iterable[Finding], asked: Asked) -> list[str]:
@@ -102,7 +105,7 @@ def _corrected(errors: list[Finding], asked: Asked) -> list[list[str]]:
                 return []
             real_names[e.device] = os.fsdecode(real.name)
         elif e.code in ("name.taken", "name.taken-altname", "name.twice") and e.device in devices:
-            stem = (devices[e.device] or e.device).rstrip("0123456789")
+            stem = (asked.devices[e.device] or e.device).rstrip("0123456789")
             if names.why_invalid_template(names.encode(f"{stem}%d")):
                 return []
             devices[e.device] = f"{stem}%d"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 from . import __version__
+from .names import printable
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -32,7 +34,7 @@ exit codes:
 
 def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     """The parser; each command's function is its `run`."""
-    top = argparse.ArgumentParser("netdevns", description=ABOUT, epilog=NETNS + "\n" + EXIT_CODES, formatter_class=_Raw)
+    top = _Parser("netdevns", description=ABOUT, epilog=NETNS + "\n" + EXIT_CODES, formatter_class=_Raw)
     top.add_argument("--version", action="version", version=f"netdevns {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _move(_command(commands, "move", "move devices into a namespace", _MOVE, runs["move"]))
@@ -47,6 +49,11 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
 
 class _Raw(argparse.RawDescriptionHelpFormatter):
     pass
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))  # it quotes what was typed
 
 
 _MOVE = """\
@@ -108,7 +115,7 @@ example:
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, short: str, text: str, run: Run | None
+    commands: argparse._SubParsersAction[_Parser], name: str, short: str, text: str, run: Run | None
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=short, description=text, formatter_class=_Raw)
     command.set_defaults(run=run, command=name)

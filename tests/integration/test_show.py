@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
-import pty
 import re
 import struct
-import sys
-import termios
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +16,7 @@ from netdevns import cli, show
 from netdevns.engine import Socket
 from netdevns.results import Device
 from tests.support.namespaces import Namespace, drop_capabilities, in_child
+from tests.support.terminal import letters, on_terminal
 
 IFLA_NETNS_IMMUTABLE = 67
 LONG = "2001:db8:1111:2222:3333:4444:5555:6666"
@@ -233,32 +229,11 @@ def test_as_many_requests_for_many_devices_as_for_few(host: Namespace, monkeypat
 # ---- for people ----
 
 
-def on_terminal(columns: int, *arguments: str, **environment: str) -> str:
-    """The command's output on a pseudo-terminal of that width."""
-    command = [sys.executable, "-m", "netdevns", *arguments]
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.chdir(Path(__file__).parents[2])
-        termios.tcsetwinsize(0, (40, columns))
-        os.execve(sys.executable, command, {**os.environ, "TERM": "xterm-256color", **environment})
-    out = b""
-    with contextlib.suppress(OSError):  # EIO is how a pseudo-terminal ends
-        while piece := os.read(fd, 1 << 16):
-            out += piece
-    os.close(fd)
-    os.waitpid(pid, 0)
-    return out.decode().replace("\r\n", "\n")
-
-
-def letters(text: str) -> str:
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
-
-
 @pytest.mark.usefixtures("devices")
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_on_a_terminal(columns: int) -> None:
     """It fits, the answer stands beside the name, IPv6 addresses are whole, and the next command is told."""
-    text = letters(on_terminal(columns, "show", "eth1", "wan", "br0"))
+    text = letters(on_terminal(columns, "-m", "netdevns", "show", "eth1", "wan", "br0")[1])
     *lines, following = text.splitlines()
     assert max(map(len, lines)) <= columns
     assert re.fullmatch(r"next   .* check eth1=NAME wan=NAME --to NETNS", following)  # in one piece, to be copied
@@ -292,7 +267,8 @@ def test_hostile_names(host: Namespace, capfdbinary: pytest.CaptureFixture[bytes
     with host.entered():
         for name in names[2:]:
             os.spawnlp(os.P_WAIT, "ip", "ip", "link", "add", os.fsencode(name), "type", "ifb")
-    for text in (letters(on_terminal(100, "show")), letters(on_terminal(30, "show"))):
+    for columns in (100, 30):
+        text = letters(on_terminal(columns, "-m", "netdevns", "show")[1])
         for shown_name in (r"a\x1b[31mb", "[red]x", r"b\xff", r"c\x07"):
             assert shown_name in text
         assert all(line.isprintable() for line in text.splitlines())
