@@ -282,13 +282,15 @@ def test_names_are_shown_and_not_obeyed(
     assert all(line.isprintable() for line in told.splitlines())
 
 
-def test_letters_that_stdout_lacks() -> None:
-    """A name's letters outside of stdout's encoding are shown escaped; they end nothing."""
-    command = [sys.executable, "-m", "netdevns", "show", "é"]
-    done = subprocess.run(
-        command, cwd=TOP, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, timeout=60
-    )
-    assert (done.returncode, done.stderr.split(b": ")[1]) == (2, b"\\xe9")
+def test_letters_that_stdout_lacks(host: Namespace) -> None:
+    """A name's letters outside of the streams' encoding are shown escaped; they end nothing."""
+    host.ip("link add é type ifb")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for name, code, told in (("é", 0, b"\\xe9"), ("nopé", 2, b"nop\\xe9: no such device")):
+        command = [sys.executable, "-m", "netdevns", "show", name]
+        done = subprocess.run(command, cwd=TOP, capture_output=True, env=environment, timeout=60)
+        assert done.returncode == code
+        assert told in done.stdout + done.stderr
 
 
 def test_features(capsys: pytest.CaptureFixture[str]) -> None:
