@@ -107,8 +107,10 @@ def _tell(text: str) -> None:
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as e:
         _nobody_reads(1)
+        if not isinstance(e, BrokenPipeError):
+            _complain([f"stdout: {e.strerror}"], 0)
 
 
 def _nobody_reads(fd: int) -> None:
@@ -170,12 +172,15 @@ def _failed(e: BaseException, as_json: bool, document: Mapping[str, object], ask
 
 
 def _advice(e: errors.NetDevError, asked: Asked) -> list[str]:
-    from . import advice
+    try:
+        from . import advice
 
-    if isinstance(e, errors.CheckFailed):
-        return advice.after_check(e.report.findings, asked)
-    if isinstance(e, errors.MoveFailed) and e.step != "time-out":
-        return advice.after_failure(asked, left_in_target=any(left.location == "target" for left in e.left))
+        if isinstance(e, errors.CheckFailed):
+            return advice.after_check(e.report.findings, asked)
+        if isinstance(e, errors.MoveFailed) and e.step != "time-out":
+            return advice.after_failure(asked, left_in_target=any(left.location == "target" for left in e.left))
+    except BaseException:  # a signal, too: what has happened must be told, and nothing else
+        return []
     return []
 
 
@@ -202,19 +207,22 @@ def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespa
     from .transaction import transact
 
     source = None if asked.source is None else argument(asked.source)
+    progress = Progress(None if args.json else sys.stderr)
     try:
-        with Progress(None if args.json else sys.stderr) as told:
-            moved = transact(devices, argument(target), source=source, force=args.force, results=True, on_step=told)
+        with progress:
+            moved = transact(devices, argument(target), source=source, force=args.force, results=True, on_step=progress)
+        if args.json:
+            import dataclasses
+
+            _print_json({"moved": [dataclasses.asdict(m) for m in moved]})
+        else:
+            from . import screens
+
+            _tell(screens.moved(moved, target))
     except (errors.NetDevError, KeyboardInterrupt, SystemExit) as e:
+        if progress.arrived and not isinstance(e, errors.NetDevError) and e.__cause__ is None:
+            return _complain([f"interrupted when it was done: the devices are in {target}"], 0)
         return _failed(e, args.json, {"moved": []}, asked)
-    if args.json:
-        import dataclasses
-
-        _print_json({"moved": [dataclasses.asdict(m) for m in moved]})
-    else:
-        from . import screens
-
-        _tell(screens.moved(moved, target))
     return 0
 
 

@@ -26,6 +26,9 @@ class Progress:
 
     Args:
         stream: stderr; None: nothing is told.
+
+    Attributes:
+        arrived: Whether the last step of the last device is done.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -34,8 +37,10 @@ class Progress:
         self._due = self._quiet_until = time.monotonic() + QUIET_S
         self._undoing = False
         self._drawn = 0  # cells of the line that is on the terminal
+        self.arrived = False
 
     def __call__(self, step: str, done: int, count: int) -> None:
+        self.arrived = (step, done) == ("verify", count)
         now = time.monotonic()
         if step == "undo" and not self._undoing:
             self._undoing, self._due = True, self._quiet_until

@@ -336,6 +336,74 @@ def test_check_on_a_terminal(target: Namespace, columns: int) -> None:
     os.set_inheritable(target.fd, False)
 
 
+@pytest.mark.usefixtures("eth1")
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("where", ["progress.Progress.__exit__", "screens.moved"])
+def test_interrupt_after_the_move(
+    target: Namespace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    exception: type[BaseException],
+    where: str,
+) -> None:
+    """DESIGN 4.2: a signal that comes when all is done undoes nothing, and is not told to have touched nothing."""
+
+    def strike(*_: object) -> None:
+        raise exception
+
+    monkeypatch.setattr(f"netdevns.{where}", strike)
+    assert cli.main(["move", "eth1", "--to", target.path]) == 0
+    assert capsys.readouterr().err == f"netdevns: interrupted when it was done: the devices are in {target.path}\n"
+    assert target.names() == {"eth1"}
+
+
+@pytest.mark.usefixtures("eth1")
+def test_interrupt_before_the_move(
+    host: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DESIGN 4.2: a signal during the checks: nothing was touched."""
+
+    def strike(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("netdevns.checks.losses", strike)
+    assert cli.main(["move", "eth1", "--to", target.path]) == 1
+    assert capsys.readouterr().err == "netdevns: interrupted; nothing was touched\n"
+    assert host.names() == {"eth1"}
+
+
+@pytest.mark.usefixtures("eth1")
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit, RuntimeError])
+def test_advice_that_fails_hides_nothing(
+    target: Namespace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    exception: type[BaseException],
+) -> None:
+    """What has happened, and the exit code, do not depend on whether there is advice."""
+
+    def strike(*_: object, **__: object) -> None:
+        raise exception
+
+    monkeypatch.setattr("netdevns.advice._typed", strike)
+    race(target, monkeypatch)
+    assert cli.main(["move", "eth1=net0", "--to", target.path]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("devices, addresses and routes are back as before")
+
+
+@pytest.mark.usefixtures("eth1")
+def test_stdout_that_is_full(target: Namespace) -> None:
+    """DESIGN 4.2: what cannot be written does not change what was done, nor the exit code; it is told."""
+    command = [sys.executable, "-m", "netdevns", "move", "eth1", "--to", f"fd:{target.fd}"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, cwd=TOP, pass_fds=(target.fd,), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (0, "netdevns: stdout: No space left on device\n")
+    assert target.names() == {"eth1"}
+
+
 # ---- progress ----
 
 PROGRESS = r"netdevns: (\d+ of \d+ devices .*|undoing: \d+ of \d+ devices are back)"
