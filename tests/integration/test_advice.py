@@ -138,13 +138,17 @@ def test_nothing_is_told_where_nothing_helps(
 
 def test_permission(sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
     """sudo for an ordinary user; root without capabilities is not helped by it."""
-    finding = Finding(None, "error", "permission.source", "CAP_NET_ADMIN is missing")
     asked = advice.Asked("move", {"eth1": None}, ("--to", "blue"), "blue")
     monkeypatch.setattr("sys.argv", ["/opt/netdevns/bin/netdevns"])
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
-    assert advice.after_check([finding], asked) == ["sudo /opt/netdevns/bin/netdevns move eth1 --to blue"]
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    assert advice.after_check([finding], asked) == []
+    for code, text in (
+        ("permission.source", "CAP_NET_ADMIN is missing"),
+        ("netns.open", "pid:1: cannot open the network namespace /proc/1/ns/net: Permission denied"),
+    ):
+        finding = Finding(None, "error", code, text)
+        monkeypatch.setattr("os.geteuid", lambda: 1000)
+        assert advice.after_check([finding], asked) == ["sudo /opt/netdevns/bin/netdevns move eth1 --to blue"]
+        monkeypatch.setattr("os.geteuid", lambda: 0)
+        assert advice.after_check([finding], asked) == []
 
     def child() -> int:
         drop_capabilities(*range(40))

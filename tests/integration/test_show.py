@@ -258,6 +258,7 @@ def test_on_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
         re.match(r"mv0     yes +10\.7\.0\.1 peer 10\.7\.0\.2/32 +macvlan, down, ifindex", line) for line in lines
     )
     assert "\x1b" not in "".join(lines)
+    assert not any(line.startswith("next") for line in lines)
 
 
 def test_hostile_names(host: Namespace, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
