@@ -1,9 +1,9 @@
-"""A batch of devices, moved by netdevns and by `ip -batch`, in alternating rounds; and netdevns' system calls.
+"""A batch of devices, moved by both engines of netdevns, `ip -batch` and pyroute2, in alternating rounds; system calls.
 
-Run by tools/bench inside fresh namespaces. CPU time is that of the call (netdevns) and of the two processes (ip),
-kernel time included. Each one's work is verified by `ip -j` afterwards, and one that lost something is thrown out.
-netdevns is imported before the clock starts, as in a runtime that embeds it; its checks and its reading back count.
-`ip` needs one process for each namespace, and a list of the addresses, which it is given; it checks nothing.
+Run by tools/bench inside fresh namespaces. CPU time is that of the process and of those that it starts, kernel time
+included; what is imported before the clock starts does not count, as in a runtime that embeds it. netdevns' checks and
+its reading back count; the others check nothing. `ip` needs one process for each namespace; it and pyroute2 are given
+the list of the addresses. Each one's work is verified by `ip -j` afterwards, and one that lost something is thrown out.
 """
 
 from __future__ import annotations
@@ -19,11 +19,17 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from netdevns import Moved  # both now: names are loaded on first use
-from netdevns import move as move_devices
 from tests.support.namespaces import Namespace
 
 Times = tuple[float, float]  # wall and CPU, seconds
+
+
+Run = Callable[[], None]
+Prepare = Callable[[Namespace, int], Run]  # imports what is needed; the clock runs for what it returns
+
+
+def addresses(n: int) -> list[str]:
+    return [f"10.{k}.{n // 250}.{n % 250 + 1}/24" for k in (1, 2)]
 
 
 def furnish(host: Namespace, count: int) -> None:
@@ -32,29 +38,67 @@ def furnish(host: Namespace, count: int) -> None:
     for n in range(count):
         lines.append(f"link add d{n} type ifb")
         lines.append(f"link set d{n} up")
-        lines += [f"addr add 10.{k}.{n // 250}.{n % 250 + 1}/24 brd + dev d{n}" for k in (1, 2)]
+        lines += [f"addr add {address} brd + dev d{n}" for address in addresses(n)]
     host.batch(lines)
 
 
-def move(host: Namespace, target: Namespace, count: int) -> None:
-    del host  # this process is in it
-    moved = move_devices({f"d{n}": f"net{n}" for n in range(count)}, target.fd)
-    assert all(isinstance(m, Moved) for m in moved)
+def netdevns_with(engine: str) -> Prepare:
+    """One engine of netdevns, embedded."""
+
+    def prepare(target: Namespace, count: int) -> Run:
+        os.environ["NETDEVNS_ENGINE"] = engine
+        from netdevns import Moved, move  # both now: names are loaded on first use
+
+        def run() -> None:
+            moved = move({f"d{n}": f"net{n}" for n in range(count)}, target.fd)
+            assert all(isinstance(m, Moved) for m in moved)
+
+        return run
+
+    return prepare
 
 
-def ip_batch(host: Namespace, target: Namespace, count: int) -> None:
-    del host
-    away = [f"link set dev d{n} netns /proc/{os.getpid()}/fd/{target.fd} name net{n}" for n in range(count)]
-    there = []
-    for n in range(count):
-        there += [f"addr add 10.{k}.{n // 250}.{n % 250 + 1}/24 brd + dev net{n}" for k in (1, 2)]
-        there.append(f"link set net{n} up")
-    for command, lines in ((["ip"], away), (["nsenter", f"--net={target.path}", "ip"], there)):
-        text = "\n".join(lines) + "\n"
-        subprocess.run([*command, "-batch", "-"], input=text, text=True, check=True, pass_fds=[target.fd])
+def ip_batch(target: Namespace, count: int) -> Run:
+    def run() -> None:
+        away = [f"link set dev d{n} netns /proc/{os.getpid()}/fd/{target.fd} name net{n}" for n in range(count)]
+        there = []
+        for n in range(count):
+            there += [f"addr add {address} brd + dev net{n}" for address in addresses(n)]
+            there.append(f"link set net{n} up")
+        for command, lines in ((["ip"], away), (["nsenter", f"--net={target.path}", "ip"], there)):
+            text = "\n".join(lines) + "\n"
+            subprocess.run([*command, "-batch", "-"], input=text, text=True, check=True, pass_fds=[target.fd])
+
+    return run
 
 
-CONTESTANTS: dict[str, Callable[[Namespace, Namespace, int], None]] = {"netdevns": move, "ip -batch": ip_batch}
+def pyroute2(target: Namespace, count: int) -> Run:
+    """As its documentation has it: link_lookup, link("set", net_ns_fd=...), and a NetNS for the other side."""
+    from pyroute2 import IPRoute, NetNS
+
+    def run() -> None:
+        with IPRoute() as here:
+            for n in range(count):
+                (index,) = here.link_lookup(ifname=f"d{n}")
+                here.link("set", index=index, net_ns_fd=target.fd, ifname=f"net{n}")
+        with NetNS(f"/proc/{os.getpid()}/fd/{target.fd}") as there:
+            for n in range(count):
+                (index,) = there.link_lookup(ifname=f"net{n}")
+                for address in addresses(n):
+                    local, prefixlen = address.split("/")
+                    broadcast = local.rpartition(".")[0] + ".255"
+                    there.addr("add", index=index, address=local, prefixlen=int(prefixlen), broadcast=broadcast)
+                there.link("set", index=index, state="up")
+
+    return run
+
+
+CONTESTANTS: dict[str, Prepare] = {
+    "native": netdevns_with("native"),
+    "reference": netdevns_with("reference"),
+    "ip -batch": ip_batch,
+    "pyroute2": pyroute2,
+}
 
 
 def complete(target: Namespace, count: int) -> bool:
@@ -72,10 +116,10 @@ def complete(target: Namespace, count: int) -> bool:
     )
 
 
-def cpu_time(name: str) -> float:
-    """Seconds so far: of this process, or of the processes that it started and that have ended."""
-    used = resource.getrusage(resource.RUSAGE_SELF if name == "netdevns" else resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def cpu_time() -> float:
+    """Seconds so far, of this process and of those that it started and that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def measured(name: str, count: int) -> Times | None:
@@ -87,9 +131,10 @@ def measured(name: str, count: int) -> Times | None:
         if pid == 0:
             code = 1
             try:
-                start, cpu = time.perf_counter(), cpu_time(name)
-                CONTESTANTS[name](host, target, count)
-                os.write(write, f"{time.perf_counter() - start} {cpu_time(name) - cpu}".encode())
+                run = CONTESTANTS[name](target, count)
+                start, cpu = time.perf_counter(), cpu_time()
+                run()
+                os.write(write, f"{time.perf_counter() - start} {cpu_time() - cpu}".encode())
                 code = 0
             finally:
                 os._exit(code)
@@ -112,17 +157,24 @@ def race(count: int, rounds: int) -> dict[str, object]:
                 lost[name] += 1
             else:
                 times[name].append(got)
-    ours, theirs = times["netdevns"], times["ip -batch"]
-    paired = list(zip(ours, theirs, strict=False))
     return {
         "devices": count,
         "rounds": rounds,
         "thrown_out": lost,
         "wall_ms_per_device": {k: round(statistics.median(w for w, _ in v) * 1e3 / count, 3) for k, v in times.items()},
         "cpu_us_per_device": {k: round(statistics.median(c for _, c in v) * 1e6 / count, 1) for k, v in times.items()},
-        "wall_ratio": round(statistics.median(a[0] / b[0] for a, b in paired), 3),
-        "cpu_ratio": round(statistics.median(a[1] / b[1] for a, b in paired), 3),
+        "wall_ratio": {f"{a} / {b}": ratio(times[a], times[b], 0) for a, b in PAIRS},
+        "cpu_ratio": {f"{a} / {b}": ratio(times[a], times[b], 1) for a, b in PAIRS},
     }
+
+
+PAIRS = [(ours, theirs) for theirs in ("ip -batch", "pyroute2") for ours in ("native", "reference")]
+
+
+def ratio(ours: list[Times], theirs: list[Times], which: int) -> float | None:
+    """The median of the ratios of the rounds; None: one of the two was thrown out each time."""
+    ratios = [a[which] / b[which] for a, b in zip(ours, theirs, strict=False)]
+    return round(statistics.median(ratios), 3) if ratios else None
 
 
 # A process that does nothing but one move; what an empty batch costs is start-up.

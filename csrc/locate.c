@@ -36,8 +36,9 @@ int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const 
 		return code;
 	if (nd_view_next(reply.data, reply.used, &pos, &seen->link) <= 0)
 		return nd_err_set(err, ND_STEP_EXCHANGE, -EBADMSG, "no link in the answer");
-	if (seen->link.type == NLMSG_ERROR)
-		return nd_view_error(&seen->link, err);
+	code = seen->link.type == NLMSG_ERROR ? nd_view_error(&seen->link, err) : 0;
+	if (code)
+		return code;
 	p = nd_view_attr(&seen->link, sizeof head, IFLA_IFNAME, &len);
 	if (seen->link.type != RTM_NEWLINK || !p || len > ND_NAME_SIZE)
 		return nd_err_set(err, ND_STEP_EXCHANGE, -EBADMSG, "not a link in the answer");

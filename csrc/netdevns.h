@@ -126,15 +126,17 @@ struct nd_sock {
 	uint32_t seq;		/* of the message sent last */
 };
 
-/* A small file under /proc/sys/net to be read inside the namespace. */
+/* A small file under /proc/sys/net to be read or written inside the namespace. */
 struct nd_file {
 	const char *path;
+	int write;	/* 1: `text` is written to it; 0: it is read */
 	char text[64];	/* NUL-terminated; longer content is cut */
 	int code;	/* 0 or -errno */
 };
 
 /*
- * Opens a NETLINK_ROUTE socket in the namespace `netns_fd` (-1: the calling thread's), and reads `files` there.
+ * Opens a NETLINK_ROUTE socket in the namespace `netns_fd` (-1: the calling thread's), and reads or writes `files` there.
+ * A file that fails has its code, and does not make this fail.
  *
  * A socket acts in the namespace that it was opened in, for its whole life. With netns_fd >= 0 the calling thread visits
  * that namespace: all signals are blocked meanwhile, and the way back (/proc/thread-self/ns/net) is opened and tried

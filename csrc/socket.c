@@ -20,21 +20,25 @@
 #define DUMP_TRIES 8
 #define ANSWER_TIMEOUT_S 10
 
-static void read_file(struct nd_file *file)
+/* One read or one write: a file of /proc/sys takes a value whole. */
+static void do_file(struct nd_file *file)
 {
-	const int fd = open(file->path, O_RDONLY | O_CLOEXEC);
+	const int fd = open(file->path, (file->write ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
 	ssize_t n;
 
-	file->text[0] = '\0';
+	if (!file->write)
+		file->text[0] = '\0';
 	if (fd < 0) {
 		file->code = -errno;
 		return;
 	}
 	do
-		n = read(fd, file->text, sizeof file->text - 1);
+		n = file->write ? write(fd, file->text, strnlen(file->text, sizeof file->text))
+				: read(fd, file->text, sizeof file->text - 1);
 	while (n < 0 && errno == EINTR);
 	file->code = n < 0 ? -errno : 0;
-	file->text[n < 0 ? 0 : n] = '\0';
+	if (!file->write)
+		file->text[n < 0 ? 0 : n] = '\0';
 	close(fd);
 }
 
@@ -44,7 +48,7 @@ static int open_here(struct nd_sock *s, struct nd_file *files, size_t nfiles)
 	if (s->fd < 0)
 		return -errno;
 	for (size_t i = 0; i < nfiles; i++)
-		read_file(&files[i]);
+		do_file(&files[i]);
 	return 0;
 }
 

@@ -31,7 +31,7 @@ import errno
 import os
 from collections.abc import Mapping
 
-from . import lookups, names, routes, snapshots, stacking, uapi, wire
+from . import lookups, names, neighbours, routes, snapshots, stacking, uapi, wire
 from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .lookups import ask, link_of, refused, says
@@ -70,6 +70,16 @@ def check(
 
     Raises:
         TypeError, ValueError: Wrong Python types, an unknown `preserve`. Never for a finding.
+
+    Example:
+        >>> import netdevns
+        >>> report = netdevns.check({"eth1": "lo", "eth9": "net0"}, "blue")
+        >>> report.ok
+        False
+        >>> for finding in report.findings:
+        ...     print(finding.severity, finding.code, finding.text)
+        error device.unknown eth9: no such device in this network namespace
+        error name.taken eth1: the name "lo" is taken in blue by a device there (ifindex 1)
 
     Source: OCI runtime-spec 1.3, config-linux.md "Network Devices": "whether the device can be moved must be checked".
     """
@@ -111,35 +121,31 @@ def examine(devices: object, netns: object, source: object, force: bool) -> Plan
 
 def _open(plan: Plan, netns: object, source: object) -> None:
     """Both namespaces, and a socket in each."""
-    for which, where in (("source", CURRENT if source is None else source), ("target", netns)):
-        _find(plan, which, where)
+    find(plan, "source", CURRENT if source is None else source)
+    find(plan, "target", netns)
     if plan.source and plan.target and plan.source.same(plan.target):
-        plan.error(
-            None, "netns.same", f"{plan.target.where}: the devices are in this network namespace already", errno.EINVAL
-        )
+        text = f"{plan.target.where}: the devices are in this network namespace already"
+        plan.error(None, "netns.same", text, errno.EINVAL)
         return
-    if plan.source:
-        plan.source_socket = _visit(plan, "source", -1 if source is None else plan.source.fd, plan.source)
+    enter_source(plan, source)
     if plan.target:
-        plan.target_socket = _visit(plan, "target", plan.target.fd, plan.target, (DISABLE_IPV6,))
+        plan.target_socket = _visit(plan, "target", plan.target.fd, plan.target, {DISABLE_IPV6: None})
 
 
-def _find(plan: Plan, which: str, where: object) -> None:
+def find(plan: Plan, which: str, where: object) -> None:
     try:
         setattr(plan, which, NetNS.open(where))  # type: ignore[arg-type]  # open refuses other types itself
     except NetDevError as e:
         plan.error(None, "netns.open", e.text, e.errno or 0)
 
 
-def open_source(plan: Plan, source: object) -> Socket | None:
-    """The namespace to look into, and a socket in it; a finding says why there is none."""
-    _find(plan, "source", CURRENT if source is None else source)
+def enter_source(plan: Plan, source: object) -> None:
     if plan.source:
-        plan.source_socket = _visit(plan, "source", -1 if source is None else plan.source.fd, plan.source)
-    return plan.source_socket
+        plan.source_visit = -1 if source is None else plan.source.fd
+        plan.source_socket = _visit(plan, "source", plan.source_visit, plan.source, {})
 
 
-def _visit(plan: Plan, side: str, fd: int, netns: NetNS, files: tuple[str, ...] = ()) -> Socket | None:
+def _visit(plan: Plan, side: str, fd: int, netns: NetNS, files: Mapping[str, str | None]) -> Socket | None:
     try:
         return Socket(fd, files)
     except EngineError as e:
@@ -170,10 +176,8 @@ def _names_in_batch(plan: Plan) -> None:
         if reason:
             plan.error(device, "name.invalid", f"{item.label}: {quoted} is no valid name: {reason}", code)
         elif item.wanted in wanted:
-            other = wanted[item.wanted].label
-            plan.error(
-                device, "name.twice", f"{item.label}: the name {quoted} is also wanted for {other}", errno.EEXIST
-            )
+            text = f"{item.label}: the name {quoted} is also wanted for {wanted[item.wanted].label}"
+            plan.error(device, "name.twice", text, errno.EEXIST)
         else:
             wanted[item.wanted] = item
 
@@ -200,6 +204,7 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     stacking.set_depths({**by_ifindex, **{item.link.ifindex: item for item in plan.uppers if item.link}})
     plan.routes = lookups.dump(socket, routes.DUMP_ROUTES)
     plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
+    plan.neighbours = [lookups.dump(socket, dump) for dump in neighbours.DUMPS]
     default_routes(plan)
 
 
@@ -250,9 +255,8 @@ def immovable(plan: Plan, socket: Socket) -> set[int]:
     if not unsaid or plan.source is None:
         return unknown
     fd = wire.attr_u32(uapi.IFLA_NET_NS_FD, plan.source.fd)
-    probes = [
-        wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, item.link.ifindex, fd) for item in unsaid if item.link
-    ]
+    own = [item.link.ifindex for item in unsaid if item.link]
+    probes = [wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, fd) for ifindex in own]
     for item, answer in zip(unsaid, ask(socket, probes), strict=True):
         code = refused(answer)
         if code == errno.EINVAL:

@@ -34,8 +34,13 @@ class Usage(Exception):
     """Arguments that argparse lets pass and that make no sense."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code. Prints one line for each fact, never a traceback."""
+def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
+    """Runs the command; returns its exit code. Prints one line for each fact, never a traceback.
+
+    Args:
+        argv: Without the program's name; sys.argv by default.
+        advise: Whether to tell what to type next after an error.
+    """
     args = list(sys.argv[1:] if argv is None else argv)
     _end_by_exception()
     _print_any_name()
@@ -43,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args[:1] == ["hook"] and not {"-h", "--help"} & set(args):
             return _hook(args[1:])  # without argparse: a hook must start fast
         parsed = _parser().parse_args(args)
+        parsed.advise = advise
         code: int = parsed.run(parsed)
         return code
     except KeyboardInterrupt:
@@ -222,7 +228,7 @@ def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespa
     except (errors.NetDevError, KeyboardInterrupt, SystemExit) as e:
         if progress.arrived and not isinstance(e, errors.NetDevError) and e.__cause__ is None:
             return _complain([f"interrupted when it was done: the devices are in {target}"], 0)
-        return _failed(e, args.json, {"moved": []}, asked)
+        return _failed(e, args.json, {"moved": []}, asked if args.advise else None)
     return 0
 
 
@@ -369,7 +375,8 @@ def _create_runtime(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
 def _run_demo(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
     from . import demo
 
-    return demo.main(main)
+    # Its sandbox is gone before anybody can type anything.
+    return demo.main(lambda arguments: main(arguments, advise=False))
 
 
 def _parser() -> argparse.ArgumentParser:

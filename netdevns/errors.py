@@ -62,7 +62,19 @@ def _rebuild(cls: type[NetDevError], text: str, state: dict[str, object]) -> Net
 
 
 class CheckFailed(NetDevError):
-    """Nothing was touched; `report` has every finding, not only the first."""
+    """The checks refuse the move: nothing was touched.
+
+    Attributes:
+        report: Every finding, not only the first, which gave the text, errno and device.
+
+    Example:
+        >>> import netdevns
+        >>> try:
+        ...     netdevns.move({"eth9": "net0", "lo": ""}, "blue")
+        ... except netdevns.CheckFailed as e:
+        ...     [finding.code for finding in e.report.findings if finding.severity == "error"]
+        ['device.unknown', 'device.immutable', 'name.taken']
+    """
 
     def __init__(self, text: str, *, report: Report, **state: object) -> None:
         super().__init__(text, **state)  # type: ignore[arg-type]
@@ -73,8 +85,38 @@ class CheckFailed(NetDevError):
 
 
 class MoveFailed(NetDevError):
-    """A step failed after the checks. Everything is back in the source unless `left` says otherwise."""
+    """A step failed after the checks: everything is back in the source, unless `left` says otherwise.
+
+    `step` says which: "down" (all links set down at once), "snapshot", "move", "replay" (addresses and IFF_UP in the
+    target), "verify" (something is not as it was; errno is 0), "time-out" or "interrupt".
+    """
 
 
 class ConfigInvalid(ValueError):
-    """A config.json that is not what the runtime-spec says; the text names the place in it."""
+    """A config.json, or a hook's state, that is not what the runtime-spec says; the text names the place in it.
+
+    Example:
+        >>> from netdevns import oci
+        >>> oci.net_devices({"linux": {"netDevices": {"eth1": "net0"}}})
+        Traceback (most recent call last):
+            ...
+        netdevns.errors.ConfigInvalid: linux.netDevices.eth1: an object such as {"name": "net0"} is needed, not a string
+    """
+
+
+class EngineError(Exception):
+    """A step or an exchange of the engine failed: what `MoveFailed` and the findings are made from.
+
+    Attributes:
+        errno: Positive.
+        extack: The kernel's text, or the engine's own; may be empty.
+        step: "open", "exchange", "snapshot", "move", "replay", "verify" or "undo".
+        index: Which message of the request was refused, from 0.
+    """
+
+    def __init__(self, errno: int, extack: str, step: str, index: int = 0) -> None:
+        super().__init__(errno, extack, step, index)
+        self.errno = errno
+        self.extack = extack
+        self.step = step
+        self.index = index

@@ -98,6 +98,14 @@ def snapshot(ifname: str, *, source: NetNS | str | os.PathLike[str] | int | None
 
     Raises:
         NetDevError: ENODEV: no such device; what opening a namespace or the kernel's answer gave otherwise.
+
+    Example:
+        >>> import netdevns
+        >>> seen = netdevns.snapshot("eth1")
+        >>> seen.up, [a.address for a in seen.addresses]
+        (True, ['10.0.0.1', '2001:db8::1'])
+
+    Source: linux/if_addr.h (RTM_GETADDR), linux/if_link.h (RTM_GETLINK).
     """
     from .results import Snapshot, addresses
 

@@ -18,9 +18,18 @@ if TYPE_CHECKING:
 class NetNS:
     """An open network namespace; a context manager that closes it.
 
+    Made by `NetNS.open`. What takes a namespace (`move`, `check`, `snapshot`) takes an open one, too, and leaves it
+    open: a runtime that moves devices into one namespace again and again opens it once.
+
     Attributes:
         fd: The open descriptor; closed by `close`, not by a move that uses it.
         where: How the caller named it, for messages.
+
+    Example:
+        >>> import netdevns
+        >>> with netdevns.NetNS.open("blue") as blue:
+        ...     netdevns.check({"eth1": None}, blue).ok
+        True
     """
 
     __slots__ = ("_owned", "fd", "where")
@@ -42,6 +51,13 @@ class NetNS:
         Raises:
             NetDevError: ENOENT, EACCES, ...: cannot be opened; EINVAL: not a network namespace.
             TypeError: None of these types.
+
+        Example:
+            >>> import netdevns
+            >>> netdevns.NetNS.open("/dev/null")
+            Traceback (most recent call last):
+                ...
+            netdevns.errors.NetDevError: /dev/null: this is not a namespace; a network namespace is needed
 
         Source: ioctl_ns(2).
         """
@@ -80,7 +96,14 @@ class NetNS:
         self.fd = -1
 
     def same(self, other: NetNS) -> bool:
-        """Whether both are one namespace. Both are open, so the inode number cannot have been reused."""
+        """Whether both are one namespace. Both are open, so the inode number cannot have been reused.
+
+        Args:
+            other: Another open namespace.
+
+        Raises:
+            OSError: EBADF: one of them is closed.
+        """
         a, b = os.fstat(self.fd), os.fstat(other.fd)
         return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 

@@ -30,7 +30,15 @@ class _Object(dict[str, object]):
 
 
 def parse(data: bytes, what: str) -> Mapping[str, object]:
-    """A JSON object. Raises ConfigInvalid: not JSON, truncated, or no object."""
+    """Reads a JSON object.
+
+    Args:
+        data: UTF-8.
+        what: What to call it in an error.
+
+    Raises:
+        ConfigInvalid: Not JSON, truncated, nested too deeply, or no object.
+    """
     try:
         parsed = json.loads(data, object_pairs_hook=_Object.of)
     except (ValueError, RecursionError) as e:  # ValueError: JSONDecodeError and UnicodeDecodeError, too
@@ -41,7 +49,17 @@ def parse(data: bytes, what: str) -> Mapping[str, object]:
 
 
 def load(path: str) -> Mapping[str, object]:
-    """A config.json. Raises ConfigInvalid, also if it cannot be read."""
+    """Reads a config.json.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What is in it, unjudged: for `net_devices` and `network_namespace`.
+
+    Raises:
+        ConfigInvalid: It cannot be read, or is no JSON object.
+    """
     what = printable(path)
     try:
         with open(path, "rb") as file:
@@ -66,6 +84,11 @@ def net_devices(config: Mapping[str, object]) -> dict[str, str]:
     Raises:
         ConfigInvalid: A type that the schema does not allow, or a device listed twice.
 
+    Example:
+        >>> from netdevns import oci
+        >>> oci.net_devices({"linux": {"netDevices": {"eth1": {"name": "net0"}, "mv0": {}}}})
+        {'eth1': 'net0', 'mv0': 'mv0'}
+
     Source: runtime-spec 1.3, config-linux.md "Network Devices"; schema/defs-linux.json "NetDevice".
     """
     linux = _object(config, "config", "linux", "linux")
@@ -86,6 +109,9 @@ def net_devices(config: Mapping[str, object]) -> dict[str, str]:
 
 def network_namespace(config: Mapping[str, object]) -> str | None:
     """The path of the network namespace that a configuration joins; None: it gets a new one.
+
+    Args:
+        config: A parsed config.json.
 
     Raises:
         ConfigInvalid: It has no network namespace of its own: its devices are the host's, nothing can be moved.
@@ -128,7 +154,15 @@ def features() -> dict[str, object]:
 
 
 class State:
-    """What a hook gets to know of its container."""
+    """What a hook gets to know of its container.
+
+    Attributes:
+        id: The container's.
+        bundle: An absolute path.
+        pid: Of the container's process, as the hook's namespace sees it; 0: there is none.
+
+    Source: runtime-spec 1.3, runtime.md "State"; config.md "POSIX-platform Hooks".
+    """
 
     __slots__ = ("bundle", "id", "pid")
 

@@ -68,12 +68,14 @@ class Plan:
         self.found: list[Found] = []
         self.source: NetNS | None = None
         self.target: NetNS | None = None
+        self.source_visit = -1  # the descriptor by which the source is entered; -1: the caller is there
         self.source_socket: Socket | None = None
         self.target_socket: Socket | None = None
         self.links: dict[int, wire.Link] = {}  # all of the source's, by ifindex
         self.uppers: list[Item] = []  # devices that stay in the source, on top of one of the batch
         self.routes = b""
         self.nexthops = b""
+        self.neighbours: list[bytes] = []  # dumps: neighbours, proxies
 
     def __enter__(self) -> Self:
         return self

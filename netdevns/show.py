@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from . import checks, lookups, names, routes, snapshots, uapi, wire
 from .engine import EngineError, Socket
 from .errors import CheckFailed, NetDevError
-from .netns import NetNS
+from .netns import CURRENT, NetNS
 from .plan import Item, Plan
 from .results import Address, Device, Finding
 
@@ -30,7 +30,9 @@ def devices(
         NetDevError: The kernel could not be asked.
     """
     with Plan([], False) as plan:
-        socket = checks.open_source(plan, netns)
+        checks.find(plan, "source", CURRENT if netns is None else netns)
+        checks.enter_source(plan, netns)
+        socket = plan.source_socket
         if socket is None:
             raise _refused(plan)
         try:

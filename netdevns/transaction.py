@@ -68,6 +68,12 @@ def move(
         BaseException: Whatever interrupts the move (KeyboardInterrupt) first undoes it, then propagates; its
             `__cause__` is a MoveFailed that says where everything is.
 
+    Example:
+        >>> import netdevns
+        >>> moved = netdevns.move({"eth1": {"name": "net0"}, "eth2": "port%d"}, "blue")
+        >>> [(m.host_name, m.name) for m in moved]
+        [('eth1', 'net0'), ('eth2', 'port0')]
+
     Source: OCI runtime-spec 1.3, config-linux.md "Network Devices" (the move); runtime.md "Errors" (all or nothing).
     """
     checks.known_preserve(preserve)

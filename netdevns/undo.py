@@ -9,8 +9,8 @@ import errno
 import os
 from collections.abc import Callable, Mapping
 
-from . import lookups, names, routes, uapi, wire
-from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError
+from . import lookups, names, neighbours, routes, sysctls, uapi, wire
+from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
 from .plan import Item, Plan
 
 TYPE_CHECKING = False
@@ -94,11 +94,14 @@ class _Undo:
                 on_step("undo", done, len(self.touched))
         for member in sorted(self.touched, key=lambda m: m.item.depth):
             if member.device.place == PLACE_SOURCE:
-                self._properties(member)  # first: a bond takes only ports that are down
+                # First: a bond takes only ports that are down, and IFF_UP makes a link-local address as sysctls say.
+                self._properties(member)
                 self._part(member, RESTORE)
+                self._settings_again(member)
         for member in self.uppers:
             self._upper(member)
         if self.touched:
+            self._neighbours()
             self._routes(self.touched[0])
 
     def _upper(self, member: Member) -> None:
@@ -113,6 +116,7 @@ class _Undo:
             except EngineError as e:
                 self.missing[member].append(lookups.says(e))
             self._part(member, RESTORE)
+        self._settings_again(member)
 
     def name_now(self, member: Member) -> str | None:
         """What the device is called where it is: somebody may have taken its name meanwhile."""
@@ -135,13 +139,12 @@ class _Undo:
             self.missing[member].append(f"ifindex {member.link.ifindex}")
 
     def _properties(self, member: Member) -> None:
-        """Master and alternative names: a move silently releases a port of a bridge or bond."""
+        """Master, alternative names, sysctls: a move silently releases a port of a bridge or bond, and resets these."""
         was, ifindex = member.link, member.device.ifindex
-        if not was.master and not was.altnames:
-            return
         again = []
         try:
-            now = lookups.link(self.source, ifindex=ifindex)
+            answer = lookups.ask(self.source, [wire.get_link(ifindex)])[0]
+            now = lookups.link_of(answer)
             if was.master and (now is None or now.master != was.master):
                 master = wire.attr_u32(uapi.IFLA_MASTER, was.master)
                 request = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, master)
@@ -150,13 +153,62 @@ class _Undo:
             if lost:
                 words = ", ".join(map(names.shown, lost))
                 again.append((f"altname {words}", wire.altnames_message(uapi.RTM_NEWLINKPROP, ifindex, lost)))
+            if now is not None:
+                again += self._settings(member, answer.body)
         except (EngineError, wire.Malformed) as e:
-            self.missing[member].append(f"master, altnames: {lookups.says(e)}")
+            self.missing[member].append(f"master, altnames, sysctls: {lookups.says(e)}")
         for what, request in again:
             try:
                 self.source.command(request)
             except EngineError as e:
                 self.missing[member].append(f"{what}: {lookups.says(e)}")
+
+    def _settings(self, member: Member, now: memoryview) -> list[tuple[str, bytes]]:
+        """Writes IPv6's sysctls, and returns the request for the others."""
+        was, is_ = sysctls.Settings(member.device.link_body), sysctls.Settings(now)
+        files = was.files(is_, member.item.ifname)
+        if files:
+            with Socket(self.plan.source_visit, files) as visit:
+                for path, said in visit.files.items():
+                    if isinstance(said, int):
+                        self.missing[member].append(f"{path}: {os.strerror(-said)}")
+        request = was.request(is_, member.device.ifindex)
+        return [("sysctls", request)] if request else []
+
+    def _settings_again(self, member: Member) -> None:
+        """Once more after IFF_UP, with which the kernel sets IPv6's MTU; and says what is still not as before."""
+        was = sysctls.Settings(member.device.link_body)
+        try:
+            answer = lookups.ask(self.source, [wire.get_link(member.device.ifindex)])[0]
+            if was.differences(sysctls.Settings(answer.body)):
+                for _, request in self._settings(member, answer.body):
+                    self.source.command(request)
+                answer = lookups.ask(self.source, [wire.get_link(member.device.ifindex)])[0]
+            differ = was.differences(sysctls.Settings(answer.body))
+            self.missing[member] += [f"sysctl {name}" for name in differ]
+        except (EngineError, wire.Malformed) as e:
+            self.missing[member].append(f"sysctls: {lookups.says(e)}")
+
+    def _neighbours(self) -> None:
+        """Permanent neighbours and proxies, which are gone with IFF_UP, also of the devices on top."""
+        before = {m.link.ifindex: m.device.ifindex for m in self.missing if m.device.place == PLACE_SOURCE}
+        owner = {m.device.ifindex: m for m in self.missing}
+        for dump, had in zip(neighbours.DUMPS, self.plan.neighbours, strict=False):
+            lost = [neighbours.on(body, before) for body in neighbours.kept(had, before)]
+            if not lost:
+                continue
+            try:
+                there = neighbours.kept(self.source.query(dump)[1], owner)
+            except (EngineError, wire.Malformed) as e:
+                self.missing[self.touched[0]].append(f"neighbours: {lookups.says(e)}")
+                continue
+            for body in lost:
+                if body not in there:
+                    try:
+                        self.source.command(neighbours.add(body))
+                    except EngineError as e:
+                        whose = owner[neighbours.ifindex(body)]
+                        self.missing[whose].append(f"{neighbours.text(body)}: {lookups.says(e)}")
 
     def _routes(self, first: Member) -> None:
         """Nexthop objects and routes that the source had before; what cannot be put back is told with the first device.

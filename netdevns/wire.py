@@ -14,6 +14,8 @@ NLATTR = Struct("=HH")  # nla_len, nla_type
 IFINFOMSG = Struct("=BxHiII")  # ifi_family, ifi_type, ifi_index, ifi_flags, ifi_change
 U32 = Struct("=I")
 S32 = Struct("=i")
+S32_MAX = 0x7FFFFFFF
+TEXT_BYTES = 191  # of an extack text
 TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 
@@ -21,7 +23,7 @@ class Malformed(ValueError):
     """A message or an attribute whose length lies."""
 
 
-def attr(type_: int, data: bytes) -> bytes:
+def attr(type_: int, data: bytes | memoryview) -> bytes:
     """One attribute, padded to 4 bytes."""
     return NLATTR.pack(4 + len(data), type_) + data + bytes(-len(data) & 3)
 
@@ -34,9 +36,20 @@ def attr_name(type_: int, name: bytes) -> bytes:
     return attr(type_, name + b"\0")
 
 
+def nested(type_: int, attrs_: bytes) -> bytes:
+    """An attribute that holds others."""
+    return attr(type_ | uapi.NLA_F_NESTED, attrs_)
+
+
 def message(type_: int, flags: int, body: bytes) -> bytes:
     """One request; the socket fills in seq and portid."""
     return NLMSGHDR.pack(16 + len(body), type_, flags | uapi.NLM_F_REQUEST, 0, 0) + body + bytes(-len(body) & 3)
+
+
+def with_ack(message_: bytes) -> bytes:
+    """A request that asks for an ack, too."""
+    length, type_, flags, seq, portid = NLMSGHDR.unpack_from(message_)
+    return NLMSGHDR.pack(length, type_, flags | uapi.NLM_F_ACK, seq, portid) + message_[16:]
 
 
 def link_message(type_: int, flags: int, ifindex: int, attrs: bytes = b"", *, up: bool | None = None) -> bytes:
@@ -57,19 +70,22 @@ def altnames_message(type_: int, ifindex: int, names: Iterable[bytes]) -> bytes:
     """RTM_NEWLINKPROP or RTM_DELLINKPROP: adds or removes alternative names."""
     listed = b"".join(attr_name(uapi.IFLA_ALT_IFNAME, name) for name in names)
     flags = uapi.NLM_F_ACK | (uapi.NLM_F_CREATE | uapi.NLM_F_EXCL if type_ == uapi.RTM_NEWLINKPROP else 0)
-    return link_message(type_, flags, ifindex, attr(uapi.IFLA_PROP_LIST | uapi.NLA_F_NESTED, listed))
+    return link_message(type_, flags, ifindex, nested(uapi.IFLA_PROP_LIST, listed))
 
 
 class Message:
-    """A received message; `body` is what follows struct nlmsghdr."""
+    """A received message: `data` is all of it, `body` what follows struct nlmsghdr."""
 
-    __slots__ = ("body", "flags", "seq", "type")
+    __slots__ = ("body", "data", "flags", "portid", "seq", "type")
 
-    def __init__(self, type_: int, flags: int, seq: int, body: memoryview) -> None:
-        self.type = type_
-        self.flags = flags
-        self.seq = seq
-        self.body = body
+    def __init__(self, data: memoryview) -> None:
+        _, self.type, self.flags, self.seq, self.portid = NLMSGHDR.unpack_from(data)
+        self.data = data
+        self.body = data[16:]
+
+    def padded(self) -> bytes:
+        """The message as it lies in front of another one: NLMSG_ALIGN."""
+        return bytes(self.data) + bytes(-len(self.data) & 3)
 
 
 def messages(data: bytes | memoryview) -> Iterator[Message]:
@@ -78,26 +94,32 @@ def messages(data: bytes | memoryview) -> Iterator[Message]:
     at, end = 0, len(view)
     while at < end:
         if end - at < 16:
-            raise Malformed("a truncated message header")
-        length, type_, flags, seq, _ = NLMSGHDR.unpack_from(view, at)
+            raise Malformed("a netlink message with a wrong length")
+        (length,) = U32.unpack_from(view, at)
         if not 16 <= length <= end - at:
-            raise Malformed(f"a message of {length} bytes in {end - at}")
-        yield Message(type_, flags, seq, view[at + 16 : at + length])
+            raise Malformed("a netlink message with a wrong length")
+        yield Message(view[at : at + length])
         at += (length + 3) & ~3
 
 
-def attrs(view: memoryview, at: int = 0) -> dict[int, memoryview]:
+def attrs(view: memoryview, at: int = 0, *, strict: bool = True) -> dict[int, memoryview]:
     """The attributes from offset `at` on; of duplicates the last counts, as in the kernel's nla_parse."""
-    return dict(attr_list(view, at))
+    return dict(attr_list(view, at, strict=strict))
 
 
-def attr_list(view: memoryview, at: int = 0) -> Iterator[tuple[int, memoryview]]:
-    """The attributes in order, duplicates included (IFLA_PROP_LIST has one IFLA_ALT_IFNAME for each name)."""
-    end = len(view)
+def attr_list(view: memoryview, at: int = 0, *, strict: bool = True) -> Iterator[tuple[int, memoryview]]:
+    """The attributes in order, duplicates included (IFLA_PROP_LIST has one IFLA_ALT_IFNAME for each name).
+
+    A damaged list is Malformed, or, where not `strict`, ends with what is in front of the damage: so the steps of a
+    move read, which must be able to undo whatever was dumped.
+    """
+    end, unpack = len(view), NLATTR.unpack_from
     while end - at >= 4:
-        length, type_ = NLATTR.unpack_from(view, at)
+        length, type_ = unpack(view, at)
         if not 4 <= length <= end - at:
-            raise Malformed(f"an attribute of {length} bytes in {end - at}")
+            if strict:
+                raise Malformed(f"an attribute of {length} bytes in {end - at}")
+            return
         yield type_ & TYPE_MASK, view[at + 4 : at + length]
         at += (length + 3) & ~3
 
@@ -118,17 +140,20 @@ def u8(view: memoryview) -> int:
 
 
 def error(message_: Message) -> tuple[int, str]:
-    """errno (positive; 0: an ack) and extack text of an NLMSG_ERROR."""
-    if len(message_.body) < 20:
-        raise Malformed("a truncated error message")
-    code = -S32.unpack_from(message_.body)[0]
-    if not message_.flags & uapi.NLM_F_ACK_TLVS:
-        return code, ""
+    """errno (positive; 0: an ack) and extack text of an NLMSG_ERROR. Raises Malformed where it is none."""
+    body = message_.body
+    if len(body) < 20:
+        raise Malformed("a malformed error message")
+    code = -S32.unpack_from(body)[0]
+    if not 0 <= code <= S32_MAX:
+        raise Malformed("an error message with a positive code")
     at = 20
-    if not message_.flags & uapi.NLM_F_CAPPED:
-        at = 4 + ((U32.unpack_from(message_.body, 4)[0] + 3) & ~3)
-    said = attrs(message_.body, at).get(uapi.NLMSGERR_ATTR_MSG)
-    return code, text(said).decode("utf-8", "replace")
+    if not message_.flags & uapi.NLM_F_CAPPED:  # the whole request is echoed in front of the attributes
+        echoed = U32.unpack_from(body, 4)[0]
+        at = 4 + ((echoed + 3) & ~3) if 16 <= echoed <= len(body) else len(body)
+    tlvs = message_.flags & uapi.NLM_F_ACK_TLVS
+    said = attrs(body, at, strict=False).get(uapi.NLMSGERR_ATTR_MSG) if tlvs else None
+    return code, text(said)[:TEXT_BYTES].decode("utf-8", "replace")
 
 
 class Link:

@@ -27,7 +27,11 @@ def _lacks(item: pytest.Item) -> set[str]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A test of a device kind that this kernel lacks runs on another: it is deselected, not skipped."""
     here, elsewhere = [], []
+    native = os.environ.get("NETDEVNS_ENGINE", "native") == "native"
     for item in items:
+        if not native and item.get_closest_marker("native"):
+            elsewhere.append(item)
+            continue
         lacks = _lacks(item)
         if lacks and kinds.offered() and not (lacks & kinds.REQUIRED and required("kinds")):
             elsewhere.append(item)

@@ -1,18 +1,24 @@
 """The engine: five steps for one device, and one plain exchange. No policy: that is written once, in `transaction`.
 
-`NETDEVNS_ENGINE=reference` will select the pure-Python one; today there is the native one, csrc/ through cffi.
+Two of them do the same, byte for byte on the wire: `native` is csrc/ through cffi; `reference` is Python alone, chosen
+by NETDEVNS_ENGINE=reference in the environment when this package is loaded.
 """
 
 import os
 
-from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN, EngineError
+from ..errors import EngineError
+from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN
 
-if os.environ.get("NETDEVNS_ENGINE", "native") != "native":
+TYPE_CHECKING = False
+_wanted = os.environ.get("NETDEVNS_ENGINE") or "native"
+if _wanted == "native" or TYPE_CHECKING:
+    from .native import Device, Socket
+elif _wanted == "reference":
+    from .reference import Device, Socket
+else:
     raise ImportError(
-        f"netdevns: NETDEVNS_ENGINE={os.environ['NETDEVNS_ENGINE']}: no such engine; unset it, or set it to native"
+        f"netdevns: NETDEVNS_ENGINE={_wanted}: no such engine; unset it, or set it to native or reference"
     )
-
-from .native import Device, Socket
 
 __all__ = [
     "PLACE_GONE",

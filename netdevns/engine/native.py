@@ -6,10 +6,11 @@ cffi releases the GIL around every call. Semantics and errors: csrc/netdevns.h.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Mapping
 
 from .._ffi import ffi, lib
-from ._base import EngineError
+from ..errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the hook path must not pay for typing
@@ -30,8 +31,8 @@ class Socket:
 
     Args:
         netns_fd: The namespace; -1 is the calling thread's.
-        files: Small files under /proc/sys/net to be read inside; `files` then maps each to its text, or to a negative
-            errno.
+        files: Small files under /proc/sys/net: read inside, or, where a text is given, written. `files` then maps each
+            to its text, or to a negative errno.
 
     Raises:
         EngineError: As nd_sock_open. ENOTRECOVERABLE: the calling thread is in the wrong namespace and must end.
@@ -39,16 +40,27 @@ class Socket:
 
     __slots__ = ("_err", "files", "raw")
 
-    def __init__(self, netns_fd: int = -1, files: Iterable[str] = ()) -> None:
+    def __init__(self, netns_fd: int = -1, files: Mapping[str, str | None] | None = None) -> None:
         self.raw = ffi.new("struct nd_sock *")
         self._err = ffi.new("struct nd_err *")
-        paths = [ffi.new("char[]", path.encode()) for path in files]
+        files = files or {}
+        paths = [ffi.new("char[]", os.fsencode(path)) for path in files]
         wanted = ffi.new("struct nd_file[]", len(paths))
-        for file, path in zip(wanted, paths, strict=True):
+        for file, path, text in zip(wanted, paths, files.values(), strict=True):
             file.path = path
+            if text is not None:
+                file.write, file.text = 1, text.encode()
         if lib.nd_sock_open(self.raw, netns_fd, wanted, len(paths), self._err):
             raise _failure(self._err)
-        self.files = {ffi.string(f.path).decode(): f.code or ffi.string(f.text).decode() for f in wanted}
+        self.files = {p: f.code or ffi.string(f.text).decode() for p, f in zip(files, wanted, strict=True)}
+
+    @property
+    def fd(self) -> int:
+        return int(self.raw.fd)
+
+    @property
+    def portid(self) -> int:
+        return int(self.raw.portid)
 
     def query(self, request: bytes, size: int = REPLY_BYTES) -> tuple[int, bytes]:
         """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
@@ -170,6 +182,11 @@ class Device:
 
     def _bytes(self, at: int, length: int) -> bytes:
         return bytes(ffi.buffer(self._memory + at, length))
+
+    @property
+    def link_body(self) -> bytes:
+        """The body of the snapshot's RTM_NEWLINK; empty without a snapshot."""
+        return self._bytes(self.raw.link, self.raw.link_len)[16:]
 
     @property
     def addresses(self) -> bytes:

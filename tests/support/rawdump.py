@@ -3,7 +3,8 @@
 Everything that changes by itself is left out: statistics, time stamps, carrier and operational state, remaining seconds
 of a finite lifetime. What is left must be equal before and after a move that was refused or undone.
 
-Layouts: linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/nexthop.h.
+Layouts: linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h,
+linux/nexthop.h.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x1, 0x4, 0x10, 0x300
 NLM_F_CREATE_EXCL = 0x600
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-RTM_NEWLINK, RTM_NEWADDR, RTM_NEWROUTE, RTM_NEWNEXTHOP = 16, 20, 24, 104
+RTM_NEWLINK, RTM_NEWADDR, RTM_NEWROUTE, RTM_NEWNEIGH, RTM_NEWNEXTHOP = 16, 20, 24, 28, 104
 GET = 2  # RTM_GET* is RTM_NEW* + 2
 TYPES = {
     16: "NEWLINK", 17: "DELLINK", 20: "NEWADDR", 21: "DELADDR", 24: "NEWROUTE", 25: "DELROUTE", 28: "NEWNEIGH",
@@ -41,6 +42,8 @@ _IFF_MOVES = 0x40 | 0x10000 | 0x20000  # IFF_RUNNING, IFF_LOWER_UP, IFF_DORMANT
 _RTNH_MOVES = 0x1 | 0x10  # RTNH_F_DEAD, RTNH_F_LINKDOWN
 IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_IFNAME, IFLA_PROP_LIST = 18, 26, 3, 52
 RTA_MULTIPATH, RTA_CACHEINFO = 9, 12
+NUD_PERMANENT, NTF_PROXY = 0x80, 0x08
+_NDA_MOVES = {3, 4}  # NDA_CACHEINFO, NDA_PROBES
 NHA_GROUP = 2
 
 
@@ -130,11 +133,6 @@ class Link:
     flags: int
     altnames: tuple[str, ...]
     attrs: dict[object, str]
-
-    def without_sysctls(self) -> tuple[object, ...]:
-        """All but the per-device sysctls of IFLA_AF_SPEC, which a move resets, in an order of its own."""
-        attrs = sorted((str(key), value) for key, value in self.attrs.items() if not isinstance(key, tuple))
-        return self.name, self.ifindex, self.flags, self.altnames, attrs
 
     @property
     def up(self) -> bool:
@@ -286,8 +284,20 @@ def nexthops(socket: Socket) -> list[str]:
     return found
 
 
+def neighbours(socket: Socket) -> list[str]:
+    """Permanent ones and proxies: what the kernel learned comes and goes."""
+    found = []
+    for flags in (0, NTF_PROXY):
+        for body in socket.dump(RTM_NEWNEIGH, struct.pack("=BxxxiHBB", 0, 0, 0, flags, 0)):
+            family, ifindex, state, its, type_ = struct.unpack_from("=BxxxiHBB", body)
+            if state & NUD_PERMANENT or its & NTF_PROXY:
+                attrs = {key: value.hex() for key, value in attributes(body, 12) if key not in _NDA_MOVES}
+                found.append(f"{ifindex} family {family} state {state:#x} flags {its:#x} type {type_} {attrs}")
+    return sorted(found)
+
+
 def everything(socket: Socket) -> dict[str, object]:
-    """All four, as plain data that pytest can show the differences of. Closes the socket."""
+    """All of it, as plain data that pytest can show the differences of. Closes the socket."""
     with socket:
         by_name = links(socket)
         names = {link.ifindex: name for name, link in by_name.items()}
@@ -296,6 +306,7 @@ def everything(socket: Socket) -> dict[str, object]:
             "addresses": {names.get(ifindex, str(ifindex)): found for ifindex, found in addresses(socket).items()},
             "routes": routes(socket),
             "nexthops": nexthops(socket),
+            "neighbours": neighbours(socket),
         }
 
 

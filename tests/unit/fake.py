@@ -6,11 +6,14 @@ namespaces with one device, for the steps of a move; its `faults` make it misbeh
 
 import contextlib
 import errno
+import os
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from netdevns import rtnl
 from netdevns._ffi import ffi
 from netdevns.engine import Device, Socket
 
@@ -20,22 +23,31 @@ FIRST_SEQ = 1000
 Answer = Callable[[list[nl.Request]], list[bytes]]
 
 
-def socket_on(fd: int, timeout_s: float = 5.0) -> Socket:
-    """An engine's Socket around a descriptor, past nd_sock_open. SO_RCVTIMEO stands for the core's own 10 s."""
-    made = Socket.__new__(Socket)
-    made.raw = ffi.new("struct nd_sock *")
-    made._err = ffi.new("struct nd_err *")
-    made.files = {}
-    made.raw.fd, made.raw.portid, made.raw.seq = fd, nl.PORTID, FIRST_SEQ - 1
+def socket_on(fd: int, timeout_s: float = 5.0, engine: type = Socket) -> Any:
+    """An engine's Socket around a copy of a descriptor. SO_RCVTIMEO stands for the engine's own 10 s."""
     seconds, fraction = divmod(timeout_s, 1)
-    with socket.socket(fileno=fd) as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(seconds), int(fraction * 1e6)))
-        s.detach()
+    own = socket.socket(fileno=os.dup(fd))
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(seconds), int(fraction * 1e6)))
+    made: Any = engine.__new__(engine)  # past the opening
+    made.files = {}
+    if engine is rtnl.Socket:
+        made._use(own, nl.PORTID)
+    else:
+        made.raw = ffi.new("struct nd_sock *")
+        made._err = ffi.new("struct nd_err *")
+        made.raw.fd, made.raw.portid = own.detach(), nl.PORTID
+    set_seq(made, FIRST_SEQ - 1)
     return made
 
 
+def set_seq(sock: Any, seq: int) -> None:
+    """The seq of the message that was sent last."""
+    raw = sock if isinstance(sock, rtnl.Socket) else sock.raw
+    raw.seq = seq
+
+
 @contextlib.contextmanager
-def serve(answer: Answer, *, timeout_s: float = 5.0) -> Iterator[Socket]:
+def serve(answer: Answer, *, timeout_s: float = 5.0, engine: type = Socket) -> Iterator[Any]:
     """A Socket whose requests are answered by `answer`, in a thread: one call a datagram, any number of datagrams."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     broken: list[BaseException] = []
@@ -56,10 +68,12 @@ def serve(answer: Answer, *, timeout_s: float = 5.0) -> Iterator[Socket]:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
+    made = socket_on(ours.fileno(), timeout_s, engine)
+    ours.close()
     try:
-        yield socket_on(ours.fileno(), timeout_s)
+        yield made
     finally:
-        ours.close()
+        made.close()
         thread.join(10)
         theirs.close()
         if broken:
@@ -123,6 +137,8 @@ class Namespace:
             return [*messages, nl.done(request)], 0
         if request.type == nl.RTM_NEWROUTE:
             self.routes.append(request.body)
+            return [], 0
+        if request.type == nl.RTM_DELROUTE:
             return [], 0
         assert request.type == nl.RTM_NEWADDR, request.type
         return [], self._set_address(request.body)
@@ -193,7 +209,9 @@ class Namespace:
             return errno.ENODEV
         found = nl.attrs(body[8:])
         flags = struct.unpack("=I", found[nl.IFA_FLAGS])[0]
-        if found[nl.IFA_CACHEINFO][4:8] == b"\xff" * 4:  # ifa_valid
+        if nl.IFA_ADDRESS not in found:
+            return errno.EINVAL
+        if found.get(nl.IFA_CACHEINFO, b"\xff" * 8)[4:8] == b"\xff" * 4:  # ifa_valid
             flags |= nl.IFA_F_PERMANENT
         for at, there in enumerate(self.addresses):
             have = nl.attrs(there[8:])
@@ -244,13 +262,13 @@ class World:
         }
 
     @contextlib.contextmanager
-    def sockets(self) -> Iterator[tuple[Socket, Socket]]:
-        with serve(self.source) as source, serve(self.target) as target:
+    def sockets(self, engine: type = Socket) -> Iterator[tuple[Any, Any]]:
+        with serve(self.source, engine=engine) as source, serve(self.target, engine=engine) as target:
             yield source, target
 
 
-def device(wanted: str = "net0", *, ask: int = 7, unsure: bool = False) -> Device:
+def device(wanted: str = "net0", *, ask: int = 7, unsure: bool = False, engine: type = Device) -> Any:
     """eth1, wanted in the target as `wanted` and ifindex `ask`."""
-    made = Device(b"eth1", wanted.encode(), 7)
+    made = engine(b"eth1", wanted.encode(), 7)
     made.ask_ifindex(ask, unsure=unsure)
     return made

@@ -116,6 +116,7 @@ def test_init_refuses_names_that_do_not_fit(name, which):
     assert failure(Device, names["ifname"], names["wanted"], 7).errno == errno.EINVAL
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("size", [0, 100, 4096, ffi.sizeof("struct nd_dev") + 4095])
 def test_init_refuses_too_little_memory(size):
     """Less than the struct and 4 KiB is no memory for a device, and not one byte of it is written."""
@@ -170,6 +171,14 @@ def test_snapshot_of_a_device_that_is_not_there():
             assert (e.errno, e.step) == (errno.ENODEV, "snapshot")
 
 
+@pytest.mark.parametrize("answer", [lambda r: nl.error(0, r), lambda r: nl.message(nl.RTM_NEWADDR, seq=r.seq)])
+def test_answer_to_a_look_up_that_is_no_link(answer):
+    """An ack that nobody asked for, or another message, is no device: EBADMSG."""
+    with serve(Kernel(lambda r: [answer(r[0])])) as source:
+        e = failure(Device(b"eth1", b"net0", 0).snapshot, source)
+    assert (e.errno, e.extack) == (errno.EBADMSG, "not a link in the answer")
+
+
 def test_snapshot_of_a_device_that_was_renamed():
     """The ifindex is somebody's, but under another name: ENODEV, not a snapshot of whatever it is now."""
     world = World()
@@ -202,6 +211,7 @@ def test_snapshot_when_an_address_comes_first():
         assert failure(device().snapshot, source).errno == errno.EBADMSG
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("count", [40, 200, 1000])
 def test_memory_grows_with_the_snapshot(run, count):
     """-ENOBUFS tells the size that suffices for all steps: the engine asks again with it, and needs no more later."""
@@ -215,6 +225,7 @@ def test_memory_grows_with_the_snapshot(run, count):
     assert made.dev.raw.size == size
 
 
+@pytest.mark.native
 def test_need_of_a_snapshot_is_enough():
     """With exactly dev->need bytes the second try succeeds."""
     world = World(*[nl.address_body(f"10.0.0.{i}/32", 7) for i in range(200)])
@@ -889,6 +900,7 @@ def test_undo_whose_answer_is_lost(run):
     assert made.dev.place == PLACE_SOURCE
 
 
+@pytest.mark.native
 def test_undo_from_a_copy_of_the_memory(run):
     """A device is plain data without pointers: a copy of its bytes is undone as well as the original."""
     made = moved(run, IPV4, IPV6)
@@ -913,6 +925,7 @@ def transfer(world: World, dev: Device) -> tuple[int, int]:
     return code, undo_err.code
 
 
+@pytest.mark.native
 def test_transfer_does_all_steps():
     """One call moves, replays and verifies."""
     world = World(IPV4, IPV6)
@@ -924,6 +937,7 @@ def named(namespace: Namespace) -> list[bytes]:
     return [attributes[nl.IFLA_IFNAME] for _, attributes in namespace.links.values()]
 
 
+@pytest.mark.native
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
@@ -941,6 +955,7 @@ def test_transfer_undoes_itself(fault, code):
     assert [local(a) for a in world.source.addresses] == ["10.0.0.1", "2001:db8::1"]
 
 
+@pytest.mark.native
 def test_transfer_tells_of_a_failed_undo():
     """Both errors are told: what failed, and why it could not be put back."""
     world = World(IPV4)

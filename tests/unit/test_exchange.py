@@ -15,13 +15,13 @@ import time
 
 import pytest
 
-from netdevns import wire
+from netdevns import rtnl, wire
 from netdevns._ffi import ffi, lib
 from netdevns.engine import EngineError, Socket
 from tests.support import require
 
 from . import netlink as nl
-from .fake import Kernel, serve, socket_on
+from .fake import Kernel, serve, set_seq, socket_on
 
 GET_LINK = wire.get_link(7)
 GET_ADDR = wire.message(nl.RTM_GETADDR, nl.NLM_F_DUMP, bytes(8))
@@ -111,7 +111,7 @@ def test_seq_wraps():
     """After 2**32 - 1 comes 0; a request across it is answered as any other."""
     kernel = Kernel(lambda r: [link(r[0]), link(r[1]), link(r[2])])
     with serve(kernel) as s:
-        s.raw.seq = 2**32 - 2
+        set_seq(s, 2**32 - 2)
         first, data = s.query(GET_LINK * 3)
     assert (first, [m.seq for m in nl.requests(data)]) == (2**32 - 1, [2**32 - 1, 0, 1])
 
@@ -168,7 +168,8 @@ def test_datagram_of_another_process_is_skipped(usersock):
     """An answer with the right seq and portid is none if its sender is not the kernel (nl_pid 0)."""
     ours, theirs = usersock
     s = socket_on(ours.fileno(), timeout_s=0.2)
-    s.raw.portid = ours.getsockname()[0]
+    raw = s if isinstance(s, rtnl.Socket) else s.raw
+    raw.portid = ours.getsockname()[0]
 
     def forge() -> None:
         data, sender = theirs.recvfrom(4096)
@@ -177,7 +178,7 @@ def test_datagram_of_another_process_is_skipped(usersock):
 
     forger = threading.Thread(target=forge)
     forger.start()
-    with pytest.raises(EngineError) as caught:
+    with s, pytest.raises(EngineError) as caught:
         s.command(SET_LINK)
     forger.join()
     assert caught.value.errno == errno.ETIMEDOUT
@@ -216,6 +217,7 @@ def test_dump_that_is_always_interrupted_is_eagain():
     assert len(kernel.sent) == 8
 
 
+@pytest.mark.native
 def test_failed_dump_leaves_nothing_in_the_reply():
     """After EAGAIN the caller's buffer counts as empty: a partial dump is never returned."""
     with serve(Kernel(*[interrupted(91)] * 8)) as s:
@@ -366,6 +368,7 @@ def test_what_is_no_request_is_not_sent(request_, code):
     assert kernel.sent == []
 
 
+@pytest.mark.native
 def test_request_that_did_not_fit_is_not_sent():
     """The builder's sticky error is the exchange's result."""
     kernel = Kernel()
@@ -447,6 +450,7 @@ def exchange(s: Socket, request: bytes, size: int) -> tuple[int, int, bytes, byt
     return code, reply.need, bytes(ffi.buffer(room, reply.used)), bytes(ffi.buffer(room + size, 64))
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("size", [0, 1, 23, 24, 100, 24 * 20 - 1])
 def test_need_is_what_suffices(size):
     """A reply that does not fit is read to its end and counted; with `need` bytes the same request succeeds."""
@@ -458,6 +462,7 @@ def test_need_is_what_suffices(size):
     assert (code, numbers(data), set(behind)) == (0, list(range(20)), {0xA5})
 
 
+@pytest.mark.native
 def test_reply_is_appended():
     """What is in the buffer already stays in front of the answers, and counts for `need`."""
     with serve(Kernel(*[lambda r: [link(r[0])]] * 2)) as s:
@@ -474,6 +479,7 @@ def test_reply_is_appended():
     assert reply.used == reply.size
 
 
+@pytest.mark.native
 def test_query_grows_until_it_fits():
     """The engine gives more room and asks again."""
     dump = Kernel(*[lambda r: [entry(r[0], i) for i in range(100)] + [nl.done(r[0])]] * 2)
@@ -482,6 +488,7 @@ def test_query_grows_until_it_fits():
     assert len(dump.sent) == 2
 
 
+@pytest.mark.native
 def test_unaligned_answers_are_padded_with_zeros():
     """An answer of 17 bytes takes 20: the next one begins at 4 bytes, and nothing old is between them."""
     kernel = Kernel(lambda r: [nl.message(20, b"x", seq=r[0].seq, flags=2), entry(r[0], 5), nl.done(r[0])])
@@ -491,6 +498,7 @@ def test_unaligned_answers_are_padded_with_zeros():
     assert numbers(data[20:]) == [5]
 
 
+@pytest.mark.native
 def test_overrun_of_a_real_socket_is_enobufs_without_need():
     """The kernel drops answers that the receive buffer cannot hold: ENOBUFS with need 0, no reason to just retry."""
     try:
@@ -499,7 +507,7 @@ def test_overrun_of_a_real_socket_is_enobufs_without_need():
         require("netns", f"no NETLINK_ROUTE socket here: {e}")
     nobody = wire.get_link(0x7FFFFFFF) * 2000
     with s:
-        with socket.socket(fileno=os.dup(s.raw.fd)) as same:
+        with socket.socket(fileno=os.dup(s.fd)) as same:
             same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         code, need, _, _ = exchange(s, nobody, 1 << 20)
         assert (code, need) == (-errno.ENOBUFS, 0)

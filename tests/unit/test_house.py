@@ -20,17 +20,21 @@ CSRC = ROOT / "csrc"
 
 # One way: a module imports what stands before it. A new module gets its place here.
 ORDER = [
-    "errors", "uapi", "wire", "names", "snapshots", "routes", "results", "_core", "_ffi", "rtnl", "netns", "engine",
+    "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "results", "_core",
+    "_ffi", "rtnl", "netns", "engine",
     "lookups", "plan", "stacking", "checks", "journal", "undo",
     "transaction", "recovery", "oci", "hooklog", "cdi", "hook", "conformance",
     "show", "usage", "demo", "advice", "tables", "screens", "progress", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
-ORDER_INSIDE = {"engine": ["_base", "native", "reference", "__init__"]}
+ORDER_INSIDE = {"engine": ["_base", "_replay", "native", "reference", "__init__"]}
 # What a hook pays for before it does anything.
-HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "_ffi", "netns", "engine", "lookups", "plan",
+HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns",
+             "engine", "lookups", "plan",
              "stacking", "checks", "undo", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
+# Loaded only where NETDEVNS_ENGINE asks for it.
+REFERENCE = {PACKAGE / "engine" / "_replay.py", PACKAGE / "engine" / "reference.py"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -107,7 +111,7 @@ def test_only_the_engine_imports_the_compiled_core():
 def test_hook_path_imports_nothing_heavy(module):
     """No module that a hook loads imports one of HEAVY when it is loaded."""
     paths = [PACKAGE / f"{module}.py"] if (PACKAGE / f"{module}.py").exists() else (PACKAGE / module).glob("*.py")
-    for path in paths:
+    for path in sorted({*paths} - REFERENCE):
         for level, name, _ in imports(path, module_level=True):
             assert level or name.split(".")[0] not in HEAVY, f"{path.name} imports {name}"
 
@@ -146,9 +150,23 @@ def test_loading_the_package_loads_nothing():
 
 
 def test_wire_works_without_the_compiled_core():
-    """What only builds and reads messages needs no compiled module and no cffi."""
-    found = loaded_by("import netdevns.wire, netdevns.names, netdevns.snapshots, netdevns.routes, netdevns.oci")
+    """What only builds and reads messages, and the client in Python, need no compiled module and no cffi."""
+    found = loaded_by(
+        "import netdevns.wire, netdevns.names, netdevns.routes, netdevns.oci, netdevns.rtnl, netdevns.netns"
+    )
     assert found & {"_cffi_backend", "cffi"} == set()
+
+
+def test_reference_engine_works_without_the_compiled_core():
+    """With NETDEVNS_ENGINE=reference a whole move loads no compiled module and no cffi."""
+    choose = "import os; os.environ['NETDEVNS_ENGINE'] = 'reference'"
+    assert loaded_by("import netdevns.transaction", before=choose) & {"_cffi_backend", "cffi"} == set()
+
+
+def test_only_the_reference_engine_uses_the_client_in_python():
+    """rtnl is imported by the reference engine, and by nothing else of a move."""
+    users = {str(p.relative_to(PACKAGE)) for p in OWN for other in own_imports(p) if other == "rtnl"}
+    assert users == {"engine/_replay.py", "engine/reference.py"}
 
 
 # ---- lengths -------------------------------------------------------------------------------------------------------
@@ -209,7 +227,7 @@ def test_core_uses_libc_only_and_allocates_nothing():
 
 
 def test_one_function_calls_setns():
-    """Exactly one function of the core leaves the thread's namespace; in Python none does."""
+    """Exactly one function of the core leaves the thread's namespace, and one of Python's, of the reference engine."""
     callers = set()
     for path in CSRC.glob("*.c"):
         name = ""
@@ -219,6 +237,8 @@ def test_one_function_calls_setns():
             if re.search(r"\bsetns\(", line) and not line.lstrip().startswith("*"):
                 callers.add(name)
     assert callers == {"open_there"}
+    named = {p.name: p.read_text(encoding="utf-8").count("setns(") for p in MODULES}
+    assert {name for name, count in named.items() if count} == {"rtnl.py"}
 
 
 # ---- words ---------------------------------------------------------------------------------------------------------
@@ -256,6 +276,20 @@ def test_public_name_has_a_docstring(name, member):
         owner, _, attribute = name.partition(".")
         said = re.search(rf"\b{attribute}\b.*:", getattr(netdevns, owner).__doc__)
     assert said
+
+
+PUBLIC_FUNCTIONS = [p for p in public_members() if inspect.isfunction(p.values[1]) and p.id.split(".")[-1] != "lazy"]
+
+
+@pytest.mark.parametrize(("name", "member"), PUBLIC_FUNCTIONS)
+def test_public_function_says_what_its_arguments_are(name, member):  # noqa: ARG001  # the pair of the list
+    """The docstring of a public function has a line for each argument, and says what it raises if it raises."""
+    said = inspect.getdoc(member)
+    for argument in inspect.signature(member).parameters:
+        assert argument in ("self", "exc") or re.search(rf"^    [\w, ]*\b{argument}\b[\w, ]*:", said, re.MULTILINE), (
+            argument
+        )
+    assert "Raises:" in said or " raise " not in inspect.getsource(member)
 
 
 def test_exports_are_where_they_are_said_to_be():

@@ -30,7 +30,7 @@ def own():
 @pytest.fixture
 def python_socket(own):
     """The same socket for Python's questions."""
-    with socket.socket(fileno=os.dup(own.raw.fd)) as same:
+    with socket.socket(fileno=os.dup(own.fd)) as same:
         yield same
 
 
@@ -41,8 +41,8 @@ def open_descriptors() -> set[str]:
 def test_portid_is_the_kernels_choice(own, python_socket):
     """The portid is read back: the process id is only the kernel's first try."""
     with Socket() as second:
-        assert own.raw.portid == python_socket.getsockname()[0] != 0
-        assert second.raw.portid != own.raw.portid
+        assert own.portid == python_socket.getsockname()[0] != 0
+        assert second.portid != own.portid
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_answers_are_awaited_for_10_seconds(python_socket):
 
 def test_descriptor_is_closed_on_exec(own):
     """No program that the caller starts inherits it."""
-    assert fcntl.fcntl(own.raw.fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+    assert fcntl.fcntl(own.fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
 
 
 def test_close_twice(own):
@@ -73,7 +73,7 @@ def test_close_twice(own):
     before = open_descriptors()
     own.close()
     own.close()
-    assert own.raw.fd == -1
+    assert own.fd == -1
     assert len(before - open_descriptors()) <= 1
 
 
@@ -82,7 +82,7 @@ def test_context_manager_closes():
     before = open_descriptors()
     try:
         with Socket() as s:
-            assert s.raw.fd >= 0
+            assert s.fd >= 0
     except EngineError as e:
         require("netns", f"no NETLINK_ROUTE socket here: {e}")
     assert open_descriptors() <= before
@@ -93,13 +93,22 @@ def test_files_are_read(tmp_path):
     short, long, none = tmp_path / "short", tmp_path / "long", tmp_path / "none"
     short.write_text("0\n")
     long.write_text("x" * 100)
-    with Socket(-1, [str(short), str(long), str(none), str(tmp_path)]) as s:
+    with Socket(-1, dict.fromkeys(map(str, (short, long, none, tmp_path)))) as s:
         assert s.files == {
             str(short): "0\n",
             str(long): "x" * 63,
             str(none): -errno.ENOENT,
             str(tmp_path): -errno.EISDIR,
         }
+
+
+def test_files_are_written(tmp_path):
+    """A file with a text is written, in order with those that are read; a negative errno for one that cannot be."""
+    file, none = tmp_path / "file", tmp_path / "none" / "file"
+    file.write_text("0")
+    with Socket(-1, {str(file): "1", str(none): "1", str(tmp_path): "1"}) as s:
+        assert s.files == {str(file): "1", str(none): -errno.ENOENT, str(tmp_path): -errno.EISDIR}
+    assert file.read_text() == "1"
 
 
 def test_what_is_no_namespace():

@@ -1,0 +1,328 @@
+"""Addresses of the reference engine: reading a snapshot's, replaying them into a namespace, comparing what is there.
+
+What csrc/replay.c and csrc/compare.c do, message for message.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from struct import Struct
+
+from .. import rtnl, uapi, wire
+from ..errors import EngineError
+from ..snapshots import CACHEINFO, IFADDRMSG, is_protected
+
+# A default receive buffer holds about 250 answers; if every message of a window is refused, each refusal must fit.
+WINDOW_MESSAGES = 120
+WINDOW_BYTES = 16384
+IP6_RT_PRIO_ADDRCONF = 256  # net/ip6_route.h: the metric of an address's routes
+RTMSG = Struct("=BBBBBBBBI")
+FOREVER = uapi.INFINITY_LIFE_TIME
+UNPROVEN = uapi.IFA_F_TENTATIVE | uapi.IFA_F_DADFAILED | uapi.IFA_F_NODAD | uapi.IFA_F_OPTIMISTIC
+DEPRECATED = uapi.IFA_F_PERMANENT | uapi.IFA_F_DEPRECATED
+# Only what RTM_NEWADDR takes: a dump may carry more one day.
+AS_IS = (uapi.IFA_ADDRESS, uapi.IFA_LOCAL, uapi.IFA_BROADCAST, uapi.IFA_ANYCAST, uapi.IFA_CACHEINFO,
+         uapi.IFA_RT_PRIORITY, uapi.IFA_PROTO)  # fmt: skip
+SAME = ((uapi.IFA_BROADCAST, "broadcast address"), (uapi.IFA_RT_PRIORITY, "metric"), (uapi.IFA_PROTO, "protocol"))
+LINK_KEPT = {
+    uapi.IFLA_ADDRESS: "the MAC address changed",
+    uapi.IFLA_BROADCAST: "the link's broadcast address changed",
+    uapi.IFLA_MTU: "the MTU changed",
+    uapi.IFLA_TXQLEN: "the transmit queue length changed",
+    uapi.IFLA_IFALIAS: "the alias changed",
+    uapi.IFLA_GROUP: "the group changed",
+    uapi.IFLA_NUM_TX_QUEUES: "the number of transmit queues changed",
+    uapi.IFLA_NUM_RX_QUEUES: "the number of receive queues changed",
+    uapi.IFLA_GSO_MAX_SIZE: "gso_max_size changed",
+}
+
+
+class Link:
+    """What is read of an RTM_NEWLINK."""
+
+    def __init__(self, message: wire.Message) -> None:
+        self.body = message.body
+        _, _, self.ifindex, self.flags, _ = wire.IFINFOMSG.unpack_from(message.body)
+        self.attrs = wire.attrs(message.body, wire.IFINFOMSG.size, strict=False)
+        self.name = wire.text(self.attrs.get(uapi.IFLA_IFNAME))
+        info = wire.attrs(self.attrs.get(uapi.IFLA_LINKINFO, memoryview(b"")), strict=False)
+        # What tells a device from another one of its name or number.
+        self.identity = (info.get(uapi.IFLA_INFO_KIND, b""), len(self.attrs.get(uapi.IFLA_ADDRESS, b"")))
+        self.mac = self.attrs.get(uapi.IFLA_ADDRESS, b"")
+
+
+class Address:
+    """One address of a snapshot, or of what was read back."""
+
+    def __init__(self, message: wire.Message) -> None:
+        self.length = len(message.data)
+        self.family, self.prefixlen, flags, self.scope, _ = IFADDRMSG.unpack_from(message.body)
+        self.attrs = wire.attrs(message.body, IFADDRMSG.size, strict=False)
+        all_flags = wire.u32(self.attrs.get(uapi.IFA_FLAGS))
+        self.flags = flags if all_flags is None else all_flags
+        self.preferred = self.valid = FOREVER
+        if len(self.attrs.get(uapi.IFA_CACHEINFO, b"")) >= CACHEINFO.size:
+            self.preferred, self.valid, _, _ = CACHEINFO.unpack_from(self.attrs[uapi.IFA_CACHEINFO])
+        # What makes it one for the kernel.
+        ends = [bytes(self.attrs[t]) if t in self.attrs else None for t in (uapi.IFA_LOCAL, uapi.IFA_ADDRESS)]
+        self.identity = (self.family, self.prefixlen, *ends)
+        self.is_protected = is_protected(self.flags, self.scope)
+        # IPv6, and it had completed DAD: it need not prove itself again.
+        self.is_proven = self.family == uapi.AF_INET6 and not self.flags & UNPROVEN
+
+    def __str__(self) -> str:
+        local = self.attrs.get(uapi.IFA_LOCAL, self.attrs.get(uapi.IFA_ADDRESS, b""))
+        if (self.family, len(local)) not in ((uapi.AF_INET, 4), (uapi.AF_INET6, 16)):
+            return "an address"
+        return f"{socket.inet_ntop(self.family, local)}/{self.prefixlen}"
+
+
+def read(sock: rtnl.Socket, ifindex: int) -> tuple[wire.Message, list[wire.Message]]:
+    """Link and addresses by one exchange; a kernel without strict checking dumps the addresses of all devices."""
+    dump = wire.message(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, IFADDRMSG.pack(0, 0, 0, 0, ifindex))
+    _, answer = sock.query(wire.get_link(ifindex) + dump)
+    links: list[wire.Message] = []
+    found: list[wire.Message] = []
+    for message in wire.messages(answer):
+        if message.type == uapi.NLMSG_ERROR:
+            code, text = wire.error(message)
+            if code:
+                raise EngineError(code, text, "exchange")
+        # ifi_index and ifa_index both lie 4 bytes behind the header's start.
+        elif len(message.body) < 8 or wire.S32.unpack_from(message.body, 4)[0] != ifindex:
+            continue
+        elif message.type == uapi.RTM_NEWADDR:
+            if not links:
+                break
+            found.append(message)
+        elif message.type == uapi.RTM_NEWLINK and len(message.body) >= wire.IFINFOMSG.size:
+            links.append(message)
+    if len(links) != 1:
+        raise EngineError(errno.EBADMSG, "no link in the answer", "exchange")
+    return links[0], found
+
+
+class Replay:
+    """A snapshot, and where it is replayed or compared.
+
+    Args:
+        ifname: The device's name when the snapshot was taken.
+        link, addresses: The snapshot.
+        name, ifindex: The device's where `sock` is.
+        undo: Addresses of every scope and lifetime, not only those that the runtime-spec protects; and one refused
+            address must not cost the others.
+        up: Whether the link is to be up.
+    """
+
+    def __init__(
+        self,
+        sock: rtnl.Socket,
+        ifname: bytes,
+        link: Link,
+        addresses: bytes,
+        name: bytes,
+        ifindex: int,
+        *,
+        undo: bool = False,
+        up: bool = True,
+    ) -> None:
+        self.sock = sock
+        self.ifname = ifname
+        self.link = link
+        self.addresses = [Address(message) for message in wire.messages(addresses)]
+        self.name = name
+        self.ifindex = ifindex
+        self.undo = undo
+        self.up = up
+        self.cut_labels = 0
+        self._window: list[bytes] = []
+        self._window_bytes = 0
+        self._failure: EngineError | None = None  # the first, where it keeps going
+
+    def _holds(self, address: Address) -> bool:
+        return self.undo or address.is_protected
+
+    # ---- replay ----
+
+    def run(self) -> None:
+        # In reverse: the kernel puts the newest of a scope first.
+        ipv6 = [a for a in reversed(self.addresses) if a.family == uapi.AF_INET6]
+        self.cut_labels = 0
+        # IPv4 before IFF_UP: in dump order, primaries come before their secondaries again.
+        for address in self.addresses:
+            if address.family != uapi.AF_INET6 and self._holds(address):
+                self._add(address, *self._messages(address))
+        # Undo: link-locals that were usable go in before IFF_UP. After it the kernel may have made the same one,
+        # tentative, and no replace ends its DAD. (Their prefix route comes with IFF_UP.)
+        for address in ipv6 if self.undo else ():
+            if address.scope == uapi.RT_SCOPE_LINK and address.is_proven:
+                self._add(address, self._message(address, address.flags | uapi.IFA_F_NODAD))
+        if self.up:
+            self._put(wire.link_message(uapi.RTM_NEWLINK, 0, self.ifindex, up=True))
+        # IPv6 after it: an address with a peer that is added while the link is down never gets its peer route.
+        for address in ipv6:
+            if self._holds(address):
+                self._add(address, *self._messages(address))
+        self._flush()
+        for address in self.addresses:
+            if address.is_proven and self._holds(address):
+                self._drop_peer_route(address)
+        if self._failure:
+            raise self._failure
+
+    def _add(self, address: Address, *messages: bytes) -> None:
+        """Adds an address's messages to the window; first makes room for two as long as the dumped one."""
+        room = 2 * (address.length + 64)
+        if len(self._window) + 2 > WINDOW_MESSAGES or self._window_bytes + room > WINDOW_BYTES:
+            self._flush()
+        self._put(*messages)
+
+    def _put(self, *messages: bytes) -> None:
+        self._window += messages
+        self._window_bytes += sum(map(len, messages))
+
+    def _flush(self) -> None:
+        if not self._window:
+            return
+        *others, last = self._window
+        self._window, self._window_bytes = [], 0
+        try:
+            self.sock.command(b"".join([*others, wire.with_ack(last)]))
+        except EngineError as e:
+            if not self.undo:
+                raise
+            self._failure = self._failure or e
+
+    def _messages(self, address: Address) -> Iterator[bytes]:
+        """What is sent for an address.
+
+        An IPv6 address that had completed DAD goes in with IFA_F_NODAD: same MAC, same link, it was verified already,
+        so it is usable at once. Then once more with its own flags: clearing NODAD by a replace starts no DAD and keeps
+        the order (seen on 5.10, 6.1, 6.12, 6.18 and 7.2). One that was tentative or a duplicate has to prove itself.
+        """
+        if address.is_proven:
+            yield self._message(address, address.flags | uapi.IFA_F_NODAD)
+        yield self._message(address, address.flags)
+
+    def _message(self, address: Address, flags: int) -> bytes:
+        """The dumped message again, for another ifindex, label and flags.
+
+        NLM_F_REPLACE makes a second replay of the same address harmless, and meets the kernel's own link-local.
+        """
+        kept = {type_: address.attrs[type_] for type_ in AS_IS if type_ in address.attrs}
+        # IPv4's dump says "preferred forever" of such a one, and only the flag tells.
+        deprecated = address.family == uapi.AF_INET and address.flags & DEPRECATED == DEPRECATED
+        if deprecated and uapi.IFA_CACHEINFO in kept:
+            kept[uapi.IFA_CACHEINFO] = memoryview(CACHEINFO.pack(0, FOREVER, 0, 0))
+        attrs = b"".join(wire.attr(type_, data) for type_, data in kept.items())
+        label, cut = self._label(address)
+        if label is not None:
+            attrs += wire.attr_name(uapi.IFA_LABEL, label)
+            self.cut_labels += cut
+        attrs += wire.attr_u32(uapi.IFA_FLAGS, flags)
+        head = IFADDRMSG.pack(address.family, address.prefixlen, flags & 0xFF, address.scope, self.ifindex)
+        return wire.message(uapi.RTM_NEWADDR, uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE, head + attrs)
+
+    def _label(self, address: Address) -> tuple[bytes | None, bool]:
+        """The label as a rename in place would leave it: `old` -> name, `old:x` -> `name:x`, any other as it is.
+
+        And whether the new one has more than 15 bytes; it is the plain name then.
+        """
+        if uapi.IFA_LABEL not in address.attrs:
+            return None, False
+        label = wire.text(address.attrs[uapi.IFA_LABEL])
+        if label != self.ifname and not label.startswith(self.ifname + b":"):
+            return label[: uapi.IFNAMSIZ - 1], False
+        new = self.name + label[len(self.ifname) :]
+        cut = len(new) >= uapi.IFNAMSIZ
+        return (self.name if cut else new), cut
+
+    def _drop_peer_route(self, address: Address) -> None:
+        """The replace that clears NODAD makes the kernel add a route for the peer's prefix, which there never was.
+
+        Nothing is to be invented (runtime-spec: addresses and routes are not configured), so it goes again; a kernel
+        that adds none answers ESRCH. If the address's own prefix is the same, the route is that one's.
+        """
+        local, peer = (address.attrs.get(type_, b"") for type_ in (uapi.IFA_LOCAL, uapi.IFA_ADDRESS))
+        if len(local) != 16 or len(peer) != 16 or address.prefixlen >= 128:
+            return
+        rest = 128 - address.prefixlen
+        own, other = (int.from_bytes(a) >> rest << rest for a in (local, peer))
+        if address.flags & uapi.IFA_F_NOPREFIXROUTE or own == other:
+            return
+        kernel = (uapi.RT_TABLE_MAIN, uapi.RTPROT_KERNEL, uapi.RT_SCOPE_UNIVERSE, uapi.RTN_UNICAST)
+        metric = wire.u32(address.attrs.get(uapi.IFA_RT_PRIORITY))
+        body = RTMSG.pack(uapi.AF_INET6, address.prefixlen, 0, 0, *kernel, 0)
+        body += wire.attr(uapi.RTA_DST, other.to_bytes(16))
+        body += wire.attr_u32(uapi.RTA_OIF, self.ifindex)
+        body += wire.attr_u32(uapi.RTA_PRIORITY, IP6_RT_PRIO_ADDRCONF if metric is None else metric)
+        try:
+            self.sock.command(wire.message(uapi.RTM_DELROUTE, uapi.NLM_F_ACK, body))
+        except EngineError as e:
+            if e.errno != errno.ESRCH:
+                raise
+
+    # ---- compare ----
+
+    def compare(self) -> bytes:
+        """Reads back, and returns that: RTM_NEWLINK, RTM_NEWADDR messages. ESTALE: it is not as the snapshot says."""
+        message, addresses = read(self.sock, self.ifindex)
+        text = self._compare_link(Link(message)) or self._compare_addresses([Address(m) for m in addresses])
+        if text:
+            raise EngineError(errno.ESTALE, text, "")
+        return b"".join(m.padded() for m in (message, *addresses))
+
+    def _compare_link(self, now: Link) -> str | None:
+        if now.name != self.name:
+            return "it has another name"
+        if bool(now.flags & uapi.IFF_UP) != self.up:
+            return "it is not up" if self.up else "it is up"
+        return next((text for t, text in LINK_KEPT.items() if self.link.attrs.get(t) != now.attrs.get(t)), None)
+
+    def _compare_addresses(self, there: list[Address]) -> str | None:
+        """Each must be there, as it was, and in the order of the snapshot; others in between are not ours."""
+        places: dict[object, list[int]] = {}
+        for at, other in enumerate(there):
+            places.setdefault(other.identity, []).append(at)
+        begin = 0
+        for address in filter(self._holds, self.addresses):
+            found = places.get(address.identity, [])
+            at = next((at for at in found if at >= begin), -1)
+            if not found:
+                return f"{address} is missing"
+            # Undo may meet a link-local that the kernel made by itself; for the rest order is part of the promise.
+            if at < 0 and address.is_protected:
+                return f"{address} is out of order"
+            if at < 0:
+                at = found[0]
+            else:
+                begin = at + 1
+            differs = self._difference(address, there[at])
+            if differs:
+                return f"{address} {differs}"
+        return None
+
+    def _difference(self, was: Address, now: Address) -> str | None:
+        # SECONDARY (IPv6: TEMPORARY) is the kernel's verdict: a secondary whose primary is not carried becomes one.
+        ignored = uapi.IFA_F_SECONDARY
+        if was.flags & (uapi.IFA_F_TENTATIVE | uapi.IFA_F_DADFAILED):
+            ignored |= uapi.IFA_F_TENTATIVE | uapi.IFA_F_DADFAILED
+        if was.preferred not in (FOREVER, 0):
+            ignored |= uapi.IFA_F_DEPRECATED
+        if (was.flags ^ now.flags) & ~ignored:
+            tentative = now.flags & ~was.flags & uapi.IFA_F_TENTATIVE
+            return "is tentative, but was usable" if tentative else "has other flags"
+        if was.scope != now.scope:
+            return "has another scope"
+        for type_, what in SAME:
+            if was.attrs.get(type_) != now.attrs.get(type_):
+                return f"has another {what}"
+        for before, left in ((was.valid, now.valid), (was.preferred, now.preferred)):
+            if before != left if FOREVER in (before, left) else left > before:
+                return "has another lifetime"
+        label, _ = self._label(was)
+        if label is not None and wire.text(now.attrs.get(uapi.IFA_LABEL)) != label:
+            return "has another label"
+        return None

@@ -1,0 +1,257 @@
+"""The reference engine: the steps of csrc/netdevns.h in Python alone, byte for byte the same on the wire.
+
+It is the specification of the C core for who would rather read Python: csrc/locate.c and device.c are here, replay.c
+and compare.c in `_replay`, socket.c in `netdevns.rtnl`. A snapshot is the kernel's own bytes here, too; what is sent
+again is made from these. All failures are EngineErrors, as in the header.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Callable, Iterator
+
+from .. import uapi, wire
+from ..errors import EngineError
+from ..rtnl import Socket
+from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN
+from ._replay import Link, Replay, read
+
+__all__ = ["Device", "Socket"]
+
+
+@contextlib.contextmanager
+def _step(name: str) -> Iterator[None]:
+    """A step: an EngineError says which it was."""
+    try:
+        yield
+    except EngineError as e:
+        raise EngineError(e.errno, e.extack, name, e.index) from None
+
+
+def _failure(call: Callable[..., object], *args: object) -> EngineError | None:
+    """The failure of a call, where what is done next does not depend on it; None: it succeeded."""
+    try:
+        call(*args)
+    except EngineError as e:
+        return e
+    return None
+
+
+def _look_up(sock: Socket, ifindex: int, name: bytes = b"") -> Link:
+    """One link by ifindex or name. ENODEV: it is not there."""
+    _, answer = sock.query(wire.get_link(ifindex, name))
+    message = next(wire.messages(answer), None)
+    if message is None:
+        raise EngineError(errno.EBADMSG, "no link in the answer", "exchange")
+    code, text = wire.error(message) if message.type == uapi.NLMSG_ERROR else (0, "")
+    if code:
+        raise EngineError(code, text, "exchange")
+    if message.type == uapi.RTM_NEWLINK and len(message.body) >= wire.IFINFOMSG.size:
+        found = Link(message)
+        if uapi.IFLA_IFNAME in found.attrs and len(found.attrs[uapi.IFLA_IFNAME]) <= uapi.IFNAMSIZ:
+            return found
+    raise EngineError(errno.EBADMSG, "not a link in the answer", "exchange")
+
+
+def _send_move(sock: Socket, ifindex: int, netns_fd: int, name: bytes, new_ifindex: int) -> None:
+    """One RTM_NEWLINK: namespace, name and, unless 0, ifindex."""
+    attrs = wire.attr_u32(uapi.IFLA_NET_NS_FD, netns_fd) if netns_fd >= 0 else b""
+    attrs += wire.attr_name(uapi.IFLA_IFNAME, name)
+    attrs += wire.attr_u32(uapi.IFLA_NEW_IFINDEX, new_ifindex) if new_ifindex else b""
+    sock.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attrs))
+
+
+class Device:
+    """One device on its way.
+
+    Args:
+        ifname: Its name in the source.
+        wanted: Its name in the target, or a template with one %d.
+        ifindex: In the source; 0: looked up by the snapshot.
+    """
+
+    def __init__(self, ifname: bytes, wanted: bytes, ifindex: int) -> None:
+        if not 0 < len(ifname) < uapi.IFNAMSIZ or not 0 < len(wanted) < uapi.IFNAMSIZ:
+            raise EngineError(errno.EINVAL, "a name must have 1 to 15 bytes", "")
+        self.ifname = ifname
+        self.wanted = wanted
+        self.name = b""  # in the target, as read back; empty before it was there
+        self.ifindex = ifindex
+        self.target_ifindex = 0
+        self.ifindex_unsure = False
+        self.place = PLACE_UNKNOWN
+        self.was_up = False
+        self.cut_labels = 0
+        self.link: Link | None = None  # snapshot: RTM_NEWLINK
+        self.addresses = b""  # snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order
+        self.arrived = b""  # what verify read: RTM_NEWLINK, then RTM_NEWADDR messages
+
+    @property
+    def link_body(self) -> bytes:
+        """The body of the snapshot's RTM_NEWLINK; empty without a snapshot."""
+        return bytes(self.link.body) if self.link else b""
+
+    def ask_ifindex(self, ifindex: int, *, unsure: bool) -> None:
+        """Which ifindex to ask for in the target; `unsure`: the kernel may choose another."""
+        self.target_ifindex = ifindex
+        self.ifindex_unsure = unsure
+
+    # ---- the steps ----
+
+    @_step("snapshot")
+    def snapshot(self, source: Socket) -> None:
+        """Records what the kernel drops in a move: link and addresses, in one exchange; resolves the name first."""
+        self.link, self.addresses, self.arrived = None, b"", b""
+        if not self.ifindex:
+            found = _look_up(source, 0, self.ifname)
+            if found.name != self.ifname:
+                raise EngineError(errno.ENODEV, "this is an alternative name of another device", "")
+            self.ifindex = found.ifindex
+        message, addresses = read(source, self.ifindex)
+        link = Link(message)
+        if link.name != self.ifname:
+            raise EngineError(errno.ENODEV, "it was renamed meanwhile", "")
+        self.link = link
+        self.addresses = b"".join(address.padded() for address in addresses)
+        self.was_up = bool(link.flags & uapi.IFF_UP)
+        self.place = PLACE_SOURCE
+
+    @_step("move")
+    def move(self, source: Socket, target: Socket, target_fd: int) -> None:
+        """Moves and renames in one RTM_NEWLINK. An error does not mean that the device stayed: `place` says where."""
+        if self.place == PLACE_TARGET:
+            return
+        if self.place != PLACE_SOURCE or not self.link:
+            raise EngineError(errno.EINVAL, "no snapshot", "")
+        template = b"%" in self.wanted
+        unsure = self.ifindex_unsure or not self.target_ifindex
+        name = self._passing_name(target) if template and unsure else self.wanted
+        refusal = _failure(_send_move, source, self.ifindex, target_fd, name, self.target_ifindex)
+        if refusal:
+            _failure(self._find, source, target)  # where it cannot look, the place is unknown
+            raise refusal
+        if not template and not unsure:
+            self.name, self.place = name, PLACE_TARGET
+            return
+        if template and unsure:
+            self.name = name
+        self.place = PLACE_UNKNOWN
+        if not self._find_in_target(target):
+            raise EngineError(errno.ENODEV, "it left, but is not in the target", "")
+        if template and unsure:
+            refusal = _failure(_send_move, target, self.target_ifindex, -1, self.wanted, 0)
+            lost = _failure(self._find_in_target, target)
+            if refusal or lost:
+                raise refusal or lost  # type: ignore[misc]  # one of them is an exception
+
+    @_step("replay")
+    def up_and_replay(self, target: Socket) -> None:
+        """Replays the protected addresses in the target and sets the link up, in one send."""
+        self._run(self._in_target(target))
+
+    @_step("verify")
+    def verify(self, target: Socket) -> None:
+        """Reads back and compares. ESTALE: something differs; the text says what."""
+        self.arrived = self._in_target(target).compare()
+
+    @_step("undo")
+    def undo(self, source: Socket, target: Socket, source_fd: int, parts: int) -> None:
+        """Puts the device back: RETURN: into the source; RESTORE: its addresses and its up state, compared."""
+        if not self.link:  # no snapshot: nothing was begun
+            return
+        if parts & RETURN:
+            self._return(source, target, source_fd)
+        if not parts & RESTORE:
+            return
+        if self.place != PLACE_SOURCE:
+            raise EngineError(errno.ENODEV, "it is not in the source", "")
+        link, addresses = self.link, self.addresses
+        replay = Replay(source, self.ifname, link, addresses, self.ifname, self.ifindex, undo=True, up=self.was_up)
+        # The comparison decides: a device that never changed is left alone, without a notification; and what a replay
+        # was refused may be there all the same.
+        if _failure(replay.compare):
+            _failure(self._run, replay)
+            replay.compare()
+
+    def _in_target(self, target: Socket) -> Replay:
+        if self.place != PLACE_TARGET or not self.link:
+            raise EngineError(errno.EINVAL, "it is not in the target", "")
+        return Replay(target, self.ifname, self.link, self.addresses, self.name, self.target_ifindex)
+
+    def _run(self, replay: Replay) -> None:
+        try:
+            replay.run()
+        finally:
+            self.cut_labels = replay.cut_labels
+
+    def _passing_name(self, target: Socket) -> bytes:
+        """A name that nobody has, for a template on a kernel that may choose the ifindex (before 5.13, busy ifindex).
+
+        Neither name nor number would be known after the move, and the ack tells neither.
+        """
+        bits = ((target.portid * 2654435761) & 0xFFFFFFFF) ^ self.ifindex
+        return b"nd" + bytes(b"0123456789abcdef"[bits >> shift & 15] for shift in range(0, 32, 4))
+
+    def _return(self, source: Socket, target: Socket, source_fd: int) -> None:
+        was = self.ifindex
+        self._find(source, target)
+        if self.place == PLACE_SOURCE:
+            return
+        if self.place == PLACE_GONE:
+            raise EngineError(errno.ENODEV, "it is neither in the source nor in the target", "")
+        refusal = _failure(_send_move, target, self.target_ifindex, source_fd, self.ifname, was)
+        # Somebody has its number: better home under another one than not at home.
+        if refusal and refusal.errno == errno.EBUSY:
+            refusal = _failure(_send_move, target, self.target_ifindex, source_fd, self.ifname, 0)
+        lost = _failure(self._find, source, target)
+        if self.place != PLACE_SOURCE:
+            gone = EngineError(errno.ENODEV, "it was moved back, but is not in the source", "")
+            raise refusal or lost or gone
+
+    # ---- where is the device? ----
+
+    def _find(self, source: Socket, target: Socket) -> None:
+        """The source first: a device that never left is still there under its own ifindex."""
+        self.place = PLACE_UNKNOWN
+        if (
+            not self._find_in_source(source, sure=False)
+            and not self._find_in_target(target)
+            and not self._find_in_source(source, sure=True)  # with another MAC address now: only if it is nowhere else
+        ):
+            self.place = PLACE_GONE
+
+    def _find_in_source(self, source: Socket, *, sure: bool) -> bool:
+        found = self._try_at(source, self.ifindex, sure=sure) or self._try_at(source, 0, self.ifname)
+        if found:
+            self.place, self.ifindex = PLACE_SOURCE, found.ifindex
+        return found is not None
+
+    def _find_in_target(self, target: Socket) -> bool:
+        found = None
+        if self.target_ifindex:
+            found = self._try_at(target, self.target_ifindex, sure=not self.ifindex_unsure)
+        for name in (self.name if b"%" in self.wanted else self.wanted, self.ifname):
+            if not found and name:
+                found = self._try_at(target, 0, name)
+        if found:
+            self.place, self.target_ifindex, self.name = PLACE_TARGET, found.ifindex, found.name
+            self.ifindex_unsure = False  # from now on it is known
+        return found is not None
+
+    def _try_at(self, sock: Socket, ifindex: int, name: bytes = b"", *, sure: bool = False) -> Link | None:
+        """Looks for ours. Names and numbers can be taken by others: ours has the snapshot's kind and MAC address, too.
+
+        Or, where that was changed meanwhile, still the ifindex that it must have (`sure`) and one of its names.
+        """
+        assert self.link is not None  # every step that looks has made sure of it
+        try:
+            found = _look_up(sock, ifindex, name)
+        except EngineError as e:
+            if e.errno == errno.ENODEV:
+                return None
+            raise
+        if found.identity != self.link.identity or (name and found.name != name):  # matched by an alternative name
+            return None
+        ours = found.mac == self.link.mac or (sure and found.name in (self.ifname, self.wanted, self.name))
+        return found if ours else None

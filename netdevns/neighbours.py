@@ -1,0 +1,65 @@
+"""Permanent neighbours and proxies of a device, which vanish when it goes down or leaves.
+
+Layout: linux/neighbour.h (struct ndmsg). Learned entries are not kept: the kernel learns them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from struct import Struct
+
+from . import uapi, wire
+from .snapshots import address_text
+
+NDMSG = Struct("=BxxxiHBB")  # ndm_family, ndm_ifindex, ndm_state, ndm_flags, ndm_type
+
+# What RTM_NEWNEIGH takes; a dump carries more (NDA_CACHEINFO, NDA_PROBES).
+_ATTRS = (uapi.NDA_DST, uapi.NDA_LLADDR, uapi.NDA_PROTOCOL, uapi.NDA_FLAGS_EXT)
+
+# Two dumps, because the kernel keeps proxies apart and tells either the ones or the others.
+DUMPS = tuple(
+    wire.message(uapi.RTM_GETNEIGH, uapi.NLM_F_DUMP, NDMSG.pack(0, 0, 0, flags, 0)) for flags in (0, uapi.NTF_PROXY)
+)
+
+
+def kept(dumped: bytes, ifindexes: Collection[int]) -> list[bytes]:
+    """The permanent entries and the proxies of some devices: bodies of RTM_NEWNEIGH, without what is not sent again."""
+    return list(_kept(dumped, ifindexes))
+
+
+def _kept(dumped: bytes, ifindexes: Collection[int]) -> Iterator[bytes]:
+    for message in wire.messages(dumped):
+        if message.type != uapi.RTM_NEWNEIGH or len(message.body) < NDMSG.size:
+            continue
+        family, ifindex, state, flags, type_ = NDMSG.unpack_from(message.body)
+        is_ours = state & uapi.NUD_PERMANENT or flags & uapi.NTF_PROXY
+        if ifindex not in ifindexes or not is_ours or family not in (uapi.AF_INET, uapi.AF_INET6):
+            continue
+        found = wire.attrs(message.body, NDMSG.size)
+        attrs = b"".join(wire.attr(type_, found[type_]) for type_ in _ATTRS if type_ in found)
+        yield NDMSG.pack(family, ifindex, state, flags, type_) + attrs
+
+
+def ifindex(body: bytes) -> int:
+    """Whose an entry is."""
+    return int(NDMSG.unpack_from(body)[1])
+
+
+def on(body: bytes, ifindexes: Mapping[int, int]) -> bytes:
+    """The same entry on the device's ifindex of now."""
+    family, ifindex, state, flags, type_ = NDMSG.unpack_from(body)
+    return NDMSG.pack(family, ifindexes.get(ifindex, ifindex), state, flags, type_) + body[NDMSG.size :]
+
+
+def add(body: bytes) -> bytes:
+    """The request that adds an entry."""
+    return wire.message(uapi.RTM_NEWNEIGH, uapi.NLM_F_ACK | uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE, body)
+
+
+def text(body: bytes) -> str:
+    """An entry, in the words of ip-neighbour(8)."""
+    family, _, _, flags, _ = NDMSG.unpack_from(body)
+    found = wire.attrs(memoryview(body), NDMSG.size)
+    proxy = "proxy " if flags & uapi.NTF_PROXY else ""
+    lladdr = f" lladdr {bytes(found[uapi.NDA_LLADDR]).hex(':')}" if uapi.NDA_LLADDR in found else ""
+    return f"neighbour {proxy}{address_text(family, bytes(found.get(uapi.NDA_DST, b'')))}{lladdr}"

@@ -1,0 +1,106 @@
+"""The per-device settings that a move resets to the target's defaults: IPv4 and IPv6 sysctls, and the token.
+
+One RTM_NEWLINK tells them all (IFLA_AF_SPEC), so the snapshot has them already. IPv4's are set by rtnetlink again;
+those of IPv6 cannot be (IFLA_INET6_CONF is refused) and are written through /proc/sys/net. Layouts: linux/if_link.h,
+linux/ip.h (IPV4_DEVCONF_*), linux/ipv6.h (DEVCONF_*). The tables below are ABI: values are only ever added.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from struct import Struct
+
+from . import uapi, wire
+
+# By IPV4_DEVCONF_*, from 1 on.
+IPV4 = (
+    "forwarding", "mc_forwarding", "proxy_arp", "accept_redirects", "secure_redirects", "send_redirects",
+    "shared_media", "rp_filter", "accept_source_route", "bootp_relay", "log_martians", "tag", "arp_filter",
+    "medium_id", "disable_xfrm", "disable_policy", "force_igmp_version", "arp_announce", "arp_ignore",
+    "promote_secondaries", "arp_accept", "arp_notify", "accept_local", "src_valid_mark", "proxy_arp_pvlan",
+    "route_localnet", "igmpv2_unsolicited_report_interval", "igmpv3_unsolicited_report_interval",
+    "ignore_routes_with_linkdown", "drop_unicast_in_l2_multicast", "drop_gratuitous_arp", "bc_forwarding",
+    "arp_evict_nocarrier",
+)  # fmt: skip
+# By DEVCONF_*, from 0 on. None: no file of that device, or one that cannot be written.
+IPV6 = (
+    "forwarding", "hop_limit", "mtu", "accept_ra", "accept_redirects", "autoconf", "dad_transmits",
+    "router_solicitations", "router_solicitation_interval", "router_solicitation_delay", "use_tempaddr",
+    "temp_valid_lft", "temp_prefered_lft", "regen_max_retry", "max_desync_factor", "max_addresses",
+    "force_mld_version", "accept_ra_defrtr", "accept_ra_pinfo", "accept_ra_rtr_pref", "router_probe_interval",
+    "accept_ra_rt_info_max_plen", "proxy_ndp", "optimistic_dad", "accept_source_route", None, "disable_ipv6",
+    "accept_dad", "force_tllao", "ndisc_notify", "mldv1_unsolicited_report_interval",
+    "mldv2_unsolicited_report_interval", "suppress_frag_ndisc", "accept_ra_from_local", "use_optimistic",
+    "accept_ra_mtu", None, "use_oif_addrs_only", "accept_ra_min_hop_limit", "ignore_routes_with_linkdown",
+    "drop_unicast_in_l2_multicast", "drop_unsolicited_na", "keep_addr_on_down", "router_solicitation_max_interval",
+    "seg6_enabled", "seg6_require_hmac", "enhanced_dad", "addr_gen_mode", "disable_policy",
+    "accept_ra_rt_info_min_plen", "ndisc_tclass", "rpl_seg_enabled", "ra_defrtr_metric", "ioam6_enabled", "ioam6_id",
+    "ioam6_id_wide", "ndisc_evict_nocarrier", "accept_untracked_na", "accept_ra_min_lft", "force_forwarding",
+)  # fmt: skip
+# Told in milliseconds, written in seconds.
+_SECONDS = ("router_solicitation_interval", "router_solicitation_delay", "router_probe_interval",
+            "router_solicitation_max_interval")  # fmt: skip
+
+
+class Settings:
+    """What an RTM_NEWLINK tells of them.
+
+    Attributes:
+        values: "ipv4.rp_filter" -> 1, "ipv6.accept_ra" -> 2, ...
+        token: The IPv6 interface identifier; b"" where there is none.
+    """
+
+    __slots__ = ("token", "values")
+
+    def __init__(self, link: memoryview | bytes) -> None:
+        """Reads the body of an RTM_NEWLINK; what is damaged or missing is left out."""
+        self.values: dict[str, int] = {}
+        families = _attrs(_attrs(memoryview(link), wire.IFINFOMSG.size).get(uapi.IFLA_AF_SPEC))
+        inet = _attrs(families.get(uapi.AF_INET)).get(uapi.IFLA_INET_CONF, memoryview(b""))
+        self.values.update(_named("ipv4", IPV4, wire.U32, inet))
+        inet6 = _attrs(families.get(uapi.AF_INET6))
+        self.values.update(_named("ipv6", IPV6, wire.S32, inet6.get(uapi.IFLA_INET6_CONF, memoryview(b""))))
+        token = bytes(inet6.get(uapi.IFLA_INET6_TOKEN, b""))
+        self.token = token if token.strip(b"\0") else b""
+
+    def differences(self, now: Settings) -> list[str]:
+        """What is not as it was, by name; a setting that one of the two does not have is none."""
+        found = [name for name, value in self.values.items() if now.values.get(name, value) != value]
+        if self.token != now.token:
+            found.append("ipv6.token")
+        return found
+
+    def request(self, now: Settings, ifindex: int) -> bytes:
+        """The RTM_NEWLINK that sets IPv4's and the token as they were; b"" if nothing differs."""
+        differ = self.differences(now)
+        ids = [(i, f"ipv4.{name}") for i, name in enumerate(IPV4, 1) if f"ipv4.{name}" in differ]
+        conf = b"".join(wire.attr_u32(i, self.values[name]) for i, name in ids)
+        inet6 = wire.attr(uapi.IFLA_INET6_TOKEN, self.token or bytes(16)) if "ipv6.token" in differ else b""
+        spec = wire.nested(uapi.AF_INET, wire.nested(uapi.IFLA_INET_CONF, conf)) if conf else b""
+        spec += wire.nested(uapi.AF_INET6, inet6) if inet6 else b""
+        if not spec:
+            return b""
+        return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, wire.nested(uapi.IFLA_AF_SPEC, spec))
+
+    def files(self, now: Settings, name: bytes) -> dict[str, str | None]:
+        """Path -> text for IPv6's that differ, for a device of that name, in the order to write them in."""
+        differ = [n.removeprefix("ipv6.") for n in self.differences(now) if n.startswith("ipv6.") and n != "ipv6.token"]
+        # disable_ipv6 last: setting it removes or makes the link-local address, as the others say.
+        differ.sort(key=lambda n: n == "disable_ipv6")
+        where = f"/proc/sys/net/ipv6/conf/{os.fsdecode(name)}"
+        return {f"{where}/{n}": _written(n, self.values[f"ipv6.{n}"]) for n in differ}
+
+
+def _attrs(view: memoryview | None, at: int = 0) -> dict[int, memoryview]:
+    return {} if view is None else wire.attrs(view, at, strict=False)
+
+
+def _named(family: str, names: tuple[str | None, ...], number: Struct, array: memoryview) -> Iterator[tuple[str, int]]:
+    for name, at in zip(names, range(0, len(array) - 3, 4), strict=False):
+        if name:
+            yield f"{family}.{name}", int(number.unpack_from(array, at)[0])
+
+
+def _written(name: str, value: int) -> str:
+    return str(value // 1000 if name in _SECONDS and value > 0 else value)

@@ -1,0 +1,134 @@
+"""Per-device sysctls, on this kernel: that the tables of netdevns.sysctls are the kernel's, and that all come back."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+import netdevns
+from netdevns import lookups, sysctls, wire
+from netdevns.engine import Device, EngineError, Socket
+from tests.support import rawdump
+from tests.support.namespaces import Namespace
+
+# Files of a device that cannot be written, or that no RTM_NEWLINK tells of (README, "Limits").
+UNTOLD = {
+    "ipv4": {"mc_forwarding"},
+    "ipv6": {"mc_forwarding", "stable_secret", "ra_honor_pio_life", "ra_honor_pio_pflag", "regen_min_advance"},
+}
+# Another value, where 0 and 1 are none.
+VALUES = {"ipv6.mtu": "1300", "ipv6.ra_defrtr_metric": "7", "ipv6.ioam6_id": "7", "ipv6.ioam6_id_wide": "7"}
+
+
+def directory(family: str, device: str = "eth1") -> Path:
+    return Path(f"/proc/sys/net/{family}/conf/{device}")
+
+
+def written(path: Path, text: str) -> bool:
+    """Writes a file; False: it takes no such value."""
+    try:
+        path.write_text(text)
+    except OSError:
+        return False
+    return True
+
+
+def settings(device: str = "eth1") -> sysctls.Settings:
+    with Socket() as socket:
+        return sysctls.Settings(lookups.ask(socket, [wire.get_link(name=device.encode())])[0].body)
+
+
+@pytest.fixture
+def eth1(host: Namespace) -> Namespace:
+    host.batch(["link add eth1 type ifb", "link set eth1 up"])
+    return host
+
+
+@pytest.mark.usefixtures("eth1")
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_every_setting_of_this_kernel_is_known(family: str) -> None:
+    """A kernel with a setting that the table does not have would lose it silently: this test says its name."""
+    known = {n for n in (sysctls.IPV4 if family == "ipv4" else sysctls.IPV6) if n}
+    files = {path.name for path in directory(family).iterdir() if path.is_file()}
+    assert files - known <= UNTOLD[family]
+    assert len(files & known) >= 29
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_each_name_is_the_kernels(eth1: Namespace, family: str) -> None:
+    """Each file that can be written changes the value of its own name in the dump, and no other's."""
+    tried = []
+    for path in sorted(directory(family).iterdir()):
+        name = f"{family}.{path.name}"
+        if path.name in UNTOLD[family] or not os.access(path, os.W_OK):
+            continue
+        was = path.read_text().strip()
+        before = settings()
+        if not written(path, VALUES.get(name, "0" if was not in ("0", "-1") else "1")):
+            continue
+        now = settings()
+        changed = before.differences(now)
+        assert changed == [name] or (name == "ipv6.disable_ipv6" and name in changed), name
+        path.write_text(was)
+        tried.append(name)
+    assert len(tried) >= 25, tried
+    assert eth1.links()["eth1"].up
+
+
+def test_all_settings_come_back(eth1: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each setting that can be changed, changed: after a failed move an independent dump is as before."""
+    changed = 0
+    for family in ("ipv4", "ipv6"):
+        for path in sorted(directory(family).iterdir()):
+            if path.name not in UNTOLD[family] | {"disable_ipv6"}:
+                was = path.read_text().strip()
+                changed += written(path, VALUES.get(f"{family}.{path.name}", "1" if was in ("0", "-1") else "0"))
+    before = eth1.dump()
+
+    def fail(self: Device, target: Socket) -> None:  # noqa: ARG001  # verify's signature
+        raise EngineError(errno.EIO, "made to fail", "verify")
+
+    monkeypatch.setattr(Device, "verify", fail)
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move({"eth1": "net0"}, target.fd)
+    assert raised.value.left == ()
+    assert rawdump.differences(before, eth1.dump()) == []
+    assert changed >= 50
+
+
+def test_other_default_in_the_source(eth1: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPv6 is off by default in the source but on for this device: it is on again before the addresses come back."""
+    eth1.ip("addr add 2001:db8::1/64 nodad dev eth1")
+    eth1.sysctl("ipv6/conf/default/disable_ipv6", 1)
+    eth1.wait_until_quiet()
+    before = eth1.dump()
+
+    def fail(self: Device, target: Socket) -> None:  # noqa: ARG001  # verify's signature
+        raise EngineError(errno.EIO, "made to fail", "verify")
+
+    monkeypatch.setattr(Device, "verify", fail)
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move({"eth1": "net0"}, target.fd)
+    assert raised.value.left == ()
+    eth1.wait_until_quiet()
+    assert rawdump.differences(before, eth1.dump()) == []
+
+
+def test_setting_that_cannot_be_put_back_is_told(
+    eth1: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named in `left`: nothing is lost silently."""
+    eth1.sysctl("ipv6/conf/eth1/accept_ra", 2)
+    monkeypatch.setattr(sysctls.Settings, "files", lambda *_: {})
+
+    def fail(self: Device, target: Socket) -> None:  # noqa: ARG001  # verify's signature
+        raise EngineError(errno.EIO, "made to fail", "verify")
+
+    monkeypatch.setattr(Device, "verify", fail)
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move({"eth1": "net0"}, target.fd)
+    (left,) = raised.value.left
+    assert left.missing == ("sysctl ipv6.accept_ra",)

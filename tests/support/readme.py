@@ -1,0 +1,20 @@
+"""What README.md shows: its snippets, and its table of what others lose."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def snippets(language: str) -> list[str]:
+    """The code blocks of a language, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def losses() -> dict[str, list[str]]:
+    """The rows of the table that `tools/losses --markdown` prints: id -> the other cells."""
+    found = re.findall(r"^\| `([a-z0-9-]+)` \| (.*) \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(dict(found)) == len(found), "a row is there twice"
+    return {name: cells.split(" | ") for name, cells in found}

@@ -1,0 +1,99 @@
+"""Fetches packages of other Debian suites into a private directory: this machine's apt is used, and not changed."""
+
+import os
+import re
+import shutil
+import subprocess
+
+MIRROR = "http://deb.debian.org/debian"
+KEYRINGS = [f"/usr/share/keyrings/debian-archive-keyring.{suffix}" for suffix in ("pgp", "gpg")]
+
+# All but the sources is as on this machine (proxy, credentials), without its hooks: the one in Docker's Debian images
+# empties /var/cache/apt. With no package "installed", apt fetches the libraries, too: each program gets its suite's.
+APT_CONF = """
+#clear APT::Update;
+#clear APT::Default-Release;
+#clear APT::Architectures;
+APT::Update::Error-Mode "any";
+APT::Architecture "amd64";
+APT::Architectures "amd64";
+Acquire::Languages "none";
+Acquire::Retries "3";
+Dir::State "{work}/state";
+Dir::State::lists "{work}/state/lists";
+Dir::State::status "{work}/state/status";
+Dir::Cache "{work}/cache";
+Dir::Cache::archives "{work}/cache/archives";
+Dir::Log "{work}/log";
+"""
+APT_CONF_SOURCES = """
+Dir::Etc::sourcelist "{work}/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+"""
+
+
+class Fail(Exception):
+    """One line for the user: what failed, and what to do."""
+
+
+def apt_prepare(work, sources):
+    """Makes `work` a private apt directory; `sources`: the text of its sources.list, or None for this machine's."""
+    shutil.rmtree(work, ignore_errors=True)
+    for directory in ("state/lists/partial", "cache/archives/partial", "log"):
+        (work / directory).mkdir(parents=True)
+    (work / "state/status").touch()
+    (work / "sources.list").write_text(sources or "")
+    (work / "apt.conf").write_text((APT_CONF + (APT_CONF_SOURCES if sources else "")).format(work=work))
+
+
+def apt(work, *words):
+    """Runs apt-get in a private directory."""
+    argv = ["apt-get", "-c", work / "apt.conf", "-qq", "-y", *words]
+    done = subprocess.run(argv, cwd=work, text=True, capture_output=True, env=os.environ | {"LC_ALL": "C"})
+    if done.returncode:
+        raise Fail(f"apt-get {words[0]}: {(re.findall('^E: *(.*)', done.stderr, re.M) or ['failed'])[0].rstrip('.')}")
+
+
+def machine_mirror():
+    """Returns the Debian mirror of this machine's apt, which reads both forms of sources itself, or the public one."""
+    form = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
+    argv = ["apt-get", "indextargets", "--no-release-info", "--format", form, "Created-By: Packages"]
+    listed = subprocess.run(argv, text=True, capture_output=True)
+    for line in listed.stdout.splitlines():
+        # Vendors use Debian's suite names, too ("stable main"), but not Debian's directory.
+        suites = "bullseye|bookworm|trixie|forky|sid|(?:old)*stable|testing|unstable"
+        if match := re.fullmatch(rf"(\S+/debian(?:\.list)?/?) (?:{suites}) main", line):
+            return match[1]
+    return MIRROR
+
+
+def newer_keyring(work):
+    """Fetches debian-archive-keyring from this machine's own sources, whose signatures it can check.
+
+    For a machine without it (Ubuntu), or whose own is from before a suite's key was made. No check is ever left out.
+    """
+    apt_prepare(work, None)
+    apt(work, "update")
+    apt(work, "download", "debian-archive-keyring")
+    subprocess.run(["dpkg-deb", "-x", *work.glob("debian-archive-keyring_*.deb"), work / "new"], check=True)
+    return next(path for keyring in KEYRINGS if (path := work / "new" / keyring[1:]).exists())
+
+
+def update(work, spare, suites, mirror=None):
+    """Makes `work` a private apt directory with the lists of the suites; `spare`: a second one, for a newer keyring."""
+
+    def attempt(keyring):
+        options = f"arch=amd64 target=Packages signed-by={keyring}"
+        lines = [f"deb [{options}] {mirror or machine_mirror()} {suite} main\n" for suite in suites]
+        apt_prepare(work, "".join(lines))
+        apt(work, "update")
+
+    keyring = next(filter(os.path.exists, KEYRINGS), None)
+    try:
+        attempt(keyring or newer_keyring(spare))
+    except Fail as e:
+        if not keyring or "is not signed" not in str(e):
+            raise
+        attempt(newer_keyring(spare))

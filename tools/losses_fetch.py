@@ -1,0 +1,69 @@
+"""Fetches the newest runc and crun that Debian has, with their libraries, into .cache/losses (45 MB).
+
+Nothing is installed. Those of the stable releases have no `linux.netDevices` of their own: crun has it from 1.22 on,
+runc from 1.4.
+"""
+
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+
+import debian
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+CACHE = TOP / ".cache" / "losses"
+RUNTIMES = {"runc": "usr/sbin/runc", "crun": "usr/bin/crun"}
+LIBRARIES = "usr/lib/x86_64-linux-gnu"
+
+
+def fetch() -> None:
+    """Makes CACHE/packages, where both programs run with the libraries beside them. Complete, or not at all."""
+    print("fetching runc and crun of Debian experimental and sid (10 MB)", file=sys.stderr, flush=True)
+    work = CACHE / f"fetch-{os.getpid()}"
+    try:
+        debian.update(work, CACHE / "fetch-keyring", ["sid", "experimental"])
+        debian.apt(
+            work, "install", "--download-only", "--no-install-recommends", "--target-release=experimental", *RUNTIMES
+        )
+        tree = work / "packages"
+        for package in (work / "cache/archives").glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", package, tree], check=True)
+        # What lies there later on, not in `work`: the programs look for their libraries where the folder ends up.
+        libraries = CACHE / "packages" / LIBRARIES
+        for program in RUNTIMES.values():
+            interpreter = libraries / "ld-linux-x86-64.so.2"
+            options = ["--set-interpreter", interpreter, "--force-rpath", "--set-rpath", libraries]
+            subprocess.run(["patchelf", *map(str, options), tree / program], check=True)
+        tree.rename(CACHE / "packages")
+    finally:
+        for folder in CACHE.glob("fetch-*"):
+            shutil.rmtree(folder)
+
+
+def works(program: str) -> bool:
+    try:
+        return subprocess.run([CACHE / "packages" / program, "--version"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def main() -> int:
+    if all(works(program) for program in RUNTIMES.values()):
+        return 0
+    shutil.rmtree(CACHE / "packages", ignore_errors=True)  # e.g. of a checkout that has moved
+    if platform.machine() != "x86_64":
+        print("runc and crun are left out: their packages are fetched for x86_64 only", file=sys.stderr)
+        return 0
+    CACHE.mkdir(parents=True, exist_ok=True)
+    try:
+        fetch()
+    except (debian.Fail, OSError, subprocess.CalledProcessError) as e:
+        print(f"runc and crun are left out, they could not be fetched: {e}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
