@@ -108,7 +108,7 @@ def examine(devices: object, netns: object, source: object, force: bool) -> Plan
             _ask_source(plan, plan.source_socket)
         if plan.target_socket is not None:
             _ask_target(plan, plan.target_socket)
-        _losses(plan)
+        losses(plan)
     except EngineError as e:
         plan.error(None, "system", f"the kernel could not be asked: {says(e)}", e.errno)
     except wire.Malformed as e:
@@ -121,21 +121,28 @@ def examine(devices: object, netns: object, source: object, force: bool) -> Plan
 
 def _open(plan: Plan, netns: object, source: object) -> None:
     """Both namespaces, and a socket in each."""
-    for which, where in (("source", CURRENT if source is None else source), ("target", netns)):
-        try:
-            setattr(plan, which, NetNS.open(where))  # type: ignore[arg-type]  # open refuses other types itself
-        except NetDevError as e:
-            plan.error(None, "netns.open", e.text, e.errno or 0)
+    find(plan, "source", CURRENT if source is None else source)
+    find(plan, "target", netns)
     if plan.source and plan.target and plan.source.same(plan.target):
-        plan.error(
-            None, "netns.same", f"{plan.target.where}: the devices are in this network namespace already", errno.EINVAL
-        )
+        text = f"{plan.target.where}: the devices are in this network namespace already"
+        plan.error(None, "netns.same", text, errno.EINVAL)
         return
+    enter_source(plan, source)
+    if plan.target:
+        plan.target_socket = _visit(plan, "target", plan.target.fd, plan.target, {DISABLE_IPV6: None})
+
+
+def find(plan: Plan, which: str, where: object) -> None:
+    try:
+        setattr(plan, which, NetNS.open(where))  # type: ignore[arg-type]  # open refuses other types itself
+    except NetDevError as e:
+        plan.error(None, "netns.open", e.text, e.errno or 0)
+
+
+def enter_source(plan: Plan, source: object) -> None:
     if plan.source:
         plan.source_visit = -1 if source is None else plan.source.fd
         plan.source_socket = _visit(plan, "source", plan.source_visit, plan.source, {})
-    if plan.target:
-        plan.target_socket = _visit(plan, "target", plan.target.fd, plan.target, {DISABLE_IPV6: None})
 
 
 def _visit(plan: Plan, side: str, fd: int, netns: NetNS, files: Mapping[str, str | None]) -> Socket | None:
@@ -169,10 +176,8 @@ def _names_in_batch(plan: Plan) -> None:
         if reason:
             plan.error(device, "name.invalid", f"{item.label}: {quoted} is no valid name: {reason}", code)
         elif item.wanted in wanted:
-            other = wanted[item.wanted].label
-            plan.error(
-                device, "name.twice", f"{item.label}: the name {quoted} is also wanted for {other}", errno.EEXIST
-            )
+            text = f"{item.label}: the name {quoted} is also wanted for {wanted[item.wanted].label}"
+            plan.error(device, "name.twice", text, errno.EEXIST)
         else:
             wanted[item.wanted] = item
 
@@ -181,33 +186,43 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     askable = [i for i in plan.items if not names.why_invalid(i.ifname) or names.may_be_altname(i.ifname)]
     by_ifindex: dict[int, Item] = {}
     for item, answer in zip(askable, ask(socket, [wire.get_link(name=i.ifname) for i in askable]), strict=True):
-        device, link = item.host_name, link_of(answer)
-        if link is None and names.may_be_altname(item.ifname):
-            text = f"{item.label}: no device can have that name: {names.why_invalid(item.ifname)}"
-            plan.error(device, "device.invalid-name", text, errno.ENODEV)
-        elif link is None:
-            plan.error(device, "device.unknown", f"{item.label}: no such device in {_where(plan.source)}", errno.ENODEV)
-        elif link.name != item.ifname:
-            real = names.shown(link.name)
-            text = f"{item.label}: this is an alternative name of {real}; name the device itself: {real}"
-            plan.error(device, "device.altname", text, errno.ENODEV)
-        elif link.ifindex in by_ifindex:
+        link = link_of(answer)
+        if not is_device(plan, item, link) or link is None:
+            continue
+        if link.ifindex in by_ifindex:
             text = f"{item.label}: this is the same device as {by_ifindex[link.ifindex].label}"
-            plan.error(device, "device.twice", text, errno.EINVAL)
+            plan.error(item.host_name, "device.twice", text, errno.EINVAL)
         else:
             by_ifindex[link.ifindex] = item
             item.link = link
             if not names.why_invalid(item.wanted):
                 item.device = Device(item.ifname, item.wanted, link.ifindex)
     _permission(plan, "source", socket, plan.source)
-    _immutable(plan, socket)
+    immovable(plan, socket)
     plan.links = {link.ifindex: link for link in lookups.links(socket)}
     plan.uppers = stacking.uppers(plan.links, by_ifindex)
     stacking.set_depths({**by_ifindex, **{item.link.ifindex: item for item in plan.uppers if item.link}})
-    _, plan.routes = socket.query(routes.DUMP_ROUTES)
-    _, plan.nexthops = socket.query(routes.DUMP_NEXTHOPS)
-    plan.neighbours = [socket.query(dump)[1] for dump in neighbours.DUMPS]
-    _default_routes(plan)
+    plan.routes = lookups.dump(socket, routes.DUMP_ROUTES)
+    plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
+    plan.neighbours = [lookups.dump(socket, dump) for dump in neighbours.DUMPS]
+    default_routes(plan)
+
+
+def is_device(plan: Plan, item: Item, link: wire.Link | None) -> bool:
+    """Whether what was found by a name is a device of that name; a finding says what is wrong otherwise."""
+    if link is None and names.may_be_altname(item.ifname):
+        text = f"{item.label}: no device can have that name: {names.why_invalid(item.ifname)}"
+        plan.error(item.host_name, "device.invalid-name", text, errno.ENODEV)
+    elif link is None:
+        text = f"{item.label}: no such device in {_where(plan.source)}"
+        plan.error(item.host_name, "device.unknown", text, errno.ENODEV)
+    elif link.name != item.ifname:
+        real = names.shown(link.name)
+        text = f"{item.label}: this is an alternative name of {real}; name the device itself: {real}"
+        plan.error(item.host_name, "device.altname", text, errno.ENODEV)
+    else:
+        return True
+    return False
 
 
 def _where(netns: NetNS | None) -> str:
@@ -222,9 +237,14 @@ def _permission(plan: Plan, side: str, socket: Socket, netns: NetNS | None) -> N
         plan.error(None, f"permission.{side}", text, errno.EPERM)
 
 
-def _immutable(plan: Plan, socket: Socket) -> None:
-    """From 6.15 on the kernel says it; before, a move into its own namespace answers EINVAL for what may not leave."""
-    unsaid = []
+def immovable(plan: Plan, socket: Socket) -> set[int]:
+    """Finds the devices that the kernel never moves; returns the ifindexes of which it does not say it to this process.
+
+    From 6.15 on the kernel says it; before, a move into its own namespace answers EINVAL for what may not leave, and
+    EPERM to those who may move nothing.
+    """
+    unsaid: list[Item] = []
+    unknown: set[int] = set()
     for item in plan.items:
         if item.link is None:
             continue
@@ -233,14 +253,17 @@ def _immutable(plan: Plan, socket: Socket) -> None:
         elif item.link.immutable:
             _immovable(plan, item)
     if not unsaid or plan.source is None:
-        return
+        return unknown
     fd = wire.attr_u32(uapi.IFLA_NET_NS_FD, plan.source.fd)
-    probes = [
-        wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, item.link.ifindex, fd) for item in unsaid if item.link
-    ]
+    own = [item.link.ifindex for item in unsaid if item.link]
+    probes = [wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, fd) for ifindex in own]
     for item, answer in zip(unsaid, ask(socket, probes), strict=True):
-        if refused(answer) == errno.EINVAL:
+        code = refused(answer)
+        if code == errno.EINVAL:
             _immovable(plan, item)
+        elif code == errno.EPERM and item.link:
+            unknown.add(item.link.ifindex)
+    return unknown
 
 
 def _immovable(plan: Plan, item: Item) -> None:
@@ -249,7 +272,7 @@ def _immovable(plan: Plan, item: Item) -> None:
     plan.error(item.host_name, "device.immutable", text, errno.EINVAL)
 
 
-def _default_routes(plan: Plan) -> None:
+def default_routes(plan: Plan) -> None:
     """Devices that carry a default route of the main table, themselves or below a device that does."""
     carriers = stacking.below(plan.links, routes.default_devices(plan.routes, plan.nexthops))
     for item in plan.items:
@@ -348,8 +371,11 @@ _ASK_NEW_IFINDEX = wire.link_message(
 )
 
 
-def _losses(plan: Plan) -> None:
+def losses(plan: Plan) -> None:
     """What a move drops that the runtime-spec does not protect."""
+    on_it: dict[int | None, list[Item]] = {}
+    for upper in plan.uppers:
+        on_it.setdefault(upper.link.lower if upper.link else None, []).append(upper)
     counts = routes.count_by_device(plan.routes, plan.nexthops)
     for item in plan.items:
         link = item.link
@@ -360,9 +386,8 @@ def _losses(plan: Plan) -> None:
             _lose(plan, item, "loss.master", f"master {names.shown(master.name) if master else link.master}")
         if link.qdisc not in DEFAULT_QDISCS:
             _lose(plan, item, "loss.qdisc", f"qdisc {names.shown(link.qdisc)}")
-        for upper in plan.uppers:
-            if upper.link is not None and upper.link.lower == link.ifindex:
-                _lose(plan, item, "loss.upper", f"{upper.label}, which stays behind, loses its lower device")
+        for upper in on_it.get(link.ifindex, ()):
+            _lose(plan, item, "loss.upper", f"{upper.label} on top of it, which stays behind")
         count = counts.get(link.ifindex, 0)
         if count:
             _lose(plan, item, "loss.routes", f"{count} route{'s' if count > 1 else ''}")

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
-    from .results import Moved, Report
+    from .advice import Asked
 
 FAILED, REFUSED, LEFT = 1, 2, 3
+UNTOUCHED = "nothing was touched"
 
 LOCATIONS = {
     "source": "in its old namespace",
@@ -33,8 +34,13 @@ class Usage(Exception):
     """Arguments that argparse lets pass and that make no sense."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code. Prints one line for each fact, never a traceback."""
+def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
+    """Runs the command; returns its exit code. Prints one line for each fact, never a traceback.
+
+    Args:
+        argv: Without the program's name; sys.argv by default.
+        advise: Whether to tell what to type next after an error.
+    """
     args = list(sys.argv[1:] if argv is None else argv)
     _end_by_exception()
     _print_any_name()
@@ -42,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args[:1] == ["hook"] and not {"-h", "--help"} & set(args):
             return _hook(args[1:])  # without argparse: a hook must start fast
         parsed = _parser().parse_args(args)
+        parsed.advise = advise
         code: int = parsed.run(parsed)
         return code
     except KeyboardInterrupt:
@@ -78,19 +85,21 @@ def _end_by_exception() -> None:
 
 
 def _print_any_name() -> None:
-    """A device's name is bytes: what is no text must not end the command when it is printed."""
+    """A name may have letters that stdout's encoding lacks: they must not end the command when they are printed."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
-        reconfigure(errors="surrogateescape")
+        reconfigure(errors="backslashreplace")
 
 
 def _complain(lines: list[str], code: int) -> int:
-    """Tells on stderr; that nobody reads it, or that there is none, does not change the exit code."""
+    """Tells on stderr, one line a fact, whatever is in a name; that nobody reads it does not change the code."""
+    from .names import printable
+
     if sys.stderr is None:
         return code
     try:
         for line in lines:
-            sys.stderr.write(f"netdevns: {line}\n")
+            sys.stderr.write(f"netdevns: {printable(line)}\n")
         sys.stderr.flush()
     except OSError:
         _nobody_reads(2)
@@ -98,14 +107,16 @@ def _complain(lines: list[str], code: int) -> int:
 
 
 def _tell(text: str) -> None:
-    """Tells on stdout; that nobody reads it does not change what was done, nor the exit code."""
+    """Tells on stdout what is fit to print; that nobody reads it does not change what was done, nor the exit code."""
     if sys.stdout is None:
         return
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as e:
         _nobody_reads(1)
+        if not isinstance(e, BrokenPipeError):
+            _complain([f"stdout: {e.strerror}"], 0)
 
 
 def _nobody_reads(fd: int) -> None:
@@ -128,10 +139,11 @@ def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:
 
 def _lines_of(e: errors.NetDevError) -> list[str]:
     """An error, one line a fact: what, and where each device is now."""
+    lines = [e.text]
     if isinstance(e, errors.CheckFailed):
         lines = [finding.text for finding in e.report.findings if finding.severity == "error"]
-        return [*lines, "nothing was touched"]
-    lines = [e.text] if isinstance(e, errors.MoveFailed) else [e.text, "nothing was touched"]
+    if not isinstance(e, errors.MoveFailed):
+        lines.append(UNTOUCHED)
     for left in e.left:
         name = f", named {left.name} (ifindex {left.ifindex})" if left.name else ""
         lines.append(f"{left.device}: {LOCATIONS[left.location]}{name}; not as before: {', '.join(left.missing)}")
@@ -144,10 +156,10 @@ def _code_of(e: errors.NetDevError) -> int:
     return REFUSED
 
 
-def _failed(e: BaseException, as_json: bool, document: Mapping[str, object]) -> int:
+def _failed(e: BaseException, as_json: bool, document: Mapping[str, object], asked: Asked | None = None) -> int:
     """Tells of a failure, on stderr and (with --json) in the document on stdout."""
     if isinstance(e, (errors.ConfigInvalid, Usage)):
-        lines, code = [str(e), "nothing was touched"], REFUSED
+        lines, code = [str(e), UNTOUCHED], REFUSED
         error: dict[str, object] = {"text": str(e), "errno": 0, "rolled_back": True, "left": []}
     else:
         told = e if isinstance(e, errors.NetDevError) else e.__cause__
@@ -155,9 +167,27 @@ def _failed(e: BaseException, as_json: bool, document: Mapping[str, object]) -> 
             raise e
         lines, code = _lines_of(told), _code_of(told)
         error = _json_error(told)
+        verdict = [lines.pop()] if lines[-1] == UNTOUCHED else []
+        if asked is not None and told is e:
+            lines += [f"next: {command}" for command in _advice(told, asked)]
+        if asked is None or asked.command != "show":  # who only looks does not wonder
+            lines += verdict
     if as_json:
         _print_json({**document, "error": error})
     return _complain(lines, code)
+
+
+def _advice(e: errors.NetDevError, asked: Asked) -> list[str]:
+    try:
+        from . import advice
+
+        if isinstance(e, errors.CheckFailed):
+            return advice.after_check(e.report.findings, asked)
+        if isinstance(e, errors.MoveFailed) and e.step != "time-out":
+            return advice.after_failure(asked, left_in_target=any(left.location == "target" for left in e.left))
+    except BaseException:  # a signal, too: what has happened must be told, and nothing else
+        return []
+    return []
 
 
 def _json_error(e: errors.NetDevError) -> dict[str, object]:
@@ -177,36 +207,41 @@ def _print_json(document: Mapping[str, object]) -> None:
     _tell(json.dumps(document, indent=2))
 
 
-def _move(devices: Mapping[str, str | None], netns: object, source: object, args: argparse.Namespace) -> int:
-    from .transaction import move
+def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespace, asked: Asked) -> int:
+    from .advice import argument
+    from .progress import Progress
+    from .transaction import transact
 
+    source = None if asked.source is None else argument(asked.source)
+    progress = Progress(None if args.json else sys.stderr)
     try:
-        moved = move(devices, netns, source=source, force=args.force)  # type: ignore[arg-type]
-    except (errors.NetDevError, KeyboardInterrupt, SystemExit) as e:
-        return _failed(e, args.json, {"moved": []})
-    if args.json:
-        import dataclasses
+        with progress:
+            moved = transact(devices, argument(target), source=source, force=args.force, results=True, on_step=progress)
+        if args.json:
+            import dataclasses
 
-        _print_json({"moved": [dataclasses.asdict(m) for m in moved]})
-    else:
-        _print_moved(moved, str(netns if not hasattr(netns, "where") else netns.where))
+            _print_json({"moved": [dataclasses.asdict(m) for m in moved]})
+        else:
+            from . import screens
+
+            _tell(screens.moved(moved, target))
+    except (errors.NetDevError, KeyboardInterrupt, SystemExit) as e:
+        if progress.arrived and not isinstance(e, errors.NetDevError) and e.__cause__ is None:
+            return _complain([f"interrupted when it was done: the devices are in {target}"], 0)
+        return _failed(e, args.json, {"moved": []}, asked if args.advise else None)
     return 0
 
 
-def _print_moved(moved: tuple[Moved, ...], where: str) -> None:
-    for m in moved:
-        count = f"{len(m.addresses)} address{'' if len(m.addresses) == 1 else 'es'}"
-        lost = f"; not carried: {', '.join(m.not_carried)}" if m.not_carried else ""
-        _tell(f"{m.host_name} -> {m.name} in {where} (ifindex {m.ifindex}), {count}{lost}")
-    if not moved:
-        _tell("no device is asked for; nothing to do")
+def _asked(args: argparse.Namespace, devices: Mapping[str, str | None], target: str | None) -> Asked:
+    """The command line again, to be corrected; a bundle's devices are not on it."""
+    from .advice import Asked
 
-
-def _netns(text: str) -> str | int:
-    """A NETNS argument: as NetNS.open, with an open descriptor as fd:N."""
-    if text.startswith("fd:") and text[3:].isascii() and text[3:].isdigit():
-        return int(text[3:])
-    return text
+    named = {"--bundle": "bundle", "--config": "config", "--pid": "pid", "--netns": "netns"}
+    named |= {"--to": "to", "--from": "source"}
+    given = [(option, getattr(args, name, None)) for option, name in named.items()]
+    options = [word for option, value in given if value is not None for word in (option, str(value))]
+    force = ["--force"] if devices and getattr(args, "force", False) else []
+    return Asked(args.command, devices, (*options, *force), target, getattr(args, "source", None))
 
 
 def _run_move(args: argparse.Namespace) -> int:
@@ -214,10 +249,10 @@ def _run_move(args: argparse.Namespace) -> int:
         devices = device_arguments(args.devices)
     except Usage as e:
         return _failed(e, args.json, {"moved": []})
-    return _move(devices, _netns(args.to), None if args.source is None else _netns(args.source), args)
+    return _move(devices, args.to, args, _asked(args, devices, args.to))
 
 
-def _configured(args: argparse.Namespace) -> tuple[dict[str, str], str | int]:
+def _configured(args: argparse.Namespace) -> tuple[dict[str, str], str]:
     """What a bundle asks for, and the namespace it is for."""
     from . import oci
 
@@ -227,7 +262,7 @@ def _configured(args: argparse.Namespace) -> tuple[dict[str, str], str | int]:
     if args.pid is not None:
         return devices, f"pid:{args.pid}"
     if args.netns is not None:
-        return devices, _netns(args.netns)
+        return devices, args.netns
     if path is None:
         raise Usage("the configuration names no namespace to join: say whose it is with --pid or --netns")
     return devices, path
@@ -236,13 +271,14 @@ def _configured(args: argparse.Namespace) -> tuple[dict[str, str], str | int]:
 def _run_apply(args: argparse.Namespace) -> int:
     args.force = True  # the operator wrote the configuration: a default route is no reason to refuse
     try:
-        devices, netns = _configured(args)
+        devices, target = _configured(args)
     except (errors.ConfigInvalid, Usage) as e:
         return _failed(e, args.json, {"moved": []})
-    return _move(devices, netns, None, args)
+    return _move(devices, target, args, _asked(args, {}, target))
 
 
 def _run_check(args: argparse.Namespace) -> int:
+    from . import advice, screens, tables
     from .checks import check
 
     document: dict[str, object] = {"ok": False, "findings": []}
@@ -251,13 +287,16 @@ def _run_check(args: argparse.Namespace) -> int:
         if args.bundle is not None or args.config is not None:
             if args.devices or args.to:
                 raise Usage("give devices and --to, or a bundle, not both")
-            devices, netns = _configured(args)
+            devices, target = _configured(args)
             args.force = True
+            asked = _asked(args, {}, target)
         elif args.devices and args.to:
-            devices, netns = device_arguments(args.devices), _netns(args.to)
+            devices, target = device_arguments(args.devices), args.to
+            asked = _asked(args, devices, target)
         else:
             raise Usage("give devices and --to NETNS, or --bundle DIR and --pid PID")
-        report = check(devices, netns, force=args.force)
+        source = None if args.source is None else advice.argument(args.source)
+        report = check(devices, advice.argument(target), source=source, force=args.force)
     except (errors.ConfigInvalid, errors.NetDevError, Usage) as e:
         return _failed(e, args.json, document)
     if args.json:
@@ -265,18 +304,37 @@ def _run_check(args: argparse.Namespace) -> int:
 
         _print_json(dataclasses.asdict(report))
     else:
-        _print_report(report)
+        _tell(screens.check(report, advice.after_check(report.findings, asked), tables.columns(sys.stdout)))
     return 0 if report.ok else REFUSED
 
 
-def _print_report(report: Report) -> None:
-    for finding in report.findings:
-        _tell(f"{finding.severity:5}  {finding.text}")
-    _tell("ok: nothing stands against this move" if report.ok else "refused: a move would not begin")
+def _run_show(args: argparse.Namespace) -> int:
+    import dataclasses
+
+    from . import advice, screens, show, tables
+
+    asked = dataclasses.replace(_asked(args, dict.fromkeys(args.devices), None), source=args.netns)
+    try:
+        devices = show.devices(args.devices, None if args.netns is None else advice.argument(args.netns))
+    except errors.NetDevError as e:
+        return _failed(e, args.json, {"devices": []}, asked)
+    if args.json:
+        _print_json({"devices": [dataclasses.asdict(device) for device in devices]})
+    else:
+        following = advice.after_show(devices, asked) if args.devices else []
+        _tell(screens.show(devices, following, tables.columns(sys.stdout)))
+    return 0
+
+
+def _run_features(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
+    from . import oci
+
+    _print_json(oci.features())
+    return 0
 
 
 def _hook(args: Sequence[str]) -> int:
-    from . import hooklog, oci
+    from . import hooklog
 
     try:
         # To the end and before anything can fail: runtimes break when a hook leaves its stdin unread.
@@ -290,7 +348,6 @@ def _hook(args: Sequence[str]) -> int:
         lines, code = [str(e)], FAILED
     except Exception as e:
         lines, code = [_internal(e)], FAILED
-    lines = [oci.printable(line) for line in lines]
     if lines:
         unlogged = hooklog.log(lines)
         lines += [unlogged] if unlogged else []
@@ -309,7 +366,7 @@ def _create_runtime(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
                 raise Usage(f"hook: unknown option {argument}")
         hook.create_runtime(data, device_arguments(args[1:]))
     except (errors.ConfigInvalid, Usage) as e:
-        return [str(e), "nothing was touched"], REFUSED
+        return [str(e), UNTOUCHED], REFUSED
     except errors.NetDevError as e:
         return _lines_of(e), _code_of(e)
     return [], 0
@@ -318,10 +375,12 @@ def _create_runtime(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
 def _run_demo(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
     from . import demo
 
-    return demo.main(main)
+    # Its sandbox is gone before anybody can type anything.
+    return demo.main(lambda arguments: main(arguments, advise=False))
 
 
 def _parser() -> argparse.ArgumentParser:
     from . import usage
 
-    return usage.parser({"move": _run_move, "apply": _run_apply, "check": _run_check, "demo": _run_demo})
+    runs = {"move": _run_move, "apply": _run_apply, "check": _run_check, "show": _run_show}
+    return usage.parser({**runs, "features": _run_features, "demo": _run_demo})

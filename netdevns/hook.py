@@ -39,7 +39,7 @@ def create_runtime(data: bytes, arguments: Mapping[str, str | None]) -> None:
     with NetNS.open(f"pid:{state.pid}") as target, NetNS.open(CURRENT) as own:
         if target.same(own):
             raise errors.ConfigInvalid(
-                f"container {oci.printable(state.id)} has no network namespace of its own: "
+                f"container {names.printable(state.id)} has no network namespace of its own: "
                 f"its process {state.pid} is in the host's, and devices are there already"
             )
         devices = _not_there_yet(devices, target)
@@ -53,8 +53,8 @@ def _merge(arguments: Mapping[str, str | None], configured: Mapping[str, str]) -
     for host_name, name in configured.items():
         if devices.setdefault(host_name, name) != name:
             raise errors.ConfigInvalid(
-                f'{oci.printable(host_name)}: the hook\'s argument says "{oci.printable(devices[host_name])}", '
-                f'config.json says "{oci.printable(name)}"; say one'
+                f'{names.printable(host_name)}: the hook\'s argument says "{names.printable(devices[host_name])}", '
+                f'config.json says "{names.printable(name)}"; say one'
             )
     return devices
 

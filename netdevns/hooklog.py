@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from .oci import printable
+from .names import printable
 
 RUN_DIR = "/run/netdevns"
 LOG = f"{RUN_DIR}/hook.log"

@@ -62,10 +62,19 @@ def link(socket: Socket, *, ifindex: int = 0, name: bytes = b"") -> wire.Link | 
     return link_of(ask(socket, [wire.get_link(ifindex, name)])[0])
 
 
-def links(socket: Socket) -> list[wire.Link]:
+def dump(socket: Socket, request: bytes, *size: int) -> bytes:
+    """All that is dumped, into a first buffer of that size; a refusal is an EngineError: it is not an empty answer."""
+    _, dumped = socket.query(request, *size)
+    first = next(wire.messages(dumped), None)
+    if first is not None and first.type == uapi.NLMSG_ERROR:
+        raise EngineError(*wire.error(first), "exchange")
+    return dumped
+
+
+def links(socket: Socket, *size: int) -> list[wire.Link]:
     """All links of a namespace."""
     skip = wire.attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
-    _, dumped = socket.query(wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0, skip))
+    dumped = dump(socket, wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0, skip), *size)
     return [wire.Link(message.body) for message in wire.messages(dumped) if message.type == uapi.RTM_NEWLINK]
 
 

@@ -61,5 +61,15 @@ def encode(name: str) -> bytes:
 
 def shown(name: bytes) -> str:
     """A name for a message: bytes that are no text become visible."""
-    text = name.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return printable(name.decode("utf-8", "backslashreplace"))
+
+
+def printable(text: str) -> str:
+    """A text from outside, fit for a terminal or a log: one line without control characters, whatever is in it."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _visible(c) for c in text)
+
+
+def _visible(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # a byte that is no text, as os.fsdecode carries it
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()

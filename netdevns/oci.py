@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from .errors import ConfigInvalid
+from .names import printable
 
 
 class _Object(dict[str, object]):
@@ -26,15 +27,6 @@ class _Object(dict[str, object]):
                 made.twice += (key,)
             made[key] = value
         return made
-
-
-def printable(text: str) -> str:
-    """Makes a text from outside fit for a message or a log: one line, whatever is in it.
-
-    Args:
-        text: Any text; what cannot be printed is written as an escape sequence of Python's.
-    """
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def parse(data: bytes, what: str) -> Mapping[str, object]:
@@ -141,6 +133,24 @@ def network_namespace(config: Mapping[str, object]) -> str | None:
                 raise ConfigInvalid(f'linux.namespaces: the path "{printable(path)}" must be absolute')
             return path or None
     raise ConfigInvalid("linux.namespaces has no network namespace: the container would use the host's own")
+
+
+def features() -> dict[str, object]:
+    """The runtime-spec's Features structure, with what this package does of it.
+
+    Returns:
+        What `netdevns features` prints as JSON. Keys for what is a runtime's and not ours (mount options, cgroups, ...)
+        are absent, which the spec defines as "unknown".
+
+    Source: runtime-spec 1.3, features.md ("ociVersionMin" and "ociVersionMax" are required), features-linux.md.
+    """
+    return {
+        # A config.json's ociVersion is not looked at, so any is accepted; netDevices came with 1.3.0.
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": "1.3.0",
+        "hooks": ["createRuntime"],
+        "linux": {"netDevices": {"enabled": True}},
+    }
 
 
 class State:

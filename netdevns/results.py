@@ -106,6 +106,40 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Device:
+    """A device as it is, and what a move of it alone would meet.
+
+    Attributes:
+        name, ifindex: As the kernel has them.
+        kind: "macvlan", "bridge", ...; None for what no kind of the kernel made: hardware, and lo.
+        up: Whether IFF_UP is set.
+        carrier: Whether there is a link; None while the device is down, when nobody can know.
+        mtu: Bytes.
+        mac: Hexadecimal digits, two a byte, as many bytes as the device has (6, 20 for InfiniBand); None without one.
+        altnames: Alternative names; they travel with it.
+        addresses: All addresses, of every scope and lifetime, in the kernel's order.
+        movable: Whether the kernel moves it at all; None: before 6.15 it tells that only to who has CAP_NET_ADMIN.
+        default_route: Whether it carries a default route of the main table, itself or below a device that does.
+        not_carried: What a move drops that the runtime-spec does not protect, in short words, as in `Moved`.
+        findings: What `check` finds about the device itself; nothing about a name or a target.
+    """
+
+    name: str
+    ifindex: int
+    kind: str | None
+    up: bool
+    carrier: bool | None
+    mtu: int | None
+    mac: str | None
+    altnames: tuple[str, ...]
+    addresses: tuple[Address, ...]
+    movable: bool | None
+    default_route: bool
+    not_carried: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of a check: `ok` is False exactly when a finding has severity "error"."""
 

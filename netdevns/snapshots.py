@@ -29,10 +29,21 @@ def address_text(family: int, data: bytes) -> str:
     return data.hex()
 
 
+DUMP_ADDRESSES = wire.message(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, IFADDRMSG.pack(*[0] * 5))
+
+
 def addresses(
     dumped: bytes | memoryview, *, protected: bool = False, ifindex: int | None = None
 ) -> Iterator[dict[str, object]]:
     """The fields of `results.Address` for each RTM_NEWADDR, of all devices or of one."""
+    for _, fields in indexed_addresses(dumped, protected=protected, ifindex=ifindex):
+        yield fields
+
+
+def indexed_addresses(
+    dumped: bytes | memoryview, *, protected: bool = False, ifindex: int | None = None
+) -> Iterator[tuple[int, dict[str, object]]]:
+    """The same with each address's ifindex before it."""
     for message in wire.messages(dumped):
         if message.type != uapi.RTM_NEWADDR:
             continue
@@ -54,17 +65,20 @@ def addresses(
             if len(found[uapi.IFA_CACHEINFO]) < CACHEINFO.size:
                 raise wire.Malformed("a truncated IFA_CACHEINFO")
             preferred, valid, _, _ = CACHEINFO.unpack_from(found[uapi.IFA_CACHEINFO])
-        yield {
-            "family": FAMILIES.get(family, str(family)),
-            "address": address_text(family, local),
-            "prefixlen": prefixlen,
-            "peer": address_text(family, other) if other and other != local else None,
-            "broadcast": None if broadcast is None else address_text(family, bytes(broadcast)),
-            "label": None if label is None else wire.text(label).decode("utf-8", "surrogateescape"),
-            "scope": SCOPES.get(scope, str(scope)),
-            "flags": flags,
-            "metric": wire.u32(found.get(uapi.IFA_RT_PRIORITY)),
-            "protocol": None if protocol is None else wire.u8(protocol),
-            "valid_lft_s": None if valid == uapi.INFINITY_LIFE_TIME else valid,
-            "preferred_lft_s": None if preferred == uapi.INFINITY_LIFE_TIME else preferred,
-        }
+        yield (
+            index,
+            {
+                "family": FAMILIES.get(family, str(family)),
+                "address": address_text(family, local),
+                "prefixlen": prefixlen,
+                "peer": address_text(family, other) if other and other != local else None,
+                "broadcast": None if broadcast is None else address_text(family, bytes(broadcast)),
+                "label": None if label is None else wire.text(label).decode("utf-8", "surrogateescape"),
+                "scope": SCOPES.get(scope, str(scope)),
+                "flags": flags,
+                "metric": wire.u32(found.get(uapi.IFA_RT_PRIORITY)),
+                "protocol": None if protocol is None else wire.u8(protocol),
+                "valid_lft_s": None if valid == uapi.INFINITY_LIFE_TIME else valid,
+                "preferred_lft_s": None if preferred == uapi.INFINITY_LIFE_TIME else preferred,
+            },
+        )

@@ -41,11 +41,16 @@ def below(links: Mapping[int, wire.Link], ifindexes: Iterable[int]) -> set[int]:
     """These devices and all that lie below them."""
     reached = set(ifindexes)
     todo = list(reached)
+    ports: dict[int, list[int]] = {}
+    for link in links.values():
+        if link.master:
+            ports.setdefault(link.master, []).append(link.ifindex)
     while todo:
         upper = links.get(todo.pop())
-        for link in links.values():
-            under = upper is not None and (link.ifindex == upper.lower or link.master == upper.ifindex)
-            if under and link.ifindex not in reached:
-                reached.add(link.ifindex)
-                todo.append(link.ifindex)
+        if upper is None:
+            continue
+        for ifindex in (upper.lower, *ports.get(upper.ifindex, ())):
+            if ifindex in links and ifindex not in reached:
+                reached.add(ifindex)
+                todo.append(ifindex)
     return reached

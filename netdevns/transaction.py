@@ -16,7 +16,7 @@ from .engine import EngineError, Socket
 from .errors import CheckFailed, MoveFailed
 from .netns import NetNS
 from .plan import Item, Plan
-from .undo import Member, location
+from .undo import Member, OnStep, location
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def move(
     checks.known_preserve(preserve)
     if journal is not None:
         raise ValueError("journal: crash records are not available in this version")
-    return transact(devices, netns, source=source, force=force, timeout_s=timeout_s, results=_Batch.results)
+    return transact(devices, netns, source=source, force=force, timeout_s=timeout_s, results=True)
 
 
 def transact(
@@ -89,9 +89,17 @@ def transact(
     source: NetNS | str | os.PathLike[str] | int | None = None,
     force: bool = False,
     timeout_s: float | None = None,
-    results: Callable[[_Batch], tuple[Moved, ...]] | None = None,
+    results: bool = False,
+    on_step: OnStep | None = None,
 ) -> tuple[Moved, ...]:
-    """`move` without results where nobody reads them: a hook must not pay for making them."""
+    """`move` for this package's own callers.
+
+    Args:
+        results: Whether to make them: a hook must not pay for what nobody reads.
+        on_step: Called between two calls of the engine with a step ("move", "replay", "verify", "undo"), how many
+            devices have done it, and of how many. It only watches: an Exception that it raises ends its calls, not the
+            move. KeyboardInterrupt and SystemExit interrupt the move there as anywhere else.
+    """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with checks.examine(devices, netns, source, force) as plan:
         errors = plan.errors
@@ -106,7 +114,7 @@ def transact(
                 netns=plan.target.where if plan.target else None,
                 location="source" if errors[0].device else None,
             )
-        return _Batch(plan, deadline).run(results)
+        return _Batch(plan, deadline, on_step).run(_Batch.results if results else None)
 
 
 def _members(items: list[Item]) -> list[Member]:
@@ -125,9 +133,10 @@ class _Stopped(Exception):
 
 
 class _Batch:
-    def __init__(self, plan: Plan, deadline: float | None) -> None:
+    def __init__(self, plan: Plan, deadline: float | None, on_step: OnStep | None = None) -> None:
         self.plan = plan
         self.deadline = deadline
+        self.on_step = on_step
         self.members = _members(plan.items)
         self.uppers = _members(plan.uppers)
         # Literal names before templates: "eth%d" must not take the "eth0" that another device of the batch wants.
@@ -154,7 +163,7 @@ class _Batch:
         tries = 0
         while True:
             try:
-                left = undo.everything(self.plan, self.move_order, self.uppers)
+                left = undo.everything(self.plan, self.move_order, self.uppers, self._tell)
                 break
             except BaseException:  # a signal handler may raise what it likes
                 tries += 1
@@ -174,19 +183,31 @@ class _Batch:
         if len(self.members) > 1:
             self._down()
         assert self.plan.target is not None
-        for member in self.move_order:
+        count = len(self.members)
+        for done, member in enumerate(self.move_order, 1):
             self._in_time(member)
             member.touched = True
             self._take_altnames(member)
             self._step(member, "move", member.device.move, self.source, self.target, self.plan.target.fd)
-        for member in self.up_order:
+            self._tell("move", done, count)
+        for done, member in enumerate(self.up_order, 1):
             self._in_time(member)
             self._step(member, "replay", member.device.up_and_replay, self.target)
             self._give_altnames(member)
-        for member in self.members:
+            self._tell("replay", done, count)
+        for done, member in enumerate(self.members, 1):
             self._step(member, "verify", member.device.verify, self.target)
             if member.link.altnames:
                 self._step(member, "verify", self._verify_altnames, member)
+            self._tell("verify", done, count)
+
+    def _tell(self, step: str, done: int, count: int) -> None:
+        if self.on_step is None:
+            return
+        try:
+            self.on_step(step, done, count)
+        except Exception:
+            self.on_step = None  # who only watches must not stop a move, and still less an undo
 
     def _take_altnames(self, member: Member) -> None:
         """Removes the alternative names before the move, where the kernel would lose them in it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from . import lookups, names, neighbours, routes, sysctls, uapi, wire
 from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
@@ -16,6 +16,9 @@ from .plan import Item, Plan
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .results import Left
+
+# What is told of a batch between two calls of the engine: the step, how many devices have done it, of how many.
+OnStep = Callable[[str, int, int], None]
 
 PARTS = (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS)
 
@@ -32,19 +35,22 @@ class Member:
         self.touched = False  # whether anything was sent that may have changed it
 
 
-def everything(plan: Plan, members: list[Member], uppers: list[Member]) -> tuple[Left, ...]:
+def everything(
+    plan: Plan, members: list[Member], uppers: list[Member], on_step: OnStep | None = None
+) -> tuple[Left, ...]:
     """Puts back every device that was touched.
 
     Args:
         plan: The batch as it was found: its namespaces, its sockets, the source's routes.
         members: The devices, in the order in which they were moved.
         uppers: Devices that stayed in the source, stacked on one of them.
+        on_step: Called with "undo"; must not raise an Exception.
 
     Returns:
         What is not as before, in the order of the batch; empty: everything is.
     """
     undo = _Undo(plan, [member for member in members if member.touched], uppers)
-    undo.run()
+    undo.run(on_step)
     order = {id(item): at for at, item in enumerate((*plan.items, *plan.uppers))}
     incomplete = sorted((m for m in undo.missing if undo.missing[m]), key=lambda m: order[id(m.item)])
     return tuple(_left(member, undo.name_now(member), undo.missing[member]) for member in incomplete)
@@ -77,9 +83,15 @@ class _Undo:
         self.uppers = sorted(uppers, key=lambda m: m.item.depth) if touched else []
         self.missing: dict[Member, list[str]] = {member: [] for member in (*touched, *self.uppers)}
 
-    def run(self) -> None:
+    def run(self, on_step: OnStep | None) -> None:
+        done = 0
+        if on_step and self.touched:
+            on_step("undo", done, len(self.touched))
         for member in self.touched:
             self._part(member, RETURN)
+            done += member.device.place == PLACE_SOURCE
+            if on_step:
+                on_step("undo", done, len(self.touched))
         for member in sorted(self.touched, key=lambda m: m.item.depth):
             if member.device.place == PLACE_SOURCE:
                 # First: a bond takes only ports that are down, and IFF_UP makes a link-local address as sysctls say.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 from . import __version__
+from .names import printable
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -32,19 +34,26 @@ exit codes:
 
 def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     """The parser; each command's function is its `run`."""
-    top = argparse.ArgumentParser("netdevns", description=ABOUT, epilog=NETNS + "\n" + EXIT_CODES, formatter_class=_Raw)
+    top = _Parser("netdevns", description=ABOUT, epilog=NETNS + "\n" + EXIT_CODES, formatter_class=_Raw)
     top.add_argument("--version", action="version", version=f"netdevns {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _move(_command(commands, "move", "move devices into a namespace", _MOVE, runs["move"]))
     _apply(_command(commands, "apply", "move what a config.json asks for", _APPLY, runs["apply"]))
     _check(_command(commands, "check", "say whether a move would succeed; change nothing", _CHECK, runs["check"]))
+    _show(_command(commands, "show", "show devices, and what a move of each would lose", _SHOW, runs["show"]))
     _hook(_command(commands, "hook", "the OCI hook: state JSON on stdin", _HOOK, None))
+    _command(commands, "features", "print the runtime-spec's features structure", _FEATURES, runs["features"])
     _command(commands, "demo", "show it in a private sandbox; needs no device of yours", _DEMO, runs["demo"])
     return top
 
 
 class _Raw(argparse.RawDescriptionHelpFormatter):
     pass
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))  # it quotes what was typed
 
 
 _MOVE = """\
@@ -70,6 +79,21 @@ the kernel would drop. Changes nothing.
 example:
   netdevns check eth1=net0 --to blue
 """
+_SHOW = """\
+Shows devices: whether each can be moved and what a move would lose, its
+addresses, and what it is. Changes nothing; needs no privilege for this
+namespace.
+
+example: can eth1 be moved, and what would it lose?
+  netdevns show eth1
+"""
+_FEATURES = """\
+Prints the runtime-spec's features structure as JSON: the versions of the
+specification, the hooks, and that linux.netDevices is enabled.
+
+example:
+  netdevns features
+"""
 _HOOK = """\
 The createRuntime hook of an OCI bundle: moves the devices of its config.json
 and those given as arguments. What goes wrong is on stderr, in
@@ -91,10 +115,10 @@ example:
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, short: str, text: str, run: Run | None
+    commands: argparse._SubParsersAction[_Parser], name: str, short: str, text: str, run: Run | None
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=short, description=text, formatter_class=_Raw)
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, command=name)
     return command
 
 
@@ -130,8 +154,16 @@ def _check(command: argparse.ArgumentParser) -> None:
     command.epilog = NETNS
     command.add_argument("devices", nargs="*", metavar="DEV[=NAME]", help="a device, and its name in the target")
     command.add_argument("--to", metavar="NETNS", help="the target namespace")
+    command.add_argument("--from", dest="source", metavar="NETNS", help="the source namespace (default: this one)")
     command.add_argument("--force", action="store_true", help="a default route is a note, not an error")
     _bundle(command, required=False)
+    _json(command)
+
+
+def _show(command: argparse.ArgumentParser) -> None:
+    command.epilog = NETNS
+    command.add_argument("devices", nargs="*", metavar="DEV", help="a device (default: all)")
+    command.add_argument("--netns", metavar="NETNS", help="the namespace to look into (default: this one)")
     _json(command)
 
 

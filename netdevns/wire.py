@@ -159,7 +159,7 @@ def error(message_: Message) -> tuple[int, str]:
 class Link:
     """What this package reads of an RTM_NEWLINK."""
 
-    __slots__ = ("altnames", "flags", "ifindex", "immutable", "kind", "lower", "master", "name", "qdisc")
+    __slots__ = ("altnames", "flags", "ifindex", "immutable", "kind", "lower", "mac", "master", "mtu", "name", "qdisc")
 
     def __init__(self, body: memoryview) -> None:
         if len(body) < IFINFOMSG.size:
@@ -171,6 +171,8 @@ class Link:
         names = found.get(uapi.IFLA_PROP_LIST)
         self.name = text(found.get(uapi.IFLA_IFNAME))
         self.kind = text(attrs(info).get(uapi.IFLA_INFO_KIND)) if info is not None else b""
+        self.mac = bytes(found.get(uapi.IFLA_ADDRESS, b""))
+        self.mtu = u32(found.get(uapi.IFLA_MTU))
         self.master = u32(found.get(uapi.IFLA_MASTER))
         self.qdisc = text(found.get(uapi.IFLA_QDISC))
         self.altnames = tuple(text(v) for t, v in attr_list(names) if t == uapi.IFLA_ALT_IFNAME) if names else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from netdevns import cli
 from netdevns.engine import Device
 from tests.support import rawdump
 from tests.support.namespaces import Namespace, drop_capabilities, in_child, setns
+from tests.support.terminal import letters, on_terminal
 
 ETH1 = [
     "link add eth1 index 4711 type ifb",
@@ -111,7 +113,8 @@ def test_failed_move(
     race(target, monkeypatch)
     assert cli.main(["move", "eth1=net0", "--to", target.path, *(["--json"] if as_json else [])]) == 1
     out, err = capsys.readouterr()
-    (line,) = err.splitlines()
+    line, following = err.splitlines()
+    assert re.fullmatch(rf"netdevns: next: .* check eth1=net0 --to {target.path}", following)
     assert line.startswith("netdevns: eth1: ")
     assert "File exists" in line
     assert line.endswith("devices, addresses and routes are back as before")
@@ -127,13 +130,12 @@ def test_failed_move(
 
 @pytest.mark.usefixtures("eth1")
 def test_check(target: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
-    """DESIGN 4.2: `check` prints a line for each finding, and exits with 0 where a move would begin."""
+    """DESIGN 4.2: `check` prints a line for each finding, what to type next, and exits with 0 where it would begin."""
     assert cli.main(["check", "eth1=net0", "--to", target.path]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
-    assert lines[0].startswith("loss ")
-    assert "1 route" in lines[0]
-    assert lines[1].startswith("ok")
+    finding, following, verdict = capsys.readouterr().out.splitlines()
+    assert finding == "loss   eth1: a move loses: 1 route"
+    assert re.fullmatch(rf"next   .* move eth1=net0 --to {target.path}", following)
+    assert verdict == "ok: nothing stands against this move"
     assert target.names() == set()
 
 
@@ -205,7 +207,7 @@ def test_process_refuses(host: Namespace, target: Namespace) -> None:
     """DESIGN 4.2: exit code 2 of the process; every line on stderr is the program's own."""
     done = run("move", "eth1=a/b", "nope", "--to", f"fd:{target.fd}", fds=(target.fd,))
     assert (done.returncode, done.stdout) == (2, "")
-    assert [line.startswith("netdevns: ") for line in done.stderr.splitlines()] == [True] * 3
+    assert [line.startswith("netdevns: ") for line in done.stderr.splitlines()] == [True] * 4
     assert host.names() == {"eth1"}
 
 
@@ -243,6 +245,205 @@ def test_reader_that_goes_away(target: Namespace) -> None:
     assert target.names() == {"eth1"}
 
 
+@pytest.mark.usefixtures("eth1")
+def test_names_are_shown_and_not_obeyed(
+    host: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is printed, on either stream: a name's control characters become visible, what is text stays."""
+    name, shown = "\x1b[31mé", "\\x1b[31mé"
+    assert cli.main(["move", f"eth1={name}", "--to", target.path]) == 0
+    assert capsys.readouterr().out.startswith(f"eth1 -> {shown} in ")
+    assert cli.main(["move", f"{name}=eth1", "--from", target.path, "--to", host.path]) == 0
+    assert capsys.readouterr().out.startswith(f"{shown} -> eth1 in ")
+    for arguments, code in (
+        (["move", name, name, "--to", target.path], 2),
+        (["move", f"={name}", "--to", target.path], 2),
+        (["move", "eth1", "--to", name], 2),
+        (["check", name, "--to", target.path], 2),
+        (["check", "eth1", "--to", name], 2),
+        (["apply", "--bundle", name], 2),
+        (["apply", "--bundle", ".", "--pid", name], 2),
+        (["move", "eth1", "--to", "x", f"--{name}"], 2),
+        ([name], 2),
+    ):
+        assert cli.main(arguments) == code
+        told = "".join(capsys.readouterr())
+        assert shown in told
+        assert all(line.isprintable() for line in told.splitlines())
+
+    def failed(*_: object, **__: object) -> None:
+        raise netdevns.MoveFailed("eth1: failed", left=(netdevns.Left(name, "target", name, 7, (f"altname {name}",)),))
+
+    monkeypatch.setattr("netdevns.transaction.transact", failed)
+    assert cli.main(["move", "eth1", "--to", target.path]) == 3
+    told = capsys.readouterr().err
+    assert told.count(shown) == 3
+    assert all(line.isprintable() for line in told.splitlines())
+
+
+def test_letters_that_stdout_lacks(host: Namespace) -> None:
+    """A name's letters outside of the streams' encoding are shown escaped; they end nothing."""
+    host.ip("link add é type ifb")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for name, code, told in (("é", 0, b"\\xe9"), ("nopé", 2, b"nop\\xe9: no such device")):
+        command = [sys.executable, "-m", "netdevns", "show", name]
+        done = subprocess.run(command, cwd=TOP, capture_output=True, env=environment, timeout=60)
+        assert done.returncode == code
+        assert told in done.stdout + done.stderr
+
+
+def test_features(capsys: pytest.CaptureFixture[str]) -> None:
+    """S13, DESIGN 4.2: one JSON document, the features structure."""
+    assert cli.main(["features"]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out), err) == (netdevns.oci.features(), "")
+
+
+@pytest.mark.usefixtures("host")
+def test_check_from_elsewhere(target: Namespace) -> None:
+    """`check --from` asks where `move --from` would."""
+    with Namespace.create("elsewhere") as elsewhere:
+        elsewhere.batch(ETH1)
+        assert cli.main(["check", "eth1", "--from", elsewhere.path, "--to", target.path]) == 0
+        assert cli.main(["check", "eth1", "--to", target.path]) == 2
+
+
+@pytest.mark.usefixtures("eth1")
+@pytest.mark.parametrize("columns", [80, 120])
+def test_check_on_a_terminal(target: Namespace, columns: int) -> None:
+    """A table with a row for each finding, and as the last line the verdict; the same exit codes."""
+    os.set_inheritable(target.fd, True)
+    where = f"fd:{target.fd}"
+    code, out = on_terminal(columns, "-m", "netdevns", "check", "eth1=net0", "--to", where)
+    lines = letters(out).splitlines()
+    assert (code, lines[-1]) == (0, "ok: nothing stands against this move")
+    assert [line.split(None, 3) for line in lines[:2]] == [
+        ["SEVERITY", "DEVICE", "CODE", "WHAT"],
+        ["loss", "eth1", "loss.routes", "a move loses: 1 route"],
+    ]
+    code, out = on_terminal(columns, "-m", "netdevns", "check", "eth1=net0", "nope", "lo=lo1", "--to", where)
+    lines = letters(out).splitlines()
+    assert (code, lines[-1]) == (2, "refused: a move would not begin")
+    assert max(map(len, lines)) <= columns
+    rows = [re.match(r"(error|loss) +(\S+) +(\S+) ", line) for line in lines]
+    assert [row.groups() for row in rows if row] == [
+        ("error", "nope", "device.unknown"),
+        ("error", "lo", "device.immutable"),
+        ("loss", "eth1", "loss.routes"),
+    ]
+    assert "\x1b[1;31merror\x1b[0m" in out
+    os.set_inheritable(target.fd, False)
+
+
+@pytest.mark.usefixtures("eth1")
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("where", ["progress.Progress.__exit__", "screens.moved"])
+def test_interrupt_after_the_move(
+    target: Namespace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    exception: type[BaseException],
+    where: str,
+) -> None:
+    """DESIGN 4.2: a signal that comes when all is done undoes nothing, and is not told to have touched nothing."""
+
+    def strike(*_: object) -> None:
+        raise exception
+
+    monkeypatch.setattr(f"netdevns.{where}", strike)
+    assert cli.main(["move", "eth1", "--to", target.path]) == 0
+    assert capsys.readouterr().err == f"netdevns: interrupted when it was done: the devices are in {target.path}\n"
+    assert target.names() == {"eth1"}
+
+
+@pytest.mark.usefixtures("eth1")
+def test_interrupt_before_the_move(
+    host: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DESIGN 4.2: a signal during the checks: nothing was touched."""
+
+    def strike(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("netdevns.checks.losses", strike)
+    assert cli.main(["move", "eth1", "--to", target.path]) == 1
+    assert capsys.readouterr().err == "netdevns: interrupted; nothing was touched\n"
+    assert host.names() == {"eth1"}
+
+
+@pytest.mark.usefixtures("eth1")
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit, RuntimeError])
+def test_advice_that_fails_hides_nothing(
+    target: Namespace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    exception: type[BaseException],
+) -> None:
+    """What has happened, and the exit code, do not depend on whether there is advice."""
+
+    def strike(*_: object, **__: object) -> None:
+        raise exception
+
+    monkeypatch.setattr("netdevns.advice._typed", strike)
+    race(target, monkeypatch)
+    assert cli.main(["move", "eth1=net0", "--to", target.path]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("devices, addresses and routes are back as before")
+
+
+@pytest.mark.usefixtures("eth1")
+def test_stdout_that_is_full(target: Namespace) -> None:
+    """DESIGN 4.2: what cannot be written does not change what was done, nor the exit code; it is told."""
+    command = [sys.executable, "-m", "netdevns", "move", "eth1", "--to", f"fd:{target.fd}"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, cwd=TOP, pass_fds=(target.fd,), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (0, "netdevns: stdout: No space left on device\n")
+    assert target.names() == {"eth1"}
+
+
+# ---- progress ----
+
+PROGRESS = r"netdevns: (\d+ of \d+ devices .*|undoing: \d+ of \d+ devices are back)"
+
+
+@pytest.fixture
+def many(host: Namespace) -> list[str]:
+    """A batch of devices that takes more than a second by SLOW."""
+    host.batch([f"link add eth{n} type ifb" for n in range(COUNT)])
+    return [f"eth{n}=net{n}" for n in range(COUNT)]
+
+
+def test_progress_on_a_pipe(target: Namespace, many: list[str]) -> None:
+    """More than a second: a line on stderr now and then; stdout has the result only."""
+    done = slow(0.08, *many, "--to", f"fd:{target.fd}", fds=(target.fd,))
+    assert done.returncode == 0
+    assert 1 <= len(done.stderr.splitlines()) <= 2
+    assert all(re.fullmatch(PROGRESS, line) for line in done.stderr.splitlines())
+    assert len(done.stdout.splitlines()) == COUNT
+
+
+def test_no_progress_with_json(target: Namespace, many: list[str]) -> None:
+    """With --json stderr is for errors."""
+    done = slow(0.08, *many, "--to", f"fd:{target.fd}", "--json", fds=(target.fd,))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(json.loads(done.stdout)["moved"]) == COUNT
+
+
+def test_progress_on_a_terminal(target: Namespace, many: list[str]) -> None:
+    """One line that is written over, and gone when the result is printed."""
+    os.set_inheritable(target.fd, True)
+    code, out = on_terminal(80, "-c", SLOW, "0.08", *many, "--to", f"fd:{target.fd}")
+    os.set_inheritable(target.fd, False)
+    assert code == 0
+    *told, result = out.split("\r")
+    assert [line for line in told if line.strip()]
+    assert all(re.fullmatch(PROGRESS, line.rstrip()) for line in told if line.strip())
+    assert (told[-1].strip(), len(result.splitlines())) == ("", COUNT)
+    assert result.startswith("eth0 -> net0 in ")
+
+
 # ---- signals ----
 
 COUNT = 20
@@ -277,9 +478,14 @@ def test_signal_undoes_a_batch(host: Namespace, target: Namespace, number: signa
     )
     host.wait_until_quiet()
     before = host.dump()
-    slow = [sys.executable, "-c", SLOW, *(f"eth{n}=net{n}" for n in range(COUNT)), "--to", f"fd:{target.fd}"]
+    batch = (f"eth{n}=net{n}" for n in range(COUNT))
     process = subprocess.Popen(
-        slow, cwd=TOP, pass_fds=(target.fd,), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SLOW, "0.02", *batch, "--to", f"fd:{target.fd}"],
+        cwd=TOP,
+        pass_fds=(target.fd,),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         wait_for_arrivals(target, arrived)
@@ -289,7 +495,8 @@ def test_signal_undoes_a_batch(host: Namespace, target: Namespace, number: signa
         process.kill()
         process.wait()
     assert (process.returncode, out) == (1, "")
-    (line,) = err.splitlines()
+    *told, line = err.splitlines()
+    assert all(re.fullmatch(PROGRESS, progress) for progress in told)
     assert line.startswith("netdevns: interrupted (")
     assert line.endswith("devices, addresses and routes are back as before")
     host.wait_until_quiet()
@@ -305,10 +512,15 @@ from netdevns.engine import Device
 real = Device.move
 def move(self, *arguments):
     real(self, *arguments)
-    time.sleep(0.02)
+    time.sleep(float(sys.argv[1]))
 Device.move = move
-sys.exit(cli.main(["move", *sys.argv[1:]]))
+sys.exit(cli.main(["move", *sys.argv[2:]]))
 """
+
+
+def slow(pause_s: float, *arguments: str, fds: tuple[int, ...]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", SLOW, str(pause_s), *arguments]
+    return subprocess.run(command, cwd=TOP, pass_fds=fds, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.usefixtures("eth1")

@@ -73,7 +73,7 @@ def test_sources_together(
         ({"a": "x"}, {"a": "y"}, 'a: the hook\'s argument says "x", config.json says "y"; say one'),
         ({"a": None}, {"a": "y"}, 'a: the hook\'s argument says "a", config.json says "y"; say one'),
         ({"a": "x"}, {"a": "y\n"}, 'a: the hook\'s argument says "x", config.json says "y\\n"; say one'),
-        ({"\udcff": "x"}, {"\udcff": "y"}, '\\udcff: the hook\'s argument says "x", config.json says "y"; say one'),
+        ({"\udcff": "x"}, {"\udcff": "y"}, '\\xff: the hook\'s argument says "x", config.json says "y"; say one'),
     ],
     ids=["names", "kept", "newline", "no-text"],
 )

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -23,7 +24,7 @@ ORDER = [
     "_ffi", "rtnl", "netns", "engine",
     "lookups", "plan", "stacking", "checks", "journal", "undo",
     "transaction", "recovery", "oci", "hooklog", "cdi", "hook", "conformance",
-    "usage", "demo", "cli", "__main__",
+    "show", "usage", "demo", "advice", "tables", "screens", "progress", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
 ORDER_INSIDE = {"engine": ["_base", "_replay", "native", "reference", "__init__"]}
@@ -31,7 +32,7 @@ ORDER_INSIDE = {"engine": ["_base", "_replay", "native", "reference", "__init__"
 HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns",
              "engine", "lookups", "plan",
              "stacking", "checks", "undo", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
-HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich"}
+HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
 # Loaded only where NETDEVNS_ENGINE asks for it.
 REFERENCE = {PACKAGE / "engine" / "_replay.py", PACKAGE / "engine" / "reference.py"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -115,7 +116,7 @@ def test_hook_path_imports_nothing_heavy(module):
             assert level or name.split(".")[0] not in HEAVY, f"{path.name} imports {name}"
 
 
-def loaded_by(statement: str, before: str = "") -> set[str]:
+def loaded_by(statement: str, before: str = "", whole: bool = False) -> set[str]:
     """The modules that a statement loads in an isolated interpreter without site, as a hook's is."""
     paths = [str(ROOT), *(p for p in sys.path if p.endswith("site-packages"))]
     code = f"import sys; sys.path += {paths!r}; {before}\nbefore = set(sys.modules); {statement}\n"
@@ -123,12 +124,24 @@ def loaded_by(statement: str, before: str = "") -> set[str]:
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    return {name.split(".")[0] for name in done.stdout.split()}
+    return {name if whole else name.split(".")[0] for name in done.stdout.split()}
 
 
 def test_what_loading_the_hook_loads():
-    """Besides `json` (with its re and enum), loading netdevns.hook loads nothing of HEAVY, and no results."""
+    """Besides `json` (with its re and enum), the hook loads nothing of HEAVY, and no results."""
     assert loaded_by("import netdevns.hook", before="import json") & HEAVY == set()
+
+
+def test_what_a_hook_that_has_nothing_to_do_loads(tmp_path):
+    """The command's way to the hook has no detour: no module for people, and only those of HOOK_PATH."""
+    (tmp_path / "config.json").write_text("{}")
+    state = json.dumps({"ociVersion": "1.3.0", "id": "c", "status": "creating", "bundle": str(tmp_path)})
+    statement = f"import io; sys.stdin = io.TextIOWrapper(io.BytesIO({state.encode()!r})); import netdevns.cli; "
+    statement += "assert netdevns.cli.main(['hook', 'createRuntime']) == 0"
+    found = loaded_by(statement, before="import json, signal, syslog", whole=True)
+    own = {name.split(".")[1] for name in found if name.startswith("netdevns.")}
+    assert own - {"_core"} == {*HOOK_PATH, "cli"}
+    assert {name.split(".")[0] for name in found} & HEAVY == set()
 
 
 def test_loading_the_package_loads_nothing():

@@ -1,5 +1,7 @@
 """Names: the kernel's rules (net/core/dev.c: dev_valid_name, __dev_alloc_name; its own isspace), byte by byte."""
 
+import os
+
 import pytest
 
 from netdevns import names
@@ -113,3 +115,25 @@ def test_shown_has_no_control_bytes(name, shown):
     assert names.shown(name) == shown
     assert names.shown(name).isprintable()
     assert names.shown(name).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("eth0: é", "eth0: é", id="printable"),
+        pytest.param("é: a\x1b[2J", "é: a\\x1b[2J", id="only-what-must-be"),
+        pytest.param("a\udcffb", "a\\xffb", id="byte-of-the-file-system"),
+        pytest.param("a\ud800b", "a\\ud800b", id="lone-surrogate-of-json"),
+        pytest.param("a\u202eb\xa0c", "a\\u202eb\\xa0c", id="direction-and-space"),
+    ],
+)
+def test_printable(text, shown):
+    """One line for a terminal or a log, of whatever text; what is printable stays, so it can be done twice."""
+    assert names.printable(text) == shown
+    assert names.printable(shown) == shown
+
+
+@pytest.mark.parametrize("name", [b"eth0", b"\xff", b"\x1b[2J", "é\n".encode(), b"\xe2\x80\xae"])
+def test_a_name_looks_alike_as_text_and_as_bytes(name):
+    """A message that quotes a str and one that quotes the kernel's bytes name the same device alike."""
+    assert names.printable(os.fsdecode(name)) == names.shown(name)

@@ -268,3 +268,43 @@ def test_state_with_wrong_types(member: str, values: list[object], needed: str) 
     for value in values:
         with pytest.raises(ConfigInvalid, match=f"^state on stdin: {member}: {needed} is needed$"):
             oci.State(json.dumps(STATE | {member: value}).encode())
+
+
+# ---- features -------------------------------------------------------------------------------------------------------
+
+# All properties that the schema of 1.3 has: "MUST NOT contain properties that are not defined" (features.md).
+FEATURES = {"ociVersionMin", "ociVersionMax", "hooks", "mountOptions", "linux", "annotations",
+            "potentiallyUnsafeConfigAnnotations"}  # fmt: skip
+
+
+def version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
+
+
+def test_features() -> None:
+    """S13: both versions are required, min is not above max; netDevices is enabled, and 1.3.0 is where it came."""
+    features = oci.features()
+    assert set(features) <= FEATURES
+    low, high = version(features["ociVersionMin"]), version(features["ociVersionMax"])
+    assert low <= (1, 3, 0) <= high
+    assert features["linux"] == {"netDevices": {"enabled": True}}
+    assert json.loads(json.dumps(features)) == features
+
+
+@pytest.mark.parametrize("which", ["ociVersionMin", "ociVersionMax"])
+def test_version_that_is_claimed_is_accepted(which: str) -> None:
+    """S13: both must be accepted as a configuration's ociVersion."""
+    config = {"ociVersion": oci.features()[which], "linux": {"netDevices": {"eth1": {}}}}
+    assert oci.net_devices(oci.parse(json.dumps(config).encode(), "config")) == {"eth1": "eth1"}
+
+
+def test_hooks_that_are_claimed_are_served() -> None:
+    """S13: exactly the stages that the hook command takes."""
+    from netdevns import usage
+
+    (commands,) = (a for a in usage.parser(dict.fromkeys(COMMANDS))._actions if a.choices)
+    (stage,) = (a for a in commands.choices["hook"]._actions if a.dest == "stage")
+    assert oci.features()["hooks"] == stage.choices
+
+
+COMMANDS = ["move", "apply", "check", "show", "features", "demo"]

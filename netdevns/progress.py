@@ -1,0 +1,74 @@
+"""How far a batch is, for people: one line that changes on a terminal, else a line now and then. Nothing before 1 s.
+
+Not by rich: its import takes longer than a move, while the links are down; it would hide the cursor, which a process
+that is killed never shows again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import TextIO
+
+QUIET_S = 1.0  # most batches are done before anybody wonders
+LIVE_S = 0.1
+LINES_S = 5.0
+WORDS = {
+    "move": "{} of {} devices moved",
+    "replay": "{} of {} devices are up with their addresses",
+    "verify": "{} of {} devices read back",
+    "undo": "undoing: {} of {} devices are back",
+}
+
+
+class Progress:
+    """A transaction's `on_step`, and a context manager that removes the line at the end.
+
+    Args:
+        stream: stderr; None: nothing is told.
+
+    Attributes:
+        arrived: Whether the last step of the last device is done.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self._live = stream is not None and stream.isatty()
+        self._due = self._quiet_until = time.monotonic() + QUIET_S
+        self._undoing = False
+        self._drawn = 0  # cells of the line that is on the terminal
+        self.arrived = False
+
+    def __call__(self, step: str, done: int, count: int) -> None:
+        self.arrived = (step, done) == ("verify", count)
+        now = time.monotonic()
+        if step == "undo" and not self._undoing:
+            self._undoing, self._due = True, self._quiet_until
+        if now < self._due:
+            return
+        self._due = now + (LIVE_S if self._live else LINES_S)
+        text = "netdevns: " + WORDS[step].format(done, count)
+        self._write(self._over(text) if self._live else f"{text}\n")
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._drawn:
+            self._write(self._over("") + "\r")
+
+    def _over(self, text: str) -> str:
+        """Writes over the line that is there: with blanks, which every terminal understands."""
+        text = text[: shutil.get_terminal_size().columns - 1]
+        blanks = max(0, self._drawn - len(text))
+        self._drawn = len(text)
+        return "\r" + text + " " * blanks
+
+    def _write(self, text: str) -> None:
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._stream = None  # nobody reads it (any more): the move goes on

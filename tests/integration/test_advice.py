@@ -1,0 +1,192 @@
+"""The next command that is told: it can be typed as it stands, and then it works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from netdevns import advice, cli, usage
+from netdevns.results import Finding
+from tests.support.namespaces import Namespace, drop_capabilities, in_child
+
+HOST = [
+    "link add eth1 type ifb",
+    "link property add dev eth1 altname enp3s0",
+    "link add eth2 type ifb",
+    "link set eth2 up",
+    "addr add 10.0.0.2/24 dev eth2",
+    "route add default via 10.0.0.1",
+    "link add eth3 type ifb",
+    "link add br0 type bridge",
+]
+TARGET = ["link add net0 type ifb", "link property add dev net0 altname wan0"]
+
+
+@pytest.fixture
+def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
+    host.batch(HOST)
+    target.batch(TARGET)
+    return host, target
+
+
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[list[str]]]:
+    """Runs the command, with its exit code; returns the commands that it tells to type next, as words."""
+
+    def run(code: int, *arguments: str) -> list[list[str]]:
+        assert cli.main(arguments) == code
+        out, err = capsys.readouterr()
+        lines = [line.removeprefix("netdevns: next: ") for line in err.splitlines() if ": next: " in line]
+        lines += [line.removeprefix("next   ") for line in out.splitlines() if line.startswith("next ")]
+        return [shlex.split(line) for line in lines]
+
+    return run
+
+
+def type_(words: list[str]) -> int:
+    """Types a command."""
+    if "netdevns" in words:
+        return cli.main(words[words.index("netdevns") + 1 :])
+    fds = [int(fd) for fd in re.findall(r"/proc/self/fd/(\d+)", shlex.join(words))]
+    return subprocess.run(words, check=False, pass_fds=fds).returncode
+
+
+CORRECTED = {
+    "alternative name": (["enp3s0"], ["eth1"], 1),
+    "alternative name, renamed": (["enp3s0=x"], ["eth1=x"], 1),
+    "default route": (["eth2"], ["eth2", "--force"], 1),
+    "name taken": (["eth1=net0"], ["eth1=net%d"], 1),
+    "name taken by an altname": (["eth1=wan0"], ["eth1=wan%d"], 2),
+    "one name twice": (["eth1=x7", "eth3=x7"], ["eth1=x7", "eth3=x%d"], 1),
+    "all of it": (["enp3s0=net0", "eth2=net0"], ["eth1=net%d", "eth2=net%d", "--force"], 1),
+}
+
+
+@pytest.mark.parametrize("command", ["check", "move"])
+@pytest.mark.parametrize(("asked", "corrected", "count"), CORRECTED.values(), ids=CORRECTED)
+def test_the_same_command_corrected(
+    sides: tuple[Namespace, Namespace],
+    told: Callable[..., list[list[str]]],
+    command: str,
+    asked: list[str],
+    corrected: list[str],
+    count: int,
+) -> None:
+    """With every error corrected at once; typed, it does what was meant."""
+    _, target = sides
+    commands = told(2, command, *asked, "--to", target.path)
+    assert len(commands) == count
+    words = commands[0][commands[0].index("netdevns") + 1 :]
+    options = [word for word in corrected if word.startswith("--")]
+    assert words == [command, *corrected[: len(corrected) - len(options)], "--to", target.path, *options]
+    assert type_(commands[0]) == 0
+    assert (target.names() == {"net0"}) == (command == "check")
+
+
+REMOVED = {
+    "own altname": (["eth1=enp3s0"], []),
+    "altname taken in the target": (["eth1=x"], ["link property add dev net0 altname enp3s0"]),
+    "name taken by an altname": (["eth1=wan0"], []),
+}
+
+
+@pytest.mark.parametrize(("asked", "before"), REMOVED.values(), ids=REMOVED)
+def test_a_command_that_removes_the_reason(
+    sides: tuple[Namespace, Namespace], told: Callable[..., list[list[str]]], asked: list[str], before: list[str]
+) -> None:
+    """Typed, nothing stands against the move any more."""
+    _, target = sides
+    target.batch(before)
+    *_, removal = told(2, "check", *asked, "--to", target.path)
+    assert type_(removal) == 0
+    (following,) = told(0, "check", *asked, "--to", target.path)
+    assert type_(following) == 0
+
+
+def test_ipv6_enabled_in_the_target(sides: tuple[Namespace, Namespace], told: Callable[..., list[list[str]]]) -> None:
+    """The sysctl that is in the way, inside of the target."""
+    host, target = sides
+    host.ip("addr add 2001:db8::1/64 nodad dev eth1")
+    target.sysctl("ipv6/conf/default/disable_ipv6", 1)
+    ((*inside, assignment),) = told(2, "move", "eth1", "--to", target.path)
+    assert inside == ["nsenter", f"--net={target.path}", "sysctl", "-w"]
+    assert assignment == "net.ipv6.conf.default.disable_ipv6=0"
+
+
+def test_check_tells_the_move(sides: tuple[Namespace, Namespace], told: Callable[..., list[list[str]]]) -> None:
+    """DESIGN 4.2: after a check without errors: exactly the command that moves, with all that was given."""
+    host, target = sides
+    (words,) = told(0, "check", "eth2=a", "eth3", "--from", host.path, "--to", target.path, "--force")
+    assert words[words.index("netdevns") + 1 :] == [
+        "move", "eth2=a", "eth3", "--to", target.path, "--from", host.path, "--force",
+    ]  # fmt: skip
+    assert type_(words) == 0
+    assert target.names() == {"net0", "a", "eth3"}
+
+
+@pytest.mark.parametrize("asked", [["br0"], ["eth1=a/b"], ["enp3s0", "br0"], ["eth1=%d%d"]], ids=" ".join)
+def test_nothing_is_told_where_nothing_helps(
+    sides: tuple[Namespace, Namespace], told: Callable[..., list[list[str]]], asked: list[str]
+) -> None:
+    """A command that would be refused again is no advice."""
+    assert told(2, "check", *asked, "--to", sides[1].path) == []
+
+
+def test_permission(sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
+    """sudo for an ordinary user; root without capabilities is not helped by it."""
+    asked = advice.Asked("move", {"eth1": None}, ("--to", "blue"), "blue")
+    monkeypatch.setattr("sys.argv", ["/opt/netdevns/bin/netdevns"])
+    for code, text in (
+        ("permission.source", "CAP_NET_ADMIN is missing"),
+        ("netns.open", "pid:1: cannot open the network namespace /proc/1/ns/net: Permission denied"),
+    ):
+        finding = Finding(None, "error", code, text)
+        monkeypatch.setattr("os.geteuid", lambda: 1000)
+        assert advice.after_check([finding], asked) == ["sudo /opt/netdevns/bin/netdevns move eth1 --to blue"]
+        monkeypatch.setattr("os.geteuid", lambda: 0)
+        assert advice.after_check([finding], asked) == []
+
+    def child() -> int:
+        drop_capabilities(*range(40))
+        return cli.main(["check", "eth1", "--to", sides[1].path])
+
+    assert in_child(child) == 2
+
+
+RUNS = ["move", "apply", "check", "show", "features", "demo"]
+
+
+@pytest.mark.parametrize("name", ["a;reboot", "$(reboot)", "a b", "'", "-x"])
+def test_what_is_typed_is_quoted(name: str) -> None:
+    """A name can contain what a shell would obey."""
+    asked = advice.Asked("check", {name: "x"}, ("--to", "blue"), "blue")
+    (line,) = advice.after_check([], asked)
+    words = shlex.split(line)
+    parsed = usage.parser(dict.fromkeys(RUNS)).parse_args(words[words.index("netdevns") + 1 :])
+    assert (parsed.command, parsed.devices, parsed.to) == ("move", [f"{name}=x"], "blue")
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a\n", "a\udcff", "x" * 600])
+def test_what_cannot_be_typed_is_not_told(name: str) -> None:
+    """Control characters and what is no text would be shown escaped: another name. Nor what nobody would type."""
+    assert advice.after_check([], advice.Asked("check", {name: "x"}, ("--to", "blue"), "blue")) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        (None, ["ip"]),
+        ("blue", ["ip", "-n", "blue"]),
+        ("pid:4711", ["nsenter", "-t", "4711", "-n", "ip"]),
+        ("fd:3", ["nsenter", "--net=/proc/self/fd/3", "ip"]),
+        ("/run/x/ns", ["nsenter", "--net=/run/x/ns", "ip"]),
+    ],
+)
+def test_ip_in_a_namespace(where: str | None, words: list[str]) -> None:
+    """However a namespace is named."""
+    rest = ["link", "property", "del", "dev", "net0", "altname", "wan0"]
+    assert advice._drop_altname(where, b"net0", b"wan0") == [*words, *rest]
