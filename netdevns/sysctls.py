@@ -38,6 +38,7 @@ IPV6 = (
     "accept_ra_rt_info_min_plen", "ndisc_tclass", "rpl_seg_enabled", "ra_defrtr_metric", "ioam6_enabled", "ioam6_id",
     "ioam6_id_wide", "ndisc_evict_nocarrier", "accept_untracked_na", "accept_ra_min_lft", "force_forwarding",
 )  # fmt: skip
+GEN_MODE = "ipv6.addr_gen_mode"
 # Told in milliseconds, written in seconds.
 _SECONDS = ("router_solicitation_interval", "router_solicitation_delay", "router_probe_interval",
             "router_solicitation_max_interval")  # fmt: skip
@@ -71,12 +72,19 @@ class Settings:
             found.append("ipv6.token")
         return found
 
-    def request(self, now: Settings, ifindex: int) -> bytes:
-        """The RTM_NEWLINK that sets IPv4's and the token as they were; b"" if nothing differs."""
+    def request(self, now: Settings, ifindex: int, *, about_to_be_up: bool) -> bytes:
+        """The RTM_NEWLINK that sets IPv4's, token and addr_gen_mode as they were; b"" if nothing differs.
+
+        `about_to_be_up`: IFF_UP comes next and must not make a link-local address, so addr_gen_mode is "none" for now.
+        By rtnetlink: writing its file would make one at once.
+        """
         differ = self.differences(now)
         ids = [(i, f"ipv4.{name}") for i, name in enumerate(IPV4, 1) if f"ipv4.{name}" in differ]
         conf = b"".join(wire.attr_u32(i, self.values[name]) for i, name in ids)
         inet6 = wire.attr(uapi.IFLA_INET6_TOKEN, self.token or bytes(16)) if "ipv6.token" in differ else b""
+        mode = uapi.IN6_ADDR_GEN_MODE_NONE if about_to_be_up else self.values.get(GEN_MODE)
+        if mode is not None and now.values.get(GEN_MODE, mode) != mode:
+            inet6 += wire.attr(uapi.IFLA_INET6_ADDR_GEN_MODE, bytes([mode]))
         spec = wire.nested(uapi.AF_INET, wire.nested(uapi.IFLA_INET_CONF, conf)) if conf else b""
         spec += wire.nested(uapi.AF_INET6, inet6) if inet6 else b""
         if not spec:
@@ -85,7 +93,8 @@ class Settings:
 
     def files(self, now: Settings, name: bytes) -> dict[str, str | None]:
         """Path -> text for IPv6's that differ, for a device of that name, in the order to write them in."""
-        differ = [n.removeprefix("ipv6.") for n in self.differences(now) if n.startswith("ipv6.") and n != "ipv6.token"]
+        others = ("ipv6.token", GEN_MODE)
+        differ = [n.removeprefix("ipv6.") for n in self.differences(now) if n.startswith("ipv6.") and n not in others]
         # disable_ipv6 last: setting it removes or makes the link-local address, as the others say.
         differ.sort(key=lambda n: n == "disable_ipv6")
         where = f"/proc/sys/net/ipv6/conf/{os.fsdecode(name)}"

@@ -94,7 +94,7 @@ class _Undo:
                 on_step("undo", done, len(self.touched))
         for member in sorted(self.touched, key=lambda m: m.item.depth):
             if member.device.place == PLACE_SOURCE:
-                # First: a bond takes only ports that are down, and IFF_UP makes a link-local address as sysctls say.
+                # First: a bond takes only ports that are down, and what IFF_UP does depends on sysctls.
                 self._properties(member)
                 self._part(member, RESTORE)
                 self._settings_again(member)
@@ -172,7 +172,9 @@ class _Undo:
                 for path, said in visit.files.items():
                     if isinstance(said, int):
                         self.missing[member].append(f"{path}: {os.strerror(-said)}")
-        request = was.request(is_, member.device.ifindex)
+        _, _, _, flags, _ = wire.IFINFOMSG.unpack_from(now)
+        about_to_be_up = member.device.was_up and not flags & uapi.IFF_UP
+        request = was.request(is_, member.device.ifindex, about_to_be_up=about_to_be_up)
         return [("sysctls", request)] if request else []
 
     def _settings_again(self, member: Member) -> None:

@@ -86,6 +86,7 @@ def test_all_settings_come_back(eth1: Namespace, target: Namespace, monkeypatch:
             if path.name not in UNTOLD[family] | {"disable_ipv6"}:
                 was = path.read_text().strip()
                 changed += written(path, VALUES.get(f"{family}.{path.name}", "1" if was in ("0", "-1") else "0"))
+    eth1.wait_until_quiet()
     before = eth1.dump()
 
     def fail(self: Device, target: Socket) -> None:  # noqa: ARG001  # verify's signature
@@ -95,6 +96,7 @@ def test_all_settings_come_back(eth1: Namespace, target: Namespace, monkeypatch:
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move({"eth1": "net0"}, target.fd)
     assert raised.value.left == ()
+    eth1.wait_until_quiet()
     assert rawdump.differences(before, eth1.dump()) == []
     assert changed >= 50
 
