@@ -15,8 +15,8 @@
  *	nd_dev_init(&dev, area, sizeof area, "eth1", "net0", &err);
  *	nd_dev_transfer(dev, &source, &target, source_fd, target_fd, &err, &undo_err);
  *
- * A batch calls the five steps itself, phase by phase: snapshot all, move all, replay all, verify all; on any failure
- * undo all (ND_UNDO_RETURN for all, then ND_UNDO_RESTORE for all). Uppers (a VLAN) move before their lowers and are
+ * A batch (example.c) calls the five steps itself, phase by phase: snapshot all, move all, replay all, verify all; on any
+ * failure undo all (ND_UNDO_RETURN for all, then ND_UNDO_RESTORE for all). Uppers (a VLAN) move before their lowers and are
  * replayed after them. Every step is idempotent: a caller who is not sure whether a step ran, runs it again.
  *
  * What the caller checks first, because the core does not: that the wanted name is valid and free in the target (also as

@@ -14,7 +14,7 @@ cache=$root/.cache
 log=$cache/setup.log
 stamp=$venv/netdevns-stamp
 
-# A core with sanitizers is built elsewhere (tools/test), never into the checkout.
+# A core with sanitizers is built elsewhere (tools/sanitize), never into the checkout.
 unset NETDEVNS_SANITIZE
 
 # An ordinary user's PATH on Debian has no sbin, where runc and modprobe live.
@@ -53,7 +53,8 @@ tool_works() {
 	ip) # busybox has an `ip`, too, without -json
 		[[ $(ip -V 2>&1) == *iproute2* ]] ;;
 	clang-rt) # the sanitizers' libraries, which Debian only recommends with clang
-		has clang && clang -fsanitize=address -x c -o "$cache/probe" - <<<'int main(void) { return 0; }' 2>/dev/null ;;
+		has clang && clang -fsanitize=address -x c -o "$cache/probe" - <<<'int main(void) { return 0; }' 2>/dev/null &&
+			rm "$cache/probe" ;;
 	*) has "$1" ;;
 	esac
 }
