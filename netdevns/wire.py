@@ -45,10 +45,13 @@ def link_message(type_: int, flags: int, ifindex: int, attrs: bytes = b"", *, up
     return message(type_, flags, IFINFOMSG.pack(0, 0, ifindex, uapi.IFF_UP if up else 0, change) + attrs)
 
 
-def get_link(ifindex: int = 0, name: bytes = b"") -> bytes:
-    """RTM_GETLINK by ifindex, or by a name, which the kernel compares with alternative names, too."""
+def get_link(ifindex: int = 0, name: bytes | None = None) -> bytes:
+    """RTM_GETLINK by ifindex, or by a name, which the kernel compares with alternative names, too.
+
+    An alternative name may be anything that fits, even empty.
+    """
     attrs = attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
-    if name:
+    if name is not None:
         attrs += attr_name(uapi.IFLA_IFNAME if len(name) < uapi.IFNAMSIZ else uapi.IFLA_ALT_IFNAME, name)
     return link_message(uapi.RTM_GETLINK, 0, ifindex, attrs)
 
@@ -122,11 +125,16 @@ def error(message_: Message) -> tuple[int, str]:
     if len(message_.body) < 20:
         raise Malformed("a truncated error message")
     code = -S32.unpack_from(message_.body)[0]
+    if not 0 <= code < 1 << 31:
+        raise Malformed("an error message with a positive code")
     if not message_.flags & uapi.NLM_F_ACK_TLVS:
         return code, ""
     at = 20
     if not message_.flags & uapi.NLM_F_CAPPED:
-        at = 4 + ((U32.unpack_from(message_.body, 4)[0] + 3) & ~3)
+        echoed = U32.unpack_from(message_.body, 4)[0]
+        if not 16 <= echoed <= len(message_.body):
+            return code, ""  # it lies about the echo: where the attributes begin is not known
+        at = 4 + ((echoed + 3) & ~3)
     said = attrs(message_.body, at).get(uapi.NLMSGERR_ATTR_MSG)
     return code, text(said).decode("utf-8", "replace")
 
