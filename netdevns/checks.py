@@ -166,8 +166,13 @@ def _names_in_batch(plan: Plan) -> None:
             wanted[item.wanted] = item
 
 
+def _may_be_there(name: bytes) -> bool:
+    """Whether a look-up by the name has an answer: the others were told already that no device can have theirs."""
+    return names.may_be_altname(name) or (names.why_invalid(name) is None and not names.is_template(name))
+
+
 def _ask_source(plan: Plan, socket: Socket) -> None:
-    askable = [i for i in plan.items if not names.why_invalid(i.ifname) or names.may_be_altname(i.ifname)]
+    askable = [i for i in plan.items if _may_be_there(i.ifname)]
     by_ifindex: dict[int, Item] = {}
     for item, answer in zip(askable, ask(socket, [wire.get_link(name=i.ifname) for i in askable]), strict=True):
         device, link = item.host_name, link_of(answer)
@@ -193,8 +198,8 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     plan.links = {link.ifindex: link for link in lookups.links(socket)}
     plan.uppers = stacking.uppers(plan.links, by_ifindex)
     stacking.set_depths({**by_ifindex, **{item.link.ifindex: item for item in plan.uppers if item.link}})
-    _, plan.routes = socket.query(routes.DUMP_ROUTES)
-    _, plan.nexthops = socket.query(routes.DUMP_NEXTHOPS)
+    plan.routes = lookups.dump(socket, routes.DUMP_ROUTES)
+    plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
     _default_routes(plan)
 
 

@@ -57,15 +57,24 @@ def link_of(answer: wire.Message) -> wire.Link | None:
     raise EngineError(code, text, "exchange")
 
 
-def link(socket: Socket, *, ifindex: int = 0, name: bytes = b"") -> wire.Link | None:
+def link(socket: Socket, *, ifindex: int = 0, name: bytes | None = None) -> wire.Link | None:
     """One link by ifindex or name; None: no such device."""
     return link_of(ask(socket, [wire.get_link(ifindex, name)])[0])
+
+
+def dump(socket: Socket, request: bytes) -> bytes:
+    """The messages of a dump. One that the kernel refuses is an EngineError: it is not the same as an empty one."""
+    _, dumped = socket.query(request)
+    for message in wire.messages(dumped):
+        if code := refused(message):
+            raise EngineError(code, wire.error(message)[1], "exchange")
+    return dumped
 
 
 def links(socket: Socket) -> list[wire.Link]:
     """All links of a namespace."""
     skip = wire.attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
-    _, dumped = socket.query(wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0, skip))
+    dumped = dump(socket, wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0, skip))
     return [wire.Link(message.body) for message in wire.messages(dumped) if message.type == uapi.RTM_NEWLINK]
 
 

@@ -19,7 +19,8 @@ import netdevns
 from netdevns import cli, plan
 from netdevns.engine import Device, EngineError, Socket
 from tests.support import kinds, rawdump
-from tests.support.namespaces import Namespace
+from tests.support.namespaces import Namespace, assert_equal_soon
+from tests.support.rawdump import without_sysctls
 
 STEPS = ("snapshot", "move", "up_and_replay", "verify", "undo")
 
@@ -102,11 +103,6 @@ def before_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, Callable
     return arrange
 
 
-def shown(dump: dict[str, Any]) -> dict[str, Any]:
-    """A dump for comparison after an undo: without the per-device sysctls, which a move resets."""
-    return {**dump, "links": {name: link.without_sysctls() for name, link in dump["links"].items()}}
-
-
 class Restored:
     """All as before in the source, and nothing in the target, when the block ends.
 
@@ -115,7 +111,7 @@ class Restored:
 
     def __init__(self, host: Namespace, target: Namespace) -> None:
         self.sides = host, target
-        self.before = shown(host.dump()), shown(target.dump())
+        self.before = without_sysctls(host.dump()), without_sysctls(target.dump())
 
     def __enter__(self) -> Restored:
         return self
@@ -124,13 +120,6 @@ class Restored:
         if kind is None:
             for side, before in zip(self.sides, self.before, strict=True):
                 assert_equal_soon(before, side)
-
-
-def assert_equal_soon(before: dict[str, Any], side: Namespace) -> None:
-    end = time.monotonic() + 1
-    while changed := rawdump.differences(before, shown(side.dump())):
-        assert time.monotonic() < end, "\n".join([f"{side.name}:", *changed])
-        time.sleep(0.01)
 
 
 def expect_failed(
@@ -165,7 +154,7 @@ def test_name_appears_in_the_target(
     host, target = sides
     name = f"net{nth - 1}"
     before_step("move", nth, lambda: target.ip(f"link add {name} type ifb"))
-    before = shown(host.dump())
+    before = without_sysctls(host.dump())
     error = expect_failed(target, f"eth{nth - 1}", "move", errno.EEXIST)
     assert_equal_soon(before, host)
     assert target.names() == {name}
@@ -180,7 +169,7 @@ def test_old_and_new_name_appear_in_the_target(
     host, target = sides
     old, new = f"eth{nth - 1}", f"net{nth - 1}"
     before_step("move", nth, lambda: target.batch([f"link add {old} type ifb", f"link add {new} type ifb"]))
-    before = shown(host.dump())
+    before = without_sysctls(host.dump())
     expect_failed(target, old, "move", errno.EEXIST)
     assert_equal_soon(before, host)
     assert target.names() == {old, new}
@@ -190,7 +179,7 @@ def test_ifindex_is_taken_meanwhile(sides: tuple[Namespace, Namespace], before_s
     """S11: the ifindex that was chosen in the target is taken after the check: the move fails or copes."""
     host, target = sides
     before_step("move", 2, lambda: target.ip("link add thief index 102 type ifb"))
-    before = shown(host.dump())
+    before = without_sysctls(host.dump())
     failed, moved = None, ()
     try:
         moved = netdevns.move(DEVICES, target.fd)
@@ -213,7 +202,28 @@ def test_single_device(host: Namespace, target: Namespace, before_step: Callable
     host.batch(["addr add 10.0.3.2/24 dev eth0 scope link", "route add 192.0.2.0/24 via 10.0.0.9"])
     host.wait_until_quiet()
     before_step("move", 1, lambda: target.ip("link add net0 type ifb"))
-    before = shown(host.dump())
+    before = without_sysctls(host.dump())
+    expect_failed(target, "eth0", "move", errno.EEXIST, {"eth0": "net0"})
+    assert_equal_soon(before, host)
+
+
+def test_filter_of_a_macvlan_that_stays(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
+    """S11: the kernel flushes a device's unicast filter in a move: the MAC of a macvlan on it is in there again."""
+    host.batch(
+        """
+        link add eth0 type veth peer name peer
+        link set peer up
+        link set eth0 up
+        link add mv0 link eth0 type macvlan mode bridge
+        link set mv0 up
+        addr add 10.0.0.1/24 dev mv0
+        addr add 2001:db8::1/64 nodad dev mv0
+        route add 2001:db8:7::/48 via 2001:db8::9
+        """
+    )
+    host.wait_until_quiet()
+    before_step("move", 1, lambda: target.ip("link add net0 type ifb"))
+    before = without_sysctls(host.dump())
     expect_failed(target, "eth0", "move", errno.EEXIST, {"eth0": "net0"})
     assert_equal_soon(before, host)
 
@@ -262,7 +272,7 @@ def test_difference_is_seen(
     """S6: a changed attribute, a lost or changed address is a failure, not a success with a loss."""
     host, target = sides
     before_step("verify", 2, lambda: target.ip(change))
-    before = shown(host.dump())
+    before = without_sysctls(host.dump())
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move(DEVICES, target.fd)
     assert (raised.value.device, raised.value.step, raised.value.errno) == ("eth1", "verify", 0)
@@ -561,7 +571,7 @@ def device_deleted(
 def test_device_that_is_gone(device_deleted: tuple[Namespace, Namespace]) -> None:
     """DESIGN 4.1: a device that was deleted meanwhile is told as gone; the others are back."""
     host, target = device_deleted
-    before = shown(host.dump())
+    before = without_sysctls(host.dump())
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move(DEVICES, target.fd)
     error = raised.value
@@ -572,7 +582,7 @@ def test_device_that_is_gone(device_deleted: tuple[Namespace, Namespace]) -> Non
     assert left.missing
     assert target.names() == set()
     host.wait_until_quiet()
-    after = shown(host.dump())
+    after = without_sysctls(host.dump())
     for dump in (before, after):
         dump["links"].pop("eth0", None)
         dump["addresses"].pop("eth0", None)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from . import rawdump
+from .require import require
 
 CLONE_NEWNET = 0x40000000
 CLONE_NEWUSER = 0x10000000
@@ -204,6 +205,31 @@ class Namespace:
         """Writes /proc/sys/net/NAME in it."""
         with self.entered(), open(f"/proc/sys/net/{name}", "w") as file:  # net is the opening thread's own
             file.write(f"{value}\n")
+
+
+def fresh(name: str) -> Namespace:
+    """A fresh one for a test, which ends where nobody may have one (require)."""
+    try:
+        return Namespace.create(name)
+    except OSError as e:
+        require("netns", f"no fresh network namespace for this user: {e}")
+
+
+def assert_equal_soon(
+    before: dict[str, Any],
+    side: Namespace,
+    *,
+    shown: Callable[[dict[str, Any]], dict[str, Any]] = rawdump.without_sysctls,
+    timeout_s: float = 1,
+) -> None:
+    """All in it is as in a dump that was `shown` so.
+
+    Not at once: the kernel adds the local route of an IPv6 address by a work item of its own, after the address.
+    """
+    end = time.monotonic() + timeout_s
+    while changed := rawdump.differences(before, shown(side.dump())):
+        assert time.monotonic() < end, "\n".join([f"{side.name}:", *changed])
+        time.sleep(0.01)
 
 
 def in_child(function: Callable[[], object]) -> Any:

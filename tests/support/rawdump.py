@@ -299,6 +299,11 @@ def everything(socket: Socket) -> dict[str, object]:
         }
 
 
+def without_sysctls(dump: dict[str, Any]) -> dict[str, Any]:
+    """A dump for comparison after an undo: without the per-device sysctls, which a move resets."""
+    return {**dump, "links": {name: link.without_sysctls() for name, link in dump["links"].items()}}
+
+
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Two dumps that should be equal, as the lines of a diff: what a failing test shows."""
     return [
