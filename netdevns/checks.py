@@ -182,8 +182,13 @@ def _names_in_batch(plan: Plan) -> None:
             wanted[item.wanted] = item
 
 
+def _may_be_there(name: bytes) -> bool:
+    """Whether a look-up by the name has an answer: the others were told already that no device can have theirs."""
+    return names.may_be_altname(name) or (names.why_invalid(name) is None and not names.is_template(name))
+
+
 def _ask_source(plan: Plan, socket: Socket) -> None:
-    askable = [i for i in plan.items if not names.why_invalid(i.ifname) or names.may_be_altname(i.ifname)]
+    askable = [i for i in plan.items if _may_be_there(i.ifname)]
     by_ifindex: dict[int, Item] = {}
     for item, answer in zip(askable, ask(socket, [wire.get_link(name=i.ifname) for i in askable]), strict=True):
         link = link_of(answer)

@@ -57,7 +57,7 @@ def link_of(answer: wire.Message) -> wire.Link | None:
     raise EngineError(code, text, "exchange")
 
 
-def link(socket: Socket, *, ifindex: int = 0, name: bytes = b"") -> wire.Link | None:
+def link(socket: Socket, *, ifindex: int = 0, name: bytes | None = None) -> wire.Link | None:
     """One link by ifindex or name; None: no such device."""
     return link_of(ask(socket, [wire.get_link(ifindex, name)])[0])
 

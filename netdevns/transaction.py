@@ -139,8 +139,11 @@ class _Batch:
         self.on_step = on_step
         self.members = _members(plan.items)
         self.uppers = _members(plan.uppers)
-        # Literal names before templates: "eth%d" must not take the "eth0" that another device of the batch wants.
-        self.move_order = sorted(self.members, key=lambda m: (-m.item.depth, names.is_template(m.item.wanted)))
+        # Literal names before templates, those that bring alternative names first: "eth%d" must not take the
+        # "eth0" that another device wants or brings along.
+        self.move_order = sorted(
+            self.members, key=lambda m: (-m.item.depth, names.is_template(m.item.wanted), not m.link.altnames)
+        )
         self.up_order = sorted(self.members, key=lambda m: m.item.depth)
 
     @property

@@ -108,15 +108,21 @@ class _Undo:
         """A device that stayed, whose lower left and came back: it may have lost IPv6 addresses, or have come up."""
         device = member.device
         try:
+            if member.link.kind in (b"macvlan", b"macvtap") and device.was_up:
+                # The move flushed its lower's unicast filter: its own MAC is put in again when it comes up.
+                self._set_down(device)
             device.undo(self.source, self.target, self.source_fd, RESTORE)
         except EngineError:
             # It is up with a link-local of the kernel's own, or should not be: once more from the state down.
             try:
-                self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, device.ifindex, up=False))
+                self._set_down(device)
             except EngineError as e:
                 self.missing[member].append(lookups.says(e))
             self._part(member, RESTORE)
         self._settings_again(member)
+
+    def _set_down(self, device: Device) -> None:
+        self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, device.ifindex, up=False))
 
     def name_now(self, member: Member) -> str | None:
         """What the device is called where it is: somebody may have taken its name meanwhile."""
@@ -200,7 +206,7 @@ class _Undo:
             if not lost:
                 continue
             try:
-                there = neighbours.kept(self.source.query(dump)[1], owner)
+                there = neighbours.kept(lookups.dump(self.source, dump), owner)
             except (EngineError, wire.Malformed) as e:
                 self.missing[self.touched[0]].append(f"neighbours: {lookups.says(e)}")
                 continue
@@ -239,8 +245,8 @@ class _Undo:
     def _lost(self, part: int, renumbered: Mapping[int, int]) -> list[bytes]:
         """The routes or nexthop objects that the source had before and has no longer."""
         if part == routes.Part.NEXTHOPS:
-            _, now = self.source.query(routes.DUMP_NEXTHOPS)
+            now = lookups.dump(self.source, routes.DUMP_NEXTHOPS)
             return routes.missing_nexthops(self.plan.nexthops, now, renumbered)
-        _, now = self.source.query(routes.DUMP_ROUTES)
+        now = lookups.dump(self.source, routes.DUMP_ROUTES)
         lost = routes.missing_routes(self.plan.routes, now, renumbered)
         return [body for body in lost if routes.needs_gateway(body) == (part == routes.Part.OTHERS)]

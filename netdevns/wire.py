@@ -58,10 +58,13 @@ def link_message(type_: int, flags: int, ifindex: int, attrs: bytes = b"", *, up
     return message(type_, flags, IFINFOMSG.pack(0, 0, ifindex, uapi.IFF_UP if up else 0, change) + attrs)
 
 
-def get_link(ifindex: int = 0, name: bytes = b"") -> bytes:
-    """RTM_GETLINK by ifindex, or by a name, which the kernel compares with alternative names, too."""
+def get_link(ifindex: int = 0, name: bytes | None = None) -> bytes:
+    """RTM_GETLINK by ifindex, or by a name, which the kernel compares with alternative names, too.
+
+    An alternative name may be anything that fits, even empty.
+    """
     attrs = attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
-    if name:
+    if name is not None:
         attrs += attr_name(uapi.IFLA_IFNAME if len(name) < uapi.IFNAMSIZ else uapi.IFLA_ALT_IFNAME, name)
     return link_message(uapi.RTM_GETLINK, 0, ifindex, attrs)
 

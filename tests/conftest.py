@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import kinds, require
-from tests.support.namespaces import Namespace, current, setns
+from tests.support.namespaces import Namespace, current, fresh, setns
 from tests.support.require import required
 
 DESELECTED = pytest.StashKey[set[str]]()
@@ -58,17 +58,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         )
 
 
-def _fresh(name: str) -> Namespace:
-    try:
-        return Namespace.create(name)
-    except OSError as e:
-        require("netns", f"no fresh network namespace for this user: {e}")
-
-
 @pytest.fixture
 def host() -> Iterator[Namespace]:
     """A fresh network namespace that the test's thread is in: the source."""
-    with _fresh("host") as namespace:
+    with fresh("host") as namespace:
         home = current()
         setns(namespace.fd)
         # No link-local addresses of the kernel's own, which come and do DAD in their time: a test that is about them
@@ -84,6 +77,6 @@ def host() -> Iterator[Namespace]:
 @pytest.fixture
 def target() -> Iterator[Namespace]:
     """A fresh network namespace: the container's."""
-    with _fresh("target") as namespace:
+    with fresh("target") as namespace:
         namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
         yield namespace

@@ -38,7 +38,7 @@ def _failure(call: Callable[..., object], *args: object) -> EngineError | None:
     return None
 
 
-def _look_up(sock: Socket, ifindex: int, name: bytes = b"") -> Link:
+def _look_up(sock: Socket, ifindex: int, name: bytes | None = None) -> Link:
     """One link by ifindex or name. ENODEV: it is not there."""
     _, answer = sock.query(wire.get_link(ifindex, name))
     message = next(wire.messages(answer), None)
@@ -239,7 +239,7 @@ class Device:
             self.ifindex_unsure = False  # from now on it is known
         return found is not None
 
-    def _try_at(self, sock: Socket, ifindex: int, name: bytes = b"", *, sure: bool = False) -> Link | None:
+    def _try_at(self, sock: Socket, ifindex: int, name: bytes | None = None, *, sure: bool = False) -> Link | None:
         """Looks for ours. Names and numbers can be taken by others: ours has the snapshot's kind and MAC address, too.
 
         Or, where that was changed meanwhile, still the ifindex that it must have (`sure`) and one of its names.
@@ -251,7 +251,9 @@ class Device:
             if e.errno == errno.ENODEV:
                 return None
             raise
-        if found.identity != self.link.identity or (name and found.name != name):  # matched by an alternative name
+        if found.identity != self.link.identity or (
+            name is not None and found.name != name
+        ):  # matched by an alternative name
             return None
         ours = found.mac == self.link.mac or (sure and found.name in (self.ifname, self.wanted, self.name))
         return found if ours else None

@@ -210,6 +210,27 @@ def test_single_device(host: Namespace, target: Namespace, before_step: Callable
     assert_equal_soon(before, host)
 
 
+def test_filter_of_a_macvlan_that_stays(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
+    """S11: the kernel flushes a device's unicast filter in a move: the MAC of a macvlan on it is in there again."""
+    host.batch(
+        """
+        link add eth0 type veth peer name peer
+        link set peer up
+        link set eth0 up
+        link add mv0 link eth0 type macvlan mode bridge
+        link set mv0 up
+        addr add 10.0.0.1/24 dev mv0
+        addr add 2001:db8::1/64 nodad dev mv0
+        route add 2001:db8:7::/48 via 2001:db8::9
+        """
+    )
+    host.wait_until_quiet()
+    before_step("move", 1, lambda: target.ip("link add net0 type ifb"))
+    before = host.dump()
+    expect_failed(target, "eth0", "move", errno.EEXIST, {"eth0": "net0"})
+    assert_equal_soon(before, host)
+
+
 # ---- what comes after the move fails ----
 
 

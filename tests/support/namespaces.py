@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from . import rawdump
+from .require import require
 
 CLONE_NEWNET = 0x40000000
 CLONE_NEWUSER = 0x10000000
@@ -204,6 +205,14 @@ class Namespace:
         """Writes /proc/sys/net/NAME in it."""
         with self.entered(), open(f"/proc/sys/net/{name}", "w") as file:  # net is the opening thread's own
             file.write(f"{value}\n")
+
+
+def fresh(name: str) -> Namespace:
+    """A fresh one for a test, which ends where nobody may have one (require)."""
+    try:
+        return Namespace.create(name)
+    except OSError as e:
+        require("netns", f"no fresh network namespace for this user: {e}")
 
 
 def in_child(function: Callable[[], object]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from . import rawdump
@@ -10,10 +11,7 @@ from .namespaces import Namespace
 
 
 class Restored:
-    """All as before in the source, and nothing in the target, when the block ends.
-
-    Within a second: the kernel adds the local route of an IPv6 address by a work item of its own, after the address.
-    """
+    """All as before in the source, and nothing in the target, when the block ends."""
 
     def __init__(self, host: Namespace, target: Namespace) -> None:
         self.sides = host, target
@@ -28,8 +26,19 @@ class Restored:
                 assert_equal_soon(before, side)
 
 
-def assert_equal_soon(before: dict[str, Any], side: Namespace) -> None:
-    end = time.monotonic() + 1
-    while changed := rawdump.differences(before, side.dump()):
+Shown = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def whole(dump: dict[str, Any]) -> dict[str, Any]:
+    return dump
+
+
+def assert_equal_soon(before: dict[str, Any], side: Namespace, *, shown: Shown = whole, timeout_s: float = 1) -> None:
+    """All in it is as in a dump that was `shown` so.
+
+    Not at once: the kernel adds the local route of an IPv6 address by a work item of its own, after the address.
+    """
+    end = time.monotonic() + timeout_s
+    while changed := rawdump.differences(before, shown(side.dump())):
         assert time.monotonic() < end, "\n".join([f"{side.name}:", *changed])
         time.sleep(0.01)

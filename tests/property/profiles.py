@@ -1,0 +1,36 @@
+"""How often a property is tried: in seconds by default, in minutes with NETDEVNS_PROFILE=long, as the full run sets it.
+
+Examples are random each time; a failure prints a `reproduce_failure` line that brings its example back anywhere. What
+Hypothesis stores lies in .cache of the checkout.
+"""
+
+import os
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+STORE = Path(__file__).resolve().parents[2] / ".cache" / "hypothesis"
+PROFILE = os.environ.get("NETDEVNS_PROFILE", "short")
+
+
+def load() -> None:
+    """Makes the profile of the environment the one that runs. Raises InvalidArgument for one that there is not."""
+    set_hypothesis_home_dir(STORE)
+    settings.register_profile(
+        "short",
+        deadline=None,  # the machine may be busy, and the kernel takes its time
+        derandomize=False,
+        print_blob=True,
+        database=DirectoryBasedExampleDatabase(STORE / "examples"),
+        # A slow machine is no reason to fail, and a namespace that an example cleans may outlive it.
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
+    settings.register_profile("long", parent=settings.get_profile("short"))
+    settings.load_profile(PROFILE)
+
+
+def examples(short: int, long: int) -> settings:
+    """How many examples a property runs in either profile: what one costs differs a thousandfold."""
+    return settings(max_examples=long if PROFILE == "long" else short)
