@@ -2,8 +2,8 @@
 
 Run by tools/bench inside fresh namespaces. CPU time is that of the process and of those that it starts, kernel time
 included; what is imported before the clock starts does not count, as in a runtime that embeds it. netdevns' checks and
-its reading back count; the others check nothing. `ip` needs one process for each namespace; it and pyroute2 are given
-the list of the addresses. Each one's work is verified by `ip -j` afterwards, and one that lost something is thrown out.
+its reading back count; the others check nothing. `ip` needs one process for each namespace, and is given the list of
+the addresses. Each one's work is verified by `ip -j` afterwards, and one that lost something is thrown out.
 """
 
 from __future__ import annotations
@@ -73,21 +73,19 @@ def ip_batch(target: Namespace, count: int) -> Run:
 
 
 def pyroute2(target: Namespace, count: int) -> Run:
-    """As its documentation has it: link_lookup, link("set", net_ns_fd=...), and a NetNS for the other side."""
+    """As its documentation has it: link_lookup, get_addr, link("set", net_ns_fd=...), a NetNS for the other side."""
     from pyroute2 import IPRoute, NetNS
 
     def run() -> None:
-        with IPRoute() as here:
+        with IPRoute() as here, NetNS(f"/proc/{os.getpid()}/fd/{target.fd}") as there:
             for n in range(count):
                 (index,) = here.link_lookup(ifname=f"d{n}")
+                found = list(here.get_addr(index=index, scope=0))
                 here.link("set", index=index, net_ns_fd=target.fd, ifname=f"net{n}")
-        with NetNS(f"/proc/{os.getpid()}/fd/{target.fd}") as there:
-            for n in range(count):
                 (index,) = there.link_lookup(ifname=f"net{n}")
-                for address in addresses(n):
-                    local, prefixlen = address.split("/")
-                    broadcast = local.rpartition(".")[0] + ".255"
-                    there.addr("add", index=index, address=local, prefixlen=int(prefixlen), broadcast=broadcast)
+                for a in found:
+                    local, broadcast = a.get_attr("IFA_LOCAL"), a.get_attr("IFA_BROADCAST")
+                    there.addr("add", index=index, address=local, prefixlen=a["prefixlen"], broadcast=broadcast)
                 there.link("set", index=index, state="up")
 
     return run

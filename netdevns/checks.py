@@ -31,7 +31,7 @@ import errno
 import os
 from collections.abc import Mapping
 
-from . import lookups, names, neighbours, routes, snapshots, stacking, uapi, wire
+from . import lookups, losses, names, neighbours, routes, snapshots, stacking, uapi, wire
 from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .lookups import ask, link_of, refused, says
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 NO_SUCH_IFINDEX = 0x7FFFFFFF
 DISABLE_IPV6 = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
-# What the kernel gives a device by itself: losing it loses nothing.
-DEFAULT_QDISCS = (b"", b"noqueue", b"noop", b"mq", b"pfifo_fast", b"fq_codel", b"fq")
 
 
 def check(
@@ -108,7 +106,7 @@ def examine(devices: object, netns: object, source: object, force: bool) -> Plan
             _ask_source(plan, plan.source_socket)
         if plan.target_socket is not None:
             _ask_target(plan, plan.target_socket)
-        losses(plan)
+        losses.find(plan)
     except EngineError as e:
         plan.error(None, "system", f"the kernel could not be asked: {says(e)}", e.errno)
     except wire.Malformed as e:
@@ -374,30 +372,3 @@ def _choose_ifindexes(present: list[Item], socket: Socket) -> None:
 _ASK_NEW_IFINDEX = wire.link_message(
     uapi.RTM_NEWLINK, uapi.NLM_F_ACK, NO_SUCH_IFINDEX, wire.attr_u32(uapi.IFLA_NEW_IFINDEX, 0)
 )
-
-
-def losses(plan: Plan) -> None:
-    """What a move drops that the runtime-spec does not protect."""
-    on_it: dict[int | None, list[Item]] = {}
-    for upper in plan.uppers:
-        on_it.setdefault(upper.link.lower if upper.link else None, []).append(upper)
-    counts = routes.count_by_device(plan.routes, plan.nexthops)
-    for item in plan.items:
-        link = item.link
-        if link is None:
-            continue
-        if link.master:
-            master = plan.links.get(link.master)
-            _lose(plan, item, "loss.master", f"master {names.shown(master.name) if master else link.master}")
-        if link.qdisc not in DEFAULT_QDISCS:
-            _lose(plan, item, "loss.qdisc", f"qdisc {names.shown(link.qdisc)}")
-        for upper in on_it.get(link.ifindex, ()):
-            _lose(plan, item, "loss.upper", f"{upper.label} on top of it, which stays behind")
-        count = counts.get(link.ifindex, 0)
-        if count:
-            _lose(plan, item, "loss.routes", f"{count} route{'s' if count > 1 else ''}")
-
-
-def _lose(plan: Plan, item: Item, code: str, what: str) -> None:
-    item.lost.append(what)
-    plan.found.append(Found(item.host_name, "loss", code, f"{item.label}: a move loses: {what}"))

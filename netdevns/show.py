@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Sequence
 
-from . import checks, lookups, names, routes, snapshots, uapi, wire
+from . import checks, lookups, losses, names, routes, snapshots, uapi, wire
 from .engine import EngineError, Socket
 from .errors import CheckFailed, NetDevError
 from .netns import CURRENT, NetNS
@@ -57,7 +57,7 @@ def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device,
     dumped = lookups.dump(socket, snapshots.DUMP_ADDRESSES, DUMP_BYTES)
     unknown = checks.immovable(plan, socket)
     checks.default_routes(plan)
-    checks.losses(plan)
+    losses.find(plan)
 
     addresses: dict[int, list[Address]] = {}
     for ifindex, fields in snapshots.indexed_addresses(dumped):

@@ -251,9 +251,8 @@ class Device:
             if e.errno == errno.ENODEV:
                 return None
             raise
-        if found.identity != self.link.identity or (
-            name is not None and found.name != name
-        ):  # matched by an alternative name
+        by_altname = name is not None and found.name != name
+        if by_altname or found.identity != self.link.identity:
             return None
         ours = found.mac == self.link.mac or (sure and found.name in (self.ifname, self.wanted, self.name))
         return found if ours else None

@@ -113,7 +113,8 @@ LINKS = st.fixed_dictionaries(
     {"ifindex": nl.S32, "flags": nl.U32, "name": NAMES},
     optional={
         "kind": st.one_of(st.just(b"veth"), NAMES), "master": nl.U32, "qdisc": NAMES, "immutable": nl.U8,
-        "link": nl.U32, "link_netnsid": nl.U32, "altnames": st.lists(NAMES, min_size=1, max_size=5),
+        "link": nl.U32, "link_netnsid": nl.U32, "mtu": nl.U32, "mac": st.binary(max_size=32),
+        "altnames": st.lists(NAMES, min_size=1, max_size=5),
     },
 )  # fmt: skip
 
@@ -123,8 +124,10 @@ LINKS = st.fixed_dictionaries(
 def test_link(fields, others, random):
     """wire.Link has each field of a link message, whatever stands between them; what is not said is None or empty."""
     known = {3: fields["name"] + b"\0"}
-    numbers = {"master": 10, "link": 5, "link_netnsid": 37}
+    numbers = {"master": 10, "link": 5, "link_netnsid": 37, "mtu": 4}
     known |= {type_: struct.pack("=I", fields[name]) for name, type_ in numbers.items() if name in fields}
+    if "mac" in fields:
+        known[1] = fields["mac"]
     if "qdisc" in fields:
         known[6] = fields["qdisc"] + b"\0"
     if "immutable" in fields:
@@ -133,7 +136,7 @@ def test_link(fields, others, random):
         known[18 | 0x8000] = made.attr(1, fields["kind"] + b"\0")
     if "altnames" in fields:
         known[52 | 0x8000] = b"".join(made.attr(53, name + b"\0") for name in fields["altnames"])
-    read_types = {type_ & 0x3FFF for type_ in (*known, 3, 5, 6, 10, 18, 37, 52, 67)}
+    read_types = {type_ & 0x3FFF for type_ in (*known, 1, 3, 4, 5, 6, 10, 18, 37, 52, 67)}
     listed = [*known.items(), *((t, v) for t, v in others if t not in read_types)]
     random.shuffle(listed)
     header = struct.pack("=BxHiII", 0, 1, fields["ifindex"], fields["flags"], 0)
@@ -144,6 +147,8 @@ def test_link(fields, others, random):
         "flags": fields["flags"],
         "name": fields["name"],
         "kind": fields.get("kind", b""),
+        "mac": fields.get("mac", b""),
+        "mtu": fields.get("mtu"),
         "master": fields.get("master"),
         "qdisc": fields.get("qdisc", b""),
         "altnames": tuple(fields.get("altnames", ())),

@@ -22,7 +22,7 @@ CSRC = ROOT / "csrc"
 ORDER = [
     "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "results", "_core",
     "_ffi", "rtnl", "netns", "engine",
-    "lookups", "plan", "stacking", "checks", "journal", "undo",
+    "lookups", "plan", "stacking", "losses", "checks", "journal", "undo",
     "transaction", "recovery", "oci", "hooklog", "cdi", "hook", "conformance",
     "show", "usage", "demo", "advice", "tables", "screens", "progress", "cli", "__main__",
 ]  # fmt: skip
@@ -31,7 +31,7 @@ ORDER_INSIDE = {"engine": ["_base", "_replay", "native", "reference", "__init__"
 # What a hook pays for before it does anything.
 HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns",
              "engine", "lookups", "plan",
-             "stacking", "checks", "undo", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
+             "stacking", "losses", "checks", "undo", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
 # Loaded only where NETDEVNS_ENGINE asks for it.
 REFERENCE = {PACKAGE / "engine" / "_replay.py", PACKAGE / "engine" / "reference.py"}
