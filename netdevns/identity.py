@@ -1,0 +1,111 @@
+"""Namespaces in a record: how one is recorded, and how it is found again by another process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from . import journal
+from .engine import EngineError, Socket
+from .errors import NetDevError
+from .netns import CURRENT, NETNS_DIR, NetNS
+
+
+def recorded(type_: int, netns: NetNS, socket: Socket) -> list[bytes]:
+    """What a record says of a namespace: how it was named, its cookie and inode, and whose process's it was."""
+    status = os.fstat(netns.fd)
+    pid = _pid_of(netns.where)
+    return journal.section(
+        type_,
+        {
+            journal.A_WHERE: os.fsencode(netns.where),
+            journal.A_COOKIE: socket.cookie,
+            journal.A_DEV: status.st_dev,
+            journal.A_INO: status.st_ino,
+            journal.A_OF_PID: pid,
+            journal.A_OF_START: _start_of(pid) if pid else 0,
+        },
+    )
+
+
+def found(section: journal.Section) -> tuple[NetNS, Socket] | None:
+    """Opens the namespace that a record means, with a socket in it; None: it is gone, as far as can be seen.
+
+    Inode numbers are reused at once; the cookie is not (SO_NETNS_COOKIE, Linux 5.14). Before that, whoever asks has to
+    find the device inside.
+    """
+    dev, ino = section.number(journal.A_DEV), section.number(journal.A_INO)
+    cookie = section.number(journal.A_COOKIE)
+    for path in _candidates(section, ino):
+        try:
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) != (dev, ino):
+                continue
+            netns = NetNS.open(path)
+        except (OSError, NetDevError):
+            continue  # it went away meanwhile, or is none
+        try:
+            socket = Socket(netns.fd)
+        except EngineError:
+            netns.close()
+            raise
+        if socket.cookie == cookie:
+            netns.where = os.fsdecode(section.text(journal.A_WHERE))
+            return netns, socket
+        socket.close()
+        netns.close()
+    return None
+
+
+def _candidates(section: journal.Section, ino: int) -> Iterator[str]:
+    """Paths where it may be, the likely ones first: only a hint, the identity decides."""
+    where = os.fsdecode(section.text(journal.A_WHERE))
+    yield CURRENT
+    if where.startswith("/"):
+        yield where
+    pid = section.number(journal.A_OF_PID)
+    if pid and _start_of(pid) == section.number(journal.A_OF_START):
+        yield f"/proc/{pid}/ns/net"
+    yield "/proc/1/ns/net"
+    yield from _listed(NETNS_DIR, "")
+    yield from _listed("/proc", "/ns/net")
+    yield from _mounted(ino)
+    # Held by nothing but a descriptor of some process.
+    for process in _listed("/proc", "/fd"):
+        yield from _listed(process, "")
+
+
+def _listed(directory: str, suffix: str) -> Iterator[str]:
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return
+    for name in names:
+        if not suffix or name.isdigit():
+            yield f"{directory}/{name}{suffix}"
+
+
+def _mounted(ino: int) -> Iterator[str]:
+    """Where a file of nsfs is mounted: the fourth field of its line is net:[INODE], the fifth the place."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            fields = line.split(b" ")
+            if fields[3] == b"net:[%d]" % ino:
+                yield os.fsdecode(fields[4].replace(b"\\040", b" "))
+
+
+def _pid_of(where: str) -> int:
+    """The process that a namespace was named by: "pid:N" or /proc/N/...; 0: none."""
+    parts = where.split("/")
+    text = where[4:] if where.startswith("pid:") else parts[2] if parts[:2] == ["", "proc"] and len(parts) > 2 else ""
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _start_of(pid: int) -> int:
+    """When a process began, in ticks since boot: with its pid it is unique. 0: there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # After the name, which is in parentheses and may hold anything: the 22nd field (proc(5)).
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except OSError:
+        return 0

@@ -1,0 +1,257 @@
+"""Records of running moves: what another process needs to undo one whose own process was killed.
+
+A record exists only while a move runs: DIR/txn/<random>, held under flock(LOCK_EX) by the mover, so an unlocked one is
+a crash. It is written once, before the first change, and never again: recovery looks where each device *is*. No fsync:
+it guards against the death of a process; a reboot resets the devices, and a record of another boot is discarded.
+
+A record is a row of netlink messages: ours (types from RECORD on) say what follows, and the kernel's own, as they were
+dumped, are the snapshot. The last one has a checksum of all before it: a torn or damaged record is told, not obeyed.
+"""
+
+from __future__ import annotations
+
+import binascii
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from struct import Struct
+
+from . import wire
+
+DIR = "/run/netdevns"
+RECORD = 0xF000
+HEAD, SOURCE, TARGET, DEVICE, UPPER, ROUTES, NEXTHOPS, NEIGHBOURS, PROXIES, END = range(RECORD, RECORD + 10)
+VERSION = 1
+A_VERSION, A_BOOT, A_PID, A_CHECKSUM = range(1, 5)  # of HEAD and END
+A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START = range(1, 7)  # of SOURCE and TARGET
+A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1, 8)  # of DEVICE and UPPER
+U64 = Struct("=Q")
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+BEING_WRITTEN_S = 10  # a file without its name that is younger has a writer, perhaps before its flock
+MODE_DIR, MODE_FILE = 0o700, 0o600
+
+
+class Damaged(ValueError):
+    """A record that is torn, or not ours, or of another version."""
+
+
+class Section:
+    """One of our messages, with the kernel's messages that follow it."""
+
+    __slots__ = ("_attrs", "body", "type")
+
+    def __init__(self, type_: int, attrs: dict[int, memoryview]) -> None:
+        self.type = type_
+        self._attrs = attrs
+        self.body = bytearray()  # the kernel's messages
+
+    def number(self, type_: int) -> int:
+        data = self._attrs.get(type_, memoryview(b""))
+        if len(data) != U64.size:
+            raise Damaged("a number is missing in it")
+        return int(U64.unpack(data)[0])
+
+    def text(self, type_: int) -> bytes:
+        if type_ not in self._attrs:
+            raise Damaged("a name is missing in it")
+        return bytes(self._attrs[type_])
+
+
+def section(type_: int, attrs: dict[int, int | bytes], *dumped: bytes) -> list[bytes]:
+    """One of our messages; numbers are kept as 64 bits."""
+    packed = (wire.attr(t, U64.pack(v & 0xFFFFFFFFFFFFFFFF) if isinstance(v, int) else v) for t, v in attrs.items())
+    return [wire.message(type_, 0, b"".join(packed)), *dumped]
+
+
+def head() -> list[bytes]:
+    return section(HEAD, {A_VERSION: VERSION, A_BOOT: boot_id(), A_PID: os.getpid()})
+
+
+def boot_id() -> bytes:
+    fd = os.open(BOOT_ID, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 64).strip()
+    finally:
+        os.close(fd)
+
+
+def parse(data: bytes) -> list[Section]:
+    """The sections of a record, END left out. Raises Damaged."""
+    found: list[Section] = []
+    seen = 0
+    try:
+        for message in wire.messages(data):
+            if message.type >= RECORD:
+                found.append(Section(message.type, wire.attrs(message.body)))
+            elif not found:
+                raise Damaged("it does not begin as a record does")
+            else:
+                found[-1].body += message.padded()
+            if message.type == END:
+                if found[-1].number(A_CHECKSUM) != binascii.crc32(data[:seen]):
+                    raise Damaged("its checksum is wrong")
+                break
+            seen += len(message.padded())
+    except wire.Malformed as e:
+        raise Damaged(str(e)) from None
+    if not found or found[0].type != HEAD or found[-1].type != END:
+        raise Damaged("it has no end: its writer was killed before it changed anything")
+    if found[0].number(A_VERSION) != VERSION:
+        raise Damaged("it is of another version of netdevns")
+    return found[:-1]
+
+
+class Journal:
+    """The directory of the records, opened safely: no symbolic link is followed, and nobody else may write in it.
+
+    Args:
+        directory: DIR, or another one, which belongs to the caller alone.
+        create: Make it where it does not exist; otherwise that is FileNotFoundError.
+
+    Raises:
+        OSError: It cannot be made or opened; EPERM: it is somebody else's, or others may write in it.
+    """
+
+    __slots__ = ("directory", "fd")
+
+    def __init__(self, directory: str, *, create: bool) -> None:
+        self.directory = directory
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self.fd = os.open(f"{directory}/txn", flags)
+        except FileNotFoundError:
+            if not create:
+                raise
+            for path in (directory, f"{directory}/txn"):
+                try:
+                    os.mkdir(path, MODE_DIR)
+                except FileExistsError:
+                    continue  # it is looked at when it is open
+            self.fd = os.open(f"{directory}/txn", flags)
+        try:
+            _only_ours(os.fstat(self.fd), f"{directory}/txn")
+        except BaseException:
+            os.close(self.fd)
+            raise
+
+    def write(self, parts: list[bytes]) -> Record:
+        """Writes a record, locked, and then gives it its name: it is never seen half. Raises OSError."""
+        body = b"".join(parts)
+        end = wire.message(END, 0, wire.attr(A_CHECKSUM, U64.pack(binascii.crc32(body))))
+        name = os.urandom(8).hex()
+        fd = os.open(f".{name}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE_FILE, dir_fd=self.fd)
+        record = Record(self, name, fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            data = memoryview(body + end)
+            while data:
+                data = data[os.write(fd, data) :]
+            os.rename(f".{name}", name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except BaseException:
+            os.unlink(f".{name}", dir_fd=self.fd)
+            os.close(fd)
+            raise
+        return record
+
+    def crashed(self) -> Iterator[Record]:
+        """The records that nobody holds, each locked by the caller until it is closed; oldest first."""
+        for written_s, name in sorted((self._written_s(name), name) for name in os.listdir(self.fd)):
+            if name.startswith(".") and time.time() - written_s < BEING_WRITTEN_S:
+                continue
+            record = Record(self, name, -1)
+            try:
+                record.fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+                fcntl.flock(record.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not os.fstat(record.fd).st_nlink:  # somebody was quicker
+                    record.close()
+                    continue
+            except (FileNotFoundError, BlockingIOError):
+                record.close()
+                continue
+            except OSError as e:  # a symbolic link, for one: told when it is read
+                record.problem = e
+            if name.startswith("."):  # its writer was killed before anything was changed
+                record.drop()
+                continue
+            yield record
+
+    def running(self) -> int:
+        """How many records are held by moves that run."""
+        count = 0
+        for name in os.listdir(self.fd):
+            try:
+                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                count += 1
+            finally:
+                os.close(fd)
+        return count
+
+    def _written_s(self, name: str) -> float:
+        try:
+            return os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            return 0
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class Record:
+    """A record that the caller holds."""
+
+    __slots__ = ("fd", "journal", "name", "problem")
+
+    def __init__(self, journal: Journal, name: str, fd: int) -> None:
+        self.journal = journal
+        self.name = name
+        self.fd = fd
+        self.problem: OSError | None = None  # why it could not be opened
+
+    @property
+    def path(self) -> str:
+        return f"{self.journal.directory}/txn/{self.name}"
+
+    def sections(self) -> list[Section]:
+        """What is in it. Raises Damaged, OSError."""
+        if self.problem:
+            raise self.problem
+        _only_ours(os.fstat(self.fd), self.path)
+        data = bytearray()
+        while chunk := os.pread(self.fd, 1 << 20, len(data)):
+            data += chunk
+        return parse(bytes(data))
+
+    def drop(self) -> None:
+        """Removes it: the move is complete, or undone. Raises OSError, and is closed all the same."""
+        try:
+            os.unlink(self.name, dir_fd=self.journal.fd)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Gives the lock back. A record that is still there is then one of a crash."""
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+
+def _only_ours(status: os.stat_result, path: str) -> None:
+    if status.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "belongs to another user", path)
+    if status.st_mode & 0o022:
+        raise PermissionError(errno.EPERM, "others may write to it", path)
+    if status.st_mode & 0o170000 not in (0o040000, 0o100000):
+        raise PermissionError(errno.EPERM, "neither a directory nor a file", path)
