@@ -170,6 +170,7 @@ int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 	const int unsure = dev->ifindex_unsure || dev->target_ifindex == 0;
 	char name[ND_NAME_SIZE];
 	struct nd_err look;
+	struct nd_seen seen;
 	int code;
 
 	if (dev->place == ND_PLACE_TARGET)
@@ -181,7 +182,7 @@ int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 		passing_name(dev, target, name);
 	code = send_move(source, dev->ifindex, target_fd, name, dev->target_ifindex, err);
 	if (code) {
-		nd_find(dev, source, target, &look);
+		nd_find(dev, source, target, &seen, &look);
 	} else if (!template && !unsure) {
 		memcpy(dev->name, name, sizeof dev->name);
 		dev->place = ND_PLACE_TARGET;
@@ -230,33 +231,28 @@ int nd_dev_verify(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err
 	return code;
 }
 
-/* A record that was read back may be damaged: nothing behind the memory is to be touched, whatever it says. */
-static int is_sound(const struct nd_dev *dev)
-{
-	const char *const names[] = { dev->ifname, dev->wanted, dev->name };
-
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-		if (strnlen(names[i], ND_NAME_SIZE) == ND_NAME_SIZE)
-			return 0;
-	return dev->link >= sizeof *dev && (uint64_t)dev->link + dev->link_len <= dev->addrs &&
-	       (uint64_t)dev->addrs + dev->addrs_len <= dev->size;
-}
-
 static int undo_return(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, struct nd_err *err)
 {
 	const int32_t was = dev->ifindex;
 	struct nd_err look;
-	int code = nd_find(dev, source, target, err);
+	struct nd_seen seen;
+	int code = nd_find(dev, source, target, &seen, err);
 
-	if (code || dev->place == ND_PLACE_SOURCE)
+	if (code)
 		return code;
+	if (dev->place == ND_PLACE_SOURCE) {
+		/* Under another name: renamed meanwhile, or thrown back by the kernel when the target died. */
+		if (strcmp(seen.name, dev->ifname) != 0)
+			code = send_move(source, dev->ifindex, -1, dev->ifname, 0, err);
+		return code;
+	}
 	if (dev->place == ND_PLACE_GONE)
 		return nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is neither in the source nor in the target");
 	code = send_move(target, dev->target_ifindex, source_fd, dev->ifname, was, err);
 	/* Somebody has its number: better home under another one than not at home. */
 	if (code == -EBUSY)
 		code = send_move(target, dev->target_ifindex, source_fd, dev->ifname, 0, err);
-	if (nd_find(dev, source, target, &look) != 0 && !code) {
+	if (nd_find(dev, source, target, &seen, &look) != 0 && !code) {
 		*err = look;
 		code = look.code;
 	}
@@ -274,7 +270,7 @@ int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 	err->code = 0;
 	if (!dev->link_len)	/* no snapshot: nothing was begun */
 		return 0;
-	if (!is_sound(dev))
+	if (!nd_dev_is_sound(dev))
 		return nd_err_set(err, ND_STEP_UNDO, -EINVAL, "the record is damaged");
 	if (parts & ND_UNDO_RETURN)
 		code = undo_return(dev, source, target, source_fd, err);

@@ -23,6 +23,7 @@
 #define ND_IFLA_NEW_IFINDEX 49	/* linux/if_link.h, 5.5; as a request since 5.13 */
 #define ND_IFA_PROTO 11		/* linux/if_addr.h, 5.18 */
 #define ND_RTEXT_FILTER_SKIP_STATS (1u << 3)
+#define ND_SO_NETNS_COOKIE 71	/* asm-generic/socket.h, 5.14 */
 
 #define ND_ATTR_HDR sizeof(struct nlattr)	/* NLA_HDRLEN, which is a signed int */
 #define ND_HEADER_MAX 64	/* no family header is longer */
@@ -115,8 +116,14 @@ struct nd_seen {
 int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen,
 	       struct nd_err *err);
 
-/* Sets dev->place (and ifindex, name) by looking in both namespaces. Negative: could not look; the place is unknown. */
-int nd_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, struct nd_err *err);
+/*
+ * Sets dev->place (and ifindex, name) by looking in both namespaces; in the source, *seen is what was found. Negative:
+ * could not look; the place is unknown.
+ */
+int nd_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, struct nd_seen *seen, struct nd_err *err);
+
+/* A record that was read back may be damaged: nothing behind the memory is to be touched, whatever it says. */
+int nd_dev_is_sound(const struct nd_dev *dev);
 
 /* The same in the target alone: 1 found, 0 not there. */
 int nd_find_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err);

@@ -122,34 +122,43 @@ int nd_find_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err 
 	return found;
 }
 
-static int find_in_source(struct nd_dev *dev, struct nd_sock *source, int sure, struct nd_err *err)
+static int find_in_source(struct nd_dev *dev, struct nd_sock *source, int sure, struct nd_seen *seen, struct nd_err *err)
 {
-	struct nd_seen seen;
-	int found = try_at(dev, source, dev->ifindex, NULL, sure, &seen, err);
+	int found = try_at(dev, source, dev->ifindex, NULL, sure, seen, err);
 
 	if (found == 0)
-		found = try_at(dev, source, 0, dev->ifname, 0, &seen, err);
+		found = try_at(dev, source, 0, dev->ifname, 0, seen, err);
 	if (found > 0) {
 		dev->place = ND_PLACE_SOURCE;
-		dev->ifindex = seen.ifindex;
+		dev->ifindex = seen->ifindex;
 	}
 	return found;
 }
 
 /* The source first: a device that never left is still there under its own ifindex. */
-int nd_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, struct nd_err *err)
+int nd_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, struct nd_seen *seen, struct nd_err *err)
 {
 	int found;
 
 	dev->place = ND_PLACE_UNKNOWN;
-	found = find_in_source(dev, source, 0, err);
+	found = find_in_source(dev, source, 0, seen, err);
 	if (found == 0)
 		found = nd_find_in_target(dev, target, err);
 	if (found == 0)	/* with another MAC address now: only if it is nowhere else */
-		found = find_in_source(dev, source, 1, err);
+		found = find_in_source(dev, source, 1, seen, err);
 	if (found < 0)
 		return found;
 	if (found == 0)
 		dev->place = ND_PLACE_GONE;
 	return 0;
+}
+
+int nd_dev_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, struct nd_err *err)
+{
+	struct nd_seen seen;
+
+	err->code = 0;
+	if (!dev->link_len || !nd_dev_is_sound(dev))
+		return nd_err_set(err, ND_STEP_NONE, -EINVAL, dev->link_len ? "the record is damaged" : "no snapshot");
+	return nd_find(dev, source, target, &seen, err);
 }

@@ -124,6 +124,7 @@ struct nd_sock {
 	int fd;
 	uint32_t portid;	/* from getsockname */
 	uint32_t seq;		/* of the message sent last */
+	uint64_t cookie;	/* SO_NETNS_COOKIE: identifies the namespace, never used twice; 0: the kernel has none (before 5.14) */
 };
 
 /* A small file under /proc/sys/net to be read or written inside the namespace. */
@@ -209,6 +210,15 @@ int nd_dev_init(struct nd_dev **dev, void *memory, size_t size, const char *ifna
 
 /* Tells the device that its memory was moved or extended to `size` bytes (realloc, a file read back). */
 void nd_dev_resize(struct nd_dev *dev, size_t size);
+
+/*
+ * Takes a snapshot out of a record of the caller's: the RTM_NEWLINK message and the RTM_NEWADDR messages that it kept, as
+ * they were dumped. ifindex is taken from the link. -EBADMSG: they are damaged; -ENOBUFS: dev->need is the size.
+ */
+int nd_dev_load(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err);
+
+/* Looks where the device is: sets dev->place, and its name and ifindex there. Changes nothing. Needs a snapshot. */
+int nd_dev_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, struct nd_err *err);
 
 /*
  * Records what the kernel drops in a move: link and addresses, in one exchange; resolves the name first if ifindex is 0.

@@ -115,6 +115,12 @@ int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t 
 	    bind(s->fd, (const struct sockaddr *)&addr, sizeof addr) < 0 ||
 	    getsockname(s->fd, (struct sockaddr *)&addr, &len) < 0)
 		goto fail;
+	len = sizeof s->cookie;
+	if (getsockopt(s->fd, SOL_SOCKET, ND_SO_NETNS_COOKIE, &s->cookie, &len) < 0) {
+		if (errno != ENOPROTOOPT)
+			goto fail;
+		s->cookie = 0;
+	}
 	/* The kernel's choice: the process id is only its first try, so getpid() would be a guess. */
 	s->portid = addr.nl_pid;
 	return 0;

@@ -28,8 +28,8 @@ WHAT FAILS
 
 THREADS, SIGNALS, PROCESSES
     The calls block and release the GIL; there is no shared state, and no descriptor stays open. Any exception on the
-    way (KeyboardInterrupt, too) first undoes the move. A process that is killed cannot undo: in this version its
-    devices stay where they are.
+    way (KeyboardInterrupt, too) first undoes the move. A process that is killed cannot undo: give `move` a directory as
+    `journal`, and `recover`, or the next move of the same devices, does it instead.
 
 ENVIRONMENT
     NETDEVNS_ENGINE=reference chooses the engine that is Python alone; it needs no compiled core, and is slower.
@@ -49,9 +49,11 @@ if TYPE_CHECKING:
     from . import oci
     from .checks import check
     from .errors import CheckFailed, ConfigInvalid, MoveFailed, NetDevError
+    from .journal import JOURNAL_DIR
     from .lookups import snapshot
     from .netns import NetNS
-    from .results import Address, Finding, Left, Moved, Report, Snapshot
+    from .recovery import recover
+    from .results import Address, Finding, Left, Moved, Recovered, Report, Snapshot
     from .transaction import move
 
 # Where each public name lives. Loaded on first use: a hook must start fast.
@@ -60,22 +62,25 @@ _HOME = {
     "CheckFailed": "errors",
     "ConfigInvalid": "errors",
     "Finding": "results",
+    "JOURNAL_DIR": "journal",
     "Left": "results",
     "MoveFailed": "errors",
     "Moved": "results",
     "NetDevError": "errors",
     "NetNS": "netns",
+    "Recovered": "results",
     "Report": "results",
     "Snapshot": "results",
     "check": "checks",
     "move": "transaction",
     "oci": "oci",
+    "recover": "recovery",
     "snapshot": "lookups",
 }
 
 __all__ = [
-    "Address", "CheckFailed", "ConfigInvalid", "Finding", "Left", "MoveFailed", "Moved", "NetDevError", "NetNS",
-    "Report", "Snapshot", "check", "move", "oci", "snapshot",
+    "JOURNAL_DIR", "Address", "CheckFailed", "ConfigInvalid", "Finding", "Left", "MoveFailed", "Moved", "NetDevError",
+    "NetNS", "Recovered", "Report", "Snapshot", "check", "move", "oci", "recover", "snapshot",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import os
 import sys
 
 from . import errors
+from .output import complain, end_by_exception, internal, print_any_name, print_json, tell, warn_in_a_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
         advise: Whether to tell what to type next after an error.
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    _end_by_exception()
-    _print_any_name()
+    end_by_exception()
+    print_any_name()
+    warn_in_a_line()
     try:
         if args[:1] == ["hook"] and not {"-h", "--help"} & set(args):
             return _hook(args[1:])  # without argparse: a hook must start fast
@@ -52,76 +54,13 @@ def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
         code: int = parsed.run(parsed)
         return code
     except KeyboardInterrupt:
-        return _complain(["interrupted; nothing was touched"], FAILED)
+        return complain(["interrupted; nothing was touched"], FAILED)
     except SystemExit as e:
         return e.code if isinstance(e.code, int) else FAILED
     except ImportError as e:
-        return _complain([str(e)], FAILED)
+        return complain([str(e)], FAILED)
     except Exception as e:
-        return _complain([_internal(e)], FAILED)
-
-
-def _internal(e: Exception) -> str:
-    """An error that should not be, with its place: a traceback is not for users."""
-    where = e.__traceback__
-    while where is not None and where.tb_next is not None:
-        where = where.tb_next
-    place = f"{os.path.basename(where.tb_frame.f_code.co_filename)}:{where.tb_lineno}" if where else "?"
-    return f"internal error at {place}: {type(e).__name__}: {e}; please report it"
-
-
-def _end_by_exception() -> None:
-    """SIGTERM and SIGHUP must undo like Ctrl-C does: they become an exception."""
-    import signal
-
-    def end(number: int, frame: object) -> None:  # noqa: ARG001  # the signature of a handler
-        raise SystemExit(128 + number)
-
-    try:
-        signal.signal(signal.SIGTERM, end)
-        signal.signal(signal.SIGHUP, end)
-    except ValueError:
-        return  # not the main thread (an embedder calls main): signals are not ours to handle
-
-
-def _print_any_name() -> None:
-    """A name may have letters that stdout's encoding lacks: they must not end the command when they are printed."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
-
-
-def _complain(lines: list[str], code: int) -> int:
-    """Tells on stderr, one line a fact, whatever is in a name; that nobody reads it does not change the code."""
-    from .names import printable
-
-    if sys.stderr is None:
-        return code
-    try:
-        for line in lines:
-            sys.stderr.write(f"netdevns: {printable(line)}\n")
-        sys.stderr.flush()
-    except OSError:
-        _nobody_reads(2)
-    return code
-
-
-def _tell(text: str) -> None:
-    """Tells on stdout what is fit to print; that nobody reads it does not change what was done, nor the exit code."""
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
-    except OSError as e:
-        _nobody_reads(1)
-        if not isinstance(e, BrokenPipeError):
-            _complain([f"stdout: {e.strerror}"], 0)
-
-
-def _nobody_reads(fd: int) -> None:
-    """The reader went away: what is still buffered must not make Python complain at its end, with an exit code."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+        return complain([internal(e)], FAILED)
 
 
 def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:
@@ -173,8 +112,8 @@ def _failed(e: BaseException, as_json: bool, document: Mapping[str, object], ask
         if asked is None or asked.command != "show":  # who only looks does not wonder
             lines += verdict
     if as_json:
-        _print_json({**document, "error": error})
-    return _complain(lines, code)
+        print_json({**document, "error": error})
+    return complain(lines, code)
 
 
 def _advice(e: errors.NetDevError, asked: Asked) -> list[str]:
@@ -201,14 +140,9 @@ def _json_error(e: errors.NetDevError) -> dict[str, object]:
     return error
 
 
-def _print_json(document: Mapping[str, object]) -> None:
-    import json
-
-    _tell(json.dumps(document, indent=2))
-
-
 def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespace, asked: Asked) -> int:
     from .advice import argument
+    from .journal import JOURNAL_DIR
     from .progress import Progress
     from .transaction import transact
 
@@ -216,18 +150,19 @@ def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespa
     progress = Progress(None if args.json else sys.stderr)
     try:
         with progress:
-            moved = transact(devices, argument(target), source=source, force=args.force, results=True, on_step=progress)
+            options = {"force": args.force, "journal": JOURNAL_DIR, "results": True, "on_step": progress}
+            moved = transact(devices, argument(target), source=source, **options)
         if args.json:
             import dataclasses
 
-            _print_json({"moved": [dataclasses.asdict(m) for m in moved]})
+            print_json({"moved": [dataclasses.asdict(m) for m in moved]})
         else:
             from . import screens
 
-            _tell(screens.moved(moved, target))
+            tell(screens.moved(moved, target))
     except (errors.NetDevError, KeyboardInterrupt, SystemExit) as e:
         if progress.arrived and not isinstance(e, errors.NetDevError) and e.__cause__ is None:
-            return _complain([f"interrupted when it was done: the devices are in {target}"], 0)
+            return complain([f"interrupted when it was done: the devices are in {target}"], 0)
         return _failed(e, args.json, {"moved": []}, asked if args.advise else None)
     return 0
 
@@ -302,9 +237,9 @@ def _run_check(args: argparse.Namespace) -> int:
     if args.json:
         import dataclasses
 
-        _print_json(dataclasses.asdict(report))
+        print_json(dataclasses.asdict(report))
     else:
-        _tell(screens.check(report, advice.after_check(report.findings, asked), tables.columns(sys.stdout)))
+        tell(screens.check(report, advice.after_check(report.findings, asked), tables.columns(sys.stdout)))
     return 0 if report.ok else REFUSED
 
 
@@ -319,17 +254,43 @@ def _run_show(args: argparse.Namespace) -> int:
     except errors.NetDevError as e:
         return _failed(e, args.json, {"devices": []}, asked)
     if args.json:
-        _print_json({"devices": [dataclasses.asdict(device) for device in devices]})
+        print_json({"devices": [dataclasses.asdict(device) for device in devices]})
     else:
         following = advice.after_show(devices, asked) if args.devices else []
-        _tell(screens.show(devices, following, tables.columns(sys.stdout)))
+        tell(screens.show(devices, following, tables.columns(sys.stdout)))
     return 0
+
+
+def _run_recover(args: argparse.Namespace) -> int:
+    import dataclasses
+
+    from . import recovery, screens
+    from .journal import JOURNAL_DIR
+
+    try:
+        if args.list:
+            pending, running = recovery.pending(JOURNAL_DIR)
+            if args.json:
+                print_json({"pending": pending, "running": running})
+            else:
+                tell(screens.pending(pending, running))
+            return 0
+        recovered = recovery.recover()
+    except errors.NetDevError as e:
+        return _failed(e, args.json, {"recovered": []})
+    except OSError as e:
+        return complain([f"{e.filename or JOURNAL_DIR}: {e.strerror}", UNTOUCHED], REFUSED)
+    if args.json:
+        print_json({"recovered": [dataclasses.asdict(each) for each in recovered]})
+    else:
+        tell(screens.recovered(recovered))
+    return LEFT if any(each.outcome == "kept" for each in recovered) else 0
 
 
 def _run_features(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
     from . import oci
 
-    _print_json(oci.features())
+    print_json(oci.features())
     return 0
 
 
@@ -347,11 +308,11 @@ def _hook(args: Sequence[str]) -> int:
     except ImportError as e:
         lines, code = [str(e)], FAILED
     except Exception as e:
-        lines, code = [_internal(e)], FAILED
+        lines, code = [internal(e)], FAILED
     if lines:
         unlogged = hooklog.log(lines)
         lines += [unlogged] if unlogged else []
-    return _complain(lines, code)
+    return complain(lines, code)
 
 
 def _create_runtime(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
@@ -383,4 +344,5 @@ def _parser() -> argparse.ArgumentParser:
     from . import usage
 
     runs = {"move": _run_move, "apply": _run_apply, "check": _run_check, "show": _run_show}
-    return usage.parser({**runs, "features": _run_features, "demo": _run_demo})
+    runs |= {"recover": _run_recover, "features": _run_features, "demo": _run_demo}
+    return usage.parser(runs)

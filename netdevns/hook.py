@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from . import errors, lookups, names, oci, transaction, wire
+from . import errors, lookups, names, oci, recovery, transaction, wire
 from .engine import EngineError, Socket
+from .journal import JOURNAL_DIR
 from .netns import CURRENT, NetNS
 
 
@@ -42,9 +43,11 @@ def create_runtime(data: bytes, arguments: Mapping[str, str | None]) -> None:
                 f"container {names.printable(state.id)} has no network namespace of its own: "
                 f"its process {state.pid} is in the host's, and devices are there already"
             )
+        # First: what a killed hook left in the container must not be taken for what a runtime has moved.
+        recovery.before_move(JOURNAL_DIR, devices)
         devices = _not_there_yet(devices, target)
         # The operator named these devices for this container: a default route is no reason to refuse.
-        transaction.transact(devices, target, force=True)
+        transaction.transact(devices, target, force=True, journal=JOURNAL_DIR)
 
 
 def _merge(arguments: Mapping[str, str | None], configured: Mapping[str, str]) -> dict[str, str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 
+from .journal import JOURNAL_DIR
 from .names import printable
 
-RUN_DIR = "/run/netdevns"
-LOG = f"{RUN_DIR}/hook.log"
+LOG = f"{JOURNAL_DIR}/hook.log"
 
 
 def log(lines: list[str]) -> str | None:
@@ -22,7 +22,7 @@ def log(lines: list[str]) -> str | None:
     for line in lines:
         syslog.syslog(syslog.LOG_ERR, line)
     try:
-        os.makedirs(RUN_DIR, mode=0o700, exist_ok=True)
+        os.makedirs(JOURNAL_DIR, mode=0o700, exist_ok=True)
         # O_NONBLOCK: a FIFO in its place must not hang a container's start.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         with open(os.open(LOG, flags, 0o600), "a", encoding="utf-8") as file:

@@ -1,8 +1,8 @@
 """Records of running moves: what another process needs to undo one whose own process was killed.
 
-A record exists only while a move runs: DIR/txn/<random>, held under flock(LOCK_EX) by the mover, so an unlocked one is
-a crash. It is written once, before the first change, and never again: recovery looks where each device *is*. No fsync:
-it guards against the death of a process; a reboot resets the devices, and a record of another boot is discarded.
+A record exists only while a move runs: JOURNAL_DIR/txn/<random>, held under flock(LOCK_EX) by the mover, so an unlocked
+one is a crash. It is written once, before the first change, and never again: recovery looks where each device *is*. No
+fsync: it guards against the death of a process; a reboot resets the devices, and a record of another boot is discarded.
 
 A record is a row of netlink messages: ours (types from RECORD on) say what follows, and the kernel's own, as they were
 dumped, are the snapshot. The last one has a checksum of all before it: a torn or damaged record is told, not obeyed.
@@ -20,7 +20,7 @@ from struct import Struct
 
 from . import wire
 
-DIR = "/run/netdevns"
+JOURNAL_DIR = "/run/netdevns"
 RECORD = 0xF000
 HEAD, SOURCE, TARGET, DEVICE, UPPER, ROUTES, NEXTHOPS, NEIGHBOURS, PROXIES, END = range(RECORD, RECORD + 10)
 VERSION = 1
@@ -107,7 +107,7 @@ class Journal:
     """The directory of the records, opened safely: no symbolic link is followed, and nobody else may write in it.
 
     Args:
-        directory: DIR, or another one, which belongs to the caller alone.
+        directory: JOURNAL_DIR, or another one, which belongs to the caller alone.
         create: Make it where it does not exist; otherwise that is FileNotFoundError.
 
     Raises:
@@ -117,7 +117,7 @@ class Journal:
     __slots__ = ("directory", "fd")
 
     def __init__(self, directory: str, *, create: bool) -> None:
-        self.directory = directory
+        self.directory = os.path.abspath(directory)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self.fd = os.open(f"{directory}/txn", flags)
@@ -212,17 +212,12 @@ class Journal:
 class Record:
     """A record that the caller holds."""
 
-    __slots__ = ("fd", "journal", "name", "problem")
+    __slots__ = ("fd", "path", "problem")
 
     def __init__(self, journal: Journal, name: str, fd: int) -> None:
-        self.journal = journal
-        self.name = name
+        self.path = f"{journal.directory}/txn/{name}"
         self.fd = fd
         self.problem: OSError | None = None  # why it could not be opened
-
-    @property
-    def path(self) -> str:
-        return f"{self.journal.directory}/txn/{self.name}"
 
     def sections(self) -> list[Section]:
         """What is in it. Raises Damaged, OSError."""
@@ -237,7 +232,7 @@ class Record:
     def drop(self) -> None:
         """Removes it: the move is complete, or undone. Raises OSError, and is closed all the same."""
         try:
-            os.unlink(self.name, dir_fd=self.journal.fd)
+            os.unlink(self.path)
         finally:
             self.close()
 

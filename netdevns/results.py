@@ -148,6 +148,26 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Recovered:
+    """What `recover` did for one device of a crashed move.
+
+    Attributes:
+        record: The record's path.
+        device: Host name; None for a record that cannot be read.
+        outcome: "undone": it is back as it was; "complete": it had arrived, nothing was to be done; "gone": it does not
+            exist any more, or nothing is left to return to; "kept": not as before, the record stays for another try.
+        location: Where it is: "source", "target", "init", "gone" or "unknown".
+        text: One line: why, or what is missing.
+    """
+
+    record: str
+    device: str | None
+    outcome: str
+    location: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Left:
     """A device that is not as before.
 

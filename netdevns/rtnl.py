@@ -27,6 +27,7 @@ FILE_BYTES = 63  # of a file under /proc/sys/net
 SOCKADDR_NL = Struct("=HHII")  # nl_family, nl_pad, nl_pid, nl_groups
 SEQ_PORTID = Struct("=II")  # nlmsg_seq, nlmsg_pid: 8 bytes into struct nlmsghdr
 TIMEVAL = Struct("@ll")
+U64 = Struct("=Q")
 
 
 class _Iovec(ctypes.Structure):
@@ -138,6 +139,12 @@ class Socket:
                         raise
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEVAL.pack(ANSWER_TIMEOUT_S, 0))
             made.bind((0, 0))
+            try:
+                self.cookie = U64.unpack(made.getsockopt(socket.SOL_SOCKET, uapi.SO_NETNS_COOKIE, U64.size))[0]
+            except OSError as e:
+                if e.errno != errno.ENOPROTOOPT:
+                    raise
+                self.cookie = 0  # before Linux 5.14
             # The kernel's choice: the process id is only its first try, so getpid() would be a guess.
             portid = made.getsockname()[0]
         except OSError as e:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import names, tables
-from .results import Address, Device, Finding, Moved, Report
+from .results import Address, Device, Finding, Moved, Recovered, Report
 from .snapshots import is_protected
 from .uapi import RT_SCOPE_UNIVERSE
 
@@ -22,6 +22,18 @@ def moved(results: Sequence[Moved], where: str) -> str:
         lost = f"; not carried: {', '.join(m.not_carried)}" if m.not_carried else ""
         lines.append(f"{m.host_name} -> {m.name} in {where} (ifindex {m.ifindex}), {count}{lost}")
     return "\n".join(map(names.printable, lines or ["no device is asked for; nothing to do"]))
+
+
+def recovered(results: Sequence[Recovered]) -> str:
+    """A line for each device of a record."""
+    lines = [f"{r.device or r.record}: {r.outcome}: {r.text}" + (f" ({r.record})" if r.device else "") for r in results]
+    return "\n".join(map(names.printable, lines or ["no move was killed; nothing to do"]))
+
+
+def pending(records: Sequence[str], running: int) -> str:
+    """A line for each record of a move that was killed."""
+    lines = [*records, *([f"{running} running"] if running else [])]
+    return "\n".join(map(names.printable, lines or ["no move was killed"]))
 
 
 def check(report: Report, advice: Sequence[str], width: int | None) -> str:

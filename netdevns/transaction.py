@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import time
+import warnings
 from collections.abc import Callable, Collection, Mapping
 
-from . import checks, lookups, names, uapi, undo, wire
+from . import checks, lookups, names, recovery, uapi, undo, wire
 from .engine import EngineError, Socket
 from .errors import CheckFailed, MoveFailed
+from .journal import Journal, Record
 from .netns import NetNS
 from .plan import Item, Plan
 from .undo import Member, OnStep, location
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 UNDO_TRIES = 100
 DOWN_WINDOW = 64  # messages; a refusal of each still fits into a default receive buffer
 WORDS = {
+    "record": "the record of this move could not be written",
     "open": "it could not be prepared",
     "exchange": "the kernel could not be asked",
     "snapshot": "its addresses could not be read",
@@ -54,7 +57,9 @@ def move(
         netns: The target: a `NetNS`, a path, a name under /run/netns, "pid:N" or an open descriptor (not closed).
         source: The namespace that the devices are in; the calling thread's by default.
         preserve: Must be empty in this version: nothing is carried over besides what the runtime-spec protects.
-        journal: Must be None in this version: no record is written, a killed process is not undone.
+        journal: A directory for a record of the move, such as JOURNAL_DIR, so that `recover` can undo it if this
+            process is killed; made where it does not exist. None: no record. Nothing is left there when the call
+            returns, except after a failure with something in `left`. Crashed moves of these devices are undone first.
         force: Move a device although it carries a default route.
         timeout_s: Seconds after which no further device is started; what was moved is undone. None: no limit.
 
@@ -77,9 +82,8 @@ def move(
     Source: OCI runtime-spec 1.3, config-linux.md "Network Devices" (the move); runtime.md "Errors" (all or nothing).
     """
     checks.known_preserve(preserve)
-    if journal is not None:
-        raise ValueError("journal: crash records are not available in this version")
-    return transact(devices, netns, source=source, force=force, timeout_s=timeout_s, results=True)
+    directory = None if journal is None else os.fspath(journal)
+    return transact(devices, netns, source=source, force=force, timeout_s=timeout_s, journal=directory, results=True)
 
 
 def transact(
@@ -89,19 +93,25 @@ def transact(
     source: NetNS | str | os.PathLike[str] | int | None = None,
     force: bool = False,
     timeout_s: float | None = None,
+    journal: str | None = None,
     results: bool = False,
     on_step: OnStep | None = None,
 ) -> tuple[Moved, ...]:
     """`move` for this package's own callers.
 
     Args:
+        journal: As for `move`.
         results: Whether to make them: a hook must not pay for what nobody reads.
         on_step: Called between two calls of the engine with a step ("move", "replay", "verify", "undo"), how many
             devices have done it, and of how many. It only watches: an Exception that it raises ends its calls, not the
             move. KeyboardInterrupt and SystemExit interrupt the move there as anywhere else.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    kept = recovery.before_move(journal, devices) if journal is not None and isinstance(devices, Mapping) else []
     with checks.examine(devices, netns, source, force) as plan:
+        for each in kept:
+            text = f"{each.device}: an earlier move was killed, and cannot be undone: {each.text} ({each.record})"
+            plan.error(each.device, "record.kept", text, errno.EBUSY)
         errors = plan.errors
         if errors:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -114,7 +124,7 @@ def transact(
                 netns=plan.target.where if plan.target else None,
                 location="source" if errors[0].device else None,
             )
-        return _Batch(plan, deadline, on_step).run(_Batch.results if results else None)
+        return _Batch(plan, deadline, on_step, journal).run(_Batch.results if results else None)
 
 
 def _members(items: list[Item]) -> list[Member]:
@@ -133,10 +143,14 @@ class _Stopped(Exception):
 
 
 class _Batch:
-    def __init__(self, plan: Plan, deadline: float | None, on_step: OnStep | None = None) -> None:
+    def __init__(
+        self, plan: Plan, deadline: float | None, on_step: OnStep | None = None, journal: str | None = None
+    ) -> None:
         self.plan = plan
         self.deadline = deadline
         self.on_step = on_step
+        self.journal = journal
+        self.record: Record | None = None
         self.members = _members(plan.items)
         self.uppers = _members(plan.uppers)
         # Literal names before templates, those that bring alternative names first: "eth%d" must not take the
@@ -159,9 +173,12 @@ class _Batch:
     def run(self, results: Callable[[_Batch], tuple[Moved, ...]] | None = None) -> tuple[Moved, ...]:
         try:
             self._forward()
-            return results(self) if results else ()
+            moved = results(self) if results else ()
         except BaseException as e:
             cause = e
+        else:
+            self._end_record()
+            return moved
         # Python looks for signals at calls and jumps backwards: none can strike between the lines above and this `try`.
         tries = 0
         while True:
@@ -173,6 +190,10 @@ class _Batch:
                 if tries == UNDO_TRIES:
                     raise
                 continue  # every step of the undo can be repeated: begin again
+        if left and self.record:
+            self.record.close()  # kept: it is now one of a crash
+        else:
+            self._end_record()
         failed = self._failed(cause, left)
         if isinstance(cause, (_Stopped, EngineError)):
             raise failed from None
@@ -183,6 +204,8 @@ class _Batch:
     def _forward(self) -> None:
         for member in (*self.members, *self.uppers):
             self._step(member, "snapshot", member.device.snapshot, self.source)
+        if self.journal is not None and self.members:
+            self._begin_record(self.journal)
         if len(self.members) > 1:
             self._down()
         assert self.plan.target is not None
@@ -203,6 +226,24 @@ class _Batch:
             if member.link.altnames:
                 self._step(member, "verify", self._verify_altnames, member)
             self._tell("verify", done, count)
+
+    def _begin_record(self, directory: str) -> None:
+        try:
+            with Journal(directory, create=True) as journal:
+                self.record = journal.write(recovery.recorded(self.plan, self.move_order, self.uppers))
+        except OSError as e:
+            where = f"{e.filename or directory}: {e.strerror}"
+            raise _Stopped(None, "record", e.errno or errno.EIO, where) from None
+
+    def _end_record(self) -> None:
+        """What it would undo is done or undone. That it cannot be removed changes nothing about that."""
+        if self.record is None:
+            return
+        try:
+            self.record.drop()
+        except OSError as e:
+            text = f"{self.record.path}: the record of this move cannot be removed: {e.strerror}; remove it yourself"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     def _tell(self, step: str, done: int, count: int) -> None:
         if self.on_step is None:

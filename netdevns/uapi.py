@@ -31,6 +31,7 @@ SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11
 NETLINK_GET_STRICT_CHK = 12  # 4.20
+SO_NETNS_COOKIE = 71  # asm-generic/socket.h, 5.14
 MSG_WAITFORONE = 0x10000  # linux/socket.h; not a name of Python's
 
 NLA_F_NESTED = 0x8000

@@ -42,6 +42,7 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     _check(_command(commands, "check", "say whether a move would succeed; change nothing", _CHECK, runs["check"]))
     _show(_command(commands, "show", "show devices, and what a move of each would lose", _SHOW, runs["show"]))
     _hook(_command(commands, "hook", "the OCI hook: state JSON on stdin", _HOOK, None))
+    _recover(_command(commands, "recover", "undo the moves whose processes were killed", _RECOVER, runs["recover"]))
     _command(commands, "features", "print the runtime-spec's features structure", _FEATURES, runs["features"])
     _command(commands, "demo", "show it in a private sandbox; needs no device of yours", _DEMO, runs["demo"])
     return top
@@ -86,6 +87,18 @@ namespace.
 
 example: can eth1 be moved, and what would it lose?
   netdevns show eth1
+"""
+_RECOVER = """\
+Undoes the moves whose processes were killed: looks for each device of each
+record in /run/netdevns/txn that nobody holds, and puts it back as it was, or
+leaves it where it had arrived completely. Can be repeated. The next move of
+the same devices does the same by itself.
+
+example: what would there be to do?
+  netdevns recover --list
+
+exit codes: 0 all is back, complete, or gone; 3 something is not as before, and
+its record is kept
 """
 _FEATURES = """\
 Prints the runtime-spec's features structure as JSON: the versions of the
@@ -164,6 +177,11 @@ def _show(command: argparse.ArgumentParser) -> None:
     command.epilog = NETNS
     command.add_argument("devices", nargs="*", metavar="DEV", help="a device (default: all)")
     command.add_argument("--netns", metavar="NETNS", help="the namespace to look into (default: this one)")
+    _json(command)
+
+
+def _recover(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--list", action="store_true", help="show the records and change nothing")
     _json(command)
 
 

@@ -43,7 +43,7 @@ class Link:
     """What is read of an RTM_NEWLINK."""
 
     def __init__(self, message: wire.Message) -> None:
-        self.body = message.body
+        self.message = message
         _, _, self.ifindex, self.flags, _ = wire.IFINFOMSG.unpack_from(message.body)
         self.attrs = wire.attrs(message.body, wire.IFINFOMSG.size, strict=False)
         self.name = wire.text(self.attrs.get(uapi.IFLA_IFNAME))

@@ -62,6 +62,11 @@ class Socket:
     def portid(self) -> int:
         return int(self.raw.portid)
 
+    @property
+    def cookie(self) -> int:
+        """SO_NETNS_COOKIE: which namespace this is; 0 before Linux 5.14."""
+        return int(self.raw.cookie)
+
     def query(self, request: bytes, size: int = REPLY_BYTES) -> tuple[int, bytes]:
         """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
 
@@ -135,6 +140,14 @@ class Device:
             self.raw = ffi.cast("struct nd_dev *", memory)
             lib.nd_dev_resize(self.raw, size)
 
+    def load(self, link: bytes, addresses: bytes) -> None:
+        """A snapshot out of a record: RTM_NEWLINK, and RTM_NEWADDR messages."""
+        self._step(lib.nd_dev_load, link, len(link), addresses, len(addresses))
+
+    def find(self, source: Socket, target: Socket) -> None:
+        """Looks where it is: `place`, and its name and ifindex there."""
+        self._step(lib.nd_dev_find, source.raw, target.raw)
+
     def snapshot(self, source: Socket) -> None:
         self._step(lib.nd_dev_snapshot, source.raw)
 
@@ -173,6 +186,10 @@ class Device:
         return int(self.raw.target_ifindex)
 
     @property
+    def ifindex_unsure(self) -> bool:
+        return bool(self.raw.ifindex_unsure)
+
+    @property
     def was_up(self) -> bool:
         return bool(self.raw.was_up)
 
@@ -184,9 +201,14 @@ class Device:
         return bytes(ffi.buffer(self._memory + at, length))
 
     @property
+    def link_message(self) -> bytes:
+        """The snapshot's RTM_NEWLINK; empty without a snapshot."""
+        return self._bytes(self.raw.link, self.raw.link_len)
+
+    @property
     def link_body(self) -> bytes:
-        """The body of the snapshot's RTM_NEWLINK; empty without a snapshot."""
-        return self._bytes(self.raw.link, self.raw.link_len)[16:]
+        """Its body."""
+        return self.link_message[16:]
 
     @property
     def addresses(self) -> bytes:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from .. import uapi, wire
 from ..errors import EngineError
 from ..rtnl import Socket
+from ..snapshots import IFADDRMSG
 from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN
 from ._replay import Link, Replay, read
 
@@ -88,14 +89,39 @@ class Device:
         self.arrived = b""  # what verify read: RTM_NEWLINK, then RTM_NEWADDR messages
 
     @property
+    def link_message(self) -> bytes:
+        """The snapshot's RTM_NEWLINK; empty without a snapshot."""
+        return self.link.message.padded() if self.link else b""
+
+    @property
     def link_body(self) -> bytes:
-        """The body of the snapshot's RTM_NEWLINK; empty without a snapshot."""
-        return bytes(self.link.body) if self.link else b""
+        """Its body."""
+        return self.link_message[16:]
 
     def ask_ifindex(self, ifindex: int, *, unsure: bool) -> None:
         """Which ifindex to ask for in the target; `unsure`: the kernel may choose another."""
         self.target_ifindex = ifindex
         self.ifindex_unsure = unsure
+
+    def load(self, link: bytes, addresses: bytes) -> None:
+        """A snapshot out of a record: RTM_NEWLINK, and RTM_NEWADDR messages."""
+        try:
+            (message,), found = wire.messages(link), list(wire.messages(addresses))
+        except (ValueError, wire.Malformed):
+            raise EngineError(errno.EBADMSG, "the link of the record is damaged", "snapshot") from None
+        if message.type != uapi.RTM_NEWLINK or len(message.body) < wire.IFINFOMSG.size:
+            raise EngineError(errno.EBADMSG, "the link of the record is damaged", "snapshot")
+        if any(m.type != uapi.RTM_NEWADDR or len(m.body) < IFADDRMSG.size for m in found):
+            raise EngineError(errno.EBADMSG, "the addresses of the record are damaged", "snapshot")
+        self.link, self.addresses, self.arrived = Link(message), addresses, b""
+        self.ifindex, self.was_up = self.link.ifindex, bool(self.link.flags & uapi.IFF_UP)
+        self.place = PLACE_UNKNOWN
+
+    def find(self, source: Socket, target: Socket) -> None:
+        """Looks where it is: `place`, and its name and ifindex there."""
+        if not self.link:
+            raise EngineError(errno.EINVAL, "no snapshot", "")
+        self._find(source, target)
 
     # ---- the steps ----
 
@@ -195,8 +221,11 @@ class Device:
 
     def _return(self, source: Socket, target: Socket, source_fd: int) -> None:
         was = self.ifindex
-        self._find(source, target)
-        if self.place == PLACE_SOURCE:
+        seen = self._find(source, target)
+        if self.place == PLACE_SOURCE and seen:
+            # Under another name: renamed meanwhile, or thrown back by the kernel when the target died.
+            if seen.name != self.ifname:
+                _send_move(source, self.ifindex, -1, self.ifname, 0)
             return
         if self.place == PLACE_GONE:
             raise EngineError(errno.ENODEV, "it is neither in the source nor in the target", "")
@@ -211,23 +240,25 @@ class Device:
 
     # ---- where is the device? ----
 
-    def _find(self, source: Socket, target: Socket) -> None:
+    def _find(self, source: Socket, target: Socket) -> Link | None:
         """The source first: a device that never left is still there under its own ifindex."""
         self.place = PLACE_UNKNOWN
-        if (
-            not self._find_in_source(source, sure=False)
-            and not self._find_in_target(target)
-            and not self._find_in_source(source, sure=True)  # with another MAC address now: only if it is nowhere else
-        ):
+        found = (
+            self._find_in_source(source, sure=False)
+            or self._find_in_target(target)
+            or self._find_in_source(source, sure=True)  # with another MAC address now: only if it is nowhere else
+        )
+        if not found:
             self.place = PLACE_GONE
+        return found
 
-    def _find_in_source(self, source: Socket, *, sure: bool) -> bool:
+    def _find_in_source(self, source: Socket, *, sure: bool) -> Link | None:
         found = self._try_at(source, self.ifindex, sure=sure) or self._try_at(source, 0, self.ifname)
         if found:
             self.place, self.ifindex = PLACE_SOURCE, found.ifindex
-        return found is not None
+        return found
 
-    def _find_in_target(self, target: Socket) -> bool:
+    def _find_in_target(self, target: Socket) -> Link | None:
         found = None
         if self.target_ifindex:
             found = self._try_at(target, self.target_ifindex, sure=not self.ifindex_unsure)
@@ -237,7 +268,7 @@ class Device:
         if found:
             self.place, self.target_ifindex, self.name = PLACE_TARGET, found.ifindex, found.name
             self.ifindex_unsure = False  # from now on it is known
-        return found is not None
+        return found
 
     def _try_at(self, sock: Socket, ifindex: int, name: bytes | None = None, *, sure: bool = False) -> Link | None:
         """Looks for ours. Names and numbers can be taken by others: ours has the snapshot's kind and MAC address, too.

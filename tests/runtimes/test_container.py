@@ -247,4 +247,7 @@ def test_nothing_is_left(host: Namespace, runtime: Runtime, bundle: Bundle, thir
     wait_until(lambda: cgroups() == before[1], "the container's cgroups are gone")
     assert (runtime.machine.mounts(), cgroups(), inhabitants(own)) == before
     assert list(runtime.state.iterdir()) == []
-    assert {path.name for path in runtime.machine.path("/run/netdevns").glob("*")} <= {"hook.log"}
+    left = {
+        str(path.relative_to(runtime.machine.path("/run"))) for path in runtime.machine.path("/run").rglob("netdevns/*")
+    }
+    assert left <= {"netdevns/hook.log", "netdevns/txn"}  # the folder of the records, empty

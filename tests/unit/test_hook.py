@@ -32,11 +32,11 @@ def bundle(tmp_path: Path) -> Path:
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The hook's log, in a place of the test's own; syslog hears nothing, and signals keep their meaning."""
     folder = tmp_path / "run" / "netdevns"
-    monkeypatch.setattr(hooklog, "RUN_DIR", str(folder))
+    monkeypatch.setattr(hooklog, "JOURNAL_DIR", str(folder))
     monkeypatch.setattr(hooklog, "LOG", str(folder / "hook.log"))
     monkeypatch.setattr(syslog, "openlog", lambda *_: None)
     monkeypatch.setattr(syslog, "syslog", lambda *_: None)
-    monkeypatch.setattr(cli, "_end_by_exception", lambda: None)
+    monkeypatch.setattr(cli, "end_by_exception", lambda: None)
     return folder / "hook.log"
 
 

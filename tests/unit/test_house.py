@@ -22,16 +22,17 @@ CSRC = ROOT / "csrc"
 ORDER = [
     "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "results", "_core",
     "_ffi", "rtnl", "netns", "engine",
-    "lookups", "plan", "stacking", "losses", "checks", "journal", "undo",
-    "transaction", "recovery", "oci", "hooklog", "cdi", "hook", "conformance",
-    "show", "usage", "demo", "advice", "tables", "screens", "progress", "cli", "__main__",
+    "lookups", "plan", "stacking", "losses", "checks", "journal", "identity", "undo",
+    "recovery", "transaction", "oci", "hooklog", "cdi", "hook", "conformance",
+    "show", "usage", "demo", "advice", "tables", "screens", "progress", "output", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
 ORDER_INSIDE = {"engine": ["_base", "_replay", "native", "reference", "__init__"]}
 # What a hook pays for before it does anything.
 HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns",
              "engine", "lookups", "plan",
-             "stacking", "losses", "checks", "undo", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
+             "stacking", "losses", "checks", "journal", "identity", "undo",
+             "recovery", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
 # Loaded only where NETDEVNS_ENGINE asks for it.
 REFERENCE = {PACKAGE / "engine" / "_replay.py", PACKAGE / "engine" / "reference.py"}
@@ -140,7 +141,7 @@ def test_what_a_hook_that_has_nothing_to_do_loads(tmp_path):
     statement += "assert netdevns.cli.main(['hook', 'createRuntime']) == 0"
     found = loaded_by(statement, before="import json, signal, syslog", whole=True)
     own = {name.split(".")[1] for name in found if name.startswith("netdevns.")}
-    assert own - {"_core"} == {*HOOK_PATH, "cli"}
+    assert own - {"_core"} == {*HOOK_PATH, "output", "cli"}
     assert {name.split(".")[0] for name in found} & HEAVY == set()
 
 
@@ -248,6 +249,8 @@ def public_members() -> list:
     found = {}
     for name in netdevns.__all__:
         value = getattr(netdevns, name)
+        if isinstance(value, str):  # JOURNAL_DIR, a constant
+            continue
         found[name] = value
         for attribute, member in vars(value).items():
             if isinstance(value, types.ModuleType):

@@ -1,0 +1,309 @@
+"""What a move records, and undoing one whose process was killed: by looking where each device is.
+
+`recover` can be repeated, and run beside another one or a live move: a record is locked by whoever works on it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+
+from . import identity, journal, lookups, names, undo, wire
+from .engine import PLACE_GONE, PLACE_TARGET, Device, EngineError, Socket
+from .errors import NetDevError
+from .journal import Damaged, Journal, Record, Section
+from .netns import NetNS
+from .plan import Item, Plan
+from .undo import Member
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .results import Left, Recovered
+
+BEFORE_BOOT = "a record of before the last boot, which reset its devices"
+INIT = "/proc/1/ns/net"
+
+
+def recover(journal: str | os.PathLike[str] = journal.JOURNAL_DIR) -> tuple[Recovered, ...]:
+    """Undo the moves whose processes were killed: every device is looked for, and put back as it was.
+
+    Args:
+        journal: The directory that the moves were given.
+
+    Returns:
+        One `Recovered` for each device of each record that nobody holds; empty: there was nothing to do. A record is
+        removed when all its devices are back, complete in the target, or gone; otherwise it is kept, and the next call
+        tries again.
+
+    Raises:
+        OSError: The directory cannot be opened, or is not the caller's own.
+        NetDevError: The kernel could not be asked; nothing further was touched.
+
+    Example:
+        >>> import netdevns
+        >>> netdevns.recover("/run/no-such-directory")
+        ()
+
+    Source: OCI runtime-spec 1.3, runtime.md "Errors": as if it had never been attempted.
+    """
+    return tuple(_recovered(os.fspath(journal), None))
+
+
+def pending(directory: str | os.PathLike[str]) -> tuple[list[str], int]:
+    """A line for each crashed record, and how many moves are running. Changes nothing."""
+    lines = []
+    try:
+        with Journal(os.fspath(directory), create=False) as opened:
+            for record in opened.crashed():
+                try:
+                    devices = ", ".join(f"{_label(s)} -> {_wanted(s)}" for s in _movers(record.sections()))
+                    lines.append(f"{record.path}: {devices}")
+                except (Damaged, OSError) as e:
+                    lines.append(f"{record.path}: {e}")
+                finally:
+                    record.close()
+            return lines, opened.running()
+    except FileNotFoundError:
+        return [], 0
+
+
+def before_move(directory: str, host_names: Iterable[str]) -> list[Recovered]:
+    """Recovers the crashed records that name one of these devices; returns what could not be put back.
+
+    Raises:
+        NetDevError: The directory cannot be opened, or is not the caller's own.
+    """
+    wanted = {names.encode(name) for name in host_names if isinstance(name, str)}
+    try:
+        return [found for found in _recovered(directory, wanted) if found.outcome == "kept"]
+    except OSError as e:
+        text = f"{e.filename or directory}: the records of moves cannot be read: {e.strerror}"
+        raise NetDevError(text, errno=e.errno or 0, step="record") from None
+
+
+def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[bytes]:
+    """A record's content: all that an undo needs, with the kernel's own bytes of the snapshots."""
+    assert plan.source is not None
+    assert plan.target is not None
+    assert plan.source_socket is not None
+    assert plan.target_socket is not None
+    parts = journal.head()
+    parts += identity.recorded(journal.SOURCE, plan.source, plan.source_socket)
+    parts += identity.recorded(journal.TARGET, plan.target, plan.target_socket)
+    for type_, group in ((journal.DEVICE, members), (journal.UPPER, uppers)):
+        for member in group:
+            parts += _device_section(type_, member)
+    parts += journal.section(journal.ROUTES, {}, plan.routes)
+    parts += journal.section(journal.NEXTHOPS, {}, plan.nexthops)
+    for type_, dump in zip((journal.NEIGHBOURS, journal.PROXIES), plan.neighbours, strict=False):
+        parts += journal.section(type_, {}, dump)
+    return parts
+
+
+def _device_section(type_: int, member: Member) -> list[bytes]:
+    item, device = member.item, member.device
+    attrs: dict[int, int | bytes] = {
+        journal.A_HOST_NAME: os.fsencode(item.host_name),
+        journal.A_IFNAME: item.ifname,
+        journal.A_WANTED: item.wanted,
+        journal.A_IFINDEX: member.link.ifindex,
+        journal.A_ASKED: device.target_ifindex,
+        journal.A_UNSURE: int(device.ifindex_unsure),
+        journal.A_DEPTH: item.depth,
+    }
+    return journal.section(type_, attrs, device.link_message, device.addresses)
+
+
+def _movers(sections: list[Section]) -> list[Section]:
+    return [s for s in sections if s.type == journal.DEVICE]
+
+
+def _label(section: Section) -> str:
+    return names.shown(section.text(journal.A_IFNAME))
+
+
+def _wanted(section: Section) -> str:
+    return names.shown(section.text(journal.A_WANTED))
+
+
+def _recovered(directory: str, only: set[bytes] | None) -> Iterator[Recovered]:
+    """Works on the crashed records, on all of them or on those that name a device."""
+    try:
+        opened = Journal(directory, create=False)
+    except FileNotFoundError:
+        return
+    with opened:
+        for record in opened.crashed():
+            try:
+                yield from _one(record, only)
+            finally:
+                record.close()
+
+
+def _one(record: Record, only: set[bytes] | None) -> Iterator[Recovered]:
+    from .results import Recovered
+
+    try:
+        sections = record.sections()
+        movers = _movers(sections)
+        if only is not None and not only & {s.text(journal.A_IFNAME) for s in movers}:
+            return
+        if sections[0].text(journal.A_BOOT) != journal.boot_id():
+            record.drop()
+            yield from (Recovered(record.path, _label(s), "gone", "gone", BEFORE_BOOT) for s in movers)
+            return
+        recovery = _Recovery(record, sections)
+    except (Damaged, OSError) as e:
+        if only is None:
+            text = f"not obeyed: {e}; look at its devices, then remove the file"
+            yield Recovered(record.path, None, "kept", "unknown", text)
+        return
+    with recovery:
+        yield from recovery.run()
+
+
+class _Recovery:
+    """One record, its namespaces opened again. A context manager that closes them."""
+
+    def __init__(self, record: Record, sections: list[Section]) -> None:
+        self.record = record
+        self.plan = Plan([], True)
+        by_type = {s.type: s for s in sections}
+        self._where = {t: _required(by_type, t) for t in (journal.SOURCE, journal.TARGET)}
+        self.plan.routes = bytes(_required(by_type, journal.ROUTES).body)
+        self.plan.nexthops = bytes(_required(by_type, journal.NEXTHOPS).body)
+        kinds = (journal.NEIGHBOURS, journal.PROXIES)
+        self.plan.neighbours = [bytes(by_type[t].body) for t in kinds if t in by_type]
+        self.members = [_member(s) for s in sections if s.type == journal.DEVICE]
+        self.uppers = [_member(s) for s in sections if s.type == journal.UPPER]
+        self.plan.items = [m.item for m in self.members]
+        self.plan.uppers = [m.item for m in self.uppers]
+        self.target_is_gone = False
+
+    def __enter__(self) -> _Recovery:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.plan.__exit__()
+
+    def run(self) -> Iterator[Recovered]:
+        if not self._open():
+            self.record.drop()
+            text = "the namespace that it came from is gone; it stays where it is"
+            yield from (self._told(m, "gone", "unknown", text) for m in self.members)
+            return
+        for member in (*self.members, *self.uppers):
+            self._find(member)
+        if all(map(self._is_complete, self.members)):
+            self.record.drop()
+            yield from (self._told(m, "complete", "target", "it had arrived completely") for m in self.members)
+            return
+        for member in (*self.members, *self.uppers):
+            member.touched = True
+        left = {x.device: x for x in undo.everything(self.plan, self.members, self.uppers)}
+        told = [self._outcome(m, left.get(m.item.host_name)) for m in (*self.members, *self.uppers)]
+        if any(each.outcome == "kept" for each in told):
+            self.record.close()
+        else:
+            self.record.drop()
+        mine = len(self.members)
+        yield from (*told[:mine], *(each for each in told[mine:] if each.outcome != "undone"))
+
+    def _open(self) -> bool:
+        """Both namespaces. Where the target died, what it held is in the initial one, if the kernel did not end it."""
+        source = identity.found(self._where[journal.SOURCE])
+        if source is None:
+            return False
+        self.plan.source, self.plan.source_socket = source
+        self.plan.source_visit = self.plan.source.fd
+        target = identity.found(self._where[journal.TARGET])
+        self.target_is_gone = target is None
+        if target is None:
+            try:
+                init = NetNS.open(INIT)
+            except NetDevError:  # another user's: what fell there is out of sight
+                init = NetNS.open(self.plan.source)
+            target = init, Socket(init.fd)
+        self.plan.target, self.plan.target_socket = target
+        return True
+
+    @property
+    def _sockets(self) -> tuple[Socket, Socket]:
+        assert self.plan.source_socket is not None
+        assert self.plan.target_socket is not None
+        return self.plan.source_socket, self.plan.target_socket
+
+    def _find(self, member: Member) -> None:
+        """By ifindex and name; or by kind and MAC address, where exactly one device has them.
+
+        Under neither of its names: renamed by somebody, or on its way under a passing one.
+        """
+        device, (source, target) = member.device, self._sockets
+        device.find(source, target)
+        if device.place != PLACE_GONE:
+            return
+        was = member.link
+        found = [x for x in lookups.links(target) if was.mac and (x.kind, x.mac) == (was.kind, was.mac)]
+        if len(found) == 1:
+            device.ask_ifindex(found[0].ifindex, unsure=True)
+            device.find(source, target)
+
+    def _is_complete(self, member: Member) -> bool:
+        device, (_, target) = member.device, self._sockets
+        if self.target_is_gone or device.place != PLACE_TARGET:
+            return False
+        if not _is_wanted(device.name, member.item.wanted):
+            return False
+        try:
+            device.verify(target)
+        except EngineError:
+            return False
+        arrived = wire.Link(next(wire.messages(device.arrived)).body)
+        return set(arrived.altnames) == set(member.link.altnames)
+
+    def _outcome(self, member: Member, left: Left | None) -> Recovered:
+        if left is None:
+            return self._told(member, "undone", "source", "it is back as it was")
+        if left.location == "gone":
+            how = "it ended with the namespace that it was in" if self.target_is_gone else "it is in neither namespace"
+            return self._told(member, "gone", "gone", how)
+        return self._told(member, "kept", left.location, f"not as before: {', '.join(left.missing)}")
+
+    def _told(self, member: Member, outcome: str, location: str, text: str) -> Recovered:
+        from .results import Recovered
+
+        return Recovered(self.record.path, member.item.host_name, outcome, location, text)
+
+
+def _required(by_type: Mapping[int, Section], type_: int) -> Section:
+    if type_ not in by_type:
+        raise Damaged("a part is missing in it")
+    return by_type[type_]
+
+
+def _member(section: Section) -> Member:
+    """A device out of a record. Raises Damaged."""
+    item = Item(os.fsdecode(section.text(journal.A_HOST_NAME)), None)
+    item.ifname, item.wanted = section.text(journal.A_IFNAME), section.text(journal.A_WANTED)
+    item.depth = section.number(journal.A_DEPTH)
+    try:
+        first = next(wire.messages(bytes(section.body)), None)
+        if first is None:
+            raise Damaged("a snapshot is missing in it")
+        link = first.padded()
+        item.link = wire.Link(first.body)
+        device = Device(item.ifname, item.wanted, section.number(journal.A_IFINDEX))
+        device.load(link, bytes(section.body[len(link) :]))
+    except (EngineError, wire.Malformed) as e:
+        raise Damaged(f"a snapshot in it is damaged: {lookups.says(e)}") from None
+    device.ask_ifindex(section.number(journal.A_ASKED), unsure=bool(section.number(journal.A_UNSURE)))
+    item.device = device
+    return Member(item, device, item.link)
+
+
+def _is_wanted(name: bytes, wanted: bytes) -> bool:
+    if not names.is_template(wanted):
+        return name == wanted
+    before, _, after = wanted.partition(b"%d")
+    number = name.removeprefix(before).removesuffix(after)
+    return number.isdigit() and before + number + after == name

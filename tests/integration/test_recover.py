@@ -1,0 +1,303 @@
+"""A process that is killed in the middle of a move: the next `recover`, or the next move, puts everything right.
+
+The child is killed by itself, by SIGKILL, just before or after a call of the engine: nothing of it can run any more.
+tests/fault kills at each system call.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import netdevns
+from netdevns import cli, journal, recovery
+from netdevns.engine import Device
+from tests.support.namespaces import Namespace
+from tests.support.restored import assert_equal_soon
+
+TOP = Path(__file__).parents[2]
+HOST = """
+    link add eth0 index 101 type ifb
+    link add eth1 index 102 type veth peer name peer
+    link add mv0 index 104 link eth1 type macvlan
+    link add stays index 105 type ifb
+    link add other index 106 type ifb
+    link set peer up
+    link set eth1 mtu 1400 alias spare group 7
+    link property add dev eth1 altname enp1
+    link set stays up
+    link set eth0 up
+    link set eth1 up
+    link set mv0 up
+    addr add 10.0.0.1/24 brd + label eth0:vip dev eth0
+    addr add 2001:db8:0::1/64 nodad dev eth0
+    addr add 10.1.0.1/24 dev eth1
+    addr add 10.1.0.2/24 valid_lft 5000 preferred_lft 4000 dev eth1
+    addr add 2001:db8:1::1/64 nodad dev eth1
+    addr add 2001:db8:1::2/64 nodad dev eth1
+    addr add fe80::77/64 nodad dev eth1
+    addr add 10.4.0.1/24 dev mv0
+    addr add 2001:db8:4::1/64 nodad dev mv0
+    addr add 10.5.0.1/24 dev stays
+    route add 192.0.2.0/24 via 10.1.0.9
+    route add 203.0.113.0/24 via 10.5.0.9 src 10.1.0.1
+    route add 2001:db8:77::/48 via 2001:db8:1::9
+    neigh add 10.1.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth1
+"""
+DEVICES = {"eth0": "net0", "eth1": "net%d"}
+# A process that kills itself before (or after) the n-th call of a step of the engine.
+CHILD = """
+import json, os, signal, sys
+import netdevns
+from netdevns.engine import Device
+step, nth, after, devices, target, directory = json.loads(sys.argv[1])
+real, calls = getattr(Device, step), iter(range(1, 1000))
+def wrapped(self, *arguments):
+    this = next(calls) == nth
+    if this and not after:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(self, *arguments)
+    if this:
+        os.kill(os.getpid(), signal.SIGKILL)
+setattr(Device, step, wrapped)
+netdevns.move(devices, target, journal=directory)
+"""
+
+
+@pytest.fixture
+def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
+    host.batch(HOST)
+    host.sysctl("ipv4/conf/eth1/rp_filter", 2)
+    host.sysctl("ipv6/conf/eth1/accept_ra", 2)
+    host.wait_until_quiet()
+    return host, target
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> str:
+    return str(tmp_path / "records")
+
+
+def killed(
+    directory: str, target: Namespace, step: str, nth: int, *, after: bool = False, devices: Any = DEVICES
+) -> None:
+    words = json.dumps([step, nth, after, devices, target.fd, directory])
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, words], cwd=TOP, pass_fds=[target.fd], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def records(directory: str) -> list[str]:
+    return os.listdir(f"{directory}/txn")
+
+
+POINTS = [
+    (step, nth, after)
+    for step in ("snapshot", "move", "up_and_replay", "verify")
+    for nth in (1, 2)
+    for after in (False, True)
+]
+
+
+@pytest.mark.parametrize(("step", "nth", "after"), POINTS)
+def test_killed_anywhere(sides: tuple[Namespace, Namespace], directory: str, step: str, nth: int, after: bool) -> None:
+    """P4: after `recover` everything is exactly as before, or exactly as after the move; and nothing is left."""
+    host, target = sides
+    before = host.dump(), target.dump()
+    killed(directory, target, step, nth, after=after)
+    found = netdevns.recover(directory)
+    if step == "snapshot":  # nothing was begun, and no record written
+        assert (found, os.path.exists(directory)) == ((), False)
+    elif step == "verify" or (step, nth, after) == ("up_and_replay", 2, True):
+        # All had arrived; only the process did not know it yet.
+        assert [(r.device, r.outcome) for r in found] == [("eth0", "complete"), ("eth1", "complete")]
+        assert (target.names(), records(directory)) == ({"net0", "net1"}, [])
+        return
+    else:
+        assert [(r.device, r.outcome, r.location) for r in found] == [
+            ("eth0", "undone", "source"),
+            ("eth1", "undone", "source"),
+        ]
+        assert records(directory) == []
+    for dump, side in zip(before, sides, strict=True):
+        assert_equal_soon(dump, side)
+    assert netdevns.recover(directory) == ()
+
+
+def test_recover_can_be_killed_and_repeated(
+    sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P4: an undo that is interrupted leaves the record; the next one ends it."""
+    host, target = sides
+    before = host.dump()
+    killed(directory, target, "up_and_replay", 2)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("netdevns.undo._Undo._neighbours", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            netdevns.recover(directory)
+    assert len(records(directory)) == 1
+    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
+    assert_equal_soon(before, host)
+    assert records(directory) == []
+
+
+def test_next_move_recovers_first(sides: tuple[Namespace, Namespace], directory: str) -> None:
+    """DESIGN 5: a move that names a device of a crashed record undoes that one first, then moves it whole."""
+    _, target = sides
+    killed(directory, target, "move", 2)
+    moved = netdevns.move(DEVICES, target.fd, journal=directory)
+    assert [m.host_name for m in moved] == ["eth0", "eth1"]
+    assert sorted(a.address for a in moved[1].addresses) == ["10.1.0.1", "2001:db8:1::1", "2001:db8:1::2"]
+    assert records(directory) == []
+
+
+def test_move_of_another_device_leaves_the_record(sides: tuple[Namespace, Namespace], directory: str) -> None:
+    """Only a move that names one of its devices recovers a record."""
+    _, target = sides
+    killed(directory, target, "move", 2)
+    netdevns.move({"other": ""}, target.fd, journal=directory)
+    assert len(records(directory)) == 1
+    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
+
+
+def test_nothing_is_left_after_a_move(sides: tuple[Namespace, Namespace], directory: str) -> None:
+    """DESIGN 5: a record exists only while a move runs: not after it, nor after one that failed or was refused."""
+    _, target = sides
+    with pytest.raises(netdevns.CheckFailed):
+        netdevns.move({"eth9": ""}, target.fd, journal=directory)
+    target.ip("link add taken type ifb")
+    netdevns.move({"eth0": "net0"}, target.fd, journal=directory)
+    assert records(directory) == []
+    assert os.stat(f"{directory}/txn").st_mode & 0o777 == 0o700
+
+
+def test_running_move_is_left_alone(
+    sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that is held is no crash: `recover` beside a live move does nothing."""
+    _, target = sides
+    seen: list[object] = []
+    real = Device.up_and_replay
+
+    def beside(self: object, *arguments: object) -> None:
+        seen.append((netdevns.recover(directory), recovery.pending(directory)))
+        real(self, *arguments)
+
+    monkeypatch.setattr(Device, "up_and_replay", beside)
+    netdevns.move(DEVICES, target.fd, journal=directory)
+    assert seen == [((), ([], 1))] * 2
+
+
+@pytest.mark.usefixtures("sides")
+def test_target_died(directory: str) -> None:
+    """A virtual device ends with the namespace that it was in: that is told, and the record is done with."""
+    with Namespace.create("short-lived") as short:
+        killed(directory, short, "move", 2)
+    found = {r.device: r for r in netdevns.recover(directory)}
+    assert (found["eth0"].outcome, found["eth0"].location) == ("gone", "gone")
+    assert "ended with the namespace" in found["eth0"].text
+    assert found["eth1"].outcome == "undone"
+    assert records(directory) == []
+
+
+@pytest.fixture
+def crashed(sides: tuple[Namespace, Namespace], directory: str) -> Path:
+    """A record of a move that was killed after its first device had left."""
+    killed(directory, sides[1], "move", 2)
+    (name,) = records(directory)
+    return Path(directory, "txn", name)
+
+
+DAMAGES = {
+    "torn": lambda data: data[: len(data) // 2],
+    "one-byte-short": lambda data: data[:-1],
+    "a-bit-flipped": lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:],
+    "empty": lambda data: data[:0],
+    "something-else": lambda data: data[:0] + b"#!/bin/sh\nreboot\n",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_record_is_told_and_not_obeyed(
+    sides: tuple[Namespace, Namespace], crashed: Path, directory: str, damage: Callable[[bytes], bytes]
+) -> None:
+    """A record that is torn or damaged is kept, told, and changes nothing."""
+    host, target = sides
+    data = crashed.read_bytes()
+    crashed.write_bytes(damage(data))
+    before = host.dump(), target.dump()
+    (found,) = netdevns.recover(directory)
+    assert (found.device, found.outcome, found.location) == (None, "kept", "unknown")
+    assert str(crashed) == found.record
+    assert (host.dump(), target.dump()) == before
+    crashed.write_bytes(data)
+    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
+
+
+def test_record_of_another_boot_is_discarded(crashed: Path, directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reboot resets the devices: there is nothing to undo."""
+    monkeypatch.setattr(journal, "boot_id", lambda: b"another")
+    assert {(r.outcome, r.text) for r in netdevns.recover(directory)} == {("gone", recovery.BEFORE_BOOT)}
+    assert not crashed.exists()
+
+
+def test_foreign_files_are_not_followed(crashed: Path, directory: str, tmp_path: Path) -> None:
+    """A symbolic link, a file that others may write, a directory that others may write: told, not obeyed."""
+    data = crashed.read_bytes()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(data)
+    crashed.unlink()
+    crashed.symlink_to(elsewhere)
+    (found,) = netdevns.recover(directory)
+    assert found.outcome == "kept"
+    crashed.unlink()
+    crashed.write_bytes(data)
+    crashed.chmod(0o666)
+    (found,) = netdevns.recover(directory)
+    assert (found.outcome, "others may write" in found.text) == ("kept", True)
+    crashed.chmod(0o600)
+    crashed.parent.chmod(0o777)
+    with pytest.raises(PermissionError):
+        netdevns.recover(directory)
+    crashed.parent.chmod(0o700)
+    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
+
+
+def test_record_that_cannot_be_written(sides: tuple[Namespace, Namespace], tmp_path: Path) -> None:
+    """Then nothing is begun: a move without its record would break what the caller asked for."""
+    host, target = sides
+    before = host.dump()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(netdevns.NetDevError) as raised:
+        netdevns.move(DEVICES, target.fd, journal=tmp_path / "file")
+    assert (raised.value.step, raised.value.errno, raised.value.left) == ("record", errno.ENOTDIR, ())
+    assert host.dump() == before
+
+
+def test_command(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixture[str]) -> None:
+    """DESIGN 4.2: `recover --list` shows what is pending, `recover` says what it did, `--json` in one document."""
+    host, target = sides
+    before = host.dump()
+    killed(netdevns.JOURNAL_DIR, target, "move", 2)
+    assert cli.main(["recover", "--list"]) == 0
+    assert "eth0 -> net0, eth1 -> net%d" in capsys.readouterr().out
+    assert cli.main(["recover", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["recovered"]
+    assert [(r["device"], r["outcome"]) for r in told] == [("eth0", "undone"), ("eth1", "undone")]
+    assert cli.main(["recover"]) == 0
+    assert capsys.readouterr().out == "no move was killed; nothing to do\n"
+    assert_equal_soon(before, host)
