@@ -157,7 +157,7 @@ class Journal:
 
     def crashed(self) -> Iterator[Record]:
         """The records that nobody holds, each locked by the caller until it is closed; oldest first."""
-        for written_s, name in sorted((self._written_s(name), name) for name in os.listdir(self.fd)):
+        for written_s, name in sorted((self._written_s(name), name) for name in self._names()):
             if name.startswith(".") and time.time() - written_s < BEING_WRITTEN_S:
                 continue
             record = Record(self, name, -1)
@@ -180,7 +180,7 @@ class Journal:
     def running(self) -> int:
         """How many records are held by moves that run."""
         count = 0
-        for name in os.listdir(self.fd):
+        for name in self._names():
             try:
                 fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
             except FileNotFoundError:
@@ -192,6 +192,9 @@ class Journal:
             finally:
                 os.close(fd)
         return count
+
+    def _names(self) -> list[str]:
+        return os.listdir(f"{self.directory}/txn")  # by its path: fewer system calls than by the descriptor
 
     def _written_s(self, name: str) -> float:
         try:

@@ -46,7 +46,12 @@ def recover(journal: str | os.PathLike[str] = journal.JOURNAL_DIR) -> tuple[Reco
 
     Source: OCI runtime-spec 1.3, runtime.md "Errors": as if it had never been attempted.
     """
-    return tuple(_recovered(os.fspath(journal), None))
+    try:
+        opened = Journal(os.fspath(journal), create=False)
+    except FileNotFoundError:
+        return ()
+    with opened:
+        return tuple(_recovered(opened, None))
 
 
 def pending(directory: str | os.PathLike[str]) -> tuple[list[str], int]:
@@ -67,18 +72,10 @@ def pending(directory: str | os.PathLike[str]) -> tuple[list[str], int]:
         return [], 0
 
 
-def before_move(directory: str, host_names: Iterable[str]) -> list[Recovered]:
-    """Recovers the crashed records that name one of these devices; returns what could not be put back.
-
-    Raises:
-        NetDevError: The directory cannot be opened, or is not the caller's own.
-    """
-    wanted = {names.encode(name) for name in host_names if isinstance(name, str)}
-    try:
-        return [found for found in _recovered(directory, wanted) if found.outcome == "kept"]
-    except OSError as e:
-        text = f"{e.filename or directory}: the records of moves cannot be read: {e.strerror}"
-        raise NetDevError(text, errno=e.errno or 0, step="record") from None
+def before_move(opened: Journal, host_names: Iterable[str]) -> list[Recovered]:
+    """Recovers the crashed records that name one of these devices; returns what could not be put back."""
+    wanted = {names.encode(name) for name in host_names}
+    return [found for found in _recovered(opened, wanted) if found.outcome == "kept"]
 
 
 def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[bytes]:
@@ -126,18 +123,13 @@ def _wanted(section: Section) -> str:
     return names.shown(section.text(journal.A_WANTED))
 
 
-def _recovered(directory: str, only: set[bytes] | None) -> Iterator[Recovered]:
+def _recovered(opened: Journal, only: set[bytes] | None) -> Iterator[Recovered]:
     """Works on the crashed records, on all of them or on those that name a device."""
-    try:
-        opened = Journal(directory, create=False)
-    except FileNotFoundError:
-        return
-    with opened:
-        for record in opened.crashed():
-            try:
-                yield from _one(record, only)
-            finally:
-                record.close()
+    for record in opened.crashed():
+        try:
+            yield from _one(record, only)
+        finally:
+            record.close()
 
 
 def _one(record: Record, only: set[bytes] | None) -> Iterator[Recovered]:

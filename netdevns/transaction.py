@@ -6,6 +6,7 @@ replay, lowers first - read back and compare. When anything fails, `undo` takes 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from . import checks, lookups, names, recovery, uapi, undo, wire
 from .engine import EngineError, Socket
-from .errors import CheckFailed, MoveFailed
+from .errors import CheckFailed, MoveFailed, NetDevError
 from .journal import Journal, Record
 from .netns import NetNS
 from .plan import Item, Plan
@@ -107,8 +108,10 @@ def transact(
             move. KeyboardInterrupt and SystemExit interrupt the move there as anywhere else.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    kept = recovery.before_move(journal, devices) if journal is not None and isinstance(devices, Mapping) else []
-    with checks.examine(devices, netns, source, force) as plan:
+    with contextlib.ExitStack() as stack:
+        opened = None if journal is None else stack.enter_context(open_journal(journal))
+        kept = recovery.before_move(opened, devices) if opened else []
+        plan = stack.enter_context(checks.examine(devices, netns, source, force))
         for each in kept:
             text = f"{each.device}: an earlier move was killed, and cannot be undone: {each.text} ({each.record})"
             plan.error(each.device, "record.kept", text, errno.EBUSY)
@@ -124,7 +127,16 @@ def transact(
                 netns=plan.target.where if plan.target else None,
                 location="source" if errors[0].device else None,
             )
-        return _Batch(plan, deadline, on_step, journal).run(_Batch.results if results else None)
+        return _Batch(plan, deadline, on_step, opened).run(_Batch.results if results else None)
+
+
+def open_journal(directory: str) -> Journal:
+    """The directory of the records. Raises NetDevError."""
+    try:
+        return Journal(directory, create=True)
+    except OSError as e:
+        text = f"{e.filename or directory}: no record of a move can be written there: {e.strerror}"
+        raise NetDevError(text, errno=e.errno or 0, step="record") from None
 
 
 def _members(items: list[Item]) -> list[Member]:
@@ -144,7 +156,7 @@ class _Stopped(Exception):
 
 class _Batch:
     def __init__(
-        self, plan: Plan, deadline: float | None, on_step: OnStep | None = None, journal: str | None = None
+        self, plan: Plan, deadline: float | None, on_step: OnStep | None = None, journal: Journal | None = None
     ) -> None:
         self.plan = plan
         self.deadline = deadline
@@ -227,12 +239,11 @@ class _Batch:
                 self._step(member, "verify", self._verify_altnames, member)
             self._tell("verify", done, count)
 
-    def _begin_record(self, directory: str) -> None:
+    def _begin_record(self, journal: Journal) -> None:
         try:
-            with Journal(directory, create=True) as journal:
-                self.record = journal.write(recovery.recorded(self.plan, self.move_order, self.uppers))
+            self.record = journal.write(recovery.recorded(self.plan, self.move_order, self.uppers))
         except OSError as e:
-            where = f"{e.filename or directory}: {e.strerror}"
+            where = f"{e.filename or journal.directory}: {e.strerror}"
             raise _Stopped(None, "record", e.errno or errno.EIO, where) from None
 
     def _end_record(self) -> None:
