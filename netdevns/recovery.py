@@ -37,7 +37,6 @@ def recover(journal: str | os.PathLike[str] = journal.JOURNAL_DIR) -> tuple[Reco
 
     Raises:
         OSError: The directory cannot be opened, or is not the caller's own.
-        NetDevError: The kernel could not be asked; nothing further was touched.
 
     Example:
         >>> import netdevns
@@ -151,7 +150,11 @@ def _one(record: Record, only: set[bytes] | None) -> Iterator[Recovered]:
             yield Recovered(record.path, None, "kept", "unknown", text)
         return
     with recovery:
-        yield from recovery.run()
+        try:
+            yield from recovery.run()
+        except (EngineError, wire.Malformed) as e:
+            text = f"the kernel could not be asked: {lookups.says(e)}"
+            yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in movers)
 
 
 class _Recovery:
