@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns import cli, journal, recovery
+from netdevns import cli, journal, lookups, recovery
 from netdevns.engine import Device
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
@@ -118,8 +118,8 @@ def test_killed_anywhere(sides: tuple[Namespace, Namespace], directory: str, ste
     found = netdevns.recover(directory)
     if step == "snapshot":  # nothing was begun, and no record written
         assert (found, records(directory)) == ((), [])
-    elif step == "verify" or (step, nth, after) == ("up_and_replay", 2, True):
-        # All had arrived; only the process did not know it yet.
+    elif step == "verify" or ((step, nth, after) == ("up_and_replay", 2, True) and lookups.moves_altnames()):
+        # All had arrived; only the process did not know it yet. (Before 6.6 the alternative name comes later.)
         assert [(r.device, r.outcome) for r in found] == [("eth0", "complete"), ("eth1", "complete")]
         assert (target.names(), records(directory)) == ({"net0", "net1"}, [])
         return
