@@ -30,6 +30,7 @@ A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1
 U64 = Struct("=Q")
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 BEING_WRITTEN_S = 10  # a file without its name that is younger has a writer, perhaps before its flock
+UNDO = ".undo"  # a record's suffix
 MODE_DIR, MODE_FILE = 0o700, 0o600
 
 
@@ -233,9 +234,24 @@ class Record:
         return parse(bytes(data))
 
     def drop(self) -> None:
-        """Removes it: the move is complete, or undone. Raises OSError, and is closed all the same."""
+        """Removes it: the move is complete, or undone. Raises OSError: it is emptied then, so that nobody obeys it."""
         try:
             os.unlink(self.path)
+        except OSError:
+            os.ftruncate(self.fd, 0)
+            raise
+        finally:
+            self.close()
+
+    @property
+    def is_to_be_undone(self) -> bool:
+        """The mover had decided to undo, so whatever is complete in the target must come back, too."""
+        return self.path.endswith(UNDO)
+
+    def keep(self) -> None:
+        """Leaves it to `recover`: an undo could not put everything back. Raises OSError, and is closed all the same."""
+        try:
+            os.rename(self.path, self.path + UNDO)
         finally:
             self.close()
 

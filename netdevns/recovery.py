@@ -189,7 +189,7 @@ class _Recovery:
             return
         for member in (*self.members, *self.uppers):
             self._find(member)
-        if all(map(self._is_complete, self.members)):
+        if not self.record.is_to_be_undone and all(map(self._is_complete, self.members)):
             self.record.drop()
             yield from (self._told(m, "complete", "target", "it had arrived completely") for m in self.members)
             return

@@ -202,10 +202,7 @@ class _Batch:
                 if tries == UNDO_TRIES:
                     raise
                 continue  # every step of the undo can be repeated: begin again
-        if left and self.record:
-            self.record.close()  # kept: it is now one of a crash
-        else:
-            self._end_record()
+        self._end_record(keep=bool(left))
         failed = self._failed(cause, left)
         if isinstance(cause, (_Stopped, EngineError)):
             raise failed from None
@@ -246,12 +243,15 @@ class _Batch:
             where = f"{e.filename or journal.directory}: {e.strerror}"
             raise _Stopped(None, "record", e.errno or errno.EIO, where) from None
 
-    def _end_record(self) -> None:
+    def _end_record(self, *, keep: bool = False) -> None:
         """What it would undo is done or undone. That it cannot be removed changes nothing about that."""
         if self.record is None:
             return
         try:
-            self.record.drop()
+            if keep:
+                self.record.keep()
+            else:
+                self.record.drop()
         except OSError as e:
             text = f"{self.record.path}: the record of this move cannot be removed: {e.strerror}; remove it yourself"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
@@ -350,6 +350,8 @@ class _Batch:
             if not left
             else f"; NOT as before: {', '.join(names.shown(names.encode(x.device)) for x in left)}"
         )
+        if left and self.record:
+            text += "; the record is kept, and `netdevns recover` tries again"
         return MoveFailed(
             text,
             errno=stopped.errno,
