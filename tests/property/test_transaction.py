@@ -116,15 +116,23 @@ def arrange(made: Setting, faults: list[Fault]) -> None:
 
 def of_one(parts: list, ifindex: int) -> tuple:
     """What a source has of one device, as `state` tells it."""
-    links, addresses, _ = parts[0]
+    links, addresses, others, _ = parts[0]
     key = struct.pack("=I", ifindex)
-    return links.get(ifindex), [a for a in addresses if a[0][4:8] == key]
+    return links.get(ifindex), [a for a in (*addresses, *others) if a[0][4:8] == key]
 
 
 def shown(world: World) -> list:
-    """The state, with routes in no order: what is put back comes behind what stayed."""
+    """The state, with routes in no order: what is put back comes behind what stayed.
+
+    And so with addresses of a narrower scope: an undo that is refused one of them at first adds it again behind.
+    """
     return [
-        (links, addresses, sorted((head, sorted(attrs.items())) for head, attrs in routes))
+        (
+            links,
+            [address for address in addresses if address[0][3] == 0],
+            sorted((head, sorted(attrs.items())) for head, attrs in addresses if head[3]),
+            sorted((head, sorted(attrs.items())) for head, attrs in routes),
+        )
         for links, addresses, routes in state(world)
     ]
 
