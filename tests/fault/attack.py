@@ -1,0 +1,237 @@
+"""Moves that strace disturbs, what must hold after each, and how many of them ended how."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .scene import DEVICES, JOB, LONG, TARGET, Scene
+
+HANG_S = 60
+# What a move may call, besides what cannot fail. mmap: memory for Python's objects.
+CALLS = {
+    "sendto": ("sendto",),
+    "recvmmsg": ("recvmmsg",),
+    "sockets": ("socket", "bind", "getsockname", "setsockopt", "getsockopt", "setns"),
+    "files": ("read", "write", "pread64", "openat", "close", "fcntl", "flock", "lseek", "ioctl", "newfstatat",
+              "getdents64", "mkdir", "mkdirat", "rename", "renameat", "unlink", "unlinkat"),
+    "memory": ("mmap", "getrandom", "uname"),
+}  # fmt: skip
+ERRORS = ("ENOBUFS", "ENOMEM", "EINTR", "EIO", "EPERM", "EAGAIN")
+MOVE = ("move", *JOB, "--to", TARGET, "--json")
+RECOVER = ("recover", "--json")
+RECORDS = Path("/run/netdevns/txn")
+COMPLETE, AS_BEFORE, TOLD, UNREACHED = "complete", "as before", "told", "not reached"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and its system calls by name, in their order."""
+
+    code: int
+    out: str
+    err: str
+    calls: list[str]
+    begin: int  # of its own work, in `calls`: the first netlink socket
+    injected: int
+
+    def numbers(self, call: str) -> range:
+        """The numbers, for strace's `when`, of that call in the command's own work."""
+        return range(self.calls[: self.begin].count(call) + 1, self.calls.count(call) + 1)
+
+
+def run(scene: Scene, engine: str, command: tuple[str, ...], *inject: str) -> Ended:
+    """A command under strace, which disturbs it; it must end. Without injections all its calls are listed."""
+    watched = {each.partition(":")[0] for each in inject} or {"all"}
+    options = [word for each in inject for word in ("-e", f"inject={each}")]
+    with tempfile.NamedTemporaryFile("r") as trace:
+        under = ("strace", "-f", "-o", trace.name, "-e", f"trace={','.join(watched)}", *options)
+        out, err, code = finish(scene.start(engine, *command, under=under))
+        lines = trace.read().splitlines()
+    calls, begin = [], 0
+    for line in lines:
+        called = re.match(r"\d+ +(\w+)\(", line)
+        if called:
+            begin = begin or ("socket(AF_NETLINK" in line and len(calls)) or 0
+            calls.append(called[1])
+    return Ended(code, out, err, calls, begin, sum("(INJECTED)" in line for line in lines))
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[str, str, int]:
+    """What it wrote until it ended, and its exit code; a hang is an error, and killed."""
+    try:
+        return *process.communicate(timeout=HANG_S), process.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise AssertionError(f"it hangs\n{process.communicate()}") from None
+
+
+class Attacks:
+    """Attacks with one engine, each on a scene that is as it was; a context manager."""
+
+    def __init__(self, engine: str) -> None:
+        self.engine = engine
+        self._scene: Scene | None = None
+        with Scene() as scene:
+            self.clean = run(scene, engine, MOVE)
+            assert (self.clean.code, self.clean.err) == (0, ""), self.clean
+            assert {m["host_name"]: m["name"] for m in json.loads(self.clean.out)["moved"]} == DEVICES
+            assert scene.target.names() == set(DEVICES.values())
+            scene.target.wait_until_quiet()
+            self.complete = scene.state()
+            assert len(self.complete["target addresses"]["net0"]) == 5  # those that the runtime-spec protects
+
+    def __enter__(self) -> Attacks:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._renew()
+
+    @property
+    def scene(self) -> Scene:
+        """One that is as it was."""
+        if self._scene is None:
+            self._scene = Scene()
+        return self._scene
+
+    def _renew(self) -> None:
+        if self._scene:
+            self._scene.close()
+            self._scene = None
+
+    # ---- faults ----
+
+    def fault(self, tally: Tally, *inject: str, invisible: bool = False) -> Ended:
+        """One move with these injections, judged; `invisible`: they must not matter."""
+        ended = run(self.scene, self.engine, MOVE, *inject)
+        end, wrong = self._fault_verdict(ended)
+        if invisible and end not in (COMPLETE, UNREACHED):
+            wrong = [*wrong, "this must not matter"]
+        tally.count(" ".join(inject), end, wrong, ended)
+        if wrong or end != AS_BEFORE:
+            self._renew()
+        return ended
+
+    def _fault_verdict(self, ended: Ended) -> tuple[str, list[str]]:
+        """How it ended, and what is wrong with that."""
+        if re.search("Traceback|internal error|Exception ignored", ended.err):
+            return "traceback", ["this is not for users", *self.scene.differences(self.scene.before)]
+        if ended.code == 0:
+            return COMPLETE if ended.injected else UNREACHED, self.scene.differences(self.complete)
+        if ended.code in (1, 2):
+            silent = [] if ended.err.startswith("netdevns: ") else ["it says nothing"]
+            return AS_BEFORE, silent + self.scene.differences(self.scene.before)
+        if ended.code == 3:
+            return TOLD, untrue(ended, self.scene)
+        return "no such exit code", ["see the documentation"]
+
+    # ---- kills ----
+
+    def kill(self, tally: Tally, *inject: str) -> None:
+        """One move killed by strace, then recovered, by the other engine."""
+        ended = run(self.scene, self.engine, MOVE, *inject)
+        if ended.code == -signal.SIGKILL:
+            self._recovered(tally, " ".join(inject))
+        else:
+            tally.count(" ".join(inject), UNREACHED, self._fault_verdict(ended)[1], ended)
+            self._renew()
+
+    def kill_group(self, tally: Tally, after_s: float) -> None:
+        """One move, killed from outside with all of its process group, at any time."""
+        process = self.scene.start(self.engine, *MOVE)
+        time.sleep(after_s)
+        os.killpg(process.pid, signal.SIGKILL)  # a zombie at least: it was not waited for
+        finish(process)
+        self._recovered(tally, f"group killed after {after_s:.3f} s")
+
+    def kill_recovery(self, tally: Tally, move: str, recovery: str) -> None:
+        """One move killed, its recovery too, and then recovered."""
+        assert run(self.scene, self.engine, MOVE, move).code == -signal.SIGKILL
+        run(self.scene, self.engine, RECOVER, recovery)
+        self._recovered(tally, f"{move}, recovery: {recovery}")
+
+    def _recovered(self, tally: Tally, what: str) -> None:
+        """All is as before or complete after `netdevns recover`, and no record is left."""
+        other = "reference" if self.engine == "native" else "native"
+        out, err, code = finish(self.scene.start(other, *RECOVER))
+        ended = Ended(code, out, err, [], 0, 0)
+        changed = self.scene.differences(self.scene.before)
+        end, wrong = (AS_BEFORE, []) if not changed else (COMPLETE, [])
+        if changed and self.scene.differences(self.complete, 0.1):
+            end, wrong = "neither", changed
+        if (code, err) != (0, ""):
+            wrong = [*wrong, "recover failed"]
+        records = os.listdir(RECORDS) if RECORDS.exists() else []
+        if records:
+            wrong = [*wrong, f"left in {RECORDS}: {records}"]
+        tally.count(what, end, wrong, ended)
+        if wrong or end != AS_BEFORE:
+            self._renew()
+
+
+class Tally:
+    """How many attacks ended how, and what was lost."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.ends: Counter[str] = Counter()
+        self.lost: list[str] = []
+        self._started = time.monotonic()
+
+    def count(self, what: str, end: str, wrong: list[str], ended: Ended) -> None:
+        self.ends[end] += 1
+        if wrong:
+            self.lost.append("\n".join([f"{what}: {end}, exit code {ended.code}", ended.out, ended.err, *wrong]))
+
+    def __str__(self) -> str:
+        ends = ", ".join(f"{count} {end}" for end, count in sorted(self.ends.items()))
+        seconds = time.monotonic() - self._started
+        return f"{self.title}: {self.ends.total()} tried, {len(self.lost)} lost ({ends}; {seconds:.1f} s)"
+
+
+def sample(numbers: Iterable[Any], count: int) -> list[Any]:
+    """All of them in the long run, otherwise a few at random, in their order."""
+    every = list(numbers)
+    return every if LONG or len(every) <= count else [every[i] for i in sorted(random.sample(range(len(every)), count))]
+
+
+def untrue(ended: Ended, scene: Scene) -> list[str]:
+    """What a report with exit code 3 says that is not so, or does not say."""
+    left: list[dict[str, Any]] = json.loads(ended.out)["error"]["left"] if ended.out else []
+    found = [] if left or not ended.out else ["nothing is told"]
+    changed = scene.differences(scene.before)
+    names = {"source": scene.host.names(), "target": scene.target.names()}
+    for each in left:
+        location, name, device = each["location"], each["name"], each["device"]
+        if location in names and name is not None and name not in names[location]:
+            found.append(f"{name} is not in the {location}")
+        if location == "gone" and (device in names["source"] or DEVICES[device] in names["target"]):
+            found.append(f"{device} is not gone")
+        if device not in ended.err:
+            found.append(f"{device} is not named to people")
+    told = {each["device"] for each in left} if ended.out else {d for d in DEVICES if d in ended.err}
+    after = scene.state()
+    for device in DEVICES:
+        if device not in told and any(
+            scene.before[part].get(device) != after[part].get(device) for part in ("host links", "host addresses")
+        ):
+            found.append(f"{device} is not as before, and not told")
+    text = " ".join(part for each in left for part in each["missing"]) or ended.err
+    away = any(each["location"] != "source" for each in left)
+    for part in ("routes", "neighbours"):
+        if scene.before[f"host {part}"] != after[f"host {part}"] and part[:-1] not in text and not away:
+            found.append(f"{part} are not as before, and not told")
+    if not changed and not re.search("kernel|failed|answer", text):
+        found.append("all is as before, but that is not told")
+    return found + ([f"  {line}" for line in changed] if found else [])
