@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -26,13 +27,13 @@ CALLS = {
     "sockets": ("socket", "bind", "getsockname", "setsockopt", "getsockopt", "setns"),
     "files": ("read", "write", "pread64", "openat", "close", "fcntl", "flock", "lseek", "ioctl", "newfstatat",
               "getdents64", "mkdir", "mkdirat", "rename", "renameat", "unlink", "unlinkat"),
-    "memory": ("mmap", "getrandom", "uname"),
+    "memory": ("mmap", "getrandom"),
 }  # fmt: skip
 ERRORS = ("ENOBUFS", "ENOMEM", "EINTR", "EIO", "EPERM", "EAGAIN")
 MOVE = ("move", *JOB, "--to", TARGET, "--json")
 RECOVER = ("recover", "--json")
 RECORDS = Path("/run/netdevns/txn")
-COMPLETE, AS_BEFORE, TOLD, UNREACHED = "complete", "as before", "told", "not reached"
+COMPLETE, AS_BEFORE, UNDONE, TOLD, UNREACHED = "complete", "as before", "undone", "told", "not reached"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Attacks:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._renew()
+        self.renew()
 
     @property
     def scene(self) -> Scene:
@@ -105,7 +106,8 @@ class Attacks:
             self._scene = Scene()
         return self._scene
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """The next scene is a new one."""
         if self._scene:
             self._scene.close()
             self._scene = None
@@ -116,11 +118,14 @@ class Attacks:
         """One move with these injections, judged; `invisible`: they must not matter."""
         ended = run(self.scene, self.engine, MOVE, *inject)
         end, wrong = self._fault_verdict(ended)
+        kept = clear_records()
+        if kept and ended.code != 3 and "remove it yourself" not in ended.err:
+            wrong = [*wrong, f"left in {RECORDS}: {kept}"]
         if invisible and end not in (COMPLETE, UNREACHED):
             wrong = [*wrong, "this must not matter"]
         tally.count(" ".join(inject), end, wrong, ended)
         if wrong or end != AS_BEFORE:
-            self._renew()
+            self.renew()
         return ended
 
     def _fault_verdict(self, ended: Ended) -> tuple[str, list[str]]:
@@ -145,7 +150,7 @@ class Attacks:
             self._recovered(tally, " ".join(inject))
         else:
             tally.count(" ".join(inject), UNREACHED, self._fault_verdict(ended)[1], ended)
-            self._renew()
+            self.renew()
 
     def kill_group(self, tally: Tally, after_s: float) -> None:
         """One move, killed from outside with all of its process group, at any time."""
@@ -163,21 +168,39 @@ class Attacks:
 
     def _recovered(self, tally: Tally, what: str) -> None:
         """All is as before or complete after `netdevns recover`, and no record is left."""
+        untouched = not self.scene.differences(self.scene.before, 0)
         other = "reference" if self.engine == "native" else "native"
         out, err, code = finish(self.scene.start(other, *RECOVER))
         ended = Ended(code, out, err, [], 0, 0)
         changed = self.scene.differences(self.scene.before)
-        end, wrong = (AS_BEFORE, []) if not changed else (COMPLETE, [])
+        end, wrong = (AS_BEFORE if untouched else UNDONE, []) if not changed else (COMPLETE, [])
         if changed and self.scene.differences(self.complete, 0.1):
             end, wrong = "neither", changed
         if (code, err) != (0, ""):
             wrong = [*wrong, "recover failed"]
-        records = os.listdir(RECORDS) if RECORDS.exists() else []
+        if make_old([name for name in (os.listdir(RECORDS) if RECORDS.exists() else []) if name.startswith(".")]):
+            finish(self.scene.start(other, *RECOVER))
+        records = clear_records()
         if records:
             wrong = [*wrong, f"left in {RECORDS}: {records}"]
         tally.count(what, end, wrong, ended)
-        if wrong or end != AS_BEFORE:
-            self._renew()
+        if wrong or changed:
+            self.renew()
+
+
+def make_old(names: list[str]) -> bool:
+    """A record that was being written: a minute ago, since when nobody can have been about to lock it."""
+    for name in names:
+        os.utime(RECORDS / name, times=(time.time() - 60,) * 2)
+    return bool(names)
+
+
+def clear_records() -> list[str]:
+    """Removes the records that are there; their names."""
+    names = os.listdir(RECORDS) if RECORDS.exists() else []
+    for name in names:
+        (RECORDS / name).unlink()
+    return names
 
 
 class Tally:
@@ -201,9 +224,12 @@ class Tally:
 
 
 def sample(numbers: Iterable[Any], count: int) -> list[Any]:
-    """All of them in the long run, otherwise a few at random, in their order."""
+    """All of them in the long run, otherwise a few: one at random of each of as many parts."""
     every = list(numbers)
-    return every if LONG or len(every) <= count else [every[i] for i in sorted(random.sample(range(len(every)), count))]
+    if LONG or len(every) <= count:
+        return every
+    ends = [len(every) * part // count for part in range(count + 1)]
+    return [every[random.randrange(begin, end)] for begin, end in itertools.pairwise(ends)]
 
 
 def untrue(ended: Ended, scene: Scene) -> list[str]:
