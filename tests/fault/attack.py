@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -17,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .scene import DEVICES, JOB, LONG, TARGET, Scene
+from tests.support import rawdump
+
+from .scene import ALL, DEVICES, JOB, LONG, TARGET, Scene
 
 HANG_S = 60
 # What a move may call, besides what cannot fail. mmap: memory for Python's objects.
@@ -114,19 +117,23 @@ class Attacks:
 
     # ---- faults ----
 
-    def fault(self, tally: Tally, *inject: str, invisible: bool = False) -> Ended:
+    def fault(self, tally: Tally, *inject: str, invisible: bool = False) -> None:
         """One move with these injections, judged; `invisible`: they must not matter."""
         ended = run(self.scene, self.engine, MOVE, *inject)
         end, wrong = self._fault_verdict(ended)
+        if end == TOLD:
+            # Its record is kept. Where nothing fails any more, all is put back; or left, if it had arrived completely.
+            finish(self.scene.start(self.engine, *RECOVER))
+            left = self.scene.differences(self.scene.before, self.complete)
+            wrong += [f"after a recovery: {line}" for line in left]
         kept = clear_records()
-        if kept and ended.code != 3 and "remove it yourself" not in ended.err:
-            wrong = [*wrong, f"left in {RECORDS}: {kept}"]
+        if kept and "remove it yourself" not in ended.err:
+            wrong += [f"left in {RECORDS}: {kept}"]
         if invisible and end not in (COMPLETE, UNREACHED):
-            wrong = [*wrong, "this must not matter"]
+            wrong += ["this must not matter"]
         tally.count(" ".join(inject), end, wrong, ended)
-        if wrong or end != AS_BEFORE:
+        if wrong or self.scene.target.names():
             self.renew()
-        return ended
 
     def _fault_verdict(self, ended: Ended) -> tuple[str, list[str]]:
         """How it ended, and what is wrong with that."""
@@ -168,23 +175,23 @@ class Attacks:
 
     def _recovered(self, tally: Tally, what: str) -> None:
         """All is as before or complete after `netdevns recover`, and no record is left."""
-        untouched = not self.scene.differences(self.scene.before, 0)
+        untouched = not self.scene.differences(self.scene.before, timeout_s=0)
         other = "reference" if self.engine == "native" else "native"
         out, err, code = finish(self.scene.start(other, *RECOVER))
         ended = Ended(code, out, err, [], 0, 0)
-        changed = self.scene.differences(self.scene.before)
-        end, wrong = (AS_BEFORE if untouched else UNDONE, []) if not changed else (COMPLETE, [])
-        if changed and self.scene.differences(self.complete, 0.1):
-            end, wrong = "neither", changed
+        changed = self.scene.differences(self.scene.before, self.complete)
+        end, wrong = ("neither" if changed else AS_BEFORE if untouched else UNDONE), changed
+        if not changed and self.scene.target.names():
+            end = COMPLETE
         if (code, err) != (0, ""):
-            wrong = [*wrong, "recover failed"]
+            wrong += ["recover failed"]
         if make_old([name for name in (os.listdir(RECORDS) if RECORDS.exists() else []) if name.startswith(".")]):
             finish(self.scene.start(other, *RECOVER))
         records = clear_records()
         if records:
-            wrong = [*wrong, f"left in {RECORDS}: {records}"]
+            wrong += [f"left in {RECORDS}: {records}"]
         tally.count(what, end, wrong, ended)
-        if wrong or changed:
+        if wrong or self.scene.target.names():
             self.renew()
 
 
@@ -223,20 +230,26 @@ class Tally:
         return f"{self.title}: {self.ends.total()} tried, {len(self.lost)} lost ({ends}; {seconds:.1f} s)"
 
 
-def sample(numbers: Iterable[Any], count: int) -> list[Any]:
-    """All of them in the long run, otherwise a few: one at random of each of as many parts."""
+def sample(numbers: Iterable[Any], short: int, long: int | None = None) -> list[Any]:
+    """A few of them, one at random of each of as many parts; in the long run as many as that, or all."""
     every = list(numbers)
-    if LONG or len(every) <= count:
+    count = (long or len(every)) if LONG else short
+    if ALL or len(every) <= count:
         return every
     ends = [len(every) * part // count for part in range(count + 1)]
     return [every[random.randrange(begin, end)] for begin, end in itertools.pairwise(ends)]
+
+
+def own(link: rawdump.Link | None) -> object:
+    """A link without what a device stacked on it sets: IFLA_PROMISCUITY and IFLA_ALLMULTI."""
+    return link and dataclasses.replace(link, attrs={k: v for k, v in link.attrs.items() if k not in (30, 61)})
 
 
 def untrue(ended: Ended, scene: Scene) -> list[str]:
     """What a report with exit code 3 says that is not so, or does not say."""
     left: list[dict[str, Any]] = json.loads(ended.out)["error"]["left"] if ended.out else []
     found = [] if left or not ended.out else ["nothing is told"]
-    changed = scene.differences(scene.before)
+    changed = scene.differences(scene.before, timeout_s=0.1)
     names = {"source": scene.host.names(), "target": scene.target.names()}
     for each in left:
         location, name, device = each["location"], each["name"], each["device"]
@@ -247,16 +260,16 @@ def untrue(ended: Ended, scene: Scene) -> list[str]:
         if device not in ended.err:
             found.append(f"{device} is not named to people")
     told = {each["device"] for each in left} if ended.out else {d for d in DEVICES if d in ended.err}
-    after = scene.state()
-    for device in DEVICES:
-        if device not in told and any(
-            scene.before[part].get(device) != after[part].get(device) for part in ("host links", "host addresses")
+    before, after = scene.before, scene.state()
+    for device in DEVICES.keys() - told:
+        if own(before["host links"].get(device)) != own(after["host links"].get(device)) or (
+            before["host addresses"].get(device) != after["host addresses"].get(device)
         ):
             found.append(f"{device} is not as before, and not told")
     text = " ".join(part for each in left for part in each["missing"]) or ended.err
     away = any(each["location"] != "source" for each in left)
     for part in ("routes", "neighbours"):
-        if scene.before[f"host {part}"] != after[f"host {part}"] and part[:-1] not in text and not away:
+        if before[f"host {part}"] != after[f"host {part}"] and part[:-1] not in text and not away:
             found.append(f"{part} are not as before, and not told")
     if not changed and not re.search("kernel|failed|answer", text):
         found.append("all is as before, but that is not told")
