@@ -55,6 +55,12 @@ class Section:
             raise Damaged("a number is missing in it")
         return int(U64.unpack(data)[0])
 
+    def ifindex(self, type_: int) -> int:
+        found = self.number(type_)
+        if found > 0x7FFFFFFF:
+            raise Damaged("an ifindex in it is none")
+        return found
+
     def text(self, type_: int) -> bytes:
         if type_ not in self._attrs:
             raise Damaged("a name is missing in it")
