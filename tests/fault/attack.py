@@ -122,9 +122,9 @@ class Attacks:
         ended = run(self.scene, self.engine, MOVE, *inject)
         end, wrong = self._fault_verdict(ended)
         if end == TOLD:
-            # Its record is kept. Where nothing fails any more, all is put back; or left, if it had arrived completely.
+            # Its record is kept: where nothing fails any more, all can still be put back.
             finish(self.scene.start(self.engine, *RECOVER))
-            left = self.scene.differences(self.scene.before, self.complete)
+            left = self.scene.differences(self.scene.before)
             wrong += [f"after a recovery: {line}" for line in left]
         kept = clear_records()
         if kept and "remove it yourself" not in ended.err:
