@@ -141,11 +141,17 @@ def _json_error(e: errors.NetDevError) -> dict[str, object]:
 
 
 def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespace, asked: Asked) -> int:
+    # Now, also what tells the end of it: when the devices have moved, a module that cannot be read comes too late.
+    import dataclasses
+
+    from . import screens
     from .advice import argument
     from .journal import JOURNAL_DIR
     from .progress import Progress
     from .transaction import transact
 
+    if args.json:
+        import json  # noqa: F401
     source = None if asked.source is None else argument(asked.source)
     progress = Progress(None if args.json else sys.stderr)
     try:
@@ -153,16 +159,13 @@ def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespa
             options = {"force": args.force, "journal": JOURNAL_DIR, "results": True, "on_step": progress}
             moved = transact(devices, argument(target), source=source, **options)
         if args.json:
-            import dataclasses
-
             print_json({"moved": [dataclasses.asdict(m) for m in moved]})
         else:
-            from . import screens
-
             tell(screens.moved(moved, target))
-    except (errors.NetDevError, KeyboardInterrupt, SystemExit) as e:
+    except BaseException as e:  # a MemoryError, for one: where the devices are must be told all the same
         if progress.arrived and not isinstance(e, errors.NetDevError) and e.__cause__ is None:
-            return complain([f"interrupted when it was done: the devices are in {target}"], 0)
+            how = internal(e) if isinstance(e, Exception) else "interrupted"
+            return complain([f"{how} when it was done: the devices are in {target}"], 0)
         return _failed(e, args.json, {"moved": []}, asked if args.advise else None)
     return 0
 

@@ -15,10 +15,11 @@ import errno
 import fcntl
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from struct import Struct
 
-from . import wire
+from . import uapi, wire
 
 JOURNAL_DIR = "/run/netdevns"
 RECORD = 0xF000
@@ -54,6 +55,12 @@ class Section:
             raise Damaged("a number is missing in it")
         return int(U64.unpack(data)[0])
 
+    def ifindex(self, type_: int) -> int:
+        found = self.number(type_)
+        if found > 0x7FFFFFFF:
+            raise Damaged("an ifindex in it is none")
+        return found
+
     def text(self, type_: int) -> bytes:
         if type_ not in self._attrs:
             raise Damaged("a name is missing in it")
@@ -75,7 +82,7 @@ def boot_id() -> bytes:
     try:
         return os.read(fd, 64).strip()
     finally:
-        os.close(fd)
+        uapi.close(fd)
 
 
 def parse(data: bytes) -> list[Section]:
@@ -134,7 +141,7 @@ class Journal:
         try:
             _only_ours(os.fstat(self.fd), f"{directory}/txn")
         except BaseException:
-            os.close(self.fd)
+            uapi.close(self.fd)
             raise
 
     def write(self, parts: list[bytes]) -> Record:
@@ -152,7 +159,7 @@ class Journal:
             os.rename(f".{name}", name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
             os.unlink(f".{name}", dir_fd=self.fd)
-            os.close(fd)
+            uapi.close(fd)
             raise
         return record
 
@@ -191,7 +198,7 @@ class Journal:
             except BlockingIOError:
                 count += 1
             finally:
-                os.close(fd)
+                uapi.close(fd)
         return count
 
     def _names(self) -> list[str]:
@@ -204,7 +211,7 @@ class Journal:
             return 0
 
     def close(self) -> None:
-        os.close(self.fd)
+        uapi.close(self.fd)
 
     def __enter__(self) -> Journal:
         return self
@@ -234,12 +241,16 @@ class Record:
         return parse(bytes(data))
 
     def drop(self) -> None:
-        """Removes it: the move is complete, or undone. Raises OSError: it is emptied then, so that nobody obeys it."""
+        """Removes it: the move is complete, or undone. One that cannot be (a warning) is emptied: nobody obeys it."""
         try:
-            os.unlink(self.path)
-        except OSError:
-            os.ftruncate(self.fd, 0)
-            raise
+            try:
+                os.unlink(self.path)
+            except OSError:
+                os.ftruncate(self.fd, 0)
+                raise
+        except OSError as e:
+            text = f"{self.path}: the record of this move cannot be removed: {e.strerror}; remove it yourself"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
         finally:
             self.close()
 
@@ -258,7 +269,7 @@ class Record:
     def close(self) -> None:
         """Gives the lock back. A record that is still there is then one of a crash."""
         if self.fd >= 0:
-            os.close(self.fd)
+            uapi.close(self.fd)
         self.fd = -1
 
 

@@ -82,7 +82,7 @@ class NetNS:
         except OSError:
             kind = 0
         if kind != uapi.CLONE_NEWNET:
-            os.close(fd)
+            uapi.close(fd)
             what = "a namespace of another kind" if kind else "not a namespace"
             raise NetDevError(
                 f"{name}: this is {what}; a network namespace is needed", errno=errno.EINVAL, step="open", netns=name
@@ -92,7 +92,7 @@ class NetNS:
     def close(self) -> None:
         """Close the descriptor, unless it is another NetNS's. Can be repeated."""
         if self._owned and self.fd >= 0:
-            os.close(self.fd)
+            uapi.close(self.fd)
         self.fd = -1
 
     def same(self, other: NetNS) -> bool:

@@ -287,11 +287,11 @@ def _member(section: Section) -> Member:
             raise Damaged("a snapshot is missing in it")
         link = first.padded()
         item.link = wire.Link(first.body)
-        device = Device(item.ifname, item.wanted, section.number(journal.A_IFINDEX))
+        device = Device(item.ifname, item.wanted, section.ifindex(journal.A_IFINDEX))
         device.load(link, bytes(section.body[len(link) :]))
     except (EngineError, wire.Malformed) as e:
         raise Damaged(f"a snapshot in it is damaged: {lookups.says(e)}") from None
-    device.ask_ifindex(section.number(journal.A_ASKED), unsure=bool(section.number(journal.A_UNSURE)))
+    device.ask_ifindex(section.ifindex(journal.A_ASKED), unsure=bool(section.number(journal.A_UNSURE)))
     item.device = device
     return Member(item, device, item.link)
 

@@ -69,7 +69,7 @@ def _file(path: str, text: str | None) -> str | int:
             os.write(fd, text.encode())
             return text
         finally:
-            os.close(fd)
+            uapi.close(fd)
     except OSError as e:
         return -(e.errno or errno.EIO)
 
@@ -89,29 +89,29 @@ def _open_there(netns_fd: int, files: Mapping[str, str | None]) -> tuple[socket.
     way back is a `finally`, and Python looks for such handlers only after the call that is in it.
     """
     try:
-        home = open("/proc/thread-self/ns/net", "rb", buffering=0)  # noqa: SIM115  # entered below
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as e:
         text = "cannot open /proc/thread-self/ns/net, the way back"
         raise EngineError(e.errno or errno.EIO, text, "open") from None
     made = None
-    with home:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        # Tried before it is needed: who may enter the other namespace need not have the right to return.
+        _setns(home, "setns into this thread's own namespace, the way back, was refused")
         try:
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-            # Tried before it is needed: who may enter the other namespace need not have the right to return.
-            _setns(home.fileno(), "setns into this thread's own namespace, the way back, was refused")
-            try:
-                _setns(netns_fd, "setns into the namespace was refused")
-                made = _open_here(files, " in the namespace")
-            finally:
-                text = "setns back failed: this thread is in the wrong network namespace and must end"
-                _setns(home.fileno(), text, errno.ENOTRECOVERABLE)
-        except BaseException:
-            if made:
-                made[0].close()
-            raise
+            _setns(netns_fd, "setns into the namespace was refused")
+            made = _open_here(files, " in the namespace")
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            text = "setns back failed: this thread is in the wrong network namespace and must end"
+            _setns(home, text, errno.ENOTRECOVERABLE)
+    except BaseException:
+        if made:
+            uapi.close(made[0].detach())
+        raise
+    finally:
+        uapi.close(home)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return made
 
 
@@ -142,7 +142,7 @@ class Socket:
             # The kernel's choice: the process id is only its first try, so getpid() would be a guess.
             portid = made.getsockname()[0]
         except OSError as e:
-            made.close()
+            uapi.close(made.detach())
             raise EngineError(e.errno or errno.EIO, "cannot set up a NETLINK_ROUTE socket", "open") from None
         self._use(made, portid)
 
@@ -230,7 +230,7 @@ class Socket:
         return memoryview(self._slots)[i * SLOT_BYTES : i * SLOT_BYTES + length]
 
     def close(self) -> None:
-        self._socket.close()
+        uapi.close(self._socket.detach())
 
     def __enter__(self) -> Socket:
         return self

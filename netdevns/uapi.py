@@ -1,8 +1,10 @@
-"""Kernel constants under their kernel names.
+"""Kernel constants under their kernel names, and what close(2) means here.
 
 From include/uapi/linux: netlink.h, rtnetlink.h, if_link.h, if_addr.h, neighbour.h, nexthop.h, nsfs.h,
 sched.h.
 """
+
+import os
 
 AF_INET = 2
 AF_INET6 = 10
@@ -154,3 +156,12 @@ NDA_PROTOCOL = 12  # 5.2
 NDA_FLAGS_EXT = 15  # 5.16
 NUD_PERMANENT = 0x80
 NTF_PROXY = 0x08
+
+
+def close(fd: int) -> None:
+    """Closes a descriptor. Linux does so whatever close(2) returns, so an error must neither end nor undo anything."""
+    if fd >= 0:
+        try:
+            os.close(fd)
+        except OSError:
+            return

@@ -1,0 +1,276 @@
+"""Moves that strace disturbs, what must hold after each, and how many of them ended how."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support import rawdump
+
+from .scene import ALL, DEVICES, JOB, LONG, TARGET, Scene
+
+HANG_S = 60
+# What a move may call, besides what cannot fail. mmap: memory for Python's objects.
+CALLS = {
+    "sendto": ("sendto",),
+    "recvmmsg": ("recvmmsg",),
+    "sockets": ("socket", "bind", "getsockname", "setsockopt", "getsockopt", "setns"),
+    "files": ("read", "write", "pread64", "openat", "close", "fcntl", "flock", "lseek", "ioctl", "newfstatat",
+              "getdents64", "mkdir", "mkdirat", "rename", "renameat", "unlink", "unlinkat"),
+    "memory": ("mmap", "getrandom"),
+}  # fmt: skip
+ERRORS = ("ENOBUFS", "ENOMEM", "EINTR", "EIO", "EPERM", "EAGAIN")
+MOVE = ("move", *JOB, "--to", TARGET, "--json")
+RECOVER = ("recover", "--json")
+RECORDS = Path("/run/netdevns/txn")
+COMPLETE, AS_BEFORE, UNDONE, TOLD, UNREACHED = "complete", "as before", "undone", "told", "not reached"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and its system calls by name, in their order."""
+
+    code: int
+    out: str
+    err: str
+    calls: list[str]
+    begin: int  # of its own work, in `calls`: the first netlink socket
+    injected: int
+
+    def numbers(self, call: str) -> range:
+        """The numbers, for strace's `when`, of that call in the command's own work."""
+        return range(self.calls[: self.begin].count(call) + 1, self.calls.count(call) + 1)
+
+
+def run(scene: Scene, engine: str, command: tuple[str, ...], *inject: str) -> Ended:
+    """A command under strace, which disturbs it; it must end. Without injections all its calls are listed."""
+    watched = {each.partition(":")[0] for each in inject} or {"all"}
+    options = [word for each in inject for word in ("-e", f"inject={each}")]
+    with tempfile.NamedTemporaryFile("r") as trace:
+        under = ("strace", "-f", "-o", trace.name, "-e", f"trace={','.join(watched)}", *options)
+        out, err, code = finish(scene.start(engine, *command, under=under))
+        lines = trace.read().splitlines()
+    calls, begin = [], 0
+    for line in lines:
+        called = re.match(r"\d+ +(\w+)\(", line)
+        if called:
+            begin = begin or ("socket(AF_NETLINK" in line and len(calls)) or 0
+            calls.append(called[1])
+    return Ended(code, out, err, calls, begin, sum("(INJECTED)" in line for line in lines))
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[str, str, int]:
+    """What it wrote until it ended, and its exit code; a hang is an error, and killed."""
+    try:
+        return *process.communicate(timeout=HANG_S), process.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise AssertionError(f"it hangs\n{process.communicate()}") from None
+
+
+class Attacks:
+    """Attacks with one engine, each on a scene that is as it was; a context manager."""
+
+    def __init__(self, engine: str) -> None:
+        self.engine = engine
+        self._scene: Scene | None = None
+        with Scene() as scene:
+            self.clean = run(scene, engine, MOVE)
+            assert (self.clean.code, self.clean.err) == (0, ""), self.clean
+            assert {m["host_name"]: m["name"] for m in json.loads(self.clean.out)["moved"]} == DEVICES
+            assert scene.target.names() == set(DEVICES.values())
+            scene.target.wait_until_quiet()
+            self.complete = scene.state()
+            assert len(self.complete["target addresses"]["net0"]) == 5  # those that the runtime-spec protects
+
+    def __enter__(self) -> Attacks:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.renew()
+
+    @property
+    def scene(self) -> Scene:
+        """One that is as it was."""
+        if self._scene is None:
+            self._scene = Scene()
+        return self._scene
+
+    def renew(self) -> None:
+        """The next scene is a new one."""
+        if self._scene:
+            self._scene.close()
+            self._scene = None
+
+    # ---- faults ----
+
+    def fault(self, tally: Tally, *inject: str, invisible: bool = False) -> None:
+        """One move with these injections, judged; `invisible`: they must not matter."""
+        ended = run(self.scene, self.engine, MOVE, *inject)
+        end, wrong = self._fault_verdict(ended)
+        if end == TOLD:
+            # Its record is kept: where nothing fails any more, all can still be put back.
+            finish(self.scene.start(self.engine, *RECOVER))
+            left = self.scene.differences(self.scene.before)
+            wrong += [f"after a recovery: {line}" for line in left]
+        kept = clear_records()
+        if kept and "remove it yourself" not in ended.err:
+            wrong += [f"left in {RECORDS}: {kept}"]
+        if invisible and end not in (COMPLETE, UNREACHED):
+            wrong += ["this must not matter"]
+        tally.count(" ".join(inject), end, wrong, ended)
+        if wrong or self.scene.target.names():
+            self.renew()
+
+    def _fault_verdict(self, ended: Ended) -> tuple[str, list[str]]:
+        """How it ended, and what is wrong with that."""
+        if re.search("Traceback|internal error|Exception ignored", ended.err):
+            return "traceback", ["this is not for users", *self.scene.differences(self.scene.before)]
+        if ended.code == 0:
+            return COMPLETE if ended.injected else UNREACHED, self.scene.differences(self.complete)
+        if ended.code in (1, 2):
+            silent = [] if ended.err.startswith("netdevns: ") else ["it says nothing"]
+            return AS_BEFORE, silent + self.scene.differences(self.scene.before)
+        if ended.code == 3:
+            return TOLD, untrue(ended, self.scene)
+        return "no such exit code", ["see the documentation"]
+
+    # ---- kills ----
+
+    def kill(self, tally: Tally, *inject: str) -> None:
+        """One move killed by strace, then recovered, by the other engine."""
+        ended = run(self.scene, self.engine, MOVE, *inject)
+        if ended.code == -signal.SIGKILL:
+            self._recovered(tally, " ".join(inject))
+        else:
+            tally.count(" ".join(inject), UNREACHED, self._fault_verdict(ended)[1], ended)
+            self.renew()
+
+    def kill_group(self, tally: Tally, after_s: float) -> None:
+        """One move, killed from outside with all of its process group, at any time."""
+        process = self.scene.start(self.engine, *MOVE)
+        time.sleep(after_s)
+        os.killpg(process.pid, signal.SIGKILL)  # a zombie at least: it was not waited for
+        finish(process)
+        self._recovered(tally, f"group killed after {after_s:.3f} s")
+
+    def kill_recovery(self, tally: Tally, move: str, recovery: str) -> None:
+        """One move killed, its recovery too, and then recovered."""
+        assert run(self.scene, self.engine, MOVE, move).code == -signal.SIGKILL
+        run(self.scene, self.engine, RECOVER, recovery)
+        self._recovered(tally, f"{move}, recovery: {recovery}")
+
+    def _recovered(self, tally: Tally, what: str) -> None:
+        """All is as before or complete after `netdevns recover`, and no record is left."""
+        untouched = not self.scene.differences(self.scene.before, timeout_s=0)
+        other = "reference" if self.engine == "native" else "native"
+        out, err, code = finish(self.scene.start(other, *RECOVER))
+        ended = Ended(code, out, err, [], 0, 0)
+        changed = self.scene.differences(self.scene.before, self.complete)
+        end, wrong = ("neither" if changed else AS_BEFORE if untouched else UNDONE), changed
+        if not changed and self.scene.target.names():
+            end = COMPLETE
+        if (code, err) != (0, ""):
+            wrong += ["recover failed"]
+        if make_old([name for name in (os.listdir(RECORDS) if RECORDS.exists() else []) if name.startswith(".")]):
+            finish(self.scene.start(other, *RECOVER))
+        records = clear_records()
+        if records:
+            wrong += [f"left in {RECORDS}: {records}"]
+        tally.count(what, end, wrong, ended)
+        if wrong or self.scene.target.names():
+            self.renew()
+
+
+def make_old(names: list[str]) -> bool:
+    """A record that was being written: a minute ago, since when nobody can have been about to lock it."""
+    for name in names:
+        os.utime(RECORDS / name, times=(time.time() - 60,) * 2)
+    return bool(names)
+
+
+def clear_records() -> list[str]:
+    """Removes the records that are there; their names."""
+    names = os.listdir(RECORDS) if RECORDS.exists() else []
+    for name in names:
+        (RECORDS / name).unlink()
+    return names
+
+
+class Tally:
+    """How many attacks ended how, and what was lost."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.ends: Counter[str] = Counter()
+        self.lost: list[str] = []
+        self._started = time.monotonic()
+
+    def count(self, what: str, end: str, wrong: list[str], ended: Ended) -> None:
+        self.ends[end] += 1
+        if wrong:
+            self.lost.append("\n".join([f"{what}: {end}, exit code {ended.code}", ended.out, ended.err, *wrong]))
+
+    def __str__(self) -> str:
+        ends = ", ".join(f"{count} {end}" for end, count in sorted(self.ends.items()))
+        seconds = time.monotonic() - self._started
+        return f"{self.title}: {self.ends.total()} tried, {len(self.lost)} lost ({ends}; {seconds:.1f} s)"
+
+
+def sample(numbers: Iterable[Any], short: int, long: int | None = None) -> list[Any]:
+    """A few of them, one at random of each of as many parts; in the long run as many as that, or all."""
+    every = list(numbers)
+    count = (long or len(every)) if LONG else short
+    if ALL or len(every) <= count:
+        return every
+    ends = [len(every) * part // count for part in range(count + 1)]
+    return [every[random.randrange(begin, end)] for begin, end in itertools.pairwise(ends)]
+
+
+def own(link: rawdump.Link | None) -> object:
+    """A link without what a device stacked on it sets: IFLA_PROMISCUITY and IFLA_ALLMULTI."""
+    return link and dataclasses.replace(link, attrs={k: v for k, v in link.attrs.items() if k not in (30, 61)})
+
+
+def untrue(ended: Ended, scene: Scene) -> list[str]:
+    """What a report with exit code 3 says that is not so, or does not say."""
+    left: list[dict[str, Any]] = json.loads(ended.out)["error"]["left"] if ended.out else []
+    found = [] if left or not ended.out else ["nothing is told"]
+    changed = scene.differences(scene.before, timeout_s=0.1)
+    names = {"source": scene.host.names(), "target": scene.target.names()}
+    for each in left:
+        location, name, device = each["location"], each["name"], each["device"]
+        if location in names and name is not None and name not in names[location]:
+            found.append(f"{name} is not in the {location}")
+        if location == "gone" and (device in names["source"] or DEVICES[device] in names["target"]):
+            found.append(f"{device} is not gone")
+        if device not in ended.err:
+            found.append(f"{device} is not named to people")
+    told = {each["device"] for each in left} if ended.out else {d for d in DEVICES if d in ended.err}
+    before, after = scene.before, scene.state()
+    for device in DEVICES.keys() - told:
+        if own(before["host links"].get(device)) != own(after["host links"].get(device)) or (
+            before["host addresses"].get(device) != after["host addresses"].get(device)
+        ):
+            found.append(f"{device} is not as before, and not told")
+    text = " ".join(part for each in left for part in each["missing"]) or ended.err
+    away = any(each["location"] != "source" for each in left)
+    for part in ("routes", "neighbours"):
+        if before[f"host {part}"] != after[f"host {part}"] and part[:-1] not in text and not away:
+            found.append(f"{part} are not as before, and not told")
+    if not changed and not re.search("kernel|failed|answer", text):
+        found.append("all is as before, but that is not told")
+    return found + ([f"  {line}" for line in changed] if found else [])

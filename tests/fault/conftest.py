@@ -1,0 +1,58 @@
+"""The attacks of a session with each engine, and the counts, which are shown at the end and recorded with the tests."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support import require
+
+from .attack import Attacks, Tally
+from .scene import ENGINES
+
+SHOWN = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SHOWN] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash[SHOWN]:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def attacks(engine: str) -> Iterator[Attacks]:
+    if not shutil.which("strace"):
+        require("netns", "no strace here")
+    with Attacks(engine) as found:
+        yield found
+
+
+@pytest.fixture
+def show(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Tells what was counted."""
+
+    def tell(line: str) -> None:
+        request.config.stash[SHOWN].append(line)
+        record_property("counted", line)
+
+    return tell
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest, show: Callable[[str], None]) -> Iterator[Tally]:
+    """Counts a test's attacks; one that was lost fails it, after all were tried."""
+    counts = Tally(request.node.name)
+    yield counts
+    show(str(counts))
+    assert not counts.lost, "\n\n".join([str(counts), *counts.lost])
+    assert counts.ends.total() > counts.ends["not reached"], "no attack reached the move"

@@ -1,0 +1,99 @@
+"""Records that are damaged: `parse` raises Damaged and nothing else, and what it takes is what was written."""
+
+from __future__ import annotations
+
+import binascii
+import re
+import struct
+import sys
+
+import pytest
+from hypothesis import event, example, given
+from hypothesis import strategies as st
+
+from netdevns import journal, recovery, wire
+from tests.property import netlink as nl
+from tests.property.profiles import examples
+from tests.property.record import RECORDED
+
+pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="the bytes were recorded on a little-endian machine")
+
+DUMPS = {
+    path.stem: [bytes.fromhex(line) for line in path.read_text().split()] for path in sorted(RECORDED.glob("*.hex"))
+}
+LINK = next(message for message in DUMPS["links"] if b"eth1\0" in message)
+WHERE = {journal.A_WHERE: b"/run/netns/blue", **dict.fromkeys(range(journal.A_COOKIE, journal.A_OF_START + 1), 7)}
+DEVICE = {
+    journal.A_HOST_NAME: b"eth1",
+    journal.A_IFNAME: b"eth1",
+    journal.A_WANTED: b"net%d",
+    journal.A_IFINDEX: 7,
+    journal.A_ASKED: 7,
+    journal.A_UNSURE: 0,
+    journal.A_DEPTH: 0,
+}
+BODY = b"".join(
+    [
+        *journal.section(journal.HEAD, {journal.A_VERSION: 1, journal.A_BOOT: b"boot", journal.A_PID: 1}),
+        *journal.section(journal.SOURCE, WHERE),
+        *journal.section(journal.TARGET, WHERE),
+        *journal.section(journal.DEVICE, DEVICE, *map(nl.padded, (LINK, *DUMPS["addresses"]))),
+        *journal.section(journal.ROUTES, {}, *map(nl.padded, DUMPS["routes"])),
+        *journal.section(journal.NEXTHOPS, {}, *map(nl.padded, DUMPS["nexthops"])),
+    ]
+)
+
+
+def with_checksum(body: bytes) -> bytes:
+    return body + wire.message(journal.END, 0, wire.attr(journal.A_CHECKSUM, struct.pack("=Q", binascii.crc32(body))))
+
+
+SOUND = with_checksum(BODY)
+
+
+def edits(data: bytes) -> st.SearchStrategy[bytes]:
+    """One place of it overwritten, left out, or cut off behind it."""
+    at = st.integers(0, len(data) - 1)
+    return st.one_of(
+        st.builds(lambda at, put: data[:at] + put + data[at + len(put) :], at, st.binary(min_size=1, max_size=8)),
+        st.builds(lambda at, size: data[:at] + data[at + size :], at, st.integers(1, 64)),
+        st.builds(lambda at: data[:at], at),
+    )
+
+
+def test_sound_record() -> None:
+    """What the properties damage is taken whole."""
+    sections = journal.parse(SOUND)
+    assert [s.type - journal.RECORD for s in sections] == [0, 1, 2, 3, 5, 6]
+    assert bytes(sections[3].body) == b"".join(map(nl.padded, (LINK, *DUMPS["addresses"])))
+    assert recovery._member(sections[3]).item.wanted == b"net%d"
+
+
+@examples(300, 20000)
+@given(edits(SOUND))
+def test_damaged_record_is_told(data: bytes) -> None:
+    """The checksum finds each damage of up to 8 bytes in a row, and each cut; of END itself not each matters."""
+    try:
+        sections = journal.parse(data)
+    except journal.Damaged:
+        return
+    assert data[: len(BODY)] == BODY
+    assert [(s.type, s.body) for s in sections] == [(s.type, s.body) for s in journal.parse(SOUND)]
+
+
+@examples(300, 20000)
+@given(edits(BODY))
+@example(
+    BODY.replace(wire.attr(journal.A_IFINDEX, struct.pack("=Q", 7)), wire.attr(journal.A_IFINDEX, bytes(7) + b"\x80"))
+)
+@example(BODY.replace(wire.attr(journal.A_ASKED, struct.pack("=Q", 7)), wire.attr(journal.A_ASKED, bytes(7) + b"\x80")))
+def test_wrong_record_is_told(body: bytes) -> None:
+    """With a checksum that is right: what is wrong in it is Damaged, too, where its devices are taken out of it."""
+    try:
+        sections = journal.parse(with_checksum(body))
+        for section in sections:
+            if section.type == journal.DEVICE:
+                recovery._member(section)
+        event("taken")
+    except journal.Damaged as e:
+        event(re.sub(r"\d+", "N", str(e)))
