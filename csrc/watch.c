@@ -147,8 +147,9 @@ static size_t first_ipv6(const struct nd_dev *dev)
 }
 
 /*
- * Takes one notification over. They are told in the order of a dump, so a late address goes behind the one of its family
- * that was told of last.
+ * Takes one notification over. A drop is told in the order of a dump, so a late address goes behind the one of its family
+ * that was told of last. A link that was set down before its move has two drops; an IPv6 address that was added in between
+ * is newer than all others, so it is in front.
  *
  * Deleted on purpose is what the request of a process deleted: IPv4 says whose (nlmsg_pid), IPv6 never does. So an IPv6
  * address that somebody deletes between the snapshot and the move comes back: better one too many than one too few. An
@@ -164,9 +165,11 @@ static void take(struct nd_dev *dev, const struct nd_addr *a, size_t next[2])
 		splice(dev, at, old, NULL, next);
 	} else if (old || !is_new) {	/* a new one is still there, or its RTM_DELADDR follows and says where it was */
 		splice(dev, at, old, &a->v, next);
-		if (!is_new)
-			next[ipv6] = at + nd_align(a->v.len);
+		next[ipv6] = at + nd_align(a->v.len);
 	}
+	/* A drop is told in one piece: what is told of next is the beginning of another. */
+	if (is_new)
+		next[ipv6] = ipv6 ? first_ipv6(dev) : 0;
 }
 
 int nd_dev_late(struct nd_dev *dev, const void *told, size_t len, struct nd_err *err)

@@ -9,21 +9,25 @@ from ..snapshots import IFADDRMSG
 from ._replay import Address
 
 
+def _first_ipv6(found: list[tuple[Address, bytes]]) -> int:
+    return next((at for at, (a, _) in enumerate(found) if a.family == uapi.AF_INET6), len(found))
+
+
 def update(addresses: bytes, told: bytes, ifindex: int) -> bytes:
     """Brings a snapshot's addresses up to date with what was told after it.
 
     The kernel tells of every address that a move, or setting a link down, drops: RTM_DELADDR with all it had, in the
     order of a dump (seen on 5.10, 6.1, 6.12, 6.18 and 7.2). So a late address goes behind the one of its family that
-    was told of last.
+    was told of last. A link that was set down before its move has two drops; an IPv6 address that was added in between
+    is newer than all others, so it is in front.
 
     Deleted on purpose is what the request of a process deleted: IPv4 says whose (nlmsg_pid), IPv6 never does. So an
     IPv6 address that somebody deletes between the snapshot and the move comes back: better one too many than one too
     few. An expired one does not.
     """
     found = [(Address(m), m.padded()) for m in wire.messages(addresses)]
-    ipv6 = next((at for at, (a, _) in enumerate(found) if a.family == uapi.AF_INET6), len(found))
     # Where the next late address goes: of IPv4, of IPv6, which stays behind it.
-    places = [0, ipv6]
+    places = [0, _first_ipv6(found)]
     for message in wire.messages(told):
         if message.type not in (uapi.RTM_NEWADDR, uapi.RTM_DELADDR) or len(message.body) < IFADDRMSG.size:
             continue
@@ -44,9 +48,9 @@ def update(addresses: bytes, told: bytes, ifindex: int) -> bytes:
                                                  message.portid) + message.padded()[16:])  # fmt: skip
         if old is not None:
             found[old] = as_dumped
-        elif not is_new:
+        elif not is_new:  # a new one is still there, or its RTM_DELADDR follows and says where it was
             found.insert(at, as_dumped)
             places = [places[0] + (places[0] > at), places[1] + (places[1] >= at)]
-        if not is_new:  # of a new one that is not in the snapshot the place is not known yet: its RTM_DELADDR says it
-            places[is_ipv6] = at + 1
+        # A drop is told in one piece: what is told of after a new one is the beginning of another.
+        places[is_ipv6] = at + 1 if not is_new else _first_ipv6(found) if is_ipv6 else 0
     return b"".join(data for _, data in found)
