@@ -341,8 +341,7 @@ def test_nothing_is_lost_under_load(
 def test_two_movers(sides: tuple[Namespace, Namespace]) -> None:
     """P1: of two movers of one device one wins, the other fails; the device is in one place with all it had."""
     host, target = sides
-    host.batch("link set eth0 name netdev0")  # two different names would hide the winner
-    before = protected(host, "netdev0")
+    before = protected(host, "eth0")
     with Namespace.create("other") as other:
         places, results = {"a": target, "b": other}, {}
         start = threading.Barrier(2)
@@ -350,7 +349,7 @@ def test_two_movers(sides: tuple[Namespace, Namespace]) -> None:
         def run(name: str, home: int) -> None:
             start.wait()
             try:
-                results[name] = netdevns.move({"netdev0": "net0"}, places[name].fd, source=home)
+                results[name] = netdevns.move({"eth0": "net0"}, places[name].fd, source=home)
             except netdevns.NetDevError as e:
                 results[name] = e
 
@@ -365,8 +364,8 @@ def test_two_movers(sides: tuple[Namespace, Namespace]) -> None:
             assert len(won) == 1, results
             assert protected(places[won[0]], "net0") == before
             assert "net0" not in places["b" if won == ["a"] else "a"].names()
-            netdevns.move({"net0": "netdev0"}, host.fd, source=places[won[0]].fd)
-            assert protected(host, "netdev0") == before
+            netdevns.move({"net0": "eth0"}, host.fd, source=places[won[0]].fd)
+            assert protected(host, "eth0") == before
 
 
 def test_renamed_meanwhile(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
@@ -406,3 +405,19 @@ def test_renamed_right_after_its_arrival(sides: tuple[Namespace, Namespace], bef
     assert "name" in raised.value.extack
     assert [protected(host, device) for device in DEVICES] == before
     assert target.names() == set()
+
+
+def test_target_is_abandoned_meanwhile(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
+    """P1: its last process ends and nobody else holds it: the move itself does, so the devices do not die with it."""
+    host, target = sides
+
+    def fail() -> None:
+        raise netdevns.engine.EngineError(errno.ENOMEM, "made to fail", "exchange")
+
+    before_step("move", 2, target.close)
+    before_step("verify", 1, fail)
+    before = host.dump()
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move(DEVICES, target.fd)
+    assert (raised.value.step, raised.value.left) == ("verify", ())
+    assert_equal_soon(before, host)
