@@ -177,6 +177,40 @@ def test_late_addresses_come_back(
     assert found["eth0"] == down_before["addresses"]["eth0"]  # type: ignore[index]
 
 
+@pytest.mark.parametrize("nth", [1, 3])
+def test_late_addresses_come_back_although_the_moves_did_not_end(
+    sides: tuple[Namespace, Namespace], before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    """P1: what setting the links down, or the moves up to the one that failed, dropped was told of, too."""
+    host, target = sides
+    before: list[dict[str, object]] = []
+
+    def add() -> None:
+        for device in DEVICES:
+            host.batch((LATE + LESSER).format(device))
+        before.append(host.dump())
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    real = transaction._Batch._down
+
+    def down(self: transaction._Batch) -> None:
+        add()
+        real(self)
+
+    monkeypatch.setattr(transaction._Batch, "_down", down)
+    before_step("move", nth, interrupt)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        netdevns.move(DEVICES, target.fd)
+    assert isinstance(raised.value.__cause__, netdevns.MoveFailed)
+    assert raised.value.__cause__.left == ()
+    assert target.names() == set()
+    for device in DEVICES:
+        was, now = before[0]["addresses"][device], host.addresses(device)  # type: ignore[index]
+        assert [a.address for a in now] == [a.address for a in was]
+
+
 def test_later_state_counts(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
     """P2: an address that was changed after the snapshot arrives as it was changed."""
     host, target = sides

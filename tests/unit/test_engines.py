@@ -375,4 +375,10 @@ def test_late_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The native engine's memory grows with what was told."""
     monkeypatch.setattr(native, "MEMORY_BYTES", 8192)
     said = told(*[(DEL, ipv6(n), 0) for n in range(400)])
-    assert order(updated(native, said, RICH[:2]))[2:] == order(said)
+    world = World(*RICH[:2])
+    with world.sockets(native.Socket) as (source, _):
+        dev = device(engine=native.Device)
+        dev.snapshot(source)
+        dev.late(said)
+    assert dev.raw.size >= dev.raw.addrs + dev.raw.addrs_len
+    assert order(dev.addresses)[2:] == order(said)
