@@ -286,6 +286,15 @@ def test_many_addresses_fit(host: Namespace, target: Namespace) -> None:
     assert [len(m.addresses) for m in moved] == [500] * 8
 
 
+def test_small_buffer_is_read_in_time(host: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where net.core.rmem_max is the limit, what all devices of a batch drop together need not fit."""
+    monkeypatch.setattr(transaction, "WATCH_BYTES", 128 << 10)
+    host.batch(f"link add d{d} type ifb" for d in range(8))
+    host.batch(f"addr add 10.{d}.0.{n + 1}/32 dev d{d}" for d in range(8) for n in range(100))
+    moved = netdevns.move({f"d{d}": f"net{d}" for d in range(8)}, target.fd)
+    assert [len(m.addresses) for m in moved] == [100] * 8
+
+
 # ---- hammering ----
 
 
