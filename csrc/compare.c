@@ -18,8 +18,7 @@ static int same_attr(const struct nd_view *a, const struct nd_view *b, size_t he
 	return alen == blen && memcmp(p, q, alen) == 0;
 }
 
-/* The same address: what makes it one for the kernel. */
-static int is_it(const struct nd_addr *a, const struct nd_addr *b)
+int nd_addr_same(const struct nd_addr *a, const struct nd_addr *b)
 {
 	return a->head.ifa_family == b->head.ifa_family && a->head.ifa_prefixlen == b->head.ifa_prefixlen &&
 	       same_attr(&a->v, &b->v, HEADER, IFA_LOCAL) && same_attr(&a->v, &b->v, HEADER, IFA_ADDRESS);
@@ -106,14 +105,14 @@ static int compare_addresses(const struct nd_dev *dev, const struct nd_replay *r
 		found = 0;
 		scan = at;
 		while (!found && nd_addr_next(dev, dev->back, dev->back_len, &scan, &b))
-			found = is_it(&a, &b);
+			found = nd_addr_same(&a, &b);
 		if (found) {
 			at = scan;
 		} else {
 			/* Undo may meet a link-local that the kernel made by itself; for the rest order is part of the promise. */
 			scan = 0;
 			while (!found && nd_addr_next(dev, dev->back, dev->back_len, &scan, &b))
-				found = is_it(&a, &b);
+				found = nd_addr_same(&a, &b);
 			if (!found || nd_addr_in(&a, ND_SET_PROTECTED)) {
 				say_address(&a, found ? "is out of order" : "is missing", err);
 				return err->code;

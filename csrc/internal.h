@@ -75,6 +75,12 @@ struct nd_addr {
 /* Steps through the addresses in `len` bytes at offset `at` of the device's memory. 0: no more. */
 int nd_addr_next(const struct nd_dev *dev, uint32_t at, uint32_t len, size_t *pos, struct nd_addr *a);
 
+/* Fills the rest from a.v, a message about an address with a whole header. */
+void nd_addr_read(struct nd_addr *a);
+
+/* The same address: what makes it one for the kernel. */
+int nd_addr_same(const struct nd_addr *a, const struct nd_addr *b);
+
 int nd_addr_in(const struct nd_addr *a, enum nd_set set);
 
 /*
@@ -97,6 +103,9 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 
 /* Reads the device's link and addresses into the free part of its memory and compares with the snapshot. */
 int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, const char *wanted, struct nd_err *err);
+
+/* The opening of nd_sock_open: a socket in the namespace, without any option set. On failure s->fd is -1. */
+int nd_sock_create(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err);
 
 /* Where the snapshot in the device's memory ends and the free part begins. */
 size_t nd_dev_end(const struct nd_dev *dev);

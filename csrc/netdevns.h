@@ -57,6 +57,7 @@ enum nd_step {
 	ND_STEP_REPLAY,		/* addresses and IFF_UP */
 	ND_STEP_VERIFY,
 	ND_STEP_UNDO,
+	ND_STEP_WATCH,		/* notifications about addresses */
 };
 
 /* Set on failure only, except that nd_err.code is 0 after a success. */
@@ -177,6 +178,21 @@ struct nd_buf {
  */
 int nd_sock_exchange(struct nd_sock *s, struct nd_msg *req, struct nd_buf *reply, struct nd_err *err);
 
+/*
+ * Opens, in the namespace `netns_fd` (-1: the calling thread's), a socket that is told of every change of an address there.
+ * Open it before the first snapshot, drain it after the moves and before the first replay, and hand what it was told to
+ * nd_dev_late: then an address that somebody adds between snapshot and move is not lost. `buffer_bytes`: room for what is not
+ * yet drained, about 1 KiB a notification; without CAP_NET_ADMIN over the machine it is cut to net.core.rmem_max.
+ */
+int nd_sock_watch(struct nd_sock *s, int netns_fd, int buffer_bytes, struct nd_err *err);
+
+/*
+ * Appends the RTM_NEWADDR and RTM_DELADDR messages that came so far, without waiting. What a request of this thread's
+ * dropped was told before its ack. -ENOBUFS with told->need > 0: give that many bytes, keep the first told->used, and call
+ * again; nothing was lost. With need == 0 the kernel dropped notifications: what was added meanwhile is unknown, so undo.
+ */
+int nd_sock_drain(struct nd_sock *s, struct nd_buf *told, struct nd_err *err);
+
 /* ---- device: the steps of a move ------------------------------------------------------------------------------------- */
 
 enum nd_place {
@@ -228,6 +244,13 @@ int nd_dev_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
  * -ENOBUFS: dev->need is the size for this and the following steps.
  */
 int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *err);
+
+/*
+ * Brings the snapshot up to date with what nd_sock_drain told (messages about other devices are passed over): addresses that
+ * were added or changed after it, in the order in which the kernel had them, and without those of IPv4 that a request
+ * deleted. (Who deletes an IPv6 address is not told: it comes back.) May be repeated. -ENOBUFS: dev->need is the size.
+ */
+int nd_dev_late(struct nd_dev *dev, const void *told, size_t len, struct nd_err *err);
 
 /*
  * Moves and renames in one RTM_NEWLINK. A failure does not mean that the device stayed: where the old name is free in the

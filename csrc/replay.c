@@ -13,17 +13,11 @@
 #define HEADER sizeof(struct ifaddrmsg)
 #define IP6_RT_PRIO_ADDRCONF 256	/* net/ip6_route.h: the metric of an address's routes */
 
-int nd_addr_next(const struct nd_dev *dev, uint32_t at, uint32_t len, size_t *pos, struct nd_addr *a)
+void nd_addr_read(struct nd_addr *a)
 {
 	const unsigned char *p;
 	size_t n;
 
-	for (;;) {
-		if (nd_view_next((const unsigned char *)dev + at, len, pos, &a->v) <= 0)
-			return 0;
-		if (a->v.type == RTM_NEWADDR && a->v.body_len >= HEADER)
-			break;
-	}
 	memcpy(&a->head, a->v.body, HEADER);
 	a->flags = nd_view_u32(&a->v, HEADER, IFA_FLAGS, a->head.ifa_flags);
 	a->valid_lft = a->preferred_lft = ND_FOREVER;
@@ -32,7 +26,16 @@ int nd_addr_next(const struct nd_dev *dev, uint32_t at, uint32_t len, size_t *po
 		memcpy(&a->preferred_lft, p + offsetof(struct ifa_cacheinfo, ifa_prefered), sizeof a->preferred_lft);
 		memcpy(&a->valid_lft, p + offsetof(struct ifa_cacheinfo, ifa_valid), sizeof a->valid_lft);
 	}
-	return 1;
+}
+
+int nd_addr_next(const struct nd_dev *dev, uint32_t at, uint32_t len, size_t *pos, struct nd_addr *a)
+{
+	while (nd_view_next((const unsigned char *)dev + at, len, pos, &a->v) > 0)
+		if (a->v.type == RTM_NEWADDR && a->v.body_len >= HEADER) {
+			nd_addr_read(a);
+			return 1;
+		}
+	return 0;
 }
 
 /* config-linux.md, "Network Devices": IFA_F_PERMANENT and RT_SCOPE_UNIVERSE, any family. */

@@ -88,6 +88,18 @@ static int open_there(struct nd_sock *s, int netns_fd, struct nd_file *files, si
 	return code;
 }
 
+int nd_sock_create(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err)
+{
+	int code;
+
+	memset(s, 0, sizeof *s);
+	s->fd = -1;
+	if (netns_fd >= 0)
+		return open_there(s, netns_fd, files, nfiles, err);
+	code = open_here(s, files, nfiles);
+	return code ? nd_err_set(err, ND_STEP_OPEN, code, "cannot open a NETLINK_ROUTE socket") : 0;
+}
+
 int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err)
 {
 	static const int options[] = { NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK };
@@ -95,18 +107,9 @@ int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t 
 	struct sockaddr_nl addr = { .nl_family = AF_NETLINK };
 	socklen_t len = sizeof addr;
 	const int on = 1;
-	int code;
+	int code = nd_sock_create(s, netns_fd, files, nfiles, err);
 
-	memset(s, 0, sizeof *s);
-	s->fd = -1;
-	if (netns_fd >= 0) {
-		code = open_there(s, netns_fd, files, nfiles, err);
-	} else {
-		code = open_here(s, files, nfiles);
-		if (code)
-			nd_err_set(err, ND_STEP_OPEN, code, "cannot open a NETLINK_ROUTE socket");
-	}
-	if (s->fd < 0)
+	if (code)
 		return code;
 	for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
 		if (setsockopt(s->fd, SOL_NETLINK, options[i], &on, sizeof on) < 0 && errno != ENOPROTOOPT)

@@ -14,7 +14,8 @@ class NetDevError(OSError):
         errno: As the kernel gave it, or would have; 0 if no system call failed.
         extack: The kernel's own words; may be empty.
         device: The host name of the device at fault, or None.
-        step: "open", "check", "down", "snapshot", "move", "replay", "verify", "record", "time-out" or "interrupt".
+        step: "open", "check", "record", "down", "snapshot", "move", "watch", "replay", "verify", "time-out" or
+            "interrupt".
         netns: The target namespace as the caller named it, or None.
         rolled_back: True if everything is as before the call.
         location: Where the device at fault is now: "source", "target", "init", "gone" or "unknown"; None without one.
@@ -110,7 +111,7 @@ class EngineError(Exception):
     Attributes:
         errno: Positive.
         extack: The kernel's text, or the engine's own; may be empty.
-        step: "open", "exchange", "snapshot", "move", "replay", "verify" or "undo".
+        step: "open", "exchange", "snapshot", "move", "replay", "verify", "undo" or "watch".
         index: Which message of the request was refused, from 0.
     """
 

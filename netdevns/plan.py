@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from . import names, wire
-from .engine import Device, Socket
+from .engine import Device, Socket, Watch
 from .netns import NetNS
 
 TYPE_CHECKING = False
@@ -71,6 +71,7 @@ class Plan:
         self.source_visit = -1  # the descriptor by which the source is entered; -1: the caller is there
         self.source_socket: Socket | None = None
         self.target_socket: Socket | None = None
+        self.watch: Watch | None = None  # of the source's addresses, while they are moved
         self.links: dict[int, wire.Link] = {}  # all of the source's, by ifindex
         self.uppers: list[Item] = []  # devices that stay in the source, on top of one of the batch
         self.routes = b""
@@ -81,7 +82,7 @@ class Plan:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for closable in (self.source_socket, self.target_socket, self.source, self.target):
+        for closable in (self.watch, self.source_socket, self.target_socket, self.source, self.target):
             if closable is not None:
                 closable.close()
 

@@ -23,6 +23,8 @@ SLOTS = 8
 SLOT_BYTES = 8192
 DUMP_TRIES = 8
 ANSWER_TIMEOUT_S = 10
+WATCH_SLOTS = 64
+WATCH_SLOT_BYTES = 512  # a notification about an address has about 100 bytes
 FILE_BYTES = 63  # of a file under /proc/sys/net
 SOCKADDR_NL = Struct("=HHII")  # nl_family, nl_pad, nl_pid, nl_groups
 SEQ_PORTID = Struct("=II")  # nlmsg_seq, nlmsg_pid: 8 bytes into struct nlmsghdr
@@ -115,6 +117,91 @@ def _open_there(netns_fd: int, files: Mapping[str, str | None]) -> tuple[socket.
     return made
 
 
+class _Burst:
+    """Memory for as many datagrams as one recvmmsg(2) reads."""
+
+    def __init__(self, slots: int, slot_bytes: int) -> None:
+        self.slots = slots
+        self._bytes = slot_bytes
+        self._data = ctypes.create_string_buffer(slots * slot_bytes)
+        self._from = ctypes.create_string_buffer(slots * SOCKADDR_NL.size)
+        self._iov = (_Iovec * slots)()
+        self._headers = (_Mmsghdr * slots)()
+        for i, (iov, slot) in enumerate(zip(self._iov, self._headers, strict=True)):
+            iov.iov_base = ctypes.addressof(self._data) + i * slot_bytes
+            iov.iov_len = slot_bytes
+            slot.msg_hdr.msg_iov = ctypes.pointer(iov)
+            slot.msg_hdr.msg_iovlen = 1
+            slot.msg_hdr.msg_name = ctypes.addressof(self._from) + i * SOCKADDR_NL.size
+
+    def receive(self, fd: int, flags: int) -> int:
+        """How many came, or a negative errno. Signals do not end it."""
+        for slot in self._headers:
+            slot.msg_hdr.msg_namelen = SOCKADDR_NL.size
+        while True:
+            n = int(_libc.recvmmsg(fd, self._headers, self.slots, flags, None))
+            if n >= 0 or ctypes.get_errno() != errno.EINTR:
+                return n if n >= 0 else -ctypes.get_errno()
+
+    def datagram(self, i: int) -> tuple[int, int, memoryview]:
+        """The sender's portid (the kernel's: 0), msg_flags, and what it sent."""
+        header, length = self._headers[i].msg_hdr, self._headers[i].msg_len
+        family, _, pid, _ = SOCKADDR_NL.unpack_from(self._from, i * SOCKADDR_NL.size)
+        is_netlink = header.msg_namelen >= SOCKADDR_NL.size and family == socket.AF_NETLINK
+        data = memoryview(self._data)[i * self._bytes : i * self._bytes + length]
+        return pid if is_netlink else 0, header.msg_flags, data
+
+
+class Watch:
+    """Is told of each change of an address in a namespace from now on; a context manager that ends it.
+
+    Args:
+        netns_fd: The namespace; -1 is the calling thread's.
+        buffer_bytes: The kernel's room for what was not read yet, about 1 KiB a notification.
+    """
+
+    def __init__(self, netns_fd: int, buffer_bytes: int) -> None:
+        self._kept: list[bytes] = []
+        self._burst = _Burst(WATCH_SLOTS, WATCH_SLOT_BYTES)
+        self._socket, _ = _open_there(netns_fd, {}) if netns_fd >= 0 else _open_here({}, "")
+        groups = 1 << (uapi.RTNLGRP_IPV4_IFADDR - 1) | 1 << (uapi.RTNLGRP_IPV6_IFADDR - 1)
+        try:
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, uapi.SO_RCVBUFFORCE, buffer_bytes)
+            except OSError:  # without CAP_NET_ADMIN over the machine: what net.core.rmem_max allows
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+            self._socket.bind((0, groups))
+        except OSError as e:
+            self.close()
+            text = "cannot subscribe to notifications about addresses"
+            raise EngineError(e.errno or errno.EIO, text, "watch") from None
+
+    def drain(self) -> None:
+        """Reads what came so far, without waiting; ENOBUFS: the kernel dropped some of it."""
+        n = WATCH_SLOTS
+        while n == WATCH_SLOTS:  # fewer: there was no more; an overflow is told before anything else is read
+            n = self._burst.receive(self._socket.fileno(), socket.MSG_DONTWAIT)
+            if n == -errno.EAGAIN:
+                return
+            if n < 0:
+                dropped = "the kernel dropped notifications about addresses"
+                raise EngineError(-n, dropped if n == -errno.ENOBUFS else "recvmmsg failed", "watch")
+            for i in range(n):
+                portid, flags, data = self._burst.datagram(i)
+                if flags & socket.MSG_TRUNC:
+                    raise EngineError(errno.EMSGSIZE, "a notification of more than 512 bytes", "watch")
+                if not portid:
+                    self._kept += [m.padded() for m in wire.messages(data)]
+
+    @property
+    def told(self) -> bytes:
+        """All messages that were read."""
+        return b"".join(self._kept)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
 class Socket:
     """A NETLINK_ROUTE socket in a namespace; a context manager that closes it.
 
@@ -150,16 +237,7 @@ class Socket:
         self._socket = made
         self.portid = portid
         self.seq = 0  # of the message sent last
-        self._slots = ctypes.create_string_buffer(SLOTS * SLOT_BYTES)
-        self._from = ctypes.create_string_buffer(SLOTS * SOCKADDR_NL.size)
-        self._iov = (_Iovec * SLOTS)()
-        self._burst = (_Mmsghdr * SLOTS)()
-        for i, (iov, slot) in enumerate(zip(self._iov, self._burst, strict=True)):
-            iov.iov_base = ctypes.addressof(self._slots) + i * SLOT_BYTES
-            iov.iov_len = SLOT_BYTES
-            slot.msg_hdr.msg_iov = ctypes.pointer(iov)
-            slot.msg_hdr.msg_iovlen = 1
-            slot.msg_hdr.msg_name = ctypes.addressof(self._from) + i * SOCKADDR_NL.size
+        self._burst = _Burst(SLOTS, SLOT_BYTES)
 
     @property
     def fd(self) -> int:
@@ -205,29 +283,23 @@ class Socket:
 
     def _receive(self) -> list[memoryview]:
         """A burst. The kernel's address has nl_pid 0; a datagram of another process is not an answer."""
-        for slot in self._burst:
-            slot.msg_hdr.msg_namelen = SOCKADDR_NL.size
-        while True:
-            n = _libc.recvmmsg(self.fd, self._burst, SLOTS, uapi.MSG_WAITFORONE, None)
-            if n >= 0 or ctypes.get_errno() != errno.EINTR:
-                break
+        n = self._burst.receive(self.fd, uapi.MSG_WAITFORONE)
         if n < 0:
-            code = ctypes.get_errno()
+            code = -n
             text = {errno.ENOBUFS: "the kernel dropped replies", errno.EAGAIN: "no answer from the kernel"}
             code_said = errno.ETIMEDOUT if code == errno.EAGAIN else code
             raise EngineError(code_said, text.get(code, "recvmmsg failed"), "exchange")
         return [datagram for i in range(n) if (datagram := self._datagram(i)) is not None]
 
     def _datagram(self, i: int) -> memoryview | None:
-        header, length = self._burst[i].msg_hdr, self._burst[i].msg_len
-        family, _, pid, _ = SOCKADDR_NL.unpack_from(self._from, i * SOCKADDR_NL.size)
-        if header.msg_namelen >= SOCKADDR_NL.size and family == socket.AF_NETLINK and pid:
+        portid, flags, data = self._burst.datagram(i)
+        if portid:
             return None
-        if not length:
+        if not len(data):
             raise EngineError(errno.EBADMSG, "an empty datagram", "exchange")
-        if header.msg_flags & socket.MSG_TRUNC:
+        if flags & socket.MSG_TRUNC:
             raise EngineError(errno.EMSGSIZE, "an answer of more than 8 KiB", "exchange")
-        return memoryview(self._slots)[i * SLOT_BYTES : i * SLOT_BYTES + length]
+        return data
 
     def close(self) -> None:
         uapi.close(self._socket.detach())

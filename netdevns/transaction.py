@@ -13,8 +13,8 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Mapping
 
-from . import checks, lookups, names, recovery, uapi, undo, wire
-from .engine import EngineError, Socket
+from . import checks, lookups, names, recovery, snapshots, uapi, undo, wire
+from .engine import EngineError, Socket, Watch
 from .errors import CheckFailed, MoveFailed, NetDevError
 from .journal import Journal, Record
 from .netns import NetNS
@@ -27,12 +27,17 @@ if TYPE_CHECKING:
 
 UNDO_TRIES = 100
 DOWN_WINDOW = 64  # messages; a refusal of each still fits into a default receive buffer
+# About 1 KiB a notification: 1,000 devices with 16 addresses each, told of twice. The kernel doubles it, and takes
+# nothing before it is needed.
+WATCH_BYTES = 32 << 20
+UNREAD_BYTES = 8 << 10  # of addresses that were moved: fewer than a buffer of net.core.rmem_max holds
 WORDS = {
     "record": "the record of this move could not be written",
     "open": "it could not be prepared",
     "exchange": "the kernel could not be asked",
     "snapshot": "its addresses could not be read",
     "down": "it could not be set down",
+    "watch": "addresses that were added meanwhile are not known",
     "move": "the move failed",
     "replay": "its addresses could not be set in the target",
     "verify": "it did not arrive as it was",
@@ -127,6 +132,7 @@ def transact(
                 netns=plan.target.where if plan.target else None,
                 location="source" if errors[0].device else None,
             )
+        plan.watch = _watch(plan)
         return _Batch(plan, deadline, on_step, opened).run(_Batch.results if results else None)
 
 
@@ -137,6 +143,16 @@ def open_journal(directory: str) -> Journal:
     except OSError as e:
         text = f"{e.filename or directory}: no record of a move can be written there: {e.strerror}"
         raise NetDevError(text, errno=e.errno or 0, step="record") from None
+
+
+def _watch(plan: Plan) -> Watch:
+    """Before the first snapshot: what is added after it is told of."""
+    try:
+        return Watch(plan.source_visit, WATCH_BYTES)
+    except EngineError as e:
+        raise CheckFailed(
+            f"{WORDS['open']}: {lookups.says(e)}", report=plan.report(), errno=e.errno, extack=e.extack, step=e.step
+        ) from None
 
 
 def _members(items: list[Item]) -> list[Member]:
@@ -165,12 +181,19 @@ class _Batch:
         self.record: Record | None = None
         self.members = _members(plan.items)
         self.uppers = _members(plan.uppers)
+        self.is_up_to_date = False  # whether the snapshots have what was added after them
+        self.may_miss_late = False  # not all that was told could be read
         # Literal names before templates, those that bring alternative names first: "eth%d" must not take the
         # "eth0" that another device wants or brings along.
         self.move_order = sorted(
             self.members, key=lambda m: (-m.item.depth, names.is_template(m.item.wanted), not m.link.altnames)
         )
         self.up_order = sorted(self.members, key=lambda m: m.item.depth)
+
+    @property
+    def watch(self) -> Watch:
+        assert self.plan.watch is not None
+        return self.plan.watch
 
     @property
     def source(self) -> Socket:
@@ -195,6 +218,7 @@ class _Batch:
         tries = 0
         while True:
             try:
+                self._late_for_undo()
                 left = undo.everything(self.plan, self.move_order, self.uppers, self._tell)
                 break
             except BaseException:  # a signal handler may raise what it likes
@@ -219,12 +243,18 @@ class _Batch:
             self._down()
         assert self.plan.target is not None
         count = len(self.members)
+        unread = 0
         for done, member in enumerate(self.move_order, 1):
             self._in_time(member)
             member.touched = True
             self._take_altnames(member)
             self._step(member, "move", member.device.move, self.source, self.target, self.plan.target.fd)
+            unread += len(member.device.addresses)
+            if unread > UNREAD_BYTES:
+                self.watch.drain()
+                unread = 0
             self._tell("move", done, count)
+        self._late()
         for done, member in enumerate(self.up_order, 1):
             self._in_time(member)
             self._step(member, "replay", member.device.up_and_replay, self.target)
@@ -255,6 +285,31 @@ class _Batch:
         except OSError as e:
             text = f"{self.record.path}: the record of this move cannot be removed: {e.strerror}; remove it yourself"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+    def _late(self) -> None:
+        """Addresses that somebody added or changed between snapshot and move: the kernel told of them when they went.
+
+        An IPv4 route that was added meanwhile is lost: nobody is told of it.
+        """
+        self.watch.drain()
+        told: dict[int, list[bytes]] = {}
+        for message in wire.messages(self.watch.told):
+            told.setdefault(snapshots.IFADDRMSG.unpack_from(message.body)[4], []).append(message.padded())
+        for member in (*self.members, *self.uppers):
+            if member.link.ifindex in told and member.device.link_body:
+                member.device.late(b"".join(told[member.link.ifindex]))
+        self.is_up_to_date = True
+
+    def _late_for_undo(self) -> None:
+        """The same where the moves did not come to their end; once: an undo's own replays are told of, too."""
+        for _ in range(2):  # behind an overflow lies what was told before it
+            if self.is_up_to_date:
+                return
+            try:
+                self._late()
+            except Exception:
+                self.may_miss_late = True  # the undo itself is not to depend on it
+        self.is_up_to_date = True
 
     def _tell(self, step: str, done: int, count: int) -> None:
         if self.on_step is None:
@@ -352,6 +407,8 @@ class _Batch:
         )
         if left and self.record:
             text += "; the record is kept, and `netdevns recover` tries again"
+        if self.may_miss_late or stopped.step == "watch":
+            text += "; an address that was added during the move may be missing"
         return MoveFailed(
             text,
             errno=stopped.errno,

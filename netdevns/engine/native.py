@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # the hook path must not pay for typing
     from typing import Any
 
-STEPS = ("", "open", "exchange", "snapshot", "move", "replay", "verify", "undo")
+STEPS = ("", "open", "exchange", "snapshot", "move", "replay", "verify", "undo", "watch")
 MEMORY_BYTES = 16384  # a link and about 40 addresses; grows on demand
 REPLY_BYTES = 65536
 
@@ -109,6 +109,47 @@ class Socket:
         self.close()
 
 
+class Watch:
+    """Is told of each change of an address in a namespace from now on; a context manager that ends it.
+
+    Args:
+        netns_fd: The namespace; -1 is the calling thread's.
+        buffer_bytes: The kernel's room for what was not read yet, about 1 KiB a notification.
+    """
+
+    __slots__ = ("_err", "_memory", "_told", "raw")
+
+    def __init__(self, netns_fd: int, buffer_bytes: int) -> None:
+        self.raw = ffi.new("struct nd_sock *")
+        self._err = ffi.new("struct nd_err *")
+        self._told = ffi.new("struct nd_buf *")
+        self._memory = ffi.new("unsigned char[]", REPLY_BYTES)
+        self._told.data, self._told.size = self._memory, REPLY_BYTES
+        if lib.nd_sock_watch(self.raw, netns_fd, buffer_bytes, self._err):
+            raise _failure(self._err)
+
+    def _grow(self, size: int) -> None:
+        memory = ffi.new("unsigned char[]", size)
+        ffi.memmove(memory, self._memory, self._told.used)
+        self._memory = memory
+        self._told.data, self._told.size = memory, size
+
+    def drain(self) -> None:
+        """Reads what came so far, without waiting; ENOBUFS: the kernel dropped some of it."""
+        while lib.nd_sock_drain(self.raw, self._told, self._err):
+            if self._err.code != -errno.ENOBUFS or not self._told.need:
+                raise _failure(self._err)
+            self._grow(2 * self._told.need)
+
+    @property
+    def told(self) -> bytes:
+        """All RTM_NEWADDR and RTM_DELADDR messages that were read."""
+        return bytes(ffi.buffer(self._memory, self._told.used))
+
+    def close(self) -> None:
+        lib.nd_sock_close(self.raw)
+
+
 class Device:
     """One device on its way: the steps of csrc/netdevns.h.
 
@@ -150,6 +191,10 @@ class Device:
 
     def snapshot(self, source: Socket) -> None:
         self._step(lib.nd_dev_snapshot, source.raw)
+
+    def late(self, told: bytes) -> None:
+        """Brings the snapshot up to date with messages of a Watch."""
+        self._step(lib.nd_dev_late, told, len(told))
 
     def move(self, source: Socket, target: Socket, target_fd: int) -> None:
         self._step(lib.nd_dev_move, source.raw, target.raw, target_fd)

@@ -1,8 +1,8 @@
 """The reference engine: the steps of csrc/netdevns.h in Python alone, byte for byte the same on the wire.
 
 It is the specification of the C core for who would rather read Python: csrc/locate.c and device.c are here, replay.c
-and compare.c in `_replay`, socket.c in `netdevns.rtnl`. A snapshot is the kernel's own bytes here, too; what is sent
-again is made from these. All failures are EngineErrors, as in the header.
+and compare.c in `_replay`, watch.c in `_late` and `netdevns.rtnl`, socket.c in the latter. A snapshot is the kernel's
+own bytes here, too; what is sent again is made from these. All failures are EngineErrors, as in the header.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 
 from .. import uapi, wire
 from ..errors import EngineError
-from ..rtnl import Socket
+from ..rtnl import Socket, Watch
 from ..snapshots import IFADDRMSG
 from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN
+from ._late import update
 from ._replay import Link, Replay, read
 
-__all__ = ["Device", "Socket"]
+__all__ = ["Device", "Socket", "Watch"]
 
 
 @contextlib.contextmanager
@@ -142,6 +143,13 @@ class Device:
         self.addresses = b"".join(address.padded() for address in addresses)
         self.was_up = bool(link.flags & uapi.IFF_UP)
         self.place = PLACE_SOURCE
+
+    @_step("watch")
+    def late(self, told: bytes) -> None:
+        """Brings the snapshot up to date with messages of a Watch."""
+        if not self.link:
+            raise EngineError(errno.EINVAL, "no snapshot", "")
+        self.addresses = update(self.addresses, told, self.ifindex)
 
     @_step("move")
     def move(self, source: Socket, target: Socket, target_fd: int) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from netdevns.engine import Device
 
 # The directory of the records stays, as /run/netns does; a record must not.
 RECORDS = {"/run/netdevns", "/run/netdevns/txn"}
@@ -36,3 +39,20 @@ def nothing_left() -> Iterator[None]:
     with pytest.raises(ChildProcessError):  # neither a living child nor a zombie
         os.waitpid(-1, os.WNOHANG)
     assert _state() == before
+
+
+@pytest.fixture
+def before_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, Callable[[], object]], None]:
+    """Runs something just before the n-th call (from 1) of a step of the engine, whichever device it is for."""
+
+    def arrange(step: str, nth: int, action: Callable[[], object]) -> None:
+        real, calls = getattr(Device, step), iter(range(1, 1000))
+
+        def wrapped(self: Device, *args: Any) -> object:
+            if next(calls) == nth:
+                action()
+            return real(self, *args)
+
+        monkeypatch.setattr(Device, step, wrapped)
+
+    return arrange

@@ -109,23 +109,6 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
     return host, target
 
 
-@pytest.fixture
-def before_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, Callable[[], object]], None]:
-    """Runs something just before the n-th call (from 1) of a step of the engine, whichever device it is for."""
-
-    def arrange(step: str, nth: int, action: Callable[[], object]) -> None:
-        real, calls = getattr(Device, step), iter(range(1, 1000))
-
-        def wrapped(self: Device, *args: Any) -> object:
-            if next(calls) == nth:
-                action()
-            return real(self, *args)
-
-        monkeypatch.setattr(Device, step, wrapped)
-
-    return arrange
-
-
 def expect_failed(
     target: Namespace, device: str | None, step: str, code: int, devices: dict[str, Any] = DEVICES, **more: Any
 ) -> netdevns.MoveFailed:

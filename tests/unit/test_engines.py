@@ -284,3 +284,101 @@ def no_peer_route(world: World) -> None:
 def test_same_bytes_in_a_race(name: str, prepare: Callable[[World], None]) -> None:
     """Somebody has the name or the ifindex in the target, or the device is gone."""
     compare(prepare, undo=True, **SCENARIOS[name])
+
+
+# ---- what was told after the snapshot ----
+
+OWN_REQUEST = 4711  # the portid of a process
+
+
+def told(*events: tuple[int, bytes, int]) -> bytes:
+    """Notifications: type, body, whose request it was."""
+    return b"".join(nl.padded(nl.message(kind, body, seq=0, flags=0, portid=portid)) for kind, body, portid in events)
+
+
+NEW, DEL = nl.RTM_NEWADDR, 21  # RTM_DELADDR
+TOLD: dict[str, list[tuple[int, bytes, int]]] = {
+    "nothing": [],
+    "as-it-was": [(DEL, body, 0) for body in RICH],
+    "late-in-front": [(DEL, body, 0) for body in (ipv4(50), *RICH[:9], ipv6(50), *RICH[9:])],
+    "late-behind": [(DEL, body, 0) for body in (*RICH[:9], ipv4(50), *RICH[9:], ipv6(50))],
+    "late-in-the-middle": [(DEL, body, 0) for body in (*RICH[:3], ipv4(50), *RICH[3:12], ipv6(50), *RICH[12:])],
+    "changed": [(DEL, ipv4(1, b"eth1:new", metric(9)), 0), (DEL, ipv6(0, flags=PERMANENT | DEPRECATED), 0)],
+    "changed-and-still-there": [(NEW, ipv4(1, b"eth1:new", metric(9)), 5), (NEW, ipv4(60), 5), (NEW, ipv6(60), 0)],
+    "deleted-by-a-request": [(DEL, ipv4(1), OWN_REQUEST), (DEL, ipv6(1), OWN_REQUEST), (DEL, ipv4(70), OWN_REQUEST)],
+    "deleted-and-added": [(DEL, ipv4(1), 7), (NEW, ipv4(1), 7), (DEL, ipv4(0), 0), (DEL, ipv4(1, more=metric(3)), 0)],
+    "expired": [(DEL, ipv4(5, flags=0, lifetimes=(0, 0)), 0), (DEL, ipv6(6, flags=0, lifetimes=(0, 0)), 0)],
+    "two-drops": [(DEL, ipv6(0), 0), (NEW, ipv6(80), 0), (NEW, ipv6(81), 0), (DEL, ipv6(81), 0), (DEL, ipv6(80), 0)],
+    "of-others": [(DEL, nl.address_body("10.7.7.7/24", 8), 0), (DEL, b"", 0), (16, ipv4(90), 0)],
+    "all-deleted": [(DEL, body, OWN_REQUEST) for body in RICH],
+}
+
+
+def updated(engine: Any, messages: bytes, found: list[bytes]) -> bytes:
+    world = World(*found)
+    with world.sockets(engine.Socket) as (source, _):
+        dev = device(engine=engine.Device)
+        dev.snapshot(source)
+        dev.late(messages)
+        once = dev.addresses
+        dev.late(messages)
+    assert isinstance(once, bytes)
+    return once
+
+
+@pytest.mark.parametrize("found", [[], RICH, RICH[::-1]], ids=["none", "rich", "reversed"])
+@pytest.mark.parametrize("name", TOLD)
+def test_same_snapshot_of_what_was_told(name: str, found: list[bytes]) -> None:
+    """Both engines make the same of the notifications that came between snapshot and move."""
+    assert updated(native, told(*TOLD[name]), found) == updated(reference, told(*TOLD[name]), found)
+
+
+def order(addresses: bytes) -> list[bytes]:
+    return [nl.attrs(r.body[8:])[nl.IFA_ADDRESS] for r in nl.requests(addresses)]
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=["native", "reference"])
+@pytest.mark.parametrize("name", [name for name in TOLD if name.startswith("late")])
+def test_late_address_is_in_the_kernels_order(engine: Any, name: str) -> None:
+    """What a drop tells is a dump: the snapshot afterwards is that."""
+    said = told(*TOLD[name])
+    assert order(updated(engine, said, RICH)) == order(said)
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=["native", "reference"])
+def test_deleted_expired_and_newer(engine: Any) -> None:
+    """A request's deletion counts (IPv4), so does an expiry; what came between two drops is newer than all others."""
+
+    def left(name: str, found: list[bytes]) -> list[bytes]:
+        return order(updated(engine, told(*TOLD[name]), found))
+
+    def addresses(*bodies: bytes) -> list[bytes]:
+        return [nl.attrs(body[8:])[nl.IFA_ADDRESS] for body in bodies]
+
+    three = [ipv4(0), ipv4(1), ipv6(1)]
+    assert left("deleted-by-a-request", three) == addresses(ipv4(0), ipv6(1))
+    assert left("deleted-and-added", three) == addresses(ipv4(0), ipv4(1), ipv6(1))
+    assert left("expired", [ipv4(5, flags=0, lifetimes=(1, 1)), ipv4(0)]) == addresses(ipv4(0))
+    assert left("two-drops", [ipv4(0), ipv6(0)]) == addresses(ipv4(0), ipv6(81), ipv6(80), ipv6(0))
+    assert left("of-others", three) == addresses(*three)
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=["native", "reference"])
+def test_late_without_a_snapshot(engine: Any) -> None:
+    """There is nothing to bring up to date."""
+    with pytest.raises(EngineError) as raised:
+        device(engine=engine.Device).late(told(*TOLD["changed"]))
+    assert (raised.value.errno, raised.value.step) == (errno.EINVAL, "watch")
+
+
+def test_late_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The native engine's memory grows with what was told."""
+    monkeypatch.setattr(native, "MEMORY_BYTES", 8192)
+    said = told(*[(DEL, ipv6(n), 0) for n in range(400)])
+    world = World(*RICH[:2])
+    with world.sockets(native.Socket) as (source, _):
+        dev = device(engine=native.Device)
+        dev.snapshot(source)
+        dev.late(said)
+    assert dev.raw.size >= dev.raw.addrs + dev.raw.addrs_len
+    assert order(dev.addresses)[2:] == order(said)

@@ -27,7 +27,7 @@ ORDER = [
     "show", "usage", "demo", "advice", "tables", "screens", "progress", "output", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
-ORDER_INSIDE = {"engine": ["_base", "_replay", "native", "reference", "__init__"]}
+ORDER_INSIDE = {"engine": ["_base", "_replay", "_late", "native", "reference", "__init__"]}
 # What a hook pays for before it does anything.
 HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns",
              "engine", "lookups", "plan",
@@ -35,7 +35,7 @@ HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls"
              "recovery", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
 # Loaded only where NETDEVNS_ENGINE asks for it.
-REFERENCE = {PACKAGE / "engine" / "_replay.py", PACKAGE / "engine" / "reference.py"}
+REFERENCE = {PACKAGE / "engine" / f"{name}.py" for name in ("_replay", "_late", "reference")}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What happens to addresses between a snapshot and the move. The kernel tells of every address that a move, or setting a
+ * link down, drops: RTM_DELADDR with all it had, in the order of a dump, before the request is answered (seen on 5.10, 6.1,
+ * 6.12, 6.18 and 7.2).
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define SLOTS 64
+#define SLOT_SIZE 512	/* a notification about an address has about 100 bytes */
+#define HEADER sizeof(struct ifaddrmsg)
+
+int nd_sock_watch(struct nd_sock *s, int netns_fd, int buffer_bytes, struct nd_err *err)
+{
+	const struct sockaddr_nl addr = { .nl_family = AF_NETLINK,
+					  .nl_groups = 1u << (RTNLGRP_IPV4_IFADDR - 1) | 1u << (RTNLGRP_IPV6_IFADDR - 1) };
+	int code = nd_sock_create(s, netns_fd, NULL, 0, err);
+
+	if (code)
+		return code;
+	/* Without CAP_NET_ADMIN over the machine: what net.core.rmem_max allows. Too little is told by nd_sock_drain. */
+	if ((setsockopt(s->fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer_bytes, sizeof buffer_bytes) == 0 ||
+	     setsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &buffer_bytes, sizeof buffer_bytes) == 0) &&
+	    bind(s->fd, (const struct sockaddr *)&addr, sizeof addr) == 0)
+		return 0;
+	code = nd_err_set(err, ND_STEP_WATCH, -errno, "cannot subscribe to notifications about addresses");
+	nd_sock_close(s);
+	return code;
+}
+
+/* The addresses of one notification. */
+static void keep(struct nd_buf *told, const unsigned char *data, size_t len)
+{
+	struct nd_view v;
+	size_t pos = 0;
+
+	while (nd_view_next(data, len, &pos, &v) > 0) {
+		if ((v.type != RTM_NEWADDR && v.type != RTM_DELADDR) || v.body_len < HEADER)
+			continue;
+		memset(told->data + told->used, 0, nd_align(v.len));
+		memcpy(told->data + told->used, v.start, v.len);
+		told->used += nd_align(v.len);
+	}
+}
+
+int nd_sock_drain(struct nd_sock *s, struct nd_buf *told, struct nd_err *err)
+{
+	_Alignas(8) unsigned char slots[SLOTS][SLOT_SIZE];
+	struct sockaddr_nl from[SLOTS];
+	struct iovec iov[SLOTS];
+	struct mmsghdr burst[SLOTS];
+	int n;
+
+	err->code = 0;
+	memset(burst, 0, sizeof burst);
+	for (int i = 0; i < SLOTS; i++) {
+		iov[i] = (struct iovec){ .iov_base = slots[i], .iov_len = SLOT_SIZE };
+		burst[i].msg_hdr.msg_iov = &iov[i];
+		burst[i].msg_hdr.msg_iovlen = 1;
+		burst[i].msg_hdr.msg_name = &from[i];
+	}
+	do {
+		/* Before it is read: what does not fit would be lost. */
+		told->need = told->used + sizeof slots;
+		if (told->need > told->size)
+			return nd_err_set(err, ND_STEP_WATCH, -ENOBUFS, "the notifications do not fit");
+		told->need = 0;
+		for (int i = 0; i < SLOTS; i++)
+			burst[i].msg_hdr.msg_namelen = sizeof from[i];
+		do
+			n = recvmmsg(s->fd, burst, SLOTS, MSG_DONTWAIT, NULL);
+		while (n < 0 && errno == EINTR);
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return 0;
+		if (n < 0)
+			return nd_err_set(err, ND_STEP_WATCH, -errno,
+					  errno == ENOBUFS ? "the kernel dropped notifications about addresses" : "recvmmsg failed");
+		for (int i = 0; i < n; i++) {
+			if (burst[i].msg_hdr.msg_flags & MSG_TRUNC)
+				return nd_err_set(err, ND_STEP_WATCH, -EMSGSIZE, "a notification of more than 512 bytes");
+			if (burst[i].msg_hdr.msg_namelen >= sizeof from[i] && from[i].nl_pid == 0)
+				keep(told, slots[i], burst[i].msg_len);
+		}
+	} while (n == SLOTS);	/* fewer: there was no more. An overflow is told before anything else is read. */
+	return 0;
+}
+
+/*
+ * Where the same address lies in the snapshot: offset and padded length. 0: it is not there. The search begins at `hint`:
+ * what is told next lies behind what was told last, and ten thousand addresses are not to be compared with each other.
+ */
+static size_t find(const struct nd_dev *dev, const struct nd_addr *told, size_t hint, size_t *at)
+{
+	const size_t from[] = { hint, 0 }, to[] = { dev->addrs_len, hint };
+	struct nd_addr a;
+
+	for (int part = 0; part < 2; part++) {
+		size_t pos = from[part];
+
+		while (pos < to[part] && nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a)) {
+			if (nd_addr_same(&a, told)) {
+				*at = (size_t)(a.v.start - ((const unsigned char *)dev + dev->addrs));
+				return pos - *at;
+			}
+		}
+	}
+	return 0;
+}
+
+/*
+ * Puts a message (NULL: nothing) in the place of `old` bytes of the snapshot's addresses; nd_dev_late has made sure of the
+ * room. `next`, where the next late address of IPv4 and of IPv6 goes, stays at the same neighbour.
+ */
+static void splice(struct nd_dev *dev, size_t at, size_t old, const struct nd_view *v, size_t next[2])
+{
+	unsigned char *const to = (unsigned char *)dev + dev->addrs + at;
+	const size_t len = v ? nd_align(v->len) : 0;
+	const uint16_t type = RTM_NEWADDR;
+
+	if (len != old)
+		memmove(to + len, to + old, dev->addrs_len - at - old);
+	dev->addrs_len = (uint32_t)(dev->addrs_len - old + len);
+	for (int i = 0; i < 2; i++)
+		if (next[i] > at || (next[i] == at && !old && i == 1))	/* IPv6 stays behind IPv4 */
+			next[i] = next[i] - old + len;
+	if (!v)
+		return;
+	memset(to, 0, len);
+	memcpy(to, v->start, v->len);
+	memcpy(to + offsetof(struct nlmsghdr, nlmsg_type), &type, sizeof type);
+}
+
+/* Where the addresses of IPv6 begin: a dump of all families has IPv4's first. */
+static size_t first_ipv6(const struct nd_dev *dev)
+{
+	struct nd_addr a;
+	size_t pos = 0;
+
+	while (nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a))
+		if (a.head.ifa_family == AF_INET6)
+			return (size_t)(a.v.start - ((const unsigned char *)dev + dev->addrs));
+	return dev->addrs_len;
+}
+
+/*
+ * Takes one notification over. A drop is told in the order of a dump, so a late address goes behind the one of its family
+ * that was told of last. A link that was set down before its move has two drops; an IPv6 address that was added in between
+ * is newer than all others, so it is in front.
+ *
+ * Deleted on purpose is what the request of a process deleted: IPv4 says whose (nlmsg_pid), IPv6 never does. So an IPv6
+ * address that somebody deletes between the snapshot and the move comes back: better one too many than one too few. An
+ * expired one does not.
+ */
+static void take(struct nd_dev *dev, const struct nd_addr *a, size_t next[2])
+{
+	const int ipv6 = a->head.ifa_family == AF_INET6, is_new = a->v.type == RTM_NEWADDR;
+	size_t at = next[ipv6];
+	const size_t old = find(dev, a, at, &at);
+
+	if (!is_new && (a->valid_lft == 0 || (!ipv6 && a->v.portid != 0))) {
+		splice(dev, at, old, NULL, next);
+	} else if (old || !is_new) {	/* a new one is still there, or its RTM_DELADDR follows and says where it was */
+		splice(dev, at, old, &a->v, next);
+		next[ipv6] = at + nd_align(a->v.len);
+	}
+	/* A drop is told in one piece: what is told of next is the beginning of another. */
+	if (is_new)
+		next[ipv6] = ipv6 ? first_ipv6(dev) : 0;
+}
+
+int nd_dev_late(struct nd_dev *dev, const void *told, size_t len, struct nd_err *err)
+{
+	struct nd_addr a;
+	size_t pos = 0, next[2] = { 0, 0 };
+	const uint64_t room = (uint64_t)nd_dev_end(dev) + nd_align(len);
+
+	err->code = 0;
+	if (!dev->link_len)
+		return nd_err_set(err, ND_STEP_WATCH, -EINVAL, "no snapshot");
+	if (room > dev->size) {
+		dev->need = (uint32_t)(room + len + ND_MEMORY_MIN);
+		return nd_err_set(err, ND_STEP_WATCH, -ENOBUFS, "the device's memory is too small");
+	}
+	dev->back_len = 0;
+	next[1] = first_ipv6(dev);
+	while (nd_view_next(told, len, &pos, &a.v) > 0) {
+		if ((a.v.type != RTM_NEWADDR && a.v.type != RTM_DELADDR) || a.v.body_len < HEADER)
+			continue;
+		nd_addr_read(&a);
+		if (a.head.ifa_index != (uint32_t)dev->ifindex)
+			continue;
+		take(dev, &a, next);
+	}
+	return 0;
+}
