@@ -59,12 +59,17 @@ def requested(devices: object) -> list[Item]:
     return items
 
 
+# What `preserve` may ask for.
+PRESERVABLE = ("sysctls", "routes", "neighbours")
+
+
 class Plan:
     """What `examine` found out, with the open namespaces and sockets. A context manager that closes them."""
 
     def __init__(self, items: list[Item], force: bool) -> None:
         self.items = items
         self.force = force
+        self.preserve: frozenset[str] = frozenset()  # of PRESERVABLE
         self.found: list[Found] = []
         self.source: NetNS | None = None
         self.target: NetNS | None = None

@@ -34,6 +34,7 @@ WORDS = {
     "down": "it could not be set down",
     "move": "the move failed",
     "replay": "its addresses could not be set in the target",
+    "carry": "what was to be preserved could not be set in the target",
     "verify": "it did not arrive as it was",
     "undo": "it could not be put back",
 }
@@ -56,7 +57,9 @@ def move(
             a str, "" or None (the host name is kept). A name with one "%d" is a template: the kernel picks the number.
         netns: The target: a `NetNS`, a path, a name under /run/netns, "pid:N" or an open descriptor (not closed).
         source: The namespace that the devices are in; the calling thread's by default.
-        preserve: Must be empty in this version: nothing is carried over besides what the runtime-spec protects.
+        preserve: What to carry over besides what the runtime-spec protects: any of "sysctls" (a device's own of IPv4,
+            of IPv6, and its token), "routes" (that leave by devices of the batch alone) and "neighbours" (permanent
+            ones and proxies). What the target refuses is told in `Moved.not_carried`, and fails nothing.
         journal: A directory for a record of the move, such as JOURNAL_DIR, so that `recover` can undo it if this
             process is killed; made where it does not exist. None: no record. Nothing is left there when the call
             returns, except after a failure with something in `left`. Crashed moves of these devices are undone first.
@@ -69,7 +72,7 @@ def move(
     Raises:
         CheckFailed: Nothing was touched; `.report` has every finding, not only the first.
         MoveFailed: Everything is back in the source, unless `.left` says otherwise. ETIMEDOUT: the time was over.
-        TypeError, ValueError: Wrong Python types; a `preserve` or `journal` that this version does not have.
+        TypeError, ValueError: Wrong Python types; an unknown `preserve`. Nothing was touched.
         BaseException: Whatever interrupts the move (KeyboardInterrupt) first undoes it, then propagates; its
             `__cause__` is a MoveFailed that says where everything is.
 
@@ -81,9 +84,18 @@ def move(
 
     Source: OCI runtime-spec 1.3, config-linux.md "Network Devices" (the move); runtime.md "Errors" (all or nothing).
     """
-    checks.known_preserve(preserve)
+    kinds = checks.known_preserve(preserve)
     directory = None if journal is None else os.fspath(journal)
-    return transact(devices, netns, source=source, force=force, timeout_s=timeout_s, journal=directory, results=True)
+    return transact(
+        devices,
+        netns,
+        source=source,
+        preserve=kinds,
+        force=force,
+        timeout_s=timeout_s,
+        journal=directory,
+        results=True,
+    )
 
 
 def transact(
@@ -91,6 +103,7 @@ def transact(
     netns: NetNS | str | os.PathLike[str] | int,
     *,
     source: NetNS | str | os.PathLike[str] | int | None = None,
+    preserve: frozenset[str] = frozenset(),
     force: bool = False,
     timeout_s: float | None = None,
     journal: str | None = None,
@@ -108,7 +121,7 @@ def transact(
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     kept = recovery.before_move(journal, devices) if journal is not None and isinstance(devices, Mapping) else []
-    with checks.examine(devices, netns, source, force) as plan:
+    with checks.examine(devices, netns, source, force, preserve) as plan:
         for each in kept:
             text = f"{each.device}: an earlier move was killed, and cannot be undone: {each.text} ({each.record})"
             plan.error(each.device, "record.kept", text, errno.EBUSY)
@@ -216,16 +229,24 @@ class _Batch:
             self._take_altnames(member)
             self._step(member, "move", member.device.move, self.source, self.target, self.plan.target.fd)
             self._tell("move", done, count)
+        self._carry(up=False)
         for done, member in enumerate(self.up_order, 1):
             self._in_time(member)
             self._step(member, "replay", member.device.up_and_replay, self.target)
             self._give_altnames(member)
             self._tell("replay", done, count)
+        self._carry(up=True)
         for done, member in enumerate(self.members, 1):
             self._step(member, "verify", member.device.verify, self.target)
             if member.link.altnames:
                 self._step(member, "verify", self._verify_altnames, member)
             self._tell("verify", done, count)
+
+    def _carry(self, *, up: bool) -> None:
+        if self.plan.preserve:
+            from . import carry  # who preserves nothing does not pay for it
+
+            self._step(None, "carry", carry.over, self.plan, self.up_order, up)
 
     def _begin_record(self, directory: str) -> None:
         try:
@@ -271,7 +292,7 @@ class _Batch:
             raise EngineError(errno.ESTALE, "its alternative names did not arrive", "verify")
 
     @staticmethod
-    def _step(member: Member, step: str, call: object, *args: object) -> None:
+    def _step(member: Member | None, step: str, call: object, *args: object) -> None:
         try:
             call(*args)  # type: ignore[operator]  # a step of the engine's Device
         except EngineError as e:

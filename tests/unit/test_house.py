@@ -22,7 +22,7 @@ CSRC = ROOT / "csrc"
 ORDER = [
     "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "results", "_core",
     "_ffi", "rtnl", "netns", "engine",
-    "lookups", "plan", "stacking", "losses", "checks", "journal", "identity", "undo",
+    "lookups", "plan", "stacking", "losses", "checks", "journal", "identity", "undo", "carry",
     "recovery", "transaction", "oci", "hooklog", "cdi", "hook", "conformance",
     "show", "usage", "demo", "advice", "tables", "screens", "progress", "output", "cli", "__main__",
 ]  # fmt: skip
