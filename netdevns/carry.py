@@ -57,15 +57,20 @@ def _refusals(plan: Plan, requests: list[bytes]) -> list[str]:
 # ---- sysctls ----
 
 
-def _was(member: Member) -> sysctls.Settings:
+def _was(plan: Plan, member: Member) -> sysctls.Settings:
     was = sysctls.Settings(member.device.link_body)
+    was.token = plan.tokens.get(member.link.ifindex, b"")
     was.values.pop(_STATE, None)
     return was
 
 
 def _now(plan: Plan, members: Sequence[Member]) -> list[sysctls.Settings]:
     asked = [wire.get_link(member.device.target_ifindex) for member in members]
-    return [sysctls.Settings(answer.body) for answer in lookups.ask(_target(plan), asked)]
+    found = [sysctls.Settings(answer.body) for answer in lookups.ask(_target(plan), asked)]
+    tokens = sysctls.tokens(lookups.dump(_target(plan), sysctls.DUMP_TOKENS))
+    for member, now in zip(members, found, strict=True):
+        now.token = tokens.get(member.device.target_ifindex, b"")
+    return found
 
 
 def _settings(plan: Plan, members: Sequence[Member]) -> dict[tuple[Member, str], str]:
@@ -76,7 +81,7 @@ def _settings(plan: Plan, members: Sequence[Member]) -> dict[tuple[Member, str],
     files: dict[str, str | None] = {}
     todo: list[tuple[Member, tuple[str, ...], bytes]] = []
     for member, now in zip(members, _now(plan, members), strict=True):
-        was = _was(member)
+        was = _was(plan, member)
         own = was.files(now, member.device.name)
         files.update(own)
         paths.update(dict.fromkeys(own, member))
@@ -98,7 +103,7 @@ def _settings_again(plan: Plan, members: Sequence[Member]) -> None:
     """Once more after IFF_UP, with which the kernel sets IPv6's MTU; then looks, and tells what is not as it was."""
     said = _settings(plan, members)
     for member, now in zip(members, _now(plan, members), strict=True):
-        for name in _was(member).differences(now):
+        for name in _was(plan, member).differences(now):
             why = said.get((member, name))
             member.item.lost.append(f"sysctl {name}: {why}" if why else f"sysctl {name}")
 

@@ -213,6 +213,8 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     plan.routes = lookups.dump(socket, routes.DUMP_ROUTES)
     plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
     plan.neighbours = [lookups.dump(socket, dump) for dump in neighbours.DUMPS]
+    if "sysctls" in plan.preserve:
+        plan.tokens = sysctls.tokens(lookups.dump(socket, sysctls.DUMP_TOKENS))
     default_routes(plan)
 
 

@@ -81,6 +81,7 @@ class Plan:
         self.routes = b""
         self.nexthops = b""
         self.neighbours: list[bytes] = []  # dumps: neighbours, proxies
+        self.tokens: dict[int, bytes] = {}  # of the source by ifindex; only where sysctls are to be preserved
 
     def __enter__(self) -> Self:
         return self

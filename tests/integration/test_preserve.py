@@ -43,10 +43,16 @@ DEVICES = {"eth0": "net0", "eth1": "net1"}
 
 @pytest.fixture
 def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
-    target.ip("link add first index 102 type ifb")  # ifindexes must not be what they were
     host.batch(HOST)
     host.wait_until_quiet()
     return host, target
+
+
+@pytest.fixture
+def renumbered(sides: tuple[Namespace, Namespace]) -> tuple[Namespace, Namespace]:
+    """A target in which no device keeps its ifindex."""
+    sides[1].batch(["link add first index 101 type ifb", "link add second index 102 type ifb"])
+    return sides
 
 
 def routes(side: Namespace, devices: dict[str, str]) -> list[dict[str, Any]]:
@@ -117,9 +123,9 @@ def test_every_setting_is_carried(sides: tuple[Namespace, Namespace]) -> None:
     assert len(text) >= 50
 
 
-def test_of_each_device_of_a_batch(sides: tuple[Namespace, Namespace]) -> None:
+def test_of_each_device_of_a_batch(renumbered: tuple[Namespace, Namespace]) -> None:
     """Each device gets its own, not its neighbour's; the token, and IPv6's MTU, which IFF_UP sets, are among them."""
-    host, target = sides
+    host, target = renumbered
     for name, value in {"eth0/accept_ra": 0, "eth0/mtu": 1300}.items():
         host.sysctl(f"ipv6/conf/{name}", value)
     host.sysctl("ipv4/conf/eth1/proxy_arp", 1)
@@ -230,16 +236,16 @@ def seconds_away(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: (4990 < v <= 5000) if k == "expires" else v for k, v in route.items()} for route in found]
 
 
-def test_routes_are_carried(sides: tuple[Namespace, Namespace]) -> None:
+def test_routes_are_carried(renumbered: tuple[Namespace, Namespace]) -> None:
     """Routes of every shape, on other ifindexes, in their tables, in their order: as ip(8) shows them in the source."""
-    host, target = sides
+    host, target = renumbered
     host.batch(ROUTES)
     expected = routes(host, DEVICES)
     assert len(losses(target, DEVICES)) == 2
     assert losses(target, DEVICES, "routes") == []
     moved = netdevns.move(DEVICES, target.fd, preserve=["routes"])
     assert not_carried(moved) == {}
-    assert moved[1].ifindex != moved[1].host_ifindex
+    assert all(m.ifindex != m.host_ifindex for m in moved)
     assert seconds_away(routes(target, {"net0": "net0", "net1": "net1"})) == seconds_away(expected)
     assert len(expected) == 20
     order = [r["gateway"] for r in target.ip_json("route show 192.0.2.0/24 metric 0") if "metric" not in r]
@@ -295,9 +301,9 @@ def test_routes_that_the_target_refuses(sides: tuple[Namespace, Namespace]) -> N
     assert routes(target, {"net0": "net0"}) == []
 
 
-def test_routes_of_the_target_stay_as_they_are(sides: tuple[Namespace, Namespace]) -> None:
+def test_routes_of_the_target_stay_as_they_are(renumbered: tuple[Namespace, Namespace]) -> None:
     """A route that has its place there is not joined: a second leg of equal metric would take half of its traffic."""
-    host, target = sides
+    host, target = renumbered
     both = ["route add 192.0.2.0/24 via {0}10.{1}.0.9", "route add 2001:db8:77::/48 via {0}2001:db8:{1}::9"]
     target.batch(["link set first up", "addr add 10.9.0.1/24 dev first", "addr add 2001:db8:9::1/64 nodad dev first"])
     target.batch([line.format("", 9) for line in both])
@@ -310,9 +316,9 @@ def test_routes_of_the_target_stay_as_they_are(sides: tuple[Namespace, Namespace
     assert [words.rpartition(": ")[2] for words in said] == ["File exists", "File exists"]
 
 
-def test_nexthop_objects(sides: tuple[Namespace, Namespace]) -> None:
+def test_nexthop_objects(renumbered: tuple[Namespace, Namespace]) -> None:
     """An id may be taken there: a route by a simple object becomes a plain one; a group, and the objects, are told."""
-    host, target = sides
+    host, target = renumbered
     host.batch(
         """
         nexthop add id 7 via 10.0.0.9 dev eth0
@@ -346,9 +352,9 @@ def test_nexthop_objects(sides: tuple[Namespace, Namespace]) -> None:
 # ---- neighbours ----
 
 
-def test_neighbours_are_carried(sides: tuple[Namespace, Namespace]) -> None:
+def test_neighbours_are_carried(renumbered: tuple[Namespace, Namespace]) -> None:
     """Permanent ones and proxies of both families; learned ones are learned again."""
-    host, target = sides
+    host, target = renumbered
     host.batch(
         """
         neigh add 10.0.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth0
@@ -375,9 +381,9 @@ def test_neighbours_are_carried(sides: tuple[Namespace, Namespace]) -> None:
 
 
 @pytest.mark.kinds("vlan")
-def test_stacked_devices(sides: tuple[Namespace, Namespace]) -> None:
+def test_stacked_devices(renumbered: tuple[Namespace, Namespace]) -> None:
     """A VLAN and what it lies on: each with its own."""
-    host, target = sides
+    host, target = renumbered
     host.batch(
         """
         link add link eth0 name eth0.5 type vlan id 5
