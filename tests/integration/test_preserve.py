@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns import carry, cli, sysctls
+from netdevns import carry, cli, sysctls, wire
 from netdevns.engine import Device, EngineError, Socket
 from tests.support import rawdump
 from tests.support.namespaces import Namespace
@@ -90,12 +90,13 @@ def losses(target: Namespace, devices: dict[str, str], *preserve: str) -> list[s
 # ---- sysctls ----
 
 
-def test_nothing_without_being_asked(sides: tuple[Namespace, Namespace]) -> None:
+def test_nothing_without_being_asked(sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
     """The default is what the runtime-spec protects, and the target's own settings for the rest."""
     host, target = sides
     host.sysctl("ipv4/conf/eth0/rp_filter", 2)
     host.ip("route add 192.0.2.0/24 via 10.0.0.9")
     host.ip("neigh add 10.0.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth0")
+    monkeypatch.setattr(carry, "over", None)  # not even called
     moved = netdevns.move(DEVICES, target.fd)
     assert setting(target, "ipv4/conf/net0/rp_filter") == setting(target, "ipv4/conf/default/rp_filter") != "2"
     assert routes(target, {"net0": "net0", "net1": "net1"}) == []
@@ -165,6 +166,7 @@ def test_no_link_local_address_is_made(sides: tuple[Namespace, Namespace]) -> No
     """addr_gen_mode is there before IFF_UP: the kernel makes no link-local address that was not wanted."""
     host, target = sides
     host.ip("link set eth0 addrgenmode none")
+    target.sysctl("ipv6/conf/default/addr_gen_mode", 0)
     netdevns.move({"eth0": "net0"}, target.fd, preserve=["sysctls"])
     assert setting(target, "ipv6/conf/net0/addr_gen_mode") == "1"
     assert target.addresses("net0", family=10, scope=253) == []
@@ -214,7 +216,7 @@ ROUTES = """
     route add 192.0.3.0/24 via 10.0.0.9 tos 0x10
     route add 198.51.100.0/24 dev eth0 scope link
     route add 198.51.101.0/24 via 192.168.7.7 dev eth0 onlink
-    route add 198.51.102.0/24 via 198.51.100.7 dev eth0
+    route add 192.0.1.0/24 via 198.51.100.7 dev eth0
     route add 203.0.113.0/24 via 10.0.0.9 src 10.1.0.1 proto 99
     route add 203.0.114.0/24 nexthop via 10.0.0.9 weight 3 nexthop via 10.1.0.9
     route add 203.0.115.0/24 via 10.0.0.9 table 1000 mtu lock 1200 advmss 1000 congctl reno
@@ -331,6 +333,7 @@ def test_nexthop_objects(renumbered: tuple[Namespace, Namespace]) -> None:
         route add 203.0.115.0/24 nhid 9
         route add 203.0.116.0/24 nhid 10
         route add 203.0.117.0/24 nhid 11
+        route add 203.0.118.0/24 nhid 7 scope link
         route add 2001:db8:7a::/48 nhid 8 metric 7
         """
     )
@@ -341,7 +344,7 @@ def test_nexthop_objects(renumbered: tuple[Namespace, Namespace]) -> None:
     found = routes(target, {"net0": "net0"})
     plain = [{k: v for k, v in r.items() if k != "scope"} for r in expected]
     assert [{k: v for k, v in r.items() if k != "scope"} for r in found] == plain
-    assert len(found) == 5
+    assert len(found) == 6
     group, *objects = moved.not_carried
     assert group.endswith("its nexthop 10 is a group")
     assert objects == [f"nexthop id {id_}" for id_ in (7, 8, 9, 10, 11)]
@@ -436,15 +439,21 @@ def failing(real: Callable[..., Any], nth: int, error: BaseException) -> Callabl
 
 
 @pytest.mark.parametrize("nth", [1, 2, 4, 12])
-def test_exchange_fails(everything: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(EngineError(errno.ENOBUFS, "made to fail", "exchange"), errno.ENOBUFS), (wire.Malformed("what"), errno.EBADMSG)],
+    ids=["refused", "malformed"],
+)
+def test_exchange_fails(
+    everything: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch, nth: int, error: Exception, code: int
+) -> None:
     """S11: an exchange that fails while carrying undoes the batch, and leaves nothing in the target."""
     host, target = everything
-    error = EngineError(errno.ENOBUFS, "made to fail", "exchange")
     monkeypatch.setattr(carry, "_refusals", failing(carry._refusals, nth, error))
     with Restored(host, target), pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move(DEVICES, target.fd, preserve=ALL)
     failed = raised.value
-    assert (failed.step, failed.errno, failed.device, failed.left) == ("carry", errno.ENOBUFS, None, ())
+    assert (failed.step, failed.errno, failed.device, failed.left) == ("carry", code, None, ())
     assert "what was to be preserved could not be set in the target" in str(failed)
 
 
