@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import socket
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -199,12 +200,15 @@ def test_file_that_cannot_be_written_is_told(
 def test_what_is_no_setting_stays(sides: tuple[Namespace, Namespace]) -> None:
     """mc_forwarding says that a multicast router runs on the device; in the target none does."""
     host, target = sides
-    conf = rawdump.attribute(1 | 0x8000, rawdump.attribute(2, struct.pack("=I", 1)))
-    with host.socket() as socket:
-        assert socket.change_link(101, rawdump.attribute(26, rawdump.attribute(2 | 0x8000, conf))) == 0
-    assert setting(host, "ipv4/conf/eth0/mc_forwarding") == "1"
-    netdevns.move({"eth0": "net0"}, target.fd, preserve=["sysctls"])
+    with host.entered():
+        router = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_IGMP)
+    with router:  # linux/mroute.h: MRT_INIT, MRT_ADD_VIF with VIFF_USE_IFINDEX
+        router.setsockopt(socket.IPPROTO_IP, 200, 1)
+        router.setsockopt(socket.IPPROTO_IP, 202, struct.pack("=HBBIiI", 0, 0x8, 1, 0, 101, 0))
+        assert setting(host, "ipv4/conf/eth0/mc_forwarding") == "1"
+        moved = netdevns.move({"eth0": "net0"}, target.fd, preserve=["sysctls"])
     assert setting(target, "ipv4/conf/net0/mc_forwarding") == "0"
+    assert not_carried(moved) == {}
 
 
 # ---- routes ----
