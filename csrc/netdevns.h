@@ -124,7 +124,6 @@ struct nd_sock {
 	int fd;
 	uint32_t portid;	/* from getsockname */
 	uint32_t seq;		/* of the message sent last */
-	uint64_t cookie;	/* SO_NETNS_COOKIE: identifies the namespace, never used twice; 0: the kernel has none (before 5.14) */
 };
 
 /* A small file under /proc/sys/net to be read or written inside the namespace. */
@@ -148,6 +147,9 @@ struct nd_file {
  */
 int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err);
 void nd_sock_close(struct nd_sock *s);
+
+/* SO_NETNS_COOKIE: tells which namespace this is, and is never used twice; 0: the kernel has none (before 5.14). */
+uint64_t nd_sock_cookie(const struct nd_sock *s);
 
 /* Caller's memory for replies. */
 struct nd_buf {

@@ -115,12 +115,6 @@ int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t 
 	    bind(s->fd, (const struct sockaddr *)&addr, sizeof addr) < 0 ||
 	    getsockname(s->fd, (struct sockaddr *)&addr, &len) < 0)
 		goto fail;
-	len = sizeof s->cookie;
-	if (getsockopt(s->fd, SOL_SOCKET, ND_SO_NETNS_COOKIE, &s->cookie, &len) < 0) {
-		if (errno != ENOPROTOOPT)
-			goto fail;
-		s->cookie = 0;
-	}
 	/* The kernel's choice: the process id is only its first try, so getpid() would be a guess. */
 	s->portid = addr.nl_pid;
 	return 0;
@@ -135,6 +129,14 @@ void nd_sock_close(struct nd_sock *s)
 	if (s->fd >= 0)
 		close(s->fd);
 	s->fd = -1;
+}
+
+uint64_t nd_sock_cookie(const struct nd_sock *s)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof cookie;
+
+	return getsockopt(s->fd, SOL_SOCKET, ND_SO_NETNS_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
 }
 
 /* What an exchange waits for and has seen. */

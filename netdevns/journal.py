@@ -30,6 +30,7 @@ A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1
 U64 = Struct("=Q")
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 BEING_WRITTEN_S = 10  # a file without its name that is younger has a writer, perhaps before its flock
+UNDO = ".undo"  # a record's suffix
 MODE_DIR, MODE_FILE = 0o700, 0o600
 
 
@@ -157,7 +158,7 @@ class Journal:
 
     def crashed(self) -> Iterator[Record]:
         """The records that nobody holds, each locked by the caller until it is closed; oldest first."""
-        for written_s, name in sorted((self._written_s(name), name) for name in os.listdir(self.fd)):
+        for written_s, name in sorted((self._written_s(name), name) for name in self._names()):
             if name.startswith(".") and time.time() - written_s < BEING_WRITTEN_S:
                 continue
             record = Record(self, name, -1)
@@ -180,7 +181,7 @@ class Journal:
     def running(self) -> int:
         """How many records are held by moves that run."""
         count = 0
-        for name in os.listdir(self.fd):
+        for name in self._names():
             try:
                 fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
             except FileNotFoundError:
@@ -192,6 +193,9 @@ class Journal:
             finally:
                 os.close(fd)
         return count
+
+    def _names(self) -> list[str]:
+        return os.listdir(f"{self.directory}/txn")  # by its path: fewer system calls than by the descriptor
 
     def _written_s(self, name: str) -> float:
         try:
@@ -230,9 +234,24 @@ class Record:
         return parse(bytes(data))
 
     def drop(self) -> None:
-        """Removes it: the move is complete, or undone. Raises OSError, and is closed all the same."""
+        """Removes it: the move is complete, or undone. Raises OSError: it is emptied then, so that nobody obeys it."""
         try:
             os.unlink(self.path)
+        except OSError:
+            os.ftruncate(self.fd, 0)
+            raise
+        finally:
+            self.close()
+
+    @property
+    def is_to_be_undone(self) -> bool:
+        """The mover had decided to undo, so whatever is complete in the target must come back, too."""
+        return self.path.endswith(UNDO)
+
+    def keep(self) -> None:
+        """Leaves it to `recover`: an undo could not put everything back. Raises OSError, and is closed all the same."""
+        try:
+            os.rename(self.path, self.path + UNDO)
         finally:
             self.close()
 

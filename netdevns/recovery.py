@@ -37,7 +37,6 @@ def recover(journal: str | os.PathLike[str] = journal.JOURNAL_DIR) -> tuple[Reco
 
     Raises:
         OSError: The directory cannot be opened, or is not the caller's own.
-        NetDevError: The kernel could not be asked; nothing further was touched.
 
     Example:
         >>> import netdevns
@@ -46,7 +45,12 @@ def recover(journal: str | os.PathLike[str] = journal.JOURNAL_DIR) -> tuple[Reco
 
     Source: OCI runtime-spec 1.3, runtime.md "Errors": as if it had never been attempted.
     """
-    return tuple(_recovered(os.fspath(journal), None))
+    try:
+        opened = Journal(os.fspath(journal), create=False)
+    except FileNotFoundError:
+        return ()
+    with opened:
+        return tuple(_recovered(opened, None))
 
 
 def pending(directory: str | os.PathLike[str]) -> tuple[list[str], int]:
@@ -67,18 +71,10 @@ def pending(directory: str | os.PathLike[str]) -> tuple[list[str], int]:
         return [], 0
 
 
-def before_move(directory: str, host_names: Iterable[str]) -> list[Recovered]:
-    """Recovers the crashed records that name one of these devices; returns what could not be put back.
-
-    Raises:
-        NetDevError: The directory cannot be opened, or is not the caller's own.
-    """
-    wanted = {names.encode(name) for name in host_names if isinstance(name, str)}
-    try:
-        return [found for found in _recovered(directory, wanted) if found.outcome == "kept"]
-    except OSError as e:
-        text = f"{e.filename or directory}: the records of moves cannot be read: {e.strerror}"
-        raise NetDevError(text, errno=e.errno or 0, step="record") from None
+def before_move(opened: Journal, host_names: Iterable[str]) -> list[Recovered]:
+    """Recovers the crashed records that name one of these devices; returns what could not be put back."""
+    wanted = {names.encode(name) for name in host_names}
+    return [found for found in _recovered(opened, wanted) if found.outcome == "kept"]
 
 
 def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[bytes]:
@@ -126,18 +122,13 @@ def _wanted(section: Section) -> str:
     return names.shown(section.text(journal.A_WANTED))
 
 
-def _recovered(directory: str, only: set[bytes] | None) -> Iterator[Recovered]:
+def _recovered(opened: Journal, only: set[bytes] | None) -> Iterator[Recovered]:
     """Works on the crashed records, on all of them or on those that name a device."""
-    try:
-        opened = Journal(directory, create=False)
-    except FileNotFoundError:
-        return
-    with opened:
-        for record in opened.crashed():
-            try:
-                yield from _one(record, only)
-            finally:
-                record.close()
+    for record in opened.crashed():
+        try:
+            yield from _one(record, only)
+        finally:
+            record.close()
 
 
 def _one(record: Record, only: set[bytes] | None) -> Iterator[Recovered]:
@@ -159,7 +150,11 @@ def _one(record: Record, only: set[bytes] | None) -> Iterator[Recovered]:
             yield Recovered(record.path, None, "kept", "unknown", text)
         return
     with recovery:
-        yield from recovery.run()
+        try:
+            yield from recovery.run()
+        except (EngineError, wire.Malformed) as e:
+            text = f"the kernel could not be asked: {lookups.says(e)}"
+            yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in movers)
 
 
 class _Recovery:
@@ -194,7 +189,7 @@ class _Recovery:
             return
         for member in (*self.members, *self.uppers):
             self._find(member)
-        if all(map(self._is_complete, self.members)):
+        if not self.record.is_to_be_undone and all(map(self._is_complete, self.members)):
             self.record.drop()
             yield from (self._told(m, "complete", "target", "it had arrived completely") for m in self.members)
             return

@@ -139,12 +139,6 @@ class Socket:
                         raise
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEVAL.pack(ANSWER_TIMEOUT_S, 0))
             made.bind((0, 0))
-            try:
-                self.cookie = U64.unpack(made.getsockopt(socket.SOL_SOCKET, uapi.SO_NETNS_COOKIE, U64.size))[0]
-            except OSError as e:
-                if e.errno != errno.ENOPROTOOPT:
-                    raise
-                self.cookie = 0  # before Linux 5.14
             # The kernel's choice: the process id is only its first try, so getpid() would be a guess.
             portid = made.getsockname()[0]
         except OSError as e:
@@ -170,6 +164,14 @@ class Socket:
     @property
     def fd(self) -> int:
         return self._socket.fileno()
+
+    @property
+    def cookie(self) -> int:
+        """SO_NETNS_COOKIE: which namespace this is; 0 before Linux 5.14."""
+        try:
+            return int(U64.unpack(self._socket.getsockopt(socket.SOL_SOCKET, uapi.SO_NETNS_COOKIE, U64.size))[0])
+        except OSError:
+            return 0
 
     def query(self, request: bytes, size: int = 0) -> tuple[int, bytes]:  # noqa: ARG002  # a hint that is not needed
         """Sends requests that change nothing; returns the seq of the first and all answers, refusals included."""

@@ -6,6 +6,7 @@ replay, lowers first - read back and compare. When anything fails, `undo` takes 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from . import checks, lookups, names, recovery, uapi, undo, wire
 from .engine import EngineError, Socket
-from .errors import CheckFailed, MoveFailed
+from .errors import CheckFailed, MoveFailed, NetDevError
 from .journal import Journal, Record
 from .netns import NetNS
 from .plan import Item, Plan
@@ -120,8 +121,10 @@ def transact(
             move. KeyboardInterrupt and SystemExit interrupt the move there as anywhere else.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    kept = recovery.before_move(journal, devices) if journal is not None and isinstance(devices, Mapping) else []
-    with checks.examine(devices, netns, source, force, preserve) as plan:
+    with contextlib.ExitStack() as stack:
+        opened = None if journal is None else stack.enter_context(open_journal(journal))
+        kept = recovery.before_move(opened, devices) if opened else []
+        plan = stack.enter_context(checks.examine(devices, netns, source, force, preserve))
         for each in kept:
             text = f"{each.device}: an earlier move was killed, and cannot be undone: {each.text} ({each.record})"
             plan.error(each.device, "record.kept", text, errno.EBUSY)
@@ -137,7 +140,16 @@ def transact(
                 netns=plan.target.where if plan.target else None,
                 location="source" if errors[0].device else None,
             )
-        return _Batch(plan, deadline, on_step, journal).run(_Batch.results if results else None)
+        return _Batch(plan, deadline, on_step, opened).run(_Batch.results if results else None)
+
+
+def open_journal(directory: str) -> Journal:
+    """The directory of the records. Raises NetDevError."""
+    try:
+        return Journal(directory, create=True)
+    except OSError as e:
+        text = f"{e.filename or directory}: no record of a move can be written there: {e.strerror}"
+        raise NetDevError(text, errno=e.errno or 0, step="record") from None
 
 
 def _members(items: list[Item]) -> list[Member]:
@@ -157,7 +169,7 @@ class _Stopped(Exception):
 
 class _Batch:
     def __init__(
-        self, plan: Plan, deadline: float | None, on_step: OnStep | None = None, journal: str | None = None
+        self, plan: Plan, deadline: float | None, on_step: OnStep | None = None, journal: Journal | None = None
     ) -> None:
         self.plan = plan
         self.deadline = deadline
@@ -203,10 +215,7 @@ class _Batch:
                 if tries == UNDO_TRIES:
                     raise
                 continue  # every step of the undo can be repeated: begin again
-        if left and self.record:
-            self.record.close()  # kept: it is now one of a crash
-        else:
-            self._end_record()
+        self._end_record(keep=bool(left))
         failed = self._failed(cause, left)
         if isinstance(cause, (_Stopped, EngineError)):
             raise failed from None
@@ -248,20 +257,22 @@ class _Batch:
 
             self._step(None, "carry", carry.over, self.plan, self.up_order, up)
 
-    def _begin_record(self, directory: str) -> None:
+    def _begin_record(self, journal: Journal) -> None:
         try:
-            with Journal(directory, create=True) as journal:
-                self.record = journal.write(recovery.recorded(self.plan, self.move_order, self.uppers))
+            self.record = journal.write(recovery.recorded(self.plan, self.move_order, self.uppers))
         except OSError as e:
-            where = f"{e.filename or directory}: {e.strerror}"
+            where = f"{e.filename or journal.directory}: {e.strerror}"
             raise _Stopped(None, "record", e.errno or errno.EIO, where) from None
 
-    def _end_record(self) -> None:
+    def _end_record(self, *, keep: bool = False) -> None:
         """What it would undo is done or undone. That it cannot be removed changes nothing about that."""
         if self.record is None:
             return
         try:
-            self.record.drop()
+            if keep:
+                self.record.keep()
+            else:
+                self.record.drop()
         except OSError as e:
             text = f"{self.record.path}: the record of this move cannot be removed: {e.strerror}; remove it yourself"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
@@ -360,6 +371,8 @@ class _Batch:
             if not left
             else f"; NOT as before: {', '.join(names.shown(names.encode(x.device)) for x in left)}"
         )
+        if left and self.record:
+            text += "; the record is kept, and `netdevns recover` tries again"
         return MoveFailed(
             text,
             errno=stopped.errno,

@@ -65,7 +65,7 @@ class Socket:
     @property
     def cookie(self) -> int:
         """SO_NETNS_COOKIE: which namespace this is; 0 before Linux 5.14."""
-        return int(self.raw.cookie)
+        return int(lib.nd_sock_cookie(self.raw))
 
     def query(self, request: bytes, size: int = REPLY_BYTES) -> tuple[int, bytes]:
         """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.

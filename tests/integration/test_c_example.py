@@ -70,7 +70,7 @@ def test_clash_behind_stacked_devices(
     host: Namespace, target: Namespace, example: Callable[..., tuple[int, str]], kind: str
 ) -> None:
     """Devices that are stacked on each other are put back, too: the lower one's link is up first."""
-    target.ip("link add taken type ifb")
+    target.ip("link add taken index 200 type ifb")  # a number in the way would be lost before 5.13
     prepare(host, kind)
     with Restored(host, target):
         code, said = example("up0=net0", "eth1=net1", "eth0=taken")

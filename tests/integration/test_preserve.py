@@ -15,7 +15,6 @@ import pytest
 import netdevns
 from netdevns import carry, cli, sysctls, wire
 from netdevns.engine import Device, EngineError, Socket
-from tests.support import rawdump
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored
 

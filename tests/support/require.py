@@ -1,8 +1,8 @@
 """What may be missing on a machine, and when that is a failure.
 
 NETDEVNS_REQUIRE is a comma-separated list: netns (privileges for fresh network namespaces), uml, runtimes, compilers
-(and what else tests/csrc builds and looks with), kinds (the device kinds in kinds.REQUIRED). Without it a test that
-lacks something skips and says why.
+(and what else tests/csrc builds and looks with), pyright, kinds (the device kinds in kinds.REQUIRED), physical (the NIC
+of tests/physical). Without it a test that lacks something skips and says why.
 """
 
 import os

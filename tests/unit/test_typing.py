@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def mypy(program: Path) -> dict[int, str]:
 
 
 def pyright(program: Path) -> dict[int, str]:
-    if not shutil.which("pyright", path=Path(sys.executable).parent):
+    if importlib.util.find_spec("pyright") is None:
         require("pyright", "pyright is not installed: pip install '.[pyright]'")
     # Strict, whatever a configuration of ours says.
     text = program.read_text(encoding="utf-8").replace('"""\n', '"""\n# pyright: strict\n', 1)
