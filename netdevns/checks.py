@@ -29,14 +29,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from . import lookups, losses, names, neighbours, routes, snapshots, stacking, uapi, wire
+from . import lookups, losses, names, neighbours, routes, snapshots, stacking, sysctls, uapi, wire
 from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .lookups import ask, link_of, refused, says
 from .netns import CURRENT, NetNS
-from .plan import Found, Item, Plan, requested
+from .plan import PRESERVABLE, Found, Item, Plan, requested
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def check(
     netns: NetNS | str | os.PathLike[str] | int,
     *,
     source: NetNS | str | os.PathLike[str] | int | None = None,
-    preserve: tuple[str, ...] = (),
+    preserve: Collection[str] = (),
     force: bool = False,
 ) -> Report:
     """Find out whether a move would succeed, and what it would lose. Changes nothing, not even for a moment.
@@ -60,7 +60,7 @@ def check(
         devices: Host name -> name in the target, in the shape of `linux.netDevices`.
         netns: The target, as `NetNS.open` takes it.
         source: The namespace that the devices are in; the calling thread's by default.
-        preserve: As for `move`.
+        preserve: As for `move`: what will be carried over is no loss.
         force: A default route is a note, not an error.
 
     Returns:
@@ -81,24 +81,29 @@ def check(
 
     Source: OCI runtime-spec 1.3, config-linux.md "Network Devices": "whether the device can be moved must be checked".
     """
-    known_preserve(preserve)
-    with examine(devices, netns, source, force) as plan:
+    with examine(devices, netns, source, force, known_preserve(preserve)) as plan:
         return plan.report()
 
 
-def known_preserve(preserve: object) -> None:
-    """Refuses what cannot be carried over yet, instead of losing it silently."""
-    if isinstance(preserve, str) or not hasattr(preserve, "__iter__"):
+def known_preserve(preserve: object) -> frozenset[str]:
+    """The kinds of a `preserve`; refuses what cannot be carried over, instead of losing it silently."""
+    if isinstance(preserve, (str, bytes)) or not hasattr(preserve, "__iter__"):
         raise TypeError("preserve must be a collection of names")
-    for kind in preserve:
-        if kind in ("sysctls", "routes", "neighbours"):
-            raise ValueError(f"preserve: {kind!r} is not available in this version")
-        raise ValueError(f"preserve: unknown kind {kind!r}")
+    kinds = [*preserve]
+    for kind in kinds:
+        if not isinstance(kind, str):
+            raise TypeError(f"preserve: a kind must be a str, not {type(kind).__name__}")
+        if kind not in PRESERVABLE:
+            raise ValueError(f"preserve: unknown kind {kind!r}; known are {', '.join(PRESERVABLE)}")
+    return frozenset(kinds)
 
 
-def examine(devices: object, netns: object, source: object, force: bool) -> Plan:
+def examine(
+    devices: object, netns: object, source: object, force: bool, preserve: frozenset[str] = frozenset()
+) -> Plan:
     """Runs all checks. The plan is open: use it as a context manager."""
     plan = Plan(requested(devices), force)
+    plan.preserve = preserve
     try:
         _open(plan, netns, source)
         _names_in_batch(plan)
@@ -208,6 +213,8 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     plan.routes = lookups.dump(socket, routes.DUMP_ROUTES)
     plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
     plan.neighbours = [lookups.dump(socket, dump) for dump in neighbours.DUMPS]
+    if "sysctls" in plan.preserve:
+        plan.tokens = sysctls.tokens(lookups.dump(socket, sysctls.DUMP_TOKENS))
     default_routes(plan)
 
 
@@ -301,6 +308,9 @@ def _ask_target(plan: Plan, socket: Socket) -> None:
         if item.device is None or plan.source_socket is None:
             continue
         item.device.snapshot(plan.source_socket)
+        own = sysctls.Settings(item.device.link_body).values.get("ipv6.disable_ipv6")
+        if disabled == "1\n" and own == 0 and "sysctls" in plan.preserve:
+            continue  # "default" is what a device begins with; its own is set there before its addresses are
         if any(a["family"] == "inet6" for a in snapshots.addresses(item.device.addresses, protected=True)):
             why = "disabled there (net.ipv6.conf.default.disable_ipv6)" if disabled == "1\n" else "not available there"
             text = f"{item.label}: it has IPv6 addresses, but IPv6 is {why}: {_where(plan.target)}"

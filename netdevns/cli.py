@@ -76,6 +76,18 @@ def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:
     return devices
 
 
+def _kinds(args: argparse.Namespace) -> list[str]:
+    """The kinds of --preserve KIND,...; apply has no such option."""
+    from .plan import PRESERVABLE
+
+    asked = getattr(args, "preserve", None)
+    kinds = [] if asked is None else asked.split(",")
+    for kind in kinds:
+        if kind not in PRESERVABLE:
+            raise Usage(f'--preserve: unknown kind "{kind}"; known are {", ".join(PRESERVABLE)}')
+    return kinds
+
+
 def _lines_of(e: errors.NetDevError) -> list[str]:
     """An error, one line a fact: what, and where each device is now."""
     lines = [e.text]
@@ -157,6 +169,7 @@ def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespa
     try:
         with progress:
             options = {"force": args.force, "journal": JOURNAL_DIR, "results": True, "on_step": progress}
+            options["preserve"] = frozenset(_kinds(args))
             moved = transact(devices, argument(target), source=source, **options)
         if args.json:
             print_json({"moved": [dataclasses.asdict(m) for m in moved]})
@@ -175,7 +188,7 @@ def _asked(args: argparse.Namespace, devices: Mapping[str, str | None], target: 
     from .advice import Asked
 
     named = {"--bundle": "bundle", "--config": "config", "--pid": "pid", "--netns": "netns"}
-    named |= {"--to": "to", "--from": "source"}
+    named |= {"--to": "to", "--from": "source", "--preserve": "preserve"}
     given = [(option, getattr(args, name, None)) for option, name in named.items()]
     options = [word for option, value in given if value is not None for word in (option, str(value))]
     force = ["--force"] if devices and getattr(args, "force", False) else []
@@ -185,6 +198,7 @@ def _asked(args: argparse.Namespace, devices: Mapping[str, str | None], target: 
 def _run_move(args: argparse.Namespace) -> int:
     try:
         devices = device_arguments(args.devices)
+        _kinds(args)
     except Usage as e:
         return _failed(e, args.json, {"moved": []})
     return _move(devices, args.to, args, _asked(args, devices, args.to))
@@ -225,6 +239,8 @@ def _run_check(args: argparse.Namespace) -> int:
         if args.bundle is not None or args.config is not None:
             if args.devices or args.to:
                 raise Usage("give devices and --to, or a bundle, not both")
+            if args.preserve is not None:
+                raise Usage("--preserve is not for a bundle: apply carries nothing over")
             devices, target = _configured(args)
             args.force = True
             asked = _asked(args, {}, target)
@@ -234,7 +250,7 @@ def _run_check(args: argparse.Namespace) -> int:
         else:
             raise Usage("give devices and --to NETNS, or --bundle DIR and --pid PID")
         source = None if args.source is None else advice.argument(args.source)
-        report = check(devices, advice.argument(target), source=source, force=args.force)
+        report = check(devices, advice.argument(target), source=source, preserve=_kinds(args), force=args.force)
     except (errors.ConfigInvalid, errors.NetDevError, Usage) as e:
         return _failed(e, args.json, document)
     if args.json:

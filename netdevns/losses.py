@@ -14,7 +14,8 @@ def find(plan: Plan) -> None:
     on_it: dict[int | None, list[Item]] = {}
     for upper in plan.uppers:
         on_it.setdefault(upper.link.lower if upper.link else None, []).append(upper)
-    counts = routes.count_by_device(plan.routes, plan.nexthops)
+    carries_routes = "routes" in plan.preserve
+    counts = {} if carries_routes else routes.count_by_device(plan.routes, plan.nexthops)
     for item in plan.items:
         link = item.link
         if link is None:
@@ -29,6 +30,16 @@ def find(plan: Plan) -> None:
         count = counts.get(link.ifindex, 0)
         if count:
             _lose(plan, item, "loss.routes", f"{count} route{'s' if count > 1 else ''}")
+    if carries_routes:
+        _routes(plan)
+
+
+def _routes(plan: Plan) -> None:
+    """Those that make no sense in the target, although routes are carried over."""
+    by_ifindex = {item.link.ifindex: item for item in plan.items if item.link}
+    for route in routes.portable(plan.routes, plan.nexthops, by_ifindex):
+        if not route.body:
+            _lose(plan, by_ifindex[route.ifindex], "loss.routes", route.text)
 
 
 def _lose(plan: Plan, item: Item, code: str, what: str) -> None:

@@ -59,12 +59,17 @@ def requested(devices: object) -> list[Item]:
     return items
 
 
+# What `preserve` may ask for.
+PRESERVABLE = ("sysctls", "routes", "neighbours")
+
+
 class Plan:
     """What `examine` found out, with the open namespaces and sockets. A context manager that closes them."""
 
     def __init__(self, items: list[Item], force: bool) -> None:
         self.items = items
         self.force = force
+        self.preserve: frozenset[str] = frozenset()  # of PRESERVABLE
         self.found: list[Found] = []
         self.source: NetNS | None = None
         self.target: NetNS | None = None
@@ -77,6 +82,7 @@ class Plan:
         self.routes = b""
         self.nexthops = b""
         self.neighbours: list[bytes] = []  # dumps: neighbours, proxies
+        self.tokens: dict[int, bytes] = {}  # of the source by ifindex; only where sysctls are to be preserved
 
     def __enter__(self) -> Self:
         return self

@@ -7,7 +7,7 @@ compared after an undo. Layouts: linux/rtnetlink.h (struct rtmsg, rtnexthop), li
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from struct import Struct
 
 from . import uapi, wire
@@ -15,6 +15,7 @@ from .snapshots import address_text
 
 RTMSG = Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 RTNEXTHOP = Struct("=HBBi")  # rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
+U16 = Struct("=H")
 NHMSG = Struct("=BBBxI")  # nh_family, nh_scope, nh_protocol, nh_flags
 
 # What RTM_NEWROUTE and RTM_NEWNEXTHOP take and what makes a route itself. A dump carries more (RTA_CACHEINFO,
@@ -99,6 +100,112 @@ def count_by_device(routes: bytes, nexthops: bytes) -> dict[int, int]:
             for ifindex in _devices(wire.attrs(body, RTMSG.size), by_nexthop):
                 counts[ifindex] = counts.get(ifindex, 0) + 1
     return counts
+
+
+class Portable:
+    """A route of devices that leave, or a nexthop object of theirs.
+
+    Attributes:
+        ifindex: The first of these devices, as it was dumped.
+        body: As `missing_routes` has them, with the ifindexes as they were dumped; b"": it makes no sense elsewhere.
+        text: In short words, for a message; with the reason where there is no body.
+    """
+
+    __slots__ = ("body", "ifindex", "text")
+
+    def __init__(self, ifindex: int, body: bytes, text: str) -> None:
+        self.ifindex = ifindex
+        self.body = body
+        self.text = text
+
+
+def portable(routes: bytes, nexthops: bytes, leaving: Collection[int]) -> list[Portable]:
+    """What could be carried along when devices leave together, in the order in which it can be added.
+
+    Nothing that a kernel makes by itself with addresses or at a router's word. A nexthop object stays behind, since its
+    id may mean something else elsewhere; a route by a simple one is told as a route with that gateway.
+    """
+    by_nexthop = _nexthop_devices(nexthops)
+    simple = _simple_nexthops(nexthops)
+    found: list[Portable] = []
+    for body in _dumped(routes, uapi.RTM_NEWROUTE, RTMSG):
+        attrs = wire.attrs(body, RTMSG.size)
+        devices = _devices(attrs, by_nexthop)
+        ours = [ifindex for ifindex in devices if ifindex in leaving]
+        if not ours or body[5] == uapi.RTPROT_KERNEL:
+            continue
+        nexthop = wire.u32(attrs.get(uapi.RTA_NH_ID))
+        why = ""
+        if body[5] == uapi.RTPROT_RA:
+            why = "made from a router advertisement"
+        elif len(ours) < len(devices):
+            why = "it also leaves by a device that stays"
+        elif nexthop is not None and nexthop not in simple:
+            why = f"its nexthop {nexthop} is a group"
+        request = _route(body, {}) if nexthop is None or why else _by_nexthop(body, simple[nexthop])
+        words = text(Part.OTHERS, request)
+        found.append(Portable(min(ours), b"" if why else request + _expiry(body), f"{words}: {why}" if why else words))
+    found.sort(key=lambda route: needs_gateway(route.body))
+    for id_, devices in by_nexthop.items():
+        ours = [ifindex for ifindex in devices if ifindex in leaving]
+        if ours:
+            found.append(Portable(min(ours), b"", f"nexthop id {id_}"))
+    return found
+
+
+def _simple_nexthops(nexthops: bytes) -> dict[int, memoryview]:
+    """The nexthop objects by id that are no group: the bodies of their messages."""
+    simple = {}
+    for body in _dumped(nexthops, uapi.RTM_NEWNEXTHOP, NHMSG):
+        attrs = wire.attrs(body, NHMSG.size)
+        id_ = wire.u32(attrs.get(uapi.NHA_ID))
+        if id_ is not None and uapi.NHA_GROUP not in attrs:
+            simple[id_] = body
+    return simple
+
+
+def _by_nexthop(body: memoryview, nexthop: memoryview) -> bytes:
+    """A route by a nexthop object as one without; what a dump tells old programs of the object is an option."""
+    family, *head = RTMSG.unpack_from(body)
+    nh_family, _, _, nh_flags = NHMSG.unpack_from(nexthop)
+    via = wire.attrs(nexthop, NHMSG.size)
+    gateway = via.get(uapi.NHA_GATEWAY)
+    if gateway is not None and head[5] == uapi.RT_SCOPE_LINK:
+        head[5] = uapi.RT_SCOPE_UNIVERSE  # refused beside a gateway, but not beside an object that has one
+    out = _route(memoryview(RTMSG.pack(family, *head) + body[RTMSG.size :]), {})
+    attrs = wire.attrs(memoryview(out), RTMSG.size)
+    del attrs[uapi.RTA_NH_ID]
+    attrs[uapi.RTA_OIF] = via[uapi.NHA_OIF]
+    if gateway is not None and nh_family == family:
+        attrs[uapi.RTA_GATEWAY] = gateway
+    elif gateway is not None:
+        attrs[uapi.RTA_VIA] = memoryview(U16.pack(nh_family) + bytes(gateway))
+    for to, of in ((uapi.RTA_ENCAP_TYPE, uapi.NHA_ENCAP_TYPE), (uapi.RTA_ENCAP, uapi.NHA_ENCAP)):
+        if of in via:
+            attrs[to] = via[of]
+    out = RTMSG.pack(family, *head[:7], nh_flags & uapi.RTNH_F_ONLINK)
+    return out + b"".join(wire.attr(type_, value) for type_, value in attrs.items())
+
+
+def by_devices(body: bytes, renumbered: Mapping[int, int]) -> bytes:
+    """The same route on devices that have other ifindexes."""
+    expires = wire.attrs(memoryview(body), RTMSG.size).get(uapi.RTA_EXPIRES)
+    return _route(memoryview(body), renumbered) + (b"" if expires is None else wire.attr(uapi.RTA_EXPIRES, expires))
+
+
+def place(body: bytes) -> tuple[object, ...]:
+    """What two routes have in common that a lookup compares: family, table, prefixes, tos, metric."""
+    head = RTMSG.unpack_from(body)
+    found = wire.attrs(memoryview(body), RTMSG.size)
+    table = wire.u32(found.get(uapi.RTA_TABLE)) or head[4]
+    prefixes = (head[1], bytes(found.get(uapi.RTA_DST, b"")), head[2], bytes(found.get(uapi.RTA_SRC, b"")))
+    return head[0], table, prefixes, head[3], wire.u32(found.get(uapi.RTA_PRIORITY)) or 0
+
+
+def add_new(body: bytes, *, behind: bool) -> bytes:
+    """The request that adds a route where none has its place, or `behind` those that do."""
+    flags = uapi.NLM_F_APPEND if behind else uapi.NLM_F_EXCL
+    return wire.message(uapi.RTM_NEWROUTE, uapi.NLM_F_CREATE | uapi.NLM_F_ACK | flags, body)
 
 
 class Part:

@@ -39,6 +39,7 @@ IPV6 = (
     "ioam6_id_wide", "ndisc_evict_nocarrier", "accept_untracked_na", "accept_ra_min_lft", "force_forwarding",
 )  # fmt: skip
 GEN_MODE = "ipv6.addr_gen_mode"
+TOKEN = "ipv6.token"
 # Told in milliseconds, written in seconds.
 _SECONDS = ("router_solicitation_interval", "router_solicitation_delay", "router_probe_interval",
             "router_solicitation_max_interval")  # fmt: skip
@@ -69,36 +70,59 @@ class Settings:
         """What is not as it was, by name; a setting that one of the two does not have is none."""
         found = [name for name, value in self.values.items() if now.values.get(name, value) != value]
         if self.token != now.token:
-            found.append("ipv6.token")
+            found.append(TOKEN)
         return found
 
-    def request(self, now: Settings, ifindex: int, *, about_to_be_up: bool) -> bytes:
-        """The RTM_NEWLINK that sets IPv4's, token and addr_gen_mode as they were; b"" if nothing differs.
+    def requests(self, now: Settings, ifindex: int, *, about_to_be_up: bool) -> list[tuple[tuple[str, ...], bytes]]:
+        """What differs of IPv4's, the token and addr_gen_mode, and the RTM_NEWLINK that sets it as it was.
 
-        `about_to_be_up`: IFF_UP comes next and must not make a link-local address, so addr_gen_mode is "none" for now.
-        By rtnetlink: writing its file would make one at once.
+        One for each of the three: the kernel takes a request as a whole, and refuses a token where no router
+        advertisements are accepted. `about_to_be_up`: IFF_UP comes next and must not make a link-local address, so
+        addr_gen_mode is "none" for now. By rtnetlink: writing its file would make one at once.
         """
         differ = self.differences(now)
         ids = [(i, f"ipv4.{name}") for i, name in enumerate(IPV4, 1) if f"ipv4.{name}" in differ]
-        conf = b"".join(wire.attr_u32(i, self.values[name]) for i, name in ids)
-        inet6 = wire.attr(uapi.IFLA_INET6_TOKEN, self.token or bytes(16)) if "ipv6.token" in differ else b""
+        specs: list[tuple[tuple[str, ...], bytes]] = []
+        if ids:
+            conf = wire.nested(uapi.IFLA_INET_CONF, b"".join(wire.attr_u32(i, self.values[name]) for i, name in ids))
+            specs.append((tuple(name for _, name in ids), wire.nested(uapi.AF_INET, conf)))
+        if TOKEN in differ:
+            token = wire.attr(uapi.IFLA_INET6_TOKEN, self.token or bytes(16))
+            specs.append(((TOKEN,), wire.nested(uapi.AF_INET6, token)))
         mode = uapi.IN6_ADDR_GEN_MODE_NONE if about_to_be_up else self.values.get(GEN_MODE)
         if mode is not None and now.values.get(GEN_MODE, mode) != mode:
-            inet6 += wire.attr(uapi.IFLA_INET6_ADDR_GEN_MODE, bytes([mode]))
-        spec = wire.nested(uapi.AF_INET, wire.nested(uapi.IFLA_INET_CONF, conf)) if conf else b""
-        spec += wire.nested(uapi.AF_INET6, inet6) if inet6 else b""
-        if not spec:
-            return b""
-        return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, wire.nested(uapi.IFLA_AF_SPEC, spec))
+            gen_mode = wire.attr(uapi.IFLA_INET6_ADDR_GEN_MODE, bytes([mode]))
+            specs.append(((GEN_MODE,), wire.nested(uapi.AF_INET6, gen_mode)))
+        flags = uapi.NLM_F_ACK
+        return [
+            (which, wire.link_message(uapi.RTM_NEWLINK, flags, ifindex, wire.nested(uapi.IFLA_AF_SPEC, spec)))
+            for which, spec in specs
+        ]
 
     def files(self, now: Settings, name: bytes) -> dict[str, str | None]:
         """Path -> text for IPv6's that differ, for a device of that name, in the order to write them in."""
-        others = ("ipv6.token", GEN_MODE)
+        others = (TOKEN, GEN_MODE)
         differ = [n.removeprefix("ipv6.") for n in self.differences(now) if n.startswith("ipv6.") and n not in others]
         # disable_ipv6 last: setting it removes or makes the link-local address, as the others say.
         differ.sort(key=lambda n: n == "disable_ipv6")
         where = f"/proc/sys/net/ipv6/conf/{os.fsdecode(name)}"
         return {f"{where}/{n}": _written(n, self.values[f"ipv6.{n}"]) for n in differ}
+
+
+# With all about IPv6: 5.10 tells no token of a link that is asked for without statistics (RTEXT_FILTER_SKIP_STATS).
+DUMP_TOKENS = wire.message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, wire.IFINFOMSG.pack(uapi.AF_INET6, 0, 0, 0, 0))
+
+
+def tokens(dumped: bytes) -> dict[int, bytes]:
+    """The tokens that are set, by ifindex."""
+    found = {}
+    for message in wire.messages(dumped):
+        if message.type == uapi.RTM_NEWLINK and len(message.body) >= wire.IFINFOMSG.size:
+            inet6 = _attrs(_attrs(message.body, wire.IFINFOMSG.size).get(uapi.IFLA_PROTINFO))
+            token = bytes(inet6.get(uapi.IFLA_INET6_TOKEN, b""))
+            if token.strip(b"\0"):
+                found[wire.IFINFOMSG.unpack_from(message.body)[2]] = token
+    return found
 
 
 def _attrs(view: memoryview | None, at: int = 0) -> dict[int, memoryview]:

@@ -13,17 +13,18 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Mapping
 
-from . import checks, lookups, names, recovery, snapshots, uapi, undo, wire
+from . import checks, failures, lookups, names, recovery, snapshots, uapi, undo, wire
 from .engine import EngineError, Socket, Watch
-from .errors import CheckFailed, MoveFailed, NetDevError
+from .errors import CheckFailed, NetDevError
+from .failures import Stopped
 from .journal import Journal, Record
 from .netns import NetNS
 from .plan import Item, Plan
-from .undo import Member, OnStep, location
+from .undo import Member, OnStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .results import Left, Moved
+    from .results import Moved
 
 UNDO_TRIES = 100
 DOWN_WINDOW = 64  # messages; a refusal of each still fits into a default receive buffer
@@ -31,18 +32,6 @@ DOWN_WINDOW = 64  # messages; a refusal of each still fits into a default receiv
 # nothing before it is needed.
 WATCH_BYTES = 32 << 20
 UNREAD_BYTES = 8 << 10  # of addresses that were moved: fewer than a buffer of net.core.rmem_max holds
-WORDS = {
-    "record": "the record of this move could not be written",
-    "open": "it could not be prepared",
-    "exchange": "the kernel could not be asked",
-    "snapshot": "its addresses could not be read",
-    "down": "it could not be set down",
-    "watch": "addresses that were added meanwhile are not known",
-    "move": "the move failed",
-    "replay": "its addresses could not be set in the target",
-    "verify": "it did not arrive as it was",
-    "undo": "it could not be put back",
-}
 
 
 def move(
@@ -62,7 +51,9 @@ def move(
             a str, "" or None (the host name is kept). A name with one "%d" is a template: the kernel picks the number.
         netns: The target: a `NetNS`, a path, a name under /run/netns, "pid:N" or an open descriptor (not closed).
         source: The namespace that the devices are in; the calling thread's by default.
-        preserve: Must be empty in this version: nothing is carried over besides what the runtime-spec protects.
+        preserve: What to carry over besides what the runtime-spec protects: any of "sysctls" (a device's own of IPv4,
+            of IPv6, and its token), "routes" (that leave by devices of the batch alone) and "neighbours" (permanent
+            ones and proxies). What the target refuses is told in `Moved.not_carried`, and fails nothing.
         journal: A directory for a record of the move, such as JOURNAL_DIR, so that `recover` can undo it if this
             process is killed; made where it does not exist. None: no record. Nothing is left there when the call
             returns, except after a failure with something in `left`. Crashed moves of these devices are undone first.
@@ -75,7 +66,7 @@ def move(
     Raises:
         CheckFailed: Nothing was touched; `.report` has every finding, not only the first.
         MoveFailed: Everything is back in the source, unless `.left` says otherwise. ETIMEDOUT: the time was over.
-        TypeError, ValueError: Wrong Python types; a `preserve` or `journal` that this version does not have.
+        TypeError, ValueError: Wrong Python types; an unknown `preserve`. Nothing was touched.
         BaseException: Whatever interrupts the move (KeyboardInterrupt) first undoes it, then propagates; its
             `__cause__` is a MoveFailed that says where everything is.
 
@@ -87,9 +78,18 @@ def move(
 
     Source: OCI runtime-spec 1.3, config-linux.md "Network Devices" (the move); runtime.md "Errors" (all or nothing).
     """
-    checks.known_preserve(preserve)
+    kinds = checks.known_preserve(preserve)
     directory = None if journal is None else os.fspath(journal)
-    return transact(devices, netns, source=source, force=force, timeout_s=timeout_s, journal=directory, results=True)
+    return transact(
+        devices,
+        netns,
+        source=source,
+        preserve=kinds,
+        force=force,
+        timeout_s=timeout_s,
+        journal=directory,
+        results=True,
+    )
 
 
 def transact(
@@ -97,6 +97,7 @@ def transact(
     netns: NetNS | str | os.PathLike[str] | int,
     *,
     source: NetNS | str | os.PathLike[str] | int | None = None,
+    preserve: frozenset[str] = frozenset(),
     force: bool = False,
     timeout_s: float | None = None,
     journal: str | None = None,
@@ -116,7 +117,7 @@ def transact(
     with contextlib.ExitStack() as stack:
         opened = None if journal is None else stack.enter_context(open_journal(journal))
         kept = recovery.before_move(opened, devices) if opened else []
-        plan = stack.enter_context(checks.examine(devices, netns, source, force))
+        plan = stack.enter_context(checks.examine(devices, netns, source, force, preserve))
         for each in kept:
             text = f"{each.device}: an earlier move was killed, and cannot be undone: {each.text} ({each.record})"
             plan.error(each.device, "record.kept", text, errno.EBUSY)
@@ -151,23 +152,16 @@ def _watch(plan: Plan) -> Watch:
         return Watch(plan.source_visit, WATCH_BYTES)
     except EngineError as e:
         raise CheckFailed(
-            f"{WORDS['open']}: {lookups.says(e)}", report=plan.report(), errno=e.errno, extack=e.extack, step=e.step
+            f"{failures.WORDS['open']}: {lookups.says(e)}",
+            report=plan.report(),
+            errno=e.errno,
+            extack=e.extack,
+            step=e.step,
         ) from None
 
 
 def _members(items: list[Item]) -> list[Member]:
     return [Member(item, item.device, item.link) for item in items if item.device is not None and item.link is not None]
-
-
-class _Stopped(Exception):
-    """A step of one device failed."""
-
-    def __init__(self, member: Member | None, step: str, errno_: int, extack: str) -> None:
-        super().__init__(step)
-        self.member = member
-        self.step = step
-        self.errno = errno_
-        self.extack = extack
 
 
 class _Batch:
@@ -227,8 +221,10 @@ class _Batch:
                     raise
                 continue  # every step of the undo can be repeated: begin again
         self._end_record(keep=bool(left))
-        failed = self._failed(cause, left)
-        if isinstance(cause, (_Stopped, EngineError)):
+        failed = failures.failed(
+            cause, left, self.plan, is_kept=bool(left and self.record), may_miss_late=self.may_miss_late
+        )
+        if isinstance(cause, (Stopped, EngineError)):
             raise failed from None
         raise cause from failed
 
@@ -255,23 +251,31 @@ class _Batch:
                 unread = 0
             self._tell("move", done, count)
         self._late()
+        self._carry(up=False)
         for done, member in enumerate(self.up_order, 1):
             self._in_time(member)
             self._step(member, "replay", member.device.up_and_replay, self.target)
             self._give_altnames(member)
             self._tell("replay", done, count)
+        self._carry(up=True)
         for done, member in enumerate(self.members, 1):
             self._step(member, "verify", member.device.verify, self.target)
             if member.link.altnames:
                 self._step(member, "verify", self._verify_altnames, member)
             self._tell("verify", done, count)
 
+    def _carry(self, *, up: bool) -> None:
+        if self.plan.preserve:
+            from . import carry  # who preserves nothing does not pay for it
+
+            self._step(None, "carry", carry.over, self.plan, self.up_order, up)
+
     def _begin_record(self, journal: Journal) -> None:
         try:
             self.record = journal.write(recovery.recorded(self.plan, self.move_order, self.uppers))
         except OSError as e:
             where = f"{e.filename or journal.directory}: {e.strerror}"
-            raise _Stopped(None, "record", e.errno or errno.EIO, where) from None
+            raise Stopped(None, "record", e.errno or errno.EIO, where) from None
 
     def _end_record(self, *, keep: bool = False) -> None:
         """What it would undo is done or undone. That it cannot be removed changes nothing about that."""
@@ -337,16 +341,16 @@ class _Batch:
             raise EngineError(errno.ESTALE, "its alternative names did not arrive", "verify")
 
     @staticmethod
-    def _step(member: Member, step: str, call: object, *args: object) -> None:
+    def _step(member: Member | None, step: str, call: object, *args: object) -> None:
         try:
             call(*args)  # type: ignore[operator]  # a step of the engine's Device
         except EngineError as e:
             # A comparison that failed is no failed system call.
-            raise _Stopped(member, step, 0 if e.errno == errno.ESTALE else e.errno, e.extack) from None
+            raise Stopped(member, step, 0 if e.errno == errno.ESTALE else e.errno, e.extack) from None
 
     def _in_time(self, member: Member) -> None:
         if self.deadline is not None and time.monotonic() >= self.deadline:
-            raise _Stopped(member, "time-out", errno.ETIMEDOUT, "")
+            raise Stopped(member, "time-out", errno.ETIMEDOUT, "")
 
     def _down(self) -> None:
         """All links down in one send: each move then waits for one tick of the kernel's less (9-15 % of a batch)."""
@@ -361,7 +365,7 @@ class _Batch:
             try:
                 self.source.command(b"".join(requests))
             except EngineError as e:
-                raise _Stopped(window[min(e.index, len(window) - 1)], "down", e.errno, e.extack) from None
+                raise Stopped(window[min(e.index, len(window) - 1)], "down", e.errno, e.extack) from None
 
     def results(self) -> tuple[Moved, ...]:
         from .results import Moved
@@ -382,40 +386,3 @@ class _Batch:
                 )
             )
         return tuple(moved)
-
-    def _failed(self, cause: BaseException, left: tuple[Left, ...]) -> MoveFailed:
-        target = self.plan.target.where if self.plan.target else None
-        stopped = cause if isinstance(cause, _Stopped) else _Stopped(None, "interrupt", 0, "")
-        if isinstance(cause, EngineError):
-            stopped = _Stopped(None, cause.step, cause.errno, cause.extack)
-        member = stopped.member
-        text = f"{member.item.label}: " if member else ""
-        if stopped.step == "time-out":
-            text += "the time was over before this device"
-        elif stopped.step == "interrupt":
-            text += f"interrupted ({type(cause).__name__})"
-        else:
-            said = [os.strerror(stopped.errno)] if stopped.errno else []
-            words = WORDS[stopped.step]
-            if member and stopped.step == "move" and stopped.errno == errno.EEXIST:
-                words = f'the name "{names.shown(member.item.wanted)}" was taken in the target meanwhile'
-            text += ": ".join([words, *said, *([stopped.extack] if stopped.extack else [])])
-        text += (
-            "; devices, addresses and routes are back as before"
-            if not left
-            else f"; NOT as before: {', '.join(names.shown(names.encode(x.device)) for x in left)}"
-        )
-        if left and self.record:
-            text += "; the record is kept, and `netdevns recover` tries again"
-        if self.may_miss_late or stopped.step == "watch":
-            text += "; an address that was added during the move may be missing"
-        return MoveFailed(
-            text,
-            errno=stopped.errno,
-            extack=stopped.extack,
-            device=member.item.host_name if member else None,
-            step=stopped.step,
-            netns=target,
-            location=(location(member) if member.touched else "source") if member else None,
-            left=left,
-        )

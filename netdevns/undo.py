@@ -180,8 +180,8 @@ class _Undo:
                         self.missing[member].append(f"{path}: {os.strerror(-said)}")
         _, _, _, flags, _ = wire.IFINFOMSG.unpack_from(now)
         about_to_be_up = member.device.was_up and not flags & uapi.IFF_UP
-        request = was.request(is_, member.device.ifindex, about_to_be_up=about_to_be_up)
-        return [("sysctls", request)] if request else []
+        requests = was.requests(is_, member.device.ifindex, about_to_be_up=about_to_be_up)
+        return [("sysctls", request) for _, request in requests]
 
     def _settings_again(self, member: Member) -> None:
         """Once more after IFF_UP, with which the kernel sets IPv6's MTU; and says what is still not as before."""

@@ -64,6 +64,9 @@ kernel chooses the number.
 example: move eth1, to be called net0, and mv0, to get a free eth name, into
 the namespace of process 4711
   netdevns move eth1=net0 mv0=eth%d --to pid:4711
+
+example: its routes and its sysctls, too, as far as they make sense there
+  netdevns move eth1 --to blue --preserve routes,sysctls
 """
 _APPLY = """\
 Moves the devices of linux.netDevices in an OCI config.json. Without --pid and
@@ -139,12 +142,17 @@ def _json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="one JSON document on stdout, also on failure")
 
 
+def _preserve(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--preserve", metavar="KIND,...", help=f"{text}: sysctls, routes, neighbours")
+
+
 def _move(command: argparse.ArgumentParser) -> None:
     command.epilog = NETNS
     command.add_argument("devices", nargs="+", metavar="DEV[=NAME]", help="a device, and its name in the target")
     command.add_argument("--to", required=True, metavar="NETNS", help="the target namespace")
     command.add_argument("--from", dest="source", metavar="NETNS", help="the source namespace (default: this one)")
     command.add_argument("--force", action="store_true", help="also a device that carries a default route")
+    _preserve(command, "what to carry over, too")
     _json(command)
 
 
@@ -169,6 +177,7 @@ def _check(command: argparse.ArgumentParser) -> None:
     command.add_argument("--to", metavar="NETNS", help="the target namespace")
     command.add_argument("--from", dest="source", metavar="NETNS", help="the source namespace (default: this one)")
     command.add_argument("--force", action="store_true", help="a default route is a note, not an error")
+    _preserve(command, "what a move will carry over, too")
     _bundle(command, required=False)
     _json(command)
 

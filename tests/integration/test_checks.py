@@ -348,14 +348,6 @@ def test_wrong_python_types(sides: tuple[Namespace, Namespace], devices: Any, wh
             netdevns.check(devices, where, **more)
 
 
-@pytest.mark.parametrize("more", [{"preserve": ["routes"]}, {"preserve": ["nonsense"]}])
-def test_what_this_version_cannot_do(sides: tuple[Namespace, Namespace], more: dict[str, Any]) -> None:
-    """DESIGN 4.1: what cannot be kept yet is refused, not ignored."""
-    host, target = sides
-    with Untouched(host, target), pytest.raises(ValueError, match="preserve"):
-        netdevns.move({"eth1": "a"}, target.fd, **more)
-
-
 def test_a_good_check_touches_nothing(sides: tuple[Namespace, Namespace]) -> None:
     """P3: a check that finds nothing against a move changes nothing, not even for a moment."""
     host, target = sides

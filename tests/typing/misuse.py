@@ -8,6 +8,8 @@ netdevns.move({"eth1": "net0"}, None)  # wrong
 netdevns.move({"eth1": "net0"})  # wrong
 netdevns.move({"eth1": "net0"}, "blue", "green")  # wrong
 netdevns.move({"eth1": "net0"}, "blue", timeout_s="5")  # wrong
+netdevns.move({"eth1": "net0"}, "blue", preserve=7)  # wrong
+netdevns.check({"eth1": "net0"}, "blue", preserve=[7])  # wrong
 netdevns.check({"eth1": "net0"}, b"blue")  # wrong
 netdevns.snapshot(b"eth1")  # wrong
 netdevns.move({"eth1": "net0"}, "blue")[0].name = "net1"  # wrong

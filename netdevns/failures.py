@@ -1,0 +1,88 @@
+"""What a batch that failed says: what, which device, where it is, and what is not as before."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from . import names
+from .errors import EngineError, MoveFailed
+from .plan import Plan
+from .undo import Member, location
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .results import Left
+
+WORDS = {
+    "record": "the record of this move could not be written",
+    "open": "it could not be prepared",
+    "exchange": "the kernel could not be asked",
+    "snapshot": "its addresses could not be read",
+    "down": "it could not be set down",
+    "watch": "addresses that were added meanwhile are not known",
+    "move": "the move failed",
+    "replay": "its addresses could not be set in the target",
+    "carry": "what was to be preserved could not be set in the target",
+    "verify": "it did not arrive as it was",
+    "undo": "it could not be put back",
+}
+
+
+class Stopped(Exception):
+    """A step failed, of one device or (None) of none."""
+
+    def __init__(self, member: Member | None, step: str, errno_: int, extack: str) -> None:
+        super().__init__(step)
+        self.member = member
+        self.step = step
+        self.errno = errno_
+        self.extack = extack
+
+
+def failed(
+    cause: BaseException, left: tuple[Left, ...], plan: Plan, *, is_kept: bool, may_miss_late: bool
+) -> MoveFailed:
+    """The error of a batch.
+
+    Args:
+        cause: A `Stopped`, an EngineError, or what interrupted it.
+        left: What could not be put back.
+        plan: The batch.
+        is_kept: Whether its record is kept for `recover`.
+        may_miss_late: Whether an address that was added during the move may be lost.
+    """
+    stopped = cause if isinstance(cause, Stopped) else Stopped(None, "interrupt", 0, "")
+    if isinstance(cause, EngineError):
+        stopped = Stopped(None, cause.step, cause.errno, cause.extack)
+    member = stopped.member
+    text = f"{member.item.label}: " if member else ""
+    if stopped.step == "time-out":
+        text += "the time was over before this device"
+    elif stopped.step == "interrupt":
+        text += f"interrupted ({type(cause).__name__})"
+    else:
+        said = [os.strerror(stopped.errno)] if stopped.errno else []
+        words = WORDS[stopped.step]
+        if member and stopped.step == "move" and stopped.errno == errno.EEXIST:
+            words = f'the name "{names.shown(member.item.wanted)}" was taken in the target meanwhile'
+        text += ": ".join([words, *said, *([stopped.extack] if stopped.extack else [])])
+    text += (
+        "; devices, addresses and routes are back as before"
+        if not left
+        else f"; NOT as before: {', '.join(names.shown(names.encode(x.device)) for x in left)}"
+    )
+    if is_kept:
+        text += "; the record is kept, and `netdevns recover` tries again"
+    if may_miss_late or stopped.step == "watch":
+        text += "; an address that was added during the move may be missing"
+    return MoveFailed(
+        text,
+        errno=stopped.errno,
+        extack=stopped.extack,
+        device=member.item.host_name if member else None,
+        step=stopped.step,
+        netns=plan.target.where if plan.target else None,
+        location=(location(member) if member.touched else "source") if member else None,
+        left=left,
+    )
