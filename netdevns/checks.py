@@ -31,7 +31,7 @@ import errno
 import os
 from collections.abc import Mapping
 
-from . import lookups, losses, names, neighbours, routes, snapshots, stacking, uapi, wire
+from . import lookups, losses, names, neighbours, ports, routes, snapshots, stacking, uapi, wire
 from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .lookups import ask, link_of, refused, says
@@ -208,6 +208,7 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     plan.routes = lookups.dump(socket, routes.DUMP_ROUTES)
     plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
     plan.neighbours = [lookups.dump(socket, dump) for dump in neighbours.DUMPS]
+    plan.ports = ports.read(socket, [item.link for item in plan.items if item.link])
     default_routes(plan)
 
 
