@@ -21,8 +21,10 @@ Finding codes (stable), with the errno that a refused `move` carries:
   permission.source, permission.target (EPERM)   CAP_NET_ADMIN, or CAP_SYS_ADMIN for the visit, is missing there
   ipv6.disabled (EACCES)           IPv6 addresses must go where IPv6 is disabled
   system (as it is)                the kernel could not be asked
-  loss.master, loss.qdisc, loss.routes, loss.upper
+  loss.master, loss.port, loss.qdisc, loss.routes, loss.neighbours, loss.upper
                                    severity "loss": what a move drops and the runtime-spec does not protect
+  loss.addresses                   the same, of addresses: those with a lifetime, and of a narrower scope than global
+  device.xdp                       a note: an XDP program stays attached
 """
 
 from __future__ import annotations
@@ -83,7 +85,21 @@ def check(
     """
     known_preserve(preserve)
     with examine(devices, netns, source, force) as plan:
+        _addresses(plan)
         return plan.report()
+
+
+def _addresses(plan: Plan) -> None:
+    """What `move` finds in its snapshots, which it makes after the checks."""
+    for item in plan.items:
+        if item.device is None or plan.source_socket is None:
+            continue
+        try:
+            item.device.snapshot(plan.source_socket)
+            losses.find_addresses(plan, item, item.device.addresses)
+        except (EngineError, wire.Malformed) as e:
+            code = e.errno if isinstance(e, EngineError) else errno.EBADMSG
+            plan.error(item.host_name, "system", f"{item.label}: its addresses could not be read: {says(e)}", code)
 
 
 def known_preserve(preserve: object) -> None:

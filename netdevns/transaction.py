@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from . import checks, lookups, names, uapi, undo, wire
+from . import checks, lookups, losses, names, uapi, undo, wire
 from .engine import EngineError, Socket
 from .errors import CheckFailed, MoveFailed
 from .netns import NetNS
@@ -261,6 +261,7 @@ class _Batch:
 
         moved = []
         for member in self.members:
+            losses.find_addresses(self.plan, member.item, member.device.addresses)
             lost = [*member.item.lost]
             if member.device.cut_labels:
                 lost.append(f"{member.device.cut_labels} labels")

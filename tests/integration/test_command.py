@@ -365,7 +365,7 @@ def test_interrupt_before_the_move(
     def strike(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("netdevns.checks.losses", strike)
+    monkeypatch.setattr("netdevns.checks.losses.find", strike)
     assert cli.main(["move", "eth1", "--to", target.path]) == 1
     assert capsys.readouterr().err == "netdevns: interrupted; nothing was touched\n"
     assert host.names() == {"eth1"}

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 import netdevns
-from netdevns import ports, uapi
+from netdevns import ports, show, uapi
 from netdevns.engine import Device, EngineError, Socket
 from tests.support import kinds, rawdump
 from tests.support.namespaces import Namespace
@@ -199,18 +199,21 @@ BOND = """
 
 @pytest.fixture
 def bond(host: Namespace) -> Namespace:
-    if missing := kinds.missing(("bond",)):
-        require("kinds", f"this kernel cannot create {missing}")
     host.batch(BOND)
     host.wait_until_quiet()
     return host
 
 
+@pytest.mark.kinds("bond")
 @pytest.mark.parametrize("batch", [("eth1",), ("eth2",), ("eth1", "eth2"), ("eth2", "eth1")])
 def test_bond_slave_comes_back(
     bond: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch, batch: tuple[str, ...]
 ) -> None:
     """Its queue and priority, the active slave, and the bond's MAC, also when the bond had no slave meanwhile."""
+    if not kinds.honours_new_ifindex():
+        require(
+            "ifindex", "a slave has its own MAC again when it leaves, and only its ifindex tells that it is the one"
+        )
     bond.ip("link set bond0 address 02:00:00:00:00:55")
     for device in ("eth1", "eth2"):
         bond.ip(f"link set {device} type bond_slave queue_id {device[-1]}")
@@ -221,3 +224,68 @@ def test_bond_slave_comes_back(
     bond.wait_until_quiet()
     with Restored(bond, target):
         assert fail_to_move(target, monkeypatch, *batch) == ()
+
+
+# ---- what is told ----
+
+
+def not_carried(host: Namespace, target: Namespace, device: str = "eth1") -> tuple[str, ...]:
+    """What `check` and `show` say before and the move says after: one and the same."""
+    with host.entered():
+        report = netdevns.check({device: f"in-{device}"}, target.fd)
+        (shown,) = show.devices([device])
+        (moved,) = netdevns.move({device: f"in-{device}"}, target.fd)
+    losses = [f.text.partition(": a move loses: ")[2] for f in report.findings if f.severity == "loss"]
+    assert tuple(losses) == shown.not_carried == moved.not_carried
+    return moved.not_carried
+
+
+def test_settings_of_a_port_are_told(bridge: Namespace, target: Namespace) -> None:
+    """Only what a new port would not have; the entry that the kernel makes for each port is none."""
+    run(bridge, "fdb add 02:00:00:00:00:08 dev eth1 master static")
+    assert port(bridge, 33, b"\1") == 0
+    assert port(bridge, 8, b"\0") == 0
+    entries = sum(
+        "fdb state 0x40" in line for line in rawdump.everything(bridge.socket())["fdb"]
+    )  # with VLANs one in each
+    words = "1 fdb entry" if entries == 1 else f"{entries} fdb entries"
+    assert entries
+    assert not_carried(bridge, target) == ("master br0", f"bridge port: learning, isolated, {words}")
+
+
+def test_new_port_has_nothing_to_tell(bridge: Namespace, target: Namespace) -> None:
+    """The defaults in the table are this kernel's."""
+    assert not_carried(bridge, target) == ("master br0",)
+
+
+def test_vlans_of_a_port_are_told(vlans: Namespace, target: Namespace) -> None:
+    """7, 10-20 and 22 are somebody's, and 1 was removed."""
+    assert not_carried(vlans, target) == ("master br0", "bridge port: 14 vlans")
+
+
+@pytest.mark.kinds("bond")
+def test_queue_of_a_slave_is_told(bond: Namespace, target: Namespace) -> None:
+    """The first slave: its MAC is the bond's."""
+    bond.ip("link set eth1 type bond_slave queue_id 3")
+    assert not_carried(bond, target) == ("master bond0", "bond port: queue_id")
+
+
+def test_neighbours_and_addresses_are_told(host: Namespace, target: Namespace) -> None:
+    """Permanent neighbours, proxies, and what the runtime-spec does not protect; no link-local of the kernel's own."""
+    host.batch(
+        """
+        link add eth1 type veth peer name peer1
+        link set peer1 up
+        link set eth1 up
+        addr add 10.0.0.1/24 dev eth1
+        addr add 10.0.1.1/24 valid_lft 5000 preferred_lft 4000 dev eth1
+        addr add 2001:db8::5/64 nodad valid_lft 5000 preferred_lft 4000 dev eth1
+        addr add 169.254.1.1/16 scope link dev eth1
+        addr add fe80::77/64 nodad dev eth1
+        neigh add 10.0.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth1
+        neigh add proxy 10.0.0.200 dev eth1
+        """
+    )
+    host.wait_until_quiet()
+    assert not_carried(host, target) == ("2 neighbours", "2 addresses of link scope", "2 addresses with a lifetime")
+    assert not_carried(host, target, "peer1") == ()
