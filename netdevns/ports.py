@@ -109,9 +109,8 @@ class Port:
         lost = sorted((flags, vid) for vid, flags in self.vlans.items() if now.vlans.get(vid) != flags)
         for (flags, _), run in groupby(enumerate(lost), lambda at: (at[1][0], at[1][1] - at[0])):
             vids = [vid for _, (_, vid) in run]
-            for part in [vids] if not flags & uapi.BRIDGE_VLAN_INFO_PVID else ([vid] for vid in vids):
-                words = "-".join(map(str, dict.fromkeys((part[0], part[-1]))))
-                yield VLANS, f"vlan {words}", _vlans(uapi.RTM_SETLINK, ifindex, part, flags)
+            words = "-".join(map(str, dict.fromkeys((vids[0], vids[-1]))))
+            yield VLANS, f"vlan {words}", _vlans(uapi.RTM_SETLINK, ifindex, vids, flags)
         for body in self.entries:
             if body not in now.entries:
                 stage = OWN_ENTRIES if NDMSG.unpack_from(body)[3] & uapi.NTF_SELF else ENTRIES
@@ -147,8 +146,6 @@ Difference = tuple[int, str, bytes]  # one of STAGES, short words, the request
 def read(socket: Socket, links: Iterable[wire.Link]) -> dict[int, Port]:
     """The ports of bridges and bonds among these devices, by ifindex; asks nothing if there are none."""
     ports = [link for link in links if link.master and link.port_kind in _KINDS]
-    if not ports:
-        return {}
     masters = dict.fromkeys(link.master or 0 for link in ports)
     answers = lookups.ask(socket, [wire.get_link(ifindex) for ifindex in masters])
     bodies = {m: a.body for m, a in zip(masters, answers, strict=True) if a.type == uapi.RTM_NEWLINK}

@@ -48,7 +48,7 @@ _NDA_MOVES = {3, 4}  # NDA_CACHEINFO, NDA_PROBES
 _PORT_MOVES = {*range(13, 24), 26, 35, 36, 38, 41}
 _BOND_PORT_SETTINGS = {5, 9, 10}  # QUEUE_ID, PRIO, ACTOR_PORT_PRIO
 AF_BRIDGE, RTEXT_FILTER_BRVLAN = 7, 2
-NUD_NOARP, NTF_SELF = 0x40, 0x02
+NUD_NOARP, NTF_EXT_LEARNED = 0x40, 0x10
 NHA_GROUP = 2
 
 
@@ -326,7 +326,7 @@ def fdb(socket: Socket) -> list[str]:
     found = []
     for body in socket.dump(RTM_NEWNEIGH, struct.pack("=BxxxiHBB", AF_BRIDGE, 0, 0, 0, 0)):
         _, ifindex, state, flags, type_ = struct.unpack_from("=BxxxiHBB", body)
-        if state & (NUD_PERMANENT | NUD_NOARP):
+        if state & (NUD_PERMANENT | NUD_NOARP) or flags & NTF_EXT_LEARNED:
             attrs = {key: value.hex() for key, value in attributes(body, 12) if key not in _NDA_MOVES}
             if attrs.get(2, "").startswith(("3333", "01005e")):  # NDA_LLADDR
                 continue
