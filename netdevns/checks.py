@@ -21,8 +21,10 @@ Finding codes (stable), with the errno that a refused `move` carries:
   permission.source, permission.target (EPERM)   CAP_NET_ADMIN, or CAP_SYS_ADMIN for the visit, is missing there
   ipv6.disabled (EACCES)           IPv6 addresses must go where IPv6 is disabled
   system (as it is)                the kernel could not be asked
-  loss.master, loss.qdisc, loss.routes, loss.upper
+  loss.master, loss.port, loss.qdisc, loss.routes, loss.neighbours, loss.upper
                                    severity "loss": what a move drops and the runtime-spec does not protect
+  loss.addresses                   the same, of addresses: those with a lifetime, and of a narrower scope than global
+  device.xdp                       a note: an XDP program stays attached
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import errno
 import os
 from collections.abc import Collection, Mapping
 
-from . import lookups, losses, names, neighbours, routes, snapshots, stacking, sysctls, uapi, wire
+from . import lookups, losses, names, neighbours, ports, routes, snapshots, stacking, sysctls, uapi, wire
 from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .lookups import ask, link_of, refused, says
@@ -82,7 +84,21 @@ def check(
     Source: OCI runtime-spec 1.3, config-linux.md "Network Devices": "whether the device can be moved must be checked".
     """
     with examine(devices, netns, source, force, known_preserve(preserve)) as plan:
+        _addresses(plan)
         return plan.report()
+
+
+def _addresses(plan: Plan) -> None:
+    """What `move` finds in its snapshots, which it makes after the checks."""
+    for item in plan.items:
+        if item.device is None or plan.source_socket is None:
+            continue
+        try:
+            item.device.snapshot(plan.source_socket)
+            losses.find_addresses(plan, item, item.device.addresses)
+        except (EngineError, wire.Malformed) as e:
+            text = f"{item.label}: its addresses could not be read: {says(e)}"
+            plan.error(item.host_name, "system", text, getattr(e, "errno", errno.EBADMSG))
 
 
 def known_preserve(preserve: object) -> frozenset[str]:
@@ -215,6 +231,7 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     plan.neighbours = [lookups.dump(socket, dump) for dump in neighbours.DUMPS]
     if "sysctls" in plan.preserve:
         plan.tokens = sysctls.tokens(lookups.dump(socket, sysctls.DUMP_TOKENS))
+    plan.ports = ports.read(socket, [item.link for item in plan.items if item.link])
     default_routes(plan)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from . import names, routes
+from collections import Counter
+from collections.abc import Iterator
+
+from . import names, neighbours, routes, snapshots, uapi, wire
 from .plan import Found, Item, Plan
 
 # What the kernel gives a device by itself: losing it loses nothing.
@@ -16,6 +19,8 @@ def find(plan: Plan) -> None:
         on_it.setdefault(upper.link.lower if upper.link else None, []).append(upper)
     carries_routes = "routes" in plan.preserve
     counts = {} if carries_routes else routes.count_by_device(plan.routes, plan.nexthops)
+    indexes = [item.link.ifindex for item in plan.items if item.link]
+    entries = Counter(neighbours.ifindex(body) for dump in plan.neighbours for body in neighbours.kept(dump, indexes))
     for item in plan.items:
         link = item.link
         if link is None:
@@ -23,6 +28,9 @@ def find(plan: Plan) -> None:
         if link.master:
             master = plan.links.get(link.master)
             _lose(plan, item, "loss.master", f"master {names.shown(master.name) if master else link.master}")
+        port = plan.ports.get(link.ifindex)
+        if port and (peculiar := port.peculiar()):
+            _lose(plan, item, "loss.port", f"{port.kind.decode()} port: {', '.join(peculiar)}")
         if link.qdisc not in DEFAULT_QDISCS:
             _lose(plan, item, "loss.qdisc", f"qdisc {names.shown(link.qdisc)}")
         for upper in on_it.get(link.ifindex, ()):
@@ -30,6 +38,12 @@ def find(plan: Plan) -> None:
         count = counts.get(link.ifindex, 0)
         if count:
             _lose(plan, item, "loss.routes", f"{count} route{'s' if count > 1 else ''}")
+        count = entries[link.ifindex]
+        if count and "neighbours" not in plan.preserve:
+            _lose(plan, item, "loss.neighbours", f"{count} neighbour{'s' if count > 1 else ''}")
+        if link.has_xdp:
+            text = f"{item.label}: its XDP program stays attached"
+            plan.found.append(Found(item.host_name, "note", "device.xdp", text))
     if carries_routes:
         _routes(plan)
 
@@ -40,6 +54,42 @@ def _routes(plan: Plan) -> None:
     for route in routes.portable(plan.routes, plan.nexthops, by_ifindex):
         if not route.body:
             _lose(plan, by_ifindex[route.ifindex], "loss.routes", route.text)
+
+
+def find_addresses(plan: Plan, item: Item, dumped: bytes | memoryview) -> None:
+    """The same for addresses that are not protected, from RTM_NEWADDR messages of all devices or its own.
+
+    Without a link-local of the kernel's own: the device gets one in the target, too.
+    """
+    link = item.link
+    if link is None or link.flags & uapi.IFF_LOOPBACK:  # which never leaves
+        return
+    counts: Counter[str] = Counter()
+    for address in _unprotected(dumped, link.ifindex):
+        flags, scope = int(str(address["flags"])), str(address["scope"])
+        if not flags & uapi.IFA_F_PERMANENT:
+            counts["with a lifetime"] += 1
+        elif scope != "global" and not _is_kernels(address, link.mac):
+            counts[f"of {scope} scope"] += 1
+    for what, count in counts.items():
+        _lose(plan, item, "loss.addresses", f"{count} address{'es' if count > 1 else ''} {what}")
+
+
+def _unprotected(dumped: bytes | memoryview, ifindex: int) -> Iterator[dict[str, object]]:
+    """Most addresses are protected: only the others are decoded."""
+    for message in wire.messages(dumped):
+        if message.type != uapi.RTM_NEWADDR or len(message.body) < snapshots.IFADDRMSG.size:
+            continue
+        _, _, flags, scope, index = snapshots.IFADDRMSG.unpack_from(message.body)
+        if index == ifindex and not snapshots.is_protected(flags, scope):
+            yield from snapshots.addresses(message.padded())
+
+
+def _is_kernels(address: dict[str, object], mac: bytes) -> bool:
+    """Whether the kernel made an IPv6 link-local: it says so from 5.18 on; before, one of the MAC is taken for it."""
+    text = str(address["address"])
+    made_of_mac = f"ff:fe{mac[3:4].hex()}" in text if len(mac) == 6 else False
+    return text.startswith("fe80:") and (address["protocol"] == uapi.IFAPROT_KERNEL_LL or made_of_mac)
 
 
 def _lose(plan: Plan, item: Item, code: str, what: str) -> None:

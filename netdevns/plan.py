@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
+    from .ports import Port
     from .results import Report
 
 
@@ -83,6 +84,7 @@ class Plan:
         self.nexthops = b""
         self.neighbours: list[bytes] = []  # dumps: neighbours, proxies
         self.tokens: dict[int, bytes] = {}  # of the source by ifindex; only where sysctls are to be preserved
+        self.ports: dict[int, Port] = {}  # what the batch's devices have as ports of a bridge or bond, by ifindex
 
     def __enter__(self) -> Self:
         return self

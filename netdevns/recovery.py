@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
-from . import identity, journal, lookups, names, undo, wire
+from . import identity, journal, lookups, names, ports, undo, wire
 from .engine import PLACE_GONE, PLACE_TARGET, Device, EngineError, Socket
 from .errors import NetDevError
 from .journal import Damaged, Journal, Record, Section
@@ -91,6 +91,9 @@ def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[by
             parts += _device_section(type_, member)
     parts += journal.section(journal.ROUTES, {}, plan.routes)
     parts += journal.section(journal.NEXTHOPS, {}, plan.nexthops)
+    for ifindex, port in plan.ports.items():
+        vlans, messages = ports.dumped(port)
+        parts += journal.section(journal.PORT, {journal.A_IFINDEX: ifindex, journal.A_VLANS: vlans}, *messages)
     for type_, dump in zip((journal.NEIGHBOURS, journal.PROXIES), plan.neighbours, strict=False):
         parts += journal.section(type_, {}, dump)
     return parts
@@ -171,6 +174,14 @@ class _Recovery:
         self.plan.neighbours = [bytes(by_type[t].body) for t in kinds if t in by_type]
         self.members = [_member(s) for s in sections if s.type == journal.DEVICE]
         self.uppers = [_member(s) for s in sections if s.type == journal.UPPER]
+        by_ifindex = {m.link.ifindex: m.link for m in self.members}
+        for section in (s for s in sections if s.type == journal.PORT):
+            ifindex = section.number(journal.A_IFINDEX)
+            try:
+                link, vlans = by_ifindex[ifindex], section.text(journal.A_VLANS)
+                self.plan.ports[ifindex] = ports.loaded(link, vlans, bytes(section.body))
+            except (KeyError, ValueError):  # Malformed is a ValueError
+                raise Damaged("a port in it is damaged") from None
         self.plan.items = [m.item for m in self.members]
         self.plan.uppers = [m.item for m in self.uppers]
         self.target_is_gone = False

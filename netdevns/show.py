@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Sequence
 
-from . import checks, lookups, losses, names, routes, snapshots, uapi, wire
+from . import checks, lookups, losses, names, neighbours, ports, routes, snapshots, uapi, wire
 from .engine import EngineError, Socket
 from .errors import CheckFailed, NetDevError
 from .netns import CURRENT, NetNS
@@ -54,10 +54,14 @@ def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device,
     plan.uppers = [item for item in every if item.link and item.link.lower]
     plan.routes = lookups.dump(socket, routes.DUMP_ROUTES, DUMP_BYTES)
     plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
+    plan.neighbours = [lookups.dump(socket, dump, DUMP_BYTES) for dump in neighbours.DUMPS]
+    plan.ports = ports.read(socket, [item.link for item in plan.items if item.link])
     dumped = lookups.dump(socket, snapshots.DUMP_ADDRESSES, DUMP_BYTES)
     unknown = checks.immovable(plan, socket)
     checks.default_routes(plan)
     losses.find(plan)
+    for item in plan.items:
+        losses.find_addresses(plan, item, dumped)
 
     addresses: dict[int, list[Address]] = {}
     for ifindex, fields in snapshots.indexed_addresses(dumped):

@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Mapping
 
-from . import checks, failures, lookups, names, recovery, snapshots, uapi, undo, wire
+from . import checks, failures, lookups, losses, names, recovery, snapshots, uapi, undo, wire
 from .engine import EngineError, Socket, Watch
 from .errors import CheckFailed, NetDevError
 from .failures import Stopped
@@ -372,6 +372,7 @@ class _Batch:
 
         moved = []
         for member in self.members:
+            losses.find_addresses(self.plan, member.item, member.device.addresses)
             lost = [*member.item.lost]
             if member.device.cut_labels:
                 lost.append(f"{member.device.cut_labels} labels")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 
-from . import lookups, names, neighbours, routes, sysctls, uapi, wire
+from . import lookups, names, neighbours, ports, routes, sysctls, uapi, wire
 from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
 from .plan import Item, Plan
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 # What is told of a batch between two calls of the engine: the step, how many devices have done it, of how many.
 OnStep = Callable[[str, int, int], None]
 
+PORT_WAIT_S = 0.5  # for the link of a port: the kernel hears of it by a work item, a bond by its next look (miimon)
 PARTS = (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS)
 
 
@@ -101,6 +103,7 @@ class _Undo:
         for member in self.uppers:
             self._upper(member)
         if self.touched:
+            self._ports()
             self._neighbours()
             self._routes(self.touched[0])
 
@@ -154,6 +157,10 @@ class _Undo:
             if was.master and (now is None or now.master != was.master):
                 master = wire.attr_u32(uapi.IFLA_MASTER, was.master)
                 request = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, master)
+                if was.ifindex in self.plan.ports:
+                    # A bond that lost its last slave has a random MAC, which the next one would get.
+                    bond = lookups.link(self.source, ifindex=was.master)
+                    request = self.plan.ports[was.ifindex].mac_request(bond) + request
                 again.append((f"master (ifindex {was.master})", request))
             lost = [name for name in was.altnames if now is None or name not in now.altnames]
             if lost:
@@ -196,6 +203,46 @@ class _Undo:
             self.missing[member] += [f"sysctl {name}" for name in differ]
         except (EngineError, wire.Malformed) as e:
             self.missing[member].append(f"sysctls: {lookups.says(e)}")
+
+    def _ports(self) -> None:
+        """What its master gave it. Last, when all ports are there and up: one may be the backup of another."""
+        members = [m for m in self.touched if m.link.ifindex in self.plan.ports and m.device.place == PLACE_SOURCE]
+        answers: dict[tuple[Member, str], str] = {}
+        try:
+            for stage in ports.STAGES if members else ():
+                end = time.monotonic() + (PORT_WAIT_S if stage == ports.LATE else 0)
+                while differ := [d for d in self._port_differences(members) if d[1] == stage]:
+                    for member, _, what, request in differ:
+                        answers[member, what] = self._answer(request)
+                    if time.monotonic() >= end:
+                        break
+                    time.sleep(0.01)
+            for member, _, what, _ in self._port_differences(members):
+                self.missing[member].append(
+                    f"{member.link.port_kind.decode()} port: {what}{answers.get((member, what), '')}"
+                )
+        except (EngineError, wire.Malformed) as e:
+            self.missing[members[0]].append(f"port settings: {lookups.says(e)}")
+
+    def _port_differences(self, members: list[Member]) -> Iterator[tuple[Member, int, str, bytes]]:
+        """What is not as it was: whose, one of ports.STAGES, short words, and the request that makes it so."""
+        if not members:
+            return
+        renumbered = {m.link.ifindex: m.device.ifindex for m in self.touched}
+        links = map(lookups.link_of, lookups.ask(self.source, [wire.get_link(m.device.ifindex) for m in members]))
+        now = ports.read(self.source, [link for link in links if link])
+        for member in members:
+            was, ifindex = self.plan.ports[member.link.ifindex], member.device.ifindex
+            for difference in was.differences(now.get(ifindex), ifindex, renumbered):
+                yield member, *difference
+
+    def _answer(self, request: bytes) -> str:
+        try:
+            if request:
+                self.source.command(request)
+        except EngineError as e:
+            return f": {lookups.says(e)}"
+        return ""
 
     def _neighbours(self) -> None:
         """Permanent neighbours and proxies, which are gone with IFF_UP, also of the devices on top."""

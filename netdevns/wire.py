@@ -162,7 +162,10 @@ def error(message_: Message) -> tuple[int, str]:
 class Link:
     """What this package reads of an RTM_NEWLINK."""
 
-    __slots__ = ("altnames", "flags", "ifindex", "immutable", "kind", "lower", "mac", "master", "mtu", "name", "qdisc")
+    __slots__ = (
+        "altnames", "flags", "has_xdp", "ifindex", "immutable", "kind", "lower", "mac", "master", "mtu", "name", "port",
+        "port_kind", "qdisc",
+    )  # fmt: skip
 
     def __init__(self, body: memoryview) -> None:
         if len(body) < IFINFOMSG.size:
@@ -173,11 +176,17 @@ class Link:
         immutable = found.get(uapi.IFLA_NETNS_IMMUTABLE)
         names = found.get(uapi.IFLA_PROP_LIST)
         self.name = text(found.get(uapi.IFLA_IFNAME))
-        self.kind = text(attrs(info).get(uapi.IFLA_INFO_KIND)) if info is not None else b""
+        infos = attrs(info) if info is not None else {}
+        self.kind = text(infos.get(uapi.IFLA_INFO_KIND))
+        # What it has as a port of its master: IFLA_BRPORT_*, IFLA_BOND_SLAVE_*, ...
+        self.port_kind = text(infos.get(uapi.IFLA_INFO_SLAVE_KIND))
+        self.port = bytes(infos.get(uapi.IFLA_INFO_SLAVE_DATA, b""))
         self.mac = bytes(found.get(uapi.IFLA_ADDRESS, b""))
         self.mtu = u32(found.get(uapi.IFLA_MTU))
         self.master = u32(found.get(uapi.IFLA_MASTER))
         self.qdisc = text(found.get(uapi.IFLA_QDISC))
+        xdp = attrs(found[uapi.IFLA_XDP]) if uapi.IFLA_XDP in found else {}
+        self.has_xdp = bytes(xdp.get(uapi.IFLA_XDP_ATTACHED, b"")).strip(b"\0") != b""
         self.altnames = tuple(text(v) for t, v in attr_list(names) if t == uapi.IFLA_ALT_IFNAME) if names else ()
         # None: this kernel does not say (before 6.15), True or False: it does.
         self.immutable = None if immutable is None else u8(immutable) != 0

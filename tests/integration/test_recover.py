@@ -26,7 +26,8 @@ from tests.support.restored import assert_equal_soon
 
 TOP = Path(__file__).parents[2]
 HOST = """
-    link add eth0 index 101 type ifb
+    link add eth0 index 101 type veth peer name peer0
+    link set peer0 up
     link add eth1 index 102 type veth peer name peer
     link add mv0 index 104 link eth1 type macvlan
     link add stays index 105 type ifb
@@ -51,6 +52,10 @@ HOST = """
     route add 192.0.2.0/24 via 10.1.0.9
     route add 203.0.113.0/24 via 10.5.0.9 src 10.1.0.1
     route add 2001:db8:77::/48 via 2001:db8:1::9
+    link add br0 index 107 type bridge
+    link set br0 up
+    link set eth0 master br0
+    link set eth0 type bridge_slave hairpin on cost 77
     neigh add 10.1.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth1
 """
 DEVICES = {"eth0": "net0", "eth1": "net%d"}

@@ -96,7 +96,7 @@ def test_what_a_move_would_meet(capsys: pytest.CaptureFixture[str]) -> None:
     codes = {name: {f["code"] for f in device["findings"]} for name, device in found.items()}
     assert codes == {
         "lo": {"device.immutable"},
-        "eth1": {"loss.routes"},
+        "eth1": {"loss.routes", "loss.addresses"},
         "wan": {"device.default-route", "loss.upper", "loss.routes"},
         "wanp": set(),
         "mv0": set(),
@@ -107,7 +107,7 @@ def test_what_a_move_would_meet(capsys: pytest.CaptureFixture[str]) -> None:
     assert {name for name, device in found.items() if device["default_route"]} == {"wan"}
     lost = {name: device["not_carried"] for name, device in found.items() if device["not_carried"]}
     assert lost == {
-        "eth1": ["2 routes"],
+        "eth1": ["2 routes", "1 address with a lifetime"],
         "wan": ["mv0 on top of it, which stays behind", "1 route"],
         "port": ["master br0"],
     }
@@ -223,7 +223,7 @@ def test_as_many_requests_for_many_devices_as_for_few(host: Namespace, monkeypat
         sent.clear()
         assert len(show.devices()) == numbers.stop + 1
         counts.append([type_ for type_ in sent if type_ != 16])
-    assert counts == [[18, 26, 106, 22]] * 2  # RTM_GETLINK, GETROUTE, GETNEXTHOP, GETADDR
+    assert counts == [[18, 26, 106, 30, 30, 22]] * 2  # RTM_GETLINK, GETROUTE, GETNEXTHOP, GETNEIGH, GETADDR
 
 
 # ---- for people ----
@@ -251,7 +251,7 @@ def test_on_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["show", "eth1", "mv0"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["DEVICE", "MOVE", "ADDRESSES", "LINK"]
-    assert re.fullmatch(r"eth1    yes, but loses  192\.0\.2\.10/24 +ifb, up, ifindex \d+", lines[1])
+    assert re.fullmatch(r"eth1    yes, but loses +192\.0\.2\.10/24 +ifb, up, ifindex \d+", lines[1])
     assert re.fullmatch(r" +2 routes +192\.0\.2\.77/24\* +mtu 1400, [0-9a-f:]{17}", lines[2])
     assert [line.split()[-1] for line in lines[3:6]] == ["enp3s0", "a-very-long-alternative-name", lines[5].split()[-1]]
     assert any(

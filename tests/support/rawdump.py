@@ -44,6 +44,11 @@ IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_IFNAME, IFLA_PROP_LIST = 18, 26, 3, 52
 RTA_MULTIPATH, RTA_CACHEINFO = 9, 12
 NUD_PERMANENT, NTF_PROXY = 0x80, 0x08
 _NDA_MOVES = {3, 4}  # NDA_CACHEINFO, NDA_PROBES
+# Of a bridge's port: what its bridge tells it, its number and id (the first that is free), timers and counters.
+_PORT_MOVES = {*range(13, 24), 26, 35, 36, 38, 41}
+_BOND_PORT_SETTINGS = {5, 9, 10}  # QUEUE_ID, PRIO, ACTOR_PORT_PRIO
+AF_BRIDGE, RTEXT_FILTER_BRVLAN = 7, 2
+NUD_NOARP, NTF_EXT_LEARNED = 0x40, 0x10
 NHA_GROUP = 2
 
 
@@ -187,12 +192,18 @@ def links(socket: Socket) -> dict[str, Link]:
 
 
 def _link_info(data: bytes) -> dict[object, str]:
-    """Kind and master's kind; a bridge's data and its port's hold timers, so only other kinds' are kept."""
+    """Kind and master's kind; of a bridge's data nothing, which has its timers, and of a port what can be set."""
     raw = dict(attributes(data))
     kinds = [raw.get(key, b"").rstrip(b"\0") for key in (1, 4)]  # IFLA_INFO_KIND, IFLA_INFO_SLAVE_KIND
     info = {"kind": kinds[0].decode(), "slave kind": kinds[1].decode()}
     if kinds[0] not in (b"bridge", b"bond", b"") and 2 in raw:  # IFLA_INFO_DATA
         info["data"] = raw[2].hex()
+    data = dict(attributes(raw.get(2, b"")))
+    if kinds[0] == b"bond":
+        info["active slave, primary"] = f"{data.get(2, b'').hex()}, {data.get(11, b'').hex()}"
+    for key, value in attributes(raw.get(5, b"")):  # IFLA_INFO_SLAVE_DATA
+        if key not in _PORT_MOVES if kinds[1] == b"bridge" else key in _BOND_PORT_SETTINGS:
+            info[f"port {key}"] = value.hex()
     return dict(info)
 
 
@@ -296,6 +307,33 @@ def neighbours(socket: Socket) -> list[str]:
     return sorted(found)
 
 
+def vlans(socket: Socket) -> list[str]:
+    """The VLANs of bridges and their ports, each by itself."""
+    mask = attribute(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_BRVLAN))
+    found = []
+    for body in socket.dump(RTM_NEWLINK, struct.pack("=BxHiII", AF_BRIDGE, 0, 0, 0, 0) + mask):
+        spec = dict(attributes(body, 16)).get(IFLA_AF_SPEC, b"")
+        ifindex = struct.unpack_from("=BxHiII", body)[2]
+        found += [f"{ifindex} vlan {value.hex()}" for key, value in attributes(spec) if key == 2]
+    return sorted(found)
+
+
+def fdb(socket: Socket) -> list[str]:
+    """Entries of bridges that are not learned, and the devices' own.
+
+    Without the groups that a device listens to (33:33:*, 01:00:5e:*): they follow from addresses and sysctls, in time.
+    """
+    found = []
+    for body in socket.dump(RTM_NEWNEIGH, struct.pack("=BxxxiHBB", AF_BRIDGE, 0, 0, 0, 0)):
+        _, ifindex, state, flags, type_ = struct.unpack_from("=BxxxiHBB", body)
+        if state & (NUD_PERMANENT | NUD_NOARP) or flags & NTF_EXT_LEARNED:
+            attrs = {key: value.hex() for key, value in attributes(body, 12) if key not in _NDA_MOVES}
+            if attrs.get(2, "").startswith(("3333", "01005e")):  # NDA_LLADDR
+                continue
+            found.append(f"{ifindex} fdb state {state:#x} flags {flags:#x} type {type_} {sorted(attrs.items())}")
+    return sorted(found)
+
+
 def everything(socket: Socket) -> dict[str, object]:
     """All of it, as plain data that pytest can show the differences of. Closes the socket."""
     with socket:
@@ -307,6 +345,8 @@ def everything(socket: Socket) -> dict[str, object]:
             "routes": routes(socket),
             "nexthops": nexthops(socket),
             "neighbours": neighbours(socket),
+            "vlans": vlans(socket),
+            "fdb": fdb(socket),
         }
 
 

@@ -22,7 +22,7 @@ CSRC = ROOT / "csrc"
 ORDER = [
     "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "results", "_core",
     "_ffi", "rtnl", "netns", "engine",
-    "lookups", "plan", "stacking", "losses", "checks", "journal", "identity", "undo", "failures", "carry",
+    "lookups", "ports", "plan", "stacking", "losses", "checks", "journal", "identity", "undo", "failures", "carry",
     "recovery", "transaction", "oci", "hooklog", "cdi", "hook", "conformance",
     "show", "usage", "demo", "advice", "tables", "screens", "progress", "output", "cli", "__main__",
 ]  # fmt: skip
@@ -30,7 +30,7 @@ ORDER = [
 ORDER_INSIDE = {"engine": ["_base", "_replay", "_late", "native", "reference", "__init__"]}
 # What a hook pays for before it does anything.
 HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns",
-             "engine", "lookups", "plan",
+             "engine", "lookups", "ports", "plan",
              "stacking", "losses", "checks", "journal", "identity", "undo", "failures",
              "recovery", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}

@@ -1,0 +1,306 @@
+"""What a port has from its bridge or bond is there again after a failed move, and told before a move that loses it."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import subprocess
+
+import pytest
+
+import netdevns
+from netdevns import ports, show, uapi, undo
+from netdevns.engine import Device, EngineError, Socket
+from tests.support import kinds, rawdump
+from tests.support.namespaces import Namespace
+from tests.support.require import require
+from tests.support.restored import Restored
+
+BRIDGE = """
+    link set lo up
+    link add br0 type bridge
+    link set br0 up
+    link add eth1 index 102 type veth peer name peer1
+    link add eth2 index 104 type veth peer name peer2
+    link set peer1 up
+    link set peer2 up
+    link set eth1 master br0
+    link set eth2 master br0
+    link set eth1 up
+    link set eth2 up
+"""
+# IFLA_BRPORT_*: another value than a new port's, each of its own number of bytes.
+U8, U16, U32 = "=B", "=H", "=I"
+SETTINGS = {
+    2: (U16, 9), 3: (U32, 77), 4: (U8, 1), 5: (U8, 1), 6: (U8, 1), 7: (U8, 1), 8: (U8, 0), 9: (U8, 0), 10: (U8, 1),
+    12: (U8, 1), 25: (U8, 2), 27: (U8, 0), 28: (U8, 1), 29: (U8, 1), 30: (U8, 0), 31: (U16, 8), 32: (U8, 1),
+    33: (U8, 1), 34: (U32, 104), 37: (U32, 99), 39: (U8, 1), 42: (U32, 77), 43: (U8, 1), 44: (U32, 7), 45: (U8, 0),
+}  # fmt: skip
+# What every kernel that can be moved on takes.
+ALWAYS = {2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 25, 27, 28, 29, 30, 31, 32, 33, 34}
+
+
+@pytest.fixture
+def bridge(host: Namespace) -> Namespace:
+    host.batch(BRIDGE)
+    host.wait_until_quiet()
+    return host
+
+
+@pytest.fixture
+def vlans(bridge: Namespace) -> Namespace:
+    """A bridge with VLANs: not every kernel has them."""
+    try:
+        bridge.ip("link set br0 type bridge vlan_filtering 1")
+    except AssertionError as e:
+        require("vlans", str(e))
+    run(bridge, "vlan add vid 7 dev eth1", "vlan add vid 10-20 untagged dev eth1", "vlan add vid 22 pvid dev eth1")
+    run(bridge, "vlan del vid 1 dev eth1")
+    return bridge
+
+
+def run(where: Namespace, *commands: str) -> None:
+    with where.entered():
+        for command in commands:
+            subprocess.run(["bridge", *command.split()], check=True)
+
+
+def port(where: Namespace, type_: int, value: bytes, ifindex: int = 102) -> int:
+    """Sets one IFLA_BRPORT_*; returns 0 or an errno."""
+    data = rawdump.attribute(5, rawdump.attribute(type_, value))
+    with where.socket() as socket:
+        return socket.change_link(ifindex, rawdump.attribute(18, rawdump.attribute(4, b"bridge\0") + data))
+
+
+def fail_to_move(
+    target: Namespace, monkeypatch: pytest.MonkeyPatch, *devices: str
+) -> tuple[netdevns.results.Left, ...]:
+    """Moves and fails at the last step; returns what was left."""
+
+    def fail(self: Device, target: Socket) -> None:  # noqa: ARG001  # verify's signature
+        raise EngineError(errno.EIO, "made to fail", "verify")
+
+    monkeypatch.setattr(Device, "verify", fail)
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move({device: f"net{n}" for n, device in enumerate(devices)}, target.fd)
+    return raised.value.left
+
+
+def told(where: Namespace, device: str = "eth1") -> dict[int, str]:
+    """IFLA_BRPORT_* -> the kernel's bytes, without what changes by itself."""
+    attrs = where.links()[device].attrs
+    return {int(str(key)[5:]): value for key, value in attrs.items() if str(key).startswith("port ")}
+
+
+def test_settings_come_back(bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each setting that this kernel has, changed: all of them are as before."""
+    bridge.ip("nexthop add id 7 fdb via 192.0.2.1")
+    default = told(bridge)
+    changed = {t for t, (form, value) in SETTINGS.items() if port(bridge, t, struct.pack(form, value)) == 0}
+    changed = {t for t in changed if told(bridge).get(t) != default.get(t)}
+    assert changed >= ALWAYS, ALWAYS - changed
+    with Restored(bridge, target):
+        assert fail_to_move(target, monkeypatch, "eth1") == ()
+
+
+def test_every_setting_of_this_kernel_is_known(bridge: Namespace) -> None:
+    """A kernel with a setting that the table does not have would lose it silently: this test says its number."""
+    assert set(told(bridge)) - {11} <= set(ports.BRIDGE)
+
+
+@pytest.mark.parametrize("batch", [("eth1",), ("eth1", "eth2")])
+def test_vlans_and_entries_come_back(
+    vlans: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch, batch: tuple[str, ...]
+) -> None:
+    """VLANs with their flags, without the one that a new port gets, and what somebody added to the database."""
+    run(
+        vlans,
+        "fdb add 02:00:00:00:00:07 dev eth1 master static vlan 7",
+        "fdb add 02:00:00:00:00:08 dev eth1 master vlan 22",
+        "fdb add 02:00:00:00:00:09 dev eth1 master dynamic extern_learn vlan 7",
+        "fdb add 02:00:00:00:00:0a dev eth1 self",
+        "fdb add 02:00:00:00:00:0b dev eth2 master static sticky vlan 1",
+    )
+    with Restored(vlans, target):
+        assert fail_to_move(target, monkeypatch, *batch) == ()
+
+
+def test_entries_come_back(bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on a kernel without VLANs."""
+    run(bridge, "fdb add 02:00:00:00:00:08 dev eth1 master static", "fdb add 02:00:00:00:00:0a dev eth1 self")
+    run(bridge, "fdb add 02:00:00:00:00:09 dev eth1 master")
+    with Restored(bridge, target):
+        assert fail_to_move(target, monkeypatch, "eth1") == ()
+
+
+def test_state_is_left_to_the_kernels_stp(
+    bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The port begins to listen: not as before, and nobody's to change."""
+    bridge.ip("link set br0 type bridge stp_state 1")
+    assert fail_to_move(target, monkeypatch, "eth1") == ()
+    assert bridge.links()["eth1"].attrs["slave kind"] == "bridge"
+
+
+def test_what_cannot_be_given_back_is_told(
+    bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named in `left`, with the kernel's reason: nothing is lost silently."""
+    assert port(bridge, 3, struct.pack("=I", 77)) == 0
+    real = ports._slave
+    nonsense = rawdump.attribute(2, b"\xff\xff")  # IFLA_BRPORT_PRIORITY: a number of 6 bits
+    monkeypatch.setattr(ports, "_slave", lambda kind, ifindex, _: real(kind, ifindex, nonsense))
+    (left,) = fail_to_move(target, monkeypatch, "eth1")
+    assert left.missing == ("bridge port: cost: Numerical result out of range",)
+
+
+def test_device_without_a_master_costs_nothing(
+    host: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No port in the batch: nothing is asked about ports, neither before a move nor in an undo."""
+    host.batch(BRIDGE + "link set eth1 nomaster\n")
+    asked: list[int] = []
+    real = Socket.query
+
+    def query(self: Socket, request: bytes, *size: int) -> tuple[int, bytes]:
+        asked.extend(body[0] for body in [request[16:17]] if body)
+        return real(self, request, *size)
+
+    monkeypatch.setattr(Socket, "query", query)
+    assert fail_to_move(target, monkeypatch, "eth1") == ()
+    assert asked
+    assert uapi.AF_BRIDGE not in asked
+
+
+BOND = """
+    link set lo up
+    link add bond0 type bond mode active-backup miimon 20
+    link add eth1 index 102 type veth peer name peer1
+    link add eth2 index 104 type veth peer name peer2
+    link set peer1 up
+    link set peer2 up
+    link set eth1 master bond0
+    link set eth2 master bond0
+    link set bond0 up
+    link set eth1 up
+    link set eth2 up
+"""
+
+
+@pytest.fixture
+def bond(host: Namespace) -> Namespace:
+    host.batch(BOND)
+    host.wait_until_quiet()
+    return host
+
+
+@pytest.mark.kinds("bond")
+@pytest.mark.parametrize("batch", [("eth1",), ("eth2",), ("eth1", "eth2"), ("eth2", "eth1")])
+def test_bond_slave_comes_back(
+    bond: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch, batch: tuple[str, ...]
+) -> None:
+    """Its queue and priority, the active slave, and the bond's MAC, also when the bond had no slave meanwhile."""
+    if not kinds.honours_new_ifindex():
+        require(
+            "ifindex", "a slave has its own MAC again when it leaves, and only its ifindex tells that it is the one"
+        )
+    bond.ip("link set bond0 address 02:00:00:00:00:55")
+    for device in ("eth1", "eth2"):
+        bond.ip(f"link set {device} type bond_slave queue_id {device[-1]}")
+    with bond.socket() as socket:  # IFLA_BOND_SLAVE_PRIO: not before 6.0
+        data = rawdump.attribute(4, b"bond\0") + rawdump.attribute(5, rawdump.attribute(9, struct.pack("=i", -7)))
+        socket.change_link(104, rawdump.attribute(18, data))
+    bond.ip("link set bond0 type bond active_slave eth2")
+    bond.wait_until_quiet()
+    with Restored(bond, target):
+        assert fail_to_move(target, monkeypatch, *batch) == ()
+
+
+@pytest.mark.kinds("bond")
+def test_link_that_comes_late(bond: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bond refuses an active slave until it has seen its link: it is tried again."""
+    if not kinds.honours_new_ifindex():
+        require(
+            "ifindex", "a slave has its own MAC again when it leaves, and only its ifindex tells that it is the one"
+        )
+    bond.ip("link set bond0 type bond active_slave eth2")
+    bond.wait_until_quiet()
+    refused: list[bytes] = []
+    real = undo._Undo._answer
+
+    def answer(self: undo._Undo, request: bytes) -> str:
+        if len(refused) < 3:
+            refused.append(request)
+            return ": Invalid argument"
+        return real(self, request)
+
+    monkeypatch.setattr(undo._Undo, "_answer", answer)
+    with Restored(bond, target):
+        assert fail_to_move(target, monkeypatch, "eth2") == ()
+    assert len(refused) == 3
+
+
+# ---- what is told ----
+
+
+def not_carried(host: Namespace, target: Namespace, device: str = "eth1") -> tuple[str, ...]:
+    """What `check` and `show` say before and the move says after: one and the same."""
+    with host.entered():
+        report = netdevns.check({device: f"in-{device}"}, target.fd)
+        (shown,) = show.devices([device])
+        (moved,) = netdevns.move({device: f"in-{device}"}, target.fd)
+    losses = [f.text.partition(": a move loses: ")[2] for f in report.findings if f.severity == "loss"]
+    assert tuple(losses) == shown.not_carried == moved.not_carried
+    return moved.not_carried
+
+
+def test_settings_of_a_port_are_told(bridge: Namespace, target: Namespace) -> None:
+    """Only what a new port would not have; the entry that the kernel makes for each port is none."""
+    run(bridge, "fdb add 02:00:00:00:00:08 dev eth1 master static")
+    assert port(bridge, 33, b"\1") == 0
+    assert port(bridge, 8, b"\0") == 0
+    entries = sum(
+        "fdb state 0x40" in line for line in rawdump.everything(bridge.socket())["fdb"]
+    )  # with VLANs one in each
+    words = "1 fdb entry" if entries == 1 else f"{entries} fdb entries"
+    assert entries
+    assert not_carried(bridge, target) == ("master br0", f"bridge port: learning, isolated, {words}")
+
+
+def test_new_port_has_nothing_to_tell(bridge: Namespace, target: Namespace) -> None:
+    """The defaults in the table are this kernel's."""
+    assert not_carried(bridge, target) == ("master br0",)
+
+
+def test_vlans_of_a_port_are_told(vlans: Namespace, target: Namespace) -> None:
+    """7, 10-20 and 22 are somebody's, and 1 was removed."""
+    assert not_carried(vlans, target) == ("master br0", "bridge port: 14 vlans")
+
+
+@pytest.mark.kinds("bond")
+def test_queue_of_a_slave_is_told(bond: Namespace, target: Namespace) -> None:
+    """The first slave: its MAC is the bond's."""
+    bond.ip("link set eth1 type bond_slave queue_id 3")
+    assert not_carried(bond, target) == ("master bond0", "bond port: queue_id")
+
+
+def test_neighbours_and_addresses_are_told(host: Namespace, target: Namespace) -> None:
+    """Permanent neighbours, proxies, and what the runtime-spec does not protect; no link-local of the kernel's own."""
+    host.sysctl("ipv6/conf/default/addr_gen_mode", 0)
+    host.batch(
+        """
+        link add eth1 type veth peer name peer1
+        link set peer1 up
+        link set eth1 up
+        addr add 10.0.0.1/24 dev eth1
+        addr add 10.0.1.1/24 valid_lft 5000 preferred_lft 4000 dev eth1
+        addr add 2001:db8::5/64 nodad valid_lft 5000 preferred_lft 4000 dev eth1
+        addr add 169.254.1.1/16 scope link dev eth1
+        addr add fe80::77/64 nodad dev eth1
+        neigh add 10.0.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth1
+        neigh add proxy 10.0.0.200 dev eth1
+        """
+    )
+    host.wait_until_quiet()
+    assert not_carried(host, target) == ("2 neighbours", "2 addresses of link scope", "2 addresses with a lifetime")
+    assert not_carried(host, target, "peer1") == ()
