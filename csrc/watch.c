@@ -12,6 +12,7 @@
 
 #define SLOTS 64
 #define SLOT_SIZE 512	/* a notification about an address has about 100 bytes */
+#define DOUBLE_WITHIN 16	/* addresses */
 #define HEADER sizeof(struct ifaddrmsg)
 
 int nd_sock_watch(struct nd_sock *s, int netns_fd, int buffer_bytes, struct nd_err *err)
@@ -147,6 +148,24 @@ static size_t first_ipv6(const struct nd_dev *dev)
 }
 
 /*
+ * A dump of IPv6 may list an address twice, and no NLM_F_DUMP_INTR says so: what is added between two of its parts shifts the
+ * rest by one (seen on 5.10 and 7.2). The second one lies close behind.
+ */
+static void drop_double(struct nd_dev *dev, size_t pos, const struct nd_addr *told, size_t next[2])
+{
+	struct nd_addr a;
+
+	for (int i = 0; i < DOUBLE_WITHIN && nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a); i++) {
+		if (nd_addr_same(&a, told)) {
+			const size_t at = (size_t)(a.v.start - ((const unsigned char *)dev + dev->addrs));
+
+			splice(dev, at, pos - at, NULL, next);
+			return;
+		}
+	}
+}
+
+/*
  * Takes one notification over. A drop is told in the order of a dump, so a late address goes behind the one of its family
  * that was told of last. A link that was set down before its move has two drops; an IPv6 address that was added in between
  * is newer than all others, so it is in front.
@@ -161,6 +180,8 @@ static void take(struct nd_dev *dev, const struct nd_addr *a, size_t next[2])
 	size_t at = next[ipv6];
 	const size_t old = find(dev, a, at, &at);
 
+	if (old)
+		drop_double(dev, at + old, a, next);
 	if (!is_new && (a->valid_lft == 0 || (!ipv6 && a->v.portid != 0))) {
 		splice(dev, at, old, NULL, next);
 	} else if (old || !is_new) {	/* a new one is still there, or its RTM_DELADDR follows and says where it was */

@@ -8,6 +8,8 @@ from .. import uapi, wire
 from ..snapshots import IFADDRMSG
 from ._replay import Address
 
+DOUBLE_WITHIN = 16  # addresses
+
 
 def _first_ipv6(found: list[tuple[Address, bytes]]) -> int:
     return next((at for at, (a, _) in enumerate(found) if a.family == uapi.AF_INET6), len(found))
@@ -39,6 +41,13 @@ def update(addresses: bytes, told: bytes, ifindex: int) -> bytes:
         around = chain(range(places[is_ipv6], len(found)), range(places[is_ipv6]))
         old = next((at for at in around if found[at][0].identity == address.identity), None)
         at = places[is_ipv6] if old is None else old
+        # A dump of IPv6 may list an address twice, and no NLM_F_DUMP_INTR says so: what is added between two of its
+        # parts shifts the rest by one (seen on 5.10 and 7.2). The second one lies close behind.
+        behind = range(at + 1, min(at + 1 + DOUBLE_WITHIN, len(found))) if old is not None else ()
+        double = next((i for i in behind if found[i][0].identity == address.identity), None)
+        if double is not None:
+            del found[double]
+            places = [place - (place > double) for place in places]
         if not is_new and (address.valid == 0 or (not is_ipv6 and message.portid)):
             if old is not None:
                 del found[old]

@@ -326,7 +326,9 @@ def updated(engine: Any, messages: bytes, found: list[bytes]) -> bytes:
     return once
 
 
-@pytest.mark.parametrize("found", [[], RICH, RICH[::-1]], ids=["none", "rich", "reversed"])
+@pytest.mark.parametrize(
+    "found", [[], RICH, RICH[::-1], RICH[:12] + RICH[10:]], ids=["none", "rich", "reversed", "double"]
+)
 @pytest.mark.parametrize("name", TOLD)
 def test_same_snapshot_of_what_was_told(name: str, found: list[bytes]) -> None:
     """Both engines make the same of the notifications that came between snapshot and move."""
@@ -360,6 +362,7 @@ def test_deleted_expired_and_newer(engine: Any) -> None:
     assert left("deleted-and-added", three) == addresses(ipv4(0), ipv4(1), ipv6(1))
     assert left("expired", [ipv4(5, flags=0, lifetimes=(1, 1)), ipv4(0)]) == addresses(ipv4(0))
     assert left("two-drops", [ipv4(0), ipv6(0)]) == addresses(ipv4(0), ipv6(81), ipv6(80), ipv6(0))
+    assert left("as-it-was", [RICH[9], RICH[10], RICH[9], RICH[10], RICH[11]]).count(addresses(RICH[9])[0]) == 1
     assert left("of-others", three) == addresses(*three)
 
 
