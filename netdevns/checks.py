@@ -97,8 +97,7 @@ def _addresses(plan: Plan) -> None:
             item.device.snapshot(plan.source_socket)
             losses.find_addresses(plan, item, item.device.addresses)
         except (EngineError, wire.Malformed) as e:
-            text = f"{item.label}: its addresses could not be read: {says(e)}"
-            plan.error(item.host_name, "system", text, getattr(e, "errno", errno.EBADMSG))
+            plan.error(item.host_name, "system", f"{item.label}: {says(e)}", getattr(e, "errno", errno.EBADMSG))
 
 
 def known_preserve(preserve: object) -> frozenset[str]:

@@ -261,9 +261,12 @@ class Record:
         return self.path.endswith(UNDO)
 
     def keep(self) -> None:
-        """Leaves it to `recover`: an undo could not put everything back. Raises OSError, and is closed all the same."""
+        """Leaves it to `recover`: an undo could not put everything back."""
         try:
             os.rename(self.path, self.path + UNDO)
+        except OSError as e:
+            text = f"{self.path}: cannot be renamed: {e.strerror}; `netdevns recover` may take the move for complete"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
         finally:
             self.close()
 

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import time
-import warnings
 from collections.abc import Callable, Collection, Mapping
 
 from . import checks, failures, lookups, losses, names, recovery, snapshots, uapi, undo, wire
@@ -278,17 +277,12 @@ class _Batch:
             raise Stopped(None, "record", e.errno or errno.EIO, where) from None
 
     def _end_record(self, *, keep: bool = False) -> None:
-        """What it would undo is done or undone. That it cannot be removed changes nothing about that."""
-        if self.record is None:
-            return
-        try:
+        """What it would undo is done or undone; or it is left to `recover`."""
+        if self.record is not None:
             if keep:
                 self.record.keep()
             else:
                 self.record.drop()
-        except OSError as e:
-            text = f"{self.record.path}: the record of this move cannot be removed: {e.strerror}; remove it yourself"
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     def _late(self) -> None:
         """Addresses that somebody added or changed between snapshot and move: the kernel told of them when they went.

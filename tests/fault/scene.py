@@ -15,7 +15,7 @@ from tests.support import rawdump, require
 from tests.support.namespaces import fresh
 
 TOP = Path(__file__).parents[2]
-LONG = os.environ.get("NETDEVNS_PROFILE") == "long"
+LONG = os.environ.get("NETDEVNS_ATTACK") == "long"
 # Every attack there is, in an hour; otherwise a part of them, which is another one each time.
 ALL = bool(os.environ.get("NETDEVNS_FAULTS_ALL"))
 ENGINES = ("native", "reference")

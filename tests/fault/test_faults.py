@@ -2,7 +2,7 @@
 
 Each call of a move of four devices, from its first netlink socket on, with each of several errors: the command ends,
 without a traceback, and with the exit code that is true; after exit code 3 a recovery puts all back. Short: a few at
-random; NETDEVNS_PROFILE=long: each call, in some of the ways; NETDEVNS_FAULTS_ALL=1: in all.
+random; NETDEVNS_ATTACK=long: each call, in some of the ways; NETDEVNS_FAULTS_ALL=1: in all.
 """
 
 from __future__ import annotations

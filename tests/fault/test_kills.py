@@ -1,7 +1,7 @@
 """A move is killed (SIGKILL) at any of its system calls: `netdevns recover` then finds or makes a whole state.
 
 That is exactly the state before, or exactly the complete one; of the other engine is the recovery. Short: a few places
-at random; NETDEVNS_PROFILE=long: all of those that send something or touch the record, and of the others some.
+at random; NETDEVNS_ATTACK=long: all of those that send something or touch the record, and of the others some.
 """
 
 from __future__ import annotations

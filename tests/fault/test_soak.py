@@ -1,6 +1,6 @@
 """Moves to and fro in one process, with each engine: nothing piles up.
 
-240 moves, 5,000 with NETDEVNS_PROFILE=long, or NETDEVNS_SOAK of them (20,000 are quick where a move is cheap, on User
+240 moves, 5,000 with NETDEVNS_ATTACK=long, or NETDEVNS_SOAK of them (20,000 are quick where a move is cheap, on User
 Mode Linux), half of them with each engine. A process for each: an engine is chosen when the package is loaded.
 """
 

@@ -21,7 +21,7 @@ from tests.support import rawdump
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
 
-HAMMER_S = 60.0 if os.environ.get("NETDEVNS_PROFILE") == "long" else 5.0
+HAMMER_S = 60.0 if os.environ.get("NETDEVNS_ATTACK") == "long" else 5.0
 ROUND_S = 1.0  # the addresses of a round are counted, then removed: thousands would slow the moves down
 
 HOST = """
