@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -47,6 +48,17 @@ def eth1(host: Namespace) -> Namespace:
     return host
 
 
+def failed_move(target: Namespace) -> netdevns.MoveFailed:
+    """Moves eth1; the last step fails, so all is undone."""
+
+    def fail(self: Device, target: Socket) -> None:  # noqa: ARG001  # verify's signature
+        raise EngineError(errno.EIO, "made to fail", "verify")
+
+    with mock.patch.object(Device, "verify", fail), pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move({"eth1": "net0"}, target.fd)
+    return raised.value
+
+
 @pytest.mark.usefixtures("eth1")
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 def test_every_setting_of_this_kernel_is_known(family: str) -> None:
@@ -78,7 +90,7 @@ def test_each_name_is_the_kernels(eth1: Namespace, family: str) -> None:
     assert eth1.links()["eth1"].up
 
 
-def test_all_settings_come_back(eth1: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_settings_come_back(eth1: Namespace, target: Namespace) -> None:
     """Each setting that can be changed, changed: after a failed move an independent dump is as before."""
     changed = 0
     for family in ("ipv4", "ipv6"):
@@ -89,32 +101,22 @@ def test_all_settings_come_back(eth1: Namespace, target: Namespace, monkeypatch:
     eth1.wait_until_quiet()
     before = eth1.dump()
 
-    def fail(self: Device, target: Socket) -> None:  # noqa: ARG001  # verify's signature
-        raise EngineError(errno.EIO, "made to fail", "verify")
-
-    monkeypatch.setattr(Device, "verify", fail)
-    with pytest.raises(netdevns.MoveFailed) as raised:
-        netdevns.move({"eth1": "net0"}, target.fd)
-    assert raised.value.left == ()
+    raised = failed_move(target)
+    assert raised.left == ()
     eth1.wait_until_quiet()
     assert rawdump.differences(before, eth1.dump()) == []
     assert changed >= 50
 
 
-def test_other_default_in_the_source(eth1: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_default_in_the_source(eth1: Namespace, target: Namespace) -> None:
     """IPv6 is off by default in the source but on for this device: it is on again before the addresses come back."""
     eth1.ip("addr add 2001:db8::1/64 nodad dev eth1")
     eth1.sysctl("ipv6/conf/default/disable_ipv6", 1)
     eth1.wait_until_quiet()
     before = eth1.dump()
 
-    def fail(self: Device, target: Socket) -> None:  # noqa: ARG001  # verify's signature
-        raise EngineError(errno.EIO, "made to fail", "verify")
-
-    monkeypatch.setattr(Device, "verify", fail)
-    with pytest.raises(netdevns.MoveFailed) as raised:
-        netdevns.move({"eth1": "net0"}, target.fd)
-    assert raised.value.left == ()
+    raised = failed_move(target)
+    assert raised.left == ()
     eth1.wait_until_quiet()
     assert rawdump.differences(before, eth1.dump()) == []
 
@@ -126,11 +128,6 @@ def test_setting_that_cannot_be_put_back_is_told(
     eth1.sysctl("ipv6/conf/eth1/accept_ra", 2)
     monkeypatch.setattr(sysctls.Settings, "files", lambda *_: {})
 
-    def fail(self: Device, target: Socket) -> None:  # noqa: ARG001  # verify's signature
-        raise EngineError(errno.EIO, "made to fail", "verify")
-
-    monkeypatch.setattr(Device, "verify", fail)
-    with pytest.raises(netdevns.MoveFailed) as raised:
-        netdevns.move({"eth1": "net0"}, target.fd)
-    (left,) = raised.value.left
+    raised = failed_move(target)
+    (left,) = raised.left
     assert left.missing == ("sysctl ipv6.accept_ra",)
