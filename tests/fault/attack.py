@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import json
 import os
-import random
 import re
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from typing import Any
 
 from tests.support import rawdump
 
-from .scene import ALL, DEVICES, JOB, LONG, TARGET, Scene
+from .scene import ALL, CHANCE, DEVICES, JOB, LONG, TARGET, Scene
 
 HANG_S = 60
 # What a move may call, besides what cannot fail. mmap: memory for Python's objects.
@@ -240,7 +239,7 @@ def sample(numbers: Iterable[Any], short: int, long: int | None = None) -> list[
     if ALL or len(every) <= count:
         return every
     ends = [len(every) * part // count for part in range(count + 1)]
-    return [every[random.randrange(begin, end)] for begin, end in itertools.pairwise(ends)]
+    return [every[CHANCE.randrange(begin, end)] for begin, end in itertools.pairwise(ends)]
 
 
 def own(link: rawdump.Link | None) -> object:

@@ -6,13 +6,12 @@ at random; NETDEVNS_ATTACK=long: all of those that send something or touch the r
 
 from __future__ import annotations
 
-import random
 import time
 
 import pytest
 
 from .attack import CALLS, MOVE, UNDONE, Attacks, Tally, finish, run, sample
-from .scene import LONG
+from .scene import CHANCE, LONG
 
 RECORD = ("openat", "write", "rename", "renameat", "unlink", "unlinkat", "flock", "close")
 
@@ -47,7 +46,7 @@ def test_group_killed_at_any_time(attacks: Attacks, tally: Tally) -> None:
     assert code == 0
     attacks.renew()
     for _ in range(20 if LONG else 2):
-        attacks.kill_group(tally, random.uniform(0.05, lasts_s))
+        attacks.kill_group(tally, CHANCE.uniform(0.05, lasts_s))
 
 
 def test_recovery_killed(attacks: Attacks, tally: Tally) -> None:

@@ -200,9 +200,10 @@ def test_same_address_with_two_peers(host: Namespace, target: Namespace) -> None
 def test_peer_routes_are_there(host: Namespace, target: Namespace) -> None:
     """S6: an IPv6 address with a peer reaches it in the container: its route is there."""
     host.batch(["link add eth1 type ifb", "link set eth1 up", "addr add 2001:db8::1 peer 2001:db8:9::2 dev eth1"])
-    host.wait_for_dad()
+    host.wait_until_quiet()
     routes = sorted(route["dst"] for route in host.ip_json("-6 route show dev eth1"))
     netdevns.move({"eth1": {}}, target.fd)
+    target.wait_until_quiet()
     assert sorted(route["dst"] for route in target.ip_json("-6 route show dev eth1")) == routes
     assert routes == ["2001:db8:9::2", "2001:db8::1"]
 

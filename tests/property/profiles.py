@@ -1,7 +1,8 @@
 """How often a property is tried: in seconds by default, in minutes with NETDEVNS_PROFILE=long, as the full run sets it.
 
-Examples are random each time; a failure prints a `reproduce_failure` line that brings its example back anywhere. What
-Hypothesis stores lies in .cache of the checkout.
+Both are the same examples each time: what fails there was changed. With NETDEVNS_ATTACK=long they are random ones, many
+of them; a failure prints a `reproduce_failure` line that brings its example back anywhere. What Hypothesis stores lies
+in .cache of the checkout.
 """
 
 import os
@@ -12,7 +13,8 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 STORE = Path(__file__).resolve().parents[2] / ".cache" / "hypothesis"
-PROFILE = os.environ.get("NETDEVNS_PROFILE", "short")
+ATTACK = os.environ.get("NETDEVNS_ATTACK") == "long"
+PROFILE = "long" if ATTACK else os.environ.get("NETDEVNS_PROFILE", "short")
 
 
 def load() -> None:
@@ -21,9 +23,9 @@ def load() -> None:
     settings.register_profile(
         "short",
         deadline=None,  # the machine may be busy, and the kernel takes its time
-        derandomize=False,
+        derandomize=not ATTACK,
         print_blob=True,
-        database=DirectoryBasedExampleDatabase(STORE / "examples"),
+        database=DirectoryBasedExampleDatabase(STORE / "examples") if ATTACK else None,
         # A slow machine is no reason to fail, and a namespace that an example cleans may outlive it.
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )

@@ -114,7 +114,8 @@ LINKS = st.fixed_dictionaries(
     optional={
         "kind": st.one_of(st.just(b"veth"), NAMES), "master": nl.U32, "qdisc": NAMES, "immutable": nl.U8,
         "link": nl.U32, "link_netnsid": nl.U32, "mtu": nl.U32, "mac": st.binary(max_size=32),
-        "altnames": st.lists(NAMES, min_size=1, max_size=5),
+        "altnames": st.lists(NAMES, min_size=1, max_size=5), "port_kind": NAMES, "port": st.binary(max_size=64),
+        "xdp": st.integers(0, 4),
     },
 )  # fmt: skip
 
@@ -132,11 +133,15 @@ def test_link(fields, others, random):
         known[6] = fields["qdisc"] + b"\0"
     if "immutable" in fields:
         known[67] = bytes([fields["immutable"]])
-    if "kind" in fields:
-        known[18 | 0x8000] = made.attr(1, fields["kind"] + b"\0")
+    info = b"".join(made.attr(t, fields[n] + b"\0") for n, t in (("kind", 1), ("port_kind", 4)) if n in fields)
+    info += made.attr(5 | 0x8000, fields["port"]) if "port" in fields else b""
+    if info:
+        known[18 | 0x8000] = info
+    if "xdp" in fields:
+        known[43 | 0x8000] = made.attr(2, bytes([fields["xdp"]]))
     if "altnames" in fields:
         known[52 | 0x8000] = b"".join(made.attr(53, name + b"\0") for name in fields["altnames"])
-    read_types = {type_ & 0x3FFF for type_ in (*known, 1, 3, 4, 5, 6, 10, 18, 37, 52, 67)}
+    read_types = {type_ & 0x3FFF for type_ in (*known, 1, 3, 4, 5, 6, 10, 18, 37, 43, 52, 67)}
     listed = [*known.items(), *((t, v) for t, v in others if t not in read_types)]
     random.shuffle(listed)
     header = struct.pack("=BxHiII", 0, 1, fields["ifindex"], fields["flags"], 0)
@@ -147,6 +152,9 @@ def test_link(fields, others, random):
         "flags": fields["flags"],
         "name": fields["name"],
         "kind": fields.get("kind", b""),
+        "port_kind": fields.get("port_kind", b""),
+        "port": fields.get("port", b""),
+        "has_xdp": bool(fields.get("xdp", 0)),
         "mac": fields.get("mac", b""),
         "mtu": fields.get("mtu"),
         "master": fields.get("master"),

@@ -146,7 +146,7 @@ class Namespace:
 
     # ---- what is there ----
 
-    def dump(self) -> dict[str, object]:
+    def dump(self) -> dict[str, Any]:
         """Links, addresses, routes and nexthop objects, raw, without what changes by itself (rawdump)."""
         return rawdump.everything(self.socket())
 
@@ -176,7 +176,7 @@ class Namespace:
         with self.entered():
             return rawdump.Monitor()
 
-    def wait_for_dad(self, timeout_s: float = 10) -> None:
+    def wait_for_dad(self, timeout_s: float = 30) -> None:
         """Until no address is tentative (a duplicate stays one)."""
         end = time.monotonic() + timeout_s
         with self.socket() as socket:
@@ -187,9 +187,20 @@ class Namespace:
     def wait_until_quiet(self) -> None:
         """Until what a set-up started has come to its end: carrier events, DAD."""
         self.wait_for_dad()
+        end = time.monotonic() + 30
+        while missing := self._local_routes_to_come():  # a work item's, which a busy machine lets wait
+            assert time.monotonic() < end, f"no local route of {missing}"
+            time.sleep(0.01)
         with self.monitor() as monitor:
             while monitor.raw in select.select([monitor.raw], [], [], 0.03)[0]:
                 monitor.seen()
+
+    def _local_routes_to_come(self) -> set[str]:
+        """IPv6 addresses of devices that are up, without the local route that the kernel gives each."""
+        dump = self.dump()
+        up = {name for name, link in dump["links"].items() if link.up}
+        found = {a.address for name in up for a in dump["addresses"].get(name, []) if ":" in a.address and not a.failed}
+        return {a for a in found if not any(route.startswith(f"inet6 {a}/128 type 2 ") for route in dump["routes"])}
 
     # ---- what a test does to it ----
 
