@@ -199,7 +199,7 @@ class Watch:
         return b"".join(self._kept)
 
     def close(self) -> None:
-        self._socket.close()
+        uapi.close(self._socket.detach())
 
 
 class Socket:

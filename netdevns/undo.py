@@ -96,6 +96,8 @@ class _Undo:
                 on_step("undo", done, len(self.touched))
         for member in sorted(self.touched, key=lambda m: m.item.depth):
             if member.device.place == PLACE_SOURCE:
+                if self._is_on_one_that_came_back(member):
+                    self._reopen(member)
                 # First: a bond takes only ports that are down, and what IFF_UP does depends on sysctls.
                 self._properties(member)
                 self._part(member, RESTORE)
@@ -107,20 +109,29 @@ class _Undo:
             self._neighbours()
             self._routes(self.touched[0])
 
+    def _is_on_one_that_came_back(self, member: Member) -> bool:
+        """A macvlan: the move flushed its lower's unicast filter, where its MAC is put in again when it comes up.
+
+        It may be up already: an undo that was interrupted brought it back before its lower.
+        """
+        lowers = {m.link.ifindex for m in self.missing}  # those that stayed on top of it, too
+        return member.link.kind in (b"macvlan", b"macvtap") and member.device.was_up and member.link.lower in lowers
+
+    def _reopen(self, member: Member) -> None:
+        try:
+            self._set_down(member.device)
+        except EngineError as e:
+            self.missing[member].append(lookups.says(e))
+
     def _upper(self, member: Member) -> None:
         """A device that stayed, whose lower left and came back: it may have lost IPv6 addresses, or have come up."""
-        device = member.device
+        if self._is_on_one_that_came_back(member):
+            self._reopen(member)
         try:
-            if member.link.kind in (b"macvlan", b"macvtap") and device.was_up:
-                # The move flushed its lower's unicast filter: its own MAC is put in again when it comes up.
-                self._set_down(device)
-            device.undo(self.source, self.target, self.source_fd, RESTORE)
+            member.device.undo(self.source, self.target, self.source_fd, RESTORE)
         except EngineError:
             # It is up with a link-local of the kernel's own, or should not be: once more from the state down.
-            try:
-                self._set_down(device)
-            except EngineError as e:
-                self.missing[member].append(lookups.says(e))
+            self._reopen(member)
             self._part(member, RESTORE)
         self._settings_again(member)
 

@@ -108,6 +108,7 @@ def test_every_setting_of_this_kernel_is_known(bridge: Namespace) -> None:
     assert set(told(bridge)) - {11} <= set(ports.BRIDGE)
 
 
+@pytest.mark.kinds("vlan")  # without 8021q a bridge has no VLANs, either
 @pytest.mark.parametrize("batch", [("eth1",), ("eth1", "eth2")])
 def test_vlans_and_entries_come_back(
     vlans: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch, batch: tuple[str, ...]
@@ -272,6 +273,7 @@ def test_new_port_has_nothing_to_tell(bridge: Namespace, target: Namespace) -> N
     assert not_carried(bridge, target) == ("master br0",)
 
 
+@pytest.mark.kinds("vlan")
 def test_vlans_of_a_port_are_told(vlans: Namespace, target: Namespace) -> None:
     """7, 10-20 and 22 are somebody's, and 1 was removed."""
     assert not_carried(vlans, target) == ("master br0", "bridge port: 14 vlans")
