@@ -18,9 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .undo import Member
 
-# Says that a program forwards multicast through the device: it is not a setting, and none does there.
-_STATE = "ipv4.mc_forwarding"
-
 
 def over(plan: Plan, members: Sequence[Member], up: bool) -> None:
     """To devices in the target: first while all are down, without addresses, then when all are up and have theirs.
@@ -60,7 +57,6 @@ def _refusals(plan: Plan, requests: list[bytes]) -> list[str]:
 def _was(plan: Plan, member: Member) -> sysctls.Settings:
     was = sysctls.Settings(member.device.link_body)
     was.token = plan.tokens.get(member.link.ifindex, b"")
-    was.values.pop(_STATE, None)
     return was
 
 

@@ -13,9 +13,9 @@ from struct import Struct
 
 from . import uapi, wire
 
-# By IPV4_DEVCONF_*, from 1 on.
-IPV4 = (
-    "forwarding", "mc_forwarding", "proxy_arp", "accept_redirects", "secure_redirects", "send_redirects",
+# By IPV4_DEVCONF_*, from 1 on. None: mc_forwarding is no setting, but says that a program routes multicast there.
+IPV4: tuple[str | None, ...] = (
+    "forwarding", None, "proxy_arp", "accept_redirects", "secure_redirects", "send_redirects",
     "shared_media", "rp_filter", "accept_source_route", "bootp_relay", "log_martians", "tag", "arp_filter",
     "medium_id", "disable_xfrm", "disable_policy", "force_igmp_version", "arp_announce", "arp_ignore",
     "promote_secondaries", "arp_accept", "arp_notify", "accept_local", "src_valid_mark", "proxy_arp_pvlan",
@@ -24,7 +24,7 @@ IPV4 = (
     "arp_evict_nocarrier",
 )  # fmt: skip
 # By DEVCONF_*, from 0 on. None: no file of that device, or one that cannot be written.
-IPV6 = (
+IPV6: tuple[str | None, ...] = (
     "forwarding", "hop_limit", "mtu", "accept_ra", "accept_redirects", "autoconf", "dad_transmits",
     "router_solicitations", "router_solicitation_interval", "router_solicitation_delay", "use_tempaddr",
     "temp_valid_lft", "temp_prefered_lft", "regen_max_retry", "max_desync_factor", "max_addresses",
