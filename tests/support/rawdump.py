@@ -321,14 +321,15 @@ def vlans(socket: Socket) -> list[str]:
 def fdb(socket: Socket) -> list[str]:
     """Entries of bridges that are not learned, and the devices' own.
 
-    Without the groups that a device listens to (33:33:*, 01:00:5e:*): they follow from addresses and sysctls, in time.
+    Without the groups that a device listens to: they follow from addresses and sysctls, in time, or from VLANs on it
+    (01:80:c2:00:00:21, GVRP's), and a move drops these for good (README, Limits: multicast joins).
     """
     found = []
     for body in socket.dump(RTM_NEWNEIGH, struct.pack("=BxxxiHBB", AF_BRIDGE, 0, 0, 0, 0)):
         _, ifindex, state, flags, type_ = struct.unpack_from("=BxxxiHBB", body)
         if state & (NUD_PERMANENT | NUD_NOARP) or flags & NTF_EXT_LEARNED:
             attrs = {key: value.hex() for key, value in attributes(body, 12) if key not in _NDA_MOVES}
-            if attrs.get(2, "").startswith(("3333", "01005e")):  # NDA_LLADDR
+            if int(attrs.get(2, "00")[:2], 16) & 1:  # NDA_LLADDR: a group's
                 continue
             found.append(f"{ifindex} fdb state {state:#x} flags {flags:#x} type {type_} {sorted(attrs.items())}")
     return sorted(found)
