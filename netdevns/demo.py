@@ -20,6 +20,8 @@ from .netns import CURRENT
 from .transaction import move
 
 CLONE_NEWUSER = 0x10000000
+CLONE_NEWNS = 0x20000
+MS_REC, MS_PRIVATE = 0x4000, 1 << 18  # linux/mount.h
 RTMGRP_LINK = 1
 VETH_INFO_PEER = 1
 IFLA_INFO_DATA = 2
@@ -56,22 +58,25 @@ class Sandbox:
         os.close(self.host_fd)
 
 
-def _libc(call: str, *arguments: int) -> None:
+def _libc(call: str, *arguments: int | bytes | None) -> None:
     if getattr(ctypes.CDLL(None, use_errno=True), call)(*arguments) < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{call}: {os.strerror(code)}")
 
 
 def _unshare() -> None:
-    """A network namespace of our own: as root, or as root of a user namespace of our own."""
+    """Network and mount namespaces of our own: as root, or as root of a user namespace of our own."""
     uid, gid = os.geteuid(), os.getegid()
     try:
-        _libc("unshare", uapi.CLONE_NEWNET)
+        _libc("unshare", uapi.CLONE_NEWNET | CLONE_NEWNS)
     except PermissionError:
-        _libc("unshare", CLONE_NEWUSER | uapi.CLONE_NEWNET)
+        _libc("unshare", CLONE_NEWUSER | uapi.CLONE_NEWNET | CLONE_NEWNS)
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
             with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
                 file.write(text)
+    # The record of a move lies in /run: in one of our own, so that the machine stays as it was.
+    _libc("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+    _libc("mount", b"tmpfs", b"/run", b"tmpfs", 0, None)
 
 
 def _spawn_container() -> tuple[int, int]:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -538,3 +539,10 @@ def test_main_from_another_thread(target: Namespace, host: Namespace) -> None:
     thread.join()
     assert codes == [0]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_demo_leaves_nothing(host: Namespace) -> None:  # noqa: ARG001  # the thread is in it
+    """It makes its moves with /run of its own: no folder of records is left on the machine."""
+    shutil.rmtree(netdevns.JOURNAL_DIR, ignore_errors=True)
+    done = run("demo")
+    assert (done.returncode, Path(netdevns.JOURNAL_DIR).exists()) == (0, False), done.stdout + done.stderr

@@ -61,7 +61,7 @@ def test_ip_loses_all_addresses() -> None:
 def test_who_loses_nothing_is_reported_so(name: str) -> None:
     """A contestant that adds the addresses again has no finding in the row that is about them."""
     if name == "pyroute2" and importlib.util.find_spec("pyroute2") is None:
-        pytest.skip("there is no pyroute2; tools/losses installs it")
+        require("runtimes", "there is no pyroute2; tools/losses and tools/test install it")
     outcome = played("addresses", CONTESTANTS[name])
     assert (outcome.code, outcome.findings) == (0, []), outcome.said
     assert losers({name: outcome}) == "nobody"
