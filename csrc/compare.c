@@ -133,7 +133,6 @@ int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, const char 
 		uint16_t type;
 		const char *text;
 	} kept[] = {
-		{ IFLA_ADDRESS, "the MAC address changed" },
 		{ IFLA_BROADCAST, "the link's broadcast address changed" },
 		{ IFLA_MTU, "the MTU changed" },
 		{ IFLA_TXQLEN, "the transmit queue length changed" },
@@ -166,6 +165,8 @@ int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, const char 
 		return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, "it has another name");
 	if (!(head.ifi_flags & IFF_UP) != !r->up)
 		return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, r->up ? "it is not up" : "it is up");
+	if (!nd_same_mac(&was, &is, !r->keep_going))
+		return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, "the MAC address changed");
 	for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
 		if (!same_attr(&was, &is, sizeof head, kept[i].type))
 			return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, kept[i].text);

@@ -90,6 +90,9 @@ int nd_addr_in(const struct nd_addr *a, enum nd_set set);
 int nd_addr_label(const struct nd_dev *dev, const char *name, const struct nd_addr *a, char label[ND_NAME_SIZE], int *cut);
 
 /* One replay: addresses into a namespace, and IFF_UP between the families if `up`. */
+/* Whether a link has the MAC address that it had; `may_have_left`: or its own again, because it left its bond. */
+int nd_same_mac(const struct nd_view *was, const struct nd_view *is, int may_have_left);
+
 struct nd_replay {
 	struct nd_sock *sock;
 	const char *name;	/* the device's there */

@@ -58,6 +58,33 @@ static const unsigned char *kind_of(const struct nd_view *link, size_t *len)
 	return info ? nd_attr_find(info, n, IFLA_INFO_KIND, len) : NULL;
 }
 
+/* A bond gives its slaves its own MAC, and back theirs when they leave: that one is told of each slave. */
+static const unsigned char *mac_before_bond(const struct nd_view *link, size_t *len)
+{
+	size_t total, n;
+	const unsigned char *info = nd_view_attr(link, sizeof(struct ifinfomsg), IFLA_LINKINFO, &total), *found;
+
+	found = info ? nd_attr_find(info, total, IFLA_INFO_SLAVE_KIND, &n) : NULL;
+	if (!found || n != sizeof "bond" || memcmp(found, "bond", n) != 0)
+		return NULL;
+	found = nd_attr_find(info, total, IFLA_INFO_SLAVE_DATA, &n);
+	return found ? nd_attr_find(found, n, IFLA_BOND_SLAVE_PERM_HWADDR, len) : NULL;
+}
+
+int nd_same_mac(const struct nd_view *was, const struct nd_view *is, int may_have_left)
+{
+	size_t alen = 0, blen = 0;
+	const unsigned char *b = nd_view_attr(is, sizeof(struct ifinfomsg), IFLA_ADDRESS, &blen);
+	const unsigned char *a = nd_view_attr(was, sizeof(struct ifinfomsg), IFLA_ADDRESS, &alen);
+
+	if (!a || !b)
+		return !a && !b;
+	if (alen == blen && memcmp(a, b, alen) == 0)
+		return 1;
+	a = may_have_left ? mac_before_bond(was, &alen) : NULL;
+	return a && alen == blen && memcmp(a, b, alen) == 0;
+}
+
 static int has_our_name(const struct nd_dev *dev, const char *name)
 {
 	return strcmp(name, dev->ifname) == 0 || strcmp(name, dev->wanted) == 0 || (dev->name[0] && strcmp(name, dev->name) == 0);
@@ -80,11 +107,11 @@ static int is_ours(const struct nd_dev *dev, const struct nd_view *link, int sur
 	b = kind_of(link, &blen);
 	if (alen != blen || (a && b && memcmp(a, b, alen) != 0))
 		return 0;
-	a = nd_view_attr(&was, header, IFLA_ADDRESS, &alen);
-	b = nd_view_attr(link, header, IFLA_ADDRESS, &blen);
+	nd_view_attr(&was, header, IFLA_ADDRESS, &alen);
+	nd_view_attr(link, header, IFLA_ADDRESS, &blen);
 	if (alen != blen)
 		return 0;
-	return !a || !b || memcmp(a, b, alen) == 0 || (sure && has_our_name(dev, name));
+	return nd_same_mac(&was, link, 1) || (sure && has_our_name(dev, name));
 }
 
 /* 1: found and ours; 0: not there; negative: could not be looked up. `sure`: nobody else can have that ifindex. */

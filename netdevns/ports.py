@@ -55,6 +55,7 @@ class Port:
         entries: Of the forwarding database: bodies of RTM_NEWNEIGH without ifindex.
         active: The ifindex of its bond's active slave, which a returning port may replace; 0: none.
         default_vlan: The VID that its bridge gives a new port; 0: none.
+        lent_mac: The MAC that its bond gave it and takes back when it leaves; b"": its own is the same.
         master_mac: Its bond's MAC; b"" for a bridge, which chooses its own.
     """
 
@@ -63,6 +64,7 @@ class Port:
         "default_vlan",
         "entries",
         "kind",
+        "lent_mac",
         "master",
         "master_body",
         "master_mac",
@@ -83,14 +85,19 @@ class Port:
         found = wire.attrs(master, wire.IFINFOMSG.size, strict=False)
         info = wire.attrs(found.get(uapi.IFLA_LINKINFO, memoryview(b"")), strict=False)
         data = wire.attrs(info.get(uapi.IFLA_INFO_DATA, memoryview(b"")), strict=False)
-        self.active, self.default_vlan, self.master_mac = 0, 0, b""
+        self.active, self.default_vlan, self.master_mac, self.lent_mac = 0, 0, b"", b""
         if self.kind == b"bond":
+            own = told.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR)
+            self.lent_mac = link.mac if own is not None and own != link.mac else b""
             self.active = wire.u32(data.get(uapi.IFLA_BOND_ACTIVE_SLAVE)) or 0
             self.master_mac = bytes(found.get(uapi.IFLA_ADDRESS, b""))
         else:
             self.default_vlan = _number(data.get(uapi.IFLA_BR_VLAN_DEFAULT_PVID, b""))
-            if wire.u32(data.get(uapi.IFLA_BR_STP_STATE)) == uapi.BR_KERNEL_STP:
-                self.settings.pop(uapi.IFLA_BRPORT_STATE, None)  # the kernel's own, in its own time
+            # The kernel's own, in its own time: with its STP, and without a carrier (it disables the port, but a second
+            # may pass before it knows).
+            by_stp = wire.u32(data.get(uapi.IFLA_BR_STP_STATE)) == uapi.BR_KERNEL_STP
+            if by_stp or not link.flags & uapi.IFF_LOWER_UP:
+                self.settings.pop(uapi.IFLA_BRPORT_STATE, None)
 
     def peculiar(self) -> list[str]:
         """What a new port would not have, in short words."""
@@ -100,6 +107,7 @@ class Port:
         changed = {*self.vlans.items()} ^ ({*default.items()} if self.default_vlan and self.vlans else set())
         vids = {vid for vid, _ in changed}
         static = sum(not NDMSG.unpack_from(body)[2] & uapi.NUD_PERMANENT for body in self.entries)
+        words += [f"MAC {self.lent_mac.hex(':')}"] if self.lent_mac else []
         words += [f"{len(vids)} vlan{'s' if len(vids) > 1 else ''}"] if vids else []
         return words + ([f"{static} fdb entr{'ies' if static > 1 else 'y'}"] if static else [])
 

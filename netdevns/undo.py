@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 # What is told of a batch between two calls of the engine: the step, how many devices have done it, of how many.
 OnStep = Callable[[str, int, int], None]
 
-PORT_WAIT_S = 0.5  # for the link of a port: the kernel hears of it by a work item, a bond by its next look (miimon)
+# For the link of a port, of which the kernel hears by a work item that runs at most once a second (net/core/
+# link_watch.c), and a bond by its next look (miimon).
+PORT_WAIT_S = 1.5
 PARTS = (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS)
 
 

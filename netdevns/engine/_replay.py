@@ -27,7 +27,6 @@ AS_IS = (uapi.IFA_ADDRESS, uapi.IFA_LOCAL, uapi.IFA_BROADCAST, uapi.IFA_ANYCAST,
          uapi.IFA_RT_PRIORITY, uapi.IFA_PROTO)  # fmt: skip
 SAME = ((uapi.IFA_BROADCAST, "broadcast address"), (uapi.IFA_RT_PRIORITY, "metric"), (uapi.IFA_PROTO, "protocol"))
 LINK_KEPT = {
-    uapi.IFLA_ADDRESS: "the MAC address changed",
     uapi.IFLA_BROADCAST: "the link's broadcast address changed",
     uapi.IFLA_MTU: "the MTU changed",
     uapi.IFLA_TXQLEN: "the transmit queue length changed",
@@ -51,6 +50,11 @@ class Link:
         # What tells a device from another one of its name or number.
         self.identity = (info.get(uapi.IFLA_INFO_KIND, b""), len(self.attrs.get(uapi.IFLA_ADDRESS, b"")))
         self.mac = self.attrs.get(uapi.IFLA_ADDRESS, b"")
+        # A bond gives its slaves its own MAC, and back theirs when they leave: that one is told of each slave.
+        self.own_mac = self.mac
+        if bytes(info.get(uapi.IFLA_INFO_SLAVE_KIND, b"")) == b"bond\0":
+            slave = wire.attrs(info.get(uapi.IFLA_INFO_SLAVE_DATA, memoryview(b"")), strict=False)
+            self.own_mac = slave.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR, self.mac)
 
 
 class Address:
@@ -279,6 +283,8 @@ class Replay:
             return "it has another name"
         if bool(now.flags & uapi.IFF_UP) != self.up:
             return "it is not up" if self.up else "it is up"
+        if now.mac not in (self.link.mac, self.link.mac if self.undo else self.link.own_mac):
+            return "the MAC address changed"
         return next((text for t, text in LINK_KEPT.items() if self.link.attrs.get(t) != now.attrs.get(t)), None)
 
     def _compare_addresses(self, there: list[Address]) -> str | None:

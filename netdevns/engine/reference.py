@@ -293,5 +293,7 @@ class Device:
         by_altname = name is not None and found.name != name
         if by_altname or found.identity != self.link.identity:
             return None
-        ours = found.mac == self.link.mac or (sure and found.name in (self.ifname, self.wanted, self.name))
+        ours = found.mac in (self.link.mac, self.link.own_mac) or (
+            sure and found.name in (self.ifname, self.wanted, self.name)
+        )
         return found if ours else None

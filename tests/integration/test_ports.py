@@ -9,9 +9,9 @@ import subprocess
 import pytest
 
 import netdevns
-from netdevns import ports, show, uapi, undo
+from netdevns import lookups, ports, show, uapi, undo, wire
 from netdevns.engine import Device, EngineError, Socket
-from tests.support import kinds, rawdump
+from tests.support import rawdump
 from tests.support.namespaces import Namespace
 from tests.support.require import require
 from tests.support.restored import Restored
@@ -201,10 +201,6 @@ def test_bond_slave_comes_back(
     bond: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch, batch: tuple[str, ...]
 ) -> None:
     """Its queue and priority, the active slave, and the bond's MAC, also when the bond had no slave meanwhile."""
-    if not kinds.honours_new_ifindex():
-        require(
-            "ifindex", "a slave has its own MAC again when it leaves, and only its ifindex tells that it is the one"
-        )
     bond.ip("link set bond0 address 02:00:00:00:00:55")
     for device in ("eth1", "eth2"):
         bond.ip(f"link set {device} type bond_slave queue_id {device[-1]}")
@@ -218,12 +214,26 @@ def test_bond_slave_comes_back(
 
 
 @pytest.mark.kinds("bond")
+@pytest.mark.parametrize("name", ["net0", "net%d"])
+@pytest.mark.parametrize("has_number", [True, False])
+def test_slave_with_the_mac_of_its_bond_is_moved(
+    bond: Namespace, target: Namespace, name: str, has_number: bool
+) -> None:
+    """All slaves but the first carry a MAC that is not theirs: after leaving, the kernel gives them their own back."""
+    (link,) = bond.ip_json("link show dev eth2")
+    own, lent = link["linkinfo"]["info_slave_data"]["perm_hwaddr"], link["address"]
+    assert own != lent
+    if not has_number:
+        target.ip("link add other index 104 type ifb")  # so the kernel chooses another one
+    with bond.entered():
+        (moved,) = netdevns.move({"eth2": name}, target.fd)
+    assert moved.not_carried == ("master bond0", f"bond port: MAC {lent}")
+    assert target.ip_json("link show dev net0")[0]["address"] == own
+
+
+@pytest.mark.kinds("bond")
 def test_link_that_comes_late(bond: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bond refuses an active slave until it has seen its link: it is tried again."""
-    if not kinds.honours_new_ifindex():
-        require(
-            "ifindex", "a slave has its own MAC again when it leaves, and only its ifindex tells that it is the one"
-        )
     bond.ip("link set bond0 type bond active_slave eth2")
     bond.wait_until_quiet()
     refused: list[bytes] = []
@@ -239,6 +249,18 @@ def test_link_that_comes_late(bond: Namespace, target: Namespace, monkeypatch: p
     with Restored(bond, target):
         assert fail_to_move(target, monkeypatch, "eth2") == ()
     assert len(refused) == 3
+
+
+@pytest.mark.parametrize("has_carrier", [True, False])
+def test_state_of_a_bridge_port(bridge: Namespace, has_carrier: bool) -> None:
+    """Without a carrier it is the kernel's, which may leave it open for a second more, and refuses it then."""
+    with Socket(bridge.fd) as socket:
+        told = lookups.ask(socket, [wire.get_link(102)])[0].body
+    head = list(wire.IFINFOMSG.unpack_from(told))
+    head[3] = head[3] | uapi.IFF_LOWER_UP if has_carrier else head[3] & ~uapi.IFF_LOWER_UP
+    link = wire.Link(memoryview(wire.IFINFOMSG.pack(*head) + bytes(told[wire.IFINFOMSG.size :])))
+    state = ports.Port(link, memoryview(b""), {}, []).settings.get(uapi.IFLA_BRPORT_STATE)
+    assert state == (b"\3" if has_carrier else None)
 
 
 # ---- what is told ----

@@ -188,6 +188,10 @@ class Namespace:
         """Until what a set-up started has come to its end: carrier events, DAD."""
         self.wait_for_dad()
         end = time.monotonic() + 30
+        with self.socket() as socket:
+            while pending := rawdump.carrier_events_to_come(socket):  # up to a second, and until then ports may be open
+                assert time.monotonic() < end, f"the kernel has not looked at the carrier of {pending}"
+                time.sleep(0.01)
         while missing := self._local_routes_to_come():  # a work item's, which a busy machine lets wait
             assert time.monotonic() < end, f"no local route of {missing}"
             time.sleep(0.01)

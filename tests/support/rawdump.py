@@ -32,13 +32,15 @@ TYPES = {
 IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS = 29, 8
 FOREVER = 0xFFFFFFFF
 
-IFF_UP = 1
+IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
+IFLA_OPERSTATE = 16
+IF_OPER_UNKNOWN, IF_OPER_DOWN, IF_OPER_LOWERLAYERDOWN, IF_OPER_UP = 0, 2, 3, 6
 IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x02, 0x08, 0x20, 0x40
 IFA_F_PERMANENT, IFA_F_MANAGETEMPADDR, IFA_F_NOPREFIXROUTE = 0x80, 0x100, 0x200
 
 # IFLA_*: STATS, OPERSTATE, STATS64, CARRIER, CARRIER_CHANGES, PAD, CARRIER_UP_COUNT, CARRIER_DOWN_COUNT.
 _LINK_MOVES = {7, 16, 23, 33, 35, 42, 47, 48}
-_IFF_MOVES = 0x40 | 0x10000 | 0x20000  # IFF_RUNNING, IFF_LOWER_UP, IFF_DORMANT
+_IFF_MOVES = 0x40 | IFF_LOWER_UP | 0x20000  # IFF_RUNNING, IFF_LOWER_UP, IFF_DORMANT
 _RTNH_MOVES = 0x1 | 0x10  # RTNH_F_DEAD, RTNH_F_LINKDOWN
 IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_IFNAME, IFLA_PROP_LIST = 18, 26, 3, 52
 RTA_MULTIPATH, RTA_CACHEINFO = 9, 12
@@ -188,6 +190,22 @@ def links(socket: Socket) -> dict[str, Link]:
             elif key not in _LINK_MOVES:
                 attrs[key] = value.hex()
         found[name] = Link(name, ifindex, flags & ~_IFF_MOVES, alt, attrs)
+    return found
+
+
+def carrier_events_to_come(socket: Socket) -> set[str]:
+    """Devices that are up and whose IF_OPER_* does not say yet what their carrier says (net/core/link_watch.c)."""
+    found = set()
+    for body in socket.dump(RTM_NEWLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
+        flags, raw = struct.unpack_from("=BxHiII", body)[3], dict(attributes(body, 16))
+        state = raw[IFLA_OPERSTATE][0]
+        is_late = (
+            state in (IF_OPER_DOWN, IF_OPER_LOWERLAYERDOWN)
+            if flags & IFF_LOWER_UP
+            else state in (IF_OPER_UNKNOWN, IF_OPER_UP)
+        )
+        if flags & IFF_UP and is_late:
+            found.add(os.fsdecode(raw[IFLA_IFNAME].rstrip(b"\0")))
     return found
 
 
