@@ -54,19 +54,9 @@ def _refusals(plan: Plan, requests: list[bytes]) -> list[str]:
 # ---- sysctls ----
 
 
-def _was(plan: Plan, member: Member) -> sysctls.Settings:
-    was = sysctls.Settings(member.device.link_body)
-    was.token = plan.tokens.get(member.link.ifindex, b"")
-    return was
-
-
 def _now(plan: Plan, members: Sequence[Member]) -> list[sysctls.Settings]:
-    asked = [wire.get_link(member.device.target_ifindex) for member in members]
-    found = [sysctls.Settings(answer.body) for answer in lookups.ask(_target(plan), asked)]
-    tokens = sysctls.tokens(lookups.dump(_target(plan), sysctls.DUMP_TOKENS))
-    for member, now in zip(members, found, strict=True):
-        now.token = tokens.get(member.device.target_ifindex, b"")
-    return found
+    asked = [wire.get_link(member.device.target_ifindex, statistics=True) for member in members]
+    return [sysctls.Settings(answer.body) for answer in lookups.ask(_target(plan), asked)]
 
 
 def _settings(plan: Plan, members: Sequence[Member]) -> dict[tuple[Member, str], str]:
@@ -77,7 +67,7 @@ def _settings(plan: Plan, members: Sequence[Member]) -> dict[tuple[Member, str],
     files: dict[str, str | None] = {}
     todo: list[tuple[Member, tuple[str, ...], bytes]] = []
     for member, now in zip(members, _now(plan, members), strict=True):
-        was = _was(plan, member)
+        was = member.settings()
         own = was.files(now, member.device.name)
         files.update(own)
         paths.update(dict.fromkeys(own, member))
@@ -99,7 +89,7 @@ def _settings_again(plan: Plan, members: Sequence[Member]) -> None:
     """Once more after IFF_UP, with which the kernel sets IPv6's MTU; then looks, and tells what is not as it was."""
     said = _settings(plan, members)
     for member, now in zip(members, _now(plan, members), strict=True):
-        for name in _was(plan, member).differences(now):
+        for name in member.settings().differences(now):
             why = said.get((member, name))
             member.item.lost.append(f"sysctl {name}: {why}" if why else f"sysctl {name}")
 

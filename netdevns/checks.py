@@ -38,7 +38,7 @@ from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .lookups import ask, link_of, refused, says
 from .netns import CURRENT, NetNS
-from .plan import PRESERVABLE, Found, Item, Plan, requested
+from .plan import Found, Item, Plan, known_preserve, requested
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,19 +98,6 @@ def _addresses(plan: Plan) -> None:
             losses.find_addresses(plan, item, item.device.addresses)
         except (EngineError, wire.Malformed) as e:
             plan.error(item.host_name, "system", f"{item.label}: {says(e)}", getattr(e, "errno", errno.EBADMSG))
-
-
-def known_preserve(preserve: object) -> frozenset[str]:
-    """The kinds of a `preserve`; refuses what cannot be carried over, instead of losing it silently."""
-    if isinstance(preserve, (str, bytes)) or not hasattr(preserve, "__iter__"):
-        raise TypeError("preserve must be a collection of names")
-    kinds = [*preserve]
-    for kind in kinds:
-        if not isinstance(kind, str):
-            raise TypeError(f"preserve: a kind must be a str, not {type(kind).__name__}")
-        if kind not in PRESERVABLE:
-            raise ValueError(f"preserve: unknown kind {kind!r}; known are {', '.join(PRESERVABLE)}")
-    return frozenset(kinds)
 
 
 def examine(
@@ -208,7 +195,8 @@ def _may_be_there(name: bytes) -> bool:
 def _ask_source(plan: Plan, socket: Socket) -> None:
     askable = [i for i in plan.items if _may_be_there(i.ifname)]
     by_ifindex: dict[int, Item] = {}
-    for item, answer in zip(askable, ask(socket, [wire.get_link(name=i.ifname) for i in askable]), strict=True):
+    answers = ask(socket, [wire.get_link(name=i.ifname) for i in askable])
+    for item, answer in zip(askable, answers, strict=True):
         link = link_of(answer)
         if not is_device(plan, item, link) or link is None:
             continue
@@ -228,8 +216,10 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     plan.routes = lookups.dump(socket, routes.DUMP_ROUTES)
     plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
     plan.neighbours = [lookups.dump(socket, dump) for dump in neighbours.DUMPS]
-    if "sysctls" in plan.preserve:
-        plan.tokens = sysctls.tokens(lookups.dump(socket, sysctls.DUMP_TOKENS))
+    if sysctls.is_token_untold(answers):
+        tokens = sysctls.tokens(lookups.dump(socket, sysctls.DUMP_TOKENS))
+        for ifindex, item in by_ifindex.items():
+            item.token = tokens.get(ifindex)
     plan.ports = ports.read(socket, [item.link for item in plan.items if item.link])
     default_routes(plan)
 

@@ -27,8 +27,8 @@ HEAD, SOURCE, TARGET, DEVICE, UPPER, ROUTES, NEXTHOPS, NEIGHBOURS, PROXIES, PORT
 VERSION = 1
 A_VERSION, A_BOOT, A_PID, A_CHECKSUM = range(1, 5)  # of HEAD and END
 A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START = range(1, 7)  # of SOURCE and TARGET
-A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1, 8)  # of DEVICE and UPPER
-A_VLANS = 8  # of PORT, which has A_IFINDEX, too
+A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH, A_TOKEN = range(1, 9)  # of DEVICE and UPPER
+A_VLANS = 9  # of PORT, which has A_IFINDEX, too
 U64 = Struct("=Q")
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 BEING_WRITTEN_S = 10  # a file without its name that is younger has a writer, perhaps before its flock
@@ -66,6 +66,9 @@ class Section:
         if type_ not in self._attrs:
             raise Damaged("a name is missing in it")
         return bytes(self._attrs[type_])
+
+    def optional(self, type_: int) -> bytes | None:
+        return bytes(self._attrs[type_]) if type_ in self._attrs else None
 
 
 def section(type_: int, attrs: dict[int, int | bytes], *dumped: bytes) -> list[bytes]:

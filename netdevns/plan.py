@@ -32,7 +32,7 @@ class Found:
 class Item:
     """One device of a batch, as far as it is known."""
 
-    __slots__ = ("depth", "device", "host_name", "ifname", "label", "link", "lost", "wanted")
+    __slots__ = ("depth", "device", "host_name", "ifname", "label", "link", "lost", "token", "wanted")
 
     def __init__(self, host_name: str, wanted: str | None) -> None:
         self.host_name = host_name
@@ -41,6 +41,7 @@ class Item:
         self.label = names.shown(self.ifname)  # the host name for messages, where a newline must not stand
         self.link: wire.Link | None = None
         self.device: Device | None = None
+        self.token: bytes | None = None  # of IPv6, where its link does not tell it
         self.depth = 0  # how many of its lowers are in the batch
         self.lost: list[str] = []
 
@@ -64,6 +65,19 @@ def requested(devices: object) -> list[Item]:
 PRESERVABLE = ("sysctls", "routes", "neighbours")
 
 
+def known_preserve(preserve: object) -> frozenset[str]:
+    """The kinds of a `preserve`; refuses what cannot be carried over, instead of losing it silently."""
+    if isinstance(preserve, (str, bytes)) or not hasattr(preserve, "__iter__"):
+        raise TypeError("preserve must be a collection of names")
+    kinds = [*preserve]
+    for kind in kinds:
+        if not isinstance(kind, str):
+            raise TypeError(f"preserve: a kind must be a str, not {type(kind).__name__}")
+        if kind not in PRESERVABLE:
+            raise ValueError(f"preserve: unknown kind {kind!r}; known are {', '.join(PRESERVABLE)}")
+    return frozenset(kinds)
+
+
 class Plan:
     """What `examine` found out, with the open namespaces and sockets. A context manager that closes them."""
 
@@ -83,7 +97,6 @@ class Plan:
         self.routes = b""
         self.nexthops = b""
         self.neighbours: list[bytes] = []  # dumps: neighbours, proxies
-        self.tokens: dict[int, bytes] = {}  # of the source by ifindex; only where sysctls are to be preserved
         self.ports: dict[int, Port] = {}  # what the batch's devices have as ports of a bridge or bond, by ifindex
 
     def __enter__(self) -> Self:

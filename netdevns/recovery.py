@@ -110,6 +110,8 @@ def _device_section(type_: int, member: Member) -> list[bytes]:
         journal.A_UNSURE: int(device.ifindex_unsure),
         journal.A_DEPTH: item.depth,
     }
+    if item.token is not None:
+        attrs[journal.A_TOKEN] = item.token
     return journal.section(type_, attrs, device.link_message, device.addresses)
 
 
@@ -291,7 +293,7 @@ def _member(section: Section) -> Member:
     """A device out of a record. Raises Damaged."""
     item = Item(os.fsdecode(section.text(journal.A_HOST_NAME)), None)
     item.ifname, item.wanted = section.text(journal.A_IFNAME), section.text(journal.A_WANTED)
-    item.depth = section.number(journal.A_DEPTH)
+    item.depth, item.token = section.number(journal.A_DEPTH), section.optional(journal.A_TOKEN)
     try:
         first = next(wire.messages(bytes(section.body)), None)
         if first is None:

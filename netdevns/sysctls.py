@@ -8,7 +8,7 @@ linux/ip.h (IPV4_DEVCONF_*), linux/ipv6.h (DEVCONF_*). The tables below are ABI:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from struct import Struct
 
 from . import uapi, wire
@@ -50,7 +50,7 @@ class Settings:
 
     Attributes:
         values: "ipv4.rp_filter" -> 1, "ipv6.accept_ra" -> 2, ...
-        token: The IPv6 interface identifier; b"" where there is none.
+        token: The IPv6 interface identifier; zeros: there is none; None: it was not told (DUMP_TOKENS).
     """
 
     __slots__ = ("token", "values")
@@ -63,13 +63,13 @@ class Settings:
         self.values.update(_named("ipv4", IPV4, wire.U32, inet))
         inet6 = _attrs(families.get(uapi.AF_INET6))
         self.values.update(_named("ipv6", IPV6, wire.S32, inet6.get(uapi.IFLA_INET6_CONF, memoryview(b""))))
-        token = bytes(inet6.get(uapi.IFLA_INET6_TOKEN, b""))
-        self.token = token if token.strip(b"\0") else b""
+        token = inet6.get(uapi.IFLA_INET6_TOKEN)
+        self.token = None if token is None else bytes(token)
 
     def differences(self, now: Settings) -> list[str]:
         """What is not as it was, by name; a setting that one of the two does not have is none."""
         found = [name for name, value in self.values.items() if now.values.get(name, value) != value]
-        if self.token != now.token:
+        if None not in (self.token, now.token) and self.token != now.token:
             found.append(TOKEN)
         return found
 
@@ -87,7 +87,7 @@ class Settings:
             conf = wire.nested(uapi.IFLA_INET_CONF, b"".join(wire.attr_u32(i, self.values[name]) for i, name in ids))
             specs.append((tuple(name for _, name in ids), wire.nested(uapi.AF_INET, conf)))
         if TOKEN in differ:
-            token = wire.attr(uapi.IFLA_INET6_TOKEN, self.token or bytes(16))
+            token = wire.attr(uapi.IFLA_INET6_TOKEN, self.token or b"")
             specs.append(((TOKEN,), wire.nested(uapi.AF_INET6, token)))
         mode = uapi.IN6_ADDR_GEN_MODE_NONE if about_to_be_up else self.values.get(GEN_MODE)
         if mode is not None and now.values.get(GEN_MODE, mode) != mode:
@@ -113,15 +113,24 @@ class Settings:
 DUMP_TOKENS = wire.message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, wire.IFINFOMSG.pack(uapi.AF_INET6, 0, 0, 0, 0))
 
 
+def is_token_untold(links: Iterable[wire.Message]) -> bool:
+    """Whether these answers to RTM_GETLINK leave the token out: all do where the first one with IPv6 does."""
+    for link in links:
+        if link.type == uapi.RTM_NEWLINK:
+            families = _attrs(_attrs(link.body, wire.IFINFOMSG.size).get(uapi.IFLA_AF_SPEC))
+            if uapi.AF_INET6 in families:
+                return uapi.IFLA_INET6_TOKEN not in _attrs(families[uapi.AF_INET6])
+    return False
+
+
 def tokens(dumped: bytes) -> dict[int, bytes]:
-    """The tokens that are set, by ifindex."""
+    """The tokens, by ifindex."""
     found = {}
     for message in wire.messages(dumped):
         if message.type == uapi.RTM_NEWLINK and len(message.body) >= wire.IFINFOMSG.size:
             inet6 = _attrs(_attrs(message.body, wire.IFINFOMSG.size).get(uapi.IFLA_PROTINFO))
-            token = bytes(inet6.get(uapi.IFLA_INET6_TOKEN, b""))
-            if token.strip(b"\0"):
-                found[wire.IFINFOMSG.unpack_from(message.body)[2]] = token
+            if uapi.IFLA_INET6_TOKEN in inet6:
+                found[wire.IFINFOMSG.unpack_from(message.body)[2]] = bytes(inet6[uapi.IFLA_INET6_TOKEN])
     return found
 
 

@@ -18,7 +18,7 @@ from .errors import CheckFailed, NetDevError
 from .failures import Stopped
 from .journal import Journal, Record
 from .netns import NetNS
-from .plan import Item, Plan
+from .plan import Item, Plan, known_preserve
 from .undo import Member, OnStep
 
 TYPE_CHECKING = False
@@ -77,7 +77,7 @@ def move(
 
     Source: OCI runtime-spec 1.3, config-linux.md "Network Devices" (the move); runtime.md "Errors" (all or nothing).
     """
-    kinds = checks.known_preserve(preserve)
+    kinds = known_preserve(preserve)
     directory = None if journal is None else os.fspath(journal)
     return transact(
         devices,

@@ -38,6 +38,13 @@ class Member:
         self.link = link
         self.touched = False  # whether anything was sent that may have changed it
 
+    def settings(self) -> sysctls.Settings:
+        """Its sysctls as they were in the source."""
+        was = sysctls.Settings(self.device.link_body)
+        if self.item.token is not None:
+            was.token = self.item.token
+        return was
+
 
 def everything(
     plan: Plan, members: list[Member], uppers: list[Member], on_step: OnStep | None = None
@@ -165,7 +172,7 @@ class _Undo:
         was, ifindex = member.link, member.device.ifindex
         again = []
         try:
-            answer = lookups.ask(self.source, [wire.get_link(ifindex)])[0]
+            answer = lookups.ask(self.source, [wire.get_link(ifindex, statistics=True)])[0]
             now = lookups.link_of(answer)
             if was.master and (now is None or now.master != was.master):
                 master = wire.attr_u32(uapi.IFLA_MASTER, was.master)
@@ -191,7 +198,7 @@ class _Undo:
 
     def _settings(self, member: Member, now: memoryview) -> list[tuple[str, bytes]]:
         """Writes IPv6's sysctls, and returns the request for the others."""
-        was, is_ = sysctls.Settings(member.device.link_body), sysctls.Settings(now)
+        was, is_ = member.settings(), sysctls.Settings(now)
         files = was.files(is_, member.item.ifname)
         if files:
             with Socket(self.plan.source_visit, files) as visit:
@@ -205,13 +212,13 @@ class _Undo:
 
     def _settings_again(self, member: Member) -> None:
         """Once more after IFF_UP, with which the kernel sets IPv6's MTU; and says what is still not as before."""
-        was = sysctls.Settings(member.device.link_body)
+        was, look = member.settings(), wire.get_link(member.device.ifindex, statistics=True)
         try:
-            answer = lookups.ask(self.source, [wire.get_link(member.device.ifindex)])[0]
+            answer = lookups.ask(self.source, [look])[0]
             if was.differences(sysctls.Settings(answer.body)):
                 for _, request in self._settings(member, answer.body):
                     self.source.command(request)
-                answer = lookups.ask(self.source, [wire.get_link(member.device.ifindex)])[0]
+                answer = lookups.ask(self.source, [look])[0]
             differ = was.differences(sysctls.Settings(answer.body))
             self.missing[member] += [f"sysctl {name}" for name in differ]
         except (EngineError, wire.Malformed) as e:

@@ -58,12 +58,13 @@ def link_message(type_: int, flags: int, ifindex: int, attrs: bytes = b"", *, up
     return message(type_, flags, IFINFOMSG.pack(0, 0, ifindex, uapi.IFF_UP if up else 0, change) + attrs)
 
 
-def get_link(ifindex: int = 0, name: bytes | None = None) -> bytes:
+def get_link(ifindex: int = 0, name: bytes | None = None, *, statistics: bool = False) -> bytes:
     """RTM_GETLINK by ifindex, or by a name, which the kernel compares with alternative names, too.
 
-    An alternative name may be anything that fits, even empty.
+    An alternative name may be anything that fits, even empty. `statistics` are dear, but on some kernels (5.10) IPv6's
+    token comes only with them.
     """
-    attrs = attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
+    attrs = b"" if statistics else attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
     if name is not None:
         attrs += attr_name(uapi.IFLA_IFNAME if len(name) < uapi.IFNAMSIZ else uapi.IFLA_ALT_IFNAME, name)
     return link_message(uapi.RTM_GETLINK, 0, ifindex, attrs)

@@ -58,6 +58,7 @@ FURNISH = """
     route add 2001:db8:77::/48 via 2001:db8:4::9
     neigh add 10.0.0.77 lladdr 02:00:00:00:00:77 nud permanent dev eth1
     neigh add 2001:db8:4::77 lladdr 02:00:00:00:00:78 nud permanent dev mv0
+    token set ::77 dev low
 """
 SYSCTLS = {"ipv4/conf/eth1/proxy_arp": 1, "ipv6/conf/low/accept_ra": 2}
 JOB = ("eth1=net0", "port1", "low=eth%d", "mv0=net1")

@@ -57,6 +57,7 @@ HOST = """
     link set eth0 master br0
     link set eth0 type bridge_slave hairpin on cost 77
     neigh add 10.1.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth1
+    token set ::77 dev eth1
 """
 DEVICES = {"eth0": "net0", "eth1": "net%d"}
 # A process that kills itself before (or after) the n-th call of a step of the engine.

@@ -90,6 +90,21 @@ def test_each_name_is_the_kernels(eth1: Namespace, family: str) -> None:
     assert eth1.links()["eth1"].up
 
 
+def test_token(host: Namespace) -> None:
+    """The token is told with the statistics on every kernel; where it is told only so (5.10), that is known."""
+    host.batch(["link add eth1 type veth peer name peer", "token set ::77 dev eth1"])
+    ifindex = host.links()["eth1"].ifindex
+    with Socket() as socket:
+        (whole,) = lookups.ask(socket, [wire.get_link(ifindex, statistics=True)])
+        answers = lookups.ask(socket, [wire.get_link(ifindex)])
+        dumped = sysctls.tokens(lookups.dump(socket, sysctls.DUMP_TOKENS))
+    was, short = sysctls.Settings(whole.body), sysctls.Settings(answers[0].body)
+    assert was.token == dumped[ifindex] == bytes(15) + b"\x77"
+    assert short.token == (None if sysctls.is_token_untold(answers) else was.token)
+    # Not told is not "none": it must not be taken for a change.
+    assert was.differences(short) == short.differences(was) == []
+
+
 def test_all_settings_come_back(eth1: Namespace, target: Namespace) -> None:
     """Each setting that can be changed, changed: after a failed move an independent dump is as before."""
     changed = 0

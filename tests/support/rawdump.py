@@ -174,9 +174,9 @@ class Address:
 
 
 def links(socket: Socket) -> dict[str, Link]:
-    mask = attribute(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
     found = {}
-    for body in socket.dump(RTM_NEWLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0) + mask):
+    # With the statistics: 5.10 leaves out the token of IPv6 without them.
+    for body in socket.dump(RTM_NEWLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
         family, type_, ifindex, flags, _ = struct.unpack_from("=BxHiII", body)
         raw = dict(attributes(body, 16))
         name = os.fsdecode(raw[IFLA_IFNAME].rstrip(b"\0"))
@@ -226,12 +226,12 @@ def _link_info(data: bytes) -> dict[object, str]:
 
 
 def _af_spec(data: bytes) -> dict[object, str]:
-    """The per-device sysctls; without IFLA_INET6_CACHEINFO, a time stamp, and IFLA_INET6_FLAGS, link state."""
+    """The per-device sysctls; without IFLA_INET6_FLAGS (link state), STATS, CACHEINFO (a time stamp), ICMP6STATS."""
     return {
         (family, key): value.hex()
         for family, nested in attributes(data)
         for key, value in attributes(nested)
-        if not (family == sockets.AF_INET6 and key in (1, 5))
+        if not (family == sockets.AF_INET6 and key in (1, 3, 5, 6))
     }
 
 
