@@ -179,22 +179,24 @@ def ratio(ours: list[Times], theirs: list[Times], which: int) -> float | None:
 CHILD = """
 import sys
 import netdevns
-devices, target = int(sys.argv[1]), int(sys.argv[2])
+devices, target, journal = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] or None
 netdevns.move, netdevns.Moved  # loaded on first use
 import os
 try:
     os.stat("/netdevns-mark")
 except FileNotFoundError:
-    netdevns.move({f"d{n}": f"net{n}" for n in range(devices)}, target)
+    netdevns.move({f"d{n}": f"net{n}" for n in range(devices)}, target, journal=journal)
 """
 
 
-def system_calls(count: int) -> dict[str, int]:
+def system_calls(count: int, *, record: bool = False) -> dict[str, int]:
     """The calls of one move, by strace: those behind the mark, an stat of a file that is not there."""
     with Namespace.create("host") as host, Namespace.create("target") as target, host.entered():
         furnish(host, count)
-        with tempfile.NamedTemporaryFile("r") as trace:
-            command = ["strace", "-o", trace.name, sys.executable, "-c", CHILD, str(count), str(target.fd)]
+        with tempfile.NamedTemporaryFile("r") as trace, tempfile.TemporaryDirectory() as directory:
+            os.mkdir(f"{directory}/txn", 0o700)
+            words = [str(count), str(target.fd), directory if record else ""]
+            command = ["strace", "-o", trace.name, sys.executable, "-c", CHILD, *words]
             subprocess.run(command, check=True, pass_fds=[target.fd], env={**os.environ, "PYTHONPATH": os.getcwd()})
             lines = trace.read().splitlines()
     mark = next(i for i, line in enumerate(lines) if "/netdevns-mark" in line)
@@ -213,7 +215,7 @@ def main() -> int:
     parser.add_argument("--devices", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
-    one, ten = system_calls(1), system_calls(10)
+    one, ten, recorded = system_calls(1), system_calls(10), system_calls(10, record=True)
     report = {
         "kernel": os.uname().release,
         "system_calls": {
@@ -222,6 +224,7 @@ def main() -> int:
             "sum_1": sum(one.values()),
             "sum_10": sum(ten.values()),
             "per_device": round((sum(ten.values()) - sum(one.values())) / 9, 1),
+            "record": sum(recorded.values()) - sum(ten.values()),
         },
         "batch": race(args.devices, args.rounds),
     }

@@ -25,11 +25,12 @@ JOURNAL_DIR = "/run/netdevns"
 RECORD = 0xF000
 HEAD, SOURCE, TARGET, DEVICE, UPPER, ROUTES, NEXTHOPS, NEIGHBOURS, PROXIES, PORT, END = range(RECORD, RECORD + 11)
 VERSION = 1
-A_VERSION, A_BOOT, A_PID, A_CHECKSUM = range(1, 5)  # of HEAD and END
+A_VERSION, A_BOOT, A_CHECKSUM = range(1, 4)  # of HEAD and END
 A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START = range(1, 7)  # of SOURCE and TARGET
 A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH, A_TOKEN = range(1, 9)  # of DEVICE and UPPER
 A_VLANS = 9  # of PORT, which has A_IFINDEX, too
 U64 = Struct("=Q")
+NUMBER = Struct("=HHQ")  # an attribute of 12 bytes
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 BEING_WRITTEN_S = 10  # a file without its name that is younger has a writer, perhaps before its flock
 UNDO = ".undo"  # a record's suffix
@@ -73,20 +74,28 @@ class Section:
 
 def section(type_: int, attrs: dict[int, int | bytes], *dumped: bytes) -> list[bytes]:
     """One of our messages; numbers are kept as 64 bits."""
-    packed = (wire.attr(t, U64.pack(v & 0xFFFFFFFFFFFFFFFF) if isinstance(v, int) else v) for t, v in attrs.items())
+    number, text = NUMBER.pack, wire.attr
+    packed = [text(t, v) if isinstance(v, bytes) else number(12, t, v & 0xFFFFFFFFFFFFFFFF) for t, v in attrs.items()]
     return [wire.message(type_, 0, b"".join(packed)), *dumped]
 
 
 def head() -> list[bytes]:
-    return section(HEAD, {A_VERSION: VERSION, A_BOOT: boot_id(), A_PID: os.getpid()})
+    return section(HEAD, {A_VERSION: VERSION, A_BOOT: boot_id()})
+
+
+_boot_id = b""
 
 
 def boot_id() -> bytes:
-    fd = os.open(BOOT_ID, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(fd, 64).strip()
-    finally:
-        uapi.close(fd)
+    """Of this boot; read once, as no process outlives it."""
+    global _boot_id
+    if not _boot_id:
+        fd = os.open(BOOT_ID, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _boot_id = os.read(fd, 64).strip()
+        finally:
+            uapi.close(fd)
+    return _boot_id
 
 
 def parse(data: bytes) -> list[Section]:
