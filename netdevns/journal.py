@@ -1,8 +1,9 @@
 """Records of running moves: what another process needs to undo one whose own process was killed.
 
 A record exists only while a move runs: JOURNAL_DIR/txn/<random>, held under flock(LOCK_EX) by the mover, so an unlocked
-one is a crash. It is written once, before the first change, and never again: recovery looks where each device *is*. No
-fsync: it guards against the death of a process; a reboot resets the devices, and a record of another boot is discarded.
+one is a crash. It is written before the first change, and once more only where somebody added addresses after that:
+recovery looks where each device *is*. No fsync: it guards against the death of a process; a reboot resets the devices,
+and a record of another boot is discarded.
 
 A record is a row of netlink messages: ours (types from RECORD on) say what follows, and the kernel's own, as they were
 dumped, are the snapshot. The last one has a checksum of all before it: a torn or damaged record is told, not obeyed.
@@ -157,11 +158,14 @@ class Journal:
             uapi.close(self.fd)
             raise
 
-    def write(self, parts: list[bytes]) -> Record:
-        """Writes a record, locked, and then gives it its name: it is never seen half. Raises OSError."""
+    def write(self, parts: list[bytes], instead_of: Record | None = None) -> Record:
+        """Writes a record, locked, and then gives it its name: it is never seen half. Raises OSError.
+
+        `instead_of` loses its name to it, and its lock; after an OSError it has both.
+        """
         body = b"".join(parts)
         end = wire.message(END, 0, wire.attr(A_CHECKSUM, U64.pack(binascii.crc32(body))))
-        name = os.urandom(8).hex()
+        name = os.path.basename(instead_of.path) if instead_of else os.urandom(8).hex()
         fd = os.open(f".{name}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE_FILE, dir_fd=self.fd)
         record = Record(self, name, fd)
         try:
@@ -174,6 +178,8 @@ class Journal:
             os.unlink(f".{name}", dir_fd=self.fd)
             uapi.close(fd)
             raise
+        if instead_of:
+            instead_of.close()
         return record
 
     def crashed(self) -> Iterator[Record]:

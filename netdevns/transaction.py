@@ -233,7 +233,7 @@ class _Batch:
         for member in (*self.members, *self.uppers):
             self._step(member, "snapshot", member.device.snapshot, self.source)
         if self.journal is not None and self.members:
-            self._begin_record(self.journal)
+            self._write_record(self.journal)
         if len(self.members) > 1:
             self._down()
         assert self.plan.target is not None
@@ -269,9 +269,9 @@ class _Batch:
 
             self._step(None, "carry", carry.over, self.plan, self.up_order, up)
 
-    def _begin_record(self, journal: Journal) -> None:
+    def _write_record(self, journal: Journal) -> None:
         try:
-            self.record = journal.write(recovery.recorded(self.plan, self.move_order, self.uppers))
+            self.record = journal.write(recovery.recorded(self.plan, self.move_order, self.uppers), self.record)
         except OSError as e:
             where = f"{e.filename or journal.directory}: {e.strerror}"
             raise Stopped(None, "record", e.errno or errno.EIO, where) from None
@@ -290,13 +290,18 @@ class _Batch:
         An IPv4 route that was added meanwhile is lost: nobody is told of it.
         """
         self.watch.drain()
+        found = False
         told: dict[int, list[bytes]] = {}
         for message in wire.messages(self.watch.told):
             told.setdefault(snapshots.IFADDRMSG.unpack_from(message.body)[4], []).append(message.padded())
         for member in (*self.members, *self.uppers):
             if member.link.ifindex in told and member.device.link_body:
+                before = member.device.addresses
                 member.device.late(b"".join(told[member.link.ifindex]))
+                found |= member.device.addresses != before
         self.is_up_to_date = True
+        if found and self.journal is not None:
+            self._write_record(self.journal)
 
     def _late_for_undo(self) -> None:
         """The same where the moves did not come to their end; once: an undo's own replays are told of, too."""
@@ -305,8 +310,8 @@ class _Batch:
                 return
             try:
                 self._late()
-            except Exception:
-                self.may_miss_late = True  # the undo itself is not to depend on it
+            except Exception:  # the undo itself is not to depend on it
+                self.may_miss_late |= not self.is_up_to_date
         self.is_up_to_date = True
 
     def _tell(self, step: str, done: int, count: int) -> None:

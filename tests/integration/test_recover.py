@@ -60,12 +60,18 @@ HOST = """
     token set ::77 dev eth1
 """
 DEVICES = {"eth0": "net0", "eth1": "net%d"}
+BeforeStep = Callable[[str, int, Callable[[], object]], None]
 # A process that kills itself before (or after) the n-th call of a step of the engine.
 CHILD = """
 import json, os, signal, sys
 import netdevns
 from netdevns.engine import Device
-step, nth, after, devices, target, directory = json.loads(sys.argv[1])
+step, nth, after, devices, target, directory, late = json.loads(sys.argv[1])
+def moved(self, *arguments, real=Device.move):
+    while late:
+        assert os.system(late.pop(0)) == 0
+    real(self, *arguments)
+Device.move = moved
 real, calls = getattr(Device, step), iter(range(1, 1000))
 def wrapped(self, *arguments):
     this = next(calls) == nth
@@ -94,9 +100,16 @@ def directory(tmp_path: Path) -> str:
 
 
 def killed(
-    directory: str, target: Namespace, step: str, nth: int, *, after: bool = False, devices: Any = DEVICES
+    directory: str,
+    target: Namespace,
+    step: str,
+    nth: int,
+    *,
+    after: bool = False,
+    devices: Any = DEVICES,
+    late: tuple[str, ...] = (),  # commands just before the first move
 ) -> None:
-    words = json.dumps([step, nth, after, devices, target.fd, directory])
+    words = json.dumps([step, nth, after, devices, target.fd, directory, late])
     done = subprocess.run(
         [sys.executable, "-c", CHILD, words], cwd=TOP, pass_fds=[target.fd], capture_output=True, text=True, timeout=60
     )
@@ -138,6 +151,52 @@ def test_killed_anywhere(sides: tuple[Namespace, Namespace], directory: str, ste
     for dump, side in zip(before, sides, strict=True):
         assert_equal_soon(dump, side)
     assert netdevns.recover(directory) == ()
+
+
+@pytest.mark.parametrize(("step", "nth"), [("up_and_replay", 1), ("up_and_replay", 2), ("verify", 1)])
+def test_late_addresses_are_in_the_record(
+    sides: tuple[Namespace, Namespace], directory: str, step: str, nth: int
+) -> None:
+    """P4: what was added after the snapshots comes back, too, once the moves are done and the kernel told of it."""
+    host, target = sides
+    late = "ip addr add 10.9.0.1/24 dev eth1", "ip addr add 10.9.0.2/24 valid_lft 5000 preferred_lft 4000 dev eth1"
+    before = host.dump()
+    killed(directory, target, step, nth, late=late)
+    assert len(records(directory)) == 1
+    outcomes = {r.outcome for r in netdevns.recover(directory)}
+    assert (records(directory), len(outcomes)) == ([], 1)
+    if step == "verify":
+        assert outcomes == {"complete"}
+        assert "10.9.0.1" in [a.address for a in target.addresses("net1")]
+        return
+    assert outcomes == {"undone"}
+    assert [a.address for a in host.addresses("eth1")][:4] == ["10.1.0.1", "10.9.0.1", "10.1.0.2", "10.9.0.2"]
+    host.ip("addr del 10.9.0.1/24 dev eth1")  # and with it its secondary
+    assert_equal_soon(before, host)
+
+
+def test_record_with_late_addresses_that_cannot_be_written(
+    sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch, before_step: BeforeStep
+) -> None:
+    """Then the move is undone, and they are back, too; nothing is left there."""
+    host, target = sides
+    before = host.dump()
+    before_step("move", 1, lambda: host.ip("addr add 10.9.0.1/24 dev eth1"))
+    real, count = journal.os.rename, iter(range(100))
+
+    def refuse(*words: Any, **more: Any) -> None:
+        if next(count):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(*words, **more)
+
+    monkeypatch.setattr(journal.os, "rename", refuse)
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move(DEVICES, target.fd, journal=directory)
+    assert (raised.value.step, raised.value.errno, raised.value.left) == ("record", errno.ENOSPC, ())
+    assert "may" not in str(raised.value)
+    assert records(directory) == []
+    host.ip("addr del 10.9.0.1/24 dev eth1")
+    assert_equal_soon(before, host)
 
 
 def test_recover_can_be_killed_and_repeated(
