@@ -193,6 +193,7 @@ def system_calls(count: int, *, record: bool = False) -> dict[str, int]:
     """The calls of one move, by strace: those behind the mark, an stat of a file that is not there."""
     with Namespace.create("host") as host, Namespace.create("target") as target, host.entered():
         furnish(host, count)
+        host.wait_until_quiet()  # an address that is no longer tentative would be written into the record
         with tempfile.NamedTemporaryFile("r") as trace, tempfile.TemporaryDirectory() as directory:
             os.mkdir(f"{directory}/txn", 0o700)
             words = [str(count), str(target.fd), directory if record else ""]

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Iterator
+from struct import Struct
 
-from . import names, neighbours, routes, snapshots, uapi, wire
+from . import lookups, names, neighbours, routes, snapshots, uapi, wire
+from .engine import EngineError, Socket
 from .plan import Found, Item, Plan
 
-# What the kernel gives a device by itself: losing it loses nothing.
-DEFAULT_QDISCS = (b"", b"noqueue", b"noop", b"mq", b"pfifo_fast", b"fq_codel", b"fq")
+TCMSG = Struct("=BxxxiIII")  # tcm_family, tcm_ifindex, tcm_handle, tcm_parent, tcm_info
+DUMP_QDISCS = wire.message(uapi.RTM_GETQDISC, uapi.NLM_F_DUMP, TCMSG.pack(0, 0, 0, 0, 0))
+
+
+def qdiscs(socket: Socket) -> dict[int, list[str]]:
+    """What is at the root of each device, and in front of it (ingress, clsact), as far as somebody put it there.
+
+    Filters, classes and further qdiscs hang on these. What the kernel gives a device by itself has the handle 0: losing
+    it loses nothing. Source: linux/rtnetlink.h (struct tcmsg), net/sched/sch_generic.c.
+    """
+    found: dict[int, list[str]] = {}
+    try:
+        dumped = lookups.dump(socket, DUMP_QDISCS)
+    except EngineError as e:
+        if e.errno == errno.EOPNOTSUPP:  # a kernel without traffic control
+            return found
+        raise
+    for message in wire.messages(dumped):
+        if message.type == uapi.RTM_NEWQDISC and len(message.body) >= TCMSG.size:
+            _, ifindex, handle, parent, _ = TCMSG.unpack_from(message.body)
+            if handle and parent in (uapi.TC_H_ROOT, uapi.TC_H_INGRESS):
+                kind = wire.text(wire.attrs(message.body, TCMSG.size).get(uapi.TCA_KIND))
+                found.setdefault(ifindex, []).append(names.shown(kind))
+    return found
 
 
 def find(plan: Plan) -> None:
@@ -31,8 +56,8 @@ def find(plan: Plan) -> None:
         port = plan.ports.get(link.ifindex)
         if port and (peculiar := port.peculiar()):
             _lose(plan, item, "loss.port", f"{port.kind.decode()} port: {', '.join(peculiar)}")
-        if link.qdisc not in DEFAULT_QDISCS:
-            _lose(plan, item, "loss.qdisc", f"qdisc {names.shown(link.qdisc)}")
+        for kind in plan.qdiscs.get(link.ifindex, ()):
+            _lose(plan, item, "loss.qdisc", f"qdisc {kind}, with what hangs on it")
         for upper in on_it.get(link.ifindex, ()):
             _lose(plan, item, "loss.upper", f"{upper.label} on top of it, which stays behind")
         count = counts.get(link.ifindex, 0)

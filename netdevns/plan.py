@@ -96,6 +96,7 @@ class Plan:
         self.uppers: list[Item] = []  # devices that stay in the source, on top of one of the batch
         self.routes = b""
         self.nexthops = b""
+        self.qdiscs: dict[int, list[str]] = {}  # that somebody gave a device of the source, by ifindex
         self.neighbours: list[bytes] = []  # dumps: neighbours, proxies
         self.ports: dict[int, Port] = {}  # what the batch's devices have as ports of a bridge or bond, by ifindex
 

@@ -159,6 +159,10 @@ def _watch(plan: Plan) -> Watch:
         ) from None
 
 
+def _bodies(dumped: bytes) -> list[memoryview]:
+    return [message.body for message in wire.messages(dumped)]
+
+
 def _members(items: list[Item]) -> list[Member]:
     return [Member(item, item.device, item.link) for item in items if item.device is not None and item.link is not None]
 
@@ -298,7 +302,8 @@ class _Batch:
             if member.link.ifindex in told and member.device.link_body:
                 before = member.device.addresses
                 member.device.late(b"".join(told[member.link.ifindex]))
-                found |= member.device.addresses != before
+                if self.journal is not None and not found:
+                    found = _bodies(member.device.addresses) != _bodies(before)
         self.is_up_to_date = True
         if found and self.journal is not None:
             self._write_record(self.journal)

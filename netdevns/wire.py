@@ -165,7 +165,7 @@ class Link:
 
     __slots__ = (
         "altnames", "flags", "has_xdp", "ifindex", "immutable", "kind", "lower", "mac", "master", "mtu", "name", "port",
-        "port_kind", "qdisc",
+        "port_kind",
     )  # fmt: skip
 
     def __init__(self, body: memoryview) -> None:
@@ -185,7 +185,6 @@ class Link:
         self.mac = bytes(found.get(uapi.IFLA_ADDRESS, b""))
         self.mtu = u32(found.get(uapi.IFLA_MTU))
         self.master = u32(found.get(uapi.IFLA_MASTER))
-        self.qdisc = text(found.get(uapi.IFLA_QDISC))
         xdp = attrs(found[uapi.IFLA_XDP]) if uapi.IFLA_XDP in found else {}
         self.has_xdp = bytes(xdp.get(uapi.IFLA_XDP_ATTACHED, b"")).strip(b"\0") != b""
         self.altnames = tuple(text(v) for t, v in attr_list(names) if t == uapi.IFLA_ALT_IFNAME) if names else ()

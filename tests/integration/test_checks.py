@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
+import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +17,7 @@ import pytest
 
 import netdevns
 from netdevns import cli
-from tests.support import kinds
+from tests.support import kinds, rawdump
 from tests.support.namespaces import Namespace
 
 # The source of every test here; eth1 has a bit of everything, the others have little.
@@ -367,6 +370,61 @@ def test_losses_are_told(sides: tuple[Namespace, Namespace]) -> None:
     assert report.ok
     assert {(f.code, f.severity) for f in report.findings} == {("loss.master", "loss"), ("loss.routes", "loss")}
     assert any("br0" in f.text for f in report.findings)
+
+
+def test_traffic_control_is_named(host: Namespace, target: Namespace) -> None:
+    """P3: what somebody set up in front of a device or behind it is told; what the kernel gives every device is not."""
+    host.batch(["link add eth1 type ifb", "link add eth2 type ifb", "link set eth1 up", "link set eth2 up"])
+    with host.entered():
+        for words in (
+            "dev eth1 root handle 7: htb",
+            "dev eth1 parent 7: classid 7:1 htb rate 1mbit",
+            "dev eth1 clsact",
+        ):
+            kind = "class" if "classid" in words else "qdisc"
+            subprocess.run(["tc", kind, "add", *words.split()], check=True)
+    with Untouched(host, target):
+        report = netdevns.check({"eth1": "", "eth2": ""}, target.fd)
+    assert [(f.device, f.severity, f.code, f.text.split(": ")[-1]) for f in report.findings] == [
+        ("eth1", "loss", "loss.qdisc", "qdisc htb, with what hangs on it"),
+        ("eth1", "loss", "loss.qdisc", "qdisc clsact, with what hangs on it"),
+    ]
+    moved = netdevns.move({"eth1": "", "eth2": ""}, target.fd)
+    assert [len(m.not_carried) for m in moved] == [2, 0]
+    with target.entered():
+        left = subprocess.run(["tc", "qdisc", "show", "dev", "eth1"], check=True, capture_output=True, text=True).stdout
+    assert "htb" not in left
+    assert "clsact" not in left
+
+
+def test_xdp_program_is_named(host: Namespace, target: Namespace) -> None:
+    """P3: an XDP program travels with the device: a note says so."""
+    host.batch(["link add eth1 type veth peer name peer"])
+    ifindex = host.links()["eth1"].ifindex
+    program = bpf_program()
+    nested = rawdump.attribute(1, struct.pack("=i", program)) + rawdump.attribute(3, struct.pack("=I", 2))
+    with host.entered(), rawdump.Socket() as socket:
+        assert socket.change_link(ifindex, rawdump.attribute(43 | 0x8000, nested)) == 0  # IFLA_XDP, generic
+    os.close(program)
+    report = netdevns.check({"eth1": ""}, target.fd)
+    assert [(f.severity, f.code) for f in report.findings] == [("note", "device.xdp")]
+    (moved,) = netdevns.move({"eth1": ""}, target.fd)
+    assert moved.not_carried == ()
+    assert "xdp" in target.ip_json("link show dev eth1")[0]
+
+
+def bpf_program() -> int:
+    """The descriptor of an XDP program that passes everything. linux/bpf.h: BPF_PROG_LOAD."""
+    number = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+    code = ctypes.create_string_buffer(struct.pack("=BBhiBBhi", 0xB7, 0, 0, 2, 0x95, 0, 0, 0))  # r0 = XDP_PASS; exit
+    licence = ctypes.create_string_buffer(b"Apache-2.0")
+    words = struct.pack("=IIQQ", 6, 2, ctypes.addressof(code), ctypes.addressof(licence))  # BPF_PROG_TYPE_XDP
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = int(libc.syscall(number, 5, ctypes.create_string_buffer(words, 128), 128))
+    if fd < 0 and ctypes.get_errno() == errno.ENOSYS:
+        pytest.skip("this kernel has no bpf(2)")
+    assert fd >= 0, os.strerror(ctypes.get_errno())
+    return fd
 
 
 # ---- IPv6 that is switched off ----

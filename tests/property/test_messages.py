@@ -112,7 +112,7 @@ def test_altnames_message(type_, ifindex, altnames):
 LINKS = st.fixed_dictionaries(
     {"ifindex": nl.S32, "flags": nl.U32, "name": NAMES},
     optional={
-        "kind": st.one_of(st.just(b"veth"), NAMES), "master": nl.U32, "qdisc": NAMES, "immutable": nl.U8,
+        "kind": st.one_of(st.just(b"veth"), NAMES), "master": nl.U32, "immutable": nl.U8,
         "link": nl.U32, "link_netnsid": nl.U32, "mtu": nl.U32, "mac": st.binary(max_size=32),
         "altnames": st.lists(NAMES, min_size=1, max_size=5), "port_kind": NAMES, "port": st.binary(max_size=64),
         "xdp": st.integers(0, 4),
@@ -129,8 +129,6 @@ def test_link(fields, others, random):
     known |= {type_: struct.pack("=I", fields[name]) for name, type_ in numbers.items() if name in fields}
     if "mac" in fields:
         known[1] = fields["mac"]
-    if "qdisc" in fields:
-        known[6] = fields["qdisc"] + b"\0"
     if "immutable" in fields:
         known[67] = bytes([fields["immutable"]])
     info = b"".join(made.attr(t, fields[n] + b"\0") for n, t in (("kind", 1), ("port_kind", 4)) if n in fields)
@@ -141,7 +139,7 @@ def test_link(fields, others, random):
         known[43 | 0x8000] = made.attr(2, bytes([fields["xdp"]]))
     if "altnames" in fields:
         known[52 | 0x8000] = b"".join(made.attr(53, name + b"\0") for name in fields["altnames"])
-    read_types = {type_ & 0x3FFF for type_ in (*known, 1, 3, 4, 5, 6, 10, 18, 37, 43, 52, 67)}
+    read_types = {type_ & 0x3FFF for type_ in (*known, 1, 3, 4, 5, 10, 18, 37, 43, 52, 67)}
     listed = [*known.items(), *((t, v) for t, v in others if t not in read_types)]
     random.shuffle(listed)
     header = struct.pack("=BxHiII", 0, 1, fields["ifindex"], fields["flags"], 0)
@@ -158,7 +156,6 @@ def test_link(fields, others, random):
         "mac": fields.get("mac", b""),
         "mtu": fields.get("mtu"),
         "master": fields.get("master"),
-        "qdisc": fields.get("qdisc", b""),
         "altnames": tuple(fields.get("altnames", ())),
         "immutable": None if "immutable" not in fields else fields["immutable"] != 0,
         "lower": None if elsewhere else fields.get("link"),
