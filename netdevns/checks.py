@@ -215,7 +215,7 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     stacking.set_depths({**by_ifindex, **{item.link.ifindex: item for item in plan.uppers if item.link}})
     plan.routes = lookups.dump(socket, routes.DUMP_ROUTES)
     plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
-    plan.qdiscs = losses.qdiscs(socket)
+    losses.find_qdiscs(socket, plan.items)
     plan.neighbours = [lookups.dump(socket, dump) for dump in neighbours.DUMPS]
     if sysctls.is_token_untold(answers):
         tokens = sysctls.tokens(lookups.dump(socket, sysctls.DUMP_TOKENS))

@@ -28,8 +28,9 @@ HEAD, SOURCE, TARGET, DEVICE, UPPER, ROUTES, NEXTHOPS, NEIGHBOURS, PROXIES, PORT
 VERSION = 1
 A_VERSION, A_BOOT, A_CHECKSUM = range(1, 4)  # of HEAD and END
 A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START = range(1, 7)  # of SOURCE and TARGET
-A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH, A_TOKEN = range(1, 9)  # of DEVICE and UPPER
-A_VLANS = 9  # of PORT, which has A_IFINDEX, too
+A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1, 8)  # of DEVICE and UPPER
+A_TOKEN, A_QDISCS = 8, 9  # of the same, where there is any
+A_VLANS = 10  # of PORT, which has A_IFINDEX, too
 U64 = Struct("=Q")
 NUMBER = Struct("=HHQ")  # an attribute of 12 bytes
 BOOT_ID = "/proc/sys/kernel/random/boot_id"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from struct import Struct
 
 from . import lookups, names, neighbours, routes, snapshots, uapi, wire
@@ -16,7 +16,7 @@ DUMP_QDISCS = wire.message(uapi.RTM_GETQDISC, uapi.NLM_F_DUMP, TCMSG.pack(0, 0, 
 
 
 def qdiscs(socket: Socket) -> dict[int, list[str]]:
-    """What is at the root of each device, and in front of it (ingress, clsact), as far as somebody put it there.
+    """By ifindex, what is at a device's root and in front of it (ingress, clsact), as far as somebody put it there.
 
     Filters, classes and further qdiscs hang on these. What the kernel gives a device by itself has the handle 0: losing
     it loses nothing. Source: linux/rtnetlink.h (struct tcmsg), net/sched/sch_generic.c.
@@ -35,6 +35,12 @@ def qdiscs(socket: Socket) -> dict[int, list[str]]:
                 kind = wire.text(wire.attrs(message.body, TCMSG.size).get(uapi.TCA_KIND))
                 found.setdefault(ifindex, []).append(names.shown(kind))
     return found
+
+
+def find_qdiscs(socket: Socket, items: Iterable[Item]) -> None:
+    found = qdiscs(socket)
+    for item in items:
+        item.qdiscs = found.get(item.link.ifindex, []) if item.link else []
 
 
 def find(plan: Plan) -> None:
@@ -56,7 +62,7 @@ def find(plan: Plan) -> None:
         port = plan.ports.get(link.ifindex)
         if port and (peculiar := port.peculiar()):
             _lose(plan, item, "loss.port", f"{port.kind.decode()} port: {', '.join(peculiar)}")
-        for kind in plan.qdiscs.get(link.ifindex, ()):
+        for kind in item.qdiscs:
             _lose(plan, item, "loss.qdisc", f"qdisc {kind}, with what hangs on it")
         for upper in on_it.get(link.ifindex, ()):
             _lose(plan, item, "loss.upper", f"{upper.label} on top of it, which stays behind")

@@ -32,7 +32,7 @@ class Found:
 class Item:
     """One device of a batch, as far as it is known."""
 
-    __slots__ = ("depth", "device", "host_name", "ifname", "label", "link", "lost", "token", "wanted")
+    __slots__ = ("depth", "device", "host_name", "ifname", "label", "link", "lost", "qdiscs", "token", "wanted")
 
     def __init__(self, host_name: str, wanted: str | None) -> None:
         self.host_name = host_name
@@ -41,6 +41,7 @@ class Item:
         self.label = names.shown(self.ifname)  # the host name for messages, where a newline must not stand
         self.link: wire.Link | None = None
         self.device: Device | None = None
+        self.qdiscs: list[str] = []  # that somebody gave it
         self.token: bytes | None = None  # of IPv6, where its link does not tell it
         self.depth = 0  # how many of its lowers are in the batch
         self.lost: list[str] = []
@@ -96,7 +97,6 @@ class Plan:
         self.uppers: list[Item] = []  # devices that stay in the source, on top of one of the batch
         self.routes = b""
         self.nexthops = b""
-        self.qdiscs: dict[int, list[str]] = {}  # that somebody gave a device of the source, by ifindex
         self.neighbours: list[bytes] = []  # dumps: neighbours, proxies
         self.ports: dict[int, Port] = {}  # what the batch's devices have as ports of a bridge or bond, by ifindex
 

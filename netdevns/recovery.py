@@ -112,6 +112,8 @@ def _device_section(type_: int, member: Member) -> list[bytes]:
     }
     if item.token is not None:
         attrs[journal.A_TOKEN] = item.token
+    if item.qdiscs:
+        attrs[journal.A_QDISCS] = " ".join(item.qdiscs).encode()
     return journal.section(type_, attrs, device.link_message, device.addresses)
 
 
@@ -272,6 +274,8 @@ class _Recovery:
     def _outcome(self, member: Member, left: Left | None) -> Recovered:
         if left is None:
             return self._told(member, "undone", "source", "it is back as it was")
+        if left.missing == tuple(member.for_good):
+            return self._told(member, "undone", "source", f"it is back, for good without: {', '.join(left.missing)}")
         if left.location == "gone":
             how = "it ended with the namespace that it was in" if self.target_is_gone else "it is in neither namespace"
             return self._told(member, "gone", "gone", how)
@@ -294,6 +298,7 @@ def _member(section: Section) -> Member:
     item = Item(os.fsdecode(section.text(journal.A_HOST_NAME)), None)
     item.ifname, item.wanted = section.text(journal.A_IFNAME), section.text(journal.A_WANTED)
     item.depth, item.token = section.number(journal.A_DEPTH), section.optional(journal.A_TOKEN)
+    item.qdiscs = (section.optional(journal.A_QDISCS) or b"").decode("ascii", "replace").split()
     try:
         first = next(wire.messages(bytes(section.body)), None)
         if first is None:

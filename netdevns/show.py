@@ -54,7 +54,7 @@ def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device,
     plan.uppers = [item for item in every if item.link and item.link.lower]
     plan.routes = lookups.dump(socket, routes.DUMP_ROUTES, DUMP_BYTES)
     plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
-    plan.qdiscs = losses.qdiscs(socket)
+    losses.find_qdiscs(socket, plan.items)
     plan.neighbours = [lookups.dump(socket, dump, DUMP_BYTES) for dump in neighbours.DUMPS]
     plan.ports = ports.read(socket, [item.link for item in plan.items if item.link])
     dumped = lookups.dump(socket, snapshots.DUMP_ADDRESSES, DUMP_BYTES)

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from . import lookups, names, neighbours, ports, routes, sysctls, uapi, wire
+from . import lookups, losses, names, neighbours, ports, routes, sysctls, uapi, wire
 from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
 from .plan import Item, Plan
 
@@ -30,13 +30,14 @@ PARTS = (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS)
 class Member:
     """A device of the batch, checked."""
 
-    __slots__ = ("device", "item", "link", "touched")
+    __slots__ = ("device", "for_good", "item", "link", "touched")
 
     def __init__(self, item: Item, device: Device, link: wire.Link) -> None:
         self.item = item
         self.device = device
         self.link = link
         self.touched = False  # whether anything was sent that may have changed it
+        self.for_good: list[str] = []  # what an undo found missing that nothing can put back
 
     def settings(self) -> sysctls.Settings:
         """Its sysctls as they were in the source."""
@@ -65,6 +66,12 @@ def everything(
     order = {id(item): at for at, item in enumerate((*plan.items, *plan.uppers))}
     incomplete = sorted((m for m in undo.missing if undo.missing[m]), key=lambda m: order[id(m.item)])
     return tuple(_left(member, undo.name_now(member), undo.missing[member]) for member in incomplete)
+
+
+def is_all_for_good(left: tuple[Left, ...], members: list[Member]) -> bool:
+    """Whether a recovery could put back nothing of it."""
+    for_good = {m.item.host_name: tuple(m.for_good) for m in members}
+    return all(each.missing == for_good.get(each.device) for each in left)
 
 
 def location(member: Member) -> str:
@@ -117,6 +124,7 @@ class _Undo:
             self._ports()
             self._neighbours()
             self._routes(self.touched[0])
+            self._qdiscs()
 
     def _is_on_one_that_came_back(self, member: Member) -> bool:
         """A macvlan: the move flushed its lower's unicast filter, where its MAC is put in again when it comes up.
@@ -308,6 +316,21 @@ class _Undo:
                     self.missing[first].append(routes.text(part, body) + answers.get(body, ""))
         except (EngineError, wire.Malformed) as e:
             self.missing[first].append(f"routes: {lookups.says(e)}")
+
+    def _qdiscs(self) -> None:
+        """They ended with the move, and cannot be made of what the kernel tells of them: that is said."""
+        had = [member for member in self.touched if member.item.qdiscs]
+        try:
+            now = losses.qdiscs(self.source) if had else {}
+        except (EngineError, wire.Malformed) as e:
+            self.missing[had[0]].append(f"qdiscs: {lookups.says(e)}")
+            return
+        for member in had:
+            there = now.get(member.device.ifindex, ())
+            member.for_good = [
+                f"qdisc {kind}, with what hung on it" for kind in member.item.qdiscs if kind not in there
+            ]
+            self.missing[member] += member.for_good
 
     def _lost(self, part: int, renumbered: Mapping[int, int]) -> list[bytes]:
         """The routes or nexthop objects that the source had before and has no longer."""

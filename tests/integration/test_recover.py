@@ -199,6 +199,21 @@ def test_record_with_late_addresses_that_cannot_be_written(
     assert_equal_soon(before, host)
 
 
+def test_qdiscs_that_are_gone_are_told(sides: tuple[Namespace, Namespace], directory: str) -> None:
+    """What nothing can put back is said of the device that had left, and the record is done with."""
+    host, target = sides
+    with host.entered():
+        for device in ("eth0", "eth1"):
+            subprocess.run(["tc", "qdisc", "add", "dev", device, "clsact"], check=True)
+    killed(directory, target, "move", 2)
+    found = netdevns.recover(directory)
+    assert [(r.device, r.outcome, r.text) for r in found] == [
+        ("eth0", "undone", "it is back, for good without: qdisc clsact, with what hung on it"),
+        ("eth1", "undone", "it is back as it was"),
+    ]
+    assert records(directory) == []
+
+
 def test_recover_can_be_killed_and_repeated(
     sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

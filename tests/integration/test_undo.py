@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import pickle
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -544,6 +546,31 @@ def test_the_same_move_works_after_an_undo(
 
 
 # ---- what undo cannot restore ----
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_qdiscs_that_are_gone_are_told(
+    host: Namespace, target: Namespace, before_step: Callable[..., None], tmp_path: Path, nth: int
+) -> None:
+    """P1: what nothing can put back is named, of the devices that had left alone; no record asks for another try."""
+    host.batch(["link add eth0 type ifb", "link add eth1 type ifb", "link set eth0 up"])
+    with host.entered():
+        for device in ("eth0", "eth1"):
+            for words in (f"dev {device} root handle 7: htb", f"dev {device} clsact"):
+                subprocess.run(["tc", "qdisc", "add", *words.split()], check=True)
+    host.wait_until_quiet()
+    before = host.dump()
+    fail_at(before_step, "move", nth)
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move({"eth0": "net0", "eth1": "net1"}, target.fd, journal=tmp_path)
+    gone = ("qdisc htb, with what hung on it", "qdisc clsact, with what hung on it")
+    told = [(left.device, left.location, left.missing) for left in raised.value.left]
+    assert told == [("eth0", "source", gone)][: nth - 1]
+    assert "recover" not in str(raised.value)
+    assert os.listdir(tmp_path / "txn") == []
+    # Not even IFLA_QDISC is different otherwise.
+    links = {str(line) for line in rawdump.differences(before, host.dump())}
+    assert all("eth0" in line for line in links), links
 
 
 @pytest.fixture
