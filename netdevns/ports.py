@@ -1,23 +1,29 @@
 """What a port has from its bridge or bond, which the kernel drops when the port leaves; how to give it back.
 
-A bridge port: its settings, VLANs, and the entries of the forwarding database that somebody added. A bond slave: its
-settings, being the active one, and the bond's MAC, which is random once the last slave has left. A port of a VRF or
-team has nothing but its master that rtnetlink could tell (a team's options are generic netlink's).
-Layouts: linux/if_link.h (IFLA_BRPORT_*, IFLA_BOND_*), linux/if_bridge.h (struct bridge_vlan_info), linux/neighbour.h.
+A bridge port: its settings, VLANs, the entries of the forwarding database that somebody added, and the multicast groups
+that it is in for good (without lists of sources). A bond slave: its settings, being the active one, and the bond's MAC,
+which is random once the last slave has left. A port of a VRF or team has nothing but its master that rtnetlink could
+tell (a team's options are generic netlink's).
+Layouts: linux/if_link.h (IFLA_BRPORT_*, IFLA_BOND_*), linux/if_bridge.h (struct bridge_vlan_info, struct br_mdb_entry),
+linux/neighbour.h.
 """
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from struct import Struct
 
 from . import lookups, uapi, wire
-from .engine import Socket
+from .engine import EngineError, Socket
 from .neighbours import NDMSG
+from .snapshots import address_text
 
 VLAN_INFO = Struct("=HH")  # flags, vid
+BR_PORT_MSG = Struct("=BxxxI")  # family, ifindex
+MDB_ENTRY = Struct("=IBBH16s2sxx")  # ifindex, state, flags, vid, address, protocol (ETH_P_*, in network order)
 
 # What br_setport() takes, by IFLA_BRPORT_* in this order (MAB needs LOCKED first), with the default of a new port.
 # None: the kernel finds it out: state by the link and STP, cost by the link's speed.
@@ -38,6 +44,7 @@ _KINDS = {b"bridge": BRIDGE, b"bond": BOND}
 # some of which it makes.
 STAGES = SETTINGS, VLANS, ENTRIES, OWN_ENTRIES, LATE = range(5)
 
+_DUMP_GROUPS = wire.message(uapi.RTM_GETMDB, uapi.NLM_F_DUMP, BR_PORT_MSG.pack(uapi.AF_BRIDGE, 0))
 _DUMP_VLANS = wire.message(
     uapi.RTM_GETLINK,
     uapi.NLM_F_DUMP,
@@ -53,6 +60,7 @@ class Port:
         settings: By IFLA_BRPORT_* or IFLA_BOND_SLAVE_*, in host byte order as the kernel has them.
         vlans: VID -> BRIDGE_VLAN_INFO_* flags.
         entries: Of the forwarding database: bodies of RTM_NEWNEIGH without ifindex.
+        groups: Of the multicast database: struct br_mdb_entry without ifindex, and MDBE_ATTR_*.
         active: The ifindex of its bond's active slave, which a returning port may replace; 0: none.
         default_vlan: The VID that its bridge gives a new port; 0: none.
         lent_mac: The MAC that its bond gave it and takes back when it leaves; b"": its own is the same.
@@ -63,6 +71,7 @@ class Port:
         "active",
         "default_vlan",
         "entries",
+        "groups",
         "kind",
         "lent_mac",
         "master",
@@ -72,7 +81,9 @@ class Port:
         "vlans",
     )
 
-    def __init__(self, link: wire.Link, master: memoryview, vlans: dict[int, int], entries: list[bytes]) -> None:
+    def __init__(
+        self, link: wire.Link, master: memoryview, vlans: dict[int, int], entries: list[bytes], groups: list[bytes]
+    ) -> None:
         """Reads `link`; `master` is the body of its master's RTM_NEWLINK."""
         self.master_body = bytes(master)
         self.kind = link.port_kind
@@ -82,6 +93,7 @@ class Port:
         self.settings = {type_: bytes(told[type_]) for type_ in known if type_ in told}
         self.vlans = vlans
         self.entries = entries
+        self.groups = groups
         found = wire.attrs(master, wire.IFINFOMSG.size, strict=False)
         info = wire.attrs(found.get(uapi.IFLA_LINKINFO, memoryview(b"")), strict=False)
         data = wire.attrs(info.get(uapi.IFLA_INFO_DATA, memoryview(b"")), strict=False)
@@ -109,7 +121,8 @@ class Port:
         static = sum(not NDMSG.unpack_from(body)[2] & uapi.NUD_PERMANENT for body in self.entries)
         words += [f"MAC {self.lent_mac.hex(':')}"] if self.lent_mac else []
         words += [f"{len(vids)} vlan{'s' if len(vids) > 1 else ''}"] if vids else []
-        return words + ([f"{static} fdb entr{'ies' if static > 1 else 'y'}"] if static else [])
+        counts = (static, "fdb"), (len(self.groups), "mdb")
+        return words + [f"{count} {what} entr{'ies' if count > 1 else 'y'}" for count, what in counts if count]
 
     def differences(self, now: Port | None, ifindex: int, renumbered: Mapping[int, int]) -> Iterator[Difference]:
         """What is not as it was, with the request that makes it so for the device of that ifindex.
@@ -134,6 +147,9 @@ class Port:
             if body not in now.entries:
                 stage = OWN_ENTRIES if NDMSG.unpack_from(body)[3] & uapi.NTF_SELF else ENTRIES
                 yield stage, _text(body), _add(body, ifindex)
+        for group in self.groups:
+            if group not in now.groups:  # late: its bridge refuses it while the port has no carrier
+                yield LATE, _group_text(group), _join(group, self.master, ifindex)
         active = renumbered.get(self.active, self.active)
         if active and now.active != active:
             data = wire.nested(uapi.IFLA_INFO_DATA, wire.attr_u32(uapi.IFLA_BOND_ACTIVE_SLAVE, active))
@@ -160,19 +176,22 @@ class Port:
 
 
 def dumped(port: Port) -> tuple[bytes, list[bytes]]:
-    """A port for a record: its VLANs, and messages: its master's RTM_NEWLINK, an RTM_NEWNEIGH for each entry."""
+    """A port for a record: its VLANs, and messages: its master's RTM_NEWLINK, and one for each entry."""
     vlans = b"".join(VLAN_INFO.pack(flags, vid) for vid, flags in port.vlans.items())
     entries = [wire.message(uapi.RTM_NEWNEIGH, 0, entry) for entry in port.entries]
-    return vlans, [wire.message(uapi.RTM_NEWLINK, 0, port.master_body), *entries]
+    groups = [wire.message(uapi.RTM_NEWMDB, 0, group) for group in port.groups]
+    return vlans, [wire.message(uapi.RTM_NEWLINK, 0, port.master_body), *entries, *groups]
 
 
 def loaded(link: wire.Link, vlans: bytes, messages: bytes) -> Port:
     """The port out of a record. Raises Malformed."""
     if link.port_kind not in _KINDS or len(vlans) % VLAN_INFO.size:
         raise wire.Malformed("a port that is none")
-    master, *entries = wire.messages(messages)
+    master, *others = wire.messages(messages)
     pairs = VLAN_INFO.iter_unpack(vlans)
-    return Port(link, master.body, {vid: flags for flags, vid in pairs}, [bytes(entry.body) for entry in entries])
+    entries = [bytes(entry.body) for entry in others if entry.type == uapi.RTM_NEWNEIGH]
+    groups = [bytes(group.body) for group in others if group.type == uapi.RTM_NEWMDB]
+    return Port(link, master.body, {vid: flags for flags, vid in pairs}, entries, groups)
 
 
 Difference = tuple[int, str, bytes]  # one of STAGES, short words, the request
@@ -187,12 +206,14 @@ def read(socket: Socket, links: Iterable[wire.Link]) -> dict[int, Port]:
     bridged = [link.ifindex for link in ports if link.port_kind == b"bridge"]
     vlans = _read_vlans(lookups.dump(socket, _DUMP_VLANS)) if bridged else {}
     entries = _read_entries(socket, bridged) if bridged else {}
+    groups = _read_groups(socket) if bridged else {}
     return {
         link.ifindex: Port(
             link,
             bodies.get(link.master or 0, memoryview(b"")),
             vlans.get(link.ifindex, {}),
             entries.get(link.ifindex, []),
+            groups.get(link.ifindex, []),
         )
         for link in ports
     }
@@ -258,6 +279,54 @@ def _text(body: bytes) -> str:
     vlan = f" vlan {_number(found[uapi.NDA_VLAN])}" if uapi.NDA_VLAN in found else ""
     own = " self" if NDMSG.unpack_from(body)[3] & uapi.NTF_SELF else ""
     return f"fdb {bytes(found[uapi.NDA_LLADDR]).hex(':')}{vlan}{own}"
+
+
+def _read_groups(socket: Socket) -> dict[int, list[bytes]]:
+    """What is permanent in the multicast databases, by the port's ifindex; the rest comes and goes."""
+    found: dict[int, list[bytes]] = {}
+    try:
+        dumped = lookups.dump(socket, _DUMP_GROUPS)
+    except EngineError as e:
+        if e.errno == errno.EOPNOTSUPP:  # a kernel without snooping
+            return found
+        raise
+    for message in wire.messages(dumped):
+        if message.type in (uapi.RTM_GETMDB, uapi.RTM_NEWMDB):  # the kernel answers with the type of the request
+            database = wire.attrs(message.body, BR_PORT_MSG.size).get(uapi.MDBA_MDB, memoryview(b""))
+            infos = [info for _, entry in wire.attr_list(database) for _, info in wire.attr_list(entry)]
+            for info in (each for each in infos if len(each) >= MDB_ENTRY.size):
+                ifindex, state, _, vid, address, protocol = MDB_ENTRY.unpack_from(info)
+                if state == uapi.MDB_PERMANENT:
+                    group = MDB_ENTRY.pack(0, state, 0, vid, address, protocol)
+                    found.setdefault(ifindex, []).append(group + _group_attrs(wire.attrs(info, MDB_ENTRY.size)))
+    return found
+
+
+def _group_attrs(told: Mapping[int, memoryview]) -> bytes:
+    """What the kernel takes of what it tells, MDBE_ATTR_*; that an operator added it (RTPROT_STATIC) needs no word."""
+    attrs = b""
+    if uapi.MDBA_MDB_EATTR_SOURCE in told:
+        attrs += wire.attr(uapi.MDBE_ATTR_SOURCE, told[uapi.MDBA_MDB_EATTR_SOURCE])
+    protocol = bytes(told.get(uapi.MDBA_MDB_EATTR_RTPROT, b"\x04"))
+    return attrs + (wire.attr(uapi.MDBE_ATTR_RTPROT, protocol) if protocol != b"\x04" else b"")
+
+
+def _join(group: bytes, master: int, ifindex: int) -> bytes:
+    _, *rest = MDB_ENTRY.unpack_from(group)
+    body = BR_PORT_MSG.pack(uapi.AF_BRIDGE, master) + wire.attr(uapi.MDBA_SET_ENTRY, MDB_ENTRY.pack(ifindex, *rest))
+    if attrs := group[MDB_ENTRY.size :]:
+        body += wire.nested(uapi.MDBA_SET_ENTRY_ATTRS, attrs)
+    return wire.message(uapi.RTM_NEWMDB, uapi.NLM_F_ACK | uapi.NLM_F_CREATE | uapi.NLM_F_EXCL, body)
+
+
+def _group_text(group: bytes) -> str:
+    """In the words of bridge(8)."""
+    _, _, _, vid, address, protocol = MDB_ENTRY.unpack_from(group)
+    source = wire.attrs(memoryview(group), MDB_ENTRY.size).get(uapi.MDBE_ATTR_SOURCE)
+    family, size = {b"\x08\x00": (uapi.AF_INET, 4), b"\x86\xdd": (uapi.AF_INET6, 16)}.get(protocol, (0, 6))
+    text = address_text(family, address[:size]) if family else address[:size].hex(":")
+    text += f" src {address_text(family, bytes(source))}" if source is not None else ""
+    return f"mdb {text} vlan {vid}" if vid else f"mdb {text}"
 
 
 def _number(value: bytes | memoryview) -> int:

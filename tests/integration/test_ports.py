@@ -134,6 +134,30 @@ def test_entries_come_back(bridge: Namespace, target: Namespace, monkeypatch: py
         assert fail_to_move(target, monkeypatch, "eth1") == ()
 
 
+GROUPS = ["239.1.1.1", "ff15::1", "239.1.1.3 src 10.0.0.1"]
+
+
+def test_groups_come_back(bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What somebody put into the multicast database for good; `check` counts it before."""
+    run(bridge, *(f"mdb add dev br0 port eth1 grp {group} permanent" for group in GROUPS))
+    assert len(rawdump.mdb(bridge.socket())) == 3
+    findings = netdevns.check({"eth1": ""}, target.fd).findings
+    assert any("3 mdb entries" in f.text for f in findings if f.code == "loss.port")
+    with Restored(bridge, target):
+        assert fail_to_move(target, monkeypatch, "eth1") == ()
+
+
+def test_group_that_cannot_be_given_back_is_told(
+    bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the words of bridge(8)."""
+    run(bridge, *(f"mdb add dev br0 port eth1 grp {group} permanent" for group in GROUPS))
+    monkeypatch.setattr(undo, "PORT_WAIT_S", 0)
+    monkeypatch.setattr(ports, "_join", lambda *_: b"")
+    (left,) = fail_to_move(target, monkeypatch, "eth1")
+    assert sorted(left.missing) == sorted(f"bridge port: mdb {group}" for group in GROUPS)
+
+
 def test_state_is_left_to_the_kernels_stp(
     bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,7 +283,7 @@ def test_state_of_a_bridge_port(bridge: Namespace, has_carrier: bool) -> None:
     head = list(wire.IFINFOMSG.unpack_from(told))
     head[3] = head[3] | uapi.IFF_LOWER_UP if has_carrier else head[3] & ~uapi.IFF_LOWER_UP
     link = wire.Link(memoryview(wire.IFINFOMSG.pack(*head) + bytes(told[wire.IFINFOMSG.size :])))
-    state = ports.Port(link, memoryview(b""), {}, []).settings.get(uapi.IFLA_BRPORT_STATE)
+    state = ports.Port(link, memoryview(b""), {}, [], []).settings.get(uapi.IFLA_BRPORT_STATE)
     assert state == (b"\3" if has_carrier else None)
 
 
