@@ -17,7 +17,7 @@ import fcntl
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from struct import Struct
 
 from . import uapi, wire
@@ -26,7 +26,7 @@ JOURNAL_DIR = "/run/netdevns"
 RECORD = 0xF000
 HEAD, SOURCE, TARGET, DEVICE, UPPER, ROUTES, NEXTHOPS, NEIGHBOURS, PROXIES, PORT, END = range(RECORD, RECORD + 11)
 VERSION = 1
-A_VERSION, A_BOOT, A_CHECKSUM = range(1, 4)  # of HEAD and END
+A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE = range(1, 5)  # of HEAD and END
 A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START = range(1, 7)  # of SOURCE and TARGET
 A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1, 8)  # of DEVICE and UPPER
 A_TOKEN, A_QDISCS = 8, 9  # of the same, where there is any
@@ -81,8 +81,8 @@ def section(type_: int, attrs: dict[int, int | bytes], *dumped: bytes) -> list[b
     return [wire.message(type_, 0, b"".join(packed)), *dumped]
 
 
-def head() -> list[bytes]:
-    return section(HEAD, {A_VERSION: VERSION, A_BOOT: boot_id()})
+def head(preserve: Iterable[str]) -> list[bytes]:
+    return section(HEAD, {A_VERSION: VERSION, A_BOOT: boot_id(), A_PRESERVE: " ".join(preserve).encode()})
 
 
 _boot_id = b""

@@ -83,7 +83,7 @@ def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[by
     assert plan.target is not None
     assert plan.source_socket is not None
     assert plan.target_socket is not None
-    parts = journal.head()
+    parts = journal.head(plan.preserve)
     parts += identity.recorded(journal.SOURCE, plan.source, plan.source_socket)
     parts += identity.recorded(journal.TARGET, plan.target, plan.target_socket)
     for type_, group in ((journal.DEVICE, members), (journal.UPPER, uppers)):
@@ -169,6 +169,7 @@ class _Recovery:
 
     def __init__(self, record: Record, sections: list[Section]) -> None:
         self.record = record
+        self.is_to_be_undone = record.is_to_be_undone or sections[0].text(journal.A_PRESERVE) != b""
         self.plan = Plan([], True)
         by_type = {s.type: s for s in sections}
         self._where = {t: _required(by_type, t) for t in (journal.SOURCE, journal.TARGET)}
@@ -204,7 +205,8 @@ class _Recovery:
             return
         for member in (*self.members, *self.uppers):
             self._find(member)
-        if not self.record.is_to_be_undone and all(map(self._is_complete, self.members)):
+        # What was to be carried over cannot be compared: a move that was asked for it, and killed, is not complete.
+        if not self.is_to_be_undone and all(map(self._is_complete, self.members)):
             self.record.drop()
             yield from (self._told(m, "complete", "target", "it had arrived completely") for m in self.members)
             return

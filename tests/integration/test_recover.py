@@ -66,7 +66,7 @@ CHILD = """
 import json, os, signal, sys
 import netdevns
 from netdevns.engine import Device
-step, nth, after, devices, target, directory, late = json.loads(sys.argv[1])
+step, nth, after, devices, target, directory, late, more = json.loads(sys.argv[1])
 def moved(self, *arguments, real=Device.move):
     while late:
         assert os.system(late.pop(0)) == 0
@@ -81,7 +81,7 @@ def wrapped(self, *arguments):
     if this:
         os.kill(os.getpid(), signal.SIGKILL)
 setattr(Device, step, wrapped)
-netdevns.move(devices, target, journal=directory)
+netdevns.move(devices, target, journal=directory, **more)
 """
 
 
@@ -108,8 +108,9 @@ def killed(
     after: bool = False,
     devices: Any = DEVICES,
     late: tuple[str, ...] = (),  # commands just before the first move
+    **more: Any,
 ) -> None:
-    words = json.dumps([step, nth, after, devices, target.fd, directory, late])
+    words = json.dumps([step, nth, after, devices, target.fd, directory, late, more])
     done = subprocess.run(
         [sys.executable, "-c", CHILD, words], cwd=TOP, pass_fds=[target.fd], capture_output=True, text=True, timeout=60
     )
@@ -196,6 +197,19 @@ def test_record_with_late_addresses_that_cannot_be_written(
     assert "may" not in str(raised.value)
     assert records(directory) == []
     host.ip("addr del 10.9.0.1/24 dev eth1")
+    assert_equal_soon(before, host)
+
+
+@pytest.mark.parametrize("preserve", [("sysctls",), ("routes", "neighbours")])
+def test_killed_while_something_is_preserved(
+    sides: tuple[Namespace, Namespace], directory: str, preserve: tuple[str, ...]
+) -> None:
+    """P4: nobody can say whether all of it had been carried over, so the move is undone, and nothing is lost."""
+    host, target = sides
+    before = host.dump()
+    killed(directory, target, "verify", 1, preserve=preserve)
+    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
+    assert (records(directory), target.names()) == ([], set())
     assert_equal_soon(before, host)
 
 

@@ -34,7 +34,7 @@ DEVICE = {
 }
 BODY = b"".join(
     [
-        *journal.section(journal.HEAD, {journal.A_VERSION: 1, journal.A_BOOT: b"boot"}),
+        *journal.section(journal.HEAD, {journal.A_VERSION: 1, journal.A_BOOT: b"boot", journal.A_PRESERVE: b""}),
         *journal.section(journal.SOURCE, WHERE),
         *journal.section(journal.TARGET, WHERE),
         *journal.section(journal.DEVICE, DEVICE, *map(nl.padded, (LINK, *DUMPS["addresses"]))),
