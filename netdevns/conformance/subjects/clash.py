@@ -1,0 +1,207 @@
+"""Names that are taken: what a move answers, and where the device is after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ... import uapi
+from .. import requests
+from ..probe import ABI, SPEC, VARIES, Value, probe
+from ..requests import altnames, named, ns_fd, set_link
+from ..world import Device, Namespace, Reply, World
+
+MOVE = "net/core/dev.c, __dev_change_net_namespace and dev_prep_valid_name"
+ALTNAMES = "net/core/dev.c, __dev_get_by_name and netdev_name_node_add"
+SOURCE = "OCI runtime-spec 1.3, config-linux.md, Network Devices"
+
+Setup = Callable[[World], object]
+
+
+def move(world: World, device: Device, name: bytes = b"") -> Reply:
+    """The move as netdevns sends it."""
+    return world.source.request(set_link(device.ifindex, ns_fd(world.target.fd) + (named(name) if name else b"")))
+
+
+def with_altname(namespace: Namespace, name: bytes, altname: bytes) -> Device:
+    device = namespace.device(name)
+    namespace.must(altnames(device.ifindex, [altname]))
+    return device
+
+
+def taken_by_name(name: bytes) -> Setup:
+    return lambda world: world.target.device(name)
+
+
+def taken_by_altname(name: bytes) -> Setup:
+    return lambda world: with_altname(world.target, b"bystander", name)
+
+
+def both_by_name(world: World) -> None:
+    world.target.device(b"eth1")
+    world.target.device(b"net0")
+
+
+def both_by_altname(world: World) -> None:
+    with_altname(world.target, b"eth1", b"net0")
+
+
+def nothing(world: World) -> None:
+    del world
+
+
+SITUATIONS: dict[str, tuple[Setup, bytes]] = {
+    # The name asked for is taken, and the old one is free there: moved first, renamed afterwards.
+    "wanted-name": (taken_by_name(b"net0"), b"net0"),
+    "wanted-altname": (taken_by_altname(b"net0"), b"net0"),
+    # No name asked for, and its own is taken there.
+    "kept-name": (taken_by_name(b"eth1"), b""),
+    "kept-altname": (taken_by_altname(b"eth1"), b""),
+    # Its own is asked for.
+    "same-name": (taken_by_name(b"eth1"), b"eth1"),
+    "same-altname": (taken_by_altname(b"eth1"), b"eth1"),
+    "same-free": (nothing, b"eth1"),
+    # Its own is taken there and another one asked for: renamed within the move.
+    "old-name": (taken_by_name(b"eth1"), b"net0"),
+    "old-altname": (taken_by_altname(b"eth1"), b"net0"),
+    # Both are taken.
+    "both-names": (both_by_name, b"net0"),
+    "both-of-one-device": (both_by_altname, b"net0"),
+    # Templates: the kernel chooses the number.
+    "template-free": (nothing, b"net%d"),
+    "template-zero-taken": (taken_by_name(b"net0"), b"net%d"),
+    "template-zero-altname": (taken_by_altname(b"net0"), b"net%d"),
+    "template-old-taken": (taken_by_name(b"eth1"), b"net%d"),
+    "template-old-altname": (taken_by_altname(b"eth1"), b"net%d"),
+    "template-own-prefix": (nothing, b"eth%d"),
+    "template-own-prefix-taken": (taken_by_name(b"eth1"), b"eth%d"),
+    # A name that no device may have.
+    "invalid-old-free": (nothing, b"a/b"),
+    "invalid-old-taken": (taken_by_name(b"eth1"), b"a/b"),
+    "two-templates-old-free": (nothing, b"n%d%d"),
+    "two-templates-old-taken": (taken_by_name(b"eth1"), b"n%d%d"),
+}
+
+
+def situation(world: World, setup: Setup) -> Device:
+    device = world.source.device(b"eth1")
+    setup(world)
+    return device
+
+
+@probe("clash.{}", SPEC, "A move into a clash of names: {}.", source=MOVE, cases=SITUATIONS)
+def clash(world: World, setup: Setup, name: bytes) -> Value:
+    device = situation(world, setup)
+    return world.outcome(device, move(world, device, name))
+
+
+@probe(
+    "clash.words.{}",
+    VARIES,
+    "The kernel's words in a clash of names: {}.",
+    source=MOVE,
+    cases={name: case for name, case in SITUATIONS.items() if "free" not in name},
+)
+def words(world: World, setup: Setup, name: bytes) -> Value:
+    device = situation(world, setup)
+    return move(world, device, name).said
+
+
+# ---- its own alternative names ----
+
+
+@probe(
+    "clash.own-altname.target-name", VARIES, "An alternative name of its own is a device's name there.", source=ALTNAMES
+)
+def own_altname_name(world: World) -> Value:
+    device = with_altname(world.source, b"eth1", b"other")
+    world.target.device(b"other")
+    return world.outcome(device, move(world, device))
+
+
+@probe("clash.own-altname.target-altname", VARIES, "An alternative name of its own is one there, too.", source=ALTNAMES)
+def own_altname_altname(world: World) -> Value:
+    device = with_altname(world.source, b"eth1", b"other")
+    with_altname(world.target, b"bystander", b"other")
+    return world.outcome(device, move(world, device))
+
+
+@probe(
+    "clash.own-altname.wanted",
+    VARIES,
+    "The name asked for is an alternative name of the device itself.",
+    source=ALTNAMES,
+)
+def own_altname_wanted(world: World) -> Value:
+    device = with_altname(world.source, b"eth1", b"other")
+    return world.outcome(device, move(world, device, b"other"))
+
+
+@probe(
+    "clash.own-altname.left-behind", VARIES, "The alternative name is free in the source afterwards.", source=ALTNAMES
+)
+def own_altname_behind(world: World) -> Value:
+    device = with_altname(world.source, b"eth1", b"other")
+    move(world, device)
+    reply = world.source.request(requests.new_link(device.kind, b"other"))
+    return {"device": world.place(device), "new device of that name": reply.error}
+
+
+# ---- swaps, and one after the other ----
+
+
+@probe(
+    "clash.swap.two-names", SPEC, "Two devices swap their names on the way: the first takes the other's.", source=MOVE
+)
+def swap(world: World) -> Value:
+    first, second = world.source.device(b"eth1"), world.source.device(b"eth2")
+    errors = [move(world, first, b"eth2").error, move(world, second, b"eth1").error]
+    return {"errors": errors, "devices": [world.place(first), world.place(second)]}
+
+
+@probe("clash.swap.one-datagram", ABI, "The same with both moves in one datagram.", source=MOVE)
+def swap_batch(world: World) -> Value:
+    first, second = world.source.device(b"eth1"), world.source.device(b"eth2")
+    fd = ns_fd(world.target.fd)
+    batch = set_link(first.ifindex, fd + named(b"eth2")) + set_link(second.ifindex, fd + named(b"eth1"))
+    errors: list[Value] = [reply.error for reply in world.source.replies(batch)]
+    return {"errors": errors, "devices": [world.place(first), world.place(second)]}
+
+
+@probe(
+    "clash.twice.same-name",
+    SPEC,
+    "Two devices ask for one name: the second is in the target under its own.",
+    source=MOVE,
+)
+def twice(world: World) -> Value:
+    first, second = world.source.device(b"eth1"), world.source.device(b"eth2")
+    errors = [move(world, first, b"net0").error, move(world, second, b"net0").error]
+    return {"errors": errors, "devices": [world.place(first), world.place(second)]}
+
+
+@probe("clash.twice.template", SPEC, "Two devices ask for one template: they get 0 and 1.", source=SOURCE)
+def twice_template(world: World) -> Value:
+    first, second = world.source.device(b"eth1"), world.source.device(b"eth2")
+    errors = [move(world, first, b"net%d").error, move(world, second, b"net%d").error]
+    return {"errors": errors, "devices": [world.place(first), world.place(second)]}
+
+
+@probe("clash.back.old-name-taken", SPEC, "A device that comes back to a name that was taken meanwhile.", source=MOVE)
+def back(world: World) -> Value:
+    device = world.source.device(b"eth1")
+    move(world, device)
+    world.source.device(b"eth1")
+    found = world.find(device)
+    assert found is not None
+    reply = world.target.request(set_link(found[1].ifindex, ns_fd(world.source.fd)))
+    return world.outcome(device, reply)
+
+
+@probe("clash.addresses.after-an-error", SPEC, "After a clash that moved it, its addresses are gone.", source=MOVE)
+def addresses(world: World) -> Value:
+    device = world.source.device(b"eth1")
+    world.source.must(requests.address(device.ifindex, "192.0.2.1/24"))
+    world.target.device(b"net0")
+    reply = move(world, device, b"net0")
+    left = sum(len(namespace.dump(uapi.RTM_GETADDR)) for namespace in (world.source, world.target))
+    return {"error": reply.error, "device": world.place(device), "addresses": left}
