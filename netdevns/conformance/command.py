@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from . import expected, ktap, report, runner
 from .probe import CLASSES, Probe, every
 
 FAILED, REFUSED = 1, 2  # exit codes
+LIVE_S = 0.1  # between two drawings of the progress
 KEYS = {"kernel", "arch", "probes"}
 
 
@@ -103,9 +105,13 @@ class _Progress:
 
     def __init__(self) -> None:
         self._stream = sys.stderr if sys.stderr is not None and sys.stderr.isatty() else None
+        self._due = 0.0
 
     def __call__(self, done: int, count: int) -> None:
-        self._write(f"netdevns: {done} of {count} probes")
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + LIVE_S
+            self._write(f"netdevns: {done} of {count} probes")
 
     def __enter__(self) -> _Progress:
         return self

@@ -8,7 +8,7 @@ from ... import uapi
 from .. import requests
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import altnames, named, ns_fd, set_link
-from ..world import Device, Namespace, Reply, World
+from ..world import OK, Device, Namespace, Reply, SetupFailed, World
 
 MOVE = "net/core/dev.c, __dev_change_net_namespace and dev_prep_valid_name"
 ALTNAMES = "net/core/dev.c, __dev_get_by_name and netdev_name_node_add"
@@ -88,10 +88,27 @@ def situation(world: World, setup: Setup) -> Device:
     return device
 
 
-@probe("clash.{}", SPEC, "A move into a clash of names: {}.", source=MOVE, cases=SITUATIONS)
+# Refused before anything was done, but with EINVAL on 5.10.
+ERROR_VARIES = dict.fromkeys(("kept-name", "kept-altname"), VARIES)
+
+
+@probe("clash.{}", SPEC, "A move into a clash of names: {}.", source=MOVE, cases=SITUATIONS, kinds=ERROR_VARIES)
 def clash(world: World, setup: Setup, name: bytes) -> Value:
     device = situation(world, setup)
     return world.outcome(device, move(world, device, name))
+
+
+@probe(
+    "clash.{}.place",
+    SPEC,
+    "Where the device is after a clash of names, whatever the errno: {}.",
+    source=MOVE,
+    cases={name: SITUATIONS[name] for name in ERROR_VARIES},
+)
+def clash_place(world: World, setup: Setup, name: bytes) -> Value:
+    device = situation(world, setup)
+    reply = move(world, device, name)
+    return {"refused": reply.error != OK, "device": world.place(device)}
 
 
 @probe(
@@ -192,9 +209,10 @@ def back(world: World) -> Value:
     move(world, device)
     world.source.device(b"eth1")
     found = world.find(device)
-    assert found is not None
+    if found is None:
+        raise SetupFailed("the device was lost on the way there")
     reply = world.target.request(set_link(found[1].ifindex, ns_fd(world.source.fd)))
-    return world.outcome(device, reply)
+    return {"refused": reply.error != OK, "device": world.place(device)}
 
 
 @probe("clash.addresses.after-an-error", SPEC, "After a clash that moved it, its addresses are gone.", source=MOVE)

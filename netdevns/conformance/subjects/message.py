@@ -316,7 +316,7 @@ def key_altname(world: World) -> Value:
     return world.outcome(device, reply)
 
 
-@probe("message.key.altname", ABI, "ifi_index 0 and an alternative name in IFLA_ALT_IFNAME.", source=DO_SETLINK)
+@probe("message.key.altname", VARIES, "ifi_index 0 and an alternative name in IFLA_ALT_IFNAME.", source=DO_SETLINK)
 def key_altname_attribute(world: World) -> Value:
     device = world.source.device(b"eth1")
     world.source.must(requests.altnames(device.ifindex, [b"other"]))
@@ -348,6 +348,7 @@ def key_none(world: World) -> Value:
     "An ifindex that no device can have, or none has: {}.",
     source="net/core/rtnetlink.c, rtnl_newlink",
     cases={"unknown": (FREE_IFINDEX,), "negative": (-1,), "huge": (0x7FFFFFFF,)},
+    kinds={"negative": VARIES},
 )
 def key_ifindex(world: World, ifindex: int) -> Value:
     return world.source.request(set_link(ifindex, ns_fd(world.target.fd))).error
@@ -380,7 +381,7 @@ BAD = {
     "One attribute is not as the policy wants it: {}.",
     source=POLICY,
     cases=BAD,
-    kinds={"fd-long": VARIES},
+    kinds={"new-ifindex-short": VARIES},
 )
 def bad(world: World, type_: int, data: bytes | None) -> Value:
     device = world.source.device(b"eth1")
