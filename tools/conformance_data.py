@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from netdevns.conformance import expected
-from netdevns.conformance.probe import VARIES, every
+from netdevns.conformance.probe import VARIES
+from netdevns.conformance.subjects import every
 
 Document = Mapping[str, Any]
 
@@ -85,6 +86,9 @@ def main(argv: Sequence[str]) -> int:
         return 1
     with open(expected.FILE, "w", encoding="utf-8") as opened:
         opened.write(text(data))
+    same = [probe.id for probe in every() if probe.kind == VARIES and len(data["probes"][probe.id]) == 1]
+    if same:
+        print(f"of class varies, but the same on all of these kernels: {', '.join(same)}")
     print(f"{len(data['probes'])} probes, measured on {', '.join(data['kernels'])}")
     return 0
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from .. import tables
 from . import expected, ktap, report, runner
-from .probe import CLASSES, Probe, every
+from .probe import CLASSES, Probe
+from .subjects import every
 
 FAILED, REFUSED = 1, 2  # exit codes
 LIVE_S = 0.1  # between two drawings of the progress

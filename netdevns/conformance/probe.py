@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +65,7 @@ def probe(
     alone: bool = False,
     cases: Mapping[str, Sequence[Any]] | None = None,
     kinds: Mapping[str, str] | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> Callable[[Run], Run]:
     """Makes a function a probe, or one probe for each case.
 
@@ -79,12 +78,14 @@ def probe(
         alone: No other probe may run beside it, because it changes what all namespaces share.
         cases: Name of the case -> what the function gets besides the world.
         kinds: Name of the case -> its class, where that is not `kind`.
+        texts: Name of the case -> what stands for `{}` in the sentence, where that is not the name.
     """
 
     def made(name: str, arguments: Sequence[Any], function: Run) -> Probe:
         needed = tuple(need.replace("{}", name) for need in needs)
-        texts = id.replace("{}", name), (kinds or {}).get(name, kind), sentence.replace("{}", name)
-        return Probe(*texts, source, needed, alone, function, tuple(arguments))
+        words = sentence.replace("{}", (texts or {}).get(name, name))
+        class_ = (kinds or {}).get(name, kind)
+        return Probe(id.replace("{}", name), class_, words, source, needed, alone, function, tuple(arguments))
 
     def decorate(function: Run) -> Run:
         every = [made(name, arguments, function) for name, arguments in ({"": ()} if cases is None else cases).items()]
@@ -98,13 +99,3 @@ def of_module(module: ModuleType) -> list[Probe]:
     """The probes of a module in the order in which they are written."""
     mine = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
     return [each for function in mine for each in getattr(function, "probes", ())]
-
-
-def every() -> list[Probe]:
-    """All probes, subject after subject."""
-    from . import subjects
-
-    names = sorted(module.name for module in pkgutil.iter_modules(subjects.__path__))
-    return [
-        each for name in names for each in of_module(importlib.import_module(f".{name}", package=subjects.__name__))
-    ]

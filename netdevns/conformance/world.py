@@ -20,6 +20,7 @@ ADDR_GEN_MODE = "ipv6/conf/default/addr_gen_mode"
 LISTENER_BYTES = 4 << 20
 ROOM = 1 << 16
 OK = "ok"
+ERRORS = {**errno.errorcode, errno.EAGAIN: "EAGAIN", errno.EOPNOTSUPP: "EOPNOTSUPP", 524: "ENOTSUPP"}  # of two, ours
 
 
 class SetupFailed(Exception):
@@ -27,8 +28,8 @@ class SetupFailed(Exception):
 
 
 def error_name(code: int) -> str:
-    """EINVAL for 22, "ok" for 0; the number, where it has no name (ENOTSUPP is 524)."""
-    return errno.errorcode.get(code, str(code)) if code else OK
+    """EINVAL for 22, "ok" for 0; the number, where it has no name."""
+    return ERRORS.get(code, str(code)) if code else OK
 
 
 @dataclasses.dataclass(frozen=True)

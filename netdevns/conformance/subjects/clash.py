@@ -49,37 +49,68 @@ def nothing(world: World) -> None:
     del world
 
 
-SITUATIONS: dict[str, tuple[Setup, bytes]] = {
+CLASHES: dict[str, tuple[str, Setup, bytes]] = {
     # The name asked for is taken, and the old one is free there: moved first, renamed afterwards.
-    "wanted-name": (taken_by_name(b"net0"), b"net0"),
-    "wanted-altname": (taken_by_altname(b"net0"), b"net0"),
+    "wanted-name": ("the wanted name is a device's there; its old one is free", taken_by_name(b"net0"), b"net0"),
+    "wanted-altname": (
+        "the wanted name is an alternative name there; its old one is free",
+        taken_by_altname(b"net0"),
+        b"net0",
+    ),
     # No name asked for, and its own is taken there.
-    "kept-name": (taken_by_name(b"eth1"), b""),
-    "kept-altname": (taken_by_altname(b"eth1"), b""),
+    "kept-name": ("it keeps its name, which is a device's there", taken_by_name(b"eth1"), b""),
+    "kept-altname": ("it keeps its name, which is an alternative name there", taken_by_altname(b"eth1"), b""),
     # Its own is asked for.
-    "same-name": (taken_by_name(b"eth1"), b"eth1"),
-    "same-altname": (taken_by_altname(b"eth1"), b"eth1"),
-    "same-free": (nothing, b"eth1"),
+    "same-name": ("its own name is asked for, and is a device's there", taken_by_name(b"eth1"), b"eth1"),
+    "same-altname": ("its own name is asked for, and is an alternative name there", taken_by_altname(b"eth1"), b"eth1"),
+    "same-free": ("its own name is asked for, and is free", nothing, b"eth1"),
     # Its own is taken there and another one asked for: renamed within the move.
-    "old-name": (taken_by_name(b"eth1"), b"net0"),
-    "old-altname": (taken_by_altname(b"eth1"), b"net0"),
+    "old-name": ("the wanted name is free; its old one is a device's there", taken_by_name(b"eth1"), b"net0"),
+    "old-altname": (
+        "the wanted name is free; its old one is an alternative name there",
+        taken_by_altname(b"eth1"),
+        b"net0",
+    ),
     # Both are taken.
-    "both-names": (both_by_name, b"net0"),
-    "both-of-one-device": (both_by_altname, b"net0"),
+    "both-names": ("the wanted name and its old one are two devices' there", both_by_name, b"net0"),
+    "both-of-one-device": (
+        "the wanted name and its old one are one device's name and alternative name there",
+        both_by_altname,
+        b"net0",
+    ),
     # Templates: the kernel chooses the number.
-    "template-free": (nothing, b"net%d"),
-    "template-zero-taken": (taken_by_name(b"net0"), b"net%d"),
-    "template-zero-altname": (taken_by_altname(b"net0"), b"net%d"),
-    "template-old-taken": (taken_by_name(b"eth1"), b"net%d"),
-    "template-old-altname": (taken_by_altname(b"eth1"), b"net%d"),
-    "template-own-prefix": (nothing, b"eth%d"),
-    "template-own-prefix-taken": (taken_by_name(b"eth1"), b"eth%d"),
+    "template-free": ("a template, and no name there is like it", nothing, b"net%d"),
+    "template-zero-taken": ("a template, and 0 is a device's there", taken_by_name(b"net0"), b"net%d"),
+    "template-zero-altname": ("a template, and 0 is an alternative name there", taken_by_altname(b"net0"), b"net%d"),
+    "template-old-taken": ("a template, and its old name is a device's there", taken_by_name(b"eth1"), b"net%d"),
+    "template-old-altname": (
+        "a template, and its old name is an alternative name there",
+        taken_by_altname(b"eth1"),
+        b"net%d",
+    ),
+    "template-own-prefix": ("a template that its old name fits, which is free there", nothing, b"eth%d"),
+    "template-own-prefix-taken": (
+        "a template that its old name fits, which is a device's there",
+        taken_by_name(b"eth1"),
+        b"eth%d",
+    ),
     # A name that no device may have.
-    "invalid-old-free": (nothing, b"a/b"),
-    "invalid-old-taken": (taken_by_name(b"eth1"), b"a/b"),
-    "two-templates-old-free": (nothing, b"n%d%d"),
-    "two-templates-old-taken": (taken_by_name(b"eth1"), b"n%d%d"),
+    "invalid-old-free": ("a name with a slash is asked for; its old one is free there", nothing, b"a/b"),
+    "invalid-old-taken": (
+        "a name with a slash is asked for; its old one is a device's there",
+        taken_by_name(b"eth1"),
+        b"a/b",
+    ),
+    "two-templates-old-free": ("a name with two %d is asked for; its old one is free there", nothing, b"n%d%d"),
+    "two-templates-old-taken": (
+        "a name with two %d is asked for; its old one is a device's there",
+        taken_by_name(b"eth1"),
+        b"n%d%d",
+    ),
 }
+
+TEXTS = {name: text for name, (text, _, _) in CLASHES.items()}
+SITUATIONS = {name: (setup, wanted) for name, (_, setup, wanted) in CLASHES.items()}
 
 
 def situation(world: World, setup: Setup) -> Device:
@@ -92,7 +123,7 @@ def situation(world: World, setup: Setup) -> Device:
 ERROR_VARIES = dict.fromkeys(("kept-name", "kept-altname"), VARIES)
 
 
-@probe("clash.{}", SPEC, "A move into a clash of names: {}.", source=MOVE, cases=SITUATIONS, kinds=ERROR_VARIES)
+@probe("clash.{}", SPEC, "A move: {}.", source=MOVE, cases=SITUATIONS, texts=TEXTS, kinds=ERROR_VARIES)
 def clash(world: World, setup: Setup, name: bytes) -> Value:
     device = situation(world, setup)
     return world.outcome(device, move(world, device, name))
@@ -101,9 +132,10 @@ def clash(world: World, setup: Setup, name: bytes) -> Value:
 @probe(
     "clash.{}.place",
     SPEC,
-    "Where the device is after a clash of names, whatever the errno: {}.",
+    "Where the device is after a move, whatever the errno: {}.",
     source=MOVE,
     cases={name: SITUATIONS[name] for name in ERROR_VARIES},
+    texts=TEXTS,
 )
 def clash_place(world: World, setup: Setup, name: bytes) -> Value:
     device = situation(world, setup)
@@ -111,12 +143,19 @@ def clash_place(world: World, setup: Setup, name: bytes) -> Value:
     return {"refused": reply.error != OK, "device": world.place(device)}
 
 
+# What is refused within the move has words, in 6.18 for the first time.
+TOLD = ("kept-name", "kept-altname", "same-name", "same-altname", "both-names", "both-of-one-device",
+        "invalid-old-taken", "two-templates-old-taken")  # fmt: skip
+
+
 @probe(
     "clash.words.{}",
-    VARIES,
-    "The kernel's words in a clash of names: {}.",
+    ABI,
+    "The kernel's words on a move: {}.",
     source=MOVE,
     cases={name: case for name, case in SITUATIONS.items() if "free" not in name},
+    texts=TEXTS,
+    kinds=dict.fromkeys(TOLD, VARIES),
 )
 def words(world: World, setup: Setup, name: bytes) -> Value:
     device = situation(world, setup)
