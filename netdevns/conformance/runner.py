@@ -1,7 +1,8 @@
-"""Runs probes, each in a process and in namespaces of its own, so that cleaning up is the kernel's work.
+"""Runs probes, each in namespaces of its own, in processes of which none is this one: cleaning up is the kernel's work.
 
 The command's process forks a helper, which unshares and forks the keeper: process 1 of a pid namespace. The keeper
-forks the probes. Whatever ends the keeper ends all of them, and with them their namespaces; each dies with its parent.
+forks workers, which run the probes; one that a probe left anything in is ended with it. Whatever ends the keeper ends
+all of them, and with them their namespaces; each dies with its parent.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import json
 import os
 import select
 import signal
+import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from struct import Struct
 from typing import NoReturn
 
 from . import system
@@ -23,6 +27,7 @@ from .world import World
 
 LIMIT_S = 10.0  # of one probe; a move takes 20 ms, so this one hangs
 ROOM = 1 << 16
+NUMBER = Struct("=I")  # of a probe, on its way to a worker
 
 
 class NoNamespaces(Exception):
@@ -130,15 +135,18 @@ def _unshare() -> bool:
 
 
 @dataclasses.dataclass
-class _Running:
-    number: int
+class _Worker:
+    """A process that runs one probe after the other."""
+
     pid: int
-    until_s: float
-    data: bytearray
+    to: socket.socket
+    number: int = 0  # of the probe that it runs
+    until_s: float = 0.0
+    data: bytearray = dataclasses.field(default_factory=bytearray)
 
 
 class _Keeper:
-    """Process 1: starts probes, gathers what they tell, and ends those that hang."""
+    """Process 1: gives probes to workers, gathers what they tell, and ends those that hang."""
 
     def __init__(
         self, probes: Sequence[Probe], jobs: int, limit_s: float, is_root: bool, write: int, stay: int
@@ -150,7 +158,8 @@ class _Keeper:
         self.write = write
         self.stay = stay
         self.waiting = deque(range(len(probes)))
-        self.running: dict[int, _Running] = {}
+        self.running: dict[int, _Worker] = {}
+        self.idle: list[_Worker] = []
 
     def run(self) -> None:
         gc.collect()
@@ -158,14 +167,14 @@ class _Keeper:
         while self.waiting or self.running:
             while self._may_start():
                 self._start(self.waiting.popleft())
-            now = time.monotonic()
-            wait_s = max(0.0, min(each.until_s for each in self.running.values()) - now)
+            wait_s = max(0.0, min(each.until_s for each in self.running.values()) - time.monotonic())
             ready = select.select([self.stay, *self.running], [], [], wait_s)[0]
             if self.stay in ready:
                 return
             for fd in ready:
-                self._read(fd)
-            self._end_late()
+                self._read(self.running[fd])
+            for late in [each for each in self.running.values() if each.until_s <= time.monotonic()]:
+                self._finish(late, _error(f"no end after {self.limit_s:g} s"))
 
     def _may_start(self) -> bool:
         if not self.waiting or len(self.running) >= self.jobs:
@@ -175,65 +184,108 @@ class _Keeper:
         return not (self.running and self.probes[self.waiting[0]].alone)
 
     def _start(self, number: int) -> None:
-        probe = self.probes[number]
-        pid, read = system.spawn(lambda write: _answer(probe, self.is_root, write))
-        self.running[read] = _Running(number, pid, time.monotonic() + self.limit_s, bytearray())
+        worker = self.idle.pop() if self.idle else self._fork()
+        worker.number, worker.until_s = number, time.monotonic() + self.limit_s
+        worker.to.send(NUMBER.pack(number))
+        self.running[worker.to.fileno()] = worker
 
-    def _read(self, fd: int) -> None:
-        running = self.running[fd]
-        data = os.read(fd, ROOM)
-        running.data += data
-        if running.data.endswith(b"\n"):
-            self._finish(fd, json.loads(running.data))
-        elif not data:
-            self._finish(fd, {"status": "error", "value": None, "reason": "the probe's process died"})
-
-    def _end_late(self) -> None:
-        now = time.monotonic()
-        for fd in [fd for fd, each in self.running.items() if each.until_s <= now]:
-            reason = f"no end after {self.limit_s:g} s"
-            self._finish(fd, {"status": "error", "value": None, "reason": reason})
-
-    def _finish(self, fd: int, told: dict[str, object]) -> None:
-        running = self.running.pop(fd)
-        os.close(fd)
+    def _fork(self) -> _Worker:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid:
+            theirs.close()
+            return _Worker(pid, ours)
         try:
-            os.killpg(
-                running.pid, signal.SIGKILL
-            )  # its children, too; it has not been reaped, so the number is its own
-        except ProcessLookupError:
-            os.kill(running.pid, signal.SIGKILL)  # it has not come to be its group's leader
-        os.waitpid(running.pid, 0)
-        _reap_group(running.pid)
-        os.write(self.write, json.dumps({"number": running.number, **told}).encode() + b"\n")
+            os.setpgid(0, 0)
+            system.die_with_parent(signal.SIGKILL)
+            # What else was open here is not a worker's: the descriptors that it has are what a probe must leave.
+            for fd in (self.stay, self.write, ours.fileno(), *self.running, *(each.to.fileno() for each in self.idle)):
+                os.close(fd)
+            _work(self.probes, self.is_root, theirs)
+        finally:
+            os._exit(0)
+
+    def _read(self, worker: _Worker) -> None:
+        data = worker.to.recv(ROOM)
+        worker.data += data
+        if worker.data.endswith(b"\n"):
+            self._finish(worker, json.loads(worker.data))
+        elif not data:
+            self._finish(worker, _error("the probe's process died"))
+
+    def _finish(self, worker: _Worker, told: dict[str, Value]) -> None:
+        self.running.pop(worker.to.fileno())
+        if told.pop("clean"):
+            worker.data.clear()
+            self.idle.append(worker)
+        else:
+            _end(worker)
+        os.write(self.write, json.dumps({"number": worker.number, **told}).encode() + b"\n")
 
 
-def _reap_group(pid: int) -> None:
-    """The killed children of a probe are process 1's now."""
+def _told(status: str, value: Value = None, reason: str | None = None) -> dict[str, Value]:
+    return {"status": status, "value": value, "reason": reason, "clean": False}
+
+
+def _error(reason: str) -> dict[str, Value]:
+    return _told("error", reason=reason)
+
+
+def _end(worker: _Worker) -> None:
+    """Ends a worker and its children, which are process 1's when it is gone."""
+    worker.to.close()
+    try:
+        os.killpg(worker.pid, signal.SIGKILL)  # it has not been reaped, so the number is its own
+    except ProcessLookupError:
+        os.kill(worker.pid, signal.SIGKILL)  # it has not come to be its group's leader
+    os.waitpid(worker.pid, 0)
     try:
         while True:
-            os.waitpid(-pid, 0)
+            os.waitpid(-worker.pid, 0)
     except ChildProcessError:
         return
 
 
-def _answer(probe: Probe, is_root: bool, write: int) -> None:
-    """In a probe's process: runs it and tells what came of it, in a line."""
-    os.setpgid(0, 0)
-    system.die_with_parent(signal.SIGKILL)
-    told: dict[str, object] = {"status": "ok", "value": None, "reason": None}
+# ---- a worker ----
+
+
+def _work(probes: Sequence[Probe], is_root: bool, to: socket.socket) -> None:
+    """Runs the probes that it is told, until one leaves something behind.
+
+    A fork for each probe would be simpler, but is most of the time on a kernel where a page fault is dear.
+    """
+    home = system.current()
+    left = _state()
+    while data := to.recv(NUMBER.size):
+        told = _answer(probes[NUMBER.unpack(data)[0]], is_root)
+        system.enter(home)
+        told["clean"] = _state() == left
+        to.sendall(json.dumps(told).encode() + b"\n")
+
+
+def _state() -> tuple[Value, ...]:
+    """What keeps a probe's namespaces alive, or would be in the way of the next one."""
+    try:
+        os.waitpid(-1, os.WNOHANG)
+        children = True
+    except ChildProcessError:
+        children = False
+    return children, threading.active_count(), *sorted(os.listdir("/proc/self/fd"))
+
+
+def _answer(probe: Probe, is_root: bool) -> dict[str, Value]:
+    """Runs a probe."""
     try:
         if ROOT in probe.needs and not is_root:
             raise NotAvailable("needs root of the machine, not of a user namespace")
-        told["value"] = probe.run(World(is_root))
-        line = json.dumps(told)
+        with World(is_root) as world:
+            value = probe.run(world)
+        json.dumps(value)
     except NotAvailable as e:
-        line = json.dumps({**told, "status": "n/a", "value": None, "reason": str(e)})
+        return _told("n/a", reason=str(e))
     except Exception as e:
-        line = json.dumps({**told, "status": "error", "value": None, "reason": f"{type(e).__name__}: {e}{_place(e)}"})
-    data = line.encode() + b"\n"
-    while data:
-        data = data[os.write(write, data) :]
+        return _error(f"{type(e).__name__}: {e}{_place(e)}")
+    return _told("ok", value)
 
 
 def _place(e: Exception) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -153,6 +154,10 @@ class Namespace:
         self._take(name, fd)
         return self
 
+    def close(self) -> None:
+        self.socket.close()
+        os.close(self.fd)
+
     @contextmanager
     def entered(self) -> Iterator[None]:
         """The calling thread is in it meanwhile."""
@@ -263,6 +268,16 @@ class World:
     def __init__(self, is_root: bool) -> None:
         self.is_root = is_root
         self.namespaces: dict[str, Namespace] = {}
+        self._fds: list[int] = []
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for namespace in self.namespaces.values():
+            namespace.close()
+        for fd in self._fds:
+            os.close(fd)
 
     @property
     def source(self) -> Namespace:
@@ -278,9 +293,14 @@ class World:
             self.namespaces[name] = Namespace(name, link_local=link_local)
         return self.namespaces[name]
 
-    def file_fd(self) -> int:
-        """A descriptor that is no namespace."""
-        return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    def open(self, path: str, flags: int = os.O_RDONLY) -> int:
+        """A descriptor of a file, closed after the probe."""
+        self._fds.append(os.open(path, flags | os.O_CLOEXEC))
+        return self._fds[-1]
+
+    def directory(self) -> str:
+        """A fresh folder to write in, on a file system that is gone after the run. Mount only in a child (system)."""
+        return tempfile.mkdtemp(dir="/run")
 
     def process_in(self, namespace: Namespace) -> int:
         """The pid of a process that sleeps in a namespace. It ends with the probe."""

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -159,6 +160,27 @@ def test_a_probe_that_is_alone_has_no_other_beside_it(made: Make, tmp_path: obje
     at = words.index("c begin")
     assert words[at + 1] == "c end"
     assert {word[0] for word in words[:at]} == {"a", "b"}
+
+
+@pytest.mark.parametrize("leave", ["descriptor", "child", "thread", "error", "nothing"])
+def test_a_process_in_which_a_probe_left_something_is_ended(leave: str, made: Make) -> None:
+    """The next probe gets a fresh one; where nothing was left, the same: a fork is dear on some kernels."""
+
+    def litter(_: World) -> int:
+        if leave == "descriptor":
+            os.open("/dev/null", os.O_RDONLY)
+        elif leave == "child" and os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+        elif leave == "thread":
+            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+        elif leave == "error":
+            raise OSError(1, "an error")
+        return os.getpid()
+
+    probes = [made(lambda _: os.getpid(), "a.a"), made(litter, "a.b"), made(lambda _: os.getpid(), "a.c")]
+    before, _, after = runner.run(probes, jobs=1)
+    assert (before.value == after.value) is (leave == "nothing")
 
 
 def test_each_probe_has_a_world_of_its_own(made: Make) -> None:

@@ -80,7 +80,7 @@ def pid_number(world: World, pid: int) -> Value:
 )
 def fd_of(world: World, path: str) -> Value:
     device = world.source.device(b"eth1")
-    return moved(world, device, ns_fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
+    return moved(world, device, ns_fd(world.open(path)))
 
 
 @probe(
@@ -99,7 +99,7 @@ def fd_number(world: World, fd: int) -> Value:
 def fd_path(world: World) -> Value:
     device = world.source.device(b"eth1")
     with world.target.entered():
-        fd = os.open(system.NETNS, os.O_PATH | os.O_CLOEXEC)
+        fd = world.open(system.NETNS, os.O_PATH)
     return moved(world, device, ns_fd(fd))
 
 
