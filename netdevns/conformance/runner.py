@@ -259,7 +259,7 @@ def _work(probes: Sequence[Probe], is_root: bool, to: socket.socket) -> None:
     while data := to.recv(NUMBER.size):
         told = _answer(probes[NUMBER.unpack(data)[0]], is_root)
         system.enter(home)
-        told["clean"] = _state() == left
+        told["clean"] = told["status"] != "error" and _state() == left
         to.sendall(json.dumps(told).encode() + b"\n")
 
 
