@@ -15,7 +15,7 @@ from collections.abc import Callable
 import pytest
 
 from netdevns import cli
-from netdevns.conformance import runner, world
+from netdevns.conformance import runner, system, world
 from netdevns.conformance.probe import ROOT, SPEC, VARIES, Probe
 from netdevns.conformance.world import Namespace, Reply, World
 from tests.support.namespaces import in_child
@@ -251,7 +251,7 @@ def test_an_ordinary_user_can_run_it(made: Make) -> None:
     probes = [made(move), made(lambda w: w.is_root, "a.root", needs=(ROOT,)), made(lambda w: w.is_root, "a.user")]
 
     def as_user() -> list[tuple[object, ...]] | None:
-        if os.geteuid() == 0:
+        if system.is_real_root():
             os.setgroups([])
             os.setresgid(65534, 65534, 65534)
             os.setresuid(65534, 65534, 65534)
