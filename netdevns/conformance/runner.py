@@ -26,6 +26,7 @@ from .probe import ROOT, NotAvailable, Probe, Value
 from .world import World
 
 LIMIT_S = 10.0  # of one probe; a move takes 20 ms, so this one hangs
+END_S = 5.0  # to end; the kernel needs milliseconds
 ROOM = 1 << 16
 NUMBER = Struct("=I")  # of a probe, on its way to a worker
 
@@ -74,7 +75,18 @@ def run(
     finally:
         os.close(keep)
         os.close(read)
-        os.waitpid(pid, 0)
+        _wait(pid)
+
+
+def _wait(pid: int) -> None:
+    """Until the helper has ended; one that does not, because the keeper waits for the kernel, is killed with it."""
+    end = time.monotonic() + END_S
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return
+        time.sleep(0.002)
 
 
 def _collect(read: int, count: int, on_answer: OnAnswer | None) -> list[Answer]:
