@@ -350,6 +350,20 @@ def _create_runtime(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
     return [], 0
 
 
+def _run_conformance(args: argparse.Namespace) -> int:
+    from .conformance import command
+
+    try:
+        if args.probes[:1] == ["diff"]:
+            text, code = command.diff(args.probes[1:])
+        else:
+            text, code = command.run(args.probes, form=args.format, listed=args.list, jobs=max(0, args.jobs))
+    except command.Refused as e:
+        return complain([f"conformance: {e}"], REFUSED)
+    tell(text)
+    return code
+
+
 def _run_demo(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
     from . import demo
 
@@ -362,4 +376,5 @@ def _parser() -> argparse.ArgumentParser:
 
     runs = {"move": _run_move, "apply": _run_apply, "check": _run_check, "show": _run_show}
     runs |= {"recover": _run_recover, "features": _run_features, "demo": _run_demo}
+    runs["conformance"] = _run_conformance
     return usage.parser(runs)

@@ -44,6 +44,7 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     _hook(_command(commands, "hook", "the OCI hook: state JSON on stdin", _HOOK, None))
     _recover(_command(commands, "recover", "undo the moves whose processes were killed", _RECOVER, runs["recover"]))
     _command(commands, "features", "print the runtime-spec's features structure", _FEATURES, runs["features"])
+    _conformance(_command(commands, "conformance", "say what this kernel does", _CONFORMANCE, runs["conformance"]))
     _command(commands, "demo", "show it in a private sandbox; needs no device of yours", _DEMO, runs["demo"])
     return top
 
@@ -119,6 +120,25 @@ example: in config.json
   "hooks": {"createRuntime": [{
       "path": "/usr/bin/netdevns",
       "args": ["netdevns", "hook", "createRuntime"]}]}
+"""
+_CONFORMANCE = """\
+Asks this kernel what it does when a device changes its network namespace, one
+question after the other, each in namespaces of its own, and compares with what
+kernels are known to do. Needs root, or a kernel that allows unprivileged user
+namespaces; touches no device of yours.
+
+PROBE is the id of a question (message.ns-fd.closed), a glob (message.*), or a
+class: spec (the runtime-spec or netdevns relies on it), abi (the same on every
+kernel so far) or varies (the answer differs between kernels).
+
+example: all of it, and what is not as it should be
+  netdevns conformance
+
+example: what is different on another kernel
+  netdevns conformance diff 6.12.json 6.18.json
+
+exit codes: 0 all that must hold holds; 1 something does not (diff: the two
+differ); 2 nothing was done
 """
 _DEMO = """\
 Makes a "host" and a "container" of its own, moves devices from one to the
@@ -197,3 +217,18 @@ def _recover(command: argparse.ArgumentParser) -> None:
 def _hook(command: argparse.ArgumentParser) -> None:
     command.add_argument("stage", choices=["createRuntime"], help="the hook's stage")
     command.add_argument("devices", nargs="*", metavar="DEV=NAME", help="devices besides those of config.json")
+
+
+def _conformance(command: argparse.ArgumentParser) -> None:
+    command.usage = (
+        "netdevns conformance [-h] [--list] [--format table|json|ktap] [--jobs N] [PROBE ...]\n"
+        "       netdevns conformance diff BEFORE.json AFTER.json"
+    )
+    command.add_argument("probes", nargs="*", metavar="PROBE", help="an id, a glob or a class (default: all probes)")
+    command.add_argument("--list", action="store_true", help="tell which probes there are, and run none")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument(
+        "--format", choices=["table", "json", "ktap"], default="table", help="how to tell (default: table)"
+    )
+    form.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
+    command.add_argument("--jobs", type=int, default=0, metavar="N", help="probes at a time (default: one a processor)")

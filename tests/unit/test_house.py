@@ -23,11 +23,13 @@ ORDER = [
     "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "results", "_core",
     "_ffi", "rtnl", "netns", "engine",
     "lookups", "ports", "plan", "stacking", "losses", "checks", "journal", "identity", "undo", "failures", "carry",
-    "recovery", "transaction", "oci", "hooklog", "cdi", "hook", "conformance",
-    "show", "usage", "demo", "advice", "tables", "screens", "progress", "output", "cli", "__main__",
+    "recovery", "transaction", "oci", "hooklog", "cdi", "hook", "tables", "conformance",
+    "show", "usage", "demo", "advice", "screens", "progress", "output", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
-ORDER_INSIDE = {"engine": ["_base", "_replay", "_late", "native", "reference", "__init__"]}
+ORDER_INSIDE = {"engine": ["_base", "_replay", "_late", "native", "reference", "__init__"],
+                "conformance": ["__init__", "probe", "system", "requests", "world", "subjects", "runner", "expected",
+                                "ktap", "report", "command"]}  # fmt: skip
 # What a hook pays for before it does anything.
 HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns",
              "engine", "lookups", "ports", "plan",
@@ -167,7 +169,19 @@ def test_reference_engine_works_without_the_compiled_core():
 def test_only_the_reference_engine_uses_the_client_in_python():
     """rtnl is imported by the reference engine, and by nothing else of a move."""
     users = {str(p.relative_to(PACKAGE)) for p in OWN for other in own_imports(p) if other == "rtnl"}
-    assert users == {"engine/_replay.py", "engine/reference.py"}
+    assert users == {"engine/_replay.py", "engine/reference.py", "conformance/world.py"}
+
+
+def test_conformance_uses_nothing_that_it_judges():
+    """The conformance suite sends and reads netlink, and draws tables: no engine, checks or transaction are in it."""
+    users = [path for path in OWN if module_name(path) == "conformance"]
+    assert users
+    found = {other for path in users for other in own_imports(path)}
+    assert found <= {"errors", "uapi", "wire", "rtnl", "netns", "tables"}
+    loaded = loaded_by("import netdevns.conformance.command as c; c.every()", whole=True)
+    own = {name.split(".")[1] for name in loaded if name.startswith("netdevns.")}
+    assert own <= {"conformance", "errors", "uapi", "wire", "rtnl", "netns", "tables", "names"}
+    assert {name.split(".")[0] for name in loaded} & {"_cffi_backend", "cffi", "rich"} == set()
 
 
 # ---- lengths -------------------------------------------------------------------------------------------------------

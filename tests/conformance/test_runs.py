@@ -1,0 +1,291 @@
+"""Real runs: each probe in a process and namespaces of its own, and nothing of them stays."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from netdevns import cli
+from netdevns.conformance import runner, system, world
+from netdevns.conformance.probe import ROOT, SPEC, VARIES, Probe
+from netdevns.conformance.world import Namespace, Reply, World
+from tests.support.namespaces import in_child
+from tests.support.processes import processes, pss_bytes, wait_until
+from tests.support.require import require
+
+pytestmark = pytest.mark.usefixtures("namespaces")
+QUICK = ["message.ns-fd.*", "clash.wanted-*", "clash.template-old-*", "message.new-ifindex.*"]
+PR_SET_DUMPABLE = 4  # linux/prctl.h
+COMMAND = [sys.executable, "-m", "netdevns", "conformance"]
+Make = Callable[..., Probe]
+Only = Callable[..., None]
+
+
+def move(w: World) -> str:
+    """A probe: the errno and the place of a device that is moved to a name that is taken."""
+    device = w.source.device(b"eth1")
+    w.target.device(b"net0")
+    attrs = world.requests.ns_fd(w.target.fd) + world.requests.named(b"net0")
+    return f"{w.source.request(world.requests.set_link(device.ifindex, attrs)).error} {w.place(device)}"
+
+
+def marked(letter: str) -> str:
+    """A glob for all probes of messages that no other run has: its processes are known by it."""
+    return f"[m{letter}{os.getpid()}]essage.*"
+
+
+RIGHT = "EEXIST target eth1 down"
+
+
+def outcome(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    (found,) = json.loads(capsys.readouterr().out)["probes"]
+    return dict(found)
+
+
+def test_a_right_expectation_holds(made: Make, only: Only, capsys: pytest.CaptureFixture[str]) -> None:
+    """ok and 0: what the next tests change is what they say."""
+    only([made(move, kind=SPEC)], {"test.made": [["5.10", RIGHT]]})
+    assert cli.main(["conformance", "--format", "json"]) == 0
+    assert outcome(capsys) == {
+        "id": "test.made",
+        "class": "spec",
+        "status": "ok",
+        "value": RIGHT,
+        "expected": RIGHT,
+        "reason": None,
+    }
+
+
+@pytest.mark.parametrize(("kind", "code"), [(SPEC, 1), ("abi", 1), (VARIES, 0)])
+def test_a_wrong_expectation_is_caught(
+    kind: str, code: int, made: Make, only: Only, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """changed, with both values; 1 where it must hold."""
+    only([made(move, kind=kind)], {"test.made": [["5.10", "ok target net0 down"]]})
+    assert cli.main(["conformance", "--json"]) == code
+    found = outcome(capsys)
+    assert (found["status"], found["value"], found["expected"]) == ("changed", RIGHT, "ok target net0 down")
+
+
+def test_a_kernel_that_lies_is_caught(
+    made: Make, only: Only, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that answers a clash with success."""
+    real = Namespace.request
+
+    def lie(self: Namespace, message: bytes) -> Reply:
+        reply = real(self, message)
+        return Reply("ok") if reply.error == "EEXIST" else reply
+
+    monkeypatch.setattr(Namespace, "request", lie)
+    only([made(move, kind=SPEC)], {"test.made": [["5.10", RIGHT]]})
+    assert cli.main(["conformance", "--json"]) == 1
+    assert outcome(capsys)["value"] == "ok target eth1 down"
+
+
+def test_a_kernel_that_moves_nothing_is_caught(
+    made: Make, only: Only, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that ignores IFLA_NET_NS_FD: probes look where the device is."""
+    monkeypatch.setattr(world.requests, "ns_fd", lambda _: b"")
+    only([made(move, kind=SPEC)], {"test.made": [["5.10", RIGHT]]})
+    assert cli.main(["conformance", "--json"]) == 1
+    assert str(outcome(capsys)["value"]).split()[1] == "source"
+
+
+def test_what_is_missing_is_skipped(made: Make, only: Only, capsys: pytest.CaptureFixture[str]) -> None:
+    """n/a with the reason, SKIP in KTAP; neither a pass nor a failure."""
+    probe_ = made(lambda w: w.source.make(b"nosuchkind", b"x0"))
+    only([probe_], {"test.made": [["5.10", 1]]})
+    assert cli.main(["conformance", "--json"]) == 0
+    found = outcome(capsys)
+    assert (found["status"], found["value"]) == ("n/a", None)
+    assert found["reason"] == "no nosuchkind devices in this kernel"
+    assert cli.main(["conformance", "--format", "ktap"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "ok 1 test.made # SKIP no nosuchkind devices in this kernel"
+
+
+def test_a_probe_that_fails_hangs_or_dies_is_an_error(made: Make) -> None:
+    """Each with a reason; the others are not held up, and the answers are in the probes' order."""
+
+    def hang(_: World) -> None:
+        if os.fork():
+            signal.pause()
+        time.sleep(60)
+
+    probes = [
+        made(hang, "a.hang"),
+        made(lambda _: 1 // 0, "a.raise"),
+        made(lambda _: os.kill(os.getpid(), signal.SIGKILL), "a.die"),
+        made(lambda _: {1, 2}, "a.set"),
+        made(lambda _: "fine", "a.fine"),
+    ]
+    begin = time.monotonic()
+    hung, raised, died, unfit, fine = runner.run(probes, jobs=2, limit_s=0.5)
+    assert time.monotonic() - begin < 5
+    assert (hung.status, hung.reason) == ("error", "no end after 0.5 s")
+    assert raised.status == "error"
+    assert "ZeroDivisionError" in str(raised.reason)
+    assert (died.status, died.reason) == ("error", "the probe's process died")
+    assert unfit.status == "error"
+    assert fine == runner.Answer("ok", "fine")
+
+
+def test_a_probe_that_is_alone_has_no_other_beside_it(made: Make, tmp_path: object) -> None:
+    """Nothing starts while it runs, and it waits for those before it."""
+    log = f"{tmp_path}/log"
+
+    def noted(name: str) -> Callable[[World], None]:
+        def run(_: World) -> None:
+            for word in ("begin", "end"):
+                with open(log, "a", encoding="ascii") as file:
+                    file.write(f"{name} {word}\n")
+                time.sleep(0.05)
+
+        return run
+
+    probes = [made(noted(n), f"a.{n}", alone=n == "c") for n in "abcde"]
+    runner.run(probes, jobs=4)
+    with open(log, encoding="ascii") as file:
+        words = file.read().split("\n")
+    at = words.index("c begin")
+    assert words[at + 1] == "c end"
+    assert {word[0] for word in words[:at]} == {"a", "b"}
+
+
+@pytest.mark.parametrize("leave", ["descriptor", "child", "thread", "error", "nothing"])
+def test_a_process_in_which_a_probe_left_something_is_ended(leave: str, made: Make) -> None:
+    """The next probe gets a fresh one; where nothing was left, the same: a fork is dear on some kernels."""
+
+    def litter(_: World) -> int:
+        if leave == "descriptor":
+            os.open("/dev/null", os.O_RDONLY)
+        elif leave == "child" and os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+        elif leave == "thread":
+            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+        elif leave == "error":
+            raise OSError(1, "an error")
+        return os.getpid()
+
+    probes = [made(lambda _: os.getpid(), "a.a"), made(litter, "a.b"), made(lambda _: os.getpid(), "a.c")]
+    before, _, after = runner.run(probes, jobs=1)
+    assert (before.value == after.value) is (leave == "nothing")
+
+
+def test_each_probe_has_a_world_of_its_own(made: Make) -> None:
+    """Nothing but lo is in a fresh namespace, whatever the probe before made, and a device's number is the same."""
+
+    def look(w: World) -> list[object]:
+        before = [link.name.decode() for link in w.source.links()]
+        return [before, w.source.device(b"eth1").ifindex, w.target.fd != w.source.fd]
+
+    answers = runner.run([made(look, f"a.n{n}") for n in range(4)])
+    assert len({json.dumps(answer.value) for answer in answers}) == 1
+    assert answers[0].value[0][0] == "lo"  # type: ignore[index]
+
+
+def test_three_runs_are_identical() -> None:
+    """Byte for byte, whatever runs beside what."""
+    texts = {
+        subprocess.run([*COMMAND, "--format", "json", "--jobs", jobs, *QUICK], capture_output=True, check=True).stdout
+        for jobs in ("1", "3", "2")
+    }
+    assert len(texts) == 1
+
+
+def test_expectations_hold_on_this_kernel() -> None:
+    """The package's own probes: what must hold on this kernel does."""
+    done = subprocess.run([*COMMAND, "--format", "ktap"], capture_output=True, text=True, check=False)
+    assert [line for line in done.stdout.splitlines() if line.startswith("not ok")] == []
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_leaves_nothing(signal_: signal.Signals) -> None:
+    """No process is left, of the runner's, of a probe's or of its children; and with them no namespace."""
+    word = marked("i")
+    running = subprocess.Popen(
+        [*COMMAND, "--jobs=2", "--json", word], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        wait_until(lambda: len(processes(word)) >= 4)  # the command, helper, keeper, and a probe
+        running.send_signal(signal_)
+        _, err = running.communicate(timeout=20)
+    finally:
+        running.kill()
+        running.wait()
+    assert b"Traceback" not in err
+    wait_until(lambda: not processes(word))
+
+
+def test_a_run_leaves_no_mount_file_or_descriptor(made: Make) -> None:
+    """What a probe mounts and writes is gone with it."""
+
+    def litter(w: World) -> bool:
+        with open("/run/netdevns-litter", "w", encoding="ascii") as file:
+            file.write(str(w.source.fd))
+        return os.path.exists("/run/netdevns-litter")
+
+    def state() -> tuple[object, ...]:
+        with open("/proc/self/mounts", encoding="ascii") as file:
+            return file.read(), sorted(os.listdir("/run")), sorted(os.listdir("/proc/self/fd"))
+
+    before = state()
+    assert [answer.value for answer in runner.run([made(litter)])] == [True]
+    assert state() == before
+
+
+def test_an_ordinary_user_can_run_it(made: Make) -> None:
+    """In a user namespace the answers are the same; what needs real root is n/a, with the reason."""
+    probes = [made(move), made(lambda w: w.is_root, "a.root", needs=(ROOT,)), made(lambda w: w.is_root, "a.user")]
+
+    def as_user() -> list[tuple[object, ...]] | None:
+        if system.is_real_root():
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            # Who changes his uid may not write his own uid_map; who is started as that user may.
+            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+        try:
+            return [(a.status, a.value, a.reason) for a in runner.run(probes)]
+        except runner.NoNamespaces:
+            return None
+
+    found = in_child(as_user)
+    if found is None:
+        require("netns", "no user namespaces for an ordinary user")
+    moved, root, user = found
+    assert moved[:2] == ("ok", RIGHT)
+    assert root == ("n/a", None, "needs root of the machine, not of a user namespace")
+    assert user[:2] == ("ok", False)
+
+
+def test_document_has_no_more_than_it_should() -> None:
+    """DESIGN: kernel, arch and probes; no date, no time."""
+    done = subprocess.run([*COMMAND, "--json", "message.key.none"], capture_output=True, text=True, check=True)
+    document = json.loads(done.stdout)
+    assert set(document) == {"kernel", "arch", "probes"}
+    assert [set(p) for p in document["probes"]] == [{"id", "class", "status", "value", "expected", "reason"}]
+    assert done.stderr == ""
+
+
+def test_memory() -> None:
+    """A run takes no more than 64 MiB, with all its processes: what they share counts once."""
+    mark, most = marked("m"), 0
+    running = subprocess.Popen([*COMMAND, "--jobs=4", "--json", mark], stdout=subprocess.DEVNULL)
+    while running.poll() is None:
+        most = max(most, pss_bytes(processes(mark)))
+        time.sleep(0.02)
+    assert running.returncode == 0
+    assert 1 << 20 < most <= 64 << 20

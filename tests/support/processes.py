@@ -1,0 +1,37 @@
+"""Other processes: waiting for what they do, and which there are."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Callable
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 10) -> None:
+    """Waits for what other processes do."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def processes(word: str) -> set[int]:
+    """The processes whose command line has a word in it, without the calling one."""
+    found = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+            if word.encode() in file.read() and int(pid) != os.getpid():
+                found.add(int(pid))
+    return found
+
+
+def pss_bytes(pids: set[int]) -> int:
+    """The memory of processes; what several share counts once. Those that have ended have none."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            found = re.search(r"^Pss: +(\d+) kB", file.read(), re.MULTILINE)
+            total += int(found[1]) << 10 if found else 0
+    return total
