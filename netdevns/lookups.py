@@ -71,6 +71,16 @@ def dump(socket: Socket, request: bytes, *size: int) -> bytes:
     return dumped
 
 
+def dump_if_known(socket: Socket, request: bytes) -> bytes:
+    """The same of what a kernel may be built without (traffic control, snooping): then there is nothing."""
+    try:
+        return dump(socket, request)
+    except EngineError as e:
+        if e.errno != errno.EOPNOTSUPP:
+            raise
+        return b""
+
+
 def links(socket: Socket, *size: int) -> list[wire.Link]:
     """All links of a namespace."""
     skip = wire.attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from struct import Struct
 
 from . import lookups, names, neighbours, routes, snapshots, uapi, wire
-from .engine import EngineError, Socket
+from .engine import Socket
 from .plan import Found, Item, Plan
 
 TCMSG = Struct("=BxxxiIII")  # tcm_family, tcm_ifindex, tcm_handle, tcm_parent, tcm_info
@@ -22,13 +21,7 @@ def qdiscs(socket: Socket) -> dict[int, list[str]]:
     it loses nothing. Source: linux/rtnetlink.h (struct tcmsg), net/sched/sch_generic.c.
     """
     found: dict[int, list[str]] = {}
-    try:
-        dumped = lookups.dump(socket, DUMP_QDISCS)
-    except EngineError as e:
-        if e.errno == errno.EOPNOTSUPP:  # a kernel without traffic control
-            return found
-        raise
-    for message in wire.messages(dumped):
+    for message in wire.messages(lookups.dump_if_known(socket, DUMP_QDISCS)):
         if message.type == uapi.RTM_NEWQDISC and len(message.body) >= TCMSG.size:
             _, ifindex, handle, parent, _ = TCMSG.unpack_from(message.body)
             if handle and parent in (uapi.TC_H_ROOT, uapi.TC_H_INGRESS):

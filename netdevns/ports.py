@@ -10,14 +10,13 @@ linux/neighbour.h.
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from struct import Struct
 
 from . import lookups, uapi, wire
-from .engine import EngineError, Socket
+from .engine import Socket
 from .neighbours import NDMSG
 from .snapshots import address_text
 
@@ -284,13 +283,7 @@ def _text(body: bytes) -> str:
 def _read_groups(socket: Socket) -> dict[int, list[bytes]]:
     """What is permanent in the multicast databases, by the port's ifindex; the rest comes and goes."""
     found: dict[int, list[bytes]] = {}
-    try:
-        dumped = lookups.dump(socket, _DUMP_GROUPS)
-    except EngineError as e:
-        if e.errno == errno.EOPNOTSUPP:  # a kernel without snooping
-            return found
-        raise
-    for message in wire.messages(dumped):
+    for message in wire.messages(lookups.dump_if_known(socket, _DUMP_GROUPS)):
         if message.type in (uapi.RTM_GETMDB, uapi.RTM_NEWMDB):  # the kernel answers with the type of the request
             database = wire.attrs(message.body, BR_PORT_MSG.size).get(uapi.MDBA_MDB, memoryview(b""))
             infos = [info for _, entry in wire.attr_list(database) for _, info in wire.attr_list(entry)]
