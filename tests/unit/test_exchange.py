@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from netdevns import rtnl, wire
+from netdevns import lookups, rtnl, wire
 from netdevns._ffi import ffi, lib
 from netdevns.engine import EngineError, Socket
 from tests.support import require
@@ -256,6 +256,20 @@ def test_refused_dump_is_an_answer():
     """A dump that is refused outright is answered by NLMSG_ERROR, which a query hands over."""
     _, data = query(Kernel(lambda r: [nl.error(errno.EOPNOTSUPP, r[0])]), GET_ADDR)
     assert [m.type for m in nl.requests(data)] == [nl.NLMSG_ERROR]
+
+
+def test_dump_of_what_a_kernel_may_not_have():
+    """Only "not supported" is nothing there; any other refusal is an error, and so is that of what every kernel has."""
+
+    def refuse(code: int) -> Kernel:
+        return Kernel(lambda r: [nl.error(code, r[0])])
+
+    with serve(refuse(errno.EOPNOTSUPP)) as s:
+        assert lookups.dump_if_known(s, GET_ADDR) == b""
+    for code, ask in ((errno.EPERM, lookups.dump_if_known), (errno.EOPNOTSUPP, lookups.dump)):
+        with serve(refuse(code)) as s, pytest.raises(EngineError) as raised:
+            ask(s, GET_ADDR)
+        assert raised.value.errno == code
 
 
 # ---- damage --------------------------------------------------------------------------------------------------------
