@@ -145,7 +145,7 @@ def stale(data: Data, page: str) -> list[str]:
     """What would be written otherwise than it is; one line each."""
     found = conformance_data.changes(expected.load(), data)
     if not conformance_page.PAGE.exists() or conformance_page.PAGE.read_text(encoding="utf-8") != page:
-        found.append("docs/kernels.md is stale")
+        found.append("docs/kernels.md is stale: run tools/conformance, or, after an edit of its notes, with --page")
     return found
 
 
@@ -178,8 +178,7 @@ def main(argv: Sequence[str]) -> int:
     told(data, probes, notes)
     if args.check:
         found = stale(data, page)
-        print(*found, sep="\n")
-        print("stale: run tools/conformance" if found else "up to date")
+        print(*(found or ["up to date"]), sep="\n")
         return bool(found)
     Path(expected.FILE).write_text(conformance_data.text(data), encoding="utf-8")
     conformance_page.PAGE.write_text(page, encoding="utf-8")
