@@ -276,9 +276,10 @@ int nd_dev_verify(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err
 #define ND_UNDO_RESTORE 2	/* its addresses of every scope and lifetime, its up state; read back and compared */
 
 /*
- * Puts the device back: finds it, moves it back if it is in the target, replays and compares. A move that failed may have
- * dropped the addresses (probe clash.addresses.after-an-error). Goes on after a failure of a part; the first one is the
- * result (-ESTALE: it is back, but something differs; -EINVAL: a damaged record, see struct nd_dev: nothing was touched).
+ * Puts the device back: finds it, moves it back if it is in the target, replays and compares. A move that failed may
+ * have dropped the addresses (probe clash.addresses.after-an-error). Goes on after a failure of a part; the first one
+ * is the result (-ESTALE: it is back, but something differs; -EINVAL: a damaged record, see struct nd_dev: nothing
+ * was touched).
  */
 int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, int parts,
 		struct nd_err *err);

@@ -34,7 +34,7 @@ UML = ("5.10", "6.1", "6.12", "sid")  # tools/kernels has them
 COMMAND = ["-m", "netdevns", "conformance", "--format", "json"]
 # The guest's only way out is its terminal: what goes to stderr would be in the middle of the document.
 IN_GUEST = '"$@" 2>/tmp/stderr || { code=$?; cat /tmp/stderr; exit $code; }'
-TAIL = 25  # lines of a kernel that failed
+TAIL = 40  # lines of a kernel that failed
 
 
 class Measurement:
@@ -154,7 +154,7 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     probes = every()
     try:
-        before = expected.load()
+        before = conformance_data.EMPTY if args.fresh else expected.load()
         documents = [load(file) for file in args.files]
         if args.kernel:
             with kept_in(args.keep) as folder:
@@ -162,7 +162,7 @@ def main(argv: Sequence[str]) -> int:
         classes = {probe.id: probe.kind for probe in probes}
         data: Data = before
         if documents:
-            data = conformance_data.merged(documents, classes, conformance_data.EMPTY if args.fresh else before)
+            data = conformance_data.merged(documents, classes, before)
         if args.check:  # a newer fix of the same version is no news
             data = {
                 **data,
