@@ -101,6 +101,7 @@ int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *e
 	dev->link_len = dev->addrs_len = dev->back_len = 0;
 	if (!dev->ifindex) {
 		code = nd_look_up(dev, source, 0, dev->ifname, &seen, err);
+		/* A look-up by name finds alternative names, too (probe message.key.altname-as-name). */
 		if (!code && strcmp(seen.name, dev->ifname) != 0)
 			code = nd_err_set(err, ND_STEP_SNAPSHOT, -ENODEV, "this is an alternative name of another device");
 		if (!code)
@@ -131,7 +132,7 @@ int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *e
 	return 0;
 }
 
-/* One RTM_NEWLINK: namespace, name and, unless 0, ifindex. */
+/* One RTM_NEWLINK: namespace, name and, unless 0, ifindex (probe message.name.with-namespace). */
 static int send_move(struct nd_sock *sock, int32_t ifindex, int netns_fd, const char *name, int32_t new_ifindex,
 		     struct nd_err *err)
 {
@@ -151,7 +152,8 @@ static int send_move(struct nd_sock *sock, int32_t ifindex, int netns_fd, const 
 
 /*
  * A name that nobody has, for a template on a kernel that may choose the ifindex (before 5.13, busy ifindex): neither
- * name nor number would be known after the move, and the ack tells neither.
+ * name nor number would be known after the move, and the ack tells neither (probes message.new-ifindex.free,
+ * message.new-ifindex.taken).
  */
 static void passing_name(const struct nd_dev *dev, const struct nd_sock *target, char name[ND_NAME_SIZE])
 {
@@ -181,7 +183,7 @@ int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 	if (template && unsure)
 		passing_name(dev, target, name);
 	code = send_move(source, dev->ifindex, target_fd, name, dev->target_ifindex, err);
-	if (code) {
+	if (code) {	/* which does not mean that it stayed (probes clash.wanted-name, clash.both-names) */
 		nd_find(dev, source, target, &seen, &look);
 	} else if (!template && !unsure) {
 		memcpy(dev->name, name, sizeof dev->name);
@@ -189,6 +191,7 @@ int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 	} else {
 		if (template && unsure)
 			memcpy(dev->name, name, sizeof dev->name);
+		/* What became of a template is not to be guessed (probe clash.template-old-taken). */
 		dev->place = ND_PLACE_UNKNOWN;
 		code = nd_find_in_target(dev, target, err);
 		if (code == 0)
@@ -249,7 +252,7 @@ static int undo_return(struct nd_dev *dev, struct nd_sock *source, struct nd_soc
 	if (dev->place == ND_PLACE_GONE)
 		return nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is neither in the source nor in the target");
 	code = send_move(target, dev->target_ifindex, source_fd, dev->ifname, was, err);
-	/* Somebody has its number: better home under another one than not at home. */
+	/* Somebody has its number (probe message.new-ifindex.taken): better home under another one than not at home. */
 	if (code == -EBUSY)
 		code = send_move(target, dev->target_ifindex, source_fd, dev->ifname, 0, err);
 	if (nd_find(dev, source, target, &seen, &look) != 0 && !code) {

@@ -124,7 +124,8 @@ static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, con
 		return 0;
 	if (code < 0)
 		return code;
-	if (name && strcmp(seen->name, name) != 0)	/* matched by an alternative name */
+	/* Matched by an alternative name (probe message.key.altname-as-name). */
+	if (name && strcmp(seen->name, name) != 0)
 		return 0;
 	return is_ours(dev, &seen->link, sure, seen->name);
 }

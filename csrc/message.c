@@ -60,7 +60,10 @@ void nd_msg_begin(struct nd_msg *m, uint16_t type, uint16_t flags, const void *h
 	memcpy(at + NLMSG_HDRLEN, header, header_len);
 }
 
-/* Field access by memcpy: the caller's memory has no declared type. */
+/*
+ * A length that is wrong would drop the requests behind it (probe message.bad.length-in-a-batch). Field access by
+ * memcpy: the caller's memory has no declared type.
+ */
 static void set_len(struct nd_msg *m)
 {
 	const uint32_t len = (uint32_t)(m->used - m->last);

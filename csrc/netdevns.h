@@ -28,7 +28,7 @@
  *    nothing was accepted, give that many bytes and call again. With need == 0 the kernel dropped replies: whether the
  *    requests were done is unknown, look.
  *  - A device is looked up by name once. After that only its ifindex is used: IFLA_IFNAME in a request also matches
- *    alternative names.
+ *    alternative names (probe message.key.altname-as-name).
  */
 #ifndef NETDEVNS_H
 #define NETDEVNS_H
@@ -254,8 +254,9 @@ int nd_dev_late(struct nd_dev *dev, const void *told, size_t len, struct nd_err 
 
 /*
  * Moves and renames in one RTM_NEWLINK. A failure does not mean that the device stayed: where the old name is free in the
- * target, the kernel moves first and renames afterwards; so after an error it is looked for in both namespaces, and
- * dev->place, name and target_ifindex say what was found. Does nothing if the device is in the target already.
+ * target, the kernel moves first and renames afterwards (probe clash.wanted-name); so after an error it is looked for
+ * in both namespaces, and dev->place, name and target_ifindex say what was found. Does nothing if the device is in the
+ * target already.
  */
 int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int target_fd, struct nd_err *err);
 
@@ -275,9 +276,10 @@ int nd_dev_verify(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err
 #define ND_UNDO_RESTORE 2	/* its addresses of every scope and lifetime, its up state; read back and compared */
 
 /*
- * Puts the device back: finds it, moves it back if it is in the target, replays and compares. Goes on after a failure of
- * a part; the first one is the result (-ESTALE: it is back, but something differs; -EINVAL: a damaged record, see struct
- * nd_dev: nothing was touched).
+ * Puts the device back: finds it, moves it back if it is in the target, replays and compares. A move that failed may
+ * have dropped the addresses (probe clash.addresses.after-an-error). Goes on after a failure of a part; the first one
+ * is the result (-ESTALE: it is back, but something differs; -EINVAL: a damaged record, see struct nd_dev: nothing
+ * was touched).
  */
 int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, int parts,
 		struct nd_err *err);

@@ -168,7 +168,7 @@ static int replay_one(struct window *w, struct nd_dev *dev, const struct nd_repl
 
 static void put_up(struct window *w, const struct nd_replay *r)
 {
-	/* ifi_change must be exactly IFF_UP: ~0 would clear the other flags. */
+	/* ifi_change must be exactly IFF_UP: ~0 would clear the other flags (probe message.flags.change-all). */
 	const struct ifinfomsg head = { .ifi_index = r->ifindex, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
 
 	nd_msg_begin(&w->m, RTM_NEWLINK, 0, &head, sizeof head);

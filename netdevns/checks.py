@@ -170,7 +170,7 @@ def _names_in_batch(plan: Plan) -> None:
             plan.error(device, "device.invalid-name", text, errno.ENODEV)
         if reason and item.wanted == item.ifname:
             continue
-        # As the kernel answers: the attribute's policy is looked at before the name.
+        # As the kernel answers: the attribute's policy is looked at before the name (probe message.bad.name-too-long).
         code = errno.ERANGE if len(item.wanted) >= uapi.IFNAMSIZ else errno.EINVAL
         if names.is_template(item.wanted):
             reason = names.why_invalid_template(item.wanted)
@@ -248,6 +248,7 @@ def _where(netns: NetNS | None) -> str:
 
 def _permission(plan: Plan, side: str, socket: Socket, netns: NetNS | None) -> None:
     """A request that changes nothing tells who may: an empty RTM_NEWLINK for an ifindex that nobody has."""
+    # ENODEV to those who may (probe message.key.unknown-ifindex).
     probe = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, NO_SUCH_IFINDEX)
     if refused(ask(socket, [probe])[0]) == errno.EPERM:
         text = f"{_where(netns)}: CAP_NET_ADMIN is missing in the {side} network namespace; run this as root"
@@ -258,7 +259,7 @@ def immovable(plan: Plan, socket: Socket) -> set[int]:
     """Finds the devices that the kernel never moves; returns the ifindexes of which it does not say it to this process.
 
     From 6.15 on the kernel says it; before, a move into its own namespace answers EINVAL for what may not leave, and
-    EPERM to those who may move nothing.
+    EPERM to those who may move nothing. It changes nothing (probes message.ns-fd.own, message.ns-fd.own-notifications).
     """
     unsaid: list[Item] = []
     unknown: set[int] = set()
@@ -325,7 +326,10 @@ def _ask_target(plan: Plan, socket: Socket) -> None:
 
 
 def _names_in_target(plan: Plan, socket: Socket) -> None:
-    """Wanted names and the alternative names that travel, against names and alternative names in the target."""
+    """Wanted names and the alternative names that travel, against names and alternative names in the target.
+
+    (probes clash.wanted-name, clash.wanted-altname, clash.own-altname.target-name, clash.own-altname.wanted)
+    """
     claims: list[tuple[Item, bytes]] = []
     owner: dict[bytes, Item] = {}
     for item in plan.items:
@@ -366,7 +370,8 @@ def _choose_ifindexes(present: list[Item], socket: Socket) -> None:
     """The same ifindex where it is free in the target, otherwise the next free one above all of the batch's."""
     own = [item.link.ifindex for item in present if item.link]
     *answers, honours = ask(socket, [*(wire.get_link(i) for i in own), _ASK_NEW_IFINDEX])
-    # Before 5.13 IFLA_NEW_IFINDEX is not even looked at: a number that is taken after this check is not kept then.
+    # Before 5.13 IFLA_NEW_IFINDEX is not even looked at (probe message.new-ifindex.free): a number that is taken after
+    # this check is not kept then.
     unsure = refused(honours) == errno.ENODEV
     busy = []
     for item, ifindex, answer in zip(present, own, answers, strict=True):
@@ -385,7 +390,8 @@ def _choose_ifindexes(present: list[Item], socket: Socket) -> None:
                     item.device.ask_ifindex(ifindex, unsure=unsure)
 
 
-# Changes nothing: no such device (ENODEV), and where the attribute counts, 0 is out of its range.
+# Changes nothing: no such device (ENODEV), and where the attribute counts, 0 is out of its range (probe
+# message.new-ifindex.zero).
 _ASK_NEW_IFINDEX = wire.link_message(
     uapi.RTM_NEWLINK, uapi.NLM_F_ACK, NO_SUCH_IFINDEX, wire.attr_u32(uapi.IFLA_NEW_IFINDEX, 0)
 )

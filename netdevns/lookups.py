@@ -92,8 +92,8 @@ def moves_altnames() -> bool:
     """Whether a move takes alternative names along; before 6.6 they stay in the old namespace's table and block a name.
 
     A kernel does not say so otherwise, so its version must: where the fix was backported, what is done without it (they
-    are removed before the move and added after it) works as well. Source: net/core/dev.c, "net: move altnames together
-    with the netdevice".
+    are removed before the move and added after it) works as well (probe clash.own-altname.left-behind). Source:
+    net/core/dev.c, "net: move altnames together with the netdevice".
     """
     numbers = os.uname().release.split("-")[0].split(".")[:2]
     return not all(n.isdigit() for n in numbers) or tuple(map(int, numbers)) >= (6, 6)

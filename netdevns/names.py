@@ -22,7 +22,7 @@ def why_invalid(name: bytes) -> str | None:
     if name in (b"all", b"default"):
         # Refused late: a device asked to take it would sit in the target under its old name (ipv4 devinet.c).
         return "the kernel keeps it for net.ipv4.conf"
-    for byte in name:
+    for byte in name:  # refused late, as all of these (probe clash.invalid-old-free)
         if byte in b"/:":
             return f'it contains "{chr(byte)}"'
         if byte in _WHITE:
@@ -44,6 +44,7 @@ def is_template(name: bytes) -> bool:
 
 def why_invalid_template(name: bytes) -> str | None:
     """Why the kernel refuses a name with a "%" in it, or None: exactly one, followed by "d"."""
+    # Refused late, too (probe clash.two-templates-old-free).
     if name.count(b"%") != 1:
         return 'a template may contain only one "%"'
     if b"%d" not in name:

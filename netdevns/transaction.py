@@ -180,8 +180,8 @@ class _Batch:
         self.uppers = _members(plan.uppers)
         self.is_up_to_date = False  # whether the snapshots have what was added after them
         self.may_miss_late = False  # not all that was told could be read
-        # Literal names before templates, those that bring alternative names first: "eth%d" must not take the
-        # "eth0" that another device wants or brings along.
+        # Literal names before templates, those that bring alternative names first: "eth%d" must not take the "eth0"
+        # that another device wants or brings along (probes clash.template-zero-taken, clash.template-zero-altname).
         self.move_order = sorted(
             self.members, key=lambda m: (-m.item.depth, names.is_template(m.item.wanted), not m.link.altnames)
         )
@@ -327,7 +327,7 @@ class _Batch:
             self.on_step = None  # who only watches must not stop a move, and still less an undo
 
     def _take_altnames(self, member: Member) -> None:
-        """Removes the alternative names before the move, where the kernel would lose them in it."""
+        """Removes the alternative names before a move that loses them (probe clash.own-altname.left-behind)."""
         if member.link.altnames and not lookups.moves_altnames():
             request = wire.altnames_message(uapi.RTM_DELLINKPROP, member.device.ifindex, member.link.altnames)
             self._step(member, "move", self.source.command, request)

@@ -43,6 +43,7 @@ def nested(type_: int, attrs_: bytes) -> bytes:
 
 def message(type_: int, flags: int, body: bytes) -> bytes:
     """One request; the socket fills in seq and portid."""
+    # A length that is wrong would drop the requests behind it (probe message.bad.length-in-a-batch).
     return NLMSGHDR.pack(16 + len(body), type_, flags | uapi.NLM_F_REQUEST, 0, 0) + body + bytes(-len(body) & 3)
 
 
@@ -54,12 +55,13 @@ def with_ack(message_: bytes) -> bytes:
 
 def link_message(type_: int, flags: int, ifindex: int, attrs: bytes = b"", *, up: bool | None = None) -> bytes:
     """An RTM_*LINK request; `up` sets or clears IFF_UP and nothing else (ifi_change)."""
+    # 0 and ~0 would clear the other flags (probes message.flags.change-zero, message.flags.change-all).
     change = 0 if up is None else uapi.IFF_UP
     return message(type_, flags, IFINFOMSG.pack(0, 0, ifindex, uapi.IFF_UP if up else 0, change) + attrs)
 
 
 def get_link(ifindex: int = 0, name: bytes | None = None, *, statistics: bool = False) -> bytes:
-    """RTM_GETLINK by ifindex, or by a name, which the kernel compares with alternative names, too.
+    """RTM_GETLINK by ifindex, or by a name, which is compared with altnames, too (probe message.key.altname-as-name).
 
     An alternative name may be anything that fits, even empty. `statistics` are dear, but on some kernels (5.10) IPv6's
     token comes only with them.

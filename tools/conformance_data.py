@@ -1,97 +1,138 @@
-"""Writes netdevns/conformance/expected.json from documents of `netdevns conformance --format json`, one a kernel.
+"""expected.json, made of documents of `netdevns conformance --format json`, one a kernel, and of what it held before.
 
 It takes no opinion: a probe whose class is spec or abi and that differs between the kernels is refused, so that the
-class, or the probe, is made right first. Every kernel that counts must be among the documents.
+class, or the probe, is made right first.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from netdevns.conformance import expected
-from netdevns.conformance.probe import VARIES
-from netdevns.conformance.subjects import every
+from netdevns.conformance.probe import VARIES, Value
 
 Document = Mapping[str, Any]
+Data = Mapping[str, Any]
+# One kernel's: by id, ("ok", value) or ("n/a", reason).
+Answers = dict[str, tuple[str, Value]]
+
+UNASKED = "not asked yet"
+EMPTY: Data = {"kernels": {}, "absent": {}, "probes": {}}
 
 
 class Refused(Exception):
     """The documents cannot be expectations; one line a reason."""
 
 
-def merged(documents: Sequence[Document], ids: Sequence[str]) -> dict[str, Any]:
+def version(release: str) -> str:
+    """6.18 of 6.18.44-local."""
+    return ".".join(map(str, expected.version(release)))
+
+
+def known(data: Data, name: str) -> Answers:
+    """What is known of the kernel of a version."""
+    absent = {id_: reason for reason, ids in data["absent"].get(name, {}).items() for id_ in ids}
+    answers: Answers = {}
+    for id_ in data["probes"]:
+        there = (False, None) if id_ in absent else expected.expectation(data, id_, name)
+        answers[id_] = ("ok", there[1]) if there[0] else ("n/a", absent.get(id_, UNASKED))
+    return answers
+
+
+def merged(documents: Sequence[Document], classes: Mapping[str, str], before: Data = EMPTY) -> dict[str, Any]:
     """The data of expected.json. Raises Refused.
 
     Args:
         documents: One for each kernel; two of one version may differ in what they lack, not in values.
-        ids: The probes that there are, in their order: what else is in the documents is left out.
+        classes: The class of each probe that there is, in their order: what else is in the documents is left out.
+        before: What stays: all of the versions that are not among the documents; of those that are, what they lack.
     """
-    by_version: dict[str, dict[str, Any]] = {}
     bad: list[str] = []
+    fresh: dict[str, Answers] = {}
+    releases = dict(before["kernels"])
     for document in documents:
-        name = ".".join(map(str, expected.version(document["kernel"])))
-        known = by_version.setdefault(name, {})
-        for probe in document["probes"]:
-            if probe["status"] == "error":
-                bad.append(f"{probe['id']}: an error on {name}: {probe['reason']}")
-            elif probe["status"] != "n/a" and known.setdefault(probe["id"], probe)["value"] != probe["value"]:
-                bad.append(f"{probe['id']}: two answers of {name}: it is not repeatable")
-    versions = sorted(by_version, key=expected.version)
-    rows = {id_: _rows(id_, [(name, by_version[name].get(id_)) for name in versions], bad) for id_ in ids}
+        name = version(document["kernel"])
+        releases[name] = document["kernel"].partition("-")[0]  # what follows is somebody's own build
+        bad += _add(fresh.setdefault(name, {}), document, classes)
+    versions = sorted(releases, key=expected.version)
+    answers: dict[str, Answers] = {}
+    for name in versions:
+        answers[name] = known(before, name) if name in before["kernels"] else {}
+        for id_, answer in fresh.get(name, {}).items():
+            if answer[0] == "ok" or answers[name].get(id_, answer)[0] != "ok":
+                answers[name][id_] = answer
+    rows = {id_: _rows(id_, kind, answers, bad) for id_, kind in classes.items()}
     if bad:
         raise Refused("\n".join(bad))
-    absent = {name: [id_ for id_ in ids if id_ not in by_version[name]] for name in versions}
-    return {"kernels": versions, "absent": {name: ids for name, ids in absent.items() if ids}, "probes": rows}
+    absent: dict[str, dict[str, list[str]]] = {}
+    for name in versions:
+        for id_ in classes:
+            status, reason = answers[name].get(id_, ("n/a", UNASKED))
+            if status == "n/a":
+                absent.setdefault(name, {}).setdefault(str(reason), []).append(id_)
+    return {"kernels": {name: releases[name] for name in versions}, "absent": absent, "probes": rows}
 
 
-def _rows(id_: str, answers: Sequence[tuple[str, Any]], bad: list[str]) -> list[list[Any]]:
+def _add(answers: Answers, document: Document, classes: Mapping[str, str]) -> Iterator[str]:
+    """Adds a document to what others of its version said; yields what is wrong."""
+    for probe in document["probes"]:
+        id_, status, value = probe["id"], probe["status"], probe["value"]
+        if id_ not in classes:
+            continue
+        if status == "error":
+            yield f"{id_}: an error on {document['kernel']}: {probe['reason']}"
+        elif status == "n/a":
+            answers.setdefault(id_, ("n/a", probe["reason"]))
+        elif answers.setdefault(id_, ("ok", value))[0] == "n/a":
+            answers[id_] = ("ok", value)
+        elif not same(answers[id_][1], value):
+            yield f"{id_}: two answers of {version(document['kernel'])}: it is not repeatable"
+
+
+def same(one: Value, other: Value) -> bool:
+    """As JSON: true is not 1."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _rows(id_: str, kind: str, answers: Mapping[str, Answers], bad: list[str]) -> list[list[Any]]:
     """[version, value] wherever the value changes."""
-    there = [(name, probe) for name, probe in answers if probe is not None]
     rows: list[list[Any]] = []
-    for name, probe in there:
-        if not rows or json.dumps(rows[-1][1], sort_keys=True) != json.dumps(probe["value"], sort_keys=True):
-            rows.append([name, probe["value"]])
+    for name, of_kernel in answers.items():
+        status, value = of_kernel.get(id_, ("n/a", None))
+        if status == "ok" and not (rows and same(rows[-1][1], value)):
+            rows.append([name, value])
     if not rows:
         bad.append(f"{id_}: no kernel answered it")
-    elif len(rows) > 1 and any(probe["class"] != VARIES for _, probe in there):
+    elif len(rows) > 1 and kind != VARIES:
         told = "; ".join(f"{name}: {json.dumps(value)}" for name, value in rows)
-        bad.append(f"{id_}: class {there[0][1]['class']}, but it differs between kernels: {told}")
+        bad.append(f"{id_}: class {kind}, but it differs between kernels: {told}")
     return rows
 
 
-def text(data: Mapping[str, Any]) -> str:
+def changes(before: Data, after: Data) -> list[str]:
+    """What differs, one line each, a kernel's release apart: fixes do not count."""
+    lines = [f"{id_}: there is no such probe any more" for id_ in before["probes"] if id_ not in after["probes"]]
+    for name in after["kernels"]:
+        was, is_ = known(before, name) if name in before["kernels"] else {}, known(after, name)
+        for id_, answer in is_.items():
+            old = was.get(id_, ("n/a", UNASKED))
+            if old[0] != answer[0] or not same(old[1], answer[1]):
+                lines.append(f"{name}: {id_}: {_told(old)} -> {_told(answer)}")
+    return lines
+
+
+def _told(answer: tuple[str, Value]) -> str:
+    return json.dumps(answer[1]) if answer[0] == "ok" else f"n/a, {answer[1]}"
+
+
+def text(data: Data) -> str:
     """One probe a line, so that a change of one is a line of a diff."""
-    lines = ["{", f'"kernels": {json.dumps(data["kernels"])},', '"absent": {']
-    lines += [",\n".join(f"{json.dumps(name)}: {json.dumps(ids)}" for name, ids in data["absent"].items())]
-    lines += ["},", '"probes": {']
+    absent = []
+    for name, reasons in data["absent"].items():
+        lines = [f"{json.dumps(why)}: {json.dumps(ids)}" for why, ids in reasons.items()]
+        absent.append(f"{json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n}")
+    lines = ["{", f'"kernels": {json.dumps(data["kernels"])},', '"absent": {', ",\n".join(absent), "},", '"probes": {']
     lines += [",\n".join(f"{json.dumps(id_)}: {json.dumps(rows)}" for id_, rows in data["probes"].items())]
     return "\n".join(line for line in [*lines, "}", "}"] if line) + "\n"
-
-
-def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="tools/conformance-data", description=__doc__)
-    parser.add_argument("files", nargs="+", metavar="JSON", help="one for each kernel")
-    documents = []
-    for file in parser.parse_args(argv).files:
-        with open(file, encoding="utf-8") as opened:
-            documents.append(json.load(opened))
-    try:
-        data = merged(documents, [probe.id for probe in every()])
-    except Refused as e:
-        print(e, file=sys.stderr)
-        return 1
-    with open(expected.FILE, "w", encoding="utf-8") as opened:
-        opened.write(text(data))
-    same = [probe.id for probe in every() if probe.kind == VARIES and len(data["probes"][probe.id]) == 1]
-    if same:
-        print(f"of class varies, but the same on all of these kernels: {', '.join(same)}")
-    print(f"{len(data['probes'])} probes, measured on {', '.join(data['kernels'])}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -30,8 +30,9 @@ How to add a probe
       that fails for another reason raises, which is an "error", never a value.
     - `spec`: the runtime-spec or a promise of ours needs it. `abi`: the same on every kernel so far. `varies`: it
       differs, and the value is the answer. Where one part of a value varies (often extack), that is its own probe.
-    - Then measure, on all kernels, look at each value, and write the expectations:
+    - Then measure, on all kernels, look at each value, and write the expectations and docs/kernels.md:
 
-        netdevns conformance --format json >/tmp/6.18.json    (and under tools/kernels --kernel 5.10 -- ...)
-        tools/conformance-data /tmp/*.json
+        tools/conformance
+
+      What surprises gets a note in docs/kernels.toml.
 """

@@ -1,9 +1,9 @@
 """What each probe is expected to answer on the running kernel, and what the difference makes of it.
 
-The data, expected.json, is written by tools/conformance-data from what kernels answered:
+The data, expected.json, is written by tools/conformance from what kernels answered:
 
-    kernels  the versions that were measured
-    absent   version -> the probes that had no answer there, for want of a device kind or a right
+    kernels  the versions that were measured -> the release on which they were
+    absent   version -> why -> the probes that had no answer there, for want of a device kind or a right
     probes   id -> rows of [version, value]: from this version on
 """
 
@@ -62,6 +62,11 @@ def version(release: str) -> Version:
     major, _, rest = release.partition(".")
     minor = rest[: next((at for at, letter in enumerate(rest) if not letter.isdigit()), len(rest))]
     return (int(major), int(minor)) if major.isdigit() and minor else (0, 0)
+
+
+def is_measured(data: Data, release: str) -> bool:
+    """Whether a kernel of that version was measured: on any other one a difference is no fault of anybody's."""
+    return any(version(name) == version(release) for name in data["kernels"])
 
 
 def expectation(data: Data, id: str, release: str) -> tuple[bool, Value]:  # noqa: A002  # the word of the document

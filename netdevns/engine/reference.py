@@ -162,7 +162,7 @@ class Device:
         unsure = self.ifindex_unsure or not self.target_ifindex
         name = self._passing_name(target) if template and unsure else self.wanted
         refusal = _failure(_send_move, source, self.ifindex, target_fd, name, self.target_ifindex)
-        if refusal:
+        if refusal:  # which does not mean that it stayed (probes clash.wanted-name, clash.both-names)
             _failure(self._find, source, target)  # where it cannot look, the place is unknown
             raise refusal
         if not template and not unsure:
@@ -170,6 +170,7 @@ class Device:
             return
         if template and unsure:
             self.name = name
+        # What became of a template is not to be guessed (probe clash.template-old-taken).
         self.place = PLACE_UNKNOWN
         if not self._find_in_target(target):
             raise EngineError(errno.ENODEV, "it left, but is not in the target", "")
@@ -222,7 +223,8 @@ class Device:
     def _passing_name(self, target: Socket) -> bytes:
         """A name that nobody has, for a template on a kernel that may choose the ifindex (before 5.13, busy ifindex).
 
-        Neither name nor number would be known after the move, and the ack tells neither.
+        Neither name nor number would be known after the move, and the ack tells neither (probes
+        message.new-ifindex.free, message.new-ifindex.taken).
         """
         bits = ((target.portid * 2654435761) & 0xFFFFFFFF) ^ self.ifindex
         return b"nd" + bytes(b"0123456789abcdef"[bits >> shift & 15] for shift in range(0, 32, 4))
@@ -238,7 +240,7 @@ class Device:
         if self.place == PLACE_GONE:
             raise EngineError(errno.ENODEV, "it is neither in the source nor in the target", "")
         refusal = _failure(_send_move, target, self.target_ifindex, source_fd, self.ifname, was)
-        # Somebody has its number: better home under another one than not at home.
+        # Somebody has its number (probe message.new-ifindex.taken): better home under another one than not at home.
         if refusal and refusal.errno == errno.EBUSY:
             refusal = _failure(_send_move, target, self.target_ifindex, source_fd, self.ifname, 0)
         lost = _failure(self._find, source, target)

@@ -41,7 +41,7 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         from netdevns.conformance import command
 
         monkeypatch.setattr(command, "every", lambda: probes)
-        monkeypatch.setattr(expected, "load", lambda: {"kernels": ["5.10"], "absent": {}, "probes": rows})
+        monkeypatch.setattr(expected, "load", lambda: {"kernels": {"5.10": "5.10.46"}, "absent": {}, "probes": rows})
 
     return replace
 

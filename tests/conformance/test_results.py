@@ -14,10 +14,9 @@ from netdevns.conformance import command, expected, ktap, report, runner
 from netdevns.conformance.expected import Result
 from netdevns.conformance.probe import ABI, CLASSES, SPEC, VARIES, NotAvailable, Probe, probe
 from netdevns.conformance.runner import Answer
-from tools import conformance_data
 
 ROWS = {"test.made": [["5.10", "EINVAL"], ["6.15", "EBUSY"]]}
-DATA = {"kernels": ["5.10", "6.15"], "absent": {}, "probes": ROWS}
+DATA = {"kernels": {"5.10": "5.10.46", "6.15": "6.15.1"}, "absent": {}, "probes": ROWS}
 
 Make = Callable[..., Probe]
 
@@ -129,43 +128,12 @@ def test_what_fails_a_run(made: Make, status: str, kind: str, fails: bool) -> No
     assert result(made, status, kind).fails is fails
 
 
-# ---- the data ----
-
-
-def document(kernel: str, **values: object) -> dict[str, object]:
-    rows = [{"id": f"test.{k}", "class": ABI, "status": "ok", "value": v, "reason": None} for k, v in values.items()]
-    return {"kernel": kernel, "arch": "x", "probes": rows}
-
-
-def test_data_has_a_row_for_each_change() -> None:
-    """By version, not by the order of the files; what had no answer is told."""
-    documents = [document("6.1.9", a=2, b=5), document("5.10.1", a=1), document("6.12.3", a=2, b=5)]
-    for each in documents:
-        for row in each["probes"]:  # type: ignore[attr-defined]
-            row["class"] = VARIES
-    data = conformance_data.merged(documents, ["test.a", "test.b"])
-    assert data["kernels"] == ["5.10", "6.1", "6.12"]
-    assert data["probes"] == {"test.a": [["5.10", 1], ["6.1", 2]], "test.b": [["6.1", 5]]}
-    assert data["absent"] == {"5.10": ["test.b"]}
-    assert json.loads(conformance_data.text(data)) == data
-
-
-def test_data_refuses_what_must_hold_and_differs() -> None:
-    """The class must be set right first; the message says which probe, and what each kernel does."""
-    with pytest.raises(conformance_data.Refused, match=r'test.a: class abi.*5.10: "x"; 6.1: "y"'):
-        conformance_data.merged([document("5.10.1", a="x"), document("6.1", a="y")], ["test.a"])
-
-
-def test_data_refuses_two_answers_of_one_kernel() -> None:
-    """A probe that is not repeatable has no expectation."""
-    with pytest.raises(conformance_data.Refused, match="not repeatable"):
-        conformance_data.merged([document("6.1.1", a=1), document("6.1.2", a=2)], ["test.a"])
-
-
-def test_data_refuses_a_probe_that_nobody_answered() -> None:
-    """Neither may it be missing without a word."""
-    with pytest.raises(conformance_data.Refused, match=r"test.b: no kernel answered it"):
-        conformance_data.merged([document("6.1.1", a=1)], ["test.a", "test.b"])
+@pytest.mark.parametrize(
+    ("release", "measured"), [("6.15.9-local", True), ("6.15", True), ("6.1.5", False), ("6.16.0", False), ("6", False)]
+)
+def test_which_kernels_were_measured(release: str, measured: bool) -> None:
+    """The version counts; what a release adds to it does not."""
+    assert expected.is_measured(DATA, release) is measured
 
 
 # ---- output ----
@@ -242,6 +210,11 @@ def test_list(capsys: pytest.CaptureFixture[str], every: list[Probe]) -> None:
     assert cli.main(["conformance", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[:2] for line in lines] == [[each.id, each.kind] for each in every]
+
+
+def document(kernel: str, **values: object) -> dict[str, object]:
+    rows = [{"id": f"test.{k}", "class": ABI, "status": "ok", "value": v, "reason": None} for k, v in values.items()]
+    return {"kernel": kernel, "arch": "x", "probes": rows}
 
 
 def test_diff(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:

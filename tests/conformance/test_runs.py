@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from netdevns import cli
-from netdevns.conformance import runner, system, world
+from netdevns.conformance import expected, runner, system, world
 from netdevns.conformance.probe import ROOT, SPEC, VARIES, Probe
 from netdevns.conformance.world import Namespace, Reply, World
 from tests.support.namespaces import in_child
@@ -198,17 +199,44 @@ def test_each_probe_has_a_world_of_its_own(made: Make) -> None:
 def test_three_runs_are_identical() -> None:
     """Byte for byte, whatever runs beside what."""
     texts = {
-        subprocess.run([*COMMAND, "--format", "json", "--jobs", jobs, *QUICK], capture_output=True, check=True).stdout
+        subprocess.run([*COMMAND, "--format", "json", "--jobs", jobs, *QUICK], capture_output=True, check=False).stdout
         for jobs in ("1", "3", "2")
     }
     assert len(texts) == 1
+    assert len(json.loads(texts.pop())["probes"]) > len(QUICK)
+
+
+def wrong(document: dict[str, Any], data: expected.Data) -> list[str]:
+    """The probes whose results are a fault of ours: where nobody measured, a kernel may differ."""
+    bad = ["error"] if not expected.is_measured(data, document["kernel"]) else ["error", "changed"]
+    must = [each for each in document["probes"] if each["status"] == "error" or each["class"] != VARIES]
+    return [f"{each['id']}: {each['reason'] or each['value']}" for each in must if each["status"] in bad]
 
 
 def test_expectations_hold_on_this_kernel() -> None:
-    """The package's own probes: what must hold on this kernel does."""
-    done = subprocess.run([*COMMAND, "--format", "ktap"], capture_output=True, text=True, check=False)
-    assert [line for line in done.stdout.splitlines() if line.startswith("not ok")] == []
-    assert done.returncode == 0
+    """The package's own probes: each can be asked, and on a kernel that was measured what must hold does."""
+    done = subprocess.run([*COMMAND, "--format", "json"], capture_output=True, text=True, check=False)
+    document = json.loads(done.stdout)
+    assert wrong(document, expected.load()) == []
+    assert done.returncode in ((0,) if expected.is_measured(expected.load(), os.uname().release) else (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "kernel", "bad"),
+    [
+        ("changed", "abi", "6.18.44-local", True),
+        ("changed", SPEC, "6.18.44-local", True),
+        ("changed", VARIES, "6.18.44-local", False),
+        ("changed", SPEC, "6.17.1", False),
+        ("error", VARIES, "6.17.1", True),
+        ("error", VARIES, "6.18", True),
+        ("n/a", SPEC, "6.18", False),
+    ],
+)
+def test_what_is_a_fault_of_ours(status: str, kind: str, kernel: str, bad: bool) -> None:
+    """A kernel that nobody measured may differ, but each probe can be asked there."""
+    probe = {"id": "a.b", "class": kind, "status": status, "value": 1, "reason": "why"}
+    assert bool(wrong({"kernel": kernel, "probes": [probe]}, {"kernels": {"6.18": "6.18.44"}})) is bad
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -273,7 +301,7 @@ def test_an_ordinary_user_can_run_it(made: Make) -> None:
 
 def test_document_has_no_more_than_it_should() -> None:
     """DESIGN: kernel, arch and probes; no date, no time."""
-    done = subprocess.run([*COMMAND, "--json", "message.key.none"], capture_output=True, text=True, check=True)
+    done = subprocess.run([*COMMAND, "--json", "message.key.none"], capture_output=True, text=True, check=False)
     document = json.loads(done.stdout)
     assert set(document) == {"kernel", "arch", "probes"}
     assert [set(p) for p in document["probes"]] == [{"id", "class", "status", "value", "expected", "reason"}]
@@ -287,5 +315,5 @@ def test_memory() -> None:
     while running.poll() is None:
         most = max(most, pss_bytes(processes(mark)))
         time.sleep(0.02)
-    assert running.returncode == 0
+    assert running.returncode in (0, 1)  # what the kernel does is not the question
     assert 1 << 20 < most <= 64 << 20

@@ -1,0 +1,215 @@
+"""docs/kernels.md, made of the suite's expectations and of the notes in docs/kernels.toml."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import itertools
+import json
+import textwrap
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from netdevns.conformance.expected import version
+from netdevns.conformance.probe import CLASSES, Probe, Value
+from tools.conformance_data import Answers, Data, Refused, known, same
+
+TOP = Path(__file__).resolve().parent.parent
+PAGE = TOP / "docs/kernels.md"
+NOTES = TOP / "docs/kernels.toml"
+WIDTH = 120
+LONG = 44  # letters of a value in the table
+KEYS = {"heading", "probes", "kernel", "netdevns", "since"}
+
+INTRO = """\
+What the kernel does when a network device changes its namespace, as the probes of `netdevns conformance` measured it. A
+class says what a difference means: `spec`: the OCI runtime-spec, or a promise of netdevns, needs this answer; `abi`: it
+is the same on each kernel so far; `varies`: it is not, and the answer is the result. Where a device is said to be
+"source eth1 down", that is its namespace, its name and its state, after what was tried.
+
+`netdevns conformance` tells how your kernel compares; `netdevns conformance --list` says what each probe asks.
+`tools/conformance` measures all of these kernels anew."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """One surprise."""
+
+    heading: str
+    ids: tuple[str, ...]  # of the probes that show it
+    globs: tuple[str, ...]
+    kernel: str  # what the kernel does
+    netdevns: str  # what netdevns does about it
+    since: str | None  # the version, where the kernel's history tells it
+
+
+def notes(ids: Sequence[str], data: Data, file: Path = NOTES) -> list[Note]:
+    """The notes. Raises Refused where one names no probe, or a version that the measurements contradict."""
+    found, bad = [], []
+    for raw in tomllib.loads(file.read_text(encoding="utf-8")).get("note", []):
+        heading, globs = raw.get("heading", "(no heading)"), raw.get("probes", [])
+        if raw.keys() - KEYS or KEYS - raw.keys() - {"since"}:
+            bad.append(f"{file.name}: {heading}: a note has {', '.join(sorted(KEYS))} (since: where it is known)")
+            continue
+        bad += [f"{file.name}: {heading}: no probe is {glob}" for glob in globs if not fnmatch.filter(ids, glob)]
+        mine = tuple(id_ for id_ in ids if any(fnmatch.fnmatchcase(id_, glob) for glob in globs))
+        note = Note(heading, mine, tuple(globs), _one(raw["kernel"]), _one(raw["netdevns"]), raw.get("since"))
+        if note.since and not any(_is_between(note.since, *pair) for pair in _steps(mine, data)):
+            bad.append(f"{file.name}: {heading}: nothing was measured to change in {note.since}")
+        found.append(note)
+    if bad:
+        raise Refused("\n".join(bad))
+    return found
+
+
+def _one(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _is_between(since: str, before: str, after: str) -> bool:
+    return version(before) < version(since) <= version(after)
+
+
+def _steps(ids: Sequence[str], data: Data) -> list[tuple[str, str]]:
+    """Between which two kernels, that answered, the answers of these probes change; in their order."""
+    found = set()
+    by_kernel = {name: known(data, name) for name in data["kernels"]}
+    for id_ in ids:
+        there = [name for name, answers in by_kernel.items() if answers.get(id_, ("n/a",))[0] == "ok"]
+        since = {name for name, _ in data["probes"].get(id_, ())[1:]}
+        found |= {(before, after) for before, after in itertools.pairwise(there) if after in since}
+    return sorted(found, key=lambda pair: (version(pair[0]), version(pair[1])))
+
+
+def text(data: Data, probes: Sequence[Probe], notes_: Sequence[Note]) -> str:
+    """The page."""
+    by_kernel = {name: known(data, name) for name in data["kernels"]}
+    parts = [
+        "<!-- Made by tools/conformance of netdevns/conformance/expected.json and docs/kernels.toml; do not edit. -->",
+        "# What kernels do",
+        INTRO,
+        *_kernels(data, probes, by_kernel),
+        *_surprises(data, notes_),
+        *_differences(data, probes, by_kernel),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _filled(words: str, indent: str = "") -> str:
+    """Lines of an ordinary length; a name or an id is never broken."""
+    return textwrap.fill(words, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+# ---- how much was measured ----
+
+
+def _kernels(data: Data, probes: Sequence[Probe], by_kernel: Mapping[str, Answers]) -> list[str]:
+    kinds = {probe.id: probe.kind for probe in probes}
+    rows, missing = [], []
+    for name, release in data["kernels"].items():
+        counts = Counter(kinds[id_] for id_, answer in by_kernel[name].items() if answer[0] == "ok" and id_ in kinds)
+        absent = data["absent"].get(name, {})
+        lacks = sum(map(len, absent.values()))
+        rows.append([name, release, *(str(counts[kind]) for kind in CLASSES), str(lacks)])
+        if absent:
+            why = "; ".join(f"{len(ids)}: {reason}" for reason, ids in sorted(absent.items()))
+            missing.append(_filled(f"- `n/a` on {name}: {why}.", "  "))
+    differ = sum(len(rows_) > 1 for rows_ in data["probes"].values())
+    count = f"{len(data['probes'])} probes; {differ} of them have not the same answer on all of these kernels."
+    parts = ["## Measured", count, _table(["kernel", "seen on", *CLASSES, "n/a"], rows)]
+    return [*parts, "\n".join(missing)] if missing else parts
+
+
+# ---- notes ----
+
+
+def _surprises(data: Data, notes_: Sequence[Note]) -> list[str]:
+    parts = ["## Surprises"]
+    for note in notes_:
+        shown = ", ".join(f"`{glob}`" for glob in note.globs)
+        last = f"{_when(note, data)} Probes: {shown}."
+        parts += [f"### {note.heading}", _filled(f"{note.kernel} **netdevns:** {note.netdevns}"), _filled(last)]
+    return parts
+
+
+def _when(note: Note, data: Data) -> str:
+    steps = _steps(note.ids, data)
+    if not steps:
+        return f"The same on {', '.join(data['kernels'])}."
+    between = [f"between {before} and {after}" for before, after in steps]
+    if note.since:
+        return f"Changed in {note.since} (measured: {', '.join(between)})."
+    return f"Changed {', '.join(between)}."
+
+
+# ---- what varies ----
+
+
+def _differences(data: Data, probes: Sequence[Probe], by_kernel: Mapping[str, Answers]) -> list[str]:
+    rows, subject = [], ""
+    for probe in probes:
+        if len(data["probes"].get(probe.id, ())) < 2:
+            continue
+        if probe.subject != subject:
+            subject = probe.subject
+            rows.append([f"**{subject}**", *[""] * len(by_kernel)])
+        answers = [by_kernel[name].get(probe.id, ("n/a", None)) for name in by_kernel]
+        rows.append([f"`{probe.id}` {_cell(probe.sentence)}", *cells(answers)])
+    told = "One row a probe; of an answer of several parts only those that differ. `-` is nothing, `n/a` no answer."
+    return ["## What varies", told, _table(["probe", *by_kernel], rows)]
+
+
+def _cell(words: str) -> str:
+    return words.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("\n", " ")
+
+
+def cells(answers: Sequence[tuple[str, Value]]) -> list[str]:
+    """The answers of one probe, short, but never so short that two that differ look the same."""
+    values = [_differing(value, answers) if status == "ok" else None for status, value in answers]
+    words = [_words(value) for value in values]
+    exact = [json.dumps(value, sort_keys=True) for value in values]
+    if len(set(words)) < len(set(exact)):
+        words = [_words(each) for each in exact]
+    long = LONG
+    while len({_cut(each, long) for each in words}) < len(set(words)):
+        long *= 2
+    pairs = zip(answers, words, strict=True)
+    return [f"`{_cut(each, long)}`" if status == "ok" else "n/a" for (status, _), each in pairs]
+
+
+def _differing(value: Value, answers: Sequence[tuple[str, Value]]) -> Value:
+    """A mapping without what is the same on all kernels."""
+    there = [other for status, other in answers if status == "ok"]
+    if not all(isinstance(other, Mapping) for other in there) or not isinstance(value, Mapping):
+        return value
+    maps: list[Mapping[str, Any]] = [other for other in there if isinstance(other, Mapping)]
+    keys = [key for key in value if not all(key in other and same(other[key], value[key]) for other in maps)]
+    return {key: value[key] for key in keys} or value
+
+
+def _cut(words: str, long: int) -> str:
+    return words if len(words) <= long else f"{words[: long - 1].rstrip()}…"
+
+
+def _words(value: Value) -> str:
+    """A value as a person reads it. It will stand between backticks in a table."""
+    if value is None or value == "" or (isinstance(value, (list, tuple, dict)) and not value):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value.replace("`", "'").replace("|", "\\|").replace("\n", " ")
+    if isinstance(value, Mapping):
+        plain = {"error", "device", "extack"}  # what they are shows
+        return "; ".join(_words(v) if key in plain else f"{key}: {_words(v)}" for key, v in value.items())
+    if isinstance(value, Sequence):
+        return ", ".join(_words(each) for each in value)
+    return json.dumps(value)
