@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support import require
 
 from .attack import Attacks, Tally
-from .scene import ENGINES
+from .scene import ALL, ENGINES
 
+HERE = Path(__file__).parent
 SHOWN = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SHOWN] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every attack there is takes longer than a test may."""
+    for item in items:
+        if ALL and item.path.parent == HERE:
+            item.add_marker(pytest.mark.timeout(3600))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
