@@ -21,7 +21,7 @@ TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
 IFF_TUN, IFF_TAP, IFF_NO_PI = 1, 2, 0x1000
 IFREQ = Struct("=16sH22x")
 IFF_SLAVE = 0x800  # linux/if.h
-IFLA_PROMISCUITY = 30
+IFLA_PROMISCUITY, IFLA_PERM_ADDRESS = 30, 54
 U16 = Struct("=H")
 
 Make = Callable[[Namespace], Device]
@@ -104,6 +104,7 @@ def tun(flags: int) -> Make:
 
 
 REMOTE = socket.inet_aton("192.0.2.9")
+LOCAL = socket.inet_aton("192.0.2.1")  # it is what a tunnel has instead of a MAC address: the fallback has none
 KINDS: dict[str, Make] = {
     "veth": plain(b"veth"),
     "dummy": plain(b"dummy"),
@@ -120,10 +121,9 @@ KINDS: dict[str, Make] = {
     "macsec": over(b"macsec"),
     "tun": tun(IFF_TUN),
     "tap": tun(IFF_TAP),
-    "gre": tunnel(b"gre", wire.attr(7, REMOTE) + wire.attr(8, b"\x40"), b"gre0"),  # IFLA_GRE_REMOTE, _TTL
-    "gretap": tunnel(b"gretap", wire.attr(7, REMOTE) + wire.attr(8, b"\x40"), b"gre0"),
-    "ipip": tunnel(b"ipip", wire.attr(3, REMOTE) + wire.attr(4, b"\x40"), b"tunl0"),  # IFLA_IPTUN_REMOTE, _TTL
-    "sit": tunnel(b"sit", wire.attr(3, REMOTE) + wire.attr(4, b"\x40"), b"sit0"),
+    "gre": tunnel(b"gre", wire.attr(6, LOCAL), b"gre0"),  # IFLA_GRE_LOCAL
+    "ipip": tunnel(b"ipip", wire.attr(2, LOCAL), b"tunl0"),  # IFLA_IPTUN_LOCAL
+    "sit": tunnel(b"sit", wire.attr(2, LOCAL), b"sit0"),
 }
 IMMOVABLE: dict[str, Make] = {
     "lo": lo,
@@ -133,8 +133,8 @@ IMMOVABLE: dict[str, Make] = {
     "vrf": plain(b"vrf", wire.attr_u32(1, 99)),  # IFLA_VRF_TABLE
     "hsr": hsr,
 }
-CONFIGURED = ("macvlan", "macvtap", "ipvlan", "ipvtap", "vlan", "vxlan", "vxlan-over", "geneve", "macsec", "tap",
-              "gre", "ipip")  # fmt: skip
+# That have none, or are another one of a kind, or are hardly ever there.
+NO_SETTINGS = ("veth", "dummy", "ifb", "ipvlan-l3s", "tun", "gre", "ipip", "sit")
 # Those of a runtime's users.
 USUAL = dict.fromkeys(("veth", "dummy", "macvlan", "ipvlan", "vlan", "vxlan", "lo", "bridge", "bond", "team"), SPEC)
 ALL = KINDS | IMMOVABLE
@@ -227,7 +227,7 @@ def info(namespace: Namespace) -> dict[int, bytes]:
     ABI,
     "The settings of a device of the kind {} (IFLA_INFO_DATA): which are others after a move.",
     source="net/core/rtnetlink.c, rtnl_link_info_fill",
-    cases={name: (KINDS[name],) for name in CONFIGURED},
+    cases={name: (make,) for name, make in KINDS.items() if name not in NO_SETTINGS},
     kinds=dict.fromkeys(("macvlan", "ipvlan", "vlan", "vxlan"), SPEC),
 )
 def settings(world: World, make: Make) -> Value:
@@ -238,6 +238,17 @@ def settings(world: World, make: Make) -> Value:
         raise SetupFailed(f"the move: {reply.error}")
     after = info(world.target)
     return {"has some": bool(before), "others": sorted(t for t in before | after if before.get(t) != after.get(t))}
+
+
+@probe(
+    "kinds.permanent-mac.{}",
+    ABI,
+    "Whether a device of the kind {} tells a permanent MAC address, by which it could be known again.",
+    source="net/core/rtnetlink.c, rtnl_fill_ifinfo, IFLA_PERM_ADDRESS",
+    cases={name: (ALL[name],) for name in ("veth", "dummy", "ifb", "macvlan", "ipvlan", "vlan", "vxlan", "tap")},
+)
+def permanent_mac(world: World, make: Make) -> Value:
+    return IFLA_PERM_ADDRESS in world.source.attributes(make(world.source).ifindex)
 
 
 # ---- ports ----

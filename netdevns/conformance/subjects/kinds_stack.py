@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from itertools import product
+
 from ... import uapi, wire
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import del_link, ns_fd, set_link
 from ..world import Device, SetupFailed, World
 from .clash import move
 from .kinds import KINDS, Make, lower
+from .links import HAND_MAC
 
 EVENT = "the driver's NETDEV_UNREGISTER: vlan_device_event, macvlan_device_event, ipvlan_device_event, ..."
 FILL = "net/core/rtnetlink.c, rtnl_fill_link_netnsid; dev_get_iflink"
 IFLA_CARRIER = 33
+DEFERRED_S = 0.2
 THREE = ("vlan", "macvlan", "ipvlan")
 STACKED = {name: (KINDS[name],) for name in (*THREE, "macvtap", "vxlan-over", "macsec")}
+ORDERS = (*product(THREE, ("upper", "lower")), ("vxlan-over", "upper"), ("macsec", "upper"))
 CLASSES = {**dict.fromkeys(THREE, SPEC), "macvtap": VARIES}  # 5.10 tells no IFLA_LINK_NETNSID of a macvtap
 MAIN = {name: (KINDS[name],) for name in THREE}
 
@@ -51,6 +57,22 @@ def link_of(world: World, device: Device, other: Device) -> Value:
             "elsewhere": uapi.IFLA_LINK_NETNSID in attributes}  # fmt: skip
 
 
+def state(world: World, device: Device) -> str:
+    return world.place(device).rpartition(" ")[2]
+
+
+def settled(world: World, device: Device, before: str) -> str:
+    """Its state after something was done to its lower device.
+
+    From 7.x on a VLAN follows its lower device from a work queue (drivers of others do so at once): a change may come
+    after the answer to the request, so that no change is not known before a while.
+    """
+    end = time.monotonic() + (DEFERRED_S if device.kind == b"vlan" else 0)
+    while (now := state(world, device)) == before and time.monotonic() < end:
+        time.sleep(0.002)
+    return now
+
+
 @probe(
     "kinds.upper-moves.{}",
     ABI,
@@ -76,8 +98,33 @@ def upper_moves(world: World, make: Make) -> Value:
 def lower_moves(world: World, make: Make) -> Value:
     below, above = stack(world, make)
     reply = move(world, below)
+    settled(world, above, "up")
     return {"error": reply.error, "lower": world.place(below), "upper": world.place(above),
             "link": link_of(world, above, below)}  # fmt: skip
+
+
+@probe(
+    "kinds.lower-moves.vlan-order",
+    VARIES,
+    "The lower device of a VLAN that is up moves: is the source told first that it is gone, or that the VLAN is down.",
+    source="net/8021q/vlan.c, vlan_device_event, NETDEV_DOWN: within the move, or from a work queue after it",
+)
+def lower_moves_order(world: World) -> Value:
+    below, above = stack(world, KINDS["vlan"])
+    listener = world.source.listener(1)
+    seen: list[str] = []
+
+    def is_last(message: wire.Message) -> bool:
+        link = wire.Link(message.body)
+        if link.ifindex == below.ifindex and message.type == uapi.RTM_DELLINK:
+            seen.append("it is gone")
+        if link.ifindex == above.ifindex and not link.flags & uapi.IFF_UP:
+            seen.append("the VLAN is down")
+        return len(set(seen)) == 2
+
+    must_go(world, below)
+    listener.until(is_last)
+    return list(dict.fromkeys(seen))
 
 
 @probe(
@@ -85,7 +132,8 @@ def lower_moves(world: World, make: Make) -> Value:
     SPEC,
     "A device and its lower one move one after the other: {}. Where they are, and what IFLA_LINK says.",
     source=FILL,
-    cases={f"{name}-{order}-first": (KINDS[name], order == "upper") for name in THREE for order in ("upper", "lower")},
+    cases={f"{name}-{order}-first": (KINDS[name], order == "upper") for name, order in ORDERS},
+    kinds={"vxlan-over-upper-first": ABI, "macsec-upper-first": ABI},
 )
 def both_move(world: World, make: Make, upper_first: bool) -> Value:
     below, above = stack(world, make)
@@ -133,16 +181,12 @@ def lower_back(world: World, make: Make, up: bool) -> Value:
     below, above = stack(world, make, up)
     states = [state(world, above)]
     must_go(world, below)
-    states.append(state(world, above))
+    states.append(settled(world, above, states[-1]))
     must_go(world, below, back=True)
-    states.append(state(world, above))
+    states.append(settled(world, above, states[-1]))
     world.source.must(set_link(world.source.known(below.name).ifindex, up=True))
-    states.append(state(world, above))
+    states.append(settled(world, above, states[-1]))
     return states
-
-
-def state(world: World, device: Device) -> str:
-    return world.place(device).rpartition(" ")[2]
 
 
 @probe(
@@ -166,6 +210,7 @@ def upper_up(world: World, make: Make) -> Value:
     "The lower device is set down in the source; its {} in the target was up.",
     source="net/8021q/vlan.c, macvlan_device_event, ipvlan_device_event: NETDEV_DOWN",
     cases=MAIN,
+    kinds={"ipvlan": VARIES},
 )
 def lower_down(world: World, make: Make) -> Value:
     # An ifb keeps its carrier when it is down.
@@ -177,7 +222,7 @@ def lower_down(world: World, make: Make) -> Value:
     world.target.must(set_link(ifindex, up=True))
     before = [state(world, above), carrier(world, ifindex)]
     world.source.must(set_link(below.ifindex, up=False))
-    return {"before": before, "after": [state(world, above), carrier(world, ifindex)]}
+    return {"before": before, "after": [settled(world, above, "up"), carrier(world, ifindex)]}
 
 
 def carrier(world: World, ifindex: int) -> Value:
@@ -197,6 +242,29 @@ def lower_deleted(world: World, make: Make) -> Value:
     must_go(world, above)
     reply = world.source.request(del_link(below.ifindex))
     return {"error": reply.error, "device": world.place(above)}
+
+
+# ---- MAC addresses ----
+
+
+@probe(
+    "kinds.lower-mac.{}",
+    ABI,
+    "A {} that is up in the target: does it have its lower device's MAC address, and take on a new one of its.",
+    source="net/8021q/vlan.c, vlan_sync_address; ipvlan_device_event, NETDEV_CHANGEADDR; macvlan does so in passthru",
+    cases=MAIN,
+)
+def lower_mac(world: World, make: Make) -> Value:
+    below = world.source.make(b"veth", b"low0")  # an ifb cannot change it
+    _, above = stack(world, make)
+    must_go(world, above)
+    world.target.must(
+        set_link(world.target.known(above.name).ifindex, up=True)
+    )  # a VLAN that is down asks when it is up
+    seen = [world.target.known(above.name).mac == below.mac]
+    world.source.must(set_link(below.ifindex, wire.attr(uapi.IFLA_ADDRESS, HAND_MAC)))
+    seen.append(world.target.known(above.name).mac == HAND_MAC)
+    return {"the same": seen[0], "follows": seen[1]}
 
 
 # ---- veth ----
