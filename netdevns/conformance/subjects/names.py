@@ -144,8 +144,6 @@ def refused_late(world: World) -> Value:
         "minus": (b"-net0",),
         "at": (b"net0@eth1",),
         "utf-8": ("nét0".encode(),),
-        "not-utf-8": (b"net\xff",),
-        "control": (b"net\x1b",),
         "lo-like": (b"lo0",),
     },
 )
