@@ -168,7 +168,7 @@ def may_move(world: World, make: Make) -> Value:
     VARIES,
     "The kernel's words where a device of the kind {} may not move.",
     source=MOVE,
-    cases={name: (make,) for name, make in IMMOVABLE.items()},
+    cases={name: (ALL[name],) for name in ("lo", "bridge")},
 )
 def words(world: World, make: Make) -> Value:
     return move(world, make(world.source)).said
@@ -192,7 +192,7 @@ def fallback_may_move(world: World, name: bytes) -> Value:
     SPEC,
     "A move into the namespace where it is, of a device of the kind {}, tells whether it may move at all.",
     source="net/core/dev.c, __dev_change_net_namespace: which is looked at first, whether it may or whether it has to",
-    cases={name: (ALL[name],) for name in ("veth", "dummy", "macvlan", "ipvlan", "vlan", "vxlan", *IMMOVABLE)},
+    cases={name: (ALL[name],) for name in ("veth", "macvlan", "vlan", *IMMOVABLE)},
     kinds=dict.fromkeys(IMMOVABLE, VARIES),
 )
 def own_namespace(world: World, make: Make) -> Value:
@@ -205,7 +205,7 @@ def own_namespace(world: World, make: Make) -> Value:
     VARIES,
     "IFLA_NETNS_IMMUTABLE of a device of the kind {}; null where it is not told.",
     source="net/core/rtnetlink.c, rtnl_fill_ifinfo",
-    cases={name: (ALL[name],) for name in ("veth", "macvlan", "tap", *IMMOVABLE)},
+    cases={name: (ALL[name],) for name in ("veth", "lo", "bridge", "bond", "vrf")},
 )
 def immutable(world: World, make: Make) -> Value:
     device = make(world.source)

@@ -172,7 +172,7 @@ def upper_back(world: World, make: Make) -> Value:
 
 @probe(
     "kinds.lower-back.{}",
-    SPEC,
+    ABI,
     "The lower device of one that stayed goes, comes back and is set up: the state of the other one after each. {}.",
     source="net/8021q/vlan.c, vlan_device_event, NETDEV_UP",
     cases={f"{name}-{state}": (KINDS[name], state == "up") for name in THREE for state in ("up", "down")},
@@ -191,7 +191,7 @@ def lower_back(world: World, make: Make, up: bool) -> Value:
 
 @probe(
     "kinds.upper-up.{}",
-    SPEC,
+    ABI,
     "A {} is set up in the target, while its lower device, in the source, is down.",
     source="net/8021q/vlan_dev.c, vlan_dev_open; macvlan and ipvlan do not look",
     cases=MAIN,
