@@ -1,0 +1,326 @@
+"""Devices over others, and veth pairs: what becomes of one where the other one moves."""
+
+from __future__ import annotations
+
+import time
+from itertools import product
+
+from ... import uapi, wire
+from ..probe import ABI, SPEC, VARIES, Value, probe
+from ..requests import del_link, ns_fd, set_link
+from ..world import Device, SetupFailed, World
+from .clash import move
+from .kinds import KINDS, Make, lower
+from .links import HAND_MAC
+
+EVENT = "the driver's NETDEV_UNREGISTER: vlan_device_event, macvlan_device_event, ipvlan_device_event, ..."
+FILL = "net/core/rtnetlink.c, rtnl_fill_link_netnsid; dev_get_iflink"
+IFLA_CARRIER = 33
+DEFERRED_S = 0.2
+THREE = ("vlan", "macvlan", "ipvlan")
+STACKED = {name: (KINDS[name],) for name in (*THREE, "macvtap", "vxlan-over", "macsec")}
+ORDERS = (*product(THREE, ("upper", "lower")), ("vxlan-over", "upper"), ("macsec", "upper"))
+CLASSES = {**dict.fromkeys(THREE, SPEC), "macvtap": VARIES}  # 5.10 tells no IFLA_LINK_NETNSID of a macvtap
+MAIN = {name: (KINDS[name],) for name in THREE}
+
+
+def stack(world: World, make: Make, up: bool = True) -> tuple[Device, Device]:
+    """A lower device and one over it."""
+    below = lower(world.source)
+    world.source.must(set_link(below.ifindex, up=True))  # first: it takes the VLANs that it has then along
+    above = make(world.source)
+    if up:
+        world.source.must(set_link(above.ifindex, up=True))
+    return below, above
+
+
+def must_go(world: World, device: Device, *, back: bool = False) -> None:
+    """There, or back again."""
+    here, there = (world.target, world.source) if back else (world.source, world.target)
+    found = world.find(device)
+    if found is None or found[0] != here.name:
+        raise SetupFailed("the device is not where it should be")
+    reply = here.request(set_link(found[1].ifindex, ns_fd(there.fd)))
+    if reply.error != "ok":
+        raise SetupFailed(f"a move: {reply.error} {reply.extack}".rstrip())
+
+
+def link_of(world: World, device: Device, other: Device) -> Value:
+    """What IFLA_LINK says of another device: is it that one's ifindex, and is it elsewhere (IFLA_LINK_NETNSID)."""
+    found, target = world.find(device), world.find(other)
+    if found is None:
+        return None
+    attributes = world.namespaces[found[0]].attributes(found[1].ifindex)
+    ifindex = wire.u32(attributes.get(uapi.IFLA_LINK))
+    numbers = {found[1].ifindex: "own", None: "none", 0: "none"} | ({target[1].ifindex: "right"} if target else {})
+    return {"ifindex": numbers.get(ifindex, "wrong"),
+            "elsewhere": uapi.IFLA_LINK_NETNSID in attributes}  # fmt: skip
+
+
+def state(world: World, device: Device) -> str:
+    return world.place(device).rpartition(" ")[2]
+
+
+def settled(world: World, device: Device, before: str) -> str:
+    """Its state after something was done to its lower device.
+
+    From 7.x on a VLAN follows its lower device from a work queue (drivers of others do so at once): a change may come
+    after the answer to the request, so that no change is not known before a while.
+    """
+    end = time.monotonic() + (DEFERRED_S if device.kind == b"vlan" else 0)
+    while (now := state(world, device)) == before and time.monotonic() < end:
+        time.sleep(0.002)
+    return now
+
+
+@probe(
+    "kinds.upper-moves.{}",
+    ABI,
+    "A {} that is up moves, and its lower device stays: where it is, and what IFLA_LINK says.",
+    source=FILL,
+    cases=STACKED,
+    kinds=CLASSES,
+)
+def upper_moves(world: World, make: Make) -> Value:
+    below, above = stack(world, make)
+    reply = move(world, above)
+    return {"error": reply.error, "device": world.place(above), "link": link_of(world, above, below)}
+
+
+@probe(
+    "kinds.lower-moves.{}",
+    ABI,
+    "The lower device of a {} that is up moves, and that one stays: where it is, and what IFLA_LINK says.",
+    source=EVENT,
+    cases=STACKED,
+    kinds=CLASSES,
+)
+def lower_moves(world: World, make: Make) -> Value:
+    below, above = stack(world, make)
+    reply = move(world, below)
+    settled(world, above, "up")
+    return {"error": reply.error, "lower": world.place(below), "upper": world.place(above),
+            "link": link_of(world, above, below)}  # fmt: skip
+
+
+@probe(
+    "kinds.lower-moves.vlan-order",
+    VARIES,
+    "The lower device of a VLAN that is up moves: is the source told first that it is gone, or that the VLAN is down.",
+    source="net/8021q/vlan.c, vlan_device_event, NETDEV_DOWN: within the move, or from a work queue after it",
+)
+def lower_moves_order(world: World) -> Value:
+    below, above = stack(world, KINDS["vlan"])
+    listener = world.source.listener(1)
+    seen: list[str] = []
+
+    def is_last(message: wire.Message) -> bool:
+        link = wire.Link(message.body)
+        if link.ifindex == below.ifindex and message.type == uapi.RTM_DELLINK:
+            seen.append("it is gone")
+        if link.ifindex == above.ifindex and not link.flags & uapi.IFF_UP:
+            seen.append("the VLAN is down")
+        return len(set(seen)) == 2
+
+    must_go(world, below)
+    listener.until(is_last)
+    return list(dict.fromkeys(seen))
+
+
+@probe(
+    "kinds.both-move.{}",
+    SPEC,
+    "A device and its lower one move one after the other: {}. Where they are, and what IFLA_LINK says.",
+    source=FILL,
+    cases={f"{name}-{order}-first": (KINDS[name], order == "upper") for name, order in ORDERS},
+    kinds={"vxlan-over-upper-first": ABI, "macsec-upper-first": ABI},
+)
+def both_move(world: World, make: Make, upper_first: bool) -> Value:
+    below, above = stack(world, make)
+    for device in (above, below) if upper_first else (below, above):
+        must_go(world, device)
+    return {"lower": world.place(below), "upper": world.place(above), "link": link_of(world, above, below)}
+
+
+@probe("kinds.both-move.new-ifindex", ABI, "The lower device gets another ifindex on its way: IFLA_LINK follows.",
+       source="drivers/net/macvlan.c, macvlan_dev_get_iflink")  # fmt: skip
+def new_ifindex(world: World) -> Value:
+    below, above = stack(world, KINDS["macvlan"])
+    # The target's ifindexes are taken up to the lower one's.
+    for number in range(below.ifindex):
+        world.target.make(b"bridge", b"br%d" % number)
+    for device in (above, below):
+        must_go(world, device)
+    found = world.find(below)
+    return {"same ifindex": found is not None and found[1].ifindex == below.ifindex,
+            "link": link_of(world, above, below)}  # fmt: skip
+
+
+@probe(
+    "kinds.upper-back.{}",
+    ABI,
+    "A {} that moved comes back to its lower device: what IFLA_LINK says.",
+    source=FILL,
+    cases=MAIN,
+)
+def upper_back(world: World, make: Make) -> Value:
+    below, above = stack(world, make)
+    must_go(world, above)
+    must_go(world, above, back=True)
+    return {"device": world.place(above), "link": link_of(world, above, below)}
+
+
+@probe(
+    "kinds.lower-back.{}",
+    ABI,
+    "The lower device of one that stayed goes, comes back and is set up: the state of the other one after each. {}.",
+    source="net/8021q/vlan.c, vlan_device_event, NETDEV_UP",
+    cases={f"{name}-{state}": (KINDS[name], state == "up") for name in THREE for state in ("up", "down")},
+)
+def lower_back(world: World, make: Make, up: bool) -> Value:
+    below, above = stack(world, make, up)
+    states = [state(world, above)]
+    must_go(world, below)
+    states.append(settled(world, above, states[-1]))
+    must_go(world, below, back=True)
+    states.append(settled(world, above, states[-1]))
+    world.source.must(set_link(world.source.known(below.name).ifindex, up=True))
+    states.append(settled(world, above, states[-1]))
+    return states
+
+
+@probe(
+    "kinds.upper-up.{}",
+    ABI,
+    "A {} is set up in the target, while its lower device, in the source, is down.",
+    source="net/8021q/vlan_dev.c, vlan_dev_open; macvlan and ipvlan do not look",
+    cases=MAIN,
+)
+def upper_up(world: World, make: Make) -> Value:
+    below, above = stack(world, make, up=False)
+    world.source.must(set_link(below.ifindex, up=False))
+    must_go(world, above)
+    reply = world.target.request(set_link(world.target.known(above.name).ifindex, up=True))
+    return {"error": reply.error, "device": world.place(above)}
+
+
+@probe(
+    "kinds.lower-down.{}",
+    ABI,
+    "The lower device is set down in the source; its {} in the target was up.",
+    source="net/8021q/vlan.c, macvlan_device_event, ipvlan_device_event: NETDEV_DOWN",
+    cases=MAIN,
+    kinds={"ipvlan": VARIES},
+)
+def lower_down(world: World, make: Make) -> Value:
+    # An ifb keeps its carrier when it is down.
+    below = world.source.make(b"veth", b"low0")
+    world.source.must(set_link(world.source.known(b"p-low0").ifindex, up=True))
+    _, above = stack(world, make, up=False)
+    must_go(world, above)
+    ifindex = world.target.known(above.name).ifindex
+    world.target.must(set_link(ifindex, up=True))
+    before = [state(world, above), carrier(world, ifindex)]
+    world.source.must(set_link(below.ifindex, up=False))
+    return {"before": before, "after": [settled(world, above, "up"), carrier(world, ifindex)]}
+
+
+def carrier(world: World, ifindex: int) -> Value:
+    data = world.target.attributes(ifindex).get(IFLA_CARRIER)
+    return None if data is None else f"carrier {wire.u8(data)}"
+
+
+@probe(
+    "kinds.lower-deleted.{}",
+    ABI,
+    "The lower device is deleted in the source; its {} is in the target.",
+    source=EVENT,
+    cases=MAIN,
+)
+def lower_deleted(world: World, make: Make) -> Value:
+    below, above = stack(world, make)
+    must_go(world, above)
+    reply = world.source.request(del_link(below.ifindex))
+    return {"error": reply.error, "device": world.place(above)}
+
+
+# ---- MAC addresses ----
+
+
+@probe(
+    "kinds.lower-mac.{}",
+    ABI,
+    "A {} that is up in the target: does it have its lower device's MAC address, and take on a new one of its.",
+    source="net/8021q/vlan.c, vlan_sync_address; ipvlan_device_event, NETDEV_CHANGEADDR; macvlan does so in passthru",
+    cases=MAIN,
+)
+def lower_mac(world: World, make: Make) -> Value:
+    below = world.source.make(b"veth", b"low0")  # an ifb cannot change it
+    _, above = stack(world, make)
+    must_go(world, above)
+    world.target.must(
+        set_link(world.target.known(above.name).ifindex, up=True)
+    )  # a VLAN that is down asks when it is up
+    seen = [world.target.known(above.name).mac == below.mac]
+    world.source.must(set_link(below.ifindex, wire.attr(uapi.IFLA_ADDRESS, HAND_MAC)))
+    seen.append(world.target.known(above.name).mac == HAND_MAC)
+    return {"the same": seen[0], "follows": seen[1]}
+
+
+# ---- veth ----
+
+
+def pair(world: World) -> tuple[Device, Device]:
+    return world.source.make(b"veth", b"eth1"), world.source.known(b"p-eth1")
+
+
+def views(world: World, one: Device, other: Device) -> Value:
+    return [link_of(world, one, other), link_of(world, other, one)]
+
+
+@probe("kinds.veth.link", ABI, "What both ends of a veth say of each other: before, one moved, both moved.",
+       source=FILL)  # fmt: skip
+def veth_link(world: World) -> Value:
+    one, other = pair(world)
+    seen = {"before": views(world, one, other)}
+    must_go(world, one)
+    seen["one moved"] = views(world, one, other)
+    must_go(world, other)
+    seen["both moved"] = views(world, one, other)
+    return seen
+
+
+@probe("kinds.veth.third", ABI, "The same, where the two ends are in two namespaces and neither is where they began.",
+       source=FILL)  # fmt: skip
+def veth_third(world: World) -> Value:
+    one, other = pair(world)
+    must_go(world, one)
+    world.source.must(set_link(other.ifindex, ns_fd(world.namespace("third").fd)))
+    return {"places": [world.place(one), world.place(other)], "links": views(world, one, other)}
+
+
+@probe("kinds.veth.carrier", SPEC, "The end of a veth that stays loses its carrier, and has it again after IFF_UP.",
+       source="drivers/net/veth.c, veth_open and veth_close")  # fmt: skip
+def veth_carrier(world: World) -> Value:
+    one, other = pair(world)
+    for device in (other, one):
+        world.source.must(set_link(device.ifindex, up=True))
+
+    def has_carrier() -> bool:
+        return world.source.attributes(other.ifindex)[IFLA_CARRIER][0] == 1
+
+    seen = [has_carrier()]
+    must_go(world, one)
+    seen.append(has_carrier())
+    world.target.must(set_link(world.target.known(b"eth1").ifindex, up=True))
+    seen.append(has_carrier())
+    return {"before, moved, up": seen, "other": world.place(other)}
+
+
+@probe("kinds.veth.peer-deleted", ABI, "An end of a veth is deleted in the source; the other one is in the target.",
+       source="drivers/net/veth.c, veth_dellink")  # fmt: skip
+def veth_deleted(world: World) -> Value:
+    one, other = pair(world)
+    must_go(world, one)
+    reply = world.source.request(del_link(other.ifindex))
+    return {"error": reply.error, "device": world.place(one)}
