@@ -16,7 +16,7 @@ from .sysctls import arrive
 SET_LINK_AF = "net/ipv4/devinet.c, inet_set_link_af; net/ipv6/addrconf.c, inet6_set_link_af"
 TOKEN = "net/ipv6/addrconf.c, inet6_set_iftoken and addrconf_notify"
 
-IPV4_DEVCONF_RP_FILTER, IPV6_DEVCONF_ACCEPT_RA = 8, 4  # linux/ip.h, linux/ipv6.h
+IPV4_DEVCONF_RP_FILTER, IPV6_DEVCONF_ACCEPT_RA = 8, 3  # linux/ip.h, which counts from 1; linux/ipv6.h
 
 
 def af_spec(family: int, attrs: bytes) -> bytes:
