@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from ... import uapi, wire
-from ..probe import ABI, SPEC, VARIES, Value, probe
+from ..probe import ABI, SPEC, VARIES, NotAvailable, Value, probe
 from ..requests import address, set_link, with_flags
 from ..world import Device, Namespace, SetupFailed, World
 from .addresses import REPLACE, Found, addresses, decoded
@@ -99,6 +99,23 @@ DAD_TEXTS = {name: name.replace("-", ", ") for name in DADS}
 def dad_up(world: World, bits: int) -> Value:
     device = detecting(world.source)
     reply = world.source.request(address(device.ifindex, GLOBAL, flags=bits))
+    return {"error": reply.error, "addresses": flags(world.source, device)}
+
+
+@probe(
+    "addresses.ipv6.dad.optimistic-allowed",
+    ABI,
+    "IFA_F_OPTIMISTIC where optimistic_dad is 1; flags at once.",
+    source=NEWADDR6,
+    needs=("macvlan",),
+)
+def dad_optimistic(world: World) -> Value:
+    device = detecting(world.source)
+    try:
+        world.source.sysctl("ipv6/conf/eth1/optimistic_dad", 1)
+    except FileNotFoundError:
+        raise NotAvailable("no CONFIG_IPV6_OPTIMISTIC_DAD in this kernel") from None
+    reply = world.source.request(address(device.ifindex, GLOBAL, flags=uapi.IFA_F_OPTIMISTIC))
     return {"error": reply.error, "addresses": flags(world.source, device)}
 
 

@@ -223,6 +223,20 @@ def default_secret(world: World) -> Value:
     return {"addr_gen_mode": world.target.sysctl("ipv6/conf/eth1/addr_gen_mode"), "secret": secret}
 
 
+@probe(
+    "sysctls.{}.forwarding",
+    ABI,
+    "conf/all/forwarding is set when the device is there: `default` and the device follow: {}.",
+    source="net/ipv4/devinet.c, inet_forward_change; net/ipv6/addrconf.c, addrconf_fixup_forwarding",
+    cases=FAMILIES,
+)
+def forwarding(world: World, family: str) -> Value:
+    device = world.source.device(b"eth1")
+    arrive(world, device)
+    world.target.sysctl(f"{family}/conf/all/forwarding", 1)
+    return {which: world.target.sysctl(f"{family}/conf/{which}/forwarding") for which in ("default", "eth1")}
+
+
 # ---- what they do ----
 
 
