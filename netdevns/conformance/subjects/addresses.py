@@ -9,8 +9,8 @@ from struct import Struct
 from ... import uapi, wire
 from .. import requests
 from ..probe import ABI, SPEC, VARIES, Value, probe
-from ..requests import address, named, ns_fd, set_link
-from ..world import Device, Namespace, World
+from ..requests import named, ns_fd, set_link
+from ..world import Device, Namespace, World, need_ipv6
 from .routes import routes
 
 NEWADDR = "net/ipv4/devinet.c, inet_rtm_newaddr and rtm_to_ifaddr"
@@ -93,6 +93,16 @@ def one(namespace: Namespace, device: Device, text: str) -> Found | None:
     return next((a for a in addresses(namespace, device.ifindex) if a.text.partition("/")[0] == text), None)
 
 
+def address(
+    ifindex: int, text: str, attrs: bytes = b"", *, flags: int = 0, scope: int = 0, type_: int = uapi.RTM_NEWADDR
+) -> bytes:
+    """Adds an address, or does what `type_` says. Raises NotAvailable for an IPv6 one without IPv6."""
+    if ":" in text:
+        need_ipv6()
+    new = 0 if type_ == uapi.RTM_NEWADDR else type_
+    return requests.address(ifindex, text, attrs, flags=flags, scope=scope, type_=new)
+
+
 def lifetimes(preferred_s: int, valid_s: int) -> bytes:
     return wire.attr(uapi.IFA_CACHEINFO, CACHEINFO.pack(preferred_s, valid_s, 0, 0))
 
@@ -160,6 +170,7 @@ def moved_down(world: World) -> Value:
     "addresses.move.keep-addr-on-down", ABI, "keep_addr_on_down does not help: a move is more than a down.", source=MOVE
 )
 def moved_kept(world: World) -> Value:
+    need_ipv6()
     device = is_up(world)
     for which in (world.source, world.target):
         which.sysctl("ipv6/conf/all/keep_addr_on_down", 1)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from ... import uapi, wire
 from ..probe import ABI, SPEC, VARIES, NotAvailable, Value, probe
-from ..requests import address, set_link, with_flags
-from ..world import Device, Namespace, SetupFailed, World
-from .addresses import REPLACE, Found, addresses, decoded
+from ..requests import set_link, with_flags
+from ..world import Device, Namespace, SetupFailed, World, need_ipv6
+from .addresses import REPLACE, Found, address, addresses, decoded
 
 DAD = "net/ipv6/addrconf.c, addrconf_dad_begin and addrconf_dad_work"
 NEWADDR6 = "net/ipv6/addrconf.c, inet6_rtm_newaddr and inet6_addr_add"
@@ -36,6 +36,7 @@ def detecting(namespace: Namespace, name: bytes = b"eth1", *, up: bool = True) -
 
 def quick(namespace: Namespace, device: Device) -> None:
     """Makes DAD wait 10 ms and not 1 to 2 s."""
+    need_ipv6()
     name = device.name.decode()
     namespace.sysctl(f"ipv6/conf/{name}/router_solicitation_delay", 0)
     namespace.sysctl(f"ipv6/neigh/{name}/retrans_time_ms", 10)
@@ -110,6 +111,7 @@ def dad_up(world: World, bits: int) -> Value:
     needs=("macvlan",),
 )
 def dad_optimistic(world: World) -> Value:
+    need_ipv6()
     device = detecting(world.source)
     try:
         world.source.sysctl("ipv6/conf/eth1/optimistic_dad", 1)
@@ -184,6 +186,7 @@ def dad_told(world: World, bits: int) -> Value:
 
 def duplicate(world: World) -> Device:
     """A veth whose address its peer has, too."""
+    need_ipv6()
     device = world.source.make(b"veth", b"eth1")
     other = world.source.known(b"p-eth1")
     for each in (other, device):
@@ -225,6 +228,7 @@ def dad_failed_replaced(world: World) -> Value:
 
 def own_link_local(world: World, *, up: bool = True) -> tuple[Namespace, Device]:
     """A device with a known MAC, where the kernel makes link-local addresses."""
+    need_ipv6()
     where = world.namespace("linked", link_local=True)
     return where, detecting(where, up=up)
 

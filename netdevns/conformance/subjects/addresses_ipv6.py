@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ... import uapi, wire
 from ..probe import ABI, SPEC, Value, probe
-from ..requests import address, ns_fd, set_link, with_flags
-from ..world import World
-from .addresses import HOUR_S, REPLACE, is_up, lifetimes, peer, texts
+from ..requests import ns_fd, set_link, with_flags
+from ..world import World, need_ipv6
+from .addresses import HOUR_S, REPLACE, address, is_up, lifetimes, peer, texts
 from .addresses_dad import GLOBAL, NODAD, detecting, flags, quick, settled, work_done
 from .routes import routes
 
@@ -70,6 +70,7 @@ DOWNED: dict[str, tuple[int, str, bytes]] = {
     },
 )
 def set_down(world: World, keep: int, text: str, attrs: bytes) -> Value:
+    need_ipv6()
     device = is_up(world)
     world.source.sysctl("ipv6/conf/eth1/keep_addr_on_down", keep)
     world.source.must(address(device.ifindex, text, attrs, flags=NODAD))
@@ -135,6 +136,7 @@ def its_routes(world: World, attrs: bytes, bits: int) -> Value:
     },
 )
 def disabled(world: World, which: str) -> Value:
+    need_ipv6()
     device = world.source.device(b"eth1")
     if which != "eth1":
         world.target.sysctl(f"ipv6/conf/{which}/disable_ipv6", 1)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ... import errors, uapi, wire
 from .. import requests
 from ..probe import ABI, SPEC, VARIES, Value, probe
-from ..requests import address, set_link, with_flags
+from ..requests import set_link, with_flags
 from ..world import OK, Device, Namespace, Reply, World, error_name
 from .addresses import (
     DUMP,
@@ -17,6 +17,7 @@ from .addresses import (
     INSERT,
     NEWADDR,
     REPLACE,
+    address,
     addresses,
     is_up,
     label,
@@ -81,9 +82,7 @@ def flag(world: World, text: str, flags: int) -> Value:
 
 
 LIVES: dict[str, tuple[int, int]] = {
-    "forever": (FOREVER, FOREVER),
     "preferred-zero": (0, FOREVER),
-    "preferred-zero-limited": (0, HOUR_S),
     "limited": (HOUR_S, HOUR_S),
     "preferred-limited": (HOUR_S, FOREVER),
     "preferred-above-valid": (2 * HOUR_S, HOUR_S),
@@ -158,14 +157,10 @@ EXISTS: dict[str, Second] = {
     "ipv4-other-label": lambda one_, _: address(one_.ifindex, "10.0.0.1/24", label(b"eth1:x")),
     "ipv4-other-scope": lambda one_, _: address(one_.ifindex, "10.0.0.2/24", scope=uapi.RT_SCOPE_LINK),
     "ipv4-other-device": lambda _, two: address(two.ifindex, "10.0.0.1/24"),
-    "ipv4-without-excl": lambda one_, _: with_flags(address(one_.ifindex, "10.0.0.1/24"), uapi.NLM_F_CREATE),
     "ipv4-replace": lambda one_, _: with_flags(address(one_.ifindex, "10.0.0.1/24"), REPLACE),
     "ipv6-same": lambda one_, _: address(one_.ifindex, "2001:db8::1/64", flags=NODAD),
     "ipv6-other-prefix": lambda one_, _: address(one_.ifindex, "2001:db8::1/48", flags=NODAD),
     "ipv6-other-device": lambda _, two: address(two.ifindex, "2001:db8::1/64", flags=NODAD),
-    "ipv6-without-excl": lambda one_, _: with_flags(
-        address(one_.ifindex, "2001:db8::1/64", flags=NODAD), uapi.NLM_F_CREATE
-    ),
     "ipv6-replace": lambda one_, _: with_flags(address(one_.ifindex, "2001:db8::1/64", flags=NODAD), REPLACE),
     "ipv6-replace-other-prefix": lambda one_, _: with_flags(
         address(one_.ifindex, "2001:db8::1/48", flags=NODAD), REPLACE

@@ -11,7 +11,7 @@ from struct import Struct
 from ... import uapi, wire
 from ..probe import ABI, SPEC, Value, probe
 from ..requests import CREATE, ns_fd, set_link
-from ..world import OK, Device, Namespace, World, error_name
+from ..world import OK, Device, Namespace, World, error_name, need_ipv6
 from .addresses import is_up
 from .addresses_dad import detecting
 from .neighbours import NDMSG
@@ -89,6 +89,8 @@ def is_member(namespace: Namespace, family: int, group: str) -> bool:
 )
 def joined(world: World, family: int, group: str) -> Value:
     device = is_up(world)
+    if family == uapi.AF_INET6:
+        need_ipv6()
     with world.source.entered():
         sock = socket.socket(family, socket.SOCK_DGRAM)
     with sock:
@@ -109,6 +111,8 @@ def joined(world: World, family: int, group: str) -> Value:
 )
 def rejoined(world: World, family: int, group: str) -> Value:
     device = is_up(world)
+    if family == uapi.AF_INET6:
+        need_ipv6()
     with world.source.entered():
         sock = socket.socket(family, socket.SOCK_DGRAM)
     with sock:
@@ -130,6 +134,8 @@ def rejoined(world: World, family: int, group: str) -> Value:
     needs=("macvlan",),
 )
 def own_groups(world: World, family: int) -> Value:
+    if family == uapi.AF_INET6:
+        need_ipv6()
     device = detecting(world.source)
     world.source.must(set_link(device.ifindex, ns_fd(world.target.fd), up=True))
     if family == uapi.AF_INET:

@@ -10,7 +10,7 @@ from struct import Struct
 from ... import uapi, wire
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import CREATE, ns_fd, packed, set_link
-from ..world import Device, Namespace, Reply, SetupFailed, World
+from ..world import Device, Namespace, Reply, SetupFailed, World, need_ipv6
 from .addresses import is_up
 from .addresses_dad import detecting
 
@@ -39,6 +39,8 @@ KINDS: dict[str, tuple[int, int]] = {  # state, flags
 
 def neighbour(ifindex: int, ip: str, state: int, flags: int = 0, attrs: bytes = b"") -> bytes:
     family, data = packed(ip)
+    if family == uapi.AF_INET6:
+        need_ipv6()
     body = NDMSG.pack(family, ifindex, state, flags, 0) + wire.attr(uapi.NDA_DST, data)
     body += wire.attr(uapi.NDA_LLADDR, MAC) if not flags & uapi.NTF_PROXY else b""
     return wire.message(uapi.RTM_NEWNEIGH, CREATE, body + attrs)
@@ -224,6 +226,8 @@ def parameters(namespace: Namespace, family: str, device: str) -> dict[str, str]
     cases={"ipv4": ("ipv4",), "ipv6": ("ipv6",)},
 )
 def parameters_moved(world: World, family: str) -> Value:
+    if family == "ipv6":
+        need_ipv6()
     device = world.source.device(b"eth1")
     given = {}
     for name, before in parameters(world.source, family, "eth1").items():

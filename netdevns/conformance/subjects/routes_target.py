@@ -9,8 +9,8 @@ from struct import Struct
 from ... import uapi, wire
 from ..probe import ABI, SPEC, Value, probe
 from ..requests import address, set_link, with_flags
-from ..world import SetupFailed, World
-from .routes import DEAD, LINKDOWN, multipath, nexthop_over, pair, route, routes, source_address
+from ..world import SetupFailed, World, need_ipv6
+from .routes import DEAD, LINKDOWN, multipath, nexthop_over, pair, route, routes, source_address, text
 
 CHECK_NH = "net/ipv4/fib_semantics.c, fib_check_nh and fib_valid_prefsrc; net/ipv6/route.c, ip6_route_check_nh"
 FLAGS = "net/ipv4/fib_semantics.c, fib_create_info; net/ipv6/route.c, ip6_route_info_create"
@@ -53,6 +53,8 @@ def each(*names: str) -> dict[str, tuple[Family, str]]:
 )
 def by_gateway(world: World, family: Family, name: str) -> Value:
     number, dst, gateway, _, own = family
+    if number == uapi.AF_INET6:
+        need_ipv6()
     device = world.source.device(b"eth1")
     if "down" not in name:
         world.source.must(set_link(device.ifindex, up=True))
@@ -135,8 +137,12 @@ def multipath_told(world: World, family: Family) -> Value:
     one, two = pair(world, number)
     listener = world.source.listener(7 if number == uapi.AF_INET else 11)  # RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE
     world.source.must(route(dst, attrs=multipath((one.ifindex, gateway), (two.ifindex, other))))
-    found = [m for m in listener.told() if m.type == uapi.RTM_NEWROUTE]
-    return {"messages": len(found), "listed": [r for r in routes(world.source, number) if r.startswith(dst)]}
+    names = {one.ifindex: "eth1", two.ifindex: "eth2"}
+    told = [text(message, names) for message in listener.told() if message.type == uapi.RTM_NEWROUTE]
+    return {
+        "told": [each for each in told if each.startswith(dst)],
+        "listed": [r for r in routes(world.source, number) if r.startswith(dst)],
+    }
 
 
 @probe(
@@ -162,8 +168,6 @@ REPLAYED: dict[str, tuple[int, bytes]] = {
     "dead": (DEAD, b""),
     "linkdown": (LINKDOWN, b""),
     "cacheinfo": (0, wire.attr(uapi.RTA_CACHEINFO, CACHEINFO.pack(*[0] * 8))),
-    "iif": (0, wire.attr_u32(uapi.RTA_IIF, 1)),
-    "unknown-flag": (1 << 25, b""),
 }
 
 
@@ -245,6 +249,8 @@ def settled(read: Callable[[], list[str]], wanted: Callable[[list[str]], bool]) 
 )
 def carrier_lost(world: World, family: Family) -> Value:
     number, dst, _, _, own = family
+    if number == uapi.AF_INET6:
+        need_ipv6()
     device = world.source.make(b"veth", b"eth1")
     other = world.source.known(b"p-eth1")
     for each_ in (other, device):

@@ -7,9 +7,9 @@ import os
 from ... import uapi, wire
 from .. import requests
 from ..probe import ABI, SPEC, VARIES, Value, probe
-from ..requests import address, named, ns_fd, packed, set_link
-from ..world import OK, Device, Namespace, SetupFailed, World
-from .addresses import is_up
+from ..requests import named, ns_fd, packed, set_link
+from ..world import OK, Device, Namespace, SetupFailed, World, need_ipv6
+from .addresses import address, is_up
 from .addresses_dad import detecting
 
 EVENT = {
@@ -30,7 +30,9 @@ def number(text: str) -> int | None:
 
 
 def settings(namespace: Namespace, family: str, which: str) -> dict[str, int]:
-    """All of conf/<which> that are numbers and can be read."""
+    """All of conf/<which> that are numbers and can be read. Raises NotAvailable without IPv6, where it is asked for."""
+    if family == "ipv6":
+        need_ipv6()
     with namespace.entered():
         names = sorted(os.listdir(f"/proc/sys/net/{family}/conf/{which}"))
     found = {}
@@ -165,6 +167,7 @@ def downed(world: World, family: str) -> Value:
     source=EVENT["ipv6"],
 )
 def small_mtu(world: World) -> Value:
+    need_ipv6()
     device = is_up(world)
     world.source.sysctl("ipv6/conf/eth1/hop_limit", 7)
     found: list[Value] = []
@@ -179,6 +182,7 @@ def small_mtu(world: World) -> Value:
 
 @probe("sysctls.ipv6.mtu", SPEC, "The MTU of IPv6 follows the device's, not its own setting.", source=EVENT["ipv6"])
 def ipv6_mtu(world: World) -> Value:
+    need_ipv6()
     device = world.source.device(b"eth1")
     world.source.must(set_link(device.ifindex, wire.attr_u32(uapi.IFLA_MTU, 1400)))
     before = world.source.sysctl("ipv6/conf/eth1/mtu", 1300)
@@ -199,6 +203,7 @@ def stable_secret(world: World) -> Value:
         except OSError as e:
             return os.strerror(e.errno or 0)
 
+    need_ipv6()
     device = world.source.device(b"eth1")
     world.source.sysctl("ipv6/conf/eth1/stable_secret", "2001:db8::1")
     before = [secret(world.source), world.source.sysctl("ipv6/conf/eth1/addr_gen_mode")]
@@ -213,6 +218,7 @@ def stable_secret(world: World) -> Value:
     source=EVENT["ipv6"],
 )
 def default_secret(world: World) -> Value:
+    need_ipv6()
     device = world.source.device(b"eth1")
     world.target.sysctl("ipv6/conf/default/stable_secret", "2001:db8::1")
     arrive(world, device)
@@ -231,6 +237,8 @@ def default_secret(world: World) -> Value:
     cases=FAMILIES,
 )
 def forwarding(world: World, family: str) -> Value:
+    if family == "ipv6":
+        need_ipv6()
     device = world.source.device(b"eth1")
     arrive(world, device)
     world.target.sysctl(f"{family}/conf/all/forwarding", 1)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ... import uapi, wire
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import ns_fd, packed, set_link
-from ..world import Device, Namespace, World
+from ..world import Device, Namespace, World, need_ipv6
 from .addresses import is_up
 from .addresses_dad import detecting
 from .sysctls import arrive
@@ -20,6 +20,9 @@ IPV4_DEVCONF_RP_FILTER, IPV6_DEVCONF_ACCEPT_RA = 8, 3  # linux/ip.h, which count
 
 
 def af_spec(family: int, attrs: bytes) -> bytes:
+    """IFLA_AF_SPEC for a family. Raises NotAvailable without IPv6, where it is asked for."""
+    if family == uapi.AF_INET6:
+        need_ipv6()
     return wire.nested(uapi.IFLA_AF_SPEC, wire.nested(family, attrs))
 
 
@@ -70,6 +73,7 @@ def in_the_move(world: World) -> Value:
 
 @probe("sysctls.addr-gen-mode.move", SPEC, "IFLA_INET6_ADDR_GEN_MODE after a move.", source=SET_LINK_AF)
 def addr_gen_mode(world: World) -> Value:
+    need_ipv6()
     device = world.source.device(b"eth1")
     world.target.sysctl("ipv6/conf/default/addr_gen_mode", 3)
     attrs = af_spec(uapi.AF_INET6, wire.attr(uapi.IFLA_INET6_ADDR_GEN_MODE, b"\0"))
@@ -143,6 +147,7 @@ SET: dict[str, Callable[[World], Device]] = {
     },
 )
 def token_set(world: World, make: Callable[[World], Device], name: str) -> Value:
+    need_ipv6()
     device = make(world)
     if name in ("no-ra", "forwarding"):
         setting, value = {"no-ra": ("accept_ra", 0), "forwarding": ("forwarding", 1)}[name]
