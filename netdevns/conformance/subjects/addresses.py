@@ -30,6 +30,7 @@ FLAGS = (
 )  # bit 0 and on: IFA_F_*; the first is "temporary" of an IPv6 address
 SCOPES = {0: "global", 200: "site", 253: "link", 254: "host"}
 HOUR_S = 3600
+WORDS = {"ipv4": "IPv4", "ipv6": "IPv6"}  # for sentences
 REPLACE = uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE
 
 
@@ -150,6 +151,13 @@ KINDS: dict[str, tuple[tuple[str, bytes, int, int], ...]] = {  # text, attribute
     "Which addresses of a device that is up survive a move: {}.",
     source=SPEC_KEPT,
     cases={name: (kinds,) for name, kinds in KINDS.items()},
+    texts={
+        "ipv4": "IPv4, a primary, a secondary and one with a peer",
+        "ipv4-scopes": "IPv4 of scopes site, link and host",
+        "ipv6": "IPv6 of global scope",
+        "ipv6-link-local": "IPv6, link-local",
+        "lifetimes": "those that end",
+    },
 )
 def moved_up(world: World, kinds: tuple[tuple[str, bytes, int, int], ...]) -> Value:
     device = is_up(world)
@@ -167,7 +175,10 @@ def moved_down(world: World) -> Value:
 
 
 @probe(
-    "addresses.move.keep-addr-on-down", ABI, "keep_addr_on_down does not help: a move is more than a down.", source=MOVE
+    "addresses.move.keep-addr-on-down",
+    ABI,
+    "Does keep_addr_on_down, which keeps IPv6 addresses in a down, keep them in a move.",
+    source=MOVE,
 )
 def moved_kept(world: World) -> Value:
     need_ipv6()
@@ -231,7 +242,7 @@ def order_scope(world: World) -> Value:
 @probe(
     "addresses.ipv4.promote-secondaries.{}",
     ABI,
-    "The primary is deleted: what is left of its secondaries, where promote_secondaries is {}.",
+    "What is left of the secondaries when the primary is deleted, where promote_secondaries is {}.",
     source="net/ipv4/devinet.c, __inet_del_ifa",
     cases={"off": (0,), "on": (1,)},
 )
@@ -246,7 +257,7 @@ def promoted(world: World, on: int) -> Value:
 @probe(
     "addresses.ipv4.label.{}",
     SPEC,
-    "IFA_LABEL: {}.",
+    "The label of an address where IFA_LABEL is {}.",
     source=NEWADDR,
     cases={
         "none": (b"",),
@@ -258,10 +269,10 @@ def promoted(world: World, on: int) -> Value:
         "too-long": (label(b"eth1:0123456789a"),),
     },
     texts={
-        "none": "no label",
+        "none": "not given",
         "colon": "the name, a colon and a word",
         "other": "a word that is no name",
-        "other-device": "begins with another device's name",
+        "other-device": "another device's name, a colon and a word",
         "longest": "15 bytes",
         "too-long": "16 bytes",
     },

@@ -102,6 +102,7 @@ ROUTED: dict[str, tuple[bytes, int]] = {
     "The routes of an address that was added before the device was up (with IFA_F_NODAD, and without), and after: {}.",
     source=PREFIX_ROUTE,
     cases=ROUTED,
+    texts={"peer": "with a peer", "metric": "with IFA_RT_PRIORITY", "noprefixroute": "with IFA_F_NOPREFIXROUTE"},
     needs=("macvlan",),
 )
 def its_routes(world: World, attrs: bytes, bits: int) -> Value:
@@ -150,7 +151,7 @@ def disabled(world: World, which: str) -> Value:
 @probe(
     "addresses.ipv6.disabled.again",
     ABI,
-    "disable_ipv6 is set and cleared on a device that is up: its addresses.",
+    "The setting disable_ipv6 is set and cleared on a device that is up: its addresses.",
     source="net/ipv6/addrconf.c, dev_disable_change",
 )
 def disabled_again(world: World) -> Value:

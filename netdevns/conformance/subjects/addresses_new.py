@@ -17,6 +17,7 @@ from .addresses import (
     INSERT,
     NEWADDR,
     REPLACE,
+    WORDS,
     address,
     addresses,
     is_up,
@@ -65,7 +66,7 @@ GIVEN: dict[str, tuple[str, int]] = {
     "ipv6-mcautojoin": ("2001:db8::1/64", MCAUTOJOIN | NODAD),
     "ipv6-mcautojoin-multicast": ("ff0e::1234/128", MCAUTOJOIN | NODAD),
 }
-GIVEN_TEXTS = {name: f"{name.partition('-')[2].replace('-', ', ')} of {name[:4].replace('ip', 'IP')}" for name in GIVEN}
+SAID = {"mcautojoin-multicast": "mcautojoin of a group", "managetempaddr-not-64": "managetempaddr of a /80"}
 
 
 @probe(
@@ -74,7 +75,7 @@ GIVEN_TEXTS = {name: f"{name.partition('-')[2].replace('-', ', ')} of {name[:4].
     "What becomes of a flag that is given: {}.",
     source=BOTH,
     cases=GIVEN,
-    texts=GIVEN_TEXTS,
+    texts={name: f"{WORDS[name[:4]]}, {SAID.get(name[5:], name[5:])}" for name in GIVEN},
 )
 def flag(world: World, text: str, flags: int) -> Value:
     device = is_up(world)
@@ -90,12 +91,22 @@ LIVES: dict[str, tuple[int, int]] = {
 }
 
 
+LIVES_TEXTS = {
+    "preferred-zero": "preferred 0, valid for ever",
+    "limited": "both end",
+    "preferred-limited": "preferred ends, valid for ever",
+    "preferred-above-valid": "preferred ends after valid",
+    "valid-zero": "both 0",
+}
+
+
 @probe(
     "addresses.lifetime.{}",
     SPEC,
     "What becomes of preferred and valid lifetimes: {}.",
     source=BOTH,
     cases={f"{family}-{name}": (text, *both) for family, text in FAMILIES.items() for name, both in LIVES.items()},
+    texts={f"{family}-{name}": f"{WORDS[family]}, {LIVES_TEXTS[name]}" for family in FAMILIES for name in LIVES},
 )
 def lives(world: World, text: str, preferred_s: int, valid_s: int) -> Value:
     device = is_up(world)
@@ -113,6 +124,7 @@ def lives(world: World, text: str, preferred_s: int, valid_s: int) -> Value:
     "IFA_RT_PRIORITY is kept: {}.",
     source=BOTH,
     cases={family: (text,) for family, text in FAMILIES.items()},
+    texts=WORDS,
 )
 def metric(world: World, text: str) -> Value:
     device = is_up(world)
@@ -127,6 +139,7 @@ def metric(world: World, text: str) -> Value:
     "IFA_PROTO, of which origin an address is, is kept: {}.",
     source=BOTH,
     cases={family: (text,) for family, text in FAMILIES.items()},
+    texts=WORDS,
 )
 def protocol(world: World, text: str) -> Value:
     device = is_up(world)
@@ -137,9 +150,10 @@ def protocol(world: World, text: str) -> Value:
 @probe(
     "addresses.scope.{}",
     ABI,
-    "An ifa_scope that is given: IPv4 keeps it, IPv6 has its own mind: {}.",
+    "The scope of a global address that is added with RT_SCOPE_LINK: {}.",
     source=BOTH,
     cases={family: (text,) for family, text in FAMILIES.items()},
+    texts=WORDS,
 )
 def scope(world: World, text: str) -> Value:
     device = is_up(world)
@@ -168,13 +182,24 @@ EXISTS: dict[str, Second] = {
 }
 
 
+EXISTS_TEXTS = {
+    "same": "the same",
+    "other-prefix": "with another prefix length",
+    "other-label": "with another label",
+    "other-scope": "another one of its net, with another scope",
+    "other-device": "the same on another device",
+    "replace": "the same with NLM_F_REPLACE",
+    "replace-other-prefix": "with another prefix length and NLM_F_REPLACE",
+}
+
+
 @probe(
     "addresses.exists.{}",
     SPEC,
     "A second address that is like one of eth1's: {}.",
     source=f"{INSERT}; {ADD6}",
     cases={name: (second,) for name, second in EXISTS.items()},
-    texts={name: name.replace("-", " ", 1).replace("ip", "IP") for name in EXISTS},
+    texts={name: f"{WORDS[name[:4]]}, {EXISTS_TEXTS[name[5:]]}" for name in EXISTS},
 )
 def exists(world: World, second: Second) -> Value:
     device, other = is_up(world), is_up(world, b"eth2")
@@ -194,6 +219,7 @@ def exists(world: World, second: Second) -> Value:
     "What NLM_F_REPLACE changes of an address: label, broadcast, metric, lifetimes and flags are given anew: {}.",
     source=BOTH,
     cases={family: (text,) for family, text in FAMILIES.items()},
+    texts=WORDS,
 )
 def replace(world: World, text: str) -> Value:
     device = is_up(world)
@@ -232,6 +258,7 @@ def dumped(namespace: Namespace, body: bytes) -> tuple[str, list[tuple[int, ...]
     "IFA_TARGET_NETNSID in RTM_NEWADDR: refused, obeyed or ignored: {}.",
     source=BOTH,
     cases={family: (text,) for family, text in FAMILIES.items()},
+    texts=WORDS,
 )
 def netnsid_new(world: World, text: str) -> Value:
     here, there = is_up(world), world.target.device(b"eth1")
@@ -276,6 +303,14 @@ FILTERS: dict[str, Callable[[int], bytes]] = {  # from the ifindex of eth2 to a 
     source=DUMP,
     cases={name: (body,) for name, body in FILTERS.items()},
     kinds={"none": SPEC, "ifindex": SPEC, "ifindex-ipv4": SPEC, "ifindex-ipv6": SPEC},
+    texts={
+        "ifindex": "ifa_index",
+        "ifindex-ipv4": "ifa_index and AF_INET",
+        "ifindex-ipv6": "ifa_index and AF_INET6",
+        "unknown-ifindex": "an ifa_index that no device has",
+        "prefixlen": "ifa_prefixlen",
+        "attribute": "IFA_LABEL",
+    },
 )
 def filtered(world: World, body: Callable[[int], bytes]) -> Value:
     devices = [world.source.device(name) for name in (b"eth1", b"eth2")]
@@ -310,6 +345,7 @@ def batch(world: World) -> Value:
     "The MTU falls below what the family needs and rises again: {}.",
     source=EVENT,
     cases={"ipv4": (67,), "ipv6": (1279,)},
+    texts=WORDS,
 )
 def small_mtu(world: World, mtu: int) -> Value:
     device = is_up(world)

@@ -12,7 +12,7 @@ from ... import uapi, wire
 from ..probe import ABI, SPEC, Value, probe
 from ..requests import CREATE, ns_fd, set_link
 from ..world import OK, Device, Namespace, World, error_name, need_ipv6
-from .addresses import is_up
+from .addresses import WORDS, is_up
 from .addresses_dad import detecting
 from .neighbours import NDMSG
 
@@ -86,6 +86,7 @@ def is_member(namespace: Namespace, family: int, group: str) -> bool:
     "A socket's join: is the device a member before a move, in the target, and when it is back: {}.",
     source=IGMP,
     cases=FAMILIES,
+    texts=WORDS,
 )
 def joined(world: World, family: int, group: str) -> Value:
     device = is_up(world)
@@ -108,6 +109,7 @@ def joined(world: World, family: int, group: str) -> Value:
     "A socket leaves and joins a group on a device that moved away and came back: {}.",
     source=IGMP,
     cases=FAMILIES,
+    texts=WORDS,
 )
 def rejoined(world: World, family: int, group: str) -> Value:
     device = is_up(world)
@@ -131,6 +133,7 @@ def rejoined(world: World, family: int, group: str) -> Value:
     "The groups that the kernel joins for a device by itself, when it has arrived and is up: {}.",
     source=IGMP,
     cases={"ipv4": (uapi.AF_INET,), "ipv6": (uapi.AF_INET6,)},
+    texts=WORDS,
     needs=("macvlan",),
 )
 def own_groups(world: World, family: int) -> Value:
@@ -168,7 +171,10 @@ def hardware_moved(world: World) -> Value:
 
 
 @probe(
-    "multicast.hardware.down", ABI, "The same when the device is set down and up.", source="net/core/dev_addr_lists.c"
+    "multicast.hardware.down",
+    ABI,
+    "A multicast MAC that SIOCADDMULTI has added, when the device was set down and up.",
+    source="net/core/dev_addr_lists.c",
 )
 def hardware_down(world: World) -> Value:
     device = detecting(world.source)

@@ -11,7 +11,7 @@ from ... import uapi, wire
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import CREATE, ns_fd, packed, set_link
 from ..world import Device, Namespace, Reply, SetupFailed, World, need_ipv6
-from .addresses import is_up
+from .addresses import WORDS, is_up
 from .addresses_dad import detecting
 
 FLUSH = "net/core/neighbour.c, neigh_ifdown and neigh_flush_dev"
@@ -224,6 +224,7 @@ def parameters(namespace: Namespace, family: str, device: str) -> dict[str, str]
     "Each parameter below neigh/<device> is changed before a move: which are kept, and which a new device has not: {}.",
     source=PARMS,
     cases={"ipv4": ("ipv4",), "ipv6": ("ipv6",)},
+    texts=WORDS,
 )
 def parameters_moved(world: World, family: str) -> Value:
     if family == "ipv6":

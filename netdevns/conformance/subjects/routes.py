@@ -192,7 +192,7 @@ LOST: dict[str, tuple[str, int, Make]] = {
         lambda _, two: [route("10.9.0.0/16", dev=two.ifindex, attrs=source_address("10.1.0.1"))],
     ),
     "ipv4-src-table": (
-        "the same in another table",
+        "an IPv4 route of another device in another table, with its address as src",
         uapi.AF_INET,
         lambda _, two: [route("10.9.0.0/16", dev=two.ifindex, attrs=source_address("10.1.0.1"), table=100)],
     ),
@@ -370,6 +370,12 @@ def rules(namespace: Namespace, family: int, type_: int) -> list[str]:
     ABI,
     "A rule with a device's name outlives the move, waits, and takes the next device of the name: {}.",
     source=RULES,
+    texts={
+        "ipv4-iif": "IPv4, iif",
+        "ipv4-oif": "IPv4, oif",
+        "ipv6-iif": "IPv6, iif",
+        "ipv6-oif": "IPv6, oif",
+    },
     cases={
         "ipv4-iif": (uapi.AF_INET, FRA_IIFNAME),
         "ipv4-oif": (uapi.AF_INET, FRA_OIFNAME),

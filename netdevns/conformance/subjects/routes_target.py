@@ -8,7 +8,7 @@ from struct import Struct
 
 from ... import uapi, wire
 from ..probe import ABI, SPEC, Value, probe
-from ..requests import address, set_link, with_flags
+from ..requests import address, ns_fd, set_link, with_flags
 from ..world import SetupFailed, World, need_ipv6
 from .routes import DEAD, LINKDOWN, multipath, nexthop_over, pair, route, routes, source_address, text
 
@@ -25,6 +25,7 @@ CACHEINFO = Struct("=8I")  # struct rta_cacheinfo
 IPV4 = (uapi.AF_INET, "10.9.0.0/16", "10.1.0.2", "10.2.0.2", "10.1.0.1")
 IPV6 = (uapi.AF_INET6, "2001:db8:9::/48", "2001:db8:1::2", "2001:db8:2::2", "2001:db8:1::1")
 FAMILIES = {"ipv4": IPV4, "ipv6": IPV6}
+WORDS = {"ipv4": "IPv4", "ipv6": "IPv6"}
 Family = tuple[int, str, str, str, str]
 
 
@@ -38,14 +39,15 @@ def each(*names: str) -> dict[str, tuple[Family, str]]:
     SPEC,
     "A route by a gateway: {}.",
     source=CHECK_NH,
-    cases=each("without-address", "with-address", "onlink", "down", "onlink-down"),
+    cases=each("without-address", "with-address", "onlink", "onlink-no-local", "down", "onlink-down"),
     texts={
-        f"{family}-{name}": f"{family.replace('ip', 'IP')}, {words}"
+        f"{family}-{name}": f"{WORDS[family]}, {words}"
         for family in FAMILIES
         for name, words in {
             "without-address": "the device has no address",
             "with-address": "the device has an address in the gateway's net",
             "onlink": "RTNH_F_ONLINK and no address",
+            "onlink-no-local": "RTNH_F_ONLINK and no address at all in the namespace, not even of lo",
             "down": "the device has the address, but is down",
             "onlink-down": "RTNH_F_ONLINK and the device is down",
         }.items()
@@ -56,6 +58,8 @@ def by_gateway(world: World, family: Family, name: str) -> Value:
     if number == uapi.AF_INET6:
         need_ipv6()
     device = world.source.device(b"eth1")
+    if name != "onlink-no-local":
+        world.source.must(set_link(1, up=True))  # lo: with the first address comes the table local
     if "down" not in name:
         world.source.must(set_link(device.ifindex, up=True))
     if name in ("with-address", "down"):
@@ -73,7 +77,7 @@ def by_gateway(world: World, family: Family, name: str) -> Value:
     source=CHECK_NH,
     cases=each("missing", "own", "other-device"),
     texts={
-        f"{family}-{name}": f"{family.replace('ip', 'IP')}, {words}"
+        f"{family}-{name}": f"{WORDS[family]}, {words}"
         for family in FAMILIES
         for name, words in {
             "missing": "nobody has the address",
@@ -93,9 +97,10 @@ def by_source(world: World, family: Family, name: str) -> Value:
 @probe(
     "routes.down.{}",
     ABI,
-    "The link is set down and up: which of a route of its own, one by a gateway and the address's are back.",
+    "Which of a device's own route, one by a gateway and its address's are there, down and up again: {}.",
     source=SYNC,
     cases={name: (of,) for name, of in FAMILIES.items()},
+    texts=WORDS,
 )
 def bounced(world: World, family: Family) -> Value:
     number, dst, gateway, _, _ = family
@@ -111,9 +116,10 @@ def bounced(world: World, family: Family) -> Value:
 @probe(
     "routes.multipath.down-{}",
     ABI,
-    "One of the two links of a multipath route is set down and up again.",
+    "What is left of a multipath route when one of its links is set down, and up again: {}.",
     source=SYNC,
     cases={name: (of,) for name, of in FAMILIES.items()},
+    texts=WORDS,
 )
 def multipath_down(world: World, family: Family) -> Value:
     number, dst, gateway, other, _ = family
@@ -128,9 +134,10 @@ def multipath_down(world: World, family: Family) -> Value:
 @probe(
     "routes.multipath.told-{}",
     ABI,
-    "How a multipath route that is added is told: a message with all legs, or one for each.",
+    "How a multipath route that is added is told, in one message or in one for each leg: {}.",
     source="net/ipv4/fib_trie.c, fib_table_insert; net/ipv6/route.c, ip6_route_multipath_add",
     cases={name: (of,) for name, of in FAMILIES.items()},
+    texts=WORDS,
 )
 def multipath_told(world: World, family: Family) -> Value:
     number, dst, gateway, other, _ = family
@@ -148,9 +155,10 @@ def multipath_told(world: World, family: Family) -> Value:
 @probe(
     "routes.multipath.append-{}",
     ABI,
-    "NLM_F_APPEND to a route that is there: another leg, or another route.",
+    "A second gateway with NLM_F_APPEND makes another leg, or another route: {}.",
     source="net/ipv4/fib_trie.c, fib_table_insert; net/ipv6/ip6_fib.c, fib6_add_rt2node",
     cases={name: (of,) for name, of in FAMILIES.items()},
+    texts=WORDS,
 )
 def multipath_append(world: World, family: Family) -> Value:
     number, dst, gateway, other, _ = family
@@ -174,9 +182,10 @@ REPLAYED: dict[str, tuple[int, bytes]] = {
 @probe(
     "routes.replay.{}",
     SPEC,
-    "A route that is added with what a dump may show and nobody can set: {}.",
+    "A route that is added with what only a dump has: {}.",
     source=FLAGS,
     cases={f"{family}-{name}": (of, *what) for family, of in FAMILIES.items() for name, what in REPLAYED.items()},
+    texts={f"{family}-{name}": f"{WORDS[family]}, {name}" for family in FAMILIES for name in REPLAYED},
 )
 def replayed(world: World, family: Family, flags: int, attrs: bytes) -> Value:
     one, _ = pair(world, family[0])
@@ -186,9 +195,10 @@ def replayed(world: World, family: Family, flags: int, attrs: bytes) -> Value:
 @probe(
     "routes.replay.{}-multipath-dead",
     SPEC,
-    "RTNH_F_DEAD on the legs of a multipath route that is added.",
+    "A multipath route that is added with RTNH_F_DEAD on its legs: {}.",
     source=FLAGS,
     cases={name: (of,) for name, of in FAMILIES.items()},
+    texts=WORDS,
 )
 def replayed_legs(world: World, family: Family) -> Value:
     number, dst, gateway, _, _ = family
@@ -221,9 +231,16 @@ def replayed_expires(world: World) -> Value:
 def nexthop_again(world: World) -> Value:
     one, two = pair(world, uapi.AF_INET)
     world.source.must(nexthop_over(7, one, "10.1.0.2"))
-    taken = world.source.request(nexthop_over(7, two, "10.2.0.2")).error
-    world.source.must(set_link(one.ifindex, up=False))
-    return {"taken": taken, "after": world.source.request(nexthop_over(7, two, "10.2.0.2")).error}
+    before = world.source.request(nexthop_over(7, two, "10.2.0.2")).error
+    world.source.must(set_link(one.ifindex, ns_fd(world.target.fd), up=True))
+    there = world.target.known(b"eth1")
+    world.target.must(address(there.ifindex, "10.1.0.1/24"))
+    source = world.source.request(nexthop_over(7, two, "10.2.0.2")).error
+    return {
+        "before": before,
+        "source": source,
+        "target": world.target.request(nexthop_over(7, there, "10.1.0.2")).error,
+    }
 
 
 # ---- without a carrier ----
@@ -242,10 +259,11 @@ def settled(read: Callable[[], list[str]], wanted: Callable[[list[str]], bool]) 
 @probe(
     "routes.linkdown.{}",
     ABI,
-    "The peer of a veth is set down: its end's routes stay, and say linkdown.",
+    "The routes of a veth whose peer is set down: {}.",
     source=SYNC,
     needs=("veth",),
     cases={name: (of,) for name, of in FAMILIES.items()},
+    texts=WORDS,
 )
 def carrier_lost(world: World, family: Family) -> Value:
     number, dst, _, _, own = family

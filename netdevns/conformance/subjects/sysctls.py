@@ -9,7 +9,7 @@ from .. import requests
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import named, ns_fd, packed, set_link
 from ..world import OK, Device, Namespace, SetupFailed, World, need_ipv6
-from .addresses import address, is_up
+from .addresses import WORDS, address, is_up
 from .addresses_dad import detecting
 
 EVENT = {
@@ -80,6 +80,7 @@ def plain(world: World) -> Device:
     source=BOTH,
     needs=("macvlan",),
     cases=FAMILIES,
+    texts=WORDS,
 )
 def each_moved(world: World, family: str) -> Value:
     device = plain(world)
@@ -100,6 +101,7 @@ def each_moved(world: World, family: str) -> Value:
     source=BOTH,
     needs=("macvlan",),
     cases=FAMILIES,
+    texts=WORDS,
 )
 def each_default(world: World, family: str) -> Value:
     device = plain(world)
@@ -116,6 +118,7 @@ def each_default(world: World, family: str) -> Value:
     source=BOTH,
     needs=("macvlan",),
     cases=FAMILIES,
+    texts=WORDS,
 )
 def each_all(world: World, family: str) -> Value:
     device = plain(world)
@@ -134,6 +137,7 @@ def each_all(world: World, family: str) -> Value:
     source=BOTH,
     needs=("macvlan",),
     cases=FAMILIES,
+    texts=WORDS,
 )
 def renamed(world: World, family: str) -> Value:
     device = plain(world)
@@ -150,6 +154,7 @@ def renamed(world: World, family: str) -> Value:
     source=BOTH,
     needs=("macvlan",),
     cases=FAMILIES,
+    texts=WORDS,
 )
 def downed(world: World, family: str) -> Value:
     device = detecting(world.source)
@@ -193,7 +198,7 @@ def ipv6_mtu(world: World) -> Value:
 @probe(
     "sysctls.ipv6.stable-secret",
     SPEC,
-    "stable_secret, and the addr_gen_mode 2 that writing it sets, after a move.",
+    "After a move: stable_secret, and the addr_gen_mode 2 that writing it sets.",
     source=EVENT["ipv6"],
 )
 def stable_secret(world: World) -> Value:
@@ -232,9 +237,10 @@ def default_secret(world: World) -> Value:
 @probe(
     "sysctls.{}.forwarding",
     ABI,
-    "conf/all/forwarding is set when the device is there: `default` and the device follow: {}.",
+    "Setting conf/all/forwarding when the device is there: `default` and the device follow: {}.",
     source="net/ipv4/devinet.c, inet_forward_change; net/ipv6/addrconf.c, addrconf_fixup_forwarding",
     cases=FAMILIES,
+    texts=WORDS,
 )
 def forwarding(world: World, family: str) -> Value:
     if family == "ipv6":
