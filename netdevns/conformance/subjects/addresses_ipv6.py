@@ -6,8 +6,9 @@ from ... import uapi, wire
 from ..probe import ABI, SPEC, Value, probe
 from ..requests import ns_fd, set_link, with_flags
 from ..world import World, need_ipv6
-from .addresses import HOUR_S, REPLACE, address, is_up, lifetimes, peer, texts
+from .addresses import HOUR_S, REPLACE, address, addresses, is_up, lifetimes, peer, texts
 from .addresses_dad import GLOBAL, NODAD, detecting, flags, quick, settled, work_done
+from .addresses_new import MANAGETEMPADDR
 from .routes import routes
 
 ORDER = "net/ipv6/addrconf.c, ipv6_link_dev_addr"
@@ -118,6 +119,26 @@ def its_routes(world: World, attrs: bytes, bits: int) -> Value:
         settled(where, device, lambda each: "tentative" not in each.flags)
         work_done(where)
         found[name] = [each for each in routes(where, uapi.AF_INET6) if "dev eth1" in each]
+    return found
+
+
+@probe(
+    "addresses.ipv6.temporary",
+    SPEC,
+    "Where use_tempaddr is 2, IFA_F_MANAGETEMPADDR makes a temporary address at once; replaced, another one or not.",
+    source="net/ipv6/addrconf.c, manage_tempaddrs",
+)
+def temporary(world: World) -> Value:
+    need_ipv6()
+    device = is_up(world)
+    world.source.sysctl("ipv6/conf/eth1/use_tempaddr", 2)
+    request = address(device.ifindex, GLOBAL, lifetimes(HOUR_S, HOUR_S), flags=MANAGETEMPADDR | NODAD)
+    found: list[Value] = []
+    for how in (uapi.NLM_F_CREATE | uapi.NLM_F_EXCL, REPLACE):
+        world.source.must(with_flags(request, how))
+        # Its text is random, and whether it is tentative a race.
+        flags_ = [each.flags for each in addresses(world.source, device.ifindex)]
+        found.append(["temporary" if "secondary" in each else "managed" for each in flags_])
     return found
 
 
