@@ -115,3 +115,9 @@ def dump(type_: int, family: int = 0, body: bytes = b"") -> bytes:
     """All of a kind: links, addresses, routes. `body` as strict checking wants it; by default a zeroed header."""
     sizes = {uapi.RTM_GETLINK: wire.IFINFOMSG.size, uapi.RTM_GETADDR: IFADDRMSG.size, uapi.RTM_GETROUTE: RTMSG.size}
     return wire.message(type_, uapi.NLM_F_DUMP, body or bytes([family]) + bytes(sizes.get(type_, 12) - 1))
+
+
+def with_flags(message: bytes, flags: int) -> bytes:
+    """The same request with other nlmsg_flags, such as NLM_F_CREATE | NLM_F_REPLACE; it asks for an ack."""
+    length, type_, _, seq, portid = wire.NLMSGHDR.unpack_from(message)
+    return wire.NLMSGHDR.pack(length, type_, flags | uapi.NLM_F_REQUEST | uapi.NLM_F_ACK, seq, portid) + message[16:]

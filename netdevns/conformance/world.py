@@ -346,3 +346,9 @@ class World:
     def outcome(self, device: Device, reply: Reply) -> Value:
         """What most probes return: the errno and where the device is now. Not the words, which differ more often."""
         return {"error": reply.error, "device": self.place(device)}
+
+
+def need_ipv6() -> None:
+    """Raises NotAvailable where the kernel has no IPv6, or was told to have none (ipv6.disable=1)."""
+    if not os.path.exists("/proc/sys/net/ipv6"):
+        raise NotAvailable("no IPv6 in this kernel")

@@ -1,0 +1,255 @@
+"""Neighbours and their parameters: what a move, and setting a link down, leaves of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from struct import Struct
+
+from ... import uapi, wire
+from ..probe import ABI, SPEC, VARIES, Value, probe
+from ..requests import CREATE, ns_fd, packed, set_link
+from ..world import Device, Namespace, Reply, SetupFailed, World, need_ipv6
+from .addresses import WORDS, is_up
+from .addresses_dad import detecting
+
+FLUSH = "net/core/neighbour.c, neigh_ifdown and neigh_flush_dev"
+ADD = "net/core/neighbour.c, neigh_add"
+PARMS = "net/core/neighbour.c, neigh_parms_alloc and neigh_sysctl_register"
+
+NDMSG = Struct("=BxxxiHBB")  # struct ndmsg: family, ifindex, state, flags, type
+RTNLGRP_NEIGH = 3
+RTM_DELNEIGH = 29
+NUD_REACHABLE, NUD_STALE = 0x02, 0x04
+STATES = {NUD_REACHABLE: "reachable", NUD_STALE: "stale", uapi.NUD_NOARP: "noarp", uapi.NUD_PERMANENT: "permanent"}
+MAC = bytes((2, 0, 0, 0, 0, 9))
+IPS = ("10.0.0.9", "2001:db8::9")
+LINGER_S = 5.0
+NTF_ROUTER = 0x80
+
+KINDS: dict[str, tuple[int, int]] = {  # state, flags
+    "permanent": (uapi.NUD_PERMANENT, 0),
+    "noarp": (uapi.NUD_NOARP, 0),
+    "reachable": (NUD_REACHABLE, 0),
+    "proxy": (0, uapi.NTF_PROXY),
+    "extern-learned": (NUD_REACHABLE, uapi.NTF_EXT_LEARNED),
+}
+
+
+def neighbour(ifindex: int, ip: str, state: int, flags: int = 0, attrs: bytes = b"") -> bytes:
+    family, data = packed(ip)
+    if family == uapi.AF_INET6:
+        need_ipv6()
+    body = NDMSG.pack(family, ifindex, state, flags, 0) + wire.attr(uapi.NDA_DST, data)
+    body += wire.attr(uapi.NDA_LLADDR, MAC) if not flags & uapi.NTF_PROXY else b""
+    return wire.message(uapi.RTM_NEWNEIGH, CREATE, body + attrs)
+
+
+def shown(messages: list[wire.Message]) -> list[str]:
+    """Neighbours that a probe made: the kernel's own are of multicast addresses."""
+    found = []
+    for message in messages:
+        family, _, state, flags, _ = NDMSG.unpack_from(message.body)
+        ip = socket.inet_ntop(family, bytes(wire.attrs(message.body, NDMSG.size)[uapi.NDA_DST]))
+        if ip in IPS:
+            words = [ip] + (["proxy"] if flags & uapi.NTF_PROXY else [STATES.get(state, hex(state))])
+            words += ["extern-learned"] if flags & uapi.NTF_EXT_LEARNED else []
+            found.append(" ".join(words + (["router"] if flags & NTF_ROUTER else [])))
+    return sorted(found)
+
+
+def neighbours(namespace: Namespace, flags: int = 0) -> list[str]:
+    """Neighbours, or proxies (NTF_PROXY)."""
+    found = []
+    for family in (uapi.AF_INET, uapi.AF_INET6):
+        found += namespace.dump(uapi.RTM_GETNEIGH, family, NDMSG.pack(family, 0, 0, flags & uapi.NTF_PROXY, 0))
+    return shown(found)
+
+
+def with_neighbours(world: World, state: int, flags: int) -> Device:
+    device = is_up(world)
+    for ip in IPS:
+        world.source.must(neighbour(device.ifindex, ip, state, flags))
+    return device
+
+
+TEXTS = {name: name.replace("-", " ") for name in KINDS}
+
+
+@probe(
+    "neighbours.move.{}",
+    SPEC,
+    "Which neighbours a move leaves, in the source and in the target: {}.",
+    source=FLUSH,
+    cases=KINDS,
+    texts=TEXTS,
+)
+def moved(world: World, state: int, flags: int) -> Value:
+    device = with_neighbours(world, state, flags)
+    before = neighbours(world.source, flags)
+    world.source.must(set_link(device.ifindex, ns_fd(world.target.fd), up=True))
+    found = [*neighbours(world.source, flags), *neighbours(world.target, flags)]
+    return {"before": before, "after": found}
+
+
+@probe(
+    "neighbours.told.{}",
+    ABI,
+    "Of which neighbours RTM_DELNEIGH tells the source when a device goes: {}.",
+    source=FLUSH,
+    cases={name: KINDS[name] for name in ("permanent", "proxy")},
+)
+def told(world: World, state: int, flags: int) -> Value:
+    device = with_neighbours(world, state, flags)
+    listener = world.source.listener(RTNLGRP_NEIGH)
+    world.source.must(set_link(device.ifindex, ns_fd(world.target.fd)))
+    found = [message for message in listener.told() if message.type == RTM_DELNEIGH]
+    return [text.split()[0] for text in shown(found)]
+
+
+@probe(
+    "neighbours.down.{}",
+    ABI,
+    "Which neighbours are left when a device was set down and up: {}.",
+    source=FLUSH,
+    cases={name: KINDS[name] for name in ("permanent", "proxy", "extern-learned")},
+    texts=TEXTS,
+)
+def downed(world: World, state: int, flags: int) -> Value:
+    device = with_neighbours(world, state, flags)
+    for up in (False, True):
+        world.source.must(set_link(device.ifindex, up=up))
+    return neighbours(world.source, flags)
+
+
+@probe("neighbours.down.added", SPEC, "A neighbour for a device that is down, which is then set up.", source=ADD)
+def added_down(world: World) -> Value:
+    device = world.source.device(b"eth1")
+    errors = [world.source.request(neighbour(device.ifindex, ip, uapi.NUD_PERMANENT)).error for ip in IPS]
+    down = neighbours(world.source)
+    world.source.must(set_link(device.ifindex, up=True))
+    return {"errors": errors, "down": down, "up": neighbours(world.source)}
+
+
+@probe(
+    "neighbours.carrier.lost",
+    ABI,
+    "A device loses its carrier: which of a permanent, a noarp and a stale neighbour stay.",
+    source="net/core/neighbour.c, neigh_carrier_down",
+    needs=("veth",),
+)
+def carrier_lost(world: World) -> Value:
+    device = world.source.make(b"veth", b"eth1")
+    other = world.source.known(b"p-eth1")
+    for each in (other, device):
+        world.source.must(set_link(each.ifindex, up=True))
+    given = {"10.0.0.1": uapi.NUD_PERMANENT, "10.0.0.2": uapi.NUD_NOARP, "10.0.0.3": NUD_STALE}
+    for ip, state in given.items():
+        world.source.must(neighbour(device.ifindex, ip, state))
+    world.source.must(set_link(other.ifindex, up=False))
+    end = time.monotonic() + LINGER_S
+    while time.monotonic() < end:  # until the kernel's link watch has come by
+        found = world.source.dump(uapi.RTM_GETNEIGH, uapi.AF_INET)
+        states = [STATES.get(NDMSG.unpack_from(message.body)[2], "other") for message in found]
+        if "stale" not in states:
+            return sorted(states)
+        time.sleep(0.005)
+    raise SetupFailed(f"the loss of the carrier was not seen in {LINGER_S:g} s")
+
+
+@probe(
+    "neighbours.mac.changed",
+    ABI,
+    "The device gets another MAC: which of its permanent neighbours stay.",
+    source="net/core/neighbour.c, neigh_changeaddr",
+    needs=("macvlan",),
+)
+def mac_changed(world: World) -> Value:
+    device = detecting(world.source)
+    for ip in IPS:
+        world.source.must(neighbour(device.ifindex, ip, uapi.NUD_PERMANENT))
+    world.source.must(set_link(device.ifindex, wire.attr(uapi.IFLA_ADDRESS, MAC)))
+    return neighbours(world.source)
+
+
+def kept(world: World, *sent: bytes) -> tuple[list[Reply], list[dict[int, memoryview]]]:
+    replies = [world.source.request(each) for each in sent]
+    found = world.source.dump(uapi.RTM_GETNEIGH, uapi.AF_INET)
+    return replies, [wire.attrs(message.body, NDMSG.size) for message in found]
+
+
+@probe("neighbours.protocol.kept", SPEC, "NDA_PROTOCOL of a permanent neighbour is kept.", source=ADD)
+def protocol(world: World) -> Value:
+    attrs = wire.attr(uapi.NDA_PROTOCOL, b"\x09")
+    _, found = kept(world, neighbour(is_up(world).ifindex, IPS[0], uapi.NUD_PERMANENT, 0, attrs))
+    return [each[uapi.NDA_PROTOCOL][0] if uapi.NDA_PROTOCOL in each else "none" for each in found]
+
+
+@probe(
+    "neighbours.managed.{}",
+    VARIES,
+    "NTF_EXT_MANAGED in NDA_FLAGS_EXT, for a neighbour that the kernel resolves itself: {}.",
+    source=ADD,
+    cases={"permanent": (uapi.NUD_PERMANENT,), "reachable": (NUD_REACHABLE,)},
+)
+def managed(world: World, state: int) -> Value:
+    attrs = wire.attr_u32(uapi.NDA_FLAGS_EXT, 1)
+    replies, found = kept(world, neighbour(is_up(world).ifindex, IPS[0], state, 0, attrs))
+    return {"error": replies[0].error, "flags": [wire.u32(each.get(uapi.NDA_FLAGS_EXT)) for each in found]}
+
+
+@probe("neighbours.router.kept", SPEC, "NTF_ROUTER of a neighbour is kept.", source=ADD)
+def router(world: World) -> Value:
+    device = is_up(world)
+    for ip in IPS:
+        world.source.must(neighbour(device.ifindex, ip, uapi.NUD_PERMANENT, NTF_ROUTER))
+    return neighbours(world.source)
+
+
+# ---- parameters ----
+
+
+def parameters(namespace: Namespace, family: str, device: str) -> dict[str, str]:
+    """What stands below neigh/<device>; the old names of two of them, which are the same, are left out."""
+    with namespace.entered():
+        names = sorted(os.listdir(f"/proc/sys/net/{family}/neigh/{device}"))
+    old = {"base_reachable_time", "retrans_time"}
+    return {name: namespace.sysctl(f"{family}/neigh/{device}/{name}") for name in names if name not in old}
+
+
+@probe(
+    "neighbours.parameters.{}",
+    ABI,
+    "Each parameter below neigh/<device> is changed before a move: which are kept, and which a new device has not: {}.",
+    source=PARMS,
+    cases={"ipv4": ("ipv4",), "ipv6": ("ipv6",)},
+    texts=WORDS,
+)
+def parameters_moved(world: World, family: str) -> Value:
+    if family == "ipv6":
+        need_ipv6()
+    device = world.source.device(b"eth1")
+    given = {}
+    for name, before in parameters(world.source, family, "eth1").items():
+        given[name] = world.source.sysctl(f"{family}/neigh/eth1/{name}", int(before) + 100)
+        if given[name] == before:
+            raise SetupFailed(f"{name} could not be changed")
+    world.source.must(set_link(device.ifindex, ns_fd(world.target.fd)))
+    world.target.device(b"fresh")
+    after, fresh = parameters(world.target, family, "eth1"), parameters(world.target, family, "fresh")
+    return {
+        "kept": [name for name in given if after[name] == given[name]],
+        "not-as-new": [name for name in after if after[name] != fresh[name]],
+    }
+
+
+@probe(
+    "neighbours.parameters.default",
+    ABI,
+    "Has a namespace its own neigh/default, from which a device could inherit.",
+    source=PARMS,
+)
+def parameters_default(world: World) -> Value:
+    with world.target.entered():
+        return {family: os.path.exists(f"/proc/sys/net/{family}/neigh/default") for family in ("ipv4", "ipv6")}
