@@ -7,7 +7,7 @@ import struct
 
 from ... import uapi, wire
 from .. import requests
-from ..probe import ABI, SPEC, VARIES, Value, probe
+from ..probe import ABI, SPEC, Value, probe
 from ..requests import ns_fd, set_link
 from ..world import World, offset_of
 from .raw import Raw, flagged, kinds, numbered
@@ -174,7 +174,7 @@ def extack_offset(world: World, before: bytes) -> Value:
         return {"offset": offset_of(answer), "attribute": message.find(TOO_SHORT)}
 
 
-@probe("acks.extack.attributes", VARIES, "Which NLMSGERR_ATTR_* come with the refusal of a u32 that is too short.",
+@probe("acks.extack.attributes", ABI, "Which NLMSGERR_ATTR_* come with the refusal of a u32 that is too short.",
        source="net/netlink/af_netlink.c, netlink_ack_tlv_fill")  # fmt: skip
 def extack_attributes(world: World) -> Value:
     device = world.source.device(b"eth1")

@@ -79,7 +79,7 @@ def get_ack(world: World) -> Value:
 # ---- what is in an answer ----
 
 
-@probe("dumps.ext-mask.skip-stats", ABI, "RTEXT_FILTER_SKIP_STATS leaves out the statistics of IPv6 only.",
+@probe("dumps.ext-mask.skip-stats", VARIES, "Which statistics RTEXT_FILTER_SKIP_STATS leaves out.",
        source="net/core/rtnetlink.c, rtnl_fill_ifinfo; net/ipv6/addrconf.c, inet6_fill_ifla6_attrs")  # fmt: skip
 def skip_stats(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -94,7 +94,7 @@ def skip_stats(world: World) -> Value:
     return {"left": sorted(plain & masked), "left-out": sorted(plain - masked)}
 
 
-@probe("dumps.ext-mask.bridge-vlan", ABI, "Ports' VLANs in a dump of AF_BRIDGE, without RTEXT_FILTER_BRVLAN and with it.",
+@probe("dumps.ext-mask.bridge-vlan", ABI, "Ports' VLANs in a dump of AF_BRIDGE, with RTEXT_FILTER_BRVLAN and without.",
        source="net/bridge/br_netlink.c, br_getlink")  # fmt: skip
 def bridge_vlan(world: World) -> Value:
     bridge = world.source.make(b"bridge", b"br0")
@@ -203,7 +203,7 @@ def nsid_negative(world: World) -> Value:
     return [looked_up(world, get(target_id(-1), ifindex=1)), refusal(ask(world, link_dump(target_id(-1)), STRICT))]
 
 
-@probe("dumps.nsid.dies-in-the-middle", VARIES, "The other namespace loses its last name in the middle of a dump of it.",
+@probe("dumps.nsid.dies-in-the-middle", ABI, "The other namespace dies in the middle of a dump of it.",
        source="net/core/rtnetlink.c, rtnl_dump_ifinfo (put_net)")  # fmt: skip
 def nsid_dies(world: World) -> Value:
     dying = world.namespace("dying")
