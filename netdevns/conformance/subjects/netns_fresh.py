@@ -75,7 +75,7 @@ INHERITED: dict[str, tuple[str, str, str]] = {
 }
 
 
-@probe("netns.fresh.sysctl.{}", VARIES, "A sysctl was set in the namespace of who makes a fresh one: what this has: {}.",
+@probe("netns.fresh.sysctl.{}", VARIES, "A sysctl was set where a fresh namespace is made from: what this has: {}.",
        source="net/ipv4/devinet.c, devinet_init_net; net/ipv6/addrconf.c, addrconf_init_net",
        cases=INHERITED, kinds={"tcp-keepalive": ABI})  # fmt: skip
 def inherited(world: World, path: str, one: str, two: str) -> Value:
@@ -195,7 +195,7 @@ def sysfs_mounter(world: World) -> Value:
     return found
 
 
-@probe("netns.proc.{}", ABI, "Which namespace /proc/{} shows in a thread that is elsewhere than its process.", source=PROC,
+@probe("netns.proc.{}", ABI, "Which namespace /proc/{} shows in a thread that went elsewhere.", source=PROC,
        cases={"net": ("/proc/net/dev",), "self-net": ("/proc/self/net/dev",),
               "thread-self-net": ("/proc/thread-self/net/dev",)},
        texts={"net": "net", "self-net": "self/net", "thread-self-net": "thread-self/net"})  # fmt: skip

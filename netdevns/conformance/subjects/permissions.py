@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ... import uapi, wire
 from .. import requests, system
-from ..probe import ABI, ROOT, SPEC, NotAvailable, Value, probe
+from ..probe import ABI, ROOT, SPEC, VARIES, NotAvailable, Value, probe
 from ..requests import new_nsid, ns_fd, ns_pid, set_link
 from ..world import Namespace, World, error_name
 from .raw import Raw
@@ -175,7 +175,7 @@ def within(world: World) -> Value:
     return in_user_namespace(lambda own: tried(own, b"eth1", Namespace("second").fd))
 
 
-@probe("permissions.userns.to-the-parent", SPEC, "Root of a user namespace moves its device into the parent's namespace.",
+@probe("permissions.userns.to-the-parent", SPEC, "Root of a user namespace moves a device to the parent's namespace.",
        source=TARGET)  # fmt: skip
 def to_parent(world: World) -> Value:
     target = world.target.fd
@@ -219,7 +219,7 @@ def setns_across(world: World, down: bool) -> Value:
     return in_user_namespace(lambda _: errno_of(lambda: system.enter(target)))
 
 
-@probe("permissions.userns.unshare-keeps-netns", ABI, "A user namespace without a network namespace of its own: a change.",
+@probe("permissions.userns.unshare-keeps-netns", ABI, "Root of a user namespace that kept its network namespace.",
        source=SEND)  # fmt: skip
 def userns_only(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -268,10 +268,21 @@ def ask_source(world: World) -> Value:
         return in_user_namespace(lambda _: raw_error(raw, set_link(NOBODY, ns_fd(target))))
 
 
-@probe("permissions.ask.no-right-in-target", SPEC, "The same without CAP_NET_ADMIN in the target.", source=TARGET)
+@probe("permissions.ask.no-right-in-target", VARIES, "The same without CAP_NET_ADMIN in the target.", source=TARGET)
 def ask_target(world: World) -> Value:
     target = world.target.fd
     return in_user_namespace(lambda own: own.request(set_link(NOBODY, ns_fd(target))).error)
+
+
+@probe("permissions.ask.no-right-in-target.existing", SPEC, "The same for a device that exists.", source=TARGET)
+def ask_existing(world: World) -> Value:
+    target = world.target.fd
+
+    def work(own: Namespace) -> Value:
+        error = tried(own, b"eth1", target)
+        return {"error": error, "stays": own.link(b"eth1") is not None}
+
+    return in_user_namespace(work)
 
 
 # ---- other users' processes ----
@@ -312,7 +323,8 @@ def pid_opened(world: World) -> Value:
 
 
 @probe("permissions.nothing.dump-{}", SPEC, "A dump by a process without any capability: {}.", source=SEND,
-       cases={"links": (uapi.RTM_GETLINK,), "addresses": (uapi.RTM_GETADDR,), "routes": (uapi.RTM_GETROUTE,)})  # fmt: skip
+       cases={"links": (uapi.RTM_GETLINK,), "addresses": (uapi.RTM_GETADDR,),
+              "routes": (uapi.RTM_GETROUTE,)})  # fmt: skip
 def dump_without(world: World, type_: int) -> Value:
     device = world.source.device(b"eth1")
     world.source.must(set_link(device.ifindex, up=True))
@@ -333,7 +345,7 @@ def dump_without(world: World, type_: int) -> Value:
     return in_child(work)
 
 
-@probe("permissions.nsid.{}", ABI, "IFLA_TARGET_NETNSID in a look-up by a process that has {} over the other namespace.",
+@probe("permissions.nsid.{}", ABI, "IFLA_TARGET_NETNSID in a look-up, by who has {} over the other namespace.",
        source="net/core/rtnetlink.c, rtnl_get_net_ns_capable",
        cases={"with": (False,), "without": (True,)},
        texts={"with": "CAP_NET_ADMIN", "without": "no CAP_NET_ADMIN"})  # fmt: skip
@@ -392,7 +404,7 @@ def sysctl_parent(world: World) -> Value:
 
 @probe("permissions.sysctl.root-without-net-admin.{}", ABI, "Root without CAP_NET_ADMIN writes ipv4/conf/lo/{}.",
        source="net/sysctl_net.c, net_ctl_permissions; net/ipv4/devinet.c, devinet_sysctl_forward",
-       cases={"arp-ignore": ("ipv4/conf/lo/arp_ignore",), "forwarding": (FORWARDING,)},
+       kinds={"forwarding": VARIES}, cases={"arp-ignore": ("ipv4/conf/lo/arp_ignore",), "forwarding": (FORWARDING,)},
        texts={"arp-ignore": "arp_ignore"})  # fmt: skip
 def sysctl_root(world: World, path: str) -> Value:
     fd = world.source.fd
