@@ -383,8 +383,8 @@ def sysctl_own(world: World) -> Value:
     return in_user_namespace(lambda _: write_sysctl(FORWARDING))
 
 
-@probe("permissions.sysctl.of-the-parent", ABI, "The same of the parent's, whose files belong to the same uid outside.",
-       source="net/sysctl_net.c, net_ctl_permissions")  # fmt: skip
+@probe("permissions.sysctl.of-the-parent", ABI, "The same of the parent's, where its uid outside is 0.",
+       source="fs/proc/proc_sysctl.c, test_perm", needs=(ROOT,))  # fmt: skip
 def sysctl_parent(world: World) -> Value:
     fd = world.source.fd
 
@@ -403,7 +403,7 @@ def sysctl_parent(world: World) -> Value:
 
 
 @probe("permissions.sysctl.root-without-net-admin.{}", ABI, "Root without CAP_NET_ADMIN writes ipv4/conf/lo/{}.",
-       source="net/sysctl_net.c, net_ctl_permissions; net/ipv4/devinet.c, devinet_sysctl_forward",
+       source="fs/proc/proc_sysctl.c, test_perm; net/ipv4/devinet.c, devinet_sysctl_forward", needs=(ROOT,),
        kinds={"forwarding": VARIES}, cases={"arp-ignore": ("ipv4/conf/lo/arp_ignore",), "forwarding": (FORWARDING,)},
        texts={"arp-ignore": "arp_ignore"})  # fmt: skip
 def sysctl_root(world: World, path: str) -> Value:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,7 +23,7 @@ from .permissions import raw_error
 from .raw import Raw
 
 RTNL = "net/core/rtnetlink.c, rtnl_lock"
-ROUNDS = 4
+ROUNDS = 3
 ENOUGH, MOST = 8, 60  # addresses: before the move, and in all
 Work = Callable[[], Any]
 
@@ -194,7 +195,7 @@ def acked(raw: Raw, ifindex: int, family: int, some: threading.Event) -> list[by
     raise SetupFailed("the device did not go")
 
 
-@probe("races.address-adder.{}", SPEC, "Addresses are added while a device is moved: each acked one is told as lost: {}.",
+@probe("races.address-adder.{}", SPEC, "Addresses are added during a move: each that was acked is told as lost: {}.",
        source="net/ipv4/devinet.c, inet_rtm_newaddr; net/ipv6/addrconf.c, inet6_rtm_newaddr",
        cases={"ipv4": (uapi.AF_INET, 5), "ipv6": (uapi.AF_INET6, 9)})  # fmt: skip
 def adder(world: World, family: int, group: int) -> Value:
@@ -216,7 +217,7 @@ def adder(world: World, family: int, group: int) -> Value:
     }
 
 
-@probe("races.target-process-ends", SPEC, "The process whose pid names the target ends during the move: moved or refused.",
+@probe("races.target-process-ends", SPEC, "The process that names the target ends during the move: moved or refused.",
        source="net/core/net_namespace.c, get_net_ns_by_pid")  # fmt: skip
 def process_ends(world: World) -> Value:
     """The target itself stays: the question is whether the pid is looked up once, and at the beginning."""
