@@ -48,33 +48,33 @@ def enters(fd: int, kind: int, wanted: int) -> str:
 # ---- setns ----
 
 
-@probe("netns.setns.{}", SPEC, "setns(2) with the descriptor of a network namespace, and nstype {}.", source=INSTALL,
+@probe("netns.setns.{}", SPEC, "The descriptor of a network namespace, given to setns with nstype {}.", source=INSTALL,
        cases={"any": (0,), "net": (system.CLONE_NEWNET,), "uts": (system.CLONE_NEWUTS,), "net-and-uts":
               (system.CLONE_NEWNET | system.CLONE_NEWUTS,)})  # fmt: skip
 def setns_type(world: World, kind: int) -> Value:
     return enters(world.target.fd, kind, inode(world.target.fd))
 
 
-@probe("netns.setns.{}", SPEC, "setns(2) with what is no network namespace: {}.", source=INSTALL,
+@probe("netns.setns.{}", SPEC, "What is no network namespace, given to setns: {}.", source=INSTALL,
        cases={"file": ("/dev/null",), "uts-namespace": ("/proc/self/ns/uts",)})  # fmt: skip
 def setns_wrong(world: World, path: str) -> Value:
     return enters(world.open(path), system.CLONE_NEWNET, 0)
 
 
-@probe("netns.setns.closed", ABI, "setns(2) with a number that is no open descriptor.", source=INSTALL)
+@probe("netns.setns.closed", ABI, "A number that is no open descriptor, given to setns.", source=INSTALL)
 def setns_closed(world: World) -> Value:
     del world
     return enters(900, system.CLONE_NEWNET, 0)
 
 
-@probe("netns.setns.o-path", ABI, "setns(2) with a descriptor that was opened with O_PATH.", source=INSTALL)
+@probe("netns.setns.o-path", ABI, "A descriptor that was opened with O_PATH, given to setns.", source=INSTALL)
 def setns_path(world: World) -> Value:
     with world.target.entered():
         fd = world.open(system.NETNS, os.O_PATH)
     return enters(fd, system.CLONE_NEWNET, inode(world.target.fd))
 
 
-@probe("netns.setns.pidfd-{}", ABI, "setns(2) with a pidfd of a process in the namespace, and nstype {}.",
+@probe("netns.setns.pidfd-{}", ABI, "A pidfd of a process in the namespace, given to setns with nstype {}.",
        source="kernel/nsproxy.c, setns (5.8)", cases={"net": (system.CLONE_NEWNET,), "zero": (0,)})  # fmt: skip
 def setns_pidfd(world: World, kind: int) -> Value:
     pid = world.process_in(world.target)
@@ -85,13 +85,13 @@ def setns_pidfd(world: World, kind: int) -> Value:
         os.close(fd)
 
 
-@probe("netns.setns.own", ABI, "setns(2) into the namespace in which the thread is.", source=INSTALL)
+@probe("netns.setns.own", ABI, "A thread enters the namespace in which it is.", source=INSTALL)
 def setns_own(world: World) -> Value:
     with world.source.entered():
         return enters(world.source.fd, system.CLONE_NEWNET, inode(world.source.fd))
 
 
-@probe("netns.setns.one-thread", SPEC, "setns(2) changes the calling thread only, and not what /proc/self says.",
+@probe("netns.setns.one-thread", SPEC, "A setns changes the calling thread only, and not what /proc/self says.",
        source=INSTALL)  # fmt: skip
 def one_thread(world: World) -> Value:
     target = world.target.fd

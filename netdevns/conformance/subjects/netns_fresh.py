@@ -24,7 +24,7 @@ PROC = "fs/proc/proc_net.c, get_proc_task_net"
 # ---- a fresh one ----
 
 
-@probe("netns.fresh.lo", SPEC, "lo of a fresh namespace: its ifindex, state and addresses.", source=SETUP)
+@probe("netns.fresh.lo", SPEC, "The lo of a fresh namespace: its ifindex, state and addresses.", source=SETUP)
 def fresh_lo(world: World) -> Value:
     fresh = world.namespace("fresh")
     lo = fresh.known(b"lo")
@@ -48,7 +48,7 @@ def text_of(message: wire.Message) -> str:
     return f"{socket.inet_ntop(family, data)}/{prefixlen} scope {scope}"
 
 
-@probe("netns.fresh.left-behind", SPEC, "unshare(2) leaves all devices behind, but lo, of which each has its own.",
+@probe("netns.fresh.left-behind", SPEC, "After unshare(2), all devices are left behind; lo is a new one.",
        source=SETUP)  # fmt: skip
 def left_behind(world: World) -> Value:
     world.source.device(b"eth1")
@@ -170,7 +170,7 @@ def nsid_dump(world: World) -> Value:
 # ---- /proc and /sys ----
 
 
-@probe("netns.sysfs.mounter", SPEC, "/sys/class/net shows the namespace of who mounted it.", source=SYSFS)
+@probe("netns.sysfs.mounter", SPEC, "The folder /sys/class/net shows the namespace of who mounted it.", source=SYSFS)
 def sysfs_mounter(world: World) -> Value:
     world.source.device(b"eth1")
     world.target.device(b"net0")
@@ -230,7 +230,7 @@ def in_thread(world: World, look: Callable[[], list[str]]) -> Value:
     return in_child(work)
 
 
-@probe("netns.proc.sys-net", SPEC, "/proc/sys/net shows the namespace of the thread that looks.",
+@probe("netns.proc.sys-net", SPEC, "The folder /proc/sys/net shows the namespace of the thread that looks.",
        source="net/sysctl_net.c, net_ctl_header_lookup")  # fmt: skip
 def proc_sys(world: World) -> Value:
     world.source.device(b"here")
@@ -243,7 +243,7 @@ def proc_sys(world: World) -> Value:
     return in_thread(world, look)
 
 
-@probe("netns.proc.open-file", ABI, "A file of /proc/net that was opened before setns(2).",
+@probe("netns.proc.open-file", ABI, "A file of /proc/net that was opened before setns.",
        source=PROC)  # fmt: skip
 def proc_open(world: World) -> Value:
     world.source.device(b"here")

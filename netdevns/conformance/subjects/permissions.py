@@ -128,7 +128,7 @@ def made_without(world: World) -> Value:
     return in_child(work)
 
 
-@probe("permissions.setns.without-{}", SPEC, "setns(2) into a network namespace of the same owner, without: {}.",
+@probe("permissions.setns.without-{}", SPEC, "A setns into a network namespace of the same owner, without: {}.",
        source=SETNS, cases={"sys-admin": (SYS_ADMIN,), "net-admin": (NET_ADMIN,)})  # fmt: skip
 def setns_without(world: World, capability: int) -> Value:
     fd = world.target.fd
@@ -192,9 +192,15 @@ def to_grandchild(world: World) -> Value:
 
     def work(own: Namespace) -> Value:
         with World(False) as inside:
-            return tried(own, b"eth1", owned_elsewhere(inside, "inner").fd)
+            try:
+                return tried(own, b"eth1", owned_elsewhere(inside, "inner").fd)
+            except NotAvailable as e:  # it cannot leave the child
+                return [str(e)]
 
-    return in_user_namespace(work)
+    found = in_user_namespace(work)
+    if isinstance(found, list):
+        raise NotAvailable(str(found[0]))
+    return found
 
 
 @probe("permissions.userns.inherited-socket", SPEC, "It uses a socket that root made in the parent's namespace.",
@@ -205,7 +211,7 @@ def inherited(world: World) -> Value:
         return in_user_namespace(lambda own: raw_error(raw, set_link(device.ifindex, ns_fd(own.fd))))
 
 
-@probe("permissions.userns.setns-{}", SPEC, "setns(2) between a user namespace and the one above: {}.", source=SETNS,
+@probe("permissions.userns.setns-{}", SPEC, "A setns between a user namespace and the one above: {}.", source=SETNS,
        cases={"down": (True,), "up": (False,)})  # fmt: skip
 def setns_across(world: World, down: bool) -> Value:
     if down:

@@ -55,7 +55,7 @@ def asked(world: World, first: bytes, second: bytes) -> tuple[str, str]:
 @probe(
     "races.two-targets",
     SPEC,
-    "Two move one device to two namespaces: one wins; what is the other told?",
+    "Two move one device to two namespaces: one wins, and what the other is told.",
     source=RTNL,
 )
 def two_targets(world: World) -> Value:
@@ -161,7 +161,7 @@ def crossing(world: World) -> Value:
     return rounds(world, one)
 
 
-@probe("races.one-name", SPEC, "Two devices are moved at once to one name: one gets it; where is the other?",
+@probe("races.one-name", SPEC, "Two devices are moved at once to one name: one gets it, and where the other is.",
        source="net/core/dev.c, __dev_change_net_namespace")  # fmt: skip
 def one_name(world: World) -> Value:
     def one(world: World, device: Device, number: int) -> str:
