@@ -188,7 +188,7 @@ def route_prefsrc(world: World) -> Value:
     return {"left": len([m for m in left if m.body[1] == 24]), "told": len(gone)}
 
 
-@probe("notify.route.multipath-leg", SPEC, "A multipath route that loses one leg vanishes as a whole: whether that is told.",
+@probe("notify.route.multipath-leg", SPEC, "A multipath route that loses one leg vanishes: whether that is told.",
        source="net/ipv4/fib_semantics.c, fib_sync_down_dev")  # fmt: skip
 def route_multipath(world: World) -> Value:
     stays, device = up(world, b"stays"), up(world)
