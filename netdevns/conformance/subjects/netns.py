@@ -85,12 +85,6 @@ def setns_pidfd(world: World, kind: int) -> Value:
         os.close(fd)
 
 
-@probe("netns.setns.own", ABI, "A thread enters the namespace in which it is.", source=INSTALL)
-def setns_own(world: World) -> Value:
-    with world.source.entered():
-        return enters(world.source.fd, system.CLONE_NEWNET, inode(world.source.fd))
-
-
 @probe("netns.setns.one-thread", SPEC, "A setns changes the calling thread only, and not what /proc/self says.",
        source=INSTALL)  # fmt: skip
 def one_thread(world: World) -> Value:
@@ -179,8 +173,7 @@ def ioctl_name(fd: int, number: int) -> str:
 
 
 @probe("netns.nstype.{}", SPEC, "NS_GET_NSTYPE, which tells a network namespace from something else: {}.", source=NSFS,
-       cases={"network": ("/proc/self/ns/net",), "uts": ("/proc/self/ns/uts",), "file": ("/dev/null",),
-              "directory": ("/proc",)})  # fmt: skip
+       cases={"network": ("/proc/self/ns/net",), "uts": ("/proc/self/ns/uts",), "file": ("/dev/null",)})  # fmt: skip
 def nstype(world: World, path: str) -> Value:
     return ioctl_name(world.open(path), uapi.NS_GET_NSTYPE)
 

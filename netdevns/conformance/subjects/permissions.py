@@ -72,7 +72,7 @@ def raw_error(raw: Raw, message: bytes) -> str:
 # ---- capabilities ----
 
 
-WITHOUT = {"net-admin": (NET_ADMIN,), "sys-admin": (SYS_ADMIN,), "net-raw": (system.CAP_NET_RAW,)}
+WITHOUT = {"net-admin": (NET_ADMIN,), "sys-admin": (SYS_ADMIN,)}
 
 
 @probe("permissions.move.without-{}", SPEC, "A move by a process that lacks one capability: {}.", source=SEND,
