@@ -1,0 +1,303 @@
+"""A network namespace dies: what keeps it alive, what becomes of devices there and elsewhere, and who is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+from ... import uapi, wire
+from .. import requests, system
+from ..probe import ABI, SPEC, VARIES, NotAvailable, Value, probe
+from ..requests import new_nsid, set_link, target_nsid
+from ..world import Namespace, World
+from .netns import NSID_GROUP, cookie_of, inode
+from .netns_fresh import nsid_of
+from .notify import LINK
+from .notify_reach import heard
+from .raw import NETLINK_LISTEN_ALL_NSID, Raw, kinds
+
+CLEANUP = "net/core/net_namespace.c, cleanup_net"
+EXIT = "net/core/dev.c, default_device_exit_batch"
+REFERENCES = "net/core/net_namespace.c, __put_net"
+TRIES = 40
+
+
+def let_go(world: World, name: str) -> None:
+    """Gives up all that this process has of a namespace. If that was all, it dies, a little later."""
+    world.namespaces.pop(name).close()
+
+
+def gone(message: wire.Message, name: bytes) -> bool:
+    """Whether this is RTM_DELLINK of a device, and not of its IPv6 or bridge side."""
+    return message.type == uapi.RTM_DELLINK and message.body[0] == 0 and wire.Link(message.body).name == name
+
+
+def with_peer(world: World, name: str, ifname: bytes = b"eth1") -> Namespace:
+    """A namespace with a veth; the peer in the source, `p-` and its name, goes when that dies."""
+    namespace = world.namespace(name)
+    device = world.source.make(b"veth", ifname)
+    world.source.must(set_link(device.ifindex, requests.ns_fd(namespace.fd)))
+    return namespace
+
+
+def dies(world: World, name: str, *groups: int, ifname: bytes = b"eth1") -> list[wire.Message]:
+    """Lets go of a namespace with a peer, and waits for the peer's end: what the source is told up to that."""
+    listener = world.source.listener(LINK, *groups)
+    let_go(world, name)
+    found = listener.until(lambda m: gone(m, b"p-" + ifname))
+    listener.raw.close()
+    return found
+
+
+# ---- devices ----
+
+
+@probe("death.device.{}", SPEC, "A {} that was moved in (a bridge: made there) does not come back.",
+       source=EXIT, needs=("{}",),
+       cases={kind: (kind.encode(),) for kind in ("ifb", "dummy", "veth", "bridge", "vxlan", "macvlan")})  # fmt: skip
+def virtual_device(world: World, kind: bytes) -> Value:
+    data = wire.attr_u32(1, 42) if kind == b"vxlan" else b""  # IFLA_VXLAN_ID
+    attrs = b""
+    if kind == b"macvlan":
+        attrs = wire.attr_u32(uapi.IFLA_LINK, world.source.make(b"veth", b"lower").ifindex)
+    dying = with_peer(world, "dying", b"sentinel")
+    device = dying.make(kind, b"x", data=data) if kind == b"bridge" else world.source.make(kind, b"x", attrs, data)
+    if kind != b"bridge":
+        world.source.must(set_link(device.ifindex, requests.ns_fd(dying.fd)))
+    dies(world, "dying", ifname=b"sentinel")
+    return world.place(device)
+
+
+@probe("death.veth.peer", SPEC, "The peer of a veth that dies with its namespace: what the peer's namespace is told.",
+       source="drivers/net/veth.c, veth_dellink")  # fmt: skip
+def veth_peer(world: World) -> Value:
+    with_peer(world, "dying")
+    found = kinds(dies(world, "dying"))
+    return {"told": found, "peer": "there" if world.source.link(b"p-eth1") else "gone"}
+
+
+@probe("death.veth.link-netnsid", ABI, "RTM_DELLINK of that peer: where it says that the other end is.",
+       source="net/core/rtnetlink.c, rtnl_fill_link_netnsid")  # fmt: skip
+def veth_netnsid(world: World) -> Value:
+    with_peer(world, "dying")
+    attrs = wire.attrs(dies(world, "dying")[-1].body, wire.IFINFOMSG.size)
+    where = attrs.get(uapi.IFLA_LINK_NETNSID)
+    return None if where is None else int(wire.S32.unpack(where)[0])
+
+
+UPPERS = {"macvlan": b"", "macvtap": b"", "ipvlan": b"", "vlan": wire.attr(1, b"\7\0")}  # IFLA_VLAN_ID
+
+
+@probe("death.lower.{}", SPEC, "A {} whose lower device dies in another namespace: it goes, too, and that is told.",
+       source="net/core/dev.c, unregister_netdevice_many; drivers/net/macvlan.c, macvlan_device_event", needs=("{}",),
+       cases={kind: (kind.encode(), data) for kind, data in UPPERS.items()})  # fmt: skip
+def lower(world: World, kind: bytes, data: bytes) -> Value:
+    dying = world.namespace("dying")
+    below = dying.make(b"veth", b"lower")
+    upper = dying.make(kind, b"upper", wire.attr_u32(uapi.IFLA_LINK, below.ifindex), data)
+    dying.must(set_link(upper.ifindex, requests.ns_fd(world.target.fd)))
+    listener = world.target.listener(LINK)
+    let_go(world, "dying")
+    found = listener.until(lambda m: gone(m, b"upper"))
+    listener.raw.close()
+    return {"told": kinds(found)[-1], "upper": "there" if world.target.link(b"upper") else "gone"}
+
+
+@probe("death.upper.{}", SPEC, "The lower device of a {} that dies in another namespace stays as it is.",
+       source=EXIT, needs=("{}",),
+       cases={kind: (kind.encode(), data) for kind, data in UPPERS.items()})  # fmt: skip
+def upper(world: World, kind: bytes, data: bytes) -> Value:
+    below = world.source.make(b"veth", b"lower")
+    above = world.source.make(kind, b"upper", wire.attr_u32(uapi.IFLA_LINK, below.ifindex), data)
+    dying = with_peer(world, "dying", b"sentinel")
+    world.source.must(set_link(below.ifindex, up=True))
+    world.source.must(set_link(above.ifindex, requests.ns_fd(dying.fd)))
+    dies(world, "dying", ifname=b"sentinel")
+    return world.place(below)
+
+
+# ---- what keeps it alive ----
+
+
+Keeper = Callable[[World, Namespace], Callable[[], object]]
+
+
+def by_fd(world: World, namespace: Namespace) -> Callable[[], object]:
+    del world
+    fd = os.dup(namespace.fd)
+    return lambda: os.close(fd)
+
+
+def by_socket(protocol: tuple[int, int]) -> Keeper:
+    def keep(world: World, namespace: Namespace) -> Callable[[], object]:
+        del world
+        with namespace.entered():
+            kept = socket.socket(*protocol)
+        return kept.close
+
+    return keep
+
+
+def by_file(path: str) -> Keeper:
+    def keep(world: World, namespace: Namespace) -> Callable[[], object]:
+        del world
+        with namespace.entered():
+            file = open(path, encoding="ascii")  # noqa: SIM115  # its being open is the question
+        return file.close
+
+    return keep
+
+
+def in_a_child(world: World, prepare: Callable[[], object]) -> Callable[[], object]:
+    """A child with mounts of its own prepares, and waits until it is ended. It has no descriptor of a namespace."""
+
+    def work(write: int) -> None:
+        system.unshare(system.CLONE_NEWNS)
+        try:
+            prepare()
+        except PermissionError:
+            return
+        for each in world.namespaces.values():
+            each.close()
+        os.write(write, b".")
+        signal.pause()
+
+    pid, ready = system.spawn(work)
+    came_up = os.read(ready, 1)
+    os.close(ready)
+
+    def end() -> None:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+    if not came_up:
+        end()
+        raise NotAvailable("this mount is not allowed here")
+    return end
+
+
+def by_process(world: World, namespace: Namespace) -> Callable[[], object]:
+    return in_a_child(world, lambda: system.enter(namespace.fd))
+
+
+def by_bind_mount(world: World, namespace: Namespace) -> Callable[[], object]:
+    path = os.path.join(world.directory(), "name")
+    open(path, "w", encoding="ascii").close()
+    source = f"/proc/self/fd/{namespace.fd}".encode()
+    return in_a_child(world, lambda: system.mount(source, path.encode(), None, system.MS_BIND))
+
+
+def by_sysfs(world: World, namespace: Namespace) -> Callable[[], object]:
+    path = world.directory()
+
+    def mount() -> None:
+        with namespace.entered():
+            system.mount(b"sysfs", path.encode(), b"sysfs")
+
+    return in_a_child(world, mount)
+
+
+KEEPERS: dict[str, tuple[str, Keeper]] = {
+    "descriptor": ("an open descriptor", by_fd),
+    "bind-mount": ("a bind mount", by_bind_mount),
+    "process": ("a process in it", by_process),
+    "udp-socket": ("a UDP socket", by_socket((socket.AF_INET, socket.SOCK_DGRAM))),
+    "netlink-socket": ("a netlink socket", by_socket((socket.AF_NETLINK, socket.SOCK_RAW))),
+    "unix-socket": ("a UNIX socket", by_socket((socket.AF_UNIX, socket.SOCK_STREAM))),
+    "proc-file": ("an open file of /proc/net", by_file("/proc/thread-self/net/dev")),
+    "sysctl-file": ("an open file of /proc/sys/net", by_file("/proc/sys/net/ipv4/conf/lo/forwarding")),
+    "sysfs-mount": ("a mount of sysfs", by_sysfs),
+}
+
+
+@probe("death.kept-by.{}", ABI, "Whether a namespace that nothing else holds is kept alive by {}.", source=REFERENCES,
+       cases={name: (keep,) for name, (_, keep) in KEEPERS.items()},
+       texts={name: text for name, (text, _) in KEEPERS.items()},
+       kinds={"descriptor": SPEC, "bind-mount": SPEC, "process": SPEC})  # fmt: skip
+def kept_by(world: World, keep: Keeper) -> Value:
+    """A second namespace is let go of later. When it has died, the first one had all the time that it needed."""
+    let = keep(world, with_peer(world, "dying"))
+    with_peer(world, "canary", b"canary")
+    try:
+        let_go(world, "dying")
+        dies(world, "canary", ifname=b"canary")
+        kept = world.source.link(b"p-eth1") is not None
+        listener = world.source.listener(LINK)
+    finally:
+        let()
+    if kept:
+        listener.until(lambda m: gone(m, b"p-eth1"))
+    listener.raw.close()
+    return kept
+
+
+# ---- ids ----
+
+
+@probe("death.nsid.told", ABI, "Who has an id for a namespace that dies is told (RTM_DELNSID), before its devices go.",
+       source=CLEANUP)  # fmt: skip
+def nsid_told(world: World) -> Value:
+    with_peer(world, "dying")
+    return kinds(dies(world, "dying", NSID_GROUP))
+
+
+def dies_with_id(world: World, name: str, nsid: int = -1) -> int:
+    """The same for a namespace without a device: the source has an id for it, which is told as gone. Returns that."""
+    world.source.must(new_nsid(world.namespace(name).fd, nsid))
+    found = nsid_of(world.source, world.namespaces[name].fd)
+    listener = world.source.listener(NSID_GROUP)
+    let_go(world, name)
+    listener.until(lambda m: m.type == requests.RTM_DELNSID)
+    listener.raw.close()
+    return found
+
+
+@probe("death.nsid.reused", ABI, "After that, the id is free, and is given to the next one.", source=CLEANUP)
+def nsid_reused(world: World) -> Value:
+    before = dies_with_id(world, "dying")
+    world.source.must(new_nsid(world.target.fd, -1))
+    return nsid_of(world.source, world.target.fd) == before
+
+
+@probe("death.nsid.move", ABI, "A move to the id of a namespace that died.", source=CLEANUP)
+def nsid_move(world: World) -> Value:
+    device = world.source.device(b"x")
+    nsid = dies_with_id(world, "dying", 7)
+    return world.outcome(device, world.source.request(set_link(device.ifindex, target_nsid(nsid))))
+
+
+@probe("death.all-nsid", ABI, "What a listener to all namespaces hears of the death of one that has an id.",
+       source="net/netlink/af_netlink.c, do_one_broadcast")  # fmt: skip
+def all_nsid(world: World) -> Value:
+    with_peer(world, "dying")
+    with Raw(world.source.fd, NETLINK_LISTEN_ALL_NSID, groups=1) as raw:
+        dies(world, "dying")
+        return heard(raw)
+
+
+# ---- identity ----
+
+
+@probe("death.inode.reused", ABI, "Namespaces are made and die in a row: one has the inode of another.",
+       source="fs/proc/generic.c, proc_alloc_inum")  # fmt: skip
+def inode_reused(world: World) -> Value:
+    seen: set[int] = set()
+    for _ in range(TRIES):
+        found = inode(world.namespace("dying").fd)
+        if found in seen:
+            return True
+        seen.add(found)
+        dies_with_id(world, "dying")
+    return False
+
+
+@probe("death.cookie.unique", VARIES, "Six are made and die in a row: how many SO_NETNS_COOKIE they have.",
+       source="net/core/net_namespace.c, net_gen_cookie")  # fmt: skip
+def cookie_unique(world: World) -> Value:
+    seen = set()
+    for _ in range(6):
+        seen.add(cookie_of(world.namespace("dying").fd))
+        dies_with_id(world, "dying")
+    return "ENOPROTOOPT" if None in seen else len(seen)
