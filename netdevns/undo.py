@@ -106,6 +106,7 @@ class _Undo:
         if on_step and self.touched:
             on_step("undo", done, len(self.touched))
         for member in self.touched:
+            self._take_altnames(member)
             self._part(member, RETURN)
             done += member.device.place == PLACE_SOURCE
             if on_step:
@@ -166,6 +167,22 @@ class _Undo:
         except (EngineError, wire.Malformed):
             link = None
         return None if link is None else os.fsdecode(link.name)
+
+    def _take_altnames(self, member: Member) -> None:
+        """Where a move leaves them behind: they would block the names in the target, for this device too."""
+        if not member.link.altnames or lookups.moves_altnames():
+            return
+        device = member.device
+        try:
+            device.find(self.source, self.target)
+            if device.place != PLACE_TARGET:
+                return
+            link = lookups.link(self.target, ifindex=device.target_ifindex)
+            mine = [name for name in member.link.altnames if link and name in link.altnames]
+            if mine:
+                self.target.command(wire.altnames_message(uapi.RTM_DELLINKPROP, device.target_ifindex, mine))
+        except (EngineError, wire.Malformed) as e:
+            self.missing[member].append(f"altnames, freed in the target: {lookups.says(e)}")
 
     def _part(self, member: Member, part: int) -> None:
         try:

@@ -30,7 +30,7 @@ BPF_PROG_LOAD, BPF_PROG_ATTACH, BPF_PROG_QUERY = 5, 8, 16
 BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP, BPF_TCX_INGRESS = 3, 6, 46
 BPF_NUMBERS = {"x86_64": 321, "aarch64": 280}  # asm/unistd.h
 BPF_ATTR_BYTES = 128
-IFLA_XDP_FLAGS, IFLA_XDP_PROG_ID = 3, 4
+IFLA_QDISC, IFLA_XDP_FLAGS, IFLA_XDP_PROG_ID = 6, 3, 4
 XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE = 2, 4
 # linux/ethtool.h, linux/sockios.h: get and set
 FEATURES = {"rx-checksum": (0x14, 0x15), "tx-checksum": (0x16, 0x17), "scatter-gather": (0x18, 0x19),
@@ -68,10 +68,7 @@ def kinds(namespace: Namespace, ifindex: int, type_: int, parent: int = 0) -> li
 
 
 def root(namespace: Namespace, name: bytes = b"eth1") -> str:
-    link = namespace.link(name)
-    if link is None:
-        raise SetupFailed(f"no {name!r} in {namespace.name}")
-    return link.qdisc.decode()
+    return wire.text(namespace.attributes(namespace.known(name).ifindex).get(IFLA_QDISC)).decode()
 
 
 @probe("links.qdisc.root", ABI, "A queueing discipline that was given to a device, after a move and after IFF_UP.",
