@@ -53,23 +53,6 @@ def hsr(namespace: Namespace) -> Device:
     return namespace.make(b"hsr", b"eth1", data=wire.attr_u32(1, first.ifindex) + wire.attr_u32(2, second.ifindex))
 
 
-def fallback(namespace: Namespace, name: bytes) -> Device:
-    """The device that a tunnel's module makes in every namespace: not for good on a machine that does not use it."""
-    if namespace.link(name) is None:
-        raise NotAvailable(f"no {name.decode()}: its module is not loaded, and would make one in every namespace")
-    return namespace.known(name)
-
-
-def tunnel(kind: bytes, data: bytes, first: bytes) -> Make:
-    """An IP tunnel, where its module is there already."""
-
-    def make(namespace: Namespace) -> Device:
-        fallback(namespace, first)
-        return namespace.make(kind, b"eth1", data=data)
-
-    return make
-
-
 def lo(namespace: Namespace) -> Device:
     return namespace.known(b"lo")
 
@@ -104,7 +87,6 @@ def tun(flags: int) -> Make:
 
 
 REMOTE = socket.inet_aton("192.0.2.9")
-LOCAL = socket.inet_aton("192.0.2.1")  # it is what a tunnel has instead of a MAC address: the fallback has none
 KINDS: dict[str, Make] = {
     "veth": plain(b"veth"),
     "dummy": plain(b"dummy"),
@@ -121,9 +103,6 @@ KINDS: dict[str, Make] = {
     "macsec": over(b"macsec"),
     "tun": tun(IFF_TUN),
     "tap": tun(IFF_TAP),
-    "gre": tunnel(b"gre", wire.attr(6, LOCAL), b"gre0"),  # IFLA_GRE_LOCAL
-    "ipip": tunnel(b"ipip", wire.attr(2, LOCAL), b"tunl0"),  # IFLA_IPTUN_LOCAL
-    "sit": tunnel(b"sit", wire.attr(2, LOCAL), b"sit0"),
 }
 IMMOVABLE: dict[str, Make] = {
     "lo": lo,
@@ -134,7 +113,7 @@ IMMOVABLE: dict[str, Make] = {
     "hsr": hsr,
 }
 # That have none, or are another one of a kind, or are hardly ever there.
-NO_SETTINGS = ("veth", "dummy", "ifb", "ipvlan-l3s", "tun", "gre", "ipip", "sit")
+NO_SETTINGS = ("veth", "dummy", "ifb", "ipvlan-l3s", "tun")
 # Those of a runtime's users.
 USUAL = dict.fromkeys(("veth", "dummy", "macvlan", "ipvlan", "vlan", "vxlan", "lo", "bridge", "bond", "team"), SPEC)
 ALL = KINDS | IMMOVABLE
@@ -172,18 +151,6 @@ def may_move(world: World, make: Make) -> Value:
 )
 def words(world: World, make: Make) -> Value:
     return move(world, make(world.source)).said
-
-
-@probe(
-    "kinds.move.fallback-{}",
-    ABI,
-    "Whether {} may move, which the module of that tunnel makes in every namespace.",
-    source="net/ipv4/ip_tunnel.c, ip_tunnel_init_net; net/ipv6/sit.c, sit_init_net",
-    cases={name: (name.encode(),) for name in ("gre0", "tunl0", "sit0")},
-)
-def fallback_may_move(world: World, name: bytes) -> Value:
-    reply = move(world, fallback(world.source, name))
-    return {"error": reply.error, "in the source": world.source.link(name) is not None}
 
 
 # netdevns asks so on kernels that do not tell IFLA_NETNS_IMMUTABLE.
