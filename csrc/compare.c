@@ -33,7 +33,8 @@ static int same_lifetime(uint32_t was, uint32_t is)
 static const char *difference(const struct nd_dev *dev, const struct nd_replay *r, const struct nd_addr *a,
 			      const struct nd_addr *b)
 {
-	/* SECONDARY (IPv6: TEMPORARY) is the kernel's verdict: a secondary whose primary is not carried becomes one. */
+	/* SECONDARY (IPv6: TEMPORARY) is the kernel's verdict (probes addresses.flag.ipv4-secondary,
+	 * addresses.flag.ipv6-temporary): a secondary whose primary is not carried becomes one. */
 	uint32_t ignored = IFA_F_SECONDARY;
 	char want[ND_NAME_SIZE];
 	size_t len;
@@ -91,7 +92,10 @@ static void say_address(const struct nd_addr *a, const char *what, struct nd_err
 	nd_text_copy(err->text + len + 1, sizeof err->text - len - 1, what, strlen(what));
 }
 
-/* Each address of the set must be there, as it was, and in the order of the snapshot; others in between are not ours. */
+/*
+ * Each address of the set must be there, as it was, and in the order of the snapshot; others in between are not ours,
+ * such as the kernel's own link-local (probe addresses.ipv6.link-local.own).
+ */
 static int compare_addresses(const struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err)
 {
 	struct nd_addr a, b;

@@ -35,7 +35,10 @@ size_t nd_dev_end(const struct nd_dev *dev)
 	return dev->link_len ? nd_align(dev->addrs + dev->addrs_len) : nd_align(sizeof *dev);
 }
 
-/* Keeps the link and the addresses of one ifindex: a kernel without strict checking dumps those of all devices. */
+/*
+ * Keeps the link and the addresses of one ifindex: without strict checking those of all devices are dumped (probe
+ * dumps.addresses.ifindex).
+ */
 static int sift(struct nd_buf *reply, int32_t ifindex, struct nd_err *err)
 {
 	struct nd_view v;
@@ -244,7 +247,7 @@ static int undo_return(struct nd_dev *dev, struct nd_sock *source, struct nd_soc
 	if (code)
 		return code;
 	if (dev->place == ND_PLACE_SOURCE) {
-		/* Under another name: renamed meanwhile, or thrown back by the kernel when the target died. */
+		/* Under another name: renamed meanwhile (probe races.renamer), or thrown back when the target died. */
 		if (strcmp(seen.name, dev->ifname) != 0)
 			code = send_move(source, dev->ifindex, -1, dev->ifname, 0, err);
 		return code;

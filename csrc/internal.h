@@ -21,9 +21,9 @@
  * Whether the running kernel knows them is the kernel's to say.
  */
 #define ND_IFLA_NEW_IFINDEX 49	/* linux/if_link.h, 5.5; as a request since 5.13 (probe message.new-ifindex.free) */
-#define ND_IFA_PROTO 11		/* linux/if_addr.h, 5.18 */
+#define ND_IFA_PROTO 11		/* linux/if_addr.h, 5.18 (probe addresses.protocol.ipv4) */
 #define ND_RTEXT_FILTER_SKIP_STATS (1u << 3)
-#define ND_SO_NETNS_COOKIE 71	/* asm-generic/socket.h, 5.14 */
+#define ND_SO_NETNS_COOKIE 71	/* asm-generic/socket.h, 5.14 (probe netns.cookie.same) */
 
 #define ND_ATTR_HDR sizeof(struct nlattr)	/* NLA_HDRLEN, which is a signed int */
 #define ND_HEADER_MAX 64	/* no family header is longer */

@@ -58,7 +58,7 @@ static const unsigned char *kind_of(const struct nd_view *link, size_t *len)
 	return info ? nd_attr_find(info, n, IFLA_INFO_KIND, len) : NULL;
 }
 
-/* A bond gives its slaves its own MAC, and back theirs when they leave: that one is told of each slave. */
+/* A bond gives its slaves its own MAC, and back theirs when they leave (probe kinds.port-state.bond). */
 static const unsigned char *mac_before_bond(const struct nd_view *link, size_t *len)
 {
 	size_t total, n;

@@ -202,7 +202,7 @@ int nd_view_error(const struct nd_view *v, struct nd_err *err)
 	nd_err_set(err, ND_STEP_EXCHANGE, e.error, NULL);
 	if (!(v->flags & NLM_F_ACK_TLVS))
 		return e.error;
-	/* Without NLM_F_CAPPED the whole request is echoed in front of the attributes. */
+	/* Without NLM_F_CAPPED the whole request is echoed in front of the attributes (probe acks.options.ext-ack). */
 	skip = sizeof e;
 	if (!(v->flags & NLM_F_CAPPED)) {
 		if (e.msg.nlmsg_len < NLMSG_HDRLEN || e.msg.nlmsg_len > v->body_len)

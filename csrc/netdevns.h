@@ -139,9 +139,10 @@ struct nd_file {
  * Opens a NETLINK_ROUTE socket in the namespace `netns_fd` (-1: the calling thread's), and reads or writes `files` there.
  * A file that fails has its code, and does not make this fail.
  *
- * A socket acts in the namespace that it was opened in, for its whole life. With netns_fd >= 0 the calling thread visits
- * that namespace: all signals are blocked meanwhile, and the way back (/proc/thread-self/ns/net) is opened and tried
- * before it leaves. Needs CAP_SYS_ADMIN in the namespace's owner and in the caller's own user namespace, as setns(2) says.
+ * A socket acts in the namespace that it was opened in, for its whole life (probe netns.socket.stays). With netns_fd >= 0
+ * the calling thread visits that namespace: all signals are blocked meanwhile, and the way back
+ * (/proc/thread-self/ns/net) is opened and tried before it leaves. Needs CAP_SYS_ADMIN in the namespace's owner and
+ * in the caller's own user namespace, as setns(2) says.
  *
  * -ENOTRECOVERABLE: the way back failed. Nothing was sent to anybody; but this thread is now in the wrong namespace and
  * must end. (In a single-threaded program: the process.)
@@ -149,7 +150,10 @@ struct nd_file {
 int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err);
 void nd_sock_close(struct nd_sock *s);
 
-/* SO_NETNS_COOKIE: tells which namespace this is, and is never used twice; 0: the kernel has none (before 5.14). */
+/*
+ * SO_NETNS_COOKIE: tells which namespace this is, and is never used twice (probe death.cookie.unique); 0: the kernel has
+ * none (before 5.14).
+ */
 uint64_t nd_sock_cookie(const struct nd_sock *s);
 
 /* Caller's memory for replies. */
@@ -167,10 +171,11 @@ struct nd_buf {
  *
  * With a `reply`, every answer is appended to it, refusals (NLMSG_ERROR) too, and the result says only whether the
  * exchange itself worked. With NULL the first refusal is the result. A message without NLM_F_ACK is answered only when
- * it is refused.
+ * it is refused (probe acks.batch.ack-on-last).
  *
  * A dump that was interrupted (NLM_F_DUMP_INTR on any of its messages) is asked for again, together with the messages
- * before it, at most 8 times; then -EAGAIN. A partial dump is never returned.
+ * before it, at most 8 times; then -EAGAIN. A partial dump is never returned. NLMSG_DONE alone would not tell (probe
+ * dumps.interrupted.links.a-move-away).
  *
  * Signals do not end an exchange. Returns 0, or: -ENOBUFS (see above), -EBADMSG (an answer that lies about its length),
  * -EMSGSIZE (an answer of more than 8 KiB), -ETIMEDOUT (no answer in 10 s; the kernel answers before send returns), or
@@ -189,7 +194,8 @@ int nd_sock_watch(struct nd_sock *s, int netns_fd, int buffer_bytes, struct nd_e
 /*
  * Appends the RTM_NEWADDR and RTM_DELADDR messages that came so far, without waiting. What a request of this thread's
  * dropped was told before its ack. -ENOBUFS with told->need > 0: give that many bytes, keep the first told->used, and call
- * again; nothing was lost. With need == 0 the kernel dropped notifications: what was added meanwhile is unknown, so undo.
+ * again; nothing was lost. With need == 0 the kernel dropped notifications (probe notify.overflow): what was added
+ * meanwhile is unknown, so undo.
  */
 int nd_sock_drain(struct nd_sock *s, struct nd_buf *told, struct nd_err *err);
 

@@ -6,7 +6,8 @@
 #include <string.h>
 
 /*
- * A default receive buffer holds about 250 answers; if every message of a window is refused, each refusal must still fit.
+ * A default receive buffer holds about 250 answers (probe acks.overflow.208-kib); if every message of a window is
+ * refused, each refusal must still fit: what does not is lost (probe acks.overflow.errors).
  */
 #define WINDOW_MESSAGES 120
 #define WINDOW_BYTES 16384
@@ -65,7 +66,10 @@ int nd_addr_label(const struct nd_dev *dev, const char *name, const struct nd_ad
 	return 1;
 }
 
-/* A permanent one with the preferred lifetime 0: IPv4's dump says "preferred forever" of it, and only the flag tells. */
+/*
+ * A permanent one with the preferred lifetime 0: IPv4's dump says "preferred forever" of it, and only the flag tells
+ * (probe addresses.lifetime.ipv4-preferred-zero).
+ */
 static int is_deprecated_ipv4(const struct nd_addr *a)
 {
 	const uint32_t both = IFA_F_PERMANENT | IFA_F_DEPRECATED;
@@ -75,7 +79,9 @@ static int is_deprecated_ipv4(const struct nd_addr *a)
 
 /*
  * The dumped message again, for another ifindex, label and flags. Only what RTM_NEWADDR takes: a dump may carry more one
- * day. NLM_F_REPLACE makes a second replay of the same address harmless, and meets the kernel's own link-local.
+ * day. NLM_F_REPLACE makes a second replay of the same address harmless (probes addresses.exists.ipv4-replace,
+ * addresses.exists.ipv6-replace), and meets the kernel's own link-local (probe
+ * addresses.ipv6.link-local.replaced-after-up).
  */
 static void put_address(struct nd_msg *m, struct nd_dev *dev, const struct nd_replay *r, const struct nd_addr *a, uint32_t flags)
 {
@@ -146,8 +152,9 @@ static int is_proven(const struct nd_addr *a)
 
 /*
  * An IPv6 address that had completed DAD goes in with IFA_F_NODAD: same MAC, same link, it was verified already, so it is
- * usable at once. Then once more with its own flags: clearing NODAD by a replace starts no DAD and keeps the order (seen
- * on 5.10, 6.1, 6.12, 6.18 and 7.2). One that was tentative or a duplicate has to prove itself again.
+ * usable at once (probe addresses.ipv6.dad.up-nodad). Then once more with its own flags: clearing NODAD by a replace
+ * starts no DAD and keeps the order (probes addresses.ipv6.dad.replaced, addresses.ipv6.order.replaced). One that was
+ * tentative or a duplicate has to prove itself again.
  */
 static int replay_one(struct window *w, struct nd_dev *dev, const struct nd_replay *r, const struct nd_addr *a,
 		      struct nd_err *err)
@@ -199,8 +206,8 @@ static int index_ipv6(struct nd_dev *dev, uint32_t **offsets, size_t *n, struct 
 }
 
 /*
- * Undo: link-locals that were usable go in before IFF_UP. After it the kernel may have made the same one, tentative, and
- * no replace ends its DAD. (Their prefix route comes with IFF_UP.)
+ * Undo: link-locals that were usable go in before IFF_UP (probe addresses.ipv6.link-local.again-before-up). After it the
+ * kernel may have made the same one, tentative, and no replace ends its DAD. (Their prefix route comes with IFF_UP.)
  */
 static int replay_link_locals(struct window *w, struct nd_dev *dev, const struct nd_replay *r, const uint32_t *ipv6, size_t n,
 			      struct nd_err *err)
@@ -289,7 +296,7 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 	dev->cut_labels = 0;
 	nd_msg_init(&w.m, w.bytes, sizeof w.bytes);
 	code = index_ipv6(dev, &ipv6, &n, err);
-	/* IPv4 before IFF_UP: in dump order, primaries come before their secondaries again. */
+	/* IPv4 before IFF_UP: in dump order, primaries are before secondaries (probe addresses.ipv4.order.replayed). */
 	while (!code && nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a))
 		if (a.head.ifa_family != AF_INET6 && nd_addr_in(&a, r->set))
 			code = replay_one(&w, dev, r, &a, err);
@@ -298,8 +305,9 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 	if (!code && r->up)
 		put_up(&w, r);
 	/*
-	 * IPv6 after it: an address with a peer that is added while the link is down never gets its peer route. And in
-	 * reverse: the kernel puts the newest of a scope first.
+	 * IPv6 after it: an address with a peer that is added with IFA_F_NODAD while the link is down never gets its peer
+	 * route (probe addresses.ipv6.routes.peer). And in reverse: the kernel puts the newest of a scope first (probes
+	 * addresses.ipv6.order.newest, addresses.ipv6.order.scope).
 	 */
 	while (!code && n-- > 0) {
 		pos = ipv6[n];

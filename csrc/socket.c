@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 /*
- * A dump's datagram has at most NLMSG_GOODSIZE (8 KiB) unless a bigger buffer was once offered, so all slots have that
- * size; single answers are smaller. Eight of them are read by one system call.
+ * A dump's datagram has at most NLMSG_GOODSIZE (8 KiB) unless a bigger buffer was once offered (probes
+ * dumps.datagram.room-8, dumps.datagram.room-32), so all slots have that size. Eight are read by one system call.
  */
 #define SLOTS 8
 #define SLOT_SIZE 8192
@@ -54,7 +54,7 @@ static int open_here(struct nd_sock *s, struct nd_file *files, size_t nfiles)
 
 /*
  * The one function that leaves the calling thread's namespace. Signals are blocked: a handler must not run (and open
- * sockets) in the wrong namespace. /proc/thread-self and not /proc/self: only this thread's namespace is meant.
+ * sockets) in the wrong namespace. /proc/thread-self and not /proc/self (probe netns.setns.one-thread).
  */
 static int open_there(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err)
 {
@@ -118,7 +118,7 @@ int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t 
 	    bind(s->fd, (const struct sockaddr *)&addr, sizeof addr) < 0 ||
 	    getsockname(s->fd, (struct sockaddr *)&addr, &len) < 0)
 		goto fail;
-	/* The kernel's choice: the process id is only its first try, so getpid() would be a guess. */
+	/* The kernel's choice: the process id is only its first try (probe acks.echo.second-socket). */
 	s->portid = addr.nl_pid;
 	return 0;
 fail:
@@ -189,7 +189,7 @@ static int says_so(const struct nd_view *v, int code)
 	return v->body_len >= sizeof(struct nlmsgerr) && memcmp(v->body, &code, sizeof code) == 0;
 }
 
-/* One message of the kernel's. Only what answers this request counts: its seq, our portid. */
+/* One message of the kernel's. Only what answers this request counts: its seq, our portid (probe acks.echo.pid-zero). */
 static int take(const struct nd_sock *s, struct wait *w, const struct nd_view *v, struct nd_buf *reply, struct nd_err *err)
 {
 	struct nd_err refusal;

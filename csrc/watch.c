@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What happens to addresses between a snapshot and the move. The kernel tells of every address that a move, or setting a
- * link down, drops: RTM_DELADDR with all it had, in the order of a dump, before the request is answered (seen on 5.10, 6.1,
- * 6.12, 6.18 and 7.2).
+ * link down, drops: RTM_DELADDR with all it had, in the order of a dump, before the request is answered (probes
+ * notify.address.before-dellink, races.address-adder.ipv4, races.address-adder.ipv6).
  */
 #include "internal.h"
 
@@ -135,7 +135,7 @@ static void splice(struct nd_dev *dev, size_t at, size_t old, const struct nd_vi
 	memcpy(to + offsetof(struct nlmsghdr, nlmsg_type), &type, sizeof type);
 }
 
-/* Where the addresses of IPv6 begin: a dump of all families has IPv4's first. */
+/* Where the addresses of IPv6 begin: a dump of all families has IPv4's first (probe dumps.order.families). */
 static size_t first_ipv6(const struct nd_dev *dev)
 {
 	struct nd_addr a;
@@ -148,8 +148,9 @@ static size_t first_ipv6(const struct nd_dev *dev)
 }
 
 /*
- * A dump of IPv6 may list an address twice, and no NLM_F_DUMP_INTR says so: what is added between two of its parts shifts the
- * rest by one (seen on 5.10 and 7.2). The second one lies close behind.
+ * A dump of one device's IPv6 addresses may list one twice, and no NLM_F_DUMP_INTR says so, as it does in a dump of all
+ * devices' (probe dumps.interrupted.addresses.ipv6-added): what is added between two of its parts shifts the rest by one
+ * (seen on 5.10 and 7.2). The second one lies close behind.
  */
 static void drop_double(struct nd_dev *dev, size_t pos, const struct nd_addr *told, size_t next[2])
 {

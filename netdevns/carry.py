@@ -73,7 +73,7 @@ def _settings(plan: Plan, members: Sequence[Member]) -> dict[tuple[Member, str],
         paths.update(dict.fromkeys(own, member))
         requests = was.requests(now, member.device.target_ifindex, about_to_be_up=False)
         todo += [(member, which, request) for which, request in requests]
-    if files:  # first: a token is refused where router advertisements are
+    if files:  # first: a token is refused where router advertisements are (probe sysctls.token.set-no-ra)
         with Socket(plan.target.fd, files) as visit:
             for path, result in visit.files.items():
                 if isinstance(result, int):
@@ -86,7 +86,10 @@ def _settings(plan: Plan, members: Sequence[Member]) -> dict[tuple[Member, str],
 
 
 def _settings_again(plan: Plan, members: Sequence[Member]) -> None:
-    """Once more after IFF_UP, with which the kernel sets IPv6's MTU; then looks, and tells what is not as it was."""
+    """Once more after IFF_UP, with which the kernel sets IPv6's MTU; then looks, and tells what is not as it was.
+
+    (probe sysctls.ipv6.mtu)
+    """
     said = _settings(plan, members)
     for member, now in zip(members, _now(plan, members), strict=True):
         for name in member.settings().differences(now):

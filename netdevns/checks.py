@@ -248,7 +248,7 @@ def _where(netns: NetNS | None) -> str:
 
 def _permission(plan: Plan, side: str, socket: Socket, netns: NetNS | None) -> None:
     """A request that changes nothing tells who may: an empty RTM_NEWLINK for an ifindex that nobody has."""
-    # ENODEV to those who may (probe message.key.unknown-ifindex).
+    # ENODEV to those who may (probes permissions.ask.empty.allowed, permissions.ask.empty.no-right).
     probe = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, NO_SUCH_IFINDEX)
     if refused(ask(socket, [probe])[0]) == errno.EPERM:
         text = f"{_where(netns)}: CAP_NET_ADMIN is missing in the {side} network namespace; run this as root"
@@ -258,8 +258,9 @@ def _permission(plan: Plan, side: str, socket: Socket, netns: NetNS | None) -> N
 def immovable(plan: Plan, socket: Socket) -> set[int]:
     """Finds the devices that the kernel never moves; returns the ifindexes of which it does not say it to this process.
 
-    From 6.15 on the kernel says it; before, a move into its own namespace answers EINVAL for what may not leave, and
-    EPERM to those who may move nothing. It changes nothing (probes message.ns-fd.own, message.ns-fd.own-notifications).
+    From 6.15 on the kernel says it (probe kinds.immutable.lo); before, a move into its own namespace answers EINVAL for
+    what may not leave (probe kinds.own-namespace.bridge), and EPERM to those who may move nothing. It changes nothing
+    (probes message.ns-fd.own, message.ns-fd.own-notifications).
     """
     unsaid: list[Item] = []
     unknown: set[int] = set()

@@ -31,8 +31,8 @@ def recorded(type_: int, netns: NetNS, socket: Socket) -> list[bytes]:
 def found(section: journal.Section) -> tuple[NetNS, Socket] | None:
     """Opens the namespace that a record means, with a socket in it; None: it is gone, as far as can be seen.
 
-    Inode numbers are reused at once; the cookie is not (SO_NETNS_COOKIE, Linux 5.14). Before that, whoever asks has to
-    find the device inside.
+    Inode numbers are reused at once (probe death.inode.reused); SO_NETNS_COOKIE (Linux 5.14) is not (probe
+    death.cookie.unique). Before that, whoever asks has to find the device inside.
     """
     dev, ino = section.number(journal.A_DEV), section.number(journal.A_INO)
     cookie = section.number(journal.A_COOKIE)
@@ -70,7 +70,7 @@ def _candidates(section: journal.Section, ino: int) -> Iterator[str]:
     yield from _listed(NETNS_DIR, "")
     yield from _listed("/proc", "/ns/net")
     yield from _mounted(ino)
-    # Held by nothing but a descriptor of some process.
+    # Held by nothing but a descriptor of some process (probe death.kept-by.descriptor).
     for process in _listed("/proc", "/fd"):
         yield from _listed(process, "")
 

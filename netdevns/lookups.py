@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .results import Snapshot
 
-# A default receive buffer holds about 90 unread answers about links.
+# A default receive buffer holds about 90 unread answers about links (probe dumps.datagram.look-ups).
 WINDOW = 32
 ANSWER_BYTES = 4096
 
@@ -51,7 +51,7 @@ def link_of(answer: wire.Message) -> wire.Link | None:
     if answer.type == uapi.RTM_NEWLINK:
         return wire.Link(answer.body)
     code, text = wire.error(answer)
-    # The kernel answers EINVAL to a look-up by a name that no device can have.
+    # Not there: ENODEV (probe dumps.get.unknown-name), and EINVAL for a name that no device can have.
     if code in (errno.ENODEV, errno.EINVAL):
         return None
     raise EngineError(code, text, "exchange")

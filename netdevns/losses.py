@@ -17,8 +17,9 @@ DUMP_QDISCS = wire.message(uapi.RTM_GETQDISC, uapi.NLM_F_DUMP, TCMSG.pack(0, 0, 
 def qdiscs(socket: Socket) -> dict[int, list[str]]:
     """By ifindex, what is at a device's root and in front of it (ingress, clsact), as far as somebody put it there.
 
-    Filters, classes and further qdiscs hang on these. What the kernel gives a device by itself has the handle 0: losing
-    it loses nothing. Source: linux/rtnetlink.h (struct tcmsg), net/sched/sch_generic.c.
+    Filters, classes and further qdiscs hang on these (probes links.qdisc.root, links.qdisc.filter). What the kernel
+    gives a device by itself has the handle 0: losing it loses nothing (probe links.qdisc.default). Source:
+    linux/rtnetlink.h (struct tcmsg), net/sched/sch_generic.c.
     """
     found: dict[int, list[str]] = {}
     for message in wire.messages(lookups.dump_if_known(socket, DUMP_QDISCS)):
@@ -66,6 +67,7 @@ def find(plan: Plan) -> None:
         if count and "neighbours" not in plan.preserve:
             _lose(plan, item, "loss.neighbours", f"{count} neighbour{'s' if count > 1 else ''}")
         if link.has_xdp:
+            # (probes links.xdp.generic, links.xdp.native)
             text = f"{item.label}: its XDP program stays attached"
             plan.found.append(Found(item.host_name, "note", "device.xdp", text))
     if carries_routes:
@@ -83,7 +85,8 @@ def _routes(plan: Plan) -> None:
 def find_addresses(plan: Plan, item: Item, dumped: bytes | memoryview) -> None:
     """The same for addresses that are not protected, from RTM_NEWADDR messages of all devices or its own.
 
-    Without a link-local of the kernel's own: the device gets one in the target, too.
+    Without a link-local of the kernel's own: the device gets one in the target, too (probe
+    addresses.ipv6.link-local.own).
     """
     link = item.link
     if link is None or link.flags & uapi.IFF_LOOPBACK:  # which never leaves
@@ -110,7 +113,10 @@ def _unprotected(dumped: bytes | memoryview, ifindex: int) -> Iterator[dict[str,
 
 
 def _is_kernels(address: dict[str, object], mac: bytes) -> bool:
-    """Whether the kernel made an IPv6 link-local: it says so from 5.18 on; before, one of the MAC is taken for it."""
+    """Whether the kernel made an IPv6 link-local: it says so from 5.18 on; before, one of the MAC is taken for it.
+
+    (probe addresses.ipv6.link-local.protocol)
+    """
     text = str(address["address"])
     made_of_mac = f"ff:fe{mac[3:4].hex()}" in text if len(mac) == 6 else False
     return text.startswith("fe80:") and (address["protocol"] == uapi.IFAPROT_KERNEL_LL or made_of_mac)

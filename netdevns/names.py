@@ -7,7 +7,7 @@ import os
 
 from . import uapi
 
-# isspace() of the kernel's own ctype table, which counts the no-break space of Latin-1.
+# isspace() of the kernel's own ctype table, which counts the no-break space of Latin-1 (probe names.byte.a0-bf).
 _WHITE = b"\t\n\v\f\r \xa0"
 
 
@@ -20,9 +20,10 @@ def why_invalid(name: bytes) -> str | None:
     if name in (b".", b".."):
         return "the kernel refuses it"
     if name in (b"all", b"default"):
-        # Refused late: a device asked to take it would sit in the target under its old name (ipv4 devinet.c).
+        # Refused late: a device asked to take it would sit in the target under its old name; or it is taken, and no
+        # address can be (probes names.reserved.all-old-free, names.reserved.all-old-taken). Source: ipv4 devinet.c.
         return "the kernel keeps it for net.ipv4.conf"
-    for byte in name:  # refused late, as all of these (probe clash.invalid-old-free)
+    for byte in name:  # refused late, as all of these (probes clash.invalid-old-free, names.refused-late.all)
         if byte in b"/:":
             return f'it contains "{chr(byte)}"'
         if byte in _WHITE:
@@ -53,7 +54,10 @@ def why_invalid_template(name: bytes) -> str | None:
 
 
 def encode(name: str) -> bytes:
-    """A name's bytes. JSON can carry lone surrogates, which are no text; the kernel takes any bytes."""
+    """A name's bytes. JSON can carry lone surrogates, which are no text; the kernel takes any bytes.
+
+    (probe names.byte.80-9f)
+    """
     try:
         return os.fsencode(name)
     except UnicodeEncodeError:

@@ -1,5 +1,6 @@
 """Permanent neighbours and proxies of a device, which vanish when it goes down or leaves.
 
+(probes neighbours.down.permanent, neighbours.down.proxy, neighbours.move.permanent, neighbours.move.proxy)
 Layout: linux/neighbour.h (struct ndmsg). Learned entries are not kept: the kernel learns them again.
 """
 

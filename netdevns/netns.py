@@ -78,6 +78,7 @@ class NetNS:
         except ValueError:  # a NUL byte
             raise NetDevError("a NUL byte in a namespace's name", errno=errno.EINVAL, step="open") from None
         try:
+            # (probes netns.nstype.network, netns.nstype.file)
             kind = fcntl.ioctl(fd, uapi.NS_GET_NSTYPE)
         except OSError:
             kind = 0
@@ -104,7 +105,7 @@ class NetNS:
         Raises:
             OSError: EBADF: one of them is closed.
         """
-        a, b = os.fstat(self.fd), os.fstat(other.fd)
+        a, b = os.fstat(self.fd), os.fstat(other.fd)  # (probe netns.name.two-names)
         return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 
     def __enter__(self) -> Self:

@@ -1,5 +1,7 @@
 """What a port has from its bridge or bond, which the kernel drops when the port leaves; how to give it back.
 
+(probes kinds.port-state.bond, multicast.bridge.fdb-static, multicast.bridge.mdb)
+
 A bridge port: its settings, VLANs, the entries of the forwarding database that somebody added, and the multicast groups
 that it is in for good (without lists of sources). A bond slave: its settings, being the active one, and the bond's MAC,
 which is random once the last slave has left. A port of a VRF or team has nothing but its master that rtnetlink could

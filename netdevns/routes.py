@@ -1,8 +1,10 @@
 """Routes and nexthop objects of the source: which devices carry a default route, and what to put back after an undo.
 
-IPv4 routes and nexthop objects vanish without a notification when a device leaves, and so do routes of other devices (a
-`src` that moved away; one leg takes a whole multipath route). So all are dumped once, before the first change, and
-compared after an undo. Layouts: linux/rtnetlink.h (struct rtmsg, rtnexthop), linux/nexthop.h (struct nhmsg).
+IPv4 routes and nexthop objects vanish without a notification when a device leaves (probes notify.route.ipv4,
+notify.nexthop). So do IPv4 routes of other devices: one leg takes a whole multipath route, and a `src` that moved away
+takes its routes, told on later kernels only (probes notify.route.multipath-leg, notify.route.source-address). So all
+are dumped once, before the first change, and compared after an undo. Layouts: linux/rtnetlink.h (struct rtmsg,
+rtnexthop), linux/nexthop.h (struct nhmsg).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ U16 = Struct("=H")
 NHMSG = Struct("=BBBxI")  # nh_family, nh_scope, nh_protocol, nh_flags
 
 # What RTM_NEWROUTE and RTM_NEWNEXTHOP take and what makes a route itself. A dump carries more (RTA_CACHEINFO,
-# counters); sent back it would be refused or mean something else.
+# counters); sent back it would be refused, ignored, or mean something else (probe routes.replay.ipv4-cacheinfo).
 _ROUTE_ATTRS = (
     uapi.RTA_DST, uapi.RTA_SRC, uapi.RTA_IIF, uapi.RTA_OIF, uapi.RTA_GATEWAY, uapi.RTA_PRIORITY, uapi.RTA_PREFSRC,
     uapi.RTA_METRICS, uapi.RTA_MULTIPATH, uapi.RTA_FLOW, uapi.RTA_TABLE, uapi.RTA_VIA, uapi.RTA_PREF,
@@ -221,7 +223,10 @@ def _renumber(value: memoryview, renumbered: Mapping[int, int]) -> bytes:
 
 
 def _multipath(value: memoryview, renumbered: Mapping[int, int]) -> bytes:
-    """Without the flags that say how the link is just now (RTNH_F_DEAD, RTNH_F_LINKDOWN)."""
+    """Without what says how the link is just now: RTNH_F_DEAD, RTNH_F_LINKDOWN.
+
+    (probes routes.replay.ipv4-multipath-dead, routes.replay.ipv4-linkdown)
+    """
     legs = b""
     for _, leg in _legs(value):
         length, flags, hops, ifindex = RTNEXTHOP.unpack_from(leg)
@@ -323,7 +328,8 @@ def missing_routes(before: bytes, now: bytes, renumbered: Mapping[int, int] | No
         if not (body[5] == uapi.RTPROT_KERNEL and body[7] in _MADE_WITH_ADDRESSES)
         and (route := _route(body, renumbered or {})) not in there
     ]
-    # A gateway must be reachable when its route is added; within each kind the dump's order stays.
+    # A gateway must be reachable when its route is added (probe routes.gateway.ipv4-without-address); within each kind
+    # the dump's order stays.
     return sorted(gone, key=needs_gateway)
 
 

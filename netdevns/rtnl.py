@@ -226,7 +226,7 @@ class Socket:
                         raise
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEVAL.pack(ANSWER_TIMEOUT_S, 0))
             made.bind((0, 0))
-            # The kernel's choice: the process id is only its first try, so getpid() would be a guess.
+            # The kernel's choice: the process id is only its first try (probe acks.echo.second-socket).
             portid = made.getsockname()[0]
         except OSError as e:
             uapi.close(made.detach())
@@ -245,7 +245,7 @@ class Socket:
 
     @property
     def cookie(self) -> int:
-        """SO_NETNS_COOKIE: which namespace this is; 0 before Linux 5.14."""
+        """SO_NETNS_COOKIE: which namespace this is; 0 before Linux 5.14 (probe netns.cookie.same)."""
         try:
             return int(U64.unpack(self._socket.getsockopt(socket.SOL_SOCKET, uapi.SO_NETNS_COOKIE, U64.size))[0])
         except OSError:
@@ -336,7 +336,7 @@ class _Exchange:
             raise EngineError(errno.EINVAL, "not a netlink request", "exchange")
 
     def take(self, datagram: memoryview) -> None:
-        """A datagram. Only what answers this request counts: its seq, our portid."""
+        """A datagram. Only what answers this request counts: its seq, our portid (probe acks.echo.pid-zero)."""
         try:
             for message in wire.messages(datagram):
                 number = (message.seq - self.first) & 0xFFFFFFFF

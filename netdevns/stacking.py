@@ -11,7 +11,7 @@ from .plan import Item
 
 
 def set_depths(items: Mapping[int, Item]) -> None:
-    """An upper device is one deeper than its lower: uppers move first and come up last."""
+    """An upper device is one deeper than its lower: uppers move first and come up last (probe kinds.upper-up.vlan)."""
     for item in items.values():
         link, seen = item.link, {0}
         while link is not None and link.lower is not None and link.lower in items and link.lower not in seen:
@@ -21,7 +21,10 @@ def set_depths(items: Mapping[int, Item]) -> None:
 
 
 def uppers(links: Mapping[int, wire.Link], batch: Mapping[int, Item]) -> list[Item]:
-    """Devices outside of the batch that are stacked on it: they stay, and lose what depends on their lower."""
+    """Devices outside of the batch that are stacked on it: they stay, and lose what depends on their lower.
+
+    (probes kinds.lower-moves.vlan, kinds.lower-moves.macvlan)
+    """
     staying: dict[int, Item] = {}
     found = True
     while found:  # once for each level of stacking

@@ -1,8 +1,10 @@
 """The per-device settings that a move resets to the target's defaults: IPv4 and IPv6 sysctls, and the token.
 
-One RTM_NEWLINK tells them all (IFLA_AF_SPEC), so the snapshot has them already. IPv4's are set by rtnetlink again;
-those of IPv6 cannot be (IFLA_INET6_CONF is refused) and are written through /proc/sys/net. Layouts: linux/if_link.h,
-linux/ip.h (IPV4_DEVCONF_*), linux/ipv6.h (DEVCONF_*). The tables below are ABI: values are only ever added.
+(probes sysctls.ipv4.move, sysctls.ipv6.move, sysctls.token.move)
+One RTM_NEWLINK tells them all (IFLA_AF_SPEC), so the snapshot has them already. IPv4's are set by rtnetlink again
+(probe sysctls.netlink.ipv4); those of IPv6 cannot be (probe sysctls.netlink.ipv6) and are written in /proc/sys/net.
+Layouts: linux/if_link.h, linux/ip.h (IPV4_DEVCONF_*), linux/ipv6.h (DEVCONF_*). The tables below are ABI: values are
+only ever added.
 """
 
 from __future__ import annotations
@@ -77,8 +79,9 @@ class Settings:
         """What differs of IPv4's, the token and addr_gen_mode, and the RTM_NEWLINK that sets it as it was.
 
         One for each of the three: the kernel takes a request as a whole, and refuses a token where no router
-        advertisements are accepted. `about_to_be_up`: IFF_UP comes next and must not make a link-local address, so
-        addr_gen_mode is "none" for now. By rtnetlink: writing its file would make one at once.
+        advertisements are accepted (probe sysctls.token.set-no-ra). `about_to_be_up`: IFF_UP comes next and must not
+        make a link-local address, so addr_gen_mode is "none" for now. By rtnetlink: writing its file would make one at
+        once.
         """
         differ = self.differences(now)
         ids = [(i, f"ipv4.{name}") for i, name in enumerate(IPV4, 1) if f"ipv4.{name}" in differ]
@@ -109,7 +112,8 @@ class Settings:
         return {f"{where}/{n}": _written(n, self.values[f"ipv6.{n}"]) for n in differ}
 
 
-# With all about IPv6: 5.10 tells no token of a link that is asked for without statistics (RTEXT_FILTER_SKIP_STATS).
+# With all about IPv6: 5.10 tells no token of a link that is asked for with RTEXT_FILTER_SKIP_STATS (probe
+# sysctls.token.skip-stats).
 DUMP_TOKENS = wire.message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, wire.IFINFOMSG.pack(uapi.AF_INET6, 0, 0, 0, 0))
 
 

@@ -290,7 +290,7 @@ class _Batch:
     def _late(self) -> None:
         """Addresses that somebody added or changed between snapshot and move: the kernel told of them when they went.
 
-        An IPv4 route that was added meanwhile is lost: nobody is told of it.
+        An IPv4 route that was added meanwhile is lost: nobody is told of it (probe notify.route.ipv4).
         """
         self.watch.drain()
         found = False

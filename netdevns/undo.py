@@ -130,6 +130,8 @@ class _Undo:
     def _is_on_one_that_came_back(self, member: Member) -> bool:
         """A macvlan: the move flushed its lower's unicast filter, where its MAC is put in again when it comes up.
 
+        (probe links.mac-list.unicast)
+
         It may be up already: an undo that was interrupted brought it back before its lower.
         """
         lowers = {m.link.ifindex for m in self.missing}  # those that stayed on top of it, too
@@ -142,7 +144,10 @@ class _Undo:
             self.missing[member].append(lookups.says(e))
 
     def _upper(self, member: Member) -> None:
-        """A device that stayed, whose lower left and came back: it may have lost IPv6 addresses, or have come up."""
+        """A device that stayed, whose lower left and came back: it may have lost IPv6 addresses, or have come up.
+
+        (probes addresses.ipv6.down.default, kinds.lower-back.vlan-down)
+        """
         if self._is_on_one_that_came_back(member):
             self._reopen(member)
         try:
@@ -193,7 +198,10 @@ class _Undo:
             self.missing[member].append(f"ifindex {member.link.ifindex}")
 
     def _properties(self, member: Member) -> None:
-        """Master, alternative names, sysctls: a move silently releases a port of a bridge or bond, and resets these."""
+        """Master, alternative names, sysctls: a move silently releases a port of a bridge or bond, and resets these.
+
+        (probes kinds.port.bridge, kinds.port.bond)
+        """
         was, ifindex = member.link, member.device.ifindex
         again = []
         try:
@@ -314,7 +322,8 @@ class _Undo:
         """Nexthop objects and routes that the source had before; what cannot be put back is told with the first device.
 
         All of them and not only those of the batch: a route of another device goes, too, when its `src` or one of its
-        legs leaves. A route that somebody else deleted in these milliseconds comes back with them.
+        legs leaves (probes routes.move.ipv4-src, routes.move.ipv4-multipath). A route that somebody else deleted in
+        these milliseconds comes back with them.
         """
         renumbered = {m.link.ifindex: m.device.ifindex for m in self.touched if m.device.ifindex != m.link.ifindex}
         answers: dict[bytes, str] = {}
@@ -335,7 +344,7 @@ class _Undo:
             self.missing[first].append(f"routes: {lookups.says(e)}")
 
     def _qdiscs(self) -> None:
-        """They ended with the move, and cannot be made of what the kernel tells of them: that is said."""
+        """They ended with the move (probe links.qdisc.root), and are not to be made of what is told of them: say so."""
         had = [member for member in self.touched if member.item.qdiscs]
         try:
             now = losses.qdiscs(self.source) if had else {}

@@ -64,7 +64,7 @@ def get_link(ifindex: int = 0, name: bytes | None = None, *, statistics: bool = 
     """RTM_GETLINK by ifindex, or by a name, which is compared with altnames, too (probe message.key.altname-as-name).
 
     An alternative name may be anything that fits, even empty. `statistics` are dear, but on some kernels (5.10) IPv6's
-    token comes only with them.
+    token comes only with them (probe sysctls.token.skip-stats).
     """
     attrs = b"" if statistics else attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
     if name is not None:
@@ -154,7 +154,7 @@ def error(message_: Message) -> tuple[int, str]:
     if not 0 <= code <= S32_MAX:
         raise Malformed("an error message with a positive code")
     at = 20
-    if not message_.flags & uapi.NLM_F_CAPPED:  # the whole request is echoed in front of the attributes
+    if not message_.flags & uapi.NLM_F_CAPPED:  # the request is echoed in front (probe acks.options.ext-ack)
         echoed = U32.unpack_from(body, 4)[0]
         at = 4 + ((echoed + 3) & ~3) if 16 <= echoed <= len(body) else len(body)
     tlvs = message_.flags & uapi.NLM_F_ACK_TLVS
@@ -190,8 +190,9 @@ class Link:
         xdp = attrs(found[uapi.IFLA_XDP]) if uapi.IFLA_XDP in found else {}
         self.has_xdp = bytes(xdp.get(uapi.IFLA_XDP_ATTACHED, b"")).strip(b"\0") != b""
         self.altnames = tuple(text(v) for t, v in attr_list(names) if t == uapi.IFLA_ALT_IFNAME) if names else ()
-        # None: this kernel does not say (before 6.15), True or False: it does.
+        # None: this kernel does not say (before 6.15), True or False: it does (probe kinds.immutable.veth).
         self.immutable = None if immutable is None else u8(immutable) != 0
-        # A veth's IFLA_LINK is its peer, not a lower device; with a netnsid it is in another namespace.
+        # A veth's IFLA_LINK is its peer, not a lower device (probe kinds.veth.link); with a netnsid it is in another
+        # namespace (probe kinds.upper-moves.vlan).
         elsewhere = self.kind == b"veth" or uapi.IFLA_LINK_NETNSID in found
         self.lower = None if elsewhere else u32(found.get(uapi.IFLA_LINK))

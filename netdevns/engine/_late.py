@@ -41,8 +41,9 @@ def update(addresses: bytes, told: bytes, ifindex: int) -> bytes:
         around = chain(range(places[is_ipv6], len(found)), range(places[is_ipv6]))
         old = next((at for at in around if found[at][0].identity == address.identity), None)
         at = places[is_ipv6] if old is None else old
-        # A dump of IPv6 may list an address twice, and no NLM_F_DUMP_INTR says so: what is added between two of its
-        # parts shifts the rest by one (seen on 5.10 and 7.2). The second one lies close behind.
+        # A dump of one device's IPv6 addresses may list one twice, and no NLM_F_DUMP_INTR says so, as it does in one of
+        # all devices' (probe dumps.interrupted.addresses.ipv6-added): what is added between two of its parts shifts the
+        # rest by one (seen on 5.10 and 7.2). The second one lies close behind.
         behind = range(at + 1, min(at + 1 + DOUBLE_WITHIN, len(found))) if old is not None else ()
         double = next((i for i in behind if found[i][0].identity == address.identity), None)
         if double is not None:

@@ -151,10 +151,10 @@ class Replay:
     # ---- replay ----
 
     def run(self) -> None:
-        # In reverse: the kernel puts the newest of a scope first.
+        # In reverse: the kernel puts the newest of a scope first (probe addresses.ipv6.order.newest).
         ipv6 = [a for a in reversed(self.addresses) if a.family == uapi.AF_INET6]
         self.cut_labels = 0
-        # IPv4 before IFF_UP: in dump order, primaries come before their secondaries again.
+        # IPv4 before IFF_UP: in dump order, primaries are before secondaries (probe addresses.ipv4.order.replayed).
         for address in self.addresses:
             if address.family != uapi.AF_INET6 and self._holds(address):
                 self._add(address, *self._messages(address))
@@ -165,7 +165,8 @@ class Replay:
                 self._add(address, self._message(address, address.flags | uapi.IFA_F_NODAD))
         if self.up:
             self._put(wire.link_message(uapi.RTM_NEWLINK, 0, self.ifindex, up=True))
-        # IPv6 after it: an address with a peer that is added while the link is down never gets its peer route.
+        # IPv6 after it: an address with a peer that is added with IFA_F_NODAD while the link is down never gets its
+        # peer route (probe addresses.ipv6.routes.peer).
         for address in ipv6:
             if self._holds(address):
                 self._add(address, *self._messages(address))
@@ -216,7 +217,7 @@ class Replay:
         NLM_F_REPLACE makes a second replay of the same address harmless, and meets the kernel's own link-local.
         """
         kept = {type_: address.attrs[type_] for type_ in AS_IS if type_ in address.attrs}
-        # IPv4's dump says "preferred forever" of such a one, and only the flag tells.
+        # "Preferred forever" in a dump: only the flag tells (probe addresses.lifetime.ipv4-preferred-zero).
         deprecated = address.family == uapi.AF_INET and address.flags & DEPRECATED == DEPRECATED
         if deprecated and uapi.IFA_CACHEINFO in kept:
             kept[uapi.IFA_CACHEINFO] = memoryview(CACHEINFO.pack(0, FOREVER, 0, 0))
