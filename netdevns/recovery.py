@@ -276,6 +276,8 @@ class _Recovery:
     def _outcome(self, member: Member, left: Left | None) -> Recovered:
         if left is None:
             return self._told(member, "undone", "source", "it is back as it was")
+        if member.ended:
+            return self._told(member, "gone", "gone", ", ".join(left.missing))
         if left.missing == tuple(member.for_good):
             return self._told(member, "undone", "source", f"it is back, for good without: {', '.join(left.missing)}")
         if left.location == "gone":

@@ -64,6 +64,11 @@ def _devices(found: dict[int, memoryview], by_nexthop: dict[int, set[int]]) -> s
     return devices
 
 
+def leaves_by(body: bytes) -> set[int]:
+    """The ifindexes that a route leaves by; empty: none, or a nexthop object knows."""
+    return _devices(wire.attrs(memoryview(body), RTMSG.size), {})
+
+
 def _nexthop_devices(nexthops: bytes) -> dict[int, set[int]]:
     by_id: dict[int, set[int]] = {}
     groups: dict[int, list[int]] = {}

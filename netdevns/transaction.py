@@ -223,7 +223,7 @@ class _Batch:
                 if tries == UNDO_TRIES:
                     raise
                 continue  # every step of the undo can be repeated: begin again
-        keep = self.record is not None and not undo.is_all_for_good(left, self.members)
+        keep = self.record is not None and not undo.is_all_for_good(left, [*self.members, *self.uppers])
         self._end_record(keep=keep)
         failed = failures.failed(cause, left, self.plan, is_kept=keep, may_miss_late=self.may_miss_late)
         if isinstance(cause, (Stopped, EngineError)):

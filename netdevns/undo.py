@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from . import lookups, losses, names, neighbours, ports, routes, sysctls, uapi, wire
+from . import lookups, losses, names, neighbours, ports, routes, stacking, sysctls, uapi, wire
 from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
 from .plan import Item, Plan
 
@@ -30,13 +30,14 @@ PARTS = (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS)
 class Member:
     """A device of the batch, checked."""
 
-    __slots__ = ("device", "for_good", "item", "link", "touched")
+    __slots__ = ("device", "ended", "for_good", "item", "link", "touched")
 
     def __init__(self, item: Item, device: Device, link: wire.Link) -> None:
         self.item = item
         self.device = device
         self.link = link
         self.touched = False  # whether anything was sent that may have changed it
+        self.ended = False  # the kernel deleted it when its lower device left
         self.for_good: list[str] = []  # what an undo found missing that nothing can put back
 
     def settings(self) -> sysctls.Settings:
@@ -76,7 +77,7 @@ def is_all_for_good(left: tuple[Left, ...], members: list[Member]) -> bool:
 
 def location(member: Member) -> str:
     """Where a device is, as `NetDevError.location` says it."""
-    place = member.device.place
+    place = PLACE_GONE if member.ended else member.device.place
     return {PLACE_SOURCE: "source", PLACE_TARGET: "target", PLACE_GONE: "gone"}.get(place, "unknown")
 
 
@@ -118,13 +119,28 @@ class _Undo:
                 self._properties(member)
                 self._part(member, RESTORE)
                 self._settings_again(member)
+        self._find_ended()
         for member in self.uppers:
-            self._upper(member)
+            if not member.ended:
+                self._upper(member)
         if self.touched:
             self._ports()
             self._neighbours()
             self._routes(self.touched[0])
             self._qdiscs()
+
+    def _find_ended(self) -> None:
+        """Devices that stayed, which the kernel deleted when their lower left: nothing can put them back."""
+        ending = stacking.ending([m.link for m in self.uppers], [m.link.ifindex for m in self.touched])
+        for member in (m for m in self.uppers if m.link.ifindex in ending):
+            try:
+                now = lookups.link(self.source, ifindex=member.link.ifindex)
+            except (EngineError, wire.Malformed):
+                continue  # the steps below say what stands against asking
+            member.ended = now is None or now.kind != member.link.kind
+            if member.ended:
+                member.for_good = ["the device: the kernel deleted it when what it lay on left"]
+                self.missing[member] += member.for_good
 
     def _is_on_one_that_came_back(self, member: Member) -> bool:
         """A macvlan: the move flushed its lower's unicast filter, where its MAC is put in again when it comes up.
@@ -274,7 +290,8 @@ class _Undo:
 
     def _neighbours(self) -> None:
         """Permanent neighbours and proxies, which are gone with IFF_UP, also of the devices on top."""
-        before = {m.link.ifindex: m.device.ifindex for m in self.missing if m.device.place == PLACE_SOURCE}
+        here = [m for m in self.missing if m.device.place == PLACE_SOURCE and not m.ended]
+        before = {m.link.ifindex: m.device.ifindex for m in here}
         owner = {m.device.ifindex: m for m in self.missing}
         for dump, had in zip(neighbours.DUMPS, self.plan.neighbours, strict=False):
             lost = [neighbours.on(body, before) for body in neighbours.kept(had, before)]
@@ -339,4 +356,7 @@ class _Undo:
             return routes.missing_nexthops(self.plan.nexthops, now, renumbered)
         now = lookups.dump(self.source, routes.DUMP_ROUTES)
         lost = routes.missing_routes(self.plan.routes, now, renumbered)
+        ended = {m.link.ifindex for m in self.uppers if m.ended}
+        if ended:  # told already, with all that hung on them
+            lost = [body for body in lost if not 0 < len(routes.leaves_by(body)) == len(routes.leaves_by(body) & ended)]
         return [body for body in lost if routes.needs_gateway(body) == (part == routes.Part.OTHERS)]

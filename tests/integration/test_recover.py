@@ -228,6 +228,20 @@ def test_qdiscs_that_are_gone_are_told(sides: tuple[Namespace, Namespace], direc
     assert records(directory) == []
 
 
+def test_upper_that_the_kernel_deleted_is_told(sides: tuple[Namespace, Namespace], directory: str) -> None:
+    """A vxlan device ended when its lower left: that is told, and the record is done with."""
+    host, target = sides
+    host.batch(["link add vx0 type vxlan id 7 dstport 4789 dev eth1", "link set vx0 up"])
+    killed(directory, target, "up_and_replay", 1)
+    found = netdevns.recover(directory)
+    assert [(r.device, r.outcome, r.location) for r in found] == [
+        ("eth0", "undone", "source"),
+        ("eth1", "undone", "source"),
+        ("vx0", "gone", "gone"),
+    ]
+    assert (records(directory), target.names()) == ([], set())
+
+
 def test_recover_can_be_killed_and_repeated(
     sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -573,6 +573,43 @@ def test_qdiscs_that_are_gone_are_told(
     assert all("eth0" in line for line in links), links
 
 
+# What the kernel deletes when its lower leaves, and what lies on that.
+ENDING = [
+    pytest.param("link add up0 type vxlan id 7 dstport 4789 remote 10.0.0.2 dev eth0", id="vxlan"),
+    pytest.param("link add link eth0 name up0 type macsec", marks=pytest.mark.kinds("macsec"), id="macsec"),
+]
+
+
+@pytest.mark.parametrize("line", ENDING)
+def test_upper_that_the_kernel_deletes_is_told(
+    host: Namespace, target: Namespace, before_step: Callable[..., None], tmp_path: Path, line: str
+) -> None:
+    """P1: a vxlan or macsec device ends when its lower leaves: told by a check, and after an undo as gone for good."""
+    host.batch(
+        ["link add eth0 index 101 type veth peer name peer", "link set eth0 up", "addr add 10.0.0.1/24 dev eth0"]
+    )
+    host.batch([line, "link add link up0 name up1 type macvlan", "link set up0 up", "link set up1 up"])
+    host.batch(["addr add 10.7.0.1/24 dev up0", "route add 192.0.2.0/24 via 10.7.0.9"])
+    host.batch(["neigh add 10.7.0.9 lladdr 02:00:00:00:00:99 nud permanent dev up0"])
+    host.wait_until_quiet()
+    before = host.dump()
+    report = netdevns.check({"eth0": "net0"}, target.fd)
+    assert [f.text for f in report.findings if f.code == "loss.upper"] == [
+        "eth0: a move loses: up0 on top of it, which the kernel deletes"
+    ]
+    fail_at(before_step)
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move({"eth0": "net0"}, target.fd, journal=tmp_path)
+    told = [(left.device, left.location, left.name, left.missing) for left in raised.value.left]
+    gone = ("the device: the kernel deleted it when what it lay on left",)
+    assert told == [("up0", "gone", None, gone), ("up1", "gone", None, gone)]
+    assert os.listdir(tmp_path / "txn") == []
+    here = [
+        line for line in rawdump.differences(before, host.dump()) if "eth0" in line and not line.startswith("links")
+    ]
+    assert (host.names(), here) == ({"eth0", "peer"}, [])
+
+
 @pytest.fixture
 def device_deleted(
     sides: tuple[Namespace, Namespace], before_step: Callable[..., None]
