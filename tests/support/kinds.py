@@ -32,7 +32,7 @@ IMMOVABLE = {
     "vrf": "link add DEV type vrf table 7",
 }
 # What some tests need besides.
-OTHERS = {"macsec": "link add link LOWER name DEV type macsec"}
+OTHERS = {"macsec": "link add link LOWERp name DEV type macsec"}
 # With NETDEVNS_REQUIRE=kinds the lack of one of these is a failure.
 REQUIRED = {"dummy", "vlan", "bond", "macvlan", "veth", "ifb"}
 

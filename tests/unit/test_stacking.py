@@ -43,7 +43,7 @@ def test_depths(lowers: dict[int, int | None], depths: dict[int, int]) -> None:
 
 
 def test_what_ends_with_its_lower() -> None:
-    """A vxlan device ends with its lower, and what lies on it with that; a VLAN does not; a cycle is no endless loop."""
+    """A vxlan device ends with its lower, and with it what lies on it; a VLAN does not; a cycle ends."""
     all_ = [link(2, 1, kind=b"vxlan"), link(3, 2), link(4, 1), link(5, 4, kind=b"vxlan"), link(6, 7), link(7, 6)]
     assert stacking.ending(all_, [1]) == {2, 3}
 
