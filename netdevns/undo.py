@@ -5,6 +5,7 @@ Every step can be repeated, and none keeps the others from being tried: what cou
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -319,6 +320,10 @@ class _Undo:
         renumbered = {m.link.ifindex: m.device.ifindex for m in self.touched if m.device.ifindex != m.link.ifindex}
         answers: dict[bytes, str] = {}
         try:
+            anew = self._made_anew()
+            for body in anew:
+                with contextlib.suppress(EngineError):  # what is still there is told below
+                    self.source.command(routes.remove(body))
             # A gateway must be reachable when it is used: by a nexthop object, or by a route.
             for part in PARTS:
                 for body in self._lost(part, renumbered):
@@ -331,8 +336,15 @@ class _Undo:
             for part in PARTS if answers else ():
                 for body in self._lost(part, renumbered):
                     self.missing[first].append(routes.text(part, body) + answers.get(body, ""))
+            for body in self._made_anew() if anew else ():
+                self.missing[first].append(f"without {routes.text(routes.Part.OTHERS, body)}")
         except (EngineError, wire.Malformed) as e:
             self.missing[first].append(f"routes: {lookups.says(e)}")
+
+    def _made_anew(self) -> list[bytes]:
+        """Routes that came with addresses, although somebody had removed them: of prefixes, broadcast, ff00::/8."""
+        here = {m.link.ifindex: m.device.ifindex for m in self.missing if m.device.place == PLACE_SOURCE}
+        return routes.made_anew(self.plan.routes, lookups.dump(self.source, routes.DUMP_ROUTES), here)
 
     def _qdiscs(self) -> None:
         """They ended with the move, and cannot be made of what the kernel tells of them: that is said."""

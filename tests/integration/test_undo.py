@@ -425,6 +425,43 @@ def test_undo_restores_alternative_names(host: Namespace, target: Namespace, bef
     assert host.links()["eth0"].altnames == ("one", "two")
 
 
+def test_undo_makes_no_route_that_was_removed(
+    host: Namespace, target: Namespace, before_step: Callable[..., None]
+) -> None:
+    """P1: who replaced the routes that come with an address, by some of another metric, finds his alone."""
+    host.batch(["link add eth1 type veth peer name peer", "link set peer up", "link set eth1 up"])
+    host.batch(["addr add 10.1.0.1/24 brd + dev eth1", "addr add 2001:db8:1::1/64 nodad dev eth1"])
+    host.batch(["addr add fe80::77/64 nodad dev eth1"])
+    host.wait_until_quiet()
+    host.batch(
+        [
+            "route del 10.1.0.0/24 dev eth1",
+            "route add 10.1.0.0/24 dev eth1 metric 100",
+            "route del broadcast 10.1.0.255 dev eth1 table local",
+            "route del 2001:db8:1::/64 dev eth1",
+            "route add 2001:db8:1::/64 dev eth1 metric 512",
+            "route del fe80::/64 dev eth1",
+            "route add 192.0.2.0/24 via 10.1.0.9",
+            "route add 2001:db8:77::/48 via 2001:db8:1::9",
+        ]
+    )
+    fail_at(before_step)
+    with Restored(host, target):
+        expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": {}})
+
+
+def test_undo_keeps_the_route_of_a_late_address(
+    host: Namespace, target: Namespace, before_step: Callable[..., None]
+) -> None:
+    """P1: an address that somebody adds during the move comes back with its own route, which there was not before."""
+    host.batch(["link add eth1 type ifb", "link set eth1 up", "addr add 10.1.0.1/24 dev eth1"])
+    before_step("move", 1, lambda: host.batch(["addr add 10.2.0.1/24 dev eth1", "addr add 2001:db8::1/64 dev eth1"]))
+    fail_at(before_step)
+    expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": {}})
+    shown = {route["dst"] for v in ("-4", "-6") for route in host.ip_json(f"{v} route show dev eth1")}
+    assert shown >= {"10.1.0.0/24", "10.2.0.0/24", "2001:db8::/64"}
+
+
 def test_undo_restores_the_ifindex(sides: tuple[Namespace, Namespace], before_step: Callable[..., None]) -> None:
     """P1: a device that had another ifindex in the target has its own again, or `left` says that it cannot (5.10)."""
     host, target = sides
