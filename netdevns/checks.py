@@ -22,9 +22,8 @@ Finding codes (stable), with the errno that a refused `move` carries:
   permission.source, permission.target (EPERM)   CAP_NET_ADMIN, or CAP_SYS_ADMIN for the visit, is missing there
   ipv6.disabled (EACCES)           IPv6 addresses must go where IPv6 is disabled
   system (as it is)                the kernel could not be asked
-  loss.master, loss.port, loss.qdisc, loss.routes, loss.neighbours, loss.upper
+  loss.master, loss.port, loss.qdisc, loss.routes, loss.neighbours, loss.fdb, loss.upper, loss.addresses
                                    severity "loss": what a move drops and the runtime-spec does not protect
-  loss.addresses                   the same, of addresses: those with a lifetime, and of a narrower scope than global
   device.xdp                       a note: an XDP program stays attached
 """
 
@@ -34,7 +33,7 @@ import errno
 import os
 from collections.abc import Collection, Mapping
 
-from . import lookups, losses, names, neighbours, ports, routes, snapshots, stacking, sysctls, uapi, wire
+from . import lookups, losses, names, neighbours, neighparms, ports, routes, snapshots, stacking, sysctls, uapi, wire
 from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .lookups import ask, link_of, refused, says
@@ -219,6 +218,7 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
     losses.find_qdiscs(socket, plan.items)
     plan.neighbours = [lookups.dump(socket, dump) for dump in neighbours.DUMPS]
+    plan.neighparms = neighparms.read(socket, by_ifindex)
     if sysctls.is_token_untold(answers):
         tokens = sysctls.tokens(lookups.dump(socket, sysctls.DUMP_TOKENS))
         for ifindex, item in by_ifindex.items():

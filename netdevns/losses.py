@@ -45,7 +45,11 @@ def find(plan: Plan) -> None:
     carries_routes = "routes" in plan.preserve
     counts = {} if carries_routes else routes.count_by_device(plan.routes, plan.nexthops)
     indexes = [item.link.ifindex for item in plan.items if item.link]
-    entries = Counter(neighbours.ifindex(body) for dump in plan.neighbours for body in neighbours.kept(dump, indexes))
+    dumps = plan.neighbours[: neighbours.FDB]
+    entries = Counter(neighbours.ifindex(body) for dump in dumps for body in neighbours.kept(dump, indexes))
+    macs = {(upper.link.lower, upper.link.mac) for upper in plan.uppers if upper.link}  # told with these
+    filters = [body for dump in plan.neighbours[neighbours.FDB :] for body in neighbours.kept(dump, indexes)]
+    own = Counter(i for body in filters if ((i := neighbours.ifindex(body)), neighbours.lladdr(body)) not in macs)
     for item in plan.items:
         link = item.link
         if link is None:
@@ -68,6 +72,9 @@ def find(plan: Plan) -> None:
         count = entries[link.ifindex]
         if count and "neighbours" not in plan.preserve:
             _lose(plan, item, "loss.neighbours", f"{count} neighbour{'s' if count > 1 else ''}")
+        if own[link.ifindex]:
+            words = f"{own[link.ifindex]} MAC{'s' if own[link.ifindex] > 1 else ''} that it listens to besides its own"
+            _lose(plan, item, "loss.fdb", words)
         if link.has_xdp:
             text = f"{item.label}: its XDP program stays attached"
             plan.found.append(Found(item.host_name, "note", "device.xdp", text))

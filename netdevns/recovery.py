@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BEFORE_BOOT = "a record of before the last boot, which reset its devices"
 INIT = "/proc/1/ns/net"
+_NEIGHBOURS = (journal.NEIGHBOURS, journal.PROXIES, journal.FDB)  # as neighbours.DUMPS
 
 
 def recover(journal: str | os.PathLike[str] = journal.JOURNAL_DIR) -> tuple[Recovered, ...]:
@@ -94,8 +95,9 @@ def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[by
     for ifindex, port in plan.ports.items():
         vlans, messages = ports.dumped(port)
         parts += journal.section(journal.PORT, {journal.A_IFINDEX: ifindex, journal.A_VLANS: vlans}, *messages)
-    for type_, dump in zip((journal.NEIGHBOURS, journal.PROXIES), plan.neighbours, strict=False):
+    for type_, dump in zip(_NEIGHBOURS, plan.neighbours, strict=False):
         parts += journal.section(type_, {}, dump)
+    parts += journal.section(journal.NEIGHPARMS, {}, plan.neighparms)
     return parts
 
 
@@ -175,8 +177,8 @@ class _Recovery:
         self._where = {t: _required(by_type, t) for t in (journal.SOURCE, journal.TARGET)}
         self.plan.routes = bytes(_required(by_type, journal.ROUTES).body)
         self.plan.nexthops = bytes(_required(by_type, journal.NEXTHOPS).body)
-        kinds = (journal.NEIGHBOURS, journal.PROXIES)
-        self.plan.neighbours = [bytes(by_type[t].body) for t in kinds if t in by_type]
+        self.plan.neighbours = [bytes(by_type[t].body) for t in _NEIGHBOURS if t in by_type]
+        self.plan.neighparms = bytes(_required(by_type, journal.NEIGHPARMS).body)
         self.members = [_member(s) for s in sections if s.type == journal.DEVICE]
         self.uppers = [_member(s) for s in sections if s.type == journal.UPPER]
         by_ifindex = {m.link.ifindex: m.link for m in self.members}

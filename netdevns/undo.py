@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from . import lookups, losses, names, neighbours, ports, routes, stacking, sysctls, uapi, wire
+from . import lookups, losses, names, neighbours, neighparms, ports, routes, stacking, sysctls, uapi, wire
 from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
 from .plan import Item, Plan
 
@@ -126,6 +126,7 @@ class _Undo:
                 self._upper(member)
         if self.touched:
             self._ports()
+            self._neighparms()
             self._neighbours()
             self._routes(self.touched[0])
             self._qdiscs()
@@ -290,16 +291,20 @@ class _Undo:
         return ""
 
     def _neighbours(self) -> None:
-        """Permanent neighbours and proxies, which are gone with IFF_UP, also of the devices on top."""
+        """Permanent neighbours and proxies, which are gone with IFF_UP, also of the devices on top, and filters.
+
+        A bridge or bond whose MAC changed when its port left has lost its own, too.
+        """
         here = [m for m in self.missing if m.device.place == PLACE_SOURCE and not m.ended]
         before = {m.link.ifindex: m.device.ifindex for m in here}
-        owner = {m.device.ifindex: m for m in self.missing}
+        owner = {m.link.master: m for m in here if m.link.master} | {m.device.ifindex: m for m in self.missing}
+        before |= {ifindex: ifindex for ifindex in owner if ifindex in {m.link.master for m in here}}
         for dump, had in zip(neighbours.DUMPS, self.plan.neighbours, strict=False):
-            lost = [neighbours.on(body, before) for body in neighbours.kept(had, before)]
+            lost = [neighbours.on(body, before) for body in neighbours.kept(had, before, external=True)]
             if not lost:
                 continue
             try:
-                there = neighbours.kept(lookups.dump(self.source, dump), owner)
+                there = neighbours.kept(lookups.dump(self.source, dump), owner, external=True)
             except (EngineError, wire.Malformed) as e:
                 self.missing[self.touched[0]].append(f"neighbours: {lookups.says(e)}")
                 continue
@@ -311,6 +316,15 @@ class _Undo:
                         whose = owner[neighbours.ifindex(body)]
                         self.missing[whose].append(f"{neighbours.text(body)}: {lookups.says(e)}")
 
+    def _neighparms(self) -> None:
+        here = {m.link.ifindex: m.device.ifindex for m in self.touched if m.device.place == PLACE_SOURCE}
+        owner = {m.device.ifindex: m for m in self.touched}
+        try:
+            for ifindex, words in neighparms.restore(self.source, self.plan.neighparms, here).items():
+                self.missing[owner[ifindex]] += words
+        except (EngineError, wire.Malformed) as e:
+            self.missing[self.touched[0]].append(f"sysctls of neighbours: {lookups.says(e)}")
+
     def _routes(self, first: Member) -> None:
         """Nexthop objects and routes that the source had before; what cannot be put back is told with the first device.
 
@@ -320,13 +334,14 @@ class _Undo:
         renumbered = {m.link.ifindex: m.device.ifindex for m in self.touched if m.device.ifindex != m.link.ifindex}
         answers: dict[bytes, str] = {}
         try:
-            anew = self._made_anew()
+            now = lookups.dump(self.source, routes.DUMP_ROUTES)
+            anew = self._made_anew(now)
             for body in anew:
                 with contextlib.suppress(EngineError):  # what is still there is told below
                     self.source.command(routes.remove(body))
             # A gateway must be reachable when it is used: by a nexthop object, or by a route.
             for part in PARTS:
-                for body in self._lost(part, renumbered):
+                for body in self._lost(part, renumbered, now if part == routes.Part.DIRECT else None):
                     answers[body] = ""
                     try:
                         self.source.command(routes.add(part, body))
@@ -336,15 +351,15 @@ class _Undo:
             for part in PARTS if answers else ():
                 for body in self._lost(part, renumbered):
                     self.missing[first].append(routes.text(part, body) + answers.get(body, ""))
-            for body in self._made_anew() if anew else ():
+            for body in self._made_anew(lookups.dump(self.source, routes.DUMP_ROUTES)) if anew else ():
                 self.missing[first].append(f"without {routes.text(routes.Part.OTHERS, body)}")
         except (EngineError, wire.Malformed) as e:
             self.missing[first].append(f"routes: {lookups.says(e)}")
 
-    def _made_anew(self) -> list[bytes]:
+    def _made_anew(self, now: bytes) -> list[bytes]:
         """Routes that came with addresses, although somebody had removed them: of prefixes, broadcast, ff00::/8."""
         here = {m.link.ifindex: m.device.ifindex for m in self.missing if m.device.place == PLACE_SOURCE}
-        return routes.made_anew(self.plan.routes, lookups.dump(self.source, routes.DUMP_ROUTES), here)
+        return routes.made_anew(self.plan.routes, now, here)
 
     def _qdiscs(self) -> None:
         """They ended with the move, and cannot be made of what the kernel tells of them: that is said."""
@@ -361,12 +376,13 @@ class _Undo:
             ]
             self.missing[member] += member.for_good
 
-    def _lost(self, part: int, renumbered: Mapping[int, int]) -> list[bytes]:
+    def _lost(self, part: int, renumbered: Mapping[int, int], now: bytes | None = None) -> list[bytes]:
         """The routes or nexthop objects that the source had before and has no longer."""
         if part == routes.Part.NEXTHOPS:
             now = lookups.dump(self.source, routes.DUMP_NEXTHOPS)
             return routes.missing_nexthops(self.plan.nexthops, now, renumbered)
-        now = lookups.dump(self.source, routes.DUMP_ROUTES)
+        if now is None:
+            now = lookups.dump(self.source, routes.DUMP_ROUTES)
         lost = routes.missing_routes(self.plan.routes, now, renumbered)
         ended = {m.link.ifindex for m in self.uppers if m.ended}
         if ended:  # told already, with all that hung on them

@@ -90,6 +90,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
     host.batch(HOST)
     host.sysctl("ipv4/conf/eth1/rp_filter", 2)
     host.sysctl("ipv6/conf/eth1/accept_ra", 2)
+    host.sysctl("ipv4/neigh/eth1/gc_stale_time", 77)
     host.wait_until_quiet()
     return host, target
 
@@ -151,6 +152,8 @@ def test_killed_anywhere(sides: tuple[Namespace, Namespace], directory: str, ste
         assert records(directory) == []
     for dump, side in zip(before, sides, strict=True):
         assert_equal_soon(dump, side)
+    with host.entered():
+        assert Path("/proc/sys/net/ipv4/neigh/eth1/gc_stale_time").read_text() == "77\n"
     assert netdevns.recover(directory) == ()
 
 

@@ -462,6 +462,79 @@ def test_undo_keeps_the_route_of_a_late_address(
     assert shown >= {"10.1.0.0/24", "10.2.0.0/24", "2001:db8::/64"}
 
 
+NEIGHBOUR_SYSCTLS = {
+    "ipv4/neigh/eth1/base_reachable_time_ms": "12000",
+    "ipv4/neigh/eth1/ucast_solicit": "7",
+    "ipv4/neigh/eth1/locktime": "0",
+    "ipv4/neigh/eth1/unres_qlen_bytes": "65536",
+    "ipv6/neigh/eth1/gc_stale_time": "77",
+    "ipv6/neigh/eth1/proxy_delay": "50",
+    "ipv6/neigh/eth2/retrans_time_ms": "2000",
+}
+
+
+def test_undo_restores_how_neighbours_are_found(
+    host: Namespace, target: Namespace, before_step: Callable[..., None]
+) -> None:
+    """P1: net.ipv4.neigh.DEV and net.ipv6.neigh.DEV, which a move resets, are as they were, of each device its own."""
+    host.batch(["link add eth1 type ifb", "link add eth2 type ifb", "link set eth1 up"])
+    for name, value in NEIGHBOUR_SYSCTLS.items():
+        host.sysctl(name, value)
+    host.wait_until_quiet()
+    fail_at(before_step)
+    with Restored(host, target):
+        expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": {}, "eth2": {}})
+    with host.entered():
+        assert {
+            name: Path("/proc/sys/net", name).read_text().strip() for name in NEIGHBOUR_SYSCTLS
+        } == NEIGHBOUR_SYSCTLS
+
+
+def test_undo_restores_the_unicast_filter(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
+    """P1: MACs that a device listens to, which somebody added or a macvlan in a container: a move flushes them."""
+    host.batch(
+        ["link add eth1 type veth peer name peer", "link set eth1 up", "link add link eth1 name mv0 type macvlan"]
+    )
+    host.give("mv0", target)
+    target.ip("link set mv0 up")
+    with host.entered():
+        subprocess.run(["bridge", "fdb", "add", "02:00:00:00:00:42", "dev", "eth1", "self"], check=True)
+    host.wait_until_quiet()
+    lost = [f.text for f in netdevns.check({"eth1": "net0"}, target.fd).findings if f.code == "loss.fdb"]
+    assert lost == ["eth1: a move loses: 2 MACs that it listens to besides its own"]
+    fail_at(before_step)
+    with Restored(host, target):
+        expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": "net0"})
+
+
+def test_undo_restores_neighbours_of_a_routing_daemon(
+    host: Namespace, target: Namespace, before_step: Callable[..., None]
+) -> None:
+    """P1: nobody learns an entry again that a program put there (NTF_EXT_LEARNED)."""
+    host.batch(["link add eth1 type veth peer name peer", "link set peer up", "link set eth1 up"])
+    host.batch(["addr add 10.1.0.1/24 dev eth1"])
+    host.ip("neigh add 10.1.0.8 lladdr 02:00:00:00:00:08 nud reachable extern_learn dev eth1")
+    host.wait_until_quiet()
+    before = host.ip("neigh show dev eth1")
+    fail_at(before_step)
+    expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": {}})
+    assert (before, host.ip("neigh show dev eth1")) == (before, before)
+    assert "extern_learn" in before
+
+
+def test_undo_restores_neighbours_of_a_bridge(
+    host: Namespace, target: Namespace, before_step: Callable[..., None]
+) -> None:
+    """P1: a bridge takes another MAC when its port leaves, and loses its permanent neighbours with the old one."""
+    host.batch(["link add br0 type bridge", "link add eth1 type veth peer name peer", "link set eth1 master br0"])
+    host.batch([f"link set {device} up" for device in ("br0", "eth1", "peer")])
+    host.batch(["addr add 10.1.0.1/24 dev br0", "neigh add 10.1.0.9 lladdr 02:00:00:00:00:99 nud permanent dev br0"])
+    host.wait_until_quiet()
+    fail_at(before_step)
+    with Restored(host, target):
+        expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": {}})
+
+
 def test_undo_restores_the_ifindex(sides: tuple[Namespace, Namespace], before_step: Callable[..., None]) -> None:
     """P1: a device that had another ifindex in the target has its own again, or `left` says that it cannot (5.10)."""
     host, target = sides

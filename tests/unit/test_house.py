@@ -22,7 +22,7 @@ CSRC = ROOT / "csrc"
 ORDER = [
     "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "results", "_core",
     "_ffi", "rtnl", "netns", "engine",
-    "lookups", "ports", "plan", "stacking", "losses", "checks", "journal", "identity", "undo", "failures", "carry",
+    "lookups", "neighparms", "ports", "plan", "stacking", "losses", "checks", "journal", "identity", "undo", "failures", "carry",
     "recovery", "transaction", "oci", "hooklog", "cdi", "hook", "tables", "conformance",
     "show", "usage", "demo", "advice", "screens", "progress", "output", "cli", "__main__",
 ]  # fmt: skip
