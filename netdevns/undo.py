@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from . import lookups, losses, names, neighbours, neighparms, ports, routes, stacking, sysctls, uapi, wire
+from . import forgood, lookups, names, neighbours, neighparms, ports, routes, sysctls, uapi, wire
 from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
 from .plan import Item, Plan
 
@@ -118,9 +118,9 @@ class _Undo:
                     self._reopen(member)
                 # First: a bond takes only ports that are down, and what IFF_UP does depends on sysctls.
                 self._properties(member)
-                self._part(member, RESTORE)
+                self._restore(member)
                 self._settings_again(member)
-        self._find_ended()
+        forgood.find_ended(self.source, self.touched, self.uppers)
         for member in self.uppers:
             if not member.ended:
                 self._upper(member)
@@ -129,20 +129,7 @@ class _Undo:
             self._neighparms()
             self._neighbours()
             self._routes(self.touched[0])
-            self._qdiscs()
-
-    def _find_ended(self) -> None:
-        """Devices that stayed, which the kernel deleted when their lower left: nothing can put them back."""
-        ending = stacking.ending([m.link for m in self.uppers], [m.link.ifindex for m in self.touched])
-        for member in (m for m in self.uppers if m.link.ifindex in ending):
-            try:
-                now = lookups.link(self.source, ifindex=member.link.ifindex)
-            except (EngineError, wire.Malformed):
-                continue  # the steps below say what stands against asking
-            member.ended = now is None or now.kind != member.link.kind
-            if member.ended:
-                member.for_good = ["the device: the kernel deleted it when what it lay on left"]
-                self.missing[member] += member.for_good
+            self._for_good()
 
     def _is_on_one_that_came_back(self, member: Member) -> bool:
         """A macvlan: the move flushed its lower's unicast filter, where its MAC is put in again when it comes up.
@@ -162,13 +149,17 @@ class _Undo:
         """A device that stayed, whose lower left and came back: it may have lost IPv6 addresses, or have come up."""
         if self._is_on_one_that_came_back(member):
             self._reopen(member)
+        self._restore(member)
+        self._settings_again(member)
+
+    def _restore(self, member: Member) -> None:
         try:
             member.device.undo(self.source, self.target, self.source_fd, RESTORE)
         except EngineError:
-            # It is up with a link-local of the kernel's own, or should not be: once more from the state down.
+            # Its lower or its master brought it up, and the kernel made a link-local address of its own, which is still
+            # to be verified; or it should not be up: once more from the state down.
             self._reopen(member)
             self._part(member, RESTORE)
-        self._settings_again(member)
 
     def _set_down(self, device: Device) -> None:
         self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, device.ifindex, up=False))
@@ -361,19 +352,12 @@ class _Undo:
         here = {m.link.ifindex: m.device.ifindex for m in self.missing if m.device.place == PLACE_SOURCE}
         return routes.made_anew(self.plan.routes, now, here)
 
-    def _qdiscs(self) -> None:
-        """They ended with the move, and cannot be made of what the kernel tells of them: that is said."""
-        had = [member for member in self.touched if member.item.qdiscs]
+    def _for_good(self) -> None:
         try:
-            now = losses.qdiscs(self.source) if had else {}
+            forgood.find(self.source, self.missing)
         except (EngineError, wire.Malformed) as e:
-            self.missing[had[0]].append(f"qdiscs: {lookups.says(e)}")
-            return
-        for member in had:
-            there = now.get(member.device.ifindex, ())
-            member.for_good = [
-                f"qdisc {kind}, with what hung on it" for kind in member.item.qdiscs if kind not in there
-            ]
+            self.missing[self.touched[0]].append(f"what cannot be put back is not known: {lookups.says(e)}")
+        for member in self.missing:
             self.missing[member] += member.for_good
 
     def _lost(self, part: int, renumbered: Mapping[int, int], now: bytes | None = None) -> list[bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -276,6 +277,40 @@ def test_next_move_recovers_first(sides: tuple[Namespace, Namespace], directory:
     assert records(directory) == []
 
 
+def test_device_of_that_name_in_another_namespace(sides: tuple[Namespace, Namespace], directory: str) -> None:
+    """DESIGN 5: a record of eth1 here says nothing of an eth1 elsewhere, which moves even if this one is stuck."""
+    _, target = sides
+    killed(directory, target, "move", 2)
+    before = records(directory)
+    with Namespace.create("third") as third:
+        third.ip("link add eth1 type ifb")
+        netdevns.move({"eth1": "other"}, target.fd, source=third.fd, journal=directory)
+    assert target.names() >= {"other"}
+    assert records(directory) == before
+    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
+
+
+def test_new_device_of_that_name_is_not_taken_for_the_old_one(
+    host: Namespace, target: Namespace, directory: str
+) -> None:
+    """A tun device has no MAC: a new one of its name is left alone; that the old one cannot have its name is told."""
+    host.batch(["tuntap add dev tun0 mode tun", "link set tun0 up", "addr add 10.0.0.1/24 dev tun0"])
+    host.batch(["link add eth1 type ifb"])
+    killed(directory, target, "move", 1, after=True, devices={"tun0": "net0", "eth1": ""})
+    host.ip("tuntap add dev tun0 mode tun")
+    before = host.links()["tun0"]
+    found = netdevns.recover(directory)
+    assert [(r.device, r.outcome, r.location) for r in found] == [
+        ("tun0", "kept", "source"),
+        ("eth1", "undone", "source"),
+    ]
+    assert (host.names(), target.names()) == ({"tun0", "net0", "eth1"}, set())
+    assert (host.links()["tun0"], host.addresses("tun0")) == (before, [])
+    host.ip("link del tun0")
+    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
+    assert [a.address for a in host.addresses("tun0", family=2)] == ["10.0.0.1"]
+
+
 def test_move_of_another_device_leaves_the_record(sides: tuple[Namespace, Namespace], directory: str) -> None:
     """Only a move that names one of its devices recovers a record."""
     _, target = sides
@@ -397,6 +432,23 @@ def test_record_that_cannot_be_written(sides: tuple[Namespace, Namespace], tmp_p
         netdevns.move(DEVICES, target.fd, journal=tmp_path / "file")
     assert (raised.value.step, raised.value.errno, raised.value.left) == ("record", errno.ENOTDIR, ())
     assert host.dump() == before
+
+
+def test_directory_that_vanishes(sides: tuple[Namespace, Namespace], tmp_path: Path, monkeypatch: Any) -> None:
+    """Nothing is begun, and no descriptor of the record stays open."""
+    _, target = sides
+    directory, real = tmp_path / "records", os.rename
+
+    def rename(*names: Any, **where: Any) -> None:
+        shutil.rmtree(directory)
+        real(*names, **where)
+
+    monkeypatch.setattr(os, "rename", rename)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move(DEVICES, target.fd, journal=directory)
+    assert (raised.value.step, raised.value.errno, raised.value.left) == ("record", errno.ENOENT, ())
+    assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
 def test_record_that_cannot_be_removed(

@@ -612,6 +612,18 @@ def test_undo_of_an_upper_and_its_lower(
     assert raised.value.left == ()
 
 
+@pytest.mark.kinds("team")
+def test_undo_restores_a_team_port(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
+    """P1: a team sets its port up, with which the kernel makes a link-local address; the one there was is usable."""
+    host.batch(["link add team0 type team", "link add eth0 type veth peer name peer", "link set eth0 master team0"])
+    host.batch(["link set team0 up", "link set peer up", "link set eth0 up"])
+    host.sysctl("ipv6/conf/eth0/addr_gen_mode", 0)
+    host.wait_until_quiet()
+    fail_at(before_step)
+    with Restored(host, target):
+        expect_failed(target, "eth0", "verify", errno.ENOMEM, {"eth0": {}})
+
+
 @pytest.mark.parametrize("count", [400])
 def test_undo_of_many_addresses(
     host: Namespace, target: Namespace, before_step: Callable[..., None], count: int
@@ -718,6 +730,26 @@ def test_upper_that_the_kernel_deletes_is_told(
         line for line in rawdump.differences(before, host.dump()) if "eth0" in line and not line.startswith("links")
     ]
     assert (host.names(), here) == ({"eth0", "peer"}, [])
+
+
+def test_temporary_address_is_told(
+    host: Namespace, target: Namespace, before_step: Callable[..., None], tmp_path: Path
+) -> None:
+    """P1: an address made for privacy comes back, but no request makes it temporary again: that is named."""
+    host.batch(["link add eth1 type veth peer name peer", "link set peer up", "link set eth1 up"])
+    host.sysctl("ipv6/conf/eth1/use_tempaddr", 2)
+    host.ip("addr add 2001:db8:8::1/64 mngtmpaddr nodad dev eth1")
+    end = time.monotonic() + 5
+    while not (temporary := [a.address for a in host.addresses("eth1", valid="finite") if a.flags & 1]):
+        assert time.monotonic() < end
+    host.wait_until_quiet()
+    fail_at(before_step)
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move({"eth1": {}}, target.fd, journal=tmp_path)
+    told = [(left.device, left.location, left.missing) for left in raised.value.left]
+    assert told == [("eth1", "source", (f"that {temporary[0]} is temporary",))]
+    assert temporary[0] in [a.address for a in host.addresses("eth1")]
+    assert os.listdir(tmp_path / "txn") == []
 
 
 @pytest.fixture
