@@ -22,6 +22,7 @@ import pytest
 import netdevns
 from netdevns import cli, journal, lookups, recovery
 from netdevns.engine import Device, EngineError
+from tests.support import kinds
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
 
@@ -307,7 +308,8 @@ def test_new_device_of_that_name_is_not_taken_for_the_old_one(
     assert (host.names(), target.names()) == ({"tun0", "net0", "eth1"}, set())
     assert (host.links()["tun0"], host.addresses("tun0")) == (before, [])
     host.ip("link del tun0")
-    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
+    # Before 5.13 it has another ifindex, which is told each time.
+    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"} or not kinds.honours_new_ifindex()
     assert [a.address for a in host.addresses("tun0", family=2)] == ["10.0.0.1"]
 
 
