@@ -307,9 +307,10 @@ def test_new_device_of_that_name_is_not_taken_for_the_old_one(
     ]
     assert (host.names(), target.names()) == ({"tun0", "net0", "eth1"}, set())
     assert (host.links()["tun0"], host.addresses("tun0")) == (before, [])
+    if not kinds.honours_new_ifindex():  # it is in the source under another name and another ifindex
+        return
     host.ip("link del tun0")
-    # Before 5.13 it has another ifindex, which is told each time.
-    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"} or not kinds.honours_new_ifindex()
+    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
     assert [a.address for a in host.addresses("tun0", family=2)] == ["10.0.0.1"]
 
 
