@@ -8,6 +8,7 @@ Finding codes (stable), with the errno that a refused `move` carries:
   device.altname (ENODEV)          an alternative name; the text says the real one
   device.twice (EINVAL)            two keys are one device
   device.immutable (EINVAL)        the kernel never moves it: lo, bridges, bonds, ...
+  device.ends (EBUSY)              the kernel deletes it when its lower, in the same batch, leaves: vxlan, macsec
   device.default-route (EBUSY)     it carries a default route; `force` makes this a note
   name.invalid (EINVAL, ERANGE)    the wanted name breaks the kernel's rules (ERANGE: it is too long)
   name.template (EINVAL, ERANGE)   a "%" that is not one "%d"
@@ -21,9 +22,8 @@ Finding codes (stable), with the errno that a refused `move` carries:
   permission.source, permission.target (EPERM)   CAP_NET_ADMIN, or CAP_SYS_ADMIN for the visit, is missing there
   ipv6.disabled (EACCES)           IPv6 addresses must go where IPv6 is disabled
   system (as it is)                the kernel could not be asked
-  loss.master, loss.port, loss.qdisc, loss.routes, loss.neighbours, loss.upper
+  loss.master, loss.port, loss.qdisc, loss.routes, loss.neighbours, loss.fdb, loss.upper, loss.addresses
                                    severity "loss": what a move drops and the runtime-spec does not protect
-  loss.addresses                   the same, of addresses: those with a lifetime, and of a narrower scope than global
   device.xdp                       a note: an XDP program stays attached
 """
 
@@ -33,7 +33,7 @@ import errno
 import os
 from collections.abc import Collection, Mapping
 
-from . import lookups, losses, names, neighbours, ports, routes, snapshots, stacking, sysctls, uapi, wire
+from . import lookups, losses, names, neighbours, neighparms, ports, routes, snapshots, stacking, sysctls, uapi, wire
 from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .lookups import ask, link_of, refused, says
@@ -212,17 +212,26 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     immovable(plan, socket)
     plan.links = {link.ifindex: link for link in lookups.links(socket)}
     plan.uppers = stacking.uppers(plan.links, by_ifindex)
+    _ending(plan, by_ifindex)
     stacking.set_depths({**by_ifindex, **{item.link.ifindex: item for item in plan.uppers if item.link}})
     plan.routes = lookups.dump(socket, routes.DUMP_ROUTES)
     plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
     losses.find_qdiscs(socket, plan.items)
     plan.neighbours = [lookups.dump(socket, dump) for dump in neighbours.DUMPS]
+    plan.neighparms = neighparms.read(socket, by_ifindex)
     if sysctls.is_token_untold(answers):
         tokens = sysctls.tokens(lookups.dump(socket, sysctls.DUMP_TOKENS))
         for ifindex, item in by_ifindex.items():
             item.token = tokens.get(ifindex)
     plan.ports = ports.read(socket, [item.link for item in plan.items if item.link])
     default_routes(plan)
+
+
+def _ending(plan: Plan, by_ifindex: Mapping[int, Item]) -> None:
+    """What lies on another device of the batch and would be deleted with that one's move, wherever it is by then."""
+    for ifindex in stacking.ending([item.link for item in plan.items if item.link], by_ifindex):
+        text = f"{by_ifindex[ifindex].label}: the kernel deletes it when what it lies on leaves: not both in one batch"
+        plan.error(by_ifindex[ifindex].host_name, "device.ends", text, errno.EBUSY)
 
 
 def is_device(plan: Plan, item: Item, link: wire.Link | None) -> bool:

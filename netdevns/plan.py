@@ -97,7 +97,8 @@ class Plan:
         self.uppers: list[Item] = []  # devices that stay in the source, on top of one of the batch
         self.routes = b""
         self.nexthops = b""
-        self.neighbours: list[bytes] = []  # dumps: neighbours, proxies
+        self.neighbours: list[bytes] = []  # dumps: neighbours, proxies, entries of forwarding databases
+        self.neighparms = b""  # messages about the devices of the batch
         self.ports: dict[int, Port] = {}  # what the batch's devices have as ports of a bridge or bond, by ifindex
 
     def __enter__(self) -> Self:

@@ -64,6 +64,11 @@ def _devices(found: dict[int, memoryview], by_nexthop: dict[int, set[int]]) -> s
     return devices
 
 
+def leaves_by(body: bytes) -> set[int]:
+    """The ifindexes that a route leaves by; empty: none, or a nexthop object knows."""
+    return _devices(wire.attrs(memoryview(body), RTMSG.size), {})
+
+
 def _nexthop_devices(nexthops: bytes) -> dict[int, set[int]]:
     by_id: dict[int, set[int]] = {}
     groups: dict[int, list[int]] = {}
@@ -325,6 +330,47 @@ def missing_routes(before: bytes, now: bytes, renumbered: Mapping[int, int] | No
     ]
     # A gateway must be reachable when its route is added; within each kind the dump's order stays.
     return sorted(gone, key=needs_gateway)
+
+
+def made_anew(before: bytes, now: bytes, renumbered: Mapping[int, int]) -> list[bytes]:
+    """Bodies of the routes that the kernel made again with addresses, although somebody had taken them away.
+
+    Args:
+        before, now: Dumps.
+        renumbered: ifindex before -> ifindex now, of the devices to look at.
+
+    Only of addresses that were there before, as the local route of each shows: who adds one meanwhile keeps its route.
+    """
+    had = {_route(body, renumbered) for body in _dumped(before, uapi.RTM_NEWROUTE, RTMSG)}
+    addresses: dict[int, list[bytes]] = {}
+    for body in _dumped(before, uapi.RTM_NEWROUTE, RTMSG):
+        found = wire.attrs(body, RTMSG.size)
+        oif = renumbered.get(wire.u32(found.get(uapi.RTA_OIF)) or 0)
+        if body[7] == uapi.RTN_LOCAL and oif and uapi.RTA_DST in found:
+            addresses.setdefault(oif, []).append(bytes(found[uapi.RTA_DST]))
+    new = []
+    for body in _dumped(now, uapi.RTM_NEWROUTE, RTMSG):
+        of = addresses.get(wire.u32(wire.attrs(body, RTMSG.size).get(uapi.RTA_OIF)) or 0, ())
+        is_made = body[5] == uapi.RTPROT_KERNEL and body[7] not in (uapi.RTN_LOCAL, uapi.RTN_ANYCAST)
+        if is_made and any(_is_made_with(body, address) for address in of) and _route(body, {}) not in had:
+            new.append(_route(body, {}))
+    return new
+
+
+def _is_made_with(body: memoryview, address: bytes) -> bool:
+    """Whether the kernel makes that route for an address: IPv4 tells it; IPv6's prefix, and the one for groups."""
+    found = wire.attrs(body, RTMSG.size)
+    dst, rest = bytes(found.get(uapi.RTA_DST, b"")), 128 - body[1]
+    if body[0] == uapi.AF_INET:
+        return bytes(found.get(uapi.RTA_PREFSRC, b"")) == address
+    if len(address) != 16 or len(dst) != 16:
+        return False
+    return dst[0] == 0xFF or int.from_bytes(dst) >> rest == int.from_bytes(address) >> rest
+
+
+def remove(body: bytes) -> bytes:
+    """The request that removes a route."""
+    return wire.message(uapi.RTM_DELROUTE, uapi.NLM_F_ACK, body)
 
 
 def missing_nexthops(before: bytes, now: bytes, renumbered: Mapping[int, int] | None = None) -> list[bytes]:
