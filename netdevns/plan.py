@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from . import names, wire
 from .engine import Device, Socket, Watch
-from .netns import NetNS
+from .netns import CURRENT, NetNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
     from .ports import Port
     from .results import Report
+
+
+def called(netns: NetNS | None) -> str:
+    """A namespace in a message."""
+    return "this network namespace" if netns is None or netns.where == CURRENT else netns.where
 
 
 class Found:
