@@ -125,7 +125,7 @@ static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, con
 	if (code < 0)
 		return code;
 	/* Matched by an alternative name (probe message.key.altname-as-name). */
-	if (name && strcmp(seen->name, name) != 0)
+	if (!ifindex && strcmp(seen->name, name) != 0)
 		return 0;
 	return is_ours(dev, &seen->link, sure, seen->name);
 }
@@ -150,12 +150,11 @@ int nd_find_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err 
 	return found;
 }
 
-static int find_in_source(struct nd_dev *dev, struct nd_sock *source, int sure, struct nd_seen *seen, struct nd_err *err)
+static int find_in_source(struct nd_dev *dev, struct nd_sock *source, int32_t ifindex, int sure, struct nd_seen *seen,
+			  struct nd_err *err)
 {
-	int found = try_at(dev, source, dev->ifindex, NULL, sure, seen, err);
+	const int found = try_at(dev, source, ifindex, dev->ifname, sure, seen, err);
 
-	if (found == 0)
-		found = try_at(dev, source, 0, dev->ifname, 0, seen, err);
 	if (found > 0) {
 		dev->place = ND_PLACE_SOURCE;
 		dev->ifindex = seen->ifindex;
@@ -163,17 +162,22 @@ static int find_in_source(struct nd_dev *dev, struct nd_sock *source, int sure, 
 	return found;
 }
 
-/* The source first: a device that never left is still there under its own ifindex. */
+/*
+ * The source first: a device that never left is still there under its own ifindex. By its name there only behind the target:
+ * without a MAC (tun), or with a shared one (ipvlan), a new device of that name is not ours while ours is in the target.
+ */
 int nd_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, struct nd_seen *seen, struct nd_err *err)
 {
 	int found;
 
 	dev->place = ND_PLACE_UNKNOWN;
-	found = find_in_source(dev, source, 0, seen, err);
+	found = find_in_source(dev, source, dev->ifindex, 0, seen, err);
 	if (found == 0)
 		found = nd_find_in_target(dev, target, err);
+	if (found == 0)
+		found = find_in_source(dev, source, 0, 0, seen, err);
 	if (found == 0)	/* with another MAC address now: only if it is nowhere else */
-		found = find_in_source(dev, source, 1, seen, err);
+		found = find_in_source(dev, source, dev->ifindex, 1, seen, err);
 	if (found < 0)
 		return found;
 	if (found == 0)

@@ -108,7 +108,11 @@ def _arrived(members: Sequence[Member]) -> dict[int, int]:
 def _neighbours(plan: Plan, members: Sequence[Member]) -> None:
     arrived = _arrived(members)
     owner = {member.device.target_ifindex: member for member in members}
-    bodies = [neighbours.on(body, arrived) for dump in plan.neighbours for body in neighbours.kept(dump, arrived)]
+    bodies = [
+        neighbours.on(body, arrived)
+        for dump in plan.neighbours[: neighbours.FDB]
+        for body in neighbours.kept(dump, arrived)
+    ]
     for body, refusal in zip(bodies, _refusals(plan, [*map(neighbours.add, bodies)]), strict=True):
         if refusal:
             owner[neighbours.ifindex(body)].item.lost.append(f"{neighbours.text(body)}: {refusal}")

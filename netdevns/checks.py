@@ -8,6 +8,7 @@ Finding codes (stable), with the errno that a refused `move` carries:
   device.altname (ENODEV)          an alternative name; the text says the real one
   device.twice (EINVAL)            two keys are one device
   device.immutable (EINVAL)        the kernel never moves it: lo, bridges, bonds, ...
+  device.ends (EBUSY)              the kernel deletes it when its lower, in the same batch, leaves: vxlan, macsec
   device.default-route (EBUSY)     it carries a default route; `force` makes this a note
   name.invalid (EINVAL, ERANGE)    the wanted name breaks the kernel's rules (ERANGE: it is too long)
   name.template (EINVAL, ERANGE)   a "%" that is not one "%d"
@@ -21,9 +22,8 @@ Finding codes (stable), with the errno that a refused `move` carries:
   permission.source, permission.target (EPERM)   CAP_NET_ADMIN, or CAP_SYS_ADMIN for the visit, is missing there
   ipv6.disabled (EACCES)           IPv6 addresses must go where IPv6 is disabled
   system (as it is)                the kernel could not be asked
-  loss.master, loss.port, loss.qdisc, loss.routes, loss.neighbours, loss.upper
+  loss.master, loss.port, loss.qdisc, loss.routes, loss.neighbours, loss.fdb, loss.upper, loss.addresses
                                    severity "loss": what a move drops and the runtime-spec does not protect
-  loss.addresses                   the same, of addresses: those with a lifetime, and of a narrower scope than global
   device.xdp                       a note: an XDP program stays attached
 """
 
@@ -33,12 +33,26 @@ import errno
 import os
 from collections.abc import Collection, Mapping
 
-from . import lookups, losses, names, neighbours, ports, routes, snapshots, stacking, sysctls, uapi, wire
+from . import (
+    clashes,
+    lookups,
+    losses,
+    names,
+    neighbours,
+    neighparms,
+    ports,
+    routes,
+    snapshots,
+    stacking,
+    sysctls,
+    uapi,
+    wire,
+)
 from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .lookups import ask, link_of, refused, says
 from .netns import CURRENT, NetNS
-from .plan import Found, Item, Plan, known_preserve, requested
+from .plan import Found, Item, Plan, called, known_preserve, requested
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,7 +122,7 @@ def examine(
     plan.preserve = preserve
     try:
         _open(plan, netns, source)
-        _names_in_batch(plan)
+        clashes.in_batch(plan)
         if plan.source_socket is not None:
             _ask_source(plan, plan.source_socket)
         if plan.target_socket is not None:
@@ -160,33 +174,6 @@ def _visit(plan: Plan, side: str, fd: int, netns: NetNS, files: Mapping[str, str
         return None
 
 
-def _names_in_batch(plan: Plan) -> None:
-    wanted: dict[bytes, Item] = {}
-    for item in plan.items:
-        device, quoted = item.host_name, f'"{names.shown(item.wanted)}"'
-        reason = names.why_invalid(item.ifname) or ('it contains "%"' if names.is_template(item.ifname) else None)
-        if reason and not names.may_be_altname(item.ifname):
-            text = f"{item.label}: no device can have that name: {reason}"
-            plan.error(device, "device.invalid-name", text, errno.ENODEV)
-        if reason and item.wanted == item.ifname:
-            continue
-        # As the kernel answers: the attribute's policy is looked at before the name (probe message.bad.name-too-long).
-        code = errno.ERANGE if len(item.wanted) >= uapi.IFNAMSIZ else errno.EINVAL
-        if names.is_template(item.wanted):
-            reason = names.why_invalid_template(item.wanted)
-            if reason:
-                plan.error(device, "name.template", f"{item.label}: {quoted} is no template: {reason}", code)
-            continue
-        reason = names.why_invalid(item.wanted)
-        if reason:
-            plan.error(device, "name.invalid", f"{item.label}: {quoted} is no valid name: {reason}", code)
-        elif item.wanted in wanted:
-            text = f"{item.label}: the name {quoted} is also wanted for {wanted[item.wanted].label}"
-            plan.error(device, "name.twice", text, errno.EEXIST)
-        else:
-            wanted[item.wanted] = item
-
-
 def _may_be_there(name: bytes) -> bool:
     """Whether a look-up by the name has an answer: the others were told already that no device can have theirs."""
     return names.may_be_altname(name) or (names.why_invalid(name) is None and not names.is_template(name))
@@ -212,11 +199,13 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     immovable(plan, socket)
     plan.links = {link.ifindex: link for link in lookups.links(socket)}
     plan.uppers = stacking.uppers(plan.links, by_ifindex)
+    _ending(plan, by_ifindex)
     stacking.set_depths({**by_ifindex, **{item.link.ifindex: item for item in plan.uppers if item.link}})
     plan.routes = lookups.dump(socket, routes.DUMP_ROUTES)
     plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
     losses.find_qdiscs(socket, plan.items)
     plan.neighbours = [lookups.dump(socket, dump) for dump in neighbours.DUMPS]
+    plan.neighparms = neighparms.read(socket, by_ifindex)
     if sysctls.is_token_untold(answers):
         tokens = sysctls.tokens(lookups.dump(socket, sysctls.DUMP_TOKENS))
         for ifindex, item in by_ifindex.items():
@@ -225,13 +214,20 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     default_routes(plan)
 
 
+def _ending(plan: Plan, by_ifindex: Mapping[int, Item]) -> None:
+    """What lies on another device of the batch and would be deleted with that one's move, wherever it is by then."""
+    for ifindex in stacking.ending([item.link for item in plan.items if item.link], by_ifindex):
+        text = f"{by_ifindex[ifindex].label}: the kernel deletes it when what it lies on leaves: not both in one batch"
+        plan.error(by_ifindex[ifindex].host_name, "device.ends", text, errno.EBUSY)
+
+
 def is_device(plan: Plan, item: Item, link: wire.Link | None) -> bool:
     """Whether what was found by a name is a device of that name; a finding says what is wrong otherwise."""
     if link is None and names.may_be_altname(item.ifname):
         text = f"{item.label}: no device can have that name: {names.why_invalid(item.ifname)}"
         plan.error(item.host_name, "device.invalid-name", text, errno.ENODEV)
     elif link is None:
-        text = f"{item.label}: no such device in {_where(plan.source)}"
+        text = f"{item.label}: no such device in {called(plan.source)}"
         plan.error(item.host_name, "device.unknown", text, errno.ENODEV)
     elif link.name != item.ifname:
         real = names.shown(link.name)
@@ -242,16 +238,12 @@ def is_device(plan: Plan, item: Item, link: wire.Link | None) -> bool:
     return False
 
 
-def _where(netns: NetNS | None) -> str:
-    return "this network namespace" if netns is None or netns.where == CURRENT else netns.where
-
-
 def _permission(plan: Plan, side: str, socket: Socket, netns: NetNS | None) -> None:
     """A request that changes nothing tells who may: an empty RTM_NEWLINK for an ifindex that nobody has."""
     # ENODEV to those who may (probes permissions.ask.empty.allowed, permissions.ask.empty.no-right).
     probe = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, NO_SUCH_IFINDEX)
     if refused(ask(socket, [probe])[0]) == errno.EPERM:
-        text = f"{_where(netns)}: CAP_NET_ADMIN is missing in the {side} network namespace; run this as root"
+        text = f"{called(netns)}: CAP_NET_ADMIN is missing in the {side} network namespace; run this as root"
         plan.error(None, f"permission.{side}", text, errno.EPERM)
 
 
@@ -297,7 +289,7 @@ def default_routes(plan: Plan) -> None:
     for item in plan.items:
         if item.link is None or item.link.ifindex not in carriers:
             continue
-        text = f"{item.label}: it carries a default route of {_where(plan.source)}"
+        text = f"{item.label}: it carries a default route of {called(plan.source)}"
         if plan.force:
             plan.found.append(Found(item.host_name, "note", "device.default-route", text))
         else:
@@ -306,7 +298,7 @@ def default_routes(plan: Plan) -> None:
 
 def _ask_target(plan: Plan, socket: Socket) -> None:
     _permission(plan, "target", socket, plan.target)
-    _names_in_target(plan, socket)
+    clashes.in_target(plan, socket)
     present = [item for item in plan.items if item.link is not None and item.device is not None]
     if present:
         _choose_ifindexes(present, socket)
@@ -322,49 +314,8 @@ def _ask_target(plan: Plan, socket: Socket) -> None:
             continue  # "default" is what a device begins with; its own is set there before its addresses are
         if any(a["family"] == "inet6" for a in snapshots.addresses(item.device.addresses, protected=True)):
             why = "disabled there (net.ipv6.conf.default.disable_ipv6)" if disabled == "1\n" else "not available there"
-            text = f"{item.label}: it has IPv6 addresses, but IPv6 is {why}: {_where(plan.target)}"
+            text = f"{item.label}: it has IPv6 addresses, but IPv6 is {why}: {called(plan.target)}"
             plan.error(item.host_name, "ipv6.disabled", text, errno.EACCES)
-
-
-def _names_in_target(plan: Plan, socket: Socket) -> None:
-    """Wanted names and the alternative names that travel, against names and alternative names in the target.
-
-    (probes clash.wanted-name, clash.wanted-altname, clash.own-altname.target-name, clash.own-altname.wanted)
-    """
-    claims: list[tuple[Item, bytes]] = []
-    owner: dict[bytes, Item] = {}
-    for item in plan.items:
-        altnames = item.link.altnames if item.link else ()
-        for altname in altnames:
-            owner.setdefault(altname, item)
-            claims.append((item, altname))
-        if not names.is_template(item.wanted) and not names.why_invalid(item.wanted):
-            claims.append((item, item.wanted))
-    where = _where(plan.target)
-    for item in plan.items:
-        other = owner.get(item.wanted)
-        if other is item:
-            text = f'{item.label}: "{names.shown(item.wanted)}" is an alternative name of the device itself; remove it'
-            plan.error(item.host_name, "name.own-altname", text, errno.EEXIST)
-        elif other is not None:
-            text = f'{item.label}: "{names.shown(item.wanted)}" is an alternative name of {other.label}'
-            plan.error(item.host_name, "name.twice", text, errno.EEXIST)
-    answers = ask(socket, [wire.get_link(name=name) for _, name in claims])
-    for (item, name), answer in zip(claims, answers, strict=True):
-        link = link_of(answer)
-        if link is None:
-            continue
-        by = f"a device with that alternative name, {names.shown(link.name)}" if link.name != name else "a device there"
-        if name == item.wanted:
-            code = "name.taken" if link.name == name else "name.taken-altname"
-            text = f'{item.label}: the name "{names.shown(name)}" is taken in {where} by {by} (ifindex {link.ifindex})'
-        else:
-            code = "altname.taken"
-            text = (
-                f'{item.label}: its alternative name "{names.shown(name)}" is taken in {where} by {by} '
-                f"(ifindex {link.ifindex})"
-            )
-        plan.error(item.host_name, code, text, errno.EEXIST)
 
 
 def _choose_ifindexes(present: list[Item], socket: Socket) -> None:

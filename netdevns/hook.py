@@ -45,7 +45,7 @@ def create_runtime(data: bytes, arguments: Mapping[str, str | None]) -> None:
             )
         # First: what a killed hook left in the container must not be taken for what a runtime has moved.
         with transaction.open_journal(JOURNAL_DIR) as journal:
-            recovery.before_move(journal, devices)
+            recovery.before_move(journal, devices, own)
         devices = _not_there_yet(devices, target)
         # The operator named these devices for this container: a default route is no reason to refuse.
         transaction.transact(devices, target, force=True, journal=JOURNAL_DIR)

@@ -12,6 +12,7 @@ dumped, are the snapshot. The last one has a checksum of all before it: a torn o
 from __future__ import annotations
 
 import binascii
+import contextlib
 import errno
 import fcntl
 import os
@@ -25,6 +26,7 @@ from . import uapi, wire
 JOURNAL_DIR = "/run/netdevns"
 RECORD = 0xF000
 HEAD, SOURCE, TARGET, DEVICE, UPPER, ROUTES, NEXTHOPS, NEIGHBOURS, PROXIES, PORT, END = range(RECORD, RECORD + 11)
+FDB, NEIGHPARMS = RECORD + 11, RECORD + 12
 VERSION = 1
 A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE = range(1, 5)  # of HEAD and END
 A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START = range(1, 7)  # of SOURCE and TARGET
@@ -176,7 +178,8 @@ class Journal:
                 data = data[os.write(fd, data) :]
             os.rename(f".{name}", name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
-            os.unlink(f".{name}", dir_fd=self.fd)
+            with contextlib.suppress(OSError):  # why it could not be written counts
+                os.unlink(f".{name}", dir_fd=self.fd)
             uapi.close(fd)
             raise
         if instead_of:
@@ -192,7 +195,7 @@ class Journal:
             try:
                 record.fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
                 fcntl.flock(record.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not os.fstat(record.fd).st_nlink:  # somebody was quicker
+                if not os.path.samestat(os.fstat(record.fd), os.stat(name, dir_fd=self.fd)):  # somebody was quicker
                     record.close()
                     continue
             except (FileNotFoundError, BlockingIOError):

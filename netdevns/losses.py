@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from struct import Struct
 
-from . import lookups, names, neighbours, routes, snapshots, uapi, wire
+from . import lookups, names, neighbours, routes, snapshots, stacking, uapi, wire
 from .engine import Socket
 from .plan import Found, Item, Plan
 
@@ -42,10 +42,15 @@ def find(plan: Plan) -> None:
     on_it: dict[int | None, list[Item]] = {}
     for upper in plan.uppers:
         on_it.setdefault(upper.link.lower if upper.link else None, []).append(upper)
+    ended = stacking.ending([u.link for u in plan.uppers if u.link], [i.link.ifindex for i in plan.items if i.link])
     carries_routes = "routes" in plan.preserve
     counts = {} if carries_routes else routes.count_by_device(plan.routes, plan.nexthops)
     indexes = [item.link.ifindex for item in plan.items if item.link]
-    entries = Counter(neighbours.ifindex(body) for dump in plan.neighbours for body in neighbours.kept(dump, indexes))
+    dumps = plan.neighbours[: neighbours.FDB]
+    entries = Counter(neighbours.ifindex(body) for dump in dumps for body in neighbours.kept(dump, indexes))
+    macs = {(upper.link.lower, upper.link.mac) for upper in plan.uppers if upper.link}  # told with these
+    filters = [body for dump in plan.neighbours[neighbours.FDB :] for body in neighbours.kept(dump, indexes)]
+    own = Counter(i for body in filters if ((i := neighbours.ifindex(body)), neighbours.lladdr(body)) not in macs)
     for item in plan.items:
         link = item.link
         if link is None:
@@ -59,13 +64,18 @@ def find(plan: Plan) -> None:
         for kind in item.qdiscs:
             _lose(plan, item, "loss.qdisc", f"qdisc {kind}, with what hangs on it")
         for upper in on_it.get(link.ifindex, ()):
-            _lose(plan, item, "loss.upper", f"{upper.label} on top of it, which stays behind")
+            is_ended = upper.link is not None and upper.link.ifindex in ended
+            how = "which the kernel deletes" if is_ended else "which stays behind"
+            _lose(plan, item, "loss.upper", f"{upper.label} on top of it, {how}")
         count = counts.get(link.ifindex, 0)
         if count:
             _lose(plan, item, "loss.routes", f"{count} route{'s' if count > 1 else ''}")
         count = entries[link.ifindex]
         if count and "neighbours" not in plan.preserve:
             _lose(plan, item, "loss.neighbours", f"{count} neighbour{'s' if count > 1 else ''}")
+        if own[link.ifindex]:
+            words = f"{own[link.ifindex]} MAC{'s' if own[link.ifindex] > 1 else ''} that it listens to besides its own"
+            _lose(plan, item, "loss.fdb", words)
         if link.has_xdp:
             # (probes links.xdp.generic, links.xdp.native)
             text = f"{item.label}: its XDP program stays attached"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from . import names, wire
 from .engine import Device, Socket, Watch
-from .netns import NetNS
+from .netns import CURRENT, NetNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
     from .ports import Port
     from .results import Report
+
+
+def called(netns: NetNS | None) -> str:
+    """A namespace in a message."""
+    return "this network namespace" if netns is None or netns.where == CURRENT else netns.where
 
 
 class Found:
@@ -97,7 +102,8 @@ class Plan:
         self.uppers: list[Item] = []  # devices that stay in the source, on top of one of the batch
         self.routes = b""
         self.nexthops = b""
-        self.neighbours: list[bytes] = []  # dumps: neighbours, proxies
+        self.neighbours: list[bytes] = []  # dumps: neighbours, proxies, entries of forwarding databases
+        self.neighparms = b""  # messages about the devices of the batch
         self.ports: dict[int, Port] = {}  # what the batch's devices have as ports of a bridge or bond, by ifindex
 
     def __enter__(self) -> Self:

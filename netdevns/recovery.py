@@ -12,7 +12,7 @@ from . import identity, journal, lookups, names, ports, undo, wire
 from .engine import PLACE_GONE, PLACE_TARGET, Device, EngineError, Socket
 from .errors import NetDevError
 from .journal import Damaged, Journal, Record, Section
-from .netns import NetNS
+from .netns import CURRENT, NetNS
 from .plan import Item, Plan
 from .undo import Member
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BEFORE_BOOT = "a record of before the last boot, which reset its devices"
 INIT = "/proc/1/ns/net"
+_NEIGHBOURS = (journal.NEIGHBOURS, journal.PROXIES, journal.FDB)  # as neighbours.DUMPS
 
 
 def recover(journal: str | os.PathLike[str] = journal.JOURNAL_DIR) -> tuple[Recovered, ...]:
@@ -71,10 +72,29 @@ def pending(directory: str | os.PathLike[str]) -> tuple[list[str], int]:
         return [], 0
 
 
-def before_move(opened: Journal, host_names: Iterable[str]) -> list[Recovered]:
-    """Recovers the crashed records that name one of these devices; returns what could not be put back."""
-    wanted = {names.encode(name) for name in host_names}
-    return [found for found in _recovered(opened, wanted) if found.outcome == "kept"]
+def before_move(opened: Journal, host_names: Iterable[str], source: object) -> list[Recovered]:
+    """Recovers the crashed records that name one of these devices, of that source; returns what is not put back."""
+    only = _Only({names.encode(name) for name in host_names}, source)
+    return [found for found in _recovered(opened, only) if found.outcome == "kept"]
+
+
+class _Only:
+    """Which records a move looks at: devices of the same names are others in another namespace."""
+
+    def __init__(self, wanted: set[bytes], source: object) -> None:
+        self.wanted = wanted
+        self.source = source
+
+    def has(self, sections: list[Section]) -> bool:
+        if not self.wanted & {s.text(journal.A_IFNAME) for s in _movers(sections)}:
+            return False
+        try:
+            with NetNS.open(CURRENT if self.source is None else self.source) as netns:  # type: ignore[arg-type]
+                status = os.fstat(netns.fd)
+        except (NetDevError, TypeError):
+            return True  # the checks say what is wrong with it
+        theirs = [(s.number(journal.A_DEV), s.number(journal.A_INO)) for s in sections if s.type == journal.SOURCE]
+        return theirs in ([], [(status.st_dev, status.st_ino)])
 
 
 def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[bytes]:
@@ -94,8 +114,9 @@ def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[by
     for ifindex, port in plan.ports.items():
         vlans, messages = ports.dumped(port)
         parts += journal.section(journal.PORT, {journal.A_IFINDEX: ifindex, journal.A_VLANS: vlans}, *messages)
-    for type_, dump in zip((journal.NEIGHBOURS, journal.PROXIES), plan.neighbours, strict=False):
+    for type_, dump in zip(_NEIGHBOURS, plan.neighbours, strict=False):
         parts += journal.section(type_, {}, dump)
+    parts += journal.section(journal.NEIGHPARMS, {}, plan.neighparms)
     return parts
 
 
@@ -129,7 +150,7 @@ def _wanted(section: Section) -> str:
     return names.shown(section.text(journal.A_WANTED))
 
 
-def _recovered(opened: Journal, only: set[bytes] | None) -> Iterator[Recovered]:
+def _recovered(opened: Journal, only: _Only | None) -> Iterator[Recovered]:
     """Works on the crashed records, on all of them or on those that name a device."""
     for record in opened.crashed():
         try:
@@ -138,13 +159,13 @@ def _recovered(opened: Journal, only: set[bytes] | None) -> Iterator[Recovered]:
             record.close()
 
 
-def _one(record: Record, only: set[bytes] | None) -> Iterator[Recovered]:
+def _one(record: Record, only: _Only | None) -> Iterator[Recovered]:
     from .results import Recovered
 
     try:
         sections = record.sections()
         movers = _movers(sections)
-        if only is not None and not only & {s.text(journal.A_IFNAME) for s in movers}:
+        if only is not None and not only.has(sections):
             return
         if sections[0].text(journal.A_BOOT) != journal.boot_id():
             record.drop()
@@ -175,8 +196,8 @@ class _Recovery:
         self._where = {t: _required(by_type, t) for t in (journal.SOURCE, journal.TARGET)}
         self.plan.routes = bytes(_required(by_type, journal.ROUTES).body)
         self.plan.nexthops = bytes(_required(by_type, journal.NEXTHOPS).body)
-        kinds = (journal.NEIGHBOURS, journal.PROXIES)
-        self.plan.neighbours = [bytes(by_type[t].body) for t in kinds if t in by_type]
+        self.plan.neighbours = [bytes(by_type[t].body) for t in _NEIGHBOURS if t in by_type]
+        self.plan.neighparms = bytes(_required(by_type, journal.NEIGHPARMS).body)
         self.members = [_member(s) for s in sections if s.type == journal.DEVICE]
         self.uppers = [_member(s) for s in sections if s.type == journal.UPPER]
         by_ifindex = {m.link.ifindex: m.link for m in self.members}
@@ -276,6 +297,8 @@ class _Recovery:
     def _outcome(self, member: Member, left: Left | None) -> Recovered:
         if left is None:
             return self._told(member, "undone", "source", "it is back as it was")
+        if member.ended:
+            return self._told(member, "gone", "gone", ", ".join(left.missing))
         if left.missing == tuple(member.for_good):
             return self._told(member, "undone", "source", f"it is back, for good without: {', '.join(left.missing)}")
         if left.location == "gone":

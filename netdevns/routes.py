@@ -1,10 +1,8 @@
 """Routes and nexthop objects of the source: which devices carry a default route, and what to put back after an undo.
 
-IPv4 routes and nexthop objects vanish without a notification when a device leaves (probes notify.route.ipv4,
-notify.nexthop). So do IPv4 routes of other devices: one leg takes a whole multipath route, and a `src` that moved away
-takes its routes, told on later kernels only (probes notify.route.multipath-leg, notify.route.source-address). So all
-are dumped once, before the first change, and compared after an undo. Layouts: linux/rtnetlink.h (struct rtmsg,
-rtnexthop), linux/nexthop.h (struct nhmsg).
+IPv4 routes and nexthop objects vanish untold when a device leaves, and IPv4 routes of other devices by a `src` (told on
+later kernels) or by one leg (probes notify.route.ipv4, notify.nexthop, notify.route.source-address,
+notify.route.multipath-leg). All are dumped before, and compared after an undo. Layouts: linux/rtnetlink.h, nexthop.h.
 """
 
 from __future__ import annotations
@@ -64,6 +62,11 @@ def _devices(found: dict[int, memoryview], by_nexthop: dict[int, set[int]]) -> s
     if nexthop is not None:
         devices |= by_nexthop.get(nexthop, set())
     return devices
+
+
+def leaves_by(body: bytes) -> set[int]:
+    """The ifindexes that a route leaves by; empty: none, or a nexthop object knows."""
+    return _devices(wire.attrs(memoryview(body), RTMSG.size), {})
 
 
 def _nexthop_devices(nexthops: bytes) -> dict[int, set[int]]:
@@ -223,10 +226,7 @@ def _renumber(value: memoryview, renumbered: Mapping[int, int]) -> bytes:
 
 
 def _multipath(value: memoryview, renumbered: Mapping[int, int]) -> bytes:
-    """Without what says how the link is just now: RTNH_F_DEAD, RTNH_F_LINKDOWN.
-
-    (probes routes.replay.ipv4-multipath-dead, routes.replay.ipv4-linkdown)
-    """
+    """Without what says how the link is just now, RTNH_F_DEAD for one (probe routes.replay.ipv4-multipath-dead)."""
     legs = b""
     for _, leg in _legs(value):
         length, flags, hops, ifindex = RTNEXTHOP.unpack_from(leg)
@@ -328,9 +328,49 @@ def missing_routes(before: bytes, now: bytes, renumbered: Mapping[int, int] | No
         if not (body[5] == uapi.RTPROT_KERNEL and body[7] in _MADE_WITH_ADDRESSES)
         and (route := _route(body, renumbered or {})) not in there
     ]
-    # A gateway must be reachable when its route is added (probe routes.gateway.ipv4-without-address); within each kind
-    # the dump's order stays.
+    # A gateway must be reachable (probe routes.gateway.ipv4-without-address); within each kind the dump's order stays.
     return sorted(gone, key=needs_gateway)
+
+
+def made_anew(before: bytes, now: bytes, renumbered: Mapping[int, int]) -> list[bytes]:
+    """Bodies of the routes that the kernel made again with addresses, although somebody had taken them away.
+
+    Args:
+        before, now: Dumps.
+        renumbered: ifindex before -> ifindex now, of the devices to look at.
+
+    Only of addresses that were there before, as the local route of each shows: who adds one meanwhile keeps its route.
+    """
+    had = {_route(body, renumbered) for body in _dumped(before, uapi.RTM_NEWROUTE, RTMSG)}
+    addresses: dict[int, list[bytes]] = {}
+    for body in _dumped(before, uapi.RTM_NEWROUTE, RTMSG):
+        found = wire.attrs(body, RTMSG.size)
+        oif = renumbered.get(wire.u32(found.get(uapi.RTA_OIF)) or 0)
+        if body[7] == uapi.RTN_LOCAL and oif and uapi.RTA_DST in found:
+            addresses.setdefault(oif, []).append(bytes(found[uapi.RTA_DST]))
+    new = []
+    for body in _dumped(now, uapi.RTM_NEWROUTE, RTMSG):
+        of = addresses.get(wire.u32(wire.attrs(body, RTMSG.size).get(uapi.RTA_OIF)) or 0, ())
+        is_made = body[5] == uapi.RTPROT_KERNEL and body[7] not in (uapi.RTN_LOCAL, uapi.RTN_ANYCAST)
+        if is_made and any(_is_made_with(body, address) for address in of) and _route(body, {}) not in had:
+            new.append(_route(body, {}))
+    return new
+
+
+def _is_made_with(body: memoryview, address: bytes) -> bool:
+    """Whether the kernel makes that route for an address: IPv4 tells it; IPv6's prefix, and the one for groups."""
+    found = wire.attrs(body, RTMSG.size)
+    dst, rest = bytes(found.get(uapi.RTA_DST, b"")), 128 - body[1]
+    if body[0] == uapi.AF_INET:
+        return bytes(found.get(uapi.RTA_PREFSRC, b"")) == address
+    if len(address) != 16 or len(dst) != 16:
+        return False
+    return dst[0] == 0xFF or int.from_bytes(dst) >> rest == int.from_bytes(address) >> rest
+
+
+def remove(body: bytes) -> bytes:
+    """The request that removes a route."""
+    return wire.message(uapi.RTM_DELROUTE, uapi.NLM_F_ACK, body)
 
 
 def missing_nexthops(before: bytes, now: bytes, renumbered: Mapping[int, int] | None = None) -> list[bytes]:

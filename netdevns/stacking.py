@@ -40,6 +40,24 @@ def uppers(links: Mapping[int, wire.Link], batch: Mapping[int, Item]) -> list[It
     return list(staying.values())
 
 
+# The kernel deletes these when their lower device leaves its namespace, wherever they are (probes
+# kinds.both-move.vxlan-over-upper-first, kinds.both-move.macsec-upper-first). All others outlive it. Source:
+# drivers/net/vxlan, vxlan_netdevice_event(); drivers/net/macsec.c, macsec_notify().
+_ENDING = (b"vxlan", b"macsec")
+
+
+def ending(uppers: Iterable[wire.Link], leaving: Iterable[int]) -> set[int]:
+    """The ifindexes of those that the kernel deletes when these devices leave, with all that lies on them."""
+    ended: set[int] = set()
+    lowers, todo = {*leaving}, [*uppers]
+    found = True
+    while found:  # once for each level of stacking
+        more = {u.ifindex for u in todo if u.lower in ended or (u.lower in lowers and u.kind in _ENDING)}
+        found = not more <= ended
+        ended |= more
+    return ended
+
+
 def below(links: Mapping[int, wire.Link], ifindexes: Iterable[int]) -> set[int]:
     """These devices and all that lie below them."""
     reached = set(ifindexes)

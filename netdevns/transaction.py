@@ -115,7 +115,7 @@ def transact(
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with contextlib.ExitStack() as stack:
         opened = None if journal is None else stack.enter_context(open_journal(journal))
-        kept = recovery.before_move(opened, devices) if opened else []
+        kept = recovery.before_move(opened, devices, source) if opened else []
         plan = stack.enter_context(checks.examine(devices, netns, source, force, preserve))
         for each in kept:
             text = f"{each.device}: an earlier move was killed, and cannot be undone: {each.text} ({each.record})"
@@ -223,7 +223,7 @@ class _Batch:
                 if tries == UNDO_TRIES:
                     raise
                 continue  # every step of the undo can be repeated: begin again
-        keep = self.record is not None and not undo.is_all_for_good(left, self.members)
+        keep = self.record is not None and not undo.is_all_for_good(left, [*self.members, *self.uppers])
         self._end_record(keep=keep)
         failed = failures.failed(cause, left, self.plan, is_kept=keep, may_miss_late=self.may_miss_late)
         if isinstance(cause, (Stopped, EngineError)):

@@ -5,12 +5,13 @@ Every step can be repeated, and none keeps the others from being tried: what cou
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from . import lookups, losses, names, neighbours, ports, routes, sysctls, uapi, wire
+from . import forgood, lookups, names, neighbours, neighparms, ports, routes, sysctls, uapi, wire
 from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
 from .plan import Item, Plan
 
@@ -30,13 +31,14 @@ PARTS = (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS)
 class Member:
     """A device of the batch, checked."""
 
-    __slots__ = ("device", "for_good", "item", "link", "touched")
+    __slots__ = ("device", "ended", "for_good", "item", "link", "touched")
 
     def __init__(self, item: Item, device: Device, link: wire.Link) -> None:
         self.item = item
         self.device = device
         self.link = link
         self.touched = False  # whether anything was sent that may have changed it
+        self.ended = False  # the kernel deleted it when its lower device left
         self.for_good: list[str] = []  # what an undo found missing that nothing can put back
 
     def settings(self) -> sysctls.Settings:
@@ -76,7 +78,7 @@ def is_all_for_good(left: tuple[Left, ...], members: list[Member]) -> bool:
 
 def location(member: Member) -> str:
     """Where a device is, as `NetDevError.location` says it."""
-    place = member.device.place
+    place = PLACE_GONE if member.ended else member.device.place
     return {PLACE_SOURCE: "source", PLACE_TARGET: "target", PLACE_GONE: "gone"}.get(place, "unknown")
 
 
@@ -117,15 +119,18 @@ class _Undo:
                     self._reopen(member)
                 # First: a bond takes only ports that are down, and what IFF_UP does depends on sysctls.
                 self._properties(member)
-                self._part(member, RESTORE)
+                self._restore(member)
                 self._settings_again(member)
+        forgood.find_ended(self.source, self.touched, self.uppers)
         for member in self.uppers:
-            self._upper(member)
+            if not member.ended:
+                self._upper(member)
         if self.touched:
             self._ports()
+            self._neighparms()
             self._neighbours()
             self._routes(self.touched[0])
-            self._qdiscs()
+            self._for_good()
 
     def _is_on_one_that_came_back(self, member: Member) -> bool:
         """A macvlan: the move flushed its lower's unicast filter, where its MAC is put in again when it comes up.
@@ -150,13 +155,17 @@ class _Undo:
         """
         if self._is_on_one_that_came_back(member):
             self._reopen(member)
+        self._restore(member)
+        self._settings_again(member)
+
+    def _restore(self, member: Member) -> None:
         try:
             member.device.undo(self.source, self.target, self.source_fd, RESTORE)
         except EngineError:
-            # It is up with a link-local of the kernel's own, or should not be: once more from the state down.
+            # Its lower or its master brought it up, and the kernel made a link-local address of its own, which is still
+            # to be verified; or it should not be up: once more from the state down.
             self._reopen(member)
             self._part(member, RESTORE)
-        self._settings_again(member)
 
     def _set_down(self, device: Device) -> None:
         self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, device.ifindex, up=False))
@@ -298,15 +307,20 @@ class _Undo:
         return ""
 
     def _neighbours(self) -> None:
-        """Permanent neighbours and proxies, which are gone with IFF_UP, also of the devices on top."""
-        before = {m.link.ifindex: m.device.ifindex for m in self.missing if m.device.place == PLACE_SOURCE}
-        owner = {m.device.ifindex: m for m in self.missing}
+        """Permanent neighbours and proxies, which are gone with IFF_UP, also of the devices on top, and filters.
+
+        A bridge or bond whose MAC changed when its port left has lost its own, too.
+        """
+        here = [m for m in self.missing if m.device.place == PLACE_SOURCE and not m.ended]
+        before = {m.link.ifindex: m.device.ifindex for m in here}
+        owner = {m.link.master: m for m in here if m.link.master} | {m.device.ifindex: m for m in self.missing}
+        before |= {ifindex: ifindex for ifindex in owner if ifindex in {m.link.master for m in here}}
         for dump, had in zip(neighbours.DUMPS, self.plan.neighbours, strict=False):
-            lost = [neighbours.on(body, before) for body in neighbours.kept(had, before)]
+            lost = [neighbours.on(body, before) for body in neighbours.kept(had, before, external=True)]
             if not lost:
                 continue
             try:
-                there = neighbours.kept(lookups.dump(self.source, dump), owner)
+                there = neighbours.kept(lookups.dump(self.source, dump), owner, external=True)
             except (EngineError, wire.Malformed) as e:
                 self.missing[self.touched[0]].append(f"neighbours: {lookups.says(e)}")
                 continue
@@ -318,6 +332,15 @@ class _Undo:
                         whose = owner[neighbours.ifindex(body)]
                         self.missing[whose].append(f"{neighbours.text(body)}: {lookups.says(e)}")
 
+    def _neighparms(self) -> None:
+        here = {m.link.ifindex: m.device.ifindex for m in self.touched if m.device.place == PLACE_SOURCE}
+        owner = {m.device.ifindex: m for m in self.touched}
+        try:
+            for ifindex, words in neighparms.restore(self.source, self.plan.neighparms, here).items():
+                self.missing[owner[ifindex]] += words
+        except (EngineError, wire.Malformed) as e:
+            self.missing[self.touched[0]].append(f"sysctls of neighbours: {lookups.says(e)}")
+
     def _routes(self, first: Member) -> None:
         """Nexthop objects and routes that the source had before; what cannot be put back is told with the first device.
 
@@ -328,9 +351,14 @@ class _Undo:
         renumbered = {m.link.ifindex: m.device.ifindex for m in self.touched if m.device.ifindex != m.link.ifindex}
         answers: dict[bytes, str] = {}
         try:
+            now = lookups.dump(self.source, routes.DUMP_ROUTES)
+            anew = self._made_anew(now)
+            for body in anew:
+                with contextlib.suppress(EngineError):  # what is still there is told below
+                    self.source.command(routes.remove(body))
             # A gateway must be reachable when it is used: by a nexthop object, or by a route.
             for part in PARTS:
-                for body in self._lost(part, renumbered):
+                for body in self._lost(part, renumbered, now if part == routes.Part.DIRECT else None):
                     answers[body] = ""
                     try:
                         self.source.command(routes.add(part, body))
@@ -340,29 +368,33 @@ class _Undo:
             for part in PARTS if answers else ():
                 for body in self._lost(part, renumbered):
                     self.missing[first].append(routes.text(part, body) + answers.get(body, ""))
+            for body in self._made_anew(lookups.dump(self.source, routes.DUMP_ROUTES)) if anew else ():
+                self.missing[first].append(f"without {routes.text(routes.Part.OTHERS, body)}")
         except (EngineError, wire.Malformed) as e:
             self.missing[first].append(f"routes: {lookups.says(e)}")
 
-    def _qdiscs(self) -> None:
-        """They ended with the move (probe links.qdisc.root), and are not to be made of what is told of them: say so."""
-        had = [member for member in self.touched if member.item.qdiscs]
+    def _made_anew(self, now: bytes) -> list[bytes]:
+        """Routes that came with addresses, although somebody had removed them: of prefixes, broadcast, ff00::/8."""
+        here = {m.link.ifindex: m.device.ifindex for m in self.missing if m.device.place == PLACE_SOURCE}
+        return routes.made_anew(self.plan.routes, now, here)
+
+    def _for_good(self) -> None:
         try:
-            now = losses.qdiscs(self.source) if had else {}
+            forgood.find(self.source, self.missing)
         except (EngineError, wire.Malformed) as e:
-            self.missing[had[0]].append(f"qdiscs: {lookups.says(e)}")
-            return
-        for member in had:
-            there = now.get(member.device.ifindex, ())
-            member.for_good = [
-                f"qdisc {kind}, with what hung on it" for kind in member.item.qdiscs if kind not in there
-            ]
+            self.missing[self.touched[0]].append(f"what cannot be put back is not known: {lookups.says(e)}")
+        for member in self.missing:
             self.missing[member] += member.for_good
 
-    def _lost(self, part: int, renumbered: Mapping[int, int]) -> list[bytes]:
+    def _lost(self, part: int, renumbered: Mapping[int, int], now: bytes | None = None) -> list[bytes]:
         """The routes or nexthop objects that the source had before and has no longer."""
         if part == routes.Part.NEXTHOPS:
             now = lookups.dump(self.source, routes.DUMP_NEXTHOPS)
             return routes.missing_nexthops(self.plan.nexthops, now, renumbered)
-        now = lookups.dump(self.source, routes.DUMP_ROUTES)
+        if now is None:
+            now = lookups.dump(self.source, routes.DUMP_ROUTES)
         lost = routes.missing_routes(self.plan.routes, now, renumbered)
+        ended = {m.link.ifindex for m in self.uppers if m.ended}
+        if ended:  # told already, with all that hung on them
+            lost = [body for body in lost if not 0 < len(routes.leaves_by(body)) == len(routes.leaves_by(body) & ended)]
         return [body for body in lost if routes.needs_gateway(body) == (part == routes.Part.OTHERS)]

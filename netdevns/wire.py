@@ -196,3 +196,6 @@ class Link:
         # namespace (probe kinds.upper-moves.vlan).
         elsewhere = self.kind == b"veth" or uapi.IFLA_LINK_NETNSID in found
         self.lower = None if elsewhere else u32(found.get(uapi.IFLA_LINK))
+        if self.kind == b"vxlan" and not elsewhere:  # which tells it in a place of its own
+            data = infos.get(uapi.IFLA_INFO_DATA, memoryview(b""))
+            self.lower = u32(attrs(data, strict=False).get(uapi.IFLA_VXLAN_LINK)) or None

@@ -251,19 +251,27 @@ class Device:
     # ---- where is the device? ----
 
     def _find(self, source: Socket, target: Socket) -> Link | None:
-        """The source first: a device that never left is still there under its own ifindex."""
+        """The source first: a device that never left is still there under its own ifindex.
+
+        By its name there only behind the target: without a MAC (tun), or with a shared one (ipvlan), a new device of
+        that name is not ours while ours is in the target.
+        """
         self.place = PLACE_UNKNOWN
         found = (
-            self._find_in_source(source, sure=False)
+            self._find_in_source(source, self.ifindex)
             or self._find_in_target(target)
-            or self._find_in_source(source, sure=True)  # with another MAC address now: only if it is nowhere else
+            or self._find_in_source(source, 0, self.ifname)
+            # With another MAC address now: only if it is nowhere else.
+            or self._find_in_source(source, self.ifindex, sure=True)
         )
         if not found:
             self.place = PLACE_GONE
         return found
 
-    def _find_in_source(self, source: Socket, *, sure: bool) -> Link | None:
-        found = self._try_at(source, self.ifindex, sure=sure) or self._try_at(source, 0, self.ifname)
+    def _find_in_source(
+        self, source: Socket, ifindex: int, name: bytes | None = None, *, sure: bool = False
+    ) -> Link | None:
+        found = self._try_at(source, ifindex, name, sure=sure)
         if found:
             self.place, self.ifindex = PLACE_SOURCE, found.ifindex
         return found

@@ -372,6 +372,17 @@ def test_losses_are_told(sides: tuple[Namespace, Namespace]) -> None:
     assert any("br0" in f.text for f in report.findings)
 
 
+def test_device_that_the_kernel_would_delete(host: Namespace, target: Namespace) -> None:
+    """P3: a vxlan device dies when its lower leaves, wherever it is: with that in one batch it is refused."""
+    host.batch(["link add eth1 type ifb", "link add vx0 type vxlan id 7 dstport 4789 dev eth1", "link set eth1 up"])
+    with Untouched(host, target), pytest.raises(netdevns.CheckFailed) as raised:
+        netdevns.move({"eth1": "", "vx0": ""}, target.fd)
+    assert (raised.value.errno, raised.value.device) == (errno.EBUSY, "vx0")
+    assert [f.code for f in raised.value.report.findings if f.severity == "error"] == ["device.ends"]
+    netdevns.move({"vx0": ""}, target.fd)
+    assert (host.names(), target.names()) == ({"eth1"}, {"vx0"})
+
+
 def test_traffic_control_is_named(host: Namespace, target: Namespace) -> None:
     """P3: what somebody set up in front of a device or behind it is told; what the kernel gives every device is not."""
     host.batch(["link add eth1 type ifb", "link add eth2 type ifb", "link set eth1 up", "link set eth2 up"])

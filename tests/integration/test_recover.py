@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import pytest
 import netdevns
 from netdevns import cli, journal, lookups, recovery
 from netdevns.engine import Device, EngineError
+from tests.support import kinds
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
 
@@ -90,6 +92,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
     host.batch(HOST)
     host.sysctl("ipv4/conf/eth1/rp_filter", 2)
     host.sysctl("ipv6/conf/eth1/accept_ra", 2)
+    host.sysctl("ipv4/neigh/eth1/gc_stale_time", 77)
     host.wait_until_quiet()
     return host, target
 
@@ -151,6 +154,8 @@ def test_killed_anywhere(sides: tuple[Namespace, Namespace], directory: str, ste
         assert records(directory) == []
     for dump, side in zip(before, sides, strict=True):
         assert_equal_soon(dump, side)
+    with host.entered():
+        assert Path("/proc/sys/net/ipv4/neigh/eth1/gc_stale_time").read_text() == "77\n"
     assert netdevns.recover(directory) == ()
 
 
@@ -228,6 +233,20 @@ def test_qdiscs_that_are_gone_are_told(sides: tuple[Namespace, Namespace], direc
     assert records(directory) == []
 
 
+def test_upper_that_the_kernel_deleted_is_told(sides: tuple[Namespace, Namespace], directory: str) -> None:
+    """A vxlan device ended when its lower left: that is told, and the record is done with."""
+    host, target = sides
+    host.batch(["link add vx0 type vxlan id 7 dstport 4789 dev eth1", "link set vx0 up"])
+    killed(directory, target, "up_and_replay", 1)
+    found = netdevns.recover(directory)
+    assert [(r.device, r.outcome, r.location) for r in found] == [
+        ("eth0", "undone", "source"),
+        ("eth1", "undone", "source"),
+        ("vx0", "gone", "gone"),
+    ]
+    assert (records(directory), target.names()) == ([], set())
+
+
 def test_recover_can_be_killed_and_repeated(
     sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +276,42 @@ def test_next_move_recovers_first(sides: tuple[Namespace, Namespace], directory:
     assert [m.host_name for m in moved] == ["eth0", "eth1"]
     assert sorted(a.address for a in moved[1].addresses) == ["10.1.0.1", "2001:db8:1::1", "2001:db8:1::2"]
     assert records(directory) == []
+
+
+def test_device_of_that_name_in_another_namespace(sides: tuple[Namespace, Namespace], directory: str) -> None:
+    """DESIGN 5: a record of eth1 here says nothing of an eth1 elsewhere, which moves even if this one is stuck."""
+    _, target = sides
+    killed(directory, target, "move", 2)
+    before = records(directory)
+    with Namespace.create("third") as third:
+        third.ip("link add eth1 type ifb")
+        netdevns.move({"eth1": "other"}, target.fd, source=third.fd, journal=directory)
+    assert target.names() >= {"other"}
+    assert records(directory) == before
+    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
+
+
+def test_new_device_of_that_name_is_not_taken_for_the_old_one(
+    host: Namespace, target: Namespace, directory: str
+) -> None:
+    """A tun device has no MAC: a new one of its name is left alone; that the old one cannot have its name is told."""
+    host.batch(["tuntap add dev tun0 mode tun", "link set tun0 up", "addr add 10.0.0.1/24 dev tun0"])
+    host.batch(["link add eth1 type ifb"])
+    killed(directory, target, "move", 1, after=True, devices={"tun0": "net0", "eth1": ""})
+    host.ip("tuntap add dev tun0 mode tun")
+    before = host.links()["tun0"]
+    found = netdevns.recover(directory)
+    assert [(r.device, r.outcome, r.location) for r in found] == [
+        ("tun0", "kept", "source"),
+        ("eth1", "undone", "source"),
+    ]
+    assert (host.names(), target.names()) == ({"tun0", "net0", "eth1"}, set())
+    assert (host.links()["tun0"], host.addresses("tun0")) == (before, [])
+    if not kinds.honours_new_ifindex():  # it is in the source under another name and another ifindex
+        return
+    host.ip("link del tun0")
+    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
+    assert [a.address for a in host.addresses("tun0", family=2)] == ["10.0.0.1"]
 
 
 def test_move_of_another_device_leaves_the_record(sides: tuple[Namespace, Namespace], directory: str) -> None:
@@ -380,6 +435,23 @@ def test_record_that_cannot_be_written(sides: tuple[Namespace, Namespace], tmp_p
         netdevns.move(DEVICES, target.fd, journal=tmp_path / "file")
     assert (raised.value.step, raised.value.errno, raised.value.left) == ("record", errno.ENOTDIR, ())
     assert host.dump() == before
+
+
+def test_directory_that_vanishes(sides: tuple[Namespace, Namespace], tmp_path: Path, monkeypatch: Any) -> None:
+    """Nothing is begun, and no descriptor of the record stays open."""
+    _, target = sides
+    directory, real = tmp_path / "records", os.rename
+
+    def rename(*names: Any, **where: Any) -> None:
+        shutil.rmtree(directory)
+        real(*names, **where)
+
+    monkeypatch.setattr(os, "rename", rename)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move(DEVICES, target.fd, journal=directory)
+    assert (raised.value.step, raised.value.errno, raised.value.left) == ("record", errno.ENOENT, ())
+    assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
 def test_record_that_cannot_be_removed(

@@ -427,6 +427,116 @@ def test_undo_restores_alternative_names(host: Namespace, target: Namespace, bef
     target.batch(["link add free type ifb", "link property add dev free altname one altname two"])
 
 
+def test_undo_makes_no_route_that_was_removed(
+    host: Namespace, target: Namespace, before_step: Callable[..., None]
+) -> None:
+    """P1: who replaced the routes that come with an address, by some of another metric, finds his alone."""
+    host.batch(["link add eth1 type veth peer name peer", "link set peer up", "link set eth1 up"])
+    host.batch(["addr add 10.1.0.1/24 brd + dev eth1", "addr add 2001:db8:1::1/64 nodad dev eth1"])
+    host.batch(["addr add fe80::77/64 nodad dev eth1"])
+    host.wait_until_quiet()
+    host.batch(
+        [
+            "route del 10.1.0.0/24 dev eth1",
+            "route add 10.1.0.0/24 dev eth1 metric 100",
+            "route del broadcast 10.1.0.255 dev eth1 table local",
+            "route del 2001:db8:1::/64 dev eth1",
+            "route add 2001:db8:1::/64 dev eth1 metric 512",
+            "route del fe80::/64 dev eth1",
+            "route add 192.0.2.0/24 via 10.1.0.9",
+            "route add 2001:db8:77::/48 via 2001:db8:1::9",
+        ]
+    )
+    fail_at(before_step)
+    with Restored(host, target):
+        expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": {}})
+
+
+def test_undo_keeps_the_route_of_a_late_address(
+    host: Namespace, target: Namespace, before_step: Callable[..., None]
+) -> None:
+    """P1: an address that somebody adds during the move comes back with its own route, which there was not before."""
+    host.batch(["link add eth1 type ifb", "link set eth1 up", "addr add 10.1.0.1/24 dev eth1"])
+    before_step("move", 1, lambda: host.batch(["addr add 10.2.0.1/24 dev eth1", "addr add 2001:db8::1/64 dev eth1"]))
+    fail_at(before_step)
+    expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": {}})
+    shown = {route["dst"] for v in ("-4", "-6") for route in host.ip_json(f"{v} route show dev eth1")}
+    assert shown >= {"10.1.0.0/24", "10.2.0.0/24", "2001:db8::/64"}
+
+
+NEIGHBOUR_SYSCTLS = {
+    "ipv4/neigh/eth1/base_reachable_time_ms": "12000",
+    "ipv4/neigh/eth1/ucast_solicit": "7",
+    "ipv4/neigh/eth1/locktime": "0",
+    "ipv4/neigh/eth1/unres_qlen_bytes": "65536",
+    "ipv6/neigh/eth1/gc_stale_time": "77",
+    "ipv6/neigh/eth1/proxy_delay": "50",
+    "ipv6/neigh/eth2/retrans_time_ms": "2000",
+}
+
+
+def test_undo_restores_how_neighbours_are_found(
+    host: Namespace, target: Namespace, before_step: Callable[..., None]
+) -> None:
+    """P1: net.ipv4.neigh.DEV and net.ipv6.neigh.DEV, which a move resets, are as they were, of each device its own."""
+    host.batch(["link add eth1 type ifb", "link add eth2 type ifb", "link set eth1 up"])
+    for name, value in NEIGHBOUR_SYSCTLS.items():
+        host.sysctl(name, value)
+    host.wait_until_quiet()
+    fail_at(before_step)
+    with Restored(host, target):
+        expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": {}, "eth2": {}})
+    with host.entered():
+        assert {
+            name: Path("/proc/sys/net", name).read_text().strip() for name in NEIGHBOUR_SYSCTLS
+        } == NEIGHBOUR_SYSCTLS
+
+
+def test_undo_restores_the_unicast_filter(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
+    """P1: MACs that a device listens to, which somebody added or a macvlan in a container: a move flushes them."""
+    host.batch(
+        ["link add eth1 type veth peer name peer", "link set eth1 up", "link add link eth1 name mv0 type macvlan"]
+    )
+    host.give("mv0", target)
+    target.ip("link set mv0 up")
+    with host.entered():
+        subprocess.run(["bridge", "fdb", "add", "02:00:00:00:00:42", "dev", "eth1", "self"], check=True)
+    host.wait_until_quiet()
+    lost = [f.text for f in netdevns.check({"eth1": "net0"}, target.fd).findings if f.code == "loss.fdb"]
+    assert lost == ["eth1: a move loses: 2 MACs that it listens to besides its own"]
+    fail_at(before_step)
+    with Restored(host, target):
+        expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": "net0"})
+
+
+def test_undo_restores_neighbours_of_a_routing_daemon(
+    host: Namespace, target: Namespace, before_step: Callable[..., None]
+) -> None:
+    """P1: nobody learns an entry again that a program put there (NTF_EXT_LEARNED)."""
+    host.batch(["link add eth1 type veth peer name peer", "link set peer up", "link set eth1 up"])
+    host.batch(["addr add 10.1.0.1/24 dev eth1"])
+    host.ip("neigh add 10.1.0.8 lladdr 02:00:00:00:00:08 nud reachable extern_learn dev eth1")
+    host.wait_until_quiet()
+    before = host.ip("neigh show dev eth1")
+    fail_at(before_step)
+    expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": {}})
+    assert (before, host.ip("neigh show dev eth1")) == (before, before)
+    assert "extern_learn" in before
+
+
+def test_undo_restores_neighbours_of_a_bridge(
+    host: Namespace, target: Namespace, before_step: Callable[..., None]
+) -> None:
+    """P1: a bridge takes another MAC when its port leaves, and loses its permanent neighbours with the old one."""
+    host.batch(["link add br0 type bridge", "link add eth1 type veth peer name peer", "link set eth1 master br0"])
+    host.batch([f"link set {device} up" for device in ("br0", "eth1", "peer")])
+    host.batch(["addr add 10.1.0.1/24 dev br0", "neigh add 10.1.0.9 lladdr 02:00:00:00:00:99 nud permanent dev br0"])
+    host.wait_until_quiet()
+    fail_at(before_step)
+    with Restored(host, target):
+        expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": {}})
+
+
 def test_undo_restores_the_ifindex(sides: tuple[Namespace, Namespace], before_step: Callable[..., None]) -> None:
     """P1: a device that had another ifindex in the target has its own again, or `left` says that it cannot (5.10)."""
     host, target = sides
@@ -504,6 +614,18 @@ def test_undo_of_an_upper_and_its_lower(
     assert raised.value.left == ()
 
 
+@pytest.mark.kinds("team")
+def test_undo_restores_a_team_port(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
+    """P1: a team sets its port up, with which the kernel makes a link-local address; the one there was is usable."""
+    host.batch(["link add team0 type team", "link add eth0 type veth peer name peer", "link set eth0 master team0"])
+    host.batch(["link set team0 up", "link set peer up", "link set eth0 up"])
+    host.sysctl("ipv6/conf/eth0/addr_gen_mode", 0)
+    host.wait_until_quiet()
+    fail_at(before_step)
+    with Restored(host, target):
+        expect_failed(target, "eth0", "verify", errno.ENOMEM, {"eth0": {}})
+
+
 @pytest.mark.parametrize("count", [400])
 def test_undo_of_many_addresses(
     host: Namespace, target: Namespace, before_step: Callable[..., None], count: int
@@ -573,6 +695,63 @@ def test_qdiscs_that_are_gone_are_told(
     # Not even IFLA_QDISC is different otherwise.
     links = {str(line) for line in rawdump.differences(before, host.dump())}
     assert all("eth0" in line for line in links), links
+
+
+# What the kernel deletes when its lower leaves, and what lies on that.
+ENDING = [
+    pytest.param("link add up0 type vxlan id 7 dstport 4789 remote 10.0.0.2 dev eth0", id="vxlan"),
+    pytest.param("link add link eth0 name up0 type macsec", marks=pytest.mark.kinds("macsec"), id="macsec"),
+]
+
+
+@pytest.mark.parametrize("line", ENDING)
+def test_upper_that_the_kernel_deletes_is_told(
+    host: Namespace, target: Namespace, before_step: Callable[..., None], tmp_path: Path, line: str
+) -> None:
+    """P1: a vxlan or macsec device ends when its lower leaves: told by a check, and after an undo as gone for good."""
+    host.batch(
+        ["link add eth0 index 101 type veth peer name peer", "link set eth0 up", "addr add 10.0.0.1/24 dev eth0"]
+    )
+    host.batch([line, "link add link up0 name up1 type macvlan", "link set up0 up", "link set up1 up"])
+    host.batch(["addr add 10.7.0.1/24 dev up0", "route add 192.0.2.0/24 via 10.7.0.9"])
+    host.batch(["neigh add 10.7.0.9 lladdr 02:00:00:00:00:99 nud permanent dev up0"])
+    host.wait_until_quiet()
+    before = host.dump()
+    report = netdevns.check({"eth0": "net0"}, target.fd)
+    assert [f.text for f in report.findings if f.code == "loss.upper"] == [
+        "eth0: a move loses: up0 on top of it, which the kernel deletes"
+    ]
+    fail_at(before_step)
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move({"eth0": "net0"}, target.fd, journal=tmp_path)
+    told = [(left.device, left.location, left.name, left.missing) for left in raised.value.left]
+    gone = ("the device: the kernel deleted it when what it lay on left",)
+    assert told == [("up0", "gone", None, gone), ("up1", "gone", None, gone)]
+    assert os.listdir(tmp_path / "txn") == []
+    here = [
+        line for line in rawdump.differences(before, host.dump()) if "eth0" in line and not line.startswith("links")
+    ]
+    assert (host.names(), here) == ({"eth0", "peer"}, [])
+
+
+def test_temporary_address_is_told(
+    host: Namespace, target: Namespace, before_step: Callable[..., None], tmp_path: Path
+) -> None:
+    """P1: an address made for privacy comes back, but no request makes it temporary again: that is named."""
+    host.batch(["link add eth1 type veth peer name peer", "link set peer up", "link set eth1 up"])
+    host.sysctl("ipv6/conf/eth1/use_tempaddr", 2)
+    host.ip("addr add 2001:db8:8::1/64 mngtmpaddr nodad dev eth1")
+    end = time.monotonic() + 5
+    while not (temporary := [a.address for a in host.addresses("eth1", valid="finite") if a.flags & 1]):
+        assert time.monotonic() < end
+    host.wait_until_quiet()
+    fail_at(before_step)
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move({"eth1": {}}, target.fd, journal=tmp_path)
+    told = [(left.device, left.location, left.missing) for left in raised.value.left]
+    assert told == [("eth1", "source", (f"that {temporary[0]} is temporary",))]
+    assert temporary[0] in [a.address for a in host.addresses("eth1")]
+    assert os.listdir(tmp_path / "txn") == []
 
 
 @pytest.fixture

@@ -31,19 +31,21 @@ IMMOVABLE = {
     "team": "link add DEV type team",
     "vrf": "link add DEV type vrf table 7",
 }
+# What some tests need besides.
+OTHERS = {"macsec": "link add link LOWERp name DEV type macsec"}
 # With NETDEVNS_REQUIRE=kinds the lack of one of these is a failure.
 REQUIRED = {"dummy", "vlan", "bond", "macvlan", "veth", "ifb"}
 
 
 def create(kind: str, device: str, lower: str = "lower") -> str:
     """The line for `ip -batch` that makes a device of that kind."""
-    return (MOVABLE | IMMOVABLE)[kind].replace("DEV", device).replace("LOWER", lower)
+    return (MOVABLE | IMMOVABLE | OTHERS)[kind].replace("DEV", device).replace("LOWER", lower)
 
 
 @functools.cache
 def offered() -> frozenset[str]:
     """The kinds that this kernel can create; none where no fresh namespace is allowed."""
-    every = MOVABLE | IMMOVABLE
+    every = MOVABLE | IMMOVABLE | OTHERS
     try:
         scratch = Namespace.create("scratch")
     except OSError:

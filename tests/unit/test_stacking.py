@@ -10,8 +10,8 @@ from netdevns import stacking
 from netdevns.plan import Item
 
 
-def link(ifindex: int, lower: int | None = None, master: int | None = None) -> SimpleNamespace:
-    return SimpleNamespace(ifindex=ifindex, lower=lower, master=master, name=f"d{ifindex}".encode())
+def link(ifindex: int, lower: int | None = None, master: int | None = None, kind: bytes = b"vlan") -> SimpleNamespace:
+    return SimpleNamespace(ifindex=ifindex, lower=lower, master=master, kind=kind, name=f"d{ifindex}".encode())
 
 
 def links(*all_: SimpleNamespace) -> dict[int, SimpleNamespace]:
@@ -40,6 +40,12 @@ def test_depths(lowers: dict[int, int | None], depths: dict[int, int]) -> None:
     batch = {ifindex: item(link(ifindex, lower)) for ifindex, lower in lowers.items()}
     stacking.set_depths(batch)
     assert {ifindex: each.depth for ifindex, each in batch.items()} == depths
+
+
+def test_what_ends_with_its_lower() -> None:
+    """A vxlan device ends with its lower, and with it what lies on it; a VLAN does not; a cycle ends."""
+    all_ = [link(2, 1, kind=b"vxlan"), link(3, 2), link(4, 1), link(5, 4, kind=b"vxlan"), link(6, 7), link(7, 6)]
+    assert stacking.ending(all_, [1]) == {2, 3}
 
 
 def test_uppers_that_stay() -> None:

@@ -1,0 +1,79 @@
+"""Names that a batch asks for: whether a device can have them, and whether they are free. Changes nothing."""
+
+from __future__ import annotations
+
+import errno
+
+from . import names, uapi, wire
+from .engine import Socket
+from .lookups import ask, link_of
+from .plan import Item, Plan, called
+
+
+def in_batch(plan: Plan) -> None:
+    """Names that no device can have, and wanted names that two devices of the batch want."""
+    wanted: dict[bytes, Item] = {}
+    for item in plan.items:
+        device, quoted = item.host_name, f'"{names.shown(item.wanted)}"'
+        reason = names.why_invalid(item.ifname) or ('it contains "%"' if names.is_template(item.ifname) else None)
+        if reason and not names.may_be_altname(item.ifname):
+            text = f"{item.label}: no device can have that name: {reason}"
+            plan.error(device, "device.invalid-name", text, errno.ENODEV)
+        if reason and item.wanted == item.ifname:
+            continue
+        # As the kernel answers: the attribute's policy is looked at before the name (probe message.bad.name-too-long).
+        code = errno.ERANGE if len(item.wanted) >= uapi.IFNAMSIZ else errno.EINVAL
+        if names.is_template(item.wanted):
+            reason = names.why_invalid_template(item.wanted)
+            if reason:
+                plan.error(device, "name.template", f"{item.label}: {quoted} is no template: {reason}", code)
+            continue
+        reason = names.why_invalid(item.wanted)
+        if reason:
+            plan.error(device, "name.invalid", f"{item.label}: {quoted} is no valid name: {reason}", code)
+        elif item.wanted in wanted:
+            text = f"{item.label}: the name {quoted} is also wanted for {wanted[item.wanted].label}"
+            plan.error(device, "name.twice", text, errno.EEXIST)
+        else:
+            wanted[item.wanted] = item
+
+
+def in_target(plan: Plan, socket: Socket) -> None:
+    """Wanted names and the alternative names that travel, against names and alternative names in the target.
+
+    (probes clash.wanted-name, clash.wanted-altname, clash.own-altname.target-name, clash.own-altname.wanted)
+    """
+    claims: list[tuple[Item, bytes]] = []
+    owner: dict[bytes, Item] = {}
+    for item in plan.items:
+        altnames = item.link.altnames if item.link else ()
+        for altname in altnames:
+            owner.setdefault(altname, item)
+            claims.append((item, altname))
+        if not names.is_template(item.wanted) and not names.why_invalid(item.wanted):
+            claims.append((item, item.wanted))
+    where = called(plan.target)
+    for item in plan.items:
+        other = owner.get(item.wanted)
+        if other is item:
+            text = f'{item.label}: "{names.shown(item.wanted)}" is an alternative name of the device itself; remove it'
+            plan.error(item.host_name, "name.own-altname", text, errno.EEXIST)
+        elif other is not None:
+            text = f'{item.label}: "{names.shown(item.wanted)}" is an alternative name of {other.label}'
+            plan.error(item.host_name, "name.twice", text, errno.EEXIST)
+    answers = ask(socket, [wire.get_link(name=name) for _, name in claims])
+    for (item, name), answer in zip(claims, answers, strict=True):
+        link = link_of(answer)
+        if link is None:
+            continue
+        by = f"a device with that alternative name, {names.shown(link.name)}" if link.name != name else "a device there"
+        if name == item.wanted:
+            code = "name.taken" if link.name == name else "name.taken-altname"
+            text = f'{item.label}: the name "{names.shown(name)}" is taken in {where} by {by} (ifindex {link.ifindex})'
+        else:
+            code = "altname.taken"
+            text = (
+                f'{item.label}: its alternative name "{names.shown(name)}" is taken in {where} by {by} '
+                f"(ifindex {link.ifindex})"
+            )
+        plan.error(item.host_name, code, text, errno.EEXIST)
