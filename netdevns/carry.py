@@ -16,7 +16,7 @@ from .plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .undo import Member
+    from .member import Member
 
 
 def over(plan: Plan, members: Sequence[Member], up: bool) -> None:

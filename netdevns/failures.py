@@ -7,8 +7,8 @@ import os
 
 from . import names
 from .errors import EngineError, MoveFailed
+from .member import Member, location
 from .plan import Plan
-from .undo import Member, location
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from .engine import PLACE_SOURCE, EngineError, Socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .undo import Member
+    from .member import Member
 
 DELETED = "the device: the kernel deleted it when what it lay on left"
 

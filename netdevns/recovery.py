@@ -12,9 +12,9 @@ from . import identity, journal, lookups, names, ports, undo, wire
 from .engine import PLACE_GONE, PLACE_TARGET, Device, EngineError, Socket
 from .errors import NetDevError
 from .journal import Damaged, Journal, Record, Section
+from .member import Member
 from .netns import CURRENT, NetNS
 from .plan import Item, Plan
-from .undo import Member
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from .engine import EngineError, Socket, Watch
 from .errors import CheckFailed, NetDevError
 from .failures import Stopped
 from .journal import Journal, Record
+from .member import Member
 from .netns import NetNS
 from .plan import Item, Plan, known_preserve
-from .undo import Member, OnStep
+from .undo import OnStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from . import forgood, lookups, names, neighbours, neighparms, ports, routes, sysctls, uapi, wire
-from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
-from .plan import Item, Plan
+from .engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
+from .member import Member, location
+from .plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,28 +26,10 @@ OnStep = Callable[[str, int, int], None]
 # For the link of a port, of which the kernel hears by a work item that runs at most once a second (net/core/
 # link_watch.c), and a bond by its next look (miimon).
 PORT_WAIT_S = 1.5
+# A VLAN may follow its lower device by a work item (7.2), which needs the lock that each request of ours takes (probe
+# kinds.lower-moves.vlan-order).
+VLAN_WAIT_S = 0.05
 PARTS = (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS)
-
-
-class Member:
-    """A device of the batch, checked."""
-
-    __slots__ = ("device", "ended", "for_good", "item", "link", "touched")
-
-    def __init__(self, item: Item, device: Device, link: wire.Link) -> None:
-        self.item = item
-        self.device = device
-        self.link = link
-        self.touched = False  # whether anything was sent that may have changed it
-        self.ended = False  # the kernel deleted it when its lower device left
-        self.for_good: list[str] = []  # what an undo found missing that nothing can put back
-
-    def settings(self) -> sysctls.Settings:
-        """Its sysctls as they were in the source."""
-        was = sysctls.Settings(self.device.link_body)
-        if self.item.token is not None:
-            was.token = self.item.token
-        return was
 
 
 def everything(
@@ -74,12 +57,6 @@ def is_all_for_good(left: tuple[Left, ...], members: list[Member]) -> bool:
     """Whether a recovery could put back nothing of it."""
     for_good = {m.item.host_name: tuple(m.for_good) for m in members}
     return all(each.missing == for_good.get(each.device) for each in left)
-
-
-def location(member: Member) -> str:
-    """Where a device is, as `NetDevError.location` says it."""
-    place = PLACE_GONE if member.ended else member.device.place
-    return {PLACE_SOURCE: "source", PLACE_TARGET: "target", PLACE_GONE: "gone"}.get(place, "unknown")
 
 
 def _left(member: Member, name: str | None, missing: list[str]) -> Left:
@@ -183,20 +160,28 @@ class _Undo:
         return None if link is None else os.fsdecode(link.name)
 
     def _take_altnames(self, member: Member) -> None:
-        """Where a move leaves them behind: they would block the names in the target, for this device too."""
+        """Where a move leaves them behind: they would block the names in the target, for this device too.
+
+        Afterwards nobody can free them any more: so once more after a failure.
+        """
         if not member.link.altnames or lookups.moves_altnames():
             return
-        device = member.device
-        try:
-            device.find(self.source, self.target)
-            if device.place != PLACE_TARGET:
+        for failures in ([], self.missing[member]):
+            try:
+                self._free_altnames(member)
                 return
-            link = lookups.link(self.target, ifindex=device.target_ifindex)
-            mine = [name for name in member.link.altnames if link and name in link.altnames]
-            if mine:
-                self.target.command(wire.altnames_message(uapi.RTM_DELLINKPROP, device.target_ifindex, mine))
-        except (EngineError, wire.Malformed) as e:
-            self.missing[member].append(f"altnames, freed in the target: {lookups.says(e)}")
+            except (EngineError, wire.Malformed) as e:
+                failures.append(f"altnames, freed in the target: {lookups.says(e)}")
+
+    def _free_altnames(self, member: Member) -> None:
+        device = member.device
+        device.find(self.source, self.target)
+        if device.place != PLACE_TARGET:
+            return
+        link = lookups.link(self.target, ifindex=device.target_ifindex)
+        mine = [name for name in member.link.altnames if link and name in link.altnames]
+        if mine:
+            self.target.command(wire.altnames_message(uapi.RTM_DELLINKPROP, device.target_ifindex, mine))
 
     def _part(self, member: Member, part: int) -> None:
         try:

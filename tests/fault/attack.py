@@ -134,7 +134,8 @@ class Attacks:
         if invisible and end not in (COMPLETE, UNREACHED):
             wrong += ["this must not matter"]
         tally.count(" ".join(inject), end, wrong, ended)
-        if wrong or self.scene.target.names():
+        # After "told" a name may stay blocked where alternative names do not travel (before 6.6).
+        if wrong or end == TOLD or self.scene.target.names():
             self.renew()
 
     def _fault_verdict(self, ended: Ended) -> tuple[str, list[str]]:

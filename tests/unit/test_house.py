@@ -23,8 +23,8 @@ ORDER = [
     "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "results", "_core",
     "_ffi", "rtnl", "netns", "engine",
     "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "checks", "journal", "identity",
-    "forgood", "undo", "failures", "carry", "recovery", "transaction", "oci", "hooklog", "cdi", "hook", "tables",
-    "conformance", "show", "usage", "demo", "advice", "screens", "progress", "output", "cli", "__main__",
+    "member", "forgood", "undo", "failures", "carry", "recovery", "transaction", "oci", "hooklog", "cdi", "hook",
+    "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "output", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
 ORDER_INSIDE = {"engine": ["_base", "_replay", "_late", "native", "reference", "__init__"],
@@ -33,7 +33,7 @@ ORDER_INSIDE = {"engine": ["_base", "_replay", "_late", "native", "reference", "
 # What a hook pays for before it does anything.
 HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns",
              "engine", "lookups", "neighparms", "ports", "plan",
-             "stacking", "losses", "clashes", "checks", "journal", "identity", "forgood", "undo", "failures",
+             "stacking", "losses", "clashes", "checks", "journal", "identity", "member", "forgood", "undo", "failures",
              "recovery", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
 # Loaded only where NETDEVNS_ENGINE asks for it.

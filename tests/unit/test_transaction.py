@@ -10,9 +10,10 @@ import types
 
 import pytest
 
-from netdevns import transaction, undo
+from netdevns import transaction
 from netdevns.engine import EngineError
 from netdevns.errors import MoveFailed
+from netdevns.member import Member
 from netdevns.plan import Item, Plan
 
 from . import netlink as nl
@@ -133,7 +134,7 @@ def test_many_links_down_in_windows():
     link = types.SimpleNamespace(flags=1)
     for i in range(150):
         device = types.SimpleNamespace(ifindex=100 + i)
-        batch.move_order.append(undo.Member(Item(f"e{i}", None), device, link))
+        batch.move_order.append(Member(Item(f"e{i}", None), device, link))
     batch._down()
     windows = [nl.requests(s) for s in sent]
     assert [len(w) for w in windows] == [64, 64, 22]
