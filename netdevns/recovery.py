@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BEFORE_BOOT = "a record of before the last boot, which reset its devices"
 INIT = "/proc/1/ns/net"
+SHARE_A_MAC = (b"vlan", b"ipvlan", b"ipvtap")
 _NEIGHBOURS = (journal.NEIGHBOURS, journal.PROXIES, journal.FDB)  # as neighbours.DUMPS
 
 
@@ -269,7 +270,8 @@ class _Recovery:
     def _find(self, member: Member) -> None:
         """By ifindex and name; or by kind and MAC address, where exactly one device has them.
 
-        Under neither of its names: renamed by somebody, or on its way under a passing one.
+        Under neither of its names: renamed by somebody, or on its way under a passing one. Devices that have the MAC of
+        what they lie on must be the same in all that their kind has, too: a VLAN's number tells it from the next one.
         """
         device, (source, target) = member.device, self._sockets
         device.find(source, target)
@@ -277,6 +279,8 @@ class _Recovery:
             return
         was = member.link
         found = [x for x in lookups.links(target) if was.mac and (x.kind, x.mac) == (was.kind, was.mac)]
+        if was.kind in SHARE_A_MAC:
+            found = [x for x in found if x.data == was.data]
         if len(found) == 1:
             device.ask_ifindex(found[0].ifindex, unsure=True)
             device.find(source, target)

@@ -166,8 +166,8 @@ class Link:
     """What this package reads of an RTM_NEWLINK."""
 
     __slots__ = (
-        "altnames", "flags", "has_xdp", "ifindex", "immutable", "kind", "lower", "mac", "master", "mtu", "name", "port",
-        "port_kind",
+        "altnames", "data", "flags", "has_xdp", "ifindex", "immutable", "kind", "lower", "mac", "master", "mtu", "name",
+        "port", "port_kind",
     )  # fmt: skip
 
     def __init__(self, body: memoryview) -> None:
@@ -181,6 +181,7 @@ class Link:
         self.name = text(found.get(uapi.IFLA_IFNAME))
         infos = attrs(info) if info is not None else {}
         self.kind = text(infos.get(uapi.IFLA_INFO_KIND))
+        self.data = bytes(infos.get(uapi.IFLA_INFO_DATA, b""))  # what the kind has: a VLAN's number, ...
         # What it has as a port of its master: IFLA_BRPORT_*, IFLA_BOND_SLAVE_*, ...
         self.port_kind = text(infos.get(uapi.IFLA_INFO_SLAVE_KIND))
         self.port = bytes(infos.get(uapi.IFLA_INFO_SLAVE_DATA, b""))

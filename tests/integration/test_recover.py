@@ -247,6 +247,32 @@ def test_upper_that_the_kernel_deleted_is_told(sides: tuple[Namespace, Namespace
     assert (records(directory), target.names()) == ([], set())
 
 
+@pytest.mark.kinds("vlan")
+def test_another_vlan_is_not_taken_for_one_that_was_deleted(sides: tuple[Namespace, Namespace], directory: str) -> None:
+    """Both have their lower's MAC: the one that somebody deleted is gone, and the other one stays where it is."""
+    host, target = sides
+    host.batch(["link add v7 link eth1 type vlan id 7", "link add v8 link eth1 type vlan id 8"])
+    killed(directory, target, "up_and_replay", 1, devices={"v7": "net7"})
+    netdevns.move({"v8": ""}, target.fd)
+    target.ip("link del net7")
+    assert [(r.device, r.outcome) for r in netdevns.recover(directory)] == [("v7", "gone")]
+    assert target.names() == {"v8"}
+    assert records(directory) == []
+
+
+@pytest.mark.kinds("vlan")
+def test_vlan_that_was_renamed_is_found(sides: tuple[Namespace, Namespace], directory: str) -> None:
+    """By the MAC and its number, also beside another one of the same MAC."""
+    host, target = sides
+    host.batch(["link add v7 link eth1 type vlan id 7", "link add v8 link eth1 type vlan id 8"])
+    killed(directory, target, "up_and_replay", 1, devices={"v7": "net7"})
+    netdevns.move({"v8": ""}, target.fd)
+    target.batch(["link set net7 down", "link set net7 name other"])
+    assert [(r.device, r.outcome) for r in netdevns.recover(directory)] == [("v7", "undone")]
+    assert target.names() == {"v8"}
+    assert "v7" in host.names()
+
+
 def test_recover_can_be_killed_and_repeated(
     sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,7 @@ LINKS = st.fixed_dictionaries(
         "kind": st.one_of(st.just(b"veth"), NAMES), "master": nl.U32, "immutable": nl.U8,
         "link": nl.U32, "link_netnsid": nl.U32, "mtu": nl.U32, "mac": st.binary(max_size=32),
         "altnames": st.lists(NAMES, min_size=1, max_size=5), "port_kind": NAMES, "port": st.binary(max_size=64),
+        "data": st.binary(max_size=64),
         "xdp": st.integers(0, 4),
     },
 )  # fmt: skip
@@ -133,6 +134,7 @@ def test_link(fields, others, random):
         known[67] = bytes([fields["immutable"]])
     info = b"".join(made.attr(t, fields[n] + b"\0") for n, t in (("kind", 1), ("port_kind", 4)) if n in fields)
     info += made.attr(5 | 0x8000, fields["port"]) if "port" in fields else b""
+    info += made.attr(2 | 0x8000, fields["data"]) if "data" in fields else b""
     if info:
         known[18 | 0x8000] = info
     if "xdp" in fields:
@@ -150,6 +152,7 @@ def test_link(fields, others, random):
         "flags": fields["flags"],
         "name": fields["name"],
         "kind": fields.get("kind", b""),
+        "data": fields.get("data", b""),
         "port_kind": fields.get("port_kind", b""),
         "port": fields.get("port", b""),
         "has_xdp": bool(fields.get("xdp", 0)),
