@@ -11,6 +11,7 @@ from .engine import Socket
 from .plan import Found, Item, Plan
 
 TCMSG = Struct("=BxxxiIII")  # tcm_family, tcm_ifindex, tcm_handle, tcm_parent, tcm_info
+PREFSRC = wire.NLATTR.pack(8, uapi.RTA_PREFSRC)  # as it begins
 DUMP_QDISCS = wire.message(uapi.RTM_GETQDISC, uapi.NLM_F_DUMP, TCMSG.pack(0, 0, 0, 0, 0))
 
 
@@ -51,6 +52,7 @@ def find(plan: Plan) -> None:
     macs = {(upper.link.lower, upper.link.mac) for upper in plan.uppers if upper.link}  # told with these
     filters = [body for dump in plan.neighbours[neighbours.FDB :] for body in neighbours.kept(dump, indexes)]
     own = Counter(i for body in filters if ((i := neighbours.ifindex(body)), neighbours.lladdr(body)) not in macs)
+    from_it = _by_source(plan)
     for item in plan.items:
         link = item.link
         if link is None:
@@ -70,6 +72,10 @@ def find(plan: Plan) -> None:
         count = counts.get(link.ifindex, 0)
         if count:
             _lose(plan, item, "loss.routes", f"{count} route{'s' if count > 1 else ''}")
+        count = from_it[link.ifindex]
+        if count:
+            text = f"{count} route{'s' if count > 1 else ''} of other devices, whose src is an address of it"
+            _lose(plan, item, "loss.routes", text)
         count = entries[link.ifindex]
         if count and "neighbours" not in plan.preserve:
             _lose(plan, item, "loss.neighbours", f"{count} neighbour{'s' if count > 1 else ''}")
@@ -82,6 +88,29 @@ def find(plan: Plan) -> None:
             plan.found.append(Found(item.host_name, "note", "device.xdp", text))
     if carries_routes:
         _routes(plan)
+
+
+def _by_source(plan: Plan) -> Counter[int]:
+    """IPv4 routes of devices that stay, whose `src` leaves, by the ifindex that has it: the kernel deletes them.
+
+    Those of the main table; in others they stay. (probes routes.told.ipv4-src, routes.move.ipv4-src)
+    """
+    leaving = {item.link.ifindex for item in plan.items if item.link}
+    owners: dict[bytes, int | None] = {}
+    sources: list[bytes] = []
+    for message in wire.messages(plan.routes):
+        body = message.body
+        if message.type != uapi.RTM_NEWROUTE or len(body) < routes.RTMSG.size or body[0] != uapi.AF_INET:
+            continue
+        if body[7] == uapi.RTN_LOCAL:
+            found = wire.attrs(body, routes.RTMSG.size)
+            owners[bytes(found.get(uapi.RTA_DST, b""))] = wire.u32(found.get(uapi.RTA_OIF))
+        elif body[4] == uapi.RT_TABLE_MAIN and PREFSRC in bytes(body):  # the attributes of the others are not looked at
+            found = wire.attrs(body, routes.RTMSG.size)
+            if uapi.RTA_PREFSRC in found and not leaving & routes.leaves_by(bytes(body)):
+                sources.append(bytes(found[uapi.RTA_PREFSRC]))
+    whose = (owners.get(source) for source in sources)
+    return Counter(owner for owner in whose if owner is not None and owner in leaving)
 
 
 def _routes(plan: Plan) -> None:

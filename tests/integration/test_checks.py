@@ -383,6 +383,32 @@ def test_device_that_the_kernel_would_delete(host: Namespace, target: Namespace)
     assert (host.names(), target.names()) == ({"eth1"}, {"vx0"})
 
 
+def test_routes_of_others_by_its_address_are_counted(host: Namespace, target: Namespace) -> None:
+    """P3: the kernel deletes IPv4 routes of the main table whose `src` leaves, whatever device they are of."""
+    host.batch(
+        """
+        link add eth1 type ifb
+        link add stays type ifb
+        link set eth1 up
+        link set stays up
+        addr add 10.1.0.1/24 dev eth1
+        addr add 10.5.0.1/24 dev stays
+        route add 203.0.113.0/24 via 10.5.0.9 src 10.1.0.1
+        route add 203.0.114.0/24 via 10.5.0.9 src 10.1.0.1 table 100
+        route add 203.0.115.0/24 via 10.5.0.9 src 10.5.0.1
+        """
+    )
+    report = netdevns.check({"eth1": ""}, target.fd)
+    assert [f.text.split(": ")[-1] for f in report.findings] == [
+        "1 route of other devices, whose src is an address of it"
+    ]
+    (moved,) = netdevns.move({"eth1": ""}, target.fd, preserve=["routes"])
+    assert moved.not_carried == ("1 route of other devices, whose src is an address of it",)
+    left = {route["dst"] for table in ("main", "100") for route in host.ip_json(f"route show table {table}")}
+    assert {"203.0.114.0/24", "203.0.115.0/24"} <= left
+    assert "203.0.113.0/24" not in left
+
+
 def test_traffic_control_is_named(host: Namespace, target: Namespace) -> None:
     """P3: what somebody set up in front of a device or behind it is told; what the kernel gives every device is not."""
     host.batch(["link add eth1 type ifb", "link add eth2 type ifb", "link set eth1 up", "link set eth2 up"])
