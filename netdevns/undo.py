@@ -184,8 +184,17 @@ class _Undo:
             self.target.command(wire.altnames_message(uapi.RTM_DELLINKPROP, device.target_ifindex, mine))
 
     def _part(self, member: Member, part: int) -> None:
+        device = member.device
         try:
-            member.device.undo(self.source, self.target, self.source_fd, part)
+            try:
+                device.undo(self.source, self.target, self.source_fd, part)
+            except EngineError as e:
+                # Home and up under another name, which before 6.2 only a device that is down can change (probe
+                # names.up.in-place). RESTORE sets it up again.
+                if (part, e.errno, device.place) != (RETURN, errno.EBUSY, PLACE_SOURCE):
+                    raise
+                self._set_down(device)
+                device.undo(self.source, self.target, self.source_fd, part)
         except EngineError as e:
             self.missing[member].append(e.extack if e.errno == errno.ESTALE else lookups.says(e))
         if part == RETURN and member.device.place == PLACE_SOURCE and member.device.ifindex != member.link.ifindex:
