@@ -105,9 +105,9 @@ def _by_source(plan: Plan) -> Counter[int]:
         if body[7] == uapi.RTN_LOCAL:
             found = wire.attrs(body, routes.RTMSG.size)
             owners[bytes(found.get(uapi.RTA_DST, b""))] = wire.u32(found.get(uapi.RTA_OIF))
-        elif body[4] == uapi.RT_TABLE_MAIN and PREFSRC in bytes(body):  # the attributes of the others are not looked at
+        elif body[4] == uapi.RT_TABLE_MAIN and PREFSRC in (raw := bytes(body)):  # the others are not looked at
             found = wire.attrs(body, routes.RTMSG.size)
-            if uapi.RTA_PREFSRC in found and not leaving & routes.leaves_by(bytes(body)):
+            if uapi.RTA_PREFSRC in found and not leaving & routes.leaves_by(raw):
                 sources.append(bytes(found[uapi.RTA_PREFSRC]))
     whose = (owners.get(source) for source in sources)
     return Counter(owner for owner in whose if owner is not None and owner in leaving)

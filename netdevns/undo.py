@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from . import forgood, lookups, names, neighbours, neighparms, ports, routes, sysctls, uapi, wire
 from .engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
@@ -327,7 +327,7 @@ class _Undo:
                         self.missing[whose].append(f"{neighbours.text(body)}: {lookups.says(e)}")
 
     def _neighparms(self) -> None:
-        here = {m.link.ifindex: m.device.ifindex for m in self.touched if m.device.place == PLACE_SOURCE}
+        here = self._back(self.touched)
         owner = {m.device.ifindex: m for m in self.touched}
         try:
             for ifindex, words in neighparms.restore(self.source, self.plan.neighparms, here).items():
@@ -369,8 +369,12 @@ class _Undo:
 
     def _made_anew(self, now: bytes) -> list[bytes]:
         """Routes that came with addresses, although somebody had removed them: of prefixes, broadcast, ff00::/8."""
-        here = {m.link.ifindex: m.device.ifindex for m in self.missing if m.device.place == PLACE_SOURCE}
-        return routes.made_anew(self.plan.routes, now, here)
+        return routes.made_anew(self.plan.routes, now, self._back(self.missing))
+
+    @staticmethod
+    def _back(members: Iterable[Member]) -> dict[int, int]:
+        """ifindex before -> ifindex now, of those that are in the source."""
+        return {m.link.ifindex: m.device.ifindex for m in members if m.device.place == PLACE_SOURCE}
 
     def _for_good(self) -> None:
         try:

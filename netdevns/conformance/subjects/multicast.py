@@ -80,6 +80,14 @@ def is_member(namespace: Namespace, family: int, group: str) -> bool:
     return socket.inet_pton(family, group).hex() in listed(namespace, "igmp6", "eth1")
 
 
+def socket_of(world: World, family: int) -> socket.socket:
+    """One that is open in the source, as a program there has it."""
+    if family == uapi.AF_INET6:
+        need_ipv6()
+    with world.source.entered():
+        return socket.socket(family, socket.SOCK_DGRAM)
+
+
 @probe(
     "multicast.socket.{}",
     SPEC,
@@ -90,11 +98,7 @@ def is_member(namespace: Namespace, family: int, group: str) -> bool:
 )
 def joined(world: World, family: int, group: str) -> Value:
     device = is_up(world)
-    if family == uapi.AF_INET6:
-        need_ipv6()
-    with world.source.entered():
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-    with sock:
+    with socket_of(world, family) as sock:
         sock.setsockopt(*membership(family, group, device.ifindex))
         before = is_member(world.source, family, group)
         world.source.must(set_link(device.ifindex, ns_fd(world.target.fd), up=True))
@@ -113,11 +117,7 @@ def joined(world: World, family: int, group: str) -> Value:
 )
 def rejoined(world: World, family: int, group: str) -> Value:
     device = is_up(world)
-    if family == uapi.AF_INET6:
-        need_ipv6()
-    with world.source.entered():
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-    with sock:
+    with socket_of(world, family) as sock:
         level, join, value = membership(family, group, device.ifindex)
         sock.setsockopt(level, join, value)
         world.source.must(set_link(device.ifindex, ns_fd(world.target.fd)))

@@ -34,24 +34,27 @@ def each(*names: str) -> dict[str, tuple[Family, str]]:
     return {f"{family}-{name}": (of, name) for family, of in FAMILIES.items() for name in names}
 
 
+def words_of(names: dict[str, str]) -> dict[str, str]:
+    """What their sentences say of such cases."""
+    return {f"{family}-{name}": f"{WORDS[family]}, {words}" for family in FAMILIES for name, words in names.items()}
+
+
 @probe(
     "routes.gateway.{}",
     SPEC,
     "A route by a gateway: {}.",
     source=CHECK_NH,
     cases=each("without-address", "with-address", "onlink", "onlink-no-local", "down", "onlink-down"),
-    texts={
-        f"{family}-{name}": f"{WORDS[family]}, {words}"
-        for family in FAMILIES
-        for name, words in {
+    texts=words_of(
+        {
             "without-address": "the device has no address",
             "with-address": "the device has an address in the gateway's net",
             "onlink": "RTNH_F_ONLINK and no address",
             "onlink-no-local": "RTNH_F_ONLINK and no address at all in the namespace, not even of lo",
             "down": "the device has the address, but is down",
             "onlink-down": "RTNH_F_ONLINK and the device is down",
-        }.items()
-    },
+        }
+    ),
 )
 def by_gateway(world: World, family: Family, name: str) -> Value:
     number, dst, gateway, _, own = family
@@ -76,15 +79,13 @@ def by_gateway(world: World, family: Family, name: str) -> Value:
     "A route with RTA_PREFSRC: {}.",
     source=CHECK_NH,
     cases=each("missing", "own", "other-device"),
-    texts={
-        f"{family}-{name}": f"{WORDS[family]}, {words}"
-        for family in FAMILIES
-        for name, words in {
+    texts=words_of(
+        {
             "missing": "nobody has the address",
             "own": "the address is on its device",
             "other-device": "the address is on another device",
-        }.items()
-    },
+        }
+    ),
 )
 def by_source(world: World, family: Family, name: str) -> Value:
     number, dst, _, _, own = family
@@ -185,7 +186,7 @@ REPLAYED: dict[str, tuple[int, bytes]] = {
     "A route that is added with what only a dump has: {}.",
     source=FLAGS,
     cases={f"{family}-{name}": (of, *what) for family, of in FAMILIES.items() for name, what in REPLAYED.items()},
-    texts={f"{family}-{name}": f"{WORDS[family]}, {name}" for family in FAMILIES for name in REPLAYED},
+    texts=words_of({name: name for name in REPLAYED}),
 )
 def replayed(world: World, family: Family, flags: int, attrs: bytes) -> Value:
     one, _ = pair(world, family[0])

@@ -73,6 +73,11 @@ def plain(world: World) -> Device:
 # ---- what a move does to each ----
 
 
+def different(before: dict[str, int], after: dict[str, int]) -> list[str]:
+    """The settings that are not as they were."""
+    return [name for name, value in before.items() if after[name] != value]
+
+
 @probe(
     "sysctls.{}.move",
     SPEC,
@@ -108,7 +113,7 @@ def each_default(world: World, family: str) -> Value:
     default = changed(world.target, family, "default")
     arrive(world, device)
     after = settings(world.target, family, "eth1")
-    return [name for name, value in default.items() if after[name] != value]
+    return different(default, after)
 
 
 @probe(
@@ -144,7 +149,7 @@ def renamed(world: World, family: str) -> Value:
     before = changed(world.source, family, "eth1")
     world.source.must(set_link(device.ifindex, named(b"net0")))
     after = settings(world.source, family, "net0")
-    return [name for name, value in before.items() if after[name] != value]
+    return different(before, after)
 
 
 @probe(
@@ -162,7 +167,7 @@ def downed(world: World, family: str) -> Value:
     for up in (False, True):
         world.source.must(set_link(device.ifindex, up=up))
     after = settings(world.source, family, "eth1")
-    return [name for name, value in before.items() if after[name] != value]
+    return different(before, after)
 
 
 @probe(
