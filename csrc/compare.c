@@ -131,7 +131,7 @@ static int compare_addresses(const struct nd_dev *dev, const struct nd_replay *r
 	return 0;
 }
 
-int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, const char *wanted, struct nd_err *err)
+int nd_replay_judge(struct nd_dev *dev, const struct nd_replay *r, const char *wanted, struct nd_err *err)
 {
 	static const struct {
 		uint16_t type;
@@ -146,19 +146,12 @@ int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, const char 
 		{ IFLA_NUM_RX_QUEUES, "the number of receive queues changed" },
 		{ IFLA_GSO_MAX_SIZE, "gso_max_size changed" },
 	};
-	struct nd_buf reply;
 	struct nd_view was, is;
 	size_t pos = 0, len;
 	struct ifinfomsg head;
 	const char *name;
-	int code;
 
-	code = nd_dev_read(dev, r->sock, r->ifindex, nd_dev_end(dev), &reply, err);
-	if (code)
-		return code;
-	dev->back = (uint32_t)nd_dev_end(dev);
-	dev->back_len = (uint32_t)reply.used;
-	if (nd_view_next(reply.data, reply.used, &pos, &is) <= 0)
+	if (nd_view_next((unsigned char *)dev + dev->back, dev->back_len, &pos, &is) <= 0)
 		return nd_err_set(err, ND_STEP_VERIFY, -EBADMSG, "no link in the answer");
 	pos = 0;
 	if (nd_view_next((unsigned char *)dev + dev->link, dev->link_len, &pos, &was) <= 0)
@@ -175,4 +168,16 @@ int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, const char 
 		if (!same_attr(&was, &is, sizeof head, kept[i].type))
 			return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, kept[i].text);
 	return compare_addresses(dev, r, err);
+}
+
+int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, const char *wanted, struct nd_err *err)
+{
+	struct nd_buf reply;
+	int code = nd_dev_read(dev, r->sock, r->ifindex, nd_dev_end(dev), &reply, err);
+
+	if (code)
+		return code;
+	dev->back = (uint32_t)nd_dev_end(dev);
+	dev->back_len = (uint32_t)reply.used;
+	return nd_replay_judge(dev, r, wanted, err);
 }

@@ -22,6 +22,7 @@
  */
 #define ND_IFLA_NEW_IFINDEX 49	/* linux/if_link.h, 5.5; as a request since 5.13 (probe message.new-ifindex.free) */
 #define ND_IFA_PROTO 11		/* linux/if_addr.h, 5.18 (probe addresses.protocol.ipv4) */
+#define ND_RTA_NH_ID 30		/* linux/rtnetlink.h, 5.3 */
 #define ND_RTEXT_FILTER_SKIP_STATS (1u << 3)
 #define ND_SO_NETNS_COOKIE 71	/* asm-generic/socket.h, 5.14 (probe netns.cookie.same) */
 
@@ -106,6 +107,9 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 
 /* Reads the device's link and addresses into the free part of its memory and compares with the snapshot. */
 int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, const char *wanted, struct nd_err *err);
+
+/* The comparison alone, with what lies behind the snapshot: dev->back, dev->back_len. */
+int nd_replay_judge(struct nd_dev *dev, const struct nd_replay *r, const char *wanted, struct nd_err *err);
 
 /* The opening of nd_sock_open: a socket in the namespace, without any option set. On failure s->fd is -1. */
 int nd_sock_create(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err);

@@ -156,6 +156,20 @@ void nd_sock_close(struct nd_sock *s);
  */
 uint64_t nd_sock_cookie(const struct nd_sock *s);
 
+/* Which devices a dump is to be about. */
+struct nd_sieve {
+	const int32_t *ifindexes;	/* ascending */
+	size_t count;
+};
+
+/*
+ * Whether an answer is about one of these devices: RTM_NEWADDR, RTM_NEWNEIGH, RTM_NEWQDISC, RTM_NEWNEIGHTBL: it names it;
+ * RTM_NEWROUTE: it may go when such a device does: by one of them, with a `src` (the kernel's own apart), or by a nexthop
+ * object that alone knows the device; and each default route. RTM_NEWLINK: it lies on another device of this namespace,
+ * whichever. Anything else, and what is damaged: 1.
+ */
+int nd_sieve_keeps(const struct nd_sieve *sieve, const struct nd_view *v);
+
 /* Caller's memory for replies. */
 struct nd_buf {
 	unsigned char *data;
@@ -163,6 +177,7 @@ struct nd_buf {
 	size_t used;
 	size_t need;		/* after -ENOBUFS: bytes that would have sufficed; 0: the kernel dropped replies */
 	uint32_t first_seq;	/* of the request: seq - first_seq is the index of the message that is answered */
+	const struct nd_sieve *sieve;	/* NULL: all answers are kept; else those that nd_sieve_keeps */
 };
 
 /*
@@ -241,6 +256,12 @@ void nd_dev_resize(struct nd_dev *dev, size_t size);
  */
 int nd_dev_load(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err);
 
+/*
+ * The same out of answers of the source that were just read (all of a batch by one dump instead of one exchange each):
+ * what nd_dev_snapshot does, without its exchange. -ENODEV: the link has another name.
+ */
+int nd_dev_take(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err);
+
 /* Looks where the device is: sets dev->place, and its name and ifindex there. Changes nothing. Needs a snapshot. */
 int nd_dev_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, struct nd_err *err);
 
@@ -277,6 +298,9 @@ int nd_dev_up_and_replay(struct nd_dev *dev, struct nd_sock *target, struct nd_e
  * and that no IPv6 address which was usable before is tentative now. -ESTALE: something differs; the text says what.
  */
 int nd_dev_verify(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err);
+
+/* The same with what was just read in the target. -ENOBUFS: dev->need is the size. */
+int nd_dev_judge(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err);
 
 #define ND_UNDO_RETURN 1	/* back into the source, under its name and ifindex */
 #define ND_UNDO_RESTORE 2	/* its addresses of every scope and lifetime, its up state; read back and compared */

@@ -16,23 +16,32 @@ int nd_dev_is_sound(const struct nd_dev *dev)
 	       (uint64_t)dev->addrs + dev->addrs_len <= dev->size;
 }
 
+/* One RTM_NEWLINK, and any number of RTM_NEWADDR. */
+static const char *damage(const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_view *v)
+{
+	struct nd_view address;
+	size_t pos = 0;
+	int got = nd_view_next(link, link_len, &pos, v);
+
+	if (got <= 0 || v->type != RTM_NEWLINK || v->body_len < sizeof(struct ifinfomsg) || v->len != link_len)
+		return "the link of the record is damaged";
+	pos = 0;
+	while ((got = nd_view_next(addrs, addrs_len, &pos, &address)) > 0)
+		if (address.type != RTM_NEWADDR || address.body_len < sizeof(struct ifaddrmsg))
+			break;
+	return got ? "the addresses of the record are damaged" : NULL;
+}
+
 int nd_dev_load(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err)
 {
 	const size_t room = nd_align(sizeof *dev) + nd_align(link_len) + nd_align(addrs_len);
 	struct nd_view v;
 	struct ifinfomsg head;
-	size_t pos = 0;
-	int got = nd_view_next(link, link_len, &pos, &v);
+	const char *damaged = damage(link, link_len, addrs, addrs_len, &v);
 
-	if (got <= 0 || v.type != RTM_NEWLINK || v.body_len < sizeof head || v.len != link_len)
-		return nd_err_set(err, ND_STEP_SNAPSHOT, -EBADMSG, "the link of the record is damaged");
+	if (damaged)
+		return nd_err_set(err, ND_STEP_SNAPSHOT, -EBADMSG, damaged);
 	memcpy(&head, v.body, sizeof head);
-	pos = 0;
-	while ((got = nd_view_next(addrs, addrs_len, &pos, &v)) > 0)
-		if (v.type != RTM_NEWADDR || v.body_len < sizeof(struct ifaddrmsg))
-			break;
-	if (got != 0)
-		return nd_err_set(err, ND_STEP_SNAPSHOT, -EBADMSG, "the addresses of the record are damaged");
 	/* As much again, for what later steps read. */
 	if (room * 2 + ND_MEMORY_MIN > dev->size) {
 		dev->need = (uint32_t)(room * 2 + ND_MEMORY_MIN);
@@ -51,4 +60,51 @@ int nd_dev_load(struct nd_dev *dev, const void *link, size_t link_len, const voi
 	if (addrs_len)
 		memcpy((unsigned char *)dev + dev->addrs, addrs, addrs_len);
 	return 0;
+}
+
+int nd_dev_take(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err)
+{
+	const int code = nd_dev_load(dev, link, link_len, addrs, addrs_len, err);
+	struct nd_view v;
+	const char *name;
+	size_t pos = 0, len;
+
+	if (code)
+		return code;
+	nd_view_next((unsigned char *)dev + dev->link, dev->link_len, &pos, &v);
+	name = (const char *)nd_view_attr(&v, sizeof(struct ifinfomsg), IFLA_IFNAME, &len);
+	if (!name || strnlen(name, len) != strlen(dev->ifname) || memcmp(name, dev->ifname, strlen(dev->ifname)) != 0) {
+		dev->link_len = dev->addrs_len = 0;
+		dev->was_up = 0;
+		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENODEV, "it was renamed meanwhile");
+	}
+	dev->place = ND_PLACE_SOURCE;
+	return 0;
+}
+
+int nd_dev_judge(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err)
+{
+	const struct nd_replay r = { .name = dev->name, .ifindex = dev->target_ifindex, .set = ND_SET_PROTECTED, .up = 1 };
+	const size_t room = nd_align(link_len) + nd_align(addrs_len);
+	struct nd_view v;
+	int code;
+
+	if (dev->place != ND_PLACE_TARGET || !dev->link_len)
+		return nd_err_set(err, ND_STEP_VERIFY, -EINVAL, "it is not in the target");
+	if (damage(link, link_len, addrs, addrs_len, &v))
+		return nd_err_set(err, ND_STEP_VERIFY, -EBADMSG, "no link in the answer");
+	if (nd_dev_end(dev) > dev->size || room > dev->size - nd_dev_end(dev)) {
+		dev->need = (uint32_t)(nd_dev_end(dev) + room);
+		return nd_err_set(err, ND_STEP_VERIFY, -ENOBUFS, "the device's memory is too small");
+	}
+	dev->back = (uint32_t)nd_dev_end(dev);
+	dev->back_len = (uint32_t)room;
+	memset((unsigned char *)dev + dev->back, 0, room);
+	memcpy((unsigned char *)dev + dev->back, link, link_len);
+	if (addrs_len)
+		memcpy((unsigned char *)dev + dev->back + nd_align(link_len), addrs, addrs_len);
+	code = nd_replay_judge(dev, &r, dev->name, err);
+	if (code)
+		err->step = ND_STEP_VERIFY;
+	return code;
 }

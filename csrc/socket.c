@@ -226,7 +226,7 @@ static int take(const struct nd_sock *s, struct wait *w, const struct nd_view *v
 	if (v->seq == w->last && (v->type == NLMSG_ERROR || v->type == NLMSG_DONE ||
 				  (!(v->flags & NLM_F_MULTI) && !w->last_acked)))
 		w->done = 1;
-	if (reply && v->type != NLMSG_DONE)
+	if (reply && v->type != NLMSG_DONE && (!reply->sieve || nd_sieve_keeps(reply->sieve, v)))
 		keep(reply, v);
 	return 0;
 }

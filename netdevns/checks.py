@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from . import (
     clashes,
@@ -53,6 +53,7 @@ from .errors import NetDevError
 from .lookups import ask, link_of, refused, says
 from .netns import CURRENT, NetNS
 from .plan import Found, Item, Plan, called, known_preserve, requested
+from .survey import Survey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,14 +105,15 @@ def check(
 
 def _addresses(plan: Plan) -> None:
     """What `move` finds in its snapshots, which it makes after the checks."""
-    for item in plan.items:
-        if item.device is None or plan.source_socket is None:
-            continue
-        try:
-            item.device.snapshot(plan.source_socket)
-            losses.find_addresses(plan, item, item.device.addresses)
-        except (EngineError, wire.Malformed) as e:
-            plan.error(item.host_name, "system", f"{item.label}: {says(e)}", getattr(e, "errno", errno.EBADMSG))
+    present = [(item, item.link.ifindex) for item in plan.items if item.device and item.link]
+    if not present or plan.source_socket is None:
+        return
+    try:
+        found = lookups.addresses(plan.source_socket, [ifindex for _, ifindex in present])
+        for item, ifindex in present:
+            losses.find_addresses(plan, item, found[ifindex])
+    except (EngineError, wire.Malformed) as e:
+        plan.error(None, "system", f"addresses: {says(e)}", getattr(e, "errno", errno.EBADMSG))
 
 
 def examine(
@@ -197,14 +199,18 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
                 item.device = Device(item.ifname, item.wanted, link.ifindex)
     _permission(plan, "source", socket, plan.source)
     immovable(plan, socket)
-    plan.links = {link.ifindex: link for link in lookups.links(socket)}
+    plan.links = {link.ifindex: link for link in lookups.links(socket, stacked=True)}
+    plan.links.update({item.link.ifindex: item.link for item in plan.items if item.link})
     plan.uppers = stacking.uppers(plan.links, by_ifindex)
+    _look_above(plan, socket, by_ifindex)
     _ending(plan, by_ifindex)
     stacking.set_depths({**by_ifindex, **{item.link.ifindex: item for item in plan.uppers if item.link}})
-    plan.routes = lookups.dump(socket, routes.DUMP_ROUTES)
+    about = stacking.concerned(item.link for item in (*plan.items, *plan.uppers) if item.link)
+    plan.routes = lookups.dump(socket, routes.DUMP_ROUTES, about=about)
     plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
+    plan.survey = Survey(plan.routes, plan.nexthops, by_ifindex)
     losses.find_qdiscs(socket, plan.items)
-    plan.neighbours = [lookups.dump(socket, dump) for dump in neighbours.DUMPS]
+    plan.neighbours = [lookups.dump(socket, dump, about=about) for dump in neighbours.DUMPS]
     plan.neighparms = neighparms.read(socket, by_ifindex)
     if sysctls.is_token_untold(answers):
         tokens = sysctls.tokens(lookups.dump(socket, sysctls.DUMP_TOKENS))
@@ -212,6 +218,23 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
             item.token = tokens.get(ifindex)
     plan.ports = ports.read(socket, [item.link for item in plan.items if item.link])
     default_routes(plan)
+
+
+def _look_above(plan: Plan, socket: Socket, batch: Iterable[int]) -> None:
+    """Asks for the masters of the batch, of what lies on it, and of theirs: any of these may carry a default route."""
+    uppers: dict[int | None, list[int]] = {}
+    for link in plan.links.values():
+        uppers.setdefault(link.lower, []).append(link.ifindex)
+    todo, reached = {*batch}, {*batch}
+    while todo:
+        masters = {master for ifindex in todo if (master := plan.links[ifindex].master)}
+        for answer in ask(socket, [wire.get_link(ifindex) for ifindex in masters - plan.links.keys()]):
+            found = link_of(answer)
+            if found is not None:
+                plan.links[found.ifindex] = found
+        masters |= {upper for ifindex in todo for upper in uppers.get(ifindex, ())}
+        todo = (masters & plan.links.keys()) - reached
+        reached |= todo
 
 
 def _ending(plan: Plan, by_ifindex: Mapping[int, Item]) -> None:
@@ -285,7 +308,7 @@ def _immovable(plan: Plan, item: Item) -> None:
 
 def default_routes(plan: Plan) -> None:
     """Devices that carry a default route of the main table, themselves or below a device that does."""
-    carriers = stacking.below(plan.links, routes.default_devices(plan.routes, plan.nexthops))
+    carriers = stacking.below(plan.links, plan.survey.default)
     for item in plan.items:
         if item.link is None or item.link.ifindex not in carriers:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 from . import names
 from .errors import EngineError, MoveFailed
@@ -12,7 +13,11 @@ from .plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from .results import Left
+
+    T = TypeVar("T")
 
 WORDS = {
     "record": "the record of this move could not be written",
@@ -27,6 +32,11 @@ WORDS = {
     "verify": "it did not arrive as it was",
     "undo": "it could not be put back",
 }
+# Of a batch, where one exchange is for all of it.
+WORDS_OF_ALL = {
+    "snapshot": "the addresses of the devices could not be read",
+    "verify": "what arrived in the target could not be read",
+}
 
 
 class Stopped(Exception):
@@ -38,6 +48,15 @@ class Stopped(Exception):
         self.step = step
         self.errno = errno_
         self.extack = extack
+
+
+def step(member: Member | None, name: str, call: Callable[..., T], *args: object) -> T:
+    """A call of the engine's; if it fails, `Stopped` says of which device and in which step."""
+    try:
+        return call(*args)
+    except EngineError as e:
+        # A comparison that failed is no failed system call.
+        raise Stopped(member, name, 0 if e.errno == errno.ESTALE else e.errno, e.extack) from None
 
 
 def failed(
@@ -63,7 +82,7 @@ def failed(
         text += f"interrupted ({type(cause).__name__})"
     else:
         said = [os.strerror(stopped.errno)] if stopped.errno else []
-        words = WORDS[stopped.step]
+        words = WORDS[stopped.step] if member else WORDS_OF_ALL.get(stopped.step, WORDS[stopped.step])
         if member and stopped.step == "move" and stopped.errno == errno.EEXIST:
             words = f'the name "{names.shown(member.item.wanted)}" was taken in the target meanwhile'
         text += ": ".join([words, *said, *([stopped.extack] if stopped.extack else [])])

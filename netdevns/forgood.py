@@ -32,10 +32,10 @@ def find(source: Socket, members: Iterable[Member]) -> None:
     told = {m: _temporary(m.device.addresses) for m in here}
     now: dict[int, set[object]] = {}
     if any(told.values()):
-        for ifindex, fields in snapshots.indexed_addresses(lookups.dump(source, snapshots.DUMP_ADDRESSES)):
+        for ifindex, fields in snapshots.indexed_addresses(lookups.dump(source, snapshots.dump_addresses())):
             if _is_temporary(fields):
                 now.setdefault(ifindex, set()).add(fields["address"])
-    qdiscs = losses.qdiscs(source) if any(m.item.qdiscs for m in here) else {}
+    qdiscs = losses.qdiscs(source, [m.device.ifindex for m in here]) if any(m.item.qdiscs for m in here) else {}
     for member in members:
         member.for_good = [DELETED] if member.ended else []
     for member in here:

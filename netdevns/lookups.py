@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Collection
 
-from . import names, uapi, wire
+from . import names, snapshots, uapi, wire
 from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .netns import CURRENT, NetNS
@@ -62,30 +63,48 @@ def link(socket: Socket, *, ifindex: int = 0, name: bytes | None = None) -> wire
     return link_of(ask(socket, [wire.get_link(ifindex, name)])[0])
 
 
-def dump(socket: Socket, request: bytes, *size: int) -> bytes:
-    """All that is dumped, into a first buffer of that size; a refusal is an EngineError: it is not an empty answer."""
-    _, dumped = socket.query(request, *size)
+def dump(socket: Socket, request: bytes, size: int = 0, about: Collection[int] | None = None) -> bytes:
+    """All that is dumped, into a first buffer of that size at least; a refusal is an EngineError, not an empty answer.
+
+    `about`: only what concerns these ifindexes, as nd_sieve_keeps says in csrc/netdevns.h.
+    """
+    _, dumped = socket.query(request, size, about)
     first = next(wire.messages(dumped), None)
     if first is not None and first.type == uapi.NLMSG_ERROR:
         raise EngineError(*wire.error(first), "exchange")
     return dumped
 
 
-def dump_if_known(socket: Socket, request: bytes) -> bytes:
+def dump_if_known(socket: Socket, request: bytes, about: Collection[int] | None = None) -> bytes:
     """The same of what a kernel may be built without (traffic control, snooping): then there is nothing."""
     try:
-        return dump(socket, request)
+        return dump(socket, request, about=about)
     except EngineError as e:
         if e.errno != errno.EOPNOTSUPP:
             raise
         return b""
 
 
-def links(socket: Socket, *size: int) -> list[wire.Link]:
-    """All links of a namespace."""
+def links(socket: Socket, size: int = 0, *, stacked: bool = False) -> list[wire.Link]:
+    """All links of a namespace; or those that lie on another one there."""
     skip = wire.attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
-    dumped = dump(socket, wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0, skip), *size)
+    request = wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0, skip)
+    dumped = dump(socket, request, size, about=() if stacked else None)
     return [wire.Link(message.body) for message in wire.messages(dumped) if message.type == uapi.RTM_NEWLINK]
+
+
+def addresses(socket: Socket, ifindexes: Collection[int]) -> dict[int, bytes]:
+    """By ifindex, the RTM_NEWADDR messages of some devices, in dump order.
+
+    One dump for all: the kernel filters by one ifindex only (probe dumps.addresses.ifindex).
+    """
+    one = next(iter(ifindexes)) if len(ifindexes) == 1 else 0
+    dumped = dump(socket, snapshots.dump_addresses(one), about=ifindexes)
+    found: dict[int, list[bytes]] = {ifindex: [] for ifindex in ifindexes}
+    for message in wire.messages(dumped):
+        if message.type == uapi.RTM_NEWADDR and len(message.body) >= snapshots.IFADDRMSG.size:
+            found[snapshots.IFADDRMSG.unpack_from(message.body)[4]].append(message.padded())
+    return {ifindex: b"".join(messages) for ifindex, messages in found.items()}
 
 
 def moves_altnames() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Mapping, Sequence
 from struct import Struct
 
 from . import lookups, names, neighbours, routes, snapshots, stacking, uapi, wire
@@ -11,19 +11,18 @@ from .engine import Socket
 from .plan import Found, Item, Plan
 
 TCMSG = Struct("=BxxxiIII")  # tcm_family, tcm_ifindex, tcm_handle, tcm_parent, tcm_info
-PREFSRC = wire.NLATTR.pack(8, uapi.RTA_PREFSRC)  # as it begins
 DUMP_QDISCS = wire.message(uapi.RTM_GETQDISC, uapi.NLM_F_DUMP, TCMSG.pack(0, 0, 0, 0, 0))
 
 
-def qdiscs(socket: Socket) -> dict[int, list[str]]:
-    """By ifindex, what is at a device's root and in front of it (ingress, clsact), as far as somebody put it there.
+def qdiscs(socket: Socket, ifindexes: Collection[int]) -> dict[int, list[str]]:
+    """By ifindex, what is at these devices' root and in front of it (ingress, clsact), as far as somebody put it there.
 
     Filters, classes and further qdiscs hang on these (probes links.qdisc.root, links.qdisc.filter). What the kernel
     gives a device by itself has the handle 0: losing it loses nothing (probe links.qdisc.default). Source:
     linux/rtnetlink.h (struct tcmsg), net/sched/sch_generic.c.
     """
     found: dict[int, list[str]] = {}
-    for message in wire.messages(lookups.dump_if_known(socket, DUMP_QDISCS)):
+    for message in wire.messages(lookups.dump_if_known(socket, DUMP_QDISCS, ifindexes)):
         if message.type == uapi.RTM_NEWQDISC and len(message.body) >= TCMSG.size:
             _, ifindex, handle, parent, _ = TCMSG.unpack_from(message.body)
             if handle and parent in (uapi.TC_H_ROOT, uapi.TC_H_INGRESS):
@@ -32,8 +31,8 @@ def qdiscs(socket: Socket) -> dict[int, list[str]]:
     return found
 
 
-def find_qdiscs(socket: Socket, items: Iterable[Item]) -> None:
-    found = qdiscs(socket)
+def find_qdiscs(socket: Socket, items: Sequence[Item]) -> None:
+    found = qdiscs(socket, [item.link.ifindex for item in items if item.link])
     for item in items:
         item.qdiscs = found.get(item.link.ifindex, []) if item.link else []
 
@@ -45,14 +44,15 @@ def find(plan: Plan) -> None:
         on_it.setdefault(upper.link.lower if upper.link else None, []).append(upper)
     ended = stacking.ending([u.link for u in plan.uppers if u.link], [i.link.ifindex for i in plan.items if i.link])
     carries_routes = "routes" in plan.preserve
-    counts = {} if carries_routes else routes.count_by_device(plan.routes, plan.nexthops)
+    survey = plan.survey
+    counts = {} if carries_routes else survey.counts
     indexes = [item.link.ifindex for item in plan.items if item.link]
     dumps = plan.neighbours[: neighbours.FDB]
     entries = Counter(neighbours.ifindex(body) for dump in dumps for body in neighbours.kept(dump, indexes))
     macs = {(upper.link.lower, upper.link.mac) for upper in plan.uppers if upper.link}  # told with these
     filters = [body for dump in plan.neighbours[neighbours.FDB :] for body in neighbours.kept(dump, indexes)]
     own = Counter(i for body in filters if ((i := neighbours.ifindex(body)), neighbours.lladdr(body)) not in macs)
-    from_it = _by_source(plan)
+    from_it = Counter(survey.source_owners(plan.routes))
     for item in plan.items:
         link = item.link
         if link is None:
@@ -90,29 +90,6 @@ def find(plan: Plan) -> None:
         _routes(plan)
 
 
-def _by_source(plan: Plan) -> Counter[int]:
-    """IPv4 routes of devices that stay, whose `src` leaves, by the ifindex that has it: the kernel deletes them.
-
-    Those of the main table; in others they stay. (probes routes.told.ipv4-src, routes.move.ipv4-src)
-    """
-    leaving = {item.link.ifindex for item in plan.items if item.link}
-    owners: dict[bytes, int | None] = {}
-    sources: list[bytes] = []
-    for message in wire.messages(plan.routes):
-        body = message.body
-        if message.type != uapi.RTM_NEWROUTE or len(body) < routes.RTMSG.size or body[0] != uapi.AF_INET:
-            continue
-        if body[7] == uapi.RTN_LOCAL:
-            found = wire.attrs(body, routes.RTMSG.size)
-            owners[bytes(found.get(uapi.RTA_DST, b""))] = wire.u32(found.get(uapi.RTA_OIF))
-        elif body[4] == uapi.RT_TABLE_MAIN and PREFSRC in (raw := bytes(body)):  # the others are not looked at
-            found = wire.attrs(body, routes.RTMSG.size)
-            if uapi.RTA_PREFSRC in found and not leaving & routes.leaves_by(raw):
-                sources.append(bytes(found[uapi.RTA_PREFSRC]))
-    whose = (owners.get(source) for source in sources)
-    return Counter(owner for owner in whose if owner is not None and owner in leaving)
-
-
 def _routes(plan: Plan) -> None:
     """Those that make no sense in the target, although routes are carried over."""
     by_ifindex = {item.link.ifindex: item for item in plan.items if item.link}
@@ -131,34 +108,34 @@ def find_addresses(plan: Plan, item: Item, dumped: bytes | memoryview) -> None:
     if link is None or link.flags & uapi.IFF_LOOPBACK:  # which never leaves
         return
     counts: Counter[str] = Counter()
-    for address in _unprotected(dumped, link.ifindex):
-        flags, scope = int(str(address["flags"])), str(address["scope"])
-        if not flags & uapi.IFA_F_PERMANENT:
+    for message in wire.messages(dumped):
+        if message.type != uapi.RTM_NEWADDR or len(message.body) < snapshots.IFADDRMSG.size:
+            continue
+        _, _, flags, scope, ifindex = snapshots.IFADDRMSG.unpack_from(message.body)
+        if ifindex != link.ifindex or snapshots.is_protected(flags, scope):
+            continue
+        found = wire.attrs(message.body, snapshots.IFADDRMSG.size)
+        all_flags = wire.u32(found.get(uapi.IFA_FLAGS))
+        if not (flags if all_flags is None else all_flags) & uapi.IFA_F_PERMANENT:
             counts["with a lifetime"] += 1
-        elif scope != "global" and not _is_kernels(address, link.mac):
-            counts[f"of {scope} scope"] += 1
+        elif scope != uapi.RT_SCOPE_UNIVERSE and not _is_kernels(found, link.mac):
+            counts[f"of {snapshots.SCOPES.get(scope, str(scope))} scope"] += 1
     for what, count in counts.items():
         _lose(plan, item, "loss.addresses", f"{count} address{'es' if count > 1 else ''} {what}")
 
 
-def _unprotected(dumped: bytes | memoryview, ifindex: int) -> Iterator[dict[str, object]]:
-    """Most addresses are protected: only the others are decoded."""
-    for message in wire.messages(dumped):
-        if message.type != uapi.RTM_NEWADDR or len(message.body) < snapshots.IFADDRMSG.size:
-            continue
-        _, _, flags, scope, index = snapshots.IFADDRMSG.unpack_from(message.body)
-        if index == ifindex and not snapshots.is_protected(flags, scope):
-            yield from snapshots.addresses(message.padded())
-
-
-def _is_kernels(address: dict[str, object], mac: bytes) -> bool:
+def _is_kernels(found: Mapping[int, memoryview], mac: bytes) -> bool:
     """Whether the kernel made an IPv6 link-local: it says so from 5.18 on; before, one of the MAC is taken for it.
 
     (probe addresses.ipv6.link-local.protocol)
     """
-    text = str(address["address"])
-    made_of_mac = f"ff:fe{mac[3:4].hex()}" in text if len(mac) == 6 else False
-    return text.startswith("fe80:") and (address["protocol"] == uapi.IFAPROT_KERNEL_LL or made_of_mac)
+    address = bytes(found.get(uapi.IFA_ADDRESS, b""))
+    if len(address) != 16 or address[:2] != b"\xfe\x80":
+        return False
+    protocol = found.get(uapi.IFA_PROTO)
+    if protocol is not None and wire.u8(protocol) == uapi.IFAPROT_KERNEL_LL:
+        return True
+    return len(mac) == 6 and address[11:14] == b"\xff\xfe" + mac[3:4]  # EUI-64
 
 
 def _lose(plan: Plan, item: Item, code: str, what: str) -> None:

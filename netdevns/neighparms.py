@@ -29,8 +29,7 @@ Key = tuple[int, int, bytes]  # family, ifindex, the table's name
 
 def read(socket: Socket, ifindexes: Collection[int]) -> bytes:
     """The messages about some devices."""
-    dumped = lookups.dump(socket, DUMP)
-    return b"".join(m.padded() for m in wire.messages(dumped) if any(k[1] in ifindexes for k, _ in _values(m)))
+    return lookups.dump(socket, DUMP, about=ifindexes)
 
 
 def _values(message: wire.Message) -> Iterator[tuple[Key, dict[int, bytes]]]:
@@ -73,14 +72,13 @@ def restore(socket: Socket, before: bytes, ifindexes: Mapping[int, int]) -> dict
     if not before:
         return {}
     requests = []
-    for (family, ifindex, table), values in _differences(before, lookups.dump(socket, DUMP), ifindexes).items():
+    now = ifindexes.values()
+    for (family, ifindex, table), values in _differences(before, read(socket, now), ifindexes).items():
         parms = wire.attr_u32(uapi.NDTPA_IFINDEX, ifindex) + b"".join(wire.attr(t, v) for t, v in values.items())
         body = NDTMSG.pack(family) + wire.attr_name(uapi.NDTA_NAME, table) + wire.nested(uapi.NDTA_PARMS, parms)
         requests.append(wire.message(uapi.RTM_SETNEIGHTBL, uapi.NLM_F_ACK, body))
     lookups.ask(socket, requests)  # what was refused is still different
     left: dict[int, list[str]] = {}
-    for (family, ifindex, _), values in (
-        _differences(before, lookups.dump(socket, DUMP), ifindexes).items() if requests else ()
-    ):
+    for (family, ifindex, _), values in _differences(before, read(socket, now), ifindexes).items() if requests else ():
         left.setdefault(ifindex, []).extend(f"sysctl {_FAMILIES[family]}.neigh.{_NAMES[t]}" for t in values)
     return left

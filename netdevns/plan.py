@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from . import names, wire
 from .engine import Device, Socket, Watch
 from .netns import CURRENT, NetNS
+from .survey import Survey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,11 +99,14 @@ class Plan:
         self.source_socket: Socket | None = None
         self.target_socket: Socket | None = None
         self.watch: Watch | None = None  # of the source's addresses, while they are moved
-        self.links: dict[int, wire.Link] = {}  # all of the source's, by ifindex
+        # By ifindex: of the source, those of the batch, those that lie on another one, and what is above the batch.
+        self.links: dict[int, wire.Link] = {}
         self.uppers: list[Item] = []  # devices that stay in the source, on top of one of the batch
+        # Dumps of what concerns the batch, the devices on it, and their masters.
         self.routes = b""
+        self.survey = Survey(b"", b"", ())
         self.nexthops = b""
-        self.neighbours: list[bytes] = []  # dumps: neighbours, proxies, entries of forwarding databases
+        self.neighbours: list[bytes] = []  # neighbours, proxies, entries of forwarding databases
         self.neighparms = b""  # messages about the devices of the batch
         self.ports: dict[int, Port] = {}  # what the batch's devices have as ports of a bridge or bond, by ifindex
 

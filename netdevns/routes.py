@@ -36,7 +36,7 @@ DUMP_ROUTES = wire.message(uapi.RTM_GETROUTE, uapi.NLM_F_DUMP, RTMSG.pack(*[0] *
 DUMP_NEXTHOPS = wire.message(uapi.RTM_GETNEXTHOP, uapi.NLM_F_DUMP, NHMSG.pack(*[0] * 4))
 
 
-def _dumped(dump: bytes, type_: int, header: Struct) -> Iterator[memoryview]:
+def dumped(dump: bytes, type_: int, header: Struct) -> Iterator[memoryview]:
     for message in wire.messages(dump):
         if message.type == type_ and len(message.body) >= header.size:
             yield message.body
@@ -53,7 +53,7 @@ def _legs(multipath: memoryview) -> Iterator[tuple[int, memoryview]]:
         at += (length + 3) & ~3
 
 
-def _devices(found: dict[int, memoryview], by_nexthop: dict[int, set[int]]) -> set[int]:
+def devices_of(found: dict[int, memoryview], by_nexthop: dict[int, set[int]]) -> set[int]:
     """The ifindexes that a route leaves by."""
     devices = {ifindex for ifindex, _ in _legs(found.get(uapi.RTA_MULTIPATH, memoryview(b"")))}
     oif, nexthop = wire.u32(found.get(uapi.RTA_OIF)), wire.u32(found.get(uapi.RTA_NH_ID))
@@ -66,13 +66,13 @@ def _devices(found: dict[int, memoryview], by_nexthop: dict[int, set[int]]) -> s
 
 def leaves_by(body: bytes) -> set[int]:
     """The ifindexes that a route leaves by; empty: none, or a nexthop object knows."""
-    return _devices(wire.attrs(memoryview(body), RTMSG.size), {})
+    return devices_of(wire.attrs(memoryview(body), RTMSG.size), {})
 
 
-def _nexthop_devices(nexthops: bytes) -> dict[int, set[int]]:
+def nexthop_devices(nexthops: bytes) -> dict[int, set[int]]:
     by_id: dict[int, set[int]] = {}
     groups: dict[int, list[int]] = {}
-    for body in _dumped(nexthops, uapi.RTM_NEWNEXTHOP, NHMSG):
+    for body in dumped(nexthops, uapi.RTM_NEWNEXTHOP, NHMSG):
         found = wire.attrs(body, NHMSG.size)
         id_, oif = wire.u32(found.get(uapi.NHA_ID)), wire.u32(found.get(uapi.NHA_OIF))
         if id_ is not None:
@@ -82,29 +82,6 @@ def _nexthop_devices(nexthops: bytes) -> dict[int, set[int]]:
     for id_, ids in groups.items():
         by_id[id_].update(*(by_id.get(member, set()) for member in ids))
     return by_id
-
-
-def default_devices(routes: bytes, nexthops: bytes) -> set[int]:
-    """The ifindexes that carry a default route of the main table."""
-    devices: set[int] = set()
-    by_nexthop = _nexthop_devices(nexthops)
-    for body in _dumped(routes, uapi.RTM_NEWROUTE, RTMSG):
-        if body[1] == 0 and body[7] == uapi.RTN_UNICAST:  # dst_len, type
-            found = wire.attrs(body, RTMSG.size)
-            if (wire.u32(found.get(uapi.RTA_TABLE)) or body[4]) == uapi.RT_TABLE_MAIN:
-                devices |= _devices(found, by_nexthop)
-    return devices
-
-
-def count_by_device(routes: bytes, nexthops: bytes) -> dict[int, int]:
-    """How many routes leave by each ifindex, without those that the kernel makes itself with each address."""
-    counts: dict[int, int] = {}
-    by_nexthop = _nexthop_devices(nexthops)
-    for body in _dumped(routes, uapi.RTM_NEWROUTE, RTMSG):
-        if body[5] != uapi.RTPROT_KERNEL:
-            for ifindex in _devices(wire.attrs(body, RTMSG.size), by_nexthop):
-                counts[ifindex] = counts.get(ifindex, 0) + 1
-    return counts
 
 
 class Portable:
@@ -130,12 +107,12 @@ def portable(routes: bytes, nexthops: bytes, leaving: Collection[int]) -> list[P
     Nothing that a kernel makes by itself with addresses or at a router's word. A nexthop object stays behind, since its
     id may mean something else elsewhere; a route by a simple one is told as a route with that gateway.
     """
-    by_nexthop = _nexthop_devices(nexthops)
+    by_nexthop = nexthop_devices(nexthops)
     simple = _simple_nexthops(nexthops)
     found: list[Portable] = []
-    for body in _dumped(routes, uapi.RTM_NEWROUTE, RTMSG):
+    for body in dumped(routes, uapi.RTM_NEWROUTE, RTMSG):
         attrs = wire.attrs(body, RTMSG.size)
-        devices = _devices(attrs, by_nexthop)
+        devices = devices_of(attrs, by_nexthop)
         ours = [ifindex for ifindex in devices if ifindex in leaving]
         if not ours or body[5] == uapi.RTPROT_KERNEL:
             continue
@@ -161,7 +138,7 @@ def portable(routes: bytes, nexthops: bytes, leaving: Collection[int]) -> list[P
 def _simple_nexthops(nexthops: bytes) -> dict[int, memoryview]:
     """The nexthop objects by id that are no group: the bodies of their messages."""
     simple = {}
-    for body in _dumped(nexthops, uapi.RTM_NEWNEXTHOP, NHMSG):
+    for body in dumped(nexthops, uapi.RTM_NEWNEXTHOP, NHMSG):
         attrs = wire.attrs(body, NHMSG.size)
         id_ = wire.u32(attrs.get(uapi.NHA_ID))
         if id_ is not None and uapi.NHA_GROUP not in attrs:
@@ -321,10 +298,10 @@ def missing_routes(before: bytes, now: bytes, renumbered: Mapping[int, int] | No
         before, now: Dumps.
         renumbered: ifindex before -> ifindex now, of devices that came back under another number.
     """
-    there = {_route(body, {}) for body in _dumped(now, uapi.RTM_NEWROUTE, RTMSG)}
+    there = {_route(body, {}) for body in dumped(now, uapi.RTM_NEWROUTE, RTMSG)}
     gone = [
         route + _expiry(body)
-        for body in _dumped(before, uapi.RTM_NEWROUTE, RTMSG)
+        for body in dumped(before, uapi.RTM_NEWROUTE, RTMSG)
         if not (body[5] == uapi.RTPROT_KERNEL and body[7] in _MADE_WITH_ADDRESSES)
         and (route := _route(body, renumbered or {})) not in there
     ]
@@ -341,15 +318,15 @@ def made_anew(before: bytes, now: bytes, renumbered: Mapping[int, int]) -> list[
 
     Only of addresses that were there before, as the local route of each shows: who adds one meanwhile keeps its route.
     """
-    had = {_route(body, renumbered) for body in _dumped(before, uapi.RTM_NEWROUTE, RTMSG)}
+    had = {_route(body, renumbered) for body in dumped(before, uapi.RTM_NEWROUTE, RTMSG)}
     addresses: dict[int, list[bytes]] = {}
-    for body in _dumped(before, uapi.RTM_NEWROUTE, RTMSG):
+    for body in dumped(before, uapi.RTM_NEWROUTE, RTMSG):
         found = wire.attrs(body, RTMSG.size)
         oif = renumbered.get(wire.u32(found.get(uapi.RTA_OIF)) or 0)
         if body[7] == uapi.RTN_LOCAL and oif and uapi.RTA_DST in found:
             addresses.setdefault(oif, []).append(bytes(found[uapi.RTA_DST]))
     new = []
-    for body in _dumped(now, uapi.RTM_NEWROUTE, RTMSG):
+    for body in dumped(now, uapi.RTM_NEWROUTE, RTMSG):
         of = addresses.get(wire.u32(wire.attrs(body, RTMSG.size).get(uapi.RTA_OIF)) or 0, ())
         is_made = body[5] == uapi.RTPROT_KERNEL and body[7] not in (uapi.RTN_LOCAL, uapi.RTN_ANYCAST)
         if is_made and any(_is_made_with(body, address) for address in of) and _route(body, {}) not in had:
@@ -375,8 +352,8 @@ def remove(body: bytes) -> bytes:
 
 def missing_nexthops(before: bytes, now: bytes, renumbered: Mapping[int, int] | None = None) -> list[bytes]:
     """Request bodies of the nexthop objects that a dump no longer has, groups behind their members."""
-    there = {_nexthop(body, {}) for body in _dumped(now, uapi.RTM_NEWNEXTHOP, NHMSG)}
-    old = (_nexthop(body, renumbered or {}) for body in _dumped(before, uapi.RTM_NEWNEXTHOP, NHMSG))
+    there = {_nexthop(body, {}) for body in dumped(now, uapi.RTM_NEWNEXTHOP, NHMSG)}
+    old = (_nexthop(body, renumbered or {}) for body in dumped(before, uapi.RTM_NEWNEXTHOP, NHMSG))
     return sorted((nexthop for nexthop in old if nexthop not in there), key=_is_group)
 
 

@@ -11,7 +11,7 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from struct import Struct
 
 from . import uapi, wire
@@ -148,7 +148,7 @@ class _Burst:
         header, length = self._headers[i].msg_hdr, self._headers[i].msg_len
         family, _, pid, _ = SOCKADDR_NL.unpack_from(self._from, i * SOCKADDR_NL.size)
         is_netlink = header.msg_namelen >= SOCKADDR_NL.size and family == socket.AF_NETLINK
-        data = memoryview(self._data)[i * self._bytes : i * self._bytes + length]
+        data = memoryview(self._data).cast("B")[i * self._bytes : i * self._bytes + length]
         return pid if is_netlink else 0, header.msg_flags, data
 
 
@@ -251,9 +251,17 @@ class Socket:
         except OSError:
             return 0
 
-    def query(self, request: bytes, size: int = 0) -> tuple[int, bytes]:  # noqa: ARG002  # a hint that is not needed
-        """Sends requests that change nothing; returns the seq of the first and all answers, refusals included."""
-        exchange = self._exchange(request, keep=True)
+    def query(
+        self,
+        request: bytes,
+        size: int = 0,  # noqa: ARG002  # a hint that is not needed
+        keeps: Callable[[wire.Message], bool] | None = None,
+    ) -> tuple[int, bytes]:
+        """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
+
+        `keeps`: which of the answers.
+        """
+        exchange = self._exchange(request, keep=True, keeps=keeps)
         return exchange.first, b"".join(exchange.kept)
 
     def command(self, request: bytes) -> None:
@@ -262,10 +270,12 @@ class Socket:
         if refusal:
             raise refusal
 
-    def _exchange(self, request: bytes, *, keep: bool) -> _Exchange:
+    def _exchange(
+        self, request: bytes, *, keep: bool, keeps: Callable[[wire.Message], bool] | None = None
+    ) -> _Exchange:
         """Sends all messages in one datagram and reads until the last is answered; an interrupted dump, again."""
         for _ in range(DUMP_TRIES):
-            exchange = _Exchange(self, request, keep)
+            exchange = _Exchange(self, request, keep, keeps)
             self._send(exchange.request)
             while not exchange.done:
                 for datagram in self._receive():
@@ -314,7 +324,10 @@ class Socket:
 class _Exchange:
     """One request, numbered, and what was answered so far."""
 
-    def __init__(self, sock: Socket, request: bytes, keep: bool) -> None:
+    def __init__(
+        self, sock: Socket, request: bytes, keep: bool, keeps: Callable[[wire.Message], bool] | None = None
+    ) -> None:
+        self.keeps = keeps
         self.portid = sock.portid
         self.first = (sock.seq + 1) & 0xFFFFFFFF
         self.request = bytearray(request)
@@ -364,5 +377,7 @@ class _Exchange:
         ends = message.type in (uapi.NLMSG_ERROR, uapi.NLMSG_DONE)
         if number == self.last and (ends or not (message.flags & uapi.NLM_F_MULTI or self.last_acked)):
             self.done = True
-        if self.keep and message.type != uapi.NLMSG_DONE:
+        if not self.keep or message.type == uapi.NLMSG_DONE:
+            return
+        if self.keeps is None or self.keeps(message):
             self.kept.append(message.padded())

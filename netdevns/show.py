@@ -12,6 +12,7 @@ from .errors import CheckFailed, NetDevError
 from .netns import CURRENT, NetNS
 from .plan import Item, Plan
 from .results import Address, Device, Finding
+from .survey import Survey
 
 DUMP_BYTES = 1 << 20  # of some 700 devices
 
@@ -54,10 +55,11 @@ def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device,
     plan.uppers = [item for item in every if item.link and item.link.lower]
     plan.routes = lookups.dump(socket, routes.DUMP_ROUTES, DUMP_BYTES)
     plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
+    plan.survey = Survey(plan.routes, plan.nexthops, [item.link.ifindex for item in plan.items if item.link])
     losses.find_qdiscs(socket, plan.items)
     plan.neighbours = [lookups.dump(socket, dump, DUMP_BYTES) for dump in neighbours.DUMPS]
     plan.ports = ports.read(socket, [item.link for item in plan.items if item.link])
-    dumped = lookups.dump(socket, snapshots.DUMP_ADDRESSES, DUMP_BYTES)
+    dumped = lookups.dump(socket, snapshots.dump_addresses(), DUMP_BYTES)
     unknown = checks.immovable(plan, socket)
     checks.default_routes(plan)
     losses.find(plan)

@@ -29,7 +29,9 @@ def address_text(family: int, data: bytes) -> str:
     return data.hex()
 
 
-DUMP_ADDRESSES = wire.message(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, IFADDRMSG.pack(*[0] * 5))
+def dump_addresses(ifindex: int = 0) -> bytes:
+    """RTM_GETADDR of all devices, or of one."""
+    return wire.message(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, IFADDRMSG.pack(0, 0, 0, 0, ifindex))
 
 
 def addresses(

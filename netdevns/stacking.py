@@ -40,6 +40,11 @@ def uppers(links: Mapping[int, wire.Link], batch: Mapping[int, Item]) -> list[It
     return list(staying.values())
 
 
+def concerned(links: Iterable[wire.Link]) -> set[int]:
+    """The ifindexes of devices that leave or lie on one that does, and of their masters: what hangs on these may go."""
+    return {ifindex for link in links for ifindex in (link.ifindex, link.master) if ifindex}
+
+
 # The kernel deletes these when their lower device leaves its namespace, wherever they are (probes
 # kinds.both-move.vxlan-over-upper-first, kinds.both-move.macsec-upper-first). All others outlive it. Source:
 # drivers/net/vxlan, vxlan_netdevice_event(); drivers/net/macsec.c, macsec_notify().

@@ -12,10 +12,10 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from . import checks, failures, lookups, losses, names, recovery, snapshots, uapi, undo, wire
+from . import checks, failures, lookups, losses, names, readback, recovery, snapshots, uapi, undo, wire
 from .engine import EngineError, Socket, Watch
 from .errors import CheckFailed, NetDevError
-from .failures import Stopped
+from .failures import Stopped, step
 from .journal import Journal, Record
 from .member import Member
 from .netns import NetNS
@@ -234,8 +234,7 @@ class _Batch:
     # ---- forward ----
 
     def _forward(self) -> None:
-        for member in (*self.members, *self.uppers):
-            self._step(member, "snapshot", member.device.snapshot, self.source)
+        readback.snapshots(self.source, (*self.members, *self.uppers))
         if self.journal is not None and self.members:
             self._write_record(self.journal)
         if len(self.members) > 1:
@@ -247,7 +246,7 @@ class _Batch:
             self._in_time(member)
             member.touched = True
             self._take_altnames(member)
-            self._step(member, "move", member.device.move, self.source, self.target, self.plan.target.fd)
+            step(member, "move", member.device.move, self.source, self.target, self.plan.target.fd)
             unread += len(member.device.addresses)
             if unread > UNREAD_BYTES:
                 self.watch.drain()
@@ -257,21 +256,18 @@ class _Batch:
         self._carry(up=False)
         for done, member in enumerate(self.up_order, 1):
             self._in_time(member)
-            self._step(member, "replay", member.device.up_and_replay, self.target)
+            step(member, "replay", member.device.up_and_replay, self.target)
             self._give_altnames(member)
             self._tell("replay", done, count)
         self._carry(up=True)
-        for done, member in enumerate(self.members, 1):
-            self._step(member, "verify", member.device.verify, self.target)
-            if member.link.altnames:
-                self._step(member, "verify", self._verify_altnames, member)
+        for done, _ in enumerate(readback.verify(self.target, self.members), 1):
             self._tell("verify", done, count)
 
     def _carry(self, *, up: bool) -> None:
         if self.plan.preserve:
             from . import carry  # who preserves nothing does not pay for it
 
-            self._step(None, "carry", carry.over, self.plan, self.up_order, up)
+            step(None, "carry", carry.over, self.plan, self.up_order, up)
 
     def _write_record(self, journal: Journal) -> None:
         try:
@@ -319,11 +315,11 @@ class _Batch:
                 self.may_miss_late |= not self.is_up_to_date
         self.is_up_to_date = True
 
-    def _tell(self, step: str, done: int, count: int) -> None:
+    def _tell(self, what: str, done: int, count: int) -> None:
         if self.on_step is None:
             return
         try:
-            self.on_step(step, done, count)
+            self.on_step(what, done, count)
         except Exception:
             self.on_step = None  # who only watches must not stop a move, and still less an undo
 
@@ -331,26 +327,12 @@ class _Batch:
         """Removes the alternative names before a move that loses them (probe clash.own-altname.left-behind)."""
         if member.link.altnames and not lookups.moves_altnames():
             request = wire.altnames_message(uapi.RTM_DELLINKPROP, member.device.ifindex, member.link.altnames)
-            self._step(member, "move", self.source.command, request)
+            step(member, "move", self.source.command, request)
 
     def _give_altnames(self, member: Member) -> None:
         if member.link.altnames and not lookups.moves_altnames():
             request = wire.altnames_message(uapi.RTM_NEWLINKPROP, member.device.target_ifindex, member.link.altnames)
-            self._step(member, "replay", self.target.command, request)
-
-    @staticmethod
-    def _verify_altnames(member: Member) -> None:
-        arrived = wire.Link(next(wire.messages(member.device.arrived)).body)
-        if set(arrived.altnames) != set(member.link.altnames):
-            raise EngineError(errno.ESTALE, "its alternative names did not arrive", "verify")
-
-    @staticmethod
-    def _step(member: Member | None, step: str, call: object, *args: object) -> None:
-        try:
-            call(*args)  # type: ignore[operator]  # a step of the engine's Device
-        except EngineError as e:
-            # A comparison that failed is no failed system call.
-            raise Stopped(member, step, 0 if e.errno == errno.ESTALE else e.errno, e.extack) from None
+            step(member, "replay", self.target.command, request)
 
     def _in_time(self, member: Member) -> None:
         if self.deadline is not None and time.monotonic() >= self.deadline:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from . import forgood, lookups, names, neighbours, neighparms, ports, routes, sysctls, uapi, wire
 from .engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
-from .member import Member, location
+from .member import Member, concerned, location
 from .plan import Plan
 
 TYPE_CHECKING = False
@@ -314,7 +314,8 @@ class _Undo:
             if not lost:
                 continue
             try:
-                there = neighbours.kept(lookups.dump(self.source, dump), owner, external=True)
+                dumped = lookups.dump(self.source, dump, about=concerned(self.missing))
+                there = neighbours.kept(dumped, owner, external=True)
             except (EngineError, wire.Malformed) as e:
                 self.missing[self.touched[0]].append(f"neighbours: {lookups.says(e)}")
                 continue
@@ -345,7 +346,7 @@ class _Undo:
         renumbered = {m.link.ifindex: m.device.ifindex for m in self.touched if m.device.ifindex != m.link.ifindex}
         answers: dict[bytes, str] = {}
         try:
-            now = lookups.dump(self.source, routes.DUMP_ROUTES)
+            now = self._routes_now()
             anew = self._made_anew(now)
             for body in anew:
                 with contextlib.suppress(EngineError):  # what is still there is told below
@@ -362,10 +363,13 @@ class _Undo:
             for part in PARTS if answers else ():
                 for body in self._lost(part, renumbered):
                     self.missing[first].append(routes.text(part, body) + answers.get(body, ""))
-            for body in self._made_anew(lookups.dump(self.source, routes.DUMP_ROUTES)) if anew else ():
+            for body in self._made_anew(self._routes_now()) if anew else ():
                 self.missing[first].append(f"without {routes.text(routes.Part.OTHERS, body)}")
         except (EngineError, wire.Malformed) as e:
             self.missing[first].append(f"routes: {lookups.says(e)}")
+
+    def _routes_now(self) -> bytes:
+        return lookups.dump(self.source, routes.DUMP_ROUTES, about=concerned(self.missing))
 
     def _made_anew(self, now: bytes) -> list[bytes]:
         """Routes that came with addresses, although somebody had removed them: of prefixes, broadcast, ff00::/8."""
@@ -389,9 +393,7 @@ class _Undo:
         if part == routes.Part.NEXTHOPS:
             now = lookups.dump(self.source, routes.DUMP_NEXTHOPS)
             return routes.missing_nexthops(self.plan.nexthops, now, renumbered)
-        if now is None:
-            now = lookups.dump(self.source, routes.DUMP_ROUTES)
-        lost = routes.missing_routes(self.plan.routes, now, renumbered)
+        lost = routes.missing_routes(self.plan.routes, self._routes_now() if now is None else now, renumbered)
         ended = {m.link.ifindex for m in self.uppers if m.ended}
         if ended:  # told already, with all that hung on them
             lost = [body for body in lost if not 0 < len(routes.leaves_by(body)) == len(routes.leaves_by(body) & ended)]

@@ -166,13 +166,14 @@ class Link:
     """What this package reads of an RTM_NEWLINK."""
 
     __slots__ = (
-        "altnames", "data", "flags", "has_xdp", "ifindex", "immutable", "kind", "lower", "mac", "master", "mtu", "name",
-        "port", "port_kind",
+        "altnames", "body", "data", "flags", "has_xdp", "ifindex", "immutable", "kind", "lower", "mac", "master", "mtu",
+        "name", "port", "port_kind",
     )  # fmt: skip
 
     def __init__(self, body: memoryview) -> None:
         if len(body) < IFINFOMSG.size:
             raise Malformed("a truncated link message")
+        self.body = body
         _, _, self.ifindex, self.flags, _ = IFINFOMSG.unpack_from(body)
         found = attrs(body, IFINFOMSG.size)
         info = found.get(uapi.IFLA_LINKINFO)
@@ -200,3 +201,7 @@ class Link:
         if self.kind == b"vxlan" and not elsewhere:  # which tells it in a place of its own
             data = infos.get(uapi.IFLA_INFO_DATA, memoryview(b""))
             self.lower = u32(attrs(data, strict=False).get(uapi.IFLA_VXLAN_LINK)) or None
+
+    def message(self) -> bytes:
+        """The RTM_NEWLINK again, as a snapshot has it."""
+        return message(uapi.RTM_NEWLINK, 0, bytes(self.body))

@@ -274,10 +274,14 @@ class Replay:
     def compare(self) -> bytes:
         """Reads back, and returns that: RTM_NEWLINK, RTM_NEWADDR messages. ESTALE: it is not as the snapshot says."""
         message, addresses = read(self.sock, self.ifindex)
+        self.judge(message, addresses)
+        return b"".join(m.padded() for m in (message, *addresses))
+
+    def judge(self, message: wire.Message, addresses: list[wire.Message]) -> None:
+        """The comparison alone, with what was read."""
         text = self._compare_link(Link(message)) or self._compare_addresses([Address(m) for m in addresses])
         if text:
             raise EngineError(errno.ESTALE, text, "")
-        return b"".join(m.padded() for m in (message, *addresses))
 
     def _compare_link(self, now: Link) -> str | None:
         if now.name != self.name:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from .._ffi import ffi, lib
 from ..errors import EngineError
+from ._base import Read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the hook path must not pay for typing
@@ -19,6 +20,8 @@ if TYPE_CHECKING:  # the hook path must not pay for typing
 STEPS = ("", "open", "exchange", "snapshot", "move", "replay", "verify", "undo", "watch")
 MEMORY_BYTES = 16384  # a link and about 40 addresses; grows on demand
 REPLY_BYTES = 65536
+# Memory that is not set to zero first: what is not used is then never touched, which spares its page faults.
+new_raw = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 def _failure(err: Any) -> EngineError:
@@ -38,11 +41,12 @@ class Socket:
         EngineError: As nd_sock_open. ENOTRECOVERABLE: the calling thread is in the wrong namespace and must end.
     """
 
-    __slots__ = ("_err", "files", "raw")
+    __slots__ = ("_err", "_room", "files", "raw")
 
     def __init__(self, netns_fd: int = -1, files: Mapping[str, str | None] | None = None) -> None:
         self.raw = ffi.new("struct nd_sock *")
         self._err = ffi.new("struct nd_err *")
+        self._room = new_raw("unsigned char[]", REPLY_BYTES)
         files = files or {}
         paths = [ffi.new("char[]", os.fsencode(path)) for path in files]
         wanted = ffi.new("struct nd_file[]", len(paths))
@@ -67,19 +71,25 @@ class Socket:
         """SO_NETNS_COOKIE: which namespace this is; 0 before Linux 5.14."""
         return int(lib.nd_sock_cookie(self.raw))
 
-    def query(self, request: bytes, size: int = REPLY_BYTES) -> tuple[int, bytes]:
+    def query(self, request: bytes, size: int = 0, about: Collection[int] | None = None) -> tuple[int, bytes]:
         """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
 
         Repeated with more room where the answers do not fit, so never for a request that changes something.
+        `about`: only what nd_sieve_keeps for these ifindexes.
         """
+        reply = ffi.new("struct nd_buf *")
+        if about is not None:
+            ifindexes = ffi.new("int32_t[]", sorted(about))
+            sieve = ffi.new("struct nd_sieve *", (ifindexes, len(ifindexes)))
+            reply.sieve = sieve
         while True:
             message, data = self._message(request)
-            reply = ffi.new("struct nd_buf *")
-            room = ffi.new("unsigned char[]", size)
-            reply.data, reply.size = room, size
+            if size > len(self._room):
+                self._room = new_raw("unsigned char[]", size)
+            reply.data, reply.size, reply.used = self._room, len(self._room), 0
             code = lib.nd_sock_exchange(self.raw, message, reply, self._err)
             if code == 0:
-                return reply.first_seq, bytes(ffi.buffer(room, reply.used))
+                return reply.first_seq, bytes(ffi.buffer(self._room, reply.used))
             if code != -errno.ENOBUFS or not reply.need:
                 raise _failure(self._err)
             size = reply.need + reply.need // 4
@@ -123,13 +133,13 @@ class Watch:
         self.raw = ffi.new("struct nd_sock *")
         self._err = ffi.new("struct nd_err *")
         self._told = ffi.new("struct nd_buf *")
-        self._memory = ffi.new("unsigned char[]", REPLY_BYTES)
+        self._memory = new_raw("unsigned char[]", REPLY_BYTES)
         self._told.data, self._told.size = self._memory, REPLY_BYTES
         if lib.nd_sock_watch(self.raw, netns_fd, buffer_bytes, self._err):
             raise _failure(self._err)
 
     def _grow(self, size: int) -> None:
-        memory = ffi.new("unsigned char[]", size)
+        memory = new_raw("unsigned char[]", size)
         ffi.memmove(memory, self._memory, self._told.used)
         self._memory = memory
         self._told.data, self._told.size = memory, size
@@ -163,7 +173,7 @@ class Device:
 
     def __init__(self, ifname: bytes, wanted: bytes, ifindex: int) -> None:
         self._err = ffi.new("struct nd_err *")
-        self._memory = ffi.new("unsigned char[]", MEMORY_BYTES)
+        self._memory = new_raw("unsigned char[]", MEMORY_BYTES)
         made = ffi.new("struct nd_dev **")
         if lib.nd_dev_init(made, self._memory, MEMORY_BYTES, ifname, wanted, self._err):
             raise _failure(self._err)
@@ -175,7 +185,7 @@ class Device:
             if self._err.code != -errno.ENOBUFS or self.raw.need <= self.raw.size:
                 raise _failure(self._err)
             size = self.raw.need
-            memory = ffi.new("unsigned char[]", size)
+            memory = new_raw("unsigned char[]", size)
             ffi.memmove(memory, self._memory, self.raw.size)
             self._memory = memory
             self.raw = ffi.cast("struct nd_dev *", memory)
@@ -189,8 +199,12 @@ class Device:
         """Looks where it is: `place`, and its name and ifindex there."""
         self._step(lib.nd_dev_find, source.raw, target.raw)
 
-    def snapshot(self, source: Socket) -> None:
-        self._step(lib.nd_dev_snapshot, source.raw)
+    def snapshot(self, source: Socket, read: Read | None = None) -> None:
+        """Records what the kernel drops; out of what was just `read` in the source, or by an exchange."""
+        if read is None:
+            self._step(lib.nd_dev_snapshot, source.raw)
+        else:
+            self._step(lib.nd_dev_take, read[0], len(read[0]), read[1], len(read[1]))
 
     def late(self, told: bytes) -> None:
         """Brings the snapshot up to date with messages of a Watch."""
@@ -202,8 +216,12 @@ class Device:
     def up_and_replay(self, target: Socket) -> None:
         self._step(lib.nd_dev_up_and_replay, target.raw)
 
-    def verify(self, target: Socket) -> None:
-        self._step(lib.nd_dev_verify, target.raw)
+    def verify(self, target: Socket, read: Read | None = None) -> None:
+        """Compares what arrived: what was just `read` in the target, or by an exchange."""
+        if read is None:
+            self._step(lib.nd_dev_verify, target.raw)
+        else:
+            self._step(lib.nd_dev_judge, read[0], len(read[0]), read[1], len(read[1]))
 
     def undo(self, source: Socket, target: Socket, source_fd: int, parts: int) -> None:
         self._step(lib.nd_dev_undo, source.raw, target.raw, source_fd, parts)

@@ -9,17 +9,33 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
-from .. import uapi, wire
+from .. import rtnl, uapi, wire
 from ..errors import EngineError
-from ..rtnl import Socket, Watch
+from ..rtnl import Watch
 from ..snapshots import IFADDRMSG
-from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN
+from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN, Read
 from ._late import update
-from ._replay import Link, Replay, read
+from ._replay import Link, Replay
+from ._replay import read as read_there
+from ._sieve import keeps
 
 __all__ = ["Device", "Socket", "Watch"]
+
+
+class Socket(rtnl.Socket):
+    """The client's own socket, with dumps about some devices."""
+
+    def query(self, request: bytes, size: int = 0, about: Collection[int] | None = None) -> tuple[int, bytes]:  # type: ignore[override]
+        """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
+
+        `about`: only what csrc/netdevns.h says of nd_sieve_keeps, for these ifindexes.
+        """
+        if about is None:
+            return super().query(request, size)
+        ifindexes = frozenset(about)
+        return super().query(request, size, lambda message: keeps(ifindexes, message))
 
 
 @contextlib.contextmanager
@@ -127,22 +143,26 @@ class Device:
     # ---- the steps ----
 
     @_step("snapshot")
-    def snapshot(self, source: Socket) -> None:
-        """Records what the kernel drops in a move: link and addresses, in one exchange; resolves the name first."""
+    def snapshot(self, source: Socket, read: Read | None = None) -> None:
+        """Records what the kernel drops; out of what was just read in the source, or by an exchange."""
+        if read is None:
+            read = self._read(source)
+        self.load(*read)
+        if self.link and self.link.name != self.ifname:
+            self.link, self.addresses, self.was_up = None, b"", False
+            raise EngineError(errno.ENODEV, "it was renamed meanwhile", "")
+        self.place = PLACE_SOURCE
+
+    def _read(self, source: Socket) -> Read:
+        """Link and addresses, in one exchange; resolves the name first."""
         self.link, self.addresses, self.arrived = None, b"", b""
         if not self.ifindex:
             found = _look_up(source, 0, self.ifname)
             if found.name != self.ifname:
                 raise EngineError(errno.ENODEV, "this is an alternative name of another device", "")
             self.ifindex = found.ifindex
-        message, addresses = read(source, self.ifindex)
-        link = Link(message)
-        if link.name != self.ifname:
-            raise EngineError(errno.ENODEV, "it was renamed meanwhile", "")
-        self.link = link
-        self.addresses = b"".join(address.padded() for address in addresses)
-        self.was_up = bool(link.flags & uapi.IFF_UP)
-        self.place = PLACE_SOURCE
+        message, addresses = read_there(source, self.ifindex)
+        return bytes(message.data), b"".join(address.padded() for address in addresses)
 
     @_step("watch")
     def late(self, told: bytes) -> None:
@@ -186,9 +206,18 @@ class Device:
         self._run(self._in_target(target))
 
     @_step("verify")
-    def verify(self, target: Socket) -> None:
-        """Reads back and compares. ESTALE: something differs; the text says what."""
-        self.arrived = self._in_target(target).compare()
+    def verify(self, target: Socket, read: Read | None = None) -> None:
+        """Compares what was just read in the target, or by an exchange. ESTALE: it differs; the text says in what."""
+        replay = self._in_target(target)
+        if read is None:
+            self.arrived = replay.compare()
+            return
+        try:
+            (message,), found = wire.messages(read[0]), list(wire.messages(read[1]))
+        except (ValueError, wire.Malformed):
+            raise EngineError(errno.EBADMSG, "no link in the answer", "") from None
+        self.arrived = message.padded() + read[1]
+        replay.judge(message, found)
 
     @_step("undo")
     def undo(self, source: Socket, target: Socket, source_fd: int, parts: int) -> None:

@@ -77,7 +77,7 @@ def fail_to_move(
 ) -> tuple[netdevns.results.Left, ...]:
     """Moves and fails at the last step; returns what was left."""
 
-    def fail(self: Device, target: Socket) -> None:  # noqa: ARG001  # verify's signature
+    def fail(self: Device, target: Socket, _: object = None) -> None:  # noqa: ARG001  # verify's signature
         raise EngineError(errno.EIO, "made to fail", "verify")
 
     monkeypatch.setattr(Device, "verify", fail)

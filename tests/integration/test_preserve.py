@@ -483,7 +483,7 @@ def test_failure_after_all_was_carried(
     host, target = everything
     seen = []
 
-    def fail(self: Device, target_: Socket) -> None:  # noqa: ARG001  # verify's signature
+    def fail(self: Device, target_: Socket, _: object = None) -> None:  # noqa: ARG001  # verify's signature
         seen.append(len(routes(target, {"net0": "net0", "net1": "net1"})))
         raise EngineError(errno.EIO, "made to fail", "verify")
 

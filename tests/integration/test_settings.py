@@ -51,7 +51,7 @@ def eth1(host: Namespace) -> Namespace:
 def failed_move(target: Namespace) -> netdevns.MoveFailed:
     """Moves eth1; the last step fails, so all is undone."""
 
-    def fail(self: Device, target: Socket) -> None:  # noqa: ARG001  # verify's signature
+    def fail(self: Device, target: Socket, _: object = None) -> None:  # noqa: ARG001  # verify's signature
         raise EngineError(errno.EIO, "made to fail", "verify")
 
     with mock.patch.object(Device, "verify", fail), pytest.raises(netdevns.MoveFailed) as raised:

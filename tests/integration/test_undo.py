@@ -235,7 +235,7 @@ def test_address_is_taken_away_before_the_comparison(
 ) -> None:
     """P2: what arrived is read back: a missing address undoes the batch."""
     host, target = sides
-    before_step("verify", 2, lambda: target.ip("addr del 10.1.0.2/24 dev net1"))
+    before_step("up_and_replay", 3, lambda: target.ip("addr del 10.1.0.2/24 dev net1"))
     with Restored(host, target):
         error = expect_failed(target, "eth1", "verify", 0)
     assert "10.1.0.2/24 is missing" in error.extack
@@ -260,7 +260,7 @@ def test_difference_is_seen(
 ) -> None:
     """S6: a changed attribute, a lost or changed address is a failure, not a success with a loss."""
     host, target = sides
-    before_step("verify", 2, lambda: target.ip(change))
+    before_step("up_and_replay", 3, lambda: target.ip(change))
     before = host.dump()
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move(DEVICES, target.fd)
@@ -911,7 +911,7 @@ def test_changed_mac_does_not_hide_the_device(
 ) -> None:
     """P1: a device whose MAC was changed in the target meanwhile is still found by its ifindex, and comes back."""
     host, target = sides
-    before_step("verify", 2, lambda: target.ip("link set net1 address 02:00:00:00:00:78"))
+    before_step("up_and_replay", 3, lambda: target.ip("link set net1 address 02:00:00:00:00:78"))
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move(DEVICES, target.fd)
     assert "MAC" in raised.value.extack

@@ -9,7 +9,7 @@ import struct
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from netdevns import results, routes, snapshots, uapi, wire
+from netdevns import results, routes, snapshots, survey, uapi, wire
 from tests.property import netlink as nl
 from tests.property.profiles import examples
 from tests.unit import netlink as made
@@ -362,8 +362,8 @@ def test_default_routes(bodies, objects):
             for ifindex in devices:
                 counts[ifindex] = counts.get(ifindex, 0) + 1
     dumps = dump(uapi.RTM_NEWROUTE, bodies), dump(uapi.RTM_NEWNEXTHOP, objects)
-    assert routes.default_devices(*dumps) == expected
-    assert routes.count_by_device(*dumps) == counts
+    found = survey.Survey(*dumps, ())
+    assert (found.default, found.counts) == (expected, counts)
 
 
 @examples(150, 1500)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from netdevns import results, routes, snapshots, uapi, wire
+from netdevns import results, routes, snapshots, survey, uapi, wire
 from tests.property import netlink as nl
 from tests.property.profiles import examples
 from tests.property.record import RECORDED
@@ -193,8 +193,7 @@ def put_back(before: bytes, now: bytes) -> None:
 def test_nothing_but_malformed_is_raised(data, other):
     """Whatever is dumped, all that reads it has an answer or raises Malformed."""
     outcomes = [
-        raises_malformed(routes.default_devices, data, other),
-        raises_malformed(routes.count_by_device, data, other),
+        raises_malformed(survey.Survey, data, other, (7,)),
         raises_malformed(put_back, data, other),
         raises_malformed(lambda: [vars(address) for address in results.addresses(data)]),
         raises_malformed(lambda: list(snapshots.addresses(data, protected=True, ifindex=7))),

@@ -30,11 +30,12 @@ def socket_on(fd: int, timeout_s: float = 5.0, engine: type = Socket) -> Any:
     own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(seconds), int(fraction * 1e6)))
     made: Any = engine.__new__(engine)  # past the opening
     made.files = {}
-    if engine is rtnl.Socket:
+    if issubclass(engine, rtnl.Socket):
         made._use(own, nl.PORTID)
     else:
         made.raw = ffi.new("struct nd_sock *")
         made._err = ffi.new("struct nd_err *")
+        made._room = ffi.new("unsigned char[]", 65536)
         made.raw.fd, made.raw.portid = own.detach(), nl.PORTID
     set_seq(made, FIRST_SEQ - 1)
     return made
@@ -162,7 +163,8 @@ class Namespace:
         return [nl.message(nl.RTM_NEWLINK, nl.link_body(ifindex, flags, attributes), seq=request.seq)], 0
 
     def _get_addresses(self, request: nl.Request) -> list[bytes]:
-        found = self._seen(request.ifindex)[2] if request.ifindex in self.links else []
+        asked = [request.ifindex] if request.ifindex else [*self.links]  # 0: of all
+        found = [a for ifindex in asked if ifindex in self.links for a in self._seen(ifindex)[2]]
         messages = [nl.message(nl.RTM_NEWADDR, a, seq=request.seq, flags=nl.NLM_F_MULTI) for a in found]
         datagrams = [b""]
         for each in messages:

@@ -20,24 +20,26 @@ CSRC = ROOT / "csrc"
 
 # One way: a module imports what stands before it. A new module gets its place here.
 ORDER = [
-    "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "results", "_core",
+    "errors", "uapi", "wire", "names", "snapshots", "routes", "survey", "sysctls", "neighbours",
+    "results", "_core",
     "_ffi", "rtnl", "netns", "engine",
     "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "checks", "journal", "identity",
-    "member", "forgood", "undo", "failures", "carry", "recovery", "transaction", "oci", "hooklog", "cdi", "hook",
-    "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "output", "cli", "__main__",
+    "member", "forgood", "undo", "failures", "readback", "carry", "recovery", "transaction", "oci", "hooklog",
+    "cdi", "hook", "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "output", "cli",
+    "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
-ORDER_INSIDE = {"engine": ["_base", "_replay", "_late", "native", "reference", "__init__"],
+ORDER_INSIDE = {"engine": ["_base", "_sieve", "_replay", "_late", "native", "reference", "__init__"],
                 "conformance": ["__init__", "probe", "system", "requests", "world", "subjects", "runner", "expected",
                                 "ktap", "report", "command"]}  # fmt: skip
 # What a hook pays for before it does anything.
-HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns",
-             "engine", "lookups", "neighparms", "ports", "plan",
+HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "survey", "sysctls", "neighbours", "_ffi",
+             "netns", "engine", "lookups", "neighparms", "ports", "plan",
              "stacking", "losses", "clashes", "checks", "journal", "identity", "member", "forgood", "undo", "failures",
-             "recovery", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
+             "readback", "recovery", "transaction", "oci", "hooklog", "hook"]  # fmt: skip
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
 # Loaded only where NETDEVNS_ENGINE asks for it.
-REFERENCE = {PACKAGE / "engine" / f"{name}.py" for name in ("_replay", "_late", "reference")}
+REFERENCE = {PACKAGE / "engine" / f"{name}.py" for name in ("_sieve", "_replay", "_late", "reference")}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -17,7 +17,7 @@ import sys
 
 import pytest
 
-from netdevns import routes, uapi, wire
+from netdevns import routes, survey, uapi, wire
 
 from . import netlink as nl
 
@@ -37,6 +37,16 @@ RTA_TABLE, RTA_VIA, RTA_NH_ID = 15, 18, 30
 NHA_ID, NHA_GROUP, NHA_OIF, NHA_GATEWAY = 1, 2, 5, 6
 DEAD, LINKDOWN, ONLINK, OFFLOAD = 1, 16, 4, 8
 U32 = struct.Struct("=I").pack
+
+
+def default_devices(routes_: bytes, nexthops: bytes) -> set[int]:
+    return survey.Survey(routes_, nexthops, ()).default
+
+
+def count_by_device(routes_: bytes, nexthops: bytes) -> dict[int, int]:
+    return survey.Survey(routes_, nexthops, ()).counts
+
+
 little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="recorded on a little-endian machine")
 
 
@@ -129,13 +139,13 @@ def nexthop_dump(*bodies: bytes) -> bytes:
 )
 def test_default_devices(bodies, nexthops, devices):
     """Default routes of the main table, by device, by legs, by nexthop objects and their groups."""
-    assert routes.default_devices(route_dump(*bodies), nexthop_dump(*nexthops)) == devices
+    assert default_devices(route_dump(*bodies), nexthop_dump(*nexthops)) == devices
 
 
 def test_table_of_an_old_dump():
     """Without RTA_TABLE the table is rtm_table."""
     body = route(oif(7))
-    assert routes.default_devices(route_dump(body[:12] + body[20:]), b"") == {7}
+    assert default_devices(route_dump(body[:12] + body[20:]), b"") == {7}
 
 
 @little_endian
@@ -143,8 +153,8 @@ def test_default_device_of_a_recorded_dump():
     """A kernel's own bytes."""
     dumped = route_dump(*map(bytes.fromhex, RECORDED.values()))
     nexthops = nexthop_dump(*map(bytes.fromhex, RECORDED_NEXTHOPS.values()))
-    assert routes.default_devices(dumped, nexthops) == {7}
-    assert routes.count_by_device(dumped, nexthops) == {7: 3}
+    assert default_devices(dumped, nexthops) == {7}
+    assert count_by_device(dumped, nexthops) == {7: 3}
 
 
 def test_count_leaves_out_the_kernels_own():
@@ -155,7 +165,7 @@ def test_count_leaves_out_the_kernels_own():
         route(oif(8), dst="10.2.0.0/24"),
         route((RTA_MULTIPATH, leg(7) + leg(7, via="10.0.0.9")), dst="10.3.0.0/24"),
     ]
-    assert routes.count_by_device(route_dump(*bodies), b"") == {7: 2, 8: 1}
+    assert count_by_device(route_dump(*bodies), b"") == {7: 2, 8: 1}
 
 
 # ---- what is missing -----------------------------------------------------------------------------------------------
@@ -377,7 +387,7 @@ def test_nexthop_text():
 def test_route_malformed(body):
     """A length that lies is Malformed: no walk runs in circles or beyond the end."""
     with pytest.raises(wire.Malformed):
-        routes.default_devices(route_dump(body), b"")
+        default_devices(route_dump(body), b"")
     with pytest.raises(wire.Malformed):
         routes.missing_routes(route_dump(body), b"")
 
@@ -393,10 +403,10 @@ def test_route_malformed(body):
 )
 def test_route_odd(body, devices):
     """What is odd but well-formed says what it can."""
-    assert routes.default_devices(route_dump(body), b"") == devices
+    assert default_devices(route_dump(body), b"") == devices
 
 
 def test_group_with_half_a_member():
     """struct nexthop_grp has 8 bytes: half of one is no member."""
     nexthops = nexthop_dump(nexthop(9, (NHA_GROUP, U32(5))), nexthop(5, (NHA_OIF, U32(7))))
-    assert routes.default_devices(route_dump(route((RTA_NH_ID, U32(9)))), nexthops) == set()
+    assert default_devices(route_dump(route((RTA_NH_ID, U32(9)))), nexthops) == set()

@@ -63,8 +63,8 @@ def test_phases(setting):
     made = setting()
     made.run()
     assert made.strike.calls == [
-        "eth1.snapshot", "eth2.snapshot", "source.command", "eth1.move", "eth2.move",
-        "eth1.up_and_replay", "eth2.up_and_replay", "eth1.verify", "eth2.verify",
+        "source.query", "eth1.snapshot", "eth2.snapshot", "source.command", "eth1.move", "eth2.move",
+        "eth1.up_and_replay", "eth2.up_and_replay", "target.query", "target.query", "eth1.verify", "eth2.verify",
     ]  # fmt: skip
 
 
@@ -146,15 +146,18 @@ def test_many_links_down_in_windows():
 
 BACK = "devices, addresses and routes are back as before"
 STEPS = [
-    pytest.param(0, "snapshot", "eth1", "its addresses could not be read", id="snapshot-first"),
-    pytest.param(1, "snapshot", "eth2", "its addresses could not be read", id="snapshot-second"),
-    pytest.param(2, "down", "eth1", "it could not be set down", id="down"),
-    pytest.param(3, "move", "eth1", "the move failed", id="move-first"),
-    pytest.param(4, "move", "eth2", "the move failed", id="move-second"),
-    pytest.param(5, "replay", "eth1", "its addresses could not be set in the target", id="replay-first"),
-    pytest.param(6, "replay", "eth2", "its addresses could not be set in the target", id="replay-second"),
-    pytest.param(7, "verify", "eth1", "it did not arrive as it was", id="verify-first"),
-    pytest.param(8, "verify", "eth2", "it did not arrive as it was", id="verify-second"),
+    pytest.param(0, "snapshot", None, "the addresses of the devices could not be read", id="snapshot"),
+    pytest.param(1, "snapshot", "eth1", "its addresses could not be read", id="snapshot-first"),
+    pytest.param(2, "snapshot", "eth2", "its addresses could not be read", id="snapshot-second"),
+    pytest.param(3, "down", "eth1", "it could not be set down", id="down"),
+    pytest.param(4, "move", "eth1", "the move failed", id="move-first"),
+    pytest.param(5, "move", "eth2", "the move failed", id="move-second"),
+    pytest.param(6, "replay", "eth1", "its addresses could not be set in the target", id="replay-first"),
+    pytest.param(7, "replay", "eth2", "its addresses could not be set in the target", id="replay-second"),
+    pytest.param(8, "verify", None, "what arrived in the target could not be read", id="verify-links"),
+    pytest.param(9, "verify", None, "what arrived in the target could not be read", id="verify-addresses"),
+    pytest.param(10, "verify", "eth1", "it did not arrive as it was", id="verify-first"),
+    pytest.param(11, "verify", "eth2", "it did not arrive as it was", id="verify-second"),
 ]
 
 
@@ -169,22 +172,23 @@ def test_failed_step_is_undone(setting, at, step, device, words, after):
     assert (e.errno, e.extack, e.device, e.step, e.netns, e.left, e.rolled_back) == (
         errno.EPERM, "because", device, step, "there", (), True,
     )  # fmt: skip
-    assert str(e) == f"{device}: {words}: Operation not permitted: because; {BACK}"
-    if step != "snapshot":
+    whose = f"{device}: " if device else ""
+    assert str(e) == f"{whose}{words}: Operation not permitted: because; {BACK}"
+    if step != "snapshot" and device:
         assert e.location == "source"
 
 
 def test_location_after_a_failed_snapshot(setting):
     """A device that was not touched is in the source."""
     made = setting()
-    made.strike.at = {0: EngineError(errno.EIO, "", "snapshot")}
+    made.strike.at = {1: EngineError(errno.EIO, "", "snapshot")}
     assert made.failed().location == "source"
 
 
 def test_comparison_that_fails_is_no_system_call(setting):
     """ESTALE is the engine's word for a difference: errno is 0, the text says what differs."""
     made = setting()
-    made.strike.at = {7: EngineError(errno.ESTALE, "the MTU changed", "verify")}
+    made.strike.at = {10: EngineError(errno.ESTALE, "the MTU changed", "verify")}
     e = made.failed()
     assert (e.errno, e.extack) == (0, "the MTU changed")
     assert str(e) == f"eth1: it did not arrive as it was: the MTU changed; {BACK}"
@@ -217,15 +221,15 @@ def test_untouched_devices_are_left_alone(setting):
     made = setting()
     made.strike.at = {1: EngineError(errno.EIO, "", "snapshot")}
     made.failed()
-    assert made.strike.calls == ["eth1.snapshot", "eth2.snapshot"]
+    assert made.strike.calls == ["source.query", "eth1.snapshot"]
 
 
 def test_undo_order(setting):
     """Uppers are moved back first; lowers are restored first; routes come last."""
     made = setting(depths={8: 1})
-    made.strike.at = {8: EngineError(errno.EIO, "", "verify")}
+    made.strike.at = {11: EngineError(errno.EIO, "", "verify")}
     made.failed()
-    assert made.strike.calls[9:] == [
+    assert made.strike.calls[12:] == [
         "eth2.undo", "eth1.undo",
         "source.query", "eth1.undo", "source.query",  # master, alternative names, sysctls; sysctls again
         "source.query", "eth2.undo", "source.query",
@@ -239,7 +243,7 @@ def test_undo_order(setting):
 def test_undo_puts_routes_back(setting):
     """A route that went with its device is there again, once."""
     made = setting()
-    made.strike.at = {8: EngineError(errno.EIO, "", "verify")}
+    made.strike.at = {11: EngineError(errno.EIO, "", "verify")}
     made.failed()
     assert len(made.world.source.routes) == 1
 
@@ -252,7 +256,7 @@ def test_undo_puts_a_port_back(setting):
         world.source.links[7] = (flags, attributes | {nl.IFLA_MASTER: struct.pack("=I", 50)})
 
     made = setting(prepare=enslaved)
-    made.strike.at = {8: EngineError(errno.EIO, "", "verify")}
+    made.strike.at = {11: EngineError(errno.EIO, "", "verify")}
     e = made.failed()
     assert e.left == ()
     assert state(made.world) == made.before
@@ -262,7 +266,7 @@ def test_undo_puts_a_port_back(setting):
 
 
 def fail_verify(made: Setting) -> None:
-    made.strike.at[8] = EngineError(errno.EIO, "", "verify")
+    made.strike.at[11] = EngineError(errno.EIO, "", "verify")
 
 
 def test_device_that_cannot_come_back_is_left(setting):
@@ -377,7 +381,7 @@ def test_undo_whose_routes_cannot_be_asked(setting, which):
     """The dump after the undo fails: the devices are back, and that nobody knows of the routes is told."""
     made = setting()
     fail_verify(made)
-    made.strike.at[19 if which == nl.RTM_GETNEXTHOP else 17] = EngineError(errno.EAGAIN, "", "exchange")
+    made.strike.at[22 if which == nl.RTM_GETNEXTHOP else 20] = EngineError(errno.EAGAIN, "", "exchange")
     (left,) = made.failed().left
     assert left.missing == ("routes: Resource temporarily unavailable",)
     assert names(made.world.source) == {7: "eth1", 8: "eth2"}
@@ -392,8 +396,8 @@ def test_undo_goes_on_when_a_master_cannot_be_asked(setting):
 
     made = setting(prepare=enslaved)
     fail_verify(made)
-    made.strike.at[12] = EngineError(errno.ENOBUFS, "", "exchange")
-    assert made.strike.calls[12:13] in ([], ["source.query"])
+    made.strike.at[15] = EngineError(errno.ENOBUFS, "", "exchange")
+    assert made.strike.calls[15:16] in ([], ["source.query"])
     e = made.failed()
     assert [left.device for left in e.left] == ["eth1"]
     assert [a for a in made.world.source.addresses if a[4] == 8]
@@ -401,7 +405,7 @@ def test_undo_goes_on_when_a_master_cannot_be_asked(setting):
 
 # ---- interrupts ----------------------------------------------------------------------------------------------------
 
-FORWARD, UNDO = range(9), range(9, 16)
+FORWARD, UNDO = range(12), range(12, 19)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -425,10 +429,10 @@ def test_interrupt_at_every_call_is_undone(setting, at, after):
 def test_interrupt_at_every_call_of_the_undo(setting, at, after, exception):
     """A second interrupt, anywhere in the undo, does not end it: it begins again, and all is as before."""
     made = setting()
-    made.strike.at, made.strike.after = {8: KeyboardInterrupt(), at: exception()}, after
+    made.strike.at, made.strike.after = {11: KeyboardInterrupt(), at: exception()}, after
     with pytest.raises(KeyboardInterrupt):
         made.run()
-    assert len(made.strike.calls) > 16
+    assert len(made.strike.calls) > 19
     assert state(made.world) == made.before
 
 
@@ -436,7 +440,7 @@ def test_impatient_user(setting):
     """An interrupt at every second call of the undo: it still comes to its end."""
     made = setting()
     fail_verify(made)
-    made.strike.at |= {at: KeyboardInterrupt() for at in (9, 11, 14, 18, 23)}
+    made.strike.at |= {at: KeyboardInterrupt() for at in (12, 14, 17, 21, 26)}
     made.failed()
     assert state(made.world) == made.before
 
@@ -456,7 +460,7 @@ def test_any_exception_is_undone(setting, at, exception):
 def test_any_exception_in_the_undo(setting, at):
     """A signal handler may raise what it likes (TimeoutError for an alarm): in the undo, too, it does not end it."""
     made = setting()
-    made.strike.at = {8: KeyboardInterrupt(), at: TimeoutError()}
+    made.strike.at = {11: KeyboardInterrupt(), at: TimeoutError()}
     with pytest.raises((KeyboardInterrupt, TimeoutError)):
         made.run()
     assert state(made.world) == made.before
@@ -465,7 +469,7 @@ def test_any_exception_in_the_undo(setting, at):
 def test_interrupt_after_a_failed_undo_tells_what_is_left(setting):
     """The interrupt propagates; its cause says which device is where."""
     made = setting()
-    made.strike.at = {8: KeyboardInterrupt()}
+    made.strike.at = {11: KeyboardInterrupt()}
     made.world.target.fault = lambda r: (
         errno.EPERM if r.type == nl.RTM_NEWLINK and nl.IFLA_NET_NS_FD in r.attrs() else 0
     )
@@ -537,7 +541,7 @@ class Watcher:
 
 FORWARD_STEPS = [(step, done, 2) for step in ("move", "replay", "verify") for done in (1, 2)]
 UNDO_STEPS = [("undo", done, 2) for done in (0, 1, 2)]
-LAST_VERIFY = 13  # what is told is among the calls, too
+LAST_VERIFY = 16  # what is told is among the calls, too
 
 
 def test_steps_are_told(setting):
@@ -546,7 +550,7 @@ def test_steps_are_told(setting):
     watcher = Watcher(made)
     watcher.run()
     assert watcher.told == FORWARD_STEPS
-    assert made.strike.calls[3:7] == ["eth1.move", "told ('move', 1, 2)", "eth2.move", "told ('move', 2, 2)"]
+    assert made.strike.calls[4:8] == ["eth1.move", "told ('move', 1, 2)", "eth2.move", "told ('move', 2, 2)"]
 
 
 def test_an_undo_is_told(setting):

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What of a dump is about some devices. rtnetlink filters few dumps, and those by one ifindex; so that memory and time
+ * do not grow with what the other devices of a namespace have, the rest is dropped where it is received.
+ */
+#include "internal.h"
+
+#include <linux/neighbour.h>
+#include <string.h>
+
+static int has(const struct nd_sieve *sieve, int32_t ifindex)
+{
+	size_t low = 0, high = sieve->count;
+
+	while (low < high) {
+		const size_t middle = low + (high - low) / 2;
+
+		if (sieve->ifindexes[middle] == ifindex)
+			return 1;
+		if (sieve->ifindexes[middle] < ifindex)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return 0;
+}
+
+/* An attribute that is no ifindex is damaged, and for the reader to complain of. */
+static int names_one(const struct nd_sieve *sieve, const unsigned char *data, size_t len)
+{
+	int32_t ifindex;
+
+	if (len != sizeof ifindex)
+		return 1;
+	memcpy(&ifindex, data, sizeof ifindex);
+	return has(sieve, ifindex);
+}
+
+/* struct ifaddrmsg, ndmsg and tcmsg have it 4 bytes behind their start. */
+static int body_names_one(const struct nd_sieve *sieve, const struct nd_view *v)
+{
+	return v->body_len < 8 || names_one(sieve, v->body + 4, sizeof(int32_t));
+}
+
+/* A veth's IFLA_LINK is its peer, and with a netnsid it is elsewhere (probes kinds.veth.link, kinds.upper-moves.vlan). */
+static int lies_on_another(const struct nd_view *v)
+{
+	size_t len, kind_len = 0;
+	const unsigned char *info = nd_view_attr(v, sizeof(struct ifinfomsg), IFLA_LINKINFO, &len);
+	const unsigned char *kind = info ? nd_attr_find(info, len, IFLA_INFO_KIND, &kind_len) : NULL;
+
+	if (kind && kind_len >= 5 && memcmp(kind, "vxlan", 5) == 0)	/* it has its IFLA_VXLAN_LINK */
+		return 1;
+	if (kind && kind_len >= 5 && memcmp(kind, "veth", 5) == 0)
+		return 0;
+	return nd_view_attr(v, sizeof(struct ifinfomsg), IFLA_LINK, &len) != NULL &&
+	       nd_view_attr(v, sizeof(struct ifinfomsg), IFLA_LINK_NETNSID, &len) == NULL;
+}
+
+static int multipath_names_one(const struct nd_sieve *sieve, const unsigned char *legs, size_t len)
+{
+	size_t pos = 0;
+
+	while (len - pos >= sizeof(struct rtnexthop)) {
+		struct rtnexthop leg;
+
+		memcpy(&leg, legs + pos, sizeof leg);
+		if (leg.rtnh_len < sizeof leg || leg.rtnh_len > len - pos || has(sieve, leg.rtnh_ifindex))
+			return 1;
+		if (nd_align(leg.rtnh_len) >= len - pos)
+			return 0;
+		pos += nd_align(leg.rtnh_len);
+	}
+	return 0;
+}
+
+/*
+ * A route that leaves by one of the devices, or comes in there; a default route, which `default_devices` looks for; one
+ * with a `src` that somebody chose, since an address that leaves takes it along (probes routes.move.ipv4-src,
+ * routes.move.ipv6-src); one by a nexthop object of which the kernel tells the device only in the object
+ * (net.ipv4.nexthop_compat_mode = 0).
+ */
+static int route_concerns(const struct nd_sieve *sieve, const struct nd_view *v)
+{
+	const size_t header = nd_align(sizeof(struct rtmsg));
+	int by_nexthop = 0, by_device = 0;
+	struct rtmsg head;
+	size_t pos;
+
+	if (v->body_len < header)
+		return 1;
+	memcpy(&head, v->body, sizeof head);
+	if (head.rtm_dst_len == 0)
+		return 1;
+	for (pos = header; v->body_len - pos >= ND_ATTR_HDR;) {
+		const unsigned char *data = v->body + pos + ND_ATTR_HDR;
+		struct nlattr a;
+
+		memcpy(&a, v->body + pos, sizeof a);
+		if (a.nla_len < ND_ATTR_HDR || a.nla_len > v->body_len - pos)
+			return 1;
+		switch (a.nla_type & NLA_TYPE_MASK) {
+		case RTA_OIF:
+			by_device = 1;
+			/* fall through */
+		case RTA_IIF:
+			if (names_one(sieve, data, a.nla_len - ND_ATTR_HDR))
+				return 1;
+			break;
+		case RTA_MULTIPATH:
+			by_device = 1;
+			if (multipath_names_one(sieve, data, a.nla_len - ND_ATTR_HDR))
+				return 1;
+			break;
+		case RTA_PREFSRC:
+			if (head.rtm_protocol != RTPROT_KERNEL)
+				return 1;
+			break;
+		case ND_RTA_NH_ID:
+			by_nexthop = 1;
+			break;
+		default:
+			break;
+		}
+		if (nd_align(a.nla_len) >= v->body_len - pos)
+			break;
+		pos += nd_align(a.nla_len);
+	}
+	return by_nexthop && !by_device;
+}
+
+/* The parameters of one device's neighbours; the first message of each table is about all. */
+static int parameters_of_one(const struct nd_sieve *sieve, const struct nd_view *v)
+{
+	size_t len, parms_len;
+	const unsigned char *parms = nd_view_attr(v, sizeof(struct ndtmsg), NDTA_PARMS, &parms_len);
+	const unsigned char *ifindex = parms ? nd_attr_find(parms, parms_len, NDTPA_IFINDEX, &len) : NULL;
+
+	return ifindex && names_one(sieve, ifindex, len);
+}
+
+int nd_sieve_keeps(const struct nd_sieve *sieve, const struct nd_view *v)
+{
+	switch (v->type) {
+	case RTM_NEWLINK:
+		return v->body_len < sizeof(struct ifinfomsg) || lies_on_another(v);
+	case RTM_NEWADDR:
+	case RTM_NEWNEIGH:
+	case RTM_NEWQDISC:
+		return body_names_one(sieve, v);
+	case RTM_NEWROUTE:
+		return route_concerns(sieve, v);
+	case RTM_NEWNEIGHTBL:
+		return parameters_of_one(sieve, v);
+	default:
+		return 1;
+	}
+}
