@@ -62,6 +62,7 @@ class Contestant:
     name: str
     commands: Commands
     warm: bool = False  # it wants a device more, called `warm`, to move before
+    idle: bool = False  # it moves nothing: what others are compared with
 
 
 def floor(variant: str) -> Commands:

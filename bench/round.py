@@ -110,7 +110,7 @@ class Place:
         there: list[set[str]],
         contestant: Contestant,
     ) -> str:
-        layout, moves = self.scenario.layout, self.scenario.moves
+        layout, moves = self.scenario.layout, self.scenario.moves and not contestant.idle
         stay = {} if moves else {old: n for n, old in enumerate(layout.names)}
         why = verify.wrong(layout, stay, here, host.ip_json("addr show"), "source")
         for i, target in enumerate(targets):
@@ -129,8 +129,9 @@ def combined(times: list[dict[str, Any]]) -> Result:
 
 
 def _race(contestant: Contestant, setting: Setting) -> list[dict[str, Any]]:
+    commands = [(argv, setting) for argv in contestant.commands(setting)]
     with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(Worker(argv, setting)) for argv in contestant.commands(setting)]
+        workers = [stack.enter_context(Worker(n, *each)) for n, each in enumerate(commands)]
         for worker in workers:
             if (line := worker.line()) != "ready":
                 raise Failed(f"said {line!r} instead of ready")
@@ -142,18 +143,19 @@ def _race(contestant: Contestant, setting: Setting) -> list[dict[str, Any]]:
 class Worker:
     """A contestant's process; a context manager."""
 
-    def __init__(self, argv: list[str], setting: Setting) -> None:
+    def __init__(self, number: int, argv: list[str], setting: Setting) -> None:
         environment = {**os.environ, "PYTHONPATH": str(TOP), **setting.environment}
-        self.stderr = tempfile.TemporaryFile(dir=setting.folder)
-        self.process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.stderr,
-            pass_fds=[target.fd for target in setting.targets],
-            env=environment,
-            cwd=setting.folder,
-        )
+        self.log = setting.folder / f"stderr{number}"
+        with open(self.log, "wb") as stderr:
+            self.process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                pass_fds=[target.fd for target in setting.targets],
+                env=environment,
+                cwd=setting.folder,
+            )
 
     def __enter__(self) -> Worker:
         return self
@@ -169,7 +171,6 @@ class Worker:
             self.process.kill()
             self.process.wait()
         self.process.stdout.close()
-        self.stderr.close()
 
     def line(self) -> str:
         assert self.process.stdout is not None
@@ -179,8 +180,7 @@ class Worker:
         line = self.process.stdout.readline().decode().strip()
         if not line:
             code = self.process.wait()
-            self.stderr.seek(0)
-            said = self.stderr.read().decode(errors="replace").strip().splitlines()
+            said = self.log.read_text(errors="replace").strip().splitlines()
             raise Failed(f"exit code {code}: {said[-1] if said else 'nothing on stderr'}")
         return line
 
