@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from . import build
-from .scenario import SCENARIOS
+from .scenario import SCENARIOS, chosen
 
 TOP = Path(__file__).resolve().parent.parent
 RUNNING = "running"
@@ -84,6 +84,10 @@ def thrown_out(file: Path) -> list[str]:
     return sorted({f"{i['scenario']}: {i['contestant']}: {i['why']}" for i in found if not i["verified"]})
 
 
+def _patterns(text: str) -> list[str]:
+    return text.split(",")
+
+
 def parsed(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tools/bench",
@@ -91,17 +95,19 @@ def parsed(argv: list[str]) -> argparse.Namespace:
         epilog="tools/bench compare A.json B.json says what changed between two runs.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    patterns = {"type": lambda text: text.split(","), "default": [], "metavar": "GLOB,..."}
     parser.add_argument("--rounds", type=int, metavar="N", help="of each scenario (default: more of the quick ones)")
-    parser.add_argument("--scenarios", help="these only, from all of them", **patterns)
-    parser.add_argument("--contestants", help="these only", **patterns)
+    for what, text in ("scenarios", "these only, from all of them"), ("contestants", "these only"):
+        parser.add_argument(f"--{what}", type=_patterns, default=[], metavar="GLOB,...", help=text)
     parser.add_argument("--all", action="store_true", help="all scenarios (default: the main ones)")
     parser.add_argument("--quick", action="store_true", help="two rounds of each")
     kernels = (RUNNING, "5.10", "6.1", "6.12", "sid")
     parser.add_argument("--kernel", choices=kernels, default=RUNNING, help="running, or one of tools/kernels")
     parser.add_argument("--list", action="store_true", help="show the scenarios and their contestants")
     parser.add_argument("-o", type=Path, dest="file", metavar="FILE.json", default=build.BUILT / "last.json")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not chosen(args.scenarios, args.contestants, args.rounds, everything=args.all, quick=args.quick):
+        parser.error("no scenario has such a name and such a contestant; see --list")
+    return args
 
 
 def main(argv: list[str]) -> int:

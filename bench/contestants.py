@@ -140,7 +140,7 @@ def ip_batch(setting: Setting) -> list[list[str]]:
     found = []
     for target, devices in setting.shares():
         name = setting.targets[target].name
-        away, there = _ip_lines(setting, name, devices)
+        away, there = ip_lines(setting, name, devices)
         there_file = setting.file(f"there{target}", "\n".join(there) + "\n")
         away_file = setting.file(f"away{target}", "\n".join(away) + "\n")
         second = ["--then", "-i", there_file, "ip", "-n", name, "-batch", "-"]
@@ -153,15 +153,16 @@ def ip_per_step(setting: Setting) -> list[list[str]]:
     name = setting.targets[0].name
     script = ["set -e"]
     for n in range(setting.scenario.layout.devices):
-        away, there = _ip_lines(setting, name, [n])
+        away, there = ip_lines(setting, name, [n])
         script += [f"ip {line}" for line in away] + [f"ip -n {name} {line}" for line in there]
     return [[LAUNCH, "sh", setting.file("script.sh", "\n".join(script) + "\n")]]
 
 
-def _ip_lines(setting: Setting, target: str, devices: list[int]) -> tuple[list[str], list[str]]:
+def ip_lines(setting: Setting, target: str, devices: list[int]) -> tuple[list[str], list[str]]:
+    """What `ip` has to do in the source, and what in the target."""
     layout = setting.scenario.layout
     away = [f"link set dev d{n} netns {target} name net{n}" for n in devices]
-    there = []
+    there: list[str] = []
     for n in devices:
         there += layouts.replay(f"net{n}", layout.ipv4_of(n), [])
         there.append(f"link set net{n} up")

@@ -38,11 +38,11 @@ def wrong(layout: Layout, devices: dict[str, int], before: Collection[str], show
 def _device(link: dict[str, Any], name: str, ipv4: list[Address], ipv6: list[Address]) -> str:
     if "UP" not in link["flags"]:
         return "not up"
-    shown = link["addr_info"]
+    shown = [a for a in link["addr_info"] if not _own_link_local(a)]
     if bad := next((a for a in shown if a.get("tentative") or a.get("dadfailed")), None):
         return f"{bad['local']} is not usable"
     found = [a for a in shown if a["scope"] == "global"]
-    if odd := next((a for a in shown if a["scope"] != "global" and not _own_link_local(a)), None):
+    if odd := next((a for a in shown if a["scope"] != "global"), None):
         return f"{odd['local']} has the scope {odd['scope']}"
     if odd := next((a for a in found if {a["valid_life_time"], a["preferred_life_time"]} != {FOREVER}), None):
         return f"{odd['local']} is not there for good"
@@ -51,6 +51,7 @@ def _device(link: dict[str, Any], name: str, ipv4: list[Address], ipv6: list[Add
 
 
 def _own_link_local(a: dict[str, Any]) -> bool:
+    """The kernel gives it when the device comes up, in its own time: nobody has to."""
     return bool(a["family"] == "inet6" and a["scope"] == "link" and a["local"].startswith("fe80::"))
 
 

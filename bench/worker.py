@@ -90,7 +90,7 @@ def pyroute2(args: argparse.Namespace, names: Names) -> Run:
     """As its documentation has it: link_lookup, get_addr, link("set", net_ns_fd=...), a NetNS for the other side."""
     from socket import AF_INET, AF_INET6
 
-    from pyroute2 import IPRoute, NetNS
+    from pyroute2 import IPRoute, NetNS  # type: ignore[import-untyped, unused-ignore]
 
     target = args.targets[0]
 

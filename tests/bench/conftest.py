@@ -1,0 +1,20 @@
+"""The benchmark's own tests: small scenarios, played for real in fresh namespaces."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from bench import build
+from tests.support.namespaces import fresh
+from tests.support.require import require
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _programs() -> None:
+    """What a round needs: namespaces, and the programs in C."""
+    fresh("probe").close()
+    if shutil.which("gcc") is None:
+        require("compilers", "no gcc, which the contestants in C are compiled with")
+    build.programs()
