@@ -27,6 +27,7 @@ from .scenario import Scenario
 
 TOP = Path(__file__).resolve().parent.parent
 WORKER_TIMEOUT_S = 240
+SETTLE_S = 0.1  # what the furnishing has set going in the kernel ends meanwhile, however soon a contestant is ready
 MS_BIND, MNT_DETACH = 4096, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -50,6 +51,7 @@ class Place:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.host: Namespace | None = None
+        self.dying: list[Namespace] = []
 
     def fresh_host(self) -> Namespace:
         if self.host is None:
@@ -63,8 +65,13 @@ class Place:
 
     def leave_host(self) -> None:
         if self.host is not None:
-            destroy(self.host)
+            self.dying.append(self.host)
             self.host = None
+        self._bury()
+
+    def _bury(self) -> None:
+        destroy(self.dying)
+        self.dying = []
 
     def play(self, contestant: Contestant) -> Result:
         """Never raises for what a contestant does; `why` says it."""
@@ -73,7 +80,8 @@ class Place:
             result = self._play(contestant)
         finally:
             if result.why or not self.scenario.surroundings:
-                self.leave_host()
+                self.leave_host()  # with the targets: the kernel takes them away together
+            self._bury()
         return result
 
     def _play(self, contestant: Contestant) -> Result:
@@ -81,7 +89,7 @@ class Place:
         with contextlib.ExitStack() as stack:
             folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/run"))  # a tmpfs
             stack.callback(shutil.rmtree, folder)
-            targets = [stack.enter_context(_target(f"bench{i}")) for i in range(scenario.callers)]
+            targets = [stack.enter_context(self._target(f"bench{i}")) for i in range(scenario.callers)]
             for target in targets:
                 target.ip("link set lo up")
                 if scenario.target_devices:
@@ -101,6 +109,22 @@ class Place:
             result = combined(times)
             why = self._verify(host, targets, here, there, contestant)
             return Result(result.wall_s, result.cpu_s, result.max_rss_kib, result.more, why)
+
+    @contextlib.contextmanager
+    def _target(self, name: str) -> Iterator[Namespace]:
+        """A namespace that has a name, too, as `ip netns add` makes them; not a trace of it afterwards."""
+        path = Path("/run/netns") / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        namespace = Namespace.create(name)
+        try:
+            if _libc.mount(namespace.path.encode(), bytes(path), b"none", MS_BIND, None):
+                raise OSError(ctypes.get_errno(), f"mount {path}")
+            yield namespace
+        finally:
+            _libc.umount2(bytes(path), MNT_DETACH)
+            path.unlink()
+            self.dying.append(namespace)
 
     def _verify(
         self,
@@ -135,6 +159,7 @@ def _race(contestant: Contestant, setting: Setting) -> list[dict[str, Any]]:
         for worker in workers:
             if (line := worker.line()) != "ready":
                 raise Failed(f"said {line!r} instead of ready")
+        time.sleep(SETTLE_S)
         for worker in workers:
             worker.start()
         return [worker.times() for worker in workers]
@@ -215,36 +240,18 @@ def _wait_for_carriers(host: Namespace) -> None:
             time.sleep(0.01)
 
 
-@contextlib.contextmanager
-def _target(name: str) -> Iterator[Namespace]:
-    """A namespace that has a name, too, as `ip netns add` makes them; not a trace of it afterwards."""
-    path = Path("/run/netns") / name
-    path.parent.mkdir(exist_ok=True)
-    path.touch()
-    namespace = Namespace.create(name)
-    try:
-        if _libc.mount(namespace.path.encode(), bytes(path), b"none", MS_BIND, None):
-            raise OSError(ctypes.get_errno(), f"mount {path}")
-        yield namespace
-    finally:
-        _libc.umount2(bytes(path), MNT_DETACH)
-        path.unlink()
-        destroy(namespace)
-
-
-def destroy(namespace: Namespace) -> None:
-    """Closes a namespace and waits until its devices are gone: the kernel would do that while the next one is measured.
+def destroy(namespaces: list[Namespace]) -> None:
+    """Closes them and waits until their devices are gone: the kernel would do that while the next one is measured.
 
     A veth's other end stays here as long as the kernel has not come to it.
     """
-    end = f"end{namespace.fd}"
-    where = f"/proc/{os.getpid()}/fd/{namespace.fd}"
-    added = subprocess.run(["ip", "link", "add", end, "type", "veth", "peer", "name", end, "netns", where], check=False)
-    namespace.close()
+    ends = []
+    for namespace in namespaces:
+        end = f"end{namespace.fd}"
+        peer = f"peer name {end} netns /proc/{os.getpid()}/fd/{namespace.fd}"
+        subprocess.run(["ip", *f"link add {end} type veth {peer}".split()], check=True)
+        namespace.close()
+        ends.append(end)
     deadline = time.monotonic() + 60
-    while added.returncode == 0 and time.monotonic() < deadline:
-        try:
-            socket.if_nametoindex(end)
-        except OSError:
-            return
+    while {name for _, name in socket.if_nameindex()} & set(ends) and time.monotonic() < deadline:
         time.sleep(0.002)
