@@ -200,7 +200,10 @@ def _all() -> dict[str, Commands]:
     return found
 
 
-CONTESTANTS = {name: Contestant(name, commands, warm=name.endswith(" second")) for name, commands in _all().items()}
+CONTESTANTS = {
+    name: Contestant(name, commands, warm=name.endswith(" second"), idle=name == "bare python")
+    for name, commands in _all().items()
+}
 
 
 def takes_part(name: str, scenario: Scenario) -> bool:

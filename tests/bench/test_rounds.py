@@ -62,6 +62,13 @@ def test_check_and_rollback_leave_all_as_it_was(task: str) -> None:
     assert play("netdevns native", replace(SMALL, task=task)).why == ""
 
 
+def test_bare_python_moves_nothing() -> None:
+    """What a process that moves is compared with."""
+    result = play("bare python")
+    assert result.why == ""
+    assert result.max_rss_kib
+
+
 def test_a_move_is_no_check() -> None:
     """Whoever moves where nothing may be moved is thrown out."""
     assert "source: no d0" in play("floor plain", replace(SMALL, task="check")).why
