@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import select
@@ -58,9 +59,9 @@ class Place:
             self.host = Namespace.create("host")
             self.host.ip("link set lo up")
             if self.scenario.other_devices:
-                self.host.batch(layouts.others(self.scenario.other_devices))
+                furnish(self.host, layouts.others(self.scenario.other_devices))
             if self.scenario.other_routes:
-                self.host.batch(layouts.routes(self.scenario.other_routes))
+                furnish(self.host, layouts.routes(self.scenario.other_routes))
         return self.host
 
     def leave_host(self) -> None:
@@ -93,12 +94,12 @@ class Place:
             for target in targets:
                 target.ip("link set lo up")
                 if scenario.target_devices:
-                    target.batch(layouts.others(scenario.target_devices))
+                    furnish(target, layouts.others(scenario.target_devices))
             here = _names(host)
             there = [_names(target) for target in targets]
             if contestant.warm:
                 host.batch([f"link add warm type {layouts.KIND}", "link set warm up"])
-            host.batch(layout.lines())
+            furnish(host, layout.lines())
             _wait_for_carriers(host)
             setting = Setting(scenario, host, targets, folder, stack)
             try:
@@ -143,6 +144,12 @@ class Place:
             before = there[i] | ({"warm"} if contestant.warm else set())
             why = why or verify.wrong(layout, arrive if moves else {}, before, target.ip_json("addr show"), "target")
         return why
+
+
+def furnish(namespace: Namespace, lines: Iterator[str]) -> None:
+    """In parts: `ip -batch` keeps 4 KiB of each line, and a guest of User Mode Linux is small."""
+    while part := list(itertools.islice(lines, 10_000)):
+        namespace.batch(part)
 
 
 def combined(times: list[dict[str, Any]]) -> Result:
