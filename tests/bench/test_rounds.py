@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,8 +15,9 @@ import pytest
 
 from bench.contestants import CONTESTANTS
 from bench.layout import Layout
-from bench.round import Place, combined
+from bench.round import Place, combined, destroy
 from bench.scenario import SCENARIOS, Scenario
+from tests.support.namespaces import Namespace
 
 from .playing import SMALL, play
 
@@ -90,6 +92,20 @@ def test_surroundings_stay_from_round_to_round() -> None:
             assert place.host is host
     finally:
         place.leave_host()
+
+
+def test_a_round_ends_when_its_namespaces_are_gone() -> None:
+    """The kernel takes devices away some time after the last descriptor is closed, and would do so in the next one."""
+    before = socket.if_nameindex()
+    dying = Namespace.create("dying")
+    # Its other end is gone when all devices of that namespace are.
+    subprocess.run(
+        ["ip", *f"link add seen type veth peer name seen netns /proc/self/fd/{dying.fd}".split()],
+        check=True,
+        pass_fds=[dying.fd],
+    )
+    destroy([dying])
+    assert socket.if_nameindex() == before
 
 
 def test_several_callers_take_as_long_as_the_slowest() -> None:
