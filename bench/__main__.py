@@ -130,7 +130,10 @@ def main(argv: list[str]) -> int:
     build.programs()
     file.unlink(missing_ok=True)
     file.parent.mkdir(parents=True, exist_ok=True)
-    code = here(file, environment) if args.kernel == RUNNING else in_guest(args.kernel, file, environment)
+    try:
+        code = here(file, environment) if args.kernel == RUNNING else in_guest(args.kernel, file, environment)
+    except KeyboardInterrupt:
+        return 130
     if not file.exists():
         return code or 1
     if importlib.util.find_spec("bench.summary"):

@@ -73,7 +73,8 @@ class Turn:
         if Turn.place is None or Turn.place.scenario is not self.scenario:
             end_scenario()
             Turn.place, Turn.began = Place(self.scenario), time.monotonic()
-            _tell(f"{self.scenario.id}: {self.scenario.rounds} rounds of {len(self.scenario.contestants)}")
+            who = [name for name in self.scenario.contestants if takes_part(name, self.scenario)]
+            _tell(f"{self.scenario.id}: {self.scenario.rounds} rounds of {len(who)}")
         result = Turn.place.play(self.contestant)
         if result.why:
             _tell(f"{self.scenario.id}: {self.contestant.name} is thrown out of round {self.number}: {result.why}")
