@@ -1,0 +1,125 @@
+"""How the suite is laid out: scenario, round, contestant, in this order, so that what a machine does hits all alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import scenario as scenarios
+from .contestants import CONTESTANTS, GO, Contestant, takes_part
+from .round import Place, Result
+from .scenario import Scenario
+
+GO_MODULES = Path(__file__).resolve().parent / "go" / "go.mod"
+ASKED = json.loads(os.environ.get("NETDEVNS_BENCH", "{}"))  # by bench/__main__.py
+
+
+class Clock:
+    """What pytest-benchmark takes for the time: it goes on by what a contestant has measured itself."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+CLOCK = Clock()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "turn" not in metafunc.fixturenames:
+        return
+    turns = []
+    for scenario in scenarios.chosen(
+        ASKED.get("scenarios", []),
+        ASKED.get("contestants", []),
+        ASKED.get("rounds"),
+        everything=ASKED.get("all", False),
+        quick=ASKED.get("quick", False),
+    ):
+        who = [name for name in scenario.contestants if takes_part(name, scenario)]
+        for k in range(scenario.rounds):
+            for name in who:
+                marks = pytest.mark.benchmark(group=scenario.id, timer=CLOCK)
+                turn = Turn(scenario, k, CONTESTANTS[name])
+                turns.append(pytest.param(turn, id=f"{scenario.id}-{k}-{name}", marks=marks))
+    metafunc.parametrize("turn", turns)
+
+
+class Turn:
+    """One contestant's turn in one round of a scenario."""
+
+    place: Place | None = None  # that of the scenario that is under way
+    began: float = 0.0
+
+    def __init__(self, scenario: Scenario, number: int, contestant: Contestant) -> None:
+        self.scenario, self.number, self.contestant = scenario, number, contestant
+
+    def __repr__(self) -> str:
+        return f"{self.contestant.name} in round {self.number} of {self.scenario.id}"
+
+    def play(self) -> Result:
+        if Turn.place is None or Turn.place.scenario is not self.scenario:
+            end_scenario()
+            Turn.place, Turn.began = Place(self.scenario), time.monotonic()
+            who = [name for name in self.scenario.contestants if takes_part(name, self.scenario)]
+            _tell(f"{self.scenario.id}: {self.scenario.rounds} rounds of {len(who)}")
+        result = Turn.place.play(self.contestant)
+        if result.why:
+            _tell(f"{self.scenario.id}: {self.contestant.name} is thrown out of round {self.number}: {result.why}")
+        CLOCK.now_s += result.wall_s
+        return result
+
+
+def end_scenario() -> None:
+    if Turn.place is not None:
+        Turn.place.leave_host()
+        _tell(f"{Turn.place.scenario.id}: {time.monotonic() - Turn.began:.1f} s")
+        Turn.place = None
+
+
+def _tell(text: str) -> None:
+    print(f"bench: {text}", file=sys.__stderr__, flush=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _last_scenario() -> Iterator[None]:
+    yield
+    end_scenario()
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:  # noqa: ARG001
+    release = os.uname().release
+    said = subprocess.run(["ip", "-V"], capture_output=True, text=True, check=True).stdout
+    versions = {"iproute2": _found(r"iproute2-([^\s,]+)", said), "pyroute2": metadata.version("pyroute2")}
+    if os.access(GO, os.X_OK) and GO_MODULES.exists():
+        versions["go netlink"] = _found(r"vishvananda/netlink\s+(\S+)", GO_MODULES.read_text())
+    machine_info.update(
+        kernel=release,
+        uml=_is_uml(),
+        cores=len(os.sched_getaffinity(0)),
+        versions=versions,
+        netdevns_commit=ASKED.get("commit", ""),
+        python=sys.version.split()[0],
+    )
+
+
+def _is_uml() -> bool:
+    with open("/proc/cpuinfo") as file:
+        return "User Mode Linux" in file.read()
+
+
+def _found(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    return found[1] if found else ""

@@ -1,0 +1,211 @@
+"""The contestants: for each the command lines of its processes, which all speak the protocol of worker.py."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.namespaces import Namespace
+
+from . import layout as layouts
+from .scenario import Scenario
+
+TOP = Path(__file__).resolve().parent.parent
+BUILT = TOP / ".cache" / "bench"
+WORKER = [sys.executable, str(TOP / "bench" / "worker.py")]
+LAUNCH = str(BUILT / "launch")
+GO = BUILT / "go-peer"
+
+
+@dataclass
+class Setting:
+    """What a contestant finds: the devices in `host`, which its processes are started in; empty targets."""
+
+    scenario: Scenario
+    host: Namespace
+    targets: list[Namespace]
+    folder: Path  # for files of its own, on a tmpfs
+    stack: contextlib.ExitStack  # what has to end with the round
+    environment: dict[str, str] = field(default_factory=dict)  # of its processes
+
+    @property
+    def pairs(self) -> list[str]:
+        return [f"{old}={new}" for old, new in self.scenario.layout.names.items()]
+
+    @property
+    def fds(self) -> list[str]:
+        return [str(target.fd) for target in self.targets]
+
+    def file(self, name: str, text: str) -> str:
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+    def shares(self) -> list[tuple[int, list[int]]]:
+        """The number of a target, and those of the devices that one process moves there."""
+        if len(self.targets) == 1:
+            return [(0, list(range(self.scenario.layout.devices)))]
+        return [(n, [n]) for n in range(len(self.targets))]
+
+
+Commands = Callable[[Setting], list[list[str]]]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    name: str
+    commands: Commands
+    warm: bool = False  # it wants a device more, called `warm`, to move before
+    idle: bool = False  # it moves nothing: what others are compared with
+
+
+def floor(variant: str) -> Commands:
+    def commands(setting: Setting) -> list[list[str]]:
+        program = str(BUILT / "floor")
+        found = []
+        for target, devices in setting.shares():
+            words = [variant, setting.fds[target], *(setting.pairs[n] for n in devices)]
+            found.append([LAUNCH, program, "--now", *words] if setting.scenario.cold else [program, *words])
+        return found
+
+    return commands
+
+
+def go(setting: Setting) -> list[list[str]]:
+    return [
+        [str(GO), setting.fds[target], *(setting.pairs[n] for n in devices)] for target, devices in setting.shares()
+    ]
+
+
+def python(job: str, *options: str) -> Commands:
+    """One process for each target."""
+
+    def commands(setting: Setting) -> list[list[str]]:
+        found = []
+        for target, devices in setting.shares():
+            words = [job, *options, setting.fds[target], *(setting.pairs[n] for n in devices)]
+            found.append([LAUNCH, *WORKER, "--now", *words] if setting.scenario.cold else [*WORKER, *words])
+        return found
+
+    return commands
+
+
+def netdevns(engine: str, *options: str, record: bool = False) -> Commands:
+    def commands(setting: Setting) -> list[list[str]]:
+        setting.environment["NETDEVNS_ENGINE"] = engine
+        task = setting.scenario.task
+        with_record = ["--journal", str(setting.folder / "txn")] if record else []
+        return python(task, *options, *with_record)(setting)
+
+    return commands
+
+
+def threads(engine: str) -> Commands:
+    """One process with a thread for each target."""
+
+    def commands(setting: Setting) -> list[list[str]]:
+        setting.environment["NETDEVNS_ENGINE"] = engine
+        return [[*WORKER, "threads", ",".join(setting.fds), *setting.pairs]]
+
+    return commands
+
+
+def command(setting: Setting) -> list[list[str]]:
+    to = ["--to", f"/run/netns/{setting.targets[0].name}"]
+    return [[LAUNCH, sys.executable, "-m", "netdevns", "move", *setting.pairs, *to]]
+
+
+def hook(setting: Setting) -> list[list[str]]:
+    """As a runtime starts it: the state on stdin, the container's process in the target."""
+    with setting.targets[0].entered():
+        container = subprocess.Popen(["sleep", "3600"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    setting.stack.callback(container.wait)
+    setting.stack.callback(container.kill)
+    devices = {old: {"name": new} for old, new in setting.scenario.layout.names.items()}
+    linux = {"linux": {"netDevices": devices}} if devices else {}
+    setting.file("config.json", json.dumps({"ociVersion": "1.3.0", **linux}))
+    state = {"ociVersion": "1.3.0", "id": "bench", "status": "creating", "pid": container.pid}
+    file = setting.file("state.json", json.dumps({**state, "bundle": str(setting.folder)}))
+    return [[LAUNCH, "-i", file, sys.executable, "-I", "-m", "netdevns", "hook", "createRuntime"]]
+
+
+def ip_batch(setting: Setting) -> list[list[str]]:
+    """Two processes: one sends the devices away, one gives them their addresses, of which it has got the list."""
+    found = []
+    for target, devices in setting.shares():
+        name = setting.targets[target].name
+        away, there = ip_lines(setting, name, devices)
+        there_file = setting.file(f"there{target}", "\n".join(there) + "\n")
+        away_file = setting.file(f"away{target}", "\n".join(away) + "\n")
+        second = ["--then", "-i", there_file, "ip", "-n", name, "-batch", "-"]
+        found.append([LAUNCH, "-i", away_file, "ip", "-batch", "-", *second])
+    return found
+
+
+def ip_per_step(setting: Setting) -> list[list[str]]:
+    """A shell script with a process for each command."""
+    name = setting.targets[0].name
+    script = ["set -e"]
+    for n in range(setting.scenario.layout.devices):
+        away, there = ip_lines(setting, name, [n])
+        script += [f"ip {line}" for line in away] + [f"ip -n {name} {line}" for line in there]
+    return [[LAUNCH, "sh", setting.file("script.sh", "\n".join(script) + "\n")]]
+
+
+def ip_lines(setting: Setting, target: str, devices: list[int]) -> tuple[list[str], list[str]]:
+    """What `ip` has to do in the source, and what in the target."""
+    layout = setting.scenario.layout
+    away = [f"link set dev d{n} netns {target} name net{n}" for n in devices]
+    there: list[str] = []
+    for n in devices:
+        there += layouts.replay(f"net{n}", layout.ipv4_of(n), [])
+        there.append(f"link set net{n} up")
+        there += layouts.replay(f"net{n}", [], layout.ipv6_of(n))
+    return away, there
+
+
+def process(*argv: str) -> Commands:
+    return lambda _: [[LAUNCH, sys.executable, *argv]]
+
+
+def _all() -> dict[str, Commands]:
+    found: dict[str, Commands] = {
+        "floor plain": floor("plain"),
+        "floor plain-one-ack": floor("plain-one-ack"),
+        "floor phased": floor("phased"),
+        "netdevns command": command,
+        "netdevns hook": hook,
+        "ip -batch": ip_batch,
+        "ip per step": ip_per_step,
+        "pyroute2": python("pyroute2"),
+        "go": go,
+        "bare python": python("nothing"),
+        "python": process("-c", "pass"),
+        "import netdevns": process("-c", "import netdevns"),
+        "import netdevns.move": process("-c", "from netdevns import move"),
+        "python isolated": process("-I", "-S", "-E", "-c", "pass"),
+    }
+    for engine in ("native", "reference"):
+        found[f"netdevns {engine}"] = netdevns(engine)
+        found[f"netdevns {engine} record"] = netdevns(engine, record=True)
+        found[f"netdevns {engine} first"] = netdevns(engine, "--first")
+        found[f"netdevns {engine} second"] = netdevns(engine, "--warm")
+        found[f"netdevns {engine} threads"] = threads(engine)
+    return found
+
+
+CONTESTANTS = {
+    name: Contestant(name, commands, warm=name.endswith(" second"), idle=name == "bare python")
+    for name, commands in _all().items()
+}
+
+
+def takes_part(name: str, scenario: Scenario) -> bool:
+    """The Go peer: where it was built, and nowhere with IPv6."""
+    return name != "go" or (os.access(GO, os.X_OK) and not scenario.layout.ipv6)

@@ -1,0 +1,70 @@
+"""Whether a contestant did all of the work: `ip -j -d addr` in both namespaces, compared with what was furnished.
+
+No code of netdevns is used, and none of the contestants': who loses something is thrown out, and its time is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from .layout import Address, Layout
+
+Shown = list[dict[str, Any]]  # of `ip -j -d addr`
+FOREVER = 0xFFFFFFFF
+
+
+def wrong(layout: Layout, devices: dict[str, int], before: Collection[str], shown: Shown, where: str) -> str:
+    """The first thing that is not as it has to be; "" if all is.
+
+    Args:
+        layout: What was furnished.
+        devices: The devices that have to be there: name -> number in the layout.
+        before: The names that were there before the furnishing; they have to be there, and nothing besides.
+        shown: What is there now.
+        where: What to call the namespace.
+    """
+    found = {link["ifname"]: link for link in shown}
+    if missing := [*devices.keys() - found.keys(), *set(before) - found.keys()]:
+        return f"{where}: no {sorted(missing)[0]} ({len(missing)} missing)"
+    if extra := found.keys() - devices.keys() - set(before):
+        return f"{where}: {sorted(extra)[0]} should not be there ({len(extra)} such)"
+    for name, n in devices.items():
+        if why := _device(found[name], name, layout.ipv4_of(n), layout.ipv6_of(n)):
+            return f"{where}: {name}: {why}"
+    return ""
+
+
+def _device(link: dict[str, Any], name: str, ipv4: list[Address], ipv6: list[Address]) -> str:
+    if "UP" not in link["flags"]:
+        return "not up"
+    shown = [a for a in link["addr_info"] if not _own_link_local(a)]
+    if bad := next((a for a in shown if a.get("tentative") or a.get("dadfailed")), None):
+        return f"{bad['local']} is not usable"
+    found = [a for a in shown if a["scope"] == "global"]
+    if odd := next((a for a in shown if a["scope"] != "global"), None):
+        return f"{odd['local']} has the scope {odd['scope']}"
+    if odd := next((a for a in found if {a["valid_life_time"], a["preferred_life_time"]} != {FOREVER}), None):
+        return f"{odd['local']} is not there for good"
+    # The kernel shows IPv4 addresses in the order in which they came, and of IPv6 the newest first.
+    return _family("inet", name, found, ipv4) or _family("inet6", name, found, list(reversed(ipv6)))
+
+
+def _own_link_local(a: dict[str, Any]) -> bool:
+    """The kernel gives it when the device comes up, in its own time: nobody has to."""
+    return bool(a["family"] == "inet6" and a["scope"] == "link" and a["local"].startswith("fe80::"))
+
+
+def _family(family: str, name: str, shown: Shown, wanted: list[Address]) -> str:
+    shown = [a for a in shown if a["family"] == family]
+    have = [Address(a["local"], a["prefixlen"], a.get("broadcast")) for a in shown]
+    if have == wanted:
+        odd = next((a for a in shown if a.get("label", name) != name or "address" in a), None)
+        return f"{odd['local']} has the label {odd.get('label')} or a peer" if odd else ""
+    if set(have) == set(wanted) and len(have) == len(wanted):
+        return f"the order of the {family} addresses is another one"
+    for a in wanted:
+        if a not in have:
+            same = next((b for b in have if b.address == a.address), None)
+            return f"{a}: missing" if same is None else f"{a}, broadcast {a.broadcast}: is {same}, {same.broadcast}"
+    return f"{next((a for a in have if a not in wanted), have[0])} should not be there, or is there twice"

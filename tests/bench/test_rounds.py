@@ -1,0 +1,148 @@
+"""Rounds alternate between contestants; each does all of the work; the time is the one that it measured itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.contestants import CONTESTANTS
+from bench.layout import Layout
+from bench.round import Place, combined, destroy
+from bench.scenario import SCENARIOS, Scenario
+from tests.support.namespaces import Namespace
+
+from .playing import SMALL, play
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+def suite(*options: str, **asked: Any) -> str:
+    """Runs bench/ as tools/bench does, in this test's sandbox."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "bench/test_costs.py"]
+    environment = {**os.environ, "NETDEVNS_BENCH": json.dumps(asked)}
+    return subprocess.run(command, cwd=TOP, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+# What differs from one of these by an option only is not repeated here.
+MOVERS = [
+    *("floor plain", "netdevns native record", "netdevns reference", "netdevns native first", "netdevns native second"),
+    *("netdevns command", "netdevns hook", "ip per step", "pyroute2"),
+]
+
+
+@pytest.mark.parametrize("name", MOVERS)
+def test_every_contestant_does_all_of_the_work(name: str) -> None:
+    """Both families, in order, usable at once."""
+    result = play(name)
+    assert result.why == ""
+    assert result.wall_s > 0
+
+
+@pytest.mark.parametrize("variant", ["plain", "plain-one-ack", "phased"])
+@pytest.mark.parametrize("layout", [Layout(1, 300, 300), Layout(3, 0)])
+def test_floor_copes_with_many_addresses(variant: str, layout: Layout) -> None:
+    """More ACKs than one window has; and no address at all."""
+    assert play(f"floor {variant}", replace(SMALL, layout=layout)).why == ""
+
+
+def test_floor_takes_another_ifindex_where_its_own_is_taken() -> None:
+    """A target with devices of its own: the next free numbers are not those of the source."""
+    assert play("floor plain", replace(SMALL, target_devices=20)).why == ""
+
+
+@pytest.mark.parametrize("task", ["check", "rollback"])
+def test_check_and_rollback_leave_all_as_it_was(task: str) -> None:
+    """What they are measured for is that nothing has changed."""
+    assert play("netdevns native", replace(SMALL, task=task)).why == ""
+
+
+def test_bare_python_moves_nothing() -> None:
+    """What a process that moves is compared with."""
+    result = play("bare python")
+    assert result.why == ""
+    assert result.max_rss_kib
+
+
+def test_a_move_is_no_check() -> None:
+    """Whoever moves where nothing may be moved is thrown out."""
+    assert "source: no d0" in play("floor plain", replace(SMALL, task="check")).why
+
+
+@pytest.mark.parametrize("name", ["floor plain", "netdevns native", "netdevns native threads", "ip -batch"])
+def test_callers_have_a_target_each(name: str) -> None:
+    """Processes, threads of one process, and processes that start others."""
+    assert play(name, replace(SMALL, callers=2)).why == ""
+
+
+def test_surroundings_stay_from_round_to_round() -> None:
+    """Other devices and routes are furnished once, and are still there after a round."""
+    place = Place(replace(SMALL, other_devices=3, other_routes=3))
+    try:
+        host = place.fresh_host()
+        for name in ("floor plain", "ip -batch"):
+            assert place.play(CONTESTANTS[name]).why == ""
+            assert place.host is host
+    finally:
+        place.leave_host()
+
+
+def test_a_round_ends_when_its_namespaces_are_gone() -> None:
+    """The kernel takes devices away some time after the last descriptor is closed, and would do so in the next one."""
+    before = socket.if_nameindex()
+    dying = Namespace.create("dying")
+    # Its other end is gone when all devices of that namespace are.
+    subprocess.run(
+        ["ip", *f"link add seen type veth peer name seen netns /proc/self/fd/{dying.fd}".split()],
+        check=True,
+        pass_fds=[dying.fd],
+    )
+    destroy([dying])
+    assert socket.if_nameindex() == before
+
+
+def test_several_callers_take_as_long_as_the_slowest() -> None:
+    result = combined([{"wall_s": 1.0, "cpu_s": 2.0, "max_rss_kib": 7}, {"wall_s": 3.0, "cpu_s": 4.0}])
+    assert (result.wall_s, result.cpu_s, result.max_rss_kib) == (3.0, 6.0, 7)
+
+
+def test_rounds_alternate() -> None:
+    """Scenario, round, contestant: A B A B, so that the machine's noise hits all alike."""
+    asked = {"scenarios": ["batch-1", "check-60"], "contestants": ["floor p*-ack", "netdevns native"], "rounds": 2}
+    shown = suite("--collect-only", **asked).splitlines()
+    assert [line.split("[")[1][:-1] for line in shown if "[" in line] == [
+        "batch-1-0-floor plain-one-ack",
+        "batch-1-0-netdevns native",
+        "batch-1-1-floor plain-one-ack",
+        "batch-1-1-netdevns native",
+        "check-60-0-netdevns native",
+        "check-60-1-netdevns native",
+    ]
+
+
+def test_recorded_time_is_that_of_the_contestant(tmp_path: Path) -> None:
+    """Not the pipe's latency, and not the furnishing's: pytest-benchmark's clock is the contestant's."""
+    file = tmp_path / "out.json"
+    suite(f"--benchmark-json={file}", scenarios=["batch-1"], contestants=["floor plain", "ip -batch"], rounds=1)
+    benchmarks = json.loads(file.read_text())["benchmarks"]
+    assert [each["extra_info"]["contestant"] for each in benchmarks] == ["floor plain", "ip -batch"]
+    for each in benchmarks:
+        info = each["extra_info"]
+        assert (each["group"], info["scenario"], info["verified"], info["why"]) == ("batch-1", "batch-1", True, "")
+        assert each["stats"]["median"] == pytest.approx(info["wall_s"])
+
+
+def test_every_scenario_names_contestants_that_exist() -> None:
+    """A scenario is found by its id, and so is each of its contestants, but once."""
+    for name, scenario in SCENARIOS.items():
+        assert isinstance(scenario, Scenario)
+        assert name == scenario.id
+        assert len(set(scenario.contestants)) == len(scenario.contestants)
+        assert set(scenario.contestants) <= CONTESTANTS.keys()
