@@ -56,8 +56,10 @@ class Spread:
 
     def times(self, factor: float) -> Spread:
         """In another unit."""
-        scaled = (factor * each for each in (self.median, self.low, self.high, self.least, self.most))
-        return Spread(*scaled, self.count)
+        middle, low, high, least, most = (
+            factor * each for each in (self.median, self.low, self.high, self.least, self.most)
+        )
+        return Spread(middle, low, high, least, most, self.count)
 
 
 @dataclasses.dataclass(frozen=True)

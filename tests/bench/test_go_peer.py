@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,14 @@ NOT_INSTALLED = 3
 
 
 @pytest.fixture(scope="module")
-def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built anew, in a folder of its own."""
     program = tmp_path_factory.mktemp("go") / "go-peer"
     done = subprocess.run([BUILD, program], capture_output=True, text=True, check=False)
     if done.returncode == NOT_INSTALLED:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
-    yield program
+    return program
 
 
 def furnish(host: Namespace) -> None:

@@ -1,0 +1,146 @@
+"""Two documents of tools/bench, before and after a change, or of two kernels: how the ratios to the floor differ.
+
+Each is told against the floor of its own rounds: two runs on one machine compare, even if it was busier once. A change
+is marked where it is larger than the spread: the quartiles of the two do not overlap. Exit code 2: a file is no such
+document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+
+from bench.report import ABSENT, TITLES, Table
+from bench.results import FLOORS, PLAIN, Document, Refused, Spread, load, spread
+from bench.summary import show
+
+COMPARED = ("cores", "cpu", "machine", "governor")  # facts of a machine that a ratio may depend on
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """One contestant in one scenario, against the floor, in two documents."""
+
+    scenario: str
+    contestant: str
+    against: str
+    metric: str
+    before: Spread
+    after: Spread
+
+    @property
+    def share(self) -> float:
+        """-0.05: 5 % less than before."""
+        return self.after.median / self.before.median - 1
+
+    @property
+    def exceeds_spread(self) -> bool:
+        """Half of the rounds of one are on one side of half of those of the other."""
+        return self.after.low > self.before.high or self.after.high < self.before.low
+
+    @property
+    def mark(self) -> str:
+        if not self.exceeds_spread:
+            return ""
+        return "slower" if self.share > 0 else "faster"
+
+
+def changes(before: Document, after: Document) -> list[Change]:
+    """Of all that both have, in the order of the first."""
+    found = []
+    metrics = [metric for metric in before.metrics if metric in after.metrics]
+    for scenario in before.scenarios:
+        there = [name for name in before.contestants(scenario) if name in after.contestants(scenario)]
+        floor = next((name for name in FLOORS if name in there), None)
+        # A process that is timed as a whole has a bare one as its floor.
+        floor = floor or next((name for name in there if name.startswith("python ")), None)
+        for name in there if floor else ():
+            for metric in metrics:
+                pair = [each.ratio(scenario, name, str(floor), metric) for each in (before, after)]
+                if name != floor and pair[0] and pair[1]:
+                    found.append(Change(scenario, name, str(floor), metric, pair[0], pair[1]))
+    return found
+
+
+def differences(before: Document, after: Document) -> list[str]:
+    """What makes the two hard to compare, a line each; empty: the same machine, kernel and versions."""
+    found = []
+    if before.name != after.name:
+        found.append(f"two kernels: {before.name} and {after.name}; only ratios to the floor can be compared")
+    other = [
+        f"{key} {before.machine.get(key, 'unknown')} and {after.machine.get(key, 'unknown')}"
+        for key in sorted(before.machine.keys() | after.machine.keys())
+        if before.machine.get(key) != after.machine.get(key) and key in COMPARED
+    ]
+    if other:
+        found.append(f"two machines: {'; '.join(other)}; a difference may be theirs")
+    shapes = [id_ for id_, each in before.scenarios.items() if after.scenarios.get(id_, each) != each]
+    if shapes:
+        found.append(f"not the same work: {', '.join(shapes)}")
+    return found
+
+
+def missing(before: Document, after: Document) -> list[str]:
+    """What only one of the two has."""
+    found = []
+    for one, other in ((before, after), (after, before)):
+        only = [
+            f"{id_} of {name}" if other.contestants(id_) else id_
+            for id_, name in one.series
+            if (id_, name) not in other.series
+        ]
+        if only:
+            found.append(f"only in {one.file}: {', '.join(dict.fromkeys(only))}")
+    return found
+
+
+def table(found: Sequence[Change]) -> Table:
+    titles = ["scenario", "contestant", "time", "before", "after", "change", ""]
+    rows = []
+    for each in found:
+        what = f"{TITLES[each.metric]} / {each.against}" if each.against != PLAIN else TITLES[each.metric]
+        share = f"{each.share:+.1%}" if each.share else ABSENT
+        words = [spread(each.before), spread(each.after), share, each.mark]
+        rows.append([each.scenario, each.contestant, what, *words])
+    return Table(titles, rows)
+
+
+def as_json(found: Sequence[Change], notes: Sequence[str]) -> str:
+    rows = [{**dataclasses.asdict(each), "change": each.share, "mark": each.mark} for each in found]
+    return json.dumps({"notes": list(notes), "changes": rows}, indent=2)
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="bench.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("before", metavar="A.json")
+    parser.add_argument("after", metavar="B.json")
+    parser.add_argument("--marked", action="store_true", help="only what changed by more than the spread")
+    parser.add_argument("--json", action="store_true", help="one JSON document, with the extremes")
+    args = parser.parse_args(argv)
+    try:
+        before, after = load(args.before), load(args.after)
+    except Refused as e:
+        print(e, file=sys.stderr)
+        return 2
+    every = changes(before, after)
+    marked = [each for each in every if each.mark]
+    notes = [*differences(before, after), *missing(before, after)]
+    notes += [f"{each.file}: {one}" for each in (before, after) for one in each.dropped]
+    if args.json:
+        print(as_json(marked if args.marked else every, notes))
+        return 0
+    shown = marked if args.marked else every
+    if shown:
+        show(f"ratios to the floor: {before.file} and {after.file}", table(shown))
+    print(*notes, sep="\n", end="\n" if notes else "")
+    print(f"{len(every)} compared, {len(marked)} changed by more than the spread of the rounds")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,116 @@
+"""The tables of documents, as text in cells: what bench.summary shows in a terminal and bench.page writes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from bench import results
+from bench.results import CPU, NATIVE, PEERS, PHASED, PLAIN, REFERENCE, WALL, Document, Spread, number, spread
+from bench.targets import Target, evaluate
+
+ABSENT = "-"
+TITLES = {WALL: "wall", CPU: "CPU"}
+OURS = (NATIVE, REFERENCE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows under titles."""
+
+    titles: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def contestants(document: Document, scenario: str) -> Table:
+    """All beside each other in one scenario: what they take, and against the floors."""
+    floors = [floor for floor in (PLAIN, PHASED) if floor in document.contestants(scenario)]
+    titles = ["contestant"]
+    titles += [f"{TITLES[metric]}, ms" for metric in document.metrics]
+    titles += [f"{TITLES[metric]} / {floor}" for floor in floors for metric in document.metrics]
+    rows = []
+    for name in document.contestants(scenario):
+        row = [name, *(_ms(document.value(scenario, name, metric)) for metric in document.metrics)]
+        for floor in floors:
+            row += [
+                ABSENT if name == floor else spread(document.ratio(scenario, name, floor, metric))
+                for metric in document.metrics
+            ]
+        rows.append(row)
+    return Table(titles, rows)
+
+
+def _ms(value: Spread | None) -> str:
+    return ABSENT if value is None else number(value.median * 1e3)
+
+
+def peers(document: Document, scenario: str) -> Table | None:
+    """How many times as much each peer takes as netdevns; None: no peer took part."""
+    there = [peer for peer in PEERS if peer in document.contestants(scenario)]
+    ours = [name for name in OURS if name in document.contestants(scenario)]
+    if not there or not ours:
+        return None
+    titles = ["peer", *(f"{TITLES[metric]}: times {name}" for name in ours for metric in document.metrics)]
+    rows = [
+        [peer, *(spread(document.ratio(scenario, peer, name, metric)) for name in ours for metric in document.metrics)]
+        for peer in there
+    ]
+    return Table(titles, rows)
+
+
+def targets(rows: Sequence[Target], documents: Sequence[Document]) -> Table:
+    """Each on each of its kernels: ours, measured, reached or not."""
+    titles = ["what", "kernel", "native", "measured", "reached", "reference", "measured", "reached"]
+    found = []
+    for verdicts in evaluate(rows, documents):
+        native, reference = verdicts["native"], verdicts["reference"]
+        row = [native.target.what, native.kernel]
+        for each in (native, reference):
+            row += [each.goal.words(each.target.unit), each.words, each.verdict]
+        found.append(row)
+    return Table(titles, found)
+
+
+def costs(document: Document) -> Table | None:
+    """What one more device and one more address costs; None: no two batches of different sizes were measured."""
+    kinds = (("device", results.sizes, results.per_device), ("address", results.address_counts, results.per_address))
+    titles, columns = ["contestant"], []
+    for what, family, fit in kinds:
+        if len(family(document)) < 2:
+            continue
+        for metric in document.metrics:
+            titles += [f"{TITLES[metric]}, µs per {what}", "exponent"]
+            columns.append((fit, metric))
+    rows = []
+    names = {name for _, name in document.series}
+    for name in (each for each in results.CONTESTANTS if each in names):
+        row = [name]
+        for fit, metric in columns:
+            found = fit(document, name, metric)
+            row += [number(found.slope_s * 1e6), f"{found.exponent:.2f}"] if found else [ABSENT, ABSENT]
+        if set(row[1:]) != {ABSENT}:
+            rows.append(row)
+    return Table(titles, rows) if columns and rows else None
+
+
+def growth(document: Document) -> Table | None:
+    """How many times as much a move takes among other devices and routes; None: it was not measured."""
+    rows = []
+    for scenario, alone in results.crowded(document):
+        for name in document.contestants(scenario.id):
+            cells = [spread(document.growth(scenario.id, alone.id, name, metric)) for metric in document.metrics]
+            if set(cells) != {ABSENT}:
+                rows.append([crowd(scenario), alone.id, name, *cells])
+    titles = ["among", "alone", "contestant", *(f"{TITLES[metric]}: times alone" for metric in document.metrics)]
+    return Table(titles, rows) if rows else None
+
+
+def crowd(scenario: results.Scenario) -> str:
+    """`1,000 other devices (target-1000)`."""
+    parts = [(scenario.other_devices, "other devices"), (scenario.other_routes, "other routes")]
+    return f"{' and '.join(f'{count:,} {what}' for count, what in parts if count)} ({scenario.id})"
+
+
+def dropped(documents: Sequence[Document]) -> list[str]:
+    """One line for each contestant that lost something."""
+    return [f"{document.name}: {each}" for document in documents for each in document.dropped]
