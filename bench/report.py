@@ -106,8 +106,12 @@ def growth(document: Document) -> Table | None:
 
 
 def crowd(scenario: results.Scenario) -> str:
-    """`1,000 other devices (target-1000)`."""
-    parts = [(scenario.other_devices, "other devices"), (scenario.other_routes, "other routes")]
+    """`1,000 devices in the target (target-1000)`."""
+    parts = [
+        (scenario.other_devices, "devices in the source"),
+        (scenario.target_devices, "devices in the target"),
+        (scenario.other_routes, "routes in the source"),
+    ]
     return f"{' and '.join(f'{count:,} {what}' for count, what in parts if count)} ({scenario.id})"
 
 

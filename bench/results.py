@@ -70,7 +70,8 @@ class Scenario:
     devices: int
     ipv4: int  # addresses of each device
     ipv6: int
-    other_devices: int = 0  # in the source or the target, not to be moved
+    other_devices: int = 0  # in the source, not to be moved
+    target_devices: int = 0  # in the target already
     other_routes: int = 0
     callers: int = 1  # processes that move at the same time
 
@@ -140,9 +141,9 @@ class Document:
         return Spread.of(a - b for a, b in self._pairs((scenario, ours), (scenario, theirs), metric))
 
     def growth(self, scenario: str, base: str, contestant: str, metric: str) -> Spread | None:
-        """What one contestant takes in a scenario / in another one, of the rounds that both have."""
-        pairs = self._pairs((scenario, contestant), (base, contestant), metric)
-        return Spread.of(a / b for a, b in pairs if b > 0)
+        """What one contestant takes in a scenario / the median in another one, which was another time: no pairs."""
+        value, alone = self.value(scenario, contestant, metric), self.value(base, contestant, metric)
+        return value.times(1 / alone.median) if value and alone and alone.median > 0 else None
 
     def _pairs(self, ours: tuple[str, str], theirs: tuple[str, str], metric: str) -> list[tuple[float, float]]:
         if self.uml and metric == CPU:
@@ -281,8 +282,8 @@ def crowded(document: Document) -> list[tuple[Scenario, Scenario]]:
     """(a scenario among other devices or routes, the same one alone) of those of which both were measured."""
     found = []
     for scenario in document.scenarios.values():
-        if scenario.other_devices or scenario.other_routes:
-            alone = dataclasses.replace(scenario, other_devices=0, other_routes=0)
+        alone = dataclasses.replace(scenario, other_devices=0, target_devices=0, other_routes=0)
+        if alone != scenario:
             same = [id_ for id_, each in document.scenarios.items() if dataclasses.replace(alone, id=id_) == each]
             # Of those of one shape (batch-1, batch-1-cold, ...) the shortest name is the plain one.
             batches = [id_ for id_ in same if id_.startswith("batch-")]

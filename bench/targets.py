@@ -21,7 +21,7 @@ KEYS = {"what", "scenario", "metric", "kind", "against", "kernels", "native", "r
 class Goal:
     """What one engine is to reach."""
 
-    contestant: str
+    contestants: Sequence[str]  # the first of these that was measured
     limit: str | float  # as it is written
     aim: str | float | None
 
@@ -46,10 +46,10 @@ class Target:
     def measured(self, document: Document, engine: str) -> Spread | None:
         """None: it was not, on this kernel."""
         there = document.contestants(self.scenario)
+        ours = next((name for name in self.goals[engine].contestants if name in there), None)
         theirs = next((name for name in self.against if name in there), None)
-        if theirs is None:
+        if ours is None or theirs is None:
             return None
-        ours = self.goals[engine].contestant
         if self.is_ratio:
             return document.ratio(self.scenario, ours, theirs, self.metric)
         value = document.difference(self.scenario, ours, theirs, self.metric)
@@ -100,7 +100,7 @@ def load(file: Path = FILE) -> list[Target]:
         if why := _wrong(raw):
             raise Refused(f"{file.name}: {raw.get('what', '(no name)')}: {why}")
         goals = {
-            engine: Goal(raw[engine].get("contestant", default), raw[engine]["limit"], raw[engine].get("aim"))
+            engine: Goal(raw[engine].get("contestants", [default]), raw[engine]["limit"], raw[engine].get("aim"))
             for engine, default in ENGINES.items()
         }
         is_ratio, is_uml = raw["kind"] == "ratio", raw["kernels"] == "uml"
@@ -116,8 +116,8 @@ def _wrong(raw: Mapping[str, Any]) -> str:
         return "metric, kind or kernels is none of those that there are"
     if (raw["kind"] == "difference") != (raw.get("unit") in UNITS):
         return f"a difference has a unit, one of {', '.join(UNITS)}; a ratio has none"
-    if any(raw[engine].keys() - {"limit", "aim", "contestant"} or "limit" not in raw[engine] for engine in ENGINES):
-        return "an engine has limit, aim, contestant"
+    if any(raw[engine].keys() - {"limit", "aim", "contestants"} or "limit" not in raw[engine] for engine in ENGINES):
+        return "an engine has limit, aim, contestants"
     return ""
 
 

@@ -20,7 +20,7 @@ SHAPES: dict[str, Info] = {
     "batch-60-v4x16": {"devices": 60, "ipv4": 16},
     "addresses-1000": {"devices": 1, "ipv4": 1000},
     "addresses-10000": {"devices": 1, "ipv4": 10000},
-    "target-1000": {"devices": 1, "other_devices": 1000},
+    "target-1000": {"devices": 1, "target_devices": 1000},
     "routes-200000": {"devices": 1, "other_routes": 200_000},
 }
 

@@ -19,7 +19,7 @@ kind = "ratio"
 against = ["go", "floor plain"]
 kernels = "running"
 native = { limit = 1.2, aim = 0.9 }
-reference = { limit = "1/2", contestant = "netdevns hook" }
+reference = { limit = "1/2", contestants = ["gone", "netdevns hook"] }
 """
 FLOOR = rounds("batch-60", "floor plain", 1.0)
 
