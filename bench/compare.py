@@ -17,7 +17,7 @@ from bench.report import ABSENT, TITLES, Table
 from bench.results import FLOORS, PLAIN, Document, Refused, Spread, load, spread
 from bench.summary import show
 
-COMPARED = ("cores", "cpu", "machine", "governor")  # facts of a machine that a ratio may depend on
+COMPARED = ("CPU", "cores")  # facts of a machine that a ratio may depend on
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ CONTESTANTS = (
 PEERS = ("ip -batch", "ip per step", "pyroute2", "go")
 WALL, CPU, RSS = "wall", "cpu", "rss"
 METRICS = {WALL: "wall_s", CPU: "cpu_s", RSS: "max_rss_kib"}
-KEY = "netdevns"  # of machine_info: what tools/bench adds to it
+FACTS = {"cpu": "CPU", "cores": "cores", "python": "Python", "netdevns_commit": "netdevns"}  # of machine_info
 
 
 class Refused(Exception):
@@ -190,7 +190,6 @@ def version(release: str) -> tuple[int, ...]:
 def parsed(raw: Mapping[str, Any], file: str) -> Document:
     """Raises what a mapping of another shape makes it raise."""
     machine, benchmarks = raw["machine_info"], raw["benchmarks"]
-    facts = machine[KEY]
     scenarios: dict[str, Scenario] = {}
     series: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
     dropped: dict[tuple[str, str, str], int] = {}
@@ -206,7 +205,7 @@ def parsed(raw: Mapping[str, Any], file: str) -> Document:
         values = {metric: float(info[key]) for metric, key in METRICS.items() if info.get(key) is not None}
         series.setdefault((id_, contestant), {})[number] = values
     return Document(
-        file, str(facts["kernel"]), bool(facts["uml"]), _facts(facts), scenarios, series,
+        file, str(machine["kernel"]), bool(machine["uml"]), _facts(machine), scenarios, series,
         [Dropped(*key, rounds) for key, rounds in dropped.items()],
     )  # fmt: skip
 
@@ -217,15 +216,11 @@ def _unusable(info: Mapping[str, Any]) -> str:
     return "" if isinstance(info.get("wall_s"), (int, float)) else "no time"
 
 
-def _facts(raw: Mapping[str, Any]) -> dict[str, str]:
-    """What can be shown in one line, without what a document has of its own."""
-    found: dict[str, str] = {}
-    for key, value in raw.items():
-        if isinstance(value, Mapping):
-            found |= _facts(value)
-        elif value not in (None, "") and key not in ("kernel", "uml"):
-            found[str(key)] = str(value)
-    return found
+def _facts(machine: Mapping[str, Any]) -> dict[str, str]:
+    """What one machine may have otherwise than another: its CPU, and the versions of all that took part."""
+    known = {**machine, "cpu": machine.get("cpu", {}).get("brand_raw")}
+    found = {title: known.get(key) for key, title in FACTS.items()} | dict(machine.get("versions", {}))
+    return {key: str(value) for key, value in found.items() if value not in (None, "")}
 
 
 # ---- how the cost grows ----

@@ -76,8 +76,9 @@ def raw(
             for contestant, seconds in COSTS.items()
             for each in rounds(scenario, contestant, seconds(shape(scenario)))
         ]
-    netdevns = {"kernel": kernel, "uml": uml, "cores": 2, "versions": {"iproute2": "6.1.0"}, "commit": "abc", **facts}
-    return {"machine_info": {"node": "n", "netdevns": netdevns}, "commit_info": {}, "benchmarks": list(benchmarks)}
+    machine = {"kernel": kernel, "uml": uml, "cores": 2, "versions": {"iproute2": "6.1.0"}, "netdevns_commit": "abc"}
+    machine["cpu"] = {"brand_raw": "A CPU", "count": 2}
+    return {"machine_info": {"node": "n", **machine, **facts}, "commit_info": {}, "benchmarks": list(benchmarks)}
 
 
 def changed(document: Mapping[str, Any], contestant: str, factor: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -89,3 +90,9 @@ def test_peer_tells_what_failed(peer: Path, host: Namespace, target: Namespace) 
     done = subprocess.run(argv, input="\n", capture_output=True, text=True, check=False, pass_fds=[target.fd])
     assert (done.returncode, done.stdout) == (1, "ready\n")
     assert "gone" in done.stderr
+
+
+def test_peer_tells_the_version_of_the_library(peer: Path) -> None:
+    """For the report."""
+    done = subprocess.run([peer, "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"github\.com/vishvananda/netlink [0-9]\S+\n", done.stdout)

@@ -20,7 +20,7 @@ def test_document_is_read() -> None:
     assert (document.name, document.uml) == ("Linux 6.18.44", False)
     assert document.contestants("batch-1") == ["floor plain", "netdevns native"]
     assert document.scenarios["batch-1"].addresses == 2
-    assert document.machine == {"cores": "2", "iproute2": "6.1.0", "commit": "abc"}
+    assert document.machine == {"CPU": "A CPU", "cores": "2", "netdevns": "abc", "iproute2": "6.1.0"}
 
 
 def test_ratio_is_that_of_each_round() -> None:
@@ -94,8 +94,8 @@ def test_difference_is_that_of_each_round() -> None:
         ("", "no document"),
         ("[]", "no document"),
         ('{"machine_info": {}, "benchmarks": []}', "no document"),
-        ('{"machine_info": {"netdevns": {"kernel": "6", "uml": false}}, "benchmarks": [{}]}', "no document"),
-        ('{"machine_info": {"netdevns": {"kernel": "6", "uml": false}}, "benchmarks": [3]}', "no document"),
+        ('{"machine_info": {"kernel": "6", "uml": false}, "benchmarks": [{}]}', "no document"),
+        ('{"machine_info": {"kernel": "6", "uml": false}, "benchmarks": [3]}', "no document"),
         (None, "No such file"),
     ],
 )
