@@ -21,6 +21,7 @@ from bench.results import CPU, NATIVE, PHASED, PLAIN, REFERENCE, WALL, Document,
 WIDTH = 9.0  # inches
 # What stands for "the page's own colour" until the picture is made; nothing else has it.
 INK, FAINT = "#010203", "#040506"
+GRID = "#8c959f66"
 STYLE = """<style>
 svg { color: #4d5560 }
 @media (prefers-color-scheme: dark) { svg { color: #b8c0ca } }
@@ -103,7 +104,7 @@ def svg(figure: Any, alt: str) -> str:
     creator = f"netdevns bench, matplotlib {matplotlib.__version__}"
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": creator, "Title": alt})
     text = out.getvalue()
-    text = text.replace(INK, "currentColor").replace(FAINT, "#8c959f66")
+    text = text.replace(INK, "currentColor").replace(FAINT, GRID)
     text = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
     return re.sub(r"(<svg [^>]*>\s*)", lambda found: f"{found[1].rstrip()}\n{STYLE}", text, count=1)
 

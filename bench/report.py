@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bench import results
 from bench.results import CPU, NATIVE, PEERS, PHASED, PLAIN, REFERENCE, WALL, Document, Spread, number, spread
@@ -20,6 +20,9 @@ class Table:
 
     titles: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+
+Of = Callable[[Document], Table | None]
 
 
 def contestants(document: Document, scenario: str) -> Table:
