@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import charts, page, prose, results, targets
+from bench import charts, drawing, page, prose, results, targets
 from bench.results import Document, Refused
 from tests.bench.documents import FLOOR, changed, raw, rounds, shape, written
 
@@ -150,7 +150,9 @@ def test_chart_is_for_dark_and_light_pages(name: str, drawn: dict[str, charts.Ch
     assert "@media (prefers-color-scheme: dark)" in svg
     assert words_of(drawn[name])
     colours = set(re.findall(r"(?:fill|stroke): ([^;\"']+)", svg))
-    assert {"currentColor"} <= colours <= {"currentColor", "none", charts.GRID, *(c for c, _ in charts.LOOKS.values())}
+    assert (
+        {"currentColor"} <= colours <= {"currentColor", "none", drawing.GRID, *(c for c, _ in drawing.LOOKS.values())}
+    )
     # matplotlib says nothing of what is black: a shape of its own without a fill, outside of <defs>, would be.
     bare = [text for text in re.findall(r"<text [^>]*>", svg) if "currentColor" not in text]
     assert [text for text in bare if not re.search(r"fill: #", text)] == []
@@ -191,9 +193,9 @@ def test_container_chart_has_what_each_step_adds(drawn: dict[str, charts.Chart])
 
 def test_names_beside_curves_are_moved_apart() -> None:
     """No more than it takes, in their order."""
-    assert charts.apart([0.1, 0.5, 0.9], 0.1) == [0.1, 0.5, 0.9]
-    assert charts.apart([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
-    places = charts.apart([0.1, 0.5, 0.52, 0.53, 0.6], 0.1)
+    assert drawing.apart([0.1, 0.5, 0.9], 0.1) == [0.1, 0.5, 0.9]
+    assert drawing.apart([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
+    places = drawing.apart([0.1, 0.5, 0.52, 0.53, 0.6], 0.1)
     assert all(b - a >= 0.1 - 1e-9 for a, b in itertools.pairwise(places))
 
 
