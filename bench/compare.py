@@ -51,14 +51,13 @@ class Change:
 def changes(before: Document, after: Document) -> list[Change]:
     """Of all that both have, in the order of the first."""
     found = []
-    metrics = [metric for metric in before.metrics if metric in after.metrics]
     for scenario in before.scenarios:
         there = [name for name in before.contestants(scenario) if name in after.contestants(scenario)]
         floor = next((name for name in FLOORS if name in there), None)
         # A process that is timed as a whole has a bare one as its floor.
         floor = floor or next((name for name in there if name.startswith("python ")), None)
         for name in there if floor else ():
-            for metric in metrics:
+            for metric in before.metrics:
                 pair = [each.ratio(scenario, name, str(floor), metric) for each in (before, after)]
                 if name != floor and pair[0] and pair[1]:
                     found.append(Change(scenario, name, str(floor), metric, pair[0], pair[1]))

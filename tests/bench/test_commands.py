@@ -70,6 +70,15 @@ def test_different_machines_are_told(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "CPU" not in out
 
 
+def test_other_work_is_told() -> None:
+    """A scenario of the same name, but of another size."""
+    one, other = (
+        results.parsed(raw(rounds("batch-1", "floor plain", 1.0, devices=devices)), "a") for devices in (1, 2)
+    )
+    assert compare.differences(one, other) == ["not the same work: batch-1"]
+    assert compare.differences(one, one) == []
+
+
 def test_what_only_one_has_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A scenario, a contestant, rounds that lost something."""
     floor = rounds("batch-1", "floor plain", 1.0)

@@ -69,6 +69,7 @@ def test_peers_are_in_a_table_for_each_kernel() -> None:
     text = section(made(RUNNING, GUEST), "Beside others")
     here, guest = text.split("**UML 6.12.1, batch-60**")
     assert "| contestant | wall, ms | CPU, ms | wall / floor plain |" in here
+    assert re.search(r"^\| floor plain \| 61\.2 \| 30\.6 \| - \| - \| 1\.1", here, re.MULTILINE)
     assert re.search(r"^\| pyroute2 \| 17\.\d ", here, re.MULTILINE)
     assert "CPU" not in guest
 
