@@ -55,8 +55,8 @@ def peers(documents: Sequence[Document], scenario: str = "batch-60") -> Chart | 
     with drawing.panels(*grid(len(found), 0.6 + most * 0.24)) as (figure, axes):
         for axis, (document, metric, values) in zip(axes, found, strict=False):
             dots(axis, [(name, [(name, value)]) for name, value in values], write=True)
-            drawing.ratios(axis, log=True)
-            axis.margins(x=0.18)
+            drawing.ratios(axis, [value for _, value in values])
+            axis.margins(x=0.25)  # room for the numbers
             named(axis, document, metric)
         drawing.finished(axes, len(found))
         return Chart("peers.svg", alt, svg(figure, alt))
@@ -70,6 +70,7 @@ def floor(documents: Sequence[Document]) -> Chart | None:
         rows = [
             (id_, [(name, value) for name in who if (value := document.ratio(id_, name, PLAIN, metric))])
             for id_ in document.scenarios
+            if not id_.endswith("-cold")  # whole processes, of which starting Python is the largest part
         ]
         rows = [row for row in rows if {name for name, _ in row[1]} - {PHASED}]
         if rows:
@@ -81,7 +82,7 @@ def floor(documents: Sequence[Document]) -> Chart | None:
     with drawing.panels(*grid(len(found), 0.9 + most * 0.26)) as (figure, axes):
         for axis, (document, metric, rows) in zip(axes, found, strict=False):
             dots(axis, rows, write=False)
-            drawing.ratios(axis, log=False)
+            drawing.ratios(axis, [value for _, row in rows for _, value in row])
             named(axis, document, metric)
         drawing.finished(axes, len(found))
         drawing.legend(figure, who)
@@ -155,8 +156,7 @@ def others(documents: Sequence[Document]) -> Chart | None:
     with drawing.panels(len(found), 1, len(found) * (0.9 + most * 0.17) + 0.3) as (figure, axes):
         for axis, (document, metric, rows) in zip(axes, found, strict=True):
             dots(axis, rows, write=False)
-            drawing.ratios(axis, log=True)
-            axis.set_xlabel("times the same move alone")
+            drawing.ratios(axis, [value for _, row in rows for _, value in row], "the same move alone")
             left, right = axis.get_xlim()
             axis.set_xlim(min(left, 0.5), max(right, 2.0))  # noise is not shown as large as the axis
             named(axis, document, metric)

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from bench.report import ABSENT, TITLES, Table
-from bench.results import FLOORS, PLAIN, Document, Refused, Spread, load, spread
+from bench.results import PLAIN, Document, Refused, Spread, load, spread
 from bench.summary import show
 
 COMPARED = ("CPU", "cores")  # facts of a machine that a ratio may depend on
@@ -53,14 +53,12 @@ def changes(before: Document, after: Document) -> list[Change]:
     found = []
     for scenario in before.scenarios:
         there = [name for name in before.contestants(scenario) if name in after.contestants(scenario)]
-        floor = next((name for name in FLOORS if name in there), None)
-        # A process that is timed as a whole has a bare one as its floor.
-        floor = floor or next((name for name in there if name.startswith("python ")), None)
+        floor = next((name for name in before.bases(scenario) if name in there), "")
         for name in there if floor else ():
             for metric in before.metrics:
-                pair = [each.ratio(scenario, name, str(floor), metric) for each in (before, after)]
+                pair = [each.ratio(scenario, name, floor, metric) for each in (before, after)]
                 if name != floor and pair[0] and pair[1]:
-                    found.append(Change(scenario, name, str(floor), metric, pair[0], pair[1]))
+                    found.append(Change(scenario, name, floor, metric, pair[0], pair[1]))
     return found
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from bench.results import FLOORS, NATIVE, PHASED, PLAIN, REFERENCE, Refused, Spread, number
 
 WIDTH = 9.0  # inches
+LOWEST = 0.04  # of an axis: a name lower than that would cover it
 # What stands for "the page's own colour" until the picture is made; nothing else has it.
 INK, FAINT = "#010203", "#040506"
 GRID = "#8c959f66"
@@ -109,7 +110,7 @@ def dots(axis: Any, rows: Sequence[tuple[str, Sequence[tuple[str, Spread]]]], *,
             colour, marker = look(name)
             height = y + (at - (len(found) - 1) / 2) * min(0.26, 0.8 / len(found))
             axis.plot([value.low, value.high], [height] * 2, color=colour, linewidth=2.5, alpha=0.6)
-            axis.plot(value.median, height, marker, color=colour, markersize=6)
+            axis.plot(value.median, height, marker, color=colour, markersize=6, markeredgewidth=1.5)
             if write:
                 # Not on the line at 1.
                 x, offset, side = (value.low, -6, "right") if value.high < 1 else (value.high, 6, "left")
@@ -122,13 +123,13 @@ def dots(axis: Any, rows: Sequence[tuple[str, Sequence[tuple[str, Spread]]]], *,
     axis.grid(axis="y", visible=False)
 
 
-def ratios(axis: Any, *, log: bool) -> None:
-    """An axis of ratios: plain numbers, and a line where the floor is."""
+def ratios(axis: Any, found: Sequence[Spread], what: str = "the plain floor") -> None:
+    """An axis of ratios, logarithmic if they are far apart: plain numbers, and a line at 1."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.axvline(1, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-    axis.set_xlabel("times the plain floor")
-    if log:
+    axis.set_xlabel(f"times {what}")
+    if max(each.high for each in found) > 4 * max(min(each.low for each in found), 1e-9):
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_minor_formatter(NullFormatter())
@@ -199,4 +200,5 @@ def apart(wanted: Sequence[float], least: float) -> list[float]:
                 break
             wishes = groups.pop()[1] + wishes
         groups.append((begin, wishes))
-    return [begin + at * least for begin, wishes in groups for at in range(len(wishes))]
+    found = [begin + at * least for begin, wishes in groups for at in range(len(wishes))]
+    return [max(each, LOWEST + at * least) for at, each in enumerate(found)]

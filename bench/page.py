@@ -67,6 +67,8 @@ def _body(
         parts += _each(documents, report.costs)
     if id_ == "others":
         parts += _each(documents, report.growth)
+    if id_ == "rest":
+        parts += _each(documents, report.rest)
     if id_ == "optimisations":
         parts += _optimisations(documents, words)
     return parts or ["Not measured in these documents."]

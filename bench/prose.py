@@ -13,7 +13,7 @@ from bench.results import METRICS, Document, Refused, spread
 
 FILE = Path(__file__).resolve().with_name("prose.toml")
 SECTIONS = (
-    "page", "machine", "targets", "floor", "peers", "batch", "addresses", "costs", "others", "container",
+    "page", "machine", "targets", "floor", "peers", "batch", "addresses", "costs", "others", "container", "rest",
     "optimisations",
 )  # fmt: skip
 NUMBER = re.compile(r"\{([^{}]*)\}")

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from bench import results
-from bench.results import CPU, NATIVE, PEERS, PHASED, PLAIN, REFERENCE, WALL, Document, Spread, number, spread
+from bench.results import CPU, NATIVE, PEERS, REFERENCE, RSS, WALL, Document, Spread, number, spread
 from bench.targets import Target, evaluate
 
 ABSENT = "-"
@@ -26,17 +26,17 @@ Of = Callable[[Document], Table | None]
 
 
 def contestants(document: Document, scenario: str) -> Table:
-    """All beside each other in one scenario: what they take, and against the floors."""
-    floors = [floor for floor in (PLAIN, PHASED) if floor in document.contestants(scenario)]
+    """All beside each other in one scenario: what they take, also against the bases."""
+    bases = document.bases(scenario)
     titles = ["contestant"]
     titles += [f"{TITLES[metric]}, ms" for metric in document.metrics]
-    titles += [f"{TITLES[metric]} / {floor}" for floor in floors for metric in document.metrics]
+    titles += [f"{TITLES[metric]} / {base}" for base in bases for metric in document.metrics]
     rows = []
     for name in document.contestants(scenario):
         row = [name, *(_ms(document.value(scenario, name, metric)) for metric in document.metrics)]
-        for floor in floors:
+        for base in bases:
             row += [
-                ABSENT if name == floor else spread(document.ratio(scenario, name, floor, metric))
+                ABSENT if name == base else spread(document.ratio(scenario, name, base, metric))
                 for metric in document.metrics
             ]
         rows.append(row)
@@ -106,6 +106,24 @@ def growth(document: Document) -> Table | None:
                 rows.append([crowd(scenario), alone.id, name, *cells])
     titles = ["among", "alone", "contestant", *(f"{TITLES[metric]}: times alone" for metric in document.metrics)]
     return Table(titles, rows) if rows else None
+
+
+def rest(document: Document) -> Table | None:
+    """What belongs to no family of sizes: whole processes, checks, an undo, callers at the same time, memory."""
+    families = [each.id for family in (results.sizes, results.address_counts) for each in family(document)]
+    families += [scenario.id for scenario, _ in results.crowded(document)]
+    rows = []
+    for id_ in document.scenarios:
+        for name in document.contestants(id_) if id_ not in families else ():
+            memory = document.value(id_, name, RSS)
+            row = [id_, name, *(_ms(document.value(id_, name, metric)) for metric in document.metrics)]
+            row.append(number(memory.median / 1024) if memory else ABSENT)
+            others = [base for base in document.bases(id_)[:1] if base != name]
+            ratios = [f"{spread(document.ratio(id_, name, base, WALL))} of {base}" for base in others]
+            row += ratios or [ABSENT]
+            rows.append(row)
+    titles = ["scenario", "contestant", *(f"{TITLES[metric]}, ms" for metric in document.metrics)]
+    return Table([*titles, "peak memory, MiB", "wall: times"], rows) if rows else None
 
 
 def crowd(scenario: results.Scenario) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -24,6 +25,8 @@ CONTESTANTS = (
     *FLOORS, NATIVE, REFERENCE, f"{NATIVE} record", f"{REFERENCE} record", "netdevns command", "netdevns hook",
     "ip -batch", "ip per step", "pyroute2", "go",
 )  # fmt: skip
+# A process that does nothing: what others are told against where no floor takes part.
+BARE = ("python pass", "python", "python -I -S -E pass", "python isolated", "bare python")
 PEERS = ("ip -batch", "ip per step", "pyroute2", "go")
 WALL, CPU, RSS = "wall", "cpu", "rss"
 METRICS = {WALL: "wall_s", CPU: "cpu_s", RSS: "max_rss_kib"}
@@ -111,8 +114,8 @@ class Document:
 
     @property
     def name(self) -> str:
-        """`UML 6.12.113`, `Linux 6.18.44`."""
-        return f"{'UML' if self.uml else 'Linux'} {self.kernel}"
+        """`UML 6.12.113`, `Linux 6.18.44`: without what a distribution adds."""
+        return f"{'UML' if self.uml else 'Linux'} {'.'.join(map(str, version(self.kernel)))}"
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -123,6 +126,12 @@ class Document:
         """Those with a round that counts, in the order of CONTESTANTS."""
         found = [contestant for id_, contestant in self.series if id_ == scenario]
         return sorted(found, key=lambda name: CONTESTANTS.index(name) if name in CONTESTANTS else len(CONTESTANTS))
+
+    def bases(self, scenario: str) -> list[str]:
+        """Against whom the others of a scenario are told: its floors, else a process that does nothing."""
+        there = self.contestants(scenario)
+        floors = [name for name in (PLAIN, PHASED) if name in there]
+        return floors or [name for name in BARE if name in there][:1]
 
     def value(self, scenario: str, contestant: str, metric: str) -> Spread | None:
         """Seconds, or KiB."""
@@ -178,13 +187,11 @@ def load_all(files: Sequence[str | Path]) -> list[Document]:
 
 
 def version(release: str) -> tuple[int, ...]:
-    """`6.12.113-x` -> (6, 12, 113)."""
-    numbers = []
-    for part in release.split("-")[0].split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
+    """`6.12.113-x` -> (6, 12, 113). Raises ValueError."""
+    found = re.match(r"\d+(\.\d+)*", release)
+    if not found:
+        raise ValueError(f"{release} is no release of a kernel")
+    return tuple(map(int, found[0].split(".")))
 
 
 def parsed(raw: Mapping[str, Any], file: str) -> Document:
@@ -204,6 +211,7 @@ def parsed(raw: Mapping[str, Any], file: str) -> Document:
             continue
         values = {metric: float(info[key]) for metric, key in METRICS.items() if info.get(key) is not None}
         series.setdefault((id_, contestant), {})[number] = values
+    version(str(machine["kernel"]))  # a name can be made of it
     return Document(
         file, str(machine["kernel"]), bool(machine["uml"]), _facts(machine), scenarios, series,
         [Dropped(*key, rounds) for key, rounds in dropped.items()],

@@ -74,6 +74,19 @@ def test_peers_are_in_a_table_for_each_kernel() -> None:
     assert "CPU" not in guest
 
 
+def test_processes_and_memory_are_in_a_table() -> None:
+    """What is in no family of sizes, with its memory, and against the bare process."""
+    benchmarks = [
+        *rounds("batch-1", "floor plain", 1.0), *rounds("import", "python", 0.01, max_rss_kib=10 * 1024),
+        *rounds("import", "import netdevns", 0.02, max_rss_kib=15 * 1024),
+    ]  # fmt: skip
+    text = section(made(results.parsed(raw(benchmarks), "a")), prose.load().sections["rest"][0])
+    assert [line for line in text.splitlines() if line.startswith("|")][2:] == [
+        "| import | python | 10.0 | 5.00 | 10.0 | - |",
+        "| import | import netdevns | 20.0 | 10.0 | 15.0 | 2.00 (2.00 to 2.00) of python |",
+    ]
+
+
 def test_sections_without_measurements_say_so() -> None:
     """No crash, no empty section."""
     text = made(results.parsed(raw(rounds("batch-1", "floor plain", 1.0)), "a"))
@@ -196,6 +209,7 @@ def test_names_beside_curves_are_moved_apart() -> None:
     """No more than it takes, in their order."""
     assert drawing.apart([0.1, 0.5, 0.9], 0.1) == [0.1, 0.5, 0.9]
     assert drawing.apart([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
+    assert drawing.apart([0.0, 0.0], 0.1) == pytest.approx([0.04, 0.14])  # not below the axis
     places = drawing.apart([0.1, 0.5, 0.52, 0.53, 0.6], 0.1)
     assert all(b - a >= 0.1 - 1e-9 for a, b in itertools.pairwise(places))
 

@@ -70,6 +70,25 @@ def test_a_missing_time_is_told() -> None:
     assert [each.why for each in results.parsed(raw(benchmarks), "a").dropped] == ["no time"]
 
 
+def test_kernel_has_its_version_as_name(tmp_path: Path) -> None:
+    """Without what a distribution adds; what is no release is refused."""
+    assert results.parsed(raw(ONE, "6.12.43+deb13-amd64"), "a").name == "Linux 6.12.43"
+    with pytest.raises(Refused):
+        results.load(written(tmp_path, "a.json", raw(ONE, "next")))
+
+
+def test_bases_are_floors_or_a_process_that_does_nothing() -> None:
+    """The floors in their order; a bare process only where no floor took part; else nobody."""
+    benchmarks = [
+        *ONE, *rounds("batch-1", "floor phased", 1.0), *rounds("batch-1", "python", 1.0),
+        *rounds("import", "python isolated", 1.0), *rounds("import", "python", 1.0), *rounds("check", "go", 1.0),
+    ]  # fmt: skip
+    document = results.parsed(raw(benchmarks), "a")
+    assert document.bases("batch-1") == ["floor plain", "floor phased"]
+    assert document.bases("import") == ["python"]
+    assert document.bases("check") == []
+
+
 def test_cpu_time_of_uml_is_no_measurement() -> None:
     """Jiffies of 10 ms: there is neither a value nor a ratio, and the document says what can be told."""
     document = results.parsed(raw(ONE, uml=True), "a")
