@@ -45,7 +45,7 @@ class Change:
     def mark(self) -> str:
         if not self.exceeds_spread:
             return ""
-        return "slower" if self.share > 0 else "faster"
+        return "more" if self.share > 0 else "less"
 
 
 def changes(before: Document, after: Document) -> list[Change]:
@@ -72,7 +72,7 @@ def differences(before: Document, after: Document) -> list[str]:
         for key in sorted(before.machine.keys() | after.machine.keys())
         if before.machine.get(key) != after.machine.get(key) and key in COMPARED
     ]
-    if other:
+    if other and before.uml == after.uml:  # User Mode Linux has a CPU of its own on any machine
         found.append(f"two machines: {'; '.join(other)}; a difference may be theirs")
     shapes = [id_ for id_, each in before.scenarios.items() if after.scenarios.get(id_, each) != each]
     if shapes:
