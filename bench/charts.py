@@ -152,7 +152,7 @@ def others(documents: Sequence[Document]) -> Chart | None:
     if not found:
         return None
     most = max(sum(len(values) for _, values in rows) for _, _, rows in found)
-    alt = "How many times as much the same move takes with other devices and routes in the namespaces; logarithmic"
+    alt = "How many times as much the same move takes with other devices and routes in the namespaces"
     with drawing.panels(len(found), 1, len(found) * (0.9 + most * 0.17) + 0.3) as (figure, axes):
         for axis, (document, metric, rows) in zip(axes, found, strict=True):
             dots(axis, rows, write=False)

@@ -6,7 +6,7 @@
 // device is set down, because the kernel forgets those of IPv6 then, and who loses them is thrown out of the benchmark.
 //
 // Arguments: the target's descriptor, OLD=NEW of each device. Writes "ready", does the job once when a line comes, and
-// answers with one line of JSON: {"wall_s": seconds, "cpu_s": seconds of this process, in user and in kernel mode}.
+// answers with one line of JSON: wall_s, cpu_s of this process, which is user_s and system_s, and its max_rss_kib.
 // --version tells the library's.
 package main
 
@@ -49,14 +49,18 @@ func work(args []string) error {
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		return nil // the caller has gone: nothing is to be done
 	}
-	begun, cpu := time.Now(), cpuTime()
+	begun, before := time.Now(), usage()
 	for _, each := range devices {
 		if err := move(each, target); err != nil {
 			return fmt.Errorf("%s: %w", each.from, err)
 		}
 	}
-	wall := time.Since(begun)
-	answer := map[string]float64{"wall_s": wall.Seconds(), "cpu_s": (cpuTime() - cpu).Seconds()}
+	wall, after := time.Since(begun), usage()
+	user, system := seconds(after.Utime)-seconds(before.Utime), seconds(after.Stime)-seconds(before.Stime)
+	answer := map[string]any{
+		"wall_s": wall.Seconds(), "cpu_s": user + system, "user_s": user, "system_s": system,
+		"max_rss_kib": after.Maxrss,
+	}
 	if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil {
 		return err
 	}
@@ -140,10 +144,12 @@ func give(there *netlink.Handle, link netlink.Link, address *netlink.Addr) error
 	return there.AddrAdd(link, address)
 }
 
-func cpuTime() time.Duration {
+func usage() unix.Rusage {
 	var used unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
 		panic(err) // a wrong pointer is the only reason
 	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	return used
 }
+
+func seconds(t unix.Timeval) float64 { return time.Duration(t.Nano()).Seconds() }
