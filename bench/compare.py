@@ -1,7 +1,9 @@
 """Two documents of tools/bench, before and after a change, or of two kernels: how the ratios to the floor differ.
 
 Each is told against the floor of its own rounds: two runs on one machine compare, even if it was busier once. A change
-is marked where it is larger than the spread: the quartiles of the two do not overlap. Exit code 2: a file is no such
+is marked where it is larger than the spread: the quartiles of the two do not overlap, and chance alone would rank the
+rounds so in at most one of a hundred comparisons, which takes five rounds of each. A load that was there in one run
+alone is no chance: who wants to be sure measures before, after, and before again. Exit code 2: a file is no such
 document.
 """
 
@@ -9,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
+import math
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +21,8 @@ from bench.report import ABSENT, TITLES, Table
 from bench.results import PLAIN, Document, Refused, Spread, load, spread
 from bench.summary import show
 
+CHANCE = 0.01  # of 150 comparisons one or two are marked by it
+FEWEST = 5  # rounds of each: all of 4 above all of 4 others is chance in 3 of 100
 COMPARED = ("CPU", "cores")  # facts of a machine that a ratio may depend on
 
 
@@ -30,6 +36,7 @@ class Change:
     metric: str
     before: Spread
     after: Spread
+    chance: float  # that rounds of the same kind are ranked so
 
     @property
     def share(self) -> float:
@@ -38,14 +45,31 @@ class Change:
 
     @property
     def exceeds_spread(self) -> bool:
-        """Half of the rounds of one are on one side of half of those of the other."""
-        return self.after.low > self.before.high or self.after.high < self.before.low
+        overlap = self.after.low <= self.before.high and self.before.low <= self.after.high
+        return not overlap and self.chance <= CHANCE
 
     @property
     def mark(self) -> str:
         if not self.exceeds_spread:
             return ""
         return "more" if self.share > 0 else "less"
+
+
+def chance(before: Sequence[float], after: Sequence[float]) -> float:
+    """The exact two-sided p-value of the test of Mann and Whitney; a little too large where values are equal."""
+    n, m = len(before), len(after)
+    below = sum((a < b) + (a == b) / 2 for a in before for b in after)
+    rare = math.floor(min(below, n * m - below) + 0.5)
+    return min(1.0, 2 * sum(_orders(n, m, u) for u in range(rare + 1)) / math.comb(n + m, n))
+
+
+@functools.cache
+def _orders(n: int, m: int, pairs: int) -> int:
+    """In how many orders of n and m values so many pairs have the first above the second."""
+    if pairs < 0 or not n or not m:
+        return int(pairs == 0)
+    # The largest of all is one of the n, above all of the m, or one of the m.
+    return _orders(n - 1, m, pairs - m) + _orders(n, m - 1, pairs)
 
 
 def changes(before: Document, after: Document) -> list[Change]:
@@ -56,9 +80,10 @@ def changes(before: Document, after: Document) -> list[Change]:
         floor = next((name for name in before.bases(scenario) if name in there), "")
         for name in there if floor else ():
             for metric in before.metrics:
-                pair = [each.ratio(scenario, name, floor, metric) for each in (before, after)]
-                if name != floor and pair[0] and pair[1]:
-                    found.append(Change(scenario, name, floor, metric, pair[0], pair[1]))
+                a, b = (each.ratios(scenario, name, floor, metric) for each in (before, after))
+                one, other = Spread.of(a), Spread.of(b)
+                if name != floor and one and other:
+                    found.append(Change(scenario, name, floor, metric, one, other, chance(a, b)))
     return found
 
 
@@ -127,6 +152,10 @@ def main(argv: Sequence[str]) -> int:
     every = changes(before, after)
     marked = [each for each in every if each.mark]
     notes = [*differences(before, after), *missing(before, after)]
+    few = [each for each in every if min(each.before.count, each.after.count) < FEWEST]
+    if few:
+        ids = ", ".join(dict.fromkeys(each.scenario for each in few))
+        notes.append(f"never marked, for want of {FEWEST} rounds of each: {ids}")
     notes += [f"{each.file}: {one}" for each in (before, after) for one in each.dropped]
     if args.json:
         print(as_json(marked if args.marked else every, notes))

@@ -142,8 +142,11 @@ class Document:
 
     def ratio(self, scenario: str, ours: str, theirs: str, metric: str) -> Spread | None:
         """Ours / theirs, of the rounds that both have."""
-        pairs = self._pairs((scenario, ours), (scenario, theirs), metric)
-        return Spread.of(a / b for a, b in pairs if b > 0)
+        return Spread.of(self.ratios(scenario, ours, theirs, metric))
+
+    def ratios(self, scenario: str, ours: str, theirs: str, metric: str) -> list[float]:
+        """The same, of each round."""
+        return [a / b for a, b in self._pairs((scenario, ours), (scenario, theirs), metric) if b > 0]
 
     def difference(self, scenario: str, ours: str, theirs: str, metric: str) -> Spread | None:
         """Ours - theirs, of the rounds that both have; seconds, or KiB."""

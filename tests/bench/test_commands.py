@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from bench import compare, results, summary
 from bench.report import Table
-from tests.bench.documents import changed, raw, rounds, written
+from tests.bench.documents import changed, raw, rounds, shape, written
 
 
 def two(folder: Path, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
@@ -32,15 +33,60 @@ def test_change_beyond_the_spread_is_marked(tmp_path: Path, capsys: pytest.Captu
     assert found["notes"] == []
 
 
-def test_change_within_the_spread_is_not_marked() -> None:
-    """The quartiles overlap."""
-    floor = rounds("batch-1", "floor plain", 1.0)
-    one, other = (
-        [rounds("batch-1", "go", s)[k] for k, s in enumerate(each)] for each in ((1, 2, 3, 4, 5), (2, 3, 4, 5, 6))
-    )
-    (change, _) = compare.changes(results.parsed(raw(floor + one), "a"), results.parsed(raw(floor + other), "b"))
-    assert change.share == pytest.approx(1 / 3)
-    assert change.mark == ""
+def compared(before: Sequence[float], after: Sequence[float]) -> compare.Change:
+    """Rounds of one contestant that take so many times as long as the floor."""
+
+    def document(values: Sequence[float]) -> results.Document:
+        one = [{**shape("batch-1"), "contestant": "floor plain", "wall_s": 1.0}] * len(values)
+        other = [{**shape("batch-1"), "contestant": "go", "wall_s": value} for value in values]
+        found = [{**info, "round": k, "verified": True} for infos in (one, other) for k, info in enumerate(infos)]
+        return results.parsed(raw([{"extra_info": info} for info in found]), "a")
+
+    (change,) = compare.changes(document(before), document(after))
+    return change
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "mark"),
+    [
+        ((1.0, 1.1, 1.2, 1.3, 1.4), (1.5, 1.6, 1.7, 1.8, 1.9), "more"),
+        ((1.5, 1.6, 1.7, 1.8, 1.9), (1.0, 1.1, 1.2, 1.3, 1.4), "less"),
+        ((1.0, 1.1, 1.2, 1.3), (1.5, 1.6, 1.7, 1.8), ""),  # too few
+        ((1.0, 1.1, 1.2, 1.3, 1.6), (1.4, 1.5, 1.7, 1.8, 1.9), ""),  # quartiles apart, but chance does that, too
+        (range(100, 130), range(110, 140), ""),  # no chance, but not larger than the spread
+    ],
+)
+def test_change_is_marked_beyond_spread_and_chance(before: Sequence[float], after: Sequence[float], mark: str) -> None:
+    """Both are needed."""
+    change = compared(before, after)
+    assert change.mark == mark
+    assert (change.share > 0) == (mark != "less")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "p"),
+    [
+        # scipy.stats.mannwhitneyu(before, after, method="exact").pvalue
+        ((1, 2, 3, 4, 5), (6, 7, 8, 9, 10), 0.007936507936507936),
+        ((6, 7, 8, 9, 10), (1, 2, 3, 4, 5), 0.007936507936507936),
+        ((1, 2, 3, 4, 7), (5, 6, 8, 9, 10), 0.031746031746031744),
+        ((1, 2, 3), (4, 5, 6, 7), 0.05714285714285714),
+        ((1, 4), (2, 3), 1.0),
+        ((1, 1, 1), (1, 1, 1), 1.0),
+    ],
+)
+def test_chance_is_that_of_mann_and_whitney(before: Sequence[float], after: Sequence[float], p: float) -> None:
+    """As another implementation has it; equal values are no evidence."""
+    assert compare.chance(before, after) == pytest.approx(p)
+
+
+def test_too_few_rounds_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A change is not marked then, however large."""
+    benchmarks = rounds("batch-1", "floor plain", 1.0)[:4] + rounds("batch-1", "go", 1.0)
+    assert compare.main(two(tmp_path, raw(benchmarks), changed(raw(benchmarks), "go", 9.0))) == 0
+    out = capsys.readouterr().out
+    assert "never marked, for want of 5 rounds of each: batch-1\n" in out
+    assert out.endswith("2 compared, 0 changed by more than the spread of the rounds\n")
 
 
 def test_busier_machine_changes_nothing() -> None:
