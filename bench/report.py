@@ -1,0 +1,141 @@
+"""The tables of documents, as text in cells: what bench.summary shows in a terminal and bench.page writes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from bench import results
+from bench.results import CPU, NATIVE, PEERS, REFERENCE, RSS, WALL, Document, Spread, number, spread
+from bench.targets import Target, evaluate
+
+ABSENT = "-"
+TITLES = {WALL: "wall", CPU: "CPU"}
+OURS = (NATIVE, REFERENCE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows under titles."""
+
+    titles: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+Of = Callable[[Document], Table | None]
+
+
+def contestants(document: Document, scenario: str) -> Table:
+    """All beside each other in one scenario: what they take, also against the bases."""
+    bases = document.bases(scenario)
+    titles = ["contestant"]
+    titles += [f"{TITLES[metric]}, ms" for metric in document.metrics]
+    titles += [f"{TITLES[metric]} / {base}" for base in bases for metric in document.metrics]
+    rows = []
+    for name in document.contestants(scenario):
+        row = [name, *(_ms(document.value(scenario, name, metric)) for metric in document.metrics)]
+        for base in bases:
+            row += [
+                ABSENT if name == base else spread(document.ratio(scenario, name, base, metric))
+                for metric in document.metrics
+            ]
+        rows.append(row)
+    return Table(titles, rows)
+
+
+def _ms(value: Spread | None) -> str:
+    return ABSENT if value is None else number(value.median * 1e3)
+
+
+def peers(document: Document, scenario: str) -> Table | None:
+    """How many times as much each peer takes as netdevns; None: no peer took part."""
+    there = [peer for peer in PEERS if peer in document.contestants(scenario)]
+    ours = [name for name in OURS if name in document.contestants(scenario)]
+    if not there or not ours:
+        return None
+    titles = ["peer", *(f"{TITLES[metric]}: times {name}" for name in ours for metric in document.metrics)]
+    rows = [
+        [peer, *(spread(document.ratio(scenario, peer, name, metric)) for name in ours for metric in document.metrics)]
+        for peer in there
+    ]
+    return Table(titles, rows)
+
+
+def targets(rows: Sequence[Target], documents: Sequence[Document]) -> Table:
+    """Each on each of its kernels: ours, measured, reached or not."""
+    titles = ["what", "kernel", "native", "measured", "reached", "reference", "measured", "reached"]
+    found = []
+    for verdicts in evaluate(rows, documents):
+        native, reference = verdicts["native"], verdicts["reference"]
+        row = [native.target.what, native.kernel]
+        for each in (native, reference):
+            row += [each.goal.words(each.target.unit), each.words, each.verdict]
+        found.append(row)
+    return Table(titles, found)
+
+
+def costs(document: Document) -> Table | None:
+    """What one more device and one more address costs; None: no two batches of different sizes were measured."""
+    kinds = (("device", results.sizes, results.per_device), ("address", results.address_counts, results.per_address))
+    titles, columns = ["contestant"], []
+    for what, family, fit in kinds:
+        if len(family(document)) < 2:
+            continue
+        for metric in document.metrics:
+            titles += [f"{TITLES[metric]}, µs per {what}", "exponent"]
+            columns.append((fit, metric))
+    rows = []
+    names = {name for _, name in document.series}
+    for name in (each for each in results.CONTESTANTS if each in names):
+        row = [name]
+        for fit, metric in columns:
+            found = fit(document, name, metric)
+            row += [number(found.slope_s * 1e6), f"{found.exponent:.2f}"] if found else [ABSENT, ABSENT]
+        if set(row[1:]) != {ABSENT}:
+            rows.append(row)
+    return Table(titles, rows) if columns and rows else None
+
+
+def growth(document: Document) -> Table | None:
+    """How many times as much a move takes among other devices and routes; None: it was not measured."""
+    rows = []
+    for scenario, alone in results.crowded(document):
+        for name in document.contestants(scenario.id):
+            cells = [spread(document.growth(scenario.id, alone.id, name, metric)) for metric in document.metrics]
+            if set(cells) != {ABSENT}:
+                rows.append([crowd(scenario), alone.id, name, *cells])
+    titles = ["among", "alone", "contestant", *(f"{TITLES[metric]}: times alone" for metric in document.metrics)]
+    return Table(titles, rows) if rows else None
+
+
+def rest(document: Document) -> Table | None:
+    """What belongs to no family of sizes: whole processes, checks, an undo, callers at the same time, memory."""
+    families = [each.id for family in (results.sizes, results.address_counts) for each in family(document)]
+    families += [scenario.id for scenario, _ in results.crowded(document)]
+    rows = []
+    for id_ in document.scenarios:
+        for name in document.contestants(id_) if id_ not in families else ():
+            memory = document.value(id_, name, RSS)
+            row = [id_, name, *(_ms(document.value(id_, name, metric)) for metric in document.metrics)]
+            row.append(number(memory.median / 1024) if memory else ABSENT)
+            others = [base for base in document.bases(id_)[:1] if base != name]
+            ratios = [f"{spread(document.ratio(id_, name, base, WALL))} of {base}" for base in others]
+            row += ratios or [ABSENT]
+            rows.append(row)
+    titles = ["scenario", "contestant", *(f"{TITLES[metric]}, ms" for metric in document.metrics)]
+    return Table([*titles, "peak memory, MiB", "wall: times"], rows) if rows else None
+
+
+def crowd(scenario: results.Scenario) -> str:
+    """`1,000 devices in the target (target-1000)`."""
+    parts = [
+        (scenario.other_devices, "devices in the source"),
+        (scenario.target_devices, "devices in the target"),
+        (scenario.other_routes, "routes in the source"),
+    ]
+    return f"{' and '.join(f'{count:,} {what}' for count, what in parts if count)} ({scenario.id})"
+
+
+def dropped(documents: Sequence[Document]) -> list[str]:
+    """One line for each contestant that lost something."""
+    return [f"{document.name}: {each}" for document in documents for each in document.dropped]

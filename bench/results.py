@@ -1,0 +1,328 @@
+"""Documents of tools/bench, read, and what is computed of them: paired ratios with their spread, and fits of the cost.
+
+A document is a pytest-benchmark JSON file of one kernel; each of its benchmarks is one round of one contestant in one
+scenario. Contestants take turns, so two that are compared meet the same noise: a ratio is taken in each round, and the
+median of the ratios is what is told. A round that was not verified counts for nothing, and is named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+PLAIN, PHASED = "floor plain", "floor phased"
+FLOORS = (PLAIN, "floor plain-one-ack", PHASED)
+NATIVE, REFERENCE = "netdevns native", "netdevns reference"
+# The order in which they are shown; one that is not here comes last.
+CONTESTANTS = (
+    *FLOORS, NATIVE, REFERENCE, f"{NATIVE} record", f"{REFERENCE} record", "netdevns command", "netdevns hook",
+    "ip -batch", "ip per step", "pyroute2", "go",
+)  # fmt: skip
+# A process that does nothing: what others are told against where no floor takes part.
+BARE = ("python pass", "python", "python -I -S -E pass", "python isolated", "bare python")
+PEERS = ("ip -batch", "ip per step", "pyroute2", "go")
+WALL, CPU, RSS = "wall", "cpu", "rss"
+METRICS = {WALL: "wall_s", CPU: "cpu_s", RSS: "max_rss_kib"}
+FACTS = {"cpu": "CPU", "cores": "cores", "python": "Python", "netdevns_commit": "netdevns"}  # of machine_info
+
+
+class Refused(Exception):
+    """A file that cannot be used, in one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """The middle of some values and how far they are apart."""
+
+    median: float
+    low: float  # the quartiles
+    high: float
+    least: float
+    most: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread | None:
+        """Of at least one value, else None."""
+        known = sorted(values)
+        if not known:
+            return None
+        low, middle, high = statistics.quantiles(known, n=4, method="inclusive") if len(known) > 1 else known * 3
+        return cls(middle, low, high, known[0], known[-1], len(known))
+
+    def times(self, factor: float) -> Spread:
+        """In another unit."""
+        middle, low, high, least, most = (
+            factor * each for each in (self.median, self.low, self.high, self.least, self.most)
+        )
+        return Spread(middle, low, high, least, most, self.count)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """What the contestants had to do."""
+
+    id: str
+    devices: int
+    ipv4: int  # addresses of each device
+    ipv6: int
+    other_devices: int = 0  # in the source, not to be moved
+    target_devices: int = 0  # in the target already
+    other_routes: int = 0
+    callers: int = 1  # processes that move at the same time
+
+    @property
+    def addresses(self) -> int:
+        """Of all devices."""
+        return self.devices * (self.ipv4 + self.ipv6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropped:
+    """Rounds that do not count, and why."""
+
+    scenario: str
+    contestant: str
+    why: str
+    rounds: int
+
+    def __str__(self) -> str:
+        return f"{self.scenario}, {self.contestant}: {self.rounds} not used: {self.why}"
+
+
+Values = Mapping[int, Mapping[str, float]]  # by round: by metric
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """What was measured on one kernel."""
+
+    file: str
+    kernel: str
+    uml: bool
+    machine: Mapping[str, str]  # facts, as they are shown
+    scenarios: Mapping[str, Scenario]
+    series: Mapping[tuple[str, str], Values]  # (scenario, contestant)
+    dropped: Sequence[Dropped]
+
+    @property
+    def name(self) -> str:
+        """`UML 6.12.113`, `Linux 6.18.44`: without what a distribution adds."""
+        return f"{'UML' if self.uml else 'Linux'} {'.'.join(map(str, version(self.kernel)))}"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The times that can be told: User Mode Linux counts CPU time in jiffies of 10 ms, which is no measurement."""
+        return (WALL,) if self.uml else (WALL, CPU)
+
+    def contestants(self, scenario: str) -> list[str]:
+        """Those with a round that counts, in the order of CONTESTANTS."""
+        found = [contestant for id_, contestant in self.series if id_ == scenario]
+        return sorted(found, key=lambda name: CONTESTANTS.index(name) if name in CONTESTANTS else len(CONTESTANTS))
+
+    def bases(self, scenario: str) -> list[str]:
+        """Against whom the others of a scenario are told: its floors, else a process that does nothing."""
+        there = self.contestants(scenario)
+        floors = [name for name in (PLAIN, PHASED) if name in there]
+        return floors or [name for name in BARE if name in there][:1]
+
+    def value(self, scenario: str, contestant: str, metric: str) -> Spread | None:
+        """Seconds, or KiB."""
+        if self.uml and metric == CPU:
+            return None
+        rounds = self.series.get((scenario, contestant), {}).values()
+        return Spread.of(each[metric] for each in rounds if metric in each)
+
+    def ratio(self, scenario: str, ours: str, theirs: str, metric: str) -> Spread | None:
+        """Ours / theirs, of the rounds that both have."""
+        return Spread.of(self.ratios(scenario, ours, theirs, metric))
+
+    def ratios(self, scenario: str, ours: str, theirs: str, metric: str) -> list[float]:
+        """The same, of each round."""
+        return [a / b for a, b in self._pairs((scenario, ours), (scenario, theirs), metric) if b > 0]
+
+    def difference(self, scenario: str, ours: str, theirs: str, metric: str) -> Spread | None:
+        """Ours - theirs, of the rounds that both have; seconds, or KiB."""
+        return Spread.of(a - b for a, b in self._pairs((scenario, ours), (scenario, theirs), metric))
+
+    def growth(self, scenario: str, base: str, contestant: str, metric: str) -> Spread | None:
+        """What one contestant takes in a scenario / the median in another one, which was another time: no pairs."""
+        value, alone = self.value(scenario, contestant, metric), self.value(base, contestant, metric)
+        return value.times(1 / alone.median) if value and alone and alone.median > 0 else None
+
+    def _pairs(self, ours: tuple[str, str], theirs: tuple[str, str], metric: str) -> list[tuple[float, float]]:
+        if self.uml and metric == CPU:
+            return []
+        a, b = self.series.get(ours, {}), self.series.get(theirs, {})
+        return [(a[k][metric], b[k][metric]) for k in sorted(a.keys() & b.keys()) if metric in a[k] and metric in b[k]]
+
+
+# ---- reading ----
+
+
+def load(file: str | Path) -> Document:
+    """One document. Raises Refused."""
+    try:
+        raw = json.loads(Path(file).read_text(encoding="utf-8"))
+        return parsed(raw, Path(file).name)
+    except OSError as e:
+        raise Refused(f"{file}: {e.strerror}") from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise Refused(f"{file}: no document of tools/bench") from None
+
+
+def load_all(files: Sequence[str | Path]) -> list[Document]:
+    """Several, one for each kernel, that of the running kernel first. Raises Refused."""
+    documents = sorted((load(file) for file in files), key=lambda each: (each.uml, version(each.kernel)))
+    names = [each.name for each in documents]
+    for name in names:
+        if names.count(name) > 1:
+            both = ", ".join(each.file for each in documents if each.name == name)
+            raise Refused(f"{both}: the same kernel, {name}; give one document of each")
+    return documents
+
+
+def version(release: str) -> tuple[int, ...]:
+    """`6.12.113-x` -> (6, 12, 113). Raises ValueError."""
+    found = re.match(r"\d+(\.\d+)*", release)
+    if not found:
+        raise ValueError(f"{release} is no release of a kernel")
+    return tuple(map(int, found[0].split(".")))
+
+
+def parsed(raw: Mapping[str, Any], file: str) -> Document:
+    """Raises what a mapping of another shape makes it raise."""
+    machine, benchmarks = raw["machine_info"], raw["benchmarks"]
+    scenarios: dict[str, Scenario] = {}
+    series: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
+    dropped: dict[tuple[str, str, str], int] = {}
+    for info in (benchmark["extra_info"] for benchmark in benchmarks):
+        id_, contestant, number = str(info["scenario"]), str(info["contestant"]), int(info["round"])
+        sizes = {each.name: info.get(each.name) for each in dataclasses.fields(Scenario) if each.name != "id"}
+        scenario = Scenario(id_, **{name: int(size) for name, size in sizes.items() if size is not None})
+        if scenarios.setdefault(id_, scenario) != scenario:
+            raise ValueError(f"{id_} is two different scenarios")
+        if why := _unusable(info):
+            dropped[id_, contestant, why] = dropped.get((id_, contestant, why), 0) + 1
+            continue
+        values = {metric: float(info[key]) for metric, key in METRICS.items() if info.get(key) is not None}
+        series.setdefault((id_, contestant), {})[number] = values
+    version(str(machine["kernel"]))  # a name can be made of it
+    return Document(
+        file, str(machine["kernel"]), bool(machine["uml"]), _facts(machine), scenarios, series,
+        [Dropped(*key, rounds) for key, rounds in dropped.items()],
+    )  # fmt: skip
+
+
+def _unusable(info: Mapping[str, Any]) -> str:
+    if info.get("verified") is not True:
+        return " ".join(str(info.get("why") or "not verified").split())
+    return "" if isinstance(info.get("wall_s"), (int, float)) else "no time"
+
+
+def _facts(machine: Mapping[str, Any]) -> dict[str, str]:
+    """What one machine may have otherwise than another: its CPU, and the versions of all that took part."""
+    known = {**machine, "cpu": machine.get("cpu", {}).get("brand_raw")}
+    found = {title: known.get(key) for key, title in FACTS.items()} | dict(machine.get("versions", {}))
+    return {key: str(value) for key, value in found.items() if value not in (None, "")}
+
+
+# ---- how the cost grows ----
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """Seconds against a number of things: a line through the medians, and the power with which they grow."""
+
+    slope_s: float  # for one more
+    fixed_s: float
+    exponent: float  # 1: twice as many take twice as long
+    points: tuple[tuple[int, float], ...]
+
+    @classmethod
+    def of(cls, points: Iterable[tuple[int, float]]) -> Fit | None:
+        """None: fewer than two different numbers."""
+        known = sorted((x, y) for x, y in points if x > 0 and y > 0)
+        if len({x for x, _ in known}) < 2:
+            return None
+        line = statistics.linear_regression([x for x, _ in known], [y for _, y in known])
+        power = statistics.linear_regression([math.log(x) for x, _ in known], [math.log(y) for _, y in known])
+        return cls(line.slope, line.intercept, power.slope, tuple(known))
+
+
+def sizes(document: Document) -> list[Scenario]:
+    """Batches of the usual devices that differ in their number alone: batch-1 ... batch-1000."""
+    return _family(document, "batch-", lambda each: each.devices)
+
+
+def address_counts(document: Document) -> list[Scenario]:
+    """One device with more and more addresses: addresses-1000, addresses-10000."""
+    return _family(document, "addresses-", lambda each: each.addresses)
+
+
+def _family(document: Document, prefix: str, size: Any) -> list[Scenario]:
+    found = [each for id_, each in document.scenarios.items() if id_.removeprefix(prefix).isdigit()]
+    return sorted(found, key=size)
+
+
+def per_device(document: Document, contestant: str, metric: str) -> Fit | None:
+    """How the cost grows with the number of devices."""
+    found = [(each.devices, document.value(each.id, contestant, metric)) for each in sizes(document)]
+    return Fit.of((size, value.median) for size, value in found if value)
+
+
+def per_address(document: Document, contestant: str, metric: str) -> Fit | None:
+    """How the cost grows with the number of addresses."""
+    found = [(each.addresses, document.value(each.id, contestant, metric)) for each in address_counts(document)]
+    return Fit.of((size, value.median) for size, value in found if value)
+
+
+def crowded(document: Document) -> list[tuple[Scenario, Scenario]]:
+    """(a scenario among other devices or routes, the same one alone) of those of which both were measured."""
+    found = []
+    for scenario in document.scenarios.values():
+        alone = dataclasses.replace(scenario, other_devices=0, target_devices=0, other_routes=0)
+        if alone != scenario:
+            same = [id_ for id_, each in document.scenarios.items() if dataclasses.replace(alone, id=id_) == each]
+            # Of those of one shape (batch-1, batch-1-cold, ...) the shortest name is the plain one.
+            batches = [id_ for id_ in same if id_.startswith("batch-")]
+            if batches:
+                found.append((scenario, document.scenarios[min(batches, key=len)]))
+    return found
+
+
+# ---- how numbers are written ----
+
+
+def number(value: float) -> str:
+    """Three digits, never an exponent."""
+    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    return f"{value:,.{min(digits, 4)}f}"
+
+
+def spread(value: Spread | None, unit: str = "") -> str:
+    """`0.85 (0.83-0.88)`: the median and the quartiles."""
+    if value is None:
+        return "-"
+    text = f"{number(value.median)}{unit and f' {unit}'}"
+    return text if value.count == 1 else f"{text} ({number(value.low)} to {number(value.high)})"
+
+
+def inverse(value: Spread | None) -> str:
+    """`1/12.1 (1/12.9 to 1/11.8)`."""
+    if value is None or not (value.low > 0 and value.median > 0):
+        return spread(value)
+    text = f"1/{number(1 / value.median)}"
+    return text if value.count == 1 else f"{text} (1/{number(1 / value.low)} to 1/{number(1 / value.high)})"
+
+
+def limit(text: str | float) -> float:
+    """`1/12` or a number."""
+    return float(Fraction(text)) if isinstance(text, str) else float(text)
