@@ -1,7 +1,8 @@
 """A process that moves batches of devices and does nothing else: what trace.py and memory.py start.
 
-Its argument is a JSON object: batches (devices of each), target (a descriptor), journal (a directory or null), count
-(whether executed bytecodes are counted). It prints a JSON object: bytecodes (of each move), peak_kib (VmHWM).
+Its argument is a JSON object: batches (devices of each), first (the number of the first batch), target (a descriptor),
+journal (a directory or null), count (whether executed bytecodes are counted). It prints a JSON object: bytecodes (of
+each move), peak_kib (VmHWM).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def main() -> None:
     move = netdevns.move
     _ = netdevns.Moved  # both are loaded on first use
     bytecodes = []
-    for batch, count in enumerate(job["batches"]):
+    for batch, count in enumerate(job["batches"], job["first"]):
         devices = {f"b{batch}d{n}": f"net{batch}n{n}" for n in range(count)}
         run = lambda devices=devices: move(devices, job["target"], journal=job["journal"])  # noqa: E731
         mark()

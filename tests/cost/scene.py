@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tests.support.namespaces import Namespace, fresh
 
 OTHER = "other"  # the device that foreign routes, addresses and neighbours are on
+FREE = 1_000_000  # an ifindex that no device of a source has
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Scene:
         ipv6: Whether half of them, and of the other devices', are of IPv6.
         others, other_addresses, routes, neighbours: Of the source, and of no device that moves.
         target_others: Devices in the target.
+        same_ifindexes: Whether these have the ifindexes that the source's devices have.
     """
 
     batches: tuple[int, ...] = (1,)
@@ -31,16 +33,18 @@ class Scene:
     routes: int = 0
     neighbours: int = 0
     target_others: int = 0
+    same_ifindexes: bool = False
 
     @contextlib.contextmanager
     def made(self) -> Iterator[tuple[Namespace, Namespace]]:
         """The source, which the calling thread enters, and the target."""
         with fresh("host") as host, fresh("target") as target, host.entered():
             for namespace in (host, target):
-                # The kernel's own link-local addresses come when their DAD is done: sooner or later, and counted or not.
+                # The kernel's own link-local addresses come in their time, after DAD: counted or not.
                 namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
             host.batch(self._source())
-            target.batch([f"link add o{n} type ifb" for n in range(self.target_others)])
+            lowest = 2 if self.same_ifindexes else FREE
+            target.batch([f"link add o{n} index {lowest + n} type ifb" for n in range(self.target_others)])
             host.wait_until_quiet()
             yield host, target
 

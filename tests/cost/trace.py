@@ -11,8 +11,9 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tests.support.namespaces import Namespace
 from tests.support.require import require
@@ -72,12 +73,20 @@ def need_strace() -> None:
 
 
 def moved(
-    scene: Scene, engine: str, target: Namespace, *, under: Sequence[str] = (), count: bool, journal: bool
-) -> dict[str, list[int]]:
-    """Runs mover.py on a scene that is made, under another program; returns what it prints."""
+    batches: Sequence[int],
+    engine: str,
+    target: Namespace,
+    *,
+    first: int = 0,
+    count: bool = False,
+    journal: bool = False,
+    under: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Runs mover.py on batches of a scene that is made, under another program; returns what it prints."""
     with tempfile.TemporaryDirectory() as directory:
         os.mkdir(f"{directory}/txn", 0o700)  # as after the first move ever
-        job = {"batches": scene.batches, "target": target.fd, "journal": directory if journal else None, "count": count}
+        where = directory if journal else None
+        job = {"batches": batches, "first": first, "target": target.fd, "journal": where, "count": count}
         # The order of sets of strings, and with it the number of bytecodes, is drawn by lot otherwise.
         environment = {**os.environ, "NETDEVNS_ENGINE": engine, "PYTHONPATH": str(TOP), "PYTHONHASHSEED": "0"}
         done = subprocess.run(
@@ -87,20 +96,37 @@ def moved(
             stdout=subprocess.PIPE,
             check=True,
         )
-    told: dict[str, list[int]] = json.loads(done.stdout)
+    told: dict[str, Any] = json.loads(done.stdout)
     return told
 
 
 def costs(scene: Scene, engine: str, *, journal: bool = False, count: bool = False) -> list[Cost]:
     """What each batch of a scene costs, moved by one process one after the other."""
-    # -s: as many elements of an array are shown, and the bursts of a receive are one.
-    with scene.made() as (_, target), tempfile.NamedTemporaryFile("r") as trace:
+    return costs_of_each(scene, [engine], journal=journal, count=count)[engine]
+
+
+def costs_of_each(
+    scene: Scene, engines: Sequence[str], *, journal: bool = False, count: bool = False
+) -> dict[str, list[Cost]]:
+    """The same for engines that take turns: the scene is made once, with the batches of each."""
+    found = {}
+    with replace(scene, batches=scene.batches * len(engines)).made() as (_, target):
+        for turn, engine in enumerate(engines):
+            first = turn * len(scene.batches)
+            found[engine] = _traced(scene.batches, engine, target, first=first, journal=journal, count=count)
+    return found
+
+
+def _traced(batches: Sequence[int], engine: str, target: Namespace, *, count: bool, **options: Any) -> list[Cost]:
+    with tempfile.NamedTemporaryFile("r") as trace:
+        # -s: as many elements of an array are shown, and the datagrams of a receive are one.
         under = ("strace", "-f", "-s", "64", "-o", trace.name)
-        told = moved(scene, engine, target, under=under, count=count, journal=journal)
+        told = moved(batches, engine, target, under=under, count=count, **options)
         found = list(parsed(trace))
-    assert len(found) == len(scene.batches), "not all moves were seen"
-    for cost, bytecodes in zip(found, told["bytecodes"], strict=False):
-        cost.bytecodes = bytecodes
+    assert len(found) == len(batches), "not all moves were seen"
+    if count:
+        for cost, bytecodes in zip(found, told["bytecodes"], strict=True):
+            cost.bytecodes = bytecodes
     return found
 
 
