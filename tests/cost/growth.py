@@ -49,7 +49,7 @@ DEVICES = Axis("devices in the batch", (1, 2, 4, 8, 16, 32), lambda n: Scene(bat
 ADDRESSES = Axis("addresses on the device", (0, 100, 500, 1000), lambda n: Scene(addresses=n, ipv6=True))
 SOURCE = (
     _foreign("other devices in the source", (0, 500, 2000), "others"),
-    _foreign("routes in the source", (0, 5000, 20_000), "routes"),
+    _foreign("routes in the source", (0, 2500, 10_000), "routes"),
     _foreign("other devices' addresses in the source", (0, 1250, 5000), "other_addresses", ipv6=True),
     _foreign("neighbours in the source", (0, 1000, 4000), "neighbours"),
 )
