@@ -46,8 +46,8 @@ def _foreign(name: str, points: tuple[int, ...], field: str, **others: Any) -> A
 
 
 # Not 32, and not 1000 others: with some numbers of devices (34, 35, 69, 70, ...) the kernel leaves all entries of one
-# family out of a dump of RTM_GETNEIGHTBL. Where the header of the second table does not fit into the datagram, it goes on
-# behind as many entries as the first one had. Source: net/core/neighbour.c, neightbl_dump_info().
+# family out of a dump of RTM_GETNEIGHTBL. Where the header of the second table does not fit into the datagram, it goes
+# on behind as many entries as the first one had. Source: net/core/neighbour.c, neightbl_dump_info().
 DEVICES = Axis("devices in the batch", (1, 2, 4, 8, 16, 31), lambda n: Scene(batches=(n,)))
 ADDRESSES = Axis("addresses on the device", (0, 100, 500, 1000), lambda n: Scene(addresses=n, ipv6=True))
 SOURCE = (
