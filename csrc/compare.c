@@ -18,10 +18,19 @@ static int same_attr(const struct nd_view *a, const struct nd_view *b, size_t he
 	return alen == blen && memcmp(p, q, alen) == 0;
 }
 
+static int same_in(const struct nd_addr *a, const struct nd_addr *b, uint16_t type)
+{
+	const struct nd_attr *const p = &a->attrs[type], *const q = &b->attrs[type];
+
+	if (!p->data || !q->data)
+		return !p->data && !q->data;
+	return p->len == q->len && memcmp(p->data, q->data, p->len) == 0;
+}
+
 int nd_addr_same(const struct nd_addr *a, const struct nd_addr *b)
 {
 	return a->head.ifa_family == b->head.ifa_family && a->head.ifa_prefixlen == b->head.ifa_prefixlen &&
-	       same_attr(&a->v, &b->v, HEADER, IFA_LOCAL) && same_attr(&a->v, &b->v, HEADER, IFA_ADDRESS);
+	       same_in(a, b, IFA_LOCAL) && same_in(a, b, IFA_ADDRESS);
 }
 
 static int same_lifetime(uint32_t was, uint32_t is)
@@ -37,7 +46,6 @@ static const char *difference(const struct nd_dev *dev, const struct nd_replay *
 	 * addresses.flag.ipv6-temporary): a secondary whose primary is not carried becomes one. */
 	uint32_t ignored = IFA_F_SECONDARY;
 	char want[ND_NAME_SIZE];
-	size_t len;
 	const char *have;
 	int cut;
 
@@ -49,17 +57,17 @@ static const char *difference(const struct nd_dev *dev, const struct nd_replay *
 		return (b->flags & ~a->flags & IFA_F_TENTATIVE) ? "is tentative, but was usable" : "has other flags";
 	if (a->head.ifa_scope != b->head.ifa_scope)
 		return "has another scope";
-	if (!same_attr(&a->v, &b->v, HEADER, IFA_BROADCAST))
+	if (!same_in(a, b, IFA_BROADCAST))
 		return "has another broadcast address";
-	if (!same_attr(&a->v, &b->v, HEADER, IFA_RT_PRIORITY))
+	if (!same_in(a, b, IFA_RT_PRIORITY))
 		return "has another metric";
-	if (!same_attr(&a->v, &b->v, HEADER, ND_IFA_PROTO))
+	if (!same_in(a, b, ND_IFA_PROTO))
 		return "has another protocol";
 	if (!same_lifetime(a->valid_lft, b->valid_lft) || !same_lifetime(a->preferred_lft, b->preferred_lft))
 		return "has another lifetime";
 	if (nd_addr_label(dev, r->name, a, want, &cut)) {
-		have = (const char *)nd_view_attr(&b->v, HEADER, IFA_LABEL, &len);
-		if (!have || strnlen(have, len) != strlen(want) || memcmp(have, want, strlen(want)) != 0)
+		have = (const char *)b->attrs[IFA_LABEL].data;
+		if (!have || strnlen(have, b->attrs[IFA_LABEL].len) != strlen(want) || memcmp(have, want, strlen(want)) != 0)
 			return "has another label";
 	}
 	return NULL;
@@ -68,13 +76,11 @@ static const char *difference(const struct nd_dev *dev, const struct nd_replay *
 static void say_address(const struct nd_addr *a, const char *what, struct nd_err *err)
 {
 	char text[INET6_ADDRSTRLEN + 8] = "an address";
+	const struct nd_attr *const p = &a->attrs[a->attrs[IFA_LOCAL].data ? IFA_LOCAL : IFA_ADDRESS];
 	size_t len;
-	const unsigned char *p = nd_view_attr(&a->v, HEADER, IFA_LOCAL, &len);
 
-	if (!p)
-		p = nd_view_attr(&a->v, HEADER, IFA_ADDRESS, &len);
-	if (p && ((a->head.ifa_family == AF_INET && len == 4) || (a->head.ifa_family == AF_INET6 && len == 16)) &&
-	    inet_ntop(a->head.ifa_family, p, text, INET6_ADDRSTRLEN)) {
+	if (p->data && ((a->head.ifa_family == AF_INET && p->len == 4) || (a->head.ifa_family == AF_INET6 && p->len == 16)) &&
+	    inet_ntop(a->head.ifa_family, p->data, text, INET6_ADDRSTRLEN)) {
 		const unsigned n = a->head.ifa_prefixlen;
 		char *end = text + strlen(text);
 
@@ -96,26 +102,27 @@ static void say_address(const struct nd_addr *a, const char *what, struct nd_err
  * Each address of the set must be there, as it was, and in the order of the snapshot; others in between are not ours,
  * such as the kernel's own link-local (probe addresses.ipv6.link-local.own).
  */
-static int compare_addresses(const struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err)
+static int compare_addresses(const struct nd_dev *dev, const struct nd_replay *r, const void *back, size_t back_len,
+			     struct nd_err *err)
 {
 	struct nd_addr a, b;
 	size_t pos = 0, at = 0, scan;
 	const char *what;
 	int found;
 
-	while (nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a)) {
+	while (nd_addr_next_of(dev, &pos, &a)) {
 		if (!nd_addr_in(&a, r->set))
 			continue;
 		found = 0;
 		scan = at;
-		while (!found && nd_addr_next(dev, dev->back, dev->back_len, &scan, &b))
+		while (!found && nd_addr_next(back, back_len, &scan, &b))
 			found = nd_addr_same(&a, &b);
 		if (found) {
 			at = scan;
 		} else {
 			/* Undo may meet a link-local that the kernel made by itself; for the rest order is part of the promise. */
 			scan = 0;
-			while (!found && nd_addr_next(dev, dev->back, dev->back_len, &scan, &b))
+			while (!found && nd_addr_next(back, back_len, &scan, &b))
 				found = nd_addr_same(&a, &b);
 			if (!found || nd_addr_in(&a, ND_SET_PROTECTED)) {
 				say_address(&a, found ? "is out of order" : "is missing", err);
@@ -131,7 +138,8 @@ static int compare_addresses(const struct nd_dev *dev, const struct nd_replay *r
 	return 0;
 }
 
-int nd_replay_judge(struct nd_dev *dev, const struct nd_replay *r, const char *wanted, struct nd_err *err)
+int nd_replay_judge(const struct nd_dev *dev, const struct nd_replay *r, const struct nd_view *link, const void *addrs,
+		    size_t addrs_len, struct nd_err *err)
 {
 	static const struct {
 		uint16_t type;
@@ -146,38 +154,39 @@ int nd_replay_judge(struct nd_dev *dev, const struct nd_replay *r, const char *w
 		{ IFLA_NUM_RX_QUEUES, "the number of receive queues changed" },
 		{ IFLA_GSO_MAX_SIZE, "gso_max_size changed" },
 	};
-	struct nd_view was, is;
+	struct nd_view was;
 	size_t pos = 0, len;
 	struct ifinfomsg head;
 	const char *name;
 
-	if (nd_view_next((unsigned char *)dev + dev->back, dev->back_len, &pos, &is) <= 0)
-		return nd_err_set(err, ND_STEP_VERIFY, -EBADMSG, "no link in the answer");
-	pos = 0;
-	if (nd_view_next((unsigned char *)dev + dev->link, dev->link_len, &pos, &was) <= 0)
+	if (nd_view_next((const unsigned char *)dev + dev->link, dev->link_len, &pos, &was) <= 0)
 		return nd_err_set(err, ND_STEP_VERIFY, -EINVAL, "no snapshot to compare with");
-	memcpy(&head, is.body, sizeof head);
-	name = (const char *)nd_view_attr(&is, sizeof head, IFLA_IFNAME, &len);
-	if (!name || (wanted && (strnlen(name, len) != strlen(wanted) || memcmp(name, wanted, strlen(wanted)) != 0)))
+	memcpy(&head, link->body, sizeof head);
+	name = (const char *)nd_view_attr(link, sizeof head, IFLA_IFNAME, &len);
+	if (!name || strnlen(name, len) != strlen(r->name) || memcmp(name, r->name, strlen(r->name)) != 0)
 		return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, "it has another name");
 	if (!(head.ifi_flags & IFF_UP) != !r->up)
 		return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, r->up ? "it is not up" : "it is up");
-	if (!nd_same_mac(&was, &is, !r->keep_going))
+	if (!nd_same_mac(&was, link, !r->keep_going))
 		return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, "the MAC address changed");
 	for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
-		if (!same_attr(&was, &is, sizeof head, kept[i].type))
+		if (!same_attr(&was, link, sizeof head, kept[i].type))
 			return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, kept[i].text);
-	return compare_addresses(dev, r, err);
+	return compare_addresses(dev, r, addrs, addrs_len, err);
 }
 
-int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, const char *wanted, struct nd_err *err)
+int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err)
 {
+	struct nd_view link;
 	struct nd_buf reply;
+	size_t pos = 0;
 	int code = nd_dev_read(dev, r->sock, r->ifindex, nd_dev_end(dev), &reply, err);
 
 	if (code)
 		return code;
 	dev->back = (uint32_t)nd_dev_end(dev);
 	dev->back_len = (uint32_t)reply.used;
-	return nd_replay_judge(dev, r, wanted, err);
+	if (nd_view_next(reply.data, reply.used, &pos, &link) <= 0)
+		return nd_err_set(err, ND_STEP_VERIFY, -EBADMSG, "no link in the answer");
+	return nd_replay_judge(dev, r, &link, reply.data + pos, reply.used - pos, err);
 }

@@ -13,8 +13,8 @@ int nd_dev_init(struct nd_dev **dev, void *memory, size_t size, const char *ifna
 	*dev = NULL;
 	if (old == 0 || old >= ND_NAME_SIZE || new == 0 || new >= ND_NAME_SIZE)
 		return nd_err_set(err, ND_STEP_NONE, -EINVAL, "a name must have 1 to 15 bytes");
-	if (size < ND_DEV_SIZE_MIN || size > UINT32_MAX)
-		return nd_err_set(err, ND_STEP_NONE, -ENOBUFS, "a device needs at least ND_DEV_SIZE_MIN bytes of memory");
+	if (size < sizeof *d || size > UINT32_MAX)
+		return nd_err_set(err, ND_STEP_NONE, -ENOBUFS, "a device needs at least the memory of a struct nd_dev");
 	memset(d, 0, sizeof *d);
 	d->size = (uint32_t)size;
 	memcpy(d->ifname, ifname, old);
@@ -103,7 +103,7 @@ int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *e
 
 	dev->link_len = dev->addrs_len = dev->back_len = 0;
 	if (!dev->ifindex) {
-		code = nd_look_up(dev, source, 0, dev->ifname, &seen, err);
+		code = nd_look_up(source, 0, dev->ifname, &seen, err);
 		/* A look-up by name finds alternative names, too (probe message.key.altname-as-name). */
 		if (!code && strcmp(seen.name, dev->ifname) != 0)
 			code = nd_err_set(err, ND_STEP_SNAPSHOT, -ENODEV, "this is an alternative name of another device");
@@ -231,7 +231,7 @@ int nd_dev_verify(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err
 
 	if (dev->place != ND_PLACE_TARGET)
 		return nd_err_set(err, ND_STEP_VERIFY, -EINVAL, "it is not in the target");
-	code = nd_replay_compare(dev, &r, dev->name, err);
+	code = nd_replay_compare(dev, &r, err);
 	if (code)
 		err->step = ND_STEP_VERIFY;
 	return code;
@@ -287,10 +287,10 @@ int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 		if (dev->place != ND_PLACE_SOURCE)
 			return nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is not in the source");
 		/* The comparison decides: a device that never changed is left alone, without a notification. */
-		code = nd_replay_compare(dev, &r, dev->ifname, err);
+		code = nd_replay_compare(dev, &r, err);
 		if (code && !(code == -ENOBUFS && dev->need > dev->size)) {
 			nd_replay_run(dev, &r, &replayed);
-			code = nd_replay_compare(dev, &r, dev->ifname, err);
+			code = nd_replay_compare(dev, &r, err);
 		}
 	}
 	if (code)

@@ -65,16 +65,29 @@ enum nd_set {
 	ND_SET_ALL,		/* undo: every scope and lifetime */
 };
 
+/* An attribute's payload; data is NULL where it is not there. */
+struct nd_attr {
+	const unsigned char *data;
+	size_t len;
+};
+
 /* One address of a snapshot or of what was read back. */
 struct nd_addr {
 	struct nd_view v;
 	struct ifaddrmsg head;
 	uint32_t flags;		/* all 32 bits, from IFA_FLAGS */
 	uint32_t valid_lft, preferred_lft;	/* seconds; ND_FOREVER */
+	struct nd_attr attrs[ND_IFA_PROTO + 1];	/* by IFA_*: found once, and not once for each question */
 };
 
-/* Steps through the addresses in `len` bytes at offset `at` of the device's memory. 0: no more. */
-int nd_addr_next(const struct nd_dev *dev, uint32_t at, uint32_t len, size_t *pos, struct nd_addr *a);
+/* Steps through the addresses in `len` bytes. 0: no more. */
+int nd_addr_next(const void *data, size_t len, size_t *pos, struct nd_addr *a);
+
+/* The same through those of the snapshot. */
+static inline int nd_addr_next_of(const struct nd_dev *dev, size_t *pos, struct nd_addr *a)
+{
+	return nd_addr_next((const unsigned char *)dev + dev->addrs, dev->addrs_len, pos, a);
+}
 
 /* Fills the rest from a.v, a message about an address with a whole header. */
 void nd_addr_read(struct nd_addr *a);
@@ -106,10 +119,11 @@ struct nd_replay {
 int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err);
 
 /* Reads the device's link and addresses into the free part of its memory and compares with the snapshot. */
-int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, const char *wanted, struct nd_err *err);
+int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err);
 
-/* The comparison alone, with what lies behind the snapshot: dev->back, dev->back_len. */
-int nd_replay_judge(struct nd_dev *dev, const struct nd_replay *r, const char *wanted, struct nd_err *err);
+/* The comparison alone, with a link and its addresses that were read. */
+int nd_replay_judge(const struct nd_dev *dev, const struct nd_replay *r, const struct nd_view *link, const void *addrs,
+		    size_t addrs_len, struct nd_err *err);
 
 /* The opening of nd_sock_open: a socket in the namespace, without any option set. On failure s->fd is -1. */
 int nd_sock_create(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err);
@@ -125,12 +139,12 @@ struct nd_seen {
 	int32_t ifindex;
 	uint32_t flags;
 	char name[ND_NAME_SIZE];
-	struct nd_view link;	/* in the free part of the device's memory */
+	struct nd_view link;	/* in `answer` */
+	_Alignas(8) unsigned char answer[8192];	/* no datagram is longer */
 };
 
 /* Looks a link up by ifindex, or by name if that is 0. -ENODEV: not there. */
-int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen,
-	       struct nd_err *err);
+int nd_look_up(struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen, struct nd_err *err);
 
 /*
  * Sets dev->place (and ifindex, name) by looking in both namespaces; in the source, *seen is what was found. Negative:

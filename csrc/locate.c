@@ -15,23 +15,19 @@ void nd_put_getlink(struct nd_msg *m, int32_t ifindex, const char *name)
 		nd_msg_put_name(m, IFLA_IFNAME, name);
 }
 
-int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen,
-	       struct nd_err *err)
+int nd_look_up(struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen, struct nd_err *err)
 {
 	_Alignas(8) unsigned char bytes[128];
-	struct nd_buf reply = { .data = (unsigned char *)dev + nd_dev_end(dev), .size = dev->size - nd_dev_end(dev) };
+	struct nd_buf reply = { .data = seen->answer, .size = sizeof seen->answer };
 	struct nd_msg m;
 	struct ifinfomsg head;
 	size_t pos = 0, len;
 	const unsigned char *p;
 	int code;
 
-	dev->back_len = 0;
 	nd_msg_init(&m, bytes, sizeof bytes);
 	nd_put_getlink(&m, ifindex, ifindex ? NULL : name);
 	code = nd_sock_exchange(sock, &m, &reply, err);
-	if (code == -ENOBUFS && reply.need)
-		dev->need = (uint32_t)(nd_dev_end(dev) + 2 * reply.need + ND_MEMORY_MIN);
 	if (code < 0)
 		return code;
 	if (nd_view_next(reply.data, reply.used, &pos, &seen->link) <= 0)
@@ -118,7 +114,7 @@ static int is_ours(const struct nd_dev *dev, const struct nd_view *link, int sur
 static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, int sure,
 		  struct nd_seen *seen, struct nd_err *err)
 {
-	const int code = nd_look_up(dev, sock, ifindex, name, seen, err);
+	const int code = nd_look_up(sock, ifindex, name, seen, err);
 
 	if (code == -ENODEV)
 		return 0;

@@ -44,7 +44,7 @@ extern "C" {
 
 #define ND_NAME_SIZE 16		/* IFNAMSIZ: 15 bytes and a NUL */
 #define ND_TEXT_SIZE 192	/* extack texts are cut to this, NUL included */
-#define ND_DEV_SIZE_MIN 8192	/* bytes of memory for a device with a few addresses */
+#define ND_DEV_SIZE_MIN 8192	/* bytes of memory that suffice for a device with a few addresses */
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
 
@@ -160,13 +160,16 @@ uint64_t nd_sock_cookie(const struct nd_sock *s);
 struct nd_sieve {
 	const int32_t *ifindexes;	/* ascending */
 	size_t count;
+	const char *names;	/* of links: `names_count` times ND_NAME_SIZE bytes, filled with NULs, ascending */
+	size_t names_count;
 };
 
 /*
- * Whether an answer is about one of these devices: RTM_NEWADDR, RTM_NEWNEIGH, RTM_NEWQDISC, RTM_NEWNEIGHTBL: it names it;
- * RTM_NEWROUTE: it may go when such a device does: by one of them, with a `src` (the kernel's own apart), or by a nexthop
- * object that alone knows the device; and each default route. RTM_NEWLINK: it lies on another device of this namespace,
- * whichever. Anything else, and what is damaged: 1.
+ * Whether an answer is about one of these devices. RTM_NEWADDR, RTM_NEWQDISC, RTM_NEWNEIGHTBL: it names its ifindex;
+ * RTM_NEWNEIGH: so it does, and is permanent, a proxy or somebody's, and no group's in a bridge's table; RTM_NEWROUTE: it
+ * may go when such a device does: by one of them, with a `src` (the kernel's own apart), or by a nexthop object that alone
+ * knows the device; and each default route. RTM_NEWLINK: it has one of the names, or lies on another device of this
+ * namespace, whichever. Anything else, and what is damaged: 1.
  */
 int nd_sieve_keeps(const struct nd_sieve *sieve, const struct nd_view *v);
 
@@ -244,7 +247,7 @@ struct nd_dev {
 	uint32_t back, back_len;	/* what nd_dev_verify read last: RTM_NEWLINK, then RTM_NEWADDR messages */
 };
 
-/* Prepares the memory (aligned to 8 bytes). -EINVAL: a name of 0 or more than 15 bytes. -ENOBUFS: less than ND_DEV_SIZE_MIN. */
+/* Prepares the memory (aligned to 8 bytes). -EINVAL: a name of 0 or more than 15 bytes. -ENOBUFS: less than a struct nd_dev. */
 int nd_dev_init(struct nd_dev **dev, void *memory, size_t size, const char *ifname, const char *wanted, struct nd_err *err);
 
 /* Tells the device that its memory was moved or extended to `size` bytes (realloc, a file read back). */
@@ -258,7 +261,8 @@ int nd_dev_load(struct nd_dev *dev, const void *link, size_t link_len, const voi
 
 /*
  * The same out of answers of the source that were just read (all of a batch by one dump instead of one exchange each):
- * what nd_dev_snapshot does, without its exchange. -ENODEV: the link has another name.
+ * what nd_dev_snapshot does, without its exchange, and with no more memory than that; later steps may ask for more.
+ * -ENODEV: the link has another name.
  */
 int nd_dev_take(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err);
 
@@ -299,7 +303,7 @@ int nd_dev_up_and_replay(struct nd_dev *dev, struct nd_sock *target, struct nd_e
  */
 int nd_dev_verify(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err);
 
-/* The same with what was just read in the target. -ENOBUFS: dev->need is the size. */
+/* The same with what was just read in the target, which is compared where it is: dev->back has nothing of it. */
 int nd_dev_judge(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err);
 
 #define ND_UNDO_RETURN 1	/* back into the source, under its name and ifindex */

@@ -32,60 +32,67 @@ static const char *damage(const void *link, size_t link_len, const void *addrs, 
 	return got ? "the addresses of the record are damaged" : NULL;
 }
 
-int nd_dev_load(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err)
+/* `spare` bytes behind it: what the caller's next steps need. */
+static int put(struct nd_dev *dev, const struct nd_view *link, const void *addrs, size_t addrs_len, size_t spare,
+	       struct nd_err *err)
 {
-	const size_t room = nd_align(sizeof *dev) + nd_align(link_len) + nd_align(addrs_len);
-	struct nd_view v;
+	const size_t room = nd_align(sizeof *dev) + nd_align(link->len) + nd_align(addrs_len);
 	struct ifinfomsg head;
-	const char *damaged = damage(link, link_len, addrs, addrs_len, &v);
 
-	if (damaged)
-		return nd_err_set(err, ND_STEP_SNAPSHOT, -EBADMSG, damaged);
-	memcpy(&head, v.body, sizeof head);
-	/* As much again, for what later steps read. */
-	if (room * 2 + ND_MEMORY_MIN > dev->size) {
-		dev->need = (uint32_t)(room * 2 + ND_MEMORY_MIN);
+	memcpy(&head, link->body, sizeof head);
+	if (room + spare > dev->size) {
+		dev->need = (uint32_t)(room + spare);
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENOBUFS, "the device's memory is too small");
 	}
 	dev->need = 0;
 	dev->ifindex = head.ifi_index;
 	dev->was_up = (head.ifi_flags & IFF_UP) != 0;
 	dev->link = (uint32_t)nd_align(sizeof *dev);
-	dev->link_len = (uint32_t)link_len;
-	dev->addrs = dev->link + (uint32_t)nd_align(link_len);
+	dev->link_len = (uint32_t)link->len;
+	dev->addrs = dev->link + (uint32_t)nd_align(link->len);
 	dev->addrs_len = (uint32_t)addrs_len;
 	dev->back_len = 0;
 	dev->place = ND_PLACE_UNKNOWN;
-	memcpy((unsigned char *)dev + dev->link, link, link_len);
+	memcpy((unsigned char *)dev + dev->link, link->start, link->len);
 	if (addrs_len)
 		memcpy((unsigned char *)dev + dev->addrs, addrs, addrs_len);
 	return 0;
 }
 
+int nd_dev_load(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err)
+{
+	struct nd_view v;
+	const char *damaged = damage(link, link_len, addrs, addrs_len, &v);
+
+	if (damaged)
+		return nd_err_set(err, ND_STEP_SNAPSHOT, -EBADMSG, damaged);
+	/* As much again, for what later steps read. */
+	return put(dev, &v, addrs, addrs_len, nd_align(sizeof *dev) + nd_align(link_len) + nd_align(addrs_len) + ND_MEMORY_MIN, err);
+}
+
 int nd_dev_take(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err)
 {
-	const int code = nd_dev_load(dev, link, link_len, addrs, addrs_len, err);
 	struct nd_view v;
-	const char *name;
-	size_t pos = 0, len;
+	const char *damaged = damage(link, link_len, addrs, addrs_len, &v), *name;
+	size_t len;
+	int code;
 
-	if (code)
-		return code;
-	nd_view_next((unsigned char *)dev + dev->link, dev->link_len, &pos, &v);
+	if (damaged)
+		return nd_err_set(err, ND_STEP_SNAPSHOT, -EBADMSG, damaged);
+	dev->link_len = dev->addrs_len = dev->back_len = 0;
 	name = (const char *)nd_view_attr(&v, sizeof(struct ifinfomsg), IFLA_IFNAME, &len);
-	if (!name || strnlen(name, len) != strlen(dev->ifname) || memcmp(name, dev->ifname, strlen(dev->ifname)) != 0) {
-		dev->link_len = dev->addrs_len = 0;
-		dev->was_up = 0;
+	if (!name || strnlen(name, len) != strlen(dev->ifname) || memcmp(name, dev->ifname, strlen(dev->ifname)) != 0)
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENODEV, "it was renamed meanwhile");
-	}
-	dev->place = ND_PLACE_SOURCE;
-	return 0;
+	/* What nd_dev_late brings may be twice as much: a link that was set down before its move has two drops. */
+	code = put(dev, &v, addrs, addrs_len, 2 * addrs_len + 512, err);
+	if (!code)
+		dev->place = ND_PLACE_SOURCE;
+	return code;
 }
 
 int nd_dev_judge(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err)
 {
 	const struct nd_replay r = { .name = dev->name, .ifindex = dev->target_ifindex, .set = ND_SET_PROTECTED, .up = 1 };
-	const size_t room = nd_align(link_len) + nd_align(addrs_len);
 	struct nd_view v;
 	int code;
 
@@ -93,17 +100,7 @@ int nd_dev_judge(struct nd_dev *dev, const void *link, size_t link_len, const vo
 		return nd_err_set(err, ND_STEP_VERIFY, -EINVAL, "it is not in the target");
 	if (damage(link, link_len, addrs, addrs_len, &v))
 		return nd_err_set(err, ND_STEP_VERIFY, -EBADMSG, "no link in the answer");
-	if (nd_dev_end(dev) > dev->size || room > dev->size - nd_dev_end(dev)) {
-		dev->need = (uint32_t)(nd_dev_end(dev) + room);
-		return nd_err_set(err, ND_STEP_VERIFY, -ENOBUFS, "the device's memory is too small");
-	}
-	dev->back = (uint32_t)nd_dev_end(dev);
-	dev->back_len = (uint32_t)room;
-	memset((unsigned char *)dev + dev->back, 0, room);
-	memcpy((unsigned char *)dev + dev->back, link, link_len);
-	if (addrs_len)
-		memcpy((unsigned char *)dev + dev->back + nd_align(link_len), addrs, addrs_len);
-	code = nd_replay_judge(dev, &r, dev->name, err);
+	code = nd_replay_judge(dev, &r, &v, addrs, addrs_len, err);
 	if (code)
 		err->step = ND_STEP_VERIFY;
 	return code;

@@ -16,22 +16,40 @@
 
 void nd_addr_read(struct nd_addr *a)
 {
-	const unsigned char *p;
-	size_t n;
+	const unsigned char *const end = a->v.body + a->v.body_len;
+	const unsigned char *at = a->v.body + HEADER;
+	const struct nd_attr *found = a->attrs;
 
 	memcpy(&a->head, a->v.body, HEADER);
-	a->flags = nd_view_u32(&a->v, HEADER, IFA_FLAGS, a->head.ifa_flags);
+	memset(a->attrs, 0, sizeof a->attrs);
+	while ((size_t)(end - at) >= ND_ATTR_HDR) {
+		struct nlattr h;
+
+		memcpy(&h, at, sizeof h);
+		if (h.nla_len < ND_ATTR_HDR || h.nla_len > (size_t)(end - at))
+			break;
+		if ((h.nla_type & NLA_TYPE_MASK) <= ND_IFA_PROTO)
+			a->attrs[h.nla_type & NLA_TYPE_MASK] =
+				(struct nd_attr){ .data = at + ND_ATTR_HDR, .len = h.nla_len - ND_ATTR_HDR };
+		if (nd_align(h.nla_len) >= (size_t)(end - at))
+			break;
+		at += nd_align(h.nla_len);
+	}
+	a->flags = a->head.ifa_flags;
+	if (found[IFA_FLAGS].data && found[IFA_FLAGS].len == sizeof a->flags)
+		memcpy(&a->flags, found[IFA_FLAGS].data, sizeof a->flags);
 	a->valid_lft = a->preferred_lft = ND_FOREVER;
-	p = nd_view_attr(&a->v, HEADER, IFA_CACHEINFO, &n);
-	if (p && n >= sizeof(struct ifa_cacheinfo)) {
+	if (found[IFA_CACHEINFO].data && found[IFA_CACHEINFO].len >= sizeof(struct ifa_cacheinfo)) {
+		const unsigned char *const p = found[IFA_CACHEINFO].data;
+
 		memcpy(&a->preferred_lft, p + offsetof(struct ifa_cacheinfo, ifa_prefered), sizeof a->preferred_lft);
 		memcpy(&a->valid_lft, p + offsetof(struct ifa_cacheinfo, ifa_valid), sizeof a->valid_lft);
 	}
 }
 
-int nd_addr_next(const struct nd_dev *dev, uint32_t at, uint32_t len, size_t *pos, struct nd_addr *a)
+int nd_addr_next(const void *data, size_t len, size_t *pos, struct nd_addr *a)
 {
-	while (nd_view_next((const unsigned char *)dev + at, len, pos, &a->v) > 0)
+	while (nd_view_next(data, len, pos, &a->v) > 0)
 		if (a->v.type == RTM_NEWADDR && a->v.body_len >= HEADER) {
 			nd_addr_read(a);
 			return 1;
@@ -48,13 +66,13 @@ int nd_addr_in(const struct nd_addr *a, enum nd_set set)
 int nd_addr_label(const struct nd_dev *dev, const char *name, const struct nd_addr *a, char label[ND_NAME_SIZE], int *cut)
 {
 	const size_t old = strnlen(dev->ifname, ND_NAME_SIZE), new = strlen(name);
+	const char *const p = (const char *)a->attrs[IFA_LABEL].data;
 	size_t len;
-	const char *p = (const char *)nd_view_attr(&a->v, HEADER, IFA_LABEL, &len);
 
 	*cut = 0;
 	if (!p)
 		return 0;
-	len = strnlen(p, len);
+	len = strnlen(p, a->attrs[IFA_LABEL].len);
 	if (len < old || memcmp(p, dev->ifname, old) != 0 || (len > old && p[old] != ':')) {
 		nd_text_copy(label, ND_NAME_SIZE, p, len);
 		return 1;
@@ -96,13 +114,12 @@ static void put_address(struct nd_msg *m, struct nd_dev *dev, const struct nd_re
 	head.ifa_flags = (unsigned char)flags;
 	nd_msg_begin(m, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &head, sizeof head);
 	for (size_t i = 0; i < sizeof as_is / sizeof as_is[0]; i++) {
-		size_t len;
-		const unsigned char *p = nd_view_attr(&a->v, HEADER, as_is[i], &len);
+		const struct nd_attr *const p = &a->attrs[as_is[i]];
 
-		if (p && as_is[i] == IFA_CACHEINFO && is_deprecated_ipv4(a))
+		if (p->data && as_is[i] == IFA_CACHEINFO && is_deprecated_ipv4(a))
 			nd_msg_put(m, IFA_CACHEINFO, &never_preferred, sizeof never_preferred);
-		else if (p)
-			nd_msg_put(m, as_is[i], p, len);
+		else if (p->data)
+			nd_msg_put(m, as_is[i], p->data, p->len);
 	}
 	if (nd_addr_label(dev, r->name, a, label, &cut)) {
 		nd_msg_put_name(m, IFA_LABEL, label);
@@ -186,14 +203,14 @@ static void put_up(struct window *w, const struct nd_replay *r)
 static int index_ipv6(struct nd_dev *dev, uint32_t **offsets, size_t *n, struct nd_err *err)
 {
 	const size_t end = nd_dev_end(dev);
-	struct nd_addr a;
+	struct nd_view v;
 	size_t pos = 0, before = 0;
 
 	*offsets = (uint32_t *)(void *)((unsigned char *)dev + end);
 	*n = 0;
 	dev->back_len = 0;
-	while (nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a)) {
-		if (a.head.ifa_family == AF_INET6) {
+	while (nd_view_next((unsigned char *)dev + dev->addrs, dev->addrs_len, &pos, &v) > 0) {
+		if (v.body_len >= HEADER && v.body[offsetof(struct ifaddrmsg, ifa_family)] == AF_INET6) {
 			if (end + (*n + 1) * sizeof **offsets > dev->size) {
 				dev->need = (uint32_t)(end * 2 + 4096);
 				return nd_err_set(err, ND_STEP_REPLAY, -ENOBUFS, "the device's memory is too small");
@@ -218,7 +235,7 @@ static int replay_link_locals(struct window *w, struct nd_dev *dev, const struct
 	while (!code && n-- > 0) {
 		size_t pos = ipv6[n];
 
-		if (!nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a) || a.head.ifa_scope != RT_SCOPE_LINK || !is_proven(&a))
+		if (!nd_addr_next_of(dev, &pos, &a) || a.head.ifa_scope != RT_SCOPE_LINK || !is_proven(&a))
 			continue;
 		code = make_room(w, r, a.v.len, err);
 		if (!code) {
@@ -250,38 +267,42 @@ static int drop_peer_route(const struct nd_replay *r, const struct nd_addr *a, s
 			      .rtm_protocol = RTPROT_KERNEL, .rtm_type = RTN_UNICAST };
 	unsigned char local[16], peer[16];
 	_Alignas(8) unsigned char bytes[128];
-	size_t local_len, peer_len;
-	const unsigned char *l = nd_view_attr(&a->v, HEADER, IFA_LOCAL, &local_len);
-	const unsigned char *p = nd_view_attr(&a->v, HEADER, IFA_ADDRESS, &peer_len);
+	const struct nd_attr *const l = &a->attrs[IFA_LOCAL], *const p = &a->attrs[IFA_ADDRESS];
+	const struct nd_attr *const metric = &a->attrs[IFA_RT_PRIORITY];
+	uint32_t priority = IP6_RT_PRIO_ADDRCONF;
 	struct nd_msg m;
 	int code;
 
-	if (!l || !p || local_len != 16 || peer_len != 16 || a->head.ifa_prefixlen >= 128 || (a->flags & IFA_F_NOPREFIXROUTE))
+	if (!l->data || !p->data || l->len != 16 || p->len != 16 || a->head.ifa_prefixlen >= 128 || (a->flags & IFA_F_NOPREFIXROUTE))
 		return 0;
-	memcpy(local, l, 16);
-	memcpy(peer, p, 16);
+	memcpy(local, l->data, 16);
+	memcpy(peer, p->data, 16);
 	mask_prefix(local, a->head.ifa_prefixlen);
 	mask_prefix(peer, a->head.ifa_prefixlen);
 	if (memcmp(local, peer, 16) == 0)
 		return 0;
+	if (metric->data && metric->len == sizeof priority)
+		memcpy(&priority, metric->data, sizeof priority);
 	nd_msg_init(&m, bytes, sizeof bytes);
 	nd_msg_begin(&m, RTM_DELROUTE, NLM_F_ACK, &head, sizeof head);
 	nd_msg_put(&m, RTA_DST, peer, sizeof peer);
 	nd_msg_put_u32(&m, RTA_OIF, (uint32_t)r->ifindex);
-	nd_msg_put_u32(&m, RTA_PRIORITY, nd_view_u32(&a->v, HEADER, IFA_RT_PRIORITY, IP6_RT_PRIO_ADDRCONF));
+	nd_msg_put_u32(&m, RTA_PRIORITY, priority);
 	code = nd_sock_exchange(r->sock, &m, NULL, err);
 	return code == -ESRCH ? 0 : code;
 }
 
-static int drop_peer_routes(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err)
+static int drop_peer_routes(struct nd_dev *dev, const struct nd_replay *r, const uint32_t *ipv6, size_t n, struct nd_err *err)
 {
 	struct nd_addr a;
-	size_t pos = 0;
 	int code = 0;
 
-	while (!code && nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a))
-		if (is_proven(&a) && nd_addr_in(&a, r->set))
+	for (size_t i = 0; i < n && !code; i++) {
+		size_t pos = ipv6[i];
+
+		if (nd_addr_next_of(dev, &pos, &a) && is_proven(&a) && nd_addr_in(&a, r->set))
 			code = drop_peer_route(r, &a, err);
+	}
 	return code;
 }
 
@@ -297,7 +318,7 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 	nd_msg_init(&w.m, w.bytes, sizeof w.bytes);
 	code = index_ipv6(dev, &ipv6, &n, err);
 	/* IPv4 before IFF_UP: in dump order, primaries are before secondaries (probe addresses.ipv4.order.replayed). */
-	while (!code && nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a))
+	while (!code && nd_addr_next_of(dev, &pos, &a))
 		if (a.head.ifa_family != AF_INET6 && nd_addr_in(&a, r->set))
 			code = replay_one(&w, dev, r, &a, err);
 	if (!code && r->set == ND_SET_ALL)
@@ -309,15 +330,15 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 	 * route (probe addresses.ipv6.routes.peer). And in reverse: the kernel puts the newest of a scope first (probes
 	 * addresses.ipv6.order.newest, addresses.ipv6.order.scope).
 	 */
-	while (!code && n-- > 0) {
-		pos = ipv6[n];
-		if (nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a) && nd_addr_in(&a, r->set))
+	for (size_t i = n; i-- > 0 && !code;) {
+		pos = ipv6[i];
+		if (nd_addr_next_of(dev, &pos, &a) && nd_addr_in(&a, r->set))
 			code = replay_one(&w, dev, r, &a, err);
 	}
 	if (!code)
 		code = flush(&w, r, err);
 	if (!code)
-		code = drop_peer_routes(dev, r, err);
+		code = drop_peer_routes(dev, r, ipv6, n, err);
 	if (!code)
 		code = w.first_code;
 	if (code)

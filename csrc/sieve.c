@@ -36,10 +36,54 @@ static int names_one(const struct nd_sieve *sieve, const unsigned char *data, si
 	return has(sieve, ifindex);
 }
 
-/* struct ifaddrmsg, ndmsg and tcmsg have it 4 bytes behind their start. */
+/* struct ifaddrmsg and tcmsg have it 4 bytes behind their start. */
 static int body_names_one(const struct nd_sieve *sieve, const struct nd_view *v)
 {
 	return v->body_len < 8 || names_one(sieve, v->body + 4, sizeof(int32_t));
+}
+
+/* A name as it is dumped: at most 15 bytes and a NUL. */
+static int has_name(const struct nd_sieve *sieve, const struct nd_view *v)
+{
+	char name[ND_NAME_SIZE] = { 0 };
+	size_t len, low = 0, high = sieve->names_count;
+	const char *const found = (const char *)nd_view_attr(v, sizeof(struct ifinfomsg), IFLA_IFNAME, &len);
+
+	if (!found || strnlen(found, len) >= sizeof name)
+		return 0;
+	memcpy(name, found, strnlen(found, len));
+	while (low < high) {
+		const size_t middle = low + (high - low) / 2;
+		const int order = memcmp(sieve->names + middle * sizeof name, name, sizeof name);
+
+		if (order == 0)
+			return 1;
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return 0;
+}
+
+/*
+ * Permanent entries, proxies and what a routing daemon keeps up to date; the others the kernel learns again. The groups
+ * that a device listens to are in the bridges' table, too (probe neighbours.move.permanent).
+ */
+static int neighbour_concerns(const struct nd_sieve *sieve, const struct nd_view *v)
+{
+	struct ndmsg head;
+	size_t len;
+	const unsigned char *mac;
+
+	if (v->body_len < sizeof head)
+		return 1;
+	memcpy(&head, v->body, sizeof head);
+	if (!has(sieve, head.ndm_ifindex) ||
+	    !((head.ndm_state & NUD_PERMANENT) || (head.ndm_flags & (NTF_PROXY | NTF_EXT_LEARNED))))
+		return 0;
+	mac = head.ndm_family == AF_BRIDGE ? nd_view_attr(v, sizeof head, NDA_LLADDR, &len) : NULL;
+	return !mac || len == 0 || !(mac[0] & 1);
 }
 
 /* A veth's IFLA_LINK is its peer, and with a netnsid it is elsewhere (probes kinds.veth.link, kinds.upper-moves.vlan). */
@@ -143,11 +187,12 @@ int nd_sieve_keeps(const struct nd_sieve *sieve, const struct nd_view *v)
 {
 	switch (v->type) {
 	case RTM_NEWLINK:
-		return v->body_len < sizeof(struct ifinfomsg) || lies_on_another(v);
+		return v->body_len < sizeof(struct ifinfomsg) || lies_on_another(v) || has_name(sieve, v);
 	case RTM_NEWADDR:
-	case RTM_NEWNEIGH:
 	case RTM_NEWQDISC:
 		return body_names_one(sieve, v);
+	case RTM_NEWNEIGH:
+		return neighbour_concerns(sieve, v);
 	case RTM_NEWROUTE:
 		return route_concerns(sieve, v);
 	case RTM_NEWNEIGHTBL:

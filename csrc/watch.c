@@ -102,7 +102,7 @@ static size_t find(const struct nd_dev *dev, const struct nd_addr *told, size_t 
 	for (int part = 0; part < 2; part++) {
 		size_t pos = from[part];
 
-		while (pos < to[part] && nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a)) {
+		while (pos < to[part] && nd_addr_next_of(dev, &pos, &a)) {
 			if (nd_addr_same(&a, told)) {
 				*at = (size_t)(a.v.start - ((const unsigned char *)dev + dev->addrs));
 				return pos - *at;
@@ -141,7 +141,7 @@ static size_t first_ipv6(const struct nd_dev *dev)
 	struct nd_addr a;
 	size_t pos = 0;
 
-	while (nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a))
+	while (nd_addr_next_of(dev, &pos, &a))
 		if (a.head.ifa_family == AF_INET6)
 			return (size_t)(a.v.start - ((const unsigned char *)dev + dev->addrs));
 	return dev->addrs_len;
@@ -156,7 +156,7 @@ static void drop_double(struct nd_dev *dev, size_t pos, const struct nd_addr *to
 {
 	struct nd_addr a;
 
-	for (int i = 0; i < DOUBLE_WITHIN && nd_addr_next(dev, dev->addrs, dev->addrs_len, &pos, &a); i++) {
+	for (int i = 0; i < DOUBLE_WITHIN && nd_addr_next_of(dev, &pos, &a); i++) {
 		if (nd_addr_same(&a, told)) {
 			const size_t at = (size_t)(a.v.start - ((const unsigned char *)dev + dev->addrs));
 

@@ -184,9 +184,15 @@ def _may_be_there(name: bytes) -> bool:
 def _ask_source(plan: Plan, socket: Socket) -> None:
     askable = [i for i in plan.items if _may_be_there(i.ifname)]
     by_ifindex: dict[int, Item] = {}
-    answers = ask(socket, [wire.get_link(name=i.ifname) for i in askable])
-    for item, answer in zip(askable, answers, strict=True):
-        link = link_of(answer)
+    plan.links = {link.ifindex: link for link in lookups.links_of(socket, {i.ifname for i in askable})}
+    by_name = {link.name: link for link in plan.links.values()}
+    others = [i.ifname for i in askable if i.ifname not in by_name]  # no such device, or an alternative name
+    for name, answer in zip(others, ask(socket, [wire.get_link(name=name) for name in others]), strict=True):
+        found = link_of(answer)
+        if found is not None:
+            by_name[name] = found
+    for item in askable:
+        link = by_name.get(item.ifname)
         if not is_device(plan, item, link) or link is None:
             continue
         if link.ifindex in by_ifindex:
@@ -199,8 +205,6 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
                 item.device = Device(item.ifname, item.wanted, link.ifindex)
     _permission(plan, "source", socket, plan.source)
     immovable(plan, socket)
-    plan.links = {link.ifindex: link for link in lookups.links(socket, stacked=True)}
-    plan.links.update({item.link.ifindex: item.link for item in plan.items if item.link})
     plan.uppers = stacking.uppers(plan.links, by_ifindex)
     _look_above(plan, socket, by_ifindex)
     _ending(plan, by_ifindex)
@@ -212,7 +216,7 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     losses.find_qdiscs(socket, plan.items)
     plan.neighbours = [lookups.dump(socket, dump, about=about) for dump in neighbours.DUMPS]
     plan.neighparms = neighparms.read(socket, by_ifindex)
-    if sysctls.is_token_untold(answers):
+    if sysctls.is_token_untold(item.link for item in plan.items if item.link):
         tokens = sysctls.tokens(lookups.dump(socket, sysctls.DUMP_TOKENS))
         for ifindex, item in by_ifindex.items():
             item.token = tokens.get(ifindex)

@@ -44,18 +44,17 @@ def ask(socket: Socket, requests: list[bytes]) -> list[wire.Message]:
 
 def refused(answer: wire.Message) -> int:
     """The errno of an answer; 0: done, or here is what was asked for."""
-    return wire.error(answer)[0] if answer.type == uapi.NLMSG_ERROR else 0
+    return wire.error_code(answer) if answer.type == uapi.NLMSG_ERROR else 0
 
 
 def link_of(answer: wire.Message) -> wire.Link | None:
     """The link of an answer; None: no such device. Any other refusal is an EngineError."""
     if answer.type == uapi.RTM_NEWLINK:
         return wire.Link(answer.body)
-    code, text = wire.error(answer)
     # Not there: ENODEV (probe dumps.get.unknown-name), and EINVAL for a name that no device can have.
-    if code in (errno.ENODEV, errno.EINVAL):
+    if wire.error_code(answer) in (errno.ENODEV, errno.EINVAL):
         return None
-    raise EngineError(code, text, "exchange")
+    raise EngineError(*wire.error(answer), "exchange")
 
 
 def link(socket: Socket, *, ifindex: int = 0, name: bytes | None = None) -> wire.Link | None:
@@ -85,11 +84,24 @@ def dump_if_known(socket: Socket, request: bytes, about: Collection[int] | None 
         return b""
 
 
-def links(socket: Socket, size: int = 0, *, stacked: bool = False) -> list[wire.Link]:
-    """All links of a namespace; or those that lie on another one there."""
-    skip = wire.attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
-    request = wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0, skip)
-    dumped = dump(socket, request, size, about=() if stacked else None)
+_SKIP = wire.attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
+_DUMP_LINKS = wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0, _SKIP)
+
+
+def links(socket: Socket, size: int = 0) -> list[wire.Link]:
+    """All links of a namespace."""
+    return _links(dump(socket, _DUMP_LINKS, size))
+
+
+def links_of(socket: Socket, names: Collection[bytes]) -> list[wire.Link]:
+    """The links of these names, and all that lie on another one."""
+    return _links(socket.query(_DUMP_LINKS, (len(names) + 8) * ANSWER_BYTES, (), names)[1])
+
+
+def _links(dumped: bytes) -> list[wire.Link]:
+    first = next(wire.messages(dumped), None)
+    if first is not None and first.type == uapi.NLMSG_ERROR:
+        raise EngineError(*wire.error(first), "exchange")
     return [wire.Link(message.body) for message in wire.messages(dumped) if message.type == uapi.RTM_NEWLINK]
 
 
@@ -101,9 +113,8 @@ def addresses(socket: Socket, ifindexes: Collection[int]) -> dict[int, bytes]:
     one = next(iter(ifindexes)) if len(ifindexes) == 1 else 0
     dumped = dump(socket, snapshots.dump_addresses(one), about=ifindexes)
     found: dict[int, list[bytes]] = {ifindex: [] for ifindex in ifindexes}
-    for message in wire.messages(dumped):
-        if message.type == uapi.RTM_NEWADDR and len(message.body) >= snapshots.IFADDRMSG.size:
-            found[snapshots.IFADDRMSG.unpack_from(message.body)[4]].append(message.padded())
+    for ifindex, message in snapshots.by_ifindex(dumped):
+        found[ifindex].append(message)
     return {ifindex: b"".join(messages) for ifindex, messages in found.items()}
 
 

@@ -108,13 +108,13 @@ def find_addresses(plan: Plan, item: Item, dumped: bytes | memoryview) -> None:
     if link is None or link.flags & uapi.IFF_LOOPBACK:  # which never leaves
         return
     counts: Counter[str] = Counter()
-    for message in wire.messages(dumped):
-        if message.type != uapi.RTM_NEWADDR or len(message.body) < snapshots.IFADDRMSG.size:
+    for type_, at, end in wire.spans(dumped):
+        if type_ != uapi.RTM_NEWADDR or end - at < snapshots.IFADDRMSG.size:
             continue
-        _, _, flags, scope, ifindex = snapshots.IFADDRMSG.unpack_from(message.body)
-        if ifindex != link.ifindex or snapshots.is_protected(flags, scope):
+        flags, scope = dumped[at + 2], dumped[at + 3]
+        if snapshots.is_protected(flags, scope) or wire.U32.unpack_from(dumped, at + 4)[0] != link.ifindex:
             continue
-        found = wire.attrs(message.body, snapshots.IFADDRMSG.size)
+        found = wire.attrs(memoryview(dumped)[at:end], snapshots.IFADDRMSG.size)
         all_flags = wire.u32(found.get(uapi.IFA_FLAGS))
         if not (flags if all_flags is None else all_flags) & uapi.IFA_F_PERMANENT:
             counts["with a lifetime"] += 1

@@ -8,18 +8,21 @@ import os
 from . import uapi
 
 # isspace() of the kernel's own ctype table, which counts the no-break space of Latin-1 (probe names.byte.a0-bf).
+_RESERVED = (b"all", b"default")
 _WHITE = b"\t\n\v\f\r \xa0"
 
 
 def why_invalid(name: bytes) -> str | None:
     """Why the kernel refuses a name that is no template, or None."""
+    if name.isalnum() and len(name) < uapi.IFNAMSIZ and name not in _RESERVED:
+        return None  # most are
     if not name:
         return "it is empty"
     if len(name) >= uapi.IFNAMSIZ:
         return f"it has {len(name)} bytes, at most {uapi.IFNAMSIZ - 1} are allowed"
     if name in (b".", b".."):
         return "the kernel refuses it"
-    if name in (b"all", b"default"):
+    if name in _RESERVED:
         # Refused late: a device asked to take it would sit in the target under its old name; or it is taken, and no
         # address can be (probes names.reserved.all-old-free, names.reserved.all-old-taken). Source: ipv4 devinet.c.
         return "the kernel keeps it for net.ipv4.conf"

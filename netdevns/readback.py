@@ -34,7 +34,8 @@ def verify(target: Socket, members: Sequence[Member]) -> Iterator[Member]:
         else:
             step(member, "verify", member.device.verify, target)
         if member.link.altnames:
-            step(member, "verify", _altnames, member)
+            link = links[at] if is_batch else next(wire.messages(member.device.arrived))
+            step(member, "verify", _altnames, member, wire.Link(link.body))
         yield member
 
 
@@ -44,7 +45,6 @@ def _compare(device: Device, target: Socket, answer: wire.Message, addresses: by
     device.verify(target, (bytes(answer.data), addresses))
 
 
-def _altnames(member: Member) -> None:
-    arrived = wire.Link(next(wire.messages(member.device.arrived)).body)
+def _altnames(member: Member, arrived: wire.Link) -> None:
     if set(arrived.altnames) != set(member.link.altnames):
         raise EngineError(errno.ESTALE, "its alternative names did not arrive", "verify")

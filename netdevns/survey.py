@@ -24,10 +24,14 @@ class Survey:
         self._leaving = leaving
         self._sources: list[bytes] = []  # the src of IPv4 routes of others, in the main table; in others they stay
         by_nexthop = nexthop_devices(nexthops)
-        for body in dumped(routes, uapi.RTM_NEWROUTE, RTMSG):
-            is_kernels, is_default = body[5] == uapi.RTPROT_KERNEL, body[1] == 0  # rtm_protocol, rtm_dst_len
+        view = memoryview(routes)
+        for type_, at, end in wire.spans(routes):
+            if type_ != uapi.RTM_NEWROUTE or end - at < RTMSG.size:
+                continue
+            is_kernels, is_default = routes[at + 5] == uapi.RTPROT_KERNEL, routes[at + 1] == 0  # protocol, dst_len
             if is_kernels and not is_default:
                 continue
+            body = view[at:end]
             found = wire.attrs(body, RTMSG.size)
             devices = devices_of(found, by_nexthop)
             table = wire.u32(found.get(uapi.RTA_TABLE)) or body[4]

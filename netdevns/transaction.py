@@ -292,10 +292,10 @@ class _Batch:
         self.watch.drain()
         found = False
         told: dict[int, list[bytes]] = {}
-        for message in wire.messages(self.watch.told):
-            told.setdefault(snapshots.IFADDRMSG.unpack_from(message.body)[4], []).append(message.padded())
+        for ifindex, message in snapshots.by_ifindex(self.watch.told):
+            told.setdefault(ifindex, []).append(message)
         for member in (*self.members, *self.uppers):
-            if member.link.ifindex in told and member.device.link_body:
+            if member.link.ifindex in told and member.device.has_snapshot:
                 before = member.device.addresses
                 member.device.late(b"".join(told[member.link.ifindex]))
                 if self.journal is not None and not found:

@@ -13,11 +13,14 @@ from .. import uapi, wire
 
 RTMSG_SIZE = 12
 NDTMSG_SIZE = 4
+NDMSG = Struct("=BxxxiHBx")  # struct ndmsg: ndm_family, ndm_ifindex, ndm_state, ndm_flags
 LEG = Struct("=HBBi")  # struct rtnexthop: rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
 
 
-def keeps(ifindexes: Collection[int], message: wire.Message) -> bool:
+def keeps(ifindexes: Collection[int], names: Collection[bytes], message: wire.Message) -> bool:
     """Whether an answer is about one of these devices; csrc/netdevns.h says how. What is damaged is kept."""
+    if message.type == uapi.RTM_NEWLINK:
+        return _link(names, message.body)
     rule = _RULES.get(message.type)
     return rule is None or rule(ifindexes, message.body)
 
@@ -27,15 +30,31 @@ def _names_one(ifindexes: Collection[int], value: memoryview) -> bool:
 
 
 def _body(ifindexes: Collection[int], body: memoryview) -> bool:
-    """struct ifaddrmsg, ndmsg and tcmsg have it 4 bytes behind their start."""
+    """struct ifaddrmsg and tcmsg have it 4 bytes behind their start."""
     return len(body) < 8 or _names_one(ifindexes, body[4:8])
 
 
-def _link(_: Collection[int], body: memoryview) -> bool:
-    """It lies on another one of this namespace (probes kinds.veth.link, kinds.upper-moves.vlan)."""
+def _neighbour(ifindexes: Collection[int], body: memoryview) -> bool:
+    """Permanent, a proxy, or what a routing daemon keeps up to date; but no group that a device listens to."""
+    if len(body) < NDMSG.size:
+        return True
+    family, ifindex, state, flags = NDMSG.unpack_from(body)
+    is_ours = state & uapi.NUD_PERMANENT or flags & (uapi.NTF_PROXY | uapi.NTF_EXT_LEARNED)
+    if ifindex not in ifindexes or not is_ours:
+        return False
+    if family != uapi.AF_BRIDGE:
+        return True
+    mac = wire.attrs(body, NDMSG.size, strict=False).get(uapi.NDA_LLADDR)
+    return not mac or not mac[0] & 1
+
+
+def _link(names: Collection[bytes], body: memoryview) -> bool:
+    """One of the names, or it lies on another one here (probes kinds.veth.link, kinds.upper-moves.vlan)."""
     if len(body) < wire.IFINFOMSG.size:
         return True
     found = wire.attrs(body, wire.IFINFOMSG.size, strict=False)
+    if wire.text(found.get(uapi.IFLA_IFNAME)) in names:
+        return True
     info = wire.attrs(found.get(uapi.IFLA_LINKINFO, memoryview(b"")), strict=False)
     kind = bytes(info.get(uapi.IFLA_INFO_KIND, b""))
     if kind[:5] == b"vxlan":  # it has its IFLA_VXLAN_LINK
@@ -85,9 +104,8 @@ def _parameters(ifindexes: Collection[int], body: memoryview) -> bool:
 
 
 _RULES: dict[int, Callable[[Collection[int], memoryview], bool]] = {
-    uapi.RTM_NEWLINK: _link,
     uapi.RTM_NEWADDR: _body,
-    uapi.RTM_NEWNEIGH: _body,
+    uapi.RTM_NEWNEIGH: _neighbour,
     uapi.RTM_NEWQDISC: _body,
     uapi.RTM_NEWROUTE: _route,
     uapi.RTM_NEWNEIGHTBL: _parameters,

@@ -18,8 +18,10 @@ if TYPE_CHECKING:  # the hook path must not pay for typing
     from typing import Any
 
 STEPS = ("", "open", "exchange", "snapshot", "move", "replay", "verify", "undo", "watch")
-MEMORY_BYTES = 16384  # a link and about 40 addresses; grows on demand
+DEVICE_BYTES = ffi.sizeof("struct nd_dev")  # to begin with: grows on demand
+MEMORY_BYTES = 16384  # a link and about 40 addresses, before an exchange has told how many there are
 REPLY_BYTES = 65536
+NAME_BYTES = lib.ND_NAME_SIZE
 # Memory that is not set to zero first: what is not used is then never touched, which spares its page faults.
 new_raw = ffi.new_allocator(should_clear_after_alloc=False)
 
@@ -71,16 +73,19 @@ class Socket:
         """SO_NETNS_COOKIE: which namespace this is; 0 before Linux 5.14."""
         return int(lib.nd_sock_cookie(self.raw))
 
-    def query(self, request: bytes, size: int = 0, about: Collection[int] | None = None) -> tuple[int, bytes]:
+    def query(
+        self, request: bytes, size: int = 0, about: Collection[int] | None = None, names: Collection[bytes] = ()
+    ) -> tuple[int, bytes]:
         """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
 
         Repeated with more room where the answers do not fit, so never for a request that changes something.
-        `about`: only what nd_sieve_keeps for these ifindexes.
+        `about`: only what nd_sieve_keeps for these ifindexes and names.
         """
         reply = ffi.new("struct nd_buf *")
         if about is not None:
             ifindexes = ffi.new("int32_t[]", sorted(about))
-            sieve = ffi.new("struct nd_sieve *", (ifindexes, len(ifindexes)))
+            listed = ffi.new("char[]", b"".join(sorted(name.ljust(NAME_BYTES, b"\0") for name in names)))
+            sieve = ffi.new("struct nd_sieve *", (ifindexes, len(ifindexes), listed, len(names)))
             reply.sieve = sieve
         while True:
             message, data = self._message(request)
@@ -169,27 +174,30 @@ class Device:
         ifindex: In the source.
     """
 
-    __slots__ = ("_err", "_memory", "raw")
+    __slots__ = ("_arrived", "_err", "_memory", "raw")
 
     def __init__(self, ifname: bytes, wanted: bytes, ifindex: int) -> None:
         self._err = ffi.new("struct nd_err *")
-        self._memory = new_raw("unsigned char[]", MEMORY_BYTES)
+        self._memory = new_raw("unsigned char[]", DEVICE_BYTES)
         made = ffi.new("struct nd_dev **")
-        if lib.nd_dev_init(made, self._memory, MEMORY_BYTES, ifname, wanted, self._err):
+        if lib.nd_dev_init(made, self._memory, DEVICE_BYTES, ifname, wanted, self._err):
             raise _failure(self._err)
         self.raw = made[0]
         self.raw.ifindex = ifindex
+        self._arrived = b""
 
     def _step(self, call: Callable[..., int], *args: Any) -> None:
         while call(self.raw, *args, self._err):
             if self._err.code != -errno.ENOBUFS or self.raw.need <= self.raw.size:
                 raise _failure(self._err)
-            size = self.raw.need
-            memory = new_raw("unsigned char[]", size)
-            ffi.memmove(memory, self._memory, self.raw.size)
-            self._memory = memory
-            self.raw = ffi.cast("struct nd_dev *", memory)
-            lib.nd_dev_resize(self.raw, size)
+            self._grow(self.raw.need)
+
+    def _grow(self, size: int) -> None:
+        memory = new_raw("unsigned char[]", size)
+        ffi.memmove(memory, self._memory, self.raw.size)
+        self._memory = memory
+        self.raw = ffi.cast("struct nd_dev *", memory)
+        lib.nd_dev_resize(self.raw, size)
 
     def load(self, link: bytes, addresses: bytes) -> None:
         """A snapshot out of a record: RTM_NEWLINK, and RTM_NEWADDR messages."""
@@ -202,6 +210,8 @@ class Device:
     def snapshot(self, source: Socket, read: Read | None = None) -> None:
         """Records what the kernel drops; out of what was just `read` in the source, or by an exchange."""
         if read is None:
+            if self.raw.size < MEMORY_BYTES:
+                self._grow(MEMORY_BYTES)
             self._step(lib.nd_dev_snapshot, source.raw)
         else:
             self._step(lib.nd_dev_take, read[0], len(read[0]), read[1], len(read[1]))
@@ -220,10 +230,15 @@ class Device:
         """Compares what arrived: what was just `read` in the target, or by an exchange."""
         if read is None:
             self._step(lib.nd_dev_verify, target.raw)
+            self._arrived = self._bytes(self.raw.back, self.raw.back_len)
         else:
             self._step(lib.nd_dev_judge, read[0], len(read[0]), read[1], len(read[1]))
+            self._arrived = read[1]
 
     def undo(self, source: Socket, target: Socket, source_fd: int, parts: int) -> None:
+        room = self.raw.addrs + 2 * self.raw.addrs_len + MEMORY_BYTES  # it reads back what is there: in one go
+        if self.raw.link_len and self.raw.size < room:
+            self._grow(room)
         self._step(lib.nd_dev_undo, source.raw, target.raw, source_fd, parts)
 
     def ask_ifindex(self, ifindex: int, *, unsure: bool) -> None:
@@ -264,6 +279,10 @@ class Device:
         return bytes(ffi.buffer(self._memory + at, length))
 
     @property
+    def has_snapshot(self) -> bool:
+        return bool(self.raw.link_len)
+
+    @property
     def link_message(self) -> bytes:
         """The snapshot's RTM_NEWLINK; empty without a snapshot."""
         return self._bytes(self.raw.link, self.raw.link_len)
@@ -280,5 +299,5 @@ class Device:
 
     @property
     def arrived(self) -> bytes:
-        """What verify read: RTM_NEWLINK, then RTM_NEWADDR messages."""
-        return self._bytes(self.raw.back, self.raw.back_len)
+        """The RTM_NEWADDR messages that verify compared, perhaps with the RTM_NEWLINK in front."""
+        return self._arrived

@@ -27,15 +27,21 @@ __all__ = ["Device", "Socket", "Watch"]
 class Socket(rtnl.Socket):
     """The client's own socket, with dumps about some devices."""
 
-    def query(self, request: bytes, size: int = 0, about: Collection[int] | None = None) -> tuple[int, bytes]:  # type: ignore[override]
+    def query(  # type: ignore[override]
+        self,
+        request: bytes,
+        size: int = 0,
+        about: Collection[int] | None = None,
+        names: Collection[bytes] = (),
+    ) -> tuple[int, bytes]:
         """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
 
-        `about`: only what csrc/netdevns.h says of nd_sieve_keeps, for these ifindexes.
+        `about`: only what csrc/netdevns.h says of nd_sieve_keeps, for these ifindexes and names.
         """
         if about is None:
             return super().query(request, size)
-        ifindexes = frozenset(about)
-        return super().query(request, size, lambda message: keeps(ifindexes, message))
+        ifindexes, names = frozenset(about), frozenset(names)
+        return super().query(request, size, lambda message: keeps(ifindexes, names, message))
 
 
 @contextlib.contextmanager
@@ -103,7 +109,11 @@ class Device:
         self.cut_labels = 0
         self.link: Link | None = None  # snapshot: RTM_NEWLINK
         self.addresses = b""  # snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order
-        self.arrived = b""  # what verify read: RTM_NEWLINK, then RTM_NEWADDR messages
+        self.arrived = b""  # the RTM_NEWADDR messages that verify compared, perhaps with the RTM_NEWLINK in front
+
+    @property
+    def has_snapshot(self) -> bool:
+        return self.link is not None
 
     @property
     def link_message(self) -> bytes:
@@ -216,7 +226,7 @@ class Device:
             (message,), found = wire.messages(read[0]), list(wire.messages(read[1]))
         except (ValueError, wire.Malformed):
             raise EngineError(errno.EBADMSG, "no link in the answer", "") from None
-        self.arrived = message.padded() + read[1]
+        self.arrived = read[1]
         replay.judge(message, found)
 
     @_step("undo")

@@ -172,6 +172,9 @@ static void parse(const uint8_t *data, size_t size)
 
 static void exchange(const uint8_t *how)
 {
+	static const int32_t ifindexes[] = { 1, 7, 9 };
+	static const char names[2][ND_NAME_SIZE] = { "eth1", "lo" };
+	const struct nd_sieve sieve = { .ifindexes = ifindexes, .count = 3, .names = names[0], .names_count = 2 };
 	struct nd_sock s = { .fd = -1, .portid = PORTID, .seq = how[1] };
 	struct nd_buf reply = { .size = (size_t)how[2] * 64 };
 	unsigned char *request = exactly(NULL, 4096);
@@ -184,6 +187,8 @@ static void exchange(const uint8_t *how)
 		nd_put_getlink(&m, i, NULL);
 	if (how[0] & 4)
 		nd_msg_ack(&m);
+	if (how[0] & 32)
+		reply.sieve = &sieve;
 	if (nd_sock_exchange(&s, &m, how[0] & 8 ? NULL : &reply, &err) == 0 && reply.used > reply.size)
 		abort();
 	free(reply.data);
@@ -201,10 +206,14 @@ static void steps(struct nd_dev *dev, const uint8_t *how)
 		const size_t link_len = chunk(&link), addrs_len = chunk(&addrs);
 		void *a = exactly(link, link_len), *b = exactly(addrs, addrs_len);
 
-		nd_dev_load(dev, a, link_len, b, addrs_len, &err);
+		if (how[1] & 64)
+			nd_dev_take(dev, a, link_len, b, addrs_len, &err);
+		else
+			nd_dev_load(dev, a, link_len, b, addrs_len, &err);
+		nd_dev_find(dev, &source, &target, &err);
+		nd_dev_judge(dev, a, link_len, b, addrs_len, &err);
 		free(a);
 		free(b);
-		nd_dev_find(dev, &source, &target, &err);
 	} else {
 		nd_dev_snapshot(dev, &source, &err);
 	}

@@ -107,7 +107,7 @@ static void limits_of_a_device(void)
 		CHECK(nd_dev_init(&dev, memory, sizeof memory, bad[i], "net0", &err) == -EINVAL && !dev && err.text[0]);
 		CHECK(nd_dev_init(&dev, memory, sizeof memory, "eth1", bad[i], &err) == -EINVAL && !dev);
 	}
-	CHECK(nd_dev_init(&dev, memory, sizeof memory - 1, "eth1", "net0", &err) == -ENOBUFS && !dev);
+	CHECK(nd_dev_init(&dev, memory, sizeof *dev - 1, "eth1", "net0", &err) == -ENOBUFS && !dev);
 #if SIZE_MAX > UINT32_MAX
 	CHECK(nd_dev_init(&dev, memory, (size_t)UINT32_MAX + 1, "eth1", "net0", &err) == -ENOBUFS && !dev);
 #endif
@@ -233,7 +233,7 @@ static int label_of(const char *label, const char *name, char out[ND_NAME_SIZE],
 	nd_msg_put_u32(&m, IFA_LOCAL, 0);
 	if (label)
 		nd_msg_put(&m, IFA_LABEL, label, strlen(label));	/* the kernel's NUL may be missing */
-	CHECK(nd_view_next(bytes, m.used, &pos, &a.v) == 1);
+	CHECK(nd_addr_next(bytes, m.used, &pos, &a) == 1);
 	return nd_addr_label(&dev, name, &a, out, cut);
 }
 

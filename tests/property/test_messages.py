@@ -147,7 +147,7 @@ def test_link(fields, others, random):
     header = struct.pack("=BxHiII", 0, 1, fields["ifindex"], fields["flags"], 0)
     link = wire.Link(memoryview(header + b"".join(made.attr(*a) for a in listed)))
     elsewhere = fields.get("kind") == b"veth" or "link_netnsid" in fields
-    assert {slot: getattr(link, slot) for slot in wire.Link.__slots__} == {
+    assert {slot: getattr(link, slot) for slot in wire.Link.__slots__ if slot != "body"} == {
         "ifindex": fields["ifindex"],
         "flags": fields["flags"],
         "name": fields["name"],

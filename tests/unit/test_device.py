@@ -117,9 +117,9 @@ def test_init_refuses_names_that_do_not_fit(name, which):
 
 
 @pytest.mark.native
-@pytest.mark.parametrize("size", [0, 100, 4096, ffi.sizeof("struct nd_dev") + 4095])
+@pytest.mark.parametrize("size", [0, 100, ffi.sizeof("struct nd_dev") - 1])
 def test_init_refuses_too_little_memory(size):
-    """Less than the struct and 4 KiB is no memory for a device, and not one byte of it is written."""
+    """Less than the struct is no memory for a device, and not one byte of it is written."""
     memory, made, err = (
         ffi.new("unsigned char[]", b"\xa5" * (size + 8)),
         ffi.new("struct nd_dev **"),
@@ -918,6 +918,7 @@ def test_undo_from_a_copy_of_the_memory(run):
 def transfer(world: World, dev: Device) -> tuple[int, int]:
     """nd_dev_transfer: its code and that of the undo."""
     undo_err = ffi.new("struct nd_err *", {"code": -99})
+    dev._grow(lib.ND_DEV_SIZE_MIN)  # as an embedder gives it
     with world.sockets() as (source, target):
         code = lib.nd_dev_transfer(
             dev.raw, source.raw, target.raw, world.SOURCE_FD, world.TARGET_FD, dev._err, undo_err
