@@ -43,12 +43,11 @@ def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
         advise: Whether to tell what to type next after an error.
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    end_by_exception()
     print_any_name()
-    warn_in_a_line()
     try:
         if args[:1] == ["hook"] and not {"-h", "--help"} & set(args):
             return _hook(args[1:])  # without argparse: a hook must start fast
+        _begin()
         parsed = _parser().parse_args(args)
         parsed.advise = advise
         code: int = parsed.run(parsed)
@@ -61,6 +60,12 @@ def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
         return complain([str(e)], FAILED)
     except Exception as e:
         return complain([internal(e)], FAILED)
+
+
+def _begin() -> None:
+    """What a move needs around it; a hook that finds nothing to move does without."""
+    end_by_exception()
+    warn_in_a_line()
 
 
 def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:
@@ -312,8 +317,6 @@ def _run_features(args: argparse.Namespace) -> int:  # noqa: ARG001  # every com
 
 
 def _hook(args: Sequence[str]) -> int:
-    from . import hooklog
-
     try:
         # To the end and before anything can fail: runtimes break when a hook leaves its stdin unread.
         data = b"" if sys.stdin is None else sys.stdin.buffer.read()
@@ -327,6 +330,8 @@ def _hook(args: Sequence[str]) -> int:
     except Exception as e:
         lines, code = [internal(e)], FAILED
     if lines:
+        from . import hooklog
+
         unlogged = hooklog.log(lines)
         lines += [unlogged] if unlogged else []
     return complain(lines, code)
@@ -342,7 +347,7 @@ def _create_runtime(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
         for argument in args[1:]:
             if argument.startswith("-"):
                 raise Usage(f"hook: unknown option {argument}")
-        hook.create_runtime(data, device_arguments(args[1:]))
+        hook.create_runtime(data, device_arguments(args[1:]), _begin)
     except (errors.ConfigInvalid, Usage) as e:
         return [str(e), UNTOUCHED], REFUSED
     except errors.NetDevError as e:

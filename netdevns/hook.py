@@ -8,20 +8,21 @@ namespace; runtimes with netDevices of their own have moved the devices already 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
-from . import errors, lookups, names, oci, recovery, transaction, wire
-from .engine import EngineError, Socket
-from .journal import JOURNAL_DIR
-from .netns import CURRENT, NetNS
+from . import errors, names, oci
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
-def create_runtime(data: bytes, arguments: Mapping[str, str | None]) -> None:
+def create_runtime(data: bytes, arguments: Mapping[str, str | None], begin: Callable[[], None] = lambda: None) -> None:
     """The createRuntime hook: moves what the arguments and the bundle's config.json ask for.
 
     Args:
         data: All of stdin.
         arguments: Device -> name of the hook's own arguments, which come from the operator.
+        begin: Called when there is something to move, before anything is touched.
 
     Raises:
         ConfigInvalid: The state or the configuration; nothing was touched.
@@ -36,19 +37,10 @@ def create_runtime(data: bytes, arguments: Mapping[str, str | None]) -> None:
         return
     if not state.pid:
         raise errors.ConfigInvalid("state on stdin: pid: a createRuntime hook needs the container's process")
-    # Pinned once: whatever happens to the process meanwhile, one namespace is meant.
-    with NetNS.open(f"pid:{state.pid}") as target, NetNS.open(CURRENT) as own:
-        if target.same(own):
-            raise errors.ConfigInvalid(
-                f"container {names.printable(state.id)} has no network namespace of its own: "
-                f"its process {state.pid} is in the host's, and devices are there already"
-            )
-        # First: what a killed hook left in the container must not be taken for what a runtime has moved.
-        with transaction.open_journal(JOURNAL_DIR) as journal:
-            recovery.before_move(journal, devices, own)
-        devices = _not_there_yet(devices, target)
-        # The operator named these devices for this container: a default route is no reason to refuse.
-        transaction.transact(devices, target, force=True, journal=JOURNAL_DIR)
+    begin()
+    from . import handover  # a hook without devices must not pay for it
+
+    handover.to_process(state, devices)
 
 
 def _merge(arguments: Mapping[str, str | None], configured: Mapping[str, str]) -> dict[str, str]:
@@ -61,22 +53,3 @@ def _merge(arguments: Mapping[str, str | None], configured: Mapping[str, str]) -
                 f'config.json says "{names.printable(name)}"; say one'
             )
     return devices
-
-
-def _not_there_yet(devices: Mapping[str, str], target: NetNS) -> dict[str, str]:
-    """Without the devices that a runtime with netDevices of its own has moved: absent here, there under their name."""
-    encoded = {host_name: (names.encode(host_name), names.encode(name)) for host_name, name in devices.items()}
-    literal = [h for h, (old, new) in encoded.items() if not names.why_invalid(old) and not names.is_template(new)]
-    literal = [h for h in literal if not names.why_invalid(encoded[h][1])]
-    try:
-        with Socket() as here, Socket(target.fd) as there:
-            old = lookups.ask(here, [wire.get_link(name=encoded[h][0]) for h in literal])
-            new = lookups.ask(there, [wire.get_link(name=encoded[h][1]) for h in literal])
-        done = {
-            h
-            for h, a, b in zip(literal, old, new, strict=True)
-            if lookups.link_of(a) is None and (link := lookups.link_of(b)) is not None and link.name == encoded[h][1]
-        }
-    except EngineError:
-        return dict(devices)  # the move's own checks say in full what is wrong, such as a missing capability
-    return {host_name: name for host_name, name in devices.items() if host_name not in done}

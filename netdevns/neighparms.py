@@ -14,9 +14,9 @@ from . import lookups, uapi, wire
 from .engine import Socket
 
 NDTMSG = Struct("=Bxxx")  # ndtm_family
-# One for each family. A dump of both loses IPv6's table at some numbers of devices (34, 35, 69, ... on 6.18; 31, 32, 63,
-# ... on 5.10), without a word: where the second table does not fit into the datagram, the kernel resumes at the device
-# where the first one ended (probe neighbours.parameters.dump).
+# One for each family. A dump of both lacks IPv6's table at some numbers of devices, and nothing says so: where its
+# first message does not fit into the datagram, the kernel seems to go on at the device where IPv4's table ended (probe
+# neighbours.parameters.dump).
 DUMPS = tuple(
     wire.message(uapi.RTM_GETNEIGHTBL, uapi.NLM_F_DUMP, NDTMSG.pack(family)) for family in (uapi.AF_INET, uapi.AF_INET6)
 )

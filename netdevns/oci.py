@@ -6,12 +6,25 @@ Unknown keys anywhere are ignored: an implementation must not fail on them (conf
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Mapping
 
+from . import jsonscan
 from .errors import ConfigInvalid
 from .names import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import TypeGuard
+
+
+def _is_object(value: object) -> TypeGuard[Mapping[str, object]]:
+    """Whether it is a JSON object: a dict as parsed, or what a caller has instead."""
+    if isinstance(value, dict):
+        return True
+    from collections.abc import Mapping  # which loads all of `collections`
+
+    return isinstance(value, Mapping)
 
 
 class _Object(dict[str, object]):
@@ -40,7 +53,7 @@ def parse(data: bytes, what: str) -> Mapping[str, object]:
         ConfigInvalid: Not JSON, truncated, nested too deeply, or no object.
     """
     try:
-        parsed = json.loads(data, object_pairs_hook=_Object.of)
+        parsed = jsonscan.loads(data, _Object.of)
     except (ValueError, RecursionError) as e:  # ValueError: JSONDecodeError and UnicodeDecodeError, too
         raise ConfigInvalid(f"{what}: not valid JSON: {e or type(e).__name__}") from None
     if not isinstance(parsed, _Object):
@@ -98,7 +111,7 @@ def net_devices(config: Mapping[str, object]) -> dict[str, str]:
     wanted = {}
     for host_name, value in devices.items():
         place = f"linux.netDevices.{printable(host_name)}"
-        if not isinstance(value, Mapping):
+        if not _is_object(value):
             raise ConfigInvalid(f'{place}: an object such as {{"name": "net0"}} is needed, not {_kind(value)}')
         name = value.get("name", "")
         if not isinstance(name, str):
@@ -123,7 +136,7 @@ def network_namespace(config: Mapping[str, object]) -> str | None:
     if not isinstance(namespaces, list):
         raise ConfigInvalid(f"linux.namespaces: an array is needed, not {_kind(namespaces)}")
     for namespace in namespaces:
-        if isinstance(namespace, Mapping) and namespace.get("type") == "network":
+        if _is_object(namespace) and namespace.get("type") == "network":
             path = namespace.get("path", "")
             if not isinstance(path, str):
                 raise ConfigInvalid(
@@ -183,10 +196,10 @@ class State:
 
 def _object(parent: Mapping[str, object], parent_place: str, key: str, place: str) -> Mapping[str, object]:
     """A member that must be an object where it is present."""
-    if not isinstance(parent, Mapping):
+    if not _is_object(parent):
         raise ConfigInvalid(f"{parent_place}: an object is needed, not {_kind(parent)}")
     value = parent.get(key, {})
-    if not isinstance(value, Mapping):
+    if not _is_object(value):
         raise ConfigInvalid(f"{place}: an object is needed, not {_kind(value)}")
     return value
 
@@ -196,6 +209,8 @@ def _kind(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, (bool, int, float)):
+        import json
+
         return json.dumps(value)
     if isinstance(value, str):
         return "a string"

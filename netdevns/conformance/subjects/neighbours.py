@@ -19,6 +19,7 @@ ADD = "net/core/neighbour.c, neigh_add"
 PARMS = "net/core/neighbour.c, neigh_parms_alloc and neigh_sysctl_register"
 
 NDMSG = Struct("=BxxxiHBB")  # struct ndmsg: family, ifindex, state, flags, type
+NDTMSG = Struct("=Bxxx")  # struct ndtmsg: family
 RTNLGRP_NEIGH = 3
 RTM_DELNEIGH = 29
 NUD_REACHABLE, NUD_STALE = 0x02, 0x04
@@ -253,3 +254,28 @@ def parameters_moved(world: World, family: str) -> Value:
 def parameters_default(world: World) -> Value:
     with world.target.entered():
         return {family: os.path.exists(f"/proc/sys/net/{family}/neigh/default") for family in ("ipv4", "ipv6")}
+
+
+@probe(
+    "neighbours.parameters.dump",
+    VARIES,
+    "At which numbers of devices, lo included, a dump of both families' tables lacks IPv6's; and so one of IPv6 alone.",
+    source="net/core/neighbour.c, neightbl_dump_info",
+)
+def parameters_dump(world: World) -> Value:
+    need_ipv6()
+    lost: dict[str, list[str]] = {"of-both": [], "of-ipv6": []}
+    for number in range(2, 71):
+        device = world.source.device(b"n%d" % number)
+        for which, family in (("of-both", 0), ("of-ipv6", uapi.AF_INET6)):
+            tables = world.source.dump(uapi.RTM_GETNEIGHTBL, family, NDTMSG.pack(family))
+            if not any(_is_ipv6_of(table, device) for table in tables):
+                lost[which].append(str(number))
+    return {which: ", ".join(numbers) or "none" for which, numbers in lost.items()}
+
+
+def _is_ipv6_of(table: wire.Message, device: Device) -> bool:
+    """Whether a message is about a device's parameters in the table of IPv6."""
+    parms = wire.attrs(table.body, NDTMSG.size).get(uapi.NDTA_PARMS, memoryview(b""))
+    ifindex = wire.u32(wire.attrs(parms).get(uapi.NDTPA_IFINDEX))
+    return table.body[0] == uapi.AF_INET6 and ifindex == device.ifindex

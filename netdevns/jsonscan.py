@@ -1,0 +1,57 @@
+"""JSON without the start-up of `json`, which imports re and enum: half the time of a hook that has nothing to do.
+
+The scanner is `json`'s own, the part of it that is C. `json` itself is loaded where there is none of that, and for
+whatever is not plain: another encoding, an error and its words.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_WHITE = " \t\n\r"
+
+
+class _Options:
+    """What the scanner reads of a `json.JSONDecoder`."""
+
+    strict = True
+    object_hook = None
+    parse_float = float
+    parse_int = int
+
+    def __init__(self, pairs_hook: Callable[[list[tuple[str, Any]]], Any]) -> None:
+        self.object_pairs_hook = pairs_hook
+        self.memo: dict[str, str] = {}
+
+    @staticmethod
+    def parse_constant(name: str) -> float:
+        """NaN, Infinity and -Infinity, which `json` takes, too."""
+        return float(name)
+
+
+def loads(data: bytes, pairs_hook: Callable[[list[tuple[str, Any]]], Any]) -> Any:
+    """json.loads(data, object_pairs_hook=pairs_hook), with the same results and the same errors."""
+    try:
+        return _plain(data, pairs_hook)
+    except (ImportError, StopIteration, SystemError, TypeError, ValueError):
+        # SystemError: the scanner's own errors are those of json.decoder, which is not there to raise them.
+        import json
+
+        return json.loads(data, object_pairs_hook=pairs_hook)
+
+
+def _plain(data: bytes, pairs_hook: Callable[[list[tuple[str, Any]]], Any]) -> Any:
+    from _json import make_scanner
+
+    if 0 in data[:4] or data[:1] in (b"\xef", b"\xfe", b"\xff"):  # UTF-16, UTF-32, or a byte order mark
+        raise ValueError
+    text = data.decode("utf-8", "surrogatepass")
+    found, end = make_scanner(_Options(pairs_hook))(  # type: ignore[arg-type]  # any object with these attributes
+        text, len(text) - len(text.lstrip(_WHITE))
+    )
+    if text[end:].strip(_WHITE):
+        raise ValueError
+    return found
