@@ -101,7 +101,7 @@ int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *e
 	const char *name;
 	int code = 0;
 
-	dev->link_len = dev->addrs_len = dev->back_len = 0;
+	dev->link_len = dev->addrs_len = dev->back_len = dev->late = 0;
 	if (!dev->ifindex) {
 		code = nd_look_up(source, 0, dev->ifname, &seen, err);
 		/* A look-up by name finds alternative names, too (probe message.key.altname-as-name). */

@@ -245,6 +245,7 @@ struct nd_dev {
 	uint32_t link, link_len;	/* snapshot: the RTM_NEWLINK message */
 	uint32_t addrs, addrs_len;	/* snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order */
 	uint32_t back, back_len;	/* what nd_dev_verify read last: RTM_NEWLINK, then RTM_NEWADDR messages */
+	uint32_t late;			/* 1: nd_dev_late has found what the snapshot had not, or had otherwise */
 };
 
 /* Prepares the memory (aligned to 8 bytes). -EINVAL: a name of 0 or more than 15 bytes. -ENOBUFS: less than a struct nd_dev. */
@@ -282,6 +283,12 @@ int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *e
  * deleted. (Who deletes an IPv6 address is not told: it comes back.) May be repeated. -ENOBUFS: dev->need is the size.
  */
 int nd_dev_late(struct nd_dev *dev, const void *told, size_t len, struct nd_err *err);
+
+/*
+ * Copies those RTM_NEWADDR messages that no replay in the target carries: not permanent, or not of global scope. `to` has
+ * room for `len` bytes. Returns how many were used.
+ */
+size_t nd_addr_unprotected(const void *addrs, size_t len, void *to);
 
 /*
  * Moves and renames in one RTM_NEWLINK. A failure does not mean that the device stayed: where the old name is free in the

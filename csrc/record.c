@@ -52,6 +52,7 @@ static int put(struct nd_dev *dev, const struct nd_view *link, const void *addrs
 	dev->addrs = dev->link + (uint32_t)nd_align(link->len);
 	dev->addrs_len = (uint32_t)addrs_len;
 	dev->back_len = 0;
+	dev->late = 0;
 	dev->place = ND_PLACE_UNKNOWN;
 	memcpy((unsigned char *)dev + dev->link, link->start, link->len);
 	if (addrs_len)
@@ -104,4 +105,26 @@ int nd_dev_judge(struct nd_dev *dev, const void *link, size_t link_len, const vo
 	if (code)
 		err->step = ND_STEP_VERIFY;
 	return code;
+}
+
+size_t nd_addr_unprotected(const void *addrs, size_t len, void *to)
+{
+	struct nd_view v;
+	size_t pos = 0, used = 0;
+
+	while (nd_view_next(addrs, len, &pos, &v) > 0) {
+		struct ifaddrmsg head;
+
+		if (v.type != RTM_NEWADDR || v.body_len < sizeof(struct ifaddrmsg))
+			continue;
+		memcpy(&head, v.body, sizeof head);	/* both bits lie in its flags, without IFA_FLAGS */
+		if ((head.ifa_flags & IFA_F_PERMANENT) && head.ifa_scope == RT_SCOPE_UNIVERSE)
+			continue;
+		if (nd_align(v.len) > len - used)	/* the last one may lack its padding */
+			break;
+		memset((unsigned char *)to + used, 0, nd_align(v.len));
+		memcpy((unsigned char *)to + used, v.start, v.len);
+		used += nd_align(v.len);
+	}
+	return used;
 }

@@ -166,6 +166,14 @@ static void drop_double(struct nd_dev *dev, size_t pos, const struct nd_addr *to
 	}
 }
 
+/* Whether what was told of an address is what the snapshot has of it; the header says who told it and when. */
+static uint32_t is_as_it_was(const struct nd_dev *dev, size_t at, size_t old, const struct nd_view *v)
+{
+	const unsigned char *const was = (const unsigned char *)dev + dev->addrs + at;
+
+	return old == nd_align(v->len) && memcmp(was + NLMSG_HDRLEN, v->body, v->body_len) == 0;
+}
+
 /*
  * Takes one notification over. A drop is told in the order of a dump, so a late address goes behind the one of its family
  * that was told of last. A link that was set down before its move has two drops; an IPv6 address that was added in between
@@ -184,8 +192,10 @@ static void take(struct nd_dev *dev, const struct nd_addr *a, size_t next[2])
 	if (old)
 		drop_double(dev, at + old, a, next);
 	if (!is_new && (a->valid_lft == 0 || (!ipv6 && a->v.portid != 0))) {
+		dev->late |= old != 0;
 		splice(dev, at, old, NULL, next);
 	} else if (old || !is_new) {	/* a new one is still there, or its RTM_DELADDR follows and says where it was */
+		dev->late |= !is_as_it_was(dev, at, old, &a->v);
 		splice(dev, at, old, &a->v, next);
 		next[ipv6] = at + nd_align(a->v.len);
 	}

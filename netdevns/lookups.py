@@ -110,12 +110,26 @@ def addresses(socket: Socket, ifindexes: Collection[int]) -> dict[int, bytes]:
 
     One dump for all: the kernel filters by one ifindex only (probe dumps.addresses.ifindex).
     """
-    one = next(iter(ifindexes)) if len(ifindexes) == 1 else 0
-    dumped = dump(socket, snapshots.dump_addresses(one), about=ifindexes)
-    found: dict[int, list[bytes]] = {ifindex: [] for ifindex in ifindexes}
+    if len(ifindexes) == 1:
+        (one,) = ifindexes
+        return {one: dump(socket, snapshots.dump_addresses(one), about=ifindexes)}
+    dumped = dump(socket, snapshots.dump_addresses(), about=ifindexes)
+    found: dict[int, list[bytes | memoryview]] = {ifindex: [] for ifindex in ifindexes}
     for ifindex, message in snapshots.by_ifindex(dumped):
         found[ifindex].append(message)
     return {ifindex: b"".join(messages) for ifindex, messages in found.items()}
+
+
+def links_and_addresses(socket: Socket, ifindexes: Collection[int]) -> tuple[list[wire.Message], dict[int, bytes]]:
+    """What is asked of each of these devices: its link, or the refusal; and its addresses."""
+    if len(ifindexes) > 1:
+        return ask(socket, [wire.get_link(i) for i in ifindexes]), addresses(socket, ifindexes)
+    (one,) = ifindexes
+    _, told = socket.query(wire.get_link(one) + snapshots.dump_addresses(one))  # in one exchange
+    first = next(wire.messages(told), None)
+    if first is None or first.type not in (uapi.RTM_NEWLINK, uapi.NLMSG_ERROR):
+        raise EngineError(errno.EBADMSG, "a request was not answered", "exchange")
+    return [first], {one: told[(len(first.data) + 3) & ~3 :]}
 
 
 def moves_altnames() -> bool:

@@ -12,31 +12,30 @@ from .member import Member
 
 
 def snapshots(source: Socket, members: Sequence[Member]) -> None:
-    """Of the addresses one dump for all; the links are those that the check has just read."""
-    if len(members) == 1:
-        step(members[0], "snapshot", members[0].device.snapshot, source)
+    """One dump of addresses; the links are those that the check has just read."""
+    if not members:
         return
-    found = step(None, "snapshot", lookups.addresses, source, [member.link.ifindex for member in members])
+    found = step(_one(members), "snapshot", lookups.addresses, source, [member.link.ifindex for member in members])
     for member in members:
         step(member, "snapshot", member.device.snapshot, source, (member.link.message(), found[member.link.ifindex]))
 
 
 def verify(target: Socket, members: Sequence[Member]) -> Iterator[Member]:
     """Compares what arrived with the snapshots, and yields each device that is as it was."""
-    is_batch = len(members) > 1
-    if is_batch:
-        ifindexes = [member.device.target_ifindex for member in members]
-        links = step(None, "verify", lookups.ask, target, [wire.get_link(ifindex) for ifindex in ifindexes])
-        found = step(None, "verify", lookups.addresses, target, ifindexes)
-    for at, member in enumerate(members):
-        if is_batch:
-            step(member, "verify", _compare, member.device, target, links[at], found[member.device.target_ifindex])
-        else:
-            step(member, "verify", member.device.verify, target)
+    if not members:
+        return
+    ifindexes = [member.device.target_ifindex for member in members]
+    links, found = step(_one(members), "verify", lookups.links_and_addresses, target, ifindexes)
+    for member, link, ifindex in zip(members, links, ifindexes, strict=True):
+        step(member, "verify", _compare, member.device, target, link, found[ifindex])
         if member.link.altnames:
-            link = links[at] if is_batch else next(wire.messages(member.device.arrived))
             step(member, "verify", _altnames, member, wire.Link(link.body))
         yield member
+
+
+def _one(members: Sequence[Member]) -> Member | None:
+    """Whose fault it is when an exchange for all fails."""
+    return members[0] if len(members) == 1 else None
 
 
 def _compare(device: Device, target: Socket, answer: wire.Message, addresses: bytes) -> None:

@@ -194,9 +194,9 @@ class Watch:
                     self._kept += [m.padded() for m in wire.messages(data)]
 
     @property
-    def told(self) -> bytes:
+    def told(self) -> memoryview:
         """All messages that were read."""
-        return b"".join(self._kept)
+        return memoryview(b"".join(self._kept))
 
     def close(self) -> None:
         uapi.close(self._socket.detach())

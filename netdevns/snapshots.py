@@ -29,7 +29,7 @@ def address_text(family: int, data: bytes) -> str:
     return data.hex()
 
 
-def by_ifindex(told: bytes) -> Iterator[tuple[int, bytes]]:
+def by_ifindex(told: bytes | memoryview) -> Iterator[tuple[int, bytes | memoryview]]:
     """Messages about addresses, RTM_NEWADDR and RTM_DELADDR, each with its padding, and whose they are."""
     for type_, at, end in wire.spans(told):
         if type_ in (uapi.RTM_NEWADDR, uapi.RTM_DELADDR) and end - at >= IFADDRMSG.size:

@@ -160,10 +160,6 @@ def _watch(plan: Plan) -> Watch:
         ) from None
 
 
-def _bodies(dumped: bytes) -> list[memoryview]:
-    return [message.body for message in wire.messages(dumped)]
-
-
 def _members(items: list[Item]) -> list[Member]:
     return [Member(item, item.device, item.link) for item in items if item.device is not None and item.link is not None]
 
@@ -290,18 +286,18 @@ class _Batch:
         An IPv4 route that was added meanwhile is lost: nobody is told of it (probe notify.route.ipv4).
         """
         self.watch.drain()
-        found = False
-        told: dict[int, list[bytes]] = {}
-        for ifindex, message in snapshots.by_ifindex(self.watch.told):
-            told.setdefault(ifindex, []).append(message)
-        for member in (*self.members, *self.uppers):
-            if member.link.ifindex in told and member.device.has_snapshot:
-                before = member.device.addresses
-                member.device.late(b"".join(told[member.link.ifindex]))
-                if self.journal is not None and not found:
-                    found = _bodies(member.device.addresses) != _bodies(before)
+        everyone = [member for member in (*self.members, *self.uppers) if member.device.has_snapshot]
+        if len(everyone) == 1:
+            everyone[0].device.late(self.watch.told)
+        else:
+            told: dict[int, list[bytes | memoryview]] = {}
+            for ifindex, message in snapshots.by_ifindex(self.watch.told):
+                told.setdefault(ifindex, []).append(message)
+            for member in everyone:
+                if member.link.ifindex in told:
+                    member.device.late(b"".join(told[member.link.ifindex]))
         self.is_up_to_date = True
-        if found and self.journal is not None:
+        if self.journal is not None and any(member.device.was_late for member in everyone):
             self._write_record(self.journal)
 
     def _late_for_undo(self) -> None:
@@ -358,7 +354,7 @@ class _Batch:
 
         moved = []
         for member in self.members:
-            losses.find_addresses(self.plan, member.item, member.device.addresses)
+            losses.find_addresses(self.plan, member.item, member.device.unprotected)
             lost = [*member.item.lost]
             if member.device.cut_labels:
                 lost.append(f"{member.device.cut_labels} labels")

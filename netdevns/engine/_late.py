@@ -15,7 +15,7 @@ def _first_ipv6(found: list[tuple[Address, bytes]]) -> int:
     return next((at for at, (a, _) in enumerate(found) if a.family == uapi.AF_INET6), len(found))
 
 
-def update(addresses: bytes, told: bytes, ifindex: int) -> bytes:
+def update(addresses: bytes, told: bytes | memoryview, ifindex: int) -> bytes:
     """Brings a snapshot's addresses up to date with what was told after it.
 
     The kernel tells of every address that a move, or setting a link down, drops: RTM_DELADDR with all it had, in the

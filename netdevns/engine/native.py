@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # the hook path must not pay for typing
 STEPS = ("", "open", "exchange", "snapshot", "move", "replay", "verify", "undo", "watch")
 DEVICE_BYTES = ffi.sizeof("struct nd_dev")  # to begin with: grows on demand
 MEMORY_BYTES = 16384  # a link and about 40 addresses, before an exchange has told how many there are
-REPLY_BYTES = 65536
+REPLY_BYTES = 524288  # what of it is not used is not touched
+TOLD_BYTES = 65536
 NAME_BYTES = lib.ND_NAME_SIZE
 # Memory that is not set to zero first: what is not used is then never touched, which spares its page faults.
 new_raw = ffi.new_allocator(should_clear_after_alloc=False)
@@ -138,8 +139,8 @@ class Watch:
         self.raw = ffi.new("struct nd_sock *")
         self._err = ffi.new("struct nd_err *")
         self._told = ffi.new("struct nd_buf *")
-        self._memory = new_raw("unsigned char[]", REPLY_BYTES)
-        self._told.data, self._told.size = self._memory, REPLY_BYTES
+        self._memory = new_raw("unsigned char[]", TOLD_BYTES)
+        self._told.data, self._told.size = self._memory, TOLD_BYTES
         if lib.nd_sock_watch(self.raw, netns_fd, buffer_bytes, self._err):
             raise _failure(self._err)
 
@@ -157,9 +158,9 @@ class Watch:
             self._grow(2 * self._told.need)
 
     @property
-    def told(self) -> bytes:
-        """All RTM_NEWADDR and RTM_DELADDR messages that were read."""
-        return bytes(ffi.buffer(self._memory, self._told.used))
+    def told(self) -> memoryview:
+        """All RTM_NEWADDR and RTM_DELADDR messages that were read; not a copy, so until the next `drain`."""
+        return memoryview(ffi.buffer(self._memory, self._told.used))
 
     def close(self) -> None:
         lib.nd_sock_close(self.raw)
@@ -216,9 +217,21 @@ class Device:
         else:
             self._step(lib.nd_dev_take, read[0], len(read[0]), read[1], len(read[1]))
 
-    def late(self, told: bytes) -> None:
+    def late(self, told: bytes | memoryview) -> None:
         """Brings the snapshot up to date with messages of a Watch."""
-        self._step(lib.nd_dev_late, told, len(told))
+        self._step(lib.nd_dev_late, ffi.from_buffer(told), len(told))
+
+    @property
+    def was_late(self) -> bool:
+        """Whether `late` found what the snapshot had not, or had otherwise."""
+        return bool(self.raw.late)
+
+    @property
+    def unprotected(self) -> bytes:
+        """The snapshot's RTM_NEWADDR messages of addresses that the runtime-spec does not protect."""
+        room = new_raw("unsigned char[]", self.raw.addrs_len)
+        used = lib.nd_addr_unprotected(self._memory + self.raw.addrs, self.raw.addrs_len, room)
+        return bytes(ffi.buffer(room, used))
 
     def move(self, source: Socket, target: Socket, target_fd: int) -> None:
         self._step(lib.nd_dev_move, source.raw, target.raw, target_fd)

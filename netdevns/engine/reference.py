@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from .. import rtnl, uapi, wire
 from ..errors import EngineError
 from ..rtnl import Watch
-from ..snapshots import IFADDRMSG
+from ..snapshots import IFADDRMSG, is_protected
 from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN, Read
 from ._late import update
 from ._replay import Link, Replay
@@ -86,6 +86,11 @@ def _send_move(sock: Socket, ifindex: int, netns_fd: int, name: bytes, new_ifind
     sock.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attrs))
 
 
+def _bodies(addresses: bytes) -> list[bytes]:
+    """The messages without their headers, which say who told them and when."""
+    return [addresses[at:end] for _, at, end in wire.spans(addresses)]
+
+
 class Device:
     """One device on its way.
 
@@ -107,9 +112,20 @@ class Device:
         self.place = PLACE_UNKNOWN
         self.was_up = False
         self.cut_labels = 0
+        self.was_late = False  # whether `late` found what the snapshot had not, or had otherwise
         self.link: Link | None = None  # snapshot: RTM_NEWLINK
         self.addresses = b""  # snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order
         self.arrived = b""  # the RTM_NEWADDR messages that verify compared, perhaps with the RTM_NEWLINK in front
+
+    @property
+    def unprotected(self) -> bytes:
+        """The snapshot's RTM_NEWADDR messages of addresses that the runtime-spec does not protect."""
+        found = self.addresses
+        return b"".join(
+            found[at - 16 : (end + 3) & ~3]
+            for _, at, end in wire.spans(found)
+            if not is_protected(*found[at + 2 : at + 4])
+        )
 
     @property
     def has_snapshot(self) -> bool:
@@ -140,7 +156,7 @@ class Device:
             raise EngineError(errno.EBADMSG, "the link of the record is damaged", "snapshot")
         if any(m.type != uapi.RTM_NEWADDR or len(m.body) < IFADDRMSG.size for m in found):
             raise EngineError(errno.EBADMSG, "the addresses of the record are damaged", "snapshot")
-        self.link, self.addresses, self.arrived = Link(message), addresses, b""
+        self.link, self.addresses, self.arrived, self.was_late = Link(message), addresses, b"", False
         self.ifindex, self.was_up = self.link.ifindex, bool(self.link.flags & uapi.IFF_UP)
         self.place = PLACE_UNKNOWN
 
@@ -175,11 +191,12 @@ class Device:
         return bytes(message.data), b"".join(address.padded() for address in addresses)
 
     @_step("watch")
-    def late(self, told: bytes) -> None:
+    def late(self, told: bytes | memoryview) -> None:
         """Brings the snapshot up to date with messages of a Watch."""
         if not self.link:
             raise EngineError(errno.EINVAL, "no snapshot", "")
-        self.addresses = update(self.addresses, told, self.ifindex)
+        before, self.addresses = self.addresses, update(self.addresses, told, self.ifindex)
+        self.was_late |= _bodies(before) != _bodies(self.addresses)
 
     @_step("move")
     def move(self, source: Socket, target: Socket, target_fd: int) -> None:
