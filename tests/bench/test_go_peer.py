@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.namespaces import Namespace
+from tests.support.require import require
 
 BUILD = Path(__file__).resolve().parents[2] / "bench/go/build"
 NOT_INSTALLED = 3
@@ -21,7 +22,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("go") / "go-peer"
     done = subprocess.run([BUILD, program], capture_output=True, text=True, check=False)
     if done.returncode == NOT_INSTALLED:
-        pytest.skip(done.stderr.strip())
+        require("bench", done.stderr.strip())
     assert done.returncode == 0, done.stderr
     return program
 

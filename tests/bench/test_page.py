@@ -13,6 +13,7 @@ import pytest
 from bench import charts, drawing, page, prose, results, targets
 from bench.results import Document, Refused
 from tests.bench.documents import FLOOR, changed, raw, rounds, shape, written
+from tests.support.require import require_module
 
 RUNNING = results.parsed(raw(), "a.json")
 GUEST = results.parsed(raw(kernel="6.12.1", uml=True), "b.json")
@@ -142,7 +143,7 @@ def test_words_that_are_wrong_are_refused(old: str, new: str, why: str, tmp_path
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, charts.Chart]:
     """All charts of two kernels, one of them with containers."""
-    pytest.importorskip("matplotlib", reason="the charts need matplotlib")
+    require_module("bench", "matplotlib")
     documents = [results.parsed(raw([*raw()["benchmarks"], *CONTAINER]), "a"), GUEST]
     return {name: chart for name, draw in charts.EVERY.items() if (chart := draw(documents))}
 
@@ -229,7 +230,7 @@ SMALL = [
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
-    pytest.importorskip("matplotlib", reason="the charts need matplotlib")
+    require_module("bench", "matplotlib")
     guest = raw(SMALL, kernel="6.12.1", uml=True)
     return [str(written(tmp_path, "b.json", guest)), str(written(tmp_path, "a.json", raw(SMALL)))]
 

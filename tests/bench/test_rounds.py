@@ -18,6 +18,7 @@ from bench.layout import Layout
 from bench.round import Place, combined, destroy
 from bench.scenario import SCENARIOS, Scenario
 from tests.support.namespaces import Namespace
+from tests.support.require import require_module
 
 from .playing import SMALL, play
 
@@ -26,6 +27,7 @@ TOP = Path(__file__).resolve().parents[2]
 
 def suite(*options: str, **asked: Any) -> str:
     """Runs bench/ as tools/bench does, in this test's sandbox."""
+    require_module("bench", "pytest_benchmark")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "bench/test_costs.py"]
     environment = {**os.environ, "NETDEVNS_BENCH": json.dumps(asked)}
     return subprocess.run(command, cwd=TOP, env=environment, check=True, capture_output=True, text=True).stdout
@@ -41,6 +43,8 @@ MOVERS = [
 @pytest.mark.parametrize("name", MOVERS)
 def test_every_contestant_does_all_of_the_work(name: str) -> None:
     """Both families, in order, usable at once."""
+    if name == "pyroute2":
+        require_module("bench", "pyroute2")
     result = play(name)
     assert result.why == ""
     assert result.wall_s > 0
