@@ -7,7 +7,6 @@ was not what it had to be, and was thrown out.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -15,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import build
+from . import build, compare, page, summary
 from .scenario import SCENARIOS, chosen
 
 TOP = Path(__file__).resolve().parent.parent
@@ -98,7 +97,8 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tools/bench",
         description=__doc__,
-        epilog="tools/bench compare A.json B.json says what changed between two runs.",
+        epilog="tools/bench compare A.json B.json says what changed between two runs;\n"
+        "tools/bench page A.json ... writes docs/performance.md, or tells with --check what would change.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="of each scenario (default: more of the quick ones)")
@@ -118,7 +118,9 @@ def parsed(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     if argv[:1] == ["compare"]:
-        return subprocess.run([sys.executable, "-m", "bench.compare", *argv[1:]], check=False).returncode
+        return compare.main(argv[1:])
+    if argv[:1] == ["page"]:
+        return page.main(argv[1:])
     args = parsed(argv)
     if args.list:
         for each in SCENARIOS.values():
@@ -128,6 +130,8 @@ def main(argv: list[str]) -> int:
     file = args.file.resolve()
     environment = {**os.environ, "NETDEVNS_BENCH": json.dumps({**asked, "commit": commit()})}
     build.programs()
+    if without := build.go_peer():
+        print(without, file=sys.stderr)
     file.unlink(missing_ok=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -136,8 +140,7 @@ def main(argv: list[str]) -> int:
         return 130
     if not file.exists():
         return code or 1
-    if importlib.util.find_spec("bench.summary"):
-        subprocess.run([sys.executable, "-m", "bench.summary", str(file)], check=False)
+    summary.main([str(file)])
     out = thrown_out(file)
     for line in out:
         print(f"thrown out: {line}", file=sys.stderr)

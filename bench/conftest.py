@@ -10,17 +10,17 @@ import sys
 import time
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from . import scenario as scenarios
-from .contestants import CONTESTANTS, GO, Contestant, takes_part
+from .build import GO_PEER
+from .container import is_uml
+from .contestants import CONTESTANTS, Contestant, takes_part
 from .round import Place, Result
 from .scenario import Scenario
 
-GO_MODULES = Path(__file__).resolve().parent / "go" / "go.mod"
 ASKED = json.loads(os.environ.get("NETDEVNS_BENCH", "{}"))  # by bench/__main__.py
 
 
@@ -103,21 +103,17 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     release = os.uname().release
     said = subprocess.run(["ip", "-V"], capture_output=True, text=True, check=True).stdout
     versions = {"iproute2": _found(r"iproute2-([^\s,]+)", said), "pyroute2": metadata.version("pyroute2")}
-    if os.access(GO, os.X_OK) and GO_MODULES.exists():
-        versions["go netlink"] = _found(r"vishvananda/netlink\s+(\S+)", GO_MODULES.read_text())
+    if os.access(GO_PEER, os.X_OK):
+        told = subprocess.run([GO_PEER, "--version"], capture_output=True, text=True, check=True).stdout
+        versions["vishvananda/netlink"] = told.split()[-1]
     machine_info.update(
         kernel=release,
-        uml=_is_uml(),
+        uml=is_uml(),
         cores=len(os.sched_getaffinity(0)),
         versions=versions,
         netdevns_commit=ASKED.get("commit", ""),
         python=sys.version.split()[0],
     )
-
-
-def _is_uml() -> bool:
-    with open("/proc/cpuinfo") as file:
-        return "User Mode Linux" in file.read()
 
 
 def _found(pattern: str, text: str) -> str:

@@ -48,6 +48,7 @@ LOOKS = {
     REFERENCE: ("#b07aa1", "s"),
     f"{NATIVE} record": ("#1f88d2", "P"),
     f"{REFERENCE} record": ("#b07aa1", "X"),
+    f"{NATIVE} threads": ("#1f88d2", "p"),
     PLAIN: ("#8a8a8a", "|"),
     PHASED: ("#8a8a8a", "d"),
     "ip -batch": ("#d98200", "^"),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from bench import charts, prose, report, targets
+from bench import charts, prose, report, results, targets
 from bench.charts import Chart
 from bench.prose import Prose, filled
 from bench.report import ABSENT, Table
@@ -67,6 +67,10 @@ def _body(
         parts += _each(documents, report.costs)
     if id_ == "others":
         parts += _each(documents, report.growth)
+    if id_ == "safety":
+        parts += _each(documents, report.safety)
+    if id_ == "container":
+        parts += _containers(documents)
     if id_ == "rest":
         parts += _each(documents, report.rest)
     if id_ == "optimisations":
@@ -103,6 +107,15 @@ def _peers(documents: Sequence[Document]) -> list[str]:
                 parts += [f"**{document.name}, {scenario}**", table(report.contestants(document, scenario))]
                 if found := report.peers(document, scenario):
                     parts.append(table(found))
+    return parts
+
+
+def _containers(documents: Sequence[Document]) -> list[str]:
+    parts = []
+    for document in documents:
+        for scenario in results.containers(document):
+            if document.contestants(scenario.id):
+                parts += [f"**{document.name}, {scenario.id}**", table(report.contestants(document, scenario.id))]
     return parts
 
 

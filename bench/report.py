@@ -10,6 +10,7 @@ from bench.results import CPU, NATIVE, PEERS, REFERENCE, RSS, WALL, Document, Sp
 from bench.targets import Target, evaluate
 
 ABSENT = "-"
+MOVE = "batch-60"  # what the same with something more, or less, is compared with
 TITLES = {WALL: "wall", CPU: "CPU"}
 OURS = (NATIVE, REFERENCE)
 
@@ -108,10 +109,40 @@ def growth(document: Document) -> Table | None:
     return Table(titles, rows) if rows else None
 
 
+def safety(document: Document) -> Table | None:
+    """What a record, the check alone and an undo take beside the same move; None: it was not measured."""
+    rows = []
+    for engine in OURS:
+        for what, id_, name in (
+            ("a move", MOVE, engine),
+            ("a move, with the record", MOVE, f"{engine} record"),
+            ("the check alone", "check-60", engine),
+            ("a move, interrupted when all have arrived, undone", "rollback-60", engine),
+        ):
+            if name not in document.contestants(id_):
+                continue
+            row = [
+                what,
+                engine.removeprefix("netdevns "),
+                *(_ms(document.value(id_, name, m)) for m in document.metrics),
+            ]
+            for metric in document.metrics:
+                paired = id_ == MOVE
+                value = (
+                    document.ratio(id_, name, engine, metric) if paired else document.growth(id_, MOVE, name, metric)
+                )
+                row.append(ABSENT if name == engine and paired else spread(value))
+            rows.append(row)
+    titles = ["60 devices", "engine", *(f"{TITLES[metric]}, ms" for metric in document.metrics)]
+    titles += [f"{TITLES[metric]}: times the move" for metric in document.metrics]
+    return Table(titles, rows) if rows else None
+
+
 def rest(document: Document) -> Table | None:
-    """What belongs to no family of sizes: whole processes, checks, an undo, callers at the same time, memory."""
-    families = [each.id for family in (results.sizes, results.address_counts) for each in family(document)]
-    families += [scenario.id for scenario, _ in results.crowded(document)]
+    """What has no section of its own: whole processes, first moves, other shapes of a batch, memory."""
+    shown = (results.sizes, results.address_counts, results.callers, results.containers)
+    families = [each.id for family in shown for each in family(document)]
+    families += [scenario.id for scenario, _ in results.crowded(document)] + ["check-60", "rollback-60"]
     rows = []
     for id_ in document.scenarios:
         for name in document.contestants(id_) if id_ not in families else ():

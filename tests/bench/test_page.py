@@ -17,7 +17,7 @@ from tests.support.require import require_module
 
 RUNNING = results.parsed(raw(), "a.json")
 GUEST = results.parsed(raw(kernel="6.12.1", uml=True), "b.json")
-CONTAINER = [each for n, step in enumerate(charts.STEPS) for each in rounds("container", step, 0.2 + 0.1 * n)]
+CONTAINER = [each for n, step in enumerate(results.STEPS) for each in rounds("container-crun", step, 0.2 + 0.1 * n)]
 
 
 def made(*documents: Document) -> str:
@@ -80,12 +80,12 @@ def test_processes_and_memory_are_in_a_table() -> None:
     """What is in no family of sizes, with its memory, and against the bare process."""
     benchmarks = [
         *rounds("batch-1", "floor plain", 1.0), *rounds("import", "python", 0.01, max_rss_kib=10 * 1024),
-        *rounds("import", "import netdevns", 0.02, max_rss_kib=15 * 1024),
+        *rounds("import", "netdevns native import", 0.02, max_rss_kib=15 * 1024),
     ]  # fmt: skip
     text = section(made(results.parsed(raw(benchmarks), "a")), prose.load().sections["rest"][0])
     assert [line for line in text.splitlines() if line.startswith("|")][2:] == [
         "| import | python | 10.0 | 5.00 | 10.0 | - |",
-        "| import | import netdevns | 20.0 | 10.0 | 15.0 | 2.00 (2.00 to 2.00) of python |",
+        "| import | netdevns native import | 20.0 | 10.0 | 15.0 | 2.00 (2.00 to 2.00) of python |",
     ]
 
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from bench.contestants import CONTESTANTS
+from bench.contestants import CONTESTANTS, takes_part
 from bench.layout import Layout
+from bench.results import STEPS
 from bench.round import Place, combined, destroy
 from bench.scenario import SCENARIOS, Scenario
 from tests.support.namespaces import Namespace
-from tests.support.require import require_module
+from tests.support.require import require, require_module
 
 from .playing import SMALL, play
 
@@ -36,7 +37,7 @@ def suite(*options: str, **asked: Any) -> str:
 # What differs from one of these by an option only is not repeated here.
 MOVERS = [
     *("floor plain", "netdevns native record", "netdevns reference", "netdevns native first", "netdevns native second"),
-    *("netdevns command", "netdevns hook", "ip per step", "pyroute2"),
+    *("netdevns command", "netdevns hook", "netdevns hook reference", "ip per step", "pyroute2"),
 ]
 
 
@@ -48,6 +49,24 @@ def test_every_contestant_does_all_of_the_work(name: str) -> None:
     result = play(name)
     assert result.why == ""
     assert result.wall_s > 0
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+@pytest.mark.parametrize("name", [STEPS[0], STEPS[3]])
+def test_containers_get_what_their_hook_moves(runtime: str, name: str) -> None:
+    """So many devices as the step's name says, of two; the others stay."""
+    scenario = replace(SMALL, runtime=runtime)
+    if not takes_part(name, scenario):
+        require("runtimes", f"no {runtime} with busybox here, or a kernel that they are not measured on")
+    assert play(name, scenario).why == ""
+
+
+def test_a_container_without_its_device_is_noticed() -> None:
+    """The step moves one, and no hook moves it."""
+    if not takes_part(STEPS[0], replace(SMALL, runtime="crun")):
+        require("runtimes", "no crun with busybox here, or a kernel that it is not measured on")
+    lazy = replace(CONTESTANTS[STEPS[0]], moves=1)
+    assert "source: d0 should not be there" in play(lazy, replace(SMALL, runtime="crun")).why
 
 
 @pytest.mark.parametrize("variant", ["plain", "plain-one-ack", "phased"])
