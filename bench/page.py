@@ -60,7 +60,7 @@ def _body(
     if id_ == "machine":
         parts += _machine(documents)
     if id_ == "targets":
-        parts.append(table(report.targets(wanted, documents)))
+        parts.append(table(report.targets(targets.evaluate(wanted, documents))))
     if id_ == "peers":
         parts += _peers(documents)
     if id_ == "costs":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bench import results
 from bench.results import CPU, NATIVE, PEERS, REFERENCE, RSS, WALL, Document, Spread, number, spread
-from bench.targets import Target, evaluate
+from bench.targets import Verdict
 
 ABSENT = "-"
 MOVE = "batch-60"  # what the same with something more, or less, is compared with
@@ -62,11 +62,11 @@ def peers(document: Document, scenario: str) -> Table | None:
     return Table(titles, rows)
 
 
-def targets(rows: Sequence[Target], documents: Sequence[Document]) -> Table:
+def targets(rows: Sequence[Mapping[str, Verdict]]) -> Table:
     """Each on each of its kernels: ours, measured, reached or not."""
     titles = ["what", "kernel", "native", "measured", "reached", "reference", "measured", "reached"]
     found = []
-    for verdicts in evaluate(rows, documents):
+    for verdicts in rows:
         native, reference = verdicts["native"], verdicts["reference"]
         row = [native.target.what, native.kernel]
         for each in (native, reference):
