@@ -89,6 +89,30 @@ def test_processes_and_memory_are_in_a_table() -> None:
     ]
 
 
+def test_what_being_sure_costs_is_told_against_the_move() -> None:
+    """The record in the rounds of the move; check and undo had others; the floor of CPU time is no guest's."""
+    benchmarks = [
+        *rounds("batch-60", "netdevns native", 1.0), *rounds("batch-60", "netdevns native record", 1.2),
+        *rounds("check-60", "netdevns native", 0.1), *rounds("rollback-60", "netdevns native", 3.0),
+    ]  # fmt: skip
+    rows = section(made(results.parsed(raw(benchmarks, uml=True), "a")), "What being sure costs").splitlines()
+    assert [row for row in rows if "| native |" in row] == [
+        "| a move | native | 1,000 | - |",
+        "| a move, with the record | native | 1,200 | 1.20 (1.20 to 1.20) |",
+        "| the check alone | native | 100 | 0.100 (0.0990 to 0.102) |",
+        "| a move, interrupted when all have arrived, undone | native | 3,000 | 3.00 (2.97 to 3.06) |",
+    ]
+
+
+def test_containers_are_told_against_the_bare_runtime() -> None:
+    """A table for each runtime, and no row of the other processes."""
+    text = made(results.parsed(raw(CONTAINER), "a"))
+    rows = section(text, "A container's start").splitlines()
+    assert "**Linux 6.18.44, container-crun**" in rows
+    assert any(row.startswith("| runtime + netdevns hook, 10 devices | 600 | 300 | 3.00 ") for row in rows)
+    assert "Not measured" in section(text, prose.load().sections["rest"][0])
+
+
 def test_sections_without_measurements_say_so() -> None:
     """No crash, no empty section."""
     text = made(results.parsed(raw(rounds("batch-1", "floor plain", 1.0)), "a"))
@@ -205,6 +229,13 @@ def test_chart_names_kernels_and_contestants(drawn: dict[str, charts.Chart]) -> 
 def test_container_chart_has_what_each_step_adds(drawn: dict[str, charts.Chart]) -> None:
     """The first one is the whole."""
     assert {"200 ms", "+100 ms", "+ netdevns hook, 10 devices"} <= set(words_of(drawn["container"]))
+
+
+def test_callers_chart_begins_with_one_alone(drawn: dict[str, charts.Chart]) -> None:
+    """The batch of one is what several at the same time are seen beside."""
+    words = words_of(drawn["callers"])
+    assert {"1", "2", "4", "native", "go"} <= set(words)
+    assert "callers at the same time, a device each" in words
 
 
 def test_names_beside_curves_are_moved_apart() -> None:
