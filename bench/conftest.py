@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -22,6 +23,9 @@ from .round import Place, Result
 from .scenario import Scenario
 
 ASKED = json.loads(os.environ.get("NETDEVNS_BENCH", "{}"))  # by bench/__main__.py
+
+
+FEWEST = 3  # rounds that are played however long they take
 
 
 class Clock:
@@ -62,6 +66,8 @@ class Turn:
 
     place: Place | None = None  # that of the scenario that is under way
     began: float = 0.0
+    last: int = 0  # the round that is under way
+    end: int | None = None  # its first round that is not played
 
     def __init__(self, scenario: Scenario, number: int, contestant: Contestant) -> None:
         self.scenario, self.number, self.contestant = scenario, number, contestant
@@ -69,10 +75,22 @@ class Turn:
     def __repr__(self) -> str:
         return f"{self.contestant.name} in round {self.number} of {self.scenario.id}"
 
+    def is_too_late(self) -> bool:
+        """Whether its round does not take place: the scenario has taken its time. Rounds are played whole, or not."""
+        under_way = Turn.place is not None and Turn.place.scenario is self.scenario
+        if not under_way:
+            return False
+        spent_s = time.monotonic() - Turn.began
+        begins = self.number > Turn.last
+        if begins and self.number >= FEWEST and spent_s > ASKED.get("budget_s", math.inf) and Turn.end is None:
+            Turn.end = self.number
+        Turn.last = self.number
+        return Turn.end is not None
+
     def play(self) -> Result:
         if Turn.place is None or Turn.place.scenario is not self.scenario:
             end_scenario()
-            Turn.place, Turn.began = Place(self.scenario), time.monotonic()
+            Turn.place, Turn.began, Turn.last, Turn.end = Place(self.scenario), time.monotonic(), 0, None
             who = [name for name in self.scenario.contestants if takes_part(name, self.scenario)]
             _tell(f"{self.scenario.id}: {self.scenario.rounds} rounds of {len(who)}")
         result = Turn.place.play(self.contestant)
@@ -85,7 +103,8 @@ class Turn:
 def end_scenario() -> None:
     if Turn.place is not None:
         Turn.place.leave_host()
-        _tell(f"{Turn.place.scenario.id}: {time.monotonic() - Turn.began:.1f} s")
+        less = "" if Turn.end is None else f", {Turn.end} rounds"
+        _tell(f"{Turn.place.scenario.id}: {time.monotonic() - Turn.began:.1f} s{less}")
         Turn.place = None
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bench.conftest import FEWEST
 from bench.contestants import CONTESTANTS, takes_part
 from bench.layout import Layout
 from bench.results import STEPS
@@ -160,6 +161,20 @@ def test_recorded_time_is_that_of_the_contestant(tmp_path: Path) -> None:
         info = each["extra_info"]
         assert (each["group"], info["scenario"], info["verified"], info["why"]) == ("batch-1", "batch-1", True, "")
         assert each["stats"]["median"] == pytest.approx(info["wall_s"])
+
+
+def test_scenario_that_takes_long_ends_with_a_whole_round(tmp_path: Path) -> None:
+    """After the fewest rounds that say something; all who take part have played as many."""
+    file = tmp_path / "out.json"
+    asked = {
+        "scenarios": ["check-60", "hook-nothing"],
+        "contestants": ["netdevns native", "python isolated", "netdevns hook"],
+    }
+    suite(f"--benchmark-json={file}", **asked, rounds=FEWEST + 1, budget_s=0)
+    found = [each["extra_info"] for each in json.loads(file.read_text())["benchmarks"]]
+    wanted = [("check-60", "netdevns native")] * FEWEST
+    wanted += [("hook-nothing", name) for _ in range(FEWEST) for name in ("python isolated", "netdevns hook")]
+    assert [(info["scenario"], info["contestant"]) for info in found] == wanted
 
 
 def test_every_scenario_names_contestants_that_exist() -> None:
