@@ -133,6 +133,7 @@ def main(argv: list[str]) -> int:
             print(f"{each.id:20} {'main' if each.main else '':5} {each.rounds:3} rounds: {', '.join(each.contestants)}")
         return 0
     asked = {key: getattr(args, key) for key in ("scenarios", "contestants", "rounds", "all", "quick", "budget_s")}
+    asked["guest"] = args.kernel != RUNNING
     asked["budget_s"] = asked["budget_s"] or BUDGET_S[args.kernel == RUNNING]
     file = args.file.resolve()
     environment = {**os.environ, "NETDEVNS_BENCH": json.dumps({**asked, "commit": commit()})}

@@ -51,6 +51,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ASKED.get("rounds"),
         everything=ASKED.get("all", False),
         quick=ASKED.get("quick", False),
+        guest=ASKED.get("guest", False),
     ):
         who = [name for name in scenario.contestants if takes_part(name, scenario)]
         for k in range(scenario.rounds):
