@@ -70,8 +70,7 @@ def floor(documents: Sequence[Document]) -> Chart | None:
         rows = [
             (id_, [(name, value) for name in who if (value := document.ratio(id_, name, PLAIN, metric))])
             for id_ in document.scenarios
-            # Whole processes, of which starting Python is the largest part; what is about memory.
-            if not id_.endswith("-cold") and not id_.startswith("memory-")
+            if not document.scenarios[id_].whole_processes  # of which starting Python is the largest part
         ]
         rows = [row for row in rows if {name for name, _ in row[1]} - {PHASED}]
         if rows:

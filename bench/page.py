@@ -61,6 +61,10 @@ def _body(
         parts += _machine(documents)
     if id_ == "targets":
         parts.append(table(report.targets(targets.evaluate(wanted, documents))))
+    if id_ == "floor":
+        for document in documents:
+            for what, found in report.overview(document):
+                parts += [f"**{document.name}, {what} time: times the plain floor**", table(found)]
     if id_ == "peers":
         parts += _peers(documents)
     if id_ == "costs":

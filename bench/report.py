@@ -6,13 +6,14 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from bench import results
-from bench.results import CPU, NATIVE, PEERS, REFERENCE, RSS, WALL, Document, Spread, number, spread
+from bench.results import CPU, FLOORS, NATIVE, PEERS, REFERENCE, RSS, WALL, Document, Spread, number, spread
 from bench.targets import Verdict
 
 ABSENT = "-"
 MOVE = "batch-60"  # what the same with something more, or less, is compared with
 TITLES = {WALL: "wall", CPU: "CPU"}
 OURS = (NATIVE, REFERENCE)
+COLUMNS = (*FLOORS[1:], *OURS, *PEERS)  # beside the plain floor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +110,23 @@ def growth(document: Document) -> Table | None:
     return Table(titles, rows) if rows else None
 
 
+def overview(document: Document) -> list[tuple[str, Table]]:
+    """Every scenario that the plain floor takes part in, a contestant in each column: medians of ratios, by metric."""
+    there = [id_ for id_ in document.scenarios if results.PLAIN in document.contestants(id_)]
+    shown = [id_ for id_ in there if not document.scenarios[id_].whole_processes]
+    columns = [name for name in COLUMNS if any(name in document.contestants(id_) for id_ in shown)]
+    found = []
+    for metric in document.metrics:
+        rows = []
+        for id_ in shown:
+            ratios = [document.ratio(id_, name, results.PLAIN, metric) for name in columns]
+            rows.append([id_, *(number(value.median) if value else ABSENT for value in ratios)])
+        rows = [row for row in rows if set(row[1:]) != {ABSENT}]
+        if rows:
+            found.append((TITLES[metric], Table(["scenario", *columns], rows)))
+    return found
+
+
 def safety(document: Document) -> Table | None:
     """What a record, the check alone and an undo take beside the same move; None: it was not measured."""
     rows = []
@@ -139,17 +157,14 @@ def safety(document: Document) -> Table | None:
 
 
 def rest(document: Document) -> Table | None:
-    """What has no section of its own: whole processes, first moves, other shapes of a batch, memory."""
-    shown = (results.sizes, results.address_counts, results.callers, results.containers)
-    families = [each.id for family in shown for each in family(document)]
-    families += [scenario.id for scenario, _ in results.crowded(document)] + ["check-60", "rollback-60"]
+    """Whole processes, a process's first moves, memory."""
     rows = []
     for id_ in document.scenarios:
-        for name in document.contestants(id_) if id_ not in families else ():
+        for name in document.contestants(id_) if document.scenarios[id_].whole_processes else ():
             memory = document.value(id_, name, RSS)
             row = [id_, name, *(_ms(document.value(id_, name, metric)) for metric in document.metrics)]
             row.append(number(memory.median / 1024) if memory else ABSENT)
-            others = [base for base in document.bases(id_)[:1] if base != name]
+            others = [base for base in document.bases(id_)[:1] if base != name and name not in results.BARE]
             ratios = [f"{spread(document.ratio(id_, name, base, WALL))} of {base}" for base in others]
             row += ratios or [ABSENT]
             rows.append(row)

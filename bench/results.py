@@ -84,6 +84,11 @@ class Scenario:
     callers: int = 1  # processes that move at the same time
 
     @property
+    def whole_processes(self) -> bool:
+        """It is about what a process takes to start and to hold, not about how a move grows."""
+        return self.id.endswith(("-cold", "-move")) or self.id.startswith(("hook-", "import", "memory-"))
+
+    @property
     def addresses(self) -> int:
         """Of all devices."""
         return self.devices * (self.ipv4 + self.ipv6)
