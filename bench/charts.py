@@ -226,7 +226,7 @@ def container(documents: Sequence[Document]) -> Chart | None:
                 axis.barh(y, value.median, left=end, color=look(NATIVE if "netdevns" in step else PLAIN)[0], height=0.6)
                 end += value.median
                 axis.plot([end - value.median + value.low, end - value.median + value.high], [y] * 2, color=INK)
-                text = f"{'+' if y else ''}{number(value.median)} ms"
+                text = f"{'+' if y and value.median >= 0 else ''}{number(value.median)} ms"
                 at = max(end, end - value.median + value.high)
                 axis.annotate(text, (at, y), (6, 0), textcoords="offset points", va="center", color=INK)
             axis.set_yticks(range(len(steps)), [step.replace("runtime + ", "+ ") for step in steps])

@@ -103,10 +103,15 @@ def growth(document: Document) -> Table | None:
     rows = []
     for scenario, alone in results.crowded(document):
         for name in document.contestants(scenario.id):
-            cells = [spread(document.growth(scenario.id, alone.id, name, metric)) for metric in document.metrics]
+            cells = []
+            for metric in document.metrics:
+                more, one = (document.value(id_, name, metric) for id_ in (scenario.id, alone.id))
+                cells.append(spread(document.growth(scenario.id, alone.id, name, metric)))
+                cells.append(number((more.median - one.median) * 1e3) if more and one else ABSENT)
             if set(cells) != {ABSENT}:
                 rows.append([crowd(scenario), alone.id, name, *cells])
-    titles = ["among", "alone", "contestant", *(f"{TITLES[metric]}: times alone" for metric in document.metrics)]
+    titles = ["among", "alone", "contestant"]
+    titles += [title for m in document.metrics for title in (f"{TITLES[m]}: times alone", f"{TITLES[m]}: added, ms")]
     return Table(titles, rows) if rows else None
 
 
