@@ -30,7 +30,7 @@ SANDBOX = [
 IN_GUEST = f'"$@" --benchmark-json=/tmp/bench.json; code=$?; echo "{MARK}"; cat /tmp/bench.json; exit $code'
 GUEST_TIMEOUT_S = 7200
 # After so long no further round of a scenario begins: --all takes less than half an hour then, ten minutes in a guest.
-BUDGET_S = {True: 75, False: 20}  # on the running kernel, in a guest
+BUDGET_S = {True: 75, False: 25}  # on the running kernel, in a guest
 MEMORY = "mem=1200M"  # for 10,000 devices or 200,000 routes; the last one on the kernel's command line counts
 
 
