@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 NAME = "bench"
 SLEEP = {"user": {"uid": 0, "gid": 0}, "args": ["/bin/busybox", "sleep", "3600"], "env": [], "cwd": "/"}
 Hook = dict[str, Any]
-EMPTY: Hook = {"path": "/bin/true"}  # what any hook takes: a process, and the state that is written to it
+# What any hook takes: a process that reads the state (crun fails where nobody does).
+EMPTY: Hook = {"path": "/bin/cat", "args": ["cat"]}
 # As README.md has it.
 OURS: Hook = {
     "path": sys.executable,

@@ -216,7 +216,7 @@ class Worker:
         if not line:
             code = self.process.wait()
             said = self.log.read_text(errors="replace").strip().splitlines()
-            raise Failed(f"exit code {code}: {said[-1] if said else 'nothing on stderr'}")
+            raise Failed(f"exit code {code}: {'; '.join(said[-2:]) or 'nothing on stderr'}")
         return line
 
     def start(self) -> None:
