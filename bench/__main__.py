@@ -7,7 +7,6 @@ was not what it had to be, and was thrown out.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -15,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import build
+from . import build, compare, page, summary
 from .scenario import SCENARIOS, chosen
 
 TOP = Path(__file__).resolve().parent.parent
@@ -30,6 +29,8 @@ SANDBOX = [
 ]
 IN_GUEST = f'"$@" --benchmark-json=/tmp/bench.json; code=$?; echo "{MARK}"; cat /tmp/bench.json; exit $code'
 GUEST_TIMEOUT_S = 7200
+# After so long no further round of a scenario begins: --all takes less than half an hour then, ten minutes in a guest.
+BUDGET_S = {True: 75, False: 25}  # on the running kernel, in a guest
 MEMORY = "mem=1200M"  # for 10,000 devices or 200,000 routes; the last one on the kernel's command line counts
 
 
@@ -66,8 +67,8 @@ def in_guest(kernel: str, file: Path, environment: dict[str, str]) -> int:
                 document.append(line)
             elif line.strip() == MARK:
                 document = []
-            elif line.startswith("bench: "):
-                sys.stderr.write(line)
+            elif (at := line.find("bench: ")) >= 0:  # behind pytest's dots
+                sys.stderr.write(line[at:])
             else:
                 rest.append(line)
     if process.returncode:
@@ -98,12 +99,17 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tools/bench",
         description=__doc__,
-        epilog="tools/bench compare A.json B.json says what changed between two runs.",
+        epilog="tools/bench compare A.json B.json says what changed between two runs;\n"
+        "tools/bench page A.json ... writes docs/performance.md, or tells with --check what would change.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="of each scenario (default: more of the quick ones)")
     for what, text in ("scenarios", "these only, from all of them"), ("contestants", "these only"):
         parser.add_argument(f"--{what}", type=_patterns, default=[], metavar="GLOB,...", help=text)
+    budget = (
+        f"begin no further round of a scenario after so long (default: {BUDGET_S[True]}, {BUDGET_S[False]} in a guest)"
+    )
+    parser.add_argument("--budget", type=float, dest="budget_s", metavar="SECONDS", help=budget)
     parser.add_argument("--all", action="store_true", help="all scenarios (default: the main ones)")
     parser.add_argument("--quick", action="store_true", help="two rounds of each")
     kernels = (RUNNING, "5.10", "6.1", "6.12", "sid")
@@ -118,16 +124,22 @@ def parsed(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     if argv[:1] == ["compare"]:
-        return subprocess.run([sys.executable, "-m", "bench.compare", *argv[1:]], check=False).returncode
+        return compare.main(argv[1:])
+    if argv[:1] == ["page"]:
+        return page.main(argv[1:])
     args = parsed(argv)
     if args.list:
         for each in SCENARIOS.values():
             print(f"{each.id:20} {'main' if each.main else '':5} {each.rounds:3} rounds: {', '.join(each.contestants)}")
         return 0
-    asked = {key: getattr(args, key) for key in ("scenarios", "contestants", "rounds", "all", "quick")}
+    asked = {key: getattr(args, key) for key in ("scenarios", "contestants", "rounds", "all", "quick", "budget_s")}
+    asked["guest"] = args.kernel != RUNNING
+    asked["budget_s"] = asked["budget_s"] or BUDGET_S[args.kernel == RUNNING]
     file = args.file.resolve()
     environment = {**os.environ, "NETDEVNS_BENCH": json.dumps({**asked, "commit": commit()})}
     build.programs()
+    if without := build.go_peer():
+        print(without, file=sys.stderr)
     file.unlink(missing_ok=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -136,8 +148,7 @@ def main(argv: list[str]) -> int:
         return 130
     if not file.exists():
         return code or 1
-    if importlib.util.find_spec("bench.summary"):
-        subprocess.run([sys.executable, "-m", "bench.summary", str(file)], check=False)
+    summary.main([str(file)])
     out = thrown_out(file)
     for line in out:
         print(f"thrown out: {line}", file=sys.stderr)

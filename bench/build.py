@@ -1,12 +1,15 @@
-"""Compiles the contestants in C into .cache/bench, if they are older than their sources."""
+"""Compiles the contestants that are no scripts into .cache/bench, if they are older than their sources."""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 BUILT = TOP / ".cache" / "bench"
+GO_PEER = BUILT / "go-peer"
+NO_GO = 3  # of bench/go/build: Go or its library is not installed
 FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"]
 
 
@@ -19,3 +22,16 @@ def programs() -> None:
         program = BUILT / source.stem
         if source.suffix == ".c" and not (program.exists() and program.stat().st_mtime > newest):
             subprocess.run(["gcc", *FLAGS, "-o", program, source], check=True)
+
+
+def go_peer() -> str:
+    """ "" if it is there now; else why the benchmark has to do without it. Raises CalledProcessError."""
+    sources = [TOP / "bench" / "go" / name for name in ("build", "main.go")]
+    if GO_PEER.exists() and GO_PEER.stat().st_mtime > max(source.stat().st_mtime for source in sources):
+        return ""
+    done = subprocess.run([sources[0]], stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode == NO_GO:
+        return done.stderr.strip()
+    sys.stderr.write(done.stderr)
+    done.check_returncode()
+    return ""

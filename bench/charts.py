@@ -9,7 +9,7 @@ from typing import Any
 from bench import drawing, results
 from bench.drawing import INK, dots, grid, look, svg
 from bench.report import TITLES, crowd
-from bench.results import CPU, NATIVE, PHASED, PLAIN, REFERENCE, WALL, Document, number
+from bench.results import CPU, NATIVE, PHASED, PLAIN, REFERENCE, WALL, Document, Spread, number
 
 LINES = (PLAIN, PHASED, NATIVE, REFERENCE, "ip -batch", "pyroute2", "go")
 
@@ -70,7 +70,7 @@ def floor(documents: Sequence[Document]) -> Chart | None:
         rows = [
             (id_, [(name, value) for name in who if (value := document.ratio(id_, name, PLAIN, metric))])
             for id_ in document.scenarios
-            if not id_.endswith("-cold")  # whole processes, of which starting Python is the largest part
+            if not document.scenarios[id_].whole_processes  # of which starting Python is the largest part
         ]
         rows = [row for row in rows if {name for name, _ in row[1]} - {PHASED}]
         if rows:
@@ -92,43 +92,80 @@ def floor(documents: Sequence[Document]) -> Chart | None:
 # ---- lines against a size ----
 
 
-def lines(documents: Sequence[Document], file: str, what: str, family: Family, size: Size) -> Chart | None:
-    """What one of `what` takes against how many there are, for each contestant; both axes logarithmic."""
+@dataclasses.dataclass(frozen=True)
+class Axes:
+    """What is drawn against what; both are logarithmic."""
+
+    family: Family
+    size: Size
+    across: str
+    up: str
+    value: Callable[[Spread, int], Spread]  # of what a contestant takes with such a size
+    who: Sequence[str] = LINES
+
+
+def lines(documents: Sequence[Document], file: str, alt: str, of: Axes) -> Chart | None:
+    """A curve for each contestant."""
     found = []
     for document, metric in panels(documents):
-        scenarios = [each for each in family(document) if size(each)]
-        if len({size(each) for each in scenarios}) < 2:
+        scenarios = [each for each in of.family(document) if of.size(each)]
+        if len({of.size(each) for each in scenarios}) < 2:
             continue
         curves = []
-        for name in LINES:
-            points = [(size(each), document.value(each.id, name, metric)) for each in scenarios]
-            known = [(x, value.times(1e6 / x)) for x, value in points if value]
+        for name in of.who:
+            points = [(of.size(each), document.value(each.id, name, metric)) for each in scenarios]
+            known = [(x, of.value(value, x)) for x, value in points if value]
             if len(known) > 1:
                 curves.append((name, known))
         if curves:
             found.append((document, metric, curves))
     if not found:
         return None
-    alt = f"Time for each {what} against the number of them in one move; median and quartiles, both axes logarithmic"
     with drawing.panels(*grid(len(found), 2.9)) as (figure, axes):
         for axis, (document, metric, curves) in zip(axes, found, strict=False):
             for name, known in curves:
                 drawing.curve(axis, name, known)
             drawing.logarithmic(axis, [x for _, known in curves for x, _ in known])
             drawing.labelled(axis, [(name, *known[-1]) for name, known in curves])
-            axis.set_xlabel(f"{what.replace('address', 'addresse')}s in one move")
-            axis.set_ylabel(f"µs for each {what}")
+            axis.set_xlabel(of.across)
+            axis.set_ylabel(of.up)
             named(axis, document, metric)
         drawing.finished(axes, len(found))
         return Chart(file, alt, svg(figure, alt))
 
 
 def batches(documents: Sequence[Document]) -> Chart | None:
-    return lines(documents, "batch.svg", "device", results.sizes, lambda each: each.devices)
+    alt = "Time for each device against the number of them in one move; median and quartiles, both axes logarithmic"
+    of = Axes(results.sizes, lambda each: each.devices, "devices in one move", "µs for each device", _share)
+    return lines(documents, "batch.svg", alt, of)
 
 
 def addresses(documents: Sequence[Document]) -> Chart | None:
-    return lines(documents, "addresses.svg", "address", results.address_counts, lambda each: each.addresses)
+    alt = "Time for each address against the number of them on one device; median and quartiles, both axes logarithmic"
+    of = Axes(
+        results.address_counts, lambda each: each.addresses, "addresses of one device", "µs for each address", _share
+    )
+    return lines(documents, "addresses.svg", alt, of)
+
+
+def callers(documents: Sequence[Document]) -> Chart | None:
+    """How long it takes until the last of those that move at the same time is done."""
+    alt = (
+        "Time until the last of several callers at the same time has moved its device, and the CPU time of all of them"
+    )
+    of = Axes(
+        results.callers,
+        lambda each: each.callers,
+        "callers at the same time, a device each",
+        "ms",
+        lambda value, _: value.times(1e3),
+        (PLAIN, NATIVE, REFERENCE, f"{NATIVE} threads", "ip -batch", "go"),
+    )
+    return lines(documents, "callers.svg", alt, of)
+
+
+def _share(value: Spread, size: int) -> Spread:
+    return value.times(1e6 / size)
 
 
 # ---- others ----
@@ -166,25 +203,19 @@ def others(documents: Sequence[Document]) -> Chart | None:
         return Chart("others.svg", alt, svg(figure, alt))
 
 
-# From the bare runtime to a hook that moves ten devices: each does what the one before it does, and something more.
-STEPS = (
-    "runtime bare", "runtime + empty hook", "runtime + netdevns hook, no devices", "runtime + netdevns hook, 1 device",
-    "runtime + netdevns hook, 10 devices",
-)  # fmt: skip
-
-
-def container(documents: Sequence[Document], scenario: str = "container") -> Chart | None:
-    """Where the time of a container's start goes, step by step."""
+def container(documents: Sequence[Document]) -> Chart | None:
+    """Where the time of a container's start goes, step by step, by each runtime."""
     found = []
     for document in documents:
-        steps = [step for step in STEPS if step in document.contestants(scenario)]
-        if len(steps) > 1:
-            found.append((document, steps))
+        for scenario in (each.id for each in results.containers(document)):
+            steps = [step for step in results.STEPS if step in document.contestants(scenario)]
+            if len(steps) > 1:
+                found.append((document, scenario, steps))
     if not found:
         return None
     alt = "Wall time of a container's start: the bare runtime, and what each step adds to it, in ms"
     with drawing.panels(len(found), 1, len(found) * 2.4 + 0.2) as (figure, axes):
-        for axis, (document, steps) in zip(axes, found, strict=True):
+        for axis, (document, scenario, steps) in zip(axes, found, strict=True):
             end = 0.0
             for y, step in enumerate(steps):
                 value = document.difference(scenario, step, steps[y - 1], WALL) if y else None
@@ -195,7 +226,7 @@ def container(documents: Sequence[Document], scenario: str = "container") -> Cha
                 axis.barh(y, value.median, left=end, color=look(NATIVE if "netdevns" in step else PLAIN)[0], height=0.6)
                 end += value.median
                 axis.plot([end - value.median + value.low, end - value.median + value.high], [y] * 2, color=INK)
-                text = f"{'+' if y else ''}{number(value.median)} ms"
+                text = f"{'+' if y and value.median >= 0 else ''}{number(value.median)} ms"
                 at = max(end, end - value.median + value.high)
                 axis.annotate(text, (at, y), (6, 0), textcoords="offset points", va="center", color=INK)
             axis.set_yticks(range(len(steps)), [step.replace("runtime + ", "+ ") for step in steps])
@@ -203,11 +234,12 @@ def container(documents: Sequence[Document], scenario: str = "container") -> Cha
             axis.grid(axis="y", visible=False)
             axis.set_xlim(0, axis.get_xlim()[1] * 1.12)
             axis.set_xlabel("ms")
-            named(axis, document, WALL)
+            axis.set_title(f"{document.name}, {scenario.removeprefix('container-')}, wall time")
         return Chart("container.svg", alt, svg(figure, alt))
 
 
 # In the order of the page.
 EVERY: dict[str, Draw] = {
-    "floor": floor, "peers": peers, "batch": batches, "addresses": addresses, "others": others, "container": container,
+    "floor": floor, "peers": peers, "batch": batches, "addresses": addresses, "others": others, "callers": callers,
+    "container": container,
 }  # fmt: skip

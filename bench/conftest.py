@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -10,18 +11,21 @@ import sys
 import time
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from . import scenario as scenarios
-from .contestants import CONTESTANTS, GO, Contestant, takes_part
+from .build import GO_PEER
+from .container import is_uml
+from .contestants import CONTESTANTS, Contestant, takes_part
 from .round import Place, Result
 from .scenario import Scenario
 
-GO_MODULES = Path(__file__).resolve().parent / "go" / "go.mod"
 ASKED = json.loads(os.environ.get("NETDEVNS_BENCH", "{}"))  # by bench/__main__.py
+
+
+FEWEST = 3  # rounds that are played however long they take
 
 
 class Clock:
@@ -47,6 +51,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ASKED.get("rounds"),
         everything=ASKED.get("all", False),
         quick=ASKED.get("quick", False),
+        guest=ASKED.get("guest", False),
     ):
         who = [name for name in scenario.contestants if takes_part(name, scenario)]
         for k in range(scenario.rounds):
@@ -62,6 +67,8 @@ class Turn:
 
     place: Place | None = None  # that of the scenario that is under way
     began: float = 0.0
+    last: int = 0  # the round that is under way
+    end: int | None = None  # its first round that is not played
 
     def __init__(self, scenario: Scenario, number: int, contestant: Contestant) -> None:
         self.scenario, self.number, self.contestant = scenario, number, contestant
@@ -69,10 +76,22 @@ class Turn:
     def __repr__(self) -> str:
         return f"{self.contestant.name} in round {self.number} of {self.scenario.id}"
 
+    def is_too_late(self) -> bool:
+        """Whether its round does not take place: the scenario has taken its time. Rounds are played whole, or not."""
+        under_way = Turn.place is not None and Turn.place.scenario is self.scenario
+        if not under_way:
+            return False
+        spent_s = time.monotonic() - Turn.began
+        begins = self.number > Turn.last
+        if begins and self.number >= FEWEST and spent_s > ASKED.get("budget_s", math.inf) and Turn.end is None:
+            Turn.end = self.number
+        Turn.last = self.number
+        return Turn.end is not None
+
     def play(self) -> Result:
         if Turn.place is None or Turn.place.scenario is not self.scenario:
             end_scenario()
-            Turn.place, Turn.began = Place(self.scenario), time.monotonic()
+            Turn.place, Turn.began, Turn.last, Turn.end = Place(self.scenario), time.monotonic(), 0, None
             who = [name for name in self.scenario.contestants if takes_part(name, self.scenario)]
             _tell(f"{self.scenario.id}: {self.scenario.rounds} rounds of {len(who)}")
         result = Turn.place.play(self.contestant)
@@ -85,7 +104,8 @@ class Turn:
 def end_scenario() -> None:
     if Turn.place is not None:
         Turn.place.leave_host()
-        _tell(f"{Turn.place.scenario.id}: {time.monotonic() - Turn.began:.1f} s")
+        less = "" if Turn.end is None else f", {Turn.end} rounds"
+        _tell(f"{Turn.place.scenario.id}: {time.monotonic() - Turn.began:.1f} s{less}")
         Turn.place = None
 
 
@@ -103,21 +123,17 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     release = os.uname().release
     said = subprocess.run(["ip", "-V"], capture_output=True, text=True, check=True).stdout
     versions = {"iproute2": _found(r"iproute2-([^\s,]+)", said), "pyroute2": metadata.version("pyroute2")}
-    if os.access(GO, os.X_OK) and GO_MODULES.exists():
-        versions["go netlink"] = _found(r"vishvananda/netlink\s+(\S+)", GO_MODULES.read_text())
+    if os.access(GO_PEER, os.X_OK):
+        told = subprocess.run([GO_PEER, "--version"], capture_output=True, text=True, check=True).stdout
+        versions["vishvananda/netlink"] = told.split()[-1]
     machine_info.update(
         kernel=release,
-        uml=_is_uml(),
+        uml=is_uml(),
         cores=len(os.sched_getaffinity(0)),
         versions=versions,
         netdevns_commit=ASKED.get("commit", ""),
         python=sys.version.split()[0],
     )
-
-
-def _is_uml() -> bool:
-    with open("/proc/cpuinfo") as file:
-        return "User Mode Linux" in file.read()
 
 
 def _found(pattern: str, text: str) -> str:

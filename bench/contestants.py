@@ -9,18 +9,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.support.namespaces import Namespace
 
+from . import container
 from . import layout as layouts
+from .build import BUILT, GO_PEER, TOP
 from .scenario import Scenario
 
-TOP = Path(__file__).resolve().parent.parent
-BUILT = TOP / ".cache" / "bench"
 WORKER = [sys.executable, str(TOP / "bench" / "worker.py")]
 LAUNCH = str(BUILT / "launch")
-GO = BUILT / "go-peer"
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Contestant:
     name: str
     commands: Commands
     warm: bool = False  # it wants a device more, called `warm`, to move before
-    idle: bool = False  # it moves nothing: what others are compared with
+    moves: int | None = None  # so many of the devices, the first ones; None: what the scenario says
 
 
 def floor(variant: str) -> Commands:
@@ -79,7 +79,8 @@ def floor(variant: str) -> Commands:
 
 def go(setting: Setting) -> list[list[str]]:
     return [
-        [str(GO), setting.fds[target], *(setting.pairs[n] for n in devices)] for target, devices in setting.shares()
+        [str(GO_PEER), setting.fds[target], *(setting.pairs[n] for n in devices)]
+        for target, devices in setting.shares()
     ]
 
 
@@ -121,8 +122,9 @@ def command(setting: Setting) -> list[list[str]]:
     return [[LAUNCH, sys.executable, "-m", "netdevns", "move", *setting.pairs, *to]]
 
 
-def hook(setting: Setting) -> list[list[str]]:
+def hook(setting: Setting, engine: str = "native") -> list[list[str]]:
     """As a runtime starts it: the state on stdin, the container's process in the target."""
+    setting.environment["NETDEVNS_ENGINE"] = engine
     with setting.targets[0].entered():
         container = subprocess.Popen(["sleep", "3600"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     setting.stack.callback(container.wait)
@@ -170,8 +172,12 @@ def ip_lines(setting: Setting, target: str, devices: list[int]) -> tuple[list[st
     return away, there
 
 
-def process(*argv: str) -> Commands:
-    return lambda _: [[LAUNCH, sys.executable, *argv]]
+def process(*argv: str, engine: str = "native") -> Commands:
+    def commands(setting: Setting) -> list[list[str]]:
+        setting.environment["NETDEVNS_ENGINE"] = engine
+        return [[LAUNCH, sys.executable, *argv]]
+
+    return commands
 
 
 def _all() -> dict[str, Commands]:
@@ -181,14 +187,13 @@ def _all() -> dict[str, Commands]:
         "floor phased": floor("phased"),
         "netdevns command": command,
         "netdevns hook": hook,
+        "netdevns hook reference": partial(hook, engine="reference"),
         "ip -batch": ip_batch,
         "ip per step": ip_per_step,
         "pyroute2": python("pyroute2"),
         "go": go,
         "bare python": python("nothing"),
         "python": process("-c", "pass"),
-        "import netdevns": process("-c", "import netdevns"),
-        "import netdevns.move": process("-c", "from netdevns import move"),
         "python isolated": process("-I", "-S", "-E", "-c", "pass"),
     }
     for engine in ("native", "reference"):
@@ -197,15 +202,26 @@ def _all() -> dict[str, Commands]:
         found[f"netdevns {engine} first"] = netdevns(engine, "--first")
         found[f"netdevns {engine} second"] = netdevns(engine, "--warm")
         found[f"netdevns {engine} threads"] = threads(engine)
+        found[f"netdevns {engine} import"] = process("-c", "import netdevns", engine=engine)
+        found[f"netdevns {engine} import, move"] = process("-c", "import netdevns; netdevns.move", engine=engine)
     return found
 
 
 CONTESTANTS = {
-    name: Contestant(name, commands, warm=name.endswith(" second"), idle=name == "bare python")
+    name: Contestant(name, commands, warm=name.endswith(" second"), moves=0 if name == "bare python" else None)
     for name, commands in _all().items()
+} | {
+    name: Contestant(name, container.start(hook, devices), moves=devices)
+    for name, (hook, devices) in container.STEPS.items()
 }
 
 
 def takes_part(name: str, scenario: Scenario) -> bool:
-    """The Go peer: where it was built, and nowhere with IPv6."""
-    return name != "go" or (os.access(GO, os.X_OK) and not scenario.layout.ipv6)
+    """A runtime: where it is installed. The Go peer: where it was built, and nowhere with IPv6.
+
+    It could keep those addresses: bench/go lists them first. But what it stands for, a runtime's own code, sets a
+    device down before it lists them, when the kernel has taken IPv6's away; a time for what none does would mislead.
+    """
+    if scenario.runtime:
+        return container.runs(scenario.runtime)
+    return name != "go" or (os.access(GO_PEER, os.X_OK) and not scenario.layout.ipv6)

@@ -48,6 +48,7 @@ LOOKS = {
     REFERENCE: ("#b07aa1", "s"),
     f"{NATIVE} record": ("#1f88d2", "P"),
     f"{REFERENCE} record": ("#b07aa1", "X"),
+    f"{NATIVE} threads": ("#1f88d2", "p"),
     PLAIN: ("#8a8a8a", "|"),
     PHASED: ("#8a8a8a", "d"),
     "ip -batch": ("#d98200", "^"),
@@ -152,7 +153,7 @@ def legend(figure: Any, names: Sequence[str]) -> None:
 def curve(axis: Any, name: str, known: Sequence[tuple[int, Spread]]) -> None:
     colour, marker = look(name)
     xs = [x for x, _ in known]
-    dashes = (0, (4, 2)) if name in FLOORS else "-"
+    dashes = (0, (4, 2)) if name in FLOORS else (0, (1, 1.5)) if name.endswith(" threads") else "-"
     axis.fill_between(xs, [v.low for _, v in known], [v.high for _, v in known], color=colour, alpha=0.2, linewidth=0)
     axis.plot(xs, [v.median for _, v in known], marker, color=colour, linestyle=dashes, markersize=4, linewidth=1.4)
 

@@ -5,8 +5,8 @@
  *     floor [--now] plain|plain-one-ack|phased TARGET_FD OLD=NEW ...
  *
  * plain: device after device, one RTM_NEWLINK to move and rename, one send that replays the addresses and sets it up,
- * an ACK for each message. plain-one-ack: one ACK for each replay. phased: all links down in one send, all moves, all
- * replays, one ACK for each replay. --now: does the job at once and answers nothing (a whole process is measured).
+ * an ACK for each message. plain-one-ack: one ACK for each replay. phased: all links down in one send, all moves, then
+ * all replays in as few sends as they fit in, one ACK for each send. --now: does the job at once and answers nothing (a whole process is measured).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -328,7 +328,6 @@ static void replay(const struct device *d)
 	set_up(&target, d, true);
 	for (const struct address *a = d->ipv6; a; a = a->next)
 		replay_address(d, a);
-	flushed(&target, "replay");
 }
 
 static void job(const char *variant, int target_fd)
@@ -352,11 +351,14 @@ static void job(const char *variant, int target_fd)
 	}
 	for (unsigned i = 0; i < count; i++) {
 		move(&devices[i], (uint32_t)target_fd);
-		if (!phased)
+		if (!phased) {
 			replay(&devices[i]);
+			flushed(&target, "replay");
+		}
 	}
 	for (unsigned i = 0; phased && i < count; i++)
 		replay(&devices[i]);
+	flushed(&target, "replay");
 	close(source.fd);
 	close(target.fd);
 }

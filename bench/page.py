@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from bench import charts, prose, report, targets
+from bench import charts, prose, report, results, targets
 from bench.charts import Chart
 from bench.prose import Prose, filled
 from bench.report import ABSENT, Table
@@ -60,13 +60,21 @@ def _body(
     if id_ == "machine":
         parts += _machine(documents)
     if id_ == "targets":
-        parts.append(table(report.targets(wanted, documents)))
+        parts.append(table(report.targets(targets.evaluate(wanted, documents))))
+    if id_ == "floor":
+        for document in documents:
+            for what, found in report.overview(document):
+                parts += [f"**{document.name}, {what} time: times the plain floor**", table(found)]
     if id_ == "peers":
         parts += _peers(documents)
     if id_ == "costs":
         parts += _each(documents, report.costs)
     if id_ == "others":
         parts += _each(documents, report.growth)
+    if id_ == "safety":
+        parts += _each(documents, report.safety)
+    if id_ == "container":
+        parts += _containers(documents)
     if id_ == "rest":
         parts += _each(documents, report.rest)
     if id_ == "optimisations":
@@ -103,6 +111,15 @@ def _peers(documents: Sequence[Document]) -> list[str]:
                 parts += [f"**{document.name}, {scenario}**", table(report.contestants(document, scenario))]
                 if found := report.peers(document, scenario):
                     parts.append(table(found))
+    return parts
+
+
+def _containers(documents: Sequence[Document]) -> list[str]:
+    parts = []
+    for document in documents:
+        for scenario in results.containers(document):
+            if document.contestants(scenario.id):
+                parts += [f"**{document.name}, {scenario.id}**", table(report.contestants(document, scenario.id))]
     return parts
 
 

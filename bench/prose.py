@@ -13,8 +13,8 @@ from bench.results import METRICS, Document, Refused, spread
 
 FILE = Path(__file__).resolve().with_name("prose.toml")
 SECTIONS = (
-    "page", "machine", "targets", "floor", "peers", "batch", "addresses", "costs", "others", "container", "rest",
-    "optimisations",
+    "page", "machine", "targets", "floor", "peers", "batch", "addresses", "costs", "others", "safety",
+    "callers", "container", "rest", "optimisations",
 )  # fmt: skip
 NUMBER = re.compile(r"\{([^{}]*)\}")
 PARTS = re.compile(r"([^|/]+)\|([^|/]+)/([^|/]+)\|([^|/]+)")

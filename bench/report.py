@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bench import results
-from bench.results import CPU, NATIVE, PEERS, REFERENCE, RSS, WALL, Document, Spread, number, spread
-from bench.targets import Target, evaluate
+from bench.results import CPU, FLOORS, NATIVE, PEERS, REFERENCE, RSS, WALL, Document, Spread, number, spread
+from bench.targets import Verdict
 
 ABSENT = "-"
+MOVE = "batch-60"  # what the same with something more, or less, is compared with
 TITLES = {WALL: "wall", CPU: "CPU"}
 OURS = (NATIVE, REFERENCE)
+COLUMNS = (*FLOORS[1:], *OURS, *PEERS)  # beside the plain floor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +63,11 @@ def peers(document: Document, scenario: str) -> Table | None:
     return Table(titles, rows)
 
 
-def targets(rows: Sequence[Target], documents: Sequence[Document]) -> Table:
+def targets(rows: Sequence[Mapping[str, Verdict]]) -> Table:
     """Each on each of its kernels: ours, measured, reached or not."""
     titles = ["what", "kernel", "native", "measured", "reached", "reference", "measured", "reached"]
     found = []
-    for verdicts in evaluate(rows, documents):
+    for verdicts in rows:
         native, reference = verdicts["native"], verdicts["reference"]
         row = [native.target.what, native.kernel]
         for each in (native, reference):
@@ -101,24 +103,73 @@ def growth(document: Document) -> Table | None:
     rows = []
     for scenario, alone in results.crowded(document):
         for name in document.contestants(scenario.id):
-            cells = [spread(document.growth(scenario.id, alone.id, name, metric)) for metric in document.metrics]
+            cells = []
+            for metric in document.metrics:
+                more, one = (document.value(id_, name, metric) for id_ in (scenario.id, alone.id))
+                cells.append(spread(document.growth(scenario.id, alone.id, name, metric)))
+                cells.append(number((more.median - one.median) * 1e3) if more and one else ABSENT)
             if set(cells) != {ABSENT}:
                 rows.append([crowd(scenario), alone.id, name, *cells])
-    titles = ["among", "alone", "contestant", *(f"{TITLES[metric]}: times alone" for metric in document.metrics)]
+    titles = ["among", "alone", "contestant"]
+    titles += [title for m in document.metrics for title in (f"{TITLES[m]}: times alone", f"{TITLES[m]}: added, ms")]
+    return Table(titles, rows) if rows else None
+
+
+def overview(document: Document) -> list[tuple[str, Table]]:
+    """Every scenario that the plain floor takes part in, a contestant in each column: medians of ratios, by metric."""
+    there = [id_ for id_ in document.scenarios if results.PLAIN in document.contestants(id_)]
+    shown = [id_ for id_ in there if not document.scenarios[id_].whole_processes]
+    columns = [name for name in COLUMNS if any(name in document.contestants(id_) for id_ in shown)]
+    found = []
+    for metric in document.metrics:
+        rows = []
+        for id_ in shown:
+            ratios = [document.ratio(id_, name, results.PLAIN, metric) for name in columns]
+            rows.append([id_, *(number(value.median) if value else ABSENT for value in ratios)])
+        rows = [row for row in rows if set(row[1:]) != {ABSENT}]
+        if rows:
+            found.append((TITLES[metric], Table(["scenario", *columns], rows)))
+    return found
+
+
+def safety(document: Document) -> Table | None:
+    """What a record, the check alone and an undo take beside the same move; None: it was not measured."""
+    rows = []
+    for engine in OURS:
+        for what, id_, name in (
+            ("a move", MOVE, engine),
+            ("a move, with the record", MOVE, f"{engine} record"),
+            ("the check alone", "check-60", engine),
+            ("a move, interrupted when all have arrived, undone", "rollback-60", engine),
+        ):
+            if name not in document.contestants(id_):
+                continue
+            row = [
+                what,
+                engine.removeprefix("netdevns "),
+                *(_ms(document.value(id_, name, m)) for m in document.metrics),
+            ]
+            for metric in document.metrics:
+                paired = id_ == MOVE
+                value = (
+                    document.ratio(id_, name, engine, metric) if paired else document.growth(id_, MOVE, name, metric)
+                )
+                row.append(ABSENT if name == engine and paired else spread(value))
+            rows.append(row)
+    titles = ["60 devices", "engine", *(f"{TITLES[metric]}, ms" for metric in document.metrics)]
+    titles += [f"{TITLES[metric]}: times the move" for metric in document.metrics]
     return Table(titles, rows) if rows else None
 
 
 def rest(document: Document) -> Table | None:
-    """What belongs to no family of sizes: whole processes, checks, an undo, callers at the same time, memory."""
-    families = [each.id for family in (results.sizes, results.address_counts) for each in family(document)]
-    families += [scenario.id for scenario, _ in results.crowded(document)]
+    """Whole processes, a process's first moves, memory."""
     rows = []
     for id_ in document.scenarios:
-        for name in document.contestants(id_) if id_ not in families else ():
+        for name in document.contestants(id_) if document.scenarios[id_].whole_processes else ():
             memory = document.value(id_, name, RSS)
             row = [id_, name, *(_ms(document.value(id_, name, metric)) for metric in document.metrics)]
             row.append(number(memory.median / 1024) if memory else ABSENT)
-            others = [base for base in document.bases(id_)[:1] if base != name]
+            others = [base for base in document.bases(id_)[:1] if base != name and name not in results.BARE]
             ratios = [f"{spread(document.ratio(id_, name, base, WALL))} of {base}" for base in others]
             row += ratios or [ABSENT]
             rows.append(row)

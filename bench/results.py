@@ -20,13 +20,18 @@ from typing import Any
 PLAIN, PHASED = "floor plain", "floor phased"
 FLOORS = (PLAIN, "floor plain-one-ack", PHASED)
 NATIVE, REFERENCE = "netdevns native", "netdevns reference"
+# A container's start: each does what the one before it does, and something more.
+STEPS = (
+    "runtime bare", "runtime + empty hook", "runtime + netdevns hook, no devices", "runtime + netdevns hook, 1 device",
+    "runtime + netdevns hook, 10 devices",
+)  # fmt: skip
 # The order in which they are shown; one that is not here comes last.
 CONTESTANTS = (
     *FLOORS, NATIVE, REFERENCE, f"{NATIVE} record", f"{REFERENCE} record", "netdevns command", "netdevns hook",
-    "ip -batch", "ip per step", "pyroute2", "go",
+    "netdevns hook reference", "ip -batch", "ip per step", "pyroute2", "go", *STEPS,
 )  # fmt: skip
-# A process that does nothing: what others are told against where no floor takes part.
-BARE = ("python pass", "python", "python -I -S -E pass", "python isolated", "bare python")
+# What others are told against where no floor takes part: a process that does nothing, a container without a hook.
+BARE = ("python", "python isolated", "bare python", "runtime bare")
 PEERS = ("ip -batch", "ip per step", "pyroute2", "go")
 WALL, CPU, RSS = "wall", "cpu", "rss"
 METRICS = {WALL: "wall_s", CPU: "cpu_s", RSS: "max_rss_kib"}
@@ -77,6 +82,11 @@ class Scenario:
     target_devices: int = 0  # in the target already
     other_routes: int = 0
     callers: int = 1  # processes that move at the same time
+
+    @property
+    def whole_processes(self) -> bool:
+        """It is about what a process takes to start and to hold, not about how a move grows."""
+        return self.id.endswith(("-cold", "-move")) or self.id.startswith(("hook-", "import", "memory-"))
 
     @property
     def addresses(self) -> int:
@@ -265,6 +275,18 @@ def sizes(document: Document) -> list[Scenario]:
 def address_counts(document: Document) -> list[Scenario]:
     """One device with more and more addresses: addresses-1000, addresses-10000."""
     return _family(document, "addresses-", lambda each: each.addresses)
+
+
+def callers(document: Document) -> list[Scenario]:
+    """One device for each of more and more processes at the same time; a single one is the batch of one."""
+    more = _family(document, "callers-", lambda each: each.callers)
+    alone = document.scenarios.get("batch-1")
+    return [alone, *more] if more and alone else more
+
+
+def containers(document: Document) -> list[Scenario]:
+    """A container's start, by each runtime."""
+    return [each for id_, each in document.scenarios.items() if id_.startswith("container-")]
 
 
 def _family(document: Document, prefix: str, size: Any) -> list[Scenario]:

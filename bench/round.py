@@ -135,14 +135,17 @@ class Place:
         there: list[set[str]],
         contestant: Contestant,
     ) -> str:
-        layout, moves = self.scenario.layout, self.scenario.moves and not contestant.idle
-        stay = {} if moves else {old: n for n, old in enumerate(layout.names)}
+        layout = self.scenario.layout
+        moved = 0 if not self.scenario.moves else layout.devices if contestant.moves is None else contestant.moves
+        stay = {old: n for n, old in enumerate(layout.names) if n >= moved}
         why = verify.wrong(layout, stay, here, host.ip_json("addr show"), "source")
         for i, target in enumerate(targets):
             # One target gets all devices; of several, each gets the device of its own number.
-            arrive = {new: n for n, new in enumerate(layout.names.values()) if len(targets) == 1 or n == i}
+            arrive = {
+                new: n for n, new in enumerate(layout.names.values()) if n < moved and (len(targets) == 1 or n == i)
+            }
             before = there[i] | ({"warm"} if contestant.warm else set())
-            why = why or verify.wrong(layout, arrive if moves else {}, before, target.ip_json("addr show"), "target")
+            why = why or verify.wrong(layout, arrive, before, target.ip_json("addr show"), "target")
         return why
 
 
@@ -213,7 +216,7 @@ class Worker:
         if not line:
             code = self.process.wait()
             said = self.log.read_text(errors="replace").strip().splitlines()
-            raise Failed(f"exit code {code}: {said[-1] if said else 'nothing on stderr'}")
+            raise Failed(f"exit code {code}: {'; '.join(said[-2:]) or 'nothing on stderr'}")
         return line
 
     def start(self) -> None:

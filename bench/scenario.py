@@ -6,10 +6,12 @@ import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from .container import STEPS
 from .layout import Layout
 
 FLOORS = ("floor plain", "floor plain-one-ack", "floor phased")
 ENGINES = ("netdevns native", "netdevns reference")
+HOOKS = ("netdevns hook", "netdevns hook reference")
 PEERS = ("ip -batch", "pyroute2", "go")
 BATCH = (*FLOORS, *ENGINES, *PEERS)
 
@@ -25,6 +27,9 @@ class Scenario:
         task: "move", or what else is done: "check", "rollback", "import".
         callers: How many move one device each, to a target of its own, at the same time.
         cold: Whole processes are measured, from fork to exit.
+        guest: Whether it runs by default in a guest of User Mode Linux, which is slow at starting processes as no other
+            machine is, and at the largest.
+        runtime: What starts a container in it.
     """
 
     id: str
@@ -38,6 +43,8 @@ class Scenario:
     target_devices: int = 0
     callers: int = 1
     cold: bool = False
+    guest: bool = True
+    runtime: str = ""
 
     @property
     def moves(self) -> bool:
@@ -68,12 +75,16 @@ def _batches() -> Iterator[Scenario]:
     yield Scenario("batch-1", Layout(1), (*BATCH, "ip per step"), rounds=15, main=True)
     # Without the Go peer: it has no form that is a whole process.
     cold = ("floor plain", *ENGINES, "netdevns command", "netdevns hook", "ip -batch", "ip per step", "pyroute2")
-    yield Scenario("batch-1-cold", Layout(1), cold, rounds=9, main=True, cold=True)
+    yield Scenario("batch-1-cold", Layout(1), cold, rounds=9, main=True, cold=True, guest=False)
     yield Scenario("batch-10", Layout(10), (*BATCH, "ip per step"), rounds=5, main=True)
     yield Scenario("batch-60", Layout(60), (*BATCH, *records), rounds=5, main=True)
-    yield Scenario("batch-60-cold", Layout(60), ("floor plain", "netdevns command", "ip per step"), cold=True)
+    yield Scenario(
+        "batch-60-cold", Layout(60), ("floor plain", "netdevns command", "ip per step"), cold=True, guest=False
+    )
     yield Scenario("batch-200", Layout(200), BATCH, rounds=3)
-    yield Scenario("batch-1000", Layout(1000), ("floor plain", "floor phased", *ENGINES, *PEERS), rounds=2)
+    yield Scenario(
+        "batch-1000", Layout(1000), ("floor plain", "floor phased", *ENGINES, "ip -batch", "go"), rounds=3, guest=False
+    )
     for ipv4, ipv6 in ((0, 0), (16, 0), (0, 2), (0, 16), (2, 2)):
         family = f"-v6x{ipv6}" if not ipv4 and ipv6 else f"-v4x{ipv4}" + (f"-v6x{ipv6}" if ipv6 else "")
         main = (ipv4, ipv6) == (2, 2)
@@ -85,7 +96,7 @@ def _large() -> Iterator[Scenario]:
     one = ("floor plain", "floor plain-one-ack", *ENGINES, *PEERS)
     yield Scenario("addresses-1000", Layout(1, 1000), one, rounds=5, main=True)
     yield Scenario("addresses-10000", Layout(1, 10_000), one, rounds=3)
-    yield Scenario("addresses-10000-32", Layout(1, 10_000, host_routes=True), one, rounds=3)
+    yield Scenario("addresses-10000-32", Layout(1, 10_000, host_routes=True), one, rounds=3, guest=False)
     yield Scenario("addresses-1000-v6", Layout(1, 0, 1000), one, rounds=5)
     ten = ("floor plain", *ENGINES, *PEERS)
     yield Scenario("target-1000", Layout(10), ten, target_devices=1000)
@@ -97,31 +108,48 @@ def _others() -> Iterator[Scenario]:
     yield Scenario("check-60", Layout(60), ENGINES, task="check", main=True)
     yield Scenario("rollback-60", Layout(60), ("netdevns native", "netdevns reference"), rounds=3, task="rollback")
     yield Scenario(
-        "hook-nothing", Layout(0), ("python isolated", "netdevns hook"), rounds=15, task="import", main=True, cold=True
+        "hook-nothing",
+        Layout(0),
+        ("python isolated", *HOOKS),
+        rounds=15,
+        task="import",
+        main=True,
+        cold=True,
+        guest=False,
     )
-    yield Scenario("hook-1", Layout(1), ("floor plain", "netdevns hook"), rounds=9, main=True, cold=True)
+    yield Scenario("hook-1", Layout(1), ("floor plain", *HOOKS), rounds=9, main=True, cold=True, guest=False)
     callers = ("floor plain", *ENGINES, "netdevns native threads", "netdevns reference threads", "ip -batch", "go")
     for count in (2, 4, 8):
         yield Scenario(f"callers-{count}", Layout(count), callers, rounds=7, main=count == 4, callers=count)
-    imports = ("python", "import netdevns", "import netdevns.move", "python isolated")
-    yield Scenario("import", Layout(0), imports, rounds=15, task="import", main=True, cold=True)
-    yield Scenario("first-move", Layout(1), ("floor plain", *(f"{e} first" for e in ENGINES)), rounds=15)
-    yield Scenario("second-move", Layout(1), ("floor plain", *(f"{e} second" for e in ENGINES)), rounds=15)
+    imports = ("python", *(f"{e} import{what}" for e in ENGINES for what in ("", ", move")), "python isolated")
+    yield Scenario("import", Layout(0), imports, rounds=15, task="import", main=True, cold=True, guest=False)
+    yield Scenario("first-move", Layout(1), ("floor plain", *(f"{e} first" for e in ENGINES)), rounds=15, guest=False)
+    yield Scenario("second-move", Layout(1), ("floor plain", *(f"{e} second" for e in ENGINES)), rounds=15, guest=False)
+    for runtime in ("runc", "crun"):
+        yield Scenario(
+            f"container-{runtime}", Layout(10), tuple(STEPS), rounds=9, cold=True, runtime=runtime, guest=False
+        )
     memory = ("bare python", "floor plain", *ENGINES)
-    yield Scenario("memory-10000", Layout(1, 10_000), memory, rounds=1)
+    yield Scenario("memory-10000", Layout(1, 10_000), memory, rounds=1, guest=False)
 
 
 SCENARIOS = {scenario.id: scenario for scenario in (*_batches(), *_large(), *_others())}
 
 
 def chosen(
-    patterns: list[str], contestants: list[str], rounds: int | None, *, everything: bool, quick: bool
+    patterns: list[str],
+    contestants: list[str],
+    rounds: int | None,
+    *,
+    everything: bool,
+    quick: bool,
+    guest: bool = False,
 ) -> list[Scenario]:
     """Those that the options of the command ask for."""
     found = []
     for scenario in SCENARIOS.values():
         named = any(fnmatch.fnmatchcase(scenario.id, pattern) for pattern in patterns)
-        if not (named if patterns else everything or scenario.main):
+        if not (named if patterns else (everything or scenario.main) and (scenario.guest or not guest)):
             continue
         who = tuple(c for c in scenario.contestants if not contestants or _matches(c, contestants))
         times = rounds or (min(2, scenario.rounds) if quick else scenario.rounds)

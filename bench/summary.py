@@ -114,10 +114,18 @@ def main(argv: Sequence[str]) -> int:
         for scenario in document.scenarios:
             if document.contestants(scenario):
                 show(f"{document.name}: {scenario}", report.contestants(document, scenario))
-        for title, table in (("what one more costs", report.costs(document)), ("a crowd", report.growth(document))):
+        for title, table in (
+            ("what one more costs", report.costs(document)),
+            ("a crowd", report.growth(document)),
+            ("what being sure costs", report.safety(document)),
+        ):
             if table:
                 show(f"{document.name}: {title}", table)
-    show("targets", report.targets(wanted, documents))
+    rows = targets.evaluate(wanted, documents)
+    if known := targets.known(rows):
+        show("targets", report.targets(known))
+    if len(known) < len(rows):
+        print(f"{len(rows) - len(known)} targets are about what was not measured here")
     for line in report.dropped(documents):
         print(line)
     return 0

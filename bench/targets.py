@@ -137,3 +137,8 @@ def evaluate(targets: Sequence[Target], documents: Sequence[Document]) -> list[d
             kernel = "UML" if target.uml else "running"
             found.append({engine: Verdict(target, engine, kernel, None) for engine in ENGINES})
     return found
+
+
+def known(rows: Sequence[Mapping[str, Verdict]]) -> list[Mapping[str, Verdict]]:
+    """Those of which something was measured."""
+    return [row for row in rows if any(each.value for each in row.values())]

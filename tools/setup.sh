@@ -55,6 +55,8 @@ tool_works() {
 	clang-rt) # the sanitizers' libraries, which Debian only recommends with clang
 		has clang && clang -fsanitize=address -x c -o "$cache/probe" - <<<'int main(void) { return 0; }' 2>/dev/null &&
 			rm "$cache/probe" ;;
+	go-netlink) # a library; its package has nothing to run
+		[[ -d /usr/share/gocode/src/github.com/vishvananda/netlink ]] ;;
 	*) has "$1" ;;
 	esac
 }
@@ -68,6 +70,8 @@ tool_package() {
 	ps) echo procps ;;
 	clang++) echo clang ;;
 	clang-rt) echo libclang-rt-dev ;;
+	go) echo golang-go ;;
+	go-netlink) echo golang-github-vishvananda-netlink-dev ;;
 	musl-gcc) echo musl-tools ;;
 	*) echo "$1" ;;
 	esac

@@ -18,6 +18,8 @@ SHAPES: dict[str, Info] = {
     "batch-60": {"devices": 60},
     "batch-200": {"devices": 200},
     "batch-60-v4x16": {"devices": 60, "ipv4": 16},
+    "callers-2": {"devices": 2, "callers": 2},
+    "callers-4": {"devices": 4, "callers": 4},
     "addresses-1000": {"devices": 1, "ipv4": 1000},
     "addresses-10000": {"devices": 1, "ipv4": 10000},
     "target-1000": {"devices": 1, "target_devices": 1000},

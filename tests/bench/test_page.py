@@ -13,10 +13,11 @@ import pytest
 from bench import charts, drawing, page, prose, results, targets
 from bench.results import Document, Refused
 from tests.bench.documents import FLOOR, changed, raw, rounds, shape, written
+from tests.support.require import require_module
 
 RUNNING = results.parsed(raw(), "a.json")
 GUEST = results.parsed(raw(kernel="6.12.1", uml=True), "b.json")
-CONTAINER = [each for n, step in enumerate(charts.STEPS) for each in rounds("container", step, 0.2 + 0.1 * n)]
+CONTAINER = [each for n, step in enumerate(results.STEPS) for each in rounds("container-crun", step, 0.2 + 0.1 * n)]
 
 
 def made(*documents: Document) -> str:
@@ -79,13 +80,61 @@ def test_processes_and_memory_are_in_a_table() -> None:
     """What is in no family of sizes, with its memory, and against the bare process."""
     benchmarks = [
         *rounds("batch-1", "floor plain", 1.0), *rounds("import", "python", 0.01, max_rss_kib=10 * 1024),
-        *rounds("import", "import netdevns", 0.02, max_rss_kib=15 * 1024),
+        *rounds("import", "netdevns native import", 0.02, max_rss_kib=15 * 1024),
     ]  # fmt: skip
     text = section(made(results.parsed(raw(benchmarks), "a")), prose.load().sections["rest"][0])
     assert [line for line in text.splitlines() if line.startswith("|")][2:] == [
         "| import | python | 10.0 | 5.00 | 10.0 | - |",
-        "| import | import netdevns | 20.0 | 10.0 | 15.0 | 2.00 (2.00 to 2.00) of python |",
+        "| import | netdevns native import | 20.0 | 10.0 | 15.0 | 2.00 (2.00 to 2.00) of python |",
     ]
+
+
+def test_all_moves_are_in_a_table_against_the_floor() -> None:
+    """A table for each time that a kernel tells; who did not take part has a dash; whole processes are elsewhere."""
+    more = [*rounds("hook-1", "floor plain", 1.0), *rounds("check-60", "netdevns native", 1.0)]
+    one = [
+        *rounds("batch-60", "floor plain", 1.0),
+        *rounds("batch-60", "go", 3.0),
+        *rounds("batch-1", "floor plain", 1.0),
+    ]
+    text = section(
+        made(results.parsed(raw([*more, *one, *rounds("batch-1", "ip -batch", 2.0)]), "a")), "Against the floor"
+    )
+    assert [line for line in text.splitlines() if line.startswith(("| ", "**"))] == [
+        line
+        for what in ("wall", "CPU")
+        for line in (
+            f"**Linux 6.18.44, {what} time: times the plain floor**",
+            "| scenario | ip -batch | go |",
+            "| --- | --- | --- |",
+            "| batch-60 | - | 3.00 |",
+            "| batch-1 | 2.00 | - |",
+        )
+    ]
+
+
+def test_what_being_sure_costs_is_told_against_the_move() -> None:
+    """The record in the rounds of the move; check and undo had others; the floor of CPU time is no guest's."""
+    benchmarks = [
+        *rounds("batch-60", "netdevns native", 1.0), *rounds("batch-60", "netdevns native record", 1.2),
+        *rounds("check-60", "netdevns native", 0.1), *rounds("rollback-60", "netdevns native", 3.0),
+    ]  # fmt: skip
+    rows = section(made(results.parsed(raw(benchmarks, uml=True), "a")), "What being sure costs").splitlines()
+    assert [row for row in rows if "| native |" in row] == [
+        "| a move | native | 1,000 | - |",
+        "| a move, with the record | native | 1,200 | 1.20 (1.20 to 1.20) |",
+        "| the check alone | native | 100 | 0.100 (0.0990 to 0.102) |",
+        "| a move, interrupted when all have arrived, undone | native | 3,000 | 3.00 (2.97 to 3.06) |",
+    ]
+
+
+def test_containers_are_told_against_the_bare_runtime() -> None:
+    """A table for each runtime, and no row of the other processes."""
+    text = made(results.parsed(raw(CONTAINER), "a"))
+    rows = section(text, "A container's start").splitlines()
+    assert "**Linux 6.18.44, container-crun**" in rows
+    assert any(row.startswith("| runtime + netdevns hook, 10 devices | 600 | 300 | 3.00 ") for row in rows)
+    assert "Not measured" in section(text, prose.load().sections["rest"][0])
 
 
 def test_sections_without_measurements_say_so() -> None:
@@ -142,7 +191,7 @@ def test_words_that_are_wrong_are_refused(old: str, new: str, why: str, tmp_path
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, charts.Chart]:
     """All charts of two kernels, one of them with containers."""
-    pytest.importorskip("matplotlib", reason="the charts need matplotlib")
+    require_module("bench", "matplotlib")
     documents = [results.parsed(raw([*raw()["benchmarks"], *CONTAINER]), "a"), GUEST]
     return {name: chart for name, draw in charts.EVERY.items() if (chart := draw(documents))}
 
@@ -173,7 +222,7 @@ def test_chart_is_for_dark_and_light_pages(name: str, drawn: dict[str, charts.Ch
     assert [text for text in bare if not re.search(r"fill: #", text)] == []
 
 
-@pytest.mark.parametrize("name", charts.EVERY)
+@pytest.mark.parametrize("name", ["floor", "batch"])  # of each kind one: drawing is slow
 def test_chart_is_the_same_each_time(name: str, drawn: dict[str, charts.Chart]) -> None:
     """Of the same documents; without a date."""
     documents = [results.parsed(raw([*raw()["benchmarks"], *CONTAINER]), "a"), GUEST]
@@ -206,6 +255,13 @@ def test_container_chart_has_what_each_step_adds(drawn: dict[str, charts.Chart])
     assert {"200 ms", "+100 ms", "+ netdevns hook, 10 devices"} <= set(words_of(drawn["container"]))
 
 
+def test_callers_chart_begins_with_one_alone(drawn: dict[str, charts.Chart]) -> None:
+    """The batch of one is what several at the same time are seen beside."""
+    words = words_of(drawn["callers"])
+    assert {"1", "2", "4", "native", "go"} <= set(words)
+    assert "callers at the same time, a device each" in words
+
+
 def test_names_beside_curves_are_moved_apart() -> None:
     """No more than it takes, in their order."""
     assert drawing.apart([0.1, 0.5, 0.9], 0.1) == [0.1, 0.5, 0.9]
@@ -218,18 +274,17 @@ def test_names_beside_curves_are_moved_apart() -> None:
 # ---- the command ----
 
 
-# Enough for three charts: drawing is slow.
+# Enough for two charts: drawing is slow.
 SMALL = [
     each
     for each in raw()["benchmarks"]
-    if each["group"] in ("batch-1", "batch-60")
-    and each["extra_info"]["contestant"] in ("floor plain", "netdevns native", "go")
+    if each["group"] == "batch-60" and each["extra_info"]["contestant"] in ("floor plain", "netdevns native", "go")
 ]
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
-    pytest.importorskip("matplotlib", reason="the charts need matplotlib")
+    require_module("bench", "matplotlib")
     guest = raw(SMALL, kernel="6.12.1", uml=True)
     return [str(written(tmp_path, "b.json", guest)), str(written(tmp_path, "a.json", raw(SMALL)))]
 
@@ -251,15 +306,15 @@ def test_page_that_is_stale_is_found(files: list[str], tmp_path: Path, capsys: p
     file = tmp_path / "docs/performance.md"
     page.main(files, file)
     written(tmp_path, "a.json", changed(raw(SMALL), "go", 2.0))
-    (file.parent / "performance/batch.svg").unlink()
+    (file.parent / "performance/floor.svg").unlink()
     (file.parent / "performance/old.svg").write_text("<svg/>")
     capsys.readouterr()
     assert page.main([*files, "--check"], file) == 1
     told = capsys.readouterr().out
-    for name in ("performance.md", "performance/peers.svg", "performance/batch.svg"):
+    for name in ("performance.md", "performance/peers.svg", "performance/floor.svg"):
         assert f"{name} is stale\n" in told
     assert "performance/old.svg is no longer drawn\n" in told
-    assert not (file.parent / "performance/batch.svg").exists()
+    assert not (file.parent / "performance/floor.svg").exists()
     assert page.main(files, file) == 0
     assert not (file.parent / "performance/old.svg").exists()
 

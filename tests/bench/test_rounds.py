@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
-from bench.contestants import CONTESTANTS
+from bench.conftest import FEWEST
+from bench.contestants import CONTESTANTS, takes_part
 from bench.layout import Layout
+from bench.results import STEPS
 from bench.round import Place, combined, destroy
 from bench.scenario import SCENARIOS, Scenario
 from tests.support.namespaces import Namespace
+from tests.support.require import require, require_module
 
 from .playing import SMALL, play
 
@@ -26,6 +29,7 @@ TOP = Path(__file__).resolve().parents[2]
 
 def suite(*options: str, **asked: Any) -> str:
     """Runs bench/ as tools/bench does, in this test's sandbox."""
+    require_module("bench", "pytest_benchmark")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "bench/test_costs.py"]
     environment = {**os.environ, "NETDEVNS_BENCH": json.dumps(asked)}
     return subprocess.run(command, cwd=TOP, env=environment, check=True, capture_output=True, text=True).stdout
@@ -34,16 +38,36 @@ def suite(*options: str, **asked: Any) -> str:
 # What differs from one of these by an option only is not repeated here.
 MOVERS = [
     *("floor plain", "netdevns native record", "netdevns reference", "netdevns native first", "netdevns native second"),
-    *("netdevns command", "netdevns hook", "ip per step", "pyroute2"),
+    *("netdevns command", "netdevns hook", "netdevns hook reference", "ip per step", "pyroute2"),
 ]
 
 
 @pytest.mark.parametrize("name", MOVERS)
 def test_every_contestant_does_all_of_the_work(name: str) -> None:
     """Both families, in order, usable at once."""
+    if name == "pyroute2":
+        require_module("bench", "pyroute2")
     result = play(name)
     assert result.why == ""
     assert result.wall_s > 0
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+@pytest.mark.parametrize("name", [STEPS[0], STEPS[3]])
+def test_containers_get_what_their_hook_moves(runtime: str, name: str) -> None:
+    """So many devices as the step's name says, of two; the others stay."""
+    scenario = replace(SMALL, runtime=runtime)
+    if not takes_part(name, scenario):
+        require("runtimes", f"no {runtime} with busybox here, or a kernel that they are not measured on")
+    assert play(name, scenario).why == ""
+
+
+def test_a_container_without_its_device_is_noticed() -> None:
+    """The step moves one, and no hook moves it."""
+    if not takes_part(STEPS[0], replace(SMALL, runtime="crun")):
+        require("runtimes", "no crun with busybox here, or a kernel that it is not measured on")
+    lazy = replace(CONTESTANTS[STEPS[0]], moves=1)
+    assert "source: d0 should not be there" in play(lazy, replace(SMALL, runtime="crun")).why
 
 
 @pytest.mark.parametrize("variant", ["plain", "plain-one-ack", "phased"])
@@ -137,6 +161,19 @@ def test_recorded_time_is_that_of_the_contestant(tmp_path: Path) -> None:
         info = each["extra_info"]
         assert (each["group"], info["scenario"], info["verified"], info["why"]) == ("batch-1", "batch-1", True, "")
         assert each["stats"]["median"] == pytest.approx(info["wall_s"])
+
+
+def test_scenario_that_takes_long_ends_with_a_whole_round(tmp_path: Path) -> None:
+    """After the fewest rounds that say something; all who take part have played as many."""
+    file = tmp_path / "out.json"
+    asked = {"scenarios": ["hook-nothing", "import"], "contestants": ["python*"]}
+    suite(f"--benchmark-json={file}", **asked, rounds=FEWEST + 1, budget_s=0)
+    found = [each["extra_info"] for each in json.loads(file.read_text())["benchmarks"]]
+    wanted = [("hook-nothing", "python isolated")] * FEWEST + [
+        ("import", "python"),
+        ("import", "python isolated"),
+    ] * FEWEST
+    assert [(info["scenario"], info["contestant"]) for info in found] == wanted
 
 
 def test_every_scenario_names_contestants_that_exist() -> None:

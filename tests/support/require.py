@@ -1,10 +1,12 @@
 """What may be missing on a machine, and when that is a failure.
 
 NETDEVNS_REQUIRE is a comma-separated list: netns (privileges for fresh network namespaces), uml, runtimes, compilers
-(and what else tests/csrc builds and looks with), pyright, kinds (the device kinds in kinds.REQUIRED), physical (the NIC
+(and what else tests/csrc builds and looks with), pyright, bench (the extra of that name, and Go with the library of
+bench/go), kinds (the device kinds in kinds.REQUIRED), physical (the NIC
 of tests/physical). Without it a test that lacks something skips and says why.
 """
 
+import importlib.util
 import os
 from typing import NoReturn
 
@@ -21,3 +23,9 @@ def require(name: str, reason: str) -> NoReturn:
     if required(name):
         pytest.fail(f"{reason} (NETDEVNS_REQUIRE has {name})", pytrace=False)
     pytest.skip(reason)
+
+
+def require_module(name: str, module: str) -> None:
+    """Ends the test as `require` does, unless the module can be imported."""
+    if importlib.util.find_spec(module) is None:
+        require(name, f"there is no {module}; tools/test installs it")

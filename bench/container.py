@@ -1,0 +1,100 @@
+"""Contestants that are a container's start by runc or crun, with and without a hook: `create` and `start`, no `delete`.
+
+The container joins the target, as it joins a pod's namespace: so its devices can be looked at. A `delete` is no part of
+a start, and takes runc a poll of 100 ms.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.runtimes.container import ENV, Bundle, Runtime, make_rootfs
+
+from . import results
+from .build import BUILT
+
+if TYPE_CHECKING:
+    from .contestants import Setting
+
+NAME = "bench"
+SLEEP = {"user": {"uid": 0, "gid": 0}, "args": ["/bin/busybox", "sleep", "3600"], "env": [], "cwd": "/"}
+Hook = dict[str, Any]
+# What any hook takes: a process that reads the state (crun fails where nobody does).
+EMPTY: Hook = {"path": "/bin/cat", "args": ["cat"]}
+# As README.md has it.
+OURS: Hook = {
+    "path": sys.executable,
+    "args": [sys.executable, "-I", "-m", "netdevns", "hook", "createRuntime"],
+}
+
+
+def runs(runtime: str) -> bool:
+    """Whether its containers can be measured: it and busybox are installed, and this is no User Mode Linux."""
+    return all(shutil.which(name, path=ENV["PATH"]) for name in (runtime, "busybox")) and not is_uml()
+
+
+def is_uml() -> bool:
+    with open("/proc/cpuinfo") as file:
+        return "User Mode Linux" in file.read()
+
+
+def start(hook: Hook | None, devices: int = 0) -> Callable[[Setting], list[list[str]]]:
+    """A contestant's commands: a container with so many of the devices, and with a hook or without."""
+
+    def commands(setting: Setting) -> list[list[str]]:
+        runtime = setting.scenario.runtime
+        program = shutil.which(runtime, path=ENV["PATH"])
+        assert program
+        folder = Path(tempfile.mkdtemp(prefix="container-", dir=setting.folder)).resolve()
+        make_rootfs(folder / "rootfs", shutil.which("busybox", path=ENV["PATH"]) or "busybox")
+        names = list(setting.scenario.layout.names.items())[:devices]
+        bundle = Bundle(folder, folder / "rootfs")
+        network = {"type": "network", "path": f"/run/netns/{setting.targets[0].name}"}
+        wanted = {old: {"name": new} for old, new in names}
+        bundle.write(wanted or None, hooks=[] if hook is None else [hook], network=network, process=SLEEP)
+        options = [program, *Runtime.OPTIONS[runtime], "--root", str(folder / "state")]
+        create = ["create", "--bundle", str(folder)]
+        if moves_devices_itself(program):  # it would do so before the hook, and is not shown what the hook reads
+            bundle_shown = json.loads((folder / "config.json").read_text())
+            bundle_shown["linux"].pop("netDevices", None)
+            (folder / "shown.json").write_text(json.dumps(bundle_shown))
+            create += ["--config", str(folder / "shown.json")]
+        setting.stack.callback(
+            subprocess.run, [*options, "delete", "--force", NAME], check=False, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        inside = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            f'{Runtime.PREPARE[runtime]} && exec "$@"',
+            "sh",
+        ]
+        return [[*inside, str(BUILT / "launch"), *options, *create, NAME, "--then", *options, "start", NAME]]
+
+    return commands
+
+
+@functools.cache
+def moves_devices_itself(program: str) -> bool:
+    """runc 1.4, crun 1.22 and later (runtime-spec, features-linux.md)."""
+    done = subprocess.run([program, "features"], capture_output=True, text=True, check=False)
+    known = json.loads(done.stdout) if done.returncode == 0 else {}
+    return bool(known.get("linux", {}).get("netDevices", {}).get("enabled", False))
+
+
+# The hook of each step, and how many devices arrive.
+STEPS: dict[str, tuple[Hook | None, int]] = dict(
+    zip(results.STEPS, [(None, 0), (EMPTY, 0), (OURS, 0), (OURS, 1), (OURS, 10)], strict=True)
+)
