@@ -38,7 +38,7 @@ class Axis:
     is_foreign: bool = False
 
 
-FEW, MANY = 1, 5
+FEW, MANY = 2, 6
 
 
 def _foreign(name: str, points: tuple[int, ...], field: str, **others: Any) -> Axis:

@@ -23,8 +23,8 @@ ONE = Counter(
     bind=3, close=7, fcntl=1, getsockname=2, ioctl=2, newfstatat=2, openat=3, read=1, recvmmsg=18, rt_sigprocmask=2,
     sendto=17, setns=3, setsockopt=9, socket=3,
 )  # fmt: skip
-EACH_MORE = Counter(recvmmsg=4, sendto=4)  # for each device more: snapshot, move, replay, verify
-SEVERAL = Counter(recvmmsg=1, sendto=1)  # a batch of several: all links down in one send
+EACH_MORE = Counter(recvmmsg=2, sendto=2)  # for each device more: move, replay
+SEVERAL = Counter(recvmmsg=2, sendto=2)  # a batch of several: all links down in one send; links apart from addresses
 OF_TEN = Counter({FURTHER: 3})  # ten devices: three look-ups of all of them have more answers than a burst has room
 RECORD = Counter(
     close=3, flock=1, getdents64=2, geteuid=1, getrandom=1, getsockopt=2, newfstatat=4, openat=3, renameat=1, unlink=1,

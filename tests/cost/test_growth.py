@@ -55,7 +55,7 @@ def test_what_stays_is_read_once_a_batch(axis: Axis, engine: str) -> None:
     assert_linear(found)
     for measure in growth.MEASURES:
         few, many = (g for g in found if g.measure == measure)
-        # With 1 device and with MANY: the same for each, up to a burst more or less of thousands.
+        # With FEW devices and with MANY: the same for each, up to a burst more or less of thousands.
         assert many.slope <= few.slope * 1.02 + 0.01, f"it multiplies with the devices:\n{growth.table(found)}"
     assert all(g.slope <= BYTES_EACH[axis.name] for g in found if g.measure == "bytes"), growth.table(found)
     assert all(g.slope <= CALLS_EACH for g in found if g.measure == "calls"), growth.table(found)
