@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 BUILT = TOP / ".cache" / "bench"
 GO_PEER = BUILT / "go-peer"
+SITE = BUILT / "site-packages"
 NO_GO = 3  # of bench/go/build: Go or its library is not installed
+# As README recommends it, from what an installation has: that of a checkout loads setuptools' finder at each start.
+HOOK = [sys.executable, "-I", "-S", str(SITE / "netdevns" / "__main__.py"), "hook", "createRuntime"]
 FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"]
 
 
@@ -22,6 +26,17 @@ def programs() -> None:
         program = BUILT / source.stem
         if source.suffix == ".c" and not (program.exists() and program.stat().st_mtime > newest):
             subprocess.run(["gcc", *FLAGS, "-o", program, source], check=True)
+
+
+def site() -> None:
+    """What an installation has beside each other: the package, and cffi's run time."""
+    SITE.mkdir(parents=True, exist_ok=True)
+    backend = Path(str(importlib.util.find_spec("_cffi_backend").origin))  # type: ignore[union-attr]
+    for found in (TOP / "netdevns", backend):
+        link = SITE / found.name
+        if not link.exists() or link.resolve() != found.resolve():
+            link.unlink(missing_ok=True)
+            link.symlink_to(found)
 
 
 def go_peer() -> str:

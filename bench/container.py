@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tests.runtimes.container import ENV, Bundle, Runtime, make_rootfs
 
 from . import results
-from .build import BUILT
+from .build import BUILT, HOOK
 
 if TYPE_CHECKING:
     from .contestants import Setting
@@ -32,7 +32,7 @@ EMPTY: Hook = {"path": "/bin/cat", "args": ["cat"]}
 # As README.md has it.
 OURS: Hook = {
     "path": sys.executable,
-    "args": [sys.executable, "-I", "-m", "netdevns", "hook", "createRuntime"],
+    "args": HOOK,
 }
 
 

@@ -16,7 +16,7 @@ from tests.support.namespaces import Namespace
 
 from . import container
 from . import layout as layouts
-from .build import BUILT, GO_PEER, TOP
+from .build import BUILT, GO_PEER, HOOK, TOP
 from .scenario import Scenario
 
 WORKER = [sys.executable, str(TOP / "bench" / "worker.py")]
@@ -134,7 +134,7 @@ def hook(setting: Setting, engine: str = "native") -> list[list[str]]:
     setting.file("config.json", json.dumps({"ociVersion": "1.3.0", **linux}))
     state = {"ociVersion": "1.3.0", "id": "bench", "status": "creating", "pid": container.pid}
     file = setting.file("state.json", json.dumps({**state, "bundle": str(setting.folder)}))
-    return [[LAUNCH, "-i", file, sys.executable, "-I", "-m", "netdevns", "hook", "createRuntime"]]
+    return [[LAUNCH, "-i", file, *HOOK]]
 
 
 def ip_batch(setting: Setting) -> list[list[str]]:

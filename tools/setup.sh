@@ -66,7 +66,7 @@ tool_package() {
 	ip) echo iproute2 ;;
 	busybox) echo busybox-static ;;
 	modprobe) echo kmod ;;
-	unshare | setpriv) echo util-linux ;;
+	unshare | setpriv | taskset) echo util-linux ;;
 	ps) echo procps ;;
 	clang++) echo clang ;;
 	clang-rt) echo libclang-rt-dev ;;
