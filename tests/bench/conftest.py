@@ -19,6 +19,7 @@ def _programs() -> None:
     if shutil.which("gcc") is None:
         require("compilers", "no gcc, which the contestants in C are compiled with")
     build.programs()
+    build.site()
 
 
 @pytest.fixture(autouse=True)
