@@ -30,6 +30,7 @@ SOCKADDR_NL = Struct("=HHII")  # nl_family, nl_pad, nl_pid, nl_groups
 SEQ_PORTID = Struct("=II")  # nlmsg_seq, nlmsg_pid: 8 bytes into struct nlmsghdr
 TIMEVAL = Struct("@ll")
 U64 = Struct("=Q")
+MSG_TRUNC = int(socket.MSG_TRUNC)  # an enum's & is dear
 
 
 class _Iovec(ctypes.Structure):
@@ -188,7 +189,7 @@ class Watch:
                 raise EngineError(-n, dropped if n == -errno.ENOBUFS else "recvmmsg failed", "watch")
             for i in range(n):
                 portid, flags, data = self._burst.datagram(i)
-                if flags & socket.MSG_TRUNC:
+                if flags & MSG_TRUNC:
                     raise EngineError(errno.EMSGSIZE, "a notification of more than 512 bytes", "watch")
                 if not portid:
                     self._kept += [m.padded() for m in wire.messages(data)]
@@ -307,7 +308,7 @@ class Socket:
             return None
         if not len(data):
             raise EngineError(errno.EBADMSG, "an empty datagram", "exchange")
-        if flags & socket.MSG_TRUNC:
+        if flags & MSG_TRUNC:
             raise EngineError(errno.EMSGSIZE, "an answer of more than 8 KiB", "exchange")
         return data
 
