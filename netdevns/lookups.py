@@ -95,10 +95,10 @@ def links(socket: Socket, size: int = 0) -> list[wire.Link]:
 
 def links_of(socket: Socket, names: Collection[bytes]) -> list[wire.Link]:
     """The links of these names, and all that lie on another one."""
-    return _links(socket.query(_DUMP_LINKS, (len(names) + 8) * ANSWER_BYTES, (), names)[1])
+    return _links(socket.read(_DUMP_LINKS, (len(names) + 8) * ANSWER_BYTES, names))
 
 
-def _links(dumped: bytes) -> list[wire.Link]:
+def _links(dumped: bytes | memoryview) -> list[wire.Link]:
     first = next(wire.messages(dumped), None)
     if first is not None and first.type == uapi.NLMSG_ERROR:
         raise EngineError(*wire.error(first), "exchange")

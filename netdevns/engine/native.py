@@ -82,6 +82,17 @@ class Socket:
         Repeated with more room where the answers do not fit, so never for a request that changes something.
         `about`: only what nd_sieve_keeps for these ifindexes and names.
         """
+        reply, self._room = self._ask(request, self._room, size, about, names)
+        return reply.first_seq, bytes(ffi.buffer(self._room, reply.used))
+
+    def read(self, request: bytes, size: int, names: Collection[bytes]) -> memoryview:
+        """The same for links of these names, or on others, in memory of its own: there may be much, and it is kept."""
+        reply, room = self._ask(request, new_raw("unsigned char[]", size), 0, (), names)
+        return memoryview(ffi.buffer(room, reply.used))
+
+    def _ask(
+        self, request: bytes, room: Any, size: int, about: Collection[int] | None, names: Collection[bytes]
+    ) -> tuple[Any, Any]:
         reply = ffi.new("struct nd_buf *")
         if about is not None:
             ifindexes = ffi.new("int32_t[]", sorted(about))
@@ -90,13 +101,12 @@ class Socket:
             reply.sieve = sieve
         while True:
             message, data = self._message(request)
-            if size > len(self._room):
-                self._room = new_raw("unsigned char[]", size)
-            reply.data, reply.size, reply.used = self._room, len(self._room), 0
-            code = lib.nd_sock_exchange(self.raw, message, reply, self._err)
-            if code == 0:
-                return reply.first_seq, bytes(ffi.buffer(self._room, reply.used))
-            if code != -errno.ENOBUFS or not reply.need:
+            if size > len(room):
+                room = new_raw("unsigned char[]", size)
+            reply.data, reply.size, reply.used = room, len(room), 0
+            if lib.nd_sock_exchange(self.raw, message, reply, self._err) == 0:
+                return reply, room
+            if self._err.code != -errno.ENOBUFS or not reply.need:
                 raise _failure(self._err)
             size = reply.need + reply.need // 4
             del data

@@ -43,6 +43,10 @@ class Socket(rtnl.Socket):
         ifindexes, names = frozenset(about), frozenset(names)
         return super().query(request, size, lambda message: keeps(ifindexes, names, message))
 
+    def read(self, request: bytes, size: int, names: Collection[bytes]) -> memoryview:
+        """The same for links of these names, or on others."""
+        return memoryview(self.query(request, size, (), names)[1])
+
 
 @contextlib.contextmanager
 def _step(name: str) -> Iterator[None]:
