@@ -7,6 +7,7 @@ the first that fails. What was sent is compared datagram by datagram, sequence n
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from netdevns import snapshots, wire
 from netdevns.engine import RESTORE, RETURN, native, reference
 from netdevns.errors import EngineError
 
@@ -116,6 +118,7 @@ def run(
     ask: int = 7,
     unsure: bool = False,
     undo: bool = False,
+    read: bool = False,
     **_: object,
 ) -> tuple[dict[str, Any], int]:
     """One job with one engine: what was sent and what is to be seen of how it went; how many messages it took."""
@@ -124,11 +127,16 @@ def run(
     went: list[object] = []
     with world.sockets(engine.Socket) as (source, target):
         dev = device(wanted, ask=ask, unsure=unsure, engine=engine.Device)
+
+        def seen(socket: Any, ifindex: int) -> tuple[bytes, ...]:
+            """What a batch hands to a step; (): the step asks itself."""
+            return (link_and_addresses(socket, ifindex),) if read else ()
+
         steps = [
-            ("snapshot", lambda: dev.snapshot(source)),
+            ("snapshot", lambda: dev.snapshot(source, *seen(source, 7))),
             ("move", lambda: dev.move(source, target, world.TARGET_FD)),
             ("replay", lambda: dev.up_and_replay(target)),
-            ("verify", lambda: dev.verify(target)),
+            ("verify", lambda: dev.verify(target, *seen(target, dev.target_ifindex))),
         ]
 
         def attempt(name: str, call: Callable[[], None]) -> bool:
@@ -148,11 +156,19 @@ def run(
         job = {
             "went": went,
             "addresses": dev.addresses,
+            "unprotected": dev.unprotected if dev.has_snapshot else b"",
+            "late": dev.was_late,
             "arrived": dev.arrived if done and not undo else b"",
             "source": [[wire_form(r) for r in datagram] for datagram in world.source.datagrams],
             "target": [[wire_form(r) for r in datagram] for datagram in world.target.datagrams],
         }
     return job, len(world.source.trace) + len(world.target.trace)
+
+
+def link_and_addresses(socket: Any, ifindex: int) -> tuple[bytes, bytes]:
+    _, told = socket.query(wire.get_link(ifindex) + snapshots.dump_addresses(ifindex))
+    first = next(wire.messages(told))
+    return bytes(first.data), told[(len(first.data) + 3) & ~3 :]
 
 
 def wire_form(request: nl.Request) -> str:
@@ -173,11 +189,12 @@ def _enough_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "MEMORY_BYTES", 1 << 20)
 
 
+@pytest.mark.parametrize("read", [False, True], ids=["alone", "in-a-batch"])
 @pytest.mark.parametrize("undo", [False, True], ids=["move", "move-and-undo"])
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_same_bytes(name: str, undo: bool) -> None:
+def test_same_bytes(name: str, undo: bool, read: bool) -> None:
     """Without a fault: forward, and forward and back."""
-    assert compare(undo=undo, **SCENARIOS[name]) >= 6
+    assert compare(undo=undo, read=read, **SCENARIOS[name]) >= 6
 
 
 def faults(count: int, sweep: int) -> Iterator[Fault]:
@@ -258,8 +275,8 @@ TAMPERS = (drop_address, reverse, other_mac, other_mtu, other_kind, is_down, ren
 @pytest.mark.parametrize("name", ["few", "rich", "unsure", "template-unsure"])
 def test_same_bytes_whatever_is_seen(name: str, tamper: Callable[..., Any], where: str) -> None:
     """The device or its addresses are not as they were, in one of the namespaces."""
-    for undo in (False, True):
-        compare(lambda world: setattr(getattr(world, where), "tamper", tamper), undo=undo, **SCENARIOS[name])
+    for undo, read in itertools.product((False, True), repeat=2):
+        compare(lambda w: setattr(getattr(w, where), "tamper", tamper), undo=undo, read=read, **SCENARIOS[name])
 
 
 def name_taken(world: World) -> None:
@@ -333,6 +350,19 @@ def updated(engine: Any, messages: bytes, found: list[bytes]) -> bytes:
 def test_same_snapshot_of_what_was_told(name: str, found: list[bytes]) -> None:
     """Both engines make the same of the notifications that came between snapshot and move."""
     assert updated(native, told(*TOLD[name]), found) == updated(reference, told(*TOLD[name]), found)
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=["native", "reference"])
+@pytest.mark.parametrize("name", TOLD)
+def test_whether_something_was_late(name: str, engine: Any) -> None:
+    """A record is written anew where the snapshot is another one now: the engine says so."""
+    with World(*RICH).sockets(engine.Socket) as (source, _):
+        dev = device(engine=engine.Device)
+        dev.snapshot(source)
+        before = [r.body for r in nl.requests(dev.addresses)]
+        assert not dev.was_late
+        dev.late(told(*TOLD[name]))
+        assert dev.was_late == ([r.body for r in nl.requests(dev.addresses)] != before)
 
 
 def order(addresses: bytes) -> list[bytes]:
