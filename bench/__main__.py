@@ -133,6 +133,8 @@ def main(argv: list[str]) -> int:
         return compare.main(argv[1:])
     if argv[:1] == ["page"]:
         return page.main(argv[1:])
+    if argv == ["steps"]:
+        return subprocess.run([*SANDBOX, sys.executable, "-m", "bench.steps"], cwd=TOP, check=False).returncode
     args = parsed(argv)
     if args.list:
         for each in SCENARIOS.values():
