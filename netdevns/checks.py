@@ -346,7 +346,7 @@ def _ask_target(plan: Plan, socket: Socket) -> None:
 
 
 def _choose_ifindexes(present: list[Item], socket: Socket) -> None:
-    """The same ifindex where it is free in the target, otherwise the next free one above all of the batch's."""
+    """The same ifindex where it is free in the target, otherwise a free one above all of the batch's."""
     own = [item.link.ifindex for item in present if item.link]
     *answers, honours = ask(socket, [*(wire.get_link(i) for i in own), _ASK_NEW_IFINDEX])
     # Before 5.13 IFLA_NEW_IFINDEX is not even looked at (probe message.new-ifindex.free): a number that is taken after
@@ -358,10 +358,12 @@ def _choose_ifindexes(present: list[Item], socket: Socket) -> None:
             busy.append(item)
         elif item.device is not None:
             item.device.ask_ifindex(ifindex, unsure=unsure)
-    first = max(own) + 1
+    first, distance = max(own) + 1, max(8, len(busy))
     while busy:
         candidates = range(first, first + max(8, len(busy)))
-        first = candidates.stop
+        # Further away each time: where many devices are, their numbers lie side by side.
+        first += distance
+        distance *= 2
         for ifindex, answer in zip(candidates, ask(socket, [wire.get_link(i) for i in candidates]), strict=True):
             if busy and link_of(answer) is None:
                 item = busy.pop(0)

@@ -69,10 +69,10 @@ def test_what_is_in_the_target_costs_nothing(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_taken_ifindexes_cost_linearly(engine: str) -> None:
-    """The search for a free ifindex in the target passes each taken one once a batch, however many devices search."""
+def test_taken_ifindexes_cost_little(engine: str) -> None:
+    """The search for a free ifindex in the target goes past taken ones in longer and longer steps, once a batch."""
     found = grown(TAKEN)[engine]
-    assert_linear(found)
+    assert all(g.exponent < 0.5 for g in found), growth.table(found)
     for measure in growth.MEASURES:
         few, many = (g for g in found if g.measure == measure)
         assert many.slope <= few.slope * 1.02 + 0.01, f"it multiplies with the {MANY} devices:\n{growth.table(found)}"
