@@ -31,6 +31,8 @@ IN_GUEST = f'"$@" --benchmark-json=/tmp/bench.json; code=$?; echo "{MARK}"; cat 
 GUEST_TIMEOUT_S = 7200
 # After so long no further round of a scenario begins: --all takes less than half an hour then, ten minutes in a guest.
 BUDGET_S = {True: 75, False: 25}  # on the running kernel, in a guest
+# A guest: between two, each of its system calls takes four times as long.
+ONE_CORE = ["taskset", "--cpu-list", str(max(os.sched_getaffinity(0)))]
 MEMORY = "mem=1200M"  # for 10,000 devices or 200,000 routes; the last one on the kernel's command line counts
 
 
@@ -58,9 +60,8 @@ def in_guest(kernel: str, file: Path, environment: dict[str, str]) -> int:
     command = [sys.executable, str(TOP / "tools/kernels"), *words]
     document: list[str] | None = None
     rest: list[str] = []  # pytest's own, which matters where something broke
-    core = max(os.sched_getaffinity(0))  # one: between two, each system call of a guest takes four times as long
     with subprocess.Popen(
-        ["taskset", "--cpu-list", str(core), *command],
+        [*ONE_CORE, *command],
         cwd=TOP,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -133,8 +134,12 @@ def main(argv: list[str]) -> int:
         return compare.main(argv[1:])
     if argv[:1] == ["page"]:
         return page.main(argv[1:])
-    if argv == ["steps"]:
-        return subprocess.run([*SANDBOX, sys.executable, "-m", "bench.steps"], cwd=TOP, check=False).returncode
+    if argv in (["steps"], ["profile"]):
+        return subprocess.run([*SANDBOX, sys.executable, "-m", f"bench.{argv[0]}"], cwd=TOP, check=False).returncode
+    if argv[:2] == ["profile", "--kernel"]:
+        engine = ["--env", f"NETDEVNS_ENGINE={os.environ.get('NETDEVNS_ENGINE', 'native')}"]
+        words = [*argv[1:], *engine, "--", ".venv/bin/python", "-m", "bench.profile"]
+        return subprocess.run([*ONE_CORE, sys.executable, str(TOP / "tools/kernels"), *words], check=False).returncode
     args = parsed(argv)
     if args.list:
         for each in SCENARIOS.values():

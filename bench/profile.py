@@ -1,0 +1,152 @@
+"""Where netdevns' own time goes: a batch, phase by phase, what the engine and the kernel take apart from Python above.
+
+    ./tools/bench profile                  # NETDEVNS_ENGINE=reference: the other engine
+    ./tools/bench profile --kernel 6.12    # in User Mode Linux, which tells CPU time in steps of 10 ms: wall time
+
+Sixty devices with two addresses each, UP, as the scenario batch-60 has them; medians of the batches after the first,
+which is told apart: it touches code and memory for the first time. The engine's calls are wrapped, which costs some of
+what is told as Python's; in User Mode Linux much of it, since reading the clock is a system call there.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from netdevns import checks, readback, transaction
+from netdevns.engine import Device, Socket, Watch
+from tests.support.namespaces import Namespace
+
+from .layout import Layout
+from .round import furnish
+
+DEVICES = 60
+BATCHES = 8
+PHASES = ("check", "snapshots", "links down", "moves", "late addresses", "replays", "comparison", "result")
+IS_UML = "User Mode Linux" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+
+
+class Clock:
+    """Wall and CPU time of the engine's calls and of everything, by the phase that is under way."""
+
+    def __init__(self) -> None:
+        self.phase = ""
+        self.engine = dict.fromkeys(PHASES, 0.0)
+        self.all = dict.fromkeys(PHASES, 0.0)
+        self.begun = 0.0
+
+    @staticmethod
+    def now() -> float:
+        return time.perf_counter() if IS_UML else time.thread_time()
+
+    def enter(self, phase: str) -> None:
+        now = self.now()
+        if self.phase:
+            self.all[self.phase] += now - self.begun
+        self.phase, self.begun = phase, now
+
+    def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **more: Any) -> Any:
+            begin = self.now()
+            try:
+                return call(*args, **more)
+            finally:
+                if self.phase:
+                    self.engine[self.phase] += self.now() - begin
+
+        return wrapped
+
+
+CLOCK = Clock()
+
+
+def entering(phase: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    """The call that a phase begins with."""
+
+    def wrapped(*args: Any, **more: Any) -> Any:
+        if CLOCK.phase != phase:
+            CLOCK.enter(phase)
+        return call(*args, **more)
+
+    return wrapped
+
+
+def verify(*args: Any) -> Iterator[Any]:
+    CLOCK.enter("comparison")
+    yield from READ_BACK(*args)
+
+
+def arrange() -> None:
+    for owner, names in (
+        (Socket, ("__init__", "query", "read", "command", "close")),
+        (Watch, ("__init__", "drain", "close")),
+        (Device, ("snapshot", "move", "up_and_replay", "verify", "late")),
+    ):
+        for name in names:
+            setattr(owner, name, CLOCK.timed(getattr(owner, name)))
+    batch: Any = transaction._Batch
+    begins: list[tuple[Any, str, str]] = [
+        (checks, "examine", "check"),
+        (readback, "snapshots", "snapshots"),
+        (batch, "_down", "links down"),
+        (Device, "move", "moves"),
+        (batch, "_late", "late addresses"),
+        (Device, "up_and_replay", "replays"),
+        (batch, "results", "result"),
+    ]
+    for owner, name, phase in begins:
+        setattr(owner, name, entering(phase, getattr(owner, name)))
+    setattr(readback, "verify", verify)  # noqa: B010  # a type checker sees another signature
+
+
+READ_BACK = readback.verify
+
+
+def batch() -> tuple[Clock, int]:
+    """One batch in fresh namespaces: its clock, and how many page faults it took."""
+    layout = Layout(DEVICES)
+    with Namespace.create("host") as host, Namespace.create("target") as target, host.entered():
+        furnish(host, layout.lines())
+        host.wait_until_quiet()
+        time.sleep(0.1)
+        CLOCK.__init__()  # type: ignore[misc]  # the wrappers hold on to this one
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        transaction.move(layout.names, target.fd)
+        CLOCK.enter("")
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+        done = Clock()
+        done.engine, done.all = dict(CLOCK.engine), dict(CLOCK.all)
+    return done, faults
+
+
+def main() -> int:
+    from netdevns import results  # loaded beforehand: not the module is measured, what it does is
+
+    assert results.Moved.__module__
+    arrange()
+    found = [batch() for _ in range(BATCHES)]
+    (first, first_faults), later = found[0], found[1:]
+    kind = "wall" if IS_UML else "CPU"
+    engine = os.environ.get("NETDEVNS_ENGINE") or "native"
+    print(f"Linux {os.uname().release}, {engine} engine, {DEVICES} devices: us of {kind} time a device")
+    print(f"{'':16}{'in all':>10}{'engine, kernel':>16}{'Python above':>14}{'first batch':>13}")
+    for phase in (*PHASES, "sum"):
+        keys = PHASES if phase == "sum" else (phase,)
+        whole, inner = (
+            statistics.median(sum(getattr(clock, which)[key] for key in keys) for clock, _ in later) * 1e6 / DEVICES
+            for which in ("all", "engine")
+        )
+        once = sum(first.all[key] for key in keys) * 1e6 / DEVICES
+        print(f"{phase:16}{whole:10.1f}{inner:16.1f}{whole - inner:14.1f}{once:13.1f}")
+    print(f"page faults a batch: {statistics.median(f for _, f in later):.0f}; of the first: {first_faults}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
