@@ -209,7 +209,7 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     _look_above(plan, socket, by_ifindex)
     _ending(plan, by_ifindex)
     stacking.set_depths({**by_ifindex, **{item.link.ifindex: item for item in plan.uppers if item.link}})
-    about = stacking.concerned(item.link for item in (*plan.items, *plan.uppers) if item.link)
+    about = stacking.concerned(plan)
     plan.routes = lookups.dump(socket, routes.DUMP_ROUTES, about=about)
     plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
     plan.survey = Survey(plan.routes, plan.nexthops, by_ifindex)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from . import stacking, sysctls, wire
+from . import sysctls, wire
 from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, Device
 from .plan import Item
 
@@ -28,12 +26,6 @@ class Member:
         if self.item.token is not None:
             was.token = self.item.token
         return was
-
-
-def concerned(members: Iterable[Member]) -> set[int]:
-    """The ifindexes, before the move and now, of all that what depends on these devices could hang on."""
-    members = [*members]
-    return stacking.concerned(m.link for m in members) | {m.device.ifindex for m in members}
 
 
 def location(member: Member) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from . import wire
 from .engine import Device
-from .plan import Item
+from .plan import Item, Plan
 
 
 def set_depths(items: Mapping[int, Item]) -> None:
@@ -40,9 +40,14 @@ def uppers(links: Mapping[int, wire.Link], batch: Mapping[int, Item]) -> list[It
     return list(staying.values())
 
 
-def concerned(links: Iterable[wire.Link]) -> set[int]:
-    """The ifindexes of devices that leave or lie on one that does, and of their masters: what hangs on these may go."""
-    return {ifindex for link in links for ifindex in (link.ifindex, link.master) if ifindex}
+def concerned(plan: Plan) -> set[int]:
+    """The ifindexes of devices that leave or lie on one that does, and of their masters: what hangs on these may go.
+
+    As they were before the move, and as they are now.
+    """
+    items = [item for item in (*plan.items, *plan.uppers) if item.link]
+    before = {ifindex for item in items if item.link for ifindex in (item.link.ifindex, item.link.master) if ifindex}
+    return before | {item.device.ifindex for item in items if item.device}
 
 
 # The kernel deletes these when their lower device leaves its namespace, wherever they are (probes

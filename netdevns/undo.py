@@ -11,9 +11,9 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from . import forgood, lookups, names, neighbours, neighparms, ports, routes, sysctls, uapi, wire
+from . import forgood, lookups, names, neighbours, neighparms, ports, routes, stacking, sysctls, uapi, wire
 from .engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
-from .member import Member, concerned, location
+from .member import Member, location
 from .plan import Plan
 
 TYPE_CHECKING = False
@@ -314,7 +314,7 @@ class _Undo:
             if not lost:
                 continue
             try:
-                dumped = lookups.dump(self.source, dump, about=concerned(self.missing))
+                dumped = lookups.dump(self.source, dump, about=stacking.concerned(self.plan))
                 there = neighbours.kept(dumped, owner, external=True)
             except (EngineError, wire.Malformed) as e:
                 self.missing[self.touched[0]].append(f"neighbours: {lookups.says(e)}")
@@ -369,7 +369,7 @@ class _Undo:
             self.missing[first].append(f"routes: {lookups.says(e)}")
 
     def _routes_now(self) -> bytes:
-        return lookups.dump(self.source, routes.DUMP_ROUTES, about=concerned(self.missing))
+        return lookups.dump(self.source, routes.DUMP_ROUTES, about=stacking.concerned(self.plan))
 
     def _made_anew(self, now: bytes) -> list[bytes]:
         """Routes that came with addresses, although somebody had removed them: of prefixes, broadcast, ff00::/8."""

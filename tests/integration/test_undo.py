@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns import cli, plan
+from netdevns import cli, plan, transaction
 from netdevns.engine import Device, EngineError, Socket
 from tests.support import kinds, rawdump
 from tests.support.namespaces import Namespace
@@ -287,6 +287,25 @@ def test_down_is_refused(sides: tuple[Namespace, Namespace], monkeypatch: pytest
     up = {"eth0": "net0", "eth1": "net1"}
     with Restored(host, target):
         expect_failed(target, list(up)[min(nth, 2) - 1], "down", errno.EBUSY, up)
+
+
+def test_down_is_refused_before_all_were_asked(
+    sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S11: of many devices only the first ones were set down: nothing of the others is taken for lost."""
+    host, target = sides
+    host.batch(["route add 198.18.0.0/24 dev eth1", "neigh add 10.1.0.77 lladdr 02:00:00:00:00:77 dev eth1"])
+    real = Socket.command
+
+    def command(self: Socket, request: bytes) -> None:
+        monkeypatch.setattr(Socket, "command", real)
+        real(self, request)
+        raise EngineError(errno.EBUSY, "made to fail", "exchange", 0)
+
+    monkeypatch.setattr(transaction, "DOWN_WINDOW", 1)
+    monkeypatch.setattr(Socket, "command", command)
+    with Restored(host, target):
+        expect_failed(target, "eth0", "down", errno.EBUSY, {"eth0": "net0", "eth1": "net1"})
 
 
 @pytest.mark.parametrize("step", ["snapshot", "move", "up_and_replay", "verify"])
