@@ -13,6 +13,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -57,9 +58,13 @@ func work(args []string) error {
 	}
 	wall, after := time.Since(begun), usage()
 	user, system := seconds(after.Utime)-seconds(before.Utime), seconds(after.Stime)-seconds(before.Stime)
+	peak, err := peakKiB()
+	if err != nil {
+		return err
+	}
 	answer := map[string]any{
 		"wall_s": wall.Seconds(), "cpu_s": user + system, "user_s": user, "system_s": system,
-		"max_rss_kib": after.Maxrss,
+		"max_rss_kib": peak,
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil {
 		return err
@@ -153,3 +158,17 @@ func usage() unix.Rusage {
 }
 
 func seconds(t unix.Timeval) float64 { return time.Duration(t.Nano()).Seconds() }
+
+// peakKiB is VmHWM: getrusage counts what the process was before it was this program, too.
+func peakKiB() (int, error) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, err
+	}
+	for _, line := range strings.Split(string(status), "\n") {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmHWM:" {
+			return strconv.Atoi(fields[1])
+		}
+	}
+	return 0, errors.New("/proc/self/status: no VmHWM")
+}
