@@ -68,10 +68,14 @@ def dump(socket: Socket, request: bytes, size: int = 0, about: Collection[int] |
     `about`: only what concerns these ifindexes, as nd_sieve_keeps says in csrc/netdevns.h.
     """
     _, dumped = socket.query(request, size, about)
+    _raise_refusal(dumped)
+    return dumped
+
+
+def _raise_refusal(dumped: bytes | memoryview) -> None:
     first = next(wire.messages(dumped), None)
     if first is not None and first.type == uapi.NLMSG_ERROR:
         raise EngineError(*wire.error(first), "exchange")
-    return dumped
 
 
 def dump_if_known(socket: Socket, request: bytes, about: Collection[int] | None = None) -> bytes:
@@ -95,13 +99,12 @@ def links(socket: Socket, size: int = 0) -> list[wire.Link]:
 
 def links_of(socket: Socket, names: Collection[bytes]) -> list[wire.Link]:
     """The links of these names, and all that lie on another one."""
-    return _links(socket.read(_DUMP_LINKS, (len(names) + 8) * ANSWER_BYTES, names))
+    dumped = socket.read(_DUMP_LINKS, (len(names) + 8) * ANSWER_BYTES, names)
+    _raise_refusal(dumped)
+    return _links(dumped)
 
 
 def _links(dumped: bytes | memoryview) -> list[wire.Link]:
-    first = next(wire.messages(dumped), None)
-    if first is not None and first.type == uapi.NLMSG_ERROR:
-        raise EngineError(*wire.error(first), "exchange")
     return [wire.Link(message.body) for message in wire.messages(dumped) if message.type == uapi.RTM_NEWLINK]
 
 
