@@ -161,6 +161,7 @@ static void drop_double(struct nd_dev *dev, size_t pos, const struct nd_addr *to
 			const size_t at = (size_t)(a.v.start - ((const unsigned char *)dev + dev->addrs));
 
 			splice(dev, at, pos - at, NULL, next);
+			dev->late = 1;
 			return;
 		}
 	}
@@ -175,13 +176,19 @@ static uint32_t is_as_it_was(const struct nd_dev *dev, size_t at, size_t old, co
 }
 
 /*
- * Takes one notification over. A drop is told in the order of a dump, so a late address goes behind the one of its family
- * that was told of last. A link that was set down before its move has two drops; an IPv6 address that was added in between
- * is newer than all others, so it is in front.
- *
  * Deleted on purpose is what the request of a process deleted: IPv4 says whose (nlmsg_pid), IPv6 never does. So an IPv6
  * address that somebody deletes between the snapshot and the move comes back: better one too many than one too few. An
  * expired one does not.
+ */
+static int is_deleted(const struct nd_addr *a)
+{
+	return a->valid_lft == 0 || (a->head.ifa_family != AF_INET6 && a->v.portid != 0);
+}
+
+/*
+ * Takes one notification over. A drop is told in the order of a dump, so a late address goes behind the one of its family
+ * that was told of last. A link that was set down before its move has two drops; an IPv6 address that was added in between
+ * is newer than all others, so it is in front.
  */
 static void take(struct nd_dev *dev, const struct nd_addr *a, size_t next[2])
 {
@@ -191,7 +198,7 @@ static void take(struct nd_dev *dev, const struct nd_addr *a, size_t next[2])
 
 	if (old)
 		drop_double(dev, at + old, a, next);
-	if (!is_new && (a->valid_lft == 0 || (!ipv6 && a->v.portid != 0))) {
+	if (!is_new && is_deleted(a)) {
 		dev->late |= old != 0;
 		splice(dev, at, old, NULL, next);
 	} else if (old || !is_new) {	/* a new one is still there, or its RTM_DELADDR follows and says where it was */
@@ -204,6 +211,39 @@ static void take(struct nd_dev *dev, const struct nd_addr *a, size_t next[2])
 		next[ipv6] = ipv6 ? first_ipv6(dev) : 0;
 }
 
+/*
+ * Whether what was told is the drop of what the snapshot has, all of it of each family that was told of, and nothing else:
+ * so it is but for a race. Then nothing is to be taken over; ten thousand addresses need no more memory for it.
+ */
+static int is_as_dumped(const struct nd_dev *dev, const void *told, size_t len)
+{
+	const unsigned char *const addrs = (const unsigned char *)dev + dev->addrs;
+	const size_t begin[] = { 0, first_ipv6(dev) }, end[] = { begin[1], dev->addrs_len };
+	size_t pos = 0, at[] = { begin[0], begin[1] };
+	struct nd_addr a;
+
+	while (nd_view_next(told, len, &pos, &a.v) > 0) {
+		struct nd_view was;
+		int ipv6;
+
+		if ((a.v.type != RTM_NEWADDR && a.v.type != RTM_DELADDR) || a.v.body_len < HEADER)
+			continue;
+		nd_addr_read(&a);
+		if (a.head.ifa_index != (uint32_t)dev->ifindex)
+			continue;
+		ipv6 = a.head.ifa_family == AF_INET6;
+		if (a.v.type == RTM_NEWADDR || is_deleted(&a) || at[ipv6] >= end[ipv6])
+			return 0;
+		if (nd_view_next(addrs, end[ipv6], &at[ipv6], &was) <= 0 || was.body_len != a.v.body_len ||
+		    memcmp(was.body, a.v.body, a.v.body_len) != 0)
+			return 0;
+	}
+	for (int i = 0; i < 2; i++)
+		if (at[i] != begin[i] && at[i] < end[i])
+			return 0;
+	return 1;
+}
+
 int nd_dev_late(struct nd_dev *dev, const void *told, size_t len, struct nd_err *err)
 {
 	struct nd_addr a;
@@ -213,6 +253,8 @@ int nd_dev_late(struct nd_dev *dev, const void *told, size_t len, struct nd_err 
 	err->code = 0;
 	if (!dev->link_len)
 		return nd_err_set(err, ND_STEP_WATCH, -EINVAL, "no snapshot");
+	if (is_as_dumped(dev, told, len))
+		return 0;
 	if (room > dev->size) {
 		dev->need = (uint32_t)(room + len + ND_MEMORY_MIN);
 		return nd_err_set(err, ND_STEP_WATCH, -ENOBUFS, "the device's memory is too small");

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from . import names, snapshots, uapi, wire
 from .engine import Device, EngineError, Socket
@@ -99,7 +99,7 @@ def links(socket: Socket, size: int = 0) -> list[wire.Link]:
 
 def links_of(socket: Socket, names: Collection[bytes]) -> list[wire.Link]:
     """The links of these names, and all that lie on another one."""
-    dumped = socket.read(_DUMP_LINKS, (len(names) + 8) * ANSWER_BYTES, names)
+    dumped = socket.read(_DUMP_LINKS, (len(names) + 8) * ANSWER_BYTES, (), names)
     _raise_refusal(dumped)
     return _links(dumped)
 
@@ -108,27 +108,33 @@ def _links(dumped: bytes | memoryview) -> list[wire.Link]:
     return [wire.Link(message.body) for message in wire.messages(dumped) if message.type == uapi.RTM_NEWLINK]
 
 
-def addresses(socket: Socket, ifindexes: Collection[int]) -> dict[int, bytes]:
-    """By ifindex, the RTM_NEWADDR messages of some devices, in dump order.
+def addresses(socket: Socket, ifindexes: Collection[int], size: int = 0) -> Mapping[int, bytes | memoryview]:
+    """By ifindex, the RTM_NEWADDR messages of some devices, in dump order; of about `size` bytes, where that is known.
 
-    One dump for all: the kernel filters by one ifindex only (probe dumps.addresses.ifindex).
+    One dump for all: the kernel filters by one ifindex only (probe dumps.addresses.ifindex). Of one device they are
+    there until the next exchange.
     """
     if len(ifindexes) == 1:
         (one,) = ifindexes
-        return {one: dump(socket, snapshots.dump_addresses(one), about=ifindexes)}
-    dumped = dump(socket, snapshots.dump_addresses(), about=ifindexes)
+        seen = socket.read(snapshots.dump_addresses(one), about=ifindexes)
+        _raise_refusal(seen)
+        return {one: seen}
+    dumped = dump(socket, snapshots.dump_addresses(), size, about=ifindexes)
     found: dict[int, list[bytes | memoryview]] = {ifindex: [] for ifindex in ifindexes}
     for ifindex, message in snapshots.by_ifindex(dumped):
         found[ifindex].append(message)
     return {ifindex: b"".join(messages) for ifindex, messages in found.items()}
 
 
-def links_and_addresses(socket: Socket, ifindexes: Collection[int]) -> tuple[list[wire.Message], dict[int, bytes]]:
-    """What is asked of each of these devices: its link, or the refusal; and its addresses."""
+def links_and_addresses(
+    socket: Socket, ifindexes: Collection[int], size: int
+) -> tuple[list[wire.Message], Mapping[int, bytes | memoryview]]:
+    """What is asked of each of these devices: its link, or the refusal; and its addresses, of about `size` bytes."""
     if len(ifindexes) > 1:
-        return ask(socket, [wire.get_link(i) for i in ifindexes]), addresses(socket, ifindexes)
+        return ask(socket, [wire.get_link(i) for i in ifindexes]), addresses(socket, ifindexes, size)
     (one,) = ifindexes
-    _, told = socket.query(wire.get_link(one) + snapshots.dump_addresses(one))  # in one exchange
+    # In one exchange.
+    told = socket.read(wire.get_link(one) + snapshots.dump_addresses(one), ANSWER_BYTES + size)
     first = next(wire.messages(told), None)
     if first is None or first.type not in (uapi.RTM_NEWLINK, uapi.NLMSG_ERROR):
         raise EngineError(errno.EBADMSG, "a request was not answered", "exchange")

@@ -98,7 +98,7 @@ def _routes(plan: Plan) -> None:
             _lose(plan, by_ifindex[route.ifindex], "loss.routes", route.text)
 
 
-def find_addresses(plan: Plan, item: Item, dumped: bytes) -> None:
+def find_addresses(plan: Plan, item: Item, dumped: bytes | memoryview) -> None:
     """The same for addresses that are not protected, from RTM_NEWADDR messages of all devices or its own.
 
     Without a link-local of the kernel's own: the device gets one in the target, too (probe

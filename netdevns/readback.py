@@ -25,7 +25,8 @@ def verify(target: Socket, members: Sequence[Member]) -> Iterator[Member]:
     if not members:
         return
     ifindexes = [member.device.target_ifindex for member in members]
-    links, found = step(_one(members), "verify", lookups.links_and_addresses, target, ifindexes)
+    size = sum(member.device.addresses_size for member in members)
+    links, found = step(_one(members), "verify", lookups.links_and_addresses, target, ifindexes, size)
     for member, link, ifindex in zip(members, links, ifindexes, strict=True):
         step(member, "verify", _compare, member.device, target, link, found[ifindex])
         if member.link.altnames:
@@ -38,7 +39,7 @@ def _one(members: Sequence[Member]) -> Member | None:
     return members[0] if len(members) == 1 else None
 
 
-def _compare(device: Device, target: Socket, answer: wire.Message, addresses: bytes) -> None:
+def _compare(device: Device, target: Socket, answer: wire.Message, addresses: bytes | memoryview) -> None:
     if code := lookups.refused(answer):
         raise EngineError(code, wire.error(answer)[1], "verify")
     device.verify(target, (bytes(answer.data), addresses))

@@ -74,7 +74,7 @@ class Moved:
     not_carried: tuple[str, ...]
 
     @classmethod
-    def lazy(cls, dumped: bytes, **fields: object) -> Moved:
+    def lazy(cls, dumped: bytes | memoryview, **fields: object) -> Moved:
         """A result whose `addresses` are decoded from RTM_NEWADDR messages when somebody asks."""
         moved = cls.__new__(cls)
         moved.__dict__.update(fields, _dumped=dumped)
@@ -86,6 +86,9 @@ class Moved:
             raise AttributeError(name)
         self.__dict__["addresses"] = decoded = addresses(self.__dict__["_dumped"], protected=True)
         return decoded
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: bytes(value) if name == "_dumped" else value for name, value in self.__dict__.items()}
 
 
 @dataclass(frozen=True)

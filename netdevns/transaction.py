@@ -239,7 +239,7 @@ class _Batch:
         count = len(self.members)
         # Little is done between two moves: after milliseconds of waiting, none of it is in the processor's caches.
         source, target, fd = self.source, self.target, self.plan.target.fd
-        unread, sizes = 0, [len(member.device.addresses) for member in self.move_order]
+        unread, sizes = 0, [member.device.addresses_size for member in self.move_order]
         keeps_altnames = not any(member.link.altnames for member in self.members) or lookups.moves_altnames()
         for done, member in enumerate(self.move_order, 1):
             self._in_time(member)

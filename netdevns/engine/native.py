@@ -20,7 +20,9 @@ if TYPE_CHECKING:  # the hook path must not pay for typing
 STEPS = ("", "open", "exchange", "snapshot", "move", "replay", "verify", "undo", "watch")
 DEVICE_BYTES = ffi.sizeof("struct nd_dev")  # to begin with: grows on demand
 MEMORY_BYTES = 16384  # a link and about 40 addresses, before an exchange has told how many there are
-REPLY_BYTES = 524288  # what of it is not used is not touched
+# What of it is not used is not touched. A dump of 15,000 addresses fits in, or of their routes; less than 2 MiB, which
+# some systems would make one huge page of, and clear it.
+REPLY_BYTES = 1536 << 10
 TOLD_BYTES = 65536
 NAME_BYTES = lib.ND_NAME_SIZE
 # Memory that is not set to zero first: what is not used is then never touched, which spares its page faults.
@@ -82,12 +84,15 @@ class Socket:
         Repeated with more room where the answers do not fit, so never for a request that changes something.
         `about`: only what nd_sieve_keeps for these ifindexes and names.
         """
-        reply, self._room = self._ask(request, self._room, size, about, names)
-        return reply.first_seq, bytes(ffi.buffer(self._room, reply.used))
+        reply, room = self._ask(request, self._room, size, about, names)
+        return reply.first_seq, bytes(ffi.buffer(room, reply.used))
 
-    def read(self, request: bytes, size: int, names: Collection[bytes]) -> memoryview:
-        """The same for links of these names, or on others, in memory of its own: there may be much, and it is kept."""
-        reply, room = self._ask(request, new_raw("unsigned char[]", size), 0, (), names)
+    def read(
+        self, request: bytes, size: int = 0, about: Collection[int] | None = None, names: Collection[bytes] = ()
+    ) -> memoryview:
+        """The same answers, not copied: until the next exchange, or for good, in memory of its own, with a `size`."""
+        room = new_raw("unsigned char[]", size) if size else self._room
+        reply, room = self._ask(request, room, 0, about, names)
         return memoryview(ffi.buffer(room, reply.used))
 
     def _ask(
@@ -165,7 +170,7 @@ class Watch:
         while lib.nd_sock_drain(self.raw, self._told, self._err):
             if self._err.code != -errno.ENOBUFS or not self._told.need:
                 raise _failure(self._err)
-            self._grow(2 * self._told.need)
+            self._grow(self._told.need + self._told.need // 2)
 
     @property
     def told(self) -> memoryview:
@@ -195,7 +200,7 @@ class Device:
             raise _failure(self._err)
         self.raw = made[0]
         self.raw.ifindex = ifindex
-        self._arrived = b""
+        self._arrived: bytes | memoryview = b""
 
     def _step(self, call: Callable[..., int], *args: Any) -> None:
         while call(self.raw, *args, self._err):
@@ -225,7 +230,7 @@ class Device:
                 self._grow(MEMORY_BYTES)
             self._step(lib.nd_dev_snapshot, source.raw)
         else:
-            self._step(lib.nd_dev_take, read[0], len(read[0]), read[1], len(read[1]))
+            self._step(lib.nd_dev_take, read[0], len(read[0]), ffi.from_buffer(read[1]), len(read[1]))
 
     def late(self, told: bytes | memoryview) -> None:
         """Brings the snapshot up to date with messages of a Watch."""
@@ -255,7 +260,7 @@ class Device:
             self._step(lib.nd_dev_verify, target.raw)
             self._arrived = self._bytes(self.raw.back, self.raw.back_len)
         else:
-            self._step(lib.nd_dev_judge, read[0], len(read[0]), read[1], len(read[1]))
+            self._step(lib.nd_dev_judge, read[0], len(read[0]), ffi.from_buffer(read[1]), len(read[1]))
             self._arrived = read[1]
 
     def undo(self, source: Socket, target: Socket, source_fd: int, parts: int) -> None:
@@ -321,6 +326,11 @@ class Device:
         return self._bytes(self.raw.addrs, self.raw.addrs_len)
 
     @property
-    def arrived(self) -> bytes:
+    def addresses_size(self) -> int:
+        """Its length."""
+        return int(self.raw.addrs_len)
+
+    @property
+    def arrived(self) -> bytes | memoryview:
         """The RTM_NEWADDR messages that verify compared, perhaps with the RTM_NEWLINK in front."""
         return self._arrived

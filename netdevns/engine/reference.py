@@ -43,9 +43,11 @@ class Socket(rtnl.Socket):
         ifindexes, names = frozenset(about), frozenset(names)
         return super().query(request, size, lambda message: keeps(ifindexes, names, message))
 
-    def read(self, request: bytes, size: int, names: Collection[bytes]) -> memoryview:
-        """The same for links of these names, or on others."""
-        return memoryview(self.query(request, size, (), names)[1])
+    def read(
+        self, request: bytes, size: int = 0, about: Collection[int] | None = None, names: Collection[bytes] = ()
+    ) -> memoryview:
+        """The same answers."""
+        return memoryview(self.query(request, size, about, names)[1])
 
 
 @contextlib.contextmanager
@@ -119,7 +121,8 @@ class Device:
         self.was_late = False  # whether `late` found what the snapshot had not, or had otherwise
         self.link: Link | None = None  # snapshot: RTM_NEWLINK
         self.addresses = b""  # snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order
-        self.arrived = b""  # the RTM_NEWADDR messages that verify compared, perhaps with the RTM_NEWLINK in front
+        # The RTM_NEWADDR messages that verify compared, perhaps with the RTM_NEWLINK in front.
+        self.arrived: bytes | memoryview = b""
 
     @property
     def unprotected(self) -> bytes:
@@ -130,6 +133,11 @@ class Device:
             for _, at, end in wire.spans(found)
             if not is_protected(*found[at + 2 : at + 4])
         )
+
+    @property
+    def addresses_size(self) -> int:
+        """The length of `addresses`."""
+        return len(self.addresses)
 
     @property
     def has_snapshot(self) -> bool:
@@ -177,7 +185,7 @@ class Device:
         """Records what the kernel drops; out of what was just read in the source, or by an exchange."""
         if read is None:
             read = self._read(source)
-        self.load(*read)
+        self.load(read[0], bytes(read[1]))
         if self.link and self.link.name != self.ifname:
             self.link, self.addresses, self.was_up = None, b"", False
             raise EngineError(errno.ENODEV, "it was renamed meanwhile", "")
