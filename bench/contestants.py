@@ -32,6 +32,7 @@ class Setting:
     targets: list[Namespace]
     folder: Path  # for files of its own, on a tmpfs
     stack: contextlib.ExitStack  # what has to end with the round
+    spare: Namespace | None = None  # where a process moves devices of its own before the job; None: it does not
     environment: dict[str, str] = field(default_factory=dict)  # of its processes
 
     @property
@@ -47,6 +48,14 @@ class Setting:
         path.write_text(text)
         return str(path)
 
+    def warm(self, process: int) -> list[str]:
+        """The option that makes a process's job not its first; with the devices that it wants."""
+        if self.spare is None:
+            return []
+        names = [f"warm{process}a", f"warm{process}b"]  # two: what is done for a batch alone is done, too
+        self.host.batch(layouts.up(names))
+        return ["--warm", ",".join([str(self.spare.fd), *names])]
+
     def shares(self) -> list[tuple[int, list[int]]]:
         """The number of a target, and those of the devices that one process moves there."""
         if len(self.targets) == 1:
@@ -61,7 +70,7 @@ Commands = Callable[[Setting], list[list[str]]]
 class Contestant:
     name: str
     commands: Commands
-    warm: bool = False  # it wants a device more, called `warm`, to move before
+    stays: bool = False  # its processes are there before the job, and can have moved something before
     moves: int | None = None  # so many of the devices, the first ones; None: what the scenario says
 
 
@@ -70,7 +79,7 @@ def floor(variant: str) -> Commands:
         program = str(BUILT / "floor")
         found = []
         for target, devices in setting.shares():
-            words = [variant, setting.fds[target], *(setting.pairs[n] for n in devices)]
+            words = [*setting.warm(target), variant, setting.fds[target], *(setting.pairs[n] for n in devices)]
             found.append([LAUNCH, program, "--now", *words] if setting.scenario.cold else [program, *words])
         return found
 
@@ -79,7 +88,7 @@ def floor(variant: str) -> Commands:
 
 def go(setting: Setting) -> list[list[str]]:
     return [
-        [str(GO_PEER), setting.fds[target], *(setting.pairs[n] for n in devices)]
+        [str(GO_PEER), *setting.warm(target), setting.fds[target], *(setting.pairs[n] for n in devices)]
         for target, devices in setting.shares()
     ]
 
@@ -90,7 +99,8 @@ def python(job: str, *options: str) -> Commands:
     def commands(setting: Setting) -> list[list[str]]:
         found = []
         for target, devices in setting.shares():
-            words = [job, *options, setting.fds[target], *(setting.pairs[n] for n in devices)]
+            words = [job, *options, *setting.warm(target), setting.fds[target]]
+            words += [setting.pairs[n] for n in devices]
             found.append([LAUNCH, *WORKER, "--now", *words] if setting.scenario.cold else [*WORKER, *words])
         return found
 
@@ -112,7 +122,7 @@ def threads(engine: str) -> Commands:
 
     def commands(setting: Setting) -> list[list[str]]:
         setting.environment["NETDEVNS_ENGINE"] = engine
-        return [[*WORKER, "threads", ",".join(setting.fds), *setting.pairs]]
+        return [[*WORKER, "threads", *setting.warm(0), ",".join(setting.fds), *setting.pairs]]
 
     return commands
 
@@ -200,15 +210,19 @@ def _all() -> dict[str, Commands]:
         found[f"netdevns {engine}"] = netdevns(engine)
         found[f"netdevns {engine} record"] = netdevns(engine, record=True)
         found[f"netdevns {engine} first"] = netdevns(engine, "--first")
-        found[f"netdevns {engine} second"] = netdevns(engine, "--warm")
         found[f"netdevns {engine} threads"] = threads(engine)
         found[f"netdevns {engine} import"] = process("-c", "import netdevns", engine=engine)
         found[f"netdevns {engine} import, move"] = process("-c", "import netdevns; netdevns.move", engine=engine)
     return found
 
 
+def _stays(name: str) -> bool:
+    who, _, what = name.partition(" ")
+    return who in ("floor", "pyroute2", "go") or (who == "netdevns" and what.split()[0] in ("native", "reference"))
+
+
 CONTESTANTS = {
-    name: Contestant(name, commands, warm=name.endswith(" second"), moves=0 if name == "bare python" else None)
+    name: Contestant(name, commands, stays=_stays(name), moves=0 if name == "bare python" else None)
     for name, commands in _all().items()
 } | {
     name: Contestant(name, container.start(hook, devices), moves=devices)

@@ -2,11 +2,12 @@
  * The kernel's floor: the least that moves devices with their addresses, with no library, no check, no reading back and
  * no record. What it costs is what the kernel takes; what others cost beyond it is their own.
  *
- *     floor [--now] plain|plain-one-ack|phased TARGET_FD OLD=NEW ...
+ *     floor [--now] [--warm FD,NAME,...] plain|plain-one-ack|phased TARGET_FD OLD=NEW ...
  *
  * plain: device after device, one RTM_NEWLINK to move and rename, one send that replays the addresses and sets it up,
  * an ACK for each message. plain-one-ack: one ACK for each replay. phased: all links down in one send, all moves, then
- * all replays in as few sends as they fit in, one ACK for each send. --now: does the job at once and answers nothing (a whole process is measured).
+ * all replays in as few sends as they fit in, one ACK for each send. --now: does the job at once and answers nothing (a whole process is measured). --warm: before it
+ * is ready it moves these devices to another namespace: the job then is not the process's first.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -377,27 +378,54 @@ static long peak_kib(void)
 	return kib;
 }
 
+/* The devices of the next job: OLD=NEW each, or a name that stays. */
+static void set_devices(char **names, unsigned n)
+{
+	free(devices);
+	count = n;
+	devices = calloc(count, sizeof *devices);
+	if (!devices)
+		die("calloc", errno);
+	for (unsigned i = 0; i < count; i++) {
+		devices[i].old = strsep(&names[i], "=");
+		devices[i].new = names[i] ? names[i] : devices[i].old;
+		devices[i].ipv4_end = &devices[i].ipv4;
+	}
+}
+
+static void warm_up(const char *variant, char *words)
+{
+	const int fd = atoi(strsep(&words, ","));
+	char *names[16];
+	unsigned n = 0;
+
+	while (words && n < sizeof names / sizeof names[0])
+		names[n++] = strsep(&words, ",");
+	set_devices(names, n);
+	job(variant, fd);
+}
+
 int main(int argc, char **argv)
 {
 	const bool now = argc > 1 && !strcmp(argv[1], "--now");
 	struct rusage before, after;
 	double start, wall, user, system;
+	char *warm = NULL;
 
 	argc -= now;
 	argv += now;
+	if (argc > 2 && !strcmp(argv[1], "--warm")) {
+		warm = argv[2];
+		argc -= 2;
+		argv += 2;
+	}
 	if (argc < 4) {
-		fputs("usage: floor [--now] plain|plain-one-ack|phased TARGET_FD OLD=NEW ...\n", stderr);
+		fputs("usage: floor [--now] [--warm FD,NAME,...] plain|plain-one-ack|phased TARGET_FD OLD=NEW ...\n", stderr);
 		return 2;
 	}
-	count = (unsigned)argc - 3;
-	devices = calloc(count, sizeof *devices);
-	if (!devices)
-		die("calloc", errno);
-	for (unsigned i = 0; i < count; i++) {
-		devices[i].old = strsep(&argv[i + 3], "=");
-		devices[i].new = argv[i + 3];
-		devices[i].ipv4_end = &devices[i].ipv4;
-	}
+	if (warm)
+		warm_up(argv[1], warm);
+	set_devices(argv + 3, (unsigned)argc - 3);
 	if (now) {
 		job(argv[1], atoi(argv[2]));
 		return 0;

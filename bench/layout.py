@@ -56,9 +56,13 @@ class Layout:
 
     def lines(self) -> Iterator[str]:
         for n in range(self.devices):
-            yield f"link add d{n} type {KIND}"
-            yield f"link set d{n} up"
+            yield from up([f"d{n}"])
             yield from replay(f"d{n}", self.ipv4_of(n), self.ipv6_of(n))
+
+
+def up(names: list[str]) -> list[str]:
+    """The lines that make devices without addresses, UP."""
+    return [line for name in names for line in (f"link add {name} type {KIND}", f"link set {name} up")]
 
 
 def _in_network(network: str, prefixlen: int, host: int) -> Address:

@@ -97,11 +97,11 @@ class Place:
                     furnish(target, layouts.others(scenario.target_devices))
             here = _names(host)
             there = [_names(target) for target in targets]
-            if contestant.warm:
-                host.batch([f"link add warm type {layouts.KIND}", "link set warm up"])
+            spare = None
+            if scenario.is_warm and contestant.stays:
+                spare = stack.enter_context(self._target("spare"))
             furnish(host, layout.lines())
-            _wait_for_carriers(host)
-            setting = Setting(scenario, host, targets, folder, stack)
+            setting = Setting(scenario, host, targets, folder, stack, spare)
             try:
                 with host.entered():
                     times = _race(contestant, setting)
@@ -144,8 +144,7 @@ class Place:
             arrive = {
                 new: n for n, new in enumerate(layout.names.values()) if n < moved and (len(targets) == 1 or n == i)
             }
-            before = there[i] | ({"warm"} if contestant.warm else set())
-            why = why or verify.wrong(layout, arrive, before, target.ip_json("addr show"), "target")
+            why = why or verify.wrong(layout, arrive, there[i], target.ip_json("addr show"), "target")
         return why
 
 
@@ -164,6 +163,7 @@ def combined(times: list[dict[str, Any]]) -> Result:
 
 def _race(contestant: Contestant, setting: Setting) -> list[dict[str, Any]]:
     commands = [(argv, setting) for argv in contestant.commands(setting)]
+    _wait_for_carriers(setting.host)
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(Worker(n, *each)) for n, each in enumerate(commands)]
         for worker in workers:
@@ -187,7 +187,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                pass_fds=[target.fd for target in setting.targets],
+                pass_fds=[n.fd for n in (*setting.targets, setting.spare) if n is not None],
                 env=environment,
                 cwd=setting.folder,
             )

@@ -30,6 +30,7 @@ class Scenario:
         guest: Whether it runs by default in a guest of User Mode Linux, which is slow at starting processes as no other
             machine is, and at the largest.
         runtime: What starts a container in it.
+        first: What is measured is a process's first move.
     """
 
     id: str
@@ -45,6 +46,12 @@ class Scenario:
     cold: bool = False
     guest: bool = True
     runtime: str = ""
+    first: bool = False
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether processes that are there before the job have moved something before, as a runtime has."""
+        return self.layout.devices > 0 and not (self.cold or self.first)
 
     @property
     def moves(self) -> bool:
@@ -123,8 +130,8 @@ def _others() -> Iterator[Scenario]:
         yield Scenario(f"callers-{count}", Layout(count), callers, rounds=7, main=count == 4, callers=count)
     imports = ("python", *(f"{e} import{what}" for e in ENGINES for what in ("", ", move")), "python isolated")
     yield Scenario("import", Layout(0), imports, rounds=15, task="import", main=True, cold=True, guest=False)
-    yield Scenario("first-move", Layout(1), ("floor plain", *(f"{e} first" for e in ENGINES)), rounds=15, guest=False)
-    yield Scenario("second-move", Layout(1), ("floor plain", *(f"{e} second" for e in ENGINES)), rounds=15, guest=False)
+    first = ("floor plain", *(f"{e} first" for e in ENGINES))
+    yield Scenario("first-move", Layout(1), first, rounds=15, guest=False, first=True)
     for runtime in ("runc", "crun"):
         yield Scenario(
             f"container-{runtime}", Layout(10), tuple(STEPS), rounds=9, cold=True, runtime=runtime, guest=False

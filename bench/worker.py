@@ -1,10 +1,11 @@
 """A contestant in Python: a process that prepares itself, says `ready`, does the job when told to, and tells its time.
 
-    python bench/worker.py [--now] JOB [OPTION...] TARGET_FDS OLD=NEW ...
+    python bench/worker.py [--now] JOB [OPTION...] [--warm FD,NAME,...] TARGET_FDS OLD=NEW ...
 
 The protocol, also that of floor.c, launch.c and bench/go: `ready` on stdout; a line on stdin starts the job; the answer
 is one line of JSON, {"wall_s": .., "cpu_s": ..}, around the job only; end of file on stdin ends the process. What went
 wrong is on stderr, with an exit code that is not 0. --now: the job at once, and no answer: a whole process is measured.
+--warm: before it is ready, it moves these devices to another namespace: a job then is not the process's first.
 """
 
 from __future__ import annotations
@@ -28,9 +29,6 @@ def move(args: argparse.Namespace, names: Names) -> Run:
     if args.first:
         return lambda: netdevns.move(names, args.targets[0], journal=args.journal)
     from netdevns import Moved, move
-
-    if args.warm:  # the second move of a process
-        move({"warm": None}, args.targets[0], journal=args.journal)
 
     def run() -> None:
         moved = move(names, args.targets[0], journal=args.journal)
@@ -141,7 +139,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("job", choices=JOBS)
     parser.add_argument("--journal")
     parser.add_argument("--first", action="store_true", help="load nothing of netdevns before the job")
-    parser.add_argument("--warm", action="store_true", help="move the device `warm` before the job")
+    parser.add_argument("--warm", metavar="FD,NAME,...", help="move these devices there before the job")
     parser.add_argument("targets", type=lambda text: [int(fd) for fd in text.split(",")], metavar="TARGET_FDS")
     parser.add_argument("devices", nargs="*", metavar="OLD=NEW")
     return parser.parse_args(argv)
@@ -149,6 +147,10 @@ def parsed(argv: list[str]) -> argparse.Namespace:
 
 def main() -> int:
     args = parsed(sys.argv[1:])
+    if args.warm:
+        fd, *names = args.warm.split(",")
+        mover = pyroute2 if args.job == pyroute2.__name__ else move
+        mover(argparse.Namespace(**{**vars(args), "targets": [int(fd)]}), {name: name for name in names})()
     run = JOBS[args.job](args, dict(device.split("=") for device in args.devices))
     if args.now:
         run()

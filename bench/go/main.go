@@ -5,7 +5,8 @@
 // name, each permanent address of global scope, up. One thing is kinder than runc: the addresses are listed before the
 // device is set down, because the kernel forgets those of IPv6 then, and who loses them is thrown out of the benchmark.
 //
-// Arguments: the target's descriptor, OLD=NEW of each device. Writes "ready", does the job once when a line comes, and
+// Arguments: the target's descriptor, OLD=NEW of each device; in front of them perhaps --warm FD,NAME,...: devices that
+// it moves there before it is ready, so that the job is not the process's first. Writes "ready", does the job once when a line comes, and
 // answers with one line of JSON: wall_s, cpu_s of this process, which is user_s and system_s, and its max_rss_kib.
 // --version tells the library's.
 package main
@@ -42,6 +43,12 @@ func main() {
 }
 
 func work(args []string) error {
+	if len(args) > 1 && args[0] == "--warm" {
+		if err := warmUp(strings.Split(args[1], ",")); err != nil {
+			return fmt.Errorf("--warm: %w", err)
+		}
+		args = args[2:]
+	}
 	target, devices, err := parse(args)
 	if err != nil {
 		return err
@@ -76,9 +83,22 @@ func work(args []string) error {
 	}
 }
 
+func warmUp(words []string) error {
+	fd, err := strconv.Atoi(words[0])
+	if err != nil {
+		return err
+	}
+	for _, name := range words[1:] {
+		if err := move(device{name, name}, netns.NsHandle(fd)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func parse(args []string) (netns.NsHandle, []device, error) {
 	if len(args) < 2 {
-		return 0, nil, fmt.Errorf("usage: go-peer TARGET_FD OLD=NEW...")
+		return 0, nil, fmt.Errorf("usage: go-peer [--warm FD,NAME,...] TARGET_FD OLD=NEW...")
 	}
 	fd, err := strconv.Atoi(args[0])
 	if err != nil {

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bench.conftest import FEWEST
-from bench.contestants import CONTESTANTS, takes_part
+from bench.contestants import CONTESTANTS, Setting, takes_part
 from bench.layout import Layout
 from bench.results import STEPS
 from bench.round import Place, combined, destroy
@@ -37,7 +37,7 @@ def suite(*options: str, **asked: Any) -> str:
 
 # What differs from one of these by an option only is not repeated here.
 MOVERS = [
-    *("floor plain", "netdevns native record", "netdevns reference", "netdevns native first", "netdevns native second"),
+    *("floor plain", "netdevns native record", "netdevns reference", "netdevns native first"),
     *("netdevns command", "netdevns hook", "netdevns hook reference", "ip per step", "pyroute2"),
 ]
 
@@ -50,6 +50,18 @@ def test_every_contestant_does_all_of_the_work(name: str) -> None:
     result = play(name)
     assert result.why == ""
     assert result.wall_s > 0
+
+
+def test_who_does_not_warm_up_is_noticed() -> None:
+    """A process that stays moves two devices of its own before it is ready: its job is not its first."""
+    plain = CONTESTANTS["floor plain"]
+
+    def without(setting: Setting) -> list[list[str]]:
+        ((program, option, _, *words),) = plain.commands(setting)
+        assert option == "--warm"
+        return [[program, *words]]
+
+    assert "source: warm0a should not be there" in play(replace(plain, commands=without)).why
 
 
 @pytest.mark.parametrize("runtime", ["runc", "crun"])
