@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from .lookups import snapshot
     from .netns import NetNS
     from .recovery import recover
-    from .results import Address, Finding, Left, Moved, Recovered, Report, Snapshot
+    from .reports import Finding, Left, Recovered, Report
+    from .results import Address, Moved, Snapshot
     from .transaction import move
 
 # Where each public name lives. Loaded on first use: a hook must start fast.
@@ -61,15 +62,15 @@ _HOME = {
     "Address": "results",
     "CheckFailed": "errors",
     "ConfigInvalid": "errors",
-    "Finding": "results",
+    "Finding": "reports",
     "JOURNAL_DIR": "journal",
-    "Left": "results",
+    "Left": "reports",
     "MoveFailed": "errors",
     "Moved": "results",
     "NetDevError": "errors",
     "NetNS": "netns",
-    "Recovered": "results",
-    "Report": "results",
+    "Recovered": "reports",
+    "Report": "reports",
     "Snapshot": "results",
     "check": "checks",
     "move": "transaction",

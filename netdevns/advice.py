@@ -14,7 +14,7 @@ from . import lookups, names, wire
 from .engine import EngineError, Socket
 from .errors import NetDevError
 from .netns import CURRENT, NetNS
-from .results import Device, Finding
+from .reports import Device, Finding
 
 # sudo looks for commands here and not in the caller's PATH (Debian's secure_path).
 SUDO_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -57,7 +57,7 @@ from .survey import Survey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .results import Report
+    from .reports import Report
 
 NO_SUCH_IFINDEX = 0x7FFFFFFF
 DISABLE_IPV6 = "/proc/sys/net/ipv6/conf/default/disable_ipv6"

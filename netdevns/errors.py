@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the hook path must not pay for dataclasses
-    from .results import Left, Report
+    from .reports import Left, Report
 
 
 class NetDevError(OSError):

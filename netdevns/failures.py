@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
-    from .results import Left
+    from .reports import Left
 
     T = TypeVar("T")
 

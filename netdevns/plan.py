@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .ports import Port
-    from .results import Report
+    from .reports import Report
 
 
 def called(netns: NetNS | None) -> str:
@@ -126,6 +126,6 @@ class Plan:
         return [found for found in self.found if found.severity == "error"]
 
     def report(self) -> Report:
-        from .results import Finding, Report
+        from .reports import Finding, Report
 
         return Report(not self.errors, tuple(Finding(f.device, f.severity, f.code, f.text) for f in self.found))

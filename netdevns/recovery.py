@@ -18,7 +18,7 @@ from .plan import Item, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .results import Left, Recovered
+    from .reports import Left, Recovered
 
 BEFORE_BOOT = "a record of before the last boot, which reset its devices"
 INIT = "/proc/1/ns/net"
@@ -161,7 +161,7 @@ def _recovered(opened: Journal, only: _Only | None) -> Iterator[Recovered]:
 
 
 def _one(record: Record, only: _Only | None) -> Iterator[Recovered]:
-    from .results import Recovered
+    from .reports import Recovered
 
     try:
         sections = record.sections()
@@ -311,7 +311,7 @@ class _Recovery:
         return self._told(member, "kept", left.location, f"not as before: {', '.join(left.missing)}")
 
     def _told(self, member: Member, outcome: str, location: str, text: str) -> Recovered:
-        from .results import Recovered
+        from .reports import Recovered
 
         return Recovered(self.record.path, member.item.host_name, outcome, location, text)
 

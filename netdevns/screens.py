@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import names, tables
-from .results import Address, Device, Finding, Moved, Recovered, Report
+from .reports import Device, Finding, Recovered, Report
+from .results import Address, Moved
 from .snapshots import is_protected
 from .uapi import RT_SCOPE_UNIVERSE
 

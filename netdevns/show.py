@@ -11,7 +11,8 @@ from .engine import EngineError, Socket
 from .errors import CheckFailed, NetDevError
 from .netns import CURRENT, NetNS
 from .plan import Item, Plan
-from .results import Address, Device, Finding
+from .reports import Device, Finding
+from .results import Address
 from .survey import Survey
 
 DUMP_BYTES = 1 << 20  # of some 700 devices

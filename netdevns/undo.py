@@ -18,7 +18,7 @@ from .plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .results import Left
+    from .reports import Left
 
 # What is told of a batch between two calls of the engine: the step, how many devices have done it, of how many.
 OnStep = Callable[[str, int, int], None]
@@ -60,7 +60,7 @@ def is_all_for_good(left: tuple[Left, ...], members: list[Member]) -> bool:
 
 
 def _left(member: Member, name: str | None, missing: list[str]) -> Left:
-    from .results import Left
+    from .reports import Left
 
     where, device = location(member), member.device
     ifindex = {"source": device.ifindex, "target": device.target_ifindex}.get(where)

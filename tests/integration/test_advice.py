@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from netdevns import advice, cli, usage
-from netdevns.results import Finding
+from netdevns.reports import Finding
 from tests.support.namespaces import Namespace, drop_capabilities, in_child
 
 HOST = [

@@ -72,9 +72,7 @@ def port(where: Namespace, type_: int, value: bytes, ifindex: int = 102) -> int:
         return socket.change_link(ifindex, rawdump.attribute(18, rawdump.attribute(4, b"bridge\0") + data))
 
 
-def fail_to_move(
-    target: Namespace, monkeypatch: pytest.MonkeyPatch, *devices: str
-) -> tuple[netdevns.results.Left, ...]:
+def fail_to_move(target: Namespace, monkeypatch: pytest.MonkeyPatch, *devices: str) -> tuple[netdevns.Left, ...]:
     """Moves and fails at the last step; returns what was left."""
 
     def fail(self: Device, target: Socket, _: object = None) -> None:  # noqa: ARG001  # verify's signature

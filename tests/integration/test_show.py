@@ -14,7 +14,7 @@ import pytest
 import netdevns
 from netdevns import cli, show
 from netdevns.engine import Socket
-from netdevns.results import Device
+from netdevns.reports import Device
 from tests.support.namespaces import Namespace, drop_capabilities, in_child
 from tests.support.terminal import letters, on_terminal
 

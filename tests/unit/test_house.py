@@ -21,7 +21,7 @@ CSRC = ROOT / "csrc"
 # One way: a module imports what stands before it. A new module gets its place here.
 ORDER = [
     "errors", "uapi", "wire", "names", "snapshots", "routes", "survey", "sysctls", "neighbours",
-    "results", "_core",
+    "results", "reports", "_core",
     "_ffi", "rtnl", "netns", "engine",
     "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "checks", "journal", "identity",
     "member", "forgood", "undo", "failures", "readback", "carry", "recovery", "transaction", "jsonscan", "oci",
