@@ -203,7 +203,7 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
             item.link = link
             if not names.why_invalid(item.wanted):
                 item.device = Device(item.ifname, item.wanted, link.ifindex)
-    _permission(plan, "source", socket, plan.source)
+    _permission(plan, "source", ask(socket, [_MAY_CHANGE])[0], plan.source)
     immovable(plan, socket)
     plan.uppers = stacking.uppers(plan.links, by_ifindex)
     _look_above(plan, socket, by_ifindex)
@@ -265,11 +265,14 @@ def is_device(plan: Plan, item: Item, link: wire.Link | None) -> bool:
     return False
 
 
-def _permission(plan: Plan, side: str, socket: Socket, netns: NetNS | None) -> None:
-    """A request that changes nothing tells who may: an empty RTM_NEWLINK for an ifindex that nobody has."""
-    # ENODEV to those who may (probes permissions.ask.empty.allowed, permissions.ask.empty.no-right).
-    probe = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, NO_SUCH_IFINDEX)
-    if refused(ask(socket, [probe])[0]) == errno.EPERM:
+# A request that changes nothing tells who may: an empty RTM_NEWLINK for an ifindex that nobody has. ENODEV to those who
+# may (probes permissions.ask.empty.allowed, permissions.ask.empty.no-right).
+_MAY_CHANGE = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, NO_SUCH_IFINDEX)
+
+
+def _permission(plan: Plan, side: str, answer: wire.Message, netns: NetNS | None) -> None:
+    """What was answered to _MAY_CHANGE."""
+    if refused(answer) == errno.EPERM:
         text = f"{called(netns)}: CAP_NET_ADMIN is missing in the {side} network namespace; run this as root"
         plan.error(None, f"permission.{side}", text, errno.EPERM)
 
@@ -324,11 +327,14 @@ def default_routes(plan: Plan) -> None:
 
 
 def _ask_target(plan: Plan, socket: Socket) -> None:
-    _permission(plan, "target", socket, plan.target)
-    clashes.in_target(plan, socket)
     present = [item for item in plan.items if item.link is not None and item.device is not None]
+    claims, ifindexes = clashes.claims(plan), [item.link.ifindex for item in present if item.link]
+    asked = [_MAY_CHANGE, _ASK_NEW_IFINDEX, *(wire.get_link(name=name) for _, name in claims)]
+    may, honours, *answers = ask(socket, [*asked, *map(wire.get_link, ifindexes)])  # in one go
+    _permission(plan, "target", may, plan.target)
+    clashes.in_target(plan, claims, answers[: len(claims)])
     if present:
-        _choose_ifindexes(present, socket)
+        _choose_ifindexes(present, honours, answers[len(claims) :], socket)
     disabled = socket.files[DISABLE_IPV6]
     if disabled == "0\n":
         return
@@ -345,10 +351,12 @@ def _ask_target(plan: Plan, socket: Socket) -> None:
             plan.error(item.host_name, "ipv6.disabled", text, errno.EACCES)
 
 
-def _choose_ifindexes(present: list[Item], socket: Socket) -> None:
-    """The same ifindex where it is free in the target, otherwise a free one above all of the batch's."""
+def _choose_ifindexes(present: list[Item], honours: wire.Message, answers: list[wire.Message], socket: Socket) -> None:
+    """The same ifindex where it is free in the target, otherwise a free one above all of the batch's.
+
+    `honours` is the answer to _ASK_NEW_IFINDEX, `answers` are what the target has under the devices' own.
+    """
     own = [item.link.ifindex for item in present if item.link]
-    *answers, honours = ask(socket, [*(wire.get_link(i) for i in own), _ASK_NEW_IFINDEX])
     # Before 5.13 IFLA_NEW_IFINDEX is not even looked at (probe message.new-ifindex.free): a number that is taken after
     # this check is not kept then.
     unsure = refused(honours) == errno.ENODEV

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 
 from . import names, uapi, wire
-from .engine import Socket
-from .lookups import ask, link_of
+from .lookups import link_of
 from .plan import Item, Plan, called
 
 
@@ -38,12 +37,15 @@ def in_batch(plan: Plan) -> None:
             wanted[item.wanted] = item
 
 
-def in_target(plan: Plan, socket: Socket) -> None:
-    """Wanted names and the alternative names that travel, against names and alternative names in the target.
+Claims = list[tuple[Item, bytes]]
 
-    (probes clash.wanted-name, clash.wanted-altname, clash.own-altname.target-name, clash.own-altname.wanted)
+
+def claims(plan: Plan) -> Claims:
+    """The names that nobody may have in the target: wanted ones, and the alternative names that travel.
+
+    Finds what of these clashes within the batch.
     """
-    claims: list[tuple[Item, bytes]] = []
+    claims: Claims = []
     owner: dict[bytes, Item] = {}
     for item in plan.items:
         altnames = item.link.altnames if item.link else ()
@@ -52,7 +54,6 @@ def in_target(plan: Plan, socket: Socket) -> None:
             claims.append((item, altname))
         if not names.is_template(item.wanted) and not names.why_invalid(item.wanted):
             claims.append((item, item.wanted))
-    where = called(plan.target)
     for item in plan.items:
         other = owner.get(item.wanted)
         if other is item:
@@ -61,7 +62,15 @@ def in_target(plan: Plan, socket: Socket) -> None:
         elif other is not None:
             text = f'{item.label}: "{names.shown(item.wanted)}" is an alternative name of {other.label}'
             plan.error(item.host_name, "name.twice", text, errno.EEXIST)
-    answers = ask(socket, [wire.get_link(name=name) for _, name in claims])
+    return claims
+
+
+def in_target(plan: Plan, claims: Claims, answers: list[wire.Message]) -> None:
+    """Claims against names and alternative names in the target, of which `wire.get_link` tells.
+
+    (probes clash.wanted-name, clash.wanted-altname, clash.own-altname.target-name, clash.own-altname.wanted)
+    """
+    where = called(plan.target)
     for (item, name), answer in zip(claims, answers, strict=True):
         link = link_of(answer)
         if link is None:

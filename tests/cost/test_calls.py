@@ -20,8 +20,8 @@ from .trace import ENGINES, FURTHER
 
 # A move of one device.
 ONE = Counter(
-    bind=3, close=7, fcntl=1, getsockname=2, ioctl=2, newfstatat=2, openat=3, read=1, recvmmsg=18, rt_sigprocmask=2,
-    sendto=17, setns=3, setsockopt=9, socket=3,
+    bind=3, close=7, fcntl=1, getsockname=2, ioctl=2, newfstatat=2, openat=3, read=1, recvmmsg=16, rt_sigprocmask=2,
+    sendto=15, setns=3, setsockopt=9, socket=3,
 )  # fmt: skip
 EACH_MORE = Counter(recvmmsg=2, sendto=2)  # for each device more: move, replay
 SEVERAL = Counter(recvmmsg=2, sendto=2)  # a batch of several: all links down in one send; links apart from addresses
