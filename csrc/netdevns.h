@@ -290,6 +290,19 @@ int nd_dev_late(struct nd_dev *dev, const void *told, size_t len, struct nd_err 
  */
 size_t nd_addr_unprotected(const void *addrs, size_t len, void *to);
 
+/* Messages of a dump, or of what nd_sock_drain told, that follow one another and are about the addresses of one device. */
+struct nd_run {
+	uint32_t at, len;	/* bytes; the padding belongs to it */
+	int32_t ifindex;
+};
+
+/*
+ * Finds these, so that what was read for a batch can be given to its devices (nd_dev_take, nd_dev_late). What is neither
+ * RTM_NEWADDR nor RTM_DELADDR belongs to none. Returns how many there are, `count` of which are written; -EBADMSG: the
+ * length of a message lies.
+ */
+int nd_addr_runs(const void *told, uint32_t len, struct nd_run *runs, int count);
+
 /*
  * Moves and renames in one RTM_NEWLINK. A failure does not mean that the device stayed: where the old name is free in the
  * target, the kernel moves first and renames afterwards (probe clash.wanted-name); so after an error it is looked for

@@ -128,3 +128,29 @@ size_t nd_addr_unprotected(const void *addrs, size_t len, void *to)
 	}
 	return used;
 }
+
+int nd_addr_runs(const void *told, uint32_t len, struct nd_run *runs, int count)
+{
+	struct nd_run run = { 0, 0, 0 };
+	struct nd_view v;
+	size_t pos = 0;
+	int code, found = 0;
+
+	while ((code = nd_view_next(told, len, &pos, &v)) > 0) {
+		uint32_t at = (uint32_t)(v.start - (const unsigned char *)told);
+		struct ifaddrmsg head;
+
+		if ((v.type != RTM_NEWADDR && v.type != RTM_DELADDR) || v.body_len < sizeof head)
+			continue;
+		memcpy(&head, v.body, sizeof head);
+		if (!found || run.ifindex != (int32_t)head.ifa_index || run.at + run.len != at) {
+			run.at = at;
+			run.ifindex = (int32_t)head.ifa_index;
+			found++;
+		}
+		run.len = (uint32_t)pos - run.at;
+		if (found <= count)
+			runs[found - 1] = run;
+	}
+	return code ? code : found;
+}

@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Mapping
 
 from . import names, snapshots, uapi, wire
-from .engine import Device, EngineError, Socket
+from .engine import Device, EngineError, Socket, address_runs
 from .errors import NetDevError
 from .netns import CURRENT, NetNS
 
@@ -105,7 +105,8 @@ def links_of(socket: Socket, names: Collection[bytes]) -> list[wire.Link]:
 
 
 def _links(dumped: bytes | memoryview) -> list[wire.Link]:
-    return [wire.Link(message.body) for message in wire.messages(dumped) if message.type == uapi.RTM_NEWLINK]
+    alike = wire.Alike(wire.IFINFOMSG.size, wire.Link.READ)
+    return [wire.Link(message.body, alike) for message in wire.messages(dumped) if message.type == uapi.RTM_NEWLINK]
 
 
 def addresses(socket: Socket, ifindexes: Collection[int], size: int = 0) -> Mapping[int, bytes | memoryview]:
@@ -121,9 +122,9 @@ def addresses(socket: Socket, ifindexes: Collection[int], size: int = 0) -> Mapp
         return {one: seen}
     dumped = dump(socket, snapshots.dump_addresses(), size, about=ifindexes)
     found: dict[int, list[bytes | memoryview]] = {ifindex: [] for ifindex in ifindexes}
-    for ifindex, message in snapshots.by_ifindex(dumped):
-        found[ifindex].append(message)
-    return {ifindex: b"".join(messages) for ifindex, messages in found.items()}
+    for ifindex, messages in address_runs(dumped):
+        found[ifindex].append(messages)
+    return {ifindex: runs[0] if len(runs) == 1 else b"".join(runs) for ifindex, runs in found.items()}
 
 
 def links_and_addresses(

@@ -29,13 +29,6 @@ def address_text(family: int, data: bytes) -> str:
     return data.hex()
 
 
-def by_ifindex(told: bytes | memoryview) -> Iterator[tuple[int, bytes | memoryview]]:
-    """Messages about addresses, RTM_NEWADDR and RTM_DELADDR, each with its padding, and whose they are."""
-    for type_, at, end in wire.spans(told):
-        if type_ in (uapi.RTM_NEWADDR, uapi.RTM_DELADDR) and end - at >= IFADDRMSG.size:
-            yield wire.U32.unpack_from(told, at + 4)[0], told[at - 16 : (end + 3) & ~3]
-
-
 def dump_addresses(ifindex: int = 0) -> bytes:
     """RTM_GETADDR of all devices, or of one."""
     return wire.message(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, IFADDRMSG.pack(0, 0, 0, 0, ifindex))

@@ -12,8 +12,8 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from . import checks, failures, lookups, losses, names, readback, recovery, snapshots, uapi, undo, wire
-from .engine import EngineError, Socket, Watch
+from . import checks, failures, lookups, losses, names, readback, recovery, uapi, undo, wire
+from .engine import EngineError, Socket, Watch, address_runs
 from .errors import CheckFailed, NetDevError
 from .failures import Stopped, step
 from .journal import Journal, Record
@@ -296,8 +296,8 @@ class _Batch:
             everyone[0].device.late(self.watch.told)
         else:
             told: dict[int, list[bytes | memoryview]] = {}
-            for ifindex, message in snapshots.by_ifindex(self.watch.told):
-                told.setdefault(ifindex, []).append(message)
+            for ifindex, messages in address_runs(self.watch.told):
+                told.setdefault(ifindex, []).append(messages)
             for member in everyone:
                 if member.link.ifindex in told:
                     member.device.late(b"".join(told[member.link.ifindex]))

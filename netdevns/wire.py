@@ -4,7 +4,7 @@ Layouts: linux/netlink.h (struct nlmsghdr, struct nlattr, struct nlmsgerr), linu
 Everything is in the byte order of the machine, as netlink is.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from struct import Struct
 
 from . import uapi
@@ -106,14 +106,16 @@ class Message:
 def spans(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
     """Steps through messages: type, where the body begins, where it ends. Raises Malformed where a length lies."""
     at, end, unpack = 0, len(data), LENGTH_TYPE.unpack_from
-    while at < end:
-        if end - at < 16:
-            raise Malformed("a netlink message with a wrong length")
+    last = end - 16
+    while at <= last:
         length, type_ = unpack(data, at)
-        if not 16 <= length <= end - at:
-            raise Malformed("a netlink message with a wrong length")
-        yield type_, at + 16, at + length
-        at += (length + 3) & ~3
+        stop = at + length
+        if length < 16 or stop > end:
+            break
+        yield type_, at + 16, stop
+        at = (stop + 3) & ~3
+    if at < end:
+        raise Malformed("a netlink message with a wrong length")
 
 
 def messages(data: bytes | memoryview) -> Iterator[Message]:
@@ -140,6 +142,60 @@ def attrs(view: memoryview, at: int = 0, *, strict: bool = True) -> dict[int, me
         found[type_ & TYPE_MASK] = view[at + 4 : stop]
         at = (stop + 3) & ~3
     return found
+
+
+class Alike:
+    """Attributes of many bodies, some types of which are wanted: the kernel lays out the links of one kind in one way.
+
+    Where lengths and types of all attributes are those of a body seen before, so are the places, and no attribute is
+    stepped through. Each is read as `attrs` reads it, whatever was seen before.
+    """
+
+    __slots__ = ("_at", "_known", "_nested", "_wanted")
+
+    def __init__(self, at: int, wanted: Collection[int]) -> None:
+        self._at = at
+        self._wanted = wanted
+        self._nested: dict[bytes, dict[int, memoryview]] = {}
+        self._known: dict[tuple[int, bytes], tuple[Struct, tuple[int, ...], list[tuple[int, slice]]] | None] = {}
+
+    def attrs(self, view: memoryview) -> dict[int, memoryview]:
+        """As `attrs`, strictly; unwanted ones may be there or not."""
+        first = bytes(view[self._at : self._at + NLATTR.size])  # a name in most cases: of links, all else is as long
+        key = (len(view), first)
+        known = self._known.get(key)
+        if known is not None:
+            headers, seen, places = known
+            if headers.unpack_from(view) == seen:
+                return {type_: view[place] for type_, place in places}
+        elif key in self._known:  # the second one: there may be many
+            self._known[key] = self._learn(view)
+        else:
+            self._known[key] = None
+        return attrs(view, self._at)
+
+    def nested(self, view: memoryview) -> dict[int, memoryview]:
+        """As `attrs` of an attribute that holds others and says the same of most."""
+        data = bytes(view)
+        found = self._nested.get(data)
+        if found is None:
+            found = self._nested[data] = attrs(view)
+        return found
+
+    def _learn(self, view: memoryview) -> tuple[Struct, tuple[int, ...], list[tuple[int, slice]]] | None:
+        """Lengths and types at their places; the walk from one to the next depends on nothing else."""
+        at, end, places = self._at, len(view), {}
+        fields = [f"={at}x"]
+        while end - at >= NLATTR.size:
+            size, type_ = NLATTR.unpack_from(view, at)
+            stop = at + size
+            if size < NLATTR.size or stop > end:
+                return None
+            places[type_ & TYPE_MASK] = slice(at + NLATTR.size, stop)
+            at = (stop + 3) & ~3
+            fields.append(f"HH{min(at, end) - stop + size - NLATTR.size}x")
+        headers = Struct("".join(fields))
+        return headers, headers.unpack_from(view), [(t, places[t]) for t in self._wanted if t in places]
 
 
 def attr_list(view: memoryview, at: int = 0, *, strict: bool = True) -> Iterator[tuple[int, memoryview]]:
@@ -197,24 +253,30 @@ def error(message_: Message) -> tuple[int, str]:
 
 
 class Link:
-    """What this package reads of an RTM_NEWLINK."""
+    """What this package reads of an RTM_NEWLINK; `alike`: how others of one dump were read."""
 
     __slots__ = (
         "altnames", "body", "data", "flags", "has_xdp", "ifindex", "immutable", "kind", "lower", "mac", "master", "mtu",
         "name", "port", "port_kind",
     )  # fmt: skip
 
-    def __init__(self, body: memoryview) -> None:
+    READ = frozenset({
+        uapi.IFLA_LINKINFO, uapi.IFLA_NETNS_IMMUTABLE, uapi.IFLA_PROP_LIST, uapi.IFLA_IFNAME, uapi.IFLA_ADDRESS,
+        uapi.IFLA_MTU, uapi.IFLA_MASTER, uapi.IFLA_XDP, uapi.IFLA_LINK, uapi.IFLA_LINK_NETNSID,
+    })  # fmt: skip
+
+    def __init__(self, body: memoryview, alike: Alike | None = None) -> None:
         if len(body) < IFINFOMSG.size:
             raise Malformed("a truncated link message")
         self.body = body
         _, _, self.ifindex, self.flags, _ = IFINFOMSG.unpack_from(body)
-        found = attrs(body, IFINFOMSG.size)
+        found = alike.attrs(body) if alike else attrs(body, IFINFOMSG.size)
+        nested = alike.nested if alike else attrs
         info = found.get(uapi.IFLA_LINKINFO)
         immutable = found.get(uapi.IFLA_NETNS_IMMUTABLE)
         names = found.get(uapi.IFLA_PROP_LIST)
         self.name = text(found.get(uapi.IFLA_IFNAME))
-        infos = attrs(info) if info is not None else {}
+        infos = nested(info) if info is not None else {}
         self.kind = text(infos.get(uapi.IFLA_INFO_KIND))
         self.data = bytes(infos.get(uapi.IFLA_INFO_DATA, b""))  # what the kind has: a VLAN's number, ...
         # What it has as a port of its master: IFLA_BRPORT_*, IFLA_BOND_SLAVE_*, ...
@@ -223,7 +285,7 @@ class Link:
         self.mac = bytes(found.get(uapi.IFLA_ADDRESS, b""))
         self.mtu = u32(found.get(uapi.IFLA_MTU))
         self.master = u32(found.get(uapi.IFLA_MASTER))
-        xdp = attrs(found[uapi.IFLA_XDP]) if uapi.IFLA_XDP in found else {}
+        xdp = nested(found[uapi.IFLA_XDP]) if uapi.IFLA_XDP in found else {}
         self.has_xdp = bytes(xdp.get(uapi.IFLA_XDP_ATTACHED, b"")).strip(b"\0") != b""
         self.altnames = tuple(text(v) for t, v in attr_list(names) if t == uapi.IFLA_ALT_IFNAME) if names else ()
         # None: this kernel does not say (before 6.15), True or False: it does (probe kinds.immutable.veth).

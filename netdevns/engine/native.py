@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from .._ffi import ffi, lib
 from ..errors import EngineError
@@ -24,6 +24,7 @@ MEMORY_BYTES = 16384  # a link and about 40 addresses, before an exchange has to
 # some systems would make one huge page of, and clear it.
 REPLY_BYTES = 1536 << 10
 TOLD_BYTES = 65536
+ADDRESS_BYTES = 24  # the least that a message about one has: nlmsghdr, ifaddrmsg
 NAME_BYTES = lib.ND_NAME_SIZE
 # Memory that is not set to zero first: what is not used is then never touched, which spares its page faults.
 new_raw = ffi.new_allocator(should_clear_after_alloc=False)
@@ -179,6 +180,21 @@ class Watch:
 
     def close(self) -> None:
         lib.nd_sock_close(self.raw)
+
+
+def address_runs(told: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Messages about addresses that follow one another and are of one device: its ifindex, and all of them.
+
+    Raises:
+        EngineError: EBADMSG: the length of a message lies.
+    """
+    view, data = memoryview(told), ffi.from_buffer(told)
+    runs = new_raw("struct nd_run[]", len(view) // ADDRESS_BYTES)
+    found = lib.nd_addr_runs(data, len(view), runs, len(runs))
+    if found < 0:
+        raise EngineError(-found, "a netlink message with a wrong length", "exchange")
+    for run in runs[0:found]:
+        yield run.ifindex, view[run.at : run.at + run.len]
 
 
 class Device:

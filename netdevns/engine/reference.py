@@ -21,7 +21,7 @@ from ._replay import Link, Replay
 from ._replay import read as read_there
 from ._sieve import keeps
 
-__all__ = ["Device", "Socket", "Watch"]
+__all__ = ["Device", "Socket", "Watch", "address_runs"]
 
 
 class Socket(rtnl.Socket):
@@ -90,6 +90,27 @@ def _send_move(sock: Socket, ifindex: int, netns_fd: int, name: bytes, new_ifind
     attrs += wire.attr_name(uapi.IFLA_IFNAME, name)
     attrs += wire.attr_u32(uapi.IFLA_NEW_IFINDEX, new_ifindex) if new_ifindex else b""
     sock.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attrs))
+
+
+def address_runs(told: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Messages about addresses that follow one another and are of one device: its ifindex, and all of them.
+
+    Raises:
+        EngineError: EBADMSG: the length of a message lies.
+    """
+    view = memoryview(told)
+    runs: list[list[int]] = []  # ifindex, begin, end
+    try:
+        for type_, at, end in wire.spans(view):
+            if type_ not in (uapi.RTM_NEWADDR, uapi.RTM_DELADDR) or end - at < IFADDRMSG.size:
+                continue
+            ifindex = wire.S32.unpack_from(view, at + 4)[0]
+            if not runs or runs[-1][0] != ifindex or runs[-1][2] != at - 16:
+                runs.append([ifindex, at - 16, 0])
+            runs[-1][2] = (end + 3) & ~3
+    except wire.Malformed as e:
+        raise EngineError(errno.EBADMSG, str(e), "exchange") from None
+    return ((ifindex, view[begin:end]) for ifindex, begin, end in runs)
 
 
 def _bodies(addresses: bytes) -> list[bytes]:

@@ -16,6 +16,7 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from netdevns import results, routes, snapshots, survey, uapi, wire
+from netdevns.engine import EngineError, native, reference
 from tests.property import netlink as nl
 from tests.property.profiles import examples
 from tests.property.record import RECORDED
@@ -215,6 +216,57 @@ def test_addresses(data):
             lies |= len(message) < 24 or damaged_list or len(found.get(6, bytes(16))) < 16 or found.get(11) == b""
     assert raises_malformed(lambda: list(snapshots.addresses(data))) == lies
     event("refused" if lies else "decoded")
+
+
+def read_link(body: bytes, alike: wire.Alike | None) -> list[object] | None:
+    """All that is read of a link; None: it is refused."""
+    try:
+        link = wire.Link(memoryview(body), alike)
+    except wire.Malformed:
+        return None
+    return [getattr(link, name) for name in wire.Link.__slots__]
+
+
+@examples(300, 3000)
+@given(st.lists(damaged("links"), min_size=1, max_size=3), st.data())
+def test_links_that_are_alike(dumps, data):
+    """What was read of one link changes nothing of what is read of another, damaged or not."""
+    bodies = [message[16:] for dump in dumps for message in nl.walk_messages(dump)[0]]
+    bodies += data.draw(st.lists(st.sampled_from(bodies), max_size=9)) if bodies else []
+    for body in [*bodies]:  # as long, and with one byte changed: in a header, or in what it says
+        at = data.draw(st.integers(0, max(len(body) - 1, 0)))
+        bodies.append(body[:at] + bytes([data.draw(nl.U8)]) + body[at + 1 :])
+    alike = wire.Alike(wire.IFINFOMSG.size, wire.Link.READ)
+    for body in bodies:
+        event("refused" if read_link(body, None) is None else "read")
+        assert read_link(body, alike) == read_link(body, None)
+
+
+@examples(300, 2500)
+@given(damaged("addresses", "addresses", "links"))
+def test_runs_of_addresses(data):
+    """Both engines find the messages about addresses, together where they are of one device; or both refuse them."""
+    messages, lies = nl.walk_messages(data)
+    expected, at, end = [], 0, None
+    for message in messages:
+        type_ = struct.unpack_from("=H", message, 4)[0]
+        padded = data[at : at + len(nl.padded(message))]
+        if type_ in (uapi.RTM_NEWADDR, uapi.RTM_DELADDR) and len(message) >= 24:
+            ifindex = struct.unpack_from("=i", message, 20)[0]
+            if end == at and expected[-1][0] == ifindex:
+                expected[-1] = (ifindex, expected[-1][1] + padded)
+            else:
+                expected.append((ifindex, padded))
+            end = at + len(padded)
+        at += len(padded)
+    event(f"{'refused' if lies else 'sound'}, {min(len(expected), 2)} runs")
+    for engine in (native, reference):
+        if lies:
+            with pytest.raises(EngineError) as refused:
+                list(engine.address_runs(data))
+            assert refused.value.errno == errno.EBADMSG
+        else:
+            assert [(ifindex, bytes(run)) for ifindex, run in engine.address_runs(data)] == expected
 
 
 @examples(300, 3000)
