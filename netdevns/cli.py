@@ -10,7 +10,7 @@ import os
 import sys
 
 from . import errors
-from .output import complain, end_by_exception, internal, print_any_name, print_json, tell, warn_in_a_line
+from .output import UNTOUCHED, complain, end_by_exception, internal, print_any_name, print_json, tell, warn_in_a_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .advice import Asked
 
 FAILED, REFUSED, LEFT = 1, 2, 3
-UNTOUCHED = "nothing was touched"
 
 LOCATIONS = {
     "source": "in its old namespace",
@@ -369,6 +368,21 @@ def _run_conformance(args: argparse.Namespace) -> int:
     return code
 
 
+def _run_cdi(args: argparse.Namespace) -> int:
+    from . import cdi
+
+    try:
+        return cdi.run(args, device_arguments(args.devices))
+    except Usage as e:
+        return complain([str(e), UNTOUCHED], REFUSED)
+
+
+def _run_hooks_dir(args: argparse.Namespace) -> int:
+    from . import hooksd
+
+    return hooksd.run(args)
+
+
 def _run_demo(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
     from . import demo
 
@@ -381,5 +395,5 @@ def _parser() -> argparse.ArgumentParser:
 
     runs = {"move": _run_move, "apply": _run_apply, "check": _run_check, "show": _run_show}
     runs |= {"recover": _run_recover, "features": _run_features, "demo": _run_demo}
-    runs["conformance"] = _run_conformance
+    runs |= {"conformance": _run_conformance, "cdi": _run_cdi, "hooks-dir": _run_hooks_dir}
     return usage.parser(runs)

@@ -45,6 +45,10 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     _recover(_command(commands, "recover", "undo the moves whose processes were killed", _RECOVER, runs["recover"]))
     _command(commands, "features", "print the runtime-spec's features structure", _FEATURES, runs["features"])
     _conformance(_command(commands, "conformance", "say what this kernel does", _CONFORMANCE, runs["conformance"]))
+    _cdi(_command(commands, "cdi", "make a CDI file: --device vendor.com/nic=eth1", _CDI, runs["cdi"]))
+    _hooks_dir(
+        _command(commands, "hooks-dir", "make the hooks.d files: devices by annotation", _HOOKS_DIR, runs["hooks-dir"])
+    )
     _command(commands, "demo", "show it in a private sandbox; needs no device of yours", _DEMO, runs["demo"])
     return top
 
@@ -140,6 +144,26 @@ example: what is different on another kernel
 exit codes: 0 all that must hold holds; 1 something does not (diff: the two
 differ); 2 nothing was done
 """
+_CDI = """\
+Prints the file by which podman, containerd, CRI-O and docker know network
+devices under names such as vendor.com/nic=eth1, or writes it to /etc/cdi. KIND
+is VENDOR/CLASS, such as vendor.com/nic; a device keeps its own name there. With
+a hook for each device, which runtimes of any age start; with --cdi-version
+1.1.0 without hooks, for runtimes that move devices themselves.
+
+example: offer eth1, to be called net0 in a container; then use it
+  netdevns cdi vendor.com/nic eth1=net0 --install
+  podman run --network none --device vendor.com/nic=eth1 ...
+"""
+_HOOKS_DIR = """\
+Prints the files by which podman and CRI-O start netdevns for containers with
+annotations org.netdevns.device.DEV=NAME, or writes them to
+/usr/share/containers/oci/hooks.d. Only devices that match an --allow are moved.
+
+example: containers may ask for devices called eth1, eth2, ...; one does
+  netdevns hooks-dir --allow "eth[1-9]" --install
+  podman run --network none --annotation org.netdevns.device.eth1=net0 ...
+"""
 _DEMO = """\
 Makes a "host" and a "container" of its own, moves devices from one to the
 other and shows what happened; then a batch that fails, and that everything is
@@ -217,6 +241,28 @@ def _recover(command: argparse.ArgumentParser) -> None:
 def _hook(command: argparse.ArgumentParser) -> None:
     command.add_argument("stage", choices=["createRuntime"], help="the hook's stage")
     command.add_argument("devices", nargs="*", metavar="DEV=NAME", help="devices besides those of config.json")
+
+
+def _files(command: argparse.ArgumentParser, default: str) -> None:
+    action = command.add_mutually_exclusive_group()
+    action.add_argument(
+        "--install", dest="action", action="store_const", const="install", default="show", help="write it"
+    )
+    action.add_argument("--uninstall", dest="action", action="store_const", const="uninstall", help="remove it")
+    command.add_argument("--dir", metavar="DIR", help=f"another folder, which must be there (default: {default})")
+
+
+def _cdi(command: argparse.ArgumentParser) -> None:
+    command.add_argument("kind", metavar="KIND", help="VENDOR/CLASS, as in vendor.com/nic")
+    command.add_argument("devices", nargs="*", metavar="DEV[=NAME]", help="a device, and its name in the container")
+    command.add_argument("--cdi-version", metavar="VERSION", help="0.3.0, 0.4.0, 0.5.0; 1.1.0: without hooks")
+    _files(command, "/etc/cdi")
+
+
+def _hooks_dir(command: argparse.ArgumentParser) -> None:
+    allow = "the host names that annotations may name; can be repeated"
+    command.add_argument("--allow", metavar="GLOB", action="append", default=[], help=allow)
+    _files(command, "/usr/share/containers/oci/hooks.d")
 
 
 def _conformance(command: argparse.ArgumentParser) -> None:

@@ -25,8 +25,8 @@ ORDER = [
     "_ffi", "rtnl", "netns", "engine",
     "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "checks", "journal", "identity",
     "member", "forgood", "undo", "failures", "readback", "carry", "recovery", "transaction", "jsonscan", "oci",
-    "handover", "hooklog", "cdi", "hook", "tables", "conformance", "show", "usage", "demo", "advice", "screens",
-    "progress", "output", "cli", "__main__",
+    "handover", "hooklog", "output", "hookline", "installs", "cdi", "hooksd", "hook",
+    "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
 ORDER_INSIDE = {"engine": ["_base", "_sieve", "_replay", "_late", "native", "reference", "__init__"],

@@ -1,0 +1,141 @@
+"""Files in folders that others own: each is written whole or not at all, and only ours are replaced or removed."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Callable, Mapping
+
+from .hookline import Refused
+from .names import printable
+from .output import UNTOUCHED, complain, tell
+
+# Judges a parsed file.
+Owner = Callable[[object], bool]
+
+_SIZE_MAX = 1 << 20  # bytes; ours are a few hundred
+
+
+def offer(
+    args: argparse.Namespace,
+    default: str,
+    names: Callable[[], list[str]],
+    make: Callable[[], Mapping[str, object]],
+    is_ours: Owner,
+) -> int:
+    """Shows, installs or uninstalls files, and says so; returns the command's exit code.
+
+    Args:
+        args: `action`: "show", "install" or "uninstall"; `dir`: a folder that is there and stays, or None: the default.
+        default: This one is made where it is missing, and removed when it is empty.
+        names: The names of the files.
+        make: File name -> what becomes JSON.
+        is_ours: Whether a file was written by us.
+    """
+    folder = default if args.dir is None else args.dir
+    try:
+        if args.action == "uninstall":
+            gone = remove(folder, names(), is_ours, may_remove=args.dir is None)
+            lines = [f"removed {printable(path)}" for path in gone] or [f"{printable(folder)}: nothing to remove"]
+        elif args.action == "install":
+            documents = make()
+            write(folder, documents, is_ours, may_make=args.dir is None)
+            lines = [f"wrote {printable(os.path.join(folder, name))}" for name in documents]
+        else:
+            documents = make()
+            lines = [_text(next(iter(documents.values())) if len(documents) == 1 else documents)]
+    except Refused as e:
+        return complain([str(e), UNTOUCHED], 2)
+    except OSError as e:
+        return complain([f"{e.filename}: {e.strerror}", UNTOUCHED], 1)
+    tell("\n".join(lines))
+    return 0
+
+
+def _text(document: object) -> str:
+    return json.dumps(document, indent=2)
+
+
+def write(folder: str, documents: Mapping[str, object], is_ours: Owner, *, may_make: bool) -> None:
+    """Writes files, or none of them; what was there of ours is replaced.
+
+    Args:
+        folder: Where.
+        documents: File name -> what becomes JSON.
+        is_ours: Whether a file that is there already was written by us.
+        may_make: Whether to make the folder where there is none.
+
+    Raises:
+        Refused: A file is there that is not ours.
+        OSError: As the kernel says; files may be new in part only if a rename failed.
+    """
+    paths = {os.path.join(folder, name): _text(document) for name, document in documents.items()}
+    for path in paths:
+        _look(path, is_ours)
+    if may_make:
+        os.makedirs(folder, exist_ok=True)
+    elif not os.path.isdir(folder):
+        raise Refused(f"{printable(folder)}: there is no such folder")
+    waiting: dict[str, str] = {}
+    try:
+        for path, text in paths.items():
+            # Whoever reads the folder skips it: it does not end in .json.
+            temporary = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}.new")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            with open(os.open(temporary, flags, 0o644), "w", encoding="utf-8") as file:
+                waiting[temporary] = path
+                os.fchmod(file.fileno(), 0o644)  # whatever the umask: runtimes of others read it
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        for temporary, path in list(waiting.items()):
+            os.rename(temporary, path)
+            del waiting[temporary]
+    finally:
+        for temporary in waiting:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def remove(folder: str, names: list[str], is_ours: Owner, *, may_remove: bool) -> list[str]:
+    """Removes our files, and (`may_remove`) the folder and those above it that are empty then.
+
+    Returns:
+        The paths that were there.
+
+    Raises:
+        Refused: A file is not ours; none was removed.
+        OSError: As the kernel says.
+    """
+    found = [path for name in names if _look(path := os.path.join(folder, name), is_ours)]
+    for path in found:
+        os.unlink(path)
+    while may_remove and folder != os.path.dirname(folder):
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:
+            pass  # never made: those above may be ours all the same
+        except OSError:
+            break  # not empty: somebody else's
+        folder = os.path.dirname(folder)
+    return found
+
+
+def _look(path: str, is_ours: Owner) -> bool:
+    """Whether a file of ours is there; another one is refused, whatever it is."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError as e:
+        raise Refused(f"{printable(path)}: cannot be read: {e.strerror}; netdevns did not write it") from None
+    with open(fd, "rb") as file:
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode) and is_ours(json.loads(file.read(_SIZE_MAX))):
+                return True
+        except (ValueError, RecursionError):
+            pass  # no JSON
+    raise Refused(f"{printable(path)}: netdevns did not write this file, and leaves it alone; move it away first")
