@@ -132,10 +132,11 @@ def _look(path: str, is_ours: Owner) -> bool:
         return False
     except OSError as e:
         raise Refused(f"{printable(path)}: cannot be read: {e.strerror}; netdevns did not write it") from None
-    with open(fd, "rb") as file:
-        try:
-            if stat.S_ISREG(os.fstat(fd).st_mode) and is_ours(json.loads(file.read(_SIZE_MAX))):
-                return True
-        except (ValueError, RecursionError):
-            pass  # no JSON
+    try:
+        if stat.S_ISREG(os.fstat(fd).st_mode) and is_ours(json.loads(os.read(fd, _SIZE_MAX))):
+            return True
+    except (ValueError, RecursionError):
+        pass  # no JSON
+    finally:
+        os.close(fd)
     raise Refused(f"{printable(path)}: netdevns did not write this file, and leaves it alone; move it away first")

@@ -14,6 +14,7 @@ from tests.support import require
 from tests.support.namespaces import Namespace
 
 from .container import ENV, Bundle, Machine, Runtime, make_rootfs
+from .podman import Podman
 
 
 def _machine(host: Namespace, prepare: str) -> Machine:
@@ -75,3 +76,29 @@ def runtime(request: pytest.FixtureRequest, host: Namespace, rootfs: Path, tmp_p
         require("runtimes", reason)
     with _machine(host, Runtime.PREPARE[request.param]) as machine:
         yield Runtime(request.param, machine, tmp_path / "state")
+
+
+@functools.cache
+def _why_no_podman(runtime: str, rootfs: Path) -> str | None:
+    """Why podman starts not even a container without devices here; tried once a session."""
+    for program in "podman", runtime:
+        if shutil.which(program, path=ENV["PATH"]) is None:
+            return f"there is no {program}"
+    with Namespace.create("trial") as host:
+        try:
+            machine = Machine(host, Podman.prepare(runtime))
+        except OSError as e:
+            return str(e)
+        with machine:
+            done = Podman(runtime, machine, rootfs).run(command="true")
+    return f"podman with {runtime} starts no container here: {done.stderr.strip()}" if done.returncode else None
+
+
+@pytest.fixture(params=["runc", "crun"])
+def podman(request: pytest.FixtureRequest, host: Namespace, rootfs: Path) -> Iterator[Podman]:
+    """podman with each runtime, on a machine of its own, whose network namespace is `host`."""
+    reason = _why_no_podman(request.param, rootfs)
+    if reason is not None:
+        require("runtimes", reason)
+    with _machine(host, Podman.prepare(request.param)) as machine:
+        yield Podman(request.param, machine, rootfs)

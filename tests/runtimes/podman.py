@@ -1,0 +1,47 @@
+"""podman on a machine of its own: /etc and /usr/share/containers are copies there, and what it keeps is under /run."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from .container import Machine
+
+# Copies, so that files can be installed where podman looks by itself. crun wants a pure cgroup2 view.
+COPY = "mkdir -p /run/copy{0} && cp -a {0}/. /run/copy{0} && mount --bind /run/copy{0} {0}"
+PREPARE = " && ".join(COPY.format(folder) for folder in ("/etc", "/usr/share/containers"))
+CGROUPS = {"runc": "true", "crun": "mount -t cgroup2 none /sys/fs/cgroup"}
+CDI = "/etc/cdi"
+HOOKS = "/usr/share/containers/oci/hooks.d"
+
+
+@dataclass
+class Podman:
+    """podman with one of the runtimes below it."""
+
+    runtime: str
+    machine: Machine
+    rootfs: Path
+
+    @staticmethod
+    def prepare(runtime: str) -> str:
+        return f"{CGROUPS[runtime]} && {PREPARE}"
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        own = {"root": "root", "runroot": "runroot", "tmpdir": "tmp"}
+        options = [f"--{option}=/run/podman/{name}" for option, name in own.items()]
+        options += ["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file"]
+        return self.machine.run(["podman", *options, f"--runtime={self.runtime}", *arguments])
+
+    def run(self, *options: str, command: str, network: str = "none") -> subprocess.CompletedProcess[str]:
+        """Runs a shell command in a container, and removes it."""
+        cgroups = ["--cgroups=disabled"] if self.runtime == "crun" else []
+        before = ["--rm", f"--network={network}", *cgroups, *options]
+        return self("run", *before, "--rootfs", str(self.rootfs), "/bin/sh", "-c", command)
+
+    def netdevns(self, *arguments: str) -> str:
+        """Runs the command on the machine; it must succeed. Returns what it prints."""
+        done = self.machine.netdevns(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout

@@ -1,0 +1,62 @@
+"""podman: a device by an annotation, with the files of `netdevns hooks-dir --install` where podman looks by itself."""
+
+from __future__ import annotations
+
+from tests.support.namespaces import Namespace
+
+from .container import ARRIVED, LOOK, Seen, furnish
+from .podman import HOOKS, Podman
+
+FILES = ["netdevns-createRuntime.json", "netdevns-poststop.json"]
+
+
+def asked(**devices: str) -> list[str]:
+    return [f"--annotation=org.netdevns.device.{host_name}={name}" for host_name, name in devices.items()]
+
+
+def test_devices_are_there_when_the_process_starts(host: Namespace, podman: Podman) -> None:
+    """S1, S5, S6, S7: what the operator allows is moved, all devices by one hook, and nothing is said."""
+    furnish(host)
+    said = podman.netdevns("hooks-dir", "--allow", "eth*", "--allow", "mv0", "--install")
+    assert said == "".join(f"wrote {HOOKS}/{name}\n" for name in FILES)
+    done = podman.run(*asked(eth1="net0", mv0="eth%d", eth2="eth2"), command=LOOK)
+    assert done.returncode == 0, done.stderr
+    seen = Seen.parse(done.stdout)
+    assert seen.addresses == ARRIVED
+    assert seen.up() == set(ARRIVED)
+    assert podman.machine.hook_log() == ""  # neither stage had anything to complain of
+
+
+def test_a_device_that_is_not_allowed_stays(host: Namespace, podman: Podman) -> None:
+    """An annotation of whoever starts a container is no order: the device stays as it was."""
+    furnish(host)
+    podman.netdevns("hooks-dir", "--allow", "mv*", "--install")
+    before = host.dump()
+    done = podman.run(*asked(eth1="net0"), command="ip -o link")
+    assert "net0" not in done.stdout
+    assert host.dump() == before
+
+
+def test_a_container_that_does_not_ask_starts_no_hook(host: Namespace, podman: Podman) -> None:
+    """Others pay nothing: without the annotation podman does not start the hook at all."""
+    furnish(host)
+    podman.netdevns("hooks-dir", "--allow", "eth*", "--install")
+    before = host.dump()
+    done = podman.run("--annotation=org.example.device.eth1=net0", command="ip -o link")
+    assert done.returncode == 0, done.stderr
+    assert host.dump() == before
+
+
+def test_uninstall_leaves_nothing(host: Namespace, podman: Podman) -> None:
+    """The folders that --install has made are gone, and an annotation is an annotation."""
+    furnish(host)
+    folder = podman.machine.path(HOOKS)
+    assert not folder.parent.exists()
+    podman.netdevns("hooks-dir", "--allow", "eth*", "--install")
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert podman.netdevns("hooks-dir", "--uninstall") == "".join(f"removed {HOOKS}/{name}\n" for name in FILES)
+    assert not folder.parent.exists()
+    before = host.dump()
+    done = podman.run(*asked(eth1="net0"), command="echo started")
+    assert (done.returncode, done.stdout) == (0, "started\n")
+    assert host.dump() == before

@@ -1,0 +1,184 @@
+"""`netdevns cdi`: what is in the file, judged by a schema of the specification, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from netdevns import cdi, cli
+from netdevns.hookline import Refused
+from tests.support import cdi_schema
+
+KIND = "vendor.com/nic"
+
+
+def hooks(edits: dict[str, list[dict[str, object]]]) -> list[tuple[object, object]]:
+    """(stage, what stands behind `hook`) of each hook of a file's edits."""
+    return [(h["hookName"], h["args"][h["args"].index("hook") + 1 :]) for h in edits["hooks"]]
+
+
+def test_a_device_has_a_hook_with_its_names() -> None:
+    """Each device's hook moves this device alone; poststop is there once for all, and templates stay templates."""
+    made = cdi.document(KIND, {"eth1": "net0", "mv0": "eth%d", "eth2": None})
+    cdi_schema.validate(made)
+    assert (made["cdiVersion"], made["kind"]) == ("0.3.0", KIND)
+    assert {device["name"]: hooks(device["containerEdits"]) for device in made["devices"]} == {
+        "eth1": [("createRuntime", ["createRuntime", "eth1=net0"])],
+        "mv0": [("createRuntime", ["createRuntime", "mv0=eth%d"])],
+        "eth2": [("createRuntime", ["createRuntime", "eth2=eth2"])],
+    }
+    assert hooks(made["containerEdits"]) == [("poststop", ["poststop"])]
+
+
+def test_native_has_no_hook() -> None:
+    """CDI 1.1.0: the runtime moves the device; both names are always there, as the specification demands."""
+    made = cdi.document(KIND, {"eth1": "net0", "9p": None}, "1.1.0")
+    cdi_schema.validate(made)
+    assert made["devices"] == [
+        {"name": "eth1", "containerEdits": {"netDevices": [{"hostInterfaceName": "eth1", "name": "net0"}]}},
+        {"name": "9p", "containerEdits": {"netDevices": [{"hostInterfaceName": "9p", "name": "9p"}]}},
+    ]
+    assert "hook" not in json.dumps(made)
+
+
+@pytest.mark.parametrize("version", ["0.3.0", "0.4.0", "0.5.0", "1.1.0"])
+def test_each_version_is_what_it_says(version: str) -> None:
+    """A file of an older version has nothing that came later."""
+    made = cdi.document(KIND, {"eth1": "net0"}, version)
+    assert made["cdiVersion"] == version
+    cdi_schema.validate(made)
+
+
+def test_a_digit_first_needs_a_newer_version() -> None:
+    """The lowest version that allows the name is chosen; a lower one that was asked for is refused."""
+    assert cdi.document(KIND, {"0eth": None})["cdiVersion"] == "0.5.0"
+    with pytest.raises(Refused, match=r"^0eth: .*0\.5\.0, not 0\.4\.0$"):
+        cdi.document(KIND, {"0eth": None}, "0.4.0")
+
+
+@pytest.mark.parametrize("kind", ["a.b-c.example/nic", "vendor/n2", "V9.com/a_b-c", f"{'a' * 63}.com/{'n' * 63}"])
+def test_kinds_that_cdi_allows(kind: str) -> None:
+    """The schema, which is not ours to choose, allows it, too."""
+    cdi_schema.validate(cdi.document(kind, {"eth1": None}))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["", "nic", "/nic", "vendor.com/", "vendor.com/n", "vendor.com/nic/x", "9vendor.com/nic", "vendor..com/nic",
+     "-v.com/nic", "v-.com/nic", "vendor.com/-nic", "vendor.com/nic-", "vendor.com/1nic", "vendor.com/n.c",
+     "vendor com/nic", "vendor.com/nic=eth1", "vendor.com/nic\n", "\nvendor.com/nic", "vendör.com/nic",
+     f"{'a' * 64}.com/nic", f"vendor.com/{'n' * 64}", ".".join(["abcdefgh"] * 30) + "/nic", "../../nic"],
+)  # fmt: skip
+def test_kinds_that_cdi_does_not_allow(kind: str) -> None:
+    """Refused with the rule, and no such file name is made; vendor and class are the only folders in it."""
+    with pytest.raises(Refused, match="a kind is VENDOR/CLASS"):
+        cdi.file_name(kind)
+
+
+@pytest.mark.parametrize(
+    ("device", "name", "said"),
+    [
+        ("-x", None, "-x: CDI allows no such name"),
+        ("x_", None, "x_: CDI allows no such name"),
+        ("eth1\N{LATIN SMALL LETTER U WITH DIAERESIS}", None, "CDI allows no such name"),
+        ("eth1\udcff", None, r"eth1\xff: CDI allows no such name"),
+        ("eth%d", None, "eth%d: CDI allows no such name"),
+        ("e" * 16, None, "no device can have this name: it has 16 bytes"),
+        ("all", None, "the kernel keeps it"),
+        ("eth1", "net:0", 'eth1: the name "net:0" is not possible: it contains ":"'),
+        ("eth1", "eth%d%d", 'eth1: the name "eth%d%d" is not possible: a template may contain only one "%"'),
+        ("eth1", "n" * 16, "it has 16 bytes"),
+        ("eth1", "net\udcff", r'eth1: the name "net\xff" is not UTF-8, which JSON cannot carry'),
+    ],
+)
+@pytest.mark.parametrize("version", [None, "1.1.0"])
+def test_names_that_are_refused(device: str, name: str | None, said: str, version: str | None) -> None:
+    """What the kernel, CDI or JSON does not allow, before anything is written."""
+    with pytest.raises(Refused) as e:
+        cdi.document(KIND, {device: name}, version)
+    assert said in str(e.value)
+
+
+def test_a_name_that_is_no_ascii() -> None:
+    """In the container a device may have any name that the kernel takes and JSON carries."""
+    made = cdi.document(KIND, {"eth1": "nät"})
+    assert hooks(made["devices"][0]["containerEdits"]) == [("createRuntime", ["createRuntime", "eth1=nät"])]
+
+
+@pytest.mark.parametrize("version", ["0.2.0", "0.6.0", "1.0.0", "", "x\n"])
+def test_unknown_version(version: str) -> None:
+    """Only versions that are of use: with hooks the old ones, without the one that has netDevices."""
+    with pytest.raises(Refused, match=r"write one of 0\.3\.0, 0\.4\.0, 0\.5\.0, 1\.1\.0$"):
+        cdi.document(KIND, {"eth1": None}, version)
+
+
+def test_the_command_prints_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """What is printed is what is installed; a second call replaces it; nothing is left in the end."""
+    assert cli.main(["cdi", KIND, "eth1=net0", "eth2"]) == 0
+    printed = capsys.readouterr().out
+    cdi_schema.validate(json.loads(printed))
+    for devices in ["eth9"], ["eth1=net0", "eth2"]:
+        assert cli.main(["cdi", KIND, *devices, "--install", "--dir", str(tmp_path)]) == 0
+    file = tmp_path / "vendor.com-nic.json"
+    assert capsys.readouterr().out == f"wrote {file}\n" * 2
+    assert file.read_text() == printed
+    assert list(tmp_path.iterdir()) == [file]
+    assert cli.main(["cdi", KIND, "--uninstall", "--dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"removed {file}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("version", ["0.3.0", "1.1.0"])
+def test_its_own_files_are_known(version: str, tmp_path: Path) -> None:
+    """A file of either form can be replaced by the other, and removed."""
+    for each in version, "0.5.0", version:
+        assert cli.main(["cdi", KIND, "eth1", "--cdi-version", each, "--install", "--dir", str(tmp_path)]) == 0
+    assert cli.main(["cdi", KIND, "--uninstall", "--dir", str(tmp_path)]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([KIND], "a device is missing; write DEV or DEV=NAME"),
+        ([KIND, "--install"], "a device is missing; write DEV or DEV=NAME"),
+        ([KIND, "=net0"], '"=net0": a device is missing'),
+        ([KIND, "eth1", "eth1=x"], "eth1: this device is given twice"),
+        ([KIND, "--", "-x=net0"], "-x: CDI allows no such name"),
+        (["vendor.com", "eth1"], "a kind is VENDOR/CLASS"),
+        (["vendor.com", "--uninstall"], "a kind is VENDOR/CLASS"),
+    ],
+)
+def test_what_the_command_refuses(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, one line that says what, one that says that nothing was touched; and so it is."""
+    assert cli.main(["cdi", "--dir", str(tmp_path), *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, last = err.splitlines()
+    assert said in first
+    assert last == "netdevns: nothing was touched"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"annotations": {"a": "b"}},
+        {"kind": "vendor.com/n.c"},
+        {"devices": []},
+        {"devices": [{"name": "0eth", "containerEdits": {"hooks": []}}]},
+        {"devices": [{"name": "eth1", "containerEdits": {"netDevices": []}}]},
+        {"devices": [{"name": "eth1", "containerEdits": {"hooks": [{"hookName": "createRuntime", "path": "sh"}]}}]},
+    ],
+)
+def test_the_schema_refuses(change: dict[str, object]) -> None:
+    """The judge of these tests is one: what 0.3.0 does not have yet, and what no version has."""
+    made = cdi.document(KIND, {"eth1": "net0"})
+    cdi_schema.validate(made)
+    with pytest.raises(jsonschema.ValidationError):
+        cdi_schema.validate(made | change)

@@ -1,0 +1,152 @@
+"""Files in folders of others: whole or not at all, and only ours are replaced or removed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from netdevns import cdi, cli, installs
+from netdevns.hookline import Refused
+
+FOREIGN = {
+    "not JSON": "{",
+    "empty": "",
+    "a list": "[]",
+    "no hook": json.dumps({"cdiVersion": "0.5.0", "kind": "vendor.com/nic", "devices": []}),
+    "another hook": json.dumps({"containerEdits": {"hooks": [{"path": "/a", "args": ["netdevns", "hook"]}]}}),
+    "args of another type": json.dumps({"containerEdits": {"hooks": [{"args": {"a": 1}}]}}),
+    "another annotation": json.dumps({"annotations": {"org.netdevns.file": "x"}}),
+    "deep": "[" * 100_000,
+}  # fmt: skip
+
+
+def everything(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("text", FOREIGN.values(), ids=FOREIGN.keys())
+@pytest.mark.parametrize("action", ["--install", "--uninstall"])
+def test_a_foreign_file_stays(text: str, action: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is in it: exit code 2, and the file is as it was."""
+    (tmp_path / "vendor.com-nic.json").write_text(text)
+    devices = ["eth1"] if action == "--install" else []
+    assert cli.main(["cdi", "vendor.com/nic", *devices, action, "--dir", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "vendor.com-nic.json: netdevns did not write this file, and leaves it alone" in err
+    assert everything(tmp_path) == {"vendor.com-nic.json": text}
+
+
+def test_one_foreign_file_stops_both(tmp_path: Path) -> None:
+    """hooks-dir has two files: neither is written or removed if one of them is somebody else's."""
+    assert cli.main(["hooks-dir", "--allow", "x", "--install", "--dir", str(tmp_path)]) == 0
+    (tmp_path / "netdevns-poststop.json").write_text("theirs")
+    before = everything(tmp_path)
+    assert cli.main(["hooks-dir", "--allow", "y", "--install", "--dir", str(tmp_path)]) == 2
+    assert cli.main(["hooks-dir", "--uninstall", "--dir", str(tmp_path)]) == 2
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("what", ["link", "fifo", "folder"])
+def test_what_is_no_file_stays(what: str, tmp_path: Path) -> None:
+    """A symbolic link is not followed, also to a file of ours; a FIFO does not hang; a folder stays."""
+    folder = tmp_path / "cdi"
+    folder.mkdir()
+    path = folder / "vendor.com-nic.json"
+    ours = {"other.json": cdi.document("vendor.com/nic", {"eth1": None})}
+    installs.write(str(tmp_path), ours, cdi.is_ours, may_make=False)
+    if what == "link":
+        path.symlink_to(tmp_path / "other.json")
+    elif what == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    for arguments in ["eth1", "--install"], ["--uninstall"]:
+        assert cli.main(["cdi", "vendor.com/nic", *arguments, "--dir", str(folder)]) == 2
+    assert [p.name for p in folder.iterdir()] == ["vendor.com-nic.json"]
+    assert path.is_symlink() == (what == "link")
+
+
+def test_a_default_folder_comes_and_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made with those above it, and with the last file they go; a folder with something else in it stays."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "passwd").touch()
+    monkeypatch.setattr(cdi, "FOLDER", str(tmp_path / "etc" / "a" / "cdi"))
+    assert cli.main(["cdi", "vendor.com/nic", "eth1", "--install"]) == 0
+    (tmp_path / "etc" / "a" / "cdi" / "theirs.json").touch()
+    assert cli.main(["cdi", "vendor.com/nic", "--uninstall"]) == 0
+    assert everything(tmp_path / "etc" / "a" / "cdi") == {"theirs.json": ""}
+    (tmp_path / "etc" / "a" / "cdi" / "theirs.json").unlink()
+    assert cli.main(["cdi", "vendor.com/nic", "--uninstall"]) == 0  # again: nothing to remove, and no complaint
+    assert everything(tmp_path / "etc") == {"passwd": ""}
+    assert cli.main(["cdi", "vendor.com/nic", "--uninstall"]) == 0
+
+
+def test_a_folder_of_the_operators_is_neither_made_nor_removed(tmp_path: Path) -> None:
+    """--dir names one that is there, and stays."""
+    missing = tmp_path / "missing"
+    assert cli.main(["cdi", "vendor.com/nic", "eth1", "--install", "--dir", str(missing)]) == 2
+    assert not missing.exists()
+    missing.mkdir()
+    for arguments in ["eth1", "--install"], ["--uninstall"]:
+        assert cli.main(["cdi", "vendor.com/nic", *arguments, "--dir", str(missing)]) == 0
+    assert everything(missing) == {}
+
+
+def test_others_can_read_it(tmp_path: Path) -> None:
+    """Whatever the umask: 0644, so that a container manager of another user reads it, and nobody else writes it."""
+    before = os.umask(0o077)
+    try:
+        installs.write(str(tmp_path), {"a.json": {}}, lambda _: False, may_make=False)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o7777 == 0o644
+
+
+def test_a_failing_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the disk is full for the second file, neither is there, and no temporary file."""
+    written = []
+
+    def full(fd: int) -> None:
+        written.append(fd)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(installs.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        installs.write(str(tmp_path), {"a.json": {}, "b.json": {}}, lambda _: True, may_make=False)
+    assert len(written) == 2
+    assert everything(tmp_path) == {}
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the new one is complete the old one is there, whole: the temporary file is none that readers take."""
+    installs.write(str(tmp_path), {"a.json": {"old": 1}}, lambda _: True, may_make=False)
+    seen = []
+
+    def look(fd: int) -> None:  # noqa: ARG001  # fsync's signature
+        seen.append({path.name: path.read_text() for path in tmp_path.glob("*.json") if not path.name.startswith(".")})
+        assert not [p for p in tmp_path.iterdir() if p.suffix == ".json" and p.name != "a.json"]
+
+    monkeypatch.setattr(installs.os, "fsync", look)
+    installs.write(str(tmp_path), {"a.json": {"new": 2}}, lambda _: True, may_make=False)
+    assert [json.loads(files["a.json"]) for files in seen] == [{"old": 1}]
+    assert json.loads((tmp_path / "a.json").read_text()) == {"new": 2}
+
+
+def test_an_error_of_the_kernel_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """/proc takes no file: exit code 1, its name and the reason."""
+    assert cli.main(["cdi", "vendor.com/nic", "eth1", "--install", "--dir", "/proc/self"]) == 1
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("netdevns: /proc/self/")
+    assert last == "netdevns: nothing was touched"
+
+
+def test_refused_says_what_to_do(tmp_path: Path) -> None:
+    """The line has the path, and what to do."""
+    (tmp_path / "a.json").touch()
+    with pytest.raises(Refused, match=rf"^{tmp_path}/a\.json: .*move it away first$"):
+        installs.remove(str(tmp_path), ["a.json"], lambda _: True, may_remove=False)
