@@ -1,0 +1,170 @@
+"""The line that starts the hook: it works in a runtime as it is written, and one that would not is not written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import netdevns
+from netdevns import cli, hookline
+from tests.support.namespaces import Namespace
+
+from .container import ARRIVED, DEVICES, Bundle, Machine, Runtime, Seen, furnish
+
+PACKAGE = Path(netdevns.__file__).parent
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    """A folder with the package and cffi's module side by side, as an installation has them."""
+    folder = tmp_path.resolve() / "site-packages"
+    shutil.copytree(PACKAGE, folder / "netdevns", ignore=shutil.ignore_patterns("__pycache__"))
+    core = hookline.find_spec("_cffi_backend")
+    assert core is not None
+    assert core.origin is not None
+    shutil.copy(core.origin, folder)
+    return folder
+
+
+def line_of(folder: Path) -> list[str]:
+    """The line that an installation in a folder writes, up to `hook`."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "netdevns", "cdi", "vendor.com/nic", "eth1"],
+        env={"PYTHONPATH": str(folder)}, cwd="/", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    args: list[str] = json.loads(done.stdout)["containerEdits"]["hooks"][0]["args"]
+    return args[: args.index("hook")]
+
+
+def started(host: Namespace, runtime: Runtime, bundle: Bundle, words: list[str]) -> None:
+    """A container with such a hook has its devices."""
+    furnish(host)
+    bundle.write(DEVICES, hooks=[hookline.entry(words, "createRuntime")])
+    done = runtime.run(bundle)
+    assert done.returncode == 0, done.stderr
+    assert Seen.parse(done.stdout).addresses == ARRIVED
+
+
+def test_it_starts(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
+    """This checkout's line, as it is: cffi lies elsewhere, and both places are told."""
+    words = hookline.command()
+    assert words[1:4] == ["-I", "-S", "-c"]
+    started(host, runtime, bundle, words)
+
+
+def test_it_starts_as_an_installation_has_it(host: Namespace, runtime: Runtime, bundle: Bundle, beside: Path) -> None:
+    """With cffi beside the package its own file is started, which needs no program on the line."""
+    words = line_of(beside)
+    assert words[1:] == ["-I", "-S", str(beside / "netdevns" / "__main__.py")]
+    started(host, runtime, bundle, words)
+
+
+def test_it_names_the_interpreter_itself(host: Namespace, machine: Machine) -> None:  # noqa: ARG001  # a private /run
+    """Path and first argument are the same absolute path of a program, and no link of a virtual environment's."""
+    entry = hookline.entry(hookline.command(), "createRuntime", "eth1=net0")
+    path = entry["path"]
+    assert isinstance(path, str)
+    assert path == os.path.realpath(path)
+    assert Path(path).read_bytes()[:4] == b"\x7fELF"
+    args = entry["args"]
+    assert isinstance(args, list)
+    assert args[0] == path
+    assert args[-3:] == ["hook", "createRuntime", "eth1=net0"]
+    loaded = machine.run([*args[:3], "-c", "import sys; print('site' in sys.modules)"])
+    assert loaded.stdout == "False\n"
+
+
+def test_trying_it_leaves_nothing(host: Namespace, machine: Machine) -> None:
+    """The trial is no hook: nothing in /run/netdevns, and no notification on the host."""
+    furnish(host)
+    with host.monitor() as monitor:
+        done = machine.netdevns("cdi", "vendor.com/nic", "eth1")
+        assert monitor.seen() == []
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(machine.path("/run").iterdir()) == []
+
+
+def refusal(capsys: pytest.CaptureFixture[str], folder: Path) -> str:
+    """What the command says when it refuses; it has written nothing."""
+    assert cli.main(["cdi", "vendor.com/nic", "eth1", "--install", "--dir", str(folder)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert list(folder.iterdir()) == []
+    first, last = err.splitlines()
+    assert last == "netdevns: nothing was touched"
+    return first
+
+
+@pytest.mark.parametrize(
+    ("executable", "said"),
+    [
+        ("{tmp}/shim", "{tmp}/shim: this is no interpreter but a script that starts one; start netdevns with the real"),
+        ("{tmp}/link", "{tmp}/shim: this is no interpreter but a script that starts one; start netdevns with the real"),
+        ("{tmp}/gone", "{tmp}/gone: this Python's interpreter cannot be read: No such file or directory"),
+        ("", "this Python does not know the path of its interpreter"),
+        (os.path.realpath("/bin/true"), ": a hook would not work: exit code 0"),
+        (os.path.realpath("/bin/false"), ": a hook would not work: exit code 1"),
+    ],
+)
+def test_no_interpreter(
+    executable: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shim would look for an interpreter in an environment that a hook does not have; what is none starts nothing."""
+    shim = tmp_path / "shim"
+    shim.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    shim.chmod(0o755)
+    (tmp_path / "link").symlink_to(shim)
+    folder = tmp_path / "cdi"
+    folder.mkdir()
+    monkeypatch.setattr(sys, "executable", executable.format(tmp=tmp_path))
+    assert said.format(tmp=tmp_path) in refusal(capsys, folder)
+
+
+def test_an_interpreter_that_may_not_be_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reason is the kernel's."""
+    program = tmp_path / "python3"
+    shutil.copy("/bin/true", program)
+    program.chmod(0o644)
+    folder = tmp_path / "cdi"
+    folder.mkdir()
+    monkeypatch.setattr(sys, "executable", str(program))
+    assert f"{program}: a hook would not start: Permission denied" in refusal(capsys, folder)
+
+
+def test_no_cffi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without it no hook could move anything."""
+    monkeypatch.setattr(hookline, "find_spec", lambda _: None)
+    assert "install cffi" in refusal(capsys, tmp_path)
+
+
+def test_no_compiled_core(beside: Path) -> None:
+    """The trial loads it: a package without it is told before a container is."""
+    for core in (beside / "netdevns").glob("_core*.so"):
+        core.unlink()
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "netdevns", "cdi", "vendor.com/nic", "eth1"],
+        env={"PYTHONPATH": str(beside)}, cwd="/", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "a hook would not work: netdevns: " in done.stderr
+
+
+def test_a_path_that_is_no_text(beside: Path, tmp_path: Path) -> None:
+    """JSON could not carry the line; it is refused, and not written with other letters."""
+    other = tmp_path / os.fsdecode(b"caf\xe9")
+    beside.rename(other)
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "netdevns", "cdi", "vendor.com/nic", "eth1"],
+        env={"PYTHONPATH": str(other)}, cwd="/", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert r"caf\xe9/netdevns/__main__.py: this is not UTF-8, which JSON cannot carry" in done.stderr
