@@ -34,6 +34,16 @@ class Podman:
         options += ["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file"]
         return self.machine.run(["podman", *options, f"--runtime={self.runtime}", *arguments])
 
+    def configure(self) -> None:
+        """Makes these options the machine's configuration, so that a plain `podman run` works as here."""
+        storage = '[storage]\ndriver = "vfs"\nrunroot = "/run/podman/runroot"\ngraphroot = "/run/podman/root"\n'
+        engine = {"cgroup_manager": "cgroupfs", "events_logger": "file", "tmp_dir": "/run/podman/tmp"}
+        engine["runtime"] = self.runtime
+        lines = ["[engine]", *(f'{name} = "{value}"' for name, value in engine.items())]
+        lines += ["[containers]", 'cgroups = "disabled"'] if self.runtime == "crun" else []
+        self.machine.path("/etc/containers/storage.conf").write_text(storage)
+        self.machine.path("/etc/containers/containers.conf").write_text("\n".join(lines) + "\n")
+
     def run(self, *options: str, command: str, network: str = "none") -> subprocess.CompletedProcess[str]:
         """Runs a shell command in a container, and removes it."""
         cgroups = ["--cgroups=disabled"] if self.runtime == "crun" else []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tests.support import readme
 from tests.support.namespaces import Namespace
 
 from .container import ARRIVED, LOOK, WIRES, Seen, furnish
@@ -81,3 +84,18 @@ def test_a_device_whose_name_begins_with_a_digit(host: Namespace, podman: Podman
     done = podman.run(*asked("0eth"), command=LOOK)
     assert done.returncode == 0, done.stderr
     assert set(Seen.parse(done.stdout).links) == {"net0"}
+
+
+@pytest.mark.parametrize("podman", ["crun"], indirect=True)
+def test_where_crun_puts_what_a_hook_says(host: Namespace, podman: Podman) -> None:
+    """crun drops a hook's stderr, unless its annotation names a file, as docs/operator.md says."""
+    furnish(host)
+    podman.netdevns("cdi", KIND, "nope", "--install")
+    wish = "--annotation=run.oci.hooks.stderr=/run/hook.err"
+    assert wish.replace("annotation=", "annotation ") in readme.OPERATOR.read_text(encoding="utf-8")
+    for options in [], [wish]:
+        done = podman.run(*options, *asked("nope"), command="true")
+        assert "no such device" not in done.stderr
+        assert "(exit code: 2)" in done.stderr
+        assert podman.machine.path("/run/hook.err").exists() == bool(options)
+    assert "nope: no such device" in podman.machine.path("/run/hook.err").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.support.namespaces import Namespace
 
+from . import manual
 from .container import ARRIVED, LOOK, Seen, furnish
 from .podman import HOOKS, Podman
 
@@ -60,3 +61,16 @@ def test_uninstall_leaves_nothing(host: Namespace, podman: Podman) -> None:
     done = podman.run(*asked(eth1="net0"), command="echo started")
     assert (done.returncode, done.stdout) == (0, "started\n")
     assert host.dump() == before
+
+
+def test_the_operators_page(host: Namespace, podman: Podman) -> None:
+    """docs/operator.md: what it says of annotations, as it stands."""
+    manual.furnish(host, podman)
+    (block,) = [block for block in manual.BLOCKS if manual.needs_annotations(block)]
+    for line in block:
+        done = manual.typed(podman, line)
+        assert (done.returncode, done.stderr) == (0, ""), line
+        if line.startswith("podman"):
+            assert "192.0.2.10/24 scope global net0" in done.stdout
+            assert "203.0.113.5/24 scope global eth0" in done.stdout
+    assert not podman.machine.path(HOOKS).parent.exists()

@@ -1,4 +1,4 @@
-"""What README.md shows: its snippets, and its table of what others lose."""
+"""What README.md and the pages in docs/ show: their snippets, and the table of what others lose."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import re
 from pathlib import Path
 
 README = Path(__file__).resolve().parents[2] / "README.md"
+OPERATOR = README.parent / "docs" / "operator.md"
 
 
-def snippets(language: str) -> list[str]:
+def snippets(language: str, page: Path = README) -> list[str]:
     """The code blocks of a language, in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The lines behind `#` of each console block."""
+    return [[line.removeprefix("# ") for line in text.splitlines()] for text in snippets("console", page)]
 
 
 def losses() -> dict[str, list[str]]:
