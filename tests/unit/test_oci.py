@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -302,9 +303,6 @@ def test_hooks_that_are_claimed_are_served() -> None:
     """S13: exactly the stages that the hook command takes."""
     from netdevns import usage
 
-    (commands,) = (a for a in usage.parser(dict.fromkeys(COMMANDS))._actions if a.choices)
+    (commands,) = (a for a in usage.parser(defaultdict(lambda: None))._actions if a.choices)
     (stage,) = (a for a in commands.choices["hook"]._actions if a.dest == "stage")
     assert oci.features()["hooks"] == stage.choices
-
-
-COMMANDS = ["move", "apply", "check", "show", "recover", "features", "conformance", "demo"]
