@@ -84,13 +84,11 @@ def _why_no_podman(runtime: str, rootfs: Path) -> str | None:
     for program in "podman", runtime:
         if shutil.which(program, path=ENV["PATH"]) is None:
             return f"there is no {program}"
-    with Namespace.create("trial") as host:
-        try:
-            machine = Machine(host, Podman.prepare(runtime))
-        except OSError as e:
-            return str(e)
-        with machine:
-            done = Podman(runtime, machine, rootfs).run(command="true")
+    try:
+        with Namespace.create("trial") as host, Podman.started(runtime, host, rootfs) as podman:
+            done = podman.run(command="true")
+    except OSError as e:
+        return str(e)
     return f"podman with {runtime} starts no container here: {done.stderr.strip()}" if done.returncode else None
 
 
@@ -100,5 +98,5 @@ def podman(request: pytest.FixtureRequest, host: Namespace, rootfs: Path) -> Ite
     reason = _why_no_podman(request.param, rootfs)
     if reason is not None:
         require("runtimes", reason)
-    with _machine(host, Podman.prepare(request.param)) as machine:
-        yield Podman(request.param, machine, rootfs)
+    with Podman.started(request.param, host, rootfs) as podman:
+        yield podman

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .container import Machine
+from tests.support.namespaces import Namespace
+
+from .container import Machine, wait_until
 
 # Copies, so that files can be installed where podman looks by itself. crun wants a pure cgroup2 view.
 COPY = "mkdir -p /run/copy{0} && cp -a {0}/. /run/copy{0} && mount --bind /run/copy{0} {0}"
-PREPARE = " && ".join(COPY.format(folder) for folder in ("/etc", "/usr/share/containers"))
+# Its locks are in /dev/shm.
+PREPARE = " && ".join(
+    ["mount -t tmpfs tmpfs /dev/shm", *(COPY.format(folder) for folder in ("/etc", "/usr/share/containers"))]
+)
 CGROUPS = {"runc": "true", "crun": "mount -t cgroup2 none /sys/fs/cgroup"}
 CDI = "/etc/cdi"
+CGROUP = Path("/sys/fs/cgroup")
 HOOKS = "/usr/share/containers/oci/hooks.d"
+
+
+def _cgroups() -> set[Path]:
+    """podman's parent cgroups, one a hierarchy, which it leaves behind."""
+    return {path for pattern in ("libpod_parent", "*/libpod_parent") for path in CGROUP.glob(pattern)}
+
+
+def _is_removed(top: Path) -> bool:
+    """Removes a cgroup with those below it; one is busy as long as a process is in it, such as conmon at its end."""
+    try:
+        for path in sorted([top, *(path for path in top.rglob("*") if path.is_dir())], reverse=True):
+            path.rmdir()
+    except OSError as e:
+        if e.errno not in (errno.EBUSY, errno.ENOENT):  # podman's own end removes some of them meanwhile
+            raise
+    return not top.exists()
 
 
 @dataclass
@@ -24,9 +49,15 @@ class Podman:
     machine: Machine
     rootfs: Path
 
-    @staticmethod
-    def prepare(runtime: str) -> str:
-        return f"{CGROUPS[runtime]} && {PREPARE}"
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls, runtime: str, host: Namespace, rootfs: Path) -> Iterator[Podman]:
+        """podman on a machine of its own; raises OSError where the kernel does not allow one."""
+        before = _cgroups()
+        with Machine(host, f"{CGROUPS[runtime]} && {PREPARE}") as machine:
+            yield cls(runtime, machine, rootfs)
+        for top in _cgroups() - before:
+            wait_until(lambda top=top: _is_removed(top), f"{top} can be removed: nothing runs there any more")
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         own = {"root": "root", "runroot": "runroot", "tmpdir": "tmp"}
