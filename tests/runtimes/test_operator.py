@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netdevns import cdi, hooksd
+from netdevns import cdi, hookline, hooklog, hooksd
 from tests.support import readme
 from tests.support.namespaces import Namespace
 
@@ -40,11 +40,12 @@ def test_the_page_has_them_all() -> None:
     assert all(line.split()[0] in ("netdevns", "podman") for line in lines)
 
 
-def test_its_folders_and_names_are_ours() -> None:
+def test_its_places_and_numbers_are_ours() -> None:
     """Where things are, as the page says it."""
     page = readme.OPERATOR.read_text(encoding="utf-8")
-    for said in f"`{cdi.FOLDER}/{cdi.file_name('vendor.com/nic')}`", f"`{hooksd.FOLDER}`", "`/run/netdevns/hook.log`":
-        assert said in page
+    said = [f"`{cdi.FOLDER}/{cdi.file_name('vendor.com/nic')}`", f"`{hooksd.FOLDER}`", f"`{hooklog.LOG}`"]
+    for each in *said, f"time-out ({hookline.TIMEOUT_S} s)", f"`--cdi-version {cdi.NATIVE}`":
+        assert each in page
 
 
 @pytest.mark.parametrize("runtime", ["runc"], indirect=True)
