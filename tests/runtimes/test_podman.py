@@ -67,11 +67,12 @@ def test_uninstall_leaves_nothing(host: Namespace, podman: Podman) -> None:
     """The folder that --install has made is gone, and podman does not know the device any more."""
     furnish(host)
     folder = podman.machine.path(CDI)
-    assert not folder.exists()
+    was_there = folder.exists()
     podman.netdevns("cdi", KIND, "eth1=net0", "--install")
-    assert [path.name for path in folder.iterdir()] == ["vendor.com-nic.json"]
+    assert [path.name for path in folder.glob("vendor*")] == ["vendor.com-nic.json"]
     assert podman.netdevns("cdi", KIND, "--uninstall") == f"removed {CDI}/vendor.com-nic.json\n"
-    assert not folder.exists()
+    assert folder.exists() == was_there
+    assert not was_there or not list(folder.glob("*vendor*"))
     done = podman.run(*asked("eth1"), command="echo started")
     assert done.returncode != 0
     assert "started" not in done.stdout

@@ -70,19 +70,56 @@ def test_what_is_no_file_stays(what: str, tmp_path: Path) -> None:
     assert path.is_symlink() == (what == "link")
 
 
-def test_a_default_folder_comes_and_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is made with those above it, and with the last file they go; a folder with something else in it stays."""
+@pytest.fixture
+def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The default folder, which is not there, and nor is the one above it."""
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "passwd").touch()
     monkeypatch.setattr(cdi, "FOLDER", str(tmp_path / "etc" / "a" / "cdi"))
-    assert cli.main(["cdi", "vendor.com/nic", "eth1", "--install"]) == 0
-    (tmp_path / "etc" / "a" / "cdi" / "theirs.json").touch()
+    return tmp_path / "etc" / "a" / "cdi"
+
+
+def test_a_default_folder_comes_and_goes(default: Path) -> None:
+    """It is made with the one above it, and with the last file of ours both go, and no more than these."""
+    for kind in "vendor.com/nic", "vendor.com/other":
+        assert cli.main(["cdi", kind, "eth1", "--install"]) == 0
     assert cli.main(["cdi", "vendor.com/nic", "--uninstall"]) == 0
-    assert everything(tmp_path / "etc" / "a" / "cdi") == {"theirs.json": ""}
-    (tmp_path / "etc" / "a" / "cdi" / "theirs.json").unlink()
+    assert sorted(path.name for path in default.glob("*.json")) == ["vendor.com-other.json"]
+    assert cli.main(["cdi", "vendor.com/other", "--uninstall"]) == 0
+    assert list(default.parents[1].iterdir()) == []
+    assert default.parents[1].exists()
     assert cli.main(["cdi", "vendor.com/nic", "--uninstall"]) == 0  # again: nothing to remove, and no complaint
-    assert everything(tmp_path / "etc") == {"passwd": ""}
+
+
+@pytest.mark.parametrize("where", [".", ".."])
+def test_a_folder_with_something_else_in_it_stays(where: str, default: Path) -> None:
+    """What others have put into it, or beside it, stays with what it is in; nothing of ours does."""
+    assert cli.main(["cdi", "vendor.com/nic", "eth1", "--install"]) == 0
+    (default / where / "theirs.json").write_text("{}")
     assert cli.main(["cdi", "vendor.com/nic", "--uninstall"]) == 0
+    left = [path for path in default.parents[1].rglob("*") if path.is_file()]
+    assert left == [(default / where / "theirs.json").resolve()]
+    assert default.exists() == (where == ".")
+
+
+def test_a_folder_that_was_there_stays(default: Path) -> None:
+    """A package's, for example, also if it is empty."""
+    default.mkdir(parents=True)
+    assert cli.main(["cdi", "vendor.com/nic", "eth1", "--install"]) == 0
+    assert cli.main(["cdi", "vendor.com/nic", "--uninstall"]) == 0
+    assert everything(default) == {}
+
+
+def test_a_failing_write_makes_no_folder(default: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As before: what was made for the file goes with it."""
+    real = os.rename
+
+    def refuse(*paths: str) -> None:
+        raise OSError(30, "Read-only file system", *paths)
+
+    monkeypatch.setattr(installs.os, "rename", refuse)
+    assert cli.main(["cdi", "vendor.com/nic", "eth1", "--install"]) == 1
+    monkeypatch.setattr(installs.os, "rename", real)
+    assert list(default.parents[1].iterdir()) == []
 
 
 def test_a_folder_of_the_operators_is_neither_made_nor_removed(tmp_path: Path) -> None:
@@ -149,4 +186,4 @@ def test_refused_says_what_to_do(tmp_path: Path) -> None:
     """The line has the path, and what to do."""
     (tmp_path / "a.json").touch()
     with pytest.raises(Refused, match=rf"^{tmp_path}/a\.json: .*move it away first$"):
-        installs.remove(str(tmp_path), ["a.json"], lambda _: True, may_remove=False)
+        installs.remove(str(tmp_path), ["a.json"], lambda _: False)
