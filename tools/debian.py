@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 MIRROR = "http://deb.debian.org/debian"
+LIBRARIES = "usr/lib/x86_64-linux-gnu"  # trixie and later
 KEYRINGS = [f"/usr/share/keyrings/debian-archive-keyring.{suffix}" for suffix in ("pgp", "gpg")]
 
 # All but the sources is as on this machine (proxy, credentials), without its hooks: the one in Docker's Debian images
@@ -97,3 +98,17 @@ def update(work, spare, suites, mirror=None):
         if not keyring or "is not signed" not in str(e):
             raise
         attempt(newer_keyring(spare))
+
+
+def unpack(work, tree):
+    """Unpacks all packages that were downloaded into a private apt directory, without their scripts."""
+    for package in sorted((work / "cache/archives").glob("*.deb")):
+        subprocess.run(["dpkg-deb", "-x", package, tree], check=True)
+
+
+def use_libraries_of(tree, program):
+    """Makes a program run with the unpacked libraries of `tree`: the place where they will be, not yet have to be."""
+    libraries = tree / LIBRARIES
+    interpreter = libraries / "ld-linux-x86-64.so.2"
+    options = ["--set-interpreter", interpreter, "--force-rpath", "--set-rpath", libraries]
+    subprocess.run(["patchelf", *map(str, options), program], check=True)

@@ -16,7 +16,6 @@ import debian
 TOP = pathlib.Path(__file__).resolve().parent.parent
 CACHE = TOP / ".cache" / "losses"
 RUNTIMES = {"runc": "usr/sbin/runc", "crun": "usr/bin/crun"}
-LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
 def fetch() -> None:
@@ -29,14 +28,9 @@ def fetch() -> None:
             work, "install", "--download-only", "--no-install-recommends", "--target-release=experimental", *RUNTIMES
         )
         tree = work / "packages"
-        for package in (work / "cache/archives").glob("*.deb"):
-            subprocess.run(["dpkg-deb", "-x", package, tree], check=True)
-        # What lies there later on, not in `work`: the programs look for their libraries where the folder ends up.
-        libraries = CACHE / "packages" / LIBRARIES
+        debian.unpack(work, tree)
         for program in RUNTIMES.values():
-            interpreter = libraries / "ld-linux-x86-64.so.2"
-            options = ["--set-interpreter", interpreter, "--force-rpath", "--set-rpath", libraries]
-            subprocess.run(["patchelf", *map(str, options), tree / program], check=True)
+            debian.use_libraries_of(CACHE / "packages", tree / program)
         tree.rename(CACHE / "packages")
     finally:
         for folder in CACHE.glob("fetch-*"):
