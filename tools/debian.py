@@ -112,3 +112,28 @@ def use_libraries_of(tree, program):
     interpreter = libraries / "ld-linux-x86-64.so.2"
     options = ["--set-interpreter", interpreter, "--force-rpath", "--set-rpath", libraries]
     subprocess.run(["patchelf", *map(str, options), program], check=True)
+
+
+def fetch_programs(cache, suites, packages, programs, options=(), finish=None):
+    """Makes cache/packages, complete or not at all: packages unpacked with all that they depend on, nothing installed.
+
+    `programs`: paths below it, which will run on this machine with the libraries beside them. `options`: of apt-get
+    install. `finish`: if given, called with the unpacked tree before it is where it will be.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    work = cache / f"fetch-{os.getpid()}"
+    try:
+        update(work, cache / "fetch-keyring", suites)
+        apt(work, "install", "--download-only", "--no-install-recommends", *options, *packages)
+        tree = work / "packages"
+        tree.mkdir()
+        unpack(work, tree)
+        for program in programs:
+            # What lies there later on, not in `work`: a program looks for its libraries where the folder ends up.
+            use_libraries_of(cache / "packages", tree / program)
+        if finish:
+            finish(tree)
+        tree.rename(cache / "packages")
+    finally:
+        for folder in cache.glob("fetch-*"):
+            shutil.rmtree(folder)

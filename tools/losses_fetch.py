@@ -4,7 +4,6 @@ Nothing is installed. Those of the stable releases have no `linux.netDevices` of
 runc from 1.4.
 """
 
-import os
 import pathlib
 import platform
 import shutil
@@ -19,22 +18,10 @@ RUNTIMES = {"runc": "usr/sbin/runc", "crun": "usr/bin/crun"}
 
 
 def fetch() -> None:
-    """Makes CACHE/packages, where both programs run with the libraries beside them. Complete, or not at all."""
+    """Makes CACHE/packages, where both programs run."""
     print("fetching runc and crun of Debian experimental and sid (10 MB)", file=sys.stderr, flush=True)
-    work = CACHE / f"fetch-{os.getpid()}"
-    try:
-        debian.update(work, CACHE / "fetch-keyring", ["sid", "experimental"])
-        debian.apt(
-            work, "install", "--download-only", "--no-install-recommends", "--target-release=experimental", *RUNTIMES
-        )
-        tree = work / "packages"
-        debian.unpack(work, tree)
-        for program in RUNTIMES.values():
-            debian.use_libraries_of(CACHE / "packages", tree / program)
-        tree.rename(CACHE / "packages")
-    finally:
-        for folder in CACHE.glob("fetch-*"):
-            shutil.rmtree(folder)
+    options = ["--target-release=experimental"]
+    debian.fetch_programs(CACHE, ["sid", "experimental"], RUNTIMES, RUNTIMES.values(), options)
 
 
 def works(program: str) -> bool:
@@ -51,7 +38,6 @@ def main() -> int:
     if platform.machine() != "x86_64":
         print("runc and crun are left out: their packages are fetched for x86_64 only", file=sys.stderr)
         return 0
-    CACHE.mkdir(parents=True, exist_ok=True)
     try:
         fetch()
     except (debian.Fail, OSError, subprocess.CalledProcessError) as e:

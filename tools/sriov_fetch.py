@@ -3,7 +3,6 @@
 Nothing is installed. QEMU has the model of an SR-IOV NIC, igb, from 8.0 on; Debian 12 has 7.2.
 """
 
-import os
 import pathlib
 import platform
 import shutil
@@ -27,24 +26,16 @@ exec "$tree/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" --library-path "$tree
 
 
 def fetch():
-    """Makes PACKAGES, complete or not at all."""
+    """Makes PACKAGES."""
     print(f"fetching QEMU and a kernel of Debian {SUITE} (150 MB)", file=sys.stderr, flush=True)
-    work = CACHE / f"fetch-{os.getpid()}"
-    try:
-        debian.update(work, CACHE / "fetch-keyring", [SUITE])
-        wanted = ["qemu-system-x86", "linux-image-amd64", "kmod"]
-        debian.apt(work, "install", "--download-only", "--no-install-recommends", *wanted)
-        tree = work / "packages"
-        tree.mkdir()
-        debian.unpack(work, tree)
-        debian.use_libraries_of(PACKAGES, tree / QEMU)
-        (tree / "modprobe").write_text(MODPROBE)
-        (tree / "modprobe").chmod(0o755)
-        index_modules(tree)
-        tree.rename(PACKAGES)
-    finally:
-        for folder in CACHE.glob("fetch-*"):
-            shutil.rmtree(folder)
+    debian.fetch_programs(CACHE, [SUITE], ["qemu-system-x86", "linux-image-amd64", "kmod"], [QEMU], finish=finish)
+
+
+def finish(tree):
+    """What a guest needs besides the packages."""
+    (tree / "modprobe").write_text(MODPROBE)
+    (tree / "modprobe").chmod(0o755)
+    index_modules(tree)
 
 
 def release(tree):
@@ -75,5 +66,4 @@ def fetch_missing():
     if platform.machine() != "x86_64":
         raise debian.Fail(f"QEMU and the kernel are fetched for x86_64 only, and this machine is {platform.machine()}")
     shutil.rmtree(PACKAGES, ignore_errors=True)
-    CACHE.mkdir(parents=True, exist_ok=True)
     fetch()
