@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.runtimes.container import ENV, NETDEVNS, Bundle, Machine, Runtime, make_rootfs, opened, wait_until
+from tests.runtimes.container import ENV, NETDEVNS, Bundle, Machine, Runtime, cable, make_rootfs, opened
 from tests.support.namespaces import Namespace
 from tools import losses_judge as judge
 from tools import losses_racer
@@ -159,9 +159,7 @@ def config_of(row: Row) -> str:
 
 
 def _runtime(name: str, scene: Scene) -> Runtime:
-    runtime = Runtime(name, scene.machine, scene.folder / "state")
-    runtime.prefix[0] = str(_program(name))
-    return runtime
+    return Runtime(name, scene.machine, scene.folder / "state", str(_program(name)))
 
 
 def _run_runtime(name: str) -> Callable[[Scene], tuple[int, str]]:
@@ -199,24 +197,6 @@ CONTESTANTS = {
 # ---- the scene ------------------------------------------------------------------------------------------------------
 
 
-def _furnish(row: Row, host: Namespace) -> None:
-    """eth1, eth2, ... with a cable each, UP, with the row's addresses, whose DAD is over."""
-    host.sysctl("ipv6/conf/default/accept_dad", 0)
-    lines = []
-    for number, name in enumerate(row.devices, 1):
-        lines.append(f"link add {name} address 02:00:00:00:00:{number:02x} type veth peer name wire{number}")
-        lines += [f"link set {end} up" for end in (f"wire{number}", name)]
-    host.batch([*lines, *row.host.strip().splitlines()])
-    # The kernel's news about carriers may be a second late: silence alone proves nothing.
-    wait_until(
-        lambda: {link["operstate"] for link in host.ip_json("link show type veth")} == {"UP"},
-        "all carriers are known",
-        PATIENCE_S,
-    )
-    host.wait_for_dad(PATIENCE_S)
-    host.wait_until_quiet()
-
-
 @contextmanager
 def _scene(row: Row, contestant: Contestant) -> Iterator[tuple[Scene, Namespace, Namespace]]:
     with (
@@ -237,7 +217,7 @@ def _scene(row: Row, contestant: Contestant) -> Iterator[tuple[Scene, Namespace,
             target.ip("link set lo up")  # now: a runtime that does so is no device that arrives
             if row.target:
                 target.batch(row.target)
-            _furnish(row, host)
+            cable(host, row.devices, row.host, PATIENCE_S)
             yield Scene(row, machine, Path(folder).resolve()), host, target
 
 

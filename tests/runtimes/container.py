@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,24 @@ def furnish(host: Namespace) -> None:
     host.batch(HOST_DEVICES)
     # The kernel's news about carriers may be a second late: silence alone proves nothing.
     wait_until(lambda: {link["operstate"] for link in host.ip_json("link show up")} == {"UP"}, "all carriers are known")
+    host.wait_until_quiet()
+
+
+def cable(host: Namespace, devices: Iterable[str], lines: str, patience_s: float = 10) -> None:
+    """Devices with a cable each (wire1, wire2, ...), UP, then `lines` for ip(8); nothing changes there any more."""
+    host.sysctl("ipv6/conf/default/accept_dad", 0)
+    made = []
+    for number, name in enumerate(devices, 1):
+        made.append(f"link add {name} address 02:00:00:00:00:{number:02x} type veth peer name wire{number}")
+        made += [f"link set {end} up" for end in (f"wire{number}", name)]
+    host.batch([*made, *lines.strip().splitlines()])
+    # The kernel's news about carriers may be a second late: silence alone proves nothing.
+    wait_until(
+        lambda: {link["operstate"] for link in host.ip_json("link show type veth")} == {"UP"},
+        "all carriers are known",
+        patience_s,
+    )
+    host.wait_for_dad(patience_s)
     host.wait_until_quiet()
 
 
@@ -169,7 +187,7 @@ def make_rootfs(path: Path, busybox: str) -> None:
     for folder in ("bin", "proc", "dev"):  # crun does not start without dev
         (path / folder).mkdir(parents=True)
     shutil.copy(busybox, path / "bin/busybox")
-    for applet in ("sh", "ip", "cat", "readlink"):
+    for applet in ("sh", "ip", "cat", "readlink", "sleep"):
         (path / "bin" / applet).symlink_to("busybox")
 
 
@@ -286,6 +304,7 @@ class Runtime:
     name: str
     machine: Machine
     state: Path
+    program: str | None = None  # where it is not the machine's own
     prefix: list[str] = field(init=False)
 
     # How each of them is started as root with nothing else on the machine.
@@ -293,14 +312,14 @@ class Runtime:
     PREPARE = {"runc": "true", "crun": "mount -t cgroup2 none /sys/fs/cgroup"}  # noqa: RUF012  # a constant
 
     def __post_init__(self) -> None:
-        self.prefix = [self.name, *self.OPTIONS[self.name], "--root", str(self.state)]
+        self.prefix = [self.program or self.name, *self.OPTIONS[self.name], "--root", str(self.state)]
 
     def __call__(self, *arguments: str, output: Path | None = None) -> subprocess.CompletedProcess[str]:
         return self.machine.run([*self.prefix, *arguments], output=output)
 
     def moves_devices_itself(self) -> bool:
         """Whether it has netDevices of its own (runc 1.4, crun 1.22); runtime-spec, features-linux.md."""
-        done = self.machine.run([self.name, "features"])
+        done = self.machine.run([self.prefix[0], "features"])
         known = json.loads(done.stdout) if done.returncode == 0 else {}
         return bool(known.get("linux", {}).get("netDevices", {}).get("enabled", False))
 
