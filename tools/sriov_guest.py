@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tests.support import rawdump
 from tests.support.namespaces import Namespace, current
@@ -24,6 +25,7 @@ BUNDLE = Path("/run/bundle")
 IFLA_ADDRESS, IFLA_MTU, IFLA_MAP, IFLA_IFALIAS, IFLA_PERM_ADDRESS = 1, 4, 14, 20, 54
 IFLA_PARENT_DEV_NAME, IFLA_PARENT_DEV_BUS_NAME = 56, 57
 KEPT = {IFLA_ADDRESS: "MAC", IFLA_MTU: "MTU", IFLA_IFALIAS: "alias", IFLA_PERM_ADDRESS: "permanent MAC"}
+Dump = dict[str, Any]  # Namespace.dump()
 PATIENCE_S = 20  # an emulated processor is slow
 
 
@@ -141,15 +143,14 @@ def bring_home(engine: str) -> None:
 # ---- a cycle --------------------------------------------------------------------------------------------------------
 
 
-def without_map(dump: dict[str, object]) -> dict[str, object]:
+def without_map(dump: Dump) -> Dump:
     """Without IFLA_MAP, the driver's own business."""
-    links = dump["links"]
-    assert isinstance(links, dict)
-    shown = {n: replace(x, attrs={t: v for t, v in x.attrs.items() if t != IFLA_MAP}) for n, x in links.items()}
+    links = dump["links"].items()
+    shown = {n: replace(x, attrs={t: v for t, v in x.attrs.items() if t != IFLA_MAP}) for n, x in links}
     return {**dump, "links": shown}
 
 
-def arrived(function: Function, before: dict, container: dict, facts: Facts, *, routes: bool) -> None:
+def arrived(function: Function, before: Dump, container: Dump, facts: Facts, *, routes: bool) -> None:
     """What must hold in the container's namespace."""
     old, new = before["links"][function.host_name], container["links"].get(function.name)
     facts.must("in the container under its name, UP", new is not None and new.up)
@@ -171,7 +172,7 @@ def arrived(function: Function, before: dict, container: dict, facts: Facts, *, 
         facts.must("routes", all(any(f" {d} type 1 " in line for line in lines) for d in function.destinations))
 
 
-def returned(function: Function, here: Namespace, before: dict, facts: Facts) -> None:
+def returned(function: Function, here: Namespace, before: Dump, facts: Facts) -> None:
     """What the kernel gives back by itself: seen, not judged, but for what tells which device it is."""
     end = time.monotonic() + PATIENCE_S
     while (link := found(function, here)) is None:

@@ -1,4 +1,4 @@
-"""What starts a container with devices: each runtime and engine in the way in which it is used, behind one interface."""
+"""What starts a container with devices: each runtime as it is used, behind one interface."""
 
 from __future__ import annotations
 
@@ -133,7 +133,8 @@ class Podman(Player):
 
     def __init__(self, machine: Machine, folder: Path, *, program: str, runtime: str) -> None:
         super().__init__(machine, folder)
-        places = [f"--{place}={folder / place}" for place in ("root", "runroot", "tmpdir")]
+        # A runroot of more than 50 letters is refused.
+        places = [f"--root={folder / 'root'}", "--runroot=/run/podman", "--tmpdir=/run/podman/tmp"]
         options = ["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file", f"--runtime={runtime}"]
         self.prefix = [program, *places, *options]
 
@@ -219,9 +220,10 @@ class Containerd(Player):
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
         config = self.folder / "config.toml"
+        cri = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]
         config.write_text(
             f'version = 2\nroot = "{self.folder}/root"\nstate = "/run/containerd"\n'
-            'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]\n'
+            f"disabled_plugins = {json.dumps(cri)}\n"
             f'[grpc]\naddress = "{self.socket}"\n'
         )
         log = self.folder / "containerd.log"
