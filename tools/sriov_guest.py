@@ -218,7 +218,8 @@ def cycle(here: Namespace, functions: list[Function], facts: Facts, *, come_home
         here.wait_until_quiet()
         after = without_map(here.dump())
         differences = rawdump.differences(before, after)
-        print(*differences, sep="\n", file=sys.stderr)
+        for line in differences:
+            print(line, file=sys.stderr)
         facts.must("brought home: all is as before", not differences)
     else:
         furnish(here, functions)
