@@ -45,6 +45,7 @@ static int all(struct batch *b, enum nd_step step, int parts)
 	return failed;
 }
 
+#ifndef ND_EXAMPLE_PART	/* defined: what is above is a part of a larger program (tests/embed) */
 int main(int argc, char **argv)
 {
 	struct batch b = { .source.fd = -1, .target.fd = -1 };
@@ -77,3 +78,4 @@ int main(int argc, char **argv)
 	close(b.target_fd);
 	return status;
 }
+#endif

@@ -36,6 +36,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * The version of this header, in hundreds and ones. The ones grow when something is added: what was compiled or recorded
+ * with the one before goes on. The hundreds grow when something is taken away, changes its meaning, or when struct nd_dev
+ * or what lies behind it changes: compile again, and do not undo from a record of other hundreds.
+ * Sizes of the other structs count as well, for the caller makes them.
+ */
+#define ND_VERSION 100
+
 #ifdef __cplusplus
 extern "C" {
 #endif
