@@ -190,3 +190,62 @@ int nd_dev_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 		return nd_err_set(err, ND_STEP_NONE, -EINVAL, dev->link_len ? "the record is damaged" : "no snapshot");
 	return nd_find(dev, source, target, &seen, err);
 }
+
+/*
+ * 1: nobody has that ifindex; 0: it is taken. *honoured: whether IFLA_NEW_IFINDEX counts. 0 is out of its range, where it is
+ * looked at (probe message.new-ifindex.zero); else there is no such device. Both are refused, and change nothing.
+ */
+static int is_free(struct nd_sock *sock, int32_t ifindex, int *honoured, struct nd_err *err)
+{
+	static const struct ifinfomsg nobody = { .ifi_index = INT32_MAX };
+	_Alignas(8) unsigned char bytes[128], answers[2 * 8192];
+	struct nd_buf reply = { .data = answers, .size = sizeof answers };
+	struct nd_view v;
+	struct nd_msg m;
+	size_t pos = 0;
+	int code, found = -EBADMSG;
+
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_msg_begin(&m, RTM_NEWLINK, 0, &nobody, sizeof nobody);
+	nd_msg_put_u32(&m, ND_IFLA_NEW_IFINDEX, 0);
+	nd_put_getlink(&m, ifindex, NULL);
+	code = nd_sock_exchange(sock, &m, &reply, err);
+	if (code < 0)
+		return code;
+	while (nd_view_next(reply.data, reply.used, &pos, &v) > 0) {
+		code = v.type == NLMSG_ERROR ? nd_view_error(&v, err) : 0;
+		if (v.seq == reply.first_seq)
+			*honoured = code != -ENODEV;
+		else
+			found = code == -ENODEV ? 1 : code;
+	}
+	return found == -EBADMSG ? nd_err_set(err, ND_STEP_EXCHANGE, found, "no link in the answer") : found;
+}
+
+int nd_dev_choose(struct nd_dev *dev, struct nd_dev *const *batch, size_t n, struct nd_sock *target, struct nd_err *err)
+{
+	int64_t ifindex = dev->ifindex, step = 1;
+	int honoured = 0, found = 0;
+
+	err->code = 0;
+	if (!dev->link_len)
+		return nd_err_set(err, ND_STEP_NONE, -EINVAL, "no snapshot");
+	/* Further away each time: where many devices are, their numbers lie side by side. */
+	for (; ifindex < INT32_MAX; ifindex += step, step *= 2) {
+		found = 1;
+		for (size_t i = 0; i < n && found; i++)
+			found = batch[i] == dev || batch[i]->target_ifindex != ifindex;
+		if (found)
+			found = is_free(target, (int32_t)ifindex, &honoured, err);
+		if (found)
+			break;
+	}
+	if (found < 0)
+		return found;
+	if (!found)
+		return nd_err_set(err, ND_STEP_NONE, -ENOSPC, "no free ifindex was found in the target");
+	err->code = 0;
+	dev->target_ifindex = (int32_t)ifindex;
+	dev->ifindex_unsure = !honoured;
+	return 0;
+}

@@ -37,10 +37,8 @@
 #include <stdint.h>
 
 /*
- * The version of this header, in hundreds and ones. The ones grow when something is added: what was compiled or recorded
- * with the one before goes on. The hundreds grow when something is taken away, changes its meaning, or when struct nd_dev
- * or what lies behind it changes: compile again, and do not undo from a record of other hundreds.
- * Sizes of the other structs count as well, for the caller makes them.
+ * The version of this header. The ones grow when something is added. The hundreds grow when something is taken away or means
+ * something else, or a struct changes: compile again, and undo from no record of other hundreds (struct nd_dev).
  */
 #define ND_VERSION 100
 
@@ -310,6 +308,13 @@ struct nd_run {
  * length of a message lies.
  */
 int nd_addr_runs(const void *told, uint32_t len, struct nd_run *runs, int count);
+
+/*
+ * Chooses the ifindex that nd_dev_move asks for in the target: the device's own, or a free one above it; and none that a
+ * device of `batch` has. Then a record written before the move is enough to find it, whatever became of a template. Sets
+ * dev->ifindex_unsure where the kernel would choose (before 5.13). -EINVAL: no snapshot; -ENOSPC: none was found.
+ */
+int nd_dev_choose(struct nd_dev *dev, struct nd_dev *const *batch, size_t n, struct nd_sock *target, struct nd_err *err);
 
 /*
  * Moves and renames in one RTM_NEWLINK. A failure does not mean that the device stayed: where the old name is free in the

@@ -18,6 +18,7 @@ CORE = sorted(path for path in CSRC.glob("*.c") if path.name != "example.c")
 PROGRAMS = {
     "example": [CSRC / "example.c"],
     "unit": [HERE / "unit.c", HERE / "unit_device.c"],
+    "embed": sorted((HERE.parent / "embed").glob("*.c")),
 }
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Werror"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]

@@ -10,13 +10,13 @@ import pytest
 
 from tests.support import require
 
-from .compilers import CSRC, HERE
+from .compilers import CSRC, HERE, PROGRAMS
 
 ANALYSERS = {
     "gcc": ["gcc", "-O2", "-fanalyzer", "-Wall", "-Werror", "-fdiagnostics-plain-output", "-c", "-o", "/dev/null"],
     "clang": ["clang", "--analyze", "-Xclang", "-analyzer-werror", "-o", "/dev/null"],
 }
-SOURCES = sorted([*CSRC.glob("*.c"), *HERE.glob("*.c")])
+SOURCES = sorted([*CSRC.glob("*.c"), *HERE.glob("*.c"), *PROGRAMS["embed"]])
 
 # What an analyser that looks at all must find.
 WRONG = """

@@ -216,6 +216,33 @@ static void ack_instead_of_a_link(void)
 	free(dev);
 }
 
+/* ---- ifindex in the target ---- */
+
+/* lo's own number, 1, is taken in each namespace: the next one that nobody of the batch has. */
+static void free_ifindex_is_chosen(void)
+{
+	struct nd_dev *dev = lo(ND_DEV_SIZE_MIN), *other = lo(ND_DEV_SIZE_MIN), *batch[] = { dev, other };
+	struct nd_sock s = here();
+	struct nd_err err;
+
+	CHECK(nd_dev_choose(dev, batch, 2, &s, &err) == -EINVAL && err.code == -EINVAL);
+	CHECK(nd_dev_snapshot(dev, &s, &err) == 0 && nd_dev_snapshot(other, &s, &err) == 0);
+	CHECK(nd_dev_choose(dev, batch, 2, &s, &err) == 0 && err.code == 0);
+	CHECK(dev->target_ifindex > 1 && dev->place == ND_PLACE_SOURCE);
+	CHECK(nd_dev_choose(other, batch, 2, &s, &err) == 0);
+	CHECK(other->target_ifindex > 1 && other->target_ifindex != dev->target_ifindex);
+	dev->ifindex = 999999;	/* free, and so kept */
+	CHECK(nd_dev_choose(dev, batch, 2, &s, &err) == 0 && dev->target_ifindex == 999999);
+	other->ifindex = 999999;
+	CHECK(nd_dev_choose(other, batch, 2, &s, &err) == 0 && other->target_ifindex == 1000000);
+	dev->ifindex = INT32_MAX;
+	CHECK(nd_dev_choose(dev, batch, 2, &s, &err) == -ENOSPC && dev->target_ifindex == 999999);
+	nd_sock_close(&s);
+	CHECK(nd_dev_choose(other, batch, 2, &s, &err) < 0 && err.code < 0);
+	free(dev);
+	free(other);
+}
+
 /* ---- labels ---- */
 
 static int label_of(const char *label, const char *name, char out[ND_NAME_SIZE], int *cut)
@@ -269,6 +296,7 @@ const struct unit_case device_cases[] = {
 	{ "snapshot_survives_a_copy", snapshot_survives_a_copy },
 	{ "record_that_lies", record_that_lies },
 	{ "ack_instead_of_a_link", ack_instead_of_a_link },
+	{ "free_ifindex_is_chosen", free_ifindex_is_chosen },
 	{ "labels_follow_the_name", labels_follow_the_name },
 	{ NULL, NULL },
 };

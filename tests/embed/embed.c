@@ -13,33 +13,21 @@
 #define _GNU_SOURCE
 #define ND_EXAMPLE_PART	/* struct batch, and all(): a step of all devices */
 #include "example.c"
-#include "config.h"
+#include "container.h"
 #include "journal.h"
 #include <dirent.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 struct start {
 	struct config config;
+	struct container container;
 	struct batch batch;
 	struct journal journal;
-	sigset_t mask;	/* the caller's; meanwhile all signals are blocked */
-	pid_t pid;	/* the container's process */
-	int sock;	/* to it */
-};
-
-/* What the container's process says: code 0 when it is ready, then only if execve failed. */
-struct report {
-	int code;
-	char what[60];
 };
 
 static int undo(struct batch *b)
@@ -51,7 +39,7 @@ static int undo(struct batch *b)
 	return status;
 }
 
-/* The namespaces' sockets. target_fd is open; source_fd will be. */
+/* The namespaces' sockets; target_fd is open. */
 static int open_batch(struct batch *b, const char *target)
 {
 	struct nd_err e = { 0 };
@@ -86,93 +74,6 @@ static void close_batch(struct batch *b)
 		close(b->target_fd);
 }
 
-/* ---- the container's process ---------------------------------------------------------------------------------------- */
-
-static const char *enter_root(const struct config *c)
-{
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
-		return "mounts";
-	if (mount(c->root, c->root, NULL, MS_BIND | MS_REC, NULL) || chdir(c->root))
-		return c->root;
-	if (syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) || chdir("/"))
-		return "pivot_root";
-	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) && errno != ENOENT)
-		return "/proc";
-	return c->hostname && sethostname(c->hostname, strlen(c->hostname)) ? "hostname" : NULL;
-}
-
-static void report(int sock, const char *what)
-{
-	struct report r = { .code = what ? errno : 0 };
-
-	snprintf(r.what, sizeof r.what, "%s", what ? what : "");
-	if (send(sock, &r, sizeof r, MSG_NOSIGNAL) != sizeof r || what)
-		_exit(127);
-}
-
-/* Until all others are ready it waits; it ends when the parent does. */
-static void container(struct start *s, int sock)
-{
-	static char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *standard[] = { path, NULL };
-	char go;
-
-	if (s->batch.target_fd >= 0 && setns(s->batch.target_fd, CLONE_NEWNET))
-		report(sock, s->config.network);
-	report(sock, enter_root(&s->config));
-	if (read(sock, &go, 1) != 1)
-		_exit(127);
-	environ = s->config.env[0] ? s->config.env : standard;
-	if (chdir(s->config.cwd))
-		report(sock, s->config.cwd);
-	sigprocmask(SIG_SETMASK, &s->mask, NULL);
-	execvp(s->config.args[0], s->config.args);
-	report(sock, s->config.args[0]);
-}
-
-static int launch(struct start *s)
-{
-	const int flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | SIGCHLD;
-	int ends[2];
-
-	if (s->config.network && (s->batch.target_fd = open(s->config.network, O_RDONLY | O_CLOEXEC)) < 0) {
-		warn("%s", s->config.network);
-		return -1;
-	}
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) {
-		warn("socketpair");
-		return -1;
-	}
-	s->pid = (pid_t)syscall(SYS_clone, s->config.network ? flags : flags | CLONE_NEWNET, NULL, NULL, NULL, NULL);
-	if (!s->pid) {
-		close(ends[0]);	/* else it would not be told of the parent's end */
-		container(s, ends[1]);
-	}
-	if (s->pid < 0)
-		warn("clone");
-	close(ends[1]);
-	s->sock = ends[0];
-	return s->pid < 0 ? -1 : 0;
-}
-
-/* Waits for its next word. 0: it is ready, or has called execve. */
-static int answer(const struct start *s, int is_exec)
-{
-	struct report r = { 0 };
-	const ssize_t got = recv(s->sock, &r, sizeof r, 0);
-	int is_fork = 1;
-
-	if (got == sizeof r) {
-		if (r.code)
-			warnx("%s: %s", r.what, strerror(r.code));
-		return r.code;
-	}
-	/* It closed its end: by execve, or by its death. It was not waited for, so it is there to be asked. */
-	if (!got && is_exec && process_started(s->pid, &is_fork) && !is_fork)
-		return 0;
-	warnx("the container's process was killed before it could start");
-	return ECHILD;
-}
-
 /* ---- start ----------------------------------------------------------------------------------------------------------- */
 
 /* Looks at the devices, and writes the record. */
@@ -183,7 +84,7 @@ static int prepare(struct start *s)
 	char target[32];
 	int code;
 
-	snprintf(target, sizeof target, "/proc/%d/ns/net", (int)s->pid);
+	snprintf(target, sizeof target, "/proc/%d/ns/net", (int)s->container.pid);
 	if (b->target_fd < 0)
 		b->target_fd = open(target, O_RDONLY | O_CLOEXEC);
 	if (open_batch(b, c->network ? c->network : target))
@@ -201,9 +102,17 @@ static int prepare(struct start *s)
 	}
 	if (all(b, ND_STEP_SNAPSHOT, 0))
 		return -1;
+	for (int i = 0; i < b->n; i++) {	/* what the record has to say */
+		struct nd_err e;
+
+		if (nd_dev_choose(b->devs[i], b->devs, (size_t)b->n, &b->target, &e)) {
+			warnx("%s: %s", b->devs[i]->ifname, *e.text ? e.text : strerror(-e.code));
+			return -1;
+		}
+	}
 	code = journal_begin(&s->journal, b->target_fd);
 	if (!code)
-		code = journal_write(&s->journal, nd_sock_cookie(&b->source), s->pid, b->devs, b->n);
+		code = journal_write(&s->journal, nd_sock_cookie(&b->source), s->container.pid, b->devs, b->n);
 	if (code)
 		warnx("%s: %s", JOURNAL_DIR, strerror(-code));
 	return code;
@@ -227,16 +136,31 @@ static int commit(struct start *s)
 
 	if (all(b, ND_STEP_MOVE, 0) || all(b, ND_STEP_REPLAY, 0) || all(b, ND_STEP_VERIFY, 0) || was_interrupted())
 		return 1;
-	return send(s->sock, "g", 1, MSG_NOSIGNAL) != 1 || answer(s, 1) ? 1 : 0;
+	return container_go(&s->container) ? 1 : 0;
+}
+
+/* 0, 1 or 2: nothing was touched. */
+static int try(struct start *s)
+{
+	struct batch *b = &s->batch;
+	const struct config *c = &s->config;
+
+	if (c->network && (b->target_fd = open(c->network, O_RDONLY | O_CLOEXEC)) < 0) {
+		warn("%s", c->network);
+		return 2;
+	}
+	if (container_launch(&s->container, c, b->target_fd) || (c->devices && prepare(s)))
+		return 2;
+	return commit(s);
 }
 
 static int start(const char *bundle)
 {
 	struct start s = { .batch = { .source.fd = -1, .target.fd = -1, .source_fd = -1, .target_fd = -1 },
-			   .journal.fd = -1, .sock = -1 };
-	sigset_t every;
+			   .journal.fd = -1, .container.sock = -1 };
 	const char *why;
-	int status = 2, code;
+	sigset_t every;
+	int status, code;
 
 	if (chdir(bundle))
 		err(2, "%s", bundle);
@@ -245,14 +169,11 @@ static int start(const char *bundle)
 		config_end(&s.config);
 		return 2;
 	}
-	sigfillset(&every);
-	sigprocmask(SIG_BLOCK, &every, &s.mask);
-	if (!launch(&s) && !answer(&s, 0) && (!s.config.devices || !prepare(&s)))
-		status = commit(&s);
-	if (status && s.pid > 0) {
-		kill(s.pid, SIGKILL);	/* first, so that it does not see its devices leave; the record keeps its namespace */
-		waitpid(s.pid, NULL, 0);
-	}
+	sigfillset(&every);	/* one that comes meanwhile is looked for in the end: was_interrupted */
+	sigprocmask(SIG_BLOCK, &every, &s.container.mask);
+	status = try(&s);
+	if (status)
+		container_kill(&s.container);	/* its namespace stays: the record holds it */
 	if (status == 1)
 		status = undo(&s.batch);
 	if (status == 3)
@@ -260,14 +181,14 @@ static int start(const char *bundle)
 	else if ((code = journal_end(&s.journal)))
 		warnx("%s stays: %s; remove it yourself", s.journal.path, strerror(-code));
 	if (!status) {
-		printf("%d\n", (int)s.pid);
+		printf("%d\n", (int)s.container.pid);
 		fflush(stdout);
 	}
 	close_batch(&s.batch);
-	if (s.sock >= 0)
-		close(s.sock);
+	if (s.container.sock >= 0)
+		close(s.container.sock);
 	config_end(&s.config);
-	sigprocmask(SIG_SETMASK, &s.mask, NULL);
+	sigprocmask(SIG_SETMASK, &s.container.mask, NULL);
 	return status;
 }
 
