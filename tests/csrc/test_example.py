@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from pathlib import Path
 
 import pytest
 
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored
 
-from .compilers import BUILDS, HERE, SCRATCH
-from .conftest import Start
+from .faulty import Faulty
+from .ways import Start
 
 HOST = """
     link set lo up
@@ -137,29 +135,9 @@ def test_refused_before_anything_is_touched(
 # ---- system calls that fail ----------------------------------------------------------------------------------------
 
 
-class Faulty:
-    """The example, sanitized, with system calls that fail (fault.c)."""
-
-    def __init__(self) -> None:
-        self.build = BUILDS["gcc-sanitized"]
-        self.build.check()
-        fault, asan = SCRATCH / "fault.so", self._gcc("-print-file-name=libasan.so").strip()
-        self._gcc("-shared", "-fPIC", "-O2", "-Wall", "-Werror", str(HERE / "fault.c"), "-o", str(fault))
-        self.preload = f"{Path(asan).resolve()}:{fault}"  # the sanitizer's has to come first
-
-    @staticmethod
-    def _gcc(*arguments: str) -> str:
-        return subprocess.run(["gcc", *arguments], capture_output=True, text=True, check=True, timeout=60).stdout
-
-    def run(self, call: str, first: int, last: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-        faults = {"FAULT_CALL": call, "FAULT_FIRST": str(first), "FAULT_LAST": str(last), "LD_PRELOAD": self.preload}
-        argv = [str(self.build.program("example")), *arguments]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False, env=os.environ | faults)
-
-
 @pytest.fixture(scope="session")
 def faulty() -> Faulty:
-    return Faulty()
+    return Faulty("example")
 
 
 @pytest.mark.parametrize(("call", "refused", "undone"), [("send", 4, 8), ("recvmmsg", 4, 8), ("setns", 3, 0)])

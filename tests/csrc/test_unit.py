@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from .compilers import BUILDS
-from .conftest import Start
+from .ways import Start
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -205,7 +205,8 @@ static const char *take(struct config *c, const char *text)
 		return "process.env is no list of strings, or a long one";
 	c->cwd = member(process, "cwd") ? string(member(process, "cwd"), &memory) : "/";
 	c->hostname = string(member(text, "hostname"), &memory);
-	while (spaces && *spaces == '[' && (value = next(&spaces, &key))) {
+	spaces = spaces && *spaces == '[' ? spaces : "[]";
+	while ((value = next(&spaces, &key))) {
 		const char *type = string(member(value, "type"), &memory);
 
 		if (type && !strcmp(type, "network"))

@@ -21,9 +21,9 @@ struct report {
 
 static const char *enter_root(const struct config *c)
 {
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+	if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL))
 		return "mounts";
-	if (mount(c->root, c->root, NULL, MS_BIND | MS_REC, NULL) || chdir(c->root))
+	if (mount(c->root, c->root, "none", MS_BIND | MS_REC, NULL) || chdir(c->root))
 		return c->root;
 	if (syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) || chdir("/"))
 		return "pivot_root";

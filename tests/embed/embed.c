@@ -90,12 +90,13 @@ static int prepare(struct start *s)
 	if (open_batch(b, c->network ? c->network : target))
 		return -1;
 	for (int i = 0; i < c->devices; i++) {
-		struct nd_dev *d = malloc(ND_DEV_SIZE_MIN);
+		void *memory = calloc(1, ND_DEV_SIZE_MIN);	/* it is written to a file: no byte by chance */
+		struct nd_dev *d;
 		struct nd_err e = { 0 };
 
-		if (!d || nd_dev_init(&d, d, ND_DEV_SIZE_MIN, c->ifname[i], c->wanted[i], &e)) {
-			warnx("%s: %s", c->ifname[i], d ? e.text : strerror(ENOMEM));
-			free(d);
+		if (!memory || nd_dev_init(&d, memory, ND_DEV_SIZE_MIN, c->ifname[i], c->wanted[i], &e)) {
+			warnx("%s: %s", c->ifname[i], memory ? e.text : strerror(ENOMEM));
+			free(memory);
 			return -1;
 		}
 		b->devs[b->n++] = d;
@@ -180,10 +181,8 @@ static int start(const char *bundle)
 		warnx("%s is kept: `embed recover` tries again", s.journal.path);
 	else if ((code = journal_end(&s.journal)))
 		warnx("%s stays: %s; remove it yourself", s.journal.path, strerror(-code));
-	if (!status) {
-		printf("%d\n", (int)s.container.pid);
-		fflush(stdout);
-	}
+	if (!status && (printf("%d\n", (int)s.container.pid) < 0 || fflush(stdout)))
+		warn("the container runs as process %d; stdout", (int)s.container.pid);
 	close_batch(&s.batch);
 	if (s.container.sock >= 0)
 		close(s.container.sock);

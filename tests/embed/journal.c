@@ -43,22 +43,31 @@ uint64_t process_started(pid_t pid, int *is_fork)
 	return started;
 }
 
+/* Up to the end of its snapshot; behind it is only room for later steps. */
+static size_t used(const struct nd_dev *dev)
+{
+	const size_t link = (size_t)dev->link + dev->link_len, addrs = (size_t)dev->addrs + dev->addrs_len;
+
+	return link > addrs ? link : addrs;
+}
+
 static void set_pin(struct journal *j)
 {
 	snprintf(j->pin, sizeof j->pin, "%.50s.net", j->path);
 }
 
+/* 1: the locked record still has its name; 0: somebody took it away; negative: that cannot be told. */
 static int is_left(const struct journal *j)
 {
 	struct stat st;
 
-	return !fstat(j->fd, &st) && st.st_nlink > 0;
+	return fstat(j->fd, &st) ? -errno : st.st_nlink > 0;
 }
 
 int journal_begin(struct journal *j, int target_fd)
 {
 	char there[32];
-	int fd;
+	int fd, left;
 
 	if (mkdir(JOURNAL_DIR, 0700) && errno != EEXIST)
 		return -errno;
@@ -67,16 +76,19 @@ int journal_begin(struct journal *j, int target_fd)
 			close(j->fd);
 		snprintf(j->path, sizeof j->path, JOURNAL_DIR "/XXXXXX");
 		j->fd = mkostemp(j->path, O_CLOEXEC);
+		set_pin(j);
 		if (j->fd < 0 || flock(j->fd, LOCK_EX))
 			return -errno;
-	} while (!is_left(j));
-	set_pin(j);
+		left = is_left(j);
+	} while (!left);
+	if (left < 0)
+		return left;
 	fd = open(j->pin, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	close(fd);
 	snprintf(there, sizeof there, "/proc/self/fd/%d", target_fd);
-	return mount(there, j->pin, NULL, MS_BIND, NULL) ? -errno : 0;
+	return mount(there, j->pin, "none", MS_BIND, NULL) ? -errno : 0;
 }
 
 int journal_write(struct journal *j, uint64_t source, pid_t pid, struct nd_dev *const *devices, int count)
@@ -91,8 +103,8 @@ int journal_write(struct journal *j, uint64_t source, pid_t pid, struct nd_dev *
 	head.started = process_started(pid, &is_fork);
 	head.bytes = sizeof head;
 	for (int i = 0; i < count; i++) {
-		parts[1 + i] = (struct iovec){ devices[i], devices[i]->size };
-		head.bytes += devices[i]->size;
+		parts[1 + i] = (struct iovec){ devices[i], used(devices[i]) };
+		head.bytes += used(devices[i]);
 	}
 	written = writev(j->fd, parts, 1 + count);
 	return written < 0 ? -errno : (uint64_t)written != head.bytes ? -ENOSPC : 0;
@@ -118,6 +130,8 @@ int journal_end(struct journal *j)
 
 int journal_open(struct journal *j, const char *name)
 {
+	int left;
+
 	snprintf(j->path, sizeof j->path, JOURNAL_DIR "/%.16s", name);
 	set_pin(j);
 	j->fd = open(j->path, O_RDWR | O_CLOEXEC);
@@ -125,7 +139,8 @@ int journal_open(struct journal *j, const char *name)
 		return errno == ENOENT ? 1 : -errno;
 	if (flock(j->fd, LOCK_EX))
 		return -errno;
-	return is_left(j) ? 0 : 1;
+	left = is_left(j);
+	return left < 0 ? left : !left;
 }
 
 int journal_read(struct journal *j, struct journal_head *head, struct nd_dev **devices)
@@ -146,11 +161,11 @@ int journal_read(struct journal *j, struct journal_head *head, struct nd_dev **d
 	if (memcmp(head->magic, MAGIC, sizeof MAGIC) != 0 || head->version / 100 != ND_VERSION / 100 ||
 	    head->count > JOURNAL_DEVICES)
 		return -EBADMSG;
-	for (off_t at = sizeof *head; n < (int)head->count; at += first.size, n++) {
+	for (off_t at = sizeof *head; n < (int)head->count; at += (off_t)used(&first), n++) {
 		devices[n] = NULL;
-		if (pread(j->fd, &first, sizeof first, at) != sizeof first || first.size < sizeof first ||
-		    first.size > head->bytes || !(devices[n] = malloc(first.size)) ||
-		    pread(j->fd, devices[n], first.size, at) != (ssize_t)first.size) {
+		if (pread(j->fd, &first, sizeof first, at) != sizeof first || used(&first) < sizeof first ||
+		    used(&first) > first.size || used(&first) > head->bytes || !(devices[n] = calloc(1, first.size)) ||
+		    pread(j->fd, devices[n], used(&first), at) != (ssize_t)used(&first)) {
 			for (; n >= 0; n--)
 				free(devices[n]);
 			return -EBADMSG;

@@ -18,7 +18,7 @@ SHOWN = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[SHOWN] = []
+    config.stash.setdefault(SHOWN, [])  # tests/embed has this hook, too
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,6 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for line in config.stash[SHOWN]:
         terminalreporter.write_line(line)
+    config.stash[SHOWN].clear()
 
 
 @pytest.fixture(scope="session", params=ENGINES)

@@ -192,7 +192,9 @@ def test_conformance_uses_nothing_that_it_judges():
 
 # ---- lengths -------------------------------------------------------------------------------------------------------
 
-C_FILES = sorted(path for folder in (CSRC, ROOT / "tests" / "csrc", ROOT / "tests" / "embed") for path in folder.glob("*.[ch]"))
+C_FILES = sorted(
+    path for folder in (CSRC, ROOT / "tests" / "csrc", ROOT / "tests" / "embed") for path in folder.glob("*.[ch]")
+)
 
 
 def lines(path: Path) -> list[str]:

@@ -1,0 +1,52 @@
+"""The ways in which a program of tests/csrc or tests/embed is built and started; valgrind is one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support import require
+
+from .compilers import BUILDS, DEBUGGABLE
+
+# Of a child that becomes another program nothing is said, as it never frees what it was forked with.
+VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=all",
+            "--errors-for-leak-kinds=all", "--track-fds=yes", "--child-silent-after-fork=yes"]  # fmt: skip
+ALL_WAYS = [*BUILDS, "valgrind"]
+# For what takes the kernel time.
+FEW_WAYS = ["gcc", "clang-sanitized", "musl", "valgrind"]
+
+Run = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
+Start = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def run_here(argv: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
+
+
+def starter(way: str, tmp_path: Path, run: Run = run_here) -> Start:
+    """What starts one of compilers.PROGRAMS in that way: start(program, argument, ...)."""
+    if way == "valgrind":
+        if shutil.which("valgrind") is None:
+            require("compilers", "there is no valgrind")
+        DEBUGGABLE.check()
+        return _under_valgrind(tmp_path / "valgrind.log", run)
+    build = BUILDS[way]
+    build.check()
+    return lambda program, *arguments: run([str(build.program(program)), *arguments])
+
+
+def _under_valgrind(log: Path, run: Run) -> Start:
+    """Its findings become a failure: errors and leaks by its exit code, open descriptors by its log."""
+
+    def start(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        done = run([*VALGRIND, f"--log-file={log}", str(DEBUGGABLE.program(program)), *arguments])
+        said = log.read_text()
+        assert done.returncode != 99, said
+        assert not re.search(r"Open file descriptor \d+:.*\n==\d+== +at ", said), said  # not those inherited
+        return done
+
+    return start

@@ -1,0 +1,50 @@
+"""Fixtures: a scene, and the small runtime, built and started in several ways."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.csrc.ways import FEW_WAYS, Start, starter
+from tests.fault.conftest import pytest_configure, pytest_terminal_summary, show, tally  # noqa: F401  # what is counted
+from tests.runtimes.container import wait_until
+from tests.support import require
+
+from .scene import ARRIVED, Scene
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    if not shutil.which("busybox"):
+        require("runtimes", "no busybox here")
+    with Scene(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture(params=FEW_WAYS)
+def embed(request: pytest.FixtureRequest, scene: Scene, tmp_path: Path) -> Start:
+    """Runs it on the scene: embed("embed", argument, ...)."""
+    return starter(request.param, tmp_path, scene.run)
+
+
+@pytest.fixture(scope="session")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a container has when `netdevns apply` gave it the same devices."""
+    with Scene(tmp_path_factory.mktemp("apply")) as scene:
+        process, *_ = scene.popen(["unshare", "--net", "sleep", "3600"])
+        scene.adopt(process.pid)
+        comm = Path(f"/proc/{process.pid}/comm")
+        wait_until(lambda: comm.read_text() == "sleep\n", "it has its namespace")
+        done = scene.machine.netdevns("apply", "--bundle", str(scene.bundle.path), "--pid", str(process.pid))
+        assert done.returncode == 0, done.stderr
+        with scene.container(process.pid) as container:
+            assert container.names() == ARRIVED
+            container.wait_until_quiet()
+            found = container.dump()
+        scene.end_containers()
+        process.wait()
+        return found
