@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -78,6 +79,48 @@ def test_readme_says_how_to_build(tmp_path: Path) -> None:
     command = commands[1].replace("/run/netns/blue", "/nowhere")
     done = subprocess.run(command, shell=True, cwd=copy, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (2, "example: /nowhere: No such file or directory\n")
+
+
+@pytest.mark.parametrize(("compiler", "cpp"), [("gcc", "g++"), ("clang", "clang++")])
+@pytest.mark.parametrize("language", ["c", "cpp"])
+def test_two_lines_of_makefile_build(tmp_path: Path, compiler: str, cpp: str, language: str) -> None:
+    """Those of csrc/README.md, alone, with a copy of what it says to vendor; a C++ program, too."""
+    for tool in ("make", compiler, *([cpp] if language == "cpp" else [])):
+        if shutil.which(tool) is None:
+            require("compilers", f"there is no {tool}")
+    found = re.findall(r"^```make\n(.*?)^```$", (CSRC / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert [len(lines.splitlines()) for lines in found] == [2]
+    vendored = tmp_path / "vendor" / "netdevns"
+    vendored.mkdir(parents=True)
+    for path in (*CORE, CSRC / "netdevns.h", CSRC / "internal.h"):
+        shutil.copy(path, vendored)
+    (tmp_path / "Makefile").write_text(found[0])
+    if language == "c":
+        shutil.copy(CSRC / "example.c", tmp_path / "runtime.c")
+    else:
+        shutil.copy(HERE / "embed.cpp", tmp_path / "runtime.cpp")
+    settings = [f"CC={compiler}", f"CXX={cpp}", *(["LDLIBS=-lstdc++"] if language == "cpp" else [])]
+    done = subprocess.run(
+        ["make", "-s", *settings], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run([tmp_path / "runtime"], capture_output=True, text=True, timeout=60, check=False)
+    if language == "c":
+        assert (done.returncode, done.stderr) == (2, "runtime: usage: NETNS-PATH DEV[=NAME]... (up to 64)\n")
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "lo 1 1\n", "")
+
+
+# What a caller sees of netdevns.h, with its version: whoever changes the one has to think of the other (README.md).
+INTERFACE = (100, "cf71b262d2b9f718")
+
+
+def test_version_follows_the_interface() -> None:
+    """ND_VERSION was thought of when a declaration changed: comments and white space do not count."""
+    header = (CSRC / "netdevns.h").read_text()
+    version = re.search(r"^#define ND_VERSION (\d+)$", header, re.MULTILINE)
+    declared = " ".join(re.sub(r"/\*.*?\*/", "", header.replace(version[0], ""), flags=re.DOTALL).split())
+    assert (int(version[1]), hashlib.sha256(declared.encode()).hexdigest()[:16]) == INTERFACE
 
 
 def test_example_is_short() -> None:

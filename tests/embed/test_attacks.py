@@ -1,6 +1,6 @@
 """The small runtime is killed at each of its system calls and recovered, or each of them fails: nothing is lost.
 
-NETDEVNS_ATTACK=long: each fails in each of the ways, and not in one of them; and a recovery is killed at each call, too.
+NETDEVNS_ATTACK=long: each fails in each of the ways, not in one of them, and a recovery is killed at each call, too.
 """
 
 from __future__ import annotations
