@@ -9,6 +9,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 BUILT = TOP / ".cache" / "bench"
+EMBED = BUILT / "embed"
 GO_PEER = BUILT / "go-peer"
 SITE = BUILT / "site-packages"
 NO_GO = 3  # of bench/go/build: Go or its library is not installed
@@ -26,6 +27,11 @@ def programs() -> None:
         program = BUILT / source.stem
         if source.suffix == ".c" and not (program.exists() and program.stat().st_mtime > newest):
             subprocess.run(["gcc", *FLAGS, "-o", program, source], check=True)
+    folders = [TOP / "csrc", TOP / "tests" / "embed"]
+    sources = [source for folder in folders for source in sorted(folder.glob("*.[ch]"))]
+    if not (EMBED.exists() and EMBED.stat().st_mtime > max(source.stat().st_mtime for source in sources)):
+        parts = [source for source in sources if source.suffix == ".c" and source.name != "example.c"]  # it is included
+        subprocess.run(["gcc", *FLAGS, "-static", f"-I{folders[0]}", "-o", EMBED, *parts], check=True)
 
 
 def site() -> None:

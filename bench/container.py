@@ -1,4 +1,5 @@
-"""Contestants that are a container's start by runc or crun, with and without a hook: `create` and `start`, no `delete`.
+"""Contestants that are a container's start by runc or crun, with and without a hook: `create` and `start`, no `delete`;
+and by tests/embed, the small runtime in C.
 
 The container joins the target, as it joins a pod's namespace: so its devices can be looked at. A `delete` is no part of
 a start, and takes runc a poll of 100 ms.
@@ -6,9 +7,12 @@ a start, and takes runc a poll of 100 ms.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,9 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.runtimes.container import ENV, Bundle, Runtime, make_rootfs
+from tests.support.namespaces import Namespace
 
 from . import results
-from .build import BUILT, HOOK
+from .build import BUILT, EMBED, HOOK
 
 if TYPE_CHECKING:
     from .contestants import Setting
@@ -36,9 +41,20 @@ OURS: Hook = {
 }
 
 
-def runs(runtime: str) -> bool:
-    """Whether its containers can be measured: it and busybox are installed, and this is no User Mode Linux."""
-    return all(shutil.which(name, path=ENV["PATH"]) for name in (runtime, "busybox")) and not is_uml()
+# No hook: the runtime moves what netDevices asks for.
+OWN_MOVE: Hook = {}
+
+
+def program_of(runtime: str) -> str | None:
+    return str(EMBED) if runtime == "embed" else shutil.which(runtime, path=ENV["PATH"])
+
+
+def runs(runtime: str, step: str) -> bool:
+    """Whether it can be measured: runtime and busybox are installed, and this is no User Mode Linux."""
+    program = program_of(runtime)
+    if program is None or not shutil.which("busybox", path=ENV["PATH"]) or is_uml():
+        return False
+    return STEPS[step][0] is not OWN_MOVE or runtime == "embed" or moves_devices_itself(program)
 
 
 def is_uml() -> bool:
@@ -51,7 +67,7 @@ def start(hook: Hook | None, devices: int = 0) -> Callable[[Setting], list[list[
 
     def commands(setting: Setting) -> list[list[str]]:
         runtime = setting.scenario.runtime
-        program = shutil.which(runtime, path=ENV["PATH"])
+        program = program_of(runtime)
         assert program
         folder = Path(tempfile.mkdtemp(prefix="container-", dir=setting.folder)).resolve()
         make_rootfs(folder / "rootfs", shutil.which("busybox", path=ENV["PATH"]) or "busybox")
@@ -59,10 +75,15 @@ def start(hook: Hook | None, devices: int = 0) -> Callable[[Setting], list[list[
         bundle = Bundle(folder, folder / "rootfs")
         network = {"type": "network", "path": f"/run/netns/{setting.targets[0].name}"}
         wanted = {old: {"name": new} for old, new in names}
-        bundle.write(wanted or None, hooks=[] if hook is None else [hook], network=network, process=SLEEP)
+        bundle.write(wanted or None, hooks=[hook] if hook else [], network=network, process=SLEEP)
+        if runtime == "embed":
+            setting.stack.callback(end_processes_in, setting.targets[0])
+            return [[*inside("true"), str(BUILT / "launch"), program, "start", str(folder)]]
         options = [program, *Runtime.OPTIONS[runtime], "--root", str(folder / "state")]
         create = ["create", "--bundle", str(folder)]
-        if moves_devices_itself(program):  # it would do so before the hook, and is not shown what the hook reads
+        if hook is not OWN_MOVE and moves_devices_itself(
+            program
+        ):  # it would do so before the hook, and is not shown what the hook reads
             bundle_shown = json.loads((folder / "config.json").read_text())
             bundle_shown["linux"].pop("netDevices", None)
             (folder / "shown.json").write_text(json.dumps(bundle_shown))
@@ -71,19 +92,24 @@ def start(hook: Hook | None, devices: int = 0) -> Callable[[Setting], list[list[
             subprocess.run, [*options, "delete", "--force", NAME], check=False, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        inside = [
-            "unshare",
-            "--mount",
-            "--propagation",
-            "private",
-            "sh",
-            "-c",
-            f'{Runtime.PREPARE[runtime]} && exec "$@"',
-            "sh",
-        ]
-        return [[*inside, str(BUILT / "launch"), *options, *create, NAME, "--then", *options, "start", NAME]]
+        launch = [*inside(Runtime.PREPARE[runtime]), str(BUILT / "launch")]
+        return [[*launch, *options, *create, NAME, "--then", *options, "start", NAME]]
 
     return commands
+
+
+def inside(prepare: str) -> list[str]:
+    """What a command runs in: mounts of its own, which a line of shell has prepared."""
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", f'{prepare} && exec "$@"', "sh"]
+
+
+def end_processes_in(namespace: Namespace) -> None:
+    """Nobody else is told of a container that this one has started."""
+    wanted = os.fstat(namespace.fd)
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), wanted):
+                os.kill(int(pid), signal.SIGKILL)
 
 
 @functools.cache
@@ -96,5 +122,9 @@ def moves_devices_itself(program: str) -> bool:
 
 # The hook of each step, and how many devices arrive.
 STEPS: dict[str, tuple[Hook | None, int]] = dict(
-    zip(results.STEPS, [(None, 0), (EMPTY, 0), (OURS, 0), (OURS, 1), (OURS, 10)], strict=True)
+    zip(
+        results.STEPS,
+        [(None, 0), (EMPTY, 0), (OURS, 0), (OURS, 1), (OURS, 10), (OWN_MOVE, 1), (OWN_MOVE, 10)],
+        strict=True,
+    )
 )

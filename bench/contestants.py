@@ -237,5 +237,5 @@ def takes_part(name: str, scenario: Scenario) -> bool:
     device down before it lists them, when the kernel has taken IPv6's away; a time for what none does would mislead.
     """
     if scenario.runtime:
-        return container.runs(scenario.runtime)
+        return container.runs(scenario.runtime, name)
     return name != "go" or (os.access(GO_PEER, os.X_OK) and not scenario.layout.ipv6)

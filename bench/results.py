@@ -20,11 +20,12 @@ from typing import Any
 PLAIN, PHASED = "floor plain", "floor phased"
 FLOORS = (PLAIN, "floor plain-one-ack", PHASED)
 NATIVE, REFERENCE = "netdevns native", "netdevns reference"
-# A container's start: each does what the one before it does, and something more.
+# A container's start: each does what the one before it does, and something more; the last two, the bare one.
 STEPS = (
     "runtime bare", "runtime + empty hook", "runtime + netdevns hook, no devices", "runtime + netdevns hook, 1 device",
-    "runtime + netdevns hook, 10 devices",
+    "runtime + netdevns hook, 10 devices", "runtime + its own move, 1 device", "runtime + its own move, 10 devices",
 )  # fmt: skip
+OWN_MOVES = STEPS[-2:]
 # The order in which they are shown; one that is not here comes last.
 CONTESTANTS = (
     *FLOORS, NATIVE, REFERENCE, f"{NATIVE} record", f"{REFERENCE} record", "netdevns command", "netdevns hook",

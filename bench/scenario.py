@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from .container import STEPS
 from .layout import Layout
+from .results import OWN_MOVES
 
 FLOORS = ("floor plain", "floor plain-one-ack", "floor phased")
 ENGINES = ("netdevns native", "netdevns reference")
@@ -136,6 +137,8 @@ def _others() -> Iterator[Scenario]:
         yield Scenario(
             f"container-{runtime}", Layout(10), tuple(STEPS), rounds=9, cold=True, runtime=runtime, guest=False
         )
+    own = ("runtime bare", *OWN_MOVES)
+    yield Scenario("container-embed", Layout(10), own, rounds=9, cold=True, runtime="embed", guest=False)
     memory = ("bare python", "floor plain", *ENGINES)
     yield Scenario("memory-10000", Layout(1, 10_000), memory, rounds=1, guest=False)
 

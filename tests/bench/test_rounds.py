@@ -16,7 +16,7 @@ import pytest
 from bench.conftest import FEWEST
 from bench.contestants import CONTESTANTS, Setting, takes_part
 from bench.layout import Layout
-from bench.results import STEPS
+from bench.results import OWN_MOVES, STEPS
 from bench.round import Place, combined, destroy
 from bench.scenario import SCENARIOS, Scenario
 from tests.support.namespaces import Namespace
@@ -64,9 +64,15 @@ def test_who_does_not_warm_up_is_noticed() -> None:
     assert "source: warm0a should not be there" in play(replace(plain, commands=without)).why
 
 
-@pytest.mark.parametrize("runtime", ["runc", "crun"])
-@pytest.mark.parametrize("name", [STEPS[0], STEPS[3]])
-def test_containers_get_what_their_hook_moves(runtime: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("runtime", "name"),
+    [
+        *((runtime, STEPS[n]) for runtime in ("runc", "crun") for n in (0, 3)),
+        ("embed", STEPS[0]),
+        ("embed", OWN_MOVES[0]),
+    ],
+)
+def test_containers_get_what_is_moved(runtime: str, name: str) -> None:
     """So many devices as the step's name says, of two; the others stay."""
     scenario = replace(SMALL, runtime=runtime)
     if not takes_part(name, scenario):
