@@ -54,7 +54,10 @@ def runs(runtime: str, step: str) -> bool:
     program = program_of(runtime)
     if program is None or not shutil.which("busybox", path=ENV["PATH"]) or is_uml():
         return False
-    return STEPS[step][0] is not OWN_MOVE or runtime == "embed" or moves_devices_itself(program)
+    hook, devices = STEPS[step]
+    itself = runtime == "embed" or (devices > 0 and moves_devices_itself(program))
+    # runc has no option to be shown another config.json than the hook.
+    return itself if hook is OWN_MOVE else not (itself and runtime == "runc")
 
 
 def is_uml() -> bool:
@@ -81,9 +84,8 @@ def start(hook: Hook | None, devices: int = 0) -> Callable[[Setting], list[list[
             return [[*inside("true"), str(BUILT / "launch"), program, "start", str(folder)]]
         options = [program, *Runtime.OPTIONS[runtime], "--root", str(folder / "state")]
         create = ["create", "--bundle", str(folder)]
-        if hook is not OWN_MOVE and moves_devices_itself(
-            program
-        ):  # it would do so before the hook, and is not shown what the hook reads
+        # It would move them before the hook does, and is not shown what the hook reads.
+        if names and hook is not OWN_MOVE and moves_devices_itself(program):
             bundle_shown = json.loads((folder / "config.json").read_text())
             bundle_shown["linux"].pop("netDevices", None)
             (folder / "shown.json").write_text(json.dumps(bundle_shown))
