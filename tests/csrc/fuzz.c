@@ -217,6 +217,8 @@ static void steps(struct nd_dev *dev, const uint8_t *how)
 	} else {
 		nd_dev_snapshot(dev, &source, &err);
 	}
+	if (how[0] & 16)
+		nd_dev_choose(dev, &dev, 1, &target, &err);
 	nd_dev_move(dev, &source, &target, 99, &err);
 	nd_dev_up_and_replay(dev, &target, &err);
 	nd_dev_verify(dev, &target, &err);
