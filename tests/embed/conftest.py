@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,12 @@ import pytest
 from tests.csrc.ways import FEW_WAYS, Start, starter
 from tests.fault.conftest import pytest_configure, pytest_terminal_summary, show, tally  # noqa: F401  # what is counted
 from tests.runtimes.container import wait_until
-from tests.support import require
 
 from .scene import ARRIVED, Scene
 
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    if not shutil.which("busybox"):
-        require("runtimes", "no busybox here")
     with Scene(tmp_path) as found:
         yield found
 

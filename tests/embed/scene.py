@@ -44,6 +44,7 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        busybox = shutil.which("busybox") or require("runtimes", "no busybox here")
         with contextlib.ExitStack() as stack:
             self.host = stack.enter_context(fresh("host"))
             self.host.sysctl("ipv6/conf/default/addr_gen_mode", 1)
@@ -60,7 +61,7 @@ class Scene:
             self._stack = stack.pop_all()
         self.bundle = Bundle(folder, folder / "rootfs")
         if not self.bundle.rootfs.exists():
-            make_rootfs(self.bundle.rootfs, shutil.which("busybox") or "busybox")
+            make_rootfs(self.bundle.rootfs, busybox)
             (self.bundle.rootfs / "bin" / "sleep").symlink_to("busybox")
         self.bundle.write(DEVICES, process=STAYS)
 
