@@ -64,7 +64,7 @@ def test_recovery_is_killed(attacks: Attacks, start_calls: list[Call], tally: Ta
     attacks.run(START, killed)
     every = attacks.calls(RECOVER)
     attacks.scene.is_as_before()
-    for call in sample(every, 40):
+    for call in sample(every, 20):
         attacks.run(START, killed)
         attacks.run(RECOVER, call.inject("signal=KILL"))
         attacks.recovered(tally, f"recover: {call}")
