@@ -54,7 +54,8 @@ static int open_here(struct nd_sock *s, struct nd_file *files, size_t nfiles)
 
 /*
  * The one function that leaves the calling thread's namespace. Signals are blocked: a handler must not run (and open
- * sockets) in the wrong namespace. /proc/thread-self and not /proc/self (probe netns.setns.one-thread).
+ * sockets) in the wrong namespace: of this thread alone, which is what sigprocmask(2) means on Linux (pthread_sigmask would
+ * bind the object to glibc >= 2.32). /proc/thread-self and not /proc/self (probe netns.setns.one-thread).
  */
 static int open_there(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err)
 {
@@ -65,7 +66,7 @@ static int open_there(struct nd_sock *s, int netns_fd, struct nd_file *files, si
 	if (home < 0)
 		return nd_err_set(err, ND_STEP_OPEN, -errno, "cannot open /proc/thread-self/ns/net, the way back");
 	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
+	sigprocmask(SIG_BLOCK, &all, &before);
 	/* The way back is tried before it is needed: who may enter the other namespace need not have the right to return. */
 	if (setns(home, CLONE_NEWNET) < 0) {
 		code = nd_err_set(err, ND_STEP_OPEN, -errno, "setns into this thread's own namespace, the way back, was refused");
@@ -83,7 +84,7 @@ static int open_there(struct nd_sock *s, int netns_fd, struct nd_file *files, si
 					  "setns back failed: this thread is in the wrong network namespace and must end");
 		}
 	}
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	close(home);
 	return code;
 }

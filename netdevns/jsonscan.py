@@ -19,6 +19,7 @@ class _Options:
 
     strict = True
     object_hook = None
+    array_hook = None  # asked for since Python 3.15
     parse_float = float
     parse_int = int
 
@@ -36,8 +37,9 @@ def loads(data: bytes, pairs_hook: Callable[[list[tuple[str, Any]]], Any]) -> An
     """json.loads(data, object_pairs_hook=pairs_hook), with the same results and the same errors."""
     try:
         return _plain(data, pairs_hook)
-    except (ImportError, StopIteration, SystemError, TypeError, ValueError):
+    except (AttributeError, ImportError, StopIteration, SystemError, TypeError, ValueError):
         # SystemError: the scanner's own errors are those of json.decoder, which is not there to raise them.
+        # AttributeError: the scanner of a Python to come may ask for one more option.
         import json
 
         return json.loads(data, object_pairs_hook=pairs_hook)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _json
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -66,6 +68,35 @@ def test_damaged(value: object, at: int, wrong: bytes) -> None:
 def test_any_bytes(data: bytes) -> None:
     """What is no JSON at all."""
     agrees(data)
+
+
+def test_a_scanner_that_asks_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python to come whose scanner reads one more option (as 3.15: array_hook) costs time, not the hook."""
+
+    def scanner(context: Any) -> Any:
+        return real(context) if context.option_of_tomorrow else None
+
+    real = _json.make_scanner
+    assert jsonscan.loads(b'{"a": [1]}', tuple) == (("a", [1]),)
+    monkeypatch.setattr(_json, "make_scanner", scanner)
+    assert jsonscan.loads(b'{"a": [1]}', tuple) == (("a", [1]),)
+
+
+def test_options_are_those_of_the_decoder() -> None:
+    """Whatever this Python's scanner reads of a JSONDecoder, ours offers it, with the decoder's value."""
+    decoder = json.JSONDecoder(object_pairs_hook=tuple)
+    read: set[str] = set()
+
+    class Spy:
+        def __getattr__(self, name: str) -> object:
+            read.add(name)
+            return getattr(decoder, name)
+
+    _json.make_scanner(Spy())
+    ours = jsonscan._Options(tuple)
+    assert "object_pairs_hook" in read
+    for name in read - {"parse_constant"}:  # a dictionary's method there
+        assert getattr(ours, name) == getattr(decoder, name)
 
 
 def test_plain_json_loads_no_json() -> None:

@@ -1,10 +1,10 @@
 """What may be missing on a machine, and when that is a failure.
 
 NETDEVNS_REQUIRE is a comma-separated list: netns (privileges for fresh network namespaces), uml, runtimes, native
-(runtimes with netDevices of their own, which tools/runtimes fetches), compilers
-(and what else tests/csrc builds and looks with), pyright, bench (the extra of that name, and Go with the library of
-bench/go), kinds (the device kinds in kinds.REQUIRED), physical (the NIC
-of tests/physical). Without it a test that lacks something skips and says why.
+(runtimes with netDevices of their own, which tools/runtimes fetches), compilers (and what else tests/csrc builds and
+looks with), pyright, ship (the extra of that name), bench (the extra of that name, and Go with the library of
+bench/go), kinds (the device kinds in kinds.REQUIRED), physical (the NIC of tests/physical). Without it a test that
+lacks something skips and says why.
 """
 
 import importlib.util

@@ -1,0 +1,218 @@
+"""Builds an sdist and one abi3 wheel, judges them, and tries them where nothing of this checkout is.
+
+Into dist/. Tried in a clean virtual environment of each Python of this machine, and in clean Debians without a compiler
+(tools/in-chroot); there the sdist is compiled, too. Each try moves devices, in a sandbox, with both engines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[1]
+DIST = TOP / "dist"
+SUITES = ("bookworm", "trixie", "sid")
+# The oldest glibc that the core's functions allow (setns: 2.14), as the nearest of auditwheel's policies.
+OLDEST = "manylinux_2_17"
+# As Python's own, without what some Pythons add: the place of their own library as RUNPATH, and debug information.
+LDSHARED = "gcc -pthread -shared -Wl,-s"
+
+# What a try runs, far from the checkout; `netdevns demo` moves devices in a sandbox of its own.
+SMOKE = """
+import os, subprocess, sys, sysconfig
+import netdevns
+import netdevns._core
+site = sysconfig.get_path("platlib")
+assert netdevns.__file__.startswith(site) and netdevns._core.__file__.startswith(site), netdevns.__file__
+command = os.path.join(sysconfig.get_path("scripts"), "netdevns")
+for engine in ("native", "reference"):
+    environment = os.environ | {"NETDEVNS_ENGINE": engine}
+    done = subprocess.run([command, "demo"], env=environment, text=True, capture_output=True)
+    assert done.returncode == 0, f"{engine}: {done.stdout}{done.stderr}"
+    assert "eth1 -> net0 in " in done.stdout, done.stdout
+print(f"Python {sys.version.split()[0]}: netdevns {netdevns.__version__} moves, with both engines")
+"""
+
+
+class Fail(Exception):
+    """One line for the user: what is wrong, and with what."""
+
+
+def run(*argv: str | Path, **options: object) -> str:
+    """Runs a command; returns its output, of which a failure shows the end."""
+    done = subprocess.run(
+        [str(word) for word in argv],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        **options,  # type: ignore[call-overload]
+    )
+    if done.returncode:
+        raise Fail(f"{' '.join(map(str, argv[:4]))} ...: exit code {done.returncode}\n{done.stdout[-3000:]}")
+    return str(done.stdout)
+
+
+def tool(name: str) -> Path:
+    """A program of this environment."""
+    return Path(sys.executable).with_name(name)
+
+
+# ---- build ---------------------------------------------------------------------------------------------------------
+
+
+def build(out: Path) -> tuple[Path, Path]:
+    """Makes (sdist, wheel) in `out`, the wheel out of the sdist and with the lowest manylinux tag that is true."""
+    out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob("netdevns-*"):
+        old.unlink()
+    with tempfile.TemporaryDirectory() as scratch:
+        run(sys.executable, "-m", "build", "--outdir", scratch, TOP, env=os.environ | {"LDSHARED": LDSHARED})
+        (made,) = Path(scratch).glob("*.whl")
+        environment = os.environ | {
+            "PATH": f"{tool('patchelf').parent}:{os.environ['PATH']}"
+        }  # auditwheel looks for patchelf
+        run(tool("auditwheel"), "repair", "--wheel-dir", out, made, env=environment)
+        (source,) = Path(scratch).glob("*.tar.gz")
+        shutil.copy(source, out)
+    (wheel,) = out.glob("*.whl")
+    return out / source.name, wheel
+
+
+# ---- judge ---------------------------------------------------------------------------------------------------------
+
+
+def tracked(*folders: str) -> set[str]:
+    """The files of the checkout that git knows."""
+    return set(run("git", "-c", f"safe.directory={TOP}", "-C", TOP, "ls-files", *folders).split())
+
+
+def judge(sdist: Path, wheel: Path) -> None:
+    """Raises Fail for whatever should not be uploaded like this."""
+    if not re.search(rf"-cp311-abi3-.*\b{OLDEST}_\w+\.whl$", wheel.name):
+        raise Fail(f"{wheel.name}: not an abi3 wheel of {OLDEST}: which new function of libc is it? (auditwheel show)")
+    run(tool("twine"), "check", "--strict", sdist, wheel)
+    run(tool("check-wheel-contents"), wheel)
+    run(tool("abi3audit"), "--strict", "--assume-minimum-abi3", "3.11", wheel)
+    judge_files(wheel)
+    judge_core(wheel)
+    judge_sdist(sdist)
+
+
+def judge_files(wheel: Path) -> None:
+    """The package as git has it and its core; nothing else lands beside it in site-packages."""
+    with zipfile.ZipFile(wheel) as opened:
+        names = {name for name in opened.namelist() if not name.startswith("netdevns-") and not name.endswith("/")}
+    wanted = tracked("netdevns") | {"netdevns/_core.abi3.so"}
+    if names != wanted:
+        raise Fail(f"{wheel.name}: {sorted(names ^ wanted)} are either missing, or too much")
+
+
+def judge_core(wheel: Path) -> None:
+    """No path of the machine that built it is in the core, and no symbols for a debugger."""
+    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(wheel) as opened:
+        core = Path(opened.extract("netdevns/_core.abi3.so", scratch))
+        if rpath := run(tool("patchelf"), "--print-rpath", core).strip():
+            raise Fail(f"{wheel.name}: the core looks for libraries in {rpath}")
+        if b".debug_info" in core.read_bytes():
+            raise Fail(f"{wheel.name}: the core has debug information")
+
+
+def judge_sdist(sdist: Path) -> None:
+    """What the build reads, the licence, and what is needed to vendor the core."""
+    top = sdist.name.removesuffix(".tar.gz")
+    names = {name.removeprefix(f"{top}/") for name in run("tar", "-tzf", sdist).split()}
+    wanted = tracked("netdevns", "csrc") | {"pyproject.toml", "setup.py", "LICENSE", "README.md", "CHANGELOG.md"}
+    if missing := wanted - names:
+        raise Fail(f"{sdist.name}: lacks {sorted(missing)}")
+
+
+# ---- try -----------------------------------------------------------------------------------------------------------
+
+
+def pythons() -> list[str]:
+    """The machine's Pythons from 3.11 on, one of each version; those of pyenv, too, where somebody has it."""
+    found: dict[str, str] = {}
+    names = [f"python3.{minor}" for minor in range(11, 20)]
+    of_pyenv = glob.glob(os.path.expanduser(f"{os.environ.get('PYENV_ROOT', '~/.pyenv')}/versions/3.*/bin/python3"))
+    for path in [sys.executable, *filter(None, map(shutil.which, names)), *sorted(of_pyenv)]:
+        code = "import sys, venv, ensurepip; print(sys.version_info[:2] >= (3, 11), sys.version_info[:2], sys.abiflags)"
+        done = subprocess.run([path, "-I", "-c", code], text=True, capture_output=True, check=False)
+        if done.stdout.startswith("True "):
+            found.setdefault(done.stdout, path)
+    return list(found.values())
+
+
+def smoke(python: Path) -> str:
+    """Runs SMOKE with an environment's Python, nowhere near the checkout; returns what it says."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "NETDEVNS"))}
+    return run(python, "-I", "-c", SMOKE, cwd="/", env=clean).strip()
+
+
+def try_in_venv(python: str | Path, file: Path, *, compiles: bool) -> str:
+    """Installs a wheel or an sdist into a clean environment and smokes it; returns what the smoke says.
+
+    A wheel gets no compiler: whatever would call one fails.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        run(python, "-I", "-m", "venv", scratch)
+        installed = Path(scratch, "bin", "python")
+        # --isolated would lose the machine's way to its index.
+        options = ["--disable-pip-version-check", "--no-input", "--no-cache-dir"]
+        environment = os.environ | ({} if compiles else {"CC": "/bin/false", "PIP_ONLY_BINARY": ":all:"})
+        environment.pop("PYTHONPATH", None)
+        run(installed, "-I", "-m", "pip", "install", *options, file, env=environment)
+        return smoke(installed)
+
+
+def try_in_debian(suite: str, folder: Path) -> None:
+    """Tries both files in a fresh Debian; tells what happens there as it goes."""
+    command = [TOP / "tools" / "in-chroot", "--give", folder, suite, "./tools/wheels-inside"]
+    done = subprocess.run([*map(str, command)], stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise Fail(f"{suite}: exit code {done.returncode}")
+
+
+# ---- the command ---------------------------------------------------------------------------------------------------
+
+
+def everything(suites: Iterable[str]) -> None:
+    sdist, wheel = build(DIST)
+    judge(sdist, wheel)
+    for file in (sdist, wheel):
+        print(f"{file.relative_to(TOP)}: {file.stat().st_size / 1000:.0f} kB", flush=True)
+    for python in pythons():
+        print(f"wheel, clean environment: {try_in_venv(python, wheel, compiles=False)}", flush=True)
+    print(f"sdist, compiled: {try_in_venv(sys.executable, sdist, compiles=True)}", flush=True)
+    for suite in suites:
+        try_in_debian(suite, DIST)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("tools/wheels", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="without Debian")
+    parser.add_argument(
+        "suites", nargs="*", metavar="SUITE", help=f"a Debian (default: {', '.join(SUITES)}); needs root"
+    )
+    asked = parser.parse_args(arguments)
+    try:
+        everything([] if asked.quick else asked.suites or SUITES)
+    except Fail as e:
+        print(f"tools/wheels: FAILED: {e}", file=sys.stderr)
+        return 1
+    print("tools/wheels: all is well")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
