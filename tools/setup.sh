@@ -73,6 +73,7 @@ tool_package() {
 	go) echo golang-go ;;
 	go-netlink) echo golang-github-vishvananda-netlink-dev ;;
 	musl-gcc) echo musl-tools ;;
+	groff) echo groff-base ;;
 	*) echo "$1" ;;
 	esac
 }

@@ -34,6 +34,8 @@ import netdevns._core
 site = sysconfig.get_path("platlib")
 assert netdevns.__file__.startswith(site) and netdevns._core.__file__.startswith(site), netdevns.__file__
 command = os.path.join(sysconfig.get_path("scripts"), "netdevns")
+for page in ("man/man8/netdevns.8", "bash-completion/completions/netdevns", "zsh/site-functions/_netdevns"):
+    assert os.path.exists(os.path.join(sys.prefix, "share", page)), page
 for engine in ("native", "reference"):
     environment = os.environ | {"NETDEVNS_ENGINE": engine}
     done = subprocess.run([command, "demo"], env=environment, text=True, capture_output=True)
@@ -110,10 +112,11 @@ def judge(sdist: Path, wheel: Path) -> None:
 
 
 def judge_files(wheel: Path) -> None:
-    """The package as git has it and its core; nothing else lands beside it in site-packages."""
+    """The package and share/ as git has them, and the core; nothing else lands in site-packages, or beside it."""
     with zipfile.ZipFile(wheel) as opened:
-        names = {name for name in opened.namelist() if not name.startswith("netdevns-") and not name.endswith("/")}
-    wanted = tracked("netdevns") | {"netdevns/_core.abi3.so"}
+        found = (name for name in opened.namelist() if not re.match(r"netdevns-[^/]+\.dist-info/", name))
+        names = {re.sub(r"^netdevns-[^/]+\.data/data/", "", name) for name in found if not name.endswith("/")}
+    wanted = tracked("netdevns", "share") | {"netdevns/_core.abi3.so"}
     if names != wanted:
         raise Fail(f"{wheel.name}: {sorted(names ^ wanted)} are either missing, or too much")
 
@@ -132,7 +135,13 @@ def judge_sdist(sdist: Path) -> None:
     """What the build reads, the licence, and what is needed to vendor the core."""
     top = sdist.name.removesuffix(".tar.gz")
     names = {name.removeprefix(f"{top}/") for name in run("tar", "-tzf", sdist).split()}
-    wanted = tracked("netdevns", "csrc") | {"pyproject.toml", "setup.py", "LICENSE", "README.md", "CHANGELOG.md"}
+    wanted = tracked("netdevns", "csrc", "share") | {
+        "pyproject.toml",
+        "setup.py",
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+    }
     if missing := wanted - names:
         raise Fail(f"{sdist.name}: lacks {sorted(missing)}")
 

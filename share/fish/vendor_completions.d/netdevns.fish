@@ -1,0 +1,127 @@
+# Made by tools/pages, with shtab: do not edit.
+
+# Custom Preamble
+function _netdevns_devices
+  tail -n +3 /proc/net/dev | string match -r '[^ :]+(?=:)' | string match -v lo
+end
+function _netdevns_namespaces
+  if string match -q '*/*' -- (commandline -ct)
+    __fish_complete_path (commandline -ct)
+    return
+  end
+  for path in /run/netns/*
+    basename -- $path
+  end
+end
+function _netdevns_kinds
+  __fish_append , sysctls routes neighbours
+end
+function _netdevns_probes
+  string split ' ' 'spec abi varies diff'
+end
+# End Custom Preamble
+
+# Parse current commandline:
+# - _shtab_netdevns_cmdpath=(sub)command path seen so far
+# - _shtab_netdevns_npos=number of positional arguments given after it
+# - options are skipped based on _shtab_netdevns_opts_with_value & _shtab_netdevns_commands lists
+function _shtab_netdevns_scan
+  set -g _shtab_netdevns_cmdpath ''
+  set -g _shtab_netdevns_npos 0
+  set -l tokens (commandline -opc)
+  set -e tokens[1]
+  set -l expect_value 0
+  for t in $tokens
+    if test $expect_value -eq 1
+      set expect_value 0
+      continue
+    end
+    switch "$t"
+      case '--*=*'
+        continue
+      case '-*'
+        if contains -- $t $_shtab_netdevns_opts_with_value
+          set expect_value 1
+        end
+        continue
+      case '*'
+        if test $_shtab_netdevns_npos -eq 0
+          set -l candidate $t
+          if test -n "$_shtab_netdevns_cmdpath"
+            set candidate "$_shtab_netdevns_cmdpath $t"
+          end
+          if contains -- $candidate $_shtab_netdevns_commands
+            set -g _shtab_netdevns_cmdpath $candidate
+            continue
+          end
+        end
+        set -g _shtab_netdevns_npos (math $_shtab_netdevns_npos + 1)
+    end
+  end
+end
+
+# Condition helper: true if the current (sub)command path equals the given one.
+function _shtab_netdevns_using
+  _shtab_netdevns_scan
+  test "$_shtab_netdevns_cmdpath" = "$argv"
+end
+
+set -g _shtab_netdevns_commands move apply check show hook recover features conformance demo
+set -g _shtab_netdevns_opts_with_value --bundle --config --format --from --jobs --netns --pid --preserve --to
+
+complete -c netdevns -e
+complete -c netdevns -f
+
+complete -c netdevns -n _shtab_netdevns_using -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n _shtab_netdevns_using -l version -d 'show program'"'"'s version number and exit'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a move -d 'move devices into a namespace'
+complete -c netdevns -n '_shtab_netdevns_using move' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using move' -l to -xka "(_netdevns_namespaces)" -d 'the target namespace'
+complete -c netdevns -n '_shtab_netdevns_using move' -l from -xka "(_netdevns_namespaces)" -d 'the source namespace (default: this one)'
+complete -c netdevns -n '_shtab_netdevns_using move' -l force -d 'also a device that carries a default route'
+complete -c netdevns -n '_shtab_netdevns_using move' -l preserve -xka "(_netdevns_kinds)" -d 'what to carry over, too: sysctls, routes, neighbours'
+complete -c netdevns -n '_shtab_netdevns_using move' -l json -d 'one JSON document on stdout, also on failure'
+complete -c netdevns -n '_shtab_netdevns_using move; and test $_shtab_netdevns_npos -ge 0' -ka "(_netdevns_devices)" -d 'a device, and its name in the target'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a apply -d 'move what a config.json asks for'
+complete -c netdevns -n '_shtab_netdevns_using apply' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using apply' -l bundle -xka "(__fish_complete_directories)" -d 'an OCI bundle: its config.json'
+complete -c netdevns -n '_shtab_netdevns_using apply' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'a config.json'
+complete -c netdevns -n '_shtab_netdevns_using apply' -l pid -x -d 'a process of the container'
+complete -c netdevns -n '_shtab_netdevns_using apply' -l netns -xka "(_netdevns_namespaces)" -d 'the container'"'"'s network namespace'
+complete -c netdevns -n '_shtab_netdevns_using apply' -l json -d 'one JSON document on stdout, also on failure'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a check -d 'say whether a move would succeed; change nothing'
+complete -c netdevns -n '_shtab_netdevns_using check' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using check' -l to -xka "(_netdevns_namespaces)" -d 'the target namespace'
+complete -c netdevns -n '_shtab_netdevns_using check' -l from -xka "(_netdevns_namespaces)" -d 'the source namespace (default: this one)'
+complete -c netdevns -n '_shtab_netdevns_using check' -l force -d 'a default route is a note, not an error'
+complete -c netdevns -n '_shtab_netdevns_using check' -l preserve -xka "(_netdevns_kinds)" -d 'what a move will carry over, too: sysctls, routes, neighbours'
+complete -c netdevns -n '_shtab_netdevns_using check' -l bundle -xka "(__fish_complete_directories)" -d 'an OCI bundle: its config.json'
+complete -c netdevns -n '_shtab_netdevns_using check' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'a config.json'
+complete -c netdevns -n '_shtab_netdevns_using check' -l pid -x -d 'a process of the container'
+complete -c netdevns -n '_shtab_netdevns_using check' -l netns -xka "(_netdevns_namespaces)" -d 'the container'"'"'s network namespace'
+complete -c netdevns -n '_shtab_netdevns_using check' -l json -d 'one JSON document on stdout, also on failure'
+complete -c netdevns -n '_shtab_netdevns_using check; and test $_shtab_netdevns_npos -ge 0' -ka "(_netdevns_devices)" -d 'a device, and its name in the target'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a show -d 'show devices, and what a move of each would lose'
+complete -c netdevns -n '_shtab_netdevns_using show' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using show' -l netns -xka "(_netdevns_namespaces)" -d 'the namespace to look into (default: this one)'
+complete -c netdevns -n '_shtab_netdevns_using show' -l json -d 'one JSON document on stdout, also on failure'
+complete -c netdevns -n '_shtab_netdevns_using show; and test $_shtab_netdevns_npos -ge 0' -ka "(_netdevns_devices)" -d 'a device (default: all)'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a hook -d 'the OCI hook: state JSON on stdin'
+complete -c netdevns -n '_shtab_netdevns_using hook' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using hook; and test $_shtab_netdevns_npos -eq 0' -ka "createRuntime" -d 'the hook'"'"'s stage'
+complete -c netdevns -n '_shtab_netdevns_using hook; and test $_shtab_netdevns_npos -ge 1' -ka "(_netdevns_devices)" -d 'devices besides those of config.json'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a recover -d 'undo the moves whose processes were killed'
+complete -c netdevns -n '_shtab_netdevns_using recover' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using recover' -l list -d 'show the records and change nothing'
+complete -c netdevns -n '_shtab_netdevns_using recover' -l json -d 'one JSON document on stdout, also on failure'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a features -d 'print the runtime-spec'"'"'s features structure'
+complete -c netdevns -n '_shtab_netdevns_using features' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a conformance -d 'say what this kernel does'
+complete -c netdevns -n '_shtab_netdevns_using conformance' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using conformance' -l list -d 'tell which probes there are, and run none'
+complete -c netdevns -n '_shtab_netdevns_using conformance' -l format -xka "table json ktap" -d 'how to tell (default: table)'
+complete -c netdevns -n '_shtab_netdevns_using conformance' -l json -d 'the same as --format json'
+complete -c netdevns -n '_shtab_netdevns_using conformance' -l jobs -x -d 'probes at a time (default: one a processor)'
+complete -c netdevns -n '_shtab_netdevns_using conformance; and test $_shtab_netdevns_npos -ge 0' -ka "(_netdevns_probes)" -d 'an id, a glob or a class (default: all probes)'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a demo -d 'show it in a private sandbox; needs no device of yours'
+complete -c netdevns -n '_shtab_netdevns_using demo' -s h -l help -d 'show this help message and exit'
