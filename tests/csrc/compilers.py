@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
-import sysconfig
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import require
+from tools import wheels_musl
 
 HERE = Path(__file__).resolve().parent
 CSRC = HERE.parents[1] / "csrc"
@@ -85,17 +85,8 @@ class Build:
 
 @functools.cache
 def kernel_headers() -> Path:
-    """The kernel's headers and no other of glibc's: musl has none of its own."""
-    folder = SCRATCH / "kernel-headers"
-    folder.mkdir()
-    machine = Path("/usr/include", str(sysconfig.get_config_var("MULTIARCH")))
-    for name, path in {
-        "linux": Path("/usr/include/linux"),
-        "asm-generic": Path("/usr/include/asm-generic"),
-        "asm": machine / "asm" if (machine / "asm").exists() else Path("/usr/include/asm"),
-    }.items():
-        (folder / name).symlink_to(path)
-    return folder
+    """The kernel's headers, for musl."""
+    return wheels_musl.kernel_headers(SCRATCH / "kernel-headers")
 
 
 BUILDS = {

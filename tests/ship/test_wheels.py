@@ -5,13 +5,14 @@ Needs pip's index; `tools/test --full` runs it, and `tools/wheels` does the same
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.support.require import require_module
-from tools import wheels
+from tests.support.require import require, require_module
+from tools import wheels, wheels_musl
 
 PYTHONS = wheels.pythons()
 
@@ -59,3 +60,13 @@ def test_sdist_compiles(files: tuple[Path, Path]) -> None:
     assert "with both engines" in wheels.try_in_venv(PYTHONS[0], files[0], compiles=True)
     with pytest.raises(wheels.Fail):  # so the other test's way of having no compiler is one
         wheels.try_in_venv(PYTHONS[0], files[0], compiles=False)
+
+
+@pytest.mark.timeout(300)
+def test_wheel_for_musl(files: tuple[Path, Path], tmp_path: Path) -> None:
+    """It builds, and needs nothing of glibc; tools/wheels tries it on a Python on musl."""
+    if shutil.which("musl-gcc") is None:
+        require("compilers", "there is no musl-gcc; tools/test installs it")
+    wheels_musl.judge(wheels_musl.build(files[0], tmp_path / "out", tmp_path))
+    with pytest.raises(wheels.Fail, match="not an abi3 wheel of musllinux"):
+        wheels_musl.judge(files[1])
