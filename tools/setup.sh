@@ -57,6 +57,8 @@ tool_works() {
 			rm "$cache/probe" ;;
 	go-netlink) # a library; its package has nothing to run
 		[[ -d /usr/share/gocode/src/github.com/vishvananda/netlink ]] ;;
+	libltdl) # a macro of it, for libffi's configure
+		[[ -e /usr/share/aclocal/ltdl.m4 ]] ;;
 	*) has "$1" ;;
 	esac
 }
@@ -74,6 +76,10 @@ tool_package() {
 	go-netlink) echo golang-github-vishvananda-netlink-dev ;;
 	musl-gcc) echo musl-tools ;;
 	groff) echo groff-base ;;
+	autoreconf) echo autoconf ;;
+	aclocal) echo automake ;;
+	libtoolize) echo libtool ;;
+	libltdl) echo libltdl-dev ;;
 	*) echo "$1" ;;
 	esac
 }

@@ -28,24 +28,6 @@ OLDEST = "manylinux_2_17"
 # As Python's own, without what some Pythons add: the place of their own library as RUNPATH, and debug information.
 LDSHARED = "gcc -pthread -shared -Wl,-s"
 
-# What a try runs, far from the checkout, after SITE, which is where it was installed without an environment, if it was,
-# and COMMAND; `netdevns demo` moves devices in a sandbox of its own.
-SMOKE = """
-import os, subprocess, sys, sysconfig
-import netdevns
-import netdevns._core
-site = SITE or sysconfig.get_path("platlib")
-assert netdevns.__file__.startswith(site) and netdevns._core.__file__.startswith(site), netdevns.__file__
-for page in ("man/man8/netdevns.8", "bash-completion/completions/netdevns", "zsh/site-functions/_netdevns"):
-    assert os.path.exists(os.path.join(SITE or sys.prefix, "share", page)), page
-for engine in ("native", "reference"):
-    environment = os.environ | {"NETDEVNS_ENGINE": engine}
-    done = subprocess.run([*COMMAND, "demo"], env=environment, text=True, capture_output=True)
-    assert done.returncode == 0, f"{engine}: {done.stdout}{done.stderr}"
-    assert "eth1 -> net0 in " in done.stdout, done.stdout
-print(f"Python {sys.version.split()[0]}: netdevns {netdevns.__version__} moves, with both engines")
-"""
-
 
 class Fail(Exception):
     """One line for the user: what is wrong, and with what."""
@@ -176,18 +158,15 @@ def pythons() -> list[str]:
 
 
 def smoke(python: Path | str, site: Path | None = None) -> str:
-    """Runs SMOKE, nowhere near the checkout; returns what it says.
+    """Runs tools/wheels_smoke.py, nowhere near the checkout; returns what it says.
 
     Args:
         python: An environment's; or any, with the folder `site` that it was installed into.
     """
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "NETDEVNS"))}
-    if site is None:
-        command = [os.path.join(os.path.dirname(python), "netdevns")]
-    else:
-        command, clean = [str(python), "-m", "netdevns"], clean | {"PYTHONPATH": str(site)}
-    code = f"SITE, COMMAND = {str(site or '')!r}, {command!r}\n{SMOKE}"
-    return run(python, "-P", "-s", "-c", code, cwd="/", env=clean).strip()
+    if site is not None:
+        clean["PYTHONPATH"] = str(site)
+    return run(python, "-P", "-s", TOP / "tools" / "wheels_smoke.py", *filter(None, [site]), cwd="/", env=clean).strip()
 
 
 def try_in_venv(python: str | Path, file: Path, *, compiles: bool) -> str:

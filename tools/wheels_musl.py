@@ -106,7 +106,9 @@ def _compile(package: str, environment: dict[str, str], *options: str) -> None:
     (archive,) = (CACHE / "apt").glob(f"{package}_*.orig.tar.*z")
     source = CACHE / package
     wheels.run("tar", "-xf", archive, f"--one-top-level={source}", "--strip-components=1")
-    wheels.run_with(environment, "./configure", *options, cwd=source)
+    if not (source / "configure").exists():  # Debian's libffi is as its git has it
+        wheels.run("autoreconf", "-fi", cwd=source)
+    wheels.run_with(environment, source / "configure", *options, cwd=source)
     wheels.run("make", "-j2", "CFLAGS_NODIST=-O1 -g0", cwd=source)
     wheels.run("make", "install", cwd=source)
     shutil.rmtree(source)

@@ -49,9 +49,10 @@ CHECKERS = pytest.mark.parametrize("errors_of", [mypy, pyright], ids=["mypy", "p
 
 
 @CHECKERS
-def test_user_program_has_no_error(errors_of: Callable[[Path], dict[int, str]]) -> None:
-    """A program that uses every public name as it is documented, with the types that it asserts."""
-    assert errors_of(PROGRAMS / "user.py") == {}
+@pytest.mark.parametrize("program", [PROGRAMS / "user.py", TOP / "examples" / "runtime.py"], ids=lambda path: path.name)
+def test_user_program_has_no_error(errors_of: Callable[[Path], dict[int, str]], program: Path) -> None:
+    """A program that uses every public name as it is documented, with the types that it asserts; and the example."""
+    assert errors_of(program) == {}
 
 
 @CHECKERS

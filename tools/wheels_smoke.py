@@ -1,0 +1,72 @@
+"""What an installed netdevns does, run by its Python, far from the checkout: python -P -s wheels_smoke.py [SITE].
+
+Moves devices by both engines (`netdevns demo` has a sandbox of its own), and loads itself in sub-interpreters.
+SITE: the folder that it was installed into, where that is not an environment's.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+
+import netdevns
+
+REFUSED = "sub-interpreter with a GIL of its own"
+PAGES = ("man/man8/netdevns.8", "bash-completion/completions/netdevns", "zsh/site-functions/_netdevns")
+# A check asks both namespaces by netlink.
+CHECK = """
+import os
+try:
+    import netdevns
+    netdevns.check({"lo": None}, "/proc/self/ns/net")
+    told = "works"
+except ImportError as e:
+    told = str(e)
+os.write(%d, told.encode())
+"""
+
+
+def in_interpreter(own_gil: bool) -> str:
+    """What CHECK tells in a sub-interpreter."""
+    read, write = os.pipe()
+    if sys.version_info >= (3, 13):
+        import _interpreters  # type: ignore[import-not-found,unused-ignore]
+
+        interpreter = _interpreters.create("isolated" if own_gil else "legacy")
+        failed = _interpreters.run_string(interpreter, CHECK % write)
+        assert failed is None, failed
+        _interpreters.destroy(interpreter)
+    else:
+        import _xxsubinterpreters  # type: ignore[import-not-found,unused-ignore]
+
+        interpreter = _xxsubinterpreters.create(isolated=own_gil)
+        _xxsubinterpreters.run_string(interpreter, CHECK % write)
+        _xxsubinterpreters.destroy(interpreter)
+    os.close(write)
+    with open(read, encoding="utf-8") as file:
+        return file.read()
+
+
+def main(site: str = "") -> None:
+    assert netdevns.__file__.startswith(site or sysconfig.get_path("platlib")), netdevns.__file__
+    for page in PAGES:
+        assert os.path.exists(os.path.join(site or sys.prefix, "share", page)), page
+    command = [os.path.join(sysconfig.get_path("scripts"), "netdevns")]
+    if site:
+        command = [sys.executable, "-m", "netdevns"]
+    for engine in ("native", "reference"):
+        environment = os.environ | {"NETDEVNS_ENGINE": engine}
+        done = subprocess.run([*command, "demo"], env=environment, text=True, capture_output=True, check=False)
+        assert done.returncode == 0, f"{engine}: {done.stdout}{done.stderr}"
+        assert "eth1 -> net0 in " in done.stdout, done.stdout
+    shared, own = in_interpreter(own_gil=False), in_interpreter(own_gil=True)
+    assert shared == "works", shared
+    assert own == "works" or REFUSED in own, own
+    ways = "works in sub-interpreters" + (", not in those with a GIL of their own" if own != "works" else "")
+    print(f"Python {sys.version.split()[0]}{sys.abiflags}: netdevns moves, with both engines; {ways}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
