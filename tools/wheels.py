@@ -235,7 +235,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print("tools/wheels: all is well")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
