@@ -11,7 +11,8 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from struct import Struct
 
 from . import uapi, wire
@@ -30,30 +31,17 @@ SOCKADDR_NL = Struct("=HHII")  # nl_family, nl_pad, nl_pid, nl_groups
 SEQ_PORTID = Struct("=II")  # nlmsg_seq, nlmsg_pid: 8 bytes into struct nlmsghdr
 TIMEVAL = Struct("@ll")
 U64 = Struct("=Q")
+# Which answers are kept: of the type, of the datagram, and where in it the message's body begins and ends.
+Keeps = Callable[[int, bytes, int, int], bool]
 MSG_TRUNC = int(socket.MSG_TRUNC)  # an enum's & is dear
 
 
-class _Iovec(ctypes.Structure):
-    _fields_ = (("iov_base", ctypes.c_void_p), ("iov_len", ctypes.c_size_t))
-
-
-class _Msghdr(ctypes.Structure):
-    _fields_ = (
-        ("msg_name", ctypes.c_void_p),
-        ("msg_namelen", ctypes.c_uint32),
-        ("msg_iov", ctypes.POINTER(_Iovec)),
-        ("msg_iovlen", ctypes.c_size_t),
-        ("msg_control", ctypes.c_void_p),
-        ("msg_controllen", ctypes.c_size_t),
-        ("msg_flags", ctypes.c_int),
-    )
-
-
-class _Mmsghdr(ctypes.Structure):
-    _fields_ = (("msg_hdr", _Msghdr), ("msg_len", ctypes.c_uint))
-
+IOVEC = Struct("@PN")  # iov_base, iov_len
+# struct mmsghdr: msg_name, _namelen, _iov, _iovlen, _control, _controllen, _flags, and msg_len; 0P: aligned
+MMSGHDR = Struct("@PIPNPNi0PI0P")
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
 
 
 def _setns(fd: int, text: str, failure: int = 0) -> None:
@@ -118,39 +106,50 @@ def _open_there(netns_fd: int, files: Mapping[str, str | None]) -> tuple[socket.
     return made
 
 
+def _append(kept: bytearray, data: bytes, at: int, end: int) -> None:
+    """Messages as they lie in front of others: the last one padded, NLMSG_ALIGN."""
+    kept += data[at:end]
+    if end & 3:
+        kept += bytes(-end & 3)
+
+
 class _Burst:
     """Memory for as many datagrams as one recvmmsg(2) reads."""
 
     def __init__(self, slots: int, slot_bytes: int) -> None:
         self.slots = slots
         self._bytes = slot_bytes
-        self._data = ctypes.create_string_buffer(slots * slot_bytes)
-        self._from = ctypes.create_string_buffer(slots * SOCKADDR_NL.size)
-        self._iov = (_Iovec * slots)()
-        self._headers = (_Mmsghdr * slots)()
-        for i, (iov, slot) in enumerate(zip(self._iov, self._headers, strict=True)):
-            iov.iov_base = ctypes.addressof(self._data) + i * slot_bytes
-            iov.iov_len = slot_bytes
-            slot.msg_hdr.msg_iov = ctypes.pointer(iov)
-            slot.msg_hdr.msg_iovlen = 1
-            slot.msg_hdr.msg_name = ctypes.addressof(self._from) + i * SOCKADDR_NL.size
+        self._data = bytearray(slots * slot_bytes)
+        self._from = bytearray(slots * SOCKADDR_NL.size)
+        self._iov = bytearray(slots * IOVEC.size)
+        self._headers = bytearray(slots * MMSGHDR.size)
+        memory = (self._data, self._from, self._iov, self._headers)
+        # A bytearray that is lent to ctypes stays where it is.
+        self._lent = [(ctypes.c_char * len(each)).from_buffer(each) for each in memory]
+        data, senders, iov, self._address = map(ctypes.addressof, self._lent)
+        for i in range(slots):
+            IOVEC.pack_into(self._iov, i * IOVEC.size, data + i * slot_bytes, slot_bytes)
+            header = (senders + i * SOCKADDR_NL.size, SOCKADDR_NL.size, iov + i * IOVEC.size, 1, 0, 0, 0, 0)
+            MMSGHDR.pack_into(self._headers, i * MMSGHDR.size, *header)
+        self._unused = bytes(self._headers)
 
     def receive(self, fd: int, flags: int) -> int:
         """How many came, or a negative errno. Signals do not end it."""
-        for slot in self._headers:
-            slot.msg_hdr.msg_namelen = SOCKADDR_NL.size
+        self._headers[:] = self._unused  # what the kernel wrote there the last time: lengths
         while True:
-            n = int(_libc.recvmmsg(fd, self._headers, self.slots, flags, None))
+            n = int(_libc.recvmmsg(fd, self._address, self.slots, flags, None))
             if n >= 0 or ctypes.get_errno() != errno.EINTR:
                 return n if n >= 0 else -ctypes.get_errno()
 
-    def datagram(self, i: int) -> tuple[int, int, memoryview]:
-        """The sender's portid (the kernel's: 0), msg_flags, and what it sent."""
-        header, length = self._headers[i].msg_hdr, self._headers[i].msg_len
-        family, _, pid, _ = SOCKADDR_NL.unpack_from(self._from, i * SOCKADDR_NL.size)
-        is_netlink = header.msg_namelen >= SOCKADDR_NL.size and family == socket.AF_NETLINK
-        data = memoryview(self._data).cast("B")[i * self._bytes : i * self._bytes + length]
-        return pid if is_netlink else 0, header.msg_flags, data
+    def datagrams(self, count: int) -> Iterator[tuple[int, int, bytes]]:
+        """The sender's portid (the kernel's: 0), msg_flags, and what it sent, of each that came."""
+        headers = MMSGHDR.iter_unpack(memoryview(self._headers)[: count * MMSGHDR.size])
+        senders = SOCKADDR_NL.iter_unpack(self._from)
+        at, data = 0, memoryview(self._data)
+        for (_, name_bytes, _, _, _, _, flags, length), (family, _, pid, _) in zip(headers, senders, strict=False):
+            is_netlink = name_bytes >= SOCKADDR_NL.size and family == socket.AF_NETLINK
+            yield pid if is_netlink else 0, flags, bytes(data[at : at + length])
+            at += self._bytes
 
 
 class Watch:
@@ -162,7 +161,7 @@ class Watch:
     """
 
     def __init__(self, netns_fd: int, buffer_bytes: int) -> None:
-        self._kept: list[bytes] = []
+        self._told = bytearray()
         self._burst = _Burst(WATCH_SLOTS, WATCH_SLOT_BYTES)
         self._socket, _ = _open_there(netns_fd, {}) if netns_fd >= 0 else _open_here({}, "")
         groups = 1 << (uapi.RTNLGRP_IPV4_IFADDR - 1) | 1 << (uapi.RTNLGRP_IPV6_IFADDR - 1)
@@ -187,17 +186,17 @@ class Watch:
             if n < 0:
                 dropped = "the kernel dropped notifications about addresses"
                 raise EngineError(-n, dropped if n == -errno.ENOBUFS else "recvmmsg failed", "watch")
-            for i in range(n):
-                portid, flags, data = self._burst.datagram(i)
+            for portid, flags, data in self._burst.datagrams(n):
                 if flags & MSG_TRUNC:
                     raise EngineError(errno.EMSGSIZE, "a notification of more than 512 bytes", "watch")
                 if not portid:
-                    self._kept += [m.padded() for m in wire.messages(data)]
+                    for _, at, end in wire.spans(data):
+                        _append(self._told, data, at - 16, end)
 
     @property
     def told(self) -> memoryview:
-        """All messages that were read."""
-        return memoryview(b"".join(self._kept))
+        """All messages that were read; not a copy, so let go of before the next `drain`."""
+        return memoryview(self._told)
 
     def close(self) -> None:
         uapi.close(self._socket.detach())
@@ -256,14 +255,14 @@ class Socket:
         self,
         request: bytes,
         size: int = 0,  # noqa: ARG002  # a hint that is not needed
-        keeps: Callable[[wire.Message], bool] | None = None,
+        keeps: Keeps | None = None,
     ) -> tuple[int, bytes]:
         """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
 
         `keeps`: which of the answers.
         """
         exchange = self._exchange(request, keep=True, keeps=keeps)
-        return exchange.first, b"".join(exchange.kept)
+        return exchange.first, bytes(exchange.kept)
 
     def command(self, request: bytes) -> None:
         """Sends requests; raises EngineError for the first that is refused. Ask for an ack on the last."""
@@ -271,9 +270,7 @@ class Socket:
         if refusal:
             raise refusal
 
-    def _exchange(
-        self, request: bytes, *, keep: bool, keeps: Callable[[wire.Message], bool] | None = None
-    ) -> _Exchange:
+    def _exchange(self, request: bytes, *, keep: bool, keeps: Keeps | None = None) -> _Exchange:
         """Sends all messages in one datagram and reads until the last is answered; an interrupted dump, again."""
         for _ in range(DUMP_TRIES):
             exchange = _Exchange(self, request, keep, keeps)
@@ -292,7 +289,7 @@ class Socket:
         except OSError as e:
             raise EngineError(e.errno or errno.EIO, "send failed", "exchange") from None
 
-    def _receive(self) -> list[memoryview]:
+    def _receive(self) -> Iterator[bytes]:
         """A burst. The kernel's address has nl_pid 0; a datagram of another process is not an answer."""
         n = self._burst.receive(self.fd, uapi.MSG_WAITFORONE)
         if n < 0:
@@ -300,17 +297,14 @@ class Socket:
             text = {errno.ENOBUFS: "the kernel dropped replies", errno.EAGAIN: "no answer from the kernel"}
             code_said = errno.ETIMEDOUT if code == errno.EAGAIN else code
             raise EngineError(code_said, text.get(code, "recvmmsg failed"), "exchange")
-        return [datagram for i in range(n) if (datagram := self._datagram(i)) is not None]
-
-    def _datagram(self, i: int) -> memoryview | None:
-        portid, flags, data = self._burst.datagram(i)
-        if portid:
-            return None
-        if not len(data):
-            raise EngineError(errno.EBADMSG, "an empty datagram", "exchange")
-        if flags & MSG_TRUNC:
-            raise EngineError(errno.EMSGSIZE, "an answer of more than 8 KiB", "exchange")
-        return data
+        for portid, flags, data in self._burst.datagrams(n):
+            if portid:
+                continue
+            if not data:
+                raise EngineError(errno.EBADMSG, "an empty datagram", "exchange")
+            if flags & MSG_TRUNC:
+                raise EngineError(errno.EMSGSIZE, "an answer of more than 8 KiB", "exchange")
+            yield data
 
     def close(self) -> None:
         uapi.close(self._socket.detach())
@@ -325,46 +319,64 @@ class Socket:
 class _Exchange:
     """One request, numbered, and what was answered so far."""
 
-    def __init__(
-        self, sock: Socket, request: bytes, keep: bool, keeps: Callable[[wire.Message], bool] | None = None
-    ) -> None:
+    def __init__(self, sock: Socket, request: bytes, keep: bool, keeps: Keeps | None = None) -> None:
         self.keeps = keeps
         self.portid = sock.portid
         self.first = (sock.seq + 1) & 0xFFFFFFFF
         self.request = bytearray(request)
         self.keep = keep
-        self.kept: list[bytes] = []
+        self.kept = bytearray()
         self.refusal: EngineError | None = None
-        self.interrupted = self.done = self.last_acked = False
-        self.last = 0  # of its messages, counted from 0
-        at = 0
+        self.interrupted = self.done = False
+        self.last = -1  # of its messages, counted from 0
+        begin = 0
         try:
-            for number, message in enumerate(wire.messages(request)):
+            for _, body, _ in wire.spans(request):
                 sock.seq = (sock.seq + 1) & 0xFFFFFFFF
-                SEQ_PORTID.pack_into(self.request, at + 8, sock.seq, sock.portid)
-                self.last, self.last_acked = number, bool(message.flags & uapi.NLM_F_ACK)
-                at += (16 + len(message.body) + 3) & ~3
+                SEQ_PORTID.pack_into(self.request, body - 8, sock.seq, sock.portid)
+                self.last, begin = self.last + 1, body - 16
         except wire.Malformed:
-            at = 0
-        if not at:
+            self.last = -1
+        if self.last < 0:
             raise EngineError(errno.EINVAL, "not a netlink request", "exchange")
+        self.last_acked = bool(wire.NLMSGHDR.unpack_from(request, begin)[2] & uapi.NLM_F_ACK)
 
-    def take(self, datagram: memoryview) -> None:
+    def take(self, datagram: bytes) -> None:
         """A datagram. Only what answers this request counts: its seq, our portid (probe acks.echo.pid-zero)."""
+        known = b""  # flags, seq and portid of a message in the middle of a dump of ours: there are thousands
+        begin = end = 0  # of what is kept and was not taken over yet
         try:
-            for message in wire.messages(datagram):
-                number = (message.seq - self.first) & 0xFFFFFFFF
-                if message.portid == self.portid and number <= self.last:
-                    self._answer(message, number)
+            for type_, body, stop in wire.spans(datagram):
+                head = datagram[body - 10 : body]
+                if head != known or type_ < uapi.NLMSG_MIN_TYPE:
+                    is_kept = self._answer(wire.Message(memoryview(datagram)[body - 16 : stop]))
+                    known = head if is_kept and self._is_in_a_dump(head) else known
+                    if not is_kept:
+                        continue
+                if self.keeps is not None and not self.keeps(type_, datagram, body, stop):
+                    continue
+                if end != body - 16 or end & 3:
+                    _append(self.kept, datagram, begin, end)
+                    begin = body - 16
+                end = stop
         except wire.Malformed as e:
             raise EngineError(errno.EBADMSG, str(e), "exchange") from None
+        _append(self.kept, datagram, begin, end)
 
-    def _answer(self, message: wire.Message, number: int) -> None:
-        """One message of the kernel's: an answer to the request's message of that number."""
+    @staticmethod
+    def _is_in_a_dump(head: bytes) -> bool:
+        flags = int.from_bytes(head[:2], sys.byteorder)
+        return flags & (uapi.NLM_F_MULTI | uapi.NLM_F_DUMP_INTR) == uapi.NLM_F_MULTI
+
+    def _answer(self, message: wire.Message) -> bool:
+        """One message of the kernel's; whether it answers this request and is kept, unless `keeps` drops it."""
+        number = (message.seq - self.first) & 0xFFFFFFFF  # which message of the request it answers
+        if message.portid != self.portid or number > self.last:
+            return False
         code, text = 0, ""
         self.interrupted |= bool(message.flags & uapi.NLM_F_DUMP_INTR)
         if message.type == uapi.NLMSG_NOOP:
-            return
+            return False
         if message.type == uapi.NLMSG_OVERRUN:
             raise EngineError(errno.ENOBUFS, "the kernel reports lost replies", "exchange")
         if message.type == uapi.NLMSG_ERROR:
@@ -378,7 +390,4 @@ class _Exchange:
         ends = message.type in (uapi.NLMSG_ERROR, uapi.NLMSG_DONE)
         if number == self.last and (ends or not (message.flags & uapi.NLM_F_MULTI or self.last_acked)):
             self.done = True
-        if not self.keep or message.type == uapi.NLMSG_DONE:
-            return
-        if self.keeps is None or self.keeps(message):
-            self.kept.append(message.padded())
+        return self.keep and message.type != uapi.NLMSG_DONE

@@ -103,9 +103,12 @@ class Message:
         return bytes(self.data) + bytes(-len(self.data) & 3)
 
 
-def spans(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
-    """Steps through messages: type, where the body begins, where it ends. Raises Malformed where a length lies."""
-    at, end, unpack = 0, len(data), LENGTH_TYPE.unpack_from
+def spans(data: bytes | memoryview, at: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int]]:
+    """Steps through messages: type, where the body begins, where it ends. Raises Malformed where a length lies.
+
+    `at` is a multiple of 4.
+    """
+    end, unpack = len(data) if end is None else end, LENGTH_TYPE.unpack_from
     last = end - 16
     while at <= last:
         length, type_ = unpack(data, at)
@@ -213,6 +216,56 @@ def attr_list(view: memoryview, at: int = 0, *, strict: bool = True) -> Iterator
             return
         yield type_ & TYPE_MASK, view[at + 4 : at + length]
         at += (length + 3) & ~3
+
+
+class Shape:
+    """Where the attributes of a message lie: the same in all messages of its length that have the same headers of
+    attributes, since these have the lengths.
+
+    Attributes:
+        attrs: (type, where the payload begins, where it ends) of each in order, counted from the start of the body.
+        is_damaged: Whether the list ends with a length that lies.
+        last: By type, where the payload begins and ends; of duplicates the last counts.
+    """
+
+    __slots__ = ("_headers", "_values", "attrs", "is_damaged", "last")
+
+    def __init__(self, body: bytes | memoryview, header_size: int) -> None:
+        at, end, layout = header_size, len(body), [f"={header_size}x"]
+        self.attrs: list[tuple[int, int, int]] = []
+        self.is_damaged = False
+        while end - at >= 4 and not self.is_damaged:
+            length, type_ = NLATTR.unpack_from(body, at)
+            self.is_damaged = not 4 <= length <= end - at
+            following = min((at + length + 3) & ~3, end)
+            layout.append("I" if self.is_damaged else f"I{following - at - 4}x")
+            if not self.is_damaged:
+                self.attrs.append((type_ & TYPE_MASK, at + 4, at + length))
+            at = following
+        self.last = {type_: (begin, stop) for type_, begin, stop in self.attrs}
+        self._headers = Struct("".join(layout))  # of the attributes, without what is between them
+        self._values = self._headers.unpack_from(body)
+
+    def fits(self, data: bytes | memoryview, at: int) -> bool:
+        """Whether a body of the same length at this offset has it, too."""
+        return self._headers.unpack_from(data, at) == self._values
+
+
+class Shapes:
+    """The shapes that were met. A kernel makes all messages of a kind alike: one is looked at, thousands compared."""
+
+    __slots__ = ("_by_size", "_header_size")
+
+    def __init__(self, header_size: int) -> None:
+        self._header_size = header_size
+        self._by_size: dict[int, Shape] = {}
+
+    def of(self, data: bytes | memoryview, at: int, end: int) -> Shape:
+        """The shape of the body between two offsets."""
+        shape = self._by_size.get(end - at)
+        if shape is None or not shape.fits(data, at):
+            shape = self._by_size[end - at] = Shape(data[at:end], self._header_size)
+        return shape
 
 
 def text(view: memoryview | None) -> bytes:

@@ -17,96 +17,94 @@ NDMSG = Struct("=BxxxiHBx")  # struct ndmsg: ndm_family, ndm_ifindex, ndm_state,
 LEG = Struct("=HBBi")  # struct rtnexthop: rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
 
 
-def keeps(ifindexes: Collection[int], names: Collection[bytes], message: wire.Message) -> bool:
-    """Whether an answer is about one of these devices; csrc/netdevns.h says how. What is damaged is kept."""
-    if message.type == uapi.RTM_NEWLINK:
-        return _link(names, message.body)
-    rule = _RULES.get(message.type)
-    return rule is None or rule(ifindexes, message.body)
+class Sieve:
+    """What answers are about these devices; csrc/netdevns.h says how. What is damaged is kept."""
 
+    def __init__(self, ifindexes: Collection[int], names: Collection[bytes]) -> None:
+        self._ifindexes = frozenset(ifindexes)
+        self._names = frozenset(names)
+        self._routes = wire.Shapes(RTMSG_SIZE)
+        self._rules: dict[int, Callable[[bytes, int, int], bool]] = {
+            uapi.RTM_NEWLINK: self._link,
+            uapi.RTM_NEWADDR: self._body,
+            uapi.RTM_NEWNEIGH: self._neighbour,
+            uapi.RTM_NEWQDISC: self._body,
+            uapi.RTM_NEWROUTE: self._route,
+            uapi.RTM_NEWNEIGHTBL: self._parameters,
+        }
 
-def _names_one(ifindexes: Collection[int], value: memoryview) -> bool:
-    return len(value) != 4 or wire.S32.unpack(value)[0] in ifindexes
+    def keeps(self, type_: int, data: bytes, at: int, end: int) -> bool:
+        """Whether the message of which the body lies between these offsets is kept."""
+        rule = self._rules.get(type_)
+        return rule is None or rule(data, at, end)
 
+    def _names_one(self, data: bytes | memoryview, at: int, end: int) -> bool:
+        return end - at != 4 or wire.S32.unpack_from(data, at)[0] in self._ifindexes
 
-def _body(ifindexes: Collection[int], body: memoryview) -> bool:
-    """struct ifaddrmsg and tcmsg have it 4 bytes behind their start."""
-    return len(body) < 8 or _names_one(ifindexes, body[4:8])
+    def _body(self, data: bytes, at: int, end: int) -> bool:
+        """struct ifaddrmsg and tcmsg have it 4 bytes behind their start."""
+        return end - at < 8 or wire.S32.unpack_from(data, at + 4)[0] in self._ifindexes
 
-
-def _neighbour(ifindexes: Collection[int], body: memoryview) -> bool:
-    """Permanent, a proxy, or what a routing daemon keeps up to date; but no group that a device listens to."""
-    if len(body) < NDMSG.size:
-        return True
-    family, ifindex, state, flags = NDMSG.unpack_from(body)
-    is_ours = state & uapi.NUD_PERMANENT or flags & (uapi.NTF_PROXY | uapi.NTF_EXT_LEARNED)
-    if ifindex not in ifindexes or not is_ours:
-        return False
-    if family != uapi.AF_BRIDGE:
-        return True
-    mac = wire.attrs(body, NDMSG.size, strict=False).get(uapi.NDA_LLADDR)
-    return not mac or not mac[0] & 1
-
-
-def _link(names: Collection[bytes], body: memoryview) -> bool:
-    """One of the names, or it lies on another one here (probes kinds.veth.link, kinds.upper-moves.vlan)."""
-    if len(body) < wire.IFINFOMSG.size:
-        return True
-    found = wire.attrs(body, wire.IFINFOMSG.size, strict=False)
-    if wire.text(found.get(uapi.IFLA_IFNAME)) in names:
-        return True
-    info = wire.attrs(found.get(uapi.IFLA_LINKINFO, memoryview(b"")), strict=False)
-    kind = bytes(info.get(uapi.IFLA_INFO_KIND, b""))
-    if kind[:5] == b"vxlan":  # it has its IFLA_VXLAN_LINK
-        return True
-    # A veth's IFLA_LINK is its peer.
-    return kind[:5] != b"veth\0" and uapi.IFLA_LINK in found and uapi.IFLA_LINK_NETNSID not in found
-
-
-def _route(ifindexes: Collection[int], body: memoryview) -> bool:
-    """One that may go when one of the devices does, or a default route."""
-    if len(body) < RTMSG_SIZE or body[1] == 0:  # rtm_dst_len
-        return True
-    by_nexthop = by_device = False
-    try:
-        for type_, value in wire.attr_list(body, RTMSG_SIZE):
-            if type_ == uapi.RTA_OIF:
-                by_device = True
-            if type_ in (uapi.RTA_OIF, uapi.RTA_IIF) and _names_one(ifindexes, value):
-                return True
-            if type_ == uapi.RTA_MULTIPATH:
-                by_device = True
-                if _multipath(ifindexes, value):
-                    return True
-            if type_ == uapi.RTA_PREFSRC and body[5] != uapi.RTPROT_KERNEL:
-                return True
-            by_nexthop |= type_ == uapi.RTA_NH_ID
-    except wire.Malformed:
-        return True
-    return by_nexthop and not by_device
-
-
-def _multipath(ifindexes: Collection[int], legs: memoryview) -> bool:
-    at = 0
-    while len(legs) - at >= LEG.size:
-        length, _, _, ifindex = LEG.unpack_from(legs, at)
-        if not LEG.size <= length <= len(legs) - at or ifindex in ifindexes:
+    def _neighbour(self, data: bytes, at: int, end: int) -> bool:
+        """Permanent, a proxy, or what a routing daemon keeps up to date; but no group that a device listens to."""
+        if end - at < NDMSG.size:
             return True
-        at += (length + 3) & ~3
-    return False
+        family, ifindex, state, flags = NDMSG.unpack_from(data, at)
+        is_ours = state & uapi.NUD_PERMANENT or flags & (uapi.NTF_PROXY | uapi.NTF_EXT_LEARNED)
+        if ifindex not in self._ifindexes or not is_ours:
+            return False
+        if family != uapi.AF_BRIDGE:
+            return True
+        mac = wire.attrs(memoryview(data)[at:end], NDMSG.size, strict=False).get(uapi.NDA_LLADDR)
+        return not mac or not mac[0] & 1
 
+    def _link(self, data: bytes, at: int, end: int) -> bool:
+        """One of the names, or it lies on another one here (probes kinds.veth.link, kinds.upper-moves.vlan)."""
+        if end - at < wire.IFINFOMSG.size:
+            return True
+        found = wire.attrs(memoryview(data)[at:end], wire.IFINFOMSG.size, strict=False)
+        if wire.text(found.get(uapi.IFLA_IFNAME)) in self._names:
+            return True
+        info = wire.attrs(found.get(uapi.IFLA_LINKINFO, memoryview(b"")), strict=False)
+        kind = bytes(info.get(uapi.IFLA_INFO_KIND, b""))
+        if kind[:5] == b"vxlan":  # it has its IFLA_VXLAN_LINK
+            return True
+        # A veth's IFLA_LINK is its peer.
+        return kind[:5] != b"veth\0" and uapi.IFLA_LINK in found and uapi.IFLA_LINK_NETNSID not in found
 
-def _parameters(ifindexes: Collection[int], body: memoryview) -> bool:
-    """Those of one device's neighbours; the first message of each table is about all."""
-    found = wire.attrs(body, NDTMSG_SIZE, strict=False)
-    parms = wire.attrs(found.get(uapi.NDTA_PARMS, memoryview(b"")), strict=False)
-    return uapi.NDTPA_IFINDEX in parms and _names_one(ifindexes, parms[uapi.NDTPA_IFINDEX])
+    def _route(self, data: bytes, at: int, end: int) -> bool:
+        """One that may go when one of the devices does, or a default route."""
+        if end - at < RTMSG_SIZE or data[at + 1] == 0:  # rtm_dst_len
+            return True
+        shape = self._routes.of(data, at, end)
+        by_nexthop = by_device = False
+        for type_, begin, stop in shape.attrs:
+            if type_ in (uapi.RTA_OIF, uapi.RTA_IIF):
+                by_device |= type_ == uapi.RTA_OIF
+                if self._names_one(data, at + begin, at + stop):
+                    return True
+            elif type_ == uapi.RTA_MULTIPATH:
+                by_device = True
+                if self._multipath(data[at + begin : at + stop]):
+                    return True
+            elif type_ == uapi.RTA_PREFSRC and data[at + 5] != uapi.RTPROT_KERNEL:
+                return True
+            elif type_ == uapi.RTA_NH_ID:
+                by_nexthop = True
+        return shape.is_damaged or (by_nexthop and not by_device)
 
+    def _multipath(self, legs: bytes) -> bool:
+        at = 0
+        while len(legs) - at >= LEG.size:
+            length, _, _, ifindex = LEG.unpack_from(legs, at)
+            if not LEG.size <= length <= len(legs) - at or ifindex in self._ifindexes:
+                return True
+            at += (length + 3) & ~3
+        return False
 
-_RULES: dict[int, Callable[[Collection[int], memoryview], bool]] = {
-    uapi.RTM_NEWADDR: _body,
-    uapi.RTM_NEWNEIGH: _neighbour,
-    uapi.RTM_NEWQDISC: _body,
-    uapi.RTM_NEWROUTE: _route,
-    uapi.RTM_NEWNEIGHTBL: _parameters,
-}
+    def _parameters(self, data: bytes, at: int, end: int) -> bool:
+        """Those of one device's neighbours; the first message of each table is about all."""
+        found = wire.attrs(memoryview(data)[at:end], NDTMSG_SIZE, strict=False)
+        parms = wire.attrs(found.get(uapi.NDTA_PARMS, memoryview(b"")), strict=False)
+        ifindex = parms.get(uapi.NDTPA_IFINDEX)
+        return ifindex is not None and self._names_one(ifindex, 0, len(ifindex))

@@ -19,7 +19,7 @@ from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTOR
 from ._late import update
 from ._replay import Link, Replay
 from ._replay import read as read_there
-from ._sieve import keeps
+from ._sieve import Sieve
 
 __all__ = ["Device", "Socket", "Watch", "address_runs"]
 
@@ -38,16 +38,18 @@ class Socket(rtnl.Socket):
 
         `about`: only what csrc/netdevns.h says of nd_sieve_keeps, for these ifindexes and names.
         """
-        if about is None:
-            return super().query(request, size)
-        ifindexes, names = frozenset(about), frozenset(names)
-        return super().query(request, size, lambda message: keeps(ifindexes, names, message))
+        return super().query(request, size, None if about is None else Sieve(about, names).keeps)
 
     def read(
-        self, request: bytes, size: int = 0, about: Collection[int] | None = None, names: Collection[bytes] = ()
+        self,
+        request: bytes,
+        size: int = 0,  # noqa: ARG002  # a hint that is not needed
+        about: Collection[int] | None = None,
+        names: Collection[bytes] = (),
     ) -> memoryview:
-        """The same answers."""
-        return memoryview(self.query(request, size, about, names)[1])
+        """The same answers, not copied."""
+        keeps = None if about is None else Sieve(about, names).keeps
+        return memoryview(self._exchange(request, keep=True, keeps=keeps).kept)
 
 
 @contextlib.contextmanager
