@@ -2,41 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain
 
 from .. import uapi, wire
 from ..snapshots import IFADDRMSG
-from ._replay import Address
+from ._address import INDEX, Address, Reader
 
 DOUBLE_WITHIN = 16  # addresses
+
+
+class _Told:
+    """A notification: what it says of an address, and how."""
+
+    __slots__ = ("address", "is_ipv6", "is_new", "message")
+
+    def __init__(self, address: Address, type_: int) -> None:
+        self.address = address
+        self.message = address.data[address.at - 16 : (address.end + 3) & ~3]
+        self.is_ipv6 = address.family == uapi.AF_INET6
+        self.is_new = type_ == uapi.RTM_NEWADDR
+
+    @property
+    def is_deleted(self) -> bool:
+        """On purpose is what the request of a process deleted: IPv4 says whose (nlmsg_pid), IPv6 never does.
+
+        So an IPv6 address that somebody deletes between the snapshot and the move comes back: better one too many than
+        one too few. An expired one does not.
+        """
+        _, _, _, _, portid = wire.NLMSGHDR.unpack_from(self.message)
+        return self.address.lifetimes[1] == 0 or (not self.is_ipv6 and portid != 0)
+
+    @property
+    def as_dumped(self) -> bytes:
+        size, _, flags, seq, portid = wire.NLMSGHDR.unpack_from(self.message)
+        return wire.NLMSGHDR.pack(size, uapi.RTM_NEWADDR, flags, seq, portid) + self.message[16:]
+
+
+def _told_of(ifindex: int, told: bytes, reader: Reader) -> Iterator[_Told]:
+    for type_, at, end in wire.spans(told):
+        if type_ not in (uapi.RTM_NEWADDR, uapi.RTM_DELADDR) or end - at < IFADDRMSG.size:
+            continue
+        if wire.U32.unpack_from(told, at + INDEX[0])[0] == ifindex:
+            yield _Told(reader.at(told, at, end), type_)
+
+
+def is_as_dumped(addresses: bytes, told: bytes, ifindex: int) -> bool:
+    """Whether what was told is the drop of what the snapshot has, of each family all or nothing, and nothing else.
+
+    So it is but for a race. Then nothing is to be taken over, and nothing of ten thousand addresses is kept for it.
+    """
+    reader = Reader()
+    border = next((at - 16 for _, at, _ in wire.spans(addresses) if addresses[at] == uapi.AF_INET6), len(addresses))
+    dumped = (wire.spans(addresses, 0, border), wire.spans(addresses, border))
+    were_told = [False, False]
+    for one in _told_of(ifindex, told, reader):
+        _, at, end = next(dumped[one.is_ipv6], (0, 0, 0))
+        were_told[one.is_ipv6] = True
+        if one.is_new or one.is_deleted or addresses[at:end] != told[one.address.at : one.address.end]:
+            return False
+    return not any(were and next(rest, None) for were, rest in zip(were_told, dumped, strict=True))
 
 
 def _first_ipv6(found: list[tuple[Address, bytes]]) -> int:
     return next((at for at, (a, _) in enumerate(found) if a.family == uapi.AF_INET6), len(found))
 
 
-def update(addresses: bytes, told: bytes | memoryview, ifindex: int) -> bytes:
+def update(addresses: bytes, told: bytes, ifindex: int) -> bytes:
     """Brings a snapshot's addresses up to date with what was told after it.
 
     The kernel tells of every address that a move, or setting a link down, drops: RTM_DELADDR with all it had, in the
     order of a dump (seen on 5.10, 6.1, 6.12, 6.18 and 7.2). So a late address goes behind the one of its family that
     was told of last. A link that was set down before its move has two drops; an IPv6 address that was added in between
     is newer than all others, so it is in front.
-
-    Deleted on purpose is what the request of a process deleted: IPv4 says whose (nlmsg_pid), IPv6 never does. So an
-    IPv6 address that somebody deletes between the snapshot and the move comes back: better one too many than one too
-    few. An expired one does not.
     """
-    found = [(Address(m), m.padded()) for m in wire.messages(addresses)]
+    reader = Reader()
+    found = [(a, addresses[a.at - 16 : (a.end + 3) & ~3]) for a in reader.all(addresses)]
     # Where the next late address goes: of IPv4, of IPv6, which stays behind it.
     places = [0, _first_ipv6(found)]
-    for message in wire.messages(told):
-        if message.type not in (uapi.RTM_NEWADDR, uapi.RTM_DELADDR) or len(message.body) < IFADDRMSG.size:
-            continue
-        address = Address(message)
-        if IFADDRMSG.unpack_from(message.body)[4] != ifindex:
-            continue
-        is_ipv6, is_new = address.family == uapi.AF_INET6, message.type == uapi.RTM_NEWADDR
+    for one in _told_of(ifindex, told, reader):
+        address, is_ipv6 = one.address, one.is_ipv6
         # What is told next lies behind what was told last: ten thousand are not to be compared with each other.
         around = chain(range(places[is_ipv6], len(found)), range(places[is_ipv6]))
         old = next((at for at in around if found[at][0].identity == address.identity), None)
@@ -49,18 +94,16 @@ def update(addresses: bytes, told: bytes | memoryview, ifindex: int) -> bytes:
         if double is not None:
             del found[double]
             places = [place - (place > double) for place in places]
-        if not is_new and (address.valid == 0 or (not is_ipv6 and message.portid)):
+        if not one.is_new and one.is_deleted:
             if old is not None:
                 del found[old]
                 places = [place - (place > old) for place in places]
             continue
-        as_dumped = (address, wire.NLMSGHDR.pack(len(message.data), uapi.RTM_NEWADDR, message.flags, message.seq,
-                                                 message.portid) + message.padded()[16:])  # fmt: skip
         if old is not None:
-            found[old] = as_dumped
-        elif not is_new:  # a new one is still there, or its RTM_DELADDR follows and says where it was
-            found.insert(at, as_dumped)
+            found[old] = (address, one.as_dumped)
+        elif not one.is_new:  # a new one is still there, or its RTM_DELADDR follows and says where it was
+            found.insert(at, (address, one.as_dumped))
             places = [places[0] + (places[0] > at), places[1] + (places[1] >= at)]
         # A drop is told in one piece: what is told of after a new one is the beginning of another.
-        places[is_ipv6] = at + 1 if not is_new else _first_ipv6(found) if is_ipv6 else 0
+        places[is_ipv6] = at + 1 if not one.is_new else _first_ipv6(found) if is_ipv6 else 0
     return b"".join(data for _, data in found)

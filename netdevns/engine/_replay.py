@@ -6,26 +6,28 @@ What csrc/replay.c and csrc/compare.c do, message for message.
 from __future__ import annotations
 
 import errno
-import socket
 from collections.abc import Iterator
 from struct import Struct
 
 from .. import rtnl, uapi, wire
 from ..errors import EngineError
-from ..snapshots import CACHEINFO, IFADDRMSG, is_protected
+from ..snapshots import CACHEINFO, dump_addresses
+from ._address import FOREVER, Address, Reader
 
 # A default receive buffer holds about 250 answers; if every message of a window is refused, each refusal must fit.
 WINDOW_MESSAGES = 120
 WINDOW_BYTES = 16384
 IP6_RT_PRIO_ADDRCONF = 256  # net/ip6_route.h: the metric of an address's routes
 RTMSG = Struct("=BBBBBBBBI")
-FOREVER = uapi.INFINITY_LIFE_TIME
-UNPROVEN = uapi.IFA_F_TENTATIVE | uapi.IFA_F_DADFAILED | uapi.IFA_F_NODAD | uapi.IFA_F_OPTIMISTIC
 DEPRECATED = uapi.IFA_F_PERMANENT | uapi.IFA_F_DEPRECATED
 # Only what RTM_NEWADDR takes: a dump may carry more one day.
 AS_IS = (uapi.IFA_ADDRESS, uapi.IFA_LOCAL, uapi.IFA_BROADCAST, uapi.IFA_ANYCAST, uapi.IFA_CACHEINFO,
          uapi.IFA_RT_PRIORITY, uapi.IFA_PROTO)  # fmt: skip
 SAME = ((uapi.IFA_BROADCAST, "broadcast address"), (uapi.IFA_RT_PRIORITY, "metric"), (uapi.IFA_PROTO, "protocol"))
+NEWADDR = Struct("=IHHIIBBBBI")  # struct nlmsghdr, struct ifaddrmsg
+NEWADDR_FLAGS = uapi.NLM_F_REQUEST | uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE
+ATTR_U32 = Struct("=HHI")
+NEVER_PREFERRED = wire.attr(uapi.IFA_CACHEINFO, CACHEINFO.pack(0, FOREVER, 0, 0))
 LINK_KEPT = {
     uapi.IFLA_BROADCAST: "the link's broadcast address changed",
     uapi.IFLA_MTU: "the MTU changed",
@@ -57,55 +59,28 @@ class Link:
             self.own_mac = slave.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR, self.mac)
 
 
-class Address:
-    """One address of a snapshot, or of what was read back."""
-
-    def __init__(self, message: wire.Message) -> None:
-        self.length = len(message.data)
-        self.family, self.prefixlen, flags, self.scope, _ = IFADDRMSG.unpack_from(message.body)
-        self.attrs = wire.attrs(message.body, IFADDRMSG.size, strict=False)
-        all_flags = wire.u32(self.attrs.get(uapi.IFA_FLAGS))
-        self.flags = flags if all_flags is None else all_flags
-        self.preferred = self.valid = FOREVER
-        if len(self.attrs.get(uapi.IFA_CACHEINFO, b"")) >= CACHEINFO.size:
-            self.preferred, self.valid, _, _ = CACHEINFO.unpack_from(self.attrs[uapi.IFA_CACHEINFO])
-        # What makes it one for the kernel.
-        ends = [bytes(self.attrs[t]) if t in self.attrs else None for t in (uapi.IFA_LOCAL, uapi.IFA_ADDRESS)]
-        self.identity = (self.family, self.prefixlen, *ends)
-        self.is_protected = is_protected(self.flags, self.scope)
-        # IPv6, and it had completed DAD: it need not prove itself again.
-        self.is_proven = self.family == uapi.AF_INET6 and not self.flags & UNPROVEN
-
-    def __str__(self) -> str:
-        local = self.attrs.get(uapi.IFA_LOCAL, self.attrs.get(uapi.IFA_ADDRESS, b""))
-        if (self.family, len(local)) not in ((uapi.AF_INET, 4), (uapi.AF_INET6, 16)):
-            return "an address"
-        return f"{socket.inet_ntop(self.family, local)}/{self.prefixlen}"
-
-
-def read(sock: rtnl.Socket, ifindex: int) -> tuple[wire.Message, list[wire.Message]]:
+def read(sock: rtnl.Socket, ifindex: int) -> tuple[wire.Message, bytes]:
     """Link and addresses by one exchange; a kernel without strict checking dumps the addresses of all devices."""
-    dump = wire.message(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, IFADDRMSG.pack(0, 0, 0, 0, ifindex))
-    _, answer = sock.query(wire.get_link(ifindex) + dump)
+    _, answer = sock.query(wire.get_link(ifindex) + dump_addresses(ifindex))
     links: list[wire.Message] = []
-    found: list[wire.Message] = []
-    for message in wire.messages(answer):
-        if message.type == uapi.NLMSG_ERROR:
-            code, text = wire.error(message)
+    found = bytearray()
+    for type_, at, end in wire.spans(answer):
+        if type_ == uapi.NLMSG_ERROR:
+            code, text = wire.error(wire.Message(memoryview(answer)[at - 16 : end]))
             if code:
                 raise EngineError(code, text, "exchange")
         # ifi_index and ifa_index both lie 4 bytes behind the header's start.
-        elif len(message.body) < 8 or wire.S32.unpack_from(message.body, 4)[0] != ifindex:
+        elif end - at < 8 or wire.S32.unpack_from(answer, at + 4)[0] != ifindex:
             continue
-        elif message.type == uapi.RTM_NEWADDR:
+        elif type_ == uapi.RTM_NEWADDR:
             if not links:
                 break
-            found.append(message)
-        elif message.type == uapi.RTM_NEWLINK and len(message.body) >= wire.IFINFOMSG.size:
-            links.append(message)
+            found += answer[at - 16 : (end + 3) & ~3]
+        elif type_ == uapi.RTM_NEWLINK and end - at >= wire.IFINFOMSG.size:
+            links.append(wire.Message(memoryview(answer)[at - 16 : end]))
     if len(links) != 1:
         raise EngineError(errno.EBADMSG, "no link in the answer", "exchange")
-    return links[0], found
+    return links[0], bytes(found)
 
 
 class Replay:
@@ -135,51 +110,58 @@ class Replay:
         self.sock = sock
         self.ifname = ifname
         self.link = link
-        self.addresses = [Address(message) for message in wire.messages(addresses)]
+        self.addresses = addresses
         self.name = name
         self.ifindex = ifindex
         self.undo = undo
         self.up = up
         self.cut_labels = 0
+        self._reader = Reader()
+        self._forms: dict[tuple[wire.Shape, bool], list[tuple[bytes, int, int]]] = {}  # _form of each
+        self._labels: dict[bytes, tuple[bytes, bool]] = {}  # _renamed of each
         self._window: list[bytes] = []
         self._window_bytes = 0
         self._failure: EngineError | None = None  # the first, where it keeps going
 
-    def _holds(self, address: Address) -> bool:
-        return self.undo or address.is_protected
+    def _held(self, data: bytes) -> Iterator[Address]:
+        """Those that are replayed and compared."""
+        return (a for a in self._reader.all(data) if self.undo or a.is_protected)
 
     # ---- replay ----
 
     def run(self) -> None:
-        # In reverse: the kernel puts the newest of a scope first (probe addresses.ipv6.order.newest).
-        ipv6 = [a for a in reversed(self.addresses) if a.family == uapi.AF_INET6]
         self.cut_labels = 0
+        ipv6 = []  # where they lie
         # IPv4 before IFF_UP: in dump order, primaries are before secondaries (probe addresses.ipv4.order.replayed).
-        for address in self.addresses:
-            if address.family != uapi.AF_INET6 and self._holds(address):
-                self._add(address, *self._messages(address))
+        for address in self._held(self.addresses):
+            if address.family == uapi.AF_INET6:
+                ipv6.append((address.at, address.end))
+            else:
+                self._add(address, self._message(address, address.flags))
         # Undo: link-locals that were usable go in before IFF_UP. After it the kernel may have made the same one,
         # tentative, and no replace ends its DAD. (Their prefix route comes with IFF_UP.)
-        for address in ipv6 if self.undo else ():
+        for address in self._reversed(ipv6) if self.undo else ():
             if address.scope == uapi.RT_SCOPE_LINK and address.is_proven:
                 self._add(address, self._message(address, address.flags | uapi.IFA_F_NODAD))
         if self.up:
             self._put(wire.link_message(uapi.RTM_NEWLINK, 0, self.ifindex, up=True))
         # IPv6 after it: an address with a peer that is added with IFA_F_NODAD while the link is down never gets its
         # peer route (probe addresses.ipv6.routes.peer).
-        for address in ipv6:
-            if self._holds(address):
-                self._add(address, *self._messages(address))
+        for address in self._reversed(ipv6):
+            self._add(address, *self._messages(address))
         self._flush()
-        for address in self.addresses:
-            if address.is_proven and self._holds(address):
-                self._drop_peer_route(address)
+        for at, end in ipv6:
+            self._drop_peer_route(self._reader.at(self.addresses, at, end))
         if self._failure:
             raise self._failure
 
+    def _reversed(self, places: list[tuple[int, int]]) -> Iterator[Address]:
+        """The kernel puts the newest of a scope first (probe addresses.ipv6.order.newest)."""
+        return (self._reader.at(self.addresses, at, end) for at, end in reversed(places))
+
     def _add(self, address: Address, *messages: bytes) -> None:
         """Adds an address's messages to the window; first makes room for two as long as the dumped one."""
-        room = 2 * (address.length + 64)
+        room = 2 * (16 + address.end - address.at + 64)
         if len(self._window) + 2 > WINDOW_MESSAGES or self._window_bytes + room > WINDOW_BYTES:
             self._flush()
         self._put(*messages)
@@ -216,33 +198,53 @@ class Replay:
 
         NLM_F_REPLACE makes a second replay of the same address harmless, and meets the kernel's own link-local.
         """
-        kept = {type_: address.attrs[type_] for type_ in AS_IS if type_ in address.attrs}
-        # "Preferred forever" in a dump: only the flag tells (probe addresses.lifetime.ipv4-preferred-zero).
-        deprecated = address.family == uapi.AF_INET and address.flags & DEPRECATED == DEPRECATED
-        if deprecated and uapi.IFA_CACHEINFO in kept:
-            kept[uapi.IFA_CACHEINFO] = memoryview(CACHEINFO.pack(0, FOREVER, 0, 0))
-        attrs = b"".join(wire.attr(type_, data) for type_, data in kept.items())
-        label, cut = self._label(address)
+        data, at, attrs = address.data, address.at, bytearray()
+        for constant, begin, end in self._form(address):
+            attrs += constant
+            attrs += data[at + begin : at + end]
+        label = address.get(uapi.IFA_LABEL)
+        attrs += bytes(-len(attrs) & 3)
         if label is not None:
-            attrs += wire.attr_name(uapi.IFA_LABEL, label)
+            renamed, cut = self._renamed(label)
+            attrs += wire.attr_name(uapi.IFA_LABEL, renamed)
             self.cut_labels += cut
-        attrs += wire.attr_u32(uapi.IFA_FLAGS, flags)
-        head = IFADDRMSG.pack(address.family, address.prefixlen, flags & 0xFF, address.scope, self.ifindex)
-        return wire.message(uapi.RTM_NEWADDR, uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE, head + attrs)
+        attrs += ATTR_U32.pack(8, uapi.IFA_FLAGS, flags)
+        where = (address.family, address.prefixlen, flags & 0xFF, address.scope, self.ifindex)
+        return NEWADDR.pack(NEWADDR.size + len(attrs), uapi.RTM_NEWADDR, NEWADDR_FLAGS, 0, 0, *where) + attrs
 
-    def _label(self, address: Address) -> tuple[bytes | None, bool]:
+    def _form(self, address: Address) -> list[tuple[bytes, int, int]]:
+        """What is in front of each payload that is sent as it was dumped, and where that lies: one form for a shape."""
+        # "Preferred forever" in a dump: only the flag tells (probe addresses.lifetime.ipv4-preferred-zero).
+        is_deprecated = address.family == uapi.AF_INET and address.flags & DEPRECATED == DEPRECATED
+        key = (address.shape, is_deprecated)
+        if key not in self._forms:
+            form, last = [], address.shape.last
+            padding = b""
+            for type_ in AS_IS:
+                if type_ == uapi.IFA_CACHEINFO and is_deprecated and type_ in last:
+                    form.append((padding + NEVER_PREFERRED, 0, 0))
+                    padding = b""
+                elif type_ in last:
+                    begin, end = last[type_]
+                    form.append((padding + wire.NLATTR.pack(4 + end - begin, type_), begin, end))
+                    padding = bytes(begin - end & 3)
+            self._forms[key] = form
+        return self._forms[key]
+
+    def _renamed(self, dumped: bytes) -> tuple[bytes, bool]:
         """The label as a rename in place would leave it: `old` -> name, `old:x` -> `name:x`, any other as it is.
 
         And whether the new one has more than 15 bytes; it is the plain name then.
         """
-        if uapi.IFA_LABEL not in address.attrs:
-            return None, False
-        label = wire.text(address.attrs[uapi.IFA_LABEL])
-        if label != self.ifname and not label.startswith(self.ifname + b":"):
-            return label[: uapi.IFNAMSIZ - 1], False
-        new = self.name + label[len(self.ifname) :]
-        cut = len(new) >= uapi.IFNAMSIZ
-        return (self.name if cut else new), cut
+        if dumped not in self._labels:
+            label = dumped.split(b"\0", 1)[0]
+            if label != self.ifname and not label.startswith(self.ifname + b":"):
+                self._labels[dumped] = label[: uapi.IFNAMSIZ - 1], False
+            else:
+                new = self.name + label[len(self.ifname) :]
+                cut = len(new) >= uapi.IFNAMSIZ
+                self._labels[dumped] = (self.name if cut else new), cut
+        return self._labels[dumped]
 
     def _drop_peer_route(self, address: Address) -> None:
         """The replace that clears NODAD makes the kernel add a route for the peer's prefix, which there never was.
@@ -250,19 +252,20 @@ class Replay:
         Nothing is to be invented (runtime-spec: addresses and routes are not configured), so it goes again; a kernel
         that adds none answers ESRCH. If the address's own prefix is the same, the route is that one's.
         """
-        local, peer = (address.attrs.get(type_, b"") for type_ in (uapi.IFA_LOCAL, uapi.IFA_ADDRESS))
-        if len(local) != 16 or len(peer) != 16 or address.prefixlen >= 128:
+        local, peer = address.get(uapi.IFA_LOCAL) or b"", address.get(uapi.IFA_ADDRESS) or b""
+        if len(local) != 16 or len(peer) != 16 or address.prefixlen >= 128 or not address.is_proven:
             return
         rest = 128 - address.prefixlen
         own, other = (int.from_bytes(a) >> rest << rest for a in (local, peer))
         if address.flags & uapi.IFA_F_NOPREFIXROUTE or own == other:
             return
         kernel = (uapi.RT_TABLE_MAIN, uapi.RTPROT_KERNEL, uapi.RT_SCOPE_UNIVERSE, uapi.RTN_UNICAST)
-        metric = wire.u32(address.attrs.get(uapi.IFA_RT_PRIORITY))
+        metric = address.get(uapi.IFA_RT_PRIORITY)
+        metric = metric if metric is not None and len(metric) == 4 else wire.U32.pack(IP6_RT_PRIO_ADDRCONF)
         body = RTMSG.pack(uapi.AF_INET6, address.prefixlen, 0, 0, *kernel, 0)
         body += wire.attr(uapi.RTA_DST, other.to_bytes(16))
         body += wire.attr_u32(uapi.RTA_OIF, self.ifindex)
-        body += wire.attr_u32(uapi.RTA_PRIORITY, IP6_RT_PRIO_ADDRCONF if metric is None else metric)
+        body += wire.attr(uapi.RTA_PRIORITY, metric)
         try:
             self.sock.command(wire.message(uapi.RTM_DELROUTE, uapi.NLM_F_ACK, body))
         except EngineError as e:
@@ -275,11 +278,13 @@ class Replay:
         """Reads back, and returns that: RTM_NEWLINK, RTM_NEWADDR messages. ESTALE: it is not as the snapshot says."""
         message, addresses = read(self.sock, self.ifindex)
         self.judge(message, addresses)
-        return b"".join(m.padded() for m in (message, *addresses))
+        return message.padded() + addresses
 
-    def judge(self, message: wire.Message, addresses: list[wire.Message]) -> None:
+    def judge(self, message: wire.Message, addresses: bytes) -> None:
         """The comparison alone, with what was read."""
-        text = self._compare_link(Link(message)) or self._compare_addresses([Address(m) for m in addresses])
+        text = self._compare_link(Link(message))
+        if not text and not self._is_as_it_was(addresses):
+            text = self._compare_addresses(addresses)
         if text:
             raise EngineError(errno.ESTALE, text, "")
 
@@ -292,13 +297,36 @@ class Replay:
             return "the MAC address changed"
         return next((text for t, text in LINK_KEPT.items() if self.link.attrs.get(t) != now.attrs.get(t)), None)
 
-    def _compare_addresses(self, there: list[Address]) -> str | None:
+    def _is_as_it_was(self, there: bytes) -> bool:
+        """Whether each is there byte for byte and in order, as permanent addresses are: nothing more to compare."""
+        reader = Reader()  # other labels are other shapes
+        others = reader.all(there)
+        for address in self._held(self.addresses):
+            label, wanted = address.get(uapi.IFA_LABEL), self._reader.essence(address)
+            for other in others:
+                if reader.essence(other) == wanted and self._has_label(other, label):
+                    break
+                if other.identity == address.identity:
+                    return False
+            else:
+                return False
+        return True
+
+    def _has_label(self, address: Address, was: bytes | None) -> bool:
+        """Whether it has the label that the one of the snapshot, if it had one, is to have here."""
+        if was is None:
+            return True
+        label = address.get(uapi.IFA_LABEL) or b""
+        return label.split(b"\0", 1)[0] == self._renamed(was)[0]
+
+    def _compare_addresses(self, there: bytes) -> str | None:
         """Each must be there, as it was, and in the order of the snapshot; others in between are not ours."""
+        others = list(self._reader.all(there))
         places: dict[object, list[int]] = {}
-        for at, other in enumerate(there):
+        for at, other in enumerate(others):
             places.setdefault(other.identity, []).append(at)
         begin = 0
-        for address in filter(self._holds, self.addresses):
+        for address in self._held(self.addresses):
             found = places.get(address.identity, [])
             at = next((at for at in found if at >= begin), -1)
             if not found:
@@ -310,7 +338,7 @@ class Replay:
                 at = found[0]
             else:
                 begin = at + 1
-            differs = self._difference(address, there[at])
+            differs = self._difference(address, others[at])
             if differs:
                 return f"{address} {differs}"
         return None
@@ -320,7 +348,7 @@ class Replay:
         ignored = uapi.IFA_F_SECONDARY
         if was.flags & (uapi.IFA_F_TENTATIVE | uapi.IFA_F_DADFAILED):
             ignored |= uapi.IFA_F_TENTATIVE | uapi.IFA_F_DADFAILED
-        if was.preferred not in (FOREVER, 0):
+        if was.lifetimes[0] not in (FOREVER, 0):
             ignored |= uapi.IFA_F_DEPRECATED
         if (was.flags ^ now.flags) & ~ignored:
             tentative = now.flags & ~was.flags & uapi.IFA_F_TENTATIVE
@@ -328,12 +356,9 @@ class Replay:
         if was.scope != now.scope:
             return "has another scope"
         for type_, what in SAME:
-            if was.attrs.get(type_) != now.attrs.get(type_):
+            if was.get(type_) != now.get(type_):
                 return f"has another {what}"
-        for before, left in ((was.valid, now.valid), (was.preferred, now.preferred)):
+        for before, left in zip(was.lifetimes, now.lifetimes, strict=True):
             if before != left if FOREVER in (before, left) else left > before:
                 return "has another lifetime"
-        label, _ = self._label(was)
-        if label is not None and wire.text(now.attrs.get(uapi.IFA_LABEL)) != label:
-            return "has another label"
-        return None
+        return None if self._has_label(now, was.get(uapi.IFA_LABEL)) else "has another label"

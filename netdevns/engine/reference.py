@@ -16,7 +16,7 @@ from ..errors import EngineError
 from ..rtnl import Watch
 from ..snapshots import IFADDRMSG, is_protected
 from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN, Read
-from ._late import update
+from ._late import is_as_dumped, update
 from ._replay import Link, Replay
 from ._replay import read as read_there
 from ._sieve import Sieve
@@ -184,12 +184,13 @@ class Device:
     def load(self, link: bytes, addresses: bytes) -> None:
         """A snapshot out of a record: RTM_NEWLINK, and RTM_NEWADDR messages."""
         try:
-            (message,), found = wire.messages(link), list(wire.messages(addresses))
+            (message,) = wire.messages(link)
+            is_sound = all(t == uapi.RTM_NEWADDR and end - at >= IFADDRMSG.size for t, at, end in wire.spans(addresses))
         except (ValueError, wire.Malformed):
             raise EngineError(errno.EBADMSG, "the link of the record is damaged", "snapshot") from None
         if message.type != uapi.RTM_NEWLINK or len(message.body) < wire.IFINFOMSG.size:
             raise EngineError(errno.EBADMSG, "the link of the record is damaged", "snapshot")
-        if any(m.type != uapi.RTM_NEWADDR or len(m.body) < IFADDRMSG.size for m in found):
+        if not is_sound:
             raise EngineError(errno.EBADMSG, "the addresses of the record are damaged", "snapshot")
         self.link, self.addresses, self.arrived, self.was_late = Link(message), addresses, b"", False
         self.ifindex, self.was_up = self.link.ifindex, bool(self.link.flags & uapi.IFF_UP)
@@ -223,13 +224,16 @@ class Device:
                 raise EngineError(errno.ENODEV, "this is an alternative name of another device", "")
             self.ifindex = found.ifindex
         message, addresses = read_there(source, self.ifindex)
-        return bytes(message.data), b"".join(address.padded() for address in addresses)
+        return bytes(message.data), addresses
 
     @_step("watch")
     def late(self, told: bytes | memoryview) -> None:
         """Brings the snapshot up to date with messages of a Watch."""
         if not self.link:
             raise EngineError(errno.EINVAL, "no snapshot", "")
+        told = bytes(told)
+        if is_as_dumped(self.addresses, told, self.ifindex):
+            return
         before, self.addresses = self.addresses, update(self.addresses, told, self.ifindex)
         self.was_late |= _bodies(before) != _bodies(self.addresses)
 
@@ -275,11 +279,11 @@ class Device:
             self.arrived = replay.compare()
             return
         try:
-            (message,), found = wire.messages(read[0]), list(wire.messages(read[1]))
+            (message,) = wire.messages(read[0])
         except (ValueError, wire.Malformed):
             raise EngineError(errno.EBADMSG, "no link in the answer", "") from None
         self.arrived = read[1]
-        replay.judge(message, found)
+        replay.judge(message, bytes(read[1]))
 
     @_step("undo")
     def undo(self, source: Socket, target: Socket, source_fd: int, parts: int) -> None:

@@ -29,7 +29,7 @@ ORDER = [
     "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
-ORDER_INSIDE = {"engine": ["_base", "_sieve", "_replay", "_late", "native", "reference", "__init__"],
+ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_replay", "_late", "native", "reference", "__init__"],
                 "conformance": ["__init__", "probe", "system", "requests", "world", "subjects", "runner", "expected",
                                 "ktap", "report", "command"]}  # fmt: skip
 # What a hook pays for before it does anything.
@@ -43,7 +43,7 @@ IDLE = {"errors", "uapi", "names", "jsonscan", "oci", "hook"}
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
 HEAVY_FOR_NOTHING = HEAVY | {"json", "collections", "contextlib", "functools", "signal", "warnings"}
 # Loaded only where NETDEVNS_ENGINE asks for it.
-REFERENCE = {PACKAGE / "engine" / f"{name}.py" for name in ("_sieve", "_replay", "_late", "reference")}
+REFERENCE = {PACKAGE / "engine" / f"{name}.py" for name in ("_sieve", "_address", "_replay", "_late", "reference")}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
