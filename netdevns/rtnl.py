@@ -31,8 +31,9 @@ SOCKADDR_NL = Struct("=HHII")  # nl_family, nl_pad, nl_pid, nl_groups
 SEQ_PORTID = Struct("=II")  # nlmsg_seq, nlmsg_pid: 8 bytes into struct nlmsghdr
 TIMEVAL = Struct("@ll")
 U64 = Struct("=Q")
-# Which answers are kept: of the type, of the datagram, and where in it the message's body begins and ends.
-Keeps = Callable[[int, bytes, int, int], bool]
+# Which messages of a type are kept (None: all): of the datagram, and where in it the message's body begins and ends.
+Rule = Callable[[bytes, int, int], bool] | None
+Rules = Callable[[int], Rule]
 MSG_TRUNC = int(socket.MSG_TRUNC)  # an enum's & is dear
 
 
@@ -255,11 +256,11 @@ class Socket:
         self,
         request: bytes,
         size: int = 0,  # noqa: ARG002  # a hint that is not needed
-        keeps: Keeps | None = None,
+        keeps: Rules | None = None,
     ) -> tuple[int, bytes]:
         """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
 
-        `keeps`: which of the answers.
+        `keeps`: which of the answers, by their type.
         """
         exchange = self._exchange(request, keep=True, keeps=keeps)
         return exchange.first, bytes(exchange.kept)
@@ -270,7 +271,7 @@ class Socket:
         if refusal:
             raise refusal
 
-    def _exchange(self, request: bytes, *, keep: bool, keeps: Keeps | None = None) -> _Exchange:
+    def _exchange(self, request: bytes, *, keep: bool, keeps: Rules | None = None) -> _Exchange:
         """Sends all messages in one datagram and reads until the last is answered; an interrupted dump, again."""
         for _ in range(DUMP_TRIES):
             exchange = _Exchange(self, request, keep, keeps)
@@ -319,7 +320,7 @@ class Socket:
 class _Exchange:
     """One request, numbered, and what was answered so far."""
 
-    def __init__(self, sock: Socket, request: bytes, keep: bool, keeps: Keeps | None = None) -> None:
+    def __init__(self, sock: Socket, request: bytes, keep: bool, keeps: Rules | None = None) -> None:
         self.keeps = keeps
         self.portid = sock.portid
         self.first = (sock.seq + 1) & 0xFFFFFFFF
@@ -343,17 +344,18 @@ class _Exchange:
 
     def take(self, datagram: bytes) -> None:
         """A datagram. Only what answers this request counts: its seq, our portid (probe acks.echo.pid-zero)."""
-        known = b""  # flags, seq and portid of a message in the middle of a dump of ours: there are thousands
+        known = b""  # type, flags, seq and portid of a message in the middle of a dump of ours: there are thousands
+        rule = None  # for these
         begin = end = 0  # of what is kept and was not taken over yet
         try:
             for type_, body, stop in wire.spans(datagram):
-                head = datagram[body - 10 : body]
-                if head != known or type_ < uapi.NLMSG_MIN_TYPE:
+                head = datagram[body - 12 : body]
+                if head != known:
                     is_kept = self._answer(wire.Message(memoryview(datagram)[body - 16 : stop]))
-                    known = head if is_kept and self._is_in_a_dump(head) else known
                     if not is_kept:
                         continue
-                if self.keeps is not None and not self.keeps(type_, datagram, body, stop):
+                    known, rule = head if self._is_in_a_dump(type_, head) else b"", self.keeps and self.keeps(type_)
+                if rule is not None and not rule(datagram, body, stop):
                     continue
                 if end != body - 16 or end & 3:
                     _append(self.kept, datagram, begin, end)
@@ -364,9 +366,11 @@ class _Exchange:
         _append(self.kept, datagram, begin, end)
 
     @staticmethod
-    def _is_in_a_dump(head: bytes) -> bool:
-        flags = int.from_bytes(head[:2], sys.byteorder)
-        return flags & (uapi.NLM_F_MULTI | uapi.NLM_F_DUMP_INTR) == uapi.NLM_F_MULTI
+    def _is_in_a_dump(type_: int, head: bytes) -> bool:
+        """Whether it is one of many that are alike, and says nothing else."""
+        flags = int.from_bytes(head[2:4], sys.byteorder)
+        is_multi = flags & (uapi.NLM_F_MULTI | uapi.NLM_F_DUMP_INTR) == uapi.NLM_F_MULTI
+        return is_multi and type_ >= uapi.NLMSG_MIN_TYPE
 
     def _answer(self, message: wire.Message) -> bool:
         """One message of the kernel's; whether it answers this request and is kept, unless `keeps` drops it."""
@@ -380,7 +384,8 @@ class _Exchange:
         if message.type == uapi.NLMSG_OVERRUN:
             raise EngineError(errno.ENOBUFS, "the kernel reports lost replies", "exchange")
         if message.type == uapi.NLMSG_ERROR:
-            code, text = wire.error(message)
+            code = wire.error_code(message)
+            text = wire.error(message)[1] if code else ""
         elif message.type == uapi.NLMSG_DONE and len(message.body) >= 4:
             code, text = -wire.S32.unpack_from(message.body)[0], "the dump was ended by an error"
             if code > 0 and self.keep:

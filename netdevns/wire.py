@@ -17,6 +17,7 @@ U32 = Struct("=I")
 S32 = Struct("=i")
 S32_MAX = 0x7FFFFFFF
 TEXT_BYTES = 191  # of an extack text
+SHAPES_OF_A_SIZE = 8  # are remembered; with more than these, the oldest is looked at anew
 TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 
@@ -219,19 +220,20 @@ def attr_list(view: memoryview, at: int = 0, *, strict: bool = True) -> Iterator
 
 
 class Shape:
-    """Where the attributes of a message lie: the same in all messages of its length that have the same headers of
-    attributes, since these have the lengths.
+    """Where the attributes of a message lie; the same in all of its length whose attributes have the same headers.
 
     Attributes:
         attrs: (type, where the payload begins, where it ends) of each in order, counted from the start of the body.
         is_damaged: Whether the list ends with a length that lies.
         last: By type, where the payload begins and ends; of duplicates the last counts.
+        headers: Reads the headers of the attributes, in a body of that length.
+        values: What they are.
     """
 
-    __slots__ = ("_headers", "_values", "attrs", "is_damaged", "last")
+    __slots__ = ("attrs", "headers", "is_damaged", "last", "values")
 
     def __init__(self, body: bytes | memoryview, header_size: int) -> None:
-        at, end, layout = header_size, len(body), [f"={header_size}x"]
+        at, end, layout = header_size, len(body), [f"={min(header_size, len(body))}x"]
         self.attrs: list[tuple[int, int, int]] = []
         self.is_damaged = False
         while end - at >= 4 and not self.is_damaged:
@@ -243,29 +245,29 @@ class Shape:
                 self.attrs.append((type_ & TYPE_MASK, at + 4, at + length))
             at = following
         self.last = {type_: (begin, stop) for type_, begin, stop in self.attrs}
-        self._headers = Struct("".join(layout))  # of the attributes, without what is between them
-        self._values = self._headers.unpack_from(body)
-
-    def fits(self, data: bytes | memoryview, at: int) -> bool:
-        """Whether a body of the same length at this offset has it, too."""
-        return self._headers.unpack_from(data, at) == self._values
+        self.headers = Struct("".join(layout)).unpack_from
+        self.values = self.headers(body)
 
 
 class Shapes:
     """The shapes that were met. A kernel makes all messages of a kind alike: one is looked at, thousands compared."""
 
-    __slots__ = ("_by_size", "_header_size")
+    __slots__ = ("_by_size", "_header_size", "_make")
 
-    def __init__(self, header_size: int) -> None:
+    def __init__(self, header_size: int, make: type[Shape] = Shape) -> None:
         self._header_size = header_size
-        self._by_size: dict[int, Shape] = {}
+        self._make = make
+        self._by_size: dict[int, list[Shape]] = {}
 
     def of(self, data: bytes | memoryview, at: int, end: int) -> Shape:
         """The shape of the body between two offsets."""
-        shape = self._by_size.get(end - at)
-        if shape is None or not shape.fits(data, at):
-            shape = self._by_size[end - at] = Shape(data[at:end], self._header_size)
-        return shape
+        met = self._by_size.setdefault(end - at, [])
+        for shape in met:
+            if shape.headers(data, at) == shape.values:
+                return shape
+        met.insert(0, self._make(data[at:end], self._header_size))
+        del met[SHAPES_OF_A_SIZE:]
+        return met[0]
 
 
 def text(view: memoryview | None) -> bytes:

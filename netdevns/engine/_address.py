@@ -1,21 +1,105 @@
-"""An address of a snapshot or of what was read back, as the reference engine reads it: in place, and without copies.
+"""Links and addresses, of a snapshot or read back, as the reference engine reads them: in place, and without copies.
 
-There may be ten thousand of them, which the kernel makes alike: what is known of one message's attributes is kept with
-its shape, and an `Address` lasts as long as it is looked at.
+There may be ten thousand addresses, and the kernel makes them alike: what is known of the attributes of one is kept
+with its shape, and an `Address` lasts as long as it is looked at.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from .. import uapi, wire
 from ..snapshots import CACHEINFO, IFADDRMSG, is_protected
 
 FOREVER = uapi.INFINITY_LIFE_TIME
 UNPROVEN = uapi.IFA_F_TENTATIVE | uapi.IFA_F_DADFAILED | uapi.IFA_F_NODAD | uapi.IFA_F_OPTIMISTIC
+DEPRECATED = uapi.IFA_F_PERMANENT | uapi.IFA_F_DEPRECATED
+NEVER_PREFERRED = wire.attr(uapi.IFA_CACHEINFO, CACHEINFO.pack(0, FOREVER, 0, 0))
+# Only what RTM_NEWADDR takes: a dump may carry more one day.
+AS_IS = (uapi.IFA_ADDRESS, uapi.IFA_LOCAL, uapi.IFA_BROADCAST, uapi.IFA_ANYCAST, uapi.IFA_CACHEINFO,
+         uapi.IFA_RT_PRIORITY, uapi.IFA_PROTO)  # fmt: skip
 INDEX = (4, 8)  # where ifa_index lies
 STAMPS = 8  # where cstamp and tstamp begin in struct ifa_cacheinfo
+
+
+class Link:
+    """What is read of an RTM_NEWLINK."""
+
+    __slots__ = ("flags", "ifindex", "message", "name", "shape")
+
+    def __init__(self, message: wire.Message, shape: wire.Shape) -> None:
+        self.message = message
+        self.shape = shape
+        _, _, self.ifindex, self.flags, _ = wire.IFINFOMSG.unpack_from(message.body)
+        self.name = wire.text(self.get(uapi.IFLA_IFNAME))
+
+    def get(self, type_: int) -> memoryview | None:
+        """An attribute's payload."""
+        found = self.shape.last.get(type_)
+        return None if found is None else self.message.body[found[0] : found[1]]
+
+    @property
+    def mac(self) -> memoryview:
+        return self.get(uapi.IFLA_ADDRESS) or memoryview(b"")
+
+    @property
+    def own_mac(self) -> memoryview:
+        """A bond gives its slaves its own MAC, and back theirs when they leave: that one is told of each slave."""
+        info = self._info
+        if bytes(info.get(uapi.IFLA_INFO_SLAVE_KIND, b"")) != b"bond\0":
+            return self.mac
+        slave = wire.attrs(info.get(uapi.IFLA_INFO_SLAVE_DATA, memoryview(b"")), strict=False)
+        return slave.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR, self.mac)
+
+    @property
+    def identity(self) -> tuple[bytes, int]:
+        """What tells a device from another one of its name or number."""
+        return bytes(self._info.get(uapi.IFLA_INFO_KIND, b"")), len(self.mac)
+
+    @property
+    def _info(self) -> dict[int, memoryview]:
+        return wire.attrs(self.get(uapi.IFLA_LINKINFO) or memoryview(b""), strict=False)
+
+
+class AddressShape(wire.Shape):
+    """What all addresses of one shape have in common.
+
+    Attributes:
+        essential: Where the body has what a move is to keep, in order: not the ifindex, the label, the stamps.
+    """
+
+    __slots__ = ("_forms", "essential")
+
+    def __init__(self, body: bytes | memoryview, header_size: int) -> None:
+        super().__init__(body, header_size)
+        left_out = [INDEX]
+        if uapi.IFA_LABEL in self.last:
+            begin, end = self.last[uapi.IFA_LABEL]
+            left_out.append((begin - 4, (end + 3) & ~3))
+        begin, end = self.last.get(uapi.IFA_CACHEINFO, (0, 0))
+        if end - begin >= CACHEINFO.size:
+            left_out.append((begin + STAMPS, begin + CACHEINFO.size))
+        left_out.sort()
+        begins, ends = [0, *(end for _, end in left_out)], [*(begin for begin, _ in left_out), len(body)]
+        self.essential = [(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
+        self._forms: dict[bool, list[tuple[bytes, int, int]]] = {}
+
+    def form(self, is_deprecated: bool) -> list[tuple[bytes, int, int]]:
+        """How it is sent again: what goes in front of each payload that stays as it was dumped, and where that lies."""
+        if is_deprecated not in self._forms:
+            form, padding = [], b""
+            for type_ in AS_IS:
+                begin, end = self.last.get(type_, (0, 0))
+                if begin and type_ == uapi.IFA_CACHEINFO and is_deprecated:
+                    form.append((padding + NEVER_PREFERRED, 0, 0))
+                    padding = b""
+                elif begin:
+                    form.append((padding + wire.NLATTR.pack(4 + end - begin, type_), begin, end))
+                    padding = bytes(begin - end & 3)
+            form.append((padding, 0, 0))
+            self._forms[is_deprecated] = form
+        return self._forms[is_deprecated]
 
 
 class Address:
@@ -23,7 +107,7 @@ class Address:
 
     __slots__ = ("at", "data", "end", "family", "flags", "prefixlen", "scope", "shape")
 
-    def __init__(self, data: bytes, at: int, end: int, shape: wire.Shape) -> None:
+    def __init__(self, data: bytes, at: int, end: int, shape: AddressShape) -> None:
         self.data = data
         self.at = at
         self.end = end
@@ -54,6 +138,21 @@ class Address:
         return preferred, valid
 
     @property
+    def essence(self) -> bytes:
+        """All that a move is to keep: what its shape says is essential."""
+        data, at = self.data, self.at
+        return b"".join([data[at + begin : at + end] for begin, end in self.shape.essential])
+
+    @property
+    def attrs_as_is(self) -> bytes:
+        """The attributes that are sent again as they are, in the order of AS_IS."""
+        # "Preferred forever" in a dump: only the flag tells (probe addresses.lifetime.ipv4-preferred-zero).
+        is_deprecated = self.family == uapi.AF_INET and self.flags & DEPRECATED == DEPRECATED
+        data, at = self.data, self.at
+        form = self.shape.form(is_deprecated)
+        return b"".join([part for front, begin, end in form for part in (front, data[at + begin : at + end])])
+
+    @property
     def identity(self) -> tuple[int, int, bytes | None, bytes | None]:
         """What makes it one for the kernel."""
         return self.family, self.prefixlen, self.get(uapi.IFA_LOCAL), self.get(uapi.IFA_ADDRESS)
@@ -69,42 +168,26 @@ class Address:
 
 
 class Reader:
-    """Reads addresses, and remembers the shapes of their messages."""
+    """Reads links and addresses, and remembers the shapes of their messages."""
 
-    __slots__ = ("_essential", "_shapes")
+    __slots__ = ("_links", "_shape_of")
 
     def __init__(self) -> None:
-        self._shapes = wire.Shapes(IFADDRMSG.size)
-        self._essential: dict[wire.Shape, list[tuple[int, int]]] = {}
+        self._links = wire.Shapes(wire.IFINFOMSG.size)
+        made = wire.Shapes(IFADDRMSG.size, AddressShape)
+        self._shape_of: Callable[[bytes, int, int], AddressShape] = made.of  # type: ignore[assignment]  # makes these
+
+    def link(self, message: wire.Message) -> Link:
+        """An RTM_NEWLINK."""
+        return Link(message, self._links.of(message.data, 16, len(message.data)))
 
     def at(self, data: bytes, at: int, end: int) -> Address:
         """The one of which the body lies between two offsets."""
-        return Address(data, at, end, self._shapes.of(data, at, end))
+        return Address(data, at, end, self._shape_of(data, at, end))
 
-    def all(self, data: bytes, at: int = 0) -> Iterator[Address]:
+    def all(self, data: bytes) -> Iterator[Address]:
         """Those of RTM_NEWADDR messages, one after the other."""
-        shape_of = self._shapes.of
-        for type_, begin, end in wire.spans(data, at):
-            if type_ == uapi.RTM_NEWADDR and end - begin >= IFADDRMSG.size:
-                yield Address(data, begin, end, shape_of(data, begin, end))
-
-    def essence(self, address: Address) -> bytes:
-        """All of a message that a move is to keep, and in the same order: not its ifindex, its label, its stamps."""
-        data, at, kept = address.data, address.at, self._essential.get(address.shape)
-        if kept is None:
-            kept = self._essential[address.shape] = _essential(address.shape, address.end - at)
-        return b"".join([data[at + begin : at + end] for begin, end in kept])
-
-
-def _essential(shape: wire.Shape, size: int) -> list[tuple[int, int]]:
-    """Where that lies in a body: between what is left out."""
-    left_out = [INDEX]
-    if uapi.IFA_LABEL in shape.last:
-        begin, end = shape.last[uapi.IFA_LABEL]
-        left_out.append((begin - 4, (end + 3) & ~3))
-    begin, end = shape.last.get(uapi.IFA_CACHEINFO, (0, 0))
-    if end - begin >= CACHEINFO.size:
-        left_out.append((begin + STAMPS, begin + CACHEINFO.size))
-    left_out.sort()
-    begins, ends = [0, *(end for _, end in left_out)], [*(begin for begin, _ in left_out), size]
-    return [(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
+        shape_of = self._shape_of
+        for type_, at, end in wire.spans(data):
+            if type_ == uapi.RTM_NEWADDR and end - at >= IFADDRMSG.size:
+                yield Address(data, at, end, shape_of(data, at, end))

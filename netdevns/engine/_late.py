@@ -47,12 +47,11 @@ def _told_of(ifindex: int, told: bytes, reader: Reader) -> Iterator[_Told]:
             yield _Told(reader.at(told, at, end), type_)
 
 
-def is_as_dumped(addresses: bytes, told: bytes, ifindex: int) -> bool:
+def is_as_dumped(reader: Reader, addresses: bytes, told: bytes, ifindex: int) -> bool:
     """Whether what was told is the drop of what the snapshot has, of each family all or nothing, and nothing else.
 
     So it is but for a race. Then nothing is to be taken over, and nothing of ten thousand addresses is kept for it.
     """
-    reader = Reader()
     border = next((at - 16 for _, at, _ in wire.spans(addresses) if addresses[at] == uapi.AF_INET6), len(addresses))
     dumped = (wire.spans(addresses, 0, border), wire.spans(addresses, border))
     were_told = [False, False]
@@ -68,7 +67,7 @@ def _first_ipv6(found: list[tuple[Address, bytes]]) -> int:
     return next((at for at, (a, _) in enumerate(found) if a.family == uapi.AF_INET6), len(found))
 
 
-def update(addresses: bytes, told: bytes, ifindex: int) -> bytes:
+def update(reader: Reader, addresses: bytes, told: bytes, ifindex: int) -> bytes:
     """Brings a snapshot's addresses up to date with what was told after it.
 
     The kernel tells of every address that a move, or setting a link down, drops: RTM_DELADDR with all it had, in the
@@ -76,7 +75,6 @@ def update(addresses: bytes, told: bytes, ifindex: int) -> bytes:
     was told of last. A link that was set down before its move has two drops; an IPv6 address that was added in between
     is newer than all others, so it is in front.
     """
-    reader = Reader()
     found = [(a, addresses[a.at - 16 : (a.end + 3) & ~3]) for a in reader.all(addresses)]
     # Where the next late address goes: of IPv4, of IPv6, which stays behind it.
     places = [0, _first_ipv6(found)]

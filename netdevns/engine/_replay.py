@@ -9,25 +9,21 @@ import errno
 from collections.abc import Iterator
 from struct import Struct
 
-from .. import rtnl, uapi, wire
+from .. import uapi, wire
 from ..errors import EngineError
-from ..snapshots import CACHEINFO, dump_addresses
-from ._address import FOREVER, Address, Reader
+from ..snapshots import dump_addresses
+from ._address import FOREVER, Address, Link, Reader
+from ._socket import Socket
 
 # A default receive buffer holds about 250 answers; if every message of a window is refused, each refusal must fit.
 WINDOW_MESSAGES = 120
 WINDOW_BYTES = 16384
 IP6_RT_PRIO_ADDRCONF = 256  # net/ip6_route.h: the metric of an address's routes
 RTMSG = Struct("=BBBBBBBBI")
-DEPRECATED = uapi.IFA_F_PERMANENT | uapi.IFA_F_DEPRECATED
-# Only what RTM_NEWADDR takes: a dump may carry more one day.
-AS_IS = (uapi.IFA_ADDRESS, uapi.IFA_LOCAL, uapi.IFA_BROADCAST, uapi.IFA_ANYCAST, uapi.IFA_CACHEINFO,
-         uapi.IFA_RT_PRIORITY, uapi.IFA_PROTO)  # fmt: skip
 SAME = ((uapi.IFA_BROADCAST, "broadcast address"), (uapi.IFA_RT_PRIORITY, "metric"), (uapi.IFA_PROTO, "protocol"))
 NEWADDR = Struct("=IHHIIBBBBI")  # struct nlmsghdr, struct ifaddrmsg
 NEWADDR_FLAGS = uapi.NLM_F_REQUEST | uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE
 ATTR_U32 = Struct("=HHI")
-NEVER_PREFERRED = wire.attr(uapi.IFA_CACHEINFO, CACHEINFO.pack(0, FOREVER, 0, 0))
 LINK_KEPT = {
     uapi.IFLA_BROADCAST: "the link's broadcast address changed",
     uapi.IFLA_MTU: "the MTU changed",
@@ -40,26 +36,7 @@ LINK_KEPT = {
 }
 
 
-class Link:
-    """What is read of an RTM_NEWLINK."""
-
-    def __init__(self, message: wire.Message) -> None:
-        self.message = message
-        _, _, self.ifindex, self.flags, _ = wire.IFINFOMSG.unpack_from(message.body)
-        self.attrs = wire.attrs(message.body, wire.IFINFOMSG.size, strict=False)
-        self.name = wire.text(self.attrs.get(uapi.IFLA_IFNAME))
-        info = wire.attrs(self.attrs.get(uapi.IFLA_LINKINFO, memoryview(b"")), strict=False)
-        # What tells a device from another one of its name or number.
-        self.identity = (info.get(uapi.IFLA_INFO_KIND, b""), len(self.attrs.get(uapi.IFLA_ADDRESS, b"")))
-        self.mac = self.attrs.get(uapi.IFLA_ADDRESS, b"")
-        # A bond gives its slaves its own MAC, and back theirs when they leave: that one is told of each slave.
-        self.own_mac = self.mac
-        if bytes(info.get(uapi.IFLA_INFO_SLAVE_KIND, b"")) == b"bond\0":
-            slave = wire.attrs(info.get(uapi.IFLA_INFO_SLAVE_DATA, memoryview(b"")), strict=False)
-            self.own_mac = slave.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR, self.mac)
-
-
-def read(sock: rtnl.Socket, ifindex: int) -> tuple[wire.Message, bytes]:
+def read(sock: Socket, ifindex: int) -> tuple[wire.Message, bytes]:
     """Link and addresses by one exchange; a kernel without strict checking dumps the addresses of all devices."""
     _, answer = sock.query(wire.get_link(ifindex) + dump_addresses(ifindex))
     links: list[wire.Message] = []
@@ -87,6 +64,7 @@ class Replay:
     """A snapshot, and where it is replayed or compared.
 
     Args:
+        reader: Of the snapshot's addresses, and of what is compared with them.
         ifname: The device's name when the snapshot was taken.
         link, addresses: The snapshot.
         name, ifindex: The device's where `sock` is.
@@ -97,7 +75,8 @@ class Replay:
 
     def __init__(
         self,
-        sock: rtnl.Socket,
+        sock: Socket,
+        reader: Reader,
         ifname: bytes,
         link: Link,
         addresses: bytes,
@@ -116,8 +95,7 @@ class Replay:
         self.undo = undo
         self.up = up
         self.cut_labels = 0
-        self._reader = Reader()
-        self._forms: dict[tuple[wire.Shape, bool], list[tuple[bytes, int, int]]] = {}  # _form of each
+        self._reader = reader
         self._labels: dict[bytes, tuple[bytes, bool]] = {}  # _renamed of each
         self._window: list[bytes] = []
         self._window_bytes = 0
@@ -198,12 +176,8 @@ class Replay:
 
         NLM_F_REPLACE makes a second replay of the same address harmless, and meets the kernel's own link-local.
         """
-        data, at, attrs = address.data, address.at, bytearray()
-        for constant, begin, end in self._form(address):
-            attrs += constant
-            attrs += data[at + begin : at + end]
+        attrs = address.attrs_as_is
         label = address.get(uapi.IFA_LABEL)
-        attrs += bytes(-len(attrs) & 3)
         if label is not None:
             renamed, cut = self._renamed(label)
             attrs += wire.attr_name(uapi.IFA_LABEL, renamed)
@@ -211,25 +185,6 @@ class Replay:
         attrs += ATTR_U32.pack(8, uapi.IFA_FLAGS, flags)
         where = (address.family, address.prefixlen, flags & 0xFF, address.scope, self.ifindex)
         return NEWADDR.pack(NEWADDR.size + len(attrs), uapi.RTM_NEWADDR, NEWADDR_FLAGS, 0, 0, *where) + attrs
-
-    def _form(self, address: Address) -> list[tuple[bytes, int, int]]:
-        """What is in front of each payload that is sent as it was dumped, and where that lies: one form for a shape."""
-        # "Preferred forever" in a dump: only the flag tells (probe addresses.lifetime.ipv4-preferred-zero).
-        is_deprecated = address.family == uapi.AF_INET and address.flags & DEPRECATED == DEPRECATED
-        key = (address.shape, is_deprecated)
-        if key not in self._forms:
-            form, last = [], address.shape.last
-            padding = b""
-            for type_ in AS_IS:
-                if type_ == uapi.IFA_CACHEINFO and is_deprecated and type_ in last:
-                    form.append((padding + NEVER_PREFERRED, 0, 0))
-                    padding = b""
-                elif type_ in last:
-                    begin, end = last[type_]
-                    form.append((padding + wire.NLATTR.pack(4 + end - begin, type_), begin, end))
-                    padding = bytes(begin - end & 3)
-            self._forms[key] = form
-        return self._forms[key]
 
     def _renamed(self, dumped: bytes) -> tuple[bytes, bool]:
         """The label as a rename in place would leave it: `old` -> name, `old:x` -> `name:x`, any other as it is.
@@ -282,7 +237,7 @@ class Replay:
 
     def judge(self, message: wire.Message, addresses: bytes) -> None:
         """The comparison alone, with what was read."""
-        text = self._compare_link(Link(message))
+        text = self._compare_link(self._reader.link(message))
         if not text and not self._is_as_it_was(addresses):
             text = self._compare_addresses(addresses)
         if text:
@@ -293,18 +248,17 @@ class Replay:
             return "it has another name"
         if bool(now.flags & uapi.IFF_UP) != self.up:
             return "it is not up" if self.up else "it is up"
-        if now.mac not in (self.link.mac, self.link.mac if self.undo else self.link.own_mac):
+        if now.mac != self.link.mac and (self.undo or now.mac != self.link.own_mac):
             return "the MAC address changed"
-        return next((text for t, text in LINK_KEPT.items() if self.link.attrs.get(t) != now.attrs.get(t)), None)
+        return next((text for t, text in LINK_KEPT.items() if self.link.get(t) != now.get(t)), None)
 
     def _is_as_it_was(self, there: bytes) -> bool:
         """Whether each is there byte for byte and in order, as permanent addresses are: nothing more to compare."""
-        reader = Reader()  # other labels are other shapes
-        others = reader.all(there)
+        others = self._reader.all(there)
         for address in self._held(self.addresses):
-            label, wanted = address.get(uapi.IFA_LABEL), self._reader.essence(address)
+            label, wanted = address.get(uapi.IFA_LABEL), address.essence
             for other in others:
-                if reader.essence(other) == wanted and self._has_label(other, label):
+                if other.essence == wanted and self._has_label(other, label):
                     break
                 if other.identity == address.identity:
                     return False

@@ -14,6 +14,7 @@ from .. import uapi, wire
 RTMSG_SIZE = 12
 NDTMSG_SIZE = 4
 NDMSG = Struct("=BxxxiHBx")  # struct ndmsg: ndm_family, ndm_ifindex, ndm_state, ndm_flags
+LINK_ATTRS = (uapi.IFLA_IFNAME, uapi.IFLA_LINKINFO, uapi.IFLA_LINK, uapi.IFLA_LINK_NETNSID)
 LEG = Struct("=HBBi")  # struct rtnexthop: rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
 
 
@@ -23,7 +24,10 @@ class Sieve:
     def __init__(self, ifindexes: Collection[int], names: Collection[bytes]) -> None:
         self._ifindexes = frozenset(ifindexes)
         self._names = frozenset(names)
+        self._links = wire.Shapes(wire.IFINFOMSG.size)
         self._routes = wire.Shapes(RTMSG_SIZE)
+        self._tables = wire.Shapes(NDTMSG_SIZE)
+        self._parameter_lists = wire.Shapes(0)
         self._rules: dict[int, Callable[[bytes, int, int], bool]] = {
             uapi.RTM_NEWLINK: self._link,
             uapi.RTM_NEWADDR: self._body,
@@ -33,10 +37,9 @@ class Sieve:
             uapi.RTM_NEWNEIGHTBL: self._parameters,
         }
 
-    def keeps(self, type_: int, data: bytes, at: int, end: int) -> bool:
-        """Whether the message of which the body lies between these offsets is kept."""
-        rule = self._rules.get(type_)
-        return rule is None or rule(data, at, end)
+    def rule(self, type_: int) -> Callable[[bytes, int, int], bool] | None:
+        """Which messages of a type are kept, by where the body lies; None: all."""
+        return self._rules.get(type_)
 
     def _names_one(self, data: bytes | memoryview, at: int, end: int) -> bool:
         return end - at != 4 or wire.S32.unpack_from(data, at)[0] in self._ifindexes
@@ -62,7 +65,8 @@ class Sieve:
         """One of the names, or it lies on another one here (probes kinds.veth.link, kinds.upper-moves.vlan)."""
         if end - at < wire.IFINFOMSG.size:
             return True
-        found = wire.attrs(memoryview(data)[at:end], wire.IFINFOMSG.size, strict=False)
+        shape, view = self._links.of(data, at, end).last, memoryview(data)[at:end]
+        found = {type_: view[begin:stop] for type_, (begin, stop) in shape.items() if type_ in LINK_ATTRS}
         if wire.text(found.get(uapi.IFLA_IFNAME)) in self._names:
             return True
         info = wire.attrs(found.get(uapi.IFLA_LINKINFO, memoryview(b"")), strict=False)
@@ -104,7 +108,7 @@ class Sieve:
 
     def _parameters(self, data: bytes, at: int, end: int) -> bool:
         """Those of one device's neighbours; the first message of each table is about all."""
-        found = wire.attrs(memoryview(data)[at:end], NDTMSG_SIZE, strict=False)
-        parms = wire.attrs(found.get(uapi.NDTA_PARMS, memoryview(b"")), strict=False)
-        ifindex = parms.get(uapi.NDTPA_IFINDEX)
-        return ifindex is not None and self._names_one(ifindex, 0, len(ifindex))
+        begin, stop = self._tables.of(data, at, end).last.get(uapi.NDTA_PARMS, (0, 0))
+        parameters, at = self._parameter_lists.of(data, at + begin, at + stop).last, at + begin
+        begin, stop = parameters.get(uapi.NDTPA_IFINDEX, (0, 0))
+        return uapi.NDTPA_IFINDEX in parameters and self._names_one(data, at + begin, at + stop)

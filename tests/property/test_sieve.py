@@ -118,7 +118,8 @@ def core_keeps(data: bytes) -> bool:
 
 def python_keeps(data: bytes, names: Collection[bytes]) -> bool:
     ((type_, at, end),) = wire.spans(data)
-    return _sieve.Sieve(OURS, names).keeps(type_, data, at, end)
+    rule = _sieve.Sieve(OURS, names).rule(type_)
+    return rule is None or rule(data, at, end)
 
 
 @examples(1500, 8000)
