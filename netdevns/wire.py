@@ -270,9 +270,9 @@ class Shapes:
         return met[0]
 
 
-def text(view: memoryview | None) -> bytes:
+def text(view: bytes | memoryview | None) -> bytes:
     """A NUL-terminated string attribute."""
-    return b"" if view is None else bytes(view).split(b"\0", 1)[0]
+    return b"" if view is None else bytes(view).partition(b"\0")[0]
 
 
 def u32(view: memoryview | None) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from struct import Struct
 
 from .. import uapi, wire
 from ..snapshots import CACHEINFO, IFADDRMSG, is_protected
@@ -66,23 +67,29 @@ class AddressShape(wire.Shape):
     """What all addresses of one shape have in common.
 
     Attributes:
-        essential: Where the body has what a move is to keep, in order: not the ifindex, the label, the stamps.
+        essence: Takes out of a body what a move is to keep, in order: not the ifindex, the label, the stamps.
+        flags_at, lifetimes_at: Where the whole flags and the lifetimes lie; 0: nowhere.
     """
 
-    __slots__ = ("_forms", "essential")
+    __slots__ = ("_forms", "essence", "flags_at", "lifetimes_at")
 
     def __init__(self, body: bytes | memoryview, header_size: int) -> None:
         super().__init__(body, header_size)
+        begin, end = self.last.get(uapi.IFA_FLAGS, (0, 0))
+        self.flags_at = begin if end - begin == 4 else 0
+        begin, end = self.last.get(uapi.IFA_CACHEINFO, (0, 0))
+        self.lifetimes_at = begin if end - begin >= CACHEINFO.size else 0
         left_out = [INDEX]
+        if self.lifetimes_at:
+            left_out.append((begin + STAMPS, begin + CACHEINFO.size))
         if uapi.IFA_LABEL in self.last:
             begin, end = self.last[uapi.IFA_LABEL]
-            left_out.append((begin - 4, (end + 3) & ~3))
-        begin, end = self.last.get(uapi.IFA_CACHEINFO, (0, 0))
-        if end - begin >= CACHEINFO.size:
-            left_out.append((begin + STAMPS, begin + CACHEINFO.size))
-        left_out.sort()
-        begins, ends = [0, *(end for _, end in left_out)], [*(begin for begin, _ in left_out), len(body)]
-        self.essential = [(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
+            left_out.append((begin - 4, min((end + 3) & ~3, len(body))))
+        at, layout = 0, "="
+        for begin, end in sorted(left_out):
+            layout += f"{begin - at}s{end - begin}x"
+            at = end
+        self.essence = Struct(f"{layout}{len(body) - at}s").unpack_from
         self._forms: dict[bool, list[tuple[bytes, int, int]]] = {}
 
     def form(self, is_deprecated: bool) -> list[tuple[bytes, int, int]]:
@@ -113,9 +120,8 @@ class Address:
         self.end = end
         self.shape = shape
         self.family, self.prefixlen, self.flags, self.scope = data[at : at + 4]
-        begin, stop = shape.last.get(uapi.IFA_FLAGS, (0, 0))
-        if stop - begin == 4:
-            (self.flags,) = wire.U32.unpack_from(data, at + begin)
+        if shape.flags_at:
+            (self.flags,) = wire.U32.unpack_from(data, at + shape.flags_at)
 
     def __str__(self) -> str:
         local = self.get(uapi.IFA_LOCAL if uapi.IFA_LOCAL in self.shape.last else uapi.IFA_ADDRESS) or b""
@@ -131,17 +137,19 @@ class Address:
     @property
     def lifetimes(self) -> tuple[int, int]:
         """Preferred and valid, in seconds."""
-        begin, stop = self.shape.last.get(uapi.IFA_CACHEINFO, (0, 0))
-        if stop - begin < CACHEINFO.size:
+        if not self.shape.lifetimes_at:
             return FOREVER, FOREVER
-        preferred, valid, _, _ = CACHEINFO.unpack_from(self.data, self.at + begin)
+        preferred, valid, _, _ = CACHEINFO.unpack_from(self.data, self.at + self.shape.lifetimes_at)
         return preferred, valid
 
     @property
-    def essence(self) -> bytes:
-        """All that a move is to keep: what its shape says is essential."""
-        data, at = self.data, self.at
-        return b"".join([data[at + begin : at + end] for begin, end in self.shape.essential])
+    def essence(self) -> tuple[bytes, ...]:
+        """All that a move is to keep: what its shape takes out."""
+        return self.shape.essence(self.data, self.at)
+
+    @property
+    def body(self) -> bytes:
+        return self.data[self.at : self.end]
 
     @property
     def attrs_as_is(self) -> bytes:

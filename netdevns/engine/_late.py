@@ -12,39 +12,29 @@ from ._address import INDEX, Address, Reader
 DOUBLE_WITHIN = 16  # addresses
 
 
-class _Told:
-    """A notification: what it says of an address, and how."""
-
-    __slots__ = ("address", "is_ipv6", "is_new", "message")
-
-    def __init__(self, address: Address, type_: int) -> None:
-        self.address = address
-        self.message = address.data[address.at - 16 : (address.end + 3) & ~3]
-        self.is_ipv6 = address.family == uapi.AF_INET6
-        self.is_new = type_ == uapi.RTM_NEWADDR
-
-    @property
-    def is_deleted(self) -> bool:
-        """On purpose is what the request of a process deleted: IPv4 says whose (nlmsg_pid), IPv6 never does.
-
-        So an IPv6 address that somebody deletes between the snapshot and the move comes back: better one too many than
-        one too few. An expired one does not.
-        """
-        _, _, _, _, portid = wire.NLMSGHDR.unpack_from(self.message)
-        return self.address.lifetimes[1] == 0 or (not self.is_ipv6 and portid != 0)
-
-    @property
-    def as_dumped(self) -> bytes:
-        size, _, flags, seq, portid = wire.NLMSGHDR.unpack_from(self.message)
-        return wire.NLMSGHDR.pack(size, uapi.RTM_NEWADDR, flags, seq, portid) + self.message[16:]
-
-
-def _told_of(ifindex: int, told: bytes, reader: Reader) -> Iterator[_Told]:
+def _told_of(ifindex: int, told: bytes, reader: Reader) -> Iterator[tuple[bool, Address]]:
+    """Whether it is new, or gone; and which."""
     for type_, at, end in wire.spans(told):
         if type_ not in (uapi.RTM_NEWADDR, uapi.RTM_DELADDR) or end - at < IFADDRMSG.size:
             continue
         if wire.U32.unpack_from(told, at + INDEX[0])[0] == ifindex:
-            yield _Told(reader.at(told, at, end), type_)
+            yield type_ == uapi.RTM_NEWADDR, reader.at(told, at, end)
+
+
+def _is_deleted(gone: Address) -> bool:
+    """On purpose is what the request of a process deleted: IPv4 says whose (nlmsg_pid), IPv6 never does.
+
+    So an IPv6 address that somebody deletes between the snapshot and the move comes back: better one too many than one
+    too few. An expired one does not.
+    """
+    portid = wire.U32.unpack_from(gone.data, gone.at - 4)[0]
+    return (portid != 0 and gone.family != uapi.AF_INET6) or gone.lifetimes[1] == 0
+
+
+def _as_dumped(told: Address) -> bytes:
+    """Its message as one of a snapshot's."""
+    size, _, *more = wire.NLMSGHDR.unpack_from(told.data, told.at - 16)
+    return wire.NLMSGHDR.pack(size, uapi.RTM_NEWADDR, *more) + told.body + bytes(-size & 3)
 
 
 def is_as_dumped(reader: Reader, addresses: bytes, told: bytes, ifindex: int) -> bool:
@@ -55,10 +45,11 @@ def is_as_dumped(reader: Reader, addresses: bytes, told: bytes, ifindex: int) ->
     border = next((at - 16 for _, at, _ in wire.spans(addresses) if addresses[at] == uapi.AF_INET6), len(addresses))
     dumped = (wire.spans(addresses, 0, border), wire.spans(addresses, border))
     were_told = [False, False]
-    for one in _told_of(ifindex, told, reader):
-        _, at, end = next(dumped[one.is_ipv6], (0, 0, 0))
-        were_told[one.is_ipv6] = True
-        if one.is_new or one.is_deleted or addresses[at:end] != told[one.address.at : one.address.end]:
+    for is_new, address in _told_of(ifindex, told, reader):
+        is_ipv6 = address.family == uapi.AF_INET6
+        were_told[is_ipv6] = True
+        _, at, end = next(dumped[is_ipv6], (0, 0, 0))
+        if is_new or _is_deleted(address) or addresses[at:end] != address.body:
             return False
     return not any(were and next(rest, None) for were, rest in zip(were_told, dumped, strict=True))
 
@@ -78,8 +69,8 @@ def update(reader: Reader, addresses: bytes, told: bytes, ifindex: int) -> bytes
     found = [(a, addresses[a.at - 16 : (a.end + 3) & ~3]) for a in reader.all(addresses)]
     # Where the next late address goes: of IPv4, of IPv6, which stays behind it.
     places = [0, _first_ipv6(found)]
-    for one in _told_of(ifindex, told, reader):
-        address, is_ipv6 = one.address, one.is_ipv6
+    for is_new, address in _told_of(ifindex, told, reader):
+        is_ipv6 = address.family == uapi.AF_INET6
         # What is told next lies behind what was told last: ten thousand are not to be compared with each other.
         around = chain(range(places[is_ipv6], len(found)), range(places[is_ipv6]))
         old = next((at for at in around if found[at][0].identity == address.identity), None)
@@ -92,16 +83,16 @@ def update(reader: Reader, addresses: bytes, told: bytes, ifindex: int) -> bytes
         if double is not None:
             del found[double]
             places = [place - (place > double) for place in places]
-        if not one.is_new and one.is_deleted:
+        if not is_new and _is_deleted(address):
             if old is not None:
                 del found[old]
                 places = [place - (place > old) for place in places]
             continue
         if old is not None:
-            found[old] = (address, one.as_dumped)
-        elif not one.is_new:  # a new one is still there, or its RTM_DELADDR follows and says where it was
-            found.insert(at, (address, one.as_dumped))
+            found[old] = (address, _as_dumped(address))
+        elif not is_new:  # a new one is still there, or its RTM_DELADDR follows and says where it was
+            found.insert(at, (address, _as_dumped(address)))
             places = [places[0] + (places[0] > at), places[1] + (places[1] >= at)]
         # A drop is told in one piece: what is told of after a new one is the beginning of another.
-        places[is_ipv6] = at + 1 if not one.is_new else _first_ipv6(found) if is_ipv6 else 0
+        places[is_ipv6] = at + 1 if not is_new else _first_ipv6(found) if is_ipv6 else 0
     return b"".join(data for _, data in found)

@@ -96,14 +96,15 @@ class Replay:
         self.up = up
         self.cut_labels = 0
         self._reader = reader
-        self._labels: dict[bytes, tuple[bytes, bool]] = {}  # _renamed of each
+        self._labels: dict[bytes, tuple[bytes, bytes, bool]] = {}  # what _label says of each that was met
         self._window: list[bytes] = []
         self._window_bytes = 0
         self._failure: EngineError | None = None  # the first, where it keeps going
 
     def _held(self, data: bytes) -> Iterator[Address]:
         """Those that are replayed and compared."""
-        return (a for a in self._reader.all(data) if self.undo or a.is_protected)
+        found = self._reader.all(data)
+        return found if self.undo else (address for address in found if address.is_protected)
 
     # ---- replay ----
 
@@ -179,26 +180,25 @@ class Replay:
         attrs = address.attrs_as_is
         label = address.get(uapi.IFA_LABEL)
         if label is not None:
-            renamed, cut = self._renamed(label)
-            attrs += wire.attr_name(uapi.IFA_LABEL, renamed)
+            _, attribute, cut = self._label(label)
+            attrs += attribute
             self.cut_labels += cut
         attrs += ATTR_U32.pack(8, uapi.IFA_FLAGS, flags)
         where = (address.family, address.prefixlen, flags & 0xFF, address.scope, self.ifindex)
         return NEWADDR.pack(NEWADDR.size + len(attrs), uapi.RTM_NEWADDR, NEWADDR_FLAGS, 0, 0, *where) + attrs
 
-    def _renamed(self, dumped: bytes) -> tuple[bytes, bool]:
+    def _label(self, dumped: bytes) -> tuple[bytes, bytes, bool]:
         """The label as a rename in place would leave it: `old` -> name, `old:x` -> `name:x`, any other as it is.
 
-        And whether the new one has more than 15 bytes; it is the plain name then.
+        And the attribute, and whether the new one has more than 15 bytes; it is the plain name then.
         """
         if dumped not in self._labels:
-            label = dumped.split(b"\0", 1)[0]
-            if label != self.ifname and not label.startswith(self.ifname + b":"):
-                self._labels[dumped] = label[: uapi.IFNAMSIZ - 1], False
-            else:
-                new = self.name + label[len(self.ifname) :]
-                cut = len(new) >= uapi.IFNAMSIZ
-                self._labels[dumped] = (self.name if cut else new), cut
+            label, cut = dumped.split(b"\0", 1)[0], False
+            if label == self.ifname or label.startswith(self.ifname + b":"):
+                label = self.name + label[len(self.ifname) :]
+                cut = len(label) >= uapi.IFNAMSIZ
+            label = self.name if cut else label[: uapi.IFNAMSIZ - 1]
+            self._labels[dumped] = label, wire.attr_name(uapi.IFA_LABEL, label), cut
         return self._labels[dumped]
 
     def _drop_peer_route(self, address: Address) -> None:
@@ -270,8 +270,7 @@ class Replay:
         """Whether it has the label that the one of the snapshot, if it had one, is to have here."""
         if was is None:
             return True
-        label = address.get(uapi.IFA_LABEL) or b""
-        return label.split(b"\0", 1)[0] == self._renamed(was)[0]
+        return wire.text(address.get(uapi.IFA_LABEL)) == self._label(was)[0]
 
     def _compare_addresses(self, there: bytes) -> str | None:
         """Each must be there, as it was, and in the order of the snapshot; others in between are not ours."""

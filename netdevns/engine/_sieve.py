@@ -15,6 +15,7 @@ RTMSG_SIZE = 12
 NDTMSG_SIZE = 4
 NDMSG = Struct("=BxxxiHBx")  # struct ndmsg: ndm_family, ndm_ifindex, ndm_state, ndm_flags
 LINK_ATTRS = (uapi.IFLA_IFNAME, uapi.IFLA_LINKINFO, uapi.IFLA_LINK, uapi.IFLA_LINK_NETNSID)
+ROUTE_ATTRS = frozenset((uapi.RTA_OIF, uapi.RTA_IIF, uapi.RTA_MULTIPATH, uapi.RTA_PREFSRC, uapi.RTA_NH_ID))
 LEG = Struct("=HBBi")  # struct rtnexthop: rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
 
 
@@ -83,6 +84,8 @@ class Sieve:
         shape = self._routes.of(data, at, end)
         by_nexthop = by_device = False
         for type_, begin, stop in shape.attrs:
+            if type_ not in ROUTE_ATTRS:
+                continue
             if type_ in (uapi.RTA_OIF, uapi.RTA_IIF):
                 by_device |= type_ == uapi.RTA_OIF
                 if self._names_one(data, at + begin, at + stop):
