@@ -193,9 +193,11 @@ class Reader:
         """The one of which the body lies between two offsets."""
         return Address(data, at, end, self._shape_of(data, at, end))
 
-    def all(self, data: bytes) -> Iterator[Address]:
-        """Those of RTM_NEWADDR messages, one after the other."""
+    def all(self, data: bytes, *, protected: bool = False) -> Iterator[Address]:
+        """Those of RTM_NEWADDR messages, one after the other; or only what the runtime-spec protects."""
         shape_of = self._shape_of
         for type_, at, end in wire.spans(data):
             if type_ == uapi.RTM_NEWADDR and end - at >= IFADDRMSG.size:
-                yield Address(data, at, end, shape_of(data, at, end))
+                address = Address(data, at, end, shape_of(data, at, end))
+                if not protected or is_protected(address.flags, address.scope):
+                    yield address

@@ -101,10 +101,9 @@ class Replay:
         self._window_bytes = 0
         self._failure: EngineError | None = None  # the first, where it keeps going
 
-    def _held(self, data: bytes) -> Iterator[Address]:
-        """Those that are replayed and compared."""
-        found = self._reader.all(data)
-        return found if self.undo else (address for address in found if address.is_protected)
+    def _held(self) -> Iterator[Address]:
+        """Those of the snapshot that are replayed and compared."""
+        return self._reader.all(self.addresses, protected=not self.undo)
 
     # ---- replay ----
 
@@ -112,7 +111,7 @@ class Replay:
         self.cut_labels = 0
         ipv6 = []  # where they lie
         # IPv4 before IFF_UP: in dump order, primaries are before secondaries (probe addresses.ipv4.order.replayed).
-        for address in self._held(self.addresses):
+        for address in self._held():
             if address.family == uapi.AF_INET6:
                 ipv6.append((address.at, address.end))
             else:
@@ -255,7 +254,7 @@ class Replay:
     def _is_as_it_was(self, there: bytes) -> bool:
         """Whether each is there byte for byte and in order, as permanent addresses are: nothing more to compare."""
         others = self._reader.all(there)
-        for address in self._held(self.addresses):
+        for address in self._held():
             label, wanted = address.get(uapi.IFA_LABEL), address.essence
             for other in others:
                 if other.essence == wanted and self._has_label(other, label):
@@ -279,7 +278,7 @@ class Replay:
         for at, other in enumerate(others):
             places.setdefault(other.identity, []).append(at)
         begin = 0
-        for address in self._held(self.addresses):
+        for address in self._held():
             found = places.get(address.identity, [])
             at = next((at for at in found if at >= begin), -1)
             if not found:
