@@ -1,7 +1,8 @@
 """The peak memory of a process that moves one device: over bare Python with few addresses, and what one more adds.
 
 Aimed at for 10,000 addresses are 8 MiB with the native engine and 16 MiB with the reference: 0.4 and 1.1 KiB for each.
-The bounds here are what holds today. Not measured with 10,000: the kernel's time to make them grows with their square.
+The native engine's bound is what holds today. Not measured with 10,000: the kernel's time to make them grows with
+their square.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from .scene import Scene
 from .trace import ENGINES
 
 FEW, MANY = 2, 3000
-FEW_MIB = {"native": 6, "reference": 7}  # the modules
-EACH_KIB = {"native": 1.4, "reference": 6.0}
+FEW_MIB = {"native": 6, "reference": 6}  # the modules
+EACH_KIB = {"native": 1.4, "reference": 1.1}
 
 PEAK_OF_BARE_PYTHON = f"print(next(line.split()[1] for line in open({STATUS!r}) if line.startswith('VmHWM:')))"
 

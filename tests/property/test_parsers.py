@@ -293,3 +293,28 @@ def _behind_the_echo(message: bytes) -> bytes:
     """What follows the request in a refusal, which is whole unless NLM_F_CAPPED says otherwise."""
     flags, length = struct.unpack_from("=H", message, 6)[0], struct.unpack_from("=I", message, 20)[0]
     return message[36:] if flags & uapi.NLM_F_CAPPED else message[20 + ((length + 3) & ~3) :]
+
+
+# Bodies of few lengths and few headers: many have the shape of an earlier one, and many only its length.
+ALIKE = st.lists(
+    st.tuples(st.binary(min_size=4, max_size=4), st.lists(st.tuples(
+        st.sampled_from([4, 5, 7, 8, 8, 8, 0, 3, 40, 0xFFFF]), st.sampled_from([1, 2, 0x8001]), st.sampled_from([0, 4])
+    ), max_size=3), st.integers(0, 3)).map(
+        lambda made: made[0] + b"".join(struct.pack("=HH", n, t) + b"abcdefg"[:rest] for n, t, rest in made[1])
+        + bytes(made[2])
+    ),
+    max_size=12,
+)  # fmt: skip
+
+
+@examples(300, 3000)
+@given(ALIKE)
+def test_shapes_say_what_a_walk_says(bodies: list[bytes]) -> None:
+    """`wire.Shapes` has of each body what a walk over it finds, whatever bodies came before it."""
+    shapes = wire.Shapes(4)
+    for body in bodies:
+        shape = shapes.of(b"in front" + body + b"behind it", 8, 8 + len(body))
+        listed, is_damaged = nl.walk_attributes(body[4:])
+        assert [(t, body[begin:end]) for t, begin, end in shape.attrs] == listed
+        assert {t: body[begin:end] for t, (begin, end) in shape.last.items()} == dict(listed)
+        assert shape.is_damaged == is_damaged
