@@ -82,6 +82,9 @@ class Sieve:
         if end - at < RTMSG_SIZE or data[at + 1] == 0:  # rtm_dst_len
             return True
         shape = self._routes.of(data, at, end)
+        begin, stop = shape.last.get(uapi.RTA_OIF, (0, 0))  # before all others: most that are kept have it
+        if stop and self._names_one(data, at + begin, at + stop):
+            return True
         by_nexthop = by_device = False
         for type_, begin, stop in shape.attrs:
             if type_ not in ROUTE_ATTRS:
