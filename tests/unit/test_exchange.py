@@ -203,9 +203,11 @@ def sound(r: list[nl.Request]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("where", [90, 91, 92, 93], ids=["first", "middle", "last", "done"])
-def test_interrupted_dump_is_asked_for_again(where):
+@pytest.mark.parametrize("is_one", [False, True], ids=["datagrams", "one-datagram"])
+def test_interrupted_dump_is_asked_for_again(where, is_one):
     """NLM_F_DUMP_INTR on any message of a dump: nothing of it is kept, the second try is the result."""
-    kernel = Kernel(interrupted(where), sound)
+    dump = interrupted(where)
+    kernel = Kernel((lambda r: [b"".join(map(nl.padded, dump(r)))]) if is_one else dump, sound)
     first, data = query(kernel, GET_ADDR)
     assert (first, numbers(data)) == (1001, [1, 2])
 
