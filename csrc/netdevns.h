@@ -156,10 +156,7 @@ struct nd_file {
 int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err);
 void nd_sock_close(struct nd_sock *s);
 
-/*
- * SO_NETNS_COOKIE: tells which namespace this is, and is never used twice (probe death.cookie.unique); 0: the kernel has
- * none (before 5.14).
- */
+/* SO_NETNS_COOKIE: which namespace this is, and never used twice (probe death.cookie.unique); 0: none (before 5.14). */
 uint64_t nd_sock_cookie(const struct nd_sock *s);
 
 /* Which devices a dump is to be about. */
@@ -290,23 +287,12 @@ int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *e
  */
 int nd_dev_late(struct nd_dev *dev, const void *told, size_t len, struct nd_err *err);
 
-/*
- * Copies those RTM_NEWADDR messages that no replay in the target carries: not permanent, or not of global scope. `to` has
- * room for `len` bytes. Returns how many were used.
- */
+/* Copies the RTM_NEWADDR messages that no replay carries: not permanent, or not of global scope. Returns their bytes. */
 size_t nd_addr_unprotected(const void *addrs, size_t len, void *to);
 
-/* Messages of a dump, or of what nd_sock_drain told, that follow one another and are about the addresses of one device. */
-struct nd_run {
-	uint32_t at, len;	/* bytes; the padding belongs to it */
-	int32_t ifindex;
-};
-
-/*
- * Finds these, so that what was read for a batch can be given to its devices (nd_dev_take, nd_dev_late). What is neither
- * RTM_NEWADDR nor RTM_DELADDR belongs to none. Returns how many there are, `count` of which are written; -EBADMSG: the
- * length of a message lies.
- */
+/* Messages about the addresses of one device that follow one another in a dump, or in what nd_sock_drain told. */
+struct nd_run { uint32_t at, len; int32_t ifindex; };	/* bytes, padding included */
+/* Finds these, for nd_dev_take and nd_dev_late. Returns how many there are, `count` of which are written; or -EBADMSG. */
 int nd_addr_runs(const void *told, uint32_t len, struct nd_run *runs, int count);
 
 /*

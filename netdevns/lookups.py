@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # A default receive buffer holds about 90 unread answers about links (probe dumps.datagram.look-ups).
 WINDOW = 32
 ANSWER_BYTES = 4096
+FEW = 3  # links
 
 
 def says(e: EngineError | wire.Malformed) -> str:
@@ -105,8 +106,10 @@ def links_of(socket: Socket, names: Collection[bytes]) -> list[wire.Link]:
 
 
 def _links(dumped: bytes | memoryview) -> list[wire.Link]:
-    alike = wire.Alike(wire.IFINFOMSG.size, wire.Link.READ)
-    return [wire.Link(message.body, alike) for message in wire.messages(dumped) if message.type == uapi.RTM_NEWLINK]
+    bodies = [message.body for message in wire.messages(dumped) if message.type == uapi.RTM_NEWLINK]
+    # To learn a shape takes as long as to read two links.
+    shapes = wire.LinkShapes() if len(bodies) > FEW else None
+    return [wire.Link(body, shapes) for body in bodies]
 
 
 def addresses(socket: Socket, ifindexes: Collection[int], size: int = 0) -> Mapping[int, bytes | memoryview]:

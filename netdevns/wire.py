@@ -4,7 +4,7 @@ Layouts: linux/netlink.h (struct nlmsghdr, struct nlattr, struct nlmsgerr), linu
 Everything is in the byte order of the machine, as netlink is.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from struct import Struct
 
 from . import uapi
@@ -148,60 +148,6 @@ def attrs(view: memoryview, at: int = 0, *, strict: bool = True) -> dict[int, me
     return found
 
 
-class Alike:
-    """Attributes of many bodies, some types of which are wanted: the kernel lays out the links of one kind in one way.
-
-    Where lengths and types of all attributes are those of a body seen before, so are the places, and no attribute is
-    stepped through. Each is read as `attrs` reads it, whatever was seen before.
-    """
-
-    __slots__ = ("_at", "_known", "_nested", "_wanted")
-
-    def __init__(self, at: int, wanted: Collection[int]) -> None:
-        self._at = at
-        self._wanted = wanted
-        self._nested: dict[bytes, dict[int, memoryview]] = {}
-        self._known: dict[tuple[int, bytes], tuple[Struct, tuple[int, ...], list[tuple[int, slice]]] | None] = {}
-
-    def attrs(self, view: memoryview) -> dict[int, memoryview]:
-        """As `attrs`, strictly; unwanted ones may be there or not."""
-        first = bytes(view[self._at : self._at + NLATTR.size])  # a name in most cases: of links, all else is as long
-        key = (len(view), first)
-        known = self._known.get(key)
-        if known is not None:
-            headers, seen, places = known
-            if headers.unpack_from(view) == seen:
-                return {type_: view[place] for type_, place in places}
-        elif key in self._known:  # the second one: there may be many
-            self._known[key] = self._learn(view)
-        else:
-            self._known[key] = None
-        return attrs(view, self._at)
-
-    def nested(self, view: memoryview) -> dict[int, memoryview]:
-        """As `attrs` of an attribute that holds others and says the same of most."""
-        data = bytes(view)
-        found = self._nested.get(data)
-        if found is None:
-            found = self._nested[data] = attrs(view)
-        return found
-
-    def _learn(self, view: memoryview) -> tuple[Struct, tuple[int, ...], list[tuple[int, slice]]] | None:
-        """Lengths and types at their places; the walk from one to the next depends on nothing else."""
-        at, end, places = self._at, len(view), {}
-        fields = [f"={at}x"]
-        while end - at >= NLATTR.size:
-            size, type_ = NLATTR.unpack_from(view, at)
-            stop = at + size
-            if size < NLATTR.size or stop > end:
-                return None
-            places[type_ & TYPE_MASK] = slice(at + NLATTR.size, stop)
-            at = (stop + 3) & ~3
-            fields.append(f"HH{min(at, end) - stop + size - NLATTR.size}x")
-        headers = Struct("".join(fields))
-        return headers, headers.unpack_from(view), [(t, places[t]) for t in self._wanted if t in places]
-
-
 def attr_list(view: memoryview, at: int = 0, *, strict: bool = True) -> Iterator[tuple[int, memoryview]]:
     """The attributes in order, duplicates included (IFLA_PROP_LIST has one IFLA_ALT_IFNAME for each name).
 
@@ -307,31 +253,56 @@ def error(message_: Message) -> tuple[int, str]:
     return code, text(said)[:TEXT_BYTES].decode("utf-8", "replace")
 
 
+READ_OF_LINKS = frozenset({
+    uapi.IFLA_LINKINFO, uapi.IFLA_NETNS_IMMUTABLE, uapi.IFLA_PROP_LIST, uapi.IFLA_IFNAME, uapi.IFLA_ADDRESS,
+    uapi.IFLA_MTU, uapi.IFLA_MASTER, uapi.IFLA_XDP, uapi.IFLA_LINK, uapi.IFLA_LINK_NETNSID,
+})  # fmt: skip
+
+
+class LinkShape(Shape):
+    """The same with what a Link reads."""
+
+    __slots__ = ("places",)
+
+    def __init__(self, body: bytes | memoryview, header_size: int) -> None:
+        super().__init__(body, header_size)
+        self.places = [(type_, slice(*place)) for type_, place in self.last.items() if type_ in READ_OF_LINKS]
+
+
+class LinkShapes(Shapes):
+    """The shapes of links."""
+
+    def __init__(self) -> None:
+        super().__init__(IFINFOMSG.size, LinkShape)
+
+    def attrs(self, body: memoryview) -> dict[int, memoryview]:
+        """What `attrs` finds, as far as a Link reads it."""
+        shape = self.of(body, 0, len(body))
+        assert isinstance(shape, LinkShape)
+        if shape.is_damaged:
+            raise Malformed("an attribute with a wrong length")
+        return {type_: body[place] for type_, place in shape.places}
+
+
 class Link:
-    """What this package reads of an RTM_NEWLINK; `alike`: how others of one dump were read."""
+    """What this package reads of an RTM_NEWLINK; `shapes`: of other links, where there are many."""
 
     __slots__ = (
         "altnames", "body", "data", "flags", "has_xdp", "ifindex", "immutable", "kind", "lower", "mac", "master", "mtu",
         "name", "port", "port_kind",
     )  # fmt: skip
 
-    READ = frozenset({
-        uapi.IFLA_LINKINFO, uapi.IFLA_NETNS_IMMUTABLE, uapi.IFLA_PROP_LIST, uapi.IFLA_IFNAME, uapi.IFLA_ADDRESS,
-        uapi.IFLA_MTU, uapi.IFLA_MASTER, uapi.IFLA_XDP, uapi.IFLA_LINK, uapi.IFLA_LINK_NETNSID,
-    })  # fmt: skip
-
-    def __init__(self, body: memoryview, alike: Alike | None = None) -> None:
+    def __init__(self, body: memoryview, shapes: LinkShapes | None = None) -> None:
         if len(body) < IFINFOMSG.size:
             raise Malformed("a truncated link message")
         self.body = body
         _, _, self.ifindex, self.flags, _ = IFINFOMSG.unpack_from(body)
-        found = alike.attrs(body) if alike else attrs(body, IFINFOMSG.size)
-        nested = alike.nested if alike else attrs
+        found = shapes.attrs(body) if shapes else attrs(body, IFINFOMSG.size)
         info = found.get(uapi.IFLA_LINKINFO)
         immutable = found.get(uapi.IFLA_NETNS_IMMUTABLE)
         names = found.get(uapi.IFLA_PROP_LIST)
         self.name = text(found.get(uapi.IFLA_IFNAME))
-        infos = nested(info) if info is not None else {}
+        infos = attrs(info) if info is not None else {}
         self.kind = text(infos.get(uapi.IFLA_INFO_KIND))
         self.data = bytes(infos.get(uapi.IFLA_INFO_DATA, b""))  # what the kind has: a VLAN's number, ...
         # What it has as a port of its master: IFLA_BRPORT_*, IFLA_BOND_SLAVE_*, ...
@@ -340,7 +311,7 @@ class Link:
         self.mac = bytes(found.get(uapi.IFLA_ADDRESS, b""))
         self.mtu = u32(found.get(uapi.IFLA_MTU))
         self.master = u32(found.get(uapi.IFLA_MASTER))
-        xdp = nested(found[uapi.IFLA_XDP]) if uapi.IFLA_XDP in found else {}
+        xdp = attrs(found[uapi.IFLA_XDP]) if uapi.IFLA_XDP in found else {}
         self.has_xdp = bytes(xdp.get(uapi.IFLA_XDP_ATTACHED, b"")).strip(b"\0") != b""
         self.altnames = tuple(text(v) for t, v in attr_list(names) if t == uapi.IFLA_ALT_IFNAME) if names else ()
         # None: this kernel does not say (before 6.15), True or False: it does (probe kinds.immutable.veth).

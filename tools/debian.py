@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 MIRROR = "http://deb.debian.org/debian"
@@ -104,13 +104,13 @@ def update(work: Path, spare: Path, suites: Sequence[str], mirror: str | None = 
         attempt(newer_keyring(spare))
 
 
-def unpack(work, tree):
+def unpack(work: Path, tree: Path) -> None:
     """Unpacks all packages that were downloaded into a private apt directory, without their scripts."""
     for package in sorted((work / "cache/archives").glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", package, tree], check=True)
 
 
-def use_libraries_of(tree, program):
+def use_libraries_of(tree: Path, program: Path) -> None:
     """Makes a program run with the unpacked libraries of `tree`: the place where they will be, not yet have to be."""
     libraries = tree / LIBRARIES
     interpreter = libraries / "ld-linux-x86-64.so.2"
@@ -118,7 +118,14 @@ def use_libraries_of(tree, program):
     subprocess.run(["patchelf", *map(str, options), program], check=True)
 
 
-def fetch_programs(cache, suites, packages, programs, options=(), finish=None):
+def fetch_programs(
+    cache: Path,
+    suites: Sequence[str],
+    packages: Sequence[str],
+    programs: Sequence[str],
+    options: Sequence[str] = (),
+    finish: Callable[[Path], object] | None = None,
+) -> None:
     """Makes cache/packages, complete or not at all: packages unpacked with all that they depend on, nothing installed.
 
     `programs`: paths below it, which will run on this machine with the libraries beside them. `options`: of apt-get

@@ -205,7 +205,9 @@ static void steps(struct nd_dev *dev, const uint8_t *how)
 		const uint8_t *link = NULL, *addrs = NULL;
 		const size_t link_len = chunk(&link), addrs_len = chunk(&addrs);
 		void *a = exactly(link, link_len), *b = exactly(addrs, addrs_len);
+		struct nd_run runs[2];
 
+		nd_addr_runs(b, (uint32_t)addrs_len, runs, 2);
 		if (how[1] & 64)
 			nd_dev_take(dev, a, link_len, b, addrs_len, &err);
 		else

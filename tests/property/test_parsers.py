@@ -218,10 +218,10 @@ def test_addresses(data):
     event("refused" if lies else "decoded")
 
 
-def read_link(body: bytes, alike: wire.Alike | None) -> list[object] | None:
+def read_link(body: bytes, shapes: wire.LinkShapes | None) -> list[object] | None:
     """All that is read of a link; None: it is refused."""
     try:
-        link = wire.Link(memoryview(body), alike)
+        link = wire.Link(memoryview(body), shapes)
     except wire.Malformed:
         return None
     return [getattr(link, name) for name in wire.Link.__slots__]
@@ -236,10 +236,10 @@ def test_links_that_are_alike(dumps, data):
     for body in [*bodies]:  # as long, and with one byte changed: in a header, or in what it says
         at = data.draw(st.integers(0, max(len(body) - 1, 0)))
         bodies.append(body[:at] + bytes([data.draw(nl.U8)]) + body[at + 1 :])
-    alike = wire.Alike(wire.IFINFOMSG.size, wire.Link.READ)
+    shapes = wire.LinkShapes()
     for body in bodies:
         event("refused" if read_link(body, None) is None else "read")
-        assert read_link(body, alike) == read_link(body, None)
+        assert read_link(body, shapes) == read_link(body, None)
 
 
 @examples(300, 2500)
