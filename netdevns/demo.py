@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from . import lookups, snapshots, uapi, wire
 from .engine import Socket
 from .netns import CURRENT
+from .output import tell
 from .transaction import move
 
 CLONE_NEWUSER = 0x10000000
@@ -187,19 +188,15 @@ def _wait_for_dad(socket: Socket) -> None:
         time.sleep(0.05)
 
 
-def _say(text: str = "") -> None:
-    print(text, flush=True)
-
-
 def _show(title: str, socket: Socket) -> None:
-    _say(f"  {title}")
+    tell(f"  {title}")
     for name, state, addresses in state_of(socket):
-        _say(f"    {name:8} {state:5} {'  '.join(addresses)}")
+        tell(f"    {name:8} {state:5} {'  '.join(addresses)}")
 
 
 def _run(command: Command, *arguments: str) -> int:
     """Runs the command as a user would type it."""
-    _say(f"$ netdevns {' '.join(arguments)}")
+    tell(f"$ netdevns {' '.join(arguments)}")
     return command(arguments)
 
 
@@ -209,7 +206,7 @@ def _run(command: Command, *arguments: str) -> int:
 def _apply(command: Command, sandbox: Sandbox, host: Socket, container: Socket) -> bool:
     wanted = {name: {"name": to} if to else {} for name, to, _, _ in DEVICES}
     config = {"ociVersion": "1.3.0", "linux": {"namespaces": [{"type": "network"}], "netDevices": wanted}}
-    _say('\nThe container\'s config.json asks for: "netDevices": ' + json.dumps(wanted))
+    tell('\nThe container\'s config.json asks for: "netDevices": ' + json.dumps(wanted))
     before = {name: addresses for name, _, addresses in state_of(host)}
     _show("the host, before", host)
     _show("the container, before", container)
@@ -247,7 +244,7 @@ def _racer(sandbox: Sandbox, name: str) -> int:
 
 
 def _lose(command: Command, sandbox: Sandbox, host: Socket, container: Socket) -> bool:
-    _say("\nA batch of three that fails: while it is under way, somebody in the container takes the third name.")
+    tell("\nA batch of three that fails: while it is under way, somebody in the container takes the third name.")
     before = state_of(host)
     _show("the host, before", host)
     for _ in range(RACES):
@@ -256,7 +253,7 @@ def _lose(command: Command, sandbox: Sandbox, host: Socket, container: Socket) -
         os.waitpid(racer, 0)
         if code:
             break
-        _say("(the batch was quicker this time; its devices go back, and once more)")
+        tell("(the batch was quicker this time; its devices go back, and once more)")
         move({new: old for old, new in LOSERS}, sandbox.host_fd, source=sandbox.container_fd)
     _show("the host, after", host)
     _show("the container, after", container)
@@ -291,6 +288,6 @@ def main(command: Command, observe: Observer | None = None) -> int:
             _tell(observe, "failed", sandbox)
     finally:
         sandbox.close()
-    _say(f"\nall devices and addresses arrived: {'yes' if moved else 'NO'}")
-    _say(f"the failed batch left everything as it was: {'yes' if undone else 'NO'}")
+    tell(f"\nall devices and addresses arrived: {'yes' if moved else 'NO'}")
+    tell(f"the failed batch left everything as it was: {'yes' if undone else 'NO'}")
     return 0 if moved and undone else FAILED

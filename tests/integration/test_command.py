@@ -546,3 +546,15 @@ def test_demo_leaves_nothing(host: Namespace) -> None:  # noqa: ARG001  # the th
     shutil.rmtree(netdevns.JOURNAL_DIR, ignore_errors=True)
     done = run("demo")
     assert (done.returncode, Path(netdevns.JOURNAL_DIR).exists()) == (0, False), done.stdout + done.stderr
+
+
+def test_demo_that_nobody_reads(host: Namespace) -> None:  # noqa: ARG001  # the thread is in it
+    """`netdevns demo | head -1`: it goes on, and its exit code is that of what it did."""
+    command = [sys.executable, "-m", "netdevns", "demo"]
+    with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        assert demo.stdout.readline() != ""
+        demo.stdout.close()
+        said = demo.stderr.read()  # what the failure that it shows is told with
+        assert (demo.wait(60), "internal" in said, "late2" in said) == (0, False, True), said
