@@ -13,15 +13,23 @@ from . import errors, names, oci
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    Source = tuple[str, Mapping[str, str]]  # what to call it, and host name -> name
 
 
-def create_runtime(data: bytes, arguments: Mapping[str, str | None], begin: Callable[[], None] = lambda: None) -> None:
-    """The createRuntime hook: moves what the arguments and the bundle's config.json ask for.
+def create_runtime(
+    data: bytes,
+    arguments: Mapping[str, str | None],
+    allowed: Sequence[str] = (),
+    begin: Callable[[], None] = lambda: None,
+) -> None:
+    """The createRuntime hook: moves what its arguments, annotations and the bundle's config.json ask for.
 
     Args:
         data: All of stdin.
         arguments: Device -> name of the hook's own arguments, which come from the operator.
+        allowed: Globs: the host names that annotations may ask for, which can come from whoever starts a container.
         begin: Called when there is something to move, before anything is touched.
 
     Raises:
@@ -32,7 +40,9 @@ def create_runtime(data: bytes, arguments: Mapping[str, str | None], begin: Call
     """
     state = oci.State(data)
     config = oci.load(os.path.join(state.bundle, "config.json"))
-    devices = _merge(arguments, oci.net_devices(config))
+    given = {host_name: name or host_name for host_name, name in arguments.items()}
+    trusted = [("the hook's argument", given), ("config.json", oci.net_devices(config))]
+    devices = merged(trusted + _annotated(state, config, allowed))
     if not devices:
         return
     if not state.pid:
@@ -40,16 +50,32 @@ def create_runtime(data: bytes, arguments: Mapping[str, str | None], begin: Call
     begin()
     from . import handover  # a hook without devices must not pay for it
 
-    handover.to_process(state, devices)
+    # The operator named these for this container: a default route is no reason to refuse.
+    handover.to_process(state, config, devices, frozenset(host_name for _, source in trusted for host_name in source))
 
 
-def _merge(arguments: Mapping[str, str | None], configured: Mapping[str, str]) -> dict[str, str]:
-    """Both sources; a device with two different names is an error that names both."""
-    devices = {host_name: name or host_name for host_name, name in arguments.items()}
-    for host_name, name in configured.items():
-        if devices.setdefault(host_name, name) != name:
-            raise errors.ConfigInvalid(
-                f'{names.printable(host_name)}: the hook\'s argument says "{names.printable(devices[host_name])}", '
-                f'config.json says "{names.printable(name)}"; say one'
-            )
+def _annotated(state: oci.State, config: Mapping[str, object], allowed: Sequence[str]) -> list[Source]:
+    """What annotations ask for: runtimes pass on those of config.json in the state, and add some of their own."""
+    if not allowed:
+        return []
+    from . import annotations
+
+    return [
+        ("an annotation of the state", annotations.devices(state.document, "state on stdin", allowed)),
+        ("an annotation of config.json", annotations.devices(config, "config.json", allowed)),
+    ]
+
+
+def merged(sources: Sequence[Source]) -> dict[str, str]:
+    """All sources, each with its name; a device with two different names is an error that names both sources."""
+    devices: dict[str, str] = {}
+    said_by: dict[str, str] = {}
+    for who, source in sources:
+        for host_name, name in source.items():
+            first = said_by.setdefault(host_name, who)
+            if devices.setdefault(host_name, name) != name:
+                raise errors.ConfigInvalid(
+                    f'{names.printable(host_name)}: {first} says "{names.printable(devices[host_name])}", '
+                    f'{who} says "{names.printable(name)}"; say one'
+                )
     return devices

@@ -98,7 +98,7 @@ def transact(
     *,
     source: NetNS | str | os.PathLike[str] | int | None = None,
     preserve: frozenset[str] = frozenset(),
-    force: bool = False,
+    force: bool | frozenset[str] = False,
     timeout_s: float | None = None,
     journal: str | None = None,
     results: bool = False,
@@ -108,6 +108,7 @@ def transact(
 
     Args:
         journal: As for `move`.
+        force: As for `move`, or the host names that it is for.
         results: Whether to make them: a hook must not pay for what nobody reads.
         on_step: Called between two calls of the engine with a step ("move", "replay", "verify", "undo"), how many
             devices have done it, and of how many. It only watches: an Exception that it raises ends its calls, not the

@@ -112,8 +112,11 @@ example:
   netdevns features
 """
 _HOOK = """\
-The createRuntime hook of an OCI bundle: moves the devices of its config.json
-and those given as arguments. What goes wrong is on stderr, in
+The createRuntime hook of an OCI bundle: moves the devices of its config.json,
+those given as arguments, and those of the annotations
+"org.netdevns.device.<host name>": "<name in the container>" whose host name a
+GLOB admits and which carry no default route: annotations may be written by
+whoever starts a container. What goes wrong is on stderr, in
 /run/netdevns/hook.log and in syslog.
 
 example: in config.json
@@ -216,6 +219,7 @@ def _recover(command: argparse.ArgumentParser) -> None:
 
 def _hook(command: argparse.ArgumentParser) -> None:
     command.add_argument("stage", choices=["createRuntime"], help="the hook's stage")
+    command.add_argument("--allow", action="append", metavar="GLOB", help="host names that annotations may ask for")
     command.add_argument("devices", nargs="*", metavar="DEV=NAME", help="devices besides those of config.json")
 
 

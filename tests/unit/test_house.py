@@ -25,8 +25,8 @@ ORDER = [
     "_ffi", "rtnl", "netns", "engine",
     "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "checks", "journal", "identity",
     "member", "forgood", "undo", "failures", "readback", "carry", "recovery", "transaction", "jsonscan", "oci",
-    "handover", "hooklog", "cdi", "hook", "tables", "conformance", "show", "usage", "demo", "advice", "screens",
-    "progress", "output", "cli", "__main__",
+    "annotations", "handover", "hooklog", "cdi", "hook", "tables", "conformance", "show", "usage", "demo", "advice",
+    "screens", "progress", "output", "outcome", "hookcommand", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
 ORDER_INSIDE = {"engine": ["_base", "_sieve", "_replay", "_late", "native", "reference", "__init__"],
@@ -37,7 +37,7 @@ HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "survey",
              "netns", "engine", "lookups", "neighparms", "ports", "plan",
              "stacking", "losses", "clashes", "checks", "journal", "identity", "member", "forgood", "undo", "failures",
              "readback", "recovery", "transaction", "jsonscan", "oci",
-    "handover", "hooklog", "hook"]  # fmt: skip
+             "annotations", "handover", "hooklog", "hook", "output", "outcome", "hookcommand"]  # fmt: skip
 # What a hook that finds nothing to move loads.
 IDLE = {"errors", "uapi", "names", "jsonscan", "oci", "hook"}
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
@@ -145,11 +145,11 @@ def test_what_a_hook_that_has_nothing_to_do_loads(tmp_path):
     """The command's way to the hook has no detour: nothing of the move, and no module for people."""
     (tmp_path / "config.json").write_text("{}")
     state = json.dumps({"ociVersion": "1.3.0", "id": "c", "status": "creating", "bundle": str(tmp_path)})
-    statement = f"import io; sys.stdin = io.TextIOWrapper(io.BytesIO({state.encode()!r})); import netdevns.cli; "
-    statement += "assert netdevns.cli.main(['hook', 'createRuntime']) == 0"
+    statement = f"import io; sys.stdin = io.TextIOWrapper(io.BytesIO({state.encode()!r})); "
+    statement += "import netdevns.hookcommand; assert netdevns.hookcommand.run(['createRuntime']) == 0"
     found = loaded_by(statement, whole=True)
     own = {name.split(".")[1] for name in found if name.startswith("netdevns.")}
-    assert own == {*IDLE, "output", "cli"}
+    assert own == {*IDLE, "output", "outcome", "hookcommand"}
     assert {name.split(".")[0] for name in found} & HEAVY_FOR_NOTHING == set()
 
 
