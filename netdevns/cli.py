@@ -222,18 +222,19 @@ def _run_check(args: argparse.Namespace) -> int:
 def _run_show(args: argparse.Namespace) -> int:
     import dataclasses
 
-    from . import advice, screens, show, tables
+    from . import advice, loans, screens, show, tables
 
     asked = dataclasses.replace(_asked(args, dict.fromkeys(args.devices), None), source=args.netns)
     try:
         devices = show.devices(args.devices, None if args.netns is None else advice.argument(args.netns))
+        lent = loans.listed() if args.netns is None and not args.devices else []
     except errors.NetDevError as e:
         return _failed(e, args.json, {"devices": []}, asked)
     if args.json:
-        print_json({"devices": [dataclasses.asdict(device) for device in devices]})
+        print_json({"devices": [*map(dataclasses.asdict, devices)], "loans": [*map(dataclasses.asdict, lent)]})
     else:
         following = advice.after_show(devices, asked) if args.devices else []
-        tell(screens.show(devices, following, tables.columns(sys.stdout)))
+        tell(screens.show(devices, lent, following, tables.columns(sys.stdout)))
     return 0
 
 
@@ -259,6 +260,23 @@ def _run_recover(args: argparse.Namespace) -> int:
     else:
         tell(screens.recovered(recovered))
     return LEFT if any(each.outcome == "kept" for each in recovered) else 0
+
+
+def _run_return(args: argparse.Namespace) -> int:
+    import dataclasses
+
+    from . import homecoming, screens
+    from .journal import JOURNAL_DIR
+
+    try:
+        told = homecoming.come_home(container=args.container, wait_s=args.wait, is_ending=True)
+    except OSError as e:
+        return complain([f"{e.filename or JOURNAL_DIR}: {e.strerror}", UNTOUCHED], REFUSED)
+    if args.json:
+        print_json({"recovered": [dataclasses.asdict(each) for each in told]})
+    else:
+        tell(screens.returned(told))
+    return LEFT if any(map(homecoming.is_wrong, told)) else 0
 
 
 def _run_features(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
@@ -294,5 +312,5 @@ def _parser() -> argparse.ArgumentParser:
 
     runs = {"move": _run_move, "apply": _run_apply, "check": _run_check, "show": _run_show}
     runs |= {"recover": _run_recover, "features": _run_features, "demo": _run_demo}
-    runs["conformance"] = _run_conformance
+    runs |= {"conformance": _run_conformance, "return": _run_return}
     return usage.parser(runs)

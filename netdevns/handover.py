@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import errors, lookups, names, oci, recovery, transaction, wire
+from . import errors, loans, lookups, names, oci, recovery, transaction, wire
 from .engine import EngineError, Socket
 from .journal import JOURNAL_DIR
 from .netns import CURRENT, NetNS
@@ -35,8 +35,14 @@ def to_process(state: State, config: Mapping[str, object], devices: Mapping[str,
         # First: what a killed hook left in the container must not be taken for what a runtime has moved.
         with transaction.open_journal(JOURNAL_DIR) as journal:
             recovery.before_move(journal, devices, own)
+        # What another container had, whose poststop hook never ran, or came too early.
+        if loans.are_there():
+            from . import homecoming
+
+            homecoming.come_home(devices=map(names.encode, devices), wait_s=homecoming.WAIT_S)
         devices = _not_there_yet(devices, target)
-        transaction.transact(devices, target, force=forced, journal=JOURNAL_DIR)
+        lender = loans.Lender(JOURNAL_DIR, state.id)
+        transaction.transact(devices, target, force=forced, journal=JOURNAL_DIR, lender=lender)
 
 
 def _is_the_containers(state: State, config: Mapping[str, object], target: NetNS) -> None:

@@ -1,4 +1,4 @@
-"""The OCI hook: state JSON on stdin; moves a container's devices before its process starts.
+"""The OCI hooks: state JSON on stdin; devices move before a container's process starts, and come home after its end.
 
 What real runtimes do (runc 1.1.5, 1.3.6; crun 1.8.1, 1.28; podman 4.3.1, 5.8.6): crun breaks when a hook leaves stdin
 unread, and drops a hook's stderr, so errors go to a log as well; `--network host` runs hooks, too, with the host's own
@@ -11,9 +11,13 @@ import os
 
 from . import errors, names, oci
 
+AWAY = ("target", "unknown")  # what another container still has
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from .reports import Recovered
 
     Source = tuple[str, Mapping[str, str]]  # what to call it, and host name -> name
 
@@ -52,6 +56,35 @@ def create_runtime(
 
     # The operator named these for this container: a default route is no reason to refuse.
     handover.to_process(state, config, devices, frozenset(host_name for _, source in trusted for host_name in source))
+
+
+def poststop(data: bytes, begin: Callable[[], None] = lambda: None) -> list[Recovered]:
+    """The poststop hook: gives what the container had, and the kernel threw back, its own again.
+
+    Args:
+        data: All of stdin; runc's state has no pid by then.
+        begin: Called when there is something to give back, before anything is touched.
+
+    Returns:
+        One `Recovered` for each device that the container had on loan; and for others' that could be given back now.
+
+    Raises:
+        ConfigInvalid: The state.
+        OSError: The loans cannot be read.
+
+    Source: runtime-spec 1.3, config.md "POSIX-platform Hooks" (poststop); runtime.md "Lifecycle".
+    """
+    state = oci.State(data)
+    from . import loans
+
+    if not loans.are_there():
+        return []
+    begin()
+    from . import homecoming
+
+    told = homecoming.come_home(container=state.id, wait_s=homecoming.WAIT_S, is_ending=True)
+    mine = {each.record for each in told}
+    return told + [x for x in homecoming.come_home() if x.record not in mine and x.location not in AWAY]
 
 
 def _annotated(state: oci.State, config: Mapping[str, object], allowed: Sequence[str]) -> list[Source]:

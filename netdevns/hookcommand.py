@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 
 from . import errors
-from .outcome import FAILED, REFUSED, UNTOUCHED, Usage, code_of, device_arguments, lines_of
+from .outcome import FAILED, LEFT, REFUSED, UNTOUCHED, Usage, code_of, device_arguments, lines_of
 from .output import complain, end_by_exception, internal, warn_in_a_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-STAGES = ("createRuntime",)
-WRITE = "write: netdevns hook createRuntime [--allow GLOB ...] [DEV=NAME ...]"
+    from .reports import Recovered
+
+JOURNAL = "/run/netdevns"
+STAGES = ("createRuntime", "poststop")
+WRITE = "write: netdevns hook createRuntime [--allow GLOB ...] [DEV=NAME ...], or netdevns hook poststop"
 
 
 class Arguments:
@@ -53,6 +56,8 @@ class Arguments:
         if "" in self.allowed:
             raise Usage("hook: --allow: an empty GLOB admits no device")
         self.devices = device_arguments(devices)
+        if self.stage == "poststop" and (self.allowed or self.devices):
+            raise Usage("hook: poststop takes nothing else: what the container had is in its loan")
 
 
 def run(args: Sequence[str]) -> int:
@@ -83,12 +88,27 @@ def _run(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
 
     try:
         arguments = Arguments(args)
+        if arguments.stage == "poststop":
+            return _told(hook.poststop(data, _begin))
         hook.create_runtime(data, arguments.devices, arguments.allowed, _begin)
     except (errors.ConfigInvalid, Usage) as e:
         return [str(e), UNTOUCHED], REFUSED
     except errors.NetDevError as e:
         return lines_of(e), code_of(e)
+    except OSError as e:  # of the loans
+        return [f"{e.filename or JOURNAL}: {e.strerror}", UNTOUCHED], REFUSED
     return [], 0
+
+
+def _told(results: list[Recovered]) -> tuple[list[str], int]:
+    """What is not home: what ended with the container, in one line, and what must wait, or be looked at."""
+    from .homecoming import is_wrong
+    from .names import printable
+
+    ended = [printable(each.device or "") for each in results if each.outcome == "gone"]
+    lines = [f"{each.device or each.record}: {each.text} ({each.record})" for each in results if each.outcome == "kept"]
+    lines += [f"{', '.join(ended)}: not given back: ended with the container"] if ended else []
+    return lines, LEFT if any(map(is_wrong, results)) else 0
 
 
 def _begin() -> None:

@@ -26,13 +26,15 @@ from . import uapi, wire
 JOURNAL_DIR = "/run/netdevns"
 RECORD = 0xF000
 HEAD, SOURCE, TARGET, DEVICE, UPPER, ROUTES, NEXTHOPS, NEIGHBOURS, PROXIES, PORT, END = range(RECORD, RECORD + 11)
-FDB, NEIGHPARMS = RECORD + 11, RECORD + 12
+FDB, NEIGHPARMS, LOAN, MASTER = range(RECORD + 11, RECORD + 15)
 VERSION = 1
 A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE = range(1, 5)  # of HEAD and END
 A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START = range(1, 7)  # of SOURCE and TARGET
 A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1, 8)  # of DEVICE and UPPER
 A_TOKEN, A_QDISCS = 8, 9  # of the same, where there is any
-A_VLANS = 10  # of PORT, which has A_IFINDEX, too
+A_VLANS = 10  # of PORT, which has A_IFINDEX, too, as MASTER has: the port's
+A_CONTAINER, A_LENT_MS = range(1, 3)  # of LOAN
+TXN = "txn"  # the folder of the records of moves
 U64 = Struct("=Q")
 NUMBER = Struct("=HHQ")  # an attribute of 12 bytes
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -74,6 +76,10 @@ class Section:
 
     def optional(self, type_: int) -> bytes | None:
         return bytes(self._attrs[type_]) if type_ in self._attrs else None
+
+    def parts(self) -> list[bytes]:
+        """As `section` made it."""
+        return section(self.type, {type_: bytes(data) for type_, data in self._attrs.items()}, bytes(self.body))
 
 
 def section(type_: int, attrs: dict[int, int | bytes], *dumped: bytes) -> list[bytes]:
@@ -134,52 +140,59 @@ class Journal:
     Args:
         directory: JOURNAL_DIR, or another one, which belongs to the caller alone.
         create: Make it where it does not exist; otherwise that is FileNotFoundError.
+        folder: Which records: those of moves, or of loans.
 
     Raises:
         OSError: It cannot be made or opened; EPERM: it is somebody else's, or others may write in it.
     """
 
-    __slots__ = ("directory", "fd")
+    __slots__ = ("directory", "fd", "path")
 
-    def __init__(self, directory: str, *, create: bool) -> None:
+    def __init__(self, directory: str, *, create: bool, folder: str = TXN) -> None:
         self.directory = os.path.abspath(directory)
+        self.path = f"{self.directory}/{folder}"
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self.fd = os.open(f"{directory}/txn", flags)
+            self.fd = os.open(f"{directory}/{folder}", flags)
         except FileNotFoundError:
             if not create:
                 raise
-            for path in (directory, f"{directory}/txn"):
+            for path in (directory, f"{directory}/{folder}"):
                 try:
                     os.mkdir(path, MODE_DIR)
                 except FileExistsError:
                     continue  # it is looked at when it is open
-            self.fd = os.open(f"{directory}/txn", flags)
+            self.fd = os.open(f"{directory}/{folder}", flags)
         try:
-            _only_ours(os.fstat(self.fd), f"{directory}/txn")
+            _only_ours(os.fstat(self.fd), f"{directory}/{folder}")
         except BaseException:
             uapi.close(self.fd)
             raise
 
-    def write(self, parts: list[bytes], instead_of: Record | None = None) -> Record:
+    def write(self, parts: list[bytes], instead_of: Record | None = None, name: str = "") -> Record:
         """Writes a record, locked, and then gives it its name: it is never seen half. Raises OSError.
 
-        `instead_of` loses its name to it, and its lock; after an OSError it has both.
+        `instead_of` loses its name to it, and its lock; after an OSError it has both. `name`: its own, or how it
+        begins where another record has that one.
         """
         body = b"".join(parts)
         end = wire.message(END, 0, wire.attr(A_CHECKSUM, U64.pack(binascii.crc32(body))))
-        name = os.path.basename(instead_of.path) if instead_of else os.urandom(8).hex()
-        fd = os.open(f".{name}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE_FILE, dir_fd=self.fd)
+        random = os.urandom(8).hex()
+        name = os.path.basename(instead_of.path) if instead_of else name or random
+        fd = os.open(f".{random}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE_FILE, dir_fd=self.fd)
         record = Record(self, name, fd)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             data = memoryview(body + end)
             while data:
                 data = data[os.write(fd, data) :]
-            os.rename(f".{name}", name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            if not instead_of and os.access(name, os.F_OK, dir_fd=self.fd, follow_symlinks=False):
+                name = f"{name}~{random}"
+                record.path = f"{self.path}/{name}"
+            os.rename(f".{random}", name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
             with contextlib.suppress(OSError):  # why it could not be written counts
-                os.unlink(f".{name}", dir_fd=self.fd)
+                os.unlink(f".{random}", dir_fd=self.fd)
             uapi.close(fd)
             raise
         if instead_of:
@@ -225,7 +238,7 @@ class Journal:
         return count
 
     def _names(self) -> list[str]:
-        return os.listdir(f"{self.directory}/txn")  # by its path: fewer system calls than by the descriptor
+        return os.listdir(self.path)  # by its path: fewer system calls than by the descriptor
 
     def _written_s(self, name: str) -> float:
         try:
@@ -249,7 +262,7 @@ class Record:
     __slots__ = ("fd", "path", "problem")
 
     def __init__(self, journal: Journal, name: str, fd: int) -> None:
-        self.path = f"{journal.directory}/txn/{name}"
+        self.path = f"{journal.path}/{name}"
         self.fd = fd
         self.problem: OSError | None = None  # why it could not be opened
 

@@ -152,7 +152,7 @@ def features() -> dict[str, object]:
         # A config.json's ociVersion is not looked at, so any is accepted; netDevices came with 1.3.0.
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.3.0",
-        "hooks": ["createRuntime"],
+        "hooks": ["createRuntime", "poststop"],
         "linux": {"netDevices": {"enabled": True}},
     }
 

@@ -24,8 +24,9 @@ ORDER = [
     "results", "reports", "_core",
     "_ffi", "rtnl", "netns", "engine",
     "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "checks", "journal", "identity",
-    "member", "forgood", "undo", "failures", "readback", "carry", "recovery", "transaction", "jsonscan", "oci",
-    "annotations", "handover", "hooklog", "cdi", "hook", "tables", "conformance", "show", "usage", "demo", "advice",
+    "member", "forgood", "undo", "failures", "readback", "carry", "reopened", "recovery", "transaction", "jsonscan",
+    "oci", "loans", "belongings", "homecoming", "annotations", "handover", "hooklog", "cdi", "hook", "tables",
+    "conformance", "show", "usage", "demo", "advice",
     "screens", "progress", "output", "outcome", "hookcommand", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
@@ -36,7 +37,7 @@ ORDER_INSIDE = {"engine": ["_base", "_sieve", "_replay", "_late", "native", "ref
 HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "survey", "sysctls", "neighbours", "_ffi",
              "netns", "engine", "lookups", "neighparms", "ports", "plan",
              "stacking", "losses", "clashes", "checks", "journal", "identity", "member", "forgood", "undo", "failures",
-             "readback", "recovery", "transaction", "jsonscan", "oci",
+             "readback", "reopened", "recovery", "transaction", "jsonscan", "oci", "loans", "belongings", "homecoming",
              "annotations", "handover", "hooklog", "hook", "output", "outcome", "hookcommand"]  # fmt: skip
 # What a hook that finds nothing to move loads.
 IDLE = {"errors", "uapi", "names", "jsonscan", "oci", "hook"}

@@ -307,4 +307,4 @@ def test_hooks_that_are_claimed_are_served() -> None:
     assert oci.features()["hooks"] == stage.choices
 
 
-COMMANDS = ["move", "apply", "check", "show", "recover", "features", "conformance", "demo"]
+COMMANDS = ["move", "apply", "check", "show", "recover", "return", "features", "conformance", "demo"]
