@@ -106,6 +106,18 @@ def _left(data: bytearray, elapsed_s: int) -> int | None:
     return left
 
 
+def removals(there: bytes, lent: bytes) -> Iterator[bytes]:
+    """The RTM_DELADDR for each of the IPv4 addresses there that was lent."""
+    theirs = locals_of(lent)
+    for message in wire.messages(there):
+        if (
+            message.type == uapi.RTM_NEWADDR
+            and message.body[0] == uapi.AF_INET
+            and locals_of(message.padded()) & theirs
+        ):
+            yield wire.message(uapi.RTM_DELADDR, uapi.NLM_F_ACK, bytes(message.body))
+
+
 def locals_of(addresses: bytes) -> set[bytes]:
     """The local addresses of RTM_NEWADDR messages."""
     found = (wire.attrs(message.body, IFADDRMSG.size, strict=False) for message in wire.messages(addresses))

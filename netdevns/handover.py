@@ -37,12 +37,20 @@ def to_process(state: State, config: Mapping[str, object], devices: Mapping[str,
             recovery.before_move(journal, devices, own)
         # What another container had, whose poststop hook never ran, or came too early.
         if loans.are_there():
-            from . import homecoming
-
-            homecoming.come_home(devices=map(names.encode, devices), wait_s=homecoming.WAIT_S)
+            _come_home(devices)
         devices = _not_there_yet(devices, target)
         lender = loans.Lender(JOURNAL_DIR, state.id)
         transaction.transact(devices, target, force=forced, journal=JOURNAL_DIR, lender=lender)
+
+
+def _come_home(devices: Mapping[str, str]) -> None:
+    from . import homecoming
+
+    try:
+        homecoming.come_home(devices=map(names.encode, devices), wait_s=homecoming.WAIT_S)
+    except OSError as e:
+        text = f"{e.filename}: the loans cannot be read: {e.strerror}"
+        raise errors.NetDevError(text, errno=e.errno or 0, step="record") from None
 
 
 def _is_the_containers(state: State, config: Mapping[str, object], target: NetNS) -> None:

@@ -16,6 +16,7 @@ from . import belongings, identity, journal, loans, lookups, names, uapi, undo, 
 from .engine import EngineError, Socket
 from .journal import Damaged, Journal, Record, Section
 from .member import Member
+from .plan import Plan
 from .reopened import SHARE_A_MAC, THROWN_BACK, Reopened
 
 TYPE_CHECKING = False
@@ -61,29 +62,21 @@ def come_home(
     except FileNotFoundError:
         return found
     with opened:
-        for record in opened.crashed():  # all that nobody is just working on
+        # Whoever holds one may be looking at it for another container, and will not wait for its devices.
+        for record in opened.crashed(loans.concerning(opened, container, wanted), wait_s):
             try:
-                found += _one(opened, record, container, wanted, wait_s, is_ending)
+                found += _one(opened, record, wait_s, is_ending)
             finally:
                 record.close()
     return found
 
 
-def _one(
-    opened: Journal,
-    record: Record,
-    container: str | None,
-    wanted: set[bytes] | None,
-    wait_s: float,
-    is_ending: bool,
-) -> Iterator[Recovered]:
+def _one(opened: Journal, record: Record, wait_s: float, is_ending: bool) -> Iterator[Recovered]:
     from .reports import Recovered
 
     try:
         sections = record.sections()
-        whose, since_ms = loans.container_of(sections)
-        if container not in (None, whose) or (wanted is not None and not wanted & {*loans.host_names(sections)}):
-            return
+        _, since_ms = loans.container_of(sections)
         if sections[0].text(journal.A_BOOT) != journal.boot_id():
             record.drop()
             for name in loans.host_names(sections):
@@ -91,8 +84,7 @@ def _one(
             return
         homecoming = _Homecoming(record, sections, since_ms)
     except (Damaged, OSError) as e:
-        if container is None and wanted is None:
-            yield Recovered(record.path, None, "kept", "unknown", f"not obeyed: {e}; remove the file")
+        yield Recovered(record.path, None, "kept", "unknown", f"not obeyed: {e}; remove the file")
         return
     with homecoming:
         try:
@@ -123,11 +115,27 @@ class _Found:
         self.missing: list[str] = []  # what could not be given back
 
 
+class _Lent:
+    """What the loan says, as it was."""
+
+    __slots__ = ("addresses", "neighbours", "nexthops", "ports", "routes")
+
+    def __init__(self, plan: Plan, members: list[Member]) -> None:
+        self.routes, self.nexthops, self.neighbours, self.ports = (
+            plan.routes,
+            plan.nexthops,
+            plan.neighbours,
+            plan.ports,
+        )
+        self.addresses = {member: member.device.addresses for member in members}
+
+
 class _Homecoming(Reopened):
     def __init__(self, record: Record, sections: list[Section], since_ms: int) -> None:
         super().__init__(record, sections)
         self.since_ms = since_ms
         self.masters = loans.masters(sections)
+        self.lent = _Lent(self.plan, self.members)
         self.without: dict[Member, list[str]] = {m: [] for m in self.members}  # what is gone for good
         self.init: Socket | None = None  # where that is another namespace than the source
 
@@ -145,7 +153,6 @@ class _Homecoming(Reopened):
         found = self._look()
         told = {m: self._absent(m, is_alive) for m in self.members if m not in found}
         if found:
-            self._age([*found])
             told |= self._give_back([*found])
         self._end(opened, sections, [m.item.ifname for m in self.members if told[m].outcome == "kept"])
         yield from (told[m] for m in self.members)
@@ -155,7 +162,9 @@ class _Homecoming(Reopened):
         if not kept:
             self.record.drop()
         elif len(kept) < len(self.members):
-            left = [s for s in sections if s.type != journal.DEVICE or s.text(journal.A_IFNAME) in kept]
+            home = {m.link.ifindex for m in self.members if m.item.ifname not in kept}
+            theirs = (journal.DEVICE, journal.PORT, journal.MASTER)
+            left = [s for s in sections if s.type not in theirs or s.number(journal.A_IFINDEX) not in home]
             try:
                 opened.write([part for s in left for part in s.parts()], self.record).close()
             except OSError:
@@ -203,20 +212,24 @@ class _Homecoming(Reopened):
 
     # ---- what is theirs ----
 
-    def _age(self, members: list[Member]) -> None:
-        """What the loan says, with the time that has passed since, and without what is others'."""
+    def _narrow(self, members: list[Member]) -> None:
+        """The plan of an undo: what the loan says of these devices, with the time that has passed since.
+
+        Without what is others', or of devices that are not home: that is left alone.
+        """
         elapsed_s = -((self.since_ms - loans.now_ms()) // 1000)  # rounded up
         plan, ended = self.plan, set()
+        own = {m.link.ifindex for m in members}
         for member in members:
-            before = member.device.addresses
+            before = self.lent.addresses[member]
             after = belongings.aged(before, elapsed_s)
             ended |= belongings.locals_of(before) - belongings.locals_of(after)
             member.device.load(member.device.link_message, after)
-        own = {m.link.ifindex for m in members}
-        plan.routes = belongings.own_routes(plan.routes, plan.nexthops, own, ended, elapsed_s)
-        plan.nexthops = belongings.own_nexthops(plan.nexthops, own)
-        plan.neighbours = [belongings.own_neighbours(dumped, own) for dumped in plan.neighbours]
-        plan.ports = {ifindex: port for ifindex, port in plan.ports.items() if ifindex in own}
+        lent = self.lent
+        plan.routes = belongings.own_routes(lent.routes, lent.nexthops, own, ended, elapsed_s)
+        plan.nexthops = belongings.own_nexthops(lent.nexthops, own)
+        plan.neighbours = [belongings.own_neighbours(dumped, own) for dumped in lent.neighbours]
+        plan.ports = {ifindex: port for ifindex, port in lent.ports.items() if ifindex in own}
 
     def _give_back(self, members: list[Member]) -> dict[Member, Recovered]:
         """Tries again where somebody else's hands were on a device at the same moment."""
@@ -230,6 +243,7 @@ class _Homecoming(Reopened):
                 time.sleep(PAUSE_S)
             self._free_names({m: found[m] for m in todo})
             ready = [m for m in todo if self._prepare(m, found[m])]
+            self._narrow(ready)
             left = {x.device: x for x in undo.everything(self.plan, ready, [])} if ready else {}
             told |= {m: self._outcome(m, found[m], left.get(m.item.host_name)) for m in todo}
         for member in members:
@@ -251,6 +265,10 @@ class _Homecoming(Reopened):
     def _socket(self, device: _Found) -> Socket:
         return self.sockets[0] if device.is_home or self.init is None else self.init
 
+    def _addresses(self, device: _Found) -> bytes:
+        ifindex = device.link.ifindex
+        return bytes(lookups.addresses(self._socket(device), [ifindex])[ifindex])
+
     def _try(self, device: _Found, what: str, request: bytes) -> None:
         try:
             self._socket(device).command(request)
@@ -269,17 +287,20 @@ class _Homecoming(Reopened):
             return False
         requests = [*belongings.requests(member.link, link)]
         if requests or link.name != ifname:
-            down = wire.link_message(
-                uapi.RTM_NEWLINK, uapi.NLM_F_ACK, link.ifindex, up=False
-            )  # some drivers take no MAC, and kernels before 6.2 no name, while it is up
+            # Some drivers take no MAC, and kernels before 6.2 no name, while it is up.
+            down = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, link.ifindex, up=False)
             requests.insert(0, ("state down", down))
+        if link.name != ifname:
+            # Of an earlier try: a rename changes their labels.
+            requests += [
+                ("an address", r) for r in belongings.removals(self._addresses(device), self.lent.addresses[member])
+            ]
         for what, request in requests:
             self._try(device, what, request)
-        member.device.load(member.device.link_message, member.device.addresses)
         if device.is_home:
-            snapshot = belongings.renumbered(member.link, link.ifindex)
-            member.device.load(snapshot, member.device.addresses)
+            member.device.load(belongings.renumbered(member.link, link.ifindex), b"")
         else:
+            member.device.load(member.link.message(), b"")
             member.device.ask_ifindex(link.ifindex, unsure=True)
         self._find_master(member)
         member.touched = True
@@ -291,11 +312,16 @@ class _Homecoming(Reopened):
         if was is None or not member.link.master:
             return
         now = lookups.link(self.sockets[0], name=was.name)
+        port = self.lent.ports.get(member.link.ifindex)
         if now is not None and (now.kind, now.name) == (was.kind, was.name):
             member.link.master = now.ifindex
+            if port is not None:
+                port.master = now.ifindex
+                if any(link.master == now.ifindex for link in lookups.links(self.sockets[0])):
+                    port.master_mac = now.mac if port.master_mac else b""  # the bond's, which others have by now
             return
         member.link.master = None
-        self.plan.ports.pop(member.link.ifindex, None)
+        self.lent.ports.pop(member.link.ifindex, None)
         self.without[member].append(f"master {names.shown(was.name)}: it is gone")
 
     # ---- what is told ----

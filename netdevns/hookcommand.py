@@ -12,9 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .reports import Recovered
-
-JOURNAL = "/run/netdevns"
 STAGES = ("createRuntime", "poststop")
 WRITE = "write: netdevns hook createRuntime [--allow GLOB ...] [DEV=NAME ...], or netdevns hook poststop"
 
@@ -89,21 +86,27 @@ def _run(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
     try:
         arguments = Arguments(args)
         if arguments.stage == "poststop":
-            return _told(hook.poststop(data, _begin))
+            return _poststop(data)
         hook.create_runtime(data, arguments.devices, arguments.allowed, _begin)
     except (errors.ConfigInvalid, Usage) as e:
         return [str(e), UNTOUCHED], REFUSED
     except errors.NetDevError as e:
         return lines_of(e), code_of(e)
-    except OSError as e:  # of the loans
-        return [f"{e.filename or JOURNAL}: {e.strerror}", UNTOUCHED], REFUSED
     return [], 0
 
 
-def _told(results: list[Recovered]) -> tuple[list[str], int]:
+def _poststop(data: bytes) -> tuple[list[str], int]:
     """What is not home: what ended with the container, in one line, and what must wait, or be looked at."""
-    from .homecoming import is_wrong
+    from . import hook
     from .names import printable
+
+    try:
+        results = hook.poststop(data, _begin)
+    except OSError as e:
+        return [f"{e.filename}: {e.strerror}", UNTOUCHED], REFUSED
+    if not results:
+        return [], 0
+    from .homecoming import is_wrong
 
     ended = [printable(each.device or "") for each in results if each.outcome == "gone"]
     lines = [f"{each.device or each.record}: {each.text} ({each.record})" for each in results if each.outcome == "kept"]

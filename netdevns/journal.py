@@ -18,7 +18,7 @@ import fcntl
 import os
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from struct import Struct
 
 from . import uapi, wire
@@ -32,7 +32,7 @@ A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE = range(1, 5)  # of HEAD and END
 A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START = range(1, 7)  # of SOURCE and TARGET
 A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1, 8)  # of DEVICE and UPPER
 A_TOKEN, A_QDISCS = 8, 9  # of the same, where there is any
-A_VLANS = 10  # of PORT, which has A_IFINDEX, too, as MASTER has: the port's
+A_VLANS = 10  # of PORT, which has A_IFINDEX, too; MASTER has the port's
 A_CONTAINER, A_LENT_MS = range(1, 3)  # of LOAN
 TXN = "txn"  # the folder of the records of moves
 U64 = Struct("=Q")
@@ -199,27 +199,56 @@ class Journal:
             instead_of.close()
         return record
 
-    def crashed(self) -> Iterator[Record]:
-        """The records that nobody holds, each locked by the caller until it is closed; oldest first."""
+    def crashed(self, only: Collection[str] | None = None, wait_s: float = 0) -> Iterator[Record]:
+        """The records that nobody holds, each locked by the caller until it is closed; oldest first.
+
+        `only`: those of these names. `wait_s`: how long to wait for who holds one.
+        """
         for written_s, name in sorted((self._written_s(name), name) for name in self._names()):
             if name.startswith(".") and time.time() - written_s < BEING_WRITTEN_S:
                 continue
             record = Record(self, name, -1)
-            try:
-                record.fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
-                fcntl.flock(record.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not os.path.samestat(os.fstat(record.fd), os.stat(name, dir_fd=self.fd)):  # somebody was quicker
-                    record.close()
-                    continue
-            except (FileNotFoundError, BlockingIOError):
-                record.close()
+            if (only is not None and name not in only) or not self._lock(record, name, time.monotonic() + wait_s):
                 continue
-            except OSError as e:  # a symbolic link, for one: told when it is read
-                record.problem = e
             if name.startswith("."):  # its writer was killed before anything was changed
                 record.drop()
                 continue
             yield record
+
+    def _lock(self, record: Record, name: str, end: float) -> bool:
+        """Opens a record and takes its lock; False: it is held, or gone."""
+        while True:
+            try:
+                record.fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+                fcntl.flock(record.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(record.fd), os.stat(name, dir_fd=self.fd)):
+                    return True
+            except FileNotFoundError:
+                record.close()
+                return False
+            except BlockingIOError:
+                pass
+            except OSError as e:  # a symbolic link, for one: told when it is read
+                record.problem = e
+                return True
+            record.close()  # somebody was quicker
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.01)
+
+    def seen(self) -> Iterator[Record]:
+        """All records, held or not, to be looked at alone: nobody is kept from his by that."""
+        for name in sorted(self._names()):
+            record = Record(self, name, -1)
+            try:
+                record.fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+            except FileNotFoundError:
+                continue
+            except OSError as e:
+                record.problem = e
+            if not name.startswith("."):
+                yield record
+            record.close()
 
     def running(self) -> int:
         """How many records are held by moves that run."""
@@ -259,9 +288,10 @@ class Journal:
 class Record:
     """A record that the caller holds."""
 
-    __slots__ = ("fd", "path", "problem")
+    __slots__ = ("fd", "name", "path", "problem")
 
     def __init__(self, journal: Journal, name: str, fd: int) -> None:
+        self.name = name
         self.path = f"{journal.path}/{name}"
         self.fd = fd
         self.problem: OSError | None = None  # why it could not be opened

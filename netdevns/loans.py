@@ -17,6 +17,8 @@ from .plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from .reports import Loan
 
 FOLDER = "loan"
@@ -102,13 +104,13 @@ def host_names(sections: list[Section]) -> list[bytes]:
 
 
 def listed(directory: str = journal.JOURNAL_DIR) -> list[Loan]:
-    """What is on loan, as far as the caller may know it. Changes nothing."""
+    """What is on loan, as far as the caller may know it. Changes nothing, and is in nobody's way."""
     from .reports import Loan
 
     found: list[Loan] = []
     try:
         with Journal(directory, create=False, folder=FOLDER) as loans:
-            for record in loans.crashed():  # those that nobody is just working on
+            for record in loans.seen():
                 try:
                     sections = record.sections()
                     container, _ = container_of(sections)
@@ -118,10 +120,23 @@ def listed(directory: str = journal.JOURNAL_DIR) -> list[Loan]:
                             names = [os.fsdecode(section.text(a)) for a in (journal.A_HOST_NAME, journal.A_WANTED)]
                             ifindex = section.ifindex(journal.A_IFINDEX)
                             found.append(Loan(container, names[0], ifindex, names[1], record.path))
-                except (Damaged, OSError) as e:
-                    found.append(Loan("", "", 0, f"not readable: {e}", record.path))
-                finally:
-                    record.close()
+                except (Damaged, OSError):
+                    continue  # `netdevns return` tells what is wrong with it
     except OSError:  # there is none, or it is not for the caller
         return found
+    return found
+
+
+def concerning(opened: Journal, container: str | None, devices: Collection[bytes] | None) -> set[str]:
+    """The names of the loans of a container, or that name one of these devices; of all, where neither is given."""
+    found = set()
+    for record in opened.seen():
+        try:
+            sections = record.sections()
+            whose, _ = container_of(sections)
+            is_one = container in (None, whose) and (devices is None or bool({*devices} & {*host_names(sections)}))
+        except (Damaged, OSError):
+            is_one = container is None and devices is None  # it is told there
+        if is_one:
+            found.add(record.name)
     return found

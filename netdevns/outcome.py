@@ -46,12 +46,22 @@ def lines_of(e: errors.NetDevError) -> list[str]:
     lines = [e.text]
     if isinstance(e, errors.CheckFailed):
         lines = [finding.text for finding in e.report.findings if finding.severity == "error"]
+        lines += _lent({finding.device for finding in e.report.findings if finding.code == "device.unknown"})
     if not isinstance(e, errors.MoveFailed):
         lines.append(UNTOUCHED)
     for left in e.left:
         name = f", named {left.name} (ifindex {left.ifindex})" if left.name else ""
         lines.append(f"{left.device}: {LOCATIONS[left.location]}{name}; not as before: {', '.join(left.missing)}")
     return lines
+
+
+def _lent(unknown: set[str | None]) -> list[str]:
+    """Who has the devices that are not there."""
+    if not unknown:
+        return []
+    from .loans import listed
+
+    return [f"{x.device}: on loan to container {x.container} ({x.record})" for x in listed() if x.device in unknown]
 
 
 def code_of(e: errors.NetDevError) -> int:
