@@ -12,12 +12,12 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
-from . import belongings, identity, journal, loans, lookups, names, uapi, undo, wire
+from . import belongings, identity, journal, loans, lookups, names, recovery, uapi, undo, wire
 from .engine import EngineError, Socket
 from .journal import Damaged, Journal, Record, Section
 from .member import Member
 from .plan import Plan
-from .reopened import SHARE_A_MAC, THROWN_BACK, Reopened
+from .reopened import NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ TRIES = 5  # to put a device right that udev or NetworkManager is renaming at th
 PAUSE_S = 0.05
 BEFORE_BOOT = "a loan of before the last boot, which reset its devices"
 LIVES_ON = "the network namespace of its container lives on, and it stays there"
-NOT_YET = "it has not come back to the initial network namespace"
 
 
 def come_home(
@@ -69,6 +68,20 @@ def come_home(
             finally:
                 record.close()
     return found
+
+
+def undo_killed(directory: str = journal.JOURNAL_DIR, *, wait_s: float = 0) -> list[Recovered]:
+    """`recover`, with time for the kernel to throw devices back: a runtime kills a hook that takes too long.
+
+    Returns:
+        What could not be put back.
+    """
+    end = time.monotonic() + wait_s
+    while True:
+        kept = [told for told in recovery.recover(directory) if told.outcome == "kept"]
+        if time.monotonic() >= end or not any(told.text == NOT_YET for told in kept):
+            return kept
+        time.sleep(PAUSE_S)
 
 
 def _one(opened: Journal, record: Record, wait_s: float, is_ending: bool) -> Iterator[Recovered]:

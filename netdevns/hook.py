@@ -66,7 +66,8 @@ def poststop(data: bytes, begin: Callable[[], None] = lambda: None) -> list[Reco
         begin: Called when there is something to give back, before anything is touched.
 
     Returns:
-        One `Recovered` for each device that the container had on loan; and for others' that could be given back now.
+        One `Recovered` for each device that the container had on loan, for others' that could be given back now, and
+        for what a hook that was killed had begun to move, and cannot be put back.
 
     Raises:
         ConfigInvalid: The state.
@@ -75,14 +76,17 @@ def poststop(data: bytes, begin: Callable[[], None] = lambda: None) -> list[Reco
     Source: runtime-spec 1.3, config.md "POSIX-platform Hooks" (poststop); runtime.md "Lifecycle".
     """
     state = oci.State(data)
-    from . import loans
+    from . import journal, loans
 
-    if not loans.are_there():
+    killed, lent = loans.are_there(folder=journal.TXN), loans.are_there()
+    if not killed and not lent:
         return []
     begin()
     from . import homecoming
 
-    told = homecoming.come_home(container=state.id, wait_s=homecoming.WAIT_S, is_ending=True)
+    # First: a createRuntime hook that was killed, for this container or another one.
+    left = homecoming.undo_killed(wait_s=homecoming.WAIT_S) if killed else []
+    told = left + homecoming.come_home(container=state.id, wait_s=homecoming.WAIT_S, is_ending=True)
     mine = {each.record for each in told}
     return told + [x for x in homecoming.come_home() if x.record not in mine and x.location not in AWAY]
 

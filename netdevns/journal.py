@@ -28,7 +28,7 @@ RECORD = 0xF000
 HEAD, SOURCE, TARGET, DEVICE, UPPER, ROUTES, NEXTHOPS, NEIGHBOURS, PROXIES, PORT, END = range(RECORD, RECORD + 11)
 FDB, NEIGHPARMS, LOAN, MASTER = range(RECORD + 11, RECORD + 15)
 VERSION = 1
-A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE = range(1, 5)  # of HEAD and END
+A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE, A_LENDS = range(1, 6)  # of HEAD and END
 A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START = range(1, 7)  # of SOURCE and TARGET
 A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1, 8)  # of DEVICE and UPPER
 A_TOKEN, A_QDISCS = 8, 9  # of the same, where there is any
@@ -89,8 +89,10 @@ def section(type_: int, attrs: dict[int, int | bytes], *dumped: bytes) -> list[b
     return [wire.message(type_, 0, b"".join(packed)), *dumped]
 
 
-def head(preserve: Iterable[str]) -> list[bytes]:
-    return section(HEAD, {A_VERSION: VERSION, A_BOOT: boot_id(), A_PRESERVE: " ".join(preserve).encode()})
+def head(preserve: Iterable[str], *, lends: bool = False) -> list[bytes]:
+    """`lends`: a loan was to be written at the end."""
+    attrs: dict[int, int | bytes] = {A_VERSION: VERSION, A_BOOT: boot_id(), A_PRESERVE: " ".join(preserve).encode()}
+    return section(HEAD, attrs | {A_LENDS: 1} if lends else attrs)
 
 
 _boot_id = b""

@@ -26,10 +26,10 @@ LONGEST = 200  # bytes of a file name, which may have 255
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+@=,")
 
 
-def are_there(directory: str = journal.JOURNAL_DIR) -> bool:
-    """Whether there is any loan."""
+def are_there(directory: str = journal.JOURNAL_DIR, folder: str = FOLDER) -> bool:
+    """Whether there is any loan, or any record of another folder."""
     try:
-        return bool(os.listdir(f"{directory}/{FOLDER}"))
+        return bool(os.listdir(f"{directory}/{folder}"))
     except OSError:
         return False
 

@@ -15,7 +15,7 @@ from .journal import Damaged, Journal, Record, Section
 from .member import Member
 from .netns import CURRENT, NetNS
 from .plan import Plan
-from .reopened import NEIGHBOURS, SHARE_A_MAC, THROWN_BACK, Reopened
+from .reopened import NEIGHBOURS, NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[by
     assert plan.target is not None
     assert plan.source_socket is not None
     assert plan.target_socket is not None
-    parts = journal.head(plan.preserve)
+    parts = journal.head(plan.preserve, lends=plan.lends)
     parts += identity.recorded(journal.SOURCE, plan.source, plan.source_socket)
     parts += identity.recorded(journal.TARGET, plan.target, plan.target_socket)
     for type_, group in ((journal.DEVICE, members), (journal.UPPER, uppers)):
@@ -189,7 +189,10 @@ class _Recovery(Reopened):
 
     def __init__(self, record: Record, sections: list[Section]) -> None:
         super().__init__(record, sections)
-        self.is_to_be_undone = record.is_to_be_undone or sections[0].text(journal.A_PRESERVE) != b""
+        # What was to be carried over cannot be compared: a move that was asked for it, and killed, is not complete. Nor
+        # is a hook's: no container starts without it, and whether there is a loan is not known.
+        has_more = sections[0].text(journal.A_PRESERVE) != b"" or sections[0].optional(journal.A_LENDS) is not None
+        self.is_to_be_undone = record.is_to_be_undone or has_more
         self.target_is_gone = False
 
     def run(self) -> Iterator[Recovered]:
@@ -200,7 +203,6 @@ class _Recovery(Reopened):
             return
         for member in (*self.members, *self.uppers):
             self._find(member)
-        # What was to be carried over cannot be compared: a move that was asked for it, and killed, is not complete.
         if not self.is_to_be_undone and all(map(self._is_complete, self.members)):
             self.record.drop()
             yield from (self.told(m, "complete", "target", "it had arrived completely") for m in self.members)
@@ -267,8 +269,7 @@ class _Recovery(Reopened):
         if left.missing == tuple(member.for_good):
             return self.told(member, "undone", "source", f"it is back, for good without: {', '.join(left.missing)}")
         if left.location == "gone" and self.target_is_gone and member.link.kind in THROWN_BACK:
-            text = "it has not come back to the initial network namespace; try again"
-            return self.told(member, "kept", "unknown", text)
+            return self.told(member, "kept", "unknown", NOT_YET)
         if left.location == "gone":
             how = "it ended with the namespace that it was in" if self.target_is_gone else "it is in neither namespace"
             return self.told(member, "gone", "gone", how)

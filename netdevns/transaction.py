@@ -138,6 +138,7 @@ def transact(
                 location="source" if errors[0].device else None,
             )
         plan.watch = _watch(plan)
+        plan.lends = lender is not None
         return _Batch(plan, deadline, on_step, opened, lender).run(_Batch.results if results else None)
 
 

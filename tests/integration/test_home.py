@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -98,7 +100,7 @@ def outcomes(told: list[Recovered]) -> list[tuple[str | None, str, str]]:
 
 
 def kept(directory: str) -> list[str]:
-    return os.listdir(f"{directory}/loan")
+    return os.listdir(f"{directory}/loan") if os.path.exists(f"{directory}/loan") else []
 
 
 HOME = [("eth1", "undone", "source"), ("eth2", "undone", "source")]
@@ -359,6 +361,49 @@ def test_interrupted_anywhere(
     assert kept(directory) == ["c1"]
     assert outcomes(homecoming.come_home(directory)) == HOME
     assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("ends", [False, True])
+def test_killed_at_the_loan(
+    host: Namespace, target: Namespace, directory: str, when: str, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P4, P5: killed just before or after the loan is written: no container starts, and the move is undone."""
+    before = host.dump()
+
+    def strike(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    pid = os.fork()
+    if pid == 0:
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                loans.Lender if when == "before" else journal.Record, "lend" if when == "before" else "drop", strike
+            )
+            lend(directory, target)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    if ends:
+        throw_back(target, ["net0", "net1"], host)
+        end(target)
+    assert {each.outcome for each in netdevns.recover(directory)} == {"undone"}
+    assert_equal_soon(before, host, timeout_s=3)
+    assert outcomes(homecoming.come_home(directory)) == (HOME if when == "after" else [])
+    assert_equal_soon(before, host, timeout_s=3)
+    assert kept(directory) == []
+
+
+def test_who_looks_is_in_nobodys_way(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: a loan that another process holds for a moment is waited for; to list loans, none is held."""
+    lend(directory, target)
+    throw_back(target, ["net0", "net1"], host)
+    end(target)
+    with journal.Journal(directory, create=False, folder=loans.FOLDER) as opened:
+        (record,) = opened.crashed()
+        assert [x.device for x in loans.listed(directory)] == ["eth1", "eth2"]
+        assert homecoming.come_home(directory) == []
+        threading.Timer(0.3, record.close).start()
+        assert outcomes(homecoming.come_home(directory, container="c1", wait_s=5)) == HOME
 
 
 def test_loan_that_cannot_be_written(host: Namespace, target: Namespace, directory: str) -> None:

@@ -284,6 +284,33 @@ def test_killed_hook(here: Namespace, tmp_path: Path) -> None:
         assert_home(before, here)
 
 
+# A createRuntime hook that a runtime kills because it takes too long.
+KILLED = """
+import os, signal, sys
+from netdevns import hookcommand
+from netdevns.engine import Device
+def strike(self, *arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(Device, sys.argv[1], strike)
+hookcommand.run(["createRuntime"])
+"""
+
+
+@pytest.mark.parametrize("step", ["up_and_replay", "verify"])
+def test_killed_create_runtime(here: Namespace, tmp_path: Path, step: str) -> None:
+    """P4, P5: what it had moved comes home with poststop, which runc runs after a hook that failed."""
+    before = without_map(here.dump())
+    with container(tmp_path) as mine:
+        state = json.dumps(mine.state(pid=mine.process.pid))
+        argv = [sys.executable, "-c", KILLED, step]
+        done = subprocess.run(argv, input=state, cwd=TOP, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert NIC not in here.links()
+        mine.kill()
+        assert_done(mine.poststop())
+    assert_equal_soon(before, here, shown=without_map, timeout_s=5)
+
+
 @pytest.mark.parametrize("recovers", [False, True])
 def test_recover_leaves_loans_alone(here: Namespace, tmp_path: Path, recovers: bool) -> None:
     """P5: `recover` is for moves that were killed; what is on loan is none of its business."""
