@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from . import neighbours, routes, uapi, wire
+from . import lookups, neighbours, routes, uapi, wire
 from .snapshots import CACHEINFO, IFADDRMSG
 
 FOREVER = uapi.INFINITY_LIFE_TIME
@@ -55,7 +55,7 @@ def requests(was: wire.Link, now: wire.Link) -> Iterator[tuple[str, bytes]]:
         head = wire.IFINFOMSG.pack(0, 0, now.ifindex, was.flags & FLAGS, changed)
         yield "flags", wire.message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, head)
     added = [name for name in now.altnames if name not in was.altnames]
-    if added:
+    if added and lookups.moves_altnames():  # before, they only seem to be there (lookups.lost_altnames)
         yield "added altnames", wire.altnames_message(uapi.RTM_DELLINKPROP, now.ifindex, added)
 
 

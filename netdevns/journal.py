@@ -180,7 +180,7 @@ class Journal:
         body = b"".join(parts)
         end = wire.message(END, 0, wire.attr(A_CHECKSUM, U64.pack(binascii.crc32(body))))
         random = os.urandom(8).hex()
-        name = os.path.basename(instead_of.path) if instead_of else name or random
+        has_name, name = bool(name), os.path.basename(instead_of.path) if instead_of else name or random
         fd = os.open(f".{random}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE_FILE, dir_fd=self.fd)
         record = Record(self, name, fd)
         try:
@@ -188,7 +188,7 @@ class Journal:
             data = memoryview(body + end)
             while data:
                 data = data[os.write(fd, data) :]
-            if not instead_of and os.access(name, os.F_OK, dir_fd=self.fd, follow_symlinks=False):
+            if has_name and os.access(name, os.F_OK, dir_fd=self.fd, follow_symlinks=False):
                 name = f"{name}~{random}"
                 record.path = f"{self.path}/{name}"
             os.rename(f".{random}", name, src_dir_fd=self.fd, dst_dir_fd=self.fd)

@@ -345,11 +345,15 @@ class _Batch:
 
     def _take_altnames(self, member: Member) -> None:
         """Removes the alternative names before a move that loses them (probe clash.own-altname.left-behind)."""
-        request = wire.altnames_message(uapi.RTM_DELLINKPROP, member.device.ifindex, member.link.altnames)
-        step(member, "move", self.source.command, request)
+        lost = step(member, "move", lookups.lost_altnames, self.source, member.link.altnames, member.link)
+        names = [name for name in dict.fromkeys(member.link.altnames) if name not in lost]
+        if names:
+            request = wire.altnames_message(uapi.RTM_DELLINKPROP, member.device.ifindex, names)
+            step(member, "move", self.source.command, request)
 
     def _give_altnames(self, member: Member) -> None:
-        request = wire.altnames_message(uapi.RTM_NEWLINKPROP, member.device.target_ifindex, member.link.altnames)
+        names = dict.fromkeys(member.link.altnames)
+        request = wire.altnames_message(uapi.RTM_NEWLINKPROP, member.device.target_ifindex, names)
         step(member, "replay", self.target.command, request)
 
     def _in_time(self, member: Member) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from netdevns import journal, loans
+from netdevns import journal, loans, lookups
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
 
@@ -133,8 +133,6 @@ CHANGES = {
     "name": "ip link set net0 down; ip link set net0 name theirs",
     "hosts-name": f"ip link set net0 down; ip link set net0 name {NIC}",
     "los-name": "ip link set lo down; ip link set lo name lo0; ip link set net0 down; ip link set net0 name lo",
-    "altname": "ip link property add dev net0 altname theirs",
-    "no-altname": "ip link property del dev net0 altname enp1",
     "no-addresses": "ip addr flush dev net0",
     "addresses": "ip addr add 10.9.9.9/24 dev net0; ip route add default via 10.9.9.1",
     "sysctl": "echo 1 >/proc/sys/net/ipv4/conf/net0/forwarding; echo 0 >/proc/sys/net/ipv6/conf/net0/accept_ra",
@@ -142,6 +140,9 @@ CHANGES = {
     "bridge": "ip link add br0 type bridge; ip link set net0 master br0",
     "vlan": "ip link add link net0 name net0.5 type vlan id 5; ip link set net0.5 up",
 }
+if lookups.moves_altnames():  # before 6.6 what comes back from a dead namespace lists them for good
+    CHANGES["altname"] = "ip link property add dev net0 altname theirs"
+    CHANGES["no-altname"] = "ip link property del dev net0 altname enp1"
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -162,7 +163,7 @@ def test_all_changes_at_once(here: Namespace, tmp_path: Path) -> None:
     with container(tmp_path) as mine:
         assert_done(mine.create())
         for change in ("mac", "mtu", "alias", "txqlen", "flags", "altname", "sysctl", "hosts-name"):
-            mine.run(CHANGES[change])
+            mine.run(CHANGES.get(change, "true"))
         mine.kill()
         assert_done(mine.poststop())
     assert_home(before, here)
