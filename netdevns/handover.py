@@ -48,6 +48,7 @@ def _come_home(devices: Mapping[str, str]) -> None:
 
     try:
         homecoming.come_home(devices=map(names.encode, devices), wait_s=homecoming.WAIT_S)
+        homecoming.sweep()
     except OSError as e:
         text = f"{e.filename}: the loans cannot be read: {e.strerror}"
         raise errors.NetDevError(text, errno=e.errno or 0, step="record") from None

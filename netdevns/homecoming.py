@@ -8,9 +8,10 @@ namespace that lives on. Can be repeated; a loan is kept until all its devices a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from . import belongings, identity, journal, loans, lookups, names, recovery, uapi, undo, wire
 from .engine import EngineError, Socket
@@ -55,18 +56,27 @@ def come_home(
         OSError: The directory cannot be opened, or is not the caller's own.
     """
     wanted = None if devices is None else {*devices}
-    found: list[Recovered] = []
     try:
-        opened = Journal(directory, create=False, folder=loans.FOLDER)
+        with Journal(directory, create=False, folder=loans.FOLDER) as opened:
+            return _each(opened, loans.concerning(opened, container, wanted), wait_s, is_ending)
     except FileNotFoundError:
-        return found
-    with opened:
-        # Whoever holds one may be looking at it for another container, and will not wait for its devices.
-        for record in opened.crashed(loans.concerning(opened, container, wanted), wait_s):
-            try:
-                found += _one(opened, record, wait_s, is_ending)
-            finally:
-                record.close()
+        return []
+
+
+def sweep(directory: str = journal.JOURNAL_DIR) -> None:
+    """The same for containers whose first process has ended, where no poststop hook is configured; without waiting."""
+    with contextlib.suppress(OSError), Journal(directory, create=False, folder=loans.FOLDER) as opened:
+        _each(opened, loans.orphans(opened), 0, is_ending=True)
+
+
+def _each(opened: Journal, which: Collection[str], wait_s: float, is_ending: bool) -> list[Recovered]:
+    # Whoever holds one may be looking at it for another container, and will not wait for its devices.
+    found: list[Recovered] = []
+    for record in opened.crashed(which, wait_s):
+        try:
+            found += _one(opened, record, wait_s, is_ending)
+        finally:
+            record.close()
     return found
 
 

@@ -67,6 +67,12 @@ def is_there(section: journal.Section) -> bool:
     return True
 
 
+def is_orphan(section: journal.Section) -> bool:
+    """Whether the process that a namespace was named by has ended."""
+    pid = section.number(journal.A_OF_PID)
+    return pid != 0 and _start_of(pid) != section.number(journal.A_OF_START)
+
+
 def is_mounted(section: journal.Section) -> bool:
     """Whether its inode has a place in the file system, so that no process's end is its own."""
     return any(_mounted(section.number(journal.A_INO)))

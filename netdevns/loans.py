@@ -7,10 +7,11 @@ home, or did not outlive the container.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
-from . import journal, recovery, wire
+from . import identity, journal, recovery, wire
 from .journal import Damaged, Journal, Section
 from .member import Member
 from .plan import Plan
@@ -124,6 +125,16 @@ def listed(directory: str = journal.JOURNAL_DIR) -> list[Loan]:
                     continue  # `netdevns return` tells what is wrong with it
     except OSError:  # there is none, or it is not for the caller
         return found
+    return found
+
+
+def orphans(opened: Journal) -> set[str]:
+    """The names of the loans of containers whose first process has ended."""
+    found = set()
+    for record in opened.seen():
+        with contextlib.suppress(Damaged, OSError):  # told by `netdevns return`
+            if any(s.type == journal.TARGET and identity.is_orphan(s) for s in record.sections()):
+                found.add(record.name)
     return found
 
 

@@ -65,6 +65,17 @@ def test_again_and_again(host: Namespace, runtime: Runtime, bundle: Bundle) -> N
         wait_until(lambda: host.names() == set(), "the wires are gone with the devices")
 
 
+def test_without_a_poststop_hook(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
+    """P5: where nobody configured one, the next container's hook clears what ended: loans do not pile up."""
+    for number in range(4):
+        furnish(host)
+        bundle.write(DEVICES)
+        done = runtime.run(bundle, f"c{number}")
+        assert done.returncode == 0, done.stderr
+        assert loans(runtime.machine) == [f"c{number}"]
+        wait_until(lambda: host.names() == set(), "the wires are gone with the devices")
+
+
 def test_namespace_that_lives_on(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
     """P5, S9: in a namespace that has a path the devices stay; their loan is kept, and that is no failure."""
     furnish(host)
