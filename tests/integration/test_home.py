@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -301,10 +302,16 @@ def test_master(host: Namespace, target: Namespace, directory: str, made_anew: b
 
 
 def test_device_that_only_looks_like_it(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: never by its name alone: another device under the container's name, or under the host's, is let alone."""
+    """P5: another one under the container's name and with its MAC, or under the host's, is let alone."""
     lend(directory, target, {"eth1": "net0"})
-    host.batch(["link add net0 type ifb", "link add eth1 type ifb", "link set net0 up", "link set eth1 up"])
+    host.batch(["link add link wire2 name net0 address 02:00:00:00:00:01 type macvlan", "link set net0 up",
+                "link add eth1 type ifb", "link set eth1 up"])  # fmt: skip
     end(target)
+    limit = time.monotonic() + 10
+    while "wire0" in host.names():  # it dies with its peer, in the kernel's own time
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    host.wait_until_quiet()
     before = host.dump()
     assert outcomes(homecoming.come_home(directory, wait_s=1)) == [("eth1", "gone", "gone")]
     assert host.dump() == before
