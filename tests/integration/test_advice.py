@@ -157,7 +157,7 @@ def test_permission(sides: tuple[Namespace, Namespace], monkeypatch: pytest.Monk
     assert in_child(child) == 2
 
 
-RUNS = ["move", "apply", "check", "show", "recover", "features", "conformance", "demo"]
+RUNS = ["move", "apply", "check", "show", "recover", "return", "features", "conformance", "demo"]
 
 
 @pytest.mark.parametrize("name", ["a;reboot", "$(reboot)", "a b", "'", "-x"])
