@@ -12,9 +12,14 @@ def start() -> None:
         import gc
 
         gc.disable()  # there is nothing to collect in its few milliseconds, which looking for it would make more
-    from netdevns.cli import main
+    if is_hook and not {"-h", "--help"} & {*sys.argv}:
+        from netdevns.hookcommand import run
 
-    code = main()
+        code = run(sys.argv[2:])
+    else:
+        from netdevns.cli import main
+
+        code = main()
     if is_hook:
         import os
 

@@ -117,7 +117,11 @@ def _addresses(plan: Plan) -> None:
 
 
 def examine(
-    devices: object, netns: object, source: object, force: bool, preserve: frozenset[str] = frozenset()
+    devices: object,
+    netns: object,
+    source: object,
+    force: bool | frozenset[str],
+    preserve: frozenset[str] = frozenset(),
 ) -> Plan:
     """Runs all checks. The plan is open: use it as a context manager."""
     plan = Plan(requested(devices), force)
@@ -320,10 +324,13 @@ def default_routes(plan: Plan) -> None:
         if item.link is None or item.link.ifindex not in carriers:
             continue
         text = f"{item.label}: it carries a default route of {called(plan.source)}"
-        if plan.force:
+        if plan.is_forced(item):
             plan.found.append(Found(item.host_name, "note", "device.default-route", text))
-        else:
-            plan.error(item.host_name, "device.default-route", f"{text}; move it anyway with --force", errno.EBUSY)
+            continue
+        how = "move it anyway with --force"
+        if not isinstance(plan.force, bool):
+            how = "no annotation can ask for it, only the hook's arguments or config.json"
+        plan.error(item.host_name, "device.default-route", f"{text}; {how}", errno.EBUSY)
 
 
 def _ask_target(plan: Plan, socket: Socket) -> None:

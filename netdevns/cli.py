@@ -1,8 +1,4 @@
-"""The command line.
-
-Exit codes: 0 done; 1 failed, everything as before; 2 bad usage, invalid configuration or a refusing check, nothing
-touched; 3 failed and something could not be put back (the message says what).
-"""
+"""The command line; its exit codes are those of `outcome`."""
 
 from __future__ import annotations
 
@@ -10,7 +6,8 @@ import os
 import sys
 
 from . import errors
-from .output import UNTOUCHED, complain, end_by_exception, internal, print_any_name, print_json, tell, warn_in_a_line
+from .outcome import FAILED, LEFT, REFUSED, UNTOUCHED, Usage, code_of, device_arguments, lines_of
+from .output import complain, end_by_exception, internal, print_any_name, print_json, tell, warn_in_a_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,20 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .advice import Asked
-
-FAILED, REFUSED, LEFT = 1, 2, 3
-
-LOCATIONS = {
-    "source": "in its old namespace",
-    "target": "in the target namespace",
-    "init": "in the initial namespace",
-    "gone": "gone: in neither namespace",
-    "unknown": "not found: it could not be looked for",
-}
-
-
-class Usage(Exception):
-    """Arguments that argparse lets pass and that make no sense."""
 
 
 def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
@@ -45,7 +28,9 @@ def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
     print_any_name()
     try:
         if args[:1] == ["hook"] and not {"-h", "--help"} & set(args):
-            return _hook(args[1:])  # without argparse: a hook must start fast
+            from . import hookcommand  # without argparse: a hook must start fast
+
+            return hookcommand.run(args[1:])
         _begin()
         parsed = _parser().parse_args(args)
         parsed.advise = advise
@@ -62,22 +47,9 @@ def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
 
 
 def _begin() -> None:
-    """What a move needs around it; a hook that finds nothing to move does without."""
+    """What a move needs around it."""
     end_by_exception()
     warn_in_a_line()
-
-
-def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:
-    """DEV or DEV=NAME, each device once."""
-    devices: dict[str, str | None] = {}
-    for argument in arguments:
-        device, _, name = argument.partition("=")
-        if not device:
-            raise Usage(f'"{argument}": a device is missing; write DEV or DEV=NAME')
-        if device in devices:
-            raise Usage(f"{device}: this device is given twice")
-        devices[device] = name or None
-    return devices
 
 
 def _kinds(args: argparse.Namespace) -> list[str]:
@@ -92,25 +64,6 @@ def _kinds(args: argparse.Namespace) -> list[str]:
     return kinds
 
 
-def _lines_of(e: errors.NetDevError) -> list[str]:
-    """An error, one line a fact: what, and where each device is now."""
-    lines = [e.text]
-    if isinstance(e, errors.CheckFailed):
-        lines = [finding.text for finding in e.report.findings if finding.severity == "error"]
-    if not isinstance(e, errors.MoveFailed):
-        lines.append(UNTOUCHED)
-    for left in e.left:
-        name = f", named {left.name} (ifindex {left.ifindex})" if left.name else ""
-        lines.append(f"{left.device}: {LOCATIONS[left.location]}{name}; not as before: {', '.join(left.missing)}")
-    return lines
-
-
-def _code_of(e: errors.NetDevError) -> int:
-    if isinstance(e, errors.MoveFailed):
-        return LEFT if e.left else FAILED
-    return REFUSED
-
-
 def _failed(e: BaseException, as_json: bool, document: Mapping[str, object], asked: Asked | None = None) -> int:
     """Tells of a failure, on stderr and (with --json) in the document on stdout."""
     if isinstance(e, (errors.ConfigInvalid, Usage)):
@@ -120,7 +73,7 @@ def _failed(e: BaseException, as_json: bool, document: Mapping[str, object], ask
         told = e if isinstance(e, errors.NetDevError) else e.__cause__
         if not isinstance(told, errors.NetDevError):
             raise e
-        lines, code = _lines_of(told), _code_of(told)
+        lines, code = lines_of(told), code_of(told)
         error = _json_error(told)
         verdict = [lines.pop()] if lines[-1] == UNTOUCHED else []
         if asked is not None and told is e:
@@ -269,18 +222,19 @@ def _run_check(args: argparse.Namespace) -> int:
 def _run_show(args: argparse.Namespace) -> int:
     import dataclasses
 
-    from . import advice, screens, show, tables
+    from . import advice, loans, screens, show, tables
 
     asked = dataclasses.replace(_asked(args, dict.fromkeys(args.devices), None), source=args.netns)
     try:
         devices = show.devices(args.devices, None if args.netns is None else advice.argument(args.netns))
+        lent = loans.listed() if args.netns is None and not args.devices else []
     except errors.NetDevError as e:
         return _failed(e, args.json, {"devices": []}, asked)
     if args.json:
-        print_json({"devices": [dataclasses.asdict(device) for device in devices]})
+        print_json({"devices": [*map(dataclasses.asdict, devices)], "loans": [*map(dataclasses.asdict, lent)]})
     else:
         following = advice.after_show(devices, asked) if args.devices else []
-        tell(screens.show(devices, following, tables.columns(sys.stdout)))
+        tell(screens.show(devices, lent, following, tables.columns(sys.stdout)))
     return 0
 
 
@@ -308,50 +262,28 @@ def _run_recover(args: argparse.Namespace) -> int:
     return LEFT if any(each.outcome == "kept" for each in recovered) else 0
 
 
+def _run_return(args: argparse.Namespace) -> int:
+    import dataclasses
+
+    from . import homecoming, screens
+    from .journal import JOURNAL_DIR
+
+    try:
+        told = homecoming.come_home(container=args.container, wait_s=args.wait, is_ending=True)
+    except OSError as e:
+        return complain([f"{e.filename or JOURNAL_DIR}: {e.strerror}", UNTOUCHED], REFUSED)
+    if args.json:
+        print_json({"recovered": [dataclasses.asdict(each) for each in told]})
+    else:
+        tell(screens.returned(told))
+    return LEFT if any(map(homecoming.is_wrong, told)) else 0
+
+
 def _run_features(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
     from . import oci
 
     print_json(oci.features())
     return 0
-
-
-def _hook(args: Sequence[str]) -> int:
-    try:
-        # To the end and before anything can fail: runtimes break when a hook leaves its stdin unread.
-        data = b"" if sys.stdin is None else sys.stdin.buffer.read()
-        lines, code = _create_runtime(data, args)
-    except (KeyboardInterrupt, SystemExit) as e:
-        told = e.__cause__
-        lines = _lines_of(told) if isinstance(told, errors.NetDevError) else ["interrupted; nothing was touched"]
-        code = _code_of(told) if isinstance(told, errors.NetDevError) else FAILED
-    except ImportError as e:
-        lines, code = [str(e)], FAILED
-    except Exception as e:
-        lines, code = [internal(e)], FAILED
-    if lines:
-        from . import hooklog
-
-        unlogged = hooklog.log(lines)
-        lines += [unlogged] if unlogged else []
-    return complain(lines, code)
-
-
-def _create_runtime(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
-    """What there is to say, and the exit code."""
-    from . import hook
-
-    try:
-        if args[:1] != ["createRuntime"]:
-            raise Usage("hook: the stage is missing or unknown; write: netdevns hook createRuntime [DEV=NAME ...]")
-        for argument in args[1:]:
-            if argument.startswith("-"):
-                raise Usage(f"hook: unknown option {argument}")
-        hook.create_runtime(data, device_arguments(args[1:]), _begin)
-    except (errors.ConfigInvalid, Usage) as e:
-        return [str(e), UNTOUCHED], REFUSED
-    except errors.NetDevError as e:
-        return _lines_of(e), _code_of(e)
-    return [], 0
 
 
 def _run_conformance(args: argparse.Namespace) -> int:
@@ -395,5 +327,6 @@ def _parser() -> argparse.ArgumentParser:
 
     runs = {"move": _run_move, "apply": _run_apply, "check": _run_check, "show": _run_show}
     runs |= {"recover": _run_recover, "features": _run_features, "demo": _run_demo}
-    runs |= {"conformance": _run_conformance, "cdi": _run_cdi, "hooks-dir": _run_hooks_dir}
+    runs |= {"conformance": _run_conformance, "return": _run_return}
+    runs |= {"cdi": _run_cdi, "hooks-dir": _run_hooks_dir}
     return usage.parser(runs)

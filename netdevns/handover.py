@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import errors, lookups, names, recovery, transaction, wire
+from . import errors, loans, lookups, names, oci, recovery, transaction, wire
 from .engine import EngineError, Socket
 from .journal import JOURNAL_DIR
 from .netns import CURRENT, NetNS
 from .oci import State
 
 
-def to_process(state: State, devices: Mapping[str, str]) -> None:
+def to_process(state: State, config: Mapping[str, object], devices: Mapping[str, str], forced: frozenset[str]) -> None:
     """Moves devices into the network namespace of a container's process.
 
     Args:
         state: The container's.
+        config: Its config.json.
         devices: Host name -> name in the container.
+        forced: Those that the operator named: they may carry a default route.
 
     Raises:
-        ConfigInvalid: It has no network namespace of its own; nothing was touched.
+        ConfigInvalid: It has no network namespace of its own, or the state's process is not of it; nothing was touched.
         NetDevError: As `move`.
     """
     # Pinned once: whatever happens to the process meanwhile, one namespace is meant.
@@ -29,12 +31,50 @@ def to_process(state: State, devices: Mapping[str, str]) -> None:
                 f"container {names.printable(state.id)} has no network namespace of its own: "
                 f"its process {state.pid} is in the host's, and devices are there already"
             )
+        _is_the_containers(state, config, target)
         # First: what a killed hook left in the container must not be taken for what a runtime has moved.
         with transaction.open_journal(JOURNAL_DIR) as journal:
             recovery.before_move(journal, devices, own)
+        # What another container had, whose poststop hook never ran, or came too early.
+        if loans.are_there():
+            _come_home(devices)
         devices = _not_there_yet(devices, target)
-        # The operator named these devices for this container: a default route is no reason to refuse.
-        transaction.transact(devices, target, force=True, journal=JOURNAL_DIR)
+        lender = loans.Lender(JOURNAL_DIR, state.id)
+        transaction.transact(devices, target, force=forced, journal=JOURNAL_DIR, lender=lender)
+
+
+def _come_home(devices: Mapping[str, str]) -> None:
+    from . import homecoming
+
+    try:
+        homecoming.come_home(devices=map(names.encode, devices), wait_s=homecoming.WAIT_S)
+        homecoming.sweep()
+    except OSError as e:
+        text = f"{e.filename}: the loans cannot be read: {e.strerror}"
+        raise errors.NetDevError(text, errno=e.errno or 0, step="record") from None
+
+
+def _is_the_containers(state: State, config: Mapping[str, object], target: NetNS) -> None:
+    """Where config.json tells which namespace the container joins, the process must be in it.
+
+    A process that ended meanwhile, whose number was given to another one, is not told otherwise.
+    """
+    try:
+        path = oci.network_namespace(config)
+    except errors.ConfigInvalid:  # a runtime that joins one all the same: its process tells
+        return
+    if path is None:
+        return
+    try:
+        joined = NetNS.open(path)
+    except errors.NetDevError:  # a path of another mount namespace
+        return
+    with joined:
+        if not joined.same(target):
+            raise errors.ConfigInvalid(
+                f"container {names.printable(state.id)}: its process {state.pid} is not in the network namespace that "
+                f"config.json names, {names.printable(path)}; the number may be another process's by now"
+            )
 
 
 def _not_there_yet(devices: Mapping[str, str], target: NetNS) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The OCI hook: state JSON on stdin; moves a container's devices before its process starts.
+"""The OCI hooks: state JSON on stdin; devices move before a container's process starts, and come home after its end.
 
 What real runtimes do (runc 1.1.5, 1.3.6; crun 1.8.1, 1.28; podman 4.3.1, 5.8.6): crun breaks when a hook leaves stdin
 unread, and drops a hook's stderr, so errors go to a log as well; `--network host` runs hooks, too, with the host's own
@@ -11,17 +11,29 @@ import os
 
 from . import errors, names, oci
 
+AWAY = ("target", "unknown")  # what another container still has
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .reports import Recovered
+
+    Source = tuple[str, Mapping[str, str]]  # what to call it, and host name -> name
 
 
-def create_runtime(data: bytes, arguments: Mapping[str, str | None], begin: Callable[[], None] = lambda: None) -> None:
-    """The createRuntime hook: moves what the arguments and the bundle's config.json ask for.
+def create_runtime(
+    data: bytes,
+    arguments: Mapping[str, str | None],
+    allowed: Sequence[str] = (),
+    begin: Callable[[], None] = lambda: None,
+) -> None:
+    """The createRuntime hook: moves what its arguments, annotations and the bundle's config.json ask for.
 
     Args:
         data: All of stdin.
         arguments: Device -> name of the hook's own arguments, which come from the operator.
+        allowed: Globs: the host names that annotations may ask for, which can come from whoever starts a container.
         begin: Called when there is something to move, before anything is touched.
 
     Raises:
@@ -32,7 +44,9 @@ def create_runtime(data: bytes, arguments: Mapping[str, str | None], begin: Call
     """
     state = oci.State(data)
     config = oci.load(os.path.join(state.bundle, "config.json"))
-    devices = _merge(arguments, oci.net_devices(config))
+    given = {host_name: name or host_name for host_name, name in arguments.items()}
+    trusted = [("the hook's argument", given), ("config.json", oci.net_devices(config))]
+    devices = merged(trusted + _annotated(state, config, allowed))
     if not devices:
         return
     if not state.pid:
@@ -40,16 +54,65 @@ def create_runtime(data: bytes, arguments: Mapping[str, str | None], begin: Call
     begin()
     from . import handover  # a hook without devices must not pay for it
 
-    handover.to_process(state, devices)
+    # The operator named these for this container: a default route is no reason to refuse.
+    handover.to_process(state, config, devices, frozenset(host_name for _, source in trusted for host_name in source))
 
 
-def _merge(arguments: Mapping[str, str | None], configured: Mapping[str, str]) -> dict[str, str]:
-    """Both sources; a device with two different names is an error that names both."""
-    devices = {host_name: name or host_name for host_name, name in arguments.items()}
-    for host_name, name in configured.items():
-        if devices.setdefault(host_name, name) != name:
-            raise errors.ConfigInvalid(
-                f'{names.printable(host_name)}: the hook\'s argument says "{names.printable(devices[host_name])}", '
-                f'config.json says "{names.printable(name)}"; say one'
-            )
+def poststop(data: bytes, begin: Callable[[], None] = lambda: None) -> list[Recovered]:
+    """The poststop hook: gives what the container had, and the kernel threw back, its own again.
+
+    Args:
+        data: All of stdin; runc's state has no pid by then.
+        begin: Called when there is something to give back, before anything is touched.
+
+    Returns:
+        One `Recovered` for each device that the container had on loan, for others' that could be given back now, and
+        for what a hook that was killed had begun to move, and cannot be put back.
+
+    Raises:
+        ConfigInvalid: The state.
+        OSError: The loans cannot be read.
+
+    Source: runtime-spec 1.3, config.md "POSIX-platform Hooks" (poststop); runtime.md "Lifecycle".
+    """
+    state = oci.State(data)
+    from . import journal, loans
+
+    killed, lent = loans.are_there(folder=journal.TXN), loans.are_there()
+    if not killed and not lent:
+        return []
+    begin()
+    from . import homecoming
+
+    # First: a createRuntime hook that was killed, for this container or another one.
+    left = homecoming.undo_killed(wait_s=homecoming.WAIT_S) if killed else []
+    told = left + homecoming.come_home(container=state.id, wait_s=homecoming.WAIT_S, is_ending=True)
+    mine = {each.record for each in told}
+    return told + [x for x in homecoming.come_home() if x.record not in mine and x.location not in AWAY]
+
+
+def _annotated(state: oci.State, config: Mapping[str, object], allowed: Sequence[str]) -> list[Source]:
+    """What annotations ask for: runtimes pass on those of config.json in the state, and add some of their own."""
+    if not allowed:
+        return []
+    from . import annotations
+
+    return [
+        ("an annotation of the state", annotations.devices(state.document, "state on stdin", allowed)),
+        ("an annotation of config.json", annotations.devices(config, "config.json", allowed)),
+    ]
+
+
+def merged(sources: Sequence[Source]) -> dict[str, str]:
+    """All sources, each with its name; a device with two different names is an error that names both sources."""
+    devices: dict[str, str] = {}
+    said_by: dict[str, str] = {}
+    for who, source in sources:
+        for host_name, name in source.items():
+            first = said_by.setdefault(host_name, who)
+            if devices.setdefault(host_name, name) != name:
+                raise errors.ConfigInvalid(
+                    f'{names.printable(host_name)}: {first} says "{names.printable(devices[host_name])}", '
+                    f'{who} says "{names.printable(name)}"; say one'
+                )
     return devices

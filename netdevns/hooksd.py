@@ -6,15 +6,17 @@ Source: containers/common, oci-hooks(5), version 1.0.0. A file has one command l
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 
 from . import hookline, installs
+from .annotations import PREFIX
 from .hookline import Refused
 from .output import complain
 
 # podman 4.3.1 reads no other folder of its own accord.
 FOLDER = "/usr/share/containers/oci/hooks.d"
-ANNOTATIONS = r"^org\.netdevns\.device\."
+ANNOTATIONS = "^" + re.escape(PREFIX)
 _STAGES = {"netdevns-createRuntime.json": "createRuntime", "netdevns-poststop.json": "poststop"}
 
 

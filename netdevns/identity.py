@@ -57,6 +57,27 @@ def found(section: journal.Section) -> tuple[NetNS, Socket] | None:
     return None
 
 
+def is_there(section: journal.Section) -> bool:
+    """Whether a namespace can still be found; it is not held meanwhile, which would keep it alive."""
+    namespace = found(section)
+    if namespace is None:
+        return False
+    for closable in namespace:
+        closable.close()
+    return True
+
+
+def is_orphan(section: journal.Section) -> bool:
+    """Whether the process that a namespace was named by has ended."""
+    pid = section.number(journal.A_OF_PID)
+    return pid != 0 and _start_of(pid) != section.number(journal.A_OF_START)
+
+
+def is_mounted(section: journal.Section) -> bool:
+    """Whether its inode has a place in the file system, so that no process's end is its own."""
+    return any(_mounted(section.number(journal.A_INO)))
+
+
 def _candidates(section: journal.Section, ino: int) -> Iterator[str]:
     """Paths where it may be, the likely ones first: only a hint, the identity decides."""
     where = os.fsdecode(section.text(journal.A_WHERE))

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 
 from .hookline import Refused
 from .names import printable
-from .output import UNTOUCHED, complain, tell
+from .outcome import FAILED, REFUSED, UNTOUCHED
+from .output import complain, tell
 
 # Judges a parsed file.
 Owner = Callable[[object], bool]
@@ -51,9 +52,9 @@ def offer(
             documents = make()
             lines = [_text(next(iter(documents.values())) if len(documents) == 1 else documents)]
     except Refused as e:
-        return complain([str(e), UNTOUCHED], 2)
+        return complain([str(e), UNTOUCHED], REFUSED)
     except OSError as e:
-        return complain([f"{e.filename}: {e.strerror}", UNTOUCHED], 1)
+        return complain([f"{e.filename}: {e.strerror}", UNTOUCHED], FAILED)
     tell("\n".join(lines))
     return 0
 

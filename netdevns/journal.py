@@ -18,7 +18,7 @@ import fcntl
 import os
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from struct import Struct
 
 from . import uapi, wire
@@ -26,13 +26,15 @@ from . import uapi, wire
 JOURNAL_DIR = "/run/netdevns"
 RECORD = 0xF000
 HEAD, SOURCE, TARGET, DEVICE, UPPER, ROUTES, NEXTHOPS, NEIGHBOURS, PROXIES, PORT, END = range(RECORD, RECORD + 11)
-FDB, NEIGHPARMS = RECORD + 11, RECORD + 12
+FDB, NEIGHPARMS, LOAN, MASTER = range(RECORD + 11, RECORD + 15)
 VERSION = 1
-A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE = range(1, 5)  # of HEAD and END
+A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE, A_LENDS = range(1, 6)  # of HEAD and END
 A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START = range(1, 7)  # of SOURCE and TARGET
 A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1, 8)  # of DEVICE and UPPER
 A_TOKEN, A_QDISCS = 8, 9  # of the same, where there is any
-A_VLANS = 10  # of PORT, which has A_IFINDEX, too
+A_VLANS = 10  # of PORT, which has A_IFINDEX, too; MASTER has the port's
+A_CONTAINER, A_LENT_MS = range(1, 3)  # of LOAN
+TXN = "txn"  # the folder of the records of moves
 U64 = Struct("=Q")
 NUMBER = Struct("=HHQ")  # an attribute of 12 bytes
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -75,6 +77,10 @@ class Section:
     def optional(self, type_: int) -> bytes | None:
         return bytes(self._attrs[type_]) if type_ in self._attrs else None
 
+    def parts(self) -> list[bytes]:
+        """As `section` made it."""
+        return section(self.type, {type_: bytes(data) for type_, data in self._attrs.items()}, bytes(self.body))
+
 
 def section(type_: int, attrs: dict[int, int | bytes], *dumped: bytes) -> list[bytes]:
     """One of our messages; numbers are kept as 64 bits."""
@@ -83,8 +89,10 @@ def section(type_: int, attrs: dict[int, int | bytes], *dumped: bytes) -> list[b
     return [wire.message(type_, 0, b"".join(packed)), *dumped]
 
 
-def head(preserve: Iterable[str]) -> list[bytes]:
-    return section(HEAD, {A_VERSION: VERSION, A_BOOT: boot_id(), A_PRESERVE: " ".join(preserve).encode()})
+def head(preserve: Iterable[str], *, lends: bool = False) -> list[bytes]:
+    """`lends`: a loan was to be written at the end."""
+    attrs: dict[int, int | bytes] = {A_VERSION: VERSION, A_BOOT: boot_id(), A_PRESERVE: " ".join(preserve).encode()}
+    return section(HEAD, attrs | {A_LENDS: 1} if lends else attrs)
 
 
 _boot_id = b""
@@ -134,79 +142,115 @@ class Journal:
     Args:
         directory: JOURNAL_DIR, or another one, which belongs to the caller alone.
         create: Make it where it does not exist; otherwise that is FileNotFoundError.
+        folder: Which records: those of moves, or of loans.
 
     Raises:
         OSError: It cannot be made or opened; EPERM: it is somebody else's, or others may write in it.
     """
 
-    __slots__ = ("directory", "fd")
+    __slots__ = ("directory", "fd", "path")
 
-    def __init__(self, directory: str, *, create: bool) -> None:
+    def __init__(self, directory: str, *, create: bool, folder: str = TXN) -> None:
         self.directory = os.path.abspath(directory)
+        self.path = f"{self.directory}/{folder}"
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self.fd = os.open(f"{directory}/txn", flags)
+            self.fd = os.open(f"{directory}/{folder}", flags)
         except FileNotFoundError:
             if not create:
                 raise
-            for path in (directory, f"{directory}/txn"):
+            for path in (directory, f"{directory}/{folder}"):
                 try:
                     os.mkdir(path, MODE_DIR)
                 except FileExistsError:
                     continue  # it is looked at when it is open
-            self.fd = os.open(f"{directory}/txn", flags)
+            self.fd = os.open(f"{directory}/{folder}", flags)
         try:
-            _only_ours(os.fstat(self.fd), f"{directory}/txn")
+            _only_ours(os.fstat(self.fd), f"{directory}/{folder}")
         except BaseException:
             uapi.close(self.fd)
             raise
 
-    def write(self, parts: list[bytes], instead_of: Record | None = None) -> Record:
+    def write(self, parts: list[bytes], instead_of: Record | None = None, name: str = "") -> Record:
         """Writes a record, locked, and then gives it its name: it is never seen half. Raises OSError.
 
-        `instead_of` loses its name to it, and its lock; after an OSError it has both.
+        `instead_of` loses its name to it, and its lock; after an OSError it has both. `name`: its own, or how it
+        begins where another record has that one.
         """
         body = b"".join(parts)
         end = wire.message(END, 0, wire.attr(A_CHECKSUM, U64.pack(binascii.crc32(body))))
-        name = os.path.basename(instead_of.path) if instead_of else os.urandom(8).hex()
-        fd = os.open(f".{name}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE_FILE, dir_fd=self.fd)
+        random = os.urandom(8).hex()
+        has_name, name = bool(name), os.path.basename(instead_of.path) if instead_of else name or random
+        fd = os.open(f".{random}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE_FILE, dir_fd=self.fd)
         record = Record(self, name, fd)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             data = memoryview(body + end)
             while data:
                 data = data[os.write(fd, data) :]
-            os.rename(f".{name}", name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            if has_name and os.access(name, os.F_OK, dir_fd=self.fd, follow_symlinks=False):
+                name = f"{name}~{random}"
+                record.path = f"{self.path}/{name}"
+            os.rename(f".{random}", name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
             with contextlib.suppress(OSError):  # why it could not be written counts
-                os.unlink(f".{name}", dir_fd=self.fd)
+                os.unlink(f".{random}", dir_fd=self.fd)
             uapi.close(fd)
             raise
         if instead_of:
             instead_of.close()
         return record
 
-    def crashed(self) -> Iterator[Record]:
-        """The records that nobody holds, each locked by the caller until it is closed; oldest first."""
+    def crashed(self, only: Collection[str] | None = None, wait_s: float = 0) -> Iterator[Record]:
+        """The records that nobody holds, each locked by the caller until it is closed; oldest first.
+
+        `only`: those of these names. `wait_s`: how long to wait for who holds one.
+        """
         for written_s, name in sorted((self._written_s(name), name) for name in self._names()):
             if name.startswith(".") and time.time() - written_s < BEING_WRITTEN_S:
                 continue
             record = Record(self, name, -1)
-            try:
-                record.fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
-                fcntl.flock(record.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not os.path.samestat(os.fstat(record.fd), os.stat(name, dir_fd=self.fd)):  # somebody was quicker
-                    record.close()
-                    continue
-            except (FileNotFoundError, BlockingIOError):
-                record.close()
+            if (only is not None and name not in only) or not self._lock(record, name, time.monotonic() + wait_s):
                 continue
-            except OSError as e:  # a symbolic link, for one: told when it is read
-                record.problem = e
             if name.startswith("."):  # its writer was killed before anything was changed
                 record.drop()
                 continue
             yield record
+
+    def _lock(self, record: Record, name: str, end: float) -> bool:
+        """Opens a record and takes its lock; False: it is held, or gone."""
+        while True:
+            try:
+                record.fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+                fcntl.flock(record.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(record.fd), os.stat(name, dir_fd=self.fd)):
+                    return True
+            except FileNotFoundError:
+                record.close()
+                return False
+            except BlockingIOError:
+                pass
+            except OSError as e:  # a symbolic link, for one: told when it is read
+                record.problem = e
+                return True
+            record.close()  # somebody was quicker
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.01)
+
+    def seen(self) -> Iterator[Record]:
+        """All records, held or not, to be looked at alone: nobody is kept from his by that."""
+        for name in sorted(self._names()):
+            record = Record(self, name, -1)
+            try:
+                record.fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+            except FileNotFoundError:
+                continue
+            except OSError as e:
+                record.problem = e
+            if not name.startswith("."):
+                yield record
+            record.close()
 
     def running(self) -> int:
         """How many records are held by moves that run."""
@@ -225,7 +269,7 @@ class Journal:
         return count
 
     def _names(self) -> list[str]:
-        return os.listdir(f"{self.directory}/txn")  # by its path: fewer system calls than by the descriptor
+        return os.listdir(self.path)  # by its path: fewer system calls than by the descriptor
 
     def _written_s(self, name: str) -> float:
         try:
@@ -246,10 +290,11 @@ class Journal:
 class Record:
     """A record that the caller holds."""
 
-    __slots__ = ("fd", "path", "problem")
+    __slots__ = ("fd", "name", "path", "problem")
 
     def __init__(self, journal: Journal, name: str, fd: int) -> None:
-        self.path = f"{journal.directory}/txn/{name}"
+        self.name = name
+        self.path = f"{journal.path}/{name}"
         self.fd = fd
         self.problem: OSError | None = None  # why it could not be opened
 

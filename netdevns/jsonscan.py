@@ -8,8 +8,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Mapping
+    from typing import Any, TypeGuard
 
 _WHITE = " \t\n\r"
 
@@ -57,3 +57,25 @@ def _plain(data: bytes, pairs_hook: Callable[[list[tuple[str, Any]]], Any]) -> A
     if text[end:].strip(_WHITE):
         raise ValueError
     return found
+
+
+def is_object(value: object) -> TypeGuard[Mapping[str, object]]:
+    """Whether it is a JSON object: a dict as parsed, or what a caller has instead."""
+    if isinstance(value, dict):
+        return True
+    from collections.abc import Mapping  # which loads all of `collections`
+
+    return isinstance(value, Mapping)
+
+
+def kind(value: object) -> str:
+    """A JSON value's type, with the value where it is short."""
+    if value is None:
+        return "null"
+    if isinstance(value, (bool, int, float)):
+        import json
+
+        return json.dumps(value)
+    if isinstance(value, str):
+        return "a string"
+    return "an array" if isinstance(value, list) else "an object"

@@ -156,6 +156,21 @@ def moves_altnames() -> bool:
     return not all(n.isdigit() for n in numbers) or tuple(map(int, numbers)) >= (6, 6)
 
 
+def lost_altnames(socket: Socket, had: Collection[bytes], now: wire.Link | None) -> list[bytes]:
+    """Which of these alternative names a device does not answer to.
+
+    Before 6.6 one that came back from a namespace that died still lists its own, and no look-up finds them; such a name
+    can be added once more, and not be deleted (seen on 5.10 and 6.1).
+    """
+    names = [*dict.fromkeys(had)]
+    lost = [name for name in names if now is None or name not in now.altnames]
+    if now is not None and names and not moves_altnames():
+        links = map(link_of, ask(socket, [wire.get_link(name=name) for name in names]))
+        answering = [name for name, link in zip(names, links, strict=True) if link and link.ifindex == now.ifindex]
+        lost = [name for name in names if name not in answering]
+    return lost
+
+
 def snapshot(ifname: str, *, source: NetNS | str | os.PathLike[str] | int | None = None) -> Snapshot:
     """Record what the kernel would drop if the device moved. Changes nothing.
 

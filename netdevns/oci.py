@@ -10,21 +10,12 @@ import os
 
 from . import jsonscan
 from .errors import ConfigInvalid
+from .jsonscan import is_object, kind
 from .names import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import TypeGuard
-
-
-def _is_object(value: object) -> TypeGuard[Mapping[str, object]]:
-    """Whether it is a JSON object: a dict as parsed, or what a caller has instead."""
-    if isinstance(value, dict):
-        return True
-    from collections.abc import Mapping  # which loads all of `collections`
-
-    return isinstance(value, Mapping)
 
 
 class _Object(dict[str, object]):
@@ -57,7 +48,7 @@ def parse(data: bytes, what: str) -> Mapping[str, object]:
     except (ValueError, RecursionError) as e:  # ValueError: JSONDecodeError and UnicodeDecodeError, too
         raise ConfigInvalid(f"{what}: not valid JSON: {e or type(e).__name__}") from None
     if not isinstance(parsed, _Object):
-        raise ConfigInvalid(f"{what}: a JSON object is needed, not {_kind(parsed)}")
+        raise ConfigInvalid(f"{what}: a JSON object is needed, not {kind(parsed)}")
     return parsed
 
 
@@ -111,11 +102,11 @@ def net_devices(config: Mapping[str, object]) -> dict[str, str]:
     wanted = {}
     for host_name, value in devices.items():
         place = f"linux.netDevices.{printable(host_name)}"
-        if not _is_object(value):
-            raise ConfigInvalid(f'{place}: an object such as {{"name": "net0"}} is needed, not {_kind(value)}')
+        if not is_object(value):
+            raise ConfigInvalid(f'{place}: an object such as {{"name": "net0"}} is needed, not {kind(value)}')
         name = value.get("name", "")
         if not isinstance(name, str):
-            raise ConfigInvalid(f"{place}.name: a string is needed, not {_kind(name)}")
+            raise ConfigInvalid(f"{place}.name: a string is needed, not {kind(name)}")
         wanted[host_name] = name or host_name
     return wanted
 
@@ -134,13 +125,13 @@ def network_namespace(config: Mapping[str, object]) -> str | None:
     linux = _object(config, "config", "linux", "linux")
     namespaces = linux.get("namespaces", [])
     if not isinstance(namespaces, list):
-        raise ConfigInvalid(f"linux.namespaces: an array is needed, not {_kind(namespaces)}")
+        raise ConfigInvalid(f"linux.namespaces: an array is needed, not {kind(namespaces)}")
     for namespace in namespaces:
-        if _is_object(namespace) and namespace.get("type") == "network":
+        if is_object(namespace) and namespace.get("type") == "network":
             path = namespace.get("path", "")
             if not isinstance(path, str):
                 raise ConfigInvalid(
-                    f"linux.namespaces: the network namespace's path must be a string, not {_kind(path)}"
+                    f"linux.namespaces: the network namespace's path must be a string, not {kind(path)}"
                 )
             if path and not path.startswith("/"):
                 raise ConfigInvalid(f'linux.namespaces: the path "{printable(path)}" must be absolute')
@@ -161,7 +152,7 @@ def features() -> dict[str, object]:
         # A config.json's ociVersion is not looked at, so any is accepted; netDevices came with 1.3.0.
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.3.0",
-        "hooks": ["createRuntime"],
+        "hooks": ["createRuntime", "poststop"],
         "linux": {"netDevices": {"enabled": True}},
     }
 
@@ -173,11 +164,12 @@ class State:
         id: The container's.
         bundle: An absolute path.
         pid: Of the container's process, as the hook's namespace sees it; 0: there is none.
+        document: All of it, as it was parsed.
 
     Source: runtime-spec 1.3, runtime.md "State"; config.md "POSIX-platform Hooks".
     """
 
-    __slots__ = ("bundle", "id", "pid")
+    __slots__ = ("bundle", "document", "id", "pid")
 
     def __init__(self, data: bytes) -> None:
         """Reads state JSON. Raises ConfigInvalid. A pid is not required: runc's poststop state has none."""
@@ -189,6 +181,7 @@ class State:
             raise ConfigInvalid("state on stdin: bundle: an absolute path is needed")
         if isinstance(pid, bool) or not isinstance(pid, int) or pid < 0:
             raise ConfigInvalid("state on stdin: pid: a positive number is needed")
+        self.document = state
         self.id = id_
         self.bundle = bundle
         self.pid = pid
@@ -196,22 +189,9 @@ class State:
 
 def _object(parent: Mapping[str, object], parent_place: str, key: str, place: str) -> Mapping[str, object]:
     """A member that must be an object where it is present."""
-    if not _is_object(parent):
-        raise ConfigInvalid(f"{parent_place}: an object is needed, not {_kind(parent)}")
+    if not is_object(parent):
+        raise ConfigInvalid(f"{parent_place}: an object is needed, not {kind(parent)}")
     value = parent.get(key, {})
-    if not _is_object(value):
-        raise ConfigInvalid(f"{place}: an object is needed, not {_kind(value)}")
+    if not is_object(value):
+        raise ConfigInvalid(f"{place}: an object is needed, not {kind(value)}")
     return value
-
-
-def _kind(value: object) -> str:
-    """A JSON value's type, with the value where it is short."""
-    if value is None:
-        return "null"
-    if isinstance(value, (bool, int, float)):
-        import json
-
-        return json.dumps(value)
-    if isinstance(value, str):
-        return "a string"
-    return "an array" if isinstance(value, list) else "an object"

@@ -9,8 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-UNTOUCHED = "nothing was touched"
-
 
 def warn_in_a_line() -> None:
     """A warning is a fact like others: one line, without the place in our code."""

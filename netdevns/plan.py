@@ -88,10 +88,11 @@ def known_preserve(preserve: object) -> frozenset[str]:
 class Plan:
     """What `examine` found out, with the open namespaces and sockets. A context manager that closes them."""
 
-    def __init__(self, items: list[Item], force: bool) -> None:
+    def __init__(self, items: list[Item], force: bool | frozenset[str]) -> None:
         self.items = items
-        self.force = force
+        self.force = force  # which may carry a default route: all, none, or those of these host names
         self.preserve: frozenset[str] = frozenset()  # of PRESERVABLE
+        self.lends = False  # whether a loan is to be written when all has arrived
         self.found: list[Found] = []
         self.source: NetNS | None = None
         self.target: NetNS | None = None
@@ -117,6 +118,9 @@ class Plan:
         for closable in (self.watch, self.source_socket, self.target_socket, self.source, self.target):
             if closable is not None:
                 closable.close()
+
+    def is_forced(self, item: Item) -> bool:
+        return self.force if isinstance(self.force, bool) else item.host_name in self.force
 
     def error(self, device: str | None, code: str, text: str, errno_: int) -> None:
         self.found.append(Found(device, "error", code, text, errno_))

@@ -6,24 +6,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from . import identity, journal, lookups, names, ports, undo, wire
-from .engine import PLACE_GONE, PLACE_TARGET, Device, EngineError, Socket
+from .engine import PLACE_GONE, PLACE_TARGET, EngineError
 from .errors import NetDevError
 from .journal import Damaged, Journal, Record, Section
 from .member import Member
 from .netns import CURRENT, NetNS
-from .plan import Item, Plan
+from .plan import Plan
+from .reopened import NEIGHBOURS, NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .reports import Left, Recovered
 
 BEFORE_BOOT = "a record of before the last boot, which reset its devices"
-INIT = "/proc/1/ns/net"
-SHARE_A_MAC = (b"vlan", b"ipvlan", b"ipvtap")
-_NEIGHBOURS = (journal.NEIGHBOURS, journal.PROXIES, journal.FDB)  # as neighbours.DUMPS
 
 
 def recover(journal: str | os.PathLike[str] = journal.JOURNAL_DIR) -> tuple[Recovered, ...]:
@@ -104,7 +102,7 @@ def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[by
     assert plan.target is not None
     assert plan.source_socket is not None
     assert plan.target_socket is not None
-    parts = journal.head(plan.preserve)
+    parts = journal.head(plan.preserve, lends=plan.lends)
     parts += identity.recorded(journal.SOURCE, plan.source, plan.source_socket)
     parts += identity.recorded(journal.TARGET, plan.target, plan.target_socket)
     for type_, group in ((journal.DEVICE, members), (journal.UPPER, uppers)):
@@ -115,7 +113,7 @@ def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[by
     for ifindex, port in plan.ports.items():
         vlans, messages = ports.dumped(port)
         parts += journal.section(journal.PORT, {journal.A_IFINDEX: ifindex, journal.A_VLANS: vlans}, *messages)
-    for type_, dump in zip(_NEIGHBOURS, plan.neighbours, strict=False):
+    for type_, dump in zip(NEIGHBOURS, plan.neighbours, strict=False):
         parts += journal.section(type_, {}, dump)
     parts += journal.section(journal.NEIGHPARMS, {}, plan.neighparms)
     return parts
@@ -186,51 +184,28 @@ def _one(record: Record, only: _Only | None) -> Iterator[Recovered]:
             yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in movers)
 
 
-class _Recovery:
-    """One record, its namespaces opened again. A context manager that closes them."""
+class _Recovery(Reopened):
+    """One record of a move that was killed."""
 
     def __init__(self, record: Record, sections: list[Section]) -> None:
-        self.record = record
-        self.is_to_be_undone = record.is_to_be_undone or sections[0].text(journal.A_PRESERVE) != b""
-        self.plan = Plan([], True)
-        by_type = {s.type: s for s in sections}
-        self._where = {t: _required(by_type, t) for t in (journal.SOURCE, journal.TARGET)}
-        self.plan.routes = bytes(_required(by_type, journal.ROUTES).body)
-        self.plan.nexthops = bytes(_required(by_type, journal.NEXTHOPS).body)
-        self.plan.neighbours = [bytes(by_type[t].body) for t in _NEIGHBOURS if t in by_type]
-        self.plan.neighparms = bytes(_required(by_type, journal.NEIGHPARMS).body)
-        self.members = [_member(s) for s in sections if s.type == journal.DEVICE]
-        self.uppers = [_member(s) for s in sections if s.type == journal.UPPER]
-        by_ifindex = {m.link.ifindex: m.link for m in self.members}
-        for section in (s for s in sections if s.type == journal.PORT):
-            ifindex = section.number(journal.A_IFINDEX)
-            try:
-                link, vlans = by_ifindex[ifindex], section.text(journal.A_VLANS)
-                self.plan.ports[ifindex] = ports.loaded(link, vlans, bytes(section.body))
-            except (KeyError, ValueError):  # Malformed is a ValueError
-                raise Damaged("a port in it is damaged") from None
-        self.plan.items = [m.item for m in self.members]
-        self.plan.uppers = [m.item for m in self.uppers]
+        super().__init__(record, sections)
+        # What was to be carried over cannot be compared: a move that was asked for it, and killed, is not complete. Nor
+        # is a hook's: no container starts without it, and whether there is a loan is not known.
+        has_more = sections[0].text(journal.A_PRESERVE) != b"" or sections[0].optional(journal.A_LENDS) is not None
+        self.is_to_be_undone = record.is_to_be_undone or has_more
         self.target_is_gone = False
-
-    def __enter__(self) -> _Recovery:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.plan.__exit__()
 
     def run(self) -> Iterator[Recovered]:
         if not self._open():
             self.record.drop()
             text = "the namespace that it came from is gone; it stays where it is"
-            yield from (self._told(m, "gone", "unknown", text) for m in self.members)
+            yield from (self.told(m, "gone", "unknown", text) for m in self.members)
             return
         for member in (*self.members, *self.uppers):
             self._find(member)
-        # What was to be carried over cannot be compared: a move that was asked for it, and killed, is not complete.
         if not self.is_to_be_undone and all(map(self._is_complete, self.members)):
             self.record.drop()
-            yield from (self._told(m, "complete", "target", "it had arrived completely") for m in self.members)
+            yield from (self.told(m, "complete", "target", "it had arrived completely") for m in self.members)
             return
         for member in (*self.members, *self.uppers):
             member.touched = True
@@ -245,27 +220,15 @@ class _Recovery:
 
     def _open(self) -> bool:
         """Both namespaces. Where the target died, what it held is in the initial one, if the kernel did not end it."""
-        source = identity.found(self._where[journal.SOURCE])
-        if source is None:
+        if not self.open_source():
             return False
-        self.plan.source, self.plan.source_socket = source
-        self.plan.source_visit = self.plan.source.fd
-        target = identity.found(self._where[journal.TARGET])
+        target = identity.found(self.where[journal.TARGET])
         self.target_is_gone = target is None
         if target is None:
-            try:
-                init = NetNS.open(INIT)
-            except NetDevError:  # another user's: what fell there is out of sight
-                init = NetNS.open(self.plan.source)
-            target = init, Socket(init.fd)
-        self.plan.target, self.plan.target_socket = target
+            self.open_init()
+        else:
+            self.plan.target, self.plan.target_socket = target
         return True
-
-    @property
-    def _sockets(self) -> tuple[Socket, Socket]:
-        assert self.plan.source_socket is not None
-        assert self.plan.target_socket is not None
-        return self.plan.source_socket, self.plan.target_socket
 
     def _find(self, member: Member) -> None:
         """By ifindex and name; or by kind and MAC address, where exactly one device has them.
@@ -273,7 +236,7 @@ class _Recovery:
         Under neither of its names: renamed by somebody, or on its way under a passing one. Devices that have the MAC of
         what they lie on must be the same in all that their kind has, too: a VLAN's number tells it from the next one.
         """
-        device, (source, target) = member.device, self._sockets
+        device, (source, target) = member.device, self.sockets
         device.find(source, target)
         if device.place != PLACE_GONE:
             return
@@ -286,7 +249,7 @@ class _Recovery:
             device.find(source, target)
 
     def _is_complete(self, member: Member) -> bool:
-        device, (_, target) = member.device, self._sockets
+        device, (_, target) = member.device, self.sockets
         if self.target_is_gone or device.place != PLACE_TARGET:
             return False
         if not _is_wanted(device.name, member.item.wanted):
@@ -300,47 +263,17 @@ class _Recovery:
 
     def _outcome(self, member: Member, left: Left | None) -> Recovered:
         if left is None:
-            return self._told(member, "undone", "source", "it is back as it was")
+            return self.told(member, "undone", "source", "it is back as it was")
         if member.ended:
-            return self._told(member, "gone", "gone", ", ".join(left.missing))
+            return self.told(member, "gone", "gone", ", ".join(left.missing))
         if left.missing == tuple(member.for_good):
-            return self._told(member, "undone", "source", f"it is back, for good without: {', '.join(left.missing)}")
+            return self.told(member, "undone", "source", f"it is back, for good without: {', '.join(left.missing)}")
+        if left.location == "gone" and self.target_is_gone and member.link.kind in THROWN_BACK:
+            return self.told(member, "kept", "unknown", NOT_YET)
         if left.location == "gone":
             how = "it ended with the namespace that it was in" if self.target_is_gone else "it is in neither namespace"
-            return self._told(member, "gone", "gone", how)
-        return self._told(member, "kept", left.location, f"not as before: {', '.join(left.missing)}")
-
-    def _told(self, member: Member, outcome: str, location: str, text: str) -> Recovered:
-        from .reports import Recovered
-
-        return Recovered(self.record.path, member.item.host_name, outcome, location, text)
-
-
-def _required(by_type: Mapping[int, Section], type_: int) -> Section:
-    if type_ not in by_type:
-        raise Damaged("a part is missing in it")
-    return by_type[type_]
-
-
-def _member(section: Section) -> Member:
-    """A device out of a record. Raises Damaged."""
-    item = Item(os.fsdecode(section.text(journal.A_HOST_NAME)), None)
-    item.ifname, item.wanted = section.text(journal.A_IFNAME), section.text(journal.A_WANTED)
-    item.depth, item.token = section.number(journal.A_DEPTH), section.optional(journal.A_TOKEN)
-    item.qdiscs = (section.optional(journal.A_QDISCS) or b"").decode("ascii", "replace").split()
-    try:
-        first = next(wire.messages(bytes(section.body)), None)
-        if first is None:
-            raise Damaged("a snapshot is missing in it")
-        link = first.padded()
-        item.link = wire.Link(first.body)
-        device = Device(item.ifname, item.wanted, section.ifindex(journal.A_IFINDEX))
-        device.load(link, bytes(section.body[len(link) :]))
-    except (EngineError, wire.Malformed) as e:
-        raise Damaged(f"a snapshot in it is damaged: {lookups.says(e)}") from None
-    device.ask_ifindex(section.ifindex(journal.A_ASKED), unsure=bool(section.number(journal.A_UNSURE)))
-    item.device = device
-    return Member(item, device, item.link)
+            return self.told(member, "gone", "gone", how)
+        return self.told(member, "kept", left.location, f"not as before: {', '.join(left.missing)}")
 
 
 def _is_wanted(name: bytes, wanted: bytes) -> bool:

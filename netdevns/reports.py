@@ -73,7 +73,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Recovered:
-    """What `recover` did for one device of a crashed move.
+    """What `recover` did for one device of a crashed move, or `netdevns return` for one on loan.
 
     Attributes:
         record: The record's path.
@@ -89,6 +89,24 @@ class Recovered:
     outcome: str
     location: str
     text: str
+
+
+@dataclass(frozen=True)
+class Loan:
+    """A device that is on loan to a container.
+
+    Attributes:
+        container: Its id.
+        device, ifindex: The device on the host.
+        name: In the container, when it arrived there.
+        record: The record's path.
+    """
+
+    container: str
+    device: str
+    ifindex: int
+    name: str
+    record: str
 
 
 @dataclass(frozen=True)

@@ -244,6 +244,18 @@ def _expiry(body: memoryview) -> bytes:
     return wire.attr_u32(uapi.RTA_EXPIRES, max(1, ticks // 100)) if ticks > 0 else b""
 
 
+def age(body: memoryview, elapsed_s: int) -> bool:
+    """Shortens in its place the life of a dumped route that the kernel will drop; False: it has ended by now."""
+    info = wire.attrs(body, RTMSG.size).get(uapi.RTA_CACHEINFO)
+    if body[0] != uapi.AF_INET6 or info is None or len(info) < 12:
+        return True
+    ticks = wire.S32.unpack_from(info, 8)[0]
+    if ticks <= 0:
+        return True
+    wire.S32.pack_into(info, 8, max(0, ticks - elapsed_s * 100))
+    return bool(ticks > elapsed_s * 100)
+
+
 def _group(found: dict[int, memoryview]) -> bytes:
     """NHA_GROUP without what older kernels leave in its reserved bytes, and refuse to take back (seen on 5.10).
 

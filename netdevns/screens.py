@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import names, tables
-from .reports import Device, Finding, Recovered, Report
+from .reports import Device, Finding, Loan, Recovered, Report
 from .results import Address, Moved
 from .snapshots import is_protected
 from .uapi import RT_SCOPE_UNIVERSE
@@ -23,6 +23,11 @@ def moved(results: Sequence[Moved], where: str) -> str:
         lost = f"; not carried: {', '.join(m.not_carried)}" if m.not_carried else ""
         lines.append(f"{m.host_name} -> {m.name} in {where} (ifindex {m.ifindex}), {count}{lost}")
     return "\n".join(map(names.printable, lines or ["no device is asked for; nothing to do"]))
+
+
+def returned(results: Sequence[Recovered]) -> str:
+    """A line for each device that is, or was, on loan."""
+    return recovered(results) if results else "nothing is on loan; nothing to do"
 
 
 def recovered(results: Sequence[Recovered]) -> str:
@@ -58,12 +63,15 @@ def _said(finding: Finding) -> str:
     return finding.text.removeprefix(f"{_label(finding)}: ")
 
 
-def show(devices: Sequence[Device], advice: Sequence[str], width: int | None) -> str:
-    """The devices: can it be moved, what would be lost, and what it is; on a terminal the next commands."""
+def show(devices: Sequence[Device], loans: Sequence[Loan], advice: Sequence[str], width: int | None) -> str:
+    """The devices: can it be moved, what would be lost, and what it is; what is away; the next commands."""
     rows = [[[device.name], _move(device), _addresses(device), _link(device)] for device in devices]
     lines = [tables.table(["DEVICE", "MOVE", "ADDRESSES", "LINK"], rows, width, 1, ANSWERS)]
     if any(text.endswith("*") for row in rows for text in row[2]):
         lines += ["", "* not carried: no permanent address of global scope"]
+    away = [f"on loan: {x.device} as {x.name}, to container {x.container} ({x.record})" for x in loans]
+    if away:
+        lines += ["", *map(names.printable, away)]
     if advice and width is not None:
         lines += ["", *(f"next   {command}" for command in advice)]
     return "\n".join(lines)

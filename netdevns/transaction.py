@@ -24,6 +24,7 @@ from .undo import OnStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .loans import Lender
     from .results import Moved
 
 UNDO_TRIES = 100
@@ -98,17 +99,20 @@ def transact(
     *,
     source: NetNS | str | os.PathLike[str] | int | None = None,
     preserve: frozenset[str] = frozenset(),
-    force: bool = False,
+    force: bool | frozenset[str] = False,
     timeout_s: float | None = None,
     journal: str | None = None,
     results: bool = False,
     on_step: OnStep | None = None,
+    lender: Lender | None = None,
 ) -> tuple[Moved, ...]:
     """`move` for this package's own callers.
 
     Args:
         journal: As for `move`.
+        force: As for `move`, or the host names that it is for.
         results: Whether to make them: a hook must not pay for what nobody reads.
+        lender: Writes a loan when all has arrived; what it cannot write is undone.
         on_step: Called between two calls of the engine with a step ("move", "replay", "verify", "undo"), how many
             devices have done it, and of how many. It only watches: an Exception that it raises ends its calls, not the
             move. KeyboardInterrupt and SystemExit interrupt the move there as anywhere else.
@@ -134,7 +138,8 @@ def transact(
                 location="source" if errors[0].device else None,
             )
         plan.watch = _watch(plan)
-        return _Batch(plan, deadline, on_step, opened).run(_Batch.results if results else None)
+        plan.lends = lender is not None
+        return _Batch(plan, deadline, on_step, opened, lender).run(_Batch.results if results else None)
 
 
 def open_journal(directory: str) -> Journal:
@@ -166,12 +171,18 @@ def _members(items: list[Item]) -> list[Member]:
 
 class _Batch:
     def __init__(
-        self, plan: Plan, deadline: float | None, on_step: OnStep | None = None, journal: Journal | None = None
+        self,
+        plan: Plan,
+        deadline: float | None,
+        on_step: OnStep | None = None,
+        journal: Journal | None = None,
+        lender: Lender | None = None,
     ) -> None:
         self.plan = plan
         self.deadline = deadline
         self.on_step = on_step
         self.journal = journal
+        self.lender = lender
         self.record: Record | None = None
         self.members = _members(plan.items)
         self.uppers = _members(plan.uppers)
@@ -263,6 +274,14 @@ class _Batch:
         self._carry(up=True)
         for done, _ in enumerate(readback.verify(self.target, self.members), 1):
             self._tell("verify", done, count)
+        if self.lender is not None and self.members:  # before the record of the move goes: one of the two is there
+            self._lend(self.lender)
+
+    def _lend(self, lender: Lender) -> None:
+        try:
+            lender.lend(self.plan, self.members)
+        except OSError as e:
+            raise Stopped(None, "record", e.errno or errno.EIO, f"{e.filename or 'loan'}: {e.strerror}") from None
 
     def _carry(self, *, up: bool) -> None:
         if self.plan.preserve:
@@ -326,11 +345,15 @@ class _Batch:
 
     def _take_altnames(self, member: Member) -> None:
         """Removes the alternative names before a move that loses them (probe clash.own-altname.left-behind)."""
-        request = wire.altnames_message(uapi.RTM_DELLINKPROP, member.device.ifindex, member.link.altnames)
-        step(member, "move", self.source.command, request)
+        lost = step(member, "move", lookups.lost_altnames, self.source, member.link.altnames, member.link)
+        names = [name for name in dict.fromkeys(member.link.altnames) if name not in lost]
+        if names:
+            request = wire.altnames_message(uapi.RTM_DELLINKPROP, member.device.ifindex, names)
+            step(member, "move", self.source.command, request)
 
     def _give_altnames(self, member: Member) -> None:
-        request = wire.altnames_message(uapi.RTM_NEWLINKPROP, member.device.target_ifindex, member.link.altnames)
+        names = dict.fromkeys(member.link.altnames)
+        request = wire.altnames_message(uapi.RTM_NEWLINKPROP, member.device.target_ifindex, names)
         step(member, "replay", self.target.command, request)
 
     def _in_time(self, member: Member) -> None:

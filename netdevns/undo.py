@@ -179,7 +179,7 @@ class _Undo:
         if device.place != PLACE_TARGET:
             return
         link = lookups.link(self.target, ifindex=device.target_ifindex)
-        mine = [name for name in member.link.altnames if link and name in link.altnames]
+        mine = [name for name in dict.fromkeys(member.link.altnames) if link and name in link.altnames]
         if mine:
             self.target.command(wire.altnames_message(uapi.RTM_DELLINKPROP, device.target_ifindex, mine))
 
@@ -218,7 +218,7 @@ class _Undo:
                     bond = lookups.link(self.source, ifindex=was.master)
                     request = self.plan.ports[was.ifindex].mac_request(bond) + request
                 again.append((f"master (ifindex {was.master})", request))
-            lost = [name for name in was.altnames if now is None or name not in now.altnames]
+            lost = lookups.lost_altnames(self.source, was.altnames, now)
             if lost:
                 words = ", ".join(map(names.shown, lost))
                 again.append((f"altname {words}", wire.altnames_message(uapi.RTM_NEWLINKPROP, ifindex, lost)))

@@ -43,6 +43,7 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     _show(_command(commands, "show", "show devices, and what a move of each would lose", _SHOW, runs["show"]))
     _hook(_command(commands, "hook", "the OCI hook: state JSON on stdin", _HOOK, None))
     _recover(_command(commands, "recover", "undo the moves whose processes were killed", _RECOVER, runs["recover"]))
+    _return(_command(commands, "return", "give lent devices their own again", _RETURN, runs["return"]))
     _command(commands, "features", "print the runtime-spec's features structure", _FEATURES, runs["features"])
     _conformance(_command(commands, "conformance", "say what this kernel does", _CONFORMANCE, runs["conformance"]))
     _cdi(_command(commands, "cdi", "make a CDI file: --device vendor.com/nic=eth1", _CDI, runs["cdi"]))
@@ -108,6 +109,19 @@ example: what would there be to do?
 exit codes: 0 all is back, complete, or gone; 3 something is not as before, and
 its record is kept
 """
+_RETURN = """\
+Gives physical devices that the kernel threw back into the initial namespace,
+when a container ended, their host names, addresses, routes and settings again:
+what the poststop hook does, for when it did not run, or came too early. Takes
+nothing out of a namespace that lives on. Can be repeated.
+
+example: all that has come back by now
+  netdevns return
+
+exit codes: 0 all is home, ended with its container, or is with it still; 3 a
+device is there, and something of its own could not be given back: its loan is
+kept
+"""
 _FEATURES = """\
 Prints the runtime-spec's features structure as JSON: the versions of the
 specification, the hooks, and that linux.netDevices is enabled.
@@ -116,14 +130,20 @@ example:
   netdevns features
 """
 _HOOK = """\
-The createRuntime hook of an OCI bundle: moves the devices of its config.json
-and those given as arguments. What goes wrong is on stderr, in
-/run/netdevns/hook.log and in syslog.
+The hooks of an OCI bundle. createRuntime moves the devices of its config.json,
+those given as arguments, and those of the annotations
+"org.netdevns.device.<host name>": "<name in the container>" whose host name a
+GLOB admits and which carry no default route: annotations may be written by
+whoever starts a container. poststop gives a physical device that the kernel
+threw back its name, addresses, routes and settings again. What goes wrong is
+on stderr, in /run/netdevns/hook.log and in syslog.
 
 example: in config.json
   "hooks": {"createRuntime": [{
       "path": "/usr/bin/netdevns",
-      "args": ["netdevns", "hook", "createRuntime"]}]}
+      "args": ["netdevns", "hook", "createRuntime"]}],
+    "poststop": [{
+      "path": "/usr/bin/netdevns", "args": ["netdevns", "hook", "poststop"]}]}
 """
 _CONFORMANCE = """\
 Asks this kernel what it does when a device changes its network namespace, one
@@ -238,8 +258,15 @@ def _recover(command: argparse.ArgumentParser) -> None:
     _json(command)
 
 
+def _return(command: argparse.ArgumentParser) -> None:
+    command.add_argument("container", nargs="?", metavar="CONTAINER", help="a container's id (default: all)")
+    command.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="seconds, for what is not back yet")
+    _json(command)
+
+
 def _hook(command: argparse.ArgumentParser) -> None:
-    command.add_argument("stage", choices=["createRuntime"], help="the hook's stage")
+    command.add_argument("stage", choices=["createRuntime", "poststop"], help="the hook's stage")
+    command.add_argument("--allow", action="append", metavar="GLOB", help="host names that annotations may ask for")
     command.add_argument("devices", nargs="*", metavar="DEV=NAME", help="devices besides those of config.json")
 
 

@@ -52,7 +52,7 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str,
     assert cli.main(["show", *arguments, "--json"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert set(json.loads(out)) == {"devices"}
+    assert set(json.loads(out)) == {"devices", "loans"}
     found: list[dict[str, Any]] = json.loads(out)["devices"]
     return found
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from netdevns import journal, recovery, wire
+from netdevns import journal, reopened, wire
 from tests.property import netlink as nl
 from tests.property.profiles import examples
 from tests.property.record import RECORDED
@@ -66,7 +66,7 @@ def test_sound_record() -> None:
     sections = journal.parse(SOUND)
     assert [s.type - journal.RECORD for s in sections] == [0, 1, 2, 3, 5, 6]
     assert bytes(sections[3].body) == b"".join(map(nl.padded, (LINK, *DUMPS["addresses"])))
-    assert recovery._member(sections[3]).item.wanted == b"net%d"
+    assert reopened._member(sections[3]).item.wanted == b"net%d"
 
 
 @examples(300, 20000)
@@ -93,7 +93,7 @@ def test_wrong_record_is_told(body: bytes) -> None:
         sections = journal.parse(with_checksum(body))
         for section in sections:
             if section.type == journal.DEVICE:
-                recovery._member(section)
+                reopened._member(section)
         event("taken")
     except journal.Damaged as e:
         event(re.sub(r"\d+", "N", str(e)))

@@ -1,4 +1,4 @@
-"""The createRuntime hook without a kernel: its two sources of devices, its log, its start."""
+"""The createRuntime hook without a kernel: its sources of devices, its log, its start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import cli, errors, hook, hooklog
+from netdevns import annotations, cli, errors, hook, hookcommand, hooklog, oci
 
 CHECKOUT = str(Path(netdevns.__file__).parents[1])
 
@@ -36,7 +36,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(hooklog, "LOG", str(folder / "hook.log"))
     monkeypatch.setattr(syslog, "openlog", lambda *_: None)
     monkeypatch.setattr(syslog, "syslog", lambda *_: None)
-    monkeypatch.setattr(cli, "end_by_exception", lambda: None)
+    monkeypatch.setattr(hookcommand, "end_by_exception", lambda: None)
     return folder / "hook.log"
 
 
@@ -63,24 +63,26 @@ def test_sources_together(
     arguments: dict[str, str | None], configured: dict[str, str], devices: dict[str, str]
 ) -> None:
     """DESIGN 4.2: arguments and config.json are one batch, the arguments first; no name is the host name."""
-    merged = hook._merge(arguments, configured)
+    given = {host_name: name or host_name for host_name, name in arguments.items()}
+    merged = hook.merged([("the hook's argument", given), ("config.json", configured)])
     assert list(merged.items()) == list(devices.items())
 
 
 @pytest.mark.parametrize(
-    ("arguments", "configured", "line"),
+    ("sources", "line"),
     [
-        ({"a": "x"}, {"a": "y"}, 'a: the hook\'s argument says "x", config.json says "y"; say one'),
-        ({"a": None}, {"a": "y"}, 'a: the hook\'s argument says "a", config.json says "y"; say one'),
-        ({"a": "x"}, {"a": "y\n"}, 'a: the hook\'s argument says "x", config.json says "y\\n"; say one'),
-        ({"\udcff": "x"}, {"\udcff": "y"}, '\\xff: the hook\'s argument says "x", config.json says "y"; say one'),
+        ({"this": {"a": "x"}, "that": {"a": "y"}}, 'a: this says "x", that says "y"; say one'),
+        ({"this": {"a": "a"}, "that": {"a": "y"}}, 'a: this says "a", that says "y"; say one'),
+        ({"this": {"a": "x"}, "that": {"a": "y\n"}}, 'a: this says "x", that says "y\\n"; say one'),
+        ({"this": {"\udcff": "x"}, "that": {"\udcff": "y"}}, '\\xff: this says "x", that says "y"; say one'),
+        ({"1": {"a": "x"}, "2": {"b": "x"}, "3": {"a": "x"}, "4": {"a": "z"}}, 'a: 1 says "x", 4 says "z"; say one'),
     ],
-    ids=["names", "kept", "newline", "no-text"],
+    ids=["names", "kept", "newline", "no-text", "four"],
 )
-def test_sources_that_differ(arguments: dict[str, str | None], configured: dict[str, str], line: str) -> None:
-    """DESIGN 4.2: a device with two names is an error that tells both, on one printable line."""
+def test_sources_that_differ(sources: dict[str, dict[str, str]], line: str) -> None:
+    """DESIGN 4.2: a device with two names is an error that tells both, and whose they are, on one printable line."""
     with pytest.raises(errors.ConfigInvalid) as caught:
-        hook._merge(arguments, configured)
+        hook.merged([*sources.items()])
     assert str(caught.value) == line
 
 
@@ -113,6 +115,85 @@ def test_process_that_does_not_exist(bundle: Path) -> None:
     """S14: a pid that nobody has is an error of the namespace, with the kernel's errno."""
     with pytest.raises(errors.NetDevError, match="no such process"):
         hook.create_runtime(state(bundle, pid=0x7FFFFFFF), {"eth1": None})
+
+
+# ---- annotations ----------------------------------------------------------------------------------------------------
+
+
+def annotated(wanted: dict[str, object], allowed: list[str]) -> dict[str, str]:
+    document = {"annotations": {f"{annotations.PREFIX}{device}": name for device, name in wanted.items()}}
+    return annotations.devices(oci.parse(json.dumps(document).encode(), "x"), "x", allowed)
+
+
+@pytest.mark.parametrize(
+    ("host_name", "glob", "is_admitted"),
+    [
+        ("eth1", "eth1", True),
+        ("eth1", "eth*", True),
+        ("eth1", "*", True),
+        ("eth1", "eth?", True),
+        ("eth1", "eth[1-3]", True),
+        ("eth1", "e*1", True),
+        ("eth1", "eth", False),
+        ("eth1", "ETH1", False),
+        ("eth1", "th1", False),
+        ("eth1", "eth[!1]", False),
+        ("eth10", "eth1", False),
+        ("eth10", "eth?", False),
+        ("eth1", "", False),
+        ("", "*", True),
+        ("eth*", "eth1", False),
+        ("*", "eth1", False),
+        ("[e]th1", "eth1", False),
+        ("eth1\n", "eth1", False),
+        ("eth1\n", "eth?", False),
+        ("eth\n1", "eth*", True),
+        ("x\neth1", "eth*", False),
+        ("a" * 5000 + "c", "*a*a*a*a*a*b", False),
+    ],
+)
+def test_globs(host_name: str, glob: str, is_admitted: bool) -> None:
+    """DESIGN 4.2: the operator's glob is for all of the host name, and only he writes globs."""
+    assert annotations.is_admitted(host_name, [glob]) == is_admitted
+    assert annotations.is_admitted(host_name, ["no", glob]) == is_admitted
+
+
+def test_annotations_that_are_admitted() -> None:
+    """DESIGN 4.2: what no glob is for is not even looked at, whatever is in it; an empty name is the host name."""
+    wanted: dict[str, object] = {"eth1": "net0", "eth2": "", "up0": 7, "../up0": "x", "eth3": "eth%d"}
+    assert annotated(wanted, ["eth*"]) == {"eth1": "net0", "eth2": "eth2", "eth3": "eth%d"}
+    assert annotated(wanted, []) == {}
+    assert annotations.devices({"annotations": {"org.netdevns.devices.eth1": "a", "eth1": "b"}}, "x", ["*"]) == {}
+    assert annotations.devices({}, "x", ["*"]) == {}
+
+
+@pytest.mark.parametrize("value", [None, 7, True, [], {}])
+def test_annotation_that_is_no_string(value: object) -> None:
+    """DESIGN 4.2: an admitted annotation must be a string, as the runtime-spec says of all of them."""
+    with pytest.raises(errors.ConfigInvalid, match=r"^x: annotations: org.netdevns.device.eth1: a string is needed"):
+        annotated({"eth1": value}, ["eth1"])
+
+
+def test_annotation_twice() -> None:
+    """DESIGN 4.2: JSON lets a key stand twice; which of two names is meant is not guessed."""
+    text = b'{"annotations": {"org.netdevns.device.a": "x", "org.netdevns.device.a": "y"}}'
+    with pytest.raises(errors.ConfigInvalid, match="a: it is listed twice"):
+        annotations.devices(oci.parse(text, "x"), "x", ["a"])
+    assert annotations.devices(oci.parse(text, "x"), "x", ["b"]) == {}
+
+
+def test_thousands_of_annotations() -> None:
+    """DESIGN 4.2: a container cannot fill the log with devices that there are not; what no glob is for is no matter."""
+    wanted: dict[str, object] = {f"eth{i}": "" for i in range(5000)}
+    with pytest.raises(errors.ConfigInvalid, match="x: annotations: 5000 of them name devices; at most 256 may"):
+        annotated(wanted, ["eth*"])
+    assert annotated(wanted, ["eth77"]) == {"eth77": "eth77"}
+
+
+def test_annotations_of_another_type() -> None:
+    """DESIGN 4.2: annotations are an object."""
+    with pytest.raises(errors.ConfigInvalid, match="x: annotations: an object is needed, not an array"):
+        annotations.devices({"annotations": []}, "x", ["*"])
 
 
 # ---- the log --------------------------------------------------------------------------------------------------------
@@ -168,8 +249,12 @@ class Stdin:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "hook: the stage is missing or unknown; write: netdevns hook createRuntime [DEV=NAME ...]"),
-        (["poststart"], "hook: the stage is missing or unknown; write: netdevns hook createRuntime [DEV=NAME ...]"),
+        ([], "hook: the stage is missing or unknown; " + hookcommand.WRITE),
+        (["poststart"], "hook: the stage is missing or unknown; " + hookcommand.WRITE),
+        (["createRuntime", "--alow", "eth*"], "hook: unknown option --alow; " + hookcommand.WRITE),
+        (["createRuntime", "a", "--allow"], "hook: --allow: a GLOB for host names is missing"),
+        (["createRuntime", "--allow", ""], "hook: --allow: an empty GLOB admits no device"),
+        (["createRuntime", "--allow="], "hook: --allow: an empty GLOB admits no device"),
         (["createRuntime", "=a"], '"=a": a device is missing; write DEV or DEV=NAME'),
         (["createRuntime", "a", "a=b"], "a: this device is given twice"),
     ],

@@ -24,9 +24,10 @@ ORDER = [
     "results", "reports", "_core",
     "_ffi", "rtnl", "netns", "engine",
     "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "checks", "journal", "identity",
-    "member", "forgood", "undo", "failures", "readback", "carry", "recovery", "transaction", "jsonscan", "oci",
-    "handover", "hooklog", "output", "hookline", "installs", "cdi", "hooksd", "hook",
-    "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "cli", "__main__",
+    "member", "forgood", "undo", "failures", "readback", "carry", "reopened", "recovery", "transaction", "jsonscan",
+    "oci", "loans", "belongings", "homecoming", "annotations", "handover", "hooklog", "hook", "output",
+    "outcome", "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "hookline",
+    "installs", "cdi", "hooksd", "hookcommand", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
 ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_replay", "_late", "native", "reference",
@@ -37,8 +38,8 @@ ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_replay", 
 HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "survey", "sysctls", "neighbours", "_ffi",
              "netns", "engine", "lookups", "neighparms", "ports", "plan",
              "stacking", "losses", "clashes", "checks", "journal", "identity", "member", "forgood", "undo", "failures",
-             "readback", "recovery", "transaction", "jsonscan", "oci",
-    "handover", "hooklog", "hook"]  # fmt: skip
+             "readback", "reopened", "recovery", "transaction", "jsonscan", "oci", "loans", "belongings", "homecoming",
+             "annotations", "handover", "hooklog", "hook", "output", "outcome", "hookcommand"]  # fmt: skip
 # What a hook that finds nothing to move loads.
 IDLE = {"errors", "uapi", "names", "jsonscan", "oci", "hook"}
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
@@ -148,11 +149,11 @@ def test_what_a_hook_that_has_nothing_to_do_loads(tmp_path):
     """The command's way to the hook has no detour: nothing of the move, and no module for people."""
     (tmp_path / "config.json").write_text("{}")
     state = json.dumps({"ociVersion": "1.3.0", "id": "c", "status": "creating", "bundle": str(tmp_path)})
-    statement = f"import io; sys.stdin = io.TextIOWrapper(io.BytesIO({state.encode()!r})); import netdevns.cli; "
-    statement += "assert netdevns.cli.main(['hook', 'createRuntime']) == 0"
+    statement = f"import io; sys.stdin = io.TextIOWrapper(io.BytesIO({state.encode()!r})); "
+    statement += "import netdevns.hookcommand; assert netdevns.hookcommand.run(['createRuntime']) == 0"
     found = loaded_by(statement, whole=True)
     own = {name.split(".")[1] for name in found if name.startswith("netdevns.")}
-    assert own == {*IDLE, "output", "cli"}
+    assert own == {*IDLE, "output", "outcome", "hookcommand"}
     assert {name.split(".")[0] for name in found} & HEAVY_FOR_NOTHING == set()
 
 

@@ -1,0 +1,120 @@
+"""`netdevns hook STAGE [--allow GLOB ...] [DEV=NAME ...]`, without argparse: a container waits for it to start."""
+
+from __future__ import annotations
+
+import sys
+
+from . import errors
+from .outcome import FAILED, LEFT, REFUSED, UNTOUCHED, Usage, code_of, device_arguments, lines_of
+from .output import complain, end_by_exception, internal, warn_in_a_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STAGES = ("createRuntime", "poststop")
+WRITE = "write: netdevns hook createRuntime [--allow GLOB ...] [DEV=NAME ...], or netdevns hook poststop"
+
+
+class Arguments:
+    """What stands behind `hook`.
+
+    Attributes:
+        stage: One of STAGES.
+        allowed: The globs for host names that annotations may ask for.
+        devices: DEV -> NAME or None.
+    """
+
+    __slots__ = ("allowed", "devices", "stage")
+
+    def __init__(self, args: Sequence[str]) -> None:
+        """Reads them. Raises Usage."""
+        if not args or args[0] not in STAGES:
+            raise Usage(f"hook: the stage is missing or unknown; {WRITE}")
+        self.stage = args[0]
+        self.allowed: list[str] = []
+        devices: list[str] = []
+        todo = list(args[1:])
+        while todo:
+            word = todo.pop(0)
+            if word == "--":  # the kernel takes names that begin with "-"
+                devices += todo
+                break
+            if word == "--allow" and todo:
+                self.allowed.append(todo.pop(0))
+            elif word.startswith("--allow="):
+                self.allowed.append(word.removeprefix("--allow="))
+            elif word == "--allow":
+                raise Usage("hook: --allow: a GLOB for host names is missing")
+            elif word.startswith("-"):
+                raise Usage(f"hook: unknown option {word}; {WRITE}")
+            else:
+                devices.append(word)
+        if "" in self.allowed:
+            raise Usage("hook: --allow: an empty GLOB admits no device")
+        self.devices = device_arguments(devices)
+        if self.stage == "poststop" and (self.allowed or self.devices):
+            raise Usage("hook: poststop takes nothing else: what the container had is in its loan")
+
+
+def run(args: Sequence[str]) -> int:
+    """Runs the hook; returns its exit code. What goes wrong is on stderr, in syslog and in the log."""
+    try:
+        # To the end and before anything can fail: runtimes break when a hook leaves its stdin unread.
+        data = b"" if sys.stdin is None else sys.stdin.buffer.read()
+        lines, code = _run(data, args)
+    except (KeyboardInterrupt, SystemExit) as e:
+        told = e.__cause__
+        lines = lines_of(told) if isinstance(told, errors.NetDevError) else [f"interrupted; {UNTOUCHED}"]
+        code = code_of(told) if isinstance(told, errors.NetDevError) else FAILED
+    except ImportError as e:
+        lines, code = [str(e)], FAILED
+    except Exception as e:
+        lines, code = [internal(e)], FAILED
+    if lines:
+        from . import hooklog
+
+        unlogged = hooklog.log(lines)
+        lines += [unlogged] if unlogged else []
+    return complain(lines, code)
+
+
+def _run(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
+    """What there is to say, and the exit code."""
+    from . import hook
+
+    try:
+        arguments = Arguments(args)
+        if arguments.stage == "poststop":
+            return _poststop(data)
+        hook.create_runtime(data, arguments.devices, arguments.allowed, _begin)
+    except (errors.ConfigInvalid, Usage) as e:
+        return [str(e), UNTOUCHED], REFUSED
+    except errors.NetDevError as e:
+        return lines_of(e), code_of(e)
+    return [], 0
+
+
+def _poststop(data: bytes) -> tuple[list[str], int]:
+    """What is not home: what ended with the container, in one line, and what must wait, or be looked at."""
+    from . import hook
+    from .names import printable
+
+    try:
+        results = hook.poststop(data, _begin)
+    except OSError as e:
+        return [f"{e.filename}: {e.strerror}", UNTOUCHED], REFUSED
+    if not results:
+        return [], 0
+    from .homecoming import is_wrong
+
+    ended = [printable(each.device or "") for each in results if each.outcome == "gone"]
+    lines = [f"{each.device or each.record}: {each.text} ({each.record})" for each in results if each.outcome == "kept"]
+    lines += [f"{', '.join(ended)}: not given back: ended with the container"] if ended else []
+    return lines, LEFT if any(map(is_wrong, results)) else 0
+
+
+def _begin() -> None:
+    """What a move needs around it; a hook that finds nothing to move does without."""
+    end_by_exception()
+    warn_in_a_line()

@@ -1,0 +1,153 @@
+"""Loans: what a container's devices were on the host, kept while it has them, so that they can come home.
+
+JOURNAL_DIR/loan/<container id>, in the form of the records of moves (`journal`), but for nobody to undo: `recover`
+never looks there. Written by the createRuntime hook as the last step of its move; it ends when all its devices are
+home, or did not outlive the container.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from . import identity, journal, recovery, wire
+from .journal import Damaged, Journal, Section
+from .member import Member
+from .plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from .reports import Loan
+
+FOLDER = "loan"
+LONGEST = 200  # bytes of a file name, which may have 255
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+@=,")
+
+
+def are_there(directory: str = journal.JOURNAL_DIR, folder: str = FOLDER) -> bool:
+    """Whether there is any loan, or any record of another folder."""
+    try:
+        return bool(os.listdir(f"{directory}/{folder}"))
+    except OSError:
+        return False
+
+
+def file_name(container: str) -> str:
+    """A container's id as a file name: %2F for "/", and so on; a long one is cut, as the record has all of it."""
+    data = container.encode("utf-8", "surrogatepass")
+    return "".join(chr(b) if b in _PLAIN or (b == ord(".") and i) else f"%{b:02X}" for i, b in enumerate(data))[
+        :LONGEST
+    ]
+
+
+def now_ms() -> int:
+    """Of the clock that also runs while the machine sleeps: no lifetime is to become longer by that."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+class Lender:
+    """Writes the loan of a container.
+
+    Args:
+        directory: JOURNAL_DIR.
+        container: Its id.
+    """
+
+    __slots__ = ("container", "directory", "since_ms")
+
+    def __init__(self, directory: str, container: str) -> None:
+        self.directory = directory
+        self.container = container
+        self.since_ms = now_ms()  # before the snapshots
+
+    def lend(self, plan: Plan, members: list[Member]) -> None:
+        """Writes what was moved. Raises OSError."""
+        attrs: dict[int, int | bytes] = {
+            journal.A_CONTAINER: self.container.encode("utf-8", "surrogatepass"),
+            journal.A_LENT_MS: self.since_ms,
+        }
+        head, *rest = recovery.recorded(plan, members, [])
+        parts = [head, *journal.section(journal.LOAN, attrs), *rest]
+        for member in members:
+            master = plan.links.get(member.link.master or 0)
+            if master is not None:
+                parts += journal.section(journal.MASTER, {journal.A_IFINDEX: member.link.ifindex}, master.message())
+        with Journal(self.directory, create=True, folder=FOLDER) as loans:
+            loans.write(parts, name=file_name(self.container)).close()
+
+
+def container_of(sections: list[Section]) -> tuple[str, int]:
+    """Whose loan it is, and since when (as `now_ms`). Raises Damaged."""
+    for section in sections:
+        if section.type == journal.LOAN:
+            return section.text(journal.A_CONTAINER).decode("utf-8", "surrogatepass"), section.number(journal.A_LENT_MS)
+    raise Damaged("no container is in it")
+
+
+def masters(sections: list[Section]) -> dict[int, wire.Link]:
+    """By ifindex of the port, its master as it was. Raises Damaged."""
+    found = {}
+    for section in sections:
+        if section.type == journal.MASTER:
+            try:
+                found[section.number(journal.A_IFINDEX)] = wire.Link(next(wire.messages(bytes(section.body))).body)
+            except (StopIteration, wire.Malformed):
+                raise Damaged("a master in it is damaged") from None
+    return found
+
+
+def host_names(sections: list[Section]) -> list[bytes]:
+    """The devices of a loan."""
+    return [s.text(journal.A_IFNAME) for s in sections if s.type == journal.DEVICE]
+
+
+def listed(directory: str = journal.JOURNAL_DIR) -> list[Loan]:
+    """What is on loan, as far as the caller may know it. Changes nothing, and is in nobody's way."""
+    from .reports import Loan
+
+    found: list[Loan] = []
+    try:
+        with Journal(directory, create=False, folder=FOLDER) as loans:
+            for record in loans.seen():
+                try:
+                    sections = record.sections()
+                    container, _ = container_of(sections)
+                    is_current = sections[0].text(journal.A_BOOT) == journal.boot_id()
+                    for section in sections if is_current else ():
+                        if section.type == journal.DEVICE:
+                            names = [os.fsdecode(section.text(a)) for a in (journal.A_HOST_NAME, journal.A_WANTED)]
+                            ifindex = section.ifindex(journal.A_IFINDEX)
+                            found.append(Loan(container, names[0], ifindex, names[1], record.path))
+                except (Damaged, OSError):
+                    continue  # `netdevns return` tells what is wrong with it
+    except OSError:  # there is none, or it is not for the caller
+        return found
+    return found
+
+
+def orphans(opened: Journal) -> set[str]:
+    """The names of the loans of containers whose first process has ended."""
+    found = set()
+    for record in opened.seen():
+        with contextlib.suppress(Damaged, OSError):  # told by `netdevns return`
+            if any(s.type == journal.TARGET and identity.is_orphan(s) for s in record.sections()):
+                found.add(record.name)
+    return found
+
+
+def concerning(opened: Journal, container: str | None, devices: Collection[bytes] | None) -> set[str]:
+    """The names of the loans of a container, or that name one of these devices; of all, where neither is given."""
+    found = set()
+    for record in opened.seen():
+        try:
+            sections = record.sections()
+            whose, _ = container_of(sections)
+            is_one = container in (None, whose) and (devices is None or bool({*devices} & {*host_names(sections)}))
+        except (Damaged, OSError):
+            is_one = container is None and devices is None  # it is told there
+        if is_one:
+            found.add(record.name)
+    return found

@@ -1,0 +1,502 @@
+"""P5: what was on loan comes home. A test stands in for the kernel: it throws back a device that software made.
+
+What a NIC does is in tests/physical, where the kernel itself throws it back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import netdevns
+from netdevns import cli, homecoming, journal, loans, reopened, transaction
+from netdevns.reports import Recovered
+from tests.support.namespaces import Namespace, fresh
+from tests.support.restored import assert_equal_soon
+
+HOST = """
+    link add wire0 index 100 type veth peer name eth1 index 101
+    link add eth2 index 102 address 02:00:00:00:00:02 type veth peer name wire2 index 103
+    link add other index 104 type ifb
+    link add br0 index 105 type bridge
+    link set wire0 up
+    link set wire2 up
+    link set other up
+    link set br0 up
+    link set eth1 mtu 1400 alias spare group 7 address 02:00:00:00:00:01
+    link property add dev eth1 altname enp1
+    link set eth1 up
+    link set eth2 master br0
+    link set eth2 up
+    link set eth2 type bridge_slave hairpin on cost 77
+    addr add 10.1.0.1/24 brd + label eth1:vip dev eth1
+    addr add 10.1.0.2/24 valid_lft 5000 preferred_lft 4000 dev eth1
+    addr add 2001:db8:1::1/64 nodad dev eth1
+    addr add 2001:db8:1::2/64 nodad valid_lft 5000 preferred_lft 40 dev eth1
+    addr add 10.4.0.1/24 dev other
+    route add 192.0.2.0/24 via 10.1.0.9
+    route add 198.51.100.0/24 nexthop via 10.1.0.9 nexthop via 10.4.0.9
+    route add 203.0.113.0/24 via 10.4.0.9
+    route add 2001:db8:77::/48 via 2001:db8:1::9
+    route add 2001:db8:78::/48 via 2001:db8:1::9 expires 1000
+    nexthop add id 7 via 10.1.0.9 dev eth1
+    route add 192.0.3.0/24 nhid 7
+    neigh add 10.1.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth1
+"""
+DEVICES = {"eth1": "net0", "eth2": "net1"}
+
+
+@pytest.fixture
+def host(host: Namespace, monkeypatch: pytest.MonkeyPatch) -> Namespace:
+    """Where the devices are at home, which is the initial namespace for these tests."""
+    host.batch(HOST)
+    host.sysctl("ipv4/conf/eth1/rp_filter", 2)
+    host.sysctl("ipv6/conf/eth1/accept_ra", 2)
+    host.wait_until_quiet()
+    monkeypatch.setattr(reopened, "INIT", host.path)
+    return host
+
+
+@pytest.fixture
+def elsewhere(host: Namespace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Namespace]:
+    """An initial namespace that is not where the devices are at home."""
+    assert host
+    with fresh("initial") as initial:
+        monkeypatch.setattr(reopened, "INIT", initial.path)
+        yield initial
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> str:
+    return str(tmp_path / "records")
+
+
+def lend(directory: str, target: Namespace, devices: dict[str, str] = DEVICES, container: str = "c1") -> None:
+    """What the createRuntime hook does."""
+    lender = loans.Lender(directory, container)
+    transaction.transact(devices, target.fd, force=True, journal=directory, lender=lender)
+
+
+def throw_back(target: Namespace, names: list[str], to: Namespace, *, ifindex: int = 0) -> None:
+    """What the kernel does with a NIC when its namespace dies."""
+    for name in names:
+        target.batch([f"link set {name} down", f"addr flush dev {name}", f"link set {name} nomaster"])
+        target.give(name, to, ifindex)
+
+
+def end(target: Namespace) -> None:
+    """The container's end; what is still in its namespace dies with it."""
+    target.close()
+
+
+def outcomes(told: list[Recovered]) -> list[tuple[str | None, str, str]]:
+    return [(each.device, each.outcome, each.location) for each in told]
+
+
+def kept(directory: str) -> list[str]:
+    return os.listdir(f"{directory}/loan") if os.path.exists(f"{directory}/loan") else []
+
+
+HOME = [("eth1", "undone", "source"), ("eth2", "undone", "source")]
+
+
+def without_shared_routes(dump: dict[str, object]) -> dict[str, object]:
+    """Without what was never the devices' own: a route that also leaves by another device."""
+    routes = [route for route in dump["routes"] if "198.51.100.0" not in str(route)]  # type: ignore[attr-defined]
+    return {**dump, "routes": routes}
+
+
+def test_thrown_back_into_the_host(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: name, link, addresses, routes, nexthops, neighbours, sysctls, master, port settings are back."""
+    before = without_shared_routes(host.dump())
+    lend(directory, target)
+    throw_back(target, ["net0", "net1"], host)
+    end(target)
+    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+    assert (kept(directory), homecoming.come_home(directory)) == ([], [])
+
+
+def test_thrown_back_elsewhere(host: Namespace, target: Namespace, elsewhere: Namespace, directory: str) -> None:
+    """P5: where the host's namespace is not the initial one, the devices are fetched from there."""
+    before = without_shared_routes(host.dump())
+    lend(directory, target)
+    throw_back(target, ["net0", "net1"], elsewhere)
+    end(target)
+    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+    assert elsewhere.names() == set()
+
+
+def test_other_ifindex(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: with another ifindex: routes, nexthop objects and neighbours follow it."""
+    shown = {part: host.dump()[part] for part in ("addresses", "neighbours") if part in host.dump()}
+    lend(directory, target)
+    throw_back(target, ["net0"], host, ifindex=501)
+    throw_back(target, ["net1"], host, ifindex=502)
+    end(target)
+    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert (host.links()["eth1"].ifindex, host.links()["eth2"].ifindex) == (501, 502)
+    assert shown.keys() <= host.dump().keys()
+    routes = host.ip("route show") + host.ip("-6 route show") + host.ip("nexthop show")
+    for line in ("192.0.2.0/24 via 10.1.0.9 dev eth1", "192.0.3.0/24 nhid 7", "2001:db8:77::/48", "id 7 via 10.1.0.9"):
+        assert line in routes
+    assert "10.1.0.9 dev eth1 lladdr 02:00:00:00:00:99 PERMANENT" in host.ip("neigh show")
+    assert [a.address for a in host.addresses("eth1")][:2] == ["10.1.0.1", "10.1.0.2"]
+
+
+CHANGES = {
+    "mtu": ["link set {} mtu 1300"],
+    "mac-and-name": ["link set {} address 02:00:00:00:00:77", "link set {} name theirs"],
+    "alias": ["link set {} alias theirs"],
+    "flags": ["link set {} promisc on", "link set {} multicast off", "link set {} txqueuelen 77"],
+    "group": ["link set {} group 99"],
+    "altnames": ["link property add dev {} altname theirs", "link property del dev {} altname enp1"],
+    "up": ["link set {} up", "addr add 10.9.9.9/24 dev {}"],
+}
+
+
+@pytest.mark.parametrize("change", [name for name in CHANGES if name != "mac-and-name"])
+def test_changed_meanwhile(host: Namespace, target: Namespace, directory: str, change: str) -> None:
+    """P5: what the container, or another hand after it, did to the link is taken back."""
+    before = without_shared_routes(host.dump())
+    lend(directory, target)
+    throw_back(target, ["net0", "net1"], host)
+    host.batch([command.format("net0") for command in CHANGES[change]])
+    end(target)
+    assert outcomes(homecoming.come_home(directory)) == HOME
+    if change == "up":
+        host.ip("addr del 10.9.9.9/24 dev eth1")  # somebody's, and not the container's
+    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+
+
+def test_names_that_were_exchanged(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: devices that come back under each other's names get their own."""
+    before = without_shared_routes(host.dump())
+    lend(directory, target, {"eth1": "eth2", "eth2": "eth1"})
+    throw_back(target, ["eth1", "eth2"], host)
+    end(target)
+    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+
+
+@pytest.mark.parametrize("where", ["host", "elsewhere"])
+@pytest.mark.parametrize("how", ["name", "altname"])
+def test_name_is_taken(
+    host: Namespace, target: Namespace, elsewhere: Namespace, directory: str, how: str, where: str
+) -> None:
+    """P5: the device stays where it is, down and without addresses; the others come home; when it is free, it, too."""
+    before = without_shared_routes(host.dump())
+    lend(directory, target)
+    host.ip("link set other name eth1" if how == "name" else "link property add dev other altname eth1")
+    throw_back(target, ["net0", "net1"], host if where == "host" else elsewhere)
+    end(target)
+    first, second = homecoming.come_home(directory)
+    assert (first.outcome, first.location) == ("kept", "source" if where == "host" else "init")
+    assert homecoming.is_wrong(first)
+    assert 'named net0: the name "eth1" is taken by ' in first.text
+    assert outcomes([second]) == HOME[1:]
+    there = host if where == "host" else elsewhere
+    assert not there.links()["net0"].up
+    assert there.addresses("net0") == []
+    host.ip("link set eth1 name other" if how == "name" else "link property del dev other altname eth1")
+    assert outcomes(homecoming.come_home(directory)) == HOME[:1]  # the other one is nobody's business any more
+    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+    assert kept(directory) == []
+
+
+def test_what_is_home_is_let_alone(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: of two devices one is home: what its owner does to it afterwards is his."""
+    lend(directory, target)
+    throw_back(target, ["net1"], host)
+    assert outcomes(homecoming.come_home(directory)) == [("eth1", "kept", "target"), HOME[1]]
+    host.batch(["link set eth2 nomaster", "link set eth2 mtu 1234"])
+    throw_back(target, ["net0"], host)
+    end(target)
+    assert outcomes(homecoming.come_home(directory)) == HOME[:1]
+    shown = host.ip_json("link show dev eth2")[0]
+    assert (shown["mtu"], "master" in shown) == (1234, False)
+
+
+def test_namespace_that_lives_on(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: what is in a namespace that lives on stays there, and its loan is kept; that is no failure."""
+    lend(directory, target)
+    there = target.dump()
+    told = homecoming.come_home(directory, wait_s=5)  # does not wait: nobody said that it ends
+    assert outcomes(told) == [("eth1", "kept", "target"), ("eth2", "kept", "target")]
+    assert not any(map(homecoming.is_wrong, told))
+    assert target.dump() == there
+    assert kept(directory) == ["c1"]
+    assert host.names() >= {"other", "br0"}
+
+
+def test_made_by_software(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: what died with its namespace is told, and its loan ends."""
+    lend(directory, target)
+    end(target)
+    told = homecoming.come_home(directory, wait_s=5)
+    assert outcomes(told) == [("eth1", "gone", "gone"), ("eth2", "gone", "gone")]
+    assert told[0].text == "veth: it ended with its container"
+    assert kept(directory) == []
+    assert host.names() >= {"other"}
+
+
+@pytest.mark.parametrize("hours", [0, 1, 2])
+def test_lifetimes(
+    host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """P5: addresses and routes whose lifetime ran out are not resurrected; of the others the time passed is gone."""
+    lend(directory, target)
+    throw_back(target, ["net0", "net1"], host)
+    end(target)
+    real = loans.now_ms
+    monkeypatch.setattr(loans, "now_ms", lambda: real() + hours * 3600_000)
+    assert outcomes(homecoming.come_home(directory)) == HOME
+    found = {a["local"]: a for link in host.ip_json("addr show dev eth1") for a in link["addr_info"]}
+    forever = {"10.1.0.1", "2001:db8:1::1"}
+    assert found.keys() == (forever if hours == 2 else {*forever, "10.1.0.2", "2001:db8:1::2"})
+    if hours < 2:
+        assert 4990 - hours * 3600 <= found["10.1.0.2"]["valid_life_time"] <= 5000 - hours * 3600
+        assert found["10.1.0.2"]["preferred_life_time"] <= max(0, 4000 - hours * 3600)
+        assert (found["2001:db8:1::2"]["preferred_life_time"] == 0) == (hours == 1)
+    assert ("2001:db8:78::/48" in host.ip("-6 route show")) == (hours == 0)
+    assert "2001:db8:77::/48" in host.ip("-6 route show")
+
+
+def test_routes_of_others(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: what others have meanwhile done to routes of theirs is not undone."""
+    lend(directory, target)
+    host.batch(["route del 203.0.113.0/24", "route add 198.51.100.0/24 via 10.4.0.9"])
+    throw_back(target, ["net0", "net1"], host)
+    end(target)
+    assert outcomes(homecoming.come_home(directory)) == HOME
+    shown = host.ip("route show")
+    assert "203.0.113.0/24" not in shown
+    assert "198.51.100.0/24 via 10.4.0.9 dev other" in shown
+    assert "192.0.2.0/24 via 10.1.0.9 dev eth1" in shown
+
+
+@pytest.mark.parametrize("made_anew", [True, False])
+def test_master(host: Namespace, target: Namespace, directory: str, made_anew: bool) -> None:
+    """P5: a bridge of that name has its port again; without one it is told, and there is nothing to try again."""
+    lend(directory, target)
+    host.batch(["link del br0", *(["link add br0 index 777 type bridge", "link set br0 up"] if made_anew else [])])
+    throw_back(target, ["net0", "net1"], host)
+    end(target)
+    told = homecoming.come_home(directory)
+    assert outcomes(told) == HOME
+    shown = host.ip_json("link show dev eth2")[0]
+    if made_anew:
+        assert (shown["master"], shown["linkinfo"]["info_slave_data"]["cost"]) == ("br0", 77)
+    else:
+        assert told[1].text == "it is back, for good without: master br0: it is gone"
+        assert "master" not in shown
+    assert kept(directory) == []
+
+
+def test_device_that_only_looks_like_it(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: another one under the container's name and with its MAC, or under the host's, is let alone."""
+    lend(directory, target, {"eth1": "net0"})
+    host.batch(["link add link wire2 name net0 address 02:00:00:00:00:01 type macvlan", "link set net0 up",
+                "link add eth1 type ifb", "link set eth1 up"])  # fmt: skip
+    end(target)
+    limit = time.monotonic() + 10
+    while "wire0" in host.names():  # it dies with its peer, in the kernel's own time
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    host.wait_until_quiet()
+    before = host.dump()
+    assert outcomes(homecoming.come_home(directory, wait_s=1)) == [("eth1", "gone", "gone")]
+    assert host.dump() == before
+
+
+def test_another_boot(host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P5: a reboot resets all devices: a loan of before it is dropped."""
+    lend(directory, target)
+    throw_back(target, ["net0", "net1"], host)
+    before = host.dump()
+    monkeypatch.setattr(journal, "boot_id", lambda: b"another")
+    assert loans.listed(directory) == []
+    told = homecoming.come_home(directory)
+    assert outcomes(told) == [("eth1", "gone", "gone"), ("eth2", "gone", "gone")]
+    assert told[0].text == homecoming.BEFORE_BOOT
+    assert (host.dump(), kept(directory)) == (before, [])
+
+
+def test_damaged_loan(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: a loan that cannot be believed is told, kept, and not obeyed; others are."""
+    before = without_shared_routes(host.dump())
+    lend(directory, target)
+    path = Path(directory) / "loan" / "c2"
+    path.write_bytes((Path(directory) / "loan" / "c1").read_bytes()[:-9])
+    path.chmod(0o600)
+    throw_back(target, ["net0", "net1"], host)
+    end(target)
+    told = homecoming.come_home(directory)
+    assert [each for each in outcomes(told) if each[0]] == HOME
+    (bad,) = (each for each in told if each.device is None)
+    assert (bad.outcome, bad.record) == ("kept", str(path))
+    assert bad.text.startswith("not obeyed: ")
+    assert kept(directory) == ["c2"]
+    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+
+
+@pytest.mark.parametrize("step", ["_free_names", "_prepare", "_outcome", "_end"])
+def test_interrupted_anywhere(
+    host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """P5: who is interrupted leaves the loan as it was, and the next one completes it."""
+    before = without_shared_routes(host.dump())
+    lend(directory, target)
+    throw_back(target, ["net0", "net1"], host)
+    end(target)
+
+    def strike(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(homecoming._Homecoming, step, strike)
+        with pytest.raises(KeyboardInterrupt):
+            homecoming.come_home(directory)
+    assert kept(directory) == ["c1"]
+    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("ends", [False, True])
+def test_killed_at_the_loan(
+    host: Namespace, target: Namespace, directory: str, when: str, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P4, P5: killed just before or after the loan is written: no container starts, and the move is undone."""
+    before = host.dump()
+
+    def strike(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    pid = os.fork()
+    if pid == 0:
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                loans.Lender if when == "before" else journal.Record, "lend" if when == "before" else "drop", strike
+            )
+            lend(directory, target)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    if ends:
+        throw_back(target, ["net0", "net1"], host)
+        end(target)
+    assert {each.outcome for each in netdevns.recover(directory)} == {"undone"}
+    assert_equal_soon(before, host, timeout_s=3)
+    assert outcomes(homecoming.come_home(directory)) == (HOME if when == "after" else [])
+    assert_equal_soon(before, host, timeout_s=3)
+    assert kept(directory) == []
+
+
+def test_who_looks_is_in_nobodys_way(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: a loan that another process holds for a moment is waited for; to list loans, none is held."""
+    lend(directory, target)
+    throw_back(target, ["net0", "net1"], host)
+    end(target)
+    with journal.Journal(directory, create=False, folder=loans.FOLDER) as opened:
+        (record,) = opened.crashed()
+        assert [x.device for x in loans.listed(directory)] == ["eth1", "eth2"]
+        assert homecoming.come_home(directory) == []
+        threading.Timer(0.3, record.close).start()
+        assert outcomes(homecoming.come_home(directory, container="c1", wait_s=5)) == HOME
+
+
+def test_loan_that_cannot_be_written(host: Namespace, target: Namespace, directory: str) -> None:
+    """P1: what cannot be recorded is not lent: the move is undone."""
+    before = host.dump()
+    os.makedirs(directory, mode=0o700)
+    Path(directory, "loan").write_text("")
+    with pytest.raises(netdevns.MoveFailed, match="the record of this move could not be written"):
+        lend(directory, target)
+    assert_equal_soon(before, host, timeout_s=3)
+    assert os.listdir(f"{directory}/txn") == []
+
+
+def test_two_loans_of_one_container(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: an id that is used again takes no loan away from the container that had it before."""
+    lend(directory, target, {"eth1": "net0"}, "a/b")
+    lend(directory, target, {"eth2": "net1"}, "a/b")
+    assert len(kept(directory)) == 2
+    assert all(name.startswith("a%2Fb") for name in kept(directory))
+    assert sorted(x.device for x in loans.listed(directory)) == ["eth1", "eth2"]
+    assert {x.container for x in loans.listed(directory)} == {"a/b"}
+    assert homecoming.come_home(directory, container="a%2Fb") == []
+    throw_back(target, ["net0", "net1"], host)
+    end(target)
+    assert sorted(outcomes(homecoming.come_home(directory, container="a/b"))) == HOME
+
+
+def test_only_loans_of_these_devices(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: the next hook asks for its own devices only."""
+    lend(directory, target, {"eth1": "net0"}, "c1")
+    lend(directory, target, {"eth2": "net1"}, "c2")
+    throw_back(target, ["net0", "net1"], host)
+    end(target)
+    assert outcomes(homecoming.come_home(directory, devices=[b"eth2"])) == HOME[1:]
+    assert "net0" in host.names()
+    assert kept(directory) == ["c1"]
+    homecoming.come_home(directory)
+
+
+def test_recover_leaves_loans_alone(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: two kinds of record, never mixed."""
+    lend(directory, target)
+    before = host.dump(), target.dump()
+    assert netdevns.recover(directory) == ()
+    assert ((host.dump(), target.dump()), kept(directory)) == (before, ["c1"])
+
+
+def test_return_command(
+    host: Namespace,
+    target: Namespace,
+    directory: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """DESIGN 4.2: `return [CONTAINER]`: a line a device, or {"recovered": [...]}; 3 where something is wrong."""
+    real = homecoming.come_home
+    monkeypatch.setattr(homecoming, "come_home", lambda **how: real(directory, **how))
+    assert cli.main(["return"]) == 0
+    assert capsys.readouterr().out == "nothing is on loan; nothing to do\n"
+    lend(directory, target)
+    assert cli.main(["return"]) == 0
+    assert "eth1: kept: the network namespace of its container lives on" in capsys.readouterr().out
+    assert cli.main(["return", "c9"]) == 0
+    assert capsys.readouterr().out == "nothing is on loan; nothing to do\n"
+    host.ip("link set other name eth1")
+    throw_back(target, ["net0", "net1"], host)
+    end(target)
+    assert cli.main(["return", "c1", "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)["recovered"]
+    assert [(x["device"], x["outcome"]) for x in found] == [("eth1", "kept"), ("eth2", "undone")]
+    host.ip("link set eth1 name other")
+    assert cli.main(["return"]) == 0
+    assert "eth1: undone: it is back as it was" in capsys.readouterr().out
+
+
+Patch = Callable[[], None]
+
+
+def test_another_hand_while_it_returns(
+    host: Namespace, target: Namespace, directory: str, before_step: Callable[[str, int, Patch], None]
+) -> None:
+    """P5: udev renames the device just when it has its name: it is looked at once more."""
+    before = without_shared_routes(host.dump())
+    lend(directory, target)
+    throw_back(target, ["net0", "net1"], host)
+    end(target)
+    before_step("undo", 2, lambda: host.batch(["link set eth1 down", "link set eth1 name ens9"]))
+    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)

@@ -1,0 +1,190 @@
+"""Both hooks with runc and crun: what a container had is written down, and given back when it ends.
+
+A device that software made dies with its namespace; one that does not is in tests/physical. Where a container joins a
+namespace by path, that lives on: its devices are given back by hand here, as an operator would.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netdevns import homecoming
+from tests.support.namespaces import Namespace
+
+from .container import ARRIVED, DEVICES, NETDEVNS, WIRES, Bundle, Machine, Runtime, Seen, furnish, hook, wait_until
+from .test_hook_process import Container, opened, sleeping
+
+LOANS = "/run/netdevns/loan"
+
+
+def loans(machine: Machine) -> list[str]:
+    path = machine.path(LOANS)
+    return sorted(entry.name for entry in path.iterdir()) if path.exists() else []
+
+
+def write(bundle: Bundle, devices: dict[str, object], **how: Any) -> None:
+    """A config.json with both hooks."""
+    bundle.write(devices, **how)
+    path = bundle.path / "config.json"
+    poststop = {**hook(), "args": [*NETDEVNS, "hook", "poststop"]}
+    config = json.loads(path.read_text()) | {"hooks": {"createRuntime": [hook()], "poststop": [poststop]}}
+    path.write_text(json.dumps(config))
+
+
+def poststop(machine: Machine, state: object) -> tuple[int, str]:
+    done = machine.run([*NETDEVNS, "hook", "poststop"], stdin=json.dumps(state).encode())
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+def test_loan_lives_as_long_as_the_container(host: Namespace, runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
+    """P5: from create to delete there is a loan under the container's id, and `show` tells of it."""
+    furnish(host)
+    write(bundle, DEVICES)
+    with runtime.created(bundle, tmp_path / "output"):
+        assert loans(runtime.machine) == ["netdevns-test"]
+        shown = runtime.machine.netdevns("show").stdout
+        for host_name, name in {"eth1": "net0", "mv0": "eth%d", "eth2": "eth2"}.items():
+            assert f"on loan: {host_name} as {name}, to container netdevns-test ({LOANS}/netdevns-test)" in shown
+    assert loans(runtime.machine) == []
+    assert runtime.machine.hook_log() == "" or "ended with the container" in runtime.machine.hook_log()
+
+
+def test_again_and_again(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
+    """P5: a container can be run again and again: each run has its devices, and leaves no loan."""
+    for _ in range(3):
+        furnish(host)
+        write(bundle, DEVICES)
+        done = runtime.run(bundle)
+        assert done.returncode == 0, done.stderr
+        assert Seen.parse(done.stdout).addresses == ARRIVED
+        assert loans(runtime.machine) == []
+        wait_until(lambda: host.names() == set(), "the wires are gone with the devices")
+
+
+def test_without_a_poststop_hook(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
+    """P5: where nobody configured one, the next container's hook clears what ended: loans do not pile up."""
+    for number in range(4):
+        furnish(host)
+        bundle.write(DEVICES)
+        done = runtime.run(bundle, f"c{number}")
+        assert done.returncode == 0, done.stderr
+        assert loans(runtime.machine) == [f"c{number}"]
+        wait_until(lambda: host.names() == set(), "the wires are gone with the devices")
+
+
+def test_namespace_that_lives_on(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
+    """P5, S9: in a namespace that has a path the devices stay; their loan is kept, and that is no failure."""
+    furnish(host)
+    with runtime.machine.named_namespace("blue") as blue:
+        write(bundle, DEVICES, network={"type": "network", "path": "/run/netns/blue"})
+        begin = time.monotonic()
+        done = runtime.run(bundle)
+        assert time.monotonic() - begin < homecoming.WAIT_S  # nothing to wait for: it is mounted
+        assert done.returncode == 0, done.stderr
+        assert blue.names() == set(ARRIVED)
+        assert loans(runtime.machine) == ["netdevns-test"]
+        said = runtime.machine.hook_log()
+        assert "eth1: the network namespace of its container lives on, and it stays there" in said
+        done = runtime.machine.netdevns("return", "netdevns-test", "--json")
+        assert done.returncode == 0
+        assert {x["location"] for x in json.loads(done.stdout)["recovered"]} == {"target"}
+        # Thrown back, as a NIC would be.
+        blue.batch(["link set net0 down", "addr flush dev net0"])
+        blue.give("net0", host)
+        assert "eth1: undone: it is back as it was" in runtime.machine.netdevns("return").stdout
+        found = [a for link in host.ip_json("addr show eth1") for a in link["addr_info"] if a["scope"] == "global"]
+        assert sorted(a["local"] for a in found) == ["192.0.2.10", "192.0.2.11"]
+        assert loans(runtime.machine) == ["netdevns-test"]  # of the others
+
+
+# ---- the hook as a process ------------------------------------------------------------------------------------------
+
+
+IDS = ["c1", "../../etc/passwd", "a/b", ".", "..", ".x", "x" * 1000, "\n", "\x00", "ü", "%2F"]
+
+
+@pytest.mark.parametrize("id_", IDS)
+def test_any_id(host: Namespace, machine: Machine, bundle: Bundle, id_: str) -> None:
+    """P5: whatever a container is called, its loan is one file of the folder, and is found by its id."""
+    furnish(host)
+    bundle.write({"eth1": {"name": "net0"}})
+    with sleeping(machine, "unshare", "--net") as pid, opened(f"/proc/{pid}/ns/net", "c") as namespace:
+        container = Container(pid, bundle, namespace)
+        done = machine.hook(container.state(id=id_))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(loans(machine)) == 1
+        assert {path.name for path in machine.path("/run/netdevns").iterdir()} == {"txn", "loan"}
+        assert poststop(machine, container.state(id="another", pid=None)) == (0, "")
+        assert len(loans(machine)) == 1
+    namespace.close()
+    code, said = poststop(machine, container.state(id=id_, pid=None))
+    assert (code, said) == (0, "netdevns: eth1: not given back: ended with the container\n")
+    assert loans(machine) == []
+
+
+@pytest.mark.parametrize(
+    ("stdin", "reason"),
+    [
+        (b"", "not valid JSON"),
+        (b"[]", "a JSON object is needed"),
+        (b'{"id": 7, "bundle": "/"}', "id: a string is needed"),
+    ],
+)
+def test_bad_state(machine: Machine, stdin: bytes, reason: str) -> None:
+    """S14: poststop reads the state as strictly."""
+    done = machine.run([*NETDEVNS, "hook", "poststop"], stdin=stdin)
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert reason in machine.hook_log()
+
+
+def test_nothing_on_loan(machine: Machine, bundle: Bundle) -> None:
+    """S15: a container that had no devices: poststop says and makes nothing."""
+    state = {"id": "c1", "bundle": str(bundle.path)}
+    assert poststop(machine, state) == (0, "")
+    assert not machine.path("/run/netdevns").exists()
+
+
+def test_failed_hook_lends_nothing(host: Namespace, machine: Machine, bundle: Bundle) -> None:
+    """P1: after a refusal nothing is on loan."""
+    furnish(host)
+    bundle.write({"eth1": {"name": "net0"}, "nope": {}})
+    with sleeping(machine, "unshare", "--net") as pid, opened(f"/proc/{pid}/ns/net", "c") as namespace:
+        assert machine.hook(Container(pid, bundle, namespace).state()).returncode == 2
+    assert loans(machine) == []
+    assert host.names() == WIRES | set(DEVICES)
+
+
+def test_hook_that_is_listed_twice(host: Namespace, machine: Machine, bundle: Bundle) -> None:
+    """P5: the second of two equal hooks lends nothing a second time."""
+    furnish(host)
+    bundle.write({"eth1": {"name": "net0"}})
+    with sleeping(machine, "unshare", "--net") as pid, opened(f"/proc/{pid}/ns/net", "c") as namespace:
+        container = Container(pid, bundle, namespace)
+        assert machine.hook(container.state()).returncode == 0
+        assert machine.hook(container.state()).returncode == 0
+        assert loans(machine) == ["c1"]
+
+
+def test_folder_of_somebody_else(host: Namespace, machine: Machine, bundle: Bundle) -> None:
+    """P5: a folder that others may write to is not believed: nothing is moved, and nothing is given back."""
+    furnish(host)
+    bundle.write({"eth1": {"name": "net0"}})
+    before = host.dump()
+    machine.run(["sh", "-c", "mkdir -p -m 700 /run/netdevns; mkdir /run/netdevns/loan; chmod 777 /run/netdevns/loan; "
+                 "echo >/run/netdevns/loan/x"]).check_returncode()  # fmt: skip
+    with sleeping(machine, "unshare", "--net") as pid, opened(f"/proc/{pid}/ns/net", "c") as namespace:
+        container = Container(pid, bundle, namespace)
+        done = machine.hook(container.state())
+        assert done.returncode in (1, 2)
+        assert "others may write to it" in done.stderr
+        code, said = poststop(machine, container.state())
+        assert code == 2
+        assert "others may write to it" in said
+    assert host.dump() == before

@@ -1,0 +1,199 @@
+"""Loans without a kernel: file names, lifetimes that run on, what of a dump is a device's own."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from netdevns import belongings, loans, routes, snapshots, uapi, wire
+
+FOREVER = 0xFFFFFFFF
+
+
+# ---- file names -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("container", "name"),
+    [
+        ("c1", "c1"),
+        ("0123abcdef" * 6, "0123abcdef" * 6),
+        ("a.b_c-d+e@f", "a.b_c-d+e@f"),
+        (".", "%2E"),
+        ("..", "%2E."),
+        (".hidden", "%2Ehidden"),
+        ("a/b", "a%2Fb"),
+        ("../../x", "%2E.%2F..%2Fx"),
+        ("a%2Fb", "a%252Fb"),
+        ("a~b", "a%7Eb"),
+        ("\n\0", "%0A%00"),
+        ("ü", "%C3%BC"),
+        ("\ud800", "%ED%A0%80"),
+        ("", ""),
+        ("x" * 1000, "x" * 200),
+    ],
+)
+def test_file_name(container: str, name: str) -> None:
+    """P5: an id becomes a file name of that folder: no separator, no leading dot, not too long, and "~" is ours."""
+    assert loans.file_name(container) == name
+    assert len(loans.file_name(container)) + 17 <= 255
+
+
+# ---- lifetimes ------------------------------------------------------------------------------------------------------
+
+
+def address(family: int, local: bytes, *, flags: int = 0, lifetimes: tuple[int, int] | None = None) -> bytes:
+    """An RTM_NEWADDR as a kernel dumps it; lifetimes: preferred, valid."""
+    attrs = wire.attr(uapi.IFA_LOCAL if family == uapi.AF_INET else uapi.IFA_ADDRESS, local)
+    if lifetimes is not None:
+        attrs += wire.attr(uapi.IFA_CACHEINFO, snapshots.CACHEINFO.pack(*lifetimes, 11, 22))
+    attrs += wire.attr_u32(uapi.IFA_FLAGS, flags)
+    head = snapshots.IFADDRMSG.pack(family, 24, flags & 0xFF, 0, 7)
+    return wire.message(uapi.RTM_NEWADDR, 0, head + attrs)
+
+
+def lifetimes(messages: bytes) -> list[tuple[object, object, int]]:
+    found = snapshots.addresses(messages)
+    return [(a["preferred_lft_s"], a["valid_lft_s"], int(str(a["flags"]))) for a in found]
+
+
+@pytest.mark.parametrize("family", [uapi.AF_INET, uapi.AF_INET6])
+@pytest.mark.parametrize(
+    ("before", "elapsed_s", "after"),
+    [
+        ((FOREVER, FOREVER), 10**9, (None, None, 0)),
+        ((0, FOREVER), 10, (0, None, 0)),
+        ((100, 200), 0, (100, 200, 0)),
+        ((100, 200), 60, (40, 140, 0)),
+        ((100, 200), 100, (0, 100, uapi.IFA_F_DEPRECATED)),
+        ((100, 200), 199, (0, 1, uapi.IFA_F_DEPRECATED)),
+        ((100, 200), 200, None),
+        ((100, 200), 10**9, None),
+        ((FOREVER, 200), 100, (None, 100, 0)),
+        ((50, FOREVER), 100, (0, None, uapi.IFA_F_DEPRECATED)),
+    ],
+)
+def test_lifetimes_run_on(
+    family: int, before: tuple[int, int], elapsed_s: int, after: tuple[object, object, int] | None
+) -> None:
+    """P5: what is left is given back; what is no longer valid is none, no longer preferred deprecated."""
+    local = bytes(4 if family == uapi.AF_INET else 16)
+    aged = belongings.aged(address(family, local, lifetimes=before), elapsed_s)
+    assert lifetimes(aged) == ([] if after is None else [after])
+
+
+def test_only_lifetimes_change() -> None:
+    """P5: all else of the kernel's own bytes stays, also of an address that has none."""
+    plain = address(uapi.AF_INET, b"\x0a\0\0\1", flags=uapi.IFA_F_PERMANENT)
+    lasting = address(uapi.AF_INET, b"\x0a\0\0\2", flags=uapi.IFA_F_PERMANENT, lifetimes=(FOREVER, FOREVER))
+    assert belongings.aged(plain + lasting, 1000) == plain + lasting
+    ending = address(uapi.AF_INET, b"\x0a\0\0\3", lifetimes=(5000, 5000))
+    assert belongings.aged(ending, 1000) == ending.replace(
+        struct.pack("=II", 5000, 5000), struct.pack("=II", 4000, 4000)
+    )
+
+
+def test_damaged_address() -> None:
+    """P5: an attribute whose length lies ends the reading; the message is as it was."""
+    bad = bytearray(address(uapi.AF_INET, b"\x0a\0\0\1"))
+    struct.pack_into("=H", bad, 24, 500)
+    assert belongings.aged(bytes(bad), 1000) == bytes(bad)
+
+
+# ---- what is a device's own -----------------------------------------------------------------------------------------
+
+
+def route(
+    oif: int, *, dst: bytes = b"\x0a\0\0\0", family: int = uapi.AF_INET, legs: tuple[int, ...] = (), **more: bytes
+) -> bytes:
+    attrs = wire.attr(uapi.RTA_DST, dst)
+    if legs:
+        attrs += wire.attr(uapi.RTA_MULTIPATH, b"".join(routes.RTNEXTHOP.pack(8, 0, 0, leg) for leg in legs))
+    elif oif:
+        attrs += wire.attr_u32(uapi.RTA_OIF, oif)
+    for name, value in more.items():
+        attrs += wire.attr(getattr(uapi, name), value)
+    return wire.message(uapi.RTM_NEWROUTE, 0, routes.RTMSG.pack(family, 24, 0, 0, 254, 4, 0, 1, 0) + attrs)
+
+
+def test_own_routes() -> None:
+    """P5: routes that leave by the device alone; none of another, of both, of none, and none of an ended address."""
+    own, other = route(7), route(8)
+    both, unreachable = route(0, legs=(7, 8)), route(0)
+    ended = route(7, RTA_PREFSRC=b"\x0a\0\0\5")
+    dump = own + other + both + unreachable + ended + route(0, legs=(7, 7))
+    assert belongings.own_routes(dump, b"", {7}, {b"\x0a\0\0\5"}, 0) == own + route(0, legs=(7, 7))
+    assert belongings.own_routes(dump, b"", {7, 8}, set(), 0) == own + other + both + ended + route(0, legs=(7, 7))
+
+
+@pytest.mark.parametrize(("elapsed_s", "left"), [(0, 1000), (9, 100), (10, None), (99, None)])
+def test_routes_run_out(elapsed_s: int, left: int | None) -> None:
+    """P5: an IPv6 route that the kernel would have dropped by now is not given back; rta_expires is in hundredths."""
+
+    def made(ticks: int) -> bytes:
+        return route(
+            7, family=uapi.AF_INET6, dst=bytes(16), RTA_CACHEINFO=struct.pack("=IIiIIIII", 0, 0, ticks, 0, 0, 0, 0, 0)
+        )
+
+    assert belongings.own_routes(made(1000), b"", {7}, set(), elapsed_s) == (b"" if left is None else made(left))
+    assert belongings.own_routes(made(0), b"", {7}, set(), elapsed_s) == made(0)
+
+
+# ---- the link -------------------------------------------------------------------------------------------------------
+
+
+def link(*, ifindex: int = 7, flags: int = 0x1002, **attrs: bytes) -> wire.Link:
+    packed = b"".join(wire.attr(getattr(uapi, name), value) for name, value in attrs.items())
+    return wire.Link(memoryview(wire.IFINFOMSG.pack(0, 1, ifindex, flags, 0) + packed))
+
+
+def changed(was: wire.Link, now: wire.Link) -> list[str]:
+    return [words for words, _ in belongings.requests(was, now)]
+
+
+U32 = struct.Struct("=I").pack
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "words"),
+    [
+        ({}, {}, []),
+        ({"IFLA_MTU": U32(1500)}, {"IFLA_MTU": U32(1500)}, []),
+        ({"IFLA_MTU": U32(1500)}, {"IFLA_MTU": U32(1400)}, ["MTU"]),
+        ({"IFLA_ADDRESS": b"\2\0\0\0\0\1"}, {"IFLA_ADDRESS": b"\2\0\0\0\0\2"}, ["MAC address"]),
+        ({"IFLA_IFALIAS": b"a"}, {}, ["alias"]),
+        ({}, {"IFLA_IFALIAS": b"a"}, ["alias"]),
+        ({}, {"IFLA_GSO_MAX_SIZE": U32(7)}, []),
+        ({"IFLA_TXQLEN": U32(1), "IFLA_GROUP": U32(1)}, {"IFLA_TXQLEN": U32(2)}, ["transmit queue length", "group"]),
+        ({"flags": 0x1002}, {"flags": 0x1003}, []),  # IFF_UP is the undo's
+        ({"flags": 0x1002}, {"flags": 0x1103}, ["flags"]),
+        ({"flags": 0x1182}, {"flags": 0x0002}, ["flags"]),
+    ],
+)
+def test_what_of_a_link_is_set_again(was: dict[str, bytes], now: dict[str, bytes], words: list[str]) -> None:
+    """P5: what differs, and only that."""
+    assert changed(link(**was), link(**now)) == words
+
+
+def test_flags_are_set_exactly() -> None:
+    """P5: ifi_change has only what differs: IFF_UP is no part of it."""
+    ((_, request),) = belongings.requests(link(flags=0x1003), link(flags=0x0303, ifindex=9))
+    assert wire.IFINFOMSG.unpack_from(request, 16) == (0, 0, 9, 0x1000, 0x1300)
+
+
+@pytest.mark.parametrize("what", ["IFLA_PARENT_DEV_NAME", "IFLA_PARENT_DEV_BUS_NAME", "IFLA_PERM_ADDRESS"])
+def test_origin(what: str) -> None:
+    """P5: hardware is told by bus, place and permanent MAC, whatever its name, ifindex and MAC are now."""
+    a = link(**{what: b"x\0"}, IFLA_IFNAME=b"eth1\0", IFLA_ADDRESS=b"\2\0\0\0\0\1")
+    b = link(**{what: b"x\0"}, IFLA_IFNAME=b"net0\0", IFLA_ADDRESS=b"\2\0\0\0\0\2", ifindex=9)
+    c = link(**{what: b"y\0"}, IFLA_IFNAME=b"eth1\0", IFLA_ADDRESS=b"\2\0\0\0\0\1")
+    assert belongings.origin(a.body) == belongings.origin(b.body) != belongings.origin(c.body)
+
+
+def test_renumbered() -> None:
+    """P5: a snapshot for another ifindex is the same in all else."""
+    before = link(IFLA_MTU=U32(1500))
+    after = wire.Link(next(wire.messages(belongings.renumbered(before, 99))).body)
+    assert after.ifindex == 99
+    assert bytes(after.body) == bytes(before.body)[:4] + U32(99) + bytes(before.body)[8:]
