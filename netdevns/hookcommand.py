@@ -74,7 +74,7 @@ def run(args: Sequence[str]) -> int:
     if lines:
         from . import hooklog
 
-        unlogged = hooklog.log(lines)
+        unlogged = hooklog.log(lines, is_error=code != 0)
         lines += [unlogged] if unlogged else []
     return complain(lines, code)
 

@@ -11,7 +11,7 @@ from .names import printable
 LOG = f"{JOURNAL_DIR}/hook.log"
 
 
-def log(lines: list[str]) -> str | None:
+def log(lines: list[str], *, is_error: bool = True) -> str | None:
     """Writes to the log file, and to syslog where there is one. Returns what went wrong with the file, or None."""
     import syslog
 
@@ -20,7 +20,7 @@ def log(lines: list[str]) -> str | None:
     # syslog's own idea of the name is that of a file: "__main__.py".
     syslog.openlog("netdevns", syslog.LOG_PID, syslog.LOG_DAEMON)
     for line in lines:
-        syslog.syslog(syslog.LOG_ERR, line)
+        syslog.syslog(syslog.LOG_ERR if is_error else syslog.LOG_NOTICE, line)
     try:
         os.makedirs(JOURNAL_DIR, mode=0o700, exist_ok=True)
         # O_NONBLOCK: a FIFO in its place must not hang a container's start.

@@ -22,7 +22,7 @@ def test_page_is_what_the_parser_says(path: Path) -> None:
 
 def test_page_has_every_command_and_option() -> None:
     """Each command has a section, and each of its options a paragraph in it."""
-    sections = dict(re.findall(r'^\.SS "netdevns (\w+)"\n(.*?)(?=^\.S[SH])', pages.man(), re.MULTILINE | re.DOTALL))
+    sections = dict(re.findall(r'^\.SS "netdevns ([\w-]+)"\n(.*?)(?=^\.S[SH])', pages.man(), re.MULTILINE | re.DOTALL))
     commands = pages.commands(pages.parser())
     assert set(sections) == set(commands)
     for name, (command, _) in commands.items():

@@ -217,16 +217,15 @@ def test_log_lines_stay_lines(log: Path, line: str) -> None:
 
 
 def test_syslog_hears_it_too(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DESIGN 4.2: syslog gets the same lines, as errors of a program called netdevns."""
+    """DESIGN 4.2: syslog gets the same lines, from a program called netdevns; what is no error is none there."""
     calls: list[tuple[object, ...]] = []
     monkeypatch.setattr(syslog, "openlog", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(syslog, "syslog", lambda *arguments: calls.append(arguments))
     hooklog.log(["one", "two\n"])
-    assert calls == [
-        ("netdevns", syslog.LOG_PID, syslog.LOG_DAEMON),
-        (syslog.LOG_ERR, "one"),
-        (syslog.LOG_ERR, "two\\n"),
-    ]
+    hooklog.log(["three"], is_error=False)
+    opened = ("netdevns", syslog.LOG_PID, syslog.LOG_DAEMON)
+    told = [(syslog.LOG_ERR, "one"), (syslog.LOG_ERR, "two\\n")]
+    assert calls == [opened, *told, opened, (syslog.LOG_NOTICE, "three")]
     assert log.exists()
 
 

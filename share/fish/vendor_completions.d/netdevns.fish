@@ -66,8 +66,8 @@ function _shtab_netdevns_using
   test "$_shtab_netdevns_cmdpath" = "$argv"
 end
 
-set -g _shtab_netdevns_commands move apply check show hook recover features conformance demo
-set -g _shtab_netdevns_opts_with_value --bundle --config --format --from --jobs --netns --pid --preserve --to
+set -g _shtab_netdevns_commands move apply check show hook recover return features conformance cdi hooks-dir demo
+set -g _shtab_netdevns_opts_with_value --allow --bundle --cdi-version --config --dir --format --from --jobs --netns --pid --preserve --to --wait
 
 complete -c netdevns -e
 complete -c netdevns -f
@@ -108,12 +108,17 @@ complete -c netdevns -n '_shtab_netdevns_using show' -l json -d 'one JSON docume
 complete -c netdevns -n '_shtab_netdevns_using show; and test $_shtab_netdevns_npos -ge 0' -ka "(_netdevns_devices)" -d 'a device (default: all)'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a hook -d 'the OCI hook: state JSON on stdin'
 complete -c netdevns -n '_shtab_netdevns_using hook' -s h -l help -d 'show this help message and exit'
-complete -c netdevns -n '_shtab_netdevns_using hook; and test $_shtab_netdevns_npos -eq 0' -ka "createRuntime" -d 'the hook'"'"'s stage'
+complete -c netdevns -n '_shtab_netdevns_using hook' -l allow -x -d 'host names that annotations may ask for'
+complete -c netdevns -n '_shtab_netdevns_using hook; and test $_shtab_netdevns_npos -eq 0' -ka "createRuntime poststop" -d 'the hook'"'"'s stage'
 complete -c netdevns -n '_shtab_netdevns_using hook; and test $_shtab_netdevns_npos -ge 1' -ka "(_netdevns_devices)" -d 'devices besides those of config.json'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a recover -d 'undo the moves whose processes were killed'
 complete -c netdevns -n '_shtab_netdevns_using recover' -s h -l help -d 'show this help message and exit'
 complete -c netdevns -n '_shtab_netdevns_using recover' -l list -d 'show the records and change nothing'
 complete -c netdevns -n '_shtab_netdevns_using recover' -l json -d 'one JSON document on stdout, also on failure'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a return -d 'give lent devices their own again'
+complete -c netdevns -n '_shtab_netdevns_using return' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using return' -l wait -x -d 'seconds, for what is not back yet'
+complete -c netdevns -n '_shtab_netdevns_using return' -l json -d 'one JSON document on stdout, also on failure'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a features -d 'print the runtime-spec'"'"'s features structure'
 complete -c netdevns -n '_shtab_netdevns_using features' -s h -l help -d 'show this help message and exit'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a conformance -d 'say what this kernel does'
@@ -123,5 +128,18 @@ complete -c netdevns -n '_shtab_netdevns_using conformance' -l format -xka "tabl
 complete -c netdevns -n '_shtab_netdevns_using conformance' -l json -d 'the same as --format json'
 complete -c netdevns -n '_shtab_netdevns_using conformance' -l jobs -x -d 'probes at a time (default: one a processor)'
 complete -c netdevns -n '_shtab_netdevns_using conformance; and test $_shtab_netdevns_npos -ge 0' -ka "(_netdevns_probes)" -d 'an id, a glob or a class (default: all probes)'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a cdi -d 'make a CDI file: --device vendor.com/nic=eth1'
+complete -c netdevns -n '_shtab_netdevns_using cdi' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using cdi' -l cdi-version -x -d '0.3.0, 0.4.0, 0.5.0; 1.1.0: without hooks'
+complete -c netdevns -n '_shtab_netdevns_using cdi' -l install -d 'write it'
+complete -c netdevns -n '_shtab_netdevns_using cdi' -l uninstall -d 'remove it'
+complete -c netdevns -n '_shtab_netdevns_using cdi' -l dir -xka "(__fish_complete_directories)" -d 'another folder, which must be there (default: /etc/cdi)'
+complete -c netdevns -n '_shtab_netdevns_using cdi; and test $_shtab_netdevns_npos -ge 1' -ka "(_netdevns_devices)" -d 'a device, and its name in the container'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a hooks-dir -d 'make the hooks.d files: devices by annotation'
+complete -c netdevns -n '_shtab_netdevns_using hooks-dir' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using hooks-dir' -l allow -x -d 'the host names that annotations may name; can be repeated'
+complete -c netdevns -n '_shtab_netdevns_using hooks-dir' -l install -d 'write it'
+complete -c netdevns -n '_shtab_netdevns_using hooks-dir' -l uninstall -d 'remove it'
+complete -c netdevns -n '_shtab_netdevns_using hooks-dir' -l dir -xka "(__fish_complete_directories)" -d 'another folder, which must be there (default: /usr/share/containers/oci/hooks.d)'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a demo -d 'show it in a private sandbox; needs no device of yours'
 complete -c netdevns -n '_shtab_netdevns_using demo' -s h -l help -d 'show this help message and exit'
