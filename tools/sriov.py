@@ -1,10 +1,10 @@
 """Moves real SR-IOV virtual functions: QEMU's igb under a Debian kernel, without KVM; no device here is touched.
 
 The guest's file system is this machine's, read-only (9p). In it, virtual functions are made through sysfs, get names,
-addresses, an alternative name, an MTU and routes, are moved into a namespace by each engine of netdevns, and are looked
-at by raw dumps; then the namespace dies, and the table shows what the kernel gives back. QEMU and the kernel are
-fetched on first use (150 MB). Exit status 1 if anything is not as it must be; 124 after a time-out; 125 if QEMU or the
-kernel could not be fetched or started.
+addresses, an alternative name, an MTU and routes, are moved into a namespace by netdevns' hook, with each engine, and
+are looked at by raw dumps; then the namespace dies, the table shows what the kernel gives back, and poststop brings
+them home. QEMU and the kernel are fetched on first use (150 MB). Exit status 1 if anything is not as it must be; 124
+after a time-out; 125 if QEMU or the kernel could not be fetched or started.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def run(args):
     """Boots the guest; returns the exit status."""
     command = [str(TOP / ".venv/bin/python"), "-m", "tools.sriov_guest"]
     command += ["--cycles", str(args.cycles), "--vfs", str(args.vfs)]
-    command += ["--return"] * args.come_home
+    command += ["--without-hooks"] * args.without_hooks
     variables = guest.environment() | {"PYTHONDONTWRITEBYTECODE": "1", "NETDEVNS_QEMU": args.version}
     modprobe = sriov_fetch.PACKAGES / "modprobe"
     (console, console_w), (tty, tty_w) = os.pipe(), os.pipe()
@@ -120,10 +120,9 @@ def main(argv):
     )
     parser.add_argument("--timeout", type=float, default=180, metavar="SECONDS", help="of the guest (default: 180)")
     parser.add_argument(
-        "--return",
-        dest="come_home",
+        "--without-hooks",
         action="store_true",
-        help="move by the hook createRuntime, and have poststop bring the functions home, instead of `netdevns move`",
+        help="move by `netdevns move`, routes too, and end with what the kernel gives back",
     )
     parser.add_argument("--fetch-only", action="store_true", help="run nothing")
     args = parser.parse_args(argv)

@@ -229,7 +229,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tools/sriov_guest")
     parser.add_argument("--cycles", type=int, required=True)
     parser.add_argument("--vfs", type=int, required=True)
-    parser.add_argument("--return", dest="come_home", action="store_true")
+    parser.add_argument("--without-hooks", action="store_true")
     args = parser.parse_args()
     functions = make_functions(args.vfs)
     facts = Facts(ENGINES)
@@ -237,7 +237,7 @@ def main() -> int:
         furnish(here, functions)
         for facts.column in ENGINES:
             for _ in range(args.cycles):
-                cycle(here, functions, facts, come_home=args.come_home)
+                cycle(here, functions, facts, come_home=not args.without_hooks)
     addresses = ", ".join(function.address for function in functions)
     heading = f"Linux {os.uname().release}, QEMU {os.environ['NETDEVNS_QEMU']}, igbvf at {addresses}"
     print(f"{heading}, {args.cycles} cycles with each engine\n")
