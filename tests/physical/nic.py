@@ -48,6 +48,11 @@ def without_map(dump: dict[str, Any]) -> dict[str, Any]:
     return {**dump, "links": shown}
 
 
+def is_known_by_hardware(here: Namespace) -> bool:
+    """Whether the kernel tells a permanent MAC or a parent device; 5.10 does not: a changed MAC hides the NIC."""
+    return any(here.links()[NIC].attrs.get(type_) for type_ in (54, 56, 57))  # IFLA_PERM_ADDRESS, _PARENT_DEV_*
+
+
 def is_back(here: Namespace) -> bool:
     return any(link.attrs.get(20) == b"uplink\0".hex() for link in here.links().values())
 

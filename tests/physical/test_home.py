@@ -24,7 +24,7 @@ from netdevns import journal, loans, lookups
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
 
-from .nic import NIC, set_up, wait_for_its_return, without_map
+from .nic import NIC, is_known_by_hardware, set_up, wait_for_its_return, without_map
 
 TOP = Path(__file__).parents[2]
 CYCLES = {"long": 100}.get(os.environ.get("NETDEVNS_PROFILE", ""), 5)
@@ -148,6 +148,8 @@ if lookups.moves_altnames():  # before 6.6 what comes back from a dead namespace
 @pytest.mark.parametrize("change", CHANGES)
 def test_whatever_the_container_did(here: Namespace, tmp_path: Path, change: str) -> None:
     """P5: it comes home as it was, whatever somebody who has all rights over it did to it."""
+    if change == "mac" and not is_known_by_hardware(here):
+        pytest.skip("this kernel tells nothing of this NIC that stays but its MAC")
     before = without_map(here.dump())
     with container(tmp_path) as mine:
         assert_done(mine.create())
@@ -159,10 +161,12 @@ def test_whatever_the_container_did(here: Namespace, tmp_path: Path, change: str
 
 def test_all_changes_at_once(here: Namespace, tmp_path: Path) -> None:
     """P5: the same, of many changes together."""
+    has_hardware = is_known_by_hardware(here)
     before = without_map(here.dump())
     with container(tmp_path) as mine:
         assert_done(mine.create())
-        for change in ("mac", "mtu", "alias", "txqlen", "flags", "altname", "sysctl", "hosts-name"):
+        mac = ["mac"] if has_hardware else []
+        for change in (*mac, "mtu", "alias", "txqlen", "flags", "altname", "sysctl", "hosts-name"):
             mine.run(CHANGES.get(change, "true"))
         mine.kill()
         assert_done(mine.poststop())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ INSIDE = "from tools.wheels_smoke import in_interpreter; print(in_interpreter(ow
 
 
 def told(code: str, engine: str) -> str:
-    environment = {"PYTHONPATH": str(TOP), "NETDEVNS_ENGINE": engine}
+    environment = os.environ | {"PYTHONPATH": str(TOP), "NETDEVNS_ENGINE": engine}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
