@@ -11,12 +11,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import netdevns
-from netdevns import cli, homecoming, journal, loans, reopened, transaction
+from netdevns import cli, homecoming, journal, loans, lookups, reopened, transaction
 from netdevns.reports import Recovered
 from tests.support.namespaces import Namespace, fresh
 from tests.support.restored import assert_equal_soon
@@ -107,10 +108,21 @@ def kept(directory: str) -> list[str]:
 HOME = [("eth1", "undone", "source"), ("eth2", "undone", "source")]
 
 
+def once(dump: dict[str, object]) -> dict[str, object]:
+    """Before 6.6 without IFLA_PROP_LIST: there an alternative name that is added again stands twice in it."""
+    if lookups.moves_altnames():
+        return dump
+    links = {}
+    for name, link in dump["links"].items():  # type: ignore[attr-defined]
+        attrs = {type_: value for type_, value in link.attrs.items() if type_ != 52}
+        links[name] = replace(link, attrs=attrs, altnames=tuple(sorted({*link.altnames})))
+    return {**dump, "links": links}
+
+
 def without_shared_routes(dump: dict[str, object]) -> dict[str, object]:
     """Without what was never the devices' own: a route that also leaves by another device."""
     routes = [route for route in dump["routes"] if "198.51.100.0" not in str(route)]  # type: ignore[attr-defined]
-    return {**dump, "routes": routes}
+    return {**once(dump), "routes": routes}
 
 
 def test_thrown_back_into_the_host(host: Namespace, target: Namespace, directory: str) -> None:
@@ -141,9 +153,10 @@ def test_other_ifindex(host: Namespace, target: Namespace, directory: str) -> No
     lend(directory, target)
     throw_back(target, ["net0"], host, ifindex=501)
     throw_back(target, ["net1"], host, ifindex=502)
+    ifindexes = [host.links()[name].ifindex for name in ("net0", "net1")]  # before 5.13 the kernel chooses
     end(target)
     assert outcomes(homecoming.come_home(directory)) == HOME
-    assert (host.links()["eth1"].ifindex, host.links()["eth2"].ifindex) == (501, 502)
+    assert [host.links()[name].ifindex for name in ("eth1", "eth2")] == ifindexes
     assert shown.keys() <= host.dump().keys()
     routes = host.ip("route show") + host.ip("-6 route show") + host.ip("nexthop show")
     for line in ("192.0.2.0/24 via 10.1.0.9 dev eth1", "192.0.3.0/24 nhid 7", "2001:db8:77::/48", "id 7 via 10.1.0.9"):
@@ -158,9 +171,10 @@ CHANGES = {
     "alias": ["link set {} alias theirs"],
     "flags": ["link set {} promisc on", "link set {} multicast off", "link set {} txqueuelen 77"],
     "group": ["link set {} group 99"],
-    "altnames": ["link property add dev {} altname theirs", "link property del dev {} altname enp1"],
     "up": ["link set {} up", "addr add 10.9.9.9/24 dev {}"],
 }
+if lookups.moves_altnames():  # before 6.6 what comes back lists them for good
+    CHANGES["altnames"] = ["link property add dev {} altname theirs", "link property del dev {} altname enp1"]
 
 
 @pytest.mark.parametrize("change", [name for name in CHANGES if name != "mac-and-name"])
@@ -179,6 +193,7 @@ def test_changed_meanwhile(host: Namespace, target: Namespace, directory: str, c
 
 def test_names_that_were_exchanged(host: Namespace, target: Namespace, directory: str) -> None:
     """P5: devices that come back under each other's names get their own."""
+    host.ip("link set eth2 nomaster")  # 5.10 keeps the name of a port that left like this in its bridge's sysfs folder
     before = without_shared_routes(host.dump())
     lend(directory, target, {"eth1": "eth2", "eth2": "eth1"})
     throw_back(target, ["eth1", "eth2"], host)
@@ -195,7 +210,7 @@ def test_name_is_taken(
     """P5: the device stays where it is, down and without addresses; the others come home; when it is free, it, too."""
     before = without_shared_routes(host.dump())
     lend(directory, target)
-    host.ip("link set other name eth1" if how == "name" else "link property add dev other altname eth1")
+    host.ip("link add eth1 type ifb" if how == "name" else "link property add dev other altname eth1")
     throw_back(target, ["net0", "net1"], host if where == "host" else elsewhere)
     end(target)
     first, second = homecoming.come_home(directory)
@@ -206,7 +221,7 @@ def test_name_is_taken(
     there = host if where == "host" else elsewhere
     assert not there.links()["net0"].up
     assert there.addresses("net0") == []
-    host.ip("link set eth1 name other" if how == "name" else "link property del dev other altname eth1")
+    host.ip("link del eth1" if how == "name" else "link property del dev other altname eth1")
     assert outcomes(homecoming.come_home(directory)) == HOME[:1]  # the other one is nobody's business any more
     assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
     assert kept(directory) == []
@@ -228,6 +243,7 @@ def test_what_is_home_is_let_alone(host: Namespace, target: Namespace, directory
 def test_namespace_that_lives_on(host: Namespace, target: Namespace, directory: str) -> None:
     """P5: what is in a namespace that lives on stays there, and its loan is kept; that is no failure."""
     lend(directory, target)
+    target.wait_until_quiet()
     there = target.dump()
     told = homecoming.come_home(directory, wait_s=5)  # does not wait: nobody said that it ends
     assert outcomes(told) == [("eth1", "kept", "target"), ("eth2", "kept", "target")]
@@ -376,7 +392,7 @@ def test_killed_at_the_loan(
     host: Namespace, target: Namespace, directory: str, when: str, ends: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P4, P5: killed just before or after the loan is written: no container starts, and the move is undone."""
-    before = host.dump()
+    before = once(host.dump())
 
     def strike(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -394,9 +410,9 @@ def test_killed_at_the_loan(
         throw_back(target, ["net0", "net1"], host)
         end(target)
     assert {each.outcome for each in netdevns.recover(directory)} == {"undone"}
-    assert_equal_soon(before, host, timeout_s=3)
+    assert_equal_soon(before, host, shown=once, timeout_s=3)
     assert outcomes(homecoming.come_home(directory)) == (HOME if when == "after" else [])
-    assert_equal_soon(before, host, timeout_s=3)
+    assert_equal_soon(before, host, shown=once, timeout_s=3)
     assert kept(directory) == []
 
 
@@ -475,13 +491,13 @@ def test_return_command(
     assert "eth1: kept: the network namespace of its container lives on" in capsys.readouterr().out
     assert cli.main(["return", "c9"]) == 0
     assert capsys.readouterr().out == "nothing is on loan; nothing to do\n"
-    host.ip("link set other name eth1")
+    host.ip("link add eth1 type ifb")
     throw_back(target, ["net0", "net1"], host)
     end(target)
     assert cli.main(["return", "c1", "--json"]) == 3
     found = json.loads(capsys.readouterr().out)["recovered"]
     assert [(x["device"], x["outcome"]) for x in found] == [("eth1", "kept"), ("eth2", "undone")]
-    host.ip("link set eth1 name other")
+    host.ip("link del eth1")
     assert cli.main(["return"]) == 0
     assert "eth1: undone: it is back as it was" in capsys.readouterr().out
 
