@@ -190,7 +190,7 @@ def address_runs(told: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
     """
     view = memoryview(told)
     runs = new_raw("struct nd_run[]", len(view) // ADDRESS_BYTES)
-    # Let go of at once, and not with the last traceback that knows of it: CPython before 3.11.8 and 3.12.2 crashes where
+    # Let go of at once, and not with the last traceback that knows of it: CPython before 3.11.8 and 3.12.2 crashes when
     # a memoryview that somebody holds is collected with a cycle (gh-77894).
     with ffi.from_buffer(told) as data:
         found = lib.nd_addr_runs(data, len(view), runs, len(runs))
