@@ -62,7 +62,6 @@ class Scene:
         self.bundle = Bundle(folder, folder / "rootfs")
         if not self.bundle.rootfs.exists():
             make_rootfs(self.bundle.rootfs, busybox)
-            (self.bundle.rootfs / "bin" / "sleep").symlink_to("busybox")
         self.bundle.write(DEVICES, process=STAYS)
 
     def __enter__(self) -> Scene:
