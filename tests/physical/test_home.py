@@ -111,6 +111,7 @@ def test_home_after_the_end(here: Namespace, tmp_path: Path) -> None:
     assert_home(before, here)
 
 
+@pytest.mark.timeout(600)  # a hundred cycles wait for the kernel a hundred times: a minute or two
 def test_again_and_again(here: Namespace, tmp_path: Path) -> None:
     """P5: a container is created and destroyed a hundred times (NETDEVNS_PROFILE=long), each time with one result."""
     before = without_map(here.dump())
