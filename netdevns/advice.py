@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from . import lookups, names, wire
+from . import loans, lookups, names, wire
 from .engine import EngineError, Socket
 from .errors import NetDevError
 from .netns import CURRENT, NetNS
@@ -121,7 +121,9 @@ def _corrected(errors: list[Finding], asked: Asked) -> list[list[str]]:
 def _removals(e: Finding, asked: Asked) -> list[list[str]]:
     """Commands that remove the reason of one finding."""
     if e.code == "device.unknown":
-        return [[*_program(), "show", *(["--netns", asked.source] if asked.source else [])]]
+        show = [*_program(), "show", *(["--netns", asked.source] if asked.source else [])]
+        lent = [] if asked.source else [loan.container for loan in loans.listed() if loan.device == e.device]
+        return [*([*_program(), "return", container] for container in lent), show]
     if e.code == "netns.open":
         missing = [where for where in (asked.source, asked.target) if where and e.text.startswith(where)]
         named = [where for where in missing if "/" not in where and ":" not in where]

@@ -12,9 +12,10 @@ from .output import complain, end_by_exception, internal, print_any_name, print_
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .advice import Asked
+    from .reports import Recovered
 
 
 def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
@@ -227,7 +228,8 @@ def _run_show(args: argparse.Namespace) -> int:
     asked = dataclasses.replace(_asked(args, dict.fromkeys(args.devices), None), source=args.netns)
     try:
         devices = show.devices(args.devices, None if args.netns is None else advice.argument(args.netns))
-        lent = loans.listed() if args.netns is None and not args.devices else []
+        every = loans.listed() if args.netns is None else []
+        lent = [loan for loan in every if not args.devices or loan.device in args.devices]
     except errors.NetDevError as e:
         return _failed(e, args.json, {"devices": []}, asked)
     if args.json:
@@ -239,44 +241,54 @@ def _run_show(args: argparse.Namespace) -> int:
 
 
 def _run_recover(args: argparse.Namespace) -> int:
-    import dataclasses
-
     from . import recovery, screens
     from .journal import JOURNAL_DIR
 
+    if not args.list:
+        return _tell_recovered(args, recovery.recover, screens.recovered, lambda each: each.outcome == "kept")
     try:
-        if args.list:
-            pending, running = recovery.pending(JOURNAL_DIR)
-            if args.json:
-                print_json({"pending": pending, "running": running})
-            else:
-                tell(screens.pending(pending, running))
-            return 0
-        recovered = recovery.recover()
+        pending, running = recovery.pending(JOURNAL_DIR)
     except OSError as e:
-        return complain([f"{e.filename or JOURNAL_DIR}: {e.strerror}", UNTOUCHED], REFUSED)
+        return _no_records(e)
     if args.json:
-        print_json({"recovered": [dataclasses.asdict(each) for each in recovered]})
+        print_json({"pending": pending, "running": running})
     else:
-        tell(screens.recovered(recovered))
-    return LEFT if any(each.outcome == "kept" for each in recovered) else 0
+        tell(screens.pending(pending, running))
+    return 0
 
 
 def _run_return(args: argparse.Namespace) -> int:
+    from . import homecoming, screens
+
+    def come_home() -> list[Recovered]:
+        return homecoming.come_home(container=args.container, wait_s=args.wait, is_ending=True)
+
+    return _tell_recovered(args, come_home, screens.returned, homecoming.is_wrong)
+
+
+def _tell_recovered(
+    args: argparse.Namespace,
+    put_back: Callable[[], Sequence[Recovered]],
+    shown: Callable[[Sequence[Recovered]], str],
+    is_wrong: Callable[[Recovered], bool],
+) -> int:
     import dataclasses
 
-    from . import homecoming, screens
+    try:
+        recovered = put_back()
+    except OSError as e:
+        return _no_records(e)
+    if args.json:
+        print_json({"recovered": [dataclasses.asdict(each) for each in recovered]})
+    else:
+        tell(shown(recovered))
+    return LEFT if any(map(is_wrong, recovered)) else 0
+
+
+def _no_records(e: OSError) -> int:
     from .journal import JOURNAL_DIR
 
-    try:
-        told = homecoming.come_home(container=args.container, wait_s=args.wait, is_ending=True)
-    except OSError as e:
-        return complain([f"{e.filename or JOURNAL_DIR}: {e.strerror}", UNTOUCHED], REFUSED)
-    if args.json:
-        print_json({"recovered": [dataclasses.asdict(each) for each in told]})
-    else:
-        tell(screens.returned(told))
-    return LEFT if any(map(homecoming.is_wrong, told)) else 0
+    return complain([f"{e.filename or JOURNAL_DIR}: {e.strerror}", UNTOUCHED], REFUSED)
 
 
 def _run_features(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature

@@ -28,6 +28,7 @@ def instructions(addresses: int, out: Path) -> int:
 
 
 @pytest.mark.native
+@pytest.mark.thorough
 def test_work_of_the_core_is_linear_in_addresses(tmp_path: Path) -> None:
     """As much for the second half of them as for the first: their order is compared in one pass."""
     if not shutil.which("valgrind"):

@@ -13,6 +13,8 @@ from . import growth, trace
 from .growth import ADDRESSES, DEVICES, MANY, SOURCE, TAKEN, TARGET, Axis, Growth
 from .trace import ENGINES
 
+pytestmark = pytest.mark.thorough
+
 LINEAR = 1.1  # the greatest exponent at the upper end; n log n is below that here
 # The greatest number of bytes for one more, both directions, at the upper end.
 # A dump is asked for twice where it did not fit into a first buffer (native engine).

@@ -12,6 +12,8 @@ from tests.support import require
 
 from .compilers import CSRC, HERE, PROGRAMS
 
+pytestmark = pytest.mark.thorough
+
 ANALYSERS = {
     "gcc": ["gcc", "-O2", "-fanalyzer", "-Wall", "-Werror", "-fdiagnostics-plain-output", "-c", "-o", "/dev/null"],
     "clang": ["clang", "--analyze", "-Xclang", "-analyzer-werror", "-o", "/dev/null"],

@@ -46,6 +46,7 @@ def test_killed_at_any_call(attacks: Attacks, start_calls: list[Call], tally: Ta
     assert {AS_BEFORE, UNDONE, COMPLETE} <= {*tally.ends}
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1800)
 def test_killed_in_the_undo(attacks: Attacks, tally: Tally) -> None:
     """A start whose execve fails: at any call from there on."""
@@ -56,6 +57,7 @@ def test_killed_in_the_undo(attacks: Attacks, tally: Tally) -> None:
     assert tally.ends[UNDONE]
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1800)
 def test_recovery_is_killed(attacks: Attacks, start_calls: list[Call], tally: Tally) -> None:
     """The next one ends what it began."""

@@ -34,6 +34,7 @@ LOOP = Build("gcc", (*BUILT, *SANITIZE, "-DFUZZ_MAIN"), "gcc-fuzzer")
 
 pytestmark = [
     pytest.mark.native,
+    pytest.mark.thorough,
     pytest.mark.skipif(sys.byteorder != "little", reason="the bytes were recorded on a little-endian machine"),
     pytest.mark.timeout(300),
 ]

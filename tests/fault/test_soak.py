@@ -68,6 +68,7 @@ SOAK = """
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 def test_nothing_piles_up(
     engine: str, host: Namespace, target: Namespace, tmp_path, show: Callable[[str], None]

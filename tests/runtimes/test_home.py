@@ -7,6 +7,7 @@ namespace by path, that lives on: its devices are given back by hand here, as an
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,15 @@ def test_loan_lives_as_long_as_the_container(host: Namespace, runtime: Runtime, 
         assert loans(runtime.machine) == ["netdevns-test"]
         shown = runtime.machine.netdevns("show").stdout
         for host_name, name in {"eth1": "net0", "mv0": "eth%d", "eth2": "eth2"}.items():
-            assert f"on loan: {host_name} as {name}, to container netdevns-test ({LOANS}/netdevns-test)" in shown
+            line = f"on loan: {host_name} as {name}, to container netdevns-test ({LOANS}/netdevns-test)"
+            assert line in shown
+            missed = runtime.machine.netdevns("show", host_name).stderr
+            assert re.search(r"next: .*netdevns return netdevns-test$", missed, re.MULTILINE), missed
+        host.ip("link add name eth1 type ifb")  # somebody else's: both are shown
+        shown = runtime.machine.netdevns("show", "eth1").stdout
+        assert "on loan: eth1 as net0" in shown
+        assert "on loan: eth2" not in shown
+        host.ip("link del eth1")
     assert loans(runtime.machine) == []
     assert runtime.machine.hook_log() == "" or "ended with the container" in runtime.machine.hook_log()
 
