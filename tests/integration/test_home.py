@@ -132,7 +132,7 @@ def test_thrown_back_into_the_host(host: Namespace, target: Namespace, directory
     throw_back(target, ["net0", "net1"], host)
     end(target)
     assert outcomes(homecoming.come_home(directory)) == HOME
-    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+    assert_equal_soon(before, host, shown=without_shared_routes)
     assert (kept(directory), homecoming.come_home(directory)) == ([], [])
 
 
@@ -143,7 +143,7 @@ def test_thrown_back_elsewhere(host: Namespace, target: Namespace, elsewhere: Na
     throw_back(target, ["net0", "net1"], elsewhere)
     end(target)
     assert outcomes(homecoming.come_home(directory)) == HOME
-    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+    assert_equal_soon(before, host, shown=without_shared_routes)
     assert elsewhere.names() == set()
 
 
@@ -188,7 +188,7 @@ def test_changed_meanwhile(host: Namespace, target: Namespace, directory: str, c
     assert outcomes(homecoming.come_home(directory)) == HOME
     if change == "up":
         host.ip("addr del 10.9.9.9/24 dev eth1")  # somebody's, and not the container's
-    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+    assert_equal_soon(before, host, shown=without_shared_routes)
 
 
 def test_names_that_were_exchanged(host: Namespace, target: Namespace, directory: str) -> None:
@@ -199,7 +199,7 @@ def test_names_that_were_exchanged(host: Namespace, target: Namespace, directory
     throw_back(target, ["eth1", "eth2"], host)
     end(target)
     assert outcomes(homecoming.come_home(directory)) == HOME
-    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+    assert_equal_soon(before, host, shown=without_shared_routes)
 
 
 @pytest.mark.parametrize("where", ["host", "elsewhere"])
@@ -223,7 +223,7 @@ def test_name_is_taken(
     assert there.addresses("net0") == []
     host.ip("link del eth1" if how == "name" else "link property del dev other altname eth1")
     assert outcomes(homecoming.come_home(directory)) == HOME[:1]  # the other one is nobody's business any more
-    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+    assert_equal_soon(before, host, shown=without_shared_routes)
     assert kept(directory) == []
 
 
@@ -361,7 +361,7 @@ def test_damaged_loan(host: Namespace, target: Namespace, directory: str) -> Non
     assert (bad.outcome, bad.record) == ("kept", str(path))
     assert bad.text.startswith("not obeyed: ")
     assert kept(directory) == ["c2"]
-    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+    assert_equal_soon(before, host, shown=without_shared_routes)
 
 
 @pytest.mark.parametrize("step", ["_free_names", "_prepare", "_outcome", "_end"])
@@ -383,7 +383,7 @@ def test_interrupted_anywhere(
             homecoming.come_home(directory)
     assert kept(directory) == ["c1"]
     assert outcomes(homecoming.come_home(directory)) == HOME
-    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+    assert_equal_soon(before, host, shown=without_shared_routes)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -410,9 +410,9 @@ def test_killed_at_the_loan(
         throw_back(target, ["net0", "net1"], host)
         end(target)
     assert {each.outcome for each in netdevns.recover(directory)} == {"undone"}
-    assert_equal_soon(before, host, shown=once, timeout_s=3)
+    assert_equal_soon(before, host, shown=once)
     assert outcomes(homecoming.come_home(directory)) == (HOME if when == "after" else [])
-    assert_equal_soon(before, host, shown=once, timeout_s=3)
+    assert_equal_soon(before, host, shown=once)
     assert kept(directory) == []
 
 
@@ -436,7 +436,7 @@ def test_loan_that_cannot_be_written(host: Namespace, target: Namespace, directo
     Path(directory, "loan").write_text("")
     with pytest.raises(netdevns.MoveFailed, match="the record of this move could not be written"):
         lend(directory, target)
-    assert_equal_soon(before, host, timeout_s=3)
+    assert_equal_soon(before, host)
     assert os.listdir(f"{directory}/txn") == []
 
 
@@ -469,6 +469,8 @@ def test_only_loans_of_these_devices(host: Namespace, target: Namespace, directo
 def test_recover_leaves_loans_alone(host: Namespace, target: Namespace, directory: str) -> None:
     """P5: two kinds of record, never mixed."""
     lend(directory, target)
+    for side in host, target:
+        side.wait_until_quiet()  # the peers have just lost their carrier
     before = host.dump(), target.dump()
     assert netdevns.recover(directory) == ()
     assert ((host.dump(), target.dump()), kept(directory)) == (before, ["c1"])
@@ -515,4 +517,4 @@ def test_another_hand_while_it_returns(
     end(target)
     before_step("undo", 2, lambda: host.batch(["link set eth1 down", "link set eth1 name ens9"]))
     assert outcomes(homecoming.come_home(directory)) == HOME
-    assert_equal_soon(before, host, shown=without_shared_routes, timeout_s=3)
+    assert_equal_soon(before, host, shown=without_shared_routes)

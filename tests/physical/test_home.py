@@ -96,7 +96,7 @@ def assert_done(done: subprocess.CompletedProcess[str]) -> None:
 
 def assert_home(before: dict[str, Any], here: Namespace) -> None:
     """All is as before, and nothing is on loan."""
-    assert_equal_soon(before, here, shown=without_map, timeout_s=5)
+    assert_equal_soon(before, here, shown=without_map)
     assert [*LOANS.iterdir()] == []
 
 
@@ -314,7 +314,7 @@ def test_killed_create_runtime(here: Namespace, tmp_path: Path, step: str) -> No
         assert NIC not in here.links()
         mine.kill()
         assert_done(mine.poststop())
-    assert_equal_soon(before, here, shown=without_map, timeout_s=5)
+    assert_equal_soon(before, here, shown=without_map)
 
 
 @pytest.mark.parametrize("recovers", [False, True])

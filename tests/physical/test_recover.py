@@ -53,5 +53,5 @@ def test_killed_with_its_container(here: Namespace, tmp_path: Path, step: str) -
     assert rawdump.differences(before, without_map(here.dump()))
     (found,) = netdevns.recover(tmp_path)
     assert (found.device, found.outcome, found.location) == (NIC, "undone", "source")
-    assert_equal_soon(before, here, shown=without_map, timeout_s=3)
+    assert_equal_soon(before, here, shown=without_map)
     assert netdevns.recover(tmp_path) == ()

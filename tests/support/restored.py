@@ -33,7 +33,7 @@ def whole(dump: dict[str, Any]) -> dict[str, Any]:
     return dump
 
 
-def assert_equal_soon(before: dict[str, Any], side: Namespace, *, shown: Shown = whole, timeout_s: float = 1) -> None:
+def assert_equal_soon(before: dict[str, Any], side: Namespace, *, shown: Shown = whole, timeout_s: float = 5) -> None:
     """All in it is as in a dump that was `shown` so.
 
     Not at once: the kernel adds the local route of an IPv6 address by a work item of its own, after the address.
