@@ -536,7 +536,7 @@ def test_default_route(sides: tuple[Namespace, Namespace], case: tuple[str, list
     device, routes = case
     sides[0].batch(routes)
     if routes[:4] == PORT:
-        time.sleep(1.2)  # the kernel tells of a port's carrier at most once a second (net/core/link_watch.c)
+        time.sleep(1.2)  # a port's carrier, too, is looked at once a second, and nothing tells whether it was
     expect_default_route(*sides, device, force)
 
 

@@ -195,14 +195,22 @@ def links(socket: Socket) -> dict[str, Link]:
     return found
 
 
+STACKED = ("vlan", "macvlan", "macvtap", "ipvlan", "ipvtap")
+
+
 def carrier_events_to_come(socket: Socket) -> set[str]:
-    """Devices that are up and whose IF_OPER_* does not say yet what their carrier says (net/core/link_watch.c)."""
+    """Devices that are up and whose IF_OPER_* does not say yet what their carrier says (net/core/link_watch.c).
+
+    Of most kinds the kernel never looks at the carrier where there is one from the beginning: IF_OPER_UNKNOWN is their
+    end. That of STACKED ones it does look at, up to a second after they were made.
+    """
     found = set()
     for body in socket.dump(RTM_NEWLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
         flags, raw = struct.unpack_from("=BxHiII", body)[3], dict(attributes(body, 16))
         state = raw[IFLA_OPERSTATE][0]
         is_late = (
             state in (IF_OPER_DOWN, IF_OPER_LOWERLAYERDOWN)
+            or (state == IF_OPER_UNKNOWN and _link_info(raw.get(IFLA_LINKINFO, b""))["kind"] in STACKED)
             if flags & IFF_LOWER_UP
             else state in (IF_OPER_UNKNOWN, IF_OPER_UP)
         )
