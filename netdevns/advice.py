@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from . import loans, lookups, names, wire
+from . import lookups, names, wire
 from .engine import EngineError, Socket
 from .errors import NetDevError
 from .netns import CURRENT, NetNS
@@ -121,9 +121,14 @@ def _corrected(errors: list[Finding], asked: Asked) -> list[list[str]]:
 def _removals(e: Finding, asked: Asked) -> list[list[str]]:
     """Commands that remove the reason of one finding."""
     if e.code == "device.unknown":
-        show = [*_program(), "show", *(["--netns", asked.source] if asked.source else [])]
-        lent = [] if asked.source else [loan.container for loan in loans.listed() if loan.device == e.device]
-        return [*([*_program(), "return", container] for container in lent), show]
+        if asked.source:
+            return [[*_program(), "show", "--netns", asked.source]]
+        from .loans import listed  # not for a move that is done
+
+        return [
+            *([*_program(), "return", loan.container] for loan in listed(devices=[e.device])),
+            [*_program(), "show"],
+        ]
     if e.code == "netns.open":
         missing = [where for where in (asked.source, asked.target) if where and e.text.startswith(where)]
         named = [where for where in missing if "/" not in where and ":" not in where]

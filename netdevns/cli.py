@@ -228,8 +228,7 @@ def _run_show(args: argparse.Namespace) -> int:
     asked = dataclasses.replace(_asked(args, dict.fromkeys(args.devices), None), source=args.netns)
     try:
         devices = show.devices(args.devices, None if args.netns is None else advice.argument(args.netns))
-        every = loans.listed() if args.netns is None else []
-        lent = [loan for loan in every if not args.devices or loan.device in args.devices]
+        lent = loans.listed(devices=args.devices or None) if args.netns is None else []
     except errors.NetDevError as e:
         return _failed(e, args.json, {"devices": []}, asked)
     if args.json:

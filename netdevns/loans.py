@@ -104,8 +104,13 @@ def host_names(sections: list[Section]) -> list[bytes]:
     return [s.text(journal.A_IFNAME) for s in sections if s.type == journal.DEVICE]
 
 
-def listed(directory: str = journal.JOURNAL_DIR) -> list[Loan]:
-    """What is on loan, as far as the caller may know it. Changes nothing, and is in nobody's way."""
+def listed(directory: str = journal.JOURNAL_DIR, *, devices: Collection[str | None] | None = None) -> list[Loan]:
+    """What is on loan, as far as the caller may know it. Changes nothing, and is in nobody's way.
+
+    Args:
+        directory: JOURNAL_DIR.
+        devices: Only these, by their names on the host; None: all.
+    """
     from .reports import Loan
 
     found: list[Loan] = []
@@ -120,7 +125,8 @@ def listed(directory: str = journal.JOURNAL_DIR) -> list[Loan]:
                         if section.type == journal.DEVICE:
                             names = [os.fsdecode(section.text(a)) for a in (journal.A_HOST_NAME, journal.A_WANTED)]
                             ifindex = section.ifindex(journal.A_IFINDEX)
-                            found.append(Loan(container, names[0], ifindex, names[1], record.path))
+                            if devices is None or names[0] in devices:
+                                found.append(Loan(container, names[0], ifindex, names[1], record.path))
                 except (Damaged, OSError):
                     continue  # `netdevns return` tells what is wrong with it
     except OSError:  # there is none, or it is not for the caller

@@ -61,7 +61,7 @@ def _lent(unknown: set[str | None]) -> list[str]:
         return []
     from .loans import listed
 
-    return [f"{x.device}: on loan to container {x.container} ({x.record})" for x in listed() if x.device in unknown]
+    return [f"{x.device}: on loan to container {x.container} ({x.record})" for x in listed(devices=unknown)]
 
 
 def code_of(e: errors.NetDevError) -> int:

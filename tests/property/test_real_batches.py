@@ -121,7 +121,6 @@ class Run:
 
     def back(self) -> None:
         for before, side in zip(self.before, (self.host, self.target), strict=True):
-            # 3 s: as long as a carrier may take.
             assert_equal_soon(undone(before), side, shown=undone)
 
     def refused(self, expected: set[tuple[str, str]]) -> None:

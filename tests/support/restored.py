@@ -33,12 +33,13 @@ def whole(dump: dict[str, Any]) -> dict[str, Any]:
     return dump
 
 
-def assert_equal_soon(before: dict[str, Any], side: Namespace, *, shown: Shown = whole, timeout_s: float = 5) -> None:
+def assert_equal_soon(before: dict[str, Any], side: Namespace, *, shown: Shown = whole) -> None:
     """All in it is as in a dump that was `shown` so.
 
-    Not at once: the kernel adds the local route of an IPv6 address by a work item of its own, after the address.
+    Not at once: the kernel adds the local route of an IPv6 address by a work item of its own, after the address, and
+    looks at carriers once a second.
     """
-    end = time.monotonic() + timeout_s
+    end = time.monotonic() + 5
     while changed := rawdump.differences(before, shown(side.dump())):
         assert time.monotonic() < end, "\n".join([f"{side.name}:", *changed])
         time.sleep(0.01)
