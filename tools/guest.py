@@ -9,6 +9,7 @@ import sys
 import time
 
 TIMED_OUT, BROKEN, INTERRUPTED = 124, 125, 130
+LAST_LINES = 60  # of the console: a panic has its cause, the registers and the call trace
 
 
 def environment():
@@ -45,13 +46,15 @@ class Output:
 
 
 def watch(guest, console, tty, prefix, timeout):
-    """Copies a guest's output until it ends or its time is up; returns (the kernel's release, exit status, meaning).
+    """Copies a guest's output until it ends or its time is up.
 
-    `guest`: its Popen. `console`, `tty`: what the kernel and what the command write. `prefix`: of each line, or "".
+    Returns (the kernel's release, exit status, what that means, the kernel's last lines): the lines are "" unless the
+    guest broke, and have been shown. `guest`: its Popen. `console`, `tty`: what the kernel and what the command write.
+    `prefix`: of each line, or "".
     """
     out, messages = Output(sys.stdout, prefix), Output(sys.stderr, prefix + "kernel: ")
     deadline, ended, pidfd = time.monotonic() + timeout, False, os.pidfd_open(guest.pid)
-    release, code, panic, rest, tail = "", None, False, b"", collections.deque(maxlen=40)
+    release, code, panic, rest, tail = "", None, b"", b"", collections.deque(maxlen=LAST_LINES)
     with selectors.DefaultSelector() as selector:
         for fd in (console, tty, pidfd):
             os.set_blocking(fd, False)
@@ -70,7 +73,7 @@ def watch(guest, console, tty, prefix, timeout):
                 *lines, rest = (rest + data).replace(b"\r", b"").split(b"\n")
                 for line in lines:
                     tail.append(line + b"\n")
-                    panic = panic or b"Kernel panic" in line
+                    panic = panic or re.sub(rb".*Kernel", b"kernel", line) * (b"Kernel panic" in line)
                     if marker := re.search(rb"@@netdevns start (\S+)", line):
                         release = marker[1].decode()
                     elif marker := re.search(rb"@@netdevns exit (\d+)", line):
@@ -79,9 +82,10 @@ def watch(guest, console, tty, prefix, timeout):
                         messages.write(line + b"\n")
     out.write(b"", last=True)
     if code is not None:
-        return release, code, f"exit {code}"
+        return release, code, f"exit {code}", ""
     if not release:  # else they have been shown
         messages.write(b"".join(tail))
+    last = b"".join(tail).decode(errors="replace")
     if panic or ended:
-        return release, BROKEN, "kernel panic" if panic else "the kernel ended before the command did"
-    return release, TIMED_OUT, f"timed out after {timeout:g} s"
+        return release, BROKEN, panic.decode(errors="replace") or "the kernel ended before the command did", last
+    return release, TIMED_OUT, f"timed out after {timeout:g} s", last

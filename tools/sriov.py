@@ -89,7 +89,7 @@ def run(args):
         os.close(console_w)
         os.close(tty_w)
         try:
-            release, code, meaning = guest.watch(machine, console, tty, "", args.timeout)
+            release, code, meaning, _ = guest.watch(machine, console, tty, "", args.timeout)
         finally:
             machine.kill()
             machine.wait()

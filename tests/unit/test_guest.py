@@ -1,9 +1,12 @@
-"""tools/guest.py: what a guest kernel is told to run."""
+"""tools/guest.py: what a guest kernel is told to run, and how it ended."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from tools import guest
 
@@ -22,3 +25,32 @@ def test_job_runs_the_command_as_it_was_given(tmp_path: Path) -> None:
     assert "A=b c" in out
     assert "SECRET" not in out
     assert out.splitlines()[-1] == "two  words $HOME"
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("echo '@@netdevns start 5.10.46'; echo '@@netdevns exit 3'", ("5.10.46", 3, "exit 3", "")),
+        (
+            "echo '@@netdevns start 5.10.46'; echo '[ 1.0] Kernel panic - not syncing: a reason'; echo ' trace'",
+            (
+                "5.10.46",
+                guest.BROKEN,
+                "kernel panic - not syncing: a reason",
+                "@@netdevns start 5.10.46\n[ 1.0] Kernel panic - not syncing: a reason\n trace\n",
+            ),
+        ),
+        ("echo booting", ("", guest.BROKEN, "the kernel ended before the command did", "booting\n")),
+    ],
+    ids=["exit", "panic", "no start"],
+)
+def test_watch_tells_how_a_guest_ended(script: str, expected: tuple[object, ...]) -> None:
+    """And, of one that broke, what its kernel said last."""
+    console, console_w = os.pipe()
+    tty, tty_w = os.pipe()
+    try:
+        with subprocess.Popen(["/bin/sh", "-c", script], stdout=console_w) as process:
+            assert guest.watch(process, console, tty, "", 10) == expected
+    finally:
+        for fd in (console, console_w, tty, tty_w):
+            os.close(fd)
