@@ -144,6 +144,25 @@ int nd_view_next(const void *buf, size_t len, size_t *pos, struct nd_view *v)
 	return 1;
 }
 
+int nd_spans(const void *buf, uint32_t len, uint32_t *spans, int count)
+{
+	size_t pos = 0;
+	struct nd_view v;
+	int found = 0, more;
+
+	while ((more = nd_view_next(buf, len, &pos, &v)) == 1) {
+		if (found < count) {
+			const uint32_t at = (uint32_t)(v.body - (const unsigned char *)buf);
+
+			*spans++ = v.type;
+			*spans++ = at;
+			*spans++ = at + (uint32_t)v.body_len;
+		}
+		found++;
+	}
+	return more < 0 ? more : found;
+}
+
 const unsigned char *nd_attr_find(const unsigned char *attrs, size_t total, uint16_t type, size_t *len)
 {
 	const unsigned char *found = NULL;

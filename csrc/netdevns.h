@@ -40,7 +40,7 @@
  * The version of this header. The ones grow when something is added. The hundreds grow when something is taken away or means
  * something else, or a struct changes: compile again, and undo from no record of other hundreds (struct nd_dev).
  */
-#define ND_VERSION 100
+#define ND_VERSION 101
 
 #ifdef __cplusplus
 extern "C" {
@@ -114,6 +114,8 @@ struct nd_view {
 
 /* Steps through messages; *pos starts at 0. Returns 1 (a message), 0 (end) or -EBADMSG (a length that lies). */
 int nd_view_next(const void *buf, size_t len, size_t *pos, struct nd_view *v);
+/* All at once: three numbers each, the type, where the body begins and where it ends. Returns as nd_addr_runs does. */
+int nd_spans(const void *buf, uint32_t len, uint32_t *spans, int count);
 
 /*
  * Finds an attribute behind a fixed header of `header_len` bytes. Returns its payload (NULL: not there) and its length.
@@ -198,9 +200,8 @@ struct nd_buf {
  * before it, at most 8 times; then -EAGAIN. A partial dump is never returned. NLMSG_DONE alone would not tell (probe
  * dumps.interrupted.links.a-move-away).
  *
- * Signals do not end an exchange. Returns 0, or: -ENOBUFS (see above), -EBADMSG (an answer that lies about its length),
- * -EMSGSIZE (an answer of more than 8 KiB), -ETIMEDOUT (no answer in 10 s; the kernel answers before send returns), or
- * what send and recvmmsg say.
+ * Signals do not end an exchange. Returns 0, or: -ENOBUFS (see above), -EBADMSG (a length that lies), -EMSGSIZE (an answer of
+ * more than 8 KiB), -ETIMEDOUT (none in 10 s; the kernel answers before send returns), or what send and recvmmsg say.
  */
 int nd_sock_exchange(struct nd_sock *s, struct nd_msg *req, struct nd_buf *reply, struct nd_err *err);
 

@@ -180,13 +180,14 @@ def _visit(plan: Plan, side: str, fd: int, netns: NetNS, files: Mapping[str, str
         return None
 
 
-def _may_be_there(name: bytes) -> bool:
+def _may_be_there(item: Item) -> bool:
     """Whether a look-up by the name has an answer: the others were told already that no device can have theirs."""
-    return names.may_be_altname(name) or (names.why_invalid(name) is None and not names.is_template(name))
+    is_name = item.why_invalid is None and not names.is_template(item.ifname)
+    return is_name or names.may_be_altname(item.ifname)
 
 
 def _ask_source(plan: Plan, socket: Socket) -> None:
-    askable = [i for i in plan.items if _may_be_there(i.ifname)]
+    askable = [i for i in plan.items if _may_be_there(i)]
     by_ifindex: dict[int, Item] = {}
     plan.links = {link.ifindex: link for link in lookups.links_of(socket, {i.ifname for i in askable})}
     by_name = {link.name: link for link in plan.links.values()}
@@ -205,7 +206,7 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
         else:
             by_ifindex[link.ifindex] = item
             item.link = link
-            if not names.why_invalid(item.wanted):
+            if not item.why_wanted_invalid:
                 item.device = Device(item.ifname, item.wanted, link.ifindex)
     _permission(plan, "source", ask(socket, [_MAY_CHANGE])[0], plan.source)
     immovable(plan, socket)

@@ -13,28 +13,28 @@ def in_batch(plan: Plan) -> None:
     """Names that no device can have, and wanted names that two devices of the batch want."""
     wanted: dict[bytes, Item] = {}
     for item in plan.items:
-        device, quoted = item.host_name, f'"{names.shown(item.wanted)}"'
-        reason = names.why_invalid(item.ifname) or ('it contains "%"' if names.is_template(item.ifname) else None)
+        reason = item.why_invalid or ('it contains "%"' if names.is_template(item.ifname) else None)
         if reason and not names.may_be_altname(item.ifname):
             text = f"{item.label}: no device can have that name: {reason}"
-            plan.error(device, "device.invalid-name", text, errno.ENODEV)
+            plan.error(item.host_name, "device.invalid-name", text, errno.ENODEV)
         if reason and item.wanted == item.ifname:
             continue
-        # As the kernel answers: the attribute's policy is looked at before the name (probe message.bad.name-too-long).
-        code = errno.ERANGE if len(item.wanted) >= uapi.IFNAMSIZ else errno.EINVAL
         if names.is_template(item.wanted):
-            reason = names.why_invalid_template(item.wanted)
-            if reason:
-                plan.error(device, "name.template", f"{item.label}: {quoted} is no template: {reason}", code)
-            continue
-        reason = names.why_invalid(item.wanted)
-        if reason:
-            plan.error(device, "name.invalid", f"{item.label}: {quoted} is no valid name: {reason}", code)
+            if reason := names.why_invalid_template(item.wanted):
+                _refuse(plan, item, "name.template", f"is no template: {reason}")
+        elif item.why_wanted_invalid:
+            _refuse(plan, item, "name.invalid", f"is no valid name: {item.why_wanted_invalid}")
         elif item.wanted in wanted:
-            text = f"{item.label}: the name {quoted} is also wanted for {wanted[item.wanted].label}"
-            plan.error(device, "name.twice", text, errno.EEXIST)
+            text = f'{item.label}: the name "{names.shown(item.wanted)}" is also wanted for {wanted[item.wanted].label}'
+            plan.error(item.host_name, "name.twice", text, errno.EEXIST)
         else:
             wanted[item.wanted] = item
+
+
+def _refuse(plan: Plan, item: Item, code: str, why: str) -> None:
+    # As the kernel answers: the attribute's policy is looked at before the name (probe message.bad.name-too-long).
+    number = errno.ERANGE if len(item.wanted) >= uapi.IFNAMSIZ else errno.EINVAL
+    plan.error(item.host_name, code, f'{item.label}: "{names.shown(item.wanted)}" {why}', number)
 
 
 Claims = list[tuple[Item, bytes]]
@@ -52,7 +52,7 @@ def claims(plan: Plan) -> Claims:
         for altname in altnames:
             owner.setdefault(altname, item)
             claims.append((item, altname))
-        if not names.is_template(item.wanted) and not names.why_invalid(item.wanted):
+        if not names.is_template(item.wanted) and not item.why_wanted_invalid:
             claims.append((item, item.wanted))
     for item in plan.items:
         other = owner.get(item.wanted)

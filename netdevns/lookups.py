@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Mapping
 
 from . import names, snapshots, uapi, wire
-from .engine import Device, EngineError, Socket, address_runs
+from .engine import Device, EngineError, Socket, address_runs, spans
 from .errors import NetDevError
 from .netns import CURRENT, NetNS
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 # A default receive buffer holds about 90 unread answers about links (probe dumps.datagram.look-ups).
 WINDOW = 32
 ANSWER_BYTES = 4096
-FEW = 3  # links
 
 
 def says(e: EngineError | wire.Malformed) -> str:
@@ -35,7 +34,9 @@ def ask(socket: Socket, requests: list[bytes]) -> list[wire.Message]:
     for at in range(0, len(requests), WINDOW):
         window = requests[at : at + WINDOW]
         first, data = socket.query(b"".join(window), len(window) * ANSWER_BYTES)
-        by_seq = {message.seq: message for message in wire.messages(data)}
+        view = memoryview(data)
+        messages = [wire.Message(view[at - 16 : end]) for _, at, end in spans(data)]
+        by_seq = {message.seq: message for message in messages}
         for seq in range(first, first + len(window)):
             if seq not in by_seq:
                 raise EngineError(errno.EBADMSG, "a request was not answered", "exchange")
@@ -89,8 +90,8 @@ def dump_if_known(socket: Socket, request: bytes, about: Collection[int] | None 
         return b""
 
 
-_SKIP = wire.attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
-_DUMP_LINKS = wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0, _SKIP)
+_SHAPES = wire.LinkShapes()  # of all batches of a process: to learn one takes as long as to read two links
+_DUMP_LINKS = wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0, wire.SKIP_STATS)
 
 
 def links(socket: Socket, size: int = 0) -> list[wire.Link]:
@@ -106,10 +107,9 @@ def links_of(socket: Socket, names: Collection[bytes]) -> list[wire.Link]:
 
 
 def _links(dumped: bytes | memoryview) -> list[wire.Link]:
-    bodies = [message.body for message in wire.messages(dumped) if message.type == uapi.RTM_NEWLINK]
-    # To learn a shape takes as long as to read two links.
-    shapes = wire.LinkShapes() if len(bodies) > FEW else None
-    return [wire.Link(body, shapes) for body in bodies]
+    view = memoryview(dumped)
+    bodies = [view[at:end] for type_, at, end in spans(dumped) if type_ == uapi.RTM_NEWLINK]
+    return [wire.Link(body, _SHAPES) for body in bodies]
 
 
 def addresses(socket: Socket, ifindexes: Collection[int], size: int = 0) -> Mapping[int, bytes | memoryview]:

@@ -38,12 +38,17 @@ class Found:
 class Item:
     """One device of a batch, as far as it is known."""
 
-    __slots__ = ("depth", "device", "host_name", "ifname", "label", "link", "lost", "qdiscs", "token", "wanted")
+    __slots__ = (
+        "depth", "device", "host_name", "ifname", "label", "link", "lost", "qdiscs", "token", "wanted",
+        "why_invalid", "why_wanted_invalid",
+    )  # fmt: skip
 
     def __init__(self, host_name: str, wanted: str | None) -> None:
         self.host_name = host_name
         self.ifname = names.encode(host_name)
         self.wanted = names.encode(wanted) if wanted else self.ifname
+        self.why_invalid = names.why_invalid(self.ifname)  # as the name of a device
+        self.why_wanted_invalid = names.why_invalid(self.wanted) if wanted else self.why_invalid
         self.label = names.shown(self.ifname)  # the host name for messages, where a newline must not stand
         self.link: wire.Link | None = None
         self.device: Device | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from . import uapi, wire
+from .engine import spans
 from .routes import RTMSG, devices_of, dumped, nexthop_devices
 
 
@@ -25,12 +26,13 @@ class Survey:
         self._sources: list[bytes] = []  # the src of IPv4 routes of others, in the main table; in others they stay
         by_nexthop = nexthop_devices(nexthops)
         view = memoryview(routes)
-        for type_, at, end in wire.spans(routes):
-            if type_ != uapi.RTM_NEWROUTE or end - at < RTMSG.size:
+        kernel = uapi.RTPROT_KERNEL
+        for type_, at, end in spans(routes):
+            if end - at < RTMSG.size or (routes[at + 5] == kernel and routes[at + 1]):  # protocol, dst_len: the most
                 continue
-            is_kernels, is_default = routes[at + 5] == uapi.RTPROT_KERNEL, routes[at + 1] == 0  # protocol, dst_len
-            if is_kernels and not is_default:
+            if type_ != uapi.RTM_NEWROUTE:
                 continue
+            is_kernels, is_default = routes[at + 5] == kernel, routes[at + 1] == 0
             body = view[at:end]
             found = wire.attrs(body, RTMSG.size)
             devices = devices_of(found, by_nexthop)

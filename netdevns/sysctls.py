@@ -120,7 +120,7 @@ DUMP_TOKENS = wire.message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, wire.IFINFOMSG.pac
 def is_token_untold(links: Iterable[wire.Link]) -> bool:
     """Whether these answers to RTM_GETLINK leave the token out: all do where the first one with IPv6 does."""
     for link in links:
-        families = _attrs(_attrs(link.body, wire.IFINFOMSG.size).get(uapi.IFLA_AF_SPEC))
+        families = _attrs(link.af_spec)
         if uapi.AF_INET6 in families:
             return uapi.IFLA_INET6_TOKEN not in _attrs(families[uapi.AF_INET6])
     return False

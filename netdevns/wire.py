@@ -17,7 +17,7 @@ U32 = Struct("=I")
 S32 = Struct("=i")
 S32_MAX = 0x7FFFFFFF
 TEXT_BYTES = 191  # of an extack text
-SHAPES_OF_A_SIZE = 8  # are remembered; with more than these, the oldest is looked at anew
+SHAPES_OF_A_SIZE, SIZES = 8, 32  # are remembered; of more than these, the oldest shape, or all, are looked at anew
 TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 
@@ -59,7 +59,8 @@ def link_message(type_: int, flags: int, ifindex: int, attrs: bytes = b"", *, up
     """An RTM_*LINK request; `up` sets or clears IFF_UP and nothing else (ifi_change)."""
     # 0 and ~0 would clear the other flags (probes message.flags.change-zero, message.flags.change-all).
     change = 0 if up is None else uapi.IFF_UP
-    return message(type_, flags, IFINFOMSG.pack(0, 0, ifindex, uapi.IFF_UP if up else 0, change) + attrs)
+    size = _LINK.size + len(attrs)
+    return _LINK.pack(size, type_, flags | uapi.NLM_F_REQUEST, 0, 0, 0, 0, ifindex, change if up else 0, change) + attrs
 
 
 def get_link(ifindex: int = 0, name: bytes | None = None, *, statistics: bool = False) -> bytes:
@@ -68,18 +69,14 @@ def get_link(ifindex: int = 0, name: bytes | None = None, *, statistics: bool = 
     An alternative name may be anything that fits, even empty. `statistics` are dear, but on some kernels (5.10) IPv6's
     token comes only with them (probe sysctls.token.skip-stats).
     """
-    if name is None and not statistics:
-        return _GET_LINK.pack(*_GET_LINK_HEAD, ifindex, 0, 0, *_SKIP_STATS)
-    attrs = b"" if statistics else attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
+    attrs = b"" if statistics else SKIP_STATS
     if name is not None:
         attrs += attr_name(uapi.IFLA_IFNAME if len(name) < uapi.IFNAMSIZ else uapi.IFLA_ALT_IFNAME, name)
     return link_message(uapi.RTM_GETLINK, 0, ifindex, attrs)
 
 
-# The look-up by ifindex, which is asked for each device of a batch, in one piece: nlmsghdr, ifinfomsg, one attribute.
-_GET_LINK = Struct("=IHHII BxHiII HHI".replace(" ", ""))
-_GET_LINK_HEAD = (_GET_LINK.size, uapi.RTM_GETLINK, uapi.NLM_F_REQUEST, 0, 0, 0, 0)
-_SKIP_STATS = (8, uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
+_LINK = Struct("=IHHII BxHiII".replace(" ", ""))  # nlmsghdr and ifinfomsg in one piece
+SKIP_STATS = attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
 
 
 def altnames_message(type_: int, ifindex: int, names: Iterable[bytes]) -> bytes:
@@ -203,17 +200,19 @@ class Shapes:
     def __init__(self, header_size: int, make: type[Shape] = Shape) -> None:
         self._header_size = header_size
         self._make = make
-        self._by_size: dict[int, list[Shape]] = {}
+        self._by_size: dict[int, tuple[Shape, ...]] = {}  # tuples: threads may share it
 
     def of(self, data: bytes | memoryview, at: int, end: int) -> Shape:
         """The shape of the body between two offsets."""
-        met = self._by_size.setdefault(end - at, [])
+        met = self._by_size.get(end - at, ())
         for shape in met:
             if shape.headers(data, at) == shape.values:
                 return shape
-        met.insert(0, self._make(data[at:end], self._header_size))
-        del met[SHAPES_OF_A_SIZE:]
-        return met[0]
+        made = self._make(data[at:end], self._header_size)
+        if not met and len(self._by_size) >= SIZES:
+            self._by_size.clear()
+        self._by_size[end - at] = (made, *met[: SHAPES_OF_A_SIZE - 1])
+        return made
 
 
 def text(view: bytes | memoryview | None) -> bytes:
@@ -255,7 +254,7 @@ def error(message_: Message) -> tuple[int, str]:
 
 READ_OF_LINKS = frozenset({
     uapi.IFLA_LINKINFO, uapi.IFLA_NETNS_IMMUTABLE, uapi.IFLA_PROP_LIST, uapi.IFLA_IFNAME, uapi.IFLA_ADDRESS,
-    uapi.IFLA_MTU, uapi.IFLA_MASTER, uapi.IFLA_XDP, uapi.IFLA_LINK, uapi.IFLA_LINK_NETNSID,
+    uapi.IFLA_MTU, uapi.IFLA_MASTER, uapi.IFLA_XDP, uapi.IFLA_LINK, uapi.IFLA_LINK_NETNSID, uapi.IFLA_AF_SPEC,
 })  # fmt: skip
 
 
@@ -288,8 +287,8 @@ class Link:
     """What this package reads of an RTM_NEWLINK; `shapes`: of other links, where there are many."""
 
     __slots__ = (
-        "altnames", "body", "data", "flags", "has_xdp", "ifindex", "immutable", "kind", "lower", "mac", "master", "mtu",
-        "name", "port", "port_kind",
+        "af_spec", "altnames", "body", "data", "flags", "has_xdp", "ifindex", "immutable", "kind", "lower", "mac",
+        "master", "mtu", "name", "port", "port_kind",
     )  # fmt: skip
 
     def __init__(self, body: memoryview, shapes: LinkShapes | None = None) -> None:
@@ -302,6 +301,7 @@ class Link:
         immutable = found.get(uapi.IFLA_NETNS_IMMUTABLE)
         names = found.get(uapi.IFLA_PROP_LIST)
         self.name = text(found.get(uapi.IFLA_IFNAME))
+        self.af_spec = found.get(uapi.IFLA_AF_SPEC)  # its settings, by family
         infos = attrs(info) if info is not None else {}
         self.kind = text(infos.get(uapi.IFLA_INFO_KIND))
         self.data = bytes(infos.get(uapi.IFLA_INFO_DATA, b""))  # what the kind has: a VLAN's number, ...

@@ -9,6 +9,7 @@ import errno
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 
+from .. import wire
 from .._ffi import ffi, lib
 from ..errors import EngineError
 from ._base import Read
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # the hook path must not pay for typing
     from typing import Any
 
 STEPS = ("", "open", "exchange", "snapshot", "move", "replay", "verify", "undo", "watch")
-DEVICE_BYTES = ffi.sizeof("struct nd_dev")  # to begin with: grows on demand
+DEVICE_BYTES = ffi.sizeof("struct nd_dev") + 3072  # to begin with: a link and a few addresses; grows on demand
 MEMORY_BYTES = 16384  # a link and about 40 addresses, before an exchange has told how many there are
 # What of it is not used is not touched. A dump of 15,000 addresses fits in, or of their routes; less than 2 MiB, which
 # some systems would make one huge page of, and clear it.
@@ -180,6 +181,17 @@ class Watch:
 
     def close(self) -> None:
         lib.nd_sock_close(self.raw)
+
+
+def spans(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
+    """What wire.spans finds, all at once. Raises wire.Malformed before the first, where any length lies."""
+    numbers = new_raw("uint32_t[]", 3 * (len(data) // wire.NLMSGHDR.size))
+    with ffi.from_buffer(data) as view:  # see address_runs
+        found = lib.nd_spans(view, len(data), numbers, len(numbers) // 3)
+    if found < 0:
+        raise wire.Malformed("a netlink message with a wrong length")
+    each = iter(ffi.unpack(numbers, 3 * found))
+    return zip(each, each, each, strict=True)
 
 
 def address_runs(told: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:

@@ -26,7 +26,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Device", "Socket", "Watch", "address_runs"]
+__all__ = ["Device", "Socket", "Watch", "address_runs", "spans"]
+
+spans = wire.spans
 
 
 def _step(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -5,8 +5,7 @@
  * inputs were tried. A sanitizer ends it at the first wrong access; an input that takes 10 s is a hang.
  *
  * An input: the first byte chooses what is fuzzed, the next three how; then chunks, each with its length (2 bytes, little-
- * endian): the datagrams that are answered, in turn. An empty one, and none when they are used up, acknowledges the request,
- * or refuses it.
+ * endian): the datagrams that are answered, in turn. An empty one, or none when they are used up, is an ack or a refusal.
  */
 #include "internal.h"
 
@@ -105,9 +104,7 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *burst, unsigned int n, int flags, st
 	const uint8_t *data = NULL;
 	unsigned int got = 0;
 
-	(void)fd;
-	(void)flags;
-	(void)timeout;
+	(void)fd, (void)flags, (void)timeout;
 	while (got < n && kernel.size >= 2) {
 		const struct iovec *iov = burst[got].msg_hdr.msg_iov;
 		const size_t whole = chunk(&data), len = whole < iov->iov_len ? whole : iov->iov_len;
@@ -205,9 +202,11 @@ static void steps(struct nd_dev *dev, const uint8_t *how)
 		const uint8_t *link = NULL, *addrs = NULL;
 		const size_t link_len = chunk(&link), addrs_len = chunk(&addrs);
 		void *a = exactly(link, link_len), *b = exactly(addrs, addrs_len);
+		uint32_t spans[2 * 3];
 		struct nd_run runs[2];
 
 		nd_addr_runs(b, (uint32_t)addrs_len, runs, 2);
+		nd_spans(b, (uint32_t)addrs_len, spans, 2);
 		if (how[1] & 64)
 			nd_dev_take(dev, a, link_len, b, addrs_len, &err);
 		else

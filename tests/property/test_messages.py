@@ -115,7 +115,7 @@ LINKS = st.fixed_dictionaries(
         "kind": st.one_of(st.just(b"veth"), NAMES), "master": nl.U32, "immutable": nl.U8,
         "link": nl.U32, "link_netnsid": nl.U32, "mtu": nl.U32, "mac": st.binary(max_size=32),
         "altnames": st.lists(NAMES, min_size=1, max_size=5), "port_kind": NAMES, "port": st.binary(max_size=64),
-        "data": st.binary(max_size=64),
+        "data": st.binary(max_size=64), "af_spec": st.binary(max_size=64),
         "xdp": st.integers(0, 4),
     },
 )  # fmt: skip
@@ -141,7 +141,9 @@ def test_link(fields, others, random):
         known[43 | 0x8000] = made.attr(2, bytes([fields["xdp"]]))
     if "altnames" in fields:
         known[52 | 0x8000] = b"".join(made.attr(53, name + b"\0") for name in fields["altnames"])
-    read_types = {type_ & 0x3FFF for type_ in (*known, 1, 3, 4, 5, 10, 18, 37, 43, 52, 67)}
+    if "af_spec" in fields:
+        known[26 | 0x8000] = fields["af_spec"]
+    read_types = {type_ & 0x3FFF for type_ in (*known, 1, 3, 4, 5, 10, 18, 26, 37, 43, 52, 67)}
     listed = [*known.items(), *((t, v) for t, v in others if t not in read_types)]
     random.shuffle(listed)
     header = struct.pack("=BxHiII", 0, 1, fields["ifindex"], fields["flags"], 0)
@@ -153,6 +155,7 @@ def test_link(fields, others, random):
         "name": fields["name"],
         "kind": fields.get("kind", b""),
         "data": fields.get("data", b""),
+        "af_spec": fields.get("af_spec"),
         "port_kind": fields.get("port_kind", b""),
         "port": fields.get("port", b""),
         "has_xdp": bool(fields.get("xdp", 0)),

@@ -269,6 +269,23 @@ def test_runs_of_addresses(data):
             assert [(ifindex, bytes(run)) for ifindex, run in engine.address_runs(data)] == expected
 
 
+@examples(300, 2500)
+@given(damaged("addresses", "links", "refusals"))
+def test_spans(data):
+    """Both engines step through messages alike, and refuse the same; the core all at once."""
+    messages, lies = nl.walk_messages(data)
+    expected, at = [], 0
+    for message in messages:
+        expected.append((struct.unpack_from("=H", message, 4)[0], at + 16, at + len(message)))
+        at += len(nl.padded(message))
+    event(f"{'refused' if lies else 'sound'}, {min(len(expected), 2)} messages")
+    for engine in (native, reference):
+        if lies:
+            assert raises_malformed(lambda engine=engine: list(engine.spans(data)))
+        else:
+            assert list(engine.spans(data)) == expected
+
+
 @examples(300, 3000)
 @given(damaged("refusals"))
 def test_refusals(data):

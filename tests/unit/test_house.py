@@ -20,9 +20,9 @@ CSRC = ROOT / "csrc"
 
 # One way: a module imports what stands before it. A new module gets its place here.
 ORDER = [
-    "errors", "uapi", "wire", "names", "snapshots", "routes", "survey", "sysctls", "neighbours",
+    "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours",
     "results", "reports", "_core",
-    "_ffi", "rtnl", "netns", "engine",
+    "_ffi", "rtnl", "netns", "engine", "survey",
     "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "checks", "journal", "identity",
     "member", "forgood", "undo", "failures", "readback", "carry", "reopened", "recovery", "transaction", "jsonscan",
     "oci", "loans", "belongings", "homecoming", "annotations", "handover", "hooklog", "hook", "output",
@@ -35,8 +35,8 @@ ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_replay", 
                 "conformance": ["__init__", "probe", "system", "requests", "world", "subjects", "runner", "expected",
                                 "ktap", "report", "command"]}  # fmt: skip
 # What a hook pays for before it does anything.
-HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "survey", "sysctls", "neighbours", "_ffi",
-             "netns", "engine", "lookups", "neighparms", "ports", "plan",
+HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi",
+             "netns", "engine", "survey", "lookups", "neighparms", "ports", "plan",
              "stacking", "losses", "clashes", "checks", "journal", "identity", "member", "forgood", "undo", "failures",
              "readback", "reopened", "recovery", "transaction", "jsonscan", "oci", "loans", "belongings", "homecoming",
              "annotations", "handover", "hooklog", "hook", "output", "outcome", "hookcommand"]  # fmt: skip
