@@ -69,6 +69,8 @@ def get_link(ifindex: int = 0, name: bytes | None = None, *, statistics: bool = 
     An alternative name may be anything that fits, even empty. `statistics` are dear, but on some kernels (5.10) IPv6's
     token comes only with them (probe sysctls.token.skip-stats).
     """
+    if name is None and not statistics:
+        return _BEFORE_IFINDEX + S32.pack(ifindex) + _AFTER_IFINDEX
     attrs = b"" if statistics else SKIP_STATS
     if name is not None:
         attrs += attr_name(uapi.IFLA_IFNAME if len(name) < uapi.IFNAMSIZ else uapi.IFLA_ALT_IFNAME, name)
@@ -77,6 +79,8 @@ def get_link(ifindex: int = 0, name: bytes | None = None, *, statistics: bool = 
 
 _LINK = Struct("=IHHII BxHiII".replace(" ", ""))  # nlmsghdr and ifinfomsg in one piece
 SKIP_STATS = attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
+_GET_LINK = link_message(uapi.RTM_GETLINK, 0, 0, SKIP_STATS)  # the request that a batch sends most of
+_BEFORE_IFINDEX, _AFTER_IFINDEX = _GET_LINK[:20], _GET_LINK[24:]
 
 
 def altnames_message(type_: int, ifindex: int, names: Iterable[bytes]) -> bytes:
@@ -235,7 +239,7 @@ def error_code(message_: Message) -> int:
     body = message_.body
     if len(body) < 20:
         raise Malformed("a malformed error message")
-    code = -int(S32.unpack_from(body)[0])
+    code: int = -S32.unpack_from(body)[0]
     if not 0 <= code <= S32_MAX:
         raise Malformed("an error message with a positive code")
     return code
