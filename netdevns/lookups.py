@@ -90,7 +90,6 @@ def dump_if_known(socket: Socket, request: bytes, about: Collection[int] | None 
         return b""
 
 
-_SHAPES = wire.LinkShapes()  # of all batches of a process: to learn one takes as long as to read two links
 _DUMP_LINKS = wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0, wire.SKIP_STATS)
 
 
@@ -109,7 +108,7 @@ def links_of(socket: Socket, names: Collection[bytes]) -> list[wire.Link]:
 def _links(dumped: bytes | memoryview) -> list[wire.Link]:
     view = memoryview(dumped)
     bodies = [view[at:end] for type_, at, end in spans(dumped) if type_ == uapi.RTM_NEWLINK]
-    return [wire.Link(body, _SHAPES) for body in bodies]
+    return [wire.Link(body, wire.LINKS) for body in bodies]
 
 
 def addresses(socket: Socket, ifindexes: Collection[int], size: int = 0) -> Mapping[int, bytes | memoryview]:

@@ -204,19 +204,24 @@ class Shapes:
     def __init__(self, header_size: int, make: type[Shape] = Shape) -> None:
         self._header_size = header_size
         self._make = make
-        self._by_size: dict[int, tuple[Shape, ...]] = {}  # tuples: threads may share it
+        self._by_size: dict[int, tuple[Shape, ...]] = {}  # the one met last is the first; tuples: threads may share it
 
     def of(self, data: bytes | memoryview, at: int, end: int) -> Shape:
         """The shape of the body between two offsets."""
-        met = self._by_size.get(end - at, ())
-        for shape in met:
-            if shape.headers(data, at) == shape.values:
-                return shape
-        made = self._make(data[at:end], self._header_size)
-        if not met and len(self._by_size) >= SIZES:
-            self._by_size.clear()
-        self._by_size[end - at] = (made, *met[: SHAPES_OF_A_SIZE - 1])
-        return made
+        met = self._by_size.get(end - at)
+        if met and met[0].headers(data, at) == met[0].values:
+            return met[0]
+        return self._another(met or (), data, at, end)
+
+    def _another(self, met: tuple[Shape, ...], data: bytes | memoryview, at: int, end: int) -> Shape:
+        found = next((shape for shape in met if shape.headers(data, at) == shape.values), None)
+        if found is None:
+            found = self._make(data[at:end], self._header_size)
+            met = met[: SHAPES_OF_A_SIZE - 1]
+            if not met and len(self._by_size) >= SIZES:
+                self._by_size.clear()
+        self._by_size[end - at] = (found, *(shape for shape in met if shape is not found))
+        return found
 
 
 def text(view: bytes | memoryview | None) -> bytes:
@@ -285,6 +290,9 @@ class LinkShapes(Shapes):
         if shape.is_damaged:
             raise Malformed("an attribute with a wrong length")
         return {type_: body[place] for type_, place in shape.places}
+
+
+LINKS = LinkShapes()  # of all dumps of a process: to learn a shape takes as long as to read two links
 
 
 class Link:

@@ -7,7 +7,7 @@ with its shape, and an `Address` lasts as long as it is looked at.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from struct import Struct
 
 from .. import uapi, wire
@@ -39,6 +39,11 @@ class Link:
         """An attribute's payload."""
         found = self.shape.last.get(type_)
         return None if found is None else self.message.body[found[0] : found[1]]
+
+    def all_of(self, types: Iterable[int]) -> list[memoryview | None]:
+        """The payloads of these attributes."""
+        places, body = self.shape.last, self.message.body
+        return [body[places[type_][0] : places[type_][1]] if type_ in places else None for type_ in types]
 
     @property
     def mac(self) -> memoryview:
@@ -175,29 +180,25 @@ class Address:
         return self.family == uapi.AF_INET6 and not self.flags & UNPROVEN
 
 
-class Reader:
-    """Reads links and addresses, and remembers the shapes of their messages."""
+_ADDRESSES = wire.Shapes(IFADDRMSG.size, AddressShape)  # of all dumps of a process
+_shape_of: Callable[[bytes, int, int], AddressShape] = _ADDRESSES.of  # type: ignore[assignment]  # makes these
 
-    __slots__ = ("_links", "_shape_of")
 
-    def __init__(self) -> None:
-        self._links = wire.Shapes(wire.IFINFOMSG.size)
-        made = wire.Shapes(IFADDRMSG.size, AddressShape)
-        self._shape_of: Callable[[bytes, int, int], AddressShape] = made.of  # type: ignore[assignment]  # makes these
+def link_in(message: wire.Message) -> Link:
+    """Reads an RTM_NEWLINK."""
+    return Link(message, wire.LINKS.of(message.data, 16, len(message.data)))
 
-    def link(self, message: wire.Message) -> Link:
-        """An RTM_NEWLINK."""
-        return Link(message, self._links.of(message.data, 16, len(message.data)))
 
-    def at(self, data: bytes, at: int, end: int) -> Address:
-        """The one of which the body lies between two offsets."""
-        return Address(data, at, end, self._shape_of(data, at, end))
+def address_at(data: bytes, at: int, end: int) -> Address:
+    """Reads the one of which the body lies between two offsets."""
+    return Address(data, at, end, _shape_of(data, at, end))
 
-    def all(self, data: bytes, *, protected: bool = False) -> Iterator[Address]:
-        """Those of RTM_NEWADDR messages, one after the other; or only what the runtime-spec protects."""
-        shape_of = self._shape_of
-        for type_, at, end in wire.spans(data):
-            if type_ == uapi.RTM_NEWADDR and end - at >= IFADDRMSG.size:
-                address = Address(data, at, end, shape_of(data, at, end))
-                if not protected or is_protected(address.flags, address.scope):
-                    yield address
+
+def addresses_in(data: bytes, *, protected: bool = False) -> Iterator[Address]:
+    """Reads RTM_NEWADDR messages, one after the other; or only of what the runtime-spec protects."""
+    shape_of = _shape_of
+    for type_, at, end in wire.spans(data):
+        if type_ == uapi.RTM_NEWADDR and end - at >= IFADDRMSG.size:
+            address = Address(data, at, end, shape_of(data, at, end))
+            if not protected or is_protected(address.flags, address.scope):
+                yield address

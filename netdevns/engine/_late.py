@@ -7,18 +7,18 @@ from itertools import chain
 
 from .. import uapi, wire
 from ..snapshots import IFADDRMSG
-from ._address import INDEX, Address, Reader
+from ._address import INDEX, Address, address_at, addresses_in
 
 DOUBLE_WITHIN = 16  # addresses
 
 
-def _told_of(ifindex: int, told: bytes, reader: Reader) -> Iterator[tuple[bool, Address]]:
+def _told_of(ifindex: int, told: bytes) -> Iterator[tuple[bool, Address]]:
     """Whether it is new, or gone; and which."""
     for type_, at, end in wire.spans(told):
         if type_ not in (uapi.RTM_NEWADDR, uapi.RTM_DELADDR) or end - at < IFADDRMSG.size:
             continue
         if wire.U32.unpack_from(told, at + INDEX[0])[0] == ifindex:
-            yield type_ == uapi.RTM_NEWADDR, reader.at(told, at, end)
+            yield type_ == uapi.RTM_NEWADDR, address_at(told, at, end)
 
 
 def _is_deleted(gone: Address) -> bool:
@@ -37,7 +37,7 @@ def _as_dumped(told: Address) -> bytes:
     return wire.NLMSGHDR.pack(size, uapi.RTM_NEWADDR, *more) + told.body + bytes(-size & 3)
 
 
-def is_as_dumped(reader: Reader, addresses: bytes, told: bytes, ifindex: int) -> bool:
+def is_as_dumped(addresses: bytes, told: bytes, ifindex: int) -> bool:
     """Whether what was told is the drop of what the snapshot has, of each family all or nothing, and nothing else.
 
     So it is but for a race. Then nothing is to be taken over, and nothing of ten thousand addresses is kept for it.
@@ -45,7 +45,7 @@ def is_as_dumped(reader: Reader, addresses: bytes, told: bytes, ifindex: int) ->
     border = next((at - 16 for _, at, _ in wire.spans(addresses) if addresses[at] == uapi.AF_INET6), len(addresses))
     dumped = (wire.spans(addresses, 0, border), wire.spans(addresses, border))
     were_told = [False, False]
-    for is_new, address in _told_of(ifindex, told, reader):
+    for is_new, address in _told_of(ifindex, told):
         is_ipv6 = address.family == uapi.AF_INET6
         were_told[is_ipv6] = True
         _, at, end = next(dumped[is_ipv6], (0, 0, 0))
@@ -58,7 +58,7 @@ def _first_ipv6(found: list[tuple[Address, bytes]]) -> int:
     return next((at for at, (a, _) in enumerate(found) if a.family == uapi.AF_INET6), len(found))
 
 
-def update(reader: Reader, addresses: bytes, told: bytes, ifindex: int) -> bytes:
+def update(addresses: bytes, told: bytes, ifindex: int) -> bytes:
     """Brings a snapshot's addresses up to date with what was told after it.
 
     The kernel tells of every address that a move, or setting a link down, drops: RTM_DELADDR with all it had, in the
@@ -66,10 +66,10 @@ def update(reader: Reader, addresses: bytes, told: bytes, ifindex: int) -> bytes
     was told of last. A link that was set down before its move has two drops; an IPv6 address that was added in between
     is newer than all others, so it is in front.
     """
-    found = [(a, addresses[a.at - 16 : (a.end + 3) & ~3]) for a in reader.all(addresses)]
+    found = [(a, addresses[a.at - 16 : (a.end + 3) & ~3]) for a in addresses_in(addresses)]
     # Where the next late address goes: of IPv4, of IPv6, which stays behind it.
     places = [0, _first_ipv6(found)]
-    for is_new, address in _told_of(ifindex, told, reader):
+    for is_new, address in _told_of(ifindex, told):
         is_ipv6 = address.family == uapi.AF_INET6
         # What is told next lies behind what was told last: ten thousand are not to be compared with each other.
         around = chain(range(places[is_ipv6], len(found)), range(places[is_ipv6]))

@@ -12,7 +12,7 @@ from struct import Struct
 from .. import uapi, wire
 from ..errors import EngineError
 from ..snapshots import dump_addresses
-from ._address import FOREVER, Address, Link, Reader
+from ._address import FOREVER, Address, Link, address_at, addresses_in, link_in
 from ._socket import Socket
 
 # A default receive buffer holds about 250 answers; if every message of a window is refused, each refusal must fit.
@@ -64,7 +64,6 @@ class Replay:
     """A snapshot, and where it is replayed or compared.
 
     Args:
-        reader: Of the snapshot's addresses, and of what is compared with them.
         ifname: The device's name when the snapshot was taken.
         link, addresses: The snapshot.
         name, ifindex: The device's where `sock` is.
@@ -76,7 +75,6 @@ class Replay:
     def __init__(
         self,
         sock: Socket,
-        reader: Reader,
         ifname: bytes,
         link: Link,
         addresses: bytes,
@@ -95,7 +93,6 @@ class Replay:
         self.undo = undo
         self.up = up
         self.cut_labels = 0
-        self._reader = reader
         self._labels: dict[bytes, tuple[bytes, bytes, bool]] = {}  # what _label says of each that was met
         self._window: list[bytes] = []
         self._window_bytes = 0
@@ -103,7 +100,7 @@ class Replay:
 
     def _held(self) -> Iterator[Address]:
         """Those of the snapshot that are replayed and compared."""
-        return self._reader.all(self.addresses, protected=not self.undo)
+        return addresses_in(self.addresses, protected=not self.undo)
 
     # ---- replay ----
 
@@ -129,13 +126,13 @@ class Replay:
             self._add(address, *self._messages(address))
         self._flush()
         for at, end in ipv6:
-            self._drop_peer_route(self._reader.at(self.addresses, at, end))
+            self._drop_peer_route(address_at(self.addresses, at, end))
         if self._failure:
             raise self._failure
 
     def _reversed(self, places: list[tuple[int, int]]) -> Iterator[Address]:
         """The kernel puts the newest of a scope first (probe addresses.ipv6.order.newest)."""
-        return (self._reader.at(self.addresses, at, end) for at, end in reversed(places))
+        return (address_at(self.addresses, at, end) for at, end in reversed(places))
 
     def _add(self, address: Address, *messages: bytes) -> None:
         """Adds an address's messages to the window; first makes room for two as long as the dumped one."""
@@ -236,7 +233,7 @@ class Replay:
 
     def judge(self, message: wire.Message, addresses: bytes) -> None:
         """The comparison alone, with what was read."""
-        text = self._compare_link(self._reader.link(message))
+        text = self._compare_link(link_in(message))
         if not text and not self._is_as_it_was(addresses):
             text = self._compare_addresses(addresses)
         if text:
@@ -249,11 +246,14 @@ class Replay:
             return "it is not up" if self.up else "it is up"
         if now.mac != self.link.mac and (self.undo or now.mac != self.link.own_mac):
             return "the MAC address changed"
-        return next((text for t, text in LINK_KEPT.items() if self.link.get(t) != now.get(t)), None)
+        was, is_ = self.link.all_of(LINK_KEPT), now.all_of(LINK_KEPT)
+        if was == is_:
+            return None
+        return next(text for text, *both in zip(LINK_KEPT.values(), was, is_, strict=True) if both[0] != both[1])
 
     def _is_as_it_was(self, there: bytes) -> bool:
         """Whether each is there byte for byte and in order, as permanent addresses are: nothing more to compare."""
-        others = self._reader.all(there)
+        others = addresses_in(there)
         for address in self._held():
             label, wanted = address.get(uapi.IFA_LABEL), address.essence
             for other in others:
@@ -273,7 +273,7 @@ class Replay:
 
     def _compare_addresses(self, there: bytes) -> str | None:
         """Each must be there, as it was, and in the order of the snapshot; others in between are not ours."""
-        others = list(self._reader.all(there))
+        others = list(addresses_in(there))
         places: dict[object, list[int]] = {}
         for at, other in enumerate(others):
             places.setdefault(other.identity, []).append(at)

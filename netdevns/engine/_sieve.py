@@ -14,9 +14,10 @@ from .. import uapi, wire
 RTMSG_SIZE = 12
 NDTMSG_SIZE = 4
 NDMSG = Struct("=BxxxiHBx")  # struct ndmsg: ndm_family, ndm_ifindex, ndm_state, ndm_flags
-LINK_ATTRS = (uapi.IFLA_IFNAME, uapi.IFLA_LINKINFO, uapi.IFLA_LINK, uapi.IFLA_LINK_NETNSID)
 ROUTE_ATTRS = frozenset((uapi.RTA_OIF, uapi.RTA_IIF, uapi.RTA_MULTIPATH, uapi.RTA_PREFSRC, uapi.RTA_NH_ID))
 LEG = Struct("=HBBi")  # struct rtnexthop: rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
+# Of all dumps of a process.
+_ROUTES, _TABLES, _PARAMETER_LISTS = wire.Shapes(RTMSG_SIZE), wire.Shapes(NDTMSG_SIZE), wire.Shapes(0)
 
 
 class Sieve:
@@ -25,10 +26,6 @@ class Sieve:
     def __init__(self, ifindexes: Collection[int], names: Collection[bytes]) -> None:
         self._ifindexes = frozenset(ifindexes)
         self._names = frozenset(names)
-        self._links = wire.Shapes(wire.IFINFOMSG.size)
-        self._routes = wire.Shapes(RTMSG_SIZE)
-        self._tables = wire.Shapes(NDTMSG_SIZE)
-        self._parameter_lists = wire.Shapes(0)
         self._rules: dict[int, Callable[[bytes, int, int], bool]] = {
             uapi.RTM_NEWLINK: self._link,
             uapi.RTM_NEWADDR: self._body,
@@ -66,22 +63,25 @@ class Sieve:
         """One of the names, or it lies on another one here (probes kinds.veth.link, kinds.upper-moves.vlan)."""
         if end - at < wire.IFINFOMSG.size:
             return True
-        shape, view = self._links.of(data, at, end).last, memoryview(data)[at:end]
-        found = {type_: view[begin:stop] for type_, (begin, stop) in shape.items() if type_ in LINK_ATTRS}
-        if wire.text(found.get(uapi.IFLA_IFNAME)) in self._names:
+        places, name = wire.LINKS.of(data, at, end).last, b""
+        if uapi.IFLA_IFNAME in places:
+            begin, stop = places[uapi.IFLA_IFNAME]
+            name = wire.text(data[at + begin : at + stop])
+        if name in self._names:
             return True
-        info = wire.attrs(found.get(uapi.IFLA_LINKINFO, memoryview(b"")), strict=False)
+        begin, stop = places.get(uapi.IFLA_LINKINFO, (0, 0))
+        info = wire.attrs(memoryview(data)[at + begin : at + stop], strict=False)
         kind = bytes(info.get(uapi.IFLA_INFO_KIND, b""))
         if kind[:5] == b"vxlan":  # it has its IFLA_VXLAN_LINK
             return True
         # A veth's IFLA_LINK is its peer.
-        return kind[:5] != b"veth\0" and uapi.IFLA_LINK in found and uapi.IFLA_LINK_NETNSID not in found
+        return kind[:5] != b"veth\0" and uapi.IFLA_LINK in places and uapi.IFLA_LINK_NETNSID not in places
 
     def _route(self, data: bytes, at: int, end: int) -> bool:
         """One that may go when one of the devices does, or a default route."""
         if end - at < RTMSG_SIZE or data[at + 1] == 0:  # rtm_dst_len
             return True
-        shape = self._routes.of(data, at, end)
+        shape = _ROUTES.of(data, at, end)
         begin, stop = shape.last.get(uapi.RTA_OIF, (0, 0))  # before all others: most that are kept have it
         if stop and self._names_one(data, at + begin, at + stop):
             return True
@@ -114,7 +114,7 @@ class Sieve:
 
     def _parameters(self, data: bytes, at: int, end: int) -> bool:
         """Those of one device's neighbours; the first message of each table is about all."""
-        begin, stop = self._tables.of(data, at, end).last.get(uapi.NDTA_PARMS, (0, 0))
-        parameters, at = self._parameter_lists.of(data, at + begin, at + stop).last, at + begin
+        begin, stop = _TABLES.of(data, at, end).last.get(uapi.NDTA_PARMS, (0, 0))
+        parameters, at = _PARAMETER_LISTS.of(data, at + begin, at + stop).last, at + begin
         begin, stop = parameters.get(uapi.NDTPA_IFINDEX, (0, 0))
         return uapi.NDTPA_IFINDEX in parameters and self._names_one(data, at + begin, at + stop)

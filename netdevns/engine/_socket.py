@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Collection
 
 from .. import rtnl
-from ._address import Reader
 from ._sieve import Sieve
 
 
 class Socket(rtnl.Socket):
     """The client's own socket, with dumps about some devices."""
-
-    def _use(self, made: socket.socket, portid: int) -> None:
-        super()._use(made, portid)
-        self.reader = Reader()  # of what is read here
 
     def query(  # type: ignore[override]
         self,

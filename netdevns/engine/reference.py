@@ -15,7 +15,7 @@ from .. import uapi, wire
 from ..errors import EngineError
 from ..rtnl import Watch
 from ..snapshots import IFADDRMSG, is_protected
-from ._address import Link, Reader
+from ._address import Link, link_in
 from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN, Read
 from ._late import is_as_dumped, update
 from ._replay import Replay
@@ -66,7 +66,7 @@ def _look_up(sock: Socket, ifindex: int, name: bytes | None = None) -> Link:
     if code:
         raise EngineError(code, text, "exchange")
     if message.type == uapi.RTM_NEWLINK and len(message.body) >= wire.IFINFOMSG.size:
-        found = sock.reader.link(message)
+        found = link_in(message)
         name_there = found.get(uapi.IFLA_IFNAME)
         if name_there is not None and len(name_there) <= uapi.IFNAMSIZ:
             return found
@@ -129,7 +129,6 @@ class Device:
         self.was_up = False
         self.cut_labels = 0
         self.was_late = False  # whether `late` found what the snapshot had not, or had otherwise
-        self._reader = Reader()
         self.link: Link | None = None  # snapshot: RTM_NEWLINK
         self.addresses = b""  # snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order
         # The RTM_NEWADDR messages that verify compared, perhaps with the RTM_NEWLINK in front.
@@ -180,7 +179,7 @@ class Device:
             raise EngineError(errno.EBADMSG, "the link of the record is damaged", "snapshot")
         if not is_sound:
             raise EngineError(errno.EBADMSG, "the addresses of the record are damaged", "snapshot")
-        self.link, self.addresses, self.arrived, self.was_late = self._reader.link(message), addresses, b"", False
+        self.link, self.addresses, self.arrived, self.was_late = link_in(message), addresses, b"", False
         self.ifindex, self.was_up = self.link.ifindex, bool(self.link.flags & uapi.IFF_UP)
         self.place = PLACE_UNKNOWN
 
@@ -197,7 +196,6 @@ class Device:
         """Records what the kernel drops; out of what was just read in the source, or by an exchange."""
         if read is None:
             read = self._read(source)
-        self._reader = source.reader  # which knows the shapes that other devices' messages have
         self.load(read[0], bytes(read[1]))
         if self.link and self.link.name != self.ifname:
             self.link, self.addresses, self.was_up = None, b"", False
@@ -221,9 +219,9 @@ class Device:
         if not self.link:
             raise EngineError(errno.EINVAL, "no snapshot", "")
         told = bytes(told)
-        if is_as_dumped(self._reader, self.addresses, told, self.ifindex):
+        if is_as_dumped(self.addresses, told, self.ifindex):
             return
-        before, self.addresses = self.addresses, update(self._reader, self.addresses, told, self.ifindex)
+        before, self.addresses = self.addresses, update(self.addresses, told, self.ifindex)
         self.was_late |= _bodies(before) != _bodies(self.addresses)
 
     @_step("move")
@@ -286,9 +284,7 @@ class Device:
         if self.place != PLACE_SOURCE:
             raise EngineError(errno.ENODEV, "it is not in the source", "")
         link, addresses = self.link, self.addresses
-        replay = Replay(
-            source, self._reader, self.ifname, link, addresses, self.ifname, self.ifindex, undo=True, up=self.was_up
-        )
+        replay = Replay(source, self.ifname, link, addresses, self.ifname, self.ifindex, undo=True, up=self.was_up)
         # The comparison decides: a device that never changed is left alone, without a notification; and what a replay
         # was refused may be there all the same.
         if _failure(replay.compare):
@@ -298,7 +294,7 @@ class Device:
     def _in_target(self, target: Socket) -> Replay:
         if self.place != PLACE_TARGET or not self.link:
             raise EngineError(errno.EINVAL, "it is not in the target", "")
-        return Replay(target, self._reader, self.ifname, self.link, self.addresses, self.name, self.target_ifindex)
+        return Replay(target, self.ifname, self.link, self.addresses, self.name, self.target_ifindex)
 
     def _run(self, replay: Replay) -> None:
         try:
