@@ -53,6 +53,9 @@ static inline int nd_err_set(struct nd_err *err, int step, int code, const char 
 	return code;
 }
 
+/* Writes what nd_spans says of a message of `buf`; returns where the next one goes. */
+uint32_t *nd_span_put(uint32_t *span, const void *buf, const struct nd_view *v);
+
 /* The attribute walk behind nd_view_attr, for attributes without a message (nested ones). */
 const unsigned char *nd_attr_find(const unsigned char *attrs, size_t total, uint16_t type, size_t *len);
 

@@ -144,22 +144,25 @@ int nd_view_next(const void *buf, size_t len, size_t *pos, struct nd_view *v)
 	return 1;
 }
 
+uint32_t *nd_span_put(uint32_t *span, const void *buf, const struct nd_view *v)
+{
+	const uint32_t at = (uint32_t)(v->body - (const unsigned char *)buf);
+
+	*span++ = v->type;
+	*span++ = at;
+	*span++ = at + (uint32_t)v->body_len;
+	return span;
+}
+
 int nd_spans(const void *buf, uint32_t len, uint32_t *spans, int count)
 {
 	size_t pos = 0;
 	struct nd_view v;
 	int found = 0, more;
 
-	while ((more = nd_view_next(buf, len, &pos, &v)) == 1) {
-		if (found < count) {
-			const uint32_t at = (uint32_t)(v.body - (const unsigned char *)buf);
-
-			*spans++ = v.type;
-			*spans++ = at;
-			*spans++ = at + (uint32_t)v.body_len;
-		}
-		found++;
-	}
+	while ((more = nd_view_next(buf, len, &pos, &v)) == 1)
+		if (found++ < count)
+			spans = nd_span_put(spans, buf, &v);
 	return more < 0 ? more : found;
 }
 

@@ -116,6 +116,8 @@ struct nd_view {
 int nd_view_next(const void *buf, size_t len, size_t *pos, struct nd_view *v);
 /* All at once: three numbers each, the type, where the body begins and where it ends. Returns as nd_addr_runs does. */
 int nd_spans(const void *buf, uint32_t len, uint32_t *spans, int count);
+/* The same of RTM_NEWROUTE alone: routes that the kernel did not make with an address, and default routes. */
+int nd_route_spans(const void *dumped, uint32_t len, uint32_t *spans, int count);
 
 /*
  * Finds an attribute behind a fixed header of `header_len` bytes. Returns its payload (NULL: not there) and its length.
@@ -196,9 +198,8 @@ struct nd_buf {
  * exchange itself worked. With NULL the first refusal is the result. A message without NLM_F_ACK is answered only when
  * it is refused (probe acks.batch.ack-on-last).
  *
- * A dump that was interrupted (NLM_F_DUMP_INTR on any of its messages) is asked for again, together with the messages
- * before it, at most 8 times; then -EAGAIN. A partial dump is never returned. NLMSG_DONE alone would not tell (probe
- * dumps.interrupted.links.a-move-away).
+ * A dump that was interrupted (NLM_F_DUMP_INTR on any of its messages: probe dumps.interrupted.links.a-move-away) is asked
+ * for again, with the messages before it, at most 8 times; then -EAGAIN. A partial dump is never returned.
  *
  * Signals do not end an exchange. Returns 0, or: -ENOBUFS (see above), -EBADMSG (a length that lies), -EMSGSIZE (an answer of
  * more than 8 KiB), -ETIMEDOUT (none in 10 s; the kernel answers before send returns), or what send and recvmmsg say.
@@ -291,9 +292,8 @@ int nd_dev_late(struct nd_dev *dev, const void *told, size_t len, struct nd_err 
 /* Copies the RTM_NEWADDR messages that no replay carries: not permanent, or not of global scope. Returns their bytes. */
 size_t nd_addr_unprotected(const void *addrs, size_t len, void *to);
 
-/* Messages about the addresses of one device that follow one another in a dump, or in what nd_sock_drain told. */
 struct nd_run { uint32_t at, len; int32_t ifindex; };	/* bytes, padding included */
-/* Finds these, for nd_dev_take and nd_dev_late. Returns how many there are, `count` of which are written; or -EBADMSG. */
+/* Finds addresses of one device that follow one another. Returns how many runs there are, `count` written; or -EBADMSG. */
 int nd_addr_runs(const void *told, uint32_t len, struct nd_run *runs, int count);
 
 /*

@@ -201,3 +201,23 @@ int nd_sieve_keeps(const struct nd_sieve *sieve, const struct nd_view *v)
 		return 1;
 	}
 }
+
+int nd_route_spans(const void *dumped, uint32_t len, uint32_t *spans, int count)
+{
+	size_t pos = 0;
+	struct nd_view v;
+	int found = 0, more;
+
+	while ((more = nd_view_next(dumped, len, &pos, &v)) == 1) {
+		struct rtmsg head;
+
+		if (v.type != RTM_NEWROUTE || v.body_len < sizeof head)
+			continue;
+		memcpy(&head, v.body, sizeof head);
+		if (head.rtm_protocol == RTPROT_KERNEL && head.rtm_dst_len)
+			continue;
+		if (found++ < count)
+			spans = nd_span_put(spans, dumped, &v);
+	}
+	return more < 0 ? more : found;
+}

@@ -129,6 +129,8 @@ def _removals(e: Finding, asked: Asked) -> list[list[str]]:
             *([*_program(), "return", loan.container] for loan in listed(devices=[e.device])),
             [*_program(), "show"],
         ]
+    if e.code == "record.kept":  # it says what it still lacks
+        return [[*_program(), "recover"]]
     if e.code == "netns.open":
         missing = [where for where in (asked.source, asked.target) if where and e.text.startswith(where)]
         named = [where for where in missing if "/" not in where and ":" not in where]

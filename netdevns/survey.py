@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from . import uapi, wire
-from .engine import spans
+from .engine import foreign_routes
 from .routes import RTMSG, devices_of, dumped, nexthop_devices
 
 
@@ -26,13 +26,8 @@ class Survey:
         self._sources: list[bytes] = []  # the src of IPv4 routes of others, in the main table; in others they stay
         by_nexthop = nexthop_devices(nexthops)
         view = memoryview(routes)
-        kernel = uapi.RTPROT_KERNEL
-        for type_, at, end in spans(routes):
-            if end - at < RTMSG.size or (routes[at + 5] == kernel and routes[at + 1]):  # protocol, dst_len: the most
-                continue
-            if type_ != uapi.RTM_NEWROUTE:
-                continue
-            is_kernels, is_default = routes[at + 5] == kernel, routes[at + 1] == 0
+        for _, at, end in foreign_routes(routes):
+            is_kernels, is_default = routes[at + 5] == uapi.RTPROT_KERNEL, routes[at + 1] == 0  # protocol, dst_len
             body = view[at:end]
             found = wire.attrs(body, RTMSG.size)
             devices = devices_of(found, by_nexthop)

@@ -12,9 +12,9 @@ from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTOR
 TYPE_CHECKING = False
 _wanted = os.environ.get("NETDEVNS_ENGINE") or "native"
 if _wanted == "native" or TYPE_CHECKING:
-    from .native import Device, Socket, Watch, address_runs, spans
+    from .native import Device, Socket, Watch, address_runs, foreign_routes, spans
 elif _wanted == "reference":
-    from .reference import Device, Socket, Watch, address_runs, spans
+    from .reference import Device, Socket, Watch, address_runs, foreign_routes, spans
 else:
     raise ImportError(
         f"netdevns: NETDEVNS_ENGINE={_wanted}: no such engine; unset it, or set it to native or reference"
@@ -32,5 +32,6 @@ __all__ = [
     "Socket",
     "Watch",
     "address_runs",
+    "foreign_routes",
     "spans",
 ]

@@ -6,7 +6,7 @@ of a namespace have, the rest is dropped where it is received.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from struct import Struct
 
 from .. import uapi, wire
@@ -18,6 +18,15 @@ ROUTE_ATTRS = frozenset((uapi.RTA_OIF, uapi.RTA_IIF, uapi.RTA_MULTIPATH, uapi.RT
 LEG = Struct("=HBBi")  # struct rtnexthop: rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
 # Of all dumps of a process.
 _ROUTES, _TABLES, _PARAMETER_LISTS = wire.Shapes(RTMSG_SIZE), wire.Shapes(NDTMSG_SIZE), wire.Shapes(0)
+
+
+def foreign_routes(dumped: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
+    """As wire.spans, of routes alone: those that the kernel did not make with an address, and default routes."""
+    kernel = uapi.RTPROT_KERNEL
+    for type_, at, end in wire.spans(dumped):
+        is_whole = type_ == uapi.RTM_NEWROUTE and end - at >= RTMSG_SIZE
+        if is_whole and (dumped[at + 5] != kernel or not dumped[at + 1]):  # rtm_protocol, rtm_dst_len
+            yield type_, at, end
 
 
 class Sieve:

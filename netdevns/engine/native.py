@@ -185,9 +185,18 @@ class Watch:
 
 def spans(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
     """What wire.spans finds, all at once. Raises wire.Malformed before the first, where any length lies."""
+    return _spans(lib.nd_spans, data)
+
+
+def foreign_routes(dumped: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
+    """The same of routes that the kernel did not make with an address, and of default routes."""
+    return _spans(lib.nd_route_spans, dumped)
+
+
+def _spans(find: Callable[..., int], data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
     numbers = new_raw("uint32_t[]", 3 * (len(data) // wire.NLMSGHDR.size))
     with ffi.from_buffer(data) as view:  # see address_runs
-        found = lib.nd_spans(view, len(data), numbers, len(numbers) // 3)
+        found = find(view, len(data), numbers, len(numbers) // 3)
     if found < 0:
         raise wire.Malformed("a netlink message with a wrong length")
     each = iter(ffi.unpack(numbers, 3 * found))

@@ -20,13 +20,14 @@ from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTOR
 from ._late import is_as_dumped, update
 from ._replay import Replay
 from ._replay import read as read_there
+from ._sieve import foreign_routes
 from ._socket import Socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Device", "Socket", "Watch", "address_runs", "spans"]
+__all__ = ["Device", "Socket", "Watch", "address_runs", "foreign_routes", "spans"]
 
 spans = wire.spans
 

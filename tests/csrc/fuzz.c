@@ -207,6 +207,7 @@ static void steps(struct nd_dev *dev, const uint8_t *how)
 
 		nd_addr_runs(b, (uint32_t)addrs_len, runs, 2);
 		nd_spans(b, (uint32_t)addrs_len, spans, 2);
+		nd_route_spans(a, (uint32_t)link_len, spans, 2);
 		if (how[1] & 64)
 			nd_dev_take(dev, a, link_len, b, addrs_len, &err);
 		else

@@ -340,6 +340,31 @@ def test_new_device_of_that_name_is_not_taken_for_the_old_one(
     assert [a.address for a in host.addresses("tun0", family=2)] == ["10.0.0.1"]
 
 
+def test_move_of_what_cannot_be_undone_is_refused(
+    host: Namespace, target: Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An earlier move that nobody can undo stands against the next, with the record's name; what to type is told."""
+    host.batch(["tuntap add dev tun0 mode tun", "link set tun0 up"])
+    killed(netdevns.JOURNAL_DIR, target, "move", 1, after=True, devices={"tun0": "net0"})
+    host.ip("tuntap add dev tun0 mode tun")
+    before = host.links()["tun0"]
+    assert cli.main(["move", "tun0", "--to", target.path]) == 2
+    said = capsys.readouterr().err
+    assert "tun0: an earlier move was killed, and cannot be undone: " in said
+    (record,) = (f"{netdevns.JOURNAL_DIR}/txn/{name}" for name in records(netdevns.JOURNAL_DIR))
+    assert f"({record})" in said
+    assert "netdevns: next: " in said
+    assert " recover\n" in said
+    if not kinds.honours_new_ifindex():  # the device is in the source under another name and another ifindex
+        os.unlink(record)
+        return
+    assert (host.links()["tun0"], host.names(), target.names()) == (before, {"tun0", "net0"}, set())
+    host.ip("link del tun0")
+    assert cli.main(["recover"]) == 0
+    assert host.links()["tun0"].ifindex != before.ifindex
+    assert cli.main(["move", "tun0", "--to", target.path]) == 0
+
+
 def test_move_of_another_device_leaves_the_record(sides: tuple[Namespace, Namespace], directory: str) -> None:
     """Only a move that names one of its devices recovers a record."""
     _, target = sides

@@ -270,20 +270,37 @@ def test_runs_of_addresses(data):
 
 
 @examples(300, 2500)
-@given(damaged("addresses", "links", "refusals"))
+@given(damaged("addresses", "links", "refusals", "routes"))
 def test_spans(data):
     """Both engines step through messages alike, and refuse the same; the core all at once."""
     messages, lies = nl.walk_messages(data)
-    expected, at = [], 0
+    expected, foreign, at = [], [], 0
     for message in messages:
-        expected.append((struct.unpack_from("=H", message, 4)[0], at + 16, at + len(message)))
+        type_ = struct.unpack_from("=H", message, 4)[0]
+        expected.append((type_, at + 16, at + len(message)))
+        if type_ == uapi.RTM_NEWROUTE and len(message) >= 28:
+            dst_len, protocol = message[17], message[21]
+            foreign += expected[-1:] if protocol != 2 or dst_len == 0 else []
         at += len(nl.padded(message))
-    event(f"{'refused' if lies else 'sound'}, {min(len(expected), 2)} messages")
+    event(f"{'refused' if lies else 'sound'}, {min(len(expected), 2)} messages, {min(len(foreign), 2)} routes")
     for engine in (native, reference):
-        if lies:
-            assert raises_malformed(lambda engine=engine: list(engine.spans(data)))
-        else:
-            assert list(engine.spans(data)) == expected
+        for find, found in (engine.spans, expected), (engine.foreign_routes, foreign):
+            if lies:
+                assert raises_malformed(lambda find=find: list(find(data)))
+            else:
+                assert list(find(data)) == found
+
+
+@examples(300, 2000)
+@given(st.lists(st.binary(min_size=4, max_size=300), max_size=200))
+def test_shapes_are_few(bodies):
+    """However many lengths are met: what is remembered has a bound."""
+    shapes = wire.Shapes(4)
+    for body in bodies:
+        shapes.of(body, 0, len(body))
+    remembered = [len(met) for met in shapes._by_size.values()]
+    assert len(remembered) <= wire.SIZES
+    assert max(remembered, default=0) <= wire.SHAPES_OF_A_SIZE
 
 
 @examples(300, 3000)

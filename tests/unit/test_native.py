@@ -16,6 +16,7 @@ CALLS: dict[str, Callable[[native.Device, memoryview], object]] = {
     "verify": lambda device, view: device.verify(None, (b"", view)),  # type: ignore[arg-type]
     "address_runs": lambda _, view: list(native.address_runs(view)),
     "spans": lambda _, view: native.spans(view),
+    "foreign_routes": lambda _, view: native.foreign_routes(view),
 }
 
 
