@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import shutil
 import signal
@@ -20,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.runtimes.container import ENV, Bundle, Runtime, make_rootfs
+from tests.runtimes.container import ENV, Bundle, Runtime, has_net_devices, make_rootfs, shown_without_devices
 from tests.support.namespaces import Namespace
 
 from . import results
@@ -86,10 +85,7 @@ def start(hook: Hook | None, devices: int = 0) -> Callable[[Setting], list[list[
         create = ["create", "--bundle", str(folder)]
         # It would move them before the hook does, and is not shown what the hook reads.
         if names and hook is not OWN_MOVE and moves_devices_itself(program):
-            bundle_shown = json.loads((folder / "config.json").read_text())
-            bundle_shown["linux"].pop("netDevices", None)
-            (folder / "shown.json").write_text(json.dumps(bundle_shown))
-            create += ["--config", str(folder / "shown.json")]
+            create += shown_without_devices(folder)
         setting.stack.callback(
             subprocess.run, [*options, "delete", "--force", NAME], check=False, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -116,10 +112,7 @@ def end_processes_in(namespace: Namespace) -> None:
 
 @functools.cache
 def moves_devices_itself(program: str) -> bool:
-    """runc 1.4, crun 1.22 and later (runtime-spec, features-linux.md)."""
-    done = subprocess.run([program, "features"], capture_output=True, text=True, check=False)
-    known = json.loads(done.stdout) if done.returncode == 0 else {}
-    return bool(known.get("linux", {}).get("netDevices", {}).get("enabled", False))
+    return has_net_devices(subprocess.run([program, "features"], capture_output=True, text=True, check=False))
 
 
 # The hook of each step, and how many devices arrive.

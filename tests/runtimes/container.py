@@ -297,6 +297,24 @@ class Seen:
 # ---- the runtime ----------------------------------------------------------------------------------------------------
 
 
+def has_net_devices(features: subprocess.CompletedProcess[str]) -> bool:
+    """What `runc features` says of them: runc 1.4 and crun 1.22 have them (runtime-spec, features-linux.md)."""
+    known = json.loads(features.stdout) if features.returncode == 0 else {}
+    return bool(known.get("linux", {}).get("netDevices", {}).get("enabled", False))
+
+
+def shown_without_devices(bundle: Path) -> list[str]:
+    """Options for a runtime that would move the devices itself, before the hook runs: it is not shown them.
+
+    They are crun's; runc has none like it.
+    """
+    config = json.loads((bundle / "config.json").read_text())
+    config["linux"].pop("netDevices", None)
+    shown = bundle / "shown-to-the-runtime.json"
+    shown.write_text(json.dumps(config))
+    return ["--config", str(shown)]
+
+
 @dataclass
 class Runtime:
     """runc or crun on a machine, with its state in a folder of its own."""
@@ -318,24 +336,14 @@ class Runtime:
         return self.machine.run([*self.prefix, *arguments], output=output)
 
     def moves_devices_itself(self) -> bool:
-        """Whether it has netDevices of its own (runc 1.4, crun 1.22); runtime-spec, features-linux.md."""
-        done = self.machine.run([self.prefix[0], "features"])
-        known = json.loads(done.stdout) if done.returncode == 0 else {}
-        return bool(known.get("linux", {}).get("netDevices", {}).get("enabled", False))
+        """Whether it has netDevices of its own."""
+        return has_net_devices(self.machine.run([self.prefix[0], "features"]))
 
     def _bundle(self, bundle: Bundle) -> list[str]:
-        """The options that name a bundle.
-
-        A runtime that would move the devices itself, before the hook runs, is not shown that they are wanted.
-        """
+        """The options that name a bundle."""
         options = ["--bundle", str(bundle.path)]
-        text = (bundle.path / "config.json").read_text()
-        if '"netDevices"' in text and self.moves_devices_itself():
-            config = json.loads(text)
-            config["linux"].pop("netDevices", None)
-            shown = bundle.path / "shown-to-the-runtime.json"
-            shown.write_text(json.dumps(config))
-            options += ["--config", str(shown)]  # crun's; Debian has no runc that would need it
+        if '"netDevices"' in (bundle.path / "config.json").read_text() and self.moves_devices_itself():
+            options += shown_without_devices(bundle.path)
         return options
 
     def run(self, bundle: Bundle, container: str = "netdevns-test") -> subprocess.CompletedProcess[str]:
