@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the hook path must not pay for typing
     from typing import Any
 
 STEPS = ("", "open", "exchange", "snapshot", "move", "replay", "verify", "undo", "watch")
-DEVICE_BYTES = ffi.sizeof("struct nd_dev") + 3072  # to begin with: a link and a few addresses; grows on demand
+DEVICE_BYTES = ffi.sizeof("struct nd_dev")  # to begin with: grows on demand
 MEMORY_BYTES = 16384  # a link and about 40 addresses, before an exchange has told how many there are
 # What of it is not used is not touched. A dump of 15,000 addresses fits in, or of their routes; less than 2 MiB, which
 # some systems would make one huge page of, and clear it.
