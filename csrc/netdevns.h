@@ -293,7 +293,7 @@ int nd_dev_late(struct nd_dev *dev, const void *told, size_t len, struct nd_err 
 size_t nd_addr_unprotected(const void *addrs, size_t len, void *to);
 
 struct nd_run { uint32_t at, len; int32_t ifindex; };	/* bytes, padding included */
-/* Finds addresses of one device that follow one another. Returns how many runs there are, `count` written; or -EBADMSG. */
+/* Finds messages about addresses of one device that follow one another. Returns how many runs, `count` written; or -EBADMSG. */
 int nd_addr_runs(const void *told, uint32_t len, struct nd_run *runs, int count);
 
 /*

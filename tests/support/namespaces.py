@@ -195,7 +195,7 @@ class Namespace:
         while missing := self._local_routes_to_come():  # a work item's, which a busy machine lets wait
             assert time.monotonic() < end, f"no local route of {missing}"
             time.sleep(0.01)
-        # A bond tells of its ports by work items of its own, which wait for others on a busy machine.
+        # Once, on a busy machine, a namespace with a bond told of a link when all seemed quiet; not seen why.
         has_bond = any(link.attrs.get("kind") == "bond" for link in self.links().values())
         silence_s = 0.3 if has_bond else 0.03
         with self.monitor() as monitor:
