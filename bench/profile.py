@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from netdevns import checks, readback, transaction
+from netdevns import api, checks, readback, transaction
 from netdevns.engine import Device, Socket, Watch
 from tests.support.namespaces import Namespace
 
@@ -94,7 +94,7 @@ def arrange() -> None:
     ):
         for name in names:
             setattr(owner, name, CLOCK.timed(getattr(owner, name)))
-    batch: Any = transaction._Batch
+    batch: Any = transaction.Batch
     begins: list[tuple[Any, str, str]] = [
         (checks, "examine", "check"),
         (readback, "snapshots", "snapshots"),
@@ -121,7 +121,7 @@ def batch() -> tuple[Clock, int]:
         time.sleep(0.1)
         CLOCK.__init__()  # type: ignore[misc]  # the wrappers hold on to this one
         faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        transaction.move(layout.names, target.fd)
+        api.move(layout.names, target.fd)
         CLOCK.enter("")
         faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
         done = Clock()

@@ -48,7 +48,7 @@ def check(args: argparse.Namespace, names: Names) -> Run:
 
 def rollback(args: argparse.Namespace, names: Names) -> Run:
     """Interrupted when the last device has its addresses: all of them have to come back."""
-    from netdevns.transaction import transact
+    from netdevns.api import transact
 
     def interrupt(step: str, done: int, of: int) -> None:
         if step == "replay" and done == of:

@@ -47,15 +47,15 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import oci
+    from .api import move
     from .checks import check
     from .errors import CheckFailed, ConfigInvalid, MoveFailed, NetDevError
-    from .journal import JOURNAL_DIR
+    from .folders import JOURNAL_DIR
     from .lookups import snapshot
     from .netns import NetNS
     from .recovery import recover
     from .reports import Finding, Left, Recovered, Report
     from .results import Address, Moved, Snapshot
-    from .transaction import move
 
 # Where each public name lives. Loaded on first use: a hook must start fast.
 _HOME = {
@@ -63,7 +63,7 @@ _HOME = {
     "CheckFailed": "errors",
     "ConfigInvalid": "errors",
     "Finding": "reports",
-    "JOURNAL_DIR": "journal",
+    "JOURNAL_DIR": "folders",
     "Left": "reports",
     "MoveFailed": "errors",
     "Moved": "results",
@@ -73,7 +73,7 @@ _HOME = {
     "Report": "reports",
     "Snapshot": "results",
     "check": "checks",
-    "move": "transaction",
+    "move": "api",
     "oci": "oci",
     "recover": "recovery",
     "snapshot": "lookups",

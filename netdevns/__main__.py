@@ -17,9 +17,9 @@ def start() -> None:
 
         code = run(sys.argv[2:])
     else:
-        from netdevns.cli import main
+        from netdevns.cli import program
 
-        code = main()
+        code = program()
     if is_hook:
         import os
 

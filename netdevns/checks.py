@@ -9,6 +9,7 @@ Finding codes (stable), with the errno that a refused `move` carries:
   device.twice (EINVAL)            two keys are one device
   device.immutable (EINVAL)        the kernel never moves it: lo, bridges, bonds, ...
   device.ends (EBUSY)              the kernel deletes it when its lower, in the same batch, leaves: vxlan, macsec
+  device.busy (EBUSY)              another process moves it, gives it back, or undoes an earlier move of it
   device.default-route (EBUSY)     it carries a default route; `force` makes this a note
   name.invalid (EINVAL, ERANGE)    the wanted name breaks the kernel's rules (ERANGE: it is too long)
   name.template (EINVAL, ERANGE)   a "%" that is not one "%d"
@@ -35,6 +36,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from . import (
     clashes,
+    links,
     lookups,
     losses,
     names,
@@ -57,6 +59,7 @@ from .survey import Survey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .exclusion import Exclusion
     from .reports import Report
 
 NO_SUCH_IFINDEX = 0x7FFFFFFF
@@ -122,14 +125,19 @@ def examine(
     source: object,
     force: bool | frozenset[str],
     preserve: frozenset[str] = frozenset(),
+    exclusion: Exclusion | None = None,
 ) -> Plan:
-    """Runs all checks. The plan is open: use it as a context manager."""
+    """Runs all checks. The plan is open: use it as a context manager.
+
+    `exclusion`: takes the devices, and those on them, before anything is read that a move relies on.
+    """
     plan = Plan(requested(devices), force)
     plan.preserve = preserve
     try:
         _open(plan, netns, source)
         clashes.in_batch(plan)
         if plan.source_socket is not None:
+            links.read(plan, plan.source_socket, {i.ifname for i in plan.items if _may_be_there(i)}, exclusion)
             _ask_source(plan, plan.source_socket)
         if plan.target_socket is not None:
             _ask_target(plan, plan.target_socket)
@@ -189,7 +197,6 @@ def _may_be_there(item: Item) -> bool:
 def _ask_source(plan: Plan, socket: Socket) -> None:
     askable = [i for i in plan.items if _may_be_there(i)]
     by_ifindex: dict[int, Item] = {}
-    plan.links = {link.ifindex: link for link in lookups.links_of(socket, {i.ifname for i in askable})}
     by_name = {link.name: link for link in plan.links.values()}
     others = [i.ifname for i in askable if i.ifname not in by_name]  # no such device, or an alternative name
     for name, answer in zip(others, ask(socket, [wire.get_link(name=name) for name in others]), strict=True):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from . import errors
-from .outcome import FAILED, LEFT, REFUSED, UNTOUCHED, Usage, code_of, device_arguments, lines_of
+from .interrupts import Interrupts
+from .outcome import FAILED, LEFT, REFUSED, UNKNOWN, UNTOUCHED, Usage, code_of, device_arguments, lines_of
 from .output import complain, end_by_exception, internal, print_any_name, print_json, tell, warn_in_a_line
 
 TYPE_CHECKING = False
@@ -21,36 +23,45 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
     """Runs the command; returns its exit code. Prints one line for each fact, never a traceback.
 
+    Signals are handled as before when it returns, for a caller that goes on.
+
     Args:
         argv: Without the program's name; sys.argv by default.
         advise: Whether to tell what to type next after an error.
     """
-    args = list(sys.argv[1:] if argv is None else argv)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        return _main(sys.argv[1:] if argv is None else argv, advise=advise)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def program() -> int:
+    """The same for a process that ends with it: a signal that came after the move does not change its exit code."""
+    return _main(sys.argv[1:], advise=True)
+
+
+def _main(argv: Sequence[str], *, advise: bool) -> int:
+    args = list(argv)
     print_any_name()
+    warn_in_a_line()
     try:
         if args[:1] == ["hook"] and not {"-h", "--help"} & set(args):
             from . import hookcommand  # without argparse: a hook must start fast
 
             return hookcommand.run(args[1:])
-        _begin()
         parsed = _parser().parse_args(args)
         parsed.advise = advise
         code: int = parsed.run(parsed)
         return code
-    except KeyboardInterrupt:
-        return complain(["interrupted; nothing was touched"], FAILED)
+    except KeyboardInterrupt:  # what changes devices holds signals back
+        return complain(["interrupted"], FAILED)
     except SystemExit as e:
         return e.code if isinstance(e.code, int) else FAILED
     except ImportError as e:
         return complain([str(e)], FAILED)
     except Exception as e:
         return complain([internal(e)], FAILED)
-
-
-def _begin() -> None:
-    """What a move needs around it."""
-    end_by_exception()
-    warn_in_a_line()
 
 
 def _kinds(args: argparse.Namespace) -> list[str]:
@@ -116,18 +127,19 @@ def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespa
 
     from . import screens
     from .advice import argument
-    from .journal import JOURNAL_DIR
+    from .api import transact
+    from .folders import JOURNAL_DIR
     from .progress import Progress
-    from .transaction import transact
 
     if args.json:
         import json  # noqa: F401
     source = None if asked.source is None else argument(asked.source)
     progress = Progress(None if args.json else sys.stderr)
+    interrupts = Interrupts()
     try:
         with progress:
             options = {"force": args.force, "journal": JOURNAL_DIR, "results": True, "on_step": progress}
-            options["preserve"] = frozenset(_kinds(args))
+            options |= {"preserve": frozenset(_kinds(args)), "interrupts": interrupts}
             moved = transact(devices, argument(target), source=source, **options)
         if args.json:
             print_json({"moved": [dataclasses.asdict(m) for m in moved]})
@@ -241,51 +253,63 @@ def _run_show(args: argparse.Namespace) -> int:
 
 def _run_recover(args: argparse.Namespace) -> int:
     from . import recovery, screens
-    from .journal import JOURNAL_DIR
+    from .folders import JOURNAL_DIR
 
     if not args.list:
-        return _tell_recovered(args, recovery.recover, screens.recovered, lambda each: each.outcome == "kept")
+
+        def recover(interrupts: Interrupts) -> list[Recovered]:
+            return recovery.undo_crashed(JOURNAL_DIR, interrupts=interrupts)
+
+        return _tell_recovered(args, recover, screens.recovered, lambda each: each.outcome == "kept")
     try:
-        pending, running = recovery.pending(JOURNAL_DIR)
+        pending, running, aside = recovery.pending(JOURNAL_DIR)
     except OSError as e:
         return _no_records(e)
     if args.json:
-        print_json({"pending": pending, "running": running})
+        print_json({"pending": pending, "running": running, "set_aside": aside})
     else:
-        tell(screens.pending(pending, running))
+        tell(screens.pending(pending, running, aside))
     return 0
 
 
 def _run_return(args: argparse.Namespace) -> int:
     from . import homecoming, screens
 
-    def come_home() -> list[Recovered]:
-        return homecoming.come_home(container=args.container, wait_s=args.wait, is_ending=True)
+    def come_home(interrupts: Interrupts) -> list[Recovered]:
+        return homecoming.come_home(container=args.container, wait_s=args.wait, is_ending=True, interrupts=interrupts)
 
     return _tell_recovered(args, come_home, screens.returned, homecoming.is_wrong)
 
 
 def _tell_recovered(
     args: argparse.Namespace,
-    put_back: Callable[[], Sequence[Recovered]],
+    put_back: Callable[[Interrupts], Sequence[Recovered]],
     shown: Callable[[Sequence[Recovered]], str],
     is_wrong: Callable[[Recovered], bool],
 ) -> int:
     import dataclasses
 
+    interrupts = Interrupts()
     try:
-        recovered = put_back()
+        recovered = put_back(interrupts)
     except OSError as e:
         return _no_records(e)
+    except Exception as e:
+        return complain([internal(e), UNKNOWN], LEFT)
     if args.json:
         print_json({"recovered": [dataclasses.asdict(each) for each in recovered]})
     else:
         tell(shown(recovered))
-    return LEFT if any(map(is_wrong, recovered)) else 0
+    name = interrupts.name
+    if not name or all(each.outcome != "kept" for each in recovered):  # a signal that came too late ends nothing
+        return LEFT if any(map(is_wrong, recovered)) else 0
+    if all(each.outcome == "kept" and each.location in ("target", "unknown") for each in recovered):
+        return complain([f"interrupted by {name}; {UNTOUCHED}"], FAILED)
+    return complain([f"interrupted by {name}; the others were looked at"], LEFT)
 
 
 def _no_records(e: OSError) -> int:
-    from .journal import JOURNAL_DIR
+    from .folders import JOURNAL_DIR
 
     return complain([f"{e.filename or JOURNAL_DIR}: {e.strerror}", UNTOUCHED], REFUSED)
 
@@ -300,6 +324,7 @@ def _run_features(args: argparse.Namespace) -> int:  # noqa: ARG001  # every com
 def _run_conformance(args: argparse.Namespace) -> int:
     from .conformance import command
 
+    end_by_exception()  # its probes have processes and namespaces to tidy up
     try:
         if args.probes[:1] == ["diff"]:
             text, code = command.diff(args.probes[1:])
@@ -329,6 +354,7 @@ def _run_hooks_dir(args: argparse.Namespace) -> int:
 def _run_demo(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
     from . import demo
 
+    end_by_exception()
     # Its sandbox is gone before anybody can type anything.
     return demo.main(lambda arguments: main(arguments, advise=False))
 

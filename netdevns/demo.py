@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from . import lookups, snapshots, uapi, wire
+from .api import move
 from .engine import Socket
 from .netns import CURRENT
 from .output import tell
-from .transaction import move
 
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNS = 0x20000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the hook path must not pay for dataclasses
-    from .reports import Left, Report
+    from .reports import Left, Recovered, Report
 
 
 class NetDevError(OSError):
@@ -20,6 +20,8 @@ class NetDevError(OSError):
         rolled_back: True if everything is as before the call.
         location: Where the device at fault is now: "source", "target", "init", "gone" or "unknown"; None without one.
         left: What is not as before, one `Left` a device; empty exactly when `rolled_back`.
+        earlier: What was put back before the checks: devices of a move whose process was killed, or on loan to a
+            container that has ended.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class NetDevError(OSError):
         netns: str | None = None,
         location: str | None = None,
         left: tuple[Left, ...] = (),
+        earlier: tuple[Recovered, ...] = (),
     ) -> None:
         super().__init__(errno, text)
         self.text = text
@@ -42,6 +45,7 @@ class NetDevError(OSError):
         self.netns = netns
         self.location = location
         self.left = left
+        self.earlier = earlier
 
     @property
     def rolled_back(self) -> bool:
@@ -51,7 +55,7 @@ class NetDevError(OSError):
         return self.text
 
     def _state(self) -> dict[str, object]:
-        names = ("errno", "extack", "device", "step", "netns", "location", "left")
+        names = ("errno", "extack", "device", "step", "netns", "location", "left", "earlier")
         return {name: getattr(self, name) for name in names}
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -79,7 +79,7 @@ def failed(
     if stopped.step == "time-out":
         text += "the time was over before this device"
     elif stopped.step == "interrupt":
-        text += f"interrupted ({type(cause).__name__})"
+        text += f"interrupted by {stopped.extack}" if stopped.extack else f"interrupted ({type(cause).__name__})"
     else:
         said = [os.strerror(stopped.errno)] if stopped.errno else []
         words = WORDS[stopped.step] if member else WORDS_OF_ALL.get(stopped.step, WORDS[stopped.step])
@@ -98,7 +98,7 @@ def failed(
     return MoveFailed(
         text,
         errno=stopped.errno,
-        extack=stopped.extack,
+        extack="" if stopped.step == "interrupt" else stopped.extack,
         device=member.item.host_name if member else None,
         step=stopped.step,
         netns=plan.target.where if plan.target else None,

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import errors, loans, lookups, names, oci, recovery, transaction, wire
+from . import api, errors, loans, lookups, names, oci, wire
+from .earlier import Earlier
 from .engine import EngineError, Socket
-from .journal import JOURNAL_DIR
+from .folders import JOURNAL_DIR
+from .interrupts import Interrupted, Interrupts
 from .netns import CURRENT, NetNS
 from .oci import State
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .reports import Recovered
 
-def to_process(state: State, config: Mapping[str, object], devices: Mapping[str, str], forced: frozenset[str]) -> None:
+
+def to_process(
+    state: State,
+    config: Mapping[str, object],
+    devices: Mapping[str, str],
+    forced: frozenset[str],
+    interrupts: Interrupts,
+) -> None:
     """Moves devices into the network namespace of a container's process.
 
     Args:
@@ -19,6 +31,7 @@ def to_process(state: State, config: Mapping[str, object], devices: Mapping[str,
         config: Its config.json.
         devices: Host name -> name in the container.
         forced: Those that the operator named: they may carry a default route.
+        interrupts: The hook's.
 
     Raises:
         ConfigInvalid: It has no network namespace of its own, or the state's process is not of it; nothing was touched.
@@ -32,23 +45,36 @@ def to_process(state: State, config: Mapping[str, object], devices: Mapping[str,
                 f"its process {state.pid} is in the host's, and devices are there already"
             )
         _is_the_containers(state, config, target)
-        # First: what a killed hook left in the container must not be taken for what a runtime has moved.
-        with transaction.open_journal(JOURNAL_DIR) as journal:
-            recovery.before_move(journal, devices, own)
-        # What another container had, whose poststop hook never ran, or came too early.
-        if loans.are_there():
-            _come_home(devices)
-        devices = _not_there_yet(devices, target)
-        lender = loans.Lender(JOURNAL_DIR, state.id)
-        transaction.transact(devices, target, force=forced, journal=JOURNAL_DIR, lender=lender)
+        done: list[Recovered] = []
+        try:
+            # First: what a killed hook left in the container must not be taken for what a runtime has moved.
+            with api.open_journal(JOURNAL_DIR) as journal:
+                earlier = Earlier(journal, devices, own, interrupts)
+                if earlier.found():
+                    earlier.undo()
+                done += earlier.undone
+            # What another container had, whose poststop hook never ran, or came too early.
+            if loans.are_there():
+                done += _come_home(devices, interrupts)
+            devices = _not_there_yet(devices, target)
+            lender = loans.Lender(JOURNAL_DIR, state.id)
+            api.transact(devices, target, force=forced, journal=JOURNAL_DIR, lender=lender, interrupts=interrupts)
+        except Interrupted as e:
+            raise api.interrupted(e, tuple(done)) from None
+        except errors.NetDevError as e:
+            e.earlier = (*done, *e.earlier)
+            raise
 
 
-def _come_home(devices: Mapping[str, str]) -> None:
+def _come_home(devices: Mapping[str, str], interrupts: Interrupts) -> list[Recovered]:
     from . import homecoming
 
     try:
-        homecoming.come_home(devices=map(names.encode, devices), wait_s=homecoming.WAIT_S)
-        homecoming.sweep()
+        wanted = map(names.encode, devices)
+        told = homecoming.come_home(devices=wanted, wait_s=homecoming.WAIT_S, interrupts=interrupts)
+        told += homecoming.sweep(interrupts=interrupts)
+        interrupts.look()
+        return [each for each in told if each.outcome == "undone"]
     except OSError as e:
         text = f"{e.filename}: the loans cannot be read: {e.strerror}"
         raise errors.NetDevError(text, errno=e.errno or 0, step="record") from None

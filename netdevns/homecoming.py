@@ -8,13 +8,14 @@ namespace that lives on. Can be repeated; a loan is kept until all its devices a
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from . import belongings, identity, journal, loans, lookups, names, recovery, uapi, undo, wire
+from . import belongings, folders, identity, journal, loans, lookups, names, recovery, uapi, undo, wire
 from .engine import EngineError, Socket
+from .exclusion import Busy
+from .interrupts import Interrupted
 from .journal import Damaged, Journal, Record, Section
 from .member import Member
 from .plan import Plan
@@ -22,6 +23,7 @@ from .reopened import NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .interrupts import Interrupts
     from .reports import Left, Recovered
 
 WAIT_S = 5.0  # for the kernel, which cleans a dead namespace up in its own time: mostly less than 0.2 s
@@ -32,12 +34,13 @@ LIVES_ON = "the network namespace of its container lives on, and it stays there"
 
 
 def come_home(
-    directory: str = journal.JOURNAL_DIR,
+    directory: str = folders.JOURNAL_DIR,
     *,
     container: str | None = None,
     devices: Iterable[bytes] | None = None,
     wait_s: float = 0,
     is_ending: bool = False,
+    interrupts: Interrupts | None = None,
 ) -> list[Recovered]:
     """Gives devices their own again.
 
@@ -47,6 +50,7 @@ def come_home(
         devices: Only loans that name one of these.
         wait_s: How long to wait for a device that the kernel has not thrown back yet.
         is_ending: Also while processes are in its namespace: the container's, which end.
+        interrupts: A command's: a signal that waits ends this between two loans, or while it waits for the kernel.
 
     Returns:
         One `Recovered` for each device on loan. "kept" in "source" or "init": something of its own could not be given
@@ -58,29 +62,41 @@ def come_home(
     wanted = None if devices is None else {*devices}
     try:
         with Journal(directory, create=False, folder=loans.FOLDER) as opened:
-            return _each(opened, loans.concerning(opened, container, wanted), wait_s, is_ending)
+            return _each(opened, loans.concerning(opened, container, wanted), wait_s, is_ending, interrupts)
     except FileNotFoundError:
         return []
 
 
-def sweep(directory: str = journal.JOURNAL_DIR) -> None:
+def sweep(directory: str = folders.JOURNAL_DIR, *, interrupts: Interrupts | None = None) -> list[Recovered]:
     """The same for containers whose first process has ended, where no poststop hook is configured; without waiting."""
-    with contextlib.suppress(OSError), Journal(directory, create=False, folder=loans.FOLDER) as opened:
-        _each(opened, loans.orphans(opened), 0, is_ending=True)
+    try:
+        with Journal(directory, create=False, folder=loans.FOLDER) as opened:
+            return _each(opened, loans.orphans(opened), 0, True, interrupts)
+    except OSError:
+        return []  # told where its loans are needed
 
 
-def _each(opened: Journal, which: Collection[str], wait_s: float, is_ending: bool) -> list[Recovered]:
+def _each(
+    opened: Journal, which: Collection[str], wait_s: float, is_ending: bool, interrupts: Interrupts | None
+) -> list[Recovered]:
+    from .reports import Recovered
+
     # Whoever holds one may be looking at it for another container, and will not wait for its devices.
     found: list[Recovered] = []
     for record in opened.crashed(which, wait_s):
         try:
-            found += _one(opened, record, wait_s, is_ending)
+            if interrupts is not None and (name := interrupts.name):
+                found.append(Recovered(record.path, None, "kept", "unknown", f"{recovery.NOT_LOOKED_AT} by {name}"))
+            else:
+                found += _one(opened, record, wait_s, is_ending, interrupts)
         finally:
             record.close()
     return found
 
 
-def undo_killed(directory: str = journal.JOURNAL_DIR, *, wait_s: float = 0) -> list[Recovered]:
+def undo_killed(
+    directory: str = folders.JOURNAL_DIR, *, wait_s: float = 0, interrupts: Interrupts | None = None
+) -> list[Recovered]:
     """`recover`, with time for the kernel to throw devices back: a runtime kills a hook that takes too long.
 
     Returns:
@@ -88,13 +104,16 @@ def undo_killed(directory: str = journal.JOURNAL_DIR, *, wait_s: float = 0) -> l
     """
     end = time.monotonic() + wait_s
     while True:
-        kept = [told for told in recovery.recover(directory) if told.outcome == "kept"]
-        if time.monotonic() >= end or not any(told.text == NOT_YET for told in kept):
+        kept = [told for told in recovery.undo_crashed(directory, interrupts=interrupts) if told.outcome == "kept"]
+        is_over = time.monotonic() >= end or (interrupts is not None and interrupts.name != "")
+        if is_over or not any(told.text == NOT_YET for told in kept):
             return kept
         time.sleep(PAUSE_S)
 
 
-def _one(opened: Journal, record: Record, wait_s: float, is_ending: bool) -> Iterator[Recovered]:
+def _one(
+    opened: Journal, record: Record, wait_s: float, is_ending: bool, interrupts: Interrupts | None
+) -> Iterator[Recovered]:
     from .reports import Recovered
 
     try:
@@ -105,9 +124,9 @@ def _one(opened: Journal, record: Record, wait_s: float, is_ending: bool) -> Ite
             for name in loans.host_names(sections):
                 yield Recovered(record.path, names.shown(name), "gone", "gone", BEFORE_BOOT)
             return
-        homecoming = _Homecoming(record, sections, since_ms)
+        homecoming = _Homecoming(record, sections, since_ms, interrupts)
     except (Damaged, OSError) as e:
-        yield Recovered(record.path, None, "kept", "unknown", f"not obeyed: {e}; remove the file")
+        yield Recovered(record.path, None, "kept", "unknown", f"loan ignored: {e}; inspect its devices, then remove the file")
         return
     with homecoming:
         try:
@@ -118,8 +137,8 @@ def _one(opened: Journal, record: Record, wait_s: float, is_ending: bool) -> Ite
 
 
 def is_wrong(told: Recovered) -> bool:
-    """Whether a device is there and could not be given all of its own: somebody must look."""
-    return told.outcome == "kept" and told.location not in ("target", "unknown")
+    """Whether a device is there and could not be restored, or a loan could not be used: somebody must look."""
+    return told.outcome == "kept" and (told.device is None or told.location not in ("target", "unknown"))
 
 
 class _Found:
@@ -154,8 +173,11 @@ class _Lent:
 
 
 class _Homecoming(Reopened):
-    def __init__(self, record: Record, sections: list[Section], since_ms: int) -> None:
-        super().__init__(record, sections)
+    def __init__(
+        self, record: Record, sections: list[Section], since_ms: int, interrupts: Interrupts | None = None
+    ) -> None:
+        super().__init__(record, sections, interrupts)
+        self.interrupts = interrupts
         self.since_ms = since_ms
         self.masters = loans.masters(sections)
         self.lent = _Lent(self.plan, self.members)
@@ -173,7 +195,13 @@ class _Homecoming(Reopened):
         assert self.plan.target is not None
         self.init = None if self.plan.source.same(self.plan.target) else self.plan.target_socket
         is_alive = self._wait(wait_s, is_ending)
-        found = self._look()
+        try:
+            found = self._take()
+        except (Busy, Interrupted) as e:
+            words = f"it {e.words}" if isinstance(e, Busy) else f"{recovery.NOT_LOOKED_AT} by {e.name}"
+            where = "source" if isinstance(e, Busy) else "unknown"
+            yield from (self.told(m, "kept", where, words) for m in self.members)
+            return
         told = {m: self._absent(m, is_alive) for m in self.members if m not in found}
         if found:
             told |= self._give_back([*found])
@@ -206,10 +234,23 @@ class _Homecoming(Reopened):
             is_settled = is_alive and not (is_ending and not identity.is_mounted(target))
             is_settled |= not is_alive and not any(m.link.kind in THROWN_BACK for m in absent)
             left_s = end - time.monotonic()
+            is_settled |= self.interrupts is not None and self.interrupts.name != ""
             if is_settled or left_s <= 0:
                 return is_alive
             pause_s = min(2 * pause_s, 0.2, left_s)
             time.sleep(pause_s)
+
+    def _take(self) -> dict[Member, _Found]:
+        """Who is back, once no other mover has them. Raises Busy, Interrupted."""
+        assert self.plan.source is not None
+        assert self.plan.target is not None
+        while True:
+            found = self._look()
+            home = {device.link.ifindex for device in found.values() if device.is_home}
+            elsewhere = {device.link.ifindex for device in found.values() if not device.is_home}
+            is_new = self.exclusion.hold(self.plan.source, home)
+            if not self.exclusion.hold(self.plan.target, elsewhere) and not is_new:
+                return found
 
     def _look(self) -> dict[Member, _Found]:
         """Who is in the source, or in the initial namespace."""

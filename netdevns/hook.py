@@ -17,16 +17,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from .interrupts import Interrupts
     from .reports import Recovered
 
     Source = tuple[str, Mapping[str, str]]  # what to call it, and host name -> name
+
+
+def hold() -> Interrupts:
+    """Holds signals back from now on; a hook that finds nothing to do does not pay for it."""
+    from .interrupts import Interrupts
+
+    return Interrupts()
 
 
 def create_runtime(
     data: bytes,
     arguments: Mapping[str, str | None],
     allowed: Sequence[str] = (),
-    begin: Callable[[], None] = lambda: None,
+    begin: Callable[[], Interrupts] = hold,
 ) -> None:
     """The createRuntime hook: moves what its arguments, annotations and the bundle's config.json ask for.
 
@@ -34,7 +42,7 @@ def create_runtime(
         data: All of stdin.
         arguments: Device -> name of the hook's own arguments, which come from the operator.
         allowed: Globs: the host names that annotations may ask for, which can come from whoever starts a container.
-        begin: Called when there is something to move, before anything is touched.
+        begin: Called when there is something to move, before anything is touched: holds signals back.
 
     Raises:
         ConfigInvalid: The state or the configuration; nothing was touched.
@@ -51,19 +59,20 @@ def create_runtime(
         return
     if not state.pid:
         raise errors.ConfigInvalid("state on stdin: pid: a createRuntime hook needs the container's process")
-    begin()
+    interrupts = begin()
     from . import handover  # a hook without devices must not pay for it
 
     # The operator named these for this container: a default route is no reason to refuse.
-    handover.to_process(state, config, devices, frozenset(host_name for _, source in trusted for host_name in source))
+    forced = frozenset(host_name for _, source in trusted for host_name in source)
+    handover.to_process(state, config, devices, forced, interrupts)
 
 
-def poststop(data: bytes, begin: Callable[[], None] = lambda: None) -> list[Recovered]:
+def poststop(data: bytes, begin: Callable[[], Interrupts] = hold) -> list[Recovered]:
     """The poststop hook: gives what the container had, and the kernel threw back, its own again.
 
     Args:
         data: All of stdin; runc's state has no pid by then.
-        begin: Called when there is something to give back, before anything is touched.
+        begin: Called when there is something to give back, before anything is touched: holds signals back.
 
     Returns:
         One `Recovered` for each device that the container had on loan, for others' that could be given back now, and
@@ -81,14 +90,15 @@ def poststop(data: bytes, begin: Callable[[], None] = lambda: None) -> list[Reco
     killed, lent = loans.are_there(folder=journal.TXN), loans.are_there()
     if not killed and not lent:
         return []
-    begin()
+    interrupts = begin()
     from . import homecoming
 
+    wait_s = homecoming.WAIT_S
     # First: a createRuntime hook that was killed, for this container or another one.
-    left = homecoming.undo_killed(wait_s=homecoming.WAIT_S) if killed else []
-    told = left + homecoming.come_home(container=state.id, wait_s=homecoming.WAIT_S, is_ending=True)
-    mine = {each.record for each in told}
-    return told + [x for x in homecoming.come_home() if x.record not in mine and x.location not in AWAY]
+    left = homecoming.undo_killed(wait_s=wait_s, interrupts=interrupts) if killed else []
+    told = left + homecoming.come_home(container=state.id, wait_s=wait_s, is_ending=True, interrupts=interrupts)
+    mine, others = {each.record for each in told}, homecoming.come_home(interrupts=interrupts)
+    return told + [each for each in others if each.record not in mine and each.location not in AWAY]
 
 
 def _annotated(state: oci.State, config: Mapping[str, object], allowed: Sequence[str]) -> list[Source]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 
 from . import errors
-from .outcome import FAILED, LEFT, REFUSED, UNTOUCHED, Usage, code_of, device_arguments, lines_of
-from .output import complain, end_by_exception, internal, warn_in_a_line
+from .outcome import FAILED, LEFT, REFUSED, UNKNOWN, UNTOUCHED, Usage, code_of, device_arguments, lines_of
+from .output import complain, internal, warn_in_a_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .interrupts import Interrupts
 
 STAGES = ("createRuntime", "poststop")
 WRITE = "write: netdevns hook createRuntime [--allow GLOB ...] [DEV=NAME ...], or netdevns hook poststop"
@@ -58,15 +60,16 @@ class Arguments:
 
 
 def run(args: Sequence[str]) -> int:
-    """Runs the hook; returns its exit code. What goes wrong is on stderr, in syslog and in the log."""
+    """Runs the hook; returns its exit code. What goes wrong is on stderr, in syslog and in the log.
+
+    From the first change on INT, TERM and HUP are held back, and still are when this returns: the process is to end.
+    """
     try:
         # To the end and before anything can fail: runtimes break when a hook leaves its stdin unread.
         data = b"" if sys.stdin is None else sys.stdin.buffer.read()
         lines, code = _run(data, args)
-    except (KeyboardInterrupt, SystemExit) as e:
-        told = e.__cause__
-        lines = lines_of(told) if isinstance(told, errors.NetDevError) else [f"interrupted; {UNTOUCHED}"]
-        code = code_of(told) if isinstance(told, errors.NetDevError) else FAILED
+    except (KeyboardInterrupt, SystemExit):  # before the hook held signals back, so before anything was sent
+        lines, code = [f"interrupted; {UNTOUCHED}"], FAILED
     except ImportError as e:
         lines, code = [str(e)], FAILED
     except Exception as e:
@@ -100,21 +103,35 @@ def _poststop(data: bytes) -> tuple[list[str], int]:
     from . import hook
     from .names import printable
 
+    held: list[Interrupts] = []
+
+    def begin() -> Interrupts:
+        held.append(_begin())
+        return held[0]
+
     try:
-        results = hook.poststop(data, _begin)
+        results = hook.poststop(data, begin)
     except OSError as e:
         return [f"{e.filename}: {e.strerror}", UNTOUCHED], REFUSED
+    except Exception as e:
+        if not held:
+            raise
+        return [internal(e), UNKNOWN], LEFT
     if not results:
         return [], 0
     from .homecoming import is_wrong
 
     ended = [printable(each.device or "") for each in results if each.outcome == "gone"]
-    lines = [f"{each.device or each.record}: {each.text} ({each.record})" for each in results if each.outcome == "kept"]
+    kept = [each for each in results if each.outcome == "kept"]
+    lines = [f"{each.device or each.record}: {each.text} ({each.record})" for each in kept]
     lines += [f"{', '.join(ended)}: not given back: ended with the container"] if ended else []
-    return lines, LEFT if any(map(is_wrong, results)) else 0
+    is_cut = bool(kept) and held[0].name != ""  # a signal ended it before all was done
+    return lines, LEFT if is_cut or any(map(is_wrong, kept)) else 0
 
 
-def _begin() -> None:
+def _begin() -> Interrupts:
     """What a move needs around it; a hook that finds nothing to move does without."""
-    end_by_exception()
+    from . import hook
+
     warn_in_a_line()
+    return hook.hold()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from .journal import JOURNAL_DIR
+from .folders import JOURNAL_DIR
 from .names import printable
 
 LOG = f"{JOURNAL_DIR}/hook.log"

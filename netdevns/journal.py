@@ -18,29 +18,30 @@ import fcntl
 import os
 import time
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from struct import Struct
 
 from . import uapi, wire
+from .folders import MODE_FILE, only_ours, open_folder
 
-JOURNAL_DIR = "/run/netdevns"
 RECORD = 0xF000
 HEAD, SOURCE, TARGET, DEVICE, UPPER, ROUTES, NEXTHOPS, NEIGHBOURS, PROXIES, PORT, END = range(RECORD, RECORD + 11)
 FDB, NEIGHPARMS, LOAN, MASTER = range(RECORD + 11, RECORD + 15)
 VERSION = 1
-A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE, A_LENDS = range(1, 6)  # of HEAD and END
+A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE, A_LENDS, A_PID = range(1, 7)  # of HEAD and END
 A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START = range(1, 7)  # of SOURCE and TARGET
 A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1, 8)  # of DEVICE and UPPER
 A_TOKEN, A_QDISCS = 8, 9  # of the same, where there is any
 A_VLANS = 10  # of PORT, which has A_IFINDEX, too; MASTER has the port's
 A_CONTAINER, A_LENT_MS = range(1, 3)  # of LOAN
 TXN = "txn"  # the folder of the records of moves
+ASIDE = "aside"  # the folder of those that no move looks at any more
+TRIES = 3  # to undo a crashed move, each by another command or hook; then its record is set aside
 U64 = Struct("=Q")
 NUMBER = Struct("=HHQ")  # an attribute of 12 bytes
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 BEING_WRITTEN_S = 10  # a file without its name that is younger has a writer, perhaps before its flock
 UNDO = ".undo"  # a record's suffix
-MODE_DIR, MODE_FILE = 0o700, 0o600
 
 
 class Damaged(ValueError):
@@ -89,10 +90,11 @@ def section(type_: int, attrs: dict[int, int | bytes], *dumped: bytes) -> list[b
     return [wire.message(type_, 0, b"".join(packed)), *dumped]
 
 
-def head(preserve: Iterable[str], *, lends: bool = False) -> list[bytes]:
-    """`lends`: a loan was to be written at the end."""
+def head(preserve: Iterable[str], *, lends: int = 0) -> list[bytes]:
+    """`lends`: the number that the loan has, too, which is written when all has arrived; 0: none is."""
     attrs: dict[int, int | bytes] = {A_VERSION: VERSION, A_BOOT: boot_id(), A_PRESERVE: " ".join(preserve).encode()}
-    return section(HEAD, attrs | {A_LENDS: 1} if lends else attrs)
+    attrs[A_PID] = os.getpid()
+    return section(HEAD, attrs | {A_LENDS: lends} if lends else attrs)
 
 
 _boot_id = b""
@@ -153,71 +155,81 @@ class Journal:
     def __init__(self, directory: str, *, create: bool, folder: str = TXN) -> None:
         self.directory = os.path.abspath(directory)
         self.path = f"{self.directory}/{folder}"
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            self.fd = os.open(f"{directory}/{folder}", flags)
-        except FileNotFoundError:
-            if not create:
-                raise
-            for path in (directory, f"{directory}/{folder}"):
-                try:
-                    os.mkdir(path, MODE_DIR)
-                except FileExistsError:
-                    continue  # it is looked at when it is open
-            self.fd = os.open(f"{directory}/{folder}", flags)
-        try:
-            _only_ours(os.fstat(self.fd), f"{directory}/{folder}")
-        except BaseException:
-            uapi.close(self.fd)
-            raise
+        self.fd = open_folder(directory, folder, create=create)
 
     def write(self, parts: list[bytes], instead_of: Record | None = None, name: str = "") -> Record:
         """Writes a record, locked, and then gives it its name: it is never seen half. Raises OSError.
 
-        `instead_of` loses its name to it, and its lock; after an OSError it has both. `name`: its own, or how it
-        begins where another record has that one.
+        `instead_of` is removed once the new one has its name; after an OSError it is as it was. `name`: its own, or how
+        it begins where another record has that one.
         """
         body = b"".join(parts)
         end = wire.message(END, 0, wire.attr(A_CHECKSUM, U64.pack(binascii.crc32(body))))
-        random = os.urandom(8).hex()
-        has_name, name = bool(name), os.path.basename(instead_of.path) if instead_of else name or random
-        fd = os.open(f".{random}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE_FILE, dir_fd=self.fd)
-        record = Record(self, name, fd)
+        fd, unnamed = self._unnamed_file()
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             data = memoryview(body + end)
             while data:
                 data = data[os.write(fd, data) :]
-            if has_name and os.access(name, os.F_OK, dir_fd=self.fd, follow_symlinks=False):
-                name = f"{name}~{random}"
-                record.path = f"{self.path}/{name}"
-            os.rename(f".{random}", name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            record = Record(self, self._give_name(fd, unnamed, name), fd)
         except BaseException:
-            with contextlib.suppress(OSError):  # why it could not be written counts
-                os.unlink(f".{random}", dir_fd=self.fd)
+            if unnamed:
+                with contextlib.suppress(OSError):  # why it could not be written counts
+                    os.unlink(unnamed, dir_fd=self.fd)
             uapi.close(fd)
             raise
         if instead_of:
-            instead_of.close()
+            instead_of.drop()
         return record
 
-    def crashed(self, only: Collection[str] | None = None, wait_s: float = 0) -> Iterator[Record]:
+    def _unnamed_file(self) -> tuple[int, str]:
+        """A file that ends with its writer (O_TMPFILE), and ""; on file systems without it, one whose name has a dot."""
+        flags = os.O_RDWR | os.O_CLOEXEC
+        try:
+            return os.open(".", flags | os.O_TMPFILE, MODE_FILE, dir_fd=self.fd), ""
+        except OSError as e:
+            if e.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                raise
+        name = f".{os.urandom(8).hex()}"
+        return os.open(name, flags | os.O_CREAT | os.O_EXCL, MODE_FILE, dir_fd=self.fd), name
+
+    def _give_name(self, fd: int, unnamed: str, name: str) -> str:
+        """Links a written file into the folder; returns its name, which no other record had."""
+        random = os.urandom(8).hex()
+        names = [name, f"{name}~{random}"] if name else [random]
+        while True:
+            try:
+                if unnamed:
+                    os.link(unnamed, names[0], src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
+                    os.unlink(unnamed, dir_fd=self.fd)
+                else:  # linkat(2): how a file without a name gets one without CAP_DAC_READ_SEARCH
+                    os.link(f"/proc/self/fd/{fd}", names[0], dst_dir_fd=self.fd, follow_symlinks=True)
+                return names[0]
+            except FileExistsError:
+                del names[0]
+                if not names:
+                    raise
+
+    def crashed(
+        self, only: Collection[str] | None = None, wait_s: float = 0, look: Callable[[], None] | None = None
+    ) -> Iterator[Record]:
         """The records that nobody holds, each locked by the caller until it is closed; oldest first.
 
-        `only`: those of these names. `wait_s`: how long to wait for who holds one.
+        `only`: those of these names. `wait_s`: how long to wait for who holds one; `look` is called meanwhile.
         """
         for written_s, name in sorted((self._written_s(name), name) for name in self._names()):
             if name.startswith(".") and time.time() - written_s < BEING_WRITTEN_S:
                 continue
             record = Record(self, name, -1)
-            if (only is not None and name not in only) or not self._lock(record, name, time.monotonic() + wait_s):
+            is_asked_for = only is None or name in only or name.startswith(".")
+            if not is_asked_for or not self._lock(record, name, time.monotonic() + wait_s, look):
                 continue
             if name.startswith("."):  # its writer was killed before anything was changed
                 record.drop()
                 continue
             yield record
 
-    def _lock(self, record: Record, name: str, end: float) -> bool:
+    def _lock(self, record: Record, name: str, end: float, look: Callable[[], None] | None) -> bool:
         """Opens a record and takes its lock; False: it is held, or gone."""
         while True:
             try:
@@ -236,6 +248,8 @@ class Journal:
             record.close()  # somebody was quicker
             if time.monotonic() >= end:
                 return False
+            if look is not None:
+                look()
             time.sleep(0.01)
 
     def seen(self) -> Iterator[Record]:
@@ -302,14 +316,14 @@ class Record:
         """What is in it. Raises Damaged, OSError."""
         if self.problem:
             raise self.problem
-        _only_ours(os.fstat(self.fd), self.path)
+        only_ours(os.fstat(self.fd), self.path)
         data = bytearray()
         while chunk := os.pread(self.fd, 1 << 20, len(data)):
             data += chunk
         return parse(bytes(data))
 
     def drop(self) -> None:
-        """Removes it: the move is complete, or undone. One that cannot be (a warning) is emptied: nobody obeys it."""
+        """Removes it: the move is complete, or undone. One that cannot be (a warning) is emptied, and then ignored."""
         try:
             try:
                 os.unlink(self.path)
@@ -325,15 +339,46 @@ class Record:
     @property
     def is_to_be_undone(self) -> bool:
         """The mover had decided to undo, so whatever is complete in the target must come back, too."""
-        return self.path.endswith(UNDO)
+        return UNDO in self.name
 
     def keep(self) -> None:
         """Leaves it to `recover`: an undo could not put everything back."""
+        self._rename(self.path + UNDO, "`netdevns recover` may take the move for complete")
+
+    def tried(self) -> bool:
+        """Counts one more try to undo it that failed; True: that was the last one, and it is set aside.
+
+        Nothing looks at it any more then: a record that cannot be undone must not stand in the way of every container.
+        """
+        begin, _, count = self.name.partition(UNDO)
+        tries = 1 + (int(count) if count.isdigit() else 0)
+        if tries < TRIES:
+            self._rename(f"{os.path.dirname(self.path)}/{begin}{UNDO}{tries}", "this try to undo it is not counted")
+            return False
+        return self.set_aside()
+
+    def set_aside(self) -> bool:
+        """Puts it where only `recover --list` looks."""
+        directory = os.path.dirname(os.path.dirname(self.path))
         try:
-            os.rename(self.path, self.path + UNDO)
+            uapi.close(open_folder(directory, ASIDE, create=True))
         except OSError as e:
-            text = f"{self.path}: cannot be renamed: {e.strerror}; `netdevns recover` may take the move for complete"
+            text = f"{e.filename or directory}: no record can be set aside there: {e.strerror}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
+            self.close()
+            return False
+        return self._rename(f"{directory}/{ASIDE}/{self.name.partition(UNDO)[0]}{UNDO}", "it is not set aside")
+
+    def _rename(self, path: str, otherwise: str) -> bool:
+        """Gives it another name, and its lock back; a warning says where that is impossible."""
+        try:
+            os.rename(self.path, path)
+            self.path, self.name = path, os.path.basename(path)
+            return True
+        except OSError as e:
+            text = f"{self.path}: cannot be renamed: {e.strerror}; {otherwise}"
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+            return False
         finally:
             self.close()
 
@@ -342,12 +387,3 @@ class Record:
         if self.fd >= 0:
             uapi.close(self.fd)
         self.fd = -1
-
-
-def _only_ours(status: os.stat_result, path: str) -> None:
-    if status.st_uid != os.geteuid():
-        raise PermissionError(errno.EPERM, "belongs to another user", path)
-    if status.st_mode & 0o022:
-        raise PermissionError(errno.EPERM, "others may write to it", path)
-    if status.st_mode & 0o170000 not in (0o040000, 0o100000):
-        raise PermissionError(errno.EPERM, "neither a directory nor a file", path)

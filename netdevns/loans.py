@@ -11,7 +11,7 @@ import contextlib
 import os
 import time
 
-from . import identity, journal, recovery, wire
+from . import folders, identity, journal, recovery, wire
 from .journal import Damaged, Journal, Section
 from .member import Member
 from .plan import Plan
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from .reports import Loan
 
-FOLDER = "loan"
+FOLDER = recovery.LOANS
 LONGEST = 200  # bytes of a file name, which may have 255
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+@=,")
 
 
-def are_there(directory: str = journal.JOURNAL_DIR, folder: str = FOLDER) -> bool:
+def are_there(directory: str = folders.JOURNAL_DIR, folder: str = FOLDER) -> bool:
     """Whether there is any loan, or any record of another folder."""
     try:
         return bool(os.listdir(f"{directory}/{folder}"))
@@ -56,12 +56,13 @@ class Lender:
         container: Its id.
     """
 
-    __slots__ = ("container", "directory", "since_ms")
+    __slots__ = ("container", "directory", "number", "since_ms")
 
     def __init__(self, directory: str, container: str) -> None:
         self.directory = directory
         self.container = container
         self.since_ms = now_ms()  # before the snapshots
+        self.number = 0  # of the loan, once it may be there
 
     def lend(self, plan: Plan, members: list[Member]) -> None:
         """Writes what was moved. Raises OSError."""
@@ -69,6 +70,7 @@ class Lender:
             journal.A_CONTAINER: self.container.encode("utf-8", "surrogatepass"),
             journal.A_LENT_MS: self.since_ms,
         }
+        self.number = plan.lends
         head, *rest = recovery.recorded(plan, members, [])
         parts = [head, *journal.section(journal.LOAN, attrs), *rest]
         for member in members:
@@ -77,6 +79,11 @@ class Lender:
                 parts += journal.section(journal.MASTER, {journal.A_IFINDEX: member.link.ifindex}, master.message())
         with Journal(self.directory, create=True, folder=FOLDER) as loans:
             loans.write(parts, name=file_name(self.container)).close()
+
+    def retract(self) -> None:
+        """Removes the loan again, if it is there: the move was undone."""
+        if self.number:
+            recovery.retract(self.directory, self.number)
 
 
 def container_of(sections: list[Section]) -> tuple[str, int]:
@@ -104,7 +111,7 @@ def host_names(sections: list[Section]) -> list[bytes]:
     return [s.text(journal.A_IFNAME) for s in sections if s.type == journal.DEVICE]
 
 
-def listed(directory: str = journal.JOURNAL_DIR, *, devices: Collection[str | None] | None = None) -> list[Loan]:
+def listed(directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | None] | None = None) -> list[Loan]:
     """What is on loan, as far as the caller may know it. Changes nothing, and is in nobody's way.
 
     Args:

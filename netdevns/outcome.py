@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FAILED, REFUSED, LEFT = 1, 2, 3
 UNTOUCHED = "nothing was touched"
+UNKNOWN = "what was restored before is not known: run `netdevns recover --list` and inspect the devices"
 
 LOCATIONS = {
     "source": "in its old namespace",
@@ -47,8 +48,10 @@ def lines_of(e: errors.NetDevError) -> list[str]:
     if isinstance(e, errors.CheckFailed):
         lines = [finding.text for finding in e.report.findings if finding.severity == "error"]
         lines += _lent({finding.device for finding in e.report.findings if finding.code == "device.unknown"})
+    for each in e.earlier:
+        lines.append(f"{each.device}: restored before that, after a move or a container that had ended: {each.text}")
     if not isinstance(e, errors.MoveFailed):
-        lines.append(UNTOUCHED)
+        lines.append("nothing else was touched" if e.earlier else UNTOUCHED)
     for left in e.left:
         name = f", named {left.name} (ifindex {left.ifindex})" if left.name else ""
         lines.append(f"{left.device}: {LOCATIONS[left.location]}{name}; not as before: {', '.join(left.missing)}")

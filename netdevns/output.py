@@ -73,14 +73,15 @@ def internal(e: Exception) -> str:
 
 
 def end_by_exception() -> None:
-    """SIGTERM and SIGHUP must undo like Ctrl-C does: they become an exception."""
+    """SIGTERM and SIGHUP end a command like Ctrl-C does, so that it tidies up: they become an exception."""
     import signal
 
     def end(number: int, frame: object) -> None:  # noqa: ARG001  # the signature of a handler
         raise SystemExit(128 + number)
 
     try:
-        signal.signal(signal.SIGTERM, end)
-        signal.signal(signal.SIGHUP, end)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                signal.signal(number, end)
     except ValueError:
         return  # not the main thread (an embedder calls main): signals are not ours to handle

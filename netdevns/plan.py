@@ -97,7 +97,7 @@ class Plan:
         self.items = items
         self.force = force  # which may carry a default route: all, none, or those of these host names
         self.preserve: frozenset[str] = frozenset()  # of PRESERVABLE
-        self.lends = False  # whether a loan is to be written when all has arrived
+        self.lends = 0  # the number of the loan that is to be written when all has arrived; 0: none is
         self.found: list[Found] = []
         self.source: NetNS | None = None
         self.target: NetNS | None = None

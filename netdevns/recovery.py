@@ -5,26 +5,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterator
 
-from . import identity, journal, lookups, names, ports, undo, wire
+from . import exclusion, folders, identity, journal, lookups, names, ports, uapi, undo, wire
 from .engine import PLACE_GONE, PLACE_TARGET, EngineError
-from .errors import NetDevError
-from .journal import Damaged, Journal, Record, Section
+from .exclusion import Busy
+from .folders import open_folder
+from .journal import ASIDE, Damaged, Journal, Record, Section
 from .member import Member
-from .netns import CURRENT, NetNS
 from .plan import Plan
 from .reopened import NEIGHBOURS, NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .interrupts import Interrupts
     from .reports import Left, Recovered
 
+LOANS = "loan"  # the folder of the loans
+NOT_LOOKED_AT = "not looked at: interrupted"
 BEFORE_BOOT = "a record of before the last boot, which reset its devices"
 
 
-def recover(journal: str | os.PathLike[str] = journal.JOURNAL_DIR) -> tuple[Recovered, ...]:
+def recover(journal: str | os.PathLike[str] = folders.JOURNAL_DIR) -> tuple[Recovered, ...]:
     """Undo the moves whose processes were killed: every device is looked for, and put back as it was.
 
     Args:
@@ -45,55 +50,54 @@ def recover(journal: str | os.PathLike[str] = journal.JOURNAL_DIR) -> tuple[Reco
 
     Source: OCI runtime-spec 1.3, runtime.md "Errors": as if it had never been attempted.
     """
+    return tuple(undo_crashed(os.fspath(journal)))
+
+
+def undo_crashed(directory: str, *, interrupts: Interrupts | None = None) -> list[Recovered]:
+    """`recover`; with a command's `interrupts`, it ends between two records where a signal waits, and needs its locks.
+
+    Raises:
+        OSError: The directory cannot be opened, or is not the caller's own; or its locks cannot be used: nothing was
+            touched.
+    """
     try:
-        opened = Journal(os.fspath(journal), create=False)
+        opened = Journal(directory, create=False)
     except FileNotFoundError:
-        return ()
+        return []
     with opened:
-        return tuple(_recovered(opened, None))
+        if interrupts is not None and os.listdir(opened.path):
+            uapi.close(open_folder(directory, create=True))
+        return [*_recovered(opened, interrupts)]
 
 
-def pending(directory: str | os.PathLike[str]) -> tuple[list[str], int]:
-    """A line for each crashed record, and how many moves are running. Changes nothing."""
-    lines = []
+def pending(directory: str | os.PathLike[str]) -> tuple[list[str], int, list[str]]:
+    """A line for each crashed record, how many moves are running, and a line for each that is set aside."""
+    path = os.fspath(directory)
     try:
-        with Journal(os.fspath(directory), create=False) as opened:
+        with Journal(path, create=False) as opened:
+            lines = []
             for record in opened.crashed():
-                try:
-                    devices = ", ".join(f"{_label(s)} -> {_wanted(s)}" for s in _movers(record.sections()))
-                    lines.append(f"{record.path}: {devices}")
-                except (Damaged, OSError) as e:
-                    lines.append(f"{record.path}: {e}")
-                finally:
-                    record.close()
-            return lines, opened.running()
+                lines.append(_line(record))
+                record.close()
+            return lines, opened.running(), _set_aside(path)
     except FileNotFoundError:
-        return [], 0
+        return [], 0, _set_aside(path)
 
 
-def before_move(opened: Journal, host_names: Iterable[str], source: object) -> list[Recovered]:
-    """Recovers the crashed records that name one of these devices, of that source; returns what is not put back."""
-    only = _Only({names.encode(name) for name in host_names}, source)
-    return [found for found in _recovered(opened, only) if found.outcome == "kept"]
+def _set_aside(directory: str) -> list[str]:
+    try:
+        with Journal(directory, create=False, folder=ASIDE) as opened:
+            return [_line(record) for record in opened.seen()]
+    except FileNotFoundError:
+        return []
 
 
-class _Only:
-    """Which records a move looks at: devices of the same names are others in another namespace."""
-
-    def __init__(self, wanted: set[bytes], source: object) -> None:
-        self.wanted = wanted
-        self.source = source
-
-    def has(self, sections: list[Section]) -> bool:
-        if not self.wanted & {s.text(journal.A_IFNAME) for s in _movers(sections)}:
-            return False
-        try:
-            with NetNS.open(CURRENT if self.source is None else self.source) as netns:  # type: ignore[arg-type]
-                status = os.fstat(netns.fd)
-        except (NetDevError, TypeError):
-            return True  # the checks say what is wrong with it
-        theirs = [(s.number(journal.A_DEV), s.number(journal.A_INO)) for s in sections if s.type == journal.SOURCE]
-        return theirs in ([], [(status.st_dev, status.st_ino)])
+def _line(record: Record) -> str:
+    try:
+        devices = ", ".join(f"{_label(s)} -> {_wanted(s)}" for s in movers(record.sections()))
+    except (Damaged, OSError) as e:
+        devices = str(e)
+    return f"{record.path}: {devices}"
 
 
 def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[bytes]:
@@ -137,7 +141,7 @@ def _device_section(type_: int, member: Member) -> list[bytes]:
     return journal.section(type_, attrs, device.link_message, device.addresses)
 
 
-def _movers(sections: list[Section]) -> list[Section]:
+def movers(sections: list[Section]) -> list[Section]:
     return [s for s in sections if s.type == journal.DEVICE]
 
 
@@ -149,50 +153,74 @@ def _wanted(section: Section) -> str:
     return names.shown(section.text(journal.A_WANTED))
 
 
-def _recovered(opened: Journal, only: _Only | None) -> Iterator[Recovered]:
-    """Works on the crashed records, on all of them or on those that name a device."""
+def _recovered(opened: Journal, interrupts: Interrupts | None) -> Iterator[Recovered]:
+    """Works on all crashed records; a signal that waits ends that between two of them."""
+    from .reports import Recovered
+
     for record in opened.crashed():
         try:
-            yield from _one(record, only)
+            if interrupts is not None and (name := interrupts.name):
+                yield Recovered(record.path, None, "kept", "unknown", f"{NOT_LOOKED_AT} by {name}")
+            else:
+                yield from undo_one(record, interrupts)
         finally:
             record.close()
 
 
-def _one(record: Record, only: _Only | None) -> Iterator[Recovered]:
+def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovered]:
+    """Undoes the move of a record that the caller holds."""
     from .reports import Recovered
 
     try:
         sections = record.sections()
-        movers = _movers(sections)
-        if only is not None and not only.has(sections):
-            return
+        devices = movers(sections)
         if sections[0].text(journal.A_BOOT) != journal.boot_id():
             record.drop()
-            yield from (Recovered(record.path, _label(s), "gone", "gone", BEFORE_BOOT) for s in movers)
+            yield from (Recovered(record.path, _label(s), "gone", "gone", BEFORE_BOOT) for s in devices)
             return
-        recovery = _Recovery(record, sections)
+        recovery = _Recovery(record, sections, interrupts)
     except (Damaged, OSError) as e:
-        if only is None:
-            text = f"not obeyed: {e}; look at its devices, then remove the file"
-            yield Recovered(record.path, None, "kept", "unknown", text)
+        text = f"record ignored: {e}; inspect its devices, then remove the file"
+        yield Recovered(record.path, None, "kept", "unknown", text)
         return
     with recovery:
         try:
             yield from recovery.run()
         except (EngineError, wire.Malformed) as e:
             text = f"the kernel could not be asked: {lookups.says(e)}"
-            yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in movers)
+            yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in devices)
+
+
+def retract(directory: str, number: int) -> None:
+    """Removes the loan with the number of a move that was undone; a warning says where that is impossible."""
+    try:
+        opened = Journal(directory, create=False, folder=LOANS)
+    except FileNotFoundError:
+        return
+    except OSError as e:
+        text = f"{e.filename}: a loan of the move that was undone may be there, and cannot be removed: {e.strerror}"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        return
+    with opened:
+        found = set()
+        for record in opened.seen():
+            with contextlib.suppress(Damaged, OSError):  # told by `netdevns return`
+                head = record.sections()[0]
+                if head.optional(journal.A_LENDS) is not None and head.number(journal.A_LENDS) == number:
+                    found.add(record.name)
+        for record in opened.crashed(found, exclusion.WAIT_S):
+            record.drop()
 
 
 class _Recovery(Reopened):
     """One record of a move that was killed."""
 
-    def __init__(self, record: Record, sections: list[Section]) -> None:
-        super().__init__(record, sections)
+    def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None) -> None:
+        super().__init__(record, sections, interrupts)
+        self.lends = sections[0].number(journal.A_LENDS) if sections[0].optional(journal.A_LENDS) is not None else 0
         # What was to be carried over cannot be compared: a move that was asked for it, and killed, is not complete. Nor
         # is a hook's: no container starts without it, and whether there is a loan is not known.
-        has_more = sections[0].text(journal.A_PRESERVE) != b"" or sections[0].optional(journal.A_LENDS) is not None
-        self.is_to_be_undone = record.is_to_be_undone or has_more
+        self.is_to_be_undone = record.is_to_be_undone or bool(self.lends) or sections[0].text(journal.A_PRESERVE) != b""
         self.target_is_gone = False
 
     def run(self) -> Iterator[Recovered]:
@@ -201,22 +229,46 @@ class _Recovery(Reopened):
             text = "the namespace that it came from is gone; it stays where it is"
             yield from (self.told(m, "gone", "unknown", text) for m in self.members)
             return
-        for member in (*self.members, *self.uppers):
+        assert self.plan.source is not None
+        everyone = (*self.members, *self.uppers)
+        try:
+            self.exclusion.hold(self.plan.source, {m.link.ifindex for m in everyone})
+        except Busy as e:
+            label = next(m.item.label for m in everyone if m.link.ifindex == e.ifindex)
+            yield from (self.told(m, "kept", "unknown", f"{label} {e.words}") for m in self.members)
+            return
+        for member in everyone:
             self._find(member)
         if not self.is_to_be_undone and all(map(self._is_complete, self.members)):
             self.record.drop()
             yield from (self.told(m, "complete", "target", "it had arrived completely") for m in self.members)
             return
-        for member in (*self.members, *self.uppers):
+        for member in everyone:
             member.touched = True
         left = {x.device: x for x in undo.everything(self.plan, self.members, self.uppers)}
-        told = [self._outcome(m, left.get(m.item.host_name)) for m in (*self.members, *self.uppers)]
-        if any(each.outcome == "kept" for each in told):
-            self.record.close()
-        else:
-            self.record.drop()
+        if self.lends:
+            retract(os.path.dirname(os.path.dirname(self.record.path)), self.lends)
+        told = [self._outcome(m, left.get(m.item.host_name)) for m in everyone]
         mine = len(self.members)
-        yield from (*told[:mine], *(each for each in told[mine:] if each.outcome != "undone"))
+        yield from self._end([*told[:mine], *(each for each in told[mine:] if each.outcome != "undone")])
+
+    def _end(self, told: list[Recovered]) -> list[Recovered]:
+        """Drops the record, or leaves it for another try, or sets it aside after the last one."""
+        kept = [each for each in told if each.outcome == "kept"]
+        if not kept:
+            self.record.drop()
+            return told
+        if all(each.text == NOT_YET for each in kept):  # the kernel's own time is no try
+            self.record.close()
+            return told
+        why = f"; tried {journal.TRIES} times and set aside: restore it by hand, then remove the file"
+        why = why if self.record.tried() else ""
+        from .reports import Recovered
+
+        return [
+            Recovered(self.record.path, x.device, x.outcome, x.location, x.text + (why if x in kept else ""))
+            for x in told
+        ]
 
     def _open(self) -> bool:
         """Both namespaces. Where the target died, what it held is in the initial one, if the kernel did not end it."""

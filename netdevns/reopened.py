@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from . import identity, journal, lookups, ports, wire
 from .engine import Device, EngineError, Socket
 from .errors import NetDevError
+from .exclusion import Exclusion
 from .journal import Damaged, Record, Section
 from .member import Member
 from .netns import NetNS
@@ -17,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
+    from .interrupts import Interrupts
     from .reports import Recovered
 
 INIT = "/proc/1/ns/net"
@@ -33,10 +35,13 @@ class Reopened:
         plan: The batch, as an undo needs it.
         members, uppers: The devices, as they were; where they are is still to be found out.
         where: The namespaces by section type.
+        exclusion: Locks, for whoever is about to change the devices.
     """
 
-    def __init__(self, record: Record, sections: list[Section]) -> None:
+    def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None = None) -> None:
         self.record = record
+        look = None if interrupts is None else interrupts.look
+        self.exclusion = Exclusion(is_must=interrupts is not None, look=look)
         self.plan = Plan([], True)
         by_type = {s.type: s for s in sections}
         self.where = {t: _required(by_type, t) for t in (journal.SOURCE, journal.TARGET)}
@@ -62,6 +67,7 @@ class Reopened:
 
     def __exit__(self, *exc: object) -> None:
         self.plan.__exit__()
+        self.exclusion.release()
 
     def open_source(self) -> bool:
         """The namespace that the devices came from; False: it is gone."""

@@ -36,9 +36,10 @@ def recovered(results: Sequence[Recovered]) -> str:
     return "\n".join(map(names.printable, lines or ["no move was killed; nothing to do"]))
 
 
-def pending(records: Sequence[str], running: int) -> str:
-    """A line for each record of a move that was killed."""
+def pending(records: Sequence[str], running: int, aside: Sequence[str]) -> str:
+    """A line for each record of a move that was killed, and for each that is set aside."""
     lines = [*records, *([f"{running} running"] if running else [])]
+    lines += [f"set aside: {each}; restore its devices by hand, then remove the file" for each in aside]
     return "\n".join(map(names.printable, lines or ["no move was killed"]))
 
 

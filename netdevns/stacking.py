@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from . import wire
 from .engine import Device
@@ -20,24 +20,29 @@ def set_depths(items: Mapping[int, Item]) -> None:
             link = items[link.lower].link
 
 
+def above(links: Mapping[int, wire.Link], batch: Collection[int]) -> list[int]:
+    """The ifindexes of devices outside of the batch that lie on one of it, or on one that does."""
+    staying: list[int] = []
+    found = True
+    while found:  # once for each level of stacking
+        on_it = {link.ifindex for link in links.values() if link.lower in batch or link.lower in staying}
+        found = bool(more := sorted(on_it - {*batch} - {*staying}))
+        staying += more
+    return staying
+
+
 def uppers(links: Mapping[int, wire.Link], batch: Mapping[int, Item]) -> list[Item]:
     """Devices outside of the batch that are stacked on it: they stay, and lose what depends on their lower.
 
     (probes kinds.lower-moves.vlan, kinds.lower-moves.macvlan)
     """
-    staying: dict[int, Item] = {}
-    found = True
-    while found:  # once for each level of stacking
-        found = False
-        for link in links.values():
-            on_it = link.lower in batch or link.lower in staying
-            if on_it and link.ifindex not in batch and link.ifindex not in staying:
-                item = Item(os.fsdecode(link.name), None)
-                item.link = link
-                item.device = Device(link.name, link.name, link.ifindex)
-                staying[link.ifindex] = item
-                found = True
-    return list(staying.values())
+    staying = []
+    for link in (links[ifindex] for ifindex in above(links, batch)):
+        item = Item(os.fsdecode(link.name), None)
+        item.link = link
+        item.device = Device(link.name, link.name, link.ifindex)
+        staying.append(item)
+    return staying
 
 
 def concerned(plan: Plan) -> set[int]:

@@ -6,170 +6,36 @@ replay, lowers first - read back and compare. When anything fails, `undo` takes 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 
-from . import checks, failures, lookups, losses, names, readback, recovery, uapi, undo, wire
+from . import failures, lookups, losses, names, readback, recovery, uapi, undo, wire
 from .engine import EngineError, Socket, Watch, address_runs
-from .errors import CheckFailed, NetDevError
 from .failures import Stopped, step
+from .interrupts import Shield
 from .journal import Journal, Record
 from .member import Member
-from .netns import NetNS
-from .plan import Item, Plan, known_preserve
+from .plan import Item, Plan
 from .undo import OnStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .interrupts import Interrupts
     from .loans import Lender
     from .results import Moved
 
 UNDO_TRIES = 100
 DOWN_WINDOW = 64  # messages; a refusal of each still fits into a default receive buffer
-# About 1 KiB a notification: 1,000 devices with 16 addresses each, told of twice. The kernel doubles it, and takes
-# nothing before it is needed.
-WATCH_BYTES = 32 << 20
 UNREAD_BYTES = 8 << 10  # of addresses that were moved: fewer than a buffer of net.core.rmem_max holds
-
-
-def move(
-    devices: Mapping[str, Mapping[str, object] | str | None],
-    netns: NetNS | str | os.PathLike[str] | int,
-    *,
-    source: NetNS | str | os.PathLike[str] | int | None = None,
-    preserve: Collection[str] = (),
-    journal: str | os.PathLike[str] | None = None,
-    force: bool = False,
-    timeout_s: float | None = None,
-) -> tuple[Moved, ...]:
-    """Move devices into a network namespace, all of them or none.
-
-    Args:
-        devices: Host name -> name in the target, in the shape of `linux.netDevices`: a mapping with an optional "name",
-            a str, "" or None (the host name is kept). A name with one "%d" is a template: the kernel picks the number.
-        netns: The target: a `NetNS`, a path, a name under /run/netns, "pid:N" or an open descriptor (not closed).
-        source: The namespace that the devices are in; the calling thread's by default.
-        preserve: What to carry over besides what the runtime-spec protects: any of "sysctls" (a device's own of IPv4,
-            of IPv6, and its token), "routes" (that leave by devices of the batch alone) and "neighbours" (permanent
-            ones and proxies). What the target refuses is told in `Moved.not_carried`, and fails nothing.
-        journal: A directory for a record of the move, such as JOURNAL_DIR, so that `recover` can undo it if this
-            process is killed; made where it does not exist. None: no record. Nothing is left there when the call
-            returns, except after a failure with something in `left`. Crashed moves of these devices are undone first.
-        force: Move a device although it carries a default route.
-        timeout_s: Seconds after which no further device is started; what was moved is undone. None: no limit.
-
-    Returns:
-        One `Moved` for each device, in the order of `devices`.
-
-    Raises:
-        CheckFailed: Nothing was touched; `.report` has every finding, not only the first.
-        MoveFailed: Everything is back in the source, unless `.left` says otherwise. ETIMEDOUT: the time was over.
-        TypeError, ValueError: Wrong Python types; an unknown `preserve`. Nothing was touched.
-        BaseException: Whatever interrupts the move (KeyboardInterrupt) first undoes it, then propagates; its
-            `__cause__` is a MoveFailed that says where everything is.
-
-    Example:
-        >>> import netdevns
-        >>> moved = netdevns.move({"eth1": {"name": "net0"}, "eth2": "port%d"}, "blue")
-        >>> [(m.host_name, m.name) for m in moved]
-        [('eth1', 'net0'), ('eth2', 'port0')]
-
-    Source: OCI runtime-spec 1.3, config-linux.md "Network Devices" (the move); runtime.md "Errors" (all or nothing).
-    """
-    kinds = known_preserve(preserve)
-    directory = None if journal is None else os.fspath(journal)
-    return transact(
-        devices,
-        netns,
-        source=source,
-        preserve=kinds,
-        force=force,
-        timeout_s=timeout_s,
-        journal=directory,
-        results=True,
-    )
-
-
-def transact(
-    devices: Mapping[str, Mapping[str, object] | str | None],
-    netns: NetNS | str | os.PathLike[str] | int,
-    *,
-    source: NetNS | str | os.PathLike[str] | int | None = None,
-    preserve: frozenset[str] = frozenset(),
-    force: bool | frozenset[str] = False,
-    timeout_s: float | None = None,
-    journal: str | None = None,
-    results: bool = False,
-    on_step: OnStep | None = None,
-    lender: Lender | None = None,
-) -> tuple[Moved, ...]:
-    """`move` for this package's own callers.
-
-    Args:
-        journal: As for `move`.
-        force: As for `move`, or the host names that it is for.
-        results: Whether to make them: a hook must not pay for what nobody reads.
-        lender: Writes a loan when all has arrived; what it cannot write is undone.
-        on_step: Called between two calls of the engine with a step ("move", "replay", "verify", "undo"), how many
-            devices have done it, and of how many. It only watches: an Exception that it raises ends its calls, not the
-            move. KeyboardInterrupt and SystemExit interrupt the move there as anywhere else.
-    """
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    with contextlib.ExitStack() as stack:
-        opened = None if journal is None else stack.enter_context(open_journal(journal))
-        kept = recovery.before_move(opened, devices, source) if opened else []
-        plan = stack.enter_context(checks.examine(devices, netns, source, force, preserve))
-        for each in kept:
-            text = f"{each.device}: an earlier move was killed, and cannot be undone: {each.text} ({each.record})"
-            plan.error(each.device, "record.kept", text, errno.EBUSY)
-        errors = plan.errors
-        if errors:
-            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-            raise CheckFailed(
-                errors[0].text + more,
-                report=plan.report(),
-                errno=errors[0].errno,
-                device=errors[0].device,
-                step="check",
-                netns=plan.target.where if plan.target else None,
-                location="source" if errors[0].device else None,
-            )
-        plan.watch = _watch(plan)
-        plan.lends = lender is not None
-        return _Batch(plan, deadline, on_step, opened, lender).run(_Batch.results if results else None)
-
-
-def open_journal(directory: str) -> Journal:
-    """The directory of the records. Raises NetDevError."""
-    try:
-        return Journal(directory, create=True)
-    except OSError as e:
-        text = f"{e.filename or directory}: no record of a move can be written there: {e.strerror}"
-        raise NetDevError(text, errno=e.errno or 0, step="record") from None
-
-
-def _watch(plan: Plan) -> Watch:
-    """Before the first snapshot: what is added after it is told of."""
-    try:
-        return Watch(plan.source_visit, WATCH_BYTES)
-    except EngineError as e:
-        raise CheckFailed(
-            f"{failures.WORDS['open']}: {lookups.says(e)}",
-            report=plan.report(),
-            errno=e.errno,
-            extack=e.extack,
-            step=e.step,
-        ) from None
 
 
 def _members(items: list[Item]) -> list[Member]:
     return [Member(item, item.device, item.link) for item in items if item.device is not None and item.link is not None]
 
 
-class _Batch:
+class Batch:
     def __init__(
         self,
         plan: Plan,
@@ -177,12 +43,14 @@ class _Batch:
         on_step: OnStep | None = None,
         journal: Journal | None = None,
         lender: Lender | None = None,
+        interrupts: Interrupts | None = None,
     ) -> None:
         self.plan = plan
         self.deadline = deadline
         self.on_step = on_step
         self.journal = journal
         self.lender = lender
+        self.interrupts = interrupts
         self.record: Record | None = None
         self.members = _members(plan.items)
         self.uppers = _members(plan.uppers)
@@ -210,30 +78,46 @@ class _Batch:
         assert self.plan.target_socket is not None
         return self.plan.target_socket
 
-    def run(self, results: Callable[[_Batch], tuple[Moved, ...]] | None = None) -> tuple[Moved, ...]:
+    def run(self, results: Callable[[Batch], tuple[Moved, ...]] | None = None) -> tuple[Moved, ...]:
+        shield = Shield() if self.interrupts is None else None  # a command's signals are held back already
         try:
             self._forward()
             moved = results(self) if results else ()
+            if shield:
+                shield.hold()  # what came until now interrupts the move, what comes later does not
         except BaseException as e:
             cause = e
         else:
             self._end_record()
+            if shield:
+                shield.release()
             return moved
         # Python looks for signals at calls and jumps backwards: none can strike between the lines above and this `try`.
         tries = 0
         while True:
             try:
+                if shield:
+                    shield.hold()
                 self._late_for_undo()
                 left = undo.everything(self.plan, self.move_order, self.uppers, self._tell)
+                if self.lender is not None:
+                    self.lender.retract()
                 break
             except BaseException:  # a signal handler may raise what it likes
                 tries += 1
                 if tries == UNDO_TRIES:
+                    if shield:
+                        shield.release()
                     raise
                 continue  # every step of the undo can be repeated: begin again
         keep = self.record is not None and not undo.is_all_for_good(left, [*self.members, *self.uppers])
         self._end_record(keep=keep)
         failed = failures.failed(cause, left, self.plan, is_kept=keep, may_miss_late=self.may_miss_late)
+        try:
+            if shield:
+                shield.release()
+        except BaseException as e:
+            raise e from failed
         if isinstance(cause, (Stopped, EngineError)):
             raise failed from None
         raise cause from failed
@@ -357,6 +241,8 @@ class _Batch:
         step(member, "replay", self.target.command, request)
 
     def _in_time(self, member: Member) -> None:
+        if self.interrupts is not None and (name := self.interrupts.name):
+            raise Stopped(None, "interrupt", 0, name)
         if self.deadline is not None and time.monotonic() >= self.deadline:
             raise Stopped(member, "time-out", errno.ETIMEDOUT, "")
 

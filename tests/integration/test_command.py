@@ -275,7 +275,7 @@ def test_names_are_shown_and_not_obeyed(
     def failed(*_: object, **__: object) -> None:
         raise netdevns.MoveFailed("eth1: failed", left=(netdevns.Left(name, "target", name, 7, (f"altname {name}",)),))
 
-    monkeypatch.setattr("netdevns.transaction.transact", failed)
+    monkeypatch.setattr("netdevns.api.transact", failed)
     assert cli.main(["move", "eth1", "--to", target.path]) == 3
     told = capsys.readouterr().err
     assert told.count(shown) == 3

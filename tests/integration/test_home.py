@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import cli, homecoming, journal, loans, lookups, reopened, transaction
+from netdevns import api, cli, homecoming, journal, loans, lookups, reopened
 from netdevns.reports import Recovered
 from tests.support.namespaces import Namespace, fresh
 from tests.support.restored import assert_equal_soon
@@ -82,7 +82,7 @@ def directory(tmp_path: Path) -> str:
 def lend(directory: str, target: Namespace, devices: dict[str, str] = DEVICES, container: str = "c1") -> None:
     """What the createRuntime hook does."""
     lender = loans.Lender(directory, container)
-    transaction.transact(devices, target.fd, force=True, journal=directory, lender=lender)
+    api.transact(devices, target.fd, force=True, journal=directory, lender=lender)
 
 
 def throw_back(target: Namespace, names: list[str], to: Namespace, *, ifindex: int = 0) -> None:

@@ -110,15 +110,15 @@ def test_addresses_before_the_links_are_set_down(
     """P2: the same for those that are added before the links are set down, which is what drops IPv6's."""
     host, target = sides
     before: list[list[rawdump.Address]] = []
-    real = transaction._Batch._down
+    real = transaction.Batch._down
 
-    def down(self: transaction._Batch) -> None:
+    def down(self: transaction.Batch) -> None:
         for device in DEVICES:
             host.batch(LATE.format(device))
         before.extend(protected(host, device) for device in DEVICES)
         real(self)
 
-    monkeypatch.setattr(transaction._Batch, "_down", down)
+    monkeypatch.setattr(transaction.Batch, "_down", down)
     netdevns.move(DEVICES, target.fd)
     assert [protected(target, name) for name in DEVICES.values()] == before
 
@@ -193,13 +193,13 @@ def test_late_addresses_come_back_although_the_moves_did_not_end(
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    real = transaction._Batch._down
+    real = transaction.Batch._down
 
-    def down(self: transaction._Batch) -> None:
+    def down(self: transaction.Batch) -> None:
         add()
         real(self)
 
-    monkeypatch.setattr(transaction._Batch, "_down", down)
+    monkeypatch.setattr(transaction.Batch, "_down", down)
     before_step("move", nth, interrupt)
     with pytest.raises(KeyboardInterrupt) as raised:
         netdevns.move(DEVICES, target.fd)

@@ -188,14 +188,14 @@ def test_record_with_late_addresses_that_cannot_be_written(
     host, target = sides
     before = host.dump()
     before_step("move", 1, lambda: host.ip("addr add 10.9.0.1/24 dev eth1"))
-    real, count = journal.os.rename, iter(range(100))
+    real, count = journal.os.link, iter(range(100))
 
     def refuse(*words: Any, **more: Any) -> None:
         if next(count):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(*words, **more)
 
-    monkeypatch.setattr(journal.os, "rename", refuse)
+    monkeypatch.setattr(journal.os, "link", refuse)
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move(DEVICES, target.fd, journal=directory)
     assert (raised.value.step, raised.value.errno, raised.value.left) == ("record", errno.ENOSPC, ())
@@ -399,7 +399,7 @@ def test_running_move_is_left_alone(
 
     monkeypatch.setattr(Device, "up_and_replay", beside)
     netdevns.move(DEVICES, target.fd, journal=directory)
-    assert seen == [((), ([], 1))] * 2
+    assert seen == [((), ([], 1, []))] * 2
 
 
 @pytest.mark.usefixtures("sides")

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from netdevns import journal, loans, lookups
+import netdevns
+from netdevns import loans, lookups
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
 
@@ -28,7 +29,7 @@ from .nic import NIC, is_known_by_hardware, set_up, wait_for_its_return, without
 
 TOP = Path(__file__).parents[2]
 CYCLES = {"long": 100}.get(os.environ.get("NETDEVNS_PROFILE", ""), 5)
-LOANS = Path(journal.JOURNAL_DIR) / loans.FOLDER
+LOANS = Path(netdevns.JOURNAL_DIR) / loans.FOLDER
 
 
 @pytest.fixture

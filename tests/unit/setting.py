@@ -75,7 +75,7 @@ class Setting:
         self.before = state(world)
 
     def run(self, deadline: float | None = None):
-        return transaction._Batch(self.plan, deadline).run(transaction._Batch.results)
+        return transaction.Batch(self.plan, deadline).run(transaction.Batch.results)
 
     def failed(self, deadline: float | None = None) -> MoveFailed:
         with pytest.raises(MoveFailed) as caught:

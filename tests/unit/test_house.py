@@ -23,8 +23,9 @@ ORDER = [
     "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours",
     "results", "reports", "_core",
     "_ffi", "rtnl", "netns", "engine", "survey",
-    "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "checks", "journal", "identity",
-    "member", "forgood", "undo", "failures", "readback", "carry", "reopened", "recovery", "transaction", "jsonscan",
+    "folders", "exclusion", "interrupts", "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes",
+    "links", "checks", "journal", "identity", "member", "forgood", "undo", "failures", "readback", "carry", "reopened",
+    "recovery", "earlier", "transaction", "api", "jsonscan",
     "oci", "loans", "belongings", "homecoming", "annotations", "handover", "hooklog", "hook", "output",
     "outcome", "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "hookline",
     "installs", "cdi", "hooksd", "hookcommand", "cli", "__main__",
@@ -35,11 +36,12 @@ ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_replay", 
                 "conformance": ["__init__", "probe", "system", "requests", "world", "subjects", "runner", "expected",
                                 "ktap", "report", "command"]}  # fmt: skip
 # What a hook pays for before it does anything.
-HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi",
-             "netns", "engine", "survey", "lookups", "neighparms", "ports", "plan",
-             "stacking", "losses", "clashes", "checks", "journal", "identity", "member", "forgood", "undo", "failures",
-             "readback", "reopened", "recovery", "transaction", "jsonscan", "oci", "loans", "belongings", "homecoming",
-             "annotations", "handover", "hooklog", "hook", "output", "outcome", "hookcommand"]  # fmt: skip
+HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns",
+             "engine", "survey", "folders", "exclusion", "interrupts", "lookups", "neighparms", "ports", "plan",
+             "stacking", "losses", "clashes", "links", "checks", "journal", "identity", "member", "forgood", "undo",
+             "failures", "readback", "reopened", "recovery", "earlier", "transaction", "api", "jsonscan", "oci",
+             "loans", "belongings", "homecoming", "annotations", "handover", "hooklog", "hook", "output", "outcome",
+             "hookcommand"]  # fmt: skip
 # What a hook that finds nothing to move loads.
 IDLE = {"errors", "uapi", "names", "jsonscan", "oci", "hook"}
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
@@ -173,7 +175,7 @@ def test_wire_works_without_the_compiled_core():
 def test_reference_engine_works_without_the_compiled_core():
     """With NETDEVNS_ENGINE=reference a whole move loads no compiled module and no cffi."""
     choose = "import os; os.environ['NETDEVNS_ENGINE'] = 'reference'"
-    assert loaded_by("import netdevns.transaction", before=choose) & {"_cffi_backend", "cffi"} == set()
+    assert loaded_by("import netdevns.api", before=choose) & {"_cffi_backend", "cffi"} == set()
 
 
 def test_only_the_reference_engine_uses_the_client_in_python():

@@ -130,7 +130,7 @@ def test_many_links_down_in_windows():
     sent: list[bytes] = []
     plan = Plan([], False)
     plan.source_socket = types.SimpleNamespace(command=sent.append)
-    batch = transaction._Batch(plan, None)
+    batch = transaction.Batch(plan, None)
     link = types.SimpleNamespace(flags=1)
     for i in range(150):
         device = types.SimpleNamespace(ifindex=100 + i)
@@ -536,7 +536,7 @@ class Watcher:
             raise self.error
 
     def run(self):
-        return transaction._Batch(self.made.plan, None, self).run(transaction._Batch.results)
+        return transaction.Batch(self.made.plan, None, self).run(transaction.Batch.results)
 
 
 FORWARD_STEPS = [(step, done, 2) for step in ("move", "replay", "verify") for done in (1, 2)]

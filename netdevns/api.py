@@ -1,0 +1,207 @@
+"""The move, for callers: checked under locks, with earlier moves undone first; then the batch (`transaction`) runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Collection, Mapping
+
+from . import checks, failures, lookups
+from .earlier import Earlier
+from .engine import EngineError, Watch
+from .errors import CheckFailed, MoveFailed, NetDevError
+from .exclusion import WAIT_S, Exclusion
+from .interrupts import Interrupted
+from .journal import Journal
+from .netns import NetNS
+from .plan import Plan, known_preserve
+from .transaction import Batch
+from .undo import OnStep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .interrupts import Interrupts
+    from .loans import Lender
+    from .reports import Recovered
+    from .results import Moved
+
+# About 1 KiB a notification: 1,000 devices with 16 addresses each, told of twice. The kernel doubles it, and takes
+# nothing before it is needed.
+WATCH_BYTES = 32 << 20
+
+
+def move(
+    devices: Mapping[str, Mapping[str, object] | str | None],
+    netns: NetNS | str | os.PathLike[str] | int,
+    *,
+    source: NetNS | str | os.PathLike[str] | int | None = None,
+    preserve: Collection[str] = (),
+    journal: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    timeout_s: float | None = None,
+) -> tuple[Moved, ...]:
+    """Move devices into a network namespace, all of them or none.
+
+    Args:
+        devices: Host name -> name in the target, in the shape of `linux.netDevices`: a mapping with an optional "name",
+            a str, "" or None (the host name is kept). A name with one "%d" is a template: the kernel picks the number.
+        netns: The target: a `NetNS`, a path, a name under /run/netns, "pid:N" or an open descriptor (not closed).
+        source: The namespace that the devices are in; the calling thread's by default.
+        preserve: What to carry over besides what the runtime-spec protects: any of "sysctls" (a device's own of IPv4,
+            of IPv6, and its token), "routes" (that leave by devices of the batch alone) and "neighbours" (permanent
+            ones and proxies). What the target refuses is told in `Moved.not_carried`, and fails nothing.
+        journal: A directory for a record of the move, such as JOURNAL_DIR, so that `recover` can undo it if this
+            process is killed; made where it does not exist. None: no record. Nothing is left there when the call
+            returns, except after a failure with something in `left`. Crashed moves of these devices are undone first.
+        force: Move a device although it carries a default route.
+        timeout_s: Seconds after which no further device is started; what was moved is undone. None: no limit.
+
+    Returns:
+        One `Moved` for each device, in the order of `devices`.
+
+    Raises:
+        CheckFailed: Nothing was touched; `.report` has every finding, not only the first.
+        MoveFailed: Everything is back in the source, unless `.left` says otherwise. ETIMEDOUT: the time was over.
+        TypeError, ValueError: Wrong Python types; an unknown `preserve`. Nothing was touched.
+        BaseException: Whatever interrupts the move (KeyboardInterrupt) first undoes it, then propagates; its
+            `__cause__` is a MoveFailed that says where everything is. Without such a cause either nothing was begun,
+            or it struck when all had arrived: then the devices are in the target.
+
+    Two moves never have one device at the same time: the second one waits up to 5 s, then it is refused (finding
+    "device.busy"). The locks are below JOURNAL_DIR, whatever `journal` says; a process that may not write there goes on
+    without them, and callers with another /run (in a mount namespace of their own) do not meet.
+
+    Example:
+        >>> import netdevns
+        >>> moved = netdevns.move({"eth1": {"name": "net0"}, "eth2": "port%d"}, "blue")
+        >>> [(m.host_name, m.name) for m in moved]
+        [('eth1', 'net0'), ('eth2', 'port0')]
+
+    Source: OCI runtime-spec 1.3, config-linux.md "Network Devices" (the move); runtime.md "Errors" (all or nothing).
+    """
+    kinds = known_preserve(preserve)
+    directory = None if journal is None else os.fspath(journal)
+    return transact(
+        devices,
+        netns,
+        source=source,
+        preserve=kinds,
+        force=force,
+        timeout_s=timeout_s,
+        journal=directory,
+        results=True,
+    )
+
+
+def transact(
+    devices: Mapping[str, Mapping[str, object] | str | None],
+    netns: NetNS | str | os.PathLike[str] | int,
+    *,
+    source: NetNS | str | os.PathLike[str] | int | None = None,
+    preserve: frozenset[str] = frozenset(),
+    force: bool | frozenset[str] = False,
+    timeout_s: float | None = None,
+    journal: str | None = None,
+    results: bool = False,
+    on_step: OnStep | None = None,
+    lender: Lender | None = None,
+    interrupts: Interrupts | None = None,
+) -> tuple[Moved, ...]:
+    """`move` for this package's own callers.
+
+    Args:
+        journal: As for `move`.
+        force: As for `move`, or the host names that it is for.
+        results: Whether to make them: a hook must not pay for what nobody reads.
+        lender: Writes a loan when all has arrived; what it cannot write is undone.
+        on_step: Called between two calls of the engine with a step ("move", "replay", "verify", "undo"), how many
+            devices have done it, and of how many. It only watches: an Exception that it raises ends its calls, not the
+            move. KeyboardInterrupt and SystemExit interrupt the move there as anywhere else.
+        interrupts: A command's: signals are held back, and looked at between two devices. It is refused where nobody
+            can be excluded.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    with contextlib.ExitStack() as stack:
+        opened = None if journal is None else stack.enter_context(open_journal(journal))
+        earlier = Earlier(opened, devices, source, interrupts) if opened else None
+        wait_s = WAIT_S if timeout_s is None else min(timeout_s, WAIT_S)
+        look = None if interrupts is None else interrupts.look
+        exclusion = stack.enter_context(Exclusion(is_must=interrupts is not None, wait_s=wait_s, look=look))
+        try:
+            plan = _examined(stack, earlier, exclusion, (devices, netns, source, force, preserve))
+            plan.watch = _watch(plan)
+        except Interrupted as e:
+            raise interrupted(e, tuple(earlier.undone) if earlier else ()) from None
+        except NetDevError as e:
+            e.earlier = tuple(earlier.undone) if earlier else ()
+            raise
+        plan.lends = 0 if lender is None else int.from_bytes(os.urandom(8), "little") >> 1 | 1
+        return Batch(plan, deadline, on_step, opened, lender, interrupts).run(Batch.results if results else None)
+
+
+def _examined(
+    stack: contextlib.ExitStack,
+    earlier: Earlier | None,
+    exclusion: Exclusion,
+    asked: tuple[object, object, object, bool | frozenset[str], frozenset[str]],
+) -> Plan:
+    """All checks, under locks, and with no earlier move of these devices left to be undone. Raises NetDevError."""
+    while True:
+        try:
+            plan = checks.examine(*asked, exclusion)
+        except OSError as e:
+            if isinstance(e, NetDevError):
+                raise
+            where = f"{e.filename or exclusion.directory}: {e.strerror}"
+            text = f"{where}: without this directory another mover of these devices cannot be excluded"
+            raise NetDevError(text, errno=e.errno or 0, step="check") from None
+        if earlier is None or not earlier.found():
+            stack.enter_context(plan)
+            break
+        # Undone without the locks of this move: an undo takes its own.
+        plan.__exit__()
+        exclusion.release()
+        earlier.undo()
+    plan.found += earlier.kept if earlier else ()
+    if errors := plan.errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise CheckFailed(
+            errors[0].text + more,
+            report=plan.report(),
+            errno=errors[0].errno,
+            device=errors[0].device,
+            step="check",
+            netns=plan.target.where if plan.target else None,
+            location="source" if errors[0].device else None,
+        )
+    return plan
+
+
+def interrupted(e: Interrupted, earlier: tuple[Recovered, ...]) -> MoveFailed:
+    """Of a move that was not begun."""
+    untouched = "nothing else was touched" if earlier else "nothing was touched"
+    return MoveFailed(f"interrupted by {e.name}; {untouched}", step="interrupt", earlier=earlier)
+
+
+def open_journal(directory: str) -> Journal:
+    """The directory of the records. Raises NetDevError."""
+    try:
+        return Journal(directory, create=True)
+    except OSError as e:
+        text = f"{e.filename or directory}: no record of a move can be written there: {e.strerror}"
+        raise NetDevError(text, errno=e.errno or 0, step="record") from None
+
+
+def _watch(plan: Plan) -> Watch:
+    """Before the first snapshot: what is added after it is told of."""
+    try:
+        return Watch(plan.source_visit, WATCH_BYTES)
+    except EngineError as e:
+        raise CheckFailed(
+            f"{failures.WORDS['open']}: {lookups.says(e)}",
+            report=plan.report(),
+            errno=e.errno,
+            extack=e.extack,
+            step=e.step,
+        ) from None

@@ -1,0 +1,106 @@
+"""Moves whose processes were killed, as the next move of the same devices meets them: undone before it begins."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable
+
+from . import exclusion, journal, names
+from .errors import NetDevError
+from .journal import Damaged, Journal, Record, Section
+from .netns import CURRENT, NetNS
+from .plan import Found
+from .recovery import movers, undo_one
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .interrupts import Interrupts
+    from .reports import Recovered
+
+
+class Earlier:
+    """The earlier moves of some devices of a source whose processes were killed: undone before these move again.
+
+    Args:
+        opened: The records.
+        host_names: The devices.
+        source: Their namespace: devices of the same names are others elsewhere.
+        interrupts: A command's.
+
+    Attributes:
+        undone: What was put back.
+        kept: What could not be, as findings of a check.
+    """
+
+    def __init__(
+        self, opened: Journal, host_names: Iterable[str], source: object, interrupts: Interrupts | None = None
+    ) -> None:
+        self.undone: list[Recovered] = []
+        self.kept: list[Found] = []
+        self._opened = opened
+        self._wanted = {names.encode(name) for name in host_names if isinstance(name, str)}
+        self._source = source
+        self._interrupts = interrupts
+        self._todo: set[str] = set()  # names of records
+        self._done: set[str] = set()
+        self._others: set[str] = set()
+
+    def found(self) -> bool:
+        """Looks for records of these devices, held or not, that were not tried yet."""
+        self._todo = set()
+        if not os.listdir(self._opened.path):
+            return False
+        for record in self._opened.seen():
+            if record.name in self._done or record.name in self._others:
+                continue
+            try:
+                is_ours = self._is_about(record.sections())
+            except (Damaged, OSError):  # told by `netdevns recover`
+                is_ours = False
+            (self._todo if is_ours else self._others).add(record.name)
+        return bool(self._todo)
+
+    def undo(self) -> None:
+        """Undoes what was found, and waits for who works on one of them. Raises Interrupted."""
+        look = None if self._interrupts is None else self._interrupts.look
+        for record in self._opened.crashed(self._todo, exclusion.WAIT_S, look):
+            self._todo.discard(record.name)
+            try:
+                told = [*undo_one(record, self._interrupts)]
+            finally:
+                record.close()
+            self._done.add(record.name)  # which may be another one by now
+            for each in told:
+                if each.outcome == "kept":
+                    text = f"an earlier move was killed, and cannot be undone: {each.text} ({each.record})"
+                    text = f"{each.device}: {text}" if each.device else text
+                    self.kept.append(Found(each.device, "error", "record.kept", text, errno.EBUSY))
+                else:
+                    self.undone.append(each)
+        for record in self._opened.seen():
+            if record.name in self._todo:
+                self._is_busy(record)
+
+    def _is_busy(self, record: Record) -> None:
+        """Somebody works on it for longer than this move waits."""
+        with contextlib.suppress(Damaged, OSError):  # it has gone meanwhile
+            sections = record.sections()
+            words = exclusion.being_moved(sections[0].number(journal.A_PID))
+            for name in (s.text(journal.A_IFNAME) for s in movers(sections)):
+                if name in self._wanted:
+                    text = f"{names.shown(name)} {words}"
+                    self.kept.append(Found(os.fsdecode(name), "error", "device.busy", text, errno.EBUSY))
+        self._done.add(record.name)
+
+    def _is_about(self, sections: list[Section]) -> bool:
+        if not self._wanted & {s.text(journal.A_IFNAME) for s in movers(sections)}:
+            return False
+        try:
+            with NetNS.open(CURRENT if self._source is None else self._source) as netns:  # type: ignore[arg-type]
+                status = os.fstat(netns.fd)
+        except (NetDevError, TypeError):
+            return False  # the checks say what is wrong with it
+        theirs = [(s.number(journal.A_DEV), s.number(journal.A_INO)) for s in sections if s.type == journal.SOURCE]
+        return theirs in ([], [(status.st_dev, status.st_ino)])

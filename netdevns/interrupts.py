@@ -1,0 +1,77 @@
+"""Signals that would end a command: held back (blocked) while it changes something, and looked at between two steps.
+
+A handler that raises can strike anywhere, also after the last device has arrived, when the command can no longer say
+what is true. A signal that is held back stays pending: a step that looks finds it and ends the batch, and one that
+comes after the commit changes nothing, neither the devices nor the exit code.
+"""
+
+from __future__ import annotations
+
+import signal
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What a program cannot hold back, or must not: they come from its own instructions (signal(7)).
+OWN_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS)
+
+
+class Interrupted(Exception):
+    """A signal that is held back asks for the end; the step that looked for it was not begun.
+
+    Attributes:
+        name: "SIGTERM", ...
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class Interrupts:
+    """INT, TERM and HUP are held back in the calling thread from now on, until `release`.
+
+    What the caller ignores (nohup) or holds back itself stays his: it ends nothing. In another thread than the main one
+    of a program only signals to that thread are found.
+    """
+
+    __slots__ = ("_before", "_watched")
+
+    def __init__(self) -> None:
+        # An exception of a handler (KeyboardInterrupt) for a signal that came before is raised here, and not later on.
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        self._watched = [n for n in ENDING if n not in self._before and signal.getsignal(n) is not signal.SIG_IGN]
+
+    @property
+    def name(self) -> str:
+        """The signal that waits; "": none."""
+        pending = signal.sigpending() if self._watched else ()
+        return next((number.name for number in self._watched if number in pending), "")
+
+    def look(self) -> None:
+        """Raises Interrupted where a signal waits."""
+        name = self.name
+        if name:
+            raise Interrupted(name)
+
+    def release(self) -> None:
+        """Whatever waits strikes now: for a caller that goes on, not for a program that ends."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+
+class Shield:
+    """For a caller of the library: no signal handler strikes between `hold` and `release`.
+
+    Python runs handlers in the main thread alone; in another one this changes nothing.
+    """
+
+    __slots__ = ("_before",)
+
+    def __init__(self) -> None:
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    def hold(self) -> None:
+        """Can be repeated. What a handler raises for a signal that came before is raised here, with all held back."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {*OWN_FAULTS})
+
+    def release(self) -> None:
+        """Whatever came meanwhile strikes now: what a handler raises is raised here."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)

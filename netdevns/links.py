@@ -1,0 +1,46 @@
+"""The links that a batch concerns, read while no other mover has these devices."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Collection
+
+from . import lookups, names, stacking, wire
+from .engine import Socket
+from .exclusion import Busy, Exclusion
+from .plan import Plan
+
+TRIES = 8
+
+
+def read(plan: Plan, socket: Socket, wanted: Collection[bytes], exclusion: Exclusion | None) -> None:
+    """Sets `plan.links`: the devices of these names, and all that lie on another one.
+
+    `exclusion`: takes the batch and what lies on it before anything is read that a move relies on. A device that
+    another mover has is a finding.
+    """
+    try:
+        if exclusion is not None:
+            asked = lookups.ask(socket, [wire.get_link(name=name) for name in wanted])
+            found = map(lookups.link_of, asked)
+            _take(plan, exclusion, {link.ifindex for link in found if link is not None})
+        for _ in range(TRIES):  # again where a device got another name meanwhile, or something was put on it
+            _dump(plan, socket, wanted)
+            batch = {link.ifindex for link in plan.links.values() if link.name in wanted}
+            if exclusion is None or not _take(plan, exclusion, {*batch, *stacking.above(plan.links, batch)}):
+                return
+    except Busy as e:
+        _dump(plan, socket, wanted)
+        link = lookups.link(socket, ifindex=e.ifindex)
+        label = names.shown(link.name) if link else f"the device with the ifindex {e.ifindex}"
+        host_name = next((item.host_name for item in plan.items if link and item.ifname == link.name), None)
+        plan.error(host_name, "device.busy", f"{label} {e.words}", errno.EBUSY)
+
+
+def _take(plan: Plan, exclusion: Exclusion, ifindexes: Collection[int]) -> bool:
+    assert plan.source is not None
+    return exclusion.hold(plan.source, ifindexes)
+
+
+def _dump(plan: Plan, socket: Socket, wanted: Collection[bytes]) -> None:
+    plan.links = {link.ifindex: link for link in lookups.links_of(socket, wanted)}
