@@ -149,6 +149,8 @@ def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespa
         if progress.arrived and not isinstance(e, errors.NetDevError) and e.__cause__ is None:
             how = internal(e) if isinstance(e, Exception) else "interrupted"
             return complain([f"{how} when it was done: the devices are in {target}"], 0)
+        if isinstance(e, (KeyboardInterrupt, SystemExit)) and e.__cause__ is None:  # before anything was sent
+            return complain([f"interrupted; {UNTOUCHED}"], FAILED)
         return _failed(e, args.json, {"moved": []}, asked if args.advise else None)
     return 0
 

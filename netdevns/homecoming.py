@@ -126,7 +126,7 @@ def _one(
             return
         homecoming = _Homecoming(record, sections, since_ms, interrupts)
     except (Damaged, OSError) as e:
-        yield Recovered(record.path, None, "kept", "unknown", f"loan ignored: {e}; inspect its devices, then remove the file")
+        yield Recovered(record.path, None, "kept", "unknown", f"not obeyed: {e}; remove the file")
         return
     with homecoming:
         try:

@@ -183,7 +183,7 @@ class Journal:
         return record
 
     def _unnamed_file(self) -> tuple[int, str]:
-        """A file that ends with its writer (O_TMPFILE), and ""; on file systems without it, one whose name has a dot."""
+        """A file that ends with its writer (O_TMPFILE), and ""; without it, one whose name has a dot."""
         flags = os.O_RDWR | os.O_CLOEXEC
         try:
             return os.open(".", flags | os.O_TMPFILE, MODE_FILE, dir_fd=self.fd), ""

@@ -180,7 +180,7 @@ def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovere
             return
         recovery = _Recovery(record, sections, interrupts)
     except (Damaged, OSError) as e:
-        text = f"record ignored: {e}; inspect its devices, then remove the file"
+        text = f"not obeyed: {e}; look at its devices, then remove the file"
         yield Recovered(record.path, None, "kept", "unknown", text)
         return
     with recovery:

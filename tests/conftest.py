@@ -22,6 +22,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[DESELECTED] = set()
 
 
+@pytest.fixture(autouse=True)
+def same_signals() -> Iterator[None]:
+    """A command that is called in this process holds signals back for what is left of its own."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _lacks(item: pytest.Item) -> set[str]:
     """The kinds that a test needs and this kernel does not have."""
     wanted = tuple(name for marker in item.iter_markers("kinds") for name in marker.args)

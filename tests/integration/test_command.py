@@ -498,7 +498,7 @@ def test_signal_undoes_a_batch(host: Namespace, target: Namespace, number: signa
     assert (process.returncode, out) == (1, "")
     *told, line = err.splitlines()
     assert all(re.fullmatch(PROGRESS, progress) for progress in told)
-    assert line.startswith("netdevns: interrupted (")
+    assert line.startswith(f"netdevns: interrupted by {number.name}; ")
     assert line.endswith("devices, addresses and routes are back as before")
     host.wait_until_quiet()
     assert rawdump.differences(before, host.dump()) == []

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import netdevns
-from netdevns import transaction
+from netdevns import api, transaction
 from tests.support import rawdump
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
@@ -263,7 +263,7 @@ def test_dropped_notifications_undo(
 ) -> None:
     """P7: where the kernel could not tell all, nobody knows what was added: the batch is undone, and says so."""
     host, target = sides
-    monkeypatch.setattr(transaction, "WATCH_BYTES", 1)  # the kernel's least: a few notifications
+    monkeypatch.setattr(api, "WATCH_BYTES", 1)  # the kernel's least: a few notifications
     host.batch(f"addr add 2001:db8:1::{n:x}/64 nodad dev eth1" for n in range(16, 80))
     host.wait_until_quiet()
     if when == "undo":
@@ -288,7 +288,7 @@ def test_many_addresses_fit(host: Namespace, target: Namespace) -> None:
 
 def test_small_buffer_is_read_in_time(host: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where net.core.rmem_max is the limit, what all devices of a batch drop together need not fit."""
-    monkeypatch.setattr(transaction, "WATCH_BYTES", 128 << 10)
+    monkeypatch.setattr(api, "WATCH_BYTES", 128 << 10)
     host.batch(f"link add d{d} type ifb" for d in range(8))
     host.batch(f"addr add 10.{d}.0.{n + 1}/32 dev d{d}" for d in range(8) for n in range(100))
     moved = netdevns.move({f"d{d}": f"net{d}" for d in range(8)}, target.fd)

@@ -491,13 +491,13 @@ def test_record_that_cannot_be_written(sides: tuple[Namespace, Namespace], tmp_p
 def test_directory_that_vanishes(sides: tuple[Namespace, Namespace], tmp_path: Path, monkeypatch: Any) -> None:
     """Nothing is begun, and no descriptor of the record stays open."""
     _, target = sides
-    directory, real = tmp_path / "records", os.rename
+    directory, real = tmp_path / "records", os.link
 
-    def rename(*names: Any, **where: Any) -> None:
+    def link(*names: Any, **where: Any) -> None:
         shutil.rmtree(directory)
         real(*names, **where)
 
-    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(os, "link", link)
     descriptors = len(os.listdir("/proc/self/fd"))
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move(DEVICES, target.fd, journal=directory)

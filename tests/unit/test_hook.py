@@ -6,11 +6,9 @@ import io
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import syslog
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,16 +29,14 @@ def bundle(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The hook's log, in a place of the test's own; syslog hears nothing, and signals keep their meaning."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     folder = tmp_path / "run" / "netdevns"
     monkeypatch.setattr(hooklog, "JOURNAL_DIR", str(folder))
     monkeypatch.setattr(hooklog, "LOG", str(folder / "hook.log"))
     monkeypatch.setattr(syslog, "openlog", lambda *_: None)
     monkeypatch.setattr(syslog, "syslog", lambda *_: None)
-    yield folder / "hook.log"
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return folder / "hook.log"
 
 
 def state(bundle: Path, **more: object) -> bytes:
