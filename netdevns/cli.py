@@ -7,7 +7,7 @@ import signal
 import sys
 
 from . import errors
-from .interrupts import Interrupts
+from .interrupts import ENDING, Interrupts
 from .outcome import FAILED, LEFT, REFUSED, UNKNOWN, UNTOUCHED, Usage, code_of, device_arguments, lines_of
 from .output import complain, end_by_exception, internal, print_any_name, print_json, tell, warn_in_a_line
 
@@ -33,7 +33,10 @@ def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
     try:
         return _main(sys.argv[1:] if argv is None else argv, advise=advise)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != mask:
+            while signal.sigtimedwait(ENDING, 0):
+                pass  # they asked for the end of a command that has ended
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def program() -> int:
@@ -103,7 +106,7 @@ def _advice(e: errors.NetDevError, asked: Asked) -> list[str]:
 
         if isinstance(e, errors.CheckFailed):
             return advice.after_check(e.report.findings, asked)
-        if isinstance(e, errors.MoveFailed) and e.step != "time-out":
+        if isinstance(e, errors.MoveFailed) and e.step not in ("time-out", "interrupt"):
             return advice.after_failure(asked, left_in_target=any(left.location == "target" for left in e.left))
     except BaseException:  # a signal, too: what has happened must be told, and nothing else
         return []

@@ -48,7 +48,24 @@ class Earlier:
         self._others: set[str] = set()
 
     def found(self) -> bool:
-        """Looks for records of these devices, held or not, that were not tried yet."""
+        """Looks for records of these devices, held or not, that were not tried yet. Raises NetDevError."""
+        try:
+            return self._find()
+        except OSError as e:
+            raise self._unreadable(e) from None
+
+    def undo(self) -> None:
+        """Undoes what was found, and waits for who works on one of them. Raises NetDevError, Interrupted."""
+        try:
+            self._undo()
+        except OSError as e:
+            raise self._unreadable(e) from None
+
+    def _unreadable(self, e: OSError) -> NetDevError:
+        text = f"{e.filename or self._opened.path}: the records of earlier moves cannot be read: {e.strerror}"
+        return NetDevError(text, errno=e.errno or 0, step="record")
+
+    def _find(self) -> bool:
         self._todo = set()
         if not os.listdir(self._opened.path):
             return False
@@ -62,8 +79,7 @@ class Earlier:
             (self._todo if is_ours else self._others).add(record.name)
         return bool(self._todo)
 
-    def undo(self) -> None:
-        """Undoes what was found, and waits for who works on one of them. Raises Interrupted."""
+    def _undo(self) -> None:
         look = None if self._interrupts is None else self._interrupts.look
         for record in self._opened.crashed(self._todo, exclusion.WAIT_S, look):
             self._todo.discard(record.name)

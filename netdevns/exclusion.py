@@ -11,6 +11,7 @@ Callers with another /run (a mount namespace of their own) do not meet.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -62,7 +63,7 @@ class Exclusion:
         look: Called while waiting; an exception of its ends that.
     """
 
-    __slots__ = ("_end", "_folder", "_held", "_is_must", "_look", "_wait_s", "directory")
+    __slots__ = ("_end", "_held", "_inodes", "_is_must", "_look", "_wait_s", "directory")
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Exclusion:
         self._wait_s = wait_s
         self._end: float | None = None  # of all waiting together; from the first time on
         self._look = look
+        self._inodes: dict[int, int] = {}  # by descriptor, which its owner keeps open
         self._held: dict[int, tuple[int, frozenset[int]]] = {}  # by inode: the file, the ifindexes
 
     def hold(self, netns: NetNS, ifindexes: Collection[int]) -> bool:
@@ -89,7 +91,9 @@ class Exclusion:
             Busy: Another mover has one of them. None of that namespace is held any more.
             OSError: The directory cannot be used, and must be.
         """
-        inode = os.fstat(netns.fd).st_ino
+        inode = self._inodes.get(netns.fd)
+        if inode is None:
+            inode = self._inodes[netns.fd] = os.fstat(netns.fd).st_ino
         fd, held = self._held.get(inode, (-1, frozenset()))
         wanted = held | {*ifindexes}
         if wanted == held:
@@ -146,9 +150,11 @@ class Exclusion:
         """Gives all back. Explicitly, not by closing alone: a forked child may have the descriptor, too."""
         for fd, _ in self._held.values():
             if fd >= 0:
-                _set(fd, fcntl.F_UNLCK, 0, 0)
+                with contextlib.suppress(OSError):  # its end unlocks it, too
+                    _set(fd, fcntl.F_UNLCK, 0, 0)
                 uapi.close(fd)
         self._held.clear()
+        self._inodes.clear()
 
     def __enter__(self) -> Exclusion:
         return self

@@ -160,26 +160,31 @@ class Journal:
     def write(self, parts: list[bytes], instead_of: Record | None = None, name: str = "") -> Record:
         """Writes a record, locked, and then gives it its name: it is never seen half. Raises OSError.
 
-        `instead_of` is removed once the new one has its name; after an OSError it is as it was. `name`: its own, or how
-        it begins where another record has that one.
+        `instead_of` loses its name to it, and its lock; after an OSError it has both. `name`: its own, or how it
+        begins where another record has that one.
         """
         body = b"".join(parts)
         end = wire.message(END, 0, wire.attr(A_CHECKSUM, U64.pack(binascii.crc32(body))))
         fd, unnamed = self._unnamed_file()
+        named = ""
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             data = memoryview(body + end)
             while data:
                 data = data[os.write(fd, data) :]
-            record = Record(self, self._give_name(fd, unnamed, name), fd)
+            named = self._give_name(fd, unnamed, instead_of.name if instead_of else name)
+            record = Record(self, named, fd)
+            if instead_of:  # two records of one move, for a moment: both say what it was before
+                os.rename(named, instead_of.name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+                record.name, record.path = instead_of.name, instead_of.path
         except BaseException:
-            if unnamed:
+            for each in filter(None, (unnamed, named)):
                 with contextlib.suppress(OSError):  # why it could not be written counts
-                    os.unlink(unnamed, dir_fd=self.fd)
+                    os.unlink(each, dir_fd=self.fd)
             uapi.close(fd)
             raise
         if instead_of:
-            instead_of.drop()
+            instead_of.close()
         return record
 
     def _unnamed_file(self) -> tuple[int, str]:

@@ -189,6 +189,9 @@ def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovere
         except (EngineError, wire.Malformed) as e:
             text = f"the kernel could not be asked: {lookups.says(e)}"
             yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in devices)
+        except OSError as e:  # of the locks, or of a file that says where a namespace is: before the undo
+            text = f"{e.filename or record.path}: {e.strerror}"
+            yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in devices)
 
 
 def retract(directory: str, number: int) -> None:

@@ -28,7 +28,7 @@ CALLS = {
     "recvmmsg": ("recvmmsg",),
     "sockets": ("socket", "bind", "getsockname", "setsockopt", "getsockopt", "setns"),
     "files": ("read", "write", "pread64", "openat", "close", "fcntl", "flock", "lseek", "ioctl", "newfstatat",
-              "getdents64", "mkdir", "mkdirat", "rename", "renameat", "unlink", "unlinkat"),
+              "getdents64", "mkdir", "mkdirat", "rename", "renameat", "linkat", "unlink", "unlinkat", "pwrite64"),
     "memory": ("mmap", "getrandom"),
 }  # fmt: skip
 ERRORS = ("ENOBUFS", "ENOMEM", "EINTR", "EIO", "EPERM", "EAGAIN")
