@@ -11,7 +11,7 @@ from tests.fault.conftest import pytest_configure, pytest_terminal_summary, show
 from tests.support import require
 from tests.support.attacks import ENGINES, LONG, Tally
 
-from .scene import HOOKS, clear
+from .scene import HOOKS
 
 BOTH = [(hook, engine) for hook in HOOKS for engine in ENGINES]
 HERE = __file__.rpartition("/")[0]
@@ -55,9 +55,3 @@ def tally(request: pytest.FixtureRequest, show) -> Iterator[Tally]:  # noqa: F81
     show(str(counts))
     assert not counts.lost, "\n\n".join([str(counts), *counts.lost])
     assert counts.ends.total() > counts.ends["not reached"], "nothing was reached"
-
-
-@pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
-    yield
-    clear()

@@ -18,6 +18,7 @@ from .scene import DEVICES, NET_DEVICES, Container, Scene, loans, restore, saved
 
 SILENT = "died silently"
 DEATHS = [128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)]  # a handler's exit
+PATIENCE_S = 0.5  # with the kernel's work items
 MINE = {"c1": ("eth1", "eth2"), "c2": ("eth3",)}  # who has what, where devices are away
 Run = Callable[[Scene, str, tuple[str, ...]], subprocess.Popen[str]]
 
@@ -200,23 +201,25 @@ class Attacked:
         wrong = []
         if re.search("Traceback|internal error|Exception ignored", ended.err):
             wrong += ["this is not for users"]
-        if "nothing was touched" in ended.err and self.scene.differences(self.before):
-            wrong += ["it says that nothing was touched"]
-        if ended.code == 0:
-            return COMPLETE, wrong + self.scene.differences(self.complete)
-        if ended.code == 1:
-            silent = [] if "interrupted" in ended.err else ["it does not say that it was interrupted"]
-            return AS_BEFORE, wrong + silent + self.scene.differences(self.before)
         if ended.code == 3:
             return TOLD, wrong + self._untold(ended)
+        wanted = self.complete if ended.code == 0 else self.before
+        changed = self.scene.differences(wanted, timeout_s=PATIENCE_S)
+        if "nothing was touched" in ended.err and (changed or ended.code == 0):
+            wrong += ["it says that nothing was touched"]
+        if ended.code == 0:
+            return COMPLETE, wrong + changed
+        if ended.code == 1:
+            wrong += [] if "interrupted" in ended.err else ["it does not say that it was interrupted"]
+            return AS_BEFORE, wrong + changed
         if (ended.code < 0 or ended.code in DEATHS) and not ended.out + ended.err:
-            return SILENT, wrong + self.scene.differences(self.before)
-        return "no such exit code", [*wrong, "see the documentation", *self.scene.differences(self.before)]
+            return SILENT, wrong + changed
+        return "no such exit code", [*wrong, "see the documentation", *changed]
 
     def _untold(self, ended: Ended) -> list[str]:
         """What exit code 3 says of a device, or does not say, against how it is."""
         wanted = self.before if self.is_forward else self.complete
-        self.scene.differences(wanted, timeout_s=0.3)
+        self.scene.differences(wanted, timeout_s=PATIENCE_S)
         now = self.scene.state()
         wrong = [] if "interrupted" in ended.err else ["it does not say that it was interrupted"]
         told = _told(ended)

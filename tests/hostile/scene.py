@@ -60,7 +60,8 @@ class Container:
 
     def ask(self, devices: dict[str, Any]) -> None:
         """Writes config.json; OCI's `linux.netDevices`."""
-        (self.bundle / "config.json").write_text(json.dumps({"ociVersion": "1.0.2", "linux": {"netDevices": devices}}))
+        linux = {"namespaces": [{"type": "network"}], "netDevices": devices}
+        (self.bundle / "config.json").write_text(json.dumps({"ociVersion": "1.0.2", "linux": linux}))
 
     @property
     def state(self) -> str:
@@ -111,10 +112,10 @@ class Scene:
     # ---- what is there ----
 
     def state(self) -> dict[str, Any]:
-        """All that is in the host and the containers, by the raw dump; names of records and loans."""
+        """All that is in the host and the containers, by the raw dump; records, whose names are random, and loans."""
         sides = {"host": self.host} | {each.id: each.namespace for each in self.containers}
         found = {f"{name} {part}": value for name, side in sides.items() for part, value in side.dump().items()}
-        return found | {"records": records(), "loans": loans()}
+        return found | {"records": [Path(name).suffix or "record" for name in records()], "loans": loans()}
 
     def differences(self, *wanted: dict[str, Any], timeout_s: float = 1) -> list[str]:
         """From the first of the states that are wanted, unless it is one of them; the kernel's work items have time."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.attacks import CHANCE, LONG, Tally, rounds, sample, traced
+from tests.support.attacks import CHANCE, LONG, ROUNDS, Tally, rounds, sample, traced
 
 from .conftest import BOTH
 from .jobs import JOBS, Attacked, moving
@@ -33,14 +33,14 @@ def attacked(request: pytest.FixtureRequest) -> Iterator[Attacked]:
 def test_signal_at_each_call(attacked: Attacked, tally: Tally) -> None:
     """One of the three signals at one call."""
     every = [(call, number, name) for call, number in attacked.clean.own for name in SIGNALS]
-    for each in sample(every, 2):
+    for each in sample(every, 2, ROUNDS or None):
         attacked.inject(tally, each)
 
 
 def test_two_signals_at_once(attacked: Attacked, tally: Tally) -> None:
     """Two different ones, at one call and at the next one of another name."""
     pairs = [(a, b) for a, b in itertools.pairwise(attacked.clean.own) if a[0] != b[0]]
-    for first, second in sample(pairs, 1, 30):
+    for first, second in sample(pairs, 1, ROUNDS or 30):
         names = CHANCE.sample(SIGNALS, 2)
         attacked.inject(tally, (*first, names[0]), (*second, names[1]))
 
