@@ -60,16 +60,27 @@ def moving(lines: list[str]) -> list[int]:
     return [number for number, line in enumerate(sends, 1) if "IFLA_NET_NS_FD" in line]
 
 
-def furnish_containers(scene: Scene) -> list[Container]:
-    """Each asks for the devices of MINE."""
-    for container in scene.containers:
+def moves_of(hook: str, engine: str) -> dict[str, int]:
+    """Of each container of MINE, the number of the sendto after the last one that moves a device of its."""
+    found = {}
+    with Scene(engine) as scene:
+        for container in ask_for_mine(scene):
+            _, lines = traced(lambda under, c=container: scene.hook(hook, c, under=under))
+            found[container.id] = moving(lines)[-1] + 1
+    return found
+
+
+def ask_for_mine(scene: Scene) -> list[Container]:
+    """The containers of MINE, each of which asks for its devices."""
+    found = [container for container in scene.containers if container.id in MINE]
+    for container in found:
         container.ask({device: NET_DEVICES[device] for device in MINE[container.id]})
-    return scene.containers
+    return found
 
 
 def lend(scene: Scene, hook: str) -> None:
     """A loan of each container; what the kernel threw back is in the host."""
-    for container in furnish_containers(scene):
+    for container in ask_for_mine(scene):
         out, err, code = finish(scene.hook(hook, container))
         assert (out, err, code) == ("", "", 0)
         for device in MINE[container.id]:
@@ -80,7 +91,7 @@ def lend(scene: Scene, hook: str) -> None:
 
 def kill(scene: Scene, hook: str, moves: dict[str, int]) -> None:
     """A record of each container, whose hook was killed when its devices were there; `moves`: at which sendto."""
-    for container in furnish_containers(scene):
+    for container in ask_for_mine(scene):
         inject = f"sendto:signal=KILL:when={moves[container.id]}"
         ended, _ = traced(lambda under, c=container: scene.hook(hook, c, under=under), inject)
         assert ended.code == -signal.SIGKILL
@@ -95,7 +106,7 @@ class Attacked:
         self.is_forward = name in FORWARD
         self._scene: Scene | None = None
         self._files: tuple[str, dict[str, bytes]] = ("txn", {})
-        self._kills = self._look_for_kills() if name == "recover" else {}
+        self._kills = moves_of(hook, engine) if name == "recover" else {}
         self.scene = self._made()
         self.before = self.scene.state()
         begun = time.monotonic()
@@ -120,15 +131,6 @@ class Attacked:
         self._scene = None
 
     # ---- the scene ----
-
-    def _look_for_kills(self) -> dict[str, int]:
-        """After which sendto the last device of each container has moved."""
-        found = {}
-        with Scene(self.engine) as scene:
-            for container in furnish_containers(scene):
-                _, lines = traced(lambda under, c=container: scene.hook(self.hook, c, under=under))
-                found[container.id] = moving(lines)[-1] + 1
-        return found
 
     def _made(self) -> Scene:
         self.close()
