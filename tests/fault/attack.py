@@ -108,6 +108,24 @@ class Attacks:
             return TOLD, untrue(ended, self.scene)
         return "no such exit code", ["see the documentation"]
 
+    # ---- signals ----
+
+    def signal(self, tally: Tally, inject: str) -> None:
+        """One move that is sent a signal which it may take note of: nothing but exit codes 0 and 1."""
+        ended = run(self.scene, self.engine, MOVE, inject)
+        end, wrong = self._fault_verdict(ended)
+        if ended.code == 0:
+            end = COMPLETE
+        elif ended.code != 1 or "interrupted" not in ended.err:
+            wrong += ["neither complete nor interrupted"]
+        if records := clear_records():
+            wrong += [f"left in {RECORDS}: {records}"]
+        if "nothing was touched" in ended.err and end != AS_BEFORE:
+            wrong += ["it says that nothing was touched"]
+        tally.count(inject, end, wrong, ended)
+        if wrong or end == COMPLETE:
+            self.renew()
+
     # ---- kills ----
 
     def kill(self, tally: Tally, *inject: str) -> None:

@@ -1,4 +1,4 @@
-"""A process that is root of its network namespace alone, and changes each device that arrives there, again and again."""
+"""A process that is root in its network namespace alone, and changes devices that arrive there, over and over."""
 
 from __future__ import annotations
 
