@@ -125,5 +125,10 @@ def sample(numbers: Iterable[Any], short: int, long: int | None = None) -> list[
 
 
 def rounds(short: int, long: int) -> range:
-    """How often a test tries what chance decides; NETDEVNS_ROUNDS says it for all of them."""
-    return range(ROUNDS or (long if LONG else short))
+    """How often a test tries what chance decides, with each engine; NETDEVNS_ROUNDS says it for all of them.
+
+    Args:
+        short: In every run.
+        long: In the long run, with all engines together.
+    """
+    return range(ROUNDS or (long // len(ENGINES) if LONG else short))
