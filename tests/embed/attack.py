@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.csrc.compilers import BUILDS
-from tests.fault.attack import AS_BEFORE, COMPLETE, TOLD, UNDONE, UNREACHED, Ended, Tally
+from tests.fault.attack import UNDONE
+from tests.support.attacks import AS_BEFORE, COMPLETE, TOLD, UNREACHED, Ended, Tally
 
 from .scene import DEVICES, STAYS, Scene
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.fault.attack import AS_BEFORE, COMPLETE, UNDONE, Tally, sample
-from tests.fault.scene import CHANCE, LONG
+from tests.fault.attack import UNDONE
 from tests.support import require
+from tests.support.attacks import AS_BEFORE, CHANCE, COMPLETE, LONG, Tally, sample
 
 from .attack import FAILING_START, RECOVER, START, Attacks, Call
 

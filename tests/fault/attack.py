@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import os
 import re
 import signal
-import subprocess
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.support import rawdump
+from tests.support.attacks import AS_BEFORE, COMPLETE, TOLD, UNREACHED, Ended, Tally, finish, traced
 
-from .scene import ALL, CHANCE, DEVICES, JOB, LONG, TARGET, Scene
+from .scene import DEVICES, JOB, TARGET, Scene
 
-HANG_S = 60
 # What a move may call, besides what cannot fail. mmap: memory for Python's objects.
 CALLS = {
     "sendto": ("sendto",),
@@ -35,49 +29,12 @@ ERRORS = ("ENOBUFS", "ENOMEM", "EINTR", "EIO", "EPERM", "EAGAIN")
 MOVE = ("move", *JOB, "--to", TARGET, "--json")
 RECOVER = ("recover", "--json")
 RECORDS = Path("/run/netdevns/txn")
-COMPLETE, AS_BEFORE, UNDONE, TOLD, UNREACHED = "complete", "as before", "undone", "told", "not reached"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended, and its system calls by name, in their order."""
-
-    code: int
-    out: str
-    err: str
-    calls: list[str]
-    begin: int  # of its own work, in `calls`: the first netlink socket
-    injected: int
-
-    def numbers(self, call: str) -> range:
-        """The numbers, for strace's `when`, of that call in the command's own work."""
-        return range(self.calls[: self.begin].count(call) + 1, self.calls.count(call) + 1)
+UNDONE = "undone"
 
 
 def run(scene: Scene, engine: str, command: tuple[str, ...], *inject: str) -> Ended:
     """A command under strace, which disturbs it; it must end. Without injections all its calls are listed."""
-    watched = {each.partition(":")[0] for each in inject} or {"all"}
-    options = [word for each in inject for word in ("-e", f"inject={each}")]
-    with tempfile.NamedTemporaryFile("r") as trace:
-        under = ("strace", "-f", "-o", trace.name, "-e", f"trace={','.join(watched)}", *options)
-        out, err, code = finish(scene.start(engine, *command, under=under))
-        lines = trace.read().splitlines()
-    calls, begin = [], 0
-    for line in lines:
-        called = re.match(r"\d+ +(\w+)\(", line)
-        if called:
-            begin = begin or ("socket(AF_NETLINK" in line and len(calls)) or 0
-            calls.append(called[1])
-    return Ended(code, out, err, calls, begin, sum("(INJECTED)" in line for line in lines))
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[str, str, int]:
-    """What it wrote until it ended, and its exit code; a hang is an error, and killed."""
-    try:
-        return *process.communicate(timeout=HANG_S), process.returncode
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise AssertionError(f"it hangs\n{process.communicate()}") from None
+    return traced(lambda under: scene.start(engine, *command, under=under), *inject)[0]
 
 
 class Attacks:
@@ -151,6 +108,24 @@ class Attacks:
             return TOLD, untrue(ended, self.scene)
         return "no such exit code", ["see the documentation"]
 
+    # ---- signals ----
+
+    def signal(self, tally: Tally, inject: str) -> None:
+        """One move that is sent a signal which it may take note of: nothing but exit codes 0 and 1."""
+        ended = run(self.scene, self.engine, MOVE, inject)
+        end, wrong = self._fault_verdict(ended)
+        if ended.code == 0:
+            end = COMPLETE
+        elif ended.code != 1 or "interrupted" not in ended.err:
+            wrong += ["neither complete nor interrupted"]
+        if records := clear_records():
+            wrong += [f"left in {RECORDS}: {records}"]
+        if "nothing was touched" in ended.err and end != AS_BEFORE:
+            wrong += ["it says that nothing was touched"]
+        tally.count(inject, end, wrong, ended)
+        if wrong or end == COMPLETE:
+            self.renew()
+
     # ---- kills ----
 
     def kill(self, tally: Tally, *inject: str) -> None:
@@ -211,36 +186,6 @@ def clear_records() -> list[str]:
     for name in names:
         (RECORDS / name).unlink()
     return names
-
-
-class Tally:
-    """How many attacks ended how, and what was lost."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.ends: Counter[str] = Counter()
-        self.lost: list[str] = []
-        self._started = time.monotonic()
-
-    def count(self, what: str, end: str, wrong: list[str], ended: Ended) -> None:
-        self.ends[end] += 1
-        if wrong:
-            self.lost.append("\n".join([f"{what}: {end}, exit code {ended.code}", ended.out, ended.err, *wrong]))
-
-    def __str__(self) -> str:
-        ends = ", ".join(f"{count} {end}" for end, count in sorted(self.ends.items()))
-        seconds = time.monotonic() - self._started
-        return f"{self.title}: {self.ends.total()} tried, {len(self.lost)} lost ({ends}; {seconds:.1f} s)"
-
-
-def sample(numbers: Iterable[Any], short: int, long: int | None = None) -> list[Any]:
-    """A few of them, one at random of each of as many parts; in the long run as many as that, or all."""
-    every = list(numbers)
-    count = (long or len(every)) if LONG else short
-    if ALL or len(every) <= count:
-        return every
-    ends = [len(every) * part // count for part in range(count + 1)]
-    return [every[CHANCE.randrange(begin, end)] for begin, end in itertools.pairwise(ends)]
 
 
 def own(link: rawdump.Link | None) -> object:

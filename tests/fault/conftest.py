@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import require
+from tests.support.attacks import ALL, ENGINES, Tally
 
-from .attack import Attacks, Tally
-from .scene import ALL, ENGINES
+from .attack import Attacks
 
 HERE = Path(__file__).parent
 SHOWN = pytest.StashKey[list[str]]()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import random
 import subprocess
 import sys
 import time
@@ -13,15 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import rawdump, require
+from tests.support.attacks import TOP
 from tests.support.namespaces import fresh
 
-TOP = Path(__file__).parents[2]
-LONG = os.environ.get("NETDEVNS_ATTACK") == "long"
-# The short sample is the same each time: a failure of it is one of what was changed.
-CHANCE = random.Random(None if LONG else 7)
-# Every attack there is, in an hour; otherwise a part of them, which is another one each time.
-ALL = bool(os.environ.get("NETDEVNS_FAULTS_ALL"))
-ENGINES = ("native", "reference")
 MS_BIND, MNT_DETACH = 0x1000, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 

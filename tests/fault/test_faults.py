@@ -11,21 +11,9 @@ import itertools
 
 import pytest
 
-from .attack import (
-    AS_BEFORE,
-    CALLS,
-    COMPLETE,
-    ERRORS,
-    MOVE,
-    RECOVER,
-    TOLD,
-    Attacks,
-    Tally,
-    clear_records,
-    run,
-    sample,
-)
-from .scene import LONG
+from tests.support.attacks import AS_BEFORE, COMPLETE, LONG, TOLD, Tally, sample
+
+from .attack import CALLS, ERRORS, MOVE, RECOVER, Attacks, clear_records, run
 
 NETLINK = ("sendto", "recvmmsg")
 # Errors that a call may not show to anybody: it is repeated, or its failure changes nothing.

@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from .attack import CALLS, MOVE, UNDONE, Attacks, Tally, finish, run, sample
-from .scene import CHANCE, LONG
+from tests.support.attacks import CHANCE, LONG, Tally, finish, sample
+
+from .attack import CALLS, MOVE, UNDONE, Attacks, run
 
 RECORD = ("openat", "write", "rename", "renameat", "unlink", "unlinkat", "flock", "close")
 

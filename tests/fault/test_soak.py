@@ -15,9 +15,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.attacks import LONG, TOP
 from tests.support.namespaces import Namespace
-
-from .scene import LONG, TOP
 
 MOVES = int(os.environ.get("NETDEVNS_SOAK") or (5000 if LONG else 240)) // 2
 SETTLED = 100  # moves after which all that is made once is there

@@ -1,0 +1,57 @@
+"""Hooks with each engine, and the counts, which are shown at the end and recorded with the tests."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fault.conftest import pytest_configure, pytest_terminal_summary, show  # noqa: F401  # what is counted
+from tests.support import require
+from tests.support.attacks import ENGINES, LONG, Tally
+
+from .scene import HOOKS
+
+BOTH = [(hook, engine) for hook in HOOKS for engine in ENGINES]
+HERE = __file__.rpartition("/")[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A thousand rounds take longer than a test may."""
+    for item in items:
+        if LONG and str(item.path.parent) == HERE:
+            item.add_marker(pytest.mark.timeout(3600))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def possible() -> None:
+    if not shutil.which("strace"):
+        require("netns", "no strace here")
+
+
+@pytest.fixture(params=BOTH, ids="-".join)
+def player(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A hook and an engine."""
+    found: tuple[str, str] = request.param
+    return found
+
+
+@pytest.fixture
+def hook(player: tuple[str, str]) -> str:
+    return player[0]
+
+
+@pytest.fixture
+def engine(player: tuple[str, str]) -> str:
+    return player[1]
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest, show) -> Iterator[Tally]:  # noqa: F811  # the fixture
+    """Counts what a test tries; what is untrue fails it, after all was tried."""
+    counts = Tally(request.node.name, "untrue")
+    yield counts
+    show(str(counts))
+    assert not counts.lost, "\n\n".join([str(counts), *counts.lost])
+    assert counts.ends.total() > counts.ends["not reached"], "nothing was reached"

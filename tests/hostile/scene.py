@@ -1,0 +1,243 @@
+"""A host with three devices, containers that want them, and the hook as a runtime starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.support import rawdump
+from tests.support.attacks import TOP, finish
+from tests.support.namespaces import Namespace, fresh
+
+# The hooks that these tests run, by name; the stage's name and the hook's arguments follow.
+HOOKS = {"python": [sys.executable, "-P", "-m", "netdevns", "hook"]}
+COMMAND = [sys.executable, "-P", "-m", "netdevns"]
+
+RUN = Path("/run/netdevns")
+DEVICES = {"eth1": "net0", "eth2": "eth2", "eth3": "eth0"}
+NET_DEVICES = {"eth1": {"name": "net0"}, "eth2": {}, "eth3": {"name": "eth%d"}}
+# Numbers are given, so that scenes are equal.
+LINK = {
+    "ifb": "link add eth{n} index {i} address 02:00:00:00:00:0{n} type ifb",
+    "veth": "link add eth{n} index {i} address 02:00:00:00:00:0{n} type veth "
+    "peer name wire{n} index {p} address 02:00:00:00:01:0{n}",
+}
+FURNISH = """
+    addr add 10.{n}.0.1/24 brd + dev eth{n}
+    addr add 10.{n}.0.2/24 dev eth{n}
+    addr add 2001:db8:{n}::1/64 nodad dev eth{n}
+    addr add 2001:db8:{n}::2/64 nodad dev eth{n}
+"""
+ROUTES = """
+    link property add dev eth1 altname enp1
+    link set eth2 mtu 1400 alias uplink
+    route add 192.0.2.0/24 via 10.1.0.9
+    route add 198.51.100.0/24 via 10.3.0.9
+    route add 2001:db8:77::/48 via 2001:db8:2::9
+"""
+SHOWN_LINES, SHOWN = 12, 400  # of a difference: what a failing test shows
+
+
+class Container:
+    """A process in a network namespace, and its bundle."""
+
+    def __init__(self, id_: str, folder: Path, namespace: Namespace, pid: int) -> None:
+        self.id = id_
+        self.namespace = namespace
+        self.pid = pid
+        self.bundle = folder / id_
+        self.bundle.mkdir()
+        self.ask(NET_DEVICES)
+
+    def ask(self, devices: dict[str, Any]) -> None:
+        """Writes config.json; OCI's `linux.netDevices`."""
+        linux = {"namespaces": [{"type": "network"}], "netDevices": devices}
+        (self.bundle / "config.json").write_text(json.dumps({"ociVersion": "1.0.2", "linux": linux}))
+
+    @property
+    def state(self) -> str:
+        """What a runtime writes to a hook's stdin."""
+        return json.dumps(
+            {"ociVersion": "1.0.2", "id": self.id, "status": "created", "pid": self.pid, "bundle": str(self.bundle)}
+        )
+
+
+class Scene:
+    """The host, and containers c1, c2, ...: their processes sleep. A context manager."""
+
+    def __init__(self, engine: str, containers: int = 2, kind: str = "ifb", count: int = 3) -> None:
+        self.engine = engine
+        with contextlib.ExitStack() as stack:
+            self.host = stack.enter_context(fresh("host"))
+            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            stack.callback(clear)
+            self.containers = [self._container(stack, f"c{n}") for n in range(1, containers + 1)]
+            self.host.sysctl("ipv6/conf/default/addr_gen_mode", 1)
+            lines = []
+            for n in range(1, count + 1):
+                lines += [LINK[kind].format(n=n, i=4700 + n, p=4800 + n)]
+                lines += [f"link set wire{n} up"] if kind == "veth" else []
+                lines += [f"link set eth{n} up", *FURNISH.format(n=n).strip().splitlines()]
+            self.host.batch([*lines, *ROUTES.strip().splitlines()])
+            self.host.wait_until_quiet()
+            self.home = self.state()
+            self._stack = stack.pop_all()
+
+    def _container(self, stack: contextlib.ExitStack, id_: str) -> Container:
+        namespace = stack.enter_context(fresh(id_))
+        namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
+        with namespace.entered():
+            process = stack.enter_context(subprocess.Popen(["sleep", "3600"]))
+        stack.callback(process.kill)
+        return Container(id_, self.folder, namespace, process.pid)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # ---- what is there ----
+
+    def state(self) -> dict[str, Any]:
+        """All that is in the host and the containers, by the raw dump; records, whose names are random, and loans."""
+        sides = {"host": self.host} | {each.id: each.namespace for each in self.containers}
+        found = {f"{name} {part}": value for name, side in sides.items() for part, value in side.dump().items()}
+        return found | {"records": [Path(name).suffix or "record" for name in records()], "loans": loans()}
+
+    def differences(self, *wanted: dict[str, Any], timeout_s: float = 1) -> list[str]:
+        """From the first of the states that are wanted, unless it is one of them; the kernel's work items have time."""
+        end = time.monotonic() + timeout_s
+        while True:
+            now = self.state()
+            found = [rawdump.differences(each, now) for each in wanted]
+            if not all(found) or time.monotonic() >= end:
+                return [line[:SHOWN] for line in found[0][:SHOWN_LINES]] if all(found) else []
+            time.sleep(0.01)
+
+    # ---- commands ----
+
+    def start(self, argv: list[str], stdin: str = "", under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """A program in the host, the leader of a session of its own, which has read its stdin when it wants to."""
+        with tempfile.TemporaryFile("w+") as file:
+            file.write(stdin)
+            file.seek(0)
+            with self.host.entered():
+                return subprocess.Popen(
+                    [*under, *argv],
+                    cwd=TOP,
+                    env=os.environ | {"NETDEVNS_ENGINE": self.engine, "PYTHONPATH": str(TOP)},
+                    stdin=file,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    start_new_session=True,
+                )
+
+    def hook(self, hook: str, container: Container, stage: str = "createRuntime", **how: Any) -> subprocess.Popen[str]:
+        """Starts a hook for a container, as a runtime does."""
+        return self.start([*HOOKS[hook], stage], container.state, **how)
+
+    def command(self, *words: str, **how: Any) -> subprocess.Popen[str]:
+        """Starts `netdevns WORD ...`."""
+        return self.start([*COMMAND, *words], **how)
+
+    def run(self, *words: str) -> tuple[str, str, int]:
+        """Runs `netdevns WORD ...` to its end."""
+        return finish(self.command(*words))
+
+    # ---- what others do ----
+
+    def throw_back(self) -> None:
+        """What the kernel does with hardware at a container's end: each is in the host, down, under its name there."""
+        self.host.batch(
+            line
+            for device, name in DEVICES.items()
+            for line in (
+                f"link set {device} down",
+                *([f"link set {device} name {name}"] if device != name else []),
+                f"addr flush dev {name}",
+            )
+        )
+
+    def carry_off(self, owners: dict[str, Container]) -> None:
+        """Devices are in their containers, down, as a move that was killed leaves them."""
+        for device, container in owners.items():
+            name = DEVICES[device]
+            lines = [f"link set {device} down"]
+            self.host.batch([*lines, *([f"link set {device} name {name}"] if name != device else [])])
+            self.host.give(name, container.namespace, ifindex=4700 + int(device[3:]))
+
+
+# ---- files ----
+
+
+def _files(folder: str) -> dict[str, bytes]:
+    path = RUN / folder
+    return {each.name: each.read_bytes() for each in sorted(path.iterdir())} if path.exists() else {}
+
+
+def records() -> list[str]:
+    """What is in the folder of the records of moves."""
+    return sorted(_files("txn"))
+
+
+def loans() -> list[str]:
+    return sorted(_files("loan"))
+
+
+def saved(folder: str) -> dict[str, bytes]:
+    """The files of a folder, to be put there again."""
+    return _files(folder)
+
+
+def restore(folder: str, files: dict[str, bytes]) -> None:
+    """A folder with these files and no other; they are their owner's alone, as records must be."""
+    path = RUN / folder
+    for level in (RUN, path):
+        level.mkdir(mode=0o700, exist_ok=True)
+    for each in path.iterdir():
+        each.unlink()
+    for name, data in files.items():
+        fd = os.open(path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(fd, "wb") as file:
+            file.write(data)
+
+
+def clear() -> None:
+    """Nothing of netdevns is under /run any more."""
+    if RUN.is_dir():
+        shutil.rmtree(RUN)
+    elif RUN.exists():
+        RUN.unlink()
+
+
+def left_behind() -> list[str]:
+    """Files under /run/netdevns but locks, loans and the log; aside is for what cannot be restored."""
+    found = [path for path in RUN.rglob("*") if not path.is_dir()] if RUN.exists() else []
+    known = {RUN / "hook.log"}
+    return sorted(str(p) for p in found if p not in known and p.suffix != ".lock" and p.parent != RUN / "loan")
+
+
+@contextlib.contextmanager
+def stopped_on_exit(*processes: subprocess.Popen[str]) -> Iterator[None]:
+    """Whatever a test finds, its processes end with it."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, 9)
+            process.communicate()

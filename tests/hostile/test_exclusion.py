@@ -1,0 +1,215 @@
+"""Who comes second waits for a bounded time, and only for the devices that he wants; a lock ends with its holder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.attacks import ENGINES, LONG, finish, traced
+from tests.support.processes import wait_until
+
+from .jobs import FORWARD, moving
+from .scene import DEVICES, HOOKS, NET_DEVICES, Container, Scene, left_behind, loans, stopped_on_exit
+
+AT_ONCE_S = 3.0  # a hook takes a tenth of it
+WAITS_S = (4.5, 9.0)  # 5 s, on a busy machine
+# The mover forks all the time while it moves; its children live on with all that they inherited, and say nothing.
+FORKING = """
+    import os, sys, threading, time
+    import netdevns
+
+    def move():
+        try:
+            devices = {"eth1": "net0", "eth2": None, "eth3": "eth%d"}
+            netdevns.move(devices, f"pid:{sys.argv[1]}", journal=sys.argv[2] or None)
+        finally:
+            ended.set()
+
+    ended = threading.Event()
+    mover = threading.Thread(target=move)
+    mover.start()
+    children = 0
+    while not ended.wait(0.002):
+        children += 1
+        if os.fork() == 0:
+            for fd in range(3):
+                os.close(fd)
+            time.sleep(300)
+            os._exit(0)
+    mover.join()
+    print(children)
+"""
+LIBRARY = """
+    import sys
+    import netdevns
+
+    netdevns.move({"eth1": "net0", "eth2": None, "eth3": "eth%d"}, f"pid:{sys.argv[1]}")
+"""
+
+
+# The exclusion is the same code for all engines: in a short run one of them tries it.
+@pytest.fixture(params=[(hook, engine) for hook in HOOKS for engine in ENGINES[: 2 if LONG else 1]], ids="-".join)
+def player(request: pytest.FixtureRequest) -> tuple[str, str]:
+    found: tuple[str, str] = request.param
+    return found
+
+
+@pytest.fixture
+def scene(engine: str) -> Iterator[Scene]:
+    with Scene(engine) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def first_move() -> dict[tuple[str, str], int]:
+    """The number of the sendto that moves the first device, by hook and engine, once it was asked for."""
+    return {}
+
+
+@contextlib.contextmanager
+def stopped(
+    scene: Scene, hook: str, container: Container, known: dict[tuple[str, str], int], tmp_path: Path
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A hook that was stopped (SIGSTOP) when its first device had moved; yields strace's process and its own number."""
+    key = (hook, scene.engine)
+    if key not in known:
+        with Scene(scene.engine) as other:
+            (c1, *_) = other.containers
+            c1.ask({"eth1": NET_DEVICES["eth1"]})
+            _, lines = traced(lambda under: other.hook(hook, c1, under=under))
+            known[key] = moving(lines)[0]
+    trace = tmp_path / "trace"
+    inject = f"inject=sendto:signal=STOP:when={known[key] + 1}"
+    under = ("strace", "-f", "-o", str(trace), "-e", "trace=sendto", "-e", inject)
+    process = scene.hook(hook, container, under=under)
+    with stopped_on_exit(process):
+        wait_until(lambda: trace.exists() and "stopped by SIGSTOP" in trace.read_text())
+        yield process, int(trace.read_text().split()[0])
+
+
+def timed(process: subprocess.Popen[str]) -> tuple[float, str, str, int]:
+    """How long it took, and how it ended."""
+    begun = time.monotonic()
+    with stopped_on_exit(process):
+        out, err, code = finish(process)
+    return time.monotonic() - begun, out, err, code
+
+
+def arrived(container: Container) -> dict[str, int]:
+    """How many addresses of both families each device has."""
+    dump = container.namespace.dump()
+    return {name: len(dump["addresses"].get(name, [])) for name in dump["links"] if name != "lo"}
+
+
+ALL_ARRIVED = dict.fromkeys(DEVICES.values(), 4)
+
+
+def test_second_mover_is_refused_after_a_bounded_time(scene: Scene, hook: str, first_move, tmp_path: Path) -> None:
+    """While the first is stopped, the second waits about 5 s, names it, and touches nothing; then the first ends."""
+    c1, c2 = scene.containers
+    with stopped(scene, hook, c1, first_move, tmp_path) as (first, pid):
+        took_s, out, err, code = timed(scene.hook(hook, c2))
+        assert (out, code) == ("", 2)
+        assert re.search(rf"\beth1 is being moved by process {pid}\b", err), err
+        assert err.endswith("nothing was touched\n")
+        assert WAITS_S[0] < took_s < WAITS_S[1]
+        os.kill(pid, signal.SIGCONT)
+        assert finish(first) == ("", "", 0)
+    assert arrived(c1) == ALL_ARRIVED
+    assert arrived(c2) == {}
+    assert (loans(), left_behind()) == (["c1"], [])
+
+
+def test_other_devices_do_not_wait(scene: Scene, hook: str, first_move, tmp_path: Path) -> None:
+    """While a hook is stopped inside its move, the hook of another container with other devices ends."""
+    c1, c2 = scene.containers
+    c1.ask({"eth1": NET_DEVICES["eth1"]})
+    c2.ask({name: NET_DEVICES[name] for name in ("eth2", "eth3")})
+    with stopped(scene, hook, c1, first_move, tmp_path) as (first, pid):
+        took_s, out, err, code = timed(scene.hook(hook, c2))
+        assert (out, err, code) == ("", "", 0)
+        assert took_s < AT_ONCE_S
+        assert arrived(c2) == {"eth2": 4, "eth0": 4}
+        os.kill(pid, signal.SIGCONT)
+        assert finish(first) == ("", "", 0)
+    assert arrived(c1) == {"net0": 4}
+    assert left_behind() == []
+
+
+def test_lock_ends_with_its_holder(scene: Scene, hook: str, first_move, tmp_path: Path) -> None:
+    """When the first is killed inside its move, the second gets the devices at once, with all that they had."""
+    c1, c2 = scene.containers
+    with stopped(scene, hook, c1, first_move, tmp_path) as (first, pid):
+        os.kill(pid, signal.SIGKILL)
+        finish(first)
+        took_s, out, err, code = timed(scene.hook(hook, c2))
+    assert (out, err, code) == ("", "", 0)
+    assert took_s < AT_ONCE_S
+    assert arrived(c2) == ALL_ARRIVED
+    assert arrived(c1) == {}
+    assert (loans(), left_behind()) == (["c2"], [])
+
+
+@pytest.mark.parametrize("journal", ["", "/run/netdevns"], ids=["without", "with"])
+def test_child_of_the_mover_does_not_hold_the_devices(scene: Scene, journal: str) -> None:
+    """A process that was forked inside a move, and lives on, keeps nobody from the devices once the move has ended."""
+    c1, c2 = scene.containers
+    mover = scene.start([sys.executable, "-c", textwrap.dedent(FORKING), str(c1.pid), journal])
+    try:
+        out, err, code = finish(mover)
+        assert (err, code) == ("", 0)
+        assert int(out) > 0
+        for ifindex, name in enumerate(DEVICES.values(), 4701):
+            c1.namespace.ip(f"link set {name} down")
+            c1.namespace.give(name, scene.host, ifindex=ifindex)
+        names = [*DEVICES.values()]
+        took_s, _, err, code = timed(scene.command("move", *names, "--to", f"pid:{c2.pid}", "--json"))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(mover.pid, signal.SIGKILL)  # the session of the children, of which there are some
+    assert (err, code) == ("", 0)
+    assert took_s < AT_ONCE_S
+    assert c2.namespace.names() == {*DEVICES.values()}
+
+
+# ---- no directory ----
+
+OBSTACLES = {"file": "echo >/run/netdevns", "read-only": "mount -o remount,ro /run"}
+
+
+def without_directory(obstacle: str) -> tuple[str, ...]:
+    """Words before a command, which then has a /run of its own where /run/netdevns cannot be used."""
+    script = f'mount -t tmpfs tmpfs /run && {OBSTACLES[obstacle]} && exec "$@"'
+    return "unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+@pytest.mark.parametrize("name", FORWARD)
+def test_unusable_directory_refuses(scene: Scene, hook: str, name: str, obstacle: str) -> None:
+    """Where /run/netdevns cannot be used, commands and hooks are refused (exit code 2), and nothing is touched."""
+    with scene.host.monitor() as monitor:
+        _, err, code = finish(FORWARD[name](scene, hook, without_directory(obstacle)))
+        assert monitor.seen() == []
+    assert code == 2, err
+    assert "/run/netdevns" in err
+    assert err.rstrip().endswith("nothing was touched") or "cannot be written" in err
+    assert not scene.differences(scene.home)
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_library_goes_on_without_a_directory(scene: Scene, obstacle: str) -> None:
+    """`netdevns.move()` without `journal=` does its work all the same."""
+    c1, _ = scene.containers
+    argv = [sys.executable, "-c", textwrap.dedent(LIBRARY), str(c1.pid)]
+    assert finish(scene.start(argv, under=without_directory(obstacle))) == ("", "", 0)
+    assert arrived(c1) == ALL_ARRIVED
