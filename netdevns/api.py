@@ -12,7 +12,7 @@ from .earlier import Earlier
 from .engine import EngineError, Watch
 from .errors import CheckFailed, MoveFailed, NetDevError
 from .exclusion import WAIT_S, Exclusion
-from .interrupts import Interrupted
+from .interrupts import Interrupted, Patience
 from .journal import Journal
 from .netns import NetNS
 from .plan import Plan, known_preserve
@@ -107,6 +107,7 @@ def transact(
     on_step: OnStep | None = None,
     lender: Lender | None = None,
     interrupts: Interrupts | None = None,
+    earlier: Earlier | None = None,
 ) -> tuple[Moved, ...]:
     """`move` for this package's own callers.
 
@@ -120,14 +121,18 @@ def transact(
             move. KeyboardInterrupt and SystemExit interrupt the move there as anywhere else.
         interrupts: A command's: signals are held back, and looked at between two devices. It is refused where nobody
             can be excluded.
+        earlier: Where the caller has looked for earlier moves of these devices before, which are not tried twice.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with contextlib.ExitStack() as stack:
-        opened = None if journal is None else stack.enter_context(open_journal(journal))
-        earlier = Earlier(opened, devices, source, interrupts) if opened else None
-        wait_s = WAIT_S if timeout_s is None else min(timeout_s, WAIT_S)
-        look = None if interrupts is None else interrupts.look
-        exclusion = stack.enter_context(Exclusion(is_must=interrupts is not None, wait_s=wait_s, look=look))
+        patience = Patience(WAIT_S if timeout_s is None else min(timeout_s, WAIT_S), interrupts)
+        opened = None
+        if earlier is not None:
+            patience, opened = earlier.patience, earlier.opened
+        elif journal is not None:
+            opened = stack.enter_context(open_journal(journal))
+            earlier = Earlier(opened, devices, source, patience, interrupts)
+        exclusion = stack.enter_context(Exclusion(patience, is_must=interrupts is not None))
         try:
             plan = _examined(stack, earlier, exclusion, (devices, netns, source, force, preserve))
             plan.watch = _watch(plan)
@@ -156,7 +161,8 @@ def _examined(
             where = f"{e.filename or exclusion.directory}: {e.strerror}"
             text = f"{where}: without this directory another mover of these devices cannot be excluded"
             raise NetDevError(text, errno=e.errno or 0, step="check") from None
-        if earlier is None or not earlier.found():
+        is_busy = any(found.code == "device.busy" for found in plan.found)
+        if earlier is None or is_busy or not earlier.found():
             stack.enter_context(plan)
             break
         # Undone without the locks of this move: an undo takes its own.

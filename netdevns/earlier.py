@@ -16,7 +16,7 @@ from .recovery import movers, undo_one
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .interrupts import Interrupts
+    from .interrupts import Interrupts, Patience
     from .reports import Recovered
 
 
@@ -27,6 +27,7 @@ class Earlier:
         opened: The records.
         host_names: The devices.
         source: Their namespace: devices of the same names are others elsewhere.
+        patience: How long to wait for who works on one of them.
         interrupts: A command's.
 
     Attributes:
@@ -35,13 +36,19 @@ class Earlier:
     """
 
     def __init__(
-        self, opened: Journal, host_names: Iterable[str], source: object, interrupts: Interrupts | None = None
+        self,
+        opened: Journal,
+        host_names: Iterable[str],
+        source: object,
+        patience: Patience,
+        interrupts: Interrupts | None = None,
     ) -> None:
         self.undone: list[Recovered] = []
         self.kept: list[Found] = []
-        self._opened = opened
+        self.opened = opened
         self._wanted = {names.encode(name) for name in host_names if isinstance(name, str)}
         self._source = source
+        self.patience = patience
         self._interrupts = interrupts
         self._todo: set[str] = set()  # names of records
         self._done: set[str] = set()
@@ -62,14 +69,14 @@ class Earlier:
             raise self._unreadable(e) from None
 
     def _unreadable(self, e: OSError) -> NetDevError:
-        text = f"{e.filename or self._opened.path}: the records of earlier moves cannot be read: {e.strerror}"
+        text = f"{e.filename or self.opened.path}: the records of earlier moves cannot be read: {e.strerror}"
         return NetDevError(text, errno=e.errno or 0, step="record")
 
     def _find(self) -> bool:
         self._todo = set()
-        if not os.listdir(self._opened.path):
+        if not os.listdir(self.opened.path):
             return False
-        for record in self._opened.seen():
+        for record in self.opened.seen():
             if record.name in self._done or record.name in self._others:
                 continue
             try:
@@ -80,8 +87,7 @@ class Earlier:
         return bool(self._todo)
 
     def _undo(self) -> None:
-        look = None if self._interrupts is None else self._interrupts.look
-        for record in self._opened.crashed(self._todo, exclusion.WAIT_S, look):
+        for record in self.opened.crashed(self._todo, self.patience.wait):
             self._todo.discard(record.name)
             try:
                 told = [*undo_one(record, self._interrupts)]
@@ -95,7 +101,7 @@ class Earlier:
                     self.kept.append(Found(each.device, "error", "record.kept", text, errno.EBUSY))
                 else:
                     self.undone.append(each)
-        for record in self._opened.seen():
+        for record in self.opened.seen():
             if record.name in self._todo:
                 self._is_busy(record)
 

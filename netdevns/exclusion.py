@@ -15,16 +15,15 @@ import contextlib
 import errno
 import fcntl
 import os
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from struct import Struct
 
 from . import uapi
 from .folders import JOURNAL_DIR, MODE_FILE, only_ours, open_folder
+from .interrupts import Patience
 from .netns import NetNS
 
 WAIT_S = 5.0  # for who was first: a move of 60 devices takes 1 s
-PAUSE_S = 0.005
 FLOCK = Struct("@hhqqi0q")  # struct flock: l_type, l_whence, l_start, l_len, l_pid
 PID = Struct("=I")
 
@@ -58,26 +57,16 @@ class Exclusion:
 
     Args:
         directory: JOURNAL_DIR.
+        patience: How long to wait for another mover.
         is_must: Whether to go on without locks where the directory cannot be used is forbidden.
-        wait_s: How long to wait for another mover, altogether.
-        look: Called while waiting; an exception of its ends that.
     """
 
-    __slots__ = ("_end", "_held", "_inodes", "_is_must", "_look", "_wait_s", "directory")
+    __slots__ = ("_held", "_inodes", "_is_must", "_patience", "directory")
 
-    def __init__(
-        self,
-        directory: str = JOURNAL_DIR,
-        *,
-        is_must: bool,
-        wait_s: float = WAIT_S,
-        look: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, patience: Patience, directory: str = JOURNAL_DIR, *, is_must: bool) -> None:
         self.directory = directory
         self._is_must = is_must
-        self._wait_s = wait_s
-        self._end: float | None = None  # of all waiting together; from the first time on
-        self._look = look
+        self._patience = patience
         self._inodes: dict[int, int] = {}  # by descriptor, which its owner keeps open
         self._held: dict[int, tuple[int, frozenset[int]]] = {}  # by inode: the file, the ifindexes
 
@@ -131,16 +120,10 @@ class Exclusion:
     def _wait(self, fd: int, first: int, count: int) -> None:
         """Until a run of devices is ours."""
         while not _set(fd, fcntl.F_WRLCK, first, count):
-            if self._look is not None:
-                self._look()
-            now = time.monotonic()
-            if self._end is None:
-                self._end = now + self._wait_s
-            if now >= self._end:
+            if not self._patience.wait():
                 busy = _busy(fd, first, count)
                 _set(fd, fcntl.F_UNLCK, 0, 0)
                 raise busy
-            time.sleep(PAUSE_S)
         try:
             os.pwrite(fd, PID.pack(os.getpid()) * count, first * PID.size)
         except OSError:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from . import api, errors, loans, lookups, names, oci, wire
 from .earlier import Earlier
 from .engine import EngineError, Socket
+from .exclusion import WAIT_S
 from .folders import JOURNAL_DIR
-from .interrupts import Interrupted, Interrupts
+from .interrupts import Interrupted, Interrupts, Patience
 from .netns import CURRENT, NetNS
 from .oci import State
 
@@ -45,25 +46,20 @@ def to_process(
                 f"its process {state.pid} is in the host's, and devices are there already"
             )
         _is_the_containers(state, config, target)
-        done: list[Recovered] = []
-        try:
-            # First: what a killed hook left in the container must not be taken for what a runtime has moved.
-            with api.open_journal(JOURNAL_DIR) as journal:
-                earlier = Earlier(journal, devices, own, interrupts)
+        with api.open_journal(JOURNAL_DIR) as journal:
+            earlier = Earlier(journal, devices, own, Patience(WAIT_S, interrupts), interrupts)
+            try:
+                # First: what a killed hook left in the container must not be taken for what a runtime has moved.
                 if earlier.found():
                     earlier.undo()
-                done += earlier.undone
-            # What another container had, whose poststop hook never ran, or came too early.
-            if loans.are_there():
-                done += _come_home(devices, interrupts)
+                # What another container had, whose poststop hook never ran, or came too early.
+                if loans.are_there() and not earlier.kept:
+                    earlier.undone += _come_home(devices, interrupts)
+            except Interrupted as e:
+                raise api.interrupted(e, tuple(earlier.undone)) from None
             devices = _not_there_yet(devices, target)
             lender = loans.Lender(JOURNAL_DIR, state.id)
-            api.transact(devices, target, force=forced, journal=JOURNAL_DIR, lender=lender, interrupts=interrupts)
-        except Interrupted as e:
-            raise api.interrupted(e, tuple(done)) from None
-        except errors.NetDevError as e:
-            e.earlier = (*done, *e.earlier)
-            raise
+            api.transact(devices, target, force=forced, lender=lender, interrupts=interrupts, earlier=earlier)
 
 
 def _come_home(devices: Mapping[str, str], interrupts: Interrupts) -> list[Recovered]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from . import belongings, folders, identity, journal, loans, lookups, names, recovery, uapi, undo, wire
 from .engine import EngineError, Socket
 from .exclusion import Busy
-from .interrupts import Interrupted
+from .interrupts import Interrupted, Patience
 from .journal import Damaged, Journal, Record, Section
 from .member import Member
 from .plan import Plan
@@ -79,19 +79,23 @@ def sweep(directory: str = folders.JOURNAL_DIR, *, interrupts: Interrupts | None
 def _each(
     opened: Journal, which: Collection[str], wait_s: float, is_ending: bool, interrupts: Interrupts | None
 ) -> list[Recovered]:
-    from .reports import Recovered
-
     # Whoever holds one may be looking at it for another container, and will not wait for its devices.
     found: list[Recovered] = []
-    for record in opened.crashed(which, wait_s):
+    for record in opened.crashed(which, _patience(wait_s, interrupts)):
         try:
             if interrupts is not None and (name := interrupts.name):
-                found.append(Recovered(record.path, None, "kept", "unknown", f"{recovery.NOT_LOOKED_AT} by {name}"))
+                found += recovery.not_looked_at(record, name)
             else:
                 found += _one(opened, record, wait_s, is_ending, interrupts)
         finally:
             record.close()
     return found
+
+
+def _patience(wait_s: float, interrupts: Interrupts | None) -> Callable[[], bool]:
+    """Waits for a loan that somebody holds; a signal ends that, and is told with what was not looked at."""
+    patience = Patience(wait_s)
+    return lambda: (interrupts is None or not interrupts.name) and patience.wait()
 
 
 def undo_killed(

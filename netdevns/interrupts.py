@@ -8,7 +8,9 @@ comes after the commit changes nothing, neither the devices nor the exit code.
 from __future__ import annotations
 
 import signal
+import time
 
+PAUSE_S = 0.005
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What a program cannot hold back, or must not: they come from its own instructions (signal(7)).
 OWN_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS)
@@ -55,6 +57,34 @@ class Interrupts:
     def release(self) -> None:
         """Whatever waits strikes now: for a caller that goes on, not for a program that ends."""
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+
+class Patience:
+    """How long a mover waits for others, all its waiting together; counted from the first time on.
+
+    Args:
+        wait_s: Seconds.
+        interrupts: A command's: a signal that waits ends it, too.
+    """
+
+    __slots__ = ("_end", "_interrupts", "_wait_s")
+
+    def __init__(self, wait_s: float, interrupts: Interrupts | None = None) -> None:
+        self._wait_s = wait_s
+        self._interrupts = interrupts
+        self._end: float | None = None
+
+    def wait(self) -> bool:
+        """Waits for a moment; False: it was long enough. Raises Interrupted."""
+        if self._interrupts is not None:
+            self._interrupts.look()
+        now = time.monotonic()
+        if self._end is None:
+            self._end = now + self._wait_s
+        if now >= self._end:
+            return False
+        time.sleep(min(PAUSE_S, self._end - now))
+        return True
 
 
 class Shield:

@@ -216,25 +216,25 @@ class Journal:
                     raise
 
     def crashed(
-        self, only: Collection[str] | None = None, wait_s: float = 0, look: Callable[[], None] | None = None
+        self, only: Collection[str] | None = None, wait: Callable[[], bool] = lambda: False
     ) -> Iterator[Record]:
         """The records that nobody holds, each locked by the caller until it is closed; oldest first.
 
-        `only`: those of these names. `wait_s`: how long to wait for who holds one; `look` is called meanwhile.
+        `only`: those of these names. `wait`: waits a moment for who holds one; False: it was long enough.
         """
         for written_s, name in sorted((self._written_s(name), name) for name in self._names()):
             if name.startswith(".") and time.time() - written_s < BEING_WRITTEN_S:
                 continue
             record = Record(self, name, -1)
             is_asked_for = only is None or name in only or name.startswith(".")
-            if not is_asked_for or not self._lock(record, name, time.monotonic() + wait_s, look):
+            if not is_asked_for or not self._lock(record, name, wait):
                 continue
             if name.startswith("."):  # its writer was killed before anything was changed
                 record.drop()
                 continue
             yield record
 
-    def _lock(self, record: Record, name: str, end: float, look: Callable[[], None] | None) -> bool:
+    def _lock(self, record: Record, name: str, wait: Callable[[], bool]) -> bool:
         """Opens a record and takes its lock; False: it is held, or gone."""
         while True:
             try:
@@ -251,11 +251,8 @@ class Journal:
                 record.problem = e
                 return True
             record.close()  # somebody was quicker
-            if time.monotonic() >= end:
+            if not wait():
                 return False
-            if look is not None:
-                look()
-            time.sleep(0.01)
 
     def seen(self) -> Iterator[Record]:
         """All records, held or not, to be looked at alone: nobody is kept from his by that."""

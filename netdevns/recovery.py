@@ -14,6 +14,7 @@ from . import exclusion, folders, identity, journal, lookups, names, ports, uapi
 from .engine import PLACE_GONE, PLACE_TARGET, EngineError
 from .exclusion import Busy
 from .folders import open_folder
+from .interrupts import Patience
 from .journal import ASIDE, Damaged, Journal, Record, Section
 from .member import Member
 from .plan import Plan
@@ -155,12 +156,11 @@ def _wanted(section: Section) -> str:
 
 def _recovered(opened: Journal, interrupts: Interrupts | None) -> Iterator[Recovered]:
     """Works on all crashed records; a signal that waits ends that between two of them."""
-    from .reports import Recovered
 
     for record in opened.crashed():
         try:
             if interrupts is not None and (name := interrupts.name):
-                yield Recovered(record.path, None, "kept", "unknown", f"{NOT_LOOKED_AT} by {name}")
+                yield from not_looked_at(record, name)
             else:
                 yield from undo_one(record, interrupts)
         finally:
@@ -194,6 +194,17 @@ def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovere
             yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in devices)
 
 
+def not_looked_at(record: Record, signal: str) -> Iterator[Recovered]:
+    """Its devices, of which nothing was done: a signal ended the command before."""
+    from .reports import Recovered
+
+    try:
+        devices: list[str | None] = [_label(s) for s in movers(record.sections())]
+    except (Damaged, OSError):  # the next call says what is wrong with it
+        devices = [None]
+    yield from (Recovered(record.path, x, "kept", "unknown", f"{NOT_LOOKED_AT} by {signal}") for x in devices)
+
+
 def retract(directory: str, number: int) -> None:
     """Removes the loan with the number of a move that was undone; a warning says where that is impossible."""
     try:
@@ -211,7 +222,7 @@ def retract(directory: str, number: int) -> None:
                 head = record.sections()[0]
                 if head.optional(journal.A_LENDS) is not None and head.number(journal.A_LENDS) == number:
                     found.add(record.name)
-        for record in opened.crashed(found, exclusion.WAIT_S):
+        for record in opened.crashed(found, Patience(exclusion.WAIT_S).wait):
             record.drop()
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from . import identity, journal, lookups, ports, wire
 from .engine import Device, EngineError, Socket
 from .errors import NetDevError
-from .exclusion import Exclusion
+from .exclusion import WAIT_S, Exclusion
+from .interrupts import Patience
 from .journal import Damaged, Record, Section
 from .member import Member
 from .netns import NetNS
@@ -40,8 +41,7 @@ class Reopened:
 
     def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None = None) -> None:
         self.record = record
-        look = None if interrupts is None else interrupts.look
-        self.exclusion = Exclusion(is_must=interrupts is not None, look=look)
+        self.exclusion = Exclusion(Patience(WAIT_S, interrupts), is_must=interrupts is not None)
         self.plan = Plan([], True)
         by_type = {s.type: s for s in sections}
         self.where = {t: _required(by_type, t) for t in (journal.SOURCE, journal.TARGET)}
