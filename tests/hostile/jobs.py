@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.support import rawdump
 from tests.support.attacks import AS_BEFORE, COMPLETE, TOLD, UNREACHED, Ended, Tally, finish, traced
 
 from .scene import DEVICES, NET_DEVICES, Container, Scene, loans, restore, saved
@@ -116,10 +115,23 @@ class Attacked:
         if not self.is_forward:
             assert not self.scene.differences(self.scene.home)
             self.complete = self.scene.home
+        self.completes = [self.complete]
         self.renew(is_complete=True)
+        if name == "poststop":
+            self.completes.append(self._without_others())
         self.clean, self.lines = traced(self.start)
         self._must_end_well((self.clean.out, self.clean.err, self.clean.code))
         self.renew(is_complete=True)
+
+    def _without_others(self) -> dict[str, Any]:
+        """What a poststop hook must do: another container's loan is used on the way, where nothing is in the way."""
+        restore("loan", {"c1": self._files[1]["c1"]})
+        self._must_end_well(finish(self.start()))
+        found = self.scene.state() | {"loans": ["c2"]}
+        restore(*self._files)
+        self._must_end_well(finish(self.start()))
+        self.renew(is_complete=True)
+        return found
 
     @staticmethod
     def _must_end_well(ended: tuple[str, str, int]) -> None:
@@ -205,8 +217,8 @@ class Attacked:
             wrong += ["this is not for users"]
         if ended.code == 3:
             return TOLD, wrong + self._untold(ended)
-        wanted = self.complete if ended.code == 0 else self.before
-        changed = self.scene.differences(wanted, timeout_s=PATIENCE_S)
+        wanted = self.completes if ended.code == 0 else [self.before]
+        changed = self.scene.differences(*wanted, timeout_s=PATIENCE_S)
         if "nothing was touched" in ended.err and (changed or ended.code == 0):
             wrong += ["it says that nothing was touched"]
         if ended.code == 0:
@@ -224,21 +236,28 @@ class Attacked:
         self.scene.differences(wanted, timeout_s=PATIENCE_S)
         now = self.scene.state()
         wrong = [] if "interrupted" in ended.err else ["it does not say that it was interrupted"]
-        told = _told(ended)
-        undone = {device for device in DEVICES if _of(wanted, device) != _of(now, device)}
+        told = self._told(ended)
+        # A poststop hook does not answer for what other containers had.
+        its = MINE["c1"] if self.name == "poststop" else tuple(DEVICES)
+        undone = {device for device in its if _of(wanted, device) != _of(now, device)}
         wrong += [f"{device} is not as it must be, and not told" for device in sorted(undone - told)]
         wrong += [f"{device} is told, and as it must be" for device in sorted(told - undone)]
-        if bool(undone) != bool(now["records"] + now["loans"]):
+        files = [name for name in now["records"] + now["loans"] if self.name != "poststop" or name == "c1"]
+        if bool(undone) != bool(files):
             wrong += [f"not done: {sorted(undone)}; records {now['records']}, loans {now['loans']}"]
-        return wrong + (rawdump.differences(wanted, now) if wrong else [])
+        return wrong + (self.scene.differences(wanted, timeout_s=0) if wrong else [])
 
-
-def _told(ended: Ended) -> set[str]:
-    """The devices that a report of exit code 3 names: in what goes to people, and in JSON."""
-    told = {device for device in DEVICES if re.search(rf"\b{device}\b", ended.err)}
-    document: dict[str, Any] = json.loads(ended.out) if ended.out else {}
-    told |= {each["device"] for each in document.get("recovered", []) if each["outcome"] == "kept"}
-    return told | {each["device"] for each in document.get("error", {}).get("left", [])}
+    def _told(self, ended: Ended) -> set[str]:
+        """The devices that a report names, in what goes to people and in JSON: themselves, or their record."""
+        told = {device for device in DEVICES if re.search(rf"\b{device}\b", ended.err)}
+        document: dict[str, Any] = json.loads(ended.out) if ended.out else {}
+        kept = [each for each in document.get("recovered", []) if each["outcome"] == "kept"]
+        told |= {each["device"] for each in kept + document.get("error", {}).get("left", []) if each["device"]}
+        named = ended.err + "".join(each["record"] + "\n" for each in kept if not each["device"])
+        folder, files = self._files
+        for name in re.findall(rf"/{folder}/(\w+)", named):
+            told |= {device for device in DEVICES if device.encode() + b"\0" in files[name]}
+        return told
 
 
 def _of(state: dict[str, Any], device: str) -> object:

@@ -162,9 +162,11 @@ class Scene:
 
     def throw_back(self) -> None:
         """What the kernel does with hardware at a container's end: each is in the host, down, under its name there."""
+        there = self.host.names()
         self.host.batch(
             line
             for device, name in DEVICES.items()
+            if device in there
             for line in (
                 f"link set {device} down",
                 *([f"link set {device} name {name}"] if device != name else []),
