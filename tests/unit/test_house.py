@@ -24,10 +24,10 @@ ORDER = [
     "results", "reports", "_core",
     "_ffi", "rtnl", "netns", "engine", "survey",
     "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "checks", "journal", "identity",
-    "member", "forgood", "undo", "failures", "readback", "carry", "reopened", "recovery", "transaction", "jsonscan",
-    "oci", "loans", "belongings", "homecoming", "annotations", "handover", "hooklog", "hook", "output",
-    "outcome", "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "hookline",
-    "installs", "cdi", "hooksd", "hookcommand", "cli", "__main__",
+    "info_data", "member", "link_settings", "forgood", "way_back", "undo", "failures", "readback", "carry",
+    "reopened", "recovery", "transaction", "jsonscan", "oci", "loans", "belongings", "homecoming", "annotations",
+    "handover", "hooklog", "hook", "output", "outcome", "tables", "conformance", "show", "usage", "demo", "advice",
+    "screens", "progress", "hookline", "installs", "cdi", "hooksd", "hookcommand", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
 ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_replay", "_late", "native", "reference",
@@ -37,7 +37,8 @@ ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_replay", 
 # What a hook pays for before it does anything.
 HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi",
              "netns", "engine", "survey", "lookups", "neighparms", "ports", "plan",
-             "stacking", "losses", "clashes", "checks", "journal", "identity", "member", "forgood", "undo", "failures",
+             "stacking", "losses", "clashes", "checks", "journal", "identity", "info_data", "member", "link_settings",
+             "forgood", "way_back", "undo", "failures",
              "readback", "reopened", "recovery", "transaction", "jsonscan", "oci", "loans", "belongings", "homecoming",
              "annotations", "handover", "hooklog", "hook", "output", "outcome", "hookcommand"]  # fmt: skip
 # What a hook that finds nothing to move loads.
