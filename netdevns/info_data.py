@@ -28,6 +28,9 @@ DATA_WORDS: dict[bytes, dict[int, str]] = {
 # macvlans on it; of a tun the number of queues, which processes open; of CAN the state and the errors counted; of HSR
 # the next sequence number.
 _COUNTS: dict[bytes, tuple[int, ...]] = {b"macvlan": (6, 8), b"tun": (8, 9), b"can": (4, 8), b"hsr": (5,)}
+# Set while the device is up, where it was: a macvlan in passthru mode takes its flag nopromisc as one less or one more
+# of its lower device's promiscuity, also while it is down, and IFF_UP counts it again (drivers/net/macvlan.c).
+UP = frozenset({(b"macvlan", 2), (b"macvtap", 2)})
 _ALIKE = {b"macvtap": b"macvlan", b"ipvtap": b"ipvlan"}
 # These take a request for the whole: what it leaves out is set to nothing. Source: net/ipv4/ip_tunnel.c and the
 # changelink functions of its users.
@@ -47,13 +50,13 @@ def differences(was: wire.Link, now: wire.Link) -> Iterator[tuple[int, str, byte
         attrs = _attrs(kind, type_, before.get(type_), there.get(type_))
         if attrs is not None:
             differ[type_] = attrs
-    together = was.data if kind in _WHOLE else b"".join(differ.values())
+    together = was.data if kind in _WHOLE else b"".join(a for t, a in differ.items() if (kind, t) not in UP)
     for type_, attrs in differ.items():
         words = DATA_WORDS.get(kind, {}).get(type_, f"attribute {type_}")
         values = numbers(bytes(before.get(type_, b"")), bytes(there.get(type_, b"")))
-        is_part = kind in _WHOLE or attrs
         alone = b"" if kind in _WHOLE else attrs
-        yield type_, f"{was.kind.decode('ascii', 'replace')} {words}{values}", together if is_part else b"", alone
+        shared = alone if (kind, type_) in UP else together if alone or kind in _WHOLE else b""
+        yield type_, f"{was.kind.decode('ascii', 'replace')} {words}{values}", shared, alone
 
 
 def numbers(value: bytes, value_now: bytes) -> str:

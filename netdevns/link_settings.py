@@ -198,12 +198,19 @@ class Restorer:
     def restore(self, member: Member, when_busy: Callable[[], object]) -> None:
         """Sets what differs. Raises EngineError, Malformed."""
         for _ in range(TRIES):
-            if not self.restore_once(member, self.look(member)[0], when_busy):
+            now = self.look(member)[0]
+            is_late = member.device.was_up and not now.flags & uapi.IFF_UP
+            if not self.restore_once(member, now, when_busy, late=is_late):
                 return
 
-    def restore_once(self, member: Member, now: wire.Link, when_busy: Callable[[], object] | None = None) -> bool:
-        """The same for a link that was looked at; whether anything differed."""
+    def restore_once(
+        self, member: Member, now: wire.Link, when_busy: Callable[[], object] | None = None, *, late: bool = False
+    ) -> bool:
+        """The same for a link that was looked at; whether anything differed. `late`: what waits for IFF_UP does."""
         found = self._differences(member, now)
+        if late:
+            waits = {("data", type_) for kind, type_ in info_data.UP if kind == now.kind}
+            found = [each for each in found if each.key not in waits]
         if found:
             self._refused[member] = restore(self.source, found, when_busy)
         return bool(found)

@@ -229,9 +229,10 @@ class _Undo:
         files = was.files(is_, member.item.ifname)
         if files:
             with Socket(self.plan.source_visit, files) as visit:
-                for path, said in visit.files.items():
-                    if isinstance(said, int):
-                        self.missing[member].append(f"{path}: {os.strerror(-said)}")
+                refused = [
+                    f"{path}: {os.strerror(-said)}" for path, said in visit.files.items() if isinstance(said, int)
+                ]
+            self.missing[member] += [words for words in refused if words not in self.missing[member]]
         about_to_be_up = member.device.was_up and not is_up
         requests = was.requests(is_, member.device.ifindex, about_to_be_up=about_to_be_up)
         return [("sysctls", request) for _, request in requests]
