@@ -10,11 +10,12 @@ import os
 import signal
 import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 import netdevns
-from netdevns import lookups, way_back
+from netdevns import loans, lookups, transaction, way_back
 from netdevns.engine import EngineError, Socket
 from tests.support import kinds, rawdump
 from tests.support.bpf import attach_xdp
@@ -131,6 +132,27 @@ def test_change_is_taken_back(sides: tuple[Namespace, Namespace], before_step: B
     before_step("verify", 2, strike(target, *CHANGES[name]))
     assert failed_move(target).left == ()
     assert_equal_soon(before, host)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_change_is_taken_back_by_recover(
+    sides: tuple[Namespace, Namespace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """P4: the same where the hook was killed, by `recover`, and without a record left behind."""
+    host, target = sides
+    before = host.dump()
+    directory = str(tmp_path / "records")
+    pid = os.fork()
+    if pid == 0:
+        monkeypatch.setattr(loans.Lender, "lend", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        transaction.transact(DEVICES, target.fd, journal=directory, lender=loans.Lender(directory, "c1"))
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    target.batch(CHANGES[name])
+    told = netdevns.recover(directory)
+    assert [(each.device, each.outcome) for each in told] == [("eth1", "undone"), ("eth0", "undone")]
+    assert_equal_soon(before, host)
+    assert netdevns.recover(directory) == ()
 
 
 GSO_SEGS, GSO_SIZE, GRO_SIZE, GSO_IPV4, GRO_IPV4 = 40, 41, 58, 63, 64
