@@ -15,7 +15,6 @@ from . import info_data, lookups, names, sysctls, uapi, wire
 from .engine import EngineError, Socket
 from .member import Member
 
-TRIES = 2  # a setting may change another one: gso_max_size does that of IPv4
 Key = tuple[object, ...]
 Attrs = Mapping[int, memoryview]
 
@@ -196,12 +195,9 @@ class Restorer:
         return wire.Link(answers[0].body), sysctls.Settings(answers[-1].body)
 
     def restore(self, member: Member, when_busy: Callable[[], object]) -> None:
-        """Sets what differs. Raises EngineError, Malformed."""
-        for _ in range(TRIES):
-            now = self.look(member)[0]
-            is_late = member.device.was_up and not now.flags & uapi.IFF_UP
-            if not self.restore_once(member, now, when_busy, late=is_late):
-                return
+        """Sets what differs, before IFF_UP. Raises EngineError, Malformed."""
+        now = self.look(member)[0]
+        self.restore_once(member, now, when_busy, late=member.device.was_up and not now.flags & uapi.IFF_UP)
 
     def restore_once(
         self, member: Member, now: wire.Link, when_busy: Callable[[], object] | None = None, *, late: bool = False

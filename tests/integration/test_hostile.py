@@ -5,6 +5,7 @@ The changes are made just before the step that fails. The oracle is a dump of th
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -140,6 +141,8 @@ def test_change_is_taken_back_by_recover(
 ) -> None:
     """P4: the same where the hook was killed, by `recover`, and without a record left behind."""
     host, target = sides
+    if name in ("mac", "mac-up", "everything") and not kinds.honours_new_ifindex():
+        pytest.skip("before 5.13 nobody knows the ifindex after a kill: a device with another MAC is not found")
     before = host.dump()
     directory = str(tmp_path / "records")
     pid = os.fork()
@@ -173,6 +176,19 @@ def test_segmentation_sizes(sides: tuple[Namespace, Namespace], before_step: Bef
             change(host, "eth1", u32(GSO_IPV4, 30000) + u32(GRO_IPV4, 20000))
     before = host.dump()
     before_step("verify", 2, strike(target, then=lambda: change(target, "net1", u32(type_, 9000))))
+    assert failed_move(target).left == ()
+    assert_equal_soon(before, host)
+
+
+def test_segmentation_size_that_changes_another(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
+    """P1: to set gso_max_size sets that of IPv4, too, which was as before."""
+    host, target = sides
+    if not reports(host, "eth1", GSO_IPV4):
+        pytest.skip("this kernel has none of IPv4")
+    change(host, "eth1", u32(GSO_SIZE, 40000) + u32(GSO_IPV4, 30000))
+    before = host.dump()
+    both = u32(GSO_SIZE, 9000) + u32(GSO_IPV4, 30000)
+    before_step("verify", 2, strike(target, then=lambda: change(target, "net1", both)))
     assert failed_move(target).left == ()
     assert_equal_soon(before, host)
 
@@ -315,6 +331,22 @@ def test_altname_in_the_way(
     assert target.names() <= {"nobody"}
 
 
+def test_added_altname_is_removed_in_the_target(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
+    """P1: the host does not see, not even for a moment, an alternative name that the container added."""
+    host, target = sides
+    before = host.dump()
+    before_step("verify", 2, strike(target, "link property add dev net1 altname theirs"))
+    told = b""
+    with host.monitor() as monitor:
+        assert failed_move(target).left == ()
+        with contextlib.suppress(BlockingIOError):
+            while data := monitor.raw.recv(1 << 16):
+                told += data
+    assert b"enp1" in told
+    assert b"theirs" not in told
+    assert_equal_soon(before, host)
+
+
 @has_altnames
 @pytest.mark.parametrize("nth", [1, 2])
 @pytest.mark.parametrize("tries", [way_back.TRIES, 0], ids=["in-the-target", "in-our-own"])
@@ -411,7 +443,8 @@ def test_loop_that_adds_altnames(
     assert_equal_soon(before, host)
 
 
-def test_name_is_taken_in_both(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
+@pytest.mark.parametrize("mac", ["same", "changed"])
+def test_name_is_taken_in_both(sides: tuple[Namespace, Namespace], before_step: BeforeStep, mac: str) -> None:
     """P1: its name is taken in the host meanwhile, and it has that of another device: home under another name, told."""
     host, target = sides
     commands = ["link set net1 down", "link set net1 name stays"]
@@ -420,6 +453,8 @@ def test_name_is_taken_in_both(sides: tuple[Namespace, Namespace], before_step: 
         host.ip("link add eth1 type ifb")
 
     before_step("verify", 2, strike(target, *commands, then=take))
+    if mac == "changed":  # behind the step that finds it by one of the two
+        before_step("undo", 1, lambda: target.ip("link set stays address 02:00:00:00:00:77"))
     (left,) = failed_move(target).left
     assert (left.device, left.location) == ("eth1", "source")
     assert left.name is not None
@@ -513,7 +548,7 @@ def test_nothing_is_sent_for_what_does_not_differ(
 ) -> None:
     """P1: a device that never left, and is as it was, is not touched: nobody is notified."""
     host, target = sides
-    before_step("move", 1, lambda: target.batch(["link add eth1 type ifb", "link add net1 type ifb"]))
+    before_step("move", 1, lambda: target.batch(["link add eth0 type ifb", "link add net0 type ifb"]))
     sent: list[bytes] = []
     real = Socket.command
 
@@ -524,6 +559,6 @@ def test_nothing_is_sent_for_what_does_not_differ(
 
     monkeypatch.setattr(Socket, "command", command)
     with host.monitor() as monitor:
-        assert failed_move(target, {"eth1": "net1"}).left == ()
+        assert failed_move(target, {"eth0": "net0"}).left == ()
         assert [seen for seen in monitor.seen() if seen.startswith("NEWLINK")] == []
     assert sent == []
