@@ -1,24 +1,16 @@
 """What a device gets back that was on loan, as far as it is not what any undo puts back: time has passed.
 
-Lifetimes have run on, routes of others are no longer anybody's business of ours, and whoever had the device may have
-changed what a move leaves alone: MTU, MAC, alias, flags.
+Lifetimes have run on, and routes of others are no longer anybody's business of ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from . import lookups, neighbours, routes, uapi, wire
+from . import neighbours, routes, uapi, wire
 from .snapshots import CACHEINFO, IFADDRMSG
 
 FOREVER = uapi.INFINITY_LIFE_TIME
-FLAGS = uapi.IFF_DEBUG | uapi.IFF_NOARP | uapi.IFF_PROMISC | uapi.IFF_ALLMULTI | uapi.IFF_MULTICAST
-# What a RTM_NEWLINK sets, in this order, under the words for it.
-ATTRIBUTES = (
-    (uapi.IFLA_ADDRESS, "MAC address"), (uapi.IFLA_BROADCAST, "broadcast address"), (uapi.IFLA_MTU, "MTU"),
-    (uapi.IFLA_TXQLEN, "transmit queue length"), (uapi.IFLA_GROUP, "group"), (uapi.IFLA_GSO_MAX_SIZE, "gso_max_size"),
-    (uapi.IFLA_IFALIAS, "alias"),
-)  # fmt: skip
 
 
 # ---- the link -------------------------------------------------------------------------------------------------------
@@ -31,32 +23,6 @@ def origin(body: memoryview) -> tuple[bytes, ...]:
     kind = wire.text(wire.attrs(info, strict=False).get(uapi.IFLA_INFO_KIND)) if info is not None else b""
     told = (uapi.IFLA_PARENT_DEV_BUS_NAME, uapi.IFLA_PARENT_DEV_NAME, uapi.IFLA_PERM_ADDRESS)
     return kind, *(bytes(found.get(type_, b"")) for type_ in told)
-
-
-def own_mac(link: wire.Link) -> bytes:
-    """Its own MAC: a bond's slave had that of the bond, and gets it again with its master."""
-    if link.port_kind == b"bond":
-        slave = wire.attrs(memoryview(link.port), strict=False)
-        return bytes(slave.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR, link.mac))
-    return link.mac
-
-
-def requests(was: wire.Link, now: wire.Link) -> Iterator[tuple[str, bytes]]:
-    """What of the link's own is not as it was, in short words, and the RTM_NEWLINK that makes it so."""
-    before, there = (dict(wire.attrs(link.body, wire.IFINFOMSG.size, strict=False)) for link in (was, now))
-    before[uapi.IFLA_ADDRESS] = memoryview(own_mac(was))
-    for type_, words in ATTRIBUTES:
-        value = bytes(before.get(type_, b""))
-        if value != bytes(there.get(type_, b"")) and (value or type_ == uapi.IFLA_IFALIAS):
-            # An alias is taken away by an empty one.
-            yield words, wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, now.ifindex, wire.attr(type_, value))
-    changed = (was.flags ^ now.flags) & FLAGS
-    if changed:
-        head = wire.IFINFOMSG.pack(0, 0, now.ifindex, was.flags & FLAGS, changed)
-        yield "flags", wire.message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, head)
-    added = [name for name in now.altnames if name not in was.altnames]
-    if added and lookups.moves_altnames():  # before, they only seem to be there (lookups.lost_altnames)
-        yield "added altnames", wire.altnames_message(uapi.RTM_DELLINKPROP, now.ifindex, added)
 
 
 def renumbered(link: wire.Link, ifindex: int) -> bytes:

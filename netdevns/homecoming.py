@@ -12,7 +12,20 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from . import belongings, folders, identity, journal, loans, lookups, names, recovery, uapi, undo, wire
+from . import (
+    belongings,
+    folders,
+    identity,
+    journal,
+    link_settings,
+    loans,
+    lookups,
+    names,
+    recovery,
+    uapi,
+    undo,
+    wire,
+)
 from .engine import EngineError, Socket
 from .exclusion import Busy
 from .interrupts import Interrupted, Patience
@@ -264,7 +277,7 @@ class _Homecoming(Reopened):
         found = {}
         for member in self.members:
             alike = [f for f in there if _is_alike(member.link, f.link)]
-            same_mac = [f for f in alike if f.link.mac in (member.link.mac, belongings.own_mac(member.link))]
+            same_mac = [f for f in alike if f.link.mac in (member.link.mac, link_settings.own_mac(member.link))]
             if not any(belongings.origin(member.link.body)[1:]) or (len(alike) > 1 and same_mac):
                 alike = same_mac
             if len(alike) == 1:
@@ -353,7 +366,7 @@ class _Homecoming(Reopened):
                 "free it, then run `netdevns return`"
             )
             return False
-        requests = [*belongings.requests(member.link, link)]
+        requests = link_settings.mac_request(member.link, link)  # the undo sets the rest
         if requests or link.name != ifname:
             # Some drivers take no MAC, and kernels before 6.2 no name, while it is up.
             down = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, link.ifindex, up=False)

@@ -10,11 +10,26 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
-from . import forgood, lookups, names, neighbours, neighparms, ports, routes, stacking, sysctls, uapi, wire
-from .engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device, EngineError, Socket
+from . import (
+    forgood,
+    link_settings,
+    lookups,
+    names,
+    neighbours,
+    neighparms,
+    ports,
+    routes,
+    stacking,
+    sysctls,
+    uapi,
+    wire,
+)
+from .engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, Device, EngineError, Socket
 from .member import Member, location
 from .plan import Plan
+from .way_back import WayBack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,9 +41,6 @@ OnStep = Callable[[str, int, int], None]
 # For the link of a port, of which the kernel hears by a work item that runs at most once a second (net/core/
 # link_watch.c), and a bond by its next look (miimon).
 PORT_WAIT_S = 1.5
-# A VLAN may follow its lower device by a work item (7.2), which needs the lock that each request of ours takes (probe
-# kinds.lower-moves.vlan-order).
-VLAN_WAIT_S = 0.05
 PARTS = (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS)
 
 
@@ -79,15 +91,12 @@ class _Undo:
         self.touched = touched
         self.uppers = sorted(uppers, key=lambda m: m.item.depth) if touched else []
         self.missing: dict[Member, list[str]] = {member: [] for member in (*touched, *self.uppers)}
+        self.links = link_settings.Restorer(self.source, lambda: self._back(self.missing))
 
     def run(self, on_step: OnStep | None) -> None:
-        done = 0
         if on_step and self.touched:
-            on_step("undo", done, len(self.touched))
-        for member in self.touched:
-            self._take_altnames(member)
-            self._part(member, RETURN)
-            done += member.device.place == PLACE_SOURCE
+            on_step("undo", 0, len(self.touched))
+        for done in self._return():
             if on_step:
                 on_step("undo", done, len(self.touched))
         for member in sorted(self.touched, key=lambda m: m.item.depth):
@@ -95,6 +104,7 @@ class _Undo:
                 if self._is_on_one_that_came_back(member):
                     self._reopen(member)
                 # First: a bond takes only ports that are down, and what IFF_UP does depends on sysctls.
+                self._link(member)
                 self._properties(member)
                 self._restore(member)
                 self._settings_again(member)
@@ -132,6 +142,7 @@ class _Undo:
         """
         if self._is_on_one_that_came_back(member):
             self._reopen(member)
+        self._link(member)  # a lower one's MTU limits its own
         self._restore(member)
         self._settings_again(member)
 
@@ -142,7 +153,10 @@ class _Undo:
             # Its lower or its master brought it up, and the kernel made a link-local address of its own, which is still
             # to be verified; or it should not be up: once more from the state down.
             self._reopen(member)
-            self._part(member, RESTORE)
+            try:
+                member.device.undo(self.source, self.target, self.source_fd, RESTORE)
+            except EngineError as e:
+                self.missing[member].append(e.extack if e.errno == errno.ESTALE else lookups.says(e))
 
     def _set_down(self, device: Device) -> None:
         self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, device.ifindex, up=False))
@@ -159,46 +173,25 @@ class _Undo:
             link = None
         return None if link is None else os.fsdecode(link.name)
 
-    def _take_altnames(self, member: Member) -> None:
-        """Where a move leaves them behind: they would block the names in the target, for this device too.
+    def _return(self) -> Iterator[int]:
+        """Brings all home that can come; yields how many are, after each. May be begun again."""
+        way, done = WayBack(self.plan), 0
+        for member in self.touched:
+            way.bring(member)
+            done += member.device.place == PLACE_SOURCE
+            yield done
+        way.bring_all_again(self.touched)
+        for member in self.touched:
+            self.missing[member] += way.missing[member]
+            if member.device.place == PLACE_SOURCE and member.device.ifindex != member.link.ifindex:
+                self.missing[member].append(f"ifindex {member.link.ifindex}")
 
-        Afterwards nobody can free them any more: so once more after a failure.
-        """
-        if not member.link.altnames or lookups.moves_altnames():
-            return
-        for failures in ([], self.missing[member]):
-            try:
-                self._free_altnames(member)
-                return
-            except (EngineError, wire.Malformed) as e:
-                failures.append(f"altnames, freed in the target: {lookups.says(e)}")
-
-    def _free_altnames(self, member: Member) -> None:
-        device = member.device
-        device.find(self.source, self.target)
-        if device.place != PLACE_TARGET:
-            return
-        link = lookups.link(self.target, ifindex=device.target_ifindex)
-        mine = [name for name in dict.fromkeys(member.link.altnames) if link and name in link.altnames]
-        if mine:
-            self.target.command(wire.altnames_message(uapi.RTM_DELLINKPROP, device.target_ifindex, mine))
-
-    def _part(self, member: Member, part: int) -> None:
-        device = member.device
+    def _link(self, member: Member) -> None:
+        """First of all: what else can be set depends on MTU and flags."""
         try:
-            try:
-                device.undo(self.source, self.target, self.source_fd, part)
-            except EngineError as e:
-                # Home and up under another name, which before 6.2 only a device that is down can change (probe
-                # names.up.in-place). RESTORE sets it up again.
-                if (part, e.errno, device.place) != (RETURN, errno.EBUSY, PLACE_SOURCE):
-                    raise
-                self._set_down(device)
-                device.undo(self.source, self.target, self.source_fd, part)
-        except EngineError as e:
-            self.missing[member].append(e.extack if e.errno == errno.ESTALE else lookups.says(e))
-        if part == RETURN and member.device.place == PLACE_SOURCE and member.device.ifindex != member.link.ifindex:
-            self.missing[member].append(f"ifindex {member.link.ifindex}")
+            self.links.restore(member, partial(self._set_down, member.device))
+        except (EngineError, wire.Malformed) as e:
+            self.missing[member].append(f"link: {lookups.says(e)}")
 
     def _properties(self, member: Member) -> None:
         """Master, alternative names, sysctls: a move silently releases a port of a bridge or bond, and resets these.
@@ -208,9 +201,8 @@ class _Undo:
         was, ifindex = member.link, member.device.ifindex
         again = []
         try:
-            answer = lookups.ask(self.source, [wire.get_link(ifindex, statistics=True)])[0]
-            now = lookups.link_of(answer)
-            if was.master and (now is None or now.master != was.master):
+            now, settings = self.links.look(member)
+            if was.master and now.master != was.master:
                 master = wire.attr_u32(uapi.IFLA_MASTER, was.master)
                 request = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, master)
                 if was.ifindex in self.plan.ports:
@@ -222,8 +214,7 @@ class _Undo:
             if lost:
                 words = ", ".join(map(names.shown, lost))
                 again.append((f"altname {words}", wire.altnames_message(uapi.RTM_NEWLINKPROP, ifindex, lost)))
-            if now is not None:
-                again += self._settings(member, answer.body)
+            again += self._settings(member, settings, is_up=bool(now.flags & uapi.IFF_UP))
         except (EngineError, wire.Malformed) as e:
             self.missing[member].append(f"master, altnames, sysctls: {lookups.says(e)}")
         for what, request in again:
@@ -232,33 +223,38 @@ class _Undo:
             except EngineError as e:
                 self.missing[member].append(f"{what}: {lookups.says(e)}")
 
-    def _settings(self, member: Member, now: memoryview) -> list[tuple[str, bytes]]:
+    def _settings(self, member: Member, is_: sysctls.Settings, *, is_up: bool) -> list[tuple[str, bytes]]:
         """Writes IPv6's sysctls, and returns the request for the others."""
-        was, is_ = member.settings(), sysctls.Settings(now)
+        was = member.settings()
         files = was.files(is_, member.item.ifname)
         if files:
             with Socket(self.plan.source_visit, files) as visit:
-                for path, said in visit.files.items():
-                    if isinstance(said, int):
-                        self.missing[member].append(f"{path}: {os.strerror(-said)}")
-        _, _, _, flags, _ = wire.IFINFOMSG.unpack_from(now)
-        about_to_be_up = member.device.was_up and not flags & uapi.IFF_UP
+                refused = [
+                    f"{path}: {os.strerror(-said)}" for path, said in visit.files.items() if isinstance(said, int)
+                ]
+            self.missing[member] += [words for words in refused if words not in self.missing[member]]
+        about_to_be_up = member.device.was_up and not is_up
         requests = was.requests(is_, member.device.ifindex, about_to_be_up=about_to_be_up)
         return [("sysctls", request) for _, request in requests]
 
     def _settings_again(self, member: Member) -> None:
         """Once more after IFF_UP, with which the kernel sets IPv6's MTU; and says what is still not as before."""
-        was, look = member.settings(), wire.get_link(member.device.ifindex, statistics=True)
+        was = member.settings()
         try:
-            answer = lookups.ask(self.source, [look])[0]
-            if was.differences(sysctls.Settings(answer.body)):
-                for _, request in self._settings(member, answer.body):
+            now, settings = self.links.look(member)
+            changed = self.links.restore_once(member, now)
+            if was.differences(settings):
+                changed = True
+                for _, request in self._settings(member, settings, is_up=bool(now.flags & uapi.IFF_UP)):
                     self.source.command(request)
-                answer = lookups.ask(self.source, [look])[0]
-            differ = was.differences(sysctls.Settings(answer.body))
-            self.missing[member] += [f"sysctl {name}" for name in differ]
+            if changed:
+                now, settings = self.links.look(member)
+            left = self.links.left(member, now)
+            if left:  # the engine says of the first only that it differs
+                self.missing[member] = [words for words in self.missing[member] if not words.endswith(" changed")]
+            self.missing[member] += [*left, *(f"sysctl {name}" for name in was.differences(settings))]
         except (EngineError, wire.Malformed) as e:
-            self.missing[member].append(f"sysctls: {lookups.says(e)}")
+            self.missing[member].append(f"link, sysctls: {lookups.says(e)}")
 
     def _ports(self) -> None:
         """What its master gave it. Last, when all ports are there and up: one may be the backup of another."""
@@ -387,6 +383,7 @@ class _Undo:
             self.missing[self.touched[0]].append(f"what cannot be put back is not known: {lookups.says(e)}")
         for member in self.missing:
             self.missing[member] += member.for_good
+            member.for_good = [*self.links.without_request.get(member, ()), *member.for_good]
 
     def _lost(self, part: int, renumbered: Mapping[int, int], now: bytes | None = None) -> list[bytes]:
         """The routes or nexthop objects that the source had before and has no longer."""

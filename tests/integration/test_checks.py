@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import json
 import os
-import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +16,8 @@ import pytest
 
 import netdevns
 from netdevns import cli
-from tests.support import kinds, rawdump
+from tests.support import kinds
+from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace
 
 # The source of every test here; eth1 has a bit of everything, the others have little.
@@ -441,31 +440,12 @@ def test_traffic_control_is_named(host: Namespace, target: Namespace) -> None:
 def test_xdp_program_is_named(host: Namespace, target: Namespace) -> None:
     """P3: an XDP program travels with the device: a note says so."""
     host.batch(["link add eth1 type veth peer name peer"])
-    ifindex = host.links()["eth1"].ifindex
-    program = bpf_program()
-    nested = rawdump.attribute(1, struct.pack("=i", program)) + rawdump.attribute(3, struct.pack("=I", 2))
-    with host.entered(), rawdump.Socket() as socket:
-        assert socket.change_link(ifindex, rawdump.attribute(43 | 0x8000, nested)) == 0  # IFLA_XDP, generic
-    os.close(program)
+    attach_xdp(host, "eth1")
     report = netdevns.check({"eth1": ""}, target.fd)
     assert [(f.severity, f.code) for f in report.findings] == [("note", "device.xdp")]
     (moved,) = netdevns.move({"eth1": ""}, target.fd)
     assert moved.not_carried == ()
     assert "xdp" in target.ip_json("link show dev eth1")[0]
-
-
-def bpf_program() -> int:
-    """The descriptor of an XDP program that passes everything. linux/bpf.h: BPF_PROG_LOAD."""
-    number = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
-    code = ctypes.create_string_buffer(struct.pack("=BBhiBBhi", 0xB7, 0, 0, 2, 0x95, 0, 0, 0))  # r0 = XDP_PASS; exit
-    licence = ctypes.create_string_buffer(b"Apache-2.0")
-    words = struct.pack("=IIQQ", 6, 2, ctypes.addressof(code), ctypes.addressof(licence))  # BPF_PROG_TYPE_XDP
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = int(libc.syscall(number, 5, ctypes.create_string_buffer(words, 128), 128))
-    if fd < 0 and ctypes.get_errno() == errno.ENOSYS:
-        pytest.skip("this kernel has no bpf(2)")
-    assert fd >= 0, os.strerror(ctypes.get_errno())
-    return fd
 
 
 # ---- IPv6 that is switched off ----

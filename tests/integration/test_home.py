@@ -19,6 +19,7 @@ import pytest
 import netdevns
 from netdevns import api, cli, homecoming, journal, loans, lookups, reopened
 from netdevns.reports import Recovered
+from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace, fresh
 from tests.support.restored import assert_equal_soon
 
@@ -170,11 +171,41 @@ CHANGES = {
     "mac-and-name": ["link set {} address 02:00:00:00:00:77", "link set {} name theirs"],
     "alias": ["link set {} alias theirs"],
     "flags": ["link set {} promisc on", "link set {} multicast off", "link set {} txqueuelen 77"],
+    "more-flags": ["link set {} allmulticast on", "link set {} arp off"],
     "group": ["link set {} group 99"],
+    "broadcast": ["link set {} broadcast 02:ff:ff:ff:ff:ff"],
+    "link-mode": ["link set {} mode dormant"],
+    "gso": ["link set {} gso_max_size 40000 gso_max_segs 77"],
     "up": ["link set {} up", "addr add 10.9.9.9/24 dev {}"],
 }
 if lookups.moves_altnames():  # before 6.6 what comes back lists them for good
     CHANGES["altnames"] = ["link property add dev {} altname theirs", "link property del dev {} altname enp1"]
+
+
+@pytest.mark.skipif(not lookups.moves_altnames(), reason="before 6.6 alternative names stand in the way of nothing")
+@pytest.mark.parametrize("altname", ["other", "eth1", "eth2"])
+def test_altname_in_the_way(
+    host: Namespace, target: Namespace, elsewhere: Namespace, directory: str, altname: str
+) -> None:
+    """P5: an alternative name that the container added, and that a device of the host has, keeps none from home."""
+    before = without_shared_routes(host.dump())
+    lend(directory, target)
+    target.ip(f"link property add dev net0 altname {altname}")
+    throw_back(target, ["net0", "net1"], elsewhere)
+    end(target)
+    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert_equal_soon(before, host, shown=without_shared_routes)
+
+
+def test_xdp_program_of_the_container(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: what the container attached to the device does not see the packets of the host."""
+    before = without_shared_routes(host.dump())
+    lend(directory, target)
+    attach_xdp(target, "net0")
+    throw_back(target, ["net0", "net1"], host)
+    end(target)
+    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert_equal_soon(before, host, shown=without_shared_routes)
 
 
 @pytest.mark.parametrize("change", [name for name in CHANGES if name != "mac-and-name"])

@@ -23,12 +23,12 @@ ORDER = [
     "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours",
     "results", "reports", "_core",
     "_ffi", "rtnl", "netns", "engine", "survey",
-    "folders", "exclusion", "interrupts", "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes",
-    "links", "checks", "journal", "identity", "member", "forgood", "undo", "failures", "readback", "carry", "reopened",
-    "recovery", "earlier", "transaction", "api", "jsonscan",
-    "oci", "loans", "belongings", "homecoming", "annotations", "handover", "hooklog", "hook", "output",
-    "outcome", "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "hookline",
-    "installs", "cdi", "hooksd", "hookcommand", "cli", "__main__",
+    "folders", "interrupts", "exclusion", "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes",
+    "links", "checks", "journal", "identity", "info_data", "member", "link_settings", "forgood", "way_back", "undo",
+    "failures", "readback", "carry", "reopened", "recovery", "earlier", "transaction", "api", "jsonscan", "oci",
+    "loans", "belongings", "homecoming", "annotations", "handover", "hooklog", "hook", "output", "outcome", "tables",
+    "conformance", "show", "usage", "demo", "advice", "screens", "progress", "hookline", "installs", "cdi", "hooksd",
+    "hookcommand", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
 ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_replay", "_late", "native", "reference",
@@ -37,11 +37,11 @@ ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_replay", 
                                 "ktap", "report", "command"]}  # fmt: skip
 # What a hook pays for before it does anything.
 HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns",
-             "engine", "survey", "folders", "exclusion", "interrupts", "lookups", "neighparms", "ports", "plan",
-             "stacking", "losses", "clashes", "links", "checks", "journal", "identity", "member", "forgood", "undo",
-             "failures", "readback", "reopened", "recovery", "earlier", "transaction", "api", "jsonscan", "oci",
-             "loans", "belongings", "homecoming", "annotations", "handover", "hooklog", "hook", "output", "outcome",
-             "hookcommand"]  # fmt: skip
+             "engine", "survey", "folders", "interrupts", "exclusion", "lookups", "neighparms", "ports", "plan",
+             "stacking", "losses", "clashes", "links", "checks", "journal", "identity", "info_data", "member",
+             "link_settings", "forgood", "way_back", "undo", "failures", "readback", "reopened", "recovery", "earlier",
+             "transaction", "api", "jsonscan", "oci", "loans", "belongings", "homecoming", "annotations", "handover",
+             "hooklog", "hook", "output", "outcome", "hookcommand"]  # fmt: skip
 # What a hook that finds nothing to move loads.
 IDLE = {"errors", "uapi", "names", "jsonscan", "oci", "hook"}
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}

@@ -148,38 +148,7 @@ def link(*, ifindex: int = 7, flags: int = 0x1002, **attrs: bytes) -> wire.Link:
     return wire.Link(memoryview(wire.IFINFOMSG.pack(0, 1, ifindex, flags, 0) + packed))
 
 
-def changed(was: wire.Link, now: wire.Link) -> list[str]:
-    return [words for words, _ in belongings.requests(was, now)]
-
-
 U32 = struct.Struct("=I").pack
-
-
-@pytest.mark.parametrize(
-    ("was", "now", "words"),
-    [
-        ({}, {}, []),
-        ({"IFLA_MTU": U32(1500)}, {"IFLA_MTU": U32(1500)}, []),
-        ({"IFLA_MTU": U32(1500)}, {"IFLA_MTU": U32(1400)}, ["MTU"]),
-        ({"IFLA_ADDRESS": b"\2\0\0\0\0\1"}, {"IFLA_ADDRESS": b"\2\0\0\0\0\2"}, ["MAC address"]),
-        ({"IFLA_IFALIAS": b"a"}, {}, ["alias"]),
-        ({}, {"IFLA_IFALIAS": b"a"}, ["alias"]),
-        ({}, {"IFLA_GSO_MAX_SIZE": U32(7)}, []),
-        ({"IFLA_TXQLEN": U32(1), "IFLA_GROUP": U32(1)}, {"IFLA_TXQLEN": U32(2)}, ["transmit queue length", "group"]),
-        ({"flags": 0x1002}, {"flags": 0x1003}, []),  # IFF_UP is the undo's
-        ({"flags": 0x1002}, {"flags": 0x1103}, ["flags"]),
-        ({"flags": 0x1182}, {"flags": 0x0002}, ["flags"]),
-    ],
-)
-def test_what_of_a_link_is_set_again(was: dict[str, bytes], now: dict[str, bytes], words: list[str]) -> None:
-    """P5: what differs, and only that."""
-    assert changed(link(**was), link(**now)) == words
-
-
-def test_flags_are_set_exactly() -> None:
-    """P5: ifi_change has only what differs: IFF_UP is no part of it."""
-    ((_, request),) = belongings.requests(link(flags=0x1003), link(flags=0x0303, ifindex=9))
-    assert wire.IFINFOMSG.unpack_from(request, 16) == (0, 0, 9, 0x1000, 0x1300)
 
 
 @pytest.mark.parametrize("what", ["IFLA_PARENT_DEV_NAME", "IFLA_PARENT_DEV_BUS_NAME", "IFLA_PERM_ADDRESS"])
