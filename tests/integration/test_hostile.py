@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import loans, lookups, way_back
+from netdevns import api, loans, lookups, way_back
 from netdevns.engine import EngineError, Socket
 from tests.support import kinds, rawdump
 from tests.support.bpf import attach_xdp
