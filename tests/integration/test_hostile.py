@@ -400,15 +400,15 @@ def test_everything_in_a_namespace_of_our_own(
 LOOP_NAMES = ("stays", "peer", "lo2")
 
 
-def add_names(side: Namespace, ifindex: int) -> None:
-    """Adds alternative names to a device as fast as it can, until it is killed."""
+def add_names(side: Namespace, ifindex: int, parent: int) -> None:
+    """Adds alternative names to a device as fast as it can, until it is killed or its parent is."""
     requests = b""
     for name in LOOP_NAMES * 10:
         names = rawdump.attribute(52 | 0x8000, rawdump.attribute(53, name.encode() + b"\0"))
         body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + names
         requests += struct.pack("=IHHII", 16 + len(body), 108, 0x601, 0, 0) + body  # RTM_NEWLINKPROP
     with side.socket() as socket:
-        while True:
+        while os.getppid() == parent:
             socket.raw.send(requests)
             with contextlib.suppress(BlockingIOError):
                 while socket.raw.recv(1 << 16, rawdump.sockets.MSG_DONTWAIT):
@@ -422,11 +422,11 @@ def loop(sides: tuple[Namespace, Namespace]) -> Iterator[Callable[[str], None]]:
     children: list[int] = []
 
     def start(device: str) -> None:
-        ifindex = target.links()[device].ifindex
+        ifindex, parent = target.links()[device].ifindex, os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
-                add_names(target, ifindex)
+                add_names(target, ifindex, parent)
             finally:
                 os._exit(1)
         children.append(pid)
