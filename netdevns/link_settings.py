@@ -22,6 +22,8 @@ LEFT_OUT = frozenset({
     # Counters, and what the kernel finds out or follows from other devices.
     uapi.IFLA_STATS, uapi.IFLA_STATS64, uapi.IFLA_PAD, uapi.IFLA_PROMISCUITY, uapi.IFLA_ALLMULTI, uapi.IFLA_OPERSTATE,
     uapi.IFLA_CARRIER, uapi.IFLA_CARRIER_CHANGES, uapi.IFLA_CARRIER_UP_COUNT, uapi.IFLA_CARRIER_DOWN_COUNT,
+    # A driver may get another interrupt each time that the device is opened.
+    uapi.IFLA_MAP,
     # The driver's limits: they follow a lower device or the peer, and the settings below.
     uapi.IFLA_MIN_MTU, uapi.IFLA_MAX_MTU, uapi.IFLA_TSO_MAX_SIZE, uapi.IFLA_TSO_MAX_SEGS, uapi.IFLA_HEADROOM,
     uapi.IFLA_TAILROOM,
@@ -40,7 +42,7 @@ SET = {
     uapi.IFLA_TXQLEN: "transmit queue length", uapi.IFLA_GROUP: "group", uapi.IFLA_IFALIAS: "alias",
     uapi.IFLA_GSO_MAX_SIZE: "gso_max_size", uapi.IFLA_GSO_MAX_SEGS: "gso_max_segs",
     uapi.IFLA_GRO_MAX_SIZE: "gro_max_size", uapi.IFLA_GSO_IPV4_MAX_SIZE: "gso_ipv4_max_size",
-    uapi.IFLA_GRO_IPV4_MAX_SIZE: "gro_ipv4_max_size", uapi.IFLA_LINKMODE: "link mode", uapi.IFLA_MAP: "I/O map",
+    uapi.IFLA_GRO_IPV4_MAX_SIZE: "gro_ipv4_max_size", uapi.IFLA_LINKMODE: "link mode",
 }  # fmt: skip
 # What nothing sets.
 FIXED = {

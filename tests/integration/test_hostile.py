@@ -147,9 +147,11 @@ def test_change_is_taken_back_by_recover(
     directory = str(tmp_path / "records")
     pid = os.fork()
     if pid == 0:
-        monkeypatch.setattr(loans.Lender, "lend", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-        api.transact(DEVICES, target.fd, journal=directory, lender=loans.Lender(directory, "c1"))
-        os._exit(1)
+        try:
+            monkeypatch.setattr(loans.Lender, "lend", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            api.transact(DEVICES, target.fd, journal=directory, lender=loans.Lender(directory, "c1"))
+        finally:  # whatever is raised: no second pytest runs on in the child
+            os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     target.batch(CHANGES[name])
     told = netdevns.recover(directory)
@@ -398,6 +400,21 @@ def test_everything_in_a_namespace_of_our_own(
 LOOP_NAMES = ("stays", "peer", "lo2")
 
 
+def add_names(side: Namespace, ifindex: int, parent: int) -> None:
+    """Adds alternative names to a device as fast as it can, until it is killed or its parent is."""
+    requests = b""
+    for name in LOOP_NAMES * 10:
+        names = rawdump.attribute(52 | 0x8000, rawdump.attribute(53, name.encode() + b"\0"))
+        body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + names
+        requests += struct.pack("=IHHII", 16 + len(body), 108, 0x601, 0, 0) + body  # RTM_NEWLINKPROP
+    with side.socket() as socket:
+        while os.getppid() == parent:
+            socket.raw.send(requests)
+            with contextlib.suppress(BlockingIOError):
+                while socket.raw.recv(1 << 16, rawdump.sockets.MSG_DONTWAIT):
+                    pass
+
+
 @pytest.fixture
 def loop(sides: tuple[Namespace, Namespace]) -> Iterator[Callable[[str], None]]:
     """Starts a process that adds alternative names to a device of the target as fast as it can."""
@@ -405,23 +422,13 @@ def loop(sides: tuple[Namespace, Namespace]) -> Iterator[Callable[[str], None]]:
     children: list[int] = []
 
     def start(device: str) -> None:
-        ifindex = target.links()[device].ifindex
+        ifindex, parent = target.links()[device].ifindex, os.getpid()
         pid = os.fork()
         if pid == 0:
-            with target.socket() as socket:
-                requests = b""
-                for name in LOOP_NAMES * 10:
-                    names = rawdump.attribute(52 | 0x8000, rawdump.attribute(53, name.encode() + b"\0"))
-                    body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + names
-                    requests += struct.pack("=IHHII", 16 + len(body), 108, 0x601, 0, 0) + body  # RTM_NEWLINKPROP
-                while True:
-                    socket.raw.send(requests)
-                    try:
-                        while socket.raw.recv(1 << 16, rawdump.sockets.MSG_DONTWAIT):
-                            pass
-                    except BlockingIOError:
-                        pass
-            os._exit(0)
+            try:
+                add_names(target, ifindex, parent)
+            finally:
+                os._exit(1)
         children.append(pid)
 
     yield start
