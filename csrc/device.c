@@ -289,8 +289,11 @@ int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 		/* The comparison decides: a device that never changed is left alone, without a notification. */
 		code = nd_replay_compare(dev, &r, err);
 		if (code && !(code == -ENOBUFS && dev->need > dev->size)) {
-			nd_replay_run(dev, &r, &replayed);
-			code = nd_replay_compare(dev, &r, err);
+			code = nd_replay_run(dev, &r, &replayed);
+			if (code == -ENOBUFS && dev->need > dev->size)
+				*err = replayed;
+			else
+				code = nd_replay_compare(dev, &r, err);
 		}
 	}
 	if (code)

@@ -427,14 +427,50 @@ def test_replay_needs_a_device_in_the_target(run):
 
 
 def test_replay_order(run):
-    """IPv4 in dump order, IFF_UP, IPv6 in reverse dump order, each as a pair with and without IFA_F_NODAD."""
+    """IPv4 in dump order, IFF_UP, IPv6 in reverse dump order, as pairs: IFA_F_NODAD, IFA_F_NOPREFIXROUTE first."""
     made = run(IPV4, SECOND, IPV6, SECOND6)
     made.move()
     sent = [(local(r.body), flags_of(r.body)) if r.type == nl.RTM_NEWADDR else "up" for r in replayed(made)]
     assert sent == [
         ("10.0.0.1", 0x80), ("10.0.0.2", 0x80), "up",
-        ("2001:db8::2", 0x82), ("2001:db8::2", 0x80), ("2001:db8::1", 0x82), ("2001:db8::1", 0x80),
+        ("2001:db8::2", 0x282), ("2001:db8::2", 0x80), ("2001:db8::1", 0x282), ("2001:db8::1", 0x80),
     ]  # fmt: skip
+
+
+PEER6 = nl.address_body("2001:db8:1::1/64", 7, peer="2001:db8:2::1")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "dropped"),
+    [
+        pytest.param([PEER6], 1, id="nobody's"),
+        pytest.param([PEER6, nl.address_body("2001:db8:2::5/64", 7)], 0, id="another-address"),
+        pytest.param([PEER6, nl.address_body("2001:db8:2::5/64", 7, flags=0x280)], 1, id="which-has-no-route"),
+        pytest.param([PEER6, nl.address_body("2001:db8:2::5/65", 7)], 1, id="of-another-length"),
+        pytest.param([PEER6, nl.address_body("2001:db8:2::5/64", 7, more={nl.IFA_RT_PRIORITY: U32(5)})], 1, id="m"),
+        pytest.param([PEER6, nl.address_body("2001:db8:2::5/64", 7, flags=0xC0)], 0, id="tentative"),
+        pytest.param([PEER6, nl.address_body("2001:db8:3::1/64", 7, peer="2001:db8:2::9")], 2, id="two-peers"),
+        pytest.param([nl.address_body("2001:db8:2::9/64", 7, peer="2001:db8:2::1")], 0, id="own-prefix"),
+        pytest.param([nl.address_body("2001:db8:1::1/128", 7, peer="2001:db8:2::1")], 0, id="peer-alone"),
+        pytest.param([nl.address_body("2001:db8:1::1/64", 7, peer="2001:db8:2::1", flags=0x280)], 0, id="no-route"),
+        pytest.param([IPV4, IPV6], 0, id="no-peer"),
+    ],
+)
+def test_only_an_unexplained_peer_prefix_is_deleted(run, addresses, dropped):
+    """The route of a peer's prefix goes, unless it is the own prefix of an address, of the same metric."""
+    made = run(*addresses)
+    made.move()
+    made.replay()
+    assert sum(r.type == nl.RTM_DELROUTE for r in made.world.target.trace) == dropped
+
+
+def test_an_address_that_was_not_replayed_explains_a_prefix_too(run):
+    """What the kernel, or a router, gave the device in the target is looked at there, and its route is left alone."""
+    made = run(PEER6)
+    made.move()
+    made.world.target.addresses.append(nl.address_body("2001:db8:2::abcd/64", 7, flags=0, lifetimes=(9, 9)))
+    made.replay()
+    assert not any(r.type == nl.RTM_DELROUTE for r in made.world.target.trace)
 
 
 @pytest.mark.parametrize(
@@ -460,9 +496,9 @@ def test_protected_addresses_are_carried(run, address, carried):
 @pytest.mark.parametrize(
     ("flags", "sent"),
     [
-        pytest.param(0x80, [0x82, 0x80], id="usable"),
+        pytest.param(0x80, [0x282, 0x80], id="usable"),
         pytest.param(0x280, [0x282, 0x280], id="noprefixroute"),
-        pytest.param(0xA0, [0xA2, 0xA0], id="deprecated"),
+        pytest.param(0xA0, [0x2A2, 0xA0], id="deprecated"),
         pytest.param(0x82, [0x82], id="nodad-itself"),
         pytest.param(0xC0, [0xC0], id="tentative"),
         pytest.param(0x88, [0x88], id="dadfailed"),

@@ -219,8 +219,8 @@ def c_functions(path: Path):
 
 @pytest.mark.parametrize("path", C_FILES, ids=lambda p: p.name)
 def test_c_file_is_short(path):
-    """No C file has more than 350 lines."""
-    assert len(lines(path)) <= 350
+    """No C file has more than 400 lines."""
+    assert len(lines(path)) <= 400
 
 
 @pytest.mark.parametrize("path", [p for p in C_FILES if p.suffix == ".c"], ids=lambda p: p.name)
