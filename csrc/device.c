@@ -14,7 +14,7 @@ int nd_dev_init(struct nd_dev **dev, void *memory, size_t size, const char *ifna
 	if (old == 0 || old >= ND_NAME_SIZE || new == 0 || new >= ND_NAME_SIZE)
 		return nd_err_set(err, ND_STEP_NONE, -EINVAL, "a name must have 1 to 15 bytes");
 	if (size < sizeof *d || size > UINT32_MAX)
-		return nd_err_set(err, ND_STEP_NONE, -ENOBUFS, "a device needs at least the memory of a struct nd_dev");
+		return nd_err_set(err, ND_STEP_NONE, -EOVERFLOW, "a device needs at least the memory of a struct nd_dev");
 	memset(d, 0, sizeof *d);
 	d->size = (uint32_t)size;
 	memcpy(d->ifname, ifname, old);
@@ -86,7 +86,7 @@ int nd_dev_read(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, size_
 		return nd_err_set(err, ND_STEP_EXCHANGE, -EINVAL, "offsets behind the device's memory");
 	*reply = (struct nd_buf){ .data = (unsigned char *)dev + used, .size = dev->size - used };
 	code = nd_sock_exchange(sock, &m, reply, err);
-	if (code == -ENOBUFS && reply->need)
+	if (code == -EOVERFLOW && reply->need)
 		dev->need = (uint32_t)(used + 2 * reply->need + ND_MEMORY_MIN);
 	return code ? code : sift(reply, ifindex, err);
 }
@@ -103,7 +103,7 @@ int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *e
 
 	dev->link_len = dev->addrs_len = dev->back_len = dev->late = 0;
 	if (!dev->ifindex) {
-		code = nd_look_up(source, 0, dev->ifname, &seen, err);
+		code = nd_look_up(dev, source, 0, dev->ifname, &seen, err);
 		/* A look-up by name finds alternative names, too (probe message.key.altname-as-name). */
 		if (!code && strcmp(seen.name, dev->ifname) != 0)
 			code = nd_err_set(err, ND_STEP_SNAPSHOT, -ENODEV, "this is an alternative name of another device");
@@ -124,7 +124,7 @@ int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *e
 	/* Later steps read as much again behind the snapshot: ask for that room now, while nothing has changed. */
 	dev->need = (uint32_t)(nd_dev_end(dev) + 2 * reply.used + ND_MEMORY_MIN);
 	if (dev->need > dev->size)
-		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENOBUFS, "the device's memory is too small");
+		return nd_err_set(err, ND_STEP_SNAPSHOT, -EOVERFLOW, "the device's memory is too small");
 	dev->need = 0;
 	dev->link = (uint32_t)nd_dev_end(dev);
 	dev->addrs = dev->link + (uint32_t)pos;
@@ -288,9 +288,9 @@ int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 			return nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is not in the source");
 		/* The comparison decides: a device that never changed is left alone, without a notification. */
 		code = nd_replay_compare(dev, &r, err);
-		if (code && !(code == -ENOBUFS && dev->need > dev->size)) {
+		if (code && !(code == -EOVERFLOW && dev->need > dev->size)) {
 			code = nd_replay_run(dev, &r, &replayed);
-			if (code == -ENOBUFS && dev->need > dev->size)
+			if (code == -EOVERFLOW && dev->need > dev->size)
 				*err = replayed;
 			else
 				code = nd_replay_compare(dev, &r, err);

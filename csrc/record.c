@@ -42,7 +42,7 @@ static int put(struct nd_dev *dev, const struct nd_view *link, const void *addrs
 	memcpy(&head, link->body, sizeof head);
 	if (room + spare > dev->size) {
 		dev->need = (uint32_t)(room + spare);
-		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENOBUFS, "the device's memory is too small");
+		return nd_err_set(err, ND_STEP_SNAPSHOT, -EOVERFLOW, "the device's memory is too small");
 	}
 	dev->need = 0;
 	dev->ifindex = head.ifi_index;

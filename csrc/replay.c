@@ -217,7 +217,7 @@ static int index_ipv6(struct nd_dev *dev, uint32_t **offsets, size_t *n, struct 
 		if (v.body_len >= HEADER && v.body[offsetof(struct ifaddrmsg, ifa_family)] == AF_INET6) {
 			if (end + (*n + 1) * sizeof **offsets > dev->size) {
 				dev->need = (uint32_t)(end * 2 + 4096);
-				return nd_err_set(err, ND_STEP_REPLAY, -ENOBUFS, "the device's memory is too small");
+				return nd_err_set(err, ND_STEP_REPLAY, -EOVERFLOW, "the device's memory is too small");
 			}
 			(*offsets)[(*n)++] = (uint32_t)before;
 		}

@@ -1,8 +1,9 @@
 """The reference engine: the steps of csrc/netdevns.h in Python alone, byte for byte the same on the wire.
 
-It is the specification of the C core for who would rather read Python: csrc/locate.c and device.c are here, replay.c
-and compare.c in `_replay`, watch.c in `_late` and `netdevns.rtnl`, socket.c in the latter. A snapshot is the kernel's
-own bytes here, too; what is sent again is made from these. All failures are EngineErrors, as in the header.
+It is the specification of the C core for who would rather read Python: csrc/device.c is here, locate.c in `_find`,
+replay.c and compare.c in `_replay`, watch.c in `_late` and `netdevns.rtnl`, socket.c and exchange.c in the latter. A
+snapshot is the kernel's own bytes here, too; what is sent again is made from these. All failures are EngineErrors, as
+in the header.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from .. import uapi, wire
 from ..errors import EngineError
 from ..rtnl import Watch
 from ..snapshots import IFADDRMSG, is_protected
-from ._address import Link, link_in
+from ._address import link_in
 from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN, Read
+from ._find import Findable, look_up
 from ._late import is_as_dumped, update
 from ._replay import Replay
 from ._replay import read as read_there
@@ -57,23 +59,6 @@ def _failure(call: Callable[..., object], *args: object) -> EngineError | None:
     return None
 
 
-def _look_up(sock: Socket, ifindex: int, name: bytes | None = None) -> Link:
-    """One link by ifindex or name. ENODEV: it is not there."""
-    _, answer = sock.query(wire.get_link(ifindex, name))
-    message = next(wire.messages(answer), None)
-    if message is None:
-        raise EngineError(errno.EBADMSG, "no link in the answer", "exchange")
-    code, text = wire.error(message) if message.type == uapi.NLMSG_ERROR else (0, "")
-    if code:
-        raise EngineError(code, text, "exchange")
-    if message.type == uapi.RTM_NEWLINK and len(message.body) >= wire.IFINFOMSG.size:
-        found = link_in(message)
-        name_there = found.get(uapi.IFLA_IFNAME)
-        if name_there is not None and len(name_there) <= uapi.IFNAMSIZ:
-            return found
-    raise EngineError(errno.EBADMSG, "not a link in the answer", "exchange")
-
-
 def _send_move(sock: Socket, ifindex: int, netns_fd: int, name: bytes, new_ifindex: int) -> None:
     """One RTM_NEWLINK: namespace, name and, unless 0, ifindex."""
     attrs = wire.attr_u32(uapi.IFLA_NET_NS_FD, netns_fd) if netns_fd >= 0 else b""
@@ -108,7 +93,7 @@ def _bodies(addresses: bytes) -> list[bytes]:
     return [addresses[at:end] for _, at, end in wire.spans(addresses)]
 
 
-class Device:
+class Device(Findable):
     """One device on its way.
 
     Args:
@@ -120,17 +105,10 @@ class Device:
     def __init__(self, ifname: bytes, wanted: bytes, ifindex: int) -> None:
         if not 0 < len(ifname) < uapi.IFNAMSIZ or not 0 < len(wanted) < uapi.IFNAMSIZ:
             raise EngineError(errno.EINVAL, "a name must have 1 to 15 bytes", "")
-        self.ifname = ifname
-        self.wanted = wanted
-        self.name = b""  # in the target, as read back; empty before it was there
-        self.ifindex = ifindex
-        self.target_ifindex = 0
-        self.ifindex_unsure = False
-        self.place = PLACE_UNKNOWN
+        super().__init__(ifname, wanted, ifindex)
         self.was_up = False
         self.cut_labels = 0
         self.was_late = False  # whether `late` found what the snapshot had not, or had otherwise
-        self.link: Link | None = None  # snapshot: RTM_NEWLINK
         self.addresses = b""  # snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order
         # The RTM_NEWADDR messages that verify compared, perhaps with the RTM_NEWLINK in front.
         self.arrived: bytes | memoryview = b""
@@ -207,7 +185,7 @@ class Device:
         """Link and addresses, in one exchange; resolves the name first."""
         self.link, self.addresses, self.arrived = None, b"", b""
         if not self.ifindex:
-            found = _look_up(source, 0, self.ifname)
+            found = look_up(source, 0, self.ifname)
             if found.name != self.ifname:
                 raise EngineError(errno.ENODEV, "this is an alternative name of another device", "")
             self.ifindex = found.ifindex
@@ -330,63 +308,3 @@ class Device:
         if self.place != PLACE_SOURCE:
             gone = EngineError(errno.ENODEV, "it was moved back, but is not in the source", "")
             raise refusal or lost or gone
-
-    # ---- where is the device? ----
-
-    def _find(self, source: Socket, target: Socket) -> Link | None:
-        """The source first: a device that never left is still there under its own ifindex.
-
-        By its name there only behind the target: without a MAC (tun), or with a shared one (ipvlan), a new device of
-        that name is not ours while ours is in the target.
-        """
-        self.place = PLACE_UNKNOWN
-        found = (
-            self._find_in_source(source, self.ifindex)
-            or self._find_in_target(target)
-            or self._find_in_source(source, 0, self.ifname)
-            # With another MAC address now: only if it is nowhere else.
-            or self._find_in_source(source, self.ifindex, sure=True)
-        )
-        if not found:
-            self.place = PLACE_GONE
-        return found
-
-    def _find_in_source(
-        self, source: Socket, ifindex: int, name: bytes | None = None, *, sure: bool = False
-    ) -> Link | None:
-        found = self._try_at(source, ifindex, name, sure=sure)
-        if found:
-            self.place, self.ifindex = PLACE_SOURCE, found.ifindex
-        return found
-
-    def _find_in_target(self, target: Socket) -> Link | None:
-        found = None
-        if self.target_ifindex:
-            found = self._try_at(target, self.target_ifindex, sure=not self.ifindex_unsure)
-        for name in (self.name if b"%" in self.wanted else self.wanted, self.ifname):
-            if not found and name:
-                found = self._try_at(target, 0, name)
-        if found:
-            self.place, self.target_ifindex, self.name = PLACE_TARGET, found.ifindex, found.name
-            self.ifindex_unsure = False  # from now on it is known
-        return found
-
-    def _try_at(self, sock: Socket, ifindex: int, name: bytes | None = None, *, sure: bool = False) -> Link | None:
-        """Looks for ours. Names and numbers can be taken by others: ours has the snapshot's kind and MAC address, too.
-
-        Or, where that was changed meanwhile, still the ifindex that it must have (`sure`) and one of its names.
-        """
-        assert self.link is not None  # every step that looks has made sure of it
-        try:
-            found = _look_up(sock, ifindex, name)
-        except EngineError as e:
-            if e.errno == errno.ENODEV:
-                return None
-            raise
-        by_altname = name is not None and found.name != name
-        if by_altname or found.identity != self.link.identity:
-            return None
-        ours = found.mac in (self.link.mac, self.link.own_mac) or (
-            sure and found.name in (self.ifname, self.wanted, self.name)
-        )
-        return found if ours else None

@@ -125,7 +125,7 @@ def test_init_refuses_too_little_memory(size):
         ffi.new("struct nd_dev **"),
         ffi.new("struct nd_err *"),
     )
-    assert lib.nd_dev_init(made, memory, size, b"eth1", b"net0", err) == -errno.ENOBUFS
+    assert lib.nd_dev_init(made, memory, size, b"eth1", b"net0", err) == -errno.EOVERFLOW
     assert bytes(ffi.buffer(memory, size + 8)) == b"\xa5" * (size + 8)
     assert made[0] == ffi.NULL
 
@@ -214,7 +214,7 @@ def test_snapshot_when_an_address_comes_first():
 @pytest.mark.native
 @pytest.mark.parametrize("count", [40, 200, 1000])
 def test_memory_grows_with_the_snapshot(run, count):
-    """-ENOBUFS tells the size that suffices for all steps: the engine asks again with it, and needs no more later."""
+    """-EOVERFLOW tells the size that suffices for all steps: the engine asks again with it, and needs no more later."""
     made = run(*[nl.address_body(f"10.0.{i // 250}.{i % 250}/32", 7) for i in range(count)])
     size = made.dev.raw.size
     made.move()
@@ -232,7 +232,7 @@ def test_need_of_a_snapshot_is_enough():
     with world.sockets() as (source, _):
         dev, needs = device(), []
         while code := lib.nd_dev_snapshot(dev.raw, source.raw, dev._err):
-            assert code == -errno.ENOBUFS
+            assert code == -errno.EOVERFLOW
             needs.append(dev.raw.need)
             memory = ffi.new("unsigned char[]", dev.raw.need)
             ffi.memmove(memory, dev._memory, dev.raw.size)

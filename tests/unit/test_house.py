@@ -22,7 +22,7 @@ CSRC = ROOT / "csrc"
 ORDER = [
     "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours",
     "results", "reports", "_core",
-    "_ffi", "rtnl", "netns", "engine", "survey",
+    "_ffi", "recvmmsg", "rtnl", "netns", "engine", "survey",
     "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "checks", "journal", "identity",
     "member", "forgood", "undo", "failures", "readback", "carry", "reopened", "recovery", "transaction", "jsonscan",
     "oci", "loans", "belongings", "homecoming", "annotations", "handover", "hooklog", "hook", "output",
@@ -30,7 +30,7 @@ ORDER = [
     "installs", "cdi", "hooksd", "hookcommand", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
-ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_replay", "_late", "native", "reference",
+ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_find", "_replay", "_late", "native", "reference",
                            "__init__"],
                 "conformance": ["__init__", "probe", "system", "requests", "world", "subjects", "runner", "expected",
                                 "ktap", "report", "command"]}  # fmt: skip
@@ -46,7 +46,8 @@ HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket",
 HEAVY_FOR_NOTHING = HEAVY | {"json", "collections", "contextlib", "functools", "signal", "warnings"}
 # Loaded only where NETDEVNS_ENGINE asks for it.
 REFERENCE = {
-    PACKAGE / "engine" / f"{name}.py" for name in ("_sieve", "_address", "_socket", "_replay", "_late", "reference")
+    PACKAGE / "engine" / f"{name}.py"
+    for name in ("_sieve", "_address", "_socket", "_find", "_replay", "_late", "reference")
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -190,7 +191,7 @@ def test_conformance_uses_nothing_that_it_judges():
     assert found <= {"errors", "uapi", "wire", "rtnl", "netns", "tables"}
     loaded = loaded_by("import netdevns.conformance.command as c; c.every()", whole=True)
     own = {name.split(".")[1] for name in loaded if name.startswith("netdevns.")}
-    assert own <= {"conformance", "errors", "uapi", "wire", "rtnl", "netns", "tables", "names"}
+    assert own <= {"conformance", "errors", "uapi", "wire", "recvmmsg", "rtnl", "netns", "tables", "names"}
     assert {name.split(".")[0] for name in loaded} & {"_cffi_backend", "cffi", "rich"} == set()
 
 
