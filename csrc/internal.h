@@ -115,6 +115,7 @@ int nd_same_mac(const struct nd_view *was, const struct nd_view *is, int may_hav
 struct nd_replay {
 	struct nd_sock *sock;
 	const char *name;	/* the device's there */
+	const char *wanted;	/* name or template that it must match; NULL: none */
 	int32_t ifindex;	/* the device's there */
 	enum nd_set set;
 	int up;
@@ -132,6 +133,15 @@ int nd_replay_judge(const struct nd_dev *dev, const struct nd_replay *r, const s
 
 /* The opening of nd_sock_open: a socket in the namespace, without any option set. On failure s->fd is -1. */
 int nd_sock_create(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err);
+
+/* -EINVAL where the snapshot must not be replaced: a move was sent, and no undo has restored the device since. */
+int nd_dev_moved_already(const struct nd_dev *dev, struct nd_err *err);
+
+/* Whether the kernel may have made that name of a wanted name or template: prefix, number, suffix. */
+int nd_name_is_wanted(const char *wanted, const char *name);
+
+/* Whether an RTM_NEWLINK is of a device of that name. */
+int nd_link_has_name(const struct nd_view *link, const char *name);
 
 /* Where the snapshot in the device's memory ends and the free part begins. */
 size_t nd_dev_end(const struct nd_dev *dev);

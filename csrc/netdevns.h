@@ -17,7 +17,14 @@
  *
  * A batch (example.c) calls the five steps itself, phase by phase: snapshot all, move all, replay all, verify all; on any
  * failure undo all (ND_UNDO_RETURN for all, then ND_UNDO_RESTORE for all). Uppers (a VLAN) move before their lowers and are
- * replayed after them. Every step is idempotent: a caller who is not sure whether a step ran, runs it again.
+ * replayed after them.
+ *
+ * Every step can be called again, after a success and after a failure. nd_dev_snapshot, nd_dev_take and nd_dev_load are
+ * refused (-EINVAL) once a move was sent, until an undo has restored the device; one that fails leaves an earlier snapshot
+ * as it was. nd_dev_move looks for a device whose place is unknown, and renames one that a failure left in the target under
+ * another name than the wanted one; where the name is still taken, it fails again. Addresses of which one was refused are
+ * complete after a second nd_dev_up_and_replay, but not in their order: nd_dev_verify says so, and so does nd_dev_undo of
+ * those that it put back (-ESTALE). nd_dev_undo of a device that is as the snapshot says changes nothing.
  *
  * What the caller checks first, because the core does not: that the wanted name is valid and free in the target (also as
  * an alternative name), that the namespaces differ, that the device may leave (not lo, not a bridge).
@@ -258,6 +265,7 @@ struct nd_dev {
 	uint32_t link, link_len;	/* snapshot: the RTM_NEWLINK message */
 	uint32_t addrs, addrs_len;	/* snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order */
 	uint32_t back, back_len;	/* what nd_dev_verify read last: RTM_NEWLINK, then RTM_NEWADDR messages */
+	uint32_t sent;			/* 1: a move of it was sent, and no undo has restored it since */
 	uint32_t late;			/* 1: nd_dev_late has found what the snapshot had not, or had otherwise */
 };
 
@@ -314,8 +322,8 @@ int nd_dev_choose(struct nd_dev *dev, struct nd_dev *const *batch, size_t n, str
 /*
  * Moves and renames in one RTM_NEWLINK. A failure does not mean that the device stayed: where the old name is free in the
  * target, the kernel moves first and renames afterwards (probe clash.wanted-name); so after an error it is looked for
- * in both namespaces, and dev->place, name and target_ifindex say what was found. Does nothing if the device is in the
- * target already.
+ * in both namespaces, and dev->place, name and target_ifindex say what was found. A device that is in the target already
+ * keeps its name if that is the wanted one, and is renamed if it is not.
  */
 int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int target_fd, struct nd_err *err);
 
@@ -326,7 +334,7 @@ int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 int nd_dev_up_and_replay(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err);
 
 /*
- * Reads back and compares: name, IFF_UP, the link's own attributes, every protected address with all it has, their order,
+ * Reads back and compares: name (the wanted one, or one that the template can make), IFF_UP, the link's own attributes, every protected address with all it has, their order,
  * and that no IPv6 address which was usable before is tentative now. -ESTALE: something differs; the text says what.
  */
 int nd_dev_verify(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err);

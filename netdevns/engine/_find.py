@@ -50,6 +50,7 @@ class Findable:
         self.target_ifindex = 0
         self.ifindex_unsure = False
         self.place = PLACE_UNKNOWN
+        self.sent = False  # a move of it, and no undo has restored it since
         self.link: Link | None = None  # snapshot: RTM_NEWLINK
 
     def _find(self, source: Socket, target: Socket) -> Link | None:

@@ -79,6 +79,16 @@ def _prefix(address: Address, *, of_peer: bool = False) -> _Prefix | None:
     return (int.from_bytes(dst) >> rest << rest).to_bytes(16), address.prefixlen, metric
 
 
+def is_wanted(wanted: bytes, name: bytes) -> bool:
+    """Whether the kernel may have made that name of a wanted name or template: prefix, number, suffix."""
+    prefix, is_template, suffix = wanted.partition(b"%d")
+    if not is_template:
+        return name == wanted
+    number = name[len(prefix) : len(name) - len(suffix)]
+    is_number = number.isdigit() and (number == b"0" or number[:1] != b"0")
+    return is_number and name == prefix + number + suffix
+
+
 class Replay:
     """A snapshot, and where it is replayed or compared.
 
@@ -86,6 +96,7 @@ class Replay:
         ifname: The device's name when the snapshot was taken.
         link, addresses: The snapshot.
         name, ifindex: The device's where `sock` is.
+        wanted: Name or template that it must match.
         undo: Addresses of every scope and lifetime, not only those that the runtime-spec protects; and one refused
             address must not cost the others.
         up: Whether the link is to be up.
@@ -100,6 +111,7 @@ class Replay:
         name: bytes,
         ifindex: int,
         *,
+        wanted: bytes | None = None,
         undo: bool = False,
         up: bool = True,
     ) -> None:
@@ -108,6 +120,7 @@ class Replay:
         self.link = link
         self.addresses = addresses
         self.name = name
+        self.wanted = wanted
         self.ifindex = ifindex
         self.undo = undo
         self.up = up
@@ -266,7 +279,7 @@ class Replay:
             raise EngineError(errno.ESTALE, text, "")
 
     def _compare_link(self, now: Link) -> str | None:
-        if now.name != self.name:
+        if now.name != self.name or (self.wanted is not None and not is_wanted(self.wanted, self.name)):
             return "it has another name"
         if bool(now.flags & uapi.IFF_UP) != self.up:
             return "it is not up" if self.up else "it is up"
