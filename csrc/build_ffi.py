@@ -7,7 +7,7 @@ from pathlib import Path
 import cffi
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("message", "sieve", "socket", "watch", "locate", "replay", "compare", "record", "device")
+SOURCES = ("message", "sieve", "socket", "exchange", "watch", "locate", "replay", "compare", "record", "device")
 
 # NETDEVNS_SANITIZE=address,undefined: a core for tests (tools/sanitize). Python must be started with the sanitizer's
 # library in LD_PRELOAD then. Undefined behaviour traps: UBSan's own library, loaded second, loses its reports.

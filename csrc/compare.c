@@ -138,6 +138,14 @@ static int compare_addresses(const struct nd_dev *dev, const struct nd_replay *r
 	return 0;
 }
 
+int nd_link_has_name(const struct nd_view *link, const char *name)
+{
+	size_t len;
+	const char *const found = (const char *)nd_view_attr(link, sizeof(struct ifinfomsg), IFLA_IFNAME, &len);
+
+	return found && strnlen(found, len) == strlen(name) && memcmp(found, name, strlen(name)) == 0;
+}
+
 int nd_replay_judge(const struct nd_dev *dev, const struct nd_replay *r, const struct nd_view *link, const void *addrs,
 		    size_t addrs_len, struct nd_err *err)
 {
@@ -155,15 +163,13 @@ int nd_replay_judge(const struct nd_dev *dev, const struct nd_replay *r, const s
 		{ IFLA_GSO_MAX_SIZE, "gso_max_size changed" },
 	};
 	struct nd_view was;
-	size_t pos = 0, len;
+	size_t pos = 0;
 	struct ifinfomsg head;
-	const char *name;
 
 	if (nd_view_next((const unsigned char *)dev + dev->link, dev->link_len, &pos, &was) <= 0)
 		return nd_err_set(err, ND_STEP_VERIFY, -EINVAL, "no snapshot to compare with");
 	memcpy(&head, link->body, sizeof head);
-	name = (const char *)nd_view_attr(link, sizeof head, IFLA_IFNAME, &len);
-	if (!name || strnlen(name, len) != strlen(r->name) || memcmp(name, r->name, strlen(r->name)) != 0)
+	if (!nd_link_has_name(link, r->name) || (r->wanted && !nd_name_is_wanted(r->wanted, r->name)))
 		return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, "it has another name");
 	if (!(head.ifi_flags & IFF_UP) != !r->up)
 		return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, r->up ? "it is not up" : "it is up");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One device: snapshot, move, verify, undo. Every step can be repeated. */
+/* One device: snapshot, move, verify, undo. How each can be repeated: netdevns.h. */
 #include "internal.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@ int nd_dev_init(struct nd_dev **dev, void *memory, size_t size, const char *ifna
 	if (old == 0 || old >= ND_NAME_SIZE || new == 0 || new >= ND_NAME_SIZE)
 		return nd_err_set(err, ND_STEP_NONE, -EINVAL, "a name must have 1 to 15 bytes");
 	if (size < sizeof *d || size > UINT32_MAX)
-		return nd_err_set(err, ND_STEP_NONE, -ENOBUFS, "a device needs at least the memory of a struct nd_dev");
+		return nd_err_set(err, ND_STEP_NONE, -EOVERFLOW, "a device needs at least the memory of a struct nd_dev");
 	memset(d, 0, sizeof *d);
 	d->size = (uint32_t)size;
 	memcpy(d->ifname, ifname, old);
@@ -86,50 +86,60 @@ int nd_dev_read(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, size_
 		return nd_err_set(err, ND_STEP_EXCHANGE, -EINVAL, "offsets behind the device's memory");
 	*reply = (struct nd_buf){ .data = (unsigned char *)dev + used, .size = dev->size - used };
 	code = nd_sock_exchange(sock, &m, reply, err);
-	if (code == -ENOBUFS && reply->need)
+	if (code == -EOVERFLOW && reply->need)
 		dev->need = (uint32_t)(used + 2 * reply->need + ND_MEMORY_MIN);
 	return code ? code : sift(reply, ifindex, err);
 }
 
+int nd_dev_moved_already(const struct nd_dev *dev, struct nd_err *err)
+{
+	if (!dev->sent && dev->place != ND_PLACE_TARGET)
+		return 0;
+	return nd_err_set(err, ND_STEP_SNAPSHOT, -EINVAL, "it was moved already: its snapshot is what an undo needs");
+}
+
 int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *err)
 {
+	const size_t begin = nd_align(sizeof *dev);
+	int32_t ifindex = dev->ifindex;
 	struct nd_buf reply;
 	struct nd_view link;
 	struct ifinfomsg head;
 	struct nd_seen seen;
-	size_t pos = 0, len;
-	const char *name;
-	int code = 0;
+	size_t pos = 0;
+	int code = nd_dev_moved_already(dev, err);
 
-	dev->link_len = dev->addrs_len = dev->back_len = dev->late = 0;
-	if (!dev->ifindex) {
-		code = nd_look_up(source, 0, dev->ifname, &seen, err);
+	if (!code && !ifindex) {
+		code = nd_look_up(dev, source, 0, dev->ifname, &seen, err);
 		/* A look-up by name finds alternative names, too (probe message.key.altname-as-name). */
 		if (!code && strcmp(seen.name, dev->ifname) != 0)
 			code = nd_err_set(err, ND_STEP_SNAPSHOT, -ENODEV, "this is an alternative name of another device");
-		if (!code)
-			dev->ifindex = seen.ifindex;
+		ifindex = seen.ifindex;
 	}
-	if (!code)
-		code = nd_dev_read(dev, source, dev->ifindex, nd_dev_end(dev), &reply, err);
+	if (!code) {	/* behind an earlier one, which stays if this one fails */
+		dev->back_len = 0;
+		code = nd_dev_read(dev, source, ifindex, nd_dev_end(dev), &reply, err);
+	}
 	if (code) {
 		err->step = ND_STEP_SNAPSHOT;
 		return code;
 	}
 	nd_view_next(reply.data, reply.used, &pos, &link);
 	memcpy(&head, link.body, sizeof head);
-	name = (const char *)nd_view_attr(&link, sizeof head, IFLA_IFNAME, &len);
-	if (!name || strnlen(name, len) != strlen(dev->ifname) || memcmp(name, dev->ifname, strlen(dev->ifname)) != 0)
+	if (!nd_link_has_name(&link, dev->ifname))
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENODEV, "it was renamed meanwhile");
 	/* Later steps read as much again behind the snapshot: ask for that room now, while nothing has changed. */
-	dev->need = (uint32_t)(nd_dev_end(dev) + 2 * reply.used + ND_MEMORY_MIN);
+	dev->need = (uint32_t)(begin + 2 * reply.used + ND_MEMORY_MIN);
 	if (dev->need > dev->size)
-		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENOBUFS, "the device's memory is too small");
+		return nd_err_set(err, ND_STEP_SNAPSHOT, -EOVERFLOW, "the device's memory is too small");
+	memmove((unsigned char *)dev + begin, reply.data, reply.used);
 	dev->need = 0;
-	dev->link = (uint32_t)nd_dev_end(dev);
+	dev->ifindex = ifindex;
+	dev->link = (uint32_t)begin;
 	dev->addrs = dev->link + (uint32_t)pos;
 	dev->link_len = (uint32_t)pos;
 	dev->addrs_len = (uint32_t)(reply.used - pos);
+	dev->late = 0;
 	dev->was_up = (head.ifi_flags & IFF_UP) != 0;
 	dev->place = ND_PLACE_SOURCE;
 	return 0;
@@ -156,7 +166,7 @@ static int send_move(struct nd_sock *sock, int32_t ifindex, int netns_fd, const 
 /*
  * A name that nobody has, for a template on a kernel that may choose the ifindex (before 5.13, busy ifindex): neither
  * name nor number would be known after the move, and the ack tells neither (probes message.new-ifindex.free,
- * message.new-ifindex.taken).
+ * message.new-ifindex.taken). It ends in a letter: no template of a name and a number makes it.
  */
 static void passing_name(const struct nd_dev *dev, const struct nd_sock *target, char name[ND_NAME_SIZE])
 {
@@ -164,12 +174,47 @@ static void passing_name(const struct nd_dev *dev, const struct nd_sock *target,
 	uint32_t bits = target->portid * 2654435761u ^ (uint32_t)dev->ifindex;
 
 	memcpy(name, "nd", 3);
-	for (size_t i = 2; i < 10; i++, bits >>= 4)
+	for (size_t i = 2; i < 9; i++, bits >>= 4)
 		name[i] = hex[bits & 15];
+	name[9] = hex[10 + bits % 6];
 	name[10] = '\0';
 }
 
-int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int target_fd, struct nd_err *err)
+int nd_name_is_wanted(const char *wanted, const char *name)
+{
+	const char *const percent = strchr(wanted, '%');
+	const size_t before = percent ? (size_t)(percent - wanted) : 0, len = strlen(name);
+	size_t digits = 0, after;
+
+	if (!percent || percent[1] != 'd')
+		return strcmp(wanted, name) == 0;
+	after = strlen(percent + 2);
+	if (len <= before + after || memcmp(name, wanted, before) != 0 || strcmp(name + len - after, percent + 2) != 0)
+		return 0;
+	while (name[before + digits] >= '0' && name[before + digits] <= '9')
+		digits++;
+	/* The kernel prints the number with %d. */
+	return digits >= len - before - after && (name[before] != '0' || len - before - after == 1);
+}
+
+/* The name in place: `wanted` may be a template. What it became is read back. */
+static int rename_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err)
+{
+	struct nd_err look;
+	int code = send_move(target, dev->target_ifindex, -1, dev->wanted, 0, err);
+	const int found = nd_find_in_target(dev, target, &look);
+
+	if (!code && found < 0) {
+		*err = look;
+		code = look.code;
+	}
+	if (!code && found == 0)
+		code = nd_err_set(err, ND_STEP_MOVE, -ENODEV, "it is not in the target any more");
+	return code;
+}
+
+/* It is in the source. */
+static int move_there(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int target_fd, struct nd_err *err)
 {
 	const int template = strchr(dev->wanted, '%') != NULL;
 	const int unsure = dev->ifindex_unsure || dev->target_ifindex == 0;
@@ -178,38 +223,51 @@ int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 	struct nd_seen seen;
 	int code;
 
-	if (dev->place == ND_PLACE_TARGET)
-		return 0;
-	if (dev->place != ND_PLACE_SOURCE || !dev->link_len)
-		return nd_err_set(err, ND_STEP_MOVE, -EINVAL, "no snapshot");
 	memcpy(name, dev->wanted, sizeof name);
 	if (template && unsure)
 		passing_name(dev, target, name);
+	dev->sent = 1;
 	code = send_move(source, dev->ifindex, target_fd, name, dev->target_ifindex, err);
 	if (code) {	/* which does not mean that it stayed (probes clash.wanted-name, clash.both-names) */
 		nd_find(dev, source, target, &seen, &look);
-	} else if (!template && !unsure) {
-		memcpy(dev->name, name, sizeof dev->name);
-		dev->place = ND_PLACE_TARGET;
-	} else {
-		if (template && unsure)
-			memcpy(dev->name, name, sizeof dev->name);
-		/* What became of a template is not to be guessed (probe clash.template-old-taken). */
-		dev->place = ND_PLACE_UNKNOWN;
-		code = nd_find_in_target(dev, target, err);
-		if (code == 0)
-			nd_err_set(err, ND_STEP_MOVE, -ENODEV, "it left, but is not in the target");
-		code = code > 0 ? 0 : err->code;
+		return code;
 	}
-	if (!code && template && unsure) {
-		code = send_move(target, dev->target_ifindex, -1, dev->wanted, 0, err);
-		if (nd_find_in_target(dev, target, &look) < 0 && !code) {
-			*err = look;
-			code = look.code;
-		}
-	}
+	memcpy(dev->name, name, sizeof dev->name);
+	dev->place = ND_PLACE_TARGET;
+	if (!template && !unsure)
+		return 0;
+	/* What became of a template is not to be guessed (probe clash.template-old-taken). */
+	if (template && !unsure)
+		dev->name[0] = '\0';
+	dev->place = ND_PLACE_UNKNOWN;
+	code = nd_find_in_target(dev, target, err);
+	if (code < 0)
+		return code;
+	return code ? 0 : nd_err_set(err, ND_STEP_MOVE, -ENODEV, "it left, but is not in the target");
+}
+
+int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int target_fd, struct nd_err *err)
+{
+	struct nd_seen seen;
+	int code = 0;
+
+	err->code = 0;
+	if (!dev->link_len || (dev->place == ND_PLACE_UNKNOWN && !dev->sent))
+		return nd_err_set(err, ND_STEP_MOVE, -EINVAL, "no snapshot");
+	/* An earlier one failed, and where it left the device could not be looked up. */
+	if (dev->place != ND_PLACE_SOURCE && dev->place != ND_PLACE_TARGET)
+		code = nd_find(dev, source, target, &seen, err);
+	if (!code && dev->place == ND_PLACE_GONE)
+		code = nd_err_set(err, ND_STEP_MOVE, -ENODEV, "it is neither in the source nor in the target");
+	if (!code && dev->place == ND_PLACE_SOURCE)
+		code = move_there(dev, source, target, target_fd, err);
+	/* It passed under another name; or an earlier move left it under its old one. */
+	if (!code && !nd_name_is_wanted(dev->wanted, dev->name))
+		code = rename_in_target(dev, target, err);
 	if (code)
 		err->step = ND_STEP_MOVE;
+	else
+		err->code = 0;
 	return code;
 }
 
@@ -225,8 +283,8 @@ int nd_dev_up_and_replay(struct nd_dev *dev, struct nd_sock *target, struct nd_e
 
 int nd_dev_verify(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err)
 {
-	const struct nd_replay r = { .sock = target, .name = dev->name, .ifindex = dev->target_ifindex,
-				     .set = ND_SET_PROTECTED, .up = 1 };
+	const struct nd_replay r = { .sock = target, .name = dev->name, .wanted = dev->wanted,
+				     .ifindex = dev->target_ifindex, .set = ND_SET_PROTECTED, .up = 1 };
 	int code;
 
 	if (dev->place != ND_PLACE_TARGET)
@@ -288,16 +346,22 @@ int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 			return nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is not in the source");
 		/* The comparison decides: a device that never changed is left alone, without a notification. */
 		code = nd_replay_compare(dev, &r, err);
-		if (code && !(code == -ENOBUFS && dev->need > dev->size)) {
-			nd_replay_run(dev, &r, &replayed);
-			code = nd_replay_compare(dev, &r, err);
+		if (code && !(code == -EOVERFLOW && dev->need > dev->size)) {
+			code = nd_replay_run(dev, &r, &replayed);
+			if (code == -EOVERFLOW && dev->need > dev->size)
+				*err = replayed;
+			else
+				code = nd_replay_compare(dev, &r, err);
 		}
 	}
-	if (code)
+	if (code) {
 		err->step = ND_STEP_UNDO;
-	else
-		err->code = 0;
-	return code;
+		return code;
+	}
+	if (parts & ND_UNDO_RESTORE)
+		dev->sent = 0;
+	err->code = 0;
+	return 0;
 }
 
 int nd_dev_transfer(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, int target_fd,

@@ -35,7 +35,7 @@ static int all(struct batch *b, enum nd_step step, int parts)
 				 step == ND_STEP_VERIFY ? nd_dev_verify(*d, &b->target, &e) :
 				 nd_dev_undo(*d, &b->source, &b->target, b->source_fd, parts, &e);
 
-		if (code == -ENOBUFS && (*d)->need > (*d)->size && (more = realloc(*d, (*d)->need))) {
+		if (code == -EOVERFLOW && (*d)->need > (*d)->size && (more = realloc(*d, (*d)->need))) {
 			nd_dev_resize(*d = more, more->need);
 			i--;	/* too little memory is no failure: nothing was accepted, the same again with enough */
 		} else if (code && ++failed) {

@@ -23,6 +23,8 @@
 #define ND_IFLA_NEW_IFINDEX 49	/* linux/if_link.h, 5.5; as a request since 5.13 (probe message.new-ifindex.free) */
 #define ND_IFA_PROTO 11		/* linux/if_addr.h, 5.18 (probe addresses.protocol.ipv4) */
 #define ND_RTA_NH_ID 30		/* linux/rtnetlink.h, 5.3 */
+#define ND_IFLA_PERM_ADDRESS 54	/* linux/if_link.h, 5.6 */
+#define ND_IFLA_PARENT_DEV_NAME 56	/* linux/if_link.h, 5.14 */
 #define ND_RTEXT_FILTER_SKIP_STATS (1u << 3)
 #define ND_SO_NETNS_COOKIE 71	/* asm-generic/socket.h, 5.14 (probe netns.cookie.same) */
 
@@ -113,6 +115,7 @@ int nd_same_mac(const struct nd_view *was, const struct nd_view *is, int may_hav
 struct nd_replay {
 	struct nd_sock *sock;
 	const char *name;	/* the device's there */
+	const char *wanted;	/* name or template that it must match; NULL: none */
 	int32_t ifindex;	/* the device's there */
 	enum nd_set set;
 	int up;
@@ -131,23 +134,51 @@ int nd_replay_judge(const struct nd_dev *dev, const struct nd_replay *r, const s
 /* The opening of nd_sock_open: a socket in the namespace, without any option set. On failure s->fd is -1. */
 int nd_sock_create(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err);
 
+/* -EINVAL where the snapshot must not be replaced: a move was sent, and no undo has restored the device since. */
+int nd_dev_moved_already(const struct nd_dev *dev, struct nd_err *err);
+
+/* Whether the kernel may have made that name of a wanted name or template: prefix, number, suffix. */
+int nd_name_is_wanted(const char *wanted, const char *name);
+
+/* Whether an RTM_NEWLINK is of a device of that name. */
+int nd_link_has_name(const struct nd_view *link, const char *name);
+
 /* Where the snapshot in the device's memory ends and the free part begins. */
 size_t nd_dev_end(const struct nd_dev *dev);
 
 /* Appends an RTM_GETLINK by ifindex, or by name (which also matches alternative names) where that is 0. */
 void nd_put_getlink(struct nd_msg *m, int32_t ifindex, const char *name);
 
-/* What a look-up of one link tells. */
-struct nd_seen {
-	int32_t ifindex;
-	uint32_t flags;
-	char name[ND_NAME_SIZE];
-	struct nd_view link;	/* in `answer` */
-	_Alignas(8) unsigned char answer[8192];	/* no datagram is longer */
+/* How like a link is to the one of a snapshot. */
+enum nd_likeness {
+	ND_UNLIKE,		/* of another kind, with a MAC address of another length, or other hardware */
+	ND_ALIKE_BUT_LINK,	/* with another MAC address, and another IFLA_LINK */
+	ND_ALIKE,		/* with another MAC address */
+	ND_ALIKE_AND_FIXED,	/* with another MAC address; but with the same permanent one, parent device or IFLA_LINK */
+	ND_SAME,		/* with that MAC address */
 };
 
+/* What a look-up of one link tells, read while it is received: an answer may have 64 KiB (alternative names). */
+struct nd_seen {
+	const struct nd_dev *dev;	/* whose snapshot the link is compared with */
+	uint32_t number;		/* of the look-up in its request, from 0 */
+	int before;			/* what the message in front of it was answered with: 0 or -errno */
+	int code;			/* of the look-up; 1: no answer yet */
+	struct nd_err err;		/* of a refusal */
+	int32_t ifindex;
+	char name[ND_NAME_SIZE];
+	enum nd_likeness likeness;
+};
+
+/* Takes an answer to the message `number` of the request. */
+void nd_seen_take(struct nd_seen *seen, const struct nd_view *v, uint32_t number);
+
+/* As nd_sock_exchange; `seen` (or NULL) is told of each answer. Then the result says only whether the exchange worked. */
+int nd_exchange(struct nd_sock *s, struct nd_msg *req, struct nd_buf *reply, struct nd_seen *seen, struct nd_err *err);
+
 /* Looks a link up by ifindex, or by name if that is 0. -ENODEV: not there. */
-int nd_look_up(struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen, struct nd_err *err);
+int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen,
+	       struct nd_err *err);
 
 /*
  * Sets dev->place (and ifindex, name) by looking in both namespaces; in the source, *seen is what was found. Negative:

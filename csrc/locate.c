@@ -15,36 +15,6 @@ void nd_put_getlink(struct nd_msg *m, int32_t ifindex, const char *name)
 		nd_msg_put_name(m, IFLA_IFNAME, name);
 }
 
-int nd_look_up(struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen, struct nd_err *err)
-{
-	_Alignas(8) unsigned char bytes[128];
-	struct nd_buf reply = { .data = seen->answer, .size = sizeof seen->answer };
-	struct nd_msg m;
-	struct ifinfomsg head;
-	size_t pos = 0, len;
-	const unsigned char *p;
-	int code;
-
-	nd_msg_init(&m, bytes, sizeof bytes);
-	nd_put_getlink(&m, ifindex, ifindex ? NULL : name);
-	code = nd_sock_exchange(sock, &m, &reply, err);
-	if (code < 0)
-		return code;
-	if (nd_view_next(reply.data, reply.used, &pos, &seen->link) <= 0)
-		return nd_err_set(err, ND_STEP_EXCHANGE, -EBADMSG, "no link in the answer");
-	code = seen->link.type == NLMSG_ERROR ? nd_view_error(&seen->link, err) : 0;
-	if (code < 0)
-		return code;
-	p = nd_view_attr(&seen->link, sizeof head, IFLA_IFNAME, &len);
-	if (seen->link.type != RTM_NEWLINK || !p || len > ND_NAME_SIZE)
-		return nd_err_set(err, ND_STEP_EXCHANGE, -EBADMSG, "not a link in the answer");
-	memcpy(&head, seen->link.body, sizeof head);
-	seen->ifindex = head.ifi_index;
-	seen->flags = head.ifi_flags;
-	nd_text_copy(seen->name, sizeof seen->name, (const char *)p, strnlen((const char *)p, len));
-	return 0;
-}
-
 static const unsigned char *kind_of(const struct nd_view *link, size_t *len)
 {
 	size_t n;
@@ -81,40 +51,122 @@ int nd_same_mac(const struct nd_view *was, const struct nd_view *is, int may_hav
 	return a && alen == blen && memcmp(a, b, alen) == 0;
 }
 
-static int has_our_name(const struct nd_dev *dev, const char *name)
+static int same_attr(const struct nd_view *was, const struct nd_view *is, uint16_t type, int *both)
 {
-	return strcmp(name, dev->ifname) == 0 || strcmp(name, dev->wanted) == 0 || (dev->name[0] && strcmp(name, dev->name) == 0);
+	size_t alen, blen;
+	const unsigned char *a = nd_view_attr(was, sizeof(struct ifinfomsg), type, &alen);
+	const unsigned char *b = nd_view_attr(is, sizeof(struct ifinfomsg), type, &blen);
+
+	*both = a && b;
+	return *both && alen == blen && memcmp(a, b, alen) == 0;
 }
 
-/*
- * Names and numbers can be taken by others: the one we look for has the snapshot's kind and its MAC address, too; or, where
- * that was changed meanwhile, still the ifindex that it must have and one of its names.
- */
-static int is_ours(const struct nd_dev *dev, const struct nd_view *link, int sure, const char *name)
+/* How like a link is to the one of the snapshot. */
+static enum nd_likeness likeness(const struct nd_dev *dev, const struct nd_view *link)
 {
+	/* What nobody can change: on other hardware it is another one. The third is the other end, or what it lies on. */
+	static const uint16_t fixed[] = { ND_IFLA_PERM_ADDRESS, ND_IFLA_PARENT_DEV_NAME, IFLA_LINK };
 	const size_t header = sizeof(struct ifinfomsg);
+	enum nd_likeness found = ND_ALIKE;
 	struct nd_view was;
 	size_t pos = 0, alen, blen;
 	const unsigned char *a, *b;
 
 	if (nd_view_next((const unsigned char *)dev + dev->link, dev->link_len, &pos, &was) <= 0)
-		return 0;
+		return ND_UNLIKE;
 	a = kind_of(&was, &alen);
 	b = kind_of(link, &blen);
 	if (alen != blen || (a && b && memcmp(a, b, alen) != 0))
-		return 0;
+		return ND_UNLIKE;
 	nd_view_attr(&was, header, IFLA_ADDRESS, &alen);
 	nd_view_attr(link, header, IFLA_ADDRESS, &blen);
 	if (alen != blen)
-		return 0;
-	return nd_same_mac(&was, link, 1) || (sure && has_our_name(dev, name));
+		return ND_UNLIKE;
+	for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
+		int both;
+
+		if (same_attr(&was, link, fixed[i], &both))
+			found = found == ND_ALIKE ? ND_ALIKE_AND_FIXED : found;
+		else if (both && fixed[i] != IFLA_LINK)	/* a lower device's number may change, if it moves, too */
+			return ND_UNLIKE;
+		else if (both && found == ND_ALIKE)
+			found = ND_ALIKE_BUT_LINK;
+	}
+	return nd_same_mac(&was, link, 1) ? ND_SAME : found;
 }
 
-/* 1: found and ours; 0: not there; negative: could not be looked up. `sure`: nobody else can have that ifindex. */
-static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, int sure,
+void nd_seen_take(struct nd_seen *seen, const struct nd_view *v, uint32_t number)
+{
+	struct ifinfomsg head;
+	const unsigned char *name;
+	size_t len;
+
+	if (number != seen->number) {
+		seen->before = v->type == NLMSG_ERROR ? nd_view_error(v, &seen->err) : 0;
+		return;
+	}
+	seen->code = v->type == NLMSG_ERROR ? nd_view_error(v, &seen->err) : 0;
+	name = nd_view_attr(v, sizeof head, IFLA_IFNAME, &len);
+	if (seen->code)
+		return;
+	if (v->type != RTM_NEWLINK || !name || len > ND_NAME_SIZE) {
+		seen->code = nd_err_set(&seen->err, ND_STEP_EXCHANGE, -EBADMSG, "not a link in the answer");
+		return;
+	}
+	memcpy(&head, v->body, sizeof head);
+	seen->ifindex = head.ifi_index;
+	nd_text_copy(seen->name, sizeof seen->name, (const char *)name, strnlen((const char *)name, len));
+	seen->likeness = likeness(seen->dev, v);
+}
+
+/* Sends a request whose message `number`, the last one, is a look-up of a link. */
+static int look(struct nd_sock *sock, struct nd_msg *m, uint32_t number, struct nd_seen *seen, struct nd_err *err)
+{
+	struct nd_buf nothing = { .harmless = 1 };
+	int code;
+
+	seen->number = number;
+	seen->code = 1;
+	code = nd_exchange(sock, m, &nothing, seen, err);
+	if (code == 0 && seen->code > 0)
+		return nd_err_set(err, ND_STEP_EXCHANGE, -EBADMSG, "no link in the answer");
+	if (code == 0 && seen->code < 0)
+		*err = seen->err;
+	return code ? code : seen->code;
+}
+
+int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen, struct nd_err *err)
+{
+	_Alignas(8) unsigned char bytes[128];
+	struct nd_msg m;
+
+	memset(seen, 0, sizeof *seen);
+	seen->dev = dev;
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_put_getlink(&m, ifindex, ifindex ? NULL : name);
+	return look(sock, &m, 0, seen, err);
+}
+
+static int has_our_name(const struct nd_dev *dev, const char *name)
+{
+	return strcmp(name, dev->ifname) == 0 || strcmp(name, dev->wanted) == 0 || (dev->name[0] && strcmp(name, dev->name) == 0);
+}
+
+/* Which links under the right ifindex or name are taken for ours. */
+enum trust {
+	BY_MAC,		/* one of the same kind with our MAC address */
+	BY_NAME,	/* nobody else can have that ifindex: or, where the MAC address was changed, with one of our names */
+	BY_IFINDEX,	/* or with any (find_renamed) */
+};
+
+/*
+ * 1: found and ours; 0: not there; negative: could not be looked up. Names and numbers can be taken by others: the one we look
+ * for has the snapshot's kind and hardware, too.
+ */
+static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, enum trust trust,
 		  struct nd_seen *seen, struct nd_err *err)
 {
-	const int code = nd_look_up(sock, ifindex, name, seen, err);
+	const int code = nd_look_up(dev, sock, ifindex, name, seen, err);
 
 	if (code == -ENODEV)
 		return 0;
@@ -123,7 +175,26 @@ static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, con
 	/* Matched by an alternative name (probe message.key.altname-as-name). */
 	if (!ifindex && strcmp(seen->name, name) != 0)
 		return 0;
-	return is_ours(dev, &seen->link, sure, seen->name);
+	switch (seen->likeness) {
+	case ND_SAME:
+		return 1;
+	case ND_ALIKE_AND_FIXED:
+		return trust == BY_IFINDEX || (trust == BY_NAME && has_our_name(dev, seen->name));
+	case ND_ALIKE:
+		return (trust == BY_IFINDEX && dev->name[0]) || (trust == BY_NAME && has_our_name(dev, seen->name));
+	case ND_ALIKE_BUT_LINK:
+		return trust == BY_NAME && has_our_name(dev, seen->name);
+	default:
+		return 0;
+	}
+}
+
+static void is_in_target(struct nd_dev *dev, const struct nd_seen *seen)
+{
+	dev->place = ND_PLACE_TARGET;
+	dev->target_ifindex = seen->ifindex;
+	dev->ifindex_unsure = 0;	/* from now on it is known */
+	memcpy(dev->name, seen->name, sizeof dev->name);
 }
 
 int nd_find_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err)
@@ -133,23 +204,39 @@ int nd_find_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err 
 	int found = 0;
 
 	if (dev->target_ifindex)
-		found = try_at(dev, target, dev->target_ifindex, NULL, !dev->ifindex_unsure, &seen, err);
+		found = try_at(dev, target, dev->target_ifindex, NULL, dev->ifindex_unsure ? BY_MAC : BY_NAME, &seen, err);
 	for (size_t i = 0; i < 2 && found == 0; i++)
 		if (names[i][0])
-			found = try_at(dev, target, 0, names[i], 0, &seen, err);
-	if (found > 0) {
-		dev->place = ND_PLACE_TARGET;
-		dev->target_ifindex = seen.ifindex;
-		dev->ifindex_unsure = 0;	/* from now on it is known */
-		memcpy(dev->name, seen.name, sizeof dev->name);
-	}
+			found = try_at(dev, target, 0, names[i], BY_MAC, &seen, err);
+	if (found > 0)
+		is_in_target(dev, &seen);
 	return found;
 }
 
-static int find_in_source(struct nd_dev *dev, struct nd_sock *source, int32_t ifindex, int sure, struct nd_seen *seen,
+/*
+ * The last resort: the container gave the device another name and another MAC address, so what is left is the ifindex in the
+ * target, which we asked for. Nobody else has it while the device lives. It must have arrived there (dev->name), or have what
+ * the container cannot change: the permanent MAC address, the parent device, the other end (IFLA_LINK); and none of these
+ * may be another one. A hostile container can delete a virtual device of ours and put one of its own, of the same kind,
+ * under that number: it is then taken home in the place of ours. That is what it can do in any case: it gives a device
+ * our name and MAC address, and all that we know is the same. It loses that device, and gains nothing over the source: what
+ * comes back is set up as the snapshot says, and what cannot be is reported (nd_dev_undo).
+ */
+static int find_renamed(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err)
+{
+	struct nd_seen seen;
+	const int found = dev->target_ifindex && !dev->ifindex_unsure
+			  ? try_at(dev, target, dev->target_ifindex, NULL, BY_IFINDEX, &seen, err) : 0;
+
+	if (found > 0)
+		is_in_target(dev, &seen);
+	return found;
+}
+
+static int find_in_source(struct nd_dev *dev, struct nd_sock *source, int32_t ifindex, enum trust trust, struct nd_seen *seen,
 			  struct nd_err *err)
 {
-	const int found = try_at(dev, source, ifindex, dev->ifname, sure, seen, err);
+	const int found = try_at(dev, source, ifindex, dev->ifname, trust, seen, err);
 
 	if (found > 0) {
 		dev->place = ND_PLACE_SOURCE;
@@ -167,13 +254,15 @@ int nd_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, 
 	int found;
 
 	dev->place = ND_PLACE_UNKNOWN;
-	found = find_in_source(dev, source, dev->ifindex, 0, seen, err);
+	found = find_in_source(dev, source, dev->ifindex, BY_MAC, seen, err);
 	if (found == 0)
 		found = nd_find_in_target(dev, target, err);
 	if (found == 0)
-		found = find_in_source(dev, source, 0, 0, seen, err);
+		found = find_in_source(dev, source, 0, BY_MAC, seen, err);
 	if (found == 0)	/* with another MAC address now: only if it is nowhere else */
-		found = find_in_source(dev, source, dev->ifindex, 1, seen, err);
+		found = find_in_source(dev, source, dev->ifindex, BY_NAME, seen, err);
+	if (found == 0)
+		found = find_renamed(dev, target, err);
 	if (found < 0)
 		return found;
 	if (found == 0)
@@ -195,31 +284,21 @@ int nd_dev_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
  * 1: nobody has that ifindex; 0: it is taken. *honoured: whether IFLA_NEW_IFINDEX counts. 0 is out of its range, where it is
  * looked at (probe message.new-ifindex.zero); else there is no such device. Both are refused, and change nothing.
  */
-static int is_free(struct nd_sock *sock, int32_t ifindex, int *honoured, struct nd_err *err)
+static int is_free(const struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, int *honoured, struct nd_err *err)
 {
 	static const struct ifinfomsg nobody = { .ifi_index = INT32_MAX };
-	_Alignas(8) unsigned char bytes[128], answers[2 * 8192];
-	struct nd_buf reply = { .data = answers, .size = sizeof answers };
-	struct nd_view v;
+	_Alignas(8) unsigned char bytes[128];
+	struct nd_seen seen = { .dev = dev };
 	struct nd_msg m;
-	size_t pos = 0;
-	int code, found = -EBADMSG;
+	int code;
 
 	nd_msg_init(&m, bytes, sizeof bytes);
 	nd_msg_begin(&m, RTM_NEWLINK, 0, &nobody, sizeof nobody);
 	nd_msg_put_u32(&m, ND_IFLA_NEW_IFINDEX, 0);
 	nd_put_getlink(&m, ifindex, NULL);
-	code = nd_sock_exchange(sock, &m, &reply, err);
-	if (code < 0)
-		return code;
-	while (nd_view_next(reply.data, reply.used, &pos, &v) > 0) {
-		code = v.type == NLMSG_ERROR ? nd_view_error(&v, err) : 0;
-		if (v.seq == reply.first_seq)
-			*honoured = code != -ENODEV;
-		else
-			found = code == -ENODEV ? 1 : code;
-	}
-	return found == -EBADMSG ? nd_err_set(err, ND_STEP_EXCHANGE, found, "no link in the answer") : found;
+	code = look(sock, &m, 1, &seen, err);
+	*honoured = seen.before != -ENODEV;
+	return code == -ENODEV ? 1 : code;
 }
 
 int nd_dev_choose(struct nd_dev *dev, struct nd_dev *const *batch, size_t n, struct nd_sock *target, struct nd_err *err)
@@ -236,7 +315,7 @@ int nd_dev_choose(struct nd_dev *dev, struct nd_dev *const *batch, size_t n, str
 		for (size_t i = 0; i < n && found; i++)
 			found = batch[i] == dev || batch[i]->target_ifindex != ifindex;
 		if (found)
-			found = is_free(target, (int32_t)ifindex, &honoured, err);
+			found = is_free(dev, target, (int32_t)ifindex, &honoured, err);
 		if (found)
 			break;
 	}

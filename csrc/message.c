@@ -30,7 +30,7 @@ static unsigned char *reserve(struct nd_msg *m, size_t room)
 	if (m->err)
 		return NULL;
 	if (room > m->size - m->used) {
-		m->err = -ENOBUFS;
+		m->err = -EOVERFLOW;
 		return NULL;
 	}
 	at = m->data + m->used;
@@ -47,7 +47,7 @@ void nd_msg_begin(struct nd_msg *m, uint16_t type, uint16_t flags, const void *h
 	unsigned char *at;
 
 	if (header_len > ND_HEADER_MAX) {
-		m->err = m->err ? m->err : -ENOBUFS;
+		m->err = m->err ? m->err : -EOVERFLOW;
 		return;
 	}
 	at = reserve(m, nd_align(len));
@@ -79,7 +79,7 @@ void nd_msg_put(struct nd_msg *m, uint16_t type, const void *data, size_t len)
 	unsigned char *at;
 
 	if (len > UINT16_MAX - ND_ATTR_HDR) {
-		m->err = m->err ? m->err : -ENOBUFS;
+		m->err = m->err ? m->err : -EOVERFLOW;
 		return;
 	}
 	at = reserve(m, room);

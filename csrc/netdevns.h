@@ -17,16 +17,24 @@
  *
  * A batch (example.c) calls the five steps itself, phase by phase: snapshot all, move all, replay all, verify all; on any
  * failure undo all (ND_UNDO_RETURN for all, then ND_UNDO_RESTORE for all). Uppers (a VLAN) move before their lowers and are
- * replayed after them. Every step is idempotent: a caller who is not sure whether a step ran, runs it again.
+ * replayed after them.
+ *
+ * Every step can be called again, after a success and after a failure. nd_dev_snapshot, nd_dev_take and nd_dev_load are
+ * refused (-EINVAL) once a move was sent, until an undo has restored the device; one that fails leaves an earlier snapshot
+ * as it was. nd_dev_move looks for a device whose place is unknown, and renames one that a failure left in the target under
+ * another name than the wanted one; where the name is still taken, it fails again. Addresses of which one was refused are
+ * complete after a second nd_dev_up_and_replay, but not in their order: nd_dev_verify says so, and so does nd_dev_undo of
+ * those that it put back (-ESTALE). nd_dev_undo of a device that is as the snapshot says changes nothing.
  *
  * What the caller checks first, because the core does not: that the wanted name is valid and free in the target (also as
  * an alternative name), that the namespaces differ, that the device may leave (not lo, not a bridge).
  *
  * Common misreadings:
  *  - An error of nd_dev_move does not mean that the device stayed. dev->place says where it is.
- *  - -ENOBUFS has two causes. With dev->need (or buf->need) > 0 the caller's memory is too small: nothing is wrong,
- *    nothing was accepted, give that many bytes and call again. With need == 0 the kernel dropped replies: whether the
- *    requests were done is unknown, look.
+ *  - -EOVERFLOW: the caller's memory is too small; need, in struct nd_dev or nd_buf, says how much suffices. A step of a
+ *    device (nd_dev_*) and nd_sock_drain are called again with that much. An exchange may have been done all the same
+ *    (nd_sock_exchange): it is repeated only if it was a query.
+ *  - -ENOBUFS: the kernel dropped replies or notifications. Whether the requests were done is unknown: look.
  *  - A device is looked up by name once. After that only its ifindex is used: IFLA_IFNAME in a request also matches
  *    alternative names (probe message.key.altname-as-name).
  */
@@ -40,7 +48,7 @@
  * The version of this header. The ones grow when something is added. The hundreds grow when something is taken away or means
  * something else, or a struct changes: compile again, and undo from no record of other hundreds (struct nd_dev).
  */
-#define ND_VERSION 101
+#define ND_VERSION 200
 
 #ifdef __cplusplus
 extern "C" {
@@ -83,7 +91,7 @@ struct nd_msg {
 	size_t size;
 	size_t used;
 	size_t last;	/* offset of the message that nd_msg_put extends */
-	int err;	/* 0 or -ENOBUFS */
+	int err;	/* 0 or -EOVERFLOW */
 };
 
 /* `buf` must be aligned to 4 bytes. */
@@ -135,6 +143,7 @@ struct nd_sock {
 	int fd;
 	uint32_t portid;	/* from getsockname */
 	uint32_t seq;		/* of the message sent last */
+	uint32_t slot;		/* bytes for one answer; 0: 8 KiB. Grows where the kernel's answers are longer */
 };
 
 /* A small file under /proc/sys/net to be read or written inside the namespace. */
@@ -185,9 +194,10 @@ struct nd_buf {
 	unsigned char *data;
 	size_t size;
 	size_t used;
-	size_t need;		/* after -ENOBUFS: bytes that would have sufficed; 0: the kernel dropped replies */
+	size_t need;		/* after -EOVERFLOW: bytes that would have sufficed, as far as is known */
 	uint32_t first_seq;	/* of the request: seq - first_seq is the index of the message that is answered */
 	const struct nd_sieve *sieve;	/* NULL: all answers are kept; else those that nd_sieve_keeps */
+	int harmless;		/* 1: the request changes nothing, though not all of it is RTM_GET*: it may be sent again */
 };
 
 /*
@@ -201,8 +211,13 @@ struct nd_buf {
  * A dump that was interrupted (NLM_F_DUMP_INTR on any of its messages: probe dumps.interrupted.links.a-move-away) is asked
  * for again, with the messages before it, at most 8 times; then -EAGAIN. A partial dump is never returned.
  *
- * Signals do not end an exchange. Returns 0, or: -ENOBUFS (see above), -EBADMSG (a length that lies), -EMSGSIZE (an answer of
- * more than 8 KiB), -ETIMEDOUT (none in 10 s; the kernel answers before send returns), or what send and recvmmsg say.
+ * An answer of more than 8 KiB does not fit into a slot (alternative names of a link): a request that only asks (RTM_GET*,
+ * or reply->harmless) is sent again with longer slots, and, beyond 64 KiB, with one in the reply.
+ *
+ * Signals do not end an exchange. Returns 0, or: -EOVERFLOW (the reply is too small for the answers, reply->need is the size.
+ * The request was done all the same: repeat it only if it changes nothing), -ENOBUFS (replies were dropped: look), -EBADMSG (a
+ * length that lies), -EMSGSIZE (too long an answer to what is no query: look), -ETIMEDOUT (none in 10 s; the kernel
+ * answers before send returns), or what send and recvmmsg say.
  */
 int nd_sock_exchange(struct nd_sock *s, struct nd_msg *req, struct nd_buf *reply, struct nd_err *err);
 
@@ -216,8 +231,8 @@ int nd_sock_watch(struct nd_sock *s, int netns_fd, int buffer_bytes, struct nd_e
 
 /*
  * Appends the RTM_NEWADDR and RTM_DELADDR messages that came so far, without waiting. What a request of this thread's
- * dropped was told before its ack. -ENOBUFS with told->need > 0: give that many bytes, keep the first told->used, and call
- * again; nothing was lost. With need == 0 the kernel dropped notifications (probe notify.overflow): what was added
+ * dropped was told before its ack. -EOVERFLOW: give told->need bytes, keep the first told->used, and call again; nothing was
+ * lost. -ENOBUFS: the kernel dropped notifications (probe notify.overflow): what was added
  * meanwhile is unknown, so undo.
  */
 int nd_sock_drain(struct nd_sock *s, struct nd_buf *told, struct nd_err *err);
@@ -237,7 +252,7 @@ enum nd_place {
  */
 struct nd_dev {
 	uint32_t size;			/* bytes of memory, this struct included */
-	uint32_t need;			/* after -ENOBUFS: the size that would have sufficed */
+	uint32_t need;			/* after -EOVERFLOW: the size that would have sufficed */
 	char ifname[ND_NAME_SIZE];	/* in the source */
 	char wanted[ND_NAME_SIZE];	/* in the target: a name, or a template with one %d */
 	char name[ND_NAME_SIZE];	/* in the target, as read back; empty until it was there */
@@ -250,10 +265,11 @@ struct nd_dev {
 	uint32_t link, link_len;	/* snapshot: the RTM_NEWLINK message */
 	uint32_t addrs, addrs_len;	/* snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order */
 	uint32_t back, back_len;	/* what nd_dev_verify read last: RTM_NEWLINK, then RTM_NEWADDR messages */
+	uint32_t sent;			/* 1: a move of it was sent, and no undo has restored it since */
 	uint32_t late;			/* 1: nd_dev_late has found what the snapshot had not, or had otherwise */
 };
 
-/* Prepares the memory (aligned to 8 bytes). -EINVAL: a name of 0 or more than 15 bytes. -ENOBUFS: less than a struct nd_dev. */
+/* Prepares the memory (aligned to 8 bytes). -EINVAL: a name of 0 or more than 15 bytes. -EOVERFLOW: less than a struct nd_dev. */
 int nd_dev_init(struct nd_dev **dev, void *memory, size_t size, const char *ifname, const char *wanted, struct nd_err *err);
 
 /* Tells the device that its memory was moved or extended to `size` bytes (realloc, a file read back). */
@@ -261,7 +277,7 @@ void nd_dev_resize(struct nd_dev *dev, size_t size);
 
 /*
  * Takes a snapshot out of a record of the caller's: the RTM_NEWLINK message and the RTM_NEWADDR messages that it kept, as
- * they were dumped. ifindex is taken from the link. -EBADMSG: they are damaged; -ENOBUFS: dev->need is the size.
+ * they were dumped. ifindex is taken from the link. -EBADMSG: they are damaged; -EOVERFLOW: dev->need is the size.
  */
 int nd_dev_load(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err);
 
@@ -278,14 +294,14 @@ int nd_dev_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 /*
  * Records what the kernel drops in a move: link and addresses, in one exchange; resolves the name first if ifindex is 0.
  * -ENODEV: no device of that *name* (an alternative name is refused, the text says whose it is).
- * -ENOBUFS: dev->need is the size for this and the following steps.
+ * -EOVERFLOW: dev->need is the size for this and the following steps.
  */
 int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *err);
 
 /*
  * Brings the snapshot up to date with what nd_sock_drain told (messages about other devices are passed over): addresses that
  * were added or changed after it, in the order in which the kernel had them, and without those of IPv4 that a request
- * deleted. (Who deletes an IPv6 address is not told: it comes back.) May be repeated. -ENOBUFS: dev->need is the size.
+ * deleted. (Who deletes an IPv6 address is not told: it comes back.) May be repeated. -EOVERFLOW: dev->need is the size.
  */
 int nd_dev_late(struct nd_dev *dev, const void *told, size_t len, struct nd_err *err);
 
@@ -306,8 +322,8 @@ int nd_dev_choose(struct nd_dev *dev, struct nd_dev *const *batch, size_t n, str
 /*
  * Moves and renames in one RTM_NEWLINK. A failure does not mean that the device stayed: where the old name is free in the
  * target, the kernel moves first and renames afterwards (probe clash.wanted-name); so after an error it is looked for
- * in both namespaces, and dev->place, name and target_ifindex say what was found. Does nothing if the device is in the
- * target already.
+ * in both namespaces, and dev->place, name and target_ifindex say what was found. A device that is in the target already
+ * keeps its name if that is the wanted one, and is renamed if it is not.
  */
 int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int target_fd, struct nd_err *err);
 
@@ -318,7 +334,7 @@ int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 int nd_dev_up_and_replay(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err);
 
 /*
- * Reads back and compares: name, IFF_UP, the link's own attributes, every protected address with all it has, their order,
+ * Reads back and compares: name (the wanted one, or one that the template can make), IFF_UP, the link's own attributes, every protected address with all it has, their order,
  * and that no IPv6 address which was usable before is tentative now. -ESTALE: something differs; the text says what.
  */
 int nd_dev_verify(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err);

@@ -42,7 +42,7 @@ static int put(struct nd_dev *dev, const struct nd_view *link, const void *addrs
 	memcpy(&head, link->body, sizeof head);
 	if (room + spare > dev->size) {
 		dev->need = (uint32_t)(room + spare);
-		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENOBUFS, "the device's memory is too small");
+		return nd_err_set(err, ND_STEP_SNAPSHOT, -EOVERFLOW, "the device's memory is too small");
 	}
 	dev->need = 0;
 	dev->ifindex = head.ifi_index;
@@ -63,8 +63,11 @@ static int put(struct nd_dev *dev, const struct nd_view *link, const void *addrs
 int nd_dev_load(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err)
 {
 	struct nd_view v;
-	const char *damaged = damage(link, link_len, addrs, addrs_len, &v);
+	const char *const damaged = damage(link, link_len, addrs, addrs_len, &v);
+	const int code = nd_dev_moved_already(dev, err);
 
+	if (code)
+		return code;
 	if (damaged)
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -EBADMSG, damaged);
 	/* As much again, for what later steps read. */
@@ -74,15 +77,15 @@ int nd_dev_load(struct nd_dev *dev, const void *link, size_t link_len, const voi
 int nd_dev_take(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err)
 {
 	struct nd_view v;
-	const char *damaged = damage(link, link_len, addrs, addrs_len, &v), *name;
-	size_t len;
-	int code;
+	const char *const damaged = damage(link, link_len, addrs, addrs_len, &v);
+	int code = nd_dev_moved_already(dev, err);
+
+	if (code)
+		return code;
 
 	if (damaged)
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -EBADMSG, damaged);
-	dev->link_len = dev->addrs_len = dev->back_len = 0;
-	name = (const char *)nd_view_attr(&v, sizeof(struct ifinfomsg), IFLA_IFNAME, &len);
-	if (!name || strnlen(name, len) != strlen(dev->ifname) || memcmp(name, dev->ifname, strlen(dev->ifname)) != 0)
+	if (!nd_link_has_name(&v, dev->ifname))
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENODEV, "it was renamed meanwhile");
 	/* What nd_dev_late brings may be twice as much: a link that was set down before its move has two drops. */
 	code = put(dev, &v, addrs, addrs_len, 2 * addrs_len + 512, err);
@@ -93,7 +96,8 @@ int nd_dev_take(struct nd_dev *dev, const void *link, size_t link_len, const voi
 
 int nd_dev_judge(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err)
 {
-	const struct nd_replay r = { .name = dev->name, .ifindex = dev->target_ifindex, .set = ND_SET_PROTECTED, .up = 1 };
+	const struct nd_replay r = { .name = dev->name, .wanted = dev->wanted, .ifindex = dev->target_ifindex,
+				     .set = ND_SET_PROTECTED, .up = 1 };
 	struct nd_view v;
 	int code;
 

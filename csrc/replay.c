@@ -172,6 +172,10 @@ static int is_proven(const struct nd_addr *a)
  * usable at once (probe addresses.ipv6.dad.up-nodad). Then once more with its own flags: clearing NODAD by a replace
  * starts no DAD and keeps the order (probes addresses.ipv6.dad.replaced, addresses.ipv6.order.replaced). One that was
  * tentative or a duplicate has to prove itself again.
+ *
+ * The first one has IFA_F_NOPREFIXROUTE, too: a replace of an address that has its prefix route looks for a route of that
+ * prefix on the device, whoever's, and where its metric is another one, deletes it (modify_prefix_route). One that has none
+ * yet only adds its own.
  */
 static int replay_one(struct window *w, struct nd_dev *dev, const struct nd_replay *r, const struct nd_addr *a,
 		      struct nd_err *err)
@@ -182,7 +186,7 @@ static int replay_one(struct window *w, struct nd_dev *dev, const struct nd_repl
 	if (code)
 		return code;
 	if (is_proven(a)) {
-		put_address(&w->m, dev, r, a, a->flags | IFA_F_NODAD);
+		put_address(&w->m, dev, r, a, a->flags | IFA_F_NODAD | IFA_F_NOPREFIXROUTE);
 		w->messages++;
 	}
 	put_address(&w->m, dev, r, a, a->flags);
@@ -213,7 +217,7 @@ static int index_ipv6(struct nd_dev *dev, uint32_t **offsets, size_t *n, struct 
 		if (v.body_len >= HEADER && v.body[offsetof(struct ifaddrmsg, ifa_family)] == AF_INET6) {
 			if (end + (*n + 1) * sizeof **offsets > dev->size) {
 				dev->need = (uint32_t)(end * 2 + 4096);
-				return nd_err_set(err, ND_STEP_REPLAY, -ENOBUFS, "the device's memory is too small");
+				return nd_err_set(err, ND_STEP_REPLAY, -EOVERFLOW, "the device's memory is too small");
 			}
 			(*offsets)[(*n)++] = (uint32_t)before;
 		}
@@ -224,7 +228,7 @@ static int index_ipv6(struct nd_dev *dev, uint32_t **offsets, size_t *n, struct 
 
 /*
  * Undo: link-locals that were usable go in before IFF_UP (probe addresses.ipv6.link-local.again-before-up). After it the
- * kernel may have made the same one, tentative, and no replace ends its DAD. (Their prefix route comes with IFF_UP.)
+ * kernel may have made the same one, tentative, and no replace ends its DAD.
  */
 static int replay_link_locals(struct window *w, struct nd_dev *dev, const struct nd_replay *r, const uint32_t *ipv6, size_t n,
 			      struct nd_err *err)
@@ -239,7 +243,7 @@ static int replay_link_locals(struct window *w, struct nd_dev *dev, const struct
 			continue;
 		code = make_room(w, r, a.v.len, err);
 		if (!code) {
-			put_address(&w->m, dev, r, &a, a.flags | IFA_F_NODAD);
+			put_address(&w->m, dev, r, &a, a.flags | IFA_F_NODAD | IFA_F_NOPREFIXROUTE);
 			w->messages++;
 		}
 	}
@@ -256,52 +260,85 @@ static void mask_prefix(unsigned char address[16], unsigned prefixlen)
 	}
 }
 
-/*
- * The replace that clears NODAD makes the kernel add a route for the peer's prefix, which the address never had. Nothing is
- * to be invented (runtime-spec: addresses and routes are not configured), so it goes again; a kernel that adds none
- * answers ESRCH. If the address's own prefix is the same, the route is that one's.
- */
-static int drop_peer_route(const struct nd_replay *r, const struct nd_addr *a, struct nd_err *err)
+/* A connected route: the kernel makes it with an address, unless IFA_F_NOPREFIXROUTE says that it does not. */
+struct prefix {
+	unsigned char dst[16];
+	unsigned len;
+	uint32_t metric;
+};
+
+/* The route of an IPv6 address's own prefix, or of its peer's (IFA_ADDRESS beside IFA_LOCAL). 0: it has none. */
+static int prefix_of(const struct nd_addr *a, int peer, struct prefix *p)
 {
-	struct rtmsg head = { .rtm_family = AF_INET6, .rtm_dst_len = a->head.ifa_prefixlen, .rtm_table = RT_TABLE_MAIN,
-			      .rtm_protocol = RTPROT_KERNEL, .rtm_type = RTN_UNICAST };
-	unsigned char local[16], peer[16];
+	const struct nd_attr *const local = &a->attrs[IFA_LOCAL], *const metric = &a->attrs[IFA_RT_PRIORITY];
+	const struct nd_attr *const from = local->data && !peer ? local : &a->attrs[IFA_ADDRESS];
+
+	if (a->head.ifa_family != AF_INET6 || (a->flags & IFA_F_NOPREFIXROUTE) || !from->data || from->len != 16 ||
+	    (peer && !local->data))
+		return 0;
+	memset(p, 0, sizeof *p);
+	memcpy(p->dst, from->data, sizeof p->dst);
+	p->len = a->head.ifa_prefixlen;
+	mask_prefix(p->dst, p->len);
+	p->metric = IP6_RT_PRIO_ADDRCONF;
+	if (metric->data && metric->len == sizeof p->metric)
+		memcpy(&p->metric, metric->data, sizeof p->metric);
+	return 1;
+}
+
+/* Whether the prefix is the own one of one of these addresses. */
+static int is_explained(const struct prefix *p, const void *addrs, size_t len)
+{
+	struct nd_addr a;
+	struct prefix own;
+	size_t pos = 0;
+
+	while (nd_addr_next(addrs, len, &pos, &a))
+		if (a.head.ifa_prefixlen == p->len && prefix_of(&a, 0, &own) && memcmp(&own, p, sizeof own) == 0)
+			return 1;
+	return 0;
+}
+
+static int drop_route(const struct nd_replay *r, const struct prefix *p, struct nd_err *err)
+{
+	const struct rtmsg head = { .rtm_family = AF_INET6, .rtm_dst_len = (unsigned char)p->len, .rtm_table = RT_TABLE_MAIN,
+				    .rtm_protocol = RTPROT_KERNEL, .rtm_type = RTN_UNICAST };
 	_Alignas(8) unsigned char bytes[128];
-	const struct nd_attr *const l = &a->attrs[IFA_LOCAL], *const p = &a->attrs[IFA_ADDRESS];
-	const struct nd_attr *const metric = &a->attrs[IFA_RT_PRIORITY];
-	uint32_t priority = IP6_RT_PRIO_ADDRCONF;
 	struct nd_msg m;
 	int code;
 
-	if (!l->data || !p->data || l->len != 16 || p->len != 16 || a->head.ifa_prefixlen >= 128 || (a->flags & IFA_F_NOPREFIXROUTE))
-		return 0;
-	memcpy(local, l->data, 16);
-	memcpy(peer, p->data, 16);
-	mask_prefix(local, a->head.ifa_prefixlen);
-	mask_prefix(peer, a->head.ifa_prefixlen);
-	if (memcmp(local, peer, 16) == 0)
-		return 0;
-	if (metric->data && metric->len == sizeof priority)
-		memcpy(&priority, metric->data, sizeof priority);
 	nd_msg_init(&m, bytes, sizeof bytes);
 	nd_msg_begin(&m, RTM_DELROUTE, NLM_F_ACK, &head, sizeof head);
-	nd_msg_put(&m, RTA_DST, peer, sizeof peer);
+	nd_msg_put(&m, RTA_DST, p->dst, sizeof p->dst);
 	nd_msg_put_u32(&m, RTA_OIF, (uint32_t)r->ifindex);
-	nd_msg_put_u32(&m, RTA_PRIORITY, priority);
+	nd_msg_put_u32(&m, RTA_PRIORITY, p->metric);
 	code = nd_sock_exchange(r->sock, &m, NULL, err);
 	return code == -ESRCH ? 0 : code;
 }
 
-static int drop_peer_routes(struct nd_dev *dev, const struct nd_replay *r, const uint32_t *ipv6, size_t n, struct nd_err *err)
+/*
+ * A replace makes the kernel add a route for the peer's prefix (inet6_addr_modify), which the address never had: the kernel
+ * gives it one to the peer alone, of 128 bits. Nothing is to be invented (runtime-spec: addresses and routes are not
+ * configured), so it goes again; a kernel that adds none answers ESRCH. But not if it is the own prefix of another address
+ * of the same metric that the device has now: a replayed one, or one that the kernel made meanwhile (fe80::/64, a router's).
+ * `used`: where the free part of the device's memory begins.
+ */
+static int drop_peer_routes(struct nd_dev *dev, const struct nd_replay *r, size_t used, struct nd_err *err)
 {
+	struct nd_buf there = { .data = NULL };
+	struct prefix own, peer;
 	struct nd_addr a;
+	size_t pos = 0;
 	int code = 0;
 
-	for (size_t i = 0; i < n && !code; i++) {
-		size_t pos = ipv6[i];
-
-		if (nd_addr_next_of(dev, &pos, &a) && is_proven(&a) && nd_addr_in(&a, r->set))
-			code = drop_peer_route(r, &a, err);
+	while (!code && nd_addr_next_of(dev, &pos, &a)) {
+		if (!nd_addr_in(&a, r->set) || a.head.ifa_prefixlen >= 128 || !prefix_of(&a, 1, &peer) ||
+		    !prefix_of(&a, 0, &own) || memcmp(&own, &peer, sizeof own) == 0)
+			continue;
+		if (!there.data)
+			code = nd_dev_read(dev, r->sock, r->ifindex, used, &there, err);
+		if (!code && !is_explained(&peer, there.data, there.used))
+			code = drop_route(r, &peer, err);
 	}
 	return code;
 }
@@ -338,7 +375,7 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 	if (!code)
 		code = flush(&w, r, err);
 	if (!code)
-		code = drop_peer_routes(dev, r, ipv6, n, err);
+		code = drop_peer_routes(dev, r, nd_dev_end(dev) + n * sizeof *ipv6, err);
 	if (!code)
 		code = w.first_code;
 	if (code)

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 
 #define SLOTS 64
-#define SLOT_SIZE 512	/* a notification about an address has about 100 bytes */
+#define SLOT_SIZE 1024	/* a notification about an address has about 100 bytes */
 #define DOUBLE_WITHIN 16	/* addresses */
 #define HEADER sizeof(struct ifaddrmsg)
 
@@ -68,7 +68,7 @@ int nd_sock_drain(struct nd_sock *s, struct nd_buf *told, struct nd_err *err)
 		/* Before it is read: what does not fit would be lost. */
 		told->need = told->used + sizeof slots;
 		if (told->need > told->size)
-			return nd_err_set(err, ND_STEP_WATCH, -ENOBUFS, "the notifications do not fit");
+			return nd_err_set(err, ND_STEP_WATCH, -EOVERFLOW, "the notifications do not fit");
 		told->need = 0;
 		for (int i = 0; i < SLOTS; i++)
 			burst[i].msg_hdr.msg_namelen = sizeof from[i];
@@ -81,8 +81,8 @@ int nd_sock_drain(struct nd_sock *s, struct nd_buf *told, struct nd_err *err)
 			return nd_err_set(err, ND_STEP_WATCH, -errno,
 					  errno == ENOBUFS ? "the kernel dropped notifications about addresses" : "recvmmsg failed");
 		for (int i = 0; i < n; i++) {
-			if (burst[i].msg_hdr.msg_flags & MSG_TRUNC)
-				return nd_err_set(err, ND_STEP_WATCH, -EMSGSIZE, "a notification of more than 512 bytes");
+			if (burst[i].msg_hdr.msg_flags & MSG_TRUNC)	/* lost, and not sent again */
+				return nd_err_set(err, ND_STEP_WATCH, -ENOBUFS, "a notification of more than 1 KiB was lost");
 			if (burst[i].msg_hdr.msg_namelen >= sizeof from[i] && from[i].nl_pid == 0)
 				keep(told, slots[i], burst[i].msg_len);
 		}
@@ -257,7 +257,7 @@ int nd_dev_late(struct nd_dev *dev, const void *told, size_t len, struct nd_err 
 		return 0;
 	if (room > dev->size) {
 		dev->need = (uint32_t)(room + len + ND_MEMORY_MIN);
-		return nd_err_set(err, ND_STEP_WATCH, -ENOBUFS, "the device's memory is too small");
+		return nd_err_set(err, ND_STEP_WATCH, -EOVERFLOW, "the device's memory is too small");
 	}
 	dev->back_len = 0;
 	next[1] = first_ipv6(dev);

@@ -31,9 +31,17 @@ def says(e: EngineError | wire.Malformed) -> str:
 def ask(socket: Socket, requests: list[bytes]) -> list[wire.Message]:
     """One answer for each request, refusals included, in few system calls."""
     answers: list[wire.Message] = []
-    for at in range(0, len(requests), WINDOW):
-        window = requests[at : at + WINDOW]
-        first, data = socket.query(b"".join(window), len(window) * ANSWER_BYTES)
+    size = WINDOW
+    while len(answers) < len(requests):
+        window = requests[len(answers) : len(answers) + size]
+        try:
+            first, data = socket.query(b"".join(window), len(window) * ANSWER_BYTES)
+        except EngineError as e:
+            # Links with many alternative names have longer answers: fewer of them fit into the receive buffer.
+            if e.errno != errno.ENOBUFS or len(window) == 1:
+                raise
+            size = len(window) // 2
+            continue
         view = memoryview(data)
         messages = [wire.Message(view[at - 16 : end]) for _, at, end in spans(data)]
         by_seq = {message.seq: message for message in messages}

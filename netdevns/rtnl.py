@@ -1,7 +1,7 @@
 """A minimal rtnetlink client in Python alone: raw AF_NETLINK sockets, opened in a namespace, and one exchange.
 
 The same as csrc/socket.c, message for message and system call for system call; it works without the compiled core.
-Layouts: linux/netlink.h; recvmmsg(2) and setns(2) through ctypes, which Python 3.11 does not have.
+Layouts: linux/netlink.h; setns(2) through ctypes, which Python 3.11 does not have.
 """
 
 from __future__ import annotations
@@ -17,32 +17,27 @@ from struct import Struct
 
 from . import uapi, wire
 from .errors import EngineError
+from .recvmmsg import MSG_TRUNC, Burst
 
-# A dump's datagram has at most NLMSG_GOODSIZE (8 KiB) unless a bigger buffer was once offered, so all slots have that
-# size; single answers are smaller. Eight of them are read by one system call.
-SLOTS = 8
+# Each answer is received into a slot. A dump's datagram has at most NLMSG_GOODSIZE (8 KiB) unless a bigger buffer was
+# once offered, so a slot has that size, and eight are filled by one system call. One link may need more (alternative
+# names).
 SLOT_BYTES = 8192
-DUMP_TRIES = 8
+MEMORY_BYTES = 65536
+TRIES = 8
+DRAIN_MAX = 100_000  # datagrams
 ANSWER_TIMEOUT_S = 10
 WATCH_SLOTS = 64
-WATCH_SLOT_BYTES = 512  # a notification about an address has about 100 bytes
+WATCH_SLOT_BYTES = 1024  # a notification about an address has about 100 bytes
 FILE_BYTES = 63  # of a file under /proc/sys/net
-SOCKADDR_NL = Struct("=HHII")  # nl_family, nl_pad, nl_pid, nl_groups
 SEQ_PORTID = Struct("=II")  # nlmsg_seq, nlmsg_pid: 8 bytes into struct nlmsghdr
 TIMEVAL = Struct("@ll")
 U64 = Struct("=Q")
 # Which messages of a type are kept (None: all): of the datagram, and where in it the message's body begins and ends.
 Rule = Callable[[bytes, int, int], bool] | None
 Rules = Callable[[int], Rule]
-MSG_TRUNC = int(socket.MSG_TRUNC)  # an enum's & is dear
-
-
-IOVEC = Struct("@PN")  # iov_base, iov_len
-# struct mmsghdr: msg_name, _namelen, _iov, _iovlen, _control, _controllen, _flags, and msg_len; 0P: aligned
-MMSGHDR = Struct("@PIPNPNi0PI0P")
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
 
 
 def _setns(fd: int, text: str, failure: int = 0) -> None:
@@ -114,45 +109,6 @@ def _append(kept: bytearray, data: bytes, at: int, end: int) -> None:
         kept += bytes(-end & 3)
 
 
-class _Burst:
-    """Memory for as many datagrams as one recvmmsg(2) reads."""
-
-    def __init__(self, slots: int, slot_bytes: int) -> None:
-        self.slots = slots
-        self._bytes = slot_bytes
-        self._data = bytearray(slots * slot_bytes)
-        self._from = bytearray(slots * SOCKADDR_NL.size)
-        self._iov = bytearray(slots * IOVEC.size)
-        self._headers = bytearray(slots * MMSGHDR.size)
-        memory = (self._data, self._from, self._iov, self._headers)
-        # A bytearray that is lent to ctypes stays where it is.
-        self._lent = [(ctypes.c_char * len(each)).from_buffer(each) for each in memory]
-        data, senders, iov, self._address = map(ctypes.addressof, self._lent)
-        for i in range(slots):
-            IOVEC.pack_into(self._iov, i * IOVEC.size, data + i * slot_bytes, slot_bytes)
-            header = (senders + i * SOCKADDR_NL.size, SOCKADDR_NL.size, iov + i * IOVEC.size, 1, 0, 0, 0, 0)
-            MMSGHDR.pack_into(self._headers, i * MMSGHDR.size, *header)
-        self._unused = bytes(self._headers)
-
-    def receive(self, fd: int, flags: int) -> int:
-        """How many came, or a negative errno. Signals do not end it."""
-        self._headers[:] = self._unused  # what the kernel wrote there the last time: lengths
-        while True:
-            n = int(_libc.recvmmsg(fd, self._address, self.slots, flags, None))
-            if n >= 0 or ctypes.get_errno() != errno.EINTR:
-                return n if n >= 0 else -ctypes.get_errno()
-
-    def datagrams(self, count: int) -> Iterator[tuple[int, int, bytes]]:
-        """The sender's portid (the kernel's: 0), msg_flags, and what it sent, of each that came."""
-        headers = MMSGHDR.iter_unpack(memoryview(self._headers)[: count * MMSGHDR.size])
-        senders = SOCKADDR_NL.iter_unpack(self._from)
-        at, data = 0, memoryview(self._data)
-        for (_, name_bytes, _, _, _, _, flags, length), (family, _, pid, _) in zip(headers, senders, strict=False):
-            is_netlink = name_bytes >= SOCKADDR_NL.size and family == socket.AF_NETLINK
-            yield pid if is_netlink else 0, flags, bytes(data[at : at + length])
-            at += self._bytes
-
-
 class Watch:
     """Is told of each change of an address in a namespace from now on; a context manager that ends it.
 
@@ -163,7 +119,7 @@ class Watch:
 
     def __init__(self, netns_fd: int, buffer_bytes: int) -> None:
         self._told = bytearray()
-        self._burst = _Burst(WATCH_SLOTS, WATCH_SLOT_BYTES)
+        self._burst = Burst(WATCH_SLOTS, WATCH_SLOT_BYTES)
         self._socket, _ = _open_there(netns_fd, {}) if netns_fd >= 0 else _open_here({}, "")
         groups = 1 << (uapi.RTNLGRP_IPV4_IFADDR - 1) | 1 << (uapi.RTNLGRP_IPV6_IFADDR - 1)
         try:
@@ -187,9 +143,10 @@ class Watch:
             if n < 0:
                 dropped = "the kernel dropped notifications about addresses"
                 raise EngineError(-n, dropped if n == -errno.ENOBUFS else "recvmmsg failed", "watch")
-            for portid, flags, data in self._burst.datagrams(n):
-                if flags & MSG_TRUNC:
-                    raise EngineError(errno.EMSGSIZE, "a notification of more than 512 bytes", "watch")
+            for portid, length, data in self._burst.datagrams(n):
+                if length > len(data):
+                    # Not sent again.
+                    raise EngineError(errno.ENOBUFS, "a notification of more than 1 KiB was lost", "watch")
                 if not portid:
                     for _, at, end in wire.spans(data):
                         _append(self._told, data, at - 16, end)
@@ -238,7 +195,8 @@ class Socket:
         self._socket = made
         self.portid = portid
         self.seq = 0  # of the message sent last
-        self._burst = _Burst(SLOTS, SLOT_BYTES)
+        self._cut = 0  # bytes of the longest datagram of an exchange that did not fit into a slot
+        self._burst = Burst(MEMORY_BYTES // SLOT_BYTES, SLOT_BYTES)
 
     @property
     def fd(self) -> int:
@@ -272,17 +230,46 @@ class Socket:
             raise refusal
 
     def _exchange(self, request: bytes, *, keep: bool, keeps: Rules | None = None) -> _Exchange:
-        """Sends all messages in one datagram and reads until the last is answered; an interrupted dump, again."""
-        for _ in range(DUMP_TRIES):
+        """Sends all messages in one datagram and reads until the last is answered.
+
+        Again, where a dump was interrupted; and, with longer slots, where an answer did not fit and the request changes
+        nothing: it is of RTM_GET* alone, or its answers are kept (`query`).
+        """
+        for _ in range(TRIES):
             exchange = _Exchange(self, request, keep, keeps)
             self._send(exchange.request)
-            while not exchange.done:
+            self._cut = 0
+            while not exchange.done and not self._cut:
                 for datagram in self._receive():
                     exchange.take(datagram)
+            if self._cut:
+                self._widen()
+                if not keep and not _is_query(request):
+                    text = "an answer that is too long: look whether it was done"
+                    raise EngineError(errno.EMSGSIZE, text, "exchange")
             # A refusal ends it: that of a get in front of the dump would be the same again.
-            if exchange.refusal or not exchange.interrupted:
+            elif exchange.refusal or not exchange.interrupted:
                 return exchange
         raise EngineError(errno.EAGAIN, "the dump was interrupted each time by changes", "exchange")
+
+    def _widen(self) -> None:
+        """Slots grow, for this socket's life: a dump's datagrams grow with what is offered."""
+        size = SLOT_BYTES
+        while size < self._cut and size < MEMORY_BYTES:
+            size *= 2
+        size = size if size >= self._cut else (self._cut + 3) & ~3
+        if size > self._burst.slot_bytes:
+            self._burst = Burst(MEMORY_BYTES // size or 1, size)
+        self._drain()
+
+    def _drain(self) -> None:
+        """Drops the answers to a request that is given up: a dump of it must end before the next can begin."""
+        for _ in range(DRAIN_MAX):
+            try:
+                self._socket.recv(1, socket.MSG_DONTWAIT | MSG_TRUNC)
+            except OSError as e:
+                if e.errno != errno.ENOBUFS:
+                    return
 
     def _send(self, request: bytearray) -> None:
         try:
@@ -292,20 +279,23 @@ class Socket:
 
     def _receive(self) -> Iterator[bytes]:
         """A burst. The kernel's address has nl_pid 0; a datagram of another process is not an answer."""
-        n = self._burst.receive(self.fd, uapi.MSG_WAITFORONE)
+        n = self._burst.receive(self.fd, uapi.MSG_WAITFORONE | MSG_TRUNC)
         if n < 0:
             code = -n
+            if code == errno.ENOBUFS:
+                self._drain()
             text = {errno.ENOBUFS: "the kernel dropped replies", errno.EAGAIN: "no answer from the kernel"}
             code_said = errno.ETIMEDOUT if code == errno.EAGAIN else code
             raise EngineError(code_said, text.get(code, "recvmmsg failed"), "exchange")
-        for portid, flags, data in self._burst.datagrams(n):
+        for portid, length, data in self._burst.datagrams(n):
             if portid:
                 continue
-            if not data:
+            if not length:
                 raise EngineError(errno.EBADMSG, "an empty datagram", "exchange")
-            if flags & MSG_TRUNC:
-                raise EngineError(errno.EMSGSIZE, "an answer of more than 8 KiB", "exchange")
-            yield data
+            if length > len(data):
+                self._cut = max(self._cut, length)
+            else:
+                yield data
 
     def close(self) -> None:
         uapi.close(self._socket.detach())
@@ -315,6 +305,12 @@ class Socket:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _is_query(request: bytes) -> bool:
+    """RTM_GET* alone: rtnetlink knows them by these bits, too (rtnetlink_rcv_msg)."""
+    get = uapi.RTM_GETLINK & 3
+    return all(type_ >= uapi.NLMSG_MIN_TYPE and type_ & 3 == get for type_, _, _ in wire.spans(request))
 
 
 class _Exchange:

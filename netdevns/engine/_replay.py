@@ -20,6 +20,7 @@ WINDOW_MESSAGES = 120
 WINDOW_BYTES = 16384
 IP6_RT_PRIO_ADDRCONF = 256  # net/ip6_route.h: the metric of an address's routes
 RTMSG = Struct("=BBBBBBBBI")
+AT_ONCE = uapi.IFA_F_NODAD | uapi.IFA_F_NOPREFIXROUTE
 SAME = ((uapi.IFA_BROADCAST, "broadcast address"), (uapi.IFA_RT_PRIORITY, "metric"), (uapi.IFA_PROTO, "protocol"))
 NEWADDR = Struct("=IHHIIBBBBI")  # struct nlmsghdr, struct ifaddrmsg
 NEWADDR_FLAGS = uapi.NLM_F_REQUEST | uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE
@@ -60,6 +61,34 @@ def read(sock: Socket, ifindex: int) -> tuple[wire.Message, bytes]:
     return links[0], bytes(found)
 
 
+# A connected route, which the kernel makes with an address: destination, bits, metric.
+_Prefix = tuple[bytes, int, bytes]
+
+
+def _prefix(address: Address, *, of_peer: bool = False) -> _Prefix | None:
+    """The route of an IPv6 address's own prefix, or of its peer's (IFA_ADDRESS beside IFA_LOCAL); None: it has none."""
+    local, other = address.get(uapi.IFA_LOCAL), address.get(uapi.IFA_ADDRESS)
+    dst = other if of_peer or local is None else local
+    if address.family != uapi.AF_INET6 or address.flags & uapi.IFA_F_NOPREFIXROUTE:
+        return None
+    if dst is None or len(dst) != 16 or (of_peer and local is None):
+        return None
+    rest = max(128 - address.prefixlen, 0)
+    metric = address.get(uapi.IFA_RT_PRIORITY)
+    metric = metric if metric is not None and len(metric) == 4 else wire.U32.pack(IP6_RT_PRIO_ADDRCONF)
+    return (int.from_bytes(dst) >> rest << rest).to_bytes(16), address.prefixlen, metric
+
+
+def is_wanted(wanted: bytes, name: bytes) -> bool:
+    """Whether the kernel may have made that name of a wanted name or template: prefix, number, suffix."""
+    prefix, is_template, suffix = wanted.partition(b"%d")
+    if not is_template:
+        return name == wanted
+    number = name[len(prefix) : len(name) - len(suffix)]
+    is_number = number.isdigit() and (number == b"0" or number[:1] != b"0")
+    return is_number and name == prefix + number + suffix
+
+
 class Replay:
     """A snapshot, and where it is replayed or compared.
 
@@ -67,6 +96,7 @@ class Replay:
         ifname: The device's name when the snapshot was taken.
         link, addresses: The snapshot.
         name, ifindex: The device's where `sock` is.
+        wanted: Name or template that it must match.
         undo: Addresses of every scope and lifetime, not only those that the runtime-spec protects; and one refused
             address must not cost the others.
         up: Whether the link is to be up.
@@ -81,6 +111,7 @@ class Replay:
         name: bytes,
         ifindex: int,
         *,
+        wanted: bytes | None = None,
         undo: bool = False,
         up: bool = True,
     ) -> None:
@@ -89,6 +120,7 @@ class Replay:
         self.link = link
         self.addresses = addresses
         self.name = name
+        self.wanted = wanted
         self.ifindex = ifindex
         self.undo = undo
         self.up = up
@@ -114,10 +146,10 @@ class Replay:
             else:
                 self._add(address, self._message(address, address.flags))
         # Undo: link-locals that were usable go in before IFF_UP. After it the kernel may have made the same one,
-        # tentative, and no replace ends its DAD. (Their prefix route comes with IFF_UP.)
+        # tentative, and no replace ends its DAD.
         for address in self._reversed(ipv6) if self.undo else ():
             if address.scope == uapi.RT_SCOPE_LINK and address.is_proven:
-                self._add(address, self._message(address, address.flags | uapi.IFA_F_NODAD))
+                self._add(address, self._message(address, address.flags | AT_ONCE))
         if self.up:
             self._put(wire.link_message(uapi.RTM_NEWLINK, 0, self.ifindex, up=True))
         # IPv6 after it: an address with a peer that is added with IFA_F_NODAD while the link is down never gets its
@@ -125,8 +157,8 @@ class Replay:
         for address in self._reversed(ipv6):
             self._add(address, *self._messages(address))
         self._flush()
-        for at, end in ipv6:
-            self._drop_peer_route(address_at(self.addresses, at, end))
+        if ipv6:
+            self._drop_peer_routes()
         if self._failure:
             raise self._failure
 
@@ -163,9 +195,13 @@ class Replay:
         An IPv6 address that had completed DAD goes in with IFA_F_NODAD: same MAC, same link, it was verified already,
         so it is usable at once. Then once more with its own flags: clearing NODAD by a replace starts no DAD and keeps
         the order (seen on 5.10, 6.1, 6.12, 6.18 and 7.2). One that was tentative or a duplicate has to prove itself.
+
+        The first one has IFA_F_NOPREFIXROUTE, too: a replace of an address that has its prefix route looks for a route
+        of that prefix on the device, whoever's, and where its metric is another one, deletes it (modify_prefix_route).
+        One that has none yet only adds its own.
         """
         if address.is_proven:
-            yield self._message(address, address.flags | uapi.IFA_F_NODAD)
+            yield self._message(address, address.flags | AT_ONCE)
         yield self._message(address, address.flags)
 
     def _message(self, address: Address, flags: int) -> bytes:
@@ -197,24 +233,27 @@ class Replay:
             self._labels[dumped] = label, wire.attr_name(uapi.IFA_LABEL, label), cut
         return self._labels[dumped]
 
-    def _drop_peer_route(self, address: Address) -> None:
-        """The replace that clears NODAD makes the kernel add a route for the peer's prefix, which there never was.
+    def _drop_peer_routes(self) -> None:
+        """A replace makes the kernel add a route for the peer's prefix (inet6_addr_modify), which there never was.
 
         Nothing is to be invented (runtime-spec: addresses and routes are not configured), so it goes again; a kernel
-        that adds none answers ESRCH. If the address's own prefix is the same, the route is that one's.
+        that adds none answers ESRCH. But not if it is the own prefix of another address of the same metric that the
+        device has now: a replayed one, or one that the kernel made meanwhile (fe80::/64, a router's).
         """
-        local, peer = address.get(uapi.IFA_LOCAL) or b"", address.get(uapi.IFA_ADDRESS) or b""
-        if len(local) != 16 or len(peer) != 16 or address.prefixlen >= 128 or not address.is_proven:
-            return
-        rest = 128 - address.prefixlen
-        own, other = (int.from_bytes(a) >> rest << rest for a in (local, peer))
-        if address.flags & uapi.IFA_F_NOPREFIXROUTE or own == other:
-            return
+        there: set[_Prefix | None] | None = None
+        for address in self._held():
+            peer = _prefix(address, of_peer=True) if address.prefixlen < 128 else None
+            if not peer or peer == _prefix(address):
+                continue
+            if there is None:
+                there = {_prefix(other) for other in addresses_in(read(self.sock, self.ifindex)[1])}
+            if peer not in there:
+                self._drop_route(*peer)
+
+    def _drop_route(self, dst: bytes, prefixlen: int, metric: bytes) -> None:
         kernel = (uapi.RT_TABLE_MAIN, uapi.RTPROT_KERNEL, uapi.RT_SCOPE_UNIVERSE, uapi.RTN_UNICAST)
-        metric = address.get(uapi.IFA_RT_PRIORITY)
-        metric = metric if metric is not None and len(metric) == 4 else wire.U32.pack(IP6_RT_PRIO_ADDRCONF)
-        body = RTMSG.pack(uapi.AF_INET6, address.prefixlen, 0, 0, *kernel, 0)
-        body += wire.attr(uapi.RTA_DST, other.to_bytes(16))
+        body = RTMSG.pack(uapi.AF_INET6, prefixlen, 0, 0, *kernel, 0)
+        body += wire.attr(uapi.RTA_DST, dst)
         body += wire.attr_u32(uapi.RTA_OIF, self.ifindex)
         body += wire.attr(uapi.RTA_PRIORITY, metric)
         try:
@@ -240,7 +279,7 @@ class Replay:
             raise EngineError(errno.ESTALE, text, "")
 
     def _compare_link(self, now: Link) -> str | None:
-        if now.name != self.name:
+        if now.name != self.name or (self.wanted is not None and not is_wanted(self.wanted, self.name)):
             return "it has another name"
         if bool(now.flags & uapi.IFF_UP) != self.up:
             return "it is not up" if self.up else "it is up"

@@ -24,7 +24,7 @@ MEMORY_BYTES = 16384  # a link and about 40 addresses, before an exchange has to
 # What of it is not used is not touched. A dump of 15,000 addresses fits in, or of their routes; less than 2 MiB, which
 # some systems would make one huge page of, and clear it.
 REPLY_BYTES = 1536 << 10
-TOLD_BYTES = 65536
+TOLD_BYTES = 131072
 ADDRESS_BYTES = 24  # the least that a message about one has: nlmsghdr, ifaddrmsg
 NAME_BYTES = lib.ND_NAME_SIZE
 # Memory that is not set to zero first: what is not used is then never touched, which spares its page faults.
@@ -100,7 +100,7 @@ class Socket:
     def _ask(
         self, request: bytes, room: Any, size: int, about: Collection[int] | None, names: Collection[bytes]
     ) -> tuple[Any, Any]:
-        reply = ffi.new("struct nd_buf *")
+        reply = ffi.new("struct nd_buf *", {"harmless": 1})
         if about is not None:
             ifindexes = ffi.new("int32_t[]", sorted(about))
             listed = ffi.new("char[]", b"".join(sorted(name.ljust(NAME_BYTES, b"\0") for name in names)))
@@ -113,7 +113,7 @@ class Socket:
             reply.data, reply.size, reply.used = room, len(room), 0
             if lib.nd_sock_exchange(self.raw, message, reply, self._err) == 0:
                 return reply, room
-            if self._err.code != -errno.ENOBUFS or not reply.need:
+            if self._err.code != -errno.EOVERFLOW or reply.need <= reply.size:
                 raise _failure(self._err)
             size = reply.need + reply.need // 4
             del data
@@ -170,7 +170,7 @@ class Watch:
     def drain(self) -> None:
         """Reads what came so far, without waiting; ENOBUFS: the kernel dropped some of it."""
         while lib.nd_sock_drain(self.raw, self._told, self._err):
-            if self._err.code != -errno.ENOBUFS or not self._told.need:
+            if self._err.code != -errno.EOVERFLOW or self._told.need <= self._told.size:
                 raise _failure(self._err)
             self._grow(self._told.need + self._told.need // 2)
 
@@ -244,7 +244,7 @@ class Device:
 
     def _step(self, call: Callable[..., int], *args: Any) -> None:
         while call(self.raw, *args, self._err):
-            if self._err.code != -errno.ENOBUFS or self.raw.need <= self.raw.size:
+            if self._err.code != -errno.EOVERFLOW or self.raw.need <= self.raw.size:
                 raise _failure(self._err)
             self._grow(self.raw.need)
 

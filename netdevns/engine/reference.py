@@ -1,8 +1,9 @@
 """The reference engine: the steps of csrc/netdevns.h in Python alone, byte for byte the same on the wire.
 
-It is the specification of the C core for who would rather read Python: csrc/locate.c and device.c are here, replay.c
-and compare.c in `_replay`, watch.c in `_late` and `netdevns.rtnl`, socket.c in the latter. A snapshot is the kernel's
-own bytes here, too; what is sent again is made from these. All failures are EngineErrors, as in the header.
+It is the specification of the C core for who would rather read Python: csrc/device.c is here, locate.c in `_find`,
+replay.c and compare.c in `_replay`, watch.c in `_late` and `netdevns.rtnl`, socket.c and exchange.c in the latter. A
+snapshot is the kernel's own bytes here, too; what is sent again is made from these. All failures are EngineErrors, as
+in the header.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from ..rtnl import Watch
 from ..snapshots import IFADDRMSG, is_protected
 from ._address import Link, link_in
 from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN, Read
+from ._find import Findable, look_up
 from ._late import is_as_dumped, update
-from ._replay import Replay
+from ._replay import Replay, is_wanted
 from ._replay import read as read_there
 from ._sieve import foreign_routes
 from ._socket import Socket
@@ -57,21 +59,18 @@ def _failure(call: Callable[..., object], *args: object) -> EngineError | None:
     return None
 
 
-def _look_up(sock: Socket, ifindex: int, name: bytes | None = None) -> Link:
-    """One link by ifindex or name. ENODEV: it is not there."""
-    _, answer = sock.query(wire.get_link(ifindex, name))
-    message = next(wire.messages(answer), None)
-    if message is None:
-        raise EngineError(errno.EBADMSG, "no link in the answer", "exchange")
-    code, text = wire.error(message) if message.type == uapi.NLMSG_ERROR else (0, "")
-    if code:
-        raise EngineError(code, text, "exchange")
-    if message.type == uapi.RTM_NEWLINK and len(message.body) >= wire.IFINFOMSG.size:
-        found = link_in(message)
-        name_there = found.get(uapi.IFLA_IFNAME)
-        if name_there is not None and len(name_there) <= uapi.IFNAMSIZ:
-            return found
-    raise EngineError(errno.EBADMSG, "not a link in the answer", "exchange")
+def _sound(link: bytes, addresses: bytes) -> Link:
+    """The link of a snapshot: one RTM_NEWLINK, and RTM_NEWADDR messages."""
+    try:
+        (message,) = wire.messages(link)
+        is_sound = all(t == uapi.RTM_NEWADDR and end - at >= IFADDRMSG.size for t, at, end in wire.spans(addresses))
+    except (ValueError, wire.Malformed):
+        raise EngineError(errno.EBADMSG, "the link of the record is damaged", "snapshot") from None
+    if message.type != uapi.RTM_NEWLINK or len(message.body) < wire.IFINFOMSG.size:
+        raise EngineError(errno.EBADMSG, "the link of the record is damaged", "snapshot")
+    if not is_sound:
+        raise EngineError(errno.EBADMSG, "the addresses of the record are damaged", "snapshot")
+    return link_in(message)
 
 
 def _send_move(sock: Socket, ifindex: int, netns_fd: int, name: bytes, new_ifindex: int) -> None:
@@ -108,7 +107,7 @@ def _bodies(addresses: bytes) -> list[bytes]:
     return [addresses[at:end] for _, at, end in wire.spans(addresses)]
 
 
-class Device:
+class Device(Findable):
     """One device on its way.
 
     Args:
@@ -120,17 +119,10 @@ class Device:
     def __init__(self, ifname: bytes, wanted: bytes, ifindex: int) -> None:
         if not 0 < len(ifname) < uapi.IFNAMSIZ or not 0 < len(wanted) < uapi.IFNAMSIZ:
             raise EngineError(errno.EINVAL, "a name must have 1 to 15 bytes", "")
-        self.ifname = ifname
-        self.wanted = wanted
-        self.name = b""  # in the target, as read back; empty before it was there
-        self.ifindex = ifindex
-        self.target_ifindex = 0
-        self.ifindex_unsure = False
-        self.place = PLACE_UNKNOWN
+        super().__init__(ifname, wanted, ifindex)
         self.was_up = False
         self.cut_labels = 0
         self.was_late = False  # whether `late` found what the snapshot had not, or had otherwise
-        self.link: Link | None = None  # snapshot: RTM_NEWLINK
         self.addresses = b""  # snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order
         # The RTM_NEWADDR messages that verify compared, perhaps with the RTM_NEWLINK in front.
         self.arrived: bytes | memoryview = b""
@@ -171,18 +163,18 @@ class Device:
 
     def load(self, link: bytes, addresses: bytes) -> None:
         """A snapshot out of a record: RTM_NEWLINK, and RTM_NEWADDR messages."""
-        try:
-            (message,) = wire.messages(link)
-            is_sound = all(t == uapi.RTM_NEWADDR and end - at >= IFADDRMSG.size for t, at, end in wire.spans(addresses))
-        except (ValueError, wire.Malformed):
-            raise EngineError(errno.EBADMSG, "the link of the record is damaged", "snapshot") from None
-        if message.type != uapi.RTM_NEWLINK or len(message.body) < wire.IFINFOMSG.size:
-            raise EngineError(errno.EBADMSG, "the link of the record is damaged", "snapshot")
-        if not is_sound:
-            raise EngineError(errno.EBADMSG, "the addresses of the record are damaged", "snapshot")
-        self.link, self.addresses, self.arrived, self.was_late = link_in(message), addresses, b"", False
-        self.ifindex, self.was_up = self.link.ifindex, bool(self.link.flags & uapi.IFF_UP)
+        self._refuse_if_moved()
+        self._keep(_sound(link, addresses), addresses)
         self.place = PLACE_UNKNOWN
+
+    def _refuse_if_moved(self) -> None:
+        if self.sent or self.place == PLACE_TARGET:
+            text = "it was moved already: its snapshot is what an undo needs"
+            raise EngineError(errno.EINVAL, text, "snapshot")
+
+    def _keep(self, link: Link, addresses: bytes) -> None:
+        self.link, self.addresses, self.arrived, self.was_late = link, addresses, b"", False
+        self.ifindex, self.was_up = link.ifindex, bool(link.flags & uapi.IFF_UP)
 
     def find(self, source: Socket, target: Socket) -> None:
         """Looks where it is: `place`, and its name and ifindex there."""
@@ -195,23 +187,23 @@ class Device:
     @_step("snapshot")
     def snapshot(self, source: Socket, read: Read | None = None) -> None:
         """Records what the kernel drops; out of what was just read in the source, or by an exchange."""
-        if read is None:
-            read = self._read(source)
-        self.load(read[0], bytes(read[1]))
-        if self.link and self.link.name != self.ifname:
-            self.link, self.addresses, self.was_up = None, b"", False
+        self._refuse_if_moved()
+        link, addresses = self._read(source) if read is None else (read[0], bytes(read[1]))
+        found = _sound(link, addresses)
+        if found.name != self.ifname:
             raise EngineError(errno.ENODEV, "it was renamed meanwhile", "")
+        self._keep(found, addresses)
         self.place = PLACE_SOURCE
 
-    def _read(self, source: Socket) -> Read:
+    def _read(self, source: Socket) -> tuple[bytes, bytes]:
         """Link and addresses, in one exchange; resolves the name first."""
-        self.link, self.addresses, self.arrived = None, b"", b""
-        if not self.ifindex:
-            found = _look_up(source, 0, self.ifname)
+        ifindex = self.ifindex
+        if not ifindex:
+            found = look_up(source, 0, self.ifname)
             if found.name != self.ifname:
                 raise EngineError(errno.ENODEV, "this is an alternative name of another device", "")
-            self.ifindex = found.ifindex
-        message, addresses = read_there(source, self.ifindex)
+            ifindex = found.ifindex
+        message, addresses = read_there(source, ifindex)
         return bytes(message.data), addresses
 
     @_step("watch")
@@ -227,32 +219,48 @@ class Device:
 
     @_step("move")
     def move(self, source: Socket, target: Socket, target_fd: int) -> None:
-        """Moves and renames in one RTM_NEWLINK. An error does not mean that the device stayed: `place` says where."""
-        if self.place == PLACE_TARGET:
-            return
-        if self.place != PLACE_SOURCE or not self.link:
+        """Moves and renames in one RTM_NEWLINK. An error does not mean that the device stayed: `place` says where.
+
+        One that is in the target already, under another name than the wanted one, is renamed there.
+        """
+        if not self.link or (self.place == PLACE_UNKNOWN and not self.sent):
             raise EngineError(errno.EINVAL, "no snapshot", "")
+        # An earlier one failed, and where it left the device could not be looked up.
+        if self.place not in (PLACE_SOURCE, PLACE_TARGET):
+            self._find(source, target)
+        if self.place == PLACE_GONE:
+            raise EngineError(errno.ENODEV, "it is neither in the source nor in the target", "")
+        if self.place == PLACE_SOURCE:
+            self._move_there(source, target, target_fd)
+        # It passed under another name; or an earlier move left it under its old one.
+        if not is_wanted(self.wanted, self.name):
+            refusal = _failure(_send_move, target, self.target_ifindex, -1, self.wanted, 0)
+            lost = _failure(self._found_in_target, target)
+            if refusal or lost:
+                raise refusal or lost  # type: ignore[misc]  # one of them is an exception
+
+    def _found_in_target(self, target: Socket) -> None:
+        if not self._find_in_target(target):
+            raise EngineError(errno.ENODEV, "it is not in the target any more", "")
+
+    def _move_there(self, source: Socket, target: Socket, target_fd: int) -> None:
         template = b"%" in self.wanted
         unsure = self.ifindex_unsure or not self.target_ifindex
         name = self._passing_name(target) if template and unsure else self.wanted
+        self.sent = True
         refusal = _failure(_send_move, source, self.ifindex, target_fd, name, self.target_ifindex)
         if refusal:  # which does not mean that it stayed (probes clash.wanted-name, clash.both-names)
             _failure(self._find, source, target)  # where it cannot look, the place is unknown
             raise refusal
+        self.name, self.place = name, PLACE_TARGET
         if not template and not unsure:
-            self.name, self.place = name, PLACE_TARGET
             return
-        if template and unsure:
-            self.name = name
         # What became of a template is not to be guessed (probe clash.template-old-taken).
+        if template and not unsure:
+            self.name = b""
         self.place = PLACE_UNKNOWN
         if not self._find_in_target(target):
             raise EngineError(errno.ENODEV, "it left, but is not in the target", "")
-        if template and unsure:
-            refusal = _failure(_send_move, target, self.target_ifindex, -1, self.wanted, 0)
-            lost = _failure(self._find_in_target, target)
-            if refusal or lost:
-                raise refusal or lost  # type: ignore[misc]  # one of them is an exception
 
     @_step("replay")
     def up_and_replay(self, target: Socket) -> None:
@@ -291,11 +299,14 @@ class Device:
         if _failure(replay.compare):
             _failure(self._run, replay)
             replay.compare()
+        self.sent = False
 
     def _in_target(self, target: Socket) -> Replay:
         if self.place != PLACE_TARGET or not self.link:
             raise EngineError(errno.EINVAL, "it is not in the target", "")
-        return Replay(target, self.ifname, self.link, self.addresses, self.name, self.target_ifindex)
+        return Replay(
+            target, self.ifname, self.link, self.addresses, self.name, self.target_ifindex, wanted=self.wanted
+        )
 
     def _run(self, replay: Replay) -> None:
         try:
@@ -307,10 +318,11 @@ class Device:
         """A name that nobody has, for a template on a kernel that may choose the ifindex (before 5.13, busy ifindex).
 
         Neither name nor number would be known after the move, and the ack tells neither (probes
-        message.new-ifindex.free, message.new-ifindex.taken).
+        message.new-ifindex.free, message.new-ifindex.taken). It ends in a letter: no template makes it.
         """
         bits = ((target.portid * 2654435761) & 0xFFFFFFFF) ^ self.ifindex
-        return b"nd" + bytes(b"0123456789abcdef"[bits >> shift & 15] for shift in range(0, 32, 4))
+        name = b"nd" + bytes(b"0123456789abcdef"[bits >> shift & 15] for shift in range(0, 28, 4))
+        return name + b"abcdef"[(bits >> 28) % 6 :][:1]
 
     def _return(self, source: Socket, target: Socket, source_fd: int) -> None:
         was = self.ifindex
@@ -330,63 +342,3 @@ class Device:
         if self.place != PLACE_SOURCE:
             gone = EngineError(errno.ENODEV, "it was moved back, but is not in the source", "")
             raise refusal or lost or gone
-
-    # ---- where is the device? ----
-
-    def _find(self, source: Socket, target: Socket) -> Link | None:
-        """The source first: a device that never left is still there under its own ifindex.
-
-        By its name there only behind the target: without a MAC (tun), or with a shared one (ipvlan), a new device of
-        that name is not ours while ours is in the target.
-        """
-        self.place = PLACE_UNKNOWN
-        found = (
-            self._find_in_source(source, self.ifindex)
-            or self._find_in_target(target)
-            or self._find_in_source(source, 0, self.ifname)
-            # With another MAC address now: only if it is nowhere else.
-            or self._find_in_source(source, self.ifindex, sure=True)
-        )
-        if not found:
-            self.place = PLACE_GONE
-        return found
-
-    def _find_in_source(
-        self, source: Socket, ifindex: int, name: bytes | None = None, *, sure: bool = False
-    ) -> Link | None:
-        found = self._try_at(source, ifindex, name, sure=sure)
-        if found:
-            self.place, self.ifindex = PLACE_SOURCE, found.ifindex
-        return found
-
-    def _find_in_target(self, target: Socket) -> Link | None:
-        found = None
-        if self.target_ifindex:
-            found = self._try_at(target, self.target_ifindex, sure=not self.ifindex_unsure)
-        for name in (self.name if b"%" in self.wanted else self.wanted, self.ifname):
-            if not found and name:
-                found = self._try_at(target, 0, name)
-        if found:
-            self.place, self.target_ifindex, self.name = PLACE_TARGET, found.ifindex, found.name
-            self.ifindex_unsure = False  # from now on it is known
-        return found
-
-    def _try_at(self, sock: Socket, ifindex: int, name: bytes | None = None, *, sure: bool = False) -> Link | None:
-        """Looks for ours. Names and numbers can be taken by others: ours has the snapshot's kind and MAC address, too.
-
-        Or, where that was changed meanwhile, still the ifindex that it must have (`sure`) and one of its names.
-        """
-        assert self.link is not None  # every step that looks has made sure of it
-        try:
-            found = _look_up(sock, ifindex, name)
-        except EngineError as e:
-            if e.errno == errno.ENODEV:
-                return None
-            raise
-        by_altname = name is not None and found.name != name
-        if by_altname or found.identity != self.link.identity:
-            return None
-        ours = found.mac in (self.link.mac, self.link.own_mac) or (
-            sure and found.name in (self.ifname, self.wanted, self.name)
-        )
-        return found if ours else None

@@ -65,7 +65,7 @@ static void golden_bytes(void)
 	CHECK(m.err == 0 && m.used == sizeof address - 1 && memcmp(bytes, address, m.used) == 0);
 }
 
-/* In each size that is too small: -ENOBUFS, nothing behind the end. With malloc, a sanitizer looks, too. */
+/* In each size that is too small: -EOVERFLOW, nothing behind the end. With malloc, a sanitizer looks, too. */
 static void too_small_for_a_request(void)
 {
 	for (size_t size = 0; size <= 52; size++) {
@@ -78,7 +78,7 @@ static void too_small_for_a_request(void)
 		begin_link(&m, memory, size);
 		nd_msg_put_u32(&m, IFLA_NET_NS_FD, 4);
 		nd_msg_put_name(&m, IFLA_IFNAME, "net0");
-		CHECK(m.err == (size < 52 ? -ENOBUFS : 0));
+		CHECK(m.err == (size < 52 ? -EOVERFLOW : 0));
 		CHECK(m.used <= size);
 		for (size_t i = m.used; i < size + 8; i++)
 			CHECK(memory[i] == 0xa5);
@@ -98,8 +98,8 @@ static void error_is_sticky(void)
 	nd_msg_put(&m, IFLA_IFALIAS, "", 0);
 	nd_msg_begin(&m, RTM_DELLINK, 0, &LINK, 0);
 	nd_msg_ack(&m);
-	CHECK(m.err == -ENOBUFS && m.used == 32);
-	CHECK(nd_sock_exchange(&nobody, &m, NULL, &err) == -ENOBUFS && err.code == -ENOBUFS && err.step == ND_STEP_EXCHANGE);
+	CHECK(m.err == -EOVERFLOW && m.used == 32);
+	CHECK(nd_sock_exchange(&nobody, &m, NULL, &err) == -EOVERFLOW && err.code == -EOVERFLOW && err.step == ND_STEP_EXCHANGE);
 }
 
 static void lengths_that_no_message_has(void)
@@ -112,13 +112,13 @@ static void lengths_that_no_message_has(void)
 	CHECK(m.err == 0 && m.used == 32 + 65536);
 	begin_link(&m, bytes, sizeof bytes);
 	nd_msg_put(&m, IFLA_IFALIAS, data, UINT16_MAX - 3);
-	CHECK(m.err == -ENOBUFS && m.used == 32);
+	CHECK(m.err == -EOVERFLOW && m.used == 32);
 	begin_link(&m, bytes, sizeof bytes);
 	nd_msg_put(&m, IFLA_IFALIAS, data, SIZE_MAX);
-	CHECK(m.err == -ENOBUFS && m.used == 32);
+	CHECK(m.err == -EOVERFLOW && m.used == 32);
 	nd_msg_init(&m, bytes, sizeof bytes);
 	nd_msg_begin(&m, RTM_NEWLINK, 0, data, 65);
-	CHECK(m.err == -ENOBUFS && m.used == 0);
+	CHECK(m.err == -EOVERFLOW && m.used == 0);
 }
 
 /* ---- reading ---- */

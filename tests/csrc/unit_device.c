@@ -72,8 +72,8 @@ static void too_small_for_a_reply(void)
 
 	nd_msg_init(&m, request, sizeof request);
 	nd_put_getlink(&m, 0, "lo");
-	CHECK(nd_sock_exchange(&s, &m, &reply, &err) == -ENOBUFS);
-	CHECK(reply.used == 0 && reply.need > sizeof few && err.code == -ENOBUFS);
+	CHECK(nd_sock_exchange(&s, &m, &reply, &err) == -EOVERFLOW);
+	CHECK(reply.used == 0 && reply.need > sizeof few && err.code == -EOVERFLOW);
 	reply = (struct nd_buf){ .data = malloc(reply.need), .size = reply.need };
 	CHECK(nd_sock_exchange(&s, &m, &reply, &err) == 0);
 	CHECK(reply.used == reply.size && reply.used == reply.need && reply.first_seq == s.seq);
@@ -107,9 +107,9 @@ static void limits_of_a_device(void)
 		CHECK(nd_dev_init(&dev, memory, sizeof memory, bad[i], "net0", &err) == -EINVAL && !dev && err.text[0]);
 		CHECK(nd_dev_init(&dev, memory, sizeof memory, "eth1", bad[i], &err) == -EINVAL && !dev);
 	}
-	CHECK(nd_dev_init(&dev, memory, sizeof *dev - 1, "eth1", "net0", &err) == -ENOBUFS && !dev);
+	CHECK(nd_dev_init(&dev, memory, sizeof *dev - 1, "eth1", "net0", &err) == -EOVERFLOW && !dev);
 #if SIZE_MAX > UINT32_MAX
-	CHECK(nd_dev_init(&dev, memory, (size_t)UINT32_MAX + 1, "eth1", "net0", &err) == -ENOBUFS && !dev);
+	CHECK(nd_dev_init(&dev, memory, (size_t)UINT32_MAX + 1, "eth1", "net0", &err) == -EOVERFLOW && !dev);
 #endif
 	CHECK(memory[0] == 0xa5);
 	CHECK(nd_dev_init(&dev, memory, sizeof memory, "0123456789abcde", "n", &err) == 0 && (void *)dev == memory);

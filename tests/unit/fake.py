@@ -35,7 +35,7 @@ def socket_on(fd: int, timeout_s: float = 5.0, engine: type = Socket) -> Any:
     else:
         made.raw = ffi.new("struct nd_sock *")
         made._err = ffi.new("struct nd_err *")
-        made._room = ffi.new("unsigned char[]", 65536)
+        made._room = ffi.new("unsigned char[]", 1 << 20)
         made.raw.fd, made.raw.portid = own.detach(), nl.PORTID
     set_seq(made, FIRST_SEQ - 1)
     return made

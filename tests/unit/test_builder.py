@@ -52,9 +52,9 @@ def test_builder_makes_what_wire_makes():
 
 @pytest.mark.parametrize("size", range(len(FULL) + 1))
 def test_too_small_is_sticky_and_writes_nothing_behind_the_end(size):
-    """In every smaller buffer the error is -ENOBUFS, what fitted is intact, and nothing behind it was written."""
+    """In every smaller buffer the error is -EOVERFLOW, what fitted is intact, and nothing behind it was written."""
     built = build_move(size)
-    assert built.msg.err == (0 if size == len(FULL) else -errno.ENOBUFS)
+    assert built.msg.err == (0 if size == len(FULL) else -errno.EOVERFLOW)
     assert built.msg.used <= size
     assert built.request()[4:] == FULL[: built.msg.used][4:]
     assert set(built.rest()) == {0xA5}
@@ -66,7 +66,7 @@ def test_error_stays_after_something_that_would_fit():
     lib.nd_msg_begin(built.msg, 16, 0, IFINFOMSG, len(IFINFOMSG))
     lib.nd_msg_put(built.msg, 20, b"x" * 20, 20)
     lib.nd_msg_put(built.msg, 20, b"", 0)
-    assert (built.msg.err, built.msg.used) == (-errno.ENOBUFS, 32)
+    assert (built.msg.err, built.msg.used) == (-errno.EOVERFLOW, 32)
 
 
 def test_begin_after_an_error_begins_nothing():
@@ -75,22 +75,22 @@ def test_begin_after_an_error_begins_nothing():
     lib.nd_msg_begin(built.msg, 16, 0, IFINFOMSG, 16)
     lib.nd_msg_put_u32(built.msg, 4, 1400)
     lib.nd_msg_begin(built.msg, 17, 0, IFINFOMSG, 0)
-    assert (built.msg.err, built.msg.used) == (-errno.ENOBUFS, 32)
+    assert (built.msg.err, built.msg.used) == (-errno.EOVERFLOW, 32)
 
 
 def test_begin_refuses_a_header_longer_than_any():
     """A family header of more than 64 bytes is none."""
     built = Built(400)
     lib.nd_msg_begin(built.msg, 16, 0, b"x" * 65, 65)
-    assert (built.msg.err, built.msg.used) == (-errno.ENOBUFS, 0)
+    assert (built.msg.err, built.msg.used) == (-errno.EOVERFLOW, 0)
 
 
 @pytest.mark.parametrize(
     ("length", "err"),
     [
         pytest.param(0xFFFF - 4, 0, id="longest"),
-        pytest.param(0xFFFF - 3, -errno.ENOBUFS, id="one-more"),
-        pytest.param(0xFFFFFFFFFFFFFFFF, -errno.ENOBUFS, id="size-max"),
+        pytest.param(0xFFFF - 3, -errno.EOVERFLOW, id="one-more"),
+        pytest.param(0xFFFFFFFFFFFFFFFF, -errno.EOVERFLOW, id="size-max"),
     ],
 )
 def test_attribute_length_is_16_bits(length, err):

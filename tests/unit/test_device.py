@@ -3,6 +3,7 @@
 `fake.World`: eth1 (ifindex 7) is in the source; the target has lo only.
 """
 
+import contextlib
 import errno
 import socket
 import struct
@@ -125,7 +126,7 @@ def test_init_refuses_too_little_memory(size):
         ffi.new("struct nd_dev **"),
         ffi.new("struct nd_err *"),
     )
-    assert lib.nd_dev_init(made, memory, size, b"eth1", b"net0", err) == -errno.ENOBUFS
+    assert lib.nd_dev_init(made, memory, size, b"eth1", b"net0", err) == -errno.EOVERFLOW
     assert bytes(ffi.buffer(memory, size + 8)) == b"\xa5" * (size + 8)
     assert made[0] == ffi.NULL
 
@@ -214,7 +215,7 @@ def test_snapshot_when_an_address_comes_first():
 @pytest.mark.native
 @pytest.mark.parametrize("count", [40, 200, 1000])
 def test_memory_grows_with_the_snapshot(run, count):
-    """-ENOBUFS tells the size that suffices for all steps: the engine asks again with it, and needs no more later."""
+    """-EOVERFLOW tells the size that suffices for all steps: the engine asks again with it, and needs no more later."""
     made = run(*[nl.address_body(f"10.0.{i // 250}.{i % 250}/32", 7) for i in range(count)])
     size = made.dev.raw.size
     made.move()
@@ -232,7 +233,7 @@ def test_need_of_a_snapshot_is_enough():
     with world.sockets() as (source, _):
         dev, needs = device(), []
         while code := lib.nd_dev_snapshot(dev.raw, source.raw, dev._err):
-            assert code == -errno.ENOBUFS
+            assert code == -errno.EOVERFLOW
             needs.append(dev.raw.need)
             memory = ffi.new("unsigned char[]", dev.raw.need)
             ffi.memmove(memory, dev._memory, dev.raw.size)
@@ -427,14 +428,50 @@ def test_replay_needs_a_device_in_the_target(run):
 
 
 def test_replay_order(run):
-    """IPv4 in dump order, IFF_UP, IPv6 in reverse dump order, each as a pair with and without IFA_F_NODAD."""
+    """IPv4 in dump order, IFF_UP, IPv6 in reverse dump order, as pairs: IFA_F_NODAD, IFA_F_NOPREFIXROUTE first."""
     made = run(IPV4, SECOND, IPV6, SECOND6)
     made.move()
     sent = [(local(r.body), flags_of(r.body)) if r.type == nl.RTM_NEWADDR else "up" for r in replayed(made)]
     assert sent == [
         ("10.0.0.1", 0x80), ("10.0.0.2", 0x80), "up",
-        ("2001:db8::2", 0x82), ("2001:db8::2", 0x80), ("2001:db8::1", 0x82), ("2001:db8::1", 0x80),
+        ("2001:db8::2", 0x282), ("2001:db8::2", 0x80), ("2001:db8::1", 0x282), ("2001:db8::1", 0x80),
     ]  # fmt: skip
+
+
+PEER6 = nl.address_body("2001:db8:1::1/64", 7, peer="2001:db8:2::1")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "dropped"),
+    [
+        pytest.param([PEER6], 1, id="nobody's"),
+        pytest.param([PEER6, nl.address_body("2001:db8:2::5/64", 7)], 0, id="another-address"),
+        pytest.param([PEER6, nl.address_body("2001:db8:2::5/64", 7, flags=0x280)], 1, id="which-has-no-route"),
+        pytest.param([PEER6, nl.address_body("2001:db8:2::5/65", 7)], 1, id="of-another-length"),
+        pytest.param([PEER6, nl.address_body("2001:db8:2::5/64", 7, more={nl.IFA_RT_PRIORITY: U32(5)})], 1, id="m"),
+        pytest.param([PEER6, nl.address_body("2001:db8:2::5/64", 7, flags=0xC0)], 0, id="tentative"),
+        pytest.param([PEER6, nl.address_body("2001:db8:3::1/64", 7, peer="2001:db8:2::9")], 2, id="two-peers"),
+        pytest.param([nl.address_body("2001:db8:2::9/64", 7, peer="2001:db8:2::1")], 0, id="own-prefix"),
+        pytest.param([nl.address_body("2001:db8:1::1/128", 7, peer="2001:db8:2::1")], 0, id="peer-alone"),
+        pytest.param([nl.address_body("2001:db8:1::1/64", 7, peer="2001:db8:2::1", flags=0x280)], 0, id="no-route"),
+        pytest.param([IPV4, IPV6], 0, id="no-peer"),
+    ],
+)
+def test_only_an_unexplained_peer_prefix_is_deleted(run, addresses, dropped):
+    """The route of a peer's prefix goes, unless it is the own prefix of an address, of the same metric."""
+    made = run(*addresses)
+    made.move()
+    made.replay()
+    assert sum(r.type == nl.RTM_DELROUTE for r in made.world.target.trace) == dropped
+
+
+def test_an_address_that_was_not_replayed_explains_a_prefix_too(run):
+    """What the kernel, or a router, gave the device in the target is looked at there, and its route is left alone."""
+    made = run(PEER6)
+    made.move()
+    made.world.target.addresses.append(nl.address_body("2001:db8:2::abcd/64", 7, flags=0, lifetimes=(9, 9)))
+    made.replay()
+    assert not any(r.type == nl.RTM_DELROUTE for r in made.world.target.trace)
 
 
 @pytest.mark.parametrize(
@@ -460,9 +497,9 @@ def test_protected_addresses_are_carried(run, address, carried):
 @pytest.mark.parametrize(
     ("flags", "sent"),
     [
-        pytest.param(0x80, [0x82, 0x80], id="usable"),
+        pytest.param(0x80, [0x282, 0x80], id="usable"),
         pytest.param(0x280, [0x282, 0x280], id="noprefixroute"),
-        pytest.param(0xA0, [0xA2, 0xA0], id="deprecated"),
+        pytest.param(0xA0, [0x2A2, 0xA0], id="deprecated"),
         pytest.param(0x82, [0x82], id="nodad-itself"),
         pytest.param(0xC0, [0xC0], id="tentative"),
         pytest.param(0x88, [0x88], id="dadfailed"),
@@ -964,3 +1001,329 @@ def test_transfer_tells_of_a_failed_undo():
     dev = device()
     assert transfer(world, dev) == (-errno.EPERM, -errno.EPERM)
     assert dev.place == PLACE_TARGET
+
+
+# ---- steps that are called again -----------------------------------------------------------------------------------
+
+
+def taken(made: Run, name: str = "net0") -> None:
+    """Somebody in the target has that name."""
+    made.world.target.links[50] = (0, World.attributes(name, bytes.fromhex("020000000099")))
+
+
+def test_move_that_left_it_under_its_old_name_renames_it(run):
+    """A second move of a device that is in the target, not under the wanted name, fails as the first; or renames it."""
+    made = run(IPV4)
+    taken(made)
+    for _ in range(3):
+        assert failure(made.move).errno == errno.EEXIST
+        assert (made.dev.place, made.dev.name, made.dev.target_ifindex) == (PLACE_TARGET, b"eth1", 7)
+    made.replay()
+    e = failure(made.verify)
+    assert (e.errno, e.extack) == (errno.ESTALE, "it has another name")
+    del made.world.target.links[50]
+    made.move()
+    assert (made.dev.place, made.dev.name) == (PLACE_TARGET, b"net0")
+    made.replay()
+    made.verify()
+    assert sum(is_move(r) for r in made.world.source.trace) == 1
+
+
+def test_second_move_changes_nothing(run):
+    """A device that is there under the wanted name is left alone: nothing is sent."""
+    made = run(IPV4, dev=device("net%d"))
+    made.move()
+    before = len(made.world.source.trace), len(made.world.target.trace)
+    made.move()
+    assert (len(made.world.source.trace), len(made.world.target.trace)) == before
+    assert made.dev.name == b"net0"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name", "is_right"),
+    [
+        ("net0", "net0", True),
+        ("net0", "net1", False),
+        ("net%d", "net0", True),
+        ("net%d", "net17", True),
+        ("net%d", "net", False),
+        ("net%d", "net01", False),
+        ("net%d", "net1x", False),
+        ("net%d", "nat1", False),
+        ("n%dx", "n3x", True),
+        ("n%dx", "n3", False),
+        ("n%dx", "nx", False),
+        ("%d", "7", True),
+        ("%d1", "11", True),
+        ("%d1", "1", False),
+    ],
+)
+def test_verify_compares_the_name_with_the_wanted_one(run, wanted, name, is_right):
+    """A literal name is equal; a template's has the prefix, a number as the kernel prints it, and the suffix."""
+    made = run(IPV4, dev=device(wanted))
+    made.move()
+    made.replay()
+    flags, attributes = made.world.target.links[7]
+    made.world.target.links[7] = flags, attributes | {nl.IFLA_IFNAME: name.encode() + b"\0"}
+    made.dev.find(made.source, made.target)  # which reads the name back
+    assert made.dev.name == name.encode()
+    made.replay()  # the label follows it
+    if is_right:
+        made.verify()
+    else:
+        assert failure(made.verify).extack == "it has another name"
+
+
+@pytest.mark.parametrize("how", ["snapshot", "take", "load"])
+@pytest.mark.parametrize("moved", ["arrived", "refused"])
+def test_snapshot_after_a_move_is_refused(run, how, moved):
+    """What an undo needs is not overwritten; after the undo a new one can be taken."""
+    made = run(IPV4, IPV6)
+    link, addresses = made.dev.link_message, made.dev.addresses
+    if moved == "refused":
+        made.world.source.fault = refuse(errno.EPERM, times=1, when=is_move)
+        failure(made.move)
+    else:
+        made.move()
+
+    def again():
+        if how == "snapshot":
+            made.dev.snapshot(made.source)
+        elif how == "take":
+            made.dev.snapshot(made.source, (link, addresses))
+        else:
+            made.dev.load(link, addresses)
+
+    e = failure(again)
+    assert (e.errno, e.step) == (errno.EINVAL, "snapshot")
+    assert e.extack.startswith("it was moved already")
+    assert (made.dev.link_message, made.dev.addresses) == (link, addresses)
+    made.undo()
+    assert sorted(made.world.source.links) == [7]
+    assert len(made.world.source.addresses) == 2
+    again()
+    assert made.dev.addresses_size == len(addresses)
+
+
+@pytest.mark.parametrize("why", ["refused", "renamed", "gone", "dump"])
+def test_snapshot_that_fails_leaves_the_earlier_one(run, why):
+    """Link, addresses and ifindex are what they were, and the move and its undo are those of that snapshot."""
+    made = run(IPV4, IPV6)
+    before = made.dev.link_message, made.dev.addresses, made.dev.ifindex, made.dev.was_up, made.dev.place
+    source = made.world.source
+    flags, attributes = source.links[7]
+    if why in ("refused", "dump"):
+        asked = nl.RTM_GETLINK if why == "refused" else nl.RTM_GETADDR
+        source.fault = refuse(errno.EPERM, times=1, when=lambda r: r.type == asked)
+    elif why == "renamed":
+        source.links[7] = flags, attributes | {nl.IFLA_IFNAME: b"other\0"}
+    else:
+        del source.links[7]
+    failure(made.dev.snapshot, made.source)
+    assert (made.dev.link_message, made.dev.addresses, made.dev.ifindex, made.dev.was_up, made.dev.place) == before
+    source.links[7] = flags, attributes
+    made.move()
+    made.replay()
+    made.verify()
+
+
+def test_snapshot_can_be_taken_again(run):
+    """The later one counts."""
+    made = run(IPV4)
+    made.world.source.addresses.append(IPV6)
+    made.dev.snapshot(made.source)
+    assert made.dev.addresses == nl.padded(nl.message(20, IPV4, seq=1003, flags=2)) + nl.padded(
+        nl.message(20, IPV6, seq=1003, flags=2)
+    )
+
+
+STEPS = ("snapshot", "move", "replay", "verify", "return", "restore")
+
+
+def steps_of(made: Run) -> dict:
+    return {
+        "snapshot": lambda: made.dev.snapshot(made.source),
+        "move": made.move,
+        "replay": made.replay,
+        "verify": made.verify,
+        "return": lambda: made.undo(RETURN),
+        "restore": lambda: made.undo(RESTORE),
+    }
+
+
+def fail_once(made: Run, number: int, *, obeyed: bool) -> list[int]:
+    """The message of that number, of both namespaces together, is refused; returns what counts down to it."""
+    left = [number]
+
+    def fault(_: nl.Request) -> int:
+        left[0] -= 1
+        return errno.EPERM if left[0] == -1 else 0
+
+    for side in (made.world.source, made.world.target):
+        setattr(side, "late_fault" if obeyed else "fault", fault)
+    return left
+
+
+def no_more_faults(made: Run) -> None:
+    for side in (made.world.source, made.world.target):
+        side.fault = side.late_fault = lambda _: 0
+
+
+@pytest.mark.parametrize("wanted", ["net0", "net%d"])
+@pytest.mark.parametrize("unsure", [False, True])
+@pytest.mark.parametrize("obeyed", [False, True], ids=["refused", "obeyed-and-refused"])
+@pytest.mark.parametrize("step", STEPS)
+def test_every_step_is_called_again_after_each_failure(run, step, obeyed, unsure, wanted):
+    """Whichever message of a step fails, once: called again it succeeds, and a third time; and so do the other steps.
+
+    But an address that alone was refused is then behind the others: that is told, by verify and by undo.
+    """
+    for number in range(40):
+        made = run(IPV4, SECOND, IPV6, PEER6, dev=device(wanted, unsure=unsure))
+        flags, attributes, addresses = made.world.source._seen(7)
+        made.dev.snapshot(made.source)
+        steps, is_replayed = steps_of(made), step in ("replay", "restore")
+        for name in STEPS[: STEPS.index(step)]:
+            steps[name]()
+        left = fail_once(made, number, obeyed=obeyed)
+        with contextlib.suppress(EngineError):
+            steps[step]()
+        no_more_faults(made)
+        for name in STEPS[STEPS.index(step) :]:
+            for _ in range(2):
+                try:
+                    steps[name]()
+                except EngineError as e:
+                    is_told = is_replayed and not obeyed and e.extack.endswith("is out of order")
+                    if name not in ("verify", "restore") or not is_told:
+                        raise
+        assert made.world.source._seen(7)[:2] == (flags, attributes)
+        assert {*map(local, made.world.source._seen(7)[2])} == {*map(local, addresses)}
+        if left[0] >= 0:  # it has no message of that number
+            assert number > 0
+            return
+    raise AssertionError("a step of 40 messages")
+
+
+# ---- a container that fights ---------------------------------------------------------------------------------------
+
+OTHER_MAC = bytes.fromhex("020000000066")
+PERMANENT_MAC = bytes.fromhex("00163e000001")
+
+
+def disguise(made: Run, **more: bytes) -> None:
+    """The container gives the device another name and another MAC address, and what else is named."""
+    flags, attributes = made.world.target.links[7]
+    changed = {getattr(nl, name): value for name, value in more.items()}
+    made.world.target.links[7] = flags, attributes | {nl.IFLA_IFNAME: b"evil0\0", nl.IFLA_ADDRESS: OTHER_MAC} | changed
+
+
+def begin_with(run, **attributes: bytes) -> Run:
+    """A run whose device has these attributes, too."""
+    made = run(IPV4)
+    flags, found = made.world.source.links[7]
+    changed = {getattr(nl, name): value for name, value in attributes.items()}
+    made.world.source.links[7] = flags, found | changed
+    made.dev.snapshot(made.source)
+    return made
+
+
+@pytest.mark.parametrize("wanted", ["net0", "net%d"])
+def test_renamed_device_with_another_mac_comes_back(run, wanted):
+    """Name and MAC address are the container's: it is found by its ifindex, and returned under its own name."""
+    made = run(IPV4, dev=device(wanted))
+    made.move()
+    disguise(made)
+    made.dev.find(made.source, made.target)
+    assert (made.dev.place, made.dev.name, made.dev.target_ifindex) == (PLACE_TARGET, b"evil0", 7)
+    made.undo(RETURN)
+    assert made.dev.place == PLACE_SOURCE
+    assert made.world.source.links[7][1][nl.IFLA_IFNAME] == b"eth1\0"
+    assert failure(made.undo).extack == "the MAC address changed"
+
+
+@pytest.mark.parametrize(
+    ("had", "has", "place"),
+    [
+        pytest.param({}, {"IFLA_LINKINFO": nl.attr(1, b"veth\0")}, PLACE_GONE, id="kind"),
+        pytest.param({}, {"IFLA_ADDRESS": bytes(20)}, PLACE_GONE, id="mac-length"),
+        pytest.param(
+            {"IFLA_PERM_ADDRESS": PERMANENT_MAC}, {"IFLA_PERM_ADDRESS": OTHER_MAC}, PLACE_GONE, id="permanent-mac"
+        ),
+        pytest.param(
+            {"IFLA_PARENT_DEV_NAME": b"0000:01:00.0\0"},
+            {"IFLA_PARENT_DEV_NAME": b"0000:01:00.1\0"},
+            PLACE_GONE,
+            id="parent",
+        ),
+        pytest.param({"IFLA_LINK": U32(8)}, {"IFLA_LINK": U32(9)}, PLACE_GONE, id="link"),
+        pytest.param({"IFLA_LINK": U32(8)}, {}, PLACE_TARGET, id="same-link"),
+        pytest.param(
+            {"IFLA_PERM_ADDRESS": PERMANENT_MAC, "IFLA_LINK": U32(8)},
+            {"IFLA_LINK": U32(9)},
+            PLACE_TARGET,
+            id="same-permanent-mac-other-link",
+        ),
+        pytest.param({}, {"IFLA_PERM_ADDRESS": OTHER_MAC}, PLACE_TARGET, id="permanent-mac-not-known-before"),
+    ],
+)
+def test_other_hardware_under_its_ifindex_is_not_taken_for_it(run, had, has, place):
+    """Of another kind, or with another permanent MAC address, parent or other end: it is not ours."""
+    made = begin_with(run, **had)
+    made.move()
+    disguise(made, **has)
+    made.dev.find(made.source, made.target)
+    assert made.dev.place == place
+
+
+def test_other_permanent_mac_is_not_ours_even_with_our_mac(run):
+    """What nobody can change counts for more than what anybody can."""
+    made = begin_with(run, IFLA_PERM_ADDRESS=PERMANENT_MAC)
+    made.move()
+    flags, attributes = made.world.target.links[7]
+    made.world.target.links[7] = flags, attributes | {nl.IFLA_PERM_ADDRESS: OTHER_MAC}
+    made.dev.find(made.source, made.target)
+    assert made.dev.place == PLACE_GONE
+
+
+@pytest.mark.parametrize(
+    ("had", "unsure", "place"),
+    [
+        ({}, False, PLACE_GONE),
+        ({"IFLA_LINK": U32(8)}, False, PLACE_TARGET),
+        ({"IFLA_PERM_ADDRESS": PERMANENT_MAC}, False, PLACE_TARGET),
+        ({"IFLA_PERM_ADDRESS": PERMANENT_MAC}, True, PLACE_GONE),
+    ],
+)
+def test_device_out_of_a_record_needs_evidence(run, had, unsure, place):
+    """Where nobody saw it arrive, an ifindex alone does not make a device ours: the container may have made one."""
+    made = begin_with(run, **had)
+    made.move()
+    disguise(made)
+    later = device(unsure=unsure)
+    later.load(made.dev.link_message, made.dev.addresses)
+    later.find(made.source, made.target)
+    assert later.place == place
+
+
+def test_last_resort_is_the_last(run):
+    """A device in the source under its ifindex and name comes first, whatever its MAC address."""
+    made = run(IPV4)
+    made.move()
+    disguise(made)
+    made.world.source.links[7] = (0, World.attributes("eth1", OTHER_MAC))
+    made.dev.find(made.source, made.target)
+    assert made.dev.place == PLACE_SOURCE
+
+
+def test_return_that_is_refused_can_be_called_again(run):
+    """EEXIST on the way back: place, name and ifindex are the target's, so what is in the way can be removed there."""
+    made = run(IPV4)
+    made.move()
+    disguise(made)
+    made.world.target.fault = refuse(errno.EEXIST, times=1, when=is_move)
+    e = failure(made.undo, RETURN)
+    assert (e.errno, e.step) == (errno.EEXIST, "undo")
+    assert (made.dev.place, made.dev.target_ifindex, made.dev.name) == (PLACE_TARGET, 7, b"evil0")
+    made.undo(RETURN)
+    assert made.dev.place == PLACE_SOURCE

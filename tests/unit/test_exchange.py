@@ -300,12 +300,6 @@ def test_dump_of_what_a_kernel_may_not_have():
         ),
         pytest.param(lambda r: [entry(r, 1), b"", nl.done(r)], errno.EBADMSG, "an empty datagram", id="empty-datagram"),
         pytest.param(
-            lambda r: [entry(r, 1), entry(r, 2) * 400],
-            errno.EMSGSIZE,
-            "an answer of more than 8 KiB",
-            id="more-than-8-kib",
-        ),
-        pytest.param(
             lambda r: [entry(r, 1), nl.message(nl.NLMSG_OVERRUN, seq=r.seq), nl.done(r)],
             errno.ENOBUFS,
             "the kernel reports lost replies",
@@ -344,9 +338,62 @@ def test_exchange_after_a_damaged_one():
 
 
 def test_answer_of_exactly_8_kib():
-    """The largest datagram that a kernel makes fits."""
+    """The largest datagram of a dump fits: it is asked for once."""
     kernel = Kernel(lambda r: [nl.message(20, bytes(8192 - 16), seq=r[0].seq, flags=nl.NLM_F_MULTI), nl.done(r[0])])
     assert len(query(kernel, GET_ADDR)[1]) == 8192
+    assert len(kernel.sent) == 1
+
+
+def long_dump(size: int):
+    """A dump with one message of that many bytes among short ones, in datagrams of their own."""
+
+    def answer(r):
+        long = nl.message(20, bytes(4) + struct.pack("=I", 2) + bytes(size - 24), seq=r[0].seq, flags=nl.NLM_F_MULTI)
+        return [entry(r[0], 1), long, entry(r[0], 3), nl.done(r[0])]
+
+    return answer
+
+
+@pytest.mark.parametrize("size", [8196, 16384, 16388, 40000, 65536, 65540, 150000])
+def test_long_answer_is_asked_for_once_more(size):
+    """An answer longer than a slot is lost: what only asks is sent again with longer slots, which stay."""
+    kernel = Kernel(*[long_dump(size)] * 3)
+    with serve(kernel) as s:
+        for _ in range(2):
+            _, data = s.query(GET_ADDR)
+            assert [len(m.data) for m in nl.requests(data)] == [24, size, 24]
+            assert numbers(data) == [1, 2, 3]
+    assert len(kernel.sent) == 3
+
+
+def test_slots_grow_as_often_as_answers_do():
+    """Each time that an answer is longer than any before: but a dump that grows each time ends, after eight tries."""
+    kernel = Kernel(*[long_dump(size) for size in (9000, 17000, 33000, 70000, 70000)])
+    with serve(kernel) as s:
+        assert numbers(s.query(GET_ADDR)[1]) == [1, 2, 3]
+    assert len(kernel.sent) == 5
+    growing = Kernel(*[long_dump(70000 + 4000 * n) for n in range(20)])
+    with serve(growing) as s, pytest.raises(EngineError) as raised:
+        s.query(GET_ADDR)
+    assert raised.value.errno == errno.EAGAIN
+    assert len(growing.sent) == 8
+
+
+def test_request_that_changes_something_is_not_sent_twice():
+    """A long answer to it is an error: whether it was done has to be looked at."""
+    kernel = Kernel(lambda r: [nl.message(16, bytes(9000), seq=r[0].seq), nl.error(0, r[0])])
+    with serve(kernel) as s, pytest.raises(EngineError) as raised:
+        s.command(SET_LINK)
+    assert (raised.value.errno, len(kernel.sent)) == (errno.EMSGSIZE, 1)
+
+
+def test_query_that_tries_a_change_is_sent_twice():
+    """What is refused in any case (a try) beside a look-up changes nothing, and its caller says so by asking."""
+    kernel = Kernel(*[lambda r: [nl.error(errno.ENODEV, r[0]), nl.message(16, bytes(9000), seq=r[1].seq)]] * 2)
+    with serve(kernel) as s:
+        _, data = s.query(UNACKED + GET_LINK)
+    assert [m.type for m in nl.requests(data)] == [nl.NLMSG_ERROR, nl.RTM_NEWLINK]
+    assert len(kernel.sent) == 2
 
 
 def test_no_answer_is_a_time_out():
@@ -390,8 +437,8 @@ def test_request_that_did_not_fit_is_not_sent():
     kernel = Kernel()
     with serve(kernel) as s:
         message, data = s._message(GET_LINK)
-        message.err = -errno.ENOBUFS
-        assert lib.nd_sock_exchange(s.raw, message, ffi.NULL, s._err) == -errno.ENOBUFS
+        message.err = -errno.EOVERFLOW
+        assert lib.nd_sock_exchange(s.raw, message, ffi.NULL, s._err) == -errno.EOVERFLOW
         del data
     assert kernel.sent == []
 
@@ -473,7 +520,7 @@ def test_need_is_what_suffices(size):
     dump = Kernel(*[lambda r: [entry(r[0], i) for i in range(20)] + [nl.done(r[0])]] * 2)
     with serve(dump) as s:
         code, need, _, behind = exchange(s, GET_ADDR, size)
-        assert (code, need, set(behind)) == (-errno.ENOBUFS, 24 * 20, {0xA5})
+        assert (code, need, set(behind)) == (-errno.EOVERFLOW, 24 * 20, {0xA5})
         code, need, data, behind = exchange(s, GET_ADDR, need)
     assert (code, numbers(data), set(behind)) == (0, list(range(20)), {0xA5})
 
@@ -485,7 +532,7 @@ def test_reply_is_appended():
         message, data = s._message(GET_LINK)
         room = ffi.new("unsigned char[]", b"in front" + bytes(192))
         reply = ffi.new("struct nd_buf *", {"data": room, "size": 30, "used": 8})
-        assert lib.nd_sock_exchange(s.raw, message, reply, s._err) == -errno.ENOBUFS
+        assert lib.nd_sock_exchange(s.raw, message, reply, s._err) == -errno.EOVERFLOW
         reply.used, reply.size = 8, reply.need
         assert lib.nd_sock_exchange(s.raw, message, reply, s._err) == 0
         del data
