@@ -137,7 +137,8 @@ def examine(
         _open(plan, netns, source)
         clashes.in_batch(plan)
         if plan.source_socket is not None:
-            links.read(plan, plan.source_socket, {i.ifname for i in plan.items if _may_be_there(i)}, exclusion)
+            askable = [item.ifname for item in plan.items if _may_be_there(item)]
+            links.read(plan, plan.source_socket, dict.fromkeys(askable), exclusion)
             _ask_source(plan, plan.source_socket)
         if plan.target_socket is not None:
             _ask_target(plan, plan.target_socket)
