@@ -20,6 +20,7 @@ int nd_dev_init(struct nd_dev **dev, void *memory, size_t size, const char *ifna
 	memcpy(d->ifname, ifname, old);
 	memcpy(d->wanted, wanted, new);
 	*dev = d;
+	err->code = 0;
 	return 0;
 }
 
@@ -142,6 +143,7 @@ int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *e
 	dev->late = 0;
 	dev->was_up = (head.ifi_flags & IFF_UP) != 0;
 	dev->place = ND_PLACE_SOURCE;
+	err->code = 0;
 	return 0;
 }
 
@@ -264,11 +266,7 @@ int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 	/* It passed under another name; or an earlier move left it under its old one. */
 	if (!code && !nd_name_is_wanted(dev->wanted, dev->name))
 		code = rename_in_target(dev, target, err);
-	if (code)
-		err->step = ND_STEP_MOVE;
-	else
-		err->code = 0;
-	return code;
+	return nd_end(err, ND_STEP_MOVE, code);
 }
 
 int nd_dev_up_and_replay(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err)
@@ -278,21 +276,17 @@ int nd_dev_up_and_replay(struct nd_dev *dev, struct nd_sock *target, struct nd_e
 
 	if (dev->place != ND_PLACE_TARGET)
 		return nd_err_set(err, ND_STEP_REPLAY, -EINVAL, "it is not in the target");
-	return nd_replay_run(dev, &r, err);
+	return nd_end(err, ND_STEP_REPLAY, nd_replay_run(dev, &r, err));
 }
 
 int nd_dev_verify(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err)
 {
 	const struct nd_replay r = { .sock = target, .name = dev->name, .wanted = dev->wanted,
 				     .ifindex = dev->target_ifindex, .set = ND_SET_PROTECTED, .up = 1 };
-	int code;
 
 	if (dev->place != ND_PLACE_TARGET)
 		return nd_err_set(err, ND_STEP_VERIFY, -EINVAL, "it is not in the target");
-	code = nd_replay_compare(dev, &r, err);
-	if (code)
-		err->step = ND_STEP_VERIFY;
-	return code;
+	return nd_end(err, ND_STEP_VERIFY, nd_replay_compare(dev, &r, err));
 }
 
 static int undo_return(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, struct nd_err *err)
@@ -367,9 +361,11 @@ int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 int nd_dev_transfer(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, int target_fd,
 		    struct nd_err *err, struct nd_err *undo_err)
 {
-	int code = nd_dev_snapshot(dev, source, err);
+	int code = nd_netns_differ(source_fd, target_fd, err);
 
 	undo_err->code = 0;
+	if (!code)
+		code = nd_dev_snapshot(dev, source, err);
 	if (code)
 		return code;
 	code = nd_dev_move(dev, source, target, target_fd, err);

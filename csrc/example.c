@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * All or nothing: `example NETNS-PATH DEV[=NAME]...` moves devices of this namespace into another one. Exit codes: 0 done;
- * 1 failed, all is as before; 2 refused, nothing was touched; 3 something could not be put back (the lines say what).
+ * `example NETNS-PATH DEV[=NAME]...` moves devices of this namespace into another one, all or none. Exit codes: 0 done;
+ * 1 failed, each is back (with what, says nd_dev_undo); 2 refused, nothing was touched; 3 one is not (the lines say what).
  * The caller's business: the order, uppers (a VLAN) before lowers; signals; what netdevns.h says that is not checked.
  */
 #define _GNU_SOURCE
@@ -57,7 +57,8 @@ int main(int argc, char **argv)
 	if ((b.target_fd = open(argv[1], O_RDONLY | O_CLOEXEC)) < 0 ||
 	    (b.source_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)) < 0)
 		err(2, "%s", b.target_fd < 0 ? argv[1] : "/proc/thread-self/ns/net");
-	e.code = nd_sock_open(&b.source, -1, NULL, 0, &e) ? e.code : nd_sock_open(&b.target, b.target_fd, NULL, 0, &e);
+	if (!nd_netns_differ(b.source_fd, b.target_fd, &e) && !nd_sock_open(&b.source, -1, NULL, 0, &e))
+		nd_sock_open(&b.target, b.target_fd, NULL, 0, &e);
 	for (; !e.code && argv[2 + b.n]; b.n++) {
 		char *name = argv[2 + b.n], *ifname = strsep(&name, "=");
 		struct nd_dev *d = b.devs[b.n] = malloc(ND_DEV_SIZE_MIN);

@@ -15,6 +15,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /*
  * Newer than the oldest headers that we build with; enumerators there, so no #ifdef can ask for them. The values are ABI.
@@ -26,7 +27,16 @@
 #define ND_IFLA_PERM_ADDRESS 54	/* linux/if_link.h, 5.6 */
 #define ND_IFLA_PARENT_DEV_NAME 56	/* linux/if_link.h, 5.14 */
 #define ND_RTEXT_FILTER_SKIP_STATS (1u << 3)
-#define ND_SO_NETNS_COOKIE 71	/* asm-generic/socket.h, 5.14 (probe netns.cookie.same) */
+/* asm/socket.h, 5.14 (probe netns.cookie.same): the architecture's own number. */
+#ifdef SO_NETNS_COOKIE
+#define ND_SO_NETNS_COOKIE SO_NETNS_COOKIE
+#elif defined(__sparc__)
+#define ND_SO_NETNS_COOKIE 0x50
+#elif defined(__hppa__)
+#define ND_SO_NETNS_COOKIE 0x4045
+#else
+#define ND_SO_NETNS_COOKIE 71
+#endif
 
 #define ND_ATTR_HDR sizeof(struct nlattr)	/* NLA_HDRLEN, which is a signed int */
 #define ND_HEADER_MAX 64	/* no family header is longer */
@@ -52,6 +62,16 @@ static inline int nd_err_set(struct nd_err *err, int step, int code, const char 
 	err->code = code;
 	err->step = step;
 	nd_text_copy(err->text, sizeof err->text, text, text ? strlen(text) : 0);
+	return code;
+}
+
+/* The end of a function: a failure's step, or no code after a success. */
+static inline int nd_end(struct nd_err *err, int step, int code)
+{
+	if (code)
+		err->step = step;
+	else
+		err->code = 0;
 	return code;
 }
 

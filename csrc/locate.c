@@ -135,7 +135,8 @@ static int look(struct nd_sock *sock, struct nd_msg *m, uint32_t number, struct 
 	return code ? code : seen->code;
 }
 
-int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen, struct nd_err *err)
+int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen,
+	       struct nd_err *err)
 {
 	_Alignas(8) unsigned char bytes[128];
 	struct nd_msg m;
@@ -277,7 +278,7 @@ int nd_dev_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 	err->code = 0;
 	if (!dev->link_len || !nd_dev_is_sound(dev))
 		return nd_err_set(err, ND_STEP_NONE, -EINVAL, dev->link_len ? "the record is damaged" : "no snapshot");
-	return nd_find(dev, source, target, &seen, err);
+	return nd_end(err, ND_STEP_NONE, nd_find(dev, source, target, &seen, err));
 }
 
 /*

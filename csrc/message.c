@@ -57,7 +57,8 @@ void nd_msg_begin(struct nd_msg *m, uint16_t type, uint16_t flags, const void *h
 	/* The aligned length: attributes follow at once, and the kernel reads a trailing pad of a header as nothing. */
 	h.nlmsg_len = (uint32_t)nd_align(len);
 	memcpy(at, &h, sizeof h);
-	memcpy(at + NLMSG_HDRLEN, header, header_len);
+	if (header_len)
+		memcpy(at + NLMSG_HDRLEN, header, header_len);
 }
 
 /*

@@ -27,7 +27,7 @@
  * those that it put back (-ESTALE). nd_dev_undo of a device that is as the snapshot says changes nothing.
  *
  * What the caller checks first, because the core does not: that the wanted name is valid and free in the target (also as
- * an alternative name), that the namespaces differ, that the device may leave (not lo, not a bridge).
+ * an alternative name), that the namespaces differ (nd_netns_differ), that the device may leave (not lo, not a bridge).
  *
  * Common misreadings:
  *  - An error of nd_dev_move does not mean that the device stayed. dev->place says where it is.
@@ -159,7 +159,7 @@ struct nd_file {
  * A file that fails has its code, and does not make this fail.
  *
  * A socket acts in the namespace that it was opened in, for its whole life (probe netns.socket.stays). With netns_fd >= 0
- * the calling thread visits that namespace: all signals are blocked meanwhile, and the way back
+ * the calling thread visits that namespace: all signals are blocked meanwhile, it cannot be cancelled, and the way back
  * (/proc/thread-self/ns/net) is opened and tried before it leaves. Needs CAP_SYS_ADMIN in the namespace's owner and
  * in the caller's own user namespace, as setns(2) says.
  *
@@ -168,6 +168,12 @@ struct nd_file {
  */
 int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err);
 void nd_sock_close(struct nd_sock *s);
+
+/*
+ * 0: two descriptors are of two namespaces. -EINVAL: they are of one: a move would rename the device there and drop its
+ * addresses. Callers of nd_dev_move ask first; nd_dev_transfer does.
+ */
+int nd_netns_differ(int source_fd, int target_fd, struct nd_err *err);
 
 /* SO_NETNS_COOKIE: which namespace this is, and never used twice (probe death.cookie.unique); 0: none (before 5.14). */
 uint64_t nd_sock_cookie(const struct nd_sock *s);
@@ -334,8 +340,9 @@ int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 int nd_dev_up_and_replay(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err);
 
 /*
- * Reads back and compares: name (the wanted one, or one that the template can make), IFF_UP, the link's own attributes, every protected address with all it has, their order,
- * and that no IPv6 address which was usable before is tentative now. -ESTALE: something differs; the text says what.
+ * Reads back and compares: name (the wanted one, or one that the template can make), IFF_UP, the link's own attributes,
+ * every protected address with all it has, their order, and that no IPv6 address which was usable before is tentative now.
+ * -ESTALE: something differs; the text says what.
  */
 int nd_dev_verify(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err);
 
@@ -349,12 +356,20 @@ int nd_dev_judge(struct nd_dev *dev, const void *link, size_t link_len, const vo
  * Puts the device back: finds it, moves it back if it is in the target, replays and compares. A move that failed may
  * have dropped the addresses (probe clash.addresses.after-an-error). Goes on after a failure of a part; the first one
  * is the result (-ESTALE: it is back, but something differs; -EINVAL: a damaged record, see struct nd_dev: nothing
- * was touched).
+ * was touched). After a failure dev->place, name and the ifindexes say where it is: what is in the way of its return (-EEXIST:
+ * an alternative name) can be removed there, and the undo called again.
+ *
+ * What it restores: name, ifindex where it is free, all addresses of the device, their connected routes, and the up state.
+ * What it does not: routes and nexthop objects of an administrator, permanent neighbours, the master, sysctls, qdiscs,
+ * and whatever else the kernel dropped when the device left. A caller who wants these back keeps them himself.
  */
 int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, int parts,
 		struct nd_err *err);
 
-/* All steps for a single device; undoes on failure. The result is the step's failure; undo_err->code tells of the undo. */
+/*
+ * All steps for a single device; undoes on failure. The result is the step's failure; undo_err->code tells of the undo.
+ * -EINVAL: source_fd and target_fd are of one namespace.
+ */
 int nd_dev_transfer(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, int target_fd,
 		    struct nd_err *err, struct nd_err *undo_err);
 

@@ -57,6 +57,7 @@ static int put(struct nd_dev *dev, const struct nd_view *link, const void *addrs
 	memcpy((unsigned char *)dev + dev->link, link->start, link->len);
 	if (addrs_len)
 		memcpy((unsigned char *)dev + dev->addrs, addrs, addrs_len);
+	err->code = 0;
 	return 0;
 }
 
@@ -106,9 +107,7 @@ int nd_dev_judge(struct nd_dev *dev, const void *link, size_t link_len, const vo
 	if (damage(link, link_len, addrs, addrs_len, &v))
 		return nd_err_set(err, ND_STEP_VERIFY, -EBADMSG, "no link in the answer");
 	code = nd_replay_judge(dev, &r, &v, addrs, addrs_len, err);
-	if (code)
-		err->step = ND_STEP_VERIFY;
-	return code;
+	return nd_end(err, ND_STEP_VERIFY, code);
 }
 
 size_t nd_addr_unprotected(const void *addrs, size_t len, void *to)

@@ -378,7 +378,5 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 		code = drop_peer_routes(dev, r, nd_dev_end(dev) + n * sizeof *ipv6, err);
 	if (!code)
 		code = w.first_code;
-	if (code)
-		err->step = ND_STEP_REPLAY;
-	return code;
+	return nd_end(err, ND_STEP_REPLAY, code);
 }

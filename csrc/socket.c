@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -48,16 +50,22 @@ static int open_here(struct nd_sock *s, struct nd_file *files, size_t nfiles)
 /*
  * The one function that leaves the calling thread's namespace. Signals are blocked: a handler must not run (and open
  * sockets) in the wrong namespace: of this thread alone, which is what sigprocmask(2) means on Linux (pthread_sigmask would
- * bind the object to glibc >= 2.32). /proc/thread-self and not /proc/self (probe netns.setns.one-thread).
+ * bind the object to glibc >= 2.32). Nor can it be cancelled there: open, read and close are cancellation points, and its
+ * cleanup would run there (pthread_setcancelstate is in every libc, without -lpthread). /proc/thread-self and not
+ * /proc/self (probe netns.setns.one-thread).
  */
 static int open_there(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err)
 {
 	sigset_t all, before;
-	int home, code;
+	int home, code, cancel;
 
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (home < 0)
-		return nd_err_set(err, ND_STEP_OPEN, -errno, "cannot open /proc/thread-self/ns/net, the way back");
+	if (home < 0) {
+		code = nd_err_set(err, ND_STEP_OPEN, -errno, "cannot open /proc/thread-self/ns/net, the way back");
+		pthread_setcancelstate(cancel, NULL);
+		return code;
+	}
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &before);
 	/* The way back is tried before it is needed: who may enter the other namespace need not have the right to return. */
@@ -79,6 +87,7 @@ static int open_there(struct nd_sock *s, int netns_fd, struct nd_file *files, si
 	}
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	close(home);
+	pthread_setcancelstate(cancel, NULL);
 	return code;
 }
 
@@ -114,6 +123,7 @@ int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t 
 		goto fail;
 	/* The kernel's choice: the process id is only its first try (probe acks.echo.second-socket). */
 	s->portid = addr.nl_pid;
+	err->code = 0;
 	return 0;
 fail:
 	code = nd_err_set(err, ND_STEP_OPEN, -errno, "cannot set up a NETLINK_ROUTE socket");
@@ -134,4 +144,16 @@ uint64_t nd_sock_cookie(const struct nd_sock *s)
 	socklen_t len = sizeof cookie;
 
 	return getsockopt(s->fd, SOL_SOCKET, ND_SO_NETNS_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
+}
+
+int nd_netns_differ(int source_fd, int target_fd, struct nd_err *err)
+{
+	struct stat source, target;
+
+	err->code = 0;
+	if (fstat(source_fd, &source) < 0 || fstat(target_fd, &target) < 0)
+		return nd_err_set(err, ND_STEP_OPEN, -errno, "not a descriptor of a namespace");
+	if (source.st_dev == target.st_dev && source.st_ino == target.st_ino)
+		return nd_err_set(err, ND_STEP_OPEN, -EINVAL, "target and source are one network namespace");
+	return 0;
 }

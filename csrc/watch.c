@@ -26,8 +26,10 @@ int nd_sock_watch(struct nd_sock *s, int netns_fd, int buffer_bytes, struct nd_e
 	/* Without CAP_NET_ADMIN over the machine: what net.core.rmem_max allows. Too little is told by nd_sock_drain. */
 	if ((setsockopt(s->fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer_bytes, sizeof buffer_bytes) == 0 ||
 	     setsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &buffer_bytes, sizeof buffer_bytes) == 0) &&
-	    bind(s->fd, (const struct sockaddr *)&addr, sizeof addr) == 0)
+	    bind(s->fd, (const struct sockaddr *)&addr, sizeof addr) == 0) {
+		err->code = 0;
 		return 0;
+	}
 	code = nd_err_set(err, ND_STEP_WATCH, -errno, "cannot subscribe to notifications about addresses");
 	nd_sock_close(s);
 	return code;

@@ -49,8 +49,14 @@ SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11
 NETLINK_GET_STRICT_CHK = 12  # 4.20
-SO_NETNS_COOKIE = 71  # asm-generic/socket.h, 5.14
-SO_RCVBUFFORCE = 33  # asm-generic/socket.h; not a name of Python's
+# asm/socket.h: not names of Python's, and not the same numbers everywhere. SO_NETNS_COOKIE: 5.14.
+_machine = os.uname().machine
+if _machine.startswith("sparc"):
+    SO_NETNS_COOKIE, SO_RCVBUFFORCE = 0x50, 0x100B
+elif _machine.startswith("parisc"):
+    SO_NETNS_COOKIE, SO_RCVBUFFORCE = 0x4045, 0x100B
+else:
+    SO_NETNS_COOKIE, SO_RCVBUFFORCE = 71, 33
 MSG_WAITFORONE = 0x10000  # linux/socket.h; not a name of Python's
 
 NLA_F_NESTED = 0x8000

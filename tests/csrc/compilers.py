@@ -17,7 +17,7 @@ CSRC = HERE.parents[1] / "csrc"
 CORE = sorted(path for path in CSRC.glob("*.c") if path.name != "example.c")
 PROGRAMS = {
     "example": [CSRC / "example.c"],
-    "unit": [HERE / "unit.c", HERE / "unit_device.c"],
+    "unit": [HERE / "unit.c", HERE / "unit_device.c", HERE / "unit_contract.c"],
     "embed": sorted((HERE.parent / "embed").glob("*.c")),
 }
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Werror"]

@@ -117,6 +117,11 @@ def test_immovable_device(start_few: Start, sides: tuple[Namespace, Namespace]) 
         pytest.param(["TARGET", "eth0", "=net0"], ": a name must have 1 to 15 bytes", id="empty-name"),
         pytest.param(["/nowhere", "eth0"], "/nowhere: No such file or directory", id="no-namespace"),
         pytest.param(["/dev/null", "eth0"], "/dev/null: setns into the namespace was refused", id="not-a-namespace"),
+        pytest.param(
+            ["/proc/self/ns/net", "eth0=net0"],
+            "/proc/self/ns/net: target and source are one network namespace",
+            id="own-namespace",
+        ),
         pytest.param(["TARGET"], "usage: NETNS-PATH DEV[=NAME]... (up to 64)", id="no-device"),
         pytest.param(["TARGET", *["eth0"] * 65], "usage: NETNS-PATH DEV[=NAME]... (up to 64)", id="too-many"),
     ],

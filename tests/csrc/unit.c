@@ -102,6 +102,18 @@ static void error_is_sticky(void)
 	CHECK(nd_sock_exchange(&nobody, &m, NULL, &err) == -EOVERFLOW && err.code == -EOVERFLOW && err.step == ND_STEP_EXCHANGE);
 }
 
+/* No family header: NULL is as good as any. */
+static void header_of_no_bytes(void)
+{
+	_Alignas(8) unsigned char bytes[32];
+	struct nd_msg m;
+
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_msg_begin(&m, NLMSG_NOOP, 0, NULL, 0);
+	nd_msg_put(&m, 1, NULL, 0);
+	CHECK(m.err == 0 && m.used == 20);
+}
+
 static void lengths_that_no_message_has(void)
 {
 	static unsigned char bytes[70000], data[70000];
@@ -251,6 +263,7 @@ static const struct unit_case message_cases[] = {
 	{ "golden_bytes", golden_bytes },
 	{ "too_small_for_a_request", too_small_for_a_request },
 	{ "error_is_sticky", error_is_sticky },
+	{ "header_of_no_bytes", header_of_no_bytes },
 	{ "lengths_that_no_message_has", lengths_that_no_message_has },
 	{ "messages_that_lie_about_their_length", messages_that_lie_about_their_length },
 	{ "attributes_that_lie_about_their_length", attributes_that_lie_about_their_length },
@@ -270,11 +283,11 @@ static int is_wanted(const char *name, char **names)
 
 int main(int argc, char **argv)
 {
-	const struct unit_case *const lists[] = { message_cases, device_cases };
+	const struct unit_case *const lists[] = { message_cases, device_cases, contract_cases };
 	const int list = argc == 2 && strcmp(argv[1], "--list") == 0;
 	int n = 0, bad = 0;
 
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		for (const struct unit_case *c = lists[i]; c->name; c++) {
 			if (list) {
 				puts(c->name);

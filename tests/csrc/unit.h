@@ -14,12 +14,15 @@ struct unit_case {
 	void (*run)(void);
 };
 
-extern const struct unit_case device_cases[];	/* the last one has no name */
+extern const struct unit_case device_cases[], contract_cases[];	/* the last one has no name */
 
 #define CHECK(condition) ((condition) ? (void)0 : fail(#condition, __FILE__, __LINE__))
 void fail(const char *condition, const char *file, int line);
 
 /* A copy in memory of exactly its size: a sanitizer or valgrind finds a byte that is read behind it. The caller frees it. */
 void *exactly(const void *data, size_t len);
+
+/* Memory for a device named lo, the one that every namespace has. The caller frees it. */
+struct nd_dev *lo(size_t size);
 
 #endif

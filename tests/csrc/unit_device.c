@@ -6,8 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Memory for a device named lo, the one that every namespace has. */
-static struct nd_dev *lo(size_t size)
+struct nd_dev *lo(size_t size)
 {
 	struct nd_dev *dev = NULL;
 	struct nd_err err;

@@ -7,7 +7,7 @@
  *
  * Of config.json: process.args, env and cwd, root.path, hostname, the network namespace's path, and linux.netDevices, uppers
  * (a VLAN) before lowers. No cgroups, capabilities, mounts, users or hooks: it is about the devices. These move when all
- * is ready but the process's execve, and come back if that fails, too. Exit codes: 0 done; 1 failed, all is as before;
+ * is ready but the process's execve, and come back if that fails, too. Exit codes: 0 done; 1 failed, the devices are back;
  * 2 refused, nothing was touched; 3 something could not be put back: the record is kept (journal.h).
  */
 #define _GNU_SOURCE

@@ -83,6 +83,10 @@ def test_moved_device_with_many_names(sides: tuple[Namespace, Namespace], count:
     """The names travel with it: as many as the kernel lets a device have (496 of 127 bytes: their list has 64 KiB)."""
     host, target = sides
     given = give_altnames(host, "eth0", count)
+    if given > 496:  # before 5.16 the kernel has no limit, and the length of the list wraps
+        with pytest.raises(netdevns.CheckFailed, match="makes no sense"):
+            netdevns.move({"eth0": "net0"}, target.fd)
+        return
     assert given == min(count, 496)
     assert altnames(host, "eth0") == given
     (moved,) = netdevns.move({"eth0": "net0"}, target.fd)
@@ -95,6 +99,8 @@ def test_undo_of_a_device_with_many_names(
     sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     """And they are there after an undo."""
+    if not lookups.moves_altnames():
+        pytest.skip("before 6.6 alternative names do not come back")
     host, target = sides
     given = give_altnames(host, "eth0", count)
 

@@ -5,6 +5,7 @@
 
 import contextlib
 import errno
+import os
 import socket
 import struct
 
@@ -956,11 +957,31 @@ def transfer(world: World, dev: Device) -> tuple[int, int]:
     """nd_dev_transfer: its code and that of the undo."""
     undo_err = ffi.new("struct nd_err *", {"code": -99})
     dev._grow(lib.ND_DEV_SIZE_MIN)  # as an embedder gives it
-    with world.sockets() as (source, target):
-        code = lib.nd_dev_transfer(
-            dev.raw, source.raw, target.raw, world.SOURCE_FD, world.TARGET_FD, dev._err, undo_err
-        )
+    # Two namespaces, of whichever kind: they are compared first.
+    fds = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("net", "uts")]
+    world.by_fd |= dict(zip(fds, (world.source, world.target), strict=True))
+    try:
+        with world.sockets() as (source, target):
+            code = lib.nd_dev_transfer(dev.raw, source.raw, target.raw, *fds, dev._err, undo_err)
+    finally:
+        for fd in fds:
+            os.close(fd)
     return code, undo_err.code
+
+
+@pytest.mark.native
+def test_transfer_into_its_own_namespace_is_refused():
+    """Nothing is sent: a move there would rename the device and drop its addresses."""
+    world, dev, undo_err = World(IPV4), device(), ffi.new("struct nd_err *", {"code": -99})
+    first, second = (os.open("/proc/self/ns/net", os.O_RDONLY) for _ in range(2))
+    try:
+        with world.sockets() as (source, _):
+            code = lib.nd_dev_transfer(dev.raw, source.raw, source.raw, first, second, dev._err, undo_err)
+    finally:
+        os.close(first)
+        os.close(second)
+    assert (code, undo_err.code, world.source.trace) == (-errno.EINVAL, 0, [])
+    assert ffi.string(dev._err.text) == b"target and source are one network namespace"
 
 
 @pytest.mark.native
@@ -1203,6 +1224,39 @@ def test_every_step_is_called_again_after_each_failure(run, step, obeyed, unsure
             assert number > 0
             return
     raise AssertionError("a step of 40 messages")
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("wanted", ["net0", "net%d"])
+@pytest.mark.parametrize("unsure", [False, True])
+def test_no_code_is_left_after_a_success(run, unsure, wanted, monkeypatch):
+    """nd_err.code is 0 after each step that succeeds, whatever was refused on its way and is no failure."""
+    steps = []
+
+    def step(self, call, *args):
+        self._err.code = -errno.EXFULL
+        while call(self.raw, *args, self._err):
+            assert self._err.code == -errno.EOVERFLOW
+            self._grow(self.raw.need)
+        assert self._err.code == 0, call
+        steps.append(call)
+
+    monkeypatch.setattr(Device, "_step", step)
+    made = run(IPV4, IPV6, PEER6, dev=device(wanted, unsure=unsure))
+    made.world.target.fault = refuse(errno.ESRCH, when=lambda r: r.type == nl.RTM_DELROUTE)
+    made.dev.find(made.source, made.target)
+    made.move()
+    made.move()
+    made.dev.find(made.source, made.target)
+    made.replay()
+    made.verify()
+    arrived = bytes(made.dev.arrived)
+    (length,) = struct.unpack_from("=I", arrived)
+    made.dev.verify(made.target, (arrived[:length], arrived[(length + 3) & ~3 :]))
+    made.undo(RETURN)
+    made.undo(RESTORE)
+    made.undo()
+    assert len(set(steps)) == 7
 
 
 # ---- a container that fights ---------------------------------------------------------------------------------------
