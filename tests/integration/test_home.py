@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import api, cli, homecoming, journal, loans, lookups, reopened
+from netdevns import api, cli, homecoming, journal, loans, lookups, reopened, return_home
 from netdevns.reports import Recovered
 from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace, fresh
@@ -409,7 +409,7 @@ def test_interrupted_anywhere(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(homecoming._Homecoming, step, strike)
+        patch.setattr(return_home.ReturnHome, step, strike)
         with pytest.raises(KeyboardInterrupt):
             homecoming.come_home(directory)
     assert kept(directory) == ["c1"]

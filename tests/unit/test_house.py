@@ -20,15 +20,14 @@ CSRC = ROOT / "csrc"
 
 # One way: a module imports what stands before it. A new module gets its place here.
 ORDER = [
-    "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours",
-    "results", "reports", "_core",
-    "_ffi", "recvmmsg", "rtnl", "netns", "engine", "survey",
-    "folders", "interrupts", "exclusion", "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes",
-    "links", "checks", "journal", "identity", "info_data", "member", "link_settings", "forgood", "way_back", "undo",
-    "failures", "readback", "carry", "reopened", "recovery", "earlier", "transaction", "api", "jsonscan", "oci",
-    "loans", "belongings", "homecoming", "annotations", "handover", "hooklog", "hook", "output", "outcome", "tables",
-    "conformance", "show", "usage", "demo", "advice", "screens", "progress", "hookline", "installs", "cdi", "hooksd",
-    "hookcommand", "cli", "__main__",
+    "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "results", "reports", "_core",
+    "_ffi", "recvmmsg", "rtnl", "netns", "engine", "survey", "folders", "interrupts", "exclusion", "lookups",
+    "neighparms", "ports", "plan", "stacking", "losses", "clashes", "links", "checks", "journal", "identity",
+    "info_data", "member", "link_settings", "forgood", "way_back", "undo", "failures", "readback", "carry",
+    "reopened", "recovery", "earlier", "transaction", "api", "jsonscan", "oci", "loans", "belongings", "return_home",
+    "homecoming", "annotations", "handover", "hooklog", "hook", "output", "outcome", "tables", "conformance", "show",
+    "usage", "demo", "advice", "screens", "progress", "hookline", "installs", "cdi", "hooksd", "hookcommand", "cli",
+    "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
 ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_find", "_replay", "_late", "native", "reference",
@@ -36,12 +35,14 @@ ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_find", "_
                 "conformance": ["__init__", "probe", "system", "requests", "world", "subjects", "runner", "expected",
                                 "ktap", "report", "command"]}  # fmt: skip
 # What a hook pays for before it does anything.
-HOOK_PATH = ["errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns",
-             "engine", "survey", "folders", "interrupts", "exclusion", "lookups", "neighparms", "ports", "plan",
-             "stacking", "losses", "clashes", "links", "checks", "journal", "identity", "info_data", "member",
-             "link_settings", "forgood", "way_back", "undo", "failures", "readback", "reopened", "recovery", "earlier",
-             "transaction", "api", "jsonscan", "oci", "loans", "belongings", "homecoming", "annotations", "handover",
-             "hooklog", "hook", "output", "outcome", "hookcommand"]  # fmt: skip
+HOOK_PATH = [
+    "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns", "engine",
+    "survey", "folders", "interrupts", "exclusion", "lookups", "neighparms", "ports", "plan", "stacking", "losses",
+    "clashes", "links", "checks", "journal", "identity", "info_data", "member", "link_settings", "forgood",
+    "way_back", "undo", "failures", "readback", "reopened", "recovery", "earlier", "transaction", "api", "jsonscan",
+    "oci", "loans", "belongings", "return_home", "homecoming", "annotations", "handover", "hooklog", "hook", "output",
+    "outcome", "hookcommand",
+]  # fmt: skip
 # What a hook that finds nothing to move loads.
 IDLE = {"errors", "uapi", "names", "jsonscan", "oci", "hook"}
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
