@@ -103,7 +103,7 @@ def _poststop(data: bytes) -> tuple[list[str], int]:
     try:
         results = hook.poststop(data, _begin)
     except OSError as e:
-        return [f"{e.filename}: {e.strerror}", UNTOUCHED], REFUSED
+        return [f"{e.filename or 'the loans'}: {e.strerror}", UNTOUCHED], REFUSED
     if not results:
         return [], 0
     from .homecoming import is_wrong

@@ -74,7 +74,13 @@ def pending(directory: str | os.PathLike[str]) -> tuple[list[str], int]:
 def before_move(opened: Journal, host_names: Iterable[str], source: object) -> list[Recovered]:
     """Recovers the crashed records that name one of these devices, of that source; returns what is not put back."""
     only = _Only({names.encode(name) for name in host_names}, source)
-    return [found for found in _recovered(opened, only) if found.outcome == "kept"]
+    try:
+        return [found for found in _recovered(opened, only) if found.outcome == "kept"]
+    except NetDevError:
+        raise
+    except OSError as e:
+        text = f"{opened.path}: the records of earlier moves cannot be read: {e.strerror}"
+        raise NetDevError(text, errno=e.errno or 0, step="record") from None
 
 
 class _Only:

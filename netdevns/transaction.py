@@ -156,8 +156,10 @@ def _watch(plan: Plan) -> Watch:
     try:
         return Watch(plan.source_visit, WATCH_BYTES)
     except EngineError as e:
+        code = "permission.source" if e.errno == errno.EPERM else "system"
+        plan.error(None, code, text := failures.unwatched(plan, e), e.errno)
         raise CheckFailed(
-            f"{failures.WORDS['open']}: {lookups.says(e)}",
+            text,
             report=plan.report(),
             errno=e.errno,
             extack=e.extack,
@@ -293,7 +295,7 @@ class _Batch:
         try:
             self.record = journal.write(recovery.recorded(self.plan, self.move_order, self.uppers), self.record)
         except OSError as e:
-            where = f"{e.filename or journal.directory}: {e.strerror}"
+            where = f"{os.path.join(journal.path, e.filename or '')}: {e.strerror}"
             raise Stopped(None, "record", e.errno or errno.EIO, where) from None
 
     def _end_record(self, *, keep: bool = False) -> None:
