@@ -383,7 +383,7 @@ class _Batch:
         moved = []
         for member in self.members:
             losses.find_addresses(self.plan, member.item, member.device.unprotected)
-            lost = [*member.item.lost]
+            lost = [*member.item.lost, *readback.resets(self.plan, member)]
             if member.device.cut_labels:
                 lost.append(f"{member.device.cut_labels} labels")
             moved.append(
