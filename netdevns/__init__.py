@@ -15,7 +15,7 @@ SYNOPSIS
 WHAT ARRIVES
     Each device in the target, UP, under the wanted name, with every permanent address of global scope as it was (the
     runtime-spec's rule), usable at once, in the same order; the link's own attributes too. What else the kernel drops
-    in a move is named in `Moved.not_carried`, and before it by `check`.
+    in a move is named in `Moved.not_carried`, and before it by `check` (but not sysctls, which depend on the target).
 
 WHAT FAILS
     CheckFailed: nothing was touched. MoveFailed: everything was put back, unless `left` says what could not be. Both

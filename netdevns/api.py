@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Collection, Mapping
 
-from . import checks, failures, lookups
+from . import checks, failures, readback
 from .earlier import Earlier
 from .engine import EngineError, Watch
 from .errors import CheckFailed, MoveFailed, NetDevError
@@ -125,6 +126,7 @@ def transact(
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with contextlib.ExitStack() as stack:
+        readback.load(results=results, preserve=preserve)
         patience = Patience(WAIT_S if timeout_s is None else min(timeout_s, WAIT_S), interrupts)
         opened = None
         if earlier is not None:
@@ -174,7 +176,7 @@ def _examined(
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise CheckFailed(
             errors[0].text + more,
-            report=plan.report(),
+            found=plan.found,
             errno=errors[0].errno,
             device=errors[0].device,
             step="check",
@@ -204,9 +206,11 @@ def _watch(plan: Plan) -> Watch:
     try:
         return Watch(plan.source_visit, WATCH_BYTES)
     except EngineError as e:
+        code = "permission.source" if e.errno == errno.EPERM else "system"
+        plan.error(None, code, text := failures.unwatched(plan, e), e.errno)
         raise CheckFailed(
-            f"{failures.WORDS['open']}: {lookups.says(e)}",
-            report=plan.report(),
+            text,
+            found=plan.found,
             errno=e.errno,
             extack=e.extack,
             step=e.step,

@@ -22,7 +22,7 @@ Finding codes (stable), with the errno that a refused `move` carries:
   netns.same (EINVAL)              target and source are one namespace
   permission.source, permission.target (EPERM)   CAP_NET_ADMIN, or CAP_SYS_ADMIN for the visit, is missing there
   ipv6.disabled (EACCES)           IPv6 addresses must go where IPv6 is disabled
-  system (as it is)                the kernel could not be asked
+  system (as it is)                the kernel could not be asked, or a file under /proc/sys/net not be read
   loss.master, loss.port, loss.qdisc, loss.routes, loss.neighbours, loss.fdb, loss.upper, loss.addresses
                                    severity "loss": what a move drops and the runtime-spec does not protect
   device.xdp                       a note: an XDP program stays attached
@@ -102,21 +102,8 @@ def check(
     Source: OCI runtime-spec 1.3, config-linux.md "Network Devices": "whether the device can be moved must be checked".
     """
     with examine(devices, netns, source, force, known_preserve(preserve)) as plan:
-        _addresses(plan)
+        losses.ask_addresses(plan)
         return plan.report()
-
-
-def _addresses(plan: Plan) -> None:
-    """What `move` finds in its snapshots, which it makes after the checks."""
-    present = [(item, item.link.ifindex) for item in plan.items if item.device and item.link]
-    if not present or plan.source_socket is None:
-        return
-    try:
-        found = lookups.addresses(plan.source_socket, [ifindex for _, ifindex in present])
-        for item, ifindex in present:
-            losses.find_addresses(plan, item, found[ifindex])
-    except (EngineError, wire.Malformed) as e:
-        plan.error(None, "system", f"addresses: {says(e)}", getattr(e, "errno", errno.EBADMSG))
 
 
 def examine(
@@ -133,6 +120,7 @@ def examine(
     """
     plan = Plan(requested(devices), force)
     plan.preserve = preserve
+    asked = "source"
     try:
         _open(plan, netns, source)
         clashes.in_batch(plan)
@@ -140,13 +128,13 @@ def examine(
             askable = [item.ifname for item in plan.items if _may_be_there(item)]
             links.read(plan, plan.source_socket, dict.fromkeys(askable), exclusion)
             _ask_source(plan, plan.source_socket)
+        asked = "target"
         if plan.target_socket is not None:
             _ask_target(plan, plan.target_socket)
+        asked = "source"
         losses.find(plan)
-    except EngineError as e:
-        plan.error(None, "system", f"the kernel could not be asked: {says(e)}", e.errno)
-    except wire.Malformed as e:
-        plan.error(None, "system", f"an answer of the kernel makes no sense: {e}", errno.EBADMSG)
+    except (EngineError, wire.Malformed) as e:
+        plan.unasked(getattr(plan, asked), e)
     except BaseException:
         plan.__exit__()
         raise
@@ -184,8 +172,11 @@ def _visit(plan: Plan, side: str, fd: int, netns: NetNS, files: Mapping[str, str
         return Socket(fd, files)
     except EngineError as e:
         code = f"permission.{side}" if e.errno == errno.EPERM else "system"
-        hint = " (CAP_SYS_ADMIN is needed there and here)" if e.errno == errno.EPERM else ""
-        plan.error(None, code, f"{netns.where}: cannot enter the network namespace: {says(e)}{hint}", e.errno)
+        what = "no netlink socket" if fd < 0 else "cannot enter the network namespace"
+        # socket(2) in it is refused by a seccomp filter or a security module, whatever the capabilities.
+        is_setns = e.errno == errno.EPERM and e.extack.startswith("setns")
+        hint = " (CAP_SYS_ADMIN is needed there and here)" if is_setns else ""
+        plan.error(None, code, f"{called(netns)}: {what}: {says(e)}{hint}", e.errno)
         return None
 
 
@@ -351,20 +342,30 @@ def _ask_target(plan: Plan, socket: Socket) -> None:
     clashes.in_target(plan, claims, answers[: len(claims)])
     if present:
         _choose_ifindexes(present, honours, answers[len(claims) :], socket)
-    disabled = socket.files[DISABLE_IPV6]
-    if disabled == "0\n":
-        return
+    if socket.files[DISABLE_IPV6] != "0\n" and plan.source_socket is not None:
+        _ipv6(plan, plan.source_socket, present, socket.files[DISABLE_IPV6])
+
+
+def _ipv6(plan: Plan, source: Socket, present: Iterable[Item], disabled: str | int) -> None:
+    """Where IPv6 is not known to work in the target; `disabled`: what DISABLE_IPV6 said, or a negative errno."""
     for item in present:
-        if item.device is None or plan.source_socket is None:
+        if item.device is None:
             continue
-        item.device.snapshot(plan.source_socket)
+        item.device.snapshot(source)
         own = sysctls.Settings(item.device.link_body).values.get("ipv6.disable_ipv6")
-        if disabled == "1\n" and own == 0 and "sysctls" in plan.preserve:
+        if isinstance(disabled, str) and own == 0 and "sysctls" in plan.preserve:
             continue  # "default" is what a device begins with; its own is set there before its addresses are
-        if any(a["family"] == "inet6" for a in snapshots.addresses(item.device.addresses, protected=True)):
-            why = "disabled there (net.ipv6.conf.default.disable_ipv6)" if disabled == "1\n" else "not available there"
-            text = f"{item.label}: it has IPv6 addresses, but IPv6 is {why}: {called(plan.target)}"
-            plan.error(item.host_name, "ipv6.disabled", text, errno.EACCES)
+        if not any(a["family"] == "inet6" for a in snapshots.addresses(item.device.addresses, protected=True)):
+            continue
+        if isinstance(disabled, int) and disabled != -errno.ENOENT:  # which alone says that there is no IPv6
+            text = f"{called(plan.target)}: {DISABLE_IPV6} could not be read: {os.strerror(-disabled)}"
+            plan.error(None, "system", text, -disabled)
+            return
+        why = "not available there"
+        if isinstance(disabled, str):
+            why = "disabled there (net.ipv6.conf.default.disable_ipv6)"
+        text = f"{item.label}: it has IPv6 addresses, but IPv6 is {why}: {called(plan.target)}"
+        plan.error(item.host_name, "ipv6.disabled", text, errno.EACCES)
 
 
 def _choose_ifindexes(present: list[Item], honours: wire.Message, answers: list[wire.Message], socket: Socket) -> None:

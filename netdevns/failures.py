@@ -6,10 +6,10 @@ import errno
 import os
 from collections.abc import Callable
 
-from . import names
+from . import lookups, names
 from .errors import EngineError, MoveFailed
 from .member import Member, location
-from .plan import Plan
+from .plan import Plan, called
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ WORDS_OF_ALL = {
     "snapshot": "the addresses of the devices could not be read",
     "verify": "what arrived in the target could not be read",
 }
+# Where such an exchange was, in the source or in the target: with no device to name, the namespace is named.
+IN_SOURCE, IN_TARGET = ("open", "snapshot", "down", "watch"), ("move", "replay", "carry", "verify")
 
 
 class Stopped(Exception):
@@ -59,6 +61,20 @@ def step(member: Member | None, name: str, call: Callable[..., T], *args: object
         raise Stopped(member, name, 0 if e.errno == errno.ESTALE else e.errno, e.extack) from None
 
 
+def unwatched(plan: Plan, e: EngineError) -> str:
+    """Why the source's addresses cannot be watched during a move, which is not begun then."""
+    return f"{called(plan.source)}: changes of its addresses cannot be watched: {lookups.says(e)}"
+
+
+def _where(member: Member | None, step: str, plan: Plan) -> str:
+    """How a text begins: with the device at fault, or with the namespace."""
+    if member:
+        return f"{member.item.label}: "
+    if step in IN_SOURCE or step in IN_TARGET:
+        return f"{called(plan.source if step in IN_SOURCE else plan.target)}: "
+    return ""
+
+
 def failed(
     cause: BaseException, left: tuple[Left, ...], plan: Plan, *, is_kept: bool, may_miss_late: bool
 ) -> MoveFailed:
@@ -75,13 +91,15 @@ def failed(
     if isinstance(cause, EngineError):
         stopped = Stopped(None, cause.step, cause.errno, cause.extack)
     member = stopped.member
-    text = f"{member.item.label}: " if member else ""
+    text = _where(member, stopped.step, plan)
     if stopped.step == "time-out":
         text += "the time was over before this device"
     elif stopped.step == "interrupt":
         text += f"interrupted by {stopped.extack}" if stopped.extack else f"interrupted ({type(cause).__name__})"
     else:
         said = [os.strerror(stopped.errno)] if stopped.errno else []
+        if said and stopped.extack.endswith(said[0]):  # a file and why
+            said = []
         words = WORDS[stopped.step] if member else WORDS_OF_ALL.get(stopped.step, WORDS[stopped.step])
         if member and stopped.step == "move" and stopped.errno == errno.EEXIST:
             words = f'the name "{names.shown(member.item.wanted)}" was taken in the target meanwhile'

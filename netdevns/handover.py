@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 
 from . import api, errors, loans, lookups, names, oci, wire
@@ -113,6 +114,8 @@ def _not_there_yet(devices: Mapping[str, str], target: NetNS) -> dict[str, str]:
             for h, a, b in zip(literal, old, new, strict=True)
             if lookups.link_of(a) is None and (link := lookups.link_of(b)) is not None and link.name == encoded[h][1]
         }
-    except EngineError:
+    except EngineError as e:
+        if e.errno == errno.ENOTRECOVERABLE:  # whoever goes on takes the container's namespace for the host's
+            raise errors.NetDevError(f"{target.where}: {lookups.says(e)}", errno=e.errno, step="open") from None
         return dict(devices)  # the move's own checks say in full what is wrong, such as a missing capability
     return {host_name: name for host_name, name in devices.items() if host_name not in done}

@@ -112,7 +112,7 @@ def _poststop(data: bytes) -> tuple[list[str], int]:
     try:
         results = hook.poststop(data, begin)
     except OSError as e:
-        return [f"{e.filename}: {e.strerror}", UNTOUCHED], REFUSED
+        return [f"{e.filename or 'the loans'}: {e.strerror}", UNTOUCHED], REFUSED
     except Exception as e:
         if not held:
             raise

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from struct import Struct
 
 from . import lookups, names, neighbours, routes, snapshots, stacking, uapi, wire
-from .engine import Socket
+from .engine import EngineError, Socket
 from .plan import Found, Item, Plan
 
 TCMSG = Struct("=BxxxiIII")  # tcm_family, tcm_ifindex, tcm_handle, tcm_parent, tcm_info
@@ -96,6 +96,20 @@ def _routes(plan: Plan) -> None:
     for route in routes.portable(plan.routes, plan.nexthops, by_ifindex):
         if not route.body:
             _lose(plan, by_ifindex[route.ifindex], "loss.routes", route.text)
+
+
+def ask_addresses(plan: Plan) -> None:
+    """Asks for the addresses, and finds those that are lost; `move` finds them in its snapshots, after the checks."""
+    present = [(item, item.link.ifindex) for item in plan.items if item.device and item.link]
+    # A socket whose exchange failed is of no use: its next error would only be added to the first.
+    if not present or plan.source_socket is None or any(found.code == "system" for found in plan.found):
+        return
+    try:
+        found = lookups.addresses(plan.source_socket, [ifindex for _, ifindex in present])
+        for item, ifindex in present:
+            find_addresses(plan, item, found[ifindex])
+    except (EngineError, wire.Malformed) as e:
+        plan.unasked(plan.source, e)
 
 
 def find_addresses(plan: Plan, item: Item, dumped: bytes | memoryview) -> None:

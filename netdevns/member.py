@@ -10,12 +10,13 @@ from .plan import Item
 class Member:
     """A device of the batch, checked."""
 
-    __slots__ = ("device", "ended", "for_good", "item", "link", "touched")
+    __slots__ = ("arrived", "device", "ended", "for_good", "item", "link", "touched")
 
     def __init__(self, item: Item, device: Device, link: wire.Link) -> None:
         self.item = item
         self.device = device
         self.link = link
+        self.arrived = b""  # the RTM_NEWLINK that was read in the target at the end
         self.touched = False  # whether anything was sent that may have changed it
         self.ended = False  # the kernel deleted it when its lower device left
         self.for_good: list[str] = []  # what an undo found missing that nothing can put back

@@ -68,6 +68,8 @@ class NetNS:
         if isinstance(where, bool) or not isinstance(where, (str, int, os.PathLike)):
             raise TypeError(f"a network namespace is a NetNS, str, PathLike or int, not {type(where).__name__}")
         name, path = _named(where)
+        if not name:  # not NETNS_DIR itself
+            raise NetDevError(_cannot_open(name, path, OSError()), errno=errno.ENOENT, step="open", netns=name)
         if isinstance(where, int) and where < 0:
             raise NetDevError(f"{name}: no descriptor can be negative", errno=errno.EBADF, step="open", netns=name)
         try:

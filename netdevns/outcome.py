@@ -46,7 +46,7 @@ def lines_of(e: errors.NetDevError) -> list[str]:
     """An error, one line a fact: what, and where each device is now."""
     lines = [e.text]
     if isinstance(e, errors.CheckFailed):
-        lines = [finding.text for finding in e.report.findings if finding.severity == "error"]
+        lines = [finding.text for finding in e.report.findings if finding.severity == "error"] or lines
         lines += _lent({finding.device for finding in e.report.findings if finding.code == "device.unknown"})
     for each in e.earlier:
         lines.append(f"{each.device}: restored before that, after a move or a container that had ended: {each.text}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 
-from . import names, wire
-from .engine import Device, Socket, Watch
+from . import lookups, names, wire
+from .engine import Device, EngineError, Socket, Watch
 from .netns import CURRENT, NetNS
 from .survey import Survey
 
@@ -129,6 +130,10 @@ class Plan:
 
     def error(self, device: str | None, code: str, text: str, errno_: int) -> None:
         self.found.append(Found(device, "error", code, text, errno_))
+
+    def unasked(self, netns: NetNS | None, e: EngineError | wire.Malformed) -> None:
+        """A namespace gave no usable answer."""
+        self.error(None, "system", lookups.unasked(called(netns), e), getattr(e, "errno", errno.EBADMSG))
 
     @property
     def errors(self) -> list[Found]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Sequence
 
-from . import lookups, wire
-from .engine import Device, EngineError, Socket
+from . import lookups, sysctls, wire
+from .engine import EngineError, Socket
 from .failures import step
 from .member import Member
+from .plan import Plan
 
 
 def snapshots(source: Socket, members: Sequence[Member]) -> None:
@@ -28,7 +29,7 @@ def verify(target: Socket, members: Sequence[Member]) -> Iterator[Member]:
     size = sum(member.device.addresses_size for member in members)
     links, found = step(_one(members), "verify", lookups.links_and_addresses, target, ifindexes, size)
     for member, link, ifindex in zip(members, links, ifindexes, strict=True):
-        step(member, "verify", _compare, member.device, target, link, found[ifindex])
+        step(member, "verify", _compare, member, target, link, found[ifindex])
         if member.link.altnames:
             step(member, "verify", _altnames, member, wire.Link(link.body))
         yield member
@@ -39,10 +40,16 @@ def _one(members: Sequence[Member]) -> Member | None:
     return members[0] if len(members) == 1 else None
 
 
-def _compare(device: Device, target: Socket, answer: wire.Message, addresses: bytes | memoryview) -> None:
+def _compare(member: Member, target: Socket, answer: wire.Message, addresses: bytes | memoryview) -> None:
     if code := lookups.refused(answer):
         raise EngineError(code, wire.error(answer)[1], "verify")
-    device.verify(target, (bytes(answer.data), addresses))
+    member.arrived = bytes(answer.data)
+    member.device.verify(target, (member.arrived, addresses))
+
+
+def resets(plan: Plan, member: Member) -> list[str]:
+    """Its sysctls that are the target's now, in short words; where they were to be preserved, `carry` reports them."""
+    return [] if "sysctls" in plan.preserve else sysctls.resets(member.link, member.item.token, member.arrived)
 
 
 def _altnames(member: Member, arrived: wire.Link) -> None:

@@ -63,7 +63,9 @@ class Moved:
         host_name, host_ifindex: What it was in the source.
         name, ifindex: What it is in the target, read back.
         addresses: The protected addresses as they are in the target, in order. Decoded on first use.
-        not_carried: What the kernel dropped that the runtime-spec does not protect, in short words.
+        not_carried: What the kernel dropped that the runtime-spec does not protect, in short words: "qdisc tbf", "2
+            routes"; and the device's sysctls that it reset to the target's defaults: "sysctl ipv4.rp_filter 2 -> 0", or
+            only how many, from four on: "5 sysctls".
     """
 
     host_name: str

@@ -10,7 +10,7 @@ from . import checks, lookups, losses, names, neighbours, ports, routes, snapsho
 from .engine import EngineError, Socket
 from .errors import CheckFailed, NetDevError
 from .netns import CURRENT, NetNS
-from .plan import Item, Plan
+from .plan import Item, Plan, called
 from .reports import Device, Finding
 from .results import Address
 from .survey import Survey
@@ -41,9 +41,7 @@ def devices(
             return _devices(plan, socket, wanted)
         except (EngineError, wire.Malformed) as e:
             code = e.errno if isinstance(e, EngineError) else errno.EBADMSG
-            raise NetDevError(
-                f"the kernel could not be asked: {lookups.says(e)}", errno=code, step="exchange"
-            ) from None
+            raise NetDevError(lookups.unasked(called(plan.source), e), errno=code, step="exchange") from None
 
 
 def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device, ...]:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from struct import Struct
 
-from . import uapi, wire
+from . import snapshots, uapi, wire
 
 # By IPV4_DEVCONF_*, from 1 on. None: mc_forwarding is no setting, but says that a program routes multicast there.
 IPV4: tuple[str | None, ...] = (
@@ -75,6 +75,13 @@ class Settings:
             found.append(TOKEN)
         return found
 
+    def shown(self, name: str) -> str:
+        """A value as its file has it."""
+        if name == TOKEN:
+            return snapshots.address_text(uapi.AF_INET6, self.token or bytes(16))
+        value = self.values[name]
+        return _written(name.partition(".")[2], value - (1 << 32) if value >> 31 == 1 else value)
+
     def requests(self, now: Settings, ifindex: int, *, about_to_be_up: bool) -> list[tuple[tuple[str, ...], bytes]]:
         """What differs of IPv4's, the token and addr_gen_mode, and the RTM_NEWLINK that sets it as it was.
 
@@ -110,6 +117,37 @@ class Settings:
         differ.sort(key=lambda n: n == "disable_ipv6")
         where = f"/proc/sys/net/ipv6/conf/{os.fsdecode(name)}"
         return {f"{where}/{n}": _written(n, self.values[f"ipv6.{n}"]) for n in differ}
+
+
+LISTED = 3  # of more only the count is reported
+
+
+def resets(link: wire.Link, token: bytes | None, arrived: bytes) -> list[str]:
+    """What a move reset, in short words: "sysctl ipv4.rp_filter 2 -> 0", or "5 sysctls".
+
+    Without a system call, and without decoding anything where all is equal, which is the rule. ipv6.mtu is compared
+    like the others: IFF_UP sets it to the device's MTU, so only one that differed from that is reported (probe
+    sysctls.ipv6.mtu). Left out are mc_forwarding, which is no setting, and stable_secret, which no link reports.
+
+    Args:
+        link: The device in the source.
+        token: Its token there, where the link does not tell it.
+        arrived: The RTM_NEWLINK that was read in the target.
+    """
+    families = _attrs(link.af_spec)
+    inet, inet6 = (_attrs(families.get(family)) for family in (uapi.AF_INET, uapi.AF_INET6))
+    arrays = (inet.get(uapi.IFLA_INET_CONF, b""), inet6.get(uapi.IFLA_INET6_CONF, b""))
+    has_token = any(inet6.get(uapi.IFLA_INET6_TOKEN, b"") if token is None else token)
+    if not has_token and arrays[0] in arrived and arrays[1] in arrived:
+        return []
+    was, now = Settings(link.body), Settings(arrived[wire.NLMSGHDR.size :])
+    was.token = was.token if token is None else token
+    if now.token is None:
+        now.token = was.token and bytes(len(was.token))  # none is left (probe sysctls.token.move)
+    names = was.differences(now)
+    if len(names) > LISTED:
+        return [f"{len(names)} sysctls"]
+    return [f"sysctl {name} {was.shown(name)} -> {now.shown(name)}" for name in names]
 
 
 # With all about IPv6: 5.10 tells no token of a link that is asked for with RTEXT_FILTER_SKIP_STATS (probe

@@ -177,7 +177,7 @@ class Batch:
         try:
             self.record = journal.write(recovery.recorded(self.plan, self.move_order, self.uppers), self.record)
         except OSError as e:
-            where = f"{e.filename or journal.directory}: {e.strerror}"
+            where = f"{os.path.join(journal.path, e.filename or '')}: {e.strerror}"
             raise Stopped(None, "record", e.errno or errno.EIO, where) from None
 
     def _end_record(self, *, keep: bool = False) -> None:
@@ -267,7 +267,7 @@ class Batch:
         moved = []
         for member in self.members:
             losses.find_addresses(self.plan, member.item, member.device.unprotected)
-            lost = [*member.item.lost]
+            lost = [*member.item.lost, *readback.resets(self.plan, member)]
             if member.device.cut_labels:
                 lost.append(f"{member.device.cut_labels} labels")
             moved.append(

@@ -106,7 +106,8 @@ def test_nothing_without_being_asked(sides: tuple[Namespace, Namespace], monkeyp
     assert setting(target, "ipv4/conf/net0/rp_filter") == setting(target, "ipv4/conf/default/rp_filter") != "2"
     assert routes(target, {"net0": "net0", "net1": "net1"}) == []
     assert target.ip_json("neigh show nud permanent") == []
-    assert not_carried(moved) == {"eth0": ("1 route", "1 neighbour")}
+    default = setting(target, "ipv4/conf/default/rp_filter")
+    assert not_carried(moved) == {"eth0": ("1 route", "1 neighbour", f"sysctl ipv4.rp_filter 2 -> {default}")}
 
 
 def test_every_setting_is_carried(sides: tuple[Namespace, Namespace]) -> None:

@@ -172,8 +172,8 @@ def test_failed_step_is_undone(setting, at, step, device, words, after):
     assert (e.errno, e.extack, e.device, e.step, e.netns, e.left, e.rolled_back) == (
         errno.EPERM, "because", device, step, "there", (), True,
     )  # fmt: skip
-    whose = f"{device}: " if device else ""
-    assert str(e) == f"{whose}{words}: Operation not permitted: because; {BACK}"
+    whose = device or {"snapshot": "here", "verify": "there"}[step]
+    assert str(e) == f"{whose}: {words}: Operation not permitted: because; {BACK}"
     if step != "snapshot" and device:
         assert e.location == "source"
 
