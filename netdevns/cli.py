@@ -114,7 +114,7 @@ def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespa
     # Now, also what tells the end of it: when the devices have moved, a module that cannot be read comes too late.
     import dataclasses
 
-    from . import screens
+    from . import loans, screens  # noqa: F401
     from .advice import argument
     from .journal import JOURNAL_DIR
     from .progress import Progress
@@ -273,6 +273,8 @@ def _tell_recovered(
 ) -> int:
     import dataclasses
 
+    if args.json:
+        import json  # noqa: F401
     try:
         recovered = put_back()
     except OSError as e:

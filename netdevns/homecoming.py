@@ -22,7 +22,8 @@ from .reopened import NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .reports import Left, Recovered
+    from .errors import Remains
+    from .reports import Recovered
 
 WAIT_S = 5.0  # for the kernel, which cleans a dead namespace up in its own time: mostly less than 0.2 s
 TRIES = 5  # to put a device right that udev or NetworkManager is renaming at the same time
@@ -349,7 +350,7 @@ class _Homecoming(Reopened):
 
     # ---- what is told ----
 
-    def _outcome(self, member: Member, device: _Found, left: Left | None) -> Recovered:
+    def _outcome(self, member: Member, device: _Found, left: Remains | None) -> Recovered:
         renumbered = f"ifindex {member.link.ifindex}"
         lost = [*(left.missing if left else ()), *device.missing]
         lost = [words for words in lost if words != renumbered and words not in member.for_good]

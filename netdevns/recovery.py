@@ -19,7 +19,8 @@ from .reopened import NEIGHBOURS, NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .reports import Left, Recovered
+    from .errors import Remains
+    from .reports import Recovered
 
 BEFORE_BOOT = "a record of before the last boot, which reset its devices"
 
@@ -267,7 +268,7 @@ class _Recovery(Reopened):
         arrived = wire.Link(next(wire.messages(device.arrived)).body)
         return set(arrived.altnames) == set(member.link.altnames)
 
-    def _outcome(self, member: Member, left: Left | None) -> Recovered:
+    def _outcome(self, member: Member, left: Remains | None) -> Recovered:
         if left is None:
             return self.told(member, "undone", "source", "it is back as it was")
         if member.ended:

@@ -119,6 +119,7 @@ def transact(
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with contextlib.ExitStack() as stack:
+        readback.load(results=results, preserve=preserve)
         opened = None if journal is None else stack.enter_context(open_journal(journal))
         kept = recovery.before_move(opened, devices, source) if opened else []
         plan = stack.enter_context(checks.examine(devices, netns, source, force, preserve))
@@ -130,7 +131,7 @@ def transact(
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             raise CheckFailed(
                 errors[0].text + more,
-                report=plan.report(),
+                found=plan.found,
                 errno=errors[0].errno,
                 device=errors[0].device,
                 step="check",
@@ -160,7 +161,7 @@ def _watch(plan: Plan) -> Watch:
         plan.error(None, code, text := failures.unwatched(plan, e), e.errno)
         raise CheckFailed(
             text,
-            report=plan.report(),
+            found=plan.found,
             errno=e.errno,
             extack=e.extack,
             step=e.step,
@@ -287,7 +288,7 @@ class _Batch:
 
     def _carry(self, *, up: bool) -> None:
         if self.plan.preserve:
-            from . import carry  # who preserves nothing does not pay for it
+            from . import carry  # loaded by then
 
             step(None, "carry", carry.over, self.plan, self.up_order, up)
 

@@ -20,11 +20,11 @@ CSRC = ROOT / "csrc"
 
 # One way: a module imports what stands before it. A new module gets its place here.
 ORDER = [
-    "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours",
-    "results", "reports", "_core",
+    "reports", "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours",
+    "results", "_core",
     "_ffi", "rtnl", "netns", "engine", "survey",
     "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "checks", "journal", "identity",
-    "member", "forgood", "undo", "failures", "readback", "carry", "reopened", "recovery", "transaction", "jsonscan",
+    "member", "forgood", "undo", "failures", "carry", "readback", "reopened", "recovery", "transaction", "jsonscan",
     "oci", "loans", "belongings", "homecoming", "annotations", "handover", "hooklog", "hook", "output",
     "outcome", "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "hookline",
     "installs", "cdi", "hooksd", "hookcommand", "cli", "__main__",
