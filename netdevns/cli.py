@@ -128,7 +128,7 @@ def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespa
     # Now, also what tells the end of it: when the devices have moved, a module that cannot be read comes too late.
     import dataclasses
 
-    from . import screens
+    from . import loans, screens  # noqa: F401
     from .advice import argument
     from .api import transact
     from .folders import JOURNAL_DIR
@@ -294,6 +294,8 @@ def _tell_recovered(
 ) -> int:
     import dataclasses
 
+    if args.json:
+        import json  # noqa: F401
     interrupts = Interrupts()
     try:
         recovered = put_back(interrupts)

@@ -7,15 +7,13 @@ import os
 from collections.abc import Callable
 
 from . import lookups, names
-from .errors import EngineError, MoveFailed
+from .errors import EngineError, MoveFailed, Remains
 from .member import Member, location
 from .plan import Plan, called
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
-
-    from .reports import Left
 
     T = TypeVar("T")
 
@@ -76,7 +74,7 @@ def _where(member: Member | None, step: str, plan: Plan) -> str:
 
 
 def failed(
-    cause: BaseException, left: tuple[Left, ...], plan: Plan, *, is_kept: bool, may_miss_late: bool
+    cause: BaseException, left: tuple[Remains, ...], plan: Plan, *, is_kept: bool, may_miss_late: bool
 ) -> MoveFailed:
     """The error of a batch.
 

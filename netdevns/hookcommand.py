@@ -74,12 +74,19 @@ def run(args: Sequence[str]) -> int:
         lines, code = [str(e)], FAILED
     except Exception as e:
         lines, code = [internal(e)], FAILED
-    if lines:
-        from . import hooklog
+    return complain(lines + _unlogged(lines, code), code)
 
-        unlogged = hooklog.log(lines, is_error=code != 0)
-        lines += [unlogged] if unlogged else []
-    return complain(lines, code)
+
+def _unlogged(lines: list[str], code: int) -> list[str]:
+    """Writes the log; says why it could not."""
+    if not lines:
+        return []
+    try:
+        from . import hooklog
+    except (ImportError, OSError) as e:  # nothing was touched yet (`_begin`), and the reason is on stderr at least
+        return [f"the log of hooks cannot be written: {e}"]
+    unlogged = hooklog.log(lines, is_error=code != 0)
+    return [unlogged] if unlogged else []
 
 
 def _run(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
@@ -130,8 +137,12 @@ def _poststop(data: bytes) -> tuple[list[str], int]:
 
 
 def _begin() -> Interrupts:
-    """What a move needs around it; a hook that finds nothing to move does without."""
-    from . import hook
+    """What a move needs around it; a hook that finds nothing to move does without.
+
+    And what its end needs, should it have to be reported: when devices have moved, a module that cannot be read comes
+    too late. Measured beside it: syslog takes 0.2 ms (-X importtime), hooklog 0.1 ms.
+    """
+    from . import hook, hooklog  # noqa: F401
 
     warn_in_a_line()
     return hook.hold()

@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 import time
 
+try:
+    import syslog
+except ImportError:  # not every Python has it
+    syslog = None  # type: ignore[assignment]
+
 from .folders import JOURNAL_DIR
 from .names import printable
 
@@ -13,14 +18,13 @@ LOG = f"{JOURNAL_DIR}/hook.log"
 
 def log(lines: list[str], *, is_error: bool = True) -> str | None:
     """Writes to the log file, and to syslog where there is one. Returns what went wrong with the file, or None."""
-    import syslog
-
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     lines = [printable(line) for line in lines]
-    # syslog's own idea of the name is that of a file: "__main__.py".
-    syslog.openlog("netdevns", syslog.LOG_PID, syslog.LOG_DAEMON)
-    for line in lines:
-        syslog.syslog(syslog.LOG_ERR if is_error else syslog.LOG_NOTICE, line)
+    if syslog is not None:
+        # syslog's own idea of the name is that of a file: "__main__.py".
+        syslog.openlog("netdevns", syslog.LOG_PID, syslog.LOG_DAEMON)
+        for line in lines:
+            syslog.syslog(syslog.LOG_ERR if is_error else syslog.LOG_NOTICE, line)
     try:
         os.makedirs(JOURNAL_DIR, mode=0o700, exist_ok=True)
         # O_NONBLOCK: a FIFO in its place must not hang a container's start.

@@ -120,7 +120,14 @@ def listed(directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | No
     """
     from .reports import Loan
 
-    found: list[Loan] = []
+    return [Loan(*each) for each in current(devices, directory)]
+
+
+def current(
+    devices: Collection[str | None] | None = None, directory: str = folders.JOURNAL_DIR
+) -> list[tuple[str, str, int, str, str]]:
+    """The same without a dataclass, which a hook does not load: the fields of each `Loan`."""
+    found: list[tuple[str, str, int, str, str]] = []
     try:
         with Journal(directory, create=False, folder=FOLDER) as loans:
             for record in loans.seen():
@@ -133,7 +140,7 @@ def listed(directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | No
                             names = [os.fsdecode(section.text(a)) for a in (journal.A_HOST_NAME, journal.A_WANTED)]
                             ifindex = section.ifindex(journal.A_IFINDEX)
                             if devices is None or names[0] in devices:
-                                found.append(Loan(container, names[0], ifindex, names[1], record.path))
+                                found.append((container, names[0], ifindex, names[1], record.path))
                 except (Damaged, OSError):
                     continue  # `netdevns return` tells what is wrong with it
     except OSError:  # there is none, or it is not for the caller

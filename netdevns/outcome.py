@@ -46,13 +46,13 @@ def lines_of(e: errors.NetDevError) -> list[str]:
     """An error, one line a fact: what, and where each device is now."""
     lines = [e.text]
     if isinstance(e, errors.CheckFailed):
-        lines = [finding.text for finding in e.report.findings if finding.severity == "error"] or lines
-        lines += _lent({finding.device for finding in e.report.findings if finding.code == "device.unknown"})
+        lines = [found.text for found in e.found if found.severity == "error"] or lines
+        lines += _lent({found.device for found in e.found if found.code == "device.unknown"})
     for each in e.earlier:
         lines.append(f"{each.device}: restored before that, after a move or a container that had ended: {each.text}")
     if not isinstance(e, errors.MoveFailed):
         lines.append("nothing else was touched" if e.earlier else UNTOUCHED)
-    for left in e.left:
+    for left in e.remains:
         name = f", named {left.name} (ifindex {left.ifindex})" if left.name else ""
         lines.append(f"{left.device}: {LOCATIONS[left.location]}{name}; not as before: {', '.join(left.missing)}")
     return lines
@@ -62,13 +62,15 @@ def _lent(unknown: set[str | None]) -> list[str]:
     """Who has the devices that are not there."""
     if not unknown:
         return []
-    from .loans import listed
+    from .loans import current
 
-    return [f"{x.device}: on loan to container {x.container} ({x.record})" for x in listed(devices=unknown)]
+    return [
+        f"{device}: on loan to container {container} ({path})" for container, device, _, _, path in current(unknown)
+    ]
 
 
 def code_of(e: errors.NetDevError) -> int:
     """Its exit code."""
     if isinstance(e, errors.MoveFailed):
-        return LEFT if e.left else FAILED
+        return FAILED if e.rolled_back else LEFT
     return REFUSED

@@ -140,6 +140,6 @@ class Plan:
         return [found for found in self.found if found.severity == "error"]
 
     def report(self) -> Report:
-        from .reports import Finding, Report
+        from .reports import report
 
-        return Report(not self.errors, tuple(Finding(f.device, f.severity, f.code, f.text) for f in self.found))
+        return report(self.found)

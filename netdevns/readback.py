@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from . import lookups, sysctls, wire
 from .engine import EngineError, Socket
 from .failures import step
 from .member import Member
 from .plan import Plan
+
+
+def load(*, results: bool, preserve: Collection[str]) -> None:
+    """Imports what only the end of a move needs: a module that cannot be read any more would come too late then."""
+    if results:
+        from .reports import Left  # noqa: F401
+        from .results import Moved  # noqa: F401
+    if preserve:
+        from . import carry  # noqa: F401
 
 
 def snapshots(source: Socket, members: Sequence[Member]) -> None:

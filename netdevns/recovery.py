@@ -22,8 +22,9 @@ from .reopened import NEIGHBOURS, NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .errors import Remains
     from .interrupts import Interrupts
-    from .reports import Left, Recovered
+    from .reports import Recovered
 
 LOANS = "loan"  # the folder of the loans
 NOT_LOOKED_AT = "not looked at: interrupted"
@@ -327,7 +328,7 @@ class _Recovery(Reopened):
         arrived = wire.Link(next(wire.messages(device.arrived)).body)
         return set(arrived.altnames) == set(member.link.altnames)
 
-    def _outcome(self, member: Member, left: Left | None) -> Recovered:
+    def _outcome(self, member: Member, left: Remains | None) -> Recovered:
         if left is None:
             return self.told(member, "undone", "source", "it is back as it was")
         if member.ended:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .errors import FindingLike
     from .results import Address
 
 
@@ -69,6 +72,12 @@ class Report:
 
     ok: bool
     findings: tuple[Finding, ...]
+
+
+def report(found: Iterable[FindingLike]) -> Report:
+    """The report of what a check found."""
+    findings = tuple(Finding(f.device, f.severity, f.code, f.text) for f in found)
+    return Report(all(f.severity != "error" for f in findings), findings)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from .reopened import NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .errors import Remains
     from .interrupts import Interrupts
-    from .reports import Left, Recovered
+    from .reports import Recovered
 
 TRIES = 5  # to put a device right that udev or NetworkManager is renaming at the same time
 PAUSE_S = 0.05
@@ -275,7 +276,7 @@ class ReturnHome(Reopened):
 
     # ---- what is told ----
 
-    def _outcome(self, member: Member, device: _Found, left: Left | None) -> Recovered:
+    def _outcome(self, member: Member, device: _Found, left: Remains | None) -> Recovered:
         renumbered = f"ifindex {member.link.ifindex}"
         lost = [*(left.missing if left else ()), *device.missing]
         lost = [words for words in lost if words != renumbered and words not in member.for_good]

@@ -23,10 +23,23 @@ def address_text(family: int, data: bytes) -> str:
     if family == uapi.AF_INET and len(data) == 4:
         return ".".join(map(str, data))
     if family == uapi.AF_INET6 and len(data) == 16:
-        from ipaddress import IPv6Address  # only for people: the move never decodes
-
-        return str(IPv6Address(data))
+        return _ipv6_text(data)
     return data.hex()
+
+
+def _ipv6_text(data: bytes) -> str:
+    """RFC 5952, without its section 5: what ipaddress writes, which cannot be imported any more when devices moved."""
+    groups = [f"{data[i] << 8 | data[i + 1]:x}" for i in range(0, 16, 2)]
+    begin = length = 0
+    for at in range(8):
+        run = 0
+        while at + run < 8 and groups[at + run] == "0":
+            run += 1
+        if run > length:
+            begin, length = at, run
+    if length < 2:
+        return ":".join(groups)
+    return f"{':'.join(groups[:begin])}::{':'.join(groups[begin + length :])}"
 
 
 def dump_addresses(ifindex: int = 0) -> bytes:

@@ -169,7 +169,7 @@ class Batch:
 
     def _carry(self, *, up: bool) -> None:
         if self.plan.preserve:
-            from . import carry  # who preserves nothing does not pay for it
+            from . import carry  # loaded by then
 
             step(None, "carry", carry.over, self.plan, self.up_order, up)
 

@@ -27,13 +27,10 @@ from . import (
     wire,
 )
 from .engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, Device, EngineError, Socket
+from .errors import Remains
 from .member import Member, location
 from .plan import Plan
 from .way_back import WayBack
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .reports import Left
 
 # What is told of a batch between two calls of the engine: the step, how many devices have done it, of how many.
 OnStep = Callable[[str, int, int], None]
@@ -46,7 +43,7 @@ PARTS = (routes.Part.DIRECT, routes.Part.NEXTHOPS, routes.Part.OTHERS)
 
 def everything(
     plan: Plan, members: list[Member], uppers: list[Member], on_step: OnStep | None = None
-) -> tuple[Left, ...]:
+) -> tuple[Remains, ...]:
     """Puts back every device that was touched.
 
     Args:
@@ -65,18 +62,16 @@ def everything(
     return tuple(_left(member, undo.name_now(member), undo.missing[member]) for member in incomplete)
 
 
-def is_all_for_good(left: tuple[Left, ...], members: list[Member]) -> bool:
+def is_all_for_good(left: tuple[Remains, ...], members: list[Member]) -> bool:
     """Whether a recovery could put back nothing of it."""
     for_good = {m.item.host_name: tuple(m.for_good) for m in members}
     return all(each.missing == for_good.get(each.device) for each in left)
 
 
-def _left(member: Member, name: str | None, missing: list[str]) -> Left:
-    from .reports import Left
-
+def _left(member: Member, name: str | None, missing: list[str]) -> Remains:
     where, device = location(member), member.device
     ifindex = {"source": device.ifindex, "target": device.target_ifindex}.get(where)
-    return Left(member.item.host_name, where, name, ifindex, tuple(missing))
+    return Remains(member.item.host_name, where, name, ifindex, tuple(missing))
 
 
 class _Undo:

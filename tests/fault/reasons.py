@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.support.namespaces import fresh
@@ -47,7 +48,8 @@ class Place:
             assert not _libc.mount(os.fsencode(self.target.path), os.fsencode(BLUE), None, MS_BIND, None)
             stack.callback(_libc.umount2, os.fsencode(BLUE), MNT_DETACH)
             self.bundle = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            (self.bundle / "config.json").write_text('{"linux": {"namespaces": [{"type": "network"}]}}')
+            linux = {"namespaces": [{"type": "network"}], "netDevices": {"eth1": {"name": "net0"}}}
+            (self.bundle / "config.json").write_text(json.dumps({"linux": linux}))
             for namespace in (self.host, self.target):
                 namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
             with self.target.entered():
@@ -92,22 +94,35 @@ class Place:
             assert ended.code == 0, ended
             self.process.kill()
 
-    def run(self, what: str, *inject: str) -> Ended:
-        """One command, under strace."""
+    def start(
+        self, arguments: Sequence[str], environment: Mapping[str, str], under: Sequence[str] = ()
+    ) -> tuple[str, str, int]:
+        """Python with these arguments in the host, the container's state on stdin."""
         state = {"ociVersion": "1.3.0", "id": "c1", "status": "created", "pid": self.process.pid,
                  "bundle": str(self.bundle)}  # fmt: skip
-        watched = {each.partition(":")[0] for each in inject} or {"all"}
-        options = [word for each in inject for word in ("-e", f"inject={each}")]
-        with tempfile.NamedTemporaryFile("r") as trace, tempfile.TemporaryFile("w+") as stdin, self.host.entered():
+        with tempfile.TemporaryFile("w+") as stdin, self.host.entered():
             json.dump(state, stdin)
             stdin.seek(0)
-            process = subprocess.Popen(
-                ["strace", "-f", "-o", trace.name, "-e", f"trace={','.join(watched)}", *options,
-                 sys.executable, "-m", "netdevns", *COMMANDS[what]],
-                cwd=TOP, env=os.environ | {"NETDEVNS_ENGINE": self.engine}, stdin=stdin,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-            )  # fmt: skip
-            out, err, code = finish(process)
+            return finish(
+                subprocess.Popen(
+                    [*under, sys.executable, *arguments],
+                    cwd=TOP,
+                    env=os.environ | {"NETDEVNS_ENGINE": self.engine} | environment,
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    start_new_session=True,
+                )
+            )
+
+    def run(self, what: str, *inject: str) -> Ended:
+        """One command, under strace."""
+        watched = {each.partition(":")[0] for each in inject} or {"all"}
+        options = [word for each in inject for word in ("-e", f"inject={each}")]
+        with tempfile.NamedTemporaryFile("r") as trace:
+            strace = ("strace", "-f", "-o", trace.name, "-e", f"trace={','.join(watched)}", *options)
+            out, err, code = self.start(["-m", "netdevns", *COMMANDS[what]], {}, strace)
             lines = trace.read().splitlines()
         calls, begin = [], 0
         for line in lines:

@@ -20,10 +20,10 @@ CSRC = ROOT / "csrc"
 
 # One way: a module imports what stands before it. A new module gets its place here.
 ORDER = [
-    "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "results", "reports", "_core",
+    "reports", "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "results", "_core",
     "_ffi", "recvmmsg", "rtnl", "netns", "engine", "survey", "folders", "interrupts", "exclusion", "lookups",
     "neighparms", "ports", "plan", "stacking", "losses", "clashes", "links", "checks", "journal", "identity",
-    "info_data", "member", "link_settings", "forgood", "way_back", "undo", "failures", "readback", "carry",
+    "info_data", "member", "link_settings", "forgood", "way_back", "undo", "failures", "carry", "readback",
     "reopened", "recovery", "earlier", "transaction", "api", "jsonscan", "oci", "loans", "belongings", "return_home",
     "homecoming", "annotations", "handover", "hooklog", "hook", "output", "outcome", "tables", "conformance", "show",
     "usage", "demo", "advice", "screens", "progress", "hookline", "installs", "cdi", "hooksd", "hookcommand", "cli",

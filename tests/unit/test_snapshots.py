@@ -15,6 +15,7 @@ fields are from `ip -j address show dev eth1` (iproute2 6.1) at the same moment.
     print(*(bytes(m.body).hex() for m in wire.messages(dump)), sep="\\n")'
 """
 
+import ipaddress
 import sys
 
 import pytest
@@ -119,3 +120,10 @@ def test_unknown_family_and_scope_are_numbers():
     body = bytes([45, 8, 0x80, 77]) + bytes(4) + nl.attr(2, b"\x09")
     (found,) = snapshots.addresses(nl.message(nl.RTM_NEWADDR, body))
     assert (found["family"], found["scope"], found["address"]) == ("45", "77", "09")
+
+
+@pytest.mark.parametrize("mask", range(256))
+def test_text_of_an_ipv6_address(mask):
+    """What ipaddress writes, whichever groups are zero; it is not imported, as devices may have moved by then."""
+    data = b"".join((0x0DB8 + group if mask >> group & 1 else 0).to_bytes(2, "big") for group in range(8))
+    assert snapshots.address_text(10, data) == str(ipaddress.IPv6Address(data))

@@ -1,0 +1,71 @@
+"""`netdevns ARGUMENT...`, in which no module can be imported any more from the first RTM_NEWLINK on.
+
+In the environment: NETDEVNS_LATE=1 does that; otherwise everything is as ever, to compare with. NETDEVNS_FAIL: the
+methods of a device that fail, such as "up_and_replay,undo"; "interrupt": the first is interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Any
+
+from netdevns import engine, uapi, wire
+
+FAIL = os.environ.get("NETDEVNS_FAIL", "").split(",")
+
+
+class Refusal:
+    """A finder that finds no module."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        raise ImportError(f"{name} cannot be imported any more: {path} {target}")
+
+
+def arm() -> None:
+    if os.environ.get("NETDEVNS_LATE") and not isinstance(sys.meta_path[0], Refusal):
+        sys.meta_path.insert(0, Refusal())
+
+
+def watch_requests(name: str) -> None:
+    """Arms where a socket sends what changes a link, or only asks who may."""
+    method = getattr(engine.Socket, name)
+
+    def watched(self: Any, request: bytes, *args: Any, **kwargs: Any) -> Any:
+        if any(message.type == uapi.RTM_NEWLINK for message in wire.messages(request)):
+            arm()
+        return method(self, request, *args, **kwargs)
+
+    setattr(engine.Socket, name, watched)
+
+
+def watch_steps(name: str) -> None:
+    """Arms where a device is changed, and fails that."""
+    method = getattr(engine.Device, name)
+
+    def watched(self: Any, *args: Any) -> Any:
+        arm()
+        if name in FAIL and "interrupt" in FAIL:
+            FAIL.remove("interrupt")
+            raise KeyboardInterrupt
+        if name in FAIL and not (name == "undo" and args[-1] == engine.RETURN):
+            raise engine.EngineError(errno.EIO, "so that it fails", name)
+        return method(self, *args)
+
+    setattr(engine.Device, name, watched)
+
+
+for each in ("query", "read", "command"):
+    watch_requests(each)
+for each in ("move", "up_and_replay", "undo"):
+    watch_steps(each)
+
+if sys.argv[1] == "hook":
+    from netdevns.hookcommand import run
+
+    sys.exit(run(sys.argv[2:]))
+if sys.argv[1] != "library":  # whose program goes on
+    from netdevns.cli import main
+
+    sys.exit(main())
