@@ -13,9 +13,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.support.attacks import Ended, finish
 from tests.support.namespaces import fresh
 
-from .attack import Ended, finish
 from .scene import MNT_DETACH, MS_BIND, TOP, _libc
 
 BLUE = Path("/run/netns/netdevns-blue")

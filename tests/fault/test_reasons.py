@@ -15,8 +15,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.support import require
+from tests.support.attacks import Ended, sample
 
-from .attack import Ended, sample
 from .reasons import BLUE, COMMANDS, OWN, Place
 
 ERRORS = ("EPERM", "EIO", "EMFILE", "ENOMEM")
