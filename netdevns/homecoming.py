@@ -130,10 +130,10 @@ def _one(
         try:
             yield from homecoming.run(opened, sections, wait_s, is_ending)
         except (EngineError, wire.Malformed) as e:
-            text = f"the kernel could not be asked: {lookups.says(e)}"
+            text = f"the kernel could not be asked: {lookups.says(e)}; its loan is kept"
             yield from (homecoming.told(m, "kept", "unknown", text) for m in homecoming.members)
         except OSError as e:  # of the locks: before anything is changed
-            text = f"{e.filename or record.path}: {e.strerror}"
+            text = f"{e.filename or record.path}: {e.strerror}; its loan is kept"
             yield from (homecoming.told(m, "kept", "unknown", text) for m in homecoming.members)
 
 

@@ -68,8 +68,12 @@ def run(args: Sequence[str]) -> int:
         # To the end and before anything can fail: runtimes break when a hook leaves its stdin unread.
         data = b"" if sys.stdin is None else sys.stdin.buffer.read()
         lines, code = _run(data, args)
-    except (KeyboardInterrupt, SystemExit):  # before the hook held signals back, so before anything was sent
-        lines, code = [f"interrupted; {UNTOUCHED}"], FAILED
+    except (KeyboardInterrupt, SystemExit) as e:
+        told = e.__cause__
+        if isinstance(told, errors.NetDevError):
+            lines, code = lines_of(told), code_of(told)
+        else:  # before the hook held signals back, so before anything was sent
+            lines, code = [f"interrupted; {UNTOUCHED}"], FAILED
     except ImportError as e:
         lines, code = [str(e)], FAILED
     except Exception as e:

@@ -87,7 +87,7 @@ class Place:
     def prepare(self, what: str) -> None:
         """What the command needs to have something to do."""
         if what == "recover":
-            self.run("move", "sendto:signal=KILL:when=13")
+            self.run("move", "sendto:signal=KILL:when=14")  # the move's own, behind its record
             assert self._records()
         if what in ("return", "poststop"):
             ended = self.run("hook")
