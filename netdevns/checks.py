@@ -210,7 +210,7 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     _permission(plan, "source", ask(socket, [_MAY_CHANGE])[0], plan.source)
     immovable(plan, socket)
     plan.uppers = stacking.uppers(plan.links, by_ifindex)
-    _look_above(plan, socket, by_ifindex)
+    links.read_above(plan, socket, by_ifindex)
     _ending(plan, by_ifindex)
     stacking.set_depths({**by_ifindex, **{item.link.ifindex: item for item in plan.uppers if item.link}})
     about = stacking.concerned(plan)
@@ -226,23 +226,6 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
             item.token = tokens.get(ifindex)
     plan.ports = ports.read(socket, [item.link for item in plan.items if item.link])
     default_routes(plan)
-
-
-def _look_above(plan: Plan, socket: Socket, batch: Iterable[int]) -> None:
-    """Asks for the masters of the batch, of what lies on it, and of theirs: any of these may carry a default route."""
-    uppers: dict[int | None, list[int]] = {}
-    for link in plan.links.values():
-        uppers.setdefault(link.lower, []).append(link.ifindex)
-    todo, reached = {*batch}, {*batch}
-    while todo:
-        masters = {master for ifindex in todo if (master := plan.links[ifindex].master)}
-        for answer in ask(socket, [wire.get_link(ifindex) for ifindex in masters - plan.links.keys()]):
-            found = link_of(answer)
-            if found is not None:
-                plan.links[found.ifindex] = found
-        masters |= {upper for ifindex in todo for upper in uppers.get(ifindex, ())}
-        todo = (masters & plan.links.keys()) - reached
-        reached |= todo
 
 
 def _ending(plan: Plan, by_ifindex: Mapping[int, Item]) -> None:

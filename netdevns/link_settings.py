@@ -196,10 +196,11 @@ class Restorer:
                 raise EngineError(code, wire.error(answer)[1], "exchange")
         return wire.Link(answers[0].body), sysctls.Settings(answers[-1].body)
 
-    def restore(self, member: Member, when_busy: Callable[[], object]) -> None:
-        """Sets what differs, before IFF_UP. Raises EngineError, Malformed."""
-        now = self.look(member)[0]
-        self.restore_once(member, now, when_busy, late=member.device.was_up and not now.flags & uapi.IFF_UP)
+    def restore(self, member: Member, when_busy: Callable[[], object]) -> tuple[wire.Link, sysctls.Settings]:
+        """Sets what differs, before IFF_UP; what `look` then says. Raises EngineError, Malformed."""
+        seen = self.look(member)
+        is_late = member.device.was_up and not seen[0].flags & uapi.IFF_UP
+        return self.look(member) if self.restore_once(member, seen[0], when_busy, late=is_late) else seen
 
     def restore_once(
         self, member: Member, now: wire.Link, when_busy: Callable[[], object] | None = None, *, late: bool = False

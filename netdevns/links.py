@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from . import lookups, names, stacking, wire
 from .engine import Socket
@@ -35,6 +35,23 @@ def read(plan: Plan, socket: Socket, wanted: Collection[bytes], exclusion: Exclu
         label = names.shown(link.name) if link else f"the device with the ifindex {e.ifindex}"
         host_name = next((item.host_name for item in plan.items if link and item.ifname == link.name), None)
         plan.error(host_name, "device.busy", f"{label} {e.words}", errno.EBUSY)
+
+
+def read_above(plan: Plan, socket: Socket, batch: Iterable[int]) -> None:
+    """Asks for the masters of the batch, of what lies on it, and of theirs: any of these may carry a default route."""
+    uppers: dict[int | None, list[int]] = {}
+    for link in plan.links.values():
+        uppers.setdefault(link.lower, []).append(link.ifindex)
+    todo, reached = {*batch}, {*batch}
+    while todo:
+        masters = {master for ifindex in todo if (master := plan.links[ifindex].master)}
+        for answer in lookups.ask(socket, [wire.get_link(ifindex) for ifindex in masters - plan.links.keys()]):
+            found = lookups.link_of(answer)
+            if found is not None:
+                plan.links[found.ifindex] = found
+        masters |= {upper for ifindex in todo for upper in uppers.get(ifindex, ())}
+        todo = (masters & plan.links.keys()) - reached
+        reached |= todo
 
 
 def _take(plan: Plan, exclusion: Exclusion, ifindexes: Collection[int]) -> bool:

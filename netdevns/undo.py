@@ -99,7 +99,6 @@ class _Undo:
                 if self._is_on_one_that_came_back(member):
                     self._reopen(member)
                 # First: a bond takes only ports that are down, and what IFF_UP does depends on sysctls.
-                self._link(member)
                 self._properties(member)
                 self._restore(member)
                 self._settings_again(member)
@@ -182,21 +181,22 @@ class _Undo:
                 self.missing[member].append(f"ifindex {member.link.ifindex}")
 
     def _link(self, member: Member) -> None:
-        """First of all: what else can be set depends on MTU and flags."""
         try:
             self.links.restore(member, partial(self._set_down, member.device))
         except (EngineError, wire.Malformed) as e:
             self.missing[member].append(f"link: {lookups.says(e)}")
 
     def _properties(self, member: Member) -> None:
-        """Master, alternative names, sysctls: a move silently releases a port of a bridge or bond, and resets these.
+        """Link, master, alternative names, sysctls: a move silently releases a port of a bridge or bond.
 
         (probes kinds.port.bridge, kinds.port.bond)
+
+        The link first: what else can be set depends on its MTU and flags.
         """
         was, ifindex = member.link, member.device.ifindex
         again = []
         try:
-            now, settings = self.links.look(member)
+            now, settings = self.links.restore(member, partial(self._set_down, member.device))
             if was.master and now.master != was.master:
                 master = wire.attr_u32(uapi.IFLA_MASTER, was.master)
                 request = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, master)
@@ -211,7 +211,7 @@ class _Undo:
                 again.append((f"altname {words}", wire.altnames_message(uapi.RTM_NEWLINKPROP, ifindex, lost)))
             again += self._settings(member, settings, is_up=bool(now.flags & uapi.IFF_UP))
         except (EngineError, wire.Malformed) as e:
-            self.missing[member].append(f"master, altnames, sysctls: {lookups.says(e)}")
+            self.missing[member].append(f"link, master, altnames, sysctls: {lookups.says(e)}")
         for what, request in again:
             try:
                 self.source.command(request)

@@ -156,14 +156,21 @@ class WayBack:
                     ours.command(_rename(ifindex, _unguessable()))
                 attrs = wire.attr_u32(uapi.IFLA_NET_NS_FD, fd) + wire.attr_name(uapi.IFLA_IFNAME, _unguessable())
                 away = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, member.device.target_ifindex, attrs)
-                self.target.command(away)
-                for link in lookups.links(ours):
-                    if link.ifindex not in there:
-                        self._home_from(ours, member, link)
+                try:
+                    self.target.command(away)
+                    self._home_from(ours, there, member)
+                except BaseException:  # an interrupt: with this namespace what is still in it would end
+                    self._home_from(ours, there, member)
+                    raise
         finally:
             uapi.close(fd)
 
-    def _home_from(self, ours: Socket, member: Member, link: wire.Link) -> None:
+    def _home_from(self, ours: Socket, there: set[int], member: Member) -> None:
+        for link in lookups.links(ours):
+            if link.ifindex not in there:
+                self._home(ours, member, link)
+
+    def _home(self, ours: Socket, member: Member, link: wire.Link) -> None:
         for _, request in link_settings.mac_request(member.link, link):  # without it nobody finds it
             with contextlib.suppress(EngineError):  # its driver takes none: looked for by name and ifindex
                 ours.command(request)

@@ -12,6 +12,7 @@ import signal
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -394,6 +395,30 @@ def test_everything_in_a_namespace_of_our_own(
     before_step("verify", 2, strike(target, "link set net1 address 02:00:00:00:00:77 mtu 1300"))
     before_step("undo", 1, lambda: target.ip("link property add dev net1 altname stays"))
     assert failed_move(target).left == ()
+    assert_equal_soon(before, host)
+
+
+@has_altnames
+def test_interrupt_in_a_namespace_of_our_own(
+    sides: tuple[Namespace, Namespace], before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1: Ctrl-C while the device is there: it does not end with that namespace."""
+    host, target = sides
+    before = host.dump()
+    monkeypatch.setattr(way_back, "TRIES", 0)
+    before_step("verify", 2, strike(target))
+    before_step("undo", 1, lambda: target.ip("link property add dev net1 altname stays"))
+    real, struck = way_back.WayBack._home, []
+
+    def home(self: way_back.WayBack, *args: Any) -> None:
+        if not struck:
+            struck.append(1)
+            raise KeyboardInterrupt
+        real(self, *args)
+
+    monkeypatch.setattr(way_back.WayBack, "_home", home)
+    assert failed_move(target).left == ()
+    assert struck
     assert_equal_soon(before, host)
 
 

@@ -230,9 +230,10 @@ def test_undo_order(setting):
     made.strike.at = {11: EngineError(errno.EIO, "", "verify")}
     made.failed()
     assert made.strike.calls[12:] == [
-        "target.query", "eth2.undo", "target.query", "eth1.undo", "source.query",  # alternative names; whether all came
-        "source.query", "source.query", "eth1.undo", "source.query",  # link; master, sysctls; both again
-        "source.query", "source.query", "eth2.undo", "source.query",
+        "target.query", "eth2.undo", "target.query", "eth1.undo",  # alternative names that were added there
+        "source.query",  # and those that came along
+        "source.query", "eth1.undo", "source.query",  # link, master, alternative names, sysctls; link and sysctls again
+        "source.query", "eth2.undo", "source.query",
         "source.query", "source.command", "source.query", "source.query",  # routes, nexthop objects, routes by gateways
         "source.query", "source.query", "source.query",  # is all there?
     ]  # fmt: skip
@@ -381,7 +382,7 @@ def test_undo_whose_routes_cannot_be_asked(setting, which):
     """The dump after the undo fails: the devices are back, and that nobody knows of the routes is told."""
     made = setting()
     fail_verify(made)
-    made.strike.at[27 if which == nl.RTM_GETNEXTHOP else 25] = EngineError(errno.EAGAIN, "", "exchange")
+    made.strike.at[25 if which == nl.RTM_GETNEXTHOP else 23] = EngineError(errno.EAGAIN, "", "exchange")
     (left,) = made.failed().left
     assert left.missing == ("routes: Resource temporarily unavailable",)
     assert names(made.world.source) == {7: "eth1", 8: "eth2"}
@@ -396,16 +397,16 @@ def test_undo_goes_on_when_a_master_cannot_be_asked(setting):
 
     made = setting(prepare=enslaved)
     fail_verify(made)
-    made.strike.at[18] = EngineError(errno.ENOBUFS, "", "exchange")
+    made.strike.at[17] = EngineError(errno.ENOBUFS, "", "exchange")
+    assert made.strike.calls[17:18] in ([], ["source.query"])
     e = made.failed()
-    assert made.strike.calls[18] == "source.query"
     assert [left.device for left in e.left] == ["eth1"]
     assert [a for a in made.world.source.addresses if a[4] == 8]
 
 
 # ---- interrupts ----------------------------------------------------------------------------------------------------
 
-FORWARD, UNDO = range(12), range(12, 25)
+FORWARD, UNDO = range(12), range(12, 24)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -432,7 +433,7 @@ def test_interrupt_at_every_call_of_the_undo(setting, at, after, exception):
     made.strike.at, made.strike.after = {11: KeyboardInterrupt(), at: exception()}, after
     with pytest.raises(KeyboardInterrupt):
         made.run()
-    assert len(made.strike.calls) > 19
+    assert len(made.strike.calls) > 24
     assert state(made.world) == made.before
 
 
