@@ -20,8 +20,7 @@ CSRC = ROOT / "csrc"
 
 # One way: a module imports what stands before it. A new module gets its place here.
 ORDER = [
-    "reports", "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours",
-    "results", "_core",
+    "uapi", "wire", "names", "snapshots", "results", "reports", "errors", "routes", "sysctls", "neighbours", "_core",
     "_ffi", "rtnl", "netns", "engine", "survey",
     "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "checks", "journal", "identity",
     "member", "forgood", "undo", "failures", "carry", "readback", "reopened", "recovery", "transaction", "jsonscan",
