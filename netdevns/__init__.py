@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from .lookups import snapshot
     from .netns import NetNS
     from .recovery import recover
-    from .reports import Finding, Left, Recovered, Report
-    from .results import Address, Moved, Snapshot
+    from .reports import Finding, Recovered, Report
+    from .results import Address, Left, Moved, Snapshot
 
 # Where each public name lives. Loaded on first use: a hook must start fast.
 _HOME = {
@@ -64,7 +64,7 @@ _HOME = {
     "ConfigInvalid": "errors",
     "Finding": "reports",
     "JOURNAL_DIR": "folders",
-    "Left": "reports",
+    "Left": "results",
     "MoveFailed": "errors",
     "Moved": "results",
     "NetDevError": "errors",

@@ -7,7 +7,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
-    from .reports import Left, Recovered, Report
+    from .reports import Recovered, Report
+    from .results import Left
 
     class FindingLike(Protocol):
         """A `Finding`, or what one is made from."""
@@ -85,7 +86,7 @@ class NetDevError(OSError):
     def left(self) -> tuple[Left, ...]:
         if not self.remains:
             return ()
-        from .reports import Left
+        from .results import Left
 
         made = tuple(
             x if isinstance(x, Left) else Left(x.device, x.location, x.name, x.ifindex, x.missing) for x in self.remains

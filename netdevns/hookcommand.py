@@ -144,7 +144,7 @@ def _begin() -> Interrupts:
     """What a move needs around it; a hook that finds nothing to move does without.
 
     And what its end needs, should it have to be reported: when devices have moved, a module that cannot be read comes
-    too late. Measured beside it: syslog takes 0.2 ms (-X importtime), hooklog 0.1 ms.
+    too late. Measured (one veth, 200 pairs, CPU): 0.24 ms more of 21.4 ms, which is syslog's shared object.
     """
     from . import hook, hooklog  # noqa: F401
 

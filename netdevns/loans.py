@@ -78,7 +78,10 @@ class Lender:
             if master is not None:
                 parts += journal.section(journal.MASTER, {journal.A_IFINDEX: member.link.ifindex}, master.message())
         with Journal(self.directory, create=True, folder=FOLDER) as loans:
-            loans.write(parts, name=file_name(self.container)).close()
+            try:
+                loans.write(parts, name=file_name(self.container)).close()
+            except OSError as e:  # whose file is named relative to the directory, if at all
+                raise OSError(e.errno, e.strerror, loans.path) from None
 
     def retract(self) -> None:
         """Removes the loan again, if it is there: the move was undone."""

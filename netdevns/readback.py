@@ -15,8 +15,7 @@ from .plan import Plan
 def load(*, results: bool, preserve: Collection[str]) -> None:
     """Imports what only the end of a move needs: a module that cannot be read any more would come too late then."""
     if results:
-        from .reports import Left  # noqa: F401
-        from .results import Moved  # noqa: F401
+        from .results import Left, Moved  # noqa: F401
     if preserve:
         from . import carry  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""What is told of checks, of devices as they are, and of undoing: frozen dataclasses.
+"""What is told of checks, of devices as they are, and of recovering: frozen dataclasses.
 
 Apart from `results`: each takes a third of a millisecond to make, and a first move that succeeds needs none of these.
 """
@@ -116,21 +116,3 @@ class Loan:
     ifindex: int
     name: str
     record: str
-
-
-@dataclass(frozen=True)
-class Left:
-    """A device that is not as before.
-
-    Attributes:
-        device: Host name.
-        location: "source", "target", "init", "gone" or "unknown".
-        name, ifindex: What it is there; None if not known.
-        missing: What could not be put back, in short words.
-    """
-
-    device: str
-    location: str
-    name: str | None
-    ifindex: int | None
-    missing: tuple[str, ...]

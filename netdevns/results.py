@@ -1,4 +1,4 @@
-"""What a move and a snapshot return: frozen dataclasses. Imported only when one is made."""
+"""What a move and a snapshot return, and what a failed move leaves: frozen dataclasses. A hook does without."""
 
 from __future__ import annotations
 
@@ -91,6 +91,24 @@ class Moved:
 
     def __getstate__(self) -> dict[str, object]:
         return {name: bytes(value) if name == "_dumped" else value for name, value in self.__dict__.items()}
+
+
+@dataclass(frozen=True)
+class Left:
+    """A device that is not as before.
+
+    Attributes:
+        device: Host name.
+        location: "source", "target", "init", "gone" or "unknown".
+        name, ifindex: What it is there; None if not known.
+        missing: What could not be put back, in short words.
+    """
+
+    device: str
+    location: str
+    name: str | None
+    ifindex: int | None
+    missing: tuple[str, ...]
 
 
 def addresses(dumped: bytes | memoryview, *, protected: bool = False) -> tuple[Address, ...]:

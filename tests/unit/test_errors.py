@@ -8,7 +8,8 @@ import pytest
 
 import netdevns
 from netdevns.errors import CheckFailed, ConfigInvalid, MoveFailed, NetDevError
-from netdevns.reports import Finding, Left, Report
+from netdevns.reports import Finding, Report
+from netdevns.results import Left
 
 LEFT = (Left("eth1", "target", "net0", 7, ("Operation not permitted",)), Left("eth2", "gone", None, None, ()))
 REPORT = Report(False, (Finding("eth1", "error", "name.taken", 'eth1: the name "net0" is taken'),))

@@ -20,7 +20,7 @@ CSRC = ROOT / "csrc"
 
 # One way: a module imports what stands before it. A new module gets its place here.
 ORDER = [
-    "reports", "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "results", "_core",
+    "uapi", "wire", "names", "snapshots", "results", "reports", "errors", "routes", "sysctls", "neighbours", "_core",
     "_ffi", "recvmmsg", "rtnl", "netns", "engine", "survey", "folders", "interrupts", "exclusion", "lookups",
     "neighparms", "ports", "plan", "stacking", "losses", "clashes", "links", "checks", "journal", "identity",
     "info_data", "member", "link_settings", "forgood", "way_back", "undo", "failures", "carry", "readback",
