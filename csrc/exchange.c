@@ -200,7 +200,7 @@ static int receive(const struct nd_sock *s, struct wait *w, struct nd_buf *reply
 			w->cut = len > w->cut ? len : w->cut;
 			continue;
 		}
-		code = take_datagram(s, w, iov[i].iov_base, len > size ? size : len, reply, err);
+		code = take_datagram(s, w, at + (size_t)i * size, len > size ? size : len, reply, err);
 		if (code)
 			return code;
 	}

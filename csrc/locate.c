@@ -174,7 +174,7 @@ static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, con
 	if (code < 0)
 		return code;
 	/* Matched by an alternative name (probe message.key.altname-as-name). */
-	if (!ifindex && strcmp(seen->name, name) != 0)
+	if (!ifindex && name && strcmp(seen->name, name) != 0)
 		return 0;
 	switch (seen->likeness) {
 	case ND_SAME:

@@ -104,7 +104,7 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *burst, unsigned int n, int flags, st
 	const uint8_t *data = NULL;
 	unsigned int got = 0;
 
-	(void)fd, (void)flags, (void)timeout;
+	(void)fd, (void)timeout;
 	while (got < n && kernel.size >= 2) {
 		const struct iovec *iov = burst[got].msg_hdr.msg_iov;
 		const size_t whole = chunk(&data), len = whole < iov->iov_len ? whole : iov->iov_len;
@@ -115,7 +115,7 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *burst, unsigned int n, int flags, st
 		address(iov->iov_base, len);
 		burst[got].msg_hdr.msg_namelen = 0;
 		burst[got].msg_hdr.msg_flags = whole > len ? MSG_TRUNC : 0;
-		burst[got++].msg_len = (unsigned int)len;
+		burst[got++].msg_len = (unsigned int)(flags & MSG_TRUNC ? whole : len);
 		/* nlmsg_flags and nlmsg_type: the answer's end. */
 		if (len >= sizeof(struct nlmsghdr) && ((data[6] & NLM_F_MULTI) == 0 || data[4] == NLMSG_DONE))
 			break;
