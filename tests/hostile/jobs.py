@@ -171,11 +171,12 @@ class Attacked:
         scene.host.wait_for_dad()
 
     def renew(self, *, is_complete: bool = False) -> None:
-        """The scene is as before again; `is_complete`: it is as the job leaves it."""
+        """The scene is as before again; `is_complete`: it is as the job leaves it, in part at least."""
         if is_complete and not self.is_forward:
             self._take_away(self.scene)
-        else:
-            self.scene = self._made()
+            if not self.scene.differences(self.before):
+                return
+        self.scene = self._made()
         assert not (wrong := self.scene.differences(self.before)), wrong
 
     def start(self, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
@@ -208,7 +209,7 @@ class Attacked:
             end = UNREACHED
         tally.count(f"{self.name}: {what}", end, wrong, ended)
         if wrong or end in (COMPLETE, UNREACHED, TOLD):
-            self.renew(is_complete=end in (COMPLETE, UNREACHED) and not wrong)
+            self.renew(is_complete=end in (COMPLETE, UNREACHED, TOLD) and not wrong)
 
     def _verdict(self, ended: Ended) -> tuple[str, list[str]]:
         """How it ended, and what is untrue about it."""
@@ -216,7 +217,7 @@ class Attacked:
         if re.search("Traceback|internal error|Exception ignored", ended.err):
             wrong += ["this is not for users"]
         if ended.code == 3:
-            return TOLD, wrong + self._untold(ended)
+            return TOLD, wrong + (self._untold(ended) and self._untold(ended, PATIENCE_S))
         wanted = self.completes if ended.code == 0 else [self.before]
         changed = self.scene.differences(*wanted, timeout_s=PATIENCE_S)
         if "nothing was touched" in ended.err and (changed or ended.code == 0):
@@ -230,10 +231,10 @@ class Attacked:
             return SILENT, wrong + changed
         return "no such exit code", [*wrong, "see the documentation", *changed]
 
-    def _untold(self, ended: Ended) -> list[str]:
+    def _untold(self, ended: Ended, timeout_s: float = 0) -> list[str]:
         """What exit code 3 says of a device, or does not say, against how it is."""
         wanted = self.before if self.is_forward else self.complete
-        self.scene.differences(wanted, timeout_s=PATIENCE_S)
+        self.scene.differences(wanted, timeout_s=timeout_s)
         now = self.scene.state()
         wrong = [] if "interrupted" in ended.err else ["it does not say that it was interrupted"]
         told = self._told(ended)

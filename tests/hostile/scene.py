@@ -176,7 +176,8 @@ class Scene:
 
     def carry_off(self, owners: dict[str, Container]) -> None:
         """Devices are in their containers, down, as a move that was killed leaves them."""
-        for device, container in owners.items():
+        there = self.host.names()
+        for device, container in ((d, c) for d, c in owners.items() if d in there):
             name = DEVICES[device]
             lines = [f"link set {device} down"]
             self.host.batch([*lines, *([f"link set {device} name {name}"] if name != device else [])])
