@@ -107,11 +107,11 @@ class Attacked:
         self._files: tuple[str, dict[str, bytes]] = ("txn", {})
         self._kills = moves_of(hook, engine) if name == "recover" else {}
         self.scene = self._made()
-        self.before = self.scene.state()
+        self.before = self.scene.settled()
         begun = time.monotonic()
         self._must_end_well(finish(self.start()))
         self.lasts_s = time.monotonic() - begun
-        self.complete = self.scene.state()
+        self.complete = self.scene.settled()
         if not self.is_forward:
             assert not self.scene.differences(self.scene.home)
             self.complete = self.scene.home
@@ -127,7 +127,7 @@ class Attacked:
         """What a poststop hook must do: another container's loan is used on the way, where nothing is in the way."""
         restore("loan", {"c1": self._files[1]["c1"]})
         self._must_end_well(finish(self.start()))
-        found = self.scene.state() | {"loans": ["c2"]}
+        found = self.scene.settled() | {"loans": ["c2"]}
         restore(*self._files)
         self._must_end_well(finish(self.start()))
         self.renew(is_complete=True)

@@ -117,6 +117,12 @@ class Scene:
         found = {f"{name} {part}": value for name, side in sides.items() for part, value in side.dump().items()}
         return found | {"records": [Path(name).suffix or "record" for name in records()], "loans": loans()}
 
+    def settled(self) -> dict[str, Any]:
+        """The state when the kernel's work items have come to their end: to compare others with."""
+        for side in (self.host, *(each.namespace for each in self.containers)):
+            side.wait_until_quiet()
+        return self.state()
+
     def differences(self, *wanted: dict[str, Any], timeout_s: float = 1) -> list[str]:
         """From the first of the states that are wanted, unless it is one of them; the kernel's work items have time."""
         end = time.monotonic() + timeout_s
