@@ -60,6 +60,7 @@ class Container:
 
     def ask(self, devices: dict[str, Any]) -> None:
         """Writes config.json; OCI's `linux.netDevices`."""
+        self.devices = devices
         linux = {"namespaces": [{"type": "network"}], "netDevices": devices}
         (self.bundle / "config.json").write_text(json.dumps({"ociVersion": "1.0.2", "linux": linux}))
 
@@ -72,7 +73,7 @@ class Container:
 
 
 class Scene:
-    """The host, and containers c1, c2, ...: their processes sleep. A context manager."""
+    """The host, and containers c1, c2, ...: their processes sleep. A context manager; one at a time, as /run is one."""
 
     def __init__(self, engine: str, containers: int = 2, kind: str = "ifb", count: int = 3) -> None:
         self.engine = engine
