@@ -25,7 +25,7 @@ from .scene import DEVICES, HOOKS, NET_DEVICES, Container, Scene, left_behind, l
 AT_ONCE_S = 3.0  # a hook takes a tenth of it
 PYTHON = [sys.executable, "-c"]
 WAITS_S = (4.5, 9.0)  # 5 s, on a busy machine
-# The mover forks all the time while it moves; its children live on with all that they inherited, and say nothing.
+# The mover forks again and again while it moves; its children live on with all that they inherited, and say nothing.
 FORKING = """
     import os, sys, threading, time
     import netdevns
@@ -41,7 +41,7 @@ FORKING = """
     mover = threading.Thread(target=move)
     mover.start()
     children = 0
-    while not ended.wait(0.002):
+    while not ended.wait(0.002 * 1.15**children):  # few of them, also where all is slow
         children += 1
         if os.fork() == 0:
             for fd in range(3):
