@@ -107,11 +107,11 @@ class Attacked:
         self._files: tuple[str, dict[str, bytes]] = ("txn", {})
         self._kills = moves_of(hook, engine) if name == "recover" else {}
         self.scene = self._made()
-        self.before = self.scene.state()
+        self.before = self.scene.settled()
         begun = time.monotonic()
         self._must_end_well(finish(self.start()))
         self.lasts_s = time.monotonic() - begun
-        self.complete = self.scene.state()
+        self.complete = self.scene.settled()
         if not self.is_forward:
             assert not self.scene.differences(self.scene.home)
             self.complete = self.scene.home
@@ -127,7 +127,7 @@ class Attacked:
         """What a poststop hook must do: another container's loan is used on the way, where nothing is in the way."""
         restore("loan", {"c1": self._files[1]["c1"]})
         self._must_end_well(finish(self.start()))
-        found = self.scene.state() | {"loans": ["c2"]}
+        found = self.scene.settled() | {"loans": ["c2"]}
         restore(*self._files)
         self._must_end_well(finish(self.start()))
         self.renew(is_complete=True)
@@ -171,11 +171,12 @@ class Attacked:
         scene.host.wait_for_dad()
 
     def renew(self, *, is_complete: bool = False) -> None:
-        """The scene is as before again; `is_complete`: it is as the job leaves it."""
+        """The scene is as before again; `is_complete`: it is as the job leaves it, in part at least."""
         if is_complete and not self.is_forward:
             self._take_away(self.scene)
-        else:
-            self.scene = self._made()
+            if not self.scene.differences(self.before):
+                return
+        self.scene = self._made()
         assert not (wrong := self.scene.differences(self.before)), wrong
 
     def start(self, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
@@ -208,7 +209,7 @@ class Attacked:
             end = UNREACHED
         tally.count(f"{self.name}: {what}", end, wrong, ended)
         if wrong or end in (COMPLETE, UNREACHED, TOLD):
-            self.renew(is_complete=end in (COMPLETE, UNREACHED) and not wrong)
+            self.renew(is_complete=end in (COMPLETE, UNREACHED, TOLD) and not wrong)
 
     def _verdict(self, ended: Ended) -> tuple[str, list[str]]:
         """How it ended, and what is untrue about it."""
@@ -216,7 +217,7 @@ class Attacked:
         if re.search("Traceback|internal error|Exception ignored", ended.err):
             wrong += ["this is not for users"]
         if ended.code == 3:
-            return TOLD, wrong + self._untold(ended)
+            return TOLD, wrong + (self._untold(ended) and self._untold(ended, PATIENCE_S))
         wanted = self.completes if ended.code == 0 else [self.before]
         changed = self.scene.differences(*wanted, timeout_s=PATIENCE_S)
         if "nothing was touched" in ended.err and (changed or ended.code == 0):
@@ -230,10 +231,10 @@ class Attacked:
             return SILENT, wrong + changed
         return "no such exit code", [*wrong, "see the documentation", *changed]
 
-    def _untold(self, ended: Ended) -> list[str]:
+    def _untold(self, ended: Ended, timeout_s: float = 0) -> list[str]:
         """What exit code 3 says of a device, or does not say, against how it is."""
         wanted = self.before if self.is_forward else self.complete
-        self.scene.differences(wanted, timeout_s=PATIENCE_S)
+        self.scene.differences(wanted, timeout_s=timeout_s)
         now = self.scene.state()
         wrong = [] if "interrupted" in ended.err else ["it does not say that it was interrupted"]
         told = self._told(ended)

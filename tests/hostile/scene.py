@@ -60,6 +60,7 @@ class Container:
 
     def ask(self, devices: dict[str, Any]) -> None:
         """Writes config.json; OCI's `linux.netDevices`."""
+        self.devices = devices
         linux = {"namespaces": [{"type": "network"}], "netDevices": devices}
         (self.bundle / "config.json").write_text(json.dumps({"ociVersion": "1.0.2", "linux": linux}))
 
@@ -72,7 +73,7 @@ class Container:
 
 
 class Scene:
-    """The host, and containers c1, c2, ...: their processes sleep. A context manager."""
+    """The host, and containers c1, c2, ...: their processes sleep. A context manager; one at a time, as /run is one."""
 
     def __init__(self, engine: str, containers: int = 2, kind: str = "ifb", count: int = 3) -> None:
         self.engine = engine
@@ -116,6 +117,12 @@ class Scene:
         sides = {"host": self.host} | {each.id: each.namespace for each in self.containers}
         found = {f"{name} {part}": value for name, side in sides.items() for part, value in side.dump().items()}
         return found | {"records": [Path(name).suffix or "record" for name in records()], "loans": loans()}
+
+    def settled(self) -> dict[str, Any]:
+        """The state when the kernel's work items have come to their end: to compare others with."""
+        for side in (self.host, *(each.namespace for each in self.containers)):
+            side.wait_until_quiet()
+        return self.state()
 
     def differences(self, *wanted: dict[str, Any], timeout_s: float = 1) -> list[str]:
         """From the first of the states that are wanted, unless it is one of them; the kernel's work items have time."""
@@ -176,7 +183,8 @@ class Scene:
 
     def carry_off(self, owners: dict[str, Container]) -> None:
         """Devices are in their containers, down, as a move that was killed leaves them."""
-        for device, container in owners.items():
+        there = self.host.names()
+        for device, container in ((d, c) for d, c in owners.items() if d in there):
             name = DEVICES[device]
             lines = [f"link set {device} down"]
             self.host.batch([*lines, *([f"link set {device} name {name}"] if name != device else [])])

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -22,8 +23,9 @@ from .jobs import FORWARD, moving
 from .scene import DEVICES, HOOKS, NET_DEVICES, Container, Scene, left_behind, loans, stopped_on_exit
 
 AT_ONCE_S = 3.0  # a hook takes a tenth of it
+PYTHON = [sys.executable, "-c"]
 WAITS_S = (4.5, 9.0)  # 5 s, on a busy machine
-# The mover forks all the time while it moves; its children live on with all that they inherited, and say nothing.
+# The mover forks again and again while it moves; its children live on with all that they inherited, and say nothing.
 FORKING = """
     import os, sys, threading, time
     import netdevns
@@ -39,7 +41,7 @@ FORKING = """
     mover = threading.Thread(target=move)
     mover.start()
     children = 0
-    while not ended.wait(0.002):
+    while not ended.wait(0.002 * 1.15**children):  # few of them, also where all is slow
         children += 1
         if os.fork() == 0:
             for fd in range(3):
@@ -48,6 +50,13 @@ FORKING = """
             os._exit(0)
     mover.join()
     print(children)
+"""
+ASKED = """
+    import sys
+    import netdevns
+
+    *devices, pid = sys.argv[1:]
+    netdevns.move(dict.fromkeys(devices), f"pid:{pid}")
 """
 LIBRARY = """
     import sys
@@ -66,35 +75,60 @@ def player(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 @pytest.fixture
 def scene(engine: str) -> Iterator[Scene]:
-    with Scene(engine) as found:
+    with Scene(engine, containers=4, count=4) as found:
         yield found
 
 
-@pytest.fixture(scope="session")
-def first_move() -> dict[tuple[str, str], int]:
-    """The number of the sendto that moves the first device, by hook and engine, once it was asked for."""
-    return {}
+Start = Callable[[Scene, Container, tuple[str, ...]], subprocess.Popen[str]]
 
 
-@contextlib.contextmanager
-def stopped(
-    scene: Scene, hook: str, container: Container, known: dict[tuple[str, str], int], tmp_path: Path
-) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A hook that was stopped (SIGSTOP) when its first device had moved; yields strace's process and its own number."""
-    key = (hook, scene.engine)
-    if key not in known:
-        with Scene(scene.engine) as other:
-            (c1, *_) = other.containers
-            c1.ask({"eth1": NET_DEVICES["eth1"]})
-            _, lines = traced(lambda under: other.hook(hook, c1, under=under))
-            known[key] = moving(lines)[0]
-    trace = tmp_path / "trace"
-    inject = f"inject=sendto:signal=STOP:when={known[key] + 1}"
-    under = ("strace", "-f", "-o", str(trace), "-e", "trace=sendto", "-e", inject)
-    process = scene.hook(hook, container, under=under)
-    with stopped_on_exit(process):
-        wait_until(lambda: trace.exists() and "stopped by SIGSTOP" in trace.read_text())
-        yield process, int(trace.read_text().split()[0])
+class Stopper:
+    """Starts movers that are stopped (SIGSTOP) when they have moved their first device."""
+
+    # When that is, by mover, engine and number of devices: asked once, of one that nobody stops.
+    known: ClassVar[dict[tuple[str, str, int], int]] = {}
+
+    def __init__(self, scene: Scene, tmp_path: Path) -> None:
+        self.scene = scene
+        self.tmp_path = tmp_path
+
+    def when(self, name: str, start: Start, container: Container) -> int:
+        """The number of the sendto that moves its first device. Before anything runs: what it left is cleared."""
+        key = (name, self.scene.engine, len(container.devices))
+        if key not in self.known:
+            with Scene(self.scene.engine, containers=1, count=4) as other:
+                (c1,) = other.containers
+                c1.ask(container.devices)
+                _, lines = traced(lambda under: start(other, c1, under))
+                self.known[key] = moving(lines)[0]
+        return self.known[key]
+
+    @contextlib.contextmanager
+    def stopped(self, name: str, start: Start, container: Container) -> Iterator[tuple[subprocess.Popen[str], int]]:
+        """Yields strace's process, and the mover's number; `name`: which mover it is."""
+        trace = self.tmp_path / name
+        # The call is made, then the signal is delivered.
+        inject = f"inject=sendto:signal=STOP:when={self.when(name, start, container)}"
+        process = start(self.scene, container, ("strace", "-f", "-o", str(trace), "-e", "trace=sendto", "-e", inject))
+        with stopped_on_exit(process):
+            wait_until(lambda: trace.exists() and "stopped by SIGSTOP" in trace.read_text())
+            yield process, int(trace.read_text().split()[0])
+
+
+@pytest.fixture
+def stopper(scene: Scene, tmp_path: Path) -> Stopper:
+    return Stopper(scene, tmp_path)
+
+
+@pytest.fixture
+def start_hook(hook: str) -> Start:
+    """Starts the hook of a container."""
+    return lambda scene, container, under: scene.hook(hook, container, under=under)
+
+
+def start_library(scene: Scene, container: Container, under: tuple[str, ...]) -> subprocess.Popen[str]:
+    """Moves what the container asks for, without a record."""
+    return scene.start([*PYTHON, textwrap.dedent(ASKED), *container.devices, str(container.pid)], under=under)
 
 
 def timed(process: subprocess.Popen[str]) -> tuple[float, str, str, int]:
@@ -114,28 +148,41 @@ def arrived(container: Container) -> dict[str, int]:
 ALL_ARRIVED = dict.fromkeys(DEVICES.values(), 4)
 
 
-def test_second_mover_is_refused_after_a_bounded_time(scene: Scene, hook: str, first_move, tmp_path: Path) -> None:
-    """While the first is stopped, the second waits about 5 s, names it, and touches nothing; then the first ends."""
-    c1, c2 = scene.containers
-    with stopped(scene, hook, c1, first_move, tmp_path) as (first, pid):
-        took_s, out, err, code = timed(scene.hook(hook, c2))
-        assert (out, code) == ("", 2)
-        assert re.search(rf"\beth1 is being moved by process {pid}\b", err), err
-        assert err.endswith("nothing was touched\n")
-        assert WAITS_S[0] < took_s < WAITS_S[1]
-        os.kill(pid, signal.SIGCONT)
-        assert finish(first) == ("", "", 0)
-    assert arrived(c1) == ALL_ARRIVED
-    assert arrived(c2) == {}
+def test_second_mover_is_refused_after_a_bounded_time(
+    scene: Scene, hook: str, stopper: Stopper, start_hook: Start
+) -> None:
+    """While a hook, or a call of the library, is stopped, the next hook waits 5 s, names it, and touches nothing."""
+    c1, c2, c3, c4 = scene.containers
+    # The first of two has left, the second has not: it is what the next hook wants.
+    for container, devices in ((c1, ("eth1", "eth3")), (c2, ("eth2", "eth4")), (c3, ("eth3",)), (c4, ("eth4",))):
+        container.ask({device: {} for device in devices})
+    stopper.when("library", start_library, c2)
+    with (
+        stopper.stopped("hook", start_hook, c1) as (first, pid),
+        stopper.stopped("library", start_library, c2) as (other, its_pid),
+    ):
+        begun = time.monotonic()
+        both = [scene.hook(hook, container) for container in (c3, c4)]
+        with stopped_on_exit(*both):
+            for refused, device, holder in zip(both, ("eth3", "eth4"), (pid, its_pid), strict=True):
+                out, err, code = finish(refused)
+                assert (out, code) == ("", 2)
+                assert re.search(rf"\b{device} is being moved by process {holder}\b", err.replace(":", "")), err
+                assert err.endswith("nothing was touched\n")
+        assert WAITS_S[0] < time.monotonic() - begun < WAITS_S[1]
+        for holder, process in ((pid, first), (its_pid, other)):
+            os.kill(holder, signal.SIGCONT)
+            assert finish(process) == ("", "", 0)
+    assert [arrived(each) for each in scene.containers] == [{"eth1": 4, "eth3": 4}, {"eth2": 4, "eth4": 4}, {}, {}]
     assert (loans(), left_behind()) == (["c1"], [])
 
 
-def test_other_devices_do_not_wait(scene: Scene, hook: str, first_move, tmp_path: Path) -> None:
+def test_other_devices_do_not_wait(scene: Scene, hook: str, stopper: Stopper, start_hook: Start) -> None:
     """While a hook is stopped inside its move, the hook of another container with other devices ends."""
-    c1, c2 = scene.containers
+    c1, c2, *_ = scene.containers
     c1.ask({"eth1": NET_DEVICES["eth1"]})
     c2.ask({name: NET_DEVICES[name] for name in ("eth2", "eth3")})
-    with stopped(scene, hook, c1, first_move, tmp_path) as (first, pid):
+    with stopper.stopped("hook", start_hook, c1) as (first, pid):
         took_s, out, err, code = timed(scene.hook(hook, c2))
         assert (out, err, code) == ("", "", 0)
         assert took_s < AT_ONCE_S
@@ -146,10 +193,10 @@ def test_other_devices_do_not_wait(scene: Scene, hook: str, first_move, tmp_path
     assert left_behind() == []
 
 
-def test_lock_ends_with_its_holder(scene: Scene, hook: str, first_move, tmp_path: Path) -> None:
+def test_lock_ends_with_its_holder(scene: Scene, hook: str, stopper: Stopper, start_hook: Start) -> None:
     """When the first is killed inside its move, the second gets the devices at once, with all that they had."""
-    c1, c2 = scene.containers
-    with stopped(scene, hook, c1, first_move, tmp_path) as (first, pid):
+    c1, c2, *_ = scene.containers
+    with stopper.stopped("hook", start_hook, c1) as (first, pid):
         os.kill(pid, signal.SIGKILL)
         finish(first)
         took_s, out, err, code = timed(scene.hook(hook, c2))
@@ -163,8 +210,8 @@ def test_lock_ends_with_its_holder(scene: Scene, hook: str, first_move, tmp_path
 @pytest.mark.parametrize("journal", ["", "/run/netdevns"], ids=["without", "with"])
 def test_child_of_the_mover_does_not_hold_the_devices(scene: Scene, journal: str) -> None:
     """A process that was forked inside a move, and lives on, keeps nobody from the devices once the move has ended."""
-    c1, c2 = scene.containers
-    mover = scene.start([sys.executable, "-c", textwrap.dedent(FORKING), str(c1.pid), journal])
+    c1, c2, *_ = scene.containers
+    mover = scene.start([*PYTHON, textwrap.dedent(FORKING), str(c1.pid), journal])
     try:
         out, err, code = finish(mover)
         assert (err, code) == ("", 0)
@@ -209,7 +256,7 @@ def test_unusable_directory_refuses(scene: Scene, hook: str, name: str, obstacle
 @pytest.mark.parametrize("obstacle", OBSTACLES)
 def test_library_goes_on_without_a_directory(scene: Scene, obstacle: str) -> None:
     """`netdevns.move()` without `journal=` does its work all the same."""
-    c1, _ = scene.containers
-    argv = [sys.executable, "-c", textwrap.dedent(LIBRARY), str(c1.pid)]
+    c1, *_ = scene.containers
+    argv = [*PYTHON, textwrap.dedent(LIBRARY), str(c1.pid)]
     assert finish(scene.start(argv, under=without_directory(obstacle))) == ("", "", 0)
     assert arrived(c1) == ALL_ARRIVED

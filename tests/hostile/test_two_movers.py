@@ -69,8 +69,7 @@ def complete() -> dict[str, object]:
     with Scene("native", containers=1) as scene:
         (container,) = scene.containers
         assert finish(scene.hook("python", container)) == ("", "", 0)
-        scene.differences({})
-        return {part.partition(" ")[2]: value for part, value in scene.state().items() if part.startswith("c1 ")}
+        return {part.partition(" ")[2]: value for part, value in scene.settled().items() if part.startswith("c1 ")}
 
 
 class Contest:
