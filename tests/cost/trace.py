@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from netdevns import JOURNAL_DIR
 from tests.support.namespaces import Namespace
 from tests.support.require import require
 
@@ -84,7 +85,9 @@ def moved(
 ) -> dict[str, Any]:
     """Runs mover.py on batches of a scene that is made, under another program; returns what it prints."""
     with tempfile.TemporaryDirectory() as directory:
-        os.mkdir(f"{directory}/txn", 0o700)  # as after the first move ever
+        # As after the first move ever.
+        os.mkdir(f"{directory}/txn", 0o700)
+        os.makedirs(JOURNAL_DIR, 0o700, exist_ok=True)
         where = directory if journal else None
         job = {"batches": batches, "first": first, "target": target.fd, "journal": where, "count": count}
         # The order of sets of strings, and with it the number of bytecodes, is drawn by lot otherwise.

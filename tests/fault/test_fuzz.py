@@ -18,8 +18,7 @@ import pytest
 
 from tests.csrc.compilers import BUILDS, CORE, HERE, SANITIZE, Build
 from tests.property.record import RECORDED
-
-from .scene import LONG
+from tests.support.attacks import LONG
 
 SECONDS = 60 if LONG else 3
 # Those of a busy machine: 4,000 a second are seen here.
