@@ -48,8 +48,12 @@ class Busy(Exception):
 
 
 def being_moved(pid: int) -> str:
-    """What is said of a device that another mover has; 0: whose process is not known."""
-    return f"is being moved by process {pid}" if pid else "is being moved by another process"
+    """What is said of a device that another mover has; 0: whose process is not known.
+
+    One that has ended is not the mover: that may have had no room to write its own number, or is a recovery.
+    """
+    is_alive = pid and os.path.exists(f"/proc/{pid}")
+    return f"is being moved by process {pid}" if is_alive else "is being moved by another process"
 
 
 class Exclusion:
@@ -176,6 +180,4 @@ def _busy(fd: int, first: int, count: int) -> Busy:
     kind, _, start, _, _ = FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))
     ifindex = max(start, first) if kind != fcntl.F_UNLCK else first
     written = os.pread(fd, PID.size, ifindex * PID.size)
-    pid = PID.unpack(written)[0] if len(written) == PID.size else 0
-    # One that has ended is not the holder, which may have had no room to write its own.
-    return Busy(ifindex, pid if pid and os.path.exists(f"/proc/{pid}") else 0)
+    return Busy(ifindex, PID.unpack(written)[0] if len(written) == PID.size else 0)

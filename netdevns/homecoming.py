@@ -8,6 +8,7 @@ namespace that lives on. Can be repeated; a loan is kept until all its devices a
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 
@@ -101,11 +102,16 @@ def undo_killed(
         What could not be put back.
     """
     end = time.monotonic() + wait_s
+    kept: list[Recovered] = []
+    only: set[str] | None = None
     while True:
-        kept = [told for told in recovery.undo_crashed(directory, interrupts=interrupts) if told.outcome == "kept"]
+        told = recovery.undo_crashed(directory, interrupts=interrupts, only=only)
+        waiting = {each.record for each in told if each.text == NOT_YET}
+        kept += [each for each in told if each.outcome == "kept" and each.record not in waiting]
         is_over = time.monotonic() >= end or (interrupts is not None and interrupts.name != "")
-        if is_over or not any(told.text == NOT_YET for told in kept):
-            return kept
+        if is_over or not waiting:
+            return kept + [each for each in told if each.outcome == "kept" and each.record in waiting]
+        only = {os.path.basename(path) for path in waiting}  # one more try each, and none for the others
         time.sleep(PAUSE_S)
 
 

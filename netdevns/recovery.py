@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from . import exclusion, folders, identity, journal, lookups, names, ports, uapi, undo, wire
 from .engine import PLACE_GONE, PLACE_TARGET, EngineError
@@ -55,8 +55,12 @@ def recover(journal: str | os.PathLike[str] = folders.JOURNAL_DIR) -> tuple[Reco
     return tuple(undo_crashed(os.fspath(journal)))
 
 
-def undo_crashed(directory: str, *, interrupts: Interrupts | None = None) -> list[Recovered]:
+def undo_crashed(
+    directory: str, *, interrupts: Interrupts | None = None, only: Collection[str] | None = None
+) -> list[Recovered]:
     """`recover`; with a command's `interrupts`, it ends between two records where a signal waits, and needs its locks.
+
+    `only`: the records of these names.
 
     Raises:
         OSError: The directory cannot be opened, or is not the caller's own; or its locks cannot be used: nothing was
@@ -69,7 +73,7 @@ def undo_crashed(directory: str, *, interrupts: Interrupts | None = None) -> lis
     with opened:
         if interrupts is not None and os.listdir(opened.path):
             uapi.close(open_folder(directory, create=True))
-        return [*_recovered(opened, interrupts)]
+        return [*_recovered(opened, interrupts, only)]
 
 
 def pending(directory: str | os.PathLike[str]) -> tuple[list[str], int, list[str]]:
@@ -155,10 +159,10 @@ def _wanted(section: Section) -> str:
     return names.shown(section.text(journal.A_WANTED))
 
 
-def _recovered(opened: Journal, interrupts: Interrupts | None) -> Iterator[Recovered]:
+def _recovered(opened: Journal, interrupts: Interrupts | None, only: Collection[str] | None) -> Iterator[Recovered]:
     """Works on all crashed records; a signal that waits ends that between two of them."""
 
-    for record in opened.crashed():
+    for record in opened.crashed(only):
         try:
             if interrupts is not None and (name := interrupts.name):
                 yield from not_looked_at(record, name)
@@ -273,7 +277,7 @@ class _Recovery(Reopened):
         if not kept:
             self.record.drop()
             return told
-        if all(each.text == NOT_YET for each in kept):  # the kernel's own time is no try
+        if any(each.text == NOT_YET for each in kept):  # the kernel's own time is no try
             self.record.close()
             return told
         why = f"; tried {journal.TRIES} times and set aside: restore it by hand, then remove the file"

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from . import failures, lookups, losses, names, readback, recovery, uapi, undo, wire
 from .engine import EngineError, Socket, Watch, address_runs
+from .errors import MoveFailed
 from .failures import Stopped, step
 from .interrupts import Shield
 from .journal import Journal, Record
@@ -81,6 +82,20 @@ class Batch:
     def run(self, results: Callable[[Batch], tuple[Moved, ...]] | None = None) -> tuple[Moved, ...]:
         shield = Shield() if self.interrupts is None else None  # a command's signals are held back already
         try:
+            moved = self._run(results, shield)
+        except BaseException as e:
+            try:
+                if shield:
+                    shield.release()
+            except BaseException as struck:  # a signal that came during the undo
+                raise struck from (e if isinstance(e, MoveFailed) else e.__cause__)
+            raise
+        if shield:
+            shield.release()
+        return moved
+
+    def _run(self, results: Callable[[Batch], tuple[Moved, ...]] | None, shield: Shield | None) -> tuple[Moved, ...]:
+        try:
             self._forward()
             moved = results(self) if results else ()
             if shield:
@@ -89,8 +104,6 @@ class Batch:
             cause = e
         else:
             self._end_record()
-            if shield:
-                shield.release()
             return moved
         # Python looks for signals at calls and jumps backwards: none can strike between the lines above and this `try`.
         tries = 0
@@ -106,18 +119,11 @@ class Batch:
             except BaseException:  # a signal handler may raise what it likes
                 tries += 1
                 if tries == UNDO_TRIES:
-                    if shield:
-                        shield.release()
                     raise
                 continue  # every step of the undo can be repeated: begin again
         keep = self.record is not None and not undo.is_all_for_good(left, [*self.members, *self.uppers])
         self._end_record(keep=keep)
         failed = failures.failed(cause, left, self.plan, is_kept=keep, may_miss_late=self.may_miss_late)
-        try:
-            if shield:
-                shield.release()
-        except BaseException as e:
-            raise e from failed
         if isinstance(cause, (Stopped, EngineError)):
             raise failed from None
         raise cause from failed

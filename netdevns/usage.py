@@ -254,7 +254,7 @@ def _show(command: argparse.ArgumentParser) -> None:
 
 
 def _recover(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--list", action="store_true", help="show the records and change nothing")
+    command.add_argument("--list", action="store_true", help="show the records and those set aside; change nothing")
     _json(command)
 
 

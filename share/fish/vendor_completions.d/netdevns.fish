@@ -113,7 +113,7 @@ complete -c netdevns -n '_shtab_netdevns_using hook; and test $_shtab_netdevns_n
 complete -c netdevns -n '_shtab_netdevns_using hook; and test $_shtab_netdevns_npos -ge 1' -ka "(_netdevns_devices)" -d 'devices besides those of config.json'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a recover -d 'undo the moves whose processes were killed'
 complete -c netdevns -n '_shtab_netdevns_using recover' -s h -l help -d 'show this help message and exit'
-complete -c netdevns -n '_shtab_netdevns_using recover' -l list -d 'show the records and change nothing'
+complete -c netdevns -n '_shtab_netdevns_using recover' -l list -d 'show the records and those set aside; change nothing'
 complete -c netdevns -n '_shtab_netdevns_using recover' -l json -d 'one JSON document on stdout, also on failure'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a return -d 'give lent devices their own again'
 complete -c netdevns -n '_shtab_netdevns_using return' -s h -l help -d 'show this help message and exit'
