@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection, Iterable
 
-from . import lookups, names, stacking, wire
+from . import lookups, names, stacking, uapi, wire
 from .engine import Socket
 from .exclusion import Busy, Exclusion
 from .plan import Plan
@@ -21,9 +21,9 @@ def read(plan: Plan, socket: Socket, wanted: Collection[bytes], exclusion: Exclu
     """
     try:
         if exclusion is not None:
-            asked = lookups.ask(socket, [wire.get_link(name=name) for name in wanted])
-            found = map(lookups.link_of, asked)
-            _take(plan, exclusion, {link.ifindex for link in found if link is not None})
+            answers = lookups.ask(socket, [wire.get_link(name=name) for name in wanted])
+            there = [answer.body for answer in answers if answer.type == uapi.RTM_NEWLINK]
+            _take(plan, exclusion, {wire.IFINFOMSG.unpack_from(body)[2] for body in there})
         for _ in range(TRIES):  # again where a device got another name meanwhile, or something was put on it
             _dump(plan, socket, wanted)
             batch = {link.ifindex for link in plan.links.values() if link.name in wanted}
