@@ -137,6 +137,8 @@ def transact(
         exclusion = stack.enter_context(Exclusion(patience, is_must=interrupts is not None))
         try:
             plan = _examined(stack, earlier, exclusion, (devices, netns, source, force, preserve))
+            if plan.target is not None:
+                exclusion.arrive(plan.target, {item.device.target_ifindex for item in plan.items if item.device})
             plan.watch = _watch(plan)
         except Interrupted as e:
             raise interrupted(e, tuple(earlier.undone) if earlier else ()) from None

@@ -1,10 +1,10 @@
 """One mover at a time: devices are locked by namespace and ifindex, from before the snapshot to the end of the undo.
 
-JOURNAL_DIR/<inode of the namespace>.lock, one file for each source: its byte N is the device with the ifindex N,
+JOURNAL_DIR/<inode of the namespace>.lock, one file for each namespace: its byte N is the device with the ifindex N,
 under a lock of the open file description (fcntl(2), F_OFD_SETLK), which ends with its holder, however that dies. Such a
-lock names no holder (F_OFD_GETLK says -1), so who has one writes its pid into the file: a u32 for each ifindex. The
-inode of a namespace that somebody works in is nobody else's meanwhile: a descriptor keeps it alive. The files stay;
-there are no more of them than there were namespaces at the same time.
+lock names no holder (F_OFD_GETLK says -1), so the holder writes its pid into the file: a u32 for each ifindex. A mover
+also has the numbers that its devices get in the target. The inode of a namespace that a mover works in is not used
+again meanwhile: a descriptor keeps it alive. The files stay; there are no more of them than namespaces at one time.
 
 Callers with another /run (a mount namespace of their own) do not meet.
 """
@@ -65,12 +65,13 @@ class Exclusion:
         is_must: Whether to go on without locks where the directory cannot be used is forbidden.
     """
 
-    __slots__ = ("_held", "_inodes", "_is_must", "_patience", "directory")
+    __slots__ = ("_folder", "_held", "_inodes", "_is_must", "_patience", "directory")
 
     def __init__(self, patience: Patience, directory: str = JOURNAL_DIR, *, is_must: bool) -> None:
         self.directory = directory
         self._is_must = is_must
         self._patience = patience
+        self._folder = -1
         self._inodes: dict[int, int] = {}  # by descriptor, which its owner keeps open
         self._held: dict[int, tuple[int, frozenset[int]]] = {}  # by inode: the file, the ifindexes
 
@@ -84,9 +85,7 @@ class Exclusion:
             Busy: Another mover has one of them. None of that namespace is held any more.
             OSError: The directory cannot be used, and must be.
         """
-        inode = self._inodes.get(netns.fd)
-        if inode is None:
-            inode = self._inodes[netns.fd] = os.fstat(netns.fd).st_ino
+        inode = self._inode(netns)
         fd, held = self._held.get(inode, (-1, frozenset()))
         wanted = held | {*ifindexes}
         if wanted == held:
@@ -106,20 +105,39 @@ class Exclusion:
             self._held[inode] = fd, wanted  # unlocked: the best that can be had here
         return True
 
+    def arrive(self, netns: NetNS, ifindexes: Collection[int]) -> None:
+        """Takes the numbers that devices will have in the target: who finds one there must not take it along.
+
+        Without waiting, and as far as they are free: another mover of other devices may have chosen the same number.
+        """
+        inode = self._inode(netns)
+        if inode in self._held:  # the source is the target: refused by the checks
+            return
+        with contextlib.suppress(OSError):  # where locks must be had, those of the source are
+            fd = self._open(inode)
+            self._held[inode] = fd, frozenset(ifindexes)
+            for first, count in _runs({*ifindexes} - {0}):
+                if _set(fd, fcntl.F_WRLCK, first, count):
+                    _sign(fd, first, count)
+
+    def _inode(self, netns: NetNS) -> int:
+        inode = self._inodes.get(netns.fd)
+        if inode is None:
+            inode = self._inodes[netns.fd] = os.fstat(netns.fd).st_ino
+        return inode
+
     def _open(self, inode: int) -> int:
-        folder = open_folder(self.directory, create=True)
+        if self._folder < 0:
+            self._folder = open_folder(self.directory, create=True)
+        name = f"{inode}.lock"
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(name, flags, MODE_FILE, dir_fd=self._folder)
         try:
-            name = f"{inode}.lock"
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            fd = os.open(name, flags, MODE_FILE, dir_fd=folder)
-            try:
-                only_ours(os.fstat(fd), f"{self.directory}/{name}")
-            except BaseException:
-                uapi.close(fd)
-                raise
-            return fd
-        finally:
-            uapi.close(folder)
+            only_ours(os.fstat(fd), f"{self.directory}/{name}")
+        except BaseException:
+            uapi.close(fd)
+            raise
+        return fd
 
     def _wait(self, fd: int, first: int, count: int) -> None:
         """Until a run of devices is ours."""
@@ -128,10 +146,7 @@ class Exclusion:
                 busy = _busy(fd, first, count)
                 _set(fd, fcntl.F_UNLCK, 0, 0)
                 raise busy
-        try:
-            os.pwrite(fd, PID.pack(os.getpid()) * count, first * PID.size)
-        except OSError:
-            return  # a full file system: then nobody reads whose it is ("another process")
+        _sign(fd, first, count)
 
     def release(self) -> None:
         """Gives all back. Explicitly, not by closing alone: a forked child may have the descriptor, too."""
@@ -142,6 +157,9 @@ class Exclusion:
                 uapi.close(fd)
         self._held.clear()
         self._inodes.clear()
+        if self._folder >= 0:
+            uapi.close(self._folder)
+            self._folder = -1
 
     def __enter__(self) -> Exclusion:
         return self
@@ -172,6 +190,11 @@ def _set(fd: int, kind: int, first: int, count: int) -> bool:
             return False
         raise
     return True
+
+
+def _sign(fd: int, first: int, count: int) -> None:
+    with contextlib.suppress(OSError):  # a full file system: then nobody reads whose it is ("another process")
+        os.pwrite(fd, PID.pack(os.getpid()) * count, first * PID.size)
 
 
 def _busy(fd: int, first: int, count: int) -> Busy:

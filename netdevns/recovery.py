@@ -258,6 +258,8 @@ class _Recovery(Reopened):
             return
         for member in everyone:
             self._find(member)
+        assert self.plan.target is not None
+        self.exclusion.arrive(self.plan.target, {m.device.target_ifindex for m in self.members})
         if not self.is_to_be_undone and all(map(self._is_complete, self.members)):
             self.record.drop()
             yield from (self.told(m, "complete", "target", "it had arrived completely") for m in self.members)

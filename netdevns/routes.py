@@ -64,11 +64,6 @@ def devices_of(found: dict[int, memoryview], by_nexthop: dict[int, set[int]]) ->
     return devices
 
 
-def leaves_by(body: bytes) -> set[int]:
-    """The ifindexes that a route leaves by; empty: none, or a nexthop object knows."""
-    return devices_of(wire.attrs(memoryview(body), RTMSG.size), {})
-
-
 def nexthop_devices(nexthops: bytes) -> dict[int, set[int]]:
     by_id: dict[int, set[int]] = {}
     groups: dict[int, list[int]] = {}
@@ -367,6 +362,16 @@ def missing_nexthops(before: bytes, now: bytes, renumbered: Mapping[int, int] | 
     there = {_nexthop(body, {}) for body in dumped(now, uapi.RTM_NEWNEXTHOP, NHMSG)}
     old = (_nexthop(body, renumbered or {}) for body in dumped(before, uapi.RTM_NEWNEXTHOP, NHMSG))
     return sorted((nexthop for nexthop in old if nexthop not in there), key=_is_group)
+
+
+def is_only_by(part: int, body: bytes, nexthops: bytes, ifindexes: Collection[int]) -> bool:
+    """Whether one of them leaves by these devices alone; `nexthops`: the dump that it belongs to."""
+    by_id = nexthop_devices(nexthops)
+    if part == Part.NEXTHOPS:
+        devices = by_id.get(wire.u32(wire.attrs(memoryview(body), NHMSG.size).get(uapi.NHA_ID)) or 0, set())
+    else:
+        devices = devices_of(wire.attrs(memoryview(body), RTMSG.size), by_id)
+    return bool(devices) and devices <= {*ifindexes}
 
 
 def add(part: int, body: bytes) -> bytes:

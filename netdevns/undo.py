@@ -26,7 +26,7 @@ from . import (
     uapi,
     wire,
 )
-from .engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, Device, EngineError, Socket
+from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, Device, EngineError, Socket
 from .errors import Remains
 from .member import Member, location
 from .plan import Plan
@@ -381,12 +381,15 @@ class _Undo:
             member.for_good = [*self.links.without_request.get(member, ()), *member.for_good]
 
     def _lost(self, part: int, renumbered: Mapping[int, int], now: bytes | None = None) -> list[bytes]:
-        """The routes or nexthop objects that the source had before and has no longer."""
+        """The routes or nexthop objects that the source had before and has no longer.
+
+        Without those of devices that are gone: these are reported, with all that hung on them.
+        """
+        gone = {m.link.ifindex for m in self.missing if m.ended or m.device.place == PLACE_GONE}
         if part == routes.Part.NEXTHOPS:
             now = lookups.dump(self.source, routes.DUMP_NEXTHOPS)
-            return routes.missing_nexthops(self.plan.nexthops, now, renumbered)
-        lost = routes.missing_routes(self.plan.routes, self._routes_now() if now is None else now, renumbered)
-        ended = {m.link.ifindex for m in self.uppers if m.ended}
-        if ended:  # told already, with all that hung on them
-            lost = [body for body in lost if not 0 < len(routes.leaves_by(body)) == len(routes.leaves_by(body) & ended)]
-        return [body for body in lost if routes.needs_gateway(body) == (part == routes.Part.OTHERS)]
+            lost = routes.missing_nexthops(self.plan.nexthops, now, renumbered)
+        else:
+            lost = routes.missing_routes(self.plan.routes, self._routes_now() if now is None else now, renumbered)
+            lost = [body for body in lost if routes.needs_gateway(body) == (part == routes.Part.OTHERS)]
+        return [body for body in lost if not (gone and routes.is_only_by(part, body, self.plan.nexthops, gone))]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import cli, sysctls, transaction
+from netdevns import api, cli, sysctls
 from tests.support.namespaces import Namespace
 
 BOTH = {"eth1": "net0", "eth2": "net1"}
@@ -145,4 +145,4 @@ def test_command_reports_them(sides: tuple[Namespace, Namespace], capsys: pytest
 def test_hook_does_not_compare(sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody reads it there."""
     monkeypatch.setattr(sysctls, "resets", None)
-    assert transaction.transact(BOTH, sides[1].fd) == ()
+    assert api.transact(BOTH, sides[1].fd) == ()
