@@ -4,12 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/stat.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -146,14 +147,21 @@ uint64_t nd_sock_cookie(const struct nd_sock *s)
 	return getsockopt(s->fd, SOL_SOCKET, ND_SO_NETNS_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
 }
 
+/* By the number of the call: fstat(3) would bind the object to glibc >= 2.33. */
+static long inode_of(int fd, struct statx *found)
+{
+	return syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_INO, found);
+}
+
 int nd_netns_differ(int source_fd, int target_fd, struct nd_err *err)
 {
-	struct stat source, target;
+	struct statx source, target;
 
 	err->code = 0;
-	if (fstat(source_fd, &source) < 0 || fstat(target_fd, &target) < 0)
+	if (inode_of(source_fd, &source) < 0 || inode_of(target_fd, &target) < 0)
 		return nd_err_set(err, ND_STEP_OPEN, -errno, "not a descriptor of a namespace");
-	if (source.st_dev == target.st_dev && source.st_ino == target.st_ino)
+	if (source.stx_ino == target.stx_ino && source.stx_dev_major == target.stx_dev_major &&
+	    source.stx_dev_minor == target.stx_dev_minor)
 		return nd_err_set(err, ND_STEP_OPEN, -EINVAL, "target and source are one network namespace");
 	return 0;
 }

@@ -214,7 +214,7 @@ def retract(directory: str, number: int) -> None:
     """Removes the loan with the number of a move that was undone; a warning says where that is impossible."""
     try:
         opened = Journal(directory, create=False, folder=LOANS)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # so it could not be written either
         return
     except OSError as e:
         text = f"{e.filename}: a loan of the move that was undone may be there, and cannot be removed: {e.strerror}"

@@ -41,7 +41,7 @@ class Strike:
 class Struck:
     """An engine object whose methods are counted; everything else is the object's own."""
 
-    METHODS = ("snapshot", "move", "up_and_replay", "verify", "undo", "query", "command")
+    METHODS = ("find", "snapshot", "move", "up_and_replay", "verify", "undo", "query", "command")
 
     def __init__(self, strike: Strike, name: str, inner) -> None:
         self._strike, self._name, self._inner = strike, name, inner

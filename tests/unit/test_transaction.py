@@ -230,7 +230,8 @@ def test_undo_order(setting):
     made.strike.at = {11: EngineError(errno.EIO, "", "verify")}
     made.failed()
     assert made.strike.calls[12:] == [
-        "target.query", "eth2.undo", "target.query", "eth1.undo",  # alternative names that were added there
+        "eth2.find", "target.query", "eth2.undo",  # alternative names that were added there
+        "eth1.find", "target.query", "eth1.undo",
         "source.query",  # and those that came along
         "source.query", "eth1.undo", "source.query",  # link, master, alternative names, sysctls; link and sysctls again
         "source.query", "eth2.undo", "source.query",
@@ -382,7 +383,7 @@ def test_undo_whose_routes_cannot_be_asked(setting, which):
     """The dump after the undo fails: the devices are back, and that nobody knows of the routes is told."""
     made = setting()
     fail_verify(made)
-    made.strike.at[25 if which == nl.RTM_GETNEXTHOP else 23] = EngineError(errno.EAGAIN, "", "exchange")
+    made.strike.at[27 if which == nl.RTM_GETNEXTHOP else 25] = EngineError(errno.EAGAIN, "", "exchange")
     (left,) = made.failed().left
     assert left.missing == ("routes: Resource temporarily unavailable",)
     assert names(made.world.source) == {7: "eth1", 8: "eth2"}
@@ -397,8 +398,8 @@ def test_undo_goes_on_when_a_master_cannot_be_asked(setting):
 
     made = setting(prepare=enslaved)
     fail_verify(made)
-    made.strike.at[17] = EngineError(errno.ENOBUFS, "", "exchange")
-    assert made.strike.calls[17:18] in ([], ["source.query"])
+    made.strike.at[19] = EngineError(errno.ENOBUFS, "", "exchange")
+    assert made.strike.calls[19:20] in ([], ["source.query"])
     e = made.failed()
     assert [left.device for left in e.left] == ["eth1"]
     assert [a for a in made.world.source.addresses if a[4] == 8]
@@ -406,7 +407,7 @@ def test_undo_goes_on_when_a_master_cannot_be_asked(setting):
 
 # ---- interrupts ----------------------------------------------------------------------------------------------------
 
-FORWARD, UNDO = range(12), range(12, 24)
+FORWARD, UNDO = range(12), range(12, 26)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
