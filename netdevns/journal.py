@@ -343,9 +343,10 @@ class Record:
         """The mover had decided to undo, so whatever is complete in the target must come back, too."""
         return UNDO in self.name
 
-    def keep(self) -> None:
-        """Leaves it to `recover`: an undo could not put everything back."""
+    def keep(self) -> bool:
+        """Leaves it to `recover`: an undo could not put everything back. False: somebody has removed it."""
         self._rename(self.path + UNDO, "`netdevns recover` may take the move for complete")
+        return os.path.exists(self.path)
 
     def tried(self) -> bool:
         """Counts one more try to undo it that failed; True: that was the last one, and it is set aside.

@@ -27,7 +27,7 @@ LEFT_OUT = frozenset({
     # The driver's limits: they follow a lower device or the peer, and the settings below.
     uapi.IFLA_MIN_MTU, uapi.IFLA_MAX_MTU, uapi.IFLA_TSO_MAX_SIZE, uapi.IFLA_TSO_MAX_SEGS, uapi.IFLA_HEADROOM,
     uapi.IFLA_TAILROOM,
-    # Of the message, or of the namespace that another device is in.
+    # Of the message; IFLA_LINK_NETNSID is compared with IFLA_LINK.
     uapi.IFLA_EVENT, uapi.IFLA_EXT_MASK, uapi.IFLA_NEW_NETNSID, uapi.IFLA_TARGET_NETNSID, uapi.IFLA_NEW_IFINDEX,
     uapi.IFLA_LINK_NETNSID,
     # Looked after elsewhere: by the engine, with its port, as a qdisc, by sysctls.Settings; and compared below.
@@ -118,10 +118,12 @@ def differences(was: wire.Link, now: wire.Link, here: Mapping[int, int]) -> list
     for type_ in sorted({*before, *there} - LEFT_OUT - SET.keys()):
         if before.get(type_) != there.get(type_):
             found.append(Difference((type_,), FIXED.get(type_, f"attribute {type_} of RTM_NEWLINK")))
-    is_peer = was.kind == b"veth" or uapi.IFLA_LINK_NETNSID in before or uapi.IFLA_LINK_NETNSID in there
     lower, lower_now = (wire.u32(attrs.get(uapi.IFLA_LINK)) or 0 for attrs in (before, there))
-    if not is_peer and here.get(lower, lower) != lower_now:
-        found.append(Difference((uapi.IFLA_LINK,), f"lower device (ifindex {lower}) -> (ifindex {lower_now})"))
+    netnsid, netnsid_now = (attrs.get(uapi.IFLA_LINK_NETNSID) for attrs in (before, there))
+    if netnsid != netnsid_now or (here.get(lower, lower) if netnsid is None else lower) != lower_now:
+        what = "peer" if was.kind == b"veth" else "lower device"
+        now_where = " in another network namespace" if netnsid is None and netnsid_now is not None else ""
+        found.append(Difference((uapi.IFLA_LINK,), f"{what} (ifindex {lower}) -> (ifindex {lower_now}){now_where}"))
     types = [wire.IFINFOMSG.unpack_from(link.body)[1] for link in (was, now)]
     if types[0] != types[1]:
         found.append(Difference(("type",), f"hardware type {types[0]} -> {types[1]}"))

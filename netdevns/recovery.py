@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .reports import Recovered
 
 LOANS = "loan"  # the folder of the loans
-NOT_LOOKED_AT = "not looked at: interrupted"
 BEFORE_BOOT = "a record of before the last boot, which reset its devices"
 
 
@@ -161,15 +160,56 @@ def _wanted(section: Section) -> str:
 
 def _recovered(opened: Journal, interrupts: Interrupts | None, only: Collection[str] | None) -> Iterator[Recovered]:
     """Works on all crashed records; a signal that waits ends that between two of them."""
+    done: set[str] = set()
+    yield from _each(opened.crashed(only), interrupts, done)
+    if only is not None:
+        return
+    # What is held although its mover has ended is another recovery's: whoever calls this one wants it to be over.
+    others = _of_ended_movers(opened) - done
+    patience = Patience(exclusion.WAIT_S)
+    if others:
+        wait = lambda: (interrupts is None or not interrupts.name) and patience.wait()  # noqa: E731
+        yield from _each(opened.crashed(others, wait), interrupts, done)
+        for record in opened.seen():
+            if record.name in others and record.name not in done:
+                yield from _kept(record, "another process is restoring it")
 
-    for record in opened.crashed(only):
+
+def _each(records: Iterator[Record], interrupts: Interrupts | None, done: set[str]) -> Iterator[Recovered]:
+    for record in records:
+        done.add(record.name)
         try:
             if interrupts is not None and (name := interrupts.name):
-                yield from not_looked_at(record, name)
+                yield from _kept(record, f"not looked at: interrupted by {name}")
             else:
                 yield from undo_one(record, interrupts)
         finally:
             record.close()
+            done.add(record.name)  # it may have another one by now
+
+
+def _of_ended_movers(opened: Journal) -> set[str]:
+    found = set()
+    for record in opened.seen():
+        with contextlib.suppress(Damaged, OSError):  # told where it is locked
+            if not os.path.exists(f"/proc/{record.sections()[0].number(journal.A_PID)}"):
+                found.add(record.name)
+    return found
+
+
+def not_looked_at(record: Record, signal: str) -> Iterator[Recovered]:
+    """Its devices, of which nothing was done: a signal ended the command before."""
+    return _kept(record, f"not looked at: interrupted by {signal}")
+
+
+def _kept(record: Record, text: str) -> Iterator[Recovered]:
+    from .reports import Recovered
+
+    try:
+        devices: list[str | None] = [_label(s) for s in movers(record.sections())]
+    except (Damaged, OSError):  # the next call says what is wrong with it
+        devices = [None]
+    yield from (Recovered(record.path, device, "kept", "unknown", text) for device in devices)
 
 
 def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovered]:
@@ -197,17 +237,6 @@ def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovere
         except OSError as e:  # of the locks, or of a file that says where a namespace is: before the undo
             text = f"{e.filename or record.path}: {e.strerror}; the record is kept"
             yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in devices)
-
-
-def not_looked_at(record: Record, signal: str) -> Iterator[Recovered]:
-    """Its devices, of which nothing was done: a signal ended the command before."""
-    from .reports import Recovered
-
-    try:
-        devices: list[str | None] = [_label(s) for s in movers(record.sections())]
-    except (Damaged, OSError):  # the next call says what is wrong with it
-        devices = [None]
-    yield from (Recovered(record.path, x, "kept", "unknown", f"{NOT_LOOKED_AT} by {signal}") for x in devices)
 
 
 def retract(directory: str, number: int) -> None:

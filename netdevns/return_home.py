@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 
-from . import belongings, identity, journal, link_settings, loans, lookups, names, recovery, uapi, undo, wire
+from . import belongings, identity, journal, link_settings, loans, lookups, names, uapi, undo, wire
 from .engine import EngineError, Socket
 from .exclusion import Busy
 from .interrupts import Interrupted
@@ -84,7 +84,7 @@ class ReturnHome(Reopened):
         try:
             found = self._take()
         except (Busy, Interrupted) as e:
-            words = f"it {e.words}" if isinstance(e, Busy) else f"{recovery.NOT_LOOKED_AT} by {e.name}"
+            words = f"it {e.words}" if isinstance(e, Busy) else f"not looked at: interrupted by {e.name}"
             where = "source" if isinstance(e, Busy) else "unknown"
             yield from (self.told(m, "kept", where, words) for m in self.members)
             return

@@ -122,7 +122,7 @@ class Batch:
                     raise
                 continue  # every step of the undo can be repeated: begin again
         keep = self.record is not None and not undo.is_all_for_good(left, [*self.members, *self.uppers])
-        self._end_record(keep=keep)
+        keep = self._end_record(keep=keep)
         failed = failures.failed(cause, left, self.plan, is_kept=keep, may_miss_late=self.may_miss_late)
         if isinstance(cause, (Stopped, EngineError)):
             raise failed from None
@@ -186,13 +186,14 @@ class Batch:
             where = f"{os.path.join(journal.path, e.filename or '')}: {e.strerror}"
             raise Stopped(None, "record", e.errno or errno.EIO, where) from None
 
-    def _end_record(self, *, keep: bool = False) -> None:
-        """What it would undo is done or undone; or it is left to `recover`."""
-        if self.record is not None:
-            if keep:
-                self.record.keep()
-            else:
-                self.record.drop()
+    def _end_record(self, *, keep: bool = False) -> bool:
+        """What it would undo is done or undone; or it is left to `recover`. Whether it is."""
+        if self.record is None:
+            return False
+        if keep:
+            return self.record.keep()
+        self.record.drop()
+        return False
 
     def _late(self) -> None:
         """Addresses that somebody added or changed between snapshot and move: the kernel told of them when they went.

@@ -169,7 +169,7 @@ class _Undo:
 
     def _return(self) -> Iterator[int]:
         """Brings all home that can come; yields how many are, after each. May be begun again."""
-        way, done = WayBack(self.plan), 0
+        way, done = WayBack(self.plan, self.touched), 0
         for member in self.touched:
             way.bring(member)
             done += member.device.place == PLACE_SOURCE

@@ -21,6 +21,10 @@ from .plan import Plan
 TRIES = 4
 
 
+class _Replaced(Exception):
+    """Another device has the place of ours in the target."""
+
+
 class WayBack:
     """The way back of a batch's devices.
 
@@ -28,7 +32,7 @@ class WayBack:
         missing: By member, what the last try could not do.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, members: list[Member]) -> None:
         assert plan.source is not None
         assert plan.source_socket is not None
         assert plan.target_socket is not None
@@ -36,11 +40,16 @@ class WayBack:
         self.source = plan.source_socket
         self.target = plan.target_socket
         self.missing: dict[Member, list[str]] = {}
+        self._devices = {member.link.ifindex: member.device for member in members}
 
     def bring(self, member: Member) -> None:
         """Moves a device back, or renames it where it is back. Can be repeated."""
         self.missing[member] = []
-        self._free_altnames(member)
+        try:
+            self._free_altnames(member)
+        except _Replaced:
+            self.missing[member] = ["it was deleted there, and another device has its name and ifindex"]
+            return
         refused = self._return(member)
         if refused is not None and refused.errno == errno.EEXIST and member.device.place == PLACE_TARGET:
             try:
@@ -95,8 +104,26 @@ class WayBack:
         link = lookups.link(self.target, ifindex=device.target_ifindex) if device.place == PLACE_TARGET else None
         if link is None:
             return []
+        if self._is_another(member, link):
+            raise _Replaced
         stay = member.link.altnames if lookups.moves_altnames() else ()
         return _remove(self.target, link, [name for name in dict.fromkeys(link.altnames) if name not in stay])
+
+    def _is_another(self, member: Member, now: wire.Link) -> bool:
+        """Whether a device in the target lies on another lower device, or has another peer.
+
+        Root there can delete a device and make one with its name, ifindex and MAC address, but not on a device of the
+        source. Brought home, a veth like that would connect the host's addresses with the container.
+        """
+        was, there = (wire.attrs(link.body, wire.IFINFOMSG.size, strict=False) for link in (member.link, now))
+        lower, lower_now = (wire.u32(attrs.get(uapi.IFLA_LINK)) or 0 for attrs in (was, there))
+        if not lower or uapi.IFLA_LINK_NETNSID in was:  # the number stays, whichever namespace it is in
+            return lower != lower_now
+        moved = self._devices.get(lower)
+        if moved is not None and moved.place == PLACE_TARGET:
+            return lower_now != moved.target_ifindex
+        expected = lower if moved is None else moved.ifindex
+        return lower_now != expected or uapi.IFLA_LINK_NETNSID not in there
 
     def _remove_added(self, members: list[Member]) -> bool:
         """Those that came along all the same; whether there were any. What is refused is told when all is compared."""

@@ -193,9 +193,7 @@ def test_other_devices_do_not_wait(scene: Scene, hook: str, stopper: Stopper, st
     assert left_behind() == []
 
 
-def test_what_has_just_arrived_is_not_taken_along(
-    scene: Scene, hook: str, stopper: Stopper, start_hook: Start
-) -> None:
+def test_what_has_just_arrived_is_not_taken_along(scene: Scene, stopper: Stopper, start_hook: Start) -> None:
     """A mover out of the target waits for the one into it, is refused, and leaves the device where it is."""
     c1, c2, *_ = scene.containers
     c1.ask({"eth1": {}})
