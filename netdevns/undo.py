@@ -26,7 +26,7 @@ from . import (
     uapi,
     wire,
 )
-from .engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, Device, EngineError, Socket
+from .engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, Device, EngineError, Socket
 from .errors import Remains
 from .member import Member, location
 from .plan import Plan
@@ -383,9 +383,9 @@ class _Undo:
     def _lost(self, part: int, renumbered: Mapping[int, int], now: bytes | None = None) -> list[bytes]:
         """The routes or nexthop objects that the source had before and has no longer.
 
-        Without those of devices that are gone: these are reported, with all that hung on them.
+        Without those of devices that are not back: these are reported, with all that hung on them.
         """
-        gone = {m.link.ifindex for m in self.missing if m.ended or m.device.place == PLACE_GONE}
+        gone = {m.link.ifindex for m in self.missing if m.ended or m.device.place != PLACE_SOURCE}
         if part == routes.Part.NEXTHOPS:
             now = lookups.dump(self.source, routes.DUMP_NEXTHOPS)
             lost = routes.missing_nexthops(self.plan.nexthops, now, renumbered)

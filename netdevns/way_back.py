@@ -19,6 +19,8 @@ from .plan import Plan
 # Of removing names and moving, in one send, before the way through a namespace of our own. A loop in C that adds one
 # alternative name outruns 1 of 5 of them; one that adds three, now and then 200 in a row (Linux 6.18, 2 processors).
 TRIES = 4
+# Kinds that keep their lower device, or peer, for all of their life, and whose links say in which namespace it is.
+BOUND = (b"veth", b"macvlan", b"macvtap", b"vlan", b"ipvlan", b"ipvtap")
 
 
 class _Replaced(Exception):
@@ -115,6 +117,8 @@ class WayBack:
         Root there can delete a device and make one with its name, ifindex and MAC address, but not on a device of the
         source. Brought home, a veth like that would connect the host's addresses with the container.
         """
+        if member.link.kind not in BOUND:
+            return False
         was, there = (wire.attrs(link.body, wire.IFINFOMSG.size, strict=False) for link in (member.link, now))
         lower, lower_now = (wire.u32(attrs.get(uapi.IFLA_LINK)) or 0 for attrs in (was, there))
         if not lower or uapi.IFLA_LINK_NETNSID in was:  # the number stays, whichever namespace it is in

@@ -525,6 +525,30 @@ def test_deleted(sides: tuple[Namespace, Namespace], before_step: BeforeStep, ki
     assert host.links()["eth0"].up
 
 
+@pytest.mark.parametrize("kind", ["veth", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
+def test_replaced(sides: tuple[Namespace, Namespace], before_step: BeforeStep, kind: str) -> None:
+    """P7: what the container made with the name, ifindex and MAC address of a device that it deleted stays there."""
+    host, target = sides
+    if kind == "macvlan":
+        host.batch([*MACVLAN.format("bridge").strip().splitlines()])
+        host.wait_until_quiet()
+    name = "mv0" if kind == "macvlan" else "eth1"
+    was = host.links()[name]
+    mac = ":".join(was.attrs[1][n : n + 2] for n in range(0, 12, 2))
+    new = f"net1 index {was.ifindex} address {mac}"
+    if kind == "veth":
+        made = [f"link add {new} type veth peer name evil"]
+    else:
+        made = ["link add evil type veth peer name evil2", f"link add {new} link evil type macvlan mode bridge"]
+    before_step("verify", 2, strike(target, "link del net1", *made))
+    lefts = failed_move(target, {"eth0": "net0", name: "net1"}).left
+    assert [x.device for x in lefts] == [name], lefts
+    (left,) = lefts
+    assert (left.device, left.location, "another device has its name" in left.missing[0]) == (name, "target", True)
+    assert name not in host.names()
+    assert {"net1", "evil"} <= target.names()
+
+
 @pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 nobody chooses an ifindex")
 def test_ifindex_is_taken(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
     """P1: who takes its ifindex in the host keeps it; all else of the device is restored."""

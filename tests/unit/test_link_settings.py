@@ -136,11 +136,16 @@ def test_xdp() -> None:
 
 
 def test_lower_device() -> None:
-    """P1: a lower device that got another ifindex is still the same; a veth's peer is no lower device."""
+    """P1: a lower device that got another ifindex is still the same; one elsewhere, or another peer, is not."""
     assert found(link(IFLA_LINK=U32(3)), link(IFLA_LINK=U32(4)), {3: 4}) == []
     (each,) = found(link(IFLA_LINK=U32(3)), link(IFLA_LINK=U32(4)))
     assert each.words == "lower device (ifindex 3) -> (ifindex 4)"
-    assert found(link(kind=b"veth", IFLA_LINK=U32(3)), link(kind=b"veth", IFLA_LINK=U32(4))) == []
+    (each,) = found(link(kind=b"veth", IFLA_LINK=U32(3)), link(kind=b"veth", IFLA_LINK=U32(4)))
+    assert each.words == "peer (ifindex 3) -> (ifindex 4)"
+    (each,) = found(link(IFLA_LINK=U32(3)), link(IFLA_LINK=U32(3), IFLA_LINK_NETNSID=U32(0)))
+    assert each.words == "lower device (ifindex 3) -> (ifindex 3) in another network namespace"
+    elsewhere = link(IFLA_LINK=U32(3), IFLA_LINK_NETNSID=U32(0))
+    assert found(elsewhere, elsewhere, {3: 4}) == []
 
 
 def test_other_families() -> None:
