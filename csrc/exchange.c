@@ -12,8 +12,8 @@
  * system call. One link may need more (alternative names: up to 64 KiB); then see widen.
  */
 #define SLOT_SIZE 8192u
-#define MEMORY_SIZE 65536u
-#define SLOTS (MEMORY_SIZE / SLOT_SIZE)
+#define SLOTS 8u
+#define MEMORY_SIZE (9 * SLOT_SIZE)	/* of one: 64 KiB of alternative names, which 7.2 lists first, and the rest */
 #define TRIES 8
 #define DRAIN_MAX 100000	/* datagrams */
 
@@ -136,7 +136,7 @@ static unsigned int slots(const struct nd_sock *s, const struct nd_buf *reply, u
 	*at = memory;
 	*size = s->slot ? s->slot : SLOT_SIZE;
 	if (*size <= MEMORY_SIZE)
-		return (unsigned int)(MEMORY_SIZE / *size);
+		return MEMORY_SIZE / *size < SLOTS ? (unsigned int)(MEMORY_SIZE / *size) : SLOTS;
 	if (reply && reply->size - reply->used >= *size)
 		*at = reply->data + reply->used;
 	else
@@ -145,8 +145,8 @@ static unsigned int slots(const struct nd_sock *s, const struct nd_buf *reply, u
 }
 
 /*
- * Of a datagram that is longer than all of `memory` a look-up reads what is there: the names, the MAC address and the kind
- * lie before the list of alternative names (rtnl_fill_ifinfo), which alone can be so long. 1: its first message was cut.
+ * Of a datagram that is longer than all of `memory` a look-up reads what is there: the name and the MAC address lie before
+ * the long lists (rtnl_fill_ifinfo), and so does the kind up to 6.18. 1: its first message was cut.
  */
 static int shorten(const struct wait *w, unsigned char *data, size_t size)
 {
@@ -265,6 +265,8 @@ static int widen(struct nd_sock *s, const struct nd_msg *req, struct nd_buf *rep
 		size *= 2;
 	if (size < w->cut)
 		size = nd_align(w->cut);
+	if (size > MEMORY_SIZE && w->cut <= MEMORY_SIZE)
+		size = MEMORY_SIZE;
 	if (size > s->slot)
 		s->slot = (uint32_t)size;
 	if (!is_query(req) && !(reply && reply->harmless))

@@ -111,7 +111,7 @@ def test_undo_of_a_device_with_many_names(
     before = host.ip_json("addr show dev eth0")
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move({"eth0": "net0"}, target.fd)
-    assert raised.value.rolled_back
+    assert raised.value.rolled_back, raised.value.left
     host.wait_until_quiet()
     assert host.ip_json("addr show dev eth0") == before
     assert altnames(host, "eth0") == given

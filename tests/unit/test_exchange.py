@@ -372,7 +372,7 @@ def test_slots_grow_as_often_as_answers_do():
     with serve(kernel) as s:
         assert numbers(s.query(GET_ADDR)[1]) == [1, 2, 3]
     assert len(kernel.sent) == 5
-    growing = Kernel(*[long_dump(70000 + 4000 * n) for n in range(20)])
+    growing = Kernel(*[long_dump(80000 + 4000 * n) for n in range(20)])
     with serve(growing) as s, pytest.raises(EngineError) as raised:
         s.query(GET_ADDR)
     assert raised.value.errno == errno.EAGAIN
