@@ -261,12 +261,10 @@ static int widen(struct nd_sock *s, const struct nd_msg *req, struct nd_buf *rep
 {
 	size_t size = SLOT_SIZE;
 
-	while (size < w->cut && size < MEMORY_SIZE)
+	while (size < w->cut && 2 * size <= MEMORY_SIZE)
 		size *= 2;
 	if (size < w->cut)
-		size = nd_align(w->cut);
-	if (size > MEMORY_SIZE && w->cut <= MEMORY_SIZE)
-		size = MEMORY_SIZE;
+		size = w->cut <= MEMORY_SIZE ? MEMORY_SIZE : nd_align(w->cut);
 	if (size > s->slot)
 		s->slot = (uint32_t)size;
 	if (!is_query(req) && !(reply && reply->harmless))
