@@ -163,7 +163,7 @@ def _examined(
             if isinstance(e, NetDevError):
                 raise
             where = f"{e.filename or exclusion.directory}: {e.strerror}"
-            text = f"{where}: without this directory another mover of these devices cannot be excluded"
+            text = f"{where}: other movers of these devices cannot be excluded"
             raise NetDevError(text, errno=e.errno or 0, step="check") from None
         is_busy = any(found.code == "device.busy" for found in plan.found)
         if earlier is None or is_busy or not earlier.found():

@@ -130,10 +130,14 @@ class Exclusion:
         if self._folder < 0:
             self._folder = open_folder(self.directory, create=True)
         name = f"{inode}.lock"
+        path = f"{self.directory}/{name}"
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(name, flags, MODE_FILE, dir_fd=self._folder)
         try:
-            only_ours(os.fstat(fd), f"{self.directory}/{name}")
+            fd = os.open(name, flags, MODE_FILE, dir_fd=self._folder)
+        except OSError as e:
+            raise OSError(e.errno, e.strerror, path) from None
+        try:
+            only_ours(os.fstat(fd), path)
         except BaseException:
             uapi.close(fd)
             raise
