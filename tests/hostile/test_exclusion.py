@@ -196,15 +196,15 @@ def test_other_devices_do_not_wait(scene: Scene, hook: str, stopper: Stopper, st
 def test_what_has_just_arrived_is_not_taken_along(scene: Scene, stopper: Stopper, start_hook: Start) -> None:
     """A mover out of the target waits for the one into it, is refused, and leaves the device where it is."""
     c1, c2, *_ = scene.containers
-    c1.ask({"eth1": {}})
-    move = ("move", "eth1=net9", "--from", f"pid:{c1.pid}", "--to", f"pid:{c2.pid}")
+    c1.ask({"eth2": {}})
+    move = ("move", "eth2=net9", "--from", f"pid:{c1.pid}", "--to", f"pid:{c2.pid}")
     with stopper.stopped("hook", start_hook, c1) as (first, pid):
         out, err, code = finish(scene.start([sys.executable, "-m", "netdevns", *move]))
         assert (out, code) == ("", 2)
-        assert f"eth1 is being moved by process {pid}" in err
+        assert f"eth2 is being moved by process {pid}" in err
         os.kill(pid, signal.SIGCONT)
         assert finish(first) == ("", "", 0)
-    assert (arrived(c1), arrived(c2), left_behind()) == ({"eth1": 4}, {}, [])
+    assert (arrived(c1), arrived(c2), left_behind()) == ({"eth2": 4}, {}, [])
 
 
 def test_lock_ends_with_its_holder(scene: Scene, hook: str, stopper: Stopper, start_hook: Start) -> None:
