@@ -38,7 +38,7 @@ FURNISH = """
     addr add 2001:db8:{n}::1/64 nodad dev eth{n}
     addr add 2001:db8:{n}::2/64 nodad dev eth{n}
 """
-# Before 6.6 a name that travelled is listed twice, and cannot be removed any more (probe clash.own-altname.left-behind).
+# Before 6.6 a name that travelled is listed twice, and can no longer be removed (probe clash.own-altname.left-behind).
 ALTNAME = "link property add dev eth1 altname enp1" if lookups.moves_altnames() else "link set eth1 up"
 ROUTES = f"""
     {ALTNAME}
