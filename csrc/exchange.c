@@ -25,7 +25,7 @@ struct wait {
 	int interrupted;	/* NLM_F_DUMP_INTR was seen */
 	size_t refusals;
 	size_t cut;		/* bytes of the longest datagram that did not fit into a slot; 0: none */
-	struct nd_seen *seen;	/* a look-up: is told of each answer */
+	struct nd_seen *seen;	/* a look-up: gets each answer */
 };
 
 static int number(struct nd_sock *s, struct nd_msg *req, struct wait *w)

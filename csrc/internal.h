@@ -178,7 +178,7 @@ enum nd_likeness {
 	ND_SAME,		/* with that MAC address */
 };
 
-/* What a look-up of one link tells, read while it is received: an answer may have 64 KiB (alternative names). */
+/* What the answers to a look-up of one link say, read while it is received: an answer may have 64 KiB (alternative names). */
 struct nd_seen {
 	const struct nd_dev *dev;	/* whose snapshot the link is compared with */
 	uint32_t number;		/* of the look-up in its request, from 0 */
@@ -193,7 +193,7 @@ struct nd_seen {
 /* Takes an answer to the message `number` of the request. */
 void nd_seen_take(struct nd_seen *seen, const struct nd_view *v, uint32_t number);
 
-/* As nd_sock_exchange; `seen` (or NULL) is told of each answer. Then the result says only whether the exchange worked. */
+/* As nd_sock_exchange; `seen` (or NULL) gets each answer. Then the result says only whether the exchange worked. */
 int nd_exchange(struct nd_sock *s, struct nd_msg *req, struct nd_buf *reply, struct nd_seen *seen, struct nd_err *err);
 
 /* Looks a link up by ifindex, or by name if that is 0. -ENODEV: not there. */

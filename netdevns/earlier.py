@@ -81,7 +81,7 @@ class Earlier:
                 continue
             try:
                 is_ours = self._is_about(record.sections())
-            except (Damaged, OSError):  # told by `netdevns recover`
+            except (Damaged, OSError):  # reported by `netdevns recover`
                 is_ours = False
             (self._todo if is_ours else self._others).add(record.name)
         return bool(self._todo)

@@ -155,7 +155,7 @@ def orphans(opened: Journal) -> set[str]:
     """The names of the loans of containers whose first process has ended."""
     found = set()
     for record in opened.seen():
-        with contextlib.suppress(Damaged, OSError):  # told by `netdevns return`
+        with contextlib.suppress(Damaged, OSError):  # reported by `netdevns return`
             if any(s.type == journal.TARGET and identity.is_orphan(s) for s in record.sections()):
                 found.add(record.name)
     return found
