@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .reports import Recovered
     from .results import Moved
 
-# About 1 KiB a notification: 1,000 devices with 16 addresses each, told of twice. The kernel doubles it, and takes
+# About 1 KiB a notification: 1,000 devices with 16 addresses each, notified of twice. The kernel doubles it, and takes
 # nothing before it is needed.
 WATCH_BYTES = 32 << 20
 
@@ -127,13 +127,14 @@ def transact(
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with contextlib.ExitStack() as stack:
         readback.load(results=results, preserve=preserve)
-        patience = Patience(WAIT_S if timeout_s is None else min(timeout_s, WAIT_S), interrupts)
         opened = None
         if earlier is not None:
             patience, opened = earlier.patience, earlier.opened
-        elif journal is not None:
-            opened = stack.enter_context(open_journal(journal))
-            earlier = Earlier(opened, devices, source, patience, interrupts)
+        else:
+            patience = Patience(WAIT_S if timeout_s is None else min(timeout_s, WAIT_S), interrupts)
+            if journal is not None:
+                opened = stack.enter_context(open_journal(journal))
+                earlier = Earlier(opened, devices, source, patience, interrupts)
         exclusion = stack.enter_context(Exclusion(patience, is_must=interrupts is not None))
         try:
             plan = _examined(stack, earlier, exclusion, (devices, netns, source, force, preserve))
@@ -204,7 +205,7 @@ def open_journal(directory: str) -> Journal:
 
 
 def _watch(plan: Plan) -> Watch:
-    """Before the first snapshot: what is added after it is told of."""
+    """Before the first snapshot: of what is added after it there is a notification."""
     try:
         return Watch(plan.source_visit, WATCH_BYTES)
     except EngineError as e:

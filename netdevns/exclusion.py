@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator
 from struct import Struct
 
 from . import uapi
-from .folders import JOURNAL_DIR, MODE_FILE, only_ours, open_folder
+from .folders import JOURNAL_DIR, MODE_FILE, checked, open_folder
 from .interrupts import Patience
 from .netns import NetNS
 
@@ -136,12 +136,7 @@ class Exclusion:
             fd = os.open(name, flags, MODE_FILE, dir_fd=self._folder)
         except OSError as e:
             raise OSError(e.errno, e.strerror, path) from None
-        try:
-            only_ours(os.fstat(fd), path)
-        except BaseException:
-            uapi.close(fd)
-            raise
-        return fd
+        return checked(fd, path)
 
     def _wait(self, fd: int, first: int, count: int) -> None:
         """Until a run of devices is ours."""

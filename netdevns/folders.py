@@ -26,6 +26,11 @@ def open_folder(directory: str, folder: str = "", *, create: bool) -> int:
             except FileExistsError:
                 continue  # it is looked at when it is open
         fd = os.open(path, flags)
+    return checked(fd, path)
+
+
+def checked(fd: int, path: str) -> int:
+    """The descriptor, where it is `only_ours`; else it is closed. Raises OSError."""
     try:
         only_ours(os.fstat(fd), path)
     except BaseException:

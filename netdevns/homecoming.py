@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from . import folders, journal, loans, lookups, names, recovery, wire
 from .engine import EngineError
-from .interrupts import Patience
+from .interrupts import until_interrupted
 from .journal import Damaged, Journal, Record
 from .reopened import NOT_YET
 from .return_home import LEFT_AGAIN, LIVES_ON, PAUSE_S, ReturnHome
@@ -75,22 +75,10 @@ def _each(
     opened: Journal, which: Collection[str], wait_s: float, is_ending: bool, interrupts: Interrupts | None
 ) -> list[Recovered]:
     # Whoever holds one may be looking at it for another container, and will not wait for its devices.
-    found: list[Recovered] = []
-    for record in opened.crashed(which, _patience(wait_s, interrupts)):
-        try:
-            if interrupts is not None and (name := interrupts.name):
-                found += recovery.not_looked_at(record, name)
-            else:
-                found += _one(opened, record, wait_s, is_ending, interrupts)
-        finally:
-            record.close()
-    return found
-
-
-def _patience(wait_s: float, interrupts: Interrupts | None) -> Callable[[], bool]:
-    """Waits for a loan that somebody holds; a signal ends that, and is told with what was not looked at."""
-    patience = Patience(wait_s)
-    return lambda: (interrupts is None or not interrupts.name) and patience.wait()
+    records = opened.crashed(which, until_interrupted(wait_s, interrupts))
+    return [
+        *recovery.each_of(records, interrupts, lambda record, _: _one(opened, record, wait_s, is_ending, interrupts))
+    ]
 
 
 def undo_killed(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 
 PAUSE_S = 0.005
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -29,18 +30,18 @@ class Interrupted(Exception):
 
 
 class Interrupts:
-    """INT, TERM and HUP are held back in the calling thread from now on, until `release`.
+    """INT, TERM and HUP are held back in the calling thread from now on; who made this restores its mask.
 
     What the caller ignores (nohup) or holds back itself stays his: it ends nothing. In another thread than the main one
     of a program only signals to that thread are found.
     """
 
-    __slots__ = ("_before", "_watched")
+    __slots__ = ("_watched",)
 
     def __init__(self) -> None:
         # An exception of a handler (KeyboardInterrupt) for a signal that came before is raised here, and not later on.
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        self._watched = [n for n in ENDING if n not in self._before and signal.getsignal(n) is not signal.SIG_IGN]
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        self._watched = [n for n in ENDING if n not in before and signal.getsignal(n) is not signal.SIG_IGN]
 
     @property
     def name(self) -> str:
@@ -53,10 +54,6 @@ class Interrupts:
         name = self.name
         if name:
             raise Interrupted(name)
-
-    def release(self) -> None:
-        """Whatever waits strikes now: for a caller that goes on, not for a program that ends."""
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
 
 class Patience:
@@ -85,6 +82,12 @@ class Patience:
             return False
         time.sleep(min(PAUSE_S, self._end - now))
         return True
+
+
+def until_interrupted(wait_s: float, interrupts: Interrupts | None) -> Callable[[], bool]:
+    """As `Patience.wait`, for a loop over records: a signal only ends the waiting, and the loop reports the rest."""
+    patience = Patience(wait_s)
+    return lambda: (interrupts is None or not interrupts.name) and patience.wait()
 
 
 class Shield:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from . import exclusion, folders, identity, journal, lookups, names, ports, uapi, undo, wire
 from .engine import PLACE_GONE, PLACE_TARGET, EngineError
 from .exclusion import Busy
 from .folders import open_folder
-from .interrupts import Patience
+from .interrupts import Patience, until_interrupted
 from .journal import ASIDE, Damaged, Journal, Record, Section
 from .member import Member
 from .plan import Plan
@@ -161,37 +161,46 @@ def _wanted(section: Section) -> str:
 def _recovered(opened: Journal, interrupts: Interrupts | None, only: Collection[str] | None) -> Iterator[Recovered]:
     """Works on all crashed records; a signal that waits ends that between two of them."""
     done: set[str] = set()
-    yield from _each(opened.crashed(only), interrupts, done)
+    yield from each_of(_noted(opened.crashed(only), done), interrupts, undo_one)
     if only is not None:
         return
     # What is held although its mover has ended is another recovery's: whoever calls this one wants it to be over.
     others = _of_ended_movers(opened) - done
-    patience = Patience(exclusion.WAIT_S)
     if others:
-        wait = lambda: (interrupts is None or not interrupts.name) and patience.wait()  # noqa: E731
-        yield from _each(opened.crashed(others, wait), interrupts, done)
+        held = opened.crashed(others, until_interrupted(exclusion.WAIT_S, interrupts))
+        yield from each_of(_noted(held, done), interrupts, undo_one)
         for record in opened.seen():
             if record.name in others and record.name not in done:
                 yield from _kept(record, "another process is restoring it")
 
 
-def _each(records: Iterator[Record], interrupts: Interrupts | None, done: set[str]) -> Iterator[Recovered]:
+def _noted(records: Iterator[Record], done: set[str]) -> Iterator[Record]:
     for record in records:
         done.add(record.name)
+        yield record
+        done.add(record.name)  # it may have another one by now
+
+
+def each_of(
+    records: Iterator[Record],
+    interrupts: Interrupts | None,
+    work: Callable[[Record, Interrupts | None], Iterator[Recovered]],
+) -> Iterator[Recovered]:
+    """Works on one record after another, and closes it; from a signal on it only says what was not looked at."""
+    for record in records:
         try:
             if interrupts is not None and (name := interrupts.name):
-                yield from _kept(record, f"not looked at: interrupted by {name}")
+                yield from not_looked_at(record, name)
             else:
-                yield from undo_one(record, interrupts)
+                yield from work(record, interrupts)
         finally:
             record.close()
-            done.add(record.name)  # it may have another one by now
 
 
 def _of_ended_movers(opened: Journal) -> set[str]:
     found = set()
     for record in opened.seen():
-        with contextlib.suppress(Damaged, OSError):  # told where it is locked
+        with contextlib.suppress(Damaged, OSError):  # reported where it is locked
             if not os.path.exists(f"/proc/{record.sections()[0].number(journal.A_PID)}"):
                 found.add(record.name)
     return found
@@ -252,12 +261,16 @@ def retract(directory: str, number: int) -> None:
     with opened:
         found = set()
         for record in opened.seen():
-            with contextlib.suppress(Damaged, OSError):  # told by `netdevns return`
-                head = record.sections()[0]
-                if head.optional(journal.A_LENDS) is not None and head.number(journal.A_LENDS) == number:
+            with contextlib.suppress(Damaged, OSError):  # reported by `netdevns return`
+                if _lends(record.sections()[0]) == number:
                     found.add(record.name)
         for record in opened.crashed(found, Patience(exclusion.WAIT_S).wait):
             record.drop()
+
+
+def _lends(head: Section) -> int:
+    """The number of the loan that a move makes, or that was made by it; 0: none."""
+    return head.number(journal.A_LENDS) if head.optional(journal.A_LENDS) is not None else 0
 
 
 class _Recovery(Reopened):
@@ -265,7 +278,7 @@ class _Recovery(Reopened):
 
     def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None) -> None:
         super().__init__(record, sections, interrupts)
-        self.lends = sections[0].number(journal.A_LENDS) if sections[0].optional(journal.A_LENDS) is not None else 0
+        self.lends = _lends(sections[0])
         # What was to be carried over cannot be compared: a move that was asked for it, and killed, is not complete. Nor
         # is a hook's: no container starts without it, and whether there is a loan is not known.
         self.is_to_be_undone = record.is_to_be_undone or bool(self.lends) or sections[0].text(journal.A_PRESERVE) != b""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.support.attacks import Ended, finish
+from tests.support.attacks import Ended, finish, traced
 from tests.support.namespaces import fresh
 
 from .scene import MNT_DETACH, MS_BIND, TOP, _libc
@@ -94,40 +93,29 @@ class Place:
             assert ended.code == 0, ended
             self.process.kill()
 
-    def start(
+    def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[str, str, int]:
+        """Python with these arguments in the host, the container's state on stdin, to its end."""
+        return finish(self._process(arguments, environment))
+
+    def _process(
         self, arguments: Sequence[str], environment: Mapping[str, str], under: Sequence[str] = ()
-    ) -> tuple[str, str, int]:
-        """Python with these arguments in the host, the container's state on stdin."""
+    ) -> subprocess.Popen[str]:
         state = {"ociVersion": "1.3.0", "id": "c1", "status": "created", "pid": self.process.pid,
                  "bundle": str(self.bundle)}  # fmt: skip
         with tempfile.TemporaryFile("w+") as stdin, self.host.entered():
             json.dump(state, stdin)
             stdin.seek(0)
-            return finish(
-                subprocess.Popen(
-                    [*under, sys.executable, *arguments],
-                    cwd=TOP,
-                    env=os.environ | {"NETDEVNS_ENGINE": self.engine} | environment,
-                    stdin=stdin,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    start_new_session=True,
-                )
+            return subprocess.Popen(
+                [*under, sys.executable, *arguments],
+                cwd=TOP,
+                env=os.environ | {"NETDEVNS_ENGINE": self.engine} | environment,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
             )
 
     def run(self, what: str, *inject: str) -> Ended:
         """One command, under strace."""
-        watched = {each.partition(":")[0] for each in inject} or {"all"}
-        options = [word for each in inject for word in ("-e", f"inject={each}")]
-        with tempfile.NamedTemporaryFile("r") as trace:
-            strace = ("strace", "-f", "-o", trace.name, "-e", f"trace={','.join(watched)}", *options)
-            out, err, code = self.start(["-m", "netdevns", *COMMANDS[what]], {}, strace)
-            lines = trace.read().splitlines()
-        calls, begin = [], 0
-        for line in lines:
-            called = re.match(r"\d+ +(\w+)\(", line)
-            if called:
-                begin = begin or ("socket(AF_NETLINK" in line and len(calls)) or 0
-                calls.append(called[1])
-        return Ended(code, out, err, calls, begin, sum("(INJECTED)" in line for line in lines))
+        return traced(lambda under: self._process(["-m", "netdevns", *COMMANDS[what]], {}, under), *inject)[0]
