@@ -6,6 +6,7 @@ GLOB of the operator's (`--allow`) admits by its host name; all others are as if
 
 from __future__ import annotations
 
+from . import limits
 from .errors import ConfigInvalid
 from .jsonscan import is_object, kind
 from .names import printable
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PREFIX = "org.netdevns.device."
-MOST = 256  # devices: each that does not exist is a line of the log, which is not the container's to fill
 
 
 def devices(document: Mapping[str, object], where: str, allowed: Sequence[str]) -> dict[str, str]:
@@ -47,8 +47,8 @@ def devices(document: Mapping[str, object], where: str, allowed: Sequence[str]) 
         if not isinstance(value, str):
             raise ConfigInvalid(f"{where}: annotations: {printable(key)}: a string is needed, not {kind(value)}")
         found[host_name] = value or host_name
-    if len(found) > MOST:
-        raise ConfigInvalid(f"{where}: annotations: {len(found)} of them name devices; at most {MOST} may")
+    if len(found) > limits.ANNOTATED:
+        raise ConfigInvalid(f"{where}: annotations: {len(found)} of them name devices; at most {limits.ANNOTATED} may")
     return found
 
 

@@ -20,8 +20,8 @@ CSRC = ROOT / "csrc"
 
 # One way: a module imports what stands before it. A new module gets its place here.
 ORDER = [
-    "uapi", "wire", "names", "snapshots", "results", "reports", "errors", "routes", "sysctls", "neighbours", "_core",
-    "_ffi", "recvmmsg", "rtnl", "netns", "engine", "survey", "folders", "interrupts", "exclusion", "lookups",
+    "limits", "uapi", "wire", "names", "snapshots", "results", "reports", "errors", "routes", "sysctls", "neighbours",
+    "_core", "_ffi", "recvmmsg", "rtnl", "netns", "engine", "survey", "folders", "interrupts", "exclusion", "lookups",
     "neighparms", "ports", "plan", "stacking", "losses", "clashes", "links", "checks", "journal", "identity",
     "info_data", "member", "link_settings", "forgood", "way_back", "undo", "failures", "carry", "readback",
     "reopened", "recovery", "earlier", "transaction", "api", "jsonscan", "oci", "loans", "belongings", "return_home",
