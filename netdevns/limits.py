@@ -16,7 +16,7 @@ RECORD_BYTES = 16 << 20
 # The report of one failed hook, on stderr, in hook.log and in syslog each. A line's time stamp is not counted.
 LINES = 64
 LINE_BYTES = 400
-# A name or a value that a message quotes, in characters; longer ones are shortened. No device's name is that long.
-QUOTED = 64
+# A name or a value that a message quotes, in characters; longer ones are shortened. No alternative name is as long.
+QUOTED = 128
 # hook.log and the one old file beside it, each: together half of 1 MiB on a /run that may have 16 MiB.
 LOG_BYTES = 256 << 10
