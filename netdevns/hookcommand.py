@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from . import errors
-from .outcome import FAILED, LEFT, REFUSED, UNKNOWN, UNTOUCHED, Usage, code_of, device_arguments, lines_of
+from . import errors, inputs, limits
+from .names import quoted
+from .outcome import FAILED, LEFT, REFUSED, UNKNOWN, UNTOUCHED, Usage, bounded, code_of, device_arguments, lines_of
 from .output import complain, internal, warn_in_a_line
 
 TYPE_CHECKING = False
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .interrupts import Interrupts
 
 STAGES = ("createRuntime", "poststop")
+STDERR_WAIT_S = 1.0  # for a reader that is stopped: the log is still to be written, and a container waits
 WRITE = "write: netdevns hook createRuntime [--allow GLOB ...] [DEV=NAME ...], or netdevns hook poststop"
 
 
@@ -49,7 +51,7 @@ class Arguments:
             elif word == "--allow":
                 raise Usage("hook: --allow: a GLOB for host names is missing")
             elif word.startswith("-"):
-                raise Usage(f"hook: unknown option {word}; {WRITE}")
+                raise Usage(f"hook: unknown option {quoted(word)}; {WRITE}")
             else:
                 devices.append(word)
         if "" in self.allowed:
@@ -60,13 +62,14 @@ class Arguments:
 
 
 def run(args: Sequence[str]) -> int:
-    """Runs the hook; returns its exit code. What goes wrong is on stderr, in syslog and in the log.
+    """Runs the hook; returns its exit code. What goes wrong is on stderr, in the log and in syslog, in this order.
 
     From the first change on INT, TERM and HUP are held back, and still are when this returns: the process is to end.
     """
     try:
-        # To the end and before anything can fail: runtimes break when a hook leaves its stdin unread.
-        data = b"" if sys.stdin is None else sys.stdin.buffer.read()
+        # To the end and before anything can fail: runtimes break when a hook leaves its stdin unread. A state that is
+        # too large (`oci.State` refuses it) may have no end.
+        data = b"" if sys.stdin is None else inputs.read(sys.stdin.buffer.read, limits.STATE_BYTES)
         lines, code = _run(data, args)
     except (KeyboardInterrupt, SystemExit) as e:
         told = e.__cause__
@@ -78,7 +81,9 @@ def run(args: Sequence[str]) -> int:
         lines, code = [str(e)], FAILED
     except Exception as e:
         lines, code = [internal(e)], FAILED
-    return complain(lines + _unlogged(lines, code), code)
+    lines = bounded(lines)
+    complain(lines, code, STDERR_WAIT_S)
+    return complain(_unlogged(lines, code), code, STDERR_WAIT_S)
 
 
 def _unlogged(lines: list[str], code: int) -> list[str]:
@@ -112,7 +117,6 @@ def _run(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
 def _poststop(data: bytes) -> tuple[list[str], int]:
     """What is not home: what ended with the container, in one line, and what must wait, or be looked at."""
     from . import hook
-    from .names import printable
 
     held: list[Interrupts] = []
 
@@ -132,7 +136,7 @@ def _poststop(data: bytes) -> tuple[list[str], int]:
         return [], 0
     from .homecoming import is_wrong
 
-    ended = [printable(each.device or "") for each in results if each.outcome == "gone"]
+    ended = [quoted(each.device or "") for each in results if each.outcome == "gone"]
     kept = [each for each in results if each.outcome == "kept"]
     lines = [f"{each.device or each.record}: {each.text} ({each.record})" for each in kept]
     lines += [f"{', '.join(ended)}: not given back: ended with the container"] if ended else []
@@ -148,5 +152,5 @@ def _begin() -> Interrupts:
     """
     from . import hook, hooklog  # noqa: F401
 
-    warn_in_a_line()
+    warn_in_a_line(STDERR_WAIT_S)
     return hook.hold()
