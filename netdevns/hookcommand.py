@@ -11,7 +11,7 @@ from .output import complain, internal, warn_in_a_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .interrupts import Interrupts
 
@@ -102,27 +102,31 @@ def _run(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
     """What there is to say, and the exit code."""
     from . import hook
 
-    try:
-        arguments = Arguments(args)
-        if arguments.stage == "poststop":
-            return _poststop(data)
-        hook.create_runtime(data, arguments.devices, arguments.allowed, _begin)
-    except (errors.ConfigInvalid, Usage) as e:
-        return [str(e), UNTOUCHED], REFUSED
-    except errors.NetDevError as e:
-        return lines_of(e), code_of(e)
-    return [], 0
-
-
-def _poststop(data: bytes) -> tuple[list[str], int]:
-    """What is not home: what ended with the container, in one line, and what must wait, or be looked at."""
-    from . import hook
-
     held: list[Interrupts] = []
 
     def begin() -> Interrupts:
         held.append(_begin())
         return held[0]
+
+    try:
+        arguments = Arguments(args)
+        if arguments.stage == "poststop":
+            return _poststop(data, begin, held)
+        hook.create_runtime(data, arguments.devices, arguments.allowed, begin)
+    except (errors.ConfigInvalid, Usage) as e:
+        return [str(e), UNTOUCHED], REFUSED
+    except MemoryError:
+        if held:
+            raise
+        return ["the state, or what config.json says: there is too little memory for them", UNTOUCHED], REFUSED
+    except errors.NetDevError as e:
+        return lines_of(e), code_of(e)
+    return [], 0
+
+
+def _poststop(data: bytes, begin: Callable[[], Interrupts], held: list[Interrupts]) -> tuple[list[str], int]:
+    """What is not home: what ended with the container, in one line, and what must wait, or be looked at."""
+    from . import hook
 
     try:
         results = hook.poststop(data, begin)

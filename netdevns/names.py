@@ -65,6 +65,11 @@ def of_json(text: str) -> str:
     return text if text.isascii() else os.fsdecode(text.encode())
 
 
+def as_json(text: str) -> str:
+    """A text of the command line as a JSON document has it: the other direction of `of_json`."""
+    return text if text.isascii() else os.fsencode(text).decode(errors="surrogateescape")
+
+
 def encode(name: str) -> bytes:
     """A name's bytes, which are any for the kernel. What is no name for the locale is UTF-8.
 

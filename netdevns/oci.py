@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+NO_MEMORY = "there is too little memory for it"
+
+
 class _Object(dict[str, object]):
     """A JSON object that remembers which keys it had twice; elsewhere that is nobody's business, for devices it is."""
 
@@ -50,7 +53,7 @@ def parse(data: bytes, what: str) -> Mapping[str, object]:
     try:
         parsed = jsonscan.loads(data, _Object.of)
     except MemoryError:
-        why = "too little memory to parse it"
+        why = NO_MEMORY
     except (ValueError, RecursionError) as e:  # ValueError: JSONDecodeError and UnicodeDecodeError, too
         why = f"not valid JSON: {e or type(e).__name__}"
     else:
@@ -79,7 +82,9 @@ def load(path: str) -> Mapping[str, object]:
         data = inputs.read_file(path, limits.CONFIG_BYTES)
     except OSError as e:
         raise ConfigInvalid(f"{what}: cannot be read: {e.strerror}") from None
-    except ValueError:  # a NUL byte, or a lone surrogate out of JSON
+    except MemoryError:
+        raise ConfigInvalid(f"{what}: cannot be read: {NO_MEMORY}") from None
+    except ValueError:  # a NUL byte, or a lone surrogate
         raise ConfigInvalid(f"{what}: cannot be read: no file can have that name") from None
     return parse(data, what)
 
