@@ -20,7 +20,7 @@ OLD = f"{NAME}.old"
 SYSLOG = "/dev/log"
 LOG_DAEMON, LOG_ERR, LOG_NOTICE = 3 << 3, 3, 5  # syslog.h
 LOCK_WAIT_S = 0.5  # others hold it for microseconds; a stopped one must not hold up a container
-SYSLOG_WAIT_S = 0.05  # of all lines of a failure together
+SYSLOG_WAIT_S = 0.2  # of all lines of a failure together
 PAUSE_S = 0.001
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import annotations, cli, errors, hook, hookcommand, hooklog, oci, outcome
+from netdevns import annotations, cli, errors, hook, hookcommand, hooklog, limits, oci, outcome
 
 CHECKOUT = str(Path(netdevns.__file__).parents[1])
 
@@ -212,6 +212,23 @@ def test_log_lines_stay_lines(log: Path, line: str) -> None:
     (written,) = log.read_text().splitlines()
     assert written.isprintable()
     assert re.fullmatch(rf"{STAMP} a\\.*b", written)
+
+
+def test_log_that_is_rotated_between_open_and_lock(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line goes to the file that has the name now, and the one that is old by now stays the old one."""
+    hooklog.log(["one"])
+    log.write_text("x" * limits.LOG_BYTES)  # so full that one more line rotates it
+
+    def flock(fd: int, how: int) -> None:
+        monkeypatch.undo()
+        monkeypatch.setattr(hooklog, "JOURNAL_DIR", str(log.parent))
+        hooklog.log(["another's"])
+        hooklog.fcntl.flock(fd, how)
+
+    monkeypatch.setattr(hooklog.fcntl, "flock", flock)
+    hooklog.log(["mine"])
+    assert log.with_name("hook.log.old").stat().st_size == limits.LOG_BYTES
+    assert [line.split()[1] for line in log.read_text().splitlines()] == ["another's", "mine"]
 
 
 def test_syslog_gets_them_too(log: Path) -> None:
