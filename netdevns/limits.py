@@ -1,4 +1,4 @@
-"""Every limit of an input and of a log, in one place.
+"""Every limit of an input and of a log, in one place; docs/limits.md has them in a table.
 
 A hook runs as root on every container's start, and must end soon whatever is in a bundle or below /run. An input beyond
 its limit is refused in one line, before anything was touched; it is never cut and used.
