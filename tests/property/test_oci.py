@@ -14,7 +14,7 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
-from netdevns import oci
+from netdevns import annotations, oci
 from netdevns.errors import ConfigInvalid
 from tests.property.profiles import examples
 
@@ -171,6 +171,35 @@ def test_net_devices(config):
         assert any(why in refusal for why in ("is needed, not", "is listed twice", "has a lone surrogate"))
 
 
+def annotated(document: Mapping[str, object]) -> dict[str, str]:
+    """What annotations may ask for where every name is admitted."""
+    return annotations.devices(document, "config.json", ["e*", "*[!x]", "*"])
+
+
+@examples(200, 1500)
+@given(
+    with_others(
+        st.tuples(
+            st.tuples(st.just("annotations"), mostly(objects(TEXT.map(lambda name: annotations.PREFIX + name), TEXT)))
+        )
+    )
+)
+@example(Object([("annotations", Object([(annotations.PREFIX + "\ud800", "x")]))]))
+@example(Object([("annotations", Object([(annotations.PREFIX + "x", "\ud800")]))]))
+@example(Object([("annotations", Object([(annotations.PREFIX + "x", "a"), (annotations.PREFIX + "x", "b")]))]))
+def test_annotations(document):
+    """Each admitted one is a device and its name, or all are refused in one printable line."""
+    found, refusal = outcome(annotated, text(document).encode())
+    pairs = last(document, "annotations")
+    event("refused" if refusal else "accepted")
+    if not refusal:
+        expected = {
+            key.removeprefix(annotations.PREFIX): name for key, name in pairs if key.startswith(annotations.PREFIX)
+        }
+        assert found == {device: name or device for device, name in expected.items()}
+        assert all(map(encodable, [*found, *found.values()]))
+
+
 @examples(200, 1500)
 @given(st.one_of(st.binary(max_size=60), CONFIGS.map(text).map(str.encode)), st.integers(0, 300), st.binary(max_size=3))
 @example(b"[" * 100_000, 0, b"")
@@ -179,7 +208,7 @@ def test_net_devices(config):
 def test_nothing_but_config_invalid(data, at, damage):
     """Whatever the bytes are: an answer or ConfigInvalid, in one printable line."""
     data = data[:at] + damage + data[at + len(damage) :]
-    for read in (oci.net_devices, oci.network_namespace):
+    for read in (oci.net_devices, oci.network_namespace, oci.network_entry, annotated):
         outcome(read, data)
     outcome(lambda _: oci.State(data), b"{}")
 
