@@ -14,9 +14,9 @@ from .engine import EngineError, Watch
 from .errors import CheckFailed, MoveFailed, NetDevError
 from .exclusion import WAIT_S, Exclusion
 from .interrupts import Interrupted, Patience
-from .journal import Journal
 from .netns import NetNS
 from .plan import Plan, known_preserve
+from .store import Journal
 from .transaction import Batch
 from .undo import OnStep
 

@@ -85,9 +85,9 @@ def poststop(data: bytes, begin: Callable[[], Interrupts] = hold) -> list[Recove
     Source: runtime-spec 1.3, config.md "POSIX-platform Hooks" (poststop); runtime.md "Lifecycle".
     """
     state = oci.State(data)
-    from . import journal, loans
+    from . import loans, store
 
-    killed, lent = loans.are_there(folder=journal.TXN), loans.are_there()
+    killed, lent = loans.are_there(folder=store.TXN), loans.are_there()
     if not killed and not lent:
         return []
     interrupts = begin()
@@ -97,7 +97,7 @@ def poststop(data: bytes, begin: Callable[[], Interrupts] = hold) -> list[Recove
     # First: a createRuntime hook that was killed, for this container or another one.
     left = homecoming.undo_killed(wait_s=wait_s, interrupts=interrupts) if killed else []
     told = left + homecoming.come_home(container=state.id, wait_s=wait_s, is_ending=True, interrupts=interrupts)
-    mine, others = {each.record for each in told}, homecoming.come_home(interrupts=interrupts)
+    mine, others = {each.record for each in told}, homecoming.sweep(interrupts=interrupts)
     return told + [each for each in others if each.record not in mine and each.location not in AWAY]
 
 

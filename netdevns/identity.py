@@ -89,11 +89,22 @@ def _candidates(section: journal.Section, ino: int) -> Iterator[str]:
         yield f"/proc/{pid}/ns/net"
     yield "/proc/1/ns/net"
     yield from _listed(NETNS_DIR, "")
-    yield from _listed("/proc", "/ns/net")
+    link = f"net:[{ino}]"
+    yield from _leading_to(link, _listed("/proc", "/ns/net"))
     yield from _mounted(ino)
     # Held by nothing but a descriptor of some process (probe death.kept-by.descriptor).
     for process in _listed("/proc", "/fd"):
-        yield from _listed(process, "")
+        yield from _leading_to(link, _listed(process, ""))
+
+
+def _leading_to(link: str, paths: Iterator[str]) -> Iterator[str]:
+    """Of links below /proc those with this text. To follow the others could hang: a file of a network's, or FUSE's."""
+    for path in paths:
+        try:
+            if os.readlink(path) == link:
+                yield path
+        except OSError:  # closed meanwhile, or of a process that is none of ours
+            continue
 
 
 def _listed(directory: str, suffix: str) -> Iterator[str]:

@@ -11,14 +11,14 @@ import os
 import time
 from collections.abc import Callable
 
-from . import failures, lookups, losses, names, readback, recovery, uapi, undo, wire
+from . import failures, lookups, losses, names, readback, recording, uapi, undo, wire
 from .engine import EngineError, Socket, Watch, address_runs
 from .errors import MoveFailed
 from .failures import Stopped, step
 from .interrupts import Shield
-from .journal import Journal, Record
 from .member import Member
 from .plan import Item, Plan
+from .store import Journal, Record
 from .undo import OnStep
 
 TYPE_CHECKING = False
@@ -181,7 +181,7 @@ class Batch:
 
     def _write_record(self, journal: Journal) -> None:
         try:
-            self.record = journal.write(recovery.recorded(self.plan, self.move_order, self.uppers), self.record)
+            self.record = journal.write(recording.recorded(self.plan, self.move_order, self.uppers), self.record)
         except OSError as e:
             where = f"{os.path.join(journal.path, e.filename or '')}: {e.strerror}"
             raise Stopped(None, "record", e.errno or errno.EIO, where) from None
