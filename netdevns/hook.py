@@ -51,6 +51,29 @@ def create_runtime(
     Source: runtime-spec 1.3, config.md "POSIX-platform Hooks" (createRuntime), runtime.md "State".
     """
     state = oci.State(data)
+    held = _held(state.pid)  # first: from now on its number is nobody else's unseen
+    try:
+        _create_runtime(state, held, arguments, allowed, begin)
+    finally:
+        if held >= 0:
+            os.close(held)
+
+
+def _held(pid: int) -> int:
+    """A descriptor of a process; -1: none could be had, and who needs one says why."""
+    try:
+        return os.pidfd_open(pid) if pid else -1
+    except (AttributeError, OSError):  # AttributeError: a Python that was built with the headers of an old kernel
+        return -1
+
+
+def _create_runtime(
+    state: oci.State,
+    held: int,
+    arguments: Mapping[str, str | None],
+    allowed: Sequence[str],
+    begin: Callable[[], Interrupts],
+) -> None:
     config = oci.load(os.path.join(state.bundle, "config.json"))
     given = {host_name: name or host_name for host_name, name in arguments.items()}
     trusted = [("the hook's argument", given), ("config.json", oci.net_devices(config))]
@@ -64,7 +87,7 @@ def create_runtime(
 
     # The operator named these for this container: a default route is no reason to refuse.
     forced = frozenset(host_name for _, source in trusted for host_name in source)
-    handover.to_process(state, config, devices, forced, interrupts)
+    handover.to_process(state, held, config, devices, forced, interrupts)
 
 
 def poststop(data: bytes, begin: Callable[[], Interrupts] = hold) -> list[Recovered]:
