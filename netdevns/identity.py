@@ -134,10 +134,11 @@ def _pid_of(where: str) -> int:
 
 
 def _start_of(pid: int) -> int:
-    """When a process began, in ticks since boot: with its pid it is unique. 0: there is none."""
+    """When a process began, in ticks since boot: with its pid it is unique. 0: there is none, or it has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # After the name, which is in parentheses and may hold anything: the 22nd field (proc(5)).
-            return int(file.read().rpartition(b")")[2].split()[19])
+            # After the name, which is in parentheses and may hold anything: the 3rd and the 22nd field (proc(5)).
+            fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return 0
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.support.attacks import AS_BEFORE, COMPLETE, TOLD, UNREACHED, Ended, Tally, finish, traced
 
-from .scene import DEVICES, NET_DEVICES, Container, Scene, loans, restore, saved
+from .scene import DEVICES, NET_DEVICES, Container, Scene, end, loans, restore, saved
 
 SILENT = "died silently"
 DEATHS = [128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)]  # a handler's exit
@@ -154,6 +154,8 @@ class Attacked:
             self._files = ("txn", saved("txn"))
         else:
             lend(scene, self.hook)
+            if self.name == "poststop":  # of others, those are looked at whose processes have ended
+                end(scene.containers[1])
             self._files = ("loan", saved("loan"))
         # As it will be each time: once put back, and away again.
         self._must_end_well(finish(JOBS[self.name](scene, self.hook, ())))

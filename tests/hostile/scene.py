@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from netdevns import lookups
+from netdevns.process import Process
 from tests.support import rawdump
 from tests.support.attacks import TOP, finish
 from tests.support.namespaces import Namespace, fresh
@@ -73,6 +75,16 @@ class Container:
         return json.dumps(
             {"ociVersion": "1.0.2", "id": self.id, "status": "created", "pid": self.pid, "bundle": str(self.bundle)}
         )
+
+
+def end(container: Container) -> None:
+    """Ends a container's process, which stays a zombie: nobody waits for it."""
+    os.kill(container.pid, signal.SIGKILL)
+    with Process(container.pid) as process:
+        limit = time.monotonic() + 10
+        while not process.has_ended():
+            assert time.monotonic() < limit
+            time.sleep(0.001)
 
 
 class Scene:

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import time
 
 import pytest
 
-from netdevns.process import Process
 from tests.support.attacks import ENGINES, finish, traced
 
 from .jobs import moving
-from .scene import HOOKS, Container, Scene, left_behind
+from .scene import HOOKS, Scene, end, left_behind
 
 pytestmark = pytest.mark.parametrize("engine", ENGINES)
-
-
-def end(container: Container) -> None:
-    """Ends a container's process, which stays a zombie: nobody waits for it."""
-    os.kill(container.pid, signal.SIGKILL)
-    with Process(container.pid) as process:
-        limit = time.monotonic() + 10
-        while not process.has_ended():
-            assert time.monotonic() < limit
-            time.sleep(0.001)
 
 
 @pytest.mark.parametrize("hook", HOOKS)
