@@ -95,7 +95,11 @@ def container_of(sections: list[Section]) -> tuple[str, int]:
     """Whose loan it is, and since when (as `now_ms`). Raises Damaged."""
     for section in sections:
         if section.type == journal.LOAN:
-            return section.text(journal.A_CONTAINER).decode("utf-8", "surrogatepass"), section.number(journal.A_LENT_MS)
+            try:
+                container = section.text(journal.A_CONTAINER).decode("utf-8", "surrogatepass")
+            except UnicodeDecodeError:
+                raise Damaged("its container's id is no text") from None
+            return container, section.number(journal.A_LENT_MS)
     raise Damaged("no container is in it")
 
 
