@@ -11,8 +11,6 @@ import os
 
 from . import errors, names, oci
 
-AWAY = ("target", "unknown")  # what another container still has
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -98,8 +96,8 @@ def poststop(data: bytes, begin: Callable[[], Interrupts] = hold) -> list[Recove
         begin: Called when there is something to give back, before anything is touched: holds signals back.
 
     Returns:
-        One `Recovered` for each device that the container had on loan, for others' that could be given back now, and
-        for what a hook that was killed had begun to move, and cannot be put back.
+        One `Recovered` for each device that the container had on loan, and for what a hook that was killed had begun to
+        move, and cannot be put back. Other containers' loans are not looked at: a busy host has a thousand.
 
     Raises:
         ConfigInvalid: The state.
@@ -119,9 +117,7 @@ def poststop(data: bytes, begin: Callable[[], Interrupts] = hold) -> list[Recove
     wait_s = homecoming.WAIT_S
     # First: a createRuntime hook that was killed, for this container or another one.
     left = homecoming.undo_killed(wait_s=wait_s, interrupts=interrupts) if killed else []
-    told = left + homecoming.come_home(container=state.id, wait_s=wait_s, is_ending=True, interrupts=interrupts)
-    mine, others = {each.record for each in told}, homecoming.sweep(interrupts=interrupts)
-    return told + [each for each in others if each.record not in mine and each.location not in AWAY]
+    return left + homecoming.come_home(container=state.id, wait_s=wait_s, is_ending=True, interrupts=interrupts)
 
 
 def _annotated(state: oci.State, config: Mapping[str, object], allowed: Sequence[str]) -> list[Source]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -182,12 +182,12 @@ class Scene:
 
     # ---- what others do ----
 
-    def throw_back(self) -> None:
+    def throw_back(self, devices: Iterable[str] = DEVICES) -> None:
         """What the kernel does with hardware at a container's end: each is in the host, down, under its name there."""
         there = self.host.names()
         self.host.batch(
             line
-            for device, name in DEVICES.items()
+            for device, name in ((device, DEVICES[device]) for device in devices)
             if device in there
             for line in (
                 f"link set {device} down",

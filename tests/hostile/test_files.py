@@ -1,4 +1,4 @@
-"""Other people's files, and what is no file: hooks go on; each bad one is reported once and set aside, none followed."""
+"""Other people's files, and what is no file: hooks go on; each bad one is reported once and set aside."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support import require
 from tests.support.attacks import ENGINES, LONG, finish
 
 from .fuse import hanging
-from .jobs import kill, lend, moves_of
+from .jobs import MINE, kill, lend, moves_of
 from .scene import HOOKS, RUN, Scene, end, loans, records, restore, saved
 
 SOON_S = 20  # what does not hang ends long before
@@ -198,9 +198,10 @@ def sound(hook: str, engine: str) -> Iterator[tuple[Scene, bytes, bytes]]:
         yield scene, next(data for data in killed.values() if b"eth1" in data), lent["c1"]
 
 
-def judged(folder: str, data: bytes) -> str:
-    """How far reading it gets: "damaged", or "read"; nothing else is allowed to happen."""
+def judged(folder: str, data: bytes, change: Callable[[Path], object] = str) -> str:
+    """How far reading it gets, after a change of its file: "damaged", or "read"; nothing else is allowed to happen."""
     restore(folder, {"c1": data})
+    change(RUN / folder / "c1")
     with Journal(str(RUN), create=False, folder=folder) as opened:
         (record,) = opened.crashed()
         try:
@@ -228,6 +229,24 @@ def test_every_attribute_and_message(sound: tuple[Scene, bytes, bytes]) -> None:
         assert len(found) > 100
         # What is there only sometimes (a token, queueing disciplines, the loan's number) may be missing.
         assert sum(found[what] == "read" for what in missing) <= 4, [w for w in missing if found[w] == "read"]
+
+
+SOUND_BUT: dict[str, Callable[[Path], object]] = {
+    "foreign": lambda path: os.chown(path, NOBODY, NOBODY),
+    "writable": lambda path: path.chmod(0o602),
+    "linked": lambda path: (RUN / "elsewhere").hardlink_to(path),
+    "symlink": lambda path: path.rename(RUN / "there") and path.symlink_to(RUN / "there"),
+}
+
+
+@pytest.mark.parametrize("change", SOUND_BUT.values(), ids=SOUND_BUT)
+def test_file_that_is_not_ours_alone(sound: tuple[Scene, bytes, bytes], change: Callable[[Path], object]) -> None:
+    """P9: a record that is sound is none where somebody else could have written it."""
+    _, record, loan = sound
+    assert judged("txn", record, change) == "damaged"
+    for name in ("elsewhere", "there"):
+        (RUN / name).unlink(missing_ok=True)
+    assert judged("loan", loan, change) == "damaged"
 
 
 def test_every_length_and_byte(sound: tuple[Scene, bytes, bytes]) -> None:
@@ -372,7 +391,7 @@ RUNS = 9
 
 def poststop_s(scene: Scene, hook: str, files: dict[str, bytes]) -> float:
     """Seconds of a poststop hook whose container has one loan, and others have these."""
-    scene.throw_back()
+    scene.throw_back(MINE["c1"])
     restore("loan", files)
     begun = time.perf_counter()
     assert ran(scene.hook(hook, scene.containers[0], "poststop")) == ("", 0)
@@ -387,7 +406,9 @@ def test_a_thousand_loans_of_others(scene: Scene, hook: str, alive: bool) -> Non
         end(scene.containers[1])
     files = saved("loan")
     mine = {"c1": files["c1"]}
-    many = {f"c{n}": files["c2"].replace(b"c2\0\0", b"c%02d" % (n % 100)) for n in range(100, 1100)}
+    body = b"".join(messages(files["c2"]))
+    assert body.count(b"c2\0\0") == 1  # its container's id
+    many = {f"x{n:03}": sealed(body.replace(b"c2\0\0", b"%04d" % n)) for n in range(1000)}
     few_s, many_s = [], []
     for _ in range(RUNS):
         few_s.append(poststop_s(scene, hook, mine))
