@@ -30,9 +30,10 @@ _DEVICE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?")
 
 def run(args: argparse.Namespace, devices: Mapping[str, str | None]) -> int:
     """The command: shows the file, or installs or removes it; returns the exit code."""
+    is_installed = args.action == "install"
 
     def make() -> Mapping[str, object]:
-        return {file_name(args.kind): document(args.kind, devices, args.cdi_version)}
+        return {file_name(args.kind): document(args.kind, devices, args.cdi_version, is_installed=is_installed)}
 
     return installs.offer(args, FOLDER, lambda: [file_name(args.kind)], make, is_ours)
 
@@ -58,13 +59,16 @@ def file_name(kind: str) -> str:
     return f"{vendor}-{class_}.json"
 
 
-def document(kind: str, devices: Mapping[str, str | None], version: str | None = None) -> dict[str, object]:
+def document(
+    kind: str, devices: Mapping[str, str | None], version: str | None = None, *, is_installed: bool = False
+) -> dict[str, object]:
     """What is in the file.
 
     Args:
         kind: As in vendor.com/nic.
         devices: Host name -> name in the container; None: the host name.
         version: One of VERSIONS; None: the one that most runtimes read. With NATIVE the runtime moves the devices.
+        is_installed: As `hookline.command` has it.
 
     Raises:
         Refused: A kind, a name or a version that CDI, JSON or the kernel does not allow; no hook would work here.
@@ -81,7 +85,7 @@ def document(kind: str, devices: Mapping[str, str | None], version: str | None =
         made["annotations"] = _MARK
         edits = {d: _native(d, name) for d, name in wanted.items()}
     else:
-        words = hookline.command()
+        words = hookline.command(is_installed=is_installed)
         edits = {d: _hook(words, "createRuntime", f"{d}={name}") for d, name in wanted.items()}
         # Once for a container, however many of the devices it has.
         made["containerEdits"] = _hook(words, "poststop")
