@@ -14,6 +14,7 @@ from . import hookline, installs, names
 from .hookline import Refused
 
 FOLDER = "/etc/cdi"
+BASE = "/etc"  # on every system; what is missing below it is made
 NATIVE = "1.1.0"
 # The oldest is the one that most runtimes read (podman 4.3.1: up to 0.5.0).
 VERSIONS = ("0.3.0", "0.4.0", "0.5.0", NATIVE)
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace, devices: Mapping[str, str | None]) -> int:
     def make() -> Mapping[str, object]:
         return {file_name(args.kind): document(args.kind, devices, args.cdi_version, is_installed=is_installed)}
 
-    return installs.offer(args, FOLDER, lambda: [file_name(args.kind)], make, is_ours)
+    return installs.offer(args, (FOLDER, BASE), lambda: [file_name(args.kind)], make, is_ours)
 
 
 def file_name(kind: str) -> str:

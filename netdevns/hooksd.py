@@ -16,6 +16,7 @@ from .output import complain
 
 # podman 4.3.1 reads no other folder of its own accord.
 FOLDER = "/usr/share/containers/oci/hooks.d"
+BASE = "/usr/share"  # on every system; what is missing below it is made
 ANNOTATIONS = "^" + re.escape(PREFIX)
 _STAGES = {"netdevns-createRuntime.json": "createRuntime", "netdevns-poststop.json": "poststop"}
 
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     def make() -> Mapping[str, object]:
         return documents(args.allow, is_installed=args.action == "install")
 
-    return installs.offer(args, FOLDER, lambda: list(_STAGES), make, is_ours)
+    return installs.offer(args, (FOLDER, BASE), lambda: list(_STAGES), make, is_ours)
 
 
 def documents(allowed: Sequence[str], *, is_installed: bool = False) -> dict[str, dict[str, object]]:
