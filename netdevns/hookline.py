@@ -56,7 +56,7 @@ def command(*, is_installed: bool = False) -> list[str]:
     python = [_interpreter(), "-I", "-S"]
     words = [*python, *_program(package, parents)]
     _try(words)
-    why = _why_not(python[0], package, core, _loaded(python, parents))
+    why = _why_not(python[0], package, parents, _loaded(python, parents))
     if why and is_installed:
         raise Refused(f"{why}; {_INSTALL}")
     if why:
@@ -126,17 +126,14 @@ def _program(package: str, parents: list[str]) -> list[str]:
 
 def _loaded(python: list[str], parents: list[str]) -> list[str]:
     """Where a hook's modules and programs come from, asked of the interpreter itself; `_ASK` has the order."""
-    done = subprocess.run(
-        [*python, "-c", _ASK, *parents],
-        stdin=subprocess.DEVNULL, capture_output=True, env={}, cwd="/", timeout=_TRIAL_S, check=False,
-    )  # fmt: skip
+    done = _start([*python, "-c", _ASK, *parents])
     if done.returncode != 0:
         raise Refused(f"{printable(python[0])}: it does not say what a hook would load: exit code {done.returncode}")
     return [os.fsdecode(path) for path in done.stdout.split(b"\0")[:-1]]
 
 
-def _why_not(interpreter: str, package: str, core: str, loaded: list[str]) -> str:
-    """Why the line may not be started by root: what another user could change of all that it loads; or nothing."""
+def _why_not(interpreter: str, package: str, parents: list[str], loaded: list[str]) -> str:
+    """Why root may not start the line: what another user could change of all that it loads; or nothing."""
     prefix, *others = loaded
     try:
         trust.check(sys.executable)
@@ -150,7 +147,7 @@ def _why_not(interpreter: str, package: str, core: str, loaded: list[str]) -> st
         for name in "pyvenv.cfg", "../pyvenv.cfg":
             _check_if_there(os.path.join(os.path.dirname(interpreter), name))
         trust.check_tree(package)
-        for path in interpreter, core, os.path.dirname(package), os.path.dirname(core):
+        for path in parents:
             trust.check(path)
         for path in others:
             if os.path.isdir(path):
@@ -176,13 +173,7 @@ def _try(words: list[str]) -> None:
 
     Not as a hook, which would leave a line in the log; `show` loads the compiled core, too, and changes nothing.
     """
-    try:
-        done = subprocess.run(
-            [*words, "show", "--json", "lo"],
-            stdin=subprocess.DEVNULL, capture_output=True, env={}, cwd="/", timeout=_TRIAL_S, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired, ValueError) as e:
-        raise Refused(f"{printable(words[0])}: a hook would not start: {getattr(e, 'strerror', None) or e}") from None
+    done = _start([*words, "show", "--json", "lo"])
     try:
         answer = json.loads(done.stdout)
     except ValueError:
@@ -190,3 +181,13 @@ def _try(words: list[str]) -> None:
     if not isinstance(answer, dict) or "devices" not in answer:
         said = done.stderr.decode(errors="backslashreplace").strip().splitlines() or [f"exit code {done.returncode}"]
         raise Refused(f"{printable(' '.join(words))}: a hook would not work: {printable(said[-1])}")
+
+
+def _start(words: list[str]) -> subprocess.CompletedProcess[bytes]:
+    """Runs a program to its end. Raises Refused: it does not start, or does not end."""
+    try:
+        return subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, env={}, cwd="/", timeout=_TRIAL_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired, ValueError) as e:
+        raise Refused(f"{printable(words[0])}: a hook would not start: {getattr(e, 'strerror', None) or e}") from None

@@ -22,7 +22,7 @@ Owner = Callable[[object], bool]
 
 # In a folder that we have made: what it says is the uppermost one.
 _NOTE = ".netdevns-made"
-_NOTE_MAX = 4096  # bytes: PATH_MAX
+NOTE_MAX = 4096  # bytes: PATH_MAX
 SIZE_MAX = 1 << 20  # bytes of a file, written or read
 
 
@@ -234,11 +234,11 @@ def _noted(fd: int, folder: str, base: str) -> list[str]:
     try:
         status = os.fstat(note)
         only_ours(status, path)
-        text = os.fsdecode(os.read(note, _NOTE_MAX))
+        text = os.fsdecode(os.read(note, NOTE_MAX))
     finally:
         os.close(note)
     ours = _below(folder, base)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_size > _NOTE_MAX:
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         raise trust.Untrusted("it is not the file that netdevns wrote")
     if text.removesuffix("\n") not in ours:
         raise trust.Untrusted("it names what netdevns has not made")

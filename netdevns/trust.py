@@ -14,7 +14,7 @@ from collections.abc import Collection
 
 from .names import printable
 
-_LINKS_MAX = 40  # as the kernel has it (MAXSYMLINKS)
+LINKS_MAX = 40  # as the kernel has it (MAXSYMLINKS)
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _ALL_IDS = "0 0 4294967295"  # user_namespaces(7): the initial one maps each id to itself
@@ -114,7 +114,7 @@ def _below(here: int, name: str, shown: str) -> int:
 
 def _target(link: int, status: os.stat_result, shown: str, links: int) -> str:
     """What a symbolic link says, where it may be followed."""
-    if links > _LINKS_MAX:
+    if links > LINKS_MAX:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), shown)
     if not _is_trusted(status.st_uid):
         raise Untrusted(
