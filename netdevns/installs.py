@@ -158,13 +158,20 @@ def _replace(fd: int, folder: str, texts: Mapping[str, str], done: list[str]) ->
 
 
 def _write(folder_fd: int, folder: str, name: str, text: str) -> None:
-    """A new file, on the disk."""
+    """A new file, on the disk, or none."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    with _naming(folder, name), open(os.open(name, flags, 0o644, dir_fd=folder_fd), "w", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), 0o644)  # whatever the umask: runtimes of others read it
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    with _naming(folder, name):
+        fd = os.open(name, flags, 0o644, dir_fd=folder_fd)
+        try:
+            with open(fd, "w", encoding="utf-8") as file:
+                os.fchmod(file.fileno(), 0o644)  # whatever the umask: runtimes of others read it
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=folder_fd)
+            raise
 
 
 def _below(folder: str, base: str) -> list[str]:

@@ -6,6 +6,8 @@ That user is a number, OTHER: files are given to it, and a child becomes it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import io
 import json
 import os
@@ -23,12 +25,13 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import cdi, cli, hookline, hooksd, installs
+from netdevns import cdi, cli, hookline, hooksd, installs, trust
 from tests.support import require
 from tests.support.attacks import rounds
-from tests.support.namespaces import in_child
+from tests.support.namespaces import enter_user_namespace, in_child, unshare
 
 OTHER = 4711
+CLONE_NEWNS, PR_SET_DUMPABLE = 0x20000, 4
 KIND, FILE = "vendor.com/nic", "vendor.com-nic.json"
 PACKAGE = Path(netdevns.__file__).parent
 MEMORY = 3 << 29  # bytes: 1.5 GB
@@ -259,6 +262,93 @@ def test_a_link_on_the_way(action: list[str], owner: int, above: bool, tmp_path:
         assert f"{link}: this symbolic link belongs to user {OTHER}, who could turn it elsewhere" in err
 
 
+@contextlib.contextmanager
+def elsewhere(root: Path) -> Iterator[Path]:
+    """A process whose root directory is a mount of its own at that path, with a file of ours: that root, in /proc."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            unshare(CLONE_NEWNS)
+            subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", root], check=True)
+            plant(root / "cdi")
+            os.chroot(root)
+            os.write(write, b"ready")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(write)
+    try:
+        assert os.read(read, 5) == b"ready"
+        yield Path(f"/proc/{pid}/root")
+    finally:
+        os.close(read)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_a_link_of_proc(tmp_path: Path) -> None:
+    """The text of /proc/PID/root is not where it leads: refused, rather than followed to a place of that name."""
+    here = plant(tmp_path / "cdi")
+    with elsewhere(tmp_path) as root:
+        code, err = run("cdi", KIND, "--uninstall", "--dir", str(root / "cdi"))
+        assert (code, here.exists(), (root / "cdi" / FILE).exists()) == (2, True, True)
+        assert f"{root}/cdi: a link of /proc is on the way" in err
+
+
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    """The kernel's error, in one line."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    code, err = run("cdi", KIND, "--uninstall", "--dir", str(tmp_path / "a"))
+    assert code == 1
+    assert err.startswith("netdevns: ")
+    assert "Too many levels of symbolic links" in err
+
+
+def test_owners_that_a_user_namespace_does_not_map(tmp_path: Path) -> None:
+    """There the machine's root has the number of "nobody", and is trusted; in the initial namespace "nobody" is not."""
+    nobody = int(Path("/proc/sys/kernel/overflowuid").read_text())
+    file = tmp_path / "file"
+    file.touch()
+    os.chown(file, nobody, nobody)
+    with pytest.raises(trust.Untrusted, match=f"it belongs to user {nobody}"):
+        trust.check(str(file))
+
+    def child() -> int:
+        os.setresuid(OTHER, OTHER, OTHER)
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1)  # else its own files in /proc are root's
+        enter_user_namespace()
+        assert os.stat("/usr").st_uid == nobody
+        trust.check("/usr")
+        return 0
+
+    assert in_child(child) == 0
+
+
+def test_a_refused_install_changes_nothing(default: Path) -> None:
+    """A file of another program in the default folder: that, our note and both folders stay."""
+    (default / FILE).write_text("{}")
+    code, err = run("cdi", KIND, "eth1", "--install")
+    assert code == 2
+    assert "netdevns did not write this file" in err
+    assert sorted(path.name for path in default.iterdir()) == [".netdevns-made", FILE]
+
+
+def test_a_note_that_cannot_be_written(default: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk: the folders that were made for it go again."""
+    assert run("cdi", KIND, "--uninstall") == (0, "")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, err = run("cdi", KIND, "eth1", "--install")
+    assert (code, list(default.parents[1].iterdir())) == (1, [])
+    assert err.startswith(f"netdevns: {default}/.netdevns-made: No space left on device\n")
+
+
 @pytest.fixture
 def swapped(tmp_path: Path) -> Iterator[Path]:
     """A folder of another user's, who turns its name between a folder and a link to the operator's, all the time."""
@@ -291,11 +381,12 @@ def swapped(tmp_path: Path) -> Iterator[Path]:
 def test_a_race_for_the_folder(swapped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever its owner makes of a path while root uninstalls there: the operator's own file stays, in each round."""
     file = plant(tmp_path / "operators")
+    before = file.read_text()
     codes = set()
-    for _ in rounds(400, 20_000):
+    for _ in rounds(150, 20_000):
         codes.add(cli.main(["cdi", KIND, "--uninstall", "--dir", str(swapped)]))
-        codes.add(cli.main(["cdi", KIND, "eth1", "--cdi-version", cdi.NATIVE, "--install", "--dir", str(swapped)]))
-        assert file.exists()
+        codes.add(cli.main(["cdi", KIND, "eth9", "--cdi-version", cdi.NATIVE, "--install", "--dir", str(swapped)]))
+        assert file.read_text() == before
     assert "internal error" not in capsys.readouterr().err
     assert {0, 2} <= codes <= {0, 1, 2}  # it met the folder, and the link
 
@@ -408,13 +499,16 @@ def test_code_that_others_can_change(named: str, change: Change, installed: Path
     assert "--install would refuse" in shown.stderr
 
 
-def test_hooks_dir_refuses_it(installed: Path, tmp_path: Path) -> None:
-    """The same question, asked by the other command."""
+def test_both_commands_ask(installed: Path, tmp_path: Path) -> None:
+    """hooks-dir refuses, and what cdi shows comes with the warning."""
     owned(installed / "netdevns" / "hook.py")
     (tmp_path / "hooks.d").mkdir()
     done = written(installed, "hooks-dir", "--allow", "x", "--install", "--dir", str(tmp_path / "hooks.d"))
     assert (done.returncode, list((tmp_path / "hooks.d").iterdir())) == (2, [])
     assert done.stderr.startswith(f"netdevns: {installed}/netdevns/hook.py: it belongs to user {OTHER}")
+    shown = written(installed, "cdi", KIND, "eth1")
+    assert (shown.returncode, json.loads(shown.stdout)["kind"]) == (0, KIND)
+    assert "--install would refuse" in shown.stderr
 
 
 def test_code_that_nobody_else_can_change(installed: Path, tmp_path: Path) -> None:
@@ -457,6 +551,10 @@ PYTHON: dict[str, tuple[str, Change]] = {
     "pyvenv.cfg": (
         "pyvenv.cfg",
         lambda python: ((python.parent / "pyvenv.cfg").touch(), owned(python.parent / "pyvenv.cfg"))[1],
+    ),
+    "pyvenv.cfg above": (
+        "../pyvenv.cfg",
+        lambda python: ((python.parents[1] / "pyvenv.cfg").touch(), owned(python.parents[1] / "pyvenv.cfg"))[1],
     ),
     "a sticky folder with one": (
         "",
