@@ -142,7 +142,7 @@ def _replace(fd: int, folder: str, texts: Mapping[str, str], done: list[str]) ->
     waiting: dict[str, str] = {}
     try:
         for name, text in texts.items():
-            # Whoever reads the folder skips it: it does not end in .json.
+            # Readers of the folder skip it: it does not end in .json.
             temporary = f".{name}.{os.getpid()}.new"
             waiting[temporary] = name
             _write(fd, folder, temporary, text)
@@ -261,7 +261,7 @@ def _remove_empty(folders: list[str]) -> None:
         try:
             os.rmdir(each)
         except OSError:
-            return  # somebody has put something in, or it was not made
+            return  # there is something in it, or it was not made
 
 
 def remove(folder: str, names: list[str], is_ours: Owner, done: list[str], *, base: str | None = None) -> str:

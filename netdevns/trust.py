@@ -21,7 +21,7 @@ _ALL_IDS = "0 0 4294967295"  # user_namespaces(7): the initial one maps each id 
 
 
 class Untrusted(Exception):
-    """Somebody else could change it: which path, and why, for the first half of a line."""
+    """Another user could change it: the path and the reason, for the first half of a line."""
 
 
 def check(path: str) -> None:
@@ -146,7 +146,7 @@ def _is_trusted(uid: int) -> bool:
 def _unmapped() -> int:
     """The number that stands for owners which this user namespace does not map, the machine's root among them; or -1.
 
-    They cannot be told apart, and programs of the system are theirs; in the initial namespace it is a user like others.
+    They cannot be distinguished, and the system's programs are theirs. In the initial namespace it is an ordinary user.
     """
     with open("/proc/self/uid_map", encoding="ascii") as file:
         if " ".join(file.read().split()) == _ALL_IDS:
