@@ -18,7 +18,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -161,9 +160,7 @@ FORGED: dict[str, Change] = {
 def test_a_note_of_others(forge: Change, default: Path) -> None:
     """With the right words, but perhaps another user's: our file goes, the folders stay, and a line says why."""
     forge(default / ".netdevns-made")
-    begun = time.monotonic()
     code, err = run("cdi", KIND, "--uninstall")
-    assert time.monotonic() - begun < PATIENCE_S / 2
     assert (code, [path.name for path in default.iterdir()]) == (0, [".netdevns-made"])
     assert err.startswith(f"netdevns: {default}/.netdevns-made: not obeyed: ")
     assert err.count("\n") == 1
