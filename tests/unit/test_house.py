@@ -26,8 +26,8 @@ ORDER = [
     "identity", "info_data", "member", "link_settings", "forgood", "way_back", "undo", "failures", "carry",
     "readback", "recording", "reopened", "recovery", "earlier", "transaction", "api", "jsonscan", "oci", "loans",
     "belongings", "return_home", "homecoming", "annotations", "handover", "hooklog", "hook", "output", "outcome",
-    "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "hookline", "installs", "cdi",
-    "hooksd", "hookcommand", "cli", "__main__",
+    "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "trust", "hookline",
+    "installs", "cdi", "hooksd", "hookcommand", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
 ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_find", "_replay", "_late", "native", "reference",
