@@ -14,9 +14,9 @@ from .engine import EngineError, Watch
 from .errors import CheckFailed, MoveFailed, NetDevError
 from .exclusion import WAIT_S, Exclusion
 from .interrupts import Interrupted, Patience
-from .journal import Journal
 from .netns import NetNS
 from .plan import Plan, known_preserve
+from .store import Journal
 from .transaction import Batch
 from .undo import OnStep
 
@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .interrupts import Interrupts
     from .loans import Lender
+    from .process import Process
     from .reports import Recovered
     from .results import Moved
 
@@ -109,6 +110,7 @@ def transact(
     lender: Lender | None = None,
     interrupts: Interrupts | None = None,
     earlier: Earlier | None = None,
+    process: Process | None = None,
 ) -> tuple[Moved, ...]:
     """`move` for this package's own callers.
 
@@ -123,6 +125,7 @@ def transact(
         interrupts: A command's: signals are held back, and looked at between two devices. It is refused where nobody
             can be excluded.
         earlier: Where the caller has looked for earlier moves of these devices before, which are not tried twice.
+        process: The container's: a move is undone whose process has ended before all was complete.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with contextlib.ExitStack() as stack:
@@ -147,7 +150,9 @@ def transact(
             e.earlier = tuple(earlier.undone) if earlier else ()
             raise
         plan.lends = 0 if lender is None else int.from_bytes(os.urandom(8), "little") >> 1 | 1
-        return Batch(plan, deadline, on_step, opened, lender, interrupts).run(Batch.results if results else None)
+        return Batch(plan, deadline, on_step, opened, lender, interrupts, process).run(
+            Batch.results if results else None
+        )
 
 
 def _examined(

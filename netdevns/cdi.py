@@ -14,6 +14,7 @@ from . import hookline, installs, names
 from .hookline import Refused
 
 FOLDER = "/etc/cdi"
+BASE = "/etc"  # on every system; what is missing below it is made
 NATIVE = "1.1.0"
 # The oldest is the one that most runtimes read (podman 4.3.1: up to 0.5.0).
 VERSIONS = ("0.3.0", "0.4.0", "0.5.0", NATIVE)
@@ -30,11 +31,12 @@ _DEVICE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?")
 
 def run(args: argparse.Namespace, devices: Mapping[str, str | None]) -> int:
     """The command: shows the file, or installs or removes it; returns the exit code."""
+    is_installed = args.action == "install"
 
     def make() -> Mapping[str, object]:
-        return {file_name(args.kind): document(args.kind, devices, args.cdi_version)}
+        return {file_name(args.kind): document(args.kind, devices, args.cdi_version, is_installed=is_installed)}
 
-    return installs.offer(args, FOLDER, lambda: [file_name(args.kind)], make, is_ours)
+    return installs.offer(args, (FOLDER, BASE), lambda: [file_name(args.kind)], make, is_ours)
 
 
 def file_name(kind: str) -> str:
@@ -58,13 +60,16 @@ def file_name(kind: str) -> str:
     return f"{vendor}-{class_}.json"
 
 
-def document(kind: str, devices: Mapping[str, str | None], version: str | None = None) -> dict[str, object]:
+def document(
+    kind: str, devices: Mapping[str, str | None], version: str | None = None, *, is_installed: bool = False
+) -> dict[str, object]:
     """What is in the file.
 
     Args:
         kind: As in vendor.com/nic.
         devices: Host name -> name in the container; None: the host name.
         version: One of VERSIONS; None: the one that most runtimes read. With NATIVE the runtime moves the devices.
+        is_installed: As `hookline.command` has it.
 
     Raises:
         Refused: A kind, a name or a version that CDI, JSON or the kernel does not allow; no hook would work here.
@@ -81,7 +86,7 @@ def document(kind: str, devices: Mapping[str, str | None], version: str | None =
         made["annotations"] = _MARK
         edits = {d: _native(d, name) for d, name in wanted.items()}
     else:
-        words = hookline.command()
+        words = hookline.command(is_installed=is_installed)
         edits = {d: _hook(words, "createRuntime", f"{d}={name}") for d, name in wanted.items()}
         # Once for a container, however many of the devices it has.
         made["containerEdits"] = _hook(words, "poststop")

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 
 from . import exclusion, journal, names
 from .errors import NetDevError
-from .journal import Damaged, Journal, Record, Section
+from .journal import Damaged, Section
 from .netns import CURRENT, NetNS
 from .plan import Found
 from .recovery import movers, undo_one
+from .store import Journal, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Earlier:
 
     def _find(self) -> bool:
         self._todo = set()
-        if not os.listdir(self.opened.path):
+        if not self.opened.names():
             return False
         for record in self.opened.seen():
             if record.name in self._done or record.name in self._others:

@@ -49,8 +49,8 @@ class NetDevError(OSError):
         errno: As the kernel gave it, or would have; 0 if no system call failed.
         extack: The kernel's own words; may be empty.
         device: The host name of the device at fault, or None.
-        step: "open", "check", "record", "down", "snapshot", "move", "watch", "replay", "verify", "time-out" or
-            "interrupt".
+        step: "open", "check", "record", "down", "snapshot", "move", "watch", "replay", "verify", "time-out",
+            "interrupt" or "process" (the container's, which a hook moves devices to, has ended).
         netns: The target namespace as the caller named it, or None.
         rolled_back: True if everything is as before the call.
         location: Where the device at fault is now: "source", "target", "init", "gone" or "unknown"; None without one.
@@ -151,7 +151,7 @@ class MoveFailed(NetDevError):
     """A step failed after the checks: everything is back in the source, unless `left` says otherwise.
 
     `step` says which: "down" (all links set down at once), "snapshot", "move", "replay" (addresses and IFF_UP in the
-    target), "verify" (something is not as it was; errno is 0), "time-out" or "interrupt".
+    target), "verify" (something is not as it was; errno is 0), "time-out", "interrupt" or "process".
     """
 
 

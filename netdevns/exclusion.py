@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator
 from struct import Struct
 
 from . import uapi
-from .folders import JOURNAL_DIR, MODE_FILE, checked, open_folder
+from .folders import JOURNAL_DIR, open_file, open_folder
 from .interrupts import Patience
 from .netns import NetNS
 
@@ -110,10 +110,10 @@ class Exclusion:
 
         Without waiting, and as far as they are free: another mover of other devices may have chosen the same number.
         """
-        inode = self._inode(netns)
-        if inode in self._held:  # the source is the target: refused by the checks
-            return
         with contextlib.suppress(OSError):  # where locks must be had, those of the source are
+            inode = self._inode(netns)
+            if inode in self._held:  # the source is the target: refused by the checks
+                return
             fd = self._open(inode)
             self._held[inode] = fd, frozenset(ifindexes)
             for first, count in _runs({*ifindexes} - {0}):
@@ -130,13 +130,7 @@ class Exclusion:
         if self._folder < 0:
             self._folder = open_folder(self.directory, create=True)
         name = f"{inode}.lock"
-        path = f"{self.directory}/{name}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            fd = os.open(name, flags, MODE_FILE, dir_fd=self._folder)
-        except OSError as e:
-            raise OSError(e.errno, e.strerror, path) from None
-        return checked(fd, path)
+        return open_file(self._folder, name, os.O_RDWR | os.O_CREAT, f"{self.directory}/{name}")
 
     def _wait(self, fd: int, first: int, count: int) -> None:
         """Until a run of devices is ours."""

@@ -94,6 +94,8 @@ def failed(
         text += "the time was over before this device"
     elif stopped.step == "interrupt":
         text += f"interrupted by {stopped.extack}" if stopped.extack else f"interrupted ({type(cause).__name__})"
+    elif stopped.step == "process":
+        text += stopped.extack
     else:
         said = [os.strerror(stopped.errno)] if stopped.errno else []
         if said and stopped.extack.endswith(said[0]):  # a file and why
@@ -114,7 +116,7 @@ def failed(
     return MoveFailed(
         text,
         errno=stopped.errno,
-        extack="" if stopped.step == "interrupt" else stopped.extack,
+        extack="" if stopped.step in ("interrupt", "process") else stopped.extack,
         device=member.item.host_name if member else None,
         step=stopped.step,
         netns=plan.target.where if plan.target else None,

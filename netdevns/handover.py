@@ -13,6 +13,7 @@ from .folders import JOURNAL_DIR
 from .interrupts import Interrupted, Interrupts, Patience
 from .netns import CURRENT, NetNS
 from .oci import State
+from .process import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 def to_process(
     state: State,
+    held: int,
     config: Mapping[str, object],
     devices: Mapping[str, str],
     forced: frozenset[str],
@@ -30,6 +32,7 @@ def to_process(
 
     Args:
         state: The container's.
+        held: A pidfd of its process, or -1.
         config: Its config.json.
         devices: Host name -> name in the container.
         forced: Those that the operator named: they may carry a default route.
@@ -39,8 +42,10 @@ def to_process(
         ConfigInvalid: It has no network namespace of its own, or the state's process is not of it; nothing was touched.
         NetDevError: As `move`.
     """
-    # Pinned once: whatever happens to the process meanwhile, one namespace is meant.
-    with NetNS.open(f"pid:{state.pid}") as target, NetNS.open(CURRENT) as own:
+    # Pinned once: one process is meant, and one namespace.
+    with _process(state.pid, held) as process, NetNS.open(f"pid:{state.pid}") as target, NetNS.open(CURRENT) as own:
+        if process.has_ended():  # so the namespace may be another process's, with the same number
+            raise _ended(state.pid, "the container's process has ended")
         if target.same(own):
             raise errors.ConfigInvalid(
                 f"container {names.quoted(state.id)} has no network namespace of its own: "
@@ -60,7 +65,23 @@ def to_process(
                 raise api.interrupted(e, tuple(earlier.undone)) from None
             devices = _not_there_yet(devices, target)
             lender = loans.Lender(JOURNAL_DIR, state.id)
-            api.transact(devices, target, force=forced, lender=lender, interrupts=interrupts, earlier=earlier)
+            api.transact(
+                devices, target, force=forced, lender=lender, interrupts=interrupts, earlier=earlier, process=process
+            )
+
+
+def _process(pid: int, held: int) -> Process:
+    try:
+        return Process(pid, held)
+    except OSError as e:
+        if e.errno in (errno.ESRCH, errno.ENOENT):
+            raise _ended(pid, "no such process") from None
+        text = f"pid:{pid}: the container's process cannot be held: {e.strerror}"
+        raise errors.NetDevError(text, errno=e.errno or 0, step="open") from None
+
+
+def _ended(pid: int, words: str) -> errors.NetDevError:
+    return errors.NetDevError(f"pid:{pid}: {words}", errno=errno.ESRCH, step="open")
 
 
 def _come_home(devices: Mapping[str, str], interrupts: Interrupts) -> list[Recovered]:

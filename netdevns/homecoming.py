@@ -15,9 +15,10 @@ from collections.abc import Collection, Iterable, Iterator
 from . import folders, journal, loans, lookups, names, recovery, wire
 from .engine import EngineError
 from .interrupts import until_interrupted
-from .journal import Damaged, Journal, Record
+from .journal import Damaged
 from .reopened import NOT_YET
 from .return_home import LEFT_AGAIN, LIVES_ON, PAUSE_S, ReturnHome
+from .store import Journal, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,25 +55,31 @@ def come_home(
     Raises:
         OSError: The directory cannot be opened, or is not the caller's own.
     """
-    wanted = None if devices is None else {*devices}
     try:
         with Journal(directory, create=False, folder=loans.FOLDER) as opened:
-            return _each(opened, loans.concerning(opened, container, wanted), wait_s, is_ending, interrupts)
+            which = None if devices is None else loans.naming(opened, {*devices})
+            if container is not None:
+                own = loans.of_container(opened, container)
+                which = own if which is None else own & which
+            return _each(opened, which, wait_s, is_ending, interrupts)
     except FileNotFoundError:
         return []
 
 
 def sweep(directory: str = folders.JOURNAL_DIR, *, interrupts: Interrupts | None = None) -> list[Recovered]:
-    """The same for containers whose first process has ended, where no poststop hook is configured; without waiting."""
+    """The same for some of the containers whose first process has ended; without waiting.
+
+    Where no poststop hook is configured, or the kernel gave a device back after it.
+    """
     try:
         with Journal(directory, create=False, folder=loans.FOLDER) as opened:
             return _each(opened, loans.orphans(opened), 0, True, interrupts)
     except OSError:
-        return []  # told where its loans are needed
+        return []  # reported where its loans are needed
 
 
 def _each(
-    opened: Journal, which: Collection[str], wait_s: float, is_ending: bool, interrupts: Interrupts | None
+    opened: Journal, which: Collection[str] | None, wait_s: float, is_ending: bool, interrupts: Interrupts | None
 ) -> list[Recovered]:
     # Whoever holds one may be looking at it for another container, and will not wait for its devices.
     records = opened.crashed(which, until_interrupted(wait_s, interrupts))
@@ -118,7 +125,7 @@ def _one(
             return
         homecoming = ReturnHome(record, sections, since_ms, interrupts)
     except (Damaged, OSError) as e:
-        yield Recovered(record.path, None, "kept", "unknown", f"not obeyed: {e}; remove the file")
+        yield recovery.not_obeyed(record, e, "its devices were a container's: look at them")
         return
     with homecoming:
         try:

@@ -11,8 +11,6 @@ import os
 
 from . import errors, inputs, names, oci
 
-AWAY = ("target", "unknown")  # what another container still has
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +49,29 @@ def create_runtime(
     Source: runtime-spec 1.3, config.md "POSIX-platform Hooks" (createRuntime), runtime.md "State".
     """
     state = oci.State(data)
+    held = _held(state.pid)  # first: from now on its number is nobody else's unseen
+    try:
+        _create_runtime(state, held, arguments, allowed, begin)
+    finally:
+        if held >= 0:
+            os.close(held)
+
+
+def _held(pid: int) -> int:
+    """A descriptor of a process; -1: none could be had, and who needs one says why."""
+    try:
+        return os.pidfd_open(pid) if pid else -1
+    except (AttributeError, OSError):  # AttributeError: a Python that was built with the headers of an old kernel
+        return -1
+
+
+def _create_runtime(
+    state: oci.State,
+    held: int,
+    arguments: Mapping[str, str | None],
+    allowed: Sequence[str],
+    begin: Callable[[], Interrupts],
+) -> None:
     config = oci.load(os.path.join(state.bundle, "config.json"))
     given = {host_name: name or host_name for host_name, name in arguments.items()}
     trusted = [("the hook's argument", given), ("config.json", oci.net_devices(config))]
@@ -64,7 +85,7 @@ def create_runtime(
 
     # The operator named these for this container: a default route is no reason to refuse.
     forced = frozenset(host_name for _, source in trusted for host_name in source)
-    handover.to_process(state, config, devices, forced, interrupts)
+    handover.to_process(state, held, config, devices, forced, interrupts)
 
 
 def poststop(data: bytes, begin: Callable[[], Interrupts] = hold) -> list[Recovered]:
@@ -75,8 +96,8 @@ def poststop(data: bytes, begin: Callable[[], Interrupts] = hold) -> list[Recove
         begin: Called when there is something to give back, before anything is touched: holds signals back.
 
     Returns:
-        One `Recovered` for each device that the container had on loan, for others' that could be given back now, and
-        for what a hook that was killed had begun to move, and cannot be put back.
+        One `Recovered` for each device that the container had on loan, and for what a hook that was killed had begun to
+        move, and cannot be put back. Other containers' loans are not looked at: a busy host has a thousand.
 
     Raises:
         ConfigInvalid: The state.
@@ -85,9 +106,9 @@ def poststop(data: bytes, begin: Callable[[], Interrupts] = hold) -> list[Recove
     Source: runtime-spec 1.3, config.md "POSIX-platform Hooks" (poststop); runtime.md "Lifecycle".
     """
     state = oci.State(data)
-    from . import journal, loans
+    from . import loans, store
 
-    killed, lent = loans.are_there(folder=journal.TXN), loans.are_there()
+    killed, lent = loans.are_there(folder=store.TXN), loans.are_there()
     if not killed and not lent:
         return []
     interrupts = begin()
@@ -96,9 +117,7 @@ def poststop(data: bytes, begin: Callable[[], Interrupts] = hold) -> list[Recove
     wait_s = homecoming.WAIT_S
     # First: a createRuntime hook that was killed, for this container or another one.
     left = homecoming.undo_killed(wait_s=wait_s, interrupts=interrupts) if killed else []
-    told = left + homecoming.come_home(container=state.id, wait_s=wait_s, is_ending=True, interrupts=interrupts)
-    mine, others = {each.record for each in told}, homecoming.come_home(interrupts=interrupts)
-    return told + [each for each in others if each.record not in mine and each.location not in AWAY]
+    return left + homecoming.come_home(container=state.id, wait_s=wait_s, is_ending=True, interrupts=interrupts)
 
 
 def _annotated(state: oci.State, config: Mapping[str, object], allowed: Sequence[str]) -> list[Source]:

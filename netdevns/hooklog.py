@@ -13,7 +13,7 @@ except ImportError:  # not every Python has it
     _socket = None  # type: ignore[assignment]
 
 from . import limits, uapi
-from .folders import JOURNAL_DIR, MODE_FILE, checked, open_folder
+from .folders import JOURNAL_DIR, open_file, open_folder
 
 NAME = "hook.log"
 OLD = f"{NAME}.old"
@@ -57,9 +57,7 @@ def _append(data: bytes) -> None:
 
 def _appended(folder: int, data: bytes) -> bool:
     """Whether it could be done at once; if not, another process is writing, or the log was rotated. Raises OSError."""
-    # O_NONBLOCK: a FIFO in its place must not hang a container's start.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-    fd = checked(os.open(NAME, flags, MODE_FILE, dir_fd=folder), NAME)
+    fd = open_file(folder, NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, NAME)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,8 +66,6 @@ def _appended(folder: int, data: bytes) -> bool:
         status = os.fstat(fd)
         if not status.st_nlink:
             return False  # rotated, and the old file was replaced
-        if status.st_nlink > 1:
-            raise PermissionError(errno.EPERM, "it is another file, too: a hard link", NAME)
         try:
             named = os.stat(NAME, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:

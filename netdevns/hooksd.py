@@ -16,6 +16,7 @@ from .output import complain
 
 # podman 4.3.1 reads no other folder of its own accord.
 FOLDER = "/usr/share/containers/oci/hooks.d"
+BASE = "/usr/share"  # on every system; what is missing below it is made
 ANNOTATIONS = "^" + re.escape(PREFIX)
 _STAGES = {"netdevns-createRuntime.json": "createRuntime", "netdevns-poststop.json": "poststop"}
 
@@ -24,14 +25,19 @@ def run(args: argparse.Namespace) -> int:
     """The command: shows the files, or installs or removes them; returns the exit code."""
     if not args.allow and args.action != "uninstall":
         complain(["without --allow no container gets a device by annotation"], 0)
-    return installs.offer(args, FOLDER, lambda: list(_STAGES), lambda: documents(args.allow), is_ours)
+
+    def make() -> Mapping[str, object]:
+        return documents(args.allow, is_installed=args.action == "install")
+
+    return installs.offer(args, (FOLDER, BASE), lambda: list(_STAGES), make, is_ours)
 
 
-def documents(allowed: Sequence[str]) -> dict[str, dict[str, object]]:
+def documents(allowed: Sequence[str], *, is_installed: bool = False) -> dict[str, dict[str, object]]:
     """What is in the files: file name -> hook.
 
     Args:
         allowed: Globs of host names that a container may ask for by annotation.
+        is_installed: As `hookline.command` has it.
 
     Raises:
         Refused: An empty glob, or one that JSON cannot carry; no hook would work here.
@@ -39,7 +45,7 @@ def documents(allowed: Sequence[str]) -> dict[str, dict[str, object]]:
     if "" in allowed:
         raise Refused("--allow: the glob is empty; write the names of devices that containers may ask for, as in eth*")
     options = [word for glob in allowed for word in ("--allow", glob)]
-    words = hookline.command()
+    words = hookline.command(is_installed=is_installed)
     made: dict[str, dict[str, object]] = {}
     for name, stage in _STAGES.items():
         arguments = options if stage == "createRuntime" else []

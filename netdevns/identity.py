@@ -89,11 +89,22 @@ def _candidates(section: journal.Section, ino: int) -> Iterator[str]:
         yield f"/proc/{pid}/ns/net"
     yield "/proc/1/ns/net"
     yield from _listed(NETNS_DIR, "")
-    yield from _listed("/proc", "/ns/net")
+    link = f"net:[{ino}]"
+    yield from _leading_to(link, _listed("/proc", "/ns/net"))
     yield from _mounted(ino)
     # Held by nothing but a descriptor of some process (probe death.kept-by.descriptor).
     for process in _listed("/proc", "/fd"):
-        yield from _listed(process, "")
+        yield from _leading_to(link, _listed(process, ""))
+
+
+def _leading_to(link: str, paths: Iterator[str]) -> Iterator[str]:
+    """Of links below /proc those with this text. To follow the others could hang: a file of a network's, or FUSE's."""
+    for path in paths:
+        try:
+            if os.readlink(path) == link:
+                yield path
+        except OSError:  # closed meanwhile, or of a process that is none of ours
+            continue
 
 
 def _listed(directory: str, suffix: str) -> Iterator[str]:
@@ -123,10 +134,11 @@ def _pid_of(where: str) -> int:
 
 
 def _start_of(pid: int) -> int:
-    """When a process began, in ticks since boot: with its pid it is unique. 0: there is none."""
+    """When a process began, in ticks since boot: with its pid it is unique. 0: there is none, or it has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # After the name, which is in parentheses and may hold anything: the 22nd field (proc(5)).
-            return int(file.read().rpartition(b")")[2].split()[19])
+            # After the name, which is in parentheses and may hold anything: the 3rd and the 22nd field (proc(5)).
+            fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return 0
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])

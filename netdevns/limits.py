@@ -10,7 +10,7 @@ STATE_BYTES = CONFIG_BYTES = 16 << 20
 DEVICES = 4096
 # Devices that annotations of one document ask for: the author of these is perhaps not the operator.
 ANNOTATED = 256
-# A record of a move, or a loan: 4,096 devices with 4 KB each.
+# A record of a move, or a loan: some 200,000 routes of one batch.
 RECORD_BYTES = 16 << 20
 
 # The report of one failed hook, on stderr, in hook.log and in syslog each. A line's time stamp is not counted.

@@ -1,4 +1,4 @@
-"""What a move records, and undoing one whose process was killed: by looking where each device is.
+"""Undoing a move whose process was killed, by its record: by looking where each device is.
 
 `recover` can be repeated, and run beside another one or a live move: a record is locked by whoever works on it.
 """
@@ -10,15 +10,15 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Iterator
 
-from . import exclusion, folders, identity, journal, lookups, names, ports, uapi, undo, wire
+from . import exclusion, folders, identity, journal, lookups, names, uapi, undo, wire
 from .engine import PLACE_GONE, PLACE_TARGET, EngineError
 from .exclusion import Busy
 from .folders import open_folder
 from .interrupts import Patience, until_interrupted
-from .journal import ASIDE, Damaged, Journal, Record, Section
+from .journal import Damaged, Section
 from .member import Member
-from .plan import Plan
-from .reopened import NEIGHBOURS, NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
+from .reopened import NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
+from .store import ASIDE, TRIES, Journal, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def undo_crashed(
     except FileNotFoundError:
         return []
     with opened:
-        if interrupts is not None and os.listdir(opened.path):
+        if interrupts is not None and opened.names():
             uapi.close(open_folder(directory, create=True))
         return [*_recovered(opened, interrupts, only)]
 
@@ -101,49 +101,8 @@ def _line(record: Record) -> str:
     try:
         devices = ", ".join(f"{_label(s)} -> {_wanted(s)}" for s in movers(record.sections()))
     except (Damaged, OSError) as e:
-        devices = str(e)
+        devices = says(e)
     return f"{record.path}: {devices}"
-
-
-def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[bytes]:
-    """A record's content: all that an undo needs, with the kernel's own bytes of the snapshots."""
-    assert plan.source is not None
-    assert plan.target is not None
-    assert plan.source_socket is not None
-    assert plan.target_socket is not None
-    parts = journal.head(plan.preserve, lends=plan.lends)
-    parts += identity.recorded(journal.SOURCE, plan.source, plan.source_socket)
-    parts += identity.recorded(journal.TARGET, plan.target, plan.target_socket)
-    for type_, group in ((journal.DEVICE, members), (journal.UPPER, uppers)):
-        for member in group:
-            parts += _device_section(type_, member)
-    parts += journal.section(journal.ROUTES, {}, plan.routes)
-    parts += journal.section(journal.NEXTHOPS, {}, plan.nexthops)
-    for ifindex, port in plan.ports.items():
-        vlans, messages = ports.dumped(port)
-        parts += journal.section(journal.PORT, {journal.A_IFINDEX: ifindex, journal.A_VLANS: vlans}, *messages)
-    for type_, dump in zip(NEIGHBOURS, plan.neighbours, strict=False):
-        parts += journal.section(type_, {}, dump)
-    parts += journal.section(journal.NEIGHPARMS, {}, plan.neighparms)
-    return parts
-
-
-def _device_section(type_: int, member: Member) -> list[bytes]:
-    item, device = member.item, member.device
-    attrs: dict[int, int | bytes] = {
-        journal.A_HOST_NAME: os.fsencode(item.host_name),
-        journal.A_IFNAME: item.ifname,
-        journal.A_WANTED: item.wanted,
-        journal.A_IFINDEX: member.link.ifindex,
-        journal.A_ASKED: device.target_ifindex,
-        journal.A_UNSURE: int(device.ifindex_unsure),
-        journal.A_DEPTH: item.depth,
-    }
-    if item.token is not None:
-        attrs[journal.A_TOKEN] = item.token
-    if item.qdiscs:
-        attrs[journal.A_QDISCS] = " ".join(item.qdiscs).encode()
-    return journal.section(type_, attrs, device.link_message, device.addresses)
 
 
 def movers(sections: list[Section]) -> list[Section]:
@@ -193,6 +152,9 @@ def each_of(
                 yield from not_looked_at(record, name)
             else:
                 yield from work(record, interrupts)
+        except Exception as e:  # whatever is in one, the others go on
+            text = f"an error inside netdevns: {type(e).__name__}: {e}; the file is kept: please report it"
+            yield from _kept(record, text)
         finally:
             record.close()
 
@@ -234,8 +196,7 @@ def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovere
             return
         recovery = _Recovery(record, sections, interrupts)
     except (Damaged, OSError) as e:
-        text = f"not obeyed: {e}; look at its devices, then remove the file"
-        yield Recovered(record.path, None, "kept", "unknown", text)
+        yield not_obeyed(record, e, "its devices are where its move left them: look at them")
         return
     with recovery:
         try:
@@ -246,6 +207,21 @@ def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovere
         except OSError as e:  # of the locks, or of a file that says where a namespace is: before the undo
             text = f"{e.filename or record.path}: {e.strerror}; the record is kept"
             yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in devices)
+
+
+def not_obeyed(record: Record, e: Damaged | OSError, then: str) -> Recovered:
+    """Sets a record aside that nothing can be done by, so that it is reported once; one that cannot be read is kept."""
+    from .reports import Recovered
+
+    path = record.path
+    aside = record.set_aside() if isinstance(e, Damaged) else None
+    file = "the file, which was set aside" if aside else "the file"
+    return Recovered(aside or path, None, "kept", "unknown", f"not obeyed: {says(e)}; {then}, then remove {file}")
+
+
+def says(e: Damaged | OSError) -> str:
+    """Why a record is not obeyed; its path is said with it."""
+    return str(e.strerror if isinstance(e, OSError) else e)
 
 
 def retract(directory: str, number: int) -> None:
@@ -324,14 +300,12 @@ class _Recovery(Reopened):
         if any(each.text == NOT_YET for each in kept):  # the kernel's own time is no try
             self.record.close()
             return told
-        why = f"; tried {journal.TRIES} times and set aside: restore it by hand, then remove the file"
-        why = why if self.record.tried() else ""
+        aside = self.record.tried()
+        path = aside or self.record.path
+        why = f"; tried {TRIES} times and set aside: restore it by hand, then remove the file" if aside else ""
         from .reports import Recovered
 
-        return [
-            Recovered(self.record.path, x.device, x.outcome, x.location, x.text + (why if x in kept else ""))
-            for x in told
-        ]
+        return [Recovered(path, x.device, x.outcome, x.location, x.text + (why if x in kept else "")) for x in told]
 
     def _open(self) -> bool:
         """Both namespaces. Where the target died, what it held is in the initial one, if the kernel did not end it."""

@@ -10,10 +10,12 @@ from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .exclusion import WAIT_S, Exclusion
 from .interrupts import Patience
-from .journal import Damaged, Record, Section
+from .journal import Damaged, Section
 from .member import Member
 from .netns import NetNS
 from .plan import Item, Plan
+from .recording import NEIGHBOURS
+from .store import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ INIT = "/proc/1/ns/net"
 SHARE_A_MAC = (b"vlan", b"ipvlan", b"ipvtap")
 THROWN_BACK = (b"", b"can")  # kinds that outlive their namespace: none of the kernel's making, and CAN's (netns_refund)
 NOT_YET = "it has not come back to the initial network namespace"
-NEIGHBOURS = (journal.NEIGHBOURS, journal.PROXIES, journal.FDB)  # as neighbours.DUMPS
 
 
 class Reopened:

@@ -10,10 +10,11 @@ from . import belongings, identity, journal, link_settings, loans, lookups, name
 from .engine import EngineError, Socket
 from .exclusion import Busy
 from .interrupts import Interrupted
-from .journal import Journal, Record, Section
+from .journal import Section
 from .member import Member
 from .plan import Plan
 from .reopened import NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
+from .store import Journal, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

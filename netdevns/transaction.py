@@ -11,20 +11,21 @@ import os
 import time
 from collections.abc import Callable
 
-from . import failures, lookups, losses, names, readback, recovery, uapi, undo, wire
+from . import failures, lookups, losses, names, readback, recording, uapi, undo, wire
 from .engine import EngineError, Socket, Watch, address_runs
 from .errors import MoveFailed
 from .failures import Stopped, step
 from .interrupts import Shield
-from .journal import Journal, Record
 from .member import Member
 from .plan import Item, Plan
+from .store import Journal, Record
 from .undo import OnStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .interrupts import Interrupts
     from .loans import Lender
+    from .process import Process
     from .results import Moved
 
 UNDO_TRIES = 100
@@ -45,6 +46,7 @@ class Batch:
         journal: Journal | None = None,
         lender: Lender | None = None,
         interrupts: Interrupts | None = None,
+        process: Process | None = None,
     ) -> None:
         self.plan = plan
         self.deadline = deadline
@@ -52,6 +54,7 @@ class Batch:
         self.journal = journal
         self.lender = lender
         self.interrupts = interrupts
+        self.process = process
         self.record: Record | None = None
         self.members = _members(plan.items)
         self.uppers = _members(plan.uppers)
@@ -166,6 +169,7 @@ class Batch:
             self._tell("verify", done, count)
         if self.lender is not None and self.members:  # before the record of the move goes: one of the two is there
             self._lend(self.lender)
+        self._is_alive()
 
     def _lend(self, lender: Lender) -> None:
         try:
@@ -181,7 +185,7 @@ class Batch:
 
     def _write_record(self, journal: Journal) -> None:
         try:
-            self.record = journal.write(recovery.recorded(self.plan, self.move_order, self.uppers), self.record)
+            self.record = journal.write(recording.recorded(self.plan, self.move_order, self.uppers), self.record)
         except OSError as e:
             where = f"{os.path.join(journal.path, e.filename or '')}: {e.strerror}"
             raise Stopped(None, "record", e.errno or errno.EIO, where) from None
@@ -252,6 +256,11 @@ class Batch:
             raise Stopped(None, "interrupt", 0, name)
         if self.deadline is not None and time.monotonic() >= self.deadline:
             raise Stopped(member, "time-out", errno.ETIMEDOUT, "")
+        self._is_alive()
+
+    def _is_alive(self) -> None:
+        if self.process is not None and self.process.has_ended():
+            raise Stopped(None, "process", errno.ESRCH, f"the container's process {self.process.pid} has ended")
 
     def _down(self) -> None:
         """All links down in one send: each move then waits for one tick of the kernel's less (9-15 % of a batch)."""

@@ -87,11 +87,11 @@ def test_nothing_is_opened_once_the_record_is_written(attacks: Attacks) -> None:
 
 def test_record_that_cannot_be_removed(attacks: Attacks, tally: Tally) -> None:
     """All has moved: it is a warning that the record stays. A recovery says the same, and what it did."""
-    attacks.fault(tally, "unlink:error=EIO:when=1+", invisible=True)
+    attacks.fault(tally, "unlinkat:error=EIO:when=1+", invisible=True)
     assert tally.ends[COMPLETE] == 1
     killed = attacks.clean.numbers("sendto")[-1]
     run(attacks.scene, attacks.engine, MOVE, f"sendto:signal=KILL:when={killed}")
-    ended = run(attacks.scene, attacks.engine, RECOVER, "unlink:error=EIO:when=1+")
+    ended = run(attacks.scene, attacks.engine, RECOVER, "unlinkat:error=EIO:when=1+")
     assert (ended.code, ended.injected) == (0, 1)
     assert ended.err.count("\n") == ended.err.count("remove it yourself") == 1
     attacks.renew()

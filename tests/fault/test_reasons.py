@@ -21,7 +21,7 @@ from .reasons import BLUE, COMMANDS, OWN, Place
 
 ERRORS = ("EPERM", "EIO", "EMFILE", "ENOMEM")
 CALLS = ("sendto", "recvmmsg", "socket", "bind", "getsockname", "setsockopt", "setns", "openat", "read", "write",
-         "flock", "renameat", "unlink")  # fmt: skip
+         "flock", "renameat", "unlinkat")  # fmt: skip
 USED_UP = ("recover", "return", "poststop")  # what these work on is there once
 NAMES_SOMETHING = re.compile(rf"\beth1\b|{BLUE.name}|{OWN}|pid:\d|/\w+")
 SAYS_WHERE = re.compile("nothing was touched|back as before|as before|refused: |kept: |is kept")

@@ -6,15 +6,17 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from netdevns import lookups
+from netdevns.process import Process
 from tests.support import rawdump
 from tests.support.attacks import TOP, finish
 from tests.support.namespaces import Namespace, fresh
@@ -73,6 +75,16 @@ class Container:
         return json.dumps(
             {"ociVersion": "1.0.2", "id": self.id, "status": "created", "pid": self.pid, "bundle": str(self.bundle)}
         )
+
+
+def end(container: Container) -> None:
+    """Ends a container's process, which stays a zombie: nobody waits for it."""
+    os.kill(container.pid, signal.SIGKILL)
+    with Process(container.pid) as process:
+        limit = time.monotonic() + 10
+        while not process.has_ended():
+            assert time.monotonic() < limit
+            time.sleep(0.001)
 
 
 class Scene:
@@ -170,12 +182,12 @@ class Scene:
 
     # ---- what others do ----
 
-    def throw_back(self) -> None:
+    def throw_back(self, devices: Iterable[str] = DEVICES) -> None:
         """What the kernel does with hardware at a container's end: each is in the host, down, under its name there."""
         there = self.host.names()
         self.host.batch(
             line
-            for device, name in DEVICES.items()
+            for device, name in ((device, DEVICES[device]) for device in devices)
             if device in there
             for line in (
                 f"link set {device} down",

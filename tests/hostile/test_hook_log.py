@@ -128,9 +128,9 @@ def test_large_log_of_an_older_version(bounded: Bounded) -> None:
 
 
 FOREIGN = {
-    "hard-link": (f"echo precious >/run/precious; ln /run/precious {LOG}", "it is another file, too: a hard link"),
-    "link": (f"echo precious >/run/precious; ln -s /run/precious {LOG}", "Too many levels of symbolic links"),
-    "dangling": (f"ln -s /run/precious {LOG}", "Too many levels of symbolic links"),
+    "hard-link": (f"echo precious >/run/precious; ln /run/precious {LOG}", "it has another name, too: a hard link"),
+    "link": (f"echo precious >/run/precious; ln -s /run/precious {LOG}", "no regular file"),
+    "dangling": (f"ln -s /run/precious {LOG}", "no regular file"),
     "fifo": (f"mkfifo -m 600 {LOG}", "No such device or address"),
     "folder": (f"mkdir {LOG}", "Is a directory"),
     "owner": (f"umask 077; echo precious >{LOG}; chown 1 {LOG}", "belongs to another user"),
@@ -138,7 +138,10 @@ FOREIGN = {
     "old-folder": (f"umask 077; head -c 262144 /dev/zero >{LOG}; mkdir {OLD}", "Is a directory"),
     "folder-owner": ("chown 1 /run/netdevns", "belongs to another user"),
     "folder-mode": ("chmod 722 /run/netdevns", "others may write to it"),
-    "folder-link": ("mkdir -m 700 /run/other; rmdir /run/netdevns; ln -s other /run/netdevns", "Not a directory"),
+    "folder-link": (
+        "mkdir -m 700 /run/other; rmdir /run/netdevns; ln -s other /run/netdevns",
+        "a symbolic link, or no directory",
+    ),
 }
 
 

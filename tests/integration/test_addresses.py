@@ -365,7 +365,8 @@ def test_deprecated_ipv4_address_arrives(host: Namespace, target: Namespace, sta
 def test_no_route_is_invented_for_a_peer(host: Namespace, target: Namespace) -> None:
     """S12: an IPv6 address with a peer and a short prefix has the routes it had, and no other."""
     host.batch(["link add eth1 type ifb", "link set eth1 up", "addr add 2001:db8::1 peer 2001:db8:9::2/64 dev eth1"])
-    host.wait_for_dad()
+    host.wait_until_quiet()
     routes = sorted(route["dst"] for route in host.ip_json("-6 route show dev eth1"))
     netdevns.move({"eth1": {}}, target.fd)
+    target.wait_until_quiet()  # a work item adds the routes of IPv6 addresses
     assert sorted(route["dst"] for route in target.ip_json("-6 route show dev eth1")) == routes

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import api, cli, homecoming, journal, loans, lookups, reopened, return_home
+from netdevns import api, cli, homecoming, journal, loans, lookups, reopened, return_home, store
 from netdevns.reports import Recovered
 from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace, fresh
@@ -378,7 +378,7 @@ def test_another_boot(host: Namespace, target: Namespace, directory: str, monkey
 
 
 def test_damaged_loan(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: a loan that cannot be believed is told, kept, and not obeyed; others are."""
+    """P5: a loan that cannot be believed is reported once, set aside, and not obeyed; others are."""
     before = without_shared_routes(host.dump())
     lend(directory, target)
     path = Path(directory) / "loan" / "c2"
@@ -389,9 +389,10 @@ def test_damaged_loan(host: Namespace, target: Namespace, directory: str) -> Non
     told = homecoming.come_home(directory)
     assert [each for each in outcomes(told) if each[0]] == HOME
     (bad,) = (each for each in told if each.device is None)
-    assert (bad.outcome, bad.record) == ("kept", str(path))
+    assert (bad.outcome, bad.record) == ("kept", f"{directory}/aside/c2.undo")
     assert bad.text.startswith("not obeyed: ")
-    assert kept(directory) == ["c2"]
+    assert kept(directory) == []
+    assert homecoming.come_home(directory) == []
     assert_equal_soon(before, host, shown=without_shared_routes)
 
 
@@ -432,7 +433,7 @@ def test_killed_at_the_loan(
     if pid == 0:
         with monkeypatch.context() as patch:
             patch.setattr(
-                loans.Lender if when == "before" else journal.Record, "lend" if when == "before" else "drop", strike
+                loans.Lender if when == "before" else store.Record, "lend" if when == "before" else "drop", strike
             )
             lend(directory, target)
         os._exit(1)
@@ -450,7 +451,7 @@ def test_who_looks_is_in_nobodys_way(host: Namespace, target: Namespace, directo
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)
     end(target)
-    with journal.Journal(directory, create=False, folder=loans.FOLDER) as opened:
+    with store.Journal(directory, create=False, folder=loans.FOLDER) as opened:
         (record,) = opened.crashed()
         assert [x.device for x in loans.listed(directory)] == ["eth1", "eth2"]
         assert homecoming.come_home(directory) == []

@@ -435,16 +435,19 @@ DAMAGES = {
 def test_damaged_record_is_told_and_not_obeyed(
     sides: tuple[Namespace, Namespace], crashed: Path, directory: str, damage: Callable[[bytes], bytes]
 ) -> None:
-    """A record that is torn or damaged is kept, told, and changes nothing."""
+    """A record that is torn or damaged is reported once and set aside, and changes nothing."""
     host, target = sides
     data = crashed.read_bytes()
     crashed.write_bytes(damage(data))
     before = host.dump(), target.dump()
     (found,) = netdevns.recover(directory)
     assert (found.device, found.outcome, found.location) == (None, "kept", "unknown")
-    assert str(crashed) == found.record
+    assert found.record == f"{directory}/aside/{crashed.name}.undo"
+    assert Path(found.record).read_bytes() == damage(data)
+    assert netdevns.recover(directory) == ()
     assert (host.dump(), target.dump()) == before
     crashed.write_bytes(data)
+    crashed.chmod(0o600)
     assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
 
 
@@ -456,19 +459,20 @@ def test_record_of_another_boot_is_discarded(crashed: Path, directory: str, monk
 
 
 def test_foreign_files_are_not_followed(crashed: Path, directory: str, tmp_path: Path) -> None:
-    """A symbolic link, a file that others may write, a directory that others may write: told, not obeyed."""
+    """A symbolic link, a file that others may write, a directory that others may write: reported, not obeyed."""
     data = crashed.read_bytes()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(data)
     crashed.unlink()
     crashed.symlink_to(elsewhere)
     (found,) = netdevns.recover(directory)
-    assert found.outcome == "kept"
-    crashed.unlink()
+    assert (found.outcome, "no regular file" in found.text) == ("kept", True)
+    assert Path(found.record).is_symlink()
     crashed.write_bytes(data)
     crashed.chmod(0o666)
     (found,) = netdevns.recover(directory)
     assert (found.outcome, "others may write" in found.text) == ("kept", True)
+    os.rename(found.record, crashed)
     crashed.chmod(0o600)
     crashed.parent.chmod(0o777)
     with pytest.raises(PermissionError):

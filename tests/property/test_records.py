@@ -22,6 +22,7 @@ DUMPS = {
     path.stem: [bytes.fromhex(line) for line in path.read_text().split()] for path in sorted(RECORDED.glob("*.hex"))
 }
 LINK = next(message for message in DUMPS["links"] if b"eth1\0" in message)
+HEAD = {journal.A_VERSION: 1, journal.A_BOOT: b"boot", journal.A_PRESERVE: b"", journal.A_PID: 7}
 WHERE = {journal.A_WHERE: b"/run/netns/blue", **dict.fromkeys(range(journal.A_COOKIE, journal.A_OF_START + 1), 7)}
 DEVICE = {
     journal.A_HOST_NAME: b"eth1",
@@ -34,12 +35,13 @@ DEVICE = {
 }
 BODY = b"".join(
     [
-        *journal.section(journal.HEAD, {journal.A_VERSION: 1, journal.A_BOOT: b"boot", journal.A_PRESERVE: b""}),
+        *journal.section(journal.HEAD, HEAD),
         *journal.section(journal.SOURCE, WHERE),
         *journal.section(journal.TARGET, WHERE),
         *journal.section(journal.DEVICE, DEVICE, *map(nl.padded, (LINK, *DUMPS["addresses"]))),
         *journal.section(journal.ROUTES, {}, *map(nl.padded, DUMPS["routes"])),
         *journal.section(journal.NEXTHOPS, {}, *map(nl.padded, DUMPS["nexthops"])),
+        *journal.section(journal.NEIGHPARMS, {}),
     ]
 )
 
@@ -64,7 +66,7 @@ def edits(data: bytes) -> st.SearchStrategy[bytes]:
 def test_sound_record() -> None:
     """What the properties damage is taken whole."""
     sections = journal.parse(SOUND)
-    assert [s.type - journal.RECORD for s in sections] == [0, 1, 2, 3, 5, 6]
+    assert [s.type - journal.RECORD for s in sections] == [0, 1, 2, 3, 5, 6, 12]
     assert bytes(sections[3].body) == b"".join(map(nl.padded, (LINK, *DUMPS["addresses"])))
     assert reopened._member(sections[3]).item.wanted == b"net%d"
 

@@ -147,8 +147,15 @@ class Namespace:
     # ---- what is there ----
 
     def dump(self) -> dict[str, Any]:
-        """Links, addresses, routes and nexthop objects, raw, without what changes by itself (rawdump)."""
-        return rawdump.everything(self.socket())
+        """Links, addresses, routes and nexthop objects, raw, without what changes by itself (rawdump).
+
+        A work item of the kernel's adds the routes of an IPv6 address, and a busy machine lets it wait: so does this,
+        for a bounded time, as a comparison of two dumps shows what is missing.
+        """
+        end = time.monotonic() + 5
+        while _local_routes_to_come(found := rawdump.everything(self.socket())) and time.monotonic() < end:
+            time.sleep(0.005)
+        return found
 
     def links(self) -> dict[str, rawdump.Link]:
         """The devices by name."""
@@ -192,22 +199,14 @@ class Namespace:
             while pending := rawdump.carrier_events_to_come(socket):  # up to a second, and until then ports may be open
                 assert time.monotonic() < end, f"the kernel has not looked at the carrier of {pending}"
                 time.sleep(0.01)
-        while missing := self._local_routes_to_come():  # a work item's, which a busy machine lets wait
-            assert time.monotonic() < end, f"no local route of {missing}"
-            time.sleep(0.01)
+        missing = _local_routes_to_come(self.dump())
+        assert not missing, f"no local route of {missing}"
         # Once, on a busy machine, a namespace with a bond told of a link when all seemed quiet; not seen why.
         has_bond = any(link.attrs.get("kind") == "bond" for link in self.links().values())
         silence_s = 0.3 if has_bond else 0.03
         with self.monitor() as monitor:
             while monitor.raw in select.select([monitor.raw], [], [], silence_s)[0]:
                 monitor.seen()
-
-    def _local_routes_to_come(self) -> set[str]:
-        """IPv6 addresses of devices that are up, without the local route that the kernel gives each."""
-        dump = self.dump()
-        up = {name for name, link in dump["links"].items() if link.up}
-        found = {a.address for name in up for a in dump["addresses"].get(name, []) if ":" in a.address and not a.failed}
-        return {a for a in found if not any(route.startswith(f"inet6 {a}/128 type 2 ") for route in dump["routes"])}
 
     # ---- what a test does to it ----
 
@@ -257,3 +256,10 @@ def in_child(function: Callable[[], object]) -> Any:
     good, result = pickle.loads(data)
     assert good, result
     return result
+
+
+def _local_routes_to_come(dump: dict[str, Any]) -> set[str]:
+    """IPv6 addresses of devices that are up, without the local route that the kernel gives each."""
+    up = {name for name, link in dump["links"].items() if link.up}
+    found = {a.address for name in up for a in dump["addresses"].get(name, []) if ":" in a.address and not a.tentative}
+    return {a for a in found if not any(route.startswith(f"inet6 {a}/128 type 2 ") for route in dump["routes"])}

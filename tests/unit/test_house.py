@@ -22,12 +22,12 @@ CSRC = ROOT / "csrc"
 ORDER = [
     "limits", "uapi", "wire", "names", "snapshots", "results", "reports", "errors", "inputs", "routes", "sysctls",
     "neighbours", "_core", "_ffi", "recvmmsg", "rtnl", "netns", "engine", "survey", "folders", "interrupts",
-    "exclusion", "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "links", "checks",
-    "journal", "identity", "info_data", "member", "link_settings", "forgood", "way_back", "undo", "failures", "carry",
-    "readback", "reopened", "recovery", "earlier", "transaction", "api", "jsonscan", "oci", "loans", "belongings",
-    "return_home", "homecoming", "annotations", "handover", "hooklog", "hook", "output", "outcome", "tables",
-    "conformance", "show", "usage", "demo", "advice", "screens", "progress", "hookline", "installs", "cdi", "hooksd",
-    "hookcommand", "cli", "__main__",
+    "process", "exclusion", "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "links",
+    "checks", "journal", "store", "identity", "info_data", "member", "link_settings", "forgood", "way_back", "undo",
+    "failures", "carry", "readback", "recording", "reopened", "recovery", "earlier", "transaction", "api", "jsonscan",
+    "oci", "loans", "belongings", "return_home", "homecoming", "annotations", "handover", "hooklog", "hook", "output",
+    "outcome", "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "trust", "hookline",
+    "installs", "cdi", "hooksd", "hookcommand", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
 ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_find", "_replay", "_late", "native", "reference",
@@ -37,12 +37,11 @@ ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_find", "_
 # What a hook pays for before it does anything.
 HOOK_PATH = [
     "errors", "inputs", "limits", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi",
-    "netns", "engine",
-    "survey", "folders", "interrupts", "exclusion", "lookups", "neighparms", "ports", "plan", "stacking", "losses",
-    "clashes", "links", "checks", "journal", "identity", "info_data", "member", "link_settings", "forgood",
-    "way_back", "undo", "failures", "readback", "reopened", "recovery", "earlier", "transaction", "api", "jsonscan",
-    "oci", "loans", "belongings", "return_home", "homecoming", "annotations", "handover", "hooklog", "hook", "output",
-    "outcome", "hookcommand",
+    "netns", "engine", "survey", "folders", "interrupts", "process", "exclusion", "lookups", "neighparms", "ports",
+    "plan", "stacking", "losses", "clashes", "links", "checks", "journal", "store", "identity", "info_data", "member",
+    "link_settings", "forgood", "way_back", "undo", "failures", "readback", "recording", "reopened", "recovery",
+    "earlier", "transaction", "api", "jsonscan", "oci", "loans", "belongings", "return_home", "homecoming",
+    "annotations", "handover", "hooklog", "hook", "output", "outcome", "hookcommand",
 ]  # fmt: skip
 # What a hook that finds nothing to move loads.
 IDLE = {"errors", "inputs", "limits", "uapi", "names", "jsonscan", "oci", "hook"}

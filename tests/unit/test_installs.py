@@ -57,7 +57,7 @@ def test_what_is_no_file_stays(what: str, tmp_path: Path) -> None:
     folder.mkdir()
     path = folder / "vendor.com-nic.json"
     ours = {"other.json": cdi.document("vendor.com/nic", {"eth1": None})}
-    installs.write(str(tmp_path), ours, cdi.is_ours, may_make=False)
+    installs.write(str(tmp_path), ours, cdi.is_ours, [])
     if what == "link":
         path.symlink_to(tmp_path / "other.json")
     elif what == "fifo":
@@ -75,6 +75,7 @@ def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The default folder, which is not there, and nor is the one above it."""
     (tmp_path / "etc").mkdir()
     monkeypatch.setattr(cdi, "FOLDER", str(tmp_path / "etc" / "a" / "cdi"))
+    monkeypatch.setattr(cdi, "BASE", str(tmp_path / "etc"))
     return tmp_path / "etc" / "a" / "cdi"
 
 
@@ -113,7 +114,7 @@ def test_a_failing_write_makes_no_folder(default: Path, monkeypatch: pytest.Monk
     """As before: what was made for the file goes with it."""
     real = os.rename
 
-    def refuse(*paths: str) -> None:
+    def refuse(*paths: str, **_: int) -> None:
         raise OSError(30, "Read-only file system", *paths)
 
     monkeypatch.setattr(installs.os, "rename", refuse)
@@ -137,7 +138,7 @@ def test_others_can_read_it(tmp_path: Path) -> None:
     """Whatever the umask: 0644, so that a container manager of another user reads it, and nobody else writes it."""
     before = os.umask(0o077)
     try:
-        installs.write(str(tmp_path), {"a.json": {}}, lambda _: False, may_make=False)
+        installs.write(str(tmp_path), {"a.json": {}}, lambda _: False, [])
     finally:
         os.umask(before)
     assert (tmp_path / "a.json").stat().st_mode & 0o7777 == 0o644
@@ -154,14 +155,14 @@ def test_a_failing_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(installs.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        installs.write(str(tmp_path), {"a.json": {}, "b.json": {}}, lambda _: True, may_make=False)
+        installs.write(str(tmp_path), {"a.json": {}, "b.json": {}}, lambda _: True, [])
     assert len(written) == 2
     assert everything(tmp_path) == {}
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the new one is complete the old one is there, whole: the temporary file is none that readers take."""
-    installs.write(str(tmp_path), {"a.json": {"old": 1}}, lambda _: True, may_make=False)
+    installs.write(str(tmp_path), {"a.json": {"old": 1}}, lambda _: True, [])
     seen = []
 
     def look(fd: int) -> None:  # noqa: ARG001  # fsync's signature
@@ -169,7 +170,7 @@ def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch: 
         assert not [p for p in tmp_path.iterdir() if p.suffix == ".json" and p.name != "a.json"]
 
     monkeypatch.setattr(installs.os, "fsync", look)
-    installs.write(str(tmp_path), {"a.json": {"new": 2}}, lambda _: True, may_make=False)
+    installs.write(str(tmp_path), {"a.json": {"new": 2}}, lambda _: True, [])
     assert [json.loads(files["a.json"]) for files in seen] == [{"old": 1}]
     assert json.loads((tmp_path / "a.json").read_text()) == {"new": 2}
 
@@ -186,4 +187,4 @@ def test_refused_says_what_to_do(tmp_path: Path) -> None:
     """The line has the path, and what to do."""
     (tmp_path / "a.json").touch()
     with pytest.raises(Refused, match=rf"^{tmp_path}/a\.json: .*move it away first$"):
-        installs.remove(str(tmp_path), ["a.json"], lambda _: False)
+        installs.remove(str(tmp_path), ["a.json"], lambda _: False, [])

@@ -1,28 +1,12 @@
-"""Limits: the table of docs/limits.md, and what shortens a report."""
+"""What shortens a message and a hook's report."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from netdevns import limits, names, outcome
-
-TABLE = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
-UNITS = {"MiB": 1 << 20, "KiB": 1 << 10}
-
-
-def test_table_is_true() -> None:
-    """docs/limits.md has each constant of limits.py, with its value."""
-    found = {}
-    for row in re.findall(r"^\|.*\|$", TABLE, re.MULTILINE):
-        _, _, most, constant, _ = row.split("|")
-        name = re.fullmatch(r" `([A-Z_]+)` ", constant)
-        number = re.match(r" (\d+)( MiB| KiB|)", most)
-        if name and number:
-            found[name[1]] = int(number[1]) * UNITS.get(number[2].strip(), 1)
-    assert found == {name: value for name, value in vars(limits).items() if name.isupper()}
 
 
 @pytest.mark.parametrize(

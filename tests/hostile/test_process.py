@@ -1,0 +1,59 @@
+"""A container's process that ends while its hook runs: what was moved for it is moved back, and no loan is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+import pytest
+
+from tests.support.attacks import ENGINES, finish, traced
+
+from .jobs import moving
+from .scene import HOOKS, Scene, end, left_behind
+
+pytestmark = pytest.mark.parametrize("engine", ENGINES)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("place", ["first move", "last move", "loan"])
+def test_process_ends_during_the_move(hook: str, engine: str, place: str) -> None:
+    """P1: exit 1, one line that says why, and all is as before: virtual devices, which would end with it, too."""
+    with Scene(engine, containers=1, kind="veth") as scene:
+        container = scene.containers[0]
+        clean, lines = traced(lambda under: scene.hook(hook, container, under=under))
+        assert (clean.err, clean.code) == ("", 0)
+        moves = moving(lines)
+        links = [n for n, line in enumerate((x for x in lines if re.match(r"\d+ +linkat\(", x)), 1)]
+        call = {"first move": ("sendto", moves[0]), "last move": ("sendto", moves[-1]), "loan": ("linkat", links[-1])}
+        name, when = call[place]
+    with Scene(engine, containers=1, kind="veth") as scene:
+        container = scene.containers[0]
+        options = ("-e", f"trace={name}", "-e", f"inject={name}:delay_enter=700000:when={when}")
+        process = scene.hook(hook, container, under=("strace", "-f", "-qq", "-o", "/dev/null", *options))
+        limit = time.monotonic() + 20
+        gone = {"first move": 0, "last move": 2, "loan": 3}[place]
+        while len(scene.host.names() & {"eth1", "eth2", "eth3"}) > 3 - gone or not os.path.exists("/run/netdevns/txn"):
+            assert time.monotonic() < limit
+            time.sleep(0.005)
+        time.sleep(0.2)  # it is in the call by now, and for longer
+        end(container)
+        out, err, code = finish(process)
+        assert (out, code) == ("", 1), err
+        assert err == (
+            f"netdevns: the container's process {container.pid} has ended; "
+            "devices, addresses and routes are back as before\n"
+        )
+        assert not scene.differences(scene.home, timeout_s=5)
+        assert left_behind() == []
+
+
+def test_process_has_ended_before(engine: str) -> None:
+    """A zombie is no container: nothing is touched, exit 2."""
+    with Scene(engine, containers=1) as scene:
+        end(scene.containers[0])
+        out, err, code = finish(scene.hook("python", scene.containers[0]))
+        assert (out, code) == ("", 2), err
+        assert err.splitlines()[-1] == "netdevns: nothing was touched"
+        assert not scene.differences(scene.home)
