@@ -32,9 +32,7 @@ class Usage(Exception):
 
 
 def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:
-    """DEV or DEV=NAME, each device once, and no more than one move may have. Raises Usage."""
-    if len(arguments) > limits.DEVICES:
-        raise Usage(f"{len(arguments)} devices; at most {limits.DEVICES} can be moved together")
+    """DEV or DEV=NAME, each device once. Raises Usage. How many there may be depends on what they are for."""
     devices: dict[str, str | None] = {}
     for argument in arguments:
         device, _, name = argument.partition("=")

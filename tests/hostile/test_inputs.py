@@ -204,7 +204,9 @@ def test_devices_of_a_configuration(bounded: Bounded, tmp_path: Path) -> None:
 
 def test_devices_of_the_arguments(bounded: Bounded, tmp_path: Path) -> None:
     """So may the hook's arguments."""
-    assert too_many(bounded, tmp_path / "trace", *of(4097)) == "4097 devices; at most 4096 can be moved together"
+    bounded.ask({})
+    line = too_many(bounded, tmp_path / "trace", *of(4097))
+    assert line.endswith("annotations and config.json: 4097 devices; at most 4096 can be moved together")
 
 
 def test_devices_of_both(bounded: Bounded, tmp_path: Path) -> None:
@@ -212,6 +214,17 @@ def test_devices_of_both(bounded: Bounded, tmp_path: Path) -> None:
     bounded.ask(of(4000))
     line = too_many(bounded, tmp_path / "trace", *of(97, begin=4000))
     assert line.endswith("annotations and config.json: 4097 devices; at most 4096 can be moved together")
+
+
+@pytest.mark.parametrize("command", ["move", "check"])
+def test_devices_of_a_command(bounded: Bounded, command: str) -> None:
+    """And a command's."""
+    argv = [*NETDEVNS, command, *of(4097), "--to", f"pid:{bounded.state['pid']}", "--json"]
+    before = bounded.host.dump()
+    ended = bounded.run(argv)
+    assert ended.code == 2
+    assert "4097 devices; at most 4096 can be moved together" in ended.out
+    assert bounded.host.dump() == before
 
 
 def test_as_many_as_there_may_be(bounded: Bounded) -> None:
