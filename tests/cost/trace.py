@@ -74,7 +74,7 @@ RANDOM = "getrandom"
 
 @functools.cache
 def random_is_a_call() -> bool:
-    """Whether each os.urandom is a system call. With glibc 2.41 and Linux 6.11 only a new key is one, now and then. Tried."""
+    """Whether each os.urandom is a system call. From glibc 2.41 and Linux 6.11 on only a new key is one. Tried."""
     times = 50
     with tempfile.NamedTemporaryFile("r") as trace:
         drawn = [sys.executable, "-I", "-c", f"import os\nfor _ in range({times}): os.urandom(8)"]

@@ -16,12 +16,14 @@ from tests.support.attacks import AS_BEFORE, COMPLETE, TOLD, UNREACHED, Ended, T
 
 from .scene import DEVICES, JOB, TARGET, Scene
 
-# What a move may call, besides what cannot fail. mmap: memory for Python's objects.
+# What a move may call, besides what cannot fail; some under several names, of which each libc has its own. mmap: memory
+# for Python's objects.
 CALLS = {
     "sendto": ("sendto",),
     "recvmmsg": ("recvmmsg",),
     "sockets": ("socket", "bind", "getsockname", "setsockopt", "getsockopt", "setns"),
     "files": ("read", "write", "pread64", "openat", "close", "fcntl", "flock", "lseek", "ioctl", "newfstatat",
+              "fstat", "stat", "lstat", "statx",
               "getdents64", "mkdir", "mkdirat", "rename", "renameat", "linkat", "unlink", "unlinkat", "pwrite64"),
     "memory": ("mmap", "getrandom"),
 }  # fmt: skip

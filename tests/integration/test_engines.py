@@ -101,7 +101,7 @@ def traced(engine: str, host: Namespace, target: Namespace, *inject: str) -> tup
 
 
 def datagrams(trace: Iterable[str], sides: dict[str, str]) -> Iterator[tuple[bytes, dict[int, str]]]:
-    """What `-e write=all` shows of each call that succeeded, in lines of 16 bytes, and which descriptor is which side."""
+    """What `-e write=all` shows of each call that succeeded, in lines of 16 bytes, and the descriptors of the sides."""
     found: list[tuple[bytes, dict[int, str]]] = []
     opened: dict[int, str] = {}
     for line in trace:
