@@ -82,10 +82,12 @@ class Attacks:
         if end == TOLD:
             # Its record is kept: where nothing fails any more, all can still be put back.
             finish(self.scene.start(self.engine, *RECOVER))
-            left = self.scene.differences(self.scene.before)
+            left = self.scene.differences(self.scene.before, timeout_s=1)
             # Known: a macvlan that was home and up before its lower came has lost its MAC in the lower's filter.
-            if plain(self.scene.state()) == plain(self.scene.before):
+            if left and plain(self.scene.state()) == plain(self.scene.before):
                 left = []
+            elif left:
+                left = self.scene.differences(self.scene.before)
             wrong += [f"after a recovery: {line}" for line in left]
         kept = clear_records()
         if kept and "remove it yourself" not in ended.err:
