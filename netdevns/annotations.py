@@ -6,16 +6,19 @@ GLOB of the operator's (`--allow`) admits by its host name; all others are as if
 
 from __future__ import annotations
 
+import os
+
+from . import limits
 from .errors import ConfigInvalid
+from .inputs import text
 from .jsonscan import is_object, kind
-from .names import printable
+from .names import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PREFIX = "org.netdevns.device."
-MOST = 256  # devices: each that does not exist is a line of the log, which is not the container's to fill
 
 
 def devices(document: Mapping[str, object], where: str, allowed: Sequence[str]) -> dict[str, str]:
@@ -31,7 +34,8 @@ def devices(document: Mapping[str, object], where: str, allowed: Sequence[str]) 
         judged here: `check` does that for all of them at once.
 
     Raises:
-        ConfigInvalid: An annotation that is admitted has no string, or is there twice; or there are too many.
+        ConfigInvalid: An annotation that is admitted has no string, no text, or is there twice; or there are more than
+            256 of them.
     """
     annotations = document.get("annotations", {})
     if not is_object(annotations):
@@ -40,16 +44,22 @@ def devices(document: Mapping[str, object], where: str, allowed: Sequence[str]) 
     found: dict[str, str] = {}
     for key, value in annotations.items():
         host_name = key.removeprefix(PREFIX)
-        if not key.startswith(PREFIX) or not is_admitted(host_name, allowed):
+        if not key.startswith(PREFIX) or not is_admitted(_as_argument(host_name), allowed):
             continue
         if key in twice:
-            raise ConfigInvalid(f"{where}: annotations: {printable(key)}: it is listed twice")
+            raise ConfigInvalid(f"{where}: annotations: {quoted(key)}: it is listed twice")
         if not isinstance(value, str):
-            raise ConfigInvalid(f"{where}: annotations: {printable(key)}: a string is needed, not {kind(value)}")
-        found[host_name] = value or host_name
-    if len(found) > MOST:
-        raise ConfigInvalid(f"{where}: annotations: {len(found)} of them name devices; at most {MOST} may")
+            raise ConfigInvalid(f"{where}: annotations: {quoted(key)}: a string is needed, not {kind(value)}")
+        device = text(host_name, f"{where}: annotations")
+        found[device] = text(value, f"{where}: annotations: {quoted(key)}") or device
+    if len(found) > limits.ANNOTATED:
+        raise ConfigInvalid(f"{where}: annotations: {len(found)} of them name devices; at most {limits.ANNOTATED} may")
     return found
+
+
+def _as_argument(host_name: str) -> str:
+    """A name as a glob of the command line is to match it; also one that is no text."""
+    return host_name if host_name.isascii() else os.fsdecode(host_name.encode("utf-8", "surrogatepass"))
 
 
 def is_admitted(host_name: str, allowed: Sequence[str]) -> bool:

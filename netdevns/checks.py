@@ -7,6 +7,7 @@ Finding codes (stable), with the errno that a refused `move` carries:
   device.unknown (ENODEV)          no such device in the source
   device.altname (ENODEV)          an alternative name; the text says the real one
   device.twice (EINVAL)            two keys are one device
+  device.too-many (E2BIG)          more than 4,096 devices: nothing is looked up
   device.immutable (EINVAL)        the kernel never moves it: lo, bridges, bonds, ...
   device.ends (EBUSY)              the kernel deletes it when its lower, in the same batch, leaves: vxlan, macsec
   device.busy (EBUSY)              another process moves it, gives it back, or undoes an earlier move of it
@@ -36,6 +37,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from . import (
     clashes,
+    limits,
     links,
     lookups,
     losses,
@@ -54,7 +56,7 @@ from .engine import Device, EngineError, Socket
 from .errors import NetDevError
 from .lookups import ask, link_of, refused, says
 from .netns import CURRENT, NetNS
-from .plan import Found, Item, Plan, called, known_preserve, requested
+from .plan import Found, Item, Plan, called, known_preserve, requested, too_many
 from .survey import Survey
 
 TYPE_CHECKING = False
@@ -77,7 +79,7 @@ def check(
     """Find out whether a move would succeed, and what it would lose. Changes nothing, not even for a moment.
 
     Args:
-        devices: Host name -> name in the target, in the shape of `linux.netDevices`.
+        devices: Host name -> name in the target, in the shape of `linux.netDevices`; at most 4,096.
         netns: The target, as `NetNS.open` takes it.
         source: The namespace that the devices are in; the calling thread's by default.
         preserve: As for `move`: what will be carried over is no loss.
@@ -118,6 +120,8 @@ def examine(
 
     `exclusion`: takes the devices, and those on them, before anything is read that a move relies on.
     """
+    if isinstance(devices, Mapping) and len(devices) > limits.DEVICES:
+        return too_many(len(devices), is_move=exclusion is not None)
     plan = Plan(requested(devices), force)
     plan.preserve = preserve
     asked = "source"

@@ -278,10 +278,12 @@ def _run_recover(args: argparse.Namespace) -> int:
 
 
 def _run_return(args: argparse.Namespace) -> int:
-    from . import homecoming, screens
+    from . import homecoming, names, screens
+
+    container = None if args.container is None else names.as_json(args.container)
 
     def come_home(interrupts: Interrupts) -> list[Recovered]:
-        return homecoming.come_home(container=args.container, wait_s=args.wait, is_ending=True, interrupts=interrupts)
+        return homecoming.come_home(container=container, wait_s=args.wait, is_ending=True, interrupts=interrupts)
 
     return _tell_recovered(args, come_home, screens.returned, homecoming.is_wrong)
 

@@ -48,7 +48,7 @@ def to_process(
             raise _ended(state.pid, "the container's process has ended")
         if target.same(own):
             raise errors.ConfigInvalid(
-                f"container {names.printable(state.id)} has no network namespace of its own: "
+                f"container {names.quoted(state.id)} has no network namespace of its own: "
                 f"its process {state.pid} is in the host's, and devices are there already"
             )
         _is_the_containers(state, config, target)
@@ -99,25 +99,25 @@ def _come_home(devices: Mapping[str, str], interrupts: Interrupts) -> list[Recov
 
 
 def _is_the_containers(state: State, config: Mapping[str, object], target: NetNS) -> None:
-    """Where config.json tells which namespace the container joins, the process must be in it.
+    """Where config.json says which namespace the container joins, the process must be in it. Raises ConfigInvalid.
 
-    A process that ended meanwhile, whose number was given to another one, is not told otherwise.
+    A hook runs in the runtime's mount namespace (runtime-spec, config.md, createRuntime), so the path is the same file
+    here. A process that has ended, and whose number another one has, is found out by that alone.
     """
-    try:
-        path = oci.network_namespace(config)
-    except errors.ConfigInvalid:  # a runtime that joins one all the same: its process tells
+    if oci.network_entry(config) is None:  # a runtime that joins one all the same: its process is in it
         return
+    path = oci.network_namespace(config)
     if path is None:
         return
     try:
         joined = NetNS.open(path)
-    except errors.NetDevError:  # a path of another mount namespace
-        return
+    except errors.NetDevError as e:
+        raise errors.ConfigInvalid(f"config.json, linux.namespaces: {e.text}") from None
     with joined:
         if not joined.same(target):
             raise errors.ConfigInvalid(
-                f"container {names.printable(state.id)}: its process {state.pid} is not in the network namespace that "
-                f"config.json names, {names.printable(path)}; the number may be another process's by now"
+                f"container {names.quoted(state.id)}: its process {state.pid} is not in the network namespace that "
+                f"config.json names, {names.quoted(path)}; the number may be another process's by now"
             )
 
 

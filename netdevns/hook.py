@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from . import errors, names, oci
+from . import errors, inputs, names, oci
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,7 +133,11 @@ def _annotated(state: oci.State, config: Mapping[str, object], allowed: Sequence
 
 
 def merged(sources: Sequence[Source]) -> dict[str, str]:
-    """All sources, each with its name; a device with two different names is an error that names both sources."""
+    """All sources, each with its name; a device with two different names is an error that names both sources.
+
+    Raises:
+        ConfigInvalid: This, or more devices than one move may have.
+    """
     devices: dict[str, str] = {}
     said_by: dict[str, str] = {}
     for who, source in sources:
@@ -141,7 +145,13 @@ def merged(sources: Sequence[Source]) -> dict[str, str]:
             first = said_by.setdefault(host_name, who)
             if devices.setdefault(host_name, name) != name:
                 raise errors.ConfigInvalid(
-                    f'{names.printable(host_name)}: {first} says "{names.printable(devices[host_name])}", '
-                    f'{who} says "{names.printable(name)}"; say one'
+                    f'{_shown(host_name)}: {first} says "{_shown(devices[host_name])}", '
+                    f'{who} says "{_shown(name)}"; say one'
                 )
+    inputs.limit_devices("the hook's arguments, annotations and config.json", len(devices))
     return devices
+
+
+def _shown(name: str) -> str:
+    """UTF-8 in a message whatever the locale, as in the log."""
+    return names.shown(names.encode(name))

@@ -6,6 +6,8 @@ whatever is not plain: another encoding, an error and its words.
 
 from __future__ import annotations
 
+from . import limits
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,8 +43,8 @@ def loads(data: bytes, pairs_hook: Callable[[list[tuple[str, Any]]], Any]) -> An
         # SystemError: the scanner's own errors are those of json.decoder, which is not there to raise them.
         # AttributeError: the scanner of a Python to come may ask for one more option.
         import json
-
-        return json.loads(data, object_pairs_hook=pairs_hook)
+    # Outside of the handler, whose exception keeps the objects of the first try: perhaps most of the memory there is.
+    return json.loads(data, object_pairs_hook=pairs_hook)
 
 
 def _plain(data: bytes, pairs_hook: Callable[[list[tuple[str, Any]]], Any]) -> Any:
@@ -69,13 +71,14 @@ def is_object(value: object) -> TypeGuard[Mapping[str, object]]:
 
 
 def kind(value: object) -> str:
-    """A JSON value's type, with the value where it is short."""
+    """A JSON value's type, with the value where it is short; for a message."""
     if value is None:
         return "null"
     if isinstance(value, (bool, int, float)):
         import json
 
-        return json.dumps(value)
+        shown = json.dumps(value)
+        return shown if len(shown) <= limits.QUOTED else f"a number of {len(shown)} digits"
     if isinstance(value, str):
         return "a string"
     return "an array" if isinstance(value, list) else "an object"

@@ -5,7 +5,7 @@ Sources: net/core/dev.c (dev_valid_name, __dev_alloc_name), net/ipv4/devinet.c (
 
 import os
 
-from . import uapi
+from . import limits, uapi
 
 # isspace() of the kernel's own ctype table, which counts the no-break space of Latin-1 (probe names.byte.a0-bf).
 _RESERVED = (b"all", b"default")
@@ -56,8 +56,22 @@ def why_invalid_template(name: bytes) -> str | None:
     return why_invalid(name)
 
 
+def of_json(text: str) -> str:
+    """A name or path of a JSON document, whose bytes are UTF-8, as this process's locale has it: `encode` reverts it.
+
+    Raises:
+        UnicodeEncodeError: A lone surrogate: no text, though JSON can carry it.
+    """
+    return text if text.isascii() else os.fsdecode(text.encode())
+
+
+def as_json(text: str) -> str:
+    """A text of the command line as a JSON document has it: the other direction of `of_json`."""
+    return text if text.isascii() else os.fsencode(text).decode(errors="surrogateescape")
+
+
 def encode(name: str) -> bytes:
-    """A name's bytes. JSON can carry lone surrogates, which are no text; the kernel takes any bytes.
+    """A name's bytes, which are any for the kernel. What is no name for the locale is UTF-8.
 
     (probe names.byte.80-9f)
     """
@@ -68,8 +82,15 @@ def encode(name: str) -> bytes:
 
 
 def shown(name: bytes) -> str:
-    """A name for a message: bytes that are no text become visible."""
-    return printable(name.decode("utf-8", "backslashreplace"))
+    """A name for a message: bytes that are no text become visible, and it is short."""
+    return quoted(name.decode("utf-8", "backslashreplace"))
+
+
+def quoted(text: str) -> str:
+    """A name or a value from outside, for a message: `printable`, and shortened where no name is as long."""
+    if len(text) <= limits.QUOTED:
+        return printable(text)
+    return f"{printable(text[: limits.QUOTED // 2])}\N{HORIZONTAL ELLIPSIS} ({len(text)} characters)"
 
 
 def printable(text: str) -> str:

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 
-from . import uapi
+from . import inputs, uapi
 from .errors import NetDevError
 
 NETNS_DIR = "/run/netns"
@@ -73,15 +73,14 @@ class NetNS:
         if isinstance(where, int) and where < 0:
             raise NetDevError(f"{name}: no descriptor can be negative", errno=errno.EBADF, step="open", netns=name)
         try:
-            # O_NONBLOCK: a FIFO that somebody put there must not hang us.
-            fd = fcntl.fcntl(where, fcntl.F_DUPFD_CLOEXEC, 3) if isinstance(where, int) else os.open(path, _FLAGS)
+            fd = _open(where, path)
         except OSError as e:
             raise NetDevError(_cannot_open(name, path, e), errno=e.errno or 0, step="open", netns=name) from None
         except ValueError:  # a NUL byte
             raise NetDevError("a NUL byte in a namespace's name", errno=errno.EINVAL, step="open") from None
         try:
             # (probes netns.nstype.network, netns.nstype.file)
-            kind = fcntl.ioctl(fd, uapi.NS_GET_NSTYPE)
+            kind = fcntl.ioctl(fd, uapi.NS_GET_NSTYPE) if fd >= 0 else 0
         except OSError:
             kind = 0
         if kind != uapi.CLONE_NEWNET:
@@ -120,8 +119,19 @@ class NetNS:
         return f"NetNS({self.where!r}, fd={self.fd})"
 
 
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 CURRENT = "/proc/thread-self/ns/net"
+
+
+def _open(where: str | os.PathLike[str] | int, path: str) -> int:
+    """A descriptor; -1: no regular file, as those of nsfs are, so no namespace: a FIFO or device must not be opened."""
+    if isinstance(where, int):
+        return fcntl.fcntl(where, fcntl.F_DUPFD_CLOEXEC, 3)
+    if where == CURRENT or (isinstance(where, str) and where.startswith("pid:") and path.startswith("/proc/")):
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a name of ours
+    try:
+        return inputs.open_regular(path)
+    except inputs.NotRegular:
+        return -1
 
 
 def _named(where: str | os.PathLike[str] | int) -> tuple[str, str]:

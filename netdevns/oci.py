@@ -8,28 +8,35 @@ from __future__ import annotations
 
 import os
 
-from . import jsonscan
+from . import inputs, jsonscan, limits
 from .errors import ConfigInvalid
 from .jsonscan import is_object, kind
-from .names import printable
+from .names import printable, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
+
+
+NO_MEMORY = "there is too little memory for it"
 
 
 class _Object(dict[str, object]):
     """A JSON object that remembers which keys it had twice; elsewhere that is nobody's business, for devices it is."""
 
-    twice: tuple[str, ...] = ()
+    twice: Mapping[str, None] | tuple[()] = ()
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[str, object]]) -> _Object:
-        made = cls()
-        for key, value in pairs:
-            if key in made:
-                made.twice += (key,)
-            made[key] = value
+    def of(cls, pairs: Sequence[tuple[str, object]]) -> _Object:
+        made = cls(pairs)
+        if len(made) != len(pairs):
+            seen: set[str] = set()
+            twice: dict[str, None] = {}  # in their order
+            for key, _ in pairs:
+                if key in seen:
+                    twice[key] = None
+                seen.add(key)
+            made.twice = twice
         return made
 
 
@@ -41,12 +48,18 @@ def parse(data: bytes, what: str) -> Mapping[str, object]:
         what: What to call it in an error.
 
     Raises:
-        ConfigInvalid: Not JSON, truncated, nested too deeply, or no object.
+        ConfigInvalid: Not JSON, truncated, nested too deeply, no object, or too much for the memory that there is.
     """
     try:
         parsed = jsonscan.loads(data, _Object.of)
+    except MemoryError:
+        why = NO_MEMORY
     except (ValueError, RecursionError) as e:  # ValueError: JSONDecodeError and UnicodeDecodeError, too
-        raise ConfigInvalid(f"{what}: not valid JSON: {e or type(e).__name__}") from None
+        why = f"not valid JSON: {e or type(e).__name__}"
+    else:
+        why = ""
+    if why:  # outside of the handlers, whose exception keeps all that was parsed
+        raise ConfigInvalid(f"{what}: {why}")
     if not isinstance(parsed, _Object):
         raise ConfigInvalid(f"{what}: a JSON object is needed, not {kind(parsed)}")
     return parsed
@@ -56,21 +69,22 @@ def load(path: str) -> Mapping[str, object]:
     """Reads a config.json.
 
     Args:
-        path: The file.
+        path: The file, a regular one of at most 16 MiB; symbolic links are followed.
 
     Returns:
         What is in it, unjudged: for `net_devices` and `network_namespace`.
 
     Raises:
-        ConfigInvalid: It cannot be read, or is no JSON object.
+        ConfigInvalid: It cannot be read, is larger, or is no JSON object.
     """
     what = printable(path)
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = inputs.read_file(path, limits.CONFIG_BYTES)
     except OSError as e:
         raise ConfigInvalid(f"{what}: cannot be read: {e.strerror}") from None
-    except ValueError:  # a NUL byte, or a lone surrogate out of JSON
+    except MemoryError:
+        raise ConfigInvalid(f"{what}: cannot be read: {NO_MEMORY}") from None
+    except ValueError:  # a NUL byte, or a lone surrogate
         raise ConfigInvalid(f"{what}: cannot be read: no file can have that name") from None
     return parse(data, what)
 
@@ -83,10 +97,12 @@ def net_devices(config: Mapping[str, object]) -> dict[str, str]:
 
     Returns:
         {host name: name in the container}, in the order of the configuration; an absent or empty name is the host name.
-        Names are not judged here: `check` does that for all of them at once.
+        Names are not judged here: `check` does that for all of them at once. JSON is UTF-8, and so are the bytes of
+        these names, as `os.fsencode` gives them, whatever the locale is.
 
     Raises:
-        ConfigInvalid: A type that the schema does not allow, or a device listed twice.
+        ConfigInvalid: A type that the schema does not allow, a device listed twice, a name that is no text (a lone
+            surrogate), or more than 4,096 devices.
 
     Example:
         >>> from netdevns import oci
@@ -98,16 +114,18 @@ def net_devices(config: Mapping[str, object]) -> dict[str, str]:
     linux = _object(config, "config", "linux", "linux")
     devices = _object(linux, "linux", "netDevices", "linux.netDevices")
     for twice in getattr(devices, "twice", ()):
-        raise ConfigInvalid(f"linux.netDevices.{printable(twice)}: this device is listed twice")
+        raise ConfigInvalid(f"linux.netDevices.{quoted(twice)}: this device is listed twice")
+    inputs.limit_devices("linux.netDevices", len(devices))
     wanted = {}
     for host_name, value in devices.items():
-        place = f"linux.netDevices.{printable(host_name)}"
+        place = f"linux.netDevices.{quoted(host_name)}"
         if not is_object(value):
             raise ConfigInvalid(f'{place}: an object such as {{"name": "net0"}} is needed, not {kind(value)}')
         name = value.get("name", "")
         if not isinstance(name, str):
             raise ConfigInvalid(f"{place}.name: a string is needed, not {kind(name)}")
-        wanted[host_name] = name or host_name
+        device = inputs.text(host_name, place)
+        wanted[device] = inputs.text(name, f"{place}.name") or device
     return wanted
 
 
@@ -118,9 +136,30 @@ def network_namespace(config: Mapping[str, object]) -> str | None:
         config: A parsed config.json.
 
     Raises:
-        ConfigInvalid: It has no network namespace of its own: its devices are the host's, nothing can be moved.
+        ConfigInvalid: It has no network namespace of its own: its devices are the host's, nothing can be moved. Or the
+            path is none.
 
     Source: runtime-spec 1.3, config-linux.md "Namespaces".
+    """
+    entry = network_entry(config)
+    if entry is None:
+        raise ConfigInvalid("linux.namespaces has no network namespace: the container would use the host's own")
+    path = entry.get("path", "")
+    if not isinstance(path, str):
+        raise ConfigInvalid(f"linux.namespaces: the network namespace's path must be a string, not {kind(path)}")
+    if path and not path.startswith("/"):
+        raise ConfigInvalid(f'linux.namespaces: the path "{quoted(path)}" must be absolute')
+    return inputs.text(path, "linux.namespaces: the path") or None
+
+
+def network_entry(config: Mapping[str, object]) -> Mapping[str, object] | None:
+    """The first entry of type "network" among a configuration's namespaces; None: there is none.
+
+    Args:
+        config: A parsed config.json.
+
+    Raises:
+        ConfigInvalid: `linux` is no object, or its namespaces are no array.
     """
     linux = _object(config, "config", "linux", "linux")
     namespaces = linux.get("namespaces", [])
@@ -128,15 +167,8 @@ def network_namespace(config: Mapping[str, object]) -> str | None:
         raise ConfigInvalid(f"linux.namespaces: an array is needed, not {kind(namespaces)}")
     for namespace in namespaces:
         if is_object(namespace) and namespace.get("type") == "network":
-            path = namespace.get("path", "")
-            if not isinstance(path, str):
-                raise ConfigInvalid(
-                    f"linux.namespaces: the network namespace's path must be a string, not {kind(path)}"
-                )
-            if path and not path.startswith("/"):
-                raise ConfigInvalid(f'linux.namespaces: the path "{printable(path)}" must be absolute')
-            return path or None
-    raise ConfigInvalid("linux.namespaces has no network namespace: the container would use the host's own")
+            return namespace
+    return None
 
 
 def features() -> dict[str, object]:
@@ -172,7 +204,9 @@ class State:
     __slots__ = ("bundle", "document", "id", "pid")
 
     def __init__(self, data: bytes) -> None:
-        """Reads state JSON. Raises ConfigInvalid. A pid is not required: runc's poststop state has none."""
+        """Reads state JSON, of at most 16 MiB. Raises ConfigInvalid. No pid is required: runc's poststop has none."""
+        if len(data) > limits.STATE_BYTES:
+            raise ConfigInvalid(f"state on stdin: larger than {inputs.called(limits.STATE_BYTES)}")
         state = parse(data, "state on stdin")
         id_, bundle, pid = state.get("id"), state.get("bundle"), state.get("pid", 0)
         if not isinstance(id_, str) or not id_:
@@ -181,9 +215,10 @@ class State:
             raise ConfigInvalid("state on stdin: bundle: an absolute path is needed")
         if isinstance(pid, bool) or not isinstance(pid, int) or pid < 0:
             raise ConfigInvalid("state on stdin: pid: a positive number is needed")
+        inputs.text(id_, "state on stdin: id")
         self.document = state
-        self.id = id_
-        self.bundle = bundle
+        self.id = id_  # as in the document: it is no name of a file
+        self.bundle = inputs.text(bundle, "state on stdin: bundle")
         self.pid = pid
 
 

@@ -6,7 +6,8 @@ touched; 3 failed and something could not be put back (the message says what).
 
 from __future__ import annotations
 
-from . import errors
+from . import errors, limits
+from .names import encode, printable, quoted, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 FAILED, REFUSED, LEFT = 1, 2, 3
 UNTOUCHED = "nothing was touched"
+UNTOUCHED_ELSE = "nothing else was touched"
 UNKNOWN = "what was restored before is not known: run `netdevns recover --list` and inspect the devices"
 
 LOCATIONS = {
@@ -30,14 +32,16 @@ class Usage(Exception):
 
 
 def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:
-    """DEV or DEV=NAME, each device once."""
+    """DEV or DEV=NAME, each device once, and no more than one move may have. Raises Usage."""
+    if len(arguments) > limits.DEVICES:
+        raise Usage(f"{len(arguments)} devices; at most {limits.DEVICES} can be moved together")
     devices: dict[str, str | None] = {}
     for argument in arguments:
         device, _, name = argument.partition("=")
         if not device:
-            raise Usage(f'"{argument}": a device is missing; write DEV or DEV=NAME')
+            raise Usage(f'"{quoted(argument)}": a device is missing; write DEV or DEV=NAME')
         if device in devices:
-            raise Usage(f"{device}: this device is given twice")
+            raise Usage(f"{quoted(device)}: this device is given twice")
         devices[device] = name or None
     return devices
 
@@ -51,10 +55,12 @@ def lines_of(e: errors.NetDevError) -> list[str]:
     for each in e.earlier:
         lines.append(f"{each.device}: restored before that, after a move or a container that had ended: {each.text}")
     if not isinstance(e, errors.MoveFailed):
-        lines.append("nothing else was touched" if e.earlier else UNTOUCHED)
+        lines.append(UNTOUCHED_ELSE if e.earlier else UNTOUCHED)
     for left in e.remains:
         name = f", named {left.name} (ifindex {left.ifindex})" if left.name else ""
-        lines.append(f"{left.device}: {LOCATIONS[left.location]}{name}; not as before: {', '.join(left.missing)}")
+        lines.append(
+            f"{shown(encode(left.device))}: {LOCATIONS[left.location]}{name}; not as before: {', '.join(left.missing)}"
+        )
     return lines
 
 
@@ -74,3 +80,22 @@ def code_of(e: errors.NetDevError) -> int:
     if isinstance(e, errors.MoveFailed):
         return FAILED if e.rolled_back else LEFT
     return REFUSED
+
+
+def bounded(lines: Sequence[str]) -> list[str]:
+    """A hook's report, printable and within limits; the last line says how many are left out, and the verdict."""
+    lines = [_cut(printable(line)) for line in lines]
+    if len(lines) <= limits.LINES:
+        return lines
+    more = f"and {len(lines) - limits.LINES + 1} more"
+    if lines[-1] in (UNTOUCHED, UNTOUCHED_ELSE):
+        more = f"and {len(lines) - limits.LINES} more; {lines[-1]}"
+    return [*lines[: limits.LINES - 1], more]
+
+
+def _cut(line: str) -> str:
+    data = line.encode()
+    if len(data) <= limits.LINE_BYTES:
+        return line
+    end = f"\N{HORIZONTAL ELLIPSIS} ({len(data)} bytes)"
+    return data[: limits.LINE_BYTES - len(end.encode())].decode(errors="ignore") + end

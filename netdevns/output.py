@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def warn_in_a_line() -> None:
-    """A warning is a fact like others: one line, without the place in our code."""
+def warn_in_a_line(wait_s: float | None = None) -> None:
+    """A warning is a fact like others: one line, without the place in our code. `wait_s`: as for `complain`."""
     import warnings
 
-    warnings.showwarning = lambda message, *_: complain([str(message)], 0)  # type: ignore[assignment]
+    warnings.showwarning = lambda message, *_: complain([str(message)], 0, wait_s)  # type: ignore[assignment]
 
 
 def print_any_name() -> None:
@@ -24,19 +25,45 @@ def print_any_name() -> None:
         reconfigure(errors="backslashreplace")
 
 
-def complain(lines: list[str], code: int) -> int:
-    """Tells on stderr, one line a fact, whatever is in a name; that nobody reads it does not change the code."""
+def complain(lines: list[str], code: int, wait_s: float | None = None) -> int:
+    """Tells on stderr, one line a fact, whatever is in a name; that nobody reads it does not change the code.
+
+    Args:
+        lines: Without "netdevns: ".
+        code: What is returned.
+        wait_s: How long to wait for a reader of a full pipe, all lines together; then the rest is dropped. None: for
+            ever, as people expect of a pager.
+    """
     from .names import printable
 
     if sys.stderr is None:
         return code
+    end = None if wait_s is None else time.monotonic() + wait_s
     try:
         for line in lines:
+            if end is not None and not _has_room(end):
+                break
             sys.stderr.write(f"netdevns: {printable(line)}\n")
-        sys.stderr.flush()
+            sys.stderr.flush()
     except OSError:
         _nobody_reads(2)
     return code
+
+
+def _has_room(end: float) -> bool:
+    """Whether stderr takes a line before a time of the monotonic clock.
+
+    A pipe that is not full takes 4 KiB (pipe(7), PIPE_BUF; fs/pipe.c, pipe_poll), ten lines of a hook. O_NONBLOCK would
+    be for all who have stderr open, the runtime included.
+    """
+    try:
+        import select
+
+        poll = select.poll()
+        poll.register(sys.stderr.fileno(), select.POLLOUT)
+        return bool(poll.poll(max(0, end - time.monotonic()) * 1000))
+    except (ImportError, OSError, ValueError):  # no descriptor (io.UnsupportedOperation), or no module: as without
+        return True
 
 
 def tell(text: str) -> None:

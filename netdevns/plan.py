@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 
-from . import lookups, names, wire
+from . import limits, lookups, names, wire
 from .engine import Device, EngineError, Socket, Watch
+from .errors import CheckFailed
 from .netns import CURRENT, NetNS
 from .survey import Survey
 
@@ -143,3 +144,13 @@ class Plan:
         from .reports import report
 
         return report(self.found)
+
+
+def too_many(count: int, *, is_move: bool) -> Plan:
+    """A plan without devices. Raises CheckFailed for a move, which must not look for earlier moves of them either."""
+    plan = Plan([], force=False)
+    text = f"{count} devices; at most {limits.DEVICES} can be moved together"
+    plan.error(None, "device.too-many", text, errno.E2BIG)
+    if is_move:
+        raise CheckFailed(text, found=plan.found, errno=errno.E2BIG, step="check")
+    return plan

@@ -20,13 +20,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from . import uapi, wire
 from .folders import MODE_FILE, open_file, open_folder
 from .journal import A_CHECKSUM, END, U64, Damaged, Section, parse
+from .limits import RECORD_BYTES
 
 TXN = "txn"  # the folder of the records of moves
 ASIDE = "aside"  # the folder of those that no move looks at any more
 TRIES = 3  # to undo a crashed move, each by another command or hook; then its record is set aside
 BEING_WRITTEN_S = 10  # a file without its name that is younger has a writer, perhaps before its flock
 UNDO = ".undo"  # a record's suffix
-LARGEST = 16 << 20  # bytes of a record: some 200,000 routes of one batch
 
 
 class Journal:
@@ -56,8 +56,10 @@ class Journal:
         """
         body = b"".join(parts)
         end = wire.message(END, 0, wire.attr(A_CHECKSUM, U64.pack(binascii.crc32(body))))
-        if (size := len(body) + len(end)) > LARGEST:
-            raise OSError(errno.EFBIG, f"the record of this move would have {size} bytes, at most {LARGEST} are read")
+        if (size := len(body) + len(end)) > RECORD_BYTES:
+            raise OSError(
+                errno.EFBIG, f"the record of this move would have {size} bytes, at most {RECORD_BYTES} are read"
+            )
         fd, unnamed = self._unnamed_file()
         named = ""
         try:
@@ -226,8 +228,8 @@ class Record:
         """All of it. Raises Damaged: it is no file of ours, or larger than a record can be; OSError."""
         if self.problem:
             raise Damaged(self.problem.strerror) if self.problem.errno == errno.EPERM else self.problem
-        if (size := os.fstat(self.fd).st_size) > LARGEST:
-            raise Damaged(f"it has {size} bytes, a record at most {LARGEST}")
+        if (size := os.fstat(self.fd).st_size) > RECORD_BYTES:
+            raise Damaged(f"it has {size} bytes, a record at most {RECORD_BYTES}")
         data = bytearray()
         while len(data) < size and (chunk := os.pread(self.fd, size - len(data), len(data))):
             data += chunk

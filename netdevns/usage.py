@@ -136,7 +136,7 @@ those given as arguments, and those of the annotations
 GLOB admits and which carry no default route: annotations may be written by
 whoever starts a container. poststop gives a physical device that the kernel
 threw back its name, addresses, routes and settings again. What goes wrong is
-on stderr, in /run/netdevns/hook.log and in syslog.
+on stderr, in /run/netdevns/hook.log and in syslog, in at most 64 lines.
 
 example: in config.json
   "hooks": {"createRuntime": [{

@@ -42,7 +42,9 @@ What is left there when nobody holds it was interrupted:
 undoes it.
 .TP
 .I /run/netdevns/hook.log
-What the hook had to say.
+What the hook had to say; before it, in
+.IR hook.log.old .
+Each has at most 256 KiB.
 .TP
 .I /run/netns
 Named network namespaces, as

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.fault.conftest import pytest_configure, pytest_terminal_summary, show  # noqa: F401  # what is counted
+from tests.runtimes.container import Machine
 from tests.support import require
 from tests.support.attacks import ENGINES, LONG, Tally
+from tests.support.namespaces import Namespace
 
+from .bounded import Bounded, made
 from .scene import HOOKS
 
 BOTH = [(hook, engine) for hook in HOOKS for engine in ENGINES]
@@ -55,3 +59,21 @@ def tally(request: pytest.FixtureRequest, show) -> Iterator[Tally]:  # noqa: F81
     show(str(counts))
     assert not counts.lost, "\n\n".join([str(counts), *counts.lost])
     assert counts.ends.total() > counts.ends["not reached"], "nothing was reached"
+
+
+@pytest.fixture
+def machine(host: Namespace) -> Iterator[Machine]:
+    """The namespace `host` with an empty /run, for programs."""
+    try:
+        found = Machine(host)
+    except OSError as e:
+        require("netns", str(e))
+    with found:
+        yield found
+
+
+@pytest.fixture
+def bounded(machine: Machine, tmp_path: Path) -> Iterator[Bounded]:
+    """Programs with bounds on that machine, a bundle, and a container's process."""
+    with made(machine, tmp_path.resolve()) as found:
+        yield found

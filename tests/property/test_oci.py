@@ -14,7 +14,7 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
-from netdevns import oci
+from netdevns import annotations, oci
 from netdevns.errors import ConfigInvalid
 from tests.property.profiles import examples
 
@@ -135,25 +135,69 @@ def outcome(read: Callable[[Mapping[str, object]], object], data: bytes) -> tupl
     return None, text_
 
 
+def encodable(name: str) -> bool:
+    """Whether it has no lone surrogate."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @examples(200, 1500)
 @given(CONFIGS)
 @example(Object([("linux", Object([("netDevices", Object([("eth1", Object()), ("eth1", Object())]))]))]))
 @example(Object([("linux", Object([("netDevices", Object([("eth1", Object([("name", 23)]))]))]))]))
+@example(Object([("linux", Object([("netDevices", Object([("\ud800", Object())]))]))]))
+@example(Object([("linux", Object([("netDevices", Object([("eth1", Object([("name", "\ud800")]))]))]))]))
 def test_net_devices(config):
-    """Accepted exactly where the schema is satisfied and no device is listed twice; the result is the obvious one."""
+    """Accepted exactly where the schema is satisfied, no device is listed twice, and names are text: no lone surrogate.
+
+    The result is the obvious one.
+    """
     valid = CONFIG.is_valid(plain(config))
     devices = last(last(config, "linux"), "netDevices")
     names = [name for name, _ in devices] if valid else []
     result, refusal = outcome(oci.net_devices, text(config).encode())
     twice = len(set(names)) < len(names)
+    given = {name: plain(device).get("name") or name for name, device in devices} if valid else {}
+    is_text = all(map(encodable, [*given, *given.values()]))
     event("a device twice" if twice else f"valid, {min(len(names), 1)} devices" if valid else "invalid")
-    assert (not refusal) == (valid and not twice)
+    assert (not refusal) == (valid and not twice and is_text)
     if not refusal:
-        expected = {name: plain(device).get("name") or name for name, device in devices}
-        assert result == expected
+        assert result == given
         assert list(result) == names
     else:
-        assert "is needed, not" in refusal or "is listed twice" in refusal
+        assert any(why in refusal for why in ("is needed, not", "is listed twice", "has a lone surrogate"))
+
+
+def annotated(document: Mapping[str, object]) -> dict[str, str]:
+    """What annotations may ask for where every name is admitted."""
+    return annotations.devices(document, "config.json", ["e*", "*[!x]", "*"])
+
+
+@examples(200, 1500)
+@given(
+    with_others(
+        st.tuples(
+            st.tuples(st.just("annotations"), mostly(objects(TEXT.map(lambda name: annotations.PREFIX + name), TEXT)))
+        )
+    )
+)
+@example(Object([("annotations", Object([(annotations.PREFIX + "\ud800", "x")]))]))
+@example(Object([("annotations", Object([(annotations.PREFIX + "x", "\ud800")]))]))
+@example(Object([("annotations", Object([(annotations.PREFIX + "x", "a"), (annotations.PREFIX + "x", "b")]))]))
+def test_annotations(document):
+    """Each admitted one is a device and its name, or all are refused in one printable line."""
+    found, refusal = outcome(annotated, text(document).encode())
+    pairs = last(document, "annotations")
+    event("refused" if refusal else "accepted")
+    if not refusal:
+        expected = {
+            key.removeprefix(annotations.PREFIX): name for key, name in pairs if key.startswith(annotations.PREFIX)
+        }
+        assert found == {device: name or device for device, name in expected.items()}
+        assert all(map(encodable, [*found, *found.values()]))
 
 
 @examples(200, 1500)
@@ -164,7 +208,7 @@ def test_net_devices(config):
 def test_nothing_but_config_invalid(data, at, damage):
     """Whatever the bytes are: an answer or ConfigInvalid, in one printable line."""
     data = data[:at] + damage + data[at + len(damage) :]
-    for read in (oci.net_devices, oci.network_namespace):
+    for read in (oci.net_devices, oci.network_namespace, oci.network_entry, annotated):
         outcome(read, data)
     outcome(lambda _: oci.State(data), b"{}")
 
@@ -192,14 +236,14 @@ def test_network_namespace(config):
     path = network[0].get("path", "") if network else None
     found, refusal = outcome(oci.network_namespace, text(config).encode())
     event("refused" if refusal else "joined" if found else "new")
-    valid = bool(network) and isinstance(path, str) and path[:1] in ("", "/")
+    valid = bool(network) and isinstance(path, str) and path[:1] in ("", "/") and encodable(path)
     assert (not refusal) == valid
     if valid:
         assert found == (path or None)
 
 
-ID = st.sampled_from(["c1", "c1", "c1", "\n", ""])
-BUNDLE = st.sampled_from(["/b", "/b", "/b", "/a\nb", "/", "", "b", "./b"])
+ID = st.sampled_from(["c1", "c1", "c1", "\n", "\ud800", ""])
+BUNDLE = st.sampled_from(["/b", "/b", "/b", "/a\nb", "/", "/\ud800", "", "b", "./b"])
 PID = st.one_of(st.integers(0, 2**70), st.sampled_from([-1, 1.0, True, float("nan"), float("inf"), "1"]))
 STATES = mostly(
     st.tuples(mostly(ID), mostly(BUNDLE), mostly(PID), st.integers(0, 9)).flatmap(
@@ -216,7 +260,7 @@ STATES = mostly(
 def test_state(document):
     """A hook's stdin is accepted exactly where the schema is satisfied, and then says what the document says."""
     as_plain = plain(document)
-    valid = STATE.is_valid(as_plain)
+    valid = STATE.is_valid(as_plain) and all(encodable(as_plain[key]) for key in ("id", "bundle"))
     event("valid" if valid else "invalid")
     data = text(document).encode()
     state, refusal = outcome(lambda _: oci.State(data), b"{}")

@@ -101,8 +101,9 @@ def test_either_place(machine: Machine, container: Container, by: str) -> None:
         ("[e]th1", "net0", "no such device"),
         ("eth1 ", "net0", "no device can have that name"),
         ("ETH1", "net0", "no such device"),
-        ("\ud800", "net0", "no device can have that name"),
-        ("\udcff", "net0", "no such device"),
+        ("\ud800", "net0", '"\\ud800" has a lone surrogate, which is no text'),
+        ("\udcff", "net0", '"\\xff" has a lone surrogate, which is no text'),
+        ("eth1", "\ud800", "has a lone surrogate, which is no text"),
         ("e" * 16, "net0", "no device can have that name"),
         ("e" * 5000, "net0", "no device can have that name"),
         ("lo", "lo", "the kernel never moves it"),
@@ -229,15 +230,15 @@ def test_conflicts(
 
 
 def test_two_spellings_of_one_device(host: Namespace, machine: Machine, container: Container) -> None:
-    """DESIGN 4.2: JSON can spell the same bytes in two ways: an annotation's is not the operator's, both are told."""
+    """DESIGN 4.2: bytes that are no text have two spellings in JSON; neither is taken for a device's name."""
     host.ip("link add \udced\udca1\udc80 type ifb")
     before = host.dump()
-    container.bundle.write({"\ud840": {}})
-    done = machine.hook(
-        json.dumps(container.state(annotations={f"{PREFIX}\udced\udca1\udc80": "x"})).encode(), "--allow", "*"
-    )
-    assert done.returncode == 2
-    assert "this is the same device as" in done.stderr
+    for spelling in ("\ud840", "\udced\udca1\udc80"):
+        done = machine.hook(
+            json.dumps(container.state(annotations={f"{PREFIX}{spelling}": "x"})).encode(), "--allow", "*"
+        )
+        assert done.returncode == 2
+        assert "has a lone surrogate, which is no text" in done.stderr
     assert host.dump() == before
 
 
@@ -306,3 +307,53 @@ def test_container_in_a_user_namespace(machine: Machine, container: Container) -
         done = machine.hook(container.state(pid=pid), "eth1=net0")
         assert (done.returncode, done.stderr) == (0, "")
         assert namespace.names() == {"net0"}
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        ({"path": "/run/netns/nope"}, "cannot open the network namespace: No such file or directory"),
+        ({"path": "/proc/999999999/ns/net"}, "cannot open the network namespace: No such file or directory"),
+        ({"path": "/run/netns/a\ud800"}, "has a lone surrogate, which is no text"),
+        ({"path": "/run/fifo"}, "this is not a namespace; a network namespace is needed"),
+        ({"path": "/dev/zero"}, "this is not a namespace; a network namespace is needed"),
+        ({"path": "/run"}, "this is not a namespace; a network namespace is needed"),
+        ({"path": "/etc/passwd"}, "this is not a namespace; a network namespace is needed"),
+        ({"path": "/proc/self/ns/mnt"}, "this is a namespace of another kind; a network namespace is needed"),
+        ({"path": "netns/blue"}, 'the path "netns/blue" must be absolute'),
+        ({"path": 5}, "the network namespace's path must be a string, not 5"),
+    ],
+    ids=[
+        "absent",
+        "no-process",
+        "surrogate",
+        "fifo",
+        "device",
+        "folder",
+        "file",
+        "mount-namespace",
+        "relative",
+        "type",
+    ],
+)
+def test_path_that_is_no_network_namespace(
+    host: Namespace, machine: Machine, container: Container, network: dict[str, object], reason: str
+) -> None:
+    """S1: a path that cannot be that of the container's namespace is refused at once, and a FIFO is not waited for."""
+    machine.run(["mkfifo", "/run/fifo"]).check_returncode()
+    container.bundle.write({"eth1": {}}, network={"type": "network"} | network)
+    before = host.dump()
+    done = machine.hook(container.state())
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 2)
+    assert reason in done.stderr
+    assert host.dump() == before
+
+
+def test_path_of_the_containers_namespace(machine: Machine, container: Container) -> None:
+    """S1: paths by which runtimes name the namespace: through a symbolic link, and of a process."""
+    machine.run(["ln", "-s", f"/proc/{container.pid}/ns/net", "/run/link"]).check_returncode()
+    for device, path in (("eth1", "/run/link"), ("eth2", f"/proc/{container.pid}/ns/net")):
+        container.bundle.write({device: {}}, network={"type": "network", "path": path})
+        done = machine.hook(container.state())
+        assert (done.returncode, done.stderr) == (0, "")
+    assert container.namespace.names() == {"eth1", "eth2"}

@@ -45,7 +45,11 @@ def test_the_page_has_them_all() -> None:
 def test_its_places_and_numbers_are_ours() -> None:
     """Where things are, as the page says it."""
     page = readme.OPERATOR.read_text(encoding="utf-8")
-    said = [f"`{cdi.FOLDER}/{cdi.file_name('vendor.com/nic')}`", f"`{hooksd.FOLDER}`", f"`{hooklog.LOG}`"]
+    said = [
+        f"`{cdi.FOLDER}/{cdi.file_name('vendor.com/nic')}`",
+        f"`{hooksd.FOLDER}`",
+        f"`{hooklog.JOURNAL_DIR}/{hooklog.NAME}`",
+    ]
     for each in *said, f"time-out ({hookline.TIMEOUT_S} s)", f"`--cdi-version {cdi.NATIVE}`":
         assert each in page
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import syslog
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import annotations, cli, errors, hook, hookcommand, hooklog, oci
+from netdevns import annotations, cli, errors, hook, hookcommand, hooklog, limits, oci, outcome
 
 CHECKOUT = str(Path(netdevns.__file__).parents[1])
 
@@ -30,12 +31,10 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The hook's log, in a place of the test's own; syslog hears nothing, and signals keep their meaning."""
-    folder = tmp_path / "run" / "netdevns"
+    """The hook's log, in a place of the test's own; there is no syslog."""
+    folder = tmp_path / "netdevns"
     monkeypatch.setattr(hooklog, "JOURNAL_DIR", str(folder))
-    monkeypatch.setattr(hooklog, "LOG", str(folder / "hook.log"))
-    monkeypatch.setattr(syslog, "openlog", lambda *_: None)
-    monkeypatch.setattr(syslog, "syslog", lambda *_: None)
+    monkeypatch.setattr(hooklog, "SYSLOG", str(tmp_path / "log"))
     return folder / "hook.log"
 
 
@@ -209,22 +208,42 @@ def test_log_has_a_time_stamp_on_each_line(log: Path) -> None:
 @pytest.mark.parametrize("line", ["a\nb", "a\0b", "a\udcffb", "a\x1b[31mb", "a\u2028b", "a\xa0b"])
 def test_log_lines_stay_lines(log: Path, line: str) -> None:
     """DESIGN 4.2: no text from outside makes a second line, or stops the log."""
-    hooklog.log([line])
+    hooklog.log(outcome.bounded([line]))
     (written,) = log.read_text().splitlines()
     assert written.isprintable()
     assert re.fullmatch(rf"{STAMP} a\\.*b", written)
 
 
-def test_syslog_hears_it_too(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_that_is_rotated_between_open_and_lock(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line goes to the file that has the name now, and the one that is old by now stays the old one."""
+    hooklog.log(["one"])
+    log.write_text("x" * limits.LOG_BYTES)  # so full that one more line rotates it
+
+    def flock(fd: int, how: int) -> None:
+        monkeypatch.undo()
+        monkeypatch.setattr(hooklog, "JOURNAL_DIR", str(log.parent))
+        hooklog.log(["another's"])
+        hooklog.fcntl.flock(fd, how)
+
+    monkeypatch.setattr(hooklog.fcntl, "flock", flock)
+    hooklog.log(["mine"])
+    assert log.with_name("hook.log.old").stat().st_size == limits.LOG_BYTES
+    assert [line.split()[1] for line in log.read_text().splitlines()] == ["another's", "mine"]
+
+
+def test_syslog_gets_them_too(log: Path) -> None:
     """DESIGN 4.2: syslog gets the same lines, from a program called netdevns; what is no error is none there."""
-    calls: list[tuple[object, ...]] = []
-    monkeypatch.setattr(syslog, "openlog", lambda *arguments: calls.append(arguments))
-    monkeypatch.setattr(syslog, "syslog", lambda *arguments: calls.append(arguments))
-    hooklog.log(["one", "two\n"])
-    hooklog.log(["three"], is_error=False)
-    opened = ("netdevns", syslog.LOG_PID, syslog.LOG_DAEMON)
-    told = [(syslog.LOG_ERR, "one"), (syslog.LOG_ERR, "two\\n")]
-    assert calls == [opened, *told, opened, (syslog.LOG_NOTICE, "three")]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslogd:
+        syslogd.bind(hooklog.SYSLOG)
+        hooklog.log(["one", "\N{BULLET}"])
+        hooklog.log(["three"], is_error=False)
+        syslogd.setblocking(False)
+        sent = [syslogd.recv(1000).decode() for _ in range(3)]
+        tag = f"netdevns[{os.getpid()}]:"
+        error, notice = syslog.LOG_DAEMON | syslog.LOG_ERR, syslog.LOG_DAEMON | syslog.LOG_NOTICE
+        assert sent == [f"<{error}>{tag} one", f"<{error}>{tag} \N{BULLET}", f"<{notice}>{tag} three"]
+        with pytest.raises(BlockingIOError):
+            syslogd.recv(1)
     assert log.exists()
 
 

@@ -20,13 +20,13 @@ CSRC = ROOT / "csrc"
 
 # One way: a module imports what stands before it. A new module gets its place here.
 ORDER = [
-    "uapi", "wire", "names", "snapshots", "results", "reports", "errors", "routes", "sysctls", "neighbours", "_core",
-    "_ffi", "recvmmsg", "rtnl", "netns", "engine", "survey", "folders", "interrupts", "process", "exclusion",
-    "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "links", "checks", "journal", "store",
-    "identity", "info_data", "member", "link_settings", "forgood", "way_back", "undo", "failures", "carry",
-    "readback", "recording", "reopened", "recovery", "earlier", "transaction", "api", "jsonscan", "oci", "loans",
-    "belongings", "return_home", "homecoming", "annotations", "handover", "hooklog", "hook", "output", "outcome",
-    "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "trust", "hookline",
+    "limits", "uapi", "wire", "names", "snapshots", "results", "reports", "errors", "inputs", "routes", "sysctls",
+    "neighbours", "_core", "_ffi", "recvmmsg", "rtnl", "netns", "engine", "survey", "folders", "interrupts",
+    "process", "exclusion", "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "links",
+    "checks", "journal", "store", "identity", "info_data", "member", "link_settings", "forgood", "way_back", "undo",
+    "failures", "carry", "readback", "recording", "reopened", "recovery", "earlier", "transaction", "api", "jsonscan",
+    "oci", "loans", "belongings", "return_home", "homecoming", "annotations", "handover", "hooklog", "hook", "output",
+    "outcome", "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "trust", "hookline",
     "installs", "cdi", "hooksd", "hookcommand", "cli", "__main__",
 ]  # fmt: skip
 # Inside of a package of ours.
@@ -36,15 +36,15 @@ ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_find", "_
                                 "ktap", "report", "command"]}  # fmt: skip
 # What a hook pays for before it does anything.
 HOOK_PATH = [
-    "errors", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi", "netns", "engine",
-    "survey", "folders", "interrupts", "process", "exclusion", "lookups", "neighparms", "ports", "plan", "stacking",
-    "losses", "clashes", "links", "checks", "journal", "store", "identity", "info_data", "member", "link_settings",
-    "forgood", "way_back", "undo", "failures", "readback", "recording", "reopened", "recovery", "earlier",
-    "transaction", "api", "jsonscan", "oci", "loans", "belongings", "return_home", "homecoming", "annotations",
-    "handover", "hooklog", "hook", "output", "outcome", "hookcommand",
+    "errors", "inputs", "limits", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi",
+    "netns", "engine", "survey", "folders", "interrupts", "process", "exclusion", "lookups", "neighparms", "ports",
+    "plan", "stacking", "losses", "clashes", "links", "checks", "journal", "store", "identity", "info_data", "member",
+    "link_settings", "forgood", "way_back", "undo", "failures", "readback", "recording", "reopened", "recovery",
+    "earlier", "transaction", "api", "jsonscan", "oci", "loans", "belongings", "return_home", "homecoming",
+    "annotations", "handover", "hooklog", "hook", "output", "outcome", "hookcommand",
 ]  # fmt: skip
 # What a hook that finds nothing to move loads.
-IDLE = {"errors", "uapi", "names", "jsonscan", "oci", "hook"}
+IDLE = {"errors", "inputs", "limits", "uapi", "names", "jsonscan", "oci", "hook"}
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
 HEAVY_FOR_NOTHING = HEAVY | {"json", "collections", "contextlib", "functools", "signal", "warnings"}
 # Loaded only where NETDEVNS_ENGINE asks for it.
@@ -194,7 +194,9 @@ def test_conformance_uses_nothing_that_it_judges():
     assert found <= {"errors", "uapi", "wire", "rtnl", "netns", "tables"}
     loaded = loaded_by("import netdevns.conformance.command as c; c.every()", whole=True)
     own = {name.split(".")[1] for name in loaded if name.startswith("netdevns.")}
-    assert own <= {"conformance", "errors", "uapi", "wire", "recvmmsg", "rtnl", "netns", "tables", "names"}
+    assert own <= {
+        "conformance", "errors", "inputs", "limits", "names", "netns", "recvmmsg", "rtnl", "tables", "uapi", "wire",
+    }  # fmt: skip
     assert {name.split(".")[0] for name in loaded} & {"_cffi_backend", "cffi", "rich"} == set()
 
 

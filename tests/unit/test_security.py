@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netdevns import annotations, exclusion, homecoming, installs, loans, store, trust, uapi
+from netdevns import exclusion, homecoming, hookcommand, installs, limits, loans, store, trust, uapi
 
 ROOT = Path(__file__).resolve().parents[2]
 SECURITY, LIMITS = ROOT / "SECURITY.md", ROOT / "docs" / "limits.md"
@@ -43,7 +43,15 @@ def test_readme_leads_to_them() -> None:
 @pytest.mark.parametrize(
     ("input_", "number"),
     [
-        ("devices that annotations ask for", annotations.MOST),
+        ("config.json", limits.CONFIG_BYTES >> 20),
+        ("state on stdin of a hook", limits.STATE_BYTES >> 20),
+        ("devices of one request, from all sources", limits.DEVICES),
+        ("devices that annotations ask for", limits.ANNOTATED),
+        ("what a message quotes of a longer name", limits.QUOTED),
+        ("a record or a loan in `/run/netdevns`", limits.RECORD_BYTES >> 20),
+        ("lines about one failure, on stderr, in hook.log and in syslog each", limits.LINES),
+        ("`/run/netdevns/hook.log`", limits.LOG_BYTES >> 10),
+        ("a hook that waits for a reader of a full stderr", int(hookcommand.STDERR_WAIT_S)),
         ("a device's name", uapi.IFNAMSIZ - 1),
         ("the id of a container, in the name of its loan's file", loans.LONGEST),
         ("a CDI or hooks.d file that `--install` writes", installs.SIZE_MAX >> 20),
