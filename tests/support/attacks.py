@@ -63,6 +63,8 @@ def traced(start: Start, *inject: str) -> tuple[Ended, list[str]]:
         How it ended, and strace's lines.
     """
     watched = {each.partition(":")[0] for each in inject} or {"all"}
+    if any("signal=" in each for each in inject):
+        watched.add("socket")  # where its own work begins: calls for memory are now one more, now one less before it
     options = [word for each in inject for word in ("-e", f"inject={each}")]
     with tempfile.NamedTemporaryFile("r") as trace:
         # Calls that are not watched cost nothing: half of the time. But no signal can be injected at the
