@@ -55,6 +55,7 @@ def command(*, is_installed: bool = False) -> list[str]:
     parents = [os.path.dirname(package), os.path.dirname(core)]
     python = [_interpreter(), "-I", "-S"]
     words = [*python, *_program(package, parents)]
+    _check_text(words)  # before the trial: Python >= 3.13 loads no extension module from such a path
     _try(words)
     why = _why_not(python[0], package, parents, _loaded(python, parents))
     if why and is_installed:
@@ -76,11 +77,7 @@ def entry(words: list[str], *arguments: str) -> dict[str, object]:
     """
     # The first argument is the path again: it is the program's argv[0], by which Python finds its installation.
     args = [*words, "hook", *arguments]
-    for word in args:
-        try:
-            word.encode()
-        except UnicodeEncodeError:
-            raise Refused(f"{printable(word)}: this is not UTF-8, which JSON cannot carry") from None
+    _check_text(args)
     return {"path": words[0], "args": args, "timeout": TIMEOUT_S}
 
 
@@ -90,6 +87,14 @@ def is_ours(hook: object) -> bool:
     if not isinstance(args, list) or len(args) < 5 or args[1:3] != ["-I", "-S"]:
         return False
     return "hook" in args and any("netdevns" in str(word) for word in args[3 : args.index("hook")])
+
+
+def _check_text(words: list[str]) -> None:
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise Refused(f"{printable(word)}: this is not UTF-8, which JSON cannot carry") from None
 
 
 def _interpreter() -> str:

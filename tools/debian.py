@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-MIRROR = "http://deb.debian.org/debian"
+MIRROR_VARIABLE = "NETDEVNS_DEBIAN_MIRROR"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"  # trixie and later
 KEYRINGS = [f"/usr/share/keyrings/debian-archive-keyring.{suffix}" for suffix in ("pgp", "gpg")]
 
@@ -62,7 +62,14 @@ def apt(work: Path, *words: str) -> None:
 
 
 def machine_mirror() -> str:
-    """Returns the Debian mirror of this machine's apt, which reads both forms of sources itself, or the public one."""
+    """Returns the Debian mirror that MIRROR_VARIABLE names, or else that of this machine's apt.
+
+    Raises:
+        Fail: There is none. Which hosts a machine may reach is not known here.
+    """
+    if named := os.environ.get(MIRROR_VARIABLE):
+        return named
+    # apt reads both forms of sources itself.
     form = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
     argv = ["apt-get", "indextargets", "--no-release-info", "--format", form, "Created-By: Packages"]
     listed = subprocess.run(argv, text=True, capture_output=True)
@@ -71,7 +78,7 @@ def machine_mirror() -> str:
         suites = "bullseye|bookworm|trixie|forky|sid|(?:old)*stable|testing|unstable"
         if match := re.fullmatch(rf"(\S+/debian(?:\.list)?/?) (?:{suites}) main", line):
             return match[1]
-    return MIRROR
+    raise Fail(f"apt's sources on this machine name no Debian mirror; set {MIRROR_VARIABLE} to the URL of one")
 
 
 def newer_keyring(work: Path) -> Path:

@@ -72,6 +72,7 @@ tool_package() {
 	ps) echo procps ;;
 	clang++) echo clang ;;
 	clang-rt) echo libclang-rt-dev ;;
+	llvm-symbolizer) echo llvm ;; # names the functions in what a sanitizer or libFuzzer reports
 	go) echo golang-go ;;
 	go-netlink) echo golang-github-vishvananda-netlink-dev ;;
 	musl-gcc) echo musl-tools ;;

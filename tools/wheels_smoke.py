@@ -6,6 +6,7 @@ SITE: the folder that it was installed into, where that is not an environment's.
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -32,18 +33,17 @@ def in_interpreter(own_gil: bool) -> str:
     """What CHECK tells in a sub-interpreter."""
     read, write = os.pipe()
     if sys.version_info >= (3, 13):
-        import _interpreters  # type: ignore[import-not-found,unused-ignore]
-
-        interpreter = _interpreters.create("isolated" if own_gil else "legacy")
-        failed = _interpreters.run_string(interpreter, CHECK % write)
+        # Not by an import statement: the type checkers' stub of it has no result of run_string.
+        interpreters = importlib.import_module("_interpreters")
+        interpreter = interpreters.create("isolated" if own_gil else "legacy")
+        failed = interpreters.run_string(interpreter, CHECK % write)
         assert failed is None, failed
-        _interpreters.destroy(interpreter)
+        interpreters.destroy(interpreter)
     else:
-        import _xxsubinterpreters  # type: ignore[import-not-found,unused-ignore]
-
-        interpreter = _xxsubinterpreters.create(isolated=own_gil)
-        _xxsubinterpreters.run_string(interpreter, CHECK % write)
-        _xxsubinterpreters.destroy(interpreter)
+        interpreters = importlib.import_module("_xxsubinterpreters")
+        interpreter = interpreters.create(isolated=own_gil)
+        interpreters.run_string(interpreter, CHECK % write)
+        interpreters.destroy(interpreter)
     os.close(write)
     with open(read, encoding="utf-8") as file:
         return file.read()

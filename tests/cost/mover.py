@@ -57,6 +57,7 @@ def main() -> None:
 
     move = netdevns.move
     _ = netdevns.Moved  # both are loaded on first use
+    os.urandom(1)  # where libc draws random bytes without a system call, a first time prepares that
     bytecodes = []
     for batch, count in enumerate(job["batches"], job["first"]):
         devices = {f"b{batch}d{n}": f"net{batch}n{n}" for n in range(count)}

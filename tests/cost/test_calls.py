@@ -70,6 +70,8 @@ def expected(engine: str, count: int, *, record: bool, first: bool) -> Counter[s
     calls += REFERENCE if engine == "reference" else Counter()
     calls += RECORD if record else Counter()
     calls += FIRST_RECORD if record and first else Counter()
+    if not trace.random_is_a_call():
+        del calls[trace.RANDOM]
     tells_immutable, tells_token = links_tell()
     if not tells_immutable:
         calls += ASKS_IMMUTABLE + (ASKS_IMMUTABLE_OF_TEN if count == 10 else Counter())

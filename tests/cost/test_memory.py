@@ -18,19 +18,26 @@ from .scene import Scene
 from .trace import ENGINES
 
 FEW, MANY = 2, 3000
-FEW_MIB = {"native": 6, "reference": 6}  # the modules
+# The modules; or this part of bare Python, if that is more: with a Python whose objects are larger, both are.
+FEW_MIB, FEW_PART = 6, 0.57
 EACH_KIB = {"native": 1.4, "reference": 1.1}
 
 PEAK_OF_BARE_PYTHON = f"print(next(line.split()[1] for line in open({STATUS!r}) if line.startswith('VmHWM:')))"
 
 
+def bare_mib() -> float:
+    """Of a Python that does nothing."""
+    shown = subprocess.run([sys.executable, "-c", PEAK_OF_BARE_PYTHON], capture_output=True, check=True).stdout
+    return int(shown) / 1024
+
+
 def peak_mib(addresses: int, engine: str) -> float:
     """Above bare Python, with a record."""
-    bare = subprocess.run([sys.executable, "-c", PEAK_OF_BARE_PYTHON], capture_output=True, check=True).stdout
+    bare = bare_mib()
     with Scene(addresses=addresses).made() as (_, target):
         told = trace.moved((1,), engine, target, journal=True)
         assert len(target.addresses("net0n0")) == addresses
-    return float(told["peak_kib"] - int(bare)) / 1024
+    return float(told["peak_kib"] / 1024 - bare)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -39,6 +46,6 @@ def test_memory_for_each_address(engine: str) -> None:
     few, many = peak_mib(FEW, engine), peak_mib(MANY, engine)
     each_kib = (many - few) * 1024 / (MANY - FEW)
     text = f"{engine}: {few:.1f} MiB with {FEW} addresses, {many:.1f} MiB with {MANY:,}: {each_kib:.2f} KiB each"
-    assert few <= FEW_MIB[engine], text
+    assert few <= max(FEW_MIB, FEW_PART * bare_mib()), text
     assert each_kib <= EACH_KIB[engine], text
     print(f"\n{text}")

@@ -49,9 +49,13 @@ def test_process_sees_its_world(fast: Start, scene: Scene) -> None:
     process = {"args": ["sh", "-c", script], "env": ["PATH=/bin", 'A=\u00e9\U0001f600"\\'], "cwd": "/proc/sys"}
     scene.bundle.write(DEVICES, process=process, hostname="box")
     done = fast("embed", "start", str(scene.bundle.path))
-    wait_until(lambda: "proc\nsh\n" in (scene.folder / "out").read_text(), "all was printed")
-    # Without the process id, which `embed start` prints at a moment of its own.
-    seen = "".join(x for x in (scene.folder / "out").read_text().splitlines(True) if not x.strip().isdigit())
+
+    def printed() -> str:
+        """Without the process id, which `embed start` prints at a moment of its own."""
+        return "".join(x for x in (scene.folder / "out").read_text().splitlines(True) if not x.strip().isdigit())
+
+    wait_until(lambda: "proc\nsh\n" in printed(), "all was printed")
+    seen = printed()
     assert (done.returncode, done.stderr) == (0, "")
     assert "inet 10.0.0.1/24 brd 10.0.0.255 scope global net0:vip" in seen
     assert "inet6 2001:db8::1/64" in seen

@@ -65,4 +65,4 @@ def tally(request: pytest.FixtureRequest, show: Callable[[str], None]) -> Iterat
     yield counts
     show(str(counts))
     assert not counts.lost, "\n\n".join([str(counts), *counts.lost])
-    assert counts.ends.total() > counts.ends["not reached"], "no attack reached the move"
+    assert counts.may_miss or counts.ends.total() > counts.ends["not reached"], "no attack reached the move"

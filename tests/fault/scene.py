@@ -101,7 +101,7 @@ class Scene:
         sides = {"host": self.host, "target": self.target}
         return {f"{name} {part}": value for name, side in sides.items() for part, value in side.dump().items()}
 
-    def differences(self, *wanted: dict[str, Any], timeout_s: float = 1) -> list[str]:
+    def differences(self, *wanted: dict[str, Any], timeout_s: float = 5) -> list[str]:
         """From the first of the states that are wanted, unless it is one of them; the kernel's work items have time."""
         end = time.monotonic() + timeout_s
         while True:

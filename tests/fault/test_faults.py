@@ -36,12 +36,22 @@ def test_calls_are_known(attacks: Attacks) -> None:
     assert {"sendto", "recvmmsg", "setns", "close", "read"} <= made
 
 
+@pytest.fixture
+def reached(attacks: Attacks, group: str) -> list[tuple[str, int]]:
+    """The calls of a group that a move makes, with their numbers."""
+    found = [(call, number) for call in CALLS[group] for number in attacks.clean.numbers(call)]
+    if group == "memory" and not found:
+        # Decided by Python's allocator, and by a libc that draws random bytes without the kernel.
+        pytest.skip("a move of this Python asks the kernel for no memory and no random bytes")
+    return found
+
+
 @pytest.mark.parametrize(
     ("group", "few"), [("sendto", 6), ("recvmmsg", 4), ("sockets", 2), ("files", 4), ("memory", 1)]
 )
-def test_one_call_fails(attacks: Attacks, tally: Tally, group: str, few: int) -> None:
+def test_one_call_fails(attacks: Attacks, reached: list[tuple[str, int]], tally: Tally, group: str, few: int) -> None:
     """One call fails, in one of the ways."""
-    reached = [(call, number) for call in CALLS[group] for number in attacks.clean.numbers(call)]
+    tally.may_miss = group == "memory"  # a move makes now one more of these calls, now one less
     every = [(*place, error) for place in reached for error in ERRORS]
     # In the long run each call, in two of the ways.
     for call, number, error in sample(every, few, 2 * len(reached)):

@@ -27,8 +27,10 @@ PYTHON = [sys.executable, "-c"]
 WAITS_S = (4.5, 9.0)  # 5 s, on a busy machine
 # The mover forks again and again while it moves; its children live on with all that they inherited, and say nothing.
 FORKING = """
-    import os, sys, threading, time
+    import os, sys, threading, time, warnings
     import netdevns
+
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python >= 3.12 warns of a fork beside threads
 
     def move():
         try:

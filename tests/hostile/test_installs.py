@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import cdi, cli, hookline, hooksd, installs, trust
+from netdevns import cdi, cli, hookline, hooksd, installs, limits, trust
 from tests.support.attacks import rounds
 from tests.support.namespaces import enter_user_namespace, in_child, unshare
 
@@ -406,8 +406,8 @@ def test_a_file_beyond_the_limit_is_not_ours(size: int, tmp_path: Path) -> None:
 
 def test_a_file_beyond_the_limit_is_not_written(tmp_path: Path) -> None:
     """It could not be known again."""
-    devices = [f"e{number}" for number in range(9000)]
-    code, err = run("cdi", KIND, *devices, "--cdi-version", cdi.NATIVE, "--install", "--dir", str(tmp_path))
+    devices = [f"device{number:04}=name{number:04}" for number in range(limits.DEVICES)]
+    code, err = run("cdi", KIND, *devices, "--install", "--dir", str(tmp_path))
     assert (code, list(tmp_path.iterdir())) == (2, [])
     assert f"{FILE}: it would have more than {installs.SIZE_MAX} bytes: write fewer devices into one file" in err
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -546,6 +547,28 @@ def test_demo_leaves_nothing(host: Namespace) -> None:  # noqa: ARG001  # the th
     shutil.rmtree(netdevns.JOURNAL_DIR, ignore_errors=True)
     done = run("demo")
     assert (done.returncode, Path(netdevns.JOURNAL_DIR).exists()) == (0, False), done.stdout + done.stderr
+
+
+DEMO_WITH_NEWS = """
+    import subprocess, sys, time
+    from netdevns import cli, demo
+
+    def command(arguments):
+        if arguments[0] == "move":
+            namespace = f"--net=/proc/{arguments[-1].partition(':')[2]}/ns/net"
+            subprocess.run(["nsenter", namespace, "ip", "link", "set", "net0", "alias", "news"], check=True)
+            time.sleep(0.3)  # enough for a process that would react to it
+        return cli.main(arguments)
+
+    sys.exit(demo.main(command))
+"""
+
+
+def test_demo_with_news_of_other_devices(host: Namespace) -> None:  # noqa: ARG001  # the thread is in it
+    """The name is taken while the batch is under way, not when the kernel reports something of a device from before."""
+    command = [sys.executable, "-c", textwrap.dedent(DEMO_WITH_NEWS)]
+    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "nothing was touched" in done.stderr) == (0, False), done.stdout + done.stderr
 
 
 def test_demo_that_nobody_reads(host: Namespace) -> None:  # noqa: ARG001  # the thread is in it

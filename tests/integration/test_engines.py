@@ -47,8 +47,8 @@ SETUP = """
     addr add 2001:db8:4::1/64 nodad dev mv0
     route add 192.0.2.0/24 via 10.0.0.9
 """
+FD = 900  # a number that the command has in both runs
 # A rename, a template, and a device whose lower one stays behind.
-FD = 900
 JOB = ("eth1=net0", "eth2=eth%d", "mv0=eth1")
 
 
@@ -77,8 +77,8 @@ def fresh() -> Iterator[tuple[Namespace, Namespace]]:
 def traced(engine: str, host: Namespace, target: Namespace, *inject: str) -> tuple[list[str], tuple[int, str, str]]:
     """Moves the job's devices: the messages sent, and the command's exit code and output."""
     with tempfile.NamedTemporaryFile("r") as trace:
-        command = ["strace", "-o", trace.name, "-e", "trace=sendto", "-e", "write=all", *inject]
-        # A number of its own: the command's words and IFLA_NET_NS_FD then do not depend on what else is open.
+        watch = "trace=sendto,openat,fcntl"  # the latter two open the namespaces
+        command = ["strace", "-y", "-o", trace.name, "-e", watch, "-e", "write=all", *inject]
         os.dup2(target.fd, FD)
         command += [sys.executable, "-m", "netdevns", "move", *JOB, "--to", f"fd:{FD}", "--json"]
         try:
@@ -95,27 +95,32 @@ def traced(engine: str, host: Namespace, target: Namespace, *inject: str) -> tup
                 )
         finally:
             os.close(FD)
-        sent = [message for datagram in datagrams(trace) for message in messages(datagram)]
+        sides = {f"net:[{os.fstat(side.fd).st_ino}]": side.name for side in (host, target)}
+        sent = [message for each in datagrams(trace, sides) for message in messages(*each)]
     return sent, (done.returncode, done.stdout, done.stderr)
 
 
-def datagrams(trace: Iterable[str]) -> Iterator[bytes]:
-    """What `-e write=all` shows of each call that succeeded, in lines of 16 bytes."""
-    found: list[bytes] = []
+def datagrams(trace: Iterable[str], sides: dict[str, str]) -> Iterator[tuple[bytes, dict[int, str]]]:
+    """What `-e write=all` shows of each call that succeeded, in lines of 16 bytes, and the descriptors of the sides."""
+    found: list[tuple[bytes, dict[int, str]]] = []
+    opened: dict[int, str] = {}
     for line in trace:
+        if namespace := re.search(r" = (\d+)<(net:\[\d+\])>$", line):
+            opened[int(namespace[1])] = sides[namespace[2]]
         dumped = re.match(r" \| ([0-9a-f]{5,})  ([0-9a-f ]{49}) ", line)
         if not dumped:
             continue
         if int(dumped[1], 16) == 0:
-            found.append(b"")
-        found[-1] += bytes.fromhex(dumped[2])
+            found.append((b"", dict(opened)))
+        found[-1] = (found[-1][0] + bytes.fromhex(dumped[2]), found[-1][1])
     yield from found
 
 
-def messages(datagram: bytes) -> Iterator[str]:
+def messages(datagram: bytes, sides: dict[int, str]) -> Iterator[str]:
     """Each message, without what differs from run to run: seq, portid, time stamps, and what is made of the portid.
 
-    That is the name under which a device passes, on a kernel that chooses its ifindex (before 5.13).
+    That is the name under which a device passes, on a kernel that chooses its ifindex (before 5.13). A descriptor is
+    shown as the namespace that it is: its number depends on what the libraries of an engine keep open.
     """
     at = 0
     while at < len(datagram):
@@ -124,6 +129,8 @@ def messages(datagram: bytes) -> Iterator[str]:
         head = {16: 16, 20: 8}.get(type_, len(body))  # RTM_NEWLINK, RTM_NEWADDR
         attrs = list(rawdump.attributes(body, head))
         attrs = [(t, v[:8] if (type_, t) == (20, 6) else v) for t, v in attrs]  # IFA_CACHEINFO: the lifetimes
+        # IFLA_NET_NS_FD
+        attrs = [(t, sides[int.from_bytes(v, "little")].encode() if (type_, t) == (16, 28) else v) for t, v in attrs]
         yield f"{type_} {flags:#x} {body[:head].hex()} " + " ".join(f"{t}:{v.hex()}" for t, v in attrs)
         at += (length + 3) & ~3
 

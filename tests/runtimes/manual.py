@@ -6,6 +6,7 @@ import shlex
 import subprocess
 
 from tests.support import readme
+from tests.support.attacks import TOP
 from tests.support.namespaces import Namespace
 
 from .container import NETDEVNS
@@ -22,6 +23,16 @@ DEVICES = """
     link set eth1 up
     link set eth2 up
 """
+# A root file system in a /srv of its own, where the checkout stays that may lie there.
+WEB = """
+    set -e
+    mkdir /run/checkout
+    mount --rbind "$1" /run/checkout
+    mount -t tmpfs tmpfs /srv
+    mkdir -p "$1"
+    mount --rbind /run/checkout "$1"
+    cp -a "$2" /srv/web
+"""
 
 
 def needs_annotations(block: list[str]) -> bool:
@@ -37,10 +48,11 @@ def furnish(host: Namespace, podman: Podman) -> None:
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {shlex.join(NETDEVNS)} "$@"\n')
     program.chmod(0o755)
-    web = f"mount -t tmpfs tmpfs /srv && cp -a {podman.rootfs} /srv/web"
-    podman.machine.run(["sh", "-c", web]).check_returncode()
+    podman.machine.run(["sh", "-c", WEB, "sh", str(TOP), str(podman.rootfs)]).check_returncode()
 
 
 def typed(podman: Podman, line: str) -> subprocess.CompletedProcess[str]:
     """Types a line into a shell."""
-    return podman.machine.run(["sh", "-c", f"PATH=/run/bin:$PATH; {line}"])
+    # podman 5 has a warning for the machine's administrator.
+    quiet = "export PODMAN_IGNORE_CGROUPSV1_WARNING=1"
+    return podman.machine.run(["sh", "-c", f"PATH=/run/bin:$PATH; {quiet}; {line}"])
