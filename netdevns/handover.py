@@ -52,7 +52,7 @@ def to_process(
                 f"its process {state.pid} is in the host's, and devices are there already"
             )
         _is_the_containers(state, config, target)
-        with api.open_journal(JOURNAL_DIR) as journal:
+        with api.open_journal(JOURNAL_DIR) as journal, _lender(state.id) as lender:
             earlier = Earlier(journal, devices, own, Patience(WAIT_S, interrupts), interrupts)
             try:
                 # First: what a killed hook left in the container must not be taken for what a runtime has moved.
@@ -64,10 +64,17 @@ def to_process(
             except Interrupted as e:
                 raise api.interrupted(e, tuple(earlier.undone)) from None
             devices = _not_there_yet(devices, target)
-            lender = loans.Lender(JOURNAL_DIR, state.id)
             api.transact(
                 devices, target, force=forced, lender=lender, interrupts=interrupts, earlier=earlier, process=process
             )
+
+
+def _lender(container: str) -> loans.Lender:
+    try:
+        return loans.Lender(JOURNAL_DIR, container)
+    except OSError as e:
+        text = f"{e.filename}: no loan of the container can be written there: {e.strerror}"
+        raise errors.NetDevError(text, errno=e.errno or 0, step="record") from None
 
 
 def _process(pid: int, held: int) -> Process:

@@ -20,6 +20,7 @@ from .store import Journal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from typing import Self
 
     from .reports import Loan
 
@@ -51,16 +52,20 @@ def now_ms() -> int:
 
 
 class Lender:
-    """Writes the loan of a container.
+    """Writes the loan of a container; a context manager that closes the folder of the loans.
 
     Args:
         directory: JOURNAL_DIR.
         container: Its id.
+
+    Raises:
+        OSError: The folder of the loans cannot be opened or made: known before anything is moved.
     """
 
-    __slots__ = ("container", "directory", "number", "since_ms")
+    __slots__ = ("_loans", "container", "directory", "number", "since_ms")
 
     def __init__(self, directory: str, container: str) -> None:
+        self._loans = Journal(directory, create=True, folder=FOLDER)
         self.directory = directory
         self.container = container
         self.since_ms = now_ms()  # before the snapshots
@@ -79,16 +84,21 @@ class Lender:
             master = plan.links.get(member.link.master or 0)
             if master is not None:
                 parts += journal.section(journal.MASTER, {journal.A_IFINDEX: member.link.ifindex}, master.message())
-        with Journal(self.directory, create=True, folder=FOLDER) as loans:
-            try:
-                loans.write(parts, name=file_name(self.container)).close()
-            except OSError as e:  # whose file is named relative to the directory, if at all
-                raise OSError(e.errno, e.strerror, loans.path) from None
+        try:
+            self._loans.write(parts, name=file_name(self.container)).close()
+        except OSError as e:  # whose file is named relative to the directory, if at all
+            raise OSError(e.errno, e.strerror, self._loans.path) from None
 
     def retract(self) -> None:
         """Removes the loan again, if it is there: the move was undone."""
         if self.number:
             recovery.retract(self.directory, self.number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._loans.close()
 
 
 def container_of(sections: list[Section]) -> tuple[str, int]:

@@ -5,6 +5,7 @@ What a NIC does is in tests/physical, where the kernel itself throws it back.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -82,8 +83,8 @@ def directory(tmp_path: Path) -> str:
 
 def lend(directory: str, target: Namespace, devices: dict[str, str] = DEVICES, container: str = "c1") -> None:
     """What the createRuntime hook does."""
-    lender = loans.Lender(directory, container)
-    api.transact(devices, target.fd, force=True, journal=directory, lender=lender)
+    with loans.Lender(directory, container) as lender:
+        api.transact(devices, target.fd, force=True, journal=directory, lender=lender)
 
 
 def throw_back(target: Namespace, names: list[str], to: Namespace, *, ifindex: int = 0) -> None:
@@ -459,11 +460,26 @@ def test_who_looks_is_in_nobodys_way(host: Namespace, target: Namespace, directo
         assert outcomes(homecoming.come_home(directory, container="c1", wait_s=5)) == HOME
 
 
-def test_loan_that_cannot_be_written(host: Namespace, target: Namespace, directory: str) -> None:
-    """P1: what cannot be recorded is not lent: the move is undone."""
+def test_loan_that_cannot_be_written(
+    host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1: what cannot be recorded is not lent: the move is undone; without the folder of loans it is not begun."""
     before = host.dump()
     os.makedirs(directory, mode=0o700)
     Path(directory, "loan").write_text("")
+    with pytest.raises(NotADirectoryError):
+        lend(directory, target)
+    assert host.dump() == before
+    Path(directory, "loan").unlink()
+
+    real = store.Journal.write
+
+    def write(self: store.Journal, *args: object, **more: object) -> store.Record:
+        if self.path.endswith(loans.FOLDER):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(self, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store.Journal, "write", write)
     with pytest.raises(netdevns.MoveFailed, match="the record of this move could not be written"):
         lend(directory, target)
     assert_equal_soon(before, host)
