@@ -34,11 +34,11 @@ def possible() -> None:
         require("netns", "no strace here")
 
 
-@pytest.fixture(params=BOTH, ids="-".join)
-def player(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """A hook and an engine."""
-    found: tuple[str, str] = request.param
-    return found
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`player` is each hook with each engine; in a short run with one, where a module says ONE_ENGINE."""
+    if "player" in metafunc.fixturenames and not hasattr(metafunc.module, "player"):
+        few = getattr(metafunc.module, "ONE_ENGINE", False) and not LONG
+        metafunc.parametrize("player", [(h, e) for h, e in BOTH if not few or e == ENGINES[0]], ids="-".join)
 
 
 @pytest.fixture

@@ -7,19 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.attacks import ENGINES, LONG, finish
+from tests.support.attacks import finish
 
 from .jobs import kill, moves_of
-from .scene import HOOKS, RUN, Scene, records
+from .scene import RUN, Scene, records
+
+# Which engine it is makes no difference to a record: one of them tries it.
+ONE_ENGINE = True
 
 TRIES = 3
-
-
-# Which engine it is makes no difference to a record: in a short run one of them tries it.
-@pytest.fixture(params=[(hook, engine) for hook in HOOKS for engine in ENGINES[: 2 if LONG else 1]], ids="-".join)
-def player(request: pytest.FixtureRequest) -> tuple[str, str]:
-    found: tuple[str, str] = request.param
-    return found
 
 
 @pytest.fixture

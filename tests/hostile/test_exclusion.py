@@ -16,11 +16,14 @@ from typing import ClassVar
 
 import pytest
 
-from tests.support.attacks import ENGINES, LONG, finish, traced
+from tests.support.attacks import finish, traced
 from tests.support.processes import wait_until
 
 from .jobs import FORWARD, moving
-from .scene import DEVICES, HOOKS, NET_DEVICES, Container, Scene, left_behind, loans, stopped_on_exit
+from .scene import DEVICES, NET_DEVICES, Container, Scene, left_behind, loans, stopped_on_exit
+
+# The exclusion is the same code for all engines: one of them tries it.
+ONE_ENGINE = True
 
 AT_ONCE_S = 3.0  # a hook takes a tenth of it
 PYTHON = [sys.executable, "-c"]
@@ -66,13 +69,6 @@ LIBRARY = """
 
     netdevns.move({"eth1": "net0", "eth2": None, "eth3": "eth%d"}, f"pid:{sys.argv[1]}")
 """
-
-
-# The exclusion is the same code for all engines: in a short run one of them tries it.
-@pytest.fixture(params=[(hook, engine) for hook in HOOKS for engine in ENGINES[: 2 if LONG else 1]], ids="-".join)
-def player(request: pytest.FixtureRequest) -> tuple[str, str]:
-    found: tuple[str, str] = request.param
-    return found
 
 
 @pytest.fixture

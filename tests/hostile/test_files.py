@@ -24,22 +24,18 @@ from netdevns.recovery import _Recovery
 from netdevns.return_home import ReturnHome
 from netdevns.store import Journal
 from tests.support import require
-from tests.support.attacks import ENGINES, LONG, finish
+from tests.support.attacks import LONG, finish
 
 from .fuse import hanging
 from .jobs import MINE, kill, lend, moves_of
-from .scene import HOOKS, RUN, Scene, end, loans, records, restore, saved
+from .scene import RUN, Scene, end, loans, records, restore, saved
+
+# What is in a file makes no difference to an engine: one of them tries it.
+ONE_ENGINE = True
 
 SOON_S = 20  # what does not hang ends long before
 OTHERS = 40
 NOBODY = 65534
-
-
-# What is in a file makes no difference to an engine: in a short run one of them tries it.
-@pytest.fixture(params=[(hook, engine) for hook in HOOKS for engine in ENGINES[: 2 if LONG else 1]], ids="-".join)
-def player(request: pytest.FixtureRequest) -> tuple[str, str]:
-    found: tuple[str, str] = request.param
-    return found
 
 
 @pytest.fixture
