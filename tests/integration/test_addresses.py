@@ -8,6 +8,7 @@ import time
 import pytest
 
 import netdevns
+from tests.runtimes.container import wait_until
 from tests.support import kinds, rawdump
 from tests.support.namespaces import Namespace
 from tests.support.rawdump import IFA_F_PERMANENT, Address
@@ -365,8 +366,15 @@ def test_deprecated_ipv4_address_arrives(host: Namespace, target: Namespace, sta
 def test_no_route_is_invented_for_a_peer(host: Namespace, target: Namespace) -> None:
     """S12: an IPv6 address with a peer and a short prefix has the routes it had, and no other."""
     host.batch(["link add eth1 type ifb", "link set eth1 up", "addr add 2001:db8::1 peer 2001:db8:9::2/64 dev eth1"])
+
+    def routes(side: Namespace) -> list[str]:
+        return sorted(route["dst"] for route in side.ip_json("-6 route show dev eth1"))
+
     host.wait_until_quiet()
-    routes = sorted(route["dst"] for route in host.ip_json("-6 route show dev eth1"))
+    before = routes(host)
+    assert len(before) == 2
     netdevns.move({"eth1": {}}, target.fd)
-    target.wait_until_quiet()  # a work item adds the routes of IPv6 addresses
-    assert sorted(route["dst"] for route in target.ip_json("-6 route show dev eth1")) == routes
+    # The kernel adds the peer's by a work item of its own, after the address.
+    wait_until(lambda: routes(target) == before, f"{before} are there, and no other")
+    target.wait_until_quiet()
+    assert routes(target) == before
