@@ -84,7 +84,7 @@ def _typed(lines: Iterable[list[str]]) -> list[str]:
 
 def _program(sudo: bool = False) -> list[str]:
     if os.path.basename(sys.argv[0]) == "__main__.py":
-        return [*["sudo"][:sudo], sys.executable, "-m", "netdevns"]
+        return [*["sudo"][:sudo], sys.executable, *["-I"][: sys.flags.isolated], "-m", "netdevns"]
     found = shutil.which("netdevns", path=SUDO_PATH if sudo else None)
     return [*["sudo"][:sudo], "netdevns" if found or not sudo else os.path.abspath(sys.argv[0])]
 

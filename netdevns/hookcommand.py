@@ -67,16 +67,15 @@ def run(args: Sequence[str]) -> int:
     From the first change on INT, TERM and HUP are held back, and still are when this returns: the process is to end.
     """
     try:
-        # To the end and before anything can fail: runtimes break when a hook leaves its stdin unread. A state that is
-        # too large (`oci.State` refuses it) may have no end.
-        data = b"" if sys.stdin is None else inputs.read(sys.stdin.buffer.read, limits.STATE_BYTES)
-        lines, code = _run(data, args)
+        lines, code = _run(_state(), args)
     except (KeyboardInterrupt, SystemExit) as e:
         told = e.__cause__
         if isinstance(told, errors.NetDevError):
             lines, code = lines_of(told), code_of(told)
         else:  # before the hook held signals back, so before anything was sent
             lines, code = [f"interrupted; {UNTOUCHED}"], FAILED
+    except errors.ConfigInvalid as e:
+        lines, code = [str(e), UNTOUCHED], REFUSED
     except ImportError as e:
         lines, code = [str(e)], FAILED
     except Exception as e:
@@ -84,6 +83,17 @@ def run(args: Sequence[str]) -> int:
     lines = bounded(lines)
     complain(lines, code, STDERR_WAIT_S)
     return complain(_unlogged(lines, code), code, STDERR_WAIT_S)
+
+
+def _state() -> bytes:
+    """To its end and before anything can fail: runtimes break when a hook leaves its stdin unread.
+
+    A state that is too large, which `oci.State` refuses, may have no end.
+    """
+    try:
+        return b"" if sys.stdin is None else inputs.read(sys.stdin.buffer.read, limits.STATE_BYTES)
+    except OSError as e:
+        raise errors.ConfigInvalid(f"state on stdin: cannot be read: {e.strerror}") from None
 
 
 def _unlogged(lines: list[str], code: int) -> list[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 
 from . import journal
 from .engine import EngineError, Socket
-from .errors import NetDevError
 from .netns import CURRENT, NETNS_DIR, NetNS
+
+PID_NS = "/proc/self/ns/pid"
+_WENT = (errno.ENOENT, errno.ESRCH, errno.ENOTDIR)  # it was there a moment ago, or never
+_NOT_OURS = (errno.EACCES, errno.EPERM)  # another user's process, or one that a security module hides
 
 
 def recorded(type_: int, netns: NetNS, socket: Socket) -> list[bytes]:
@@ -24,26 +28,34 @@ def recorded(type_: int, netns: NetNS, socket: Socket) -> list[bytes]:
             journal.A_INO: status.st_ino,
             journal.A_OF_PID: pid,
             journal.A_OF_START: _start_of(pid) if pid else 0,
+            journal.A_PID_NS: os.stat(PID_NS).st_ino,
         },
     )
 
 
 def found(section: journal.Section) -> tuple[NetNS, Socket] | None:
-    """Opens the namespace that a record means, with a socket in it; None: it is gone, as far as can be seen.
+    """Opens the namespace that a record means, with a socket in it; None: it is gone.
+
+    Raises:
+        OSError: It cannot be said: something could not be looked at, or the record was written in another pid
+            namespace, of whose processes none may be seen here.
 
     Inode numbers are reused at once (probe death.inode.reused); SO_NETNS_COOKIE (Linux 5.14) is not (probe
     death.cookie.unique). Before that, whoever asks has to find the device inside.
     """
     dev, ino = section.number(journal.A_DEV), section.number(journal.A_INO)
     cookie = section.number(journal.A_COOKIE)
+    unseen: OSError | None = None
     for path in _candidates(section, ino):
         try:
             status = os.stat(path)
             if (status.st_dev, status.st_ino) != (dev, ino):
                 continue
             netns = NetNS.open(path)
-        except (OSError, NetDevError):
-            continue  # it went away meanwhile, or is none
+        except OSError as e:
+            if e.errno not in (*_WENT, errno.EINVAL):  # EINVAL: it is no namespace
+                unseen = OSError(e.errno, os.strerror(e.errno or 0), path)
+            continue
         try:
             socket = Socket(netns.fd)
         except EngineError:
@@ -54,6 +66,11 @@ def found(section: journal.Section) -> tuple[NetNS, Socket] | None:
             return netns, socket
         socket.close()
         netns.close()
+    if unseen is not None:
+        raise unseen
+    if not _is_visible(section):
+        where = os.fsdecode(section.text(journal.A_WHERE))
+        raise OSError(errno.ESRCH, "it was recorded in another pid namespace, and is to be looked for there", where)
     return None
 
 
@@ -69,8 +86,18 @@ def is_there(section: journal.Section) -> bool:
 
 def is_orphan(section: journal.Section) -> bool:
     """Whether the process that a namespace was named by has ended."""
+    return section.number(journal.A_OF_PID) != 0 and _is_visible(section) and not is_running(section)
+
+
+def is_running(section: journal.Section) -> bool:
+    """Whether the process that a namespace was named by is there. Raises OSError: it cannot be said."""
     pid = section.number(journal.A_OF_PID)
-    return pid != 0 and _start_of(pid) != section.number(journal.A_OF_START)
+    return pid != 0 and _start_of(pid) == section.number(journal.A_OF_START)
+
+
+def _is_visible(section: journal.Section) -> bool:
+    """Whether the processes of here are those that were seen where it was recorded."""
+    return os.stat(PID_NS).st_ino == section.number(journal.A_PID_NS)
 
 
 def is_mounted(section: journal.Section) -> bool:
@@ -84,9 +111,8 @@ def _candidates(section: journal.Section, ino: int) -> Iterator[str]:
     yield CURRENT
     if where.startswith("/"):
         yield where
-    pid = section.number(journal.A_OF_PID)
-    if pid and _start_of(pid) == section.number(journal.A_OF_START):
-        yield f"/proc/{pid}/ns/net"
+    if is_running(section):
+        yield f"/proc/{section.number(journal.A_OF_PID)}/ns/net"
     yield "/proc/1/ns/net"
     yield from _listed(NETNS_DIR, "")
     link = f"net:[{ino}]"
@@ -103,14 +129,17 @@ def _leading_to(link: str, paths: Iterator[str]) -> Iterator[str]:
         try:
             if os.readlink(path) == link:
                 yield path
-        except OSError:  # closed meanwhile, or of a process that is none of ours
-            continue
+        except OSError as e:
+            if e.errno not in (*_WENT, *_NOT_OURS):
+                raise
 
 
 def _listed(directory: str, suffix: str) -> Iterator[str]:
     try:
         names = os.listdir(directory)
-    except OSError:
+    except OSError as e:
+        if e.errno not in (*_WENT, *_NOT_OURS):
+            raise
         return
     for name in names:
         if not suffix or name.isdigit():
@@ -139,6 +168,6 @@ def _start_of(pid: int) -> int:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # After the name, which is in parentheses and may hold anything: the 3rd and the 22nd field (proc(5)).
             fields = file.read().rpartition(b")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0
     return 0 if fields[0] in (b"Z", b"X") else int(fields[19])

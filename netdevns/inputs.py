@@ -38,7 +38,10 @@ def open_regular(path: str) -> int:
             raise NotRegular(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if kind != 0o100000:
             raise NotRegular(errno.EINVAL, "not a regular file", path)
-        return os.open(f"/proc/self/fd/{seen}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            return os.open(f"/proc/self/fd/{seen}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except FileNotFoundError:
+            raise OSError(errno.ENOENT, "it is there, but /proc, by which it is opened, is not", path) from None
     finally:
         uapi.close(seen)
 

@@ -19,7 +19,7 @@ HEAD, SOURCE, TARGET, DEVICE, UPPER, ROUTES, NEXTHOPS, NEIGHBOURS, PROXIES, PORT
 FDB, NEIGHPARMS, LOAN, MASTER = range(RECORD + 11, RECORD + 15)
 VERSION = 1
 A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE, A_LENDS, A_PID = range(1, 7)  # of HEAD and END
-A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START = range(1, 7)  # of SOURCE and TARGET
+A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START, A_PID_NS = range(1, 8)  # of SOURCE and TARGET
 A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1, 8)  # of DEVICE and UPPER
 A_TOKEN, A_QDISCS = 8, 9  # of the same, where there is any
 A_VLANS = 10  # of PORT, which has A_IFINDEX, too; MASTER has the port's
@@ -28,7 +28,7 @@ U64 = Struct("=Q")
 NUMBER = Struct("=HHQ")  # an attribute of 12 bytes
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
-_NAMESPACE = (A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START)
+_NAMESPACE = (A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START, A_PID_NS)
 _LINK = (A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH)
 # What every section of a type has: its numbers, and its texts.
 _NUMBERS = {
@@ -157,7 +157,7 @@ def parse(data: bytes) -> list[Section]:
             if type_ == END and found[-1].number(A_CHECKSUM) != binascii.crc32(data[: at - 16]):
                 raise Damaged("its checksum is wrong")
         if not found or found[0].type != HEAD or found[-1].type != END:
-            raise Damaged("it has no end: its writer was killed before it changed anything")
+            raise Damaged("it has no end")
         if found[0].number(A_VERSION) != VERSION:
             raise Damaged("it is of another version of netdevns")
         _judge(found)

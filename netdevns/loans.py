@@ -15,7 +15,7 @@ from . import folders, identity, journal, recording, recovery, wire
 from .journal import Damaged, Section
 from .member import Member
 from .plan import Plan
-from .store import Journal
+from .store import LONGEST, Journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 FOLDER = recovery.LOANS
 SAMPLE = 2  # loans of others that a hook looks at
-LONGEST = 200  # bytes of a file name, which may have 255
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+@=,")
 
 
@@ -87,12 +86,13 @@ class Lender:
         try:
             self._loans.write(parts, name=file_name(self.container)).close()
         except OSError as e:  # whose file is named relative to the directory, if at all
+            self.number = 0  # it is not there
             raise OSError(e.errno, e.strerror, self._loans.path) from None
 
     def retract(self) -> None:
         """Removes the loan again, if it is there: the move was undone."""
         if self.number:
-            recovery.retract(self.directory, self.number)
+            recovery.retract(self._loans, self.number)
 
     def __enter__(self) -> Self:
         return self
@@ -175,7 +175,8 @@ def orphans(opened: Journal) -> set[str]:
     found = set()
     for record in opened.seen(_some(opened.names())):
         with contextlib.suppress(Damaged, OSError):  # reported by `netdevns return`
-            if any(s.type == journal.TARGET and identity.is_orphan(s) for s in record.sections()):
+            container_of(sections := record.sections())
+            if any(s.type == journal.TARGET and identity.is_orphan(s) for s in sections):
                 found.add(record.name)
     return found
 
@@ -207,6 +208,9 @@ def naming(opened: Journal, devices: Collection[bytes]) -> set[str]:
     for record in opened.seen():
         with contextlib.suppress(Damaged, OSError):  # reported by `netdevns return`
             data = record.data()
-            if any(name in data for name in devices) and {*devices} & {*host_names(journal.parse(data))}:
+            if not any(name in data for name in devices):
+                continue
+            container_of(sections := journal.parse(data))
+            if {*devices} & {*host_names(sections)}:
                 found.add(record.name)
     return found

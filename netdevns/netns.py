@@ -76,6 +76,10 @@ class NetNS:
             fd = _open(where, path)
         except OSError as e:
             raise NetDevError(_cannot_open(name, path, e), errno=e.errno or 0, step="open", netns=name) from None
+        except OverflowError:
+            raise NetDevError(
+                f"{name}: no descriptor is so large", errno=errno.EBADF, step="open", netns=name
+            ) from None
         except ValueError:  # a NUL byte
             raise NetDevError("a NUL byte in a namespace's name", errno=errno.EINVAL, step="open") from None
         try:

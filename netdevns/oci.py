@@ -213,7 +213,7 @@ class State:
             raise ConfigInvalid("state on stdin: id: a string is needed")
         if not isinstance(bundle, str) or not os.path.isabs(bundle):
             raise ConfigInvalid("state on stdin: bundle: an absolute path is needed")
-        if isinstance(pid, bool) or not isinstance(pid, int) or pid < 0:
+        if isinstance(pid, bool) or not isinstance(pid, int) or not 0 <= pid <= 0x7FFFFFFF:  # pid_t
             raise ConfigInvalid("state on stdin: pid: a positive number is needed")
         inputs.text(id_, "state on stdin: id")
         self.document = state

@@ -92,8 +92,10 @@ def bounded(lines: Sequence[str]) -> list[str]:
 
 
 def _cut(line: str) -> str:
+    """Without its middle: at the beginning is what it is about, at the end why."""
     data = line.encode()
     if len(data) <= limits.LINE_BYTES:
         return line
-    end = f"\N{HORIZONTAL ELLIPSIS} ({len(data)} bytes)"
-    return data[: limits.LINE_BYTES - len(end.encode())].decode(errors="ignore") + end
+    cut = f"\N{HORIZONTAL ELLIPSIS} ({len(data)} bytes) \N{HORIZONTAL ELLIPSIS}"
+    room = (limits.LINE_BYTES - len(cut.encode())) // 2
+    return data[:room].decode(errors="ignore") + cut + data[-room:].decode(errors="ignore")

@@ -95,6 +95,8 @@ def _set_aside(directory: str) -> list[str]:
             return [_line(record) for record in opened.seen()]
     except FileNotFoundError:
         return []
+    except OSError as e:  # the records are to be listed all the same
+        return [f"{e.filename}: {e.strerror}"]
 
 
 def _line(record: Record) -> str:
@@ -214,9 +216,12 @@ def not_obeyed(record: Record, e: Damaged | OSError, then: str) -> Recovered:
     from .reports import Recovered
 
     path = record.path
-    aside = record.set_aside() if isinstance(e, Damaged) else None
+    if isinstance(e, OSError):
+        text = f"cannot be read: {e.filename or path}: {e.strerror}; it is kept"
+        return Recovered(path, None, "kept", "unknown", text)
+    aside = record.set_aside()
     file = "the file, which was set aside" if aside else "the file"
-    return Recovered(aside or path, None, "kept", "unknown", f"not obeyed: {says(e)}; {then}, then remove {file}")
+    return Recovered(aside or path, None, "kept", "unknown", f"not obeyed: {e}; {then}, then remove {file}")
 
 
 def says(e: Damaged | OSError) -> str:
@@ -224,17 +229,9 @@ def says(e: Damaged | OSError) -> str:
     return str(e.strerror if isinstance(e, OSError) else e)
 
 
-def retract(directory: str, number: int) -> None:
+def retract(opened: Journal, number: int) -> None:
     """Removes the loan with the number of a move that was undone; a warning says where that is impossible."""
     try:
-        opened = Journal(directory, create=False, folder=LOANS)
-    except (FileNotFoundError, NotADirectoryError):  # so it could not be written either
-        return
-    except OSError as e:
-        text = f"{e.filename}: a loan of the move that was undone may be there, and cannot be removed: {e.strerror}"
-        warnings.warn(text, RuntimeWarning, stacklevel=2)
-        return
-    with opened:
         found = set()
         for record in opened.seen():
             with contextlib.suppress(Damaged, OSError):  # reported by `netdevns return`
@@ -242,6 +239,13 @@ def retract(directory: str, number: int) -> None:
                     found.add(record.name)
         for record in opened.crashed(found, Patience(exclusion.WAIT_S).wait):
             record.drop()
+    except OSError as e:
+        _may_be_left(opened.path, e)
+
+
+def _may_be_left(path: str, e: OSError) -> None:
+    text = f"{path}: a loan of the move that was undone may be there, and cannot be removed: {e.strerror}"
+    warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def _lends(head: Section) -> int:
@@ -286,10 +290,20 @@ class _Recovery(Reopened):
             member.touched = True
         left = {x.device: x for x in undo.everything(self.plan, self.members, self.uppers)}
         if self.lends:
-            retract(os.path.dirname(os.path.dirname(self.record.path)), self.lends)
+            self._retract()
         told = [self._outcome(m, left.get(m.item.host_name)) for m in everyone]
         mine = len(self.members)
         yield from self._end([*told[:mine], *(each for each in told[mine:] if each.outcome != "undone")])
+
+    def _retract(self) -> None:
+        directory = self.record.directory
+        try:
+            with Journal(directory, create=False, folder=LOANS) as opened:
+                retract(opened, self.lends)
+        except (FileNotFoundError, NotADirectoryError):  # so it could not be written either
+            return
+        except OSError as e:
+            _may_be_left(e.filename, e)
 
     def _end(self, told: list[Recovered]) -> list[Recovered]:
         """Drops the record, or leaves it for another try, or sets it aside after the last one."""

@@ -27,6 +27,7 @@ ASIDE = "aside"  # the folder of those that no move looks at any more
 TRIES = 3  # to undo a crashed move, each by another command or hook; then its record is set aside
 BEING_WRITTEN_S = 10  # a file without its name that is younger has a writer, perhaps before its flock
 UNDO = ".undo"  # a record's suffix
+LONGEST = 200  # bytes of a name that others chose, to which something is added; a file name may have 255
 
 
 class Journal:
@@ -124,7 +125,7 @@ class Journal:
             record = Record(self, name, -1)
             if not self._lock(record, wait):
                 continue
-            if name.startswith("."):  # its writer was killed before anything was changed
+            if name.startswith(".") and not record.problem:  # its writer was killed before anything was changed
                 record.drop()
                 continue
             yield record
@@ -202,6 +203,14 @@ class Journal:
         self.close()
 
 
+def _exists(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 class Record:
     """A record that the caller holds; only as long as its journal is open.
 
@@ -224,6 +233,11 @@ class Record:
     def path(self) -> str:
         return f"{self._journal.path}/{self.name}"
 
+    @property
+    def directory(self) -> str:
+        """JOURNAL_DIR, or what stands for it."""
+        return self._journal.directory
+
     def data(self) -> bytes:
         """All of it. Raises Damaged: it is no file of ours, or larger than a record can be; OSError."""
         if self.problem:
@@ -245,7 +259,8 @@ class Record:
             try:
                 os.unlink(self.name, dir_fd=self._journal.fd)
             except OSError:
-                os.ftruncate(self.fd, 0)
+                if self.fd >= 0:
+                    os.ftruncate(self.fd, 0)
                 raise
         except OSError as e:
             text = f"{self.path}: the record of this move cannot be removed: {e.strerror}; remove it yourself"
@@ -286,9 +301,10 @@ class Record:
             self.close()
             return None
         try:
-            name = self.name.partition(UNDO)[0] + UNDO
-            if name in os.listdir(aside):  # of another folder, such as a loan of the same container
-                name = f"{self.name.partition(UNDO)[0]}~{os.urandom(8).hex()}{UNDO}"
+            begin = os.fsdecode(os.fsencode(self.name.partition(UNDO)[0].lstrip("."))[:LONGEST])
+            name = begin + UNDO
+            if _exists(name, aside):  # of another folder, such as a loan of the same container
+                name = f"{begin}~{os.urandom(8).hex()}{UNDO}"
             return f"{directory}/{ASIDE}/{name}" if self._rename(name, "it is not set aside", aside) else None
         finally:
             uapi.close(aside)

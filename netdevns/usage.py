@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
@@ -258,9 +259,18 @@ def _recover(command: argparse.ArgumentParser) -> None:
     _json(command)
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:  # not a number, either
+        raise argparse.ArgumentTypeError(f'"{printable(text)}" is no number of seconds')
+    return value
+
+
 def _return(command: argparse.ArgumentParser) -> None:
     command.add_argument("container", nargs="?", metavar="CONTAINER", help="a container's id (default: all)")
-    command.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="seconds, for what is not back yet")
+    command.add_argument(
+        "--wait", type=_seconds, default=0, metavar="SECONDS", help="seconds, for what is not back yet"
+    )
     _json(command)
 
 

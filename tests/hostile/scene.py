@@ -92,6 +92,7 @@ class Scene:
 
     def __init__(self, engine: str, containers: int = 2, kind: str = "ifb", count: int = 3) -> None:
         self.engine = engine
+        clear()
         with contextlib.ExitStack() as stack:
             self.host = stack.enter_context(fresh("host"))
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

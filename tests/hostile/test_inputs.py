@@ -169,6 +169,20 @@ def test_endless_stdin(bounded: Bounded, stage: str) -> None:
     assert line == "state on stdin: larger than 16 MiB"
 
 
+def test_stdin_that_cannot_be_read(bounded: Bounded) -> None:
+    """One that is open for writing alone is refused as every other state that is none."""
+    with open("/dev/null", "wb") as nothing:
+        line = bounded.refused(lambda: bounded.run(HOOK, nothing))
+    assert line == "state on stdin: cannot be read: Bad file descriptor"
+
+
+@pytest.mark.parametrize("wait", ["nan", "inf", "-1", "soon"])
+def test_wait_that_is_no_time(bounded: Bounded, wait: str) -> None:
+    """A command does not wait for ever."""
+    ended = bounded.run([*NETDEVNS, "return", "--wait", wait])
+    assert (ended.code, "--wait" in "".join(ended.lines)) == (2, True), ended
+
+
 @pytest.mark.parametrize(("more", "code"), [(0, 0), (1, 2)])
 def test_large_state(bounded: Bounded, more: int, code: int) -> None:
     """16 MiB are read, and one byte more is refused."""

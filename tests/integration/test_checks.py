@@ -263,6 +263,7 @@ NAMESPACES: dict[str, tuple[Any, int, str]] = {
     "user namespace": ("/proc/self/ns/user", errno.EINVAL, "another kind"),
     "PathLike": (Path("/etc/passwd"), errno.EINVAL, "not a namespace"),
     "closed descriptor": (987654, errno.EBADF, "fd:987654"),
+    "descriptor that is none": (1 << 32, errno.EBADF, "fd:4294967296"),
     "pid of nobody": ("pid:4194305", errno.ENOENT, "no such process"),
     "pid that is none": ("pid:me", errno.ENOENT, "pid:me"),
     "nul": ("a\0b", errno.EINVAL, "NUL"),

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns import cli, journal, lookups, recovery
+from netdevns import cli, identity, journal, lookups, netns, recovery
 from netdevns.engine import Device, EngineError
 from tests.support import kinds
 from tests.support.namespaces import Namespace
@@ -412,6 +412,48 @@ def test_target_died(directory: str) -> None:
     assert "ended with the namespace" in found["eth0"].text
     assert found["eth1"].outcome == "undone"
     assert records(directory) == []
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES])
+def test_namespace_that_cannot_be_opened(
+    sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """P8: what cannot be looked at is not gone: the record is kept with the reason, and the next call undoes it."""
+    host, target = sides
+    killed(directory, target, "move", 2)
+    away, real = os.stat(f"/proc/self/fd/{target.fd}").st_ino, netns.NetNS.open
+
+    def open_(where: Any) -> netns.NetNS:
+        found = real(where)
+        if os.fstat(found.fd).st_ino == away:
+            found.close()
+            raise netdevns.NetDevError("no", errno=error)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(netns.NetNS, "open", open_)
+        kept = netdevns.recover(directory)
+    assert {(each.outcome, each.location) for each in kept} == {("kept", "unknown")}
+    assert all(os.strerror(error) in each.text for each in kept)
+    assert len(records(directory)) == 1
+    assert {each.outcome for each in netdevns.recover(directory)} == {"undone"}
+    assert host.names() > {"eth0", "eth1"}
+
+
+@pytest.mark.usefixtures("sides")
+def test_another_pid_namespace(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P8: who does not see the processes that the mover saw does not call a namespace gone."""
+    with Namespace.create("short-lived") as short:
+        killed(directory, short, "move", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(identity, "PID_NS", "/proc/self/ns/uts")  # another inode
+        kept = netdevns.recover(directory)
+        assert {each.outcome for each in kept} == {"kept"}
+        assert all("another pid namespace" in each.text for each in kept)
+        (record,) = (Path(directory, "txn", name) for name in records(directory))
+        (where,) = (s for s in journal.parse(record.read_bytes()) if s.type == journal.TARGET)
+        assert not identity.is_orphan(where)
+    assert {each.outcome for each in netdevns.recover(directory)} == {"gone", "undone"}
 
 
 @pytest.fixture

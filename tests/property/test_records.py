@@ -23,7 +23,7 @@ DUMPS = {
 }
 LINK = next(message for message in DUMPS["links"] if b"eth1\0" in message)
 HEAD = {journal.A_VERSION: 1, journal.A_BOOT: b"boot", journal.A_PRESERVE: b"", journal.A_PID: 7}
-WHERE = {journal.A_WHERE: b"/run/netns/blue", **dict.fromkeys(range(journal.A_COOKIE, journal.A_OF_START + 1), 7)}
+WHERE = {journal.A_WHERE: b"/run/netns/blue", **dict.fromkeys(range(journal.A_COOKIE, journal.A_PID_NS + 1), 7)}
 DEVICE = {
     journal.A_HOST_NAME: b"eth1",
     journal.A_IFNAME: b"eth1",

@@ -212,6 +212,7 @@ def test_stdin_is_no_state(machine: Machine, container: Container, stdin: bytes,
         ("pid", "1", "pid: a positive number is needed"),
         ("pid", True, "pid: a positive number is needed"),
         ("pid", 1.5, "pid: a positive number is needed"),
+        ("pid", 1 << 31, "pid: a positive number is needed"),
     ],
 )
 def test_state_without_what_is_needed(

@@ -28,16 +28,17 @@ def test_quoted(text: str, shown: str) -> None:
 @pytest.mark.parametrize("char", ["x", "ü", "€", "\N{GRINNING FACE}", "\0", "\udcff"])
 @pytest.mark.parametrize("length", [0, 1, 99, 100, 101, 133, 134, 200, 399, 400, 401, 5000])
 def test_line_has_a_limit(char: str, length: int) -> None:
-    """400 bytes of UTF-8, cut between letters; a shorter line is as it was, and its length is said of a longer one."""
+    """400 bytes of UTF-8; a shorter line is as it was, a longer one has its length in place of its middle."""
     (line,) = outcome.bounded([char * length])
     whole = names.printable(char * length)
     if len(whole.encode()) <= limits.LINE_BYTES:
         assert line == whole
     else:
-        assert limits.LINE_BYTES - 4 < len(line.encode()) <= limits.LINE_BYTES
-        kept, _, end = line.partition("…")
-        assert whole.startswith(kept)
-        assert end == f" ({len(whole.encode())} bytes)"
+        assert limits.LINE_BYTES - 8 < len(line.encode()) <= limits.LINE_BYTES
+        begin, words, end = line.split("…")
+        assert whole.startswith(begin)
+        assert whole.endswith(end)
+        assert words == f" ({len(whole.encode())} bytes) "
 
 
 @pytest.mark.parametrize("verdict", [[], [outcome.UNTOUCHED], [outcome.UNTOUCHED_ELSE], ["eth1: in the target"]])
