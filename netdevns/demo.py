@@ -222,7 +222,11 @@ def _apply(command: Command, sandbox: Sandbox, host: Socket, container: Socket) 
 
 
 def _racer(sandbox: Sandbox, first: str, name: str) -> int:
-    """A process in the container that takes a name as soon as the device `first` arrives there."""
+    """A process in the container that takes a name as soon as a batch with the host's device `first` is under way.
+
+    That is when it goes down: all do, before the first one moves. When the first has arrived it can be too late: on one
+    processor whoever moves asks for the kernel's lock again before others are awake.
+    """
     ready, tell = os.pipe()
     pid = os.fork()
     if pid:
@@ -232,14 +236,14 @@ def _racer(sandbox: Sandbox, first: str, name: str) -> int:
         return pid
     code = 1
     try:
-        _libc("setns", sandbox.container_fd, uapi.CLONE_NEWNET)
         listener = sockets.socket(sockets.AF_NETLINK, sockets.SOCK_RAW, sockets.NETLINK_ROUTE)
         listener.bind((0, RTMGRP_LINK))
         listener.settimeout(RACER_S)
+        _libc("setns", sandbox.container_fd, uapi.CLONE_NEWNET)
         with Socket() as there:
             os.write(tell, b".")
-            # Not any message: carriers of devices that are there already are reported up to a second late.
-            while not _arrives(first, listener.recv(65536)):
+            # Not any message: carriers are reported up to a second late.
+            while not _goes_down(first, listener.recv(65536)):
                 pass
             there.command(veth(name, "racer-wire"))
         code = 0
@@ -247,9 +251,9 @@ def _racer(sandbox: Sandbox, first: str, name: str) -> int:
         os._exit(code)
 
 
-def _arrives(name: str, datagram: bytes) -> bool:
-    new = (message.body for message in wire.messages(datagram) if message.type == uapi.RTM_NEWLINK)
-    return any(wire.Link(body).name == os.fsencode(name) for body in new)
+def _goes_down(name: str, datagram: bytes) -> bool:
+    links = (wire.Link(message.body) for message in wire.messages(datagram) if message.type == uapi.RTM_NEWLINK)
+    return any(link.name == os.fsencode(name) and not link.flags & uapi.IFF_UP for link in links)
 
 
 def _lose(command: Command, sandbox: Sandbox, host: Socket, container: Socket) -> bool:
@@ -257,7 +261,7 @@ def _lose(command: Command, sandbox: Sandbox, host: Socket, container: Socket) -
     before = state_of(host)
     _show("the host, before", host)
     for _ in range(RACES):
-        racer = _racer(sandbox, LOSERS[0][1], LOSERS[-1][1])
+        racer = _racer(sandbox, LOSERS[0][0], LOSERS[-1][1])
         code = _run(command, "move", *(f"{old}={new}" for old, new in LOSERS), "--to", f"pid:{sandbox.pid}")
         os.waitpid(racer, 0)
         if code:

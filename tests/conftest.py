@@ -18,9 +18,11 @@ DESELECTED = pytest.StashKey[set[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell starts what runs in its background with SIGINT ignored, and programs inherit that: tests send it.
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell starts what runs in its background with SIGINT ignored, nohup with SIGHUP, and programs inherit that:
+    # tests send both.
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
     config.stash[DESELECTED] = set()
     # Tests count the system calls of one command, to disturb those of the next: the first one of a fresh checkout would
     # make more of them, to compile the modules.
