@@ -48,13 +48,13 @@ def found(section: journal.Section) -> tuple[NetNS, Socket] | None:
     unseen: OSError | None = None
     for path in _candidates(section, ino):
         try:
-            status = os.stat(path)
-            if (status.st_dev, status.st_ino) != (dev, ino):
-                continue
-            netns = NetNS.open(path)
+            is_it = _is(path, dev, ino)
+            netns = NetNS.open(path) if is_it else None
         except OSError as e:
             if e.errno not in (*_WENT, errno.EINVAL):  # EINVAL: it is no namespace
                 unseen = OSError(e.errno, os.strerror(e.errno or 0), path)
+            continue
+        if netns is None:
             continue
         try:
             socket = Socket(netns.fd)
@@ -72,6 +72,15 @@ def found(section: journal.Section) -> tuple[NetNS, Socket] | None:
         where = os.fsdecode(section.text(journal.A_WHERE))
         raise OSError(errno.ESRCH, "it was recorded in another pid namespace, and is to be looked for there", where)
     return None
+
+
+def _is(path: str, dev: int, ino: int) -> bool:
+    """Whether a path is a namespace's. Raises OSError: it cannot be said."""
+    try:
+        status = os.stat(path)
+    except PermissionError:
+        return False  # another user's process, as /proc/1 is for an ordinary user
+    return (status.st_dev, status.st_ino) == (dev, ino)
 
 
 def is_there(section: journal.Section) -> bool:
