@@ -30,7 +30,7 @@ def test_process_ends_during_the_move(hook: str, engine: str, place: str) -> Non
         name, when = call[place]
     with Scene(engine, containers=1, kind="veth") as scene:
         container = scene.containers[0]
-        options = ("-e", f"trace={name}", "-e", f"inject={name}:delay_enter=700000:when={when}")
+        options = ("-e", f"trace={name}", "-e", f"inject={name}:delay_enter=1500000:when={when}")
         process = scene.hook(hook, container, under=("strace", "-f", "-qq", "-o", "/dev/null", *options))
         limit = time.monotonic() + 20
         gone = {"first move": 0, "last move": 2, "loan": 3}[place]
