@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import contextlib
 import os
+import resource
 import shutil
 import socket
 import stat
@@ -26,6 +27,7 @@ from netdevns.store import TRIES, Journal
 from tests.support import require
 from tests.support.attacks import LONG, finish
 
+from .bounded import AS_BYTES
 from .fuse import hanging
 from .jobs import MINE, kill, lend, moves_of
 from .scene import RUN, Scene, end, loans, records, restore, saved
@@ -36,6 +38,15 @@ ONE_ENGINE = True
 SOON_S = 20  # what does not hang ends long before
 OTHERS = 40
 NOBODY = 65534
+
+
+@pytest.fixture(autouse=True)
+def little_memory() -> Iterator[None]:
+    """For this process and those that it starts."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (AS_BYTES, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.fixture
