@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns import cli, identity, journal, lookups, netns, recovery
+from netdevns import cli, identity, journal, lookups, netns, recovery, wire
 from netdevns.engine import Device, EngineError
 from tests.support import kinds
 from tests.support.namespaces import Namespace
@@ -452,7 +452,11 @@ def test_another_pid_namespace(directory: str, monkeypatch: pytest.MonkeyPatch) 
         assert all("another pid namespace" in each.text for each in kept)
         (record,) = (Path(directory, "txn", name) for name in records(directory))
         (where,) = (s for s in journal.parse(record.read_bytes()) if s.type == journal.TARGET)
-        assert not identity.is_orphan(where)
+        attrs = {journal.A_OF_PID: 4194305, journal.A_OF_START: 7, journal.A_PID_NS: where.number(journal.A_PID_NS)}
+        parts = b"".join(journal.section(journal.TARGET, attrs))  # of a process that is nowhere
+        ended = journal.Section(journal.TARGET, wire.attrs(next(wire.messages(parts)).body))
+        assert not identity.is_orphan(ended)
+    assert identity.is_orphan(ended)
     assert {each.outcome for each in netdevns.recover(directory)} == {"gone", "undone"}
 
 
