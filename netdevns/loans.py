@@ -77,13 +77,13 @@ class Lender:
             journal.A_LENT_MS: self.since_ms,
         }
         self.number = plan.lends
-        head, *rest = recording.recorded(plan, members, [])
-        parts = [head, *journal.section(journal.LOAN, attrs), *rest]
-        for member in members:
-            master = plan.links.get(member.link.master or 0)
-            if master is not None:
-                parts += journal.section(journal.MASTER, {journal.A_IFINDEX: member.link.ifindex}, master.message())
         try:
+            head, *rest = recording.recorded(plan, members, [])
+            parts = [head, *journal.section(journal.LOAN, attrs), *rest]
+            for member in members:
+                master = plan.links.get(member.link.master or 0)
+                if master is not None:
+                    parts += journal.section(journal.MASTER, {journal.A_IFINDEX: member.link.ifindex}, master.message())
             self._loans.write(parts, name=file_name(self.container)).close()
         except OSError as e:  # whose file is named relative to the directory, if at all
             self.number = 0  # it is not there

@@ -175,7 +175,7 @@ class Batch:
         try:
             lender.lend(self.plan, self.members)
         except OSError as e:
-            raise Stopped(None, "record", e.errno or errno.EIO, f"{e.filename or 'loan'}: {e.strerror}") from None
+            raise Stopped(None, "record", e.errno or errno.EIO, f"{e.filename}: {e.strerror}") from None
 
     def _carry(self, *, up: bool) -> None:
         if self.plan.preserve:
