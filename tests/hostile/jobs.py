@@ -190,7 +190,7 @@ class Attacked:
 
     def _judge(self, tally: Tally, what: str, ended: Ended, *, may_die: bool, reached: bool) -> None:
         end, wrong = self._verdict(ended)
-        if end == SILENT and ended.begin and not may_die:
+        if end == SILENT and ended.has_begun and not may_die:
             wrong = ["a death without a word, after the first netlink socket", *wrong]
         if end == COMPLETE and not reached:
             end = UNREACHED

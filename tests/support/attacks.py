@@ -40,6 +40,7 @@ class Ended:
     begin: int  # of its own work, in `calls`: the first netlink socket
     injected: int
     pid: int = 0
+    has_begun: bool = False  # whether its first netlink socket was seen
 
     @property
     def own(self) -> list[tuple[str, int]]:
@@ -74,14 +75,16 @@ def traced(start: Start, *inject: str) -> tuple[Ended, list[str]]:
         under = ("strace", "-f", *quick, "-o", trace.name, "-e", watch, *options)
         out, err, code = finish(start(under))
         lines = trace.read().splitlines()
-    calls, begin = [], 0
+    calls: list[str] = []
+    begin: int | None = None
     for line in lines:
         called = re.match(r"\d+ +(\w+)\(", line)
         if called:
-            begin = begin or ("socket(AF_NETLINK" in line and len(calls)) or 0
+            begin = len(calls) if begin is None and "socket(AF_NETLINK" in line else begin
             calls.append(called[1])
     injected = sum("(INJECTED)" in line for line in lines)
-    return Ended(code, out, err, calls, begin, injected, int(lines[0].split()[0]) if lines else 0), lines
+    pid = int(lines[0].split()[0]) if lines else 0
+    return Ended(code, out, err, calls, begin or 0, injected, pid, has_begun=begin is not None), lines
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str, int]:

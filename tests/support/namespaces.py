@@ -199,8 +199,8 @@ class Namespace:
             while pending := rawdump.carrier_events_to_come(socket):  # up to a second, and until then ports may be open
                 assert time.monotonic() < end, f"the kernel has not looked at the carrier of {pending}"
                 time.sleep(0.01)
-        missing = _local_routes_to_come(self.dump())
-        assert not missing, f"no local route of {missing}"
+        while missing := _local_routes_to_come(self.dump()):
+            assert time.monotonic() < end, f"no local route of {missing}"
         # Once, on a busy machine, a namespace with a bond told of a link when all seemed quiet; not seen why.
         has_bond = any(link.attrs.get("kind") == "bond" for link in self.links().values())
         silence_s = 0.3 if has_bond else 0.03
