@@ -10,7 +10,7 @@ import pytest
 
 from tests.csrc.ways import FEW_WAYS, Start, starter
 from tests.fault.conftest import pytest_configure, pytest_terminal_summary, show, tally  # noqa: F401  # what is counted
-from tests.runtimes.container import wait_until
+from tests.support.processes import wait_until
 
 from .scene import ARRIVED, Scene
 

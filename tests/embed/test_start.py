@@ -12,7 +12,7 @@ import pytest
 from tests.csrc.compilers import BUILDS
 from tests.csrc.faulty import Faulty
 from tests.csrc.ways import Start, starter
-from tests.runtimes.container import wait_until
+from tests.support.processes import wait_until
 
 from .scene import ARRIVED, DEVICES, STAYS, Scene
 

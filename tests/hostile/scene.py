@@ -20,6 +20,7 @@ from netdevns.process import Process
 from tests.support import rawdump
 from tests.support.attacks import TOP, finish
 from tests.support.namespaces import Namespace, fresh
+from tests.support.processes import wait_until
 
 # The hooks that these tests run, by name; the stage's name and the hook's arguments follow.
 HOOKS = {"python": [sys.executable, "-P", "-m", "netdevns", "hook"]}
@@ -81,10 +82,7 @@ def end(container: Container) -> None:
     """Ends a container's process, which stays a zombie: nobody waits for it."""
     os.kill(container.pid, signal.SIGKILL)
     with Process(container.pid) as process:
-        limit = time.monotonic() + 10
-        while not process.has_ended():
-            assert time.monotonic() < limit
-            time.sleep(0.001)
+        wait_until(process.has_ended, "the container's process ends")
 
 
 class Scene:

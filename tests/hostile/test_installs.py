@@ -25,6 +25,7 @@ import pytest
 
 import netdevns
 from netdevns import cdi, cli, hookline, hooksd, installs, limits, trust
+from tests.support import require
 from tests.support.attacks import rounds
 from tests.support.namespaces import enter_user_namespace, in_child, unshare
 
@@ -57,7 +58,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> None:
     try:
         os.chown(tmp_path_factory.mktemp("given"), OTHER, OTHER)
     except OSError as e:
-        pytest.skip(f"files cannot be given to another user here: {e.strerror}")
+        require.require("netns", f"files cannot be given to another user here: {e.strerror}")
 
 
 def owned(path: Path) -> None:

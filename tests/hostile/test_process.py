@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 
 import pytest
 
 from tests.support.attacks import ENGINES, finish, traced
+from tests.support.processes import wait_until
 
 from .jobs import moving
-from .scene import HOOKS, Scene, end, left_behind
+from .scene import DEVICES, HOOKS, RUN, Scene, end, left_behind
 
 pytestmark = pytest.mark.parametrize("engine", ENGINES)
 
@@ -32,11 +32,9 @@ def test_process_ends_during_the_move(hook: str, engine: str, place: str) -> Non
         container = scene.containers[0]
         options = ("-e", f"trace={name}", "-e", f"inject={name}:delay_enter=1500000:when={when}")
         process = scene.hook(hook, container, under=("strace", "-f", "-qq", "-o", "/dev/null", *options))
-        limit = time.monotonic() + 20
-        gone = {"first move": 0, "last move": 2, "loan": 3}[place]
-        while len(scene.host.names() & {"eth1", "eth2", "eth3"}) > 3 - gone or not os.path.exists("/run/netdevns/txn"):
-            assert time.monotonic() < limit
-            time.sleep(0.005)
+        here = 3 - {"first move": 0, "last move": 2, "loan": 3}[place]
+        begun = RUN / "txn"
+        wait_until(lambda: begun.exists() and len(scene.host.names() & {*DEVICES}) <= here, "devices have left", 20)
         time.sleep(0.2)  # it is in the call by now, and for longer
         end(container)
         out, err, code = finish(process)

@@ -8,9 +8,9 @@ import time
 import pytest
 
 import netdevns
-from tests.runtimes.container import wait_until
 from tests.support import kinds, rawdump
 from tests.support.namespaces import Namespace
+from tests.support.processes import wait_until
 from tests.support.rawdump import IFA_F_PERMANENT, Address
 
 V4, V6 = sockets.AF_INET, sockets.AF_INET6

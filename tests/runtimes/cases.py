@@ -18,10 +18,11 @@ from typing import Any
 
 from tests.support import rawdump
 from tests.support.namespaces import Namespace
+from tests.support.processes import wait_until
 from tools import losses_judge as judge
 from tools.losses_judge import Finding
 
-from .container import Machine, cable, opened, wait_until
+from .container import Machine, cable, opened
 from .players import Player, Refused
 
 PATIENCE_S = 60  # the kernel has one queue for DAD and carriers, which all namespaces of a busy machine share

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import netdevns
 from tests.support.namespaces import Namespace
+from tests.support.processes import wait_until
 
 TIMEOUT_S = 30
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # runc's place, and ip's; an ordinary user's PATH has none of them
@@ -371,11 +371,3 @@ class Runtime:
         done = self("start", container)
         assert done.returncode == 0, done.stderr
         wait_until(lambda: self.status(container)["status"] == "stopped", "the container ends")
-
-
-def wait_until(condition: Any, what: str, timeout_s: float = 10) -> None:
-    """Asks again and again; for what the kernel or a runtime does in its own time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.01)

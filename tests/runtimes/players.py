@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .container import ENV, Bundle, Machine, Runtime, hook, make_rootfs, wait_until
+from tests.support.processes import wait_until
+
+from .container import ENV, Bundle, Machine, Runtime, hook, make_rootfs
 
 SLEEP = {"user": {"uid": 0, "gid": 0}, "args": ["/bin/sleep", "3600"], "env": ["PATH=/bin"], "cwd": "/"}
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.namespaces import Namespace
+from tests.support.processes import wait_until
 
-from .container import Machine, wait_until
+from .container import Machine
 
 # Copies, so that files can be installed where podman looks by itself. crun wants a pure cgroup2 view.
 COPY = "mkdir -p /run/copy{0} && cp -a {0}/. /run/copy{0} && mount --bind /run/copy{0} {0}"

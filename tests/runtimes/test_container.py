@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.namespaces import Namespace
+from tests.support.processes import wait_until
 
-from .container import ARRIVED, DEVICES, WIRES, Bundle, Runtime, Seen, furnish, hook, shell_hook, wait_until
+from .container import ARRIVED, DEVICES, WIRES, Bundle, Runtime, Seen, furnish, hook, shell_hook
 
 
 def started(runtime: Runtime, bundle: Bundle) -> Seen:

@@ -16,8 +16,9 @@ import pytest
 
 from netdevns import homecoming
 from tests.support.namespaces import Namespace
+from tests.support.processes import wait_until
 
-from .container import ARRIVED, DEVICES, NETDEVNS, WIRES, Bundle, Machine, Runtime, Seen, furnish, hook, wait_until
+from .container import ARRIVED, DEVICES, NETDEVNS, WIRES, Bundle, Machine, Runtime, Seen, furnish, hook
 from .test_hook_process import Container, opened, sleeping
 
 LOANS = "/run/netdevns/loan"

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 10) -> None:
-    """Waits for what other processes do."""
+def wait_until(condition: Callable[[], object], what: str = "", timeout_s: float = 10) -> None:
+    """Asks again and again; for what the kernel, a runtime or another process does in its own time."""
     end = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < end
+        assert time.monotonic() < end, f"not within {timeout_s} s: {what}"
         time.sleep(0.01)
 
 
