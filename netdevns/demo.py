@@ -225,7 +225,7 @@ def _racer(sandbox: Sandbox, first: str, name: str) -> int:
     """A process in the container that takes a name as soon as a batch with the host's device `first` is under way.
 
     That is when it goes down: all do, before the first one moves. When the first has arrived it can be too late: on one
-    processor whoever moves asks for the kernel's lock again before others are awake.
+    processor the mover takes the kernel's lock (rtnl) again before a process that waits for it runs.
     """
     ready, tell = os.pipe()
     pid = os.fork()

@@ -1,7 +1,7 @@
 """The folders and files below JOURNAL_DIR, opened safely: ours alone, checked on the descriptor that is then used.
 
-No symbolic link is followed, and nothing but a directory or a regular file is opened: what belongs to somebody else, or
-others may write to, is unusable. Trusted are the folders above JOURNAL_DIR, or above a directory that a caller gives.
+No symbolic link is followed, and nothing but a directory or a regular file is opened. One that belongs to another user,
+or that others may write to, is unusable. The folders above JOURNAL_DIR, or above a caller's directory, are trusted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def open_folder(directory: str, folder: str = "", *, create: bool) -> int:
     """Opens a directory, or a folder in it, made where it does not exist and `create` says so.
 
     Raises:
-        OSError: It cannot be opened or made; EPERM: it is somebody else's, or others may write to it. Names its path.
+        OSError: It cannot be opened or made; EPERM: it is another user's, or others may write to it. Names its path.
     """
     fd = _open_folder(None, directory, directory, create)
     if not folder:
@@ -60,8 +60,8 @@ def open_file(folder: int, name: str, flags: int, path: str) -> int:
         path: For errors.
 
     Raises:
-        OSError: It cannot be opened; EPERM: it is no regular file, has another name, too (a hard link), is somebody
-            else's, or others may write to it. Names `path`.
+        OSError: It cannot be opened; EPERM: it is no regular file, has another name, too (a hard link), is
+            another user's, or others may write to it. Names `path`.
     """
     try:
         # Not opened to find that out: to open a device may mean something to it.

@@ -67,15 +67,13 @@ def run(args: Sequence[str]) -> int:
     From the first change on INT, TERM and HUP are held back, and still are when this returns: the process is to end.
     """
     try:
-        lines, code = _run(_state(), args)
+        lines, code = _run(args)
     except (KeyboardInterrupt, SystemExit) as e:
         told = e.__cause__
         if isinstance(told, errors.NetDevError):
             lines, code = lines_of(told), code_of(told)
         else:  # before the hook held signals back, so before anything was sent
             lines, code = [f"interrupted; {UNTOUCHED}"], FAILED
-    except errors.ConfigInvalid as e:
-        lines, code = [str(e), UNTOUCHED], REFUSED
     except ImportError as e:
         lines, code = [str(e)], FAILED
     except Exception as e:
@@ -108,10 +106,8 @@ def _unlogged(lines: list[str], code: int) -> list[str]:
     return [unlogged] if unlogged else []
 
 
-def _run(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
+def _run(args: Sequence[str]) -> tuple[list[str], int]:
     """What there is to say, and the exit code."""
-    from . import hook
-
     held: list[Interrupts] = []
 
     def begin() -> Interrupts:
@@ -119,6 +115,9 @@ def _run(data: bytes, args: Sequence[str]) -> tuple[list[str], int]:
         return held[0]
 
     try:
+        data = _state()
+        from . import hook
+
         arguments = Arguments(args)
         if arguments.stage == "poststop":
             return _poststop(data, begin, held)

@@ -70,7 +70,7 @@ def _appended(folder: int, data: bytes) -> bool:
             named = os.stat(NAME, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):
+        if not os.path.samestat(named, status):
             return False
         if status.st_size + len(data) > limits.LOG_BYTES:
             if status.st_size > limits.LOG_BYTES:

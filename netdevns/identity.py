@@ -48,13 +48,12 @@ def found(section: journal.Section) -> tuple[NetNS, Socket] | None:
     unseen: OSError | None = None
     for path in _candidates(section, ino):
         try:
-            is_it = _is(path, dev, ino)
-            netns = NetNS.open(path) if is_it else None
+            if not _is(path, dev, ino):
+                continue
+            netns = NetNS.open(path)
         except OSError as e:
             if e.errno not in (*_WENT, errno.EINVAL):  # EINVAL: it is no namespace
                 unseen = OSError(e.errno, os.strerror(e.errno or 0), path)
-            continue
-        if netns is None:
             continue
         try:
             socket = Socket(netns.fd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from . import limits, uapi
 from .errors import ConfigInvalid
@@ -33,10 +34,10 @@ def open_regular(path: str) -> int:
     """
     seen = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        kind = os.fstat(seen).st_mode & 0o170000  # S_IFMT
-        if kind == 0o040000:
+        mode = os.fstat(seen).st_mode
+        if stat.S_ISDIR(mode):
             raise NotRegular(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if kind != 0o100000:
+        if not stat.S_ISREG(mode):
             raise NotRegular(errno.EINVAL, "not a regular file", path)
         try:
             return os.open(f"/proc/self/fd/{seen}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)

@@ -167,7 +167,7 @@ def parse(data: bytes) -> list[Section]:
 
 
 def _judge(sections: list[Section]) -> None:
-    """Whether all is there that whoever reads a record relies on. Raises Damaged, Malformed."""
+    """Raises Damaged, or Malformed, where a part is missing or wrong that the readers of a record rely on."""
     for type_ in _ONCE:
         if (count := sum(each.type == type_ for each in sections)) != 1:
             raise Damaged(f"a part that it must have once is in it {count} times")

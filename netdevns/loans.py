@@ -61,11 +61,10 @@ class Lender:
         OSError: The folder of the loans cannot be opened or made: known before anything is moved.
     """
 
-    __slots__ = ("_loans", "container", "directory", "number", "since_ms")
+    __slots__ = ("_loans", "container", "number", "since_ms")
 
     def __init__(self, directory: str, container: str) -> None:
         self._loans = Journal(directory, create=True, folder=FOLDER)
-        self.directory = directory
         self.container = container
         self.since_ms = now_ms()  # before the snapshots
         self.number = 0  # of the loan, once it may be there
@@ -120,7 +119,7 @@ def masters(sections: list[Section]) -> dict[int, wire.Link]:
         if section.type == journal.MASTER:
             try:
                 found[section.number(journal.A_IFINDEX)] = wire.Link(next(wire.messages(bytes(section.body))).body)
-            except (StopIteration, wire.Malformed):
+            except wire.Malformed:
                 raise Damaged("a master in it is damaged") from None
     return found
 

@@ -26,7 +26,7 @@ def print_any_name() -> None:
 
 
 def complain(lines: list[str], code: int, wait_s: float | None = None) -> int:
-    """Tells on stderr, one line a fact, whatever is in a name; that nobody reads it does not change the code.
+    """Writes lines to stderr, one a fact, names made printable; a stderr without a reader does not change the code.
 
     Args:
         lines: Without "netdevns: ".

@@ -39,7 +39,7 @@ class Process:
             self._fd = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def has_ended(self) -> bool:
-        """Whether it has; nobody may have waited for it yet."""
+        """Whether it has ended; a zombie has."""
         if not self._is_pidfd:
             return _has_ended(self._fd)
         poll = select.poll()

@@ -103,7 +103,7 @@ def _line(record: Record) -> str:
     try:
         devices = ", ".join(f"{_label(s)} -> {_wanted(s)}" for s in movers(record.sections()))
     except (Damaged, OSError) as e:
-        devices = says(e)
+        devices = str(e.strerror if isinstance(e, OSError) else e)  # the path stands in front of it
     return f"{record.path}: {devices}"
 
 
@@ -222,11 +222,6 @@ def not_obeyed(record: Record, e: Damaged | OSError, then: str) -> Recovered:
     aside = record.set_aside()
     file = "the file, which was set aside" if aside else "the file"
     return Recovered(aside or path, None, "kept", "unknown", f"not obeyed: {e}; {then}, then remove {file}")
-
-
-def says(e: Damaged | OSError) -> str:
-    """Why a record is not obeyed; its path is said with it."""
-    return str(e.strerror if isinstance(e, OSError) else e)
 
 
 def retract(opened: Journal, number: int) -> None:

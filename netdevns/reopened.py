@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from . import identity, journal, lookups, ports, wire
 from .engine import Device, EngineError, Socket
@@ -45,11 +44,11 @@ class Reopened:
         self.exclusion = Exclusion(Patience(WAIT_S, interrupts), is_must=interrupts is not None)
         self.plan = Plan([], True)
         by_type = {s.type: s for s in sections}
-        self.where = {t: _required(by_type, t) for t in (journal.SOURCE, journal.TARGET)}
-        self.plan.routes = bytes(_required(by_type, journal.ROUTES).body)
-        self.plan.nexthops = bytes(_required(by_type, journal.NEXTHOPS).body)
+        self.where = {t: by_type[t] for t in (journal.SOURCE, journal.TARGET)}
+        self.plan.routes = bytes(by_type[journal.ROUTES].body)
+        self.plan.nexthops = bytes(by_type[journal.NEXTHOPS].body)
         self.plan.neighbours = [bytes(by_type[t].body) for t in NEIGHBOURS if t in by_type]
-        self.plan.neighparms = bytes(_required(by_type, journal.NEIGHPARMS).body)
+        self.plan.neighparms = bytes(by_type[journal.NEIGHPARMS].body)
         self.members = [_member(s) for s in sections if s.type == journal.DEVICE]
         self.uppers = [_member(s) for s in sections if s.type == journal.UPPER]
         by_ifindex = {m.link.ifindex: m.link for m in self.members}
@@ -100,22 +99,14 @@ class Reopened:
         return Recovered(self.record.path, member.item.host_name, outcome, location, text)
 
 
-def _required(by_type: Mapping[int, Section], type_: int) -> Section:
-    if type_ not in by_type:
-        raise Damaged("a part is missing in it")
-    return by_type[type_]
-
-
 def _member(section: Section) -> Member:
-    """A device out of a record. Raises Damaged."""
+    """A device out of a record, of which `journal.parse` has judged the parts. Raises Damaged: of what they hold."""
     item = Item(os.fsdecode(section.text(journal.A_HOST_NAME)), None)
     item.ifname, item.wanted = section.text(journal.A_IFNAME), section.text(journal.A_WANTED)
     item.depth, item.token = section.number(journal.A_DEPTH), section.optional(journal.A_TOKEN)
     item.qdiscs = (section.optional(journal.A_QDISCS) or b"").decode("ascii", "replace").split()
     try:
-        first = next(wire.messages(bytes(section.body)), None)
-        if first is None:
-            raise Damaged("a snapshot is missing in it")
+        first = next(wire.messages(bytes(section.body)))
         link = first.padded()
         item.link = wire.Link(first.body)
         device = Device(item.ifname, item.wanted, section.ifindex(journal.A_IFINDEX))

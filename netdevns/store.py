@@ -1,9 +1,9 @@
-"""Where records are kept: files of a folder below JOURNAL_DIR, each locked by whoever works on it.
+"""The store of records: files of a folder below JOURNAL_DIR, each locked by the process that works on it.
 
 A record of a move exists only while the move runs: JOURNAL_DIR/txn/<random>, held under flock(LOCK_EX) by the mover, so
-an unlocked one is a crash. It is written before the first change, and once more only where somebody added addresses
-after that: recovery looks where each device *is*. No fsync: it guards against the death of a process; a reboot resets
-the devices, and a record of another boot is discarded.
+an unlocked one is a crash. It is written before the first change, and once more only where addresses were added after
+that: recovery looks where each device *is*. No fsync: it guards against the death of a process; a reboot resets the
+devices, and a record of another boot is discarded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LONGEST = 200  # bytes of a name that others chose, to which something is added;
 
 
 class Journal:
-    """The directory of the records, opened safely: no symbolic link is followed, and nobody else may write in it.
+    """The directory of the records, opened by `folders.open_folder`.
 
     Args:
         directory: JOURNAL_DIR, or another one, which belongs to the caller alone.
@@ -39,7 +39,7 @@ class Journal:
         folder: Which records: those of moves, or of loans.
 
     Raises:
-        OSError: It cannot be made or opened; EPERM: it is somebody else's, or others may write in it.
+        OSError: It cannot be made or opened; EPERM: it is another user's, or others may write to it.
     """
 
     __slots__ = ("directory", "fd", "path")
@@ -146,7 +146,7 @@ class Journal:
             except FileNotFoundError:
                 record.close()
                 return False
-            record.close()  # somebody was quicker
+            record.close()  # another process was quicker
             if not wait():
                 return False
 
@@ -274,7 +274,7 @@ class Record:
         return UNDO in self.name
 
     def keep(self) -> bool:
-        """Leaves it to `recover`: an undo could not put everything back. False: somebody has removed it."""
+        """Leaves it to `recover`: an undo could not put everything back. False: it was removed meanwhile."""
         self._rename(self.name + UNDO, "`netdevns recover` may take the move for complete")
         return self.name in self._journal.names()
 

@@ -169,7 +169,7 @@ class Batch:
             self._tell("verify", done, count)
         if self.lender is not None and self.members:  # before the record of the move goes: one of the two is there
             self._lend(self.lender)
-        self._is_alive()
+        self._see_process()
 
     def _lend(self, lender: Lender) -> None:
         try:
@@ -256,9 +256,10 @@ class Batch:
             raise Stopped(None, "interrupt", 0, name)
         if self.deadline is not None and time.monotonic() >= self.deadline:
             raise Stopped(member, "time-out", errno.ETIMEDOUT, "")
-        self._is_alive()
+        self._see_process()
 
-    def _is_alive(self) -> None:
+    def _see_process(self) -> None:
+        """Raises Stopped where the container's process has ended."""
         if self.process is not None and self.process.has_ended():
             raise Stopped(None, "process", errno.ESRCH, f"the container's process {self.process.pid} has ended")
 
