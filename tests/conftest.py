@@ -1,12 +1,13 @@
-"""What every folder of tests can use: the fixtures `host` and `target`, and the marker `kinds`."""
+"""What every folder of tests can use: the fixtures `host`, `target` and `show`, and the marker `kinds`."""
 
 from __future__ import annotations
 
 import compileall
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.support import kinds, require
 from tests.support.namespaces import Namespace, current, fresh, setns
 from tests.support.require import required
 
-DESELECTED = pytest.StashKey[set[str]]()
+DESELECTED = pytest.StashKey[set[str]]()  # the kinds
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,13 +69,33 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         require("kinds", f"this kernel has no {', '.join(sorted(lacks))}")
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # one of several processes
+        session.config.workeroutput["deselected"] = sorted(session.config.stash[DESELECTED])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001  # the hook's arguments
+    node.config.stash[DESELECTED].update(getattr(node, "workeroutput", {}).get("deselected", ()))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for report in (each for reports in terminalreporter.stats.values() for each in reports):
+        if getattr(report, "when", "") == "teardown":
+            for line in (value for key, value in report.user_properties if key == "counted"):
+                terminalreporter.write_line(line)
     lacks = config.stash[DESELECTED]
     if lacks:
         terminalreporter.write_line(
             f"device kinds that Linux {os.uname().release} lacks here: {', '.join(sorted(lacks))}; "
             "their tests are deselected, tools/kernels runs them on other kernels"
         )
+
+
+@pytest.fixture
+def show(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Tells what was counted, at the end of the run."""
+    return lambda line: record_property("counted", line)
 
 
 @pytest.fixture

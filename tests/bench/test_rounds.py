@@ -31,7 +31,9 @@ def suite(*options: str, **asked: Any) -> str:
     """Runs bench/ as tools/bench does, in this test's sandbox."""
     require_module("bench", "pytest_benchmark")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "bench/test_costs.py"]
-    environment = {**os.environ, "NETDEVNS_BENCH": json.dumps(asked)}
+    # Its suite is no part of this one: with xdist's variables pytest-benchmark measures nothing.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    environment["NETDEVNS_BENCH"] = json.dumps(asked)
     return subprocess.run(command, cwd=TOP, env=environment, check=True, capture_output=True, text=True).stdout
 
 

@@ -13,12 +13,16 @@ import pytest
 from tests.support import require
 
 from .compilers import BUILDS, CORE, CSRC, HERE, PLAIN, PROGRAMS, SANITIZED, SCRATCH, STRICT, Build
+from .ways import ways
+
+THOROUGH = pytest.mark.thorough
 
 
-@pytest.fixture(params=BUILDS.values(), ids=lambda build: build.name)
+@pytest.fixture(params=ways(*BUILDS))
 def build(request: pytest.FixtureRequest) -> Build:
-    request.param.check()
-    return request.param
+    found = BUILDS[request.param]
+    found.check()
+    return found
 
 
 def test_core_builds(build: Build) -> None:
@@ -40,10 +44,18 @@ def test_header_stands_alone(build: Build, header: str) -> None:
     build.run("-fsyntax-only", source)
 
 
-@pytest.mark.parametrize("standard", ["c++11", "c++17", "c++20"])
+@pytest.mark.parametrize(
+    "standard", [pytest.param("c++11", marks=THOROUGH), "c++17", pytest.param("c++20", marks=THOROUGH)]
+)
 @pytest.mark.parametrize(
     ("compiler", "objects"),
-    [("g++", "gcc"), ("g++", "gcc-sanitized"), ("clang++", "clang"), ("clang++", "clang-sanitized")],
+    [
+        ("g++", "gcc"),
+        *(
+            pytest.param(compiler, objects, marks=THOROUGH)
+            for compiler, objects in (("g++", "gcc-sanitized"), ("clang++", "clang"), ("clang++", "clang-sanitized"))
+        ),
+    ],
 )
 def test_embedded_in_cpp(compiler: str, objects: str, standard: str, tmp_path: Path) -> None:
     """A C++ program includes netdevns.h without a warning, is linked with the C objects, and works."""
@@ -81,7 +93,7 @@ def test_readme_says_how_to_build(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "example: /nowhere: No such file or directory\n")
 
 
-@pytest.mark.parametrize(("compiler", "cpp"), [("gcc", "g++"), ("clang", "clang++")])
+@pytest.mark.parametrize(("compiler", "cpp"), [("gcc", "g++"), pytest.param("clang", "clang++", marks=THOROUGH)])
 @pytest.mark.parametrize("language", ["c", "cpp"])
 def test_two_lines_of_makefile_build(tmp_path: Path, compiler: str, cpp: str, language: str) -> None:
     """Those of csrc/README.md, alone, with a copy of what it says to vendor; a C++ program, too."""

@@ -7,6 +7,9 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.support import require
 
@@ -15,9 +18,18 @@ from .compilers import BUILDS, DEBUGGABLE
 # Of a child that becomes another program nothing is said, as it never frees what it was forked with.
 VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=all",
             "--errors-for-leak-kinds=all", "--track-fds=yes", "--child-silent-after-fork=yes"]  # fmt: skip
-ALL_WAYS = [*BUILDS, "valgrind"]
+# Without --full: one compiler, with and without its sanitizers.
+QUICK = ("gcc", "gcc-sanitized")
+
+
+def ways(*names: str) -> list[Any]:
+    """Parameters of tests: the other ways than QUICK are for thorough runs."""
+    return [pytest.param(name, marks=[] if name in QUICK else pytest.mark.thorough) for name in names]
+
+
+ALL_WAYS = ways(*BUILDS, "valgrind")
 # For what takes the kernel time.
-FEW_WAYS = ["gcc", "clang-sanitized", "musl", "valgrind"]
+FEW_WAYS = ways("gcc", "gcc-sanitized", "clang-sanitized", "musl", "valgrind")
 
 Run = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.csrc.ways import FEW_WAYS, Start, starter
-from tests.fault.conftest import pytest_configure, pytest_terminal_summary, show, tally  # noqa: F401  # what is counted
+from tests.fault.conftest import tally  # noqa: F401  # a fixture
 from tests.support.processes import wait_until
 
 from .scene import ARRIVED, Scene

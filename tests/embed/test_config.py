@@ -16,7 +16,7 @@ GOOD: dict[str, Any] = {"root": {"path": "none"}, "process": {"args": ["true"]}}
 READ = "none: No such file or directory"
 
 
-@pytest.fixture(params=["clang-sanitized"])
+@pytest.fixture(params=["gcc-sanitized"])
 def said(request: pytest.FixtureRequest, tmp_path: Path, host: object):  # noqa: ARG001  # for its privileges
     build = BUILDS[request.param]
     build.check()

@@ -1,4 +1,4 @@
-"""The attacks of a session with each engine, and the counts, which are shown at the end and recorded with the tests."""
+"""The attacks of a session with each engine, and their counts, which are shown at the end."""
 
 from __future__ import annotations
 
@@ -9,16 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support import require
-from tests.support.attacks import ALL, ENGINES, Tally
+from tests.support.attacks import ALL, EACH_ENGINE, Tally
 
 from .attack import Attacks
 
 HERE = Path(__file__).parent
-SHOWN = pytest.StashKey[list[str]]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash.setdefault(SHOWN, [])  # tests/embed has this hook, too
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,13 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(3600))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash[SHOWN]:
-        terminalreporter.write_line(line)
-    config.stash[SHOWN].clear()
-
-
-@pytest.fixture(scope="session", params=ENGINES)
+@pytest.fixture(scope="session", params=EACH_ENGINE)
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -45,17 +34,6 @@ def attacks(engine: str) -> Iterator[Attacks]:
         require("netns", "no strace here")
     with Attacks(engine) as found:
         yield found
-
-
-@pytest.fixture
-def show(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Tells what was counted."""
-
-    def tell(line: str) -> None:
-        request.config.stash[SHOWN].append(line)
-        record_property("counted", line)
-
-    return tell
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
-"""Hooks with each engine, and the counts, which are shown at the end and recorded with the tests."""
+"""Hooks with each engine, and the counts, which are shown at the end."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fault.conftest import pytest_configure, pytest_terminal_summary, show  # noqa: F401  # what is counted
 from tests.runtimes.container import Machine
 from tests.support import require
 from tests.support.attacks import ENGINES, LONG, Tally
@@ -17,7 +16,11 @@ from tests.support.namespaces import Namespace
 from .bounded import Bounded, made
 from .scene import HOOKS
 
-BOTH = [(hook, engine) for hook in HOOKS for engine in ENGINES]
+BOTH = [
+    pytest.param((hook, engine), marks=[] if engine == ENGINES[0] else pytest.mark.thorough)
+    for hook in HOOKS
+    for engine in ENGINES
+]
 HERE = __file__.rpartition("/")[0]
 
 
@@ -38,7 +41,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`player` is each hook with each engine; in a short run with one, where a module says ONE_ENGINE."""
     if "player" in metafunc.fixturenames and not hasattr(metafunc.module, "player"):
         few = getattr(metafunc.module, "ONE_ENGINE", False) and not LONG
-        metafunc.parametrize("player", [(h, e) for h, e in BOTH if not few or e == ENGINES[0]], ids="-".join)
+        metafunc.parametrize("player", [each for each in BOTH if not few or not each.marks], ids="-".join)
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def engine(player: tuple[str, str]) -> str:
 
 
 @pytest.fixture
-def tally(request: pytest.FixtureRequest, show) -> Iterator[Tally]:  # noqa: F811  # the fixture
+def tally(request: pytest.FixtureRequest, show: Callable[[str], None]) -> Iterator[Tally]:
     """Counts what a test tries; what is untrue fails it, after all was tried."""
     counts = Tally(request.node.name, "untrue")
     yield counts

@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from tests.support.attacks import ENGINES, finish, traced
+from tests.support.attacks import EACH_ENGINE, finish, traced
 from tests.support.processes import wait_until
 
 from .jobs import moving
 from .scene import DEVICES, HOOKS, RUN, Scene, end, left_behind
 
-pytestmark = pytest.mark.parametrize("engine", ENGINES)
+pytestmark = pytest.mark.parametrize("engine", EACH_ENGINE)
 
 
 @pytest.mark.parametrize("hook", HOOKS)

@@ -72,6 +72,7 @@ ADDRESSES = {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("state", ["up", "down"])
 @pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES)
 def test_protected_address_arrives(host: Namespace, target: Namespace, address: str, state: str) -> None:
@@ -91,6 +92,7 @@ def test_address_is_shown_as_before(host: Namespace, target: Namespace, address:
     assert "UP" in after["flags"]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("label", "arrived"),
     [
@@ -161,6 +163,7 @@ def test_protocol_arrives(host: Namespace, target: Namespace, address: str) -> N
     assert move_and_compare(host, target)[0].proto == proto
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("state", ["up", "down"])
 def test_order_of_many_addresses(host: Namespace, target: Namespace, state: str) -> None:
     """P2: addresses of both families keep their order: primaries and secondaries, and IPv6, newest first."""
@@ -253,6 +256,7 @@ def test_secondary_of_a_primary_that_is_not_carried(host: Namespace, target: Nam
     assert [(a.address, a.prefixlen) for a in target.addresses("eth1")] == [("10.0.0.2", 24)]
 
 
+@pytest.mark.smoke
 def test_no_address_is_invented(host: Namespace, target: Namespace) -> None:
     """S12: a device without addresses has none afterwards, and no routes but the kernel's own."""
     host.batch(["link add eth1 type ifb", "link set eth1 up"])
@@ -279,6 +283,7 @@ def test_many_addresses(host: Namespace, target: Namespace, count: int) -> None:
 # ---- duplicate address detection ----
 
 
+@pytest.mark.smoke
 def test_usable_ipv6_address_is_usable_at_once(host: Namespace, target: Namespace) -> None:
     """P2: an address that had completed DAD is not tentative when the call returns, and has its own flags exactly."""
     host.batch([VETH, *UP])
@@ -330,6 +335,7 @@ def test_the_kernels_own_link_local_is_no_obstacle(host: Namespace, target: Name
     assert len(target.addresses("net0", scope=253)) == 1
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.kinds(kind, "veth")) for kind in kinds.MOVABLE])
 @pytest.mark.parametrize("state", ["up", "down"])
 def test_every_kind(host: Namespace, target: Namespace, kind: str, state: str) -> None:
@@ -354,6 +360,7 @@ def test_every_kind(host: Namespace, target: Namespace, kind: str, state: str) -
         assert after.get(attribute) == before.get(attribute)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("state", ["up", "down"])
 def test_deprecated_ipv4_address_arrives(host: Namespace, target: Namespace, state: str) -> None:
     """S6: an IPv4 address with preferred_lft 0 arrives, deprecated (dumps of permanent ones say "forever")."""
@@ -363,6 +370,7 @@ def test_deprecated_ipv4_address_arrives(host: Namespace, target: Namespace, sta
     assert target.addresses("eth1") == before
 
 
+@pytest.mark.smoke
 def test_no_route_is_invented_for_a_peer(host: Namespace, target: Namespace) -> None:
     """S12: an IPv6 address with a peer and a short prefix has the routes it had, and no other."""
     host.batch(["link add eth1 type ifb", "link set eth1 up", "addr add 2001:db8::1 peer 2001:db8:9::2/64 dev eth1"])

@@ -198,6 +198,7 @@ def expect_check(arguments: list[str], target: Namespace, code: str, capsys: pyt
     assert code in [f["code"] for f in shown["findings"]]
 
 
+@pytest.mark.smoke
 def test_altname_of_the_device_is_taken(sides: tuple[Namespace, Namespace]) -> None:
     """P3: alternative names travel: one that is taken in the target refuses the move."""
     host, target = sides
@@ -216,6 +217,7 @@ def test_altname_of_the_device_is_an_altname_there(sides: tuple[Namespace, Names
     expect_refused(row, host, target, target.fd)
 
 
+@pytest.mark.smoke
 def test_all_findings_at_once(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixture[str]) -> None:
     """P3: all findings are told, not only the first; the error says how many more there are."""
     host, target = sides
@@ -309,6 +311,7 @@ def test_bad_namespace_does_not_hide_bad_devices(sides: tuple[Namespace, Namespa
     assert codes == {"netns.open", "device.unknown", "name.invalid"}
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     "where", ["/proc/thread-self/ns/net", "/proc/self/fd/{}", "fd"], ids=["thread", "path", "descriptor"]
 )
@@ -352,6 +355,7 @@ def test_wrong_python_types(sides: tuple[Namespace, Namespace], devices: Any, wh
             netdevns.check(devices, where, **more)
 
 
+@pytest.mark.smoke
 def test_a_good_check_touches_nothing(sides: tuple[Namespace, Namespace]) -> None:
     """P3: a check that finds nothing against a move changes nothing, not even for a moment."""
     host, target = sides
@@ -361,6 +365,7 @@ def test_a_good_check_touches_nothing(sides: tuple[Namespace, Namespace]) -> Non
     assert [(f.device, f.severity, f.code) for f in report.findings] == [("eth1", "loss", "loss.routes")]
 
 
+@pytest.mark.smoke
 def test_losses_are_told(sides: tuple[Namespace, Namespace]) -> None:
     """P3: what a move loses that the runtime-spec does not protect is told before, and is no error."""
     host, target = sides
@@ -538,6 +543,7 @@ def test_default_route_of_an_upper(sides: tuple[Namespace, Namespace], kind: str
     expect_default_route(*sides, "eth1", force)
 
 
+@pytest.mark.smoke
 @pytest.mark.kinds("bond")
 @pytest.mark.parametrize("force", [False, True], ids=["refused", "forced"])
 def test_default_route_of_a_bond(sides: tuple[Namespace, Namespace], force: bool) -> None:

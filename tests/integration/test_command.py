@@ -106,6 +106,7 @@ def race(target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Device, "move", move)
 
 
+@pytest.mark.smoke
 @pytest.mark.usefixtures("eth1")
 @pytest.mark.parametrize("as_json", [False, True], ids=["human", "json"])
 def test_failed_move(
@@ -196,6 +197,7 @@ def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> 
 # ---- as a process ----
 
 
+@pytest.mark.smoke
 @pytest.mark.usefixtures("eth1")
 def test_process_moves(target: Namespace) -> None:
     """DESIGN 4.2: `python -m netdevns move`, with an inherited descriptor."""

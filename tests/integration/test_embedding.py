@@ -52,6 +52,7 @@ def containers() -> Iterator[list[Namespace]]:
         yield made
 
 
+@pytest.mark.smoke
 def test_many_containers_at_once(opened: netdevns.NetNS, containers: list[Namespace], host: Namespace) -> None:
     """Each gets its device, by shared NetNS objects, in threads; and all come back as they were."""
     before = host.dump()

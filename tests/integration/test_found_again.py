@@ -50,6 +50,7 @@ def test_renamed_device_with_another_mac_comes_back(moved: Moved) -> None:
     assert moved.target.names() == set()
 
 
+@pytest.mark.smoke
 def test_recovered_device_is_found_by_what_it_lies_on(moved: Moved) -> None:
     """Out of a record, which says of no arrival: by the other end or the lower device, or by its MAC address."""
     disguise(moved)

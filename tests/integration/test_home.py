@@ -127,6 +127,7 @@ def without_shared_routes(dump: dict[str, object]) -> dict[str, object]:
     return {**once(dump), "routes": routes}
 
 
+@pytest.mark.smoke
 def test_thrown_back_into_the_host(host: Namespace, target: Namespace, directory: str) -> None:
     """P5: name, link, addresses, routes, nexthops, neighbours, sysctls, master, port settings are back."""
     before = without_shared_routes(host.dump())
@@ -296,6 +297,7 @@ def test_made_by_software(host: Namespace, target: Namespace, directory: str) ->
     assert host.names() >= {"other"}
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("hours", [0, 1, 2])
 def test_lifetimes(
     host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch, hours: int
@@ -331,6 +333,7 @@ def test_routes_of_others(host: Namespace, target: Namespace, directory: str) ->
     assert "192.0.2.0/24 via 10.1.0.9 dev eth1" in shown
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("made_anew", [True, False])
 def test_master(host: Namespace, target: Namespace, directory: str, made_anew: bool) -> None:
     """P5: a bridge of that name has its port again; without one it is told, and there is nothing to try again."""

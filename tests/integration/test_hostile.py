@@ -126,6 +126,7 @@ CHANGES["everything"] = [
 ]  # fmt: skip
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", CHANGES)
 def test_change_is_taken_back(sides: tuple[Namespace, Namespace], before_step: BeforeStep, name: str) -> None:
     """P1: what root in the target did to a device is taken back, and "as before" is true."""
@@ -256,6 +257,7 @@ def test_proto_down(host: Namespace, target: Namespace, before_step: BeforeStep,
     assert_equal_soon(before, host)
 
 
+@pytest.mark.smoke
 @pytest.mark.kinds("vlan")
 @pytest.mark.parametrize(
     ("was", "change_"),
@@ -300,6 +302,7 @@ def test_vxlan(host: Namespace, target: Namespace, before_step: BeforeStep) -> N
     assert_equal_soon(before, host)
 
 
+@pytest.mark.smoke
 @pytest.mark.kinds("macvlan")
 def test_device_that_stays_on_top(host: Namespace, target: Namespace, before_step: BeforeStep) -> None:
     """P1: a macvlan of the host's, whose lower device gets a smaller MTU in the container, has its own again."""
@@ -314,6 +317,7 @@ def test_device_that_stays_on_top(host: Namespace, target: Namespace, before_ste
 # ---- alternative names ----
 
 
+@pytest.mark.smoke
 @has_altnames
 @pytest.mark.parametrize("name", ["stays", "lo", "eth0", "eth1", "peer", "taken"])
 @pytest.mark.parametrize("device", ["net0", "net1"])

@@ -24,6 +24,7 @@ def kept(link: Link) -> dict[object, str]:
     return {k: v for k, v in link.attrs.items() if not isinstance(k, tuple) and k not in (3, 5, 6, 37, 45, 52)}
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("state", ["up", "down"])
 def test_device_is_up_afterwards(host: Namespace, target: Namespace, state: str) -> None:
     """S7: the device is up after the move, whatever it was before."""
@@ -59,6 +60,7 @@ def test_attribute_is_kept(host: Namespace, target: Namespace, change: str, stat
     assert after.flags == before.flags | 1
 
 
+@pytest.mark.smoke
 def test_altnames_travel(host: Namespace, target: Namespace) -> None:
     """DESIGN 4.1: alternative names always travel."""
     host.batch([VETH, "link property add dev eth1 altname one altname a-very-long-alternative-name"])
@@ -75,6 +77,7 @@ def test_ifindex_is_kept_where_it_is_free(host: Namespace, target: Namespace) ->
     assert target.links()["eth1"].ifindex == 4711
 
 
+@pytest.mark.smoke
 def test_ifindex_is_another_where_it_is_taken(host: Namespace, target: Namespace) -> None:
     """DESIGN 5: where it is taken the device gets another, which is reported."""
     host.batch(["link add eth1 index 4711 type ifb"])
@@ -135,6 +138,7 @@ def test_macvlan_leaves_its_lower(host: Namespace, target: Namespace) -> None:
     assert [a.address for a in target.addresses("eth0")] == ["10.0.0.1"]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("order", [("lower", "upper"), ("upper", "lower")], ids=["lower first", "upper first"])
 @pytest.mark.parametrize(
     "kind",
@@ -187,6 +191,7 @@ def test_three_storeys(host: Namespace, target: Namespace, order: str) -> None:
     assert {device: target.addresses(f"{device}1") for device in order} == before
 
 
+@pytest.mark.smoke
 @pytest.mark.kinds("dummy", "vlan")
 def test_vlan_without_its_parent(host: Namespace, target: Namespace) -> None:
     """S6: a VLAN can move alone, and keeps its lower in the host's namespace."""

@@ -57,6 +57,7 @@ def test_a_host_name_that_is_no_text(host: Namespace, target: Namespace) -> None
     assert target.names() == {name}
 
 
+@pytest.mark.smoke
 def test_template_takes_the_lowest_free_number(host: Namespace, target: Namespace) -> None:
     """S5: with `%d` the kernel chooses a free name; it is read back, not guessed."""
     host.batch(ifbs("mv0"))
@@ -121,6 +122,7 @@ def test_several_templates_in_one_batch(host: Namespace, target: Namespace) -> N
     assert [macs[m.name] for m in moved] == [f"02:00:00:00:00:0{n}" for n in range(4)]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")], ids=["template first", "template last"])
 def test_template_leaves_a_literal_name_alone(host: Namespace, target: Namespace, order: tuple[str, str]) -> None:
     """S4, S5: `eth%d` never takes the `eth0` that another device of the batch wants."""
@@ -131,6 +133,7 @@ def test_template_leaves_a_literal_name_alone(host: Namespace, target: Namespace
     assert target.names() == {"eth0", "eth1"}
 
 
+@pytest.mark.smoke
 def test_swap_of_two_names(host: Namespace, target: Namespace) -> None:
     """S2: two devices of a batch may take each other's name."""
     host.batch(["link add name a index 101 type ifb", "link add name b index 102 type ifb"])

@@ -49,6 +49,7 @@ def eth1(host: Namespace) -> None:
     host.batch(["link add eth1 type ifb", "addr add 10.0.0.1/24 dev eth1"])
 
 
+@pytest.mark.smoke
 @pytest.mark.usefixtures("eth1")
 def test_no_cap_net_admin(host: Namespace, target: Namespace) -> None:
     """P3: without CAP_NET_ADMIN the check says so, for both sides."""

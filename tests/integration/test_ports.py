@@ -106,6 +106,7 @@ def test_every_setting_of_this_kernel_is_known(bridge: Namespace) -> None:
     assert set(told(bridge)) - {11} <= set(ports.BRIDGE)
 
 
+@pytest.mark.smoke
 @pytest.mark.kinds("vlan")  # without 8021q a bridge has no VLANs, either
 @pytest.mark.parametrize("batch", [("eth1",), ("eth1", "eth2")])
 def test_vlans_and_entries_come_back(
@@ -217,6 +218,7 @@ def bond(host: Namespace) -> Namespace:
     return host
 
 
+@pytest.mark.smoke
 @pytest.mark.kinds("bond")
 @pytest.mark.parametrize("batch", [("eth1",), ("eth2",), ("eth1", "eth2"), ("eth2", "eth1")])
 def test_bond_slave_comes_back(

@@ -110,6 +110,7 @@ def test_nothing_without_being_asked(sides: tuple[Namespace, Namespace], monkeyp
     assert not_carried(moved) == {"eth0": ("1 route", "1 neighbour", f"sysctl ipv4.rp_filter 2 -> {default}")}
 
 
+@pytest.mark.smoke
 def test_every_setting_is_carried(sides: tuple[Namespace, Namespace]) -> None:
     """Each setting that can be changed, changed, in a target with other defaults: the files there say what it was."""
     _, target = sides
@@ -247,6 +248,7 @@ def seconds_away(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: (4990 < v <= 5000) if k == "expires" else v for k, v in route.items()} for route in found]
 
 
+@pytest.mark.smoke
 def test_routes_are_carried(renumbered: tuple[Namespace, Namespace]) -> None:
     """Routes of every shape, on other ifindexes, in their tables, in their order: as ip(8) shows them in the source."""
     host, target = renumbered
@@ -364,6 +366,7 @@ def test_nexthop_objects(renumbered: tuple[Namespace, Namespace]) -> None:
 # ---- neighbours ----
 
 
+@pytest.mark.smoke
 def test_neighbours_are_carried(renumbered: tuple[Namespace, Namespace]) -> None:
     """Permanent ones and proxies of both families; learned ones are learned again."""
     host, target = renumbered

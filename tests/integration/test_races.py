@@ -84,6 +84,7 @@ def local(side: Namespace, device: str) -> list[str]:
 # ---- between snapshot and move ----
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_late_addresses_arrive(sides: tuple[Namespace, Namespace], before_step: BeforeStep, nth: int) -> None:
     """P2: addresses that are added just before the move of the n-th device arrive, as they were and in their order."""
@@ -140,6 +141,7 @@ def test_single_device(host: Namespace, target: Namespace, before_step: BeforeSt
     assert len([a for a in moved.addresses if a.address.startswith(("10.9.", "2001:db8:9:"))]) == 6
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("step", ["move", "up_and_replay", "verify"])
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_late_addresses_come_back(
@@ -381,6 +383,7 @@ def test_nothing_is_lost_under_load(
 # ---- two who want the same ----
 
 
+@pytest.mark.smoke
 def test_two_movers(sides: tuple[Namespace, Namespace]) -> None:
     """P1: of two movers of one device one wins, the other fails; the device is in one place with all it had."""
     host, target = sides

@@ -132,6 +132,7 @@ POINTS = [
 ]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(("step", "nth", "after"), POINTS)
 def test_killed_anywhere(sides: tuple[Namespace, Namespace], directory: str, step: str, nth: int, after: bool) -> None:
     """P4: after `recover` everything is exactly as before, or exactly as after the move; and nothing is left."""
@@ -294,6 +295,7 @@ def test_recover_can_be_killed_and_repeated(
     assert records(directory) == []
 
 
+@pytest.mark.smoke
 def test_next_move_recovers_first(sides: tuple[Namespace, Namespace], directory: str) -> None:
     """DESIGN 5: a move that names a device of a crashed record undoes that one first, then moves it whole."""
     _, target = sides
@@ -385,6 +387,7 @@ def test_nothing_is_left_after_a_move(sides: tuple[Namespace, Namespace], direct
     assert os.stat(f"{directory}/txn").st_mode & 0o777 == 0o700
 
 
+@pytest.mark.smoke
 def test_running_move_is_left_alone(
     sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -477,6 +480,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_damaged_record_is_told_and_not_obeyed(
     sides: tuple[Namespace, Namespace], crashed: Path, directory: str, damage: Callable[[bytes], bytes]

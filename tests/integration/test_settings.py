@@ -59,6 +59,7 @@ def failed_move(target: Namespace) -> netdevns.MoveFailed:
     return raised.value
 
 
+@pytest.mark.smoke
 @pytest.mark.usefixtures("eth1")
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 def test_every_setting_of_this_kernel_is_known(family: str) -> None:
@@ -105,6 +106,7 @@ def test_token(host: Namespace) -> None:
     assert was.differences(short) == short.differences(was) == []
 
 
+@pytest.mark.smoke
 def test_all_settings_come_back(eth1: Namespace, target: Namespace) -> None:
     """Each setting that can be changed, changed: after a failed move an independent dump is as before."""
     changed = 0

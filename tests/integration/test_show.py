@@ -57,6 +57,7 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str,
     return found
 
 
+@pytest.mark.smoke
 def test_devices_are_what_ip_shows(devices: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     """DESIGN 4.2: {"devices": [...]}: all of them, in the kernel's order, each as `ip -j -d` has it."""
     found = shown(capsys)

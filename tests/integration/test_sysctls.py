@@ -44,6 +44,7 @@ def test_nothing_is_reported_where_nothing_changes(sides: tuple[Namespace, Names
         assert reset(sides) == {"eth1": [], "eth2": []}
 
 
+@pytest.mark.smoke
 def test_up_to_three_are_named(sides: tuple[Namespace, Namespace]) -> None:
     """Of both families, with both values, as the files have them: this one is in seconds."""
     host, target = sides

@@ -132,6 +132,7 @@ def expect_failed(
 # ---- the move itself fails ----
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_name_appears_in_the_target(
     sides: tuple[Namespace, Namespace], before_step: Callable[..., None], nth: int
@@ -307,6 +308,7 @@ def test_down_is_refused_before_all_were_asked(
         expect_failed(target, "eth0", "down", errno.EBUSY, {"eth0": "net0", "eth1": "net1"})
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("step", ["snapshot", "move", "up_and_replay", "verify"])
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_engine_fails(
@@ -328,6 +330,7 @@ def test_engine_fails(
 # ---- interruption and time ----
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("step", ["snapshot", "move", "up_and_replay", "verify"])
 @pytest.mark.parametrize("nth", [1, 3])
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, MemoryError])
@@ -369,6 +372,7 @@ def test_second_interruption_during_the_undo(
         netdevns.move(DEVICES, target.fd)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("step", ["move", "up_and_replay"])
 def test_time_is_over(sides: tuple[Namespace, Namespace], before_step: Callable[..., None], step: str) -> None:
     """DESIGN 4.1: when the time is over between two devices, all are back: ETIMEDOUT."""
@@ -400,6 +404,7 @@ def fail_at(before_step: Callable[..., None], step: str = "verify", nth: int = 1
     before_step(step, nth, fail)
 
 
+@pytest.mark.smoke
 def test_undo_restores_a_bridge_port(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
     """P1: a device that was a bridge's port is one again."""
     host.batch(["link add br0 type bridge", "link add eth0 type veth peer name peer", "link set eth0 master br0"])
@@ -411,6 +416,7 @@ def test_undo_restores_a_bridge_port(host: Namespace, target: Namespace, before_
     assert host.ip_json("link show dev eth0")[0]["master"] == "br0"
 
 
+@pytest.mark.smoke
 def test_undo_restores_nexthop_groups(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
     """P1: a nexthop group that lost a leg with the device has it again, with its weight, and its routes do."""
     host.batch(
@@ -434,6 +440,7 @@ def test_undo_restores_nexthop_groups(host: Namespace, target: Namespace, before
         expect_failed(target, "eth0", "verify", errno.ENOMEM, {"eth0": "net0"})
 
 
+@pytest.mark.smoke
 def test_undo_restores_alternative_names(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
     """P1: alternative names are back."""
     host.batch(["link add eth0 type ifb", "link property add dev eth0 altname one altname two"])
@@ -555,6 +562,7 @@ def test_undo_restores_neighbours_of_a_bridge(
         expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": {}})
 
 
+@pytest.mark.smoke
 def test_undo_restores_the_ifindex(sides: tuple[Namespace, Namespace], before_step: Callable[..., None]) -> None:
     """P1: a device that had another ifindex in the target has its own again, or `left` says that it cannot (5.10)."""
     host, target = sides
@@ -599,6 +607,7 @@ def test_undo_with_the_kernels_own_link_local(
         expect_failed(target, "eth0", "verify", errno.ENOMEM, {"eth0": "net0"})
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("step", ["move", "up_and_replay", "verify"])
 @pytest.mark.parametrize(
     "kind",
@@ -690,6 +699,7 @@ def test_the_same_move_works_after_an_undo(
 # ---- what undo cannot restore ----
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("nth", [1, 2])
 def test_qdiscs_that_are_gone_are_told(
     host: Namespace, target: Namespace, before_step: Callable[..., None], tmp_path: Path, nth: int
@@ -955,6 +965,7 @@ UPPERS = [
 ]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("kind", UPPERS)
 @pytest.mark.parametrize("state", ["up", "down"])
 def test_undo_restores_an_upper_that_stayed(

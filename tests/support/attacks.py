@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 TOP = Path(__file__).parents[2]
 LONG = os.environ.get("NETDEVNS_ATTACK") == "long"
 # The short sample is the same each time: a failure of it is one of what was changed.
@@ -24,6 +26,8 @@ CHANCE = random.Random(None if LONG else 7)
 ALL = bool(os.environ.get("NETDEVNS_FAULTS_ALL"))
 ROUNDS = int(os.environ.get("NETDEVNS_ROUNDS") or 0)
 ENGINES = ("native", "reference")
+# Without --full the other engine runs one test for each promise: those marked "smoke".
+EACH_ENGINE = (ENGINES[0], pytest.param(ENGINES[1], marks=pytest.mark.thorough))
 HANG_S = 60
 COMPLETE, AS_BEFORE, TOLD, UNREACHED = "complete", "as before", "told", "not reached"
 Start = Callable[[tuple[str, ...]], subprocess.Popen[str]]  # given the words that go before the command's own
