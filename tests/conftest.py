@@ -5,6 +5,8 @@ from __future__ import annotations
 import compileall
 import os
 import signal
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support import kinds, require
-from tests.support.namespaces import Namespace, current, fresh, setns
+from tests.support.namespaces import GRAVES, Namespace, current, fresh, setns
 from tests.support.require import required
 
 DESELECTED = pytest.StashKey[set[str]]()  # the kinds
@@ -44,8 +46,25 @@ def _lacks(item: pytest.Item) -> set[str]:
     return kinds.missing(wanted) if wanted else set()
 
 
+def _sample(items: list[pytest.Item]) -> None:
+    """Marks as thorough what is left out of tests that are marked `sampled`."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled and not item.get_closest_marker("thorough"):
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % sampled.args[0]:
+                item.add_marker("thorough")
+            seen[test] += 1
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m is looked at
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A test of a device kind that this kernel lacks runs on another: it is deselected, not skipped."""
+    _sample(items)
+    if hasattr(config, "workerinput"):
+        # One of several processes, each with another part at a time: what waits for the kernel beside what computes.
+        items.sort(key=lambda item: zlib.crc32(item.nodeid.partition("::")[0].encode()))
     here, elsewhere = [], []
     native = os.environ.get("NETDEVNS_ENGINE", "native") == "native"
     for item in items:
@@ -70,6 +89,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    GRAVES.close()
     if hasattr(session.config, "workeroutput"):  # one of several processes
         session.config.workeroutput["deselected"] = sorted(session.config.stash[DESELECTED])
 
@@ -112,6 +132,7 @@ def host() -> Iterator[Namespace]:
         finally:
             setns(home)
             os.close(home)
+            GRAVES.take(namespace)
 
 
 @pytest.fixture
@@ -120,3 +141,4 @@ def target() -> Iterator[Namespace]:
     with fresh("target") as namespace:
         namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
         yield namespace
+        GRAVES.take(namespace)

@@ -13,6 +13,8 @@ from bench.build import BUILT
 from tests.support.namespaces import Namespace
 from tests.support.require import require
 
+pytestmark = pytest.mark.thorough  # Go is installed for --full
+
 BUILD = Path(__file__).resolve().parents[2] / "bench/go/build"
 NOT_INSTALLED = 3
 

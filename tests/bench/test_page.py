@@ -201,6 +201,7 @@ def words_of(chart: charts.Chart) -> list[str]:
     return ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
+@pytest.mark.thorough
 def test_all_charts_are_drawn(drawn: dict[str, charts.Chart]) -> None:
     """Each is in a section of the page."""
     assert list(drawn) == list(charts.EVERY)

@@ -183,6 +183,7 @@ def test_recorded_time_is_that_of_the_contestant(tmp_path: Path) -> None:
         assert each["stats"]["median"] == pytest.approx(info["wall_s"])
 
 
+@pytest.mark.thorough
 def test_scenario_that_takes_long_ends_with_a_whole_round(tmp_path: Path) -> None:
     """After the fewest rounds that say something; all who take part have played as many."""
     file = tmp_path / "out.json"

@@ -87,6 +87,7 @@ SKIPPED: dict[str, tuple[Edit, str]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("what", SKIPPED)
 def test_skipped_work_is_noticed(what: str) -> None:
     """`ip -batch`, which passes, with one thing left out or added."""

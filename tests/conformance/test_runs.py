@@ -163,6 +163,7 @@ def test_a_probe_that_is_alone_has_no_other_beside_it(made: Make, tmp_path: obje
     assert {word[0] for word in words[:at]} == {"a", "b"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("leave", ["descriptor", "child", "thread", "error", "nothing"])
 def test_a_process_in_which_a_probe_left_something_is_ended(leave: str, made: Make) -> None:
     """The next probe gets a fresh one; where nothing was left, the same: a fork is dear on some kernels."""
@@ -213,6 +214,7 @@ def wrong(document: dict[str, Any], data: expected.Data) -> list[str]:
     return [f"{each['id']}: {each['reason'] or each['value']}" for each in must if each["status"] in bad]
 
 
+@pytest.mark.thorough
 def test_expectations_hold_on_this_kernel() -> None:
     """The package's own probes: each can be asked, and on a kernel that was measured what must hold does."""
     done = subprocess.run([*COMMAND, "--format", "json"], capture_output=True, text=True, check=False)

@@ -70,6 +70,7 @@ ODD = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("by", ["hook", "bundle", "config"])
 def test_odd_file(bounded: Bounded, kind: str, by: str) -> None:
@@ -133,6 +134,7 @@ SLOW = {
 DOCUMENTS = LARGE | (SLOW if LONG else {})
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", DOCUMENTS)
 def test_large_document(bounded: Bounded, kind: str) -> None:
     """As large as it may be, and as dear to parse as JSON can be made: read, or refused in a line."""

@@ -104,6 +104,7 @@ CONTENTS: dict[str, str] = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("text", CONTENTS.values(), ids=CONTENTS.keys())
 def test_a_note_with_another_place(text: str, default: Path) -> None:
     """Only the default folder, or one above it that netdevns makes, and exactly so: else nothing is removed."""
@@ -157,6 +158,7 @@ FORGED: dict[str, Change] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED.keys())
 def test_a_note_of_others(forge: Change, default: Path) -> None:
     """With the right words, but perhaps another user's: our file goes, the folders stay, and a line says why."""
@@ -178,6 +180,7 @@ def test_a_default_folder_behind_a_link(default: Path) -> None:
     assert [path.name for path in (elsewhere / "cdi").iterdir()] == [".netdevns-made"]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("top", ["/", "{tmp}", "{tmp}/a", "{tmp}/a/given"])
 @pytest.mark.parametrize("command", [["cdi", KIND], ["hooks-dir"]], ids=["cdi", "hooks-dir"])
 @pytest.mark.parametrize("owner", [0, OTHER])
@@ -206,6 +209,7 @@ FOLDERS: dict[str, Change] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("change", FOLDERS.values(), ids=FOLDERS.keys())
 @pytest.mark.parametrize("command", [["cdi", KIND, "eth1"], ["hooks-dir", "--allow", "x"]], ids=["cdi", "hooks-dir"])
 def test_nothing_is_installed_where_others_write(change: Change, command: list[str], tmp_path: Path) -> None:
@@ -239,6 +243,7 @@ def test_the_default_folder_is_looked_at_too(default: Path) -> None:
     assert f"{default}: other users may write to it (mode 0777)" in err
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("action", [["eth1", "--install"], ["--uninstall"]], ids=["install", "uninstall"])
 @pytest.mark.parametrize("owner", [0, OTHER])
 @pytest.mark.parametrize("above", [False, True], ids=["the folder", "above it"])
@@ -475,6 +480,7 @@ CODE: dict[str, tuple[str, Change]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("named", "change"), CODE.values(), ids=CODE.keys())
 def test_code_that_others_can_change(named: str, change: Change, installed: Path, tmp_path: Path) -> None:
     """Not installed: exit code 2, and a line with path, reason and remedy. Shown, with that as a warning."""
@@ -563,6 +569,7 @@ PYTHON: dict[str, tuple[str, Change]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("named", "change"), PYTHON.values(), ids=PYTHON.keys())
 def test_an_interpreter_that_others_can_change(
     named: str, change: Change, python: Path, installed: Path, tmp_path: Path

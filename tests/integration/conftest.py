@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -12,15 +13,22 @@ from typing import Any
 import pytest
 
 from netdevns.engine import Device
+from tests.support.namespaces import GRAVES
 
 # The directory of the records stays, as /run/netns does; a record must not.
 RECORDS = {"/run/netdevns", "/run/netdevns/txn"}
 
 
+def _descriptors() -> Iterator[str]:
+    for number in {*os.listdir("/proc/self/fd")} - {*map(str, GRAVES.fds)}:
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            yield f"{number} {os.readlink(f'/proc/self/fd/{number}')}"
+
+
 def _state() -> dict[str, object]:
     """What keeps a namespace alive, and what outlives a test: descriptors, threads, mounts, files."""
     return {
-        "descriptors": sorted(os.listdir("/proc/self/fd")),
+        "descriptors": sorted(_descriptors()),
         "threads": threading.active_count(),
         "mounts": Path("/proc/self/mounts").read_text(),
         "run": sorted({str(path) for path in Path("/run").rglob("*") if path.suffix != ".lock"} - RECORDS),

@@ -72,6 +72,7 @@ ADDRESSES = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.smoke
 @pytest.mark.parametrize("state", ["up", "down"])
 @pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES)

@@ -173,6 +173,7 @@ def expect_command(arguments: list[str], text: str, capsys: pytest.CaptureFixtur
     assert "Traceback" not in err
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("row", rows(TABLE))
 def test_bad_device_or_name(sides: tuple[Namespace, Namespace], row: Bad, capsys: pytest.CaptureFixture[str]) -> None:
     """S3, S4, P3: each is found by a check, refused by a move, exits with 2, and nothing is touched."""
@@ -272,6 +273,7 @@ NAMESPACES: dict[str, tuple[Any, int, str]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("where", NAMESPACES.values(), ids=NAMESPACES)
 @pytest.mark.parametrize("side", ["target", "source"])
 def test_bad_namespace(
@@ -515,6 +517,7 @@ DEFAULTS: dict[str, tuple[str, list[str]]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("force", [False, True], ids=["refused", "forced"])
 @pytest.mark.parametrize("case", DEFAULTS.values(), ids=DEFAULTS)
 def test_default_route(sides: tuple[Namespace, Namespace], case: tuple[str, list[str]], force: bool) -> None:
@@ -634,6 +637,7 @@ def write(tmp_path: Path, target: Namespace) -> Iterator[Callable[[str], str]]:
     return to_file
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("case", CONFIGS.values(), ids=CONFIGS)
 def test_bad_configuration(
     sides: tuple[Namespace, Namespace],

@@ -64,6 +64,7 @@ def connected(side: Namespace) -> list[tuple[str, int]]:
     return sorted(each for route in found if (each := (route["dst"], route["metric"])) != ("fe80::/64", 50))
 
 
+@pytest.mark.sampled(3)
 def test_connected_routes_arrive(sides: tuple[Namespace, Namespace]) -> None:
     """S6, S12: the target has the connected routes that the source had, no other and none less; after a repetition too.
 
@@ -86,6 +87,7 @@ def test_connected_routes_arrive(sides: tuple[Namespace, Namespace]) -> None:
     assert connected(host) == before
 
 
+@pytest.mark.sampled(3)
 def test_routes_are_back_after_an_undo(sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
     """P1: after an undo of a batch all routes of the source are what they were."""
     host, target = sides

@@ -210,6 +210,7 @@ def test_xdp_program_of_the_container(host: Namespace, target: Namespace, direct
     assert_equal_soon(before, host, shown=without_shared_routes)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("change", [name for name in CHANGES if name != "mac-and-name"])
 def test_changed_meanwhile(host: Namespace, target: Namespace, directory: str, change: str) -> None:
     """P5: what the container, or another hand after it, did to the link is taken back."""
@@ -235,6 +236,7 @@ def test_names_that_were_exchanged(host: Namespace, target: Namespace, directory
     assert_equal_soon(before, host, shown=without_shared_routes)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("where", ["host", "elsewhere"])
 @pytest.mark.parametrize("how", ["name", "altname"])
 def test_name_is_taken(

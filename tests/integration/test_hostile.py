@@ -126,6 +126,7 @@ CHANGES["everything"] = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.smoke
 @pytest.mark.parametrize("name", CHANGES)
 def test_change_is_taken_back(sides: tuple[Namespace, Namespace], before_step: BeforeStep, name: str) -> None:
@@ -137,6 +138,7 @@ def test_change_is_taken_back(sides: tuple[Namespace, Namespace], before_step: B
     assert_equal_soon(before, host)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", CHANGES)
 def test_change_is_taken_back_by_recover(
     sides: tuple[Namespace, Namespace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -165,6 +167,7 @@ def test_change_is_taken_back_by_recover(
 GSO_SEGS, GSO_SIZE, GRO_SIZE, GSO_IPV4, GRO_IPV4 = 40, 41, 58, 63, 64
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("type_", [GSO_SEGS, GSO_SIZE, GRO_SIZE, GSO_IPV4, GRO_IPV4])
 @pytest.mark.parametrize("was", ["default", "own"])
 def test_segmentation_sizes(sides: tuple[Namespace, Namespace], before_step: BeforeStep, type_: int, was: str) -> None:
@@ -317,6 +320,7 @@ def test_device_that_stays_on_top(host: Namespace, target: Namespace, before_ste
 # ---- alternative names ----
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.smoke
 @has_altnames
 @pytest.mark.parametrize("name", ["stays", "lo", "eth0", "eth1", "peer", "taken"])
@@ -354,6 +358,7 @@ def test_added_altname_is_removed_in_the_target(sides: tuple[Namespace, Namespac
     assert_equal_soon(before, host)
 
 
+@pytest.mark.sampled(3)
 @has_altnames
 @pytest.mark.parametrize("nth", [1, 2])
 @pytest.mark.parametrize("tries", [way_back.TRIES, 0], ids=["in-the-target", "in-our-own"])

@@ -62,6 +62,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 DEVICES = {"eth0": "net0", "eth1": "net%d", "eth2": ""}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("count", [70, 400])
 @pytest.mark.parametrize("where", ["source", "target", "both"])

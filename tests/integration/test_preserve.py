@@ -450,6 +450,7 @@ def failing(real: Callable[..., Any], nth: int, error: BaseException) -> Callabl
     return call
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("nth", [1, 2, 4, 12])
 @pytest.mark.parametrize(
     ("error", "code"),

@@ -141,6 +141,7 @@ def test_single_device(host: Namespace, target: Namespace, before_step: BeforeSt
     assert len([a for a in moved.addresses if a.address.startswith(("10.9.", "2001:db8:9:"))]) == 6
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.smoke
 @pytest.mark.parametrize("step", ["move", "up_and_replay", "verify"])
 @pytest.mark.parametrize("nth", [1, 2, 3])
@@ -353,6 +354,7 @@ def hammer(host: Namespace, target: Namespace) -> Iterator[Hammer]:
     made.close()
 
 
+@pytest.mark.thorough
 def test_nothing_is_lost_under_load(
     host: Namespace, target: Namespace, hammer: Hammer, record_property: Callable[[str, object], None]
 ) -> None:

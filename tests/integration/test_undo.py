@@ -242,6 +242,7 @@ def test_address_is_taken_away_before_the_comparison(
     assert "10.1.0.2/24 is missing" in error.extack
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -308,6 +309,7 @@ def test_down_is_refused_before_all_were_asked(
         expect_failed(target, "eth0", "down", errno.EBUSY, {"eth0": "net0", "eth1": "net1"})
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.smoke
 @pytest.mark.parametrize("step", ["snapshot", "move", "up_and_replay", "verify"])
 @pytest.mark.parametrize("nth", [1, 2, 3])
@@ -330,6 +332,7 @@ def test_engine_fails(
 # ---- interruption and time ----
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.smoke
 @pytest.mark.parametrize("step", ["snapshot", "move", "up_and_replay", "verify"])
 @pytest.mark.parametrize("nth", [1, 3])
@@ -356,6 +359,7 @@ def test_interruption(
     assert (cause.step, cause.rolled_back, cause.device) == ("interrupt", True, None)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("part", range(1, 7))
 def test_second_interruption_during_the_undo(
     sides: tuple[Namespace, Namespace], before_step: Callable[..., None], part: int

@@ -84,6 +84,7 @@ def test_either_place(machine: Machine, container: Container, by: str) -> None:
     assert container.namespace.names() == set(ARRIVED)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("by", ["state", "config.json"])
 @pytest.mark.parametrize(
     ("device", "name", "reason"),
@@ -138,6 +139,7 @@ def test_names_of_an_attacker(
     assert (host.dump(), container.namespace.names()) == (before, set())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("glob", ["eth1", "eth[12]", "et*"])
 @pytest.mark.parametrize("device", ["mv0", "../mv0", "*", "", "x\neth1", "\x00", "e" * 9999])
 def test_what_no_glob_is_for(host: Namespace, machine: Machine, container: Container, glob: str, device: str) -> None:

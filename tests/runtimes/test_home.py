@@ -119,6 +119,7 @@ def test_namespace_that_lives_on(host: Namespace, runtime: Runtime, bundle: Bund
 IDS = ["c1", "../../etc/passwd", "a/b", ".", "..", ".x", "x" * 1000, "\n", "\x00", "ü", "%2F"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("id_", IDS)
 def test_any_id(host: Namespace, machine: Machine, bundle: Bundle, id_: str) -> None:
     """P5: whatever a container is called, its loan is one file of the folder, and is found by its id."""

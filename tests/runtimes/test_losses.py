@@ -44,6 +44,7 @@ def spoilt(where: str, lines: str) -> Contestant:
     return dataclasses.replace(OURS, run=run)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("row", [row.id for row in ROWS])
 def test_netdevns_loses_nothing(row: str) -> None:
     """S6, S11: in each scenario netdevns keeps all facts, not only those of the row."""
@@ -81,6 +82,7 @@ def again(address: str, with_: str = "") -> str:
     return f"address del {address} dev net0\naddress add {address} {with_} dev net0"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("row", "fact", "where", "lines"),
     [

@@ -87,6 +87,7 @@ def names(host: Namespace) -> Iterator[None]:
         folder.rmdir()
 
 
+@pytest.mark.sampled(4)
 @SHELLS
 @pytest.mark.parametrize(
     ("line", "word"),

@@ -12,7 +12,7 @@ from netdevns import exclusion, homecoming, hookcommand, installs, limits, loans
 ROOT = Path(__file__).resolve().parents[2]
 SECURITY, LIMITS = ROOT / "SECURITY.md", ROOT / "docs" / "limits.md"
 SHOWN = [
-    *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("csrc/*.md"), *ROOT.glob("examples/*"),
+    *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("csrc/*.md"), *ROOT.glob("examples/*.*"),
     ROOT / "netdevns" / "usage.py", *(path for path in ROOT.glob("share/**/*") if path.is_file()),
 ]  # fmt: skip
 # What starts netdevns through Python, as a shell or JSON has it, and what stands before it.
