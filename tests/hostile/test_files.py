@@ -6,7 +6,6 @@ import binascii
 import contextlib
 import os
 import resource
-import resource
 import shutil
 import socket
 import stat
