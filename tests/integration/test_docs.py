@@ -17,6 +17,8 @@ import netdevns
 from tests.support.namespaces import Namespace
 from tests.support.require import require
 
+pytestmark = pytest.mark.here
+
 MS_BIND, MNT_DETACH = 4096, 2
 BLUE = Path("/run/netns/blue")
 _libc = ctypes.CDLL(None, use_errno=True)

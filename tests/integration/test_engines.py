@@ -151,6 +151,7 @@ def test_same_messages_on_this_kernel(fresh) -> None:
     assert len(sent) > 40
 
 
+@pytest.mark.here
 @pytest.mark.parametrize("number", FAILING)
 def test_same_messages_when_a_send_fails(fresh, number: int) -> None:
     """A send that fails (ENOBUFS): the same messages of the undo, the same words, and the host is as before."""

@@ -12,6 +12,8 @@ from netdevns import cli
 from tests.support import readme
 from tests.support.namespaces import Namespace
 
+pytestmark = pytest.mark.here
+
 TOP = Path(__file__).parents[2]
 DEVICES = [
     "link add eth1 type veth peer name wire1",

@@ -231,6 +231,7 @@ def test_as_many_requests_for_many_devices_as_for_few(host: Namespace, monkeypat
 # ---- for people ----
 
 
+@pytest.mark.here
 @pytest.mark.usefixtures("devices")
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_on_a_terminal(columns: int) -> None:
@@ -263,6 +264,7 @@ def test_on_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert not any(line.startswith("next") for line in lines)
 
 
+@pytest.mark.here
 def test_hostile_names(host: Namespace, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """Names are bytes: what a terminal would obey is shown, not sent; markup is text."""
     names = ["a\x1b[31mb", "[red]x", "b\udcff", "c\x07"]
