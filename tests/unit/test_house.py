@@ -1,6 +1,7 @@
 """The house's own rules: who imports whom, how long things are, what the C core may use, and how things are said."""
 
 import ast
+import functools
 import importlib
 import inspect
 import json
@@ -8,6 +9,7 @@ import re
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,9 +66,19 @@ def is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def imports(path: Path, *, module_level: bool):
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imports(path: Path, *, module_level: bool) -> list[tuple[int, str, list[str]]]:
     """(level, module, names) of each import that runs: nothing under `if TYPE_CHECKING`."""
-    todo: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    return [*_imports(parsed(path), module_level)]
+
+
+def _imports(tree: ast.Module, module_level: bool) -> Iterator[tuple[int, str, list[str]]]:
+    todo: list[ast.AST] = [tree]
     while todo:
         node = todo.pop()
         if isinstance(node, ast.Import):
@@ -273,7 +285,7 @@ def test_one_function_calls_setns():
 )
 def test_module_has_a_docstring(path):
     """Each module says in its first line what it is."""
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert ast.get_docstring(parsed(path))
 
 
 def public_members() -> list:
