@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from netdevns import cdi
 from tests.runtimes.container import Machine
 from tests.support import require
 from tests.support.attacks import ENGINES, LONG, Tally
 from tests.support.namespaces import Namespace
 
+from . import ownership
 from .bounded import Bounded, made
 from .scene import HOOKS
 
@@ -80,3 +83,23 @@ def bounded(machine: Machine, tmp_path: Path) -> Iterator[Bounded]:
     """Programs with bounds on that machine, a bundle, and a container's process."""
     with made(machine, tmp_path.resolve()) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def others(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whether this process may give files away, and become another user."""
+    try:
+        os.chown(tmp_path_factory.mktemp("given"), ownership.OTHER, ownership.OTHER)
+    except OSError as e:
+        require("netns", f"files cannot be given to another user here: {e.strerror}")
+
+
+@pytest.fixture
+def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The default folder, made by netdevns with the one above it, and with a file in it."""
+    base = tmp_path / "base"
+    base.mkdir()
+    monkeypatch.setattr(cdi, "FOLDER", str(base / "a" / "cdi"))
+    monkeypatch.setattr(cdi, "BASE", str(base))
+    assert ownership.run("cdi", ownership.KIND, "eth1", "--install") == (0, "")
+    return base / "a" / "cdi"

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import struct
 import types
 
 import pytest
 
 from netdevns import transaction, wire
-from netdevns.engine import Device
+from netdevns.engine import Device, EngineError
 from netdevns.errors import MoveFailed
 from netdevns.plan import Item, Plan
 
 from . import netlink as nl
 from .fake import World
+
+ADDRESSES = [
+    nl.address_body("10.0.7.1/24", 7, more={nl.IFA_LABEL: b"eth1\0"}),
+    nl.address_body("10.0.8.1/24", 8, more={nl.IFA_LABEL: b"eth2:x\0"}),
+    nl.address_body("2001:db8:7::1/64", 7),
+    nl.address_body("2001:db8:8::1/64", 8),
+]
+ROUTE = (
+    struct.pack("=8BI", 2, 24, 0, 0, 254, 3, 0, 1, 0) + nl.attr(4, struct.pack("=I", 7)) + nl.attr(1, b"\x0a\x09\0\0")
+)
 
 
 class Strike:
@@ -91,3 +103,16 @@ def state(world: World):
         routes = [(r[:12], nl.attrs(r[12:])) for r in namespace.routes]
         parts.append((dict(namespace.links), sorted(addresses, key=lambda a: a[0][4:8]), routes))
     return parts
+
+
+def two_devices() -> World:
+    """eth1 (ifindex 7) and eth2 (8), each with an IPv4 and an IPv6 address, and a route of eth1."""
+    world = World(*ADDRESSES)
+    world.source.links[8] = (nl.IFF_UP, World.attributes("eth2", b"\x02\0\0\0\0\x08"))
+    world.source.routes = [ROUTE]
+    return world
+
+
+def fail_verify(made: Setting) -> None:
+    """The last step of a batch of two devices fails."""
+    made.strike.at[11] = EngineError(errno.EIO, "", "verify")
