@@ -126,7 +126,6 @@ CHANGES["everything"] = [
 ]  # fmt: skip
 
 
-@pytest.mark.sampled(3)
 @pytest.mark.smoke
 @pytest.mark.parametrize("name", CHANGES)
 def test_change_is_taken_back(sides: tuple[Namespace, Namespace], before_step: BeforeStep, name: str) -> None:
