@@ -17,6 +17,7 @@ import pytest
 from netdevns import homecoming
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
+from tests.support.restored import assert_equal_soon
 
 from .container import ARRIVED, DEVICES, NETDEVNS, WIRES, Bundle, Machine, Runtime, Seen, furnish, hook
 from .test_hook_process import Container, opened, sleeping
@@ -199,4 +200,4 @@ def test_folder_of_somebody_else(host: Namespace, machine: Machine, bundle: Bund
         code, said = poststop(machine, container.state())
         assert code == 2
         assert "others may write to it" in said
-    assert host.dump() == before
+    assert_equal_soon(before, host)
