@@ -124,9 +124,6 @@ def host() -> Iterator[Namespace]:
     with fresh("host") as namespace:
         home = current()
         setns(namespace.fd)
-        # No link-local addresses of the kernel's own, which come and do DAD in their time: a test that is about them
-        # sets this back.
-        namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
         try:
             yield namespace
         finally:
@@ -139,6 +136,5 @@ def host() -> Iterator[Namespace]:
 def target() -> Iterator[Namespace]:
     """A fresh network namespace: the container's."""
     with fresh("target") as namespace:
-        namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
         yield namespace
         GRAVES.take(namespace)

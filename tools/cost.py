@@ -14,15 +14,15 @@ from collections import Counter
 
 from tests.cost import growth, trace
 from tests.cost.growth import MEASURES
-from tests.cost.scene import Scene
 from tests.cost.shown import aligned, by_name
+from tests.cost.source import Source
 from tests.cost.trace import ENGINES, Cost
 
 
 def summary(engine: str) -> str:
-    ones, tens = (trace.costs(Scene(batches=(n, n)), engine, count=True) for n in (1, 10))
-    recorded = trace.costs(Scene(batches=(10, 10)), engine, count=True, journal=True)
-    many = [trace.costs(Scene(addresses=n, ipv6=True), engine, count=True)[0] for n in (500, 1000)]
+    ones, tens = (trace.costs(Source(batches=(n, n)), engine, count=True) for n in (1, 10))
+    recorded = trace.costs(Source(batches=(10, 10)), engine, count=True, journal=True)
+    many = [trace.costs(Source(addresses=n, ipv6=True), engine, count=True)[0] for n in (500, 1000)]
     rows: list[list[object]] = [[engine, *MEASURES]]
 
     def row(name: str, figures: list[float]) -> None:

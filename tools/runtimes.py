@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.runtimes.cases import CASES, Case, Make, Scene, play, summary
+from tests.runtimes.cases import CASES, Case, Make, Trial, play, summary
 from tests.runtimes.container import ENV, Runtime
 from tests.runtimes.players import Bundled, Containerd, NotHere, Podman
 from tools.losses_run import PACKAGES as NATIVE
@@ -84,8 +84,8 @@ def contestants() -> list[Contestant]:
     ]
 
 
-def _trial(scene: Scene) -> None:
-    with scene.started({}):
+def _trial(trial: Trial) -> None:
+    with trial.started({}):
         pass
 
 

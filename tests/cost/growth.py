@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import trace
-from .scene import Scene
 from .shown import aligned
+from .source import Source
 from .trace import Cost
 
 MEASURES: dict[str, Callable[[Cost], int]] = {
@@ -34,7 +34,7 @@ class Axis:
 
     name: str
     points: tuple[int, ...]
-    scene: Callable[[int], Scene]
+    source: Callable[[int], Source]
     is_foreign: bool = False
 
 
@@ -42,14 +42,14 @@ FEW, MANY = 2, 6
 
 
 def _foreign(name: str, points: tuple[int, ...], field: str, **others: Any) -> Axis:
-    return Axis(name, points, lambda n: Scene(batches=(FEW, MANY), **{field: n, **others}), is_foreign=True)
+    return Axis(name, points, lambda n: Source(batches=(FEW, MANY), **{field: n, **others}), is_foreign=True)
 
 
 # Not 32, and not 1000 others: with some numbers of devices (34, 35, 69, 70, ...) the kernel leaves all entries of one
 # family out of a dump of RTM_GETNEIGHTBL. Where the header of the second table does not fit into the datagram, it goes
 # on behind as many entries as the first one had. Source: net/core/neighbour.c, neightbl_dump_info().
-DEVICES = Axis("devices in the batch", (1, 2, 4, 8, 16, 31), lambda n: Scene(batches=(n,)))
-ADDRESSES = Axis("addresses on the device", (0, 100, 500, 1000), lambda n: Scene(addresses=n, ipv6=True))
+DEVICES = Axis("devices in the batch", (1, 2, 4, 8, 16, 31), lambda n: Source(batches=(n,)))
+ADDRESSES = Axis("addresses on the device", (0, 100, 500, 1000), lambda n: Source(addresses=n, ipv6=True))
 SOURCE = (
     _foreign("other devices in the source", (0, 250, 1100), "others"),
     _foreign("routes in the source", (0, 2500, 10_000), "routes"),
@@ -91,16 +91,16 @@ class Growth:
 
 
 def measured(axis: Axis, engines: Sequence[str]) -> dict[str, list[Growth]]:
-    """Each measure along an axis, for each of the scene's batches, by engine."""
+    """Each measure along an axis, for each of the source's batches, by engine."""
     if axis.is_foreign:
-        points = [trace.costs_of_each(axis.scene(n), engines, count=True) for n in axis.points]
+        points = [trace.costs_of_each(axis.source(n), engines, count=True) for n in axis.points]
     else:
-        points = [{e: trace.costs(axis.scene(n), e, count=True) for e in engines} for n in axis.points]
+        points = [{e: trace.costs(axis.source(n), e, count=True) for e in engines} for n in axis.points]
     return {
         engine: [
             Growth(axis, devices if axis.is_foreign else None, name, tuple(value(p[engine][batch]) for p in points))
             for name, value in MEASURES.items()
-            for batch, devices in enumerate(axis.scene(1).batches)
+            for batch, devices in enumerate(axis.source(1).batches)
         ]
         for engine in engines
     }

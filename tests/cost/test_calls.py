@@ -14,8 +14,8 @@ from tests.support import kinds, rawdump
 from tests.support.namespaces import fresh
 
 from . import trace
-from .scene import Scene
 from .shown import by_name
+from .source import Source
 from .trace import ENGINES, FURTHER
 
 # A move of one device.
@@ -86,7 +86,7 @@ def expected(engine: str, count: int, *, record: bool, first: bool) -> Counter[s
 def calls(engine: str, count: int, record: bool) -> tuple[Counter[str], Counter[str]]:
     """Of the first and of the second move of a process."""
     trace.need_strace()
-    first, later = trace.costs(Scene(batches=(count, count)), engine, journal=record)
+    first, later = trace.costs(Source(batches=(count, count)), engine, journal=record)
     return first.calls, later.calls
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.require import require
 
 from . import trace
-from .scene import Scene
+from .source import Source
 
 POINTS = (250, 500, 1000)  # addresses on the device
 EACH = 30_000  # instructions for one more address: snapshot, late, replay and read back
@@ -20,7 +20,7 @@ EACH = 30_000  # instructions for one more address: snapshot, late, replay and r
 def instructions(addresses: int, out: Path) -> int:
     """Of the core's functions, with what these call, in one move."""
     counted = ("--tool=callgrind", "--toggle-collect=_cffi_f_nd_*", "--log-file=/dev/null")
-    with Scene(addresses=addresses).made() as (_, target):
+    with Source(addresses=addresses).made() as (_, target):
         trace.moved((1,), "native", target, under=("valgrind", *counted, f"--callgrind-out-file={out}"))
     found = re.search(r"^totals: (\d+)$", out.read_text(), re.MULTILINE)
     assert found, "no totals"

@@ -14,7 +14,7 @@ import pytest
 
 from . import trace
 from .mover import STATUS
-from .scene import Scene
+from .source import Source
 from .trace import ENGINES
 
 FEW, MANY = 2, 3000
@@ -34,7 +34,7 @@ def bare_mib() -> float:
 def peak_mib(addresses: int, engine: str) -> float:
     """Above bare Python, with a record."""
     bare = bare_mib()
-    with Scene(addresses=addresses).made() as (_, target):
+    with Source(addresses=addresses).made() as (_, target):
         told = trace.moved((1,), engine, target, journal=True)
         assert len(target.addresses("net0n0")) == addresses
     return float(told["peak_kib"] / 1024 - bare)

@@ -21,7 +21,7 @@ from tests.support.namespaces import Namespace
 from tests.support.require import require
 
 from .mover import MARK
-from .scene import Scene
+from .source import Source
 
 TOP = Path(__file__).parents[2]
 MOVER = Path(__file__).with_name("mover.py")
@@ -97,7 +97,7 @@ def moved(
     journal: bool = False,
     under: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Runs mover.py on batches of a scene that is made, under another program; returns what it prints."""
+    """Runs mover.py on batches of a source that is made, under another program; returns what it prints."""
     with tempfile.TemporaryDirectory() as directory:
         # As after the first move ever.
         os.mkdir(f"{directory}/txn", 0o700)
@@ -117,20 +117,20 @@ def moved(
     return told
 
 
-def costs(scene: Scene, engine: str, *, journal: bool = False, count: bool = False) -> list[Cost]:
-    """What each batch of a scene costs, moved by one process one after the other."""
-    return costs_of_each(scene, [engine], journal=journal, count=count)[engine]
+def costs(source: Source, engine: str, *, journal: bool = False, count: bool = False) -> list[Cost]:
+    """What each batch of a source costs, moved by one process one after the other."""
+    return costs_of_each(source, [engine], journal=journal, count=count)[engine]
 
 
 def costs_of_each(
-    scene: Scene, engines: Sequence[str], *, journal: bool = False, count: bool = False
+    source: Source, engines: Sequence[str], *, journal: bool = False, count: bool = False
 ) -> dict[str, list[Cost]]:
-    """The same for engines that take turns: the scene is made once, with the batches of each."""
+    """The same for engines that take turns: the source is made once, with the batches of each."""
     found = {}
-    with replace(scene, batches=scene.batches * len(engines)).made() as (_, target):
+    with replace(source, batches=source.batches * len(engines)).made() as (_, target):
         for turn, engine in enumerate(engines):
-            first = turn * len(scene.batches)
-            found[engine] = _traced(scene.batches, engine, target, first=first, journal=journal, count=count)
+            first = turn * len(source.batches)
+            found[engine] = _traced(source.batches, engine, target, first=first, journal=journal, count=count)
     return found
 
 

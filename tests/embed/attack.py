@@ -58,7 +58,7 @@ class Attacks:
     def renew(self) -> None:
         """The next scene is a new one."""
         if self._scene:
-            self._scene.__exit__()
+            self._scene.close()
             self._scene = None
 
     # ---- one run ----

@@ -8,14 +8,12 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
-from typing import Any
 
 from tests.runtimes.container import TIMEOUT_S, Bundle, Machine, make_rootfs, opened
-from tests.support import rawdump, require
-from tests.support.namespaces import Namespace, fresh
-from tests.support.restored import assert_equal_soon
+from tests.support import require, scene
+from tests.support.namespaces import Namespace
+from tests.support.restored import State, assert_equal_soon
 
 # All numbers are given, so that scenes are equal. An ifb is destroyed with its namespace: what is lost is seen.
 FURNISH = """
@@ -39,36 +37,28 @@ STAYS = {"args": ["sleep", "3600"], "env": ["PATH=/bin"], "cwd": "/"}
 RECORDS = "/run/netdevns-embed"
 
 
-class Scene:
-    """A context manager; what was started in it ends with it."""
+class Scene(scene.Scene):
+    """What was started in it ends with it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._pids: list[int] = []
+        super().__init__()
+        self.before["left"] = []
+
+    def _make(self) -> None:
         busybox = shutil.which("busybox") or require("runtimes", "no busybox here")
-        with contextlib.ExitStack() as stack:
-            self.host = stack.enter_context(fresh("host"))
-            self.host.sysctl("ipv6/conf/default/addr_gen_mode", 1)
-            try:
-                self.machine = stack.enter_context(Machine(self.host))
-            except OSError as e:
-                require("netns", str(e))
-            self.host.batch(FURNISH)
-            self.host.wait_until_quiet()
-            self.before = self.host.dump()
-            self.mounts = self.machine.mounts()
-            stack.callback(self.end_containers)
-            self._pids: list[int] = []
-            self._stack = stack.pop_all()
-        self.bundle = Bundle(folder, folder / "rootfs")
+        try:
+            self.machine = self.stack.enter_context(Machine(self.host))
+        except OSError as e:
+            require("netns", str(e))
+        self.host.batch(FURNISH)
+        self.mounts = self.machine.mounts()
+        self.stack.callback(self.end_containers)
+        self.bundle = Bundle(self.folder, self.folder / "rootfs")
         if not self.bundle.rootfs.exists():
             make_rootfs(self.bundle.rootfs, busybox)
         self.bundle.write(DEVICES, process=STAYS)
-
-    def __enter__(self) -> Scene:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stack.close()
 
     # ---- processes ----
 
@@ -107,28 +97,25 @@ class Scene:
     def container(self, pid: int) -> Namespace:
         return opened(f"/proc/{pid}/ns/net", "container")
 
-    def not_as_before(self, timeout_s: float = 1) -> list[str]:
-        """What is otherwise than before anything was started."""
-        end = time.monotonic() + timeout_s
-        while (found := self._not_as_before()) and time.monotonic() < end:
-            time.sleep(0.01)
-        return found
+    def state(self) -> State:
+        """All in the host, and what a start must not leave."""
+        return super().state() | {"left": [f"process {pid}" for pid in left_processes()] + self.traces()}
 
-    def _not_as_before(self) -> list[str]:
-        found = rawdump.differences(self.before, self.host.dump())
-        return found + [f"process {pid} is left" for pid in left_processes()] + self.traces()
+    def not_as_before(self) -> list[str]:
+        """What is otherwise than before anything was started."""
+        return self.differences(self.before)
 
     def traces(self) -> list[str]:
         """Records and mounts that are left."""
         folder = self.machine.path(RECORDS)
-        found = [f"{name} is left" for name in (os.listdir(folder) if folder.exists() else [])]
-        return found + (["a mount is left"] if self.machine.mounts() != self.mounts else [])
+        found = [f"record {name}" for name in (os.listdir(folder) if folder.exists() else [])]
+        return found + (["a mount"] if self.machine.mounts() != self.mounts else [])
 
     def is_as_before(self) -> None:
         found = self.not_as_before()
         assert not found, found
 
-    def is_complete(self, pid: int, complete: dict[str, Any]) -> None:
+    def is_complete(self, pid: int, complete: State) -> None:
         """The container has all, and the host nothing of it."""
         with self.container(pid) as container:
             assert_equal_soon(complete, container)

@@ -36,7 +36,7 @@ UNDONE = "undone"
 
 def run(scene: Scene, engine: str, command: tuple[str, ...], *inject: str) -> Ended:
     """A command under strace, which disturbs it; it must end. Without injections all its calls are listed."""
-    return traced(lambda under: scene.start(engine, *command, under=under), *inject)[0]
+    return traced(lambda under: scene.command(engine, *command, under=under), *inject)[0]
 
 
 class Attacks:
@@ -81,13 +81,9 @@ class Attacks:
         end, wrong = self._fault_verdict(ended)
         if end == TOLD:
             # Its record is kept: where nothing fails any more, all can still be put back.
-            finish(self.scene.start(self.engine, *RECOVER))
-            left = self.scene.differences(self.scene.before, timeout_s=1)
+            finish(self.scene.command(self.engine, *RECOVER))
             # Known: a macvlan that was home and up before its lower came has lost its MAC in the lower's filter.
-            if left and plain(self.scene.state()) == plain(self.scene.before):
-                left = []
-            elif left:
-                left = self.scene.differences(self.scene.before)
+            left = self.scene.differences(self.scene.before, shown=plain)
             wrong += [f"after a recovery: {line}" for line in left]
         kept = clear_records()
         if kept and "remove it yourself" not in ended.err:
@@ -143,7 +139,7 @@ class Attacks:
 
     def kill_group(self, tally: Tally, after_s: float) -> None:
         """One move, killed from outside with all of its process group, at any time."""
-        process = self.scene.start(self.engine, *MOVE)
+        process = self.scene.command(self.engine, *MOVE)
         time.sleep(after_s)
         os.killpg(process.pid, signal.SIGKILL)  # a zombie at least: it was not waited for
         finish(process)
@@ -159,7 +155,7 @@ class Attacks:
         """All is as before or complete after `netdevns recover`, and no record is left."""
         untouched = not self.scene.differences(self.scene.before, timeout_s=0)
         other = "reference" if self.engine == "native" else "native"
-        out, err, code = finish(self.scene.start(other, *RECOVER))
+        out, err, code = finish(self.scene.command(other, *RECOVER))
         ended = Ended(code, out, err, [], 0, 0)
         changed = self.scene.differences(self.scene.before, self.complete)
         end, wrong = ("neither" if changed else AS_BEFORE if untouched else UNDONE), changed
@@ -168,7 +164,7 @@ class Attacks:
         if (code, err) != (0, ""):
             wrong += ["recover failed"]
         if make_old([name for name in (os.listdir(RECORDS) if RECORDS.exists() else []) if name.startswith(".")]):
-            finish(self.scene.start(other, *RECOVER))
+            finish(self.scene.command(other, *RECOVER))
         records = clear_records()
         if records:
             wrong += [f"left in {RECORDS}: {records}"]

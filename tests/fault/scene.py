@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
 import subprocess
 import sys
-import time
-from pathlib import Path
-from typing import Any
 
-from tests.support import rawdump, require
-from tests.support.attacks import TOP
-from tests.support.namespaces import fresh
-
-MS_BIND, MNT_DETACH = 0x1000, 2
-_libc = ctypes.CDLL(None, use_errno=True)
+from tests.support import scene
+from tests.support.namespaces import named
 
 # Addresses of both families, a label, routes, a neighbour, an alternative name, sysctls; a bridge port; a device on top
 # of another one that moves with it. All numbers are given, so that scenes are equal.
@@ -57,70 +47,18 @@ SYSCTLS = {"ipv4/conf/eth1/proxy_arp": 1, "ipv6/conf/low/accept_ra": 2}
 JOB = ("eth1=net0", "port1", "low=eth%d", "mv0=net1")
 DEVICES = {"eth1": "net0", "port1": "port1", "low": "eth0", "mv0": "net1"}
 TARGET = "netdevns-fault"
-MOUNTED = Path("/run/netns", TARGET)
 
 
-class Scene:
-    """Host and target, the latter under its name in /run/netns, where a recovery looks. A context manager."""
+class Scene(scene.Scene):
+    """Host and target, the latter under its name in /run/netns, where a recovery looks."""
 
-    def __init__(self) -> None:
-        with contextlib.ExitStack() as stack:
-            self.host = stack.enter_context(fresh("host"))
-            self.target = stack.enter_context(fresh("target"))
-            self._mount(stack)
-            for namespace in (self.host, self.target):
-                namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
-            self.host.batch(FURNISH)
-            for name, value in SYSCTLS.items():
-                self.host.sysctl(name, value)
-            self.host.wait_until_quiet()
-            self.before = self.state()
-            self._stack = stack.pop_all()
+    def _make(self) -> None:
+        self.target = self.namespace("target")
+        self.stack.enter_context(named(self.target, TARGET))
+        self.host.batch(FURNISH)
+        for name, value in SYSCTLS.items():
+            self.host.sysctl(name, value)
 
-    def _mount(self, stack: contextlib.ExitStack) -> None:
-        if not MOUNTED.parent.exists():
-            MOUNTED.parent.mkdir()
-            stack.callback(MOUNTED.parent.rmdir)
-        MOUNTED.touch(exist_ok=False)
-        stack.callback(MOUNTED.unlink)
-        if _libc.mount(os.fsencode(self.target.path), os.fsencode(MOUNTED), None, MS_BIND, None):
-            require("netns", f"cannot mount a namespace at {MOUNTED}: {os.strerror(ctypes.get_errno())}")
-        stack.callback(_libc.umount2, os.fsencode(MOUNTED), MNT_DETACH)
-
-    def close(self) -> None:
-        self._stack.close()
-
-    def __enter__(self) -> Scene:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def state(self) -> dict[str, Any]:
-        """All that is in both, by the raw dump."""
-        sides = {"host": self.host, "target": self.target}
-        return {f"{name} {part}": value for name, side in sides.items() for part, value in side.dump().items()}
-
-    def differences(self, *wanted: dict[str, Any], timeout_s: float = 5) -> list[str]:
-        """From the first of the states that are wanted, unless it is one of them; the kernel's work items have time."""
-        end = time.monotonic() + timeout_s
-        while True:
-            now = self.state()
-            found = [rawdump.differences(each, now) for each in wanted]
-            if not all(found) or time.monotonic() >= end:
-                return found[0] if all(found) else []
-            time.sleep(0.01)
-
-    def start(self, engine: str, *command: str, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        """`netdevns COMMAND` in the host; the leader of a session, and of a process group, of its own."""
-        with self.host.entered():
-            return subprocess.Popen(
-                [*under, sys.executable, "-m", "netdevns", *command],
-                cwd=TOP,
-                env=os.environ | {"NETDEVNS_ENGINE": engine},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
+    def command(self, engine: str, *words: str, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """Starts `netdevns WORD ...`."""
+        return self.start([sys.executable, "-m", "netdevns", *words], under=under, NETDEVNS_ENGINE=engine)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import netdevns
+from tests.support.attacks import finish
 
 from .reasons import BLUE, Place
 
@@ -57,7 +58,7 @@ def outcome(engine: str, command: tuple[str, ...], fail: str, before: str, *, la
             place.host.ip("link del eth1")
         environment = {"NETDEVNS_FAIL": fail, "NETDEVNS_LATE": "1" if late else ""}
         command = tuple(str(place.bundle) if word == BUNDLE else word for word in command)
-        out, err, code = place.start(["-m", "tests.fault.late", *command], environment)
+        out, err, code = finish(place.python("-m", "tests.fault.late", *command, **environment))
         links = {side.name: sorted(side.names()) for side in (place.host, place.target)}
         shown = [a for link in place.host.ip_json("addr show") for a in link["addr_info"]]
         addresses = sorted(a["local"] for a in shown)
@@ -146,7 +147,7 @@ except NetDevError as e:
         for late in ("", "1"):
             with Place(engine) as place:
                 environment = {"NETDEVNS_FAIL": FAILURES[how], "NETDEVNS_LATE": late}
-                out, err, code = place.start(["-c", program % str(BLUE)], environment)
+                out, err, code = finish(place.python("-c", program % str(BLUE), **environment))
                 assert (code, err) == (0, "")
                 said.add(out)
         (out,) = said

@@ -47,7 +47,7 @@ def test_group_killed_at_any_time(attacks: Attacks, tally: Tally) -> None:
     """The move and all of its process group are killed from outside, at any time."""
     scene = attacks.scene
     begun = time.monotonic()
-    _, _, code = finish(scene.start(attacks.engine, *MOVE))
+    _, _, code = finish(scene.command(attacks.engine, *MOVE))
     lasts_s = time.monotonic() - begun
     assert code == 0
     attacks.renew()

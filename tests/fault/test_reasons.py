@@ -74,11 +74,11 @@ def test_first_line_is_the_reason(engine: str, what: str, show: Callable[[str], 
             told += ended.code != 0
             lost += [f"{call} {number} {error}: {each}" for each in wrong(what, ended, error)]
             if what in USED_UP or not place.is_as_before():
-                place.__exit__()
+                place.close()
                 place = Place(engine)
                 place.prepare(what)
     finally:
-        place.__exit__()
+        place.close()
     show(f"reasons of {what}, {engine}: {len(chosen)} calls failed, {told} told, {len(lost)} wrong")
     assert not lost, "\n".join(lost)
 

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from tests.runtimes.container import NETDEVNS, Machine, opened
 from tests.support.namespaces import Namespace
+from tests.support.restored import Restored
 
 AS_BYTES = 1_500_000_000
 BOUND_S = 20
@@ -69,10 +70,9 @@ class Bounded:
 
     def refused(self, run: Callable[[], Ended]) -> str:
         """Exit code 2, one line and the verdict, and nothing touched; returns the line."""
-        before = (self.host.dump(), self.there.dump())
-        ended = run()
+        with Restored(self.host, self.there):
+            ended = run()
         assert (ended.code, len(ended.lines), ended.lines[-1:]) == (2, 2, [UNTOUCHED]), ended
-        assert (self.host.dump(), self.there.dump()) == before
         assert "internal error" not in ended.lines[0]
         return ended.lines[0].removeprefix("netdevns: ")
 

@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 from tests.fault.attack import plain
-from tests.support import rawdump
 from tests.support.attacks import AS_BEFORE, COMPLETE, TOLD, Ended
 
 from .scene import DEVICES, Scene
@@ -54,21 +53,15 @@ def verdict(scene: Scene, ended: Ended) -> tuple[str, list[str]]:
     wrong = ["this is not for users"] if re.search("Traceback|internal error", ended.err) else []
     if ended.code == 0:
         return COMPLETE, wrong
-    changed = settled(scene)
+    # Without what a device counts itself.
+    changed = scene.differences(scene.before, shown=plain, timeout_s=0.3)
     if ended.code in (1, 2):
         return AS_BEFORE, wrong + changed
     if ended.code != 3:
         return "no such exit code", [*wrong, "see the documentation"]
-    wrong += _untrue(scene.home, scene.state(), ended)
+    wrong += _untrue(scene.before, scene.state(), ended)
     wrong += [] if changed else ["all is as before, and that is not said"]
     return TOLD, wrong + (changed if wrong else [])
-
-
-def settled(scene: Scene) -> list[str]:
-    """In what the scene is not as before, without what a device counts itself."""
-    scene.differences(scene.home, timeout_s=0.3)
-    found = rawdump.differences(plain(scene.home), plain(scene.state()))
-    return [line[:400] for line in found[:12]]
 
 
 def _untrue(before: dict[str, Any], now: dict[str, Any], ended: Ended) -> list[str]:

@@ -113,8 +113,8 @@ class Attacked:
         self.lasts_s = time.monotonic() - begun
         self.complete = self.scene.settled()
         if not self.is_forward:
-            assert not self.scene.differences(self.scene.home)
-            self.complete = self.scene.home
+            assert not self.scene.differences(self.scene.before)
+            self.complete = self.scene.before
         self.renew(is_complete=True)
         self.clean, self.lines = traced(self.start)
         self._must_end_well((self.clean.out, self.clean.err, self.clean.code))
@@ -144,7 +144,7 @@ class Attacked:
             self._files = ("loan", saved("loan"))
         # As it will be each time: once put back, and away again.
         self._must_end_well(finish(JOBS[self.name](scene, self.hook, ())))
-        assert not scene.differences(scene.home)
+        assert not scene.differences(scene.before)
         self._take_away(scene)
         return scene
 
@@ -161,7 +161,7 @@ class Attacked:
         """The scene is as before again; `is_complete`: it is as the job leaves it, in part at least."""
         if is_complete and not self.is_forward:
             self._take_away(self.scene)
-            if not self.scene.differences(self.before):
+            if not self.scene.differences(self.before, timeout_s=1):
                 return
         self.scene = self._made()
         assert not (wrong := self.scene.differences(self.before)), wrong

@@ -10,17 +10,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from netdevns import lookups
 from netdevns.process import Process
-from tests.support import rawdump
+from tests.support import scene
 from tests.support.attacks import TOP, finish
-from tests.support.namespaces import Namespace, fresh
+from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
+from tests.support.restored import State
 
 # The hooks that these tests run, by name; the stage's name and the hook's arguments follow.
 HOOKS = {"python": [sys.executable, "-P", "-m", "netdevns", "hook"]}
@@ -50,7 +50,6 @@ ROUTES = f"""
     route add 198.51.100.0/24 via 10.3.0.9
     route add 2001:db8:77::/48 via 2001:db8:2::9
 """
-SHOWN_LINES, SHOWN = 12, 400  # of a difference: what a failing test shows
 
 
 class Container:
@@ -85,87 +84,44 @@ def end(container: Container) -> None:
         wait_until(process.has_ended, "the container's process ends")
 
 
-class Scene:
-    """The host, and containers c1, c2, ...: their processes sleep. A context manager; one at a time, as /run is one."""
+class Scene(scene.Scene):
+    """The host, and containers c1, c2, ...: their processes sleep. One at a time, as /run is one."""
 
     def __init__(self, engine: str, containers: int = 2, kind: str = "ifb", count: int = 3) -> None:
         self.engine = engine
+        self._containers, self._kind, self._count = containers, kind, count
         clear()
-        with contextlib.ExitStack() as stack:
-            self.host = stack.enter_context(fresh("host"))
-            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            stack.callback(clear)
-            self.containers = [self._container(stack, f"c{n}") for n in range(1, containers + 1)]
-            self.host.sysctl("ipv6/conf/default/addr_gen_mode", 1)
-            lines = []
-            for n in range(1, count + 1):
-                lines += [LINK[kind].format(n=n, i=4700 + n, p=4800 + n)]
-                lines += [f"link set wire{n} up"] if kind == "veth" else []
-                lines += [f"link set eth{n} up", *FURNISH.format(n=n).strip().splitlines()]
-            self.host.batch([*lines, *ROUTES.strip().splitlines()])
-            self.host.wait_until_quiet()
-            self.home = self.state()
-            self._stack = stack.pop_all()
+        super().__init__(NETDEVNS_ENGINE=engine, PYTHONPATH=str(TOP))
 
-    def _container(self, stack: contextlib.ExitStack, id_: str) -> Container:
-        namespace = stack.enter_context(fresh(id_))
-        namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
-        with namespace.entered():
-            process = stack.enter_context(subprocess.Popen(["sleep", "3600"]))
-        stack.callback(process.kill)
-        return Container(id_, self.folder, namespace, process.pid)
+    def _make(self) -> None:
+        self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        self.stack.callback(clear)
+        self.containers = [self._container(f"c{n}") for n in range(1, self._containers + 1)]
+        lines = []
+        for n in range(1, self._count + 1):
+            lines += [LINK[self._kind].format(n=n, i=4700 + n, p=4800 + n)]
+            lines += [f"link set wire{n} up"] if self._kind == "veth" else []
+            lines += [f"link set eth{n} up", *FURNISH.format(n=n).strip().splitlines()]
+        self.host.batch([*lines, *ROUTES.strip().splitlines()])
 
-    def close(self) -> None:
-        self._stack.close()
-
-    def __enter__(self) -> Scene:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def _container(self, id_: str) -> Container:
+        namespace = self.namespace(id_)
+        return Container(id_, self.folder, namespace, self.sleeper(namespace).pid)
 
     # ---- what is there ----
 
-    def state(self) -> dict[str, Any]:
-        """All that is in the host and the containers, by the raw dump; records, whose names are random, and loans."""
-        sides = {"host": self.host} | {each.id: each.namespace for each in self.containers}
-        found = {f"{name} {part}": value for name, side in sides.items() for part, value in side.dump().items()}
-        return found | {"records": [Path(name).suffix or "record" for name in records()], "loans": loans()}
+    def state(self) -> State:
+        """What is in its namespaces; records, whose names are random, and loans."""
+        kept = {"records": [Path(name).suffix or "record" for name in records()], "loans": loans()}
+        return super().state() | kept
 
-    def settled(self) -> dict[str, Any]:
+    def settled(self) -> State:
         """The state when the kernel's work items have come to their end: to compare others with."""
-        for side in (self.host, *(each.namespace for each in self.containers)):
+        for side in self.sides.values():
             side.wait_until_quiet()
         return self.state()
 
-    def differences(self, *wanted: dict[str, Any], timeout_s: float = 1) -> list[str]:
-        """From the first of the states that are wanted, unless it is one of them; the kernel's work items have time."""
-        end = time.monotonic() + timeout_s
-        while True:
-            now = self.state()
-            found = [rawdump.differences(each, now) for each in wanted]
-            if not all(found) or time.monotonic() >= end:
-                return [line[:SHOWN] for line in found[0][:SHOWN_LINES]] if all(found) else []
-            time.sleep(0.01)
-
     # ---- commands ----
-
-    def start(self, argv: list[str], stdin: str = "", under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        """A program in the host, the leader of a session of its own, which has read its stdin when it wants to."""
-        with tempfile.TemporaryFile("w+") as file:
-            file.write(stdin)
-            file.seek(0)
-            with self.host.entered():
-                return subprocess.Popen(
-                    [*under, *argv],
-                    cwd=TOP,
-                    env=os.environ | {"NETDEVNS_ENGINE": self.engine, "PYTHONPATH": str(TOP)},
-                    stdin=file,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    start_new_session=True,
-                )
 
     def hook(self, hook: str, container: Container, stage: str = "createRuntime", **how: Any) -> subprocess.Popen[str]:
         """Starts a hook for a container, as a runtime does."""

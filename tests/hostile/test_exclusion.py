@@ -264,7 +264,7 @@ def test_unusable_directory_refuses(scene: Scene, hook: str, name: str, obstacle
     assert code == 2, err
     assert "/run/netdevns" in err
     assert err.rstrip().endswith("nothing was touched") or "cannot be written" in err
-    assert not scene.differences(scene.home)
+    assert not scene.differences(scene.before)
 
 
 @pytest.mark.parametrize("obstacle", OBSTACLES)

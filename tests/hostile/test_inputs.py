@@ -17,6 +17,7 @@ from netdevns import limits
 from tests.runtimes.container import NETDEVNS
 from tests.support.attacks import LONG
 from tests.support.namespaces import Namespace
+from tests.support.restored import Restored
 
 from .bounded import HOOK, PREFIX, UNTOUCHED, Bounded, Ended
 
@@ -140,15 +141,14 @@ def test_large_document(bounded: Bounded, kind: str) -> None:
     """As large as it may be, and as dear to parse as JSON can be made: read, or refused in a line."""
     bounded.config.write_bytes(DOCUMENTS[kind]())
     assert bounded.config.stat().st_size <= limits.CONFIG_BYTES
-    before = bounded.host.dump()
-    ended = bounded.hook()
-    if ended.code == 0:
-        assert ended == Ended(0, "", [])
-    else:
-        assert (ended.code, len(ended.lines), ended.lines[-1]) == (2, 2, UNTOUCHED)
-        assert "internal error" not in ended.lines[0]
-        assert len(ended.lines[0].encode()) <= len("netdevns: ") + limits.LINE_BYTES
-    assert bounded.host.dump() == before
+    with Restored(bounded.host):
+        ended = bounded.hook()
+        if ended.code == 0:
+            assert ended == Ended(0, "", [])
+        else:
+            assert (ended.code, len(ended.lines), ended.lines[-1]) == (2, 2, UNTOUCHED)
+            assert "internal error" not in ended.lines[0]
+            assert len(ended.lines[0].encode()) <= len("netdevns: ") + limits.LINE_BYTES
 
 
 @pytest.mark.parametrize("by", ["hook", "apply"])
@@ -236,11 +236,10 @@ def test_devices_of_both(bounded: Bounded, tmp_path: Path) -> None:
 def test_devices_of_a_command(bounded: Bounded, command: str) -> None:
     """And a command's."""
     argv = [*NETDEVNS, command, *of(4097), "--to", f"pid:{bounded.state['pid']}", "--json"]
-    before = bounded.host.dump()
-    ended = bounded.run(argv)
+    with Restored(bounded.host):
+        ended = bounded.run(argv)
     assert ended.code == 2
     assert "4097 devices; at most 4096 can be moved together" in ended.out
-    assert bounded.host.dump() == before
 
 
 def test_as_many_as_there_may_be(bounded: Bounded) -> None:

@@ -43,7 +43,7 @@ def test_process_ends_during_the_move(hook: str, engine: str, place: str) -> Non
             f"netdevns: the container's process {container.pid} has ended; "
             "devices, addresses and routes are back as before\n"
         )
-        assert not scene.differences(scene.home, timeout_s=5)
+        assert not scene.differences(scene.before, timeout_s=5)
         assert left_behind() == []
 
 
@@ -54,4 +54,4 @@ def test_process_has_ended_before(engine: str) -> None:
         out, err, code = finish(scene.hook("python", scene.containers[0]))
         assert (out, code) == ("", 2), err
         assert err.splitlines()[-1] == "netdevns: nothing was touched"
-        assert not scene.differences(scene.home)
+        assert not scene.differences(scene.before)

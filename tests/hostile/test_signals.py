@@ -77,6 +77,6 @@ def test_signal_ends_a_batch_of_60_before_its_third(hook: str, engine: str, name
         ended, lines = traced(lambda under: scene.hook(hook, container, under=under), inject)
         assert ended.code == 1
         assert "interrupted" in ended.err
-        assert not scene.differences(scene.home)
+        assert not scene.differences(scene.before)
         # There and back again: each that moved was moved twice.
         assert len(moving(lines)) <= 2 * 2

@@ -112,7 +112,7 @@ class Contest:
 
     def _places(self, winner: str | None) -> list[str]:
         """What is not where it must be: all in the winner's, or at home."""
-        wanted = dict(self.scene.home)
+        wanted = dict(self.scene.before)
         if winner:
             wanted |= {f"{winner} {part}": value for part, value in self.complete.items()}
             wanted = {part: value for part, value in wanted.items() if not part.startswith("host ")}

@@ -19,6 +19,7 @@ from netdevns import cli
 from tests.support import kinds
 from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace
+from tests.support.restored import Untouched
 
 # The source of every test here; eth1 has a bit of everything, the others have little.
 HOST = [
@@ -39,26 +40,6 @@ TARGET = [
     "link add taken type ifb",
     "link property add dev taken altname taken-alt",
 ]
-
-
-class Untouched:
-    """Proves that a call changes nothing in two namespaces, not even for a moment."""
-
-    def __init__(self, *namespaces: Namespace) -> None:
-        self.namespaces = namespaces
-        self.before = [namespace.dump() for namespace in namespaces]
-        self.monitors = [namespace.monitor() for namespace in namespaces]
-
-    def __enter__(self) -> Untouched:
-        return self
-
-    def __exit__(self, kind: object, *exc: object) -> None:
-        seen = [monitor.seen() for monitor in self.monitors]
-        for monitor in self.monitors:
-            monitor.raw.close()
-        if kind is None:
-            assert seen == [[] for _ in self.namespaces]
-            assert [namespace.dump() for namespace in self.namespaces] == self.before
 
 
 @pytest.fixture

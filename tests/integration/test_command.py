@@ -19,8 +19,8 @@ import pytest
 import netdevns
 from netdevns import cli
 from netdevns.engine import Device
-from tests.support import rawdump
 from tests.support.namespaces import Namespace, drop_capabilities, in_child, setns
+from tests.support.restored import assert_equal_soon
 from tests.support.terminal import letters, on_terminal
 
 ETH1 = [
@@ -502,8 +502,7 @@ def test_signal_undoes_a_batch(host: Namespace, target: Namespace, number: signa
     assert all(re.fullmatch(PROGRESS, progress) for progress in told)
     assert line.startswith(f"netdevns: interrupted by {number.name}; ")
     assert line.endswith("devices, addresses and routes are back as before")
-    host.wait_until_quiet()
-    assert rawdump.differences(before, host.dump()) == []
+    assert_equal_soon(before, host)
     assert target.names() == set()
 
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import doctest
 import inspect
-import os
 import pydoc
 import types
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 import netdevns
-from tests.support.namespaces import Namespace
-from tests.support.require import require
+from tests.support.namespaces import Namespace, named
 
 pytestmark = pytest.mark.here
-
-MS_BIND, MNT_DETACH = 4096, 2
-BLUE = Path("/run/netns/blue")
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def examples() -> list[doctest.DocTest]:
@@ -50,16 +42,8 @@ def blue(host: Namespace, target: Namespace) -> Iterator[None]:
         addr add 2001:db8::1/64 nodad dev eth1
         """
     )
-    made = not BLUE.parent.exists()
-    BLUE.parent.mkdir(exist_ok=True)
-    BLUE.touch()
-    if _libc.mount(os.fsencode(target.path), os.fsencode(BLUE), None, MS_BIND, None):
-        require("netns", f"cannot mount a namespace at {BLUE}: {os.strerror(ctypes.get_errno())}")
-    yield
-    assert _libc.umount2(os.fsencode(BLUE), MNT_DETACH) == 0
-    BLUE.unlink()
-    if made:
-        BLUE.parent.rmdir()
+    with named(target, "blue"):
+        yield
 
 
 @pytest.mark.usefixtures("blue")

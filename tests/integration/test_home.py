@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,8 @@ from netdevns import api, cli, homecoming, journal, loans, lookups, reopened, re
 from netdevns.reports import Recovered
 from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace, fresh
-from tests.support.restored import assert_equal_soon
+from tests.support.processes import wait_until
+from tests.support.restored import Restored, assert_equal_soon
 
 HOST = """
     link add wire0 index 100 type veth peer name eth1 index 101
@@ -130,7 +130,7 @@ def without_shared_routes(dump: dict[str, object]) -> dict[str, object]:
 @pytest.mark.smoke
 def test_thrown_back_into_the_host(host: Namespace, target: Namespace, directory: str) -> None:
     """P5: name, link, addresses, routes, nexthops, neighbours, sysctls, master, port settings are back."""
-    before = without_shared_routes(host.dump())
+    before = host.dump()
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)
     end(target)
@@ -141,7 +141,7 @@ def test_thrown_back_into_the_host(host: Namespace, target: Namespace, directory
 
 def test_thrown_back_elsewhere(host: Namespace, target: Namespace, elsewhere: Namespace, directory: str) -> None:
     """P5: where the host's namespace is not the initial one, the devices are fetched from there."""
-    before = without_shared_routes(host.dump())
+    before = host.dump()
     lend(directory, target)
     throw_back(target, ["net0", "net1"], elsewhere)
     end(target)
@@ -152,7 +152,7 @@ def test_thrown_back_elsewhere(host: Namespace, target: Namespace, elsewhere: Na
 
 def test_other_ifindex(host: Namespace, target: Namespace, directory: str) -> None:
     """P5: with another ifindex: routes, nexthop objects and neighbours follow it."""
-    shown = {part: host.dump()[part] for part in ("addresses", "neighbours") if part in host.dump()}
+    before = host.dump()
     lend(directory, target)
     throw_back(target, ["net0"], host, ifindex=501)
     throw_back(target, ["net1"], host, ifindex=502)
@@ -160,7 +160,7 @@ def test_other_ifindex(host: Namespace, target: Namespace, directory: str) -> No
     end(target)
     assert outcomes(homecoming.come_home(directory)) == HOME
     assert [host.links()[name].ifindex for name in ("eth1", "eth2")] == ifindexes
-    assert shown.keys() <= host.dump().keys()
+    assert_equal_soon(before, host, shown=lambda dump: {"addresses": dump["addresses"]})
     routes = host.ip("route show") + host.ip("-6 route show") + host.ip("nexthop show")
     for line in ("192.0.2.0/24 via 10.1.0.9 dev eth1", "192.0.3.0/24 nhid 7", "2001:db8:77::/48", "id 7 via 10.1.0.9"):
         assert line in routes
@@ -190,7 +190,7 @@ def test_altname_in_the_way(
     host: Namespace, target: Namespace, elsewhere: Namespace, directory: str, altname: str
 ) -> None:
     """P5: an alternative name that the container added, and that a device of the host has, keeps none from home."""
-    before = without_shared_routes(host.dump())
+    before = host.dump()
     lend(directory, target)
     target.ip(f"link property add dev net0 altname {altname}")
     throw_back(target, ["net0", "net1"], elsewhere)
@@ -201,7 +201,7 @@ def test_altname_in_the_way(
 
 def test_xdp_program_of_the_container(host: Namespace, target: Namespace, directory: str) -> None:
     """P5: what the container attached to the device does not see the packets of the host."""
-    before = without_shared_routes(host.dump())
+    before = host.dump()
     lend(directory, target)
     attach_xdp(target, "net0")
     throw_back(target, ["net0", "net1"], host)
@@ -214,7 +214,7 @@ def test_xdp_program_of_the_container(host: Namespace, target: Namespace, direct
 @pytest.mark.parametrize("change", [name for name in CHANGES if name != "mac-and-name"])
 def test_changed_meanwhile(host: Namespace, target: Namespace, directory: str, change: str) -> None:
     """P5: what the container, or another hand after it, did to the link is taken back."""
-    before = without_shared_routes(host.dump())
+    before = host.dump()
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)
     host.batch([command.format("net0") for command in CHANGES[change]])
@@ -228,7 +228,7 @@ def test_changed_meanwhile(host: Namespace, target: Namespace, directory: str, c
 def test_names_that_were_exchanged(host: Namespace, target: Namespace, directory: str) -> None:
     """P5: devices that come back under each other's names get their own."""
     host.ip("link set eth2 nomaster")  # 5.10 keeps the name of a port that left like this in its bridge's sysfs folder
-    before = without_shared_routes(host.dump())
+    before = host.dump()
     lend(directory, target, {"eth1": "eth2", "eth2": "eth1"})
     throw_back(target, ["eth1", "eth2"], host)
     end(target)
@@ -243,7 +243,7 @@ def test_name_is_taken(
     host: Namespace, target: Namespace, elsewhere: Namespace, directory: str, how: str, where: str
 ) -> None:
     """P5: the device stays where it is, down and without addresses; the others come home; when it is free, it, too."""
-    before = without_shared_routes(host.dump())
+    before = host.dump()
     lend(directory, target)
     host.ip("link add eth1 type ifb" if how == "name" else "link property add dev other altname eth1")
     throw_back(target, ["net0", "net1"], host if where == "host" else elsewhere)
@@ -279,11 +279,10 @@ def test_namespace_that_lives_on(host: Namespace, target: Namespace, directory: 
     """P5: what is in a namespace that lives on stays there, and its loan is kept; that is no failure."""
     lend(directory, target)
     target.wait_until_quiet()
-    there = target.dump()
-    told = homecoming.come_home(directory, wait_s=5)  # does not wait: nobody said that it ends
+    with Restored(target):
+        told = homecoming.come_home(directory, wait_s=5)  # does not wait: nobody said that it ends
     assert outcomes(told) == [("eth1", "kept", "target"), ("eth2", "kept", "target")]
     assert not any(map(homecoming.is_wrong, told))
-    assert target.dump() == there
     assert kept(directory) == ["c1"]
     assert host.names() >= {"other", "br0"}
 
@@ -360,14 +359,10 @@ def test_device_that_only_looks_like_it(host: Namespace, target: Namespace, dire
     host.batch(["link add link wire2 name net0 address 02:00:00:00:00:01 type macvlan", "link set net0 up",
                 "link add eth1 type ifb", "link set eth1 up"])  # fmt: skip
     end(target)
-    limit = time.monotonic() + 10
-    while "wire0" in host.names():  # it dies with its peer, in the kernel's own time
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    wait_until(lambda: "wire0" not in host.names(), "it dies with its peer")
     host.wait_until_quiet()
-    before = host.dump()
-    assert outcomes(homecoming.come_home(directory, wait_s=1)) == [("eth1", "gone", "gone")]
-    assert host.dump() == before
+    with Restored(host):
+        assert outcomes(homecoming.come_home(directory, wait_s=1)) == [("eth1", "gone", "gone")]
 
 
 def test_another_boot(host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,12 +375,13 @@ def test_another_boot(host: Namespace, target: Namespace, directory: str, monkey
     told = homecoming.come_home(directory)
     assert outcomes(told) == [("eth1", "gone", "gone"), ("eth2", "gone", "gone")]
     assert told[0].text == homecoming.BEFORE_BOOT
-    assert (host.dump(), kept(directory)) == (before, [])
+    assert_equal_soon(before, host)
+    assert kept(directory) == []
 
 
 def test_damaged_loan(host: Namespace, target: Namespace, directory: str) -> None:
     """P5: a loan that cannot be believed is reported once, set aside, and not obeyed; others are."""
-    before = without_shared_routes(host.dump())
+    before = host.dump()
     lend(directory, target)
     path = Path(directory) / "loan" / "c2"
     path.write_bytes((Path(directory) / "loan" / "c1").read_bytes()[:-9])
@@ -407,7 +403,7 @@ def test_interrupted_anywhere(
     host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """P5: who is interrupted leaves the loan as it was, and the next one completes it."""
-    before = without_shared_routes(host.dump())
+    before = host.dump()
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)
     end(target)
@@ -430,7 +426,7 @@ def test_killed_at_the_loan(
     host: Namespace, target: Namespace, directory: str, when: str, ends: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P4, P5: killed just before or after the loan is written: the move is undone, and no loan of it is left."""
-    before = once(host.dump())
+    before = host.dump()
 
     def strike(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -474,7 +470,7 @@ def test_loan_that_cannot_be_written(
     Path(directory, "loan").write_text("")
     with pytest.raises(NotADirectoryError):
         lend(directory, target)
-    assert host.dump() == before
+    assert_equal_soon(before, host)
     Path(directory, "loan").unlink()
 
     real = store.Journal.write
@@ -522,9 +518,9 @@ def test_recover_leaves_loans_alone(host: Namespace, target: Namespace, director
     lend(directory, target)
     for side in host, target:
         side.wait_until_quiet()  # the peers have just lost their carrier
-    before = host.dump(), target.dump()
-    assert netdevns.recover(directory) == ()
-    assert ((host.dump(), target.dump()), kept(directory)) == (before, ["c1"])
+    with Restored(host, target):
+        assert netdevns.recover(directory) == ()
+    assert kept(directory) == ["c1"]
 
 
 def test_return_command(
@@ -562,7 +558,7 @@ def test_another_hand_while_it_returns(
     host: Namespace, target: Namespace, directory: str, before_step: Callable[[str, int, Patch], None]
 ) -> None:
     """P5: udev renames the device just when it has its name: it is looked at once more."""
-    before = without_shared_routes(host.dump())
+    before = host.dump()
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)
     end(target)

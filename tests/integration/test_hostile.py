@@ -22,7 +22,7 @@ from netdevns.engine import EngineError, Socket
 from tests.support import kinds, rawdump
 from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace, fresh
-from tests.support.restored import assert_equal_soon
+from tests.support.restored import State, assert_equal_soon
 
 HOST = """
     link set lo up
@@ -566,11 +566,13 @@ def test_ifindex_is_taken(sides: tuple[Namespace, Namespace], before_step: Befor
     before_step("verify", 2, take)
     (left,) = failed_move(target).left
     assert (left.device, left.missing) == ("eth1", ("ifindex 102",))
-    now, was = host.dump(), before
-    assert now["addresses"]["eth1"] == was["addresses"]["eth1"]
-    for link in (now["links"]["eth1"], was["links"]["eth1"]):
-        link.attrs.pop(5)  # IFLA_LINK of its peer names the ifindex; its own is the peer's
-    assert now["links"]["eth1"].attrs == was["links"]["eth1"].attrs
+
+    def eth1(dump: State) -> State:
+        """Its addresses and attributes, without IFLA_LINK: its peer's has the ifindex, and its own is the peer's."""
+        attrs = sorted(f"{type_} {value}" for type_, value in dump["links"]["eth1"].attrs.items() if type_ != 5)
+        return {"addresses": dump["addresses"]["eth1"], "attributes": attrs}
+
+    assert_equal_soon(before, host, shown=eth1)
 
 
 @pytest.mark.kinds("macvlan")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,28 +9,14 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from tests.support.namespaces import Namespace, current, setns
-
-_libc = ctypes.CDLL(None, use_errno=True)
+from tests.support.namespaces import Namespace, current, named, setns
 
 
 @pytest.fixture
-def named(target: Namespace) -> Iterator[str]:
-    """The target under a name in /run/netns, as `ip netns add` makes it."""
-    directory = Path("/run/netns")
-    made = not directory.exists()
-    directory.mkdir(exist_ok=True)
-    path = directory / "netdevns-test"
-    path.touch()
-    if _libc.mount(target.path.encode(), str(path).encode(), None, 0x1000, None):  # MS_BIND
-        raise OSError(ctypes.get_errno(), "mount")
-    try:
+def name(target: Namespace) -> Iterator[str]:
+    """The target's, in /run/netns."""
+    with named(target, "netdevns-test") as path:
         yield path.name
-    finally:
-        _libc.umount2(str(path).encode(), 0x2)  # MNT_DETACH
-        path.unlink()
-        if made:
-            directory.rmdir()
 
 
 @pytest.fixture
@@ -91,9 +76,9 @@ def test_target_may_be_a_netns(target: Namespace) -> None:
 
 @pytest.mark.usefixtures("eth1")
 @pytest.mark.parametrize("form", ["{}", "/run/netns/{}"], ids=["name", "path"])
-def test_target_may_be_named_under_run(target: Namespace, named: str, form: str) -> None:
+def test_target_may_be_named_under_run(target: Namespace, name: str, form: str) -> None:
     """DESIGN 4.1: a name under /run/netns, or its path."""
-    netdevns.move({"eth1": {}}, form.format(named))
+    netdevns.move({"eth1": {}}, form.format(name))
     expect_in(target)
 
 

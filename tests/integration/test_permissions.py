@@ -20,6 +20,7 @@ from tests.support.namespaces import (
     in_child,
     unshare,
 )
+from tests.support.restored import Restored, Untouched
 
 Told = tuple[int | None, set[str], list[str]]  # errno, codes of the errors, their texts
 
@@ -36,11 +37,8 @@ def refusal(devices: dict[str, str], target: int, source: int | None = None) -> 
 
 def untouched(host: Namespace, target: Namespace, function: Callable[[], object]) -> Told:
     """Runs a refused move in a child; nothing may be different afterwards."""
-    before = host.dump(), target.dump()
-    with host.monitor() as here, target.monitor() as there:
+    with Untouched(host, target):
         told: Told = in_child(function)
-        assert (here.seen(), there.seen()) == ([], [])
-    assert (host.dump(), target.dump()) == before
     return told
 
 
@@ -113,11 +111,10 @@ def test_permitted_there_but_not_here(host: Namespace, target: Namespace) -> Non
             unshare(CLONE_NEWNET)
             return refusal({"eth1": "net0"}, current(), source=here.fd)
 
-    before = host.dump(), target.dump()
-    code, codes, _ = in_child(child)
+    with Restored(host, target):
+        code, codes, _ = in_child(child)
     assert code == errno.EPERM
     assert "permission.source" in codes
-    assert (host.dump(), target.dump()) == before
 
 
 @pytest.mark.usefixtures("host", "target")

@@ -24,7 +24,7 @@ from netdevns import cli, identity, journal, lookups, netns, recovery, wire
 from netdevns.engine import Device, EngineError
 from tests.support import kinds
 from tests.support.namespaces import Namespace
-from tests.support.restored import assert_equal_soon
+from tests.support.restored import Restored, assert_equal_soon
 
 TOP = Path(__file__).parents[2]
 HOST = """
@@ -490,13 +490,12 @@ def test_damaged_record_is_told_and_not_obeyed(
     host, target = sides
     data = crashed.read_bytes()
     crashed.write_bytes(damage(data))
-    before = host.dump(), target.dump()
-    (found,) = netdevns.recover(directory)
-    assert (found.device, found.outcome, found.location) == (None, "kept", "unknown")
-    assert found.record == f"{directory}/aside/{crashed.name}.undo"
-    assert Path(found.record).read_bytes() == damage(data)
-    assert netdevns.recover(directory) == ()
-    assert (host.dump(), target.dump()) == before
+    with Restored(host, target):
+        (found,) = netdevns.recover(directory)
+        assert (found.device, found.outcome, found.location) == (None, "kept", "unknown")
+        assert found.record == f"{directory}/aside/{crashed.name}.undo"
+        assert Path(found.record).read_bytes() == damage(data)
+        assert netdevns.recover(directory) == ()
     crashed.write_bytes(data)
     crashed.chmod(0o600)
     assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
@@ -535,12 +534,10 @@ def test_foreign_files_are_not_followed(crashed: Path, directory: str, tmp_path:
 def test_record_that_cannot_be_written(sides: tuple[Namespace, Namespace], tmp_path: Path) -> None:
     """Then nothing is begun: a move without its record would break what the caller asked for."""
     host, target = sides
-    before = host.dump()
     (tmp_path / "file").write_text("")
-    with pytest.raises(netdevns.NetDevError) as raised:
+    with Restored(host), pytest.raises(netdevns.NetDevError) as raised:
         netdevns.move(DEVICES, target.fd, journal=tmp_path / "file")
     assert (raised.value.step, raised.value.errno, raised.value.left) == ("record", errno.ENOTDIR, ())
-    assert host.dump() == before
 
 
 def test_directory_that_vanishes(sides: tuple[Namespace, Namespace], tmp_path: Path, monkeypatch: Any) -> None:

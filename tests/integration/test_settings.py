@@ -12,8 +12,8 @@ import pytest
 import netdevns
 from netdevns import lookups, sysctls, wire
 from netdevns.engine import Device, EngineError, Socket
-from tests.support import rawdump
 from tests.support.namespaces import Namespace
+from tests.support.restored import assert_equal_soon
 
 # Files of a device that cannot be written, or that no RTM_NEWLINK tells of (README, "Limits").
 UNTOLD = {
@@ -120,8 +120,7 @@ def test_all_settings_come_back(eth1: Namespace, target: Namespace) -> None:
 
     raised = failed_move(target)
     assert raised.left == ()
-    eth1.wait_until_quiet()
-    assert rawdump.differences(before, eth1.dump()) == []
+    assert_equal_soon(before, eth1)
     assert changed >= 50
 
 
@@ -134,8 +133,7 @@ def test_other_default_in_the_source(eth1: Namespace, target: Namespace) -> None
 
     raised = failed_move(target)
     assert raised.left == ()
-    eth1.wait_until_quiet()
-    assert rawdump.differences(before, eth1.dump()) == []
+    assert_equal_soon(before, eth1)
 
 
 def test_setting_that_cannot_be_put_back_is_told(

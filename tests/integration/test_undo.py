@@ -21,9 +21,10 @@ import pytest
 import netdevns
 from netdevns import cli, plan, transaction
 from netdevns.engine import Device, EngineError, Socket
-from tests.support import kinds, rawdump
+from tests.support import kinds
 from tests.support.namespaces import Namespace
-from tests.support.restored import Restored, assert_equal_soon
+from tests.support.processes import wait_until
+from tests.support.restored import Restored, assert_equal_soon, differences
 
 STEPS = ("snapshot", "move", "up_and_replay", "verify", "undo")
 
@@ -725,7 +726,7 @@ def test_qdiscs_that_are_gone_are_told(
     assert "recover" not in str(raised.value)
     assert os.listdir(tmp_path / "txn") == []
     # Not even IFLA_QDISC is different otherwise.
-    links = {str(line) for line in rawdump.differences(before, host.dump())}
+    links = differences(host.dump, before, timeout_s=0)
     assert all("eth0" in line for line in links), links
 
 
@@ -760,9 +761,8 @@ def test_upper_that_the_kernel_deletes_is_told(
     gone = ("the device: the kernel deleted it when what it lay on left",)
     assert told == [("up0", "gone", None, gone), ("up1", "gone", None, gone)]
     assert os.listdir(tmp_path / "txn") == []
-    here = [
-        line for line in rawdump.differences(before, host.dump()) if "eth0" in line and not line.startswith("links")
-    ]
+    found = differences(host.dump, before, timeout_s=0)
+    here = [line for line in found if "eth0" in line and not line.startswith("links")]
     assert (host.names(), here) == ({"eth0", "peer"}, [])
 
 
@@ -773,16 +773,19 @@ def test_temporary_address_is_told(
     host.batch(["link add eth1 type veth peer name peer", "link set peer up", "link set eth1 up"])
     host.sysctl("ipv6/conf/eth1/use_tempaddr", 2)
     host.ip("addr add 2001:db8:8::1/64 mngtmpaddr nodad dev eth1")
-    end = time.monotonic() + 5
-    while not (temporary := [a.address for a in host.addresses("eth1", valid="finite") if a.flags & 1]):
-        assert time.monotonic() < end
+
+    def temporary() -> list[str]:
+        return [a.address for a in host.addresses("eth1", valid="finite") if a.flags & 1]
+
+    wait_until(temporary, "the kernel adds a temporary address")
     host.wait_until_quiet()
+    address = temporary()[0]
     fail_at(before_step)
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move({"eth1": {}}, target.fd, journal=tmp_path)
     told = [(left.device, left.location, left.missing) for left in raised.value.left]
-    assert told == [("eth1", "source", (f"that {temporary[0]} is temporary",))]
-    assert temporary[0] in [a.address for a in host.addresses("eth1")]
+    assert told == [("eth1", "source", (f"that {address} is temporary",))]
+    assert address in [a.address for a in host.addresses("eth1")]
     assert os.listdir(tmp_path / "txn") == []
 
 
@@ -793,6 +796,13 @@ def device_deleted(
     """eth0 is deleted in the target, by somebody else, before it gets its addresses."""
     before_step("up_and_replay", 1, lambda: sides[1].ip("link del net0"))
     return sides  # type: ignore[return-value]
+
+
+def without_eth0(dump: dict[str, Any]) -> dict[str, Any]:
+    """All that is not eth0's own."""
+    parts = {part: {k: v for k, v in dump[part].items() if k != "eth0"} for part in ("links", "addresses")}
+    routes = [route for route in dump["routes"] if "65000000" not in route]  # its ifindex, 101
+    return {**dump, **parts, "routes": routes}
 
 
 def test_device_that_is_gone(device_deleted: tuple[Namespace, Namespace]) -> None:
@@ -808,13 +818,7 @@ def test_device_that_is_gone(device_deleted: tuple[Namespace, Namespace]) -> Non
     assert (left.device, left.location, left.name, left.ifindex) == ("eth0", "gone", None, None)
     assert left.missing
     assert target.names() == set()
-    host.wait_until_quiet()
-    after = host.dump()
-    for dump in (before, after):
-        dump["links"].pop("eth0", None)
-        dump["addresses"].pop("eth0", None)
-        dump["routes"] = [route for route in dump["routes"] if "65000000" not in route]  # its ifindex, 101
-    assert rawdump.differences(before, after) == []
+    assert_equal_soon(before, host, shown=without_eth0)
 
 
 def test_device_that_is_gone_before_the_move(
@@ -985,13 +989,11 @@ def test_undo_restores_an_upper_that_stayed(
     host.wait_until_quiet()
     fail_at(before_step)
 
-    def facts() -> tuple[object, ...]:
+    def facts() -> dict[str, object]:
         routes = sorted(str(sorted(r.items())) for v in ("-4", "-6") for r in host.ip_json(f"{v} route show"))
-        return host.links()["up0"].up, host.addresses("up0"), host.addresses("eth0"), routes
+        addresses = {name: host.addresses(name) for name in ("up0", "eth0")}
+        return {"up": [host.links()["up0"].up], "addresses": addresses, "routes": routes}
 
     before = facts()
     expect_failed(target, "eth0", "verify", errno.ENOMEM, {"eth0": {}})
-    end = time.monotonic() + 1
-    while facts() != before:
-        assert time.monotonic() < end, (before, facts())
-        time.sleep(0.01)
+    assert not differences(facts, before, timeout_s=1)

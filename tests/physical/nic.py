@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from netdevns import lookups
 from tests.support.namespaces import Namespace, current
+from tests.support.processes import wait_until
 from tests.support.require import require
 
 NIC = "vec0"
@@ -59,7 +59,4 @@ def is_back(here: Namespace) -> bool:
 
 def wait_for_its_return(here: Namespace, name: str) -> None:
     """The kernel cleans a dead namespace up in its own time."""
-    end = time.monotonic() + 10
-    while not is_back(here):
-        assert time.monotonic() < end, f"{name} did not come back"
-        time.sleep(0.02)
+    wait_until(lambda: is_back(here), f"{name} comes back")

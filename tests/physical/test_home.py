@@ -23,7 +23,7 @@ import pytest
 import netdevns
 from netdevns import loans, lookups
 from tests.support.namespaces import Namespace
-from tests.support.restored import assert_equal_soon
+from tests.support.restored import assert_equal_soon, differences
 
 from .nic import NIC, is_known_by_hardware, set_up, wait_for_its_return, without_map
 
@@ -103,7 +103,7 @@ def assert_home(before: dict[str, Any], here: Namespace) -> None:
 
 def test_home_after_the_end(here: Namespace, tmp_path: Path) -> None:
     """P5: the poststop hook gives the NIC its name, addresses, altname, MTU, routes, neighbours, sysctls, state."""
-    before = without_map(here.dump())
+    before = here.dump()
     with container(tmp_path) as mine:
         assert_done(mine.create())
         assert [path.name for path in LOANS.iterdir()] == ["c1"]
@@ -114,8 +114,8 @@ def test_home_after_the_end(here: Namespace, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)  # each cycle waits for the kernel
 def test_again_and_again(here: Namespace, tmp_path: Path) -> None:
-    """P5: a container is created and destroyed again and again (NETDEVNS_PROFILE=long: 30 times), each time with one result."""
-    before = without_map(here.dump())
+    """P5: a container comes and goes again and again (NETDEVNS_PROFILE=long: 30 times), each time with one result."""
+    before = here.dump()
     for cycle in range(CYCLES):
         with container(tmp_path, name=f"net{cycle % 3}") as mine:
             assert_done(mine.create())
@@ -152,7 +152,7 @@ def test_whatever_the_container_did(here: Namespace, tmp_path: Path, change: str
     """P5: it comes home as it was, whatever somebody who has all rights over it did to it."""
     if change == "mac" and not is_known_by_hardware(here):
         pytest.skip("this kernel tells nothing of this NIC that stays but its MAC")
-    before = without_map(here.dump())
+    before = here.dump()
     with container(tmp_path) as mine:
         assert_done(mine.create())
         mine.run(CHANGES[change])
@@ -164,7 +164,7 @@ def test_whatever_the_container_did(here: Namespace, tmp_path: Path, change: str
 def test_all_changes_at_once(here: Namespace, tmp_path: Path) -> None:
     """P5: the same, of many changes together."""
     has_hardware = is_known_by_hardware(here)
-    before = without_map(here.dump())
+    before = here.dump()
     with container(tmp_path) as mine:
         assert_done(mine.create())
         mac = ["mac"] if has_hardware else []
@@ -179,10 +179,9 @@ def test_its_ifindex_is_taken(here: Namespace, tmp_path: Path) -> None:
     """P5: under another ifindex it has all of its own, too: addresses, routes, neighbours."""
     ifindex = here.links()[NIC].ifindex
 
-    def shown() -> list[str]:
-        return [
-            here.ip(what) for what in ("route show table all", "-6 route show table all", "neigh show nud permanent")
-        ]
+    def shown() -> dict[str, list[str]]:
+        every = ("route show table all", "-6 route show table all", "neigh show nud permanent")
+        return {what: here.ip(what).splitlines() for what in every}
 
     before, addresses = shown(), here.addresses(NIC)
     with container(tmp_path) as mine:
@@ -193,16 +192,13 @@ def test_its_ifindex_is_taken(here: Namespace, tmp_path: Path) -> None:
     here.ip("link del squatter")
     assert here.links()[NIC].ifindex != ifindex
     assert here.addresses(NIC) == addresses
-    end = time.monotonic() + 5
-    while before != shown():
-        assert time.monotonic() < end, (before, shown())
-        time.sleep(0.05)
+    assert not differences(shown, before)
 
 
 @pytest.mark.parametrize("kind", ["name", "altname"])
 def test_name_that_was_taken_meanwhile(here: Namespace, tmp_path: Path, kind: str) -> None:
     """P5: the loan is kept, the NIC down and without addresses; when the name is free, `return` completes it."""
-    before = without_map(here.dump())
+    before = here.dump()
     with container(tmp_path) as mine:
         assert_done(mine.create())
         make = f"link add {NIC} type dummy" if kind == "name" else "link add squatter type dummy"
@@ -224,7 +220,7 @@ def test_name_that_was_taken_meanwhile(here: Namespace, tmp_path: Path, kind: st
 
 def test_namespace_that_lives_on(here: Namespace, tmp_path: Path) -> None:
     """P5: a pod's namespace, or a descriptor that holds it: exit code 0 and a warning; `return` completes it."""
-    before = without_map(here.dump())
+    before = here.dump()
     with container(tmp_path) as mine:
         assert_done(mine.create())
         fd = os.open(f"/proc/{mine.process.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -242,7 +238,7 @@ def test_namespace_that_lives_on(here: Namespace, tmp_path: Path) -> None:
 
 def test_poststop_before_the_end(here: Namespace, tmp_path: Path) -> None:
     """P5: poststop may run before the namespace is gone: it waits for the NIC."""
-    before = without_map(here.dump())
+    before = here.dump()
     with container(tmp_path) as mine:
         assert_done(mine.create())
         argv = [sys.executable, "-m", "netdevns", "hook", "poststop"]
@@ -259,7 +255,7 @@ def test_poststop_before_the_end(here: Namespace, tmp_path: Path) -> None:
 
 def test_next_hook_completes_it(here: Namespace, tmp_path: Path) -> None:
     """P5: without a poststop hook the next container that wants the NIC finds it as it was on the host."""
-    before = without_map(here.dump())
+    before = here.dump()
     with container(tmp_path) as crashed:
         assert_done(crashed.create())
         crashed.run(CHANGES["mtu"])
@@ -274,7 +270,7 @@ def test_next_hook_completes_it(here: Namespace, tmp_path: Path) -> None:
 
 def test_killed_hook(here: Namespace, tmp_path: Path) -> None:
     """P4, P5: a poststop hook that is killed anywhere leaves the loan, and the next try completes it."""
-    before = without_map(here.dump())
+    before = here.dump()
     for delay_s in (0.05, 0.1, 0.2, 0.3):
         with container(tmp_path) as mine:
             assert_done(mine.create())
@@ -306,7 +302,7 @@ hookcommand.run(["createRuntime"])
 @pytest.mark.parametrize("step", ["up_and_replay", "verify"])
 def test_killed_create_runtime(here: Namespace, tmp_path: Path, step: str) -> None:
     """P4, P5: what it had moved comes home with poststop, which runc runs after a hook that failed."""
-    before = without_map(here.dump())
+    before = here.dump()
     with container(tmp_path) as mine:
         state = json.dumps(mine.state(pid=mine.process.pid))
         argv = [sys.executable, "-c", KILLED, step]
@@ -321,7 +317,7 @@ def test_killed_create_runtime(here: Namespace, tmp_path: Path, step: str) -> No
 @pytest.mark.parametrize("recovers", [False, True])
 def test_recover_leaves_loans_alone(here: Namespace, tmp_path: Path, recovers: bool) -> None:
     """P5: `recover` is for moves that were killed; what is on loan is none of its business."""
-    before = without_map(here.dump())
+    before = here.dump()
     with container(tmp_path) as mine:
         assert_done(mine.create())
         if recovers:
@@ -374,7 +370,7 @@ def test_master(here: Namespace, tmp_path: Path) -> None:
                 f"link set {NIC} type bridge_slave hairpin on cost 77"])  # fmt: skip
     try:
         here.wait_until_quiet()
-        before = without_map(here.dump())
+        before = here.dump()
         with container(tmp_path) as mine:
             assert_done(mine.create())
             mine.kill()
@@ -397,7 +393,7 @@ def test_master(here: Namespace, tmp_path: Path) -> None:
 @pytest.mark.parametrize("script", ["ip link set net0 down; ip link set net0 name ens9", "ip link set net0 up"])
 def test_another_hand(here: Namespace, tmp_path: Path, script: str) -> None:
     """P5: udev renames it, or NetworkManager sets it up, at the same moment: it is looked at again, and put right."""
-    before = without_map(here.dump())
+    before = here.dump()
     with container(tmp_path) as mine:
         assert_done(mine.create())
         argv = ["sh", "-c", f"while :; do {script}; done 2>/dev/null"]

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from tests.support import rawdump
 from tests.support.namespaces import Namespace
-from tests.support.restored import assert_equal_soon
+from tests.support.restored import assert_equal_soon, differences
 
 from .nic import NIC, set_up, wait_for_its_return, without_map
 
@@ -45,12 +44,12 @@ def here() -> Iterator[Namespace]:
 @pytest.mark.parametrize("step", ["up_and_replay", "verify"])
 def test_killed_with_its_container(here: Namespace, tmp_path: Path, step: str) -> None:
     """P4: the NIC is thrown back, down, under the container's name, without addresses: `recover` gives it all back."""
-    before = without_map(here.dump())
+    before = here.dump()
     words = json.dumps([step, str(tmp_path), NIC])
     done = subprocess.run([sys.executable, "-c", CHILD, words], cwd=TOP, capture_output=True, text=True, timeout=60)
     assert done.returncode == -signal.SIGKILL, done.stderr
     wait_for_its_return(here, "net0")
-    assert rawdump.differences(before, without_map(here.dump()))
+    assert differences(here.dump, before, shown=without_map, timeout_s=0)
     (found,) = netdevns.recover(tmp_path)
     assert (found.device, found.outcome, found.location) == (NIC, "undone", "source")
     assert_equal_soon(before, here, shown=without_map)

@@ -221,7 +221,6 @@ def _add_routes(at: rawdump.Socket, ifindex: int, number: int) -> None:
 def build(batch: Batch, host: Namespace, target: Namespace) -> None:
     """Fills both namespaces. DAD is off: what is there, and what comes, is final at once."""
     for side in (host, target):
-        side.sysctl("ipv6/conf/default/addr_gen_mode", 1)
         side.sysctl("ipv6/conf/default/accept_dad", 0)
     if batch.no_ipv6:
         target.sysctl("ipv6/conf/default/disable_ipv6", 1)

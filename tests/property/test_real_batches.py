@@ -23,7 +23,6 @@ from netdevns import engine
 from tests.property.batches import Batch, Made, Model, batches, build, comparable, create, matches
 from tests.property.profiles import examples
 from tests.support.namespaces import Namespace, fresh
-from tests.support.rawdump import differences
 from tests.support.restored import assert_equal_soon
 
 # To make a failing example small takes longer than a test may take otherwise.
@@ -117,11 +116,11 @@ class Run:
     def untouched(self) -> None:
         """Not a sysctl is different."""
         for before, side in zip(self.before, (self.host, self.target), strict=True):
-            assert differences(before, side.dump()) == []
+            assert_equal_soon(before, side)
 
     def back(self) -> None:
         for before, side in zip(self.before, (self.host, self.target), strict=True):
-            assert_equal_soon(undone(before), side, shown=undone)
+            assert_equal_soon(before, side, shown=undone)
 
     def refused(self, expected: set[tuple[str, str]]) -> None:
         with pytest.raises(netdevns.CheckFailed) as caught:

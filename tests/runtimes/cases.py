@@ -19,6 +19,7 @@ from typing import Any
 from tests.support import rawdump
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
+from tests.support.restored import differences
 from tools import losses_judge as judge
 from tools.losses_judge import Finding
 
@@ -33,7 +34,7 @@ Make = Callable[[Machine, Path], Player]
 
 
 @dataclass
-class Scene:
+class Trial:
     """What a case has: a host, a machine on it, a runtime; what it found."""
 
     host: Namespace
@@ -88,7 +89,7 @@ class Case:
 
     id: str
     promise: str
-    play: Callable[[Scene], None]
+    play: Callable[[Trial], None]
 
 
 @dataclass(frozen=True)
@@ -144,98 +145,98 @@ THREE_NAMES = {"eth1": "net1", "eth2": "net2", "eth3": "net3"}
 
 def arrives(
     names: Mapping[str, str], lines: str, *, asked: Mapping[str, str] | None = None, cables: tuple[str, ...] = ()
-) -> Callable[[Scene], None]:
+) -> Callable[[Trial], None]:
     """A container with devices; `names`: where they must be then; `asked`: what it asks for, if it is not that."""
 
-    def play(scene: Scene) -> None:
-        cable(scene.host, cables or names, lines, PATIENCE_S)
-        before = scene.host.dump()
-        with scene.started(asked or names) as container:
-            scene.arrived(before, container, names)
+    def play(trial: Trial) -> None:
+        cable(trial.host, cables or names, lines, PATIENCE_S)
+        before = trial.host.dump()
+        with trial.started(asked or names) as container:
+            trial.arrived(before, container, names)
 
     return play
 
 
-def joins_by_path(scene: Scene) -> None:
-    cable(scene.host, ["eth1"], IPV4, PATIENCE_S)
-    with scene.machine.named_namespace("blue") as blue:
-        before = scene.host.dump()
-        with scene.started(OWN_NAME, BLUE):
-            scene.arrived(before, blue, OWN_NAME)
+def joins_by_path(trial: Trial) -> None:
+    cable(trial.host, ["eth1"], IPV4, PATIENCE_S)
+    with trial.machine.named_namespace("blue") as blue:
+        before = trial.host.dump()
+        with trial.started(OWN_NAME, BLUE):
+            trial.arrived(before, blue, OWN_NAME)
             during = blue.dump()
-        if during != blue.dump():
-            scene.wrong("the end of the container changes its devices")
+        if differences(blue.dump, during):
+            trial.wrong("the end of the container changes its devices")
 
 
-def joins_a_pod(scene: Scene) -> None:
-    cable(scene.host, ["eth1"], IPV4, PATIENCE_S)
-    with scene.started({}, name="pod") as pod:
-        network = f"/proc/{scene.player.pid('pod')}/ns/net"
-        before = scene.host.dump()
-        with scene.started(OWN_NAME, network):
-            scene.arrived(before, pod, OWN_NAME)
+def joins_a_pod(trial: Trial) -> None:
+    cable(trial.host, ["eth1"], IPV4, PATIENCE_S)
+    with trial.started({}, name="pod") as pod:
+        network = f"/proc/{trial.player.pid('pod')}/ns/net"
+        before = trial.host.dump()
+        with trial.started(OWN_NAME, network):
+            trial.arrived(before, pod, OWN_NAME)
             during = pod.dump()
-        if during != pod.dump():
-            scene.wrong("the end of the container changes the pod's devices")
+        if differences(pod.dump, during):
+            trial.wrong("the end of the container changes the pod's devices")
 
 
 # ---- no container ---------------------------------------------------------------------------------------------------
 
 
-def device_is_missing(scene: Scene) -> None:
-    scene.devices = len(THREE_NAMES)
-    cable(scene.host, THREE_NAMES, THREE, PATIENCE_S)
-    empty = {part: type(dump)() for part, dump in scene.host.dump().items()}  # its namespace is gone
-    before = scene.host.dump()
-    scene.refused({**THREE_NAMES, "nope": "net4"}, ["nope"])
-    scene.player.end(NAME)
-    after = scene.host.dump()
-    scene.findings += judge.untouched((before, empty), (after, empty), list(THREE_NAMES))
+def device_is_missing(trial: Trial) -> None:
+    trial.devices = len(THREE_NAMES)
+    cable(trial.host, THREE_NAMES, THREE, PATIENCE_S)
+    empty = {part: type(dump)() for part, dump in trial.host.dump().items()}  # its namespace is gone
+    before = trial.host.dump()
+    trial.refused({**THREE_NAMES, "nope": "net4"}, ["nope"])
+    trial.player.end(NAME)
+    after = trial.host.dump()
+    trial.findings += judge.untouched((before, empty), (after, empty), list(THREE_NAMES))
 
 
-def name_is_taken(scene: Scene) -> None:
-    scene.devices = len(THREE_NAMES)
-    cable(scene.host, THREE_NAMES, THREE, PATIENCE_S)
-    with scene.machine.named_namespace("blue") as blue:
+def name_is_taken(trial: Trial) -> None:
+    trial.devices = len(THREE_NAMES)
+    cable(trial.host, THREE_NAMES, THREE, PATIENCE_S)
+    with trial.machine.named_namespace("blue") as blue:
         blue.batch("link add net3 type veth peer name wire0\nlink set lo up")
-        before = scene.host.dump(), blue.dump()
-        scene.refused(THREE_NAMES, ["eth3", "net3"], BLUE)
-        scene.player.end(NAME)
-        scene.findings += judge.untouched(before, (scene.host.dump(), blue.dump()), list(THREE_NAMES))
+        before = trial.host.dump(), blue.dump()
+        trial.refused(THREE_NAMES, ["eth3", "net3"], BLUE)
+        trial.player.end(NAME)
+        trial.findings += judge.untouched(before, (trial.host.dump(), blue.dump()), list(THREE_NAMES))
 
 
 # ---- containers that come and go ------------------------------------------------------------------------------------
 
 
-def crashes(scene: Scene) -> None:
+def crashes(trial: Trial) -> None:
     """The devices of a named namespace outlive a container; one that starts there again finds them."""
-    cable(scene.host, ["eth1"], IPV4, PATIENCE_S)
-    with scene.machine.named_namespace("blue") as blue:
-        before = scene.host.dump()
-        with scene.started(OWN_NAME, BLUE):
-            scene.arrived(before, blue, OWN_NAME)
-            during = scene.host.dump(), blue.dump()
-            os.kill(scene.player.pid(NAME), signal.SIGKILL)
-            wait_until(lambda: not scene.player.is_running(NAME), "the runtime sees the end of its container")
-        if during != (scene.host.dump(), blue.dump()):
-            scene.wrong("the crash changes the devices")
-        if scene.player.containers():
-            scene.wrong("a container is left")
-        with scene.started(OWN_NAME, BLUE):
-            if during[1] != blue.dump():
-                scene.wrong("the second start changes the devices")
+    cable(trial.host, ["eth1"], IPV4, PATIENCE_S)
+    with trial.machine.named_namespace("blue") as blue:
+        before = trial.host.dump()
+        with trial.started(OWN_NAME, BLUE):
+            trial.arrived(before, blue, OWN_NAME)
+            during = {side: side.dump() for side in (trial.host, blue)}
+            os.kill(trial.player.pid(NAME), signal.SIGKILL)
+            wait_until(lambda: not trial.player.is_running(NAME), "the runtime sees the end of its container")
+        if any(differences(side.dump, dump) for side, dump in during.items()):
+            trial.wrong("the crash changes the devices")
+        if trial.player.containers():
+            trial.wrong("a container is left")
+        with trial.started(OWN_NAME, BLUE):
+            if differences(blue.dump, during[blue]):
+                trial.wrong("the second start changes the devices")
 
 
-def two_compete(scene: Scene) -> None:
+def two_compete(trial: Trial) -> None:
     """One of them has the device, complete; the other is not there."""
-    cable(scene.host, ["eth1"], IPV4, PATIENCE_S)
-    before = scene.host.dump()
+    cable(trial.host, ["eth1"], IPV4, PATIENCE_S)
+    before = trial.host.dump()
     names = ("one", "two")
     outcomes: dict[str, int | Refused] = {}
 
     def start(name: str) -> None:
         try:
-            outcomes[name] = scene.player.start(name, OWN_NAME, None)
+            outcomes[name] = trial.player.start(name, OWN_NAME, None)
         except Refused as e:
             outcomes[name] = e
 
@@ -250,24 +251,24 @@ def two_compete(scene: Scene) -> None:
             raise Stopped(f"{len(winners)} of 2 containers started")
         (pid,) = winners.values()
         with opened(f"/proc/{pid}/ns/net", "container") as namespace:
-            scene.arrived(before, namespace, OWN_NAME)
-        if len(scene.player.containers()) != 1:
-            scene.wrong("a container is left")
+            trial.arrived(before, namespace, OWN_NAME)
+        if len(trial.player.containers()) != 1:
+            trial.wrong("a container is left")
     finally:
         for name in names:
-            scene.player.end(name)
+            trial.player.end(name)
 
 
-def restarts(scene: Scene) -> None:
+def restarts(trial: Trial) -> None:
     """Each time with new devices under the old names: the virtual ones die with a container's namespace."""
     for _ in range(ROUNDS):
-        cable(scene.host, OWN_NAME, IPV4, PATIENCE_S)
-        before = scene.host.dump()
-        with scene.started(OWN_NAME) as container:
-            scene.arrived(before, container, OWN_NAME)
-        wait_until(lambda: not scene.host.names(), "the container's namespace is gone", PATIENCE_S)
-        if records := [str(path) for path in scene.machine.path("/run/netdevns").glob("txn/*")]:
-            scene.wrong(f"a record is left: {records[0]}")
+        cable(trial.host, OWN_NAME, IPV4, PATIENCE_S)
+        before = trial.host.dump()
+        with trial.started(OWN_NAME) as container:
+            trial.arrived(before, container, OWN_NAME)
+        wait_until(lambda: not trial.host.names(), "the container's namespace is gone", PATIENCE_S)
+        if records := [str(path) for path in trial.machine.path("/run/netdevns").glob("txn/*")]:
+            trial.wrong(f"a record is left: {records[0]}")
 
 
 CASES = {
@@ -312,13 +313,13 @@ def play(case: Case, make: Make, prepare: str) -> Outcome:
     ):
         host.sysctl("ipv6/conf/default/addr_gen_mode", 1)
         player = make(machine, Path(folder).resolve())
-        scene = Scene(host, machine, player)
+        trial = Trial(host, machine, player)
         with player.ready():
             try:
-                case.play(scene)
+                case.play(trial)
             except Stopped as e:
-                scene.wrong(str(e))
-    return Outcome(scene.findings, scene.final, scene.devices)
+                trial.wrong(str(e))
+    return Outcome(trial.findings, trial.final, trial.devices)
 
 
 def summary(outcome: Outcome) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,8 @@ import netdevns
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
 
+# Its name: cgroups are the machine's, and other tests run beside this one.
+CONTAINER = f"netdevns-{secrets.token_hex(4)}"
 TIMEOUT_S = 30
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # runc's place, and ip's; an ordinary user's PATH has none of them
 ENV = {
@@ -346,7 +349,7 @@ class Runtime:
             options += shown_without_devices(bundle.path)
         return options
 
-    def run(self, bundle: Bundle, container: str = "netdevns-test") -> subprocess.CompletedProcess[str]:
+    def run(self, bundle: Bundle, container: str = CONTAINER) -> subprocess.CompletedProcess[str]:
         """Starts a container and waits for its end."""
         return self("run", *self._bundle(bundle), container)
 
@@ -357,7 +360,7 @@ class Runtime:
         return state
 
     @contextlib.contextmanager
-    def created(self, bundle: Bundle, output: Path, container: str = "netdevns-test") -> Iterator[int]:
+    def created(self, bundle: Bundle, output: Path, container: str = CONTAINER) -> Iterator[int]:
         """A container that is created and not started; yields its process. What it prints goes to `output`."""
         done = self("create", *self._bundle(bundle), container, output=output)
         assert done.returncode == 0, output.read_text()
@@ -366,7 +369,7 @@ class Runtime:
         finally:
             self("delete", "--force", container)
 
-    def start(self, container: str = "netdevns-test") -> None:
+    def start(self, container: str = CONTAINER) -> None:
         """Starts a created container and waits for its end."""
         done = self("start", container)
         assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ PREPARE = " && ".join(
 )
 CGROUPS = {"runc": "true", "crun": "mount -t cgroup2 none /sys/fs/cgroup"}
 CDI = "/etc/cdi"
+LOCK = Path(__file__).parents[2] / ".cache/podman.lock"
 CGROUP = Path("/sys/fs/cgroup")
 HOOKS = "/usr/share/containers/oci/hooks.d"
 
@@ -42,6 +44,29 @@ def _is_removed(top: Path) -> bool:
     return not top.exists()
 
 
+@contextlib.contextmanager
+def _cleaned_up() -> Iterator[None]:
+    """Removes podman's parent cgroups, unless somebody else had them; of several processes of tests, the last one does."""
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write("\n".join(map(str, _cgroups())))
+            file.flush()
+        except BlockingIOError:
+            pass  # another process of these tests was first
+        fcntl.flock(file, fcntl.LOCK_SH)
+        file.seek(0)
+        before = {Path(line) for line in file.read().splitlines()}
+        yield
+        fcntl.flock(file, fcntl.LOCK_UN)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for top in _cgroups() - before:
+                wait_until(lambda top=top: _is_removed(top), f"{top} can be removed: nothing runs there any more")
+
+
 @dataclass
 class Podman:
     """podman with one of the runtimes below it."""
@@ -54,11 +79,8 @@ class Podman:
     @contextlib.contextmanager
     def started(cls, runtime: str, host: Namespace, rootfs: Path) -> Iterator[Podman]:
         """podman on a machine of its own; raises OSError where the kernel does not allow one."""
-        before = _cgroups()
-        with Machine(host, f"{CGROUPS[runtime]} && {PREPARE}") as machine:
+        with _cleaned_up(), Machine(host, f"{CGROUPS[runtime]} && {PREPARE}") as machine:
             yield cls(runtime, machine, rootfs)
-        for top in _cgroups() - before:
-            wait_until(lambda top=top: _is_removed(top), f"{top} can be removed: nothing runs there any more")
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         own = {"root": "root", "runroot": "runroot", "tmpdir": "tmp"}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.namespaces import Namespace
+from tests.support.restored import Restored, Untouched
 
 from .container import ARRIVED, NETDEVNS, Bundle, Machine, Runtime, furnish, hook
 from .test_container import refused as container_refused
@@ -50,10 +51,9 @@ def test_annotation_for_the_default_route(host: Namespace, runtime: Runtime, bun
     furnish(host)
     host.ip("route add default via 192.0.2.1 dev eth1")
     bundle.write({"eth2": {}}, hooks=[hook("--allow", "*")], annotations={f"{PREFIX}eth1": "net0"})
-    before = host.dump()
     reason = "eth1: it carries a default route of this network namespace; no annotation can ask for it"
-    container_refused(runtime, bundle, reason)
-    assert host.dump() == before
+    with Restored(host):
+        container_refused(runtime, bundle, reason)
 
 
 # ---- the hook as a process ------------------------------------------------------------------------------------------
@@ -126,17 +126,15 @@ def test_names_of_an_attacker(
     host: Namespace, machine: Machine, container: Container, by: str, device: str, name: str, reason: str
 ) -> None:
     """DESIGN 4.2: no name does anything but be refused, on printable lines, with nothing touched."""
-    before = host.dump()
-    with host.monitor() as monitor:
+    with Untouched(host):
         done = machine.hook(asked(container, {f"{PREFIX}{device}": name}, by=by), "--allow", "*")
-        assert monitor.seen() == []
     assert (done.returncode, done.stdout) == (2, "")
     lines = done.stderr.splitlines()
     assert reason in done.stderr
     assert all(line.startswith("netdevns: ") and line.isprintable() for line in lines)
     assert lines[-1] == "netdevns: nothing was touched"
     assert len(machine.hook_log().splitlines()) == len(lines) <= 4
-    assert (host.dump(), container.namespace.names()) == (before, set())
+    assert container.namespace.names() == set()
 
 
 @pytest.mark.sampled(3)
@@ -146,10 +144,9 @@ def test_what_no_glob_is_for(host: Namespace, machine: Machine, container: Conta
     """DESIGN 4.2: it is as if it were not there: nothing is touched, said, or logged."""
     if device.startswith("e") and glob == "et*":
         device = f"x{device}"
-    before = host.dump()
-    done = machine.hook(asked(container, {f"{PREFIX}{device}": 7}), "--allow", glob)
+    with Restored(host):
+        done = machine.hook(asked(container, {f"{PREFIX}{device}": 7}), "--allow", glob)
     assert (done.returncode, done.stderr, machine.hook_log()) == (0, "", "")
-    assert host.dump() == before
 
 
 @pytest.mark.parametrize("setting", ["itself", "altname", "lower", "port", "ipv6", "nexthop"])
@@ -172,12 +169,11 @@ def test_device_of_a_default_route(host: Namespace, machine: Machine, container:
         host.batch(["nexthop add id 7 via 192.0.2.1 dev eth1", "route add default nhid 7"])
     else:
         host.ip("route add default via 192.0.2.1 dev eth1")
-    before = host.dump()
-    done = machine.hook(asked(container, {f"{PREFIX}{device}": "net0"}), "--allow", "*")
+    with Restored(host):
+        done = machine.hook(asked(container, {f"{PREFIX}{device}": "net0"}), "--allow", "*")
     assert done.returncode == 2
     reason = "this is an alternative name of eth1" if setting == "altname" else "no annotation can ask for it"
     assert reason in done.stderr
-    assert host.dump() == before
 
 
 def test_device_on_top_of_a_default_route(host: Namespace, machine: Machine, container: Container) -> None:
@@ -225,34 +221,31 @@ def test_conflicts(
     """DESIGN 4.2: one device under two names is refused, and the line names both sources."""
     wanted = [{f"{PREFIX}{device}": name for device, name in which.items()} for which in (state, config)]
     container.bundle.write(configured, annotations=wanted[1])
-    before = host.dump()
-    done = machine.hook(container.state(annotations=wanted[0]), *arguments, "--allow", "eth*")
+    with Restored(host):
+        done = machine.hook(container.state(annotations=wanted[0]), *arguments, "--allow", "eth*")
     assert (done.returncode, done.stderr) == (2, f"netdevns: {line}; say one\nnetdevns: nothing was touched\n")
-    assert host.dump() == before
 
 
 def test_two_spellings_of_one_device(host: Namespace, machine: Machine, container: Container) -> None:
     """DESIGN 4.2: bytes that are no text have two spellings in JSON; neither is taken for a device's name."""
     host.ip("link add \udced\udca1\udc80 type ifb")
-    before = host.dump()
-    for spelling in ("\ud840", "\udced\udca1\udc80"):
-        done = machine.hook(
-            json.dumps(container.state(annotations={f"{PREFIX}{spelling}": "x"})).encode(), "--allow", "*"
-        )
-        assert done.returncode == 2
-        assert "has a lone surrogate, which is no text" in done.stderr
-    assert host.dump() == before
+    with Restored(host):
+        for spelling in ("\ud840", "\udced\udca1\udc80"):
+            done = machine.hook(
+                json.dumps(container.state(annotations={f"{PREFIX}{spelling}": "x"})).encode(), "--allow", "*"
+            )
+            assert done.returncode == 2
+            assert "has a lone surrogate, which is no text" in done.stderr
 
 
 def test_thousands(host: Namespace, machine: Machine, container: Container) -> None:
     """DESIGN 4.2: thousands of annotations are one refusal, not thousands of lines of the log."""
-    before = host.dump()
     state = asked(container, {f"{PREFIX}eth{i}": "" for i in range(20_000)})
-    done = machine.hook(state, "--allow", "eth*")
+    with Restored(host):
+        done = machine.hook(state, "--allow", "eth*")
     assert done.returncode == 2
     assert done.stderr.splitlines()[0].endswith("annotations: 20000 of them name devices; at most 256 may")
     assert len(machine.hook_log().splitlines()) == 2
-    assert host.dump() == before
     done = machine.hook(state, "--allow", "eth1")
     assert (done.returncode, container.namespace.names()) == (0, {"eth1"})
 
@@ -264,11 +257,10 @@ def test_number_of_another_process(host: Namespace, machine: Machine, container:
     """S14: where config.json tells the namespace, a pid that was given to another process is not believed."""
     with machine.named_namespace("blue"):
         container.bundle.write({"eth1": {}}, network={"type": "network", "path": "/run/netns/blue"})
-        before = host.dump()
-        done = machine.hook(container.state())
+        with Restored(host):
+            done = machine.hook(container.state())
         assert done.returncode == 2
         assert f"its process {container.pid} is not in the network namespace that config.json names" in done.stderr
-        assert host.dump() == before
 
 
 def test_zombie(host: Namespace, machine: Machine, container: Container) -> None:
@@ -281,23 +273,22 @@ def test_zombie(host: Namespace, machine: Machine, container: Container) -> None
         state = f"/proc/{pid}/stat"
         while open(state).read().rpartition(")")[2].split()[0] != "Z":  # noqa: SIM115
             pass
-        before = host.dump()
-        done = machine.hook(container.state(pid=pid), "eth1")
+        with Restored(host):
+            done = machine.hook(container.state(pid=pid), "eth1")
         process.terminate()
     assert done.returncode == 2
     assert f"pid:{pid}" in done.stderr
-    assert host.dump() == before
 
 
 def test_process_of_another_user_namespace(host: Namespace, machine: Machine, container: Container) -> None:
     """S3: a hook without rights over the container's namespace says so, and touches nothing."""
-    before = host.dump()
     argv = ["unshare", "--user", "--map-root-user", *NETDEVNS, "hook", "createRuntime", "eth1=net0"]
-    done = machine.run(argv, stdin=json.dumps(container.state()).encode())
+    with Restored(host):
+        done = machine.run(argv, stdin=json.dumps(container.state()).encode())
     assert done.returncode == 2
     assert "nothing was touched" in done.stderr
     assert "Operation not permitted" in done.stderr or "Permission denied" in done.stderr
-    assert (host.dump(), container.namespace.names()) == (before, set())
+    assert container.namespace.names() == set()
 
 
 def test_container_in_a_user_namespace(machine: Machine, container: Container) -> None:
@@ -344,11 +335,10 @@ def test_path_that_is_no_network_namespace(
     """S1: a path that cannot be that of the container's namespace is refused at once, and a FIFO is not waited for."""
     machine.run(["mkfifo", "/run/fifo"]).check_returncode()
     container.bundle.write({"eth1": {}}, network={"type": "network"} | network)
-    before = host.dump()
-    done = machine.hook(container.state())
+    with Restored(host):
+        done = machine.hook(container.state())
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 2)
     assert reason in done.stderr
-    assert host.dump() == before
 
 
 def test_path_of_the_containers_namespace(machine: Machine, container: Container) -> None:

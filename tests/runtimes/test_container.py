@@ -8,8 +8,9 @@ import pytest
 
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
+from tests.support.restored import Restored, Untouched
 
-from .container import ARRIVED, DEVICES, WIRES, Bundle, Runtime, Seen, furnish, hook, shell_hook
+from .container import ARRIVED, CONTAINER, DEVICES, WIRES, Bundle, Runtime, Seen, furnish, hook, shell_hook
 
 
 def started(runtime: Runtime, bundle: Bundle) -> Seen:
@@ -126,11 +127,8 @@ def test_third_device_does_not_exist(host: Namespace, runtime: Runtime, bundle: 
     """S11, S14: no container is started, and the host is as it was: nothing left it, not even for a moment."""
     furnish(host)
     bundle.write({"eth1": {"name": "net0"}, "mv0": {"name": "eth%d"}, "nope": {}})
-    before = host.dump()
-    with host.monitor() as monitor:
+    with Untouched(host):
         refused(runtime, bundle, "nope: no such device in this network namespace")
-        assert monitor.seen() == []
-    assert host.dump() == before
 
 
 def test_name_that_an_earlier_hook_took(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
@@ -138,9 +136,8 @@ def test_name_that_an_earlier_hook_took(host: Namespace, runtime: Runtime, bundl
     furnish(host)
     taken = shell_hook("nsenter -t $pid -n ip link add net0 type ifb")
     bundle.write(DEVICES, hooks=[taken, hook()])
-    before = host.dump()
-    refused(runtime, bundle, 'eth1: the name "net0" is taken')
-    assert host.dump() == before
+    with Restored(host):
+        refused(runtime, bundle, 'eth1: the name "net0" is taken')
 
 
 def test_device_that_the_kernel_never_moves(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
@@ -148,9 +145,8 @@ def test_device_that_the_kernel_never_moves(host: Namespace, runtime: Runtime, b
     furnish(host)
     host.batch(["link add br0 type bridge"])
     bundle.write({**DEVICES, "br0": {}})
-    before = host.dump()
-    refused(runtime, bundle, "br0: the kernel never moves bridge devices")
-    assert host.dump() == before
+    with Restored(host):
+        refused(runtime, bundle, "br0: the kernel never moves bridge devices")
 
 
 @pytest.mark.parametrize("network", ["none", "own"])
@@ -159,11 +155,8 @@ def test_container_in_the_hosts_own_namespace(host: Namespace, runtime: Runtime,
     furnish(host)
     entry = {"type": "network", "path": f"/proc/{runtime.machine.pid}/ns/net"} if network == "own" else {}
     bundle.write(DEVICES, network=entry)
-    before = host.dump()
-    with host.monitor() as monitor:
-        refused(runtime, bundle, "container netdevns-test has no network namespace of its own")
-        assert monitor.seen() == []
-    assert host.dump() == before
+    with Untouched(host):
+        refused(runtime, bundle, f"container {CONTAINER} has no network namespace of its own")
 
 
 def test_hosts_own_namespace_without_devices(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
@@ -177,9 +170,8 @@ def test_wrong_type_in_net_devices(host: Namespace, runtime: Runtime, bundle: Bu
     """S2: a name that is a number, the schema's own bad example, stops the container."""
     furnish(host)
     bundle.write({"eth1": {"name": 23}})
-    before = host.dump()
-    refused(runtime, bundle, "linux.netDevices.eth1.name: a string is needed, not 23")
-    assert host.dump() == before
+    with Restored(host):
+        refused(runtime, bundle, "linux.netDevices.eth1.name: a string is needed, not 23")
 
 
 # ---- a runtime that moves devices itself, before createRuntime hooks -------------------------------------------------
@@ -229,7 +221,7 @@ def inhabitants(netns: str) -> set[int]:
 
 
 def cgroups() -> set[str]:
-    return {str(path) for path in Path("/sys/fs/cgroup").rglob("*netdevns*")}
+    return {str(path) for path in Path("/sys/fs/cgroup").rglob(f"*{CONTAINER}*")}
 
 
 @pytest.mark.parametrize("third", ["eth2", "nope"])

@@ -17,8 +17,9 @@ import pytest
 from netdevns import homecoming
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
+from tests.support.restored import assert_equal_soon
 
-from .container import ARRIVED, DEVICES, NETDEVNS, WIRES, Bundle, Machine, Runtime, Seen, furnish, hook
+from .container import ARRIVED, CONTAINER, DEVICES, NETDEVNS, WIRES, Bundle, Machine, Runtime, Seen, furnish, hook
 from .test_hook_process import Container, opened, sleeping
 
 LOANS = "/run/netdevns/loan"
@@ -49,13 +50,13 @@ def test_loan_lives_as_long_as_the_container(host: Namespace, runtime: Runtime, 
     furnish(host)
     write(bundle, DEVICES)
     with runtime.created(bundle, tmp_path / "output"):
-        assert loans(runtime.machine) == ["netdevns-test"]
+        assert loans(runtime.machine) == [CONTAINER]
         shown = runtime.machine.netdevns("show").stdout
         for host_name, name in {"eth1": "net0", "mv0": "eth%d", "eth2": "eth2"}.items():
-            line = f"on loan: {host_name} as {name}, to container netdevns-test ({LOANS}/netdevns-test)"
+            line = f"on loan: {host_name} as {name}, to container {CONTAINER} ({LOANS}/{CONTAINER})"
             assert line in shown
             missed = runtime.machine.netdevns("show", host_name).stderr
-            assert re.search(r"next: .*netdevns return netdevns-test$", missed, re.MULTILINE), missed
+            assert re.search(rf"next: .*netdevns return {CONTAINER}$", missed, re.MULTILINE), missed
         host.ip("link add name eth1 type ifb")  # somebody else's: both are shown
         shown = runtime.machine.netdevns("show", "eth1").stdout
         assert "on loan: eth1 as net0" in shown
@@ -98,10 +99,10 @@ def test_namespace_that_lives_on(host: Namespace, runtime: Runtime, bundle: Bund
         assert time.monotonic() - begin < homecoming.WAIT_S  # nothing to wait for: it is mounted
         assert done.returncode == 0, done.stderr
         assert blue.names() == set(ARRIVED)
-        assert loans(runtime.machine) == ["netdevns-test"]
+        assert loans(runtime.machine) == [CONTAINER]
         said = runtime.machine.hook_log()
         assert "eth1: the network namespace of its container lives on, and it stays there" in said
-        done = runtime.machine.netdevns("return", "netdevns-test", "--json")
+        done = runtime.machine.netdevns("return", CONTAINER, "--json")
         assert done.returncode == 0
         assert {x["location"] for x in json.loads(done.stdout)["recovered"]} == {"target"}
         # Thrown back, as a NIC would be.
@@ -110,7 +111,7 @@ def test_namespace_that_lives_on(host: Namespace, runtime: Runtime, bundle: Bund
         assert "eth1: undone: it is back as it was" in runtime.machine.netdevns("return").stdout
         found = [a for link in host.ip_json("addr show eth1") for a in link["addr_info"] if a["scope"] == "global"]
         assert sorted(a["local"] for a in found) == ["192.0.2.10", "192.0.2.11"]
-        assert loans(runtime.machine) == ["netdevns-test"]  # of the others
+        assert loans(runtime.machine) == [CONTAINER]  # of the others
 
 
 # ---- the hook as a process ------------------------------------------------------------------------------------------
@@ -199,4 +200,4 @@ def test_folder_of_somebody_else(host: Namespace, machine: Machine, bundle: Bund
         code, said = poststop(machine, container.state())
         assert code == 2
         assert "others may write to it" in said
-    assert host.dump() == before
+    assert_equal_soon(before, host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.support.namespaces import Namespace
+from tests.support.restored import Restored
 
 from . import manual
 from .container import ARRIVED, LOOK, Seen, furnish
@@ -39,21 +40,19 @@ def test_a_device_that_is_not_allowed_stays(host: Namespace, podman: Podman) -> 
     """An annotation of whoever starts a container is no order: the device stays as it was."""
     furnish(host)
     podman.netdevns("hooks-dir", "--allow", "mv*", "--install")
-    before = host.dump()
-    done = podman.run(*asked(eth1="net0"), command="ip -o link")
+    with Restored(host):
+        done = podman.run(*asked(eth1="net0"), command="ip -o link")
     assert done.returncode == 0, done.stderr
     assert "net0" not in done.stdout
-    assert host.dump() == before
 
 
 def test_a_container_that_does_not_ask_starts_no_hook(host: Namespace, podman: Podman) -> None:
     """Others pay nothing: without the annotation podman does not start the hook at all."""
     furnish(host)
     podman.netdevns("hooks-dir", "--allow", "eth*", "--install")
-    before = host.dump()
-    done = podman.run("--annotation=org.example.device.eth1=net0", command="ip -o link")
+    with Restored(host):
+        done = podman.run("--annotation=org.example.device.eth1=net0", command="ip -o link")
     assert done.returncode == 0, done.stderr
-    assert host.dump() == before
 
 
 def test_uninstall_leaves_nothing(host: Namespace, podman: Podman) -> None:
@@ -65,10 +64,9 @@ def test_uninstall_leaves_nothing(host: Namespace, podman: Podman) -> None:
     assert sorted(path.name for path in folder.glob("netdevns*")) == FILES
     assert podman.netdevns("hooks-dir", "--uninstall") == "".join(f"removed {HOOKS}/{name}\n" for name in FILES)
     assert everything(podman) == before
-    addresses = host.dump()
-    done = podman.run(*asked(eth1="net0"), command="echo started")
+    with Restored(host):
+        done = podman.run(*asked(eth1="net0"), command="echo started")
     assert (done.returncode, done.stdout) == (0, "started\n")
-    assert host.dump() == addresses
 
 
 def test_the_operators_page(host: Namespace, podman: Podman) -> None:

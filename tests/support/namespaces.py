@@ -11,6 +11,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from . import rawdump
@@ -18,6 +19,7 @@ from .require import require
 
 CLONE_NEWNET = 0x40000000
 CLONE_NEWUSER = 0x10000000
+MS_BIND, MNT_DETACH = 0x1000, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -251,11 +253,33 @@ GRAVES = Graves()
 
 
 def fresh(name: str) -> Namespace:
-    """A fresh one for a test, which ends where nobody may have one (require)."""
+    """A fresh one for a test, which ends where nobody may have one (require).
+
+    The kernel adds no link-local addresses of its own, which come and do DAD in their time: a test that is about them
+    sets this back.
+    """
     try:
-        return Namespace.create(name)
+        namespace = Namespace.create(name)
     except OSError as e:
         require("netns", f"no fresh network namespace for this user: {e}")
+    namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
+    return namespace
+
+
+@contextlib.contextmanager
+def named(namespace: Namespace, name: str) -> Iterator[Path]:
+    """Gives it a name in /run/netns, as `ip netns attach` does, until the block ends; yields the path."""
+    path = Path("/run/netns", name)
+    with contextlib.ExitStack() as stack:
+        if not path.parent.exists():
+            path.parent.mkdir()
+            stack.callback(path.parent.rmdir)
+        path.touch(exist_ok=False)
+        stack.callback(path.unlink)
+        if _libc.mount(os.fsencode(namespace.path), os.fsencode(path), None, MS_BIND, None):
+            require("netns", f"cannot mount a namespace at {path}: {os.strerror(ctypes.get_errno())}")
+        stack.callback(_libc.umount2, os.fsencode(path), MNT_DETACH)
+        yield path
 
 
 def in_child(function: Callable[[], object]) -> Any:

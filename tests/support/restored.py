@@ -1,4 +1,4 @@
-"""Whether all is as before after a move that failed."""
+"""Whether namespaces are as before: each comparison of raw dumps is made here."""
 
 from __future__ import annotations
 
@@ -9,37 +9,69 @@ from typing import Any
 from . import rawdump
 from .namespaces import Namespace
 
+State = dict[str, Any]  # Namespace.dump(), or those of several by one dict
+Shown = Callable[[State], State]
+
+
+def whole(state: State) -> State:
+    return state
+
+
+def differences(look: Callable[[], State], *wanted: State, shown: Shown = whole, timeout_s: float = 5) -> list[str]:
+    """The differences from the first wanted state; none as soon as `look` returns one of them.
+
+    Not at once: the kernel adds the local route of an IPv6 address by a work item, after the address, and looks at
+    carriers once a second.
+
+    Args:
+        look: Returns the present state.
+        shown: Reduces a state to the part that is compared.
+        timeout_s: Seconds until a difference is final; 0: looks once.
+    """
+    end = time.monotonic() + timeout_s
+    states = [shown(each) for each in wanted]
+    while True:
+        now = shown(look())
+        found = [rawdump.differences(each, now) for each in states]
+        if not all(found):
+            return []
+        if time.monotonic() >= end:
+            return found[0]
+        time.sleep(0.01)
+
+
+def assert_equal_soon(before: State, side: Namespace, *, shown: Shown = whole, timeout_s: float = 5) -> None:
+    """All in a namespace is as in a dump of it."""
+    changed = differences(side.dump, before, shown=shown, timeout_s=timeout_s)
+    assert not changed, "\n".join([f"{side.name}:", *changed])
+
 
 class Restored:
-    """All as before in the source, and nothing in the target, when the block ends."""
+    """All in these namespaces is as before when the block ends."""
 
-    def __init__(self, host: Namespace, target: Namespace) -> None:
-        self.sides = host, target
-        self.before = host.dump(), target.dump()
+    def __init__(self, *sides: Namespace) -> None:
+        self.before = [(side, side.dump()) for side in sides]
 
     def __enter__(self) -> Restored:
         return self
 
     def __exit__(self, kind: object, *exc: object) -> None:
         if kind is None:
-            for side, before in zip(self.sides, self.before, strict=True):
+            for side, before in self.before:
                 assert_equal_soon(before, side)
 
 
-Shown = Callable[[dict[str, Any]], dict[str, Any]]
+class Untouched(Restored):
+    """Nothing in these namespaces changes in the block, not even for a moment."""
 
+    def __init__(self, *sides: Namespace) -> None:
+        super().__init__(*sides)
+        self.monitors = [side.monitor() for side in sides]
 
-def whole(dump: dict[str, Any]) -> dict[str, Any]:
-    return dump
-
-
-def assert_equal_soon(before: dict[str, Any], side: Namespace, *, shown: Shown = whole) -> None:
-    """All in it is as in a dump that was `shown` so.
-
-    Not at once: the kernel adds the local route of an IPv6 address by a work item of its own, after the address, and
-    looks at carriers once a second.
-    """
-    end = time.monotonic() + 5
-    while changed := rawdump.differences(before, shown(side.dump())):
-        assert time.monotonic() < end, "\n".join([f"{side.name}:", *changed])
-        time.sleep(0.01)
+    def __exit__(self, kind: object, *exc: object) -> None:
+        seen = {side.name: monitor.seen() for (side, _), monitor in zip(self.before, self.monitors, strict=True)}
+        for monitor in self.monitors:
+            monitor.raw.close()
+        if kind is None:
+            assert not any(seen.values()), seen
+        super().__exit__(kind, *exc)

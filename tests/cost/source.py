@@ -13,7 +13,7 @@ FREE = 1_000_000  # an ifindex that no device of a source has
 
 
 @dataclass(frozen=True)
-class Scene:
+class Source:
     """What there is before the move. Devices are ifbs, which every kernel of the tests has; those that move are UP.
 
     Attributes:
@@ -39,9 +39,6 @@ class Scene:
     def made(self) -> Iterator[tuple[Namespace, Namespace]]:
         """The source, which the calling thread enters, and the target."""
         with fresh("host") as host, fresh("target") as target, host.entered():
-            for namespace in (host, target):
-                # The kernel's own link-local addresses come in their time, after DAD: counted or not.
-                namespace.sysctl("ipv6/conf/default/addr_gen_mode", 1)
             host.batch(self._source())
             lowest = 2 if self.same_ifindexes else FREE
             target.batch([f"link add o{n} index {lowest + n} type ifb" for n in range(self.target_others)])
