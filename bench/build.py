@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
@@ -18,9 +21,18 @@ HOOK = [sys.executable, "-I", "-S", str(SITE / "netdevns" / "__main__.py"), "hoo
 FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"]
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Nobody else builds here meanwhile: several processes of tests begin at once."""
+    BUILT.mkdir(parents=True, exist_ok=True)
+    with (BUILT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@_alone()
 def programs() -> None:
     """Raises CalledProcessError; the compiler has said why."""
-    BUILT.mkdir(parents=True, exist_ok=True)
     sources = [TOP / "bench" / name for name in ("floor.c", "launch.c", "protocol.h")]
     newest = max(source.stat().st_mtime for source in sources)
     for source in sources:
@@ -34,6 +46,7 @@ def programs() -> None:
         subprocess.run(["gcc", *FLAGS, "-static", f"-I{folders[0]}", "-o", EMBED, *parts], check=True)
 
 
+@_alone()
 def site() -> None:
     """What an installation has beside each other: the package, and cffi's run time."""
     SITE.mkdir(parents=True, exist_ok=True)
@@ -45,6 +58,7 @@ def site() -> None:
             link.symlink_to(found)
 
 
+@_alone()
 def go_peer() -> str:
     """ "" if it is there now; else why the benchmark has to do without it. Raises CalledProcessError."""
     sources = [TOP / "bench" / "go" / name for name in ("build", "main.go")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -22,7 +23,7 @@ NOT_INSTALLED = 3
 @pytest.fixture(scope="module")
 def peer() -> Path:
     """Of today's source, beside the one that the benchmark uses; Go's own cache makes the next time quick."""
-    program = BUILT / "tested" / "go-peer"
+    program = BUILT / "tested" / f"go-peer-{os.environ.get('PYTEST_XDIST_WORKER', '')}"  # others may test it, too
     done = subprocess.run([BUILD, program], capture_output=True, text=True, check=False)
     if done.returncode == NOT_INSTALLED:
         require("bench", done.stderr.strip())

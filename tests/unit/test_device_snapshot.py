@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from netdevns._ffi import ffi, lib
-from netdevns.engine import PLACE_SOURCE, RESTORE, RETURN, Device
+from netdevns.engine import PLACE_SOURCE, RESTORE, RETURN, Device, native, reference
 
 from . import netlink as nl
 from .fake import Kernel, World, device, serve
@@ -156,3 +156,27 @@ def test_failed_snapshot_leaves_nothing_to_undo():
         dev.undo(source, target, world.SOURCE_FD, RETURN | RESTORE)
     assert len(world.source.datagrams) == 1
     assert world.target.trace == []
+
+
+DAMAGES = {
+    "no link": lambda _, addresses: (b"", addresses),
+    "a link that is cut": lambda link, addresses: (link[:-4], addresses),
+    "two links": lambda link, addresses: (link + link, addresses),
+    "another message": lambda link, addresses: (link[:4] + b"\x11" + link[5:], addresses),
+    "a link without a body": lambda _, addresses: (nl.message(nl.RTM_NEWLINK, b"", seq=0, flags=0), addresses),
+    "an address that is cut": lambda link, addresses: (link, addresses[:-4]),
+    "a link among the addresses": lambda link, addresses: (link, addresses + link),
+    "an address without a body": lambda link, _: (link, nl.message(nl.RTM_NEWADDR, b"", seq=0, flags=0)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("engine", [native, reference], ids=["native", "reference"])
+def test_damaged_record_is_refused(run, engine, damage):
+    """EBADMSG before anything is kept: a record may come from a full disk, or from somebody else."""
+    kept = run(IPV4).dev
+    later = device(engine=engine.Device)
+    e = failure(later.load, *damage(kept.link_message, kept.addresses))
+    assert (e.errno, e.step, later.has_snapshot) == (errno.EBADMSG, "snapshot", False)
+    later.load(kept.link_message, kept.addresses)
+    assert later.addresses == kept.addresses
