@@ -64,7 +64,7 @@ def kind(request: pytest.FixtureRequest, player: tuple[str, str]) -> str:  # noq
 def test_fight(kind: str, hook: str, engine: str, tally: Tally, show: Callable[[str], None]) -> None:
     """Devices that are changed while they arrive, and go back."""
     changes = 0
-    for number in rounds(4, 20):
+    for number in rounds(40, 20):
         is_taken = number % 2 == 0
         with Scene(engine, containers=1, kind="veth") as scene:
             try:
@@ -80,7 +80,7 @@ def test_fight(kind: str, hook: str, engine: str, tally: Tally, show: Callable[[
                 wrong += next_container(scene, hook) if end != COMPLETE else []
             tally.count(f"round {number}", end, wrong, ended)
         if not (LONG or ROUNDS) and end != COMPLETE and changes:
-            break  # a short run tries again only where the move was quicker than the fighter
+            break  # a short run tries again only where the move was quicker than the fighter: on a busy machine, often
     show(f"  {kind}, {engine}: {changes} changes")
     assert changes
 
