@@ -41,7 +41,7 @@ def agrees(data: bytes) -> None:
     assert ours == outcome(lambda d: json.loads(d, object_pairs_hook=tuple), data)
 
 
-@examples(60, 3000)
+@examples(60, 750)
 @given(VALUES, st.sampled_from([None, 1]), st.booleans(), SPACES, SPACES, ENCODINGS)
 def test_documents(value: object, indent: int | None, ascii_only: bool, before: str, after: str, encoding: str) -> None:
     """Whatever can be written as JSON, in every encoding, with space around it."""
@@ -49,7 +49,7 @@ def test_documents(value: object, indent: int | None, ascii_only: bool, before: 
     agrees(text.encode(encoding, "replace" if encoding == "latin-1" else "surrogatepass"))
 
 
-@examples(60, 3000)
+@examples(60, 750)
 @given(VALUES, st.integers(0, 60), st.binary(max_size=4))
 @example({"a": 1}, 0, b"")
 @example({"a": 1}, 60, b"}")
@@ -61,7 +61,7 @@ def test_damaged(value: object, at: int, wrong: bytes) -> None:
     agrees(data[:at])
 
 
-@examples(40, 2000)
+@examples(40, 500)
 @given(st.binary(max_size=30))
 @example(b"\xef\xbb\xbf{}")
 @example(b"[" * 100_000)

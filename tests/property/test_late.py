@@ -64,7 +64,7 @@ def updated(engine: Any, found: list[bytes], told: list[tuple[int, bytes, int]])
     return [r.body for r in nl.requests(device.addresses)], device.was_late
 
 
-@examples(80, 6000)
+@examples(80, 1500)
 @given(cases())
 def test_both_engines_make_the_same_of_it(case: tuple[list[bytes], list[tuple[int, bytes, int]]]) -> None:
     """The addresses and their order; and whether anything was late: the record is written anew then.
@@ -79,7 +79,7 @@ def test_both_engines_make_the_same_of_it(case: tuple[list[bytes], list[tuple[in
     assert was_late or not must_be_late
 
 
-@examples(40, 2000)
+@examples(40, 500)
 @given(SNAPSHOTS)
 def test_the_drop_of_a_move_is_nothing_late(snapshot: tuple[list[bytes], list[bytes]]) -> None:
     """What a move drops is what the snapshot has, unless it had an address twice or an expired one."""

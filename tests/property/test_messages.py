@@ -41,7 +41,7 @@ def read(request: bytes, header: int) -> tuple[int, int, bytes, list[tuple[int, 
     return type_, flags, body[:header], listed
 
 
-@examples(30, 1500)
+@examples(30, 375)
 @given(MESSAGES)
 def test_both_builders_make_the_same(messages):
     """nd_msg_* and wire.message: equal bytes for any types, flags, headers and attributes, one message or several."""
@@ -57,7 +57,7 @@ def test_both_builders_make_the_same(messages):
     assert builder.request() == expected
 
 
-@examples(30, 1500)
+@examples(30, 375)
 @given(MESSAGES)
 def test_what_is_built_is_read_back(messages):
     """Both parsers find in a request what went into it: types, flags, headers, and each attribute's last value."""
@@ -77,7 +77,7 @@ def test_what_is_built_is_read_back(messages):
         assert {t: nl.padded(value) for t, value in read_back.items()} == last
 
 
-@examples(20, 1200)
+@examples(20, 300)
 @given(nl.U16, nl.U16, nl.S32, nl.ATTRIBUTES, st.sampled_from([None, True, False]))
 def test_link_message(type_, flags, ifindex, attributes, up):
     """ifi_index is as given, IFF_UP is all that is changed, and only if it is asked for (ifi_change)."""
@@ -87,7 +87,7 @@ def test_link_message(type_, flags, ifindex, attributes, up):
     assert struct.unpack("=BxHiII", header) == (0, 0, ifindex, 1 if up else 0, 0 if up is None else 1)
 
 
-@examples(20, 1200)
+@examples(20, 300)
 @given(nl.S32, st.one_of(st.none(), st.just(b""), NAMES))
 def test_get_link(ifindex, name):
     """A name of up to 15 bytes is asked for as IFLA_IFNAME, a longer one as IFLA_ALT_IFNAME; statistics never."""
@@ -98,7 +98,7 @@ def test_get_link(ifindex, name):
     assert struct.unpack("=BxHiII", header) == (0, 0, ifindex, 0, 0)
 
 
-@examples(20, 1200)
+@examples(20, 300)
 @given(st.sampled_from([uapi.RTM_NEWLINKPROP, uapi.RTM_DELLINKPROP]), nl.S32, st.lists(NAMES, max_size=20))
 def test_altnames_message(type_, ifindex, altnames):
     """All names in one nested list, in order, each with its NUL; read as a link, it has these alternative names."""
@@ -121,7 +121,7 @@ LINKS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@examples(30, 1500)
+@examples(30, 375)
 @given(LINKS, nl.ATTRIBUTES, st.randoms())
 def test_link(fields, others, random):
     """wire.Link has each field of a link message, whatever stands between them; what is not said is None or empty."""
@@ -217,7 +217,7 @@ def addresses(draw):
     return body, expected
 
 
-@examples(30, 1500)
+@examples(30, 375)
 @given(st.lists(addresses(), max_size=4), nl.U32)
 def test_addresses(listed, ifindex):
     """A dump of any addresses is decoded field by field and in order; `protected` and `ifindex` leave others out."""
@@ -231,7 +231,7 @@ def test_addresses(listed, ifindex):
     assert list(snapshots.addresses(dump, ifindex=ifindex)) == of_one
 
 
-@examples(30, 1500)
+@examples(30, 375)
 @given(nl.U16, st.binary(max_size=200), nl.U16, st.text(max_size=300), st.none() | nl.U32, st.booleans())
 def test_error(code, body, seq, text, offset, capped):
     """Both parsers read an error, or an ack, with its text, whether the request is echoed or only its header."""
@@ -301,7 +301,7 @@ def dump(type_: int, bodies: list[bytes]) -> bytes:
     return b"".join(nl.padded(made.message(type_, body, flags=2)) for body in bodies)
 
 
-@examples(30, 1500)
+@examples(30, 375)
 @given(st.lists(ROUTES, max_size=5), st.dictionaries(IFINDEXES, st.integers(11, 15)))
 def test_routes_put_back(bodies, renumbered):
     """What is put back of a dump is not missing any more, nothing else is, and both parsers read each request alike."""
@@ -339,7 +339,7 @@ def _out(found: dict[int, bytes]) -> list[int]:
     return indexes
 
 
-@examples(30, 1500)
+@examples(30, 375)
 @given(st.lists(ROUTES, max_size=5), st.lists(NEXTHOPS, max_size=4, unique_by=lambda body: nexthop(body)[1]))
 def test_default_routes(bodies, objects):
     """The devices of unicast routes of the main table with prefix length 0: their own, their legs', their objects'."""
@@ -369,7 +369,7 @@ def test_default_routes(bodies, objects):
     assert (found.default, found.counts) == (expected, counts)
 
 
-@examples(30, 1500)
+@examples(30, 375)
 @given(st.lists(NEXTHOPS, max_size=5), st.dictionaries(IFINDEXES, st.integers(11, 15)))
 def test_nexthops_put_back(bodies, renumbered):
     """The same for nexthop objects: groups come behind what they consist of, and nh_scope is left to the kernel."""

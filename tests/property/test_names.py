@@ -97,7 +97,7 @@ def sides() -> Iterator[Sides]:
         made.close()
 
 
-@examples(20, 1000)
+@examples(20, 250)
 @given(bytes_of(20))
 @example(b"all")
 @example(b"default")
@@ -119,7 +119,7 @@ def test_wanted_name(sides, name):
     event(f"{errno.errorcode.get(verdict, 'accepted')} {'template' if names.is_template(name) else ''}")
 
 
-@examples(12, 600)
+@examples(12, 150)
 @given(bytes_of(130), st.booleans())
 @example(b"x" * 127, True)
 @example(b"x" * 128, True)
@@ -159,7 +159,7 @@ def test_altname(sides, name, both):
             assert sides.altname("target", name, RTM_DELLINKPROP) == 0
 
 
-@examples(20, 1000)
+@examples(20, 250)
 @given(bytes_of(130), bytes_of(20))
 def test_no_name_makes_a_check_fail(sides, name, wanted):
     """Any host name has one finding, unless it is the name of a device; any wanted name has some, or none."""

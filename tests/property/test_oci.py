@@ -144,7 +144,7 @@ def encodable(name: str) -> bool:
     return True
 
 
-@examples(40, 1500)
+@examples(40, 375)
 @given(CONFIGS)
 @example(Object([("linux", Object([("netDevices", Object([("eth1", Object()), ("eth1", Object())]))]))]))
 @example(Object([("linux", Object([("netDevices", Object([("eth1", None), ("eth1", Object())]))]))]))
@@ -177,7 +177,7 @@ def annotated(document: Mapping[str, object]) -> dict[str, str]:
     return annotations.devices(document, "config.json", ["e*", "*[!x]", "*"])
 
 
-@examples(40, 1500)
+@examples(40, 375)
 @given(
     with_others(
         st.tuples(
@@ -201,7 +201,7 @@ def test_annotations(document):
         assert all(map(encodable, [*found, *found.values()]))
 
 
-@examples(40, 1500)
+@examples(40, 375)
 @given(st.one_of(st.binary(max_size=60), CONFIGS.map(text).map(str.encode)), st.integers(0, 300), st.binary(max_size=3))
 @example(b"[" * 100_000, 0, b"")
 @example(b'{"linux": {"netDevices": {"a": ' * 3000, 0, b"")
@@ -227,7 +227,7 @@ NAMESPACED = with_others(
 )
 
 
-@examples(30, 1200)
+@examples(30, 300)
 @given(mostly(with_others(st.lists(st.tuples(st.just("linux"), mostly(NAMESPACED)), min_size=1, max_size=1))))
 def test_network_namespace(config):
     """The path of the first entry of type "network", None for a new one; anything else is refused."""
@@ -256,7 +256,7 @@ STATES = mostly(
 )
 
 
-@examples(40, 1500)
+@examples(40, 375)
 @given(STATES)
 def test_state(document):
     """A hook's stdin is accepted exactly where the schema is satisfied, and then says what the document says."""

@@ -112,7 +112,7 @@ def damaged(draw, *names: str) -> bytes:
 DUMPED = damaged("links", "addresses", "routes", "multipath", "nexthops")
 
 
-@examples(60, 3000)
+@examples(60, 750)
 @given(damaged(*DUMPS))
 def test_messages(data):
     """Both parsers step through the same messages, and end with an error where the first length lies."""
@@ -140,7 +140,7 @@ def lists(data: bytes) -> list[tuple[bytes, int]]:
     return found
 
 
-@examples(60, 3000)
+@examples(60, 750)
 @given(DUMPED)
 def test_attributes(data):
     """Of each list, nested ones too, the core finds what stands before the first lie; `wire` the same, or it raises."""
@@ -188,7 +188,7 @@ def put_back(before: bytes, now: bytes) -> None:
                 routes.needs_gateway(body)
 
 
-@examples(60, 2000)
+@examples(60, 500)
 @given(DUMPED, DUMPED)
 @example(short_leg(), b"")
 def test_nothing_but_malformed_is_raised(data, other):
@@ -204,7 +204,7 @@ def test_nothing_but_malformed_is_raised(data, other):
     event(f"{sum(outcomes[:5])} of 5 dumps refused")
 
 
-@examples(40, 2500)
+@examples(40, 625)
 @given(damaged("addresses"))
 def test_addresses(data):
     """snapshots.addresses refuses exactly the dumps in which an address has a length that lies or is too short."""
@@ -227,7 +227,7 @@ def read_link(body: bytes, shapes: wire.LinkShapes | None) -> list[object] | Non
     return [getattr(link, name) for name in wire.Link.__slots__]
 
 
-@examples(60, 3000)
+@examples(60, 750)
 @given(st.lists(damaged("links"), min_size=1, max_size=3), st.data())
 def test_links_that_are_alike(dumps, data):
     """What was read of one link changes nothing of what is read of another, damaged or not."""
@@ -242,7 +242,7 @@ def test_links_that_are_alike(dumps, data):
         assert read_link(body, shapes) == read_link(body, None)
 
 
-@examples(60, 2500)
+@examples(60, 625)
 @given(damaged("addresses", "addresses", "links"))
 def test_runs_of_addresses(data):
     """Both engines find the messages about addresses, together where they are of one device; or both refuse them."""
@@ -269,7 +269,7 @@ def test_runs_of_addresses(data):
             assert [(ifindex, bytes(run)) for ifindex, run in engine.address_runs(data)] == expected
 
 
-@examples(60, 2500)
+@examples(60, 625)
 @given(damaged("addresses", "links", "refusals", "routes"))
 def test_spans(data):
     """Both engines step through messages alike, and refuse the same; the core all at once."""
@@ -291,7 +291,7 @@ def test_spans(data):
                 assert list(find(data)) == found
 
 
-@examples(60, 2000)
+@examples(60, 500)
 @given(st.lists(st.binary(min_size=4, max_size=300), max_size=200))
 def test_shapes_are_few(bodies):
     """However many lengths are met: what is remembered has a bound."""
@@ -303,7 +303,7 @@ def test_shapes_are_few(bodies):
     assert max(remembered, default=0) <= wire.SHAPES_OF_A_SIZE
 
 
-@examples(60, 3000)
+@examples(60, 750)
 @given(damaged("refusals"))
 def test_refusals(data):
     """Both read the same code and text of a refusal, or both refuse it."""
@@ -341,7 +341,7 @@ ALIKE = st.lists(
 )  # fmt: skip
 
 
-@examples(60, 3000)
+@examples(60, 750)
 @given(ALIKE)
 def test_shapes_say_what_a_walk_says(bodies: list[bytes]) -> None:
     """`wire.Shapes` has of each body what a walk over it finds, whatever bodies came before it."""

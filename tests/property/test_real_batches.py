@@ -226,7 +226,7 @@ MACVLAN_STAYS = Batch(
 )
 
 
-@examples(8, 300)
+@examples(8, 75)
 @given(batches())
 @example(TEMPLATE_AND_ALTNAME)
 def test_batch(batch):
@@ -234,7 +234,7 @@ def test_batch(batch):
     go(batch, None)
 
 
-@examples(8, 300)
+@examples(8, 75)
 @given(batches(), THIEVES | FAILURES)
 @example(MACVLAN_STAYS, Failure("up_and_replay", 1, False, False))
 def test_batch_with_a_fault(batch, fault):

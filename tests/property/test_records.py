@@ -71,7 +71,7 @@ def test_sound_record() -> None:
     assert reopened._member(sections[3]).item.wanted == b"net%d"
 
 
-@examples(60, 20000)
+@examples(60, 5000)
 @given(edits(SOUND))
 def test_damaged_record_is_told(data: bytes) -> None:
     """The checksum finds each damage of up to 8 bytes in a row, and each cut; of END itself not each matters."""
@@ -83,7 +83,7 @@ def test_damaged_record_is_told(data: bytes) -> None:
     assert [(s.type, s.body) for s in sections] == [(s.type, s.body) for s in journal.parse(SOUND)]
 
 
-@examples(60, 20000)
+@examples(60, 5000)
 @given(edits(BODY))
 @example(
     BODY.replace(wire.attr(journal.A_IFINDEX, struct.pack("=Q", 7)), wire.attr(journal.A_IFINDEX, bytes(7) + b"\x80"))

@@ -122,7 +122,7 @@ def python_keeps(data: bytes, names: Collection[bytes]) -> bool:
     return rule is None or rule(data, at, end)
 
 
-@examples(300, 8000)
+@examples(300, 2000)
 @given(MESSAGES)
 def test_both_keep_the_same(message: tuple[int, bytes]) -> None:
     """Message by message, whatever is in it; and neither reads behind it."""
@@ -133,7 +133,7 @@ def test_both_keep_the_same(message: tuple[int, bytes]) -> None:
     assert core_keeps(data) == kept
 
 
-@examples(60, 3000)
+@examples(60, 750)
 @given(st.lists(ROUTES, max_size=6))
 def test_no_route_that_counts_is_dropped(bodies: list[bytes]) -> None:
     """What is said of the devices that leave is the same of the whole dump and of what is kept of it."""

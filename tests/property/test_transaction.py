@@ -181,14 +181,14 @@ def go(devices: list[Device], faults: list[Fault]) -> None:
             arrived(made, devices)
 
 
-@examples(16, 800)
+@examples(16, 200)
 @given(DEVICES, FAULTS)
 def test_one_fault(devices, fault):
     """P1: wherever one fault strikes, all have arrived or all is as before."""
     go(devices, [fault])
 
 
-@examples(16, 800)
+@examples(16, 200)
 @given(DEVICES, st.tuples(FAULTS, FAULTS).map(list))
 def test_two_faults(devices, faults):
     """P1: what a second fault, in the undo, keeps from being put back is told; what is not told is as before."""
