@@ -15,6 +15,10 @@ import pytest
 from netdevns.engine import Device
 from tests.support.namespaces import GRAVES
 
+# A failed assertion in one of these shows its values, as in a test.
+for _module in ("batch", "crashes", "lending", "preserved", "refusals", "strikes"):
+    pytest.register_assert_rewrite(f"tests.integration.{_module}")
+
 # The directory of the records stays, as /run/netns does; a record must not.
 RECORDS = {"/run/netdevns", "/run/netdevns/txn"}
 
@@ -64,3 +68,9 @@ def before_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, Callable
         monkeypatch.setattr(Device, step, wrapped)
 
     return arrange
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> str:
+    """The directory of the test's records and loans."""
+    return str(tmp_path / "records")

@@ -1,4 +1,4 @@
-"""The command: what it prints, its exit codes, and that signals undo."""
+"""The command, called in this process: what it prints, and its exit codes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import dataclasses
 import json
 import os
 import re
-import select
 import signal
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -20,24 +16,11 @@ import netdevns
 from netdevns import cli
 from netdevns.engine import Device
 from tests.support.namespaces import Namespace, drop_capabilities, in_child, setns
-from tests.support.restored import assert_equal_soon
 from tests.support.terminal import letters, on_terminal
 
-ETH1 = [
-    "link add eth1 index 4711 type ifb",
-    "link set eth1 up",
-    "addr add 10.0.0.1/24 brd + label eth1:a dev eth1",
-    "addr add 2001:db8::1/64 nodad dev eth1",
-    "route add 192.0.2.0/24 via 10.0.0.9",
-]
-TOP = Path(__file__).parents[2]
+from .command import ETH1
+
 pytestmark = pytest.mark.here
-
-
-def run(*arguments: str, fds: tuple[int, ...] = (), stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """The command as a process of its own, in the calling thread's namespace."""
-    command = [sys.executable, "-m", "netdevns", *arguments]
-    return subprocess.run(command, cwd=TOP, pass_fds=fds, input=stdin, capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture
@@ -193,27 +176,6 @@ def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> 
     assert "Traceback" not in err
 
 
-# ---- as a process ----
-
-
-@pytest.mark.smoke
-@pytest.mark.usefixtures("eth1")
-def test_process_moves(target: Namespace) -> None:
-    """DESIGN 4.2: `python -m netdevns move`, with an inherited descriptor."""
-    done = run("move", "eth1=net0", "--to", f"fd:{target.fd}", fds=(target.fd,))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert target.names() == {"net0"}
-
-
-@pytest.mark.usefixtures("eth1")
-def test_process_refuses(host: Namespace, target: Namespace) -> None:
-    """DESIGN 4.2: exit code 2 of the process; every line on stderr is the program's own."""
-    done = run("move", "eth1=a/b", "nope", "--to", f"fd:{target.fd}", fds=(target.fd,))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert [line.startswith("netdevns: ") for line in done.stderr.splitlines()] == [True] * 4
-    assert host.names() == {"eth1"}
-
-
 @pytest.mark.usefixtures("eth1")
 def test_without_privileges(host: Namespace, target: Namespace) -> None:
     """DESIGN 4.2: without privileges: exit code 2."""
@@ -224,28 +186,6 @@ def test_without_privileges(host: Namespace, target: Namespace) -> None:
 
     assert in_child(child) == 2
     assert host.names() == {"eth1"}
-
-
-@pytest.mark.usefixtures("host")
-def test_process_with_a_bad_name_on_its_command_line(target: Namespace) -> None:
-    """DESIGN 4.2: bytes that are no text in an argument end in a line, not in a traceback."""
-    command = [sys.executable.encode(), b"-m", b"netdevns", b"move", b"e\xff1=n\xa00", b"--to", b"fd:%d" % target.fd]
-    done = subprocess.run(command, cwd=TOP, pass_fds=(target.fd,), capture_output=True, timeout=60)
-    assert done.returncode == 2
-    assert b"Traceback" not in done.stderr
-    assert b"no such device" in done.stderr
-
-
-@pytest.mark.usefixtures("eth1")
-def test_reader_that_goes_away(target: Namespace) -> None:
-    """DESIGN 4.2: a closed pipe on stdout is no failure of a move that is done, and no traceback."""
-    command = [sys.executable, "-m", "netdevns", "move", "eth1", "--to", f"fd:{target.fd}"]
-    read, write = os.pipe()
-    os.close(read)
-    done = subprocess.run(command, cwd=TOP, pass_fds=(target.fd,), stdout=write, stderr=subprocess.PIPE, timeout=60)
-    os.close(write)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert target.names() == {"eth1"}
 
 
 @pytest.mark.usefixtures("eth1")
@@ -282,17 +222,6 @@ def test_names_are_shown_and_not_obeyed(
     told = capsys.readouterr().err
     assert told.count(shown) == 3
     assert all(line.isprintable() for line in told.splitlines())
-
-
-def test_letters_that_stdout_lacks(host: Namespace) -> None:
-    """A name's letters outside of the streams' encoding are shown escaped; they end nothing."""
-    host.ip("link add é type ifb")
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    for name, code, told in (("é", 0, b"\\xe9"), ("nopé", 2, b"nop\\xe9: no such device")):
-        command = [sys.executable, "-m", "netdevns", "show", name]
-        done = subprocess.run(command, cwd=TOP, capture_output=True, env=environment, timeout=60)
-        assert done.returncode == code
-        assert told in done.stdout + done.stderr
 
 
 def test_features(capsys: pytest.CaptureFixture[str]) -> None:
@@ -392,137 +321,6 @@ def test_advice_that_fails_hides_nothing(
     assert cli.main(["move", "eth1=net0", "--to", target.path]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("devices, addresses and routes are back as before")
-
-
-@pytest.mark.usefixtures("eth1")
-def test_stdout_that_is_full(target: Namespace) -> None:
-    """DESIGN 4.2: what cannot be written does not change what was done, nor the exit code; it is told."""
-    command = [sys.executable, "-m", "netdevns", "move", "eth1", "--to", f"fd:{target.fd}"]
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            command, cwd=TOP, pass_fds=(target.fd,), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
-        )
-    assert (done.returncode, done.stderr) == (0, "netdevns: stdout: No space left on device\n")
-    assert target.names() == {"eth1"}
-
-
-# ---- progress ----
-
-PROGRESS = r"netdevns: (\d+ of \d+ devices .*|undoing: \d+ of \d+ devices are back)"
-
-
-@pytest.fixture
-def many(host: Namespace) -> list[str]:
-    """A batch of devices that takes more than a second by SLOW."""
-    host.batch([f"link add eth{n} type ifb" for n in range(COUNT)])
-    return [f"eth{n}=net{n}" for n in range(COUNT)]
-
-
-def test_progress_on_a_pipe(target: Namespace, many: list[str]) -> None:
-    """More than a second: a line on stderr now and then; stdout has the result only."""
-    done = slow(0.08, *many, "--to", f"fd:{target.fd}", fds=(target.fd,))
-    assert done.returncode == 0
-    assert 1 <= len(done.stderr.splitlines()) <= 2
-    assert all(re.fullmatch(PROGRESS, line) for line in done.stderr.splitlines())
-    assert len(done.stdout.splitlines()) == COUNT
-
-
-def test_no_progress_with_json(target: Namespace, many: list[str]) -> None:
-    """With --json stderr is for errors."""
-    done = slow(0.08, *many, "--to", f"fd:{target.fd}", "--json", fds=(target.fd,))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert len(json.loads(done.stdout)["moved"]) == COUNT
-
-
-def test_progress_on_a_terminal(target: Namespace, many: list[str]) -> None:
-    """One line that is written over, and gone when the result is printed."""
-    os.set_inheritable(target.fd, True)
-    code, out = on_terminal(80, "-c", SLOW, "0.08", *many, "--to", f"fd:{target.fd}")
-    os.set_inheritable(target.fd, False)
-    assert code == 0
-    *told, result = out.split("\r")
-    assert [line for line in told if line.strip()]
-    assert all(re.fullmatch(PROGRESS, line.rstrip()) for line in told if line.strip())
-    assert (told[-1].strip(), len(result.splitlines())) == ("", COUNT)
-    assert result.startswith("eth0 -> net0 in ")
-
-
-# ---- signals ----
-
-COUNT = 20
-
-
-def wait_for_arrivals(target: Namespace, count: int) -> None:
-    """Until that many devices have arrived in the target, told by notifications."""
-    with target.monitor() as monitor:
-        end = time.monotonic() + 20
-        while len(target.names()) < count:
-            assert time.monotonic() < end
-            select.select([monitor.raw], [], [], 0.05)
-            monitor.seen()
-
-
-@pytest.mark.parametrize("arrived", [1, 10], ids=["early", "half way"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
-def test_signal_undoes_a_batch(host: Namespace, target: Namespace, number: signal.Signals, arrived: int) -> None:
-    """Issue item 4: a signal during a batch of 20 devices undoes it: exit code 1, a line says so, all is as before."""
-    host.batch(
-        [
-            line
-            for n in range(COUNT)
-            for line in (
-                f"link add eth{n} type ifb",
-                f"link set eth{n} up",
-                f"addr add 10.{n}.0.1/24 dev eth{n}",
-                f"addr add 2001:db8:{n:x}::1/64 nodad dev eth{n}",
-                f"route add 192.0.{n}.0/24 via 10.{n}.0.9",
-            )
-        ]
-    )
-    host.wait_until_quiet()
-    before = host.dump()
-    batch = (f"eth{n}=net{n}" for n in range(COUNT))
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, "0.02", *batch, "--to", f"fd:{target.fd}"],
-        cwd=TOP,
-        pass_fds=(target.fd,),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        wait_for_arrivals(target, arrived)
-        process.send_signal(number)
-        out, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
-    assert (process.returncode, out) == (1, "")
-    *told, line = err.splitlines()
-    assert all(re.fullmatch(PROGRESS, progress) for progress in told)
-    assert line.startswith(f"netdevns: interrupted by {number.name}; ")
-    assert line.endswith("devices, addresses and routes are back as before")
-    assert_equal_soon(before, host)
-    assert target.names() == set()
-
-
-# The command itself, made slower between two devices: on some kernels a batch is done before a signal can be sent.
-SLOW = """
-import sys, time
-from netdevns import cli
-from netdevns.engine import Device
-real = Device.move
-def move(self, *arguments):
-    real(self, *arguments)
-    time.sleep(float(sys.argv[1]))
-Device.move = move
-sys.exit(cli.main(["move", *sys.argv[2:]]))
-"""
-
-
-def slow(pause_s: float, *arguments: str, fds: tuple[int, ...]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", SLOW, str(pause_s), *arguments]
-    return subprocess.run(command, cwd=TOP, pass_fds=fds, capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.usefixtures("eth1")

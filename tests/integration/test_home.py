@@ -1,70 +1,23 @@
-"""P5: what was on loan comes home. A test stands in for the kernel: it throws back a device that software made.
-
-What a NIC does is in tests/physical, where the kernel itself throws it back.
-"""
+"""P5: devices on loan come home when their container ends, whatever was done to them."""
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-import netdevns
-from netdevns import api, cli, homecoming, journal, loans, lookups, reopened, return_home, store
-from netdevns.reports import Recovered
+from netdevns import homecoming, loans, lookups, reopened
 from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace, fresh
 from tests.support.processes import wait_until
 from tests.support.restored import Restored, assert_equal_soon
 
-HOST = """
-    link add wire0 index 100 type veth peer name eth1 index 101
-    link add eth2 index 102 address 02:00:00:00:00:02 type veth peer name wire2 index 103
-    link add other index 104 type ifb
-    link add br0 index 105 type bridge
-    link set wire0 up
-    link set wire2 up
-    link set other up
-    link set br0 up
-    link set eth1 mtu 1400 alias spare group 7 address 02:00:00:00:00:01
-    link property add dev eth1 altname enp1
-    link set eth1 up
-    link set eth2 master br0
-    link set eth2 up
-    link set eth2 type bridge_slave hairpin on cost 77
-    addr add 10.1.0.1/24 brd + label eth1:vip dev eth1
-    addr add 10.1.0.2/24 valid_lft 5000 preferred_lft 4000 dev eth1
-    addr add 2001:db8:1::1/64 nodad dev eth1
-    addr add 2001:db8:1::2/64 nodad valid_lft 5000 preferred_lft 40 dev eth1
-    addr add 10.4.0.1/24 dev other
-    route add 192.0.2.0/24 via 10.1.0.9
-    route add 198.51.100.0/24 nexthop via 10.1.0.9 nexthop via 10.4.0.9
-    route add 203.0.113.0/24 via 10.4.0.9
-    route add 2001:db8:77::/48 via 2001:db8:1::9
-    route add 2001:db8:78::/48 via 2001:db8:1::9 expires 1000
-    nexthop add id 7 via 10.1.0.9 dev eth1
-    route add 192.0.3.0/24 nhid 7
-    neigh add 10.1.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth1
-"""
-DEVICES = {"eth1": "net0", "eth2": "net1"}
+from .lending import HOME, end, furnished, kept, lend, outcomes, throw_back, without_shared_routes
 
 
 @pytest.fixture
 def host(host: Namespace, monkeypatch: pytest.MonkeyPatch) -> Namespace:
-    """Where the devices are at home, which is the initial namespace for these tests."""
-    host.batch(HOST)
-    host.sysctl("ipv4/conf/eth1/rp_filter", 2)
-    host.sysctl("ipv6/conf/eth1/accept_ra", 2)
-    host.wait_until_quiet()
-    monkeypatch.setattr(reopened, "INIT", host.path)
-    return host
+    return furnished(host, monkeypatch)
 
 
 @pytest.fixture
@@ -74,57 +27,6 @@ def elsewhere(host: Namespace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Name
     with fresh("initial") as initial:
         monkeypatch.setattr(reopened, "INIT", initial.path)
         yield initial
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> str:
-    return str(tmp_path / "records")
-
-
-def lend(directory: str, target: Namespace, devices: dict[str, str] = DEVICES, container: str = "c1") -> None:
-    """What the createRuntime hook does."""
-    with loans.Lender(directory, container) as lender:
-        api.transact(devices, target.fd, force=True, journal=directory, lender=lender)
-
-
-def throw_back(target: Namespace, names: list[str], to: Namespace, *, ifindex: int = 0) -> None:
-    """What the kernel does with a NIC when its namespace dies."""
-    for name in names:
-        target.batch([f"link set {name} down", f"addr flush dev {name}", f"link set {name} nomaster"])
-        target.give(name, to, ifindex)
-
-
-def end(target: Namespace) -> None:
-    """The container's end; what is still in its namespace dies with it."""
-    target.close()
-
-
-def outcomes(told: list[Recovered]) -> list[tuple[str | None, str, str]]:
-    return [(each.device, each.outcome, each.location) for each in told]
-
-
-def kept(directory: str) -> list[str]:
-    return os.listdir(f"{directory}/loan") if os.path.exists(f"{directory}/loan") else []
-
-
-HOME = [("eth1", "undone", "source"), ("eth2", "undone", "source")]
-
-
-def once(dump: dict[str, object]) -> dict[str, object]:
-    """Before 6.6 without IFLA_PROP_LIST: there an alternative name that is added again stands twice in it."""
-    if lookups.moves_altnames():
-        return dump
-    links = {}
-    for name, link in dump["links"].items():  # type: ignore[attr-defined]
-        attrs = {type_: value for type_, value in link.attrs.items() if type_ != 52}
-        links[name] = replace(link, attrs=attrs, altnames=tuple(sorted({*link.altnames})))
-    return {**dump, "links": links}
-
-
-def without_shared_routes(dump: dict[str, object]) -> dict[str, object]:
-    """Without what was never the devices' own: a route that also leaves by another device."""
-    routes = [route for route in dump["routes"] if "198.51.100.0" not in str(route)]  # type: ignore[attr-defined]
-    return {**once(dump), "routes": routes}
 
 
 @pytest.mark.smoke
@@ -363,192 +265,6 @@ def test_device_that_only_looks_like_it(host: Namespace, target: Namespace, dire
     host.wait_until_quiet()
     with Restored(host):
         assert outcomes(homecoming.come_home(directory, wait_s=1)) == [("eth1", "gone", "gone")]
-
-
-def test_another_boot(host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P5: a reboot resets all devices: a loan of before it is dropped."""
-    lend(directory, target)
-    throw_back(target, ["net0", "net1"], host)
-    before = host.dump()
-    monkeypatch.setattr(journal, "boot_id", lambda: b"another")
-    assert loans.listed(directory) == []
-    told = homecoming.come_home(directory)
-    assert outcomes(told) == [("eth1", "gone", "gone"), ("eth2", "gone", "gone")]
-    assert told[0].text == homecoming.BEFORE_BOOT
-    assert_equal_soon(before, host)
-    assert kept(directory) == []
-
-
-def test_damaged_loan(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: a loan that cannot be believed is reported once, set aside, and not obeyed; others are."""
-    before = host.dump()
-    lend(directory, target)
-    path = Path(directory) / "loan" / "c2"
-    path.write_bytes((Path(directory) / "loan" / "c1").read_bytes()[:-9])
-    path.chmod(0o600)
-    throw_back(target, ["net0", "net1"], host)
-    end(target)
-    told = homecoming.come_home(directory)
-    assert [each for each in outcomes(told) if each[0]] == HOME
-    (bad,) = (each for each in told if each.device is None)
-    assert (bad.outcome, bad.record) == ("kept", f"{directory}/aside/c2.undo")
-    assert bad.text.startswith("not obeyed: ")
-    assert kept(directory) == []
-    assert homecoming.come_home(directory) == []
-    assert_equal_soon(before, host, shown=without_shared_routes)
-
-
-@pytest.mark.parametrize("step", ["_free_names", "_prepare", "_outcome", "_end"])
-def test_interrupted_anywhere(
-    host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    """P5: who is interrupted leaves the loan as it was, and the next one completes it."""
-    before = host.dump()
-    lend(directory, target)
-    throw_back(target, ["net0", "net1"], host)
-    end(target)
-
-    def strike(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(return_home.ReturnHome, step, strike)
-        with pytest.raises(KeyboardInterrupt):
-            homecoming.come_home(directory)
-    assert kept(directory) == ["c1"]
-    assert outcomes(homecoming.come_home(directory)) == HOME
-    assert_equal_soon(before, host, shown=without_shared_routes)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("ends", [False, True])
-def test_killed_at_the_loan(
-    host: Namespace, target: Namespace, directory: str, when: str, ends: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """P4, P5: killed just before or after the loan is written: the move is undone, and no loan of it is left."""
-    before = host.dump()
-
-    def strike(*_: object) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    pid = os.fork()
-    if pid == 0:
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                loans.Lender if when == "before" else store.Record, "lend" if when == "before" else "drop", strike
-            )
-            lend(directory, target)
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-    if ends:
-        throw_back(target, ["net0", "net1"], host)
-        end(target)
-    assert {each.outcome for each in netdevns.recover(directory)} == {"undone"}
-    assert_equal_soon(before, host, shown=once)
-    assert kept(directory) == []
-
-
-def test_who_looks_is_in_nobodys_way(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: a loan that another process holds for a moment is waited for; to list loans, none is held."""
-    lend(directory, target)
-    throw_back(target, ["net0", "net1"], host)
-    end(target)
-    with store.Journal(directory, create=False, folder=loans.FOLDER) as opened:
-        (record,) = opened.crashed()
-        assert [x.device for x in loans.listed(directory)] == ["eth1", "eth2"]
-        assert homecoming.come_home(directory) == []
-        threading.Timer(0.3, record.close).start()
-        assert outcomes(homecoming.come_home(directory, container="c1", wait_s=5)) == HOME
-
-
-def test_loan_that_cannot_be_written(
-    host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """P1: what cannot be recorded is not lent: the move is undone; without the folder of loans it is not begun."""
-    before = host.dump()
-    os.makedirs(directory, mode=0o700)
-    Path(directory, "loan").write_text("")
-    with pytest.raises(NotADirectoryError):
-        lend(directory, target)
-    assert_equal_soon(before, host)
-    Path(directory, "loan").unlink()
-
-    real = store.Journal.write
-
-    def write(self: store.Journal, *args: object, **more: object) -> store.Record:
-        if self.path.endswith(loans.FOLDER):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(self, *args, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(store.Journal, "write", write)
-    with pytest.raises(netdevns.MoveFailed, match="the record of this move could not be written"):
-        lend(directory, target)
-    assert_equal_soon(before, host)
-    assert os.listdir(f"{directory}/txn") == []
-
-
-def test_two_loans_of_one_container(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: an id that is used again takes no loan away from the container that had it before."""
-    lend(directory, target, {"eth1": "net0"}, "a/b")
-    lend(directory, target, {"eth2": "net1"}, "a/b")
-    assert len(kept(directory)) == 2
-    assert all(name.startswith("a%2Fb") for name in kept(directory))
-    assert sorted(x.device for x in loans.listed(directory)) == ["eth1", "eth2"]
-    assert {x.container for x in loans.listed(directory)} == {"a/b"}
-    assert homecoming.come_home(directory, container="a%2Fb") == []
-    throw_back(target, ["net0", "net1"], host)
-    end(target)
-    assert sorted(outcomes(homecoming.come_home(directory, container="a/b"))) == HOME
-
-
-def test_only_loans_of_these_devices(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: the next hook asks for its own devices only."""
-    lend(directory, target, {"eth1": "net0"}, "c1")
-    lend(directory, target, {"eth2": "net1"}, "c2")
-    throw_back(target, ["net0", "net1"], host)
-    end(target)
-    assert outcomes(homecoming.come_home(directory, devices=[b"eth2"])) == HOME[1:]
-    assert "net0" in host.names()
-    assert kept(directory) == ["c1"]
-    homecoming.come_home(directory)
-
-
-def test_recover_leaves_loans_alone(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: two kinds of record, never mixed."""
-    lend(directory, target)
-    for side in host, target:
-        side.wait_until_quiet()  # the peers have just lost their carrier
-    with Restored(host, target):
-        assert netdevns.recover(directory) == ()
-    assert kept(directory) == ["c1"]
-
-
-def test_return_command(
-    host: Namespace,
-    target: Namespace,
-    directory: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """DESIGN 4.2: `return [CONTAINER]`: a line a device, or {"recovered": [...]}; 3 where something is wrong."""
-    real = homecoming.come_home
-    monkeypatch.setattr(homecoming, "come_home", lambda **how: real(directory, **how))
-    assert cli.main(["return"]) == 0
-    assert capsys.readouterr().out == "nothing is on loan; nothing to do\n"
-    lend(directory, target)
-    assert cli.main(["return"]) == 0
-    assert "eth1: kept: the network namespace of its container lives on" in capsys.readouterr().out
-    assert cli.main(["return", "c9"]) == 0
-    assert capsys.readouterr().out == "nothing is on loan; nothing to do\n"
-    host.ip("link add eth1 type ifb")
-    throw_back(target, ["net0", "net1"], host)
-    end(target)
-    assert cli.main(["return", "c1", "--json"]) == 3
-    found = json.loads(capsys.readouterr().out)["recovered"]
-    assert [(x["device"], x["outcome"]) for x in found] == [("eth1", "kept"), ("eth2", "undone")]
-    host.ip("link del eth1")
-    assert cli.main(["return"]) == 0
-    assert "eth1: undone: it is back as it was" in capsys.readouterr().out
 
 
 Patch = Callable[[], None]

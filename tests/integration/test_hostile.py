@@ -1,74 +1,31 @@
-"""Root in the target changes devices while they arrive, and the move fails: all is as before, or it is said what not.
+"""Root in the target changes devices while they arrive, and the move fails: the changes are taken back.
 
-The changes are made just before the step that fails. The oracle is a dump of the host that is none of netdevns' own.
+They are made just before the step that fails. The oracle is a dump of the host that is none of netdevns' own.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import signal
 import struct
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import netdevns
-from netdevns import api, loans, lookups, way_back
-from netdevns.engine import EngineError, Socket
+from netdevns import api, loans
+from netdevns.engine import Socket
 from tests.support import kinds, rawdump
 from tests.support.bpf import attach_xdp
-from tests.support.namespaces import Namespace, fresh
-from tests.support.restored import State, assert_equal_soon
+from tests.support.namespaces import Namespace
+from tests.support.restored import assert_equal_soon
 
-HOST = """
-    link set lo up
-    link add eth0 index 101 type ifb
-    link add eth1 index 102 address 02:00:00:00:00:01 type veth peer name peer index 103
-    link add stays index 105 type ifb
-    link set peer up
-    link set eth1 mtu 1400 alias spare group 7
-    link property add dev eth1 altname enp1
-    link set eth0 up
-    link set eth1 up
-    link set stays up
-    addr add 10.0.0.1/24 brd + dev eth0
-    addr add 10.1.0.1/24 brd + label eth1:vip dev eth1
-    addr add 2001:db8:1::1/64 nodad dev eth1
-    route add 192.0.2.0/24 via 10.1.0.9
-"""
-DEVICES = {"eth0": "net0", "eth1": "net1"}
-BeforeStep = Callable[[str, int, Callable[[], object]], None]
-has_altnames = pytest.mark.skipif(
-    not lookups.moves_altnames(), reason="before 6.6 alternative names do not move, and stand in the way of nothing"
-)
+from .strikes import DEVICES, MACVLAN, BeforeStep, failed_move, furnished, strike
 
 
 @pytest.fixture
 def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
-    host.batch(HOST)
-    host.wait_until_quiet()
-    return host, target
-
-
-def strike(target: Namespace, *commands: str, then: Callable[[], object] = lambda: None) -> Callable[[], None]:
-    """What root in the target does; then the step fails."""
-
-    def act() -> None:
-        target.batch(commands)
-        then()
-        raise EngineError(errno.EIO, "made to fail", "verify")
-
-    return act
-
-
-def failed_move(target: Namespace, devices: dict[str, str] = DEVICES) -> netdevns.MoveFailed:
-    with pytest.raises(netdevns.MoveFailed) as raised:
-        netdevns.move(devices, target.fd)
-    return raised.value
+    return furnished(host, target)
 
 
 def change(side: Namespace, device: str, attrs: bytes) -> None:
@@ -85,8 +42,6 @@ def reports(side: Namespace, device: str, type_: int) -> bool:
 def u32(type_: int, value: int) -> bytes:
     return rawdump.attribute(type_, struct.pack("=I", value))
 
-
-# ---- what can be set ----
 
 CHANGES = {
     "mac": ["link set net1 down", "link set net1 address 02:00:00:00:00:77"],
@@ -199,16 +154,6 @@ def test_segmentation_size_that_changes_another(sides: tuple[Namespace, Namespac
     assert_equal_soon(before, host)
 
 
-MACVLAN = """
-    link add lower type veth peer name lowerp
-    link set lowerp up
-    link set lower up
-    link add link lower name mv0 type macvlan mode {}
-    link set mv0 up
-    addr add 10.3.0.1/24 dev mv0
-"""
-
-
 def proto_down(side: Namespace, device: str, value: int, reasons: int) -> None:
     nested = rawdump.attribute(55 | 0x8000, u32(1, 0xFF) + u32(2, reasons))  # IFLA_PROTO_DOWN_REASON
     change(side, device, nested + rawdump.attribute(39, bytes([value])))
@@ -314,278 +259,6 @@ def test_device_that_stays_on_top(host: Namespace, target: Namespace, before_ste
     before_step("verify", 1, strike(target, "link set net0 mtu 1300"))
     assert failed_move(target, {"lower": "net0"}).left == ()
     assert_equal_soon(before, host)
-
-
-# ---- alternative names ----
-
-
-@pytest.mark.sampled(2)
-@pytest.mark.smoke
-@has_altnames
-@pytest.mark.parametrize("name", ["stays", "lo", "eth0", "eth1", "peer", "taken"])
-@pytest.mark.parametrize("device", ["net0", "net1"])
-def test_altname_in_the_way(
-    sides: tuple[Namespace, Namespace], before_step: BeforeStep, name: str, device: str
-) -> None:
-    """P1: an alternative name that a device of the host has keeps none from coming home.
-
-    It may be the name or an alternative name of one that stays, of another one of the batch, or the device's own.
-    """
-    host, target = sides
-    host.ip("link property add dev stays altname taken")
-    before = host.dump()
-    renamed = ["link set lo name nobody"] if name == "lo" else []
-    before_step("verify", 2, strike(target, *renamed, f"link property add dev {device} altname {name}"))
-    assert failed_move(target).left == ()
-    assert_equal_soon(before, host)
-    assert target.names() <= {"nobody"}
-
-
-def test_added_altname_is_removed_in_the_target(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
-    """P1: the host does not see, not even for a moment, an alternative name that the container added."""
-    host, target = sides
-    before = host.dump()
-    before_step("verify", 2, strike(target, "link property add dev net1 altname theirs"))
-    told = b""
-    with host.monitor() as monitor:
-        assert failed_move(target).left == ()
-        with contextlib.suppress(BlockingIOError):
-            while data := monitor.raw.recv(1 << 16):
-                told += data
-    assert b"enp1" in told
-    assert b"theirs" not in told
-    assert_equal_soon(before, host)
-
-
-@pytest.mark.sampled(3)
-@has_altnames
-@pytest.mark.parametrize("nth", [1, 2])
-@pytest.mark.parametrize("tries", [way_back.TRIES, 0], ids=["in-the-target", "in-our-own"])
-@pytest.mark.parametrize("name", ["stays", "eth0", "eth1", "lo"])
-def test_altname_between_look_and_move(
-    sides: tuple[Namespace, Namespace],
-    before_step: BeforeStep,
-    monkeypatch: pytest.MonkeyPatch,
-    nth: int,
-    tries: int,
-    name: str,
-) -> None:
-    """P1: the same where it is added behind the look: removed with the move in one send, or in a namespace of ours."""
-    host, target = sides
-    before = host.dump()
-    monkeypatch.setattr(way_back, "TRIES", tries)
-    made: list[int] = []
-    real = way_back._fresh_namespace
-    monkeypatch.setattr(way_back, "_fresh_namespace", lambda: made.append(1) or real())
-    before_step("verify", 2, strike(target))
-
-    device, way = [("net1", ["stays", "lo"]), ("net0", ["stays", "lo", "eth1"])][nth - 1]  # eth1 is the first home
-
-    def add() -> None:
-        if name == "lo":
-            target.ip("link set lo name nobody")
-        target.ip(f"link property add dev {device} altname {name}")
-
-    before_step("undo", nth, add)
-    assert failed_move(target).left == ()
-    assert_equal_soon(before, host)
-    assert bool(made) == (not tries and name in way)
-
-
-@has_altnames
-def test_everything_in_a_namespace_of_our_own(
-    sides: tuple[Namespace, Namespace], before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """P1: a device that comes through a namespace of ours has everything again, with another MAC and name, too."""
-    host, target = sides
-    before = host.dump()
-    monkeypatch.setattr(way_back, "TRIES", 0)
-    before_step("verify", 2, strike(target, "link set net1 address 02:00:00:00:00:77 mtu 1300"))
-    before_step("undo", 1, lambda: target.ip("link property add dev net1 altname stays"))
-    assert failed_move(target).left == ()
-    assert_equal_soon(before, host)
-
-
-@has_altnames
-def test_interrupt_in_a_namespace_of_our_own(
-    sides: tuple[Namespace, Namespace], before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """P1: Ctrl-C while the device is there: it does not end with that namespace."""
-    host, target = sides
-    before = host.dump()
-    monkeypatch.setattr(way_back, "TRIES", 0)
-    before_step("verify", 2, strike(target))
-    before_step("undo", 1, lambda: target.ip("link property add dev net1 altname stays"))
-    real, struck = way_back.WayBack._home, []
-
-    def home(self: way_back.WayBack, *args: Any) -> None:
-        if not struck:
-            struck.append(1)
-            raise KeyboardInterrupt
-        real(self, *args)
-
-    monkeypatch.setattr(way_back.WayBack, "_home", home)
-    assert failed_move(target).left == ()
-    assert struck
-    assert_equal_soon(before, host)
-
-
-LOOP_NAMES = ("stays", "peer", "lo2")
-
-
-def add_names(side: Namespace, ifindex: int, parent: int) -> None:
-    """Adds alternative names to a device as fast as it can, until it is killed or its parent is."""
-    requests = b""
-    for name in LOOP_NAMES * 10:
-        names = rawdump.attribute(52 | 0x8000, rawdump.attribute(53, name.encode() + b"\0"))
-        body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + names
-        requests += struct.pack("=IHHII", 16 + len(body), 108, 0x601, 0, 0) + body  # RTM_NEWLINKPROP
-    with side.socket() as socket:
-        while os.getppid() == parent:
-            socket.raw.send(requests)
-            with contextlib.suppress(BlockingIOError):
-                while socket.raw.recv(1 << 16, rawdump.sockets.MSG_DONTWAIT):
-                    pass
-
-
-@pytest.fixture
-def loop(sides: tuple[Namespace, Namespace]) -> Iterator[Callable[[str], None]]:
-    """Starts a process that adds alternative names to a device of the target as fast as it can."""
-    _, target = sides
-    children: list[int] = []
-
-    def start(device: str) -> None:
-        ifindex, parent = target.links()[device].ifindex, os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                add_names(target, ifindex, parent)
-            finally:
-                os._exit(1)
-        children.append(pid)
-
-    yield start
-    for pid in children:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
-@has_altnames
-@pytest.mark.parametrize("round_", range(5))
-def test_loop_that_adds_altnames(
-    sides: tuple[Namespace, Namespace], before_step: BeforeStep, loop: Callable[[str], None], round_: int
-) -> None:
-    """P1: who adds names in a loop, and is faster than we are, has lost all the same."""
-    host, target = sides
-    before = host.dump()
-    before_step("verify", 2, strike(target, then=lambda: loop("net1")))
-    assert failed_move(target).left == (), round_
-    assert_equal_soon(before, host)
-
-
-@pytest.mark.parametrize("mac", ["same", "changed"])
-def test_name_is_taken_in_both(sides: tuple[Namespace, Namespace], before_step: BeforeStep, mac: str) -> None:
-    """P1: its name is taken in the host meanwhile, and it has that of another device: home under another name, told."""
-    host, target = sides
-    commands = ["link set net1 down", "link set net1 name stays"]
-
-    def take() -> None:
-        host.ip("link add eth1 type ifb")
-
-    before_step("verify", 2, strike(target, *commands, then=take))
-    if mac == "changed":  # behind the step that finds it by one of the two
-        before_step("undo", 1, lambda: target.ip("link set stays address 02:00:00:00:00:77"))
-    (left,) = failed_move(target).left
-    assert (left.device, left.location) == ("eth1", "source")
-    assert left.name is not None
-    assert left.name.startswith("nd")
-    assert host.links()[left.name].attrs[1] == "020000000001"
-    assert any("name" in words for words in left.missing)
-
-
-# ---- what cannot be restored ----
-
-
-def test_moved_on(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
-    """P7: a device that the container moved on is in neither namespace; the others are home."""
-    host, target = sides
-    with fresh("third") as third:
-        before_step("verify", 2, strike(target, then=lambda: target.give("net1", third)))
-        (left,) = failed_move(target).left
-        assert third.names() == {"net1"}
-    assert (left.device, left.location, left.name) == ("eth1", "gone", None)
-    assert "it is neither in the source nor in the target" in left.missing[0]
-    assert host.links()["eth0"].up
-
-
-@pytest.mark.parametrize("kind", ["veth", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
-def test_deleted(sides: tuple[Namespace, Namespace], before_step: BeforeStep, kind: str) -> None:
-    """P7: a device that the container deleted is gone, and said to be."""
-    host, target = sides
-    if kind == "macvlan":
-        host.batch([*MACVLAN.format("bridge").strip().splitlines()])
-        host.wait_until_quiet()
-    name = "mv0" if kind == "macvlan" else "eth1"
-    before_step("verify", 2, strike(target, "link del net1"))
-    failed = failed_move(target, {"eth0": "net0", name: "net1"})
-    assert [left.location for left in failed.left if left.device == name] == ["gone"]
-    assert failed.rolled_back is False
-    assert host.links()["eth0"].up
-
-
-@pytest.mark.parametrize("kind", ["veth", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
-def test_replaced(sides: tuple[Namespace, Namespace], before_step: BeforeStep, kind: str) -> None:
-    """P7: what the container made with the name, ifindex and MAC address of a device that it deleted stays there."""
-    host, target = sides
-    if kind == "macvlan":
-        host.batch([*MACVLAN.format("bridge").strip().splitlines()])
-        host.wait_until_quiet()
-    name = "mv0" if kind == "macvlan" else "eth1"
-    was = host.links()[name]
-    mac = ":".join(was.attrs[1][n : n + 2] for n in range(0, 12, 2))
-    new = f"net1 index {was.ifindex} address {mac}"
-    if kind == "veth":
-        made = [f"link add {new} type veth peer name evil"]
-    else:
-        made = ["link add evil type veth peer name evil2", f"link add {new} link evil type macvlan mode bridge"]
-    before_step("verify", 2, strike(target, "link del net1", *made))
-    lefts = failed_move(target, {"eth0": "net0", name: "net1"}).left
-    assert [x.device for x in lefts] == [name], lefts
-    (left,) = lefts
-    assert (left.device, left.location, "another device has its name" in left.missing[0]) == (name, "target", True)
-    assert name not in host.names()
-    assert {"net1", "evil"} <= target.names()
-
-
-@pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 nobody chooses an ifindex")
-def test_ifindex_is_taken(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
-    """P1: who takes its ifindex in the host keeps it; all else of the device is restored."""
-    host, target = sides
-    before = host.dump()
-    take = strike(target, "link set net1 mtu 1300", then=lambda: host.ip("link add thief index 102 type ifb"))
-    before_step("verify", 2, take)
-    (left,) = failed_move(target).left
-    assert (left.device, left.missing) == ("eth1", ("ifindex 102",))
-
-    def eth1(dump: State) -> State:
-        """Its addresses and attributes, without IFLA_LINK: its peer's has the ifindex, and its own is the peer's."""
-        attrs = sorted(f"{type_} {value}" for type_, value in dump["links"]["eth1"].attrs.items() if type_ != 5)
-        return {"addresses": dump["addresses"]["eth1"], "attributes": attrs}
-
-    assert_equal_soon(before, host, shown=eth1)
-
-
-@pytest.mark.kinds("macvlan")
-def test_what_is_refused_is_told(host: Namespace, target: Namespace, before_step: BeforeStep) -> None:
-    """P7: what the kernel does not set again is told with both values and the kernel's words."""
-    host.batch(MACVLAN.format("bridge"))
-    host.wait_until_quiet()
-    before_step("verify", 1, strike(target, then=lambda: host.ip("link set lower mtu 1300")))
-    failed = failed_move(target, {"mv0": "net0"})
-    (left,) = failed.left
-    assert f"MTU 1500 -> 1300: {os.strerror(errno.EINVAL)}" in left.missing
-    assert set(left.missing) <= {left.missing[0], left.missing[1], "sysctl ipv6.mtu"}  # which follows it
-    assert (failed.rolled_back, left.location) == (False, "source")
 
 
 @pytest.mark.parametrize("host_has", [False, True], ids=["none", "one"])

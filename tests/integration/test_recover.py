@@ -1,127 +1,28 @@
-"""A process that is killed in the middle of a move: the next `recover`, or the next move, puts everything right.
-
-The child is killed by itself, by SIGKILL, just before or after a call of the engine: nothing of it can run any more.
-tests/fault kills at each system call.
-"""
+"""A move that was killed: the next `recover`, or the next move of its devices, undoes or completes it."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-import shutil
-import signal
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import netdevns
-from netdevns import cli, identity, journal, lookups, netns, recovery, wire
-from netdevns.engine import Device, EngineError
+from netdevns import cli, identity, journal, lookups, netns, wire
 from tests.support import kinds
 from tests.support.namespaces import Namespace
-from tests.support.restored import Restored, assert_equal_soon
+from tests.support.restored import assert_equal_soon
 
-TOP = Path(__file__).parents[2]
-HOST = """
-    link add eth0 index 101 type veth peer name peer0
-    link set peer0 up
-    link add eth1 index 102 type veth peer name peer
-    link add mv0 index 104 link eth1 type macvlan
-    link add stays index 105 type ifb
-    link add other index 106 type ifb
-    link set peer up
-    link set eth1 mtu 1400 alias spare group 7
-    link property add dev eth1 altname enp1
-    link set stays up
-    link set eth0 up
-    link set eth1 up
-    link set mv0 up
-    addr add 10.0.0.1/24 brd + label eth0:vip dev eth0
-    addr add 2001:db8:0::1/64 nodad dev eth0
-    addr add 10.1.0.1/24 dev eth1
-    addr add 10.1.0.2/24 valid_lft 5000 preferred_lft 4000 dev eth1
-    addr add 2001:db8:1::1/64 nodad dev eth1
-    addr add 2001:db8:1::2/64 nodad dev eth1
-    addr add fe80::77/64 nodad dev eth1
-    addr add 10.4.0.1/24 dev mv0
-    addr add 2001:db8:4::1/64 nodad dev mv0
-    addr add 10.5.0.1/24 dev stays
-    route add 192.0.2.0/24 via 10.1.0.9
-    route add 203.0.113.0/24 via 10.5.0.9 src 10.1.0.1
-    route add 2001:db8:77::/48 via 2001:db8:1::9
-    link add br0 index 107 type bridge
-    link set br0 up
-    link set eth0 master br0
-    link set eth0 type bridge_slave hairpin on cost 77
-    neigh add 10.1.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth1
-    token set ::77 dev eth1
-"""
-DEVICES = {"eth0": "net0", "eth1": "net%d"}
-BeforeStep = Callable[[str, int, Callable[[], object]], None]
-# A process that kills itself before (or after) the n-th call of a step of the engine.
-CHILD = """
-import json, os, signal, sys
-import netdevns
-from netdevns.engine import Device
-step, nth, after, devices, target, directory, late, more = json.loads(sys.argv[1])
-def moved(self, *arguments, real=Device.move):
-    while late:
-        assert os.system(late.pop(0)) == 0
-    real(self, *arguments)
-Device.move = moved
-real, calls = getattr(Device, step), iter(range(1, 1000))
-def wrapped(self, *arguments):
-    this = next(calls) == nth
-    if this and not after:
-        os.kill(os.getpid(), signal.SIGKILL)
-    real(self, *arguments)
-    if this:
-        os.kill(os.getpid(), signal.SIGKILL)
-setattr(Device, step, wrapped)
-netdevns.move(devices, target, journal=directory, **more)
-"""
+from .crashes import DEVICES, furnished, killed, records
 
 
 @pytest.fixture
 def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
-    host.batch(HOST)
-    host.sysctl("ipv4/conf/eth1/rp_filter", 2)
-    host.sysctl("ipv6/conf/eth1/accept_ra", 2)
-    host.sysctl("ipv4/neigh/eth1/gc_stale_time", 77)
-    host.wait_until_quiet()
-    return host, target
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> str:
-    return str(tmp_path / "records")
-
-
-def killed(
-    directory: str,
-    target: Namespace,
-    step: str,
-    nth: int,
-    *,
-    after: bool = False,
-    devices: Any = DEVICES,
-    late: tuple[str, ...] = (),  # commands just before the first move
-    **more: Any,
-) -> None:
-    words = json.dumps([step, nth, after, devices, target.fd, directory, late, more])
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, words], cwd=TOP, pass_fds=[target.fd], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-
-
-def records(directory: str) -> list[str]:
-    return os.listdir(f"{directory}/txn")
+    return furnished(host, target)
 
 
 POINTS = [
@@ -180,30 +81,6 @@ def test_late_addresses_are_in_the_record(
     assert outcomes == {"undone"}
     assert [a.address for a in host.addresses("eth1")][:4] == ["10.1.0.1", "10.9.0.1", "10.1.0.2", "10.9.0.2"]
     host.ip("addr del 10.9.0.1/24 dev eth1")  # and with it its secondary
-    assert_equal_soon(before, host)
-
-
-def test_record_with_late_addresses_that_cannot_be_written(
-    sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch, before_step: BeforeStep
-) -> None:
-    """Then the move is undone, and they are back, too; nothing is left there."""
-    host, target = sides
-    before = host.dump()
-    before_step("move", 1, lambda: host.ip("addr add 10.9.0.1/24 dev eth1"))
-    real, count = journal.os.link, iter(range(100))
-
-    def refuse(*words: Any, **more: Any) -> None:
-        if next(count):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(*words, **more)
-
-    monkeypatch.setattr(journal.os, "link", refuse)
-    with pytest.raises(netdevns.MoveFailed) as raised:
-        netdevns.move(DEVICES, target.fd, journal=directory)
-    assert (raised.value.step, raised.value.errno, raised.value.left) == ("record", errno.ENOSPC, ())
-    assert "may" not in str(raised.value)
-    assert records(directory) == []
-    host.ip("addr del 10.9.0.1/24 dev eth1")
     assert_equal_soon(before, host)
 
 
@@ -377,35 +254,6 @@ def test_move_of_another_device_leaves_the_record(sides: tuple[Namespace, Namesp
     assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
 
 
-def test_nothing_is_left_after_a_move(sides: tuple[Namespace, Namespace], directory: str) -> None:
-    """DESIGN 5: a record exists only while a move runs: not after it, nor after one that failed or was refused."""
-    _, target = sides
-    with pytest.raises(netdevns.CheckFailed):
-        netdevns.move({"eth9": ""}, target.fd, journal=directory)
-    target.ip("link add taken type ifb")
-    netdevns.move({"eth0": "net0"}, target.fd, journal=directory)
-    assert records(directory) == []
-    assert os.stat(f"{directory}/txn").st_mode & 0o777 == 0o700
-
-
-@pytest.mark.smoke
-def test_running_move_is_left_alone(
-    sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A record that is held is no crash: `recover` beside a live move does nothing."""
-    _, target = sides
-    seen: list[object] = []
-    real = Device.up_and_replay
-
-    def beside(self: object, *arguments: object) -> None:
-        seen.append((netdevns.recover(directory), recovery.pending(directory)))
-        real(self, *arguments)
-
-    monkeypatch.setattr(Device, "up_and_replay", beside)
-    netdevns.move(DEVICES, target.fd, journal=directory)
-    assert seen == [((), ([], 1, []))] * 2
-
-
 @pytest.mark.usefixtures("sides")
 def test_target_died(directory: str) -> None:
     """A virtual device ends with the namespace that it was in: that is told, and the record is done with."""
@@ -462,138 +310,6 @@ def test_another_pid_namespace(directory: str, monkeypatch: pytest.MonkeyPatch) 
         assert not identity.is_orphan(ended)
     assert identity.is_orphan(ended)
     assert {each.outcome for each in netdevns.recover(directory)} == {"gone", "undone"}
-
-
-@pytest.fixture
-def crashed(sides: tuple[Namespace, Namespace], directory: str) -> Path:
-    """A record of a move that was killed after its first device had left."""
-    killed(directory, sides[1], "move", 2)
-    (name,) = records(directory)
-    return Path(directory, "txn", name)
-
-
-DAMAGES = {
-    "torn": lambda data: data[: len(data) // 2],
-    "one-byte-short": lambda data: data[:-1],
-    "a-bit-flipped": lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:],
-    "empty": lambda data: data[:0],
-    "something-else": lambda data: data[:0] + b"#!/bin/sh\nreboot\n",
-}
-
-
-@pytest.mark.smoke
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_damaged_record_is_told_and_not_obeyed(
-    sides: tuple[Namespace, Namespace], crashed: Path, directory: str, damage: Callable[[bytes], bytes]
-) -> None:
-    """A record that is torn or damaged is reported once and set aside, and changes nothing."""
-    host, target = sides
-    data = crashed.read_bytes()
-    crashed.write_bytes(damage(data))
-    with Restored(host, target):
-        (found,) = netdevns.recover(directory)
-        assert (found.device, found.outcome, found.location) == (None, "kept", "unknown")
-        assert found.record == f"{directory}/aside/{crashed.name}.undo"
-        assert Path(found.record).read_bytes() == damage(data)
-        assert netdevns.recover(directory) == ()
-    crashed.write_bytes(data)
-    crashed.chmod(0o600)
-    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
-
-
-def test_record_of_another_boot_is_discarded(crashed: Path, directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reboot resets the devices: there is nothing to undo."""
-    monkeypatch.setattr(journal, "boot_id", lambda: b"another")
-    assert {(r.outcome, r.text) for r in netdevns.recover(directory)} == {("gone", recovery.BEFORE_BOOT)}
-    assert not crashed.exists()
-
-
-def test_foreign_files_are_not_followed(crashed: Path, directory: str, tmp_path: Path) -> None:
-    """A symbolic link, a file that others may write, a directory that others may write: reported, not obeyed."""
-    data = crashed.read_bytes()
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.write_bytes(data)
-    crashed.unlink()
-    crashed.symlink_to(elsewhere)
-    (found,) = netdevns.recover(directory)
-    assert (found.outcome, "no regular file" in found.text) == ("kept", True)
-    assert Path(found.record).is_symlink()
-    crashed.write_bytes(data)
-    crashed.chmod(0o666)
-    (found,) = netdevns.recover(directory)
-    assert (found.outcome, "others may write" in found.text) == ("kept", True)
-    os.rename(found.record, crashed)
-    crashed.chmod(0o600)
-    crashed.parent.chmod(0o777)
-    with pytest.raises(PermissionError):
-        netdevns.recover(directory)
-    crashed.parent.chmod(0o700)
-    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
-
-
-def test_record_that_cannot_be_written(sides: tuple[Namespace, Namespace], tmp_path: Path) -> None:
-    """Then nothing is begun: a move without its record would break what the caller asked for."""
-    host, target = sides
-    (tmp_path / "file").write_text("")
-    with Restored(host), pytest.raises(netdevns.NetDevError) as raised:
-        netdevns.move(DEVICES, target.fd, journal=tmp_path / "file")
-    assert (raised.value.step, raised.value.errno, raised.value.left) == ("record", errno.ENOTDIR, ())
-
-
-def test_directory_that_vanishes(sides: tuple[Namespace, Namespace], tmp_path: Path, monkeypatch: Any) -> None:
-    """Nothing is begun, and no descriptor of the record stays open."""
-    _, target = sides
-    directory, real = tmp_path / "records", os.link
-
-    def link(*names: Any, **where: Any) -> None:
-        shutil.rmtree(directory)
-        real(*names, **where)
-
-    monkeypatch.setattr(os, "link", link)
-    descriptors = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(netdevns.MoveFailed) as raised:
-        netdevns.move(DEVICES, target.fd, journal=directory)
-    assert (raised.value.step, raised.value.errno, raised.value.left) == ("record", errno.ENOENT, ())
-    assert len(os.listdir("/proc/self/fd")) == descriptors
-
-
-def test_record_that_cannot_be_removed(
-    sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """DESIGN 4.2: all moved, a warning; and what is left of the record makes nobody undo it later."""
-    _, target = sides
-
-    def refuse(path: object, **_: object) -> None:
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(journal.os, "unlink", refuse)
-        with pytest.warns(RuntimeWarning, match="cannot be removed"):
-            netdevns.move(DEVICES, target.fd, journal=directory)
-    target.ip("link set net0 down")
-    assert [(r.device, r.outcome) for r in netdevns.recover(directory)] == [(None, "kept")]
-    assert target.names() == {"net0", "net1"}
-
-
-def test_undo_that_fails_keeps_the_record(
-    sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """P1: what could not be put back is told, and the record stays for another try."""
-    host, target = sides
-    before = host.dump()
-
-    def fail(self: Device, *_: object) -> None:  # noqa: ARG001  # a step's signature
-        raise EngineError(errno.EIO, "made to fail", "undo")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Device, "verify", fail)
-        patch.setattr(Device, "undo", fail)
-        with pytest.raises(netdevns.MoveFailed, match="the record is kept") as raised:
-            netdevns.move(DEVICES, target.fd, journal=directory)
-    assert {left.location for left in raised.value.left} == {"target", "source"}  # mv0 stayed
-    assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
-    assert_equal_soon(before, host)
-    assert records(directory) == []
 
 
 def test_command(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixture[str]) -> None:

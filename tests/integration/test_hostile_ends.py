@@ -1,0 +1,121 @@
+"""Root in the target deletes, replaces or moves on devices while they arrive, or takes their names."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from tests.support import kinds
+from tests.support.namespaces import Namespace, fresh
+from tests.support.restored import State, assert_equal_soon
+
+from .strikes import MACVLAN, BeforeStep, failed_move, furnished, strike
+
+
+@pytest.fixture
+def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
+    return furnished(host, target)
+
+
+@pytest.mark.parametrize("mac", ["same", "changed"])
+def test_name_is_taken_in_both(sides: tuple[Namespace, Namespace], before_step: BeforeStep, mac: str) -> None:
+    """P1: its name is taken in the host meanwhile, and it has that of another device: home under another name, told."""
+    host, target = sides
+    commands = ["link set net1 down", "link set net1 name stays"]
+
+    def take() -> None:
+        host.ip("link add eth1 type ifb")
+
+    before_step("verify", 2, strike(target, *commands, then=take))
+    if mac == "changed":  # behind the step that finds it by one of the two
+        before_step("undo", 1, lambda: target.ip("link set stays address 02:00:00:00:00:77"))
+    (left,) = failed_move(target).left
+    assert (left.device, left.location) == ("eth1", "source")
+    assert left.name is not None
+    assert left.name.startswith("nd")
+    assert host.links()[left.name].attrs[1] == "020000000001"
+    assert any("name" in words for words in left.missing)
+
+
+def test_moved_on(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
+    """P7: a device that the container moved on is in neither namespace; the others are home."""
+    host, target = sides
+    with fresh("third") as third:
+        before_step("verify", 2, strike(target, then=lambda: target.give("net1", third)))
+        (left,) = failed_move(target).left
+        assert third.names() == {"net1"}
+    assert (left.device, left.location, left.name) == ("eth1", "gone", None)
+    assert "it is neither in the source nor in the target" in left.missing[0]
+    assert host.links()["eth0"].up
+
+
+@pytest.mark.parametrize("kind", ["veth", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
+def test_deleted(sides: tuple[Namespace, Namespace], before_step: BeforeStep, kind: str) -> None:
+    """P7: a device that the container deleted is gone, and said to be."""
+    host, target = sides
+    if kind == "macvlan":
+        host.batch([*MACVLAN.format("bridge").strip().splitlines()])
+        host.wait_until_quiet()
+    name = "mv0" if kind == "macvlan" else "eth1"
+    before_step("verify", 2, strike(target, "link del net1"))
+    failed = failed_move(target, {"eth0": "net0", name: "net1"})
+    assert [left.location for left in failed.left if left.device == name] == ["gone"]
+    assert failed.rolled_back is False
+    assert host.links()["eth0"].up
+
+
+@pytest.mark.parametrize("kind", ["veth", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
+def test_replaced(sides: tuple[Namespace, Namespace], before_step: BeforeStep, kind: str) -> None:
+    """P7: what the container made with the name, ifindex and MAC address of a device that it deleted stays there."""
+    host, target = sides
+    if kind == "macvlan":
+        host.batch([*MACVLAN.format("bridge").strip().splitlines()])
+        host.wait_until_quiet()
+    name = "mv0" if kind == "macvlan" else "eth1"
+    was = host.links()[name]
+    mac = ":".join(was.attrs[1][n : n + 2] for n in range(0, 12, 2))
+    new = f"net1 index {was.ifindex} address {mac}"
+    if kind == "veth":
+        made = [f"link add {new} type veth peer name evil"]
+    else:
+        made = ["link add evil type veth peer name evil2", f"link add {new} link evil type macvlan mode bridge"]
+    before_step("verify", 2, strike(target, "link del net1", *made))
+    lefts = failed_move(target, {"eth0": "net0", name: "net1"}).left
+    assert [x.device for x in lefts] == [name], lefts
+    (left,) = lefts
+    assert (left.device, left.location, "another device has its name" in left.missing[0]) == (name, "target", True)
+    assert name not in host.names()
+    assert {"net1", "evil"} <= target.names()
+
+
+@pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 nobody chooses an ifindex")
+def test_ifindex_is_taken(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
+    """P1: who takes its ifindex in the host keeps it; all else of the device is restored."""
+    host, target = sides
+    before = host.dump()
+    take = strike(target, "link set net1 mtu 1300", then=lambda: host.ip("link add thief index 102 type ifb"))
+    before_step("verify", 2, take)
+    (left,) = failed_move(target).left
+    assert (left.device, left.missing) == ("eth1", ("ifindex 102",))
+
+    def eth1(dump: State) -> State:
+        """Its addresses and attributes, without IFLA_LINK: its peer's has the ifindex, and its own is the peer's."""
+        attrs = sorted(f"{type_} {value}" for type_, value in dump["links"]["eth1"].attrs.items() if type_ != 5)
+        return {"addresses": dump["addresses"]["eth1"], "attributes": attrs}
+
+    assert_equal_soon(before, host, shown=eth1)
+
+
+@pytest.mark.kinds("macvlan")
+def test_what_is_refused_is_told(host: Namespace, target: Namespace, before_step: BeforeStep) -> None:
+    """P7: what the kernel does not set again is told with both values and the kernel's words."""
+    host.batch(MACVLAN.format("bridge"))
+    host.wait_until_quiet()
+    before_step("verify", 1, strike(target, then=lambda: host.ip("link set lower mtu 1300")))
+    failed = failed_move(target, {"mv0": "net0"})
+    (left,) = failed.left
+    assert f"MTU 1500 -> 1300: {os.strerror(errno.EINVAL)}" in left.missing
+    assert set(left.missing) <= {left.missing[0], left.missing[1], "sysctl ipv6.mtu"}  # which follows it
+    assert (failed.rolled_back, left.location) == (False, "source")

@@ -1,0 +1,86 @@
+"""A move that is interrupted, or runs out of time, is undone."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+
+import pytest
+
+import netdevns
+from tests.support.namespaces import Namespace
+from tests.support.restored import Restored
+
+from .batch import DEVICES, expect_failed, furnished
+
+
+@pytest.fixture
+def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
+    return furnished(host, target)
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.smoke
+@pytest.mark.parametrize("step", ["snapshot", "move", "up_and_replay", "verify"])
+@pytest.mark.parametrize("nth", [1, 3])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, MemoryError])
+def test_interruption(
+    sides: tuple[Namespace, Namespace],
+    before_step: Callable[..., None],
+    step: str,
+    nth: int,
+    kind: type[BaseException],
+) -> None:
+    """DESIGN 4.1: any BaseException in between undoes, then propagates; its cause says where everything is."""
+    host, target = sides
+
+    def interrupt() -> None:
+        raise kind
+
+    before_step(step, nth, interrupt)
+    with Restored(host, target):
+        with pytest.raises(kind) as raised:
+            netdevns.move(DEVICES, target.fd)
+        cause = raised.value.__cause__
+    assert isinstance(cause, netdevns.MoveFailed)
+    assert (cause.step, cause.rolled_back, cause.device) == ("interrupt", True, None)
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("part", range(1, 7))
+def test_second_interruption_during_the_undo(
+    sides: tuple[Namespace, Namespace], before_step: Callable[..., None], part: int
+) -> None:
+    """DESIGN 4.1: a second Ctrl-C in the middle of the undo does not leave it half done."""
+    host, target = sides
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    before_step("verify", 2, interrupt)
+    before_step("undo", part, interrupt)
+    with Restored(host, target), pytest.raises(KeyboardInterrupt):
+        netdevns.move(DEVICES, target.fd)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("step", ["move", "up_and_replay"])
+def test_time_is_over(sides: tuple[Namespace, Namespace], before_step: Callable[..., None], step: str) -> None:
+    """DESIGN 4.1: when the time is over between two devices, all are back: ETIMEDOUT."""
+    host, target = sides
+    before_step(step, 2, lambda: time.sleep(1.1))
+    with Restored(host, target):
+        error = expect_failed(target, "eth2", "time-out", errno.ETIMEDOUT, timeout_s=1)
+    assert "time" in str(error)
+
+
+def test_no_time_at_all(sides: tuple[Namespace, Namespace]) -> None:
+    """DESIGN 4.1: with no time nothing is begun, or undone at once."""
+    with Restored(*sides):
+        expect_failed(sides[1], "eth0", "time-out", errno.ETIMEDOUT, timeout_s=0)
+
+
+def test_enough_time(sides: tuple[Namespace, Namespace]) -> None:
+    """DESIGN 4.1: a limit that is not reached changes nothing."""
+    assert len(netdevns.move(DEVICES, sides[1].fd, timeout_s=60)) == 3
