@@ -203,9 +203,10 @@ class Namespace:
                 time.sleep(0.01)
         while missing := _local_routes_to_come(self.dump()):
             assert time.monotonic() < end, f"no local route of {missing}"
-        # Once, on a busy machine, a namespace with a bond told of a link when all seemed quiet; not seen why.
+        # Now and then, on a busy machine, a namespace with a bond told of a link when all seemed quiet; not seen why.
+        # An event of a carrier waits for a second at most (net/core/link_watch.c).
         has_bond = any(link.attrs.get("kind") == "bond" for link in self.links().values())
-        silence_s = 0.3 if has_bond else 0.03
+        silence_s = 1.2 if has_bond else 0.03
         with self.monitor() as monitor:
             while monitor.raw in select.select([monitor.raw], [], [], silence_s)[0]:
                 monitor.seen()
