@@ -5,6 +5,7 @@ from __future__ import annotations
 import compileall
 import os
 import signal
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -92,6 +93,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     GRAVES.close()
     if hasattr(session.config, "workeroutput"):  # one of several processes
         session.config.workeroutput["deselected"] = sorted(session.config.stash[DESELECTED])
+
+
+def pytest_unconfigure() -> None:
+    compilers = sys.modules.get("tests.csrc.compilers")
+    if compilers:  # at its end, one of several processes runs nothing that was left for it
+        compilers.scratch.cleanup()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -24,9 +24,8 @@ STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion",
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 PLAIN, SANITIZED, DEBUG = ["-O2"], ["-O1", "-g", *SANITIZE], ["-O1", "-g"]
 
-# Removed when the interpreter ends.
-_scratch = tempfile.TemporaryDirectory(prefix="netdevns-csrc-")
-SCRATCH = Path(_scratch.name)
+scratch = tempfile.TemporaryDirectory(prefix="netdevns-csrc-")  # removed by tests/conftest.py
+SCRATCH = Path(scratch.name)
 
 
 @dataclass(frozen=True)
