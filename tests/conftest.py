@@ -121,7 +121,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture
 def show(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Tells what was counted, at the end of the run."""
+    """Shows a line with what a test counted at the end of the run."""
     return lambda line: record_property("counted", line)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from netdevns.engine import Device
-from tests.support.namespaces import GRAVES
+from tests.support.namespaces import GRAVES, Namespace
 
 # A failed assertion in one of these shows its values, as in a test.
 for _module in ("batch", "crashes", "lending", "preserved", "refusals", "strikes"):
@@ -74,3 +74,11 @@ def before_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, Callable
 def directory(tmp_path: Path) -> str:
     """The directory of the test's records and loans."""
     return str(tmp_path / "records")
+
+
+@pytest.fixture
+def renumbered(sides: tuple[Namespace, Namespace]) -> tuple[Namespace, Namespace]:
+    """The module's own `sides`, with a target in which no device keeps its ifindex."""
+    host, target = sides
+    target.batch(["link add first index 101 type ifb", "link add second index 102 type ifb"])
+    return host, target

@@ -60,12 +60,6 @@ def furnished(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]
     return host, target
 
 
-def without_their_ifindexes(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
-    """A target in which no device keeps its ifindex."""
-    target.batch(["link add first index 101 type ifb", "link add second index 102 type ifb"])
-    return host, target
-
-
 def routes(side: Namespace, devices: dict[str, str]) -> list[dict[str, Any]]:
     """The routes that no kernel made, of some devices, as ip(8) shows them; the devices under their new names."""
 

@@ -15,17 +15,12 @@ from netdevns.engine import Device, EngineError, Socket
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored
 
-from .preserved import ALL, DEVICES, ROUTES, furnished, not_carried, others, routes, setting, without_their_ifindexes
+from .preserved import ALL, DEVICES, ROUTES, furnished, not_carried, others, routes, setting
 
 
 @pytest.fixture
 def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
     return furnished(host, target)
-
-
-@pytest.fixture
-def renumbered(sides: tuple[Namespace, Namespace]) -> tuple[Namespace, Namespace]:
-    return without_their_ifindexes(*sides)
 
 
 # ---- neighbours ----

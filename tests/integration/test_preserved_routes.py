@@ -9,17 +9,12 @@ import pytest
 import netdevns
 from tests.support.namespaces import Namespace
 
-from .preserved import ALL, DEVICES, ROUTES, furnished, losses, not_carried, others, routes, without_their_ifindexes
+from .preserved import ALL, DEVICES, ROUTES, furnished, losses, not_carried, others, routes
 
 
 @pytest.fixture
 def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
     return furnished(host, target)
-
-
-@pytest.fixture
-def renumbered(sides: tuple[Namespace, Namespace]) -> tuple[Namespace, Namespace]:
-    return without_their_ifindexes(*sides)
 
 
 def seconds_away(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,18 +12,13 @@ import netdevns
 from netdevns import carry, sysctls
 from tests.support.namespaces import Namespace
 
-from .preserved import ALL, DEVICES, furnished, losses, not_carried, routes, setting, without_their_ifindexes
+from .preserved import ALL, DEVICES, furnished, losses, not_carried, routes, setting
 from .test_settings import UNTOLD, VALUES, written
 
 
 @pytest.fixture
 def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
     return furnished(host, target)
-
-
-@pytest.fixture
-def renumbered(sides: tuple[Namespace, Namespace]) -> tuple[Namespace, Namespace]:
-    return without_their_ifindexes(*sides)
 
 
 def test_nothing_without_being_asked(sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
