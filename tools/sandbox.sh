@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Fresh namespaces for tests, and several of them at once; sourced after tools/setup.sh, never run.
+# Fresh namespaces for tests and runtimes, and several of them at once; sourced after tools/setup.sh, never run.
 
 # Run as the namespaces' first process, which stays for the tests' orphans: it reaps them, and its end is theirs.
 # What a test leaves under /run, as a device or as a process is gone with the namespaces.
@@ -32,4 +32,13 @@ pytest_in_parallel() {
 	((${#sandbox[@]} == 0)) || each=(setpriv --pdeathsig KILL unshare "${fresh[@]}") # in the outer ones it is root
 	"${sandbox[@]}" "$python" -m pytest --dist worksteal \
 		--tx "$((2 * $(nproc)))*popen//python=$(printf '%q ' "${each[@]}" "$python")" "${@:2}"
+}
+
+# Takes the place of this shell: a command in fresh namespaces, with an empty /run.
+in_sandbox() {
+	# Bundles lie in a tmpfs of the sandbox's own: gone with it, however it ends. (Not on /tmp: the checkout may lie there.)
+	export TMPDIR=$cache/scene
+	mkdir -p "$TMPDIR"
+	# shellcheck disable=SC2016  # expanded by the inner shell
+	exec setpriv --pdeathsig KILL unshare "${fresh[@]}" bash -c 'mount -t tmpfs tmpfs "$TMPDIR" && exec "$@"' bash "$@"
 }

@@ -300,17 +300,3 @@ setup() {
 	[[ ! $stale ]] || printf '%s\n' "$(python_key)" "$project" "$core" "$extras" >"$stamp"
 	exec 9>&-
 }
-
-# --- a sandbox for runtimes -------------------------------------------------------------------------------------------
-
-# Takes the place of this shell: a command in fresh namespaces, with an empty /run.
-in_sandbox() {
-	# Bundles lie in a tmpfs of the sandbox's own: gone with it, however it ends. (Not on /tmp: the checkout may lie there.)
-	export TMPDIR=$cache/scene
-	mkdir -p "$TMPDIR"
-	# shellcheck disable=SC2016  # expanded by the inner shell
-	local inside='mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs "$TMPDIR" && ip link set lo up && { "$@" || exit; }'
-	# Each link of the chain of processes takes the next one with it, however it dies. The shell stays, for orphans.
-	exec setpriv --pdeathsig KILL unshare --net --mount --pid --fork --kill-child --mount-proc --propagation private \
-		bash -c "$inside" bash "$@"
-}
