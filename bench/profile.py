@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from netdevns import api, checks, readback, transaction
+from netdevns import api
+from netdevns.batch import checks, readback, transaction
 from netdevns.engine import Device, Socket, Watch
 from tests.support.namespaces import Namespace
 

@@ -3,8 +3,8 @@
     ./tools/bench steps
 
 Twenty devices with two addresses each, UP; a variant is how the links are set down and how the moves are sent. The
-client is netdevns.rtnl, and nothing is looked at but time: milliseconds of wall time a device, medians and quartiles of
-seven rounds in which the variants take turns.
+client is netdevns.netlink.rtnl, and nothing is looked at but time: milliseconds of wall time a device, medians and
+quartiles of seven rounds in which the variants take turns.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from netdevns import rtnl, uapi, wire
+from netdevns.netlink import rtnl, uapi, wire
 from tests.support.namespaces import Namespace
 
 from .layout import Layout

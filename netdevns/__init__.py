@@ -47,15 +47,12 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import oci
-    from .api import move
-    from .checks import check
+    from .api import check, move, recover, snapshot
     from .errors import CheckFailed, ConfigInvalid, MoveFailed, NetDevError
-    from .folders import JOURNAL_DIR
-    from .lookups import snapshot
-    from .netns import NetNS
-    from .recovery import recover
     from .reports import Finding, Recovered, Report
     from .results import Address, Left, Moved, Snapshot
+    from .system.folders import JOURNAL_DIR
+    from .system.netns import NetNS
 
 # Where each public name lives. Loaded on first use: a hook must start fast.
 _HOME = {
@@ -63,20 +60,20 @@ _HOME = {
     "CheckFailed": "errors",
     "ConfigInvalid": "errors",
     "Finding": "reports",
-    "JOURNAL_DIR": "folders",
+    "JOURNAL_DIR": "system.folders",
     "Left": "results",
     "MoveFailed": "errors",
     "Moved": "results",
     "NetDevError": "errors",
-    "NetNS": "netns",
+    "NetNS": "system.netns",
     "Recovered": "reports",
     "Report": "reports",
     "Snapshot": "results",
-    "check": "checks",
+    "check": "api",
     "move": "api",
     "oci": "oci",
-    "recover": "recovery",
-    "snapshot": "lookups",
+    "recover": "api",
+    "snapshot": "api",
 }
 
 __all__ = [

@@ -13,11 +13,11 @@ def start() -> None:
 
         gc.disable()  # there is nothing to collect in its few milliseconds, which looking for it would make more
     if is_hook and not {"-h", "--help"} & {*sys.argv}:
-        from netdevns.hookcommand import run
+        from netdevns.oci.hook_command import run
 
         code = run(sys.argv[2:])
     else:
-        from netdevns.cli import program
+        from netdevns.cli.main import program
 
         code = program()
     if is_hook:

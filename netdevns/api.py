@@ -1,4 +1,7 @@
-"""The move, for callers: checked under locks, with earlier moves undone first; then the batch (`transaction`) runs."""
+"""What callers have: `move`, `check`, `recover`, `snapshot`.
+
+A move is checked under locks, with earlier moves of its devices undone first; then the batch (`transaction`) runs.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,29 @@ import os
 import time
 from collections.abc import Collection, Mapping
 
-from . import checks, failures, readback
-from .earlier import Earlier
-from .engine import EngineError, Watch
+from .batch import checks, failures, losses, readback
+from .batch.plan import Plan, known_preserve
+from .batch.transaction import Batch
+from .batch.undo import OnStep
+from .engine import Device, EngineError, Socket, Watch, lookups
 from .errors import CheckFailed, MoveFailed, NetDevError
-from .exclusion import WAIT_S, Exclusion
-from .interrupts import Interrupted, Patience
-from .netns import NetNS
-from .plan import Plan, known_preserve
-from .store import Journal
-from .transaction import Batch
-from .undo import OnStep
+from .netlink.ifname import encode, why_invalid
+from .recovery.earlier import Earlier
+from .recovery.record import Recorder
+from .recovery.recover import undo_crashed
+from .recovery.store import Journal
+from .system.exclusion import WAIT_S, Exclusion
+from .system.folders import JOURNAL_DIR
+from .system.interrupts import Interrupted, Patience
+from .system.netns import CURRENT, NetNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .interrupts import Interrupts
-    from .loans import Lender
-    from .process import Process
-    from .reports import Recovered
-    from .results import Moved
+    from .recovery.loans import Lender
+    from .reports import Recovered, Report
+    from .results import Moved, Snapshot
+    from .system.interrupts import Interrupts
+    from .system.process import Process
 
 # About 1 KiB a notification: 1,000 devices with 16 addresses each, notified of twice. The kernel doubles it, and takes
 # nothing before it is needed.
@@ -96,6 +103,105 @@ def move(
     )
 
 
+def check(
+    devices: Mapping[str, Mapping[str, object] | str | None],
+    netns: NetNS | str | os.PathLike[str] | int,
+    *,
+    source: NetNS | str | os.PathLike[str] | int | None = None,
+    preserve: Collection[str] = (),
+    force: bool = False,
+) -> Report:
+    """Find out whether a move would succeed, and what it would lose. Changes nothing, not even for a moment.
+
+    Args:
+        devices: Host name -> name in the target, in the shape of `linux.netDevices`; at most 4,096.
+        netns: The target, as `NetNS.open` takes it.
+        source: The namespace that the devices are in; the calling thread's by default.
+        preserve: As for `move`: what will be carried over is no loss.
+        force: A default route is a note, not an error.
+
+    Returns:
+        A `Report` with every finding, not only the first. `move` refuses exactly on severity "error".
+
+    Raises:
+        TypeError, ValueError: Wrong Python types, an unknown `preserve`. Never for a finding.
+
+    Example:
+        >>> import netdevns
+        >>> report = netdevns.check({"eth1": "lo", "eth9": "net0"}, "blue")
+        >>> report.ok
+        False
+        >>> for finding in report.findings:
+        ...     print(finding.severity, finding.code, finding.text)
+        error device.unknown eth9: no such device in this network namespace
+        error name.taken eth1: the name "lo" is taken in blue by a device there (ifindex 1)
+
+    Source: OCI runtime-spec 1.3, config-linux.md "Network Devices": "whether the device can be moved must be checked".
+    """
+    with checks.examine(devices, netns, source, force, known_preserve(preserve)) as plan:
+        losses.ask_addresses(plan)
+        return plan.report()
+
+
+def recover(journal: str | os.PathLike[str] = JOURNAL_DIR) -> tuple[Recovered, ...]:
+    """Undo the moves whose processes were killed: every device is looked for, and put back as it was.
+
+    Args:
+        journal: The directory that the moves were given.
+
+    Returns:
+        One `Recovered` for each device of each record that nobody holds; empty: there was nothing to do. A record is
+        removed when all its devices are back, complete in the target, or gone; otherwise it is kept, and the next call
+        tries again.
+
+    Raises:
+        OSError: The directory cannot be opened, or is not the caller's own.
+
+    Example:
+        >>> import netdevns
+        >>> netdevns.recover("/run/no-such-directory")
+        ()
+
+    Source: OCI runtime-spec 1.3, runtime.md "Errors": as if it had never been attempted.
+    """
+    return tuple(undo_crashed(os.fspath(journal)))
+
+
+def snapshot(ifname: str, *, source: NetNS | str | os.PathLike[str] | int | None = None) -> Snapshot:
+    """Record what the kernel would drop if the device moved. Changes nothing.
+
+    Args:
+        ifname: The device's name; an alternative name is refused.
+        source: The namespace that it is in; the calling thread's by default.
+
+    Raises:
+        NetDevError: ENODEV: no such device; what opening a namespace or the kernel's answer gave otherwise.
+
+    Example:
+        >>> import netdevns
+        >>> seen = netdevns.snapshot("eth1")
+        >>> seen.up, [a.address for a in seen.addresses]
+        (True, ['10.0.0.1', '2001:db8::1'])
+
+    Source: linux/if_addr.h (RTM_GETADDR), linux/if_link.h (RTM_GETLINK).
+    """
+    from .results import Snapshot, addresses
+
+    name = encode(ifname)
+    reason = why_invalid(name)
+    if reason:
+        raise NetDevError(f"{ifname}: no device can have that name: {reason}", errno=errno.ENODEV, step="snapshot")
+    with NetNS.open(CURRENT if source is None else source) as netns:
+        try:
+            with Socket(-1 if source is None else netns.fd) as socket:
+                device = Device(name, name, 0)
+                device.snapshot(socket)
+        except EngineError as e:
+            text = f"{ifname}: {lookups.says(e)}"
+            raise NetDevError(text, errno=e.errno, extack=e.extack, device=ifname, step=e.step) from None
+        return Snapshot(ifname, device.ifindex, addresses(device.addresses), device.was_up)
+
+
 def transact(
     devices: Mapping[str, Mapping[str, object] | str | None],
     netns: NetNS | str | os.PathLike[str] | int,
@@ -150,7 +256,7 @@ def transact(
             e.earlier = tuple(earlier.undone) if earlier else ()
             raise
         plan.lends = 0 if lender is None else int.from_bytes(os.urandom(8), "little") >> 1 | 1
-        return Batch(plan, deadline, on_step, opened, lender, interrupts, process).run(
+        return Batch(plan, deadline, on_step, Recorder(opened) if opened else None, lender, interrupts, process).run(
             Batch.results if results else None
         )
 

@@ -22,7 +22,7 @@ class Finding:
     Attributes:
         device: Host name, or None if it is about a namespace.
         severity: "error": a move refuses; "loss": a move loses this; "note": worth knowing.
-        code: Stable; the list is in `netdevns.checks`.
+        code: Stable; the list is in `netdevns.batch.checks`.
         text: One line: what, and what to do.
     """
 

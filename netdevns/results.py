@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import snapshots
+from .netlink import ifaddr
 
 
 @dataclass(frozen=True)
@@ -113,4 +113,4 @@ class Left:
 
 def addresses(dumped: bytes | memoryview, *, protected: bool = False) -> tuple[Address, ...]:
     """Decodes dumped RTM_NEWADDR messages, all or only those that the runtime-spec protects."""
-    return tuple(Address(**fields) for fields in snapshots.addresses(dumped, protected=protected))  # type: ignore[arg-type]
+    return tuple(Address(**fields) for fields in ifaddr.addresses(dumped, protected=protected))  # type: ignore[arg-type]

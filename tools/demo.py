@@ -8,7 +8,8 @@ import subprocess
 import sys
 from typing import Any
 
-from netdevns import cli, demo
+from netdevns.cli import demo
+from netdevns.cli.main import main as netdevns_main
 
 Dump = dict[str, dict[str, Any]]
 
@@ -70,7 +71,7 @@ class Oracle:
 
 def main() -> int:
     oracle = Oracle()
-    code = demo.main(cli.main, oracle.look)
+    code = demo.main(netdevns_main, oracle.look)
     if oracle.wrong:
         print(f"ip -j disagrees: {'; '.join(oracle.wrong)}", file=sys.stderr)
     return code or bool(oracle.wrong)

@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from netdevns import __version__, usage
-from netdevns.plan import PRESERVABLE
+from netdevns import __version__
+from netdevns.batch.plan import PRESERVABLE
+from netdevns.cli import usage
 from tools import pages_completions
 
 TOP = Path(__file__).resolve().parents[1]
@@ -21,7 +22,7 @@ MAN = TOP / "share/man/man8/netdevns.8"
 DATE = "2026-11-26"
 
 HEAD = rf"""
-.\" Made by tools/pages out of the command's own help: edit netdevns/usage.py or tools/pages.py instead.
+.\" Made by tools/pages out of the command's own help: edit netdevns/cli/usage.py or tools/pages.py instead.
 .TH NETDEVNS 8 {DATE} "netdevns {__version__}" "System Administration"
 .SH NAME
 netdevns \- move existing network devices into a network namespace

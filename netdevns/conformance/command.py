@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from .. import tables
+from ..text import tables
 from . import expected, ktap, report, runner
 from .probe import CLASSES, Probe
 from .subjects import every

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import tables
+from ..text import tables
 from .expected import Result
 from .probe import Probe, Value
 

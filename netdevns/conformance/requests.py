@@ -1,4 +1,4 @@
-"""Requests that probes send: netlink messages as bytes, built by netdevns.wire; right ones, and wrong ones."""
+"""Requests that probes send: netlink messages as bytes, built by netdevns.netlink.wire; right ones, and wrong ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from struct import Struct
 
-from .. import uapi, wire
+from ..netlink import uapi, wire
 
 IFLA_NET_NS_PID = 19  # linux/if_link.h
 IFLA_TARGET_NETNSID = 46

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from .. import rtnl, uapi, wire
+from ..netlink import rtnl, uapi, wire
 from . import requests, system
 from .probe import NotAvailable, Value
 

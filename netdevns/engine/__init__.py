@@ -6,8 +6,8 @@ by NETDEVNS_ENGINE=reference in the environment when this package is loaded.
 
 import os
 
-from ..errors import EngineError
-from ._base import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN
+from ..netlink.error import EngineError
+from .numbers import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN
 
 TYPE_CHECKING = False
 _wanted = os.environ.get("NETDEVNS_ENGINE") or "native"

@@ -9,10 +9,10 @@ import errno
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from .. import wire
 from .._ffi import ffi, lib
-from ..errors import EngineError
-from ._base import Read
+from ..netlink import wire
+from ..netlink.error import EngineError
+from .numbers import Read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the hook path must not pay for typing

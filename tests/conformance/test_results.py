@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from netdevns import cli
+from netdevns.cli.main import main
 from netdevns.conformance import command, expected, ktap, report, runner
 from netdevns.conformance.expected import Result
 from netdevns.conformance.probe import ABI, CLASSES, SPEC, VARIES, NotAvailable, Probe, probe
@@ -198,7 +198,7 @@ def test_selection(made: Make) -> None:
 )
 def test_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """2, one line on stderr, nothing on stdout."""
-    assert cli.main(["conformance", *arguments]) == 2
+    assert main(["conformance", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("netdevns: conformance: ")
@@ -207,7 +207,7 @@ def test_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) 
 
 def test_list(capsys: pytest.CaptureFixture[str], every: list[Probe]) -> None:
     """Each probe is a line, with its class and its sentence."""
-    assert cli.main(["conformance", "--list"]) == 0
+    assert main(["conformance", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[:2] for line in lines] == [[each.id, each.kind] for each in every]
 
@@ -224,14 +224,14 @@ def test_diff(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
         files.append(os.path.join(str(tmp_path), name))
         with open(files[-1], "w", encoding="utf-8") as file:
             json.dump(document(f"kernel-{name}", **values), file)
-    assert cli.main(["conformance", "diff", *files]) == 1
+    assert main(["conformance", "diff", *files]) == 1
     text = capsys.readouterr().out
     assert [line.split() for line in text.splitlines()] == [
         ["PROBE", "CLASS", "kernel-a", "kernel-b"],
         ["test.y", ABI, "2", "[5]"],
         ["test.gone", ABI, "3", "(no", "such", "probe)"],
     ]
-    assert cli.main(["conformance", "diff", files[0], files[0]]) == 0
+    assert main(["conformance", "diff", files[0], files[0]]) == 0
 
 
 def test_without_namespaces_nothing_is_done(
@@ -243,7 +243,7 @@ def test_without_namespaces_nothing_is_done(
         raise PermissionError(1, "unshare: Operation not permitted")
 
     monkeypatch.setattr(runner, "_unshare", refuse)
-    assert cli.main(["conformance", "message.ns-fd.target"]) == 2
+    assert main(["conformance", "message.ns-fd.target"]) == 2
     assert "cannot make fresh namespaces" in capsys.readouterr().err
 
 

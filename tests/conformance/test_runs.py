@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from netdevns import cli
+from netdevns.cli.main import main
 from netdevns.conformance import expected, runner, system, world
 from netdevns.conformance.probe import ROOT, SPEC, VARIES, Probe
 from netdevns.conformance.world import Namespace, Reply, World
@@ -55,7 +55,7 @@ def outcome(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
 def test_a_right_expectation_holds(made: Make, only: Only, capsys: pytest.CaptureFixture[str]) -> None:
     """ok and 0: what the next tests change is what they say."""
     only([made(move, kind=SPEC)], {"test.made": [["5.10", RIGHT]]})
-    assert cli.main(["conformance", "--format", "json"]) == 0
+    assert main(["conformance", "--format", "json"]) == 0
     assert outcome(capsys) == {
         "id": "test.made",
         "class": "spec",
@@ -72,7 +72,7 @@ def test_a_wrong_expectation_is_caught(
 ) -> None:
     """changed, with both values; 1 where it must hold."""
     only([made(move, kind=kind)], {"test.made": [["5.10", "ok target net0 down"]]})
-    assert cli.main(["conformance", "--json"]) == code
+    assert main(["conformance", "--json"]) == code
     found = outcome(capsys)
     assert (found["status"], found["value"], found["expected"]) == ("changed", RIGHT, "ok target net0 down")
 
@@ -89,7 +89,7 @@ def test_a_kernel_that_lies_is_caught(
 
     monkeypatch.setattr(Namespace, "request", lie)
     only([made(move, kind=SPEC)], {"test.made": [["5.10", RIGHT]]})
-    assert cli.main(["conformance", "--json"]) == 1
+    assert main(["conformance", "--json"]) == 1
     assert outcome(capsys)["value"] == "ok target eth1 down"
 
 
@@ -99,7 +99,7 @@ def test_a_kernel_that_moves_nothing_is_caught(
     """A kernel that ignores IFLA_NET_NS_FD: probes look where the device is."""
     monkeypatch.setattr(world.requests, "ns_fd", lambda _: b"")
     only([made(move, kind=SPEC)], {"test.made": [["5.10", RIGHT]]})
-    assert cli.main(["conformance", "--json"]) == 1
+    assert main(["conformance", "--json"]) == 1
     assert str(outcome(capsys)["value"]).split()[1] == "source"
 
 
@@ -107,11 +107,11 @@ def test_what_is_missing_is_skipped(made: Make, only: Only, capsys: pytest.Captu
     """n/a with the reason, SKIP in KTAP; neither a pass nor a failure."""
     probe_ = made(lambda w: w.source.make(b"nosuchkind", b"x0"))
     only([probe_], {"test.made": [["5.10", 1]]})
-    assert cli.main(["conformance", "--json"]) == 0
+    assert main(["conformance", "--json"]) == 0
     found = outcome(capsys)
     assert (found["status"], found["value"]) == ("n/a", None)
     assert found["reason"] == "no nosuchkind devices in this kernel"
-    assert cli.main(["conformance", "--format", "ktap"]) == 0
+    assert main(["conformance", "--format", "ktap"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "ok 1 test.made # SKIP no nosuchkind devices in this kernel"
 
 

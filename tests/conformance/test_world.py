@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from netdevns import uapi, wire
 from netdevns.conformance import command, requests, runner, system, world
 from netdevns.conformance.probe import Probe, Value
 from netdevns.conformance.world import Namespace, World
+from netdevns.netlink import uapi, wire
 
 pytestmark = pytest.mark.usefixtures("namespaces")
 Make = Callable[..., Probe]

@@ -11,7 +11,8 @@ import os
 import sys
 from typing import Any
 
-from netdevns import engine, uapi, wire
+from netdevns import engine
+from netdevns.netlink import uapi, wire
 
 FAIL = os.environ.get("NETDEVNS_FAIL", "").split(",")
 
@@ -62,10 +63,10 @@ for each in ("move", "up_and_replay", "undo"):
     watch_steps(each)
 
 if sys.argv[1] == "hook":
-    from netdevns.hookcommand import run
+    from netdevns.oci.hook_command import run
 
     sys.exit(run(sys.argv[2:]))
 if sys.argv[1] != "library":  # whose program goes on
-    from netdevns.cli import main
+    from netdevns.cli.main import main
 
     sys.exit(main())

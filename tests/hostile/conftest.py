@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netdevns import cdi
+from netdevns.oci import cdi
 from tests.runtimes.container import Machine
 from tests.support import require
 from tests.support.attacks import ENGINES, LONG, Tally

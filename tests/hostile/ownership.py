@@ -14,7 +14,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from netdevns import cdi, cli
+from netdevns.cli.main import main
+from netdevns.oci import cdi
 from tests.support.namespaces import in_child
 
 OTHER = 4711
@@ -31,7 +32,7 @@ def run(*arguments: str) -> tuple[int, str]:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         signal.alarm(PATIENCE_S)
         with contextlib.redirect_stderr(io.StringIO()) as err, contextlib.redirect_stdout(io.StringIO()):
-            code = cli.main([*arguments])
+            code = main([*arguments])
         return code, err.getvalue()
 
     found: tuple[int, str] = in_child(child)

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from netdevns import lookups
-from netdevns.process import Process
+from netdevns.engine import lookups
+from netdevns.system.process import Process
 from tests.support import scene
 from tests.support.attacks import TOP, finish
 from tests.support.namespaces import Namespace

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from netdevns import journal, wire
-from netdevns.journal import Damaged
-from netdevns.loans import container_of
-from netdevns.recovery import _Recovery
-from netdevns.return_home import ReturnHome
-from netdevns.store import TRIES, Journal
+from netdevns.netlink import wire
+from netdevns.recovery import layout
+from netdevns.recovery.layout import Damaged
+from netdevns.recovery.loans import container_of
+from netdevns.recovery.recover import _Recovery
+from netdevns.recovery.return_home import ReturnHome
+from netdevns.recovery.store import TRIES, Journal
 from tests.support import require
 from tests.support.attacks import LONG, finish
 
@@ -185,13 +186,13 @@ def test_a_folder_that_cannot_be_listed(scene: Scene) -> None:
 
 def sealed(body: bytes) -> bytes:
     """A record's body with its end, whose checksum is right."""
-    checksum = wire.attr(journal.A_CHECKSUM, journal.U64.pack(binascii.crc32(body)))
-    return body + wire.message(journal.END, 0, checksum)
+    checksum = wire.attr(layout.A_CHECKSUM, layout.U64.pack(binascii.crc32(body)))
+    return body + wire.message(layout.END, 0, checksum)
 
 
 def messages(data: bytes) -> list[bytes]:
     """The messages of a record, END left out."""
-    return [message.padded() for message in wire.messages(data) if message.type != journal.END]
+    return [message.padded() for message in wire.messages(data) if message.type != layout.END]
 
 
 def lacking(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -202,7 +203,7 @@ def lacking(data: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"message {n} is missing", sealed(before + after)
         yield f"message {n} is there twice", sealed(before + part + part + after)
         message = next(wire.messages(part))
-        if message.type < journal.RECORD:
+        if message.type < layout.RECORD:
             yield f"message {n} is cut", sealed(before + wire.message(message.type, 0, bytes(message.body[:4])) + after)
             continue
         attrs = wire.attrs(message.body)
@@ -289,10 +290,10 @@ def test_every_length_and_byte(sound: tuple[Scene, bytes, bytes]) -> None:
         size = len(b"".join(messages(data)))
         for at in range(len(data)):
             with pytest.raises(Damaged):
-                journal.parse(data[:at])
+                layout.parse(data[:at])
         for at in range(0, size, 1 if LONG else 7):
             with pytest.raises(Damaged):
-                journal.parse(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
+                layout.parse(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
 
 
 def test_hooks_go_on(sound: tuple[Scene, bytes, bytes], hook: str) -> None:
@@ -373,7 +374,7 @@ def test_what_was_checked_is_what_is_used(tmp_path: Path) -> None:
     """A folder whose owner puts another one in its place while it is open: no file of the other one is removed."""
     (tmp_path / "a").mkdir(mode=0o700)
     with Journal(str(tmp_path / "a"), create=True) as opened:
-        record = opened.write(journal.head(()))
+        record = opened.write(layout.head(()))
         (tmp_path / "a").rename(tmp_path / "b")
         (tmp_path / "a" / "txn").mkdir(parents=True)
         decoy = tmp_path / "a" / "txn" / record.name

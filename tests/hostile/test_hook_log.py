@@ -76,9 +76,9 @@ def test_annotations_that_fill_the_log(bounded: Bounded, kind: str) -> None:
 # Reports of one line each, and of a known length; a process that could not write one says so.
 WRITER = """
 import sys
-from netdevns import hooklog
+from netdevns.oci import hook_log
 for n in range(int(sys.argv[2])):
-    failed = hooklog.log([f"{sys.argv[1]} {n} ".ljust(int(sys.argv[3]), "x")])
+    failed = hook_log.log([f"{sys.argv[1]} {n} ".ljust(int(sys.argv[3]), "x")])
     if failed:
         sys.exit(failed)
 """

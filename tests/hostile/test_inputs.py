@@ -255,7 +255,9 @@ def test_as_many_as_there_may_be(bounded: Bounded) -> None:
 def test_devices_of_a_call(host: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """A library's caller gets a finding, and a move looks for nothing."""
     wanted = of(4097)
-    monkeypatch.setattr("netdevns.earlier.Earlier.found", lambda _: pytest.fail("an earlier move was looked for"))
+    monkeypatch.setattr(
+        "netdevns.recovery.earlier.Earlier.found", lambda _: pytest.fail("an earlier move was looked for")
+    )
     (finding,) = netdevns.check(wanted, target.fd).findings
     assert (finding.severity, finding.code, finding.device) == ("error", "device.too-many", None)
     with pytest.raises(netdevns.CheckFailed, match="4097 devices; at most 4096 can be moved together") as caught:

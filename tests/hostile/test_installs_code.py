@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import cdi, hookline, hooksd
+from netdevns.oci import cdi, hook_line, hooks_dir
 
 from .ownership import KIND, OTHER, Change, mode, owned
 
@@ -29,7 +29,7 @@ def installed(tmp_path: Path) -> Path:
     """The package and cffi's module, in a folder as an installation has them."""
     folder = tmp_path / "opt" / "site-packages"
     shutil.copytree(PACKAGE, folder / "netdevns", ignore=shutil.ignore_patterns("__pycache__"))
-    core = hookline.find_spec("_cffi_backend")
+    core = hook_line.find_spec("_cffi_backend")
     assert core is not None
     assert core.origin is not None
     shutil.copy(core.origin, folder)
@@ -47,8 +47,8 @@ def written(folder: Path, *arguments: str, python: str = sys.executable) -> subp
 
 def _link_to_theirs(folder: Path) -> None:
     theirs = folder.parent / "theirs.py"
-    (folder / "netdevns" / "hook.py").rename(theirs)
-    (folder / "netdevns" / "hook.py").symlink_to(theirs)
+    (folder / "netdevns" / "oci" / "hook.py").rename(theirs)
+    (folder / "netdevns" / "oci" / "hook.py").symlink_to(theirs)
     owned(theirs)
 
 
@@ -64,8 +64,8 @@ def _cffi(folder: Path) -> Path:
 
 # Each leaves something that OTHER could change: the path that is named, of {folder}.
 CODE: dict[str, tuple[str, Change]] = {
-    "a module": ("netdevns/hook.py", lambda folder: owned(folder / "netdevns" / "hook.py")),
-    "a module for all": ("netdevns/hook.py", lambda folder: (folder / "netdevns" / "hook.py").chmod(0o666)),
+    "a module": ("netdevns/oci/hook.py", lambda folder: owned(folder / "netdevns" / "oci" / "hook.py")),
+    "a module for all": ("netdevns/oci/hook.py", lambda folder: (folder / "netdevns" / "oci" / "hook.py").chmod(0o666)),
     "a module in a package": ("netdevns/engine/native.py", lambda f: owned(f / "netdevns" / "engine" / "native.py")),
     "the package": ("netdevns", lambda folder: owned(folder / "netdevns")),
     "the package for a group": ("netdevns", lambda folder: (folder / "netdevns").chmod(0o775)),
@@ -107,11 +107,11 @@ def test_code_that_others_can_change(named: str, change: Change, installed: Path
 
 def test_both_commands_ask(installed: Path, tmp_path: Path) -> None:
     """hooks-dir refuses, and what cdi shows comes with the warning."""
-    owned(installed / "netdevns" / "hook.py")
+    owned(installed / "netdevns" / "oci" / "hook.py")
     (tmp_path / "hooks.d").mkdir()
     done = written(installed, "hooks-dir", "--allow", "x", "--install", "--dir", str(tmp_path / "hooks.d"))
     assert (done.returncode, list((tmp_path / "hooks.d").iterdir())) == (2, [])
-    assert done.stderr.startswith(f"netdevns: {installed}/netdevns/hook.py: it belongs to user {OTHER}")
+    assert done.stderr.startswith(f"netdevns: {installed}/netdevns/oci/hook.py: it belongs to user {OTHER}")
     shown = written(installed, "cdi", KIND, "eth1")
     assert (shown.returncode, json.loads(shown.stdout)["kind"]) == (0, KIND)
     assert "--install would refuse" in shown.stderr
@@ -127,7 +127,7 @@ def test_code_that_nobody_else_can_change(installed: Path, tmp_path: Path) -> No
 
 def test_without_a_hook_nothing_is_asked(installed: Path, tmp_path: Path) -> None:
     """CDI 1.1.0 has no line: the runtime moves the devices itself."""
-    owned(installed / "netdevns" / "hook.py")
+    owned(installed / "netdevns" / "oci" / "hook.py")
     (tmp_path / "cdi").mkdir()
     arguments = ["cdi", KIND, "eth1", "--cdi-version", cdi.NATIVE, "--install", "--dir", str(tmp_path / "cdi")]
     done = written(installed, *arguments)
@@ -232,7 +232,7 @@ def lines() -> list[list[str]]:
     file = cdi.document(KIND, {"eth1": None})
     edits = [file["containerEdits"], *(device["containerEdits"] for device in file["devices"])]  # type: ignore[attr-defined]
     hooks = [hook for each in edits for hook in each["hooks"]]  # type: ignore[index]
-    hooks += [file["hook"] for file in hooksd.documents(["x"]).values()]
+    hooks += [file["hook"] for file in hooks_dir.documents(["x"]).values()]
     return [hook["args"] for hook in hooks]
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from netdevns import cdi, cli, installs, limits, trust
+from netdevns import limits
+from netdevns.cli.main import main
+from netdevns.oci import cdi, install, trust
 from tests.support.attacks import rounds
 from tests.support.namespaces import enter_user_namespace, in_child, unshare
 
@@ -214,8 +216,8 @@ def test_a_race_for_the_folder(swapped: Path, tmp_path: Path, capsys: pytest.Cap
     before = file.read_text()
     codes = set()
     for _ in rounds(150, 20_000):
-        codes.add(cli.main(["cdi", KIND, "--uninstall", "--dir", str(swapped)]))
-        codes.add(cli.main(["cdi", KIND, "eth9", "--cdi-version", cdi.NATIVE, "--install", "--dir", str(swapped)]))
+        codes.add(main(["cdi", KIND, "--uninstall", "--dir", str(swapped)]))
+        codes.add(main(["cdi", KIND, "eth9", "--cdi-version", cdi.NATIVE, "--install", "--dir", str(swapped)]))
         assert file.read_text() == before
     assert "internal error" not in capsys.readouterr().err
     assert {0, 2} <= codes <= {0, 1, 2}  # it met the folder, and the link
@@ -224,7 +226,7 @@ def test_a_race_for_the_folder(swapped: Path, tmp_path: Path, capsys: pytest.Cap
 # ---- files ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [installs.SIZE_MAX, installs.SIZE_MAX + 1, 4 << 30])
+@pytest.mark.parametrize("size", [install.SIZE_MAX, install.SIZE_MAX + 1, 4 << 30])
 def test_a_file_beyond_the_limit_is_not_ours(size: int, tmp_path: Path) -> None:
     """1 MiB: what is longer is not read, and left alone."""
     file = plant(tmp_path / "folder")
@@ -234,7 +236,7 @@ def test_a_file_beyond_the_limit_is_not_ours(size: int, tmp_path: Path) -> None:
     else:
         os.truncate(file, size)
     code, err = run("cdi", KIND, "--uninstall", "--dir", str(file.parent))
-    assert (code, file.exists()) == ((0, False) if size == installs.SIZE_MAX else (2, True))
+    assert (code, file.exists()) == ((0, False) if size == install.SIZE_MAX else (2, True))
     assert ("netdevns did not write this file" in err) == (code == 2)
 
 
@@ -243,4 +245,4 @@ def test_a_file_beyond_the_limit_is_not_written(tmp_path: Path) -> None:
     devices = [f"device{number:04}=name{number:04}" for number in range(limits.DEVICES)]
     code, err = run("cdi", KIND, *devices, "--install", "--dir", str(tmp_path))
     assert (code, list(tmp_path.iterdir())) == (2, [])
-    assert f"{FILE}: it would have more than {installs.SIZE_MAX} bytes: write fewer devices into one file" in err
+    assert f"{FILE}: it would have more than {install.SIZE_MAX} bytes: write fewer devices into one file" in err

@@ -10,7 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from netdevns import api, loans, lookups, reopened
+from netdevns import api
+from netdevns.engine import lookups
+from netdevns.recovery import loans, reopened
 from netdevns.reports import Recovered
 from tests.support.namespaces import Namespace
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 import netdevns
-from netdevns import cli
+from netdevns.cli.main import main
 from tests.support.namespaces import Namespace
 from tests.support.restored import Untouched
 
@@ -76,7 +76,7 @@ def expect_refused(row: Bad, host: Namespace, target: Namespace, where: object) 
 
 def expect_command(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The command's exit code is 2, and stderr has the line, and that nothing was touched."""
-    assert cli.main(arguments) == 2
+    assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert f"netdevns: {text}\n" in err

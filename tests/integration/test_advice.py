@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from netdevns import advice, cli, usage
+from netdevns.cli import advice, usage
+from netdevns.cli.main import main
 from netdevns.reports import Finding
 from tests.support.namespaces import Namespace, drop_capabilities, in_child
 
@@ -39,7 +40,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[list[str]]]:
     """Runs the command, with its exit code; returns the commands that it tells to type next, as words."""
 
     def run(code: int, *arguments: str) -> list[list[str]]:
-        assert cli.main(arguments) == code
+        assert main(arguments) == code
         out, err = capsys.readouterr()
         lines = [line.removeprefix("netdevns: next: ") for line in err.splitlines() if ": next: " in line]
         lines += [line.removeprefix("next   ") for line in out.splitlines() if line.startswith("next ")]
@@ -51,7 +52,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[list[str]]]:
 def type_(words: list[str]) -> int:
     """Types a command."""
     if "netdevns" in words:
-        return cli.main(words[words.index("netdevns") + 1 :])
+        return main(words[words.index("netdevns") + 1 :])
     fds = [int(fd) for fd in re.findall(r"/proc/self/fd/(\d+)", shlex.join(words))]
     return subprocess.run(words, check=False, pass_fds=fds).returncode
 
@@ -153,7 +154,7 @@ def test_permission(sides: tuple[Namespace, Namespace], monkeypatch: pytest.Monk
 
     def child() -> int:
         drop_capabilities(*range(40))
-        return cli.main(["check", "eth1", "--to", sides[1].path])
+        return main(["check", "eth1", "--to", sides[1].path])
 
     assert in_child(child) == 2
 

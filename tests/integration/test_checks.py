@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns import cli
+from netdevns.cli.main import main
 from tests.support import kinds
 from tests.support.namespaces import Namespace
 from tests.support.restored import Untouched
@@ -103,7 +103,7 @@ def test_bad_device_or_name(sides: tuple[Namespace, Namespace], row: Bad, capsys
 
 def expect_check(arguments: list[str], target: Namespace, code: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`check --json` exits with 2, too."""
-    assert cli.main(["check", *arguments, "--to", f"fd:{target.fd}", "--json"]) == 2
+    assert main(["check", *arguments, "--to", f"fd:{target.fd}", "--json"]) == 2
     shown = json.loads(capsys.readouterr().out)
     assert shown["ok"] is False
     assert code in [f["code"] for f in shown["findings"]]
@@ -137,7 +137,7 @@ def test_all_findings_at_once(sides: tuple[Namespace, Namespace], capsys: pytest
         with pytest.raises(netdevns.CheckFailed) as raised:
             netdevns.move(devices, target.fd)
         arguments = ["nope", "eth1=taken", "eth2=a/b", "eth3=e%s", "br0", "--to", f"fd:{target.fd}"]
-        assert cli.main(["move", *arguments]) == 2
+        assert main(["move", *arguments]) == 2
     codes = {(f.device, f.code) for f in raised.value.report.findings if f.severity == "error"}
     assert codes == {
         ("nope", "device.unknown"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import cli
+from netdevns.cli.main import main
 from netdevns.engine import Device
 from tests.support.namespaces import Namespace, drop_capabilities, in_child, setns
 from tests.support.terminal import letters, on_terminal
@@ -31,7 +31,7 @@ def eth1(host: Namespace) -> None:
 @pytest.mark.usefixtures("eth1")
 def test_move_says_what_arrived(target: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     """DESIGN 4.2: one line a device: its names, where it is, its addresses, and what was not carried."""
-    assert cli.main(["move", "eth1=net0", "--to", target.path]) == 0
+    assert main(["move", "eth1=net0", "--to", target.path]) == 0
     ifindex = target.links()["net0"].ifindex
     out, err = capsys.readouterr()
     assert out == f"eth1 -> net0 in {target.path} (ifindex {ifindex}), 2 addresses; not carried: 1 route\n"
@@ -41,7 +41,7 @@ def test_move_says_what_arrived(target: Namespace, capsys: pytest.CaptureFixture
 @pytest.mark.usefixtures("eth1")
 def test_move_json_has_the_fields_of_moved(target: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     """DESIGN 4.2: `--json` prints {"moved": [...]} with the fields of `Moved` and `Address`."""
-    assert cli.main(["move", "eth1=net%d", "--to", f"fd:{target.fd}", "--json"]) == 0
+    assert main(["move", "eth1=net%d", "--to", f"fd:{target.fd}", "--json"]) == 0
     out, err = capsys.readouterr()
     (moved,) = json.loads(out)["moved"]
     assert set(json.loads(out)) == {"moved"}
@@ -58,14 +58,14 @@ def test_move_from_elsewhere(target: Namespace) -> None:
     """DESIGN 4.2: `--from` names the source."""
     with Namespace.create("elsewhere") as elsewhere:
         elsewhere.batch(ETH1)
-        assert cli.main(["move", "eth1", "--from", elsewhere.path, "--to", target.path]) == 0
+        assert main(["move", "eth1", "--from", elsewhere.path, "--to", target.path]) == 0
     assert target.names() == {"eth1"}
 
 
 @pytest.mark.usefixtures("eth1")
 def test_refused_move(host: Namespace, target: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     """DESIGN 4.2: a refusing check is exit code 2; with --json the document has the error, too."""
-    assert cli.main(["move", "eth1=a/b", "--to", target.path, "--json"]) == 2
+    assert main(["move", "eth1=a/b", "--to", target.path, "--json"]) == 2
     out, err = capsys.readouterr()
     shown = json.loads(out)
     assert shown["moved"] == []
@@ -96,7 +96,7 @@ def test_failed_move(
 ) -> None:
     """DESIGN 4.2: a step that fails after the check is exit code 1, and one line says that all is as before."""
     race(target, monkeypatch)
-    assert cli.main(["move", "eth1=net0", "--to", target.path, *(["--json"] if as_json else [])]) == 1
+    assert main(["move", "eth1=net0", "--to", target.path, *(["--json"] if as_json else [])]) == 1
     out, err = capsys.readouterr()
     line, following = err.splitlines()
     assert re.fullmatch(rf"netdevns: next: .* check eth1=net0 --to {target.path}", following)
@@ -116,7 +116,7 @@ def test_failed_move(
 @pytest.mark.usefixtures("eth1")
 def test_check(target: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     """DESIGN 4.2: `check` prints a line for each finding, what to type next, and exits with 0 where it would begin."""
-    assert cli.main(["check", "eth1=net0", "--to", target.path]) == 0
+    assert main(["check", "eth1=net0", "--to", target.path]) == 0
     finding, following, verdict = capsys.readouterr().out.splitlines()
     assert finding == "loss   eth1: a move loses: 1 route"
     assert re.fullmatch(rf"next   .* move eth1=net0 --to {target.path}", following)
@@ -127,7 +127,7 @@ def test_check(target: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("eth1")
 def test_check_json(target: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     """DESIGN 4.2: `check --json` prints {"ok": ..., "findings": [...]} and exits with 2 where a move would refuse."""
-    assert cli.main(["check", "eth1=a/b", "nope", "--to", target.path, "--json"]) == 2
+    assert main(["check", "eth1=a/b", "nope", "--to", target.path, "--json"]) == 2
     shown = json.loads(capsys.readouterr().out)
     assert set(shown) == {"ok", "findings"}
     assert shown["ok"] is False
@@ -140,7 +140,7 @@ def test_check_of_a_bundle(target: Namespace, tmp_path: Path, capsys: pytest.Cap
     """DESIGN 4.2: `check --bundle` checks what `apply` would move."""
     linux = {"netDevices": {"eth1": {"name": "net0"}}, "namespaces": [{"type": "network"}]}
     (tmp_path / "config.json").write_text(json.dumps({"linux": linux}))
-    assert cli.main(["check", "--bundle", str(tmp_path), "--netns", target.path, "--json"]) == 0
+    assert main(["check", "--bundle", str(tmp_path), "--netns", target.path, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["ok"] is True
     assert target.names() == set()
 
@@ -169,7 +169,7 @@ def test_check_of_a_bundle(target: Namespace, tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.usefixtures("host")
 def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """DESIGN 4.2: bad usage is exit code 2, on stderr, without a traceback."""
-    assert cli.main(arguments) == 2
+    assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err
@@ -182,7 +182,7 @@ def test_without_privileges(host: Namespace, target: Namespace) -> None:
 
     def child() -> int:
         drop_capabilities(*range(40))
-        return cli.main(["check", "eth1", "--to", target.path])
+        return main(["check", "eth1", "--to", target.path])
 
     assert in_child(child) == 2
     assert host.names() == {"eth1"}
@@ -194,9 +194,9 @@ def test_names_are_shown_and_not_obeyed(
 ) -> None:
     """Whatever is printed, on either stream: a name's control characters become visible, what is text stays."""
     name, shown = "\x1b[31mé", "\\x1b[31mé"
-    assert cli.main(["move", f"eth1={name}", "--to", target.path]) == 0
+    assert main(["move", f"eth1={name}", "--to", target.path]) == 0
     assert capsys.readouterr().out.startswith(f"eth1 -> {shown} in ")
-    assert cli.main(["move", f"{name}=eth1", "--from", target.path, "--to", host.path]) == 0
+    assert main(["move", f"{name}=eth1", "--from", target.path, "--to", host.path]) == 0
     assert capsys.readouterr().out.startswith(f"{shown} -> eth1 in ")
     for arguments, code in (
         (["move", name, name, "--to", target.path], 2),
@@ -209,7 +209,7 @@ def test_names_are_shown_and_not_obeyed(
         (["move", "eth1", "--to", "x", f"--{name}"], 2),
         ([name], 2),
     ):
-        assert cli.main(arguments) == code
+        assert main(arguments) == code
         told = "".join(capsys.readouterr())
         assert shown in told
         assert all(line.isprintable() for line in told.splitlines())
@@ -218,7 +218,7 @@ def test_names_are_shown_and_not_obeyed(
         raise netdevns.MoveFailed("eth1: failed", left=(netdevns.Left(name, "target", name, 7, (f"altname {name}",)),))
 
     monkeypatch.setattr("netdevns.api.transact", failed)
-    assert cli.main(["move", "eth1", "--to", target.path]) == 3
+    assert main(["move", "eth1", "--to", target.path]) == 3
     told = capsys.readouterr().err
     assert told.count(shown) == 3
     assert all(line.isprintable() for line in told.splitlines())
@@ -226,7 +226,7 @@ def test_names_are_shown_and_not_obeyed(
 
 def test_features(capsys: pytest.CaptureFixture[str]) -> None:
     """S13, DESIGN 4.2: one JSON document, the features structure."""
-    assert cli.main(["features"]) == 0
+    assert main(["features"]) == 0
     out, err = capsys.readouterr()
     assert (json.loads(out), err) == (netdevns.oci.features(), "")
 
@@ -236,8 +236,8 @@ def test_check_from_elsewhere(target: Namespace) -> None:
     """`check --from` asks where `move --from` would."""
     with Namespace.create("elsewhere") as elsewhere:
         elsewhere.batch(ETH1)
-        assert cli.main(["check", "eth1", "--from", elsewhere.path, "--to", target.path]) == 0
-        assert cli.main(["check", "eth1", "--to", target.path]) == 2
+        assert main(["check", "eth1", "--from", elsewhere.path, "--to", target.path]) == 0
+        assert main(["check", "eth1", "--to", target.path]) == 2
 
 
 @pytest.mark.usefixtures("eth1")
@@ -282,8 +282,8 @@ def test_interrupt_after_the_move(
     def strike(*_: object) -> None:
         raise exception
 
-    monkeypatch.setattr(f"netdevns.{where}", strike)
-    assert cli.main(["move", "eth1", "--to", target.path]) == 0
+    monkeypatch.setattr(f"netdevns.cli.{where}", strike)
+    assert main(["move", "eth1", "--to", target.path]) == 0
     assert capsys.readouterr().err == f"netdevns: interrupted when it was done: the devices are in {target.path}\n"
     assert target.names() == {"eth1"}
 
@@ -297,8 +297,8 @@ def test_interrupt_before_the_move(
     def strike(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("netdevns.losses.find", strike)
-    assert cli.main(["move", "eth1", "--to", target.path]) == 1
+    monkeypatch.setattr("netdevns.batch.losses.find", strike)
+    assert main(["move", "eth1", "--to", target.path]) == 1
     assert capsys.readouterr().err == "netdevns: interrupted; nothing was touched\n"
     assert host.names() == {"eth1"}
 
@@ -316,9 +316,9 @@ def test_advice_that_fails_hides_nothing(
     def strike(*_: object, **__: object) -> None:
         raise exception
 
-    monkeypatch.setattr("netdevns.advice._typed", strike)
+    monkeypatch.setattr("netdevns.cli.advice._typed", strike)
     race(target, monkeypatch)
-    assert cli.main(["move", "eth1=net0", "--to", target.path]) == 1
+    assert main(["move", "eth1=net0", "--to", target.path]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("devices, addresses and routes are back as before")
 
@@ -331,7 +331,7 @@ def test_main_from_another_thread(target: Namespace, host: Namespace) -> None:
 
     def call() -> None:
         setns(host.fd)
-        codes.append(cli.main(["check", "eth1", "--to", target.path]))
+        codes.append(main(["check", "eth1", "--to", target.path]))
 
     thread = threading.Thread(target=call)
     thread.start()

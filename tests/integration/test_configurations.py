@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from netdevns import cli
+from netdevns.cli.main import main
 from tests.support.namespaces import Namespace
 from tests.support.restored import Untouched
 
@@ -88,9 +88,9 @@ def test_bad_configuration(
     text, says = case
     path = write(text)
     with Untouched(host, target):
-        assert cli.main(["apply", "--config", path]) == 2
+        assert main(["apply", "--config", path]) == 2
         out, err = capsys.readouterr()
-        assert cli.main(["apply", "--config", path, "--json"]) == 2
+        assert main(["apply", "--config", path, "--json"]) == 2
     line, last = [line for line in err.splitlines() if not line.startswith("netdevns: next: ")]
     assert says in line
     assert last == "netdevns: nothing was touched"
@@ -105,8 +105,8 @@ def test_configuration_that_cannot_be_read(
 ) -> None:
     """DESIGN 4.2: a bundle without a config.json is an invalid configuration."""
     with Untouched(*sides):
-        assert cli.main(["apply", "--bundle", str(tmp_path), "--pid", "1"]) == 2
-        assert cli.main(["apply", "--config", str(tmp_path), "--pid", "1"]) == 2
+        assert main(["apply", "--bundle", str(tmp_path), "--pid", "1"]) == 2
+        assert main(["apply", "--config", str(tmp_path), "--pid", "1"]) == 2
     assert "No such file" in capsys.readouterr().err
 
 
@@ -128,7 +128,7 @@ def test_unknown_keys_are_ignored(
     _, target = sides
     full = json.loads(config({"eth2": {"name": "net0"}}))
     full = {**full, **extra, "linux": {**full["linux"], **extra.get("linux", {})}}
-    assert cli.main(["apply", "--config", write(json.dumps(full))]) == 0
+    assert main(["apply", "--config", write(json.dumps(full))]) == 0
     assert "net0" in target.names()
 
 
@@ -140,7 +140,7 @@ def test_apply_moves_what_the_configuration_asks_for(
     host.batch(["route add default via 10.0.0.9"])
     text = config({"eth1": {"name": "net0"}, "eth2": {"name": "mv%d"}, "eth3": {"name": ""}})
     (tmp_path / "config.json").write_text(text.replace("TARGET", "/nonexistent/netns"))
-    assert cli.main(["apply", "--bundle", str(tmp_path), "--netns", target.path, "--json"]) == 0
+    assert main(["apply", "--bundle", str(tmp_path), "--netns", target.path, "--json"]) == 0
     moved = json.loads(capsys.readouterr().out)["moved"]
     assert [m["name"] for m in moved] == ["net0", "mv0", "eth3"]
     assert target.names() == {"taken", "net0", "mv0", "eth3"}
@@ -153,5 +153,5 @@ def test_apply_without_devices(
     """S1: netDevices is optional: nothing to do is no failure."""
     with Untouched(*sides):
         path = write('{"linux": {"namespaces": [{"type": "network"}]}}')
-        assert cli.main(["apply", "--config", path, "--netns", sides[1].path]) == 0
+        assert main(["apply", "--config", path, "--netns", sides[1].path]) == 0
     assert "nothing to do" in capsys.readouterr().out

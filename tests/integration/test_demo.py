@@ -29,14 +29,14 @@ def test_demo_leaves_nothing(host: Namespace) -> None:  # noqa: ARG001  # the th
 
 DEMO_WITH_NEWS = """
     import subprocess, sys, time
-    from netdevns import cli, demo
+    from netdevns.cli import demo, main
 
     def command(arguments):
         if arguments[0] == "move":
             for device in ("eth1-wire", "eth3"):
                 subprocess.run(["ip", "link", "set", device, "alias", "news"], check=True)
             time.sleep(0.3)  # enough for a process that would react to it
-        return cli.main(arguments)
+        return main.main(arguments)
 
     sys.exit(demo.main(command))
 """

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 import netdevns
-from netdevns import plan, transaction
+from netdevns.batch import plan, transaction
 from netdevns.engine import Device, EngineError, Socket
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored, assert_equal_soon

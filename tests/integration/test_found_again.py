@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from netdevns import lookups
-from netdevns.engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RETURN, Device, EngineError, Socket
+from netdevns.engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RETURN, Device, EngineError, Socket, lookups
 from tests.support.namespaces import Namespace
 
 

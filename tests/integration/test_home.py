@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from netdevns import homecoming, loans, lookups, reopened
+from netdevns.engine import lookups
+from netdevns.recovery import homecoming, loans, reopened
 from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace, fresh
 from tests.support.processes import wait_until

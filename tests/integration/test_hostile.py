@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import api, loans
+from netdevns import api
 from netdevns.engine import Socket
+from netdevns.recovery import loans
 from tests.support import kinds, rawdump
 from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace

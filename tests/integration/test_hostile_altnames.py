@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from netdevns import lookups, way_back
+from netdevns.batch import way_back
+from netdevns.engine import lookups
 from tests.support import rawdump
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import cli, homecoming, journal, loans, return_home, store
+from netdevns.cli.main import main
+from netdevns.recovery import homecoming, layout, loans, return_home, store
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored, assert_equal_soon
 
@@ -29,7 +30,7 @@ def test_another_boot(host: Namespace, target: Namespace, directory: str, monkey
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)
     before = host.dump()
-    monkeypatch.setattr(journal, "boot_id", lambda: b"another")
+    monkeypatch.setattr(layout, "boot_id", lambda: b"another")
     assert loans.listed(directory) == []
     told = homecoming.come_home(directory)
     assert outcomes(told) == [("eth1", "gone", "gone"), ("eth2", "gone", "gone")]
@@ -192,19 +193,19 @@ def test_return_command(
     """DESIGN 4.2: `return [CONTAINER]`: a line a device, or {"recovered": [...]}; 3 where something is wrong."""
     real = homecoming.come_home
     monkeypatch.setattr(homecoming, "come_home", lambda **how: real(directory, **how))
-    assert cli.main(["return"]) == 0
+    assert main(["return"]) == 0
     assert capsys.readouterr().out == "nothing is on loan; nothing to do\n"
     lend(directory, target)
-    assert cli.main(["return"]) == 0
+    assert main(["return"]) == 0
     assert "eth1: kept: the network namespace of its container lives on" in capsys.readouterr().out
-    assert cli.main(["return", "c9"]) == 0
+    assert main(["return", "c9"]) == 0
     assert capsys.readouterr().out == "nothing is on loan; nothing to do\n"
     host.ip("link add eth1 type ifb")
     throw_back(target, ["net0", "net1"], host)
     end(target)
-    assert cli.main(["return", "c1", "--json"]) == 3
+    assert main(["return", "c1", "--json"]) == 3
     found = json.loads(capsys.readouterr().out)["recovered"]
     assert [(x["device"], x["outcome"]) for x in found] == [("eth1", "kept"), ("eth2", "undone")]
     host.ip("link del eth1")
-    assert cli.main(["return"]) == 0
+    assert main(["return"]) == 0
     assert "eth1: undone: it is back as it was" in capsys.readouterr().out

@@ -24,14 +24,14 @@ COUNT = 20
 # The command itself, made slower between two devices: on some kernels a batch is done before a signal can be sent.
 SLOW = """
 import sys, time
-from netdevns import cli
+from netdevns.cli.main import main
 from netdevns.engine import Device
 real = Device.move
 def move(self, *arguments):
     real(self, *arguments)
     time.sleep(float(sys.argv[1]))
 Device.move = move
-sys.exit(cli.main(["move", *sys.argv[2:]]))
+sys.exit(main(["move", *sys.argv[2:]]))
 """
 
 

@@ -8,8 +8,7 @@ import struct
 import pytest
 
 import netdevns
-from netdevns import lookups
-from netdevns.engine import Device, EngineError, Socket
+from netdevns.engine import Device, EngineError, Socket, lookups
 from tests.support import rawdump
 from tests.support.namespaces import Namespace
 

@@ -9,8 +9,11 @@ import subprocess
 import pytest
 
 import netdevns
-from netdevns import lookups, ports, show, uapi, undo, wire
-from netdevns.engine import Device, EngineError, Socket
+from netdevns.batch import undo
+from netdevns.cli import show
+from netdevns.engine import Device, EngineError, Socket, lookups
+from netdevns.netlink import uapi, wire
+from netdevns.state import ports
 from tests.support import rawdump
 from tests.support.namespaces import Namespace
 from tests.support.require import require

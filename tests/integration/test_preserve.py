@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns import carry, cli, wire
+from netdevns.batch import preserved
+from netdevns.cli.main import main
 from netdevns.engine import Device, EngineError, Socket
+from netdevns.netlink import wire
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored
 
@@ -122,7 +124,7 @@ def test_exchange_fails(
 ) -> None:
     """S11: an exchange that fails while carrying undoes the batch, and leaves nothing in the target."""
     host, target = everything
-    monkeypatch.setattr(carry, "_refusals", failing(carry._refusals, nth, error))
+    monkeypatch.setattr(preserved, "_refusals", failing(preserved._refusals, nth, error))
     with Restored(host, target), pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move(DEVICES, target.fd, preserve=ALL)
     failed = raised.value
@@ -134,7 +136,7 @@ def test_exchange_fails(
 def test_interruption(everything: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     """S11: Ctrl-C while something is carried undoes the batch, then propagates."""
     host, target = everything
-    monkeypatch.setattr(carry, part, failing(getattr(carry, part), 1, KeyboardInterrupt()))
+    monkeypatch.setattr(preserved, part, failing(getattr(preserved, part), 1, KeyboardInterrupt()))
     with Restored(host, target), pytest.raises(KeyboardInterrupt) as raised:
         netdevns.move(DEVICES, target.fd, preserve=ALL)
     assert isinstance(raised.value.__cause__, netdevns.MoveFailed)
@@ -166,10 +168,10 @@ def test_command(everything: tuple[Namespace, Namespace], capsys: pytest.Capture
     """--preserve KIND,... of `move`, and of `check`, whose line advises to type it again."""
     host, target = everything
     to = ["--to", f"fd:{target.fd}", "--preserve", "routes,sysctls"]
-    assert cli.main(["check", "eth0=net0", "eth1=net1", *to]) == 0
+    assert main(["check", "eth0=net0", "eth1=net1", *to]) == 0
     assert f"--to fd:{target.fd} --preserve routes,sysctls" in capsys.readouterr().out
     expected = routes(host, DEVICES)
-    assert cli.main(["move", "eth0=net0", "eth1=net1", *to, "--json"]) == 0
+    assert main(["move", "eth0=net0", "eth1=net1", *to, "--json"]) == 0
     told = [others(m["not_carried"]) for m in json.loads(capsys.readouterr().out)["moved"]]
     assert told == [("1 neighbour",), ("1 neighbour",)]
     assert len(routes(target, {"net0": "net0", "net1": "net1"})) == len(expected)
@@ -187,7 +189,7 @@ def test_command_with_an_unknown_kind(
     """Exit code 2 and one line that names the kinds."""
     host, target = sides
     with Restored(host, target):
-        assert cli.main([command, "eth0=net0", "--to", f"fd:{target.fd}", "--preserve", kinds]) == 2
+        assert main([command, "eth0=net0", "--to", f"fd:{target.fd}", "--preserve", kinds]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         f'netdevns: --preserve: unknown kind "{wrong}"; known are sysctls, routes, neighbours',
@@ -197,7 +199,7 @@ def test_command_with_an_unknown_kind(
 
 def test_command_for_a_bundle(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixture[str]) -> None:
     """`check` of a bundle judges what `apply` would do, and that preserves nothing."""
-    assert cli.main(["check", "--bundle", "/nowhere", "--preserve", "routes"]) == 2
+    assert main(["check", "--bundle", "/nowhere", "--preserve", "routes"]) == 2
     assert "--preserve is not for a bundle" in capsys.readouterr().err
     assert sides[0].names() == {"eth0", "eth1", "peer", "stays"}
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import carry, sysctls
+from netdevns.batch import preserved
+from netdevns.state import sysctls
 from tests.support.namespaces import Namespace
 
 from .preserved import ALL, DEVICES, furnished, losses, not_carried, routes, setting
@@ -27,7 +28,7 @@ def test_nothing_without_being_asked(sides: tuple[Namespace, Namespace], monkeyp
     host.sysctl("ipv4/conf/eth0/rp_filter", 2)
     host.ip("route add 192.0.2.0/24 via 10.0.0.9")
     host.ip("neigh add 10.0.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth0")
-    monkeypatch.setattr(carry, "over", None)  # not even called
+    monkeypatch.setattr(preserved, "over", None)  # not even called
     moved = netdevns.move(DEVICES, target.fd)
     assert setting(target, "ipv4/conf/net0/rp_filter") == setting(target, "ipv4/conf/default/rp_filter") != "2"
     assert routes(target, {"net0": "net0", "net1": "net1"}) == []

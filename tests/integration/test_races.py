@@ -17,7 +17,8 @@ from dataclasses import replace
 import pytest
 
 import netdevns
-from netdevns import api, transaction
+from netdevns import api
+from netdevns.batch import transaction
 from tests.support import rawdump
 from tests.support.namespaces import Namespace
 from tests.support.restored import State, assert_equal_soon

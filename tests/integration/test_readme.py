@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netdevns import cli
+from netdevns.cli.main import main
 from tests.support import readme
 from tests.support.namespaces import Namespace
 
@@ -65,7 +65,7 @@ def test_commands_do_what_they_say(host: Namespace, target: Namespace) -> None:
     found = {words[2]: words[2:] for line in lines if (words := shlex.split(line, comments=False))[1] == "netdevns"}
     for verb, expected in ("check", set()), ("move", {"net0", "eth0"}):
         words = found[verb][: found[verb].index("pid:4711")]
-        assert cli.main([*words, target.path]) == 0
+        assert main([*words, target.path]) == 0
         assert target.names() == expected
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns import journal, recovery
 from netdevns.engine import Device, EngineError
+from netdevns.recovery import layout, recover
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored, assert_equal_soon
 
@@ -32,14 +32,14 @@ def test_record_with_late_addresses_that_cannot_be_written(
     host, target = sides
     before = host.dump()
     before_step("move", 1, lambda: host.ip("addr add 10.9.0.1/24 dev eth1"))
-    real, count = journal.os.link, iter(range(100))
+    real, count = layout.os.link, iter(range(100))
 
     def refuse(*words: Any, **more: Any) -> None:
         if next(count):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(*words, **more)
 
-    monkeypatch.setattr(journal.os, "link", refuse)
+    monkeypatch.setattr(layout.os, "link", refuse)
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move(DEVICES, target.fd, journal=directory)
     assert (raised.value.step, raised.value.errno, raised.value.left) == ("record", errno.ENOSPC, ())
@@ -70,7 +70,7 @@ def test_running_move_is_left_alone(
     real = Device.up_and_replay
 
     def beside(self: object, *arguments: object) -> None:
-        seen.append((netdevns.recover(directory), recovery.pending(directory)))
+        seen.append((netdevns.recover(directory), recover.pending(directory)))
         real(self, *arguments)
 
     monkeypatch.setattr(Device, "up_and_replay", beside)
@@ -117,8 +117,8 @@ def test_damaged_record_is_told_and_not_obeyed(
 
 def test_record_of_another_boot_is_discarded(crashed: Path, directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reboot resets the devices: there is nothing to undo."""
-    monkeypatch.setattr(journal, "boot_id", lambda: b"another")
-    assert {(r.outcome, r.text) for r in netdevns.recover(directory)} == {("gone", recovery.BEFORE_BOOT)}
+    monkeypatch.setattr(layout, "boot_id", lambda: b"another")
+    assert {(r.outcome, r.text) for r in netdevns.recover(directory)} == {("gone", recover.BEFORE_BOOT)}
     assert not crashed.exists()
 
 
@@ -181,7 +181,7 @@ def test_record_that_cannot_be_removed(
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal.os, "unlink", refuse)
+        patch.setattr(layout.os, "unlink", refuse)
         with pytest.warns(RuntimeWarning, match="cannot be removed"):
             netdevns.move(DEVICES, target.fd, journal=directory)
     target.ip("link set net0 down")

@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns import cli, identity, journal, lookups, netns, wire
+from netdevns.cli.main import main
+from netdevns.engine import lookups
+from netdevns.netlink import wire
+from netdevns.recovery import identity, layout
+from netdevns.system import netns
 from tests.support import kinds
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
@@ -164,7 +168,7 @@ def test_recover_can_be_killed_and_repeated(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("netdevns.undo._Undo._neighbours", interrupted)
+        patch.setattr("netdevns.batch.undo._Undo._neighbours", interrupted)
         with pytest.raises(KeyboardInterrupt):
             netdevns.recover(directory)
     assert len(records(directory)) == 1
@@ -228,7 +232,7 @@ def test_move_of_what_cannot_be_undone_is_refused(
     killed(netdevns.JOURNAL_DIR, target, "move", 1, after=True, devices={"tun0": "net0"})
     host.ip("tuntap add dev tun0 mode tun")
     before = host.links()["tun0"]
-    assert cli.main(["move", "tun0", "--to", target.path]) == 2
+    assert main(["move", "tun0", "--to", target.path]) == 2
     said = capsys.readouterr().err
     assert "tun0: an earlier move was killed, and cannot be undone: " in said
     (record,) = (f"{netdevns.JOURNAL_DIR}/txn/{name}" for name in records(netdevns.JOURNAL_DIR))
@@ -240,9 +244,9 @@ def test_move_of_what_cannot_be_undone_is_refused(
         return
     assert (host.links()["tun0"], host.names(), target.names()) == (before, {"tun0", "net0"}, set())
     host.ip("link del tun0")
-    assert cli.main(["recover"]) == 0
+    assert main(["recover"]) == 0
     assert host.links()["tun0"].ifindex != before.ifindex
-    assert cli.main(["move", "tun0", "--to", target.path]) == 0
+    assert main(["move", "tun0", "--to", target.path]) == 0
 
 
 def test_move_of_another_device_leaves_the_record(sides: tuple[Namespace, Namespace], directory: str) -> None:
@@ -303,10 +307,10 @@ def test_another_pid_namespace(directory: str, monkeypatch: pytest.MonkeyPatch) 
         assert {each.outcome for each in kept} == {"kept"}
         assert all("another pid namespace" in each.text for each in kept)
         (record,) = (Path(directory, "txn", name) for name in records(directory))
-        (where,) = (s for s in journal.parse(record.read_bytes()) if s.type == journal.TARGET)
-        attrs = {journal.A_OF_PID: 4194305, journal.A_OF_START: 7, journal.A_PID_NS: where.number(journal.A_PID_NS)}
-        parts = b"".join(journal.section(journal.TARGET, attrs))  # of a process that is nowhere
-        ended = journal.Section(journal.TARGET, wire.attrs(next(wire.messages(parts)).body))
+        (where,) = (s for s in layout.parse(record.read_bytes()) if s.type == layout.TARGET)
+        attrs = {layout.A_OF_PID: 4194305, layout.A_OF_START: 7, layout.A_PID_NS: where.number(layout.A_PID_NS)}
+        parts = b"".join(layout.section(layout.TARGET, attrs))  # of a process that is nowhere
+        ended = layout.Section(layout.TARGET, wire.attrs(next(wire.messages(parts)).body))
         assert not identity.is_orphan(ended)
     assert identity.is_orphan(ended)
     assert {each.outcome for each in netdevns.recover(directory)} == {"gone", "undone"}
@@ -317,11 +321,11 @@ def test_command(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixtu
     host, target = sides
     before = host.dump()
     killed(netdevns.JOURNAL_DIR, target, "move", 2)
-    assert cli.main(["recover", "--list"]) == 0
+    assert main(["recover", "--list"]) == 0
     assert "eth0 -> net0, eth1 -> net%d" in capsys.readouterr().out
-    assert cli.main(["recover", "--json"]) == 0
+    assert main(["recover", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["recovered"]
     assert [(r["device"], r["outcome"]) for r in told] == [("eth0", "undone"), ("eth1", "undone")]
-    assert cli.main(["recover"]) == 0
+    assert main(["recover"]) == 0
     assert capsys.readouterr().out == "no move was killed; nothing to do\n"
     assert_equal_soon(before, host)

@@ -1,4 +1,4 @@
-"""Per-device sysctls, on this kernel: that the tables of netdevns.sysctls are the kernel's, and that all come back."""
+"""Per-device sysctls, on this kernel: the tables of netdevns.state.sysctls are the kernel's, and all come back."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from unittest import mock
 import pytest
 
 import netdevns
-from netdevns import lookups, sysctls, wire
-from netdevns.engine import Device, EngineError, Socket
+from netdevns.engine import Device, EngineError, Socket, lookups
+from netdevns.netlink import wire
+from netdevns.state import sysctls
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
 

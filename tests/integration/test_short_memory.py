@@ -6,9 +6,9 @@ import errno
 
 import pytest
 
-from netdevns import uapi, wire
 from netdevns._ffi import ffi, lib
 from netdevns.engine import Socket
+from netdevns.netlink import uapi, wire
 from tests.support.namespaces import Namespace
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns import cli, show
+from netdevns.cli import show
+from netdevns.cli.main import main
 from netdevns.engine import Socket
 from netdevns.reports import Device
 from tests.support.namespaces import Namespace, drop_capabilities, in_child
@@ -50,7 +51,7 @@ def devices(host: Namespace) -> Namespace:
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
-    assert cli.main(["show", *arguments, "--json"]) == 0
+    assert main(["show", *arguments, "--json"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert set(json.loads(out)) == {"devices", "loans"}
@@ -150,14 +151,14 @@ def test_chosen_devices(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("devices")
 def test_what_is_no_device(name: str, line: str, following: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     """DESIGN 4.2: exit code 2, one line, and the command that shows what is meant; with --json a document, too."""
-    assert cli.main(["show", name]) == 2
+    assert main(["show", name]) == 2
     out, err = capsys.readouterr()
     first, *others = err.splitlines()
     assert (out, first) == ("", f"netdevns: {line}")
     assert [re.sub(r"next: .* show", "next: show", other) for other in others] == (
         [f"netdevns: next: {following}"] if following else []
     )
-    assert cli.main(["show", name, "--json"]) == 2
+    assert main(["show", name, "--json"]) == 2
     document = json.loads(capsys.readouterr().out)
     assert (document["devices"], document["error"]["errno"]) == ([], 19)
 
@@ -167,14 +168,14 @@ def test_another_namespace(target: Namespace, capsys: pytest.CaptureFixture[str]
     """DESIGN 4.2: `--netns` says where to look; an altname's advice looks there, too."""
     target.batch(HOST)
     assert {device["name"] for device in shown(capsys, "--netns", f"fd:{target.fd}")} == target.names() | {"lo"}
-    assert cli.main(["show", "enp3s0", "--netns", target.path]) == 2
+    assert main(["show", "enp3s0", "--netns", target.path]) == 2
     assert capsys.readouterr().err.splitlines()[1].endswith(f" show eth1 --netns {target.path}")
 
 
 @pytest.mark.usefixtures("host")
 def test_a_namespace_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     """DESIGN 4.2: exit code 2."""
-    assert cli.main(["show", "--netns", "no-such-netns"]) == 2
+    assert main(["show", "--netns", "no-such-netns"]) == 2
     line, following = capsys.readouterr().err.splitlines()
     assert "no-such-netns" in line
     assert following == "netdevns: next: ip netns list"
@@ -249,7 +250,7 @@ def test_on_a_terminal(columns: int) -> None:
 @pytest.mark.usefixtures("devices")
 def test_on_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     """No colour, no wrapping: the answer and the first address stand in the device's line."""
-    assert cli.main(["show", "eth1", "mv0"]) == 0
+    assert main(["show", "eth1", "mv0"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["DEVICE", "MOVE", "ADDRESSES", "LINK"]
     assert re.fullmatch(r"eth1    yes, but loses +192\.0\.2\.10/24 +ifb, up, ifindex \d+", lines[1])
@@ -276,6 +277,6 @@ def test_hostile_names(host: Namespace, capfdbinary: pytest.CaptureFixture[bytes
             assert shown_name in text
         assert all(line.isprintable() for line in text.splitlines())
     capfdbinary.readouterr()
-    assert cli.main(["show", "--json"]) == 0
+    assert main(["show", "--json"]) == 0
     found = json.loads(capfdbinary.readouterr().out)["devices"]
     assert {device["name"] for device in found} == {"lo", *names}

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import api, cli, sysctls
+from netdevns import api
+from netdevns.cli.main import main
+from netdevns.state import sysctls
 from tests.support.namespaces import Namespace
 
 BOTH = {"eth1": "net0", "eth2": "net1"}
@@ -134,11 +136,11 @@ def test_preserve_of_something_else(sides: tuple[Namespace, Namespace]) -> None:
 def test_command_reports_them(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixture[str]) -> None:
     """In its line for people, and in the document."""
     sides[0].sysctl("ipv6/conf/eth1/accept_ra", 2)
-    assert cli.main(["move", "eth1=net0", "--to", f"fd:{sides[1].fd}"]) == 0
+    assert main(["move", "eth1=net0", "--to", f"fd:{sides[1].fd}"]) == 0
     now = value(sides[1], "ipv6/conf/net0/accept_ra")
     assert f"not carried: sysctl ipv6.accept_ra 2 -> {now}\n" in capsys.readouterr().out
     sides[0].sysctl("ipv6/conf/eth2/accept_ra", 2)
-    assert cli.main(["move", "eth2=net1", "--to", f"fd:{sides[1].fd}", "--json"]) == 0
+    assert main(["move", "eth2=net1", "--to", f"fd:{sides[1].fd}", "--json"]) == 0
     (moved,) = json.loads(capsys.readouterr().out)["moved"]
     assert moved["not_carried"] == [f"sysctl ipv6.accept_ra 2 -> {now}"]
 

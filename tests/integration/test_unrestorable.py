@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns import cli
+from netdevns.cli.main import main
 from netdevns.engine import EngineError
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
@@ -197,7 +197,7 @@ def test_command_exits_with_3(
     _, target = sides
     thief(sides, before_step)
     arguments = [f"{old}={new}" for old, new in DEVICES.items()]
-    assert cli.main(["move", *arguments, "--to", f"fd:{target.fd}", *(["--json"] if as_json else [])]) == 3
+    assert main(["move", *arguments, "--to", f"fd:{target.fd}", *(["--json"] if as_json else [])]) == 3
     out, err = capsys.readouterr()
     lines = err.splitlines()
     assert all(line.startswith("netdevns: ") for line in lines)

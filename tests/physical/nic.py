@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from netdevns import lookups
+from netdevns.engine import lookups
 from tests.support.namespaces import Namespace, current
 from tests.support.processes import wait_until
 from tests.support.require import require

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns import loans, lookups
+from netdevns.engine import lookups
+from netdevns.recovery import loans
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon, differences
 
@@ -290,12 +291,12 @@ def test_killed_hook(here: Namespace, tmp_path: Path) -> None:
 # A createRuntime hook that a runtime kills because it takes too long.
 KILLED = """
 import os, signal, sys
-from netdevns import hookcommand
+from netdevns.oci import hook_command
 from netdevns.engine import Device
 def strike(self, *arguments):
     os.kill(os.getpid(), signal.SIGKILL)
 setattr(Device, sys.argv[1], strike)
-hookcommand.run(["createRuntime"])
+hook_command.run(["createRuntime"])
 """
 
 

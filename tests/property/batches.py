@@ -1,6 +1,6 @@
 """Random batches in real namespaces: what is there, what is asked for, and a model of what must come of it.
 
-The model is a second writing of the rules of `netdevns.checks` and of the kernel; it reads raw dumps alone.
+The model is a second writing of the rules of `netdevns.batch.checks` and of the kernel; it reads raw dumps alone.
 """
 
 from __future__ import annotations

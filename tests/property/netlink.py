@@ -6,8 +6,8 @@ import struct
 
 from hypothesis import strategies as st
 
-from netdevns import wire
 from netdevns._ffi import ffi, lib
+from netdevns.netlink import wire
 from tests.support.guarded import Guarded
 
 U8, U16, U32 = st.integers(0, 0xFF), st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)

@@ -11,8 +11,9 @@ import struct
 import subprocess
 from pathlib import Path
 
-from netdevns import routes, uapi, wire
 from netdevns.engine import Socket
+from netdevns.netlink import uapi, wire
+from netdevns.state import routes
 from tests.property.netlink import walk_messages
 
 RECORDED = Path(__file__).parent / "recorded"

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netdevns import jsonscan
+from netdevns.oci import jsonscan
 from tests.property.profiles import examples
 
 TOP = Path(__file__).parents[2]
@@ -103,7 +103,7 @@ def test_plain_json_loads_no_json() -> None:
     """What it is for: neither json nor re nor enum is loaded; and an error has json's words all the same."""
     code = """
 import sys
-from netdevns import jsonscan
+from netdevns.oci import jsonscan
 print(jsonscan.loads(b' {"a": [1, -2.5e3, "\\\\u00e9", null, true]} ', dict), {"json", "re", "enum"} & set(sys.modules))
 try:
     jsonscan.loads(b'{"a"', dict)

@@ -9,7 +9,9 @@ import struct
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from netdevns import results, routes, snapshots, survey, uapi, wire
+from netdevns import results
+from netdevns.netlink import ifaddr, uapi, wire
+from netdevns.state import routes, survey
 from tests.property import netlink as nl
 from tests.property.profiles import examples
 from tests.unit import netlink as made
@@ -223,12 +225,12 @@ def test_addresses(listed, ifindex):
     """A dump of any addresses is decoded field by field and in order; `protected` and `ifindex` leave others out."""
     dump = b"".join(nl.padded(made.message(20, body, flags=2)) for body, _ in listed)
     everything = [fields for _, fields in listed]
-    assert list(snapshots.addresses(dump)) == everything
+    assert list(ifaddr.addresses(dump)) == everything
     assert [vars(address) for address in results.addresses(dump)] == everything
     protected = [fields for fields in everything if fields["flags"] & 0x80 and fields["scope"] == "global"]
-    assert list(snapshots.addresses(dump, protected=True)) == protected
+    assert list(ifaddr.addresses(dump, protected=True)) == protected
     of_one = [fields for body, fields in listed if struct.unpack_from("=I", body, 4)[0] == ifindex]
-    assert list(snapshots.addresses(dump, ifindex=ifindex)) == of_one
+    assert list(ifaddr.addresses(dump, ifindex=ifindex)) == of_one
 
 
 @examples(30, 375)

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
-from netdevns import checks, lookups, names
-from netdevns.engine import Socket
+from netdevns.batch import checks
+from netdevns.engine import Socket, lookups
+from netdevns.netlink import ifname
 from tests.property.profiles import examples
 from tests.support import rawdump
 from tests.support.namespaces import Namespace, fresh
@@ -110,13 +111,13 @@ def test_wanted_name(sides, name):
     try:
         assert [code for _, code in found] == ([verdict] if verdict else [])
         link = lookups.link(sides.ours, ifindex=sides.ifindex["target"])
-        if not verdict and names.is_template(name):
+        if not verdict and ifname.is_template(name):
             assert re.fullmatch(re.escape(name).replace(b"%d", rb"\d+"), link.name, re.DOTALL)
         else:
             assert link.name == (name if name and not verdict else PROBE)
     finally:
         assert sides.rename(PROBE) == 0
-    event(f"{errno.errorcode.get(verdict, 'accepted')} {'template' if names.is_template(name) else ''}")
+    event(f"{errno.errorcode.get(verdict, 'accepted')} {'template' if ifname.is_template(name) else ''}")
 
 
 @examples(12, 150)
@@ -148,7 +149,7 @@ def test_altname(sides, name, both):
             "device.invalid-name",
             "device.unknown",
         }
-        if names.why_invalid(name) is None and not names.is_template(name):
+        if ifname.why_invalid(name) is None and not ifname.is_template(name):
             expected = {"name.own-altname", "name.taken-altname", "altname.taken"}
             found = {code for code, _ in sides.errors(b"eth1", name)}
             assert "name.own-altname" in found

@@ -14,8 +14,10 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 
-from netdevns import annotations, oci
+from netdevns import oci
 from netdevns.errors import ConfigInvalid
+from netdevns.oci import annotations
+from netdevns.oci.config_json import network_entry
 from tests.property.profiles import examples
 
 # Draft 4 is what the runtime-spec's schema is written in: there, 1.0 is not an integer.
@@ -209,7 +211,7 @@ def test_annotations(document):
 def test_nothing_but_config_invalid(data, at, damage):
     """Whatever the bytes are: an answer or ConfigInvalid, in one printable line."""
     data = data[:at] + damage + data[at + len(damage) :]
-    for read in (oci.net_devices, oci.network_namespace, oci.network_entry, annotated):
+    for read in (oci.net_devices, oci.network_namespace, network_entry, annotated):
         outcome(read, data)
     outcome(lambda _: oci.State(data), b"{}")
 

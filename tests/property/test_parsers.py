@@ -15,8 +15,10 @@ import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from netdevns import results, routes, snapshots, survey, uapi, wire
+from netdevns import results
 from netdevns.engine import EngineError, native, reference
+from netdevns.netlink import ifaddr, uapi, wire
+from netdevns.state import routes, survey
 from tests.property import netlink as nl
 from tests.property.profiles import examples
 from tests.property.record import RECORDED
@@ -197,7 +199,7 @@ def test_nothing_but_malformed_is_raised(data, other):
         raises_malformed(survey.Survey, data, other, (7,)),
         raises_malformed(put_back, data, other),
         raises_malformed(lambda: [vars(address) for address in results.addresses(data)]),
-        raises_malformed(lambda: list(snapshots.addresses(data, protected=True, ifindex=7))),
+        raises_malformed(lambda: list(ifaddr.addresses(data, protected=True, ifindex=7))),
     ]
     messages = nl.walk_messages(data)[0]
     outcomes += [raises_malformed(wire.Link, memoryview(message)[16:]) for message in messages]
@@ -214,7 +216,7 @@ def test_addresses(data):
             attributes, damaged_list = nl.walk_attributes(message[24:])
             found = dict(attributes)
             lies |= len(message) < 24 or damaged_list or len(found.get(6, bytes(16))) < 16 or found.get(11) == b""
-    assert raises_malformed(lambda: list(snapshots.addresses(data))) == lies
+    assert raises_malformed(lambda: list(ifaddr.addresses(data))) == lies
     event("refused" if lies else "decoded")
 
 

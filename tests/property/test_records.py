@@ -11,7 +11,8 @@ import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from netdevns import journal, reopened, wire
+from netdevns.netlink import wire
+from netdevns.recovery import layout, reopened
 from tests.property import netlink as nl
 from tests.property.profiles import examples
 from tests.property.record import RECORDED
@@ -22,32 +23,32 @@ DUMPS = {
     path.stem: [bytes.fromhex(line) for line in path.read_text().split()] for path in sorted(RECORDED.glob("*.hex"))
 }
 LINK = next(message for message in DUMPS["links"] if b"eth1\0" in message)
-HEAD = {journal.A_VERSION: 1, journal.A_BOOT: b"boot", journal.A_PRESERVE: b"", journal.A_PID: 7}
-WHERE = {journal.A_WHERE: b"/run/netns/blue", **dict.fromkeys(range(journal.A_COOKIE, journal.A_PID_NS + 1), 7)}
+HEAD = {layout.A_VERSION: 1, layout.A_BOOT: b"boot", layout.A_PRESERVE: b"", layout.A_PID: 7}
+WHERE = {layout.A_WHERE: b"/run/netns/blue", **dict.fromkeys(range(layout.A_COOKIE, layout.A_PID_NS + 1), 7)}
 DEVICE = {
-    journal.A_HOST_NAME: b"eth1",
-    journal.A_IFNAME: b"eth1",
-    journal.A_WANTED: b"net%d",
-    journal.A_IFINDEX: 7,
-    journal.A_ASKED: 7,
-    journal.A_UNSURE: 0,
-    journal.A_DEPTH: 0,
+    layout.A_HOST_NAME: b"eth1",
+    layout.A_IFNAME: b"eth1",
+    layout.A_WANTED: b"net%d",
+    layout.A_IFINDEX: 7,
+    layout.A_ASKED: 7,
+    layout.A_UNSURE: 0,
+    layout.A_DEPTH: 0,
 }
 BODY = b"".join(
     [
-        *journal.section(journal.HEAD, HEAD),
-        *journal.section(journal.SOURCE, WHERE),
-        *journal.section(journal.TARGET, WHERE),
-        *journal.section(journal.DEVICE, DEVICE, *map(nl.padded, (LINK, *DUMPS["addresses"]))),
-        *journal.section(journal.ROUTES, {}, *map(nl.padded, DUMPS["routes"])),
-        *journal.section(journal.NEXTHOPS, {}, *map(nl.padded, DUMPS["nexthops"])),
-        *journal.section(journal.NEIGHPARMS, {}),
+        *layout.section(layout.HEAD, HEAD),
+        *layout.section(layout.SOURCE, WHERE),
+        *layout.section(layout.TARGET, WHERE),
+        *layout.section(layout.DEVICE, DEVICE, *map(nl.padded, (LINK, *DUMPS["addresses"]))),
+        *layout.section(layout.ROUTES, {}, *map(nl.padded, DUMPS["routes"])),
+        *layout.section(layout.NEXTHOPS, {}, *map(nl.padded, DUMPS["nexthops"])),
+        *layout.section(layout.NEIGHPARMS, {}),
     ]
 )
 
 
 def with_checksum(body: bytes) -> bytes:
-    return body + wire.message(journal.END, 0, wire.attr(journal.A_CHECKSUM, struct.pack("=Q", binascii.crc32(body))))
+    return body + wire.message(layout.END, 0, wire.attr(layout.A_CHECKSUM, struct.pack("=Q", binascii.crc32(body))))
 
 
 SOUND = with_checksum(BODY)
@@ -65,8 +66,8 @@ def edits(data: bytes) -> st.SearchStrategy[bytes]:
 
 def test_sound_record() -> None:
     """What the properties damage is taken whole."""
-    sections = journal.parse(SOUND)
-    assert [s.type - journal.RECORD for s in sections] == [0, 1, 2, 3, 5, 6, 12]
+    sections = layout.parse(SOUND)
+    assert [s.type - layout.RECORD for s in sections] == [0, 1, 2, 3, 5, 6, 12]
     assert bytes(sections[3].body) == b"".join(map(nl.padded, (LINK, *DUMPS["addresses"])))
     assert reopened._member(sections[3]).item.wanted == b"net%d"
 
@@ -76,23 +77,23 @@ def test_sound_record() -> None:
 def test_damaged_record_is_told(data: bytes) -> None:
     """The checksum finds each damage of up to 8 bytes in a row, and each cut; of END itself not each matters."""
     try:
-        sections = journal.parse(data)
-    except journal.Damaged:
+        sections = layout.parse(data)
+    except layout.Damaged:
         return
     assert data[: len(BODY)] == BODY
-    assert [(s.type, s.body) for s in sections] == [(s.type, s.body) for s in journal.parse(SOUND)]
+    assert [(s.type, s.body) for s in sections] == [(s.type, s.body) for s in layout.parse(SOUND)]
 
 
 @examples(60, 5000)
 @given(edits(BODY))
 @example(
-    BODY.replace(wire.attr(journal.A_IFINDEX, struct.pack("=Q", 7)), wire.attr(journal.A_IFINDEX, bytes(7) + b"\x80"))
+    BODY.replace(wire.attr(layout.A_IFINDEX, struct.pack("=Q", 7)), wire.attr(layout.A_IFINDEX, bytes(7) + b"\x80"))
 )
-@example(BODY.replace(wire.attr(journal.A_ASKED, struct.pack("=Q", 7)), wire.attr(journal.A_ASKED, bytes(7) + b"\x80")))
+@example(BODY.replace(wire.attr(layout.A_ASKED, struct.pack("=Q", 7)), wire.attr(layout.A_ASKED, bytes(7) + b"\x80")))
 def test_wrong_record_is_told(body: bytes) -> None:
     """With a checksum that is right: what is wrong is Damaged, too, at the latest where its batch is made of it."""
     try:
-        reopened.Reopened(None, journal.parse(with_checksum(body))).__exit__()  # type: ignore[arg-type]  # only kept
+        reopened.Reopened(None, layout.parse(with_checksum(body))).__exit__()  # type: ignore[arg-type]  # only kept
         event("taken")
-    except journal.Damaged as e:
+    except layout.Damaged as e:
         event(re.sub(r"\d+", "N", str(e)))

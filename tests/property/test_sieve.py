@@ -8,9 +8,10 @@ from collections.abc import Collection
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from netdevns import survey, uapi, wire
 from netdevns._ffi import ffi, lib
-from netdevns.engine import _sieve
+from netdevns.engine.reference import sieve
+from netdevns.netlink import uapi, wire
+from netdevns.state import survey
 from tests.property import netlink as nl
 from tests.property.profiles import examples
 from tests.support.guarded import Guarded
@@ -118,7 +119,7 @@ def core_keeps(data: bytes) -> bool:
 
 def python_keeps(data: bytes, names: Collection[bytes]) -> bool:
     ((type_, at, end),) = wire.spans(data)
-    rule = _sieve.Sieve(OURS, names).rule(type_)
+    rule = sieve.Sieve(OURS, names).rule(type_)
     return rule is None or rule(data, at, end)
 
 

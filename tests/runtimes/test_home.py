@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from netdevns import homecoming
+from netdevns.recovery import homecoming
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
 from tests.support.restored import assert_equal_soon

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import cli, hookline
+from netdevns.cli.main import main
+from netdevns.oci import hook_line
 from tests.support.namespaces import Namespace
 
 from .container import ARRIVED, DEVICES, Bundle, Machine, Runtime, Seen, furnish
@@ -25,7 +26,7 @@ def beside(tmp_path: Path) -> Path:
     """A folder with the package and cffi's module side by side, as an installation has them."""
     folder = tmp_path.resolve() / "site-packages"
     shutil.copytree(PACKAGE, folder / "netdevns", ignore=shutil.ignore_patterns("__pycache__"))
-    core = hookline.find_spec("_cffi_backend")
+    core = hook_line.find_spec("_cffi_backend")
     assert core is not None
     assert core.origin is not None
     shutil.copy(core.origin, folder)
@@ -46,7 +47,7 @@ def line_of(folder: Path) -> list[str]:
 def started(host: Namespace, runtime: Runtime, bundle: Bundle, words: list[str]) -> None:
     """A container with such a hook has its devices."""
     furnish(host)
-    bundle.write(DEVICES, hooks=[hookline.entry(words, "createRuntime")])
+    bundle.write(DEVICES, hooks=[hook_line.entry(words, "createRuntime")])
     done = runtime.run(bundle)
     assert done.returncode == 0, done.stderr
     assert Seen.parse(done.stdout).addresses == ARRIVED
@@ -54,7 +55,7 @@ def started(host: Namespace, runtime: Runtime, bundle: Bundle, words: list[str])
 
 def test_it_starts(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
     """This checkout's line, as it is: cffi lies elsewhere, and both places are told."""
-    words = hookline.command()
+    words = hook_line.command()
     assert words[1:4] == ["-I", "-S", "-c"]
     started(host, runtime, bundle, words)
 
@@ -68,7 +69,7 @@ def test_it_starts_as_an_installation_has_it(host: Namespace, runtime: Runtime, 
 
 def test_it_names_the_interpreter_itself(host: Namespace, machine: Machine) -> None:  # noqa: ARG001  # a private /run
     """Path and first argument are the same absolute path of a program, and no link of a virtual environment's."""
-    entry = hookline.entry(hookline.command(), "createRuntime", "eth1=net0")
+    entry = hook_line.entry(hook_line.command(), "createRuntime", "eth1=net0")
     path = entry["path"]
     assert isinstance(path, str)
     assert path == os.path.realpath(path)
@@ -93,7 +94,7 @@ def test_trying_it_leaves_nothing(host: Namespace, machine: Machine) -> None:
 
 def refusal(capsys: pytest.CaptureFixture[str], folder: Path) -> str:
     """What the command says when it refuses; it has written nothing."""
-    assert cli.main(["cdi", "vendor.com/nic", "eth1", "--install", "--dir", str(folder)]) == 2
+    assert main(["cdi", "vendor.com/nic", "eth1", "--install", "--dir", str(folder)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert list(folder.iterdir()) == []
@@ -142,7 +143,7 @@ def test_an_interpreter_that_may_not_be_run(
 
 def test_no_cffi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Without it no hook could move anything."""
-    monkeypatch.setattr(hookline, "find_spec", lambda _: None)
+    monkeypatch.setattr(hook_line, "find_spec", lambda _: None)
     assert "install cffi" in refusal(capsys, tmp_path)
 
 

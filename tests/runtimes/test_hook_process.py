@@ -385,7 +385,8 @@ def test_log_that_cannot_be_written(machine: Machine, container: Container, obst
 def modules(host: Namespace, machine: Machine, container: Container) -> set[str]:
     """The modules of a hook that has moved devices; without `site`, which may import anything."""
     path = [ENV["PYTHONPATH"], *filter(None, sys.path)]
-    code = f"import sys; sys.path[:] = {path!r}; from netdevns.cli import main; print(main(sys.argv[1:]), *sys.modules)"
+    code = f"import sys; sys.path[:] = {path!r}; from netdevns.cli.main import main; "
+    code += "print(main(sys.argv[1:]), *sys.modules)"
     argv = [sys.executable, "-I", "-S", "-c", code, "hook", "createRuntime"]
     done = machine.run(argv, stdin=json.dumps(container.state()).encode())
     assert done.stderr == ""

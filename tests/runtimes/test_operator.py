@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netdevns import cdi, hookline, hooklog, hooksd
+from netdevns.oci import cdi, hook_line, hook_log, hooks_dir
 from tests.support import readme
 from tests.support.namespaces import Namespace
 
@@ -47,10 +47,10 @@ def test_its_places_and_numbers_are_ours() -> None:
     page = readme.OPERATOR.read_text(encoding="utf-8")
     said = [
         f"`{cdi.FOLDER}/{cdi.file_name('vendor.com/nic')}`",
-        f"`{hooksd.FOLDER}`",
-        f"`{hooklog.JOURNAL_DIR}/{hooklog.NAME}`",
+        f"`{hooks_dir.FOLDER}`",
+        f"`{hook_log.JOURNAL_DIR}/{hook_log.NAME}`",
     ]
-    for each in *said, f"time-out ({hookline.TIMEOUT_S} s)", f"`--cdi-version {cdi.NATIVE}`":
+    for each in *said, f"time-out ({hook_line.TIMEOUT_S} s)", f"`--cdi-version {cdi.NATIVE}`":
         assert each in page
 
 

@@ -7,8 +7,8 @@ import struct
 
 import pytest
 
-from netdevns import wire
 from netdevns.engine import EngineError
+from netdevns.netlink import wire
 
 from . import netlink as nl
 from .fake import Kernel, serve

@@ -13,9 +13,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from netdevns import rtnl
 from netdevns._ffi import ffi
 from netdevns.engine import Device, Socket
+from netdevns.netlink import rtnl
 
 from . import netlink as nl
 

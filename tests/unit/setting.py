@@ -8,10 +8,11 @@ import types
 
 import pytest
 
-from netdevns import transaction, wire
+from netdevns.batch import transaction
+from netdevns.batch.plan import Item, Plan
 from netdevns.engine import Device, EngineError
 from netdevns.errors import MoveFailed
-from netdevns.plan import Item, Plan
+from netdevns.netlink import wire
 
 from . import netlink as nl
 from .fake import World

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from netdevns import snapshots, wire
 from netdevns.engine import native, reference
-from netdevns.errors import EngineError
+from netdevns.netlink import ifaddr, wire
+from netdevns.netlink.error import EngineError
 
 from . import netlink as nl
 from .fake import World, device
@@ -84,7 +84,7 @@ def test_what_arrived(engine: Any, name: str) -> None:
         dev.snapshot(source)
         dev.move(source, target, world.TARGET_FD)
         dev.up_and_replay(target)
-        _, told = target.query(wire.get_link(THERE) + snapshots.dump_addresses(THERE))
+        _, told = target.query(wire.get_link(THERE) + ifaddr.dump_addresses(THERE))
         link = bytes(next(wire.messages(told)).data)
         arrived = messages(change([stamped(body) for body in SAME]))
         if text is None:

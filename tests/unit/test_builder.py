@@ -5,8 +5,8 @@ import struct
 
 import pytest
 
-from netdevns import wire
 from netdevns._ffi import ffi, lib
+from netdevns.netlink import wire
 
 CANARY = b"\xa5" * 64
 

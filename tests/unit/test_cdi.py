@@ -8,8 +8,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from netdevns import cdi, cli
-from netdevns.hookline import Refused
+from netdevns.cli.main import main
+from netdevns.oci import cdi
+from netdevns.oci.hook_line import Refused
 from tests.support import cdi_schema
 
 KIND = "vendor.com/nic"
@@ -117,16 +118,16 @@ def test_unknown_version(version: str) -> None:
 
 def test_the_command_prints_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """What is printed is what is installed; a second call replaces it; nothing is left in the end."""
-    assert cli.main(["cdi", KIND, "eth1=net0", "eth2"]) == 0
+    assert main(["cdi", KIND, "eth1=net0", "eth2"]) == 0
     printed = capsys.readouterr().out
     cdi_schema.validate(json.loads(printed))
     for devices in ["eth9"], ["eth1=net0", "eth2"]:
-        assert cli.main(["cdi", KIND, *devices, "--install", "--dir", str(tmp_path)]) == 0
+        assert main(["cdi", KIND, *devices, "--install", "--dir", str(tmp_path)]) == 0
     file = tmp_path / "vendor.com-nic.json"
     assert capsys.readouterr().out == f"wrote {file}\n" * 2
     assert file.read_text() == printed
     assert list(tmp_path.iterdir()) == [file]
-    assert cli.main(["cdi", KIND, "--uninstall", "--dir", str(tmp_path)]) == 0
+    assert main(["cdi", KIND, "--uninstall", "--dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"removed {file}\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -135,8 +136,8 @@ def test_the_command_prints_the_file(capsys: pytest.CaptureFixture[str], tmp_pat
 def test_its_own_files_are_known(version: str, tmp_path: Path) -> None:
     """A file of either form can be replaced by the other, and removed."""
     for each in version, "0.5.0", version:
-        assert cli.main(["cdi", KIND, "eth1", "--cdi-version", each, "--install", "--dir", str(tmp_path)]) == 0
-    assert cli.main(["cdi", KIND, "--uninstall", "--dir", str(tmp_path)]) == 0
+        assert main(["cdi", KIND, "eth1", "--cdi-version", each, "--install", "--dir", str(tmp_path)]) == 0
+    assert main(["cdi", KIND, "--uninstall", "--dir", str(tmp_path)]) == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,7 +157,7 @@ def test_what_the_command_refuses(
     arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 2, one line that says what, one that says that nothing was touched; and so it is."""
-    assert cli.main(["cdi", "--dir", str(tmp_path), *arguments]) == 2
+    assert main(["cdi", "--dir", str(tmp_path), *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     first, last = err.splitlines()

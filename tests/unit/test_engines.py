@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from netdevns import snapshots, wire
 from netdevns.engine import RESTORE, RETURN, native, reference
-from netdevns.errors import EngineError
+from netdevns.netlink import ifaddr, wire
+from netdevns.netlink.error import EngineError
 
 from . import netlink as nl
 from .fake import Namespace, World, device
@@ -166,7 +166,7 @@ def run(
 
 
 def link_and_addresses(socket: Any, ifindex: int) -> tuple[bytes, bytes]:
-    _, told = socket.query(wire.get_link(ifindex) + snapshots.dump_addresses(ifindex))
+    _, told = socket.query(wire.get_link(ifindex) + ifaddr.dump_addresses(ifindex))
     first = next(wire.messages(told))
     return bytes(first.data), told[(len(first.data) + 3) & ~3 :]
 

@@ -4,9 +4,8 @@ import errno
 
 import pytest
 
-from netdevns import lookups
 from netdevns._ffi import ffi, lib
-from netdevns.engine import EngineError
+from netdevns.engine import EngineError, lookups
 
 from . import netlink as nl
 from .exchange import GET_ADDR, GET_LINK, entry, link, numbers, query, refused

@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
-from netdevns import wire
 from netdevns._ffi import ffi, lib
 from netdevns.engine import EngineError
+from netdevns.netlink import wire
 
 from . import netlink as nl
 from .exchange import GET_ADDR, GET_LINK, SET_LINK, UNACKED, entry, numbers, query, refused

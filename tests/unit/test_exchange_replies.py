@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from netdevns import rtnl, wire
 from netdevns.engine import EngineError
+from netdevns.netlink import rtnl, wire
 from tests.support import require
 
 from . import netlink as nl

@@ -11,9 +11,9 @@ import struct
 
 import pytest
 
-from netdevns import wire
 from netdevns._ffi import ffi, lib
 from netdevns.engine import EngineError, Socket
+from netdevns.netlink import wire
 from tests.support import require
 
 from . import netlink as nl

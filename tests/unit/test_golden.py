@@ -20,7 +20,8 @@ import sys
 
 import pytest
 
-from netdevns import routes, uapi, wire
+from netdevns.netlink import uapi, wire
+from netdevns.state import routes
 
 from . import netlink as nl
 from .fake import World, device

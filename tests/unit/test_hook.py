@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 import netdevns
-from netdevns import annotations, cli, errors, hook, hookcommand, hooklog, limits, oci, outcome
+from netdevns import errors, limits, oci
+from netdevns.cli.main import main
+from netdevns.oci import annotations, hook, hook_command, hook_log
+from netdevns.text import outcome
 
 CHECKOUT = str(Path(netdevns.__file__).parents[1])
 
@@ -33,8 +36,8 @@ def bundle(tmp_path: Path) -> Path:
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The hook's log, in a place of the test's own; there is no syslog."""
     folder = tmp_path / "netdevns"
-    monkeypatch.setattr(hooklog, "JOURNAL_DIR", str(folder))
-    monkeypatch.setattr(hooklog, "SYSLOG", str(tmp_path / "log"))
+    monkeypatch.setattr(hook_log, "JOURNAL_DIR", str(folder))
+    monkeypatch.setattr(hook_log, "SYSLOG", str(tmp_path / "log"))
     return folder / "hook.log"
 
 
@@ -201,14 +204,14 @@ STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
 def test_log_has_a_time_stamp_on_each_line(log: Path) -> None:
     """DESIGN 4.2: one line a fact, each with the time in UTC."""
-    hooklog.log(["one", "two"])
+    hook_log.log(["one", "two"])
     assert re.fullmatch(f"{STAMP} one\n{STAMP} two\n", log.read_text())
 
 
 @pytest.mark.parametrize("line", ["a\nb", "a\0b", "a\udcffb", "a\x1b[31mb", "a\u2028b", "a\xa0b"])
 def test_log_lines_stay_lines(log: Path, line: str) -> None:
     """DESIGN 4.2: no text from outside makes a second line, or stops the log."""
-    hooklog.log(outcome.bounded([line]))
+    hook_log.log(outcome.bounded([line]))
     (written,) = log.read_text().splitlines()
     assert written.isprintable()
     assert re.fullmatch(rf"{STAMP} a\\.*b", written)
@@ -216,17 +219,17 @@ def test_log_lines_stay_lines(log: Path, line: str) -> None:
 
 def test_log_that_is_rotated_between_open_and_lock(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The line goes to the file that has the name now, and the one that is old by now stays the old one."""
-    hooklog.log(["one"])
+    hook_log.log(["one"])
     log.write_text("x" * limits.LOG_BYTES)  # so full that one more line rotates it
 
     def flock(fd: int, how: int) -> None:
         monkeypatch.undo()
-        monkeypatch.setattr(hooklog, "JOURNAL_DIR", str(log.parent))
-        hooklog.log(["another's"])
-        hooklog.fcntl.flock(fd, how)
+        monkeypatch.setattr(hook_log, "JOURNAL_DIR", str(log.parent))
+        hook_log.log(["another's"])
+        hook_log.fcntl.flock(fd, how)
 
-    monkeypatch.setattr(hooklog.fcntl, "flock", flock)
-    hooklog.log(["mine"])
+    monkeypatch.setattr(hook_log.fcntl, "flock", flock)
+    hook_log.log(["mine"])
     assert log.with_name("hook.log.old").stat().st_size == limits.LOG_BYTES
     assert [line.split()[1] for line in log.read_text().splitlines()] == ["another's", "mine"]
 
@@ -234,9 +237,9 @@ def test_log_that_is_rotated_between_open_and_lock(log: Path, monkeypatch: pytes
 def test_syslog_gets_them_too(log: Path) -> None:
     """DESIGN 4.2: syslog gets the same lines, from a program called netdevns; what is no error is none there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslogd:
-        syslogd.bind(hooklog.SYSLOG)
-        hooklog.log(["one", "\N{BULLET}"])
-        hooklog.log(["three"], is_error=False)
+        syslogd.bind(hook_log.SYSLOG)
+        hook_log.log(["one", "\N{BULLET}"])
+        hook_log.log(["three"], is_error=False)
         syslogd.setblocking(False)
         sent = [syslogd.recv(1000).decode() for _ in range(3)]
         tag = f"netdevns[{os.getpid()}]:"
@@ -250,7 +253,7 @@ def test_syslog_gets_them_too(log: Path) -> None:
 def test_log_that_cannot_be_written(log: Path) -> None:
     """DESIGN 4.2: a log that cannot be written is told, and is no other error."""
     log.mkdir(parents=True)
-    assert hooklog.log(["one"]) == f"{log}: cannot be written: Is a directory"
+    assert hook_log.log(["one"]) == f"{log}: cannot be written: Is a directory"
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------
@@ -266,9 +269,9 @@ class Stdin:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "hook: the stage is missing or unknown; " + hookcommand.WRITE),
-        (["poststart"], "hook: the stage is missing or unknown; " + hookcommand.WRITE),
-        (["createRuntime", "--alow", "eth*"], "hook: unknown option --alow; " + hookcommand.WRITE),
+        ([], "hook: the stage is missing or unknown; " + hook_command.WRITE),
+        (["poststart"], "hook: the stage is missing or unknown; " + hook_command.WRITE),
+        (["createRuntime", "--alow", "eth*"], "hook: unknown option --alow; " + hook_command.WRITE),
         (["createRuntime", "a", "--allow"], "hook: --allow: a GLOB for host names is missing"),
         (["createRuntime", "--allow", ""], "hook: --allow: an empty GLOB admits no device"),
         (["createRuntime", "--allow="], "hook: --allow: an empty GLOB admits no device"),
@@ -287,7 +290,7 @@ def test_usage(
     """DESIGN 4.2: bad usage is exit code 2, one line on stderr and in the log, after stdin was read to its end."""
     stdin = Stdin(state(bundle))
     monkeypatch.setattr(sys, "stdin", stdin)
-    assert cli.main(["hook", *arguments]) == 2
+    assert main(["hook", *arguments]) == 2
     assert capsys.readouterr().err == f"netdevns: {line}\nnetdevns: nothing was touched\n"
     assert line in log.read_text()
     assert stdin.buffer.read() == b""
@@ -298,7 +301,7 @@ def test_success_leaves_no_log(
 ) -> None:
     """S14: a hook that has done its work says nothing, anywhere."""
     monkeypatch.setattr(sys, "stdin", Stdin(state(bundle)))
-    assert cli.main(["hook", "createRuntime"]) == 0
+    assert main(["hook", "createRuntime"]) == 0
     assert capsys.readouterr() == ("", "")
     assert not log.exists()
 
@@ -310,7 +313,8 @@ def test_success_leaves_no_log(
 def modules(bundle: Path) -> set[str]:
     """The modules of a hook without devices; without `site`, which may import anything."""
     path = [CHECKOUT, *filter(None, sys.path)]
-    code = f"import sys; sys.path[:] = {path!r}; from netdevns.cli import main; print(main(sys.argv[1:]), *sys.modules)"
+    code = f"import sys; sys.path[:] = {path!r}; from netdevns.cli.main import main; "
+    code += "print(main(sys.argv[1:]), *sys.modules)"
     argv = [sys.executable, "-I", "-S", "-c", code, "hook", "createRuntime"]
     done = subprocess.run(argv, input=state(bundle), capture_output=True, timeout=30, check=True)
     status, *found = done.stdout.decode().split()

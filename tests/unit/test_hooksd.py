@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from netdevns import cli, hooksd
-from netdevns.hookline import Refused
+from netdevns.cli.main import main
+from netdevns.oci import hooks_dir
+from netdevns.oci.hook_line import Refused
 
 
 def test_each_stage_has_a_file() -> None:
     """oci-hooks(5), 1.0.0: one command line a file; createRuntime has the globs, poststop needs none."""
-    made = hooksd.documents(["eth*", "mv?"])
+    made = hooks_dir.documents(["eth*", "mv?"])
     assert {name: (d["version"], d["stages"]) for name, d in made.items()} == {
         "netdevns-createRuntime.json": ("1.0.0", ["createRuntime"]),
         "netdevns-poststop.json": ("1.0.0", ["poststop"]),
@@ -32,7 +33,7 @@ def test_each_stage_has_a_file() -> None:
 
 def test_only_containers_that_ask_start_it() -> None:
     """The key is a regular expression on the annotation's name: ours, and no other that looks like it."""
-    for document in hooksd.documents(["eth*"]).values():
+    for document in hooks_dir.documents(["eth*"]).values():
         ((key, value),) = document["when"]["annotations"].items()
         assert re.search(key, "org.netdevns.device.eth1")
         assert re.search(value, "net0")
@@ -42,12 +43,12 @@ def test_only_containers_that_ask_start_it() -> None:
 
 def test_install_and_uninstall(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is printed is what is installed; with other globs it is replaced; nothing is left in the end."""
-    assert cli.main(["hooks-dir", "--allow", "eth1"]) == 0
+    assert main(["hooks-dir", "--allow", "eth1"]) == 0
     printed = json.loads(capsys.readouterr().out)
     for glob in "mv*", "eth1":
-        assert cli.main(["hooks-dir", "--allow", glob, "--install", "--dir", str(tmp_path)]) == 0
+        assert main(["hooks-dir", "--allow", glob, "--install", "--dir", str(tmp_path)]) == 0
     assert {path.name: json.loads(path.read_text()) for path in tmp_path.iterdir()} == printed
-    assert cli.main(["hooks-dir", "--uninstall", "--dir", str(tmp_path)]) == 0
+    assert main(["hooks-dir", "--uninstall", "--dir", str(tmp_path)]) == 0
     assert list(tmp_path.iterdir()) == []
     out, err = capsys.readouterr()
     assert out.count("wrote ") == 4
@@ -57,7 +58,7 @@ def test_install_and_uninstall(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_without_a_glob_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     """It can be wanted, and is of no use until then."""
-    assert cli.main(["hooks-dir"]) == 0
+    assert main(["hooks-dir"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)
     assert err == "netdevns: without --allow no container gets a device by annotation\n"
@@ -67,5 +68,5 @@ def test_without_a_glob_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 def test_globs_that_are_refused(glob: str, said: str) -> None:
     """An empty one would match nothing; JSON cannot carry bytes that are no text."""
     with pytest.raises(Refused) as e:
-        hooksd.documents(["eth1", glob])
+        hooks_dir.documents(["eth1", glob])
     assert said in str(e.value)

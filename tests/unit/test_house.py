@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import graphlib
 import importlib
 import inspect
 import json
@@ -9,6 +10,7 @@ import re
 import subprocess
 import sys
 import types
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,46 +22,38 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "netdevns"
 CSRC = ROOT / "csrc"
 
-# One way: a module imports what stands before it. A new module gets its place here.
-ORDER = [
-    "limits", "uapi", "wire", "names", "snapshots", "results", "reports", "errors", "inputs", "routes", "sysctls",
-    "neighbours", "_core", "_ffi", "recvmmsg", "rtnl", "netns", "engine", "survey", "folders", "interrupts",
-    "process", "exclusion", "lookups", "neighparms", "ports", "plan", "stacking", "losses", "clashes", "links",
-    "checks", "journal", "store", "identity", "info_data", "member", "link_settings", "forgood", "way_back", "undo",
-    "failures", "carry", "readback", "recording", "reopened", "recovery", "earlier", "transaction", "api", "jsonscan",
-    "oci", "loans", "belongings", "return_home", "homecoming", "annotations", "handover", "hooklog", "hook", "output",
-    "outcome", "tables", "conformance", "show", "usage", "demo", "advice", "screens", "progress", "trust", "hookline",
-    "installs", "cdi", "hooksd", "hookcommand", "cli", "__main__",
+# One way: a folder imports from those before it, and from itself.
+FOLDERS = [
+    "limits", "netlink", "results", "reports", "errors", "text", "system", "_core", "_ffi", "engine", "state", "batch",
+    "recovery", "api", "oci", "conformance", "cli", "__main__",
 ]  # fmt: skip
-# Inside of a package of ours.
-ORDER_INSIDE = {"engine": ["_base", "_sieve", "_address", "_socket", "_find", "_replay", "_late", "native", "reference",
-                           "__init__"],
-                "conformance": ["__init__", "probe", "system", "requests", "world", "subjects", "runner", "expected",
-                                "ktap", "report", "command"]}  # fmt: skip
 # What a hook pays for before it does anything.
 HOOK_PATH = [
-    "errors", "inputs", "limits", "uapi", "wire", "names", "snapshots", "routes", "sysctls", "neighbours", "_ffi",
-    "netns", "engine", "survey", "folders", "interrupts", "process", "exclusion", "lookups", "neighparms", "ports",
-    "plan", "stacking", "losses", "clashes", "links", "checks", "journal", "store", "identity", "info_data", "member",
-    "link_settings", "forgood", "way_back", "undo", "failures", "readback", "recording", "reopened", "recovery",
-    "earlier", "transaction", "api", "jsonscan", "oci", "loans", "belongings", "return_home", "homecoming",
-    "annotations", "handover", "hooklog", "hook", "output", "outcome", "hookcommand",
+    "limits", "errors", "api", "_ffi", "netlink/uapi", "netlink/wire", "netlink/error", "netlink/ifname",
+    "netlink/ifaddr", "netlink/info_data", "text/quote", "text/output", "text/outcome", "system", "engine", "state",
+    "batch", "recovery", "oci/config_json", "oci/jsonscan", "oci/annotations", "oci/hook", "oci/handover",
+    "oci/hook_log", "oci/hook_command",
 ]  # fmt: skip
 # What a hook that finds nothing to move loads.
-IDLE = {"errors", "inputs", "limits", "uapi", "names", "jsonscan", "oci", "hook"}
+IDLE = {
+    "errors", "limits", "netlink", "netlink.uapi", "oci", "oci.config_json", "oci.hook", "oci.hook_command",
+    "oci.jsonscan", "netlink.ifname", "system", "system.inputs", "text", "text.outcome", "text.output", "text.quote",
+}  # fmt: skip
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
 HEAVY_FOR_NOTHING = HEAVY | {"json", "collections", "contextlib", "functools", "signal", "warnings"}
-# Loaded only where NETDEVNS_ENGINE asks for it.
-REFERENCE = {
-    PACKAGE / "engine" / f"{name}.py"
-    for name in ("_sieve", "_address", "_socket", "_find", "_replay", "_late", "reference")
-}
+# Loaded only where it is asked for: by NETDEVNS_ENGINE, by `preserve`.
+NOT_OF_A_HOOK = {*(PACKAGE / "engine" / "reference").glob("*.py")}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def module_name(path: Path) -> str:
-    """`engine` for netdevns/engine/native.py: a package is one place in the order."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    """`engine.native` for netdevns/engine/native.py, `engine` for its __init__.py."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def folder_of(module: str) -> str:
+    """Its place in FOLDERS: that of its first folder, or its own."""
+    return module.split(".")[0]
 
 
 def is_type_checking(node: ast.AST) -> bool:
@@ -92,55 +86,59 @@ def _imports(tree: ast.Module, module_level: bool) -> Iterator[tuple[int, str, l
             todo += ast.iter_child_nodes(node)
 
 
-def own_imports(path: Path):
-    """Names of modules of the package that a module imports, anywhere in it."""
-    depth = len(path.relative_to(PACKAGE).parts)  # 1: netdevns/x.py
+def own_imports(path: Path) -> Iterator[str]:
+    """The modules of the package that a module imports, anywhere in it: `netlink.wire`."""
+    here = path.relative_to(PACKAGE).parent.parts
     for level, module, names in imports(path, module_level=False):
-        if level == depth:
-            yield from [module.split(".")[0]] if module else names
-        elif level == 0 and module.split(".")[0] == "netdevns":
-            yield from [module.split(".")[1]] if "." in module else names
+        if level:
+            base = [*here[: len(here) + 1 - level], *filter(None, module.split("."))]
+        elif module.split(".")[0] == "netdevns":
+            base = module.split(".")[1:]
+        else:
+            continue
+        for name in names or [""]:
+            found = ".".join([*base, name] if [*base, name] in KNOWN else base)
+            if found:
+                yield found
 
 
+KNOWN = [module_name(path).split(".") for path in MODULES] + [["_core"]]
 OWN = [path for path in MODULES if path != PACKAGE / "__init__.py"]
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_run_one_way(path):
-    """A module imports only what stands before it in ORDER, also inside of functions."""
-    me = module_name(path)
-    assert me in ORDER, f"{me}: give it its place in ORDER"
-    for other in own_imports(path):
-        if other == "__version__":
-            continue
-        assert other in ORDER, f"{me} imports {other}: give it its place in ORDER"
-        assert ORDER.index(other) < ORDER.index(me), f"{me} imports {other}"
+    """A module imports from its own folder, and from folders that stand before it in FOLDERS, also inside functions."""
+    mine = FOLDERS.index(folder_of(module_name(path)))
+    above = [other for other in own_imports(path) if FOLDERS.index(folder_of(other)) > mine]
+    assert above == []
 
 
-@pytest.mark.parametrize("package", ORDER_INSIDE)
-def test_imports_inside_of_a_package_run_one_way(package):
-    """The same inside of a package."""
-    order = ORDER_INSIDE[package]
-    for path in (PACKAGE / package).glob("*.py"):
-        for level, module, names in imports(path, module_level=False):
-            if level == 1:
-                for other in [module.split(".")[0]] if module else names:
-                    assert order.index(other) < order.index(path.stem), f"{path.stem} imports {other}"
+def test_no_imports_go_round_in_circles():
+    """No module imports itself by way of others; what an __init__ hands on counts as its own."""
+    graph = {module_name(path): {*own_imports(path)} - {module_name(path)} for path in OWN}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, with the circle
+
+
+def test_folders_are_small():
+    """At most fourteen modules a folder, so that one sees all of it at a glance."""
+    counts = Counter(path.parent for path in MODULES if path.name != "__init__.py" and path.parent.name != "subjects")
+    assert {str(folder): count for folder, count in counts.items() if count > 14} == {}
 
 
 def test_only_the_engine_imports_the_compiled_core():
     """_ffi is imported by the engine alone, and the compiled module by _ffi alone."""
-    importers = {(module_name(p), other) for p in OWN for other in own_imports(p) if other in ("_ffi", "_core")}
-    inside = {"_core" for level, module, _ in imports(PACKAGE / "_ffi.py", module_level=True) if module == "_core"}
+    importers = {
+        (folder_of(module_name(p)), other) for p in OWN for other in own_imports(p) if other in ("_ffi", "_core")
+    }
     assert importers == {("engine", "_ffi"), ("_ffi", "_core")}
-    assert inside == {"_core"}
 
 
 @pytest.mark.parametrize("module", HOOK_PATH)
 def test_hook_path_imports_nothing_heavy(module):
     """No module that a hook loads imports one of HEAVY when it is loaded."""
-    paths = [PACKAGE / f"{module}.py"] if (PACKAGE / f"{module}.py").exists() else (PACKAGE / module).glob("*.py")
-    for path in sorted({*paths} - REFERENCE):
+    one = PACKAGE / f"{module}.py"
+    for path in sorted({*([one] if one.exists() else (PACKAGE / module).rglob("*.py"))} - NOT_OF_A_HOOK):
         for level, name, _ in imports(path, module_level=True):
             assert level or name.split(".")[0] not in HEAVY, f"{path.name} imports {name}"
 
@@ -158,7 +156,7 @@ def loaded_by(statement: str, before: str = "", whole: bool = False) -> set[str]
 
 def test_what_loading_the_hook_loads():
     """Nothing of HEAVY, and no results."""
-    assert loaded_by("import netdevns.hook") & HEAVY_FOR_NOTHING == set()
+    assert loaded_by("import netdevns.oci.hook") & HEAVY_FOR_NOTHING == set()
 
 
 def test_what_a_hook_that_has_nothing_to_do_loads(tmp_path):
@@ -166,10 +164,9 @@ def test_what_a_hook_that_has_nothing_to_do_loads(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     state = json.dumps({"ociVersion": "1.3.0", "id": "c", "status": "creating", "bundle": str(tmp_path)})
     statement = f"import io; sys.stdin = io.TextIOWrapper(io.BytesIO({state.encode()!r})); "
-    statement += "import netdevns.hookcommand; assert netdevns.hookcommand.run(['createRuntime']) == 0"
+    statement += "import netdevns.oci.hook_command; assert netdevns.oci.hook_command.run(['createRuntime']) == 0"
     found = loaded_by(statement, whole=True)
-    own = {name.split(".")[1] for name in found if name.startswith("netdevns.")}
-    assert own == {*IDLE, "output", "outcome", "hookcommand"}
+    assert {name.removeprefix("netdevns.") for name in found if name.startswith("netdevns.")} == IDLE
     assert {name.split(".")[0] for name in found} & HEAVY_FOR_NOTHING == set()
 
 
@@ -181,7 +178,8 @@ def test_loading_the_package_loads_nothing():
 def test_wire_works_without_the_compiled_core():
     """What only builds and reads messages, and the client in Python, need no compiled module and no cffi."""
     found = loaded_by(
-        "import netdevns.wire, netdevns.names, netdevns.routes, netdevns.oci, netdevns.rtnl, netdevns.netns"
+        "import netdevns.netlink.wire, netdevns.netlink.rtnl, netdevns.system.netns, netdevns.state.routes, "
+        "netdevns.oci.config_json"
     )
     assert found & {"_cffi_backend", "cffi"} == set()
 
@@ -194,21 +192,19 @@ def test_reference_engine_works_without_the_compiled_core():
 
 def test_only_the_reference_engine_uses_the_client_in_python():
     """rtnl is imported by the reference engine, and by nothing else of a move."""
-    users = {str(p.relative_to(PACKAGE)) for p in OWN for other in own_imports(p) if other == "rtnl"}
-    assert users == {"engine/_socket.py", "engine/reference.py", "conformance/world.py"}
+    users = {module_name(path) for path in OWN for other in own_imports(path) if other == "netlink.rtnl"}
+    assert users == {"engine.reference.socket", "engine.reference.device", "conformance.world"}
 
 
 def test_conformance_uses_nothing_that_it_judges():
     """The conformance suite sends and reads netlink, and draws tables: no engine, checks or transaction are in it."""
-    users = [path for path in OWN if module_name(path) == "conformance"]
+    users = [path for path in OWN if folder_of(module_name(path)) == "conformance"]
     assert users
-    found = {other for path in users for other in own_imports(path)}
-    assert found <= {"errors", "uapi", "wire", "rtnl", "netns", "tables"}
+    found = {folder_of(other) for path in users for other in own_imports(path)} - {"conformance"}
+    assert found <= {"errors", "netlink", "system", "text"}
     loaded = loaded_by("import netdevns.conformance.command as c; c.every()", whole=True)
     own = {name.split(".")[1] for name in loaded if name.startswith("netdevns.")}
-    assert own <= {
-        "conformance", "errors", "inputs", "limits", "names", "netns", "recvmmsg", "rtnl", "tables", "uapi", "wire",
-    }  # fmt: skip
+    assert own <= {"conformance", "errors", "limits", "netlink", "system", "text"}
     assert {name.split(".")[0] for name in loaded} & {"_cffi_backend", "cffi", "rich"} == set()
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from netdevns import cdi, cli, installs
-from netdevns.hookline import Refused
+from netdevns.cli.main import main
+from netdevns.oci import cdi, install
+from netdevns.oci.hook_line import Refused
 
 FOREIGN = {
     "not JSON": "{",
@@ -33,7 +34,7 @@ def test_a_foreign_file_stays(text: str, action: str, tmp_path: Path, capsys: py
     """Whatever is in it: exit code 2, and the file is as it was."""
     (tmp_path / "vendor.com-nic.json").write_text(text)
     devices = ["eth1"] if action == "--install" else []
-    assert cli.main(["cdi", "vendor.com/nic", *devices, action, "--dir", str(tmp_path)]) == 2
+    assert main(["cdi", "vendor.com/nic", *devices, action, "--dir", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert "vendor.com-nic.json: netdevns did not write this file, and leaves it alone" in err
@@ -42,11 +43,11 @@ def test_a_foreign_file_stays(text: str, action: str, tmp_path: Path, capsys: py
 
 def test_one_foreign_file_stops_both(tmp_path: Path) -> None:
     """hooks-dir has two files: neither is written or removed if one of them is somebody else's."""
-    assert cli.main(["hooks-dir", "--allow", "x", "--install", "--dir", str(tmp_path)]) == 0
+    assert main(["hooks-dir", "--allow", "x", "--install", "--dir", str(tmp_path)]) == 0
     (tmp_path / "netdevns-poststop.json").write_text("theirs")
     before = everything(tmp_path)
-    assert cli.main(["hooks-dir", "--allow", "y", "--install", "--dir", str(tmp_path)]) == 2
-    assert cli.main(["hooks-dir", "--uninstall", "--dir", str(tmp_path)]) == 2
+    assert main(["hooks-dir", "--allow", "y", "--install", "--dir", str(tmp_path)]) == 2
+    assert main(["hooks-dir", "--uninstall", "--dir", str(tmp_path)]) == 2
     assert everything(tmp_path) == before
 
 
@@ -57,7 +58,7 @@ def test_what_is_no_file_stays(what: str, tmp_path: Path) -> None:
     folder.mkdir()
     path = folder / "vendor.com-nic.json"
     ours = {"other.json": cdi.document("vendor.com/nic", {"eth1": None})}
-    installs.write(str(tmp_path), ours, cdi.is_ours, [])
+    install.write(str(tmp_path), ours, cdi.is_ours, [])
     if what == "link":
         path.symlink_to(tmp_path / "other.json")
     elif what == "fifo":
@@ -65,7 +66,7 @@ def test_what_is_no_file_stays(what: str, tmp_path: Path) -> None:
     else:
         path.mkdir()
     for arguments in ["eth1", "--install"], ["--uninstall"]:
-        assert cli.main(["cdi", "vendor.com/nic", *arguments, "--dir", str(folder)]) == 2
+        assert main(["cdi", "vendor.com/nic", *arguments, "--dir", str(folder)]) == 2
     assert [p.name for p in folder.iterdir()] == ["vendor.com-nic.json"]
     assert path.is_symlink() == (what == "link")
 
@@ -82,21 +83,21 @@ def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_default_folder_comes_and_goes(default: Path) -> None:
     """It is made with the one above it, and with the last file of ours both go, and no more than these."""
     for kind in "vendor.com/nic", "vendor.com/other":
-        assert cli.main(["cdi", kind, "eth1", "--install"]) == 0
-    assert cli.main(["cdi", "vendor.com/nic", "--uninstall"]) == 0
+        assert main(["cdi", kind, "eth1", "--install"]) == 0
+    assert main(["cdi", "vendor.com/nic", "--uninstall"]) == 0
     assert sorted(path.name for path in default.glob("*.json")) == ["vendor.com-other.json"]
-    assert cli.main(["cdi", "vendor.com/other", "--uninstall"]) == 0
+    assert main(["cdi", "vendor.com/other", "--uninstall"]) == 0
     assert list(default.parents[1].iterdir()) == []
     assert default.parents[1].exists()
-    assert cli.main(["cdi", "vendor.com/nic", "--uninstall"]) == 0  # again: nothing to remove, and no complaint
+    assert main(["cdi", "vendor.com/nic", "--uninstall"]) == 0  # again: nothing to remove, and no complaint
 
 
 @pytest.mark.parametrize("where", [".", ".."])
 def test_a_folder_with_something_else_in_it_stays(where: str, default: Path) -> None:
     """What others have put into it, or beside it, stays with what it is in; nothing of ours does."""
-    assert cli.main(["cdi", "vendor.com/nic", "eth1", "--install"]) == 0
+    assert main(["cdi", "vendor.com/nic", "eth1", "--install"]) == 0
     (default / where / "theirs.json").write_text("{}")
-    assert cli.main(["cdi", "vendor.com/nic", "--uninstall"]) == 0
+    assert main(["cdi", "vendor.com/nic", "--uninstall"]) == 0
     left = [path for path in default.parents[1].rglob("*") if path.is_file()]
     assert left == [(default / where / "theirs.json").resolve()]
     assert default.exists() == (where == ".")
@@ -105,8 +106,8 @@ def test_a_folder_with_something_else_in_it_stays(where: str, default: Path) -> 
 def test_a_folder_that_was_there_stays(default: Path) -> None:
     """A package's, for example, also if it is empty."""
     default.mkdir(parents=True)
-    assert cli.main(["cdi", "vendor.com/nic", "eth1", "--install"]) == 0
-    assert cli.main(["cdi", "vendor.com/nic", "--uninstall"]) == 0
+    assert main(["cdi", "vendor.com/nic", "eth1", "--install"]) == 0
+    assert main(["cdi", "vendor.com/nic", "--uninstall"]) == 0
     assert everything(default) == {}
 
 
@@ -117,20 +118,20 @@ def test_a_failing_write_makes_no_folder(default: Path, monkeypatch: pytest.Monk
     def refuse(*paths: str, **_: int) -> None:
         raise OSError(30, "Read-only file system", *paths)
 
-    monkeypatch.setattr(installs.os, "rename", refuse)
-    assert cli.main(["cdi", "vendor.com/nic", "eth1", "--install"]) == 1
-    monkeypatch.setattr(installs.os, "rename", real)
+    monkeypatch.setattr(install.os, "rename", refuse)
+    assert main(["cdi", "vendor.com/nic", "eth1", "--install"]) == 1
+    monkeypatch.setattr(install.os, "rename", real)
     assert list(default.parents[1].iterdir()) == []
 
 
 def test_a_folder_of_the_operators_is_neither_made_nor_removed(tmp_path: Path) -> None:
     """--dir names one that is there, and stays."""
     missing = tmp_path / "missing"
-    assert cli.main(["cdi", "vendor.com/nic", "eth1", "--install", "--dir", str(missing)]) == 2
+    assert main(["cdi", "vendor.com/nic", "eth1", "--install", "--dir", str(missing)]) == 2
     assert not missing.exists()
     missing.mkdir()
     for arguments in ["eth1", "--install"], ["--uninstall"]:
-        assert cli.main(["cdi", "vendor.com/nic", *arguments, "--dir", str(missing)]) == 0
+        assert main(["cdi", "vendor.com/nic", *arguments, "--dir", str(missing)]) == 0
     assert everything(missing) == {}
 
 
@@ -138,7 +139,7 @@ def test_others_can_read_it(tmp_path: Path) -> None:
     """Whatever the umask: 0644, so that a container manager of another user reads it, and nobody else writes it."""
     before = os.umask(0o077)
     try:
-        installs.write(str(tmp_path), {"a.json": {}}, lambda _: False, [])
+        install.write(str(tmp_path), {"a.json": {}}, lambda _: False, [])
     finally:
         os.umask(before)
     assert (tmp_path / "a.json").stat().st_mode & 0o7777 == 0o644
@@ -153,31 +154,31 @@ def test_a_failing_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
         if len(written) == 2:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(installs.os, "fsync", full)
+    monkeypatch.setattr(install.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        installs.write(str(tmp_path), {"a.json": {}, "b.json": {}}, lambda _: True, [])
+        install.write(str(tmp_path), {"a.json": {}, "b.json": {}}, lambda _: True, [])
     assert len(written) == 2
     assert everything(tmp_path) == {}
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the new one is complete the old one is there, whole: the temporary file is none that readers take."""
-    installs.write(str(tmp_path), {"a.json": {"old": 1}}, lambda _: True, [])
+    install.write(str(tmp_path), {"a.json": {"old": 1}}, lambda _: True, [])
     seen = []
 
     def look(fd: int) -> None:  # noqa: ARG001  # fsync's signature
         seen.append({path.name: path.read_text() for path in tmp_path.glob("*.json") if not path.name.startswith(".")})
         assert not [p for p in tmp_path.iterdir() if p.suffix == ".json" and p.name != "a.json"]
 
-    monkeypatch.setattr(installs.os, "fsync", look)
-    installs.write(str(tmp_path), {"a.json": {"new": 2}}, lambda _: True, [])
+    monkeypatch.setattr(install.os, "fsync", look)
+    install.write(str(tmp_path), {"a.json": {"new": 2}}, lambda _: True, [])
     assert [json.loads(files["a.json"]) for files in seen] == [{"old": 1}]
     assert json.loads((tmp_path / "a.json").read_text()) == {"new": 2}
 
 
 def test_an_error_of_the_kernel_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """/proc takes no file: exit code 1, its name and the reason."""
-    assert cli.main(["cdi", "vendor.com/nic", "eth1", "--install", "--dir", "/proc/self"]) == 1
+    assert main(["cdi", "vendor.com/nic", "eth1", "--install", "--dir", "/proc/self"]) == 1
     first, last = capsys.readouterr().err.splitlines()
     assert first.startswith("netdevns: /proc/self/")
     assert last == "netdevns: nothing was touched"
@@ -187,4 +188,4 @@ def test_refused_says_what_to_do(tmp_path: Path) -> None:
     """The line has the path, and what to do."""
     (tmp_path / "a.json").touch()
     with pytest.raises(Refused, match=rf"^{tmp_path}/a\.json: .*move it away first$"):
-        installs.remove(str(tmp_path), ["a.json"], lambda _: False, [])
+        install.remove(str(tmp_path), ["a.json"], lambda _: False, [])

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from netdevns import limits, names, outcome
+from netdevns import limits
+from netdevns.text import outcome, quote
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ from netdevns import limits, names, outcome
 )
 def test_quoted(text: str, shown: str) -> None:
     """A value in a message is printable, and shortened where no name is as long."""
-    assert names.quoted(text) == shown
+    assert quote.quoted(text) == shown
 
 
 @pytest.mark.parametrize("char", ["x", "ü", "€", "\N{GRINNING FACE}", "\0", "\udcff"])
@@ -30,7 +31,7 @@ def test_quoted(text: str, shown: str) -> None:
 def test_line_has_a_limit(char: str, length: int) -> None:
     """400 bytes of UTF-8; a shorter line is as it was, a longer one has its length in place of its middle."""
     (line,) = outcome.bounded([char * length])
-    whole = names.printable(char * length)
+    whole = quote.printable(char * length)
     if len(whole.encode()) <= limits.LINE_BYTES:
         assert line == whole
     else:

@@ -8,8 +8,9 @@ import struct
 
 import pytest
 
-from netdevns import link_settings, uapi, wire
+from netdevns.batch import link_settings
 from netdevns.engine import EngineError
+from netdevns.netlink import uapi, wire
 
 U8, U32 = struct.Struct("=B").pack, struct.Struct("=I").pack
 PAIR = struct.Struct("=II").pack

@@ -6,7 +6,9 @@ import struct
 
 import pytest
 
-from netdevns import belongings, loans, routes, snapshots, uapi, wire
+from netdevns.netlink import ifaddr, uapi, wire
+from netdevns.recovery import belongings, loans
+from netdevns.state import routes
 
 FOREVER = 0xFFFFFFFF
 
@@ -47,14 +49,14 @@ def address(family: int, local: bytes, *, flags: int = 0, lifetimes: tuple[int, 
     """An RTM_NEWADDR as a kernel dumps it; lifetimes: preferred, valid."""
     attrs = wire.attr(uapi.IFA_LOCAL if family == uapi.AF_INET else uapi.IFA_ADDRESS, local)
     if lifetimes is not None:
-        attrs += wire.attr(uapi.IFA_CACHEINFO, snapshots.CACHEINFO.pack(*lifetimes, 11, 22))
+        attrs += wire.attr(uapi.IFA_CACHEINFO, ifaddr.CACHEINFO.pack(*lifetimes, 11, 22))
     attrs += wire.attr_u32(uapi.IFA_FLAGS, flags)
-    head = snapshots.IFADDRMSG.pack(family, 24, flags & 0xFF, 0, 7)
+    head = ifaddr.IFADDRMSG.pack(family, 24, flags & 0xFF, 0, 7)
     return wire.message(uapi.RTM_NEWADDR, 0, head + attrs)
 
 
 def lifetimes(messages: bytes) -> list[tuple[object, object, int]]:
-    found = snapshots.addresses(messages)
+    found = ifaddr.addresses(messages)
     return [(a["preferred_lft_s"], a["valid_lft_s"], int(str(a["flags"]))) for a in found]
 
 

@@ -8,8 +8,8 @@ import struct
 
 import pytest
 
-from netdevns import snapshots, uapi, wire
 from netdevns._ffi import ffi, lib
+from netdevns.netlink import ifaddr, uapi, wire
 from tests.support.guarded import Guarded
 
 from . import netlink as nl
@@ -239,7 +239,7 @@ def address(attributes: bytes, head: bytes = GOOD[:8]) -> bytes:
 def test_addresses_malformed(data):
     """A snapshot with a length that lies is Malformed, not an address with half its fields."""
     with pytest.raises(wire.Malformed):
-        list(snapshots.addresses(data))
+        list(ifaddr.addresses(data))
 
 
 @pytest.mark.parametrize(
@@ -262,14 +262,14 @@ def test_addresses_malformed(data):
 )
 def test_addresses_odd(attributes, field, value):
     """What is odd but well-formed is decoded as far as it says something."""
-    (found,) = snapshots.addresses(address(attributes))
+    (found,) = ifaddr.addresses(address(attributes))
     assert found[field] == value
 
 
 def test_addresses_skip_other_messages():
     """Only RTM_NEWADDR is an address."""
     data = nl.padded(M(16, nl.link_body(7))) + M(20, GOOD)
-    assert [a["address"] for a in snapshots.addresses(data)] == ["10.0.0.1"]
+    assert [a["address"] for a in ifaddr.addresses(data)] == ["10.0.0.1"]
 
 
 @pytest.mark.parametrize(

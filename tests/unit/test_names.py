@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from netdevns import names
+from netdevns.netlink import ifname
+from netdevns.text import quote
 
 # The kernel's ctype table (lib/ctype.c) has white space at 9 to 13, 32, and 160, the no-break space of Latin-1.
 KERNEL_WHITE = {9, 10, 11, 12, 13, 32, 160}
@@ -23,14 +24,14 @@ def kernel_takes(name: bytes) -> bool:
 def test_every_byte_as_a_name(byte):
     """A name of one byte is refused exactly where the kernel refuses it."""
     name = bytes([byte])
-    assert (names.why_invalid(name) is None) == kernel_takes(name)
+    assert (ifname.why_invalid(name) is None) == kernel_takes(name)
 
 
 @pytest.mark.parametrize("byte", range(256))
 def test_every_byte_inside_a_name(byte):
     """The same for a byte in the middle, where a dot is nothing special."""
     name = b"e" + bytes([byte]) + b"h"
-    assert (names.why_invalid(name) is None) == kernel_takes(name)
+    assert (ifname.why_invalid(name) is None) == kernel_takes(name)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_every_byte_inside_a_name(byte):
 )
 def test_why_invalid(name, reason):
     """The reason is a phrase for a message."""
-    assert names.why_invalid(name) == reason
+    assert ifname.why_invalid(name) == reason
 
 
 @pytest.mark.parametrize(
@@ -82,8 +83,8 @@ def test_why_invalid(name, reason):
 )
 def test_why_invalid_template(name, reason):
     """A template has exactly one "%", followed by "d", and is a valid name besides."""
-    assert names.is_template(name)
-    assert names.why_invalid_template(name) == reason
+    assert ifname.is_template(name)
+    assert ifname.why_invalid_template(name) == reason
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_why_invalid_template(name, reason):
 )
 def test_encode(name, encoded):
     """Names are bytes: a str is encoded as Python's file names are, and no str makes it fail."""
-    assert names.encode(name) == encoded
+    assert ifname.encode(name) == encoded
 
 
 @pytest.mark.parametrize(
@@ -112,9 +113,9 @@ def test_encode(name, encoded):
 )
 def test_shown_has_no_control_bytes(name, shown):
     """A name in a message can neither break the line nor reach the terminal."""
-    assert names.shown(name) == shown
-    assert names.shown(name).isprintable()
-    assert names.shown(name).isprintable()
+    assert quote.shown(name) == shown
+    assert quote.shown(name).isprintable()
+    assert quote.shown(name).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -129,11 +130,11 @@ def test_shown_has_no_control_bytes(name, shown):
 )
 def test_printable(text, shown):
     """One line for a terminal or a log, of whatever text; what is printable stays, so it can be done twice."""
-    assert names.printable(text) == shown
-    assert names.printable(shown) == shown
+    assert quote.printable(text) == shown
+    assert quote.printable(shown) == shown
 
 
 @pytest.mark.parametrize("name", [b"eth0", b"\xff", b"\x1b[2J", "é\n".encode(), b"\xe2\x80\xae"])
 def test_a_name_looks_alike_as_text_and_as_bytes(name):
     """A message that quotes a str and one that quotes the kernel's bytes name the same device alike."""
-    assert names.printable(os.fsdecode(name)) == names.shown(name)
+    assert quote.printable(os.fsdecode(name)) == quote.shown(name)

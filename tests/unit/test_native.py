@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from netdevns.engine import EngineError, native
-from netdevns.wire import Malformed
+from netdevns.netlink.wire import Malformed
 
 DAMAGED = b"\x05\0\0\0 a message whose length lies"
 CALLS: dict[str, Callable[[native.Device, memoryview], object]] = {

@@ -301,7 +301,7 @@ def test_version_that_is_claimed_is_accepted(which: str) -> None:
 
 def test_hooks_that_are_claimed_are_served() -> None:
     """S13: exactly the stages that the hook command takes."""
-    from netdevns import usage
+    from netdevns.cli import usage
 
     (commands,) = (a for a in usage.parser(defaultdict(lambda: None))._actions if a.choices)
     (stage,) = (a for a in commands.choices["hook"]._actions if a.dest == "stage")

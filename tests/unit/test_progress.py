@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from netdevns import progress
-from netdevns.progress import Progress
+from netdevns.cli import progress
+from netdevns.cli.progress import Progress
 
 
 class Clock:

@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 
-from netdevns import results, snapshots
+from netdevns import results
+from netdevns.netlink import ifaddr
 from netdevns.results import Address, Moved
 
 from . import netlink as nl
@@ -37,8 +38,8 @@ def lazy() -> Moved:
 def decodings(monkeypatch):
     """How often a dump was decoded."""
     count = []
-    decode = snapshots.addresses
-    monkeypatch.setattr(snapshots, "addresses", lambda *a, **k: count.append(1) or decode(*a, **k))
+    decode = ifaddr.addresses
+    monkeypatch.setattr(ifaddr, "addresses", lambda *a, **k: count.append(1) or decode(*a, **k))
     return count
 
 

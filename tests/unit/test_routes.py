@@ -17,7 +17,8 @@ import sys
 
 import pytest
 
-from netdevns import routes, survey, uapi, wire
+from netdevns.netlink import uapi, wire
+from netdevns.state import routes, survey
 
 from . import netlink as nl
 

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from netdevns import exclusion, homecoming, hookcommand, installs, limits, loans, store, trust, uapi
+from netdevns import limits
+from netdevns.netlink import uapi
+from netdevns.oci import hook_command, install, trust
+from netdevns.recovery import homecoming, loans, store
+from netdevns.system import exclusion
 
 ROOT = Path(__file__).resolve().parents[2]
 SECURITY, LIMITS = ROOT / "SECURITY.md", ROOT / "docs" / "limits.md"
 SHOWN = [
     *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("csrc/*.md"), *ROOT.glob("examples/*.*"),
-    ROOT / "netdevns" / "usage.py", *(path for path in ROOT.glob("share/**/*") if path.is_file()),
+    ROOT / "netdevns" / "cli" / "usage.py", *(path for path in ROOT.glob("share/**/*") if path.is_file()),
 ]  # fmt: skip
 # What starts netdevns through Python, as a shell or JSON has it, and what stands before it.
 START = re.compile(r"(.{0,60}?)(?:-m[\", ]+netdevns\b|netdevns/__main__\.py)")
@@ -51,12 +55,12 @@ def test_readme_leads_to_them() -> None:
         ("a record or a loan in `/run/netdevns`", limits.RECORD_BYTES >> 20),
         ("lines about one failure, on stderr, in hook.log and in syslog each", limits.LINES),
         ("`/run/netdevns/hook.log`", limits.LOG_BYTES >> 10),
-        ("a hook that waits for a reader of a full stderr", int(hookcommand.STDERR_WAIT_S)),
+        ("a hook that waits for a reader of a full stderr", int(hook_command.STDERR_WAIT_S)),
         ("a device's name", uapi.IFNAMSIZ - 1),
         ("the id of a container, in the name of its loan's file", loans.LONGEST),
-        ("a CDI or hooks.d file that `--install` writes", installs.SIZE_MAX >> 20),
-        ("such a file that `--install` or `--uninstall` finds", installs.SIZE_MAX >> 20),
-        ("the note in a folder that `--install` made", installs.NOTE_MAX),
+        ("a CDI or hooks.d file that `--install` writes", install.SIZE_MAX >> 20),
+        ("such a file that `--install` or `--uninstall` finds", install.SIZE_MAX >> 20),
+        ("the note in a folder that `--install` made", install.NOTE_MAX),
         ("symbolic links on the way to a folder or a program", trust.LINKS_MAX),
         ("a container's start that waits for another mover", int(exclusion.WAIT_S)),
         ("a poststop hook that waits for the kernel to return devices", int(homecoming.WAIT_S)),

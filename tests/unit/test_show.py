@@ -8,9 +8,9 @@ import types
 
 import pytest
 
-from netdevns import show
+from netdevns.batch.plan import Plan
+from netdevns.cli import show
 from netdevns.engine import EngineError
-from netdevns.plan import Plan
 
 from . import netlink as nl
 from .fake import World, serve

@@ -10,7 +10,7 @@ fields are from `ip -j address show dev eth1` (iproute2 6.1) at the same moment.
     ip address add 192.0.2.1 peer 192.0.2.2/32 dev eth1
     ip address add 10.9.9.9/32 scope link dev eth1 valid_lft 4000 preferred_lft 3000
     ip address add 2001:db8::2/128 peer 2001:db8::3/128 dev eth1 nodad preferred_lft 0 noprefixroute
-    python -c 'from netdevns import wire; from netdevns.engine import Socket
+    python -c 'from netdevns.netlink import wire; from netdevns.engine import Socket
     dump = Socket().query(wire.message(22, 0x300, bytes([0, 0, 0, 0, 7, 0, 0, 0])))[1]
     print(*(bytes(m.body).hex() for m in wire.messages(dump)), sep="\\n")'
 """
@@ -20,7 +20,7 @@ import sys
 
 import pytest
 
-from netdevns import snapshots
+from netdevns.netlink import ifaddr
 
 from . import netlink as nl
 
@@ -69,27 +69,25 @@ def dumped(*which: str) -> bytes:
 @pytest.mark.parametrize("which", BODIES)
 def test_recorded_address(which):
     """Every field of a recorded address is what `ip -j` says of it."""
-    (found,) = snapshots.addresses(dumped(which))
+    (found,) = ifaddr.addresses(dumped(which))
     assert found == NOTHING | EXPECTED[which]
 
 
 def test_order_is_the_dumps():
     """Addresses come in the order of the dump."""
-    assert [a["address"] for a in snapshots.addresses(dumped(*BODIES))] == [
-        EXPECTED[which]["address"] for which in BODIES
-    ]
+    assert [a["address"] for a in ifaddr.addresses(dumped(*BODIES))] == [EXPECTED[which]["address"] for which in BODIES]
 
 
 def test_protected_are_permanent_and_global():
     """Of these five, three are what the runtime-spec protects."""
-    found = [a["address"] for a in snapshots.addresses(dumped(*BODIES), protected=True)]
+    found = [a["address"] for a in ifaddr.addresses(dumped(*BODIES), protected=True)]
     assert found == ["10.0.0.1", "192.0.2.1", "2001:db8::2"]
 
 
 def test_one_device_of_a_dump():
     """`ifindex` leaves out what a kernel without strict checking dumps of others."""
     others = nl.padded(nl.message(nl.RTM_NEWADDR, nl.address_body("10.7.7.7/24", 8)))
-    found = snapshots.addresses(others + dumped("labelled") + others, ifindex=7)
+    found = ifaddr.addresses(others + dumped("labelled") + others, ifindex=7)
     assert [a["address"] for a in found] == ["10.0.0.1"]
 
 
@@ -97,7 +95,7 @@ def test_one_device_of_a_dump():
 @pytest.mark.parametrize("flags", [0, 0x80, 0x280, 0x7F])
 def test_is_protected(flags, scope):
     """IFA_F_PERMANENT and RT_SCOPE_UNIVERSE, whatever else is set (config-linux.md, "Network Devices")."""
-    assert snapshots.is_protected(flags, scope) == (flags & 0x80 != 0 and scope == 0)
+    assert ifaddr.is_protected(flags, scope) == (flags & 0x80 != 0 and scope == 0)
 
 
 @pytest.mark.parametrize(
@@ -112,13 +110,13 @@ def test_is_protected(flags, scope):
 )
 def test_address_text(family, data, text):
     """An address in its family's notation, hexadecimal digits where there is none."""
-    assert snapshots.address_text(family, data) == text
+    assert ifaddr.address_text(family, data) == text
 
 
 def test_unknown_family_and_scope_are_numbers():
     """What has no name is given as its number."""
     body = bytes([45, 8, 0x80, 77]) + bytes(4) + nl.attr(2, b"\x09")
-    (found,) = snapshots.addresses(nl.message(nl.RTM_NEWADDR, body))
+    (found,) = ifaddr.addresses(nl.message(nl.RTM_NEWADDR, body))
     assert (found["family"], found["scope"], found["address"]) == ("45", "77", "09")
 
 
@@ -126,4 +124,4 @@ def test_unknown_family_and_scope_are_numbers():
 def test_text_of_an_ipv6_address(mask):
     """What ipaddress writes, whichever groups are zero; it is not imported, as devices may have moved by then."""
     data = b"".join((0x0DB8 + group if mask >> group & 1 else 0).to_bytes(2, "big") for group in range(8))
-    assert snapshots.address_text(10, data) == str(ipaddress.IPv6Address(data))
+    assert ifaddr.address_text(10, data) == str(ipaddress.IPv6Address(data))

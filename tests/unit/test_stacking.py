@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from netdevns import stacking
-from netdevns.plan import Item
+from netdevns.batch import stacking
+from netdevns.batch.plan import Item
 
 
 def link(ifindex: int, lower: int | None = None, master: int | None = None, kind: bytes = b"vlan") -> SimpleNamespace:

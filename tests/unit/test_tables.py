@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from netdevns import tables
+from netdevns.text import tables
 
 LONG = "2001:db8:1111:2222:3333:4444:5555:6666/128*"
 ALTNAME = "".join(f"altname{n:03}" for n in range(12))  # 120 letters

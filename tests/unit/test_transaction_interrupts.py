@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from netdevns import transaction
+from netdevns.batch import transaction
 from netdevns.errors import MoveFailed
 
 from . import netlink as nl

@@ -3,9 +3,8 @@
 import struct
 import types
 
-from netdevns import transaction
-from netdevns.member import Member
-from netdevns.plan import Item, Plan
+from netdevns.batch import transaction
+from netdevns.batch.plan import Item, Member, Plan
 
 from . import netlink as nl
 from .fake import World

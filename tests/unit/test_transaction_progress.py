@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from netdevns import transaction
+from netdevns.batch import transaction
 from netdevns.engine import EngineError
 from netdevns.errors import MoveFailed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests
 from ..probe import ABI, SPEC, Value, probe
 from ..requests import ns_fd, set_link

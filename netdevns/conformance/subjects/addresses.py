@@ -6,7 +6,7 @@ import dataclasses
 import socket
 from struct import Struct
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import named, ns_fd, set_link

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from ..probe import ABI, SPEC, VARIES, NotAvailable, Value, probe
 from ..requests import set_link, with_flags
 from ..world import Device, Namespace, SetupFailed, World, need_ipv6

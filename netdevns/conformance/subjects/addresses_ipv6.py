@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from ..probe import ABI, SPEC, Value, probe
 from ..requests import ns_fd, set_link, with_flags
 from ..world import World, need_ipv6

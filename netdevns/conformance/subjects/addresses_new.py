@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from ... import errors, uapi, wire
+from ...netlink import uapi, wire
+from ...netlink.error import EngineError
 from .. import requests
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import set_link, with_flags
@@ -247,7 +248,7 @@ def dumped(namespace: Namespace, body: bytes) -> tuple[str, list[tuple[int, ...]
     """The errno that a dump ends with, and the struct ifaddrmsg of each address."""
     try:
         reply = namespace.request(requests.dump(uapi.RTM_GETADDR, 0, body))
-    except errors.EngineError as e:
+    except EngineError as e:
         return error_name(e.errno), []
     return OK, [requests.IFADDRMSG.unpack_from(m.body) for m in reply.answers if m.type == uapi.RTM_NEWADDR]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ... import uapi
+from ...netlink import uapi
 from .. import requests
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import altnames, named, ns_fd, set_link

@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Callable
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests, system
 from ..probe import ABI, SPEC, VARIES, NotAvailable, Value, probe
 from ..requests import new_nsid, set_link, target_nsid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests
 from ..probe import ABI, SPEC, Value, probe
 from ..requests import address, named, ns_fd, set_link

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests
 from ..probe import ABI, SPEC, VARIES, NotAvailable, Value, probe
 from ..requests import IFLA_TARGET_NETNSID, address, named, new_nsid

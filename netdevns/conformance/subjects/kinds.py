@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from struct import Struct
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from ..probe import ABI, SPEC, VARIES, NotAvailable, Value, probe
 from ..requests import ns_fd, set_link
 from ..world import Device, Namespace, SetupFailed, World

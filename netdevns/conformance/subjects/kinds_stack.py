@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from itertools import product
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import del_link, ns_fd, set_link
 from ..world import Device, SetupFailed, World

@@ -6,7 +6,7 @@ import fcntl
 import socket
 from struct import Struct
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests
 from ..probe import ABI, SPEC, NotAvailable, Value, probe
 from ..requests import named, ns_fd, set_link

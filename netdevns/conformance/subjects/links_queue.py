@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from struct import Struct
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests
 from ..probe import ABI, ROOT, NotAvailable, Value, probe
 from ..requests import set_link

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests, system
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import named, new_ifindex, ns_fd, ns_pid, set_link, target_nsid

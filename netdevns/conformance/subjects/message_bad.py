@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests
 from ..probe import ABI, VARIES, Value, probe
 from ..requests import ns_fd, set_link

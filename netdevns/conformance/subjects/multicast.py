@@ -8,7 +8,7 @@ import socket
 import sys
 from struct import Struct
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from ..probe import ABI, SPEC, Value, probe
 from ..requests import CREATE, ns_fd, set_link
 from ..world import OK, Device, Namespace, World, error_name, need_ipv6

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import address, altnames, named, ns_fd, set_link
 from ..world import Device, Reply, SetupFailed, World

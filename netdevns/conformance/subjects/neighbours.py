@@ -7,7 +7,7 @@ import socket
 import time
 from struct import Struct
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import CREATE, ns_fd, packed, set_link
 from ..world import Device, Namespace, Reply, SetupFailed, World, need_ipv6

@@ -9,7 +9,7 @@ import socket
 import threading
 from struct import Struct
 
-from ... import uapi
+from ...netlink import uapi
 from .. import requests, system
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..world import World

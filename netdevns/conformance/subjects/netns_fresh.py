@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests, system
 from ..probe import ABI, SPEC, VARIES, NotAvailable, Value, probe
 from ..requests import new_nsid

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from struct import Struct
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import address, named, ns_fd, set_link

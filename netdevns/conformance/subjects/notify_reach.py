@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests, system
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import altnames, named, ns_fd, set_link

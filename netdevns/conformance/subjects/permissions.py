@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import system
 from ..probe import ABI, SPEC, NotAvailable, Value, probe
 from ..requests import ns_fd, set_link

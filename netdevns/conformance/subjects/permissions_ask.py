@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests, system
 from ..probe import ABI, ROOT, SPEC, VARIES, NotAvailable, Value, probe
 from ..requests import new_nsid, ns_fd, ns_pid, set_link

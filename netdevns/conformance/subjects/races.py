@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests, system
 from ..probe import SPEC, Value, probe
 from ..requests import address, del_link, named, ns_fd, ns_pid, set_link

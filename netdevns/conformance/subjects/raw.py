@@ -7,7 +7,7 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import system
 from ..world import ROOM, error_name, reply_of
 

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from struct import Struct
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests
 from ..probe import ABI, SPEC, VARIES, NotAvailable, Value, probe
 from ..requests import CREATE, RTMSG, ns_fd, packed, set_link

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from struct import Struct
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from ..probe import ABI, SPEC, Value, probe
 from ..requests import address, ns_fd, set_link, with_flags
 from ..world import SetupFailed, World, need_ipv6

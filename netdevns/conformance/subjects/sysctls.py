@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from .. import requests
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import named, ns_fd, packed, set_link

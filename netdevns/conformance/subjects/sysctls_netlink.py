@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from ... import uapi, wire
+from ...netlink import uapi, wire
 from ..probe import ABI, SPEC, VARIES, Value, probe
 from ..requests import ns_fd, packed, set_link
 from ..world import Device, Namespace, World, need_ipv6

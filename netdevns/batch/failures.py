@@ -1,0 +1,127 @@
+"""What a batch that failed says: what, which device, where it is, and what is not as before."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+from ..engine import lookups
+from ..errors import MoveFailed, Remains
+from ..netlink import ifname
+from ..netlink.error import EngineError
+from ..text import quote
+from .plan import Member, Plan, called, location
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+WORDS = {
+    "record": "the record of this move could not be written",
+    "open": "it could not be prepared",
+    "exchange": "the kernel could not be asked",
+    "snapshot": "its addresses could not be read",
+    "down": "it could not be set down",
+    "watch": "addresses that were added meanwhile are not known",
+    "move": "the move failed",
+    "replay": "its addresses could not be set in the target",
+    "carry": "what was to be preserved could not be set in the target",
+    "verify": "it did not arrive as it was",
+    "undo": "it could not be put back",
+}
+# Of a batch, where one exchange is for all of it.
+WORDS_OF_ALL = {
+    "snapshot": "the addresses of the devices could not be read",
+    "verify": "what arrived in the target could not be read",
+}
+# Where such an exchange was, in the source or in the target: with no device to name, the namespace is named.
+IN_SOURCE, IN_TARGET = ("open", "snapshot", "down", "watch"), ("move", "replay", "carry", "verify")
+
+
+class Stopped(Exception):
+    """A step failed, of one device or (None) of none."""
+
+    def __init__(self, member: Member | None, step: str, errno_: int, extack: str) -> None:
+        super().__init__(step)
+        self.member = member
+        self.step = step
+        self.errno = errno_
+        self.extack = extack
+
+
+def step(member: Member | None, name: str, call: Callable[..., T], *args: object) -> T:
+    """A call of the engine's; if it fails, `Stopped` says of which device and in which step."""
+    try:
+        return call(*args)
+    except EngineError as e:
+        # A comparison that failed is no failed system call.
+        raise Stopped(member, name, 0 if e.errno == errno.ESTALE else e.errno, e.extack) from None
+
+
+def unwatched(plan: Plan, e: EngineError) -> str:
+    """Why the source's addresses cannot be watched during a move, which is not begun then."""
+    return f"{called(plan.source)}: changes of its addresses cannot be watched: {lookups.says(e)}"
+
+
+def _where(member: Member | None, step: str, plan: Plan) -> str:
+    """How a text begins: with the device at fault, or with the namespace."""
+    if member:
+        return f"{member.item.label}: "
+    if step in IN_SOURCE or step in IN_TARGET:
+        return f"{called(plan.source if step in IN_SOURCE else plan.target)}: "
+    return ""
+
+
+def failed(
+    cause: BaseException, left: tuple[Remains, ...], plan: Plan, *, is_kept: bool, may_miss_late: bool
+) -> MoveFailed:
+    """The error of a batch.
+
+    Args:
+        cause: A `Stopped`, an EngineError, or what interrupted it.
+        left: What could not be put back.
+        plan: The batch.
+        is_kept: Whether its record is kept for `recover`.
+        may_miss_late: Whether an address that was added during the move may be lost.
+    """
+    stopped = cause if isinstance(cause, Stopped) else Stopped(None, "interrupt", 0, "")
+    if isinstance(cause, EngineError):
+        stopped = Stopped(None, cause.step, cause.errno, cause.extack)
+    member = stopped.member
+    text = _where(member, stopped.step, plan)
+    if stopped.step == "time-out":
+        text += "the time was over before this device"
+    elif stopped.step == "interrupt":
+        text += f"interrupted by {stopped.extack}" if stopped.extack else f"interrupted ({type(cause).__name__})"
+    elif stopped.step == "process":
+        text += stopped.extack
+    else:
+        said = [os.strerror(stopped.errno)] if stopped.errno else []
+        if said and stopped.extack.endswith(said[0]):  # a file and why
+            said = []
+        words = WORDS[stopped.step] if member else WORDS_OF_ALL.get(stopped.step, WORDS[stopped.step])
+        if member and stopped.step == "move" and stopped.errno == errno.EEXIST:
+            words = f'the name "{quote.shown(member.item.wanted)}" was taken in the target meanwhile'
+        text += ": ".join([words, *said, *([stopped.extack] if stopped.extack else [])])
+    text += (
+        "; devices, addresses and routes are back as before"
+        if not left
+        else f"; NOT as before: {', '.join(quote.shown(ifname.encode(x.device)) for x in left)}"
+    )
+    if is_kept:
+        text += "; the record is kept, and `netdevns recover` tries again"
+    if may_miss_late or stopped.step == "watch":
+        text += "; an address that was added during the move may be missing"
+    return MoveFailed(
+        text,
+        errno=stopped.errno,
+        extack="" if stopped.step in ("interrupt", "process") else stopped.extack,
+        device=member.item.host_name if member else None,
+        step=stopped.step,
+        netns=plan.target.where if plan.target else None,
+        location=(location(member) if member.touched else "source") if member else None,
+        left=left,
+    )

@@ -1,0 +1,355 @@
+"""The settings of a link: compares two RTM_NEWLINK of a device, and sets it as the first of them says.
+
+All attributes are compared, but for those named below; so both messages must have been asked for with the same
+IFLA_EXT_MASK. One that is not known here (of a later kernel) is compared, too, and only reported: that a device is as
+before must not be said of one that may not be, and a request with it could do more than set it.
+Layouts: linux/if_link.h, linux/if.h.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from ..engine import EngineError, Socket, lookups
+from ..netlink import info_data, uapi, wire
+from ..state import sysctls
+from ..text import quote
+from .plan import Member
+
+Key = tuple[object, ...]
+Attrs = Mapping[int, memoryview]
+
+LEFT_OUT = frozenset({
+    # Counters, and what the kernel finds out or follows from other devices.
+    uapi.IFLA_STATS, uapi.IFLA_STATS64, uapi.IFLA_PAD, uapi.IFLA_PROMISCUITY, uapi.IFLA_ALLMULTI, uapi.IFLA_OPERSTATE,
+    uapi.IFLA_CARRIER, uapi.IFLA_CARRIER_CHANGES, uapi.IFLA_CARRIER_UP_COUNT, uapi.IFLA_CARRIER_DOWN_COUNT,
+    # A driver may get another interrupt each time that the device is opened.
+    uapi.IFLA_MAP,
+    # The driver's limits: they follow a lower device or the peer, and the settings below.
+    uapi.IFLA_MIN_MTU, uapi.IFLA_MAX_MTU, uapi.IFLA_TSO_MAX_SIZE, uapi.IFLA_TSO_MAX_SEGS, uapi.IFLA_HEADROOM,
+    uapi.IFLA_TAILROOM,
+    # Of the message; IFLA_LINK_NETNSID is compared with IFLA_LINK.
+    uapi.IFLA_EVENT, uapi.IFLA_EXT_MASK, uapi.IFLA_NEW_NETNSID, uapi.IFLA_TARGET_NETNSID, uapi.IFLA_NEW_IFINDEX,
+    uapi.IFLA_LINK_NETNSID,
+    # Looked after elsewhere: by the engine, with its port, as a qdisc, by sysctls.Settings; and compared below.
+    uapi.IFLA_IFNAME, uapi.IFLA_MASTER, uapi.IFLA_PROTINFO, uapi.IFLA_QDISC, uapi.IFLA_AF_SPEC,
+    uapi.IFLA_PROP_LIST, uapi.IFLA_LINKINFO, uapi.IFLA_LINK, uapi.IFLA_XDP, uapi.IFLA_PROTO_DOWN,
+    uapi.IFLA_PROTO_DOWN_REASON,
+})  # fmt: skip
+# What an RTM_NEWLINK sets, in this order. gso_max_size and gro_max_size set those of IPv4, too (net/core/dev.c,
+# netif_set_gso_max_size()), so these come behind.
+SET = {
+    uapi.IFLA_ADDRESS: "MAC address", uapi.IFLA_BROADCAST: "broadcast address", uapi.IFLA_MTU: "MTU",
+    uapi.IFLA_TXQLEN: "transmit queue length", uapi.IFLA_GROUP: "group", uapi.IFLA_IFALIAS: "alias",
+    uapi.IFLA_GSO_MAX_SIZE: "gso_max_size", uapi.IFLA_GSO_MAX_SEGS: "gso_max_segs",
+    uapi.IFLA_GRO_MAX_SIZE: "gro_max_size", uapi.IFLA_GSO_IPV4_MAX_SIZE: "gso_ipv4_max_size",
+    uapi.IFLA_GRO_IPV4_MAX_SIZE: "gro_ipv4_max_size", uapi.IFLA_LINKMODE: "link mode",
+}  # fmt: skip
+# What nothing sets.
+FIXED = {
+    uapi.IFLA_NUM_TX_QUEUES: "number of transmit queues", uapi.IFLA_NUM_RX_QUEUES: "number of receive queues",
+    uapi.IFLA_PERM_ADDRESS: "permanent MAC address", uapi.IFLA_PARENT_DEV_NAME: "parent device",
+    uapi.IFLA_PARENT_DEV_BUS_NAME: "bus of the parent device",
+}  # fmt: skip
+# What userspace sets of ifi_flags; IFF_UP is the engine's. Source: net/core/dev.c, __dev_change_flags().
+FLAGS = {
+    uapi.IFF_DEBUG: "DEBUG", uapi.IFF_NOTRAILERS: "NOTRAILERS", uapi.IFF_NOARP: "NOARP", uapi.IFF_PROMISC: "PROMISC",
+    uapi.IFF_ALLMULTI: "ALLMULTI", uapi.IFF_MULTICAST: "MULTICAST", uapi.IFF_PORTSEL: "PORTSEL",
+    uapi.IFF_AUTOMEDIA: "AUTOMEDIA", uapi.IFF_DYNAMIC: "DYNAMIC",
+}  # fmt: skip
+FIXED_FLAGS = {
+    uapi.IFF_BROADCAST: "BROADCAST", uapi.IFF_LOOPBACK: "LOOPBACK", uapi.IFF_POINTOPOINT: "POINTOPOINT",
+    uapi.IFF_ECHO: "ECHO",
+}  # fmt: skip
+XDP_MODES = (
+    ("driver", uapi.IFLA_XDP_DRV_PROG_ID, uapi.XDP_FLAGS_DRV_MODE),
+    ("generic", uapi.IFLA_XDP_SKB_PROG_ID, uapi.XDP_FLAGS_SKB_MODE),
+    ("hardware", uapi.IFLA_XDP_HW_PROG_ID, uapi.XDP_FLAGS_HW_MODE),
+)
+
+
+class Difference:
+    """One setting that is not as it was.
+
+    Attributes:
+        key: Which one.
+        words: The same for people, with the values where they are numbers: "MTU 1400 -> 1300".
+        together: The request that sets it as it was, with all those of the same request; b"": there is none.
+        alone: The request for this one alone, where another one is refused; b"": only together.
+    """
+
+    __slots__ = ("alone", "key", "together", "words")
+
+    def __init__(self, key: Key, words: str, together: bytes = b"", alone: bytes = b"") -> None:
+        self.key = key
+        self.words = words
+        self.together = together
+        self.alone = alone
+
+
+def own_mac(link: wire.Link) -> bytes:
+    """The device's own MAC: a bond's slave has that of the bond, and gets its own again when it leaves."""
+    if link.port_kind == b"bond":
+        slave = wire.attrs(memoryview(link.port), strict=False)
+        return bytes(slave.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR, link.mac))
+    return link.mac
+
+
+def mac_request(was: wire.Link, now: wire.Link) -> list[tuple[str, bytes]]:
+    """The request for its own MAC, where it has another one: without it an undo may not find the device."""
+    mac = own_mac(was)
+    if not mac or now.mac in (mac, was.mac):
+        return []
+    return [(SET[uapi.IFLA_ADDRESS], _request(now.ifindex, wire.attr(uapi.IFLA_ADDRESS, mac)))]
+
+
+def differences(was: wire.Link, now: wire.Link, here: Mapping[int, int]) -> list[Difference]:
+    """The settings of a link that are not as they were, in the order to set them in.
+
+    Args:
+        was: As the snapshot has it.
+        now: As it is, under whatever ifindex and name.
+        here: ifindex before -> ifindex now, of devices that may have got another one.
+    """
+    before, there = (wire.attrs(link.body, wire.IFINFOMSG.size, strict=False) for link in (was, now))
+    found = [*_altnames(was, now), *_data(was, now), *_proto_down(before, there, now.ifindex)]
+    for type_, words in SET.items():
+        found += _attribute(was, now, before, there, type_, words)
+    found += [*_flags(was, now), *_xdp(before, there, now.ifindex)]
+    for type_ in sorted({*before, *there} - LEFT_OUT - SET.keys()):
+        if before.get(type_) != there.get(type_):
+            found.append(Difference((type_,), FIXED.get(type_, f"attribute {type_} of RTM_NEWLINK")))
+    lower, lower_now = (wire.u32(attrs.get(uapi.IFLA_LINK)) or 0 for attrs in (before, there))
+    netnsid, netnsid_now = (attrs.get(uapi.IFLA_LINK_NETNSID) for attrs in (before, there))
+    if netnsid != netnsid_now or (here.get(lower, lower) if netnsid is None else lower) != lower_now:
+        what = "peer" if was.kind == b"veth" else "lower device"
+        now_where = " in another network namespace" if netnsid is None and netnsid_now is not None else ""
+        found.append(Difference((uapi.IFLA_LINK,), f"{what} (ifindex {lower}) -> (ifindex {lower_now}){now_where}"))
+    types = [wire.IFINFOMSG.unpack_from(link.body)[1] for link in (was, now)]
+    if types[0] != types[1]:
+        found.append(Difference(("type",), f"hardware type {types[0]} -> {types[1]}"))
+    return [*found, *_families(before, there)]
+
+
+def restore(
+    socket: Socket, found: Iterable[Difference], when_busy: Callable[[], object] | None = None
+) -> dict[Key, str]:
+    """Sends the requests of these differences.
+
+    Args:
+        socket: In the namespace that the device is in.
+        found: What `differences` found.
+        when_busy: Called once, before a request that was refused with EBUSY is sent again: some drivers set some things
+            only while a device is down.
+
+    Returns:
+        The kernel's words for each that was refused. What is still different is to be looked for: a request may be
+        refused that another one made needless.
+    """
+    refused: dict[Key, str] = {}
+
+    def send(request: bytes) -> str:
+        nonlocal when_busy
+        try:
+            socket.command(request)
+        except EngineError as e:
+            if e.errno != errno.EBUSY or when_busy is None:
+                return lookups.says(e)
+            again, when_busy = when_busy, None
+            again()
+            return send(request)
+        return ""
+
+    groups: dict[bytes, list[Difference]] = {}
+    for difference in found:
+        if difference.together:
+            groups.setdefault(difference.together, []).append(difference)
+    for together, group in groups.items():
+        words = send(together)
+        for difference in group if words else ():
+            if difference.alone and difference.alone != together:
+                words = send(difference.alone)
+            if words:
+                refused[difference.key] = words
+    return refused
+
+
+class Restorer:
+    """Sets the links of a batch as they were.
+
+    Args:
+        source: The socket in the source.
+        here: ifindex before -> ifindex now, of those that are there; asked for each time.
+    """
+
+    def __init__(self, source: Socket, here: Callable[[], Mapping[int, int]]) -> None:
+        self.source = source
+        self.here = here
+        self._refused: dict[Member, dict[Key, str]] = {}
+        self.without_request: dict[Member, list[str]] = {}  # of what `left` said, what nothing sets
+
+    def look(self, member: Member) -> tuple[wire.Link, sysctls.Settings]:
+        """The link as it is, and its sysctls. Raises EngineError, Malformed."""
+        requests = [wire.get_link(member.device.ifindex)]
+        if member.item.token is not None:  # 5.10 tells it only with the statistics
+            requests.append(wire.get_link(member.device.ifindex, statistics=True))
+        answers = lookups.ask(self.source, requests)
+        for answer in answers:
+            if code := lookups.refused(answer):
+                raise EngineError(code, wire.error(answer)[1], "exchange")
+        return wire.Link(answers[0].body), sysctls.Settings(answers[-1].body)
+
+    def restore(self, member: Member, when_busy: Callable[[], object]) -> tuple[wire.Link, sysctls.Settings]:
+        """Sets what differs, before IFF_UP; what `look` then says. Raises EngineError, Malformed."""
+        seen = self.look(member)
+        is_late = member.device.was_up and not seen[0].flags & uapi.IFF_UP
+        return self.look(member) if self.restore_once(member, seen[0], when_busy, late=is_late) else seen
+
+    def restore_once(
+        self, member: Member, now: wire.Link, when_busy: Callable[[], object] | None = None, *, late: bool = False
+    ) -> bool:
+        """The same for a link that was looked at; whether anything differed. `late`: what waits for IFF_UP does."""
+        found = self._differences(member, now)
+        if late:
+            waits = {("data", type_) for kind, type_ in info_data.UP if kind == now.kind}
+            found = [each for each in found if each.key not in waits]
+        if found:
+            self._refused[member] = restore(self.source, found, when_busy)
+        return bool(found)
+
+    def left(self, member: Member, now: wire.Link) -> list[str]:
+        """What still differs, with the kernel's words where it refused it."""
+        refused, said = self._refused.get(member, {}), []
+        self.without_request[member] = []
+        for each in self._differences(member, now):
+            words = f"{each.words}: {refused[each.key]}" if each.key in refused else each.words
+            said.append(words)
+            if not each.together:
+                self.without_request[member].append(words)
+        return said
+
+    def _differences(self, member: Member, now: wire.Link) -> list[Difference]:
+        return differences(wire.Link(memoryview(member.device.link_body)), now, self.here())
+
+
+# ---- the parts ----
+
+
+def _request(ifindex: int, attrs: bytes) -> bytes:
+    return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attrs)
+
+
+def _attribute(
+    was: wire.Link, now: wire.Link, before: Attrs, there: Attrs, type_: int, words: str
+) -> Iterator[Difference]:
+    value, value_now = (bytes(attrs.get(type_, b"")) for attrs in (before, there))
+    if value == value_now:
+        return
+    if type_ == uapi.IFLA_ADDRESS:
+        if value_now == own_mac(was):
+            return  # it left its bond
+        value = own_mac(was)
+    # An alias is taken away by an empty one; of the others one that is not reported is not known to this kernel.
+    can_be_set = value or type_ == uapi.IFLA_IFALIAS
+    text = f"{words}{_change(type_, value, value_now)}"
+    yield Difference((type_,), text, _request(now.ifindex, wire.attr(type_, value)) if can_be_set else b"")
+
+
+def _change(type_: int, value: bytes, value_now: bytes) -> str:
+    """Both values, where they are short enough to say more than that they differ."""
+    if type_ in (uapi.IFLA_ADDRESS, uapi.IFLA_BROADCAST):
+        return f" {value.hex(':')} -> {value_now.hex(':')}"
+    if type_ == uapi.IFLA_IFALIAS:
+        return " {} -> {}".format(*(f'"{quote.shown(wire.text(v))}"' for v in (value, value_now)))
+    return info_data.numbers(value, value_now)
+
+
+def _altnames(was: wire.Link, now: wire.Link) -> Iterator[Difference]:
+    """Alternative names that were added; lost ones are put back by who knows which are lost (lookups.lost_altnames)."""
+    added = [*dict.fromkeys(name for name in now.altnames if name not in was.altnames)]
+    together = remove_altnames(now.ifindex, added)
+    for name in added:
+        words = f'alternative name "{quote.shown(name)}" was added'
+        yield Difference(("altname", name), words, together, remove_altnames(now.ifindex, [name]))
+
+
+def remove_altnames(ifindex: int, altnames: list[bytes]) -> bytes:
+    """The request that removes alternative names."""
+    return wire.altnames_message(uapi.RTM_DELLINKPROP, ifindex, altnames)
+
+
+def _flags(was: wire.Link, now: wire.Link) -> Iterator[Difference]:
+    changed = was.flags ^ now.flags
+    ours = sum(flag for flag in FLAGS if changed & flag)
+    # Exactly these in ifi_change: the others, IFF_UP first of all, stay as they are (probe message.flags.change-all).
+    head = wire.IFINFOMSG.pack(0, 0, now.ifindex, was.flags & ours, ours)
+    request = wire.message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, head)
+    for flag, name in (FLAGS | FIXED_FLAGS).items():
+        if changed & flag:
+            words = f"flag {name} {'on -> off' if was.flags & flag else 'off -> on'}"
+            yield Difference(("flag", flag), words, request if flag in FLAGS else b"")
+
+
+def _proto_down(before: Attrs, there: Attrs, ifindex: int) -> Iterator[Difference]:
+    """proto_down, and the reasons for it, which must be gone before it is cleared: both in one request."""
+    down, down_now = (wire.u8(attrs.get(uapi.IFLA_PROTO_DOWN) or memoryview(b"\0")) for attrs in (before, there))
+    reasons, reasons_now = map(_reasons, (before, there))
+    if (down, reasons) == (down_now, reasons_now):
+        return
+    attrs = b""
+    if reasons != reasons_now:
+        mask = wire.attr_u32(uapi.IFLA_PROTO_DOWN_REASON_MASK, reasons ^ reasons_now)
+        attrs += wire.nested(
+            uapi.IFLA_PROTO_DOWN_REASON, mask + wire.attr_u32(uapi.IFLA_PROTO_DOWN_REASON_VALUE, reasons)
+        )
+    if down != down_now:
+        attrs += wire.attr(uapi.IFLA_PROTO_DOWN, bytes([down]))
+    words = f"proto_down {down} -> {down_now}" if down != down_now else "reasons of proto_down"
+    yield Difference((uapi.IFLA_PROTO_DOWN,), words, _request(ifindex, attrs))
+
+
+def _reasons(attrs: Attrs) -> int:
+    found = _nested(attrs.get(uapi.IFLA_PROTO_DOWN_REASON))
+    return wire.u32(found.get(uapi.IFLA_PROTO_DOWN_REASON_VALUE)) or 0
+
+
+def _xdp(before: Attrs, there: Attrs, ifindex: int) -> Iterator[Difference]:
+    """A program that was attached meanwhile is detached; one that there was cannot be attached again."""
+    was, now = (_nested(attrs.get(uapi.IFLA_XDP)) for attrs in (before, there))
+    for mode, type_, flag in XDP_MODES:
+        program, program_now = (wire.u32(attrs.get(type_)) or 0 for attrs in (was, now))
+        if program == program_now:
+            continue
+        detach = wire.attr(uapi.IFLA_XDP_FD, wire.S32.pack(-1)) + wire.attr_u32(uapi.IFLA_XDP_FLAGS, flag)
+        request = _request(ifindex, wire.nested(uapi.IFLA_XDP, detach))
+        if program:
+            yield Difference(("xdp", mode), f"XDP program {program} ({mode})")
+        if program_now:
+            words = f"XDP program {program_now} ({mode}) was attached"
+            yield Difference(("xdp", mode, "attached"), words, request)
+
+
+def _families(before: Attrs, there: Attrs) -> Iterator[Difference]:
+    """Settings of other families than IPv4 and IPv6 (MCTP has some), which sysctls.Settings looks after."""
+    was, now = (_nested(attrs.get(uapi.IFLA_AF_SPEC)) for attrs in (before, there))
+    for family in sorted({*was, *now} - {uapi.AF_INET, uapi.AF_INET6}):
+        if was.get(family) != now.get(family):
+            yield Difference((uapi.IFLA_AF_SPEC, family), f"settings of address family {family}")
+
+
+def _nested(view: memoryview | None) -> dict[int, memoryview]:
+    return {} if view is None else wire.attrs(view, strict=False)
+
+
+def _data(was: wire.Link, now: wire.Link) -> Iterator[Difference]:
+    """IFLA_INFO_DATA: all that differs in one request, or one by one."""
+    for type_, words, together, alone in info_data.differences(was, now):
+        yield Difference(("data", type_), words, _data_request(now, together), _data_request(now, alone))
+
+
+def _data_request(now: wire.Link, data: bytes) -> bytes:
+    if not data:
+        return b""
+    kind = wire.attr_name(uapi.IFLA_INFO_KIND, now.kind)
+    return _request(now.ifindex, wire.nested(uapi.IFLA_LINKINFO, kind + wire.nested(uapi.IFLA_INFO_DATA, data)))

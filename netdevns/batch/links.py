@@ -1,0 +1,65 @@
+"""The links that a batch concerns, read while no other mover has these devices."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Collection, Iterable
+
+from ..engine import Socket, lookups
+from ..netlink import uapi, wire
+from ..system.exclusion import Busy, Exclusion
+from ..text import quote
+from . import stacking
+from .plan import Plan
+
+TRIES = 8
+
+
+def read(plan: Plan, socket: Socket, wanted: Collection[bytes], exclusion: Exclusion | None) -> None:
+    """Sets `plan.links`: the devices of these names, and all that lie on another one.
+
+    `exclusion`: takes the batch and what lies on it before anything is read that a move relies on. A device that
+    another mover has is a finding.
+    """
+    try:
+        if exclusion is not None:
+            answers = lookups.ask(socket, [wire.get_link(name=name) for name in wanted])
+            there = [answer.body for answer in answers if answer.type == uapi.RTM_NEWLINK]
+            _take(plan, exclusion, {wire.IFINFOMSG.unpack_from(body)[2] for body in there})
+        for _ in range(TRIES):  # again where a device got another name meanwhile, or something was put on it
+            _dump(plan, socket, wanted)
+            batch = {link.ifindex for link in plan.links.values() if link.name in wanted}
+            if exclusion is None or not _take(plan, exclusion, {*batch, *stacking.above(plan.links, batch)}):
+                return
+    except Busy as e:
+        _dump(plan, socket, wanted)
+        link = lookups.link(socket, ifindex=e.ifindex)
+        label = quote.shown(link.name) if link else f"the device with the ifindex {e.ifindex}"
+        host_name = next((item.host_name for item in plan.items if link and item.ifname == link.name), None)
+        plan.error(host_name, "device.busy", f"{label} {e.words}", errno.EBUSY)
+
+
+def read_above(plan: Plan, socket: Socket, batch: Iterable[int]) -> None:
+    """Asks for the masters of the batch, of what lies on it, and of theirs: any of these may carry a default route."""
+    uppers: dict[int | None, list[int]] = {}
+    for link in plan.links.values():
+        uppers.setdefault(link.lower, []).append(link.ifindex)
+    todo, reached = {*batch}, {*batch}
+    while todo:
+        masters = {master for ifindex in todo if (master := plan.links[ifindex].master)}
+        for answer in lookups.ask(socket, [wire.get_link(ifindex) for ifindex in masters - plan.links.keys()]):
+            found = lookups.link_of(answer)
+            if found is not None:
+                plan.links[found.ifindex] = found
+        masters |= {upper for ifindex in todo for upper in uppers.get(ifindex, ())}
+        todo = (masters & plan.links.keys()) - reached
+        reached |= todo
+
+
+def _take(plan: Plan, exclusion: Exclusion, ifindexes: Collection[int]) -> bool:
+    assert plan.source is not None
+    return exclusion.hold(plan.source, ifindexes)
+
+
+def _dump(plan: Plan, socket: Socket, wanted: Collection[bytes]) -> None:
+    plan.links = {link.ifindex: link for link in lookups.links_of(socket, wanted)}

@@ -1,0 +1,187 @@
+"""A batch as far as it is known before it is moved: the devices asked for, what was found out, the open sockets."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+
+from .. import limits
+from ..engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, Device, EngineError, Socket, Watch, lookups
+from ..errors import CheckFailed
+from ..netlink import ifname, wire
+from ..state import sysctls
+from ..state.survey import Survey
+from ..system.netns import CURRENT, NetNS
+from ..text import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+    from ..reports import Report
+    from ..state.ports import Port
+
+
+def called(netns: NetNS | None) -> str:
+    """A namespace in a message."""
+    return "this network namespace" if netns is None or netns.where == CURRENT else netns.where
+
+
+class Found:
+    """A finding, with the errno that the kernel would give."""
+
+    __slots__ = ("code", "device", "errno", "severity", "text")
+
+    def __init__(self, device: str | None, severity: str, code: str, text: str, errno_: int = 0) -> None:
+        self.device = device
+        self.severity = severity
+        self.code = code
+        self.text = text
+        self.errno = errno_
+
+
+class Item:
+    """One device of a batch, as far as it is known."""
+
+    __slots__ = (
+        "depth", "device", "host_name", "ifname", "label", "link", "lost", "qdiscs", "token", "wanted",
+        "why_invalid", "why_wanted_invalid",
+    )  # fmt: skip
+
+    def __init__(self, host_name: str, wanted: str | None) -> None:
+        self.host_name = host_name
+        self.ifname = ifname.encode(host_name)
+        self.wanted = ifname.encode(wanted) if wanted else self.ifname
+        self.why_invalid = ifname.why_invalid(self.ifname)  # as the name of a device
+        self.why_wanted_invalid = ifname.why_invalid(self.wanted) if wanted else self.why_invalid
+        self.label = quote.shown(self.ifname)  # the host name for messages, where a newline must not stand
+        self.link: wire.Link | None = None
+        self.device: Device | None = None
+        self.qdiscs: list[str] = []  # that somebody gave it
+        self.token: bytes | None = None  # of IPv6, where its link does not tell it
+        self.depth = 0  # how many of its lowers are in the batch
+        self.lost: list[str] = []
+
+
+class Member:
+    """A device of the batch, checked."""
+
+    __slots__ = ("arrived", "device", "ended", "for_good", "item", "link", "touched")
+
+    def __init__(self, item: Item, device: Device, link: wire.Link) -> None:
+        self.item = item
+        self.device = device
+        self.link = link
+        self.arrived = b""  # the RTM_NEWLINK that was read in the target at the end
+        self.touched = False  # whether anything was sent that may have changed it
+        self.ended = False  # the kernel deleted it when its lower device left
+        self.for_good: list[str] = []  # what an undo found missing that nothing can put back
+
+    def settings(self) -> sysctls.Settings:
+        """Its sysctls as they were in the source."""
+        was = sysctls.Settings(self.device.link_body)
+        if self.item.token is not None:
+            was.token = self.item.token
+        return was
+
+
+def location(member: Member) -> str:
+    """Where a device is, as `NetDevError.location` says it."""
+    place = PLACE_GONE if member.ended else member.device.place
+    return {PLACE_SOURCE: "source", PLACE_TARGET: "target", PLACE_GONE: "gone"}.get(place, "unknown")
+
+
+def requested(devices: object) -> list[Item]:
+    """The devices of a mapping in the shape of `linux.netDevices`. Raises TypeError for wrong Python types."""
+    if not isinstance(devices, Mapping):
+        raise TypeError(f"devices must be a mapping of names, not {type(devices).__name__}")
+    items = []
+    for host_name, value in devices.items():
+        name = value.get("name") if isinstance(value, Mapping) else value
+        if not isinstance(host_name, str):
+            raise TypeError(f"a device name must be a str, not {type(host_name).__name__}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"{host_name}: the name in the container must be a str, not {type(name).__name__}")
+        items.append(Item(host_name, name))
+    return items
+
+
+# What `preserve` may ask for.
+PRESERVABLE = ("sysctls", "routes", "neighbours")
+
+
+def known_preserve(preserve: object) -> frozenset[str]:
+    """The kinds of a `preserve`; refuses what cannot be carried over, instead of losing it silently."""
+    if isinstance(preserve, (str, bytes)) or not hasattr(preserve, "__iter__"):
+        raise TypeError("preserve must be a collection of names")
+    kinds = [*preserve]
+    for kind in kinds:
+        if not isinstance(kind, str):
+            raise TypeError(f"preserve: a kind must be a str, not {type(kind).__name__}")
+        if kind not in PRESERVABLE:
+            raise ValueError(f"preserve: unknown kind {kind!r}; known are {', '.join(PRESERVABLE)}")
+    return frozenset(kinds)
+
+
+class Plan:
+    """What `examine` found out, with the open namespaces and sockets. A context manager that closes them."""
+
+    def __init__(self, items: list[Item], force: bool | frozenset[str]) -> None:
+        self.items = items
+        self.force = force  # which may carry a default route: all, none, or those of these host names
+        self.preserve: frozenset[str] = frozenset()  # of PRESERVABLE
+        self.lends = 0  # the number of the loan that is to be written when all has arrived; 0: none is
+        self.found: list[Found] = []
+        self.source: NetNS | None = None
+        self.target: NetNS | None = None
+        self.source_visit = -1  # the descriptor by which the source is entered; -1: the caller is there
+        self.source_socket: Socket | None = None
+        self.target_socket: Socket | None = None
+        self.watch: Watch | None = None  # of the source's addresses, while they are moved
+        # By ifindex: of the source, those of the batch, those that lie on another one, and what is above the batch.
+        self.links: dict[int, wire.Link] = {}
+        self.uppers: list[Item] = []  # devices that stay in the source, on top of one of the batch
+        # Dumps of what concerns the batch, the devices on it, and their masters.
+        self.routes = b""
+        self.survey = Survey(b"", b"", ())
+        self.nexthops = b""
+        self.neighbours: list[bytes] = []  # neighbours, proxies, entries of forwarding databases
+        self.neighparms = b""  # messages about the devices of the batch
+        self.ports: dict[int, Port] = {}  # what the batch's devices have as ports of a bridge or bond, by ifindex
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for closable in (self.watch, self.source_socket, self.target_socket, self.source, self.target):
+            if closable is not None:
+                closable.close()
+
+    def is_forced(self, item: Item) -> bool:
+        return self.force if isinstance(self.force, bool) else item.host_name in self.force
+
+    def error(self, device: str | None, code: str, text: str, errno_: int) -> None:
+        self.found.append(Found(device, "error", code, text, errno_))
+
+    def unasked(self, netns: NetNS | None, e: EngineError | wire.Malformed) -> None:
+        """A namespace gave no usable answer."""
+        self.error(None, "system", lookups.unasked(called(netns), e), getattr(e, "errno", errno.EBADMSG))
+
+    @property
+    def errors(self) -> list[Found]:
+        return [found for found in self.found if found.severity == "error"]
+
+    def report(self) -> Report:
+        from ..reports import report
+
+        return report(self.found)
+
+
+def too_many(count: int, *, is_move: bool) -> Plan:
+    """A plan without devices. Raises CheckFailed for a move, which must not look for earlier moves of them either."""
+    plan = Plan([], force=False)
+    text = f"{count} devices; at most {limits.DEVICES} can be moved together"
+    plan.error(None, "device.too-many", text, errno.E2BIG)
+    if is_move:
+        raise CheckFailed(text, found=plan.found, errno=errno.E2BIG, step="check")
+    return plan

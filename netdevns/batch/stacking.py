@@ -1,0 +1,92 @@
+"""Which device lies on which: VLANs and macvlans on their lower, ports below their bridge or bond."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+
+from ..engine import Device
+from ..netlink import wire
+from .plan import Item, Plan
+
+
+def set_depths(items: Mapping[int, Item]) -> None:
+    """An upper device is one deeper than its lower: uppers move first and come up last (probe kinds.upper-up.vlan)."""
+    for item in items.values():
+        link, seen = item.link, {0}
+        while link is not None and link.lower is not None and link.lower in items and link.lower not in seen:
+            seen.add(link.lower)
+            item.depth += 1
+            link = items[link.lower].link
+
+
+def above(links: Mapping[int, wire.Link], batch: Collection[int]) -> list[int]:
+    """The ifindexes of devices outside of the batch that lie on one of it, or on one that does."""
+    staying: list[int] = []
+    found = True
+    while found:  # once for each level of stacking
+        on_it = {link.ifindex for link in links.values() if link.lower in batch or link.lower in staying}
+        found = bool(more := sorted(on_it - {*batch} - {*staying}))
+        staying += more
+    return staying
+
+
+def uppers(links: Mapping[int, wire.Link], batch: Mapping[int, Item]) -> list[Item]:
+    """Devices outside of the batch that are stacked on it: they stay, and lose what depends on their lower.
+
+    (probes kinds.lower-moves.vlan, kinds.lower-moves.macvlan)
+    """
+    staying = []
+    for link in (links[ifindex] for ifindex in above(links, batch)):
+        item = Item(os.fsdecode(link.name), None)
+        item.link = link
+        item.device = Device(link.name, link.name, link.ifindex)
+        staying.append(item)
+    return staying
+
+
+def concerned(plan: Plan) -> set[int]:
+    """The ifindexes of devices that leave or lie on one that does, and of their masters: what hangs on these may go.
+
+    As they were before the move, and as they are now.
+    """
+    items = [item for item in (*plan.items, *plan.uppers) if item.link]
+    before = {ifindex for item in items if item.link for ifindex in (item.link.ifindex, item.link.master) if ifindex}
+    return before | {item.device.ifindex for item in items if item.device}
+
+
+# The kernel deletes these when their lower device leaves its namespace, wherever they are (probes
+# kinds.both-move.vxlan-over-upper-first, kinds.both-move.macsec-upper-first). All others outlive it. Source:
+# drivers/net/vxlan, vxlan_netdevice_event(); drivers/net/macsec.c, macsec_notify().
+_ENDING = (b"vxlan", b"macsec")
+
+
+def ending(uppers: Iterable[wire.Link], leaving: Iterable[int]) -> set[int]:
+    """The ifindexes of those that the kernel deletes when these devices leave, with all that lies on them."""
+    ended: set[int] = set()
+    lowers, todo = {*leaving}, [*uppers]
+    found = True
+    while found:  # once for each level of stacking
+        more = {u.ifindex for u in todo if u.lower in ended or (u.lower in lowers and u.kind in _ENDING)}
+        found = not more <= ended
+        ended |= more
+    return ended
+
+
+def below(links: Mapping[int, wire.Link], ifindexes: Iterable[int]) -> set[int]:
+    """These devices and all that lie below them."""
+    reached = set(ifindexes)
+    todo = list(reached)
+    ports: dict[int, list[int]] = {}
+    for link in links.values():
+        if link.master:
+            ports.setdefault(link.master, []).append(link.ifindex)
+    while todo:
+        upper = links.get(todo.pop())
+        if upper is None:
+            continue
+        for ifindex in (upper.lower, *ports.get(upper.ifindex, ())):
+            if ifindex in links and ifindex not in reached:
+                reached.add(ifindex)
+                todo.append(ifindex)
+    return reached

@@ -1,0 +1,282 @@
+"""Brings devices back into the source, also out of a container that fights for them.
+
+A move is refused for names: for the name of the device and, from 6.6 on, for each of its alternative names, of which
+root in the target can add any. So those that were added are removed in the target before; where one is added again
+each time, the device goes through a namespace that nobody else can enter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+from ..engine import PLACE_SOURCE, PLACE_TARGET, RETURN, EngineError, Socket, lookups
+from ..netlink import uapi, wire
+from ..text import quote
+from . import link_settings
+from .plan import Member, Plan
+
+# Of removing names and moving, in one send, before the way through a namespace of our own. A loop in C that adds one
+# alternative name outruns 1 of 5 of them; one that adds three, now and then 200 in a row (Linux 6.18, 2 processors).
+TRIES = 4
+# Kinds that keep their lower device, or peer, for all of their life, and whose links say in which namespace it is.
+BOUND = (b"veth", b"macvlan", b"macvtap", b"vlan", b"ipvlan", b"ipvtap")
+
+
+class _Replaced(Exception):
+    """Another device has the place of ours in the target."""
+
+
+class WayBack:
+    """The way back of a batch's devices.
+
+    Attributes:
+        missing: By member, what the last try could not do.
+    """
+
+    def __init__(self, plan: Plan, members: list[Member]) -> None:
+        assert plan.source is not None
+        assert plan.source_socket is not None
+        assert plan.target_socket is not None
+        self.source_fd = plan.source.fd
+        self.source = plan.source_socket
+        self.target = plan.target_socket
+        self.missing: dict[Member, list[str]] = {}
+        self._devices = {member.link.ifindex: member.device for member in members}
+
+    def bring(self, member: Member) -> None:
+        """Moves a device back, or renames it where it is back. Can be repeated."""
+        self.missing[member] = []
+        try:
+            self._free_altnames(member)
+        except _Replaced:
+            self.missing[member] = ["it was deleted there, and another device has its name and ifindex"]
+            return
+        refused = self._return(member)
+        if refused is not None and refused.errno == errno.EEXIST and member.device.place == PLACE_TARGET:
+            try:
+                self._insist(member)
+            except (EngineError, wire.Malformed, OSError) as e:
+                words = os.strerror(e.errno or errno.EIO) if isinstance(e, OSError) else lookups.says(e)
+                self.missing[member].append(f"the way through a namespace of our own: {words}")
+            refused = self._return(member)
+        if refused is not None:
+            self.missing[member].append(refused.extack if refused.errno == errno.ESTALE else lookups.says(refused))
+
+    def bring_all_again(self, members: list[Member]) -> None:
+        """Once more, where alternative names came along: they may be the names of others of the batch."""
+        if self._remove_added([m for m in members if m.device.place == PLACE_SOURCE]):
+            for member in members:
+                self.bring(member)
+
+    def _return(self, member: Member) -> EngineError | None:
+        device = member.device
+        try:
+            try:
+                device.undo(self.source, self.target, self.source_fd, RETURN)
+            except EngineError as e:
+                # Home and up under another name, which before 6.2 only a device that is down can change (probe
+                # names.up.in-place). RESTORE sets it up again.
+                if (e.errno, device.place) != (errno.EBUSY, PLACE_SOURCE):
+                    raise
+                self.source.command(_down(device.ifindex))
+                device.undo(self.source, self.target, self.source_fd, RETURN)
+        except EngineError as e:
+            return e
+        return None
+
+    # ---- alternative names ----
+
+    def _free_altnames(self, member: Member) -> None:
+        """Removes in the target what was added there; before 6.6 all, which would block the names there ever after.
+
+        Once more after a failure: afterwards nobody can free them any more.
+        """
+        for failures in ([], self.missing[member]):
+            try:
+                failures += self._free_once(member)
+            except (EngineError, wire.Malformed) as e:
+                failures.append(f"alternative names, removed in the target: {lookups.says(e)}")
+            if not failures:
+                return
+
+    def _free_once(self, member: Member) -> list[str]:
+        device = member.device
+        device.find(self.source, self.target)
+        link = lookups.link(self.target, ifindex=device.target_ifindex) if device.place == PLACE_TARGET else None
+        if link is None:
+            return []
+        if self._is_another(member, link):
+            raise _Replaced
+        stay = member.link.altnames if lookups.moves_altnames() else ()
+        return _remove(self.target, link, [name for name in dict.fromkeys(link.altnames) if name not in stay])
+
+    def _is_another(self, member: Member, now: wire.Link) -> bool:
+        """Whether a device in the target lies on another lower device, or has another peer.
+
+        Root there can delete a device and make one with its name, ifindex and MAC address, but not on a device of the
+        source. Brought home, a veth like that would connect the host's addresses with the container.
+        """
+        if member.link.kind not in BOUND:
+            return False
+        was, there = (wire.attrs(link.body, wire.IFINFOMSG.size, strict=False) for link in (member.link, now))
+        lower, lower_now = (wire.u32(attrs.get(uapi.IFLA_LINK)) or 0 for attrs in (was, there))
+        if not lower or uapi.IFLA_LINK_NETNSID in was:  # the number stays, whichever namespace it is in
+            return lower != lower_now
+        moved = self._devices.get(lower)
+        if moved is not None and moved.place == PLACE_TARGET:
+            return lower_now != moved.target_ifindex
+        expected = lower if moved is None else moved.ifindex
+        return lower_now != expected or uapi.IFLA_LINK_NETNSID not in there
+
+    def _remove_added(self, members: list[Member]) -> bool:
+        """Those that came along all the same; whether there were any. What is refused is told when all is compared."""
+        found = False
+        try:
+            answers = lookups.ask(self.source, [wire.get_link(m.device.ifindex) for m in members])
+            for member, answer in zip(members, answers, strict=True):
+                link = lookups.link_of(answer)
+                added = [name for name in link.altnames if name not in member.link.altnames] if link else []
+                if link and added:
+                    found = True
+                    _remove(self.source, link, added)
+        except (EngineError, wire.Malformed):
+            return found  # who looks next says so
+        return found
+
+    # ---- against a fight ----
+
+    def _insist(self, member: Member) -> None:
+        for _ in range(TRIES):
+            link = lookups.link(self.target, ifindex=member.device.target_ifindex)
+            if link is None:
+                return
+            added = [name for name in dict.fromkeys(link.altnames) if name not in member.link.altnames]
+            removal = link_settings.remove_altnames(link.ifindex, added) if added else b""
+            try:
+                self.target.command(removal + self._moved(member, link.ifindex))
+            except EngineError:
+                # That of a name that is gone, or of the move: where it is, says where it is.
+                member.device.find(self.source, self.target)
+                if member.device.place != PLACE_TARGET:
+                    return
+            else:
+                return
+        self._through_our_own(member)
+
+    def _moved(self, member: Member, ifindex: int, *, number: bool = True) -> bytes:
+        """The request that moves it home."""
+        attrs = wire.attr_u32(uapi.IFLA_NET_NS_FD, self.source_fd)
+        attrs += wire.attr_name(uapi.IFLA_IFNAME, member.item.ifname)
+        if number:
+            attrs += wire.attr_u32(uapi.IFLA_NEW_IFINDEX, member.device.ifindex)
+        return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attrs)
+
+    def _through_our_own(self, member: Member) -> None:
+        """Moves it into a namespace of ours, removes the names there, and moves it home.
+
+        It costs a namespace and a second move. A process that is killed in between takes the device along, as the end
+        of any namespace does: what is made by software ends, a NIC goes to the initial one.
+        """
+        fd = _fresh_namespace()
+        try:
+            with Socket(fd) as ours:
+                # What is in each new namespace, lo first of all, must not have a name that somebody could choose.
+                there = {link.ifindex for link in lookups.links(ours)}
+                for ifindex in there:
+                    ours.command(_rename(ifindex, _unguessable()))
+                attrs = wire.attr_u32(uapi.IFLA_NET_NS_FD, fd) + wire.attr_name(uapi.IFLA_IFNAME, _unguessable())
+                away = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, member.device.target_ifindex, attrs)
+                try:
+                    self.target.command(away)
+                    self._home_from(ours, there, member)
+                except BaseException:  # an interrupt: with this namespace what is still in it would end
+                    self._home_from(ours, there, member)
+                    raise
+        finally:
+            uapi.close(fd)
+
+    def _home_from(self, ours: Socket, there: set[int], member: Member) -> None:
+        for link in lookups.links(ours):
+            if link.ifindex not in there:
+                self._home(ours, member, link)
+
+    def _home(self, ours: Socket, member: Member, link: wire.Link) -> None:
+        for _, request in link_settings.mac_request(member.link, link):  # without it nobody finds it
+            with contextlib.suppress(EngineError):  # its driver takes none: looked for by name and ifindex
+                ours.command(request)
+        added = [name for name in dict.fromkeys(link.altnames) if name not in member.link.altnames]
+        # Somebody in the source may have its ifindex by now, or one of its own alternative names. EEXIST behind the
+        # move is no matter: its name is taken, and it is home under the one that nobody could guess.
+        for altnames, request in (
+            (added, self._moved(member, link.ifindex)),
+            ([], self._moved(member, link.ifindex, number=False)),
+            ([*dict.fromkeys(link.altnames)], self._moved(member, link.ifindex, number=False)),
+        ):
+            _remove(ours, link, altnames)
+            try:
+                ours.command(request)
+            except EngineError:
+                if lookups.link(ours, ifindex=link.ifindex) is None:
+                    return
+            else:
+                return
+        raise EngineError(errno.EEXIST, "it cannot leave it again", "undo")
+
+
+def _down(ifindex: int) -> bytes:
+    return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, up=False)
+
+
+def _rename(ifindex: int, name: bytes) -> bytes:
+    return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, wire.attr_name(uapi.IFLA_IFNAME, name))
+
+
+def _unguessable() -> bytes:
+    return b"nd" + os.urandom(6).hex().encode()
+
+
+def _remove(socket: Socket, link: wire.Link, altnames: list[bytes]) -> list[str]:
+    """Removes alternative names, all or one by one; what was refused.
+
+    Before 6.6 the kernel cannot remove one in a namespace where it was not added.
+    """
+    refused = []
+    if altnames:
+        try:
+            socket.command(link_settings.remove_altnames(link.ifindex, altnames))
+        except EngineError:
+            for name in altnames:
+                try:
+                    socket.command(link_settings.remove_altnames(link.ifindex, [name]))
+                except EngineError as e:
+                    refused.append(f'alternative name "{quote.shown(name)}": {lookups.says(e)}')
+    return refused
+
+
+def _fresh_namespace() -> int:
+    """A descriptor of a new network namespace. A thread makes it, which ends there: none has to find its way back."""
+    import ctypes
+    import threading
+
+    made: list[int] = []
+    code = 0
+
+    def make() -> None:
+        nonlocal code
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(uapi.CLONE_NEWNET):
+            code = ctypes.get_errno()
+            return
+        try:
+            made.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as e:
+            code = e.errno or errno.EIO
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    if not made:
+        raise OSError(code, os.strerror(code))
+    return made[0]

@@ -1,0 +1,311 @@
+"""The main job in a private sandbox: a "host" and a "container" with devices of their own; no device of the user's.
+
+Devices are made here by plain rtnetlink requests, only in namespaces that were made here, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import socket as sockets
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+
+from ..api import move
+from ..engine import Socket, lookups
+from ..netlink import ifaddr, uapi, wire
+from ..system.netns import CURRENT
+from ..text.output import tell
+
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNS = 0x20000
+MS_REC, MS_PRIVATE = 0x4000, 1 << 18  # linux/mount.h
+RTMGRP_LINK = 1
+VETH_INFO_PEER = 1
+IFLA_INFO_DATA = 2
+RACES = 10
+RACER_S = 30  # then the batch has failed before a device arrived
+FAILED = 1  # the exit code
+
+# What the demo's config.json asks for: host name, wanted name, name in the container, addresses.
+DEVICES = (
+    ("eth1", "net0", "net0", ("192.0.2.10/24", "2001:db8:1::10/64")),
+    ("mv0", "eth%d", "eth0", ("198.51.100.7/31",)),
+    ("eth2", None, "eth2", ("203.0.113.5/24", "2001:db8:2::5/64", "2001:db8:2::6/64")),
+)
+# A second batch, whose last name is taken by somebody in the container while the batch is under way.
+LOSERS = (("eth3", "late0"), ("eth4", "late1"), ("eth5", "late2"))
+
+Command = Callable[[Sequence[str]], int]
+Observer = Callable[[str, "Sandbox"], None]
+
+
+class Sandbox:
+    """A network namespace that plays the host (this process is in it), and a process in another, the container."""
+
+    def __init__(self) -> None:
+        _unshare()
+        self.host_fd = os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC)
+        self.pid, self._keep = _spawn_container()
+        self.container_fd = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Ends the container: its namespace and its devices go with it. The host's go with this process."""
+        os.close(self._keep)
+        os.waitpid(self.pid, 0)
+        os.close(self.container_fd)
+        os.close(self.host_fd)
+
+
+def _libc(call: str, *arguments: int | bytes | None) -> None:
+    if getattr(ctypes.CDLL(None, use_errno=True), call)(*arguments) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{call}: {os.strerror(code)}")
+
+
+def _unshare() -> None:
+    """Network and mount namespaces of our own: as root, or as root of a user namespace of our own."""
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        _libc("unshare", uapi.CLONE_NEWNET | CLONE_NEWNS)
+    except PermissionError:
+        _libc("unshare", CLONE_NEWUSER | uapi.CLONE_NEWNET | CLONE_NEWNS)
+        for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                file.write(text)
+    # The record of a move lies in /run: in one of our own, so that the machine stays as it was.
+    _libc("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+    _libc("mount", b"tmpfs", b"/run", b"tmpfs", 0, None)
+
+
+def _spawn_container() -> tuple[int, int]:
+    """A process in a new network namespace that sleeps until the returned descriptor is closed."""
+    stay, keep = os.pipe()
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.close(keep)
+            os.close(ready)
+            _libc("unshare", uapi.CLONE_NEWNET)
+            os.write(tell, b".")
+            os.read(stay, 1)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(stay)
+    os.close(tell)
+    came_up = os.read(ready, 1)
+    os.close(ready)
+    if not came_up:
+        raise OSError(f"the container's process {pid} did not come up")
+    return pid, keep
+
+
+# ---- devices and addresses ----
+
+
+def _new_link(name: str, kind: bytes, attrs: bytes = b"", data: bytes = b"") -> bytes:
+    info = wire.attr(uapi.IFLA_INFO_KIND, kind) + (wire.attr(IFLA_INFO_DATA, data) if data else b"")
+    body = wire.attr_name(uapi.IFLA_IFNAME, name.encode()) + attrs + wire.attr(uapi.IFLA_LINKINFO, info)
+    return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_CREATE | uapi.NLM_F_EXCL | uapi.NLM_F_ACK, 0, body)
+
+
+def veth(name: str, peer: str) -> bytes:
+    """The request for a veth pair."""
+    other = wire.IFINFOMSG.pack(0, 0, 0, 0, 0) + wire.attr_name(uapi.IFLA_IFNAME, peer.encode())
+    return _new_link(name, b"veth", data=wire.attr(VETH_INFO_PEER, other))
+
+
+def _ifindex(socket: Socket, name: str) -> int:
+    link = lookups.link(socket, name=name.encode())
+    if link is None:
+        raise RuntimeError(f"the demo's own device {name} is gone")
+    return int(link.ifindex)
+
+
+def _address(ifindex: int, text: str) -> bytes:
+    address, _, prefixlen = text.partition("/")
+    family = uapi.AF_INET6 if ":" in address else uapi.AF_INET
+    data = sockets.inet_pton(family, address)
+    body = ifaddr.IFADDRMSG.pack(family, int(prefixlen), 0, 0, ifindex)
+    body += wire.attr(uapi.IFA_LOCAL, data) + wire.attr(uapi.IFA_ADDRESS, data)
+    return wire.message(uapi.RTM_NEWADDR, uapi.NLM_F_CREATE | uapi.NLM_F_ACK, body)
+
+
+def _up(ifindex: int) -> bytes:
+    return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, up=True)
+
+
+def furnish(socket: Socket) -> None:
+    """The host's devices: eth1 ... eth5 with their cables' other ends, and a macvlan."""
+    for name in ("eth1", "eth2", *(host_name for host_name, _ in LOSERS)):
+        socket.command(veth(name, f"{name}-wire"))
+        for end in (f"{name}-wire", name):
+            socket.command(_up(_ifindex(socket, end)))
+    lower = wire.attr_u32(uapi.IFLA_LINK, _ifindex(socket, "eth1-wire"))
+    socket.command(_new_link("mv0", b"macvlan", lower))
+    socket.command(_up(_ifindex(socket, "mv0")))
+    for name, _, _, addresses in DEVICES:
+        for address in addresses:
+            socket.command(_address(_ifindex(socket, name), address))
+    for number, (name, _) in enumerate(LOSERS):
+        socket.command(_address(_ifindex(socket, name), f"10.0.{number}.1/24"))
+        socket.command(_address(_ifindex(socket, name), f"2001:db8:ff:{number}::1/64"))
+
+
+State = list[tuple[str, str, tuple[str, ...]]]
+
+
+def state_of(socket: Socket) -> State:
+    """Name, UP or DOWN, and addresses of global scope of each device; without lo and the far ends of the cables."""
+    _, links = socket.query(wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0))
+    _, dumped = socket.query(_ALL_ADDRESSES)
+    state: State = []
+    for message in wire.messages(links):
+        link = wire.Link(message.body)
+        if link.name == b"lo" or link.name.endswith(b"-wire"):
+            continue
+        found = ifaddr.addresses(dumped, protected=True, ifindex=link.ifindex)
+        texts = tuple(f"{a['address']}/{a['prefixlen']}" for a in found)
+        state.append((os.fsdecode(link.name), "UP" if link.flags & uapi.IFF_UP else "DOWN", texts))
+    return state
+
+
+_ALL_ADDRESSES = wire.message(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, ifaddr.IFADDRMSG.pack(0, 0, 0, 0, 0))
+_TENTATIVE = 0x40
+
+
+def _wait_for_dad(socket: Socket) -> None:
+    """Until the host's IPv6 addresses are usable, so that it can be seen that they stay so."""
+    for _ in range(100):
+        _, dumped = socket.query(_ALL_ADDRESSES)
+        if not any(int(str(a["flags"])) & _TENTATIVE for a in ifaddr.addresses(dumped)):
+            return
+        time.sleep(0.05)
+
+
+def _show(title: str, socket: Socket) -> None:
+    tell(f"  {title}")
+    for name, state, addresses in state_of(socket):
+        tell(f"    {name:8} {state:5} {'  '.join(addresses)}")
+
+
+def _run(command: Command, *arguments: str) -> int:
+    """Runs the command as a user would type it."""
+    tell(f"$ netdevns {' '.join(arguments)}")
+    return command(arguments)
+
+
+# ---- the two acts ----
+
+
+def _apply(command: Command, sandbox: Sandbox, host: Socket, container: Socket) -> bool:
+    wanted = {name: {"name": to} if to else {} for name, to, _, _ in DEVICES}
+    config = {"ociVersion": "1.3.0", "linux": {"namespaces": [{"type": "network"}], "netDevices": wanted}}
+    tell('\nThe container\'s config.json asks for: "netDevices": ' + json.dumps(wanted))
+    before = {name: addresses for name, _, addresses in state_of(host)}
+    _show("the host, before", host)
+    _show("the container, before", container)
+    with tempfile.TemporaryDirectory() as bundle:
+        with open(f"{bundle}/config.json", "w", encoding="utf-8") as file:
+            json.dump(config, file)
+        code = _run(command, "apply", "--bundle", bundle, "--pid", str(sandbox.pid))
+    _show("the host, after", host)
+    _show("the container, after", container)
+    expected = [(name, "UP", before[host_name]) for host_name, _, name, _ in DEVICES]
+    return code == 0 and sorted(state_of(container)) == sorted(expected)
+
+
+def _racer(sandbox: Sandbox, first: str, name: str) -> int:
+    """A process in the container that takes a name as soon as a batch with the host's device `first` is under way.
+
+    That is when it goes down: all do, before the first one moves. When the first has arrived it can be too late: on one
+    processor the mover takes the kernel's lock (rtnl) again before a process that waits for it runs. For the same
+    reason the process asks for a real-time priority: without it (a user namespace gives none) the mover wins two races
+    in three on one busy processor, and RACES are run.
+    """
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(tell)
+        os.read(ready, 1)
+        os.close(ready)
+        return pid
+    code = 1
+    try:
+        listener = sockets.socket(sockets.AF_NETLINK, sockets.SOCK_RAW, sockets.NETLINK_ROUTE)
+        listener.bind((0, RTMGRP_LINK))
+        listener.settimeout(RACER_S)
+        _libc("setns", sandbox.container_fd, uapi.CLONE_NEWNET)
+        with Socket() as there:
+            with contextlib.suppress(PermissionError):
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+            os.write(tell, b".")
+            # Not any message: carriers are reported up to a second late.
+            while not _goes_down(first, listener.recv(65536)):
+                pass
+            there.command(veth(name, "racer-wire"))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _goes_down(name: str, datagram: bytes) -> bool:
+    links = (wire.Link(message.body) for message in wire.messages(datagram) if message.type == uapi.RTM_NEWLINK)
+    return any(link.name == os.fsencode(name) and not link.flags & uapi.IFF_UP for link in links)
+
+
+def _lose(command: Command, sandbox: Sandbox, host: Socket, container: Socket) -> bool:
+    tell("\nA batch of three that fails: while it is under way, somebody in the container takes the third name.")
+    before = state_of(host)
+    _show("the host, before", host)
+    for _ in range(RACES):
+        racer = _racer(sandbox, LOSERS[0][0], LOSERS[-1][1])
+        code = _run(command, "move", *(f"{old}={new}" for old, new in LOSERS), "--to", f"pid:{sandbox.pid}")
+        os.waitpid(racer, 0)
+        if code:
+            break
+        tell("(the batch was quicker this time; its devices go back, and once more)")
+        move({new: old for old, new in LOSERS}, sandbox.host_fd, source=sandbox.container_fd)
+    _show("the host, after", host)
+    _show("the container, after", container)
+    return code == FAILED and state_of(host) == before
+
+
+def _tell(observe: Observer | None, stage: str, sandbox: Sandbox) -> None:
+    if observe is not None:
+        observe(stage, sandbox)
+
+
+def main(command: Command, observe: Observer | None = None) -> int:
+    """Runs the demo. Returns 0 if what happened is what was promised.
+
+    Args:
+        command: The command line's main.
+        observe: Called with "before", "moved" and "failed", and the sandbox, to look for oneself.
+    """
+    try:
+        sandbox = Sandbox()
+    except OSError as e:
+        sys.stderr.write(f"netdevns: demo: cannot make a network namespace: {e}; run it as root\n")
+        return FAILED
+    try:
+        with Socket() as host, Socket(sandbox.container_fd) as container:
+            furnish(host)
+            _wait_for_dad(host)
+            _tell(observe, "before", sandbox)
+            moved = _apply(command, sandbox, host, container)
+            _tell(observe, "moved", sandbox)
+            undone = _lose(command, sandbox, host, container)
+            _tell(observe, "failed", sandbox)
+    finally:
+        sandbox.close()
+    tell(f"\nall devices and addresses arrived: {'yes' if moved else 'NO'}")
+    tell(f"the failed batch left everything as it was: {'yes' if undone else 'NO'}")
+    return 0 if moved and undone else FAILED

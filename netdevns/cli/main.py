@@ -1,0 +1,391 @@
+"""The command line; its exit codes are those of `outcome`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from .. import errors
+from ..system.interrupts import ENDING, Interrupts
+from ..text.outcome import FAILED, LEFT, REFUSED, UNKNOWN, UNTOUCHED, Usage, code_of, device_arguments, lines_of
+from ..text.output import complain, end_by_exception, internal, print_any_name, print_json, tell, warn_in_a_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from ..reports import Recovered
+    from .advice import Asked
+
+
+def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
+    """Runs the command; returns its exit code. Prints one line for each fact, never a traceback.
+
+    Signals are handled as before when it returns, for a caller that goes on.
+
+    Args:
+        argv: Without the program's name; sys.argv by default.
+        advise: Whether to tell what to type next after an error.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        return _main(sys.argv[1:] if argv is None else argv, advise=advise)
+    finally:
+        if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != mask:
+            while signal.sigtimedwait(ENDING, 0):
+                pass  # they asked for the end of a command that has ended
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def program() -> int:
+    """The same for a process that ends with it: a signal that came after the move does not change its exit code."""
+    return _main(sys.argv[1:], advise=True)
+
+
+def _main(argv: Sequence[str], *, advise: bool) -> int:
+    args = list(argv)
+    print_any_name()
+    warn_in_a_line()
+    try:
+        if args[:1] == ["hook"] and not {"-h", "--help"} & set(args):
+            from ..oci import hook_command  # without argparse: a hook must start fast
+
+            return hook_command.run(args[1:])
+        parsed = _parser().parse_args(args)
+        parsed.advise = advise
+        code: int = parsed.run(parsed)
+        return code
+    except KeyboardInterrupt:  # what changes devices holds signals back
+        return complain(["interrupted"], FAILED)
+    except SystemExit as e:
+        return e.code if isinstance(e.code, int) else FAILED
+    except ImportError as e:
+        return complain([str(e)], FAILED)
+    except Exception as e:
+        return complain([internal(e)], FAILED)
+
+
+def _kinds(args: argparse.Namespace) -> list[str]:
+    """The kinds of --preserve KIND,...; apply has no such option."""
+    from ..batch.plan import PRESERVABLE
+
+    asked = getattr(args, "preserve", None)
+    kinds = [] if asked is None else asked.split(",")
+    for kind in kinds:
+        if kind not in PRESERVABLE:
+            raise Usage(f'--preserve: unknown kind "{kind}"; known are {", ".join(PRESERVABLE)}')
+    return kinds
+
+
+def _lent(devices: Collection[str | None]) -> list[str]:
+    from ..recovery import loans
+
+    return loans.lines(devices)
+
+
+def _failed(e: BaseException, as_json: bool, document: Mapping[str, object], asked: Asked | None = None) -> int:
+    """Tells of a failure, on stderr and (with --json) in the document on stdout."""
+    if isinstance(e, (errors.ConfigInvalid, Usage)):
+        lines, code = [str(e), UNTOUCHED], REFUSED
+        error: dict[str, object] = {"text": str(e), "errno": 0, "rolled_back": True, "left": []}
+    else:
+        told = e if isinstance(e, errors.NetDevError) else e.__cause__
+        if not isinstance(told, errors.NetDevError):
+            raise e
+        lines, code = lines_of(told, _lent), code_of(told)
+        error = _json_error(told)
+        verdict = [lines.pop()] if lines[-1] == UNTOUCHED else []
+        if asked is not None and told is e:
+            lines += [f"next: {command}" for command in _advice(told, asked)]
+        if asked is None or asked.command != "show":  # who only looks does not wonder
+            lines += verdict
+    if as_json:
+        print_json({**document, "error": error})
+    return complain(lines, code)
+
+
+def _advice(e: errors.NetDevError, asked: Asked) -> list[str]:
+    try:
+        from . import advice
+
+        if isinstance(e, errors.CheckFailed):
+            return advice.after_check(e.report.findings, asked)
+        if isinstance(e, errors.MoveFailed) and e.step not in ("time-out", "interrupt"):
+            return advice.after_failure(asked, left_in_target=any(left.location == "target" for left in e.left))
+    except BaseException:  # a signal, too: what has happened must be told, and nothing else
+        return []
+    return []
+
+
+def _json_error(e: errors.NetDevError) -> dict[str, object]:
+    import dataclasses
+
+    names = ("text", "errno", "extack", "device", "step", "netns", "rolled_back", "location")
+    error: dict[str, object] = {name: getattr(e, name) for name in names}
+    error["left"] = [dataclasses.asdict(left) for left in e.left]
+    if isinstance(e, errors.CheckFailed):
+        error["findings"] = [dataclasses.asdict(finding) for finding in e.report.findings]
+    return error
+
+
+def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespace, asked: Asked) -> int:
+    # Now, also what tells the end of it: when the devices have moved, a module that cannot be read comes too late.
+    import dataclasses
+
+    from ..api import transact
+    from ..recovery import loans  # noqa: F401
+    from ..system.folders import JOURNAL_DIR
+    from . import screens
+    from .advice import argument
+    from .progress import Progress
+
+    if args.json:
+        import json  # noqa: F401
+    source = None if asked.source is None else argument(asked.source)
+    progress = Progress(None if args.json else sys.stderr)
+    interrupts = Interrupts()
+    try:
+        with progress:
+            options = {"force": args.force, "journal": JOURNAL_DIR, "results": True, "on_step": progress}
+            options |= {"preserve": frozenset(_kinds(args)), "interrupts": interrupts}
+            moved = transact(devices, argument(target), source=source, **options)
+        if args.json:
+            print_json({"moved": [dataclasses.asdict(m) for m in moved]})
+        else:
+            tell(screens.moved(moved, target))
+    except BaseException as e:  # a MemoryError, for one: where the devices are must be told all the same
+        if progress.arrived and not isinstance(e, errors.NetDevError) and e.__cause__ is None:
+            how = internal(e) if isinstance(e, Exception) else "interrupted"
+            return complain([f"{how} when it was done: the devices are in {target}"], 0)
+        if isinstance(e, (KeyboardInterrupt, SystemExit)) and e.__cause__ is None:  # before anything was sent
+            return complain([f"interrupted; {UNTOUCHED}"], FAILED)
+        return _failed(e, args.json, {"moved": []}, asked if args.advise else None)
+    return 0
+
+
+def _asked(args: argparse.Namespace, devices: Mapping[str, str | None], target: str | None) -> Asked:
+    """The command line again, to be corrected; a bundle's devices are not on it."""
+    from .advice import Asked
+
+    named = {"--bundle": "bundle", "--config": "config", "--pid": "pid", "--netns": "netns"}
+    named |= {"--to": "to", "--from": "source", "--preserve": "preserve"}
+    given = [(option, getattr(args, name, None)) for option, name in named.items()]
+    options = [word for option, value in given if value is not None for word in (option, str(value))]
+    force = ["--force"] if devices and getattr(args, "force", False) else []
+    return Asked(args.command, devices, (*options, *force), target, getattr(args, "source", None))
+
+
+def _run_move(args: argparse.Namespace) -> int:
+    try:
+        devices = device_arguments(args.devices)
+        _kinds(args)
+    except Usage as e:
+        return _failed(e, args.json, {"moved": []})
+    return _move(devices, args.to, args, _asked(args, devices, args.to))
+
+
+def _configured(args: argparse.Namespace) -> tuple[dict[str, str], str]:
+    """What a bundle asks for, and the namespace it is for."""
+    from ..oci import config_json
+
+    config = config_json.load(args.config or os.path.join(args.bundle, "config.json"))
+    devices = config_json.net_devices(config)
+    path = config_json.network_namespace(config)
+    if args.pid is not None:
+        return devices, f"pid:{args.pid}"
+    if args.netns is not None:
+        return devices, args.netns
+    if path is None:
+        raise Usage("the configuration names no namespace to join: say whose it is with --pid or --netns")
+    return devices, path
+
+
+def _run_apply(args: argparse.Namespace) -> int:
+    args.force = True  # the operator wrote the configuration: a default route is no reason to refuse
+    try:
+        devices, target = _configured(args)
+    except (errors.ConfigInvalid, Usage) as e:
+        return _failed(e, args.json, {"moved": []})
+    return _move(devices, target, args, _asked(args, {}, target))
+
+
+def _run_check(args: argparse.Namespace) -> int:
+    from ..api import check
+    from ..text import tables
+    from . import advice, screens
+
+    document: dict[str, object] = {"ok": False, "findings": []}
+    devices: Mapping[str, str | None]
+    try:
+        if args.bundle is not None or args.config is not None:
+            if args.devices or args.to:
+                raise Usage("give devices and --to, or a bundle, not both")
+            if args.preserve is not None:
+                raise Usage("--preserve is not for a bundle: apply carries nothing over")
+            devices, target = _configured(args)
+            args.force = True
+            asked = _asked(args, {}, target)
+        elif args.devices and args.to:
+            devices, target = device_arguments(args.devices), args.to
+            asked = _asked(args, devices, target)
+        else:
+            raise Usage("give devices and --to NETNS, or --bundle DIR and --pid PID")
+        source = None if args.source is None else advice.argument(args.source)
+        report = check(devices, advice.argument(target), source=source, preserve=_kinds(args), force=args.force)
+    except (errors.ConfigInvalid, errors.NetDevError, Usage) as e:
+        return _failed(e, args.json, document)
+    if args.json:
+        import dataclasses
+
+        print_json(dataclasses.asdict(report))
+    else:
+        tell(screens.check(report, advice.after_check(report.findings, asked), tables.columns(sys.stdout)))
+    return 0 if report.ok else REFUSED
+
+
+def _run_show(args: argparse.Namespace) -> int:
+    import dataclasses
+
+    from ..recovery import loans
+    from ..text import tables
+    from . import advice, screens, show
+
+    asked = dataclasses.replace(_asked(args, dict.fromkeys(args.devices), None), source=args.netns)
+    try:
+        devices = show.devices(args.devices, None if args.netns is None else advice.argument(args.netns))
+        lent = loans.listed(devices=args.devices or None) if args.netns is None else []
+    except errors.NetDevError as e:
+        return _failed(e, args.json, {"devices": []}, asked)
+    if args.json:
+        print_json({"devices": [*map(dataclasses.asdict, devices)], "loans": [*map(dataclasses.asdict, lent)]})
+    else:
+        following = advice.after_show(devices, asked) if args.devices else []
+        tell(screens.show(devices, lent, following, tables.columns(sys.stdout)))
+    return 0
+
+
+def _run_recover(args: argparse.Namespace) -> int:
+    from ..recovery.recover import pending, undo_crashed
+    from ..system.folders import JOURNAL_DIR
+    from . import screens
+
+    if not args.list:
+
+        def recover(interrupts: Interrupts) -> list[Recovered]:
+            return undo_crashed(JOURNAL_DIR, interrupts=interrupts)
+
+        return _tell_recovered(args, recover, screens.recovered, lambda each: each.outcome == "kept")
+    try:
+        crashed, running, aside = pending(JOURNAL_DIR)
+    except OSError as e:
+        return _no_records(e)
+    if args.json:
+        print_json({"pending": crashed, "running": running, "set_aside": aside})
+    else:
+        tell(screens.pending(crashed, running, aside))
+    return 0
+
+
+def _run_return(args: argparse.Namespace) -> int:
+    from ..recovery import homecoming
+    from ..system import inputs
+    from . import screens
+
+    container = None if args.container is None else inputs.as_json(args.container)
+
+    def come_home(interrupts: Interrupts) -> list[Recovered]:
+        return homecoming.come_home(container=container, wait_s=args.wait, is_ending=True, interrupts=interrupts)
+
+    return _tell_recovered(args, come_home, screens.returned, homecoming.is_wrong)
+
+
+def _tell_recovered(
+    args: argparse.Namespace,
+    put_back: Callable[[Interrupts], Sequence[Recovered]],
+    shown: Callable[[Sequence[Recovered]], str],
+    is_wrong: Callable[[Recovered], bool],
+) -> int:
+    import dataclasses
+
+    if args.json:
+        import json  # noqa: F401
+    interrupts = Interrupts()
+    try:
+        recovered = put_back(interrupts)
+    except OSError as e:
+        return _no_records(e)
+    except Exception as e:
+        return complain([internal(e), UNKNOWN], LEFT)
+    if args.json:
+        print_json({"recovered": [dataclasses.asdict(each) for each in recovered]})
+    else:
+        tell(shown(recovered))
+    name = interrupts.name
+    if not name or all(each.outcome != "kept" for each in recovered):  # a signal that came too late ends nothing
+        return LEFT if any(map(is_wrong, recovered)) else 0
+    if all(each.outcome == "kept" and each.location in ("target", "unknown") for each in recovered):
+        return complain([f"interrupted by {name}; {UNTOUCHED}"], FAILED)
+    return complain([f"interrupted by {name}; the others were looked at"], LEFT)
+
+
+def _no_records(e: OSError) -> int:
+    from ..system.folders import JOURNAL_DIR
+
+    return complain([f"{e.filename or JOURNAL_DIR}: {e.strerror}", UNTOUCHED], REFUSED)
+
+
+def _run_features(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
+    from ..oci import config_json
+
+    print_json(config_json.features())
+    return 0
+
+
+def _run_conformance(args: argparse.Namespace) -> int:
+    from ..conformance import command
+
+    end_by_exception()  # its probes have processes and namespaces to tidy up
+    try:
+        if args.probes[:1] == ["diff"]:
+            text, code = command.diff(args.probes[1:])
+        else:
+            text, code = command.run(args.probes, form=args.format, listed=args.list, jobs=max(0, args.jobs))
+    except command.Refused as e:
+        return complain([f"conformance: {e}"], REFUSED)
+    tell(text)
+    return code
+
+
+def _run_cdi(args: argparse.Namespace) -> int:
+    from ..oci import cdi
+
+    try:
+        return cdi.run(args, device_arguments(args.devices))
+    except Usage as e:
+        return complain([str(e), UNTOUCHED], REFUSED)
+
+
+def _run_hooks_dir(args: argparse.Namespace) -> int:
+    from ..oci import hooks_dir
+
+    return hooks_dir.run(args)
+
+
+def _run_demo(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
+    from . import demo
+
+    end_by_exception()
+    # Its sandbox is gone before anybody can type anything.
+    return demo.main(lambda arguments: main(arguments, advise=False))
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import usage
+
+    runs = {"move": _run_move, "apply": _run_apply, "check": _run_check, "show": _run_show}
+    runs |= {"recover": _run_recover, "features": _run_features, "demo": _run_demo}
+    runs |= {"conformance": _run_conformance, "return": _run_return}
+    runs |= {"cdi": _run_cdi, "hooks-dir": _run_hooks_dir}
+    return usage.parser(runs)

@@ -1,0 +1,116 @@
+"""What the command prints for people: tables on a terminal, lines that stay as they are elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..netlink import ifname
+from ..netlink.ifaddr import is_protected
+from ..netlink.uapi import RT_SCOPE_UNIVERSE
+from ..reports import Device, Finding, Loan, Recovered, Report
+from ..results import Address, Moved
+from ..text import quote, tables
+
+# Legible on dark and on light ground; the words say the same without them.
+ANSWERS = {"yes": "bold green", "yes,": "bold green", "no": "bold red", "only": "bold magenta", "unknown": "bold"}
+SEVERITIES = {"error": "bold red", "loss": "bold magenta", "note": "bold"}
+
+
+def moved(results: Sequence[Moved], where: str) -> str:
+    """A line for each device that arrived."""
+    lines = []
+    for m in results:
+        count = f"{len(m.addresses)} address{'' if len(m.addresses) == 1 else 'es'}"
+        lost = f"; not carried: {', '.join(m.not_carried)}" if m.not_carried else ""
+        lines.append(f"{m.host_name} -> {m.name} in {where} (ifindex {m.ifindex}), {count}{lost}")
+    return "\n".join(map(quote.printable, lines or ["no device is asked for; nothing to do"]))
+
+
+def returned(results: Sequence[Recovered]) -> str:
+    """A line for each device that is, or was, on loan."""
+    return recovered(results) if results else "nothing is on loan; nothing to do"
+
+
+def recovered(results: Sequence[Recovered]) -> str:
+    """A line for each device of a record."""
+    lines = [f"{r.device or r.record}: {r.outcome}: {r.text}" + (f" ({r.record})" if r.device else "") for r in results]
+    return "\n".join(map(quote.printable, lines or ["no move was killed; nothing to do"]))
+
+
+def pending(records: Sequence[str], running: int, aside: Sequence[str]) -> str:
+    """A line for each record of a move that was killed, and for each that is set aside."""
+    lines = [*records, *([f"{running} running"] if running else [])]
+    lines += [f"set aside: {each}; restore its devices by hand, then remove the file" for each in aside]
+    return "\n".join(map(quote.printable, lines or ["no move was killed"]))
+
+
+def check(report: Report, advice: Sequence[str], width: int | None) -> str:
+    """The findings, the next commands, and as the last line the verdict."""
+    if width is None:
+        lines = [f"{f.severity:5}  {quote.printable(f.text)}" for f in report.findings]
+    else:
+        rows = [[[f.severity], [_label(f) or "-"], [f.code], [_said(f)]] for f in report.findings]
+        lines = [tables.table(["SEVERITY", "DEVICE", "CODE", "WHAT"], rows, width, 0, SEVERITIES), ""] if rows else []
+    lines += [f"next   {command}" for command in advice]
+    verdict = "ok: nothing stands against this move" if report.ok else "refused: a move would not begin"
+    return "\n".join([*lines, tables.drawn([[(verdict, "bold green" if report.ok else "bold red")]], width)])
+
+
+def _label(finding: Finding) -> str:
+    return "" if finding.device is None else quote.shown(ifname.encode(finding.device))
+
+
+def _said(finding: Finding) -> str:
+    """A finding's text without the device at its beginning."""
+    return finding.text.removeprefix(f"{_label(finding)}: ")
+
+
+def show(devices: Sequence[Device], loans: Sequence[Loan], advice: Sequence[str], width: int | None) -> str:
+    """The devices: can it be moved, what would be lost, and what it is; what is away; the next commands."""
+    rows = [[[device.name], _move(device), _addresses(device), _link(device)] for device in devices]
+    lines = [tables.table(["DEVICE", "MOVE", "ADDRESSES", "LINK"], rows, width, 1, ANSWERS)]
+    if any(text.endswith("*") for row in rows for text in row[2]):
+        lines += ["", "* not carried: no permanent address of global scope"]
+    away = [f"on loan: {x.device} as {x.name}, to container {x.container} ({x.record})" for x in loans]
+    if away:
+        lines += ["", *map(quote.printable, away)]
+    if advice and width is not None:
+        lines += ["", *(f"next   {command}" for command in advice)]
+    return "\n".join(lines)
+
+
+def _move(device: Device) -> list[str]:
+    for finding in device.findings:
+        if finding.code == "device.immutable":
+            return ["no", _said(finding).removesuffix(" into another network namespace")]
+    losses = [f"loses {what}" for what in device.not_carried]
+    if device.movable is None:
+        return ["unknown", "this kernel tells it only to root", *losses]
+    if device.default_route:
+        return ["only with --force", "carries a default route", *losses]
+    return ["yes, but loses", *device.not_carried] if losses else ["yes"]
+
+
+def _addresses(device: Device) -> list[str]:
+    return [
+        _address(address) + ("" if device.movable is False or _carried(address) else "*")
+        for address in device.addresses
+    ]
+
+
+def _carried(address: Address) -> bool:
+    return address.scope == "global" and is_protected(address.flags, RT_SCOPE_UNIVERSE)
+
+
+def _address(address: Address) -> str:
+    if address.peer is None:
+        return f"{address.address}/{address.prefixlen}"
+    return f"{address.address} peer {address.peer}/{address.prefixlen}"
+
+
+def _link(device: Device) -> list[str]:
+    kind = device.kind or ("loopback" if device.ifindex == 1 else "physical")  # 1 is lo in every namespace
+    state = "down" if not device.up else "up" if device.carrier else "up without carrier"
+    mac = [device.mac] if device.mac and device.mac.strip("0:") else []
+    lines = [[kind, state, f"ifindex {device.ifindex}"], [f"mtu {device.mtu}", *mac]]
+    return [*map(", ".join, lines), *(f"altname {name}" for name in device.altnames)]

@@ -1,0 +1,122 @@
+"""What devices are there, and what a move of each would meet: one dump of each kind, however many devices there are."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+
+from ..batch import checks, losses
+from ..batch.plan import Item, Plan, called
+from ..engine import EngineError, Socket, lookups
+from ..errors import CheckFailed, NetDevError
+from ..netlink import ifaddr, ifname, uapi, wire
+from ..reports import Device, Finding
+from ..results import Address
+from ..state import neighbours, ports, routes
+from ..state.survey import Survey
+from ..system.netns import CURRENT, NetNS
+
+DUMP_BYTES = 1 << 20  # of some 700 devices
+
+
+def devices(
+    wanted: Sequence[str] = (), netns: NetNS | str | os.PathLike[str] | int | None = None
+) -> tuple[Device, ...]:
+    """Looks at devices. Changes nothing, and needs no privilege for the calling thread's own namespace.
+
+    Args:
+        wanted: Names, in the order of the result; empty: all devices, in the kernel's order.
+        netns: The namespace, as `NetNS.open` takes it; the calling thread's by default.
+
+    Raises:
+        CheckFailed: The namespace cannot be opened or entered, or a name is no device's; `.report` says all of it.
+        NetDevError: The kernel could not be asked.
+    """
+    with Plan([], False) as plan:
+        checks.find(plan, "source", CURRENT if netns is None else netns)
+        checks.enter_source(plan, netns)
+        socket = plan.source_socket
+        if socket is None:
+            raise _refused(plan)
+        try:
+            return _devices(plan, socket, wanted)
+        except (EngineError, wire.Malformed) as e:
+            code = e.errno if isinstance(e, EngineError) else errno.EBADMSG
+            raise NetDevError(lookups.unasked(called(plan.source), e), errno=code, step="exchange") from None
+
+
+def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device, ...]:
+    plan.links = {link.ifindex: link for link in lookups.links(socket, DUMP_BYTES)}
+    every = [_item(os.fsdecode(link.name), link) for link in plan.links.values()]
+    plan.items = _chosen(plan, wanted) if wanted else every
+    if plan.errors:
+        raise _refused(plan)
+    # Each device is judged as if it moved alone: all that lies on it would stay behind.
+    plan.uppers = [item for item in every if item.link and item.link.lower]
+    plan.routes = lookups.dump(socket, routes.DUMP_ROUTES, DUMP_BYTES)
+    plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
+    plan.survey = Survey(plan.routes, plan.nexthops, [item.link.ifindex for item in plan.items if item.link])
+    losses.find_qdiscs(socket, plan.items)
+    plan.neighbours = [lookups.dump(socket, dump, DUMP_BYTES) for dump in neighbours.DUMPS]
+    plan.ports = ports.read(socket, [item.link for item in plan.items if item.link])
+    dumped = lookups.dump(socket, ifaddr.dump_addresses(), DUMP_BYTES)
+    unknown = checks.immovable(plan, socket)
+    checks.default_routes(plan)
+    losses.find(plan)
+    for item in plan.items:
+        losses.find_addresses(plan, item, dumped)
+
+    addresses: dict[int, list[Address]] = {}
+    for ifindex, fields in ifaddr.indexed_addresses(dumped):
+        addresses.setdefault(ifindex, []).append(Address(**fields))  # type: ignore[arg-type]
+    findings: dict[str | None, list[Finding]] = {}
+    for finding in plan.report().findings:
+        findings.setdefault(finding.device, []).append(finding)
+    return tuple(
+        _device(item, item.link, addresses.get(item.link.ifindex, []), findings.get(item.host_name, []), unknown)
+        for item in plan.items
+        if item.link
+    )
+
+
+def _refused(plan: Plan) -> CheckFailed:
+    first = plan.errors[0]
+    return CheckFailed(first.text, found=plan.found, errno=first.errno, device=first.device, step="check")
+
+
+def _item(host_name: str, link: wire.Link | None) -> Item:
+    item = Item(host_name, None)
+    item.link = link
+    return item
+
+
+def _chosen(plan: Plan, wanted: Sequence[str]) -> list[Item]:
+    """The devices of these names, each once; a finding for each name that is none."""
+    by_name: dict[bytes, wire.Link] = {}
+    for link in plan.links.values():
+        by_name.update(dict.fromkeys((link.name, *link.altnames), link))
+    items = [_item(name, by_name.get(ifname.encode(name))) for name in dict.fromkeys(wanted)]
+    return [item for item in items if checks.is_device(plan, item, item.link)]
+
+
+def _device(
+    item: Item, link: wire.Link, addresses: list[Address], findings: list[Finding], unknown: set[int]
+) -> Device:
+    codes = {finding.code for finding in findings}
+    up = bool(link.flags & uapi.IFF_UP)
+    return Device(
+        name=os.fsdecode(link.name),
+        ifindex=link.ifindex,
+        kind=link.kind.decode("utf-8", "replace") or None,
+        up=up,
+        carrier=bool(link.flags & uapi.IFF_LOWER_UP) if up else None,
+        mtu=link.mtu,
+        mac=link.mac.hex(":") or None,
+        altnames=tuple(map(os.fsdecode, link.altnames)),
+        addresses=tuple(addresses),
+        movable=None if link.ifindex in unknown else "device.immutable" not in codes,
+        default_route="device.default-route" in codes,
+        not_carried=tuple(item.lost),
+        findings=tuple(findings),
+    )

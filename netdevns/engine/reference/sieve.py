@@ -1,0 +1,129 @@
+"""What of a dump is about some devices: csrc/sieve.c in Python for the reference engine, message for message the same.
+
+rtnetlink filters few dumps, and those by one ifindex; so that memory and time do not grow with what the other devices
+of a namespace have, the rest is dropped where it is received.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from struct import Struct
+
+from ...netlink import uapi, wire
+
+RTMSG_SIZE = 12
+NDTMSG_SIZE = 4
+NDMSG = Struct("=BxxxiHBx")  # struct ndmsg: ndm_family, ndm_ifindex, ndm_state, ndm_flags
+ROUTE_ATTRS = frozenset((uapi.RTA_OIF, uapi.RTA_IIF, uapi.RTA_MULTIPATH, uapi.RTA_PREFSRC, uapi.RTA_NH_ID))
+LEG = Struct("=HBBi")  # struct rtnexthop: rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
+# Of all dumps of a process.
+_ROUTES, _TABLES, _PARAMETER_LISTS = wire.Shapes(RTMSG_SIZE), wire.Shapes(NDTMSG_SIZE), wire.Shapes(0)
+
+
+def foreign_routes(dumped: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
+    """As wire.spans, of routes alone: those that the kernel did not make with an address, and default routes."""
+    kernel = uapi.RTPROT_KERNEL
+    for type_, at, end in wire.spans(dumped):
+        is_whole = type_ == uapi.RTM_NEWROUTE and end - at >= RTMSG_SIZE
+        if is_whole and (dumped[at + 5] != kernel or not dumped[at + 1]):  # rtm_protocol, rtm_dst_len
+            yield type_, at, end
+
+
+class Sieve:
+    """What answers are about these devices; csrc/netdevns.h says how. What is damaged is kept."""
+
+    def __init__(self, ifindexes: Collection[int], names: Collection[bytes]) -> None:
+        self._ifindexes = frozenset(ifindexes)
+        self._names = frozenset(names)
+        self._rules: dict[int, Callable[[bytes, int, int], bool]] = {
+            uapi.RTM_NEWLINK: self._link,
+            uapi.RTM_NEWADDR: self._body,
+            uapi.RTM_NEWNEIGH: self._neighbour,
+            uapi.RTM_NEWQDISC: self._body,
+            uapi.RTM_NEWROUTE: self._route,
+            uapi.RTM_NEWNEIGHTBL: self._parameters,
+        }
+
+    def rule(self, type_: int) -> Callable[[bytes, int, int], bool] | None:
+        """Which messages of a type are kept, by where the body lies; None: all."""
+        return self._rules.get(type_)
+
+    def _names_one(self, data: bytes | memoryview, at: int, end: int) -> bool:
+        return end - at != 4 or wire.S32.unpack_from(data, at)[0] in self._ifindexes
+
+    def _body(self, data: bytes, at: int, end: int) -> bool:
+        """struct ifaddrmsg and tcmsg have it 4 bytes behind their start."""
+        return end - at < 8 or wire.S32.unpack_from(data, at + 4)[0] in self._ifindexes
+
+    def _neighbour(self, data: bytes, at: int, end: int) -> bool:
+        """Permanent, a proxy, or what a routing daemon keeps up to date; but no group that a device listens to."""
+        if end - at < NDMSG.size:
+            return True
+        family, ifindex, state, flags = NDMSG.unpack_from(data, at)
+        is_ours = state & uapi.NUD_PERMANENT or flags & (uapi.NTF_PROXY | uapi.NTF_EXT_LEARNED)
+        if ifindex not in self._ifindexes or not is_ours:
+            return False
+        if family != uapi.AF_BRIDGE:
+            return True
+        mac = wire.attrs(memoryview(data)[at:end], NDMSG.size, strict=False).get(uapi.NDA_LLADDR)
+        return not mac or not mac[0] & 1
+
+    def _link(self, data: bytes, at: int, end: int) -> bool:
+        """One of the names, or it lies on another one here (probes kinds.veth.link, kinds.upper-moves.vlan)."""
+        if end - at < wire.IFINFOMSG.size:
+            return True
+        places, name = wire.LINKS.of(data, at, end).last, b""
+        if uapi.IFLA_IFNAME in places:
+            begin, stop = places[uapi.IFLA_IFNAME]
+            name = wire.text(data[at + begin : at + stop])
+        if name in self._names:
+            return True
+        begin, stop = places.get(uapi.IFLA_LINKINFO, (0, 0))
+        info = wire.attrs(memoryview(data)[at + begin : at + stop], strict=False)
+        kind = bytes(info.get(uapi.IFLA_INFO_KIND, b""))
+        if kind[:5] == b"vxlan":  # it has its IFLA_VXLAN_LINK
+            return True
+        # A veth's IFLA_LINK is its peer.
+        return kind[:5] != b"veth\0" and uapi.IFLA_LINK in places and uapi.IFLA_LINK_NETNSID not in places
+
+    def _route(self, data: bytes, at: int, end: int) -> bool:
+        """One that may go when one of the devices does, or a default route."""
+        if end - at < RTMSG_SIZE or data[at + 1] == 0:  # rtm_dst_len
+            return True
+        shape = _ROUTES.of(data, at, end)
+        begin, stop = shape.last.get(uapi.RTA_OIF, (0, 0))  # before all others: most that are kept have it
+        if stop and self._names_one(data, at + begin, at + stop):
+            return True
+        by_nexthop = by_device = False
+        for type_, begin, stop in shape.attrs:
+            if type_ not in ROUTE_ATTRS:
+                continue
+            if type_ in (uapi.RTA_OIF, uapi.RTA_IIF):
+                by_device |= type_ == uapi.RTA_OIF
+                if self._names_one(data, at + begin, at + stop):
+                    return True
+            elif type_ == uapi.RTA_MULTIPATH:
+                by_device = True
+                if self._multipath(data[at + begin : at + stop]):
+                    return True
+            elif type_ == uapi.RTA_PREFSRC and data[at + 5] != uapi.RTPROT_KERNEL:
+                return True
+            elif type_ == uapi.RTA_NH_ID:
+                by_nexthop = True
+        return shape.is_damaged or (by_nexthop and not by_device)
+
+    def _multipath(self, legs: bytes) -> bool:
+        at = 0
+        while len(legs) - at >= LEG.size:
+            length, _, _, ifindex = LEG.unpack_from(legs, at)
+            if not LEG.size <= length <= len(legs) - at or ifindex in self._ifindexes:
+                return True
+            at += (length + 3) & ~3
+        return False
+
+    def _parameters(self, data: bytes, at: int, end: int) -> bool:
+        """Those of one device's neighbours; the first message of each table is about all."""
+        begin, stop = _TABLES.of(data, at, end).last.get(uapi.NDTA_PARMS, (0, 0))
+        parameters, at = _PARAMETER_LISTS.of(data, at + begin, at + stop).last, at + begin
+        begin, stop = parameters.get(uapi.NDTPA_IFINDEX, (0, 0))
+        return uapi.NDTPA_IFINDEX in parameters and self._names_one(data, at + begin, at + stop)

@@ -1,0 +1,1 @@
+"""The kernel's rtnetlink: its constants, its messages, and a plain socket. Knows nothing of moves."""

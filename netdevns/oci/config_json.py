@@ -1,0 +1,234 @@
+"""The OCI runtime-spec's side: `linux.netDevices` and the network namespace of a config.json, and the state of a hook.
+
+Source: runtime-spec 1.3, config-linux.md ("Network Devices", "Namespaces"), runtime.md ("State"), schema/.
+Unknown keys anywhere are ignored: an implementation must not fail on them (config.md, "Extensibility").
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import limits
+from ..errors import ConfigInvalid
+from ..system import inputs
+from ..text.quote import printable, quoted
+from . import jsonscan
+from .jsonscan import is_object, kind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+NO_MEMORY = "there is too little memory for it"
+
+
+class _Object(dict[str, object]):
+    """A JSON object that remembers which keys it had twice; elsewhere that is nobody's business, for devices it is."""
+
+    twice: Mapping[str, None] | tuple[()] = ()
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[str, object]]) -> _Object:
+        made = cls(pairs)
+        if len(made) != len(pairs):
+            seen: set[str] = set()
+            twice: dict[str, None] = {}  # in their order
+            for key, _ in pairs:
+                if key in seen:
+                    twice[key] = None
+                seen.add(key)
+            made.twice = twice
+        return made
+
+
+def parse(data: bytes, what: str) -> Mapping[str, object]:
+    """Reads a JSON object.
+
+    Args:
+        data: UTF-8.
+        what: What to call it in an error.
+
+    Raises:
+        ConfigInvalid: Not JSON, truncated, nested too deeply, no object, or too much for the memory that there is.
+    """
+    try:
+        parsed = jsonscan.loads(data, _Object.of)
+    except MemoryError:
+        why = NO_MEMORY
+    except (ValueError, RecursionError) as e:  # ValueError: JSONDecodeError and UnicodeDecodeError, too
+        why = f"not valid JSON: {e or type(e).__name__}"
+    else:
+        why = ""
+    if why:  # outside of the handlers, whose exception keeps all that was parsed
+        raise ConfigInvalid(f"{what}: {why}")
+    if not isinstance(parsed, _Object):
+        raise ConfigInvalid(f"{what}: a JSON object is needed, not {kind(parsed)}")
+    return parsed
+
+
+def load(path: str) -> Mapping[str, object]:
+    """Reads a config.json.
+
+    Args:
+        path: The file, a regular one of at most 16 MiB; symbolic links are followed.
+
+    Returns:
+        What is in it, unjudged: for `net_devices` and `network_namespace`.
+
+    Raises:
+        ConfigInvalid: It cannot be read, is larger, or is no JSON object.
+    """
+    what = printable(path)
+    try:
+        data = inputs.read_file(path, limits.CONFIG_BYTES)
+    except OSError as e:
+        raise ConfigInvalid(f"{what}: cannot be read: {e.strerror}") from None
+    except MemoryError:
+        raise ConfigInvalid(f"{what}: cannot be read: {NO_MEMORY}") from None
+    except ValueError:  # a NUL byte, or a lone surrogate
+        raise ConfigInvalid(f"{what}: cannot be read: no file can have that name") from None
+    return parse(data, what)
+
+
+def net_devices(config: Mapping[str, object]) -> dict[str, str]:
+    """The devices that a configuration asks for.
+
+    Args:
+        config: A parsed config.json.
+
+    Returns:
+        {host name: name in the container}, in the order of the configuration; an absent or empty name is the host name.
+        Names are not judged here: `check` does that for all of them at once. JSON is UTF-8, and so are the bytes of
+        these names, as `os.fsencode` gives them, whatever the locale is.
+
+    Raises:
+        ConfigInvalid: A type that the schema does not allow, a device listed twice, a name that is no text (a lone
+            surrogate), or more than 4,096 devices.
+
+    Example:
+        >>> from netdevns import oci
+        >>> oci.net_devices({"linux": {"netDevices": {"eth1": {"name": "net0"}, "mv0": {}}}})
+        {'eth1': 'net0', 'mv0': 'mv0'}
+
+    Source: runtime-spec 1.3, config-linux.md "Network Devices"; schema/defs-linux.json "NetDevice".
+    """
+    linux = _object(config, "config", "linux", "linux")
+    devices = _object(linux, "linux", "netDevices", "linux.netDevices")
+    for twice in getattr(devices, "twice", ()):
+        raise ConfigInvalid(f"linux.netDevices.{quoted(twice)}: this device is listed twice")
+    inputs.limit_devices("linux.netDevices", len(devices))
+    wanted = {}
+    for host_name, value in devices.items():
+        place = f"linux.netDevices.{quoted(host_name)}"
+        if not is_object(value):
+            raise ConfigInvalid(f'{place}: an object such as {{"name": "net0"}} is needed, not {kind(value)}')
+        name = value.get("name", "")
+        if not isinstance(name, str):
+            raise ConfigInvalid(f"{place}.name: a string is needed, not {kind(name)}")
+        device = inputs.text(host_name, place)
+        wanted[device] = inputs.text(name, f"{place}.name") or device
+    return wanted
+
+
+def network_namespace(config: Mapping[str, object]) -> str | None:
+    """The path of the network namespace that a configuration joins; None: it gets a new one.
+
+    Args:
+        config: A parsed config.json.
+
+    Raises:
+        ConfigInvalid: It has no network namespace of its own: its devices are the host's, nothing can be moved. Or the
+            path is none.
+
+    Source: runtime-spec 1.3, config-linux.md "Namespaces".
+    """
+    entry = network_entry(config)
+    if entry is None:
+        raise ConfigInvalid("linux.namespaces has no network namespace: the container would use the host's own")
+    path = entry.get("path", "")
+    if not isinstance(path, str):
+        raise ConfigInvalid(f"linux.namespaces: the network namespace's path must be a string, not {kind(path)}")
+    if path and not path.startswith("/"):
+        raise ConfigInvalid(f'linux.namespaces: the path "{quoted(path)}" must be absolute')
+    return inputs.text(path, "linux.namespaces: the path") or None
+
+
+def network_entry(config: Mapping[str, object]) -> Mapping[str, object] | None:
+    """The first entry of type "network" among a configuration's namespaces; None: there is none.
+
+    Args:
+        config: A parsed config.json.
+
+    Raises:
+        ConfigInvalid: `linux` is no object, or its namespaces are no array.
+    """
+    linux = _object(config, "config", "linux", "linux")
+    namespaces = linux.get("namespaces", [])
+    if not isinstance(namespaces, list):
+        raise ConfigInvalid(f"linux.namespaces: an array is needed, not {kind(namespaces)}")
+    for namespace in namespaces:
+        if is_object(namespace) and namespace.get("type") == "network":
+            return namespace
+    return None
+
+
+def features() -> dict[str, object]:
+    """The runtime-spec's Features structure, with what this package does of it.
+
+    Returns:
+        What `netdevns features` prints as JSON. Keys for what is a runtime's and not ours (mount options, cgroups, ...)
+        are absent, which the spec defines as "unknown".
+
+    Source: runtime-spec 1.3, features.md ("ociVersionMin" and "ociVersionMax" are required), features-linux.md.
+    """
+    return {
+        # A config.json's ociVersion is not looked at, so any is accepted; netDevices came with 1.3.0.
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": "1.3.0",
+        "hooks": ["createRuntime", "poststop"],
+        "linux": {"netDevices": {"enabled": True}},
+    }
+
+
+class State:
+    """What a hook gets to know of its container.
+
+    Attributes:
+        id: The container's.
+        bundle: An absolute path.
+        pid: Of the container's process, as the hook's namespace sees it; 0: there is none.
+        document: All of it, as it was parsed.
+
+    Source: runtime-spec 1.3, runtime.md "State"; config.md "POSIX-platform Hooks".
+    """
+
+    __slots__ = ("bundle", "document", "id", "pid")
+
+    def __init__(self, data: bytes) -> None:
+        """Reads state JSON, of at most 16 MiB. Raises ConfigInvalid. No pid is required: runc's poststop has none."""
+        if len(data) > limits.STATE_BYTES:
+            raise ConfigInvalid(f"state on stdin: larger than {inputs.called(limits.STATE_BYTES)}")
+        state = parse(data, "state on stdin")
+        id_, bundle, pid = state.get("id"), state.get("bundle"), state.get("pid", 0)
+        if not isinstance(id_, str) or not id_:
+            raise ConfigInvalid("state on stdin: id: a string is needed")
+        if not isinstance(bundle, str) or not os.path.isabs(bundle):
+            raise ConfigInvalid("state on stdin: bundle: an absolute path is needed")
+        if isinstance(pid, bool) or not isinstance(pid, int) or not 0 <= pid <= 0x7FFFFFFF:  # pid_t
+            raise ConfigInvalid("state on stdin: pid: a positive number is needed")
+        inputs.text(id_, "state on stdin: id")
+        self.document = state
+        self.id = id_  # as in the document: it is no name of a file
+        self.bundle = inputs.text(bundle, "state on stdin: bundle")
+        self.pid = pid
+
+
+def _object(parent: Mapping[str, object], parent_place: str, key: str, place: str) -> Mapping[str, object]:
+    """A member that must be an object where it is present."""
+    if not is_object(parent):
+        raise ConfigInvalid(f"{parent_place}: an object is needed, not {kind(parent)}")
+    value = parent.get(key, {})
+    if not is_object(value):
+        raise ConfigInvalid(f"{place}: an object is needed, not {kind(value)}")
+    return value

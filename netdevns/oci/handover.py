@@ -1,0 +1,153 @@
+"""Devices that a hook was asked for, to a container's process: all of them, those that a runtime has moved apart."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+
+from .. import api, errors
+from ..engine import EngineError, Socket, lookups
+from ..netlink import ifname, wire
+from ..recovery import loans
+from ..recovery.earlier import Earlier
+from ..system.exclusion import WAIT_S
+from ..system.folders import JOURNAL_DIR
+from ..system.interrupts import Interrupted, Interrupts, Patience
+from ..system.netns import CURRENT, NetNS
+from ..system.process import Process
+from ..text import quote
+from . import config_json
+from .config_json import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..reports import Recovered
+
+
+def to_process(
+    state: State,
+    held: int,
+    config: Mapping[str, object],
+    devices: Mapping[str, str],
+    forced: frozenset[str],
+    interrupts: Interrupts,
+) -> None:
+    """Moves devices into the network namespace of a container's process.
+
+    Args:
+        state: The container's.
+        held: A pidfd of its process, or -1.
+        config: Its config.json.
+        devices: Host name -> name in the container.
+        forced: Those that the operator named: they may carry a default route.
+        interrupts: The hook's.
+
+    Raises:
+        ConfigInvalid: It has no network namespace of its own, or the state's process is not of it; nothing was touched.
+        NetDevError: As `move`.
+    """
+    # Pinned once: one process is meant, and one namespace.
+    with _process(state.pid, held) as process, NetNS.open(f"pid:{state.pid}") as target, NetNS.open(CURRENT) as own:
+        if process.has_ended():  # so the namespace may be another process's, with the same number
+            raise _ended(state.pid, "the container's process has ended")
+        if target.same(own):
+            raise errors.ConfigInvalid(
+                f"container {quote.quoted(state.id)} has no network namespace of its own: "
+                f"its process {state.pid} is in the host's, and devices are there already"
+            )
+        _is_the_containers(state, config, target)
+        with api.open_journal(JOURNAL_DIR) as journal, _lender(state.id) as lender:
+            earlier = Earlier(journal, devices, own, Patience(WAIT_S, interrupts), interrupts)
+            try:
+                # First: what a killed hook left in the container must not be taken for what a runtime has moved.
+                if earlier.found():
+                    earlier.undo()
+                # What another container had, whose poststop hook never ran, or came too early.
+                if loans.are_there() and not earlier.kept:
+                    earlier.undone += _come_home(devices, interrupts)
+            except Interrupted as e:
+                raise api.interrupted(e, tuple(earlier.undone)) from None
+            devices = _not_there_yet(devices, target)
+            api.transact(
+                devices, target, force=forced, lender=lender, interrupts=interrupts, earlier=earlier, process=process
+            )
+
+
+def _lender(container: str) -> loans.Lender:
+    try:
+        return loans.Lender(JOURNAL_DIR, container)
+    except OSError as e:
+        text = f"{e.filename}: no loan of the container can be written there: {e.strerror}"
+        raise errors.NetDevError(text, errno=e.errno or 0, step="record") from None
+
+
+def _process(pid: int, held: int) -> Process:
+    try:
+        return Process(pid, held)
+    except OSError as e:
+        if e.errno in (errno.ESRCH, errno.ENOENT):
+            raise _ended(pid, "no such process") from None
+        text = f"pid:{pid}: the container's process cannot be held: {e.strerror}"
+        raise errors.NetDevError(text, errno=e.errno or 0, step="open") from None
+
+
+def _ended(pid: int, words: str) -> errors.NetDevError:
+    return errors.NetDevError(f"pid:{pid}: {words}", errno=errno.ESRCH, step="open")
+
+
+def _come_home(devices: Mapping[str, str], interrupts: Interrupts) -> list[Recovered]:
+    from ..recovery import homecoming
+
+    try:
+        wanted = map(ifname.encode, devices)
+        told = homecoming.come_home(devices=wanted, wait_s=homecoming.WAIT_S, interrupts=interrupts)
+        told += homecoming.sweep(interrupts=interrupts)
+        interrupts.look()
+        return [each for each in told if each.outcome == "undone"]
+    except OSError as e:
+        text = f"{e.filename}: the loans cannot be read: {e.strerror}"
+        raise errors.NetDevError(text, errno=e.errno or 0, step="record") from None
+
+
+def _is_the_containers(state: State, config: Mapping[str, object], target: NetNS) -> None:
+    """Where config.json says which namespace the container joins, the process must be in it. Raises ConfigInvalid.
+
+    A hook runs in the runtime's mount namespace (runtime-spec, config.md, createRuntime), so the path is the same file
+    here. A process that has ended, and whose number another one has, is found out by that alone.
+    """
+    if config_json.network_entry(config) is None:  # a runtime that joins one all the same: its process is in it
+        return
+    path = config_json.network_namespace(config)
+    if path is None:
+        return
+    try:
+        joined = NetNS.open(path)
+    except errors.NetDevError as e:
+        raise errors.ConfigInvalid(f"config.json, linux.namespaces: {e.text}") from None
+    with joined:
+        if not joined.same(target):
+            raise errors.ConfigInvalid(
+                f"container {quote.quoted(state.id)}: its process {state.pid} is not in the network namespace that "
+                f"config.json names, {quote.quoted(path)}; the number may be another process's by now"
+            )
+
+
+def _not_there_yet(devices: Mapping[str, str], target: NetNS) -> dict[str, str]:
+    """Without the devices that a runtime with netDevices of its own has moved: absent here, there under their name."""
+    encoded = {host_name: (ifname.encode(host_name), ifname.encode(name)) for host_name, name in devices.items()}
+    literal = [h for h, (old, new) in encoded.items() if not ifname.why_invalid(old) and not ifname.is_template(new)]
+    literal = [h for h in literal if not ifname.why_invalid(encoded[h][1])]
+    try:
+        with Socket() as here, Socket(target.fd) as there:
+            old = lookups.ask(here, [wire.get_link(name=encoded[h][0]) for h in literal])
+            new = lookups.ask(there, [wire.get_link(name=encoded[h][1]) for h in literal])
+        done = {
+            h
+            for h, a, b in zip(literal, old, new, strict=True)
+            if lookups.link_of(a) is None and (link := lookups.link_of(b)) is not None and link.name == encoded[h][1]
+        }
+    except EngineError as e:
+        if e.errno == errno.ENOTRECOVERABLE:  # whoever goes on takes the container's namespace for the host's
+            raise errors.NetDevError(f"{target.where}: {lookups.says(e)}", errno=e.errno, step="open") from None
+        return dict(devices)  # the move's own checks say in full what is wrong, such as a missing capability
+    return {host_name: name for host_name, name in devices.items() if host_name not in done}

@@ -1,0 +1,161 @@
+"""The OCI hooks: state JSON on stdin; devices move before a container's process starts, and come home after its end.
+
+What real runtimes do (runc 1.1.5, 1.3.6; crun 1.8.1, 1.28; podman 4.3.1, 5.8.6): crun breaks when a hook leaves stdin
+unread, and drops a hook's stderr, so errors go to a log as well; `--network host` runs hooks, too, with the host's own
+namespace; runtimes with netDevices of their own have moved the devices already when createRuntime hooks run.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import errors
+from ..netlink import ifname
+from ..system import inputs
+from ..text import quote
+from . import config_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ..reports import Recovered
+    from ..system.interrupts import Interrupts
+
+    Source = tuple[str, Mapping[str, str]]  # what to call it, and host name -> name
+
+
+def hold() -> Interrupts:
+    """Holds signals back from now on; a hook that finds nothing to do does not pay for it."""
+    from ..system.interrupts import Interrupts
+
+    return Interrupts()
+
+
+def create_runtime(
+    data: bytes,
+    arguments: Mapping[str, str | None],
+    allowed: Sequence[str] = (),
+    begin: Callable[[], Interrupts] = hold,
+) -> None:
+    """The createRuntime hook: moves what its arguments, annotations and the bundle's config.json ask for.
+
+    Args:
+        data: All of stdin.
+        arguments: Device -> name of the hook's own arguments, which come from the operator.
+        allowed: Globs: the host names that annotations may ask for, which can come from whoever starts a container.
+        begin: Called when there is something to move, before anything is touched: holds signals back.
+
+    Raises:
+        ConfigInvalid: The state or the configuration; nothing was touched.
+        NetDevError: As `move`.
+
+    Source: runtime-spec 1.3, config.md "POSIX-platform Hooks" (createRuntime), runtime.md "State".
+    """
+    state = config_json.State(data)
+    held = _held(state.pid)  # first: from now on its number is nobody else's unseen
+    try:
+        _create_runtime(state, held, arguments, allowed, begin)
+    finally:
+        if held >= 0:
+            os.close(held)
+
+
+def _held(pid: int) -> int:
+    """A descriptor of a process; -1: none could be had, and who needs one says why."""
+    try:
+        return os.pidfd_open(pid) if pid else -1
+    except (AttributeError, OSError):  # AttributeError: a Python that was built with the headers of an old kernel
+        return -1
+
+
+def _create_runtime(
+    state: config_json.State,
+    held: int,
+    arguments: Mapping[str, str | None],
+    allowed: Sequence[str],
+    begin: Callable[[], Interrupts],
+) -> None:
+    config = config_json.load(os.path.join(state.bundle, "config.json"))
+    given = {host_name: name or host_name for host_name, name in arguments.items()}
+    trusted = [("the hook's argument", given), ("config.json", config_json.net_devices(config))]
+    devices = merged(trusted + _annotated(state, config, allowed))
+    if not devices:
+        return
+    if not state.pid:
+        raise errors.ConfigInvalid("state on stdin: pid: a createRuntime hook needs the container's process")
+    interrupts = begin()
+    from . import handover  # a hook without devices must not pay for it
+
+    # The operator named these for this container: a default route is no reason to refuse.
+    forced = frozenset(host_name for _, source in trusted for host_name in source)
+    handover.to_process(state, held, config, devices, forced, interrupts)
+
+
+def poststop(data: bytes, begin: Callable[[], Interrupts] = hold) -> list[Recovered]:
+    """The poststop hook: gives what the container had, and the kernel threw back, its own again.
+
+    Args:
+        data: All of stdin; runc's state has no pid by then.
+        begin: Called when there is something to give back, before anything is touched: holds signals back.
+
+    Returns:
+        One `Recovered` for each device that the container had on loan, and for what a hook that was killed had begun to
+        move, and cannot be put back. Other containers' loans are not looked at: a busy host has a thousand.
+
+    Raises:
+        ConfigInvalid: The state.
+        OSError: The loans cannot be read.
+
+    Source: runtime-spec 1.3, config.md "POSIX-platform Hooks" (poststop); runtime.md "Lifecycle".
+    """
+    state = config_json.State(data)
+    from ..recovery import loans, store
+
+    killed, lent = loans.are_there(folder=store.TXN), loans.are_there()
+    if not killed and not lent:
+        return []
+    interrupts = begin()
+    from ..recovery import homecoming
+
+    wait_s = homecoming.WAIT_S
+    # First: a createRuntime hook that was killed, for this container or another one.
+    left = homecoming.undo_killed(wait_s=wait_s, interrupts=interrupts) if killed else []
+    return left + homecoming.come_home(container=state.id, wait_s=wait_s, is_ending=True, interrupts=interrupts)
+
+
+def _annotated(state: config_json.State, config: Mapping[str, object], allowed: Sequence[str]) -> list[Source]:
+    """What annotations ask for: runtimes pass on those of config.json in the state, and add some of their own."""
+    if not allowed:
+        return []
+    from . import annotations
+
+    return [
+        ("an annotation of the state", annotations.devices(state.document, "state on stdin", allowed)),
+        ("an annotation of config.json", annotations.devices(config, "config.json", allowed)),
+    ]
+
+
+def merged(sources: Sequence[Source]) -> dict[str, str]:
+    """All sources, each with its name; a device with two different names is an error that names both sources.
+
+    Raises:
+        ConfigInvalid: This, or more devices than one move may have.
+    """
+    devices: dict[str, str] = {}
+    said_by: dict[str, str] = {}
+    for who, source in sources:
+        for host_name, name in source.items():
+            first = said_by.setdefault(host_name, who)
+            if devices.setdefault(host_name, name) != name:
+                raise errors.ConfigInvalid(
+                    f'{_shown(host_name)}: {first} says "{_shown(devices[host_name])}", '
+                    f'{who} says "{_shown(name)}"; say one'
+                )
+    inputs.limit_devices("the hook's arguments, annotations and config.json", len(devices))
+    return devices
+
+
+def _shown(name: str) -> str:
+    """UTF-8 in a message whatever the locale, as in the log."""
+    return quote.shown(ifname.encode(name))

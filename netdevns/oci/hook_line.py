@@ -1,0 +1,198 @@
+"""The line that starts a hook of ours, in whatever file it is written: made and tried here, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from ..text.output import complain
+from ..text.quote import printable
+from . import trust
+
+# For a container with hundreds of devices; the runtime kills a hook that takes longer, and `netdevns recover` undoes.
+TIMEOUT_S = 60
+_TRIAL_S = 30
+_MAIN = "__main__.py"
+# Behind "-I -S -c": where the interpreter looks for its own modules, and the programs that are mapped when the hook is
+# loaded (cffi's libffi, libpython, libc), each with a NUL behind it.
+_ASK = """
+import os, sys
+found = [sys.base_prefix, *sys.path]
+sys.path += sys.argv[1:]
+import netdevns.oci.hook_command, netdevns._ffi
+with open("/proc/self/maps", "rb") as maps:
+    lines = [line.rstrip(b"\\n").split(None, 5) for line in maps]
+found += sorted({line[5] for line in lines if len(line) == 6 and b"x" in line[1] and line[5].startswith(b"/")})
+sys.stdout.buffer.write(b"".join(os.fsencode(each) + b"\\0" for each in found))
+"""
+_INSTALL = "each container's start would run that as root; install netdevns, and its Python, where only root may write"
+# Packages of others: a hook imports none of them, and ours and cffi's are looked at by themselves.
+_PACKAGES = ("site-packages", "dist-packages")
+
+
+class Refused(Exception):
+    """What was asked for cannot be written, in one line; nothing was touched."""
+
+
+def command(*, is_installed: bool = False) -> list[str]:
+    """What starts netdevns as this process has it, tried once: an absolute path, and arguments before `hook`.
+
+    Without Python's `site` (-S), which takes half of a hook's time, and therefore with explicit paths; with -I, because
+    a hook's working directory is the bundle.
+
+    Args:
+        is_installed: Whether the line is to be started, and not only shown: then no other user may be able to change
+            what it loads, for a hook runs as root; where the line is shown, that is a warning.
+
+    Raises:
+        Refused: This installation has no such line that works, or that may be installed.
+    """
+    package, core = os.path.dirname(os.path.dirname(os.path.realpath(__file__))), _core()
+    parents = [os.path.dirname(package), os.path.dirname(core)]
+    python = [_interpreter(), "-I", "-S"]
+    words = [*python, *_program(package, parents)]
+    _check_text(words)  # before the trial: Python >= 3.13 loads no extension module from such a path
+    _try(words)
+    why = _why_not(python[0], package, parents, _loaded(python, parents))
+    if why and is_installed:
+        raise Refused(f"{why}; {_INSTALL}")
+    if why:
+        complain([f"{why}; --install would refuse; {_INSTALL}"], 0)
+    return words
+
+
+def entry(words: list[str], *arguments: str) -> dict[str, object]:
+    """A hook in the form of the runtime-spec, which CDI and hooks.d share.
+
+    Args:
+        words: What `command` returned.
+        arguments: Behind `hook`.
+
+    Raises:
+        Refused: An argument, or a path of this installation, is no text that JSON could carry.
+    """
+    # The first argument is the path again: it is the program's argv[0], by which Python finds its installation.
+    args = [*words, "hook", *arguments]
+    _check_text(args)
+    return {"path": words[0], "args": args, "timeout": TIMEOUT_S}
+
+
+def is_ours(hook: object) -> bool:
+    """Whether a hook was made by `entry`, by this installation or another one."""
+    args = hook.get("args") if isinstance(hook, Mapping) else None
+    if not isinstance(args, list) or len(args) < 5 or args[1:3] != ["-I", "-S"]:
+        return False
+    return "hook" in args and any("netdevns" in str(word) for word in args[3 : args.index("hook")])
+
+
+def _check_text(words: list[str]) -> None:
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise Refused(f"{printable(word)}: this is not UTF-8, which JSON cannot carry") from None
+
+
+def _interpreter() -> str:
+    """The interpreter's own file: no shim that looks for one, and no link of a virtual environment (-S ignores it)."""
+    path = os.path.realpath(sys.executable) if sys.executable else ""
+    if not path:
+        raise Refused("this Python does not know the path of its interpreter; start netdevns with another")
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(4)
+    except OSError as e:
+        raise Refused(f"{printable(path)}: this Python's interpreter cannot be read: {e.strerror}") from None
+    if magic != b"\x7fELF":
+        raise Refused(
+            f"{printable(path)}: this is no interpreter but a script that starts one; start netdevns with the real one"
+        )
+    return path
+
+
+def _core() -> str:
+    """The file of cffi's module."""
+    core = find_spec("_cffi_backend")
+    if core is None or core.origin is None:
+        raise Refused("there is no _cffi_backend in this Python: install cffi")
+    return os.path.realpath(core.origin)
+
+
+def _program(package: str, parents: list[str]) -> list[str]:
+    """This package's file to run, or, where cffi lies elsewhere, a program that knows both places."""
+    if parents[0] == parents[1]:
+        return [os.path.join(package, _MAIN)]
+    return ["-c", f"import sys; sys.path += {parents!r}; import netdevns.__main__"]
+
+
+def _loaded(python: list[str], parents: list[str]) -> list[str]:
+    """Where a hook's modules and programs come from, asked of the interpreter itself; `_ASK` has the order."""
+    done = _start([*python, "-c", _ASK, *parents])
+    if done.returncode != 0:
+        raise Refused(f"{printable(python[0])}: it does not say what a hook would load: exit code {done.returncode}")
+    return [os.fsdecode(path) for path in done.stdout.split(b"\0")[:-1]]
+
+
+def _why_not(interpreter: str, package: str, parents: list[str], loaded: list[str]) -> str:
+    """Why root may not start the line: what another user could change of all that it loads; or nothing."""
+    prefix, *others = loaded
+    try:
+        trust.check(sys.executable)
+        # What lies there is read before the first module, also with -I and -S: pyvenv.cfg; and the standard library is
+        # looked for in each directory above, up to the one where it is.
+        folder = os.path.dirname(interpreter)
+        trust.check(folder)
+        while folder not in (prefix, "/"):
+            folder = os.path.dirname(folder)
+            trust.check(folder)
+        for name in "pyvenv.cfg", "../pyvenv.cfg":
+            _check_if_there(os.path.join(os.path.dirname(interpreter), name))
+        trust.check_tree(package)
+        for path in parents:
+            trust.check(path)
+        for path in others:
+            if os.path.isdir(path):
+                trust.check_tree(path, _PACKAGES)
+            else:
+                _check_if_there(path)
+    except trust.Untrusted as e:
+        return str(e)
+    except OSError as e:
+        return f"{printable(str(e.filename))}: whether others could change it is not known: {e.strerror}"
+    return ""
+
+
+def _check_if_there(path: str) -> None:
+    """A file, or, where there is none, who could make one: the directory that it would be in."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    trust.check(path)
+
+
+def _try(words: list[str]) -> None:
+    """Starts it as a runtime would, with no environment and in another directory: it must show a device.
+
+    Not as a hook, which would leave a line in the log; `show` loads the compiled core, too, and changes nothing.
+    """
+    done = _start([*words, "show", "--json", "lo"])
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict) or "devices" not in answer:
+        said = done.stderr.decode(errors="backslashreplace").strip().splitlines() or [f"exit code {done.returncode}"]
+        raise Refused(f"{printable(' '.join(words))}: a hook would not work: {printable(said[-1])}")
+
+
+def _start(words: list[str]) -> subprocess.CompletedProcess[bytes]:
+    """Runs a program to its end. Raises Refused: it does not start, or does not end."""
+    try:
+        return subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, env={}, cwd="/", timeout=_TRIAL_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired, ValueError) as e:
+        raise Refused(f"{printable(words[0])}: a hook would not start: {getattr(e, 'strerror', None) or e}") from None

@@ -1,0 +1,119 @@
+"""Where a hook's errors survive a runtime that drops its stderr. Works without the compiled core, whose loss is one."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+
+try:
+    import _socket  # `socket` is ten times as much to load
+except ImportError:  # not every Python has it
+    _socket = None  # type: ignore[assignment]
+
+from .. import limits
+from ..netlink import uapi
+from ..system.folders import JOURNAL_DIR, open_file, open_folder
+
+NAME = "hook.log"
+OLD = f"{NAME}.old"
+SYSLOG = "/dev/log"
+LOG_DAEMON, LOG_ERR, LOG_NOTICE = 3 << 3, 3, 5  # syslog.h
+LOCK_WAIT_S = 0.5  # others hold it for microseconds; a stopped one must not hold up a container
+SYSLOG_WAIT_S = 0.2  # of all lines of a failure together
+PAUSE_S = 0.001
+
+
+def log(lines: list[str], *, is_error: bool = True) -> str | None:
+    """Appends lines to the log, and sends them to syslog. Returns why the log could not be written, or None.
+
+    Args:
+        lines: As `outcome.bounded` returns them.
+        is_error: Else they are notices.
+    """
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    unlogged = None
+    try:
+        _append("".join(f"{stamp} {line}\n" for line in lines).encode())
+    except OSError as e:
+        where = "" if e.filename in (None, NAME) else f"{e.filename}: "
+        unlogged = f"{JOURNAL_DIR}/{NAME}: cannot be written: {where}{e.strerror}"
+    _send(lines, LOG_DAEMON | (LOG_ERR if is_error else LOG_NOTICE))
+    return unlogged
+
+
+def _append(data: bytes) -> None:
+    """One after the other, under a lock: hooks that rotate the log at the same time lose no line. Raises OSError."""
+    folder = open_folder(JOURNAL_DIR, create=True)
+    try:
+        end = time.monotonic() + LOCK_WAIT_S
+        while not _appended(folder, data):
+            if time.monotonic() >= end:
+                raise BlockingIOError(errno.EWOULDBLOCK, "another process has locked it")
+            time.sleep(PAUSE_S)
+    finally:
+        uapi.close(folder)
+
+
+def _appended(folder: int, data: bytes) -> bool:
+    """Whether it could be done at once; if not, another process is writing, or the log was rotated. Raises OSError."""
+    fd = open_file(folder, NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, NAME)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        status = os.fstat(fd)
+        if not status.st_nlink:
+            return False  # rotated, and the old file was replaced
+        try:
+            named = os.stat(NAME, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        if not os.path.samestat(named, status):
+            return False
+        if status.st_size + len(data) > limits.LOG_BYTES:
+            if status.st_size > limits.LOG_BYTES:
+                os.ftruncate(fd, limits.LOG_BYTES)  # an older version's
+            os.rename(NAME, OLD, src_dir_fd=folder, dst_dir_fd=folder)
+            return False
+        while data:
+            data = data[os.write(fd, data) :]
+        return True
+    finally:
+        uapi.close(fd)
+
+
+def _send(lines: list[str], priority: int) -> None:
+    """Sends lines to the socket of syslog (RFC 3164, without a time: that of arrival is close).
+
+    Not by syslog(3), which blocks until a syslogd reads: one that is stopped would hold up each container. A missing or
+    full socket is not reported: the lines are on stderr and in the log already.
+    """
+    if _socket is None:
+        return
+    try:
+        kind = _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
+        socket = _socket.socket(_socket.AF_UNIX, kind)
+        try:
+            socket.connect(SYSLOG)
+            end = time.monotonic() + SYSLOG_WAIT_S
+            for line in lines:
+                data = f"<{priority}>netdevns[{os.getpid()}]: {line}".encode()
+                while not _sent(socket, data):  # the queue has as few as 10 places (net.unix.max_dgram_qlen)
+                    if time.monotonic() >= end:
+                        return
+                    time.sleep(PAUSE_S)
+        finally:
+            socket.close()
+    except OSError:
+        return
+
+
+def _sent(socket: _socket.socket, data: bytes) -> bool:
+    try:
+        socket.send(data)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,324 @@
+"""Files in folders that others own: each is written whole or not at all, and only ours are replaced or removed."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+
+from ..system.folders import open_file, open_folder
+from ..text.outcome import FAILED, LEFT, REFUSED, UNTOUCHED
+from ..text.output import complain, tell
+from ..text.quote import printable
+from . import trust
+from .hook_line import Refused
+
+# Judges a parsed file.
+Owner = Callable[[object], bool]
+
+# In a folder that we have made: what it says is the uppermost one.
+_NOTE = ".netdevns-made"
+NOTE_MAX = 4096  # bytes: PATH_MAX
+SIZE_MAX = 1 << 20  # bytes of a file, written or read
+
+
+def offer(
+    args: argparse.Namespace,
+    default: tuple[str, str],
+    names: Callable[[], list[str]],
+    make: Callable[[], Mapping[str, object]],
+    is_ours: Owner,
+) -> int:
+    """Shows, installs or uninstalls files, and says so; returns the command's exit code.
+
+    Args:
+        args: `action`: "show", "install" or "uninstall"; `dir`: a folder that is there and stays, or None: the default.
+        default: This folder is made where it is missing, and goes with our last file if we have made it; and the one
+            above it that every system has, which we never make or remove.
+        names: The names of the files.
+        make: File name -> what becomes JSON.
+        is_ours: Whether a file was written by us.
+    """
+    folder, base = default if args.dir is None else (args.dir, None)
+    done: list[str] = []
+    try:
+        if args.action == "uninstall":
+            kept = remove(folder, names(), is_ours, done, base=base)
+            complain([f"{kept}; the folder stays"] if kept else [], 0)
+            lines = [f"removed {printable(path)}" for path in done] or [f"{printable(folder)}: nothing to remove"]
+        elif args.action == "install":
+            write(folder, make(), is_ours, done, base=base)
+            lines = [f"wrote {printable(path)}" for path in done]
+        else:
+            documents = make()
+            lines = [_text(next(iter(documents.values())) if len(documents) == 1 else documents)]
+    except Refused as e:
+        return complain([str(e), UNTOUCHED], REFUSED)
+    except OSError as e:
+        why = f"{e.filename}: {e.strerror}"
+        if done:
+            return complain([why, f"done before that: {', '.join(done)}"], LEFT)
+        return complain([why, UNTOUCHED], FAILED)
+    tell("\n".join(lines))
+    return 0
+
+
+def _text(document: object) -> str:
+    return json.dumps(document, indent=2)
+
+
+@contextlib.contextmanager
+def _opened(folder: str, *, is_strict: bool) -> Iterator[int]:
+    """A folder's descriptor, so that nobody can exchange it.
+
+    Raises:
+        Refused: A symbolic link of another user leads there; `is_strict`: or others could exchange what is in it.
+        OSError: As the kernel says.
+    """
+    try:
+        path = trust.open_path(folder, is_strict=is_strict)
+    except trust.Untrusted as e:
+        raise Refused(f"{e}; a runtime starts what is in it as root: choose another folder") from None
+    try:
+        with _naming(folder):
+            fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=path)
+    finally:
+        os.close(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _naming(folder: str, name: str = "") -> Iterator[None]:
+    """The error of a call that has a descriptor names the whole path."""
+    try:
+        yield
+    except OSError as e:
+        raise OSError(e.errno, e.strerror, os.path.join(folder, name)) from None
+
+
+def write(
+    folder: str, documents: Mapping[str, object], is_ours: Owner, done: list[str], *, base: str | None = None
+) -> None:
+    """Writes files, or none of them; what was there of ours is replaced.
+
+    Args:
+        folder: Where.
+        documents: File name -> what becomes JSON.
+        is_ours: Whether a file that is there already was written by us.
+        done: Gets the path of each file that is new.
+        base: The folder is made where it is missing, with what is missing above it, but not above this one; None: it
+            must be there.
+
+    Raises:
+        Refused: A file is there that is not ours, others could change what is in the folder, or a file would be longer
+            than SIZE_MAX.
+        OSError: As the kernel says; files may be new in part only if a rename failed.
+    """
+    texts = {name: _text(document) + "\n" for name, document in documents.items()}
+    for name, text in texts.items():
+        if len(text.encode()) > SIZE_MAX:
+            raise Refused(f"{name}: it would have more than {SIZE_MAX} bytes: write fewer devices into one file")
+    if base is None and not os.path.isdir(folder):
+        raise Refused(f"{printable(folder)}: there is no such folder")
+    is_made = base is not None and _make(folder, base)
+    with _opened(folder, is_strict=True) as fd:
+        try:
+            for name in texts:
+                _look(fd, folder, name, is_ours)
+            _replace(fd, folder, texts, done)
+        finally:
+            if base is not None and is_made and len(done) < len(texts):
+                _unmake(fd, folder, base, is_ours)
+
+
+def _replace(fd: int, folder: str, texts: Mapping[str, str], done: list[str]) -> None:
+    waiting: dict[str, str] = {}
+    try:
+        for name, text in texts.items():
+            # Readers of the folder skip it: it does not end in .json.
+            temporary = f".{name}.{os.getpid()}.new"
+            waiting[temporary] = name
+            _write(fd, folder, temporary, text)
+        for temporary, name in list(waiting.items()):
+            with _naming(folder, name):
+                os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
+            del waiting[temporary]
+            done.append(os.path.join(folder, name))
+    finally:
+        for temporary in waiting:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=fd)
+
+
+def _write(folder_fd: int, folder: str, name: str, text: str) -> None:
+    """A new file, on the disk, or none."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    with _naming(folder, name):
+        fd = os.open(name, flags, 0o644, dir_fd=folder_fd)
+        try:
+            with open(fd, "w", encoding="utf-8") as file:
+                os.fchmod(file.fileno(), 0o644)  # whatever the umask: runtimes of others read it
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=folder_fd)
+            raise
+
+
+def _below(folder: str, base: str) -> list[str]:
+    """A folder and those above it, upwards, without `base`: what we may make, and nothing else."""
+    found = []
+    while folder != base:
+        found.append(folder)
+        folder = os.path.dirname(folder)
+    return found
+
+
+def _make(folder: str, base: str) -> bool:
+    """Makes a folder and those above it that are missing, with a note of which: only these are ours to remove.
+
+    Returns:
+        Whether there was anything to make.
+    """
+    missing = [each for each in _below(folder, base) if not os.path.lexists(each)]
+    if not missing:
+        return False
+    with _opened(os.path.dirname(missing[-1]), is_strict=True):
+        pass  # nobody else can exchange anything there: what follows may go by paths
+    try:
+        for each in reversed(missing):
+            os.mkdir(each, 0o755)
+            os.chmod(each, 0o755)
+        with _opened(folder, is_strict=True) as fd:
+            _write(fd, folder, _NOTE, missing[-1] + "\n")
+    except BaseException:
+        _remove_empty(missing)
+        raise
+    return True
+
+
+def _unmake(fd: int, folder: str, base: str, is_ours: Owner) -> str:
+    """Removes a folder with what `_make` has made above it, unless something is in it; keeps the note for our files.
+
+    Returns:
+        Why a note is not obeyed; or nothing.
+    """
+    try:
+        made = _noted(fd, folder, base)
+    except (trust.Untrusted, OSError) as e:
+        why = f"{e.filename}: {e.strerror}" if isinstance(e, OSError) else str(e)
+        return f"{printable(os.path.join(folder, _NOTE))}: not obeyed: {printable(why)}"
+    others = [name for name in os.listdir(fd) if name != _NOTE]
+    if not made or any(_is_owned(fd, folder, name, is_ours) for name in others):
+        return ""
+    os.unlink(_NOTE, dir_fd=fd)
+    if not others:
+        _remove_empty(made)
+    return ""
+
+
+def _noted(fd: int, folder: str, base: str) -> list[str]:
+    """What we have made, upwards, as the note says; nothing without one.
+
+    Raises:
+        Untrusted: It may be another user's word, or names what we cannot have made.
+        OSError: It cannot be read, or is none of our files.
+    """
+    path = os.path.join(folder, _NOTE)
+    try:
+        note = open_file(fd, _NOTE, os.O_RDONLY, path)
+    except FileNotFoundError:
+        return []
+    try:
+        text = os.fsdecode(os.read(note, NOTE_MAX))
+    finally:
+        os.close(note)
+    ours = _below(folder, base)
+    if text.removesuffix("\n") not in ours:
+        raise trust.Untrusted("it names what netdevns has not made")
+    made = ours[: ours.index(text.removesuffix("\n")) + 1]
+    for each in made:
+        trust.check(each)
+        os.close(open_folder(each, create=False))
+    return made
+
+
+def _remove_empty(folders: list[str]) -> None:
+    for each in folders:
+        try:
+            os.rmdir(each)
+        except OSError:
+            return  # there is something in it, or it was not made
+
+
+def remove(folder: str, names: list[str], is_ours: Owner, done: list[str], *, base: str | None = None) -> str:
+    """Removes our files, and with the last of them the folder if we have made it and nothing else is in it.
+
+    Args:
+        folder: Where.
+        names: Of the files.
+        is_ours: Whether a file was written by us.
+        done: Gets the path of each file that was there.
+        base: As `write` has it; None: the folder stays.
+
+    Returns:
+        Why the folder stays although a note in it says that we have made it; or nothing.
+
+    Raises:
+        Refused: A file is not ours; none was removed.
+        OSError: As the kernel says.
+    """
+    if not os.path.lexists(folder):
+        return ""
+    # Others may own it, or write to it: an operator must be able to take our files away from there.
+    with _opened(folder, is_strict=False) as fd:
+        for name in [name for name in names if _look(fd, folder, name, is_ours)]:
+            with _naming(folder, name):
+                os.unlink(name, dir_fd=fd)
+            done.append(os.path.join(folder, name))
+        return "" if base is None else _unmake(fd, folder, base, is_ours)
+
+
+def _look(fd: int, folder: str, name: str, is_ours: Owner) -> bool:
+    """Whether a file of ours is there; another one is refused, whatever it is."""
+    try:
+        with _naming(folder, name):
+            os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    if _is_owned(fd, folder, name, is_ours):
+        return True
+    path = printable(os.path.join(folder, name))
+    raise Refused(f"{path}: netdevns did not write this file, and leaves it alone; move it away first")
+
+
+def _open_file(fd: int, folder: str, name: str) -> int:
+    with _naming(folder, name):
+        return os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=fd)
+
+
+def _is_owned(folder_fd: int, folder: str, name: str, is_ours: Owner) -> bool:
+    """Whether it is a file, and ours; a symbolic link to one is not, and nor is one of more than SIZE_MAX."""
+    try:
+        fd = _open_file(folder_fd, folder, name)
+    except OSError as e:
+        if e.errno in (errno.ELOOP, errno.ENXIO, errno.ENOENT):  # a link, a socket, or gone meanwhile
+            return False
+        raise
+    try:
+        status = os.fstat(fd)
+        is_file = stat.S_ISREG(status.st_mode) and status.st_size <= SIZE_MAX
+        return is_file and is_ours(json.loads(os.read(fd, SIZE_MAX)))
+    except (ValueError, RecursionError):
+        return False  # no JSON
+    finally:
+        os.close(fd)

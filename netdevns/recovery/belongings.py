@@ -1,0 +1,137 @@
+"""What a device gets back that was on loan, as far as it is not what any undo puts back: time has passed.
+
+Lifetimes have run on, and routes of others are no longer anybody's business of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from ..netlink import uapi, wire
+from ..netlink.ifaddr import CACHEINFO, IFADDRMSG
+from ..state import neighbours, routes
+
+FOREVER = uapi.INFINITY_LIFE_TIME
+
+
+# ---- the link -------------------------------------------------------------------------------------------------------
+
+
+def origin(body: memoryview) -> tuple[bytes, ...]:
+    """What of a device nobody can change while it is away: kind, bus and name of its hardware, permanent MAC."""
+    found = wire.attrs(body, wire.IFINFOMSG.size, strict=False)
+    info = found.get(uapi.IFLA_LINKINFO)
+    kind = wire.text(wire.attrs(info, strict=False).get(uapi.IFLA_INFO_KIND)) if info is not None else b""
+    told = (uapi.IFLA_PARENT_DEV_BUS_NAME, uapi.IFLA_PARENT_DEV_NAME, uapi.IFLA_PERM_ADDRESS)
+    return kind, *(bytes(found.get(type_, b"")) for type_ in told)
+
+
+def renumbered(link: wire.Link, ifindex: int) -> bytes:
+    """The RTM_NEWLINK of a snapshot for the ifindex that the device has now."""
+    body = bytearray(link.body)
+    wire.S32.pack_into(body, 4, ifindex)
+    return wire.message(uapi.RTM_NEWLINK, 0, bytes(body))
+
+
+# ---- what runs out --------------------------------------------------------------------------------------------------
+
+
+def aged(addresses: bytes, elapsed_s: int) -> bytes:
+    """RTM_NEWADDR messages with what is left of their lifetimes; without those that have run out."""
+    kept = []
+    for message in wire.messages(addresses):
+        data = bytearray(message.padded())
+        left = _left(data, elapsed_s)
+        if left is None or left > 0:
+            kept.append(bytes(data))
+    return b"".join(kept)
+
+
+def _left(data: bytearray, elapsed_s: int) -> int | None:
+    """Shortens the lifetimes of one message in its place; returns what is left, None: it is valid forever."""
+    at, end, left, is_deprecated = 16 + IFADDRMSG.size, wire.NLMSGHDR.unpack_from(data)[0], None, False
+    flags_at = 0
+    while end - at >= 4:
+        length, type_ = wire.NLATTR.unpack_from(data, at)
+        if not 4 <= length <= end - at:
+            break
+        if type_ & wire.TYPE_MASK == uapi.IFA_CACHEINFO and length - 4 >= CACHEINFO.size:
+            preferred, valid, created, updated = CACHEINFO.unpack_from(data, at + 4)
+            if valid != FOREVER:
+                left = valid = max(0, valid - elapsed_s)
+            if preferred not in (0, FOREVER):
+                preferred = max(0, preferred - elapsed_s)
+                is_deprecated = preferred == 0
+            CACHEINFO.pack_into(data, at + 4, preferred, valid, created, updated)
+        elif type_ & wire.TYPE_MASK == uapi.IFA_FLAGS and length == 8:
+            flags_at = at + 4
+        at += (length + 3) & ~3
+    if is_deprecated:
+        data[16 + 2] |= uapi.IFA_F_DEPRECATED
+        if flags_at:
+            wire.U32.pack_into(data, flags_at, wire.U32.unpack_from(data, flags_at)[0] | uapi.IFA_F_DEPRECATED)
+    return left
+
+
+def removals(there: bytes, lent: bytes) -> Iterator[bytes]:
+    """The RTM_DELADDR for each of the IPv4 addresses there that was lent."""
+    theirs = locals_of(lent)
+    for message in wire.messages(there):
+        if (
+            message.type == uapi.RTM_NEWADDR
+            and message.body[0] == uapi.AF_INET
+            and locals_of(message.padded()) & theirs
+        ):
+            yield wire.message(uapi.RTM_DELADDR, uapi.NLM_F_ACK, bytes(message.body))
+
+
+def locals_of(addresses: bytes) -> set[bytes]:
+    """The local addresses of RTM_NEWADDR messages."""
+    found = (wire.attrs(message.body, IFADDRMSG.size, strict=False) for message in wire.messages(addresses))
+    return {bytes(attrs.get(uapi.IFA_LOCAL, attrs.get(uapi.IFA_ADDRESS, b""))) for attrs in found}
+
+
+def own_routes(
+    dumped: bytes, nexthops: bytes, ifindexes: Collection[int], ended: Collection[bytes], elapsed_s: int
+) -> bytes:
+    """Of a dump of routes those that leave by these devices alone and have not run out, nor an address `ended`.
+
+    Others are not given back: what became of them since is their own owner's business.
+    """
+    by_nexthop, kept = routes.nexthop_devices(nexthops), []
+    for message in wire.messages(dumped):
+        if message.type != uapi.RTM_NEWROUTE or len(message.body) < routes.RTMSG.size:
+            continue
+        found = wire.attrs(message.body, routes.RTMSG.size)
+        devices = routes.devices_of(found, by_nexthop)
+        src = bytes(found.get(uapi.RTA_PREFSRC, b""))
+        if not devices or not devices <= set(ifindexes) or src in ended:
+            continue
+        data = bytearray(message.padded())
+        if routes.age(memoryview(data)[16:], elapsed_s):
+            kept.append(bytes(data))
+    return b"".join(kept)
+
+
+def own_nexthops(dumped: bytes, ifindexes: Collection[int]) -> bytes:
+    """The nexthop objects of these devices alone."""
+    by_id = routes.nexthop_devices(dumped)
+    kept = []
+    for message in wire.messages(dumped):
+        if message.type == uapi.RTM_NEWNEXTHOP and len(message.body) >= routes.NHMSG.size:
+            id_ = wire.u32(wire.attrs(message.body, routes.NHMSG.size).get(uapi.NHA_ID))
+            devices = by_id.get(id_ or 0, set())
+            if devices and devices <= set(ifindexes):
+                kept.append(message.padded())
+    return b"".join(kept)
+
+
+def own_neighbours(dumped: bytes, ifindexes: Collection[int]) -> bytes:
+    """The entries of these devices."""
+    return b"".join(
+        message.padded()
+        for message in wire.messages(dumped)
+        if message.type == uapi.RTM_NEWNEIGH
+        and len(message.body) >= neighbours.NDMSG.size
+        and neighbours.ifindex(bytes(message.body)) in ifindexes
+    )

@@ -1,0 +1,132 @@
+"""Moves whose processes were killed, as the next move of the same devices meets them: undone before it begins."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable
+
+from ..batch.plan import Found
+from ..errors import NetDevError
+from ..netlink import ifname
+from ..system import exclusion
+from ..system.netns import CURRENT, NetNS
+from ..text import quote
+from . import layout
+from .layout import Damaged, Section
+from .recover import movers, undo_one
+from .store import Journal, Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..reports import Recovered
+    from ..system.interrupts import Interrupts, Patience
+
+
+class Earlier:
+    """The earlier moves of some devices of a source whose processes were killed: undone before these move again.
+
+    Args:
+        opened: The records.
+        host_names: The devices.
+        source: Their namespace: devices of the same names are others elsewhere.
+        patience: How long to wait for who works on one of them.
+        interrupts: A command's.
+
+    Attributes:
+        undone: What was put back.
+        kept: What could not be, as findings of a check.
+    """
+
+    def __init__(
+        self,
+        opened: Journal,
+        host_names: Iterable[str],
+        source: object,
+        patience: Patience,
+        interrupts: Interrupts | None = None,
+    ) -> None:
+        self.undone: list[Recovered] = []
+        self.kept: list[Found] = []
+        self.opened = opened
+        self._wanted = {ifname.encode(name) for name in host_names if isinstance(name, str)}
+        self._source = source
+        self.patience = patience
+        self._interrupts = interrupts
+        self._todo: set[str] = set()  # names of records
+        self._done: set[str] = set()
+        self._others: set[str] = set()
+
+    def found(self) -> bool:
+        """Looks for records of these devices, held or not, that were not tried yet. Raises NetDevError."""
+        try:
+            return self._find()
+        except OSError as e:
+            raise self._unreadable(e) from None
+
+    def undo(self) -> None:
+        """Undoes what was found, and waits for who works on one of them. Raises NetDevError, Interrupted."""
+        try:
+            self._undo()
+        except OSError as e:
+            raise self._unreadable(e) from None
+
+    def _unreadable(self, e: OSError) -> NetDevError:
+        text = f"{e.filename or self.opened.path}: the records of earlier moves cannot be read: {e.strerror}"
+        return NetDevError(text, errno=e.errno or 0, step="record")
+
+    def _find(self) -> bool:
+        self._todo = set()
+        if not self.opened.names():
+            return False
+        for record in self.opened.seen():
+            if record.name in self._done or record.name in self._others:
+                continue
+            try:
+                is_ours = self._is_about(record.sections())
+            except (Damaged, OSError):  # reported by `netdevns recover`
+                is_ours = False
+            (self._todo if is_ours else self._others).add(record.name)
+        return bool(self._todo)
+
+    def _undo(self) -> None:
+        for record in self.opened.crashed(self._todo, self.patience.wait):
+            self._todo.discard(record.name)
+            try:
+                told = [*undo_one(record, self._interrupts)]
+            finally:
+                record.close()
+            self._done.add(record.name)  # which may be another one by now
+            for each in told:
+                if each.outcome == "kept":
+                    text = f"an earlier move was killed, and cannot be undone: {each.text} ({each.record})"
+                    text = f"{each.device}: {text}" if each.device else text
+                    self.kept.append(Found(each.device, "error", "record.kept", text, errno.EBUSY))
+                else:
+                    self.undone.append(each)
+        for record in self.opened.seen():
+            if record.name in self._todo:
+                self._is_busy(record)
+
+    def _is_busy(self, record: Record) -> None:
+        """Somebody works on it for longer than this move waits."""
+        with contextlib.suppress(Damaged, OSError):  # it has gone meanwhile
+            sections = record.sections()
+            words = exclusion.being_moved(sections[0].number(layout.A_PID))
+            for name in (s.text(layout.A_IFNAME) for s in movers(sections)):
+                if name in self._wanted:
+                    text = f"{quote.shown(name)} {words}"
+                    self.kept.append(Found(os.fsdecode(name), "error", "device.busy", text, errno.EBUSY))
+        self._done.add(record.name)
+
+    def _is_about(self, sections: list[Section]) -> bool:
+        if not self._wanted & {s.text(layout.A_IFNAME) for s in movers(sections)}:
+            return False
+        try:
+            with NetNS.open(CURRENT if self._source is None else self._source) as netns:  # type: ignore[arg-type]
+                status = os.fstat(netns.fd)
+        except (NetDevError, TypeError):
+            return False  # the checks say what is wrong with it
+        theirs = [(s.number(layout.A_DEV), s.number(layout.A_INO)) for s in sections if s.type == layout.SOURCE]
+        return theirs in ([], [(status.st_dev, status.st_ino)])

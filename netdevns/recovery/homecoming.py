@@ -1,0 +1,149 @@
+"""Gives devices that were on loan to a container their own again: `poststop`, `netdevns return`, the next hook.
+
+When a network namespace dies, the kernel throws a physical device into the initial one: down, under the name that it
+had there (or dev<ifindex>), without addresses, with whatever MTU, MAC or flags it was given; what was made by software
+dies with it. Each is found by what the loan says of its hardware, never by its name alone. Nothing is taken out of a
+namespace that lives on. Can be repeated; a loan is kept until all its devices are home, or gone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator
+
+from ..engine import EngineError, lookups
+from ..netlink import wire
+from ..system import folders
+from ..system.interrupts import until_interrupted
+from ..text import quote
+from . import layout, loans, recover
+from .layout import Damaged
+from .reopened import NOT_YET
+from .return_home import LEFT_AGAIN, LIVES_ON, PAUSE_S, ReturnHome
+from .store import Journal, Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..reports import Recovered
+    from ..system.interrupts import Interrupts
+
+WAIT_S = 5.0  # for the kernel, which cleans a dead namespace up in its own time: mostly less than 0.2 s
+BEFORE_BOOT = "a loan of before the last boot, which reset its devices"
+
+
+def come_home(
+    directory: str = folders.JOURNAL_DIR,
+    *,
+    container: str | None = None,
+    devices: Iterable[bytes] | None = None,
+    wait_s: float = 0,
+    is_ending: bool = False,
+    interrupts: Interrupts | None = None,
+) -> list[Recovered]:
+    """Gives devices their own again.
+
+    Args:
+        directory: JOURNAL_DIR.
+        container: Only what this one had.
+        devices: Only loans that name one of these.
+        wait_s: How long to wait for a device that the kernel has not thrown back yet.
+        is_ending: Also while processes are in its namespace: the container's, which end.
+        interrupts: A command's: a signal that waits ends this between two loans, or while it waits for the kernel.
+
+    Returns:
+        One `Recovered` for each device on loan. "kept" in "source" or "init": something of its own could not be given
+        back; in "target": its namespace lives on; "unknown": it was not found.
+
+    Raises:
+        OSError: The directory cannot be opened, or is not the caller's own.
+    """
+    try:
+        with Journal(directory, create=False, folder=loans.FOLDER) as opened:
+            which = None if devices is None else loans.naming(opened, {*devices})
+            if container is not None:
+                own = loans.of_container(opened, container)
+                which = own if which is None else own & which
+            return _each(opened, which, wait_s, is_ending, interrupts)
+    except FileNotFoundError:
+        return []
+
+
+def sweep(directory: str = folders.JOURNAL_DIR, *, interrupts: Interrupts | None = None) -> list[Recovered]:
+    """The same for some of the containers whose first process has ended; without waiting.
+
+    Where no poststop hook is configured, or the kernel gave a device back after it.
+    """
+    try:
+        with Journal(directory, create=False, folder=loans.FOLDER) as opened:
+            return _each(opened, loans.orphans(opened), 0, True, interrupts)
+    except OSError:
+        return []  # reported where its loans are needed
+
+
+def _each(
+    opened: Journal, which: Collection[str] | None, wait_s: float, is_ending: bool, interrupts: Interrupts | None
+) -> list[Recovered]:
+    # Whoever holds one may be looking at it for another container, and will not wait for its devices.
+    records = opened.crashed(which, until_interrupted(wait_s, interrupts))
+    return [
+        *recover.each_of(records, interrupts, lambda record, _: _one(opened, record, wait_s, is_ending, interrupts))
+    ]
+
+
+def undo_killed(
+    directory: str = folders.JOURNAL_DIR, *, wait_s: float = 0, interrupts: Interrupts | None = None
+) -> list[Recovered]:
+    """`recover`, with time for the kernel to throw devices back: a runtime kills a hook that takes too long.
+
+    Returns:
+        What could not be put back.
+    """
+    end = time.monotonic() + wait_s
+    kept: list[Recovered] = []
+    only: set[str] | None = None
+    while True:
+        told = recover.undo_crashed(directory, interrupts=interrupts, only=only)
+        waiting = {each.record for each in told if each.text == NOT_YET}
+        kept += [each for each in told if each.outcome == "kept" and each.record not in waiting]
+        is_over = time.monotonic() >= end or (interrupts is not None and interrupts.name != "")
+        if is_over or not waiting:
+            return kept + [each for each in told if each.outcome == "kept" and each.record in waiting]
+        only = {os.path.basename(path) for path in waiting}  # one more try each, and none for the others
+        time.sleep(PAUSE_S)
+
+
+def _one(
+    opened: Journal, record: Record, wait_s: float, is_ending: bool, interrupts: Interrupts | None
+) -> Iterator[Recovered]:
+    from ..reports import Recovered
+
+    try:
+        sections = record.sections()
+        _, since_ms = loans.container_of(sections)
+        if sections[0].text(layout.A_BOOT) != layout.boot_id():
+            record.drop()
+            for name in loans.host_names(sections):
+                yield Recovered(record.path, quote.shown(name), "gone", "gone", BEFORE_BOOT)
+            return
+        homecoming = ReturnHome(record, sections, since_ms, interrupts)
+    except (Damaged, OSError) as e:
+        yield recover.not_obeyed(record, e, "its devices were a container's: look at them")
+        return
+    with homecoming:
+        try:
+            yield from homecoming.run(opened, sections, wait_s, is_ending)
+        except (EngineError, wire.Malformed) as e:
+            text = f"the kernel could not be asked: {lookups.says(e)}; its loan is kept"
+            yield from (homecoming.told(m, "kept", "unknown", text) for m in homecoming.members)
+        except OSError as e:  # of the locks: before anything is changed
+            text = f"{e.filename or record.path}: {e.strerror}; its loan is kept"
+            yield from (homecoming.told(m, "kept", "unknown", text) for m in homecoming.members)
+
+
+def is_wrong(told: Recovered) -> bool:
+    """Whether a device could not be restored, or its loan not be used: somebody must look.
+
+    Not where its namespace lives on, or the kernel has not thrown it back: another call will find it.
+    """
+    return told.outcome == "kept" and told.text not in (LIVES_ON, NOT_YET, LEFT_AGAIN)

@@ -1,0 +1,181 @@
+"""Namespaces in a record: how one is recorded, and how it is found again by another process."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+
+from ..engine import EngineError, Socket
+from ..system.netns import CURRENT, NETNS_DIR, NetNS
+from . import layout
+
+PID_NS = "/proc/self/ns/pid"
+_WENT = (errno.ENOENT, errno.ESRCH, errno.ENOTDIR)  # it was there a moment ago, or never
+_NOT_OURS = (errno.EACCES, errno.EPERM)  # another user's process, or one that a security module hides
+
+
+def recorded(type_: int, netns: NetNS, socket: Socket) -> list[bytes]:
+    """What a record says of a namespace: how it was named, its cookie and inode, and whose process's it was."""
+    status = os.fstat(netns.fd)
+    pid = _pid_of(netns.where)
+    return layout.section(
+        type_,
+        {
+            layout.A_WHERE: os.fsencode(netns.where),
+            layout.A_COOKIE: socket.cookie,
+            layout.A_DEV: status.st_dev,
+            layout.A_INO: status.st_ino,
+            layout.A_OF_PID: pid,
+            layout.A_OF_START: _start_of(pid) if pid else 0,
+            layout.A_PID_NS: os.stat(PID_NS).st_ino,
+        },
+    )
+
+
+def found(section: layout.Section) -> tuple[NetNS, Socket] | None:
+    """Opens the namespace that a record means, with a socket in it; None: it is gone.
+
+    Raises:
+        OSError: It cannot be said: something could not be looked at, or the record was written in another pid
+            namespace, of whose processes none may be seen here.
+
+    Inode numbers are reused at once (probe death.inode.reused); SO_NETNS_COOKIE (Linux 5.14) is not (probe
+    death.cookie.unique). Before that, whoever asks has to find the device inside.
+    """
+    dev, ino = section.number(layout.A_DEV), section.number(layout.A_INO)
+    cookie = section.number(layout.A_COOKIE)
+    unseen: OSError | None = None
+    for path in _candidates(section, ino):
+        try:
+            if not _is(path, dev, ino):
+                continue
+            netns = NetNS.open(path)
+        except OSError as e:
+            if e.errno not in (*_WENT, errno.EINVAL):  # EINVAL: it is no namespace
+                unseen = OSError(e.errno, os.strerror(e.errno or 0), path)
+            continue
+        try:
+            socket = Socket(netns.fd)
+        except EngineError:
+            netns.close()
+            raise
+        if socket.cookie == cookie:
+            netns.where = os.fsdecode(section.text(layout.A_WHERE))
+            return netns, socket
+        socket.close()
+        netns.close()
+    if unseen is not None:
+        raise unseen
+    if not _is_visible(section):
+        where = os.fsdecode(section.text(layout.A_WHERE))
+        raise OSError(errno.ESRCH, "it was recorded in another pid namespace, and is to be looked for there", where)
+    return None
+
+
+def _is(path: str, dev: int, ino: int) -> bool:
+    """Whether a path is a namespace's. Raises OSError: it cannot be said."""
+    try:
+        status = os.stat(path)
+    except PermissionError:
+        return False  # another user's process, as /proc/1 is for an ordinary user
+    return (status.st_dev, status.st_ino) == (dev, ino)
+
+
+def is_there(section: layout.Section) -> bool:
+    """Whether a namespace can still be found; it is not held meanwhile, which would keep it alive."""
+    namespace = found(section)
+    if namespace is None:
+        return False
+    for closable in namespace:
+        closable.close()
+    return True
+
+
+def is_orphan(section: layout.Section) -> bool:
+    """Whether the process that a namespace was named by has ended."""
+    return section.number(layout.A_OF_PID) != 0 and _is_visible(section) and not is_running(section)
+
+
+def is_running(section: layout.Section) -> bool:
+    """Whether the process that a namespace was named by is there. Raises OSError: it cannot be said."""
+    pid = section.number(layout.A_OF_PID)
+    return pid != 0 and _start_of(pid) == section.number(layout.A_OF_START)
+
+
+def _is_visible(section: layout.Section) -> bool:
+    """Whether the processes of here are those that were seen where it was recorded."""
+    return os.stat(PID_NS).st_ino == section.number(layout.A_PID_NS)
+
+
+def is_mounted(section: layout.Section) -> bool:
+    """Whether its inode has a place in the file system, so that no process's end is its own."""
+    return any(_mounted(section.number(layout.A_INO)))
+
+
+def _candidates(section: layout.Section, ino: int) -> Iterator[str]:
+    """Paths where it may be, the likely ones first: only a hint, the identity decides."""
+    where = os.fsdecode(section.text(layout.A_WHERE))
+    yield CURRENT
+    if where.startswith("/"):
+        yield where
+    if is_running(section):
+        yield f"/proc/{section.number(layout.A_OF_PID)}/ns/net"
+    yield "/proc/1/ns/net"
+    yield from _listed(NETNS_DIR, "")
+    link = f"net:[{ino}]"
+    yield from _leading_to(link, _listed("/proc", "/ns/net"))
+    yield from _mounted(ino)
+    # Held by nothing but a descriptor of some process (probe death.kept-by.descriptor).
+    for process in _listed("/proc", "/fd"):
+        yield from _leading_to(link, _listed(process, ""))
+
+
+def _leading_to(link: str, paths: Iterator[str]) -> Iterator[str]:
+    """Of links below /proc those with this text. To follow the others could hang: a file of a network's, or FUSE's."""
+    for path in paths:
+        try:
+            if os.readlink(path) == link:
+                yield path
+        except OSError as e:
+            if e.errno not in (*_WENT, *_NOT_OURS):
+                raise
+
+
+def _listed(directory: str, suffix: str) -> Iterator[str]:
+    try:
+        names = os.listdir(directory)
+    except OSError as e:
+        if e.errno not in (*_WENT, *_NOT_OURS):
+            raise
+        return
+    for name in names:
+        if not suffix or name.isdigit():
+            yield f"{directory}/{name}{suffix}"
+
+
+def _mounted(ino: int) -> Iterator[str]:
+    """Where a file of nsfs is mounted: the fourth field of its line is net:[INODE], the fifth the place."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            fields = line.split(b" ")
+            if fields[3] == b"net:[%d]" % ino:
+                yield os.fsdecode(fields[4].replace(b"\\040", b" "))
+
+
+def _pid_of(where: str) -> int:
+    """The process that a namespace was named by: "pid:N" or /proc/N/...; 0: none."""
+    parts = where.split("/")
+    text = where[4:] if where.startswith("pid:") else parts[2] if parts[:2] == ["", "proc"] and len(parts) > 2 else ""
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _start_of(pid: int) -> int:
+    """When a process began, in ticks since boot: with its pid it is unique. 0: there is none, or it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # After the name, which is in parentheses and may hold anything: the 3rd and the 22nd field (proc(5)).
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])

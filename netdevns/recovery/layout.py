@@ -1,0 +1,197 @@
+"""The form of a record: what another process needs to undo a move whose own process was killed, or to end a loan.
+
+A record is a row of netlink messages: ours (types from RECORD on) say what follows, and the kernel's own, as they were
+dumped, are the snapshot. The last one has a checksum of all before it. A record that is torn, damaged or without a part
+that every record has is reported, not obeyed: `parse` refuses it before anything is done.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+from collections.abc import Iterable
+from struct import Struct
+
+from ..netlink import ifname, uapi, wire
+
+RECORD = 0xF000
+HEAD, SOURCE, TARGET, DEVICE, UPPER, ROUTES, NEXTHOPS, NEIGHBOURS, PROXIES, PORT, END = range(RECORD, RECORD + 11)
+FDB, NEIGHPARMS, LOAN, MASTER = range(RECORD + 11, RECORD + 15)
+VERSION = 1
+A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE, A_LENDS, A_PID = range(1, 7)  # of HEAD and END
+A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START, A_PID_NS = range(1, 8)  # of SOURCE and TARGET
+A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1, 8)  # of DEVICE and UPPER
+A_TOKEN, A_QDISCS = 8, 9  # of the same, where there is any
+A_VLANS = 10  # of PORT, which has A_IFINDEX, too; MASTER has the port's
+A_CONTAINER, A_LENT_MS = range(1, 3)  # of LOAN
+U64 = Struct("=Q")
+NUMBER = Struct("=HHQ")  # an attribute of 12 bytes
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+_NAMESPACE = (A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START, A_PID_NS)
+_LINK = (A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH)
+# What every section of a type has: its numbers, and its texts.
+_NUMBERS = {
+    HEAD: (A_VERSION, A_PID),
+    SOURCE: _NAMESPACE,
+    TARGET: _NAMESPACE,
+    DEVICE: _LINK,
+    UPPER: _LINK,
+    PORT: (A_IFINDEX,),
+    MASTER: (A_IFINDEX,),
+    LOAN: (A_LENT_MS,),
+    END: (A_CHECKSUM,),
+}
+_TEXTS = {
+    HEAD: (A_BOOT, A_PRESERVE),
+    SOURCE: (A_WHERE,),
+    TARGET: (A_WHERE,),
+    DEVICE: (A_HOST_NAME, A_IFNAME, A_WANTED),
+    UPPER: (A_HOST_NAME, A_IFNAME, A_WANTED),
+    PORT: (A_VLANS,),
+    LOAN: (A_CONTAINER,),
+}
+# The kernel's messages that follow a section of a type, with the size of what precedes their attributes. The first of
+# DEVICE, UPPER and MASTER is the link.
+_LINKS, _ADDRESSES, _NEIGHBOURS = {uapi.RTM_NEWLINK: 16}, {uapi.RTM_NEWADDR: 8}, {uapi.RTM_NEWNEIGH: 12}
+_DUMPED = {
+    DEVICE: _LINKS | _ADDRESSES,
+    UPPER: _LINKS | _ADDRESSES,
+    MASTER: _LINKS,
+    ROUTES: {uapi.RTM_NEWROUTE: 12},
+    NEXTHOPS: {uapi.RTM_NEWNEXTHOP: 8},
+    NEIGHBOURS: _NEIGHBOURS,
+    PROXIES: _NEIGHBOURS,
+    FDB: _NEIGHBOURS,
+    NEIGHPARMS: {uapi.RTM_NEWNEIGHTBL: 4},
+}
+_ONCE = (HEAD, SOURCE, TARGET, ROUTES, NEXTHOPS, NEIGHPARMS)  # how often they are in a record
+
+
+class Damaged(ValueError):
+    """A record that is torn, or not ours, or of another version."""
+
+
+class Section:
+    """One of our messages, with the kernel's messages that follow it."""
+
+    __slots__ = ("_attrs", "body", "type")
+
+    def __init__(self, type_: int, attrs: dict[int, memoryview]) -> None:
+        self.type = type_
+        self._attrs = attrs
+        self.body = bytearray()  # the kernel's messages
+
+    def number(self, type_: int) -> int:
+        data = self._attrs.get(type_, memoryview(b""))
+        if len(data) != U64.size:
+            raise Damaged("a number is missing in it")
+        return int(U64.unpack(data)[0])
+
+    def ifindex(self, type_: int) -> int:
+        found = self.number(type_)
+        if found > 0x7FFFFFFF:
+            raise Damaged("an ifindex in it is none")
+        return found
+
+    def text(self, type_: int) -> bytes:
+        if type_ not in self._attrs:
+            raise Damaged("a name is missing in it")
+        return bytes(self._attrs[type_])
+
+    def optional(self, type_: int) -> bytes | None:
+        return bytes(self._attrs[type_]) if type_ in self._attrs else None
+
+    def parts(self) -> list[bytes]:
+        """As `section` made it."""
+        return section(self.type, {type_: bytes(data) for type_, data in self._attrs.items()}, bytes(self.body))
+
+
+def section(type_: int, attrs: dict[int, int | bytes], *dumped: bytes) -> list[bytes]:
+    """One of our messages; numbers are kept as 64 bits."""
+    number, text = NUMBER.pack, wire.attr
+    packed = [text(t, v) if isinstance(v, bytes) else number(12, t, v & 0xFFFFFFFFFFFFFFFF) for t, v in attrs.items()]
+    return [wire.message(type_, 0, b"".join(packed)), *dumped]
+
+
+def head(preserve: Iterable[str], *, lends: int = 0) -> list[bytes]:
+    """`lends`: the number that the loan has, too, which is written when all has arrived; 0: none is."""
+    attrs: dict[int, int | bytes] = {A_VERSION: VERSION, A_BOOT: boot_id(), A_PRESERVE: " ".join(preserve).encode()}
+    attrs[A_PID] = os.getpid()
+    return section(HEAD, attrs | {A_LENDS: lends} if lends else attrs)
+
+
+_boot_id = b""
+
+
+def boot_id() -> bytes:
+    """Of this boot; read once, as no process outlives it."""
+    global _boot_id
+    if not _boot_id:
+        fd = os.open(BOOT_ID, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _boot_id = os.read(fd, 64).strip()
+        finally:
+            uapi.close(fd)
+    return _boot_id
+
+
+def parse(data: bytes) -> list[Section]:
+    """The sections of a record, END left out, each with all that its type must have.
+
+    Raises:
+        Damaged: Torn, of another version, or with a part missing or wrong. What the kernel's messages hold is judged as
+            far as their types, and the lengths of their attributes.
+    """
+    found: list[Section] = []
+    try:
+        for type_, at, stop in wire.spans(data):
+            if found and found[-1].type == END:
+                raise Damaged("something follows its end")
+            if type_ >= RECORD:
+                found.append(Section(type_, wire.attrs(memoryview(data)[at:stop])))
+            elif not found:
+                raise Damaged("it does not begin as a record does")
+            else:
+                found[-1].body += data[at - 16 : stop] + bytes(-stop & 3)
+            if type_ == END and found[-1].number(A_CHECKSUM) != binascii.crc32(data[: at - 16]):
+                raise Damaged("its checksum is wrong")
+        if not found or found[0].type != HEAD or found[-1].type != END:
+            raise Damaged("it has no end")
+        if found[0].number(A_VERSION) != VERSION:
+            raise Damaged("it is of another version of netdevns")
+        _judge(found)
+    except wire.Malformed as e:
+        raise Damaged(str(e)) from None
+    return found[:-1]
+
+
+def _judge(sections: list[Section]) -> None:
+    """Raises Damaged, or Malformed, where a part is missing or wrong that the readers of a record rely on."""
+    for type_ in _ONCE:
+        if (count := sum(each.type == type_ for each in sections)) != 1:
+            raise Damaged(f"a part that it must have once is in it {count} times")
+    for each in sections:
+        for number in _NUMBERS.get(each.type, ()):
+            each.number(number)
+        for text in _TEXTS.get(each.type, ()):
+            each.text(text)
+        if each.type in (DEVICE, UPPER):
+            if ifname.why_invalid(each.text(A_IFNAME)):  # which becomes a part of paths below /proc/sys
+                raise Damaged("a name in it is no device's")
+            each.ifindex(A_IFINDEX)
+            each.ifindex(A_ASKED)
+        _judge_dumped(each)
+
+
+def _judge_dumped(section_: Section) -> None:
+    sizes = _DUMPED.get(section_.type)
+    is_first = section_.type in (DEVICE, UPPER, MASTER)
+    for message in wire.messages(bytes(section_.body)) if sizes else ():
+        size = (sizes or {}).get(message.type, -1)
+        if size < 0 or len(message.body) < size or (is_first and message.type != uapi.RTM_NEWLINK):
+            raise Damaged("a message of the kernel's in it is not what belongs there")
+        wire.attrs(message.body, size)
+        is_first = False
+    if is_first:
+        raise Damaged("a snapshot is missing in it")

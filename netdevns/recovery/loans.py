@@ -1,0 +1,224 @@
+"""Loans: what a container's devices were on the host, kept while it has them, so that they can come home.
+
+JOURNAL_DIR/loan/<container id>, in the form of the records of moves (`journal`), but for nobody to undo: `recover`
+never looks there. Written by the createRuntime hook as the last step of its move; it ends when all its devices are
+home, or did not outlive the container.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from ..batch.plan import Member, Plan
+from ..netlink import wire
+from ..system import folders
+from . import identity, layout, recover
+from .layout import Damaged, Section
+from .record import recorded
+from .store import LONGEST, Journal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from typing import Self
+
+    from ..reports import Loan
+
+FOLDER = recover.LOANS
+SAMPLE = 2  # loans of others that a hook looks at
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+@=,")
+
+
+def are_there(directory: str = folders.JOURNAL_DIR, folder: str = FOLDER) -> bool:
+    """Whether there is any loan, or any record of another folder."""
+    try:
+        return bool(os.listdir(f"{directory}/{folder}"))
+    except OSError:
+        return False
+
+
+def file_name(container: str) -> str:
+    """A container's id as a file name: %2F for "/", and so on; a long one is cut, as the record has all of it."""
+    data = container.encode("utf-8", "surrogatepass")
+    return "".join(chr(b) if b in _PLAIN or (b == ord(".") and i) else f"%{b:02X}" for i, b in enumerate(data))[
+        :LONGEST
+    ]
+
+
+def now_ms() -> int:
+    """Of the clock that also runs while the machine sleeps: no lifetime is to become longer by that."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+class Lender:
+    """Writes the loan of a container; a context manager that closes the folder of the loans.
+
+    Args:
+        directory: JOURNAL_DIR.
+        container: Its id.
+
+    Raises:
+        OSError: The folder of the loans cannot be opened or made: known before anything is moved.
+    """
+
+    __slots__ = ("_loans", "container", "number", "since_ms")
+
+    def __init__(self, directory: str, container: str) -> None:
+        self._loans = Journal(directory, create=True, folder=FOLDER)
+        self.container = container
+        self.since_ms = now_ms()  # before the snapshots
+        self.number = 0  # of the loan, once it may be there
+
+    def lend(self, plan: Plan, members: list[Member]) -> None:
+        """Writes what was moved. Raises OSError."""
+        attrs: dict[int, int | bytes] = {
+            layout.A_CONTAINER: self.container.encode("utf-8", "surrogatepass"),
+            layout.A_LENT_MS: self.since_ms,
+        }
+        self.number = plan.lends
+        try:
+            head, *rest = recorded(plan, members, [])
+            parts = [head, *layout.section(layout.LOAN, attrs), *rest]
+            for member in members:
+                master = plan.links.get(member.link.master or 0)
+                if master is not None:
+                    parts += layout.section(layout.MASTER, {layout.A_IFINDEX: member.link.ifindex}, master.message())
+            self._loans.write(parts, name=file_name(self.container)).close()
+        except OSError as e:  # whose file is named relative to the directory, if at all
+            self.number = 0  # it is not there
+            raise OSError(e.errno, e.strerror, self._loans.path) from None
+
+    def retract(self) -> None:
+        """Removes the loan again, if it is there: the move was undone."""
+        if self.number:
+            recover.retract(self._loans, self.number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._loans.close()
+
+
+def container_of(sections: list[Section]) -> tuple[str, int]:
+    """Whose loan it is, and since when (as `now_ms`). Raises Damaged."""
+    for section in sections:
+        if section.type == layout.LOAN:
+            try:
+                container = section.text(layout.A_CONTAINER).decode("utf-8", "surrogatepass")
+            except UnicodeDecodeError:
+                raise Damaged("its container's id is no text") from None
+            return container, section.number(layout.A_LENT_MS)
+    raise Damaged("no container is in it")
+
+
+def masters(sections: list[Section]) -> dict[int, wire.Link]:
+    """By ifindex of the port, its master as it was. Raises Damaged."""
+    found = {}
+    for section in sections:
+        if section.type == layout.MASTER:
+            try:
+                found[section.number(layout.A_IFINDEX)] = wire.Link(next(wire.messages(bytes(section.body))).body)
+            except wire.Malformed:
+                raise Damaged("a master in it is damaged") from None
+    return found
+
+
+def host_names(sections: list[Section]) -> list[bytes]:
+    """The devices of a loan."""
+    return [s.text(layout.A_IFNAME) for s in sections if s.type == layout.DEVICE]
+
+
+def listed(directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | None] | None = None) -> list[Loan]:
+    """What is on loan, as far as the caller may know it. Changes nothing, and is in nobody's way.
+
+    Args:
+        directory: JOURNAL_DIR.
+        devices: Only these, by their names on the host; None: all.
+    """
+    from ..reports import Loan
+
+    return [Loan(*each) for each in current(devices, directory)]
+
+
+def current(
+    devices: Collection[str | None] | None = None, directory: str = folders.JOURNAL_DIR
+) -> list[tuple[str, str, int, str, str]]:
+    """The same without a dataclass, which a hook does not load: the fields of each `Loan`."""
+    found: list[tuple[str, str, int, str, str]] = []
+    try:
+        with Journal(directory, create=False, folder=FOLDER) as loans:
+            for record in loans.seen():
+                try:
+                    sections = record.sections()
+                    container, _ = container_of(sections)
+                    is_current = sections[0].text(layout.A_BOOT) == layout.boot_id()
+                    for section in sections if is_current else ():
+                        if section.type == layout.DEVICE:
+                            names = [os.fsdecode(section.text(a)) for a in (layout.A_HOST_NAME, layout.A_WANTED)]
+                            ifindex = section.ifindex(layout.A_IFINDEX)
+                            if devices is None or names[0] in devices:
+                                found.append((container, names[0], ifindex, names[1], record.path))
+                except (Damaged, OSError):
+                    continue  # `netdevns return` tells what is wrong with it
+    except OSError:  # there is none, or it is not for the caller
+        return found
+    return found
+
+
+def lines(devices: Collection[str | None]) -> list[str]:
+    """For a message: who has these devices, as far as they are on loan."""
+    return [
+        f"{device}: on loan to container {container} ({path})" for container, device, _, _, path in current(devices)
+    ]
+
+
+def orphans(opened: Journal) -> set[str]:
+    """The names of loans of containers whose first process has ended; of many loans a few, by chance, are looked at.
+
+    A hook pays for this, and a busy host has as many loans as containers: the next hook looks at others.
+    """
+    found = set()
+    for record in opened.seen(_some(opened.names())):
+        with contextlib.suppress(Damaged, OSError):  # reported by `netdevns return`
+            container_of(sections := record.sections())
+            if any(s.type == layout.TARGET and identity.is_orphan(s) for s in sections):
+                found.add(record.name)
+    return found
+
+
+def _some(all_names: list[str]) -> list[str]:
+    if len(all_names) <= SAMPLE:
+        return all_names
+    all_names.sort()
+    at = int.from_bytes(os.urandom(4), "little") % len(all_names)
+    return (all_names + all_names)[at : at + SAMPLE]
+
+
+def of_container(opened: Journal, container: str) -> set[str]:
+    """The names of a container's loans. Of the others only those are opened whose containers' names begin alike."""
+    name, found = file_name(container), set()
+    for record in opened.seen(each for each in opened.names() if each == name or each.startswith(f"{name}~")):
+        try:
+            is_one = container_of(record.sections())[0] == container
+        except (Damaged, OSError):
+            is_one = record.name == name  # reported where it is locked
+        if is_one:
+            found.add(record.name)
+    return found
+
+
+def naming(opened: Journal, devices: Collection[bytes]) -> set[str]:
+    """The names of the loans in which one of these devices is. Most are passed over without being decoded."""
+    found = set()
+    for record in opened.seen():
+        with contextlib.suppress(Damaged, OSError):  # reported by `netdevns return`
+            data = record.data()
+            if not any(name in data for name in devices):
+                continue
+            container_of(sections := layout.parse(data))
+            if {*devices} & {*host_names(sections)}:
+                found.add(record.name)
+    return found

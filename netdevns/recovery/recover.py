@@ -1,0 +1,362 @@
+"""Undoing a move whose process was killed, by its record: by looking where each device is.
+
+`recover` can be repeated, and run beside another one or a live move: a record is locked by whoever works on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Collection, Iterator
+
+from ..batch import undo
+from ..batch.plan import Member
+from ..engine import PLACE_GONE, PLACE_TARGET, EngineError, lookups
+from ..netlink import ifname, uapi, wire
+from ..system import exclusion
+from ..system.exclusion import Busy
+from ..system.folders import open_folder
+from ..system.interrupts import Patience, until_interrupted
+from ..text import quote
+from . import identity, layout
+from .layout import Damaged, Section
+from .reopened import NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
+from .store import ASIDE, TRIES, Journal, Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..errors import Remains
+    from ..reports import Recovered
+    from ..system.interrupts import Interrupts
+
+LOANS = "loan"  # the folder of the loans
+BEFORE_BOOT = "a record of before the last boot, which reset its devices"
+
+
+def undo_crashed(
+    directory: str, *, interrupts: Interrupts | None = None, only: Collection[str] | None = None
+) -> list[Recovered]:
+    """`api.recover`; with a command's `interrupts`, a signal ends it between two records, and it needs its locks.
+
+    `only`: the records of these names.
+
+    Raises:
+        OSError: The directory cannot be opened, or is not the caller's own; or its locks cannot be used: nothing was
+            touched.
+    """
+    try:
+        opened = Journal(directory, create=False)
+    except FileNotFoundError:
+        return []
+    with opened:
+        if interrupts is not None and opened.names():
+            uapi.close(open_folder(directory, create=True))
+        return [*_recovered(opened, interrupts, only)]
+
+
+def pending(directory: str | os.PathLike[str]) -> tuple[list[str], int, list[str]]:
+    """A line for each crashed record, how many moves are running, and a line for each that is set aside."""
+    path = os.fspath(directory)
+    try:
+        with Journal(path, create=False) as opened:
+            lines = []
+            for record in opened.crashed():
+                lines.append(_line(record))
+                record.close()
+            return lines, opened.running(), _set_aside(path)
+    except FileNotFoundError:
+        return [], 0, _set_aside(path)
+
+
+def _set_aside(directory: str) -> list[str]:
+    try:
+        with Journal(directory, create=False, folder=ASIDE) as opened:
+            return [_line(record) for record in opened.seen()]
+    except FileNotFoundError:
+        return []
+    except OSError as e:  # the records are to be listed all the same
+        return [f"{e.filename}: {e.strerror}"]
+
+
+def _line(record: Record) -> str:
+    try:
+        devices = ", ".join(f"{_label(s)} -> {_wanted(s)}" for s in movers(record.sections()))
+    except (Damaged, OSError) as e:
+        devices = str(e.strerror if isinstance(e, OSError) else e)  # the path stands in front of it
+    return f"{record.path}: {devices}"
+
+
+def movers(sections: list[Section]) -> list[Section]:
+    return [s for s in sections if s.type == layout.DEVICE]
+
+
+def _label(section: Section) -> str:
+    return quote.shown(section.text(layout.A_IFNAME))
+
+
+def _wanted(section: Section) -> str:
+    return quote.shown(section.text(layout.A_WANTED))
+
+
+def _recovered(opened: Journal, interrupts: Interrupts | None, only: Collection[str] | None) -> Iterator[Recovered]:
+    """Works on all crashed records; a signal that waits ends that between two of them."""
+    done: set[str] = set()
+    yield from each_of(_noted(opened.crashed(only), done), interrupts, undo_one)
+    if only is not None:
+        return
+    # What is held although its mover has ended is another recovery's: whoever calls this one wants it to be over.
+    others = _of_ended_movers(opened) - done
+    if others:
+        held = opened.crashed(others, until_interrupted(exclusion.WAIT_S, interrupts))
+        yield from each_of(_noted(held, done), interrupts, undo_one)
+        for record in opened.seen():
+            if record.name in others and record.name not in done:
+                yield from _kept(record, "another process is restoring it")
+
+
+def _noted(records: Iterator[Record], done: set[str]) -> Iterator[Record]:
+    for record in records:
+        done.add(record.name)
+        yield record
+        done.add(record.name)  # it may have another one by now
+
+
+def each_of(
+    records: Iterator[Record],
+    interrupts: Interrupts | None,
+    work: Callable[[Record, Interrupts | None], Iterator[Recovered]],
+) -> Iterator[Recovered]:
+    """Works on one record after another, and closes it; from a signal on it only says what was not looked at."""
+    for record in records:
+        try:
+            if interrupts is not None and (name := interrupts.name):
+                yield from not_looked_at(record, name)
+            else:
+                yield from work(record, interrupts)
+        except Exception as e:  # whatever is in one, the others go on
+            text = f"an error inside netdevns: {type(e).__name__}: {e}; the file is kept: please report it"
+            yield from _kept(record, text)
+        finally:
+            record.close()
+
+
+def _of_ended_movers(opened: Journal) -> set[str]:
+    found = set()
+    for record in opened.seen():
+        with contextlib.suppress(Damaged, OSError):  # reported where it is locked
+            if not os.path.exists(f"/proc/{record.sections()[0].number(layout.A_PID)}"):
+                found.add(record.name)
+    return found
+
+
+def not_looked_at(record: Record, signal: str) -> Iterator[Recovered]:
+    """Its devices, of which nothing was done: a signal ended the command before."""
+    return _kept(record, f"not looked at: interrupted by {signal}")
+
+
+def _kept(record: Record, text: str) -> Iterator[Recovered]:
+    from ..reports import Recovered
+
+    try:
+        devices: list[str | None] = [_label(s) for s in movers(record.sections())]
+    except (Damaged, OSError):  # the next call says what is wrong with it
+        devices = [None]
+    yield from (Recovered(record.path, device, "kept", "unknown", text) for device in devices)
+
+
+def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovered]:
+    """Undoes the move of a record that the caller holds."""
+    from ..reports import Recovered
+
+    try:
+        sections = record.sections()
+        devices = movers(sections)
+        if sections[0].text(layout.A_BOOT) != layout.boot_id():
+            record.drop()
+            yield from (Recovered(record.path, _label(s), "gone", "gone", BEFORE_BOOT) for s in devices)
+            return
+        recovery = _Recovery(record, sections, interrupts)
+    except (Damaged, OSError) as e:
+        yield not_obeyed(record, e, "its devices are where its move left them: look at them")
+        return
+    with recovery:
+        try:
+            yield from recovery.run()
+        except (EngineError, wire.Malformed) as e:
+            text = f"the kernel could not be asked: {lookups.says(e)}; the record is kept"
+            yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in devices)
+        except OSError as e:  # of the locks, or of a file that says where a namespace is: before the undo
+            text = f"{e.filename or record.path}: {e.strerror}; the record is kept"
+            yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in devices)
+
+
+def not_obeyed(record: Record, e: Damaged | OSError, then: str) -> Recovered:
+    """Sets a record aside that nothing can be done by, so that it is reported once; one that cannot be read is kept."""
+    from ..reports import Recovered
+
+    path = record.path
+    if isinstance(e, OSError):
+        text = f"cannot be read: {e.filename or path}: {e.strerror}; it is kept"
+        return Recovered(path, None, "kept", "unknown", text)
+    aside = record.set_aside()
+    file = "the file, which was set aside" if aside else "the file"
+    return Recovered(aside or path, None, "kept", "unknown", f"not obeyed: {e}; {then}, then remove {file}")
+
+
+def retract(opened: Journal, number: int) -> None:
+    """Removes the loan with the number of a move that was undone; a warning says where that is impossible."""
+    try:
+        found = set()
+        for record in opened.seen():
+            with contextlib.suppress(Damaged, OSError):  # reported by `netdevns return`
+                if _lends(record.sections()[0]) == number:
+                    found.add(record.name)
+        for record in opened.crashed(found, Patience(exclusion.WAIT_S).wait):
+            record.drop()
+    except OSError as e:
+        _may_be_left(opened.path, e)
+
+
+def _may_be_left(path: str, e: OSError) -> None:
+    text = f"{path}: a loan of the move that was undone may be there, and cannot be removed: {e.strerror}"
+    warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+
+def _lends(head: Section) -> int:
+    """The number of the loan that a move makes, or that was made by it; 0: none."""
+    return head.number(layout.A_LENDS) if head.optional(layout.A_LENDS) is not None else 0
+
+
+class _Recovery(Reopened):
+    """One record of a move that was killed."""
+
+    def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None) -> None:
+        super().__init__(record, sections, interrupts)
+        self.lends = _lends(sections[0])
+        # What was to be carried over cannot be compared: a move that was asked for it, and killed, is not complete. Nor
+        # is a hook's: no container starts without it, and whether there is a loan is not known.
+        self.is_to_be_undone = record.is_to_be_undone or bool(self.lends) or sections[0].text(layout.A_PRESERVE) != b""
+        self.target_is_gone = False
+
+    def run(self) -> Iterator[Recovered]:
+        if not self._open():
+            self.record.drop()
+            text = "the namespace that it came from is gone; it stays where it is"
+            yield from (self.told(m, "gone", "unknown", text) for m in self.members)
+            return
+        assert self.plan.source is not None
+        everyone = (*self.members, *self.uppers)
+        try:
+            self.exclusion.hold(self.plan.source, {m.link.ifindex for m in everyone})
+        except Busy as e:
+            label = next(m.item.label for m in everyone if m.link.ifindex == e.ifindex)
+            yield from (self.told(m, "kept", "unknown", f"{label} {e.words}") for m in self.members)
+            return
+        for member in everyone:
+            self._find(member)
+        assert self.plan.target is not None
+        self.exclusion.arrive(self.plan.target, {m.device.target_ifindex for m in self.members})
+        if not self.is_to_be_undone and all(map(self._is_complete, self.members)):
+            self.record.drop()
+            yield from (self.told(m, "complete", "target", "it had arrived completely") for m in self.members)
+            return
+        for member in everyone:
+            member.touched = True
+        left = {x.device: x for x in undo.everything(self.plan, self.members, self.uppers)}
+        if self.lends:
+            self._retract()
+        told = [self._outcome(m, left.get(m.item.host_name)) for m in everyone]
+        mine = len(self.members)
+        yield from self._end([*told[:mine], *(each for each in told[mine:] if each.outcome != "undone")])
+
+    def _retract(self) -> None:
+        directory = self.record.directory
+        try:
+            with Journal(directory, create=False, folder=LOANS) as opened:
+                retract(opened, self.lends)
+        except (FileNotFoundError, NotADirectoryError):  # so it could not be written either
+            return
+        except OSError as e:
+            _may_be_left(e.filename, e)
+
+    def _end(self, told: list[Recovered]) -> list[Recovered]:
+        """Drops the record, or leaves it for another try, or sets it aside after the last one."""
+        kept = [each for each in told if each.outcome == "kept"]
+        if not kept:
+            self.record.drop()
+            return told
+        if any(each.text == NOT_YET for each in kept):  # the kernel's own time is no try
+            self.record.close()
+            return told
+        aside = self.record.tried()
+        path = aside or self.record.path
+        why = f"; tried {TRIES} times and set aside: restore it by hand, then remove the file" if aside else ""
+        from ..reports import Recovered
+
+        return [Recovered(path, x.device, x.outcome, x.location, x.text + (why if x in kept else "")) for x in told]
+
+    def _open(self) -> bool:
+        """Both namespaces. Where the target died, what it held is in the initial one, if the kernel did not end it."""
+        if not self.open_source():
+            return False
+        target = identity.found(self.where[layout.TARGET])
+        self.target_is_gone = target is None
+        if target is None:
+            self.open_init()
+        else:
+            self.plan.target, self.plan.target_socket = target
+        return True
+
+    def _find(self, member: Member) -> None:
+        """By ifindex and name; or by kind and MAC address, where exactly one device has them.
+
+        Under neither of its names: renamed by somebody, or on its way under a passing one. Devices that have the MAC of
+        what they lie on must be the same in all that their kind has, too: a VLAN's number tells it from the next one.
+        """
+        device, (source, target) = member.device, self.sockets
+        device.find(source, target)
+        if device.place != PLACE_GONE:
+            return
+        was = member.link
+        found = [x for x in lookups.links(target) if was.mac and (x.kind, x.mac) == (was.kind, was.mac)]
+        if was.kind in SHARE_A_MAC:
+            found = [x for x in found if x.data == was.data]
+        if len(found) == 1:
+            device.ask_ifindex(found[0].ifindex, unsure=True)
+            device.find(source, target)
+
+    def _is_complete(self, member: Member) -> bool:
+        device, (_, target) = member.device, self.sockets
+        if self.target_is_gone or device.place != PLACE_TARGET:
+            return False
+        if not _is_wanted(device.name, member.item.wanted):
+            return False
+        try:
+            device.verify(target)
+        except EngineError:
+            return False
+        arrived = wire.Link(next(wire.messages(device.arrived)).body)
+        return set(arrived.altnames) == set(member.link.altnames)
+
+    def _outcome(self, member: Member, left: Remains | None) -> Recovered:
+        if left is None:
+            return self.told(member, "undone", "source", "it is back as it was")
+        if member.ended:
+            return self.told(member, "gone", "gone", ", ".join(left.missing))
+        if left.missing == tuple(member.for_good):
+            return self.told(member, "undone", "source", f"it is back, for good without: {', '.join(left.missing)}")
+        if left.location == "gone" and self.target_is_gone and member.link.kind in THROWN_BACK:
+            return self.told(member, "kept", "unknown", NOT_YET)
+        if left.location == "gone":
+            how = "it ended with the namespace that it was in" if self.target_is_gone else "it is in neither namespace"
+            return self.told(member, "gone", "gone", how)
+        return self.told(member, "kept", left.location, f"not as before: {', '.join(left.missing)}")
+
+
+def _is_wanted(name: bytes, wanted: bytes) -> bool:
+    if not ifname.is_template(wanted):
+        return name == wanted
+    before, _, after = wanted.partition(b"%d")
+    number = name.removeprefix(before).removesuffix(after)
+    return number.isdigit() and before + number + after == name

@@ -1,0 +1,305 @@
+"""One loan: the devices that a container had, found again by their hardware, and restored where they came from."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+
+from ..batch import link_settings, undo
+from ..batch.plan import Member, Plan
+from ..engine import EngineError, Socket, lookups
+from ..netlink import uapi, wire
+from ..system.exclusion import Busy
+from ..system.interrupts import Interrupted
+from ..text import quote
+from . import belongings, identity, layout, loans
+from .layout import Section
+from .reopened import NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
+from .store import Journal, Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..errors import Remains
+    from ..reports import Recovered
+    from ..system.interrupts import Interrupts
+
+TRIES = 5  # to put a device right that udev or NetworkManager is renaming at the same time
+PAUSE_S = 0.05
+LIVES_ON = "the network namespace of its container lives on, and it stays there"
+LEFT_AGAIN = "it left again meanwhile"
+
+
+class _Found:
+    """A device that is back.
+
+    Attributes:
+        link: As it is now.
+        is_home: Whether it is in the namespace that it came from, and not elsewhere in the initial one.
+    """
+
+    __slots__ = ("is_home", "link", "missing")
+
+    def __init__(self, link: wire.Link, is_home: bool) -> None:
+        self.link = link
+        self.is_home = is_home
+        self.missing: list[str] = []  # what could not be given back
+
+
+class _Lent:
+    """What the loan says, as it was."""
+
+    __slots__ = ("addresses", "neighbours", "nexthops", "ports", "routes")
+
+    def __init__(self, plan: Plan, members: list[Member]) -> None:
+        self.routes, self.nexthops, self.neighbours, self.ports = (
+            plan.routes,
+            plan.nexthops,
+            plan.neighbours,
+            plan.ports,
+        )
+        self.addresses = {member: member.device.addresses for member in members}
+
+
+class ReturnHome(Reopened):
+    def __init__(
+        self, record: Record, sections: list[Section], since_ms: int, interrupts: Interrupts | None = None
+    ) -> None:
+        super().__init__(record, sections, interrupts)
+        self.interrupts = interrupts
+        self.since_ms = since_ms
+        self.masters = loans.masters(sections)
+        self.lent = _Lent(self.plan, self.members)
+        self.without: dict[Member, list[str]] = {m: [] for m in self.members}  # what is gone for good
+        self.init: Socket | None = None  # where that is another namespace than the source
+
+    def run(self, opened: Journal, sections: list[Section], wait_s: float, is_ending: bool) -> Iterator[Recovered]:
+        if not self.open_source():
+            self.record.drop()
+            text = "the namespace that it came from is gone; it stays where it is"
+            yield from (self.told(m, "gone", "unknown", text) for m in self.members)
+            return
+        self.open_init()
+        assert self.plan.source is not None
+        assert self.plan.target is not None
+        self.init = None if self.plan.source.same(self.plan.target) else self.plan.target_socket
+        is_alive = self._wait(wait_s, is_ending)
+        try:
+            found = self._take()
+        except (Busy, Interrupted) as e:
+            words = f"it {e.words}" if isinstance(e, Busy) else f"not looked at: interrupted by {e.name}"
+            where = "source" if isinstance(e, Busy) else "unknown"
+            yield from (self.told(m, "kept", where, words) for m in self.members)
+            return
+        told = {m: self._absent(m, is_alive) for m in self.members if m not in found}
+        if found:
+            told |= self._give_back([*found])
+        self._end(opened, sections, [m.item.ifname for m in self.members if told[m].outcome == "kept"])
+        yield from (told[m] for m in self.members)
+
+    def _end(self, opened: Journal, sections: list[Section], kept: list[bytes]) -> None:
+        """Drops the loan, or leaves in it what is not home yet: the others are nobody's on loan any more."""
+        if not kept:
+            self.record.drop()
+        elif len(kept) < len(self.members):
+            home = {m.link.ifindex for m in self.members if m.item.ifname not in kept}
+            theirs = (layout.DEVICE, layout.PORT, layout.MASTER)
+            left = [s for s in sections if s.type not in theirs or s.number(layout.A_IFINDEX) not in home]
+            try:
+                opened.write([part for s in left for part in s.parts()], self.record).close()
+            except OSError:
+                self.record.close()  # as it is: they are looked at once more the next time
+
+    # ---- where are they? ----
+
+    def _wait(self, wait_s: float, is_ending: bool) -> bool:
+        """Until all are found, or will not be; returns whether their namespace lives on."""
+        end = time.monotonic() + wait_s
+        target, pause_s = self.where[layout.TARGET], 0.01
+        while True:
+            absent = [m for m in self.members if m not in self._look()]
+            is_alive = bool(absent) and identity.is_there(target)
+            # Where it is mounted, no process's end will be its own.
+            is_settled = is_alive and not (is_ending and not identity.is_mounted(target))
+            is_settled |= not is_alive and not any(m.link.kind in THROWN_BACK for m in absent)
+            left_s = end - time.monotonic()
+            is_settled |= self.interrupts is not None and self.interrupts.name != ""
+            if is_settled or left_s <= 0:
+                return is_alive
+            pause_s = min(2 * pause_s, 0.2, left_s)
+            time.sleep(pause_s)
+
+    def _take(self) -> dict[Member, _Found]:
+        """Who is back, once no other mover has them. Raises Busy, Interrupted."""
+        assert self.plan.source is not None
+        assert self.plan.target is not None
+        while True:
+            found = self._look()
+            home = {device.link.ifindex for device in found.values() if device.is_home}
+            elsewhere = {device.link.ifindex for device in found.values() if not device.is_home}
+            is_new = self.exclusion.hold(self.plan.source, home)
+            if not self.exclusion.hold(self.plan.target, elsewhere) and not is_new:
+                return found
+
+    def _look(self) -> dict[Member, _Found]:
+        """Who is in the source, or in the initial namespace."""
+        there = [_Found(link, True) for link in lookups.links(self.sockets[0])]
+        if self.init is not None:
+            there += [_Found(link, False) for link in lookups.links(self.init)]
+        found = {}
+        for member in self.members:
+            alike = [f for f in there if _is_alike(member.link, f.link)]
+            same_mac = [f for f in alike if f.link.mac in (member.link.mac, link_settings.own_mac(member.link))]
+            if not any(belongings.origin(member.link.body)[1:]) or (len(alike) > 1 and same_mac):
+                alike = same_mac
+            if len(alike) == 1:
+                found[member] = alike[0]
+        return found
+
+    def _absent(self, member: Member, is_alive: bool) -> Recovered:
+        if is_alive:
+            return self.told(member, "kept", "target", LIVES_ON)
+        if member.link.kind not in THROWN_BACK:
+            return self.told(member, "gone", "gone", f"{member.link.kind.decode()}: it ended with its container")
+        return self.told(member, "kept", "unknown", NOT_YET)
+
+    # ---- what is theirs ----
+
+    def _narrow(self, members: list[Member]) -> None:
+        """The plan of an undo: what the loan says of these devices, with the time that has passed since.
+
+        Without what is others', or of devices that are not home: that is left alone.
+        """
+        elapsed_s = -((self.since_ms - loans.now_ms()) // 1000)  # rounded up
+        plan, ended = self.plan, set()
+        own = {m.link.ifindex for m in members}
+        for member in members:
+            before = self.lent.addresses[member]
+            after = belongings.aged(before, elapsed_s)
+            ended |= belongings.locals_of(before) - belongings.locals_of(after)
+            member.device.load(member.device.link_message, after)
+        lent = self.lent
+        plan.routes = belongings.own_routes(lent.routes, lent.nexthops, own, ended, elapsed_s)
+        plan.nexthops = belongings.own_nexthops(lent.nexthops, own)
+        plan.neighbours = [belongings.own_neighbours(dumped, own) for dumped in lent.neighbours]
+        plan.ports = {ifindex: port for ifindex, port in lent.ports.items() if ifindex in own}
+
+    def _give_back(self, members: list[Member]) -> dict[Member, Recovered]:
+        """Tries again where somebody else's hands were on a device at the same moment."""
+        told: dict[Member, Recovered] = {}
+        for attempt in range(TRIES):
+            found = self._look()
+            todo = [m for m in members if m in found and (m not in told or told[m].outcome == "kept")]
+            if not todo:
+                break
+            if attempt:
+                time.sleep(PAUSE_S)
+            self._free_names({m: found[m] for m in todo})
+            ready = [m for m in todo if self._prepare(m, found[m])]
+            self._narrow(ready)
+            left = {x.device: x for x in undo.everything(self.plan, ready, [])} if ready else {}
+            told |= {m: self._outcome(m, found[m], left.get(m.item.host_name)) for m in todo}
+        for member in members:
+            told.setdefault(member, self.told(member, "kept", "unknown", LEFT_AGAIN))
+        return told
+
+    def _free_names(self, found: Mapping[Member, _Found]) -> None:
+        """Devices that have each other's names get passing ones."""
+        wanted = {m.item.ifname for m in found}
+        for member, device in found.items():
+            if device.link.name != member.item.ifname and device.link.name in wanted:
+                passing = b"nd%d" % device.link.ifindex
+                self._try(device, "a passing name", self._rename(device.link, passing))
+
+    @staticmethod
+    def _rename(link: wire.Link, name: bytes) -> bytes:
+        return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, link.ifindex, wire.attr_name(uapi.IFLA_IFNAME, name))
+
+    def _socket(self, device: _Found) -> Socket:
+        return self.sockets[0] if device.is_home or self.init is None else self.init
+
+    def _addresses(self, device: _Found) -> bytes:
+        ifindex = device.link.ifindex
+        return bytes(lookups.addresses(self._socket(device), [ifindex])[ifindex])
+
+    def _try(self, device: _Found, what: str, request: bytes) -> None:
+        try:
+            self._socket(device).command(request)
+        except EngineError as e:
+            device.missing.append(f"{what}: {lookups.says(e)}")
+
+    def _prepare(self, member: Member, device: _Found) -> bool:
+        """What must be right before an undo finds it and goes on; False: it must stay as it is."""
+        link, ifname = device.link, member.item.ifname
+        holder = lookups.link(self.sockets[0], name=ifname)
+        if holder is not None and not (device.is_home and holder.ifindex == link.ifindex):
+            device.missing.append(
+                f'the name "{quote.shown(ifname)}" is taken by {_called(holder, ifname)}: '
+                "free it, then run `netdevns return`"
+            )
+            return False
+        requests = link_settings.mac_request(member.link, link)  # the undo sets the rest
+        if requests or link.name != ifname:
+            # Some drivers take no MAC, and kernels before 6.2 no name, while it is up.
+            down = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, link.ifindex, up=False)
+            requests.insert(0, ("state down", down))
+        if link.name != ifname:
+            # Of an earlier try: a rename changes their labels.
+            requests += [
+                ("an address", r) for r in belongings.removals(self._addresses(device), self.lent.addresses[member])
+            ]
+        for what, request in requests:
+            self._try(device, what, request)
+        if device.is_home:
+            member.device.load(belongings.renumbered(member.link, link.ifindex), b"")
+        else:
+            member.device.load(member.link.message(), b"")
+            member.device.ask_ifindex(link.ifindex, unsure=True)
+        self._find_master(member)
+        member.touched = True
+        return True
+
+    def _find_master(self, member: Member) -> None:
+        """The bridge or bond that it was a port of may have been made anew, under another ifindex, or be gone."""
+        was = self.masters.get(member.link.ifindex)
+        if was is None or not member.link.master:
+            return
+        now = lookups.link(self.sockets[0], name=was.name)
+        port = self.lent.ports.get(member.link.ifindex)
+        if now is not None and (now.kind, now.name) == (was.kind, was.name):
+            member.link.master = now.ifindex
+            if port is not None:
+                port.master = now.ifindex
+                if any(link.master == now.ifindex for link in lookups.links(self.sockets[0])):
+                    port.master_mac = now.mac if port.master_mac else b""  # the bond's, which others have by now
+            return
+        member.link.master = None
+        self.lent.ports.pop(member.link.ifindex, None)
+        self.without[member].append(f"master {quote.shown(was.name)}: it is gone")
+
+    # ---- what is told ----
+
+    def _outcome(self, member: Member, device: _Found, left: Remains | None) -> Recovered:
+        renumbered = f"ifindex {member.link.ifindex}"
+        lost = [*(left.missing if left else ()), *device.missing]
+        lost = [words for words in lost if words != renumbered and words not in member.for_good]
+        if not lost:
+            for_good = [*member.for_good, *self.without[member]]
+            text = f"it is back, for good without: {', '.join(for_good)}" if for_good else "it is back as it was"
+            return self.told(member, "undone", "source", text)
+        name = left.name if left and left.name else os.fsdecode(device.link.name)
+        where = left.location if left else "source" if device.is_home else "init"
+        text = f"not as before, and named {quote.printable(name)}: {', '.join(lost)}"
+        return self.told(member, "kept", where, text)
+
+
+def _is_alike(was: wire.Link, now: wire.Link) -> bool:
+    """Whether it can be the same hardware; or, where the kernel says nothing of that, what shares its kind."""
+    if belongings.origin(was.body) != belongings.origin(now.body) or len(was.mac) != len(now.mac):
+        return False
+    return was.kind not in SHARE_A_MAC or was.data == now.data
+
+
+def _called(holder: wire.Link, name: bytes) -> str:
+    other = "" if holder.name == name else f"{quote.shown(holder.name)}, as an alternative name, "
+    return f"{other}ifindex {holder.ifindex}"

@@ -1,0 +1,1 @@
+"""What a device has besides its link and its addresses: one file a kind."""

@@ -1,0 +1,89 @@
+"""How a device finds its neighbours: net.ipv4.neigh.DEV and net.ipv6.neigh.DEV, which a move resets to the defaults.
+
+(probes neighbours.parameters.ipv4, neighbours.parameters.ipv6)
+rtnetlink tells them of all devices (RTM_GETNEIGHTBL) and sets those of one. Layout: linux/neighbour.h (struct ndtmsg,
+NDTA_*, NDTPA_*).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from struct import Struct
+
+from ..engine import Socket, lookups
+from ..netlink import uapi, wire
+
+NDTMSG = Struct("=Bxxx")  # ndtm_family
+# One for each family. A dump of both lacks IPv6's table at some numbers of devices, and nothing says so: where its
+# first message does not fit into the datagram, the kernel seems to go on at the device where IPv4's table ended (probe
+# neighbours.parameters.dump).
+DUMPS = tuple(
+    wire.message(uapi.RTM_GETNEIGHTBL, uapi.NLM_F_DUMP, NDTMSG.pack(family)) for family in (uapi.AF_INET, uapi.AF_INET6)
+)
+# What neightbl_set() takes, by NDTPA_*, under the names of the files; not the same number a second time (QUEUE_LEN),
+# and not REACHABLE_TIME, which the kernel draws by lot.
+_NAMES = {
+    4: "base_reachable_time_ms", 5: "retrans_time_ms", 6: "gc_stale_time", 7: "delay_first_probe_time",
+    9: "app_solicit", 10: "ucast_solicit", 11: "mcast_solicit", 12: "anycast_delay", 13: "proxy_delay",
+    14: "proxy_qlen", 15: "locktime", 16: "unres_qlen_bytes", 17: "mcast_resolicit", 19: "interval_probe_time_ms",
+}  # fmt: skip
+_FAMILIES = {uapi.AF_INET: "ipv4", uapi.AF_INET6: "ipv6"}
+
+Key = tuple[int, int, bytes]  # family, ifindex, the table's name
+
+
+def read(socket: Socket, ifindexes: Collection[int]) -> bytes:
+    """The messages about some devices."""
+    return b"".join(lookups.dump(socket, dump, about=ifindexes) for dump in DUMPS)
+
+
+def _values(message: wire.Message) -> Iterator[tuple[Key, dict[int, bytes]]]:
+    """What a message tells of one device, if it tells of one: the first of each table is about all."""
+    if message.type != uapi.RTM_NEWNEIGHTBL or len(message.body) < NDTMSG.size:
+        return
+    (family,) = NDTMSG.unpack_from(message.body)
+    found = wire.attrs(message.body, NDTMSG.size, strict=False)
+    told = wire.attrs(found.get(uapi.NDTA_PARMS, memoryview(b"")), strict=False)
+    ifindex = wire.u32(told.get(uapi.NDTPA_IFINDEX))
+    if ifindex and family in _FAMILIES:
+        values = {type_: bytes(told[type_]) for type_ in _NAMES if type_ in told}
+        yield (family, ifindex, wire.text(found.get(uapi.NDTA_NAME))), values
+
+
+def _all(messages: bytes) -> dict[Key, dict[int, bytes]]:
+    return {key: values for message in wire.messages(messages) for key, values in _values(message)}
+
+
+def _differences(before: bytes, now: bytes, ifindexes: Mapping[int, int]) -> dict[Key, dict[int, bytes]]:
+    """By key of now, what is not as it was."""
+    there, found = _all(now), {}
+    for (family, ifindex, table), values in _all(before).items():
+        key = (family, ifindexes.get(ifindex, 0), table)
+        is_ = there.get(key, {})
+        differ = {type_: value for type_, value in values.items() if is_.get(type_, value) != value}
+        if differ:
+            found[key] = differ
+    return found
+
+
+def restore(socket: Socket, before: bytes, ifindexes: Mapping[int, int]) -> dict[int, list[str]]:
+    """Sets what is not as it was; returns by ifindex of now what still is not, with the kernel's words.
+
+    Args:
+        socket: In the source.
+        before: As `read` gave it.
+        ifindexes: ifindex then -> ifindex now, of the devices that are there.
+    """
+    if not before:
+        return {}
+    requests = []
+    now = ifindexes.values()
+    for (family, ifindex, table), values in _differences(before, read(socket, now), ifindexes).items():
+        parms = wire.attr_u32(uapi.NDTPA_IFINDEX, ifindex) + b"".join(wire.attr(t, v) for t, v in values.items())
+        body = NDTMSG.pack(family) + wire.attr_name(uapi.NDTA_NAME, table) + wire.nested(uapi.NDTA_PARMS, parms)
+        requests.append(wire.message(uapi.RTM_SETNEIGHTBL, uapi.NLM_F_ACK, body))
+    lookups.ask(socket, requests)  # what was refused is still different
+    left: dict[int, list[str]] = {}
+    for (family, ifindex, _), values in _differences(before, read(socket, now), ifindexes).items() if requests else ():
+        left.setdefault(ifindex, []).extend(f"sysctl {_FAMILIES[family]}.neigh.{_NAMES[t]}" for t in values)
+    return left

@@ -1,0 +1,348 @@
+"""What a port has from its bridge or bond, which the kernel drops when the port leaves; how to give it back.
+
+(probes kinds.port-state.bond, multicast.bridge.fdb-static, multicast.bridge.mdb)
+
+A bridge port: its settings, VLANs, the entries of the forwarding database that somebody added, and the multicast groups
+that it is in for good (without lists of sources). A bond slave: its settings, being the active one, and the bond's MAC,
+which is random once the last slave has left. A port of a VRF or team has nothing but its master that rtnetlink could
+tell (a team's options are generic netlink's).
+Layouts: linux/if_link.h (IFLA_BRPORT_*, IFLA_BOND_*), linux/if_bridge.h (struct bridge_vlan_info, struct br_mdb_entry),
+linux/neighbour.h.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from struct import Struct
+
+from ..engine import Socket, lookups
+from ..netlink import uapi, wire
+from ..netlink.ifaddr import address_text
+from .neighbours import NDMSG
+
+VLAN_INFO = Struct("=HH")  # flags, vid
+BR_PORT_MSG = Struct("=BxxxI")  # family, ifindex
+MDB_ENTRY = Struct("=IBBH16s2sxx")  # ifindex, state, flags, vid, address, protocol (ETH_P_*, in network order)
+
+# What br_setport() takes, by IFLA_BRPORT_* in this order (MAB needs LOCKED first), with the default of a new port.
+# None: the kernel finds it out: state by the link and STP, cost by the link's speed.
+BRIDGE: dict[int, tuple[str, int | None]] = {
+    1: ("state", None), 2: ("priority", 32), 3: ("cost", None), 4: ("hairpin", 0), 5: ("guard", 0),
+    6: ("root_block", 0), 7: ("fastleave", 0), 8: ("learning", 1), 9: ("flood", 1), 10: ("proxy_arp", 0),
+    12: ("proxy_arp_wifi", 0), 25: ("mcast_router", 1), 27: ("mcast_flood", 1), 28: ("mcast_to_unicast", 0),
+    29: ("vlan_tunnel", 0), 30: ("bcast_flood", 1), 31: ("group_fwd_mask", 0), 32: ("neigh_suppress", 0),
+    33: ("isolated", 0), 34: ("backup_port", 0), 37: ("mcast_hosts_limit", 512), 39: ("locked", 0), 40: ("mab", 0),
+    42: ("mcast_max_groups", 0), 43: ("neigh_vlan_suppress", 0), 44: ("backup_nhid", 0),
+    45: ("neigh_forward_grat", 0),
+}  # fmt: skip
+# IFLA_BOND_SLAVE_* that can be set.
+BOND: dict[int, tuple[str, int | None]] = {5: ("queue_id", 0), 9: ("prio", 0), 10: ("actor_port_prio", 255)}
+_KINDS = {b"bridge": BRIDGE, b"bond": BOND}
+
+# What is given back together: VLANs before the entries in them; the bridge's entries before those of the device itself,
+# some of which it makes.
+STAGES = SETTINGS, VLANS, ENTRIES, OWN_ENTRIES, LATE = range(5)
+
+_DUMP_GROUPS = wire.message(uapi.RTM_GETMDB, uapi.NLM_F_DUMP, BR_PORT_MSG.pack(uapi.AF_BRIDGE, 0))
+_DUMP_VLANS = wire.message(
+    uapi.RTM_GETLINK,
+    uapi.NLM_F_DUMP,
+    wire.IFINFOMSG.pack(uapi.AF_BRIDGE, 0, 0, 0, 0)
+    + wire.attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_BRVLAN_COMPRESSED),
+)
+
+
+class Port:
+    """A port as it is.
+
+    Attributes:
+        settings: By IFLA_BRPORT_* or IFLA_BOND_SLAVE_*, in host byte order as the kernel has them.
+        vlans: VID -> BRIDGE_VLAN_INFO_* flags.
+        entries: Of the forwarding database: bodies of RTM_NEWNEIGH without ifindex.
+        groups: Of the multicast database: struct br_mdb_entry without ifindex, and MDBE_ATTR_*.
+        active: The ifindex of its bond's active slave, which a returning port may replace; 0: none.
+        default_vlan: The VID that its bridge gives a new port; 0: none.
+        lent_mac: The MAC that its bond gave it and takes back when it leaves; b"": its own is the same.
+        master_mac: Its bond's MAC; b"" for a bridge, which chooses its own.
+    """
+
+    __slots__ = (
+        "active",
+        "default_vlan",
+        "entries",
+        "groups",
+        "kind",
+        "lent_mac",
+        "master",
+        "master_body",
+        "master_mac",
+        "settings",
+        "vlans",
+    )
+
+    def __init__(
+        self, link: wire.Link, master: memoryview, vlans: dict[int, int], entries: list[bytes], groups: list[bytes]
+    ) -> None:
+        """Reads `link`; `master` is the body of its master's RTM_NEWLINK."""
+        self.master_body = bytes(master)
+        self.kind = link.port_kind
+        self.master = link.master or 0
+        known = _KINDS[self.kind]
+        told = wire.attrs(memoryview(link.port), strict=False)
+        self.settings = {type_: bytes(told[type_]) for type_ in known if type_ in told}
+        self.vlans = vlans
+        self.entries = entries
+        self.groups = groups
+        found = wire.attrs(master, wire.IFINFOMSG.size, strict=False)
+        info = wire.attrs(found.get(uapi.IFLA_LINKINFO, memoryview(b"")), strict=False)
+        data = wire.attrs(info.get(uapi.IFLA_INFO_DATA, memoryview(b"")), strict=False)
+        self.active, self.default_vlan, self.master_mac, self.lent_mac = 0, 0, b"", b""
+        if self.kind == b"bond":
+            own = told.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR)
+            self.lent_mac = link.mac if own is not None and own != link.mac else b""
+            self.active = wire.u32(data.get(uapi.IFLA_BOND_ACTIVE_SLAVE)) or 0
+            self.master_mac = bytes(found.get(uapi.IFLA_ADDRESS, b""))
+        else:
+            self.default_vlan = _number(data.get(uapi.IFLA_BR_VLAN_DEFAULT_PVID, b""))
+            # The kernel's own, in its own time: with its STP, and without a carrier (it disables the port, but a second
+            # may pass before it knows).
+            by_stp = wire.u32(data.get(uapi.IFLA_BR_STP_STATE)) == uapi.BR_KERNEL_STP
+            if by_stp or not link.flags & uapi.IFF_LOWER_UP:
+                self.settings.pop(uapi.IFLA_BRPORT_STATE, None)
+
+    def peculiar(self) -> list[str]:
+        """What a new port would not have, in short words."""
+        known = _KINDS[self.kind]
+        words = [known[t][0] for t, value in self.settings.items() if known[t][1] not in (None, _number(value))]
+        default = {self.default_vlan: uapi.BRIDGE_VLAN_INFO_PVID | uapi.BRIDGE_VLAN_INFO_UNTAGGED}
+        changed = {*self.vlans.items()} ^ ({*default.items()} if self.default_vlan and self.vlans else set())
+        vids = {vid for vid, _ in changed}
+        static = sum(not NDMSG.unpack_from(body)[2] & uapi.NUD_PERMANENT for body in self.entries)
+        words += [f"MAC {self.lent_mac.hex(':')}"] if self.lent_mac else []
+        words += [f"{len(vids)} vlan{'s' if len(vids) > 1 else ''}"] if vids else []
+        counts = (static, "fdb"), (len(self.groups), "mdb")
+        return words + [f"{count} {what} entr{'ies' if count > 1 else 'y'}" for count, what in counts if count]
+
+    def differences(self, now: Port | None, ifindex: int, renumbered: Mapping[int, int]) -> Iterator[Difference]:
+        """What is not as it was, with the request that makes it so for the device of that ifindex.
+
+        `now`: None: it is no port, so nothing can be given back.
+        """
+        if now is None or now.kind != self.kind or now.master != self.master:
+            yield SETTINGS, "all of it", b""
+            return
+        for type_, value in self._wanted(now, renumbered).items():
+            if now.settings.get(type_, bytes(len(value))) != value:
+                stage = LATE if (self.kind, type_) == (b"bridge", uapi.IFLA_BRPORT_STATE) else SETTINGS
+                yield stage, _KINDS[self.kind][type_][0], _slave(self.kind, ifindex, wire.attr(type_, value))
+        for vid in sorted(now.vlans.keys() - self.vlans.keys()):
+            yield VLANS, f"vlan {vid}", _vlans(uapi.RTM_DELLINK, ifindex, [vid], 0)
+        lost = sorted((flags, vid) for vid, flags in self.vlans.items() if now.vlans.get(vid) != flags)
+        for (flags, _), run in groupby(enumerate(lost), lambda at: (at[1][0], at[1][1] - at[0])):
+            vids = [vid for _, (_, vid) in run]
+            words = "-".join(map(str, dict.fromkeys((vids[0], vids[-1]))))
+            yield VLANS, f"vlan {words}", _vlans(uapi.RTM_SETLINK, ifindex, vids, flags)
+        for body in self.entries:
+            if body not in now.entries:
+                stage = OWN_ENTRIES if NDMSG.unpack_from(body)[3] & uapi.NTF_SELF else ENTRIES
+                yield stage, _text(body), _add(body, ifindex)
+        for group in self.groups:
+            if group not in now.groups:  # late: its bridge refuses it while the port has no carrier
+                yield LATE, _group_text(group), _join(group, self.master, ifindex)
+        active = renumbered.get(self.active, self.active)
+        if active and now.active != active:
+            data = wire.nested(uapi.IFLA_INFO_DATA, wire.attr_u32(uapi.IFLA_BOND_ACTIVE_SLAVE, active))
+            yield LATE, "active slave", _link_info(self.master, wire.attr_name(uapi.IFLA_INFO_KIND, self.kind) + data)
+        if self.master_mac != now.master_mac:
+            yield SETTINGS, "MAC of its bond", self.mac_request(None)
+
+    def mac_request(self, bond: wire.Link | None) -> bytes:
+        """The request that gives its bond the MAC which its slaves take over; b"": it has it, or it is a bridge."""
+        if self.master_mac == (bond.mac if bond else b"") or not self.master_mac:
+            return b""
+        mac = wire.attr(uapi.IFLA_ADDRESS, self.master_mac)
+        return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, self.master, mac)
+
+    def _wanted(self, now: Port, renumbered: Mapping[int, int]) -> dict[int, bytes]:
+        """The settings, those too that are only told where they are set (backup_port), and with ifindexes of now."""
+        wanted = {**{type_: bytes(len(value)) for type_, value in now.settings.items()}, **self.settings}
+        backup = wire.u32(memoryview(wanted.get(uapi.IFLA_BRPORT_BACKUP_PORT, b"")))
+        if self.kind == b"bridge" and backup is not None and backup in renumbered:
+            wanted[uapi.IFLA_BRPORT_BACKUP_PORT] = wire.U32.pack(renumbered[backup])
+        if self.kind == b"bridge" and uapi.IFLA_BRPORT_STATE not in self.settings:
+            wanted.pop(uapi.IFLA_BRPORT_STATE, None)
+        return dict(sorted(wanted.items()))
+
+
+def dumped(port: Port) -> tuple[bytes, list[bytes]]:
+    """A port for a record: its VLANs, and messages: its master's RTM_NEWLINK, and one for each entry."""
+    vlans = b"".join(VLAN_INFO.pack(flags, vid) for vid, flags in port.vlans.items())
+    entries = [wire.message(uapi.RTM_NEWNEIGH, 0, entry) for entry in port.entries]
+    groups = [wire.message(uapi.RTM_NEWMDB, 0, group) for group in port.groups]
+    return vlans, [wire.message(uapi.RTM_NEWLINK, 0, port.master_body), *entries, *groups]
+
+
+def loaded(link: wire.Link, vlans: bytes, messages: bytes) -> Port:
+    """The port out of a record. Raises Malformed."""
+    if link.port_kind not in _KINDS or len(vlans) % VLAN_INFO.size:
+        raise wire.Malformed("a port that is none")
+    master, *others = wire.messages(messages)
+    pairs = VLAN_INFO.iter_unpack(vlans)
+    entries = [bytes(entry.body) for entry in others if entry.type == uapi.RTM_NEWNEIGH]
+    groups = [bytes(group.body) for group in others if group.type == uapi.RTM_NEWMDB]
+    return Port(link, master.body, {vid: flags for flags, vid in pairs}, entries, groups)
+
+
+Difference = tuple[int, str, bytes]  # one of STAGES, short words, the request
+
+
+def read(socket: Socket, links: Iterable[wire.Link]) -> dict[int, Port]:
+    """The ports of bridges and bonds among these devices, by ifindex; asks nothing if there are none."""
+    ports = [link for link in links if link.master and link.port_kind in _KINDS]
+    masters = dict.fromkeys(link.master or 0 for link in ports)
+    answers = lookups.ask(socket, [wire.get_link(ifindex) for ifindex in masters])
+    bodies = {m: a.body for m, a in zip(masters, answers, strict=True) if a.type == uapi.RTM_NEWLINK}
+    bridged = [link.ifindex for link in ports if link.port_kind == b"bridge"]
+    vlans = _read_vlans(lookups.dump(socket, _DUMP_VLANS)) if bridged else {}
+    entries = _read_entries(socket, bridged) if bridged else {}
+    groups = _read_groups(socket) if bridged else {}
+    return {
+        link.ifindex: Port(
+            link,
+            bodies.get(link.master or 0, memoryview(b"")),
+            vlans.get(link.ifindex, {}),
+            entries.get(link.ifindex, []),
+            groups.get(link.ifindex, []),
+        )
+        for link in ports
+    }
+
+
+def _read_vlans(dumped: bytes) -> dict[int, dict[int, int]]:
+    found: dict[int, dict[int, int]] = {}
+    for message in wire.messages(dumped):
+        if message.type != uapi.RTM_NEWLINK or len(message.body) < wire.IFINFOMSG.size:
+            continue
+        ifindex = wire.IFINFOMSG.unpack_from(message.body)[2]
+        spec = wire.attrs(message.body, wire.IFINFOMSG.size).get(uapi.IFLA_AF_SPEC, memoryview(b""))
+        first = 0
+        for type_, value in wire.attr_list(spec):
+            if type_ == uapi.IFLA_BRIDGE_VLAN_INFO and len(value) == VLAN_INFO.size:
+                flags, vid = VLAN_INFO.unpack(value)
+                first = first if flags & uapi.BRIDGE_VLAN_INFO_RANGE_END else vid
+                if not flags & uapi.BRIDGE_VLAN_INFO_RANGE_BEGIN:
+                    kept = flags & (uapi.BRIDGE_VLAN_INFO_PVID | uapi.BRIDGE_VLAN_INFO_UNTAGGED)
+                    found.setdefault(ifindex, {}).update(dict.fromkeys(range(first, vid + 1), kept))
+    return found
+
+
+def _read_entries(socket: Socket, ifindexes: list[int]) -> dict[int, list[bytes]]:
+    only = ifindexes[0] if len(ifindexes) == 1 else 0
+    request = wire.message(uapi.RTM_GETNEIGH, uapi.NLM_F_DUMP, NDMSG.pack(uapi.AF_BRIDGE, only, 0, 0, 0))
+    found: dict[int, list[bytes]] = {ifindex: [] for ifindex in ifindexes}
+    for ifindex, entry in _entries(lookups.dump(socket, request)):
+        if ifindex in found:
+            found[ifindex].append(entry)
+    return found
+
+
+def _entries(dumped: bytes) -> Iterator[tuple[int, bytes]]:
+    """What somebody added or the bridge holds for good; not what it learned, and no multicast membership."""
+    for message in wire.messages(dumped):
+        if message.type != uapi.RTM_NEWNEIGH or len(message.body) < NDMSG.size:
+            continue
+        _, ifindex, state, flags, _ = NDMSG.unpack_from(message.body)
+        found = wire.attrs(message.body, NDMSG.size)
+        mac = bytes(found.get(uapi.NDA_LLADDR, b""))
+        is_static = state & (uapi.NUD_PERMANENT | uapi.NUD_NOARP) or flags & uapi.NTF_EXT_LEARNED
+        # Which groups the device listens to follows from its addresses, and some of it later, by a work item.
+        if not is_static or mac.startswith((b"\x33\x33", b"\x01\x00\x5e")):
+            continue
+        flags &= uapi.NTF_SELF | uapi.NTF_EXT_LEARNED | uapi.NTF_STICKY
+        if not flags & uapi.NTF_SELF:
+            flags |= uapi.NTF_MASTER
+        attrs = wire.attr(uapi.NDA_LLADDR, mac)
+        if uapi.NDA_VLAN in found:
+            attrs += wire.attr(uapi.NDA_VLAN, found[uapi.NDA_VLAN])
+        yield ifindex, NDMSG.pack(uapi.AF_BRIDGE, 0, state, flags, 0) + attrs
+
+
+def _add(body: bytes, ifindex: int) -> bytes:
+    family, _, state, flags, type_ = NDMSG.unpack_from(body)
+    body = NDMSG.pack(family, ifindex, state, flags, type_) + body[NDMSG.size :]
+    return wire.message(uapi.RTM_NEWNEIGH, uapi.NLM_F_ACK | uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE, body)
+
+
+def _text(body: bytes) -> str:
+    found = wire.attrs(memoryview(body), NDMSG.size)
+    vlan = f" vlan {_number(found[uapi.NDA_VLAN])}" if uapi.NDA_VLAN in found else ""
+    own = " self" if NDMSG.unpack_from(body)[3] & uapi.NTF_SELF else ""
+    return f"fdb {bytes(found[uapi.NDA_LLADDR]).hex(':')}{vlan}{own}"
+
+
+def _read_groups(socket: Socket) -> dict[int, list[bytes]]:
+    """What is permanent in the multicast databases, by the port's ifindex; the rest comes and goes."""
+    found: dict[int, list[bytes]] = {}
+    for message in wire.messages(lookups.dump_if_known(socket, _DUMP_GROUPS)):
+        if message.type in (uapi.RTM_GETMDB, uapi.RTM_NEWMDB):  # the kernel answers with the type of the request
+            database = wire.attrs(message.body, BR_PORT_MSG.size).get(uapi.MDBA_MDB, memoryview(b""))
+            infos = [info for _, entry in wire.attr_list(database) for _, info in wire.attr_list(entry)]
+            for info in (each for each in infos if len(each) >= MDB_ENTRY.size):
+                ifindex, state, _, vid, address, protocol = MDB_ENTRY.unpack_from(info)
+                if state == uapi.MDB_PERMANENT:
+                    group = MDB_ENTRY.pack(0, state, 0, vid, address, protocol)
+                    found.setdefault(ifindex, []).append(group + _group_attrs(wire.attrs(info, MDB_ENTRY.size)))
+    return found
+
+
+def _group_attrs(told: Mapping[int, memoryview]) -> bytes:
+    """What the kernel takes of what it tells, MDBE_ATTR_*; that an operator added it (RTPROT_STATIC) needs no word."""
+    attrs = b""
+    if uapi.MDBA_MDB_EATTR_SOURCE in told:
+        attrs += wire.attr(uapi.MDBE_ATTR_SOURCE, told[uapi.MDBA_MDB_EATTR_SOURCE])
+    protocol = bytes(told.get(uapi.MDBA_MDB_EATTR_RTPROT, b"\x04"))
+    return attrs + (wire.attr(uapi.MDBE_ATTR_RTPROT, protocol) if protocol != b"\x04" else b"")
+
+
+def _join(group: bytes, master: int, ifindex: int) -> bytes:
+    _, *rest = MDB_ENTRY.unpack_from(group)
+    body = BR_PORT_MSG.pack(uapi.AF_BRIDGE, master) + wire.attr(uapi.MDBA_SET_ENTRY, MDB_ENTRY.pack(ifindex, *rest))
+    if attrs := group[MDB_ENTRY.size :]:
+        body += wire.nested(uapi.MDBA_SET_ENTRY_ATTRS, attrs)
+    return wire.message(uapi.RTM_NEWMDB, uapi.NLM_F_ACK | uapi.NLM_F_CREATE | uapi.NLM_F_EXCL, body)
+
+
+def _group_text(group: bytes) -> str:
+    """In the words of bridge(8)."""
+    _, _, _, vid, address, protocol = MDB_ENTRY.unpack_from(group)
+    source = wire.attrs(memoryview(group), MDB_ENTRY.size).get(uapi.MDBE_ATTR_SOURCE)
+    family, size = {b"\x08\x00": (uapi.AF_INET, 4), b"\x86\xdd": (uapi.AF_INET6, 16)}.get(protocol, (0, 6))
+    text = address_text(family, address[:size]) if family else address[:size].hex(":")
+    text += f" src {address_text(family, bytes(source))}" if source is not None else ""
+    return f"mdb {text} vlan {vid}" if vid else f"mdb {text}"
+
+
+def _number(value: bytes | memoryview) -> int:
+    return int.from_bytes(value, sys.byteorder)
+
+
+def _link_info(ifindex: int, attrs: bytes) -> bytes:
+    return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, wire.nested(uapi.IFLA_LINKINFO, attrs))
+
+
+def _slave(kind: bytes, ifindex: int, attr: bytes) -> bytes:
+    data = wire.nested(uapi.IFLA_INFO_SLAVE_DATA, attr)
+    return _link_info(ifindex, wire.attr_name(uapi.IFLA_INFO_SLAVE_KIND, kind) + data)
+
+
+def _vlans(type_: int, ifindex: int, vids: list[int], flags: int) -> bytes:
+    """Adds or removes one VLAN or a range."""
+    ends = [(flags, vids[0])]
+    if len(vids) > 1:
+        begin, end = flags | uapi.BRIDGE_VLAN_INFO_RANGE_BEGIN, flags | uapi.BRIDGE_VLAN_INFO_RANGE_END
+        ends = [(begin, vids[0]), (end, vids[-1])]
+    spec = b"".join(wire.attr(uapi.IFLA_BRIDGE_VLAN_INFO, VLAN_INFO.pack(*end)) for end in ends)
+    body = wire.IFINFOMSG.pack(uapi.AF_BRIDGE, 0, ifindex, 0, 0) + wire.nested(uapi.IFLA_AF_SPEC, spec)
+    return wire.message(type_, uapi.NLM_F_ACK, body)

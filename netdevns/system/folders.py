@@ -1,0 +1,100 @@
+"""The folders and files below JOURNAL_DIR, opened safely: ours alone, checked on the descriptor that is then used.
+
+No symbolic link is followed, and nothing but a directory or a regular file is opened. One that belongs to another user,
+or that others may write to, is unusable. The folders above JOURNAL_DIR, or above a caller's directory, are trusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+from ..netlink import uapi
+
+JOURNAL_DIR = "/run/netdevns"
+MODE_DIR, MODE_FILE = 0o700, 0o600
+_SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: a FIFO must not hang a container's start
+
+
+def open_folder(directory: str, folder: str = "", *, create: bool) -> int:
+    """Opens a directory, or a folder in it, made where it does not exist and `create` says so.
+
+    Raises:
+        OSError: It cannot be opened or made; EPERM: it is another user's, or others may write to it. Names its path.
+    """
+    fd = _open_folder(None, directory, directory, create)
+    if not folder:
+        return fd
+    try:
+        return _open_folder(fd, folder, f"{directory}/{folder}", create)
+    finally:
+        uapi.close(fd)
+
+
+def _open_folder(parent: int | None, name: str, path: str, create: bool) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | _SAFELY
+    try:
+        try:
+            fd = os.open(name, flags, dir_fd=parent)
+        except FileNotFoundError:
+            if not create:
+                raise
+            with contextlib.suppress(FileExistsError):  # it is looked at when it is open
+                os.mkdir(name, MODE_DIR, dir_fd=parent)
+            fd = os.open(name, flags, dir_fd=parent)
+    except OSError as e:
+        is_link = e.errno in (errno.ELOOP, errno.ENOTDIR)
+        raise OSError(e.errno, "a symbolic link, or no directory" if is_link else e.strerror, path) from None
+    return _checked(fd, path, stat.S_IFDIR)
+
+
+def open_file(folder: int, name: str, flags: int, path: str) -> int:
+    """Opens a file in a folder that `open_folder` has opened; with O_CREAT for its owner alone.
+
+    Args:
+        folder: The folder's descriptor.
+        name: In it.
+        flags: Of open(2), besides those that make it safe.
+        path: For errors.
+
+    Raises:
+        OSError: It cannot be opened; EPERM: it is no regular file, has another name, too (a hard link), is
+            another user's, or others may write to it. Names `path`.
+    """
+    try:
+        # Not opened to find that out: to open a device may mean something to it.
+        if not flags & os.O_CREAT and not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise _unsafe(path, "no regular file")
+        fd = os.open(name, flags | _SAFELY, MODE_FILE, dir_fd=folder)
+    except OSError as e:
+        if e.errno == errno.ELOOP:
+            raise _unsafe(path, "no regular file") from None
+        raise OSError(e.errno, e.strerror, path) from None
+    return _checked(fd, path, stat.S_IFREG)
+
+
+def _checked(fd: int, path: str, kind: int) -> int:
+    """The descriptor, where what it is open on is ours alone; else it is closed. Raises OSError."""
+    try:
+        _judge(os.fstat(fd), path, kind)
+    except BaseException:
+        uapi.close(fd)
+        raise
+    return fd
+
+
+def _judge(status: os.stat_result, path: str, kind: int) -> None:
+    if stat.S_IFMT(status.st_mode) != kind:
+        raise _unsafe(path, "no regular file")
+    if status.st_uid != os.geteuid():
+        raise _unsafe(path, "belongs to another user")
+    if status.st_mode & 0o022:
+        raise _unsafe(path, "others may write to it")
+    if kind == stat.S_IFREG and status.st_nlink > 1:
+        raise _unsafe(path, "it has another name, too: a hard link")
+
+
+def _unsafe(path: str, why: str) -> PermissionError:
+    return PermissionError(errno.EPERM, why, path)

@@ -1,0 +1,113 @@
+"""Inputs from others, within limits: regular files, opened so that nothing blocks or misleads; streams; names."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from .. import limits
+from ..errors import ConfigInvalid
+from ..netlink import uapi
+from ..text.quote import quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PART_BYTES = 1 << 16
+
+
+class NotRegular(OSError):
+    """A directory, a FIFO, a socket or a device node; it was not opened."""
+
+
+def open_regular(path: str) -> int:
+    """Opens a regular file for reading, symbolic links followed; returns a descriptor.
+
+    O_PATH looks at a file without opening it: an open waits for a FIFO's writer, rewinds a tape, starts a watchdog. The
+    second open is of the same file, whatever the path names by then.
+
+    Raises:
+        NotRegular: Of another type.
+        OSError: It cannot be opened, or not without waiting: O_NONBLOCK is for a lease that another process holds.
+        ValueError: A path with a NUL byte or a lone surrogate.
+    """
+    seen = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(seen).st_mode
+        if stat.S_ISDIR(mode):
+            raise NotRegular(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not stat.S_ISREG(mode):
+            raise NotRegular(errno.EINVAL, "not a regular file", path)
+        try:
+            return os.open(f"/proc/self/fd/{seen}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except FileNotFoundError:
+            raise OSError(errno.ENOENT, "it is there, but /proc, by which it is opened, is not", path) from None
+    finally:
+        uapi.close(seen)
+
+
+def read_file(path: str, most: int) -> bytes:
+    """All bytes of a regular file.
+
+    Args:
+        path: The file; symbolic links are followed.
+        most: Bytes, at most.
+
+    Raises:
+        OSError: EFBIG: it has more. Otherwise, and ValueError, as `open_regular`.
+    """
+    fd = open_regular(path)
+    try:
+        data = read(lambda size: os.read(fd, size), most)
+    finally:
+        uapi.close(fd)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"larger than {called(most)}", path)
+    return data
+
+
+def read(part_of: Callable[[int], bytes | None], most: int) -> bytes:
+    """All that a `read(size)` gives, or one byte more than `most`, where reading stops."""
+    parts = []
+    room = most + 1
+    while room and (part := part_of(min(room, _PART_BYTES))):
+        parts.append(part)
+        room -= len(part)
+    return b"".join(parts)
+
+
+def called(limit_bytes: int) -> str:
+    """A limit, for a message."""
+    return f"{limit_bytes >> 20} MiB"
+
+
+def text(value: str, place: str) -> str:
+    """A name or path of a document, as this process's locale has it (`names.of_json`). Raises ConfigInvalid."""
+    try:
+        return of_json(value)
+    except UnicodeEncodeError:
+        raise ConfigInvalid(f'{place}: "{quoted(value)}" has a lone surrogate, which is no text') from None
+
+
+def limit_devices(place: str, count: int) -> None:
+    """Refuses more devices than one move may have. Raises ConfigInvalid."""
+    if count > limits.DEVICES:
+        raise ConfigInvalid(f"{place}: {count} devices; at most {limits.DEVICES} can be moved together")
+
+
+def of_json(text: str) -> str:
+    """A name or path of a JSON document, whose bytes are UTF-8, as this process's locale has it.
+
+    `ifname.encode` reverts it.
+
+    Raises:
+        UnicodeEncodeError: A lone surrogate: no text, though JSON can carry it.
+    """
+    return text if text.isascii() else os.fsdecode(text.encode())
+
+
+def as_json(text: str) -> str:
+    """A text of the command line as a JSON document has it: the other direction of `of_json`."""
+    return text if text.isascii() else os.fsencode(text).decode(errors="surrogateescape")

@@ -1,0 +1,162 @@
+"""Network namespaces: opening one, whatever names it, and making sure that it is one."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from ..errors import NetDevError
+from ..netlink import uapi
+from . import inputs
+
+NETNS_DIR = "/run/netns"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class NetNS:
+    """An open network namespace; a context manager that closes it.
+
+    Made by `NetNS.open`. What takes a namespace (`move`, `check`, `snapshot`) takes an open one, too, and leaves it
+    open: a runtime that moves devices into one namespace again and again opens it once.
+
+    Attributes:
+        fd: The open descriptor; closed by `close`, not by a move that uses it.
+        where: How the caller named it, for messages.
+
+    Example:
+        >>> import netdevns
+        >>> with netdevns.NetNS.open("blue") as blue:
+        ...     netdevns.check({"eth1": None}, blue).ok
+        True
+    """
+
+    __slots__ = ("_owned", "fd", "where")
+
+    def __init__(self, fd: int, where: str, *, owned: bool = True) -> None:
+        self.fd = fd
+        self.where = where
+        self._owned = owned
+
+    @classmethod
+    def open(cls, where: NetNS | str | os.PathLike[str] | int) -> NetNS:
+        """Open a network namespace and verify that it is one (NS_GET_NSTYPE).
+
+        Args:
+            where: A path (a str with "/", or a PathLike), a name under /run/netns, "pid:N" for a process's, an open
+                descriptor (an int: duplicated, the caller keeps his) or a NetNS (shared: closing the result does not
+                close it).
+
+        Raises:
+            NetDevError: ENOENT, EACCES, ...: cannot be opened; EINVAL: not a network namespace.
+            TypeError: None of these types.
+
+        Example:
+            >>> import netdevns
+            >>> netdevns.NetNS.open("/dev/null")
+            Traceback (most recent call last):
+                ...
+            netdevns.errors.NetDevError: /dev/null: this is not a namespace; a network namespace is needed
+
+        Source: ioctl_ns(2).
+        """
+        if isinstance(where, NetNS):
+            if where.fd < 0:
+                raise NetDevError(f"{where.where}: this NetNS is closed", errno=errno.EBADF, step="open")
+            return cls(where.fd, where.where, owned=False)
+        if isinstance(where, bool) or not isinstance(where, (str, int, os.PathLike)):
+            raise TypeError(f"a network namespace is a NetNS, str, PathLike or int, not {type(where).__name__}")
+        name, path = _named(where)
+        if not name:  # not NETNS_DIR itself
+            raise NetDevError(_cannot_open(name, path, OSError()), errno=errno.ENOENT, step="open", netns=name)
+        if isinstance(where, int) and where < 0:
+            raise NetDevError(f"{name}: no descriptor can be negative", errno=errno.EBADF, step="open", netns=name)
+        try:
+            fd = _open(where, path)
+        except OSError as e:
+            raise NetDevError(_cannot_open(name, path, e), errno=e.errno or 0, step="open", netns=name) from None
+        except OverflowError:
+            raise NetDevError(
+                f"{name}: no descriptor is so large", errno=errno.EBADF, step="open", netns=name
+            ) from None
+        except ValueError:  # a NUL byte
+            raise NetDevError("a NUL byte in a namespace's name", errno=errno.EINVAL, step="open") from None
+        try:
+            # (probes netns.nstype.network, netns.nstype.file)
+            kind = fcntl.ioctl(fd, uapi.NS_GET_NSTYPE) if fd >= 0 else 0
+        except OSError:
+            kind = 0
+        if kind != uapi.CLONE_NEWNET:
+            uapi.close(fd)
+            what = "a namespace of another kind" if kind else "not a namespace"
+            raise NetDevError(
+                f"{name}: this is {what}; a network namespace is needed", errno=errno.EINVAL, step="open", netns=name
+            )
+        return cls(fd, name)
+
+    def close(self) -> None:
+        """Close the descriptor, unless it is another NetNS's. Can be repeated."""
+        if self._owned and self.fd >= 0:
+            uapi.close(self.fd)
+        self.fd = -1
+
+    def same(self, other: NetNS) -> bool:
+        """Whether both are one namespace. Both are open, so the inode number cannot have been reused.
+
+        Args:
+            other: Another open namespace.
+
+        Raises:
+            OSError: EBADF: one of them is closed.
+        """
+        a, b = os.fstat(self.fd), os.fstat(other.fd)  # (probe netns.name.two-names)
+        return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"NetNS({self.where!r}, fd={self.fd})"
+
+
+CURRENT = "/proc/thread-self/ns/net"
+
+
+def _open(where: str | os.PathLike[str] | int, path: str) -> int:
+    """A descriptor; -1: no regular file, as those of nsfs are, so no namespace: a FIFO or device must not be opened."""
+    if isinstance(where, int):
+        return fcntl.fcntl(where, fcntl.F_DUPFD_CLOEXEC, 3)
+    if where == CURRENT or (isinstance(where, str) and where.startswith("pid:") and path.startswith("/proc/")):
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a name of ours
+    try:
+        return inputs.open_regular(path)
+    except inputs.NotRegular:
+        return -1
+
+
+def _named(where: str | os.PathLike[str] | int) -> tuple[str, str]:
+    """The name for messages, and the path to open."""
+    if isinstance(where, int):
+        return f"fd:{where}", ""
+    if not isinstance(where, str):
+        path = os.fsdecode(os.fspath(where))
+        return path, path
+    if where.startswith("pid:") and "/" not in where:
+        pid = where[4:]
+        return where, f"/proc/{pid}/ns/net" if pid.isascii() and pid.isdigit() else f"{NETNS_DIR}/{where}"
+    return where, where if "/" in where else f"{NETNS_DIR}/{where}"
+
+
+def _cannot_open(name: str, path: str, e: OSError) -> str:
+    if not name:
+        return "the name of the network namespace is empty"
+    if name.startswith("pid:") and e.errno in (errno.ENOENT, errno.ESRCH):
+        return f"{name}: no such process"
+    if name == path or name.startswith("fd:"):
+        return f"{name}: cannot open the network namespace: {e.strerror}"
+    return f"{name}: cannot open the network namespace {path}: {e.strerror}"
