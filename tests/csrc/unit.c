@@ -34,7 +34,7 @@ static void begin_link(struct nd_msg *m, void *buf, size_t size)
 
 /* ---- building ---- */
 
-/* Bytes of iproute2 6.1, see tests/unit/test_golden.py; seq and portid are 0. */
+/* Bytes of iproute2 6.1, see tests/unit/engine/test_golden.py; seq and portid are 0. */
 static void golden_bytes(void)
 {
 	static const unsigned char move[] =

@@ -12,7 +12,7 @@
 
 #define SUCCEEDS(call) (err.code = -EXFULL, CHECK((call) == 0), CHECK(err.code == 0))
 
-/* The functions that need no privilege; those of a move are walked through in tests/unit/test_device_*.py. */
+/* The functions that need no privilege; those of a move are walked through in tests/unit/engine/test_device_*.py. */
 static void no_code_after_a_success(void)
 {
 	_Alignas(8) unsigned char request[64], answers[8192], told[1 << 17];

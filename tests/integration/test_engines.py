@@ -1,6 +1,6 @@
 """Both engines put the same bytes on the wire, on this kernel: the command's own system calls, by strace.
 
-tests/unit/test_engines.py does the same on a model, with many more jobs.
+tests/unit/engine/test_engines.py does the same on a model, with many more jobs.
 """
 
 from __future__ import annotations

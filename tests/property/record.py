@@ -14,7 +14,7 @@ from pathlib import Path
 from netdevns.engine import Socket
 from netdevns.netlink import uapi, wire
 from netdevns.state import routes
-from tests.property.netlink import walk_messages
+from tests.property.messages import walk_messages
 
 RECORDED = Path(__file__).parent / "recorded"
 FILL = """

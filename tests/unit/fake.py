@@ -16,8 +16,7 @@ from typing import Any
 from netdevns._ffi import ffi
 from netdevns.engine import Device, Socket
 from netdevns.netlink import rtnl
-
-from . import netlink as nl
+from tests.unit import messages as nl
 
 FIRST_SEQ = 1000
 Answer = Callable[[list[nl.Request]], list[bytes]]

@@ -1,9 +1,8 @@
 """The helpers themselves: a wrong fake would make every test below a wrong one."""
 
 from netdevns.engine import PLACE_TARGET
-
-from . import netlink as nl
-from .fake import World, device
+from tests.unit import messages as nl
+from tests.unit.fake import World, device
 
 
 def test_a_plain_move_succeeds_in_the_model():

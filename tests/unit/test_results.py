@@ -9,8 +9,7 @@ import pytest
 from netdevns import results
 from netdevns.netlink import ifaddr
 from netdevns.results import Address, Moved
-
-from . import netlink as nl
+from tests.unit import messages as nl
 
 LINK = nl.padded(nl.message(nl.RTM_NEWLINK, nl.link_body(7)))
 DUMPED = LINK + b"".join(

@@ -1,0 +1,118 @@
+"""A batch on the model of two namespaces (fake.World), with an engine whose calls are counted and may raise."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import types
+
+import pytest
+
+from netdevns.batch import transaction
+from netdevns.batch.plan import Item, Plan
+from netdevns.engine import Device, EngineError
+from netdevns.errors import MoveFailed
+from netdevns.netlink import wire
+from tests.unit import messages as nl
+from tests.unit.fake import World
+
+ADDRESSES = [
+    nl.address_body("10.0.7.1/24", 7, more={nl.IFA_LABEL: b"eth1\0"}),
+    nl.address_body("10.0.8.1/24", 8, more={nl.IFA_LABEL: b"eth2:x\0"}),
+    nl.address_body("2001:db8:7::1/64", 7),
+    nl.address_body("2001:db8:8::1/64", 8),
+]
+ROUTE = (
+    struct.pack("=8BI", 2, 24, 0, 0, 254, 3, 0, 1, 0) + nl.attr(4, struct.pack("=I", 7)) + nl.attr(1, b"\x0a\x09\0\0")
+)
+
+
+class Strike:
+    """Counts the engine's calls and raises at some of them, before or after the call is done."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.at: dict[int, BaseException] = {}
+        self.after = False
+
+    def wrap(self, name: str, call):
+        def counted(*args):
+            number = len(self.calls)
+            self.calls.append(name)
+            if number in self.at and not self.after:
+                raise self.at[number]
+            # What a step sends by itself is not counted: its sockets are the bare ones.
+            result = call(*(arg._inner if isinstance(arg, Struck) else arg for arg in args))
+            if number in self.at:
+                raise self.at[number]
+            return result
+
+        return counted
+
+
+class Struck:
+    """An engine object whose methods are counted; everything else is the object's own."""
+
+    METHODS = ("find", "snapshot", "move", "up_and_replay", "verify", "undo", "query", "command")
+
+    def __init__(self, strike: Strike, name: str, inner) -> None:
+        self._strike, self._name, self._inner = strike, name, inner
+
+    def __getattr__(self, name: str):
+        value = getattr(self._inner, name)
+        return self._strike.wrap(f"{self._name}.{name}", value) if name in self.METHODS else value
+
+
+class Setting:
+    """A world with devices eth1 (ifindex 7), eth2 (8), ... and a plan that moves them."""
+
+    def __init__(self, source, target, world: World, wanted: dict[int, str], depths: dict[int, int]) -> None:
+        self.world, self.strike = world, Strike()
+        self.plan = Plan([], False)
+        self.plan.source = types.SimpleNamespace(fd=world.SOURCE_FD, where="here")
+        self.plan.target = types.SimpleNamespace(fd=world.TARGET_FD, where="there")
+        self.plan.source_socket = Struck(self.strike, "source", source)
+        self.plan.target_socket = Struck(self.strike, "target", target)
+        self.plan.watch = types.SimpleNamespace(drain=lambda: None, told=b"", close=lambda: None)
+        self.plan.routes = b"".join(nl.message(nl.RTM_NEWROUTE, r, flags=2) for r in world.source.routes)
+        for ifindex, name in wanted.items():
+            item = Item(f"eth{ifindex - 6}", name)
+            flags, attributes = world.source.links[ifindex]
+            item.link = wire.Link(memoryview(nl.link_body(ifindex, flags, attributes)))
+            device = Device(item.ifname, item.wanted, ifindex)
+            device.ask_ifindex(ifindex, unsure=False)
+            item.device = Struck(self.strike, item.host_name, device)
+            item.depth = depths.get(ifindex, 0)
+            self.plan.items.append(item)
+        self.before = state(world)
+
+    def run(self, deadline: float | None = None):
+        return transaction.Batch(self.plan, deadline).run(transaction.Batch.results)
+
+    def failed(self, deadline: float | None = None) -> MoveFailed:
+        with pytest.raises(MoveFailed) as caught:
+            self.run(deadline)
+        return caught.value
+
+
+def state(world: World):
+    """All that a failed move must leave as it was: links with flags, attributes, addresses in order, routes."""
+    parts = []
+    for namespace in (world.source, world.target):
+        addresses = [(a[:8], nl.attrs(a[8:])) for a in namespace.addresses]
+        routes = [(r[:12], nl.attrs(r[12:])) for r in namespace.routes]
+        parts.append((dict(namespace.links), sorted(addresses, key=lambda a: a[0][4:8]), routes))
+    return parts
+
+
+def two_devices() -> World:
+    """eth1 (ifindex 7) and eth2 (8), each with an IPv4 and an IPv6 address, and a route of eth1."""
+    world = World(*ADDRESSES)
+    world.source.links[8] = (nl.IFF_UP, World.attributes("eth2", b"\x02\0\0\0\0\x08"))
+    world.source.routes = [ROUTE]
+    return world
+
+
+def fail_verify(made: Setting) -> None:
+    """The last step of a batch of two devices fails."""
+    made.strike.at[11] = EngineError(errno.EIO, "", "verify")

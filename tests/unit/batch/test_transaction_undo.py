@@ -1,0 +1,274 @@
+"""A step of the batch that fails is undone, and an undo that fails names the devices that are left."""
+
+import errno
+import struct
+
+import pytest
+
+from netdevns.engine import EngineError
+from tests.unit import messages as nl
+from tests.unit.batch.setting import Setting, fail_verify, state
+from tests.unit.fake import Namespace, World
+
+
+def names(namespace: Namespace) -> dict[int, str]:
+    return {i: a[nl.IFLA_IFNAME].rstrip(b"\0").decode() for i, (_, a) in namespace.links.items()}
+
+
+# ---- a step fails --------------------------------------------------------------------------------------------------
+
+BACK = "devices, addresses and routes are back as before"
+STEPS = [
+    pytest.param(0, "snapshot", None, "the addresses of the devices could not be read", id="snapshot"),
+    pytest.param(1, "snapshot", "eth1", "its addresses could not be read", id="snapshot-first"),
+    pytest.param(2, "snapshot", "eth2", "its addresses could not be read", id="snapshot-second"),
+    pytest.param(3, "down", "eth1", "it could not be set down", id="down"),
+    pytest.param(4, "move", "eth1", "the move failed", id="move-first"),
+    pytest.param(5, "move", "eth2", "the move failed", id="move-second"),
+    pytest.param(6, "replay", "eth1", "its addresses could not be set in the target", id="replay-first"),
+    pytest.param(7, "replay", "eth2", "its addresses could not be set in the target", id="replay-second"),
+    pytest.param(8, "verify", None, "what arrived in the target could not be read", id="verify-links"),
+    pytest.param(9, "verify", None, "what arrived in the target could not be read", id="verify-addresses"),
+    pytest.param(10, "verify", "eth1", "it did not arrive as it was", id="verify-first"),
+    pytest.param(11, "verify", "eth2", "it did not arrive as it was", id="verify-second"),
+]
+
+
+@pytest.mark.parametrize(("at", "step", "device", "words"), STEPS)
+@pytest.mark.parametrize("after", [False, True], ids=["not-done", "done-all-the-same"])
+def test_failed_step_is_undone(setting, at, step, device, words, after):
+    """Whichever step fails, and whether it was done or not: all is as before, and the error says what and where."""
+    made = setting()
+    made.strike.at, made.strike.after = {at: EngineError(errno.EPERM, "because", "exchange")}, after
+    e = made.failed()
+    assert state(made.world) == made.before
+    assert (e.errno, e.extack, e.device, e.step, e.netns, e.left, e.rolled_back) == (
+        errno.EPERM, "because", device, step, "there", (), True,
+    )  # fmt: skip
+    whose = device or {"snapshot": "here", "verify": "there"}[step]
+    assert str(e) == f"{whose}: {words}: Operation not permitted: because; {BACK}"
+    if step != "snapshot" and device:
+        assert e.location == "source"
+
+
+def test_location_after_a_failed_snapshot(setting):
+    """A device that was not touched is in the source."""
+    made = setting()
+    made.strike.at = {1: EngineError(errno.EIO, "", "snapshot")}
+    assert made.failed().location == "source"
+
+
+def test_comparison_that_fails_is_no_system_call(setting):
+    """ESTALE is the engine's word for a difference: errno is 0, the text says what differs."""
+    made = setting()
+    made.strike.at = {10: EngineError(errno.ESTALE, "the MTU changed", "verify")}
+    e = made.failed()
+    assert (e.errno, e.extack) == (0, "the MTU changed")
+    assert str(e) == f"eth1: it did not arrive as it was: the MTU changed; {BACK}"
+
+
+def test_name_taken_meanwhile(setting):
+    """EEXIST in a move: somebody took the name after the check. The device had left already; it is back."""
+
+    def taken(world: World) -> None:
+        world.target.links[5] = (0, World.attributes("net2", bytes(6)))
+
+    made = setting(prepare=taken)
+    e = made.failed()
+    assert (e.errno, e.device, e.location) == (errno.EEXIST, "eth2", "source")
+    assert 'the name "net2" was taken in the target meanwhile' in str(e)
+    assert state(made.world) == made.before
+
+
+def test_refused_link_of_the_down_batch_is_named(setting):
+    """The index of the refused message says which device it was."""
+    made = setting()
+    made.world.source.fault = lambda r: errno.EPERM if r.type == nl.RTM_NEWLINK and r.ifindex == 8 else 0
+    e = made.failed()
+    assert (e.device, e.step) == ("eth2", "down")
+    assert e.left == ()
+
+
+def test_untouched_devices_are_left_alone(setting):
+    """A failure before the first change: nobody is sent anything in an undo."""
+    made = setting()
+    made.strike.at = {1: EngineError(errno.EIO, "", "snapshot")}
+    made.failed()
+    assert made.strike.calls == ["source.query", "eth1.snapshot"]
+
+
+def test_undo_order(setting):
+    """Uppers are moved back first; lowers are restored first; routes come last."""
+    made = setting(depths={8: 1})
+    made.strike.at = {11: EngineError(errno.EIO, "", "verify")}
+    made.failed()
+    assert made.strike.calls[12:] == [
+        "eth2.find", "target.query", "eth2.undo",  # alternative names that were added there
+        "eth1.find", "target.query", "eth1.undo",
+        "source.query",  # and those that came along
+        "source.query", "eth1.undo", "source.query",  # link, master, alternative names, sysctls; link and sysctls again
+        "source.query", "eth2.undo", "source.query",
+        "source.query", "source.command", "source.query", "source.query",  # routes, nexthop objects, routes by gateways
+        "source.query", "source.query", "source.query",  # is all there?
+    ]  # fmt: skip
+    replays = [d[0].ifindex for d in made.world.source.datagrams if d[0].type == nl.RTM_NEWADDR]
+    assert replays == [7, 8]
+
+
+def test_undo_puts_routes_back(setting):
+    """A route that went with its device is there again, once."""
+    made = setting()
+    made.strike.at = {11: EngineError(errno.EIO, "", "verify")}
+    made.failed()
+    assert len(made.world.source.routes) == 1
+
+
+def test_undo_puts_a_port_back(setting):
+    """A move releases the port of a bridge; the undo enslaves it again."""
+
+    def enslaved(world: World) -> None:
+        flags, attributes = world.source.links[7]
+        world.source.links[7] = (flags, attributes | {nl.IFLA_MASTER: struct.pack("=I", 50)})
+
+    made = setting(prepare=enslaved)
+    made.strike.at = {11: EngineError(errno.EIO, "", "verify")}
+    e = made.failed()
+    assert e.left == ()
+    assert state(made.world) == made.before
+
+
+# ---- the undo fails ------------------------------------------------------------------------------------------------
+
+
+def test_device_that_cannot_come_back_is_left(setting):
+    """`left` names it, where it is, under which name and ifindex, and what is missing; the others are back."""
+    made = setting()
+    fail_verify(made)
+    made.world.target.fault = lambda r: (
+        errno.EPERM if r.type == nl.RTM_NEWLINK and nl.IFLA_NET_NS_FD in r.attrs() and r.ifindex == 7 else 0
+    )
+    e = made.failed()
+    (left,) = e.left
+    assert (left.device, left.location, left.name, left.ifindex, left.missing) == (
+        "eth1", "target", "net1", 7, ("Operation not permitted",),
+    )  # fmt: skip
+    assert not e.rolled_back
+    assert str(e).endswith("; NOT as before: eth1")
+    assert names(made.world.source) == {8: "eth2"}
+
+
+def test_routes_that_cannot_be_looked_at_are_left(setting):
+    """A dump that is refused is not an empty one: nothing is added twice, and the error is told."""
+    made = setting()
+    fail_verify(made)
+    made.world.source.fault = lambda r: errno.ENOMEM if r.type == nl.RTM_GETROUTE else 0
+    (left,) = made.failed().left
+    assert (left.device, left.missing) == ("eth1", ("routes: Cannot allocate memory",))
+    assert made.world.source.routes == []
+
+
+def test_address_that_cannot_come_back_is_left(setting):
+    """It is in the source, but not as it was."""
+    made = setting()
+    fail_verify(made)
+    made.world.source.fault = lambda r: errno.EINVAL if r.type == nl.RTM_NEWADDR and b"\x0a\0\x08\1" in r.body else 0
+    (left,) = made.failed().left
+    assert (left.device, left.location, left.name, left.missing) == (
+        "eth2", "source", "eth2", ("10.0.8.1/24 is missing",),
+    )  # fmt: skip
+
+
+def take_ifindex(made: Setting) -> None:
+    """While eth1 is away, somebody in the source takes its ifindex, 7."""
+
+    def occupy(request: nl.Request) -> int:
+        if request.type == nl.RTM_NEWADDR:
+            made.world.source.links.setdefault(7, (0, World.attributes("other", bytes(6))))
+        return 0
+
+    made.world.target.fault = occupy
+
+
+def test_other_ifindex_is_left(setting):
+    """It had to come back under another number: that is not as before."""
+    made = setting()
+    fail_verify(made)
+    take_ifindex(made)
+    (left,) = made.failed().left
+    assert (left.device, left.location, left.name, left.ifindex) == ("eth1", "source", "eth1", 100)
+    assert left.missing == ("ifindex 7",)
+
+
+def test_routes_follow_another_ifindex(setting):
+    """A route of a device that came back under another number is never given to whoever has its old one."""
+    made = setting()
+    fail_verify(made)
+    take_ifindex(made)
+    made.failed()
+    assert {nl.attrs(r[12:])[4] for r in made.world.source.routes} <= {struct.pack("=I", 100)}
+
+
+def test_gone_device_is_left(setting):
+    """A device that vanished is nowhere."""
+    made = setting()
+
+    def vanish(request: nl.Request) -> int:
+        if request.type == nl.RTM_NEWADDR and request.ifindex == 8:
+            made.world.target.links.pop(7, None)
+        return 0
+
+    made.world.target.fault = vanish
+    e = made.failed()
+    (left,) = e.left
+    assert (left.device, left.location, left.name, left.ifindex) == ("eth1", "gone", None, None)
+
+
+def test_route_that_cannot_come_back_is_left(setting):
+    """It is told with the first device, in words."""
+    made = setting()
+    fail_verify(made)
+    made.world.source.fault = lambda r: errno.ENETUNREACH if r.type == nl.RTM_NEWROUTE else 0
+    (left,) = made.failed().left
+    assert (left.device, left.missing) == ("eth1", ("route 10.9.0.0/24: Network is unreachable",))
+
+
+def test_route_that_is_there_already_is_no_failure(setting):
+    """EEXIST: the kernel, or somebody, was faster."""
+    made = setting()
+    fail_verify(made)
+
+    def faster(request: nl.Request) -> int:
+        if request.type != nl.RTM_NEWROUTE:
+            return 0
+        made.world.source.routes.append(request.body)
+        return errno.EEXIST
+
+    made.world.source.fault = faster
+    assert made.failed().left == ()
+
+
+@pytest.mark.parametrize("which", [nl.RTM_GETROUTE, nl.RTM_GETNEXTHOP], ids=["routes", "nexthops"])
+def test_undo_whose_routes_cannot_be_asked(setting, which):
+    """The dump after the undo fails: the devices are back, and that nobody knows of the routes is told."""
+    made = setting()
+    fail_verify(made)
+    made.strike.at[27 if which == nl.RTM_GETNEXTHOP else 25] = EngineError(errno.EAGAIN, "", "exchange")
+    (left,) = made.failed().left
+    assert left.missing == ("routes: Resource temporarily unavailable",)
+    assert names(made.world.source) == {7: "eth1", 8: "eth2"}
+
+
+def test_undo_goes_on_when_a_master_cannot_be_asked(setting):
+    """A look-up that fails on the way must not end the undo of the others."""
+
+    def enslaved(world: World) -> None:
+        flags, attributes = world.source.links[7]
+        world.source.links[7] = (flags, attributes | {nl.IFLA_MASTER: struct.pack("=I", 50)})
+
+    made = setting(prepare=enslaved)
+    fail_verify(made)
+    made.strike.at[19] = EngineError(errno.ENOBUFS, "", "exchange")
+    assert made.strike.calls[19:20] in ([], ["source.query"])
+    e = made.failed()
+    assert [left.device for left in e.left] == ["eth1"]
+    assert [a for a in made.world.source.addresses if a[4] == 8]

@@ -1,0 +1,334 @@
+"""The house's own rules: who imports whom, how long things are, what the C core may use, and how things are said."""
+
+import ast
+import functools
+import graphlib
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+import types
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import netdevns
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGE = ROOT / "netdevns"
+CSRC = ROOT / "csrc"
+
+# One way: a folder imports from those before it, and from itself.
+FOLDERS = [
+    "limits", "netlink", "results", "reports", "errors", "text", "system", "_core", "_ffi", "engine", "state", "batch",
+    "recovery", "api", "oci", "conformance", "cli", "__main__",
+]  # fmt: skip
+# What a hook pays for before it does anything.
+HOOK_PATH = [
+    "limits", "errors", "api", "_ffi", "netlink/uapi", "netlink/wire", "netlink/error", "netlink/ifname",
+    "netlink/ifaddr", "netlink/info_data", "text/quote", "text/output", "text/outcome", "system", "engine", "state",
+    "batch", "recovery", "oci/config_json", "oci/jsonscan", "oci/annotations", "oci/hook", "oci/handover",
+    "oci/hook_log", "oci/hook_command",
+]  # fmt: skip
+# What a hook that finds nothing to move loads.
+IDLE = {
+    "errors", "limits", "netlink", "netlink.uapi", "oci", "oci.config_json", "oci.hook", "oci.hook_command",
+    "oci.jsonscan", "netlink.ifname", "system", "system.inputs", "text", "text.outcome", "text.output", "text.quote",
+}  # fmt: skip
+HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
+HEAVY_FOR_NOTHING = HEAVY | {"json", "collections", "contextlib", "functools", "signal", "warnings"}
+# Loaded only where it is asked for: by NETDEVNS_ENGINE, by `preserve`.
+NOT_OF_A_HOOK = {*(PACKAGE / "engine" / "reference").glob("*.py")}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    """`engine.native` for netdevns/engine/native.py, `engine` for its __init__.py."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def folder_of(module: str) -> str:
+    """Its place in FOLDERS: that of its first folder, or its own."""
+    return module.split(".")[0]
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imports(path: Path, *, module_level: bool) -> list[tuple[int, str, list[str]]]:
+    """(level, module, names) of each import that runs: nothing under `if TYPE_CHECKING`."""
+    return [*_imports(parsed(path), module_level)]
+
+
+def _imports(tree: ast.Module, module_level: bool) -> Iterator[tuple[int, str, list[str]]]:
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield 0, name.name, []
+        elif isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or "", [name.name for name in node.names]
+        if is_type_checking(node):
+            todo += node.orelse
+        elif not (module_level and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))):
+            todo += ast.iter_child_nodes(node)
+
+
+def own_imports(path: Path) -> Iterator[str]:
+    """The modules of the package that a module imports, anywhere in it: `netlink.wire`."""
+    here = path.relative_to(PACKAGE).parent.parts
+    for level, module, names in imports(path, module_level=False):
+        if level:
+            base = [*here[: len(here) + 1 - level], *filter(None, module.split("."))]
+        elif module.split(".")[0] == "netdevns":
+            base = module.split(".")[1:]
+        else:
+            continue
+        for name in names or [""]:
+            found = ".".join([*base, name] if [*base, name] in KNOWN else base)
+            if found:
+                yield found
+
+
+KNOWN = [module_name(path).split(".") for path in MODULES] + [["_core"]]
+OWN = [path for path in MODULES if path != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_one_way(path):
+    """A module imports from its own folder, and from folders that stand before it in FOLDERS, also inside functions."""
+    mine = FOLDERS.index(folder_of(module_name(path)))
+    above = [other for other in own_imports(path) if FOLDERS.index(folder_of(other)) > mine]
+    assert above == []
+
+
+def test_no_imports_go_round_in_circles():
+    """No module imports itself by way of others; what an __init__ hands on counts as its own."""
+    graph = {module_name(path): {*own_imports(path)} - {module_name(path)} for path in OWN}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, with the circle
+
+
+def test_folders_are_small():
+    """At most fourteen modules a folder, so that one sees all of it at a glance."""
+    counts = Counter(path.parent for path in MODULES if path.name != "__init__.py" and path.parent.name != "subjects")
+    assert {str(folder): count for folder, count in counts.items() if count > 14} == {}
+
+
+def test_only_the_engine_imports_the_compiled_core():
+    """_ffi is imported by the engine alone, and the compiled module by _ffi alone."""
+    importers = {
+        (folder_of(module_name(p)), other) for p in OWN for other in own_imports(p) if other in ("_ffi", "_core")
+    }
+    assert importers == {("engine", "_ffi"), ("_ffi", "_core")}
+
+
+@pytest.mark.parametrize("module", HOOK_PATH)
+def test_hook_path_imports_nothing_heavy(module):
+    """No module that a hook loads imports one of HEAVY when it is loaded."""
+    one = PACKAGE / f"{module}.py"
+    for path in sorted({*([one] if one.exists() else (PACKAGE / module).rglob("*.py"))} - NOT_OF_A_HOOK):
+        for level, name, _ in imports(path, module_level=True):
+            assert level or name.split(".")[0] not in HEAVY, f"{path.name} imports {name}"
+
+
+def loaded_by(statement: str, before: str = "", whole: bool = False) -> set[str]:
+    """The modules that a statement loads in an isolated interpreter without site, as a hook's is."""
+    paths = [str(ROOT), *(p for p in sys.path if p.endswith("site-packages"))]
+    code = f"import sys; sys.path += {paths!r}; {before}\nbefore = set(sys.modules); {statement}\n"
+    code += "print(*set(sys.modules) - before)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return {name if whole else name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_what_loading_the_hook_loads():
+    """Nothing of HEAVY, and no results."""
+    assert loaded_by("import netdevns.oci.hook") & HEAVY_FOR_NOTHING == set()
+
+
+def test_what_a_hook_that_has_nothing_to_do_loads(tmp_path):
+    """The command's way to the hook has no detour: nothing of the move, and no module for people."""
+    (tmp_path / "config.json").write_text("{}")
+    state = json.dumps({"ociVersion": "1.3.0", "id": "c", "status": "creating", "bundle": str(tmp_path)})
+    statement = f"import io; sys.stdin = io.TextIOWrapper(io.BytesIO({state.encode()!r})); "
+    statement += "import netdevns.oci.hook_command; assert netdevns.oci.hook_command.run(['createRuntime']) == 0"
+    found = loaded_by(statement, whole=True)
+    assert {name.removeprefix("netdevns.") for name in found if name.startswith("netdevns.")} == IDLE
+    assert {name.split(".")[0] for name in found} & HEAVY_FOR_NOTHING == set()
+
+
+def test_loading_the_package_loads_nothing():
+    """`import netdevns` alone is cheap: its names are loaded when they are used."""
+    assert loaded_by("import netdevns") == {"netdevns"}
+
+
+def test_wire_works_without_the_compiled_core():
+    """What only builds and reads messages, and the client in Python, need no compiled module and no cffi."""
+    found = loaded_by(
+        "import netdevns.netlink.wire, netdevns.netlink.rtnl, netdevns.system.netns, netdevns.state.routes, "
+        "netdevns.oci.config_json"
+    )
+    assert found & {"_cffi_backend", "cffi"} == set()
+
+
+def test_reference_engine_works_without_the_compiled_core():
+    """With NETDEVNS_ENGINE=reference a whole move loads no compiled module and no cffi."""
+    choose = "import os; os.environ['NETDEVNS_ENGINE'] = 'reference'"
+    assert loaded_by("import netdevns.api", before=choose) & {"_cffi_backend", "cffi"} == set()
+
+
+def test_only_the_reference_engine_uses_the_client_in_python():
+    """rtnl is imported by the reference engine, and by nothing else of a move."""
+    users = {module_name(path) for path in OWN for other in own_imports(path) if other == "netlink.rtnl"}
+    assert users == {"engine.reference.socket", "engine.reference.device", "conformance.world"}
+
+
+def test_conformance_uses_nothing_that_it_judges():
+    """The conformance suite sends and reads netlink, and draws tables: no engine, checks or transaction are in it."""
+    users = [path for path in OWN if folder_of(module_name(path)) == "conformance"]
+    assert users
+    found = {folder_of(other) for path in users for other in own_imports(path)} - {"conformance"}
+    assert found <= {"errors", "netlink", "system", "text"}
+    loaded = loaded_by("import netdevns.conformance.command as c; c.every()", whole=True)
+    own = {name.split(".")[1] for name in loaded if name.startswith("netdevns.")}
+    assert own <= {"conformance", "errors", "limits", "netlink", "system", "text"}
+    assert {name.split(".")[0] for name in loaded} & {"_cffi_backend", "cffi", "rich"} == set()
+
+
+# ---- lengths -------------------------------------------------------------------------------------------------------
+
+C_FILES = sorted(
+    path for folder in (CSRC, ROOT / "tests" / "csrc", ROOT / "tests" / "embed") for path in folder.glob("*.[ch]")
+)
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def c_functions(path: Path):
+    """(name, lines) of each function: from the line of its name to the `}` in the first column."""
+    name, begin = "", 0
+    for number, line in enumerate(lines(path)):
+        head = re.match(r"[a-z].*?(\w+)\(", line)
+        if head and not line.rstrip().endswith(";"):
+            name, begin = head.group(1), number
+        if line == "}" and name:
+            yield name, number - begin + 1
+            name = ""
+
+
+@pytest.mark.parametrize("path", C_FILES, ids=lambda p: p.name)
+def test_c_file_is_short(path):
+    """No C file has more than 400 lines."""
+    assert len(lines(path)) <= 400
+
+
+@pytest.mark.parametrize("path", [p for p in C_FILES if p.suffix == ".c"], ids=lambda p: p.name)
+def test_c_functions_are_short(path):
+    """No C function has more than 60 lines."""
+    found = dict(c_functions(path))
+    assert found, "no function found: the pattern above is wrong"
+    assert {name: length for name, length in found.items() if length > 60} == {}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_python_module_is_short(path):
+    """No Python module has more than 400 lines."""
+    assert len(lines(path)) <= 400
+
+
+def test_core_uses_libc_only_and_allocates_nothing():
+    """Plain C: no Python, no allocation, no output in the core."""
+    words = re.compile(r"\b(malloc|calloc|realloc|free|printf|fprintf|Py_\w+|pthread_create)\s*\(")
+    found = {p.name: words.findall(p.read_text(encoding="utf-8")) for p in CSRC.glob("*.c") if p.name != "example.c"}
+    assert {name: calls for name, calls in found.items() if calls} == {}
+
+
+def test_one_function_calls_setns():
+    """Exactly one function of the core leaves the thread's namespace, and one of Python's, of the reference engine."""
+    callers = set()
+    for path in CSRC.glob("*.c"):
+        name = ""
+        for line in lines(path):
+            head = re.match(r"[a-z].*?(\w+)\(", line)
+            name = head.group(1) if head and not line.endswith(";") else name
+            if re.search(r"\bsetns\(", line) and not line.lstrip().startswith("*"):
+                callers.add(name)
+    assert callers == {"open_there"}
+    named = {p.name: p.read_text(encoding="utf-8").count("setns(") for p in MODULES}
+    assert {name for name, count in named.items() if count} == {"rtnl.py"}
+
+
+# ---- words ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if p.name != "__main__.py"], ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_module_has_a_docstring(path):
+    """Each module says in its first line what it is."""
+    assert ast.get_docstring(parsed(path))
+
+
+def public_members() -> list:
+    """Each public name, and the public methods and properties of public classes, and functions of public modules."""
+    found = {}
+    for name in netdevns.__all__:
+        value = getattr(netdevns, name)
+        if isinstance(value, str):  # JOURNAL_DIR, a constant
+            continue
+        found[name] = value
+        for attribute, member in vars(value).items():
+            if isinstance(value, types.ModuleType):
+                mine = inspect.isfunction(member) and member.__module__ == value.__name__
+            else:
+                mine = isinstance(value, type) and isinstance(member, (types.FunctionType, classmethod, property))
+            if mine and not attribute.startswith("_"):
+                found[f"{name}.{attribute}"] = member
+    return [pytest.param(name, member, id=name) for name, member in found.items()]
+
+
+@pytest.mark.parametrize(("name", "member"), public_members())
+def test_public_name_has_a_docstring(name, member):
+    """Each public name says what it is; a property may be told of among its class's attributes."""
+    said = member.__doc__
+    if isinstance(member, property) and not said:
+        owner, _, attribute = name.partition(".")
+        said = re.search(rf"\b{attribute}\b.*:", getattr(netdevns, owner).__doc__)
+    assert said
+
+
+PUBLIC_FUNCTIONS = [p for p in public_members() if inspect.isfunction(p.values[1]) and p.id.split(".")[-1] != "lazy"]
+
+
+@pytest.mark.parametrize(("name", "member"), PUBLIC_FUNCTIONS)
+def test_public_function_says_what_its_arguments_are(name, member):  # noqa: ARG001  # the pair of the list
+    """The docstring of a public function has a line for each argument, and says what it raises if it raises."""
+    said = inspect.getdoc(member)
+    for argument in inspect.signature(member).parameters:
+        assert argument in ("self", "exc") or re.search(rf"^    [\w, ]*\b{argument}\b[\w, ]*:", said, re.MULTILINE), (
+            argument
+        )
+    assert "Raises:" in said or " raise " not in inspect.getsource(member)
+
+
+def test_exports_are_where_they_are_said_to_be():
+    """The lazy table of the package and `__all__` name the same things, each in a module that has it."""
+    assert set(netdevns._HOME) == set(netdevns.__all__)
+    for name, home in netdevns._HOME.items():
+        module = importlib.import_module(f"netdevns.{home}")
+        assert name == home or hasattr(module, name)

@@ -1,0 +1,412 @@
+"""Routes and nexthop objects: which devices carry a default route, and what to put back.
+
+RECORDED are the bodies of RTM_NEWROUTE and RTM_NEWNEXTHOP of Linux 6.18, dumped through `engine.Socket.query` with
+`routes.DUMP_ROUTES` and `routes.DUMP_NEXTHOPS` in a namespace with (eth1: ifindex 7, 10.0.0.1/24)
+
+    ip nexthop add id 5 via 10.0.0.254 dev eth1
+    ip nexthop add id 6 dev eth1
+    ip nexthop add id 7 group 5/6
+    ip route add default via 10.0.0.254 dev eth1 metric 50
+    ip route add 198.51.100.0/24 nexthop via 10.0.0.254 dev eth1 nexthop via 10.0.0.253 dev eth1 weight 2
+    ip route add 203.0.113.0/24 nhid 5
+"""
+
+import socket
+import struct
+import sys
+
+import pytest
+
+from netdevns.netlink import uapi, wire
+from netdevns.state import routes, survey
+from tests.unit import messages as nl
+
+RECORDED = {
+    "default": "02000000fe0300010000000008000f00fe0000000800060032000000080005000a0000fe0800040007000000",
+    "multipath": "02180000fe0300010000000008000f00fe00000008000100c6336400240009001000000007000000080005000a0000fe"
+    "1000000107000000080005000a0000fd",
+    "nhid": "02180000fe0300010000000008000f00fe00000008000100cb00710008001e0005000000080005000a0000fe0800040007000000",
+}
+RECORDED_NEXTHOPS = {
+    5: "02fd00000000000008000100050000000800050007000000080006000a0000fe",
+    6: "02fe00000000000008000100060000000800050007000000",
+    7: "000000000000000008000100070000000600030000000000140002000500000000000000060000000000000008000e0000000080",
+}
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_CACHEINFO = 1, 4, 5, 6, 9, 12
+RTA_TABLE, RTA_VIA, RTA_NH_ID = 15, 18, 30
+NHA_ID, NHA_GROUP, NHA_OIF, NHA_GATEWAY = 1, 2, 5, 6
+DEAD, LINKDOWN, ONLINK, OFFLOAD = 1, 16, 4, 8
+U32 = struct.Struct("=I").pack
+
+
+def default_devices(routes_: bytes, nexthops: bytes) -> set[int]:
+    return survey.Survey(routes_, nexthops, ()).default
+
+
+def count_by_device(routes_: bytes, nexthops: bytes) -> dict[int, int]:
+    return survey.Survey(routes_, nexthops, ()).counts
+
+
+little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="recorded on a little-endian machine")
+
+
+def gateway(text: str) -> tuple[int, bytes]:
+    return RTA_GATEWAY, socket.inet_pton(socket.AF_INET, text)
+
+
+def route(
+    *attributes: tuple[int, bytes],
+    dst: str = "0.0.0.0/0",
+    table: int = 254,
+    proto: int = 3,
+    type_: int = 1,
+    flags: int = 0,
+) -> bytes:
+    """struct rtmsg with RTA_TABLE and RTA_DST, as IPv4 routes are dumped."""
+    address, dst_len = dst.split("/")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    head = struct.pack(
+        "=8BI", family, int(dst_len), 0, 0, min(table, 252) if table > 255 else table, proto, 0, type_, flags
+    )
+    found = [(RTA_TABLE, U32(table)), *attributes]
+    if int(dst_len):
+        found.insert(1, (RTA_DST, socket.inet_pton(family, address)))
+    return head + b"".join(nl.attr(t, v) for t, v in found)
+
+
+def oif(ifindex: int) -> tuple[int, bytes]:
+    return RTA_OIF, U32(ifindex)
+
+
+def leg(ifindex: int, *, flags: int = 0, via: str | None = None, weight: int = 1) -> bytes:
+    attributes = nl.attr(*gateway(via)) if via else b""
+    return struct.pack("=HBBi", 8 + len(attributes), flags, weight - 1, ifindex) + attributes
+
+
+def nexthop(id_: int, *attributes: tuple[int, bytes], flags: int = 0, scope: int = 0) -> bytes:
+    return struct.pack("=BBBxI", 2, scope, 0, flags) + b"".join(
+        nl.attr(t, v) for t, v in [(NHA_ID, U32(id_)), *attributes]
+    )
+
+
+def group(id_: int, *members: int) -> bytes:
+    return nexthop(id_, (NHA_GROUP, b"".join(struct.pack("=IBBH", m, 0, 0, 0) for m in members)))
+
+
+def dump(type_: int, bodies: list[bytes]) -> bytes:
+    return b"".join(nl.padded(nl.message(type_, body, flags=2)) for body in bodies)
+
+
+def route_dump(*bodies: bytes) -> bytes:
+    return dump(nl.RTM_NEWROUTE, list(bodies))
+
+
+def nexthop_dump(*bodies: bytes) -> bytes:
+    return dump(nl.RTM_NEWNEXTHOP, list(bodies))
+
+
+# ---- default routes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bodies", "nexthops", "devices"),
+    [
+        pytest.param([], [], set(), id="none"),
+        pytest.param([route(oif(7))], [], {7}, id="device"),
+        pytest.param([route(oif(7), gateway("10.0.0.254"))], [], {7}, id="gateway"),
+        pytest.param([route(oif(7), dst="10.0.0.0/8")], [], set(), id="not-default"),
+        pytest.param([route(oif(7), dst="0.0.0.0/1")], [], set(), id="half-of-it"),
+        pytest.param([route(oif(7)), route(oif(8), (RTA_PRIORITY, U32(9)))], [], {7, 8}, id="two-metrics"),
+        pytest.param([route(oif(7), table=100)], [], set(), id="other-table"),
+        pytest.param([route(oif(7), table=1000)], [], set(), id="table-above-255"),
+        pytest.param([route(oif(7), table=255)], [], set(), id="local-table"),
+        pytest.param([route(oif(1), type_=7)], [], set(), id="unreachable"),
+        pytest.param([route(oif(1), type_=6)], [], set(), id="blackhole"),
+        pytest.param([route(oif(7), dst="::/0")], [], {7}, id="ipv6"),
+        pytest.param([route((RTA_MULTIPATH, leg(7) + leg(8, via="10.0.0.9")))], [], {7, 8}, id="multipath"),
+        pytest.param([route((RTA_MULTIPATH, leg(7, flags=DEAD)))], [], {7}, id="dead-leg"),
+        pytest.param([route((RTA_NH_ID, U32(5)))], [nexthop(5, (NHA_OIF, U32(7)))], {7}, id="nexthop"),
+        pytest.param([route((RTA_NH_ID, U32(5)))], [], set(), id="nexthop-unknown"),
+        pytest.param(
+            [route((RTA_NH_ID, U32(9)))],
+            [group(9, 5, 6), nexthop(5, (NHA_OIF, U32(7))), nexthop(6, (NHA_OIF, U32(8)))],
+            {7, 8},
+            id="group-in-front-of-its-members",
+        ),
+        pytest.param([route((RTA_NH_ID, U32(9)))], [group(9, 5), nexthop(5)], set(), id="group-of-a-blackhole"),
+        pytest.param([route((RTA_NH_ID, U32(9)))], [group(9, 9)], set(), id="group-of-itself"),
+    ],
+)
+def test_default_devices(bodies, nexthops, devices):
+    """Default routes of the main table, by device, by legs, by nexthop objects and their groups."""
+    assert default_devices(route_dump(*bodies), nexthop_dump(*nexthops)) == devices
+
+
+def test_table_of_an_old_dump():
+    """Without RTA_TABLE the table is rtm_table."""
+    body = route(oif(7))
+    assert default_devices(route_dump(body[:12] + body[20:]), b"") == {7}
+
+
+@little_endian
+def test_default_device_of_a_recorded_dump():
+    """A kernel's own bytes."""
+    dumped = route_dump(*map(bytes.fromhex, RECORDED.values()))
+    nexthops = nexthop_dump(*map(bytes.fromhex, RECORDED_NEXTHOPS.values()))
+    assert default_devices(dumped, nexthops) == {7}
+    assert count_by_device(dumped, nexthops) == {7: 3}
+
+
+def test_count_leaves_out_the_kernels_own():
+    """Routes that come with an address are no loss: the kernel makes them anew."""
+    bodies = [
+        route(oif(7), dst="10.0.0.0/24", proto=2),
+        route(oif(7), dst="10.1.0.0/24"),
+        route(oif(8), dst="10.2.0.0/24"),
+        route((RTA_MULTIPATH, leg(7) + leg(7, via="10.0.0.9")), dst="10.3.0.0/24"),
+    ]
+    assert count_by_device(route_dump(*bodies), b"") == {7: 2, 8: 1}
+
+
+# ---- what is missing -----------------------------------------------------------------------------------------------
+
+PLAIN = route(oif(7), dst="10.1.0.0/24")
+VIA = route(oif(7), gateway("10.1.0.9"), dst="10.2.0.0/24")
+MULTI = route((RTA_MULTIPATH, leg(7, via="10.0.0.1") + leg(8, via="10.1.0.1", weight=2)), dst="10.3.0.0/24")
+
+
+def alike(*bodies: bytes) -> list[tuple[bytes, dict[int, bytes]]]:
+    """Routes as header and attributes: the order of attributes is nobody's business."""
+    return [(body[:12], nl.attrs(body[12:])) for body in bodies]
+
+
+def missing(before: list[bytes], now: list[bytes]) -> list[tuple[bytes, dict[int, bytes]]]:
+    return alike(*routes.missing_routes(route_dump(*before), route_dump(*now)))
+
+
+def test_nothing_is_missing():
+    """What is still there is not put back."""
+    assert missing([PLAIN, VIA, MULTI], [MULTI, VIA, PLAIN]) == []
+
+
+def test_missing_route_is_what_was_dumped():
+    """A route that needs no change is sent back with all that was dumped."""
+    assert missing([PLAIN], []) == alike(PLAIN)
+
+
+@little_endian
+@pytest.mark.parametrize("which", ["default", "multipath"])
+def test_recorded_route_is_its_own_request(which):
+    """A kernel's own bytes are the request that adds the route again, their attributes in the package's order."""
+    body = bytes.fromhex(RECORDED[which])
+    assert missing([body], []) == alike(body)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param(route(oif(7), dst="10.1.0.0/24", flags=DEAD | LINKDOWN), id="dead"),
+        pytest.param(route(oif(7), dst="10.1.0.0/24", flags=OFFLOAD), id="offload"),
+        pytest.param(route(oif(7), (RTA_CACHEINFO, bytes(32)), dst="10.1.0.0/24"), id="cacheinfo"),
+        pytest.param(route(oif(7), (99, b"new"), dst="10.1.0.0/24"), id="unknown-attribute"),
+    ],
+)
+def test_state_of_a_route_is_not_the_route(changed):
+    """Flags and counters that say how things are just now make no other route, and are not sent back."""
+    assert missing([PLAIN], [changed]) == []
+    assert missing([changed], []) == alike(PLAIN)
+
+
+def test_state_of_a_leg_is_not_the_route():
+    """The same for the legs of a multipath route."""
+    flags = DEAD | LINKDOWN
+    down = route(
+        (RTA_MULTIPATH, leg(7, via="10.0.0.1", flags=flags) + leg(8, via="10.1.0.1", weight=2, flags=flags)),
+        dst="10.3.0.0/24",
+    )
+    assert missing([down], [MULTI]) == []
+    assert missing([down], []) == alike(MULTI)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(route(oif(8), dst="10.1.0.0/24"), id="device"),
+        pytest.param(route(oif(7), dst="10.1.0.0/25"), id="prefixlen"),
+        pytest.param(route(oif(7), dst="10.1.0.0/24", table=100), id="table"),
+        pytest.param(route(oif(7), dst="10.1.0.0/24", proto=4), id="protocol"),
+        pytest.param(route(oif(7), (RTA_PRIORITY, U32(5)), dst="10.1.0.0/24"), id="metric"),
+        pytest.param(route(oif(7), gateway("10.0.0.1"), dst="10.1.0.0/24"), id="gateway"),
+        pytest.param(route(oif(7), dst="10.1.0.0/24", flags=ONLINK), id="onlink"),
+        pytest.param(route(oif(7), dst="10.1.0.0/24", type_=6), id="type"),
+    ],
+)
+def test_other_route_does_not_count(other):
+    """A route that differs in what makes it one is not the missing one."""
+    assert missing([PLAIN], [other]) == alike(PLAIN)
+
+
+@pytest.mark.parametrize("type_", [2, 3, 4, 5], ids=["local", "broadcast", "anycast", "multicast"])
+def test_routes_made_with_addresses_are_left_to_the_kernel(type_):
+    """The kernel makes them with the addresses, and not before DAD is done."""
+    assert missing([route(oif(7), dst="10.0.0.1/32", table=255, proto=2, type_=type_)], []) == []
+
+
+def test_prefix_route_of_the_kernel_is_put_back():
+    """A unicast route of RTPROT_KERNEL may have been lost with another device's address: it counts."""
+    kernel = route(oif(7), dst="10.0.0.0/24", proto=2)
+    assert missing([kernel], []) == alike(kernel)
+
+
+def test_what_needs_a_gateway_comes_last():
+    """A gateway must be reachable when its route is added; within each kind the order stays."""
+    other = route(oif(7), dst="10.9.0.0/24")
+    via_object = route((RTA_NH_ID, U32(5)), dst="10.8.0.0/24")
+    over = route(oif(7), (RTA_VIA, b"\x0a\0" + bytes(16)), dst="10.7.0.0/24")
+    assert missing([VIA, MULTI, PLAIN, via_object, over, other], []) == alike(
+        PLAIN, other, VIA, MULTI, via_object, over
+    )
+
+
+def test_route_by_nexthop_object_has_no_legs_of_its_own():
+    """What a dump adds for old programs (device, gateway) belongs to the object, and would be refused beside it."""
+    dumped = route((RTA_NH_ID, U32(5)), gateway("10.0.0.1"), oif(7), dst="10.8.0.0/24", flags=ONLINK)
+    assert missing([dumped], []) == alike(route((RTA_NH_ID, U32(5)), dst="10.8.0.0/24"))
+
+
+def test_routes_of_other_devices_count():
+    """A route of another device that vanished (its `src` moved away) is missing as well."""
+    src = route(oif(3), (uapi.RTA_PREFSRC, bytes([10, 0, 0, 1])), dst="10.9.0.0/24")
+    assert missing([src], []) == alike(src)
+
+
+def missing_nexthops(before: list[bytes], now: list[bytes]) -> list[bytes]:
+    return routes.missing_nexthops(nexthop_dump(*before), nexthop_dump(*now))
+
+
+def test_groups_come_behind_their_members():
+    """A group can only be made of objects that are there."""
+    five, six = nexthop(5, (NHA_OIF, U32(7))), nexthop(6, (NHA_OIF, U32(8)))
+    assert missing_nexthops([group(4, 5, 6), five, group(9, 5), six], []) == [five, six, group(4, 5, 6), group(9, 5)]
+
+
+def test_group_that_lost_a_member_is_missing():
+    """The kernel takes a vanished member out of a group: the group is to be set again."""
+    assert missing_nexthops([group(9, 5, 6)], [group(9, 6)]) == [group(9, 5, 6)]
+
+
+def test_scope_and_state_of_a_nexthop_are_the_kernels():
+    """nh_scope in a request is refused; flags such as DEAD are state."""
+    dumped = nexthop(5, (NHA_OIF, U32(7)), flags=DEAD | LINKDOWN, scope=253)
+    assert missing_nexthops([dumped], []) == [nexthop(5, (NHA_OIF, U32(7)))]
+    assert missing_nexthops([dumped], [nexthop(5, (NHA_OIF, U32(7)))]) == []
+
+
+# Linux 6.18, dumped as above; `ip nexthop add`:
+ENCAP = bytes.fromhex(  # id 8 encap ip id 42 dst 10.0.0.9 via 10.0.0.254 dev eth1
+    "02fd00000000000008000100080000000800050007000000080006000a0000fe380008000c000100000000000000002a080002000a000009"
+    "08000300000000000500050000000000050004000000000006000600000000000600070002000000"
+)
+RESILIENT = bytes.fromhex(  # id 9 group 5/6 type resilient buckets 4
+    "000000000000000008000100090000000600030001000000140002000500000000000000060000000000000028000c8006000100040000000800"
+    "0200e02e000008000300000000000c000400000000000000000008000e0000000080"
+)
+NESTED = 0x8000
+
+
+@little_endian
+@pytest.mark.parametrize(("body", "type_"), [(ENCAP, 8), (RESILIENT, 12)], ids=["encap", "res-group"])
+def test_nested_attributes_are_marked(body, type_):
+    """RTM_NEWNEXTHOP is parsed strictly: NHA_ENCAP and NHA_RES_GROUP need NLA_F_NESTED, which the dump may lack."""
+    (again,) = missing_nexthops([body], [])
+    assert type_ | NESTED in nl.attrs(again[8:])
+
+
+@little_endian
+def test_unbalanced_time_is_state():
+    """NHA_RES_GROUP_UNBALANCED_TIME (4) runs, and is none of a request's attributes."""
+    (again,) = missing_nexthops([RESILIENT], [])
+    found = {t & ~NESTED: v for t, v in nl.attrs(again[8:]).items()}
+    assert set(nl.attrs(found[12])) == {1, 2, 3}
+
+
+# ---- requests ------------------------------------------------------------------------------------------------------
+
+
+def test_add_route_keeps_ipv4_order():
+    """IPv4: NLM_F_APPEND, so that equals stay in the order of the dump."""
+    (request,) = nl.requests(routes.add(routes.Part.OTHERS, PLAIN))
+    assert (request.type, request.flags, request.body) == (24, 0x1 | 0x4 | 0x400 | 0x800, PLAIN)
+
+
+def test_add_route_replaces_an_ipv6_multipath_route():
+    """IPv6: what is left of a multipath route is replaced by the whole, not appended to."""
+    whole = route((RTA_MULTIPATH, leg(7) + leg(8)), dst="2001:db8::/32")
+    single = route(oif(7), dst="2001:db8::/32")
+    assert [nl.requests(routes.add(routes.Part.OTHERS, r))[0].flags for r in (whole, single)] == [0x505, 0xC05]
+
+
+def test_add_nexthop_replaces():
+    """A group that is still there, smaller, becomes the whole one."""
+    (request,) = nl.requests(routes.add(routes.Part.NEXTHOPS, group(9, 5)))
+    assert (request.type, request.flags, request.body) == (104, 0x505, group(9, 5))
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        pytest.param(route(oif(7)), "route default", id="default"),
+        pytest.param(PLAIN, "route 10.1.0.0/24", id="plain"),
+        pytest.param(VIA, "route 10.2.0.0/24 via 10.1.0.9", id="gateway"),
+        pytest.param(route(oif(7), dst="2001:db8::/32"), "route 2001:db8::/32", id="ipv6"),
+    ],
+)
+def test_route_text(body, text):
+    """A route in short words."""
+    assert routes.text(routes.Part.OTHERS, body) == text
+
+
+def test_nexthop_text():
+    """A nexthop object in short words."""
+    assert routes.text(routes.Part.NEXTHOPS, group(9, 5)) == "nexthop id 9"
+
+
+# ---- malformed -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(route((RTA_MULTIPATH, leg(7) + b"\x07\0\0\0\x08\0\0\0")), id="leg-too-short"),
+        pytest.param(route((RTA_MULTIPATH, b"\x09\0\0\0\x08\0\0\0")), id="leg-too-long"),
+        pytest.param(route((RTA_MULTIPATH, b"\0\0\0\0\x08\0\0\0")), id="leg-of-0-bytes"),
+        pytest.param(route() + nl.attr(RTA_OIF, U32(7), length=3), id="attribute-too-short"),
+        pytest.param(route() + nl.attr(RTA_OIF, U32(7), length=99), id="attribute-too-long"),
+    ],
+)
+def test_route_malformed(body):
+    """A length that lies is Malformed: no walk runs in circles or beyond the end."""
+    with pytest.raises(wire.Malformed):
+        default_devices(route_dump(body), b"")
+    with pytest.raises(wire.Malformed):
+        routes.missing_routes(route_dump(body), b"")
+
+
+@pytest.mark.parametrize(
+    ("body", "devices"),
+    [
+        pytest.param(route()[:11], set(), id="shorter-than-its-header"),
+        pytest.param(route((RTA_MULTIPATH, leg(7) + b"\x08\0\0")), {7}, id="rest-of-three-bytes"),
+        pytest.param(route((RTA_OIF, b"\x07\0")), set(), id="device-of-two-bytes"),
+        pytest.param(route(oif(8), oif(7)), {7}, id="duplicate"),
+    ],
+)
+def test_route_odd(body, devices):
+    """What is odd but well-formed says what it can."""
+    assert default_devices(route_dump(body), b"") == devices
+
+
+def test_group_with_half_a_member():
+    """struct nexthop_grp has 8 bytes: half of one is no member."""
+    nexthops = nexthop_dump(nexthop(9, (NHA_GROUP, U32(5))), nexthop(5, (NHA_OIF, U32(7))))
+    assert default_devices(route_dump(route((RTA_NH_ID, U32(9)))), nexthops) == set()
