@@ -35,13 +35,12 @@ import errno
 import os
 from collections.abc import Iterable, Mapping
 
-from .. import limits
-from ..engine import Device, EngineError, Socket, lookups
+from .. import limits, state
+from ..engine import Device, EngineError, Socket
 from ..engine.lookups import ask, link_of, refused, says
 from ..errors import NetDevError
 from ..netlink import ifaddr, ifname, uapi, wire
-from ..state import neigh_parameters, neighbours, ports, routes, sysctls
-from ..state.survey import Survey
+from ..state import sysctls
 from ..system.netns import CURRENT, NetNS
 from ..text import quote
 from . import clashes, links, losses, stacking
@@ -165,17 +164,9 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     _ending(plan, by_ifindex)
     stacking.set_depths({**by_ifindex, **{item.link.ifindex: item for item in plan.uppers if item.link}})
     about = stacking.concerned(plan)
-    plan.routes = lookups.dump(socket, routes.DUMP_ROUTES, about=about)
-    plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
-    plan.survey = Survey(plan.routes, plan.nexthops, by_ifindex)
-    losses.find_qdiscs(socket, plan.items)
-    plan.neighbours = [lookups.dump(socket, dump, about=about) for dump in neighbours.DUMPS]
-    plan.neighparms = neigh_parameters.read(socket, by_ifindex)
-    if sysctls.is_token_untold(item.link for item in plan.items if item.link):
-        tokens = sysctls.tokens(lookups.dump(socket, sysctls.DUMP_TOKENS))
-        for ifindex, item in by_ifindex.items():
-            item.token = tokens.get(ifindex)
-    plan.ports = ports.read(socket, [item.link for item in plan.items if item.link])
+    for kind in state.KINDS:
+        plan.state[kind.name] = kind.read(socket, plan.links, about)
+    losses.ask_kinds(plan)
     default_routes(plan)
 
 
@@ -253,7 +244,7 @@ def _immovable(plan: Plan, item: Item) -> None:
 
 def default_routes(plan: Plan) -> None:
     """Devices that carry a default route of the main table, themselves or below a device that does."""
-    carriers = stacking.below(plan.links, plan.survey.default)
+    carriers = stacking.below(plan.links, [f.ifindex for f in plan.losses if f.code == "device.default-route"])
     for item in plan.items:
         if item.link is None or item.link.ifindex not in carriers:
             continue

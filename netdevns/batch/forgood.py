@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..engine import PLACE_SOURCE, EngineError, Socket, lookups
 from ..netlink import ifaddr, uapi, wire
-from . import losses, stacking
+from . import stacking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,12 +36,9 @@ def find(source: Socket, members: Iterable[Member]) -> None:
         for ifindex, fields in ifaddr.indexed_addresses(lookups.dump(source, ifaddr.dump_addresses())):
             if _is_temporary(fields):
                 now.setdefault(ifindex, set()).add(fields["address"])
-    qdiscs = losses.qdiscs(source, [m.device.ifindex for m in here]) if any(m.item.qdiscs for m in here) else {}
     for member in members:
         member.for_good = [DELETED] if member.ended else []
     for member in here:
-        there = qdiscs.get(member.device.ifindex, ())
-        member.for_good = [f"qdisc {kind}, with what hung on it" for kind in member.item.qdiscs if kind not in there]
         lost = [a for a in told[member] if a not in now.get(member.device.ifindex, ())]
         if lost:
             member.for_good.append(f"that {', '.join(lost)} {'are' if len(lost) > 1 else 'is'} temporary")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from .. import limits
+from .. import limits, state
 from ..engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, Device, EngineError, Socket, Watch, lookups
 from ..errors import CheckFailed
 from ..netlink import ifname, wire
-from ..state import sysctls
-from ..state.survey import Survey
+from ..state.kind import Finding, View
 from ..system.netns import CURRENT, NetNS
 from ..text import quote
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..reports import Report
-    from ..state.ports import Port
 
 
 def called(netns: NetNS | None) -> str:
@@ -44,7 +42,7 @@ class Item:
     """One device of a batch, as far as it is known."""
 
     __slots__ = (
-        "depth", "device", "host_name", "ifname", "label", "link", "lost", "qdiscs", "token", "wanted",
+        "depth", "device", "host_name", "ifname", "label", "link", "lost", "wanted",
         "why_invalid", "why_wanted_invalid",
     )  # fmt: skip
 
@@ -57,8 +55,6 @@ class Item:
         self.label = quote.shown(self.ifname)  # the host name for messages, where a newline must not stand
         self.link: wire.Link | None = None
         self.device: Device | None = None
-        self.qdiscs: list[str] = []  # that somebody gave it
-        self.token: bytes | None = None  # of IPv6, where its link does not tell it
         self.depth = 0  # how many of its lowers are in the batch
         self.lost: list[str] = []
 
@@ -76,13 +72,6 @@ class Member:
         self.touched = False  # whether anything was sent that may have changed it
         self.ended = False  # the kernel deleted it when its lower device left
         self.for_good: list[str] = []  # what an undo found missing that nothing can put back
-
-    def settings(self) -> sysctls.Settings:
-        """Its sysctls as they were in the source."""
-        was = sysctls.Settings(self.device.link_body)
-        if self.item.token is not None:
-            was.token = self.item.token
-        return was
 
 
 def location(member: Member) -> str:
@@ -107,7 +96,7 @@ def requested(devices: object) -> list[Item]:
 
 
 # What `preserve` may ask for.
-PRESERVABLE = ("sysctls", "routes", "neighbours")
+PRESERVABLE = tuple(kind.name for kind in state.KINDS if kind.can_be_preserved)
 
 
 def known_preserve(preserve: object) -> frozenset[str]:
@@ -141,13 +130,9 @@ class Plan:
         # By ifindex: of the source, those of the batch, those that lie on another one, and what is above the batch.
         self.links: dict[int, wire.Link] = {}
         self.uppers: list[Item] = []  # devices that stay in the source, on top of one of the batch
-        # Dumps of what concerns the batch, the devices on it, and their masters.
-        self.routes = b""
-        self.survey = Survey(b"", b"", ())
-        self.nexthops = b""
-        self.neighbours: list[bytes] = []  # neighbours, proxies, entries of forwarding databases
-        self.neighparms = b""  # messages about the devices of the batch
-        self.ports: dict[int, Port] = {}  # what the batch's devices have as ports of a bridge or bond, by ifindex
+        # By kind, of what concerns the batch, the devices on it, and their masters.
+        self.state: dict[str, bytes] = {}
+        self.losses: list[Finding] = []  # what the kinds found
 
     def __enter__(self) -> Self:
         return self
@@ -156,6 +141,12 @@ class Plan:
         for closable in (self.watch, self.source_socket, self.target_socket, self.source, self.target):
             if closable is not None:
                 closable.close()
+
+    def view(self, members: Iterable[Member]) -> View:
+        """These devices as their snapshots have them, and the state of all."""
+        members = [*members]
+        links = {m.link.ifindex: wire.Link(memoryview(m.device.link_body)) for m in members}
+        return View(links, {m.link.ifindex: bytes(m.device.addresses) for m in members}, self.state)
 
     def is_forced(self, item: Item) -> bool:
         return self.force if isinstance(self.force, bool) else item.host_name in self.force

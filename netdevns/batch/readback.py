@@ -57,7 +57,10 @@ def _compare(member: Member, target: Socket, answer: wire.Message, addresses: by
 
 def resets(plan: Plan, member: Member) -> list[str]:
     """Its sysctls that are the target's now, in short words; where they were to be preserved, `carry` reports them."""
-    return [] if "sysctls" in plan.preserve else sysctls.resets(member.link, member.item.token, member.arrived)
+    if "sysctls" in plan.preserve:
+        return []
+    tokens = sysctls.tokens_of(plan.state.get("sysctls", b""))
+    return sysctls.resets(member.link, tokens.get(member.link.ifindex), member.arrived)
 
 
 def _altnames(member: Member, arrived: wire.Link) -> None:

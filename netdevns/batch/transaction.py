@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..results import Moved
     from ..system.interrupts import Interrupts
     from ..system.process import Process
+    from .preserved import Preserver
 
     class Recorder(Protocol):
         """Keeps what another process needs to undo the batch. Raises OSError, with the path."""
@@ -70,6 +71,7 @@ class Batch:
         self.process = process
         self.members = _members(plan.items)
         self.uppers = _members(plan.uppers)
+        self.preserver: Preserver | None = None
         self.is_up_to_date = False  # whether the snapshots have what was added after them
         self.may_miss_late = False  # not all that was told could be read
         # Literal names before templates, those that bring alternative names first: "eth%d" must not take the "eth0"
@@ -192,10 +194,14 @@ class Batch:
             raise Stopped(None, "record", e.errno or errno.EIO, f"{e.filename}: {e.strerror}") from None
 
     def _carry(self, *, up: bool) -> None:
-        if self.plan.preserve:
-            from . import preserved  # loaded by then
+        if not self.plan.preserve:
+            return
+        from . import preserved  # loaded by then
 
-            step(None, "carry", preserved.over, self.plan, self.up_order, up)
+        if self.preserver is None:
+            self.preserver = preserved.Preserver(self.plan, self.up_order)
+        call = self.preserver.after_up if up else self.preserver.before_up
+        step(None, "carry", preserved.step, call)
 
     def _write_record(self, recorder: Recorder) -> None:
         try:

@@ -13,8 +13,8 @@ import os
 
 from ..engine import PLACE_SOURCE, PLACE_TARGET, RETURN, EngineError, Socket, lookups
 from ..netlink import uapi, wire
+from ..state import link_settings
 from ..text import quote
-from . import link_settings
 from .plan import Member, Plan
 
 # Of removing names and moving, in one send, before the way through a namespace of our own. A loop in C that adds one

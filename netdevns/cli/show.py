@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Sequence
 
+from .. import state
 from ..batch import checks, losses
 from ..batch.plan import Item, Plan, called
 from ..engine import EngineError, Socket, lookups
@@ -13,8 +14,6 @@ from ..errors import CheckFailed, NetDevError
 from ..netlink import ifaddr, ifname, uapi, wire
 from ..reports import Device, Finding
 from ..results import Address
-from ..state import neighbours, ports, routes
-from ..state.survey import Survey
 from ..system.netns import CURRENT, NetNS
 
 DUMP_BYTES = 1 << 20  # of some 700 devices
@@ -54,12 +53,9 @@ def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device,
         raise _refused(plan)
     # Each device is judged as if it moved alone: all that lies on it would stay behind.
     plan.uppers = [item for item in every if item.link and item.link.lower]
-    plan.routes = lookups.dump(socket, routes.DUMP_ROUTES, DUMP_BYTES)
-    plan.nexthops = lookups.dump(socket, routes.DUMP_NEXTHOPS)
-    plan.survey = Survey(plan.routes, plan.nexthops, [item.link.ifindex for item in plan.items if item.link])
-    losses.find_qdiscs(socket, plan.items)
-    plan.neighbours = [lookups.dump(socket, dump, DUMP_BYTES) for dump in neighbours.DUMPS]
-    plan.ports = ports.read(socket, [item.link for item in plan.items if item.link])
+    for kind in state.KINDS:
+        plan.state[kind.name] = kind.read(socket, plan.links, plan.links.keys())
+    losses.ask_kinds(plan)
     dumped = lookups.dump(socket, ifaddr.dump_addresses(), DUMP_BYTES)
     unknown = checks.immovable(plan, socket)
     checks.default_routes(plan)

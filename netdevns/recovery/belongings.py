@@ -5,11 +5,10 @@ Lifetimes have run on, and routes of others are no longer anybody's business of 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from ..netlink import uapi, wire
 from ..netlink.ifaddr import CACHEINFO, IFADDRMSG
-from ..state import neighbours, routes
 
 FOREVER = uapi.INFINITY_LIFE_TIME
 
@@ -89,49 +88,3 @@ def locals_of(addresses: bytes) -> set[bytes]:
     """The local addresses of RTM_NEWADDR messages."""
     found = (wire.attrs(message.body, IFADDRMSG.size, strict=False) for message in wire.messages(addresses))
     return {bytes(attrs.get(uapi.IFA_LOCAL, attrs.get(uapi.IFA_ADDRESS, b""))) for attrs in found}
-
-
-def own_routes(
-    dumped: bytes, nexthops: bytes, ifindexes: Collection[int], ended: Collection[bytes], elapsed_s: int
-) -> bytes:
-    """Of a dump of routes those that leave by these devices alone and have not run out, nor an address `ended`.
-
-    Others are not given back: what became of them since is their own owner's business.
-    """
-    by_nexthop, kept = routes.nexthop_devices(nexthops), []
-    for message in wire.messages(dumped):
-        if message.type != uapi.RTM_NEWROUTE or len(message.body) < routes.RTMSG.size:
-            continue
-        found = wire.attrs(message.body, routes.RTMSG.size)
-        devices = routes.devices_of(found, by_nexthop)
-        src = bytes(found.get(uapi.RTA_PREFSRC, b""))
-        if not devices or not devices <= set(ifindexes) or src in ended:
-            continue
-        data = bytearray(message.padded())
-        if routes.age(memoryview(data)[16:], elapsed_s):
-            kept.append(bytes(data))
-    return b"".join(kept)
-
-
-def own_nexthops(dumped: bytes, ifindexes: Collection[int]) -> bytes:
-    """The nexthop objects of these devices alone."""
-    by_id = routes.nexthop_devices(dumped)
-    kept = []
-    for message in wire.messages(dumped):
-        if message.type == uapi.RTM_NEWNEXTHOP and len(message.body) >= routes.NHMSG.size:
-            id_ = wire.u32(wire.attrs(message.body, routes.NHMSG.size).get(uapi.NHA_ID))
-            devices = by_id.get(id_ or 0, set())
-            if devices and devices <= set(ifindexes):
-                kept.append(message.padded())
-    return b"".join(kept)
-
-
-def own_neighbours(dumped: bytes, ifindexes: Collection[int]) -> bytes:
-    """The entries of these devices."""
-    return b"".join(
-        message.padded()
-        for message in wire.messages(dumped)
-        if message.type == uapi.RTM_NEWNEIGH
-        and len(message.body) >= neighbours.NDMSG.size
-        and neighbours.ifindex(bytes(message.body)) in ifindexes
-    )

@@ -12,17 +12,17 @@ import os
 from collections.abc import Iterable
 from struct import Struct
 
+from .. import state
 from ..netlink import ifname, uapi, wire
+from ..netlink.ifaddr import IFADDRMSG
 
 RECORD = 0xF000
-HEAD, SOURCE, TARGET, DEVICE, UPPER, ROUTES, NEXTHOPS, NEIGHBOURS, PROXIES, PORT, END = range(RECORD, RECORD + 11)
-FDB, NEIGHPARMS, LOAN, MASTER = range(RECORD + 11, RECORD + 15)
-VERSION = 1
+HEAD, SOURCE, TARGET, DEVICE, UPPER, STATE, LOAN, END = range(RECORD, RECORD + 8)
+VERSION = 2
 A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE, A_LENDS, A_PID = range(1, 7)  # of HEAD and END
 A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START, A_PID_NS = range(1, 8)  # of SOURCE and TARGET
 A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1, 8)  # of DEVICE and UPPER
-A_TOKEN, A_QDISCS = 8, 9  # of the same, where there is any
-A_VLANS = 10  # of PORT, which has A_IFINDEX, too; MASTER has the port's
+A_KIND = 1  # of STATE
 A_CONTAINER, A_LENT_MS = range(1, 3)  # of LOAN
 U64 = Struct("=Q")
 NUMBER = Struct("=HHQ")  # an attribute of 12 bytes
@@ -37,8 +37,6 @@ _NUMBERS = {
     TARGET: _NAMESPACE,
     DEVICE: _LINK,
     UPPER: _LINK,
-    PORT: (A_IFINDEX,),
-    MASTER: (A_IFINDEX,),
     LOAN: (A_LENT_MS,),
     END: (A_CHECKSUM,),
 }
@@ -48,24 +46,14 @@ _TEXTS = {
     TARGET: (A_WHERE,),
     DEVICE: (A_HOST_NAME, A_IFNAME, A_WANTED),
     UPPER: (A_HOST_NAME, A_IFNAME, A_WANTED),
-    PORT: (A_VLANS,),
+    STATE: (A_KIND,),
     LOAN: (A_CONTAINER,),
 }
-# The kernel's messages that follow a section of a type, with the size of what precedes their attributes. The first of
-# DEVICE, UPPER and MASTER is the link.
-_LINKS, _ADDRESSES, _NEIGHBOURS = {uapi.RTM_NEWLINK: 16}, {uapi.RTM_NEWADDR: 8}, {uapi.RTM_NEWNEIGH: 12}
-_DUMPED = {
-    DEVICE: _LINKS | _ADDRESSES,
-    UPPER: _LINKS | _ADDRESSES,
-    MASTER: _LINKS,
-    ROUTES: {uapi.RTM_NEWROUTE: 12},
-    NEXTHOPS: {uapi.RTM_NEWNEXTHOP: 8},
-    NEIGHBOURS: _NEIGHBOURS,
-    PROXIES: _NEIGHBOURS,
-    FDB: _NEIGHBOURS,
-    NEIGHPARMS: {uapi.RTM_NEWNEIGHTBL: 4},
-}
-_ONCE = (HEAD, SOURCE, TARGET, ROUTES, NEXTHOPS, NEIGHPARMS)  # how often they are in a record
+# The kernel's messages that follow a section of a type, with the size of what precedes their attributes; the first is
+# the link. Those of STATE are its kind's.
+_LINK_AND_ADDRESSES = {uapi.RTM_NEWLINK: wire.IFINFOMSG.size, uapi.RTM_NEWADDR: IFADDRMSG.size}
+_KINDS = {kind.name.encode(): dict(kind.messages) for kind in state.KINDS}
+_ONCE = (HEAD, SOURCE, TARGET)  # how often they are in a record
 
 
 class Damaged(ValueError):
@@ -159,7 +147,7 @@ def parse(data: bytes) -> list[Section]:
         if not found or found[0].type != HEAD or found[-1].type != END:
             raise Damaged("it has no end")
         if found[0].number(A_VERSION) != VERSION:
-            raise Damaged("it is of another version of netdevns")
+            raise Damaged(f"it has the form {found[0].number(A_VERSION)} of records, and this netdevns reads {VERSION}")
         _judge(found)
     except wire.Malformed as e:
         raise Damaged(str(e)) from None
@@ -185,10 +173,15 @@ def _judge(sections: list[Section]) -> None:
 
 
 def _judge_dumped(section_: Section) -> None:
-    sizes = _DUMPED.get(section_.type)
-    is_first = section_.type in (DEVICE, UPPER, MASTER)
+    is_first = section_.type in (DEVICE, UPPER)
+    sizes = _LINK_AND_ADDRESSES if is_first else {}
+    if section_.type == STATE:
+        kind = section_.text(A_KIND)
+        if kind not in _KINDS:
+            raise Damaged("a kind of state in it is not known")
+        sizes = _KINDS[kind]
     for message in wire.messages(bytes(section_.body)) if sizes else ():
-        size = (sizes or {}).get(message.type, -1)
+        size = sizes.get(message.type, -1)
         if size < 0 or len(message.body) < size or (is_first and message.type != uapi.RTM_NEWLINK):
             raise Damaged("a message of the kernel's in it is not what belongs there")
         wire.attrs(message.body, size)

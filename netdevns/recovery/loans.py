@@ -12,7 +12,6 @@ import os
 import time
 
 from ..batch.plan import Member, Plan
-from ..netlink import wire
 from ..system import folders
 from . import identity, layout, recover
 from .layout import Damaged, Section
@@ -81,10 +80,6 @@ class Lender:
         try:
             head, *rest = recorded(plan, members, [])
             parts = [head, *layout.section(layout.LOAN, attrs), *rest]
-            for member in members:
-                master = plan.links.get(member.link.master or 0)
-                if master is not None:
-                    parts += layout.section(layout.MASTER, {layout.A_IFINDEX: member.link.ifindex}, master.message())
             self._loans.write(parts, name=file_name(self.container)).close()
         except OSError as e:  # whose file is named relative to the directory, if at all
             self.number = 0  # it is not there
@@ -112,18 +107,6 @@ def container_of(sections: list[Section]) -> tuple[str, int]:
                 raise Damaged("its container's id is no text") from None
             return container, section.number(layout.A_LENT_MS)
     raise Damaged("no container is in it")
-
-
-def masters(sections: list[Section]) -> dict[int, wire.Link]:
-    """By ifindex of the port, its master as it was. Raises Damaged."""
-    found = {}
-    for section in sections:
-        if section.type == layout.MASTER:
-            try:
-                found[section.number(layout.A_IFINDEX)] = wire.Link(next(wire.messages(bytes(section.body))).body)
-            except wire.Malformed:
-                raise Damaged("a master in it is damaged") from None
-    return found
 
 
 def host_names(sections: list[Section]) -> list[bytes]:

@@ -1,20 +1,19 @@
-"""A batch as a record: all that an undo needs, with the kernel's own bytes of the snapshots. `reopened` reads it."""
+"""A batch as a record: all that an undo needs, with the kernel's own bytes of the snapshots; and read again."""
 
 from __future__ import annotations
 
 import errno
 import os
 
-from ..batch.plan import Member, Plan
-from ..state import ports
+from ..batch.plan import Item, Member, Plan
+from ..engine import Device, EngineError, lookups
+from ..netlink import wire
 from . import identity, layout
+from .layout import Damaged, Section
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .store import Journal, Record
-
-# Sections, in the order of neighbours.DUMPS.
-NEIGHBOURS = (layout.NEIGHBOURS, layout.PROXIES, layout.FDB)
 
 
 class Recorder:
@@ -54,15 +53,20 @@ def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[by
     for type_, group in ((layout.DEVICE, members), (layout.UPPER, uppers)):
         for member in group:
             parts += _device_section(type_, member)
-    parts += layout.section(layout.ROUTES, {}, plan.routes)
-    parts += layout.section(layout.NEXTHOPS, {}, plan.nexthops)
-    for ifindex, port in plan.ports.items():
-        vlans, messages = ports.dumped(port)
-        parts += layout.section(layout.PORT, {layout.A_IFINDEX: ifindex, layout.A_VLANS: vlans}, *messages)
-    for type_, dump in zip(NEIGHBOURS, plan.neighbours, strict=False):
-        parts += layout.section(type_, {}, dump)
-    parts += layout.section(layout.NEIGHPARMS, {}, plan.neighparms)
+    for kind, dumped in plan.state.items():
+        if dumped:
+            parts += layout.section(layout.STATE, {layout.A_KIND: kind.encode()}, dumped)
     return parts
+
+
+def load(sections: list[Section]) -> tuple[Plan, list[Member], list[Member]]:
+    """The batch of a record that was judged: its devices, as they were, and those on top of them. Raises Damaged."""
+    members = [_member(s) for s in sections if s.type == layout.DEVICE]
+    uppers = [_member(s) for s in sections if s.type == layout.UPPER]
+    plan = Plan([m.item for m in members], True)
+    plan.uppers = [m.item for m in uppers]
+    plan.state = {s.text(layout.A_KIND).decode(): bytes(s.body) for s in sections if s.type == layout.STATE}
+    return plan, members, uppers
 
 
 def _device_section(type_: int, member: Member) -> list[bytes]:
@@ -76,8 +80,22 @@ def _device_section(type_: int, member: Member) -> list[bytes]:
         layout.A_UNSURE: int(device.ifindex_unsure),
         layout.A_DEPTH: item.depth,
     }
-    if item.token is not None:
-        attrs[layout.A_TOKEN] = item.token
-    if item.qdiscs:
-        attrs[layout.A_QDISCS] = " ".join(item.qdiscs).encode()
     return layout.section(type_, attrs, device.link_message, device.addresses)
+
+
+def _member(section: Section) -> Member:
+    """A device out of a record, of which `layout.parse` has judged the parts. Raises Damaged: of what they hold."""
+    item = Item(os.fsdecode(section.text(layout.A_HOST_NAME)), None)
+    item.ifname, item.wanted = section.text(layout.A_IFNAME), section.text(layout.A_WANTED)
+    item.depth = section.number(layout.A_DEPTH)
+    try:
+        first = next(wire.messages(bytes(section.body)))
+        link = first.padded()
+        item.link = wire.Link(first.body)
+        device = Device(item.ifname, item.wanted, section.ifindex(layout.A_IFINDEX))
+        device.load(link, bytes(section.body[len(link) :]))
+    except (EngineError, wire.Malformed) as e:
+        raise Damaged(f"a snapshot in it is damaged: {lookups.says(e)}") from None
+    device.ask_ifindex(section.ifindex(layout.A_ASKED), unsure=bool(section.number(layout.A_UNSURE)))
+    item.device = device
+    return Member(item, device, item.link)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
-from ..batch.plan import Item, Member, Plan
-from ..engine import Device, EngineError, Socket, lookups
+from ..batch.plan import Member
+from ..engine import Socket
 from ..errors import NetDevError
-from ..netlink import wire
-from ..state import ports
 from ..system.exclusion import WAIT_S, Exclusion
 from ..system.interrupts import Patience
 from ..system.netns import NetNS
 from . import identity, layout
-from .layout import Damaged, Section
-from .record import NEIGHBOURS
+from .layout import Section
+from .record import load
 from .store import Record
 
 TYPE_CHECKING = False
@@ -43,25 +39,8 @@ class Reopened:
     def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None = None) -> None:
         self.record = record
         self.exclusion = Exclusion(Patience(WAIT_S, interrupts), is_must=interrupts is not None)
-        self.plan = Plan([], True)
-        by_type = {s.type: s for s in sections}
-        self.where = {t: by_type[t] for t in (layout.SOURCE, layout.TARGET)}
-        self.plan.routes = bytes(by_type[layout.ROUTES].body)
-        self.plan.nexthops = bytes(by_type[layout.NEXTHOPS].body)
-        self.plan.neighbours = [bytes(by_type[t].body) for t in NEIGHBOURS if t in by_type]
-        self.plan.neighparms = bytes(by_type[layout.NEIGHPARMS].body)
-        self.members = [_member(s) for s in sections if s.type == layout.DEVICE]
-        self.uppers = [_member(s) for s in sections if s.type == layout.UPPER]
-        by_ifindex = {m.link.ifindex: m.link for m in self.members}
-        for section in (s for s in sections if s.type == layout.PORT):
-            ifindex = section.number(layout.A_IFINDEX)
-            try:
-                link, vlans = by_ifindex[ifindex], section.text(layout.A_VLANS)
-                self.plan.ports[ifindex] = ports.loaded(link, vlans, bytes(section.body))
-            except (KeyError, ValueError):  # Malformed is a ValueError
-                raise Damaged("a port in it is damaged") from None
-        self.plan.items = [m.item for m in self.members]
-        self.plan.uppers = [m.item for m in self.uppers]
+        self.plan, self.members, self.uppers = load(sections)
+        self.where = {s.type: s for s in sections if s.type in (layout.SOURCE, layout.TARGET)}
 
     def __enter__(self) -> Self:
         return self
@@ -98,22 +77,3 @@ class Reopened:
         from ..reports import Recovered
 
         return Recovered(self.record.path, member.item.host_name, outcome, location, text)
-
-
-def _member(section: Section) -> Member:
-    """A device out of a record, of which `journal.parse` has judged the parts. Raises Damaged: of what they hold."""
-    item = Item(os.fsdecode(section.text(layout.A_HOST_NAME)), None)
-    item.ifname, item.wanted = section.text(layout.A_IFNAME), section.text(layout.A_WANTED)
-    item.depth, item.token = section.number(layout.A_DEPTH), section.optional(layout.A_TOKEN)
-    item.qdiscs = (section.optional(layout.A_QDISCS) or b"").decode("ascii", "replace").split()
-    try:
-        first = next(wire.messages(bytes(section.body)))
-        link = first.padded()
-        item.link = wire.Link(first.body)
-        device = Device(item.ifname, item.wanted, section.ifindex(layout.A_IFINDEX))
-        device.load(link, bytes(section.body[len(link) :]))
-    except (EngineError, wire.Malformed) as e:
-        raise Damaged(f"a snapshot in it is damaged: {lookups.says(e)}") from None
-    device.ask_ifindex(section.ifindex(layout.A_ASKED), unsure=bool(section.number(layout.A_UNSURE)))
-    item.device = device
-    return Member(item, device, item.link)

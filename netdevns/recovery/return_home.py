@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 
-from ..batch import link_settings, undo
-from ..batch.plan import Member, Plan
+from .. import state
+from ..batch import undo
+from ..batch.plan import Member
 from ..engine import EngineError, Socket, lookups
 from ..netlink import uapi, wire
+from ..state import link_settings
 from ..system.exclusion import Busy
 from ..system.interrupts import Interrupted
 from ..text import quote
@@ -46,21 +48,6 @@ class _Found:
         self.missing: list[str] = []  # what could not be given back
 
 
-class _Lent:
-    """What the loan says, as it was."""
-
-    __slots__ = ("addresses", "neighbours", "nexthops", "ports", "routes")
-
-    def __init__(self, plan: Plan, members: list[Member]) -> None:
-        self.routes, self.nexthops, self.neighbours, self.ports = (
-            plan.routes,
-            plan.nexthops,
-            plan.neighbours,
-            plan.ports,
-        )
-        self.addresses = {member: member.device.addresses for member in members}
-
-
 class ReturnHome(Reopened):
     def __init__(
         self, record: Record, sections: list[Section], since_ms: int, interrupts: Interrupts | None = None
@@ -68,9 +55,7 @@ class ReturnHome(Reopened):
         super().__init__(record, sections, interrupts)
         self.interrupts = interrupts
         self.since_ms = since_ms
-        self.masters = loans.masters(sections)
-        self.lent = _Lent(self.plan, self.members)
-        self.without: dict[Member, list[str]] = {m: [] for m in self.members}  # what is gone for good
+        self.lent = self.plan.view(self.members)  # what the loan says
         self.init: Socket | None = None  # where that is another namespace than the source
 
     def run(self, opened: Journal, sections: list[Section], wait_s: float, is_ending: bool) -> Iterator[Recovered]:
@@ -103,8 +88,7 @@ class ReturnHome(Reopened):
             self.record.drop()
         elif len(kept) < len(self.members):
             home = {m.link.ifindex for m in self.members if m.item.ifname not in kept}
-            theirs = (layout.DEVICE, layout.PORT, layout.MASTER)
-            left = [s for s in sections if s.type not in theirs or s.number(layout.A_IFINDEX) not in home]
+            left = [s for s in sections if s.type != layout.DEVICE or s.number(layout.A_IFINDEX) not in home]
             try:
                 opened.write([part for s in left for part in s.parts()], self.record).close()
             except OSError:
@@ -171,18 +155,14 @@ class ReturnHome(Reopened):
         Without what is others', or of devices that are not home: that is left alone.
         """
         elapsed_s = -((self.since_ms - loans.now_ms()) // 1000)  # rounded up
-        plan, ended = self.plan, set()
-        own = {m.link.ifindex for m in members}
+        ended: set[bytes] = set()
+        own = {m.link.ifindex: m.device.ifindex for m in members}
         for member in members:
-            before = self.lent.addresses[member]
+            before = self.lent.addresses[member.link.ifindex]
             after = belongings.aged(before, elapsed_s)
             ended |= belongings.locals_of(before) - belongings.locals_of(after)
             member.device.load(member.device.link_message, after)
-        lent = self.lent
-        plan.routes = belongings.own_routes(lent.routes, lent.nexthops, own, ended, elapsed_s)
-        plan.nexthops = belongings.own_nexthops(lent.nexthops, own)
-        plan.neighbours = [belongings.own_neighbours(dumped, own) for dumped in lent.neighbours]
-        plan.ports = {ifindex: port for ifindex, port in lent.ports.items() if ifindex in own}
+        self.plan.state = {kind.name: kind.lend(self.lent, own, elapsed_s, ended) for kind in state.KINDS}
 
     def _give_back(self, members: list[Member]) -> dict[Member, Recovered]:
         """Tries again where somebody else's hands were on a device at the same moment."""
@@ -246,7 +226,8 @@ class ReturnHome(Reopened):
         if link.name != ifname:
             # Of an earlier try: a rename changes their labels.
             requests += [
-                ("an address", r) for r in belongings.removals(self._addresses(device), self.lent.addresses[member])
+                ("an address", r)
+                for r in belongings.removals(self._addresses(device), self.lent.addresses[member.link.ifindex])
             ]
         for what, request in requests:
             self._try(device, what, request)
@@ -255,27 +236,8 @@ class ReturnHome(Reopened):
         else:
             member.device.load(member.link.message(), b"")
             member.device.ask_ifindex(link.ifindex, unsure=True)
-        self._find_master(member)
         member.touched = True
         return True
-
-    def _find_master(self, member: Member) -> None:
-        """The bridge or bond that it was a port of may have been made anew, under another ifindex, or be gone."""
-        was = self.masters.get(member.link.ifindex)
-        if was is None or not member.link.master:
-            return
-        now = lookups.link(self.sockets[0], name=was.name)
-        port = self.lent.ports.get(member.link.ifindex)
-        if now is not None and (now.kind, now.name) == (was.kind, was.name):
-            member.link.master = now.ifindex
-            if port is not None:
-                port.master = now.ifindex
-                if any(link.master == now.ifindex for link in lookups.links(self.sockets[0])):
-                    port.master_mac = now.mac if port.master_mac else b""  # the bond's, which others have by now
-            return
-        member.link.master = None
-        self.lent.ports.pop(member.link.ifindex, None)
-        self.without[member].append(f"master {quote.shown(was.name)}: it is gone")
 
     # ---- what is told ----
 
@@ -284,8 +246,8 @@ class ReturnHome(Reopened):
         lost = [*(left.missing if left else ()), *device.missing]
         lost = [words for words in lost if words != renumbered and words not in member.for_good]
         if not lost:
-            for_good = [*member.for_good, *self.without[member]]
-            text = f"it is back, for good without: {', '.join(for_good)}" if for_good else "it is back as it was"
+            without = ", ".join(member.for_good)
+            text = f"it is back, for good without: {without}" if without else "it is back as it was"
             return self.told(member, "undone", "source", text)
         name = left.name if left and left.name else os.fsdecode(device.link.name)
         where = left.location if left else "source" if device.is_home else "init"

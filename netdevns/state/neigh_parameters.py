@@ -12,6 +12,7 @@ from struct import Struct
 
 from ..engine import Socket, lookups
 from ..netlink import uapi, wire
+from .kind import UP, Here, Kind, Repair, View
 
 NDTMSG = Struct("=Bxxx")  # ndtm_family
 # One for each family. A dump of both lacks IPv6's table at some numbers of devices, and nothing says so: where its
@@ -32,9 +33,29 @@ _FAMILIES = {uapi.AF_INET: "ipv4", uapi.AF_INET6: "ipv6"}
 Key = tuple[int, int, bytes]  # family, ifindex, the table's name
 
 
-def read(socket: Socket, ifindexes: Collection[int]) -> bytes:
-    """The messages about some devices."""
-    return b"".join(lookups.dump(socket, dump, about=ifindexes) for dump in DUMPS)
+class NeighParameters(Kind):
+    name = "neighbour parameters"
+    stages = (UP,)
+    messages = ((uapi.RTM_NEWNEIGHTBL, NDTMSG.size),)
+
+    def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
+        del links
+        return b"".join(lookups.dump(socket, dump, about=about) for dump in DUMPS)
+
+    def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
+        """Of the devices, not of their masters, which have lost none."""
+        ours = {ifindex: here[ifindex] for ifindex in before.links if ifindex in here}
+        for (family, ifindex, table), values in _differences(before.of(self.name), now.of(self.name), ours).items():
+            parms = wire.attr_u32(uapi.NDTPA_IFINDEX, ifindex) + b"".join(wire.attr(t, v) for t, v in values.items())
+            body = NDTMSG.pack(family) + wire.attr_name(uapi.NDTA_NAME, table) + wire.nested(uapi.NDTA_PARMS, parms)
+            request = wire.message(uapi.RTM_SETNEIGHTBL, uapi.NLM_F_ACK, body)
+            for type_ in values:
+                yield Repair(ifindex, UP, f"sysctl {_FAMILIES[family]}.neigh.{_NAMES[type_]}", request)
+
+    def lend(self, before: View, here: Here, elapsed_s: int, ended: Collection[bytes]) -> bytes:
+        del elapsed_s, ended
+        messages = wire.messages(before.of(self.name))
+        return b"".join(m.padded() for m in messages if any(ifindex in here for (_, ifindex, _), _ in _values(m)))
 
 
 def _values(message: wire.Message) -> Iterator[tuple[Key, dict[int, bytes]]]:
@@ -54,36 +75,13 @@ def _all(messages: bytes) -> dict[Key, dict[int, bytes]]:
     return {key: values for message in wire.messages(messages) for key, values in _values(message)}
 
 
-def _differences(before: bytes, now: bytes, ifindexes: Mapping[int, int]) -> dict[Key, dict[int, bytes]]:
+def _differences(before: bytes, now: bytes, here: Here) -> dict[Key, dict[int, bytes]]:
     """By key of now, what is not as it was."""
     there, found = _all(now), {}
     for (family, ifindex, table), values in _all(before).items():
-        key = (family, ifindexes.get(ifindex, 0), table)
+        key = (family, here.get(ifindex, 0), table)
         is_ = there.get(key, {})
         differ = {type_: value for type_, value in values.items() if is_.get(type_, value) != value}
         if differ:
             found[key] = differ
     return found
-
-
-def restore(socket: Socket, before: bytes, ifindexes: Mapping[int, int]) -> dict[int, list[str]]:
-    """Sets what is not as it was; returns by ifindex of now what still is not, with the kernel's words.
-
-    Args:
-        socket: In the source.
-        before: As `read` gave it.
-        ifindexes: ifindex then -> ifindex now, of the devices that are there.
-    """
-    if not before:
-        return {}
-    requests = []
-    now = ifindexes.values()
-    for (family, ifindex, table), values in _differences(before, read(socket, now), ifindexes).items():
-        parms = wire.attr_u32(uapi.NDTPA_IFINDEX, ifindex) + b"".join(wire.attr(t, v) for t, v in values.items())
-        body = NDTMSG.pack(family) + wire.attr_name(uapi.NDTA_NAME, table) + wire.nested(uapi.NDTA_PARMS, parms)
-        requests.append(wire.message(uapi.RTM_SETNEIGHTBL, uapi.NLM_F_ACK, body))
-    lookups.ask(socket, requests)  # what was refused is still different
-    left: dict[int, list[str]] = {}
-    for (family, ifindex, _), values in _differences(before, read(socket, now), ifindexes).items() if requests else ():
-        left.setdefault(ifindex, []).extend(f"sysctl {_FAMILIES[family]}.neigh.{_NAMES[t]}" for t in values)
-    return left

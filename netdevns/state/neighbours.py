@@ -8,23 +8,82 @@ them again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from struct import Struct
 
+from ..engine import Socket, lookups
 from ..netlink import uapi, wire
 from ..netlink.ifaddr import address_text
+from .kind import UP, Finding, Here, Kind, Leaving, Repair, View
 
 NDMSG = Struct("=BxxxiHBB")  # ndm_family, ndm_ifindex, ndm_state, ndm_flags, ndm_type
 
 # What RTM_NEWNEIGH takes; a dump carries more (NDA_CACHEINFO, NDA_PROBES).
 _ATTRS = (uapi.NDA_DST, uapi.NDA_LLADDR, uapi.NDA_PROTOCOL, uapi.NDA_FLAGS_EXT)
 
-# The kernel keeps proxies apart and tells either the ones or the others. The third dump is FDB.
+# The kernel keeps proxies apart and tells either the ones or the others.
 DUMPS = tuple(
     wire.message(uapi.RTM_GETNEIGH, uapi.NLM_F_DUMP, NDMSG.pack(family, 0, 0, flags, 0))
     for family, flags in ((0, 0), (0, uapi.NTF_PROXY), (uapi.AF_BRIDGE, 0))
 )
-FDB = 2
+
+
+class Neighbours(Kind):
+    name = "neighbours"
+    stages = (UP,)
+    messages = ((uapi.RTM_NEWNEIGH, NDMSG.size),)
+    can_be_preserved = True
+
+    def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
+        del links
+        return b"".join(
+            message.padded()
+            for dump in DUMPS
+            for message in wire.messages(lookups.dump(socket, dump, about=about))
+            if _kept(message, about, uapi.NTF_PROXY | uapi.NTF_EXT_LEARNED)
+        )
+
+    def findings(self, before: View, leaving: Leaving) -> Iterator[Finding]:
+        entries: Counter[int] = Counter()
+        own: Counter[int] = Counter()
+        macs = {(upper.lower, upper.mac) for upper in leaving.uppers}  # told with these
+        for body in kept(before.of(self.name), leaving.ifindexes):
+            whose = ifindex(body)
+            if not is_filter(body):
+                entries[whose] += 1
+            elif (whose, lladdr(body)) not in macs:
+                own[whose] += 1
+        for whose, count in entries.items() if self.name not in leaving.preserve else ():
+            yield Finding(whose, "loss.neighbours", f"{count} neighbour{'s' if count > 1 else ''}")
+        for whose, count in own.items():
+            words = f"{count} MAC{'s' if count > 1 else ''} that it listens to besides its own"
+            yield Finding(whose, "loss.fdb", words)
+
+    def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
+        """Of the devices, of those on top of them, and of masters: a bridge whose MAC changed has lost its own, too."""
+        there = {*kept(now.of(self.name), {*here.values()}, external=True)}
+        for body in kept(before.of(self.name), here, external=True):
+            body = on(body, here)
+            if body not in there:
+                yield Repair(ifindex(body), UP, text(body), add(body))
+
+    def preserve(self, before: View, there: View, here: Here) -> Iterator[Repair]:
+        arrived = {*kept(there.of(self.name), {*here.values()})}
+        for body in kept(before.of(self.name), here):
+            body = on(body, here)
+            if body not in arrived and not is_filter(body):
+                yield Repair(ifindex(body), UP, text(body), add(body))
+
+    def lend(self, before: View, here: Here, elapsed_s: int, ended: Collection[bytes]) -> bytes:
+        del elapsed_s, ended
+        return b"".join(
+            message.padded()
+            for message in wire.messages(before.of(self.name))
+            if message.type == uapi.RTM_NEWNEIGH
+            and len(message.body) >= NDMSG.size
+            and ifindex(bytes(message.body)) in here
+        )
 
 
 def kept(dumped: bytes, ifindexes: Collection[int], *, external: bool = False) -> list[bytes]:
@@ -32,30 +91,35 @@ def kept(dumped: bytes, ifindexes: Collection[int], *, external: bool = False) -
 
     `external`: those, too, that a program keeps up to date (NTF_EXT_LEARNED), a routing daemon for one.
     """
-    return list(_kept(dumped, ifindexes, uapi.NTF_PROXY | (uapi.NTF_EXT_LEARNED if external else 0)))
+    flagged = uapi.NTF_PROXY | (uapi.NTF_EXT_LEARNED if external else 0)
+    found = (_kept(message, ifindexes, flagged) for message in wire.messages(dumped))
+    return [body for body in found if body]
 
 
-def _kept(dumped: bytes, ifindexes: Collection[int], flagged: int) -> Iterator[bytes]:
-    for message in wire.messages(dumped):
-        if message.type != uapi.RTM_NEWNEIGH or len(message.body) < NDMSG.size:
-            continue
-        family, ifindex, state, flags, type_ = NDMSG.unpack_from(message.body)
-        is_ours = state & uapi.NUD_PERMANENT or flags & flagged
-        if ifindex not in ifindexes or not is_ours:
-            continue
-        found = wire.attrs(message.body, NDMSG.size)
-        if family == uapi.AF_BRIDGE and not _is_of_filter(flags, found):
-            continue
-        if family not in (uapi.AF_INET, uapi.AF_INET6, uapi.AF_BRIDGE):
-            continue
-        attrs = b"".join(wire.attr(type_, found[type_]) for type_ in _ATTRS if type_ in found)
-        yield NDMSG.pack(family, ifindex, state, flags, type_) + attrs
+def _kept(message: wire.Message, ifindexes: Collection[int], flagged: int) -> bytes:
+    """The entry of a message; b"": it is not kept."""
+    if message.type != uapi.RTM_NEWNEIGH or len(message.body) < NDMSG.size:
+        return b""
+    family, ifindex, state, flags, type_ = NDMSG.unpack_from(message.body)
+    is_ours = state & uapi.NUD_PERMANENT or flags & flagged
+    if ifindex not in ifindexes or not is_ours or family not in (uapi.AF_INET, uapi.AF_INET6, uapi.AF_BRIDGE):
+        return b""
+    found = wire.attrs(message.body, NDMSG.size)
+    if family == uapi.AF_BRIDGE and not _is_of_filter(flags, found):
+        return b""
+    attrs = b"".join(wire.attr(type_, found[type_]) for type_ in _ATTRS if type_ in found)
+    return NDMSG.pack(family, ifindex, state, flags, type_) + attrs
 
 
 def _is_of_filter(flags: int, found: Mapping[int, memoryview]) -> bool:
     """Whether an entry is one of a device's unicast filter: not a bridge's (ports.py), a group's, or a tunnel's."""
     mac = bytes(found.get(uapi.NDA_LLADDR, b""))
     return bool(flags & uapi.NTF_SELF and mac and not mac[0] & 1) and uapi.NDA_DST not in found
+
+
+def is_filter(body: bytes) -> bool:
+    """Whether a kept entry is one of a device's unicast filter, and no neighbour."""
+    return body[0] == uapi.AF_BRIDGE
 
 
 def lladdr(body: bytes) -> bytes:

@@ -13,13 +13,15 @@ linux/neighbour.h.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import groupby
 from struct import Struct
 
 from ..engine import Socket, lookups
 from ..netlink import uapi, wire
 from ..netlink.ifaddr import address_text
+from .kind import LATE, UP, Finding, Here, Kind, Leaving, Repair, View
+from .masters import links_of, mac_request
 from .neighbours import NDMSG
 
 VLAN_INFO = Struct("=HH")  # flags, vid
@@ -41,10 +43,6 @@ BRIDGE: dict[int, tuple[str, int | None]] = {
 BOND: dict[int, tuple[str, int | None]] = {5: ("queue_id", 0), 9: ("prio", 0), 10: ("actor_port_prio", 255)}
 _KINDS = {b"bridge": BRIDGE, b"bond": BOND}
 
-# What is given back together: VLANs before the entries in them; the bridge's entries before those of the device itself,
-# some of which it makes.
-STAGES = SETTINGS, VLANS, ENTRIES, OWN_ENTRIES, LATE = range(5)
-
 _DUMP_GROUPS = wire.message(uapi.RTM_GETMDB, uapi.NLM_F_DUMP, BR_PORT_MSG.pack(uapi.AF_BRIDGE, 0))
 _DUMP_VLANS = wire.message(
     uapi.RTM_GETLINK,
@@ -52,6 +50,79 @@ _DUMP_VLANS = wire.message(
     wire.IFINFOMSG.pack(uapi.AF_BRIDGE, 0, 0, 0, 0)
     + wire.attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_BRVLAN_COMPRESSED),
 )
+
+
+class Ports(Kind):
+    name = "ports"
+    stages = (UP, LATE)
+    is_in_links = True
+    needs = ("masters",)
+    messages = (
+        (uapi.RTM_NEWLINK, wire.IFINFOMSG.size),
+        (uapi.RTM_NEWNEIGH, NDMSG.size),
+        (uapi.RTM_GETMDB, BR_PORT_MSG.size),  # the kernel answers with the type of the request
+        (uapi.RTM_NEWMDB, BR_PORT_MSG.size),
+    )
+
+    def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
+        """Of ports of bridges: VLANs, entries, groups. The rest is in the links."""
+        bridged = {i: link for i, link in links.items() if i in about and link.master and link.port_kind == b"bridge"}
+        if not bridged:
+            return b""
+        bridges = {link.master for link in bridged.values()}
+        only = next(iter(bridged)) if len(bridged) == 1 else 0
+        entries = wire.message(uapi.RTM_GETNEIGH, uapi.NLM_F_DUMP, NDMSG.pack(uapi.AF_BRIDGE, only, 0, 0, 0))
+        sizes, kept = dict(self.messages), []
+        for dumped in (
+            lookups.dump(socket, _DUMP_VLANS),
+            lookups.dump(socket, entries),
+            lookups.dump_if_known(socket, _DUMP_GROUPS),
+        ):
+            for message in wire.messages(dumped):
+                if len(message.body) < sizes.get(message.type, 1 << 16):
+                    continue
+                whose = _whose(message)
+                if whose in bridged or (message.type in (uapi.RTM_GETMDB, uapi.RTM_NEWMDB) and whose in bridges):
+                    kept.append(message.padded())
+        return b"".join(kept)
+
+    def findings(self, before: View, leaving: Leaving) -> Iterator[Finding]:
+        for ifindex, port in _ports(before).items():
+            if ifindex in leaving.ifindexes and (peculiar := port.peculiar()):
+                yield Finding(ifindex, "loss.port", f"{port.kind.decode()} port: {', '.join(peculiar)}")
+
+    def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
+        there = _ports(now)
+        for ifindex, port in _ports(before).items():
+            if ifindex in here and port.master in here:  # otherwise nothing can be given back
+                for stage, what, request in port.differences(there.get(here[ifindex]), here[ifindex], here):
+                    yield Repair(here[ifindex], stage, f"{port.kind.decode()} port: {what}", request or None)
+                if request := mac_request(port.master, before, now, here):
+                    yield Repair(here[ifindex], UP, f"{port.kind.decode()} port: MAC of its bond", request)
+
+
+def _whose(message: wire.Message) -> int:
+    """The ifindex, which struct ifinfomsg, ndmsg and br_port_msg have at one place."""
+    return int(wire.U32.unpack_from(message.body, 4)[0])
+
+
+def _ports(view: View) -> dict[int, Port]:
+    """The ports of bridges and bonds, by ifindex."""
+    ports = {i: link for i, link in view.links.items() if link.master and link.port_kind in _KINDS}
+    if not ports:
+        return {}
+    masters, state = links_of(view), view.of(Ports.name)
+    vlans, entries, groups = _vlans_of(state), _entries_of(state), _groups_of(state)
+    return {
+        ifindex: Port(
+            link,
+            masters.get(link.master or 0),
+            vlans.get(ifindex, {}),
+            entries.get(ifindex, []),
+            groups.get(ifindex, []),
+        )
+        for ifindex, link in ports.items()
+    }
 
 
 class Port:
@@ -65,7 +136,6 @@ class Port:
         active: The ifindex of its bond's active slave, which a returning port may replace; 0: none.
         default_vlan: The VID that its bridge gives a new port; 0: none.
         lent_mac: The MAC that its bond gave it and takes back when it leaves; b"": its own is the same.
-        master_mac: Its bond's MAC; b"" for a bridge, which chooses its own.
     """
 
     __slots__ = (
@@ -76,17 +146,18 @@ class Port:
         "kind",
         "lent_mac",
         "master",
-        "master_body",
-        "master_mac",
         "settings",
         "vlans",
     )
 
     def __init__(
-        self, link: wire.Link, master: memoryview, vlans: dict[int, int], entries: list[bytes], groups: list[bytes]
+        self,
+        link: wire.Link,
+        master: wire.Link | None,
+        vlans: dict[int, int],
+        entries: list[bytes],
+        groups: list[bytes],
     ) -> None:
-        """Reads `link`; `master` is the body of its master's RTM_NEWLINK."""
-        self.master_body = bytes(master)
         self.kind = link.port_kind
         self.master = link.master or 0
         known = _KINDS[self.kind]
@@ -95,15 +166,12 @@ class Port:
         self.vlans = vlans
         self.entries = entries
         self.groups = groups
-        found = wire.attrs(master, wire.IFINFOMSG.size, strict=False)
-        info = wire.attrs(found.get(uapi.IFLA_LINKINFO, memoryview(b"")), strict=False)
-        data = wire.attrs(info.get(uapi.IFLA_INFO_DATA, memoryview(b"")), strict=False)
-        self.active, self.default_vlan, self.master_mac, self.lent_mac = 0, 0, b"", b""
+        data = wire.attrs(memoryview(master.data if master else b""), strict=False)
+        self.active, self.default_vlan, self.lent_mac = 0, 0, b""
         if self.kind == b"bond":
             own = told.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR)
             self.lent_mac = link.mac if own is not None and own != link.mac else b""
             self.active = wire.u32(data.get(uapi.IFLA_BOND_ACTIVE_SLAVE)) or 0
-            self.master_mac = bytes(found.get(uapi.IFLA_ADDRESS, b""))
         else:
             self.default_vlan = _number(data.get(uapi.IFLA_BR_VLAN_DEFAULT_PVID, b""))
             # The kernel's own, in its own time: with its STP, and without a carrier (it disables the port, but a second
@@ -125,104 +193,52 @@ class Port:
         counts = (static, "fdb"), (len(self.groups), "mdb")
         return words + [f"{count} {what} entr{'ies' if count > 1 else 'y'}" for count, what in counts if count]
 
-    def differences(self, now: Port | None, ifindex: int, renumbered: Mapping[int, int]) -> Iterator[Difference]:
-        """What is not as it was, with the request that makes it so for the device of that ifindex.
+    def differences(self, now: Port | None, ifindex: int, here: Here) -> Iterator[tuple[int, str, bytes]]:
+        """What is not as it was: the stage, short words, and the request that makes it so.
 
+        VLANs before the entries in them; the bridge's entries before those of the device, some of which it makes.
         `now`: None: it is no port, so nothing can be given back.
         """
-        if now is None or now.kind != self.kind or now.master != self.master:
-            yield SETTINGS, "all of it", b""
+        master = here[self.master]
+        if now is None or now.kind != self.kind or now.master != master:
+            yield UP, "all of it", b""
             return
-        for type_, value in self._wanted(now, renumbered).items():
+        for type_, value in self._wanted(now, here).items():
             if now.settings.get(type_, bytes(len(value))) != value:
-                stage = LATE if (self.kind, type_) == (b"bridge", uapi.IFLA_BRPORT_STATE) else SETTINGS
+                stage = LATE if (self.kind, type_) == (b"bridge", uapi.IFLA_BRPORT_STATE) else UP
                 yield stage, _KINDS[self.kind][type_][0], _slave(self.kind, ifindex, wire.attr(type_, value))
         for vid in sorted(now.vlans.keys() - self.vlans.keys()):
-            yield VLANS, f"vlan {vid}", _vlans(uapi.RTM_DELLINK, ifindex, [vid], 0)
+            yield UP, f"vlan {vid}", _vlans(uapi.RTM_DELLINK, ifindex, [vid], 0)
         lost = sorted((flags, vid) for vid, flags in self.vlans.items() if now.vlans.get(vid) != flags)
         for (flags, _), run in groupby(enumerate(lost), lambda at: (at[1][0], at[1][1] - at[0])):
             vids = [vid for _, (_, vid) in run]
             words = "-".join(map(str, dict.fromkeys((vids[0], vids[-1]))))
-            yield VLANS, f"vlan {words}", _vlans(uapi.RTM_SETLINK, ifindex, vids, flags)
-        for body in self.entries:
-            if body not in now.entries:
-                stage = OWN_ENTRIES if NDMSG.unpack_from(body)[3] & uapi.NTF_SELF else ENTRIES
-                yield stage, _text(body), _add(body, ifindex)
+            yield UP, f"vlan {words}", _vlans(uapi.RTM_SETLINK, ifindex, vids, flags)
+        missing = [body for body in self.entries if body not in now.entries]
+        for body in sorted(missing, key=lambda body: NDMSG.unpack_from(body)[3] & uapi.NTF_SELF):
+            yield UP, _text(body), _add(body, ifindex)
         for group in self.groups:
             if group not in now.groups:  # late: its bridge refuses it while the port has no carrier
-                yield LATE, _group_text(group), _join(group, self.master, ifindex)
-        active = renumbered.get(self.active, self.active)
+                yield LATE, _group_text(group), _join(group, master, ifindex)
+        active = here.get(self.active, self.active)
         if active and now.active != active:
             data = wire.nested(uapi.IFLA_INFO_DATA, wire.attr_u32(uapi.IFLA_BOND_ACTIVE_SLAVE, active))
-            yield LATE, "active slave", _link_info(self.master, wire.attr_name(uapi.IFLA_INFO_KIND, self.kind) + data)
-        if self.master_mac != now.master_mac:
-            yield SETTINGS, "MAC of its bond", self.mac_request(None)
+            yield LATE, "active slave", _link_info(master, wire.attr_name(uapi.IFLA_INFO_KIND, self.kind) + data)
 
-    def mac_request(self, bond: wire.Link | None) -> bytes:
-        """The request that gives its bond the MAC which its slaves take over; b"": it has it, or it is a bridge."""
-        if self.master_mac == (bond.mac if bond else b"") or not self.master_mac:
-            return b""
-        mac = wire.attr(uapi.IFLA_ADDRESS, self.master_mac)
-        return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, self.master, mac)
-
-    def _wanted(self, now: Port, renumbered: Mapping[int, int]) -> dict[int, bytes]:
+    def _wanted(self, now: Port, here: Here) -> dict[int, bytes]:
         """The settings, those too that are only told where they are set (backup_port), and with ifindexes of now."""
         wanted = {**{type_: bytes(len(value)) for type_, value in now.settings.items()}, **self.settings}
         backup = wire.u32(memoryview(wanted.get(uapi.IFLA_BRPORT_BACKUP_PORT, b"")))
-        if self.kind == b"bridge" and backup is not None and backup in renumbered:
-            wanted[uapi.IFLA_BRPORT_BACKUP_PORT] = wire.U32.pack(renumbered[backup])
+        if self.kind == b"bridge" and backup is not None and backup in here:
+            wanted[uapi.IFLA_BRPORT_BACKUP_PORT] = wire.U32.pack(here[backup])
         if self.kind == b"bridge" and uapi.IFLA_BRPORT_STATE not in self.settings:
             wanted.pop(uapi.IFLA_BRPORT_STATE, None)
         return dict(sorted(wanted.items()))
 
 
-def dumped(port: Port) -> tuple[bytes, list[bytes]]:
-    """A port for a record: its VLANs, and messages: its master's RTM_NEWLINK, and one for each entry."""
-    vlans = b"".join(VLAN_INFO.pack(flags, vid) for vid, flags in port.vlans.items())
-    entries = [wire.message(uapi.RTM_NEWNEIGH, 0, entry) for entry in port.entries]
-    groups = [wire.message(uapi.RTM_NEWMDB, 0, group) for group in port.groups]
-    return vlans, [wire.message(uapi.RTM_NEWLINK, 0, port.master_body), *entries, *groups]
-
-
-def loaded(link: wire.Link, vlans: bytes, messages: bytes) -> Port:
-    """The port out of a record. Raises Malformed."""
-    if link.port_kind not in _KINDS or len(vlans) % VLAN_INFO.size:
-        raise wire.Malformed("a port that is none")
-    master, *others = wire.messages(messages)
-    pairs = VLAN_INFO.iter_unpack(vlans)
-    entries = [bytes(entry.body) for entry in others if entry.type == uapi.RTM_NEWNEIGH]
-    groups = [bytes(group.body) for group in others if group.type == uapi.RTM_NEWMDB]
-    return Port(link, master.body, {vid: flags for flags, vid in pairs}, entries, groups)
-
-
-Difference = tuple[int, str, bytes]  # one of STAGES, short words, the request
-
-
-def read(socket: Socket, links: Iterable[wire.Link]) -> dict[int, Port]:
-    """The ports of bridges and bonds among these devices, by ifindex; asks nothing if there are none."""
-    ports = [link for link in links if link.master and link.port_kind in _KINDS]
-    masters = dict.fromkeys(link.master or 0 for link in ports)
-    answers = lookups.ask(socket, [wire.get_link(ifindex) for ifindex in masters])
-    bodies = {m: a.body for m, a in zip(masters, answers, strict=True) if a.type == uapi.RTM_NEWLINK}
-    bridged = [link.ifindex for link in ports if link.port_kind == b"bridge"]
-    vlans = _read_vlans(lookups.dump(socket, _DUMP_VLANS)) if bridged else {}
-    entries = _read_entries(socket, bridged) if bridged else {}
-    groups = _read_groups(socket) if bridged else {}
-    return {
-        link.ifindex: Port(
-            link,
-            bodies.get(link.master or 0, memoryview(b"")),
-            vlans.get(link.ifindex, {}),
-            entries.get(link.ifindex, []),
-            groups.get(link.ifindex, []),
-        )
-        for link in ports
-    }
-
-
-def _read_vlans(dumped: bytes) -> dict[int, dict[int, int]]:
+def _vlans_of(state: bytes) -> dict[int, dict[int, int]]:
     found: dict[int, dict[int, int]] = {}
-    for message in wire.messages(dumped):
+    for message in wire.messages(state):
         if message.type != uapi.RTM_NEWLINK or len(message.body) < wire.IFINFOMSG.size:
             continue
         ifindex = wire.IFINFOMSG.unpack_from(message.body)[2]
@@ -238,13 +254,10 @@ def _read_vlans(dumped: bytes) -> dict[int, dict[int, int]]:
     return found
 
 
-def _read_entries(socket: Socket, ifindexes: list[int]) -> dict[int, list[bytes]]:
-    only = ifindexes[0] if len(ifindexes) == 1 else 0
-    request = wire.message(uapi.RTM_GETNEIGH, uapi.NLM_F_DUMP, NDMSG.pack(uapi.AF_BRIDGE, only, 0, 0, 0))
-    found: dict[int, list[bytes]] = {ifindex: [] for ifindex in ifindexes}
-    for ifindex, entry in _entries(lookups.dump(socket, request)):
-        if ifindex in found:
-            found[ifindex].append(entry)
+def _entries_of(state: bytes) -> dict[int, list[bytes]]:
+    found: dict[int, list[bytes]] = {}
+    for ifindex, entry in _entries(state):
+        found.setdefault(ifindex, []).append(entry)
     return found
 
 
@@ -282,10 +295,10 @@ def _text(body: bytes) -> str:
     return f"fdb {bytes(found[uapi.NDA_LLADDR]).hex(':')}{vlan}{own}"
 
 
-def _read_groups(socket: Socket) -> dict[int, list[bytes]]:
+def _groups_of(messages: bytes) -> dict[int, list[bytes]]:
     """What is permanent in the multicast databases, by the port's ifindex; the rest comes and goes."""
     found: dict[int, list[bytes]] = {}
-    for message in wire.messages(lookups.dump_if_known(socket, _DUMP_GROUPS)):
+    for message in wire.messages(messages):
         if message.type in (uapi.RTM_GETMDB, uapi.RTM_NEWMDB):  # the kernel answers with the type of the request
             database = wire.attrs(message.body, BR_PORT_MSG.size).get(uapi.MDBA_MDB, memoryview(b""))
             infos = [info for _, entry in wire.attr_list(database) for _, info in wire.attr_list(entry)]

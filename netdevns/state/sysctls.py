@@ -10,10 +10,12 @@ only ever added.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from struct import Struct
 
+from ..engine import Socket, lookups
 from ..netlink import ifaddr, uapi, wire
+from .kind import DOWN, UP, File, Here, Kind, Repair, View
 
 # By IPV4_DEVCONF_*, from 1 on. None: mc_forwarding is no setting, but says that a program routes multicast there.
 IPV4: tuple[str | None, ...] = (
@@ -47,6 +49,51 @@ _SECONDS = ("router_solicitation_interval", "router_solicitation_delay", "router
             "router_solicitation_max_interval")  # fmt: skip
 
 
+class Sysctls(Kind):
+    name = "sysctls"
+    stages = (DOWN, UP)
+    is_in_links = True
+    messages = ((uapi.RTM_NEWLINK, wire.IFINFOMSG.size),)
+    can_be_preserved = True
+
+    def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
+        """What the links do not tell: the tokens, where they leave them out."""
+        if not is_token_untold(links.values()):
+            return b""
+        return b"".join(
+            message.padded()
+            for message in wire.messages(lookups.dump(socket, DUMP_TOKENS))
+            if message.type == uapi.RTM_NEWLINK and _ifindex(message.body) in about
+        )
+
+    def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
+        """IFF_UP must not make a link-local address, so a device that is to come up has no addr_gen_mode until then."""
+        return self._repairs(before, now, here, no_mode=True)
+
+    def preserve(self, before: View, there: View, here: Here) -> Iterator[Repair]:
+        return self._repairs(before, there, here, no_mode=False)
+
+    def _repairs(self, before: View, now: View, here: Here, *, no_mode: bool) -> Iterator[Repair]:
+        tokens, tokens_now = tokens_of(before.of(self.name)), tokens_of(now.of(self.name))
+        for ifindex, link in before.links.items():
+            there = now.links.get(here.get(ifindex, 0))
+            if there is None:
+                continue
+            was, is_ = Settings(link.body, tokens.get(ifindex)), Settings(there.body, tokens_now.get(there.ifindex))
+            about_to_be_up = no_mode and bool(link.flags & ~there.flags & uapi.IFF_UP)
+            # The files first: a token is refused where router advertisements are (probe sysctls.token.set-no-ra).
+            todo: list[tuple[str, bytes | File]] = [(n, File(*file)) for n, file in was.files(is_, there.name).items()]
+            for names, each in was.requests(is_, there.ifindex, about_to_be_up=about_to_be_up):
+                todo += [(name, each) for name in names]
+            done = {name for name, _ in todo}
+            for name in was.differences(is_):
+                if name not in done and not (about_to_be_up and name == GEN_MODE):
+                    yield Repair(there.ifindex, UP, f"sysctl {name}", None)
+            for stage in (DOWN, UP):  # once more after IFF_UP, with which the kernel sets IPv6's MTU
+                for name, request in todo:
+                    yield Repair(there.ifindex, stage, f"sysctl {name}", request)
+
+
 class Settings:
     """What an RTM_NEWLINK tells of them.
 
@@ -57,16 +104,16 @@ class Settings:
 
     __slots__ = ("token", "values")
 
-    def __init__(self, link: memoryview | bytes) -> None:
-        """Reads the body of an RTM_NEWLINK; what is damaged or missing is left out."""
+    def __init__(self, link: memoryview | bytes, token: bytes | None = None) -> None:
+        """Reads the body of an RTM_NEWLINK; what is damaged or missing is left out. `token`: told elsewhere."""
         self.values: dict[str, int] = {}
         families = _attrs(_attrs(memoryview(link), wire.IFINFOMSG.size).get(uapi.IFLA_AF_SPEC))
         inet = _attrs(families.get(uapi.AF_INET)).get(uapi.IFLA_INET_CONF, memoryview(b""))
         self.values.update(_named("ipv4", IPV4, wire.U32, inet))
         inet6 = _attrs(families.get(uapi.AF_INET6))
         self.values.update(_named("ipv6", IPV6, wire.S32, inet6.get(uapi.IFLA_INET6_CONF, memoryview(b""))))
-        token = inet6.get(uapi.IFLA_INET6_TOKEN)
-        self.token = None if token is None else bytes(token)
+        told = inet6.get(uapi.IFLA_INET6_TOKEN)
+        self.token = token if told is None else bytes(told)
 
     def differences(self, now: Settings) -> list[str]:
         """What is not as it was, by name; a setting that one of the two does not have is none."""
@@ -109,14 +156,15 @@ class Settings:
             for which, spec in specs
         ]
 
-    def files(self, now: Settings, name: bytes) -> dict[str, str | None]:
-        """Path -> text for IPv6's that differ, for a device of that name, in the order to write them in."""
+    def files(self, now: Settings, device: bytes) -> dict[str, tuple[str, str]]:
+        """IPv6's that differ, in the order to write them in: by name, the path (of that device) and the text."""
         others = (TOKEN, GEN_MODE)
-        differ = [n.removeprefix("ipv6.") for n in self.differences(now) if n.startswith("ipv6.") and n not in others]
+        differ = [n for n in self.differences(now) if n.startswith("ipv6.") and n not in others]
         # disable_ipv6 last: setting it removes or makes the link-local address, as the others say.
-        differ.sort(key=lambda n: n == "disable_ipv6")
-        where = f"/proc/sys/net/ipv6/conf/{os.fsdecode(name)}"
-        return {f"{where}/{n}": _written(n, self.values[f"ipv6.{n}"]) for n in differ}
+        differ.sort(key=lambda n: n == "ipv6.disable_ipv6")
+        where = f"/proc/sys/net/ipv6/conf/{os.fsdecode(device)}"
+        short = ((name, name.removeprefix("ipv6.")) for name in differ)
+        return {name: (f"{where}/{file}", _written(file, self.values[name])) for name, file in short}
 
 
 LISTED = 3  # of more only the count is reported
@@ -164,15 +212,19 @@ def is_token_untold(links: Iterable[wire.Link]) -> bool:
     return False
 
 
-def tokens(dumped: bytes) -> dict[int, bytes]:
-    """The tokens, by ifindex."""
+def tokens_of(dumped: bytes) -> dict[int, bytes]:
+    """The tokens of DUMP_TOKENS, by ifindex."""
     found = {}
     for message in wire.messages(dumped):
         if message.type == uapi.RTM_NEWLINK and len(message.body) >= wire.IFINFOMSG.size:
             inet6 = _attrs(_attrs(message.body, wire.IFINFOMSG.size).get(uapi.IFLA_PROTINFO))
             if uapi.IFLA_INET6_TOKEN in inet6:
-                found[wire.IFINFOMSG.unpack_from(message.body)[2]] = bytes(inet6[uapi.IFLA_INET6_TOKEN])
+                found[_ifindex(message.body)] = bytes(inet6[uapi.IFLA_INET6_TOKEN])
     return found
+
+
+def _ifindex(body: memoryview) -> int:
+    return int(wire.IFINFOMSG.unpack_from(body)[2]) if len(body) >= wire.IFINFOMSG.size else 0
 
 
 def _attrs(view: memoryview | None, at: int = 0) -> dict[int, memoryview]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import struct
 import subprocess
+import sys
 
 import pytest
 
 import netdevns
-from netdevns.batch import undo
 from netdevns.cli import show
 from netdevns.engine import Device, EngineError, Socket, lookups
 from netdevns.netlink import uapi, wire
-from netdevns.state import ports
+from netdevns.state import ports, restore
 from tests.support import rawdump
 from tests.support.namespaces import Namespace
 from tests.support.require import require
@@ -154,7 +154,7 @@ def test_group_that_cannot_be_given_back_is_told(
 ) -> None:
     """In the words of bridge(8)."""
     run(bridge, *(f"mdb add dev br0 port eth1 grp {group} permanent" for group in GROUPS))
-    monkeypatch.setattr(undo, "PORT_WAIT_S", 0)
+    monkeypatch.setattr(restore, "LATE_S", 0)
     monkeypatch.setattr(ports, "_join", lambda *_: b"")
     (left,) = fail_to_move(target, monkeypatch, "eth1")
     assert sorted(left.missing) == sorted(f"bridge port: mdb {group}" for group in GROUPS)
@@ -264,15 +264,15 @@ def test_link_that_comes_late(bond: Namespace, target: Namespace, monkeypatch: p
     bond.ip("link set bond0 type bond active_slave eth2")
     bond.wait_until_quiet()
     refused: list[bytes] = []
-    real = undo._Undo._answer
+    real = restore.Restorer._sent
 
-    def answer(self: undo._Undo, request: bytes) -> str:
-        if len(refused) < 3:
+    def answer(self: restore.Restorer, request: bytes, ifindex: int) -> str:
+        if uapi.IFLA_BOND_ACTIVE_SLAVE.to_bytes(2, sys.byteorder) in request and len(refused) < 3 and not ifindex:
             refused.append(request)
-            return ": Invalid argument"
-        return real(self, request)
+            return "Invalid argument"
+        return real(self, request, ifindex)
 
-    monkeypatch.setattr(undo._Undo, "_answer", answer)
+    monkeypatch.setattr(restore.Restorer, "_sent", answer)
     with Restored(bond, target):
         assert fail_to_move(target, monkeypatch, "eth2") == ()
     assert len(refused) == 3
@@ -286,7 +286,7 @@ def test_state_of_a_bridge_port(bridge: Namespace, has_carrier: bool) -> None:
     head = list(wire.IFINFOMSG.unpack_from(told))
     head[3] = head[3] | uapi.IFF_LOWER_UP if has_carrier else head[3] & ~uapi.IFF_LOWER_UP
     link = wire.Link(memoryview(wire.IFINFOMSG.pack(*head) + bytes(told[wire.IFINFOMSG.size :])))
-    state = ports.Port(link, memoryview(b""), {}, [], []).settings.get(uapi.IFLA_BRPORT_STATE)
+    state = ports.Port(link, None, {}, [], []).settings.get(uapi.IFLA_BRPORT_STATE)
     assert state == (b"\3" if has_carrier else None)
 
 

@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns.batch import preserved
 from netdevns.cli.main import main
 from netdevns.engine import Device, EngineError, Socket
 from netdevns.netlink import wire
+from netdevns.state.kind import Kind
+from netdevns.state.neighbours import Neighbours
+from netdevns.state.restore import Restorer
+from netdevns.state.routes import Routes
+from netdevns.state.sysctls import Sysctls
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored
 
@@ -124,7 +128,7 @@ def test_exchange_fails(
 ) -> None:
     """S11: an exchange that fails while carrying undoes the batch, and leaves nothing in the target."""
     host, target = everything
-    monkeypatch.setattr(preserved, "_refusals", failing(preserved._refusals, nth, error))
+    monkeypatch.setattr(Restorer, "_look", failing(Restorer._look, nth, error))
     with Restored(host, target), pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move(DEVICES, target.fd, preserve=ALL)
     failed = raised.value
@@ -132,11 +136,13 @@ def test_exchange_fails(
     assert "what was to be preserved could not be set in the target" in str(failed)
 
 
-@pytest.mark.parametrize("part", ["_settings", "_settings_again", "_neighbours", "_routes"])
-def test_interruption(everything: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+@pytest.mark.parametrize(("kind", "nth"), [(Sysctls, 1), (Sysctls, 4), (Neighbours, 1), (Routes, 1)])
+def test_interruption(
+    everything: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch, kind: type[Kind], nth: int
+) -> None:
     """S11: Ctrl-C while something is carried undoes the batch, then propagates."""
     host, target = everything
-    monkeypatch.setattr(preserved, part, failing(getattr(preserved, part), 1, KeyboardInterrupt()))
+    monkeypatch.setattr(kind, "preserve", failing(kind.preserve, nth, KeyboardInterrupt()))
     with Restored(host, target), pytest.raises(KeyboardInterrupt) as raised:
         netdevns.move(DEVICES, target.fd, preserve=ALL)
     assert isinstance(raised.value.__cause__, netdevns.MoveFailed)

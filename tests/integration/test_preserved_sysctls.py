@@ -28,7 +28,7 @@ def test_nothing_without_being_asked(sides: tuple[Namespace, Namespace], monkeyp
     host.sysctl("ipv4/conf/eth0/rp_filter", 2)
     host.ip("route add 192.0.2.0/24 via 10.0.0.9")
     host.ip("neigh add 10.0.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth0")
-    monkeypatch.setattr(preserved, "over", None)  # not even called
+    monkeypatch.setattr(preserved, "Preserver", None)  # not even called
     moved = netdevns.move(DEVICES, target.fd)
     assert setting(target, "ipv4/conf/net0/rp_filter") == setting(target, "ipv4/conf/default/rp_filter") != "2"
     assert routes(target, {"net0": "net0", "net1": "net1"}) == []
@@ -124,7 +124,7 @@ def test_file_that_cannot_be_written_is_told(
     """Where /proc/sys is read-only, say: the setting is named with the reason."""
     host, target = sides
     host.sysctl("ipv6/conf/eth0/accept_ra", 2)
-    there = {"/proc/sys/net/ipv6/conf/nothing/accept_ra": "2"}
+    there = {"ipv6.accept_ra": ("/proc/sys/net/ipv6/conf/nothing/accept_ra", "2")}
     monkeypatch.setattr(sysctls.Settings, "files", lambda *_: there)
     moved = netdevns.move({"eth0": "net0"}, target.fd, preserve=["sysctls"])
     assert not_carried(moved) == {"eth0": ("sysctl ipv6.accept_ra: No such file or directory",)}

@@ -168,7 +168,7 @@ def test_recover_can_be_killed_and_repeated(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("netdevns.batch.undo._Undo._neighbours", interrupted)
+        patch.setattr("netdevns.state.neighbours.Neighbours.repairs", interrupted)
         with pytest.raises(KeyboardInterrupt):
             netdevns.recover(directory)
     assert len(records(directory)) == 1

@@ -99,7 +99,7 @@ def test_token(host: Namespace) -> None:
     with Socket() as socket:
         (whole,) = lookups.ask(socket, [wire.get_link(ifindex, statistics=True)])
         answers = lookups.ask(socket, [wire.get_link(ifindex)])
-        dumped = sysctls.tokens(lookups.dump(socket, sysctls.DUMP_TOKENS))
+        dumped = sysctls.tokens_of(lookups.dump(socket, sysctls.DUMP_TOKENS))
     was, short = sysctls.Settings(whole.body), sysctls.Settings(answers[0].body)
     assert was.token == dumped[ifindex] == bytes(15) + b"\x77"
     assert short.token == (None if sysctls.is_token_untold([wire.Link(answers[0].body)]) else was.token)

@@ -223,8 +223,8 @@ def test_as_many_requests_for_many_devices_as_for_few(host: Namespace, monkeypat
         sent.clear()
         assert len(show.devices()) == numbers.stop + 1
         counts.append([type_ for type_ in sent if type_ != 16])
-    # RTM_GETLINK, GETROUTE, GETNEXTHOP, GETQDISC, GETNEIGH, GETADDR
-    assert counts == [[18, 26, 106, 38, 30, 30, 30, 22]] * 2
+    # RTM_GETLINK, GETNEIGHTBL, GETQDISC, GETNEXTHOP, GETROUTE, GETNEIGH, GETADDR
+    assert counts == [[18, 66, 66, 38, 106, 26, 30, 30, 30, 22]] * 2
 
 
 # ---- for people ----

@@ -12,8 +12,7 @@ import subprocess
 from pathlib import Path
 
 from netdevns.engine import Socket
-from netdevns.netlink import uapi, wire
-from netdevns.state import routes
+from netdevns.netlink import route, uapi, wire
 from tests.property.messages import walk_messages
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -68,8 +67,8 @@ def main() -> None:
         found = {
             "links": socket.query(wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0, wire.attr_u32(29, 8)))[1],
             "addresses": socket.query(wire.message(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, bytes(8)))[1],
-            "routes": socket.query(routes.DUMP_ROUTES)[1],
-            "nexthops": socket.query(routes.DUMP_NEXTHOPS)[1],
+            "routes": socket.query(route.DUMP_ROUTES)[1],
+            "nexthops": socket.query(route.DUMP_NEXTHOPS)[1],
             "refusals": refusals(socket),
         }
     RECORDED.mkdir(exist_ok=True)

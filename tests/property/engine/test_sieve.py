@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from netdevns._ffi import ffi, lib
 from netdevns.engine.reference import sieve
 from netdevns.netlink import uapi, wire
-from netdevns.state import survey
+from netdevns.state import routes
 from tests.property import messages as nl
 from tests.property.profiles import examples
 from tests.support.guarded import Guarded
@@ -144,7 +144,7 @@ def test_no_route_that_counts_is_dropped(bodies: list[bytes]) -> None:
     for listed in (messages, kept):
         dump = b"".join(map(nl.padded, listed))
         try:
-            seen = survey.Survey(dump, b"", OURS)
+            seen = routes.Survey(dump, b"", OURS)
             owners = sorted(seen.source_owners(dump))
         except wire.Malformed:
             return  # the reader complains of what is damaged, and nothing damaged is dropped

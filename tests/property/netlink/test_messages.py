@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from netdevns import results
-from netdevns.netlink import ifaddr, uapi, wire
-from netdevns.state import routes, survey
+from netdevns.netlink import ifaddr, route, uapi, wire
+from netdevns.state import nexthops, routes
 from tests.property import messages as nl
 from tests.property.profiles import examples
 from tests.unit import messages as made
@@ -308,16 +308,16 @@ def dump(type_: int, bodies: list[bytes]) -> bytes:
 def test_routes_put_back(bodies, renumbered):
     """What is put back of a dump is not missing any more, nothing else is, and both parsers read each request alike."""
     before = dump(uapi.RTM_NEWROUTE, bodies)
-    gone = routes.missing_routes(before, b"", renumbered)
+    gone = routes.missing(before, b"", renumbered)
     made_by_kernel = [b for b in bodies if b[5] == uapi.RTPROT_KERNEL and b[7] in (2, 3, 4, 5)]
     assert len(gone) == len(bodies) - len(made_by_kernel)
     after = dump(uapi.RTM_NEWROUTE, gone)
-    assert routes.missing_routes(before, after, renumbered) == []
-    assert routes.missing_routes(after, before if not renumbered else after) == []
-    assert routes.missing_routes(before, before) == []
-    assert [routes.needs_gateway(body) for body in gone] == sorted(map(routes.needs_gateway, gone))
+    assert routes.missing(before, after, renumbered) == []
+    assert routes.missing(after, before if not renumbered else after) == []
+    assert routes.missing(before, before) == []
+    assert [route.needs_gateway(body) for body in gone] == sorted(map(route.needs_gateway, gone))
     for body in gone:
-        type_, flags, head, listed = read(routes.add(routes.Part.OTHERS, body), 12)
+        type_, flags, head, listed = read(route.add(body), 12)
         assert (type_, flags & 0x5) == (uapi.RTM_NEWROUTE, uapi.NLM_F_REQUEST | uapi.NLM_F_ACK)
         whole = body[0] == socket.AF_INET6 and uapi.RTA_MULTIPATH in dict(listed)
         assert flags & 0xF00 == uapi.NLM_F_CREATE | (uapi.NLM_F_REPLACE if whole else uapi.NLM_F_APPEND)
@@ -326,7 +326,7 @@ def test_routes_put_back(bodies, renumbered):
         if uapi.RTA_NH_ID in dict(listed):
             assert not {4, 5, 9, 18} & dict(listed).keys()
             assert struct.unpack_from("=I", head, 8)[0] == 0
-        assert routes.text(routes.Part.OTHERS, body).startswith("route ")
+        assert route.text(body).startswith("route ")
         assert not renumbered.keys() & set(_out(dict(listed)))
 
 
@@ -367,7 +367,7 @@ def test_default_routes(bodies, objects):
             for ifindex in devices:
                 counts[ifindex] = counts.get(ifindex, 0) + 1
     dumps = dump(uapi.RTM_NEWROUTE, bodies), dump(uapi.RTM_NEWNEXTHOP, objects)
-    found = survey.Survey(*dumps, ())
+    found = routes.Survey(*dumps, ())
     assert (found.default, found.counts) == (expected, counts)
 
 
@@ -376,14 +376,14 @@ def test_default_routes(bodies, objects):
 def test_nexthops_put_back(bodies, renumbered):
     """The same for nexthop objects: groups come behind what they consist of, and nh_scope is left to the kernel."""
     before = dump(uapi.RTM_NEWNEXTHOP, bodies)
-    gone = routes.missing_nexthops(before, b"", renumbered)
+    gone = nexthops.missing(before, b"", renumbered)
     assert len(gone) == len(bodies)
     after = dump(uapi.RTM_NEWNEXTHOP, gone)
-    assert routes.missing_nexthops(before, before) == []
-    assert routes.missing_nexthops(after, after) == []
+    assert nexthops.missing(before, before) == []
+    assert nexthops.missing(after, after) == []
     groups = []
     for body in gone:
-        type_, flags, head, listed = read(routes.add(routes.Part.NEXTHOPS, body), 8)
+        type_, flags, head, listed = read(route.add_nexthop(body), 8)
         assert (type_, flags) == (uapi.RTM_NEWNEXTHOP, 0x1 | 0x4 | 0x100 | 0x400)
         assert struct.unpack("=BBBxI", head)[1] == 0
         found = dict(listed)

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from netdevns import results
 from netdevns.engine import EngineError, native, reference
-from netdevns.netlink import ifaddr, uapi, wire
-from netdevns.state import routes, survey
+from netdevns.netlink import ifaddr, route, uapi, wire
+from netdevns.state import nexthops, routes
 from tests.property import messages as nl
 from tests.property.profiles import examples
 from tests.property.record import RECORDED
@@ -182,12 +182,13 @@ def raises_malformed(call, *args) -> bool:
 
 def put_back(before: bytes, now: bytes) -> None:
     """All that an undo does with what a namespace's dumps tell."""
-    for part, missing in ((routes.Part.NEXTHOPS, routes.missing_nexthops), (routes.Part.OTHERS, routes.missing_routes)):
-        for body in missing(before, now, {7: 70}):
-            assert len(routes.add(part, body)) % 4 == 0
-            assert routes.text(part, body)
-            if part == routes.Part.OTHERS:
-                routes.needs_gateway(body)
+    for body in nexthops.missing(before, now, {7: 70}):
+        assert len(route.add_nexthop(body)) % 4 == 0
+        assert route.nexthop_id(body)
+    for body in routes.missing(before, now, {7: 70}):
+        assert len(route.add(body)) % 4 == 0
+        assert route.text(body)
+        route.needs_gateway(body)
 
 
 @examples(60, 500)
@@ -196,7 +197,7 @@ def put_back(before: bytes, now: bytes) -> None:
 def test_nothing_but_malformed_is_raised(data, other):
     """Whatever is dumped, all that reads it has an answer or raises Malformed."""
     outcomes = [
-        raises_malformed(survey.Survey, data, other, (7,)),
+        raises_malformed(routes.Survey, data, other, (7,)),
         raises_malformed(put_back, data, other),
         raises_malformed(lambda: [vars(address) for address in results.addresses(data)]),
         raises_malformed(lambda: list(ifaddr.addresses(data, protected=True, ifindex=7))),

@@ -74,7 +74,7 @@ class Setting:
         self.plan.source_socket = Struck(self.strike, "source", source)
         self.plan.target_socket = Struck(self.strike, "target", target)
         self.plan.watch = types.SimpleNamespace(drain=lambda: None, told=b"", close=lambda: None)
-        self.plan.routes = b"".join(nl.message(nl.RTM_NEWROUTE, r, flags=2) for r in world.source.routes)
+        self.plan.state["routes"] = b"".join(nl.message(nl.RTM_NEWROUTE, r, flags=2) for r in world.source.routes)
         for ifindex, name in wanted.items():
             item = Item(f"eth{ifindex - 6}", name)
             flags, attributes = world.source.links[ifindex]

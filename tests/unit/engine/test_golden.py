@@ -20,8 +20,7 @@ import sys
 
 import pytest
 
-from netdevns.netlink import uapi, wire
-from netdevns.state import routes
+from netdevns.netlink import route, uapi, wire
 from tests.unit import messages as nl
 from tests.unit.fake import World, device
 
@@ -262,8 +261,8 @@ def test_wire_builds_what_the_core_sends(built, expected):
             id="long-name-ifla-alt-ifname",
         ),
         # `strace -e write=all ip route show table all`, `ip nexthop show`: nlmsg_type and flags; the bodies are zeros.
-        pytest.param(routes.DUMP_ROUTES, "1c0000001a0001030000000000000000" + "00" * 12, id="dump-routes"),
-        pytest.param(routes.DUMP_NEXTHOPS, "180000006a0001030000000000000000" + "00" * 8, id="dump-nexthops"),
+        pytest.param(route.DUMP_ROUTES, "1c0000001a0001030000000000000000" + "00" * 12, id="dump-routes"),
+        pytest.param(route.DUMP_NEXTHOPS, "180000006a0001030000000000000000" + "00" * 8, id="dump-nexthops"),
     ],
 )
 def test_wire_requests(built, expected):

@@ -178,7 +178,7 @@ def test_loading_the_package_loads_nothing():
 def test_wire_works_without_the_compiled_core():
     """What only builds and reads messages, and the client in Python, need no compiled module and no cffi."""
     found = loaded_by(
-        "import netdevns.netlink.wire, netdevns.netlink.rtnl, netdevns.system.netns, netdevns.state.routes, "
+        "import netdevns.netlink.wire, netdevns.netlink.rtnl, netdevns.netlink.route, netdevns.system.netns, "
         "netdevns.oci.config_json"
     )
     assert found & {"_cffi_backend", "cffi"} == set()

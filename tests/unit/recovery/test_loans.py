@@ -6,9 +6,10 @@ import struct
 
 import pytest
 
-from netdevns.netlink import ifaddr, uapi, wire
+from netdevns.netlink import ifaddr, route, uapi, wire
 from netdevns.recovery import belongings, loans
-from netdevns.state import routes
+from netdevns.state.kind import View
+from netdevns.state.routes import Routes
 
 FOREVER = 0xFFFFFFFF
 
@@ -106,27 +107,32 @@ def test_damaged_address() -> None:
 # ---- what is a device's own -----------------------------------------------------------------------------------------
 
 
-def route(
+def a_route(
     oif: int, *, dst: bytes = b"\x0a\0\0\0", family: int = uapi.AF_INET, legs: tuple[int, ...] = (), **more: bytes
 ) -> bytes:
     attrs = wire.attr(uapi.RTA_DST, dst)
     if legs:
-        attrs += wire.attr(uapi.RTA_MULTIPATH, b"".join(routes.RTNEXTHOP.pack(8, 0, 0, leg) for leg in legs))
+        attrs += wire.attr(uapi.RTA_MULTIPATH, b"".join(route.RTNEXTHOP.pack(8, 0, 0, leg) for leg in legs))
     elif oif:
         attrs += wire.attr_u32(uapi.RTA_OIF, oif)
     for name, value in more.items():
         attrs += wire.attr(getattr(uapi, name), value)
-    return wire.message(uapi.RTM_NEWROUTE, 0, routes.RTMSG.pack(family, 24, 0, 0, 254, 4, 0, 1, 0) + attrs)
+    return wire.message(uapi.RTM_NEWROUTE, 0, route.RTMSG.pack(family, 24, 0, 0, 254, 4, 0, 1, 0) + attrs)
+
+
+def given_back(dump: bytes, here: set[int], ended: set[bytes], elapsed_s: int) -> bytes:
+    before = View({}, None, {"routes": dump})
+    return Routes().lend(before, dict.fromkeys(here, 0), elapsed_s, ended)
 
 
 def test_own_routes() -> None:
     """P5: routes that leave by the device alone; none of another, of both, of none, and none of an ended address."""
-    own, other = route(7), route(8)
-    both, unreachable = route(0, legs=(7, 8)), route(0)
-    ended = route(7, RTA_PREFSRC=b"\x0a\0\0\5")
-    dump = own + other + both + unreachable + ended + route(0, legs=(7, 7))
-    assert belongings.own_routes(dump, b"", {7}, {b"\x0a\0\0\5"}, 0) == own + route(0, legs=(7, 7))
-    assert belongings.own_routes(dump, b"", {7, 8}, set(), 0) == own + other + both + ended + route(0, legs=(7, 7))
+    own, other = a_route(7), a_route(8)
+    both, unreachable = a_route(0, legs=(7, 8)), a_route(0)
+    ended = a_route(7, RTA_PREFSRC=b"\x0a\0\0\5")
+    dump = own + other + both + unreachable + ended + a_route(0, legs=(7, 7))
+    assert given_back(dump, {7}, {b"\x0a\0\0\5"}, 0) == own + a_route(0, legs=(7, 7))
+    assert given_back(dump, {7, 8}, set(), 0) == own + other + both + ended + a_route(0, legs=(7, 7))
 
 
 @pytest.mark.parametrize(("elapsed_s", "left"), [(0, 1000), (9, 100), (10, None), (99, None)])
@@ -134,12 +140,12 @@ def test_routes_run_out(elapsed_s: int, left: int | None) -> None:
     """P5: an IPv6 route that the kernel would have dropped by now is not given back; rta_expires is in hundredths."""
 
     def made(ticks: int) -> bytes:
-        return route(
+        return a_route(
             7, family=uapi.AF_INET6, dst=bytes(16), RTA_CACHEINFO=struct.pack("=IIiIIIII", 0, 0, ticks, 0, 0, 0, 0, 0)
         )
 
-    assert belongings.own_routes(made(1000), b"", {7}, set(), elapsed_s) == (b"" if left is None else made(left))
-    assert belongings.own_routes(made(0), b"", {7}, set(), elapsed_s) == made(0)
+    assert given_back(made(1000), {7}, set(), elapsed_s) == (b"" if left is None else made(left))
+    assert given_back(made(0), {7}, set(), elapsed_s) == made(0)
 
 
 # ---- the link -------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Routes and nexthop objects: which devices carry a default route, and what to put back.
 
 RECORDED are the bodies of RTM_NEWROUTE and RTM_NEWNEXTHOP of Linux 6.18, dumped through `engine.Socket.query` with
-`routes.DUMP_ROUTES` and `routes.DUMP_NEXTHOPS` in a namespace with (eth1: ifindex 7, 10.0.0.1/24)
+`route.DUMP_ROUTES` and `route.DUMP_NEXTHOPS` in a namespace with (eth1: ifindex 7, 10.0.0.1/24)
 
     ip nexthop add id 5 via 10.0.0.254 dev eth1
     ip nexthop add id 6 dev eth1
@@ -17,8 +17,8 @@ import sys
 
 import pytest
 
-from netdevns.netlink import uapi, wire
-from netdevns.state import routes, survey
+from netdevns.netlink import route, uapi, wire
+from netdevns.state import nexthops, routes
 from tests.unit import messages as nl
 
 RECORDED = {
@@ -40,11 +40,11 @@ U32 = struct.Struct("=I").pack
 
 
 def default_devices(routes_: bytes, nexthops: bytes) -> set[int]:
-    return survey.Survey(routes_, nexthops, ()).default
+    return routes.Survey(routes_, nexthops, ()).default
 
 
 def count_by_device(routes_: bytes, nexthops: bytes) -> dict[int, int]:
-    return survey.Survey(routes_, nexthops, ()).counts
+    return routes.Survey(routes_, nexthops, ()).counts
 
 
 little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="recorded on a little-endian machine")
@@ -54,7 +54,7 @@ def gateway(text: str) -> tuple[int, bytes]:
     return RTA_GATEWAY, socket.inet_pton(socket.AF_INET, text)
 
 
-def route(
+def a_route(
     *attributes: tuple[int, bytes],
     dst: str = "0.0.0.0/0",
     table: int = 254,
@@ -112,29 +112,29 @@ def nexthop_dump(*bodies: bytes) -> bytes:
     ("bodies", "nexthops", "devices"),
     [
         pytest.param([], [], set(), id="none"),
-        pytest.param([route(oif(7))], [], {7}, id="device"),
-        pytest.param([route(oif(7), gateway("10.0.0.254"))], [], {7}, id="gateway"),
-        pytest.param([route(oif(7), dst="10.0.0.0/8")], [], set(), id="not-default"),
-        pytest.param([route(oif(7), dst="0.0.0.0/1")], [], set(), id="half-of-it"),
-        pytest.param([route(oif(7)), route(oif(8), (RTA_PRIORITY, U32(9)))], [], {7, 8}, id="two-metrics"),
-        pytest.param([route(oif(7), table=100)], [], set(), id="other-table"),
-        pytest.param([route(oif(7), table=1000)], [], set(), id="table-above-255"),
-        pytest.param([route(oif(7), table=255)], [], set(), id="local-table"),
-        pytest.param([route(oif(1), type_=7)], [], set(), id="unreachable"),
-        pytest.param([route(oif(1), type_=6)], [], set(), id="blackhole"),
-        pytest.param([route(oif(7), dst="::/0")], [], {7}, id="ipv6"),
-        pytest.param([route((RTA_MULTIPATH, leg(7) + leg(8, via="10.0.0.9")))], [], {7, 8}, id="multipath"),
-        pytest.param([route((RTA_MULTIPATH, leg(7, flags=DEAD)))], [], {7}, id="dead-leg"),
-        pytest.param([route((RTA_NH_ID, U32(5)))], [nexthop(5, (NHA_OIF, U32(7)))], {7}, id="nexthop"),
-        pytest.param([route((RTA_NH_ID, U32(5)))], [], set(), id="nexthop-unknown"),
+        pytest.param([a_route(oif(7))], [], {7}, id="device"),
+        pytest.param([a_route(oif(7), gateway("10.0.0.254"))], [], {7}, id="gateway"),
+        pytest.param([a_route(oif(7), dst="10.0.0.0/8")], [], set(), id="not-default"),
+        pytest.param([a_route(oif(7), dst="0.0.0.0/1")], [], set(), id="half-of-it"),
+        pytest.param([a_route(oif(7)), a_route(oif(8), (RTA_PRIORITY, U32(9)))], [], {7, 8}, id="two-metrics"),
+        pytest.param([a_route(oif(7), table=100)], [], set(), id="other-table"),
+        pytest.param([a_route(oif(7), table=1000)], [], set(), id="table-above-255"),
+        pytest.param([a_route(oif(7), table=255)], [], set(), id="local-table"),
+        pytest.param([a_route(oif(1), type_=7)], [], set(), id="unreachable"),
+        pytest.param([a_route(oif(1), type_=6)], [], set(), id="blackhole"),
+        pytest.param([a_route(oif(7), dst="::/0")], [], {7}, id="ipv6"),
+        pytest.param([a_route((RTA_MULTIPATH, leg(7) + leg(8, via="10.0.0.9")))], [], {7, 8}, id="multipath"),
+        pytest.param([a_route((RTA_MULTIPATH, leg(7, flags=DEAD)))], [], {7}, id="dead-leg"),
+        pytest.param([a_route((RTA_NH_ID, U32(5)))], [nexthop(5, (NHA_OIF, U32(7)))], {7}, id="nexthop"),
+        pytest.param([a_route((RTA_NH_ID, U32(5)))], [], set(), id="nexthop-unknown"),
         pytest.param(
-            [route((RTA_NH_ID, U32(9)))],
+            [a_route((RTA_NH_ID, U32(9)))],
             [group(9, 5, 6), nexthop(5, (NHA_OIF, U32(7))), nexthop(6, (NHA_OIF, U32(8)))],
             {7, 8},
             id="group-in-front-of-its-members",
         ),
-        pytest.param([route((RTA_NH_ID, U32(9)))], [group(9, 5), nexthop(5)], set(), id="group-of-a-blackhole"),
-        pytest.param([route((RTA_NH_ID, U32(9)))], [group(9, 9)], set(), id="group-of-itself"),
+        pytest.param([a_route((RTA_NH_ID, U32(9)))], [group(9, 5), nexthop(5)], set(), id="group-of-a-blackhole"),
+        pytest.param([a_route((RTA_NH_ID, U32(9)))], [group(9, 9)], set(), id="group-of-itself"),
     ],
 )
 def test_default_devices(bodies, nexthops, devices):
@@ -144,7 +144,7 @@ def test_default_devices(bodies, nexthops, devices):
 
 def test_table_of_an_old_dump():
     """Without RTA_TABLE the table is rtm_table."""
-    body = route(oif(7))
+    body = a_route(oif(7))
     assert default_devices(route_dump(body[:12] + body[20:]), b"") == {7}
 
 
@@ -160,19 +160,19 @@ def test_default_device_of_a_recorded_dump():
 def test_count_leaves_out_the_kernels_own():
     """Routes that come with an address are no loss: the kernel makes them anew."""
     bodies = [
-        route(oif(7), dst="10.0.0.0/24", proto=2),
-        route(oif(7), dst="10.1.0.0/24"),
-        route(oif(8), dst="10.2.0.0/24"),
-        route((RTA_MULTIPATH, leg(7) + leg(7, via="10.0.0.9")), dst="10.3.0.0/24"),
+        a_route(oif(7), dst="10.0.0.0/24", proto=2),
+        a_route(oif(7), dst="10.1.0.0/24"),
+        a_route(oif(8), dst="10.2.0.0/24"),
+        a_route((RTA_MULTIPATH, leg(7) + leg(7, via="10.0.0.9")), dst="10.3.0.0/24"),
     ]
     assert count_by_device(route_dump(*bodies), b"") == {7: 2, 8: 1}
 
 
 # ---- what is missing -----------------------------------------------------------------------------------------------
 
-PLAIN = route(oif(7), dst="10.1.0.0/24")
-VIA = route(oif(7), gateway("10.1.0.9"), dst="10.2.0.0/24")
-MULTI = route((RTA_MULTIPATH, leg(7, via="10.0.0.1") + leg(8, via="10.1.0.1", weight=2)), dst="10.3.0.0/24")
+PLAIN = a_route(oif(7), dst="10.1.0.0/24")
+VIA = a_route(oif(7), gateway("10.1.0.9"), dst="10.2.0.0/24")
+MULTI = a_route((RTA_MULTIPATH, leg(7, via="10.0.0.1") + leg(8, via="10.1.0.1", weight=2)), dst="10.3.0.0/24")
 
 
 def alike(*bodies: bytes) -> list[tuple[bytes, dict[int, bytes]]]:
@@ -181,7 +181,7 @@ def alike(*bodies: bytes) -> list[tuple[bytes, dict[int, bytes]]]:
 
 
 def missing(before: list[bytes], now: list[bytes]) -> list[tuple[bytes, dict[int, bytes]]]:
-    return alike(*routes.missing_routes(route_dump(*before), route_dump(*now)))
+    return alike(*routes.missing(route_dump(*before), route_dump(*now)))
 
 
 def test_nothing_is_missing():
@@ -205,10 +205,10 @@ def test_recorded_route_is_its_own_request(which):
 @pytest.mark.parametrize(
     "changed",
     [
-        pytest.param(route(oif(7), dst="10.1.0.0/24", flags=DEAD | LINKDOWN), id="dead"),
-        pytest.param(route(oif(7), dst="10.1.0.0/24", flags=OFFLOAD), id="offload"),
-        pytest.param(route(oif(7), (RTA_CACHEINFO, bytes(32)), dst="10.1.0.0/24"), id="cacheinfo"),
-        pytest.param(route(oif(7), (99, b"new"), dst="10.1.0.0/24"), id="unknown-attribute"),
+        pytest.param(a_route(oif(7), dst="10.1.0.0/24", flags=DEAD | LINKDOWN), id="dead"),
+        pytest.param(a_route(oif(7), dst="10.1.0.0/24", flags=OFFLOAD), id="offload"),
+        pytest.param(a_route(oif(7), (RTA_CACHEINFO, bytes(32)), dst="10.1.0.0/24"), id="cacheinfo"),
+        pytest.param(a_route(oif(7), (99, b"new"), dst="10.1.0.0/24"), id="unknown-attribute"),
     ],
 )
 def test_state_of_a_route_is_not_the_route(changed):
@@ -220,7 +220,7 @@ def test_state_of_a_route_is_not_the_route(changed):
 def test_state_of_a_leg_is_not_the_route():
     """The same for the legs of a multipath route."""
     flags = DEAD | LINKDOWN
-    down = route(
+    down = a_route(
         (RTA_MULTIPATH, leg(7, via="10.0.0.1", flags=flags) + leg(8, via="10.1.0.1", weight=2, flags=flags)),
         dst="10.3.0.0/24",
     )
@@ -231,14 +231,14 @@ def test_state_of_a_leg_is_not_the_route():
 @pytest.mark.parametrize(
     "other",
     [
-        pytest.param(route(oif(8), dst="10.1.0.0/24"), id="device"),
-        pytest.param(route(oif(7), dst="10.1.0.0/25"), id="prefixlen"),
-        pytest.param(route(oif(7), dst="10.1.0.0/24", table=100), id="table"),
-        pytest.param(route(oif(7), dst="10.1.0.0/24", proto=4), id="protocol"),
-        pytest.param(route(oif(7), (RTA_PRIORITY, U32(5)), dst="10.1.0.0/24"), id="metric"),
-        pytest.param(route(oif(7), gateway("10.0.0.1"), dst="10.1.0.0/24"), id="gateway"),
-        pytest.param(route(oif(7), dst="10.1.0.0/24", flags=ONLINK), id="onlink"),
-        pytest.param(route(oif(7), dst="10.1.0.0/24", type_=6), id="type"),
+        pytest.param(a_route(oif(8), dst="10.1.0.0/24"), id="device"),
+        pytest.param(a_route(oif(7), dst="10.1.0.0/25"), id="prefixlen"),
+        pytest.param(a_route(oif(7), dst="10.1.0.0/24", table=100), id="table"),
+        pytest.param(a_route(oif(7), dst="10.1.0.0/24", proto=4), id="protocol"),
+        pytest.param(a_route(oif(7), (RTA_PRIORITY, U32(5)), dst="10.1.0.0/24"), id="metric"),
+        pytest.param(a_route(oif(7), gateway("10.0.0.1"), dst="10.1.0.0/24"), id="gateway"),
+        pytest.param(a_route(oif(7), dst="10.1.0.0/24", flags=ONLINK), id="onlink"),
+        pytest.param(a_route(oif(7), dst="10.1.0.0/24", type_=6), id="type"),
     ],
 )
 def test_other_route_does_not_count(other):
@@ -249,20 +249,20 @@ def test_other_route_does_not_count(other):
 @pytest.mark.parametrize("type_", [2, 3, 4, 5], ids=["local", "broadcast", "anycast", "multicast"])
 def test_routes_made_with_addresses_are_left_to_the_kernel(type_):
     """The kernel makes them with the addresses, and not before DAD is done."""
-    assert missing([route(oif(7), dst="10.0.0.1/32", table=255, proto=2, type_=type_)], []) == []
+    assert missing([a_route(oif(7), dst="10.0.0.1/32", table=255, proto=2, type_=type_)], []) == []
 
 
 def test_prefix_route_of_the_kernel_is_put_back():
     """A unicast route of RTPROT_KERNEL may have been lost with another device's address: it counts."""
-    kernel = route(oif(7), dst="10.0.0.0/24", proto=2)
+    kernel = a_route(oif(7), dst="10.0.0.0/24", proto=2)
     assert missing([kernel], []) == alike(kernel)
 
 
 def test_what_needs_a_gateway_comes_last():
     """A gateway must be reachable when its route is added; within each kind the order stays."""
-    other = route(oif(7), dst="10.9.0.0/24")
-    via_object = route((RTA_NH_ID, U32(5)), dst="10.8.0.0/24")
-    over = route(oif(7), (RTA_VIA, b"\x0a\0" + bytes(16)), dst="10.7.0.0/24")
+    other = a_route(oif(7), dst="10.9.0.0/24")
+    via_object = a_route((RTA_NH_ID, U32(5)), dst="10.8.0.0/24")
+    over = a_route(oif(7), (RTA_VIA, b"\x0a\0" + bytes(16)), dst="10.7.0.0/24")
     assert missing([VIA, MULTI, PLAIN, via_object, over, other], []) == alike(
         PLAIN, other, VIA, MULTI, via_object, over
     )
@@ -270,18 +270,18 @@ def test_what_needs_a_gateway_comes_last():
 
 def test_route_by_nexthop_object_has_no_legs_of_its_own():
     """What a dump adds for old programs (device, gateway) belongs to the object, and would be refused beside it."""
-    dumped = route((RTA_NH_ID, U32(5)), gateway("10.0.0.1"), oif(7), dst="10.8.0.0/24", flags=ONLINK)
-    assert missing([dumped], []) == alike(route((RTA_NH_ID, U32(5)), dst="10.8.0.0/24"))
+    dumped = a_route((RTA_NH_ID, U32(5)), gateway("10.0.0.1"), oif(7), dst="10.8.0.0/24", flags=ONLINK)
+    assert missing([dumped], []) == alike(a_route((RTA_NH_ID, U32(5)), dst="10.8.0.0/24"))
 
 
 def test_routes_of_other_devices_count():
     """A route of another device that vanished (its `src` moved away) is missing as well."""
-    src = route(oif(3), (uapi.RTA_PREFSRC, bytes([10, 0, 0, 1])), dst="10.9.0.0/24")
+    src = a_route(oif(3), (uapi.RTA_PREFSRC, bytes([10, 0, 0, 1])), dst="10.9.0.0/24")
     assert missing([src], []) == alike(src)
 
 
 def missing_nexthops(before: list[bytes], now: list[bytes]) -> list[bytes]:
-    return routes.missing_nexthops(nexthop_dump(*before), nexthop_dump(*now))
+    return nexthops.missing(nexthop_dump(*before), nexthop_dump(*now))
 
 
 def test_groups_come_behind_their_members():
@@ -335,40 +335,40 @@ def test_unbalanced_time_is_state():
 
 def test_add_route_keeps_ipv4_order():
     """IPv4: NLM_F_APPEND, so that equals stay in the order of the dump."""
-    (request,) = nl.requests(routes.add(routes.Part.OTHERS, PLAIN))
+    (request,) = nl.requests(route.add(PLAIN))
     assert (request.type, request.flags, request.body) == (24, 0x1 | 0x4 | 0x400 | 0x800, PLAIN)
 
 
 def test_add_route_replaces_an_ipv6_multipath_route():
     """IPv6: what is left of a multipath route is replaced by the whole, not appended to."""
-    whole = route((RTA_MULTIPATH, leg(7) + leg(8)), dst="2001:db8::/32")
-    single = route(oif(7), dst="2001:db8::/32")
-    assert [nl.requests(routes.add(routes.Part.OTHERS, r))[0].flags for r in (whole, single)] == [0x505, 0xC05]
+    whole = a_route((RTA_MULTIPATH, leg(7) + leg(8)), dst="2001:db8::/32")
+    single = a_route(oif(7), dst="2001:db8::/32")
+    assert [nl.requests(route.add(r))[0].flags for r in (whole, single)] == [0x505, 0xC05]
 
 
 def test_add_nexthop_replaces():
     """A group that is still there, smaller, becomes the whole one."""
-    (request,) = nl.requests(routes.add(routes.Part.NEXTHOPS, group(9, 5)))
+    (request,) = nl.requests(route.add_nexthop(group(9, 5)))
     assert (request.type, request.flags, request.body) == (104, 0x505, group(9, 5))
 
 
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        pytest.param(route(oif(7)), "route default", id="default"),
+        pytest.param(a_route(oif(7)), "route default", id="default"),
         pytest.param(PLAIN, "route 10.1.0.0/24", id="plain"),
         pytest.param(VIA, "route 10.2.0.0/24 via 10.1.0.9", id="gateway"),
-        pytest.param(route(oif(7), dst="2001:db8::/32"), "route 2001:db8::/32", id="ipv6"),
+        pytest.param(a_route(oif(7), dst="2001:db8::/32"), "route 2001:db8::/32", id="ipv6"),
     ],
 )
 def test_route_text(body, text):
     """A route in short words."""
-    assert routes.text(routes.Part.OTHERS, body) == text
+    assert route.text(body) == text
 
 
 def test_nexthop_text():
     """A nexthop object in short words."""
-    assert routes.text(routes.Part.NEXTHOPS, group(9, 5)) == "nexthop id 9"
+    assert route.nexthop_id(group(9, 5)) == 9
 
 
 # ---- malformed -----------------------------------------------------------------------------------------------------
@@ -377,11 +377,11 @@ def test_nexthop_text():
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param(route((RTA_MULTIPATH, leg(7) + b"\x07\0\0\0\x08\0\0\0")), id="leg-too-short"),
-        pytest.param(route((RTA_MULTIPATH, b"\x09\0\0\0\x08\0\0\0")), id="leg-too-long"),
-        pytest.param(route((RTA_MULTIPATH, b"\0\0\0\0\x08\0\0\0")), id="leg-of-0-bytes"),
-        pytest.param(route() + nl.attr(RTA_OIF, U32(7), length=3), id="attribute-too-short"),
-        pytest.param(route() + nl.attr(RTA_OIF, U32(7), length=99), id="attribute-too-long"),
+        pytest.param(a_route((RTA_MULTIPATH, leg(7) + b"\x07\0\0\0\x08\0\0\0")), id="leg-too-short"),
+        pytest.param(a_route((RTA_MULTIPATH, b"\x09\0\0\0\x08\0\0\0")), id="leg-too-long"),
+        pytest.param(a_route((RTA_MULTIPATH, b"\0\0\0\0\x08\0\0\0")), id="leg-of-0-bytes"),
+        pytest.param(a_route() + nl.attr(RTA_OIF, U32(7), length=3), id="attribute-too-short"),
+        pytest.param(a_route() + nl.attr(RTA_OIF, U32(7), length=99), id="attribute-too-long"),
     ],
 )
 def test_route_malformed(body):
@@ -389,16 +389,16 @@ def test_route_malformed(body):
     with pytest.raises(wire.Malformed):
         default_devices(route_dump(body), b"")
     with pytest.raises(wire.Malformed):
-        routes.missing_routes(route_dump(body), b"")
+        routes.missing(route_dump(body), b"")
 
 
 @pytest.mark.parametrize(
     ("body", "devices"),
     [
-        pytest.param(route()[:11], set(), id="shorter-than-its-header"),
-        pytest.param(route((RTA_MULTIPATH, leg(7) + b"\x08\0\0")), {7}, id="rest-of-three-bytes"),
-        pytest.param(route((RTA_OIF, b"\x07\0")), set(), id="device-of-two-bytes"),
-        pytest.param(route(oif(8), oif(7)), {7}, id="duplicate"),
+        pytest.param(a_route()[:11], set(), id="shorter-than-its-header"),
+        pytest.param(a_route((RTA_MULTIPATH, leg(7) + b"\x08\0\0")), {7}, id="rest-of-three-bytes"),
+        pytest.param(a_route((RTA_OIF, b"\x07\0")), set(), id="device-of-two-bytes"),
+        pytest.param(a_route(oif(8), oif(7)), {7}, id="duplicate"),
     ],
 )
 def test_route_odd(body, devices):
@@ -409,4 +409,4 @@ def test_route_odd(body, devices):
 def test_group_with_half_a_member():
     """struct nexthop_grp has 8 bytes: half of one is no member."""
     nexthops = nexthop_dump(nexthop(9, (NHA_GROUP, U32(5))), nexthop(5, (NHA_OIF, U32(7))))
-    assert default_devices(route_dump(route((RTA_NH_ID, U32(9)))), nexthops) == set()
+    assert default_devices(route_dump(a_route((RTA_NH_ID, U32(9)))), nexthops) == set()

@@ -8,14 +8,12 @@ Layouts: linux/if_link.h, linux/if.h.
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-from ..engine import EngineError, Socket, lookups
+from ..engine import Socket, lookups
 from ..netlink import info_data, uapi, wire
-from ..state import sysctls
 from ..text import quote
-from .plan import Member
+from .kind import DOWN, UP, Finding, Here, Kind, Leaving, Repair, View
 
 Key = tuple[object, ...]
 Attrs = Mapping[int, memoryview]
@@ -32,7 +30,7 @@ LEFT_OUT = frozenset({
     # Of the message; IFLA_LINK_NETNSID is compared with IFLA_LINK.
     uapi.IFLA_EVENT, uapi.IFLA_EXT_MASK, uapi.IFLA_NEW_NETNSID, uapi.IFLA_TARGET_NETNSID, uapi.IFLA_NEW_IFINDEX,
     uapi.IFLA_LINK_NETNSID,
-    # Looked after elsewhere: by the engine, with its port, as a qdisc, by sysctls.Settings; and compared below.
+    # Looked after elsewhere: by the engine, with its port, as a qdisc, by `sysctls`; and compared below.
     uapi.IFLA_IFNAME, uapi.IFLA_MASTER, uapi.IFLA_PROTINFO, uapi.IFLA_QDISC, uapi.IFLA_AF_SPEC,
     uapi.IFLA_PROP_LIST, uapi.IFLA_LINKINFO, uapi.IFLA_LINK, uapi.IFLA_XDP, uapi.IFLA_PROTO_DOWN,
     uapi.IFLA_PROTO_DOWN_REASON,
@@ -67,6 +65,64 @@ XDP_MODES = (
     ("generic", uapi.IFLA_XDP_SKB_PROG_ID, uapi.XDP_FLAGS_SKB_MODE),
     ("hardware", uapi.IFLA_XDP_HW_PROG_ID, uapi.XDP_FLAGS_HW_MODE),
 )
+
+
+class LinkSettings(Kind):
+    name = "link"
+    stages = (DOWN, UP)
+    is_in_links = True
+    messages = ((uapi.RTM_GETLINK, wire.IFINFOMSG.size), (uapi.RTM_NEWLINK, wire.IFINFOMSG.size))
+
+    def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
+        """Before 6.6, whether a device answers to its alternative names: each request, and its answer if there is one.
+
+        One that came back from a namespace that died still lists its own there, and no look-up finds them; such a name
+        can be added once more, and not be deleted (seen on 5.10 and 6.1).
+        """
+        names = [name for ifindex, link in links.items() if ifindex in about for name in link.altnames]
+        if not names or lookups.moves_altnames():
+            return b""
+        requests = [wire.get_link(name=name) for name in names]
+        pairs = zip(requests, lookups.ask(socket, requests), strict=True)
+        return b"".join(
+            request + (answer.padded() if answer.type == uapi.RTM_NEWLINK else b"") for request, answer in pairs
+        )
+
+    def findings(self, before: View, leaving: Leaving) -> Iterator[Finding]:
+        for ifindex in leaving.ifindexes:
+            if before.links[ifindex].has_xdp:  # (probes links.xdp.generic, links.xdp.native)
+                yield Finding(ifindex, "device.xdp", "its XDP program stays attached")
+
+    def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
+        answers = _answers(now.of(self.name))
+        for ifindex, was in before.links.items():
+            is_ = now.links.get(here.get(ifindex, 0))
+            if is_ is None:
+                continue
+            about_to_be_up = bool(was.flags & ~is_.flags & uapi.IFF_UP)
+            waits = {("data", type_) for kind, type_ in info_data.UP if kind == is_.kind}
+            for each in differences(was, is_, here):
+                for stage in (UP,) if about_to_be_up and each.key in waits else (DOWN, UP):
+                    yield Repair(is_.ifindex, stage, each.words, each.together or None, each.alone or None)
+            had, has = dict.fromkeys(was.altnames), is_.altnames
+            lost = [name for name in had if name not in has or answers.get(name, is_.ifindex) != is_.ifindex]
+            if lost:
+                request = wire.altnames_message(uapi.RTM_NEWLINKPROP, is_.ifindex, lost)
+                for stage in (DOWN, UP):
+                    yield Repair(is_.ifindex, stage, f"altname {', '.join(map(quote.shown, lost))}", request)
+
+
+def _answers(state: bytes) -> dict[bytes, int]:
+    """What `read` found out: which device answers to a name; 0: none."""
+    name, found = b"", {}
+    for message in wire.messages(state):
+        if message.type == uapi.RTM_GETLINK:
+            asked = wire.attrs(message.body, wire.IFINFOMSG.size)
+            name = wire.text(asked.get(uapi.IFLA_IFNAME, asked.get(uapi.IFLA_ALT_IFNAME)))
+            found[name] = 0
+        else:
+            found[name] = wire.Link(message.body).ifindex
+    return found
 
 
 class Difference:
@@ -130,107 +186,6 @@ def differences(was: wire.Link, now: wire.Link, here: Mapping[int, int]) -> list
     if types[0] != types[1]:
         found.append(Difference(("type",), f"hardware type {types[0]} -> {types[1]}"))
     return [*found, *_families(before, there)]
-
-
-def restore(
-    socket: Socket, found: Iterable[Difference], when_busy: Callable[[], object] | None = None
-) -> dict[Key, str]:
-    """Sends the requests of these differences.
-
-    Args:
-        socket: In the namespace that the device is in.
-        found: What `differences` found.
-        when_busy: Called once, before a request that was refused with EBUSY is sent again: some drivers set some things
-            only while a device is down.
-
-    Returns:
-        The kernel's words for each that was refused. What is still different is to be looked for: a request may be
-        refused that another one made needless.
-    """
-    refused: dict[Key, str] = {}
-
-    def send(request: bytes) -> str:
-        nonlocal when_busy
-        try:
-            socket.command(request)
-        except EngineError as e:
-            if e.errno != errno.EBUSY or when_busy is None:
-                return lookups.says(e)
-            again, when_busy = when_busy, None
-            again()
-            return send(request)
-        return ""
-
-    groups: dict[bytes, list[Difference]] = {}
-    for difference in found:
-        if difference.together:
-            groups.setdefault(difference.together, []).append(difference)
-    for together, group in groups.items():
-        words = send(together)
-        for difference in group if words else ():
-            if difference.alone and difference.alone != together:
-                words = send(difference.alone)
-            if words:
-                refused[difference.key] = words
-    return refused
-
-
-class Restorer:
-    """Sets the links of a batch as they were.
-
-    Args:
-        source: The socket in the source.
-        here: ifindex before -> ifindex now, of those that are there; asked for each time.
-    """
-
-    def __init__(self, source: Socket, here: Callable[[], Mapping[int, int]]) -> None:
-        self.source = source
-        self.here = here
-        self._refused: dict[Member, dict[Key, str]] = {}
-        self.without_request: dict[Member, list[str]] = {}  # of what `left` said, what nothing sets
-
-    def look(self, member: Member) -> tuple[wire.Link, sysctls.Settings]:
-        """The link as it is, and its sysctls. Raises EngineError, Malformed."""
-        requests = [wire.get_link(member.device.ifindex)]
-        if member.item.token is not None:  # 5.10 tells it only with the statistics
-            requests.append(wire.get_link(member.device.ifindex, statistics=True))
-        answers = lookups.ask(self.source, requests)
-        for answer in answers:
-            if code := lookups.refused(answer):
-                raise EngineError(code, wire.error(answer)[1], "exchange")
-        return wire.Link(answers[0].body), sysctls.Settings(answers[-1].body)
-
-    def restore(self, member: Member, when_busy: Callable[[], object]) -> tuple[wire.Link, sysctls.Settings]:
-        """Sets what differs, before IFF_UP; what `look` then says. Raises EngineError, Malformed."""
-        seen = self.look(member)
-        is_late = member.device.was_up and not seen[0].flags & uapi.IFF_UP
-        return self.look(member) if self.restore_once(member, seen[0], when_busy, late=is_late) else seen
-
-    def restore_once(
-        self, member: Member, now: wire.Link, when_busy: Callable[[], object] | None = None, *, late: bool = False
-    ) -> bool:
-        """The same for a link that was looked at; whether anything differed. `late`: what waits for IFF_UP does."""
-        found = self._differences(member, now)
-        if late:
-            waits = {("data", type_) for kind, type_ in info_data.UP if kind == now.kind}
-            found = [each for each in found if each.key not in waits]
-        if found:
-            self._refused[member] = restore(self.source, found, when_busy)
-        return bool(found)
-
-    def left(self, member: Member, now: wire.Link) -> list[str]:
-        """What still differs, with the kernel's words where it refused it."""
-        refused, said = self._refused.get(member, {}), []
-        self.without_request[member] = []
-        for each in self._differences(member, now):
-            words = f"{each.words}: {refused[each.key]}" if each.key in refused else each.words
-            said.append(words)
-            if not each.together:
-                self.without_request[member].append(words)
-        return said
-
-    def _differences(self, member: Member, now: wire.Link) -> list[Difference]:
-        return differences(wire.Link(memoryview(member.device.link_body)), now, self.here())
 
 
 # ---- the parts ----
@@ -331,7 +286,7 @@ def _xdp(before: Attrs, there: Attrs, ifindex: int) -> Iterator[Difference]:
 
 
 def _families(before: Attrs, there: Attrs) -> Iterator[Difference]:
-    """Settings of other families than IPv4 and IPv6 (MCTP has some), which sysctls.Settings looks after."""
+    """Settings of other families than IPv4 and IPv6 (MCTP has some), which `sysctls` looks after."""
     was, now = (_nested(attrs.get(uapi.IFLA_AF_SPEC)) for attrs in (before, there))
     for family in sorted({*was, *now} - {uapi.AF_INET, uapi.AF_INET6}):
         if was.get(family) != now.get(family):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import struct
 
 import pytest
 
-from netdevns.batch import link_settings
-from netdevns.engine import EngineError
 from netdevns.netlink import uapi, wire
+from netdevns.state import link_settings
 
 U8, U32 = struct.Struct("=B").pack, struct.Struct("=I").pack
 PAIR = struct.Struct("=II").pack
@@ -154,39 +151,6 @@ def test_other_families() -> None:
     was = link(IFLA_AF_SPEC=wire.nested(uapi.AF_INET, U32(1)) + wire.nested(45, U32(1)))
     now = link(IFLA_AF_SPEC=wire.nested(uapi.AF_INET, U32(2)) + wire.nested(45, U32(2)))
     assert [each.words for each in found(was, now)] == ["settings of address family 45"]
-
-
-class Refusing:
-    """A socket that refuses some requests."""
-
-    def __init__(self, *refused: int) -> None:
-        self.refused = [*refused]
-        self.sent: list[bytes] = []
-
-    def command(self, request: bytes) -> None:
-        self.sent.append(request)
-        code = self.refused.pop(0) if self.refused else 0
-        if code:
-            raise EngineError(code, "", "exchange")
-
-
-def test_device_that_is_busy() -> None:
-    """P1: what a driver sets only while the device is down is sent once more when it is; only once for all."""
-    differ = found(link(IFLA_MTU=U32(1), IFLA_GROUP=U32(1)), link(IFLA_MTU=U32(2), IFLA_GROUP=U32(2)))
-    socket, downs = Refusing(errno.EBUSY, 0, errno.EBUSY), []
-    refused = link_settings.restore(socket, differ, lambda: downs.append(len(socket.sent)))  # type: ignore[arg-type]
-    mtu, group = (each.together for each in differ)
-    assert (socket.sent, downs) == ([mtu, mtu, group], [1])
-    assert refused == {(uapi.IFLA_GROUP,): os.strerror(errno.EBUSY)}
-
-
-def test_refused_together_and_set_alone() -> None:
-    """P1: where the request for several is refused, each is sent alone, and only those are told that were refused."""
-    differ = found(link(), link(IFLA_PROP_LIST=names(b"one", b"two")))
-    socket = Refusing(errno.ENOENT, errno.ENOENT, 0)
-    refused = link_settings.restore(socket, differ)  # type: ignore[arg-type]
-    assert socket.sent == [differ[0].together, differ[0].alone, differ[1].alone]
-    assert refused == {("altname", b"one"): os.strerror(errno.ENOENT)}
 
 
 # ---- IFLA_INFO_DATA ----

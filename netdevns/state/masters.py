@@ -1,0 +1,92 @@
+"""The bridge, bond, VRF or team that a device is a port of: a move silently releases it.
+
+(probes kinds.port.bridge, kinds.port.bond) What it has as such a port is `ports`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from ..engine import Socket, lookups
+from ..netlink import uapi, wire
+from ..text import quote
+from .kind import DOWN, Finding, Here, Kind, Leaving, Repair, View
+
+
+class Masters(Kind):
+    name = "masters"
+    stages = (DOWN,)
+    is_in_links = True
+    messages = ((uapi.RTM_NEWLINK, wire.IFINFOMSG.size),)
+
+    def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
+        """The links of the masters, and of a bond all that are its slaves."""
+        masters = {link.master for ifindex, link in links.items() if link.master and ifindex in about}
+        found = [links[ifindex] for ifindex in sorted(masters) if ifindex in links]
+        if any(link.kind == b"bond" for link in found):
+            found += [link for link in lookups.links(socket) if link.port_kind == b"bond" and link.master in masters]
+        return b"".join(link.message() for link in found)
+
+    def findings(self, before: View, leaving: Leaving) -> Iterator[Finding]:
+        masters = links_of(before)
+        for ifindex in leaving.ifindexes:
+            master = before.links[ifindex].master
+            if master:
+                name = quote.shown(masters[master].name) if master in masters else master
+                yield Finding(ifindex, "loss.master", f"master {name}")
+
+    def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
+        masters = links_of(before)
+        for ifindex, link in before.links.items():
+            is_ = now.links.get(here.get(ifindex, 0))
+            if is_ is None or not link.master:
+                continue
+            master = here.get(link.master)
+            if master is None:
+                name = quote.shown(masters[link.master].name) if link.master in masters else link.master
+                yield Repair(is_.ifindex, DOWN, f"master {name}: it is gone", None)
+            elif is_.master != master:
+                attr = wire.attr_u32(uapi.IFLA_MASTER, master)
+                request = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, is_.ifindex, attr)
+                request = mac_request(link.master, before, now, here) + request
+                yield Repair(is_.ifindex, DOWN, f"master (ifindex {link.master})", request)
+
+
+def links_of(view: View) -> dict[int, wire.Link]:
+    """The masters of a view, and the slaves of its bonds, by ifindex."""
+    links = (wire.Link(message.body) for message in wire.messages(view.of(Masters.name)))
+    return {link.ifindex: link for link in links}
+
+
+def mac_request(master: int, before: View, now: View, here: Here) -> bytes:
+    """The request that gives a bond the MAC which its slaves take over; b"": it has it, or it is no bond.
+
+    A bond that lost its last slave has a random one, which the next slave would get. One that has others by now is left
+    alone.
+    """
+    was, there = links_of(before).get(master), links_of(now)
+    is_ = there.get(here.get(master, 0))
+    if was is None or is_ is None or was.kind != b"bond" or was.mac == is_.mac:
+        return b""
+    if {link.ifindex for link in there.values() if link.master == is_.ifindex} - {*here.values()}:
+        return b""
+    mac = wire.attr(uapi.IFLA_ADDRESS, was.mac)
+    return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, is_.ifindex, mac)
+
+
+def found_again(socket: Socket, before: View) -> dict[int, int]:
+    """ifindex then -> ifindex now of the masters that are there, by name: one may have been made anew; or by ifindex.
+
+    Raises EngineError, Malformed.
+    """
+    masters = {link.master for link in before.links.values()}
+    were = [link for ifindex, link in links_of(before).items() if ifindex in masters]
+    names = map(lookups.link_of, lookups.ask(socket, [wire.get_link(name=was.name) for was in were]))
+    indexes = map(lookups.link_of, lookups.ask(socket, [wire.get_link(was.ifindex) for was in were]))
+    found = {}
+    for was, by_name, by_ifindex in zip(were, names, indexes, strict=True):
+        if by_name and (by_name.kind, by_name.name) == (was.kind, was.name):
+            found[was.ifindex] = by_name.ifindex
+        elif by_ifindex and by_ifindex.kind == was.kind:
+            found[was.ifindex] = by_ifindex.ifindex
+    return found

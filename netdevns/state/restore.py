@@ -1,0 +1,218 @@
+"""Puts back what is not as it was: the one driver of an undo, a recovery, a return, and of what is carried over.
+
+In each stage, kind by kind: read what is there, send what is missing, read again. Every pass can be repeated. What
+still differs at the end is told, with the kernel's words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Collection, Iterator, Sequence
+
+from ..engine import EngineError, Socket, lookups
+from ..netlink import uapi, wire
+from .kind import DOWN, LATE, File, Here, Kind, Repair, View
+
+# For the link of a port, of which the kernel hears by a work item that runs at most once a second (net/core/
+# link_watch.c), and a bond by its next look (miimon).
+LATE_S = 1.5
+PAUSE_S = 0.01
+PASSES = 8  # somebody else may change a device as fast
+
+
+class Left:
+    """What still differs.
+
+    Attributes:
+        kind: The name of the kind of state.
+        ifindex: Whose; 0: nobody's of the batch.
+        words: What, and the kernel's words where it refused it.
+        is_for_good: Nothing puts it back, so that it is of no use to try again.
+    """
+
+    __slots__ = ("ifindex", "is_for_good", "kind", "words")
+
+    def __init__(self, kind: str, ifindex: int, words: str, *, is_for_good: bool) -> None:
+        self.kind = kind
+        self.ifindex = ifindex
+        self.words = words
+        self.is_for_good = is_for_good
+
+
+class Restorer:
+    """
+    Args:
+        kinds: Of state, in their order.
+        socket: In the namespace that the devices are in.
+        visit: A descriptor of that namespace, to enter it for files below /proc/sys/net; -1: the caller is there.
+        before: As it was.
+        about: Ifindexes that are asked about besides these devices': others of the batch.
+        preserve: The devices are in the target, and get there what is to be carried over; then an exchange that fails
+            is an EngineError or Malformed.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[Kind],
+        socket: Socket,
+        visit: int,
+        before: View,
+        about: Collection[int] = (),
+        *,
+        preserve: bool = False,
+    ) -> None:
+        self._kinds = kinds
+        self._by_name = {kind.name: kind for kind in kinds}
+        self._socket = socket
+        self._visit = visit
+        self._before = before
+        self._about = about
+        self._preserve = preserve
+        self._refused: dict[object, str] = {}  # by request, the kernel's words
+        self._seen: tuple[object, View] | None = None  # until something is sent
+        self._again: list[tuple[Kind, int]] = []  # what could not be asked
+
+    def run(self, stage: int, here: Here, only: Collection[int] | None = None) -> None:
+        """Does a stage. What fails is told by `left`.
+
+        `only`: the devices of these ifindexes (of now).
+        """
+        self._seen = None
+        for kind in self._kinds:
+            if stage in kind.stages:
+                try:
+                    self._run(kind, stage, here, only)
+                except (EngineError, wire.Malformed):
+                    if self._preserve:
+                        raise
+                    self._seen = None
+                    self._again.append((kind, stage))
+
+    def left(self, here: Here) -> Iterator[Left]:
+        """What still differs, kind by kind; what could not be asked in its stage is tried once more before."""
+        again, self._again = self._again, []
+        for kind, stage in again:
+            with contextlib.suppress(EngineError, wire.Malformed):  # told below, if it still is so
+                self._seen = None
+                self._run(kind, stage, here, None)
+        self._seen = None
+        for kind in self._kinds:
+            told: dict[tuple[int, str], Left] = {}
+            try:
+                for each in self._repairs(kind, here, None):
+                    said = self._refused.get(_key(each.alone)) or self._refused.get(_key(each.request))
+                    words = f"{each.words}: {said}" if said else each.words
+                    told.setdefault(
+                        (each.ifindex, each.words), Left(kind.name, each.ifindex, words, is_for_good=not each.request)
+                    )
+            except (EngineError, wire.Malformed) as e:
+                if self._preserve:
+                    raise
+                yield Left(kind.name, 0, f"{kind.name}: {lookups.says(e)}", is_for_good=False)
+                self._seen = None
+            yield from told.values()
+
+    def _run(self, kind: Kind, stage: int, here: Here, only: Collection[int] | None) -> None:
+        sent: set[object] = set()
+        end = time.monotonic() + LATE_S if stage == LATE else 0.0
+        for _ in range(PASSES if stage != LATE else int(LATE_S / PAUSE_S) + 1):
+            todo = [r for r in self._repairs(kind, here, only) if r.stage == stage and r.request]
+            requests: dict[object, tuple[int, bytes | File]] = {}
+            for each in todo:
+                if request := self._chosen(each, sent if stage != LATE else set()):
+                    requests.setdefault(_key(request), (each.ifindex, request))
+            if not requests:
+                return
+            self._send(requests, stage)
+            sent |= requests.keys()
+            if stage == LATE:
+                if time.monotonic() >= end:
+                    return
+                time.sleep(PAUSE_S)
+
+    def _chosen(self, repair: Repair, sent: Collection[object]) -> bytes | File | None:
+        """The request for several, or else the one for this alone; None: both were sent."""
+        if _key(repair.request) not in sent:
+            return repair.request
+        if repair.alone and _key(repair.request) in self._refused and _key(repair.alone) not in sent:
+            return repair.alone
+        return None
+
+    def _repairs(self, kind: Kind, here: Here, only: Collection[int] | None) -> list[Repair]:
+        if not kind.is_in_links and not self._before.of(kind.name):
+            return []
+        now = self._look(kind, here, only)
+        found = kind.preserve(self._before, now, here) if self._preserve else kind.repairs(self._before, now, here)
+        return [repair for repair in found if only is None or repair.ifindex in only]
+
+    # ---- reading ----
+
+    def _look(self, kind: Kind, here: Here, only: Collection[int] | None) -> View:
+        """What is there now: the links, and the state that this kind looks at. Raises EngineError, Malformed."""
+        devices = [here[ifindex] for ifindex in self._before.links if ifindex in here]
+        devices = devices if only is None else [ifindex for ifindex in devices if ifindex in only]
+        if self._seen is None or self._seen[0] != devices:
+            self._seen = devices, View(self._links(devices), {}, {})
+        view = self._seen[1]
+        about = {*view.links} if only is not None else {*view.links, *here.values(), *self._about}
+        state = dict(view.state)
+        for name in (*kind.needs, kind.name):
+            if name not in state and name in self._by_name:
+                state[name] = self._by_name[name].read(self._socket, view.links, about)
+        view.state = state
+        return view
+
+    def _links(self, devices: Collection[int]) -> dict[int, wire.Link]:
+        """The links of these devices, as far as they are there, and of their masters."""
+        found = self._ask(devices)
+        masters = {link.master for link in found.values() if link.master} - found.keys()
+        return found | self._ask(masters)
+
+    def _ask(self, ifindexes: Collection[int]) -> dict[int, wire.Link]:
+        answers = lookups.ask(self._socket, [wire.get_link(ifindex) for ifindex in sorted(ifindexes)])
+        return {link.ifindex: link for link in map(lookups.link_of, answers) if link}
+
+    # ---- sending ----
+
+    def _send(self, requests: dict[object, tuple[int, bytes | File]], stage: int) -> None:
+        self._seen = None
+        files = {r.path: r.text for _, r in requests.values() if isinstance(r, File)}
+        if files:
+            with Socket(self._visit, files) as visit:
+                for path, result in visit.files.items():
+                    self._note(File(path, files[path]), os.strerror(-result) if isinstance(result, int) else "")
+        for ifindex, request in requests.values():
+            if isinstance(request, bytes):
+                self._note(request, self._sent(request, ifindex if stage == DOWN else 0))
+
+    def _note(self, request: bytes | File, said: str) -> None:
+        if said:
+            self._refused[_key(request)] = said
+        else:
+            self._refused.pop(_key(request), None)
+
+    def _sent(self, request: bytes, ifindex: int) -> str:
+        """The kernel's words, where it refuses a request.
+
+        Some drivers set some things only while a device is down: `ifindex` is set down then, and asked once more.
+        """
+        try:
+            self._socket.command(request)
+        except EngineError as e:
+            if e.errno != errno.EBUSY or not ifindex:
+                return lookups.says(e)
+        else:
+            return ""
+        try:
+            self._socket.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, up=False))
+            self._socket.command(request)
+        except EngineError as e:
+            return lookups.says(e)
+        return ""
+
+
+def _key(request: bytes | File | None) -> object:
+    return (request.path, request.text) if isinstance(request, File) else request
