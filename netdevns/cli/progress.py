@@ -1,8 +1,4 @@
-"""How far a batch is, for people: one line that changes on a terminal, else a line now and then. Nothing before 1 s.
-
-Not by rich: its import takes longer than a move, while the links are down; it would hide the cursor, which a process
-that is killed never shows again.
-"""
+"""How far a batch is, for people: one line that changes on a terminal, else a line now and then. Nothing before 1 s."""
 
 from __future__ import annotations
 

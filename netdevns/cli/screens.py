@@ -53,7 +53,7 @@ def check(report: Report, advice: Sequence[str], width: int | None) -> str:
         lines = [tables.table(["SEVERITY", "DEVICE", "CODE", "WHAT"], rows, width, 0, SEVERITIES), ""] if rows else []
     lines += [f"next   {command}" for command in advice]
     verdict = "ok: nothing stands against this move" if report.ok else "refused: a move would not begin"
-    return "\n".join([*lines, tables.drawn([[(verdict, "bold green" if report.ok else "bold red")]], width)])
+    return "\n".join([*lines, tables.styled(verdict, "bold green" if report.ok else "bold red", width)])
 
 
 def _label(finding: Finding) -> str:

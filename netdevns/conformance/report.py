@@ -66,7 +66,7 @@ def _verdict(results: Sequence[Result], release: str, width: int | None) -> str:
     failed = sum(result.fails for result in results)
     word = f"{failed} of what must hold does not" if failed else "all that must hold holds"
     text = f"Linux {release}: {len(results)} probes: {told}; {word}"
-    return tables.drawn([[(text, "bold red" if failed else "bold green")]], width)
+    return tables.styled(text, "bold red" if failed else "bold green", width)
 
 
 def listing(probes: Sequence[Probe], width: int | None) -> str:

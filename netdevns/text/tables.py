@@ -1,10 +1,12 @@
-"""Tables for people: aligned, wrapped between words; in colour on a terminal where rich is installed."""
+"""Tables for people: aligned, wrapped between words, bold and in colour on a terminal."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import TextIO
 
 from ..text.quote import printable
@@ -12,9 +14,9 @@ from ..text.quote import printable
 GAP = 2
 NARROWEST = 18  # cells; sentences in a narrower column are hard to read
 LONGEST_WORD = 44  # cells; what is longer may be broken: not an IPv6 address with its prefix length and a mark
+SGR = {"bold": "1", "red": "31", "green": "32", "magenta": "35"}  # ECMA-48, "Select Graphic Rendition"
 
 Cell = Sequence[str]  # paragraphs; each begins a line
-Line = list[tuple[str, str]]  # pieces of text with rich's word for their style
 
 
 def columns(stream: TextIO | None) -> int | None:
@@ -22,34 +24,43 @@ def columns(stream: TextIO | None) -> int | None:
     return shutil.get_terminal_size().columns if stream is not None and stream.isatty() else None
 
 
+def styled(text: str, style: str, width: int | None) -> str:
+    """A text in a style, words of SGR, as far as the terminal has it and NO_COLOR (no-color.org) allows it."""
+    if not text or width is None or os.environ.get("TERM") in ("dumb", "unknown"):
+        return text
+    codes = [SGR[word] for word in style.split() if word == "bold" or not os.environ.get("NO_COLOR")]
+    return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if codes else text
+
+
 def table(
     header: Sequence[str], rows: Sequence[Sequence[Cell]], width: int | None, marked: int, marks: Mapping[str, str]
 ) -> str:
-    """A table as text.
+    """A table as text; on a terminal too narrow for it, each row as one field below the other.
 
     Args:
         header: A title for each column.
-        rows: Cells, with texts from anywhere: control characters become visible, and nothing in them is markup.
+        rows: Cells, with texts from anywhere: control characters become visible.
         width: Of the terminal; None: it is for none, so nothing is wrapped and nothing is in colour.
         marked: The column with the answer.
-        marks: First word there -> style of the cell's first line, in rich's words.
+        marks: First word there -> style of the cell's first line.
     """
-    body = [[[printable(paragraph) for paragraph in cell] for cell in row] for row in rows]
+    body = [[[printable(text) for text in cell] for cell in row] for row in rows]
     styles = [["bold"] + [""] * (len(header) - 1) for _ in body]
     for style, row in zip(styles, body, strict=True):
         style[marked] = marks.get(row[marked][0].split(" ")[0], "")
-    every = [[[title] for title in header], *body]
-    widths = [max(max(map(cells, row[at]), default=0) for row in every) for at in range(len(header))]
+    titled = [[[title] for title in header], *body]
+    by_column = [[text for cell in column for text in cell] for column in zip(*titled, strict=True)]
+    widths = [max(map(cells, texts)) for texts in by_column]
     if width is not None:
-        longest = (max(_longest_word(row[at]) for row in every) for at in range(len(header)))
-        least = [max(word, min(NARROWEST, whole)) for word, whole in zip(longest, widths, strict=True)]
+        words = [max(cells(word) for text in texts for word in text.split(" ")) for texts in by_column]
+        least = [min(whole, max(NARROWEST, min(LONGEST_WORD, word))) for whole, word in zip(widths, words, strict=True)]
         room = width - GAP * (len(header) - 1)
         if sum(least) > room:
-            return drawn(_records(header, body, styles, width), width)
+            return "\n\n".join(_record(header, *each, width) for each in zip(body, styles, strict=True))
         while sum(widths) > room:  # the widest first: the others may stay whole
             widths[max((w, at) for at, w in enumerate(widths) if w > least[at])[1]] -= 1
-    styled = zip(every, [["bold"] * len(header), *styles], strict=True)
-    return drawn([line for row, style in styled for line in _lines(row, widths, style)], width)
+    every = zip(titled, [["bold"] * len(header), *styles], strict=True)
+    return "\n".join(line for row, style in every for line in _lines(row, widths, style, width))
 
 
 def cells(text: str) -> int:
@@ -59,61 +70,28 @@ def cells(text: str) -> int:
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def _longest_word(cell: Cell) -> int:
-    return max((min(LONGEST_WORD, cells(word)) for paragraph in cell for word in paragraph.split(" ")), default=0)
-
-
-def _wrapped(cell: Cell, width: int) -> list[str]:
-    lines = []
-    for paragraph in cell:
-        lines.append("")
-        for word in paragraph.split(" "):
-            if lines[-1] and cells(lines[-1]) + 1 + cells(word) > width:
-                lines.append("")
-            lines[-1] += f" {word}" if lines[-1] else word
-            while cells(lines[-1]) > width:
-                cut = width if lines[-1].isascii() else max(1, width // 2)
-                lines[-1:] = [lines[-1][:cut], lines[-1][cut:]]
-    return lines
-
-
-def _lines(row: Sequence[Cell], widths: Sequence[int], styles: Sequence[str]) -> list[Line]:
-    wrapped = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
-    lines: list[Line] = [[] for _ in range(max(map(len, wrapped)))]
-    for at, line in enumerate(lines):
-        for cell, width, style in zip(wrapped, widths, styles, strict=True):
-            text = cell[at] if at < len(cell) else ""
-            line += [(text, "" if at else style), (" " * (width - cells(text) + GAP), "")]
-        while line and not line[-1][0].strip(" "):
-            line.pop()  # no blanks at a line's end
-    return lines
-
-
-def _records(header: Sequence[str], rows: list[list[list[str]]], styles: list[list[str]], width: int) -> list[Line]:
-    """For a terminal too narrow for the table: one field below the other."""
+def _record(header: Sequence[str], row: Sequence[Cell], styles: Sequence[str], width: int) -> str:
     indent = max(map(cells, header))
-    lines: list[Line] = []
-    for row, row_styles in zip(rows, styles, strict=True):
-        lines += [[]] if lines else []
-        for title, cell, style in zip(header, row, row_styles, strict=True):
-            lines += _lines([[title], cell], [indent, max(2, width - indent - GAP)], ["", style]) if cell else []
+    widths = [indent, max(2, width - indent - GAP)]
+    fields = [([[title], cell], ["", style]) for title, cell, style in zip(header, row, styles, strict=True) if cell]
+    return "\n".join(line for field, style in fields for line in _lines(field, widths, style, width))
+
+
+def _lines(row: Sequence[Cell], widths: Sequence[int], styles: Sequence[str], width: int | None) -> Iterator[str]:
+    wrapped = [[line for text in cell for line in _wrapped(text, w)] for cell, w in zip(row, widths, strict=True)]
+    for at, texts in enumerate(zip_longest(*wrapped, fillvalue="")):
+        fields = zip(texts, widths, styles, strict=True)
+        padded = [styled(text, "" if at else style, width) + " " * (w - cells(text) + GAP) for text, w, style in fields]
+        yield "".join(padded).rstrip(" ")
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split(" "):
+        if lines[-1] and cells(lines[-1]) + 1 + cells(word) > width:
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+        while cells(lines[-1]) > width:
+            cut = width if lines[-1].isascii() else max(1, width // 2)
+            lines[-1:] = [lines[-1][:cut], lines[-1][cut:]]
     return lines
-
-
-def drawn(lines: Sequence[Line], width: int | None) -> str:
-    """Lines as text. Rich knows what a terminal can do, and that NO_COLOR asks for less; without rich: no colour."""
-    plain = "\n".join("".join(text for text, _ in line) for line in lines)
-    if width is None:
-        return plain
-    from io import StringIO
-
-    try:
-        from rich.console import Console
-        from rich.text import Text
-    except ImportError:
-        return plain
-    console = Console(file=StringIO(), force_terminal=True, highlight=False)
-    with console.capture() as capture:
-        for line in lines:
-            console.print(Text.assemble(*line), soft_wrap=True)
-    return capture.get().rstrip("\n")
