@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The set-up that the commands in this folder share; sourced, never run.
 #
-#     setup EXTRAS TOOL...      e.g. setup test,rich ip runc
+#     setup EXTRAS TOOL...      e.g. setup test,bench ip runc
 #
 # sees to it that the TOOLs exist (through apt, which only root may run), that .venv holds this checkout with the
 # EXTRAS of pyproject.toml, and that the compiled core is that of today's csrc/. A stamp in .venv makes a repeated call
@@ -249,7 +249,7 @@ install_checkout() {
 	local extras=$1 requirements=()
 	mapfile -t requirements < <(build_requirements)
 	pip_install 'installing the build tools into .venv' "${requirements[@]}"
-	build_core "installing netdevns[$extras] into .venv" --editable "${root}[$extras]"
+	build_core "installing netdevns${extras:+[$extras]} into .venv" --editable "$root${extras:+[$extras]}"
 }
 
 # The build looks at the times of the C files only, never at those of the headers: so nothing old may lie about.
