@@ -24,12 +24,15 @@ class Finding:
         severity: "error": a move refuses; "loss": a move loses this; "note": worth knowing.
         code: Stable; the list is in `netdevns.batch.checks`.
         text: One line: what, and what to do.
+        hint: What helps, as it is typed: a command (`netdevns recover`), or one word for the command that found this:
+            DEV=NAME instead of what was asked for, an option (`--force`), or `sudo`. None: nothing is known to help.
     """
 
     device: str | None
     severity: str
     code: str
     text: str
+    hint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Report:
 
 def report(found: Iterable[FindingLike]) -> Report:
     """The report of what a check found."""
-    findings = tuple(Finding(f.device, f.severity, f.code, f.text) for f in found)
+    findings = tuple(Finding(f.device, f.severity, f.code, f.text, f.hint) for f in found)
     return Report(all(f.severity != "error" for f in findings), findings)
 
 

@@ -44,7 +44,7 @@ from ..state import sysctls
 from ..system.netns import CURRENT, NetNS
 from ..text import quote
 from . import clashes, links, losses, stacking
-from .plan import Found, Item, Plan, called, requested, too_many
+from .plan import Found, Item, Plan, called, command_in, requested, too_many
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ def find(plan: Plan, which: str, where: object) -> None:
     try:
         setattr(plan, which, NetNS.open(where))  # type: ignore[arg-type]  # open refuses other types itself
     except NetDevError as e:
-        plan.error(None, "netns.open", e.text, e.errno or 0)
+        is_name = isinstance(where, str) and "/" not in where and ":" not in where
+        plan.error(None, "netns.open", e.text, e.errno or 0, "ip netns list" if is_name else None)
 
 
 def enter_source(plan: Plan, source: object) -> None:
@@ -184,11 +185,13 @@ def is_device(plan: Plan, item: Item, link: wire.Link | None) -> bool:
         plan.error(item.host_name, "device.invalid-name", text, errno.ENODEV)
     elif link is None:
         text = f"{item.label}: no such device in {called(plan.source)}"
-        plan.error(item.host_name, "device.unknown", text, errno.ENODEV)
+        where = ["--netns", plan.source.where] if plan.source and plan.source.where != CURRENT else []
+        hint = quote.command_line("netdevns", "show", *where)
+        plan.error(item.host_name, "device.unknown", text, errno.ENODEV, hint)
     elif link.name != item.ifname:
         real = quote.shown(link.name)
         text = f"{item.label}: this is an alternative name of {real}; name the device itself: {real}"
-        plan.error(item.host_name, "device.altname", text, errno.ENODEV)
+        plan.error(item.host_name, "device.altname", text, errno.ENODEV, item.argument(link.name))
     else:
         return True
     return False
@@ -255,7 +258,8 @@ def default_routes(plan: Plan) -> None:
         how = "move it anyway with --force"
         if not isinstance(plan.force, bool):
             how = "no annotation can ask for it, only the hook's arguments or config.json"
-        plan.error(item.host_name, "device.default-route", f"{text}; {how}", errno.EBUSY)
+        hint = "--force" if isinstance(plan.force, bool) else None
+        plan.error(item.host_name, "device.default-route", f"{text}; {how}", errno.EBUSY, hint)
 
 
 def _ask_target(plan: Plan, socket: Socket) -> None:
@@ -286,11 +290,12 @@ def _ipv6(plan: Plan, source: Socket, present: Iterable[Item], disabled: str | i
             text = f"{called(plan.target)}: {DISABLE_IPV6} could not be read: {os.strerror(-disabled)}"
             plan.error(None, "system", text, -disabled)
             return
-        why = "not available there"
+        why, hint = "not available there", None
         if isinstance(disabled, str):
             why = "disabled there (net.ipv6.conf.default.disable_ipv6)"
+            hint = command_in(plan.target, "sysctl", "-w", "net.ipv6.conf.default.disable_ipv6=0")
         text = f"{item.label}: it has IPv6 addresses, but IPv6 is {why}: {called(plan.target)}"
-        plan.error(item.host_name, "ipv6.disabled", text, errno.EACCES)
+        plan.error(item.host_name, "ipv6.disabled", text, errno.EACCES, hint)
 
 
 def _choose_ifindexes(present: list[Item], honours: wire.Message, answers: list[wire.Message], socket: Socket) -> None:

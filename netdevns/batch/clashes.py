@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from ..engine.lookups import link_of
 from ..netlink import ifname, uapi, wire
 from ..text import quote
-from .plan import Item, Plan, called
+from .plan import Item, Plan, called, command_in
 
 
 def in_batch(plan: Plan) -> None:
@@ -27,7 +28,7 @@ def in_batch(plan: Plan) -> None:
             _refuse(plan, item, "name.invalid", f"is no valid name: {item.why_wanted_invalid}")
         elif item.wanted in wanted:
             text = f'{item.label}: the name "{quote.shown(item.wanted)}" is also wanted for {wanted[item.wanted].label}'
-            plan.error(item.host_name, "name.twice", text, errno.EEXIST)
+            plan.error(item.host_name, "name.twice", text, errno.EEXIST, _numbered(item))
         else:
             wanted[item.wanted] = item
 
@@ -59,10 +60,10 @@ def claims(plan: Plan) -> Claims:
         other = owner.get(item.wanted)
         if other is item:
             text = f'{item.label}: "{quote.shown(item.wanted)}" is an alternative name of the device itself; remove it'
-            plan.error(item.host_name, "name.own-altname", text, errno.EEXIST)
+            plan.error(item.host_name, "name.own-altname", text, errno.EEXIST, _removal(plan, item, item.wanted))
         elif other is not None:
             text = f'{item.label}: "{quote.shown(item.wanted)}" is an alternative name of {other.label}'
-            plan.error(item.host_name, "name.twice", text, errno.EEXIST)
+            plan.error(item.host_name, "name.twice", text, errno.EEXIST, _numbered(item))
     return claims
 
 
@@ -78,12 +79,24 @@ def in_target(plan: Plan, claims: Claims, answers: list[wire.Message]) -> None:
             continue
         by = f"a device with that alternative name, {quote.shown(link.name)}" if link.name != name else "a device there"
         if name == item.wanted:
-            code = "name.taken" if link.name == name else "name.taken-altname"
+            code, hint = "name.taken" if link.name == name else "name.taken-altname", _numbered(item)
             text = f'{item.label}: the name "{quote.shown(name)}" is taken in {where} by {by} (ifindex {link.ifindex})'
         else:
-            code = "altname.taken"
+            code, hint = "altname.taken", _removal(plan, item, name)
             text = (
                 f'{item.label}: its alternative name "{quote.shown(name)}" is taken in {where} by {by} '
                 f"(ifindex {link.ifindex})"
             )
-        plan.error(item.host_name, code, text, errno.EEXIST)
+        plan.error(item.host_name, code, text, errno.EEXIST, hint)
+
+
+def _numbered(item: Item) -> str | None:
+    """A hint: a name like the wanted one, with a number that is free."""
+    template = item.wanted.rstrip(b"0123456789") + b"%d"
+    return None if ifname.why_invalid_template(template) else item.argument(wanted=template)
+
+
+def _removal(plan: Plan, item: Item, altname: bytes) -> str | None:
+    """A hint: the device without this alternative name."""
+    arguments = ["link", "property", "del", "dev", item.host_name, "altname", os.fsdecode(altname)]
+    return command_in(plan.source, "ip", *arguments)

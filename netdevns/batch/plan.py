@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable, Mapping
 
 from .. import limits, state
@@ -25,17 +26,35 @@ def called(netns: NetNS | None) -> str:
     return "this network namespace" if netns is None or netns.where == CURRENT else netns.where
 
 
+def command_in(netns: NetNS | None, program: str, *arguments: str) -> str | None:
+    """A command to type that runs in a namespace."""
+    where = CURRENT if netns is None else netns.where
+    words = [program]
+    if where.startswith("pid:"):
+        words = ["nsenter", "-t", where[4:], "-n", program]
+    elif where.startswith("fd:"):
+        words = ["nsenter", f"--net=/proc/self/fd/{where[3:]}", program]
+    elif "/" not in where:
+        words = ["ip", "-n", where] if program == "ip" else ["ip", "netns", "exec", where, program]
+    elif where != CURRENT:
+        words = ["nsenter", f"--net={where}", program]
+    return quote.command_line(*words, *arguments)
+
+
 class Found:
-    """A finding, with the errno that the kernel would give."""
+    """What a `Finding` is made from, with the errno that the kernel would give."""
 
-    __slots__ = ("code", "device", "errno", "severity", "text")
+    __slots__ = ("code", "device", "errno", "hint", "severity", "text")
 
-    def __init__(self, device: str | None, severity: str, code: str, text: str, errno_: int = 0) -> None:
+    def __init__(
+        self, device: str | None, severity: str, code: str, text: str, errno_: int = 0, hint: str | None = None
+    ) -> None:
         self.device = device
         self.severity = severity
         self.code = code
         self.text = text
         self.errno = errno_
+        self.hint = hint
 
 
 class Item:
@@ -57,6 +76,12 @@ class Item:
         self.device: Device | None = None
         self.depth = 0  # how many of its lowers are in the batch
         self.lost: list[str] = []
+
+    def argument(self, device: bytes | None = None, wanted: bytes | None = None) -> str | None:
+        """DEV or DEV=NAME with another device or another name, as it is typed; None: no DEV can have a "="."""
+        device = device or self.ifname
+        wanted = wanted or (self.wanted if self.wanted != self.ifname else b"")
+        return None if b"=" in device else quote.command_line(os.fsdecode(device + b"=" * bool(wanted) + wanted))
 
 
 class Member:
@@ -151,8 +176,10 @@ class Plan:
     def is_forced(self, item: Item) -> bool:
         return self.force if isinstance(self.force, bool) else item.host_name in self.force
 
-    def error(self, device: str | None, code: str, text: str, errno_: int) -> None:
-        self.found.append(Found(device, "error", code, text, errno_))
+    def error(self, device: str | None, code: str, text: str, errno_: int, hint: str | None = None) -> None:
+        if device is None and errno_ in (errno.EPERM, errno.EACCES):  # of a namespace: root may
+            hint = "sudo" if os.geteuid() else None
+        self.found.append(Found(device, "error", code, text, errno_, hint))
 
     def unasked(self, netns: NetNS | None, e: EngineError | wire.Malformed) -> None:
         """A namespace gave no usable answer."""

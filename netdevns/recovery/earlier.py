@@ -102,7 +102,7 @@ class Earlier:
                 if each.outcome == "kept":
                     text = f"an earlier move was killed, and cannot be undone: {each.text} ({each.record})"
                     text = f"{each.device}: {text}" if each.device else text
-                    self.kept.append(Found(each.device, "error", "record.kept", text, errno.EBUSY))
+                    self.kept.append(Found(each.device, "error", "record.kept", text, errno.EBUSY, "netdevns recover"))
                 else:
                     self.undone.append(each)
         for record in self.opened.seen():

@@ -154,7 +154,8 @@ def current(
 def lines(devices: Collection[str | None]) -> list[str]:
     """For a message: who has these devices, as far as they are on loan."""
     return [
-        f"{device}: on loan to container {container} ({path})" for container, device, _, _, path in current(devices)
+        f"{device}: on loan to container {container} ({path}); when it has ended, run `netdevns return {container}`"
+        for container, device, _, _, path in current(devices)
     ]
 
 

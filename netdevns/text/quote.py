@@ -2,6 +2,9 @@
 
 from .. import limits
 
+LONGEST_COMMAND = 500  # characters; nobody types more
+PLAIN = "@%+=:,./-_"  # besides letters and digits, what a shell takes as it is
+
 
 def shown(name: bytes) -> str:
     """A name for a message: bytes that are no text become visible, and it is short."""
@@ -18,6 +21,20 @@ def quoted(text: str) -> str:
 def printable(text: str) -> str:
     """A text from outside, fit for a terminal or a log: one line without control characters, whatever is in it."""
     return text if text.isprintable() else "".join(c if c.isprintable() else _visible(c) for c in text)
+
+
+def command_line(*words: str) -> str | None:
+    """Words as they are typed in a shell, quoted where one needs it; None: nobody can type this, or would.
+
+    As shlex.join, which would have a hook load re.
+    """
+    line = " ".join(map(_for_shell, words))
+    return line if line.isprintable() and len(line) <= LONGEST_COMMAND else None
+
+
+def _for_shell(word: str) -> str:
+    is_plain = word.isascii() and all(c.isalnum() or c in PLAIN for c in word)
+    return word if word and is_plain else "'" + word.replace("'", "'\"'\"'") + "'"
 
 
 def _visible(char: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import pickle
 import re
 import shlex
 import subprocess
@@ -10,9 +12,12 @@ from collections.abc import Callable
 
 import pytest
 
+import netdevns
+from netdevns.batch.plan import Item, Plan, command_in
 from netdevns.cli import advice, usage
 from netdevns.cli.main import main
-from netdevns.reports import Finding
+from netdevns.system.netns import CURRENT, NetNS
+from netdevns.text import quote
 from tests.support.namespaces import Namespace, drop_capabilities, in_child
 
 HOST = [
@@ -62,7 +67,7 @@ CORRECTED = {
     "alternative name, renamed": (["enp3s0=x"], ["eth1=x"], 1),
     "default route": (["eth2"], ["eth2", "--force"], 1),
     "name taken": (["eth1=net0"], ["eth1=net%d"], 1),
-    "name taken by an altname": (["eth1=wan0"], ["eth1=wan%d"], 2),
+    "name taken by an altname": (["eth1=wan0"], ["eth1=wan%d"], 1),
     "one name twice": (["eth1=x7", "eth3=x7"], ["eth1=x7", "eth3=x%d"], 1),
     "all of it": (["enp3s0=net0", "eth2=net0"], ["eth1=net%d", "eth2=net%d", "--force"], 1),
 }
@@ -92,7 +97,6 @@ def test_the_same_command_corrected(
 REMOVED = {
     "own altname": (["eth1=enp3s0"], []),
     "altname taken in the target": (["eth1=x"], ["link property add dev net0 altname enp3s0"]),
-    "name taken by an altname": (["eth1=wan0"], []),
 }
 
 
@@ -142,15 +146,12 @@ def test_permission(sides: tuple[Namespace, Namespace], monkeypatch: pytest.Monk
     """sudo for an ordinary user; root without capabilities is not helped by it."""
     asked = advice.Asked("move", {"eth1": None}, ("--to", "blue"), "blue")
     monkeypatch.setattr("sys.argv", ["/opt/netdevns/bin/netdevns"])
-    for code, text in (
-        ("permission.source", "CAP_NET_ADMIN is missing"),
-        ("netns.open", "pid:1: cannot open the network namespace /proc/1/ns/net: Permission denied"),
-    ):
-        finding = Finding(None, "error", code, text)
-        monkeypatch.setattr("os.geteuid", lambda: 1000)
-        assert advice.after_check([finding], asked) == ["sudo /opt/netdevns/bin/netdevns move eth1 --to blue"]
-        monkeypatch.setattr("os.geteuid", lambda: 0)
-        assert advice.after_check([finding], asked) == []
+    for code, number in (("permission.source", errno.EPERM), ("netns.open", errno.EACCES)):
+        for euid, told in ((1000, ["sudo /opt/netdevns/bin/netdevns move eth1 --to blue"]), (0, [])):
+            monkeypatch.setattr("os.geteuid", lambda euid=euid: euid)
+            plan = Plan([], force=False)
+            plan.error(None, code, "pid:1: Permission denied", number)
+            assert advice.after_check(plan.report().findings, asked) == told
 
     def child() -> int:
         drop_capabilities(*range(40))
@@ -178,14 +179,56 @@ def test_what_cannot_be_typed_is_not_told(name: str) -> None:
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        (None, ["ip"]),
+        (CURRENT, ["ip"]),
         ("blue", ["ip", "-n", "blue"]),
         ("pid:4711", ["nsenter", "-t", "4711", "-n", "ip"]),
         ("fd:3", ["nsenter", "--net=/proc/self/fd/3", "ip"]),
         ("/run/x/ns", ["nsenter", "--net=/run/x/ns", "ip"]),
+        ("/run/x y/ns", ["nsenter", "--net=/run/x y/ns", "ip"]),
     ],
 )
-def test_ip_in_a_namespace(where: str | None, words: list[str]) -> None:
+def test_a_command_in_a_namespace(where: str, words: list[str]) -> None:
     """However a namespace is named."""
-    rest = ["link", "property", "del", "dev", "net0", "altname", "wan0"]
-    assert advice._drop_altname(where, b"net0", b"wan0") == [*words, *rest]
+    line = command_in(NetNS(-1, where, owned=False), "ip", "link", "show")
+    assert shlex.split(line or "") == [*words, "link", "show"]
+
+
+HINTS = {
+    "name.taken": ({"eth1": "net0"}, "eth1=net%d"),
+    "name.taken-altname": ({"eth1": "wan0"}, "eth1=wan%d"),
+    "name.twice": ({"eth1": "x", "eth3": "x"}, "eth3=x%d"),
+    "name.own-altname": ({"eth1": "enp3s0"}, "ip link property del dev eth1 altname enp3s0"),
+    "name.invalid": ({"eth1": "a/b"}, None),
+    "device.altname": ({"enp3s0": "x"}, "eth1=x"),
+    "device.default-route": ({"eth2": None}, "--force"),
+    "device.unknown": ({"eth9": None}, "netdevns show"),
+    "device.immutable": ({"br0": None}, None),
+}
+
+
+@pytest.mark.parametrize(("code", "devices", "hint"), [(code, *row) for code, row in HINTS.items()], ids=HINTS)
+def test_hint_of_a_finding(
+    sides: tuple[Namespace, Namespace], code: str, devices: dict[str, str | None], hint: str | None
+) -> None:
+    """DESIGN 4.1: a finding has the command or step that helps, or None, whoever asks."""
+    report = netdevns.check(devices, sides[1].path)
+    assert {f.hint for f in report.findings if f.severity == "error"} == {hint}
+    assert {f.code for f in report.findings if f.severity == "error"} == {code}
+    with pytest.raises(netdevns.CheckFailed) as raised:
+        netdevns.move(devices, sides[1].path)
+    assert pickle.loads(pickle.dumps(raised.value)).report.findings == raised.value.report.findings
+    assert hint in [f.hint for f in raised.value.report.findings]
+
+
+@pytest.mark.parametrize(
+    "words", [["a b"], ["'"], ["a'b", "$(x)"], [""], ["~", "*"], ["eth1=net%d"], ["端口"]], ids=str
+)
+def test_command_line_is_what_shlex_joins(words: list[str]) -> None:
+    """The same quoting, without a module that a hook does not load."""
+    assert quote.command_line(*words) == shlex.join(words)
+
+
+def test_no_argument_for_a_device_that_none_can_name() -> None:
+    """In DEV=NAME the device ends at the first `=`."""
+    assert Item("a=b", "net0").argument() is None
+    assert Item("a'b", "net0").argument() == shlex.quote("a'b=net0")

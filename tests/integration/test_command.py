@@ -131,7 +131,8 @@ def test_check_json(target: Namespace, capsys: pytest.CaptureFixture[str]) -> No
     shown = json.loads(capsys.readouterr().out)
     assert set(shown) == {"ok", "findings"}
     assert shown["ok"] is False
-    assert all(set(f) == {"device", "severity", "code", "text"} for f in shown["findings"])
+    assert all(set(f) == {"device", "severity", "code", "text", "hint"} for f in shown["findings"])
+    assert [f["hint"] for f in shown["findings"] if f["code"] == "device.unknown"] == ["netdevns show"]
     assert {f["code"] for f in shown["findings"]} == {"name.invalid", "device.unknown", "loss.routes"}
 
 

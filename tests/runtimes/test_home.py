@@ -56,7 +56,7 @@ def test_loan_lives_as_long_as_the_container(host: Namespace, runtime: Runtime, 
             line = f"on loan: {host_name} as {name}, to container {CONTAINER} ({LOANS}/{CONTAINER})"
             assert line in shown
             missed = runtime.machine.netdevns("show", host_name).stderr
-            assert re.search(rf"next: .*netdevns return {CONTAINER}$", missed, re.MULTILINE), missed
+            assert re.search(rf"run `netdevns return {CONTAINER}`$", missed, re.MULTILINE), missed
         host.ip("link add name eth1 type ifb")  # somebody else's: both are shown
         shown = runtime.machine.netdevns("show", "eth1").stdout
         assert "on loan: eth1 as net0" in shown

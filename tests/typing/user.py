@@ -50,6 +50,7 @@ def namespaces(path: os.PathLike[str]) -> None:
     report = netdevns.check({"eth1": ""}, "blue", preserve=["neighbours"])
     assert_type(report.ok, bool)
     assert_type(report.findings[0].device, str | None)
+    assert_type(report.findings[0].hint, str | None)
     seen = netdevns.snapshot("eth1", source="blue")
     assert_type(seen, netdevns.Snapshot)
     assert_type(seen.addresses[0].family, str)
