@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from . import oci
     from .api import check, move, recover, snapshot
     from .errors import CheckFailed, ConfigInvalid, MoveFailed, NetDevError
-    from .reports import Finding, Recovered, Report
-    from .results import Address, Left, Moved, Snapshot
+    from .reports import Finding, Recovered, Report, Snapshot
+    from .results import Address, Left, Moved
     from .system.folders import JOURNAL_DIR
     from .system.netns import NetNS
 
@@ -68,7 +68,7 @@ _HOME = {
     "NetNS": "system.netns",
     "Recovered": "reports",
     "Report": "reports",
-    "Snapshot": "results",
+    "Snapshot": "reports",
     "check": "api",
     "move": "api",
     "oci": "oci",

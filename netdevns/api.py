@@ -1,6 +1,7 @@
 """What callers have: `move`, `check`, `recover`, `snapshot`.
 
-A move is checked under locks, with earlier moves of its devices undone first; then the batch (`transaction`) runs.
+A move is checked under locks, with earlier moves of its devices undone first; then the batch (`transaction`) runs. What
+records need is loaded where there are any: before anything is changed, and a millisecond that other first moves save.
 """
 
 from __future__ import annotations
@@ -18,10 +19,6 @@ from .batch.undo import OnStep
 from .engine import Device, EngineError, Socket, Watch, lookups
 from .errors import CheckFailed, MoveFailed, NetDevError
 from .netlink.ifname import encode, why_invalid
-from .recovery.earlier import Earlier
-from .recovery.record import Recorder
-from .recovery.recover import undo_crashed
-from .recovery.store import Journal
 from .system.exclusion import WAIT_S, Exclusion
 from .system.folders import JOURNAL_DIR
 from .system.interrupts import Interrupted, Patience
@@ -29,9 +26,11 @@ from .system.netns import CURRENT, NetNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .recovery.earlier import Earlier
     from .recovery.loans import Lender
-    from .reports import Recovered, Report
-    from .results import Moved, Snapshot
+    from .recovery.store import Journal
+    from .reports import Recovered, Report, Snapshot
+    from .results import Moved
     from .system.interrupts import Interrupts
     from .system.process import Process
 
@@ -164,6 +163,8 @@ def recover(journal: str | os.PathLike[str] = JOURNAL_DIR) -> tuple[Recovered, .
 
     Source: OCI runtime-spec 1.3, runtime.md "Errors": as if it had never been attempted.
     """
+    from .recovery.recover import undo_crashed
+
     return tuple(undo_crashed(os.fspath(journal)))
 
 
@@ -185,7 +186,8 @@ def snapshot(ifname: str, *, source: NetNS | str | os.PathLike[str] | int | None
 
     Source: linux/if_addr.h (RTM_GETADDR), linux/if_link.h (RTM_GETLINK).
     """
-    from .results import Snapshot, addresses
+    from .reports import Snapshot
+    from .results import addresses
 
     name = encode(ifname)
     reason = why_invalid(name)
@@ -242,6 +244,8 @@ def transact(
         else:
             patience = Patience(WAIT_S if timeout_s is None else min(timeout_s, WAIT_S), interrupts)
             if journal is not None:
+                from .recovery.earlier import Earlier
+
                 opened = stack.enter_context(open_journal(journal))
                 earlier = Earlier(opened, devices, source, patience, interrupts)
         exclusion = stack.enter_context(Exclusion(patience, is_must=interrupts is not None))
@@ -255,8 +259,13 @@ def transact(
         except NetDevError as e:
             e.earlier = tuple(earlier.undone) if earlier else ()
             raise
+        recorder = None
+        if opened is not None:
+            from .recovery.record import Recorder
+
+            recorder = Recorder(opened)
         plan.lends = 0 if lender is None else int.from_bytes(os.urandom(8), "little") >> 1 | 1
-        return Batch(plan, deadline, on_step, Recorder(opened) if opened else None, lender, interrupts, process).run(
+        return Batch(plan, deadline, on_step, recorder, lender, interrupts, process).run(
             Batch.results if results else None
         )
 
@@ -308,6 +317,8 @@ def interrupted(e: Interrupted, earlier: tuple[Recovered, ...]) -> MoveFailed:
 
 def open_journal(directory: str) -> Journal:
     """The directory of the records. Raises NetDevError."""
+    from .recovery.store import Journal
+
     try:
         return Journal(directory, create=True)
     except OSError as e:

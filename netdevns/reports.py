@@ -1,4 +1,4 @@
-"""What is told of checks, of devices as they are, and of recovering: frozen dataclasses.
+"""What checks, snapshots and recovering return: frozen dataclasses.
 
 Apart from `results`: each takes a third of a millisecond to make, and a first move that succeeds needs none of these.
 """
@@ -67,6 +67,22 @@ class Device:
     default_route: bool
     not_carried: tuple[str, ...]
     findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the kernel would drop in a move.
+
+    Attributes:
+        ifname, ifindex: The device.
+        addresses: All addresses, of every scope and lifetime, in the kernel's order.
+        up: Whether IFF_UP is set.
+    """
+
+    ifname: str
+    ifindex: int
+    addresses: tuple[Address, ...]
+    up: bool
 
 
 @dataclass(frozen=True)

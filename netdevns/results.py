@@ -1,4 +1,4 @@
-"""What a move and a snapshot return, and what a failed move leaves: frozen dataclasses. A hook does without."""
+"""What a move returns, and what a failed one leaves: frozen dataclasses. A hook does without."""
 
 from __future__ import annotations
 
@@ -37,22 +37,6 @@ class Address:
     protocol: int | None
     valid_lft_s: int | None
     preferred_lft_s: int | None
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What the kernel would drop in a move.
-
-    Attributes:
-        ifname, ifindex: The device.
-        addresses: All addresses, of every scope and lifetime, in the kernel's order.
-        up: Whether IFF_UP is set.
-    """
-
-    ifname: str
-    ifindex: int
-    addresses: tuple[Address, ...]
-    up: bool
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from .. import state
-from ..engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, EngineError, lookups
+from ..engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, EngineError, Socket, lookups
 from ..errors import Remains
-from ..netlink import uapi, wire
+from ..netlink import ifaddr, uapi, wire
 from ..state.kind import DOWN, STAGES
 from ..state.link_settings import LinkSettings
 from ..state.masters import Masters, found_again, links_of
 from ..state.restore import Restorer
-from . import forgood, stacking
+from . import stacking
 from .plan import Member, Plan, location
 from .way_back import WayBack
 
@@ -85,7 +85,7 @@ class _Undo:
         for member in sorted(self.touched, key=lambda m: m.item.depth):
             if member.device.place == PLACE_SOURCE:
                 self._restore(member)
-        forgood.find_ended(self.source, self.touched, self.uppers)
+        _find_ended(self.source, self.touched, self.uppers)
         # Their lower left and came back: they may have lost IPv6 addresses, or have come up (probes
         # addresses.ipv6.down.default, kinds.lower-back.vlan-down).
         for member in self.uppers:
@@ -144,7 +144,7 @@ class _Undo:
             if left.is_for_good:
                 for_good[member].append(left.words)
         try:
-            forgood.find(self.source, self.missing)
+            _find_for_good(self.source, self.missing)
         except (EngineError, wire.Malformed) as e:
             self.missing[self.touched[0]].append(f"what cannot be put back is not known: {lookups.says(e)}")
         for member in self.missing:
@@ -191,3 +191,46 @@ class _Undo:
             self.missing[member] += way.missing[member]
             if member.device.place == PLACE_SOURCE and member.device.ifindex != member.link.ifindex:
                 self.missing[member].append(f"ifindex {member.link.ifindex}")
+
+
+# ---- what nothing can put back: told all the same, and of no use to try again ----
+
+DELETED = "the device: the kernel deleted it when what it lay on left"
+
+
+def _find_ended(source: Socket, touched: Iterable[Member], uppers: Iterable[Member]) -> None:
+    """Devices that stayed, which the kernel deleted when their lower left."""
+    staying = [*uppers]
+    ending = stacking.ending([m.link for m in staying], [m.link.ifindex for m in touched])
+    for member in (m for m in staying if m.link.ifindex in ending):
+        try:
+            now = lookups.link(source, ifindex=member.link.ifindex)
+        except (EngineError, wire.Malformed):
+            continue  # what is asked next says what stands against it
+        member.ended = now is None or now.kind != member.link.kind
+
+
+def _find_for_good(source: Socket, members: Iterable[Member]) -> None:
+    """Sets `for_good` of each. Raises EngineError, Malformed."""
+    here = [m for m in members if m.device.place == PLACE_SOURCE and not m.ended]
+    told = {m: _temporary(m.device.addresses) for m in here}
+    now: dict[int, set[object]] = {}
+    if any(told.values()):
+        for ifindex, fields in ifaddr.indexed_addresses(lookups.dump(source, ifaddr.dump_addresses())):
+            if _is_temporary(fields):
+                now.setdefault(ifindex, set()).add(fields["address"])
+    for member in members:
+        member.for_good = [DELETED] if member.ended else []
+    for member in here:
+        lost = [a for a in told[member] if a not in now.get(member.device.ifindex, ())]
+        if lost:
+            member.for_good.append(f"that {', '.join(lost)} {'are' if len(lost) > 1 else 'is'} temporary")
+
+
+def _temporary(dumped: bytes) -> list[str]:
+    """Addresses that the kernel made for privacy (RFC 8981): set again, they live as long, but are not replaced."""
+    return [str(fields["address"]) for fields in ifaddr.addresses(dumped) if _is_temporary(fields)]
+
+
+def _is_temporary(fields: dict[str, object]) -> bool:
+    return fields["family"] == "inet6" and bool(int(str(fields["flags"])) & uapi.IFA_F_SECONDARY)

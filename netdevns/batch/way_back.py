@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 
+from .. import descriptors
 from ..engine import PLACE_SOURCE, PLACE_TARGET, RETURN, EngineError, Socket, lookups
 from ..netlink import uapi, wire
 from ..state import link_settings
@@ -195,7 +196,7 @@ class WayBack:
                     self._home_from(ours, there, member)
                     raise
         finally:
-            uapi.close(fd)
+            descriptors.close(fd)
 
     def _home_from(self, ours: Socket, there: set[int], member: Member) -> None:
         for link in lookups.links(ours):

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from struct import Struct
 
+from .. import descriptors
 from . import uapi, wire
 from .error import EngineError
 from .recvmmsg import MSG_TRUNC, Burst
@@ -56,7 +57,7 @@ def _file(path: str, text: str | None) -> str | int:
             os.write(fd, text.encode())
             return text
         finally:
-            uapi.close(fd)
+            descriptors.close(fd)
     except OSError as e:
         return -(e.errno or errno.EIO)
 
@@ -94,10 +95,10 @@ def _open_there(netns_fd: int, files: Mapping[str, str | None]) -> tuple[socket.
             _setns(home, text, errno.ENOTRECOVERABLE)
     except BaseException:
         if made:
-            uapi.close(made[0].detach())
+            descriptors.close(made[0].detach())
         raise
     finally:
-        uapi.close(home)
+        descriptors.close(home)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return made
 
@@ -157,7 +158,7 @@ class Watch:
         return memoryview(self._told)
 
     def close(self) -> None:
-        uapi.close(self._socket.detach())
+        descriptors.close(self._socket.detach())
 
 
 class Socket:
@@ -187,7 +188,7 @@ class Socket:
             # The kernel's choice: the process id is only its first try (probe acks.echo.second-socket).
             portid = made.getsockname()[0]
         except OSError as e:
-            uapi.close(made.detach())
+            descriptors.close(made.detach())
             raise EngineError(e.errno or errno.EIO, "cannot set up a NETLINK_ROUTE socket", "open") from None
         self._use(made, portid)
 
@@ -298,7 +299,7 @@ class Socket:
                 yield data
 
     def close(self) -> None:
-        uapi.close(self._socket.detach())
+        descriptors.close(self._socket.detach())
 
     def __enter__(self) -> Socket:
         return self

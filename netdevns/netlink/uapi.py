@@ -1,4 +1,4 @@
-"""Kernel constants under their kernel names, and what close(2) means here.
+"""Kernel constants under their kernel names.
 
 From include/uapi/linux: netlink.h, rtnetlink.h, if_link.h, if_addr.h, if_bridge.h, neighbour.h, nexthop.h,
 nsfs.h, sched.h.
@@ -275,12 +275,3 @@ NTF_MASTER = 0x04
 NTF_PROXY = 0x08
 NTF_EXT_LEARNED = 0x10
 NTF_STICKY = 0x40
-
-
-def close(fd: int) -> None:
-    """Closes a descriptor. Linux does so whatever close(2) returns, so an error must neither end nor undo anything."""
-    if fd >= 0:
-        try:
-            os.close(fd)
-        except OSError:
-            return

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 
 from .. import errors
-from ..netlink import ifname
 from ..system import inputs
 from ..text import quote
 from . import config_json
@@ -158,4 +157,6 @@ def merged(sources: Sequence[Source]) -> dict[str, str]:
 
 def _shown(name: str) -> str:
     """UTF-8 in a message whatever the locale, as in the log."""
+    from ..netlink import ifname  # a hook with nothing to do has no name to show
+
     return quote.shown(ifname.encode(name))

@@ -12,8 +12,7 @@ try:
 except ImportError:  # not every Python has it
     _socket = None  # type: ignore[assignment]
 
-from .. import limits
-from ..netlink import uapi
+from .. import descriptors, limits
 from ..system.folders import JOURNAL_DIR, open_file, open_folder
 
 NAME = "hook.log"
@@ -53,7 +52,7 @@ def _append(data: bytes) -> None:
                 raise BlockingIOError(errno.EWOULDBLOCK, "another process has locked it")
             time.sleep(PAUSE_S)
     finally:
-        uapi.close(folder)
+        descriptors.close(folder)
 
 
 def _appended(folder: int, data: bytes) -> bool:
@@ -82,7 +81,7 @@ def _appended(folder: int, data: bytes) -> bool:
             data = data[os.write(fd, data) :]
         return True
     finally:
-        uapi.close(fd)
+        descriptors.close(fd)
 
 
 def _send(lines: list[str], priority: int) -> None:

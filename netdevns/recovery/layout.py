@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from struct import Struct
 
-from .. import state
+from .. import descriptors, state
 from ..netlink import ifname, uapi, wire
 from ..netlink.ifaddr import IFADDRMSG
 
@@ -52,7 +52,6 @@ _TEXTS = {
 # The kernel's messages that follow a section of a type, with the size of what precedes their attributes; the first is
 # the link. Those of STATE are its kind's.
 _LINK_AND_ADDRESSES = {uapi.RTM_NEWLINK: wire.IFINFOMSG.size, uapi.RTM_NEWADDR: IFADDRMSG.size}
-_KINDS = {kind.name.encode(): dict(kind.messages) for kind in state.KINDS}
 _ONCE = (HEAD, SOURCE, TARGET)  # how often they are in a record
 
 
@@ -120,7 +119,7 @@ def boot_id() -> bytes:
         try:
             _boot_id = os.read(fd, 64).strip()
         finally:
-            uapi.close(fd)
+            descriptors.close(fd)
     return _boot_id
 
 
@@ -176,10 +175,11 @@ def _judge_dumped(section_: Section) -> None:
     is_first = section_.type in (DEVICE, UPPER)
     sizes = _LINK_AND_ADDRESSES if is_first else {}
     if section_.type == STATE:
-        kind = section_.text(A_KIND)
-        if kind not in _KINDS:
+        name = section_.text(A_KIND)
+        kind = next((kind for kind in state.KINDS if kind.name.encode() == name), None)
+        if kind is None:
             raise Damaged("a kind of state in it is not known")
-        sizes = _KINDS[kind]
+        sizes = dict(kind.messages)
     for message in wire.messages(bytes(section_.body)) if sizes else ():
         size = sizes.get(message.type, -1)
         if size < 0 or len(message.body) < size or (is_first and message.type != uapi.RTM_NEWLINK):

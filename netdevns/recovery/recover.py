@@ -10,10 +10,11 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Iterator
 
+from .. import descriptors
 from ..batch import undo
 from ..batch.plan import Member
 from ..engine import PLACE_GONE, PLACE_TARGET, EngineError, lookups
-from ..netlink import ifname, uapi, wire
+from ..netlink import ifname, wire
 from ..system import exclusion
 from ..system.exclusion import Busy
 from ..system.folders import open_folder
@@ -51,7 +52,7 @@ def undo_crashed(
         return []
     with opened:
         if interrupts is not None and opened.names():
-            uapi.close(open_folder(directory, create=True))
+            descriptors.close(open_folder(directory, create=True))
         return [*_recovered(opened, interrupts, only)]
 
 

@@ -17,8 +17,9 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 
+from .. import descriptors
 from ..limits import RECORD_BYTES
-from ..netlink import uapi, wire
+from ..netlink import wire
 from ..system.folders import MODE_FILE, open_file, open_folder
 from .layout import A_CHECKSUM, END, U64, Damaged, Section, parse
 
@@ -77,7 +78,7 @@ class Journal:
             for each in filter(None, (unnamed, named)):
                 with contextlib.suppress(OSError):  # why it could not be written counts
                     os.unlink(each, dir_fd=self.fd)
-            uapi.close(fd)
+            descriptors.close(fd)
             raise
         if instead_of:
             instead_of.close()
@@ -194,7 +195,7 @@ class Journal:
             return 0
 
     def close(self) -> None:
-        uapi.close(self.fd)
+        descriptors.close(self.fd)
 
     def __enter__(self) -> Journal:
         return self
@@ -307,7 +308,7 @@ class Record:
                 name = f"{begin}~{os.urandom(8).hex()}{UNDO}"
             return f"{directory}/{ASIDE}/{name}" if self._rename(name, "it is not set aside", aside) else None
         finally:
-            uapi.close(aside)
+            descriptors.close(aside)
 
     def _rename(self, name: str, otherwise: str, folder: int = -1) -> bool:
         """Gives it another name, in another folder if one is given, and its lock back; a warning where that fails."""
@@ -326,5 +327,5 @@ class Record:
     def close(self) -> None:
         """Gives the lock back. A record that is still there is then one of a crash."""
         if self.fd >= 0:
-            uapi.close(self.fd)
+            descriptors.close(self.fd)
         self.fd = -1

@@ -18,7 +18,7 @@ import os
 from collections.abc import Collection, Iterator
 from struct import Struct
 
-from ..netlink import uapi
+from .. import descriptors
 from .folders import JOURNAL_DIR, open_file, open_folder
 from .interrupts import Patience
 from .netns import NetNS
@@ -147,11 +147,11 @@ class Exclusion:
             if fd >= 0:
                 with contextlib.suppress(OSError):  # its end unlocks it, too
                     _set(fd, fcntl.F_UNLCK, 0, 0)
-                uapi.close(fd)
+                descriptors.close(fd)
         self._held.clear()
         self._inodes.clear()
         if self._folder >= 0:
-            uapi.close(self._folder)
+            descriptors.close(self._folder)
             self._folder = -1
 
     def __enter__(self) -> Exclusion:

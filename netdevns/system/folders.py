@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 
-from ..netlink import uapi
+from .. import descriptors
 
 JOURNAL_DIR = "/run/netdevns"
 MODE_DIR, MODE_FILE = 0o700, 0o600
@@ -30,7 +30,7 @@ def open_folder(directory: str, folder: str = "", *, create: bool) -> int:
     try:
         return _open_folder(fd, folder, f"{directory}/{folder}", create)
     finally:
-        uapi.close(fd)
+        descriptors.close(fd)
 
 
 def _open_folder(parent: int | None, name: str, path: str, create: bool) -> int:
@@ -80,7 +80,7 @@ def _checked(fd: int, path: str, kind: int) -> int:
     try:
         _judge(os.fstat(fd), path, kind)
     except BaseException:
-        uapi.close(fd)
+        descriptors.close(fd)
         raise
     return fd
 

@@ -6,9 +6,8 @@ import errno
 import os
 import stat
 
-from .. import limits
+from .. import descriptors, limits
 from ..errors import ConfigInvalid
-from ..netlink import uapi
 from ..text.quote import quoted
 
 TYPE_CHECKING = False
@@ -45,7 +44,7 @@ def open_regular(path: str) -> int:
         except FileNotFoundError:
             raise OSError(errno.ENOENT, "it is there, but /proc, by which it is opened, is not", path) from None
     finally:
-        uapi.close(seen)
+        descriptors.close(seen)
 
 
 def read_file(path: str, most: int) -> bytes:
@@ -62,7 +61,7 @@ def read_file(path: str, most: int) -> bytes:
     try:
         data = read(lambda size: os.read(fd, size), most)
     finally:
-        uapi.close(fd)
+        descriptors.close(fd)
     if len(data) > most:
         raise OSError(errno.EFBIG, f"larger than {called(most)}", path)
     return data

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 
+from .. import descriptors
 from ..errors import NetDevError
 from ..netlink import uapi
 from . import inputs
@@ -89,7 +90,7 @@ class NetNS:
         except OSError:
             kind = 0
         if kind != uapi.CLONE_NEWNET:
-            uapi.close(fd)
+            descriptors.close(fd)
             what = "a namespace of another kind" if kind else "not a namespace"
             raise NetDevError(
                 f"{name}: this is {what}; a network namespace is needed", errno=errno.EINVAL, step="open", netns=name
@@ -99,7 +100,7 @@ class NetNS:
     def close(self) -> None:
         """Close the descriptor, unless it is another NetNS's. Can be repeated."""
         if self._owned and self.fd >= 0:
-            uapi.close(self.fd)
+            descriptors.close(self.fd)
         self.fd = -1
 
     def same(self, other: NetNS) -> bool:

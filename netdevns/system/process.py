@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 
-from ..netlink import uapi
+from .. import descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Process:
 
     def close(self) -> None:
         if self._is_own and self._fd >= 0:
-            uapi.close(self._fd)
+            descriptors.close(self._fd)
         self._fd = -1
 
     def __enter__(self) -> Self:
@@ -65,7 +65,7 @@ def _has_ended(folder: int) -> bool:
         try:
             state = os.read(fd, 4096).rpartition(b")")[2].split()[0]  # proc(5): behind the name, which may be anything
         finally:
-            uapi.close(fd)
+            descriptors.close(fd)
     except (FileNotFoundError, ProcessLookupError):
         return True
     return state in (b"Z", b"X")

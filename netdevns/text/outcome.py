@@ -7,7 +7,6 @@ touched; 3 failed and something could not be put back (the message says what).
 from __future__ import annotations
 
 from .. import errors, limits
-from ..netlink.ifname import encode
 from ..text.quote import printable, quoted, shown
 
 TYPE_CHECKING = False
@@ -60,6 +59,8 @@ def lines_of(e: errors.NetDevError, lent: Callable[[Collection[str | None]], lis
     if not isinstance(e, errors.MoveFailed):
         lines.append(UNTOUCHED_ELSE if e.earlier else UNTOUCHED)
     for left in e.remains:
+        from ..netlink.ifname import encode  # loaded by then; a hook with nothing to do has no name to show
+
         name = f", named {left.name} (ifindex {left.ifindex})" if left.name else ""
         lines.append(
             f"{shown(encode(left.device))}: {LOCATIONS[left.location]}{name}; not as before: {', '.join(left.missing)}"

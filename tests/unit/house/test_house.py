@@ -24,20 +24,20 @@ CSRC = ROOT / "csrc"
 
 # One way: a folder imports from those before it, and from itself.
 FOLDERS = [
-    "limits", "netlink", "results", "reports", "errors", "text", "system", "_core", "_ffi", "engine", "state", "batch",
-    "recovery", "api", "oci", "conformance", "cli", "__main__",
+    "limits", "descriptors", "netlink", "results", "reports", "errors", "text", "system", "_core", "_ffi", "engine",
+    "state", "batch", "recovery", "api", "oci", "conformance", "cli", "__main__",
 ]  # fmt: skip
 # What a hook pays for before it does anything.
 HOOK_PATH = [
-    "limits", "errors", "api", "_ffi", "netlink/uapi", "netlink/wire", "netlink/error", "netlink/ifname",
+    "limits", "descriptors", "errors", "api", "_ffi", "netlink/uapi", "netlink/wire", "netlink/error", "netlink/ifname",
     "netlink/ifaddr", "netlink/info_data", "text/quote", "text/output", "text/outcome", "system", "engine", "state",
     "batch", "recovery", "oci/config_json", "oci/jsonscan", "oci/annotations", "oci/hook", "oci/handover",
     "oci/hook_log", "oci/hook_command",
 ]  # fmt: skip
 # What a hook that finds nothing to move loads.
 IDLE = {
-    "errors", "limits", "netlink", "netlink.uapi", "oci", "oci.config_json", "oci.hook", "oci.hook_command",
-    "oci.jsonscan", "netlink.ifname", "system", "system.inputs", "text", "text.outcome", "text.output", "text.quote",
+    "descriptors", "errors", "limits", "oci", "oci.config_json", "oci.hook", "oci.hook_command", "oci.jsonscan",
+    "system", "system.inputs", "text", "text.outcome", "text.output", "text.quote",
 }  # fmt: skip
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
 HEAVY_FOR_NOTHING = HEAVY | {"json", "collections", "contextlib", "functools", "signal", "warnings"}
@@ -204,7 +204,7 @@ def test_conformance_uses_nothing_that_it_judges():
     assert found <= {"errors", "netlink", "system", "text"}
     loaded = loaded_by("import netdevns.conformance.command as c; c.every()", whole=True)
     own = {name.split(".")[1] for name in loaded if name.startswith("netdevns.")}
-    assert own <= {"conformance", "errors", "limits", "netlink", "system", "text"}
+    assert own <= {"conformance", "descriptors", "errors", "limits", "netlink", "system", "text"}
     assert {name.split(".")[0] for name in loaded} & {"_cffi_backend", "cffi", "rich"} == set()
 
 
