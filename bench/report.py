@@ -68,10 +68,10 @@ def targets(rows: Sequence[Mapping[str, Verdict]]) -> Table:
     titles = ["what", "kernel", "native", "measured", "reached", "reference", "measured", "reached"]
     found = []
     for verdicts in rows:
-        native, reference = verdicts["native"], verdicts["reference"]
-        row = [native.target.what, native.kernel]
-        for each in (native, reference):
-            row += [each.goal.words(each.target.unit), each.words, each.verdict]
+        row = [verdicts["native"].target.what, verdicts["native"].kernel]
+        for engine in ("native", "reference"):
+            each = verdicts.get(engine)
+            row += [each.goal.words(each.target.unit), each.words, each.verdict] if each else [ABSENT] * 3
         found.append(row)
     return Table(titles, found)
 

@@ -14,7 +14,7 @@ FILE = Path(__file__).resolve().with_name("targets.toml")
 ENGINES = {"native": NATIVE, "reference": REFERENCE}
 KERNELS = ("running", "uml")
 UNITS = {"ms": 1e3, "MiB": 1 / 1024}  # of a second, of a KiB
-KEYS = {"what", "scenario", "metric", "kind", "against", "kernels", "native", "reference"}
+KEYS = {"what", "scenario", "metric", "kind", "against", "kernels", "native"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +102,7 @@ def load(file: Path = FILE) -> list[Target]:
         goals = {
             engine: Goal(raw[engine].get("contestants", [default]), raw[engine]["limit"], raw[engine].get("aim"))
             for engine, default in ENGINES.items()
+            if engine in raw
         }
         is_ratio, is_uml = raw["kind"] == "ratio", raw["kernels"] == "uml"
         what = (raw["what"], raw["scenario"], raw["metric"])
@@ -110,13 +111,16 @@ def load(file: Path = FILE) -> list[Target]:
 
 
 def _wrong(raw: Mapping[str, Any]) -> str:
-    if raw.keys() - KEYS - {"unit"} or KEYS - raw.keys():
-        return f"an entry has {', '.join(sorted(KEYS))}, and unit where it is a difference"
+    if raw.keys() - KEYS - {"unit", "reference"} or KEYS - raw.keys():
+        return f"an entry has {', '.join(sorted(KEYS))}, unit where it is a difference, and perhaps reference"
     if raw["metric"] not in METRICS or raw["kernels"] not in KERNELS or raw["kind"] not in ("ratio", "difference"):
         return "metric, kind or kernels is none of those that there are"
     if (raw["kind"] == "difference") != (raw.get("unit") in UNITS):
         return f"a difference has a unit, one of {', '.join(UNITS)}; a ratio has none"
-    if any(raw[engine].keys() - {"limit", "aim", "contestants"} or "limit" not in raw[engine] for engine in ENGINES):
+    if any(
+        raw[engine].keys() - {"limit", "aim", "contestants"} or "limit" not in raw[engine]
+        for engine in ENGINES.keys() & raw.keys()
+    ):
         return "an engine has limit, aim, contestants"
     return ""
 
@@ -130,12 +134,12 @@ def evaluate(targets: Sequence[Target], documents: Sequence[Document]) -> list[d
             found.append(
                 {
                     engine: Verdict(target, engine, document.name, target.measured(document, engine))
-                    for engine in ENGINES
+                    for engine in target.goals
                 }
             )
         if not mine:
             kernel = "UML" if target.uml else "running"
-            found.append({engine: Verdict(target, engine, kernel, None) for engine in ENGINES})
+            found.append({engine: Verdict(target, engine, kernel, None) for engine in target.goals})
     return found
 
 

@@ -136,10 +136,13 @@ class _Undo:
         owner = {m.device.ifindex: m for m in self.missing if m.device.place == PLACE_SOURCE}
         masters = {m.link.master: m for m in self.missing if m.link.master}
         for_good: dict[Member, list[str]] = {member: [] for member in self.missing}
-        for left in self.restorer.left(self._here()):
+        told = [*self.restorer.left(self._here())]
+        if not any(left.kind == LinkSettings.name and not left.ifindex for left in told):
+            # The engine said so when it compared; it may be right by now, and otherwise it is told with the values.
+            for member, words in self.missing.items():
+                self.missing[member] = [each for each in words if not each.endswith(" changed")]
+        for left in told:
             member = owner.get(left.ifindex) or masters.get(left.ifindex) or self.touched[0]
-            if left.kind == LinkSettings.name:  # the engine says of the first only that it differs
-                self.missing[member] = [words for words in self.missing[member] if not words.endswith(" changed")]
             self.missing[member].append(left.words)
             if left.is_for_good:
                 for_good[member].append(left.words)

@@ -117,7 +117,7 @@ def links_of(socket: Socket, names: Collection[bytes]) -> list[wire.Link]:
 def _links(dumped: bytes | memoryview) -> list[wire.Link]:
     view = memoryview(dumped)
     bodies = [view[at:end] for type_, at, end in spans(dumped) if type_ == uapi.RTM_NEWLINK]
-    return [wire.Link(body, wire.LINKS) for body in bodies]
+    return [wire.Link(body) for body in bodies]
 
 
 def addresses(socket: Socket, ifindexes: Collection[int], size: int = 0) -> Mapping[int, bytes | memoryview]:

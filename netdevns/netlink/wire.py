@@ -17,7 +17,6 @@ U32 = Struct("=I")
 S32 = Struct("=i")
 S32_MAX = 0x7FFFFFFF
 TEXT_BYTES = 191  # of an extack text
-SHAPES_OF_A_SIZE, SIZES = 8, 32  # are remembered; of more than these, the oldest shape, or all, are looked at anew
 TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 
@@ -166,64 +165,6 @@ def attr_list(view: memoryview, at: int = 0, *, strict: bool = True) -> Iterator
         at += (length + 3) & ~3
 
 
-class Shape:
-    """Where the attributes of a message lie; the same in all of its length whose attributes have the same headers.
-
-    Attributes:
-        attrs: (type, where the payload begins, where it ends) of each in order, counted from the start of the body.
-        is_damaged: Whether the list ends with a length that lies.
-        last: By type, where the payload begins and ends; of duplicates the last counts.
-        headers: Reads the headers of the attributes, in a body of that length.
-        values: What they are.
-    """
-
-    __slots__ = ("attrs", "headers", "is_damaged", "last", "values")
-
-    def __init__(self, body: bytes | memoryview, header_size: int) -> None:
-        at, end, layout = header_size, len(body), [f"={min(header_size, len(body))}x"]
-        self.attrs: list[tuple[int, int, int]] = []
-        self.is_damaged = False
-        while end - at >= 4 and not self.is_damaged:
-            length, type_ = NLATTR.unpack_from(body, at)
-            self.is_damaged = not 4 <= length <= end - at
-            following = min((at + length + 3) & ~3, end)
-            layout.append("I" if self.is_damaged else f"I{following - at - 4}x")
-            if not self.is_damaged:
-                self.attrs.append((type_ & TYPE_MASK, at + 4, at + length))
-            at = following
-        self.last = {type_: (begin, stop) for type_, begin, stop in self.attrs}
-        self.headers = Struct("".join(layout)).unpack_from
-        self.values = self.headers(body)
-
-
-class Shapes:
-    """The shapes that were met. A kernel makes all messages of a kind alike: one is looked at, thousands compared."""
-
-    __slots__ = ("_by_size", "_header_size", "_make")
-
-    def __init__(self, header_size: int, make: type[Shape] = Shape) -> None:
-        self._header_size = header_size
-        self._make = make
-        self._by_size: dict[int, tuple[Shape, ...]] = {}  # the one met last is the first; tuples: threads may share it
-
-    def of(self, data: bytes | memoryview, at: int, end: int) -> Shape:
-        """The shape of the body between two offsets."""
-        met = self._by_size.get(end - at)
-        if met and met[0].headers(data, at) == met[0].values:
-            return met[0]
-        return self._another(met or (), data, at, end)
-
-    def _another(self, met: tuple[Shape, ...], data: bytes | memoryview, at: int, end: int) -> Shape:
-        found = next((shape for shape in met if shape.headers(data, at) == shape.values), None)
-        if found is None:
-            found = self._make(data[at:end], self._header_size)
-            met = met[: SHAPES_OF_A_SIZE - 1]
-            if not met and len(self._by_size) >= SIZES:
-                self._by_size.clear()
-        self._by_size[end - at] = (found, *(shape for shape in met if shape is not found))
-        return found
-
-
 def text(view: bytes | memoryview | None) -> bytes:
     """A NUL-terminated string attribute."""
     return b"" if view is None else bytes(view).partition(b"\0")[0]
@@ -261,54 +202,20 @@ def error(message_: Message) -> tuple[int, str]:
     return code, text(said)[:TEXT_BYTES].decode("utf-8", "replace")
 
 
-READ_OF_LINKS = frozenset({
-    uapi.IFLA_LINKINFO, uapi.IFLA_NETNS_IMMUTABLE, uapi.IFLA_PROP_LIST, uapi.IFLA_IFNAME, uapi.IFLA_ADDRESS,
-    uapi.IFLA_MTU, uapi.IFLA_MASTER, uapi.IFLA_XDP, uapi.IFLA_LINK, uapi.IFLA_LINK_NETNSID, uapi.IFLA_AF_SPEC,
-})  # fmt: skip
-
-
-class LinkShape(Shape):
-    """The same with what a Link reads."""
-
-    __slots__ = ("places",)
-
-    def __init__(self, body: bytes | memoryview, header_size: int) -> None:
-        super().__init__(body, header_size)
-        self.places = [(type_, slice(*place)) for type_, place in self.last.items() if type_ in READ_OF_LINKS]
-
-
-class LinkShapes(Shapes):
-    """The shapes of links."""
-
-    def __init__(self) -> None:
-        super().__init__(IFINFOMSG.size, LinkShape)
-
-    def attrs(self, body: memoryview) -> dict[int, memoryview]:
-        """What `attrs` finds, as far as a Link reads it."""
-        shape = self.of(body, 0, len(body))
-        assert isinstance(shape, LinkShape)
-        if shape.is_damaged:
-            raise Malformed("an attribute with a wrong length")
-        return {type_: body[place] for type_, place in shape.places}
-
-
-LINKS = LinkShapes()  # of all dumps of a process: to learn a shape takes as long as to read two links
-
-
 class Link:
-    """What this package reads of an RTM_NEWLINK; `shapes`: of other links, where there are many."""
+    """What this package reads of an RTM_NEWLINK."""
 
     __slots__ = (
         "af_spec", "altnames", "body", "data", "flags", "has_xdp", "ifindex", "immutable", "kind", "lower", "mac",
         "master", "mtu", "name", "port", "port_kind",
     )  # fmt: skip
 
-    def __init__(self, body: memoryview, shapes: LinkShapes | None = None) -> None:
+    def __init__(self, body: memoryview) -> None:
         if len(body) < IFINFOMSG.size:
             raise Malformed("a truncated link message")
         self.body = body
         _, _, self.ifindex, self.flags, _ = IFINFOMSG.unpack_from(body)
-        found = shapes.attrs(body) if shapes else attrs(body, IFINFOMSG.size)
+        found = attrs(body, IFINFOMSG.size)
         info = found.get(uapi.IFLA_LINKINFO)
         immutable = found.get(uapi.IFLA_NETNS_IMMUTABLE)
         names = found.get(uapi.IFLA_PROP_LIST)

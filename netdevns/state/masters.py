@@ -20,8 +20,13 @@ class Masters(Kind):
     messages = ((uapi.RTM_NEWLINK, wire.IFINFOMSG.size),)
 
     def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
-        """The links of the masters, and of a bond all that are its slaves."""
-        masters = {link.master for ifindex, link in links.items() if link.master and ifindex in about}
+        """The links of the masters, and of a bond all that are its slaves.
+
+        A bond that is asked about counts, whoever is its slave just now.
+        """
+        asked = [link for ifindex, link in links.items() if ifindex in about]
+        masters = {link.master for link in asked if link.master}
+        masters |= {link.ifindex for link in asked if link.kind == b"bond"}
         found = [links[ifindex] for ifindex in sorted(masters) if ifindex in links]
         if any(link.kind == b"bond" for link in found):
             found += [link for link in lookups.links(socket) if link.port_kind == b"bond" and link.master in masters]

@@ -155,7 +155,8 @@ class Restorer:
         devices = [here[ifindex] for ifindex in self._before.links if ifindex in here]
         devices = devices if only is None else [ifindex for ifindex in devices if ifindex in only]
         if self._seen is None or self._seen[0] != devices:
-            self._seen = devices, View(self._links(devices), {}, {})
+            masters = {here[ifindex] for ifindex in here if ifindex not in self._before.links}
+            self._seen = devices, View(self._links(devices, masters), {}, {})
         view = self._seen[1]
         about = {*view.links} if only is not None else {*view.links, *here.values(), *self._about}
         state = dict(view.state)
@@ -165,11 +166,10 @@ class Restorer:
         view.state = state
         return view
 
-    def _links(self, devices: Collection[int]) -> dict[int, wire.Link]:
-        """The links of these devices, as far as they are there, and of their masters."""
-        found = self._ask(devices)
-        masters = {link.master for link in found.values() if link.master} - found.keys()
-        return found | self._ask(masters)
+    def _links(self, devices: Collection[int], masters: Collection[int]) -> dict[int, wire.Link]:
+        """The links of these devices, as far as they are there, and of their masters: those then, and those now."""
+        found = self._ask({*devices, *masters})
+        return found | self._ask({link.master for link in found.values() if link.master} - found.keys())
 
     def _ask(self, ifindexes: Collection[int]) -> dict[int, wire.Link]:
         answers = lookups.ask(self._socket, [wire.get_link(ifindex) for ifindex in sorted(ifindexes)])

@@ -56,7 +56,10 @@ def main() -> None:
     import netdevns
 
     move = netdevns.move
-    _ = netdevns.Moved  # both are loaded on first use
+    _ = netdevns.Moved  # both are loaded on first use, and so is what a journal needs
+    if job["journal"]:
+        import netdevns.recovery.earlier
+        import netdevns.recovery.record
     os.urandom(1)  # where libc draws random bytes without a system call, a first time prepares that
     bytecodes = []
     for batch, count in enumerate(job["batches"], job["first"]):

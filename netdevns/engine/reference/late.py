@@ -7,7 +7,7 @@ from itertools import chain
 
 from ...netlink import uapi, wire
 from ...netlink.ifaddr import IFADDRMSG
-from .address import INDEX, Address, address_at, addresses_in
+from .address import Address, address_at, addresses_in
 
 DOUBLE_WITHIN = 16  # addresses
 
@@ -17,7 +17,7 @@ def _told_of(ifindex: int, told: bytes) -> Iterator[tuple[bool, Address]]:
     for type_, at, end in wire.spans(told):
         if type_ not in (uapi.RTM_NEWADDR, uapi.RTM_DELADDR) or end - at < IFADDRMSG.size:
             continue
-        if wire.U32.unpack_from(told, at + INDEX[0])[0] == ifindex:
+        if wire.U32.unpack_from(told, at + 4)[0] == ifindex:
             yield type_ == uapi.RTM_NEWADDR, address_at(told, at, end)
 
 

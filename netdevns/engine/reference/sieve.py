@@ -14,10 +14,7 @@ from ...netlink import uapi, wire
 RTMSG_SIZE = 12
 NDTMSG_SIZE = 4
 NDMSG = Struct("=BxxxiHBx")  # struct ndmsg: ndm_family, ndm_ifindex, ndm_state, ndm_flags
-ROUTE_ATTRS = frozenset((uapi.RTA_OIF, uapi.RTA_IIF, uapi.RTA_MULTIPATH, uapi.RTA_PREFSRC, uapi.RTA_NH_ID))
 LEG = Struct("=HBBi")  # struct rtnexthop: rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
-# Of all dumps of a process.
-_ROUTES, _TABLES, _PARAMETER_LISTS = wire.Shapes(RTMSG_SIZE), wire.Shapes(NDTMSG_SIZE), wire.Shapes(0)
 
 
 def foreign_routes(dumped: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
@@ -72,45 +69,38 @@ class Sieve:
         """One of the names, or it lies on another one here (probes kinds.veth.link, kinds.upper-moves.vlan)."""
         if end - at < wire.IFINFOMSG.size:
             return True
-        places, name = wire.LINKS.of(data, at, end).last, b""
-        if uapi.IFLA_IFNAME in places:
-            begin, stop = places[uapi.IFLA_IFNAME]
-            name = wire.text(data[at + begin : at + stop])
-        if name in self._names:
+        found = wire.attrs(memoryview(data)[at:end], wire.IFINFOMSG.size, strict=False)
+        if wire.text(found.get(uapi.IFLA_IFNAME)) in self._names:
             return True
-        begin, stop = places.get(uapi.IFLA_LINKINFO, (0, 0))
-        info = wire.attrs(memoryview(data)[at + begin : at + stop], strict=False)
+        info = wire.attrs(found.get(uapi.IFLA_LINKINFO, memoryview(b"")), strict=False)
         kind = bytes(info.get(uapi.IFLA_INFO_KIND, b""))
         if kind[:5] == b"vxlan":  # it has its IFLA_VXLAN_LINK
             return True
         # A veth's IFLA_LINK is its peer.
-        return kind[:5] != b"veth\0" and uapi.IFLA_LINK in places and uapi.IFLA_LINK_NETNSID not in places
+        return kind[:5] != b"veth\0" and uapi.IFLA_LINK in found and uapi.IFLA_LINK_NETNSID not in found
 
     def _route(self, data: bytes, at: int, end: int) -> bool:
         """One that may go when one of the devices does, or a default route."""
         if end - at < RTMSG_SIZE or data[at + 1] == 0:  # rtm_dst_len
             return True
-        shape = _ROUTES.of(data, at, end)
-        begin, stop = shape.last.get(uapi.RTA_OIF, (0, 0))  # before all others: most that are kept have it
-        if stop and self._names_one(data, at + begin, at + stop):
-            return True
         by_nexthop = by_device = False
-        for type_, begin, stop in shape.attrs:
-            if type_ not in ROUTE_ATTRS:
-                continue
-            if type_ in (uapi.RTA_OIF, uapi.RTA_IIF):
-                by_device |= type_ == uapi.RTA_OIF
-                if self._names_one(data, at + begin, at + stop):
+        try:
+            for type_, value in wire.attr_list(memoryview(data)[at:end], RTMSG_SIZE):
+                if type_ in (uapi.RTA_OIF, uapi.RTA_IIF):
+                    by_device |= type_ == uapi.RTA_OIF
+                    if self._names_one(value, 0, len(value)):
+                        return True
+                elif type_ == uapi.RTA_MULTIPATH:
+                    by_device = True
+                    if self._multipath(bytes(value)):
+                        return True
+                elif type_ == uapi.RTA_PREFSRC and data[at + 5] != uapi.RTPROT_KERNEL:
                     return True
-            elif type_ == uapi.RTA_MULTIPATH:
-                by_device = True
-                if self._multipath(data[at + begin : at + stop]):
-                    return True
-            elif type_ == uapi.RTA_PREFSRC and data[at + 5] != uapi.RTPROT_KERNEL:
-                return True
-            elif type_ == uapi.RTA_NH_ID:
-                by_nexthop = True
-        return shape.is_damaged or (by_nexthop and not by_device)
+                elif type_ == uapi.RTA_NH_ID:
+                    by_nexthop = True
+        except wire.Malformed:
+            return True
+        return by_nexthop and not by_device
 
     def _multipath(self, legs: bytes) -> bool:
         at = 0
@@ -123,7 +113,7 @@ class Sieve:
 
     def _parameters(self, data: bytes, at: int, end: int) -> bool:
         """Those of one device's neighbours; the first message of each table is about all."""
-        begin, stop = _TABLES.of(data, at, end).last.get(uapi.NDTA_PARMS, (0, 0))
-        parameters, at = _PARAMETER_LISTS.of(data, at + begin, at + stop).last, at + begin
-        begin, stop = parameters.get(uapi.NDTPA_IFINDEX, (0, 0))
-        return uapi.NDTPA_IFINDEX in parameters and self._names_one(data, at + begin, at + stop)
+        found = wire.attrs(memoryview(data)[at:end], NDTMSG_SIZE, strict=False)
+        parameters = wire.attrs(found.get(uapi.NDTA_PARMS, memoryview(b"")), strict=False)
+        value = parameters.get(uapi.NDTPA_IFINDEX)
+        return value is not None and self._names_one(value, 0, len(value))

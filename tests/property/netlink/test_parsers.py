@@ -221,30 +221,6 @@ def test_addresses(data):
     event("refused" if lies else "decoded")
 
 
-def read_link(body: bytes, shapes: wire.LinkShapes | None) -> list[object] | None:
-    """All that is read of a link; None: it is refused."""
-    try:
-        link = wire.Link(memoryview(body), shapes)
-    except wire.Malformed:
-        return None
-    return [getattr(link, name) for name in wire.Link.__slots__]
-
-
-@examples(60, 750)
-@given(st.lists(damaged("links"), min_size=1, max_size=3), st.data())
-def test_links_that_are_alike(dumps, data):
-    """What was read of one link changes nothing of what is read of another, damaged or not."""
-    bodies = [message[16:] for dump in dumps for message in nl.walk_messages(dump)[0]]
-    bodies += data.draw(st.lists(st.sampled_from(bodies), max_size=9)) if bodies else []
-    for body in [*bodies]:  # as long, and with one byte changed: in a header, or in what it says
-        at = data.draw(st.integers(0, max(len(body) - 1, 0)))
-        bodies.append(body[:at] + bytes([data.draw(nl.U8)]) + body[at + 1 :])
-    shapes = wire.LinkShapes()
-    for body in bodies:
-        event("refused" if read_link(body, None) is None else "read")
-        assert read_link(body, shapes) == read_link(body, None)
-
-
 @examples(60, 625)
 @given(damaged("addresses", "addresses", "links"))
 def test_runs_of_addresses(data):
@@ -294,18 +270,6 @@ def test_spans(data):
                 assert list(find(data)) == found
 
 
-@examples(60, 500)
-@given(st.lists(st.binary(min_size=4, max_size=300), max_size=200))
-def test_shapes_are_few(bodies):
-    """However many lengths are met: what is remembered has a bound."""
-    shapes = wire.Shapes(4)
-    for body in bodies:
-        shapes.of(body, 0, len(body))
-    remembered = [len(met) for met in shapes._by_size.values()]
-    assert len(remembered) <= wire.SIZES
-    assert max(remembered, default=0) <= wire.SHAPES_OF_A_SIZE
-
-
 @examples(60, 750)
 @given(damaged("refusals"))
 def test_refusals(data):
@@ -330,28 +294,3 @@ def _behind_the_echo(message: bytes) -> bytes:
     """What follows the request in a refusal, which is whole unless NLM_F_CAPPED says otherwise."""
     flags, length = struct.unpack_from("=H", message, 6)[0], struct.unpack_from("=I", message, 20)[0]
     return message[36:] if flags & uapi.NLM_F_CAPPED else message[20 + ((length + 3) & ~3) :]
-
-
-# Bodies of few lengths and few headers: many have the shape of an earlier one, and many only its length.
-ALIKE = st.lists(
-    st.tuples(st.binary(min_size=4, max_size=4), st.lists(st.tuples(
-        st.sampled_from([4, 5, 7, 8, 8, 8, 0, 3, 40, 0xFFFF]), st.sampled_from([1, 2, 0x8001]), st.sampled_from([0, 4])
-    ), max_size=3), st.integers(0, 3)).map(
-        lambda made: made[0] + b"".join(struct.pack("=HH", n, t) + b"abcdefg"[:rest] for n, t, rest in made[1])
-        + bytes(made[2])
-    ),
-    max_size=12,
-)  # fmt: skip
-
-
-@examples(60, 750)
-@given(ALIKE)
-def test_shapes_say_what_a_walk_says(bodies: list[bytes]) -> None:
-    """`wire.Shapes` has of each body what a walk over it finds, whatever bodies came before it."""
-    shapes = wire.Shapes(4)
-    for body in bodies:
-        shape = shapes.of(b"in front" + body + b"behind it", 8, 8 + len(body))
-        listed, is_damaged = nl.walk_attributes(body[4:])
-        assert [(t, body[begin:end]) for t, begin, end in shape.attrs] == listed
-        assert {t: body[begin:end] for t, (begin, end) in shape.last.items()} == dict(listed)
-        assert shape.is_damaged == is_damaged
