@@ -6,12 +6,9 @@ in any other step; undoing it needs nothing of this, since all that is set here 
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from .. import state
-from ..engine import EngineError
-from ..netlink import wire
 from ..state.kind import DOWN, STAGES, chosen
 from ..state.restore import Restorer
 from .plan import Member, Plan
@@ -41,11 +38,3 @@ class Preserver:
                 self._restorer.run(stage, self._here)
         for left in self._restorer.left(self._here):
             self._owner[left.ifindex].item.lost.append(left.words)
-
-
-def step(call: Callable[[], None]) -> None:
-    """One of these, with one exception for whatever fails."""
-    try:
-        call()
-    except wire.Malformed as e:
-        raise EngineError(errno.EBADMSG, str(e), "carry") from None

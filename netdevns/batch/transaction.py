@@ -200,8 +200,7 @@ class Batch:
 
         if self.preserver is None:
             self.preserver = preserved.Preserver(self.plan, self.up_order)
-        call = self.preserver.after_up if up else self.preserver.before_up
-        step(None, "carry", preserved.step, call)
+        step(None, "carry", self.preserver.after_up if up else self.preserver.before_up)
 
     def _write_record(self, recorder: Recorder) -> None:
         try:

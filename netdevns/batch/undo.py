@@ -109,7 +109,7 @@ class _Undo:
         known = links_of(self.before) if self.before.of(Masters.name) else {}
         self.masters = {m.link.master: m.link.master for m in self.missing if m.link.master}
         # Where they cannot be asked for, who asks next says what stands against it.
-        with contextlib.suppress(EngineError, wire.Malformed):
+        with contextlib.suppress(EngineError):
             found = found_again(self.source, self.before) if known else {}
             self.masters = {i: i for i in self.masters if i not in known} | found
 
@@ -148,7 +148,7 @@ class _Undo:
                 for_good[member].append(left.words)
         try:
             _find_for_good(self.source, self.missing)
-        except (EngineError, wire.Malformed) as e:
+        except EngineError as e:
             self.missing[self.touched[0]].append(f"what cannot be put back is not known: {lookups.says(e)}")
         for member in self.missing:
             self.missing[member] += member.for_good
@@ -178,7 +178,7 @@ class _Undo:
             return None
         try:
             link = lookups.link(self.source, ifindex=member.device.ifindex)
-        except (EngineError, wire.Malformed):
+        except EngineError:
             link = None
         return None if link is None else os.fsdecode(link.name)
 
@@ -208,13 +208,13 @@ def _find_ended(source: Socket, touched: Iterable[Member], uppers: Iterable[Memb
     for member in (m for m in staying if m.link.ifindex in ending):
         try:
             now = lookups.link(source, ifindex=member.link.ifindex)
-        except (EngineError, wire.Malformed):
+        except EngineError:
             continue  # what is asked next says what stands against it
         member.ended = now is None or now.kind != member.link.kind
 
 
 def _find_for_good(source: Socket, members: Iterable[Member]) -> None:
-    """Sets `for_good` of each. Raises EngineError, Malformed."""
+    """Sets `for_good` of each. Raises EngineError."""
     here = [m for m in members if m.device.place == PLACE_SOURCE and not m.ended]
     told = {m: _temporary(m.device.addresses) for m in here}
     now: dict[int, set[object]] = {}

@@ -58,7 +58,7 @@ class WayBack:
         if refused is not None and refused.errno == errno.EEXIST and member.device.place == PLACE_TARGET:
             try:
                 self._insist(member)
-            except (EngineError, wire.Malformed, OSError) as e:
+            except (EngineError, OSError) as e:
                 words = os.strerror(e.errno or errno.EIO) if isinstance(e, OSError) else lookups.says(e)
                 self.missing[member].append(f"the way through a namespace of our own: {words}")
             refused = self._return(member)
@@ -97,7 +97,7 @@ class WayBack:
         for failures in ([], self.missing[member]):
             try:
                 failures += self._free_once(member)
-            except (EngineError, wire.Malformed) as e:
+            except EngineError as e:
                 failures.append(f"alternative names, removed in the target: {lookups.says(e)}")
             if not failures:
                 return
@@ -142,7 +142,7 @@ class WayBack:
                 if link and added:
                     found = True
                     _remove(self.source, link, added)
-        except (EngineError, wire.Malformed):
+        except EngineError:
             return found  # who looks next says so
         return found
 

@@ -40,7 +40,7 @@ def devices(
             raise _refused(plan)
         try:
             return _devices(plan, socket, wanted)
-        except (EngineError, wire.Malformed) as e:
+        except EngineError as e:
             code = e.errno if isinstance(e, EngineError) else errno.EBADMSG
             raise NetDevError(lookups.unasked(called(plan.source), e), errno=code, step="exchange") from None
 

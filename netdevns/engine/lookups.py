@@ -14,7 +14,7 @@ WINDOW = 32
 ANSWER_BYTES = 4096
 
 
-def says(e: EngineError | wire.Malformed) -> str:
+def says(e: EngineError) -> str:
     """An error in one phrase: the kernel's words and the errno's, or what makes no sense in its answer."""
     if isinstance(e, wire.Malformed):
         return str(e)
@@ -22,7 +22,7 @@ def says(e: EngineError | wire.Malformed) -> str:
     return f"{words}: {e.extack}" if e.extack else words
 
 
-def unasked(where: str, e: EngineError | wire.Malformed) -> str:
+def unasked(where: str, e: EngineError) -> str:
     """What is reported of a namespace that gave no usable answer; `where`: what to call it."""
     if isinstance(e, wire.Malformed):
         return f"{where}: malformed netlink reply: {e}"

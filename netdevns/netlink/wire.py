@@ -4,10 +4,12 @@ Layouts: linux/netlink.h (struct nlmsghdr, struct nlattr, struct nlmsgerr), linu
 Everything is in the byte order of the machine, as netlink is.
 """
 
+import errno
 from collections.abc import Iterable, Iterator
 from struct import Struct
 
 from . import uapi
+from .error import EngineError
 
 NLMSGHDR = Struct("=IHHII")  # nlmsg_len, nlmsg_type, nlmsg_flags, nlmsg_seq, nlmsg_pid
 LENGTH_TYPE = Struct("=IH")  # of struct nlmsghdr
@@ -20,8 +22,14 @@ TEXT_BYTES = 191  # of an extack text
 TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 
-class Malformed(ValueError):
+class Malformed(EngineError):
     """A message or an attribute whose length lies."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(errno.EBADMSG, text, "exchange")
+
+    def __str__(self) -> str:
+        return self.extack
 
 
 def attr(type_: int, data: bytes | memoryview) -> bytes:

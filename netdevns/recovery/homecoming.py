@@ -13,7 +13,6 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 
 from ..engine import EngineError, lookups
-from ..netlink import wire
 from ..system import folders
 from ..system.interrupts import until_interrupted
 from ..text import quote
@@ -133,7 +132,7 @@ def _one(
     with homecoming:
         try:
             yield from homecoming.run(opened, sections, wait_s, is_ending)
-        except (EngineError, wire.Malformed) as e:
+        except EngineError as e:
             text = f"the kernel could not be asked: {lookups.says(e)}; its loan is kept"
             yield from (homecoming.told(m, "kept", "unknown", text) for m in homecoming.members)
         except OSError as e:  # of the locks: before anything is changed

@@ -108,19 +108,13 @@ def head(preserve: Iterable[str], *, lends: int = 0) -> list[bytes]:
     return section(HEAD, attrs | {A_LENDS: lends} if lends else attrs)
 
 
-_boot_id = b""
-
-
 def boot_id() -> bytes:
-    """Of this boot; read once, as no process outlives it."""
-    global _boot_id
-    if not _boot_id:
-        fd = os.open(BOOT_ID, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _boot_id = os.read(fd, 64).strip()
-        finally:
-            descriptors.close(fd)
-    return _boot_id
+    """Of this boot."""
+    fd = os.open(BOOT_ID, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 64).strip()
+    finally:
+        descriptors.close(fd)
 
 
 def parse(data: bytes) -> list[Section]:

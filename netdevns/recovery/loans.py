@@ -133,11 +133,12 @@ def current(
     found: list[tuple[str, str, int, str, str]] = []
     try:
         with Journal(directory, create=False, folder=FOLDER) as loans:
+            boot = layout.boot_id()
             for record in loans.seen():
                 try:
                     sections = record.sections()
                     container, _ = container_of(sections)
-                    is_current = sections[0].text(layout.A_BOOT) == layout.boot_id()
+                    is_current = sections[0].text(layout.A_BOOT) == boot
                     for section in sections if is_current else ():
                         if section.type == layout.DEVICE:
                             names = [os.fsdecode(section.text(a)) for a in (layout.A_HOST_NAME, layout.A_WANTED)]

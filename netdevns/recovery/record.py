@@ -94,7 +94,7 @@ def _member(section: Section) -> Member:
         item.link = wire.Link(first.body)
         device = Device(item.ifname, item.wanted, section.ifindex(layout.A_IFINDEX))
         device.load(link, bytes(section.body[len(link) :]))
-    except (EngineError, wire.Malformed) as e:
+    except EngineError as e:
         raise Damaged(f"a snapshot in it is damaged: {lookups.says(e)}") from None
     device.ask_ifindex(section.ifindex(layout.A_ASKED), unsure=bool(section.number(layout.A_UNSURE)))
     item.device = device

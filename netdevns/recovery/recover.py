@@ -184,7 +184,7 @@ def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovere
     with recovery:
         try:
             yield from recovery.run()
-        except (EngineError, wire.Malformed) as e:
+        except EngineError as e:
             text = f"the kernel could not be asked: {lookups.says(e)}; the record is kept"
             yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in devices)
         except OSError as e:  # of the locks, or of a file that says where a namespace is: before the undo

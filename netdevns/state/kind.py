@@ -145,7 +145,7 @@ class Kind:
             Messages about these, as they were dumped, without what comes and goes.
 
         Raises:
-            EngineError, Malformed: The kernel could not be asked.
+            EngineError: The kernel could not be asked.
         """
         del socket, links, about
         return b""

@@ -82,7 +82,7 @@ def mac_request(master: int, before: View, now: View, here: Here) -> bytes:
 def found_again(socket: Socket, before: View) -> dict[int, int]:
     """ifindex then -> ifindex now of the masters that are there, by name: one may have been made anew; or by ifindex.
 
-    Raises EngineError, Malformed.
+    Raises EngineError.
     """
     masters = {link.master for link in before.links.values()}
     were = [link for ifindex, link in links_of(before).items() if ifindex in masters]

@@ -51,7 +51,7 @@ class Restorer:
         before: As it was.
         about: Ifindexes that are asked about besides these devices': others of the batch.
         preserve: The devices are in the target, and get there what is to be carried over; then an exchange that fails
-            is an EngineError or Malformed.
+            is an EngineError.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Restorer:
             if stage in kind.stages:
                 try:
                     self._run(kind, stage, here, only)
-                except (EngineError, wire.Malformed):
+                except EngineError:
                     if self._preserve:
                         raise
                     self._seen = None
@@ -95,7 +95,7 @@ class Restorer:
         """What still differs, kind by kind; what could not be asked in its stage is tried once more before."""
         again, self._again = self._again, []
         for kind, stage in again:
-            with contextlib.suppress(EngineError, wire.Malformed):  # told below, if it still is so
+            with contextlib.suppress(EngineError):  # told below, if it still is so
                 self._seen = None
                 self._run(kind, stage, here, None)
         self._seen = None
@@ -108,7 +108,7 @@ class Restorer:
                     told.setdefault(
                         (each.ifindex, each.words), Left(kind.name, each.ifindex, words, is_for_good=not each.request)
                     )
-            except (EngineError, wire.Malformed) as e:
+            except EngineError as e:
                 if self._preserve:
                     raise
                 yield Left(kind.name, 0, f"{kind.name}: {lookups.says(e)}", is_for_good=False)
@@ -151,7 +151,7 @@ class Restorer:
     # ---- reading ----
 
     def _look(self, kind: Kind, here: Here, only: Collection[int] | None) -> View:
-        """What is there now: the links, and the state that this kind looks at. Raises EngineError, Malformed."""
+        """What is there now: the links, and the state that this kind looks at. Raises EngineError."""
         devices = [here[ifindex] for ifindex in self._before.links if ifindex in here]
         devices = devices if only is None else [ifindex for ifindex in devices if ifindex in only]
         if self._seen is None or self._seen[0] != devices:
