@@ -134,7 +134,7 @@ def main(argv: list[str]) -> int:
         return compare.main(argv[1:])
     if argv[:1] == ["page"]:
         return page.main(argv[1:])
-    if argv in (["steps"], ["profile"]):
+    if argv in (["steps"], ["profile"], ["startup"]):
         return subprocess.run([*SANDBOX, sys.executable, "-m", f"bench.{argv[0]}"], cwd=TOP, check=False).returncode
     if argv[:2] == ["profile", "--kernel"]:
         engine = ["--env", f"NETDEVNS_ENGINE={os.environ.get('NETDEVNS_ENGINE', 'native')}"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench import __main__ as command
-from bench import build, compare, results, summary
+from bench import build, compare, results, startup, summary
 from bench.report import Table
 from tests.bench.documents import changed, raw, rounds, shape, written
 
@@ -229,3 +229,11 @@ def test_go_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     script.write_text("#!/bin/sh\necho no type >&2; exit 1\n")
     with pytest.raises(subprocess.CalledProcessError):
         build.go_peer()
+
+
+def test_startup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each variant can be made of the package as it is, and does the hook's work."""
+    monkeypatch.setattr(startup, "ROUNDS", 1)
+    assert startup.main() == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line[:30].strip() for line in told] == ["bare interpreter", *startup.VARIANTS]
