@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Collection, Mapping
 
-from .batch import checks, failures, losses, readback
+from .batch import checks, losses, readback
 from .batch.plan import Plan, known_preserve
 from .batch.transaction import Batch
 from .batch.undo import OnStep
@@ -331,10 +331,8 @@ def _watch(plan: Plan) -> Watch:
     try:
         return Watch(plan.source_visit, WATCH_BYTES)
     except EngineError as e:
-        code = "permission.source" if e.errno == errno.EPERM else "system"
-        plan.error(None, code, text := failures.unwatched(plan, e), e.errno)
         raise CheckFailed(
-            text,
+            plan.unasked(plan.source, e, "watch", "permission.source").text,
             found=plan.found,
             errno=e.errno,
             extack=e.extack,

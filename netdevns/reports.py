@@ -22,7 +22,7 @@ class Finding:
     Attributes:
         device: Host name, or None if it is about a namespace.
         severity: "error": a move refuses; "loss": a move loses this; "note": worth knowing.
-        code: Stable; the list is in `netdevns.batch.checks`.
+        code: Stable; the list is `netdevns.batch.findings.CODES`.
         text: One line: what, and what to do.
         hint: What helps, as it is typed: a command (`netdevns recover`), or one word for the command that found this:
             DEV=NAME instead of what was asked for, an option (`--force`), or `sudo`. None: nothing is known to help.

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import errno
-import os
-
 from ..engine.lookups import link_of
-from ..netlink import ifname, uapi, wire
-from ..text import quote
-from .plan import Item, Plan, called, command_in
+from ..netlink import ifname, wire
+from .plan import Item, Plan, where
 
 
 def in_batch(plan: Plan) -> None:
     """Names that no device can have, and wanted names that two devices of the batch want."""
     wanted: dict[bytes, Item] = {}
     for item in plan.items:
-        reason = item.why_invalid or ('it contains "%"' if ifname.is_template(item.ifname) else None)
-        if reason and not ifname.may_be_altname(item.ifname):
-            text = f"{item.label}: no device can have that name: {reason}"
-            plan.error(item.host_name, "device.invalid-name", text, errno.ENODEV)
-        if reason and item.wanted == item.ifname:
+        is_invalid = item.why_invalid or ifname.is_template(item.ifname)
+        if is_invalid and not ifname.may_be_altname(item.ifname):
+            plan.find("device.invalid-name", item)
+        if is_invalid and item.wanted == item.ifname:
             continue
         if ifname.is_template(item.wanted):
-            if reason := ifname.why_invalid_template(item.wanted):
-                _refuse(plan, item, "name.template", f"is no template: {reason}")
+            if ifname.why_invalid_template(item.wanted):
+                plan.find("name.template", item, name=item.wanted)
         elif item.why_wanted_invalid:
-            _refuse(plan, item, "name.invalid", f"is no valid name: {item.why_wanted_invalid}")
+            plan.find("name.invalid", item, name=item.wanted)
         elif item.wanted in wanted:
-            text = f'{item.label}: the name "{quote.shown(item.wanted)}" is also wanted for {wanted[item.wanted].label}'
-            plan.error(item.host_name, "name.twice", text, errno.EEXIST, _numbered(item))
+            plan.find("name.twice", item, name=item.wanted, other=wanted[item.wanted].ifname, is_altname=False)
         else:
             wanted[item.wanted] = item
-
-
-def _refuse(plan: Plan, item: Item, code: str, why: str) -> None:
-    # As the kernel answers: the attribute's policy is looked at before the name (probe message.bad.name-too-long).
-    number = errno.ERANGE if len(item.wanted) >= uapi.IFNAMSIZ else errno.EINVAL
-    plan.error(item.host_name, code, f'{item.label}: "{quote.shown(item.wanted)}" {why}', number)
 
 
 Claims = list[tuple[Item, bytes]]
@@ -59,11 +47,9 @@ def claims(plan: Plan) -> Claims:
     for item in plan.items:
         other = owner.get(item.wanted)
         if other is item:
-            text = f'{item.label}: "{quote.shown(item.wanted)}" is an alternative name of the device itself; remove it'
-            plan.error(item.host_name, "name.own-altname", text, errno.EEXIST, _removal(plan, item, item.wanted))
+            plan.find("name.own-altname", item, name=item.wanted, source=where(plan.source))
         elif other is not None:
-            text = f'{item.label}: "{quote.shown(item.wanted)}" is an alternative name of {other.label}'
-            plan.error(item.host_name, "name.twice", text, errno.EEXIST, _numbered(item))
+            plan.find("name.twice", item, name=item.wanted, other=other.ifname, is_altname=True)
     return claims
 
 
@@ -72,31 +58,12 @@ def in_target(plan: Plan, claims: Claims, answers: list[wire.Message]) -> None:
 
     (probes clash.wanted-name, clash.wanted-altname, clash.own-altname.target-name, clash.own-altname.wanted)
     """
-    where = called(plan.target)
+    netns = {"source": where(plan.source), "target": where(plan.target)}
     for (item, name), answer in zip(claims, answers, strict=True):
         link = link_of(answer)
         if link is None:
             continue
-        by = f"a device with that alternative name, {quote.shown(link.name)}" if link.name != name else "a device there"
+        code = "altname.taken"
         if name == item.wanted:
-            code, hint = "name.taken" if link.name == name else "name.taken-altname", _numbered(item)
-            text = f'{item.label}: the name "{quote.shown(name)}" is taken in {where} by {by} (ifindex {link.ifindex})'
-        else:
-            code, hint = "altname.taken", _removal(plan, item, name)
-            text = (
-                f'{item.label}: its alternative name "{quote.shown(name)}" is taken in {where} by {by} '
-                f"(ifindex {link.ifindex})"
-            )
-        plan.error(item.host_name, code, text, errno.EEXIST, hint)
-
-
-def _numbered(item: Item) -> str | None:
-    """A hint: a name like the wanted one, with a number that is free."""
-    template = item.wanted.rstrip(b"0123456789") + b"%d"
-    return None if ifname.why_invalid_template(template) else item.argument(wanted=template)
-
-
-def _removal(plan: Plan, item: Item, altname: bytes) -> str | None:
-    """A hint: the device without this alternative name."""
-    arguments = ["link", "property", "del", "dev", item.host_name, "altname", os.fsdecode(altname)]
-    return command_in(plan.source, "ip", *arguments)
+            code = "name.taken" if link.name == name else "name.taken-altname"
+        plan.find(code, item, name=name, other=link.name, ifindex=link.ifindex, **netns)

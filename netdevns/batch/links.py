@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Collection, Iterable
 
 from ..engine import Socket, lookups
 from ..netlink import uapi, wire
 from ..system.exclusion import Busy, Exclusion
-from ..text import quote
 from . import stacking
 from .plan import Plan
 
@@ -34,9 +32,8 @@ def read(plan: Plan, socket: Socket, wanted: Collection[bytes], exclusion: Exclu
     except Busy as e:
         _dump(plan, socket, wanted)
         link = lookups.link(socket, ifindex=e.ifindex)
-        label = quote.shown(link.name) if link else f"the device with the ifindex {e.ifindex}"
-        host_name = next((item.host_name for item in plan.items if link and item.ifname == link.name), None)
-        plan.error(host_name, "device.busy", f"{label} {e.words}", errno.EBUSY)
+        item = next((item for item in plan.items if link and item.ifname == link.name), None)
+        plan.find("device.busy", item, name=link.name if link else b"", ifindex=e.ifindex, pid=e.pid)
 
 
 def read_above(plan: Plan, socket: Socket, batch: Iterable[int]) -> None:

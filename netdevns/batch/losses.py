@@ -10,7 +10,8 @@ from ..engine import EngineError, lookups
 from ..netlink import ifaddr, uapi, wire
 from ..state.kind import Finding, Leaving, View
 from . import stacking
-from .plan import Found, Item, Plan
+from .findings import WITH_LIFETIME
+from .plan import Item, Plan
 
 
 def ask_kinds(plan: Plan) -> None:
@@ -35,14 +36,13 @@ def find(plan: Plan) -> None:
         if item.link is None:
             continue
         for upper in on_it.get(item.link.ifindex, ()):
-            is_ended = upper.link is not None and upper.link.ifindex in ended
-            how = "which the kernel deletes" if is_ended else "which stays behind"
-            _lose(plan, item, "loss.upper", f"{upper.label} on top of it, {how}")
+            ends = upper.link is not None and upper.link.ifindex in ended
+            _lose(plan, item, "loss.upper", upper=upper.ifname, ends=ends)
         for finding in found.get(item.link.ifindex, ()):
             if finding.code.startswith("loss."):
-                _lose(plan, item, finding.code, finding.words)
+                _lose(plan, item, finding.code, words=finding.words)
             elif finding.code == "device.xdp":
-                plan.found.append(Found(item.host_name, "note", finding.code, f"{item.label}: {finding.words}"))
+                plan.find(finding.code, item, words=finding.words)
 
 
 def ask_addresses(plan: Plan) -> None:
@@ -55,7 +55,7 @@ def ask_addresses(plan: Plan) -> None:
         found = lookups.addresses(plan.source_socket, [ifindex for _, ifindex in present])
         for item, ifindex in present:
             find_addresses(plan, item, found[ifindex])
-    except (EngineError, wire.Malformed) as e:
+    except EngineError as e:
         plan.unasked(plan.source, e)
 
 
@@ -68,7 +68,7 @@ def find_addresses(plan: Plan, item: Item, dumped: bytes | memoryview) -> None:
     link = item.link
     if link is None or link.flags & uapi.IFF_LOOPBACK:  # which never leaves
         return
-    counts: Counter[str] = Counter()
+    counts: Counter[int] = Counter()  # by scope
     for type_, at, end in wire.spans(dumped):
         if type_ != uapi.RTM_NEWADDR or end - at < ifaddr.IFADDRMSG.size:
             continue
@@ -78,11 +78,11 @@ def find_addresses(plan: Plan, item: Item, dumped: bytes | memoryview) -> None:
         found = wire.attrs(memoryview(dumped)[at:end], ifaddr.IFADDRMSG.size)
         all_flags = wire.u32(found.get(uapi.IFA_FLAGS))
         if not (flags if all_flags is None else all_flags) & uapi.IFA_F_PERMANENT:
-            counts["with a lifetime"] += 1
+            counts[WITH_LIFETIME] += 1
         elif scope != uapi.RT_SCOPE_UNIVERSE and not _is_kernels(found, link.mac):
-            counts[f"of {ifaddr.SCOPES.get(scope, str(scope))} scope"] += 1
-    for what, count in counts.items():
-        _lose(plan, item, "loss.addresses", f"{count} address{'es' if count > 1 else ''} {what}")
+            counts[scope] += 1
+    for scope, count in counts.items():
+        _lose(plan, item, "loss.addresses", count=count, scope=scope)
 
 
 def _is_kernels(found: Mapping[int, memoryview], mac: bytes) -> bool:
@@ -99,6 +99,5 @@ def _is_kernels(found: Mapping[int, memoryview], mac: bytes) -> bool:
     return len(mac) == 6 and address[11:14] == b"\xff\xfe" + mac[3:4]  # EUI-64
 
 
-def _lose(plan: Plan, item: Item, code: str, what: str) -> None:
-    item.lost.append(what)
-    plan.found.append(Found(item.host_name, "loss", code, f"{item.label}: a move loses: {what}"))
+def _lose(plan: Plan, item: Item, code: str, **operands: bytes | int | str) -> None:
+    item.lost.append(plan.find(code, item, **operands).words)

@@ -6,13 +6,15 @@ import errno
 import os
 from collections.abc import Iterable, Mapping
 
-from .. import limits, state
-from ..engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, Device, EngineError, Socket, Watch, lookups
+from .. import state
+from ..engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, Device, EngineError, Socket, Watch
 from ..errors import CheckFailed
 from ..netlink import ifname, wire
 from ..state.kind import Finding, View
 from ..system.netns import CURRENT, NetNS
 from ..text import quote
+from . import findings
+from .findings import Found
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,40 +23,14 @@ if TYPE_CHECKING:
     from ..reports import Report
 
 
+def where(netns: NetNS | None) -> str:
+    """A namespace as an operand of a finding."""
+    return CURRENT if netns is None else netns.where
+
+
 def called(netns: NetNS | None) -> str:
     """A namespace in a message."""
-    return "this network namespace" if netns is None or netns.where == CURRENT else netns.where
-
-
-def command_in(netns: NetNS | None, program: str, *arguments: str) -> str | None:
-    """A command to type that runs in a namespace."""
-    where = CURRENT if netns is None else netns.where
-    words = [program]
-    if where.startswith("pid:"):
-        words = ["nsenter", "-t", where[4:], "-n", program]
-    elif where.startswith("fd:"):
-        words = ["nsenter", f"--net=/proc/self/fd/{where[3:]}", program]
-    elif "/" not in where:
-        words = ["ip", "-n", where] if program == "ip" else ["ip", "netns", "exec", where, program]
-    elif where != CURRENT:
-        words = ["nsenter", f"--net={where}", program]
-    return quote.command_line(*words, *arguments)
-
-
-class Found:
-    """What a `Finding` is made from, with the errno that the kernel would give."""
-
-    __slots__ = ("code", "device", "errno", "hint", "severity", "text")
-
-    def __init__(
-        self, device: str | None, severity: str, code: str, text: str, errno_: int = 0, hint: str | None = None
-    ) -> None:
-        self.device = device
-        self.severity = severity
-        self.code = code
-        self.text = text
-        self.errno = errno_
-        self.hint = hint
+    return findings.called(where(netns))
 
 
 class Item:
@@ -176,14 +152,16 @@ class Plan:
     def is_forced(self, item: Item) -> bool:
         return self.force if isinstance(self.force, bool) else item.host_name in self.force
 
-    def error(self, device: str | None, code: str, text: str, errno_: int, hint: str | None = None) -> None:
-        if device is None and errno_ in (errno.EPERM, errno.EACCES):  # of a namespace: root may
-            hint = "sudo" if os.geteuid() else None
-        self.found.append(Found(device, "error", code, text, errno_, hint))
+    def find(self, code: str, item: Item | None = None, **operands: bytes | int | str) -> Found:
+        """Adds a finding, of a device or of none."""
+        self.found.append(found := Found(code, item.host_name if item else None, **operands))
+        return found
 
-    def unasked(self, netns: NetNS | None, e: EngineError | wire.Malformed) -> None:
-        """A namespace gave no usable answer."""
-        self.error(None, "system", lookups.unasked(called(netns), e), getattr(e, "errno", errno.EBADMSG))
+    def unasked(self, netns: NetNS | None, e: EngineError, what: str = "ask", refused: str = "system") -> Found:
+        """A namespace gave no usable answer, or could not be entered; `refused`: the code for EPERM."""
+        what = "reply" if isinstance(e, wire.Malformed) else what
+        code = refused if e.errno == errno.EPERM else "system"
+        return self.find(code, netns=where(netns), what=what, errno=e.errno, extack=e.extack)
 
     @property
     def errors(self) -> list[Found]:
@@ -198,8 +176,7 @@ class Plan:
 def too_many(count: int, *, is_move: bool) -> Plan:
     """A plan without devices. Raises CheckFailed for a move, which must not look for earlier moves of them either."""
     plan = Plan([], force=False)
-    text = f"{count} devices; at most {limits.DEVICES} can be moved together"
-    plan.error(None, "device.too-many", text, errno.E2BIG)
+    found = plan.find("device.too-many", count=count)
     if is_move:
-        raise CheckFailed(text, found=plan.found, errno=errno.E2BIG, step="check")
+        raise CheckFailed(found.text, found=plan.found, errno=found.errno, step="check")
     return plan

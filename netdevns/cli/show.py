@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Sequence
 
 from .. import state
 from ..batch import checks, losses
-from ..batch.plan import Item, Plan, called
+from ..batch.plan import Item, Plan
 from ..engine import EngineError, Socket, lookups
 from ..errors import CheckFailed, NetDevError
 from ..netlink import ifaddr, ifname, uapi, wire
@@ -33,7 +32,7 @@ def devices(
         NetDevError: The kernel could not be asked.
     """
     with Plan([], False) as plan:
-        checks.find(plan, "source", CURRENT if netns is None else netns)
+        checks.open_netns(plan, "source", CURRENT if netns is None else netns)
         checks.enter_source(plan, netns)
         socket = plan.source_socket
         if socket is None:
@@ -41,8 +40,8 @@ def devices(
         try:
             return _devices(plan, socket, wanted)
         except EngineError as e:
-            code = e.errno if isinstance(e, EngineError) else errno.EBADMSG
-            raise NetDevError(lookups.unasked(called(plan.source), e), errno=code, step="exchange") from None
+            found = plan.unasked(plan.source, e)
+            raise NetDevError(found.text, errno=found.errno, step="exchange") from None
 
 
 def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device, ...]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterable
 
-from ..batch.plan import Found
+from ..batch.findings import Found
 from ..errors import NetDevError
 from ..netlink import ifname
 from ..system import exclusion
 from ..system.netns import CURRENT, NetNS
-from ..text import quote
 from . import layout
 from .layout import Damaged, Section
 from .recover import movers, undo_one
@@ -100,9 +98,7 @@ class Earlier:
             self._done.add(record.name)  # which may be another one by now
             for each in told:
                 if each.outcome == "kept":
-                    text = f"an earlier move was killed, and cannot be undone: {each.text} ({each.record})"
-                    text = f"{each.device}: {text}" if each.device else text
-                    self.kept.append(Found(each.device, "error", "record.kept", text, errno.EBUSY, "netdevns recover"))
+                    self.kept.append(Found("record.kept", each.device, why=each.text, record=each.record))
                 else:
                     self.undone.append(each)
         for record in self.opened.seen():
@@ -113,11 +109,10 @@ class Earlier:
         """Somebody works on it for longer than this move waits."""
         with contextlib.suppress(Damaged, OSError):  # it has gone meanwhile
             sections = record.sections()
-            words = exclusion.being_moved(sections[0].number(layout.A_PID))
+            pid = exclusion.mover(sections[0].number(layout.A_PID))
             for name in (s.text(layout.A_IFNAME) for s in movers(sections)):
                 if name in self._wanted:
-                    text = f"{quote.shown(name)} {words}"
-                    self.kept.append(Found(os.fsdecode(name), "error", "device.busy", text, errno.EBUSY))
+                    self.kept.append(Found("device.busy", os.fsdecode(name), name=name, ifindex=0, pid=pid))
         self._done.add(record.name)
 
     def _is_about(self, sections: list[Section]) -> bool:

@@ -66,7 +66,7 @@ class Finding:
 
     Attributes:
         ifindex: The device.
-        code: As in `batch.checks`: "loss.routes", ...
+        code: As in `batch.findings`: "loss.routes", ...
         words: What is lost, in short words.
     """
 

@@ -33,7 +33,7 @@ class Busy(Exception):
 
     Attributes:
         ifindex: The device's, in its namespace.
-        pid: The holder's process, as it wrote it; 0: not known.
+        pid: The holder's process; 0: not known.
     """
 
     def __init__(self, ifindex: int, pid: int) -> None:
@@ -48,12 +48,16 @@ class Busy(Exception):
 
 
 def being_moved(pid: int) -> str:
-    """What is said of a device that another mover has; 0: whose process is not known.
+    """What is said of a device that another mover has; 0: whose process is not known."""
+    return f"is being moved by process {pid}" if pid else "is being moved by another process"
 
-    One that has ended is not the mover: that may have had no room to write its own number, or is a recovery.
+
+def mover(pid: int) -> int:
+    """The process that wrote this number; 0: it has ended, so another one is the mover.
+
+    That may have had no room to write its own number, or is a recovery.
     """
-    is_alive = pid and os.path.exists(f"/proc/{pid}")
-    return f"is being moved by process {pid}" if is_alive else "is being moved by another process"
+    return pid if os.path.exists(f"/proc/{pid}") else 0
 
 
 class Exclusion:
@@ -196,4 +200,4 @@ def _busy(fd: int, first: int, count: int) -> Busy:
     kind, _, start, _, _ = FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))
     ifindex = max(start, first) if kind != fcntl.F_UNLCK else first
     written = os.pread(fd, PID.size, ifindex * PID.size)
-    return Busy(ifindex, PID.unpack(written)[0] if len(written) == PID.size else 0)
+    return Busy(ifindex, mover(PID.unpack(written)[0]) if len(written) == PID.size else 0)

@@ -13,10 +13,11 @@ from collections.abc import Callable
 import pytest
 
 import netdevns
-from netdevns.batch.plan import Item, Plan, command_in
+from netdevns.batch.findings import Found, command_in
+from netdevns.batch.plan import Plan
 from netdevns.cli import advice, usage
 from netdevns.cli.main import main
-from netdevns.system.netns import CURRENT, NetNS
+from netdevns.system.netns import CURRENT
 from netdevns.text import quote
 from tests.support.namespaces import Namespace, drop_capabilities, in_child
 
@@ -146,11 +147,14 @@ def test_permission(sides: tuple[Namespace, Namespace], monkeypatch: pytest.Monk
     """sudo for an ordinary user; root without capabilities is not helped by it."""
     asked = advice.Asked("move", {"eth1": None}, ("--to", "blue"), "blue")
     monkeypatch.setattr("sys.argv", ["/opt/netdevns/bin/netdevns"])
-    for code, number in (("permission.source", errno.EPERM), ("netns.open", errno.EACCES)):
+    for code, operands in (
+        ("permission.source", {"netns": "pid:1"}),
+        ("netns.open", {"error": "pid:1: Permission denied", "errno": errno.EACCES}),
+    ):
         for euid, told in ((1000, ["sudo /opt/netdevns/bin/netdevns move eth1 --to blue"]), (0, [])):
             monkeypatch.setattr("os.geteuid", lambda euid=euid: euid)
             plan = Plan([], force=False)
-            plan.error(None, code, "pid:1: Permission denied", number)
+            plan.find(code, **operands)
             assert advice.after_check(plan.report().findings, asked) == told
 
     def child() -> int:
@@ -189,7 +193,7 @@ def test_what_cannot_be_typed_is_not_told(name: str) -> None:
 )
 def test_a_command_in_a_namespace(where: str, words: list[str]) -> None:
     """However a namespace is named."""
-    line = command_in(NetNS(-1, where, owned=False), "ip", "link", "show")
+    line = command_in(where, "ip", "link", "show")
     assert shlex.split(line or "") == [*words, "link", "show"]
 
 
@@ -230,5 +234,5 @@ def test_command_line_is_what_shlex_joins(words: list[str]) -> None:
 
 def test_no_argument_for_a_device_that_none_can_name() -> None:
     """In DEV=NAME the device ends at the first `=`."""
-    assert Item("a=b", "net0").argument() is None
-    assert Item("a'b", "net0").argument() == shlex.quote("a'b=net0")
+    assert Found("device.altname", "x", other=b"a=b", wanted=b"net0").hint is None
+    assert Found("device.altname", "x", other=b"a'b", wanted=b"net0").hint == shlex.quote("a'b=net0")
