@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Callable
 
-from ..engine import lookups
 from ..errors import MoveFailed, Remains
 from ..netlink import ifname
 from ..netlink.error import EngineError
@@ -59,11 +58,6 @@ def step(member: Member | None, name: str, call: Callable[..., T], *args: object
     except EngineError as e:
         # A comparison that failed is no failed system call.
         raise Stopped(member, name, 0 if e.errno == errno.ESTALE else e.errno, e.extack) from None
-
-
-def unwatched(plan: Plan, e: EngineError) -> str:
-    """Why the source's addresses cannot be watched during a move, which is not begun then."""
-    return f"{called(plan.source)}: changes of its addresses cannot be watched: {lookups.says(e)}"
 
 
 def _where(member: Member | None, step: str, plan: Plan) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterable, Mapping
 
 from .. import state
@@ -52,12 +51,6 @@ class Item:
         self.device: Device | None = None
         self.depth = 0  # how many of its lowers are in the batch
         self.lost: list[str] = []
-
-    def argument(self, device: bytes | None = None, wanted: bytes | None = None) -> str | None:
-        """DEV or DEV=NAME with another device or another name, as it is typed; None: no DEV can have a "="."""
-        device = device or self.ifname
-        wanted = wanted or (self.wanted if self.wanted != self.ifname else b"")
-        return None if b"=" in device else quote.command_line(os.fsdecode(device + b"=" * bool(wanted) + wanted))
 
 
 class Member:

@@ -22,13 +22,6 @@ def says(e: EngineError) -> str:
     return f"{words}: {e.extack}" if e.extack else words
 
 
-def unasked(where: str, e: EngineError) -> str:
-    """What is reported of a namespace that gave no usable answer; `where`: what to call it."""
-    if isinstance(e, wire.Malformed):
-        return f"{where}: malformed netlink reply: {e}"
-    return f"{where}: the kernel could not be asked: {says(e)}"
-
-
 def ask(socket: Socket, requests: list[bytes]) -> list[wire.Message]:
     """One answer for each request, refusals included, in few system calls."""
     answers: list[wire.Message] = []
