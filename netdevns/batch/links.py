@@ -59,4 +59,6 @@ def _take(plan: Plan, exclusion: Exclusion, ifindexes: Collection[int]) -> bool:
 
 
 def _dump(plan: Plan, socket: Socket, wanted: Collection[bytes]) -> None:
-    plan.links = {link.ifindex: link for link in lookups.links_of(socket, wanted)}
+    # An alternative name may be longer; the core compares names of IFNAMSIZ bytes.
+    names = [name for name in wanted if len(name) < uapi.IFNAMSIZ]
+    plan.links = {link.ifindex: link for link in lookups.links_of(socket, names)}
