@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from netdevns import api
-from netdevns.batch import checks, readback, transaction
+from netdevns.batch import checks, transaction
 from netdevns.engine import Device, Socket, Watch
+from netdevns.engine.phases import Phases
 from tests.support.namespaces import Namespace
 
 from .layout import Layout
@@ -98,19 +99,19 @@ def arrange() -> None:
     batch: Any = transaction.Batch
     begins: list[tuple[Any, str, str]] = [
         (checks, "examine", "check"),
-        (readback, "snapshots", "snapshots"),
-        (batch, "_down", "links down"),
+        (Phases, "snapshot", "snapshots"),
+        (Phases, "set_down", "links down"),
         (Device, "move", "moves"),
-        (batch, "_late", "late addresses"),
+        (Phases, "catch_up", "late addresses"),
         (Device, "up_and_replay", "replays"),
         (batch, "results", "result"),
     ]
     for owner, name, phase in begins:
         setattr(owner, name, entering(phase, getattr(owner, name)))
-    setattr(readback, "verify", verify)  # noqa: B010  # a type checker sees another signature
+    setattr(Phases, "verify", verify)  # noqa: B010  # a type checker sees another signature
 
 
-READ_BACK = readback.verify
+READ_BACK = Phases.verify
 
 
 def batch() -> tuple[Clock, int]:

@@ -12,11 +12,12 @@ import os
 import time
 from collections.abc import Collection, Mapping
 
-from .batch import checks, losses, readback
-from .batch.plan import Plan, known_preserve
-from .batch.transaction import Batch
+from .batch import checks, losses
+from .batch.plan import Plan, Sides, known_preserve
+from .batch.transaction import Batch, load
 from .batch.undo import OnStep
 from .engine import Device, EngineError, Socket, Watch, lookups
+from .engine.phases import Phases
 from .errors import CheckFailed, MoveFailed, NetDevError
 from .netlink.ifname import encode, why_invalid
 from .system.exclusion import WAIT_S, Exclusion
@@ -237,7 +238,7 @@ def transact(
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with contextlib.ExitStack() as stack:
-        readback.load(results=results, preserve=preserve)
+        load(results=results, preserve=preserve)
         opened = None
         if earlier is not None:
             patience, opened = earlier.patience, earlier.opened
@@ -250,10 +251,9 @@ def transact(
                 earlier = Earlier(opened, devices, source, patience, interrupts)
         exclusion = stack.enter_context(Exclusion(patience, is_must=interrupts is not None))
         try:
-            plan = _examined(stack, earlier, exclusion, (devices, netns, source, force, preserve))
-            if plan.target is not None:
-                exclusion.arrive(plan.target, {item.device.target_ifindex for item in plan.items if item.device})
-            plan.watch = _watch(plan)
+            plan, sides = _examined(stack, earlier, exclusion, (devices, netns, source, force, preserve))
+            exclusion.arrive(sides.target, {device.target_ifindex for device in plan.devices})
+            watch = plan.watch = _watch(plan)
         except Interrupted as e:
             raise interrupted(e, tuple(earlier.undone) if earlier else ()) from None
         except NetDevError as e:
@@ -265,7 +265,8 @@ def transact(
 
             recorder = Recorder(opened)
         plan.lends = 0 if lender is None else int.from_bytes(os.urandom(8), "little") >> 1 | 1
-        return Batch(plan, deadline, on_step, recorder, lender, interrupts, process).run(
+        phases = Phases(sides.source_socket, sides.target_socket, sides.target.fd, watch, plan.devices, plan.uppers)
+        return Batch(plan, sides, phases, deadline, on_step, recorder, lender, interrupts, process).run(
             Batch.results if results else None
         )
 
@@ -275,7 +276,7 @@ def _examined(
     earlier: Earlier | None,
     exclusion: Exclusion,
     asked: tuple[object, object, object, bool | frozenset[str], frozenset[str]],
-) -> Plan:
+) -> tuple[Plan, Sides]:
     """All checks, under locks, and with no earlier move of these devices left to be undone. Raises NetDevError."""
     while True:
         try:
@@ -295,7 +296,8 @@ def _examined(
         exclusion.release()
         earlier.undo()
     plan.found += earlier.kept if earlier else ()
-    if errors := plan.errors:
+    sides, errors = plan.sides, plan.errors
+    if errors or sides is None:  # without a namespace there is an error that says so
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise CheckFailed(
             errors[0].text + more,
@@ -306,7 +308,7 @@ def _examined(
             netns=plan.target.where if plan.target else None,
             location="source" if errors[0].device else None,
         )
-    return plan
+    return plan, sides
 
 
 def interrupted(e: Interrupted, earlier: tuple[Recovered, ...]) -> MoveFailed:

@@ -6,17 +6,18 @@ A check is a snapshot, not a lock: what changes after it ends in undo.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from .. import limits, state
-from ..engine import Device, EngineError, Socket
+from ..engine import EngineError, Socket
 from ..engine.lookups import ask, link_of, refused
+from ..engine.phases import BatchDevice
 from ..errors import NetDevError
 from ..netlink import ifaddr, ifname, uapi, wire
 from ..state import sysctls
 from ..system.netns import CURRENT, NetNS
 from . import clashes, links, losses, stacking
-from .plan import Item, Plan, requested, too_many, where
+from .plan import Asked, Plan, requested, too_many, where
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,21 +43,21 @@ def examine(
         return too_many(len(devices), is_move=exclusion is not None)
     plan = Plan(requested(devices), force)
     plan.preserve = preserve
-    asked = "source"
+    side = "source"
     try:
         _open(plan, netns, source)
         clashes.in_batch(plan)
         if plan.source_socket is not None:
-            askable = [item.ifname for item in plan.items if _may_be_there(item)]
+            askable = [asked.ifname for asked in plan.asked if _may_be_there(asked)]
             links.read(plan, plan.source_socket, dict.fromkeys(askable), exclusion)
             _ask_source(plan, plan.source_socket)
-        asked = "target"
+        side = "target"
         if plan.target_socket is not None:
             _ask_target(plan, plan.target_socket)
-        asked = "source"
+        side = "source"
         losses.find(plan)
     except EngineError as e:
-        plan.unasked(getattr(plan, asked), e)
+        plan.unasked(getattr(plan, side), e)
     except BaseException:
         plan.__exit__()
         raise
@@ -97,38 +98,39 @@ def _visit(plan: Plan, refused: str, fd: int, netns: NetNS, files: Mapping[str, 
         return None
 
 
-def _may_be_there(item: Item) -> bool:
+def _may_be_there(asked: Asked) -> bool:
     """Whether a look-up by the name has an answer: the others were told already that no device can have theirs."""
-    is_name = item.why_invalid is None and not ifname.is_template(item.ifname)
-    return is_name or ifname.may_be_altname(item.ifname)
+    is_name = asked.why_invalid is None and not ifname.is_template(asked.ifname)
+    return is_name or ifname.may_be_altname(asked.ifname)
 
 
 def _ask_source(plan: Plan, socket: Socket) -> None:
-    askable = [i for i in plan.items if _may_be_there(i)]
-    by_ifindex: dict[int, Item] = {}
+    askable = [asked for asked in plan.asked if _may_be_there(asked)]
+    by_ifindex: dict[int, BatchDevice] = {}
     by_name = {link.name: link for link in plan.links.values()}
-    others = [i.ifname for i in askable if i.ifname not in by_name]  # no such device, or an alternative name
+    others = [a.ifname for a in askable if a.ifname not in by_name]  # no such device, or an alternative name
     for name, answer in zip(others, ask(socket, [wire.get_link(name=name) for name in others]), strict=True):
         found = link_of(answer)
         if found is not None:
             by_name[name] = found
-    for item in askable:
-        link = by_name.get(item.ifname)
-        if not is_device(plan, item, link) or link is None:
+    for asked in askable:
+        link = by_name.get(asked.ifname)
+        if not is_device(plan, asked, link) or link is None:
             continue
         if link.ifindex in by_ifindex:
-            plan.find("device.twice", item, other=by_ifindex[link.ifindex].ifname)
+            plan.find("device.twice", asked, other=by_ifindex[link.ifindex].ifname)
         else:
-            by_ifindex[link.ifindex] = item
-            item.link = link
-            if not item.why_wanted_invalid:
-                item.device = Device(item.ifname, item.wanted, link.ifindex)
+            # Under a name that it cannot have it does not move, and all else is found all the same.
+            wanted = asked.ifname if asked.why_wanted_invalid else asked.wanted
+            by_ifindex[link.ifindex] = BatchDevice(asked.host_name, asked.ifname, wanted, link)
+    plan.devices = [*by_ifindex.values()]
     _permission(plan, "permission.source", ask(socket, [_MAY_CHANGE])[0], plan.source)
     immovable(plan, socket)
     plan.uppers = stacking.uppers(plan.links, by_ifindex)
     links.read_above(plan, socket, by_ifindex)
-    _ending(plan, by_ifindex)
-    stacking.set_depths({**by_ifindex, **{item.link.ifindex: item for item in plan.uppers if item.link}})
+    for ifindex in stacking.ending([device.link for device in plan.devices], by_ifindex):
+        plan.find("device.ends", by_ifindex[ifindex])
+    stacking.set_depths(by_ifindex | {device.link.ifindex: device for device in plan.uppers})
     about = stacking.concerned(plan)
     for kind in state.KINDS:
         plan.state[kind.name] = kind.read(socket, plan.links, about)
@@ -136,20 +138,14 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     default_routes(plan)
 
 
-def _ending(plan: Plan, by_ifindex: Mapping[int, Item]) -> None:
-    """What lies on another device of the batch and would be deleted with that one's move, wherever it is by then."""
-    for ifindex in stacking.ending([item.link for item in plan.items if item.link], by_ifindex):
-        plan.find("device.ends", by_ifindex[ifindex])
-
-
-def is_device(plan: Plan, item: Item, link: wire.Link | None) -> bool:
+def is_device(plan: Plan, asked: Asked, link: wire.Link | None) -> bool:
     """Whether what was found by a name is a device of that name; a finding says what is wrong otherwise."""
-    if link is None and ifname.may_be_altname(item.ifname):
-        plan.find("device.invalid-name", item)
+    if link is None and ifname.may_be_altname(asked.ifname):
+        plan.find("device.invalid-name", asked)
     elif link is None:
-        plan.find("device.unknown", item, source=where(plan.source))
-    elif link.name != item.ifname:
-        plan.find("device.altname", item, other=link.name, wanted=item.wanted)
+        plan.find("device.unknown", asked, source=where(plan.source))
+    elif link.name != asked.ifname:
+        plan.find("device.altname", asked, other=link.name, wanted=asked.wanted)
     else:
         return True
     return False
@@ -173,88 +169,73 @@ def immovable(plan: Plan, socket: Socket) -> set[int]:
     what may not leave (probe kinds.own-namespace.bridge), and EPERM to those who may move nothing. It changes nothing
     (probes message.ns-fd.own, message.ns-fd.own-notifications).
     """
-    unsaid: list[Item] = []
+    unsaid = [device for device in plan.devices if device.link.immutable is None]
+    stays = [device for device in plan.devices if device.link.immutable]
     unknown: set[int] = set()
-    for item in plan.items:
-        if item.link is None:
-            continue
-        if item.link.immutable is None:
-            unsaid.append(item)
-        elif item.link.immutable:
-            _immovable(plan, item)
-    if not unsaid or plan.source is None:
-        return unknown
-    fd = wire.attr_u32(uapi.IFLA_NET_NS_FD, plan.source.fd)
-    own = [item.link.ifindex for item in unsaid if item.link]
-    probes = [wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, fd) for ifindex in own]
-    for item, answer in zip(unsaid, ask(socket, probes), strict=True):
-        code = refused(answer)
-        if code == errno.EINVAL:
-            _immovable(plan, item)
-        elif code == errno.EPERM and item.link:
-            unknown.add(item.link.ifindex)
+    if unsaid and plan.source is not None:
+        fd = wire.attr_u32(uapi.IFLA_NET_NS_FD, plan.source.fd)
+        probes = [wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, device.ifindex, fd) for device in unsaid]
+        codes = [refused(answer) for answer in ask(socket, probes)]
+        stays += [device for device, code in zip(unsaid, codes, strict=True) if code == errno.EINVAL]
+        unknown = {device.ifindex for device, code in zip(unsaid, codes, strict=True) if code == errno.EPERM}
+    for device in stays:
+        plan.find("device.immutable", device, kind=device.link.kind)
     return unknown
-
-
-def _immovable(plan: Plan, item: Item) -> None:
-    plan.find("device.immutable", item, kind=item.link.kind if item.link else b"")
 
 
 def default_routes(plan: Plan) -> None:
     """Devices that carry a default route of the main table, themselves or below a device that does."""
     carriers = stacking.below(plan.links, [f.ifindex for f in plan.losses if f.code == "device.default-route"])
-    for item in plan.items:
-        if item.link is not None and item.link.ifindex in carriers:
-            forced = {"is_forced": plan.is_forced(item), "is_annotated": not isinstance(plan.force, bool)}
-            plan.find("device.default-route", item, source=where(plan.source), **forced)
+    for device in plan.devices:
+        if device.ifindex in carriers:
+            forced = {"is_forced": plan.is_forced(device), "is_annotated": not isinstance(plan.force, bool)}
+            plan.find("device.default-route", device, source=where(plan.source), **forced)
 
 
 def _ask_target(plan: Plan, socket: Socket) -> None:
-    present = [item for item in plan.items if item.link is not None and item.device is not None]
-    claims, ifindexes = clashes.claims(plan), [item.link.ifindex for item in present if item.link]
+    claims, ifindexes = clashes.claims(plan), [device.ifindex for device in plan.devices]
     asked = [_MAY_CHANGE, _ASK_NEW_IFINDEX, *(wire.get_link(name=name) for _, name in claims)]
     may, honours, *answers = ask(socket, [*asked, *map(wire.get_link, ifindexes)])  # in one go
     _permission(plan, "permission.target", may, plan.target)
     clashes.in_target(plan, claims, answers[: len(claims)])
-    if present:
-        _choose_ifindexes(present, honours, answers[len(claims) :], socket)
+    if plan.devices:
+        _choose_ifindexes(plan.devices, honours, answers[len(claims) :], socket)
     if socket.files[DISABLE_IPV6] != "0\n" and plan.source_socket is not None:
-        _ipv6(plan, plan.source_socket, present, socket.files[DISABLE_IPV6])
+        _ipv6(plan, plan.source_socket, socket.files[DISABLE_IPV6])
 
 
-def _ipv6(plan: Plan, source: Socket, present: Iterable[Item], disabled: str | int) -> None:
+def _ipv6(plan: Plan, source: Socket, disabled: str | int) -> None:
     """Where IPv6 is not known to work in the target; `disabled`: what DISABLE_IPV6 said, or a negative errno."""
-    for item in present:
-        if item.device is None:
-            continue
-        item.device.snapshot(source)
-        own = sysctls.Settings(item.device.link_body).values.get("ipv6.disable_ipv6")
+    for device in plan.devices:
+        device.snapshot(source)
+        own = sysctls.Settings(device.link_body).values.get("ipv6.disable_ipv6")
         if isinstance(disabled, str) and own == 0 and "sysctls" in plan.preserve:
             continue  # "default" is what a device begins with; its own is set there before its addresses are
-        if not any(a["family"] == "inet6" for a in ifaddr.addresses(item.device.addresses, protected=True)):
+        if not any(a["family"] == "inet6" for a in ifaddr.addresses(device.addresses, protected=True)):
             continue
         if isinstance(disabled, int) and disabled != -errno.ENOENT:  # which alone says that there is no IPv6
             plan.find("system", netns=where(plan.target), what=DISABLE_IPV6, errno=-disabled, extack="")
             return
-        plan.find("ipv6.disabled", item, target=where(plan.target), is_disabled=isinstance(disabled, str))
+        plan.find("ipv6.disabled", device, target=where(plan.target), is_disabled=isinstance(disabled, str))
 
 
-def _choose_ifindexes(present: list[Item], honours: wire.Message, answers: list[wire.Message], socket: Socket) -> None:
+def _choose_ifindexes(
+    devices: list[BatchDevice], honours: wire.Message, answers: list[wire.Message], socket: Socket
+) -> None:
     """The same ifindex where it is free in the target, otherwise a free one above all of the batch's.
 
     `honours` is the answer to _ASK_NEW_IFINDEX, `answers` are what the target has under the devices' own.
     """
-    own = [item.link.ifindex for item in present if item.link]
     # Before 5.13 IFLA_NEW_IFINDEX is not even looked at (probe message.new-ifindex.free): a number that is taken after
     # this check is not kept then.
     unsure = refused(honours) == errno.ENODEV
     busy = []
-    for item, ifindex, answer in zip(present, own, answers, strict=True):
-        if link_of(answer) is not None:
-            busy.append(item)
-        elif item.device is not None:
-            item.device.ask_ifindex(ifindex, unsure=unsure)
-    first, distance = max(own) + 1, max(8, len(busy))
+    for device, answer in zip(devices, answers, strict=True):
+        if link_of(answer) is None:
+            device.ask_ifindex(device.ifindex, unsure=unsure)
+        else:
+            busy.append(device)
+    first, distance = max(device.ifindex for device in devices) + 1, max(8, len(busy))
     while busy:
         candidates = range(first, first + max(8, len(busy)))
         # Further away each time: where many devices are, their numbers lie side by side.
@@ -262,9 +243,7 @@ def _choose_ifindexes(present: list[Item], honours: wire.Message, answers: list[
         distance *= 2
         for ifindex, answer in zip(candidates, ask(socket, [wire.get_link(i) for i in candidates]), strict=True):
             if busy and link_of(answer) is None:
-                item = busy.pop(0)
-                if item.device is not None:
-                    item.device.ask_ifindex(ifindex, unsure=unsure)
+                busy.pop(0).ask_ifindex(ifindex, unsure=unsure)
 
 
 # Changes nothing: no such device (ENODEV), and where the attribute counts, 0 is out of its range (probe

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from ..engine.lookups import link_of
 from ..netlink import ifname, wire
-from .plan import Item, Plan, where
+from .plan import Asked, Plan, where
 
 
 def in_batch(plan: Plan) -> None:
     """Names that no device can have, and wanted names that two devices of the batch want."""
-    wanted: dict[bytes, Item] = {}
-    for item in plan.items:
-        is_invalid = item.why_invalid or ifname.is_template(item.ifname)
-        if is_invalid and not ifname.may_be_altname(item.ifname):
-            plan.find("device.invalid-name", item)
-        if is_invalid and item.wanted == item.ifname:
+    wanted: dict[bytes, Asked] = {}
+    for asked in plan.asked:
+        is_invalid = asked.why_invalid or ifname.is_template(asked.ifname)
+        if is_invalid and not ifname.may_be_altname(asked.ifname):
+            plan.find("device.invalid-name", asked)
+        if is_invalid and asked.wanted == asked.ifname:
             continue
-        if ifname.is_template(item.wanted):
-            if ifname.why_invalid_template(item.wanted):
-                plan.find("name.template", item, name=item.wanted)
-        elif item.why_wanted_invalid:
-            plan.find("name.invalid", item, name=item.wanted)
-        elif item.wanted in wanted:
-            plan.find("name.twice", item, name=item.wanted, other=wanted[item.wanted].ifname, is_altname=False)
+        if ifname.is_template(asked.wanted):
+            if ifname.why_invalid_template(asked.wanted):
+                plan.find("name.template", asked, name=asked.wanted)
+        elif asked.why_wanted_invalid:
+            plan.find("name.invalid", asked, name=asked.wanted)
+        elif asked.wanted in wanted:
+            plan.find("name.twice", asked, name=asked.wanted, other=wanted[asked.wanted].ifname, is_altname=False)
         else:
-            wanted[item.wanted] = item
+            wanted[asked.wanted] = asked
 
 
-Claims = list[tuple[Item, bytes]]
+Claims = list[tuple[Asked, bytes]]
 
 
 def claims(plan: Plan) -> Claims:
@@ -36,20 +36,20 @@ def claims(plan: Plan) -> Claims:
     Finds what of these clashes within the batch.
     """
     claims: Claims = []
-    owner: dict[bytes, Item] = {}
-    for item in plan.items:
-        altnames = item.link.altnames if item.link else ()
-        for altname in altnames:
-            owner.setdefault(altname, item)
-            claims.append((item, altname))
-        if not ifname.is_template(item.wanted) and not item.why_wanted_invalid:
-            claims.append((item, item.wanted))
-    for item in plan.items:
-        other = owner.get(item.wanted)
-        if other is item:
-            plan.find("name.own-altname", item, name=item.wanted, source=where(plan.source))
+    owner: dict[bytes, str] = {}
+    altnames = {device.host_name: device.link.altnames for device in plan.devices}
+    for asked in plan.asked:
+        for altname in altnames.get(asked.host_name, ()):
+            owner.setdefault(altname, asked.host_name)
+            claims.append((asked, altname))
+        if not ifname.is_template(asked.wanted) and not asked.why_wanted_invalid:
+            claims.append((asked, asked.wanted))
+    for asked in plan.asked:
+        other = owner.get(asked.wanted)
+        if other == asked.host_name:
+            plan.find("name.own-altname", asked, name=asked.wanted, source=where(plan.source))
         elif other is not None:
-            plan.find("name.twice", item, name=item.wanted, other=other.ifname, is_altname=True)
+            plan.find("name.twice", asked, name=asked.wanted, other=ifname.encode(other), is_altname=True)
     return claims
 
 
@@ -59,11 +59,11 @@ def in_target(plan: Plan, claims: Claims, answers: list[wire.Message]) -> None:
     (probes clash.wanted-name, clash.wanted-altname, clash.own-altname.target-name, clash.own-altname.wanted)
     """
     netns = {"source": where(plan.source), "target": where(plan.target)}
-    for (item, name), answer in zip(claims, answers, strict=True):
+    for (asked, name), answer in zip(claims, answers, strict=True):
         link = link_of(answer)
         if link is None:
             continue
         code = "altname.taken"
-        if name == item.wanted:
+        if name == asked.wanted:
             code = "name.taken" if link.name == name else "name.taken-altname"
-        plan.find(code, item, name=name, other=link.name, ifindex=link.ifindex, **netns)
+        plan.find(code, asked, name=name, other=link.name, ifindex=link.ifindex, **netns)

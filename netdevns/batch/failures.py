@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 
+from ..engine.phases import BatchDevice, Failed
 from ..errors import MoveFailed, Remains
 from ..netlink import ifname
 from ..netlink.error import EngineError
 from ..text import quote
-from .plan import Member, Plan, called, location
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import TypeVar
-
-    T = TypeVar("T")
+from .plan import Plan, called
 
 WORDS = {
     "record": "the record of this move could not be written",
@@ -40,30 +34,10 @@ WORDS_OF_ALL = {
 IN_SOURCE, IN_TARGET = ("open", "snapshot", "down", "watch"), ("move", "replay", "carry", "verify")
 
 
-class Stopped(Exception):
-    """A step failed, of one device or (None) of none."""
-
-    def __init__(self, member: Member | None, step: str, errno_: int, extack: str) -> None:
-        super().__init__(step)
-        self.member = member
-        self.step = step
-        self.errno = errno_
-        self.extack = extack
-
-
-def step(member: Member | None, name: str, call: Callable[..., T], *args: object) -> T:
-    """A call of the engine's; if it fails, `Stopped` says of which device and in which step."""
-    try:
-        return call(*args)
-    except EngineError as e:
-        # A comparison that failed is no failed system call.
-        raise Stopped(member, name, 0 if e.errno == errno.ESTALE else e.errno, e.extack) from None
-
-
-def _where(member: Member | None, step: str, plan: Plan) -> str:
+def _where(device: BatchDevice | None, step: str, plan: Plan) -> str:
     """How a text begins: with the device at fault, or with the namespace."""
-    if member:
-        return f"{member.item.label}: "
+    if device:
+        return f"{device.label}: "
     if step in IN_SOURCE or step in IN_TARGET:
         return f"{called(plan.source if step in IN_SOURCE else plan.target)}: "
     return ""
@@ -75,17 +49,17 @@ def failed(
     """The error of a batch.
 
     Args:
-        cause: A `Stopped`, an EngineError, or what interrupted it.
+        cause: A `Failed`, an EngineError, or what interrupted it.
         left: What could not be put back.
         plan: The batch.
         is_kept: Whether its record is kept for `recover`.
         may_miss_late: Whether an address that was added during the move may be lost.
     """
-    stopped = cause if isinstance(cause, Stopped) else Stopped(None, "interrupt", 0, "")
+    stopped = cause if isinstance(cause, Failed) else Failed(None, "interrupt", 0, "")
     if isinstance(cause, EngineError):
-        stopped = Stopped(None, cause.step, cause.errno, cause.extack)
-    member = stopped.member
-    text = _where(member, stopped.step, plan)
+        stopped = Failed(None, cause.step, cause.errno, cause.extack)
+    device = stopped.device
+    text = _where(device, stopped.step, plan)
     if stopped.step == "time-out":
         text += "the time was over before this device"
     elif stopped.step == "interrupt":
@@ -96,9 +70,9 @@ def failed(
         said = [os.strerror(stopped.errno)] if stopped.errno else []
         if said and stopped.extack.endswith(said[0]):  # a file and why
             said = []
-        words = WORDS[stopped.step] if member else WORDS_OF_ALL.get(stopped.step, WORDS[stopped.step])
-        if member and stopped.step == "move" and stopped.errno == errno.EEXIST:
-            words = f'the name "{quote.shown(member.item.wanted)}" was taken in the target meanwhile'
+        words = WORDS[stopped.step] if device else WORDS_OF_ALL.get(stopped.step, WORDS[stopped.step])
+        if device and stopped.step == "move" and stopped.errno == errno.EEXIST:
+            words = f'the name "{quote.shown(device.wanted)}" was taken in the target meanwhile'
         text += ": ".join([words, *said, *([stopped.extack] if stopped.extack else [])])
     text += (
         "; devices, addresses and routes are back as before"
@@ -113,9 +87,9 @@ def failed(
         text,
         errno=stopped.errno,
         extack="" if stopped.step in ("interrupt", "process") else stopped.extack,
-        device=member.item.host_name if member else None,
+        device=device.host_name if device else None,
         step=stopped.step,
         netns=plan.target.where if plan.target else None,
-        location=(location(member) if member.touched else "source") if member else None,
+        location=(device.location if device.touched else "source") if device else None,
         left=left,
     )

@@ -32,8 +32,8 @@ def read(plan: Plan, socket: Socket, wanted: Collection[bytes], exclusion: Exclu
     except Busy as e:
         _dump(plan, socket, wanted)
         link = lookups.link(socket, ifindex=e.ifindex)
-        item = next((item for item in plan.items if link and item.ifname == link.name), None)
-        plan.find("device.busy", item, name=link.name if link else b"", ifindex=e.ifindex, pid=e.pid)
+        asked = next((asked for asked in plan.asked if link and asked.ifname == link.name), None)
+        plan.find("device.busy", asked, name=link.name if link else b"", ifindex=e.ifindex, pid=e.pid)
 
 
 def read_above(plan: Plan, socket: Socket, batch: Iterable[int]) -> None:
@@ -54,8 +54,7 @@ def read_above(plan: Plan, socket: Socket, batch: Iterable[int]) -> None:
 
 
 def _take(plan: Plan, exclusion: Exclusion, ifindexes: Collection[int]) -> bool:
-    assert plan.source is not None
-    return exclusion.hold(plan.source, ifindexes)
+    return plan.source is not None and exclusion.hold(plan.source, ifindexes)
 
 
 def _dump(plan: Plan, socket: Socket, wanted: Collection[bytes]) -> None:

@@ -7,66 +7,62 @@ from collections.abc import Mapping
 
 from .. import state
 from ..engine import EngineError, lookups
+from ..engine.phases import BatchDevice
 from ..netlink import ifaddr, uapi, wire
 from ..state.kind import Finding, Leaving, View
 from . import stacking
 from .findings import WITH_LIFETIME
-from .plan import Item, Plan
+from .plan import Plan
 
 
 def ask_kinds(plan: Plan) -> None:
     """Asks each kind of state what of it a move loses."""
-    leaving = {item.link.ifindex: item for item in plan.items if item.link}
-    uppers = [item.link for item in plan.uppers if item.link]
+    leaving = {device.ifindex for device in plan.devices}
     before = View(plan.links, None, plan.state)
-    about = Leaving(leaving, uppers, plan.preserve)
+    about = Leaving(leaving, [upper.link for upper in plan.uppers], plan.preserve)
     plan.losses = [finding for kind in state.KINDS for finding in kind.findings(before, about)]
 
 
 def find(plan: Plan) -> None:
     """Adds a finding of severity "loss" for each thing, and short words to the device's `lost`."""
-    on_it: dict[int | None, list[Item]] = {}
+    on_it: dict[int | None, list[BatchDevice]] = {}
     for upper in plan.uppers:
-        on_it.setdefault(upper.link.lower if upper.link else None, []).append(upper)
-    ended = stacking.ending([u.link for u in plan.uppers if u.link], [i.link.ifindex for i in plan.items if i.link])
+        on_it.setdefault(upper.link.lower, []).append(upper)
+    ended = stacking.ending([upper.link for upper in plan.uppers], [device.ifindex for device in plan.devices])
     found: dict[int, list[Finding]] = {}
     for finding in plan.losses:
         found.setdefault(finding.ifindex, []).append(finding)
-    for item in plan.items:
-        if item.link is None:
-            continue
-        for upper in on_it.get(item.link.ifindex, ()):
-            ends = upper.link is not None and upper.link.ifindex in ended
-            _lose(plan, item, "loss.upper", upper=upper.ifname, ends=ends)
-        for finding in found.get(item.link.ifindex, ()):
+    for device in plan.devices:
+        for upper in on_it.get(device.ifindex, ()):
+            _lose(plan, device, "loss.upper", upper=upper.ifname, ends=upper.ifindex in ended)
+        for finding in found.get(device.ifindex, ()):
             if finding.code.startswith("loss."):
-                _lose(plan, item, finding.code, words=finding.words)
+                _lose(plan, device, finding.code, words=finding.words)
             elif finding.code == "device.xdp":
-                plan.find(finding.code, item, words=finding.words)
+                plan.find(finding.code, device, words=finding.words)
 
 
 def ask_addresses(plan: Plan) -> None:
     """Asks for the addresses, and finds those that are lost; `move` finds them in its snapshots, after the checks."""
-    present = [(item, item.link.ifindex) for item in plan.items if item.device and item.link]
     # A socket whose exchange failed is of no use: its next error would only be added to the first.
-    if not present or plan.source_socket is None or any(found.code == "system" for found in plan.found):
+    if not plan.devices or plan.source_socket is None or any(found.code == "system" for found in plan.found):
         return
     try:
-        found = lookups.addresses(plan.source_socket, [ifindex for _, ifindex in present])
-        for item, ifindex in present:
-            find_addresses(plan, item, found[ifindex])
+        found = lookups.addresses(plan.source_socket, [device.ifindex for device in plan.devices])
+        for device in plan.devices:
+            find_addresses(plan, device, found[device.ifindex])
     except EngineError as e:
         plan.unasked(plan.source, e)
 
 
-def find_addresses(plan: Plan, item: Item, dumped: bytes | memoryview) -> None:
+def find_addresses(plan: Plan, device: BatchDevice, dumped: bytes | memoryview) -> None:
     """The same for addresses that are not protected, from RTM_NEWADDR messages of all devices or its own.
 
     Without a link-local of the kernel's own: the device gets one in the target, too (probe
     addresses.ipv6.link-local.own).
     """
-    link = item.link
-    if link is None or link.flags & uapi.IFF_LOOPBACK:  # which never leaves
+    link = device.link
+    if link.flags & uapi.IFF_LOOPBACK:  # which never leaves
         return
     counts: Counter[int] = Counter()  # by scope
     for type_, at, end in wire.spans(dumped):
@@ -82,7 +78,7 @@ def find_addresses(plan: Plan, item: Item, dumped: bytes | memoryview) -> None:
         elif scope != uapi.RT_SCOPE_UNIVERSE and not _is_kernels(found, link.mac):
             counts[scope] += 1
     for scope, count in counts.items():
-        _lose(plan, item, "loss.addresses", count=count, scope=scope)
+        _lose(plan, device, "loss.addresses", count=count, scope=scope)
 
 
 def _is_kernels(found: Mapping[int, memoryview], mac: bytes) -> bool:
@@ -99,5 +95,5 @@ def _is_kernels(found: Mapping[int, memoryview], mac: bytes) -> bool:
     return len(mac) == 6 and address[11:14] == b"\xff\xfe" + mac[3:4]  # EUI-64
 
 
-def _lose(plan: Plan, item: Item, code: str, **operands: bytes | int | str) -> None:
-    item.lost.append(plan.find(code, item, **operands).words)
+def _lose(plan: Plan, device: BatchDevice, code: str, **operands: bytes | int | str) -> None:
+    device.lost.append(plan.find(code, device, **operands).words)

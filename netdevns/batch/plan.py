@@ -6,12 +6,12 @@ import errno
 from collections.abc import Iterable, Mapping
 
 from .. import state
-from ..engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, Device, EngineError, Socket, Watch
+from ..engine import EngineError, Socket, Watch
+from ..engine.phases import BatchDevice
 from ..errors import CheckFailed
 from ..netlink import ifname, wire
 from ..state.kind import Finding, View
 from ..system.netns import CURRENT, NetNS
-from ..text import quote
 from . import findings
 from .findings import Found
 
@@ -32,61 +32,38 @@ def called(netns: NetNS | None) -> str:
     return findings.called(where(netns))
 
 
-class Item:
-    """One device of a batch, as far as it is known."""
+class Asked:
+    """A device as it was asked for; whether there is one is not known yet.
 
-    __slots__ = (
-        "depth", "device", "host_name", "ifname", "label", "link", "lost", "wanted",
-        "why_invalid", "why_wanted_invalid",
-    )  # fmt: skip
+    Attributes:
+        host_name, ifname: Its name, as the caller has it and as the kernel does.
+        wanted: That in the target.
+        why_invalid, why_wanted_invalid: Why no device can have these names, or None.
+    """
+
+    __slots__ = ("host_name", "ifname", "wanted", "why_invalid", "why_wanted_invalid")
 
     def __init__(self, host_name: str, wanted: str | None) -> None:
         self.host_name = host_name
         self.ifname = ifname.encode(host_name)
         self.wanted = ifname.encode(wanted) if wanted else self.ifname
-        self.why_invalid = ifname.why_invalid(self.ifname)  # as the name of a device
+        self.why_invalid = ifname.why_invalid(self.ifname)
         self.why_wanted_invalid = ifname.why_invalid(self.wanted) if wanted else self.why_invalid
-        self.label = quote.shown(self.ifname)  # the host name for messages, where a newline must not stand
-        self.link: wire.Link | None = None
-        self.device: Device | None = None
-        self.depth = 0  # how many of its lowers are in the batch
-        self.lost: list[str] = []
 
 
-class Member:
-    """A device of the batch, checked."""
-
-    __slots__ = ("arrived", "device", "ended", "for_good", "item", "link", "touched")
-
-    def __init__(self, item: Item, device: Device, link: wire.Link) -> None:
-        self.item = item
-        self.device = device
-        self.link = link
-        self.arrived = b""  # the RTM_NEWLINK that was read in the target at the end
-        self.touched = False  # whether anything was sent that may have changed it
-        self.ended = False  # the kernel deleted it when its lower device left
-        self.for_good: list[str] = []  # what an undo found missing that nothing can put back
-
-
-def location(member: Member) -> str:
-    """Where a device is, as `NetDevError.location` says it."""
-    place = PLACE_GONE if member.ended else member.device.place
-    return {PLACE_SOURCE: "source", PLACE_TARGET: "target", PLACE_GONE: "gone"}.get(place, "unknown")
-
-
-def requested(devices: object) -> list[Item]:
+def requested(devices: object) -> list[Asked]:
     """The devices of a mapping in the shape of `linux.netDevices`. Raises TypeError for wrong Python types."""
     if not isinstance(devices, Mapping):
         raise TypeError(f"devices must be a mapping of names, not {type(devices).__name__}")
-    items = []
+    asked = []
     for host_name, value in devices.items():
         name = value.get("name") if isinstance(value, Mapping) else value
         if not isinstance(host_name, str):
             raise TypeError(f"a device name must be a str, not {type(host_name).__name__}")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"{host_name}: the name in the container must be a str, not {type(name).__name__}")
-        items.append(Item(host_name, name))
-    return items
+        asked.append(Asked(host_name, name))
+    return asked
 
 
 # What `preserve` may ask for.
@@ -106,11 +83,31 @@ def known_preserve(preserve: object) -> frozenset[str]:
     return frozenset(kinds)
 
 
+class Sides:
+    """Both network namespaces of a batch, open.
+
+    Attributes:
+        source, target: The namespaces.
+        source_socket, target_socket: In them.
+        visit: The descriptor by which the source is entered; -1: the caller is there.
+    """
+
+    __slots__ = ("source", "source_socket", "target", "target_socket", "visit")
+
+    def __init__(self, source: NetNS, source_socket: Socket, visit: int, target: NetNS, target_socket: Socket) -> None:
+        self.source = source
+        self.source_socket = source_socket
+        self.visit = visit
+        self.target = target
+        self.target_socket = target_socket
+
+
 class Plan:
     """What `examine` found out, with the open namespaces and sockets. A context manager that closes them."""
 
-    def __init__(self, items: list[Item], force: bool | frozenset[str]) -> None:
-        self.items = items
+    def __init__(self, asked: list[Asked], force: bool | frozenset[str]) -> None:
+        self.asked = asked
+        self.devices: list[BatchDevice] = []  # those that are there, in their order
         self.force = force  # which may carry a default route: all, none, or those of these host names
         self.preserve: frozenset[str] = frozenset()  # of PRESERVABLE
         self.lends = 0  # the number of the loan that is to be written when all has arrived; 0: none is
@@ -123,7 +120,7 @@ class Plan:
         self.watch: Watch | None = None  # of the source's addresses, while they are moved
         # By ifindex: of the source, those of the batch, those that lie on another one, and what is above the batch.
         self.links: dict[int, wire.Link] = {}
-        self.uppers: list[Item] = []  # devices that stay in the source, on top of one of the batch
+        self.uppers: list[BatchDevice] = []  # devices that stay in the source, on top of one of the batch
         # By kind, of what concerns the batch, the devices on it, and their masters.
         self.state: dict[str, bytes] = {}
         self.losses: list[Finding] = []  # what the kinds found
@@ -136,18 +133,25 @@ class Plan:
             if closable is not None:
                 closable.close()
 
-    def view(self, members: Iterable[Member]) -> View:
+    @property
+    def sides(self) -> Sides | None:
+        """Both namespaces; None: one of them is not open, as a finding says."""
+        if self.source and self.source_socket and self.target and self.target_socket:
+            return Sides(self.source, self.source_socket, self.source_visit, self.target, self.target_socket)
+        return None
+
+    def view(self, devices: Iterable[BatchDevice]) -> View:
         """These devices as their snapshots have them, and the state of all."""
-        members = [*members]
-        links = {m.link.ifindex: wire.Link(memoryview(m.device.link_body)) for m in members}
-        return View(links, {m.link.ifindex: bytes(m.device.addresses) for m in members}, self.state)
+        devices = [*devices]
+        links = {device.link.ifindex: wire.Link(memoryview(device.link_body)) for device in devices}
+        return View(links, {device.link.ifindex: bytes(device.addresses) for device in devices}, self.state)
 
-    def is_forced(self, item: Item) -> bool:
-        return self.force if isinstance(self.force, bool) else item.host_name in self.force
+    def is_forced(self, device: BatchDevice) -> bool:
+        return self.force if isinstance(self.force, bool) else device.host_name in self.force
 
-    def find(self, code: str, item: Item | None = None, **operands: bytes | int | str) -> Found:
+    def find(self, code: str, device: Asked | BatchDevice | None = None, **operands: bytes | int | str) -> Found:
         """Adds a finding, of a device or of none."""
-        self.found.append(found := Found(code, item.host_name if item else None, **operands))
+        self.found.append(found := Found(code, device.host_name if device else None, **operands))
         return found
 
     def unasked(self, netns: NetNS | None, e: EngineError, what: str = "ask", refused: str = "system") -> Found:

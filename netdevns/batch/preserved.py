@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import state
+from ..engine.phases import BatchDevice
 from ..state.kind import DOWN, STAGES, chosen
 from ..state.restore import Restorer
-from .plan import Member, Plan
+from .plan import Plan, Sides
 
 
 class Preserver:
@@ -20,14 +21,12 @@ class Preserver:
     Sysctls are for before, too: what addresses and IFF_UP do depends on them (disable_ipv6, addr_gen_mode, ...).
     """
 
-    def __init__(self, plan: Plan, members: Sequence[Member]) -> None:
-        assert plan.target is not None
-        assert plan.target_socket is not None
+    def __init__(self, plan: Plan, sides: Sides, members: Sequence[BatchDevice]) -> None:
         kinds = [*chosen(state.KINDS, plan.preserve)]
-        self._owner = {member.device.target_ifindex: member for member in members}
-        self._here = {member.link.ifindex: member.device.target_ifindex for member in members}
+        self._owner = {member.target_ifindex: member for member in members}
+        self._here = {member.link.ifindex: member.target_ifindex for member in members}
         before = plan.view(members)
-        self._restorer = Restorer(kinds, plan.target_socket, plan.target.fd, before, preserve=True)
+        self._restorer = Restorer(kinds, sides.target_socket, sides.target.fd, before, preserve=True)
 
     def before_up(self) -> None:
         self._restorer.run(DOWN, self._here)
@@ -37,4 +36,4 @@ class Preserver:
             if stage != DOWN:
                 self._restorer.run(stage, self._here)
         for left in self._restorer.left(self._here):
-            self._owner[left.ifindex].item.lost.append(left.words)
+            self._owner[left.ifindex].lost.append(left.words)

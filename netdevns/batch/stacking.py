@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 
-from ..engine import Device
+from ..engine.phases import BatchDevice
 from ..netlink import wire
-from .plan import Item, Plan
+from .plan import Plan
 
 
-def set_depths(items: Mapping[int, Item]) -> None:
+def set_depths(devices: Mapping[int, BatchDevice]) -> None:
     """An upper device is one deeper than its lower: uppers move first and come up last (probe kinds.upper-up.vlan)."""
-    for item in items.values():
-        link, seen = item.link, {0}
-        while link is not None and link.lower is not None and link.lower in items and link.lower not in seen:
-            seen.add(link.lower)
-            item.depth += 1
-            link = items[link.lower].link
+    for device in devices.values():
+        lower, seen = device.link.lower, {0}
+        while lower is not None and lower in devices and lower not in seen:
+            seen.add(lower)
+            device.depth += 1
+            lower = devices[lower].link.lower
 
 
 def above(links: Mapping[int, wire.Link], batch: Collection[int]) -> list[int]:
@@ -31,18 +31,13 @@ def above(links: Mapping[int, wire.Link], batch: Collection[int]) -> list[int]:
     return staying
 
 
-def uppers(links: Mapping[int, wire.Link], batch: Mapping[int, Item]) -> list[Item]:
+def uppers(links: Mapping[int, wire.Link], batch: Collection[int]) -> list[BatchDevice]:
     """Devices outside of the batch that are stacked on it: they stay, and lose what depends on their lower.
 
     (probes kinds.lower-moves.vlan, kinds.lower-moves.macvlan)
     """
-    staying = []
-    for link in (links[ifindex] for ifindex in above(links, batch)):
-        item = Item(os.fsdecode(link.name), None)
-        item.link = link
-        item.device = Device(link.name, link.name, link.ifindex)
-        staying.append(item)
-    return staying
+    staying = (links[ifindex] for ifindex in above(links, batch))
+    return [BatchDevice(os.fsdecode(link.name), link.name, link.name, link) for link in staying]
 
 
 def concerned(plan: Plan) -> set[int]:
@@ -50,9 +45,9 @@ def concerned(plan: Plan) -> set[int]:
 
     As they were before the move, and as they are now.
     """
-    items = [item for item in (*plan.items, *plan.uppers) if item.link]
-    before = {ifindex for item in items if item.link for ifindex in (item.link.ifindex, item.link.master) if ifindex}
-    return before | {item.device.ifindex for item in items if item.device}
+    everyone = (*plan.devices, *plan.uppers)
+    masters = {device.link.master for device in everyone if device.link.master}
+    return masters | {device.link.ifindex for device in everyone} | {device.ifindex for device in everyone}
 
 
 # The kernel deletes these when their lower device leaves its namespace, wherever they are (probes

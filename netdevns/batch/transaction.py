@@ -1,7 +1,8 @@
 """The batch: all devices arrive, or all are put back. Written once, for every engine.
 
-Phases: check all (checks.examine) - snapshot all - all links down in one send - move all, uppers before lowers -
-replay, lowers first - read back and compare. When anything fails, `undo` takes the same order in the other direction.
+Phases: check all (checks.examine) - snapshot all - write the record - all links down in one send - move all, uppers
+before lowers - take what was added meanwhile - replay, lowers first - read back and compare - drop the record. When
+anything fails, `undo` takes the same order in the other direction.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from ..engine import EngineError, Socket, Watch, address_runs, lookups
+from ..engine import EngineError
+from ..engine.phases import BatchDevice, Failed, Phases, attempt
 from ..errors import MoveFailed
-from ..netlink import ifname, uapi, wire
+from ..state import sysctls
 from ..system.interrupts import Shield
-from . import failures, losses, readback, undo
-from .failures import Stopped, step
-from .plan import Item, Member, Plan
+from . import failures, losses, undo
+from .plan import Plan, Sides
 from .undo import OnStep
 
 TYPE_CHECKING = False
@@ -32,29 +33,33 @@ if TYPE_CHECKING:
     class Recorder(Protocol):
         """Keeps what another process needs to undo the batch. Raises OSError, with the path."""
 
-        def write(self, plan: Plan, members: list[Member], uppers: list[Member]) -> None: ...
+        def write(self, plan: Plan, sides: Sides, devices: list[BatchDevice], uppers: list[BatchDevice]) -> None: ...
         def end(self, *, keep: bool) -> bool: ...
 
     class Lender(Protocol):
         """Keeps what the devices were, for when they come home. `lend` raises OSError, with the path."""
 
-        def lend(self, plan: Plan, members: list[Member]) -> None: ...
+        def lend(self, plan: Plan, sides: Sides, devices: list[BatchDevice]) -> None: ...
         def retract(self) -> None: ...
 
 
 UNDO_TRIES = 100
-DOWN_WINDOW = 64  # messages; a refusal of each still fits into a default receive buffer
-UNREAD_BYTES = 8 << 10  # of addresses that were moved: fewer than a buffer of net.core.rmem_max holds
 
 
-def _members(items: list[Item]) -> list[Member]:
-    return [Member(item, item.device, item.link) for item in items if item.device is not None and item.link is not None]
+def load(*, results: bool, preserve: Collection[str]) -> None:
+    """Imports what only the end of a move needs: a module that cannot be read any more would come too late then."""
+    if results:
+        from ..results import Left, Moved  # noqa: F401
+    if preserve:
+        from . import preserved  # noqa: F401
 
 
 class Batch:
     def __init__(
         self,
         plan: Plan,
+        sides: Sides,
+        phases: Phases,
         deadline: float | None,
         on_step: OnStep | None = None,
         recorder: Recorder | None = None,
@@ -63,38 +68,17 @@ class Batch:
         process: Process | None = None,
     ) -> None:
         self.plan = plan
+        self.sides = sides
+        self.phases = phases
         self.deadline = deadline
         self.on_step = on_step
         self.recorder = recorder
         self.lender = lender
         self.interrupts = interrupts
         self.process = process
-        self.members = _members(plan.items)
-        self.uppers = _members(plan.uppers)
         self.preserver: Preserver | None = None
         self.is_up_to_date = False  # whether the snapshots have what was added after them
         self.may_miss_late = False  # not all that was told could be read
-        # Literal names before templates, those that bring alternative names first: "eth%d" must not take the "eth0"
-        # that another device wants or brings along (probes clash.template-zero-taken, clash.template-zero-altname).
-        self.move_order = sorted(
-            self.members, key=lambda m: (-m.item.depth, ifname.is_template(m.item.wanted), not m.link.altnames)
-        )
-        self.up_order = sorted(self.members, key=lambda m: m.item.depth)
-
-    @property
-    def watch(self) -> Watch:
-        assert self.plan.watch is not None
-        return self.plan.watch
-
-    @property
-    def source(self) -> Socket:
-        assert self.plan.source_socket is not None
-        return self.plan.source_socket
-
-    @property
-    def target(self) -> Socket:
-        assert self.plan.target_socket is not None
-        return self.plan.target_socket
 
     def run(self, results: Callable[[Batch], tuple[Moved, ...]] | None = None) -> tuple[Moved, ...]:
         shield = Shield() if self.interrupts is None else None  # a command's signals are held back already
@@ -130,7 +114,7 @@ class Batch:
                 if shield:
                     shield.hold()
                 self._late_for_undo()
-                left = undo.everything(self.plan, self.move_order, self.uppers, self._tell)
+                left = undo.everything(self.plan, self.sides, self.phases.moves, self.plan.uppers, self._tell)
                 if self.lender is not None:
                     self.lender.retract()
                 break
@@ -141,57 +125,38 @@ class Batch:
                 continue  # every step of the undo can be repeated: begin again
         is_kept = False
         if self.recorder:
-            is_kept = self.recorder.end(keep=not undo.is_all_for_good(left, [*self.members, *self.uppers]))
+            is_kept = self.recorder.end(keep=not undo.is_all_for_good(left, [*self.plan.devices, *self.plan.uppers]))
         failed = failures.failed(cause, left, self.plan, is_kept=is_kept, may_miss_late=self.may_miss_late)
-        if isinstance(cause, (Stopped, EngineError)):
+        if isinstance(cause, (Failed, EngineError)):
             raise failed from None
         raise cause from failed
 
-    # ---- forward ----
-
     def _forward(self) -> None:
-        readback.snapshots(self.source, (*self.members, *self.uppers))
-        if self.recorder is not None and self.members:
-            self._write_record(self.recorder)
-        if len(self.members) > 1:
-            self._down()
-        assert self.plan.target is not None
-        count = len(self.members)
-        # Little is done between two moves: after milliseconds of waiting, none of it is in the processor's caches.
-        source, target, fd = self.source, self.target, self.plan.target.fd
-        unread, sizes = 0, [member.device.addresses_size for member in self.move_order]
-        keeps_altnames = not any(member.link.altnames for member in self.members) or lookups.moves_altnames()
-        for done, member in enumerate(self.move_order, 1):
-            self._in_time(member)
-            member.touched = True
-            if member.link.altnames and not keeps_altnames:
-                self._take_altnames(member)
-            step(member, "move", member.device.move, source, target, fd)
-            unread += sizes[done - 1]
-            if unread > UNREAD_BYTES:
-                self.watch.drain()
-                unread = 0
-            self._tell("move", done, count)
+        phases, count = self.phases, len(self.plan.devices)
+        phases.snapshot()
+        self._write_record()
+        phases.set_down()
+        for device in phases.moves:
+            self._in_time(device)
+            self._tell("move", phases.move_next(), count)
         self._late()
         self._carry(up=False)
-        for done, member in enumerate(self.up_order, 1):
-            self._in_time(member)
-            step(member, "replay", member.device.up_and_replay, target)
-            if member.link.altnames and not keeps_altnames:
-                self._give_altnames(member)
-            self._tell("replay", done, count)
+        for device in phases.replays:
+            self._in_time(device)
+            self._tell("replay", phases.replay_next(), count)
         self._carry(up=True)
-        for done, _ in enumerate(readback.verify(self.target, self.members), 1):
+        for done in phases.verify():
             self._tell("verify", done, count)
-        if self.lender is not None and self.members:  # before the record of the move goes: one of the two is there
-            self._lend(self.lender)
+        self._lend()  # before the record of the move goes: one of the two is there
         self._see_process()
 
-    def _lend(self, lender: Lender) -> None:
-        try:
-            lender.lend(self.plan, self.members)
-        except OSError as e:
-            raise Stopped(None, "record", e.errno or errno.EIO, f"{e.filename}: {e.strerror}") from None
+    def _write_record(self) -> None:
+        if self.recorder is not None and self.plan.devices:
+            _recorded(self.recorder.write, self.plan, self.sides, self.phases.moves, self.plan.uppers)
+
+    def _lend(self) -> None:
+        if self.lender is not None and self.plan.devices:
+            _recorded(self.lender.lend, self.plan, self.sides, self.plan.devices)
 
     def _carry(self, *, up: bool) -> None:
         if not self.plan.preserve:
@@ -199,34 +164,14 @@ class Batch:
         from . import preserved  # loaded by then
 
         if self.preserver is None:
-            self.preserver = preserved.Preserver(self.plan, self.up_order)
-        step(None, "carry", self.preserver.after_up if up else self.preserver.before_up)
-
-    def _write_record(self, recorder: Recorder) -> None:
-        try:
-            recorder.write(self.plan, self.move_order, self.uppers)
-        except OSError as e:
-            raise Stopped(None, "record", e.errno or errno.EIO, f"{e.filename}: {e.strerror}") from None
+            self.preserver = preserved.Preserver(self.plan, self.sides, self.phases.replays)
+        attempt(None, "carry", self.preserver.after_up if up else self.preserver.before_up)
 
     def _late(self) -> None:
-        """Addresses that somebody added or changed between snapshot and move: the kernel told of them when they went.
-
-        An IPv4 route that was added meanwhile is lost: nobody is told of it (probe notify.route.ipv4).
-        """
-        self.watch.drain()
-        everyone = [member for member in (*self.members, *self.uppers) if member.device.has_snapshot]
-        if len(everyone) == 1:
-            everyone[0].device.late(self.watch.told)
-        else:
-            told: dict[int, list[bytes | memoryview]] = {}
-            for ifindex, messages in address_runs(self.watch.told):
-                told.setdefault(ifindex, []).append(messages)
-            for member in everyone:
-                if member.link.ifindex in told:
-                    member.device.late(b"".join(told[member.link.ifindex]))
+        was_late = self.phases.catch_up()
         self.is_up_to_date = True
-        if self.recorder is not None and any(member.device.was_late for member in everyone):
-            self._write_record(self.recorder)
+        if was_late:
+            self._write_record()
 
     def _late_for_undo(self) -> None:
         """The same where the moves did not come to their end; once: an undo's own replays are told of, too."""
@@ -247,63 +192,45 @@ class Batch:
         except Exception:
             self.on_step = None  # who only watches must not stop a move, and still less an undo
 
-    def _take_altnames(self, member: Member) -> None:
-        """Removes the alternative names before a move that loses them (probe clash.own-altname.left-behind)."""
-        lost = step(member, "move", lookups.lost_altnames, self.source, member.link.altnames, member.link)
-        names = [name for name in dict.fromkeys(member.link.altnames) if name not in lost]
-        if names:
-            request = wire.altnames_message(uapi.RTM_DELLINKPROP, member.device.ifindex, names)
-            step(member, "move", self.source.command, request)
-
-    def _give_altnames(self, member: Member) -> None:
-        names = dict.fromkeys(member.link.altnames)
-        request = wire.altnames_message(uapi.RTM_NEWLINKPROP, member.device.target_ifindex, names)
-        step(member, "replay", self.target.command, request)
-
-    def _in_time(self, member: Member) -> None:
+    def _in_time(self, device: BatchDevice) -> None:
         if self.interrupts is not None and (name := self.interrupts.name):
-            raise Stopped(None, "interrupt", 0, name)
+            raise Failed(None, "interrupt", 0, name)
         if self.deadline is not None and time.monotonic() >= self.deadline:
-            raise Stopped(member, "time-out", errno.ETIMEDOUT, "")
+            raise Failed(device, "time-out", errno.ETIMEDOUT, "")
         self._see_process()
 
     def _see_process(self) -> None:
-        """Raises Stopped where the container's process has ended."""
+        """Raises Failed where the container's process has ended."""
         if self.process is not None and self.process.has_ended():
-            raise Stopped(None, "process", errno.ESRCH, f"the container's process {self.process.pid} has ended")
-
-    def _down(self) -> None:
-        """All links down in one send: each move then waits for one tick of the kernel's less (9-15 % of a batch)."""
-        up = [member for member in self.move_order if member.link.flags & uapi.IFF_UP]
-        for at in range(0, len(up), DOWN_WINDOW):
-            window = up[at : at + DOWN_WINDOW]
-            requests = []
-            for member in window:
-                member.touched = True
-                flags = uapi.NLM_F_ACK if member is window[-1] else 0
-                requests.append(wire.link_message(uapi.RTM_NEWLINK, flags, member.device.ifindex, up=False))
-            try:
-                self.source.command(b"".join(requests))
-            except EngineError as e:
-                raise Stopped(window[min(e.index, len(window) - 1)], "down", e.errno, e.extack) from None
+            raise Failed(None, "process", errno.ESRCH, f"the container's process {self.process.pid} has ended")
 
     def results(self) -> tuple[Moved, ...]:
         from ..results import Moved
 
+        tokens = sysctls.tokens_of(self.plan.state.get("sysctls", b""))
         moved = []
-        for member in self.members:
-            losses.find_addresses(self.plan, member.item, member.device.unprotected)
-            lost = [*member.item.lost, *readback.resets(self.plan, member)]
-            if member.device.cut_labels:
-                lost.append(f"{member.device.cut_labels} labels")
+        for device in self.plan.devices:
+            losses.find_addresses(self.plan, device, device.unprotected)
+            lost = [*device.lost]
+            if "sysctls" not in self.plan.preserve:
+                lost += sysctls.resets(device.link, tokens.get(device.link.ifindex), device.arrived_link)
+            if device.cut_labels:
+                lost.append(f"{device.cut_labels} labels")
             moved.append(
                 Moved.lazy(
-                    member.device.arrived,
-                    host_name=member.item.host_name,
-                    name=os.fsdecode(member.device.name),
-                    ifindex=member.device.target_ifindex,
-                    host_ifindex=member.link.ifindex,
+                    device.arrived,
+                    host_name=device.host_name,
+                    name=os.fsdecode(device.name),
+                    ifindex=device.target_ifindex,
+                    host_ifindex=device.link.ifindex,
                     not_carried=tuple(lost),
                 )
             )
         return tuple(moved)
+
+
+def _recorded(write: Callable[..., None], *args: object) -> None:
+    try:
+        write(*args)
+    except OSError as e:
+        raise Failed(None, "record", e.errno or errno.EIO, f"{e.filename}: {e.strerror}") from None

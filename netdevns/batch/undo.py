@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from .. import state
 from ..engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, EngineError, Socket, lookups
+from ..engine.phases import BatchDevice
 from ..errors import Remains
 from ..netlink import ifaddr, uapi, wire
 from ..state.kind import DOWN, STAGES
@@ -19,7 +20,7 @@ from ..state.link_settings import LinkSettings
 from ..state.masters import Masters, found_again, links_of
 from ..state.restore import Restorer
 from . import stacking
-from .plan import Member, Plan, location
+from .plan import Plan, Sides
 from .way_back import WayBack
 
 # What is told of a batch between two calls of the engine: the step, how many devices have done it, of how many.
@@ -27,12 +28,17 @@ OnStep = Callable[[str, int, int], None]
 
 
 def everything(
-    plan: Plan, members: list[Member], uppers: list[Member], on_step: OnStep | None = None
+    plan: Plan,
+    sides: Sides,
+    members: list[BatchDevice],
+    uppers: list[BatchDevice],
+    on_step: OnStep | None = None,
 ) -> tuple[Remains, ...]:
     """Puts back every device that was touched.
 
     Args:
-        plan: The batch as it was found: its namespaces, its sockets, the source's routes.
+        plan: The batch as it was found: the state of its devices.
+        sides: Its namespaces.
         members: The devices, in the order in which they were moved.
         uppers: Devices that stayed in the source, stacked on one of them.
         on_step: Called with "undo"; must not raise an Exception.
@@ -40,40 +46,37 @@ def everything(
     Returns:
         What is not as before, in the order of the batch; empty: everything is.
     """
-    undo = _Undo(plan, [member for member in members if member.touched], uppers)
+    undo = _Undo(plan, sides, [member for member in members if member.touched], uppers)
     undo.run(on_step)
-    order = {id(item): at for at, item in enumerate((*plan.items, *plan.uppers))}
-    incomplete = sorted((m for m in undo.missing if undo.missing[m]), key=lambda m: order[id(m.item)])
+    order = {id(device): at for at, device in enumerate((*plan.devices, *plan.uppers))}
+    incomplete = sorted((m for m in undo.missing if undo.missing[m]), key=lambda m: order[id(m)])
     return tuple(_left(member, undo.name_now(member), undo.missing[member]) for member in incomplete)
 
 
-def is_all_for_good(left: tuple[Remains, ...], members: list[Member]) -> bool:
+def is_all_for_good(left: tuple[Remains, ...], members: list[BatchDevice]) -> bool:
     """Whether a recovery could put back nothing of it."""
-    for_good = {m.item.host_name: tuple(m.for_good) for m in members}
+    for_good = {m.host_name: tuple(m.for_good) for m in members}
     return all(each.missing == for_good.get(each.device) for each in left)
 
 
-def _left(member: Member, name: str | None, missing: list[str]) -> Remains:
-    where, device = location(member), member.device
-    ifindex = {"source": device.ifindex, "target": device.target_ifindex}.get(where)
-    return Remains(member.item.host_name, where, name, ifindex, tuple(missing))
+def _left(member: BatchDevice, name: str | None, missing: list[str]) -> Remains:
+    where = member.location
+    ifindex = {"source": member.ifindex, "target": member.target_ifindex}.get(where)
+    return Remains(member.host_name, where, name, ifindex, tuple(missing))
 
 
 class _Undo:
-    def __init__(self, plan: Plan, touched: list[Member], uppers: list[Member]) -> None:
-        assert plan.source is not None
-        assert plan.source_socket is not None
-        assert plan.target_socket is not None
-        self.plan = plan
-        self.source_fd = plan.source.fd
-        self.source = plan.source_socket
-        self.target = plan.target_socket
+    def __init__(self, plan: Plan, sides: Sides, touched: list[BatchDevice], uppers: list[BatchDevice]) -> None:
+        self.sides = sides
+        self.source_fd = sides.source.fd
+        self.source = sides.source_socket
+        self.target = sides.target_socket
         self.touched = touched
-        self.uppers = sorted(uppers, key=lambda m: m.item.depth) if touched else []
-        self.missing: dict[Member, list[str]] = {member: [] for member in (*touched, *self.uppers)}
+        self.uppers = sorted(uppers, key=lambda m: m.depth) if touched else []
+        self.missing: dict[BatchDevice, list[str]] = {member: [] for member in (*touched, *self.uppers)}
         self.before = plan.view(self.missing)
         self.masters: dict[int, int] = {}  # ifindex before -> ifindex now
-        self.restorer = Restorer(state.KINDS, self.source, plan.source_visit, self.before, stacking.concerned(plan))
+        self.restorer = Restorer(state.KINDS, self.source, sides.visit, self.before, stacking.concerned(plan))
 
     def run(self, on_step: OnStep | None) -> None:
         if on_step and self.touched:
@@ -82,8 +85,8 @@ class _Undo:
             if on_step:
                 on_step("undo", done, len(self.touched))
         self._find_masters()
-        for member in sorted(self.touched, key=lambda m: m.item.depth):
-            if member.device.place == PLACE_SOURCE:
+        for member in sorted(self.touched, key=lambda m: m.depth):
+            if member.place == PLACE_SOURCE:
                 self._restore(member)
         _find_ended(self.source, self.touched, self.uppers)
         # Their lower left and came back: they may have lost IPv6 addresses, or have come up (probes
@@ -101,8 +104,8 @@ class _Undo:
         """ifindex before -> ifindex now, of those that are in the source, and of masters."""
         found = dict(self.masters)
         for member in self.missing:
-            if member.device.place == PLACE_SOURCE and not member.ended:
-                found[member.link.ifindex] = member.device.ifindex
+            if member.place == PLACE_SOURCE and not member.ended:
+                found[member.link.ifindex] = member.ifindex
         return found
 
     def _find_masters(self) -> None:
@@ -113,29 +116,29 @@ class _Undo:
             found = found_again(self.source, self.before) if known else {}
             self.masters = {i: i for i in self.masters if i not in known} | found
 
-    def _restore(self, member: Member) -> None:
+    def _restore(self, member: BatchDevice) -> None:
         """One device: all that is before its addresses and IFF_UP, and these.
 
         A bond takes only ports that are down, and what IFF_UP does depends on sysctls.
         """
         if self._is_on_one_that_came_back(member):
             self._reopen(member)
-        self.restorer.run(DOWN, self._here(), {member.device.ifindex})
+        self.restorer.run(DOWN, self._here(), {member.ifindex})
         try:
-            member.device.undo(self.source, self.target, self.source_fd, RESTORE)
+            member.undo(self.source, self.target, self.source_fd, RESTORE)
         except EngineError:
             # Its lower or its master brought it up, and the kernel made a link-local address of its own, which is still
             # to be verified; or it should not be up: once more from the state down.
             self._reopen(member)
             try:
-                member.device.undo(self.source, self.target, self.source_fd, RESTORE)
+                member.undo(self.source, self.target, self.source_fd, RESTORE)
             except EngineError as e:
                 self.missing[member].append(e.extack if e.errno == errno.ESTALE else lookups.says(e))
 
     def _tell_what_is_left(self) -> None:
-        owner = {m.device.ifindex: m for m in self.missing if m.device.place == PLACE_SOURCE}
+        owner = {m.ifindex: m for m in self.missing if m.place == PLACE_SOURCE}
         masters = {m.link.master: m for m in self.missing if m.link.master}
-        for_good: dict[Member, list[str]] = {member: [] for member in self.missing}
+        for_good: dict[BatchDevice, list[str]] = {member: [] for member in self.missing}
         told = [*self.restorer.left(self._here())]
         if not any(left.kind == LinkSettings.name and not left.ifindex for left in told):
             # The engine said so when it compared; it may be right by now, and otherwise it is told with the values.
@@ -154,7 +157,7 @@ class _Undo:
             self.missing[member] += member.for_good
             member.for_good = for_good[member] + member.for_good
 
-    def _is_on_one_that_came_back(self, member: Member) -> bool:
+    def _is_on_one_that_came_back(self, member: BatchDevice) -> bool:
         """A macvlan: the move flushed its lower's unicast filter, where its MAC is put in again when it comes up.
 
         (probe links.mac-list.unicast)
@@ -162,37 +165,37 @@ class _Undo:
         It may be up already: an undo that was interrupted brought it back before its lower.
         """
         lowers = {m.link.ifindex for m in self.missing}  # those that stayed on top of it, too
-        return member.link.kind in (b"macvlan", b"macvtap") and member.device.was_up and member.link.lower in lowers
+        return member.link.kind in (b"macvlan", b"macvtap") and member.was_up and member.link.lower in lowers
 
-    def _reopen(self, member: Member) -> None:
+    def _reopen(self, member: BatchDevice) -> None:
         try:
-            self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, member.device.ifindex, up=False))
+            self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, member.ifindex, up=False))
         except EngineError as e:
             self.missing[member].append(lookups.says(e))
 
-    def name_now(self, member: Member) -> str | None:
+    def name_now(self, member: BatchDevice) -> str | None:
         """What the device is called where it is: somebody may have taken its name meanwhile."""
-        if member.device.place == PLACE_TARGET:
-            return os.fsdecode(member.device.name)
-        if member.device.place != PLACE_SOURCE:
+        if member.place == PLACE_TARGET:
+            return os.fsdecode(member.name)
+        if member.place != PLACE_SOURCE:
             return None
         try:
-            link = lookups.link(self.source, ifindex=member.device.ifindex)
+            link = lookups.link(self.source, ifindex=member.ifindex)
         except EngineError:
             link = None
         return None if link is None else os.fsdecode(link.name)
 
     def _return(self) -> Iterator[int]:
         """Brings all home that can come; yields how many are, after each. May be begun again."""
-        way, done = WayBack(self.plan, self.touched), 0
+        way, done = WayBack(self.sides, self.touched), 0
         for member in self.touched:
             way.bring(member)
-            done += member.device.place == PLACE_SOURCE
+            done += member.place == PLACE_SOURCE
             yield done
         way.bring_all_again(self.touched)
         for member in self.touched:
             self.missing[member] += way.missing[member]
-            if member.device.place == PLACE_SOURCE and member.device.ifindex != member.link.ifindex:
+            if member.place == PLACE_SOURCE and member.ifindex != member.link.ifindex:
                 self.missing[member].append(f"ifindex {member.link.ifindex}")
 
 
@@ -201,7 +204,7 @@ class _Undo:
 DELETED = "the device: the kernel deleted it when what it lay on left"
 
 
-def _find_ended(source: Socket, touched: Iterable[Member], uppers: Iterable[Member]) -> None:
+def _find_ended(source: Socket, touched: Iterable[BatchDevice], uppers: Iterable[BatchDevice]) -> None:
     """Devices that stayed, which the kernel deleted when their lower left."""
     staying = [*uppers]
     ending = stacking.ending([m.link for m in staying], [m.link.ifindex for m in touched])
@@ -213,10 +216,10 @@ def _find_ended(source: Socket, touched: Iterable[Member], uppers: Iterable[Memb
         member.ended = now is None or now.kind != member.link.kind
 
 
-def _find_for_good(source: Socket, members: Iterable[Member]) -> None:
+def _find_for_good(source: Socket, members: Iterable[BatchDevice]) -> None:
     """Sets `for_good` of each. Raises EngineError."""
-    here = [m for m in members if m.device.place == PLACE_SOURCE and not m.ended]
-    told = {m: _temporary(m.device.addresses) for m in here}
+    here = [m for m in members if m.place == PLACE_SOURCE and not m.ended]
+    told = {m: _temporary(m.addresses) for m in here}
     now: dict[int, set[object]] = {}
     if any(told.values()):
         for ifindex, fields in ifaddr.indexed_addresses(lookups.dump(source, ifaddr.dump_addresses())):
@@ -225,7 +228,7 @@ def _find_for_good(source: Socket, members: Iterable[Member]) -> None:
     for member in members:
         member.for_good = [DELETED] if member.ended else []
     for member in here:
-        lost = [a for a in told[member] if a not in now.get(member.device.ifindex, ())]
+        lost = [a for a in told[member] if a not in now.get(member.ifindex, ())]
         if lost:
             member.for_good.append(f"that {', '.join(lost)} {'are' if len(lost) > 1 else 'is'} temporary")
 

@@ -13,10 +13,11 @@ import os
 
 from .. import descriptors
 from ..engine import PLACE_SOURCE, PLACE_TARGET, RETURN, EngineError, Socket, lookups
+from ..engine.phases import BatchDevice
 from ..netlink import uapi, wire
 from ..state import link_settings
 from ..text import quote
-from .plan import Member, Plan
+from .plan import Sides
 
 # Of removing names and moving, in one send, before the way through a namespace of our own. A loop in C that adds one
 # alternative name outruns 1 of 5 of them; one that adds three, now and then 200 in a row (Linux 6.18, 2 processors).
@@ -36,17 +37,14 @@ class WayBack:
         missing: By member, what the last try could not do.
     """
 
-    def __init__(self, plan: Plan, members: list[Member]) -> None:
-        assert plan.source is not None
-        assert plan.source_socket is not None
-        assert plan.target_socket is not None
-        self.source_fd = plan.source.fd
-        self.source = plan.source_socket
-        self.target = plan.target_socket
-        self.missing: dict[Member, list[str]] = {}
-        self._devices = {member.link.ifindex: member.device for member in members}
+    def __init__(self, sides: Sides, members: list[BatchDevice]) -> None:
+        self.source_fd = sides.source.fd
+        self.source = sides.source_socket
+        self.target = sides.target_socket
+        self.missing: dict[BatchDevice, list[str]] = {}
+        self._devices = {member.link.ifindex: member for member in members}
 
-    def bring(self, member: Member) -> None:
+    def bring(self, member: BatchDevice) -> None:
         """Moves a device back, or renames it where it is back. Can be repeated."""
         self.missing[member] = []
         try:
@@ -55,7 +53,7 @@ class WayBack:
             self.missing[member] = ["it was deleted there, and another device has its name and ifindex"]
             return
         refused = self._return(member)
-        if refused is not None and refused.errno == errno.EEXIST and member.device.place == PLACE_TARGET:
+        if refused is not None and refused.errno == errno.EEXIST and member.place == PLACE_TARGET:
             try:
                 self._insist(member)
             except (EngineError, OSError) as e:
@@ -65,31 +63,30 @@ class WayBack:
         if refused is not None:
             self.missing[member].append(refused.extack if refused.errno == errno.ESTALE else lookups.says(refused))
 
-    def bring_all_again(self, members: list[Member]) -> None:
+    def bring_all_again(self, members: list[BatchDevice]) -> None:
         """Once more, where alternative names came along: they may be the names of others of the batch."""
-        if self._remove_added([m for m in members if m.device.place == PLACE_SOURCE]):
+        if self._remove_added([m for m in members if m.place == PLACE_SOURCE]):
             for member in members:
                 self.bring(member)
 
-    def _return(self, member: Member) -> EngineError | None:
-        device = member.device
+    def _return(self, member: BatchDevice) -> EngineError | None:
         try:
             try:
-                device.undo(self.source, self.target, self.source_fd, RETURN)
+                member.undo(self.source, self.target, self.source_fd, RETURN)
             except EngineError as e:
                 # Home and up under another name, which before 6.2 only a device that is down can change (probe
                 # names.up.in-place). RESTORE sets it up again.
-                if (e.errno, device.place) != (errno.EBUSY, PLACE_SOURCE):
+                if (e.errno, member.place) != (errno.EBUSY, PLACE_SOURCE):
                     raise
-                self.source.command(_down(device.ifindex))
-                device.undo(self.source, self.target, self.source_fd, RETURN)
+                self.source.command(_down(member.ifindex))
+                member.undo(self.source, self.target, self.source_fd, RETURN)
         except EngineError as e:
             return e
         return None
 
     # ---- alternative names ----
 
-    def _free_altnames(self, member: Member) -> None:
+    def _free_altnames(self, member: BatchDevice) -> None:
         """Removes in the target what was added there; before 6.6 all, which would block the names there ever after.
 
         Once more after a failure: afterwards nobody can free them any more.
@@ -102,10 +99,9 @@ class WayBack:
             if not failures:
                 return
 
-    def _free_once(self, member: Member) -> list[str]:
-        device = member.device
-        device.find(self.source, self.target)
-        link = lookups.link(self.target, ifindex=device.target_ifindex) if device.place == PLACE_TARGET else None
+    def _free_once(self, member: BatchDevice) -> list[str]:
+        member.find(self.source, self.target)
+        link = lookups.link(self.target, ifindex=member.target_ifindex) if member.place == PLACE_TARGET else None
         if link is None:
             return []
         if self._is_another(member, link):
@@ -113,7 +109,7 @@ class WayBack:
         stay = member.link.altnames if lookups.moves_altnames() else ()
         return _remove(self.target, link, [name for name in dict.fromkeys(link.altnames) if name not in stay])
 
-    def _is_another(self, member: Member, now: wire.Link) -> bool:
+    def _is_another(self, member: BatchDevice, now: wire.Link) -> bool:
         """Whether a device in the target lies on another lower device, or has another peer.
 
         Root there can delete a device and make one with its name, ifindex and MAC address, but not on a device of the
@@ -131,11 +127,11 @@ class WayBack:
         expected = lower if moved is None else moved.ifindex
         return lower_now != expected or uapi.IFLA_LINK_NETNSID not in there
 
-    def _remove_added(self, members: list[Member]) -> bool:
+    def _remove_added(self, members: list[BatchDevice]) -> bool:
         """Those that came along all the same; whether there were any. What is refused is told when all is compared."""
         found = False
         try:
-            answers = lookups.ask(self.source, [wire.get_link(m.device.ifindex) for m in members])
+            answers = lookups.ask(self.source, [wire.get_link(m.ifindex) for m in members])
             for member, answer in zip(members, answers, strict=True):
                 link = lookups.link_of(answer)
                 added = [name for name in link.altnames if name not in member.link.altnames] if link else []
@@ -148,9 +144,9 @@ class WayBack:
 
     # ---- against a fight ----
 
-    def _insist(self, member: Member) -> None:
+    def _insist(self, member: BatchDevice) -> None:
         for _ in range(TRIES):
-            link = lookups.link(self.target, ifindex=member.device.target_ifindex)
+            link = lookups.link(self.target, ifindex=member.target_ifindex)
             if link is None:
                 return
             added = [name for name in dict.fromkeys(link.altnames) if name not in member.link.altnames]
@@ -159,22 +155,22 @@ class WayBack:
                 self.target.command(removal + self._moved(member, link.ifindex))
             except EngineError:
                 # That of a name that is gone, or of the move: where it is, says where it is.
-                member.device.find(self.source, self.target)
-                if member.device.place != PLACE_TARGET:
+                member.find(self.source, self.target)
+                if member.place != PLACE_TARGET:
                     return
             else:
                 return
         self._through_our_own(member)
 
-    def _moved(self, member: Member, ifindex: int, *, number: bool = True) -> bytes:
+    def _moved(self, member: BatchDevice, ifindex: int, *, number: bool = True) -> bytes:
         """The request that moves it home."""
         attrs = wire.attr_u32(uapi.IFLA_NET_NS_FD, self.source_fd)
-        attrs += wire.attr_name(uapi.IFLA_IFNAME, member.item.ifname)
+        attrs += wire.attr_name(uapi.IFLA_IFNAME, member.ifname)
         if number:
-            attrs += wire.attr_u32(uapi.IFLA_NEW_IFINDEX, member.device.ifindex)
+            attrs += wire.attr_u32(uapi.IFLA_NEW_IFINDEX, member.ifindex)
         return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attrs)
 
-    def _through_our_own(self, member: Member) -> None:
+    def _through_our_own(self, member: BatchDevice) -> None:
         """Moves it into a namespace of ours, removes the names there, and moves it home.
 
         It costs a namespace and a second move. A process that is killed in between takes the device along, as the end
@@ -188,7 +184,7 @@ class WayBack:
                 for ifindex in there:
                     ours.command(_rename(ifindex, _unguessable()))
                 attrs = wire.attr_u32(uapi.IFLA_NET_NS_FD, fd) + wire.attr_name(uapi.IFLA_IFNAME, _unguessable())
-                away = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, member.device.target_ifindex, attrs)
+                away = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, member.target_ifindex, attrs)
                 try:
                     self.target.command(away)
                     self._home_from(ours, there, member)
@@ -198,12 +194,12 @@ class WayBack:
         finally:
             descriptors.close(fd)
 
-    def _home_from(self, ours: Socket, there: set[int], member: Member) -> None:
+    def _home_from(self, ours: Socket, there: set[int], member: BatchDevice) -> None:
         for link in lookups.links(ours):
             if link.ifindex not in there:
                 self._home(ours, member, link)
 
-    def _home(self, ours: Socket, member: Member, link: wire.Link) -> None:
+    def _home(self, ours: Socket, member: BatchDevice, link: wire.Link) -> None:
         for _, request in link_settings.mac_request(member.link, link):  # without it nobody finds it
             with contextlib.suppress(EngineError):  # its driver takes none: looked for by name and ifindex
                 ours.command(request)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from .. import state
 from ..batch import checks, losses
-from ..batch.plan import Item, Plan
+from ..batch.plan import Asked, Plan
 from ..engine import EngineError, Socket, lookups
+from ..engine.phases import BatchDevice
 from ..errors import CheckFailed, NetDevError
-from ..netlink import ifaddr, ifname, uapi, wire
+from ..netlink import ifaddr, uapi, wire
 from ..reports import Device, Finding
 from ..results import Address
 from ..system.netns import CURRENT, NetNS
@@ -46,12 +47,13 @@ def devices(
 
 def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device, ...]:
     plan.links = {link.ifindex: link for link in lookups.links(socket, DUMP_BYTES)}
-    every = [_item(os.fsdecode(link.name), link) for link in plan.links.values()]
-    plan.items = _chosen(plan, wanted) if wanted else every
+    plan.devices = every = [_device(os.fsdecode(link.name), link) for link in plan.links.values()]
+    if wanted:
+        plan.devices = _chosen(plan, wanted)
     if plan.errors:
         raise _refused(plan)
     # Each device is judged as if it moved alone: all that lies on it would stay behind.
-    plan.uppers = [item for item in every if item.link and item.link.lower]
+    plan.uppers = [device for device in every if device.link.lower]
     for kind in state.KINDS:
         plan.state[kind.name] = kind.read(socket, plan.links, plan.links.keys())
     losses.ask_kinds(plan)
@@ -59,8 +61,8 @@ def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device,
     unknown = checks.immovable(plan, socket)
     checks.default_routes(plan)
     losses.find(plan)
-    for item in plan.items:
-        losses.find_addresses(plan, item, dumped)
+    for device in plan.devices:
+        losses.find_addresses(plan, device, dumped)
 
     addresses: dict[int, list[Address]] = {}
     for ifindex, fields in ifaddr.indexed_addresses(dumped):
@@ -69,9 +71,8 @@ def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device,
     for finding in plan.report().findings:
         findings.setdefault(finding.device, []).append(finding)
     return tuple(
-        _device(item, item.link, addresses.get(item.link.ifindex, []), findings.get(item.host_name, []), unknown)
-        for item in plan.items
-        if item.link
+        _shown(device, addresses.get(device.ifindex, []), findings.get(device.host_name, []), unknown)
+        for device in plan.devices
     )
 
 
@@ -80,24 +81,25 @@ def _refused(plan: Plan) -> CheckFailed:
     return CheckFailed(first.text, found=plan.found, errno=first.errno, device=first.device, step="check")
 
 
-def _item(host_name: str, link: wire.Link | None) -> Item:
-    item = Item(host_name, None)
-    item.link = link
-    return item
+def _device(host_name: str, link: wire.Link) -> BatchDevice:
+    return BatchDevice(host_name, link.name, link.name, link)
 
 
-def _chosen(plan: Plan, wanted: Sequence[str]) -> list[Item]:
+def _chosen(plan: Plan, wanted: Sequence[str]) -> list[BatchDevice]:
     """The devices of these names, each once; a finding for each name that is none."""
     by_name: dict[bytes, wire.Link] = {}
     for link in plan.links.values():
         by_name.update(dict.fromkeys((link.name, *link.altnames), link))
-    items = [_item(name, by_name.get(ifname.encode(name))) for name in dict.fromkeys(wanted)]
-    return [item for item in items if checks.is_device(plan, item, item.link)]
+    found = []
+    for asked in (Asked(name, None) for name in dict.fromkeys(wanted)):
+        there = by_name.get(asked.ifname)
+        if checks.is_device(plan, asked, there) and there is not None:
+            found.append(_device(asked.host_name, there))
+    return found
 
 
-def _device(
-    item: Item, link: wire.Link, addresses: list[Address], findings: list[Finding], unknown: set[int]
-) -> Device:
+def _shown(device: BatchDevice, addresses: list[Address], findings: list[Finding], unknown: set[int]) -> Device:
+    link = device.link
     codes = {finding.code for finding in findings}
     up = bool(link.flags & uapi.IFF_UP)
     return Device(
@@ -112,6 +114,6 @@ def _device(
         addresses=tuple(addresses),
         movable=None if link.ifindex in unknown else "device.immutable" not in codes,
         default_route="device.default-route" in codes,
-        not_carried=tuple(item.lost),
+        not_carried=tuple(device.lost),
         findings=tuple(findings),
     )

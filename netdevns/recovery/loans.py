@@ -11,7 +11,8 @@ import contextlib
 import os
 import time
 
-from ..batch.plan import Member, Plan
+from ..batch.plan import Plan, Sides
+from ..engine.phases import BatchDevice
 from ..system import folders
 from . import identity, layout, recover
 from .layout import Damaged, Section
@@ -70,7 +71,7 @@ class Lender:
         self.since_ms = now_ms()  # before the snapshots
         self.number = 0  # of the loan, once it may be there
 
-    def lend(self, plan: Plan, members: list[Member]) -> None:
+    def lend(self, plan: Plan, sides: Sides, members: list[BatchDevice]) -> None:
         """Writes what was moved. Raises OSError."""
         attrs: dict[int, int | bytes] = {
             layout.A_CONTAINER: self.container.encode("utf-8", "surrogatepass"),
@@ -78,7 +79,7 @@ class Lender:
         }
         self.number = plan.lends
         try:
-            head, *rest = recorded(plan, members, [])
+            head, *rest = recorded(plan, sides, members, [])
             parts = [head, *layout.section(layout.LOAN, attrs), *rest]
             self._loans.write(parts, name=file_name(self.container)).close()
         except OSError as e:  # whose file is named relative to the directory, if at all

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 
-from ..batch.plan import Item, Member, Plan
-from ..engine import Device, EngineError, lookups
+from ..batch.plan import Plan, Sides
+from ..engine import EngineError, lookups
+from ..engine.phases import BatchDevice
 from ..netlink import wire
 from . import identity, layout
 from .layout import Damaged, Section
@@ -23,10 +24,10 @@ class Recorder:
         self._journal = journal
         self._record: Record | None = None
 
-    def write(self, plan: Plan, members: list[Member], uppers: list[Member]) -> None:
+    def write(self, plan: Plan, sides: Sides, members: list[BatchDevice], uppers: list[BatchDevice]) -> None:
         """Instead of what was written before. Raises OSError, with the path."""
         try:
-            self._record = self._journal.write(recorded(plan, members, uppers), self._record)
+            self._record = self._journal.write(recorded(plan, sides, members, uppers), self._record)
         except OSError as e:
             path = os.path.join(self._journal.path, e.filename or "")
             raise OSError(e.errno or errno.EIO, e.strerror, path) from None
@@ -41,15 +42,11 @@ class Recorder:
         return False
 
 
-def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[bytes]:
+def recorded(plan: Plan, sides: Sides, members: list[BatchDevice], uppers: list[BatchDevice]) -> list[bytes]:
     """A record's content: the devices of a batch, and those on top of them that only move along in an undo."""
-    assert plan.source is not None
-    assert plan.target is not None
-    assert plan.source_socket is not None
-    assert plan.target_socket is not None
     parts = layout.head(plan.preserve, lends=plan.lends)
-    parts += identity.recorded(layout.SOURCE, plan.source, plan.source_socket)
-    parts += identity.recorded(layout.TARGET, plan.target, plan.target_socket)
+    parts += identity.recorded(layout.SOURCE, sides.source, sides.source_socket)
+    parts += identity.recorded(layout.TARGET, sides.target, sides.target_socket)
     for type_, group in ((layout.DEVICE, members), (layout.UPPER, uppers)):
         for member in group:
             parts += _device_section(type_, member)
@@ -59,43 +56,40 @@ def recorded(plan: Plan, members: list[Member], uppers: list[Member]) -> list[by
     return parts
 
 
-def load(sections: list[Section]) -> tuple[Plan, list[Member], list[Member]]:
+def load(sections: list[Section]) -> tuple[Plan, list[BatchDevice], list[BatchDevice]]:
     """The batch of a record that was judged: its devices, as they were, and those on top of them. Raises Damaged."""
-    members = [_member(s) for s in sections if s.type == layout.DEVICE]
-    uppers = [_member(s) for s in sections if s.type == layout.UPPER]
-    plan = Plan([m.item for m in members], True)
-    plan.uppers = [m.item for m in uppers]
+    members = [_device(s) for s in sections if s.type == layout.DEVICE]
+    uppers = [_device(s) for s in sections if s.type == layout.UPPER]
+    plan = Plan([], True)
+    plan.devices, plan.uppers = members, uppers
     plan.state = {s.text(layout.A_KIND).decode(): bytes(s.body) for s in sections if s.type == layout.STATE}
     return plan, members, uppers
 
 
-def _device_section(type_: int, member: Member) -> list[bytes]:
-    item, device = member.item, member.device
+def _device_section(type_: int, device: BatchDevice) -> list[bytes]:
     attrs: dict[int, int | bytes] = {
-        layout.A_HOST_NAME: os.fsencode(item.host_name),
-        layout.A_IFNAME: item.ifname,
-        layout.A_WANTED: item.wanted,
-        layout.A_IFINDEX: member.link.ifindex,
+        layout.A_HOST_NAME: os.fsencode(device.host_name),
+        layout.A_IFNAME: device.ifname,
+        layout.A_WANTED: device.wanted,
+        layout.A_IFINDEX: device.link.ifindex,
         layout.A_ASKED: device.target_ifindex,
         layout.A_UNSURE: int(device.ifindex_unsure),
-        layout.A_DEPTH: item.depth,
+        layout.A_DEPTH: device.depth,
     }
     return layout.section(type_, attrs, device.link_message, device.addresses)
 
 
-def _member(section: Section) -> Member:
+def _device(section: Section) -> BatchDevice:
     """A device out of a record, of which `layout.parse` has judged the parts. Raises Damaged: of what they hold."""
-    item = Item(os.fsdecode(section.text(layout.A_HOST_NAME)), None)
-    item.ifname, item.wanted = section.text(layout.A_IFNAME), section.text(layout.A_WANTED)
-    item.depth = section.number(layout.A_DEPTH)
+    host_name = os.fsdecode(section.text(layout.A_HOST_NAME))
+    names = section.text(layout.A_IFNAME), section.text(layout.A_WANTED)
     try:
         first = next(wire.messages(bytes(section.body)))
         link = first.padded()
-        item.link = wire.Link(first.body)
-        device = Device(item.ifname, item.wanted, section.ifindex(layout.A_IFINDEX))
+        device = BatchDevice(host_name, *names, wire.Link(first.body), section.ifindex(layout.A_IFINDEX))
         device.load(link, bytes(section.body[len(link) :]))
     except EngineError as e:
         raise Damaged(f"a snapshot in it is damaged: {lookups.says(e)}") from None
+    device.depth = section.number(layout.A_DEPTH)
     device.ask_ifindex(section.ifindex(layout.A_ASKED), unsure=bool(section.number(layout.A_UNSURE)))
-    item.device = device
-    return Member(item, device, item.link)
+    return device

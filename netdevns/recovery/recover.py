@@ -12,15 +12,15 @@ from collections.abc import Callable, Collection, Iterator
 
 from .. import descriptors
 from ..batch import undo
-from ..batch.plan import Member
 from ..engine import PLACE_GONE, PLACE_TARGET, EngineError, lookups
+from ..engine.phases import BatchDevice
 from ..netlink import ifname, wire
 from ..system import exclusion
 from ..system.exclusion import Busy
 from ..system.folders import open_folder
 from ..system.interrupts import Patience, until_interrupted
 from ..text import quote
-from . import identity, layout
+from . import layout
 from .layout import Damaged, Section
 from .reopened import NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
 from .store import ASIDE, TRIES, Journal, Record
@@ -238,36 +238,33 @@ class _Recovery(Reopened):
         # What was to be carried over cannot be compared: a move that was asked for it, and killed, is not complete. Nor
         # is a hook's: no container starts without it, and whether there is a loan is not known.
         self.is_to_be_undone = record.is_to_be_undone or bool(self.lends) or sections[0].text(layout.A_PRESERVE) != b""
-        self.target_is_gone = False
 
     def run(self) -> Iterator[Recovered]:
-        if not self._open():
+        if not self.open(is_home=False):
             self.record.drop()
             text = "the namespace that it came from is gone; it stays where it is"
             yield from (self.told(m, "gone", "unknown", text) for m in self.members)
             return
-        assert self.plan.source is not None
         everyone = (*self.members, *self.uppers)
         try:
-            self.exclusion.hold(self.plan.source, {m.link.ifindex for m in everyone})
+            self.exclusion.hold(self.sides.source, {m.link.ifindex for m in everyone})
         except Busy as e:
-            label = next(m.item.label for m in everyone if m.link.ifindex == e.ifindex)
+            label = next(m.label for m in everyone if m.link.ifindex == e.ifindex)
             yield from (self.told(m, "kept", "unknown", f"{label} {e.words}") for m in self.members)
             return
         for member in everyone:
             self._find(member)
-        assert self.plan.target is not None
-        self.exclusion.arrive(self.plan.target, {m.device.target_ifindex for m in self.members})
+        self.exclusion.arrive(self.sides.target, {m.target_ifindex for m in self.members})
         if not self.is_to_be_undone and all(map(self._is_complete, self.members)):
             self.record.drop()
             yield from (self.told(m, "complete", "target", "it had arrived completely") for m in self.members)
             return
         for member in everyone:
             member.touched = True
-        left = {x.device: x for x in undo.everything(self.plan, self.members, self.uppers)}
+        left = {x.device: x for x in undo.everything(self.plan, self.sides, self.members, self.uppers)}
         if self.lends:
             self._retract()
-        told = [self._outcome(m, left.get(m.item.host_name)) for m in everyone]
+        told = [self._outcome(m, left.get(m.host_name)) for m in everyone]
         mine = len(self.members)
         yield from self._end([*told[:mine], *(each for each in told[mine:] if each.outcome != "undone")])
 
@@ -297,50 +294,37 @@ class _Recovery(Reopened):
 
         return [Recovered(path, x.device, x.outcome, x.location, x.text + (why if x in kept else "")) for x in told]
 
-    def _open(self) -> bool:
-        """Both namespaces. Where the target died, what it held is in the initial one, if the kernel did not end it."""
-        if not self.open_source():
-            return False
-        target = identity.found(self.where[layout.TARGET])
-        self.target_is_gone = target is None
-        if target is None:
-            self.open_init()
-        else:
-            self.plan.target, self.plan.target_socket = target
-        return True
-
-    def _find(self, member: Member) -> None:
+    def _find(self, member: BatchDevice) -> None:
         """By ifindex and name; or by kind and MAC address, where exactly one device has them.
 
         Under neither of its names: renamed by somebody, or on its way under a passing one. Devices that have the MAC of
         what they lie on must be the same in all that their kind has, too: a VLAN's number tells it from the next one.
         """
-        device, (source, target) = member.device, self.sockets
-        device.find(source, target)
-        if device.place != PLACE_GONE:
+        source, target = self.sides.source_socket, self.sides.target_socket
+        member.find(source, target)
+        if member.place != PLACE_GONE:
             return
         was = member.link
         found = [x for x in lookups.links(target) if was.mac and (x.kind, x.mac) == (was.kind, was.mac)]
         if was.kind in SHARE_A_MAC:
             found = [x for x in found if x.data == was.data]
         if len(found) == 1:
-            device.ask_ifindex(found[0].ifindex, unsure=True)
-            device.find(source, target)
+            member.ask_ifindex(found[0].ifindex, unsure=True)
+            member.find(source, target)
 
-    def _is_complete(self, member: Member) -> bool:
-        device, (_, target) = member.device, self.sockets
-        if self.target_is_gone or device.place != PLACE_TARGET:
+    def _is_complete(self, member: BatchDevice) -> bool:
+        if self.target_is_gone or member.place != PLACE_TARGET:
             return False
-        if not _is_wanted(device.name, member.item.wanted):
+        if not _is_wanted(member.name, member.wanted):
             return False
         try:
-            device.verify(target)
+            member.verify(self.sides.target_socket)
         except EngineError:
             return False
-        arrived = wire.Link(next(wire.messages(device.arrived)).body)
+        arrived = wire.Link(next(wire.messages(member.arrived)).body)
         return set(arrived.altnames) == set(member.link.altnames)
 
-    def _outcome(self, member: Member, left: Remains | None) -> Recovered:
+    def _outcome(self, member: BatchDevice, left: Remains | None) -> Recovered:
         if left is None:
             return self.told(member, "undone", "source", "it is back as it was")
         if member.ended:

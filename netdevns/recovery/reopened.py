@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..batch.plan import Member
+from ..batch.plan import Sides
 from ..engine import Socket
+from ..engine.phases import BatchDevice
 from ..errors import NetDevError
 from ..system.exclusion import WAIT_S, Exclusion
 from ..system.interrupts import Patience
@@ -34,46 +35,54 @@ class Reopened:
         members, uppers: The devices, as they were; where they are is still to be found out.
         where: The namespaces by section type.
         exclusion: Locks, for whoever is about to change the devices.
+        sides: The namespaces, once they are open.
+        target_is_gone: Whether the target is, then.
     """
+
+    sides: Sides
+    target_is_gone: bool
 
     def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None = None) -> None:
         self.record = record
         self.exclusion = Exclusion(Patience(WAIT_S, interrupts), is_must=interrupts is not None)
         self.plan, self.members, self.uppers = load(sections)
         self.where = {s.type: s for s in sections if s.type in (layout.SOURCE, layout.TARGET)}
+        self._opened: list[NetNS | Socket] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.plan.__exit__()
+        for each in self._opened:
+            each.close()
         self.exclusion.release()
 
-    def open_source(self) -> bool:
-        """The namespace that the devices came from; False: it is gone."""
+    def open(self, *, is_home: bool) -> bool:
+        """Opens both namespaces; False: the one that the devices came from is gone.
+
+        Where the target died, or with `is_home`, in its place the initial one, which gets what the kernel does not end
+        with the target.
+        """
         source = identity.found(self.where[layout.SOURCE])
         if source is None:
             return False
-        self.plan.source, self.plan.source_socket = source
-        self.plan.source_visit = self.plan.source.fd
+        self._opened += source
+        target = None if is_home else identity.found(self.where[layout.TARGET])
+        self.target_is_gone = target is None
+        netns, socket = target or _initial(source[0])
+        self._opened += (netns, socket)
+        self.sides = Sides(*source, source[0].fd, netns, socket)
         return True
 
-    def open_init(self) -> None:
-        """In the target's place the initial namespace, which gets what the kernel does not end with the target."""
-        assert self.plan.source is not None
-        try:
-            init = NetNS.open(INIT)
-        except NetDevError:  # another user's: what fell there is out of sight
-            init = NetNS.open(self.plan.source)
-        self.plan.target, self.plan.target_socket = init, Socket(init.fd)
-
-    @property
-    def sockets(self) -> tuple[Socket, Socket]:
-        assert self.plan.source_socket is not None
-        assert self.plan.target_socket is not None
-        return self.plan.source_socket, self.plan.target_socket
-
-    def told(self, member: Member, outcome: str, location: str, text: str) -> Recovered:
+    def told(self, member: BatchDevice, outcome: str, location: str, text: str) -> Recovered:
         from ..reports import Recovered
 
-        return Recovered(self.record.path, member.item.host_name, outcome, location, text)
+        return Recovered(self.record.path, member.host_name, outcome, location, text)
+
+
+def _initial(source: NetNS) -> tuple[NetNS, Socket]:
+    try:
+        init = NetNS.open(INIT)
+    except NetDevError:  # another user's: what fell there is out of sight
+        init = NetNS.open(source)
+    return init, Socket(init.fd)

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from .. import state
 from ..batch import undo
-from ..batch.plan import Member
 from ..engine import EngineError, Socket, lookups
+from ..engine.phases import BatchDevice
 from ..netlink import uapi, wire
 from ..state import link_settings
 from ..system.exclusion import Busy
@@ -59,15 +59,12 @@ class ReturnHome(Reopened):
         self.init: Socket | None = None  # where that is another namespace than the source
 
     def run(self, opened: Journal, sections: list[Section], wait_s: float, is_ending: bool) -> Iterator[Recovered]:
-        if not self.open_source():
+        if not self.open(is_home=True):
             self.record.drop()
             text = "the namespace that it came from is gone; it stays where it is"
             yield from (self.told(m, "gone", "unknown", text) for m in self.members)
             return
-        self.open_init()
-        assert self.plan.source is not None
-        assert self.plan.target is not None
-        self.init = None if self.plan.source.same(self.plan.target) else self.plan.target_socket
+        self.init = None if self.sides.source.same(self.sides.target) else self.sides.target_socket
         is_alive = self._wait(wait_s, is_ending)
         try:
             found = self._take()
@@ -79,7 +76,7 @@ class ReturnHome(Reopened):
         told = {m: self._absent(m, is_alive) for m in self.members if m not in found}
         if found:
             told |= self._give_back([*found])
-        self._end(opened, sections, [m.item.ifname for m in self.members if told[m].outcome == "kept"])
+        self._end(opened, sections, [m.ifname for m in self.members if told[m].outcome == "kept"])
         yield from (told[m] for m in self.members)
 
     def _end(self, opened: Journal, sections: list[Section], kept: list[bytes]) -> None:
@@ -87,7 +84,7 @@ class ReturnHome(Reopened):
         if not kept:
             self.record.drop()
         elif len(kept) < len(self.members):
-            home = {m.link.ifindex for m in self.members if m.item.ifname not in kept}
+            home = {m.link.ifindex for m in self.members if m.ifname not in kept}
             left = [s for s in sections if s.type != layout.DEVICE or s.number(layout.A_IFINDEX) not in home]
             try:
                 opened.write([part for s in left for part in s.parts()], self.record).close()
@@ -113,21 +110,19 @@ class ReturnHome(Reopened):
             pause_s = min(2 * pause_s, 0.2, left_s)
             time.sleep(pause_s)
 
-    def _take(self) -> dict[Member, _Found]:
+    def _take(self) -> dict[BatchDevice, _Found]:
         """Who is back, once no other mover has them. Raises Busy, Interrupted."""
-        assert self.plan.source is not None
-        assert self.plan.target is not None
         while True:
             found = self._look()
             home = {device.link.ifindex for device in found.values() if device.is_home}
             elsewhere = {device.link.ifindex for device in found.values() if not device.is_home}
-            is_new = self.exclusion.hold(self.plan.source, home)
-            if not self.exclusion.hold(self.plan.target, elsewhere) and not is_new:
+            is_new = self.exclusion.hold(self.sides.source, home)
+            if not self.exclusion.hold(self.sides.target, elsewhere) and not is_new:
                 return found
 
-    def _look(self) -> dict[Member, _Found]:
+    def _look(self) -> dict[BatchDevice, _Found]:
         """Who is in the source, or in the initial namespace."""
-        there = [_Found(link, True) for link in lookups.links(self.sockets[0])]
+        there = [_Found(link, True) for link in lookups.links(self.sides.source_socket)]
         if self.init is not None:
             there += [_Found(link, False) for link in lookups.links(self.init)]
         found = {}
@@ -140,7 +135,7 @@ class ReturnHome(Reopened):
                 found[member] = alike[0]
         return found
 
-    def _absent(self, member: Member, is_alive: bool) -> Recovered:
+    def _absent(self, member: BatchDevice, is_alive: bool) -> Recovered:
         if is_alive:
             return self.told(member, "kept", "target", LIVES_ON)
         if member.link.kind not in THROWN_BACK:
@@ -149,24 +144,24 @@ class ReturnHome(Reopened):
 
     # ---- what is theirs ----
 
-    def _narrow(self, members: list[Member]) -> None:
+    def _narrow(self, members: list[BatchDevice]) -> None:
         """The plan of an undo: what the loan says of these devices, with the time that has passed since.
 
         Without what is others', or of devices that are not home: that is left alone.
         """
         elapsed_s = -((self.since_ms - loans.now_ms()) // 1000)  # rounded up
         ended: set[bytes] = set()
-        own = {m.link.ifindex: m.device.ifindex for m in members}
+        own = {m.link.ifindex: m.ifindex for m in members}
         for member in members:
             before = self.lent.addresses[member.link.ifindex]
             after = belongings.aged(before, elapsed_s)
             ended |= belongings.locals_of(before) - belongings.locals_of(after)
-            member.device.load(member.device.link_message, after)
+            member.load(member.link_message, after)
         self.plan.state = {kind.name: kind.lend(self.lent, own, elapsed_s, ended) for kind in state.KINDS}
 
-    def _give_back(self, members: list[Member]) -> dict[Member, Recovered]:
+    def _give_back(self, members: list[BatchDevice]) -> dict[BatchDevice, Recovered]:
         """Tries again where somebody else's hands were on a device at the same moment."""
-        told: dict[Member, Recovered] = {}
+        told: dict[BatchDevice, Recovered] = {}
         for attempt in range(TRIES):
             found = self._look()
             todo = [m for m in members if m in found and (m not in told or told[m].outcome == "kept")]
@@ -177,17 +172,17 @@ class ReturnHome(Reopened):
             self._free_names({m: found[m] for m in todo})
             ready = [m for m in todo if self._prepare(m, found[m])]
             self._narrow(ready)
-            left = {x.device: x for x in undo.everything(self.plan, ready, [])} if ready else {}
-            told |= {m: self._outcome(m, found[m], left.get(m.item.host_name)) for m in todo}
+            left = {x.device: x for x in undo.everything(self.plan, self.sides, ready, [])} if ready else {}
+            told |= {m: self._outcome(m, found[m], left.get(m.host_name)) for m in todo}
         for member in members:
             told.setdefault(member, self.told(member, "kept", "unknown", LEFT_AGAIN))
         return told
 
-    def _free_names(self, found: Mapping[Member, _Found]) -> None:
+    def _free_names(self, found: Mapping[BatchDevice, _Found]) -> None:
         """Devices that have each other's names get passing ones."""
-        wanted = {m.item.ifname for m in found}
+        wanted = {m.ifname for m in found}
         for member, device in found.items():
-            if device.link.name != member.item.ifname and device.link.name in wanted:
+            if device.link.name != member.ifname and device.link.name in wanted:
                 passing = b"nd%d" % device.link.ifindex
                 self._try(device, "a passing name", self._rename(device.link, passing))
 
@@ -196,7 +191,7 @@ class ReturnHome(Reopened):
         return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, link.ifindex, wire.attr_name(uapi.IFLA_IFNAME, name))
 
     def _socket(self, device: _Found) -> Socket:
-        return self.sockets[0] if device.is_home or self.init is None else self.init
+        return self.sides.source_socket if device.is_home or self.init is None else self.init
 
     def _addresses(self, device: _Found) -> bytes:
         ifindex = device.link.ifindex
@@ -208,10 +203,10 @@ class ReturnHome(Reopened):
         except EngineError as e:
             device.missing.append(f"{what}: {lookups.says(e)}")
 
-    def _prepare(self, member: Member, device: _Found) -> bool:
+    def _prepare(self, member: BatchDevice, device: _Found) -> bool:
         """What must be right before an undo finds it and goes on; False: it must stay as it is."""
-        link, ifname = device.link, member.item.ifname
-        holder = lookups.link(self.sockets[0], name=ifname)
+        link, ifname = device.link, member.ifname
+        holder = lookups.link(self.sides.source_socket, name=ifname)
         if holder is not None and not (device.is_home and holder.ifindex == link.ifindex):
             device.missing.append(
                 f'the name "{quote.shown(ifname)}" is taken by {_called(holder, ifname)}: '
@@ -232,16 +227,16 @@ class ReturnHome(Reopened):
         for what, request in requests:
             self._try(device, what, request)
         if device.is_home:
-            member.device.load(belongings.renumbered(member.link, link.ifindex), b"")
+            member.load(belongings.renumbered(member.link, link.ifindex), b"")
         else:
-            member.device.load(member.link.message(), b"")
-            member.device.ask_ifindex(link.ifindex, unsure=True)
+            member.load(member.link.message(), b"")
+            member.ask_ifindex(link.ifindex, unsure=True)
         member.touched = True
         return True
 
     # ---- what is told ----
 
-    def _outcome(self, member: Member, device: _Found, left: Remains | None) -> Recovered:
+    def _outcome(self, member: BatchDevice, device: _Found, left: Remains | None) -> Recovered:
         renumbered = f"ifindex {member.link.ifindex}"
         lost = [*(left.missing if left else ()), *device.missing]
         lost = [words for words in lost if words != renumbered and words not in member.for_good]

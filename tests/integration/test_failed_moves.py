@@ -12,8 +12,7 @@ from collections.abc import Callable
 import pytest
 
 import netdevns
-from netdevns.batch import plan, transaction
-from netdevns.engine import Device, EngineError, Socket
+from netdevns.engine import Device, EngineError, Socket, phases
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored, assert_equal_soon
 
@@ -201,7 +200,7 @@ def test_down_is_refused_before_all_were_asked(
         real(self, request)
         raise EngineError(errno.EBUSY, "made to fail", "exchange", 0)
 
-    monkeypatch.setattr(transaction, "DOWN_WINDOW", 1)
+    monkeypatch.setattr(phases, "DOWN_WINDOW", 1)
     monkeypatch.setattr(Socket, "command", command)
     with Restored(host, target):
         expect_failed(target, "eth0", "down", errno.EBUSY, {"eth0": "net0", "eth1": "net1"})
@@ -282,4 +281,4 @@ def test_changed_mac_does_not_hide_the_device(
 def test_hook_points_are_the_engines_own() -> None:
     """These tests hang on names of the engine: whoever renames one must see it here, not lose the tests."""
     assert all(callable(getattr(Device, step)) for step in STEPS)
-    assert plan.Device is Device
+    assert issubclass(phases.BatchDevice, Device)

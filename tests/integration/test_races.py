@@ -18,7 +18,7 @@ import pytest
 
 import netdevns
 from netdevns import api
-from netdevns.batch import transaction
+from netdevns.engine.phases import Phases
 from tests.support import rawdump
 from tests.support.namespaces import Namespace
 from tests.support.restored import State, assert_equal_soon
@@ -113,15 +113,15 @@ def test_addresses_before_the_links_are_set_down(
     """P2: the same for those that are added before the links are set down, which is what drops IPv6's."""
     host, target = sides
     before: list[list[rawdump.Address]] = []
-    real = transaction.Batch._down
+    real = Phases.set_down
 
-    def down(self: transaction.Batch) -> None:
+    def down(self: Phases) -> None:
         for device in DEVICES:
             host.batch(LATE.format(device))
         before.extend(protected(host, device) for device in DEVICES)
         real(self)
 
-    monkeypatch.setattr(transaction.Batch, "_down", down)
+    monkeypatch.setattr(Phases, "set_down", down)
     netdevns.move(DEVICES, target.fd)
     assert [protected(target, name) for name in DEVICES.values()] == before
 
@@ -198,13 +198,13 @@ def test_late_addresses_come_back_although_the_moves_did_not_end(
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    real = transaction.Batch._down
+    real = Phases.set_down
 
-    def down(self: transaction.Batch) -> None:
+    def down(self: Phases) -> None:
         add()
         real(self)
 
-    monkeypatch.setattr(transaction.Batch, "_down", down)
+    monkeypatch.setattr(Phases, "set_down", down)
     before_step("move", nth, interrupt)
     with pytest.raises(KeyboardInterrupt) as raised:
         netdevns.move(DEVICES, target.fd)

@@ -144,12 +144,12 @@ class Device(Findable):
 
     @property
     def has_snapshot(self) -> bool:
-        return self.link is not None
+        return self.snapshot_link is not None
 
     @property
     def link_message(self) -> bytes:
         """The snapshot's RTM_NEWLINK; empty without a snapshot."""
-        return self.link.message.padded() if self.link else b""
+        return self.snapshot_link.message.padded() if self.snapshot_link else b""
 
     @property
     def link_body(self) -> bytes:
@@ -173,12 +173,12 @@ class Device(Findable):
             raise EngineError(errno.EINVAL, text, "snapshot")
 
     def _keep(self, link: Link, addresses: bytes) -> None:
-        self.link, self.addresses, self.arrived, self.was_late = link, addresses, b"", False
+        self.snapshot_link, self.addresses, self.arrived, self.was_late = link, addresses, b"", False
         self.ifindex, self.was_up = link.ifindex, bool(link.flags & uapi.IFF_UP)
 
     def find(self, source: Socket, target: Socket) -> None:
         """Looks where it is: `place`, and its name and ifindex there."""
-        if not self.link:
+        if not self.snapshot_link:
             raise EngineError(errno.EINVAL, "no snapshot", "")
         self._find(source, target)
 
@@ -209,7 +209,7 @@ class Device(Findable):
     @_step("watch")
     def late(self, told: bytes | memoryview) -> None:
         """Brings the snapshot up to date with messages of a Watch."""
-        if not self.link:
+        if not self.snapshot_link:
             raise EngineError(errno.EINVAL, "no snapshot", "")
         told = bytes(told)
         if is_as_dumped(self.addresses, told, self.ifindex):
@@ -223,7 +223,7 @@ class Device(Findable):
 
         One that is in the target already, under another name than the wanted one, is renamed there.
         """
-        if not self.link or (self.place == PLACE_UNKNOWN and not self.sent):
+        if not self.snapshot_link or (self.place == PLACE_UNKNOWN and not self.sent):
             raise EngineError(errno.EINVAL, "no snapshot", "")
         # An earlier one failed, and where it left the device could not be looked up.
         if self.place not in (PLACE_SOURCE, PLACE_TARGET):
@@ -284,7 +284,7 @@ class Device(Findable):
     @_step("undo")
     def undo(self, source: Socket, target: Socket, source_fd: int, parts: int) -> None:
         """Puts the device back: RETURN: into the source; RESTORE: its addresses and its up state, compared."""
-        if not self.link:  # no snapshot: nothing was begun
+        if not self.snapshot_link:  # no snapshot: nothing was begun
             return
         if parts & RETURN:
             self._return(source, target, source_fd)
@@ -292,7 +292,7 @@ class Device(Findable):
             return
         if self.place != PLACE_SOURCE:
             raise EngineError(errno.ENODEV, "it is not in the source", "")
-        link, addresses = self.link, self.addresses
+        link, addresses = self.snapshot_link, self.addresses
         replay = Replay(source, self.ifname, link, addresses, self.ifname, self.ifindex, undo=True, up=self.was_up)
         # The comparison decides: a device that never changed is left alone, without a notification; and what a replay
         # was refused may be there all the same.
@@ -302,10 +302,10 @@ class Device(Findable):
         self.sent = False
 
     def _in_target(self, target: Socket) -> Replay:
-        if self.place != PLACE_TARGET or not self.link:
+        if self.place != PLACE_TARGET or not self.snapshot_link:
             raise EngineError(errno.EINVAL, "it is not in the target", "")
         return Replay(
-            target, self.ifname, self.link, self.addresses, self.name, self.target_ifindex, wanted=self.wanted
+            target, self.ifname, self.snapshot_link, self.addresses, self.name, self.target_ifindex, wanted=self.wanted
         )
 
     def _run(self, replay: Replay) -> None:

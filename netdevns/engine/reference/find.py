@@ -51,7 +51,7 @@ class Findable:
         self.ifindex_unsure = False
         self.place = PLACE_UNKNOWN
         self.sent = False  # a move of it, and no undo has restored it since
-        self.link: Link | None = None  # snapshot: RTM_NEWLINK
+        self.snapshot_link: Link | None = None  # snapshot: RTM_NEWLINK
 
     def _find(self, source: Socket, target: Socket) -> Link | None:
         """The source first: a device that never left is still there under its own ifindex.
@@ -106,7 +106,7 @@ class Findable:
 
     def _try_at(self, sock: Socket, ifindex: int, name: bytes | None, trust: int) -> Link | None:
         """Looks for ours. Names and numbers can be taken by others: ours has the snapshot's kind and hardware, too."""
-        was = self.link
+        was = self.snapshot_link
         assert was is not None  # every step that looks has made sure of it
         try:
             found = look_up(sock, ifindex, name)

@@ -68,7 +68,7 @@ def test_sound_record() -> None:
     sections = layout.parse(SOUND)
     assert [s.type - layout.RECORD for s in sections] == [0, 1, 2, 3, 5, 5]
     assert bytes(sections[3].body) == b"".join(map(nl.padded, (LINK, *DUMPS["addresses"])))
-    assert record._member(sections[3]).item.wanted == b"net%d"
+    assert record._device(sections[3]).wanted == b"net%d"
 
 
 @examples(60, 5000)

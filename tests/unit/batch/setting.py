@@ -9,8 +9,9 @@ import types
 import pytest
 
 from netdevns.batch import transaction
-from netdevns.batch.plan import Item, Plan
-from netdevns.engine import Device, EngineError
+from netdevns.batch.plan import Plan
+from netdevns.engine import EngineError
+from netdevns.engine.phases import BatchDevice, Phases
 from netdevns.errors import MoveFailed
 from netdevns.netlink import wire
 from tests.unit import messages as nl
@@ -56,7 +57,10 @@ class Struck:
     METHODS = ("find", "snapshot", "move", "up_and_replay", "verify", "undo", "query", "command")
 
     def __init__(self, strike: Strike, name: str, inner) -> None:
-        self._strike, self._name, self._inner = strike, name, inner
+        self.__dict__.update(_strike=strike, _name=name, _inner=inner)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._inner, name, value)
 
     def __getattr__(self, name: str):
         value = getattr(self._inner, name)
@@ -73,21 +77,22 @@ class Setting:
         self.plan.target = types.SimpleNamespace(fd=world.TARGET_FD, where="there")
         self.plan.source_socket = Struck(self.strike, "source", source)
         self.plan.target_socket = Struck(self.strike, "target", target)
-        self.plan.watch = types.SimpleNamespace(drain=lambda: None, told=b"", close=lambda: None)
         self.plan.state["routes"] = b"".join(nl.message(nl.RTM_NEWROUTE, r, flags=2) for r in world.source.routes)
         for ifindex, name in wanted.items():
-            item = Item(f"eth{ifindex - 6}", name)
             flags, attributes = world.source.links[ifindex]
-            item.link = wire.Link(memoryview(nl.link_body(ifindex, flags, attributes)))
-            device = Device(item.ifname, item.wanted, ifindex)
+            link = wire.Link(memoryview(nl.link_body(ifindex, flags, attributes)))
+            device = BatchDevice(f"eth{ifindex - 6}", b"eth%d" % (ifindex - 6), name.encode(), link)
             device.ask_ifindex(ifindex, unsure=False)
-            item.device = Struck(self.strike, item.host_name, device)
-            item.depth = depths.get(ifindex, 0)
-            self.plan.items.append(item)
+            device.depth = depths.get(ifindex, 0)
+            self.plan.devices.append(Struck(self.strike, device.host_name, device))
         self.before = state(world)
 
-    def run(self, deadline: float | None = None):
-        return transaction.Batch(self.plan, deadline).run(transaction.Batch.results)
+    def run(self, deadline: float | None = None, on_step=None):
+        sides = self.plan.sides
+        watch = types.SimpleNamespace(drain=lambda: None, told=b"")
+        sockets = sides.source_socket, sides.target_socket
+        phases = Phases(*sockets, sides.target.fd, watch, self.plan.devices, self.plan.uppers)
+        return transaction.Batch(self.plan, sides, phases, deadline, on_step).run(transaction.Batch.results)
 
     def failed(self, deadline: float | None = None) -> MoveFailed:
         with pytest.raises(MoveFailed) as caught:

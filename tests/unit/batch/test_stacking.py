@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from netdevns.batch import stacking
-from netdevns.batch.plan import Item
+from netdevns.engine.phases import BatchDevice
 
 
 def link(ifindex: int, lower: int | None = None, master: int | None = None, kind: bytes = b"vlan") -> SimpleNamespace:
@@ -18,10 +18,8 @@ def links(*all_: SimpleNamespace) -> dict[int, SimpleNamespace]:
     return {each.ifindex: each for each in all_}
 
 
-def item(of: SimpleNamespace) -> Item:
-    made = Item(of.name.decode(), None)
-    made.link = of
-    return made
+def device(of: SimpleNamespace) -> BatchDevice:
+    return BatchDevice(of.name.decode(), of.name, of.name, of)  # type: ignore[arg-type]  # of a link what is looked at
 
 
 @pytest.mark.parametrize(
@@ -37,7 +35,7 @@ def item(of: SimpleNamespace) -> Item:
 )
 def test_depths(lowers: dict[int, int | None], depths: dict[int, int]) -> None:
     """A device is one deeper than its lower, as far as that is in the batch; a cycle is no endless loop."""
-    batch = {ifindex: item(link(ifindex, lower)) for ifindex, lower in lowers.items()}
+    batch = {ifindex: device(link(ifindex, lower)) for ifindex, lower in lowers.items()}
     stacking.set_depths(batch)
     assert {ifindex: each.depth for ifindex, each in batch.items()} == depths
 
@@ -51,7 +49,7 @@ def test_what_ends_with_its_lower() -> None:
 def test_uppers_that_stay() -> None:
     """Devices on one of the batch, at any level, that are not in it; nothing else."""
     all_ = links(link(1), link(2, lower=1), link(3, lower=2), link(4, lower=1), link(5), link(6, lower=5))
-    batch = {1: item(all_[1]), 4: item(all_[4])}
+    batch = {1: device(all_[1]), 4: device(all_[4])}
     assert [each.host_name for each in stacking.uppers(all_, batch)] == ["d2", "d3"]
 
 

@@ -3,8 +3,7 @@
 import struct
 import types
 
-from netdevns.batch import transaction
-from netdevns.batch.plan import Item, Member, Plan
+from netdevns.engine import phases
 from tests.unit import messages as nl
 from tests.unit.fake import World
 
@@ -79,15 +78,13 @@ def test_what_is_down_is_not_set_down(setting):
 def test_many_links_down_in_windows():
     """More links than DOWN_WINDOW go in several sends, each with its own ack."""
     sent: list[bytes] = []
-    plan = Plan([], False)
-    plan.source_socket = types.SimpleNamespace(command=sent.append)
-    batch = transaction.Batch(plan, None)
-    link = types.SimpleNamespace(flags=1)
-    for i in range(150):
-        device = types.SimpleNamespace(ifindex=100 + i)
-        batch.move_order.append(Member(Item(f"e{i}", None), device, link))
-    batch._down()
+    link = types.SimpleNamespace(flags=1, altnames=())
+    devices = [
+        types.SimpleNamespace(ifindex=100 + i, link=link, depth=0, wanted=b"e", touched=False) for i in range(150)
+    ]
+    made = phases.Phases(types.SimpleNamespace(command=sent.append), None, -1, None, devices, ())
+    made.set_down()
     windows = [nl.requests(s) for s in sent]
     assert [len(w) for w in windows] == [64, 64, 22]
     assert all([bool(r.flags & nl.NLM_F_ACK) for r in w] == [False] * (len(w) - 1) + [True] for w in windows)
-    assert all(m.touched for m in batch.move_order)
+    assert all(device.touched for device in devices)

@@ -4,7 +4,6 @@ import errno
 
 import pytest
 
-from netdevns.batch import transaction
 from netdevns.engine import EngineError
 from netdevns.errors import MoveFailed
 from tests.unit import messages as nl
@@ -25,7 +24,7 @@ class Watcher:
             raise self.error
 
     def run(self):
-        return transaction.Batch(self.made.plan, None, self).run(transaction.Batch.results)
+        return self.made.run(on_step=self)
 
 
 FORWARD_STEPS = [(step, done, 2) for step in ("move", "replay", "verify") for done in (1, 2)]
