@@ -51,12 +51,12 @@ class Found:
 
     @property
     def severity(self) -> str:
-        return "note" if self.operands.get("is_forced") else CODES[self.code].severity
+        return "note" if self.operands.get("is_forced") else _of(self.code).severity
 
     @property
     def errno(self) -> int:
         """The errno that a refused move carries: the operand where there is one."""
-        number: int = self.operands.get("errno", CODES[self.code].errno)
+        number: int = self.operands.get("errno", _of(self.code).errno)
         # As the kernel answers: the attribute's policy is looked at before the name (probe message.bad.name-too-long).
         is_long = self.code in ("name.invalid", "name.template") and len(self.operands["name"]) >= uapi.IFNAMSIZ
         return errno.ERANGE if is_long else number
@@ -68,12 +68,12 @@ class Found:
     @property
     def words(self) -> str:
         """Of a loss: short words, as in `Moved.not_carried`. Of anything else: the text."""
-        text = CODES[self.code].text
+        text = _of(self.code).text
         return text(self) if callable(text) else text.format_map(self)
 
     @property
     def hint(self) -> str | None:
-        hint = CODES[self.code].hint
+        hint = _of(self.code).hint
         return hint(self) if callable(hint) else hint
 
 
@@ -307,3 +307,8 @@ CODES = {
     "loss.addresses": _Code(0, _lost_addresses, severity="loss"),
     "device.xdp": _Code(0, "{device}: {words}", severity="note"),
 }
+
+
+def _of(code: str) -> _Code:
+    """What a code has; a kind of state that is not in the list says its losses itself."""
+    return LOSS if code.startswith("loss.") and code not in CODES else CODES[code]

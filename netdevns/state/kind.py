@@ -66,7 +66,7 @@ class Finding:
 
     Attributes:
         ifindex: The device.
-        code: As in `batch.findings`: "loss.routes", ...
+        code: "loss." and a word, or another one of the list in `batch.findings`.
         words: What is lost, in short words.
     """
 

@@ -17,7 +17,6 @@ import pytest
 
 import netdevns
 from netdevns import state
-from netdevns.batch import findings
 from netdevns.cli import show
 from netdevns.engine import Device, EngineError, Socket, lookups
 from netdevns.netlink import uapi, wire
@@ -73,7 +72,6 @@ def _labels(messages: bytes, here: Here) -> Iterator[tuple[int, bytes]]:
 @pytest.fixture
 def host(host: Namespace, monkeypatch: pytest.MonkeyPatch) -> Namespace:
     monkeypatch.setattr(state, "KINDS", [*state.KINDS, Labels()])
-    monkeypatch.setitem(findings.CODES, "loss.label", findings.LOSS)
     furnished(host, monkeypatch)
     host.ip(f"addrlabel add {LABEL}")
     return host
