@@ -7,7 +7,7 @@ package. Where that is not possible (a lack of memory), the call raises.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -137,6 +137,24 @@ def test_address_is_taken_away_before_the_comparison(
     with Restored(host, target):
         error = expect_failed(target, "eth1", "verify", 0)
     assert "10.1.0.2/24 is missing" in error.extack
+
+
+def test_alternative_name_is_taken_away_before_the_comparison(
+    sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P2: the same for alternative names, which the kernel carries along, or which are given again before 6.6."""
+    host, target = sides
+    host.ip("link property add dev eth1 altname second")
+    real = phases.Phases.verify
+
+    def verify(self: phases.Phases) -> Iterator[int]:
+        target.ip("link property del dev net1 altname second")
+        return real(self)
+
+    monkeypatch.setattr(phases.Phases, "verify", verify)
+    with Restored(host, target):
+        error = expect_failed(target, "eth1", "verify", 0)
+    assert error.extack == "its alternative names did not arrive"
 
 
 @pytest.mark.sampled(2)
