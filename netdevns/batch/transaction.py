@@ -12,10 +12,11 @@ import os
 import time
 from collections.abc import Callable, Collection
 
+from .. import state
 from ..engine import EngineError
 from ..engine.phases import BatchDevice, Failed, Phases, attempt
 from ..errors import MoveFailed
-from ..state import sysctls
+from ..state.kind import View
 from ..system.interrupts import Shield
 from . import failures, losses, undo
 from .plan import Plan, Sides
@@ -207,13 +208,14 @@ class Batch:
     def results(self) -> tuple[Moved, ...]:
         from ..results import Moved
 
-        tokens = sysctls.tokens_of(self.plan.state.get("sysctls", b""))
+        before = View({device.link.ifindex: device.link for device in self.plan.devices}, None, self.plan.state)
+        kinds = [kind for kind in state.KINDS if kind.name not in self.plan.preserve]
         moved = []
         for device in self.plan.devices:
             losses.find_addresses(self.plan, device, device.unprotected)
             lost = [*device.lost]
-            if "sysctls" not in self.plan.preserve:
-                lost += sysctls.resets(device.link, tokens.get(device.link.ifindex), device.arrived_link)
+            for kind in kinds:
+                lost += kind.resets(before, device.link.ifindex, device.arrived_link)
             if device.cut_labels:
                 lost.append(f"{device.cut_labels} labels")
             moved.append(

@@ -5,7 +5,6 @@ Every step can be repeated, and none keeps the others from being tried: what cou
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +16,6 @@ from ..errors import Remains
 from ..netlink import ifaddr, uapi, wire
 from ..state.kind import DOWN, STAGES
 from ..state.link_settings import LinkSettings
-from ..state.masters import Masters, found_again, links_of
 from ..state.restore import Restorer
 from . import stacking
 from .plan import Plan, Sides
@@ -75,7 +73,6 @@ class _Undo:
         self.uppers = sorted(uppers, key=lambda m: m.depth) if touched else []
         self.missing: dict[BatchDevice, list[str]] = {member: [] for member in (*touched, *self.uppers)}
         self.before = plan.view(self.missing)
-        self.masters: dict[int, int] = {}  # ifindex before -> ifindex now
         self.restorer = Restorer(state.KINDS, self.source, sides.visit, self.before, stacking.concerned(plan))
 
     def run(self, on_step: OnStep | None) -> None:
@@ -84,7 +81,6 @@ class _Undo:
         for done in self._return():
             if on_step:
                 on_step("undo", done, len(self.touched))
-        self._find_masters()
         for member in sorted(self.touched, key=lambda m: m.depth):
             if member.place == PLACE_SOURCE:
                 self._restore(member)
@@ -101,20 +97,9 @@ class _Undo:
             self._tell_what_is_left()
 
     def _here(self) -> dict[int, int]:
-        """ifindex before -> ifindex now, of those that are in the source, and of masters."""
-        found = dict(self.masters)
-        for member in self.missing:
-            if member.place == PLACE_SOURCE and not member.ended:
-                found[member.link.ifindex] = member.ifindex
-        return found
-
-    def _find_masters(self) -> None:
-        known = links_of(self.before) if self.before.of(Masters.name) else {}
-        self.masters = {m.link.master: m.link.master for m in self.missing if m.link.master}
-        # Where they cannot be asked for, who asks next says what stands against it.
-        with contextlib.suppress(EngineError):
-            found = found_again(self.source, self.before) if known else {}
-            self.masters = {i: i for i in self.masters if i not in known} | found
+        """ifindex before -> ifindex now, of those that are in the source."""
+        back = [m for m in self.missing if m.place == PLACE_SOURCE and not m.ended]
+        return {member.link.ifindex: member.ifindex for member in back}
 
     def _restore(self, member: BatchDevice) -> None:
         """One device: all that is before its addresses and IFF_UP, and these.

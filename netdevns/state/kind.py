@@ -160,6 +160,14 @@ class Kind:
         del before, now, here
         return ()
 
+    def resets(self, before: View, ifindex: int, arrived: bytes) -> Iterable[str]:
+        """What of a device the target reset, which is known only there, in short words.
+
+        `arrived`: its RTM_NEWLINK in the target.
+        """
+        del before, ifindex, arrived
+        return ()
+
     def preserve(self, before: View, there: View, here: Here) -> Iterable[Repair]:
         """The same in the target, of what is to be carried over there."""
         del before, there, here

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from ..engine import EngineError, Socket, lookups
 from ..netlink import uapi, wire
+from . import masters
 from .kind import DOWN, LATE, File, Here, Kind, Repair, View
 
 # For the link of a port, of which the kernel hears by a work item that runs at most once a second (net/core/
@@ -71,6 +72,7 @@ class Restorer:
         self._before = before
         self._about = about
         self._preserve = preserve
+        self._masters: dict[int, int] | None = None  # ifindex then -> ifindex now; None: not looked for
         self._refused: dict[object, str] = {}  # by request, the kernel's words
         self._seen: tuple[object, View] | None = None  # until something is sent
         self._again: list[tuple[Kind, int]] = []  # what could not be asked
@@ -78,9 +80,10 @@ class Restorer:
     def run(self, stage: int, here: Here, only: Collection[int] | None = None) -> None:
         """Does a stage. What fails is told by `left`.
 
-        `only`: the devices of these ifindexes (of now).
+        `here`: the devices. `only`: those of these ifindexes (of now).
         """
         self._seen = None
+        here = self._with_masters(here)
         for kind in self._kinds:
             if stage in kind.stages:
                 try:
@@ -94,6 +97,7 @@ class Restorer:
     def left(self, here: Here) -> Iterator[Left]:
         """What still differs, kind by kind; what could not be asked in its stage is tried once more before."""
         again, self._again = self._again, []
+        here = self._with_masters(here)
         for kind, stage in again:
             with contextlib.suppress(EngineError):  # told below, if it still is so
                 self._seen = None
@@ -149,6 +153,18 @@ class Restorer:
         return [repair for repair in found if only is None or repair.ifindex in only]
 
     # ---- reading ----
+
+    def _with_masters(self, here: Here) -> Here:
+        """The same with the masters that are there, which are looked for once."""
+        if self._masters is None and not self._preserve:
+            known = masters.links_of(self._before)
+            had = {link.master for link in self._before.links.values() if link.master}
+            self._masters = {ifindex: ifindex for ifindex in had}
+            # Where they cannot be asked for, who asks next says what stands against it.
+            with contextlib.suppress(EngineError):
+                found = masters.found_again(self._socket, self._before) if known else {}
+                self._masters = {ifindex: ifindex for ifindex in had if ifindex not in known} | found
+        return {**(self._masters or {}), **here}
 
     def _look(self, kind: Kind, here: Here, only: Collection[int] | None) -> View:
         """What is there now: the links, and the state that this kind looks at. Raises EngineError."""

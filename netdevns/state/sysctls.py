@@ -70,6 +70,9 @@ class Sysctls(Kind):
         """IFF_UP must not make a link-local address, so a device that is to come up has no addr_gen_mode until then."""
         return self._repairs(before, now, here, no_mode=True)
 
+    def resets(self, before: View, ifindex: int, arrived: bytes) -> list[str]:
+        return resets(before.links[ifindex], tokens_of(before.of(self.name)).get(ifindex), arrived)
+
     def preserve(self, before: View, there: View, here: Here) -> Iterator[Repair]:
         return self._repairs(before, there, here, no_mode=False)
 
