@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from .. import state
 from ..engine.phases import BatchDevice
-from ..state.kind import DOWN, STAGES, chosen
+from ..state.kind import DOWN, WHEN_UP, chosen
 from ..state.restore import Restorer
 from .plan import Plan, Sides
 
@@ -29,11 +29,9 @@ class Preserver:
         self._restorer = Restorer(kinds, sides.target_socket, sides.target.fd, before, preserve=True)
 
     def before_up(self) -> None:
-        self._restorer.run(DOWN, self._here)
+        self._restorer.run([DOWN], self._here)
 
     def after_up(self) -> None:
-        for stage in STAGES:
-            if stage != DOWN:
-                self._restorer.run(stage, self._here)
+        self._restorer.run(WHEN_UP, self._here)
         for left in self._restorer.left(self._here):
             self._owner[left.ifindex].lost.append(left.words)

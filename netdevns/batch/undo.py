@@ -14,7 +14,7 @@ from ..engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, EngineError, Socket, l
 from ..engine.phases import BatchDevice
 from ..errors import Remains
 from ..netlink import ifaddr, uapi, wire
-from ..state.kind import DOWN, STAGES
+from ..state.kind import DOWN, WHEN_UP
 from ..state.link_settings import LinkSettings
 from ..state.restore import Restorer
 from . import stacking
@@ -91,9 +91,7 @@ class _Undo:
             if not member.ended:
                 self._restore(member)
         if self.touched:
-            for stage in STAGES:
-                if stage != DOWN:
-                    self.restorer.run(stage, self._here())
+            self.restorer.run(WHEN_UP, self._here())
             self._tell_what_is_left()
 
     def _here(self) -> dict[int, int]:
@@ -108,7 +106,7 @@ class _Undo:
         """
         if self._is_on_one_that_came_back(member):
             self._reopen(member)
-        self.restorer.run(DOWN, self._here(), {member.ifindex})
+        self.restorer.run([DOWN], self._here(), {member.ifindex})
         try:
             member.undo(self.source, self.target, self.source_fd, RESTORE)
         except EngineError:

@@ -14,6 +14,7 @@ from ..netlink import wire
 # When something is put back. DOWN: of one device after the other, before its addresses and IFF_UP; the others when all
 # are up: UP, then routes in the way that they need each other; LATE: what the kernel takes only after a while.
 STAGES = DOWN, UP, REMOVE, DIRECT, NEXTHOPS, GATEWAY, LATE = range(7)
+WHEN_UP = STAGES[1:]
 
 
 class View:

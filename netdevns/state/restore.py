@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ..engine import EngineError, Socket, lookups
 from ..netlink import uapi, wire
@@ -74,25 +74,26 @@ class Restorer:
         self._preserve = preserve
         self._masters: dict[int, int] | None = None  # ifindex then -> ifindex now; None: not looked for
         self._refused: dict[object, str] = {}  # by request, the kernel's words
-        self._seen: tuple[object, View] | None = None  # until something is sent
+        # Until something is sent: for which devices, what is there, and by kind what is to be done.
+        self._seen: tuple[object, View] | None = None
+        self._found: dict[str, list[Repair]] = {}
         self._again: list[tuple[Kind, int]] = []  # what could not be asked
 
-    def run(self, stage: int, here: Here, only: Collection[int] | None = None) -> None:
-        """Does a stage. What fails is told by `left`.
+    def run(self, stages: Iterable[int], here: Here, only: Collection[int] | None = None) -> None:
+        """Does these stages. What fails is told by `left`.
 
         `here`: the devices. `only`: those of these ifindexes (of now).
         """
-        self._seen = None
+        self._forget()
         here = self._with_masters(here)
-        for kind in self._kinds:
-            if stage in kind.stages:
-                try:
-                    self._run(kind, stage, here, only)
-                except EngineError:
-                    if self._preserve:
-                        raise
-                    self._seen = None
-                    self._again.append((kind, stage))
+        for stage, kind in ((stage, kind) for stage in stages for kind in self._kinds if stage in kind.stages):
+            try:
+                self._run(kind, stage, here, only)
+            except EngineError:
+                if self._preserve:
+                    raise
+                self._forget()
+                self._again.append((kind, stage))
 
     def left(self, here: Here) -> Iterator[Left]:
         """What still differs, kind by kind; what could not be asked in its stage is tried once more before."""
@@ -100,9 +101,9 @@ class Restorer:
         here = self._with_masters(here)
         for kind, stage in again:
             with contextlib.suppress(EngineError):  # told below, if it still is so
-                self._seen = None
+                self._forget()
                 self._run(kind, stage, here, None)
-        self._seen = None
+        self._forget()
         for kind in self._kinds:
             told: dict[tuple[int, str], Left] = {}
             try:
@@ -116,7 +117,7 @@ class Restorer:
                 if self._preserve:
                     raise
                 yield Left(kind.name, 0, f"{kind.name}: {lookups.says(e)}", is_for_good=False)
-                self._seen = None
+                self._forget()
             yield from told.values()
 
     def _run(self, kind: Kind, stage: int, here: Here, only: Collection[int] | None) -> None:
@@ -149,10 +150,16 @@ class Restorer:
         if not kind.is_in_links and not self._before.of(kind.name):
             return []
         now = self._look(kind, here, only)
-        found = kind.preserve(self._before, now, here) if self._preserve else kind.repairs(self._before, now, here)
-        return [repair for repair in found if only is None or repair.ifindex in only]
+        if kind.name not in self._found:
+            make = kind.preserve if self._preserve else kind.repairs
+            self._found[kind.name] = [*make(self._before, now, here)]
+        return [repair for repair in self._found[kind.name] if only is None or repair.ifindex in only]
 
     # ---- reading ----
+
+    def _forget(self) -> None:
+        self._seen = None
+        self._found = {}
 
     def _with_masters(self, here: Here) -> Here:
         """The same with the masters that are there, which are looked for once."""
@@ -172,6 +179,7 @@ class Restorer:
         devices = devices if only is None else [ifindex for ifindex in devices if ifindex in only]
         if self._seen is None or self._seen[0] != devices:
             masters = {here[ifindex] for ifindex in here if ifindex not in self._before.links}
+            self._forget()
             self._seen = devices, View(self._links(devices, masters), {}, {})
         view = self._seen[1]
         about = {*view.links} if only is not None else {*view.links, *here.values(), *self._about}
@@ -194,7 +202,7 @@ class Restorer:
     # ---- sending ----
 
     def _send(self, requests: dict[object, tuple[int, bytes | File]], stage: int) -> None:
-        self._seen = None
+        self._forget()
         files = {r.path: r.text for _, r in requests.values() if isinstance(r, File)}
         if files:
             with Socket(self._visit, files) as visit:

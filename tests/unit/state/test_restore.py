@@ -82,10 +82,10 @@ def test_sent_in_its_stage_once() -> None:
     """Nothing before its stage, one request for each, nothing left."""
     world = World()
     restorer = made(world, Made(world, UP, [b"one", b"two"]))
-    restorer.run(DOWN, HERE)
+    restorer.run([DOWN], HERE)
     assert world.sent == []
-    restorer.run(UP, HERE)
-    restorer.run(UP, HERE)
+    restorer.run([UP], HERE)
+    restorer.run([UP], HERE)
     assert (world.sent, left(restorer)) == ([b"one", b"two"], [])
 
 
@@ -93,7 +93,7 @@ def test_only_some_devices() -> None:
     """Of the others nothing is sent; it is told all the same."""
     world = World()
     restorer = made(world, Made(world, DOWN, [b"one"]))
-    restorer.run(DOWN, HERE, {71})
+    restorer.run([DOWN], HERE, {71})
     assert (world.sent, left(restorer)) == ([], [(70, "one", False)])
 
 
@@ -102,7 +102,7 @@ def test_refused_together_and_sent_alone() -> None:
     world = World()
     world.refused = lambda request: errno.EPERM if b"two" in request else 0
     restorer = made(world, Made(world, UP, [b"one", b"two"], together=True))
-    restorer.run(UP, HERE)
+    restorer.run([UP], HERE)
     assert world.sent == [b"one+two", b"one", b"two"]
     assert left(restorer) == [(70, f"two: {os.strerror(errno.EPERM)}", False)]
 
@@ -114,7 +114,7 @@ def test_device_that_is_busy(stage: int, times: int, ends: bool) -> None:
     codes = [errno.EBUSY] * times
     world.refused = lambda request: codes.pop() if request == b"one" and codes else 0
     restorer = made(world, Made(world, stage, [b"one"]))
-    restorer.run(stage, HERE)
+    restorer.run([stage], HERE)
     downs = [request for request in world.sent if request != b"one"]
     assert downs == ([wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, 70, up=False)] if stage == DOWN else [])
     assert left(restorer) == ([] if ends else [(70, f"one: {BUSY}", False)])
@@ -126,7 +126,7 @@ def test_late_is_tried_until_it_is_taken() -> None:
     codes = [errno.EINVAL] * 3
     world.refused = lambda _: codes.pop() if codes else 0
     restorer = made(world, Made(world, LATE, [b"one"]))
-    restorer.run(LATE, HERE)
+    restorer.run([LATE], HERE)
     assert (world.sent, left(restorer)) == ([b"one"] * 4, [])
 
 
@@ -136,7 +136,7 @@ def test_late_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     world.refused = lambda _: errno.EINVAL
     restorer = made(world, Made(world, LATE, [b"one"]))
-    restorer.run(LATE, HERE)
+    restorer.run([LATE], HERE)
     assert 2 <= len(world.sent) <= 8
     assert left(restorer) == [(70, f"one: {os.strerror(errno.EINVAL)}", False)]
 
@@ -145,7 +145,7 @@ def test_taken_and_still_not_there() -> None:
     """P7: what the kernel took, and what is not there all the same, is told."""
     world = World()
     restorer = made(world, Made(world, UP, [b"one"]))
-    restorer.run(UP, HERE)
+    restorer.run([UP], HERE)
     world.there.clear()
     assert left(restorer) == [(70, "one", False)]
 
@@ -161,7 +161,7 @@ def test_somebody_who_changes_as_fast() -> None:
 
     world.refused = change
     restorer = made(world, kind)
-    restorer.run(UP, HERE)
+    restorer.run([UP], HERE)
     assert len(world.sent) == restore.PASSES
     assert left(restorer) == [(70, str(restore.PASSES), False)]
 
@@ -178,7 +178,7 @@ def test_kernel_that_cannot_be_asked(failing: int, told: list[tuple[int, str, bo
     world = World()
     world.unanswered = lambda number: number <= failing
     restorer = made(world, Made(world, UP, [b"one"]))
-    restorer.run(UP, HERE)
+    restorer.run([UP], HERE)
     assert (left(restorer), world.sent) == (told, sent)
 
 
@@ -192,7 +192,7 @@ def test_what_nothing_puts_back() -> None:
             yield Repair(here[7], LATE, "a qdisc", None)
 
     restorer = made(world, Lost(world, LATE, []))
-    restorer.run(LATE, HERE)
+    restorer.run([LATE], HERE)
     assert (world.sent, left(restorer)) == ([], [(70, "a qdisc", True)])
 
 
@@ -202,7 +202,7 @@ def test_nothing_was_there() -> None:
     kind = Made(world, UP, [b"one"])
     kind.is_in_links = False
     restorer = made(world, kind)
-    restorer.run(UP, HERE)
+    restorer.run([UP], HERE)
     assert (left(restorer), world.dumps) == ([], 0)
 
 
@@ -214,4 +214,4 @@ def test_carried_over_or_ended() -> None:
     before = View({7: wire.Link(memoryview(wire.IFINFOMSG.pack(0, 1, 7, 0, 0)))})
     restorer = restore.Restorer([kind], world, -1, before, preserve=True)  # type: ignore[arg-type]
     with pytest.raises(EngineError):
-        restorer.run(UP, HERE)
+        restorer.run([UP], HERE)
