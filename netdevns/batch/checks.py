@@ -131,9 +131,7 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
     for ifindex in stacking.ending([device.link for device in plan.devices], by_ifindex):
         plan.find("device.ends", by_ifindex[ifindex])
     stacking.set_depths(by_ifindex | {device.link.ifindex: device for device in plan.uppers})
-    about = stacking.concerned(plan)
-    for kind in state.KINDS:
-        plan.state[kind.name] = kind.read(socket, plan.links, about)
+    plan.state = state.read(socket, plan.links, stacking.concerned(plan))
     losses.ask_kinds(plan)
     default_routes(plan)
 

@@ -54,8 +54,7 @@ def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device,
         raise _refused(plan)
     # Each device is judged as if it moved alone: all that lies on it would stay behind.
     plan.uppers = [device for device in every if device.link.lower]
-    for kind in state.KINDS:
-        plan.state[kind.name] = kind.read(socket, plan.links, plan.links.keys())
+    plan.state = state.read(socket, plan.links, plan.links.keys())
     losses.ask_kinds(plan)
     dumped = lookups.dump(socket, ifaddr.dump_addresses(), DUMP_BYTES)
     unknown = checks.immovable(plan, socket)

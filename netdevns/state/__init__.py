@@ -1,5 +1,9 @@
 """What a device has besides its link and addresses: one file a kind of state, and `restore`, which puts all back."""
 
+from collections.abc import Collection, Mapping
+
+from ..engine import Socket
+from ..netlink import wire
 from .kind import Kind
 from .link_settings import LinkSettings
 from .masters import Masters
@@ -15,3 +19,8 @@ from .sysctls import Sysctls
 KINDS: list[Kind] = [
     LinkSettings(), Masters(), Sysctls(), NeighParameters(), Ports(), Qdiscs(), Nexthops(), Routes(), Neighbours(),
 ]  # fmt: skip
+
+
+def read(socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> dict[str, bytes]:
+    """By kind, what is there before a move; the arguments are those of `Kind.read`. Raises EngineError."""
+    return {kind.name: kind.read(socket, links, about) for kind in KINDS if kind.is_read_before}

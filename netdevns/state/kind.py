@@ -124,6 +124,7 @@ class Kind:
         needs: Names of kinds whose state it looks at besides its own.
         messages: The types of its messages, each with the size of what precedes the attributes.
         can_be_preserved: Whether `preserve` may ask for it.
+        is_read_before: Whether it is read before a move; otherwise what was is in the links, and only now it is asked.
         is_in_links: Whether links have some of it; otherwise there is nothing to repair where nothing was read before.
     """
 
@@ -132,6 +133,7 @@ class Kind:
     needs: tuple[str, ...] = ()
     messages: tuple[tuple[int, int], ...] = ()
     can_be_preserved = False
+    is_read_before = True
     is_in_links = False
 
     def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:

@@ -70,23 +70,27 @@ XDP_MODES = (
 class LinkSettings(Kind):
     name = "link"
     stages = (DOWN, UP)
+    is_read_before = False
     is_in_links = True
-    messages = ((uapi.RTM_GETLINK, wire.IFINFOMSG.size), (uapi.RTM_NEWLINK, wire.IFINFOMSG.size))
+    messages = ((uapi.RTM_GETLINK, wire.IFINFOMSG.size),)
 
     def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
-        """Before 6.6, whether a device answers to its alternative names: each request, and its answer if there is one.
+        """Before 6.6, which device answers to each alternative name: the request, with the ifindex of who answered.
 
         One that came back from a namespace that died still lists its own there, and no look-up finds them; such a name
-        can be added once more, and not be deleted (seen on 5.10 and 6.1).
+        can be added once more, and not be deleted (seen on 5.10 and 6.1). Not the answers: each of these lists all
+        names of its device.
         """
         names = [name for ifindex, link in links.items() if ifindex in about for name in link.altnames]
         if not names or lookups.moves_altnames():
             return b""
-        requests = [wire.get_link(name=name) for name in names]
-        pairs = zip(requests, lookups.ask(socket, requests), strict=True)
-        return b"".join(
-            request + (answer.padded() if answer.type == uapi.RTM_NEWLINK else b"") for request, answer in pairs
-        )
+        found = []
+        for at in range(0, len(names), lookups.WINDOW):
+            window = names[at : at + lookups.WINDOW]
+            answers = lookups.ask(socket, [wire.get_link(name=name) for name in window])
+            for name, link in zip(window, map(lookups.link_of, answers), strict=True):
+                found.append(wire.get_link(link.ifindex if link else 0, name))
+        return b"".join(found)
 
     def findings(self, before: View, leaving: Leaving) -> Iterator[Finding]:
         for ifindex in leaving.ifindexes:
@@ -114,14 +118,11 @@ class LinkSettings(Kind):
 
 def _answers(state: bytes) -> dict[bytes, int]:
     """What `read` found out: which device answers to a name; 0: none."""
-    name, found = b"", {}
+    found = {}
     for message in wire.messages(state):
-        if message.type == uapi.RTM_GETLINK:
-            asked = wire.attrs(message.body, wire.IFINFOMSG.size)
-            name = wire.text(asked.get(uapi.IFLA_IFNAME, asked.get(uapi.IFLA_ALT_IFNAME)))
-            found[name] = 0
-        else:
-            found[name] = wire.Link(message.body).ifindex
+        asked = wire.attrs(message.body, wire.IFINFOMSG.size)
+        name = wire.text(asked.get(uapi.IFLA_IFNAME, asked.get(uapi.IFLA_ALT_IFNAME)))
+        found[name] = wire.IFINFOMSG.unpack_from(message.body)[2]
     return found
 
 
