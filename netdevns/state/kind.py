@@ -38,6 +38,11 @@ class View:
         self.addresses = {} if addresses is None else addresses
         self.state = {} if state is None else state
 
+    def away(self, here: Mapping[int, int]) -> set[int]:
+        """Which of these devices, and of their masters, are not `here`."""
+        masters = {link.master for link in self.links.values() if link.master}
+        return (self.links.keys() | masters) - here.keys()
+
     def of(self, kind: str) -> bytes:
         """The state of a kind; b"": there is none."""
         return self.state.get(kind, b"")

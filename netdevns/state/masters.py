@@ -80,7 +80,7 @@ def mac_request(master: int, before: View, now: View, here: Here) -> bytes:
 
 
 def found_again(socket: Socket, before: View) -> dict[int, int]:
-    """ifindex then -> ifindex now of the masters that are there, by name: one may have been made anew; or by ifindex.
+    """ifindex then -> ifindex now of the masters that are there; one that was made anew is found by its name.
 
     Raises EngineError.
     """
@@ -90,8 +90,8 @@ def found_again(socket: Socket, before: View) -> dict[int, int]:
     indexes = map(lookups.link_of, lookups.ask(socket, [wire.get_link(was.ifindex) for was in were]))
     found = {}
     for was, by_name, by_ifindex in zip(were, names, indexes, strict=True):
-        if by_name and (by_name.kind, by_name.name) == (was.kind, was.name):
-            found[was.ifindex] = by_name.ifindex
-        elif by_ifindex and by_ifindex.kind == was.kind:
+        if by_ifindex and by_ifindex.kind == was.kind:
             found[was.ifindex] = by_ifindex.ifindex
+        elif by_name and (by_name.kind, by_name.name) == (was.kind, was.name):
+            found[was.ifindex] = by_name.ifindex
     return found

@@ -21,7 +21,7 @@ class Nexthops(Kind):
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
         """Without what leaves by devices alone that are not here: these are told, with all that hung on them."""
-        devices, away = route.nexthop_devices(before.of(self.name)), before.links.keys() - here.keys()
+        devices, away = route.nexthop_devices(before.of(self.name)), before.away(here)
         for body in missing(before.of(self.name), now.of(self.name), here):
             id_ = route.nexthop_id(body)
             by = devices.get(id_ or 0, set())

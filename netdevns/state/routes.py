@@ -56,7 +56,7 @@ class Routes(Kind):
         for body in made_anew(before.of(self.name), now.of(self.name), ours):
             yield Repair(_owner(body, here), REMOVE, f"without {route.text(body)}", route.remove(body))
         # A gateway must be reachable when it is used: by a nexthop object, or by a route.
-        away, by_nexthop = before.links.keys() - here.keys(), route.nexthop_devices(before.of("nexthops"))
+        away, by_nexthop = before.away(here), route.nexthop_devices(before.of("nexthops"))
         for body in missing(before.of(self.name), now.of(self.name), here):
             by = route.devices_of(wire.attrs(memoryview(body), RTMSG.size), by_nexthop)
             if not by or not by <= away:  # of devices that are not here it is told, with all that hung on them

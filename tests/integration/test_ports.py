@@ -19,6 +19,8 @@ from tests.support.namespaces import Namespace
 from tests.support.require import require
 from tests.support.restored import Restored
 
+from .crashes import BeforeStep
+
 BRIDGE = """
     link set lo up
     link add br0 type bridge
@@ -91,6 +93,49 @@ def told(where: Namespace, device: str = "eth1") -> dict[int, str]:
     """IFLA_BRPORT_* -> the kernel's bytes, without what changes by itself."""
     attrs = where.links()[device].attrs
     return {int(str(key)[5:]): value for key, value in attrs.items() if str(key).startswith("port ")}
+
+
+@pytest.mark.parametrize(
+    ("change", "master"),
+    [
+        pytest.param([], "br0", id="as-it-was"),
+        pytest.param(["link set br0 down", "link set br0 name br7", "link set br7 up"], "br7", id="renamed"),
+        pytest.param(["link del br0", "link add br0 type bridge", "link set br0 up"], "br0", id="made-anew"),
+        pytest.param(["link set br0 name br7", "link add br0 type bridge"], "br7", id="another-one-of-its-name"),
+        pytest.param(["link del br0"], None, id="deleted"),
+    ],
+)
+def test_master_that_changes_meanwhile(
+    bridge: Namespace, target: Namespace, before_step: BeforeStep, change: list[str], master: str | None
+) -> None:
+    """P1, P7: a port returns to its own bridge, or to one made anew; that it is gone is told, and nothing else."""
+    bridge.ip("link set eth1 type bridge_slave hairpin on")
+    run(bridge, "fdb add 02:00:00:00:00:99 dev eth1 master static")
+    bridge.wait_until_quiet()
+
+    def fail() -> None:
+        if change:
+            bridge.batch(change)
+        raise EngineError(errno.EIO, "made to fail", "verify")
+
+    before_step("verify", 1, fail)
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move({"eth1": "net0"}, target.fd)
+    now = bridge.ip_json("-d link show dev eth1")[0]
+    assert now.get("master") == master
+    if master is None:
+        (left,) = raised.value.left
+        assert left.missing == ("master br0: it is gone",)
+        return
+    assert raised.value.left == ()
+    assert now["linkinfo"]["info_slave_data"]["hairpin"] is True
+    assert f"02:00:00:00:00:99 master {master} static" in bridge_fdb(bridge)
+
+
+def bridge_fdb(where: Namespace) -> str:
+    with where.entered():
+        done = subprocess.run(["bridge", "fdb", "show", "dev", "eth1"], capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 def test_settings_come_back(bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
