@@ -131,6 +131,8 @@ def parse(data: bytes) -> list[Section]:
                 raise Damaged("something follows its end")
             if type_ >= RECORD:
                 found.append(Section(type_, wire.attrs(memoryview(data)[at:stop])))
+                if len(found) == 1 and type_ == HEAD:  # before anything else, which may mean something else then
+                    _judge_version(found[0].number(A_VERSION))
             elif not found:
                 raise Damaged("it does not begin as a record does")
             else:
@@ -139,12 +141,15 @@ def parse(data: bytes) -> list[Section]:
                 raise Damaged("its checksum is wrong")
         if not found or found[0].type != HEAD or found[-1].type != END:
             raise Damaged("it has no end")
-        if found[0].number(A_VERSION) != VERSION:
-            raise Damaged(f"it has the form {found[0].number(A_VERSION)} of records, and this netdevns reads {VERSION}")
         _judge(found)
     except wire.Malformed as e:
         raise Damaged(str(e)) from None
     return found[:-1]
+
+
+def _judge_version(version: int) -> None:
+    if version != VERSION:
+        raise Damaged(f"it has the form {version} of records, and this netdevns reads {VERSION}")
 
 
 def _judge(sections: list[Section]) -> None:

@@ -56,11 +56,23 @@ class Masters(Kind):
                 request = mac_request(link.master, before, now, here) + request
                 yield Repair(is_.ifindex, DOWN, f"master (ifindex {link.master})", request)
 
+    def lend(self, before: View, here: Here, elapsed_s: int, ended: Collection[bytes]) -> bytes:
+        """Without the slaves that stayed: what became of them is their owners' business."""
+        del elapsed_s, ended
+        kept = (link for i, link in links_of(before).items() if i in here or link.port_kind != b"bond")
+        return b"".join(link.message() for link in kept)
+
 
 def links_of(view: View) -> dict[int, wire.Link]:
     """The masters of a view, and the slaves of its bonds, by ifindex."""
     links = (wire.Link(message.body) for message in wire.messages(view.of(Masters.name)))
     return {link.ifindex: link for link in links}
+
+
+def active_slave(bond: wire.Link | None) -> int:
+    """Its ifindex; 0: there is none, or it is no bond."""
+    data = wire.attrs(memoryview(bond.data if bond and bond.kind == b"bond" else b""), strict=False)
+    return wire.u32(data.get(uapi.IFLA_BOND_ACTIVE_SLAVE)) or 0
 
 
 def mac_request(master: int, before: View, now: View, here: Here) -> bytes:

@@ -20,8 +20,9 @@ from struct import Struct
 from ..engine import Socket, lookups
 from ..netlink import uapi, wire
 from ..netlink.ifaddr import address_text
+from ..text import quote
 from .kind import LATE, UP, Finding, Here, Kind, Leaving, Repair, View
-from .masters import links_of, mac_request
+from .masters import active_slave, links_of, mac_request
 from .neighbours import NDMSG
 
 VLAN_INFO = Struct("=HH")  # flags, vid
@@ -95,10 +96,31 @@ class Ports(Kind):
         there = _ports(now)
         for ifindex, port in _ports(before).items():
             if ifindex in here and port.master in here:  # otherwise nothing can be given back
+                # The active one of before is no business of a return from a loan, unless it was lent, too.
+                port.active = port.active if port.active in before.links or port.active in links_of(before) else 0
                 for stage, what, request in port.differences(there.get(here[ifindex]), here[ifindex], here):
                     yield Repair(here[ifindex], stage, f"{port.kind.decode()} port: {what}", request or None)
                 if request := mac_request(port.master, before, now, here):
                     yield Repair(here[ifindex], UP, f"{port.kind.decode()} port: MAC of its bond", request)
+                yield from _macs_of_others(here[ifindex], port, before, now, here)
+
+
+def _macs_of_others(ifindex: int, port: Port, before: View, now: View, here: Here) -> Iterator[Repair]:
+    """With fail_over_mac follow, slaves that stay get the MACs of those that left.
+
+    Once the active one is as it was: until then it exchanges its MAC with the next (drivers/net/bonding/bond_main.c,
+    bond_do_fail_over_mac()).
+    """
+    there, master = links_of(now), here[port.master]
+    if port.active == 0 or active_slave(there.get(master)) != here.get(port.active, port.active):
+        return
+    for other, was in links_of(before).items():
+        is_ = there.get(other)
+        stays = other not in before.links and was.master == port.master and is_ is not None and is_.master == master
+        if stays and is_ is not None and is_.mac != was.mac:
+            mac = wire.attr(uapi.IFLA_ADDRESS, was.mac)
+            request = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, other, mac)
+            yield Repair(ifindex, LATE, f"bond port: MAC of {quote.shown(was.name)}", request)
 
 
 def _whose(message: wire.Message) -> int:
@@ -171,7 +193,7 @@ class Port:
         if self.kind == b"bond":
             own = told.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR)
             self.lent_mac = link.mac if own is not None and own != link.mac else b""
-            self.active = wire.u32(data.get(uapi.IFLA_BOND_ACTIVE_SLAVE)) or 0
+            self.active = active_slave(master)
         else:
             self.default_vlan = _number(data.get(uapi.IFLA_BR_VLAN_DEFAULT_PVID, b""))
             # The kernel's own, in its own time: with its STP, and without a carrier (it disables the port, but a second

@@ -202,15 +202,24 @@ class Restorer:
     # ---- sending ----
 
     def _send(self, requests: dict[object, tuple[int, bytes | File]], stage: int) -> None:
+        """In their order; files that follow one another by one visit."""
         self._forget()
-        files = {r.path: r.text for _, r in requests.values() if isinstance(r, File)}
+        files: dict[str, str | None] = {}
+        for ifindex, request in requests.values():
+            if isinstance(request, File):
+                files[request.path] = request.text
+                continue
+            self._write(files)
+            files = {}
+            self._note(request, self._sent(request, ifindex if stage == DOWN else 0))
+        self._write(files)
+
+    def _write(self, files: dict[str, str | None]) -> None:
         if files:
             with Socket(self._visit, files) as visit:
                 for path, result in visit.files.items():
-                    self._note(File(path, files[path]), os.strerror(-result) if isinstance(result, int) else "")
-        for ifindex, request in requests.values():
-            if isinstance(request, bytes):
-                self._note(request, self._sent(request, ifindex if stage == DOWN else 0))
+                    said = os.strerror(-result) if isinstance(result, int) else ""
+                    self._note(File(path, files[path] or ""), said)
 
     def _note(self, request: bytes | File, said: str) -> None:
         if said:
@@ -221,12 +230,13 @@ class Restorer:
     def _sent(self, request: bytes, ifindex: int) -> str:
         """The kernel's words, where it refuses a request.
 
-        Some drivers set some things only while a device is down: `ifindex` is set down then, and asked once more.
+        Some drivers set some things only while a device is down, and a bond takes no other slaves (EPERM): `ifindex` is
+        set down then, and asked once more.
         """
         try:
             self._socket.command(request)
         except EngineError as e:
-            if e.errno != errno.EBUSY or not ifindex:
+            if e.errno not in (errno.EBUSY, errno.EPERM) or not ifindex:
                 return lookups.says(e)
         else:
             return ""

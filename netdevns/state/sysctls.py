@@ -44,6 +44,7 @@ IPV6: tuple[str | None, ...] = (
 )  # fmt: skip
 GEN_MODE = "ipv6.addr_gen_mode"
 TOKEN = "ipv6.token"
+ACCEPT_RA = "ipv6.accept_ra"
 # Told in milliseconds, written in seconds.
 _SECONDS = ("router_solicitation_interval", "router_solicitation_delay", "router_probe_interval",
             "router_solicitation_max_interval")  # fmt: skip
@@ -84,10 +85,17 @@ class Sysctls(Kind):
                 continue
             was, is_ = Settings(link.body, tokens.get(ifindex)), Settings(there.body, tokens_now.get(there.ifindex))
             about_to_be_up = no_mode and bool(link.flags & ~there.flags & uapi.IFF_UP)
-            # The files first: a token is refused where router advertisements are (probe sysctls.token.set-no-ra).
-            todo: list[tuple[str, bytes | File]] = [(n, File(*file)) for n, file in was.files(is_, there.name).items()]
-            for names, each in was.requests(is_, there.ifindex, about_to_be_up=about_to_be_up):
-                todo += [(name, each) for name in names]
+            files: list[tuple[str, bytes | File]] = [*was.files(is_, there.name).items()]
+            requests = was.requests(is_, there.ifindex, about_to_be_up=about_to_be_up)
+            asked: list[tuple[str, bytes | File]] = [(name, each) for names, each in requests for name in names]
+            # A token is refused where router advertisements are (probe sysctls.token.set-no-ra).
+            if was.accepts_advertisements:
+                todo = [*files, *asked]
+            elif is_.accepts_advertisements or TOKEN not in dict(asked):
+                todo = [*asked, *files]
+            else:
+                todo = [(ACCEPT_RA, was.file(ACCEPT_RA, there.name, 2)), *asked, *files]
+                todo += [(ACCEPT_RA, was.file(ACCEPT_RA, there.name))] if ACCEPT_RA not in dict(files) else []
             done = {name for name, _ in todo}
             for name in was.differences(is_):
                 if name not in done and not (about_to_be_up and name == GEN_MODE):
@@ -117,6 +125,12 @@ class Settings:
         self.values.update(_named("ipv6", IPV6, wire.S32, inet6.get(uapi.IFLA_INET6_CONF, memoryview(b""))))
         told = inet6.get(uapi.IFLA_INET6_TOKEN)
         self.token = token if told is None else bytes(told)
+
+    @property
+    def accepts_advertisements(self) -> bool:
+        """Whether a router's are accepted (include/net/addrconf.h, ipv6_accept_ra())."""
+        accept = self.values.get(ACCEPT_RA, 0)
+        return accept == 2 if self.values.get("ipv6.forwarding") else accept != 0
 
     def differences(self, now: Settings) -> list[str]:
         """What is not as it was, by name; a setting that one of the two does not have is none."""
@@ -159,15 +173,19 @@ class Settings:
             for which, spec in specs
         ]
 
-    def files(self, now: Settings, device: bytes) -> dict[str, tuple[str, str]]:
-        """IPv6's that differ, in the order to write them in: by name, the path (of that device) and the text."""
+    def files(self, now: Settings, device: bytes) -> dict[str, File]:
+        """IPv6's that differ, in the order to write them in, by name."""
         others = (TOKEN, GEN_MODE)
         differ = [n for n in self.differences(now) if n.startswith("ipv6.") and n not in others]
         # disable_ipv6 last: setting it removes or makes the link-local address, as the others say.
         differ.sort(key=lambda n: n == "ipv6.disable_ipv6")
-        where = f"/proc/sys/net/ipv6/conf/{os.fsdecode(device)}"
-        short = ((name, name.removeprefix("ipv6.")) for name in differ)
-        return {name: (f"{where}/{file}", _written(file, self.values[name])) for name, file in short}
+        return {name: self.file(name, device) for name in differ}
+
+    def file(self, name: str, device: bytes, value: int | None = None) -> File:
+        """One of IPv6's, of that device: as it was, or another value."""
+        file = name.removeprefix("ipv6.")
+        text = _written(file, self.values[name] if value is None else value)
+        return File(f"/proc/sys/net/ipv6/conf/{os.fsdecode(device)}/{file}", text)
 
 
 LISTED = 3  # of more only the count is reported

@@ -113,6 +113,34 @@ def test_xdp_program_of_the_container(host: Namespace, target: Namespace, direct
     assert_equal_soon(before, host, shown=without_shared_routes)
 
 
+@pytest.mark.kinds("bond")
+def test_active_slave_that_was_chosen_meanwhile(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: a slave that comes home does not take the host's choice among the others back."""
+
+    def choose(slave: str) -> None:
+        host.ip(f"link set bond0 type bond active_slave {slave}")
+        wait_until(lambda: active() == slave)
+
+    def active() -> object:
+        return host.ip_json("-d link show dev bond0")[0]["linkinfo"]["info_data"]["active_slave"]
+
+    # Otherwise the kernel itself takes its first one with each slave that comes (6.0 and later, with priorities).
+    host.ip("link add bond0 type bond mode active-backup miimon 20 fail_over_mac active primary_reselect failure")
+    host.ip("link set bond0 up")
+    for name, ifindex in {"s1": 121, "s2": 122, "s3": 123}.items():
+        host.batch([f"link add {name} index {ifindex} type veth peer name peer-{name}", f"link set peer-{name} up"])
+        host.batch([f"link set {name} master bond0", f"link set {name} up"])
+    host.wait_until_quiet()
+    choose("s2")
+    lend(directory, target, {"s1": "net0"})
+    choose("s3")
+    throw_back(target, ["net0"], host)
+    end(target)
+    assert outcomes(homecoming.come_home(directory)) == [("s1", "undone", "source")]
+    assert host.ip_json("link show dev s1")[0]["master"] == "bond0"
+    assert active() == "s3"
+
+
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("change", [name for name in CHANGES if name != "mac-and-name"])
 def test_changed_meanwhile(host: Namespace, target: Namespace, directory: str, change: str) -> None:

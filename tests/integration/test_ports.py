@@ -101,7 +101,11 @@ def told(where: Namespace, device: str = "eth1") -> dict[int, str]:
         pytest.param([], "br0", id="as-it-was"),
         pytest.param(["link set br0 down", "link set br0 name br7", "link set br7 up"], "br7", id="renamed"),
         pytest.param(["link del br0", "link add br0 type bridge", "link set br0 up"], "br0", id="made-anew"),
-        pytest.param(["link set br0 name br7", "link add br0 type bridge"], "br7", id="another-one-of-its-name"),
+        pytest.param(
+            ["link set br0 down", "link set br0 name br7", "link set br7 up", "link add br0 type bridge"],
+            "br7",
+            id="another-one-of-its-name",
+        ),
         pytest.param(["link del br0"], None, id="deleted"),
     ],
 )
@@ -283,6 +287,33 @@ def test_bond_slave_comes_back(
     bond.wait_until_quiet()
     with Restored(bond, target):
         assert fail_to_move(target, monkeypatch, *batch) == ()
+
+
+@pytest.mark.kinds("bond")
+def test_mac_that_a_staying_slave_took_over(
+    bond: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fail_over_mac follow the bond's MAC goes from the slave that leaves to the next, which had its own."""
+    bond.batch(["link set eth1 nomaster", "link set eth2 nomaster", "link set bond0 down"])
+    bond.ip("link set bond0 type bond fail_over_mac follow")
+    bond.batch(["link set eth1 down", "link set eth2 down", "link set eth1 master bond0", "link set eth2 master bond0"])
+    bond.batch(["link set bond0 up", "link set eth1 up", "link set eth2 up"])
+    bond.ip("link set bond0 type bond active_slave eth1")
+    bond.wait_until_quiet()
+    with Restored(bond, target):
+        assert fail_to_move(target, monkeypatch, "eth1") == ()
+
+
+@pytest.mark.kinds("bond", "vlan")
+def test_slave_that_is_up_before_it_may_be_one(
+    bond: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A VLAN comes up with the device below it, and a bond takes none that is up (EPERM): it is set down for that."""
+    bond.batch(["link set eth1 nomaster", "link set eth1 up", "link add link eth1 name eth1.5 type vlan id 5"])
+    bond.batch(["link set eth1.5 down", "link set eth1.5 master bond0", "link set eth1.5 up"])
+    bond.wait_until_quiet()
+    with Restored(bond, target):
+        assert fail_to_move(target, monkeypatch, "eth1", "eth1.5") == ()
 
 
 @pytest.mark.kinds("bond")

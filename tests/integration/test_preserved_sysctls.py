@@ -11,6 +11,7 @@ import pytest
 import netdevns
 from netdevns.batch import preserved
 from netdevns.state import sysctls
+from netdevns.state.kind import File
 from tests.support.namespaces import Namespace
 
 from .preserved import ALL, DEVICES, furnished, losses, not_carried, routes, setting
@@ -124,7 +125,7 @@ def test_file_that_cannot_be_written_is_told(
     """Where /proc/sys is read-only, say: the setting is named with the reason."""
     host, target = sides
     host.sysctl("ipv6/conf/eth0/accept_ra", 2)
-    there = {"ipv6.accept_ra": ("/proc/sys/net/ipv6/conf/nothing/accept_ra", "2")}
+    there = {"ipv6.accept_ra": File("/proc/sys/net/ipv6/conf/nothing/accept_ra", "2")}
     monkeypatch.setattr(sysctls.Settings, "files", lambda *_: there)
     moved = netdevns.move({"eth0": "net0"}, target.fd, preserve=["sysctls"])
     assert not_carried(moved) == {"eth0": ("sysctl ipv6.accept_ra: No such file or directory",)}

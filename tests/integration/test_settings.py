@@ -137,6 +137,20 @@ def test_other_default_in_the_source(eth1: Namespace, target: Namespace) -> None
     assert_equal_soon(before, eth1)
 
 
+@pytest.mark.parametrize(("accept_ra", "forwarding"), [(0, 0), (1, 0), (1, 1), (2, 1)])
+def test_token_beside_accept_ra_comes_back(host: Namespace, target: Namespace, accept_ra: int, forwarding: int) -> None:
+    """A token is refused where router advertisements are, and may have been set before they were."""
+    host.batch(["link add eth1 type veth peer name peer", "link set eth1 up", "token set ::77 dev eth1"])
+    host.sysctl("ipv6/conf/eth1/forwarding", forwarding)
+    host.sysctl("ipv6/conf/eth1/accept_ra", accept_ra)
+    host.sysctl("ipv6/conf/default/accept_ra", 2 if accept_ra == 0 else 0)
+    host.wait_until_quiet()
+    before = host.dump()
+
+    assert failed_move(target).left == ()
+    assert_equal_soon(before, host)
+
+
 def test_setting_that_cannot_be_put_back_is_told(
     eth1: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

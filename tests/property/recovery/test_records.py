@@ -71,6 +71,15 @@ def test_sound_record() -> None:
     assert record._device(sections[3]).wanted == b"net%d"
 
 
+def test_record_of_another_version_is_told() -> None:
+    """Before anything else that it has: sections may mean something else there."""
+    head = b"".join(layout.section(layout.HEAD, HEAD | {layout.A_VERSION: 1}))
+    with pytest.raises(
+        layout.Damaged, match=f"^it has the form 1 of records, and this netdevns reads {layout.VERSION}$"
+    ):
+        layout.parse(with_checksum(head + wire.message(layout.DEVICE, 0, wire.attr(7, b""))))
+
+
 @examples(60, 5000)
 @given(edits(SOUND))
 def test_damaged_record_is_told(data: bytes) -> None:
