@@ -1,6 +1,6 @@
 """Puts a batch back: uppers return first, then lowers; lowers come up first; then nexthop objects and routes.
 
-Every step can be repeated, and none keeps the others from being tried: what could not be put back is told.
+Every step can be repeated, and a failed one does not stop the others: `Remains` reports state that is not restored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from . import stacking
 from .plan import Plan, Sides
 from .way_back import WayBack
 
-# What is told of a batch between two calls of the engine: the step, how many devices have done it, of how many.
+# Reports progress between two calls of the engine: the step, the devices that have done it, all devices.
 OnStep = Callable[[str, int, int], None]
 
 
@@ -35,7 +35,7 @@ def everything(
     """Puts back every device that was touched.
 
     Args:
-        plan: The batch as it was found: the state of its devices.
+        plan: The batch, with the state of its devices before the move.
         sides: Its namespaces.
         members: The devices, in the order in which they were moved.
         uppers: Devices that stayed in the source, stacked on one of them.
@@ -152,7 +152,7 @@ class _Undo:
 
     def _reopen(self, member: BatchDevice) -> None:
         try:
-            self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, member.ifindex, up=False))
+            self.source.command(wire.down_message(member.ifindex))
         except EngineError as e:
             self.missing[member].append(lookups.says(e))
 

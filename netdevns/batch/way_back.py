@@ -78,7 +78,7 @@ class WayBack:
                 # names.up.in-place). RESTORE sets it up again.
                 if (e.errno, member.place) != (errno.EBUSY, PLACE_SOURCE):
                     raise
-                self.source.command(_down(member.ifindex))
+                self.source.command(wire.down_message(member.ifindex))
                 member.undo(self.source, self.target, self.source_fd, RETURN)
         except EngineError as e:
             return e
@@ -182,7 +182,7 @@ class WayBack:
                 # What is in each new namespace, lo first of all, must not have a name that somebody could choose.
                 there = {link.ifindex for link in lookups.links(ours)}
                 for ifindex in there:
-                    ours.command(_rename(ifindex, _unguessable()))
+                    ours.command(wire.rename_message(ifindex, _unguessable()))
                 attrs = wire.attr_u32(uapi.IFLA_NET_NS_FD, fd) + wire.attr_name(uapi.IFLA_IFNAME, _unguessable())
                 away = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, member.target_ifindex, attrs)
                 try:
@@ -220,14 +220,6 @@ class WayBack:
             else:
                 return
         raise EngineError(errno.EEXIST, "it cannot leave it again", "undo")
-
-
-def _down(ifindex: int) -> bytes:
-    return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, up=False)
-
-
-def _rename(ifindex: int, name: bytes) -> bytes:
-    return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, wire.attr_name(uapi.IFLA_IFNAME, name))
 
 
 def _unguessable() -> bytes:

@@ -70,6 +70,16 @@ def link_message(type_: int, flags: int, ifindex: int, attrs: bytes = b"", *, up
     return _LINK.pack(size, type_, flags | uapi.NLM_F_REQUEST, 0, 0, 0, 0, ifindex, change if up else 0, change) + attrs
 
 
+def down_message(ifindex: int) -> bytes:
+    """RTM_NEWLINK that clears IFF_UP."""
+    return link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, up=False)
+
+
+def rename_message(ifindex: int, name: bytes) -> bytes:
+    """RTM_NEWLINK that sets IFLA_IFNAME."""
+    return link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attr_name(uapi.IFLA_IFNAME, name))
+
+
 def get_link(ifindex: int = 0, name: bytes | None = None, *, statistics: bool = False) -> bytes:
     """RTM_GETLINK by ifindex, or by a name, which is compared with altnames, too (probe message.key.altname-as-name).
 

@@ -56,14 +56,13 @@ def recorded(plan: Plan, sides: Sides, members: list[BatchDevice], uppers: list[
     return parts
 
 
-def load(sections: list[Section]) -> tuple[Plan, list[BatchDevice], list[BatchDevice]]:
+def load(sections: list[Section]) -> Plan:
     """The batch of a record that was judged: its devices, as they were, and those on top of them. Raises Damaged."""
-    members = [_device(s) for s in sections if s.type == layout.DEVICE]
-    uppers = [_device(s) for s in sections if s.type == layout.UPPER]
     plan = Plan([], True)
-    plan.devices, plan.uppers = members, uppers
+    plan.devices = [_device(s) for s in sections if s.type == layout.DEVICE]
+    plan.uppers = [_device(s) for s in sections if s.type == layout.UPPER]
     plan.state = {s.text(layout.A_KIND).decode(): bytes(s.body) for s in sections if s.type == layout.STATE}
-    return plan, members, uppers
+    return plan
 
 
 def _device_section(type_: int, device: BatchDevice) -> list[bytes]:

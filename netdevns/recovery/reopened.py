@@ -45,7 +45,8 @@ class Reopened:
     def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None = None) -> None:
         self.record = record
         self.exclusion = Exclusion(Patience(WAIT_S, interrupts), is_must=interrupts is not None)
-        self.plan, self.members, self.uppers = load(sections)
+        self.plan = load(sections)
+        self.members, self.uppers = self.plan.devices, self.plan.uppers
         self.where = {s.type: s for s in sections if s.type in (layout.SOURCE, layout.TARGET)}
         self._opened: list[NetNS | Socket] = []
 

@@ -10,7 +10,7 @@ from .. import state
 from ..batch import undo
 from ..engine import EngineError, Socket, lookups
 from ..engine.phases import BatchDevice
-from ..netlink import uapi, wire
+from ..netlink import wire
 from ..state import link_settings
 from ..system.exclusion import Busy
 from ..system.interrupts import Interrupted
@@ -184,11 +184,7 @@ class ReturnHome(Reopened):
         for member, device in found.items():
             if device.link.name != member.ifname and device.link.name in wanted:
                 passing = b"nd%d" % device.link.ifindex
-                self._try(device, "a passing name", self._rename(device.link, passing))
-
-    @staticmethod
-    def _rename(link: wire.Link, name: bytes) -> bytes:
-        return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, link.ifindex, wire.attr_name(uapi.IFLA_IFNAME, name))
+                self._try(device, "a passing name", wire.rename_message(device.link.ifindex, passing))
 
     def _socket(self, device: _Found) -> Socket:
         return self.sides.source_socket if device.is_home or self.init is None else self.init
@@ -216,8 +212,7 @@ class ReturnHome(Reopened):
         requests = link_settings.mac_request(member.link, link)  # the undo sets the rest
         if requests or link.name != ifname:
             # Some drivers take no MAC, and kernels before 6.2 no name, while it is up.
-            down = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, link.ifindex, up=False)
-            requests.insert(0, ("state down", down))
+            requests.insert(0, ("state down", wire.down_message(link.ifindex)))
         if link.name != ifname:
             # Of an earlier try: a rename changes their labels.
             requests += [

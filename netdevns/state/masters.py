@@ -12,6 +12,8 @@ from ..netlink import uapi, wire
 from ..text import quote
 from .kind import DOWN, Finding, Here, Kind, Leaving, Repair, View
 
+Links = dict[int, wire.Link]  # by ifindex
+
 
 class Masters(Kind):
     name = "masters"
@@ -41,7 +43,7 @@ class Masters(Kind):
                 yield Finding(ifindex, "loss.master", f"master {name}")
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
-        masters = links_of(before)
+        masters, masters_now = links_of(before), links_of(now)
         for ifindex, link in before.links.items():
             is_ = now.links.get(here.get(ifindex, 0))
             if is_ is None or not link.master:
@@ -53,7 +55,7 @@ class Masters(Kind):
             elif is_.master != master:
                 attr = wire.attr_u32(uapi.IFLA_MASTER, master)
                 request = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, is_.ifindex, attr)
-                request = mac_request(link.master, before, now, here) + request
+                request = mac_request(link.master, masters, masters_now, here) + request
                 yield Repair(is_.ifindex, DOWN, f"master (ifindex {link.master})", request)
 
     def lend(self, before: View, here: Here, elapsed_s: int, ended: Collection[bytes]) -> bytes:
@@ -63,7 +65,7 @@ class Masters(Kind):
         return b"".join(link.message() for link in kept)
 
 
-def links_of(view: View) -> dict[int, wire.Link]:
+def links_of(view: View) -> Links:
     """The masters of a view, and the slaves of its bonds, by ifindex."""
     links = (wire.Link(message.body) for message in wire.messages(view.of(Masters.name)))
     return {link.ifindex: link for link in links}
@@ -75,17 +77,16 @@ def active_slave(bond: wire.Link | None) -> int:
     return wire.u32(data.get(uapi.IFLA_BOND_ACTIVE_SLAVE)) or 0
 
 
-def mac_request(master: int, before: View, now: View, here: Here) -> bytes:
+def mac_request(master: int, before: Links, now: Links, here: Here) -> bytes:
     """The request that gives a bond the MAC which its slaves take over; b"": it has it, or it is no bond.
 
     A bond that lost its last slave has a random one, which the next slave would get. One that has others by now is left
     alone.
     """
-    was, there = links_of(before).get(master), links_of(now)
-    is_ = there.get(here.get(master, 0))
+    was, is_ = before.get(master), now.get(here.get(master, 0))
     if was is None or is_ is None or was.kind != b"bond" or was.mac == is_.mac:
         return b""
-    if {link.ifindex for link in there.values() if link.master == is_.ifindex} - {*here.values()}:
+    if {link.ifindex for link in now.values() if link.master == is_.ifindex} - {*here.values()}:
         return b""
     mac = wire.attr(uapi.IFLA_ADDRESS, was.mac)
     return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, is_.ifindex, mac)

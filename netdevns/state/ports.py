@@ -22,7 +22,7 @@ from ..netlink import uapi, wire
 from ..netlink.ifaddr import address_text
 from ..text import quote
 from .kind import LATE, UP, Finding, Here, Kind, Leaving, Repair, View
-from .masters import active_slave, links_of, mac_request
+from .masters import Links, active_slave, links_of, mac_request
 from .neighbours import NDMSG
 
 VLAN_INFO = Struct("=HH")  # flags, vid
@@ -93,31 +93,35 @@ class Ports(Kind):
                 yield Finding(ifindex, "loss.port", f"{port.kind.decode()} port: {', '.join(peculiar)}")
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
-        there = _ports(now)
+        there, masters, masters_now = _ports(now), links_of(before), links_of(now)
         for ifindex, port in _ports(before).items():
-            if ifindex in here and port.master in here:  # otherwise nothing can be given back
-                # The active one of before is no business of a return from a loan, unless it was lent, too.
-                port.active = port.active if port.active in before.links or port.active in links_of(before) else 0
-                for stage, what, request in port.differences(there.get(here[ifindex]), here[ifindex], here):
-                    yield Repair(here[ifindex], stage, f"{port.kind.decode()} port: {what}", request or None)
-                if request := mac_request(port.master, before, now, here):
-                    yield Repair(here[ifindex], UP, f"{port.kind.decode()} port: MAC of its bond", request)
-                yield from _macs_of_others(here[ifindex], port, before, now, here)
+            if ifindex not in here or port.master not in here:  # nothing can be given back
+                continue
+            if port.active not in before.links and port.active not in masters:
+                port.active = 0  # back from a loan: which of the others is active is their owner's business
+            for stage, what, request in port.differences(there.get(here[ifindex]), here[ifindex], here):
+                yield Repair(here[ifindex], stage, f"{port.kind.decode()} port: {what}", request or None)
+            if request := mac_request(port.master, masters, masters_now, here):
+                yield Repair(here[ifindex], UP, f"{port.kind.decode()} port: MAC of its bond", request)
+            yield from _macs_of_others(here[ifindex], port, before, masters, masters_now, here)
 
 
-def _macs_of_others(ifindex: int, port: Port, before: View, now: View, here: Here) -> Iterator[Repair]:
+def _macs_of_others(
+    ifindex: int, port: Port, before: View, masters: Links, masters_now: Links, here: Here
+) -> Iterator[Repair]:
     """With fail_over_mac follow, slaves that stay get the MACs of those that left.
 
     Once the active one is as it was: until then it exchanges its MAC with the next (drivers/net/bonding/bond_main.c,
     bond_do_fail_over_mac()).
     """
-    there, master = links_of(now), here[port.master]
-    if port.active == 0 or active_slave(there.get(master)) != here.get(port.active, port.active):
+    master = here[port.master]
+    if port.active == 0 or active_slave(masters_now.get(master)) != here.get(port.active, port.active):
         return
-    for other, was in links_of(before).items():
-        is_ = there.get(other)
-        stays = other not in before.links and was.master == port.master and is_ is not None and is_.master == master
-        if stays and is_ is not None and is_.mac != was.mac:
+    for other, was in masters.items():
+        is_ = masters_now.get(other)
+        if is_ is None or other in before.links or (was.master, is_.master) != (port.master, master):
+            continue
+        if is_.mac != was.mac:
             mac = wire.attr(uapi.IFLA_ADDRESS, was.mac)
             request = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, other, mac)
             yield Repair(ifindex, LATE, f"bond port: MAC of {quote.shown(was.name)}", request)
@@ -188,13 +192,13 @@ class Port:
         self.vlans = vlans
         self.entries = entries
         self.groups = groups
-        data = wire.attrs(memoryview(master.data if master else b""), strict=False)
         self.active, self.default_vlan, self.lent_mac = 0, 0, b""
         if self.kind == b"bond":
             own = told.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR)
             self.lent_mac = link.mac if own is not None and own != link.mac else b""
             self.active = active_slave(master)
         else:
+            data = wire.attrs(memoryview(master.data if master else b""), strict=False)
             self.default_vlan = _number(data.get(uapi.IFLA_BR_VLAN_DEFAULT_PVID, b""))
             # The kernel's own, in its own time: with its STP, and without a carrier (it disables the port, but a second
             # may pass before it knows).

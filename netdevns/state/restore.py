@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ..engine import EngineError, Socket, lookups
-from ..netlink import uapi, wire
+from ..netlink import wire
 from . import masters
 from .kind import DOWN, LATE, File, Here, Kind, Repair, View
 
@@ -110,9 +110,9 @@ class Restorer:
                 for each in self._repairs(kind, here, None):
                     said = self._refused.get(_key(each.alone)) or self._refused.get(_key(each.request))
                     words = f"{each.words}: {said}" if said else each.words
-                    told.setdefault(
-                        (each.ifindex, each.words), Left(kind.name, each.ifindex, words, is_for_good=not each.request)
-                    )
+                    key = each.ifindex, each.words
+                    if said or key not in told:
+                        told[key] = Left(kind.name, each.ifindex, words, is_for_good=not each.request)
             except EngineError as e:
                 if self._preserve:
                     raise
@@ -204,7 +204,7 @@ class Restorer:
     def _send(self, requests: dict[object, tuple[int, bytes | File]], stage: int) -> None:
         """In their order; files that follow one another by one visit."""
         self._forget()
-        files: dict[str, str | None] = {}
+        files: dict[str, str] = {}
         for ifindex, request in requests.values():
             if isinstance(request, File):
                 files[request.path] = request.text
@@ -214,12 +214,12 @@ class Restorer:
             self._note(request, self._sent(request, ifindex if stage == DOWN else 0))
         self._write(files)
 
-    def _write(self, files: dict[str, str | None]) -> None:
+    def _write(self, files: dict[str, str]) -> None:
         if files:
             with Socket(self._visit, files) as visit:
                 for path, result in visit.files.items():
                     said = os.strerror(-result) if isinstance(result, int) else ""
-                    self._note(File(path, files[path] or ""), said)
+                    self._note(File(path, files[path]), said)
 
     def _note(self, request: bytes | File, said: str) -> None:
         if said:
@@ -241,7 +241,7 @@ class Restorer:
         else:
             return ""
         try:
-            self._socket.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, up=False))
+            self._socket.command(wire.down_message(ifindex))
             self._socket.command(request)
         except EngineError as e:
             return lookups.says(e)
