@@ -88,14 +88,11 @@ class Sysctls(Kind):
             files: list[tuple[str, bytes | File]] = [*was.files(is_, there.name).items()]
             requests = was.requests(is_, there.ifindex, about_to_be_up=about_to_be_up)
             asked: list[tuple[str, bytes | File]] = [(name, each) for names, each in requests for name in names]
-            # A token is refused where router advertisements are (probe sysctls.token.set-no-ra).
-            if was.accepts_advertisements:
-                todo = [*files, *asked]
-            elif is_.accepts_advertisements or TOKEN not in dict(asked):
-                todo = [*asked, *files]
-            else:
-                todo = [(ACCEPT_RA, was.file(ACCEPT_RA, there.name, 2)), *asked, *files]
-                todo += [(ACCEPT_RA, was.file(ACCEPT_RA, there.name))] if ACCEPT_RA not in dict(files) else []
+            todo = [*files, *asked]
+            if TOKEN in dict(asked) and not was.accepts_advertisements:
+                # The kernel refuses a token where it accepts no router advertisements (probe sysctls.token.set-no-ra).
+                accept, refuse = (was.file(ACCEPT_RA, there.name, value) for value in (2, None))
+                todo = [(TOKEN, accept), *asked, *files, (TOKEN, refuse)]
             done = {name for name, _ in todo}
             for name in was.differences(is_):
                 if name not in done and not (about_to_be_up and name == GEN_MODE):
@@ -128,8 +125,8 @@ class Settings:
 
     @property
     def accepts_advertisements(self) -> bool:
-        """Whether a router's are accepted (include/net/addrconf.h, ipv6_accept_ra())."""
-        accept = self.values.get(ACCEPT_RA, 0)
+        """Whether a router's are accepted, or nothing is known of it (include/net/addrconf.h, ipv6_accept_ra())."""
+        accept = self.values.get(ACCEPT_RA, 2)
         return accept == 2 if self.values.get("ipv6.forwarding") else accept != 0
 
     def differences(self, now: Settings) -> list[str]:

@@ -11,8 +11,8 @@ import pytest
 
 import netdevns
 from netdevns.engine import Device, EngineError, Socket, lookups
-from netdevns.netlink import wire
-from netdevns.state import sysctls
+from netdevns.netlink import uapi, wire
+from netdevns.state import restore, sysctls
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
 
@@ -149,6 +149,28 @@ def test_token_beside_accept_ra_comes_back(host: Namespace, target: Namespace, a
 
     assert failed_move(target).left == ()
     assert_equal_soon(before, host)
+
+
+def test_token_that_is_refused_is_all_that_is_reported(
+    host: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P7: the report names the token, with the kernel's words, and not accept_ra, which is 0 again."""
+    host.batch(["link add eth1 type veth peer name peer", "link set eth1 up", "token set ::77 dev eth1"])
+    host.sysctl("ipv6/conf/eth1/accept_ra", 0)
+    token, real = wire.attr(uapi.IFLA_INET6_TOKEN, bytes(15) + b"\x77"), restore.Restorer._sent
+
+    def refuse(self: restore.Restorer, request: bytes, ifindex: int) -> str:
+        return "refused" if token in request else real(self, request, ifindex)
+
+    monkeypatch.setattr(restore.Restorer, "_sent", refuse)
+    (left,) = failed_move(target).left
+    assert left.missing == ("sysctl ipv6.token: refused",)
+    assert settings().values["ipv6.accept_ra"] == 0
+
+
+def test_settings_without_accept_ra() -> None:
+    """A record that lacks IFLA_INET6_CONF: nothing is said of router advertisements, and nothing raised."""
+    assert sysctls.Settings(bytes(wire.IFINFOMSG.size), bytes(16)).accepts_advertisements
 
 
 def test_setting_that_cannot_be_put_back_is_told(
