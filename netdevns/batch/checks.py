@@ -99,7 +99,7 @@ def _visit(plan: Plan, refused: str, fd: int, netns: NetNS, files: Mapping[str, 
 
 
 def _may_be_there(asked: Asked) -> bool:
-    """Whether a look-up by the name has an answer: the others were told already that no device can have theirs."""
+    """Whether a look-up by the name has an answer: the others have a finding already: no device can have theirs."""
     is_name = asked.why_invalid is None and not ifname.is_template(asked.ifname)
     return is_name or ifname.may_be_altname(asked.ifname)
 
@@ -149,8 +149,8 @@ def is_device(plan: Plan, asked: Asked, link: wire.Link | None) -> bool:
     return False
 
 
-# A request that changes nothing tells who may: an empty RTM_NEWLINK for an ifindex that nobody has. ENODEV to those who
-# may (probes permissions.ask.empty.allowed, permissions.ask.empty.no-right).
+# Permission is tried with a request that changes nothing: an empty RTM_NEWLINK for an ifindex that no device has. With
+# it the answer is ENODEV (probes permissions.ask.empty.allowed, permissions.ask.empty.no-right).
 _MAY_CHANGE = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, NO_SUCH_IFINDEX)
 
 

@@ -33,7 +33,7 @@ Claims = list[tuple[Asked, bytes]]
 def claims(plan: Plan) -> Claims:
     """The names that nobody may have in the target: wanted ones, and the alternative names that travel.
 
-    Finds what of these clashes within the batch.
+    Finds clashes of names within the batch.
     """
     claims: Claims = []
     owner: dict[bytes, str] = {}
@@ -54,7 +54,7 @@ def claims(plan: Plan) -> Claims:
 
 
 def in_target(plan: Plan, claims: Claims, answers: list[wire.Message]) -> None:
-    """Claims against names and alternative names in the target, of which `wire.get_link` tells.
+    """Claims against names and alternative names in the target, which `wire.get_link` finds.
 
     (probes clash.wanted-name, clash.wanted-altname, clash.own-altname.target-name, clash.own-altname.wanted)
     """

@@ -1,4 +1,4 @@
-"""What a move drops that the runtime-spec does not protect: told before by `check`, and after in `not_carried`."""
+"""Finds the state that a move loses and the runtime-spec does not protect, for `check` and `not_carried`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .plan import Plan
 
 
 def ask_kinds(plan: Plan) -> None:
-    """Asks each kind of state what of it a move loses."""
+    """Asks each kind of state for its losses."""
     leaving = {device.ifindex for device in plan.devices}
     before = View(plan.links, None, plan.state)
     about = Leaving(leaving, [upper.link for upper in plan.uppers], plan.preserve)

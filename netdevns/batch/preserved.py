@@ -1,7 +1,7 @@
 """Carries over what `preserve` asks for and the runtime-spec does not protect: sysctls, neighbours, routes.
 
-Never in the way of a move: what the target refuses is told in `not_carried`. An exchange that fails ends the move, as
-in any other step; undoing it needs nothing of this, since all that is set here goes when the device leaves.
+Never in the way of a move: `not_carried` reports state that the target refuses. An exchange that fails ends the move,
+as in any other step; undoing it needs nothing of this, since all that is set here goes when the device leaves.
 """
 
 from __future__ import annotations

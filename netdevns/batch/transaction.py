@@ -79,7 +79,7 @@ class Batch:
         self.process = process
         self.preserver: Preserver | None = None
         self.is_up_to_date = False  # whether the snapshots have what was added after them
-        self.may_miss_late = False  # not all that was told could be read
+        self.may_miss_late = False  # some notifications could not be read
 
     def run(self, results: Callable[[Batch], tuple[Moved, ...]] | None = None) -> tuple[Moved, ...]:
         shield = Shield() if self.interrupts is None else None  # a command's signals are held back already
@@ -175,8 +175,8 @@ class Batch:
             self._write_record()
 
     def _late_for_undo(self) -> None:
-        """The same where the moves did not come to their end; once: an undo's own replays are told of, too."""
-        for _ in range(2):  # behind an overflow lies what was told before it
+        """The same for an undo, if the moves were cut short. Once: an undo's own replays cause notifications, too."""
+        for _ in range(2):  # after an overflow, earlier notifications are still in the socket
             if self.is_up_to_date:
                 return
             try:
@@ -191,7 +191,7 @@ class Batch:
         try:
             self.on_step(what, done, count)
         except Exception:
-            self.on_step = None  # who only watches must not stop a move, and still less an undo
+            self.on_step = None  # an observer must not stop a move, and still less an undo
 
     def _in_time(self, device: BatchDevice) -> None:
         if self.interrupts is not None and (name := self.interrupts.name):

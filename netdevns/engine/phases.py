@@ -177,7 +177,7 @@ class Phases:
         """Addresses that somebody added or changed between snapshot and move: the kernel told of them when they went.
 
         Returns whether there were any. An IPv4 route that was added meanwhile is lost: nobody is told of it (probe
-        notify.route.ipv4). Raises EngineError: not all that was told could be read.
+        notify.route.ipv4). Raises EngineError: some notifications could not be read.
         """
         self._watch.drain()
         everyone = [device for device in self._everyone if device.has_snapshot]
