@@ -57,6 +57,7 @@ class ReturnHome(Reopened):
         self.since_ms = since_ms
         self.lent = self.plan.view(self.members)  # what the loan says
         self.init: Socket | None = None  # where that is another namespace than the source
+        self.alike: dict[BatchDevice, list[bytes]] = {}  # names of several that it may be, by the last look
 
     def run(self, opened: Journal, sections: list[Section], wait_s: float, is_ending: bool) -> Iterator[Recovered]:
         if not self.open(is_home=True):
@@ -126,6 +127,7 @@ class ReturnHome(Reopened):
         if self.init is not None:
             there += [_Found(link, False) for link in lookups.links(self.init)]
         found = {}
+        self.alike = {}
         for member in self.members:
             alike = [f for f in there if _is_alike(member.link, f.link)]
             same_mac = [f for f in alike if f.link.mac in (member.link.mac, link_settings.own_mac(member.link))]
@@ -133,14 +135,21 @@ class ReturnHome(Reopened):
                 alike = same_mac
             if len(alike) == 1:
                 found[member] = alike[0]
+            elif alike:
+                self.alike[member] = sorted(f.link.name for f in alike)
         return found
 
     def _absent(self, member: BatchDevice, is_alive: bool) -> Recovered:
         if is_alive:
             return self.told(member, "kept", "target", LIVES_ON)
-        if member.link.kind not in THROWN_BACK:
-            return self.told(member, "gone", "gone", f"{member.link.kind.decode()}: it ended with its container")
-        return self.told(member, "kept", "unknown", NOT_YET)
+        several = " or ".join(map(quote.shown, self.alike.get(member, ())))
+        if member.link.kind in THROWN_BACK:
+            text = f"it is {several}, which nothing tells apart" if several else NOT_YET
+            return self.told(member, "kept", "unknown", text)
+        text = f"{member.link.kind.decode()}: it ended with its container"
+        if several:
+            return self.told(member, "gone", "unknown", f"{text}, or is {several}, which nothing tells apart")
+        return self.told(member, "gone", "gone", text)
 
     # ---- what is theirs ----
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from netdevns.engine import lookups
-from netdevns.recovery import homecoming, loans, reopened
+from netdevns.recovery import homecoming, loans, reopened, return_home
 from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace, fresh
 from tests.support.processes import wait_until
@@ -294,6 +294,29 @@ def test_device_that_only_looks_like_it(host: Namespace, target: Namespace, dire
     host.wait_until_quiet()
     with Restored(host):
         assert outcomes(homecoming.come_home(directory, wait_s=1)) == [("eth1", "gone", "gone")]
+
+
+@pytest.mark.parametrize("kind", ["veth", ""])
+def test_several_are_alike(
+    host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """P7: of two devices of its kind with its MAC either may be it: none is touched, and none said to be gone."""
+    if not kind:
+        monkeypatch.setattr(return_home, "THROWN_BACK", (b"veth",))
+    lend(directory, target, {"eth1": "net0"})
+    host.ip("link add twin address 02:00:00:00:00:01 type veth peer name twin1")
+    throw_back(target, ["net0"], host)
+    end(target)
+    host.wait_until_quiet()
+    with Restored(host):
+        (told,) = homecoming.come_home(directory)
+    several = "net0 or twin, which nothing tells apart"
+    if kind:
+        assert (told.outcome, told.location) == ("gone", "unknown")
+        assert told.text == f"veth: it ended with its container, or is {several}"
+    else:
+        assert (told.outcome, told.location, told.text) == ("kept", "unknown", f"it is {several}")
+    assert kept(directory) == ([] if kind else ["c1"])
 
 
 Patch = Callable[[], None]
