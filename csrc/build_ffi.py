@@ -1,4 +1,4 @@
-"""The cffi declaration of the C core, cut out of netdevns.h so that there is no second copy to keep in step."""
+"""The cffi declaration of the C core, cut out of netdevns-core.h so that there is no second copy to keep in step."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 import cffi
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("message", "sieve", "socket", "exchange", "watch", "locate", "replay", "compare", "record", "device")
+SOURCES = ("message", "filter", "socket", "exchange", "notify", "find", "replay", "compare", "load", "device")
 
 # NETDEVNS_SANITIZE=address,undefined: a core for tests (tools/sanitize). Python must be started with the sanitizer's
 # library in LD_PRELOAD then. Undefined behaviour traps: UBSan's own library, loaded second, loses its reports.
@@ -20,11 +20,11 @@ if SANITIZE:
 
 
 def declarations() -> str:
-    """What lies between the two marks in netdevns.h, without comments."""
-    header = (HERE / "netdevns.h").read_text(encoding="utf-8")
+    """What lies between the two marks in netdevns-core.h, without comments."""
+    header = (HERE / "netdevns-core.h").read_text(encoding="utf-8")
     cut = re.search(r"/\* cffi: begin .*?\*/(.*)/\* cffi: end \*/", header, re.DOTALL)
     if cut is None:
-        raise SystemExit("csrc/netdevns.h has lost its cffi marks")
+        raise SystemExit("csrc/netdevns-core.h has lost its cffi marks")
     return re.sub(r"/\*.*?\*/", "", cut.group(1), flags=re.DOTALL)
 
 
@@ -32,9 +32,9 @@ ffi = cffi.FFI()
 ffi.cdef(declarations())
 ffi.set_source(
     "netdevns._core",
-    '#include "netdevns.h"',
+    '#include "netdevns-core.h"',
     sources=[f"csrc/{name}.c" for name in SOURCES],
-    depends=["csrc/netdevns.h", "csrc/internal.h"],
+    depends=["csrc/netdevns-core.h", "csrc/internal.h"],
     include_dirs=["csrc"],
     extra_compile_args=COMPILE,
     extra_link_args=LINK,

@@ -146,7 +146,7 @@ int nd_link_has_name(const struct nd_view *link, const char *name)
 	return found && strnlen(found, len) == strlen(name) && memcmp(found, name, strlen(name)) == 0;
 }
 
-int nd_replay_judge(const struct nd_dev *dev, const struct nd_replay *r, const struct nd_view *link, const void *addrs,
+int nd_replay_compare_with(const struct nd_dev *dev, const struct nd_replay *r, const struct nd_view *link, const void *addrs,
 		    size_t addrs_len, struct nd_err *err)
 {
 	static const struct {
@@ -194,5 +194,5 @@ int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, struct nd_e
 	dev->back_len = (uint32_t)reply.used;
 	if (nd_view_next(reply.data, reply.used, &pos, &link) <= 0)
 		return nd_err_set(err, ND_STEP_VERIFY, -EBADMSG, "no link in the answer");
-	return nd_replay_judge(dev, r, &link, reply.data + pos, reply.used - pos, err);
+	return nd_replay_compare_with(dev, r, &link, reply.data + pos, reply.used - pos, err);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One device: snapshot, move, verify, undo. How each can be repeated: netdevns.h. */
+/* One device: snapshot, move, verify, undo. How each can be repeated: netdevns-core.h. */
 #include "internal.h"
 
 #include <errno.h>

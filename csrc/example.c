@@ -2,10 +2,10 @@
 /*
  * `example NETNS-PATH DEV[=NAME]...` moves devices of this namespace into another one, all or none. Exit codes: 0 done;
  * 1 failed, each is back (with what, says nd_dev_undo); 2 refused, nothing was touched; 3 one is not (the lines say what).
- * The caller's business: the order, uppers (a VLAN) before lowers; signals; what netdevns.h says that is not checked.
+ * The caller's business: the order, uppers (a VLAN) before lowers; signals; what netdevns-core.h says that is not checked.
  */
 #define _GNU_SOURCE
-#include "netdevns.h"
+#include "netdevns-core.h"
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>

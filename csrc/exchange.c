@@ -106,7 +106,7 @@ static int take(const struct nd_sock *s, struct wait *w, const struct nd_view *v
 		w->done = 1;
 	if (w->seen)
 		nd_seen_take(w->seen, v, v->seq - w->first);
-	else if (reply && v->type != NLMSG_DONE && (!reply->sieve || nd_sieve_keeps(reply->sieve, v)))
+	else if (reply && v->type != NLMSG_DONE && (!reply->filter || nd_filter_keeps(reply->filter, v)))
 		keep(reply, v);
 	return 0;
 }

@@ -7,7 +7,7 @@
 #define _GNU_SOURCE
 #endif
 
-#include "netdevns.h"
+#include "netdevns-core.h"
 
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
@@ -148,7 +148,7 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err);
 
 /* The comparison alone, with a link and its addresses that were read. */
-int nd_replay_judge(const struct nd_dev *dev, const struct nd_replay *r, const struct nd_view *link, const void *addrs,
+int nd_replay_compare_with(const struct nd_dev *dev, const struct nd_replay *r, const struct nd_view *link, const void *addrs,
 		    size_t addrs_len, struct nd_err *err);
 
 /* The opening of nd_sock_open: a socket in the namespace, without any option set. On failure s->fd is -1. */

@@ -69,7 +69,7 @@ def link(socket: Socket, *, ifindex: int = 0, name: bytes | None = None) -> wire
 def dump(socket: Socket, request: bytes, size: int = 0, about: Collection[int] | None = None) -> bytes:
     """All that is dumped, into a first buffer of that size at least; a refusal is an EngineError, not an empty answer.
 
-    `about`: only what concerns these ifindexes, as nd_sieve_keeps says in csrc/netdevns.h.
+    `about`: only what concerns these ifindexes, as nd_filter_keeps says in csrc/netdevns-core.h.
     """
     _, dumped = socket.query(request, size, about)
     _raise_refusal(dumped)

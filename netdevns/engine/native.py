@@ -1,6 +1,6 @@
 """The native engine: csrc/ through cffi. Thin: buffers are made and copied here, nothing is decided.
 
-cffi releases the GIL around every call. Semantics and errors: csrc/netdevns.h.
+cffi releases the GIL around every call. Semantics and errors: csrc/netdevns-core.h.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Socket:
         """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
 
         Repeated with more room where the answers do not fit, so never for a request that changes something.
-        `about`: only what nd_sieve_keeps for these ifindexes and names.
+        `about`: only what nd_filter_keeps for these ifindexes and names.
         """
         reply, room = self._ask(request, self._room, size, about, names)
         return reply.first_seq, bytes(ffi.buffer(room, reply.used))
@@ -104,8 +104,8 @@ class Socket:
         if about is not None:
             ifindexes = ffi.new("int32_t[]", sorted(about))
             listed = ffi.new("char[]", b"".join(sorted(name.ljust(NAME_BYTES, b"\0") for name in names)))
-            sieve = ffi.new("struct nd_sieve *", (ifindexes, len(ifindexes), listed, len(names)))
-            reply.sieve = sieve
+            only = ffi.new("struct nd_filter *", (ifindexes, len(ifindexes), listed, len(names)))
+            reply.filter = only
         while True:
             message, data = self._message(request)
             if size > len(room):
@@ -158,7 +158,7 @@ class Watch:
         self._told = ffi.new("struct nd_buf *")
         self._memory = new_raw("unsigned char[]", TOLD_BYTES)
         self._told.data, self._told.size = self._memory, TOLD_BYTES
-        if lib.nd_sock_watch(self.raw, netns_fd, buffer_bytes, self._err):
+        if lib.nd_sock_subscribe(self.raw, netns_fd, buffer_bytes, self._err):
             raise _failure(self._err)
 
     def _grow(self, size: int) -> None:
@@ -222,7 +222,7 @@ def address_runs(told: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 class Device:
-    """One device on its way: the steps of csrc/netdevns.h.
+    """One device on its way: the steps of csrc/netdevns-core.h.
 
     Args:
         ifname: Its name in the source.
@@ -276,7 +276,7 @@ class Device:
     def late(self, told: bytes | memoryview) -> None:
         """Brings the snapshot up to date with messages of a Watch."""
         with ffi.from_buffer(told) as data:
-            self._step(lib.nd_dev_late, data, len(told))
+            self._step(lib.nd_dev_catch_up, data, len(told))
 
     @property
     def was_late(self) -> bool:
@@ -303,7 +303,7 @@ class Device:
             self._arrived = self._bytes(self.raw.back, self.raw.back_len)
         else:
             with ffi.from_buffer(read[1]) as addresses:
-                self._step(lib.nd_dev_judge, read[0], len(read[0]), addresses, len(read[1]))
+                self._step(lib.nd_dev_compare, read[0], len(read[0]), addresses, len(read[1]))
             self._arrived = read[1]
 
     def undo(self, source: Socket, target: Socket, source_fd: int, parts: int) -> None:

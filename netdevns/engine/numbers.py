@@ -1,4 +1,4 @@
-"""What both engines share: the numbers of netdevns.h."""
+"""What both engines share: the numbers of netdevns-core.h."""
 
 PLACE_UNKNOWN, PLACE_SOURCE, PLACE_TARGET, PLACE_GONE = range(4)
 RETURN, RESTORE = 1, 2

@@ -27,7 +27,7 @@ class Routes(Kind):
     can_be_preserved = True
 
     def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
-        """Those that nd_sieve_keeps keeps (csrc/netdevns.h): there may be a whole Internet of them."""
+        """Those that nd_filter_keeps keeps (csrc/netdevns-core.h): there may be a whole Internet of them."""
         del links
         return lookups.dump(socket, route.DUMP_ROUTES, about=about)
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A C++ program that embeds the C core: netdevns.h is the only header it needs.
-#include "netdevns.h"
+// A C++ program that embeds the C core: netdevns-core.h is the only header it needs.
+#include "netdevns-core.h"
 
 #include <cstdio>
 #include <vector>

@@ -171,7 +171,7 @@ static void exchange(const uint8_t *how)
 {
 	static const int32_t ifindexes[] = { 1, 7, 9 };
 	static const char names[2][ND_NAME_SIZE] = { "eth1", "lo" };
-	const struct nd_sieve sieve = { .ifindexes = ifindexes, .count = 3, .names = names[0], .names_count = 2 };
+	const struct nd_filter filter = { .ifindexes = ifindexes, .count = 3, .names = names[0], .names_count = 2 };
 	struct nd_sock s = { .fd = -1, .portid = PORTID, .seq = how[1] };
 	struct nd_buf reply = { .size = (size_t)how[2] * 64 };
 	unsigned char *request = exactly(NULL, 4096);
@@ -185,7 +185,7 @@ static void exchange(const uint8_t *how)
 	if (how[0] & 4)
 		nd_msg_ack(&m);
 	if (how[0] & 32)
-		reply.sieve = &sieve;
+		reply.filter = &filter;
 	if (nd_sock_exchange(&s, &m, how[0] & 8 ? NULL : &reply, &err) == 0 && reply.used > reply.size)
 		abort();
 	free(reply.data);
@@ -213,7 +213,7 @@ static void steps(struct nd_dev *dev, const uint8_t *how)
 		else
 			nd_dev_load(dev, a, link_len, b, addrs_len, &err);
 		nd_dev_find(dev, &source, &target, &err);
-		nd_dev_judge(dev, a, link_len, b, addrs_len, &err);
+		nd_dev_compare(dev, a, link_len, b, addrs_len, &err);
 		free(a);
 		free(b);
 	} else {

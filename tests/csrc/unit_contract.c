@@ -24,7 +24,7 @@ static void no_code_after_a_success(void)
 	void *memory = malloc(ND_DEV_SIZE_MIN);
 
 	SUCCEEDS(nd_sock_open(&s, -1, NULL, 0, &err));
-	SUCCEEDS(nd_sock_watch(&watch, -1, 65536, &err));
+	SUCCEEDS(nd_sock_subscribe(&watch, -1, 65536, &err));
 	SUCCEEDS(nd_sock_drain(&watch, &notes, &err));
 	nd_msg_init(&m, request, sizeof request);
 	nd_put_getlink(&m, 0, "lo");
@@ -32,7 +32,7 @@ static void no_code_after_a_success(void)
 	SUCCEEDS(nd_sock_exchange(&s, &m, NULL, &err));
 	SUCCEEDS(nd_dev_init(&other, memory, ND_DEV_SIZE_MIN, "lo", "net0", &err));
 	SUCCEEDS(nd_dev_snapshot(dev, &s, &err));
-	SUCCEEDS(nd_dev_late(dev, NULL, 0, &err));
+	SUCCEEDS(nd_dev_catch_up(dev, NULL, 0, &err));
 	SUCCEEDS(nd_dev_find(dev, &s, &s, &err));
 	SUCCEEDS(nd_dev_choose(dev, batch, 1, &s, &err));
 	SUCCEEDS(nd_dev_undo(dev, &s, &s, -1, ND_UNDO_RESTORE, &err));

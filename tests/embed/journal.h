@@ -6,7 +6,7 @@
 #ifndef EMBED_JOURNAL_H
 #define EMBED_JOURNAL_H
 
-#include "netdevns.h"
+#include "netdevns-core.h"
 #include <sys/types.h>
 
 #define JOURNAL_DIR "/run/netdevns-embed"

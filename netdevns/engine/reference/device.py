@@ -1,7 +1,7 @@
-"""The reference engine: the steps of csrc/netdevns.h in Python alone, byte for byte the same on the wire.
+"""The reference engine: the steps of csrc/netdevns-core.h in Python alone, byte for byte the same on the wire.
 
-It is the specification of the C core for who would rather read Python: csrc/device.c is here, locate.c in `find`,
-replay.c and compare.c in `replay`, watch.c in `late` and `netlink.rtnl`, socket.c and exchange.c in the latter. A
+It is the specification of the C core for who would rather read Python: csrc/device.c is here, find.c in `find`,
+replay.c and compare.c in `replay`, notify.c in `late` and `netlink.rtnl`, socket.c and exchange.c in the latter. A
 snapshot is the kernel's own bytes here, too; what is sent again is made from these. All failures are EngineErrors, as
 in the header.
 """
@@ -18,11 +18,11 @@ from ...netlink.ifaddr import IFADDRMSG, is_protected
 from ...netlink.rtnl import Watch
 from ..numbers import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN, Read
 from .address import Link, link_in
+from .filter import foreign_routes
 from .find import Findable, look_up
 from .late import is_as_dumped, update
 from .replay import Replay, is_wanted
 from .replay import read as read_there
-from .sieve import foreign_routes
 from .socket import Socket
 
 TYPE_CHECKING = False

@@ -1,4 +1,4 @@
-"""Where a device of the reference engine is: what csrc/locate.c does, message for message."""
+"""Where a device of the reference engine is: what csrc/find.c does, message for message."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Findable:
     def _find_renamed(self, target: Socket) -> Link | None:
         """The last resort: the container gave it another name and another MAC address; what is left is the ifindex.
 
-        Why nothing is lost by it: find_renamed in csrc/locate.c.
+        Why nothing is lost by it: find_renamed in csrc/find.c.
         """
         if not self.target_ifindex or self.ifindex_unsure:
             return None

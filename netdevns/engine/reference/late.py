@@ -1,4 +1,4 @@
-"""What happened to addresses between a snapshot and the move: what csrc/watch.c does, message for message."""
+"""What happened to addresses between a snapshot and the move: what csrc/notify.c does, message for message."""
 
 from __future__ import annotations
 

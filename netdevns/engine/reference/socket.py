@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ...netlink import rtnl
-from .sieve import Sieve
+from .filter import Filter
 
 
 class Socket(rtnl.Socket):
@@ -20,9 +20,9 @@ class Socket(rtnl.Socket):
     ) -> tuple[int, bytes]:
         """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
 
-        `about`: only what csrc/netdevns.h says of nd_sieve_keeps, for these ifindexes and names.
+        `about`: only what csrc/netdevns-core.h says of nd_filter_keeps, for these ifindexes and names.
         """
-        return super().query(request, size, None if about is None else Sieve(about, names).rule)
+        return super().query(request, size, None if about is None else Filter(about, names).rule)
 
     def read(
         self,
@@ -32,5 +32,5 @@ class Socket(rtnl.Socket):
         names: Collection[bytes] = (),
     ) -> memoryview:
         """The same answers, not copied."""
-        keeps = None if about is None else Sieve(about, names).rule
+        keeps = None if about is None else Filter(about, names).rule
         return memoryview(self._exchange(request, keep=True, keeps=keeps).kept)

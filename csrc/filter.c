@@ -8,16 +8,16 @@
 #include <linux/neighbour.h>
 #include <string.h>
 
-static int has(const struct nd_sieve *sieve, int32_t ifindex)
+static int has(const struct nd_filter *filter, int32_t ifindex)
 {
-	size_t low = 0, high = sieve->count;
+	size_t low = 0, high = filter->count;
 
 	while (low < high) {
 		const size_t middle = low + (high - low) / 2;
 
-		if (sieve->ifindexes[middle] == ifindex)
+		if (filter->ifindexes[middle] == ifindex)
 			return 1;
-		if (sieve->ifindexes[middle] < ifindex)
+		if (filter->ifindexes[middle] < ifindex)
 			low = middle + 1;
 		else
 			high = middle;
@@ -26,27 +26,27 @@ static int has(const struct nd_sieve *sieve, int32_t ifindex)
 }
 
 /* An attribute that is no ifindex is damaged, and for the reader to complain of. */
-static int names_one(const struct nd_sieve *sieve, const unsigned char *data, size_t len)
+static int names_one(const struct nd_filter *filter, const unsigned char *data, size_t len)
 {
 	int32_t ifindex;
 
 	if (len != sizeof ifindex)
 		return 1;
 	memcpy(&ifindex, data, sizeof ifindex);
-	return has(sieve, ifindex);
+	return has(filter, ifindex);
 }
 
 /* struct ifaddrmsg and tcmsg have it 4 bytes behind their start. */
-static int body_names_one(const struct nd_sieve *sieve, const struct nd_view *v)
+static int body_names_one(const struct nd_filter *filter, const struct nd_view *v)
 {
-	return v->body_len < 8 || names_one(sieve, v->body + 4, sizeof(int32_t));
+	return v->body_len < 8 || names_one(filter, v->body + 4, sizeof(int32_t));
 }
 
 /* A name as it is dumped: at most 15 bytes and a NUL. */
-static int has_name(const struct nd_sieve *sieve, const struct nd_view *v)
+static int has_name(const struct nd_filter *filter, const struct nd_view *v)
 {
 	char name[ND_NAME_SIZE] = { 0 };
-	size_t len, low = 0, high = sieve->names_count;
+	size_t len, low = 0, high = filter->names_count;
 	const char *const found = (const char *)nd_view_attr(v, sizeof(struct ifinfomsg), IFLA_IFNAME, &len);
 
 	if (!found || strnlen(found, len) >= sizeof name)
@@ -54,7 +54,7 @@ static int has_name(const struct nd_sieve *sieve, const struct nd_view *v)
 	memcpy(name, found, strnlen(found, len));
 	while (low < high) {
 		const size_t middle = low + (high - low) / 2;
-		const int order = memcmp(sieve->names + middle * sizeof name, name, sizeof name);
+		const int order = memcmp(filter->names + middle * sizeof name, name, sizeof name);
 
 		if (order == 0)
 			return 1;
@@ -70,7 +70,7 @@ static int has_name(const struct nd_sieve *sieve, const struct nd_view *v)
  * Permanent entries, proxies and what a routing daemon keeps up to date; the others the kernel learns again. The groups
  * that a device listens to are in the bridges' table, too (probe neighbours.move.permanent).
  */
-static int neighbour_concerns(const struct nd_sieve *sieve, const struct nd_view *v)
+static int neighbour_concerns(const struct nd_filter *filter, const struct nd_view *v)
 {
 	struct ndmsg head;
 	size_t len;
@@ -79,7 +79,7 @@ static int neighbour_concerns(const struct nd_sieve *sieve, const struct nd_view
 	if (v->body_len < sizeof head)
 		return 1;
 	memcpy(&head, v->body, sizeof head);
-	if (!has(sieve, head.ndm_ifindex) ||
+	if (!has(filter, head.ndm_ifindex) ||
 	    !((head.ndm_state & NUD_PERMANENT) || (head.ndm_flags & (NTF_PROXY | NTF_EXT_LEARNED))))
 		return 0;
 	mac = head.ndm_family == AF_BRIDGE ? nd_view_attr(v, sizeof head, NDA_LLADDR, &len) : NULL;
@@ -101,7 +101,7 @@ static int lies_on_another(const struct nd_view *v)
 	       nd_view_attr(v, sizeof(struct ifinfomsg), IFLA_LINK_NETNSID, &len) == NULL;
 }
 
-static int multipath_names_one(const struct nd_sieve *sieve, const unsigned char *legs, size_t len)
+static int multipath_names_one(const struct nd_filter *filter, const unsigned char *legs, size_t len)
 {
 	size_t pos = 0;
 
@@ -109,7 +109,7 @@ static int multipath_names_one(const struct nd_sieve *sieve, const unsigned char
 		struct rtnexthop leg;
 
 		memcpy(&leg, legs + pos, sizeof leg);
-		if (leg.rtnh_len < sizeof leg || leg.rtnh_len > len - pos || has(sieve, leg.rtnh_ifindex))
+		if (leg.rtnh_len < sizeof leg || leg.rtnh_len > len - pos || has(filter, leg.rtnh_ifindex))
 			return 1;
 		if (nd_align(leg.rtnh_len) >= len - pos)
 			return 0;
@@ -124,7 +124,7 @@ static int multipath_names_one(const struct nd_sieve *sieve, const unsigned char
  * routes.move.ipv6-src); one by a nexthop object of which the kernel tells the device only in the object
  * (net.ipv4.nexthop_compat_mode = 0).
  */
-static int route_concerns(const struct nd_sieve *sieve, const struct nd_view *v)
+static int route_concerns(const struct nd_filter *filter, const struct nd_view *v)
 {
 	const size_t header = nd_align(sizeof(struct rtmsg));
 	int by_nexthop = 0, by_device = 0;
@@ -148,12 +148,12 @@ static int route_concerns(const struct nd_sieve *sieve, const struct nd_view *v)
 			by_device = 1;
 			/* fall through */
 		case RTA_IIF:
-			if (names_one(sieve, data, a.nla_len - ND_ATTR_HDR))
+			if (names_one(filter, data, a.nla_len - ND_ATTR_HDR))
 				return 1;
 			break;
 		case RTA_MULTIPATH:
 			by_device = 1;
-			if (multipath_names_one(sieve, data, a.nla_len - ND_ATTR_HDR))
+			if (multipath_names_one(filter, data, a.nla_len - ND_ATTR_HDR))
 				return 1;
 			break;
 		case RTA_PREFSRC:
@@ -174,29 +174,29 @@ static int route_concerns(const struct nd_sieve *sieve, const struct nd_view *v)
 }
 
 /* The parameters of one device's neighbours; the first message of each table is about all. */
-static int parameters_of_one(const struct nd_sieve *sieve, const struct nd_view *v)
+static int parameters_of_one(const struct nd_filter *filter, const struct nd_view *v)
 {
 	size_t len, parms_len;
 	const unsigned char *parms = nd_view_attr(v, sizeof(struct ndtmsg), NDTA_PARMS, &parms_len);
 	const unsigned char *ifindex = parms ? nd_attr_find(parms, parms_len, NDTPA_IFINDEX, &len) : NULL;
 
-	return ifindex && names_one(sieve, ifindex, len);
+	return ifindex && names_one(filter, ifindex, len);
 }
 
-int nd_sieve_keeps(const struct nd_sieve *sieve, const struct nd_view *v)
+int nd_filter_keeps(const struct nd_filter *filter, const struct nd_view *v)
 {
 	switch (v->type) {
 	case RTM_NEWLINK:
-		return v->body_len < sizeof(struct ifinfomsg) || lies_on_another(v) || has_name(sieve, v);
+		return v->body_len < sizeof(struct ifinfomsg) || lies_on_another(v) || has_name(filter, v);
 	case RTM_NEWADDR:
 	case RTM_NEWQDISC:
-		return body_names_one(sieve, v);
+		return body_names_one(filter, v);
 	case RTM_NEWNEIGH:
-		return neighbour_concerns(sieve, v);
+		return neighbour_concerns(filter, v);
 	case RTM_NEWROUTE:
-		return route_concerns(sieve, v);
+		return route_concerns(filter, v);
 	case RTM_NEWNEIGHTBL:
-		return parameters_of_one(sieve, v);
+		return parameters_of_one(filter, v);
 	default:
 		return 1;
 	}

@@ -15,7 +15,7 @@
 #define DOUBLE_WITHIN 16	/* addresses */
 #define HEADER sizeof(struct ifaddrmsg)
 
-int nd_sock_watch(struct nd_sock *s, int netns_fd, int buffer_bytes, struct nd_err *err)
+int nd_sock_subscribe(struct nd_sock *s, int netns_fd, int buffer_bytes, struct nd_err *err)
 {
 	const struct sockaddr_nl addr = { .nl_family = AF_NETLINK,
 					  .nl_groups = 1u << (RTNLGRP_IPV4_IFADDR - 1) | 1u << (RTNLGRP_IPV6_IFADDR - 1) };
@@ -115,7 +115,7 @@ static size_t find(const struct nd_dev *dev, const struct nd_addr *told, size_t 
 }
 
 /*
- * Puts a message (NULL: nothing) in the place of `old` bytes of the snapshot's addresses; nd_dev_late has made sure of the
+ * Puts a message (NULL: nothing) in the place of `old` bytes of the snapshot's addresses; nd_dev_catch_up has made sure of the
  * room. `next`, where the next late address of IPv4 and of IPv6 goes, stays at the same neighbour.
  */
 static void splice(struct nd_dev *dev, size_t at, size_t old, const struct nd_view *v, size_t next[2])
@@ -246,7 +246,7 @@ static int is_as_dumped(const struct nd_dev *dev, const void *told, size_t len)
 	return 1;
 }
 
-int nd_dev_late(struct nd_dev *dev, const void *told, size_t len, struct nd_err *err)
+int nd_dev_catch_up(struct nd_dev *dev, const void *told, size_t len, struct nd_err *err)
 {
 	struct nd_addr a;
 	size_t pos = 0, next[2] = { 0, 0 };

@@ -1,4 +1,4 @@
-"""What of a dump is about some devices: csrc/sieve.c in Python for the reference engine, message for message the same.
+"""What of a dump is about some devices: csrc/filter.c in Python for the reference engine, message for message the same.
 
 rtnetlink filters few dumps, and those by one ifindex; so that memory and time do not grow with what the other devices
 of a namespace have, the rest is dropped where it is received.
@@ -26,8 +26,8 @@ def foreign_routes(dumped: bytes | memoryview) -> Iterator[tuple[int, int, int]]
             yield type_, at, end
 
 
-class Sieve:
-    """What answers are about these devices; csrc/netdevns.h says how. What is damaged is kept."""
+class Filter:
+    """What answers are about these devices; csrc/netdevns-core.h says how. What is damaged is kept."""
 
     def __init__(self, ifindexes: Collection[int], names: Collection[bytes]) -> None:
         self._ifindexes = frozenset(ifindexes)

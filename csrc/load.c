@@ -88,14 +88,14 @@ int nd_dev_take(struct nd_dev *dev, const void *link, size_t link_len, const voi
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -EBADMSG, damaged);
 	if (!nd_link_has_name(&v, dev->ifname))
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENODEV, "it was renamed meanwhile");
-	/* What nd_dev_late brings may be twice as much: a link that was set down before its move has two drops. */
+	/* What nd_dev_catch_up brings may be twice as much: a link that was set down before its move has two drops. */
 	code = put(dev, &v, addrs, addrs_len, 2 * addrs_len + 512, err);
 	if (!code)
 		dev->place = ND_PLACE_SOURCE;
 	return code;
 }
 
-int nd_dev_judge(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err)
+int nd_dev_compare(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err)
 {
 	const struct nd_replay r = { .name = dev->name, .wanted = dev->wanted, .ifindex = dev->target_ifindex,
 				     .set = ND_SET_PROTECTED, .up = 1 };
@@ -106,7 +106,7 @@ int nd_dev_judge(struct nd_dev *dev, const void *link, size_t link_len, const vo
 		return nd_err_set(err, ND_STEP_VERIFY, -EINVAL, "it is not in the target");
 	if (damage(link, link_len, addrs, addrs_len, &v))
 		return nd_err_set(err, ND_STEP_VERIFY, -EBADMSG, "no link in the answer");
-	code = nd_replay_judge(dev, &r, &v, addrs, addrs_len, err);
+	code = nd_replay_compare_with(dev, &r, &v, addrs, addrs_len, err);
 	return nd_end(err, ND_STEP_VERIFY, code);
 }
 

@@ -1,4 +1,4 @@
-"""What a dump is sifted by: csrc/sieve.c and engine/reference/sieve.py keep the same, and what they drop is no loss."""
+"""csrc/filter.c and engine/reference/filter.py keep the same messages of a dump: all that concern our devices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from netdevns._ffi import ffi, lib
-from netdevns.engine.reference import sieve
+from netdevns.engine.reference.filter import Filter
 from netdevns.netlink import uapi, wire
 from netdevns.state import routes
 from tests.property import messages as nl
@@ -113,13 +113,13 @@ def core_keeps(data: bytes) -> bool:
     assert guarded.next() == 1
     ifindexes = ffi.new("int32_t[]", OURS)
     names = ffi.new("char[]", b"".join(sorted(name.ljust(16, b"\0") for name in NAMES)))
-    sieve = ffi.new("struct nd_sieve *", (ifindexes, len(OURS), names, len(NAMES)))
-    return bool(lib.nd_sieve_keeps(sieve, guarded.view))
+    only = ffi.new("struct nd_filter *", (ifindexes, len(OURS), names, len(NAMES)))
+    return bool(lib.nd_filter_keeps(only, guarded.view))
 
 
 def python_keeps(data: bytes, names: Collection[bytes]) -> bool:
     ((type_, at, end),) = wire.spans(data)
-    rule = sieve.Sieve(OURS, names).rule(type_)
+    rule = Filter(OURS, names).rule(type_)
     return rule is None or rule(data, at, end)
 
 
