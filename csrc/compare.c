@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* Read back and compare: what is there now with what the snapshot says. */
 #include "internal.h"
 

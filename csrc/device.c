@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* One device: snapshot, move, verify, undo. How each can be repeated: netdevns-core.h. */
 #include "internal.h"
 

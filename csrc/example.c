@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * `example NETNS-PATH DEV[=NAME]...` moves devices of this namespace into another one, all or none. Exit codes: 0 done;
  * 1 failed, each is back (with what, says nd_dev_undo); 2 refused, nothing was touched; 3 one is not (the lines say what).

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * What of a dump is about some devices. rtnetlink filters few dumps, and those by one ifindex; so that memory and time
  * do not grow with what the other devices of a namespace have, the rest is dropped where it is received.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* Where is the device? Look-ups of one link, and finding ours again after something went wrong. */
 #include "internal.h"
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* What the files of the core share and nobody else needs. */
 #ifndef ND_INTERNAL_H
 #define ND_INTERNAL_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* A device that comes out of a record: its memory as it was kept, or the kernel's messages alone. */
 #include "internal.h"
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* Netlink messages: build and parse. No system calls, no memory of its own. Layouts: linux/netlink.h. */
 #include "internal.h"
 

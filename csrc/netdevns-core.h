@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * netdevns: moves an existing network device into another network namespace, with its name and its addresses, or puts it
  * back. Plain C11 and libc: no allocation, no global state, no output, no threads. Vendor the .c files beside this header.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * What happens to addresses between a snapshot and the move. The kernel tells of every address that a move, or setting a
  * link down, drops: RTM_DELADDR with all it had, in the order of a dump, before the request is answered (probes

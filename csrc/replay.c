@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* Addresses: reading a snapshot's, and replaying them into a namespace. */
 #include "internal.h"
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* NETLINK_ROUTE sockets: opening one in a namespace. */
 #include "internal.h"
 

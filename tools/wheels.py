@@ -19,6 +19,7 @@ DIST = TOP / "dist"
 OLDEST = "manylinux_2_17"
 # As Python's own, without what some Pythons add: the place of their own library as RUNPATH, and debug information.
 LDSHARED = "gcc -pthread -shared -Wl,-s"
+LICENCES = {"LICENSE", "LICENSE-MIT"}
 
 
 class Fail(Exception):
@@ -91,7 +92,19 @@ def judge_wheel(wheel: Path, oldest: str) -> None:
     run(tool("check-wheel-contents"), wheel)
     run(tool("abi3audit"), "--strict", "--assume-minimum-abi3", "3.11", wheel)
     judge_files(wheel)
+    judge_licences(wheel)
     judge_core(wheel)
+
+
+def judge_licences(wheel: Path) -> None:
+    """The metadata names both licences, and both texts are in the wheel."""
+    with zipfile.ZipFile(wheel) as opened:
+        names = opened.namelist()
+        (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        lines = opened.read(metadata).decode().split("\n\n")[0].splitlines()
+    texts = {name for name in LICENCES if any(path.endswith(f".dist-info/licenses/{name}") for path in names)}
+    if "License-Expression: Apache-2.0 OR MIT" not in lines or texts != LICENCES:
+        raise Fail(f"{wheel.name}: not under both licences: {sorted(texts)}")
 
 
 def judge_files(wheel: Path) -> None:
@@ -115,14 +128,14 @@ def judge_core(wheel: Path) -> None:
 
 
 def judge_sdist(sdist: Path) -> None:
-    """What the build reads, the licence, and what is needed to vendor the core."""
+    """What the build reads, the licences, and what is needed to vendor the core."""
     run(tool("twine"), "check", "--strict", sdist)
     top = sdist.name.removesuffix(".tar.gz")
     names = {name.removeprefix(f"{top}/") for name in run("tar", "-tzf", sdist).split()}
     wanted = tracked("netdevns", "csrc", "share") | {
         "pyproject.toml",
         "setup.py",
-        "LICENSE",
+        *LICENCES,
         "README.md",
         "CHANGELOG.md",
     }

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 // A C++ program that embeds the C core: netdevns-core.h is the only header it needs.
 #include "netdevns-core.h"
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * For LD_PRELOAD: system calls of a program fail with ENOBUFS. FAULT_CALL is send, recvmmsg or setns; those from the
  * FAULT_FIRST-th (from 1) to the FAULT_LAST-th fail. A failing recvmmsg leaves the answer unread: the request was done.

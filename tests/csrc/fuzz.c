@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * Fuzzes the core with answers that no kernel gives. Linked with --wrap for send and recvmmsg: the kernel is the input here.
  * With clang's libFuzzer, or (-DFUZZ_MAIN) with a loop of its own: fuzz SECONDS SEED-FILE..., whose last line says how many

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * What callers of the C core see: golden bytes, bounds, malformed input, limits, and calls in the wrong order. TAP on stdout;
  * arguments: --list, or names of cases. What is parsed lies in memory of exactly its size: a sanitizer or valgrind finds each

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* Sockets and devices: limits, calls in the wrong order, memory that is too small, answers that no kernel gives. */
 #include "unit.h"
 

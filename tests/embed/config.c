@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* A scanner of JSON text: it is looked through once (json_end), and then walked without a tree. */
 #define _GNU_SOURCE
 #include "config.h"

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* What embed.c needs of a bundle's config.json (OCI runtime-spec); all other keys are ignored, as the spec demands. */
 #ifndef EMBED_CONFIG_H
 #define EMBED_CONFIG_H

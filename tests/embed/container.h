@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* The container's process, in namespaces of its own, until its execve. */
 #ifndef EMBED_CONTAINER_H
 #define EMBED_CONTAINER_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * The record of a start: the devices' memory as it is (struct nd_dev is plain data), written before the first change. A
  * process that is killed leaves it behind, unlocked; `embed recover` undoes from it.
