@@ -26,6 +26,7 @@
 #define ND_RTA_NH_ID 30		/* linux/rtnetlink.h, 5.3 */
 #define ND_IFLA_PERM_ADDRESS 54	/* linux/if_link.h, 5.6 */
 #define ND_IFLA_PARENT_DEV_NAME 56	/* linux/if_link.h, 5.14 */
+#define ND_IFLA_NETNS_IMMUTABLE 67	/* linux/if_link.h, 6.15 */
 #define ND_RTEXT_FILTER_SKIP_STATS (1u << 3)
 /* asm/socket.h, 5.14 (probe netns.cookie.same): the architecture's own number. */
 #ifdef SO_NETNS_COOKIE
@@ -81,6 +82,30 @@ uint32_t *nd_span_put(uint32_t *span, const void *buf, const struct nd_view *v);
 /* The attribute walk behind nd_view_attr, for attributes without a message (nested ones). */
 const unsigned char *nd_attr_find(const unsigned char *attrs, size_t total, uint16_t type, size_t *len);
 
+/* An attribute's payload; data is NULL where the attribute is missing. */
+struct nd_attr {
+	const unsigned char *data;
+	size_t len;
+};
+
+/*
+ * One walk over `total` bytes of attributes, for readers that want several: table[type] for each type below `count`. A
+ * damaged list ends the walk; of duplicates the last one counts, as in the kernel's nla_parse.
+ */
+void nd_attrs_read(const unsigned char *attrs, size_t total, struct nd_attr *table, size_t count);
+
+/* A link: its header, and its attributes by type (IFLA_*). */
+struct nd_link_attrs {
+	struct ifinfomsg head;
+	struct nd_attr attrs[ND_IFLA_NETNS_IMMUTABLE + 1];
+};
+
+/* Reads an RTM_NEWLINK. A message without a whole header: -EBADMSG, and *link is all zeros. */
+int nd_link_read(const struct nd_view *v, struct nd_link_attrs *link);
+
+/* Whether both links lack the attribute or have it with the same payload. */
+int nd_attr_same(const struct nd_attr *a, const struct nd_attr *b);
+
 /* A u32 attribute, or the fallback where it is missing or has another length. */
 uint32_t nd_view_u32(const struct nd_view *v, size_t header_len, uint16_t type, uint32_t fallback);
 
@@ -88,12 +113,6 @@ uint32_t nd_view_u32(const struct nd_view *v, size_t header_len, uint16_t type, 
 enum nd_set {
 	ND_SET_PROTECTED,	/* permanent and of global scope: what the runtime-spec protects */
 	ND_SET_ALL,		/* undo: every scope and lifetime */
-};
-
-/* An attribute's payload; data is NULL where it is not there. */
-struct nd_attr {
-	const unsigned char *data;
-	size_t len;
 };
 
 /* One address of a snapshot or of what was read back. */

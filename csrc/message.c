@@ -189,6 +189,44 @@ const unsigned char *nd_attr_find(const unsigned char *attrs, size_t total, uint
 	return found;
 }
 
+void nd_attrs_read(const unsigned char *attrs, size_t total, struct nd_attr *table, size_t count)
+{
+	memset(table, 0, count * sizeof *table);
+	while (total >= ND_ATTR_HDR) {
+		struct nlattr a;
+
+		memcpy(&a, attrs, sizeof a);
+		if (a.nla_len < ND_ATTR_HDR || a.nla_len > total)
+			break;
+		if ((a.nla_type & NLA_TYPE_MASK) < count)
+			table[a.nla_type & NLA_TYPE_MASK] =
+				(struct nd_attr){ .data = attrs + ND_ATTR_HDR, .len = a.nla_len - ND_ATTR_HDR };
+		if (nd_align(a.nla_len) >= total)
+			break;
+		attrs += nd_align(a.nla_len);
+		total -= nd_align(a.nla_len);
+	}
+}
+
+int nd_link_read(const struct nd_view *v, struct nd_link_attrs *link)
+{
+	if (v->body_len < sizeof link->head) {
+		memset(link, 0, sizeof *link);
+		return -EBADMSG;
+	}
+	memcpy(&link->head, v->body, sizeof link->head);
+	nd_attrs_read(v->body + sizeof link->head, v->body_len - sizeof link->head, link->attrs,
+		      sizeof link->attrs / sizeof link->attrs[0]);
+	return 0;
+}
+
+int nd_attr_same(const struct nd_attr *a, const struct nd_attr *b)
+{
+	if (!a->data || !b->data)
+		return !a->data && !b->data;
+	return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
+}
+
 const unsigned char *nd_view_attr(const struct nd_view *v, size_t header_len, uint16_t type, size_t *len)
 {
 	const size_t skip = nd_align(header_len);
