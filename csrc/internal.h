@@ -147,10 +147,10 @@ int nd_addr_in(const struct nd_addr *a, enum nd_set set);
  */
 int nd_addr_label(const struct nd_dev *dev, const char *name, const struct nd_addr *a, char label[ND_NAME_SIZE], int *cut);
 
-/* One replay: addresses into a namespace, and IFF_UP between the families if `up`. */
 /* Whether a link has the MAC address that it had; `may_have_left`: or its own again, because it left its bond. */
-int nd_same_mac(const struct nd_view *was, const struct nd_view *is, int may_have_left);
+int nd_same_mac(const struct nd_link_attrs *was, const struct nd_link_attrs *is, int may_have_left);
 
+/* One replay: addresses into a namespace, and IFF_UP between the families if `up`. */
 struct nd_replay {
 	struct nd_sock *sock;
 	const char *name;	/* the device's there */
@@ -169,6 +169,9 @@ int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, struct nd_e
 /* The comparison alone, with a link and its addresses that were read. */
 int nd_replay_compare_with(const struct nd_dev *dev, const struct nd_replay *r, const struct nd_view *link, const void *addrs,
 		    size_t addrs_len, struct nd_err *err);
+
+/* Makes a network namespace, and opens a socket in it; *netns_fd is the caller's. Otherwise as nd_sock_open. */
+int nd_sock_open_new(struct nd_sock *s, int *netns_fd, struct nd_err *err);
 
 /* The opening of nd_sock_open: a socket in the namespace, without any option set. On failure s->fd is -1. */
 int nd_sock_create(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err);

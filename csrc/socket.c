@@ -48,6 +48,13 @@ static int open_here(struct nd_sock *s, struct nd_file *files, size_t nfiles)
 	return 0;
 }
 
+/* A descriptor of the namespace that the calling thread has just made. */
+static int open_made(int *made)
+{
+	*made = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	return *made < 0 ? -errno : 0;
+}
+
 /*
  * The one function that leaves the calling thread's namespace. Signals are blocked: a handler must not run (and open
  * sockets) in the wrong namespace: of this thread alone, which is what sigprocmask(2) means on Linux (pthread_sigmask would
@@ -55,7 +62,7 @@ static int open_here(struct nd_sock *s, struct nd_file *files, size_t nfiles)
  * cleanup would run there (pthread_setcancelstate is in every libc, without -lpthread). /proc/thread-self and not
  * /proc/self (probe netns.setns.one-thread).
  */
-static int open_there(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err)
+static int open_there(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, int *made, struct nd_err *err)
 {
 	sigset_t all, before;
 	int home, code, cancel;
@@ -72,10 +79,12 @@ static int open_there(struct nd_sock *s, int netns_fd, struct nd_file *files, si
 	/* The way back is tried before it is needed: who may enter the other namespace need not have the right to return. */
 	if (setns(home, CLONE_NEWNET) < 0) {
 		code = nd_err_set(err, ND_STEP_OPEN, -errno, "setns into this thread's own namespace, the way back, was refused");
-	} else if (setns(netns_fd, CLONE_NEWNET) < 0) {
-		code = nd_err_set(err, ND_STEP_OPEN, -errno, "setns into the namespace was refused");
+	} else if (made ? unshare(CLONE_NEWNET) < 0 : setns(netns_fd, CLONE_NEWNET) < 0) {
+		code = nd_err_set(err, ND_STEP_OPEN, -errno, made ? "a new network namespace was refused" : "setns into the namespace was refused");
 	} else {
-		code = open_here(s, files, nfiles);
+		code = made ? open_made(made) : 0;
+		if (!code)
+			code = open_here(s, files, nfiles);
 		if (code)
 			nd_err_set(err, ND_STEP_OPEN, code, "cannot open a NETLINK_ROUTE socket in the namespace");
 		if (setns(home, CLONE_NEWNET) < 0) {
@@ -99,22 +108,21 @@ int nd_sock_create(struct nd_sock *s, int netns_fd, struct nd_file *files, size_
 	memset(s, 0, sizeof *s);
 	s->fd = -1;
 	if (netns_fd >= 0)
-		return open_there(s, netns_fd, files, nfiles, err);
+		return open_there(s, netns_fd, files, nfiles, NULL, err);
 	code = open_here(s, files, nfiles);
 	return code ? nd_err_set(err, ND_STEP_OPEN, code, "cannot open a NETLINK_ROUTE socket") : 0;
 }
 
-int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err)
+/* Options, address and time limit of a socket that was just opened. */
+static int set_up(struct nd_sock *s, struct nd_err *err)
 {
 	static const int options[] = { NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK };
 	const struct timeval limit = { .tv_sec = ANSWER_TIMEOUT_S };
 	struct sockaddr_nl addr = { .nl_family = AF_NETLINK };
 	socklen_t len = sizeof addr;
 	const int on = 1;
-	int code = nd_sock_create(s, netns_fd, files, nfiles, err);
+	int code;
 
-	if (code)
-		return code;
 	for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
 		if (setsockopt(s->fd, SOL_NETLINK, options[i], &on, sizeof on) < 0 && errno != ENOPROTOOPT)
 			goto fail;
@@ -129,6 +137,29 @@ int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t 
 fail:
 	code = nd_err_set(err, ND_STEP_OPEN, -errno, "cannot set up a NETLINK_ROUTE socket");
 	nd_sock_close(s);
+	return code;
+}
+
+int nd_sock_open(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err)
+{
+	const int code = nd_sock_create(s, netns_fd, files, nfiles, err);
+
+	return code ? code : set_up(s, err);
+}
+
+int nd_sock_open_new(struct nd_sock *s, int *netns_fd, struct nd_err *err)
+{
+	int code;
+
+	memset(s, 0, sizeof *s);
+	s->fd = *netns_fd = -1;
+	code = open_there(s, -1, NULL, 0, netns_fd, err);
+	if (!code)
+		code = set_up(s, err);
+	if (code && *netns_fd >= 0) {
+		close(*netns_fd);
+		*netns_fd = -1;
+	}
 	return code;
 }
 
