@@ -8,23 +8,9 @@
 
 #define HEADER sizeof(struct ifaddrmsg)
 
-static int same_attr(const struct nd_view *a, const struct nd_view *b, size_t header, uint16_t type)
-{
-	size_t alen, blen;
-	const unsigned char *p = nd_view_attr(a, header, type, &alen), *q = nd_view_attr(b, header, type, &blen);
-
-	if (!p || !q)
-		return !p && !q;
-	return alen == blen && memcmp(p, q, alen) == 0;
-}
-
 static int same_in(const struct nd_addr *a, const struct nd_addr *b, uint16_t type)
 {
-	const struct nd_attr *const p = &a->attrs[type], *const q = &b->attrs[type];
-
-	if (!p->data || !q->data)
-		return !p->data && !q->data;
-	return p->len == q->len && memcmp(p->data, q->data, p->len) == 0;
+	return nd_attr_same(&a->attrs[type], &b->attrs[type]);
 }
 
 int nd_addr_same(const struct nd_addr *a, const struct nd_addr *b)
@@ -138,12 +124,19 @@ static int compare_addresses(const struct nd_dev *dev, const struct nd_replay *r
 	return 0;
 }
 
+static int is_name(const struct nd_attr *a, const char *name)
+{
+	const size_t len = strlen(name);
+
+	return a->data && strnlen((const char *)a->data, a->len) == len && memcmp(a->data, name, len) == 0;
+}
+
 int nd_link_has_name(const struct nd_view *link, const char *name)
 {
-	size_t len;
-	const char *const found = (const char *)nd_view_attr(link, sizeof(struct ifinfomsg), IFLA_IFNAME, &len);
+	struct nd_attr found;
 
-	return found && strnlen(found, len) == strlen(name) && memcmp(found, name, strlen(name)) == 0;
+	found.data = nd_view_attr(link, sizeof(struct ifinfomsg), IFLA_IFNAME, &found.len);
+	return is_name(&found, name);
 }
 
 int nd_replay_compare_with(const struct nd_dev *dev, const struct nd_replay *r, const struct nd_view *link, const void *addrs,
@@ -162,21 +155,22 @@ int nd_replay_compare_with(const struct nd_dev *dev, const struct nd_replay *r, 
 		{ IFLA_NUM_RX_QUEUES, "the number of receive queues changed" },
 		{ IFLA_GSO_MAX_SIZE, "gso_max_size changed" },
 	};
-	struct nd_view was;
+	struct nd_link_attrs was, is;
+	struct nd_view v;
 	size_t pos = 0;
-	struct ifinfomsg head;
 
-	if (nd_view_next((const unsigned char *)dev + dev->link, dev->link_len, &pos, &was) <= 0)
+	if (nd_view_next((const unsigned char *)dev + dev->link, dev->link_len, &pos, &v) <= 0 || nd_link_read(&v, &was))
 		return nd_err_set(err, ND_STEP_VERIFY, -EINVAL, "no snapshot to compare with");
-	memcpy(&head, link->body, sizeof head);
-	if (!nd_link_has_name(link, r->name) || (r->wanted && !nd_name_is_wanted(r->wanted, r->name)))
+	if (nd_link_read(link, &is))
+		return nd_err_set(err, ND_STEP_VERIFY, -EBADMSG, "no link in the answer");
+	if (!is_name(&is.attrs[IFLA_IFNAME], r->name) || (r->wanted && !nd_name_is_wanted(r->wanted, r->name)))
 		return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, "it has another name");
-	if (!(head.ifi_flags & IFF_UP) != !r->up)
+	if (!(is.head.ifi_flags & IFF_UP) != !r->up)
 		return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, r->up ? "it is not up" : "it is up");
-	if (!nd_same_mac(&was, link, !r->keep_going))
+	if (!nd_same_mac(&was, &is, !r->keep_going))
 		return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, "the MAC address changed");
 	for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
-		if (!same_attr(&was, link, sizeof head, kept[i].type))
+		if (!nd_attr_same(&was.attrs[kept[i].type], &is.attrs[kept[i].type]))
 			return nd_err_set(err, ND_STEP_VERIFY, -ESTALE, kept[i].text);
 	return compare_addresses(dev, r, addrs, addrs_len, err);
 }

@@ -21,6 +21,7 @@
 struct wait {
 	uint32_t first, last;	/* seq of the request's first and last message */
 	int last_acked;		/* the last one asks for an ack: only that ends it */
+	int is_dump;		/* the last one is a dump: any number of datagrams */
 	int done;
 	int interrupted;	/* NLM_F_DUMP_INTR was seen */
 	size_t refusals;
@@ -43,6 +44,7 @@ static int number(struct nd_sock *s, struct nd_msg *req, struct wait *w)
 		memcpy(at + offsetof(struct nlmsghdr, nlmsg_seq), &s->seq, sizeof s->seq);
 		memcpy(at + offsetof(struct nlmsghdr, nlmsg_pid), &s->portid, sizeof s->portid);
 		w->last_acked = (v.flags & NLM_F_ACK) != 0;
+		w->is_dump = (v.flags & NLM_F_DUMP) == NLM_F_DUMP;
 	}
 	w->last = s->seq;
 	return got < 0 || req->used == 0 ? -EINVAL : 0;
@@ -158,7 +160,10 @@ static int shorten(const struct wait *w, unsigned char *data, size_t size)
 	return 1;
 }
 
-/* Reads a burst. The kernel's address has nl_pid 0; a datagram of another process is not an answer. */
+/*
+ * Reads a burst: no more datagrams than the request has messages, unless it is a dump. The kernel's address has nl_pid 0; a
+ * datagram of another process is not an answer.
+ */
 static int receive(const struct nd_sock *s, struct wait *w, struct nd_buf *reply, struct nd_err *err)
 {
 	_Alignas(8) unsigned char memory[MEMORY_SIZE];
@@ -167,9 +172,11 @@ static int receive(const struct nd_sock *s, struct wait *w, struct nd_buf *reply
 	struct mmsghdr burst[SLOTS];
 	unsigned char *at;
 	size_t size;
-	const unsigned int count = slots(s, reply, memory, &at, &size);
+	unsigned int count = slots(s, reply, memory, &at, &size);
 	int n, code;
 
+	if (!w->is_dump && w->last - w->first < count)
+		count = w->last - w->first + 1;
 	memset(burst, 0, sizeof burst);
 	memset(from, 0, sizeof from);
 	for (unsigned int i = 0; i < count; i++) {

@@ -43,15 +43,16 @@ static int body_names_one(const struct nd_filter *filter, const struct nd_view *
 }
 
 /* A name as it is dumped: at most 15 bytes and a NUL. */
-static int has_name(const struct nd_filter *filter, const struct nd_view *v)
+static int has_name(const struct nd_filter *filter, const struct nd_link_attrs *link)
 {
+	const struct nd_attr *const found = &link->attrs[IFLA_IFNAME];
+	const size_t len = found->data ? strnlen((const char *)found->data, found->len) : 0;
 	char name[ND_NAME_SIZE] = { 0 };
-	size_t len, low = 0, high = filter->names_count;
-	const char *const found = (const char *)nd_view_attr(v, sizeof(struct ifinfomsg), IFLA_IFNAME, &len);
+	size_t low = 0, high = filter->names_count;
 
-	if (!found || strnlen(found, len) >= sizeof name)
+	if (!found->data || len >= sizeof name)
 		return 0;
-	memcpy(name, found, strnlen(found, len));
+	memcpy(name, found->data, len);
 	while (low < high) {
 		const size_t middle = low + (high - low) / 2;
 		const int order = memcmp(filter->names + middle * sizeof name, name, sizeof name);
@@ -87,18 +88,17 @@ static int neighbour_concerns(const struct nd_filter *filter, const struct nd_vi
 }
 
 /* A veth's IFLA_LINK is its peer, and with a netnsid it is elsewhere (probes kinds.veth.link, kinds.upper-moves.vlan). */
-static int lies_on_another(const struct nd_view *v)
+static int lies_on_another(const struct nd_link_attrs *link)
 {
-	size_t len, kind_len = 0;
-	const unsigned char *info = nd_view_attr(v, sizeof(struct ifinfomsg), IFLA_LINKINFO, &len);
-	const unsigned char *kind = info ? nd_attr_find(info, len, IFLA_INFO_KIND, &kind_len) : NULL;
+	const struct nd_attr *const info = &link->attrs[IFLA_LINKINFO];
+	size_t kind_len = 0;
+	const unsigned char *kind = info->data ? nd_attr_find(info->data, info->len, IFLA_INFO_KIND, &kind_len) : NULL;
 
 	if (kind && kind_len >= 5 && memcmp(kind, "vxlan", 5) == 0)	/* it has its IFLA_VXLAN_LINK */
 		return 1;
 	if (kind && kind_len >= 5 && memcmp(kind, "veth", 5) == 0)
 		return 0;
-	return nd_view_attr(v, sizeof(struct ifinfomsg), IFLA_LINK, &len) != NULL &&
-	       nd_view_attr(v, sizeof(struct ifinfomsg), IFLA_LINK_NETNSID, &len) == NULL;
+	return link->attrs[IFLA_LINK].data && !link->attrs[IFLA_LINK_NETNSID].data;
 }
 
 static int multipath_names_one(const struct nd_filter *filter, const unsigned char *legs, size_t len)
@@ -185,9 +185,11 @@ static int parameters_of_one(const struct nd_filter *filter, const struct nd_vie
 
 int nd_filter_keeps(const struct nd_filter *filter, const struct nd_view *v)
 {
+	struct nd_link_attrs link;
+
 	switch (v->type) {
 	case RTM_NEWLINK:
-		return v->body_len < sizeof(struct ifinfomsg) || lies_on_another(v) || has_name(filter, v);
+		return nd_link_read(v, &link) || lies_on_another(&link) || has_name(filter, &link);
 	case RTM_NEWADDR:
 	case RTM_NEWQDISC:
 		return body_names_one(filter, v);

@@ -15,77 +15,63 @@ void nd_put_getlink(struct nd_msg *m, int32_t ifindex, const char *name)
 		nd_msg_put_name(m, IFLA_IFNAME, name);
 }
 
-static const unsigned char *kind_of(const struct nd_view *link, size_t *len)
+static const unsigned char *info_of(const struct nd_link_attrs *link, uint16_t type, size_t *len)
 {
-	size_t n;
-	const unsigned char *info = nd_view_attr(link, sizeof(struct ifinfomsg), IFLA_LINKINFO, &n);
+	const struct nd_attr *const info = &link->attrs[IFLA_LINKINFO];
 
 	*len = 0;
-	return info ? nd_attr_find(info, n, IFLA_INFO_KIND, len) : NULL;
+	return info->data ? nd_attr_find(info->data, info->len, type, len) : NULL;
 }
 
 /* A bond gives its slaves its own MAC, and back theirs when they leave (probe kinds.port-state.bond). */
-static const unsigned char *mac_before_bond(const struct nd_view *link, size_t *len)
+static const unsigned char *mac_before_bond(const struct nd_link_attrs *link, size_t *len)
 {
-	size_t total, n;
-	const unsigned char *info = nd_view_attr(link, sizeof(struct ifinfomsg), IFLA_LINKINFO, &total), *found;
+	size_t n;
+	const unsigned char *found = info_of(link, IFLA_INFO_SLAVE_KIND, &n);
 
-	found = info ? nd_attr_find(info, total, IFLA_INFO_SLAVE_KIND, &n) : NULL;
 	if (!found || n != sizeof "bond" || memcmp(found, "bond", n) != 0)
 		return NULL;
-	found = nd_attr_find(info, total, IFLA_INFO_SLAVE_DATA, &n);
+	found = info_of(link, IFLA_INFO_SLAVE_DATA, &n);
 	return found ? nd_attr_find(found, n, IFLA_BOND_SLAVE_PERM_HWADDR, len) : NULL;
 }
 
-int nd_same_mac(const struct nd_view *was, const struct nd_view *is, int may_have_left)
+int nd_same_mac(const struct nd_link_attrs *was, const struct nd_link_attrs *is, int may_have_left)
 {
-	size_t alen = 0, blen = 0;
-	const unsigned char *b = nd_view_attr(is, sizeof(struct ifinfomsg), IFLA_ADDRESS, &blen);
-	const unsigned char *a = nd_view_attr(was, sizeof(struct ifinfomsg), IFLA_ADDRESS, &alen);
+	const struct nd_attr *const a = &was->attrs[IFLA_ADDRESS], *const b = &is->attrs[IFLA_ADDRESS];
+	struct nd_attr before;
 
-	if (!a || !b)
-		return !a && !b;
-	if (alen == blen && memcmp(a, b, alen) == 0)
+	if (nd_attr_same(a, b))
 		return 1;
-	a = may_have_left ? mac_before_bond(was, &alen) : NULL;
-	return a && alen == blen && memcmp(a, b, alen) == 0;
-}
-
-static int same_attr(const struct nd_view *was, const struct nd_view *is, uint16_t type, int *both)
-{
-	size_t alen, blen;
-	const unsigned char *a = nd_view_attr(was, sizeof(struct ifinfomsg), type, &alen);
-	const unsigned char *b = nd_view_attr(is, sizeof(struct ifinfomsg), type, &blen);
-
-	*both = a && b;
-	return *both && alen == blen && memcmp(a, b, alen) == 0;
+	if (!a->data || !b->data || !may_have_left)
+		return 0;
+	before.data = mac_before_bond(was, &before.len);
+	return before.data && nd_attr_same(&before, b);
 }
 
 /* How like a link is to the one of the snapshot. */
-static enum nd_likeness likeness(const struct nd_dev *dev, const struct nd_view *link)
+static enum nd_likeness likeness(const struct nd_dev *dev, const struct nd_link_attrs *link)
 {
 	/* What nobody can change: on other hardware it is another one. The third is the other end, or what it lies on. */
 	static const uint16_t fixed[] = { ND_IFLA_PERM_ADDRESS, ND_IFLA_PARENT_DEV_NAME, IFLA_LINK };
-	const size_t header = sizeof(struct ifinfomsg);
 	enum nd_likeness found = ND_ALIKE;
-	struct nd_view was;
+	struct nd_link_attrs was;
+	struct nd_view v;
 	size_t pos = 0, alen, blen;
 	const unsigned char *a, *b;
 
-	if (nd_view_next((const unsigned char *)dev + dev->link, dev->link_len, &pos, &was) <= 0)
+	if (nd_view_next((const unsigned char *)dev + dev->link, dev->link_len, &pos, &v) <= 0 || nd_link_read(&v, &was))
 		return ND_UNLIKE;
-	a = kind_of(&was, &alen);
-	b = kind_of(link, &blen);
+	a = info_of(&was, IFLA_INFO_KIND, &alen);
+	b = info_of(link, IFLA_INFO_KIND, &blen);
 	if (alen != blen || (a && b && memcmp(a, b, alen) != 0))
 		return ND_UNLIKE;
-	nd_view_attr(&was, header, IFLA_ADDRESS, &alen);
-	nd_view_attr(link, header, IFLA_ADDRESS, &blen);
-	if (alen != blen)
+	if (was.attrs[IFLA_ADDRESS].len != link->attrs[IFLA_ADDRESS].len)
 		return ND_UNLIKE;
 	for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
-		int both;
+		const struct nd_attr *const p = &was.attrs[fixed[i]], *const q = &link->attrs[fixed[i]];
+		const int both = p->data && q->data;
 
-		if (same_attr(&was, link, fixed[i], &both))
+		if (both && nd_attr_same(p, q))
 			found = found == ND_ALIKE ? ND_ALIKE_AND_FIXED : found;
 		else if (both && fixed[i] != IFLA_LINK)	/* a lower device's number may change, if it moves, too */
 			return ND_UNLIKE;
@@ -97,26 +83,23 @@ static enum nd_likeness likeness(const struct nd_dev *dev, const struct nd_view 
 
 void nd_seen_take(struct nd_seen *seen, const struct nd_view *v, uint32_t number)
 {
-	struct ifinfomsg head;
-	const unsigned char *name;
-	size_t len;
+	struct nd_link_attrs link;
+	const struct nd_attr *const name = &link.attrs[IFLA_IFNAME];
 
 	if (number != seen->number) {
 		seen->before = v->type == NLMSG_ERROR ? nd_view_error(v, &seen->err) : 0;
 		return;
 	}
 	seen->code = v->type == NLMSG_ERROR ? nd_view_error(v, &seen->err) : 0;
-	name = nd_view_attr(v, sizeof head, IFLA_IFNAME, &len);
 	if (seen->code)
 		return;
-	if (v->type != RTM_NEWLINK || !name || len > ND_NAME_SIZE) {
+	if (v->type != RTM_NEWLINK || nd_link_read(v, &link) || !name->data || name->len > ND_NAME_SIZE) {
 		seen->code = nd_err_set(&seen->err, ND_STEP_EXCHANGE, -EBADMSG, "not a link in the answer");
 		return;
 	}
-	memcpy(&head, v->body, sizeof head);
-	seen->ifindex = head.ifi_index;
-	nd_text_copy(seen->name, sizeof seen->name, (const char *)name, strnlen((const char *)name, len));
-	seen->likeness = likeness(seen->dev, v);
+	seen->ifindex = link.head.ifi_index;
+	nd_text_copy(seen->name, sizeof seen->name, (const char *)name->data, strnlen((const char *)name->data, name->len));
+	seen->likeness = likeness(seen->dev, &link);
 }
 
 /* Sends a request whose message `number`, the last one, is a look-up of a link. */
