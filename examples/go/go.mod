@@ -1,0 +1,3 @@
+module netdevns
+
+go 1.19
