@@ -77,6 +77,39 @@ func main() {
 	}
 }
 """
+# The start of a container fails, or the process is killed in it; SOURCE TARGET RECORDS fail|kill|recover.
+LATE = """
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"netdevns"
+)
+
+func main() {
+	source, target, records := os.Args[1], os.Args[2], os.Args[3]
+	if os.Args[4] == "recover" {
+		_, err := netdevns.Recover(records, netdevns.UndoComplete())
+		fmt.Println(err)
+		return
+	}
+	failed := errors.New("no such program")
+	_, err := netdevns.Move([]netdevns.Device{{Name: "eth1"}, {Name: "eth2", Target: "net%d"}}, target,
+		netdevns.From(source), netdevns.Record(records), netdevns.Then(func(moved []netdevns.Moved) error {
+			kept, _ := os.ReadDir(records)
+			fmt.Println(moved[0].Name, moved[1].Name, len(kept))
+			if os.Args[4] == "kill" {
+				syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			}
+			return failed
+		}))
+	fmt.Println(err == failed)
+}
+"""
 
 
 @dataclass(frozen=True)
@@ -116,6 +149,15 @@ def go(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, ""), f"{' '.join(words)}\n{done.stdout}{done.stderr}"
     return done
+
+
+def build(package: Path, name: str, text: str) -> Path:
+    """Builds a program that uses the package."""
+    folder = package / "cmd" / name
+    folder.mkdir()
+    (folder / "main.go").write_text(text.lstrip())
+    go(package, "go", "build", f"./cmd/{name}")
+    return package / name
 
 
 def strace(inject: str) -> tuple[str, ...]:
@@ -276,13 +318,42 @@ def test_killed_and_recovered(program: Path, records: Path, show: Callable[[str]
     assert ends["restored"]
 
 
+@pytest.fixture(scope="module")
+def late(package: Path) -> Path:
+    return build(package, "late", LATE)
+
+
+def test_failed_start_takes_devices_back(late: Path, sides: Sides) -> None:
+    """Then fails: the devices are restored in the namespace of From, and its error is the result."""
+    before = sides.host.dump()
+    host = f"/proc/{os.getpid()}/fd/{sides.host.fd}"
+    with fresh("elsewhere") as elsewhere, elsewhere.entered():
+        argv = [late, host, sides.path, sides.records, "fail"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("eth1 net0 1\ntrue\n", "")
+    assert sides.target.names() == set()
+    assert list(sides.records.iterdir()) == []
+    assert_equal_soon(before, sides.host)
+
+
+def test_killed_start_is_undone_on_request(late: Path, sides: Sides) -> None:
+    """Killed in Then, the batch is complete and stays in the target; UndoComplete restores it."""
+    before = sides.host.dump()
+    host = f"/proc/{os.getpid()}/fd/{sides.host.fd}"
+    argv = [late, host, sides.path, sides.records]
+    done = subprocess.run([*argv, "kill"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "eth1 net0 1\n")
+    assert sides.target.names() == {"eth1", "net0"}
+    done = subprocess.run([*argv, "recover"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("<nil>\n", "")
+    assert sides.target.names() == set()
+    assert list(sides.records.iterdir()) == []
+    assert_equal_soon(before, sides.host)
+
+
 def test_thread_in_the_wrong_namespace_ends(package: Path, sides: Sides) -> None:
     """ENOTRECOVERABLE: the process goes on, and none of its threads is in the target."""
-    folder = package / "cmd" / "astray"
-    folder.mkdir()
-    (folder / "main.go").write_text(ASTRAY)
-    go(package, "go", "build", "./cmd/astray")
-    argv = [*strace(WAY_BACK), str(package / "astray"), sides.path]
+    argv = [*strace(WAY_BACK), str(build(package, "astray", ASTRAY)), sides.path]
     with sides.host.entered():
         home = os.readlink("/proc/thread-self/ns/net")
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
