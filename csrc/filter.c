@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * What of a dump is about some devices. rtnetlink filters few dumps, and those by one ifindex; so that memory and time
- * do not grow with what the other devices of a namespace have, the rest is dropped where it is received.
+ * Keeps the answers of a dump that concern some devices. rtnetlink filters few dumps, and by one ifindex only. Dropping the
+ * other answers as they arrive keeps memory and time from growing with the other devices of a namespace.
  */
 #include "internal.h"
 
@@ -25,7 +25,7 @@ static int has(const struct nd_filter *filter, int32_t ifindex)
 	return 0;
 }
 
-/* An attribute that is no ifindex is damaged, and for the reader to complain of. */
+/* Whether an attribute is one of the ifindexes. A damaged one counts, so that the caller sees it and reports it. */
 static int names_one(const struct nd_filter *filter, const unsigned char *data, size_t len)
 {
 	int32_t ifindex;
@@ -36,13 +36,13 @@ static int names_one(const struct nd_filter *filter, const unsigned char *data, 
 	return has(filter, ifindex);
 }
 
-/* struct ifaddrmsg and tcmsg have it 4 bytes behind their start. */
+/* The ifindex is 4 bytes behind the start of struct ifaddrmsg and struct tcmsg. */
 static int body_names_one(const struct nd_filter *filter, const struct nd_view *v)
 {
 	return v->body_len < 8 || names_one(filter, v->body + 4, sizeof(int32_t));
 }
 
-/* A name as it is dumped: at most 15 bytes and a NUL. */
+/* Whether the link's name is one of the names. */
 static int has_name(const struct nd_filter *filter, const struct nd_link_attrs *link)
 {
 	const struct nd_attr *const found = &link->attrs[IFLA_IFNAME];
@@ -68,8 +68,8 @@ static int has_name(const struct nd_filter *filter, const struct nd_link_attrs *
 }
 
 /*
- * Permanent entries, proxies and what a routing daemon keeps up to date; the others the kernel learns again. The groups
- * that a device listens to are in the bridges' table, too (probe neighbours.move.permanent).
+ * Permanent entries, proxies, and those of a routing daemon; the kernel learns the others again. The bridge table also has
+ * the multicast groups that a device listens to, which the kernel adds by itself (probe neighbours.move.permanent).
  */
 static int neighbour_concerns(const struct nd_filter *filter, const struct nd_view *v)
 {
@@ -87,42 +87,45 @@ static int neighbour_concerns(const struct nd_filter *filter, const struct nd_vi
 	return !mac || len == 0 || !(mac[0] & 1);
 }
 
-/* A veth's IFLA_LINK is its peer, and with a netnsid it is elsewhere (probes kinds.veth.link, kinds.upper-moves.vlan). */
+/*
+ * Whether a link lies on another one of its namespace. IFLA_LINK of a veth is its peer (probe kinds.veth.link); with
+ * IFLA_LINK_NETNSID the other link is in another namespace (probe kinds.upper-moves.vlan).
+ */
 static int lies_on_another(const struct nd_link_attrs *link)
 {
 	const struct nd_attr *const info = &link->attrs[IFLA_LINKINFO];
 	size_t kind_len = 0;
 	const unsigned char *kind = info->data ? nd_attr_find(info->data, info->len, IFLA_INFO_KIND, &kind_len) : NULL;
 
-	if (kind && kind_len >= 5 && memcmp(kind, "vxlan", 5) == 0)	/* it has its IFLA_VXLAN_LINK */
+	if (kind && kind_len >= 5 && memcmp(kind, "vxlan", 5) == 0)	/* the other link is in IFLA_VXLAN_LINK, not IFLA_LINK */
 		return 1;
 	if (kind && kind_len >= 5 && memcmp(kind, "veth", 5) == 0)
 		return 0;
 	return link->attrs[IFLA_LINK].data && !link->attrs[IFLA_LINK_NETNSID].data;
 }
 
-static int multipath_names_one(const struct nd_filter *filter, const unsigned char *legs, size_t len)
+static int multipath_names_one(const struct nd_filter *filter, const unsigned char *nexthops, size_t len)
 {
 	size_t pos = 0;
 
 	while (len - pos >= sizeof(struct rtnexthop)) {
-		struct rtnexthop leg;
+		struct rtnexthop nexthop;
 
-		memcpy(&leg, legs + pos, sizeof leg);
-		if (leg.rtnh_len < sizeof leg || leg.rtnh_len > len - pos || has(filter, leg.rtnh_ifindex))
+		memcpy(&nexthop, nexthops + pos, sizeof nexthop);
+		if (nexthop.rtnh_len < sizeof nexthop || nexthop.rtnh_len > len - pos || has(filter, nexthop.rtnh_ifindex))
 			return 1;
-		if (nd_align(leg.rtnh_len) >= len - pos)
+		if (nd_align(nexthop.rtnh_len) >= len - pos)
 			return 0;
-		pos += nd_align(leg.rtnh_len);
+		pos += nd_align(nexthop.rtnh_len);
 	}
 	return 0;
 }
 
 /*
- * A route that leaves by one of the devices, or comes in there; a default route, which `default_devices` looks for; one
- * with a `src` that somebody chose, since an address that leaves takes it along (probes routes.move.ipv4-src,
- * routes.move.ipv6-src); one by a nexthop object of which the kernel tells the device only in the object
- * (net.ipv4.nexthop_compat_mode = 0).
+ * Routes that the kernel may drop when one of the devices leaves, and default routes. It drops those that go out or come in
+ * through the device, and those with a `src`, when that address leaves (probes routes.move.ipv4-src, routes.move.ipv6-src);
+ * a `src` that the kernel chose is on a route of the same device. A route with a nexthop object lacks its device if
+ * net.ipv4.nexthop_compat_mode is 0: it may be any.
  */
 static int route_concerns(const struct nd_filter *filter, const struct nd_view *v)
 {
@@ -173,7 +176,7 @@ static int route_concerns(const struct nd_filter *filter, const struct nd_view *
 	return by_nexthop && !by_device;
 }
 
-/* The parameters of one device's neighbours; the first message of each table is about all. */
+/* Neighbour parameters of one device. The first message of each table has no ifindex: it has the defaults. */
 static int parameters_of_one(const struct nd_filter *filter, const struct nd_view *v)
 {
 	size_t len, parms_len;
@@ -204,13 +207,13 @@ int nd_filter_keeps(const struct nd_filter *filter, const struct nd_view *v)
 	}
 }
 
-int nd_route_spans(const void *dumped, uint32_t len, uint32_t *spans, int count)
+int nd_route_spans(const void *messages, uint32_t len, uint32_t *spans, int count)
 {
 	size_t pos = 0;
 	struct nd_view v;
 	int found = 0, more;
 
-	while ((more = nd_view_next(dumped, len, &pos, &v)) == 1) {
+	while ((more = nd_view_next(messages, len, &pos, &v)) == 1) {
 		struct rtmsg head;
 
 		if (v.type != RTM_NEWROUTE || v.body_len < sizeof head)
@@ -219,7 +222,7 @@ int nd_route_spans(const void *dumped, uint32_t len, uint32_t *spans, int count)
 		if (head.rtm_protocol == RTPROT_KERNEL && head.rtm_dst_len)
 			continue;
 		if (found++ < count)
-			spans = nd_span_put(spans, dumped, &v);
+			spans = nd_span_put(spans, messages, &v);
 	}
 	return more < 0 ? more : found;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* What the files of the core share and nobody else needs. */
+/* Declarations that the files of the core share: not an interface. */
 #ifndef ND_INTERNAL_H
 #define ND_INTERNAL_H
 
@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #endif
 
+#include "binding.h"
 #include "netdevns-core.h"
 
 #include <linux/if_addr.h>
@@ -18,8 +19,8 @@
 #include <sys/socket.h>
 
 /*
- * Newer than the oldest headers that we build with; enumerators there, so no #ifdef can ask for them. The values are ABI.
- * Whether the running kernel knows them is the kernel's to say.
+ * Newer than the oldest headers that this is built with. They are enumerators there, so no #ifdef finds them. The running kernel
+ * may not know them.
  */
 #define ND_IFLA_NEW_IFINDEX 49	/* linux/if_link.h, 5.5; as a request since 5.13 (probe message.new-ifindex.free) */
 #define ND_IFA_PROTO 11		/* linux/if_addr.h, 5.18 (probe addresses.protocol.ipv4) */
@@ -28,7 +29,7 @@
 #define ND_IFLA_PARENT_DEV_NAME 56	/* linux/if_link.h, 5.14 */
 #define ND_IFLA_NETNS_IMMUTABLE 67	/* linux/if_link.h, 6.15 */
 #define ND_RTEXT_FILTER_SKIP_STATS (1u << 3)
-/* asm/socket.h, 5.14 (probe netns.cookie.same): the architecture's own number. */
+/* asm/socket.h, 5.14 (probe netns.cookie.same): the number depends on the architecture. */
 #ifdef SO_NETNS_COOKIE
 #define ND_SO_NETNS_COOKIE SO_NETNS_COOKIE
 #elif defined(__sparc__)
@@ -76,7 +77,7 @@ static inline int nd_end(struct nd_err *err, int step, int code)
 	return code;
 }
 
-/* Writes what nd_spans says of a message of `buf`; returns where the next one goes. */
+/* Writes the three numbers of nd_spans for a message of `buf`; returns where those of the next one go. */
 uint32_t *nd_span_put(uint32_t *span, const void *buf, const struct nd_view *v);
 
 /* The attribute walk behind nd_view_attr, for attributes without a message (nested ones). */
@@ -109,19 +110,19 @@ int nd_attr_same(const struct nd_attr *a, const struct nd_attr *b);
 /* A u32 attribute, or the fallback where it is missing or has another length. */
 uint32_t nd_view_u32(const struct nd_view *v, size_t header_len, uint16_t type, uint32_t fallback);
 
-/* Which addresses a replay or a comparison is about. */
+/* The addresses of a replay or a comparison. */
 enum nd_set {
-	ND_SET_PROTECTED,	/* permanent and of global scope: what the runtime-spec protects */
-	ND_SET_ALL,		/* undo: every scope and lifetime */
+	ND_SET_PROTECTED,	/* permanent and of global scope: the OCI runtime-spec protects these */
+	ND_SET_ALL,		/* every scope and lifetime: for an undo */
 };
 
-/* One address of a snapshot or of what was read back. */
+/* One address, of a snapshot or as read back. */
 struct nd_addr {
 	struct nd_view v;
 	struct ifaddrmsg head;
 	uint32_t flags;		/* all 32 bits, from IFA_FLAGS */
 	uint32_t valid_lft, preferred_lft;	/* seconds; ND_FOREVER */
-	struct nd_attr attrs[ND_IFA_PROTO + 1];	/* by IFA_*: found once, and not once for each question */
+	struct nd_attr attrs[ND_IFA_PROTO + 1];	/* by IFA_* */
 };
 
 /* Steps through the addresses in `len` bytes. 0: no more. */
@@ -136,29 +137,29 @@ static inline int nd_addr_next_of(const struct nd_dev *dev, size_t *pos, struct 
 /* Fills the rest from a.v, a message about an address with a whole header. */
 void nd_addr_read(struct nd_addr *a);
 
-/* The same address: what makes it one for the kernel. */
+/* The same address for the kernel: family, prefix length, IFA_LOCAL and IFA_ADDRESS. */
 int nd_addr_same(const struct nd_addr *a, const struct nd_addr *b);
 
 int nd_addr_in(const struct nd_addr *a, enum nd_set set);
 
 /*
- * The label as a rename in place would leave it: `old` -> name, `old:x` -> `name:x`, any other as it is. Returns 0 if
- * there is none. *cut is set if the new label has more than 15 bytes; it is the plain name then.
+ * The label as the kernel would change it in a rename: `old` -> name, `old:x` -> `name:x`, others stay. Returns 0 if there is
+ * none. *cut: the new label would have more than 15 bytes, so it is the plain name.
  */
 int nd_addr_label(const struct nd_dev *dev, const char *name, const struct nd_addr *a, char label[ND_NAME_SIZE], int *cut);
 
-/* Whether a link has the MAC address that it had; `may_have_left`: or its own again, because it left its bond. */
+/* Whether a link has its former MAC address; with `may_have_left`, also the one from before it joined its bond. */
 int nd_same_mac(const struct nd_link_attrs *was, const struct nd_link_attrs *is, int may_have_left);
 
 /* One replay: addresses into a namespace, and IFF_UP between the families if `up`. */
 struct nd_replay {
 	struct nd_sock *sock;
-	const char *name;	/* the device's there */
+	const char *name;	/* of the device in that namespace */
 	const char *wanted;	/* name or template that it must match; NULL: none */
-	int32_t ifindex;	/* the device's there */
+	int32_t ifindex;	/* of the device in that namespace */
 	enum nd_set set;
 	int up;
-	int keep_going;		/* undo: one refused address must not cost the others */
+	int keep_going;		/* for an undo: a refused address does not cost the others */
 };
 
 int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err);
@@ -166,47 +167,47 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 /* Reads the device's link and addresses into the free part of its memory and compares with the snapshot. */
 int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err);
 
-/* The comparison alone, with a link and its addresses that were read. */
+/* The comparison alone. `link`, `addrs`: as they were just read. */
 int nd_replay_compare_with(const struct nd_dev *dev, const struct nd_replay *r, const struct nd_view *link, const void *addrs,
 		    size_t addrs_len, struct nd_err *err);
 
 /* Makes a network namespace, and opens a socket in it; *netns_fd is the caller's. Otherwise as nd_sock_open. */
 int nd_sock_open_new(struct nd_sock *s, int *netns_fd, struct nd_err *err);
 
-/* The opening of nd_sock_open: a socket in the namespace, without any option set. On failure s->fd is -1. */
+/* As nd_sock_open, without options, address and time limit. After a failure s->fd is -1. */
 int nd_sock_create(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, struct nd_err *err);
 
-/* -EINVAL where the snapshot must not be replaced: a move was sent, and no undo has restored the device since. */
+/* -EINVAL if the snapshot must stay: a move was sent, and no undo has restored the device since. */
 int nd_dev_moved_already(const struct nd_dev *dev, struct nd_err *err);
 
-/* Whether the kernel may have made that name of a wanted name or template: prefix, number, suffix. */
+/* Whether a name is the wanted one, or one that the kernel can make of a template: prefix, number, suffix. */
 int nd_name_is_wanted(const char *wanted, const char *name);
 
-/* Whether an RTM_NEWLINK is of a device of that name. */
+/* Whether the link of an RTM_NEWLINK has that name. */
 int nd_link_has_name(const struct nd_view *link, const char *name);
 
 /* Where the snapshot in the device's memory ends and the free part begins. */
 size_t nd_dev_end(const struct nd_dev *dev);
 
-/* Appends an RTM_GETLINK by ifindex, or by name (which also matches alternative names) where that is 0. */
+/* Appends an RTM_GETLINK by ifindex; or, if that is 0, by name, which also finds alternative names. */
 void nd_put_getlink(struct nd_msg *m, int32_t ifindex, const char *name);
 
-/* How like a link is to the one of a snapshot. */
+/* The likeness of a link to that of a snapshot. */
 enum nd_likeness {
-	ND_UNLIKE,		/* of another kind, with a MAC address of another length, or other hardware */
-	ND_ALIKE_BUT_LINK,	/* with another MAC address, and another IFLA_LINK */
-	ND_ALIKE,		/* with another MAC address */
-	ND_ALIKE_AND_FIXED,	/* with another MAC address; but with the same permanent one, parent device or IFLA_LINK */
-	ND_SAME,		/* with that MAC address */
+	ND_UNLIKE,		/* another kind, a MAC address of another length, or other hardware */
+	ND_ALIKE_BUT_LINK,	/* another MAC address, and another IFLA_LINK */
+	ND_ALIKE,		/* another MAC address */
+	ND_ALIKE_AND_FIXED,	/* another MAC address; but the same permanent one, parent device or IFLA_LINK */
+	ND_SAME,		/* the same MAC address */
 };
 
-/* What the answers to a look-up of one link say, read while it is received: an answer may have 64 KiB (alternative names). */
+/* The result of a look-up of one link, taken from its answer as it is received: that may have 64 KiB (alternative names). */
 struct nd_seen {
-	const struct nd_dev *dev;	/* whose snapshot the link is compared with */
-	uint32_t number;		/* of the look-up in its request, from 0 */
-	int before;			/* what the message in front of it was answered with: 0 or -errno */
-	int code;			/* of the look-up; 1: no answer yet */
-	struct nd_err err;		/* of a refusal */
+	const struct nd_dev *dev;	/* the link is compared with its snapshot */
+	uint32_t number;		/* the look-up's index in the request, from 0 */
+	int before;			/* the answer to the message in front of it: 0 or -errno */
+	int code;			/* the answer to the look-up: 0 or -errno; 1: none yet */
+	struct nd_err err;		/* if it was refused */
 	int32_t ifindex;
 	char name[ND_NAME_SIZE];
 	enum nd_likeness likeness;
@@ -215,7 +216,7 @@ struct nd_seen {
 /* Takes an answer to the message `number` of the request. */
 void nd_seen_take(struct nd_seen *seen, const struct nd_view *v, uint32_t number);
 
-/* As nd_sock_exchange; `seen` (or NULL) gets each answer. Then the result says only whether the exchange worked. */
+/* As nd_sock_exchange. If `seen` is not NULL, it gets each answer, and the result says only whether the exchange worked. */
 int nd_exchange(struct nd_sock *s, struct nd_msg *req, struct nd_buf *reply, struct nd_seen *seen, struct nd_err *err);
 
 /* Looks a link up by ifindex, or by name if that is 0. -ENODEV: not there. */
@@ -223,18 +224,18 @@ int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const 
 	       struct nd_err *err);
 
 /*
- * Sets dev->place (and ifindex, name) by looking in both namespaces; in the source, *seen is what was found. Negative:
- * could not look; the place is unknown.
+ * Sets dev->place (and ifindex, name) by a search in both namespaces; for a device in the source *seen is its look-up. Negative:
+ * the search failed, and the place is unknown.
  */
 int nd_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, struct nd_seen *seen, struct nd_err *err);
 
-/* A record that was read back may be damaged: nothing behind the memory is to be touched, whatever it says. */
+/* Whether names and offsets are valid: a damaged record must not lead behind the memory. */
 int nd_dev_is_sound(const struct nd_dev *dev);
 
-/* The same in the target alone: 1 found, 0 not there. */
+/* Searches the target alone. 1: found; 0: not there; negative: the search failed. */
 int nd_find_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err);
 
-/* Link and addresses of `ifindex` by one exchange, appended behind `used` bytes of the device's memory. */
+/* Reads link and addresses of `ifindex` by one exchange, behind `used` bytes of the device's memory. */
 int nd_dev_read(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, size_t used, struct nd_buf *reply,
 		struct nd_err *err);
 

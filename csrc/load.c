@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* A device that comes out of a record: its memory as it was kept, or the kernel's messages alone. */
+/* Sets a device from messages that were read before: those of a record, or of a dump. */
 #include "internal.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@ int nd_dev_is_sound(const struct nd_dev *dev)
 	       (uint64_t)dev->addrs + dev->addrs_len <= dev->size;
 }
 
-/* One RTM_NEWLINK, and any number of RTM_NEWADDR. */
+/* Checks that there are one RTM_NEWLINK and any number of RTM_NEWADDR. Returns the damage in words; NULL: none. */
 static const char *damage(const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_view *v)
 {
 	struct nd_view address;
@@ -32,7 +32,7 @@ static const char *damage(const void *link, size_t link_len, const void *addrs, 
 	return got ? "the addresses of the record are damaged" : NULL;
 }
 
-/* `spare` bytes behind it: what the caller's next steps need. */
+/* Copies the messages. `spare`: bytes that the next steps need behind them. */
 static int put(struct nd_dev *dev, const struct nd_view *link, const void *addrs, size_t addrs_len, size_t spare,
 	       struct nd_err *err)
 {
@@ -71,7 +71,7 @@ int nd_dev_load(struct nd_dev *dev, const void *link, size_t link_len, const voi
 		return code;
 	if (damaged)
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -EBADMSG, damaged);
-	/* As much again, for what later steps read. */
+	/* As much again, for the messages that later steps read. */
 	return put(dev, &v, addrs, addrs_len, nd_align(sizeof *dev) + nd_align(link_len) + nd_align(addrs_len) + ND_MEMORY_MIN, err);
 }
 
@@ -83,12 +83,11 @@ int nd_dev_take(struct nd_dev *dev, const void *link, size_t link_len, const voi
 
 	if (code)
 		return code;
-
 	if (damaged)
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -EBADMSG, damaged);
 	if (!nd_link_has_name(&v, dev->ifname))
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENODEV, "it was renamed meanwhile");
-	/* What nd_dev_catch_up brings may be twice as much: a link that was set down before its move has two drops. */
+	/* For nd_dev_catch_up: a link that was set down before its move has two notifications of each address. */
 	code = put(dev, &v, addrs, addrs_len, 2 * addrs_len + 512, err);
 	if (!code)
 		dev->place = ND_PLACE_SOURCE;
@@ -120,7 +119,7 @@ size_t nd_addr_unprotected(const void *addrs, size_t len, void *to)
 
 		if (v.type != RTM_NEWADDR || v.body_len < sizeof(struct ifaddrmsg))
 			continue;
-		memcpy(&head, v.body, sizeof head);	/* both bits lie in its flags, without IFA_FLAGS */
+		memcpy(&head, v.body, sizeof head);	/* IFA_F_PERMANENT is in its 8 flags; IFA_FLAGS is not needed */
 		if ((head.ifa_flags & IFA_F_PERMANENT) && head.ifa_scope == RT_SCOPE_UNIVERSE)
 			continue;
 		if (nd_align(v.len) > len - used)	/* the last one may lack its padding */
@@ -132,15 +131,15 @@ size_t nd_addr_unprotected(const void *addrs, size_t len, void *to)
 	return used;
 }
 
-int nd_addr_runs(const void *told, uint32_t len, struct nd_run *runs, int count)
+int nd_addr_runs(const void *messages, uint32_t len, struct nd_run *runs, int count)
 {
 	struct nd_run run = { 0, 0, 0 };
 	struct nd_view v;
 	size_t pos = 0;
 	int code, found = 0;
 
-	while ((code = nd_view_next(told, len, &pos, &v)) > 0) {
-		uint32_t at = (uint32_t)(v.start - (const unsigned char *)told);
+	while ((code = nd_view_next(messages, len, &pos, &v)) > 0) {
+		uint32_t at = (uint32_t)(v.start - (const unsigned char *)messages);
 		struct ifaddrmsg head;
 
 		if ((v.type != RTM_NEWADDR && v.type != RTM_DELADDR) || v.body_len < sizeof head)

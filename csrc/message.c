@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* Netlink messages: build and parse. No system calls, no memory of its own. Layouts: linux/netlink.h. */
+/* Builds and parses netlink messages (linux/netlink.h). No system calls. */
 #include "internal.h"
 
 #include <errno.h>
@@ -22,7 +22,7 @@ void nd_msg_init(struct nd_msg *m, void *buf, size_t size)
 	m->size = size;
 }
 
-/* Reserves zeroed room at the end of the request: padding must not carry old memory to the kernel or into a record. */
+/* Reserves zeroed room at the end of the request: padding must not carry old memory to the kernel or into a file. */
 static unsigned char *reserve(struct nd_msg *m, size_t room)
 {
 	unsigned char *at;
@@ -54,7 +54,7 @@ void nd_msg_begin(struct nd_msg *m, uint16_t type, uint16_t flags, const void *h
 	if (!at)
 		return;
 	m->last = start;
-	/* The aligned length: attributes follow at once, and the kernel reads a trailing pad of a header as nothing. */
+	/* The aligned length: attributes follow at once, and the kernel ignores the padding of a header without attributes. */
 	h.nlmsg_len = (uint32_t)nd_align(len);
 	memcpy(at, &h, sizeof h);
 	if (header_len)
@@ -62,8 +62,8 @@ void nd_msg_begin(struct nd_msg *m, uint16_t type, uint16_t flags, const void *h
 }
 
 /*
- * A length that is wrong would drop the requests behind it (probe message.bad.length-in-a-batch). Field access by
- * memcpy: the caller's memory has no declared type.
+ * The kernel silently drops the requests behind one with a wrong length (probe message.bad.length-in-a-batch). Fields are
+ * set by memcpy because the caller's memory has no declared type.
  */
 static void set_len(struct nd_msg *m)
 {
@@ -72,7 +72,6 @@ static void set_len(struct nd_msg *m)
 	memcpy(m->data + m->last + offsetof(struct nlmsghdr, nlmsg_len), &len, sizeof len);
 }
 
-/* Appends one attribute. A message that has already failed stays failed: callers check once, at the end. */
 void nd_msg_put(struct nd_msg *m, uint16_t type, const void *data, size_t len)
 {
 	const size_t room = nd_align(ND_ATTR_HDR + len);
@@ -155,15 +154,15 @@ uint32_t *nd_span_put(uint32_t *span, const void *buf, const struct nd_view *v)
 	return span;
 }
 
-int nd_spans(const void *buf, uint32_t len, uint32_t *spans, int count)
+int nd_spans(const void *messages, uint32_t len, uint32_t *spans, int count)
 {
 	size_t pos = 0;
 	struct nd_view v;
 	int found = 0, more;
 
-	while ((more = nd_view_next(buf, len, &pos, &v)) == 1)
+	while ((more = nd_view_next(messages, len, &pos, &v)) == 1)
 		if (found++ < count)
-			spans = nd_span_put(spans, buf, &v);
+			spans = nd_span_put(spans, messages, &v);
 	return more < 0 ? more : found;
 }
 
@@ -263,7 +262,7 @@ int nd_view_error(const struct nd_view *v, struct nd_err *err)
 	nd_err_set(err, ND_STEP_EXCHANGE, e.error, NULL);
 	if (!(v->flags & NLM_F_ACK_TLVS))
 		return e.error;
-	/* Without NLM_F_CAPPED the whole request is echoed in front of the attributes (probe acks.options.ext-ack). */
+	/* Without NLM_F_CAPPED the kernel echoes the whole request in front of the attributes (probe acks.options.ext-ack). */
 	skip = sizeof e;
 	if (!(v->flags & NLM_F_CAPPED)) {
 		if (e.msg.nlmsg_len < NLMSG_HDRLEN || e.msg.nlmsg_len > v->body_len)

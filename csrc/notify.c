@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * What happens to addresses between a snapshot and the move. The kernel tells of every address that a move, or setting a
- * link down, drops: RTM_DELADDR with all it had, in the order of a dump, before the request is answered (probes
- * notify.address.before-dellink, races.address-adder.ipv4, races.address-adder.ipv6).
+ * Brings a snapshot up to date with the changes of addresses between it and the move. A move, and setting a link down, drop
+ * addresses, and the kernel sends a notification of each: RTM_DELADDR with all its attributes, in the order of a dump, before
+ * the request is answered (probes notify.address.before-dellink, races.address-adder.ipv4, races.address-adder.ipv6).
  */
 #include "internal.h"
 
@@ -23,7 +23,7 @@ int nd_sock_subscribe(struct nd_sock *s, int netns_fd, int buffer_bytes, struct 
 
 	if (code)
 		return code;
-	/* Without CAP_NET_ADMIN over the machine: what net.core.rmem_max allows. Too little is told by nd_sock_drain. */
+	/* Without CAP_NET_ADMIN in the initial user namespace at most net.core.rmem_max. nd_sock_drain reports an overflow. */
 	if ((setsockopt(s->fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer_bytes, sizeof buffer_bytes) == 0 ||
 	     setsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &buffer_bytes, sizeof buffer_bytes) == 0) &&
 	    bind(s->fd, (const struct sockaddr *)&addr, sizeof addr) == 0) {
@@ -35,8 +35,8 @@ int nd_sock_subscribe(struct nd_sock *s, int netns_fd, int buffer_bytes, struct 
 	return code;
 }
 
-/* The addresses of one notification. */
-static void keep(struct nd_buf *told, const unsigned char *data, size_t len)
+/* Appends the messages about addresses of one datagram. */
+static void keep(struct nd_buf *notifications, const unsigned char *data, size_t len)
 {
 	struct nd_view v;
 	size_t pos = 0;
@@ -44,13 +44,13 @@ static void keep(struct nd_buf *told, const unsigned char *data, size_t len)
 	while (nd_view_next(data, len, &pos, &v) > 0) {
 		if ((v.type != RTM_NEWADDR && v.type != RTM_DELADDR) || v.body_len < HEADER)
 			continue;
-		memset(told->data + told->used, 0, nd_align(v.len));
-		memcpy(told->data + told->used, v.start, v.len);
-		told->used += nd_align(v.len);
+		memset(notifications->data + notifications->used, 0, nd_align(v.len));
+		memcpy(notifications->data + notifications->used, v.start, v.len);
+		notifications->used += nd_align(v.len);
 	}
 }
 
-int nd_sock_drain(struct nd_sock *s, struct nd_buf *told, struct nd_err *err)
+int nd_sock_drain(struct nd_sock *s, struct nd_buf *notifications, struct nd_err *err)
 {
 	_Alignas(8) unsigned char slots[SLOTS][SLOT_SIZE];
 	struct sockaddr_nl from[SLOTS];
@@ -67,11 +67,11 @@ int nd_sock_drain(struct nd_sock *s, struct nd_buf *told, struct nd_err *err)
 		burst[i].msg_hdr.msg_name = &from[i];
 	}
 	do {
-		/* Before it is read: what does not fit would be lost. */
-		told->need = told->used + sizeof slots;
-		if (told->need > told->size)
+		/* Checked before the read: a notification without room would be lost. */
+		notifications->need = notifications->used + sizeof slots;
+		if (notifications->need > notifications->size)
 			return nd_err_set(err, ND_STEP_WATCH, -EOVERFLOW, "the notifications do not fit");
-		told->need = 0;
+		notifications->need = 0;
 		for (int i = 0; i < SLOTS; i++)
 			burst[i].msg_hdr.msg_namelen = sizeof from[i];
 		do
@@ -83,20 +83,20 @@ int nd_sock_drain(struct nd_sock *s, struct nd_buf *told, struct nd_err *err)
 			return nd_err_set(err, ND_STEP_WATCH, -errno,
 					  errno == ENOBUFS ? "the kernel dropped notifications about addresses" : "recvmmsg failed");
 		for (int i = 0; i < n; i++) {
-			if (burst[i].msg_hdr.msg_flags & MSG_TRUNC)	/* lost, and not sent again */
+			if (burst[i].msg_hdr.msg_flags & MSG_TRUNC)	/* the kernel does not send it again */
 				return nd_err_set(err, ND_STEP_WATCH, -ENOBUFS, "a notification of more than 1 KiB was lost");
 			if (burst[i].msg_hdr.msg_namelen >= sizeof from[i] && from[i].nl_pid == 0)
-				keep(told, slots[i], burst[i].msg_len);
+				keep(notifications, slots[i], burst[i].msg_len);
 		}
-	} while (n == SLOTS);	/* fewer: there was no more. An overflow is told before anything else is read. */
+	} while (n == SLOTS);	/* fewer: there were no more. The kernel reports an overflow before it delivers anything else. */
 	return 0;
 }
 
 /*
- * Where the same address lies in the snapshot: offset and padded length. 0: it is not there. The search begins at `hint`:
- * what is told next lies behind what was told last, and ten thousand addresses are not to be compared with each other.
+ * Finds the same address in the snapshot: sets its offset, and returns its padded length; 0: it is not there. The search begins
+ * at `hint`: notifications come in the snapshot's order, so ten thousand addresses are not compared with each other.
  */
-static size_t find(const struct nd_dev *dev, const struct nd_addr *told, size_t hint, size_t *at)
+static size_t find(const struct nd_dev *dev, const struct nd_addr *wanted, size_t hint, size_t *at)
 {
 	const size_t from[] = { hint, 0 }, to[] = { dev->addrs_len, hint };
 	struct nd_addr a;
@@ -105,7 +105,7 @@ static size_t find(const struct nd_dev *dev, const struct nd_addr *told, size_t 
 		size_t pos = from[part];
 
 		while (pos < to[part] && nd_addr_next_of(dev, &pos, &a)) {
-			if (nd_addr_same(&a, told)) {
+			if (nd_addr_same(&a, wanted)) {
 				*at = (size_t)(a.v.start - ((const unsigned char *)dev + dev->addrs));
 				return pos - *at;
 			}
@@ -115,8 +115,8 @@ static size_t find(const struct nd_dev *dev, const struct nd_addr *told, size_t 
 }
 
 /*
- * Puts a message (NULL: nothing) in the place of `old` bytes of the snapshot's addresses; nd_dev_catch_up has made sure of the
- * room. `next`, where the next late address of IPv4 and of IPv6 goes, stays at the same neighbour.
+ * Replaces `old` bytes of the snapshot's addresses by a message (NULL: by nothing); nd_dev_catch_up has checked the room. The
+ * offsets `next`, where the next late addresses of IPv4 and of IPv6 go, stay at the same neighbours.
  */
 static void splice(struct nd_dev *dev, size_t at, size_t old, const struct nd_view *v, size_t next[2])
 {
@@ -137,7 +137,7 @@ static void splice(struct nd_dev *dev, size_t at, size_t old, const struct nd_vi
 	memcpy(to + offsetof(struct nlmsghdr, nlmsg_type), &type, sizeof type);
 }
 
-/* Where the addresses of IPv6 begin: a dump of all families has IPv4's first (probe dumps.order.families). */
+/* The offset of the IPv6 addresses: a dump of all families has those of IPv4 first (probe dumps.order.families). */
 static size_t first_ipv6(const struct nd_dev *dev)
 {
 	struct nd_addr a;
@@ -150,16 +150,16 @@ static size_t first_ipv6(const struct nd_dev *dev)
 }
 
 /*
- * A dump of one device's IPv6 addresses may list one twice, and no NLM_F_DUMP_INTR says so, as it does in a dump of all
- * devices' (probe dumps.interrupted.addresses.ipv6-added): what is added between two of its parts shifts the rest by one
- * (seen on 5.10 and 7.2). The second one lies close behind.
+ * Removes a second copy of an address. A dump of one device's IPv6 addresses may list one twice without NLM_F_DUMP_INTR: an
+ * address that is added between two parts of the dump shifts the rest by one (seen on 5.10 and 7.2; a dump of all devices
+ * has the flag: probe dumps.interrupted.addresses.ipv6-added). The copy lies close behind.
  */
-static void drop_double(struct nd_dev *dev, size_t pos, const struct nd_addr *told, size_t next[2])
+static void drop_double(struct nd_dev *dev, size_t pos, const struct nd_addr *first, size_t next[2])
 {
 	struct nd_addr a;
 
 	for (int i = 0; i < DOUBLE_WITHIN && nd_addr_next_of(dev, &pos, &a); i++) {
-		if (nd_addr_same(&a, told)) {
+		if (nd_addr_same(&a, first)) {
 			const size_t at = (size_t)(a.v.start - ((const unsigned char *)dev + dev->addrs));
 
 			splice(dev, at, pos - at, NULL, next);
@@ -169,8 +169,8 @@ static void drop_double(struct nd_dev *dev, size_t pos, const struct nd_addr *to
 	}
 }
 
-/* Whether what was told of an address is what the snapshot has of it; the header says who told it and when. */
-static uint32_t is_as_it_was(const struct nd_dev *dev, size_t at, size_t old, const struct nd_view *v)
+/* Whether a notification says the same as the snapshot; their headers differ (seq, portid). */
+static uint32_t is_unchanged(const struct nd_dev *dev, size_t at, size_t old, const struct nd_view *v)
 {
 	const unsigned char *const was = (const unsigned char *)dev + dev->addrs + at;
 
@@ -178,9 +178,9 @@ static uint32_t is_as_it_was(const struct nd_dev *dev, size_t at, size_t old, co
 }
 
 /*
- * Deleted on purpose is what the request of a process deleted: IPv4 says whose (nlmsg_pid), IPv6 never does. So an IPv6
- * address that somebody deletes between the snapshot and the move comes back: better one too many than one too few. An
- * expired one does not.
+ * Whether a process deleted the address. A notification about IPv4 has the portid of the request, one about IPv6 has not. So an
+ * IPv6 address that is deleted between the snapshot and the move comes back: better than to lose one. An expired one
+ * (valid lifetime 0) does not.
  */
 static int is_deleted(const struct nd_addr *a)
 {
@@ -188,9 +188,9 @@ static int is_deleted(const struct nd_addr *a)
 }
 
 /*
- * Takes one notification over. A drop is told in the order of a dump, so a late address goes behind the one of its family
- * that was told of last. A link that was set down before its move has two drops; an IPv6 address that was added in between
- * is newer than all others, so it is in front.
+ * Applies one notification. The RTM_DELADDR of a drop come in the order of a dump, so a late address goes behind the last one of
+ * its family. A link that was set down before its move has two drops; an IPv6 address that was added between them is newer
+ * than the others, so it goes in front.
  */
 static void take(struct nd_dev *dev, const struct nd_addr *a, size_t next[2])
 {
@@ -203,28 +203,28 @@ static void take(struct nd_dev *dev, const struct nd_addr *a, size_t next[2])
 	if (!is_new && is_deleted(a)) {
 		dev->late |= old != 0;
 		splice(dev, at, old, NULL, next);
-	} else if (old || !is_new) {	/* a new one is still there, or its RTM_DELADDR follows and says where it was */
-		dev->late |= !is_as_it_was(dev, at, old, &a->v);
+	} else if (old || !is_new) {	/* of a new address the RTM_DELADDR follows, and says where it was */
+		dev->late |= !is_unchanged(dev, at, old, &a->v);
 		splice(dev, at, old, &a->v, next);
 		next[ipv6] = at + nd_align(a->v.len);
 	}
-	/* A drop is told in one piece: what is told of next is the beginning of another. */
+	/* An RTM_NEWADDR ends a drop: the next RTM_DELADDR begins another. */
 	if (is_new)
 		next[ipv6] = ipv6 ? first_ipv6(dev) : 0;
 }
 
 /*
- * Whether what was told is the drop of what the snapshot has, all of it of each family that was told of, and nothing else:
- * so it is but for a race. Then nothing is to be taken over; ten thousand addresses need no more memory for it.
+ * Whether the notifications are the drop of all addresses of the snapshot (or of all of one family) and nothing else, as always
+ * when no other process changes addresses. Then the snapshot stays, and ten thousand addresses need no second room.
  */
-static int is_as_dumped(const struct nd_dev *dev, const void *told, size_t len)
+static int is_as_dumped(const struct nd_dev *dev, const void *notifications, size_t len)
 {
 	const unsigned char *const addrs = (const unsigned char *)dev + dev->addrs;
 	const size_t begin[] = { 0, first_ipv6(dev) }, end[] = { begin[1], dev->addrs_len };
 	size_t pos = 0, at[] = { begin[0], begin[1] };
 	struct nd_addr a;
 
-	while (nd_view_next(told, len, &pos, &a.v) > 0) {
+	while (nd_view_next(notifications, len, &pos, &a.v) > 0) {
 		struct nd_view was;
 		int ipv6;
 
@@ -246,7 +246,7 @@ static int is_as_dumped(const struct nd_dev *dev, const void *told, size_t len)
 	return 1;
 }
 
-int nd_dev_catch_up(struct nd_dev *dev, const void *told, size_t len, struct nd_err *err)
+int nd_dev_catch_up(struct nd_dev *dev, const void *notifications, size_t len, struct nd_err *err)
 {
 	struct nd_addr a;
 	size_t pos = 0, next[2] = { 0, 0 };
@@ -255,7 +255,7 @@ int nd_dev_catch_up(struct nd_dev *dev, const void *told, size_t len, struct nd_
 	err->code = 0;
 	if (!dev->link_len)
 		return nd_err_set(err, ND_STEP_WATCH, -EINVAL, "no snapshot");
-	if (is_as_dumped(dev, told, len))
+	if (is_as_dumped(dev, notifications, len))
 		return 0;
 	if (room > dev->size) {
 		dev->need = (uint32_t)(room + len + ND_MEMORY_MIN);
@@ -263,7 +263,7 @@ int nd_dev_catch_up(struct nd_dev *dev, const void *told, size_t len, struct nd_
 	}
 	dev->back_len = 0;
 	next[1] = first_ipv6(dev);
-	while (nd_view_next(told, len, &pos, &a.v) > 0) {
+	while (nd_view_next(notifications, len, &pos, &a.v) > 0) {
 		if ((a.v.type != RTM_NEWADDR && a.v.type != RTM_DELADDR) || a.v.body_len < HEADER)
 			continue;
 		nd_addr_read(&a);
