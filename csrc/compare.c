@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* Read back and compare: what is there now with what the snapshot says. */
+/* Reads a device back and compares it with its snapshot. */
 #include "internal.h"
 
 #include <arpa/inet.h>
@@ -24,12 +24,12 @@ static int same_lifetime(uint32_t was, uint32_t is)
 	return was == ND_FOREVER || is == ND_FOREVER ? was == is : is <= was;
 }
 
-/* NULL: as it should be; otherwise what differs. */
+/* Compares an address (b) with that of the snapshot (a). Returns the difference in words; NULL: none. */
 static const char *difference(const struct nd_dev *dev, const struct nd_replay *r, const struct nd_addr *a,
 			      const struct nd_addr *b)
 {
-	/* SECONDARY (IPv6: TEMPORARY) is the kernel's verdict (probes addresses.flag.ipv4-secondary,
-	 * addresses.flag.ipv6-temporary): a secondary whose primary is not carried becomes one. */
+	/* The kernel sets SECONDARY (IPv6: TEMPORARY) by itself (probes addresses.flag.ipv4-secondary,
+	 * addresses.flag.ipv6-temporary): a secondary address whose primary was not replayed becomes a primary one. */
 	uint32_t ignored = IFA_F_SECONDARY;
 	char want[ND_NAME_SIZE];
 	const char *have;
@@ -85,8 +85,8 @@ static void say_address(const struct nd_addr *a, const char *what, struct nd_err
 }
 
 /*
- * Each address of the set must be there, as it was, and in the order of the snapshot; others in between are not ours,
- * such as the kernel's own link-local (probe addresses.ipv6.link-local.own).
+ * Each address of the set must be there, unchanged and in the order of the snapshot. Others may lie between them, such as the
+ * link-local address that the kernel adds (probe addresses.ipv6.link-local.own).
  */
 static int compare_addresses(const struct nd_dev *dev, const struct nd_replay *r, const void *back, size_t back_len,
 			     struct nd_err *err)
@@ -106,7 +106,7 @@ static int compare_addresses(const struct nd_dev *dev, const struct nd_replay *r
 		if (found) {
 			at = scan;
 		} else {
-			/* Undo may meet a link-local that the kernel made by itself; for the rest order is part of the promise. */
+			/* Only protected addresses must keep their order: the kernel may have added a link-local one before an undo. */
 			scan = 0;
 			while (!found && nd_addr_next(back, back_len, &scan, &b))
 				found = nd_addr_same(&a, &b);

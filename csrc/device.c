@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* One device: snapshot, move, verify, undo. How each can be repeated: netdevns-core.h. */
+/* The steps of one device: snapshot, move, verify, undo. netdevns-core.h says how each can be repeated. */
 #include "internal.h"
 
 #include <errno.h>
@@ -30,17 +30,16 @@ void nd_dev_resize(struct nd_dev *dev, size_t size)
 	dev->need = 0;
 }
 
-/* Where the snapshot ends and the free part begins. */
 size_t nd_dev_end(const struct nd_dev *dev)
 {
 	return dev->link_len ? nd_align(dev->addrs + dev->addrs_len) : nd_align(sizeof *dev);
 }
 
 /*
- * Keeps the link and the addresses of one ifindex: without strict checking those of all devices are dumped (probe
- * dumps.addresses.ifindex).
+ * Keeps the link and the addresses of one ifindex. Without NETLINK_GET_STRICT_CHK the kernel dumps the addresses of all devices
+ * (probe dumps.addresses.ifindex).
  */
-static int sift(struct nd_buf *reply, int32_t ifindex, struct nd_err *err)
+static int keep_own(struct nd_buf *reply, int32_t ifindex, struct nd_err *err)
 {
 	struct nd_view v;
 	size_t pos = 0, kept = 0;
@@ -56,12 +55,12 @@ static int sift(struct nd_buf *reply, int32_t ifindex, struct nd_err *err)
 				return code;
 			continue;
 		}
-		/* ifi_index and ifa_index both lie 4 bytes behind the header's start. */
+		/* ifi_index and ifa_index are both 4 bytes behind the header's start. */
 		if (v.body_len >= 8)
 			memcpy(&index, v.body + 4, sizeof index);
 		if (index != ifindex || !(v.type == RTM_NEWADDR || (v.type == RTM_NEWLINK && v.body_len >= sizeof(struct ifinfomsg))))
 			continue;
-		/* The link was asked for first: its readers take the first message for it. */
+		/* The link comes first: readers take the first message for it. */
 		if (v.type == RTM_NEWADDR && links == 0)
 			break;
 		links += v.type == RTM_NEWLINK;
@@ -89,7 +88,7 @@ int nd_dev_read(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, size_
 	code = nd_sock_exchange(sock, &m, reply, err);
 	if (code == -EOVERFLOW && reply->need)
 		dev->need = (uint32_t)(used + 2 * reply->need + ND_MEMORY_MIN);
-	return code ? code : sift(reply, ifindex, err);
+	return code ? code : keep_own(reply, ifindex, err);
 }
 
 int nd_dev_moved_already(const struct nd_dev *dev, struct nd_err *err)
@@ -112,12 +111,12 @@ int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *e
 
 	if (!code && !ifindex) {
 		code = nd_look_up(dev, source, 0, dev->ifname, &seen, err);
-		/* A look-up by name finds alternative names, too (probe message.key.altname-as-name). */
+		/* A look-up by name also finds alternative names (probe message.key.altname-as-name). */
 		if (!code && strcmp(seen.name, dev->ifname) != 0)
 			code = nd_err_set(err, ND_STEP_SNAPSHOT, -ENODEV, "this is an alternative name of another device");
 		ifindex = seen.ifindex;
 	}
-	if (!code) {	/* behind an earlier one, which stays if this one fails */
+	if (!code) {	/* behind an earlier snapshot, which stays after a failure */
 		dev->back_len = 0;
 		code = nd_dev_read(dev, source, ifindex, nd_dev_end(dev), &reply, err);
 	}
@@ -129,7 +128,7 @@ int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *e
 	memcpy(&head, link.body, sizeof head);
 	if (!nd_link_has_name(&link, dev->ifname))
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENODEV, "it was renamed meanwhile");
-	/* Later steps read as much again behind the snapshot: ask for that room now, while nothing has changed. */
+	/* Later steps read as much again behind the snapshot: that room is required now, while nothing has changed. */
 	dev->need = (uint32_t)(begin + 2 * reply.used + ND_MEMORY_MIN);
 	if (dev->need > dev->size)
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -EOVERFLOW, "the device's memory is too small");
@@ -147,7 +146,7 @@ int nd_dev_snapshot(struct nd_dev *dev, struct nd_sock *source, struct nd_err *e
 	return 0;
 }
 
-/* One RTM_NEWLINK: namespace, name and, unless 0, ifindex (probe message.name.with-namespace). */
+/* One RTM_NEWLINK with namespace (unless -1), name and ifindex (unless 0): probe message.name.with-namespace. */
 static int send_move(struct nd_sock *sock, int32_t ifindex, int netns_fd, const char *name, int32_t new_ifindex,
 		     struct nd_err *err)
 {
@@ -166,11 +165,11 @@ static int send_move(struct nd_sock *sock, int32_t ifindex, int netns_fd, const 
 }
 
 /*
- * A name that nobody has, for a template on a kernel that may choose the ifindex (before 5.13, busy ifindex): neither
- * name nor number would be known after the move, and the ack tells neither (probes message.new-ifindex.free,
- * message.new-ifindex.taken). It ends in a letter: no template of a name and a number makes it.
+ * A name that no other device has, for the time between a move and a rename. With a template, where the kernel also chooses the
+ * ifindex (before 5.13, or the requested one is taken), neither name nor ifindex would be known after the move: the ack has
+ * neither (probes message.new-ifindex.free, message.new-ifindex.taken). It ends in a letter, so no template makes it.
  */
-static void passing_name(const struct nd_dev *dev, const struct nd_sock *target, char name[ND_NAME_SIZE])
+static void temporary_name(const struct nd_dev *dev, const struct nd_sock *target, char name[ND_NAME_SIZE])
 {
 	static const char hex[] = "0123456789abcdef";
 	uint32_t bits = target->portid * 2654435761u ^ (uint32_t)dev->ifindex;
@@ -199,7 +198,7 @@ int nd_name_is_wanted(const char *wanted, const char *name)
 	return digits >= len - before - after && (name[before] != '0' || len - before - after == 1);
 }
 
-/* The name in place: `wanted` may be a template. What it became is read back. */
+/* Gives the device in the target its wanted name, and reads the name back: `wanted` may be a template. */
 static int rename_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err)
 {
 	struct nd_err look;
@@ -215,7 +214,7 @@ static int rename_in_target(struct nd_dev *dev, struct nd_sock *target, struct n
 	return code;
 }
 
-/* It is in the source. */
+/* Moves the device, which is in the source. */
 static int move_there(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int target_fd, struct nd_err *err)
 {
 	const int template = strchr(dev->wanted, '%') != NULL;
@@ -227,10 +226,10 @@ static int move_there(struct nd_dev *dev, struct nd_sock *source, struct nd_sock
 
 	memcpy(name, dev->wanted, sizeof name);
 	if (template && unsure)
-		passing_name(dev, target, name);
+		temporary_name(dev, target, name);
 	dev->sent = 1;
 	code = send_move(source, dev->ifindex, target_fd, name, dev->target_ifindex, err);
-	if (code) {	/* which does not mean that it stayed (probes clash.wanted-name, clash.both-names) */
+	if (code) {	/* the device may have left all the same (probes clash.wanted-name, clash.both-names) */
 		nd_find(dev, source, target, &seen, &look);
 		return code;
 	}
@@ -238,7 +237,7 @@ static int move_there(struct nd_dev *dev, struct nd_sock *source, struct nd_sock
 	dev->place = ND_PLACE_TARGET;
 	if (!template && !unsure)
 		return 0;
-	/* What became of a template is not to be guessed (probe clash.template-old-taken). */
+	/* The name that the kernel makes of a template cannot be predicted (probe clash.template-old-taken). */
 	if (template && !unsure)
 		dev->name[0] = '\0';
 	dev->place = ND_PLACE_UNKNOWN;
@@ -256,14 +255,14 @@ int nd_dev_move(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 	err->code = 0;
 	if (!dev->link_len || (dev->place == ND_PLACE_UNKNOWN && !dev->sent))
 		return nd_err_set(err, ND_STEP_MOVE, -EINVAL, "no snapshot");
-	/* An earlier one failed, and where it left the device could not be looked up. */
+	/* An earlier move failed, and so did the search after it. */
 	if (dev->place != ND_PLACE_SOURCE && dev->place != ND_PLACE_TARGET)
 		code = nd_find(dev, source, target, &seen, err);
 	if (!code && dev->place == ND_PLACE_GONE)
 		code = nd_err_set(err, ND_STEP_MOVE, -ENODEV, "it is neither in the source nor in the target");
 	if (!code && dev->place == ND_PLACE_SOURCE)
 		code = move_there(dev, source, target, target_fd, err);
-	/* It passed under another name; or an earlier move left it under its old one. */
+	/* It has a temporary name; or a move that failed has left it there under its old name. */
 	if (!code && !nd_name_is_wanted(dev->wanted, dev->name))
 		code = rename_in_target(dev, target, err);
 	return nd_end(err, ND_STEP_MOVE, code);
@@ -299,7 +298,7 @@ static int undo_return(struct nd_dev *dev, struct nd_sock *source, struct nd_soc
 	if (code)
 		return code;
 	if (dev->place == ND_PLACE_SOURCE) {
-		/* Under another name: renamed meanwhile (probe races.renamer), or thrown back when the target died. */
+		/* Its name may differ: renamed by another process (probe races.renamer), or by the kernel when the target ended. */
 		if (strcmp(seen.name, dev->ifname) != 0)
 			code = send_move(source, dev->ifindex, -1, dev->ifname, 0, err);
 		return code;
@@ -307,7 +306,7 @@ static int undo_return(struct nd_dev *dev, struct nd_sock *source, struct nd_soc
 	if (dev->place == ND_PLACE_GONE)
 		return nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is neither in the source nor in the target");
 	code = send_move(target, dev->target_ifindex, source_fd, dev->ifname, was, err);
-	/* Somebody has its number (probe message.new-ifindex.taken): better home under another one than not at home. */
+	/* Its ifindex is taken (probe message.new-ifindex.taken): better in the source with another one than not at all. */
 	if (code == -EBUSY)
 		code = send_move(target, dev->target_ifindex, source_fd, dev->ifname, 0, err);
 	if (nd_find(dev, source, target, &seen, &look) != 0 && !code) {
@@ -326,7 +325,7 @@ int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 	int code = 0;
 
 	err->code = 0;
-	if (!dev->link_len)	/* no snapshot: nothing was begun */
+	if (!dev->link_len)	/* no snapshot, so nothing was changed */
 		return 0;
 	if (!nd_dev_is_sound(dev))
 		return nd_err_set(err, ND_STEP_UNDO, -EINVAL, "the record is damaged");
@@ -338,7 +337,7 @@ int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 
 		if (dev->place != ND_PLACE_SOURCE)
 			return nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is not in the source");
-		/* The comparison decides: a device that never changed is left alone, without a notification. */
+		/* A device that did not change gets no request, and no process a notification. */
 		code = nd_replay_compare(dev, &r, err);
 		if (code && !(code == -EOVERFLOW && dev->need > dev->size)) {
 			code = nd_replay_run(dev, &r, &replayed);

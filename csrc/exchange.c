@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* One exchange: a request is sent, and its answers are read. */
+/* Sends a request and reads its answers. */
 #include "internal.h"
 
 #include <errno.h>
@@ -7,26 +7,26 @@
 #include <sys/socket.h>
 
 /*
- * Each answer is received into a slot. A dump's datagram has at most NLMSG_GOODSIZE (8 KiB) unless a bigger buffer was once
- * offered (probes dumps.datagram.room-8, dumps.datagram.room-32), so a slot has that size, and eight are filled by one
- * system call. One link may need more (alternative names: up to 64 KiB); then see widen.
+ * Each datagram is received into a slot. Those of a dump have at most NLMSG_GOODSIZE (8 KiB), unless the socket has ever offered
+ * a bigger buffer (probes dumps.datagram.room-8, dumps.datagram.room-32). So a slot has that size, and one system call
+ * fills eight. One link may need more, for its alternative names: up to 64 KiB; then see widen.
  */
 #define SLOT_SIZE 8192u
 #define SLOTS 8u
-#define MEMORY_SIZE (9 * SLOT_SIZE)	/* of one: 64 KiB of alternative names, which 7.2 lists first, and the rest */
+#define MEMORY_SIZE (9 * SLOT_SIZE)	/* one link with 64 KiB of alternative names, which Linux 7.2 lists first, and the rest */
 #define TRIES 8
 #define DRAIN_MAX 100000	/* datagrams */
 
-/* What an exchange waits for and has seen. */
+/* The state of an exchange. */
 struct wait {
 	uint32_t first, last;	/* seq of the request's first and last message */
-	int last_acked;		/* the last one asks for an ack: only that ends it */
+	int last_acked;		/* the last one asks for an ack, so only an ack ends the exchange */
 	int is_dump;		/* the last one is a dump: any number of datagrams */
 	int done;
 	int interrupted;	/* NLM_F_DUMP_INTR was seen */
 	size_t refusals;
 	size_t cut;		/* bytes of the longest datagram that did not fit into a slot; 0: none */
-	struct nd_seen *seen;	/* a look-up: gets each answer */
+	struct nd_seen *seen;	/* of a look-up: gets each answer. NULL: it is another request */
 };
 
 static int number(struct nd_sock *s, struct nd_msg *req, struct wait *w)
@@ -58,7 +58,7 @@ static void keep(struct nd_buf *reply, const struct nd_view *v)
 	reply->need += room;
 	if (reply->need > reply->size)
 		return;
-	/* It may have been received there; and its padding then may hold what a kernel did not set. */
+	/* The message may lie in the reply already (slots), and the bytes behind it are not zero then. */
 	memmove(reply->data + reply->used, v->start, v->len);
 	memset(reply->data + reply->used + v->len, 0, room - v->len);
 	reply->used += room;
@@ -69,7 +69,7 @@ static int says_so(const struct nd_view *v, int code)
 	return v->body_len >= sizeof(struct nlmsgerr) && memcmp(v->body, &code, sizeof code) == 0;
 }
 
-/* One message of the kernel's. Only what answers this request counts: its seq, our portid (probe acks.echo.pid-zero). */
+/* Takes a message. An answer to this request has its seq and this socket's portid (probe acks.echo.pid-zero); others are skipped. */
 static int take(const struct nd_sock *s, struct wait *w, const struct nd_view *v, struct nd_buf *reply, struct nd_err *err)
 {
 	struct nd_err refusal;
@@ -87,7 +87,7 @@ static int take(const struct nd_sock *s, struct wait *w, const struct nd_view *v
 		memcpy(&code, v->body, sizeof code);
 	if (v->type == NLMSG_ERROR) {
 		code = nd_view_error(v, &refusal);
-		/* Malformed: the kernel's own -EBADMSG is what the message says. */
+		/* Malformed, unless -EBADMSG is the code that the kernel sent. */
 		if (code == -EBADMSG && !says_so(v, code)) {
 			*err = refusal;
 			return code;
@@ -129,8 +129,8 @@ static int take_datagram(const struct nd_sock *s, struct wait *w, const void *da
 }
 
 /*
- * Where answers are received: slots in `memory`, or, where one alone is longer than that, the free part of the caller's
- * reply. Returns how many slots; their size is *size.
+ * Chooses where datagrams are received: slots in `memory`; or, if one slot is longer than that, the free part of the caller's
+ * reply. Returns the number of slots; *size is the size of each.
  */
 static unsigned int slots(const struct nd_sock *s, const struct nd_buf *reply, unsigned char *memory, unsigned char **at,
 			  size_t *size)
@@ -147,8 +147,8 @@ static unsigned int slots(const struct nd_sock *s, const struct nd_buf *reply, u
 }
 
 /*
- * Of a datagram that is longer than all of `memory` a look-up reads what is there: the name and the MAC address lie before
- * the long lists (rtnl_fill_ifinfo), and so does the kind up to 6.18. 1: its first message was cut.
+ * A look-up of a link whose datagram is longer than all of `memory` uses the beginning: the kernel puts the name and the MAC
+ * address, and up to 6.18 the kind, before the long lists (rtnl_fill_ifinfo). 1: the first message was cut to `size`.
  */
 static int shorten(const struct wait *w, unsigned char *data, size_t size)
 {
@@ -161,8 +161,8 @@ static int shorten(const struct wait *w, unsigned char *data, size_t size)
 }
 
 /*
- * Reads a burst: no more datagrams than the request has messages, unless it is a dump. The kernel's address has nl_pid 0; a
- * datagram of another process is not an answer.
+ * Reads datagrams: no more than the request has messages, unless it is a dump. The kernel's address has nl_pid 0; a datagram of
+ * another process is no answer.
  */
 static int receive(const struct nd_sock *s, struct wait *w, struct nd_buf *reply, struct nd_err *err)
 {
@@ -186,7 +186,7 @@ static int receive(const struct nd_sock *s, struct wait *w, struct nd_buf *reply
 		burst[i].msg_hdr.msg_name = &from[i];
 		burst[i].msg_hdr.msg_namelen = sizeof from[i];
 	}
-	do	/* MSG_TRUNC: msg_len is the datagram's own length, whatever the slot's */
+	do	/* MSG_TRUNC: msg_len is the length of the datagram, also where that is more than the slot's */
 		n = recvmmsg(s->fd, burst, count, MSG_WAITFORONE | MSG_TRUNC, NULL);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == ENOBUFS)
@@ -238,7 +238,7 @@ static int exchange_once(struct nd_sock *s, struct nd_msg *req, struct wait *w, 
 	return w->refusals ? err->code : 0;
 }
 
-/* RTM_GET*: rtnetlink knows them by these bits, too (rtnetlink_rcv_msg). */
+/* RTM_GET* alone. The kernel knows them by the same two bits (rtnetlink_rcv_msg). */
 static int is_query(const struct nd_msg *req)
 {
 	struct nd_view v;
@@ -250,7 +250,7 @@ static int is_query(const struct nd_msg *req)
 	return 1;
 }
 
-/* What is left of the answers to a request that is given up: a dump of it must end before the next one can begin. */
+/* Reads the rest of the answers to an abandoned request: its dump must end before the next one can begin. */
 static void drain(const struct nd_sock *s)
 {
 	unsigned char byte;
@@ -261,8 +261,8 @@ static void drain(const struct nd_sock *s)
 }
 
 /*
- * An answer was longer than a slot, and what did not fit is lost: slots grow, for this socket's life (a dump's datagrams
- * grow with what is offered). 0: the request, which changes nothing, can be sent once more.
+ * After an answer that was longer than a slot, and so is lost: makes the slots of this socket longer, also for later requests
+ * (the datagrams of a dump grow with the buffer that is offered). 0: the request changes nothing and can be sent again.
  */
 static int widen(struct nd_sock *s, const struct nd_msg *req, struct nd_buf *reply, const struct wait *w, struct nd_err *err)
 {

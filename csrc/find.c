@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* Where is the device? Look-ups of one link, and finding ours again after something went wrong. */
+/* Looks links up, and finds the device again after a failure. */
 #include "internal.h"
 
 #include <errno.h>
@@ -15,6 +15,7 @@ void nd_put_getlink(struct nd_msg *m, int32_t ifindex, const char *name)
 		nd_msg_put_name(m, IFLA_IFNAME, name);
 }
 
+/* An attribute in IFLA_LINKINFO. */
 static const unsigned char *info_of(const struct nd_link_attrs *link, uint16_t type, size_t *len)
 {
 	const struct nd_attr *const info = &link->attrs[IFLA_LINKINFO];
@@ -23,7 +24,7 @@ static const unsigned char *info_of(const struct nd_link_attrs *link, uint16_t t
 	return info->data ? nd_attr_find(info->data, info->len, type, len) : NULL;
 }
 
-/* A bond gives its slaves its own MAC, and back theirs when they leave (probe kinds.port-state.bond). */
+/* The MAC address that a slave of a bond gets back when it leaves; in the bond it has the bond's (probe kinds.port-state.bond). */
 static const unsigned char *mac_before_bond(const struct nd_link_attrs *link, size_t *len)
 {
 	size_t n;
@@ -51,7 +52,7 @@ int nd_same_mac(const struct nd_link_attrs *was, const struct nd_link_attrs *is,
 /* How like a link is to the one of the snapshot. */
 static enum nd_likeness likeness(const struct nd_dev *dev, const struct nd_link_attrs *link)
 {
-	/* What nobody can change: on other hardware it is another one. The third is the other end, or what it lies on. */
+	/* Attributes that no request can change. IFLA_LINK: the other end of a veth, the lower device of a VLAN. */
 	static const uint16_t fixed[] = { ND_IFLA_PERM_ADDRESS, ND_IFLA_PARENT_DEV_NAME, IFLA_LINK };
 	enum nd_likeness found = ND_ALIKE;
 	struct nd_link_attrs was;
@@ -73,7 +74,7 @@ static enum nd_likeness likeness(const struct nd_dev *dev, const struct nd_link_
 
 		if (both && nd_attr_same(p, q))
 			found = found == ND_ALIKE ? ND_ALIKE_AND_FIXED : found;
-		else if (both && fixed[i] != IFLA_LINK)	/* a lower device's number may change, if it moves, too */
+		else if (both && fixed[i] != IFLA_LINK)	/* the ifindex of a lower device changes if that moves, too */
 			return ND_UNLIKE;
 		else if (both && found == ND_ALIKE)
 			found = ND_ALIKE_BUT_LINK;
@@ -136,16 +137,16 @@ static int has_our_name(const struct nd_dev *dev, const char *name)
 	return strcmp(name, dev->ifname) == 0 || strcmp(name, dev->wanted) == 0 || (dev->name[0] && strcmp(name, dev->name) == 0);
 }
 
-/* Which links under the right ifindex or name are taken for ours. */
+/* Which links with the right ifindex or name are taken for the device. */
 enum trust {
-	BY_MAC,		/* one of the same kind with our MAC address */
-	BY_NAME,	/* nobody else can have that ifindex: or, where the MAC address was changed, with one of our names */
-	BY_IFINDEX,	/* or with any (find_renamed) */
+	BY_MAC,		/* of the same kind, with its MAC address */
+	BY_NAME,	/* no other device can have the ifindex: also with another MAC address, but one of its names */
+	BY_IFINDEX,	/* also with another MAC address and name (find_renamed) */
 };
 
 /*
- * 1: found and ours; 0: not there; negative: could not be looked up. Names and numbers can be taken by others: the one we look
- * for has the snapshot's kind and hardware, too.
+ * 1: found; 0: not there; negative: the look-up failed. Another device may have its name or ifindex by now, so the link's kind
+ * and hardware are compared with the snapshot, too.
  */
 static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, enum trust trust,
 		  struct nd_seen *seen, struct nd_err *err)
@@ -156,7 +157,7 @@ static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, con
 		return 0;
 	if (code < 0)
 		return code;
-	/* Matched by an alternative name (probe message.key.altname-as-name). */
+	/* A look-up by name also finds alternative names (probe message.key.altname-as-name). */
 	if (!ifindex && name && strcmp(seen->name, name) != 0)
 		return 0;
 	switch (seen->likeness) {
@@ -177,7 +178,7 @@ static void is_in_target(struct nd_dev *dev, const struct nd_seen *seen)
 {
 	dev->place = ND_PLACE_TARGET;
 	dev->target_ifindex = seen->ifindex;
-	dev->ifindex_unsure = 0;	/* from now on it is known */
+	dev->ifindex_unsure = 0;
 	memcpy(dev->name, seen->name, sizeof dev->name);
 }
 
@@ -198,13 +199,15 @@ int nd_find_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err 
 }
 
 /*
- * The last resort: the container gave the device another name and another MAC address, so what is left is the ifindex in the
- * target, which we asked for. Nobody else has it while the device lives. It must have arrived there (dev->name), or have what
- * the container cannot change: the permanent MAC address, the parent device, the other end (IFLA_LINK); and none of these
- * may be another one. A hostile container can delete a virtual device of ours and put one of its own, of the same kind,
- * under that number: it is then taken home in the place of ours. That is what it can do in any case: it gives a device
- * our name and MAC address, and all that we know is the same. It loses that device, and gains nothing over the source: what
- * comes back is set up as the snapshot says, and what cannot be is reported (nd_dev_undo).
+ * The last resort, after the container gave the device another name and another MAC address: its ifindex in the target, which
+ * nd_dev_move requested. No other device has it as long as the device exists. Either the device is known to have arrived
+ * there (dev->name), or the link has the same permanent MAC address, parent device or other end (IFLA_LINK), which the
+ * container cannot change; and none of these may differ.
+ *
+ * A hostile container can delete a virtual device and create one of the same kind with that ifindex, which is then moved to
+ * the source in its place. It could do the same with a copy of name and MAC address, which looks the same.
+ * The container loses that device and gains nothing in the source: the device is set up as the snapshot says, and nd_dev_undo
+ * reports the differences that remain.
  */
 static int find_renamed(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err)
 {
@@ -230,8 +233,8 @@ static int find_in_source(struct nd_dev *dev, struct nd_sock *source, int32_t if
 }
 
 /*
- * The source first: a device that never left is still there under its own ifindex. By its name there only behind the target:
- * without a MAC (tun), or with a shared one (ipvlan), a new device of that name is not ours while ours is in the target.
+ * The source comes first: a device that never left has its ifindex there. Its name in the source comes after the target: a new
+ * device with that name looks the same if there is no MAC address (tun) or a shared one (ipvlan).
  */
 int nd_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, struct nd_seen *seen, struct nd_err *err)
 {
@@ -243,7 +246,7 @@ int nd_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, 
 		found = nd_find_in_target(dev, target, err);
 	if (found == 0)
 		found = find_in_source(dev, source, 0, BY_MAC, seen, err);
-	if (found == 0)	/* with another MAC address now: only if it is nowhere else */
+	if (found == 0)	/* with another MAC address: only if it is nowhere else */
 		found = find_in_source(dev, source, dev->ifindex, BY_NAME, seen, err);
 	if (found == 0)
 		found = find_renamed(dev, target, err);
@@ -265,19 +268,20 @@ int nd_dev_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 }
 
 /*
- * 1: nobody has that ifindex; 0: it is taken. *honoured: whether IFLA_NEW_IFINDEX counts. 0 is out of its range, where it is
- * looked at (probe message.new-ifindex.zero); else there is no such device. Both are refused, and change nothing.
+ * 1: no device has the ifindex; 0: it is taken. *honoured: the kernel knows IFLA_NEW_IFINDEX. The request in front of the look-up
+ * changes nothing: it asks for IFLA_NEW_IFINDEX 0 for a device that does not exist. A kernel that knows the attribute refuses
+ * the 0 (probe message.new-ifindex.zero), an older one says ENODEV.
  */
 static int is_free(const struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, int *honoured, struct nd_err *err)
 {
-	static const struct ifinfomsg nobody = { .ifi_index = INT32_MAX };
+	static const struct ifinfomsg none = { .ifi_index = INT32_MAX };
 	_Alignas(8) unsigned char bytes[128];
 	struct nd_seen seen = { .dev = dev };
 	struct nd_msg m;
 	int code;
 
 	nd_msg_init(&m, bytes, sizeof bytes);
-	nd_msg_begin(&m, RTM_NEWLINK, 0, &nobody, sizeof nobody);
+	nd_msg_begin(&m, RTM_NEWLINK, 0, &none, sizeof none);
 	nd_msg_put_u32(&m, ND_IFLA_NEW_IFINDEX, 0);
 	nd_put_getlink(&m, ifindex, NULL);
 	code = look(sock, &m, 1, &seen, err);
@@ -293,7 +297,7 @@ int nd_dev_choose(struct nd_dev *dev, struct nd_dev *const *batch, size_t n, str
 	err->code = 0;
 	if (!dev->link_len)
 		return nd_err_set(err, ND_STEP_NONE, -EINVAL, "no snapshot");
-	/* Further away each time: where many devices are, their numbers lie side by side. */
+	/* The step doubles, because the ifindexes of many devices lie side by side. */
 	for (; ifindex < INT32_MAX; ifindex += step, step *= 2) {
 		found = 1;
 		for (size_t i = 0; i < n && found; i++)

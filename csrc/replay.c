@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* Addresses: reading a snapshot's, and replaying them into a namespace. */
+/* Reads the addresses of a snapshot, and adds them in a namespace. */
 #include "internal.h"
 
 #include <errno.h>
 #include <string.h>
 
 /*
- * A default receive buffer holds about 250 answers (probe acks.overflow.208-kib); if every message of a window is
- * refused, each refusal must still fit: what does not is lost (probe acks.overflow.errors).
+ * A window is one send. If the kernel refuses all of its messages, the refusals must fit into the receive buffer, or they are lost
+ * (probe acks.overflow.errors); the default one holds about 250 (probe acks.overflow.208-kib).
  */
 #define WINDOW_MESSAGES 120
 #define WINDOW_BYTES 16384
@@ -70,7 +70,7 @@ int nd_addr_label(const struct nd_dev *dev, const char *name, const struct nd_ad
 }
 
 /*
- * A permanent one with the preferred lifetime 0: IPv4's dump says "preferred forever" of it, and only the flag tells
+ * A permanent address with the preferred lifetime 0. A dump of IPv4 has the lifetime "forever" for it; only the flag differs
  * (probe addresses.lifetime.ipv4-preferred-zero).
  */
 static int is_deprecated_ipv4(const struct nd_addr *a)
@@ -81,10 +81,9 @@ static int is_deprecated_ipv4(const struct nd_addr *a)
 }
 
 /*
- * The dumped message again, for another ifindex, label and flags. Only what RTM_NEWADDR takes: a dump may carry more one
- * day. NLM_F_REPLACE makes a second replay of the same address harmless (probes addresses.exists.ipv4-replace,
- * addresses.exists.ipv6-replace), and meets the kernel's own link-local (probe
- * addresses.ipv6.link-local.replaced-after-up).
+ * Appends an address as it was dumped, with another ifindex, label and flags. Attributes that RTM_NEWADDR does not take are left
+ * out. With NLM_F_REPLACE the request can be repeated (probes addresses.exists.ipv4-replace, addresses.exists.ipv6-replace),
+ * and replaces the link-local address that the kernel has added (probe addresses.ipv6.link-local.replaced-after-up).
  */
 static void put_address(struct nd_msg *m, struct nd_dev *dev, const struct nd_replay *r, const struct nd_addr *a, uint32_t flags)
 {
@@ -117,7 +116,7 @@ struct window {
 	_Alignas(8) unsigned char bytes[WINDOW_BYTES];
 	struct nd_msg m;
 	size_t messages;
-	int first_code;		/* the first failure, where a replay keeps going */
+	int first_code;		/* the first failure of a replay that keeps going */
 };
 
 static int flush(struct window *w, const struct nd_replay *r, struct nd_err *err)
@@ -136,7 +135,7 @@ static int flush(struct window *w, const struct nd_replay *r, struct nd_err *err
 	return r->keep_going ? 0 : code;
 }
 
-/* Room for the messages of one address (two for IPv6), or an earlier flush. */
+/* Makes room for the messages of one address (two for IPv6): sends the window if it is full. */
 static int make_room(struct window *w, const struct nd_replay *r, size_t len, struct nd_err *err)
 {
 	if (w->messages + 2 <= WINDOW_MESSAGES && w->m.used + 2 * (len + 64) <= sizeof w->bytes)
@@ -144,7 +143,7 @@ static int make_room(struct window *w, const struct nd_replay *r, size_t len, st
 	return flush(w, r, err);
 }
 
-/* IPv6, and it had completed DAD: it need not prove itself again. */
+/* An IPv6 address that has completed duplicate address detection (DAD). */
 static int is_proven(const struct nd_addr *a)
 {
 	const uint32_t unproven = IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_NODAD | IFA_F_OPTIMISTIC;
@@ -153,14 +152,14 @@ static int is_proven(const struct nd_addr *a)
 }
 
 /*
- * An IPv6 address that had completed DAD goes in with IFA_F_NODAD: same MAC, same link, it was verified already, so it is
- * usable at once (probe addresses.ipv6.dad.up-nodad). Then once more with its own flags: clearing NODAD by a replace
- * starts no DAD and keeps the order (probes addresses.ipv6.dad.replaced, addresses.ipv6.order.replaced). One that was
- * tentative or a duplicate has to prove itself again.
+ * Appends one address. An IPv6 address that has completed DAD is added with IFA_F_NODAD: its MAC address and link are the same, so
+ * it is usable at once (probe addresses.ipv6.dad.up-nodad). A second message replaces the flags by its own: clearing
+ * IFA_F_NODAD starts no DAD and keeps the order (probes addresses.ipv6.dad.replaced, addresses.ipv6.order.replaced). For a
+ * tentative or duplicate address the kernel repeats DAD.
  *
- * The first one has IFA_F_NOPREFIXROUTE, too: a replace of an address that has its prefix route looks for a route of that
- * prefix on the device, whoever's, and where its metric is another one, deletes it (modify_prefix_route). One that has none
- * yet only adds its own.
+ * The first message has IFA_F_NOPREFIXROUTE, too. When an address that has a prefix route is replaced, the kernel takes any route
+ * of that prefix on the device for it, and deletes that if its metric differs (modify_prefix_route). If the address has
+ * none yet, the kernel only adds one.
  */
 static int replay_one(struct window *w, struct nd_dev *dev, const struct nd_replay *r, const struct nd_addr *a,
 		      struct nd_err *err)
@@ -181,14 +180,14 @@ static int replay_one(struct window *w, struct nd_dev *dev, const struct nd_repl
 
 static void put_up(struct window *w, const struct nd_replay *r)
 {
-	/* ifi_change must be exactly IFF_UP: ~0 would clear the other flags (probe message.flags.change-all). */
+	/* With ~0 in ifi_change the kernel would clear the other flags (probe message.flags.change-all). */
 	const struct ifinfomsg head = { .ifi_index = r->ifindex, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
 
 	nd_msg_begin(&w->m, RTM_NEWLINK, 0, &head, sizeof head);
 	w->messages++;
 }
 
-/* Offsets of the IPv6 messages, in the free part of the device's memory, so that they can be walked backwards. */
+/* Lists the offsets of the IPv6 messages, in the free part of the device's memory, for a walk backwards. */
 static int index_ipv6(struct nd_dev *dev, uint32_t **offsets, size_t *n, struct nd_err *err)
 {
 	const size_t end = nd_dev_end(dev);
@@ -212,8 +211,8 @@ static int index_ipv6(struct nd_dev *dev, uint32_t **offsets, size_t *n, struct 
 }
 
 /*
- * Undo: link-locals that were usable go in before IFF_UP (probe addresses.ipv6.link-local.again-before-up). After it the
- * kernel may have made the same one, tentative, and no replace ends its DAD.
+ * In an undo, usable link-local addresses are added before IFF_UP (probe addresses.ipv6.link-local.again-before-up). After it the
+ * kernel may have added the same address as tentative, and replacing that does not end DAD.
  */
 static int replay_link_locals(struct window *w, struct nd_dev *dev, const struct nd_replay *r, const uint32_t *ipv6, size_t n,
 			      struct nd_err *err)
@@ -245,14 +244,14 @@ static void mask_prefix(unsigned char address[16], unsigned prefixlen)
 	}
 }
 
-/* A connected route: the kernel makes it with an address, unless IFA_F_NOPREFIXROUTE says that it does not. */
+/* A connected route. The kernel adds it with an address, unless that has IFA_F_NOPREFIXROUTE. */
 struct prefix {
 	unsigned char dst[16];
 	unsigned len;
 	uint32_t metric;
 };
 
-/* The route of an IPv6 address's own prefix, or of its peer's (IFA_ADDRESS beside IFA_LOCAL). 0: it has none. */
+/* The connected route of an IPv6 address, or that of its peer's prefix (IFA_ADDRESS beside IFA_LOCAL). 0: it has none. */
 static int prefix_of(const struct nd_addr *a, int peer, struct prefix *p)
 {
 	const struct nd_attr *const local = &a->attrs[IFA_LOCAL], *const metric = &a->attrs[IFA_RT_PRIORITY];
@@ -271,7 +270,7 @@ static int prefix_of(const struct nd_addr *a, int peer, struct prefix *p)
 	return 1;
 }
 
-/* Whether the prefix is the own one of one of these addresses. */
+/* Whether it is the connected route of one of these addresses. */
 static int is_explained(const struct prefix *p, const void *addrs, size_t len)
 {
 	struct nd_addr a;
@@ -302,11 +301,11 @@ static int drop_route(const struct nd_replay *r, const struct prefix *p, struct 
 }
 
 /*
- * A replace makes the kernel add a route for the peer's prefix (inet6_addr_modify), which the address never had: the kernel
- * gives it one to the peer alone, of 128 bits. Nothing is to be invented (runtime-spec: addresses and routes are not
- * configured), so it goes again; a kernel that adds none answers ESRCH. But not if it is the own prefix of another address
- * of the same metric that the device has now: a replayed one, or one that the kernel made meanwhile (fe80::/64, a router's).
- * `used`: where the free part of the device's memory begins.
+ * Deletes the routes for peers' prefixes. The kernel adds an address with a route of 128 bits to its peer; when the address is
+ * replaced, it adds another for the whole prefix (inet6_addr_modify), which the source did not have. A kernel that adds none
+ * answers ESRCH. A route stays if it is also the connected one of an address that the device has now: a replayed one, or
+ * one that the kernel has added meanwhile (fe80::/64, a router's prefix). `used`: where the free part of the device's
+ * memory begins.
  */
 static int drop_peer_routes(struct nd_dev *dev, const struct nd_replay *r, size_t used, struct nd_err *err)
 {
@@ -330,7 +329,7 @@ static int drop_peer_routes(struct nd_dev *dev, const struct nd_replay *r, size_
 
 int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err)
 {
-	struct window w;	/* w.bytes stays as it is: 16 KiB of zeros are a third of a device's instructions */
+	struct window w;	/* w.bytes is not zeroed: that would double the instructions of all steps */
 	struct nd_addr a;
 	uint32_t *ipv6;
 	size_t pos = 0, n;
@@ -341,7 +340,7 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 	w.first_code = 0;
 	nd_msg_init(&w.m, w.bytes, sizeof w.bytes);
 	code = index_ipv6(dev, &ipv6, &n, err);
-	/* IPv4 before IFF_UP: in dump order, primaries are before secondaries (probe addresses.ipv4.order.replayed). */
+	/* IPv4 before IFF_UP, in dump order: primary before secondary addresses (probe addresses.ipv4.order.replayed). */
 	while (!code && nd_addr_next_of(dev, &pos, &a))
 		if (a.head.ifa_family != AF_INET6 && nd_addr_in(&a, r->set))
 			code = replay_one(&w, dev, r, &a, err);
@@ -350,9 +349,9 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 	if (!code && r->up)
 		put_up(&w, r);
 	/*
-	 * IPv6 after it: an address with a peer that is added with IFA_F_NODAD while the link is down never gets its peer
-	 * route (probe addresses.ipv6.routes.peer). And in reverse: the kernel puts the newest of a scope first (probes
-	 * addresses.ipv6.order.newest, addresses.ipv6.order.scope).
+	 * IPv6 after IFF_UP: an address with a peer that is added with IFA_F_NODAD while the link is down never gets its peer
+	 * route (probe addresses.ipv6.routes.peer). In reverse dump order: the kernel lists the newest of a scope first
+	 * (probes addresses.ipv6.order.newest, addresses.ipv6.order.scope).
 	 */
 	for (size_t i = n; i-- > 0 && !code;) {
 		pos = ipv6[i];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* NETLINK_ROUTE sockets: opening one in a namespace. */
+/* Opens NETLINK_ROUTE sockets in a network namespace. */
 #include "internal.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@
 
 #define ANSWER_TIMEOUT_S 10
 
-/* One read or one write: a file of /proc/sys takes a value whole. */
+/* One read or one write: a file of /proc/sys takes a whole value at once. */
 static void do_file(struct nd_file *file)
 {
 	const int fd = open(file->path, (file->write ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
@@ -56,11 +56,12 @@ static int open_made(int *made)
 }
 
 /*
- * The one function that leaves the calling thread's namespace. Signals are blocked: a handler must not run (and open
- * sockets) in the wrong namespace: of this thread alone, which is what sigprocmask(2) means on Linux (pthread_sigmask would
- * bind the object to glibc >= 2.32). Nor can it be cancelled there: open, read and close are cancellation points, and its
- * cleanup would run there (pthread_setcancelstate is in every libc, without -lpthread). /proc/thread-self and not
- * /proc/self (probe netns.setns.one-thread).
+ * The one function that leaves the calling thread's namespace.
+ *
+ * Signals are blocked, so that no handler runs (and opens sockets) in the other namespace. sigprocmask(2) blocks them for this
+ * thread alone; pthread_sigmask would bind the object to glibc >= 2.32. Cancellation is disabled, because open, read and
+ * close are cancellation points, and cleanup handlers would run there; pthread_setcancelstate needs no -lpthread.
+ * /proc/self is the main thread's namespace, /proc/thread-self the calling thread's (probe netns.setns.one-thread).
  */
 static int open_there(struct nd_sock *s, int netns_fd, struct nd_file *files, size_t nfiles, int *made, struct nd_err *err)
 {
@@ -76,7 +77,7 @@ static int open_there(struct nd_sock *s, int netns_fd, struct nd_file *files, si
 	}
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, &before);
-	/* The way back is tried before it is needed: who may enter the other namespace need not have the right to return. */
+	/* The way back is tried first: a caller may have the right to enter the other namespace and not the right to return. */
 	if (setns(home, CLONE_NEWNET) < 0) {
 		code = nd_err_set(err, ND_STEP_OPEN, -errno, "setns into this thread's own namespace, the way back, was refused");
 	} else if (made ? unshare(CLONE_NEWNET) < 0 : setns(netns_fd, CLONE_NEWNET) < 0) {
@@ -130,7 +131,7 @@ static int set_up(struct nd_sock *s, struct nd_err *err)
 	    bind(s->fd, (const struct sockaddr *)&addr, sizeof addr) < 0 ||
 	    getsockname(s->fd, (struct sockaddr *)&addr, &len) < 0)
 		goto fail;
-	/* The kernel's choice: the process id is only its first try (probe acks.echo.second-socket). */
+	/* The kernel chooses it; the process id is only its first choice (probe acks.echo.second-socket). */
 	s->portid = addr.nl_pid;
 	err->code = 0;
 	return 0;
@@ -178,7 +179,7 @@ uint64_t nd_sock_cookie(const struct nd_sock *s)
 	return getsockopt(s->fd, SOL_SOCKET, ND_SO_NETNS_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
 }
 
-/* By the number of the call: fstat(3) would bind the object to glibc >= 2.33. */
+/* By system call number: fstat(3) would bind the object to glibc >= 2.33. */
 static long inode_of(int fd, struct statx *found)
 {
 	return syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_INO, found);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * For LD_PRELOAD: system calls of a program fail with ENOBUFS. FAULT_CALL is send, recvmmsg or setns; those from the
- * FAULT_FIRST-th (from 1) to the FAULT_LAST-th fail. A failing recvmmsg leaves the answer unread: the request was done.
+ * For LD_PRELOAD: makes system calls of a program fail with ENOBUFS. FAULT_CALL is send, recvmmsg or setns; the calls from the
+ * FAULT_FIRST-th (from 1) to the FAULT_LAST-th fail. The answer to a failing recvmmsg stays unread: the request was done.
  */
 #define _GNU_SOURCE
 #include <errno.h>

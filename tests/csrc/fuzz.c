@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * Fuzzes the core with answers that no kernel gives. Linked with --wrap for send and recvmmsg: the kernel is the input here.
- * With clang's libFuzzer, or (-DFUZZ_MAIN) with a loop of its own: fuzz SECONDS SEED-FILE..., whose last line says how many
- * inputs were tried. A sanitizer ends it at the first wrong access; an input that takes 10 s is a hang.
+ * Fuzzes the core with answers that the kernel never gives. Linked with --wrap for send and recvmmsg: the input takes the
+ * kernel's place. Built for clang's libFuzzer or, with -DFUZZ_MAIN, as a program: fuzz SECONDS SEED-FILE..., whose last line
+ * has the number of inputs. A sanitizer ends it at the first wrong access; an input that takes 10 s is a hang.
  *
- * An input: the first byte chooses what is fuzzed, the next three how; then chunks, each with its length (2 bytes, little-
- * endian): the datagrams that are answered, in turn. An empty one, or none when they are used up, is an ack or a refusal.
+ * An input: the first byte chooses the functions, the next three their arguments; then chunks, each with its length (2 bytes,
+ * little-endian): the datagrams of the answers, in turn. An empty chunk, and each answer after the last, is an ack or a
+ * refusal.
  */
 #include "internal.h"
 
@@ -26,12 +27,12 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *burst, unsigned int n, int flags, st
 /* ---- the kernel ---- */
 
 static struct {
-	const uint8_t *data;	/* what is left of the input */
+	const uint8_t *data;	/* the rest of the input */
 	size_t size;
 	uint32_t first, last;	/* seq of the request's first and last message */
 	unsigned int answered;
-	int refuses;		/* when the input is used up: every how many requests one is refused */
-	int lies;		/* seq and portid are left as the input has them */
+	int refuses;		/* after the end of the input: each n-th request is refused; 0: none */
+	int lies;		/* seq and portid stay as in the input */
 } kernel;
 
 /* The next chunk of the input. 0: used up. */
@@ -52,7 +53,7 @@ static size_t chunk(const uint8_t **data)
 	return len;
 }
 
-/* Makes messages answers to the request: their own seq, from 0, chooses its message. */
+/* Turns messages into answers: their seq in the input is the index of the request's message. */
 static void address(uint8_t *data, size_t len)
 {
 	const uint32_t portid = PORTID;
@@ -116,7 +117,7 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *burst, unsigned int n, int flags, st
 		burst[got].msg_hdr.msg_namelen = 0;
 		burst[got].msg_hdr.msg_flags = whole > len ? MSG_TRUNC : 0;
 		burst[got++].msg_len = (unsigned int)(flags & MSG_TRUNC ? whole : len);
-		/* nlmsg_flags and nlmsg_type: the answer's end. */
+		/* The end of an answer, by nlmsg_flags and nlmsg_type. */
 		if (len >= sizeof(struct nlmsghdr) && ((data[6] & NLM_F_MULTI) == 0 || data[4] == NLMSG_DONE))
 			break;
 	}
@@ -129,7 +130,7 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *burst, unsigned int n, int flags, st
 	return (int)got;
 }
 
-/* ---- what is fuzzed ---- */
+/* ---- the fuzzed functions ---- */
 
 /* Memory of exactly that size, for the sanitizer. */
 static void *exactly(const void *data, size_t size)
@@ -192,7 +193,7 @@ static void exchange(const uint8_t *how)
 	free(request);
 }
 
-/* All steps, whatever the ones before said; `how` also says what is damaged before the undo. */
+/* All steps, also after failures; `how` also says how the device is damaged before the undo. */
 static void steps(struct nd_dev *dev, const uint8_t *how)
 {
 	struct nd_sock source = { .fd = -1, .portid = PORTID }, target = source;
@@ -224,7 +225,7 @@ static void steps(struct nd_dev *dev, const uint8_t *how)
 	nd_dev_move(dev, &source, &target, 99, &err);
 	nd_dev_up_and_replay(dev, &target, &err);
 	nd_dev_verify(dev, &target, &err);
-	if (how[0] & 8) {	/* a record that was read back: any byte of it may be wrong, but not how much memory there is */
+	if (how[0] & 8) {	/* as from a record: any byte may be wrong, but the size, which nd_dev_resize sets */
 		const uint32_t size = dev->size;
 
 		((unsigned char *)dev)[how[2] % sizeof *dev] ^= how[3];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * What callers of the C core see: golden bytes, bounds, malformed input, limits, and calls in the wrong order. TAP on stdout;
- * arguments: --list, or names of cases. What is parsed lies in memory of exactly its size: a sanitizer or valgrind finds each
- * byte that is read behind it.
+ * The C core as its callers see it: golden bytes, bounds, malformed input, limits, and calls in the wrong order. TAP on stdout;
+ * arguments: --list, or names of cases. Parsed data lies in memory of exactly its size, so that a sanitizer or valgrind finds
+ * each byte that is read behind it.
  */
 #include "unit.h"
 
@@ -102,7 +102,7 @@ static void error_is_sticky(void)
 	CHECK(nd_sock_exchange(&nobody, &m, NULL, &err) == -EOVERFLOW && err.code == -EOVERFLOW && err.step == ND_STEP_EXCHANGE);
 }
 
-/* No family header: NULL is as good as any. */
+/* Without a family header the pointer may be NULL. */
 static void header_of_no_bytes(void)
 {
 	_Alignas(8) unsigned char bytes[32];
@@ -135,7 +135,7 @@ static void lengths_that_no_message_has(void)
 
 /* ---- reading ---- */
 
-/* How many messages are walked over in `len` bytes with that nlmsg_len in the first; *end: 0 or -EBADMSG. */
+/* Counts the messages in `len` bytes with that nlmsg_len in the first; *end: 0 or -EBADMSG. */
 static int walk(const void *data, size_t len, uint32_t first_len, int *end)
 {
 	unsigned char *copy = exactly(data, len);
@@ -173,7 +173,7 @@ static void messages_that_lie_about_their_length(void)
 	CHECK(walk(bytes, 64, UINT32_MAX - 2, &end) == 0 && end == -EBADMSG);
 }
 
-/* Looks for IFLA_IFNAME with that nla_len in the first of two attributes; the payload's length, or -1. */
+/* Looks for IFLA_IFNAME, the second attribute, with that nla_len in the first one. Returns the payload's length, or -1. */
 static int look(uint16_t first_len, size_t cut)
 {
 	_Alignas(8) unsigned char bytes[64];
@@ -236,7 +236,7 @@ static int read_error(int code, uint16_t flags, const void *more, size_t len, st
 static void errors_and_their_texts(void)
 {
 	_Alignas(8) unsigned char bytes[320];
-	unsigned char *const attrs = bytes + NLMSG_HDRLEN;	/* built by a message that is then left out */
+	unsigned char *const attrs = bytes + NLMSG_HDRLEN;	/* built with a header, which is then skipped */
 	struct nd_msg m;
 	struct nd_err err;
 	char text[250];

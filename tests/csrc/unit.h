@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* What the files of the unit test share. */
+/* Declarations that the files of the unit test share. */
 #ifndef ND_UNIT_H
 #define ND_UNIT_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* What holds for all functions, and for the thread that calls them. */
+/* Rules for all functions, and for the thread that calls them. */
 #include "unit.h"
 
 #include <fcntl.h>
@@ -8,15 +8,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- what a success leaves in nd_err ---- */
+/* ---- nd_err after a success ---- */
 
 #define SUCCEEDS(call) (err.code = -EXFULL, CHECK((call) == 0), CHECK(err.code == 0))
 
-/* The functions that need no privilege; those of a move are walked through in tests/unit/engine/test_device_*.py. */
+/* The functions that need no privilege; tests/unit/engine/test_device_*.py has those of a move. */
 static void no_code_after_a_success(void)
 {
-	_Alignas(8) unsigned char request[64], answers[8192], told[1 << 17];
-	struct nd_buf reply = { .data = answers, .size = sizeof answers }, notes = { .data = told, .size = sizeof told };
+	_Alignas(8) unsigned char request[64], answers[8192], drained[1 << 17];
+	struct nd_buf reply = { .data = answers, .size = sizeof answers }, notes = { .data = drained, .size = sizeof drained };
 	struct nd_dev *dev = lo(ND_DEV_SIZE_MIN), *other = NULL, *batch[] = { dev };
 	struct nd_sock s, watch;
 	struct nd_err err;
@@ -118,7 +118,7 @@ static void thread_is_not_cancelled_in_another_namespace(void)
 
 	CHECK(nd_sock_open(&v.s, home, NULL, 0, &err) == 0 || err.code == -EPERM);
 	nd_sock_close(&v.s);
-	if (err.code || unshare(CLONE_NEWNET) < 0) {	/* nobody here may change its namespace */
+	if (err.code || unshare(CLONE_NEWNET) < 0) {	/* not permitted here */
 		close(home);
 		return;
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* Sockets and devices: limits, calls in the wrong order, memory that is too small, answers that no kernel gives. */
+/* Sockets and devices: limits, calls in the wrong order, memory that is too small, answers that the kernel never gives. */
 #include "unit.h"
 
 #include <fcntl.h>
@@ -217,7 +217,7 @@ static void ack_instead_of_a_link(void)
 
 /* ---- ifindex in the target ---- */
 
-/* lo's own number, 1, is taken in each namespace: the next one that nobody of the batch has. */
+/* lo's ifindex, 1, is taken in each namespace: a free one is chosen that no other device of the batch has. */
 static void free_ifindex_is_chosen(void)
 {
 	struct nd_dev *dev = lo(ND_DEV_SIZE_MIN), *other = lo(ND_DEV_SIZE_MIN), *batch[] = { dev, other };
