@@ -35,6 +35,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)	/* in a shared library that is built with -fvisibility=hidden, this is all that it exports */
 
 /*
  * The version of this header, which the caller hands to netdevns_batch_open. It grows when something is added: structs at
@@ -48,15 +49,16 @@ struct netdevns_batch;
 /* After a failure. */
 struct netdevns_error {
 	int code;		/* -errno; 0 after a success */
-	const char *step;	/* "open", "check", "record", "snapshot", "down", "move", "replay", "verify", "undo", ... */
+	const char *step;	/* "open", "add", "check", "record", "down", "notify", "move", "replay", "verify", "undo", "recover" */
 	int device;		/* which one, in the order of netdevns_batch_add; -1: a namespace, or the whole batch */
+	int begun;		/* 0: refused, nothing was changed; 1: it failed on the way, and was undone */
 	int left;		/* devices that are not as before; 0: all are restored, or nothing was changed */
 	char text[512];		/* one line: what, which device, where it is, what to do. Never empty after a failure */
 };
 
 /* State that a move drops and that C does not restore when it fails. Bits of `accept`; netdevns_finding says which was found. */
 enum netdevns_state {
-	NETDEVNS_DEFAULT_ROUTE = 1 << 0,	/* the device carries a default route of the main table, or is below one that does */
+	NETDEVNS_DEFAULT_ROUTE = 1 << 0,	/* a default route of the main table; the route itself is one of NETDEVNS_ROUTES, too */
 	NETDEVNS_MASTER = 1 << 1,		/* its bridge, bond, team or vrf, with the settings of the port */
 	NETDEVNS_ROUTES = 1 << 2,		/* routes that somebody added, also those of other devices */
 	NETDEVNS_NEXTHOPS = 1 << 3,		/* nexthop objects */
@@ -96,7 +98,7 @@ enum netdevns_severity {
 struct netdevns_finding {
 	const char *code;	/* "name.taken", ...: stable, listed in docs/findings.md */
 	int severity;		/* enum netdevns_severity */
-	int error;		/* the errno of the refusal; 0: none */
+	int error;		/* the errno of the refusal, positive; 0: none */
 	int device;		/* in the order of netdevns_batch_add; -1: a namespace, or the whole batch */
 	uint32_t state;		/* the bit of enum netdevns_state, or 0 */
 	const char *name;	/* the name at fault; "": none */
@@ -152,13 +154,14 @@ void netdevns_batch_close(struct netdevns_batch *batch);
 /*
  * Restores the devices of every record in the directory `dirfd` whose process has died. A batch that is complete in the target is
  * left there, unless `undo_complete`: its caller died between the move and netdevns_batch_close and knows that nobody uses
- * the devices. `report` (or NULL): gets one line for each device, as far as `size` bytes hold them, NUL included.
+ * the devices. `report` (or NULL): gets one line for each device, cut where `size` bytes, NUL included, do not hold all.
  *
  * Returns the first failure, after all records were tried: -EPROTO: a record with state that C does not restore, or of another
  * version; `netdevns recover` may know it. Such records, and those of which something could not be restored, are kept.
  */
 int netdevns_recover(int dirfd, int undo_complete, char *report, size_t size, struct netdevns_error *err);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -213,6 +213,21 @@ static void take(struct nd_dev *dev, const struct nd_addr *a, size_t next[2])
 		next[ipv6] = ipv6 ? first_ipv6(dev) : 0;
 }
 
+/* Steps to the next notification about the device; its attributes alone are read. 0: no more. */
+static int next_own(const struct nd_dev *dev, const void *notifications, size_t len, size_t *pos, struct nd_addr *a)
+{
+	while (nd_view_next(notifications, len, pos, &a->v) > 0) {
+		if ((a->v.type != RTM_NEWADDR && a->v.type != RTM_DELADDR) || a->v.body_len < HEADER)
+			continue;
+		memcpy(&a->head, a->v.body, HEADER);
+		if (a->head.ifa_index != (uint32_t)dev->ifindex)
+			continue;
+		nd_addr_read(a);
+		return 1;
+	}
+	return 0;
+}
+
 /*
  * Whether the notifications are the drop of all addresses of the snapshot (or of all of one family) and nothing else, as always
  * when no other process changes addresses. Then the snapshot stays, and ten thousand addresses need no second room.
@@ -224,16 +239,10 @@ static int is_as_dumped(const struct nd_dev *dev, const void *notifications, siz
 	size_t pos = 0, at[] = { begin[0], begin[1] };
 	struct nd_addr a;
 
-	while (nd_view_next(notifications, len, &pos, &a.v) > 0) {
+	while (next_own(dev, notifications, len, &pos, &a)) {
+		const int ipv6 = a.head.ifa_family == AF_INET6;
 		struct nd_view was;
-		int ipv6;
 
-		if ((a.v.type != RTM_NEWADDR && a.v.type != RTM_DELADDR) || a.v.body_len < HEADER)
-			continue;
-		nd_addr_read(&a);
-		if (a.head.ifa_index != (uint32_t)dev->ifindex)
-			continue;
-		ipv6 = a.head.ifa_family == AF_INET6;
 		if (a.v.type == RTM_NEWADDR || is_deleted(&a) || at[ipv6] >= end[ipv6])
 			return 0;
 		if (nd_view_next(addrs, end[ipv6], &at[ipv6], &was) <= 0 || was.body_len != a.v.body_len ||
@@ -263,13 +272,7 @@ int nd_dev_catch_up(struct nd_dev *dev, const void *notifications, size_t len, s
 	}
 	dev->back_len = 0;
 	next[1] = first_ipv6(dev);
-	while (nd_view_next(notifications, len, &pos, &a.v) > 0) {
-		if ((a.v.type != RTM_NEWADDR && a.v.type != RTM_DELADDR) || a.v.body_len < HEADER)
-			continue;
-		nd_addr_read(&a);
-		if (a.head.ifa_index != (uint32_t)dev->ifindex)
-			continue;
+	while (next_own(dev, notifications, len, &pos, &a))
 		take(dev, &a, next);
-	}
 	return 0;
 }

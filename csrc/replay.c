@@ -304,19 +304,20 @@ static int drop_route(const struct nd_replay *r, const struct prefix *p, struct 
  * Deletes the routes for peers' prefixes. The kernel adds an address with a route of 128 bits to its peer; when the address is
  * replaced, it adds another for the whole prefix (inet6_addr_modify), which the source did not have. A kernel that adds none
  * answers ESRCH. A route stays if it is also the connected one of an address that the device has now: a replayed one, or
- * one that the kernel has added meanwhile (fe80::/64, a router's prefix). `used`: where the free part of the device's
- * memory begins.
+ * one that the kernel has added meanwhile (fe80::/64, a router's prefix).
  */
-static int drop_peer_routes(struct nd_dev *dev, const struct nd_replay *r, size_t used, struct nd_err *err)
+static int drop_peer_routes(struct nd_dev *dev, const struct nd_replay *r, const uint32_t *ipv6, size_t n, struct nd_err *err)
 {
+	const size_t used = nd_dev_end(dev) + n * sizeof *ipv6;
 	struct nd_buf there = { .data = NULL };
 	struct prefix own, peer;
 	struct nd_addr a;
-	size_t pos = 0;
 	int code = 0;
 
-	while (!code && nd_addr_next_of(dev, &pos, &a)) {
-		if (!nd_addr_in(&a, r->set) || a.head.ifa_prefixlen >= 128 || !prefix_of(&a, 1, &peer) ||
+	for (size_t i = 0; i < n && !code; i++) {
+		size_t pos = ipv6[i];
+
+		if (!nd_addr_next_of(dev, &pos, &a) || !nd_addr_in(&a, r->set) || a.head.ifa_prefixlen >= 128 || !prefix_of(&a, 1, &peer) ||
 		    !prefix_of(&a, 0, &own) || memcmp(&own, &peer, sizeof own) == 0)
 			continue;
 		if (!there.data)
@@ -361,7 +362,7 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 	if (!code)
 		code = flush(&w, r, err);
 	if (!code)
-		code = drop_peer_routes(dev, r, nd_dev_end(dev) + n * sizeof *ipv6, err);
+		code = drop_peer_routes(dev, r, ipv6, n, err);
 	if (!code)
 		code = w.first_code;
 	return nd_end(err, ND_STEP_REPLAY, code);

@@ -17,7 +17,7 @@ import (
 // An Error is a call that failed. All devices are as before unless Left says otherwise.
 type Error struct {
 	Errno    syscall.Errno
-	Step     string    // "open", "add", "check", "record", "snapshot", "down", "move", "replay", "verify", "undo", ...
+	Step     string    // "open", "add", "check", "record", "down", "notify", "move", "replay", "verify", "undo", ...
 	Device   string    // in the source; "": a namespace, or the whole request
 	Location string    // where Device is now: "source", "target", "gone" or "unknown"; "" without a Device
 	Left     int       // devices that are not as before

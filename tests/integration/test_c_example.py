@@ -54,12 +54,13 @@ def prepare(host: Namespace, kind: str) -> None:
 
 
 @stacked
-def test_upper_that_is_named_first(
-    host: Namespace, target: Namespace, example: Callable[..., tuple[int, str]], kind: str
+@pytest.mark.parametrize("order", [["up0=net0", "eth1=net1"], ["eth1=net1", "up0=net0"]])
+def test_stacked_devices(
+    host: Namespace, target: Namespace, example: Callable[..., tuple[int, str]], kind: str, order: list[str]
 ) -> None:
-    """A device on top of another arrives with its addresses: moved before it, set up after it."""
+    """In whichever order they are named, the upper moves first and comes up last: both arrive with their addresses."""
     prepare(host, kind)
-    assert example("up0=net0", "eth1=net1") == (0, "")
+    assert example(*order) == (0, "")
     assert host.names() == {"eth0"}
     for name, count in (("net0", 1), ("net1", 2)):
         link = target.ip_json(f"addr show dev {name} scope global")[0]
@@ -76,4 +77,4 @@ def test_clash_behind_stacked_devices(
     prepare(host, kind)
     with Restored(host, target):
         code, said = example("up0=net0", "eth1=net1", "eth0=taken")
-        assert (code, said) == (1, "example: eth0 (in the target): move: File exists\n")
+        assert (code, said) == (2, 'example: eth0: "taken" is taken in the target by taken\n')

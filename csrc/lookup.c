@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+/*
+ * The devices of a batch, as they are: their links and addresses by one dump each, on which others they lie, and the order in
+ * which they move. While a move looks, no other mover has them.
+ */
+#include "batch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define WINDOW 32		/* look-ups in one send: a default receive buffer holds about 90 answers (probe dumps.datagram.look-ups) */
+#define NOTIFY_BYTES (4 << 20)
+#define TRIES 8			/* a device got another name while it was looked up, or another device was put on it */
+
+/* ---- sockets ---------------------------------------------------------------------------------------------------------------- */
+
+/* EPERM is what the caller's rights are: a finding of its own. */
+static int open_one(struct netdevns_batch *b, struct nd_sock *sock, int netns_fd, struct nd_file *files, size_t nfiles, int is_source,
+		    struct nd_err *err)
+{
+	const char *const side = is_source ? "source" : "target";
+	const char *const code = is_source ? "permission.source" : "permission.target";
+
+	if (!nd_sock_open(sock, netns_fd, files, nfiles, err))
+		return 0;
+	sock->fd = -1;
+	if (err->code == -ENOTRECOVERABLE)	/* no more than this can be said from here */
+		return err->code;
+	return nd_batch_find(b, err->code == -EPERM ? code : "system", NETDEVNS_ERROR, -err->code, NULL, "%s: %s: %s%s", side, err->text,
+			     strerror(-err->code), err->code == -EPERM ? " (CAP_SYS_ADMIN and CAP_NET_ADMIN are needed)" : "") ? 0 : -ENOMEM;
+}
+
+static int open_sockets(struct netdevns_batch *b, int is_move, struct nd_err *err)
+{
+	int code;
+
+	nd_batch_close_sockets(b);
+	b->disable_ipv6 = (struct nd_file){ .path = "/proc/sys/net/ipv6/conf/default/disable_ipv6" };
+	code = open_one(b, &b->source, b->visit_fd, NULL, 0, 1, err);
+	if (!code)
+		code = open_one(b, &b->target, b->target_fd, &b->disable_ipv6, 1, 0, err);
+	if (!code && is_move && b->source.fd >= 0)
+		code = nd_sock_subscribe(&b->notify, b->visit_fd, NOTIFY_BYTES, err);
+	return code;
+}
+
+/* ---- links ------------------------------------------------------------------------------------------------------------------- */
+
+static int is_askable(const struct nd_member *m)
+{
+	return !m->why_ifname || nd_name_may_be_altname(m->ifname);
+}
+
+static int by_ifname(const void *a, const void *b)
+{
+	const struct nd_member *const x = *(const struct nd_member *const *)a, *const y = *(const struct nd_member *const *)b;
+	const int order = strcmp(x->ifname, y->ifname);
+
+	return order ? order : (x > y) - (x < y);
+}
+
+int nd_by_link(const void *a, const void *b)
+{
+	const struct nd_member *const x = *(const struct nd_member *const *)a, *const y = *(const struct nd_member *const *)b;
+
+	return (x->link.ifindex > y->link.ifindex) - (x->link.ifindex < y->link.ifindex);
+}
+
+/* b->by_name, and room for b->by_ifindex. */
+static int index_names(struct netdevns_batch *b, struct nd_err *err)
+{
+	struct nd_member **const names = realloc(b->by_name, (b->count + 1) * sizeof *names);
+	struct nd_member **ifindexes;
+
+	b->by_name = names ? names : b->by_name;
+	ifindexes = realloc(b->by_ifindex, (b->count + 1) * sizeof *ifindexes);
+	b->by_ifindex = ifindexes ? ifindexes : b->by_ifindex;
+	b->there = 0;
+	if (!names || !ifindexes)
+		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < b->count; i++)
+		names[i] = &b->members[i];
+	qsort(names, b->count, sizeof *names, by_ifname);
+	return 0;
+}
+
+int nd_by_number(const void *a, const void *b)
+{
+	int32_t x, y;
+
+	memcpy(&x, a, sizeof x);
+	memcpy(&y, b, sizeof y);
+	return (x > y) - (x < y);
+}
+
+static int by_ifindex(const void *a, const void *b)
+{
+	const struct nd_link *const x = a, *const y = b;
+
+	return (x->ifindex > y->ifindex) - (x->ifindex < y->ifindex);
+}
+
+/* The batch's names as nd_filter wants them, in *names (to be freed). */
+static size_t sorted_names(const struct netdevns_batch *b, char **names)
+{
+	size_t count = 0;
+
+	*names = calloc(b->count + 1, ND_NAME_SIZE);
+	for (size_t i = 0; *names && i < b->count; i++)
+		if (!b->by_name[i]->why_ifname)
+			strcpy(*names + ND_NAME_SIZE * count++, b->by_name[i]->ifname);
+	return count;
+}
+
+static int append_link(struct netdevns_batch *b, const struct nd_view *v, struct nd_err *err)
+{
+	const size_t at = b->links.used;
+
+	if (b->seen_count == b->seen_size) {
+		const size_t size = b->seen_size ? 2 * b->seen_size : 16;
+		struct nd_link *const more = realloc(b->seen, size * sizeof *more);
+
+		if (!more)
+			return nd_err_set(err, ND_STEP_EXCHANGE, -ENOMEM, "out of memory");
+		b->seen = more;
+		b->seen_size = size;
+	}
+	if (nd_memory_append(&b->links, v->start, nd_align(v->len)))
+		return nd_err_set(err, ND_STEP_EXCHANGE, -ENOMEM, "out of memory");
+	if (nd_link_summarize(&b->seen[b->seen_count], v))
+		return nd_err_set(err, ND_STEP_EXCHANGE, -EBADMSG, "a truncated link message");
+	b->seen[b->seen_count].at = at;
+	b->seen[b->seen_count].len = v->len;
+	b->seen_count++;
+	return 0;
+}
+
+static const struct nd_link *link_at(const struct netdevns_batch *b, int32_t ifindex)
+{
+	const struct nd_link key = { .ifindex = ifindex };
+
+	return b->seen_count ? bsearch(&key, b->seen, b->seen_count, sizeof key, by_ifindex) : NULL;
+}
+
+/* b->links and b->seen: the batch's, and every one that lies on another. */
+static int dump_links(struct netdevns_batch *b, struct nd_err *err)
+{
+	static const struct ifinfomsg all = { .ifi_family = AF_UNSPEC };
+	_Alignas(8) unsigned char bytes[64];
+	struct nd_filter filter = { .count = 0 };
+	struct nd_view v;
+	struct nd_msg m;
+	char *names;
+	size_t pos = 0;
+	int code;
+
+	filter.names_count = sorted_names(b, &names);
+	filter.names = names;
+	if (!names)
+		return nd_err_set(err, ND_STEP_EXCHANGE, -ENOMEM, "out of memory");
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_msg_begin(&m, RTM_GETLINK, NLM_F_DUMP, &all, sizeof all);
+	nd_msg_put_u32(&m, IFLA_EXT_MASK, ND_RTEXT_FILTER_SKIP_STATS);
+	code = nd_batch_dump(b, &b->source, &m, &filter, err);
+	free(names);
+	b->links.used = b->seen_count = 0;
+	while (!code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0)
+		if (v.type == RTM_NEWLINK)
+			code = append_link(b, &v, err);
+	if (!code && b->seen_count)
+		qsort(b->seen, b->seen_count, sizeof *b->seen, by_ifindex);
+	return code;
+}
+
+/* Sets *above to the ifindexes of the batch and of all that lie on it, ascending (to be freed). Negative: out of memory. */
+static long with_uppers(const struct netdevns_batch *b, int32_t **above)
+{
+	size_t count = 0, before;
+
+	*above = calloc(b->seen_count + 1, sizeof **above);
+	if (!*above)
+		return -ENOMEM;
+	for (size_t i = 0; i < b->seen_count; i++)
+		if (nd_batch_named(b, b->seen[i].name))
+			(*above)[count++] = b->seen[i].ifindex;
+	do {	/* once for each level of stacking */
+		before = count;
+		qsort(*above, count, sizeof **above, nd_by_number);
+		for (size_t i = 0; i < b->seen_count; i++) {
+			const struct nd_link *const link = &b->seen[i];
+
+			if (link->lower && bsearch(&link->lower, *above, before, sizeof **above, nd_by_number) &&
+			    !bsearch(&link->ifindex, *above, before, sizeof **above, nd_by_number))
+				(*above)[count++] = link->ifindex;
+		}
+	} while (count > before);
+	return (long)count;
+}
+
+/* Takes the batch and what lies on it. 1: some are new, so what was read of them may be old. */
+static int take(struct netdevns_batch *b, struct nd_err *err)
+{
+	int32_t *ifindexes, busy;
+	uint32_t pid;
+	const long count = with_uppers(b, &ifindexes);
+	const struct nd_link *link;
+	int code;
+
+	if (count < 0)
+		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
+	code = nd_lock_hold(&b->lock, ND_LOCK_DIR, b->source_fd, ifindexes, (size_t)count, ND_LOCK_WAIT_MS, &busy, &pid);
+	free(ifindexes);
+	if (code == -EBUSY) {
+		struct nd_found *f;
+
+		link = link_at(b, busy);
+		f = nd_batch_find(b, "device.busy", NETDEVNS_ERROR, EBUSY, nd_batch_named(b, link ? link->name : ""),
+				  "%s is being moved by process %u", link ? link->name : "a device", pid);
+		if (!f)
+			return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
+		nd_text_copy(f->name, sizeof f->name, link ? link->name : "", link ? strlen(link->name) : 0);
+		f->finding.ifindex = busy;
+		return 0;
+	}
+	if (code == 1 || code == -ENOMEM)
+		return code;
+	/* Without the directory the lock cannot be had: no reason to refuse a move that root asks for in a small container. */
+	return 0;
+}
+
+/* Asks for what was not dumped under its name: it has it as an alternative name, or there is no such device. */
+static int ask_by_name(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	_Alignas(8) unsigned char bytes[256];
+	struct nd_link link;
+	struct nd_view v;
+	struct nd_msg msg;
+	size_t pos = 0;
+	int code;
+
+	nd_msg_init(&msg, bytes, sizeof bytes);
+	nd_put_getlink_named(&msg, m->ifname);
+	code = nd_batch_dump(b, &b->source, &msg, NULL, err);
+	if (code == -ENODEV || code == -EINVAL) {
+		const int is_altname = nd_name_may_be_altname(m->ifname);
+
+		return nd_batch_find(b, is_altname ? "device.invalid-name" : "device.unknown", NETDEVNS_ERROR, ENODEV, m,
+				     is_altname ? "%s: no device can have that name" : "%s: no such device", m->ifname) ? 0 : -ENOMEM;
+	}
+	if (code)
+		return code;
+	if (nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0 && !nd_link_summarize(&link, &v)) {
+		struct nd_found *const f = nd_batch_find(b, "device.altname", NETDEVNS_ERROR, ENODEV, m,
+			"%s: this is an alternative name of %s; name the device itself: %s", m->ifname, link.name, link.name);
+
+		if (!f)
+			return -ENOMEM;
+		nd_text_copy(f->other, sizeof f->other, link.name, strlen(link.name));
+	}
+	return 0;
+}
+
+/* ---- members -------------------------------------------------------------------------------------------------------------------- */
+
+static int begin(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	const struct nd_memory *const addresses = &m->addresses;
+	const size_t size = nd_align(sizeof *m->dev) + nd_align(m->link.len) + 3 * addresses->used + 512;
+	struct nd_dev *const dev = realloc(m->dev, size);
+	int code;
+
+	if (!dev)
+		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENOMEM, "out of memory");
+	m->dev = dev;
+	/* Under a name that no device can have it does not move, and the rest is checked all the same. */
+	code = nd_dev_init(&m->dev, dev, size, m->ifname, m->why_wanted ? m->ifname : m->wanted, err);
+	if (!code)
+		code = nd_dev_take(m->dev, b->links.data + m->link.at, m->link.len, addresses->data, addresses->used, err);
+	return code;
+}
+
+/*
+ * Gives each member the messages about it out of `from`: in a dump IPv4's and IPv6's follow one another, each with those of other
+ * devices between. `find`: the member of an ifindex.
+ */
+int nd_batch_deal(struct netdevns_batch *b, const struct nd_memory *from, nd_find_member *find, struct nd_err *err)
+{
+	const int found = from->used ? nd_addr_runs(from->data, (uint32_t)from->used, NULL, 0) : 0;
+	struct nd_run *const runs = calloc((size_t)(found > 0 ? found : 0) + 1, sizeof *runs);
+	int code = found < 0 ? found : runs ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < b->count; i++)
+		b->members[i].addresses.used = 0;
+	if (!code && found)
+		nd_addr_runs(from->data, (uint32_t)from->used, runs, found);
+	for (int i = 0; i < found && !code; i++) {
+		struct nd_member *const m = find(b, runs[i].ifindex);
+
+		code = m ? nd_memory_append(&m->addresses, from->data + runs[i].at, runs[i].len) : 0;
+	}
+	free(runs);
+	return code ? nd_err_set(err, ND_STEP_EXCHANGE, code, code == -ENOMEM ? "out of memory" : "malformed addresses") : 0;
+}
+
+static int dump_addresses(struct netdevns_batch *b, const int32_t *ifindexes, size_t count, struct nd_err *err)
+{
+	const struct ifaddrmsg head = { .ifa_family = AF_UNSPEC, .ifa_index = count == 1 ? (uint32_t)ifindexes[0] : 0 };
+	const struct nd_filter filter = { .ifindexes = ifindexes, .count = count };
+	_Alignas(8) unsigned char bytes[64];
+	struct nd_msg m;
+
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_msg_begin(&m, RTM_GETADDR, NLM_F_DUMP, &head, sizeof head);
+	return nd_batch_dump(b, &b->source, &m, &filter, err);
+}
+
+/* Gives the members that are there their devices, with snapshots. */
+static int snapshot(struct netdevns_batch *b, struct nd_err *err)
+{
+	int32_t *const ifindexes = calloc(b->there + 1, sizeof *ifindexes);
+	int code;
+
+	if (!ifindexes)
+		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < b->there; i++)
+		ifindexes[i] = b->by_ifindex[i]->link.ifindex;
+	b->reply.used = 0;
+	code = b->there ? dump_addresses(b, ifindexes, b->there, err) : 0;
+	free(ifindexes);
+	if (!code)
+		code = nd_batch_deal(b, &b->reply, nd_batch_member, err);
+	for (size_t i = 0; i < b->there && !code; i++)
+		code = begin(b, b->by_ifindex[i], err);
+	return code;
+}
+
+static int find_twin(struct netdevns_batch *b, const struct nd_member *m, const struct nd_member *twin)
+{
+	struct nd_found *const f = nd_batch_find(b, "device.twice", NETDEVNS_ERROR, EINVAL, m, "%s: this is the same device as %s", m->ifname,
+						 twin->ifname);
+
+	if (!f)
+		return -ENOMEM;
+	nd_text_copy(f->other, sizeof f->other, twin->ifname, strlen(twin->ifname));
+	return 0;
+}
+
+/* Finds each member among the links. */
+static int resolve(struct netdevns_batch *b, struct nd_err *err)
+{
+	int code = 0;
+
+	for (size_t i = 0; i < b->count; i++) {
+		struct nd_member *const m = &b->members[i];
+
+		free(m->dev);
+		m->dev = NULL;
+		memset(&m->link, 0, sizeof m->link);
+		m->state = m->depth = 0;
+		m->touched = 0;
+	}
+	for (size_t i = 0; i < b->seen_count; i++) {
+		struct nd_member *const m = nd_batch_named(b, b->seen[i].name);	/* the first of that name */
+
+		if (m && !m->why_ifname) {
+			m->link = b->seen[i];
+			b->by_ifindex[b->there++] = m;
+		}
+	}
+	qsort(b->by_ifindex, b->there, sizeof *b->by_ifindex, nd_by_link);
+	for (size_t i = 0; i < b->count && !code; i++) {
+		struct nd_member *const m = &b->members[i];
+
+		if (!is_askable(m) || m->link.ifindex)
+			continue;
+		if (nd_batch_named(b, m->ifname) != m && nd_batch_named(b, m->ifname)->link.ifindex)
+			code = find_twin(b, m, nd_batch_named(b, m->ifname));
+		else
+			code = ask_by_name(b, m, err);
+	}
+	return code;
+}
+
+/* A device is one deeper than the one of the batch that it lies on. */
+static void set_depths(struct netdevns_batch *b)
+{
+	for (size_t i = 0; i < b->count; i++) {
+		struct nd_member *const m = &b->members[i];
+		const struct nd_member *lower = m->link.lower ? nd_batch_member(b, m->link.lower) : NULL;
+
+		m->depth = 0;
+		for (; m->dev && lower && lower != m && m->depth < b->count; m->depth++)
+			lower = lower->link.lower ? nd_batch_member(b, lower->link.lower) : NULL;
+	}
+}
+
+/* ---- orders ----------------------------------------------------------------------------------------------------------------------- */
+
+struct rank {
+	size_t index;
+	uint32_t depth;
+	int is_template, has_altnames;
+};
+
+/*
+ * Uppers before lowers: an upper that is complete in the target would lose its IPv6 addresses when its lower arrives. Literal
+ * names before templates, those that bring alternative names first: "eth%d" must not take the "eth0" that another device wants
+ * or brings along. Otherwise as they were added.
+ */
+static int by_move(const void *a, const void *b)
+{
+	const struct rank *const x = a, *const y = b;
+
+	if (x->depth != y->depth)
+		return x->depth > y->depth ? -1 : 1;
+	if (x->is_template != y->is_template)
+		return x->is_template - y->is_template;
+	if (x->has_altnames != y->has_altnames)
+		return y->has_altnames - x->has_altnames;
+	return x->index < y->index ? -1 : 1;
+}
+
+static int by_replay(const void *a, const void *b)
+{
+	const struct rank *const x = a, *const y = b;
+
+	if (x->depth != y->depth)
+		return x->depth < y->depth ? -1 : 1;
+	return x->index < y->index ? -1 : 1;
+}
+
+int nd_batch_set_orders(struct netdevns_batch *b, struct nd_err *err)
+{
+	struct rank *const ranks = calloc(b->count + 1, sizeof *ranks);
+	size_t *const moves = realloc(b->moves, (b->count + 1) * sizeof *moves);
+	size_t *replays;
+
+	b->moves = moves ? moves : b->moves;
+	replays = realloc(b->replays, (b->count + 1) * sizeof *replays);
+	b->replays = replays ? replays : b->replays;
+	if (!ranks || !moves || !replays) {
+		free(ranks);
+		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
+	}
+	for (size_t i = 0; i < b->count; i++) {
+		const struct nd_member *const m = &b->members[i];
+
+		ranks[i] = (struct rank){ .index = i, .depth = m->depth, .is_template = m->is_template,
+					  .has_altnames = m->link.has_altnames };
+	}
+	qsort(ranks, b->count, sizeof *ranks, by_replay);
+	for (size_t i = 0; i < b->count; i++)
+		replays[i] = ranks[i].index;
+	qsort(ranks, b->count, sizeof *ranks, by_move);
+	for (size_t i = 0; i < b->count; i++)
+		moves[i] = ranks[i].index;
+	free(ranks);
+	b->moved = b->replayed = b->unread_bytes = 0;
+	b->is_up_to_date = 0;
+	b->notifications.used = 0;
+	return 0;
+}
+
+int nd_batch_look_up(struct netdevns_batch *b, int is_move, struct nd_err *err)
+{
+	int code = open_sockets(b, is_move, err), more = 1;
+
+	if (!code)
+		code = index_names(b, err);
+	if (code || b->source.fd < 0)
+		return code;
+	for (int i = 0; i < TRIES && !code && more; i++) {
+		code = dump_links(b, err);
+		more = !code && is_move ? take(b, err) : 0;
+		if (more < 0)
+			return more;
+	}
+	if (code)
+		return code;
+	code = resolve(b, err);
+	if (!code)
+		code = snapshot(b, err);
+	if (code)
+		return code;
+	set_depths(b);
+	return nd_batch_set_orders(b, err);
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+/* Restores the devices of records whose process has died. The record's form: docs/records.md. */
+#include "batch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define INITIAL "/proc/1/ns/net"	/* where the kernel puts the hardware of a namespace that ends */
+
+struct recovery {
+	char *report;
+	size_t size, used;
+	int undo_complete;
+	struct netdevns_error *err;	/* the first failure */
+};
+
+static void report(struct recovery *r, const char *format, ...)
+{
+	va_list arguments;
+	int n;
+
+	va_start(arguments, format);
+	n = r->report && r->used < r->size ? vsnprintf(r->report + r->used, r->size - r->used, format, arguments) : 0;
+	va_end(arguments);
+	if (n > 0)
+		r->used = (size_t)n < r->size - r->used ? r->used + (size_t)n : r->size;
+}
+
+/* A record that is kept: the first one is the result, and each is in the report. */
+static void keep(struct recovery *r, const struct nd_record *record, int code, const char *text)
+{
+	report(r, "record %s: kept: %s%s%s\n", record->name, strerror(-code), text[0] ? ": " : "", text);
+	if (!r->err->code)
+		nd_batch_fail(r->err, code, "recover", -1, "record %s: kept: %s%s%s", record->name, strerror(-code), text[0] ? ": " : "",
+			      text);
+}
+
+/* A batch out of a record: the devices are handed over. */
+static struct netdevns_batch *reopen(struct nd_recovered *found, int source_fd, int target_fd)
+{
+	struct netdevns_batch *const b = nd_batch_new();
+
+	if (!b)
+		return NULL;
+	b->source_fd = b->visit_fd = source_fd;
+	b->target_fd = target_fd;
+	b->members = calloc(found->count + 1, sizeof *b->members);
+	b->by_ifindex = calloc(found->count + 1, sizeof *b->by_ifindex);
+	if (!b->members || !b->by_ifindex)
+		return b;
+	for (; b->count < found->count; b->count++) {
+		struct nd_member *const m = &b->members[b->count];
+		struct nd_view v;
+
+		m->dev = found->devices[b->count].dev;
+		found->devices[b->count].dev = NULL;
+		m->depth = found->devices[b->count].depth;
+		memcpy(m->ifname, m->dev->ifname, sizeof m->dev->ifname);
+		memcpy(m->wanted, m->dev->wanted, sizeof m->dev->wanted);
+		m->touched = 1;
+		if (nd_member_snapshot(m, &v))
+			nd_link_summarize(&m->link, &v);
+		b->by_ifindex[b->there++] = m;
+	}
+	qsort(b->by_ifindex, b->there, sizeof *b->by_ifindex, nd_by_link);
+	return b;
+}
+
+/* Whether every device has arrived, as a move that ended would have left it. */
+static int verify_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	return nd_dev_verify(m->dev, &b->target, err);
+}
+
+static int find_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	return nd_dev_find(m->dev, &b->source, &b->target, err);
+}
+
+static int is_complete(struct netdevns_batch *b)
+{
+	struct nd_err e;
+
+	for (size_t i = 0; i < b->count; i++) {
+		struct nd_member *const m = &b->members[i];
+
+		if (nd_member_step(b, m, find_step, &e) || m->dev->place != ND_PLACE_TARGET || nd_member_step(b, m, verify_step, &e))
+			return 0;
+	}
+	return 1;
+}
+
+/* Sockets, locks and orders of a batch out of a record. */
+static int prepare(struct netdevns_batch *b, struct nd_err *err)
+{
+	int32_t *const ifindexes = calloc(b->count + 1, sizeof *ifindexes), busy;
+	uint32_t pid;
+	int code = ifindexes && b->by_ifindex ? nd_batch_set_orders(b, err) : -ENOMEM;
+
+	if (!code)
+		code = nd_sock_open(&b->source, b->source_fd, NULL, 0, err);
+	if (!code)
+		code = nd_sock_open(&b->target, b->target_fd, NULL, 0, err);
+	for (size_t i = 0; !code && i < b->count; i++)
+		ifindexes[i] = b->members[i].link.ifindex;
+	if (!code) {
+		qsort(ifindexes, b->count, sizeof *ifindexes, nd_by_number);
+		code = nd_lock_hold(&b->lock, ND_LOCK_DIR, b->source_fd, ifindexes, b->count, ND_LOCK_WAIT_MS, &busy, &pid);
+		if (code == -EBUSY)
+			nd_err_set(err, ND_STEP_UNDO, code, "another mover has one of its devices");
+		else
+			code = 0;	/* without the directory of locks it can be restored all the same */
+	} else if (code == -ENOMEM) {
+		nd_err_set(err, ND_STEP_UNDO, code, "out of memory");
+	}
+	free(ifindexes);
+	return code;
+}
+
+/* Undoes a batch, or finds it complete. Whether the record may go. */
+static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_record *record, int is_to_be_undone)
+{
+	struct nd_err e;
+	int left;
+
+	if (prepare(b, &e)) {
+		keep(r, record, e.code, e.text);
+		return 0;
+	}
+	if (!is_to_be_undone && is_complete(b)) {
+		for (size_t i = 0; i < b->count; i++)
+			report(r, "%s: complete in the target, as %s\n", b->members[i].ifname, b->members[i].dev->name);
+		return 1;
+	}
+	left = nd_batch_restore(b);
+	for (size_t i = 0; i < b->count; i++) {
+		const struct nd_member *const m = &b->members[i];
+
+		if (!m->is_lacking) {
+			report(r, "%s: restored\n", m->ifname);
+			continue;
+		}
+		report(r, "%s: not as before: %s\n", m->ifname, m->missing.used ? (const char *)m->missing.data : "out of memory");
+		if (!r->err->code)
+			nd_batch_fail(r->err, -EIO, "recover", -1, "%s: not as before: %s; the record %s is kept", m->ifname,
+				      m->missing.used ? (const char *)m->missing.data : "out of memory", record->name);
+	}
+	r->err->left += left;
+	return left == 0;
+}
+
+/* The target; where it is gone, the initial network namespace, or the source. */
+static int open_target(const struct nd_recovered *found, int source_fd, struct nd_err *err)
+{
+	int fd = nd_identity_open(&found->target, err);
+
+	if (fd == -ENOENT)
+		fd = open(INITIAL, O_RDONLY | O_CLOEXEC);
+	if (fd == -1)
+		fd = fcntl(source_fd, F_DUPFD_CLOEXEC, 3);
+	return fd == -1 ? -errno : fd;
+}
+
+static void recover_one(struct recovery *r, struct nd_record *record)
+{
+	struct nd_recovered found;
+	struct nd_err e = { .text = "" };
+	struct netdevns_batch *b;
+	int source_fd, target_fd, code = nd_record_read(record, &found, &e), is_done = 0;
+
+	if (code) {
+		keep(r, record, code, e.text);
+		nd_record_close(record);
+		return;
+	}
+	source_fd = found.is_of_this_boot ? nd_identity_open(&found.source, &e) : -ENOENT;
+	if (source_fd == -ENOENT) {
+		report(r, "record %s: removed: the network namespace of its devices is gone\n", record->name);
+		nd_record_end(record, 0);
+		nd_recovered_free(&found);
+		return;
+	}
+	target_fd = source_fd < 0 ? source_fd : open_target(&found, source_fd, &e);
+	if (target_fd < 0) {
+		if (source_fd >= 0)
+			close(source_fd);
+		keep(r, record, target_fd, e.text);
+	} else {
+		b = reopen(&found, source_fd, target_fd);
+		if (b) {
+			is_done = settle(r, b, record, found.is_to_be_undone || r->undo_complete);
+			netdevns_batch_close(b);
+		} else {
+			close(source_fd);
+			close(target_fd);
+			keep(r, record, -ENOMEM, "");
+		}
+	}
+	nd_recovered_free(&found);
+	if (is_done)
+		nd_record_end(record, 0);
+	else
+		nd_record_close(record);
+}
+
+int netdevns_recover(int dirfd, int undo_complete, char *text, size_t size, struct netdevns_error *err)
+{
+	struct recovery r = { .report = text, .size = size, .undo_complete = undo_complete, .err = err };
+	struct nd_record_list list;
+	struct nd_record record;
+	struct nd_err e;
+	int more, code = nd_record_list(&list, dirfd, &e);
+
+	memset(err, 0, sizeof *err);
+	err->device = -1;
+	err->step = "";
+	if (text && size)
+		text[0] = '\0';
+	if (code)
+		return nd_batch_fail(err, code, "recover", -1, "the directory of records: %s%s%s", strerror(-code), e.text[0] ? ": " : "",
+				     e.text);
+	while ((more = nd_record_next(&list, &record, &e))) {
+		if (more > 0)
+			recover_one(&r, &record);
+		else
+			keep(&r, &record, more, e.text);
+	}
+	nd_record_list_free(&list);
+	return err->code;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+/*
+ * Restores a batch: uppers return first, then lowers; lowers come up first. Every step can be repeated, and one that fails does
+ * not stop the others: m->missing says what differs.
+ */
+#include "batch.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+void nd_member_lacks(struct nd_member *m, const char *format, ...)
+{
+	char text[256];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof text, format, arguments);
+	va_end(arguments);
+	if (m->missing.used)
+		m->missing.used--;	/* the NUL */
+	if (nd_memory_grow(&m->missing, sizeof text + 4)) {
+		m->is_lacking = 1;
+		return;
+	}
+	if (m->missing.used)
+		nd_memory_append(&m->missing, "; ", 2);
+	nd_memory_append(&m->missing, text, strlen(text) + 1);
+	m->is_lacking = 1;
+}
+
+static void lacks(struct nd_member *m, const struct nd_err *e)
+{
+	if (e->code == -ESTALE)
+		nd_member_lacks(m, "%s", e->text);
+	else
+		nd_member_lacks(m, "%s%s%s", strerror(-e->code), e->text[0] ? ": " : "", e->text);
+}
+
+int nd_link_down(struct nd_sock *sock, int32_t ifindex, struct nd_err *err)
+{
+	const struct ifinfomsg head = { .ifi_index = ifindex, .ifi_change = IFF_UP };
+	_Alignas(8) unsigned char bytes[32];
+	struct nd_msg m;
+
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_msg_begin(&m, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
+	return nd_sock_exchange(sock, &m, NULL, err);
+}
+
+/* ---- home ------------------------------------------------------------------------------------------------------------------------ */
+
+static void bring(struct netdevns_batch *b, struct nd_member *m)
+{
+	struct nd_err e;
+
+	m->missing.used = 0;
+	m->is_lacking = 0;
+	if (nd_member_return(b, m, &e))
+		lacks(m, &e);
+}
+
+/* Alternative names that came along all the same: they may be the names of others of the batch. 1: there were some. */
+static int remove_added(struct netdevns_batch *b, struct nd_member *m)
+{
+	struct nd_view was, now;
+	struct nd_memory memory = { .size = 0 };
+	struct nd_err e;
+	size_t pos = 0;
+	int found = 0;
+
+	if (m->dev->place != ND_PLACE_SOURCE || !nd_member_snapshot(m, &was) ||
+	    nd_batch_link(b, &b->source, m->dev->ifindex, &now, &e) || nd_memory_append(&memory, now.start, nd_align(now.len)))
+		return 0;
+	nd_view_next(memory.data, memory.used, &pos, &now);
+	for (size_t at = 0, len; !found;) {
+		const char *const name = nd_link_altname(&now, &at, &len);
+
+		if (!name)
+			break;
+		found = !nd_link_has_altname(&was, name, len);
+	}
+	if (found)	/* a refusal is found when all is compared */
+		nd_altnames_send(&b->source, ND_RTM_DELLINKPROP, m->dev->ifindex, &now, &was, &e);
+	nd_memory_free(&memory);
+	return found;
+}
+
+static void bring_all(struct netdevns_batch *b)
+{
+	int again = 0;
+
+	for (size_t i = 0; i < b->count; i++)
+		if (b->members[b->moves[i]].touched)
+			bring(b, &b->members[b->moves[i]]);
+	for (size_t i = 0; i < b->count; i++)
+		again |= b->members[i].touched && remove_added(b, &b->members[i]);
+	for (size_t i = 0; i < b->count && again; i++)
+		if (b->members[b->moves[i]].touched)
+			bring(b, &b->members[b->moves[i]]);
+	for (size_t i = 0; i < b->count; i++) {
+		struct nd_member *const m = &b->members[i];
+
+		if (m->touched && m->dev->place == ND_PLACE_SOURCE && m->dev->ifindex != m->link.ifindex)
+			nd_member_lacks(m, "ifindex %d", (int)m->link.ifindex);
+	}
+}
+
+/* ---- as before ---------------------------------------------------------------------------------------------------------------------- */
+
+static int restore_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	return nd_dev_undo(m->dev, &b->source, &b->target, b->source_fd, ND_UNDO_RESTORE, err);
+}
+
+static void settings(struct netdevns_batch *b, struct nd_member *m, enum nd_stage stage)
+{
+	const struct nd_member *const lower = m->link.lower ? nd_batch_member(b, m->link.lower) : NULL;
+	struct nd_settings s = { .lower = lower ? lower->dev->ifindex : 0 };
+	struct nd_memory words = { .size = 0 };
+	struct nd_view was, now;
+	struct nd_err e;
+
+	if (!nd_member_snapshot(m, &was))
+		return;
+	s.was = &was;
+	s.now = &now;
+	if (nd_batch_link(b, &b->source, m->dev->ifindex, &now, &e) ||
+	    nd_settings_restore(&b->source, b->visit_fd, &s, stage, &words, &e)) {
+		if (stage == ND_STAGE_UP)
+			lacks(m, &e);
+	} else if (words.used) {
+		nd_member_lacks(m, "%s", (const char *)words.data);
+	}
+	nd_memory_free(&words);
+}
+
+/*
+ * A macvlan whose lower left and came back: the move flushed the lower's unicast filter, where its MAC is put again when it comes up
+ * (probe links.mac-list.unicast). It may be up already: an undo that was interrupted brought it back before its lower.
+ */
+static int must_reopen(const struct netdevns_batch *b, const struct nd_member *m)
+{
+	const int is_macvlan = strcmp(m->link.kind, "macvlan") == 0 || strcmp(m->link.kind, "macvtap") == 0;
+
+	return is_macvlan && m->dev->was_up && m->link.lower && nd_batch_member(b, m->link.lower);
+}
+
+/* All that is before its addresses and IFF_UP, and these. What IFF_UP does depends on sysctls. */
+static void restore(struct netdevns_batch *b, struct nd_member *m)
+{
+	struct nd_err e;
+
+	m->differs = 0;
+	if (must_reopen(b, m) && nd_link_down(&b->source, m->dev->ifindex, &e))
+		lacks(m, &e);
+	settings(b, m, ND_STAGE_DOWN);
+	if (!nd_member_step(b, m, restore_step, &e))
+		return;
+	/*
+	 * Its lower brought it up, and the kernel made a link-local address of its own, which is still to be verified; or it should
+	 * not be up: once more from the state down.
+	 */
+	if (nd_link_down(&b->source, m->dev->ifindex, &e) || nd_member_step(b, m, restore_step, &e))
+		m->differs = 1;
+}
+
+int nd_batch_restore(struct netdevns_batch *b)
+{
+	int left = 0;
+
+	bring_all(b);
+	for (size_t i = 0; i < b->count; i++) {
+		struct nd_member *const m = &b->members[b->replays[i]];
+
+		if (m->touched && m->dev->place == ND_PLACE_SOURCE)
+			restore(b, m);
+	}
+	for (size_t i = 0; i < b->count; i++) {
+		struct nd_member *const m = &b->members[b->replays[i]];
+		struct nd_err e;
+
+		if (!m->touched || m->dev->place != ND_PLACE_SOURCE)
+			continue;
+		settings(b, m, ND_STAGE_UP);
+		if (m->differs && nd_member_step(b, m, restore_step, &e))
+			lacks(m, &e);
+	}
+	for (size_t i = 0; i < b->count; i++)
+		left += b->members[i].touched && b->members[i].is_lacking;
+	return left;
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+/*
+ * Brings a device back into the source, also out of a container that fights for it. A move is refused for names: for that of the
+ * device and, from 6.6 on, for each of its alternative names, of which root in the target can add any. Those that were added are
+ * removed in the target before; where one is added again each time, the device goes through a network namespace that nobody
+ * else can enter.
+ */
+#include "batch.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+/*
+ * Of removing names and moving, in one send, before the way through a namespace of our own. A loop in C that adds one alternative
+ * name outruns 1 of 5 of them; one that adds three, now and then 200 in a row (Linux 6.18, 2 processors).
+ */
+#define TRIES 4
+#define REQUEST_BYTES 70000	/* all alternative names of a link have at most 64 KiB, and a move */
+
+static int return_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	return nd_dev_undo(m->dev, &b->source, &b->target, b->source_fd, ND_UNDO_RETURN, err);
+}
+
+static int go_home(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	int code = nd_member_step(b, m, return_step, err);
+	struct nd_err e;
+
+	/* Home and up under another name, which before 6.2 only a device that is down can change. */
+	if (code == -EBUSY && m->dev->place == ND_PLACE_SOURCE && !nd_link_down(&b->source, m->dev->ifindex, &e))
+		code = nd_member_step(b, m, return_step, err);
+	return code;
+}
+
+/* ---- another device in its place ---------------------------------------------------------------------------------------------------- */
+
+static int is_bound(const char *kind)
+{
+	static const char *const kinds[] = { "veth", "macvlan", "macvtap", "vlan", "ipvlan", "ipvtap" };
+
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+		if (strcmp(kinds[i], kind) == 0)
+			return 1;
+	return 0;
+}
+
+/*
+ * Root in the target can delete a device and make one with its name, ifindex and MAC address, but not on a device of the source.
+ * Brought home, a veth like that would connect the host's addresses with the container. Devices of these kinds keep their lower
+ * device, or peer, all their life, and the link says in which namespace it is.
+ */
+static int is_another(const struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *now)
+{
+	const size_t header = sizeof(struct ifinfomsg);
+	const struct nd_member *moved;
+	struct nd_view was;
+	uint32_t lower, lower_now;
+	size_t len;
+
+	if (!is_bound(m->link.kind) || !nd_member_snapshot(m, &was))
+		return 0;
+	lower = nd_view_u32(&was, header, IFLA_LINK, 0);
+	lower_now = nd_view_u32(now, header, IFLA_LINK, 0);
+	if (!lower || nd_view_attr(&was, header, IFLA_LINK_NETNSID, &len))
+		return lower != lower_now;	/* the number stays, whichever namespace it is in */
+	moved = nd_batch_member(b, (int32_t)lower);
+	if (moved && moved->dev->place == ND_PLACE_TARGET)
+		return lower_now != (uint32_t)moved->dev->target_ifindex;
+	return lower_now != (moved ? (uint32_t)moved->dev->ifindex : lower) || !nd_view_attr(now, header, IFLA_LINK_NETNSID, &len);
+}
+
+/* ---- alternative names ---------------------------------------------------------------------------------------------------------------- */
+
+static int find_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	return nd_dev_find(m->dev, &b->source, &b->target, err);
+}
+
+/* Those that were added in the target; before 6.6 all, which would block the names there ever after. */
+static int free_altnames(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	struct nd_memory memory = { .size = 0 };
+	struct nd_view was, now;
+	size_t pos = 0;
+	int code = nd_member_step(b, m, find_step, err);
+
+	if (code || m->dev->place != ND_PLACE_TARGET || !nd_member_snapshot(m, &was))
+		return code;
+	code = nd_batch_link(b, &b->target, m->dev->target_ifindex, &now, err);
+	if (code)
+		return code == -ENODEV ? 0 : code;
+	if (is_another(b, m, &now))
+		return nd_err_set(err, ND_STEP_UNDO, -ESTALE, "it was deleted there, and another device has its name and ifindex");
+	if (nd_memory_append(&memory, now.start, nd_align(now.len)))
+		return nd_err_set(err, ND_STEP_UNDO, -ENOMEM, "out of memory");
+	nd_view_next(memory.data, memory.used, &pos, &now);
+	code = nd_altnames_send(&b->target, ND_RTM_DELLINKPROP, m->dev->target_ifindex, &now, nd_moves_altnames() ? &was : NULL, err);
+	nd_memory_free(&memory);
+	return code;
+}
+
+/* ---- against a fight -------------------------------------------------------------------------------------------------------------------- */
+
+static void put_home(struct nd_msg *msg, const struct netdevns_batch *b, const struct nd_member *m, int32_t ifindex, int with_number)
+{
+	const struct ifinfomsg head = { .ifi_index = ifindex };
+
+	nd_msg_begin(msg, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
+	nd_msg_put_u32(msg, IFLA_NET_NS_FD, (uint32_t)b->source_fd);
+	nd_msg_put_name(msg, IFLA_IFNAME, m->ifname);
+	if (with_number)
+		nd_msg_put_u32(msg, ND_IFLA_NEW_IFINDEX, (uint32_t)m->link.ifindex);
+}
+
+/* Removes what `unless` (or NULL) has not, and moves it home, in one send. */
+static int snatch(struct netdevns_batch *b, struct nd_sock *there, struct nd_member *m, int32_t ifindex, const struct nd_view *unless,
+		  int with_number, struct nd_err *err)
+{
+	struct nd_memory memory = { .size = 0 };
+	struct nd_view now;
+	struct nd_msg msg;
+	int code = nd_batch_link(b, there, ifindex, &now, err);
+
+	if (code)
+		return code;
+	if (nd_memory_grow(&memory, REQUEST_BYTES))
+		return nd_err_set(err, ND_STEP_UNDO, -ENOMEM, "out of memory");
+	nd_msg_init(&msg, memory.data, memory.size);
+	nd_altnames_put(&msg, ND_RTM_DELLINKPROP, ifindex, &now, unless);
+	put_home(&msg, b, m, ifindex, with_number);
+	code = nd_sock_exchange(there, &msg, NULL, err);
+	nd_memory_free(&memory);
+	return code;
+}
+
+static void unguessable(char name[ND_NAME_SIZE])
+{
+	unsigned char bytes[6] = { 0 };
+
+	if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+		memcpy(bytes, &name, sizeof bytes);	/* an address of the stack */
+	snprintf(name, ND_NAME_SIZE, "nd%02x%02x%02x%02x%02x%02x", bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]);
+}
+
+static int rename_in(struct nd_sock *sock, int32_t ifindex, int netns_fd, struct nd_err *err)
+{
+	const struct ifinfomsg head = { .ifi_index = ifindex };
+	_Alignas(8) unsigned char bytes[96];
+	char name[ND_NAME_SIZE];
+	struct nd_msg m;
+
+	unguessable(name);
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_msg_begin(&m, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
+	if (netns_fd >= 0)
+		nd_msg_put_u32(&m, IFLA_NET_NS_FD, (uint32_t)netns_fd);
+	nd_msg_put_name(&m, IFLA_IFNAME, name);
+	return nd_sock_exchange(sock, &m, NULL, err);
+}
+
+/* The ifindexes of a namespace that was just made: lo, and what the machine makes in each; at most `max`. */
+static size_t list(struct netdevns_batch *b, struct nd_sock *sock, int32_t *ifindexes, size_t max)
+{
+	static const struct ifinfomsg all = { .ifi_family = AF_UNSPEC };
+	_Alignas(8) unsigned char bytes[64];
+	struct nd_view v;
+	struct nd_err e;
+	struct nd_msg m;
+	size_t pos = 0, count = 0;
+
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_msg_begin(&m, RTM_GETLINK, NLM_F_DUMP, &all, sizeof all);
+	if (nd_batch_dump(b, sock, &m, NULL, &e))
+		return 0;
+	while (count < max && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0)
+		if (v.type == RTM_NEWLINK && v.body_len >= sizeof all)
+			memcpy(&ifindexes[count++], v.body + offsetof(struct ifinfomsg, ifi_index), sizeof *ifindexes);
+	return count;
+}
+
+#define OURS_MAX 32
+
+/* Its MAC address, without which nobody finds it. A driver may refuse that. */
+static void set_mac(struct nd_sock *sock, int32_t ifindex, const struct nd_member *m)
+{
+	const struct ifinfomsg head = { .ifi_index = ifindex };
+	_Alignas(8) unsigned char bytes[96];
+	const unsigned char *mac;
+	struct nd_view was;
+	struct nd_err e;
+	struct nd_msg msg;
+	size_t len;
+
+	mac = nd_member_snapshot(m, &was) ? nd_view_attr(&was, sizeof head, IFLA_ADDRESS, &len) : NULL;
+	if (!mac || len > 32)
+		return;
+	nd_msg_init(&msg, bytes, sizeof bytes);
+	nd_msg_begin(&msg, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
+	nd_msg_put(&msg, IFLA_ADDRESS, mac, len);
+	nd_sock_exchange(sock, &msg, NULL, &e);
+}
+
+static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_member *m, const int32_t *there, size_t count,
+		     struct nd_err *err)
+{
+	int32_t now[OURS_MAX + 1];
+	const size_t found = list(b, ours, now, OURS_MAX + 1);
+	struct nd_view was;
+	int code = nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is not in the namespace on its way");
+
+	for (size_t i = 0; i < found; i++) {
+		size_t k = 0;
+
+		while (k < count && there[k] != now[i])
+			k++;
+		if (k < count)
+			continue;
+		set_mac(ours, now[i], m);
+		code = nd_member_snapshot(m, &was) ? snatch(b, ours, m, now[i], &was, 1, err) : -EINVAL;
+		/* Somebody in the source may have its ifindex by now, or one of its alternative names. */
+		if (code)
+			code = snatch(b, ours, m, now[i], &was, 0, err);
+		if (code)
+			code = snatch(b, ours, m, now[i], NULL, 0, err);
+	}
+	return code;
+}
+
+/*
+ * Into a namespace of our own, where the names are removed, and home from there. A process that is killed in between takes the
+ * device along, as the end of any namespace does: what is made by software ends, a NIC goes to the initial one.
+ */
+static int through_our_own(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	int32_t there[OURS_MAX];
+	struct nd_sock ours;
+	size_t count;
+	int fd, code = nd_sock_open_new(&ours, &fd, err);
+
+	if (code)
+		return code;
+	count = list(b, &ours, there, OURS_MAX);
+	/* What is in each new namespace, lo first of all, must not have a name that somebody could choose. */
+	for (size_t i = 0; i < count && !code; i++)
+		code = rename_in(&ours, there[i], -1, err);
+	if (!code) {
+		rename_in(&b->target, m->dev->target_ifindex, fd, err);
+		code = home_from(b, &ours, m, there, count, err);
+	}
+	nd_sock_close(&ours);
+	close(fd);
+	return code;
+}
+
+static void insist(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	struct nd_view was;
+	int code = -EEXIST;
+
+	for (int i = 0; i < TRIES && code && nd_member_snapshot(m, &was); i++) {
+		code = snatch(b, &b->target, m, m->dev->target_ifindex, &was, 1, err);
+		/* The failure is that of a name which is gone, or of the move: look where the device is. */
+		if (code && (nd_member_step(b, m, find_step, err) || m->dev->place != ND_PLACE_TARGET))
+			return;
+	}
+	if (code)
+		through_our_own(b, m, err);
+}
+
+int nd_member_return(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	struct nd_err e;
+	int code = free_altnames(b, m, &e);
+
+	if (code == -ESTALE) {
+		*err = e;
+		return code;
+	}
+	code = go_home(b, m, err);
+	if (code == -EEXIST && m->dev->place == ND_PLACE_TARGET) {
+		insist(b, m, &e);
+		code = go_home(b, m, err);
+	}
+	return code;
+}
