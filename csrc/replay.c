@@ -317,8 +317,8 @@ static int drop_peer_routes(struct nd_dev *dev, const struct nd_replay *r, const
 	for (size_t i = 0; i < n && !code; i++) {
 		size_t pos = ipv6[i];
 
-		if (!nd_addr_next_of(dev, &pos, &a) || !nd_addr_in(&a, r->set) || a.head.ifa_prefixlen >= 128 || !prefix_of(&a, 1, &peer) ||
-		    !prefix_of(&a, 0, &own) || memcmp(&own, &peer, sizeof own) == 0)
+		if (!nd_addr_next_of(dev, &pos, &a) || !nd_addr_in(&a, r->set) || a.head.ifa_prefixlen >= 128 ||
+		    !prefix_of(&a, 1, &peer) || !prefix_of(&a, 0, &own) || memcmp(&own, &peer, sizeof own) == 0)
 			continue;
 		if (!there.data)
 			code = nd_dev_read(dev, r->sock, r->ifindex, used, &there, err);
