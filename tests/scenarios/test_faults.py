@@ -1,0 +1,50 @@
+"""A send of a move fails: all arrives, or all is as before, or what is not is reported; with each runner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.attacks import LONG
+
+from .faults import AS_BEFORE, COMPLETE, attack
+from .runners import Runner
+from .table import ROWS
+
+TYPICAL = [
+    "address both families",
+    "name exchanged",
+    "name template",
+    "link many settings",
+    "stack macvlan and lower",
+    "ifindex taken",
+    "loss route by a gateway",
+]
+BY_ID = {row.id: row for row in ROWS}
+
+
+# By id: a difference that is known.
+KNOWN = {
+    "stack macvlan and lower": "C: a second undo takes a macvlan in the target for another device",
+}
+
+
+def marked(id_: str) -> Any:
+    marks = [] if id_ == TYPICAL[0] else [pytest.mark.thorough]
+    if id_ in KNOWN:
+        marks.append(pytest.mark.xfail(reason=KNOWN[id_], strict=True))
+    return pytest.param(id_, marks=marks)
+
+
+@pytest.mark.parametrize("id_", map(marked, TYPICAL))
+def test_a_send_fails(id_: str, runners: list[Runner], show: Callable[[str], None]) -> None:
+    """Each of its sends, once, and some of them with all that follow."""
+    attacks = attack(BY_ID[id_], runners, is_long=LONG)
+    for each in attacks:
+        ends = ", ".join(f"{count} {end}" for end, count in sorted(each.ends.items()))
+        show(f"{id_}, {each.runner.name}: {each.sends} sends, {ends}")
+    wrong = [line for each in attacks for line in each.wrong]
+    assert not wrong, "\n".join(wrong)
+    assert all(each.sends > 3 and each.ends[AS_BEFORE] and each.ends[COMPLETE] for each in attacks)

@@ -1,0 +1,43 @@
+"""One table, three runners: the same findings, the same outcome, the same state afterwards, by raw dumps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .known import KNOWN
+from .play import play
+from .rows import Row
+from .runners import Runner
+from .table import ROWS
+
+
+def rows() -> list[Any]:
+    """Those of the sample run by default, all others with --full."""
+    return [pytest.param(r, id=r.id, marks=marks(r)) for r in ROWS]
+
+
+def marks(row: Row) -> list[pytest.MarkDecorator]:
+    found = [pytest.mark.smoke if row.smoke else pytest.mark.thorough]
+    if row.id in KNOWN:
+        found.append(pytest.mark.xfail(reason=KNOWN[row.id], strict=True))
+    return found
+
+
+def test_rows_are_distinct() -> None:
+    """Each row has a name, and no two are about the same."""
+    assert len({row.id for row in ROWS}) == len(ROWS) >= 300
+    same = [(a.id, b.id) for n, a in enumerate(ROWS) for b in ROWS[:n] if _content(a) == _content(b)]
+    assert same == []
+
+
+def _content(row: Row) -> tuple[object, ...]:
+    return row.source, row.target, row.devices, row.to, row.is_here, row.drop, row.enter, row.busy, row.race, row.force
+
+
+@pytest.mark.parametrize("row", rows())
+def test_scenario(row: Row, runners: list[Runner]) -> None:
+    """It ends as the table says, with each runner, and leaves what it must."""
+    wrong = play(row, runners)
+    assert not wrong, "\n".join([row.id, *wrong])
