@@ -12,7 +12,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* ---- errors and memory -------------------------------------------------------------------------------------------------- */
+/* ---- errors -------------------------------------------------------------------------------------------------- */
 
 int nd_batch_fail(struct netdevns_error *err, int code, const char *step, int device, const char *format, ...)
 {
@@ -39,169 +39,6 @@ static int succeed(struct netdevns_error *err)
 static int no_memory(struct netdevns_error *err, const char *step)
 {
 	return nd_batch_fail(err, -ENOMEM, step, -1, "out of memory; nothing was changed");
-}
-
-int nd_memory_grow(struct nd_memory *m, size_t more)
-{
-	size_t size = m->size ? m->size : 1024;
-	unsigned char *data;
-
-	if (more <= m->size - m->used)
-		return 0;
-	if (more > SIZE_MAX / 4 - m->used)
-		return -ENOMEM;
-	while (size < m->used + more)
-		size *= 2;
-	data = realloc(m->data, size);
-	if (!data)
-		return -ENOMEM;
-	m->data = data;
-	m->size = size;
-	return 0;
-}
-
-int nd_memory_append(struct nd_memory *m, const void *data, size_t len)
-{
-	if (len == 0)
-		return 0;
-	if (nd_memory_grow(m, len))
-		return -ENOMEM;
-	memcpy(m->data + m->used, data, len);
-	m->used += len;
-	return 0;
-}
-
-void nd_memory_free(struct nd_memory *m)
-{
-	free(m->data);
-	memset(m, 0, sizeof *m);
-}
-
-/* ---- exchanges ------------------------------------------------------------------------------------------------------------ */
-
-int nd_batch_ask(struct netdevns_batch *b, struct nd_sock *sock, struct nd_msg *req, const struct nd_filter *filter,
-		 struct nd_err *err)
-{
-	int code;
-
-	for (;;) {
-		struct nd_buf reply = { .data = b->reply.data, .size = b->reply.size, .filter = filter, .harmless = 1 };
-
-		code = nd_sock_exchange(sock, req, &reply, err);
-		b->reply.used = code ? 0 : reply.used;
-		b->first_seq = reply.first_seq;
-		if (code != -EOVERFLOW || reply.need <= b->reply.size)
-			return code;
-		if (nd_memory_grow(&b->reply, reply.need + reply.need / 4))
-			return nd_err_set(err, ND_STEP_EXCHANGE, -ENOMEM, "out of memory");
-	}
-}
-
-int nd_batch_dump(struct netdevns_batch *b, struct nd_sock *sock, struct nd_msg *req, const struct nd_filter *filter,
-		  struct nd_err *err)
-{
-	const int code = nd_batch_ask(b, sock, req, filter, err);
-	struct nd_view first;
-	size_t pos = 0;
-
-	if (!code && nd_view_next(b->reply.data, b->reply.used, &pos, &first) > 0 && first.type == NLMSG_ERROR)
-		return nd_view_error(&first, err);
-	return code;
-}
-
-int nd_batch_link(struct netdevns_batch *b, struct nd_sock *sock, int32_t ifindex, struct nd_view *link, struct nd_err *err)
-{
-	_Alignas(8) unsigned char bytes[128];
-	struct nd_msg m;
-	size_t pos = 0;
-	int code;
-
-	nd_msg_init(&m, bytes, sizeof bytes);
-	nd_put_getlink(&m, ifindex, NULL);
-	code = nd_batch_dump(b, sock, &m, NULL, err);
-	if (code)
-		return code;
-	if (nd_view_next(b->reply.data, b->reply.used, &pos, link) <= 0 || link->type != RTM_NEWLINK ||
-	    link->body_len < sizeof(struct ifinfomsg))
-		return nd_err_set(err, ND_STEP_EXCHANGE, -EBADMSG, "no link in the answer");
-	return 0;
-}
-
-/* ---- members -------------------------------------------------------------------------------------------------------------- */
-
-int nd_member_step(struct netdevns_batch *b, struct nd_member *m, nd_step *step, struct nd_err *err)
-{
-	for (;;) {
-		const int code = step(b, m, err);
-		struct nd_dev *more;
-
-		if (code != -EOVERFLOW || m->dev->need <= m->dev->size)
-			return code;
-		more = realloc(m->dev, m->dev->need);
-		if (!more)
-			return nd_err_set(err, err->step, -ENOMEM, "out of memory");
-		m->dev = more;
-		nd_dev_resize(more, more->need);
-	}
-}
-
-static int index_of(const struct netdevns_batch *b, const struct nd_member *m)
-{
-	return m ? (int)(m - b->members) : -1;
-}
-
-int nd_member_fail(const struct netdevns_batch *b, const struct nd_member *m, const char *step, const struct nd_err *e,
-		   struct netdevns_error *err)
-{
-	static const struct { const char *step, *text; } words[] = {
-		{ "snapshot", "its addresses could not be read" },	{ "down", "it could not be set down" },
-		{ "notify", "addresses that were added meanwhile are not known" }, { "move", "the move failed" },
-		{ "replay", "its addresses could not be set in the target" }, { "verify", "it did not arrive as it was" },
-		{ "record", "the record of this move could not be written" }, { "undo", "it could not be restored" },
-	};
-	const char *text = "the kernel could not be asked";
-	const int has_errno = e->code != -ESTALE;
-
-	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-		if (strcmp(words[i].step, step) == 0)
-			text = words[i].text;
-	if (strcmp(step, "move") == 0 && e->code == -EEXIST)
-		text = "its name was taken in the target meanwhile";
-	return nd_batch_fail(err, e->code, step, index_of(b, m), "%s%s%s%s%s%s%s", m ? m->ifname : "", m ? ": " : "", text,
-			     has_errno ? ": " : "", has_errno ? strerror(-e->code) : "", e->text[0] ? ": " : "", e->text);
-}
-
-struct nd_member *nd_batch_member(const struct netdevns_batch *b, int32_t ifindex)
-{
-	size_t low = 0, high = b->there;
-
-	while (low < high) {
-		const size_t middle = low + (high - low) / 2;
-		struct nd_member *const m = b->by_ifindex[middle];
-
-		if (m->link.ifindex == ifindex)
-			return m;
-		if (m->link.ifindex < ifindex)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return NULL;
-}
-
-struct nd_member *nd_batch_named(const struct netdevns_batch *b, const char *ifname)
-{
-	size_t low = 0, high = b->by_name ? b->count : 0;
-
-	while (low < high) {
-		const size_t middle = low + (high - low) / 2;
-
-		if (strcmp(b->by_name[middle]->ifname, ifname) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return b->by_name && low < b->count && strcmp(b->by_name[low]->ifname, ifname) == 0 ? b->by_name[low] : NULL;
 }
 
 /* Room for one more. */
@@ -447,6 +284,20 @@ static int back(struct netdevns_batch *b, struct netdevns_error *err)
 	return err->code;
 }
 
+/* Takes the ifindexes that the devices will have in the target, as far as nobody has them: who finds one there lets it be. */
+static void arrive(struct netdevns_batch *b)
+{
+	int32_t *const ifindexes = calloc(b->count + 1, sizeof *ifindexes);
+
+	for (size_t i = 0; ifindexes && i < b->count; i++)
+		ifindexes[i] = b->members[i].dev->target_ifindex;
+	if (ifindexes && b->count) {
+		qsort(ifindexes, b->count, sizeof *ifindexes, nd_by_number);
+		nd_lock_arrive(&b->target_lock, ND_LOCK_DIR, b->target_fd, ifindexes, b->count);
+	}
+	free(ifindexes);
+}
+
 int netdevns_batch_move(struct netdevns_batch *b, uint32_t accept, struct netdevns_error *err)
 {
 	int code;
@@ -456,6 +307,7 @@ int netdevns_batch_move(struct netdevns_batch *b, uint32_t accept, struct netdev
 	code = examine(b, accept, 1, err);
 	if (code)
 		return code;
+	arrive(b);
 	code = forward(b, err);
 	if (code) {
 		struct netdevns_error late;

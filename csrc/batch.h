@@ -287,6 +287,10 @@ typedef struct nd_member *nd_find_member(const struct netdevns_batch *b, int32_t
 int nd_batch_deal(struct netdevns_batch *b, const struct nd_memory *from, nd_find_member *find, struct nd_err *err);
 
 /* lookup.c: opens the sockets, dumps links and addresses; members get their devices, depths and orders. */
+/* hold.c: takes the batch and what lies on it. 1: some are new, so what was read of them may be old. */
+int nd_batch_hold(struct netdevns_batch *b, struct nd_err *err);
+/* order.c: members' depths, and b->moves, b->replays. */
+void nd_batch_set_depths(struct netdevns_batch *b);
 int nd_batch_set_orders(struct netdevns_batch *b, struct nd_err *err);
 int nd_batch_look_up(struct netdevns_batch *b, int is_move, struct nd_err *err);
 void nd_batch_close_sockets(struct netdevns_batch *b);
@@ -295,6 +299,17 @@ void nd_batch_close_sockets(struct netdevns_batch *b);
 struct nd_found *nd_batch_find(struct netdevns_batch *b, const char *code, int severity, int error, const struct nd_member *m,
 			       const char *format, ...) __attribute__((format(printf, 6, 7)));
 void nd_batch_forget(struct netdevns_batch *b);
+/* A finding about a name: the name at fault, and the device that has it. 0 or -ENOMEM. */
+int nd_batch_find_name(struct netdevns_batch *b, const char *code, int error, const struct nd_member *m, const char *name,
+		       const char *other, int32_t ifindex, const char *text, const char *why);
+/*
+ * The answer to the message `number` of the last request: 0, or the errno of a refusal; 1: there is none. Answers are in the order of
+ * their requests; *pos, from 0 on, is behind the last one.
+ */
+int nd_batch_answer(const struct netdevns_batch *b, size_t number, size_t *pos, struct nd_view *v);
+/* An empty RTM_NEWLINK for an ifindex that nobody has: ENODEV to those who may change links, EPERM to others. */
+void nd_put_may_change(struct nd_msg *m);
+int nd_batch_check_permission(struct netdevns_batch *b, int refused, const char *code, const char *side);
 int nd_batch_check_names(struct netdevns_batch *b);
 int nd_batch_check_source(struct netdevns_batch *b, struct nd_err *err);
 int nd_batch_check_target(struct netdevns_batch *b, struct nd_err *err);

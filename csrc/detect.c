@@ -3,35 +3,15 @@
  * State that a move drops and that the batch does not restore (enum netdevns_state): each kind by a dump of its own, before
  * anything changes. Layouts: linux/rtnetlink.h, linux/nexthop.h, linux/neighbour.h.
  */
-#include "batch.h"
+#include "detect.h"
 
 #include <errno.h>
 #include <linux/neighbour.h>
-#include <linux/nexthop.h>
 #include <linux/pkt_sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ND_NHA_MAX 16
-#define RTA_COUNT (ND_RTA_NH_ID + 1)
-
-struct detection {
-	struct netdevns_batch *b;
-	int32_t *ifindexes;		/* of the members, ascending */
-	size_t count;
-	struct nd_filter filter;	/* the same */
-	struct nd_memory nexthops;	/* struct nexthop: the devices of nexthop objects */
-	struct nd_memory sources;	/* the `src` of IPv4 routes of other devices: 4 bytes each */
-	struct nd_memory defaults;	/* ifindexes of devices with a default route */
-};
-
-/* One device of a nexthop object; of a group one of each member. */
-struct nexthop {
-	uint32_t id;
-	int32_t ifindex;
-};
-
-static void mark(struct netdevns_batch *b, int32_t ifindex, uint32_t state)
+void nd_mark(struct netdevns_batch *b, int32_t ifindex, uint32_t state)
 {
 	struct nd_member *const m = nd_batch_member(b, ifindex);
 
@@ -39,7 +19,7 @@ static void mark(struct netdevns_batch *b, int32_t ifindex, uint32_t state)
 		m->state |= state;
 }
 
-static uint32_t u32(const struct nd_attr *a)
+uint32_t nd_u32(const struct nd_attr *a)
 {
 	uint32_t value = 0;
 
@@ -49,7 +29,7 @@ static uint32_t u32(const struct nd_attr *a)
 }
 
 /* `filter`: only what is about the members; NULL: all. */
-static int dump(struct detection *d, uint16_t type, const void *header, size_t header_len, const struct nd_filter *filter,
+int nd_detect_dump(struct detection *d, uint16_t type, const void *header, size_t header_len, const struct nd_filter *filter,
 		struct nd_err *err)
 {
 	_Alignas(8) unsigned char bytes[64];
@@ -63,173 +43,6 @@ static int dump(struct detection *d, uint16_t type, const void *header, size_t h
 		d->b->reply.used = 0;
 		return 0;
 	}
-	return code;
-}
-
-/* ---- nexthop objects ------------------------------------------------------------------------------------------------------------ */
-
-static int add_nexthop(struct detection *d, uint32_t id, int32_t ifindex)
-{
-	const struct nexthop found = { .id = id, .ifindex = ifindex };
-
-	return nd_memory_append(&d->nexthops, &found, sizeof found);
-}
-
-/* The devices of a group are those of its members, which were dumped before it or are found by a second pass. */
-static int add_group(struct detection *d, uint32_t id, const struct nd_attr *group)
-{
-	int code = 0;
-
-	for (size_t at = 0; group->len - at >= sizeof(struct nexthop_grp) && !code; at += sizeof(struct nexthop_grp)) {
-		const size_t known = d->nexthops.used;
-		struct nexthop_grp member;
-
-		memcpy(&member, group->data + at, sizeof member);
-		for (size_t i = 0; i + sizeof(struct nexthop) <= known && !code; i += sizeof(struct nexthop)) {
-			struct nexthop n;
-
-			memcpy(&n, d->nexthops.data + i, sizeof n);
-			if (n.id == member.id)
-				code = add_nexthop(d, id, n.ifindex);
-		}
-		if (group->len - at < 2 * sizeof member)
-			break;
-	}
-	return code;
-}
-
-static int detect_nexthops(struct detection *d, struct nd_err *err)
-{
-	static const struct nhmsg all = { .nh_family = AF_UNSPEC };
-	int code = dump(d, RTM_GETNEXTHOP, &all, sizeof all, NULL, err);
-
-	for (int groups = 0; groups < 2 && !code; groups++) {
-		struct nd_view v;
-		size_t pos = 0;
-
-		while (!code && nd_view_next(d->b->reply.data, d->b->reply.used, &pos, &v) > 0) {
-			struct nd_attr found[ND_NHA_MAX];
-
-			if (v.type != RTM_NEWNEXTHOP || v.body_len < sizeof all)
-				continue;
-			nd_attrs_read(v.body + sizeof all, v.body_len - sizeof all, found, ND_NHA_MAX);
-			if (groups && found[NHA_GROUP].data)
-				code = add_group(d, u32(&found[NHA_ID]), &found[NHA_GROUP]);
-			else if (!groups && found[NHA_OIF].data)
-				code = add_nexthop(d, u32(&found[NHA_ID]), (int32_t)u32(&found[NHA_OIF]));
-		}
-	}
-	for (size_t i = 0; i + sizeof(struct nexthop) <= d->nexthops.used && !code; i += sizeof(struct nexthop)) {
-		struct nexthop n;
-
-		memcpy(&n, d->nexthops.data + i, sizeof n);
-		mark(d->b, n.ifindex, NETDEVNS_NEXTHOPS);
-	}
-	return code;
-}
-
-/* ---- routes ------------------------------------------------------------------------------------------------------------------------ */
-
-/* What is done with each device of a route. */
-struct use {
-	struct detection *d;
-	int is_default, is_added;	/* of the main table; not the kernel's own */
-	int is_ours;			/* one of them is in the batch */
-	int code;
-};
-
-static void use_device(struct use *u, int32_t ifindex)
-{
-	if (u->is_default && !u->code)
-		u->code = nd_memory_append(&u->d->defaults, &ifindex, sizeof ifindex);
-	if (nd_batch_member(u->d->b, ifindex)) {
-		u->is_ours = 1;
-		if (u->is_added)
-			mark(u->d->b, ifindex, NETDEVNS_ROUTES);
-	}
-}
-
-static void use_multipath(struct use *u, const struct nd_attr *legs)
-{
-	size_t pos = 0;
-
-	while (legs->len - pos >= sizeof(struct rtnexthop)) {
-		struct rtnexthop leg;
-
-		memcpy(&leg, legs->data + pos, sizeof leg);
-		if (leg.rtnh_len < sizeof leg || leg.rtnh_len > legs->len - pos)
-			return;
-		use_device(u, leg.rtnh_ifindex);
-		if (nd_align(leg.rtnh_len) >= legs->len - pos)
-			return;
-		pos += nd_align(leg.rtnh_len);
-	}
-}
-
-static void use_nexthop(struct use *u, uint32_t id)
-{
-	for (size_t i = 0; i + sizeof(struct nexthop) <= u->d->nexthops.used; i += sizeof(struct nexthop)) {
-		struct nexthop n;
-
-		memcpy(&n, u->d->nexthops.data + i, sizeof n);
-		if (n.id == id)
-			use_device(u, n.ifindex);
-	}
-}
-
-static int take_route(struct detection *d, const struct nd_view *v)
-{
-	struct nd_attr found[RTA_COUNT];
-	struct use u = { .d = d };
-	struct rtmsg head;
-	uint32_t table;
-
-	memcpy(&head, v->body, sizeof head);
-	nd_attrs_read(v->body + sizeof head, v->body_len - sizeof head, found, RTA_COUNT);
-	table = found[RTA_TABLE].data ? u32(&found[RTA_TABLE]) : head.rtm_table;
-	u.is_default = head.rtm_dst_len == 0 && head.rtm_type == RTN_UNICAST && table == RT_TABLE_MAIN;
-	u.is_added = head.rtm_protocol != RTPROT_KERNEL;
-	if (!u.is_default && !u.is_added)
-		return 0;
-	if (found[RTA_OIF].data)
-		use_device(&u, (int32_t)u32(&found[RTA_OIF]));
-	if (found[RTA_MULTIPATH].data)
-		use_multipath(&u, &found[RTA_MULTIPATH]);
-	if (found[ND_RTA_NH_ID].data)
-		use_nexthop(&u, u32(&found[ND_RTA_NH_ID]));
-	/* The kernel deletes an IPv4 route of the main table with the address that is its `src`, whichever device it leaves by. */
-	if (!u.code && u.is_added && !u.is_ours && head.rtm_family == AF_INET && table == RT_TABLE_MAIN && found[RTA_PREFSRC].len == 4)
-		u.code = nd_memory_append(&d->sources, found[RTA_PREFSRC].data, 4);
-	return u.code;
-}
-
-/* A member with an IPv4 address that is the `src` of a route of another device. */
-static void use_sources(struct detection *d)
-{
-	for (size_t i = 0; i < d->b->count; i++) {
-		struct nd_member *const m = &d->b->members[i];
-		struct nd_addr a;
-		size_t pos = 0;
-
-		while (m->dev && nd_addr_next_of(m->dev, &pos, &a))
-			for (size_t at = 0; at + 4 <= d->sources.used; at += 4)
-				if (a.head.ifa_family == AF_INET && a.attrs[IFA_LOCAL].len == 4 &&
-				    memcmp(a.attrs[IFA_LOCAL].data, d->sources.data + at, 4) == 0)
-					m->state |= NETDEVNS_ROUTES;
-	}
-}
-
-static int detect_routes(struct detection *d, struct nd_err *err)
-{
-	static const struct rtmsg all = { .rtm_family = AF_UNSPEC };
-	struct nd_view v;
-	size_t pos = 0;
-	int code = dump(d, RTM_GETROUTE, &all, sizeof all, &d->filter, err);
-
-	while (!code && nd_view_next(d->b->reply.data, d->b->reply.used, &pos, &v) > 0)
-		if (v.type == RTM_NEWROUTE && v.body_len >= sizeof all)
-			code = take_route(d, &v);
-	use_sources(d);
 	return code;
 }
 
@@ -249,7 +62,7 @@ static int detect_neighbours(struct detection *d, uint8_t family, uint8_t flags,
 	const struct ndmsg all = { .ndm_family = family, .ndm_flags = flags };
 	struct nd_view v;
 	size_t pos = 0;
-	const int code = dump(d, RTM_GETNEIGH, &all, sizeof all, &d->filter, err);
+	const int code = nd_detect_dump(d, RTM_GETNEIGH, &all, sizeof all, &d->filter, err);
 
 	while (!code && nd_view_next(d->b->reply.data, d->b->reply.used, &pos, &v) > 0) {
 		struct nd_attr found[NDA_LLADDR + 1];
@@ -263,7 +76,7 @@ static int detect_neighbours(struct detection *d, uint8_t family, uint8_t flags,
 		if (head.ndm_family == AF_BRIDGE && (!(head.ndm_flags & NTF_SELF) || found[NDA_DST].data || !found[NDA_LLADDR].len ||
 						     is_of_upper(d->b, head.ndm_ifindex, &found[NDA_LLADDR])))
 			continue;
-		mark(d->b, head.ndm_ifindex, NETDEVNS_NEIGHBOURS);
+		nd_mark(d->b, head.ndm_ifindex, NETDEVNS_NEIGHBOURS);
 	}
 	return code;
 }
@@ -282,7 +95,7 @@ static int detect_parameters(struct detection *d, uint8_t family, struct nd_err 
 	struct nd_attr defaults[NDTPA_COUNT] = { { .data = NULL } };
 	struct nd_view v;
 	size_t pos = 0;
-	const int code = dump(d, RTM_GETNEIGHTBL, &all, sizeof all, NULL, err);
+	const int code = nd_detect_dump(d, RTM_GETNEIGHTBL, &all, sizeof all, NULL, err);
 
 	while (!code && nd_view_next(d->b->reply.data, d->b->reply.used, &pos, &v) > 0) {
 		struct nd_attr found[NDTA_PARMS + 1], parms[NDTPA_COUNT];
@@ -297,7 +110,7 @@ static int detect_parameters(struct detection *d, uint8_t family, struct nd_err 
 			memcpy(defaults, parms, sizeof defaults);
 		for (size_t i = 0; parms[NDTPA_IFINDEX].data && i < sizeof parameters / sizeof parameters[0]; i++)
 			if (!nd_attr_same(&defaults[parameters[i]], &parms[parameters[i]]))
-				mark(d->b, (int32_t)u32(&parms[NDTPA_IFINDEX]), NETDEVNS_NEIGH_PARAMETERS);
+				nd_mark(d->b, (int32_t)nd_u32(&parms[NDTPA_IFINDEX]), NETDEVNS_NEIGH_PARAMETERS);
 	}
 	return code;
 }
@@ -310,7 +123,7 @@ static int detect_qdiscs(struct detection *d, struct nd_err *err)
 	static const struct tcmsg all = { .tcm_family = AF_UNSPEC };
 	struct nd_view v;
 	size_t pos = 0;
-	const int code = dump(d, RTM_GETQDISC, &all, sizeof all, &d->filter, err);
+	const int code = nd_detect_dump(d, RTM_GETQDISC, &all, sizeof all, &d->filter, err);
 
 	while (!code && nd_view_next(d->b->reply.data, d->b->reply.used, &pos, &v) > 0) {
 		struct tcmsg head;
@@ -319,7 +132,7 @@ static int detect_qdiscs(struct detection *d, struct nd_err *err)
 			continue;
 		memcpy(&head, v.body, sizeof head);
 		if (head.tcm_handle && (head.tcm_parent == TC_H_ROOT || head.tcm_parent == TC_H_INGRESS))
-			mark(d->b, head.tcm_ifindex, NETDEVNS_QDISC);
+			nd_mark(d->b, head.tcm_ifindex, NETDEVNS_QDISC);
 	}
 	return code;
 }
@@ -333,7 +146,7 @@ static void detect_links(struct detection *d)
 			b->members[i].state |= NETDEVNS_MASTER;
 	for (size_t i = 0; i < b->seen_count; i++)
 		if (b->seen[i].lower && !nd_batch_member(b, b->seen[i].ifindex))
-			mark(b, b->seen[i].lower, NETDEVNS_UPPER);
+			nd_mark(b, b->seen[i].lower, NETDEVNS_UPPER);
 }
 
 /*
@@ -383,9 +196,9 @@ static int detect_all(struct detection *d, struct nd_err *err)
 	int code;
 
 	detect_links(d);
-	code = detect_nexthops(d, err);
+	code = nd_detect_nexthops(d, err);
 	if (!code)
-		code = detect_routes(d, err);
+		code = nd_detect_routes(d, err);
 	if (!code)
 		code = detect_neighbours(d, AF_UNSPEC, 0, err);
 	if (!code)

@@ -149,7 +149,8 @@ static int put_data(struct nd_msg *m, enum how how, uint16_t type, const struct 
 	}
 	if (how == COUNT || nd_attr_same(was, now))
 		return 0;
-	if ((how == FLAGS_MASK || how == MASK_FLAGS) && was->len == sizeof pair && now->len == sizeof pair) {
+	if ((how == FLAGS_MASK || how == MASK_FLAGS) && was->data && now->data && was->len == sizeof pair &&
+	    now->len == sizeof pair) {
 		const size_t flags = how == MASK_FLAGS, mask = !flags;
 
 		memcpy(pair, was->data, sizeof pair);

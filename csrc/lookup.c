@@ -93,13 +93,6 @@ int nd_by_number(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static int by_ifindex(const void *a, const void *b)
-{
-	const struct nd_link *const x = a, *const y = b;
-
-	return (x->ifindex > y->ifindex) - (x->ifindex < y->ifindex);
-}
-
 /* The batch's names as nd_filter wants them, in *names (to be freed). */
 static size_t sorted_names(const struct netdevns_batch *b, char **names)
 {
@@ -135,13 +128,6 @@ static int append_link(struct netdevns_batch *b, const struct nd_view *v, struct
 	return 0;
 }
 
-static const struct nd_link *link_at(const struct netdevns_batch *b, int32_t ifindex)
-{
-	const struct nd_link key = { .ifindex = ifindex };
-
-	return b->seen_count ? bsearch(&key, b->seen, b->seen_count, sizeof key, by_ifindex) : NULL;
-}
-
 /* b->links and b->seen: the batch's, and every one that lies on another. */
 static int dump_links(struct netdevns_batch *b, struct nd_err *err)
 {
@@ -167,65 +153,7 @@ static int dump_links(struct netdevns_batch *b, struct nd_err *err)
 	while (!code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0)
 		if (v.type == RTM_NEWLINK)
 			code = append_link(b, &v, err);
-	if (!code && b->seen_count)
-		qsort(b->seen, b->seen_count, sizeof *b->seen, by_ifindex);
 	return code;
-}
-
-/* Sets *above to the ifindexes of the batch and of all that lie on it, ascending (to be freed). Negative: out of memory. */
-static long with_uppers(const struct netdevns_batch *b, int32_t **above)
-{
-	size_t count = 0, before;
-
-	*above = calloc(b->seen_count + 1, sizeof **above);
-	if (!*above)
-		return -ENOMEM;
-	for (size_t i = 0; i < b->seen_count; i++)
-		if (nd_batch_named(b, b->seen[i].name))
-			(*above)[count++] = b->seen[i].ifindex;
-	do {	/* once for each level of stacking */
-		before = count;
-		qsort(*above, count, sizeof **above, nd_by_number);
-		for (size_t i = 0; i < b->seen_count; i++) {
-			const struct nd_link *const link = &b->seen[i];
-
-			if (link->lower && bsearch(&link->lower, *above, before, sizeof **above, nd_by_number) &&
-			    !bsearch(&link->ifindex, *above, before, sizeof **above, nd_by_number))
-				(*above)[count++] = link->ifindex;
-		}
-	} while (count > before);
-	return (long)count;
-}
-
-/* Takes the batch and what lies on it. 1: some are new, so what was read of them may be old. */
-static int take(struct netdevns_batch *b, struct nd_err *err)
-{
-	int32_t *ifindexes, busy;
-	uint32_t pid;
-	const long count = with_uppers(b, &ifindexes);
-	const struct nd_link *link;
-	int code;
-
-	if (count < 0)
-		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
-	code = nd_lock_hold(&b->lock, ND_LOCK_DIR, b->source_fd, ifindexes, (size_t)count, ND_LOCK_WAIT_MS, &busy, &pid);
-	free(ifindexes);
-	if (code == -EBUSY) {
-		struct nd_found *f;
-
-		link = link_at(b, busy);
-		f = nd_batch_find(b, "device.busy", NETDEVNS_ERROR, EBUSY, nd_batch_named(b, link ? link->name : ""),
-				  "%s is being moved by process %u", link ? link->name : "a device", pid);
-		if (!f)
-			return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
-		nd_text_copy(f->name, sizeof f->name, link ? link->name : "", link ? strlen(link->name) : 0);
-		f->finding.ifindex = busy;
-		return 0;
-	}
-	if (code == 1 || code == -ENOMEM)
-		return code;
-	/* Without the directory the lock cannot be had: no reason to refuse a move that root asks for in a small container. */
-	return 0;
 }
 
 /* Asks for what was not dumped under its name: it has it as an alternative name, or there is no such device. */
@@ -381,86 +309,6 @@ static int resolve(struct netdevns_batch *b, struct nd_err *err)
 	return code;
 }
 
-/* A device is one deeper than the one of the batch that it lies on. */
-static void set_depths(struct netdevns_batch *b)
-{
-	for (size_t i = 0; i < b->count; i++) {
-		struct nd_member *const m = &b->members[i];
-		const struct nd_member *lower = m->link.lower ? nd_batch_member(b, m->link.lower) : NULL;
-
-		m->depth = 0;
-		for (; m->dev && lower && lower != m && m->depth < b->count; m->depth++)
-			lower = lower->link.lower ? nd_batch_member(b, lower->link.lower) : NULL;
-	}
-}
-
-/* ---- orders ----------------------------------------------------------------------------------------------------------------------- */
-
-struct rank {
-	size_t index;
-	uint32_t depth;
-	int is_template, has_altnames;
-};
-
-/*
- * Uppers before lowers: an upper that is complete in the target would lose its IPv6 addresses when its lower arrives. Literal
- * names before templates, those that bring alternative names first: "eth%d" must not take the "eth0" that another device wants
- * or brings along. Otherwise as they were added.
- */
-static int by_move(const void *a, const void *b)
-{
-	const struct rank *const x = a, *const y = b;
-
-	if (x->depth != y->depth)
-		return x->depth > y->depth ? -1 : 1;
-	if (x->is_template != y->is_template)
-		return x->is_template - y->is_template;
-	if (x->has_altnames != y->has_altnames)
-		return y->has_altnames - x->has_altnames;
-	return x->index < y->index ? -1 : 1;
-}
-
-static int by_replay(const void *a, const void *b)
-{
-	const struct rank *const x = a, *const y = b;
-
-	if (x->depth != y->depth)
-		return x->depth < y->depth ? -1 : 1;
-	return x->index < y->index ? -1 : 1;
-}
-
-int nd_batch_set_orders(struct netdevns_batch *b, struct nd_err *err)
-{
-	struct rank *const ranks = calloc(b->count + 1, sizeof *ranks);
-	size_t *const moves = realloc(b->moves, (b->count + 1) * sizeof *moves);
-	size_t *replays;
-
-	b->moves = moves ? moves : b->moves;
-	replays = realloc(b->replays, (b->count + 1) * sizeof *replays);
-	b->replays = replays ? replays : b->replays;
-	if (!ranks || !moves || !replays) {
-		free(ranks);
-		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
-	}
-	for (size_t i = 0; i < b->count; i++) {
-		const struct nd_member *const m = &b->members[i];
-
-		ranks[i] = (struct rank){ .index = i, .depth = m->depth, .is_template = m->is_template,
-					  .has_altnames = m->link.has_altnames };
-	}
-	qsort(ranks, b->count, sizeof *ranks, by_replay);
-	for (size_t i = 0; i < b->count; i++)
-		replays[i] = ranks[i].index;
-	qsort(ranks, b->count, sizeof *ranks, by_move);
-	for (size_t i = 0; i < b->count; i++)
-		moves[i] = ranks[i].index;
-	free(ranks);
-	b->moved = b->replayed = b->unread_bytes = 0;
-	b->is_up_to_date = 0;
-	b->notifications.used = 0;
-	return 0;
-}
-
 int nd_batch_look_up(struct netdevns_batch *b, int is_move, struct nd_err *err)
 {
 	int code = open_sockets(b, is_move, err), more = 1;
@@ -471,7 +319,7 @@ int nd_batch_look_up(struct netdevns_batch *b, int is_move, struct nd_err *err)
 		return code;
 	for (int i = 0; i < TRIES && !code && more; i++) {
 		code = dump_links(b, err);
-		more = !code && is_move ? take(b, err) : 0;
+		more = !code && is_move ? nd_batch_hold(b, err) : 0;
 		if (more < 0)
 			return more;
 	}
@@ -482,6 +330,6 @@ int nd_batch_look_up(struct netdevns_batch *b, int is_move, struct nd_err *err)
 		code = snapshot(b, err);
 	if (code)
 		return code;
-	set_depths(b);
+	nd_batch_set_depths(b);
 	return nd_batch_set_orders(b, err);
 }

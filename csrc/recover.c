@@ -121,7 +121,7 @@ static int prepare(struct netdevns_batch *b, struct nd_err *err)
 	return code;
 }
 
-/* Undoes a batch, or finds it complete. Whether the record may go. */
+/* Undoes a batch, or finds it complete. 1: the record may go; 0: something is left; -1: nothing was tried. */
 static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_record *record, int is_to_be_undone)
 {
 	struct nd_err e;
@@ -129,7 +129,7 @@ static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_
 
 	if (prepare(b, &e)) {
 		keep(r, record, e.code, e.text);
-		return 0;
+		return -1;
 	}
 	if (!is_to_be_undone && is_complete(b)) {
 		for (size_t i = 0; i < b->count; i++)
@@ -156,13 +156,15 @@ static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_
 /* The target; where it is gone, the initial network namespace, or the source. */
 static int open_target(const struct nd_recovered *found, int source_fd, struct nd_err *err)
 {
-	int fd = nd_identity_open(&found->target, err);
+	const int found_fd = nd_identity_open(&found->target, err);
+	int fd;
 
-	if (fd == -ENOENT)
-		fd = open(INITIAL, O_RDONLY | O_CLOEXEC);
-	if (fd == -1)
+	if (found_fd != -ENOENT)
+		return found_fd;
+	fd = open(INITIAL, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
 		fd = fcntl(source_fd, F_DUPFD_CLOEXEC, 3);
-	return fd == -1 ? -errno : fd;
+	return fd < 0 ? -errno : fd;
 }
 
 static void recover_one(struct recovery *r, struct nd_record *record)
@@ -170,7 +172,7 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 	struct nd_recovered found;
 	struct nd_err e = { .text = "" };
 	struct netdevns_batch *b;
-	int source_fd, target_fd, code = nd_record_read(record, &found, &e), is_done = 0;
+	int source_fd, target_fd, code = nd_record_read(record, &found, &e), outcome = -1;
 
 	if (code) {
 		keep(r, record, code, e.text);
@@ -179,7 +181,8 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 	}
 	source_fd = found.is_of_this_boot ? nd_identity_open(&found.source, &e) : -ENOENT;
 	if (source_fd == -ENOENT) {
-		report(r, "record %s: removed: the network namespace of its devices is gone\n", record->name);
+		report(r, "record %s: removed: %s\n", record->name,
+		       found.is_of_this_boot ? "the network namespace of its devices is gone" : "the machine was booted since");
 		nd_record_end(record, 0);
 		nd_recovered_free(&found);
 		return;
@@ -192,7 +195,7 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 	} else {
 		b = reopen(&found, source_fd, target_fd);
 		if (b) {
-			is_done = settle(r, b, record, found.is_to_be_undone || r->undo_complete);
+			outcome = settle(r, b, record, found.is_to_be_undone || r->undo_complete);
 			netdevns_batch_close(b);
 		} else {
 			close(source_fd);
@@ -201,8 +204,8 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 		}
 	}
 	nd_recovered_free(&found);
-	if (is_done)
-		nd_record_end(record, 0);
+	if (outcome >= 0)	/* one that is half undone must not be taken for complete, whatever comes */
+		nd_record_end(record, !outcome);
 	else
 		nd_record_close(record);
 }

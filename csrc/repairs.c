@@ -29,7 +29,8 @@ static uint32_t keep(struct nd_repairs *r, size_t len, int is_file)
 	for (uint32_t at = 1; at < end;) {
 		struct nd_request *const old = nd_request_at(r, at);
 
-		if (old->len == len && old->is_file == is_file && memcmp(nd_request_bytes(old), nd_request_bytes(nd_request_at(r, end)), len) == 0)
+		if (old->len == len && old->is_file == is_file &&
+		    memcmp(nd_request_bytes(old), nd_request_bytes(nd_request_at(r, end)), len) == 0)
 			return at;
 		at += (uint32_t)(sizeof new + nd_align(old->len));
 	}

@@ -44,7 +44,7 @@ uint32_t nd_repairs_file(struct nd_repairs *r, const char *path, const char *val
 void nd_repairs_say(struct nd_repairs *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void nd_repairs_say_text(struct nd_repairs *r, const char *text, size_t len);
 void nd_repairs_say_change(struct nd_repairs *r, const struct nd_attr *was, const struct nd_attr *now);
-/* Ends its words. `together`: the request for it, perhaps with others; `alone`: that for it alone, where the other is refused. */
+/* Ends its words. `together`: the request for it, perhaps with others; `alone`: for it alone, where that is refused. */
 void nd_repairs_add(struct nd_repairs *r, uint32_t stages, uint32_t together, uint32_t alone);
 
 /* A request, with its bytes behind it: a message, or path and value of a file, each with a NUL. */

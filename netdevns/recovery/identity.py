@@ -160,7 +160,13 @@ def _mounted(ino: int) -> Iterator[str]:
         for line in file:
             fields = line.split(b" ")
             if fields[3] == b"net:[%d]" % ino:
-                yield os.fsdecode(fields[4].replace(b"\\040", b" "))
+                yield os.fsdecode(_unescaped(fields[4]))
+
+
+def _unescaped(path: bytes) -> bytes:
+    """White space and backslashes are octal numbers of three digits there (fs/proc_namespace.c, mangle())."""
+    first, *others = path.split(b"\\")
+    return first + b"".join(bytes([int(other[:3], 8)]) + other[3:] for other in others)
 
 
 def _pid_of(where: str) -> int:

@@ -165,6 +165,8 @@ def _judge(sections: list[Section]) -> None:
         if each.type in (DEVICE, UPPER):
             if ifname.why_invalid(each.text(A_IFNAME)):  # which becomes a part of paths below /proc/sys
                 raise Damaged("a name in it is no device's")
+            if b"\0" in each.text(A_WANTED):
+                raise Damaged("a name in it has a NUL byte")
             each.ifindex(A_IFINDEX)
             each.ifindex(A_ASKED)
         _judge_dumped(each)

@@ -18,6 +18,8 @@ CORE = sorted(path for path in CSRC.glob("*.c") if path.name != "example.c")
 PROGRAMS = {
     "example": [CSRC / "example.c"],
     "unit": [HERE / "unit.c", HERE / "unit_device.c", HERE / "unit_contract.c"],
+    "settings": [HERE / "settings.c"],
+    "records": [HERE / "records.c"],
     "embed": sorted((HERE.parent / "embed").glob("*.c")),
 }
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Werror"]

@@ -14,8 +14,6 @@ from tests.csrc.compilers import BUILDS
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored
 
-pytestmark = pytest.mark.here
-
 UPPERS = {
     "macvlan": "link add link eth1 name up0 type macvlan mode bridge",
     "vlan": "link add link eth1 name up0 type vlan id 7",
