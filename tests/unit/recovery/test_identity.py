@@ -1,0 +1,21 @@
+"""Namespaces in a record: the places of nsfs mounts, as /proc/self/mountinfo writes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from netdevns.recovery import identity
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        (rb"/run/netns/blue", b"/run/netns/blue"),
+        (rb"/run/a\040b\011c\012d\134e", b"/run/a b\tc\nd\\e"),
+        (rb"\134040", b"\\040"),
+        (b"/run/\xc3\xa9\\043", b"/run/\xc3\xa9#"),
+    ],
+)
+def test_escapes_of_a_path(written: bytes, path: bytes) -> None:
+    """White space, a backslash and "#" are three octal digits; all other bytes are themselves."""
+    assert identity._unescaped(written) == path
