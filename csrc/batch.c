@@ -268,13 +268,14 @@ static int back(struct netdevns_batch *b, struct netdevns_error *err)
 {
 	const size_t used = strlen(err->text);
 
+	for (size_t i = 0; i < b->count; i++)
+		err->begun |= b->members[i].touched;
 	err->left = nd_batch_restore(b);
 	b->is_left = err->left > 0;
 	b->has_moved = b->is_left;
-	err->begun = 1;
 	if (!b->is_left) {
 		nd_record_end(&b->record, 0);
-		snprintf(err->text + used, sizeof err->text - used, "; all devices are restored");
+		snprintf(err->text + used, sizeof err->text - used, err->begun ? "; all devices are restored" : "; nothing was changed");
 		return err->code;
 	}
 	snprintf(err->text + used, sizeof err->text - used, "; NOT as before:");

@@ -120,7 +120,8 @@ int netdevns_batch_record(struct netdevns_batch *batch, int dirfd, struct netdev
 /*
  * Moves all devices, or none: checks, moves, replays the addresses that the runtime-spec protects (permanent and of global
  * scope), sets the links up, reads back and compares. What fails restores everything and is the result; err->left says
- * whether that succeeded. Waits up to 5 s for another mover of one of the devices (-EBUSY).
+ * whether that succeeded. Waits up to 5 s for another mover of one of the devices (-EBUSY): movers meet by locks in
+ * /run/netdevns, which are held until netdevns_batch_close. A caller that may not write there moves without a lock.
  */
 int netdevns_batch_move(struct netdevns_batch *batch, uint32_t accept, struct netdevns_error *err);
 
