@@ -5,7 +5,7 @@
  *
  *	open SOURCE TARGET HERE DROP USER NAME:WANTED ...	paths; 0 or 1; capabilities as a mask; a path or -
  *	check ACCEPT, move ACCEPT, undo, end
- *	fault FIRST LAST	of the sends that follow (fault.c); answers how many there were until now
+ *	fault WHAT FIRST LAST	of the sends (0) or receives (1) that follow (fault.c); answers how many there were until now
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -22,7 +22,7 @@
 
 #include "netdevns.h"
 
-extern int fault_arm(int first, int last, int code) __attribute__((weak));
+extern int fault_arm(int what, int first, int last, int code) __attribute__((weak));
 
 static int home_fd, source_fd = -1, target_fd = -1;
 static struct netdevns_batch *batch;
@@ -184,6 +184,7 @@ static int open_batch(void)
 
 	if (leave_to_child(drop, user))
 		return 1;
+	netdevns_batch_close(batch);	/* of a test that failed */
 	source_fd = open_path(source);
 	target_fd = open_path(target);
 	become(is_here, drop, user);
@@ -212,9 +213,9 @@ static void end(void)
 
 static void fault(void)
 {
-	const int first = atoi(strtok(NULL, " ")), last = atoi(strtok(NULL, " "));
+	const int what = atoi(strtok(NULL, " ")), first = atoi(strtok(NULL, " ")), last = atoi(strtok(NULL, " "));
 
-	printf("{\"sends\":%d}\n", fault_arm ? fault_arm(first, last, ENOBUFS) : 0);
+	printf("{\"calls\":%d}\n", fault_arm ? fault_arm(what, first, last, ENOBUFS) : 0);
 }
 
 static uint32_t bits(void)

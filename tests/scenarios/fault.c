@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * For LD_PRELOAD: sends of a process that stays fail, from the `first`-th to the `last`-th after fault_arm (from 1; 0: none).
- * A send that fails has sent nothing. Only netlink: of what a process writes to its pipes nothing is seen here.
+ * For LD_PRELOAD: sends or receives of a process that stays fail, from the `first`-th to the `last`-th after fault_arm (from 1;
+ * 0: none). A send that fails has sent nothing; a receive that fails leaves the answer unread, and the request was done.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -9,25 +9,28 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static long first_failing, last_failing, sends;
-static int error;
+enum { SEND, RECEIVE };
 
-/* Returns how many sends there were since the last call. */
-int fault_arm(int first, int last, int code)
+static long first_failing, last_failing, calls[2];
+static int failing, error;
+
+/* `what`: 0 for sends, 1 for receives. Returns how many of these there were since the last call. */
+int fault_arm(int what, int first, int last, int code)
 {
-	const long seen = sends;
+	const long seen = calls[what];
 
+	failing = what;
 	first_failing = first;
 	last_failing = last;
 	error = code;
-	sends = 0;
+	calls[SEND] = calls[RECEIVE] = 0;
 	return (int)seen;
 }
 
-static int fails(void)
+static int fails(int what)
 {
-	sends++;
-	if (sends < first_failing || sends > last_failing)
+	calls[what]++;
+	if (what != failing || calls[what] < first_failing || calls[what] > last_failing)
 		return 0;
 	errno = error;
 	return 1;
@@ -35,10 +38,15 @@ static int fails(void)
 
 ssize_t send(int fd, const void *data, size_t len, int flags)
 {
-	return fails() ? -1 : syscall(SYS_sendto, fd, data, len, flags, NULL, 0);
+	return fails(SEND) ? -1 : syscall(SYS_sendto, fd, data, len, flags, NULL, 0);
 }
 
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
-	return fails() ? -1 : syscall(SYS_sendmsg, fd, message, flags);
+	return fails(SEND) ? -1 : syscall(SYS_sendmsg, fd, message, flags);
+}
+
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags, struct timespec *timeout)
+{
+	return fails(RECEIVE) ? -1 : (int)syscall(SYS_recvmmsg, fd, messages, n, flags, timeout);
 }

@@ -1,4 +1,4 @@
-"""Moves of which a send fails: all arrives, or all is as before, or what is not is reported."""
+"""Moves of which a send or a receipt fails: all arrives, or all is as before, or what is not is reported."""
 
 from __future__ import annotations
 
@@ -25,32 +25,35 @@ class Attacks:
 
     row: Row
     runner: Runner
+    what: int  # SENDS or RECEIVES
     ends: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
-    sends: int = 0
+    calls: int = 0
     complete: dict[str, Any] = field(default_factory=dict)
 
     def run(self, *, is_long: bool) -> None:
-        """Each send fails alone; then all from one on, for some of them or (is_long) for each."""
+        """Each call fails alone; then all from one on, for some of them or (is_long) for each."""
         self._move(0, 0)
-        for number in range(1, self.sends + 1):
+        for number in range(1, self.calls + 1):
             self._move(number, number)
-        for number in range(1, self.sends + 1) if is_long else (self.sends // 2, self.sends):
+        for number in range(1, self.calls + 1) if is_long else (self.calls // 2, self.calls):
             self._move(number, FOREVER)
 
     def _move(self, first: int, last: int) -> None:
         with World(self.row) as world:
             before = world.dump()
             assert self.runner.open(self.row, world) is None
-            self.runner.fault(first, last)
+            self.runner.fault(self.what, first, last)
             self.runner.ask("move", self.row)
             said = self.runner.answer(self.row)
-            sends = self.runner.fault(0, 0)
+            calls = self.runner.fault(self.what, 0, 0)
             if not first:
-                self.sends, self.complete = sends, world.dump()
+                self.calls, self.complete = calls, world.dump()
             wrong = self._judge(world, before, said)
             self.runner.end()
-        what = f"{self.runner.name}, {self.row.id}, send {first} of {self.sends}{' and all behind it' * (last > first)}"
+        call = ("send", "receipt")[self.what]
+        more = " and all behind it" * (last > first)
+        what = f"{self.runner.name}, {self.row.id}, {call} {first} of {self.calls}{more}"
         self.wrong += [f"{what}: {line}" for line in wrong]
 
     def _judge(self, world: World, before: dict[str, Any], said: Answer) -> list[str]:
@@ -109,9 +112,9 @@ def _places(now: dict[str, Any], was: rawdump.Link) -> set[str]:
     return found or {GONE}
 
 
-def attack(row: Row, runners: list[Runner], *, is_long: bool) -> list[Attacks]:
+def attack(row: Row, runners: list[Runner], what: int, *, is_long: bool) -> list[Attacks]:
     """All runners at once: most of the time they wait for the kernel."""
-    attacks = [Attacks(row, runner) for runner in runners]
+    attacks = [Attacks(row, runner, what) for runner in runners]
     failures: list[BaseException] = []
 
     def run(each: Attacks) -> None:

@@ -93,6 +93,7 @@ class Played:
             state = state | {
                 part: {name: sorted(map(str, each)) for name, each in state[part].items()}
                 for part in ("source addresses", "target addresses")
+                if part in state
             }
         return state
 
@@ -171,6 +172,9 @@ class Played:
             self.after = self.world.dump()
         else:
             self.after = self._judge_restored("move")
+            there = {a.address for each in self.after["source addresses"].values() for a in each}
+            if missing := {*row.arrives} - there:
+                self.bad(f"move: not restored: {missing}")
             if self.is_c and said.end == FAILED and {each["location"] for each in said.devices} != {"source"}:
                 self.bad(f"move: locations {[each['location'] for each in said.devices]}")
 

@@ -20,6 +20,7 @@ from .runners import Runner
 from .world import World
 
 LOCKS = "/run/netdevns"
+TRIES = 8  # of a racer
 
 
 @contextlib.contextmanager
@@ -101,15 +102,16 @@ def _together(row: Row, runners: list[Runner]) -> list[Played]:
 
 def _raced_in_time(row: Row, runner: Runner) -> Played:
     """Again where the racer came too late."""
-    for _ in range(6):
-        one, is_late = _raced(row, runner)
-        if not is_late:
-            break
+    for _ in range(TRIES):
+        one, late = _raced(row, runner)
+        if not late:
+            return one
+    one.bad(f"the racer came too late, {TRIES} times: {late}")
     return one
 
 
-def _raced(row: Row, runner: Runner) -> tuple[Played, bool]:
-    """Plays a race once; whether its racer came too late."""
+def _raced(row: Row, runner: Runner) -> tuple[Played, str]:
+    """Plays a race once; why its racer came too late, or ""."""
     assert row.race is not None
     racer = Racer(row.race, world := World(row))
     with world, racer:
@@ -121,7 +123,8 @@ def _raced(row: Row, runner: Runner) -> tuple[Played, bool]:
         racer.finish()
         one.judge("move", said)
         one.runner.end()
-    return one, bool(racer.errors) or not racer.done_at or racer.done_at > moved
+    is_late = not racer.done_at or racer.done_at > moved
+    return one, racer.errors or "the move had ended" * is_late
 
 
 def _compare(played: list[Played]) -> list[str]:

@@ -141,7 +141,7 @@ class Row:
         busy: What another mover holds: "source" or "target", an ifindex, and for how many seconds.
         left: Whether something cannot be restored, which is then reported; of a move that succeeds, by the undo of C.
         changes: Parts of the source's state that a race changes for good.
-        arrives: Addresses that a race adds, which must be in the target.
+        arrives: Addresses that a race adds, which must be in the target; of a move that fails, in the source.
         only: The runners; () is all of them.
         python_only: Of `found`, what C does not report.
         is_modelled: Whether `model` knows what arrives.

@@ -27,6 +27,7 @@ NATIVE, REFERENCE, C = "native", "reference", "c"
 LOCATIONS = ("unknown", "source", "target", "gone")
 SEVERITIES = ("note", "loss", "error")
 ANSWER_S = 60
+SENDS, RECEIVES = 0, 1
 
 
 @dataclass
@@ -60,8 +61,13 @@ class Runner:
     name = ""
 
     def __init__(self, argv: list[str], **environment: str) -> None:
+        self._start = argv, environment
+        self._process = self._started()
+
+    def _started(self) -> subprocess.Popen[str]:
+        argv, environment = self._start
         with Namespace.create("home") as home, home.entered():
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=TOP, env=os.environ | environment
             )
 
@@ -84,7 +90,11 @@ class Runner:
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout
         line = self._process.stdout.readline()
-        assert line, f"{self.name}: it has ended: {self._process.wait(5)}"
+        if not line:
+            code = self._process.wait(5)
+            self.__exit__()
+            self._process = self._started()  # for the next row
+            raise AssertionError(f"{self.name}: it has ended: {code}")
         found: dict[str, Any] = json.loads(line)
         return found
 
@@ -104,8 +114,8 @@ class Runner:
     def end(self) -> None:
         raise NotImplementedError
 
-    def fault(self, first: int, last: int) -> int:
-        """The sends from `first` to `last` fail; returns how many there were since the last call."""
+    def fault(self, what: int, first: int, last: int) -> int:
+        """The SENDS or RECEIVES from `first` to `last` fail; returns how many there were since the last call."""
         raise NotImplementedError
 
 
@@ -151,9 +161,9 @@ class PythonRunner(Runner):
         said = self._answer()
         assert not said, said["text"]
 
-    def fault(self, first: int, last: int) -> int:
-        self._ask(json.dumps({"do": "fault", "first": first, "last": last}))
-        return int(self._answer()["sends"])
+    def fault(self, what: int, first: int, last: int) -> int:
+        self._ask(json.dumps({"do": "fault", "what": what, "first": first, "last": last}))
+        return int(self._answer()["calls"])
 
 
 class CRunner(Runner):
@@ -185,9 +195,9 @@ class CRunner(Runner):
         self._ask("end")
         assert self._answer() == {}
 
-    def fault(self, first: int, last: int) -> int:
-        self._ask(f"fault {first} {last}")
-        return int(self._answer()["sends"])
+    def fault(self, what: int, first: int, last: int) -> int:
+        self._ask(f"fault {what} {first} {last}")
+        return int(self._answer()["calls"])
 
     @staticmethod
     def _formed(said: dict[str, Any], row: Row) -> Answer:

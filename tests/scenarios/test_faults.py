@@ -1,4 +1,4 @@
-"""A send of a move fails: all arrives, or all is as before, or what is not is reported; with each runner."""
+"""A send or a receipt of a move fails: all arrives, or all is as before, or what is not is reported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.support.attacks import LONG
 
 from .faults import AS_BEFORE, COMPLETE, attack
-from .runners import Runner
+from .runners import RECEIVES, SENDS, Runner
 from .table import ROWS
 
 TYPICAL = [
@@ -38,13 +38,24 @@ def marked(id_: str) -> Any:
     return pytest.param(id_, marks=marks)
 
 
-@pytest.mark.parametrize("id_", map(marked, TYPICAL))
+@pytest.mark.parametrize("id_", [marked(id_) for id_ in TYPICAL])
 def test_a_send_fails(id_: str, runners: list[Runner], show: Callable[[str], None]) -> None:
     """Each of its sends, once, and some of them with all that follow."""
-    attacks = attack(BY_ID[id_], runners, is_long=LONG)
+    judge(id_, runners, SENDS, show)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("id_", [marked(id_) for id_ in TYPICAL])
+def test_a_receipt_fails(id_: str, runners: list[Runner], show: Callable[[str], None]) -> None:
+    """Each of its receipts, once, and some of them with all that follow: the kernel has done what was asked."""
+    judge(id_, runners, RECEIVES, show)
+
+
+def judge(id_: str, runners: list[Runner], what: int, show: Callable[[str], None]) -> None:
+    attacks = attack(BY_ID[id_], runners, what, is_long=LONG)
     for each in attacks:
         ends = ", ".join(f"{count} {end}" for end, count in sorted(each.ends.items()))
-        show(f"{id_}, {each.runner.name}: {each.sends} sends, {ends}")
+        show(f"{id_}, {each.runner.name}: {each.calls} {('sends', 'receipts')[what]}, {ends}")
     wrong = [line for each in attacks for line in each.wrong]
     assert not wrong, "\n".join(wrong)
-    assert all(each.sends > 3 and each.ends[AS_BEFORE] and each.ends[COMPLETE] for each in attacks)
+    assert all(each.calls > 3 and each.ends[AS_BEFORE] and each.ends[COMPLETE] for each in attacks)

@@ -101,8 +101,8 @@ def finding(each: Found) -> Answer:
 def fault(asked: Answer) -> Answer:
     """Nothing where no fault.c is loaded."""
     if not hasattr(_libc, "fault_arm"):
-        return {"sends": 0}
-    return {"sends": _libc.fault_arm(asked["first"], asked["last"], errno.ENOBUFS)}
+        return {"calls": 0}
+    return {"calls": _libc.fault_arm(asked["what"], asked["first"], asked["last"], errno.ENOBUFS)}
 
 
 def serve(home: int) -> None:
