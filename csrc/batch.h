@@ -338,6 +338,10 @@ void nd_member_lacks(struct nd_member *m, const char *format, ...) __attribute__
 int nd_link_down(struct nd_sock *sock, int32_t ifindex, struct nd_err *err);
 /* undo.c: restores what was touched. Returns how many devices are not as before. */
 int nd_batch_restore(struct netdevns_batch *b);
+/* replaced.c: another device has its name and ifindex. `now`: read in the target, and copied, as b->reply is used. */
+int nd_member_is_replaced(struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *now);
+/* The same of one that has just come from the target: it may have been replaced after the look there. */
+int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m);
 /* way_back.c: brings one home, also out of a container that fights for it. */
 int nd_member_return(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err);
 

@@ -9,6 +9,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#define DELETE_WINDOW 64	/* messages; a refusal of each still fits into a default receive buffer */
+
 void nd_member_lacks(struct nd_member *m, const char *format, ...)
 {
 	char text[256];
@@ -86,10 +88,26 @@ static int remove_added(struct netdevns_batch *b, struct nd_member *m)
 	return found;
 }
 
+static int find_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	return nd_dev_find(m->dev, &b->source, &b->target, err);
+}
+
+/* Whether one is still the same device follows from where the one is on which it lies (nd_member_return). */
+static void find_all(struct netdevns_batch *b)
+{
+	struct nd_err e;
+
+	for (size_t i = 0; i < b->count; i++)
+		if (b->members[i].touched && b->members[i].dev->place == ND_PLACE_UNKNOWN)
+			nd_member_step(b, &b->members[i], find_step, &e);
+}
+
 static void bring_all(struct netdevns_batch *b)
 {
 	int again = 0;
 
+	find_all(b);
 	for (size_t i = 0; i < b->count; i++)
 		if (b->members[b->moves[i]].touched)
 			bring(b, &b->members[b->moves[i]]);
@@ -146,6 +164,50 @@ static int must_reopen(const struct netdevns_batch *b, const struct nd_member *m
 	return is_macvlan && m->dev->was_up && m->link.lower && nd_batch_member(b, m->link.lower);
 }
 
+/* Its IPv4 addresses of the snapshot, by several requests in one send. */
+static int remove_ipv4(struct netdevns_batch *b, const struct nd_member *m, struct nd_err *err)
+{
+	_Alignas(8) unsigned char bytes[DELETE_WINDOW * 64];
+	struct nd_addr a;
+	struct nd_msg msg;
+	size_t pos = 0, count = 0;
+	int more, code = 0;
+
+	nd_msg_init(&msg, bytes, sizeof bytes);
+	do {
+		more = nd_addr_next_of(m->dev, &pos, &a);
+		if (more && a.head.ifa_family == AF_INET && a.attrs[IFA_LOCAL].len == 4) {
+			struct ifaddrmsg head = a.head;
+
+			head.ifa_index = (uint32_t)m->dev->ifindex;
+			nd_msg_begin(&msg, RTM_DELADDR, 0, &head, sizeof head);
+			nd_msg_put(&msg, IFA_LOCAL, a.attrs[IFA_LOCAL].data, 4);
+			count++;
+		}
+		if (count == DELETE_WINDOW || (count && !more)) {
+			nd_msg_ack(&msg);
+			code = nd_sock_exchange(&b->source, &msg, NULL, err);
+			nd_msg_init(&msg, bytes, sizeof bytes);
+			count = 0;
+		}
+	} while (more && (!code || code == -EADDRNOTAVAIL));	/* a secondary one went with its primary */
+	return code == -EADDRNOTAVAIL ? 0 : code;
+}
+
+/* What was read back of it has an IPv4 address of the snapshot with another label. */
+static int is_relabelled(const struct nd_member *m)
+{
+	const unsigned char *const back = (const unsigned char *)m->dev + m->dev->back;
+	struct nd_addr was, now;
+	size_t pos = 0;
+
+	while (m->dev->back_len && nd_addr_next_of(m->dev, &pos, &was))
+		for (size_t at = 0; was.head.ifa_family == AF_INET && nd_addr_next(back, m->dev->back_len, &at, &now);)
+			if (nd_addr_same(&was, &now) && !nd_attr_same(&was.attrs[IFA_LABEL], &now.attrs[IFA_LABEL]))
+				return 1;
+	return 0;
+}
+
 /* All that is before its addresses and IFF_UP, and these. What IFF_UP does depends on sysctls. */
 static void restore(struct netdevns_batch *b, struct nd_member *m)
 {
@@ -157,6 +219,9 @@ static void restore(struct netdevns_batch *b, struct nd_member *m)
 	settings(b, m, ND_STAGE_DOWN);
 	if (!nd_member_step(b, m, restore_step, &e))
 		return;
+	/* A rename that an earlier try was refused changed the labels (inetdev_changename), which no replay sets. */
+	if (is_relabelled(m) && remove_ipv4(b, m, &e))
+		lacks(m, &e);
 	/*
 	 * Its lower brought it up, and the kernel made a link-local address of its own, which is still to be verified; or it should
 	 * not be up: once more from the state down.

@@ -17,6 +17,7 @@
  * name outruns 1 of 5 of them; one that adds three, now and then 200 in a row (Linux 6.18, 2 processors).
  */
 #define TRIES 4
+#define REPLACED "it was deleted there, and another device has its name and ifindex"
 #define REQUEST_BYTES 70000	/* all alternative names of a link have at most 64 KiB, and a move */
 
 static int return_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
@@ -35,44 +36,38 @@ static int go_home(struct netdevns_batch *b, struct nd_member *m, struct nd_err 
 	return code;
 }
 
-/* ---- another device in its place ---------------------------------------------------------------------------------------------------- */
+/* ---- alternative names ---------------------------------------------------------------------------------------------------------------- */
 
-static int is_bound(const char *kind)
+/* Its MAC address, without which nobody finds it. A driver may refuse that. */
+static int set_mac(struct nd_sock *sock, int32_t ifindex, const unsigned char *mac, size_t len)
 {
-	static const char *const kinds[] = { "veth", "macvlan", "macvtap", "vlan", "ipvlan", "ipvtap" };
+	const struct ifinfomsg head = { .ifi_index = ifindex };
+	_Alignas(8) unsigned char bytes[96];
+	struct nd_err e;
+	struct nd_msg msg;
 
-	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
-		if (strcmp(kinds[i], kind) == 0)
-			return 1;
-	return 0;
+	nd_msg_init(&msg, bytes, sizeof bytes);
+	nd_msg_begin(&msg, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
+	nd_msg_put(&msg, IFLA_ADDRESS, mac, len);
+	return nd_sock_exchange(sock, &msg, NULL, &e);
 }
 
-/*
- * Root in the target can delete a device and make one with its name, ifindex and MAC address, but not on a device of the source.
- * Brought home, a veth like that would connect the host's addresses with the container. Devices of these kinds keep their lower
- * device, or peer, all their life, and the link says in which namespace it is.
- */
-static int is_another(const struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *now)
+static void restore_mac(struct nd_sock *sock, const struct nd_view *was, const struct nd_view *now)
 {
 	const size_t header = sizeof(struct ifinfomsg);
-	const struct nd_member *moved;
-	struct nd_view was;
-	uint32_t lower, lower_now;
-	size_t len;
+	size_t len, len_now;
+	const unsigned char *const mac = nd_view_attr(was, header, IFLA_ADDRESS, &len);
+	const unsigned char *const mac_now = nd_view_attr(now, header, IFLA_ADDRESS, &len_now);
+	int32_t ifindex;
+	struct nd_err e;
 
-	if (!is_bound(m->link.kind) || !nd_member_snapshot(m, &was))
-		return 0;
-	lower = nd_view_u32(&was, header, IFLA_LINK, 0);
-	lower_now = nd_view_u32(now, header, IFLA_LINK, 0);
-	if (!lower || nd_view_attr(&was, header, IFLA_LINK_NETNSID, &len))
-		return lower != lower_now;	/* the number stays, whichever namespace it is in */
-	moved = nd_batch_member(b, (int32_t)lower);
-	if (moved && moved->dev->place == ND_PLACE_TARGET)
-		return lower_now != (uint32_t)moved->dev->target_ifindex;
-	return lower_now != (moved ? (uint32_t)moved->dev->ifindex : lower) || !nd_view_attr(now, header, IFLA_LINK_NETNSID, &len);
+	if (!mac || len > 32 || (mac_now && len == len_now && memcmp(mac, mac_now, len) == 0))
+		return;
+	memcpy(&ifindex, now->body + offsetof(struct ifinfomsg, ifi_index), sizeof ifindex);
+	/* Some drivers take it only while the device is down. */
+	if (set_mac(sock, ifindex, mac, len) && !nd_link_down(sock, ifindex, &e))
+		set_mac(sock, ifindex, mac, len);
 }
-
-/* ---- alternative names ---------------------------------------------------------------------------------------------------------------- */
 
 static int find_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
@@ -92,11 +87,14 @@ static int free_altnames(struct netdevns_batch *b, struct nd_member *m, struct n
 	code = nd_batch_link(b, &b->target, m->dev->target_ifindex, &now, err);
 	if (code)
 		return code == -ENODEV ? 0 : code;
-	if (is_another(b, m, &now))
-		return nd_err_set(err, ND_STEP_UNDO, -ESTALE, "it was deleted there, and another device has its name and ifindex");
 	if (nd_memory_append(&memory, now.start, nd_align(now.len)))
 		return nd_err_set(err, ND_STEP_UNDO, -ENOMEM, "out of memory");
 	nd_view_next(memory.data, memory.used, &pos, &now);
+	if (nd_member_is_replaced(b, m, &now)) {
+		nd_memory_free(&memory);
+		return nd_err_set(err, ND_STEP_UNDO, -ESTALE, REPLACED);
+	}
+	restore_mac(&b->target, &was, &now);
 	code = nd_altnames_send(&b->target, ND_RTM_DELLINKPROP, m->dev->target_ifindex, &now, nd_moves_altnames() ? &was : NULL, err);
 	nd_memory_free(&memory);
 	return code;
@@ -183,32 +181,12 @@ static size_t list(struct netdevns_batch *b, struct nd_sock *sock, int32_t *ifin
 
 #define OURS_MAX 32
 
-/* Its MAC address, without which nobody finds it. A driver may refuse that. */
-static void set_mac(struct nd_sock *sock, int32_t ifindex, const struct nd_member *m)
-{
-	const struct ifinfomsg head = { .ifi_index = ifindex };
-	_Alignas(8) unsigned char bytes[96];
-	const unsigned char *mac;
-	struct nd_view was;
-	struct nd_err e;
-	struct nd_msg msg;
-	size_t len;
-
-	mac = nd_member_snapshot(m, &was) ? nd_view_attr(&was, sizeof head, IFLA_ADDRESS, &len) : NULL;
-	if (!mac || len > 32)
-		return;
-	nd_msg_init(&msg, bytes, sizeof bytes);
-	nd_msg_begin(&msg, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
-	nd_msg_put(&msg, IFLA_ADDRESS, mac, len);
-	nd_sock_exchange(sock, &msg, NULL, &e);
-}
-
 static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_member *m, const int32_t *there, size_t count,
 		     struct nd_err *err)
 {
 	int32_t now[OURS_MAX + 1];
 	const size_t found = list(b, ours, now, OURS_MAX + 1);
-	struct nd_view was;
+	struct nd_view was, link;
 	int code = nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is not in the namespace on its way");
 
 	for (size_t i = 0; i < found; i++) {
@@ -218,8 +196,11 @@ static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_m
 			k++;
 		if (k < count)
 			continue;
-		set_mac(ours, now[i], m);
-		code = nd_member_snapshot(m, &was) ? snatch(b, ours, m, now[i], &was, 1, err) : -EINVAL;
+		if (!nd_member_snapshot(m, &was))
+			return code;
+		if (!nd_batch_link(b, ours, now[i], &link, err))
+			restore_mac(ours, &was, &link);
+		code = snatch(b, ours, m, now[i], &was, 1, err);
 		/* Somebody in the source may have its ifindex by now, or one of its alternative names. */
 		if (code)
 			code = snatch(b, ours, m, now[i], &was, 0, err);
@@ -270,19 +251,40 @@ static void insist(struct netdevns_batch *b, struct nd_member *m, struct nd_err 
 		through_our_own(b, m, err);
 }
 
+/* Gives a device that is none of ours back to the target. */
+static void expel(struct netdevns_batch *b, struct nd_member *m)
+{
+	const struct ifinfomsg head = { .ifi_index = m->dev->ifindex };
+	_Alignas(8) unsigned char bytes[64];
+	struct nd_err e;
+	struct nd_msg msg;
+
+	nd_msg_init(&msg, bytes, sizeof bytes);
+	nd_msg_begin(&msg, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
+	nd_msg_put_u32(&msg, IFLA_NET_NS_FD, (uint32_t)b->target_fd);
+	/* Its name, or what the container did to it, may be taken there. */
+	if (nd_sock_exchange(&b->source, &msg, NULL, &e))
+		rename_in(&b->source, m->dev->ifindex, b->target_fd, &e);
+	nd_member_step(b, m, find_step, &e);
+}
+
 int nd_member_return(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
 	struct nd_err e;
-	int code = free_altnames(b, m, &e);
+	int code = free_altnames(b, m, &e), was_there;
 
 	if (code == -ESTALE) {
 		*err = e;
 		return code;
 	}
+	was_there = m->dev->place == ND_PLACE_TARGET;
 	code = go_home(b, m, err);
 	if (code == -EEXIST && m->dev->place == ND_PLACE_TARGET) {
 		insist(b, m, &e);
 		code = go_home(b, m, err);
 	}
-	return code;
+	if (!was_there || !nd_member_is_stranger(b, m))
+		return code;
+	expel(b, m);
+	return nd_err_set(err, ND_STEP_UNDO, -ESTALE, REPLACED);
 }

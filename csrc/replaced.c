@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+/*
+ * Whether another device is in the place of one of the batch. Root in the target can delete a device and make one with its name,
+ * ifindex and MAC address, but not on a device of the source. Brought home, a veth like that would connect the host's addresses
+ * with the container. Devices of some kinds keep their lower device, or peer, all their life, and the link says in which
+ * namespace it is.
+ */
+#include "batch.h"
+
+#include <linux/net_namespace.h>
+
+static int is_bound(const char *kind)
+{
+	static const char *const kinds[] = { "veth", "macvlan", "macvtap", "vlan", "ipvlan", "ipvtap" };
+
+	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+		if (strcmp(kinds[i], kind) == 0)
+			return 1;
+	return 0;
+}
+
+#define NO_NSID NETNSA_NSID_NOT_ASSIGNED
+
+/*
+ * The number that a namespace has in another one, by RTM_GETNSID; NO_NSID: none. `type`: NETNSA_NSID or NETNSA_FD, how the socket's
+ * namespace knows it. `in`: the number of the other one there; NO_NSID: that of the socket. Returns whether the kernel could be asked.
+ */
+static int ask_nsid(struct netdevns_batch *b, struct nd_sock *sock, uint16_t type, uint32_t value, int32_t in, int32_t *found)
+{
+	static const struct rtgenmsg head = { .rtgen_family = AF_UNSPEC };
+	_Alignas(8) unsigned char bytes[64];
+	const unsigned char *data;
+	struct nd_view v;
+	struct nd_err e;
+	struct nd_msg m;
+	size_t pos = 0, len;
+
+	*found = NO_NSID;
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_msg_begin(&m, RTM_GETNSID, 0, &head, sizeof head);
+	nd_msg_put_u32(&m, type, value);
+	if (in != NO_NSID)
+		nd_msg_put_u32(&m, NETNSA_TARGET_NSID, (uint32_t)in);
+	if (nd_batch_dump(b, sock, &m, NULL, &e) || nd_view_next(b->reply.data, b->reply.used, &pos, &v) <= 0 ||
+	    v.type != RTM_NEWNSID)
+		return 0;
+	data = nd_view_attr(&v, NLMSG_ALIGN(sizeof head), NETNSA_NSID, &len);
+	if (data && len == sizeof *found)
+		memcpy(found, data, sizeof *found);
+	return 1;
+}
+
+/* IFLA_LINK, and the namespace that it is a number of. */
+struct below {
+	uint32_t ifindex;
+	int32_t nsid;	/* NO_NSID: the same one as the link's */
+};
+
+static struct below below(const struct nd_view *link)
+{
+	const size_t header = sizeof(struct ifinfomsg);
+	struct below found = { .ifindex = nd_view_u32(link, header, IFLA_LINK, 0), .nsid = NO_NSID };
+	const unsigned char *data;
+	size_t len;
+
+	data = nd_view_attr(link, header, IFLA_LINK_NETNSID, &len);
+	if (data && len == sizeof found.nsid)
+		memcpy(&found.nsid, data, sizeof found.nsid);
+	return found;
+}
+
+static int find_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	return nd_dev_find(m->dev, &b->source, &b->target, err);
+}
+
+/* The one of the batch that it was on in the source, or NULL. It is looked for: an undo that failed does not know where it is. */
+static const struct nd_member *lower_of(struct netdevns_batch *b, struct below was)
+{
+	struct nd_member *const lower = was.ifindex && was.nsid == NO_NSID ? nd_batch_member(b, (int32_t)was.ifindex) : NULL;
+	struct nd_err e;
+
+	if (lower)
+		nd_member_step(b, lower, find_step, &e);
+	return lower;
+}
+
+/* In the target. The kernel numbers a namespace in another one when it shows a link there: `now` was read before this asks. */
+static int is_below_another(struct netdevns_batch *b, const struct nd_member *m, struct below now)
+{
+	const struct nd_member *moved;
+	struct nd_view view;
+	struct below was;
+	int32_t target, expected;
+
+	if (!nd_member_snapshot(m, &view))
+		return 0;
+	was = below(&view);
+	moved = lower_of(b, was);
+	if (moved && moved->dev->place == ND_PLACE_TARGET)
+		return now.ifindex != (uint32_t)moved->dev->target_ifindex || now.nsid != NO_NSID;
+	if (now.ifindex != (moved ? (uint32_t)moved->dev->ifindex : was.ifindex))
+		return 1;
+	if (!was.ifindex)
+		return 0;
+	if (was.nsid == NO_NSID)
+		return now.nsid == NO_NSID || (ask_nsid(b, &b->target, NETNSA_FD, (uint32_t)b->source_fd, NO_NSID, &expected) &&
+					       now.nsid != expected);
+	/* It was in a third namespace, or in the target, which got its number in the source by the move. */
+	if (!ask_nsid(b, &b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &target) || target == NO_NSID)
+		return 0;
+	if (target == was.nsid)
+		return now.nsid != NO_NSID;
+	return ask_nsid(b, &b->source, NETNSA_NSID, (uint32_t)was.nsid, target, &expected) && now.nsid != expected;
+}
+
+int nd_member_is_replaced(struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *now)
+{
+	return is_bound(m->link.kind) && is_below_another(b, m, below(now));
+}
+
+int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m)
+{
+	const struct nd_member *moved;
+	struct nd_view was, now;
+	struct below before, after;
+	struct nd_err e;
+	int32_t expected;
+
+	if (!is_bound(m->link.kind) || m->dev->place != ND_PLACE_SOURCE || !nd_member_snapshot(m, &was) ||
+	    nd_batch_link(b, &b->source, m->dev->ifindex, &now, &e))
+		return 0;
+	before = below(&was);
+	after = below(&now);
+	moved = lower_of(b, before);
+	if (moved && moved->dev->place == ND_PLACE_TARGET)
+		return after.ifindex != (uint32_t)moved->dev->target_ifindex ||
+		       (ask_nsid(b, &b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &expected) && after.nsid != expected);
+	return after.ifindex != (moved ? (uint32_t)moved->dev->ifindex : before.ifindex) || after.nsid != before.nsid;
+}
