@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define WINDOW 32	/* requests in one send: a default receive buffer holds about 90 answers (probe dumps.datagram.look-ups) */
+
 /* ---- findings --------------------------------------------------------------------------------------------------------------- */
 
 struct nd_found *nd_batch_find(struct netdevns_batch *b, const char *code, int severity, int error, const struct nd_member *m,
@@ -162,25 +164,49 @@ int nd_batch_check_permission(struct netdevns_batch *b, int refused, const char 
  * From 6.15 on the kernel says which devices never leave; before, a move into its own namespace answers EINVAL for these, and
  * changes nothing for others (probes kinds.own-namespace.bridge, message.ns-fd.own).
  */
+static int ask_immutable(struct netdevns_batch *b, size_t at, size_t count, int *stays, struct nd_err *err)
+{
+	_Alignas(8) unsigned char bytes[WINDOW * 64];
+	size_t asked[WINDOW], n = 0, pos = 0;
+	struct nd_view v;
+	struct nd_msg msg;
+	int code;
+
+	nd_msg_init(&msg, bytes, sizeof bytes);
+	for (size_t i = 0; i < count; i++) {
+		const struct nd_member *const m = &b->members[at + i];
+		const struct ifinfomsg head = { .ifi_index = m->link.ifindex };
+
+		stays[i] = m->dev && m->link.immutable > 0;
+		if (!m->dev || m->link.immutable >= 0)
+			continue;
+		nd_msg_begin(&msg, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
+		nd_msg_put_u32(&msg, IFLA_NET_NS_FD, (uint32_t)b->source_fd);
+		asked[n++] = i;
+	}
+	code = n ? nd_batch_ask(b, &b->source, &msg, NULL, err) : 0;
+	for (size_t k = 0; k < n && !code; k++)
+		stays[asked[k]] = nd_batch_answer(b, k, &pos, &v) == -EINVAL;
+	return code;
+}
+
 static int check_immutable(struct netdevns_batch *b, struct nd_err *err)
 {
-	for (size_t i = 0; i < b->count; i++) {
-		const struct nd_member *const m = &b->members[i];
-		const struct ifinfomsg head = { .ifi_index = m->link.ifindex };
-		_Alignas(8) unsigned char bytes[64];
-		struct nd_msg msg;
-		int stays = m->link.immutable > 0;
+	for (size_t at = 0; at < b->count; at += WINDOW) {
+		const size_t count = b->count - at < WINDOW ? b->count - at : WINDOW;
+		int stays[WINDOW];
+		const int code = ask_immutable(b, at, count, stays, err);
 
-		if (m->dev && m->link.immutable < 0) {
-			nd_msg_init(&msg, bytes, sizeof bytes);
-			nd_msg_begin(&msg, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
-			nd_msg_put_u32(&msg, IFLA_NET_NS_FD, (uint32_t)b->source_fd);
-			stays = nd_sock_exchange(&b->source, &msg, NULL, err) == -EINVAL;
+		if (code)
+			return code;
+		for (size_t i = 0; i < count; i++) {
+			const struct nd_member *const m = &b->members[at + i];
+
+			if (stays[i] && !nd_batch_find(b, "device.immutable", NETDEVNS_ERROR, EINVAL, m,
+						       "%s: the kernel never moves %s%s into another network namespace", m->ifname,
+						       m->link.kind[0] ? m->link.kind : "it", m->link.kind[0] ? " devices" : ""))
+				return -ENOMEM;
 		}
-		if (m->dev && stays && !nd_batch_find(b, "device.immutable", NETDEVNS_ERROR, EINVAL, m,
-						      "%s: the kernel never moves %s%s into another network namespace", m->ifname,
-						      m->link.kind[0] ? m->link.kind : "it", m->link.kind[0] ? " devices" : ""))
-			return -ENOMEM;
 	}
 	return 0;
 }

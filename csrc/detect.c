@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define LEVELS_MAX 64	/* of masters and uppers; the kernel allows 8 (MAX_NEST_DEV) */
+
 void nd_mark(struct netdevns_batch *b, int32_t ifindex, uint32_t state)
 {
 	struct nd_member *const m = nd_batch_member(b, ifindex);
@@ -48,11 +50,23 @@ int nd_detect_dump(struct detection *d, uint16_t type, const void *header, size_
 
 /* ---- neighbours -------------------------------------------------------------------------------------------------------------------- */
 
+/* Whether a link lies on the member, or on what lies on it. */
+static int lies_on(const struct netdevns_batch *b, const struct nd_link *link, int32_t ifindex, int level)
+{
+	if (link->lower == ifindex)
+		return 1;
+	for (size_t i = 0; i < b->seen_count && link->lower && level < LEVELS_MAX; i++)
+		if (b->seen[i].ifindex == link->lower)
+			return lies_on(b, &b->seen[i], ifindex, level + 1);
+	return 0;
+}
+
 /* The MAC of a device that lies on the member: it is in the member's unicast filter. */
 static int is_of_upper(const struct netdevns_batch *b, int32_t ifindex, const struct nd_attr *mac)
 {
 	for (size_t i = 0; i < b->seen_count; i++)
-		if (b->seen[i].lower == ifindex && mac->len <= sizeof b->seen[i].mac && memcmp(b->seen[i].mac, mac->data, mac->len) == 0)
+		if (mac->len <= sizeof b->seen[i].mac && memcmp(b->seen[i].mac, mac->data, mac->len) == 0 &&
+		    lies_on(b, &b->seen[i], ifindex, 0))
 			return 1;
 	return 0;
 }
@@ -160,8 +174,6 @@ static int carries_default(const struct detection *d, int32_t ifindex)
 			return 1;
 	return 0;
 }
-
-#define LEVELS_MAX 64	/* of masters and uppers; the kernel allows 8 (MAX_NEST_DEV) */
 
 static int is_below_default(struct detection *d, int32_t ifindex, int32_t master, int level, struct nd_err *err)
 {

@@ -10,6 +10,7 @@
 
 #define WINDOW 32		/* look-ups in one send: a default receive buffer holds about 90 answers (probe dumps.datagram.look-ups) */
 #define NOTIFY_BYTES (4 << 20)
+#define ND_IFLA_INET6_TOKEN 7	/* linux/if_link.h */
 #define TRIES 8			/* a device got another name while it was looked up, or another device was put on it */
 
 /* ---- sockets ---------------------------------------------------------------------------------------------------------------- */
@@ -128,32 +129,64 @@ static int append_link(struct netdevns_batch *b, const struct nd_view *v, struct
 	return 0;
 }
 
-/* b->links and b->seen: the batch's, and every one that lies on another. */
-static int dump_links(struct netdevns_batch *b, struct nd_err *err)
+/* Whether it has IPv6, but its token is not reported. */
+static int lacks_token(const struct nd_view *v)
+{
+	struct nd_link_attrs link;
+	const struct nd_attr *const spec = &link.attrs[IFLA_AF_SPEC];
+	const unsigned char *inet6;
+	size_t len, token_len;
+
+	if (nd_link_read(v, &link) || !spec->data)
+		return 0;
+	inet6 = nd_attr_find(spec->data, spec->len, AF_INET6, &len);
+	return inet6 && !nd_attr_find(inet6, len, ND_IFLA_INET6_TOKEN, &token_len);
+}
+
+/* One dump into b->links and b->seen. Returns whether a token is missing. */
+static int dump_links_once(struct netdevns_batch *b, const struct nd_filter *filter, int with_statistics, struct nd_err *err)
 {
 	static const struct ifinfomsg all = { .ifi_family = AF_UNSPEC };
 	_Alignas(8) unsigned char bytes[64];
-	struct nd_filter filter = { .count = 0 };
 	struct nd_view v;
 	struct nd_msg m;
-	char *names;
 	size_t pos = 0;
+	int code, is_token_missing = 0;
+
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_msg_begin(&m, RTM_GETLINK, NLM_F_DUMP, &all, sizeof all);
+	if (!with_statistics)
+		nd_msg_put_u32(&m, IFLA_EXT_MASK, ND_RTEXT_FILTER_SKIP_STATS);
+	code = nd_batch_dump(b, &b->source, &m, filter, err);
+	b->links.used = b->seen_count = 0;
+	while (!code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0) {
+		if (v.type != RTM_NEWLINK)
+			continue;
+		code = append_link(b, &v, err);
+		is_token_missing |= !code && lacks_token(&v);
+	}
+	return code ? code : is_token_missing;
+}
+
+/*
+ * b->links and b->seen: the batch's, and every one that lies on another. 5.10 reports tokens with the statistics only (probe
+ * sysctls.token.skip-stats), and an undo needs them.
+ */
+static int dump_links(struct netdevns_batch *b, struct nd_err *err)
+{
+	struct nd_filter filter = { .count = 0 };
+	char *names;
 	int code;
 
 	filter.names_count = sorted_names(b, &names);
 	filter.names = names;
 	if (!names)
 		return nd_err_set(err, ND_STEP_EXCHANGE, -ENOMEM, "out of memory");
-	nd_msg_init(&m, bytes, sizeof bytes);
-	nd_msg_begin(&m, RTM_GETLINK, NLM_F_DUMP, &all, sizeof all);
-	nd_msg_put_u32(&m, IFLA_EXT_MASK, ND_RTEXT_FILTER_SKIP_STATS);
-	code = nd_batch_dump(b, &b->source, &m, &filter, err);
+	code = dump_links_once(b, &filter, 0, err);
+	if (code > 0)
+		code = dump_links_once(b, &filter, 1, err);
 	free(names);
-	b->links.used = b->seen_count = 0;
-	while (!code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0)
-		if (v.type == RTM_NEWLINK)
-			code = append_link(b, &v, err);
-	return code;
+	return code < 0 ? code : 0;
 }
 
 /* Asks for what was not dumped under its name: it has it as an alternative name, or there is no such device. */

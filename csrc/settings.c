@@ -279,7 +279,7 @@ int nd_settings_restore(struct nd_sock *sock, int visit_fd, const struct nd_sett
 	err->code = 0;
 	if (read_link(&r.was, settings->was) || read_link(&r.now, settings->now))
 		return nd_err_set(err, ND_STEP_EXCHANGE, -EBADMSG, "not a link");
-	r.needs_statistics = settings->token && !nd_token_of(&r.now).data;
+	r.needs_statistics = (settings->token || nd_token_of(&r.was).data) && !nd_token_of(&r.now).data;
 	code = r.needs_statistics ? read_now(&r, sock, err) : 0;
 	if (!code)
 		code = restore(&r, LINK, sock, visit_fd, stage, err);
