@@ -8,17 +8,25 @@ from collections.abc import Iterator
 
 import pytest
 
-from .play import LAST
-from .runners import NATIVE, REFERENCE, C, CRunner, PythonRunner, Runner
+from .pool import Pool, started
+from .runners import Runner
 from .world import GRAVES
-
-# NETDEVNS_RUNNERS=c: only these.
-NAMES = os.environ.get("NETDEVNS_RUNNERS", f"{NATIVE},{REFERENCE},{C}").split(",")
 
 
 @pytest.fixture(scope="session")
 def runners() -> Iterator[list[Runner]]:
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(CRunner() if name == C else PythonRunner(name)) for name in NAMES]
-    LAST.close()
+        yield started(stack)
     GRAVES.close()
+
+
+@pytest.fixture(scope="session")
+def pool(request: pytest.FixtureRequest, runners: list[Runner]) -> Iterator[Pool]:
+    """Has begun with the rows that were selected; one of several pytest processes does not know its own beforehand."""
+    items = [] if "PYTEST_XDIST_WORKER" in os.environ else request.session.items
+    with Pool([item.callspec.params["row"] for item in items if _is_scenario(item)], runners) as found:
+        yield found
+
+
+def _is_scenario(item: pytest.Item) -> bool:
+    return "row" in getattr(getattr(item, "callspec", None), "params", {}) and "pool" in item.fixturenames

@@ -52,30 +52,30 @@ def held(row: Row, worlds: list[World]) -> Iterator[None]:
         release()
 
 
-def play(row: Row, runners: list[Runner]) -> list[str]:
+def play(row: Row, runners: list[Runner], last: Last) -> list[str]:
     """What is wrong with a row; none if all is as it must be."""
     runners = [runner for runner in runners if not row.only or runner.name in row.only]
     if row.race is not None:
         played = [_raced_in_time(row, runner) for runner in runners]
     elif row.wanted == REFUSED and row.busy is None and not row.enter:
-        played = _one_after_the_other(row, runners)
+        played = _one_after_the_other(row, runners, last)
     else:
         played = _together(row, runners)
     return [line for each in played for line in each.wrong] or _compare(played)
 
 
-def _one_after_the_other(row: Row, runners: list[Runner]) -> list[Played]:
+def _one_after_the_other(row: Row, runners: list[Runner], last: Last) -> list[Played]:
     """In one world, as nothing changes there: that of the last row with the same set-up."""
     played = []
     for runner in runners:
-        one = Played(row, runner, LAST.of(row), is_shared=True)
+        one = Played(row, runner, last.of(row), is_shared=True)
         for what in ("check", "move"):
             one.ask(what)
             one.answered(what)
         runner.end()
         played.append(one)
     if any(one.wrong for one in played):
-        LAST.close()
+        last.close()
     return played
 
 
@@ -136,7 +136,7 @@ def _compare(played: list[Played]) -> list[str]:
     return found
 
 
-class _Last:
+class Last:
     """The world of the last rows that were refused."""
 
     def __init__(self) -> None:
@@ -152,6 +152,3 @@ class _Last:
         if self._world is not None:
             self._world.__exit__()
         self._world = None
-
-
-LAST = _Last()

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from .known import KNOWN
-from .play import play
+from .pool import Pool
 from .rows import Row
-from .runners import Runner
 from .table import ROWS
 
 
@@ -37,7 +36,7 @@ def _content(row: Row) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("row", rows())
-def test_scenario(row: Row, runners: list[Runner]) -> None:
+def test_scenario(row: Row, pool: Pool) -> None:
     """It ends as the table says, with each runner, and leaves what it must."""
-    wrong = play(row, runners)
+    wrong = pool.wrong(row)
     assert not wrong, "\n".join([row.id, *wrong])
