@@ -25,6 +25,7 @@ int nd_batch_fail(struct netdevns_error *err, int code, const char *step, int de
 	va_start(arguments, format);
 	vsnprintf(err->text, sizeof err->text, format, arguments);
 	va_end(arguments);
+	nd_text_one_line(err->text, sizeof err->text);
 	return code;
 }
 

@@ -25,6 +25,8 @@ struct nd_memory {
 int nd_memory_grow(struct nd_memory *m, size_t more);
 int nd_memory_append(struct nd_memory *m, const void *data, size_t len);
 void nd_memory_free(struct nd_memory *m);
+/* Control characters become \\xNN: a name may have a newline, and a text is one line. */
+void nd_text_one_line(char *text, size_t size);
 
 /* ---- lock.c: one mover at a time (P8) ----------------------------------------------------------------------------------- */
 
@@ -210,6 +212,8 @@ int nd_link_summarize(struct nd_link *link, const struct nd_view *v);
 const char *nd_link_altname(const struct nd_view *link, size_t *pos, size_t *len);
 int nd_link_has_altname(const struct nd_view *link, const char *name, size_t len);
 
+#define ND_FDB (1u << 31)	/* of NETDEVNS_NEIGHBOURS: MACs that the device listens to */
+
 /* A device of the batch. */
 struct nd_member {
 	char ifname[ND_WORD_SIZE], wanted[ND_WORD_SIZE];	/* as they were added */
@@ -218,7 +222,7 @@ struct nd_member {
 	struct nd_dev *dev;	/* NULL: not found; memory that grows */
 	struct nd_link link;	/* as it was looked up */
 	uint32_t depth;		/* on how many others of the batch it lies, one on the other */
-	uint32_t state;		/* enum netdevns_state: found on it */
+	uint32_t state;		/* enum netdevns_state: found on it, and ND_FDB */
 	int touched;		/* something was sent that may have changed it */
 	struct nd_memory missing;	/* after an undo, a text */
 	int is_lacking;		/* there is one */
@@ -342,8 +346,12 @@ int nd_batch_restore(struct netdevns_batch *b);
 int nd_member_is_replaced(struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *now);
 /* The same of one that has just come from the target: it may have been replaced after the look there. */
 int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m);
+/* Looks for one that is gone under another ifindex in the target, which a move to a third namespace and back gives it. */
+void nd_member_search(struct netdevns_batch *b, struct nd_member *m);
 /* way_back.c: brings one home, also out of a container that fights for it. */
 int nd_member_return(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err);
+/* Sets the MAC address of the snapshot, without which it is not found under another ifindex. A driver may refuse that. */
+void nd_member_restore_mac(struct netdevns_batch *b, struct nd_sock *sock, const struct nd_member *m, int32_t ifindex);
 
 /* names.c: the kernel's rules. NULL: valid; else why it is not. */
 const char *nd_name_why_invalid(const char *name);

@@ -142,70 +142,98 @@ static int is_ifindex_honoured(struct netdevns_batch *b, int *honoured, struct n
 	return code;
 }
 
-/* One window of look-ups by ifindex in the target: the device's own where it is free, otherwise a free one above all. */
-static int choose_window(struct netdevns_batch *b, struct nd_member *const *members, size_t count, const int32_t *candidates,
-			 int honoured, struct nd_err *err)
+/*
+ * Looks a window of ifindexes up in the target. Each that is free goes to the member of that place or, with `any`, to the next one
+ * that has none yet; *left is how many have none.
+ */
+static int choose_window(struct netdevns_batch *b, struct nd_member *const *members, size_t *left, const int32_t *candidates, size_t count,
+			 int any, struct nd_err *err)
 {
 	_Alignas(8) unsigned char bytes[WINDOW * 64];
 	struct nd_view v;
 	struct nd_msg m;
-	size_t pos = 0;
+	size_t pos = 0, next = 0;
 	int code;
 
 	nd_msg_init(&m, bytes, sizeof bytes);
 	for (size_t i = 0; i < count; i++)
 		nd_put_getlink(&m, candidates[i], NULL);
 	code = nd_batch_ask(b, &b->target, &m, NULL, err);
-	for (size_t i = 0; i < count && !code; i++) {
+	for (size_t i = 0; i < count && !code && *left; i++) {
 		const int refused = nd_batch_answer(b, i, &pos, &v);
 
 		if (refused == -ENODEV) {
-			members[i]->dev->target_ifindex = candidates[i];
-			members[i]->dev->ifindex_unsure = !honoured;
-		} else if (refused && refused != -ENODEV) {
+			while (any && members[next]->dev->target_ifindex)
+				next++;
+			members[any ? next : i]->dev->target_ifindex = candidates[i];
+			--*left;
+		} else if (refused) {
 			code = nd_err_set(err, ND_STEP_EXCHANGE, refused < 0 ? refused : -EBADMSG, "a look-up of an ifindex failed");
 		}
 	}
 	return code;
 }
 
-/* The same ifindex where it is free in the target, otherwise a free one above all of the batch's. */
+/* For those whose own ifindex is taken in the target: a free one above all of the batch's. */
+static int choose_others(struct netdevns_batch *b, size_t left, int64_t first, struct nd_err *err)
+{
+	struct nd_member **const members = calloc(left, sizeof *members);
+	int64_t distance = left > 8 ? (int64_t)left : 8;
+	size_t count = 0;
+	int code = members ? 0 : nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
+
+	for (size_t i = 0; i < b->count && members; i++)
+		if (b->members[i].dev && !b->members[i].dev->target_ifindex)
+			members[count++] = &b->members[i];
+	while (left && !code) {
+		const size_t wanted = left > 8 ? left : 8;
+
+		for (size_t at = 0; at < wanted && left && !code; at += WINDOW) {
+			const size_t window = wanted - at < WINDOW ? wanted - at : WINDOW;
+			int32_t candidates[WINDOW];
+
+			if (first > INT32_MAX - (int64_t)wanted)
+				code = nd_err_set(err, ND_STEP_NONE, -ENOSPC, "no free ifindex was found in the target");
+			for (size_t i = 0; i < window && !code; i++)
+				candidates[i] = (int32_t)(first + (int64_t)(at + i));
+			if (!code)
+				code = choose_window(b, members, &left, candidates, window, 1, err);
+		}
+		/* Further away each time: where many devices are, their numbers lie side by side. */
+		first += distance;
+		distance *= 2;
+	}
+	free(members);
+	return code;
+}
+
+/* The same ifindex where it is free in the target. */
 static int choose_ifindexes(struct netdevns_batch *b, int honoured, struct nd_err *err)
 {
-	int64_t next = 0, distance = 1;
-	int code = 0, is_first = 1, todo = 1;
+	struct nd_member *members[WINDOW];
+	int32_t candidates[WINDOW];
+	size_t count = 0, left = 0;
+	int64_t first = 1;
+	int code = 0;
 
-	for (size_t i = 0; i < b->count; i++)
-		if (b->members[i].dev && b->members[i].link.ifindex >= next)
-			next = (int64_t)b->members[i].link.ifindex + 1;
-	for (; todo && !code; is_first = 0) {
-		struct nd_member *members[WINDOW];
-		int32_t candidates[WINDOW];
-		size_t count = 0;
+	for (size_t i = 0; i < b->count; i++) {
+		struct nd_member *const m = &b->members[i];
 
-		todo = 0;
-		for (size_t i = 0; i < b->count && !code; i++) {
-			struct nd_member *const m = &b->members[i];
-
-			if (!m->dev || m->dev->target_ifindex)
-				continue;
-			todo = 1;
-			if (!is_first && next >= INT32_MAX)
-				return nd_err_set(err, ND_STEP_NONE, -ENOSPC, "no free ifindex was found in the target");
+		if (m->dev) {
+			m->dev->ifindex_unsure = !honoured;
+			first = m->link.ifindex >= first ? (int64_t)m->link.ifindex + 1 : first;
 			members[count] = m;
-			candidates[count++] = is_first ? m->link.ifindex : (int32_t)next++;
-			if (count == WINDOW) {
-				code = choose_window(b, members, count, candidates, honoured, err);
-				count = 0;
-			}
+			candidates[count++] = m->link.ifindex;
+			left++;
 		}
-		if (count && !code)
-			code = choose_window(b, members, count, candidates, honoured, err);
-		/* Further away each time: where many devices are, their numbers lie side by side. */
-		next += is_first ? 0 : distance;
-		distance *= is_first ? 1 : 2;
+		if (count && (count == WINDOW || i + 1 == b->count)) {
+			code = choose_window(b, members, &left, candidates, count, 0, err);
+			count = 0;
+		}
+		if (code)
+			return code;
 	}
-	return code;
+	return left ? choose_others(b, left, first, err) : 0;
 }
 
 /* Where IPv6 is not known to work in the target. */

@@ -90,7 +90,7 @@ static int detect_neighbours(struct detection *d, uint8_t family, uint8_t flags,
 		if (head.ndm_family == AF_BRIDGE && (!(head.ndm_flags & NTF_SELF) || found[NDA_DST].data || !found[NDA_LLADDR].len ||
 						     is_of_upper(d->b, head.ndm_ifindex, &found[NDA_LLADDR])))
 			continue;
-		nd_mark(d->b, head.ndm_ifindex, NETDEVNS_NEIGHBOURS);
+		nd_mark(d->b, head.ndm_ifindex, head.ndm_family == AF_BRIDGE ? ND_FDB : NETDEVNS_NEIGHBOURS);
 	}
 	return code;
 }
@@ -237,40 +237,110 @@ static int detect_all(struct detection *d, struct nd_err *err)
 
 /* ---- findings -------------------------------------------------------------------------------------------------------------------------- */
 
-static int tell(struct netdevns_batch *b, uint32_t accept)
+static int find_loss(struct netdevns_batch *b, const struct nd_member *m, const char *code, uint32_t state, uint32_t accept, const char *what,
+		     const char *other)
 {
-	static const struct { uint32_t state; const char *code, *text; } kinds[] = {
-		{ NETDEVNS_DEFAULT_ROUTE, "device.default-route", "it carries a default route" },
-		{ NETDEVNS_UPPER, "loss.upper", "a device on top of it, which stays behind" },
-		{ NETDEVNS_MASTER, "loss.master", "its master" },
-		{ NETDEVNS_NEIGH_PARAMETERS, "loss.neigh-parameters", "neighbour parameters" },
-		{ NETDEVNS_QDISC, "loss.qdisc", "a qdisc, with its classes and filters" },
-		{ NETDEVNS_NEXTHOPS, "loss.nexthops", "nexthop objects" },
-		{ NETDEVNS_ROUTES, "loss.routes", "routes" },
-		{ NETDEVNS_NEIGHBOURS, "loss.neighbours", "permanent neighbours" },
-	};
+	const int is_accepted = (accept & state) != 0;
+	struct nd_found *const f = nd_batch_find(b, code, is_accepted ? NETDEVNS_LOSS : NETDEVNS_ERROR, is_accepted ? 0 : EBUSY, m,
+		"%s: %s%s: a move loses it, and a failed one does not restore it%s", m->ifname, what, other,
+		is_accepted ? "" : "; accept that, or use the Python package, which restores it");
 
-	for (size_t i = 0; i < b->count; i++) {
-		const struct nd_member *const m = &b->members[i];
+	if (!f)
+		return -ENOMEM;
+	f->finding.state = state;
+	nd_text_copy(f->other, sizeof f->other, other, strlen(other));
+	return 0;
+}
 
-		for (size_t k = 0; m->dev && k < sizeof kinds / sizeof kinds[0]; k++) {
-			const int is_accepted = (accept & kinds[k].state) != 0;
-			struct nd_found *f;
+static int find_uppers(struct netdevns_batch *b, const struct nd_member *m, uint32_t accept)
+{
+	int code = 0;
 
-			if (!(m->state & kinds[k].state))
-				continue;
-			f = nd_batch_find(b, kinds[k].code, is_accepted ? NETDEVNS_LOSS : NETDEVNS_ERROR, is_accepted ? 0 : EBUSY, m,
-					  "%s: %s: a move loses it, and a failed one does not restore it%s", m->ifname, kinds[k].text,
-					  is_accepted ? "" : "; accept that, or use the Python package, which restores it");
-			if (!f)
-				return -ENOMEM;
-			f->finding.state = kinds[k].state;
-		}
-		if (m->dev && m->link.has_xdp &&
-		    !nd_batch_find(b, "device.xdp", NETDEVNS_NOTE, 0, m, "%s: its XDP program stays attached", m->ifname))
+	for (size_t i = 0; i < b->seen_count && !code; i++)
+		if (b->seen[i].lower == m->link.ifindex && !nd_batch_member(b, b->seen[i].ifindex))
+			code = find_loss(b, m, "loss.upper", NETDEVNS_UPPER, accept, "a device on top of it, which stays behind: ", b->seen[i].name);
+	return code;
+}
+
+/* The kernel's own link-local: it says so from 5.18 on; before, one of the MAC is taken for it. The device gets one in the target, too. */
+static int is_kernels(const struct nd_addr *a, const unsigned char *mac)
+{
+	const struct nd_attr *const address = &a->attrs[IFA_ADDRESS], *const protocol = &a->attrs[ND_IFA_PROTO];
+
+	if (address->len != 16 || address->data[0] != 0xfe || address->data[1] != 0x80)
+		return 0;
+	if (protocol->len == 1 && protocol->data[0] == 3 /* IFAPROT_KERNEL_LL */)
+		return 1;
+	return address->data[11] == 0xff && address->data[12] == 0xfe && address->data[13] == mac[3];
+}
+
+/* Addresses that the runtime-spec does not protect, by scope; an undo restores them. */
+static int find_addresses(struct netdevns_batch *b, const struct nd_member *m)
+{
+	enum { WITH_LIFETIME = UINT8_MAX + 1 };
+	size_t counts[WITH_LIFETIME + 1] = { 0 }, pos = 0;
+	struct nd_addr a;
+
+	if (m->link.flags & IFF_LOOPBACK)	/* which never leaves */
+		return 0;
+	while (nd_addr_next_of(m->dev, &pos, &a)) {
+		if (nd_addr_in(&a, ND_SET_PROTECTED))
+			continue;
+		if (!(a.flags & IFA_F_PERMANENT))
+			counts[WITH_LIFETIME]++;
+		else if (!is_kernels(&a, m->link.mac))
+			counts[a.head.ifa_scope]++;
+	}
+	for (unsigned scope = 0; scope <= WITH_LIFETIME; scope++) {
+		const char *const what = scope == WITH_LIFETIME ? "with a lifetime" : "of a narrower scope than global";
+
+		if (counts[scope] &&
+		    !nd_batch_find(b, "loss.addresses", NETDEVNS_LOSS, 0, m, "%s: a move loses: %zu address%s %s", m->ifname, counts[scope],
+				   counts[scope] > 1 ? "es" : "", what))
 			return -ENOMEM;
 	}
 	return 0;
+}
+
+static int find_state(struct netdevns_batch *b, const struct nd_member *m, uint32_t accept)
+{
+	static const struct { uint32_t found, state; const char *code, *text; } kinds[] = {
+		{ NETDEVNS_DEFAULT_ROUTE, NETDEVNS_DEFAULT_ROUTE, "device.default-route", "it carries a default route" },
+		{ NETDEVNS_MASTER, NETDEVNS_MASTER, "loss.master", "its master" },
+		{ NETDEVNS_NEIGH_PARAMETERS, NETDEVNS_NEIGH_PARAMETERS, "loss.neigh-parameters", "neighbour parameters" },
+		{ NETDEVNS_QDISC, NETDEVNS_QDISC, "loss.qdisc", "a qdisc, with its classes and filters" },
+		{ NETDEVNS_NEXTHOPS, NETDEVNS_NEXTHOPS, "loss.nexthops", "nexthop objects" },
+		{ NETDEVNS_ROUTES, NETDEVNS_ROUTES, "loss.routes", "routes" },
+		{ NETDEVNS_NEIGHBOURS, NETDEVNS_NEIGHBOURS, "loss.neighbours", "permanent neighbours" },
+		{ ND_FDB, NETDEVNS_NEIGHBOURS, "loss.fdb", "MAC addresses that it listens to besides its own" },
+	};
+	int code = 0;
+
+	for (size_t k = 0; k < sizeof kinds / sizeof kinds[0] && !code; k++)
+		if (m->state & kinds[k].found)
+			code = find_loss(b, m, kinds[k].code, kinds[k].state, accept, kinds[k].text, "");
+	return code;
+}
+
+static int tell(struct netdevns_batch *b, uint32_t accept)
+{
+	int code = 0;
+
+	for (size_t i = 0; i < b->count && !code; i++) {
+		const struct nd_member *const m = &b->members[i];
+
+		if (!m->dev)
+			continue;
+		code = find_uppers(b, m, accept);
+		if (!code)
+			code = find_state(b, m, accept);
+		if (!code)
+			code = find_addresses(b, m);
+		if (!code && m->link.has_xdp &&
+		    !nd_batch_find(b, "device.xdp", NETDEVNS_NOTE, 0, m, "%s: its XDP program stays attached", m->ifname))
+			code = -ENOMEM;
+	}
+	return code;
 }
 
 int nd_batch_detect(struct netdevns_batch *b, uint32_t accept, struct nd_err *err)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* Memory that grows. */
+/* Memory that grows, and text of one line. */
 #include "batch.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 int nd_memory_grow(struct nd_memory *m, size_t more)
@@ -39,4 +40,24 @@ void nd_memory_free(struct nd_memory *m)
 {
 	free(m->data);
 	memset(m, 0, sizeof *m);
+}
+
+void nd_text_one_line(char *text, size_t size)
+{
+	for (char *at = text; *at; at++) {
+		const unsigned char c = (unsigned char)*at;
+		const size_t used = strlen(text);
+		char hex[5];
+
+		if (c >= ' ' && c != 0x7f)
+			continue;
+		if (used + 4 > size) {	/* no room for three bytes more */
+			*at = '?';
+			continue;
+		}
+		snprintf(hex, sizeof hex, "\\x%02x", c);
+		memmove(at + 4, at + 1, used - (size_t)(at - text));
+		memcpy(at, hex, 4);
+		at += 3;
+	}
 }

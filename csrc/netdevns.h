@@ -78,7 +78,7 @@ int netdevns_batch_open(struct netdevns_batch **batch, uint32_t version, int sou
 
 /*
  * Adds a device by its name (not an alternative one). `wanted`: its name in the target, or a template with one "%d";
- * NULL or "": the same. Nothing is looked up yet. -E2BIG: more than 4,096.
+ * NULL or "": the same. Nothing is looked up yet. -E2BIG: more than 4,096. -ENAMETOOLONG: a name of more than 255 bytes.
  */
 int netdevns_batch_add(struct netdevns_batch *batch, const char *ifname, const char *wanted, struct netdevns_error *err);
 

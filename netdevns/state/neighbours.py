@@ -22,6 +22,8 @@ NDMSG = Struct("=BxxxiHBB")  # ndm_family, ndm_ifindex, ndm_state, ndm_flags, nd
 # What RTM_NEWNEIGH takes; a dump carries more (NDA_CACHEINFO, NDA_PROBES).
 _ATTRS = (uapi.NDA_DST, uapi.NDA_LLADDR, uapi.NDA_PROTOCOL, uapi.NDA_FLAGS_EXT)
 
+LEVELS = 8  # of devices on top of each other (MAX_NEST_DEV, include/linux/netdevice.h)
+
 # The kernel keeps proxies apart and tells either the ones or the others.
 DUMPS = tuple(
     wire.message(uapi.RTM_GETNEIGH, uapi.NLM_F_DUMP, NDMSG.pack(family, 0, 0, flags, 0))
@@ -47,7 +49,7 @@ class Neighbours(Kind):
     def findings(self, before: View, leaving: Leaving) -> Iterator[Finding]:
         entries: Counter[int] = Counter()
         own: Counter[int] = Counter()
-        macs = {(upper.lower, upper.mac) for upper in leaving.uppers}  # told with these
+        macs = {*_of_uppers(before.links)}
         for body in kept(before.of(self.name), leaving.ifindexes):
             whose = ifindex(body)
             if not is_filter(body):
@@ -84,6 +86,17 @@ class Neighbours(Kind):
             and len(message.body) >= NDMSG.size
             and ifindex(bytes(message.body)) in here
         )
+
+
+def _of_uppers(links: Mapping[int, wire.Link]) -> Iterator[tuple[int, bytes]]:
+    """Each device with the MAC of a device on top of it, in its filter by that: reported with the upper device."""
+    for link in links.values():
+        lower = link.lower
+        for _ in range(LEVELS):
+            if lower is None:
+                break
+            yield lower, link.mac
+            lower = links[lower].lower if lower in links else None
 
 
 def kept(dumped: bytes, ifindexes: Collection[int], *, external: bool = False) -> list[bytes]:

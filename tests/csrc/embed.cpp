@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-// A C++ program that embeds the C core: netdevns-core.h is the only header it needs.
+// A C++ program that embeds csrc/: the batch's header, or the core's.
+#include "netdevns.h"
 #include "netdevns-core.h"
 
 #include <cstdio>
@@ -19,5 +20,12 @@ int main()
 		return 1;
 	}
 	nd_sock_close(&source);
+
+	netdevns_batch *batch = nullptr;
+	netdevns_error error{};
+
+	if (netdevns_batch_open(&batch, NETDEVNS_VERSION, -1, -1, &error) == 0 || batch || !error.text[0])
+		return 1; // -1 is no target
+	netdevns_batch_close(batch);
 	std::printf("%s %d %d\n", dev->ifname, dev->ifindex, dev->place);
 }

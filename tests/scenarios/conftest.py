@@ -1,4 +1,4 @@
-"""The runners of a session, each a process that stays."""
+"""The runners, each a process that stays until the last test of this folder."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .runners import Runner
 from .world import GRAVES
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def runners() -> Iterator[list[Runner]]:
     with contextlib.ExitStack() as stack:
         yield started(stack)
     GRAVES.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pool(request: pytest.FixtureRequest, runners: list[Runner]) -> Iterator[Pool]:
     """Has begun with the rows that were selected; one of several pytest processes does not know its own beforehand."""
     items = [] if "PYTEST_XDIST_WORKER" in os.environ else request.session.items

@@ -137,7 +137,7 @@ class Played:
 
     def judge_unaccepted(self) -> None:
         """C refuses what it does not restore, unless the bit is accepted."""
-        bits = {STATE[f.code]: f for f in self.row.found if f.code in STATE and f not in self.row.python_only}
+        bits = {STATE[f.code]: f for f in self.row.found if f.code in STATE}
         if not bits or self.refusal is not None or not self.is_c:
             return
         self.runner.accept = 0  # type: ignore[attr-defined]

@@ -73,7 +73,7 @@ STATE = {
 # What netdevns_batch_open and netdevns_batch_add answer, which have no findings.
 OF_OPEN = ("netns.open", "netns.same", "device.too-many", "permission.source", "permission.target")
 # Where C has one code for a bit; and what Python restores, and has no code for.
-CODES_OF_C = {"loss.fdb": "loss.neighbours", "loss.port": "loss.master"}
+CODES_OF_C = {"loss.port": "loss.master"}
 MORE_OF_C = {NEXTHOPS: "loss.nexthops", NEIGH_PARAMETERS: "loss.neigh-parameters"}
 
 
@@ -143,7 +143,6 @@ class Row:
         changes: Parts of the source's state that a race changes for good.
         arrives: Addresses that a race adds, which must be in the target; of a move that fails, in the source.
         only: The runners; () is all of them.
-        python_only: Of `found`, what C does not report.
         is_modelled: Whether `model` knows what arrives.
         is_compared: Whether the runners leave the same; not where chance decides.
     """
@@ -169,7 +168,6 @@ class Row:
     changes: tuple[str, ...] = ()
     arrives: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
-    python_only: tuple[Finding, ...] = ()
     is_modelled: bool = True
     is_compared: bool = True
     smoke: bool = field(default=False, compare=False)
@@ -180,14 +178,12 @@ class Row:
 
     @property
     def found_by_c(self) -> list[Finding]:
-        """What C finds: one finding for a device and a bit, no name of an upper device, no addresses."""
+        """What C finds: one finding for a device and a bit."""
         found: list[Finding] = []
         for each in self.found:
-            if each.code == "loss.addresses" or each in self.python_only:
-                continue
             if each.code in STATE and each.severity != "error":
                 code = CODES_OF_C.get(each.code, each.code)
-                each = Finding(code, each.device, "loss", 0)
+                each = Finding(code, each.device, "loss", 0, other=each.other)
                 if each in found:
                     continue
             found.append(each)
