@@ -348,8 +348,12 @@ int nd_member_is_replaced(struct netdevns_batch *b, const struct nd_member *m, c
 int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m);
 /* Looks for one that is gone under another ifindex in the target, which a move to a third namespace and back gives it. */
 void nd_member_search(struct netdevns_batch *b, struct nd_member *m);
+/* Looks for one that is gone under another ifindex in the target, which a move to a third namespace and back gives it. */
+void nd_member_search(struct netdevns_batch *b, struct nd_member *m);
 /* way_back.c: brings one home, also out of a container that fights for it. */
 int nd_member_return(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err);
+/* Sets the MAC address of the snapshot, without which it is not found under another ifindex. A driver may refuse that. */
+void nd_member_restore_mac(struct netdevns_batch *b, struct nd_sock *sock, const struct nd_member *m, int32_t ifindex);
 /* Sets the MAC address of the snapshot, without which it is not found under another ifindex. A driver may refuse that. */
 void nd_member_restore_mac(struct netdevns_batch *b, struct nd_sock *sock, const struct nd_member *m, int32_t ifindex);
 

@@ -99,7 +99,7 @@ static int prepare(struct netdevns_batch *b, struct nd_err *err)
 {
 	int32_t *const ifindexes = calloc(b->count + 1, sizeof *ifindexes), busy;
 	uint32_t pid;
-	int code = ifindexes && b->by_ifindex ? nd_batch_set_orders(b, err) : -ENOMEM;
+	int code = ifindexes && b->members && b->by_ifindex ? nd_batch_set_orders(b, err) : -ENOMEM;
 
 	if (!code)
 		code = nd_sock_open(&b->source, b->source_fd, NULL, 0, err);
@@ -112,13 +112,31 @@ static int prepare(struct netdevns_batch *b, struct nd_err *err)
 		code = nd_lock_hold(&b->lock, ND_LOCK_DIR, b->source_fd, ifindexes, b->count, ND_LOCK_WAIT_MS, &busy, &pid);
 		if (code == -EBUSY)
 			nd_err_set(err, ND_STEP_UNDO, code, "another mover has one of its devices");
-		else
+		else if (code != -ENOMEM)
 			code = 0;	/* without the directory of locks it can be restored all the same */
-	} else if (code == -ENOMEM) {
-		nd_err_set(err, ND_STEP_UNDO, code, "out of memory");
 	}
+	if (code == -ENOMEM)
+		nd_err_set(err, ND_STEP_UNDO, code, "out of memory");
 	free(ifindexes);
 	return code;
+}
+
+/*
+ * The target has ended, and the initial namespace, where the kernel put its devices, is the source itself. One that is not under its
+ * ifindex has that of the target: no move would change it.
+ */
+static void look_in_source(struct netdevns_batch *b)
+{
+	for (size_t i = 0; i < b->count; i++) {
+		struct nd_member *const m = &b->members[i];
+		struct nd_err e;
+
+		if (nd_member_step(b, m, find_step, &e) || m->dev->place != ND_PLACE_TARGET)
+			continue;
+		nd_member_restore_mac(b, &b->source, m, m->dev->target_ifindex);
+		m->dev->ifindex = m->dev->target_ifindex;
+		m->dev->place = ND_PLACE_SOURCE;
+	}
 }
 
 /* Undoes a batch, or finds it complete. 1: the record may go; 0: something is left; -1: nothing was tried. */
@@ -136,6 +154,8 @@ static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_
 			report(r, "%s: complete in the target, as %s\n", b->members[i].ifname, b->members[i].dev->name);
 		return 1;
 	}
+	if (nd_netns_differ(b->source_fd, b->target_fd, &e))
+		look_in_source(b);
 	left = nd_batch_restore(b);
 	for (size_t i = 0; i < b->count; i++) {
 		const struct nd_member *const m = &b->members[i];

@@ -7,6 +7,7 @@
  */
 #include "batch.h"
 
+#include <errno.h>
 #include <linux/net_namespace.h>
 
 static int is_bound(const char *kind)
@@ -17,6 +18,12 @@ static int is_bound(const char *kind)
 		if (strcmp(kinds[i], kind) == 0)
 			return 1;
 	return 0;
+}
+
+/* The kernel does not say in which namespace the lower device of these is: of an ipvtap never, of a macvtap not before 5.17. */
+static int is_silent(const char *kind)
+{
+	return strcmp(kind, "ipvtap") == 0 || strcmp(kind, "macvtap") == 0;
 }
 
 #define NO_NSID NETNSA_NSID_NOT_ASSIGNED
@@ -104,8 +111,9 @@ static int is_below_another(struct netdevns_batch *b, const struct nd_member *m,
 	if (!was.ifindex)
 		return 0;
 	if (was.nsid == NO_NSID)
-		return now.nsid == NO_NSID || (ask_nsid(b, &b->target, NETNSA_FD, (uint32_t)b->source_fd, NO_NSID, &expected) &&
-					       now.nsid != expected);
+		return now.nsid == NO_NSID ? !is_silent(m->link.kind) :
+					     ask_nsid(b, &b->target, NETNSA_FD, (uint32_t)b->source_fd, NO_NSID, &expected) &&
+						     now.nsid != expected;
 	/* It was in a third namespace, or in the target, which got its number in the source by the move. */
 	if (!ask_nsid(b, &b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &target) || target == NO_NSID)
 		return 0;
@@ -135,6 +143,97 @@ int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m)
 	moved = lower_of(b, before);
 	if (moved && moved->dev->place == ND_PLACE_TARGET)
 		return after.ifindex != (uint32_t)moved->dev->target_ifindex ||
-		       (ask_nsid(b, &b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &expected) && after.nsid != expected);
+		       ((after.nsid != NO_NSID || !is_silent(m->link.kind)) &&
+			ask_nsid(b, &b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &expected) && after.nsid != expected);
 	return after.ifindex != (moved ? (uint32_t)moved->dev->ifindex : before.ifindex) || after.nsid != before.nsid;
+}
+
+/* ---- under another ifindex ------------------------------------------------------------------------------------------------------------ */
+
+struct candidate {
+	int32_t ifindex;
+	int has_mac;
+	struct below below;
+};
+
+static int same_attribute(const struct nd_view *a, const struct nd_view *b, uint16_t type)
+{
+	size_t len, other_len;
+	const unsigned char *const data = nd_view_attr(a, sizeof(struct ifinfomsg), type, &len);
+	const unsigned char *const other = nd_view_attr(b, sizeof(struct ifinfomsg), type, &other_len);
+
+	return data && other && len == other_len && memcmp(data, other, len) == 0;
+}
+
+/* The links of the target that are of its kind, and no other one's of the batch. */
+static int list_candidates(struct netdevns_batch *b, const struct nd_member *m, struct nd_memory *found)
+{
+	static const struct ifinfomsg all = { .ifi_family = AF_UNSPEC };
+	_Alignas(8) unsigned char bytes[64];
+	struct nd_view was, v;
+	struct nd_link link;
+	struct nd_err e;
+	struct nd_msg msg;
+	size_t pos = 0;
+	int code;
+
+	nd_msg_init(&msg, bytes, sizeof bytes);
+	nd_msg_begin(&msg, RTM_GETLINK, NLM_F_DUMP, &all, sizeof all);
+	nd_msg_put_u32(&msg, IFLA_EXT_MASK, ND_RTEXT_FILTER_SKIP_STATS);
+	code = nd_member_snapshot(m, &was) ? nd_batch_dump(b, &b->target, &msg, NULL, &e) : -EINVAL;
+	while (!code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0) {
+		struct candidate c;
+		size_t i = 0;
+
+		if (v.type != RTM_NEWLINK || nd_link_summarize(&link, &v) || strcmp(link.kind, m->link.kind) != 0)
+			continue;
+		while (i < b->count && (!b->members[i].dev || b->members[i].dev->place != ND_PLACE_TARGET ||
+					b->members[i].dev->target_ifindex != link.ifindex))
+			i++;
+		c = (struct candidate){ .ifindex = link.ifindex, .below = below(&v), .has_mac = same_attribute(&was, &v, IFLA_ADDRESS) };
+		if (i == b->count)
+			code = nd_memory_append(found, &c, sizeof c);
+	}
+	return code;
+}
+
+/* The only one with its MAC address, or on what it lies on; 0: none, or several. */
+static int32_t choose(struct netdevns_batch *b, const struct nd_member *m, const struct nd_memory *candidates, int by_mac)
+{
+	int32_t chosen = 0;
+
+	for (size_t at = 0; at + sizeof(struct candidate) <= candidates->used; at += sizeof(struct candidate)) {
+		struct candidate c;
+
+		memcpy(&c, candidates->data + at, sizeof c);
+		if (by_mac ? !c.has_mac : !c.below.ifindex || !is_bound(m->link.kind) || is_below_another(b, m, c.below))
+			continue;
+		if (chosen)
+			return 0;
+		chosen = c.ifindex;
+	}
+	return chosen;
+}
+
+void nd_member_search(struct netdevns_batch *b, struct nd_member *m)
+{
+	const int32_t was = m->dev->target_ifindex;
+	const int32_t was_unsure = m->dev->ifindex_unsure;
+	struct nd_memory candidates = { .size = 0 };
+	struct nd_err e;
+	int32_t chosen = 0;
+
+	if (!list_candidates(b, m, &candidates)) {
+		chosen = choose(b, m, &candidates, 1);
+		chosen = chosen ? chosen : choose(b, m, &candidates, 0);
+	}
+	nd_memory_free(&candidates);
+	if (!chosen)
+		return;
+	m->dev->target_ifindex = chosen;
+	m->dev->ifindex_unsure = 0;
+	if (!nd_member_step(b, m, find_step, &e) && m->dev->place == ND_PLACE_TARGET)
+		return;
+	m->dev->target_ifindex = was;
+	m->dev->ifindex_unsure = was_unsure;
 }

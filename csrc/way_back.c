@@ -38,7 +38,6 @@ static int go_home(struct netdevns_batch *b, struct nd_member *m, struct nd_err 
 
 /* ---- alternative names ---------------------------------------------------------------------------------------------------------------- */
 
-/* Its MAC address, without which nobody finds it. A driver may refuse that. */
 static int set_mac(struct nd_sock *sock, int32_t ifindex, const unsigned char *mac, size_t len)
 {
 	const struct ifinfomsg head = { .ifi_index = ifindex };
@@ -52,18 +51,20 @@ static int set_mac(struct nd_sock *sock, int32_t ifindex, const unsigned char *m
 	return nd_sock_exchange(sock, &msg, NULL, &e);
 }
 
-static void restore_mac(struct nd_sock *sock, const struct nd_view *was, const struct nd_view *now)
+void nd_member_restore_mac(struct netdevns_batch *b, struct nd_sock *sock, const struct nd_member *m, int32_t ifindex)
 {
 	const size_t header = sizeof(struct ifinfomsg);
-	size_t len, len_now;
-	const unsigned char *const mac = nd_view_attr(was, header, IFLA_ADDRESS, &len);
-	const unsigned char *const mac_now = nd_view_attr(now, header, IFLA_ADDRESS, &len_now);
-	int32_t ifindex;
+	const unsigned char *mac, *mac_now;
+	struct nd_view was, now;
 	struct nd_err e;
+	size_t len, len_now;
 
+	if (!nd_member_snapshot(m, &was) || nd_batch_link(b, sock, ifindex, &now, &e))
+		return;
+	mac = nd_view_attr(&was, header, IFLA_ADDRESS, &len);
+	mac_now = nd_view_attr(&now, header, IFLA_ADDRESS, &len_now);
 	if (!mac || len > 32 || (mac_now && len == len_now && memcmp(mac, mac_now, len) == 0))
 		return;
-	memcpy(&ifindex, now->body + offsetof(struct ifinfomsg, ifi_index), sizeof ifindex);
 	/* Some drivers take it only while the device is down. */
 	if (set_mac(sock, ifindex, mac, len) && !nd_link_down(sock, ifindex, &e))
 		set_mac(sock, ifindex, mac, len);
@@ -82,6 +83,8 @@ static int free_altnames(struct netdevns_batch *b, struct nd_member *m, struct n
 	size_t pos = 0;
 	int code = nd_member_step(b, m, find_step, err);
 
+	if (!code && m->dev->place == ND_PLACE_GONE)
+		nd_member_search(b, m);
 	if (code || m->dev->place != ND_PLACE_TARGET || !nd_member_snapshot(m, &was))
 		return code;
 	code = nd_batch_link(b, &b->target, m->dev->target_ifindex, &now, err);
@@ -94,9 +97,9 @@ static int free_altnames(struct netdevns_batch *b, struct nd_member *m, struct n
 		nd_memory_free(&memory);
 		return nd_err_set(err, ND_STEP_UNDO, -ESTALE, REPLACED);
 	}
-	restore_mac(&b->target, &was, &now);
 	code = nd_altnames_send(&b->target, ND_RTM_DELLINKPROP, m->dev->target_ifindex, &now, nd_moves_altnames() ? &was : NULL, err);
 	nd_memory_free(&memory);
+	nd_member_restore_mac(b, &b->target, m, m->dev->target_ifindex);
 	return code;
 }
 
@@ -186,7 +189,7 @@ static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_m
 {
 	int32_t now[OURS_MAX + 1];
 	const size_t found = list(b, ours, now, OURS_MAX + 1);
-	struct nd_view was, link;
+	struct nd_view was;
 	int code = nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is not in the namespace on its way");
 
 	for (size_t i = 0; i < found; i++) {
@@ -198,8 +201,7 @@ static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_m
 			continue;
 		if (!nd_member_snapshot(m, &was))
 			return code;
-		if (!nd_batch_link(b, ours, now[i], &link, err))
-			restore_mac(ours, &was, &link);
+		nd_member_restore_mac(b, ours, m, now[i]);
 		code = snatch(b, ours, m, now[i], &was, 1, err);
 		/* Somebody in the source may have its ifindex by now, or one of its alternative names. */
 		if (code)
