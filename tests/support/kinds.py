@@ -51,7 +51,10 @@ def offered() -> frozenset[str]:
     except OSError:
         return frozenset()
     with scratch, scratch.entered():
-        lines = ["link add lower type veth peer name lowerp", *(create(kind, f"k-{kind}") for kind in every)]
+        # A device has either macvlans or ipvlans on it.
+        lowers = {kind: "other" for kind in every if kind.startswith("ipv")}
+        lines = [f"link add {name} type veth peer name {name}p" for name in ("lower", "other")]
+        lines += [create(kind, f"k-{kind}", lowers.get(kind, "lower")) for kind in every]
         subprocess.run(["ip", "-force", "-batch", "-"], input="\n".join(lines), text=True, capture_output=True)
         there = scratch.names()
     return frozenset(kind for kind in every if f"k-{kind}" in there)

@@ -195,7 +195,7 @@ def links(socket: Socket) -> dict[str, Link]:
     return found
 
 
-STACKED = ("vlan", "macvlan", "macvtap", "ipvlan", "ipvtap")
+STACKED = ("vlan", "macvlan", "macvtap")
 
 
 def carrier_events_to_come(socket: Socket) -> set[str]:
