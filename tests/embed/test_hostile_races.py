@@ -17,6 +17,7 @@ import pytest
 import netdevns
 from tests.integration.test_races import LATE, LESSER
 from tests.support import rawdump
+from tests.support.attacks import LONG
 from tests.support.namespaces import Namespace, fresh
 from tests.support.restored import Restored, assert_equal_soon
 
@@ -151,12 +152,20 @@ def end_of(answers: list[Answer]) -> int:
     return won[0]
 
 
-@pytest.mark.parametrize("others", [DEVICES, {"stays": "s", "eth1": "net1"}], ids=["same", "overlapping"])
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param(DEVICES, id="same"),
+        pytest.param({"stays": "s", "eth1": "net1"}, id="overlapping", marks=pytest.mark.thorough),
+    ],
+)
 def test_two_processes(sides: tuple[Namespace, Namespace], c: Driver, others: dict[str, str]) -> None:
     """P8: of two batches that want one device at the same time one moves, and the other is refused; nothing is lost."""
     host, target = sides
     with Driver() as other, fresh("second") as second, Restored(host):
-        for _ in range(5):
+        for _ in range(
+            5 if LONG else 1
+        ):  # of which each waits for 5 s: the winner has the lock until it closes its batch
             assert (c.open(target).code, other.open(second, others).code) == (0, 0)
             c.write("move 0 0")
             other.write("move 0 0")
@@ -169,11 +178,14 @@ def test_two_processes(sides: tuple[Namespace, Namespace], c: Driver, others: di
             winner.close()
 
 
+@pytest.mark.thorough
 def test_two_threads(sides: tuple[Namespace, Namespace], c: Driver) -> None:
     """P8: the same with two threads of one process, whose locks are those of two open files."""
     host, target = sides
     with fresh("second") as second, Restored(host):
-        for _ in range(5):
+        for _ in range(
+            5 if LONG else 1
+        ):  # of which each waits for 5 s: the winner has the lock until it closes its batch
             assert (c.open(target, at=0).code, c.open(second, at=1).code) == (0, 0)
             answers = list(c.both())
             winner = end_of(answers)
@@ -188,7 +200,9 @@ def test_python_beside_c(sides: tuple[Namespace, Namespace], c: Driver) -> None:
     host, target = sides
     before = host.dump()
     with fresh("second") as second:
-        for _ in range(5):
+        for _ in range(
+            5 if LONG else 1
+        ):  # of which each waits for 5 s: the winner has the lock until it closes its batch
             assert c.open(target).code == 0
             c.write("move 0 0")
             python, refused = True, 0
@@ -210,7 +224,7 @@ def test_python_beside_c(sides: tuple[Namespace, Namespace], c: Driver) -> None:
             c.close()
 
 
-@pytest.mark.parametrize("who", ["c", "python"])
+@pytest.mark.parametrize("who", [pytest.param("c", marks=pytest.mark.thorough), "python"])
 def test_held_between_move_and_undo(sides: tuple[Namespace, Namespace], c: Driver, who: str) -> None:
     """P8: while an undo brings a device home nobody else has it."""
     host, target = sides
