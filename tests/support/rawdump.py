@@ -195,7 +195,7 @@ def links(socket: Socket) -> dict[str, Link]:
     return found
 
 
-STACKED = ("vlan", "macvlan", "macvtap")
+STACKED = ("vlan", "macvlan", "macvtap", "macsec")
 
 
 def carrier_events_to_come(socket: Socket) -> set[str]:
