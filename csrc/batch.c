@@ -261,7 +261,7 @@ static void append(char *text, size_t size, const char *word)
 {
 	const size_t used = strlen(text);
 
-	snprintf(text + used, size - used, " %s", word);
+	snprintf(text + used, size - used, "%s", word);
 }
 
 /* Restores; err is what failed before, and gets what became of it. */
@@ -281,8 +281,10 @@ static int back(struct netdevns_batch *b, struct netdevns_error *err)
 	}
 	snprintf(err->text + used, sizeof err->text - used, "; NOT as before:");
 	for (size_t i = 0; i < b->count; i++)
-		if (b->members[i].touched && b->members[i].is_lacking)
+		if (b->members[i].touched && b->members[i].is_lacking) {
+			append(err->text, sizeof err->text, " ");
 			append(err->text, sizeof err->text, b->members[i].ifname);
+		}
 	return err->code;
 }
 
@@ -302,7 +304,7 @@ static void arrive(struct netdevns_batch *b)
 
 int netdevns_batch_move(struct netdevns_batch *b, uint32_t accept, struct netdevns_error *err)
 {
-	int code;
+	int code, may_miss_late = 0;
 
 	if (b->has_moved)
 		return nd_batch_fail(err, -EINVAL, "move", -1, "the batch has moved already: open another one");
@@ -314,9 +316,12 @@ int netdevns_batch_move(struct netdevns_batch *b, uint32_t accept, struct netdev
 	if (code) {
 		struct netdevns_error late;
 
-		if (!b->is_up_to_date)	/* addresses that somebody added belong to the undo, too */
-			nd_batch_catch_up(b, &late);
-		return back(b, err);
+		if (!b->is_up_to_date && nd_batch_catch_up(b, &late))	/* addresses that were added belong to the undo, too */
+			may_miss_late = 1;
+		back(b, err);
+		if (may_miss_late)
+			append(err->text, sizeof err->text, "; an address that was added during the move may be missing");
+		return err->code;
 	}
 	b->has_moved = 1;
 	return succeed(err);
@@ -351,7 +356,7 @@ const struct netdevns_device *netdevns_batch_device(const struct netdevns_batch 
 	d->host_ifindex = m->link.ifindex;
 	d->ifindex = m->dev && m->dev->name[0] ? m->dev->target_ifindex : 0;
 	d->location = m->dev ? m->dev->place : NETDEVNS_UNKNOWN;
-	d->missing = m->missing.used ? (const char *)m->missing.data : "";
+	d->missing = m->missing.used ? (const char *)m->missing.data : m->is_lacking ? "out of memory" : "";
 	d->addresses = m->addresses.data;
 	d->addresses_len = m->addresses.used;
 	return d;

@@ -94,26 +94,25 @@ static int compare_addresses(const struct nd_dev *dev, const struct nd_replay *r
 	struct nd_addr a, b;
 	size_t pos = 0, at = 0, scan;
 	const char *what;
-	int found;
+	int found, is_ordered;
 
 	while (nd_addr_next_of(dev, &pos, &a)) {
 		if (!nd_addr_in(&a, r->set))
 			continue;
+		/* Only protected addresses must keep their order: the kernel may have added a link-local one before an undo. */
+		is_ordered = nd_addr_in(&a, ND_SET_PROTECTED);
 		found = 0;
-		scan = at;
+		scan = is_ordered ? at : 0;
 		while (!found && nd_addr_next(back, back_len, &scan, &b))
 			found = nd_addr_same(&a, &b);
-		if (found) {
+		if (found && is_ordered)
 			at = scan;
-		} else {
-			/* Only protected addresses must keep their order: the kernel may have added a link-local one before an undo. */
+		if (!found) {
 			scan = 0;
-			while (!found && nd_addr_next(back, back_len, &scan, &b))
+			while (is_ordered && !found && nd_addr_next(back, back_len, &scan, &b))
 				found = nd_addr_same(&a, &b);
-			if (!found || nd_addr_in(&a, ND_SET_PROTECTED)) {
-				say_address(&a, found ? "is out of order" : "is missing", err);
-				return err->code;
-			}
+			say_address(&a, found ? "is out of order" : "is missing", err);
+			return err->code;
 		}
 		what = difference(dev, r, &a, &b);
 		if (what) {

@@ -65,7 +65,7 @@ enum netdevns_state {
 	NETDEVNS_NEIGHBOURS = 1 << 4,		/* permanent neighbours, proxies, entries of a bridge's tables (FDB, MDB) */
 	NETDEVNS_NEIGH_PARAMETERS = 1 << 5,	/* neighbour parameters (NDTPA_*) that are not the default */
 	NETDEVNS_QDISC = 1 << 6,		/* queueing disciplines and filters */
-	NETDEVNS_UPPER = 1 << 7,		/* a device on top of it that is not in the batch and loses its IPv6 addresses */
+	NETDEVNS_UPPER = 1 << 7,		/* a device on top of it that stays: IPv6 addresses, routes, MTU, its lower's filter */
 };
 
 /*

@@ -28,6 +28,9 @@ BOUND = (b"veth", b"macvlan", b"macvtap", b"vlan", b"ipvlan", b"ipvtap")
 SILENT = (b"macvtap", b"ipvtap")
 
 
+RTGENMSG = bytes(4)  # struct rtgenmsg, padded
+
+
 class _Replaced(Exception):
     """Another device has the place of ours in the target."""
 
@@ -41,6 +44,7 @@ class WayBack:
 
     def __init__(self, sides: Sides, members: list[BatchDevice]) -> None:
         self.source_fd = sides.source.fd
+        self.target_fd = sides.target.fd
         self.source = sides.source_socket
         self.target = sides.target_socket
         self.missing: dict[BatchDevice, list[str]] = {}
@@ -119,15 +123,25 @@ class WayBack:
         """
         if member.link.kind not in BOUND:
             return False
-        was, there = (wire.attrs(link.body, wire.IFINFOMSG.size, strict=False) for link in (member.link, now))
-        lower, lower_now = (wire.u32(attrs.get(uapi.IFLA_LINK)) or 0 for attrs in (was, there))
-        if not lower or uapi.IFLA_LINK_NETNSID in was:  # the number stays, whichever namespace it is in
-            return lower != lower_now
-        moved = self._devices.get(lower)
+        (lower, nsid), (lower_now, nsid_now) = _below(member.link), _below(now)
+        moved = self._devices.get(lower) if nsid is None else None
         if moved is not None and moved.place == PLACE_TARGET:
-            return lower_now != moved.target_ifindex
-        expected = lower if moved is None else moved.ifindex
-        return lower_now != expected or (uapi.IFLA_LINK_NETNSID not in there and member.link.kind not in SILENT)
+            return (lower_now, nsid_now) != (moved.target_ifindex, None)
+        if lower_now != (lower if moved is None else moved.ifindex):
+            return True
+        if not lower:
+            return False
+        if nsid is None:
+            if nsid_now is None:
+                return member.link.kind not in SILENT
+            return nsid_now != _nsid(self.target, uapi.NETNSA_FD, self.source_fd, nsid_now)
+        # It was in a third namespace, or in the target, which got its number in the source by the move at the latest.
+        target = _nsid(self.source, uapi.NETNSA_FD, self.target_fd, None)
+        if target is None:
+            return False
+        if target == nsid:
+            return nsid_now is not None
+        return nsid_now != _nsid(self.source, uapi.NETNSA_NSID, nsid, nsid_now, target)
 
     def _remove_added(self, members: list[BatchDevice]) -> bool:
         """Those that came along all the same; whether there were any. What is refused is told when all is compared."""
@@ -222,6 +236,36 @@ class WayBack:
             else:
                 return
         raise EngineError(errno.EEXIST, "it cannot leave it again", "undo")
+
+
+def _below(link: wire.Link) -> tuple[int, int | None]:
+    """IFLA_LINK (0: none), and the number of the namespace that it is in, as the link's has it (None: that one)."""
+    found = wire.attrs(link.body, wire.IFINFOMSG.size, strict=False)
+    nsid = found.get(uapi.IFLA_LINK_NETNSID)
+    return wire.u32(found.get(uapi.IFLA_LINK)) or 0, None if nsid is None else wire.S32.unpack(nsid)[0]
+
+
+def _nsid(socket: Socket, type_: int, value: int, otherwise: int | None, seen_from: int | None = None) -> int | None:
+    """The number of a namespace, given by descriptor or by its number in the socket's namespace.
+
+    Args:
+        socket: In the namespace whose numbers are meant, or in which `seen_from` is the number of that one.
+        type_, value: NETNSA_FD or NETNSA_NSID.
+        otherwise: The answer where the kernel cannot be asked; a namespace without a number is None.
+    """
+    attrs = wire.attr_u32(type_, value)
+    if seen_from is not None:
+        attrs += wire.attr(uapi.NETNSA_TARGET_NSID, wire.S32.pack(seen_from))
+    try:
+        _, answer = socket.query(wire.message(uapi.RTM_GETNSID, 0, RTGENMSG + attrs))
+        message = next(wire.messages(answer), None)
+    except EngineError:
+        return otherwise
+    if message is None or message.type != uapi.RTM_NEWNSID:
+        return otherwise
+    data = wire.attrs(message.body, len(RTGENMSG)).get(uapi.NETNSA_NSID)
+    nsid = None if data is None else wire.S32.unpack(data)[0]
+    return None if nsid == uapi.NETNSA_NSID_NOT_ASSIGNED else nsid
 
 
 def _unguessable() -> bytes:

@@ -114,9 +114,6 @@ def test_late_addresses_arrive_and_return(sides: tuple[Namespace, Namespace], c:
     assert {a.address for a in was} <= {a.address for a in protected(host, device)}
 
 
-@pytest.mark.xfail(
-    reason="compare.c: a lesser address that lies elsewhere moves the place behind which others are looked for"
-)
 @pytest.mark.parametrize("step", ["move", "replay"])
 def test_late_addresses_return_from_a_move_that_fails(sides: tuple[Namespace, Namespace], c: Driver, step: str) -> None:
     """P1: addresses of every scope that are added just before a device moves belong to what a failure restores."""
@@ -163,9 +160,7 @@ def test_two_processes(sides: tuple[Namespace, Namespace], c: Driver, others: di
     """P8: of two batches that want one device at the same time one moves, and the other is refused; nothing is lost."""
     host, target = sides
     with Driver() as other, fresh("second") as second, Restored(host):
-        for _ in range(
-            5 if LONG else 1
-        ):  # of which each waits for 5 s: the winner has the lock until it closes its batch
+        for _ in range(5 if LONG else 1):  # each waits for the lock, 5 s
             assert (c.open(target).code, other.open(second, others).code) == (0, 0)
             c.write("move 0 0")
             other.write("move 0 0")
@@ -183,9 +178,7 @@ def test_two_threads(sides: tuple[Namespace, Namespace], c: Driver) -> None:
     """P8: the same with two threads of one process, whose locks are those of two open files."""
     host, target = sides
     with fresh("second") as second, Restored(host):
-        for _ in range(
-            5 if LONG else 1
-        ):  # of which each waits for 5 s: the winner has the lock until it closes its batch
+        for _ in range(5 if LONG else 1):  # each waits for the lock, 5 s
             assert (c.open(target, at=0).code, c.open(second, at=1).code) == (0, 0)
             answers = list(c.both())
             winner = end_of(answers)
@@ -200,9 +193,7 @@ def test_python_beside_c(sides: tuple[Namespace, Namespace], c: Driver) -> None:
     host, target = sides
     before = host.dump()
     with fresh("second") as second:
-        for _ in range(
-            5 if LONG else 1
-        ):  # of which each waits for 5 s: the winner has the lock until it closes its batch
+        for _ in range(5 if LONG else 1):  # each waits for the lock, 5 s
             assert c.open(target).code == 0
             c.write("move 0 0")
             python, refused = True, 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 
 import pytest
 
@@ -66,9 +67,13 @@ def test_deleted(sides: tuple[Namespace, Namespace], before_step: BeforeStep, ki
     assert host.links()["eth0"].up
 
 
+@pytest.mark.parametrize("there", ["target", "third"])
 @pytest.mark.parametrize("kind", ["veth", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
-def test_replaced(sides: tuple[Namespace, Namespace], before_step: BeforeStep, kind: str) -> None:
-    """P7: what the container made with the name, ifindex and MAC address of a device that it deleted stays there."""
+def test_replaced(sides: tuple[Namespace, Namespace], before_step: BeforeStep, kind: str, there: str) -> None:
+    """P7: what the container made with the name, ifindex and MAC address of a device that it deleted stays there.
+
+    Also where its peer or lower device is in a third namespace, under the ifindex that the host's one had.
+    """
     host, target = sides
     if kind == "macvlan":
         host.batch([*MACVLAN.format("bridge").strip().splitlines()])
@@ -77,17 +82,24 @@ def test_replaced(sides: tuple[Namespace, Namespace], before_step: BeforeStep, k
     was = host.links()[name]
     mac = ":".join(was.attrs[1][n : n + 2] for n in range(0, 12, 2))
     new = f"net1 index {was.ifindex} address {mac}"
+    lower = host.links()[host.ip_json(f"link show dev {name}")[0]["link"]].ifindex
     if kind == "veth":
-        made = [f"link add {new} type veth peer name evil"]
+        made = [f"link add {new} type veth peer name evil index {lower}"]
     else:
-        made = ["link add evil type veth peer name evil2", f"link add {new} link evil type macvlan mode bridge"]
-    before_step("verify", 2, strike(target, "link del net1", *made))
-    lefts = failed_move(target, {"eth0": "net0", name: "net1"}).left
+        made = [
+            f"link add evil index {lower} type veth peer name evil2",
+            f"link add {new} link evil type macvlan mode bridge",
+        ]
+
+    with fresh("third") as third:
+        away = partial(target.give, "evil", third) if there == "third" else str
+        before_step("verify", 2, strike(target, "link del net1", *made, then=away))
+        lefts = failed_move(target, {"eth0": "net0", name: "net1"}).left
+        assert "net1" in target.names()
     assert [x.device for x in lefts] == [name], lefts
     (left,) = lefts
     assert (left.device, left.location, "another device has its name" in left.missing[0]) == (name, "target", True)
     assert name not in host.names()
-    assert {"net1", "evil"} <= target.names()
 
 
 @pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 nobody chooses an ifindex")
