@@ -9,6 +9,7 @@
 #include <err.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 int main(int argc, char **argv)
 {
@@ -23,6 +24,7 @@ int main(int argc, char **argv)
 	if ((target_fd = open(argv[1], O_RDONLY | O_CLOEXEC)) < 0)
 		err(2, "%s", argv[1]);
 	code = netdevns_batch_open(&batch, NETDEVNS_VERSION, -1, target_fd, &e);
+	close(target_fd);
 	for (int i = 2; !code && i < argc; i++) {
 		char *wanted = argv[i], *const ifname = strsep(&wanted, "=");
 
