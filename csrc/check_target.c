@@ -59,16 +59,18 @@ static int check_altnames(struct netdevns_batch *b, const struct claim *claims, 
 	for (size_t i = 0; i < count; i++)
 		is_any |= claims[i].is_altname;
 	for (size_t i = 0; i < b->count && is_any; i++) {
-		const struct nd_member *const m = &b->members[i], *owner = NULL;
+		const struct nd_member *const m = &b->members[i];
+		size_t k = 0;
 		int code = 0;
 
-		for (size_t k = 0; k < count && !owner; k++)
-			if (claims[k].is_altname && strcmp(claims[k].name, m->wanted) == 0)
-				owner = claims[k].m;
-		if (owner == m)
-			code = nd_batch_find_name(b, "name.own-altname", EEXIST, m, m->wanted, "", 0, "is an alternative name of the device itself; remove it", "");
-		else if (owner)
-			code = nd_batch_find_name(b, "name.twice", EEXIST, m, m->wanted, owner->ifname, 0, "is an alternative name of ", owner->ifname);
+		while (k < count && !(claims[k].is_altname && strcmp(claims[k].name, m->wanted) == 0))
+			k++;
+		if (k < count && claims[k].m == m)
+			code = nd_batch_find_name(b, "name.own-altname", EEXIST, m, m->wanted, "", 0,
+						  "is an alternative name of the device itself; remove it", "");
+		else if (k < count)
+			code = nd_batch_find_name(b, "name.twice", EEXIST, m, m->wanted, claims[k].m->ifname, 0,
+						  "is an alternative name of ", claims[k].m->ifname);
 		if (code)
 			return code;
 	}
