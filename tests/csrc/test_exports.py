@@ -43,6 +43,7 @@ def test_exported_symbols(compiler: str, tmp_path: Path) -> None:
     assert sorted(line.split()[0] for line in listed.splitlines()) == FUNCTIONS
 
 
+@pytest.mark.thorough
 def test_no_globals(tmp_path: Path) -> None:
     """No writable data of ours: a handle has all state, so that threads do not meet."""
     build = BUILDS["gcc"]

@@ -262,6 +262,7 @@ def test_move_in_c_is_killed(of_c: Attacks, tally: Tally) -> None:
     assert {AS_BEFORE, UNDONE, COMPLETE} <= {*tally.ends}
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("undo_complete", [0, 1])
 def test_move_and_recovery_in_c(of_c: Attacks, tally: Tally, undo_complete: int) -> None:
@@ -314,6 +315,7 @@ def test_c_leaves_state_to_python(of_python_with_state: Attacks, tally: Tally) -
     assert tally.ends[UNDONE]
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("first", "second"),

@@ -39,9 +39,10 @@ def start_calls(attacks: Attacks) -> list[Call]:
 
 
 @pytest.mark.timeout(1800)
-def test_killed_at_any_call(attacks: Attacks, start_calls: list[Call], tally: Tally) -> None:
+@pytest.mark.parametrize("count", [150, pytest.param(10_000, marks=pytest.mark.thorough)], ids=["some", "all"])
+def test_killed_at_any_call(attacks: Attacks, start_calls: list[Call], tally: Tally, count: int) -> None:
     """A start that would succeed: before the first change, in the move, and when the process already runs."""
-    for call in start_calls:
+    for call in sample(start_calls, count):
         attacks.kill(tally, START, call.inject("signal=KILL"))
     assert {AS_BEFORE, UNDONE, COMPLETE} <= {*tally.ends}
 
@@ -74,10 +75,11 @@ def test_recovery_is_killed(attacks: Attacks, start_calls: list[Call], tally: Ta
 
 
 @pytest.mark.timeout(1800)
-def test_one_call_fails(attacks: Attacks, start_calls: list[Call], tally: Tally) -> None:
+@pytest.mark.parametrize("count", [80, pytest.param(10_000, marks=pytest.mark.thorough)], ids=["some", "all"])
+def test_one_call_fails(attacks: Attacks, start_calls: list[Call], tally: Tally, count: int) -> None:
     """All arrives, or all is as before, or what is not is told and a recovery puts it back."""
     reached = [call for call in start_calls if call.name not in HARMLESS]
-    for call in reached if LONG else sample(reached, 100):
+    for call in sample(reached, count):
         for error in ERRORS if LONG else [CHANCE.choice(ERRORS)]:
             attacks.fault(tally, START, call.inject(f"error={error}"))
     assert {AS_BEFORE, COMPLETE} <= {*tally.ends}

@@ -256,7 +256,8 @@ def codes_of(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [" ".join(line.split()[:2]) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("error", ["ENOBUFS", pytest.param("EPERM", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("error", ["ENOBUFS", "EPERM"])
 def test_failure_restores_all(program: Path, records: Path, error: str, show: Callable[[str], None]) -> None:
     """A request cannot be sent: the move fails and says which step it was, and all is as before."""
     ends: Counter[int] = Counter()
