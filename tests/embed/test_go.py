@@ -23,6 +23,8 @@ from tests.support.namespaces import Namespace, fresh
 from tests.support.readme import snippets
 from tests.support.restored import Untouched, assert_equal_soon
 
+pytestmark = pytest.mark.thorough  # only --full installs Go
+
 TOP = Path(__file__).parents[2]
 GO = TOP / "examples" / "go"
 ENVIRONMENT = os.environ | {
@@ -256,7 +258,6 @@ def codes_of(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [" ".join(line.split()[:2]) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("error", ["ENOBUFS", "EPERM"])
 def test_failure_restores_all(program: Path, records: Path, error: str, show: Callable[[str], None]) -> None:
     """A request cannot be sent: the move fails and says which step it was, and all is as before."""
