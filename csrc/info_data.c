@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * IFLA_INFO_DATA, which each kind of device fills in its own way: what of it differs, and how it is set.
+ * IFLA_INFO_DATA, which each kind of device fills in its own way: which values differ, and how they are set.
  * Layouts: linux/if_link.h (IFLA_MACVLAN_*, IFLA_VLAN_*, IFLA_TUN_*, IFLA_HSR_*), linux/can/netlink.h.
  */
 #include "settings.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* What all phases of a batch share: exchanges whose answers grow, the steps of one device, and who is who. */
+/* What all phases of a batch share: exchanges whose answers grow, the steps of one device, and which link is which member. */
 #include "batch.h"
 
 #include <errno.h>

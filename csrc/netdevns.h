@@ -60,7 +60,7 @@ struct netdevns_error {
 enum netdevns_state {
 	NETDEVNS_DEFAULT_ROUTE = 1 << 0,	/* a default route of the main table; the route itself is one of NETDEVNS_ROUTES, too */
 	NETDEVNS_MASTER = 1 << 1,		/* its bridge, bond, team or vrf, with the settings of the port */
-	NETDEVNS_ROUTES = 1 << 2,		/* routes that somebody added, also those of other devices */
+	NETDEVNS_ROUTES = 1 << 2,		/* routes added by hand or by a daemon, also those of other devices */
 	NETDEVNS_NEXTHOPS = 1 << 3,		/* nexthop objects */
 	NETDEVNS_NEIGHBOURS = 1 << 4,		/* permanent neighbours, proxies, entries of a bridge's tables (FDB, MDB) */
 	NETDEVNS_NEIGH_PARAMETERS = 1 << 5,	/* neighbour parameters (NDTPA_*) that are not the default */

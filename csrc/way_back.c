@@ -203,7 +203,7 @@ static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_m
 			return code;
 		nd_member_restore_mac(b, ours, m, now[i]);
 		code = snatch(b, ours, m, now[i], &was, 1, err);
-		/* Somebody in the source may have its ifindex by now, or one of its alternative names. */
+		/* Another device in the source may have its ifindex by now, or one of its alternative names. */
 		if (code)
 			code = snatch(b, ours, m, now[i], &was, 0, err);
 		if (code)

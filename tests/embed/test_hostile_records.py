@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtimes.container import opened
+from tests.support import require
 from tests.support.namespaces import Namespace, fresh
 from tests.support.restored import State, Untouched, assert_equal_soon
 
@@ -56,7 +57,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     try:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "small", folder], check=True)
     except subprocess.CalledProcessError:
-        pytest.skip("this user may not mount")
+        require("netns", "this user may not mount")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
@@ -106,7 +107,7 @@ def test_no_room_for_locks(sides: tuple[Namespace, Namespace], tmp_path: Path, r
     before = host.dump()
     mount = f'mount -t tmpfs -o {room} full /run && {{ dd if=/dev/zero of=/run/x 2>/dev/null; exec "$@"; }}'
     if subprocess.run(["unshare", "-m", "sh", "-c", mount, "sh", "true"], check=False).returncode:
-        pytest.skip("this user may not mount")
+        require("netns", "this user may not mount")
     with Driver(under=("unshare", "-m", "sh", "-c", mount, "sh")) as full:
         full.moved(target, records=tmp_path)
         answer = full.undo()
