@@ -14,6 +14,10 @@
 /* A failure of the batch: code, step and device; text is a format for netdevns_error. Returns code. */
 int nd_batch_fail(struct netdevns_error *err, int code, const char *step, int device, const char *format, ...)
 	__attribute__((format(printf, 5, 6)));
+/* No failure. 0. */
+int nd_batch_succeed(struct netdevns_error *err);
+/* -ENOMEM, before anything was changed. */
+int nd_batch_no_memory(struct netdevns_error *err, const char *step);
 
 /* Memory that grows: data, bytes used, bytes there. */
 struct nd_memory {
@@ -86,10 +90,9 @@ int nd_settings_restore(struct nd_sock *sock, int visit_fd, const struct nd_sett
 #define ND_RTM_NEWLINKPROP 108	/* linux/rtnetlink.h, 5.5 */
 #define ND_RTM_DELLINKPROP 109
 
-/*
- * Appends an RTM_NEWLINKPROP or RTM_DELLINKPROP with the alternative names of `link` that `unless` (or NULL) has not. Returns
- * how many; 0: nothing was appended. `link->len` + 64 bytes suffice.
- */
+/* Appends an RTM_NEWLINKPROP or RTM_DELLINKPROP with one alternative name: less than 192 bytes. */
+void nd_altname_put(struct nd_msg *m, uint16_t type, int32_t ifindex, const char *name, size_t len);
+/* The same with those of `link` that `unless` (or NULL) has not. Returns how many; 0: nothing was appended. `link->len` + 64 bytes suffice. */
 size_t nd_altnames_put(struct nd_msg *m, uint16_t type, int32_t ifindex, const struct nd_view *link, const struct nd_view *unless);
 
 /* ---- layout.c, record.c, store.c, identity.c: docs/records.md ------------------------------------------------------------ */
@@ -212,10 +215,13 @@ int nd_link_summarize(struct nd_link *link, const struct nd_view *v);
 const char *nd_link_altname(const struct nd_view *link, size_t *pos, size_t *len);
 int nd_link_has_altname(const struct nd_view *link, const char *name, size_t len);
 
+#define ND_LOOK_WINDOW 32	/* look-ups in one send: a default receive buffer holds about 90 answers (probe dumps.datagram.look-ups) */
+
 #define ND_FDB (1u << 31)	/* of NETDEVNS_NEIGHBOURS: MACs that the device listens to */
 
 /* A device of the batch. */
 struct nd_member {
+	size_t index;		/* in the batch's members */
 	char ifname[ND_WORD_SIZE], wanted[ND_WORD_SIZE];	/* as they were added */
 	const char *why_ifname, *why_wanted;	/* why no device can have these names; NULL: it can */
 	int is_template;	/* `wanted` has a "%" */
@@ -228,6 +234,7 @@ struct nd_member {
 	int is_lacking;		/* there is one */
 	int differs;		/* its addresses were not as before when it was restored */
 	struct nd_memory addresses;	/* as read back in the target */
+	struct nd_memory arrived;	/* the RTM_NEWLINK of that moment; empty unless the batch keeps it */
 	struct netdevns_device shown;
 };
 
@@ -239,17 +246,21 @@ struct nd_found {
 struct netdevns_batch {
 	int source_fd, target_fd;
 	int visit_fd;		/* by which the source is entered; -1: the calling thread is there */
-	struct nd_sock source, target, notify;
+	struct nd_sock *source, *target, *notify;	/* those of the handle, or its user's */
+	struct nd_sock own_source, own_target, own_notify;
 	struct nd_file disable_ipv6;	/* of the target, as read when its socket was opened */
 	struct nd_lock lock, target_lock;
-	struct nd_member *members;	/* in the order of netdevns_batch_add */
-	size_t count, size;
-	struct nd_member **by_name, **by_ifindex;	/* by ifname: all; by link.ifindex: those that are there */
+	struct nd_member **members;	/* in the order of netdevns_batch_add; behind them those that stay in the source, on top of one */
+	size_t count, all, size;	/* of those that move; with those that stay; room */
+	struct nd_member **by_name, **by_ifindex;	/* by ifname: those that move; by link.ifindex: all that are there */
 	size_t there;			/* the latter's number */
-	size_t *moves, *replays;	/* indexes of members: the order in which they move, and come up */
-	size_t moved, replayed;
+	struct nd_member **by_target;	/* by the ifindex in the target: those that move; set by verify */
+	struct nd_member **moves, **replays;	/* in the order in which they move, and come up */
+	size_t moved, replayed, verified;
 	size_t unread_bytes;		/* of addresses that were moved, whose notifications were not read yet */
 	int is_up_to_date;		/* the snapshots have what was added after them */
+	int moves_altnames;		/* whether a move takes alternative names along: from 6.6 on */
+	int keeps_links;		/* verify fills `arrived` */
 	struct nd_memory links;		/* RTM_NEWLINK messages of the source: of the batch, and what lies on another one */
 	struct nd_link *seen;		/* the same, read */
 	size_t seen_count, seen_size;
@@ -275,12 +286,17 @@ int nd_batch_dump(struct netdevns_batch *b, struct nd_sock *sock, struct nd_msg 
 /* A link by ifindex, in b->reply. -ENODEV: not there. */
 int nd_batch_link(struct netdevns_batch *b, struct nd_sock *sock, int32_t ifindex, struct nd_view *link, struct nd_err *err);
 
+/* Behind the others: it moves. There is room. */
+void nd_batch_append(struct netdevns_batch *b, struct nd_member *m);
+/* Whose names have less than ND_WORD_SIZE bytes, without a device. NULL: out of memory. */
+struct nd_member *nd_member_new(const char *ifname, const char *wanted);
 /* A step of one device, with more memory where it asks for more. */
 typedef int nd_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err);
 int nd_member_step(struct netdevns_batch *b, struct nd_member *m, nd_step *step, struct nd_err *err);
+/* nd_dev_find. */
+int nd_member_find(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err);
 /* A failure of a step, as the batch says it. Returns code. */
-int nd_member_fail(const struct netdevns_batch *b, const struct nd_member *m, const char *step, const struct nd_err *e,
-		   struct netdevns_error *err);
+int nd_member_fail(const struct nd_member *m, const char *step, const struct nd_err *e, struct netdevns_error *err);
 struct nd_member *nd_batch_member(const struct netdevns_batch *b, int32_t ifindex);
 struct nd_member *nd_batch_named(const struct netdevns_batch *b, const char *ifname);
 /* Appends an RTM_GETLINK by a name of a device or an alternative one. */
@@ -289,6 +305,13 @@ void nd_put_getlink_named(struct nd_msg *m, const char *name);
 /* Gives each member the messages about it out of `from`, in m->addresses; `find`: the member of an ifindex. */
 typedef struct nd_member *nd_find_member(const struct netdevns_batch *b, int32_t ifindex);
 int nd_batch_deal(struct netdevns_batch *b, const struct nd_memory *from, nd_find_member *find, struct nd_err *err);
+/* The addresses of these devices (ascending), in b->reply. */
+int nd_batch_dump_addresses(struct netdevns_batch *b, struct nd_sock *sock, const int32_t *ifindexes, size_t count,
+			    struct nd_err *err);
+/* Appends an RTM_GETADDR dump; 0: of all devices. */
+void nd_put_getaddr(struct nd_msg *m, int32_t ifindex);
+/* Gives a member its device, without a snapshot. */
+int nd_member_begin(struct nd_member *m, size_t size, struct nd_err *err);
 
 /* lookup.c: opens the sockets, dumps links and addresses; members get their devices, depths and orders. */
 /* hold.c: takes the batch and what lies on it. 1: some are new, so what was read of them may be old. */
@@ -319,22 +342,16 @@ int nd_batch_check_source(struct netdevns_batch *b, struct nd_err *err);
 int nd_batch_check_target(struct netdevns_batch *b, struct nd_err *err);
 int nd_batch_detect(struct netdevns_batch *b, uint32_t accept, struct nd_err *err);
 
+/* A phase failed, with f->err, at that member (NULL: at all, or none). Returns the code. */
+int nd_failure_set(struct nd_failure *f, const struct nd_member *m, const char *step);
 /* phases.c */
 int nd_by_number(const void *a, const void *b);	/* of int32_t, for qsort */
 int nd_by_link(const void *a, const void *b);	/* of pointers to members, by link.ifindex */
-/* Whether a move takes alternative names along (from 6.6 on). */
-int nd_moves_altnames(void);
 /* The RTM_NEWLINK of its snapshot. 0: there is none. */
 int nd_member_snapshot(const struct nd_member *m, struct nd_view *v);
 /* Adds (ND_RTM_NEWLINKPROP) or removes (ND_RTM_DELLINKPROP) the alternative names of a link that `unless` (or NULL) has not. */
 int nd_altnames_send(struct nd_sock *sock, uint16_t type, int32_t ifindex, const struct nd_view *link,
 		     const struct nd_view *unless, struct nd_err *err);
-int nd_batch_write_record(struct netdevns_batch *b, struct netdevns_error *err);
-int nd_batch_set_down(struct netdevns_batch *b, struct netdevns_error *err);
-int nd_batch_move_next(struct netdevns_batch *b, struct netdevns_error *err);
-int nd_batch_catch_up(struct netdevns_batch *b, struct netdevns_error *err);
-int nd_batch_replay_next(struct netdevns_batch *b, struct netdevns_error *err);
-int nd_batch_verify(struct netdevns_batch *b, struct netdevns_error *err);
 
 /* Adds a few words to m->missing. */
 void nd_member_lacks(struct nd_member *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -348,12 +365,8 @@ int nd_member_is_replaced(struct netdevns_batch *b, const struct nd_member *m, c
 int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m);
 /* Looks for one that is gone under another ifindex in the target, which a move to a third namespace and back gives it. */
 void nd_member_search(struct netdevns_batch *b, struct nd_member *m);
-/* Looks for one that is gone under another ifindex in the target, which a move to a third namespace and back gives it. */
-void nd_member_search(struct netdevns_batch *b, struct nd_member *m);
 /* way_back.c: brings one home, also out of a container that fights for it. */
 int nd_member_return(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err);
-/* Sets the MAC address of the snapshot, without which it is not found under another ifindex. A driver may refuse that. */
-void nd_member_restore_mac(struct netdevns_batch *b, struct nd_sock *sock, const struct nd_member *m, int32_t ifindex);
 /* Sets the MAC address of the snapshot, without which it is not found under another ifindex. A driver may refuse that. */
 void nd_member_restore_mac(struct netdevns_batch *b, struct nd_sock *sock, const struct nd_member *m, int32_t ifindex);
 

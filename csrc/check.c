@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WINDOW 32	/* requests in one send: a default receive buffer holds about 90 answers (probe dumps.datagram.look-ups) */
-
 /* ---- findings --------------------------------------------------------------------------------------------------------------- */
 
 struct nd_found *nd_batch_find(struct netdevns_batch *b, const char *code, int severity, int error, const struct nd_member *m,
@@ -35,7 +33,7 @@ struct nd_found *nd_batch_find(struct netdevns_batch *b, const char *code, int s
 	va_end(arguments);
 	nd_text_one_line(f->text, sizeof f->text);
 	f->finding = (struct netdevns_finding){ .code = code, .severity = severity, .error = error, .name = f->name,
-						.device = m ? (int)(m - b->members) : -1, .other = f->other, .text = f->text };
+						.device = m ? (int)m->index : -1, .other = f->other, .text = f->text };
 	b->found[b->found_count++] = f;
 	return f;
 }
@@ -88,7 +86,7 @@ static int by_wanted(const void *a, const void *b)
 	const struct nd_member *const x = *(const struct nd_member *const *)a, *const y = *(const struct nd_member *const *)b;
 	const int order = strcmp(x->wanted, y->wanted);
 
-	return order ? order : (x > y) - (x < y);
+	return order ? order : x->index < y->index ? -1 : x->index > y->index;
 }
 
 /* The first member that wants the name of each one that is not the first: in the order of the members, in `first`. */
@@ -100,12 +98,12 @@ static int find_twins(struct netdevns_batch *b, const struct nd_member **first)
 	if (!sorted)
 		return -ENOMEM;
 	for (size_t i = 0; i < b->count; i++)
-		if (!b->members[i].is_template && !b->members[i].why_wanted)
-			sorted[count++] = &b->members[i];
+		if (!b->members[i]->is_template && !b->members[i]->why_wanted)
+			sorted[count++] = b->members[i];
 	qsort(sorted, count, sizeof *sorted, by_wanted);
 	for (size_t i = 1, at = 0; i < count; i++) {
 		if (strcmp(sorted[i]->wanted, sorted[at]->wanted) == 0)
-			first[sorted[i] - b->members] = sorted[at];
+			first[sorted[i]->index] = sorted[at];
 		else
 			at = i;
 	}
@@ -119,7 +117,7 @@ int nd_batch_check_names(struct netdevns_batch *b)
 	int code = first ? find_twins(b, first) : -ENOMEM;
 
 	for (size_t i = 0; i < b->count && !code; i++) {
-		const struct nd_member *const m = &b->members[i];
+		const struct nd_member *const m = b->members[i];
 
 		code = check_name(b, m);
 		if (!code && first[i])
@@ -167,15 +165,15 @@ int nd_batch_check_permission(struct netdevns_batch *b, int refused, const char 
  */
 static int ask_immutable(struct netdevns_batch *b, size_t at, size_t count, int *stays, struct nd_err *err)
 {
-	_Alignas(8) unsigned char bytes[WINDOW * 64];
-	size_t asked[WINDOW], n = 0, pos = 0;
+	_Alignas(8) unsigned char bytes[ND_LOOK_WINDOW * 64];
+	size_t asked[ND_LOOK_WINDOW], n = 0, pos = 0;
 	struct nd_view v;
 	struct nd_msg msg;
 	int code;
 
 	nd_msg_init(&msg, bytes, sizeof bytes);
 	for (size_t i = 0; i < count; i++) {
-		const struct nd_member *const m = &b->members[at + i];
+		const struct nd_member *const m = b->members[at + i];
 		const struct ifinfomsg head = { .ifi_index = m->link.ifindex };
 
 		stays[i] = m->dev && m->link.immutable > 0;
@@ -185,7 +183,7 @@ static int ask_immutable(struct netdevns_batch *b, size_t at, size_t count, int 
 		nd_msg_put_u32(&msg, IFLA_NET_NS_FD, (uint32_t)b->source_fd);
 		asked[n++] = i;
 	}
-	code = n ? nd_batch_ask(b, &b->source, &msg, NULL, err) : 0;
+	code = n ? nd_batch_ask(b, b->source, &msg, NULL, err) : 0;
 	for (size_t k = 0; k < n && !code; k++)
 		stays[asked[k]] = nd_batch_answer(b, k, &pos, &v) == -EINVAL;
 	return code;
@@ -193,15 +191,15 @@ static int ask_immutable(struct netdevns_batch *b, size_t at, size_t count, int 
 
 static int check_immutable(struct netdevns_batch *b, struct nd_err *err)
 {
-	for (size_t at = 0; at < b->count; at += WINDOW) {
-		const size_t count = b->count - at < WINDOW ? b->count - at : WINDOW;
-		int stays[WINDOW];
+	for (size_t at = 0; at < b->count; at += ND_LOOK_WINDOW) {
+		const size_t count = b->count - at < ND_LOOK_WINDOW ? b->count - at : ND_LOOK_WINDOW;
+		int stays[ND_LOOK_WINDOW];
 		const int code = ask_immutable(b, at, count, stays, err);
 
 		if (code)
 			return code;
 		for (size_t i = 0; i < count; i++) {
-			const struct nd_member *const m = &b->members[at + i];
+			const struct nd_member *const m = b->members[at + i];
 
 			if (stays[i] && !nd_batch_find(b, "device.immutable", NETDEVNS_ERROR, EINVAL, m,
 						       "%s: the kernel never moves %s%s into another network namespace", m->ifname,
@@ -238,15 +236,15 @@ int nd_batch_check_source(struct netdevns_batch *b, struct nd_err *err)
 
 	nd_msg_init(&m, bytes, sizeof bytes);
 	nd_put_may_change(&m);
-	code = nd_batch_ask(b, &b->source, &m, NULL, err);
+	code = nd_batch_ask(b, b->source, &m, NULL, err);
 	if (!code)
 		code = nd_batch_check_permission(b, nd_batch_answer(b, 0, &pos, &v), "permission.source", "source");
 	if (!code)
 		code = check_immutable(b, err);
 	for (size_t i = 0; i < b->count && !code; i++)
-		if (b->members[i].dev && ends(b, &b->members[i]) &&
-		    !nd_batch_find(b, "device.ends", NETDEVNS_ERROR, EBUSY, &b->members[i],
-				   "%s: the kernel deletes it when its lower device leaves: move only one of both", b->members[i].ifname))
+		if (b->members[i]->dev && ends(b, b->members[i]) &&
+		    !nd_batch_find(b, "device.ends", NETDEVNS_ERROR, EBUSY, b->members[i],
+				   "%s: the kernel deletes it when its lower device leaves: move only one of both", b->members[i]->ifname))
 			code = -ENOMEM;
 	return code;
 }

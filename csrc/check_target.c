@@ -5,14 +5,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define WINDOW 32	/* look-ups in one send: a default receive buffer holds about 90 answers (probe dumps.datagram.look-ups) */
-#define ND_IFLA_ALT_IFNAME 53
 
 /* A name that nobody may have in the target: a wanted one, or an alternative name that travels with its device. */
 struct claim {
 	const struct nd_member *m;
 	int is_altname;
-	char name[128];
+	char name[ND_ALTNAME_SIZE];
 };
 
 void nd_put_getlink_named(struct nd_msg *m, const char *name)
@@ -37,7 +35,7 @@ static int collect(struct netdevns_batch *b, struct nd_memory *claims)
 	int code = 0;
 
 	for (size_t i = 0; i < b->count && !code; i++) {
-		const struct nd_member *const m = &b->members[i];
+		const struct nd_member *const m = b->members[i];
 		struct nd_view link;
 		size_t pos = 0, at = 0, len;
 		const char *name;
@@ -59,7 +57,7 @@ static int check_altnames(struct netdevns_batch *b, const struct claim *claims, 
 	for (size_t i = 0; i < count; i++)
 		is_any |= claims[i].is_altname;
 	for (size_t i = 0; i < b->count && is_any; i++) {
-		const struct nd_member *const m = &b->members[i];
+		const struct nd_member *const m = b->members[i];
 		size_t k = 0;
 		int code = 0;
 
@@ -95,10 +93,10 @@ static int check_claim(struct netdevns_batch *b, const struct claim *c, const st
 
 static int check_claims(struct netdevns_batch *b, const struct claim *claims, size_t count, struct nd_err *err)
 {
-	_Alignas(8) unsigned char bytes[WINDOW * 192];
+	_Alignas(8) unsigned char bytes[ND_LOOK_WINDOW * 192];
 
-	for (size_t at = 0; at < count; at += WINDOW) {
-		const size_t window = count - at < WINDOW ? count - at : WINDOW;
+	for (size_t at = 0; at < count; at += ND_LOOK_WINDOW) {
+		const size_t window = count - at < ND_LOOK_WINDOW ? count - at : ND_LOOK_WINDOW;
 		struct nd_view v;
 		struct nd_msg m;
 		size_t pos = 0;
@@ -107,7 +105,7 @@ static int check_claims(struct netdevns_batch *b, const struct claim *claims, si
 		nd_msg_init(&m, bytes, sizeof bytes);
 		for (size_t i = 0; i < window; i++)
 			nd_put_getlink_named(&m, claims[at + i].name);
-		code = nd_batch_ask(b, &b->target, &m, NULL, err);
+		code = nd_batch_ask(b, b->target, &m, NULL, err);
 		for (size_t i = 0; i < window && !code; i++) {
 			const int refused = nd_batch_answer(b, i, &pos, &v);
 
@@ -136,7 +134,7 @@ static int is_ifindex_honoured(struct netdevns_batch *b, int *honoured, struct n
 	nd_put_may_change(&m);
 	nd_msg_begin(&m, RTM_NEWLINK, NLM_F_ACK, &nobody, sizeof nobody);
 	nd_msg_put_u32(&m, ND_IFLA_NEW_IFINDEX, 0);
-	code = nd_batch_ask(b, &b->target, &m, NULL, err);
+	code = nd_batch_ask(b, b->target, &m, NULL, err);
 	if (code)
 		return code;
 	code = nd_batch_check_permission(b, nd_batch_answer(b, 0, &pos, &v), "permission.target", "target");
@@ -151,7 +149,7 @@ static int is_ifindex_honoured(struct netdevns_batch *b, int *honoured, struct n
 static int choose_window(struct netdevns_batch *b, struct nd_member *const *members, size_t *left, const int32_t *candidates, size_t count,
 			 int any, struct nd_err *err)
 {
-	_Alignas(8) unsigned char bytes[WINDOW * 64];
+	_Alignas(8) unsigned char bytes[ND_LOOK_WINDOW * 64];
 	struct nd_view v;
 	struct nd_msg m;
 	size_t pos = 0, next = 0;
@@ -160,7 +158,7 @@ static int choose_window(struct netdevns_batch *b, struct nd_member *const *memb
 	nd_msg_init(&m, bytes, sizeof bytes);
 	for (size_t i = 0; i < count; i++)
 		nd_put_getlink(&m, candidates[i], NULL);
-	code = nd_batch_ask(b, &b->target, &m, NULL, err);
+	code = nd_batch_ask(b, b->target, &m, NULL, err);
 	for (size_t i = 0; i < count && !code && *left; i++) {
 		const int refused = nd_batch_answer(b, i, &pos, &v);
 
@@ -185,14 +183,14 @@ static int choose_others(struct netdevns_batch *b, size_t left, int64_t first, s
 	int code = members ? 0 : nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
 
 	for (size_t i = 0; i < b->count && members; i++)
-		if (b->members[i].dev && !b->members[i].dev->target_ifindex)
-			members[count++] = &b->members[i];
+		if (b->members[i]->dev && !b->members[i]->dev->target_ifindex)
+			members[count++] = b->members[i];
 	while (left && !code) {
 		const size_t wanted = left > 8 ? left : 8;
 
-		for (size_t at = 0; at < wanted && left && !code; at += WINDOW) {
-			const size_t window = wanted - at < WINDOW ? wanted - at : WINDOW;
-			int32_t candidates[WINDOW];
+		for (size_t at = 0; at < wanted && left && !code; at += ND_LOOK_WINDOW) {
+			const size_t window = wanted - at < ND_LOOK_WINDOW ? wanted - at : ND_LOOK_WINDOW;
+			int32_t candidates[ND_LOOK_WINDOW];
 
 			if (first > INT32_MAX - (int64_t)wanted)
 				code = nd_err_set(err, ND_STEP_NONE, -ENOSPC, "no free ifindex was found in the target");
@@ -212,14 +210,14 @@ static int choose_others(struct netdevns_batch *b, size_t left, int64_t first, s
 /* The same ifindex where it is free in the target. */
 static int choose_ifindexes(struct netdevns_batch *b, int honoured, struct nd_err *err)
 {
-	struct nd_member *members[WINDOW];
-	int32_t candidates[WINDOW];
+	struct nd_member *members[ND_LOOK_WINDOW];
+	int32_t candidates[ND_LOOK_WINDOW];
 	size_t count = 0, left = 0;
 	int64_t first = 1;
 	int code = 0;
 
 	for (size_t i = 0; i < b->count; i++) {
-		struct nd_member *const m = &b->members[i];
+		struct nd_member *const m = b->members[i];
 
 		if (m->dev) {
 			m->dev->ifindex_unsure = !honoured;
@@ -228,7 +226,7 @@ static int choose_ifindexes(struct netdevns_batch *b, int honoured, struct nd_er
 			candidates[count++] = m->link.ifindex;
 			left++;
 		}
-		if (count && (count == WINDOW || i + 1 == b->count)) {
+		if (count && (count == ND_LOOK_WINDOW || i + 1 == b->count)) {
 			code = choose_window(b, members, &left, candidates, count, 0, err);
 			count = 0;
 		}
@@ -246,7 +244,7 @@ static int check_ipv6(struct netdevns_batch *b)
 	if (!file->code && strcmp(file->text, "0\n") == 0)
 		return 0;
 	for (size_t i = 0; i < b->count; i++) {
-		const struct nd_member *const m = &b->members[i];
+		const struct nd_member *const m = b->members[i];
 		struct nd_addr a;
 		size_t pos = 0;
 		int has = 0;

@@ -40,7 +40,7 @@ int nd_detect_dump(struct detection *d, uint16_t type, const void *header, size_
 
 	nd_msg_init(&m, bytes, sizeof bytes);
 	nd_msg_begin(&m, type, NLM_F_DUMP, header, header_len);
-	code = nd_batch_dump(d->b, &d->b->source, &m, filter, err);
+	code = nd_batch_dump(d->b, d->b->source, &m, filter, err);
 	if (code == -EOPNOTSUPP) {	/* a kernel that was built without it */
 		d->b->reply.used = 0;
 		return 0;
@@ -156,8 +156,8 @@ static void detect_links(struct detection *d)
 	struct netdevns_batch *const b = d->b;
 
 	for (size_t i = 0; i < b->count; i++)
-		if (b->members[i].dev && b->members[i].link.master)
-			b->members[i].state |= NETDEVNS_MASTER;
+		if (b->members[i]->dev && b->members[i]->link.master)
+			b->members[i]->state |= NETDEVNS_MASTER;
 	for (size_t i = 0; i < b->seen_count; i++)
 		if (b->seen[i].lower && !nd_batch_member(b, b->seen[i].ifindex))
 			nd_mark(b, b->seen[i].lower, NETDEVNS_UPPER);
@@ -195,7 +195,7 @@ static int is_below_default(struct detection *d, int32_t ifindex, int32_t master
 	}
 	if (!master)
 		return 0;
-	code = nd_batch_link(b, &b->source, master, &v, err);
+	code = nd_batch_link(b, b->source, master, &v, err);
 	if (code)
 		return code == -ENODEV ? 0 : code;
 	if (nd_link_summarize(&link, &v))
@@ -224,7 +224,7 @@ static int detect_all(struct detection *d, struct nd_err *err)
 	if (!code)
 		code = detect_qdiscs(d, err);
 	for (size_t i = 0; i < d->b->count && !code; i++) {
-		struct nd_member *const m = &d->b->members[i];
+		struct nd_member *const m = d->b->members[i];
 		const int below = m->dev ? is_below_default(d, m->link.ifindex, m->link.master, 0, err) : 0;
 
 		if (below < 0)
@@ -327,7 +327,7 @@ static int tell(struct netdevns_batch *b, uint32_t accept)
 	int code = 0;
 
 	for (size_t i = 0; i < b->count && !code; i++) {
-		const struct nd_member *const m = &b->members[i];
+		const struct nd_member *const m = b->members[i];
 
 		if (!m->dev)
 			continue;

@@ -149,7 +149,7 @@ static int take_route(struct detection *d, const struct nd_view *v)
 static void use_sources(struct detection *d)
 {
 	for (size_t i = 0; i < d->b->count; i++) {
-		struct nd_member *const m = &d->b->members[i];
+		struct nd_member *const m = d->b->members[i];
 		struct nd_addr a;
 		size_t pos = 0;
 

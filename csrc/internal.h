@@ -25,6 +25,10 @@
 #define ND_IFLA_NEW_IFINDEX 49	/* linux/if_link.h, 5.5; as a request since 5.13 (probe message.new-ifindex.free) */
 #define ND_IFA_PROTO 11		/* linux/if_addr.h, 5.18 (probe addresses.protocol.ipv4) */
 #define ND_RTA_NH_ID 30		/* linux/rtnetlink.h, 5.3 */
+#define ND_IFLA_PROP_LIST 52	/* linux/if_link.h, 5.5 */
+#define ND_IFLA_ALT_IFNAME 53	/* the same */
+#define ND_IFLA_INET6_TOKEN 7	/* linux/if_link.h, 3.10 */
+#define ND_ALTNAME_SIZE 128	/* linux/if.h, ALTIFNAMSIZ */
 #define ND_IFLA_PERM_ADDRESS 54	/* linux/if_link.h, 5.6 */
 #define ND_IFLA_PARENT_DEV_NAME 56	/* linux/if_link.h, 5.14 */
 #define ND_IFLA_NETNS_IMMUTABLE 67	/* linux/if_link.h, 6.15 */

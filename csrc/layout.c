@@ -164,7 +164,7 @@ static int judge_frame(const unsigned char *data, size_t len, struct nd_err *err
 /* Its ifindex, and what is read as attributes of its own. */
 static int link_is_sound(const struct nd_view *v)
 {
-	static const uint16_t nested[] = { IFLA_LINKINFO, IFLA_PROP_LIST, IFLA_XDP };
+	static const uint16_t nested[] = { IFLA_LINKINFO, ND_IFLA_PROP_LIST, IFLA_XDP };
 	struct ifinfomsg head;
 	size_t len;
 

@@ -7,8 +7,6 @@
 
 /* Newer than the oldest headers (internal.h). */
 enum {
-	PROP_LIST = 52,	/* 5.5 */
-	ALT_IFNAME = 53,
 	PROTO_DOWN_REASON = 55,	/* 5.9 */
 	PROTO_DOWN_REASON_MASK = 1,
 	PROTO_DOWN_REASON_VALUE = 2,
@@ -24,8 +22,6 @@ enum {
 	FLAG_ECHO = 0x40000,	/* IFF_ECHO: linux/if.h, not net/if.h */
 };
 
-#define ALTNAME_SIZE 128	/* ALTIFNAMSIZ */
-
 static const unsigned char LEFT_OUT[] = {
 	/* Counters, and what the kernel finds out or follows from other devices. */
 	IFLA_STATS, IFLA_STATS64, IFLA_PAD, IFLA_PROMISCUITY, ALLMULTI, IFLA_OPERSTATE, IFLA_CARRIER, IFLA_CARRIER_CHANGES,
@@ -37,7 +33,7 @@ static const unsigned char LEFT_OUT[] = {
 	/* Of the message. */
 	IFLA_EVENT, IFLA_EXT_MASK, IFLA_NEW_NETNSID, IFLA_TARGET_NETNSID, ND_IFLA_NEW_IFINDEX,
 	/* The caller's, or compared in another way. */
-	IFLA_IFNAME, IFLA_MASTER, IFLA_PROTINFO, IFLA_QDISC, IFLA_AF_SPEC, PROP_LIST, IFLA_LINKINFO, IFLA_LINK,
+	IFLA_IFNAME, IFLA_MASTER, IFLA_PROTINFO, IFLA_QDISC, IFLA_AF_SPEC, ND_IFLA_PROP_LIST, IFLA_LINKINFO, IFLA_LINK,
 	IFLA_LINK_NETNSID, IFLA_XDP, IFLA_PROTO_DOWN, PROTO_DOWN_REASON,
 };
 
@@ -120,15 +116,23 @@ static size_t begin_altnames(struct nd_msg *m, uint16_t type, int32_t ifindex)
 	const uint16_t create = type == ND_RTM_NEWLINKPROP ? NLM_F_CREATE | NLM_F_EXCL : 0;
 
 	nd_msg_begin(m, type, create | NLM_F_ACK, &head, sizeof head);
-	return nd_nest_begin(m, PROP_LIST);
+	return nd_nest_begin(m, ND_IFLA_PROP_LIST);
 }
 
 static void put_altname(struct nd_msg *m, const char *name, size_t len)
 {
-	char copy[ALTNAME_SIZE];
+	char copy[ND_ALTNAME_SIZE];
 
 	nd_text_copy(copy, sizeof copy, name, len);
-	nd_msg_put_name(m, ALT_IFNAME, copy);
+	nd_msg_put_name(m, ND_IFLA_ALT_IFNAME, copy);
+}
+
+void nd_altname_put(struct nd_msg *m, uint16_t type, int32_t ifindex, const char *name, size_t len)
+{
+	const size_t nest = begin_altnames(m, type, ifindex);
+
+	put_altname(m, name, len);
+	nd_nest_end(m, nest);
 }
 
 size_t nd_altnames_put(struct nd_msg *m, uint16_t type, int32_t ifindex, const struct nd_view *link,
@@ -153,7 +157,7 @@ size_t nd_altnames_put(struct nd_msg *m, uint16_t type, int32_t ifindex, const s
 static void added_altnames(struct nd_repairs *r)
 {
 	const int32_t ifindex = r->now.head.ifi_index;
-	size_t pos = 0, len, nest;
+	size_t pos = 0, len;
 	uint32_t together;
 	const char *name;
 
@@ -163,9 +167,7 @@ static void added_altnames(struct nd_repairs *r)
 	while ((name = nd_link_altname(r->now.v, &pos, &len))) {
 		if (nd_link_has_altname(r->was.v, name, len))
 			continue;
-		nest = begin_altnames(nd_repairs_empty(r), ND_RTM_DELLINKPROP, ifindex);
-		put_altname(&r->m, name, len);
-		nd_nest_end(&r->m, nest);
+		nd_altname_put(nd_repairs_empty(r), ND_RTM_DELLINKPROP, ifindex, name, len);
 		nd_repairs_say(r, "alternative name \"");
 		nd_repairs_say_text(r, name, len);
 		nd_repairs_say(r, "\" was added");

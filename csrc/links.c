@@ -6,9 +6,6 @@
 #include <linux/if_link.h>
 #include <string.h>
 
-#define ND_IFLA_PROP_LIST 52	/* 5.5 */
-#define ND_IFLA_ALT_IFNAME 53
-
 static int32_t number(const struct nd_attr *a)
 {
 	int32_t value = 0;

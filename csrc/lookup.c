@@ -8,9 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define WINDOW 32		/* look-ups in one send: a default receive buffer holds about 90 answers (probe dumps.datagram.look-ups) */
 #define NOTIFY_BYTES (4 << 20)
-#define ND_IFLA_INET6_TOKEN 7	/* linux/if_link.h */
 #define TRIES 8			/* a device got another name while it was looked up, or another device was put on it */
 
 /* ---- sockets ---------------------------------------------------------------------------------------------------------------- */
@@ -37,11 +35,11 @@ static int open_sockets(struct netdevns_batch *b, int is_move, struct nd_err *er
 
 	nd_batch_close_sockets(b);
 	b->disable_ipv6 = (struct nd_file){ .path = "/proc/sys/net/ipv6/conf/default/disable_ipv6" };
-	code = open_one(b, &b->source, b->visit_fd, NULL, 0, 1, err);
+	code = open_one(b, b->source, b->visit_fd, NULL, 0, 1, err);
 	if (!code)
-		code = open_one(b, &b->target, b->target_fd, &b->disable_ipv6, 1, 0, err);
-	if (!code && is_move && b->source.fd >= 0)
-		code = nd_sock_subscribe(&b->notify, b->visit_fd, NOTIFY_BYTES, err);
+		code = open_one(b, b->target, b->target_fd, &b->disable_ipv6, 1, 0, err);
+	if (!code && is_move && b->source->fd >= 0)
+		code = nd_sock_subscribe(b->notify, b->visit_fd, NOTIFY_BYTES, err);
 	return code;
 }
 
@@ -57,7 +55,7 @@ static int by_ifname(const void *a, const void *b)
 	const struct nd_member *const x = *(const struct nd_member *const *)a, *const y = *(const struct nd_member *const *)b;
 	const int order = strcmp(x->ifname, y->ifname);
 
-	return order ? order : (x > y) - (x < y);
+	return order ? order : x->index < y->index ? -1 : x->index > y->index;
 }
 
 int nd_by_link(const void *a, const void *b)
@@ -80,7 +78,7 @@ static int index_names(struct netdevns_batch *b, struct nd_err *err)
 	if (!names || !ifindexes)
 		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < b->count; i++)
-		names[i] = &b->members[i];
+		names[i] = b->members[i];
 	qsort(names, b->count, sizeof *names, by_ifname);
 	return 0;
 }
@@ -157,7 +155,7 @@ static int dump_links_once(struct netdevns_batch *b, const struct nd_filter *fil
 	nd_msg_begin(&m, RTM_GETLINK, NLM_F_DUMP, &all, sizeof all);
 	if (!with_statistics)
 		nd_msg_put_u32(&m, IFLA_EXT_MASK, ND_RTEXT_FILTER_SKIP_STATS);
-	code = nd_batch_dump(b, &b->source, &m, filter, err);
+	code = nd_batch_dump(b, b->source, &m, filter, err);
 	b->links.used = b->seen_count = 0;
 	while (!code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0) {
 		if (v.type != RTM_NEWLINK)
@@ -201,7 +199,7 @@ static int ask_by_name(struct netdevns_batch *b, struct nd_member *m, struct nd_
 
 	nd_msg_init(&msg, bytes, sizeof bytes);
 	nd_put_getlink_named(&msg, m->ifname);
-	code = nd_batch_dump(b, &b->source, &msg, NULL, err);
+	code = nd_batch_dump(b, b->source, &msg, NULL, err);
 	if (code == -ENODEV || code == -EINVAL) {
 		const int is_altname = nd_name_may_be_altname(m->ifname);
 
@@ -223,78 +221,6 @@ static int ask_by_name(struct netdevns_batch *b, struct nd_member *m, struct nd_
 
 /* ---- members -------------------------------------------------------------------------------------------------------------------- */
 
-static int begin(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
-{
-	const struct nd_memory *const addresses = &m->addresses;
-	const size_t size = nd_align(sizeof *m->dev) + nd_align(m->link.len) + 3 * addresses->used + 512;
-	struct nd_dev *const dev = realloc(m->dev, size);
-	int code;
-
-	if (!dev)
-		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENOMEM, "out of memory");
-	m->dev = dev;
-	/* Under a name that no device can have it does not move, and the rest is checked all the same. */
-	code = nd_dev_init(&m->dev, dev, size, m->ifname, m->why_wanted ? m->ifname : m->wanted, err);
-	if (!code)
-		code = nd_dev_take(m->dev, b->links.data + m->link.at, m->link.len, addresses->data, addresses->used, err);
-	return code;
-}
-
-/*
- * Gives each member the messages about it out of `from`: in a dump IPv4's and IPv6's follow one another, each with those of other
- * devices between. `find`: the member of an ifindex.
- */
-int nd_batch_deal(struct netdevns_batch *b, const struct nd_memory *from, nd_find_member *find, struct nd_err *err)
-{
-	const int found = from->used ? nd_addr_runs(from->data, (uint32_t)from->used, NULL, 0) : 0;
-	struct nd_run *const runs = calloc((size_t)(found > 0 ? found : 0) + 1, sizeof *runs);
-	int code = found < 0 ? found : runs ? 0 : -ENOMEM;
-
-	for (size_t i = 0; i < b->count; i++)
-		b->members[i].addresses.used = 0;
-	if (!code && found)
-		nd_addr_runs(from->data, (uint32_t)from->used, runs, found);
-	for (int i = 0; i < found && !code; i++) {
-		struct nd_member *const m = find(b, runs[i].ifindex);
-
-		code = m ? nd_memory_append(&m->addresses, from->data + runs[i].at, runs[i].len) : 0;
-	}
-	free(runs);
-	return code ? nd_err_set(err, ND_STEP_EXCHANGE, code, code == -ENOMEM ? "out of memory" : "malformed addresses") : 0;
-}
-
-static int dump_addresses(struct netdevns_batch *b, const int32_t *ifindexes, size_t count, struct nd_err *err)
-{
-	const struct ifaddrmsg head = { .ifa_family = AF_UNSPEC, .ifa_index = count == 1 ? (uint32_t)ifindexes[0] : 0 };
-	const struct nd_filter filter = { .ifindexes = ifindexes, .count = count };
-	_Alignas(8) unsigned char bytes[64];
-	struct nd_msg m;
-
-	nd_msg_init(&m, bytes, sizeof bytes);
-	nd_msg_begin(&m, RTM_GETADDR, NLM_F_DUMP, &head, sizeof head);
-	return nd_batch_dump(b, &b->source, &m, &filter, err);
-}
-
-/* Gives the members that are there their devices, with snapshots. */
-static int snapshot(struct netdevns_batch *b, struct nd_err *err)
-{
-	int32_t *const ifindexes = calloc(b->there + 1, sizeof *ifindexes);
-	int code;
-
-	if (!ifindexes)
-		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENOMEM, "out of memory");
-	for (size_t i = 0; i < b->there; i++)
-		ifindexes[i] = b->by_ifindex[i]->link.ifindex;
-	b->reply.used = 0;
-	code = b->there ? dump_addresses(b, ifindexes, b->there, err) : 0;
-	free(ifindexes);
-	if (!code)
-		code = nd_batch_deal(b, &b->reply, nd_batch_member, err);
-	for (size_t i = 0; i < b->there && !code; i++)
-		code = begin(b, b->by_ifindex[i], err);
-	return code;
-}
-
 static int find_twin(struct netdevns_batch *b, const struct nd_member *m, const struct nd_member *twin)
 {
 	struct nd_found *const f = nd_batch_find(b, "device.twice", NETDEVNS_ERROR, EINVAL, m, "%s: this is the same device as %s", m->ifname,
@@ -312,7 +238,7 @@ static int resolve(struct netdevns_batch *b, struct nd_err *err)
 	int code = 0;
 
 	for (size_t i = 0; i < b->count; i++) {
-		struct nd_member *const m = &b->members[i];
+		struct nd_member *const m = b->members[i];
 
 		free(m->dev);
 		m->dev = NULL;
@@ -330,7 +256,7 @@ static int resolve(struct netdevns_batch *b, struct nd_err *err)
 	}
 	qsort(b->by_ifindex, b->there, sizeof *b->by_ifindex, nd_by_link);
 	for (size_t i = 0; i < b->count && !code; i++) {
-		struct nd_member *const m = &b->members[i];
+		struct nd_member *const m = b->members[i];
 
 		if (!is_askable(m) || m->link.ifindex)
 			continue;
@@ -344,11 +270,12 @@ static int resolve(struct netdevns_batch *b, struct nd_err *err)
 
 int nd_batch_look_up(struct netdevns_batch *b, int is_move, struct nd_err *err)
 {
+	struct nd_failure f;
 	int code = open_sockets(b, is_move, err), more = 1;
 
 	if (!code)
 		code = index_names(b, err);
-	if (code || b->source.fd < 0)
+	if (code || b->source->fd < 0)
 		return code;
 	for (int i = 0; i < TRIES && !code && more; i++) {
 		code = dump_links(b, err);
@@ -359,8 +286,10 @@ int nd_batch_look_up(struct netdevns_batch *b, int is_move, struct nd_err *err)
 	if (code)
 		return code;
 	code = resolve(b, err);
-	if (!code)
-		code = snapshot(b, err);
+	if (!code) {
+		code = nd_batch_snapshot(b, &f);
+		*err = code ? f.err : *err;
+	}
 	if (code)
 		return code;
 	nd_batch_set_depths(b);

@@ -7,22 +7,88 @@
 
 /* ---- exchanges ------------------------------------------------------------------------------------------------------------ */
 
+/* One exchange, whose answers are appended to b->reply. */
+static int ask_once(struct netdevns_batch *b, struct nd_sock *sock, struct nd_msg *req, const struct nd_filter *filter,
+		    uint32_t *first_seq, struct nd_err *err)
+{
+	const size_t used = b->reply.used;
+
+	for (;;) {
+		struct nd_buf reply = { .data = b->reply.data, .size = b->reply.size, .used = used, .filter = filter, .harmless = 1 };
+		const int code = nd_sock_exchange(sock, req, &reply, err);
+
+		b->reply.used = code ? used : reply.used;
+		*first_seq = reply.first_seq;
+		if (code != -EOVERFLOW || reply.need <= b->reply.size)
+			return code;
+		if (nd_memory_grow(&b->reply, reply.need + reply.need / 4 - used))
+			return nd_err_set(err, ND_STEP_EXCHANGE, -ENOMEM, "out of memory");
+	}
+}
+
+/* How many messages a request has, and where the second half of them begins. */
+static size_t count_messages(const struct nd_msg *req, size_t *middle)
+{
+	struct nd_view v;
+	size_t count = 0, pos = 0, half = 0;
+
+	while (nd_view_next(req->data, req->used, &pos, &v) > 0)
+		count++;
+	for (pos = 0; half < count / 2 && nd_view_next(req->data, req->used, &pos, &v) > 0;)
+		half++;
+	*middle = pos;
+	return count;
+}
+
+/* Adds to the seq of each answer from `at` on. */
+static void renumber(struct nd_memory *reply, size_t at, uint32_t more)
+{
+	struct nd_view v;
+
+	while (more && nd_view_next(reply->data, reply->used, &at, &v) > 0) {
+		const uint32_t seq = v.seq + more;
+
+		memcpy(reply->data + ((const unsigned char *)v.start - reply->data) + offsetof(struct nlmsghdr, nlmsg_seq), &seq, sizeof seq);
+	}
+}
+
+/*
+ * The same in two halves, and so on, where the receive buffer does not hold the answers: those of links with many alternative
+ * names are long.
+ */
+static int ask(struct netdevns_batch *b, struct nd_sock *sock, struct nd_msg *req, const struct nd_filter *filter, uint32_t *first_seq,
+	       struct nd_err *err)
+{
+	const size_t used = b->reply.used;
+	int code = ask_once(b, sock, req, filter, first_seq, err);
+	size_t middle, count, second;
+	struct nd_msg half = *req;
+	uint32_t seq;
+
+	if (code != -ENOBUFS)
+		return code;
+	count = count_messages(req, &middle);
+	if (count < 2)
+		return code;
+	half.used = middle;
+	code = ask(b, sock, &half, filter, first_seq, err);
+	second = b->reply.used;
+	half.data = req->data + middle;
+	half.size = half.used = req->used - middle;
+	if (!code)
+		code = ask(b, sock, &half, filter, &seq, err);
+	if (code)
+		b->reply.used = used;
+	else
+		renumber(&b->reply, second, *first_seq + (uint32_t)(count / 2) - seq);
+	return code;
+}
+
 int nd_batch_ask(struct netdevns_batch *b, struct nd_sock *sock, struct nd_msg *req, const struct nd_filter *filter,
 		 struct nd_err *err)
 {
-	int code;
-
-	for (;;) {
-		struct nd_buf reply = { .data = b->reply.data, .size = b->reply.size, .filter = filter, .harmless = 1 };
-
-		code = nd_sock_exchange(sock, req, &reply, err);
-		b->reply.used = code ? 0 : reply.used;
-		b->first_seq = reply.first_seq;
-		if (code != -EOVERFLOW || reply.need <= b->reply.size)
-			return code;
-		if (nd_memory_grow(&b->reply, reply.need + reply.need / 4))
-			return nd_err_set(err, ND_STEP_EXCHANGE, -ENOMEM, "out of memory");
-	}
+	b->reply.used = 0;
+	return ask(b, sock, req, filter, &b->first_seq, err);
 }
 
 int nd_batch_dump(struct netdevns_batch *b, struct nd_sock *sock, struct nd_msg *req, const struct nd_filter *filter,
@@ -57,29 +123,71 @@ int nd_batch_link(struct netdevns_batch *b, struct nd_sock *sock, int32_t ifinde
 
 /* ---- members -------------------------------------------------------------------------------------------------------------- */
 
+struct nd_member *nd_member_new(const char *ifname, const char *wanted)
+{
+	struct nd_member *const m = calloc(1, sizeof *m);
+
+	if (!m)
+		return NULL;
+	m->is_template = strchr(wanted, '%') != NULL;
+	nd_text_copy(m->ifname, sizeof m->ifname, ifname, strlen(ifname));
+	nd_text_copy(m->wanted, sizeof m->wanted, wanted, strlen(wanted));
+	return m;
+}
+
+void nd_member_free(struct nd_member *m)
+{
+	free(m->dev);
+	nd_memory_free(&m->missing);
+	nd_memory_free(&m->addresses);
+	nd_memory_free(&m->arrived);
+	free(m);
+}
+
+void nd_batch_append(struct netdevns_batch *b, struct nd_member *m)
+{
+	m->index = b->count;
+	b->members[b->count++] = m;
+	b->all = b->count;
+}
+
+int nd_member_reserve(struct nd_member *m, size_t size)
+{
+	struct nd_dev *more;
+
+	if (size <= m->dev->size)
+		return 0;
+	more = size > UINT32_MAX ? NULL : realloc(m->dev, size);
+	if (!more)
+		return -ENOMEM;
+	m->dev = more;
+	nd_dev_resize(more, size);
+	return 0;
+}
+
 int nd_member_step(struct netdevns_batch *b, struct nd_member *m, nd_step *step, struct nd_err *err)
 {
 	for (;;) {
 		const int code = step(b, m, err);
-		struct nd_dev *more;
 
 		if (code != -EOVERFLOW || m->dev->need <= m->dev->size)
 			return code;
-		more = realloc(m->dev, m->dev->need);
-		if (!more)
+		if (nd_member_reserve(m, m->dev->need))
 			return nd_err_set(err, err->step, -ENOMEM, "out of memory");
-		m->dev = more;
-		nd_dev_resize(more, more->need);
 	}
 }
 
-static int index_of(const struct netdevns_batch *b, const struct nd_member *m)
+static int find_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
-	return m ? (int)(m - b->members) : -1;
+	return nd_dev_find(m->dev, b->source, b->target, err);
 }
 
-int nd_member_fail(const struct netdevns_batch *b, const struct nd_member *m, const char *step, const struct nd_err *e,
-		   struct netdevns_error *err)
+int nd_member_find(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+{
+	return nd_member_step(b, m, find_step, err);
+}
+
+int nd_member_fail(const struct nd_member *m, const char *step, const struct nd_err *e, struct netdevns_error *err)
 {
 	static const struct { const char *step, *text; } words[] = {
 		{ "snapshot", "its addresses could not be read" },	{ "down", "it could not be set down" },
@@ -95,7 +203,7 @@ int nd_member_fail(const struct netdevns_batch *b, const struct nd_member *m, co
 			text = words[i].text;
 	if (strcmp(step, "move") == 0 && e->code == -EEXIST)
 		text = "its name was taken in the target meanwhile";
-	return nd_batch_fail(err, e->code, step, index_of(b, m), "%s%s%s%s%s%s%s", m ? m->ifname : "", m ? ": " : "", text,
+	return nd_batch_fail(err, e->code, step, m ? (int)m->index : -1, "%s%s%s%s%s%s%s", m ? m->ifname : "", m ? ": " : "", text,
 			     has_errno ? ": " : "", has_errno ? strerror(-e->code) : "", e->text[0] ? ": " : "", e->text);
 }
 

@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#define ALTNAME_SIZE 128	/* linux/if.h, ALTIFNAMSIZ */
-
 /* isspace() of the kernel's own table, which counts the no-break space of Latin-1 (probe names.byte.a0-bf). */
 static int is_white(unsigned char c)
 {
@@ -60,5 +58,5 @@ int nd_name_may_be_altname(const char *name)
 {
 	const size_t len = strlen(name);
 
-	return len >= ND_NAME_SIZE && len < ALTNAME_SIZE && !why_invalid(name, ND_NAME_SIZE - 1);
+	return len >= ND_NAME_SIZE && len < ND_ALTNAME_SIZE && !why_invalid(name, ND_NAME_SIZE - 1);
 }

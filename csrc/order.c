@@ -9,7 +9,7 @@
 void nd_batch_set_depths(struct netdevns_batch *b)
 {
 	for (size_t i = 0; i < b->count; i++) {
-		struct nd_member *const m = &b->members[i];
+		struct nd_member *const m = b->members[i];
 		const struct nd_member *lower = m->link.lower ? nd_batch_member(b, m->link.lower) : NULL;
 
 		m->depth = 0;
@@ -54,8 +54,8 @@ static int by_replay(const void *a, const void *b)
 int nd_batch_set_orders(struct netdevns_batch *b, struct nd_err *err)
 {
 	struct rank *const ranks = calloc(b->count + 1, sizeof *ranks);
-	size_t *const moves = realloc(b->moves, (b->count + 1) * sizeof *moves);
-	size_t *replays;
+	struct nd_member **const moves = realloc(b->moves, (b->count + 1) * sizeof *moves);
+	struct nd_member **replays;
 
 	b->moves = moves ? moves : b->moves;
 	replays = realloc(b->replays, (b->count + 1) * sizeof *replays);
@@ -65,19 +65,19 @@ int nd_batch_set_orders(struct netdevns_batch *b, struct nd_err *err)
 		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
 	}
 	for (size_t i = 0; i < b->count; i++) {
-		const struct nd_member *const m = &b->members[i];
+		const struct nd_member *const m = b->members[i];
 
 		ranks[i] = (struct rank){ .index = i, .depth = m->depth, .is_template = m->is_template,
 					  .has_altnames = m->link.has_altnames };
 	}
 	qsort(ranks, b->count, sizeof *ranks, by_replay);
 	for (size_t i = 0; i < b->count; i++)
-		replays[i] = ranks[i].index;
+		replays[i] = b->members[ranks[i].index];
 	qsort(ranks, b->count, sizeof *ranks, by_move);
 	for (size_t i = 0; i < b->count; i++)
-		moves[i] = ranks[i].index;
+		moves[i] = b->members[ranks[i].index];
 	free(ranks);
-	b->moved = b->replayed = b->unread_bytes = 0;
+	b->moved = b->replayed = b->verified = b->unread_bytes = 0;
 	b->is_up_to_date = 0;
 	b->notifications.used = 0;
 	return 0;

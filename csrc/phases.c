@@ -1,52 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * The phases of a move, over devices with snapshots. A phase ends at the first device that fails; what follows from that is
- * the caller's (batch.c). What ends in _next does one device.
+ * The phases of a move behind the snapshot (snapshot.c). A phase ends at the first device that fails; what follows from that is
+ * the caller's (batch.c, and Python's transaction.py). What ends in _next does one device, or one window of look-ups.
  */
 #include "batch.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/utsname.h>
 
 #define DOWN_WINDOW 64		/* messages; a refusal of each still fits into a default receive buffer */
-#define LOOK_WINDOW 32
 #define UNREAD_BYTES (8 << 10)	/* of addresses that were moved: fewer than a buffer of net.core.rmem_max holds */
 
-int nd_batch_write_record(struct netdevns_batch *b, struct netdevns_error *err)
+int nd_failure_set(struct nd_failure *f, const struct nd_member *m, const char *step)
 {
-	struct nd_identity source, target;
-	struct nd_record_device *devices;
-	struct nd_err e;
-	int code;
-
-	if (b->record_dirfd < 0)
-		return 0;
-	devices = calloc(b->count + 1, sizeof *devices);
-	if (!devices)
-		return nd_batch_fail(err, -ENOMEM, "record", -1, "out of memory");
-	for (size_t i = 0; i < b->count; i++)
-		devices[i] = (struct nd_record_device){ .dev = b->members[b->moves[i]].dev, .depth = b->members[b->moves[i]].depth };
-	code = nd_identify(b->source_fd, &b->source, &source, &e);
-	if (!code)
-		code = nd_identify(b->target_fd, &b->target, &target, &e);
-	if (!code)
-		code = nd_record_write(&b->record, b->record_dirfd, &source, &target, devices, b->count, &e);
-	free(devices);
-	return code ? nd_member_fail(b, NULL, "record", &e, err) : 0;
+	f->step = step;
+	f->device = m ? (int32_t)m->index : -1;
+	return f->err.code;
 }
 
-int nd_batch_set_down(struct netdevns_batch *b, struct netdevns_error *err)
+int nd_batch_set_down(struct netdevns_batch *b, struct nd_failure *f)
 {
 	_Alignas(8) unsigned char bytes[DOWN_WINDOW * 32];
 	struct nd_member *window[DOWN_WINDOW];
 	size_t count = 0;
 	struct nd_msg m;
-	struct nd_err e;
 
 	nd_msg_init(&m, bytes, sizeof bytes);
 	for (size_t i = 0; i < b->count && b->count > 1; i++) {
-		struct nd_member *const member = &b->members[b->moves[i]];
+		struct nd_member *const member = b->moves[i];
 		/* ifi_change must be exactly IFF_UP: ~0 would clear the other flags (probe message.flags.change-all). */
 		const struct ifinfomsg head = { .ifi_index = member->link.ifindex, .ifi_change = IFF_UP };
 
@@ -58,8 +39,8 @@ int nd_batch_set_down(struct netdevns_batch *b, struct netdevns_error *err)
 		if (count == 0 || (count < DOWN_WINDOW && i + 1 < b->count))
 			continue;
 		nd_msg_ack(&m);
-		if (nd_sock_exchange(&b->source, &m, NULL, &e))
-			return nd_member_fail(b, window[e.index < count ? e.index : count - 1], "down", &e, err);
+		if (nd_sock_exchange(b->source, &m, NULL, &f->err))
+			return nd_failure_set(f, window[f->err.index < count ? f->err.index : count - 1], "down");
 		nd_msg_init(&m, bytes, sizeof bytes);
 		count = 0;
 	}
@@ -67,23 +48,6 @@ int nd_batch_set_down(struct netdevns_batch *b, struct netdevns_error *err)
 }
 
 /* ---- move ------------------------------------------------------------------------------------------------------------------------ */
-
-/*
- * Before 6.6 a move leaves alternative names in the table of the old namespace, where they block a name: they are removed before
- * it and added after it. The kernel does not say whether it does; what is done without need works as well.
- */
-int nd_moves_altnames(void)
-{
-	struct utsname name;
-	char *end;
-	long major, minor;
-
-	if (uname(&name))
-		return 1;
-	major = strtol(name.release, &end, 10);
-	minor = *end == '.' ? strtol(end + 1, NULL, 10) : 0;
-	return major > 6 || (major == 6 && minor >= 6);
-}
 
 int nd_altnames_send(struct nd_sock *sock, uint16_t type, int32_t ifindex, const struct nd_view *link,
 		     const struct nd_view *unless, struct nd_err *err)
@@ -101,23 +65,71 @@ int nd_altnames_send(struct nd_sock *sock, uint16_t type, int32_t ifindex, const
 	return code;
 }
 
-int nd_member_snapshot(const struct nd_member *m, struct nd_view *v)
+/* Appends the removal of those of its alternative names that it answers to. */
+static int put_removals(struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *link, struct nd_msg *removals,
+			struct nd_err *err)
 {
-	size_t pos = 0;
+	_Alignas(8) unsigned char bytes[256];
+	size_t pos = 0, at, len;
+	const char *altname;
 
-	return nd_view_next((const unsigned char *)m->dev + m->dev->link, m->dev->link_len, &pos, v) > 0;
+	while ((altname = nd_link_altname(link, &pos, &len))) {
+		char name[ND_ALTNAME_SIZE];
+		struct nd_link found;
+		struct nd_view v;
+		struct nd_msg ask;
+		int code;
+
+		nd_text_copy(name, sizeof name, altname, len);
+		nd_msg_init(&ask, bytes, sizeof bytes);
+		nd_put_getlink_named(&ask, name);
+		code = nd_batch_dump(b, b->source, &ask, NULL, err);
+		at = 0;
+		if (!code && nd_view_next(b->reply.data, b->reply.used, &at, &v) > 0 && !nd_link_summarize(&found, &v) &&
+		    found.ifindex == m->link.ifindex)
+			nd_altname_put(removals, ND_RTM_DELLINKPROP, m->link.ifindex, altname, len);
+		else if (code && code != -ENODEV && code != -EINVAL)
+			return code;
+	}
+	return 0;
+}
+
+/*
+ * Before 6.6 a move leaves alternative names in the table of the old namespace, where they block a name (probe
+ * clash.own-altname.left-behind): they are removed before it and added after it. A device that came back from a namespace that
+ * died still lists its own, and no look-up finds them: nor can they be removed (seen on 5.10 and 6.1).
+ */
+static int take_altnames(struct netdevns_batch *b, const struct nd_member *m, struct nd_err *err)
+{
+	struct nd_memory memory = { .size = 0 };
+	struct nd_view link;
+	struct nd_msg removals;
+	int code;
+
+	if (!m->link.has_altnames || b->moves_altnames || !nd_member_snapshot(m, &link))
+		return 0;
+	if (nd_memory_grow(&memory, 16 * link.len))	/* a name of one byte has a message of its own */
+		return nd_err_set(err, ND_STEP_MOVE, -ENOMEM, "out of memory");
+	nd_msg_init(&removals, memory.data, memory.size);
+	code = put_removals(b, m, &link, &removals, err);
+	if (!code && removals.used) {
+		nd_msg_ack(&removals);
+		code = nd_sock_exchange(b->source, &removals, NULL, err);
+	}
+	nd_memory_free(&memory);
+	return code;
 }
 
 static int move_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
-	return nd_dev_move(m->dev, &b->source, &b->target, b->target_fd, err);
+	return nd_dev_move(m->dev, b->source, b->target, b->target_fd, err);
 }
 
 static int drain(struct netdevns_batch *b, struct nd_err *err)
 {
 	for (;;) {
 		struct nd_buf told = { .data = b->notifications.data, .used = b->notifications.used, .size = b->notifications.size };
-		const int code = nd_sock_drain(&b->notify, &told, err);
+		const int code = nd_sock_drain(b->notify, &told, err);
 
 		b->notifications.used = told.used;
 		if (code != -EOVERFLOW)
@@ -127,25 +139,18 @@ static int drain(struct netdevns_batch *b, struct nd_err *err)
 	}
 }
 
-int nd_batch_move_next(struct netdevns_batch *b, struct netdevns_error *err)
+int nd_batch_move_next(struct netdevns_batch *b, struct nd_failure *f)
 {
-	struct nd_member *const m = &b->members[b->moves[b->moved]];
-	struct nd_view link;
-	struct nd_err e;
-	int code = 0;
+	struct nd_member *const m = b->moves[b->moved];
 
 	m->touched = 1;
-	if (m->link.has_altnames && !nd_moves_altnames() && nd_member_snapshot(m, &link))
-		code = nd_altnames_send(&b->source, ND_RTM_DELLINKPROP, m->link.ifindex, &link, NULL, &e);
-	if (!code)
-		code = nd_member_step(b, m, move_step, &e);
-	if (code)
-		return nd_member_fail(b, m, "move", &e, err);
+	if (take_altnames(b, m, &f->err) || nd_member_step(b, m, move_step, &f->err))
+		return nd_failure_set(f, m, "move");
 	b->unread_bytes += m->dev->addrs_len;
 	if (b->unread_bytes > UNREAD_BYTES) {
 		b->unread_bytes = 0;
-		if (drain(b, &e))
-			return nd_member_fail(b, NULL, "notify", &e, err);
+		if (drain(b, &f->err))
+			return nd_failure_set(f, NULL, "notify");
 	}
 	b->moved++;
 	return 0;
@@ -157,44 +162,40 @@ static int catch_up_step(struct netdevns_batch *b, struct nd_member *m, struct n
 	return nd_dev_catch_up(m->dev, m->addresses.data, m->addresses.used, err);
 }
 
-int nd_batch_catch_up(struct netdevns_batch *b, struct netdevns_error *err)
+int nd_batch_catch_up(struct netdevns_batch *b, int *is_late, struct nd_failure *f)
 {
-	struct nd_err e;
-	int is_late = 0, code = drain(b, &e);
+	int code = drain(b, &f->err);
 
+	*is_late = 0;
 	if (!code)
-		code = nd_batch_deal(b, &b->notifications, nd_batch_member, &e);
-	for (size_t i = 0; i < b->count && !code; i++) {
-		struct nd_member *const m = &b->members[i];
+		code = nd_batch_deal(b, &b->notifications, nd_batch_member, &f->err);
+	for (size_t i = 0; i < b->all && !code; i++) {
+		struct nd_member *const m = b->members[i];
 
-		if (m->addresses.used)
-			code = nd_member_step(b, m, catch_up_step, &e);
-		is_late |= !code && m->dev->late;
+		if (m->addresses.used && m->dev->link_len)
+			code = nd_member_step(b, m, catch_up_step, &f->err);
+		*is_late |= !code && m->dev->late;
 	}
-	if (code)
-		return nd_member_fail(b, NULL, "notify", &e, err);
-	b->is_up_to_date = 1;
-	return is_late ? nd_batch_write_record(b, err) : 0;
+	return code ? nd_failure_set(f, NULL, "notify") : 0;
 }
 
 /* ---- replay and verify -------------------------------------------------------------------------------------------------------------- */
 
 static int replay_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
-	return nd_dev_up_and_replay(m->dev, &b->target, err);
+	return nd_dev_up_and_replay(m->dev, b->target, err);
 }
 
-int nd_batch_replay_next(struct netdevns_batch *b, struct netdevns_error *err)
+int nd_batch_replay_next(struct netdevns_batch *b, struct nd_failure *f)
 {
-	struct nd_member *const m = &b->members[b->replays[b->replayed]];
+	struct nd_member *const m = b->replays[b->replayed];
 	struct nd_view link;
-	struct nd_err e;
-	int code = nd_member_step(b, m, replay_step, &e);
+	int code = nd_member_step(b, m, replay_step, &f->err);
 
-	if (!code && m->link.has_altnames && !nd_moves_altnames() && nd_member_snapshot(m, &link))
-		code = nd_altnames_send(&b->target, ND_RTM_NEWLINKPROP, m->dev->target_ifindex, &link, NULL, &e);
+	if (!code && m->link.has_altnames && !b->moves_altnames && nd_member_snapshot(m, &link))
+		code = nd_altnames_send(b->target, ND_RTM_NEWLINKPROP, m->dev->target_ifindex, &link, NULL, &f->err);
 	if (code)
-		return nd_member_fail(b, m, "replay", &e, err);
+		return nd_failure_set(f, m, "replay");
 	b->replayed++;
 	return 0;
 }
@@ -214,6 +215,7 @@ static int same_altnames(const struct nd_view *was, const struct nd_view *is)
 	return 1;
 }
 
+/* The members by their ifindex in the target: of nd_batch_deal the one that is found in there. */
 static int by_target(const void *a, const void *b)
 {
 	const struct nd_member *const x = *(const struct nd_member *const *)a, *const y = *(const struct nd_member *const *)b;
@@ -223,14 +225,14 @@ static int by_target(const void *a, const void *b)
 
 static struct nd_member *find_by_target(const struct netdevns_batch *b, int32_t ifindex)
 {
-	size_t low = 0, high = b->there;
+	size_t low = 0, high = b->count;
 
 	while (low < high) {
 		const size_t middle = low + (high - low) / 2;
-		const int32_t at = b->by_ifindex[middle]->dev->target_ifindex;
+		const int32_t at = b->by_target[middle]->dev->target_ifindex;
 
 		if (at == ifindex)
-			return b->by_ifindex[middle];
+			return b->by_target[middle];
 		if (at < ifindex)
 			low = middle + 1;
 		else
@@ -239,33 +241,28 @@ static struct nd_member *find_by_target(const struct netdevns_batch *b, int32_t 
 	return NULL;
 }
 
-/* The addresses of all members in the target, in m->addresses. */
+/* The addresses of several members in the target, in m->addresses. */
 static int read_addresses(struct netdevns_batch *b, struct nd_err *err)
 {
-	const struct ifaddrmsg head = { .ifa_family = AF_UNSPEC,
-					.ifa_index = b->count == 1 ? (uint32_t)b->members[0].dev->target_ifindex : 0 };
 	int32_t *const ifindexes = calloc(b->count, sizeof *ifindexes);
-	const struct nd_filter filter = { .ifindexes = ifindexes, .count = b->count };
-	_Alignas(8) unsigned char bytes[64];
-	struct nd_msg m;
+	struct nd_member **const sorted = realloc(b->by_target, b->count * sizeof *sorted);
 	int code;
 
-	if (!ifindexes)
+	b->by_target = sorted ? sorted : b->by_target;
+	if (!ifindexes || !sorted) {
+		free(ifindexes);
 		return nd_err_set(err, ND_STEP_VERIFY, -ENOMEM, "out of memory");
-	qsort(b->by_ifindex, b->there, sizeof *b->by_ifindex, by_target);
-	for (size_t i = 0; i < b->there; i++)
-		ifindexes[i] = b->by_ifindex[i]->dev->target_ifindex;
-	nd_msg_init(&m, bytes, sizeof bytes);
-	nd_msg_begin(&m, RTM_GETADDR, NLM_F_DUMP, &head, sizeof head);
-	code = nd_batch_dump(b, &b->target, &m, &filter, err);
+	}
+	memcpy(sorted, b->members, b->count * sizeof *sorted);
+	qsort(sorted, b->count, sizeof *sorted, by_target);
+	for (size_t i = 0; i < b->count; i++)
+		ifindexes[i] = sorted[i]->dev->target_ifindex;
+	code = nd_batch_dump_addresses(b, b->target, ifindexes, b->count, err);
 	free(ifindexes);
-	if (!code)
-		code = nd_batch_deal(b, &b->reply, find_by_target, err);
-	qsort(b->by_ifindex, b->there, sizeof *b->by_ifindex, nd_by_link);	/* as all others want it */
-	return code;
+	return code ? code : nd_batch_deal(b, &b->reply, find_by_target, err);
 }
 
-static int compare(struct nd_member *m, const struct nd_view *link, struct nd_err *err)
+static int compare(struct netdevns_batch *b, struct nd_member *m, const struct nd_view *link, struct nd_err *err)
 {
 	struct nd_view was;
 	int code;
@@ -275,40 +272,58 @@ static int compare(struct nd_member *m, const struct nd_view *link, struct nd_er
 	code = nd_dev_compare(m->dev, link->start, link->len, m->addresses.data, m->addresses.used, err);
 	if (!code && m->link.has_altnames && nd_member_snapshot(m, &was) && !same_altnames(&was, link))
 		code = nd_err_set(err, ND_STEP_VERIFY, -ESTALE, "its alternative names did not arrive");
+	m->arrived.used = 0;
+	if (!code && b->keeps_links && nd_memory_append(&m->arrived, link->start, link->len))
+		code = nd_err_set(err, ND_STEP_VERIFY, -ENOMEM, "out of memory");
 	return code;
 }
 
-int nd_batch_verify(struct netdevns_batch *b, struct netdevns_error *err)
+/* The look-ups of the next window; of a single device its addresses, too, which follow its link in b->reply. */
+static int look(struct netdevns_batch *b, size_t window, struct nd_err *err)
 {
-	_Alignas(8) unsigned char bytes[LOOK_WINDOW * 64];
-	struct nd_err e;
+	_Alignas(8) unsigned char bytes[ND_LOOK_WINDOW * 64];
+	struct nd_msg m;
 
-	if (b->count && read_addresses(b, &e))
-		return nd_member_fail(b, NULL, "verify", &e, err);
-	for (size_t at = 0; at < b->count; at += LOOK_WINDOW) {
-		const size_t window = b->count - at < LOOK_WINDOW ? b->count - at : LOOK_WINDOW;
-		size_t pos = 0, done = 0;
-		struct nd_view v;
-		struct nd_msg m;
+	nd_msg_init(&m, bytes, sizeof bytes);
+	for (size_t i = 0; i < window; i++)
+		nd_put_getlink(&m, b->members[b->verified + i]->dev->target_ifindex, NULL);
+	if (b->count == 1)
+		nd_put_getaddr(&m, b->members[0]->dev->target_ifindex);
+	return nd_batch_ask(b, b->target, &m, NULL, err);
+}
 
-		nd_msg_init(&m, bytes, sizeof bytes);
-		for (size_t i = 0; i < window; i++)
-			nd_put_getlink(&m, b->members[at + i].dev->target_ifindex, NULL);
-		if (nd_batch_ask(b, &b->target, &m, NULL, &e))
-			return nd_member_fail(b, NULL, "verify", &e, err);
-		while (nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0) {
-			const size_t i = v.seq - b->first_seq;
+static int take_one(struct netdevns_batch *b, size_t pos, struct nd_err *err)
+{
+	struct nd_member *const m = b->members[0];
 
-			if (i >= window)
-				continue;
-			done++;
-			if (compare(&b->members[at + i], &v, &e))
-				return nd_member_fail(b, &b->members[at + i], "verify", &e, err);
-		}
-		if (done < window) {
-			nd_err_set(&e, ND_STEP_VERIFY, -EBADMSG, "a look-up was not answered");
-			return nd_member_fail(b, NULL, "verify", &e, err);
-		}
+	m->addresses.used = 0;
+	if (nd_memory_append(&m->addresses, b->reply.data + pos, b->reply.used - pos))
+		return nd_err_set(err, ND_STEP_VERIFY, -ENOMEM, "out of memory");
+	return 0;
+}
+
+int nd_batch_verify_next(struct netdevns_batch *b, struct nd_failure *f)
+{
+	const size_t left = b->count - b->verified, window = left < ND_LOOK_WINDOW ? left : ND_LOOK_WINDOW;
+	const struct nd_member *const only = b->all == 1 ? b->members[0] : NULL;
+	size_t pos = 0, done = 0;
+	struct nd_view v;
+
+	if ((b->verified == 0 && b->count > 1 && read_addresses(b, &f->err)) || look(b, window, &f->err))
+		return nd_failure_set(f, only, "verify");
+	while (nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0) {
+		const size_t i = v.seq - b->first_seq;
+
+		if (i >= window)
+			continue;
+		done++;
+		if ((b->count == 1 && take_one(b, pos, &f->err)) || compare(b, b->members[b->verified + i], &v, &f->err))
+			return nd_failure_set(f, b->members[b->verified + i], "verify");
 	}
+	if (done < window) {
+		nd_err_set(&f->err, ND_STEP_VERIFY, -EBADMSG, "a look-up was not answered");
+		return nd_failure_set(f, only, "verify");
+	}
+	b->verified += window;
 	return 0;
 }

@@ -52,15 +52,19 @@ static struct netdevns_batch *reopen(struct nd_recovered *found, int source_fd, 
 	b->by_ifindex = calloc(found->count + 1, sizeof *b->by_ifindex);
 	if (!b->members || !b->by_ifindex)
 		return b;
-	for (; b->count < found->count; b->count++) {
-		struct nd_member *const m = &b->members[b->count];
+	for (size_t i = 0; i < found->count; i++) {
+		struct nd_member *const m = nd_member_new(found->devices[i].dev->ifname, found->devices[i].dev->wanted);
 		struct nd_view v;
 
-		m->dev = found->devices[b->count].dev;
-		found->devices[b->count].dev = NULL;
-		m->depth = found->devices[b->count].depth;
-		memcpy(m->ifname, m->dev->ifname, sizeof m->dev->ifname);
-		memcpy(m->wanted, m->dev->wanted, sizeof m->dev->wanted);
+		if (!m) {
+			b->source_fd = b->target_fd = -1;	/* the caller's */
+			netdevns_batch_close(b);
+			return NULL;
+		}
+		nd_batch_append(b, m);
+		m->dev = found->devices[i].dev;
+		found->devices[i].dev = NULL;
+		m->depth = found->devices[i].depth;
 		m->touched = 1;
 		if (nd_member_snapshot(m, &v))
 			nd_link_summarize(&m->link, &v);
@@ -73,12 +77,7 @@ static struct netdevns_batch *reopen(struct nd_recovered *found, int source_fd, 
 /* Whether every device has arrived, as a move that ended would have left it. */
 static int verify_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
-	return nd_dev_verify(m->dev, &b->target, err);
-}
-
-static int find_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
-{
-	return nd_dev_find(m->dev, &b->source, &b->target, err);
+	return nd_dev_verify(m->dev, b->target, err);
 }
 
 static int is_complete(struct netdevns_batch *b)
@@ -86,9 +85,9 @@ static int is_complete(struct netdevns_batch *b)
 	struct nd_err e;
 
 	for (size_t i = 0; i < b->count; i++) {
-		struct nd_member *const m = &b->members[i];
+		struct nd_member *const m = b->members[i];
 
-		if (nd_member_step(b, m, find_step, &e) || m->dev->place != ND_PLACE_TARGET || nd_member_step(b, m, verify_step, &e))
+		if (nd_member_find(b, m, &e) || m->dev->place != ND_PLACE_TARGET || nd_member_step(b, m, verify_step, &e))
 			return 0;
 	}
 	return 1;
@@ -102,11 +101,11 @@ static int prepare(struct netdevns_batch *b, struct nd_err *err)
 	int code = ifindexes && b->members && b->by_ifindex ? nd_batch_set_orders(b, err) : -ENOMEM;
 
 	if (!code)
-		code = nd_sock_open(&b->source, b->source_fd, NULL, 0, err);
+		code = nd_sock_open(b->source, b->source_fd, NULL, 0, err);
 	if (!code)
-		code = nd_sock_open(&b->target, b->target_fd, NULL, 0, err);
+		code = nd_sock_open(b->target, b->target_fd, NULL, 0, err);
 	for (size_t i = 0; !code && i < b->count; i++)
-		ifindexes[i] = b->members[i].link.ifindex;
+		ifindexes[i] = b->members[i]->link.ifindex;
 	if (!code) {
 		qsort(ifindexes, b->count, sizeof *ifindexes, nd_by_number);
 		code = nd_lock_hold(&b->lock, ND_LOCK_DIR, b->source_fd, ifindexes, b->count, ND_LOCK_WAIT_MS, &busy, &pid);
@@ -128,12 +127,12 @@ static int prepare(struct netdevns_batch *b, struct nd_err *err)
 static void look_in_source(struct netdevns_batch *b)
 {
 	for (size_t i = 0; i < b->count; i++) {
-		struct nd_member *const m = &b->members[i];
+		struct nd_member *const m = b->members[i];
 		struct nd_err e;
 
-		if (nd_member_step(b, m, find_step, &e) || m->dev->place != ND_PLACE_TARGET)
+		if (nd_member_find(b, m, &e) || m->dev->place != ND_PLACE_TARGET)
 			continue;
-		nd_member_restore_mac(b, &b->source, m, m->dev->target_ifindex);
+		nd_member_restore_mac(b, b->source, m, m->dev->target_ifindex);
 		m->dev->ifindex = m->dev->target_ifindex;
 		m->dev->place = ND_PLACE_SOURCE;
 	}
@@ -151,14 +150,14 @@ static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_
 	}
 	if (!is_to_be_undone && is_complete(b)) {
 		for (size_t i = 0; i < b->count; i++)
-			report(r, "%s: complete in the target, as %s\n", b->members[i].ifname, b->members[i].dev->name);
+			report(r, "%s: complete in the target, as %s\n", b->members[i]->ifname, b->members[i]->dev->name);
 		return 1;
 	}
 	if (nd_netns_differ(b->source_fd, b->target_fd, &e))
 		look_in_source(b);
 	left = nd_batch_restore(b);
 	for (size_t i = 0; i < b->count; i++) {
-		const struct nd_member *const m = &b->members[i];
+		const struct nd_member *const m = b->members[i];
 
 		if (!m->is_lacking) {
 			report(r, "%s: restored\n", m->ifname);

@@ -76,11 +76,6 @@ static struct below below(const struct nd_view *link)
 	return found;
 }
 
-static int find_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
-{
-	return nd_dev_find(m->dev, &b->source, &b->target, err);
-}
-
 /* The one of the batch that it was on in the source, or NULL. It is looked for: an undo that failed does not know where it is. */
 static const struct nd_member *lower_of(struct netdevns_batch *b, struct below was)
 {
@@ -88,7 +83,7 @@ static const struct nd_member *lower_of(struct netdevns_batch *b, struct below w
 	struct nd_err e;
 
 	if (lower)
-		nd_member_step(b, lower, find_step, &e);
+		nd_member_find(b, lower, &e);
 	return lower;
 }
 
@@ -112,14 +107,14 @@ static int is_below_another(struct netdevns_batch *b, const struct nd_member *m,
 		return 0;
 	if (was.nsid == NO_NSID)
 		return now.nsid == NO_NSID ? !is_silent(m->link.kind) :
-					     ask_nsid(b, &b->target, NETNSA_FD, (uint32_t)b->source_fd, NO_NSID, &expected) &&
+					     ask_nsid(b, b->target, NETNSA_FD, (uint32_t)b->source_fd, NO_NSID, &expected) &&
 						     now.nsid != expected;
 	/* It was in a third namespace, or in the target, which got its number in the source by the move. */
-	if (!ask_nsid(b, &b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &target) || target == NO_NSID)
+	if (!ask_nsid(b, b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &target) || target == NO_NSID)
 		return 0;
 	if (target == was.nsid)
 		return now.nsid != NO_NSID;
-	return ask_nsid(b, &b->source, NETNSA_NSID, (uint32_t)was.nsid, target, &expected) && now.nsid != expected;
+	return ask_nsid(b, b->source, NETNSA_NSID, (uint32_t)was.nsid, target, &expected) && now.nsid != expected;
 }
 
 int nd_member_is_replaced(struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *now)
@@ -136,7 +131,7 @@ int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m)
 	int32_t expected;
 
 	if (!is_bound(m->link.kind) || m->dev->place != ND_PLACE_SOURCE || !nd_member_snapshot(m, &was) ||
-	    nd_batch_link(b, &b->source, m->dev->ifindex, &now, &e))
+	    nd_batch_link(b, b->source, m->dev->ifindex, &now, &e))
 		return 0;
 	before = below(&was);
 	after = below(&now);
@@ -144,7 +139,7 @@ int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m)
 	if (moved && moved->dev->place == ND_PLACE_TARGET)
 		return after.ifindex != (uint32_t)moved->dev->target_ifindex ||
 		       ((after.nsid != NO_NSID || !is_silent(m->link.kind)) &&
-			ask_nsid(b, &b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &expected) && after.nsid != expected);
+			ask_nsid(b, b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &expected) && after.nsid != expected);
 	return after.ifindex != (moved ? (uint32_t)moved->dev->ifindex : before.ifindex) || after.nsid != before.nsid;
 }
 
@@ -180,15 +175,15 @@ static int list_candidates(struct netdevns_batch *b, const struct nd_member *m, 
 	nd_msg_init(&msg, bytes, sizeof bytes);
 	nd_msg_begin(&msg, RTM_GETLINK, NLM_F_DUMP, &all, sizeof all);
 	nd_msg_put_u32(&msg, IFLA_EXT_MASK, ND_RTEXT_FILTER_SKIP_STATS);
-	code = nd_member_snapshot(m, &was) ? nd_batch_dump(b, &b->target, &msg, NULL, &e) : -EINVAL;
+	code = nd_member_snapshot(m, &was) ? nd_batch_dump(b, b->target, &msg, NULL, &e) : -EINVAL;
 	while (!code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0) {
 		struct candidate c;
 		size_t i = 0;
 
 		if (v.type != RTM_NEWLINK || nd_link_summarize(&link, &v) || strcmp(link.kind, m->link.kind) != 0)
 			continue;
-		while (i < b->count && (!b->members[i].dev || b->members[i].dev->place != ND_PLACE_TARGET ||
-					b->members[i].dev->target_ifindex != link.ifindex))
+		while (i < b->count && (!b->members[i]->dev || b->members[i]->dev->place != ND_PLACE_TARGET ||
+					b->members[i]->dev->target_ifindex != link.ifindex))
 			i++;
 		c = (struct candidate){ .ifindex = link.ifindex, .below = below(&v), .has_mac = same_attribute(&was, &v, IFLA_ADDRESS) };
 		if (i == b->count)
@@ -232,7 +227,7 @@ void nd_member_search(struct netdevns_batch *b, struct nd_member *m)
 		return;
 	m->dev->target_ifindex = chosen;
 	m->dev->ifindex_unsure = 0;
-	if (!nd_member_step(b, m, find_step, &e) && m->dev->place == ND_PLACE_TARGET)
+	if (!nd_member_find(b, m, &e) && m->dev->place == ND_PLACE_TARGET)
 		return;
 	m->dev->target_ifindex = was;
 	m->dev->ifindex_unsure = was_unsure;

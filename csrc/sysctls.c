@@ -9,7 +9,6 @@
 
 #include <stdio.h>
 
-#define INET6_TOKEN 7	/* IFLA_INET6_TOKEN, whatever the age of the headers */
 #define INET6_ADDR_GEN_MODE 8
 #define GEN_MODE_NONE 1	/* IN6_ADDR_GEN_MODE_NONE */
 
@@ -78,7 +77,7 @@ static struct nd_attr in_family(const struct nd_set_link *link, unsigned family,
 
 struct nd_attr nd_token_of(const struct nd_set_link *link)
 {
-	return in_family(link, AF_INET6, INET6_TOKEN);
+	return in_family(link, AF_INET6, ND_IFLA_INET6_TOKEN);
 }
 
 /* ---- by rtnetlink ------------------------------------------------------------------------------------------------------ */
@@ -205,7 +204,7 @@ void nd_repairs_of_sysctls(struct nd_repairs *r)
 		ipv6(r, &was, &now);
 	ipv4(r);
 	if (sets_token)
-		add_token(r, inet6_request(r, INET6_TOKEN, token.data, token.len));
+		add_token(r, inet6_request(r, ND_IFLA_INET6_TOKEN, token.data, token.len));
 	gen_mode(r, &was, &now);
 	if (!accept)
 		return;

@@ -72,7 +72,7 @@ static int remove_added(struct netdevns_batch *b, struct nd_member *m)
 	int found = 0;
 
 	if (m->dev->place != ND_PLACE_SOURCE || !nd_member_snapshot(m, &was) ||
-	    nd_batch_link(b, &b->source, m->dev->ifindex, &now, &e) || nd_memory_append(&memory, now.start, nd_align(now.len)))
+	    nd_batch_link(b, b->source, m->dev->ifindex, &now, &e) || nd_memory_append(&memory, now.start, nd_align(now.len)))
 		return 0;
 	nd_view_next(memory.data, memory.used, &pos, &now);
 	for (size_t at = 0, len; !found;) {
@@ -83,14 +83,9 @@ static int remove_added(struct netdevns_batch *b, struct nd_member *m)
 		found = !nd_link_has_altname(&was, name, len);
 	}
 	if (found)	/* a refusal is found when all is compared */
-		nd_altnames_send(&b->source, ND_RTM_DELLINKPROP, m->dev->ifindex, &now, &was, &e);
+		nd_altnames_send(b->source, ND_RTM_DELLINKPROP, m->dev->ifindex, &now, &was, &e);
 	nd_memory_free(&memory);
 	return found;
-}
-
-static int find_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
-{
-	return nd_dev_find(m->dev, &b->source, &b->target, err);
 }
 
 /* Whether one is still the same device follows from where the one is on which it lies (nd_member_return). */
@@ -99,8 +94,8 @@ static void find_all(struct netdevns_batch *b)
 	struct nd_err e;
 
 	for (size_t i = 0; i < b->count; i++)
-		if (b->members[i].touched && b->members[i].dev->place == ND_PLACE_UNKNOWN)
-			nd_member_step(b, &b->members[i], find_step, &e);
+		if (b->members[i]->touched && b->members[i]->dev->place == ND_PLACE_UNKNOWN)
+			nd_member_find(b, b->members[i], &e);
 }
 
 static void bring_all(struct netdevns_batch *b)
@@ -109,15 +104,15 @@ static void bring_all(struct netdevns_batch *b)
 
 	find_all(b);
 	for (size_t i = 0; i < b->count; i++)
-		if (b->members[b->moves[i]].touched)
-			bring(b, &b->members[b->moves[i]]);
+		if (b->moves[i]->touched)
+			bring(b, b->moves[i]);
 	for (size_t i = 0; i < b->count; i++)
-		again |= b->members[i].touched && remove_added(b, &b->members[i]);
+		again |= b->members[i]->touched && remove_added(b, b->members[i]);
 	for (size_t i = 0; i < b->count && again; i++)
-		if (b->members[b->moves[i]].touched)
-			bring(b, &b->members[b->moves[i]]);
+		if (b->moves[i]->touched)
+			bring(b, b->moves[i]);
 	for (size_t i = 0; i < b->count; i++) {
-		struct nd_member *const m = &b->members[i];
+		struct nd_member *const m = b->members[i];
 
 		if (m->touched && m->dev->place == ND_PLACE_SOURCE && m->dev->ifindex != m->link.ifindex)
 			nd_member_lacks(m, "ifindex %d", (int)m->link.ifindex);
@@ -128,7 +123,7 @@ static void bring_all(struct netdevns_batch *b)
 
 static int restore_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
-	return nd_dev_undo(m->dev, &b->source, &b->target, b->source_fd, ND_UNDO_RESTORE, err);
+	return nd_dev_undo(m->dev, b->source, b->target, b->source_fd, ND_UNDO_RESTORE, err);
 }
 
 static void settings(struct netdevns_batch *b, struct nd_member *m, enum nd_stage stage)
@@ -143,8 +138,8 @@ static void settings(struct netdevns_batch *b, struct nd_member *m, enum nd_stag
 		return;
 	s.was = &was;
 	s.now = &now;
-	if (nd_batch_link(b, &b->source, m->dev->ifindex, &now, &e) ||
-	    nd_settings_restore(&b->source, b->visit_fd, &s, stage, &words, &e)) {
+	if (nd_batch_link(b, b->source, m->dev->ifindex, &now, &e) ||
+	    nd_settings_restore(b->source, b->visit_fd, &s, stage, &words, &e)) {
 		if (stage == ND_STAGE_UP)
 			lacks(m, &e);
 	} else if (words.used) {
@@ -186,7 +181,7 @@ static int remove_ipv4(struct netdevns_batch *b, const struct nd_member *m, stru
 		}
 		if (count == DELETE_WINDOW || (count && !more)) {
 			nd_msg_ack(&msg);
-			code = nd_sock_exchange(&b->source, &msg, NULL, err);
+			code = nd_sock_exchange(b->source, &msg, NULL, err);
 			nd_msg_init(&msg, bytes, sizeof bytes);
 			count = 0;
 		}
@@ -214,7 +209,7 @@ static void restore(struct netdevns_batch *b, struct nd_member *m)
 	struct nd_err e;
 
 	m->differs = 0;
-	if (must_reopen(b, m) && nd_link_down(&b->source, m->dev->ifindex, &e))
+	if (must_reopen(b, m) && nd_link_down(b->source, m->dev->ifindex, &e))
 		lacks(m, &e);
 	settings(b, m, ND_STAGE_DOWN);
 	if (!nd_member_step(b, m, restore_step, &e))
@@ -226,7 +221,7 @@ static void restore(struct netdevns_batch *b, struct nd_member *m)
 	 * Its lower brought it up, and the kernel made a link-local address of its own, which is still to be verified; or it should
 	 * not be up: once more from the state down.
 	 */
-	if (nd_link_down(&b->source, m->dev->ifindex, &e) || nd_member_step(b, m, restore_step, &e))
+	if (nd_link_down(b->source, m->dev->ifindex, &e) || nd_member_step(b, m, restore_step, &e))
 		m->differs = 1;
 }
 
@@ -236,13 +231,13 @@ int nd_batch_restore(struct netdevns_batch *b)
 
 	bring_all(b);
 	for (size_t i = 0; i < b->count; i++) {
-		struct nd_member *const m = &b->members[b->replays[i]];
+		struct nd_member *const m = b->replays[i];
 
 		if (m->touched && m->dev->place == ND_PLACE_SOURCE)
 			restore(b, m);
 	}
 	for (size_t i = 0; i < b->count; i++) {
-		struct nd_member *const m = &b->members[b->replays[i]];
+		struct nd_member *const m = b->replays[i];
 		struct nd_err e;
 
 		if (!m->touched || m->dev->place != ND_PLACE_SOURCE)
@@ -252,6 +247,6 @@ int nd_batch_restore(struct netdevns_batch *b)
 			lacks(m, &e);
 	}
 	for (size_t i = 0; i < b->count; i++)
-		left += b->members[i].touched && b->members[i].is_lacking;
+		left += b->members[i]->touched && b->members[i]->is_lacking;
 	return left;
 }

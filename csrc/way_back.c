@@ -22,7 +22,7 @@
 
 static int return_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
-	return nd_dev_undo(m->dev, &b->source, &b->target, b->source_fd, ND_UNDO_RETURN, err);
+	return nd_dev_undo(m->dev, b->source, b->target, b->source_fd, ND_UNDO_RETURN, err);
 }
 
 static int go_home(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
@@ -31,7 +31,7 @@ static int go_home(struct netdevns_batch *b, struct nd_member *m, struct nd_err 
 	struct nd_err e;
 
 	/* Home and up under another name, which before 6.2 only a device that is down can change. */
-	if (code == -EBUSY && m->dev->place == ND_PLACE_SOURCE && !nd_link_down(&b->source, m->dev->ifindex, &e))
+	if (code == -EBUSY && m->dev->place == ND_PLACE_SOURCE && !nd_link_down(b->source, m->dev->ifindex, &e))
 		code = nd_member_step(b, m, return_step, err);
 	return code;
 }
@@ -70,24 +70,19 @@ void nd_member_restore_mac(struct netdevns_batch *b, struct nd_sock *sock, const
 		set_mac(sock, ifindex, mac, len);
 }
 
-static int find_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
-{
-	return nd_dev_find(m->dev, &b->source, &b->target, err);
-}
-
 /* Those that were added in the target; before 6.6 all, which would block the names there ever after. */
 static int free_altnames(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
 	struct nd_memory memory = { .size = 0 };
 	struct nd_view was, now;
 	size_t pos = 0;
-	int code = nd_member_step(b, m, find_step, err);
+	int code = nd_member_find(b, m, err);
 
 	if (!code && m->dev->place == ND_PLACE_GONE)
 		nd_member_search(b, m);
 	if (code || m->dev->place != ND_PLACE_TARGET || !nd_member_snapshot(m, &was))
 		return code;
-	code = nd_batch_link(b, &b->target, m->dev->target_ifindex, &now, err);
+	code = nd_batch_link(b, b->target, m->dev->target_ifindex, &now, err);
 	if (code)
 		return code == -ENODEV ? 0 : code;
 	if (nd_memory_append(&memory, now.start, nd_align(now.len)))
@@ -97,9 +92,9 @@ static int free_altnames(struct netdevns_batch *b, struct nd_member *m, struct n
 		nd_memory_free(&memory);
 		return nd_err_set(err, ND_STEP_UNDO, -ESTALE, REPLACED);
 	}
-	code = nd_altnames_send(&b->target, ND_RTM_DELLINKPROP, m->dev->target_ifindex, &now, nd_moves_altnames() ? &was : NULL, err);
+	code = nd_altnames_send(b->target, ND_RTM_DELLINKPROP, m->dev->target_ifindex, &now, b->moves_altnames ? &was : NULL, err);
 	nd_memory_free(&memory);
-	nd_member_restore_mac(b, &b->target, m, m->dev->target_ifindex);
+	nd_member_restore_mac(b, b->target, m, m->dev->target_ifindex);
 	return code;
 }
 
@@ -230,7 +225,7 @@ static int through_our_own(struct netdevns_batch *b, struct nd_member *m, struct
 	for (size_t i = 0; i < count && !code; i++)
 		code = rename_in(&ours, there[i], -1, err);
 	if (!code) {
-		rename_in(&b->target, m->dev->target_ifindex, fd, err);
+		rename_in(b->target, m->dev->target_ifindex, fd, err);
 		code = home_from(b, &ours, m, there, count, err);
 	}
 	nd_sock_close(&ours);
@@ -244,9 +239,9 @@ static void insist(struct netdevns_batch *b, struct nd_member *m, struct nd_err 
 	int code = -EEXIST;
 
 	for (int i = 0; i < TRIES && code && nd_member_snapshot(m, &was); i++) {
-		code = snatch(b, &b->target, m, m->dev->target_ifindex, &was, 1, err);
+		code = snatch(b, b->target, m, m->dev->target_ifindex, &was, 1, err);
 		/* The failure is that of a name which is gone, or of the move: look where the device is. */
-		if (code && (nd_member_step(b, m, find_step, err) || m->dev->place != ND_PLACE_TARGET))
+		if (code && (nd_member_find(b, m, err) || m->dev->place != ND_PLACE_TARGET))
 			return;
 	}
 	if (code)
@@ -265,9 +260,9 @@ static void expel(struct netdevns_batch *b, struct nd_member *m)
 	nd_msg_begin(&msg, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
 	nd_msg_put_u32(&msg, IFLA_NET_NS_FD, (uint32_t)b->target_fd);
 	/* Its name, or what the container did to it, may be taken there. */
-	if (nd_sock_exchange(&b->source, &msg, NULL, &e))
-		rename_in(&b->source, m->dev->ifindex, b->target_fd, &e);
-	nd_member_step(b, m, find_step, &e);
+	if (nd_sock_exchange(b->source, &msg, NULL, &e))
+		rename_in(b->source, m->dev->ifindex, b->target_fd, &e);
+	nd_member_find(b, m, &e);
 }
 
 int nd_member_return(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)

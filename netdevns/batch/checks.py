@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from .. import limits, state
 from ..engine import EngineError, Socket
+from ..engine.batch_device import BatchDevice
 from ..engine.lookups import ask, link_of, refused
-from ..engine.phases import BatchDevice
 from ..errors import NetDevError
 from ..netlink import ifaddr, ifname, uapi, wire
 from ..state import sysctls

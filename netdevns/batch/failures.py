@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
-from ..engine.phases import BatchDevice, Failed
+from ..engine.batch_device import BatchDevice
+from ..engine.failed import Failed
 from ..errors import MoveFailed, Remains
 from ..netlink import ifname
 from ..netlink.error import EngineError

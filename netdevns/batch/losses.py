@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from .. import state
 from ..engine import EngineError, lookups
-from ..engine.phases import BatchDevice
+from ..engine.batch_device import BatchDevice
 from ..netlink import ifaddr, uapi, wire
 from ..state.kind import Finding, Leaving, View
 from . import stacking

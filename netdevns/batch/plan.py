@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from .. import state
 from ..engine import EngineError, Socket, Watch
-from ..engine.phases import BatchDevice
+from ..engine.batch_device import BatchDevice
 from ..errors import CheckFailed
 from ..netlink import ifname, wire
 from ..state.kind import Finding, View

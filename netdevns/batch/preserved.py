@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import state
-from ..engine.phases import BatchDevice
+from ..engine.batch_device import BatchDevice
 from ..state.kind import DOWN, WHEN_UP, chosen
 from ..state.restore import Restorer
 from .plan import Plan, Sides

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 
-from ..engine.phases import BatchDevice
+from ..engine.batch_device import BatchDevice
 from ..netlink import wire
 from .plan import Plan
 

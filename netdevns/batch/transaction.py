@@ -14,7 +14,9 @@ from collections.abc import Callable, Collection
 
 from .. import state
 from ..engine import EngineError
-from ..engine.phases import BatchDevice, Failed, Phases, attempt
+from ..engine.batch_device import BatchDevice
+from ..engine.failed import Failed, attempt
+from ..engine.phases import Phases
 from ..errors import MoveFailed
 from ..state.kind import View
 from ..system.interrupts import Shield
@@ -146,8 +148,10 @@ class Batch:
             self._in_time(device)
             self._tell("replay", phases.replay_next(), count)
         self._carry(up=True)
-        for done in phases.verify():
-            self._tell("verify", done, count)
+        verified = 0
+        while verified < count:
+            verified = phases.verify_next()
+            self._tell("verify", verified, count)
         self._lend()  # before the record of the move goes: one of the two is there
         self._see_process()
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from .. import state
 from ..engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, EngineError, Socket, lookups
-from ..engine.phases import BatchDevice
+from ..engine.batch_device import BatchDevice
 from ..errors import Remains
 from ..netlink import ifaddr, uapi, wire
 from ..state.kind import DOWN, WHEN_UP

@@ -13,7 +13,7 @@ import os
 
 from .. import descriptors
 from ..engine import PLACE_SOURCE, PLACE_TARGET, RETURN, EngineError, Socket, lookups
-from ..engine.phases import BatchDevice
+from ..engine.batch_device import BatchDevice
 from ..netlink import uapi, wire
 from ..state import link_settings
 from ..text import quote

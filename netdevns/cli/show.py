@@ -9,7 +9,7 @@ from .. import state
 from ..batch import checks, losses
 from ..batch.plan import Asked, Plan
 from ..engine import EngineError, Socket, lookups
-from ..engine.phases import BatchDevice
+from ..engine.batch_device import BatchDevice
 from ..errors import CheckFailed, NetDevError
 from ..netlink import ifaddr, uapi, wire
 from ..reports import Device, Finding

@@ -1,4 +1,5 @@
-"""The engine: five steps for one device, and one plain exchange. No policy: that is written once, in `transaction`.
+"""The engine: the phases of a batch, the steps of one device, and one plain exchange. No policy: that is written once,
+in `transaction`.
 
 Two of them do the same, byte for byte on the wire: `native` is csrc/ through cffi; `reference` is Python alone, chosen
 by NETDEVNS_ENGINE=reference in the environment when this package is loaded.
@@ -10,17 +11,16 @@ from ..netlink.error import EngineError
 from .numbers import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN
 
 TYPE_CHECKING = False
-_wanted = os.environ.get("NETDEVNS_ENGINE") or "native"
-if _wanted == "native" or TYPE_CHECKING:
+NAME = os.environ.get("NETDEVNS_ENGINE") or "native"
+if NAME == "native" or TYPE_CHECKING:
     from .native import Device, Socket, Watch, address_runs, foreign_routes, spans
-elif _wanted == "reference":
+elif NAME == "reference":
     from .reference import Device, Socket, Watch, address_runs, foreign_routes, spans
 else:
-    raise ImportError(
-        f"netdevns: NETDEVNS_ENGINE={_wanted}: no such engine; unset it, or set it to native or reference"
-    )
+    raise ImportError(f"netdevns: NETDEVNS_ENGINE={NAME}: no such engine; unset it, or set it to native or reference")
 
 __all__ = [
+    "NAME",
     "PLACE_GONE",
     "PLACE_SOURCE",
     "PLACE_TARGET",

@@ -113,8 +113,8 @@ def _links(dumped: bytes | memoryview) -> list[wire.Link]:
     return [wire.Link(body) for body in bodies]
 
 
-def addresses(socket: Socket, ifindexes: Collection[int], size: int = 0) -> Mapping[int, bytes | memoryview]:
-    """By ifindex, the RTM_NEWADDR messages of some devices, in dump order; of about `size` bytes, where that is known.
+def addresses(socket: Socket, ifindexes: Collection[int]) -> Mapping[int, bytes | memoryview]:
+    """By ifindex, the RTM_NEWADDR messages of some devices, in dump order.
 
     One dump for all: the kernel filters by one ifindex only (probe dumps.addresses.ifindex). Of one device they are
     there until the next exchange.
@@ -124,26 +124,20 @@ def addresses(socket: Socket, ifindexes: Collection[int], size: int = 0) -> Mapp
         seen = socket.read(ifaddr.dump_addresses(one), about=ifindexes)
         _raise_refusal(seen)
         return {one: seen}
-    dumped = dump(socket, ifaddr.dump_addresses(), size, about=ifindexes)
+    dumped = dump(socket, ifaddr.dump_addresses(), about=ifindexes)
     found: dict[int, list[bytes | memoryview]] = {ifindex: [] for ifindex in ifindexes}
     for ifindex, messages in address_runs(dumped):
         found[ifindex].append(messages)
     return {ifindex: runs[0] if len(runs) == 1 else b"".join(runs) for ifindex, runs in found.items()}
 
 
-def links_and_addresses(
-    socket: Socket, ifindexes: Collection[int], size: int
-) -> tuple[list[wire.Message], Mapping[int, bytes | memoryview]]:
-    """What is asked of each of these devices: its link, or the refusal; and its addresses, of about `size` bytes."""
-    if len(ifindexes) > 1:
-        return ask(socket, [wire.get_link(i) for i in ifindexes]), addresses(socket, ifindexes, size)
-    (one,) = ifindexes
-    # In one exchange.
-    told = socket.read(wire.get_link(one) + ifaddr.dump_addresses(one), ANSWER_BYTES + size)
+def link_and_addresses(socket: Socket, ifindex: int) -> tuple[list[wire.Message], Mapping[int, bytes | memoryview]]:
+    """Of one device, in one exchange: its link, or the refusal; and its addresses, by ifindex, until the next one."""
+    told = socket.read(wire.get_link(ifindex) + ifaddr.dump_addresses(ifindex))
     first = next(wire.messages(told), None)
     if first is None or first.type not in (uapi.RTM_NEWLINK, uapi.NLMSG_ERROR):
         raise EngineError(errno.EBADMSG, "a request was not answered", "exchange")
-    return [first], {one: told[(len(first.data) + 3) & ~3 :]}
+    return [first], {ifindex: told[(len(first.data) + 3) & ~3 :]}
 
 
 def moves_altnames() -> bool:

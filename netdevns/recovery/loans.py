@@ -12,7 +12,7 @@ import os
 import time
 
 from ..batch.plan import Plan, Sides
-from ..engine.phases import BatchDevice
+from ..engine.batch_device import BatchDevice
 from ..system import folders
 from . import identity, layout, recover
 from .layout import Damaged, Section

@@ -7,7 +7,7 @@ import os
 
 from ..batch.plan import Plan, Sides
 from ..engine import EngineError, lookups
-from ..engine.phases import BatchDevice
+from ..engine.batch_device import BatchDevice
 from ..netlink import wire
 from . import identity, layout
 from .layout import Damaged, Section

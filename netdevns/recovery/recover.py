@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from .. import descriptors
 from ..batch import undo
 from ..engine import PLACE_GONE, PLACE_TARGET, EngineError, lookups
-from ..engine.phases import BatchDevice
+from ..engine.batch_device import BatchDevice
 from ..netlink import ifname, wire
 from ..system import exclusion
 from ..system.exclusion import Busy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..batch.plan import Sides
 from ..engine import Socket
-from ..engine.phases import BatchDevice
+from ..engine.batch_device import BatchDevice
 from ..errors import NetDevError
 from ..system.exclusion import WAIT_S, Exclusion
 from ..system.interrupts import Patience

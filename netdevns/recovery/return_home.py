@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from .. import state
 from ..batch import undo
 from ..engine import EngineError, Socket, lookups
-from ..engine.phases import BatchDevice
+from ..engine.batch_device import BatchDevice
 from ..netlink import wire
 from ..state import link_settings
 from ..system.exclusion import Busy

@@ -18,7 +18,7 @@ import pytest
 
 from netdevns.batch.plan import Plan, Sides
 from netdevns.engine import EngineError, Socket, lookups
-from netdevns.engine.phases import BatchDevice
+from netdevns.engine.batch_device import BatchDevice
 from netdevns.netlink import wire
 from netdevns.recovery import identity, layout, record
 from netdevns.recovery.layout import Damaged

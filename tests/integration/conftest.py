@@ -9,11 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from netdevns.engine import Device
+from tests.support import steps
 from tests.support.namespaces import GRAVES, Namespace
 
 # A failed assertion in one of these shows its values, as in a test.
@@ -68,17 +67,10 @@ def nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 def before_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, Callable[[], object]], None]:
-    """Runs something just before the n-th call (from 1) of a step of the engine, whichever device it is for."""
+    """Runs something just before the n-th device (from 1) does a step: tests/support/steps.py."""
 
     def arrange(step: str, nth: int, action: Callable[[], object]) -> None:
-        real, calls = getattr(Device, step), iter(range(1, 1000))
-
-        def wrapped(self: Device, *args: Any) -> object:
-            if next(calls) == nth:
-                action()
-            return real(self, *args)
-
-        monkeypatch.setattr(Device, step, wrapped)
+        monkeypatch.setattr(*steps.before(step, lambda number: action() if number == nth else None))
 
     return arrange
 

@@ -53,26 +53,20 @@ HOST = """
 """
 DEVICES = {"eth0": "net0", "eth1": "net%d"}
 BeforeStep = Callable[[str, int, Callable[[], object]], None]
-# A process that kills itself before (or after) the n-th call of a step of the engine.
+# A process that kills itself before (or after) the n-th device does a step: tests/support/steps.py.
 CHILD = """
 import json, os, signal, sys
 import netdevns
-from netdevns.engine import Device
+from tests.support import steps
 step, nth, after, devices, target, directory, late, more = json.loads(sys.argv[1])
-def moved(self, *arguments, real=Device.move):
+def change(number):
     while late:
         assert os.system(late.pop(0)) == 0
-    real(self, *arguments)
-Device.move = moved
-real, calls = getattr(Device, step), iter(range(1, 1000))
-def wrapped(self, *arguments):
-    this = next(calls) == nth
-    if this and not after:
+setattr(*steps.before("move", change))
+def kill(number):
+    if number == nth:
         os.kill(os.getpid(), signal.SIGKILL)
-    real(self, *arguments)
-    if this:
-        os.kill(os.getpid(), signal.SIGKILL)
-setattr(Device, step, wrapped)
+setattr(*(steps.after if after else steps.before)(step, kill))
 netdevns.move(devices, target, journal=directory, **more)
 """
 

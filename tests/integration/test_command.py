@@ -14,7 +14,7 @@ import pytest
 
 import netdevns
 from netdevns.cli.main import main
-from netdevns.engine import Device
+from tests.support import steps
 from tests.support.namespaces import Namespace, drop_capabilities, in_child, setns
 from tests.support.terminal import letters, on_terminal
 
@@ -78,14 +78,7 @@ def test_refused_move(host: Namespace, target: Namespace, capsys: pytest.Capture
 
 def race(target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device of the wanted name appears between check and move."""
-    real = Device.move
-
-    def move(self: Device, *arguments: object) -> None:
-        monkeypatch.setattr(Device, "move", real)
-        target.ip("link add net0 type ifb")
-        real(self, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Device, "move", move)
+    monkeypatch.setattr(*steps.before("move", lambda _: target.ip("link add net0 type ifb")))
 
 
 @pytest.mark.smoke

@@ -8,6 +8,7 @@ import pytest
 
 import netdevns
 from netdevns.engine import RESTORE, RETURN, Device, EngineError, Socket
+from tests.support import steps
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored
 
@@ -95,7 +96,7 @@ def test_routes_are_back_after_an_undo(sides: tuple[Namespace, Namespace], monke
     def refused(*_: object) -> None:
         raise EngineError(errno.ESTALE, "on purpose", "verify")
 
-    monkeypatch.setattr(Device, "verify", refused)
+    monkeypatch.setattr(*steps.before("verify", refused))
     with Restored(host, target), pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move({"eth1": {}}, target.fd)
     assert raised.value.rolled_back

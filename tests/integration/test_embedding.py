@@ -175,13 +175,11 @@ CHILD = """
 import asyncio, os, signal, sys
 import netdevns
 from examples import runtime
-from netdevns.engine import Device
-real, calls = Device.move, iter(range(100))
-def killed(self, *arguments):
-    if next(calls) == 1:
+from tests.support import steps
+def kill(number):
+    if number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return real(self, *arguments)
-Device.move = killed
+setattr(*steps.before("move", kill))
 asyncio.run(runtime.main([sys.argv[1] + ":eth1=net1,eth2=net2"]))
 """
 

@@ -7,18 +7,19 @@ package. Where that is not possible (a lack of memory), the call raises.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 import netdevns
-from netdevns.engine import Device, EngineError, Socket, phases
+from netdevns.engine import Device, EngineError
+from netdevns.engine.failed import Failed
+from netdevns.engine.phases import Phases
+from tests.support import steps
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored, assert_equal_soon
 
 from .batch import DEVICES, expect_failed, fail_at, furnished
-
-STEPS = ("snapshot", "move", "up_and_replay", "verify", "undo")
 
 
 @pytest.fixture
@@ -140,18 +141,12 @@ def test_address_is_taken_away_before_the_comparison(
 
 
 def test_alternative_name_is_taken_away_before_the_comparison(
-    sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch
+    sides: tuple[Namespace, Namespace], before_step: Callable[..., None]
 ) -> None:
     """P2: the same for alternative names, which the kernel carries along, or which are given again before 6.6."""
     host, target = sides
     host.ip("link property add dev eth1 altname second")
-    real = phases.Phases.verify
-
-    def verify(self: phases.Phases) -> Iterator[int]:
-        target.ip("link property del dev net1 altname second")
-        return real(self)
-
-    monkeypatch.setattr(phases.Phases, "verify", verify)
+    before_step("verify", 1, lambda: target.ip("link property del dev net1 altname second"))
     with Restored(host, target):
         error = expect_failed(target, "eth1", "verify", 0)
     assert error.extack == "its alternative names did not arrive"
@@ -188,21 +183,20 @@ def test_difference_is_seen(
     assert_equal_soon(before, host)
 
 
-@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("nth", [1, 2])
 def test_down_is_refused(sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
     """S11: the first step that changes anything, all links down in one send, fails for one of them."""
     host, target = sides
-    real = Socket.command
+    real = Phases.set_down
 
-    def command(self: Socket, request: bytes) -> None:
-        monkeypatch.setattr(Socket, "command", real)
-        real(self, request)
-        raise EngineError(errno.EBUSY, "made to fail", "exchange", nth - 1)
+    def set_down(self: Phases) -> None:
+        real(self)
+        raise Failed(self.moves[nth - 1], "down", errno.EBUSY, "made to fail")
 
-    monkeypatch.setattr(Socket, "command", command)
+    monkeypatch.setattr(Phases, "set_down", set_down)
     up = {"eth0": "net0", "eth1": "net1"}
     with Restored(host, target):
-        expect_failed(target, list(up)[min(nth, 2) - 1], "down", errno.EBUSY, up)
+        expect_failed(target, list(up)[nth - 1], "down", errno.EBUSY, up)
 
 
 def test_down_is_refused_before_all_were_asked(
@@ -211,15 +205,13 @@ def test_down_is_refused_before_all_were_asked(
     """S11: of many devices only the first ones were set down: nothing of the others is taken for lost."""
     host, target = sides
     host.batch(["route add 198.18.0.0/24 dev eth1", "neigh add 10.1.0.77 lladdr 02:00:00:00:00:77 dev eth1"])
-    real = Socket.command
 
-    def command(self: Socket, request: bytes) -> None:
-        monkeypatch.setattr(Socket, "command", real)
-        real(self, request)
-        raise EngineError(errno.EBUSY, "made to fail", "exchange", 0)
+    def set_down(self: Phases) -> None:
+        self.moves[0].touched = True
+        host.ip("link set eth0 down")
+        raise Failed(self.moves[0], "down", errno.EBUSY, "made to fail")
 
-    monkeypatch.setattr(phases, "DOWN_WINDOW", 1)
-    monkeypatch.setattr(Socket, "command", command)
+    monkeypatch.setattr(Phases, "set_down", set_down)
     with Restored(host, target):
         expect_failed(target, "eth0", "down", errno.EBUSY, {"eth0": "net0", "eth1": "net1"})
 
@@ -298,5 +290,5 @@ def test_changed_mac_does_not_hide_the_device(
 
 def test_hook_points_are_the_engines_own() -> None:
     """These tests hang on names of the engine: whoever renames one must see it here, not lose the tests."""
-    assert all(callable(getattr(Device, step)) for step in STEPS)
-    assert issubclass(phases.BatchDevice, Device)
+    assert all(callable(getattr(Phases, step)) for step in steps.CALLS.values())
+    assert callable(Device.undo)

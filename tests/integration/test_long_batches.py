@@ -25,12 +25,8 @@ COUNT = 20
 SLOW = """
 import sys, time
 from netdevns.cli.main import main
-from netdevns.engine import Device
-real = Device.move
-def move(self, *arguments):
-    real(self, *arguments)
-    time.sleep(float(sys.argv[1]))
-Device.move = move
+from tests.support import steps
+setattr(*steps.after("move", lambda number: time.sleep(float(sys.argv[1]))))
 sys.exit(main(["move", *sys.argv[2:]]))
 """
 

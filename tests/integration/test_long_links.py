@@ -8,8 +8,8 @@ import struct
 import pytest
 
 import netdevns
-from netdevns.engine import Device, EngineError, Socket, lookups
-from tests.support import rawdump
+from netdevns.engine import EngineError, Socket, lookups
+from tests.support import rawdump, steps
 from tests.support.namespaces import Namespace
 
 RTM_NEWLINKPROP, IFLA_PROP_LIST, IFLA_ALT_IFNAME = 108, 52, 53
@@ -107,7 +107,7 @@ def test_undo_of_a_device_with_many_names(
     def refused(*_: object) -> None:
         raise EngineError(errno.ESTALE, "on purpose", "verify")
 
-    monkeypatch.setattr(Device, "verify", refused)
+    monkeypatch.setattr(*steps.before("verify", refused))
     before = host.ip_json("addr show dev eth0")
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move({"eth0": "net0"}, target.fd)

@@ -18,10 +18,11 @@ import pytest
 import netdevns
 from netdevns import state
 from netdevns.cli import show
-from netdevns.engine import Device, EngineError, Socket, lookups
+from netdevns.engine import EngineError, Socket, lookups
 from netdevns.netlink import uapi, wire
 from netdevns.recovery import homecoming
 from netdevns.state.kind import UP, Finding, Here, Kind, Leaving, Repair, View
+from tests.support import steps
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
 
@@ -143,7 +144,7 @@ def test_recorded_and_restored_after_a_kill(host: Namespace, target: Namespace, 
         def kill(*_: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
-        Device.up_and_replay = kill  # type: ignore[method-assign]
+        setattr(*steps.before("up_and_replay", kill))
         try:
             netdevns.move({"eth1": "net0"}, target.fd, journal=directory)
         finally:

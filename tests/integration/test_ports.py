@@ -11,10 +11,10 @@ import pytest
 
 import netdevns
 from netdevns.cli import show
-from netdevns.engine import Device, EngineError, Socket, lookups
+from netdevns.engine import EngineError, Socket, lookups
 from netdevns.netlink import uapi, wire
 from netdevns.state import ports, restore
-from tests.support import rawdump
+from tests.support import rawdump, steps
 from tests.support.namespaces import Namespace
 from tests.support.require import require
 from tests.support.restored import Restored
@@ -80,10 +80,10 @@ def port(where: Namespace, type_: int, value: bytes, ifindex: int = 102) -> int:
 def fail_to_move(target: Namespace, monkeypatch: pytest.MonkeyPatch, *devices: str) -> tuple[netdevns.Left, ...]:
     """Moves and fails at the last step; returns what was left."""
 
-    def fail(self: Device, target: Socket, _: object = None) -> None:  # noqa: ARG001  # verify's signature
+    def fail(_: int) -> None:
         raise EngineError(errno.EIO, "made to fail", "verify")
 
-    monkeypatch.setattr(Device, "verify", fail)
+    monkeypatch.setattr(*steps.before("verify", fail))
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move({device: f"net{n}" for n, device in enumerate(devices)}, target.fd)
     return raised.value.left

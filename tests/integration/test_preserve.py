@@ -11,13 +11,14 @@ import pytest
 
 import netdevns
 from netdevns.cli.main import main
-from netdevns.engine import Device, EngineError, Socket
+from netdevns.engine import EngineError
 from netdevns.netlink import wire
 from netdevns.state.kind import Kind
 from netdevns.state.neighbours import Neighbours
 from netdevns.state.restore import Restorer
 from netdevns.state.routes import Routes
 from netdevns.state.sysctls import Sysctls
+from tests.support import steps
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored
 
@@ -156,11 +157,11 @@ def test_failure_after_all_was_carried(
     host, target = everything
     seen = []
 
-    def fail(self: Device, target_: Socket, _: object = None) -> None:  # noqa: ARG001  # verify's signature
+    def fail(_: int) -> None:
         seen.append(len(routes(target, {"net0": "net0", "net1": "net1"})))
         raise EngineError(errno.EIO, "made to fail", "verify")
 
-    monkeypatch.setattr(Device, "verify", fail)
+    monkeypatch.setattr(*steps.before("verify", fail))
     with Restored(host, target), pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move(DEVICES, target.fd, preserve=ALL)
     assert raised.value.left == ()

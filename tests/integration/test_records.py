@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import netdevns
-from netdevns.engine import Device, EngineError
+from netdevns.engine import EngineError
 from netdevns.recovery import layout, recover
+from tests.support import steps
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored, assert_equal_soon
 
@@ -67,13 +68,11 @@ def test_running_move_is_left_alone(
     """A record that is held is no crash: `recover` beside a live move does nothing."""
     _, target = sides
     seen: list[object] = []
-    real = Device.up_and_replay
 
-    def beside(self: object, *arguments: object) -> None:
+    def beside(_: int) -> None:
         seen.append((netdevns.recover(directory), recover.pending(directory)))
-        real(self, *arguments)
 
-    monkeypatch.setattr(Device, "up_and_replay", beside)
+    monkeypatch.setattr(*steps.before("up_and_replay", beside))
     netdevns.move(DEVICES, target.fd, journal=directory)
     assert seen == [((), ([], 1, []))] * 2
 
@@ -196,12 +195,12 @@ def test_undo_that_fails_keeps_the_record(
     host, target = sides
     before = host.dump()
 
-    def fail(self: Device, *_: object) -> None:  # noqa: ARG001  # a step's signature
+    def fail(_: int) -> None:
         raise EngineError(errno.EIO, "made to fail", "undo")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Device, "verify", fail)
-        patch.setattr(Device, "undo", fail)
+        patch.setattr(*steps.before("verify", fail))
+        patch.setattr(*steps.before("undo", fail))
         with pytest.raises(netdevns.MoveFailed, match="the record is kept") as raised:
             netdevns.move(DEVICES, target.fd, journal=directory)
     assert {left.location for left in raised.value.left} == {"target", "source"}  # mv0 stayed

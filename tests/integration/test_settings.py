@@ -10,9 +10,10 @@ from unittest import mock
 import pytest
 
 import netdevns
-from netdevns.engine import Device, EngineError, Socket, lookups
+from netdevns.engine import EngineError, Socket, lookups
 from netdevns.netlink import uapi, wire
 from netdevns.state import restore, sysctls
+from tests.support import steps
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
 
@@ -52,10 +53,10 @@ def eth1(host: Namespace) -> Namespace:
 def failed_move(target: Namespace) -> netdevns.MoveFailed:
     """Moves eth1; the last step fails, so all is undone."""
 
-    def fail(self: Device, target: Socket, _: object = None) -> None:  # noqa: ARG001  # verify's signature
+    def fail(_: int) -> None:
         raise EngineError(errno.EIO, "made to fail", "verify")
 
-    with mock.patch.object(Device, "verify", fail), pytest.raises(netdevns.MoveFailed) as raised:
+    with mock.patch.object(*steps.before("verify", fail)), pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move({"eth1": "net0"}, target.fd)
     return raised.value
 

@@ -292,10 +292,10 @@ def test_killed_hook(here: Namespace, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from netdevns.oci import hook_command
-from netdevns.engine import Device
-def strike(self, *arguments):
+from tests.support import steps
+def strike(number):
     os.kill(os.getpid(), signal.SIGKILL)
-setattr(Device, sys.argv[1], strike)
+setattr(*steps.before(sys.argv[1], strike))
 hook_command.run(["createRuntime"])
 """
 

@@ -25,12 +25,12 @@ TOP = Path(__file__).parents[2]
 CHILD = """
 import json, os, signal, sys
 import netdevns
-from netdevns.engine import Device
+from tests.support import steps
 from tests.support.namespaces import Namespace
 step, directory, nic = json.loads(sys.argv[1])
-def strike(self, *arguments):
+def strike(number):
     os.kill(os.getpid(), signal.SIGKILL)
-setattr(Device, step, strike)
+setattr(*steps.before(step, strike))
 netdevns.move({nic: "net0"}, Namespace.create("target").fd, journal=directory)
 """
 

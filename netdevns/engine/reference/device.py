@@ -126,6 +126,9 @@ class Device(Findable):
         self.addresses = b""  # snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order
         # The RTM_NEWADDR messages that verify compared, perhaps with the RTM_NEWLINK in front.
         self.arrived: bytes | memoryview = b""
+        self.arrived_link = b""  # the RTM_NEWLINK that was read in the target when a batch was verified
+        self.depth = 0  # on how many others of the batch it lies, one on the other
+        self.touched = False  # whether anything was sent that may have changed it
 
     @property
     def unprotected(self) -> bytes:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import socket
 import struct
 import types
 
 import pytest
 
+from netdevns._ffi import ffi
 from netdevns.batch import transaction
 from netdevns.batch.plan import Plan
 from netdevns.engine import EngineError
-from netdevns.engine.phases import BatchDevice, Phases
+from netdevns.engine.batch_device import BatchDevice
+from netdevns.engine.phases import Phases
 from netdevns.errors import MoveFailed
 from netdevns.netlink import wire
 from tests.unit import messages as nl
@@ -54,7 +57,7 @@ class Strike:
 class Struck:
     """An engine object whose methods are counted; everything else is the object's own."""
 
-    METHODS = ("find", "snapshot", "move", "up_and_replay", "verify", "undo", "query", "command")
+    METHODS: tuple[str, ...] = ("find", "undo", "query", "command")
 
     def __init__(self, strike: Strike, name: str, inner) -> None:
         self.__dict__.update(_strike=strike, _name=name, _inner=inner)
@@ -65,6 +68,18 @@ class Struck:
     def __getattr__(self, name: str):
         value = getattr(self._inner, name)
         return self._strike.wrap(f"{self._name}.{name}", value) if name in self.METHODS else value
+
+
+class StruckPhases(Struck):
+    """The phases, whose calls are counted; the devices that they are asked for are those whose calls are counted."""
+
+    METHODS = ("snapshot", "set_down", "move_next", "catch_up", "replay_next", "verify_next")
+
+    def __init__(self, strike: Strike, inner: Phases, devices: list[Struck]) -> None:
+        super().__init__(strike, "phases", inner)
+        struck = {id(device._inner): device for device in devices}
+        self.__dict__["moves"] = [struck[id(device)] for device in inner.moves]
+        self.__dict__["replays"] = [struck[id(device)] for device in inner.replays]
 
 
 class Setting:
@@ -88,11 +103,24 @@ class Setting:
         self.before = state(world)
 
     def run(self, deadline: float | None = None, on_step=None):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:  # nobody is notified of anything
+            watch = types.SimpleNamespace(drain=lambda: None, told=b"", raw=ffi.new("struct nd_sock *"))
+            watch.raw.fd = ours.fileno()
+            return self._run(watch, deadline, on_step)
+
+    def _run(self, watch, deadline, on_step):
         sides = self.plan.sides
-        watch = types.SimpleNamespace(drain=lambda: None, told=b"")
-        sockets = sides.source_socket, sides.target_socket
-        phases = Phases(*sockets, sides.target.fd, watch, self.plan.devices, self.plan.uppers)
+        # What a phase sends by itself is not counted: its sockets and devices are the bare ones.
+        sockets = sides.source_socket._inner, sides.target_socket._inner
+        devices = [device._inner for device in self.plan.devices]
+        inner = Phases(*sockets, sides.target.fd, watch, devices, self.plan.uppers)
+        phases = StruckPhases(self.strike, inner, self.plan.devices)
         return transaction.Batch(self.plan, sides, phases, deadline, on_step).run(transaction.Batch.results)
+
+    def device(self, name: str | None) -> BatchDevice | None:
+        """One of the batch by its name, as the engine has it."""
+        return next((device._inner for device in self.plan.devices if device._name == name), None)
 
     def failed(self, deadline: float | None = None) -> MoveFailed:
         with pytest.raises(MoveFailed) as caught:
@@ -118,6 +146,9 @@ def two_devices() -> World:
     return world
 
 
+VERIFY = 7  # snapshot, links down, two moves, what was added meanwhile, two replays; then the comparison
+
+
 def fail_verify(made: Setting) -> None:
     """The last step of a batch of two devices fails."""
-    made.strike.at[11] = EngineError(errno.EIO, "", "verify")
+    made.strike.at[VERIFY] = EngineError(errno.EIO, "", "verify")

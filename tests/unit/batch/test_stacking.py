@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from netdevns.batch import stacking
-from netdevns.engine.phases import BatchDevice
+from netdevns.engine.batch_device import BatchDevice
 
 
 def link(ifindex: int, lower: int | None = None, master: int | None = None, kind: bytes = b"vlan") -> SimpleNamespace:

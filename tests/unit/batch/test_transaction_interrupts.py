@@ -8,11 +8,11 @@ import pytest
 from netdevns.batch import transaction
 from netdevns.errors import MoveFailed
 from tests.unit import messages as nl
-from tests.unit.batch.setting import fail_verify, state
+from tests.unit.batch.setting import VERIFY, fail_verify, state
 
 # ---- interrupts ----------------------------------------------------------------------------------------------------
 
-FORWARD, UNDO = range(12), range(12, 26)
+FORWARD, UNDO = range(VERIFY + 1), range(VERIFY + 1, VERIFY + 15)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -36,10 +36,10 @@ def test_interrupt_at_every_call_is_undone(setting, at, after):
 def test_interrupt_at_every_call_of_the_undo(setting, at, after, exception):
     """A second interrupt, anywhere in the undo, does not end it: it begins again, and all is as before."""
     made = setting()
-    made.strike.at, made.strike.after = {11: KeyboardInterrupt(), at: exception()}, after
+    made.strike.at, made.strike.after = {VERIFY: KeyboardInterrupt(), at: exception()}, after
     with pytest.raises(KeyboardInterrupt):
         made.run()
-    assert len(made.strike.calls) > 24
+    assert len(made.strike.calls) > 20
     assert state(made.world) == made.before
 
 
@@ -47,7 +47,7 @@ def test_impatient_user(setting):
     """An interrupt at every second call of the undo: it still comes to its end."""
     made = setting()
     fail_verify(made)
-    made.strike.at |= {at: KeyboardInterrupt() for at in (12, 14, 17, 21, 26)}
+    made.strike.at |= {at: KeyboardInterrupt() for at in (8, 10, 13, 17, 22)}
     made.failed()
     assert state(made.world) == made.before
 
@@ -67,7 +67,7 @@ def test_any_exception_is_undone(setting, at, exception):
 def test_any_exception_in_the_undo(setting, at):
     """A signal handler may raise what it likes (TimeoutError for an alarm): in the undo, too, it does not end it."""
     made = setting()
-    made.strike.at = {11: KeyboardInterrupt(), at: TimeoutError()}
+    made.strike.at = {VERIFY: KeyboardInterrupt(), at: TimeoutError()}
     with pytest.raises((KeyboardInterrupt, TimeoutError)):
         made.run()
     assert state(made.world) == made.before
@@ -76,7 +76,7 @@ def test_any_exception_in_the_undo(setting, at):
 def test_interrupt_after_a_failed_undo_tells_what_is_left(setting):
     """The interrupt propagates; its cause says which device is where."""
     made = setting()
-    made.strike.at = {11: KeyboardInterrupt()}
+    made.strike.at = {VERIFY: KeyboardInterrupt()}
     made.world.target.fault = lambda r: (
         errno.EPERM if r.type == nl.RTM_NEWLINK and nl.IFLA_NET_NS_FD in r.attrs() else 0
     )

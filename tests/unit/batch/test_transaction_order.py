@@ -1,9 +1,7 @@
 """The batch that succeeds: the order of its steps and of its results."""
 
 import struct
-import types
 
-from netdevns.engine import phases
 from tests.unit import messages as nl
 from tests.unit.fake import World
 
@@ -12,10 +10,13 @@ def test_phases(setting):
     """Snapshot all, all links down in one send, move all, replay all, verify all; nothing else is asked."""
     made = setting()
     made.run()
-    assert made.strike.calls == [
-        "source.query", "eth1.snapshot", "eth2.snapshot", "source.command", "eth1.move", "eth2.move",
-        "eth1.up_and_replay", "eth2.up_and_replay", "target.query", "target.query", "eth1.verify", "eth2.verify",
-    ]  # fmt: skip
+    phases = "snapshot set_down move_next move_next catch_up replay_next replay_next verify_next"
+    assert made.strike.calls == [f"phases.{phase}" for phase in phases.split()]
+    asked = [[request.type for request in datagram] for datagram in made.world.source.datagrams]
+    assert asked == [[nl.RTM_GETADDR], [nl.RTM_NEWLINK] * 2, [nl.RTM_NEWLINK], [nl.RTM_NEWLINK]]
+    replay = [nl.RTM_NEWADDR, nl.RTM_NEWLINK, nl.RTM_NEWADDR, nl.RTM_NEWADDR]
+    asked = [[request.type for request in datagram] for datagram in made.world.target.datagrams]
+    assert asked == [replay, replay, [nl.RTM_GETADDR], [nl.RTM_GETLINK] * 2]
 
 
 def test_results_are_in_the_order_of_the_mapping(setting):
@@ -37,8 +38,8 @@ def test_uppers_leave_first_and_come_up_last(setting):
     """A device whose lower is in the batch, too, moves before it and is replayed after it."""
     made = setting(depths={8: 1})
     made.run()
-    steps = [c for c in made.strike.calls if c.endswith((".move", ".up_and_replay"))]
-    assert steps == ["eth2.move", "eth1.move", "eth1.up_and_replay", "eth2.up_and_replay"]
+    assert [d[0].ifindex for d in made.world.source.datagrams if nl.IFLA_NET_NS_FD in d[0].attrs()] == [8, 7]
+    assert [d[0].ifindex for d in made.world.target.datagrams if d[0].type == nl.RTM_NEWADDR] == [7, 8]
 
 
 def test_literal_names_before_templates(setting):
@@ -60,7 +61,7 @@ def test_no_down_batch_for_one_device(setting):
     """For a single device it gains nothing."""
     made = setting({7: "net1"})
     made.run()
-    assert "source.command" not in made.strike.calls
+    assert [len(d) for d in made.world.source.datagrams if d[0].type == nl.RTM_NEWLINK] == [1]  # the move
 
 
 def test_what_is_down_is_not_set_down(setting):
@@ -75,16 +76,18 @@ def test_what_is_down_is_not_set_down(setting):
     assert batches == [[8], [7], [8]]  # the down, two moves
 
 
-def test_many_links_down_in_windows():
-    """More links than DOWN_WINDOW go in several sends, each with its own ack."""
-    sent: list[bytes] = []
-    link = types.SimpleNamespace(flags=1, altnames=())
-    devices = [
-        types.SimpleNamespace(ifindex=100 + i, link=link, depth=0, wanted=b"e", touched=False) for i in range(150)
-    ]
-    made = phases.Phases(types.SimpleNamespace(command=sent.append), None, -1, None, devices, ())
-    made.set_down()
-    windows = [nl.requests(s) for s in sent]
+def test_many_links_down_in_windows(setting):
+    """More links than DOWN_WINDOW go in several sends, each with its own ack; look-ups in several, too."""
+
+    def many(world: World) -> None:
+        for ifindex in range(7, 157):
+            world.source.links[ifindex] = (nl.IFF_UP, World.attributes(f"eth{ifindex - 6}", bytes(6)))
+
+    made = setting({ifindex: f"net{ifindex}" for ifindex in range(7, 157)}, prepare=many)
+    told: list[tuple[str, int, int]] = []
+    made.run(on_step=lambda *step: told.append(step))
+    windows = [d for d in made.world.source.datagrams if d[0].type == nl.RTM_NEWLINK and len(d) > 1]
+    assert [step for step in told if step[0] == "verify"] == [("verify", n, 150) for n in (32, 64, 96, 128, 150)]
     assert [len(w) for w in windows] == [64, 64, 22]
     assert all([bool(r.flags & nl.NLM_F_ACK) for r in w] == [False] * (len(w) - 1) + [True] for w in windows)
-    assert all(device.touched for device in devices)
+    assert all(device.touched for device in made.plan.devices)

@@ -7,8 +7,9 @@ from itertools import groupby
 import pytest
 
 from netdevns.engine import EngineError
+from netdevns.engine.failed import Failed
 from tests.unit import messages as nl
-from tests.unit.batch.setting import Setting, fail_verify, state
+from tests.unit.batch.setting import VERIFY, Setting, fail_verify, state
 from tests.unit.fake import Namespace, World
 
 
@@ -21,17 +22,15 @@ def names(namespace: Namespace) -> dict[int, str]:
 BACK = "devices, addresses and routes are back as before"
 STEPS = [
     pytest.param(0, "snapshot", None, "the addresses of the devices could not be read", id="snapshot"),
-    pytest.param(1, "snapshot", "eth1", "its addresses could not be read", id="snapshot-first"),
-    pytest.param(2, "snapshot", "eth2", "its addresses could not be read", id="snapshot-second"),
-    pytest.param(3, "down", "eth1", "it could not be set down", id="down"),
-    pytest.param(4, "move", "eth1", "the move failed", id="move-first"),
-    pytest.param(5, "move", "eth2", "the move failed", id="move-second"),
-    pytest.param(6, "replay", "eth1", "its addresses could not be set in the target", id="replay-first"),
-    pytest.param(7, "replay", "eth2", "its addresses could not be set in the target", id="replay-second"),
-    pytest.param(8, "verify", None, "what arrived in the target could not be read", id="verify-links"),
-    pytest.param(9, "verify", None, "what arrived in the target could not be read", id="verify-addresses"),
-    pytest.param(10, "verify", "eth1", "it did not arrive as it was", id="verify-first"),
-    pytest.param(11, "verify", "eth2", "it did not arrive as it was", id="verify-second"),
+    pytest.param(0, "snapshot", "eth1", "its addresses could not be read", id="snapshot-first"),
+    pytest.param(1, "down", "eth1", "it could not be set down", id="down"),
+    pytest.param(2, "move", "eth1", "the move failed", id="move-first"),
+    pytest.param(3, "move", "eth2", "the move failed", id="move-second"),
+    pytest.param(5, "replay", "eth1", "its addresses could not be set in the target", id="replay-first"),
+    pytest.param(6, "replay", "eth2", "its addresses could not be set in the target", id="replay-second"),
+    pytest.param(VERIFY, "verify", None, "what arrived in the target could not be read", id="verify"),
+    pytest.param(VERIFY, "verify", "eth1", "it did not arrive as it was", id="verify-first"),
+    pytest.param(VERIFY, "verify", "eth2", "it did not arrive as it was", id="verify-second"),
 ]
 
 
@@ -40,7 +39,8 @@ STEPS = [
 def test_failed_step_is_undone(setting, at, step, device, words, after):
     """Whichever step fails, and whether it was done or not: all is as before, and the error says what and where."""
     made = setting()
-    made.strike.at, made.strike.after = {at: EngineError(errno.EPERM, "because", "exchange")}, after
+    failed = Failed(made.device(device), step, errno.EPERM, "because")
+    made.strike.at, made.strike.after = {at: failed}, after
     e = made.failed()
     assert state(made.world) == made.before
     assert (e.errno, e.extack, e.device, e.step, e.netns, e.left, e.rolled_back) == (
@@ -55,17 +55,21 @@ def test_failed_step_is_undone(setting, at, step, device, words, after):
 def test_location_after_a_failed_snapshot(setting):
     """A device that was not touched is in the source."""
     made = setting()
-    made.strike.at = {1: EngineError(errno.EIO, "", "snapshot")}
+    made.strike.at = {0: Failed(made.device("eth1"), "snapshot", errno.EIO, "")}
     assert made.failed().location == "source"
 
 
 def test_comparison_that_fails_is_no_system_call(setting):
-    """ESTALE is the engine's word for a difference: errno is 0, the text says what differs."""
+    """ESTALE is the core's word for a difference: errno is 0, the text says what differs."""
     made = setting()
-    made.strike.at = {10: EngineError(errno.ESTALE, "the MTU changed", "verify")}
+
+    def another(flags: int, attributes: dict[int, bytes], addresses: list[bytes]) -> tuple[int, dict, list[bytes]]:
+        return flags, attributes | {nl.IFLA_MTU: struct.pack("=I", 1300)}, addresses
+
+    made.world.target.tamper = another
     e = made.failed()
-    assert (e.errno, e.extack) == (0, "the MTU changed")
-    assert str(e) == f"eth1: it did not arrive as it was: the MTU changed; {BACK}"
+    assert (e.errno, e.device, e.extack) == (0, "eth1", "the MTU changed")
+    assert str(e) == f"eth1: it did not arrive as it was: {e.extack}; {BACK}"
 
 
 def test_name_taken_meanwhile(setting):
@@ -93,17 +97,18 @@ def test_refused_link_of_the_down_batch_is_named(setting):
 def test_untouched_devices_are_left_alone(setting):
     """A failure before the first change: nobody is sent anything in an undo."""
     made = setting()
-    made.strike.at = {1: EngineError(errno.EIO, "", "snapshot")}
+    made.strike.at = {0: EngineError(errno.EIO, "", "snapshot")}
     made.failed()
-    assert made.strike.calls == ["source.query", "eth1.snapshot"]
+    assert made.strike.calls == ["phases.snapshot", "phases.catch_up"]
+    assert made.world.source.datagrams == made.world.target.datagrams == []
 
 
 def test_undo_order(setting):
     """Uppers are moved back first; lowers are restored first; routes come last."""
     made = setting(depths={8: 1})
-    made.strike.at = {11: EngineError(errno.EIO, "", "verify")}
+    made.strike.at = {VERIFY: EngineError(errno.EIO, "", "verify")}
     made.failed()
-    assert [call for call, _ in groupby(made.strike.calls[12:])] == [
+    assert [call for call, _ in groupby(made.strike.calls[VERIFY + 1 :])] == [
         "eth2.find", "target.query", "eth2.undo",  # alternative names that were added there
         "eth1.find", "target.query", "eth1.undo",
         "source.query", "eth1.undo",  # what is before its addresses, and these
@@ -117,7 +122,7 @@ def test_undo_order(setting):
 def test_undo_puts_routes_back(setting):
     """A route that went with its device is there again, once."""
     made = setting()
-    made.strike.at = {11: EngineError(errno.EIO, "", "verify")}
+    made.strike.at = {VERIFY: EngineError(errno.EIO, "", "verify")}
     made.failed()
     assert len(made.world.source.routes) == 1
 
@@ -130,7 +135,7 @@ def test_undo_puts_a_port_back(setting):
         world.source.links[7] = (flags, attributes | {nl.IFLA_MASTER: struct.pack("=I", 50)})
 
     made = setting(prepare=enslaved)
-    made.strike.at = {11: EngineError(errno.EIO, "", "verify")}
+    made.strike.at = {VERIFY: EngineError(errno.EIO, "", "verify")}
     e = made.failed()
     assert e.left == ()
     assert state(made.world) == made.before
@@ -266,7 +271,7 @@ def test_undo_goes_on_when_a_master_cannot_be_asked(setting):
 
     made = setting(prepare=enslaved)
     fail_verify(made)
-    made.strike.at[19] = EngineError(errno.ENOBUFS, "", "exchange")
-    assert made.strike.calls[19:20] in ([], ["source.query"])
+    made.strike.at[15] = EngineError(errno.ENOBUFS, "", "exchange")
+    assert made.strike.calls[15:16] in ([], ["source.query"])
     assert made.failed().left == ()
     assert state(made.world) == made.before

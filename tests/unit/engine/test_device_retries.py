@@ -222,7 +222,7 @@ def test_no_code_is_left_after_a_success(run, unsure, wanted, monkeypatch):
         self._err.code = -errno.EXFULL
         while call(self.raw, *args, self._err):
             assert self._err.code == -errno.EOVERFLOW
-            self._grow(self.raw.need)
+            self._reserve(self.raw.need)
         assert self._err.code == 0, call
         steps.append(call)
 

@@ -139,10 +139,8 @@ def test_need_of_a_snapshot_is_enough():
         while code := lib.nd_dev_snapshot(dev.raw, source.raw, dev._err):
             assert code == -errno.EOVERFLOW
             needs.append(dev.raw.need)
-            memory = ffi.new("unsigned char[]", dev.raw.need)
-            ffi.memmove(memory, dev._memory, dev.raw.size)
-            dev._memory, dev.raw = memory, ffi.cast("struct nd_dev *", memory)
-            lib.nd_dev_resize(dev.raw, needs[-1])
+            assert lib.nd_member_reserve(dev.member, needs[-1]) == 0
+            assert dev.raw.size == needs[-1]
     assert len(needs) == 1
 
 

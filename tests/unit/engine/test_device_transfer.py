@@ -15,7 +15,7 @@ from tests.unit.fake import Namespace, World, device
 def transfer(world: World, dev: Device) -> tuple[int, int]:
     """nd_dev_transfer: its code and that of the undo."""
     undo_err = ffi.new("struct nd_err *", {"code": -99})
-    dev._grow(lib.ND_DEV_SIZE_MIN)  # as an embedder gives it
+    dev._reserve(lib.ND_DEV_SIZE_MIN)  # as an embedder gives it
     # Two namespaces, of whichever kind: they are compared first.
     fds = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("net", "uts")]
     world.by_fd |= dict(zip(fds, (world.source, world.target), strict=True))

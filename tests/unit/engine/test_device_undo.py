@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from netdevns._ffi import ffi
+from netdevns._ffi import ffi, lib
 from netdevns.engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RESTORE, RETURN, Device
 from tests.unit import messages as nl
 from tests.unit.engine.steps import IPV4, IPV6, SECOND, SECOND6, Run, failure, flags_of, is_move, local, refuse
@@ -157,9 +157,10 @@ def test_undo_whose_answer_is_lost(run):
 def test_undo_from_a_copy_of_the_memory(run):
     """A device is plain data without pointers: a copy of its bytes is undone as well as the original."""
     made = moved(run, IPV4, IPV6)
-    saved = bytes(ffi.buffer(made.dev._memory, made.dev.raw.size))
+    size = made.dev.raw.size
+    saved = bytes(ffi.buffer(made.dev.raw, size))
     copy = Device(b"x", b"y", 1)
-    copy._memory = ffi.new("unsigned char[]", saved)
-    copy.raw = ffi.cast("struct nd_dev *", copy._memory)
+    assert lib.nd_member_reserve(copy.member, size) == 0
+    ffi.memmove(copy.raw, saved, size)
     copy.undo(made.source, made.target, made.world.SOURCE_FD, RETURN | RESTORE)
     assert [local(a) for a in made.world.source.addresses] == ["10.0.0.1", "2001:db8::1"]

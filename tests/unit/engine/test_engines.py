@@ -185,7 +185,7 @@ def compare(prepare: Callable[[World], None] = nothing, **scenario: Any) -> int:
 @pytest.fixture(autouse=True)
 def _enough_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """So much that the native engine never asks the kernel again for want of room."""
-    monkeypatch.setattr(native, "MEMORY_BYTES", 1 << 20)
+    monkeypatch.setattr(native.device, "MEMORY_BYTES", 1 << 20)
 
 
 @pytest.mark.parametrize("read", [False, True], ids=["alone", "in-a-batch"])
@@ -412,7 +412,7 @@ def test_late_without_a_snapshot(engine: Any) -> None:
 
 def test_late_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The native engine's memory grows with what was told."""
-    monkeypatch.setattr(native, "MEMORY_BYTES", 8192)
+    monkeypatch.setattr(native.device, "MEMORY_BYTES", 8192)
     said = told(*[(DEL, ipv6(n), 0) for n in range(400)])
     world = World(*RICH[:2])
     with world.sockets(native.Socket) as (source, _):

@@ -1,0 +1,42 @@
+"""How a phase of a batch fails."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from ..netlink.error import EngineError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    from .batch_device import BatchDevice
+
+    T = TypeVar("T")
+
+
+class Failed(Exception):
+    """A phase failed, for one device or (None) for all of them.
+
+    Attributes:
+        device: Which one.
+        step: As in `NetDevError.step`.
+        errno: 0: no system call failed, a comparison did.
+        extack: The kernel's words, or the engine's.
+    """
+
+    def __init__(self, device: BatchDevice | None, step: str, errno_: int, extack: str) -> None:
+        super().__init__(step)
+        self.device = device
+        self.step = step
+        self.errno = errno_
+        self.extack = extack
+
+
+def attempt(device: BatchDevice | None, step: str, call: Callable[..., T], *args: object) -> T:
+    """A call of the engine's; if it fails, `Failed` says of which device and in which step."""
+    try:
+        return call(*args)
+    except EngineError as e:
+        raise Failed(device, step, 0 if e.errno == errno.ESTALE else e.errno, e.extack) from None

@@ -1,0 +1,50 @@
+"""Lists of messages, found by one call of the core instead of one for each message: csrc/binding.h."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ..._ffi import ffi, lib
+from ...netlink import wire
+from ...netlink.error import EngineError
+from .memory import new_raw
+
+ADDRESS_BYTES = 24  # the least that a message about one has: nlmsghdr, ifaddrmsg
+
+
+def spans(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
+    """What wire.spans finds, all at once. Raises wire.Malformed before the first, where any length lies."""
+    return _spans(lib.nd_spans, data)
+
+
+def foreign_routes(dumped: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
+    """The same of routes that the kernel did not make with an address, and of default routes."""
+    return _spans(lib.nd_route_spans, dumped)
+
+
+def _spans(find: Callable[..., int], data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
+    numbers = new_raw("uint32_t[]", 3 * (len(data) // wire.NLMSGHDR.size))
+    with ffi.from_buffer(data) as view:  # see address_runs
+        found = find(view, len(data), numbers, len(numbers) // 3)
+    if found < 0:
+        raise wire.Malformed("a netlink message with a wrong length")
+    each = iter(ffi.unpack(numbers, 3 * found))
+    return zip(each, each, each, strict=True)
+
+
+def address_runs(told: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Messages about addresses that follow one another and are of one device: its ifindex, and all of them.
+
+    Raises:
+        EngineError: EBADMSG: the length of a message lies.
+    """
+    view = memoryview(told)
+    runs = new_raw("struct nd_run[]", len(view) // ADDRESS_BYTES)
+    # Let go of at once, and not with the last traceback that knows of it: CPython before 3.11.8 and 3.12.2 crashes when
+    # a memoryview that somebody holds is collected with a cycle (gh-77894).
+    with ffi.from_buffer(told) as data:
+        found = lib.nd_addr_runs(data, len(view), runs, len(runs))
+    if found < 0:
+        raise EngineError(-found, "a netlink message with a wrong length", "exchange")
+    for run in runs[0:found]:
+        yield run.ifindex, view[run.at : run.at + run.len]
