@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * For LD_PRELOAD: makes system calls of a program fail with ENOBUFS. FAULT_CALL is send, recvmmsg or setns; the calls from the
+ * For LD_PRELOAD: makes system calls of a program fail with EIO. FAULT_CALL is send, recvmmsg or setns; the calls from the
  * FAULT_FIRST-th (from 1) to the FAULT_LAST-th fail. The answer to a failing recvmmsg stays unread: the request was done.
  */
 #define _GNU_SOURCE
@@ -20,7 +20,7 @@ static int fails(const char *call)
 	if (!which || !first || !last || strcmp(which, call) != 0)
 		return 0;
 	calls++;
-	errno = ENOBUFS;
+	errno = EIO;
 	return calls >= atol(first) && calls <= atol(last);
 }
 

@@ -111,7 +111,8 @@ class Batch:
         host.wait_until_quiet()
         self.host, self.target, self.folder = host, target, folder
         with Socket() as socket:
-            answers, addresses = lookups.links_and_addresses(socket, [102, 103], 1 << 16)
+            answers = lookups.ask(socket, [*map(wire.get_link, (102, 103))])
+            addresses = lookups.addresses(socket, (102, 103))
         self.devices = []
         self.arguments: list[str] = []
         asked_for = ((b"net0", 7, 0, 0), (b"v%d", 0, 1, 1))

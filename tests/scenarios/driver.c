@@ -215,7 +215,7 @@ static void fault(void)
 {
 	const int what = atoi(strtok(NULL, " ")), first = atoi(strtok(NULL, " ")), last = atoi(strtok(NULL, " "));
 
-	printf("{\"calls\":%d}\n", fault_arm ? fault_arm(what, first, last, ENOBUFS) : 0);
+	printf("{\"calls\":%d}\n", fault_arm ? fault_arm(what, first, last, EIO) : 0);
 }
 
 static uint32_t bits(void)

@@ -102,7 +102,7 @@ def fault(asked: Answer) -> Answer:
     """Nothing where no fault.c is loaded."""
     if not hasattr(_libc, "fault_arm"):
         return {"calls": 0}
-    return {"calls": _libc.fault_arm(asked["what"], asked["first"], asked["last"], errno.ENOBUFS)}
+    return {"calls": _libc.fault_arm(asked["what"], asked["first"], asked["last"], errno.EIO)}
 
 
 def serve(home: int) -> None:
