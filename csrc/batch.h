@@ -259,7 +259,7 @@ struct netdevns_batch {
 	size_t moved, replayed, verified;
 	size_t unread_bytes;		/* of addresses that were moved, whose notifications were not read yet */
 	int is_up_to_date;		/* the snapshots have what was added after them */
-	int moves_altnames;		/* whether a move takes alternative names along: from 6.6 on */
+	int moves_altnames;		/* nd_batch_moves_altnames, once it was asked; -1 before */
 	int keeps_links;		/* verify fills `arrived` */
 	struct nd_memory links;		/* RTM_NEWLINK messages of the source: of the batch, and what lies on another one */
 	struct nd_link *seen;		/* the same, read */
@@ -286,6 +286,8 @@ int nd_batch_dump(struct netdevns_batch *b, struct nd_sock *sock, struct nd_msg 
 /* A link by ifindex, in b->reply. -ENODEV: not there. */
 int nd_batch_link(struct netdevns_batch *b, struct nd_sock *sock, int32_t ifindex, struct nd_view *link, struct nd_err *err);
 
+/* Whether a move takes alternative names along (from 6.6 on). */
+int nd_batch_moves_altnames(struct netdevns_batch *b);
 /* Behind the others: it moves. There is room. */
 void nd_batch_append(struct netdevns_batch *b, struct nd_member *m);
 /* Whose names have less than ND_WORD_SIZE bytes, without a device. NULL: out of memory. */

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #define REPLY_BYTES (256 << 10)	/* to begin with: the links of 150 devices */
@@ -84,23 +83,6 @@ int netdevns_batch_add(struct netdevns_batch *b, const char *ifname, const char 
 	return nd_batch_succeed(err);
 }
 
-/*
- * Before 6.6 a move leaves alternative names in the table of the old namespace, where they block a name: they are removed before
- * it and added after it. The kernel does not say whether it does; what is done without need works as well.
- */
-static int moves_altnames(void)
-{
-	struct utsname name;
-	char *end;
-	long major, minor;
-
-	if (uname(&name))
-		return 1;
-	major = strtol(name.release, &end, 10);
-	minor = *end == '.' ? strtol(end + 1, NULL, 10) : 0;
-	return major > 6 || (major == 6 && minor >= 6);
-}
-
 struct netdevns_batch *nd_batch_new(void)
 {
 	struct netdevns_batch *const b = calloc(1, sizeof *b);
@@ -112,7 +94,7 @@ struct netdevns_batch *nd_batch_new(void)
 	b->target = &b->own_target;
 	b->notify = &b->own_notify;
 	b->source->fd = b->target->fd = b->notify->fd = -1;
-	b->moves_altnames = moves_altnames();
+	b->moves_altnames = -1;
 	if (nd_memory_grow(&b->reply, REPLY_BYTES)) {
 		free(b);
 		return NULL;

@@ -106,7 +106,7 @@ static int take_altnames(struct netdevns_batch *b, const struct nd_member *m, st
 	struct nd_msg removals;
 	int code;
 
-	if (!m->link.has_altnames || b->moves_altnames || !nd_member_snapshot(m, &link))
+	if (!m->link.has_altnames || nd_batch_moves_altnames(b) || !nd_member_snapshot(m, &link))
 		return 0;
 	if (nd_memory_grow(&memory, 16 * link.len))	/* a name of one byte has a message of its own */
 		return nd_err_set(err, ND_STEP_MOVE, -ENOMEM, "out of memory");
@@ -192,7 +192,7 @@ int nd_batch_replay_next(struct netdevns_batch *b, struct nd_failure *f)
 	struct nd_view link;
 	int code = nd_member_step(b, m, replay_step, &f->err);
 
-	if (!code && m->link.has_altnames && !b->moves_altnames && nd_member_snapshot(m, &link))
+	if (!code && m->link.has_altnames && !nd_batch_moves_altnames(b) && nd_member_snapshot(m, &link))
 		code = nd_altnames_send(b->target, ND_RTM_NEWLINKPROP, m->dev->target_ifindex, &link, NULL, &f->err);
 	if (code)
 		return nd_failure_set(f, m, "replay");

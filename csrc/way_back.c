@@ -92,7 +92,8 @@ static int free_altnames(struct netdevns_batch *b, struct nd_member *m, struct n
 		nd_memory_free(&memory);
 		return nd_err_set(err, ND_STEP_UNDO, -ESTALE, REPLACED);
 	}
-	code = nd_altnames_send(b->target, ND_RTM_DELLINKPROP, m->dev->target_ifindex, &now, b->moves_altnames ? &was : NULL, err);
+	code = nd_altnames_send(b->target, ND_RTM_DELLINKPROP, m->dev->target_ifindex, &now, nd_batch_moves_altnames(b) ? &was : NULL,
+				err);
 	nd_memory_free(&memory);
 	nd_member_restore_mac(b, b->target, m, m->dev->target_ifindex);
 	return code;

@@ -1,11 +1,17 @@
-"""Compilers for the C core, what they are held to, and programs built by them: each once a session."""
+"""Compilers for the C core, what they are held to, and programs built by them: each once, for all processes."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
+import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +32,47 @@ STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion",
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 PLAIN, SANITIZED, DEBUG = ["-O2"], ["-O1", "-g", *SANITIZE], ["-O1", "-g"]
 
+# What is built of the same sources in the same way is built once: test runs are several processes.
+BUILT = HERE.parents[1] / ".cache" / "csrc"
+OLD_S = 3600.0
+
 scratch = tempfile.TemporaryDirectory(prefix="netdevns-csrc-")  # removed by tests/conftest.py
 SCRATCH = Path(scratch.name)
+
+
+def digest(*parts: str | Path) -> str:
+    """Of texts, and of the contents of files."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part.read_bytes() if isinstance(part, Path) else part.encode())
+        found.update(b"\0")
+    return found.hexdigest()[:20]
+
+
+def once(name: str, key: str, make: Callable[[Path], object]) -> Path:
+    """A folder that `make` has filled: made by the first process that wants it, and waited for by the others."""
+    folder = BUILT / name / key
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(folder.parent / "lock", "w")  # noqa: SIM115  # closed below
+    except OSError:  # a checkout that is another user's
+        folder = SCRATCH / name / key
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(folder.parent / "lock", "w")  # noqa: SIM115
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            for other in folder.parent.iterdir():
+                if other.is_dir() and time.time() - other.stat().st_mtime > OLD_S:
+                    shutil.rmtree(other, ignore_errors=True)
+            making = Path(tempfile.mkdtemp(dir=folder.parent))
+            try:
+                make(making)
+                with contextlib.suppress(FileExistsError):  # made on another kernel, whose locks are its own
+                    os.rename(making, folder)
+            finally:
+                shutil.rmtree(making, ignore_errors=True)
+    return folder
 
 
 @dataclass(frozen=True)
@@ -66,28 +111,56 @@ class Build:
             require("compilers", reason)
 
     @functools.cache  # noqa: B019
-    def objects(self) -> tuple[Path, ...]:
-        """The core, compiled."""
-        folder = SCRATCH / self.name
-        folder.mkdir()
-        found = []
-        for source in CORE:
-            found.append(folder / f"{source.stem}.o")
-            self.run("-c", source, "-o", found[-1])
-        return tuple(found)
+    def key(self) -> str:
+        """Of all that the core's objects are made of."""
+        done = subprocess.run([self.compiler, "--version"], capture_output=True, text=True, timeout=60, check=True)
+        command = " ".join(map(str, self.command(*STRICT)[:-1]))
+        return digest(done.stdout, command, *sorted(CSRC.glob("*.[ch]")))
 
     @functools.cache  # noqa: B019
+    def objects(self) -> tuple[Path, ...]:
+        """The core, compiled."""
+
+        def make(folder: Path) -> None:
+            for source in CORE:
+                self.run("-c", source, "-o", folder / f"{source.stem}.o")
+
+        folder = once(self.name, self.key(), make)
+        return tuple(folder / f"{source.stem}.o" for source in CORE)
+
+    @functools.cache  # noqa: B019
+    def link(self, name: str, sources: tuple[Path, ...], options: tuple[str, ...] = ()) -> Path:
+        """A program, linked with the core."""
+        headers = sorted(header for folder in {source.parent for source in sources} for header in folder.glob("*.h"))
+
+        def make(folder: Path) -> None:
+            self.run(*sources, *self.objects(), *options, "-o", folder / name)
+
+        return once(f"{self.name}-{name}", digest(self.key(), *options, *sources, *headers), make) / name
+
     def program(self, name: str) -> Path:
-        """One of PROGRAMS, linked with the core."""
-        out = SCRATCH / self.name / name
-        self.run(*PROGRAMS[name], *self.objects(), "-o", out)
-        return out
+        """One of PROGRAMS."""
+        return self.link(name, tuple(PROGRAMS[name]))
 
 
 @functools.cache
 def kernel_headers() -> Path:
     """The kernel's headers, for musl."""
-    return wheels_musl.kernel_headers(SCRATCH / "kernel-headers")
+    version = Path("/usr/include/linux/version.h")
+    key = digest(version) if version.exists() else "none"
+    return once("kernel-headers", key, lambda folder: wheels_musl.kernel_headers(folder / "include")) / "include"
+
+
+@functools.cache
+def preloaded(source: Path) -> Path:
+    """A library for LD_PRELOAD."""
+    build = BUILDS["gcc"]
+    build.check()
+
+    def make(folder: Path) -> None:
+        build.run("-shared", "-fPIC", source, "-o", folder / "preloaded.so")
+
+    return once("preloaded", digest(build.key(), source), make) / "preloaded.so"
 
 
 BUILDS = {

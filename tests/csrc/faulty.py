@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from .compilers import BUILDS, HERE, SCRATCH
+from .compilers import BUILDS, HERE, preloaded
 from .ways import run_here
 
 
@@ -16,13 +16,10 @@ class Faulty:
         self.program = program
         self.build = BUILDS["gcc-sanitized"]
         self.build.check()
-        fault, asan = SCRATCH / "fault.so", self._gcc("-print-file-name=libasan.so").strip()
-        self._gcc("-shared", "-fPIC", "-O2", "-Wall", "-Werror", str(HERE / "fault.c"), "-o", str(fault))
-        self.preload = f"{Path(asan).resolve()}:{fault}"  # the sanitizer's has to come first
-
-    @staticmethod
-    def _gcc(*arguments: str) -> str:
-        return subprocess.run(["gcc", *arguments], capture_output=True, text=True, check=True, timeout=60).stdout
+        command = ["gcc", "-print-file-name=libasan.so"]
+        asan = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+        # The sanitizer's has to come first.
+        self.preload = f"{Path(asan).resolve()}:{preloaded(HERE / 'fault.c')}"
 
     def argv(self, call: str, first: int, last: int, *arguments: str) -> list[str]:
         """The command line."""

@@ -30,7 +30,7 @@ from tests.support import require
 from tests.support.attacks import LONG
 from tests.support.namespaces import Namespace
 
-from .compilers import BUILDS, CORE, HERE, SANITIZE, Build
+from .compilers import BUILDS, HERE, SANITIZE, Build
 from .ways import FEW_WAYS, starter
 
 pytestmark = pytest.mark.native
@@ -735,8 +735,7 @@ FUZZERS = {
 def test_fuzzed_records_are_refused_or_whole(compiler: str, batch: Batch, tmp_path: Path, show) -> None:
     """No wrong access and no hang; what is taken is the same when it is written and read again."""
     BUILDS[f"{compiler}-sanitized"].check()
-    program = tmp_path / "fuzz"
-    FUZZERS[compiler].run(HERE / "fuzz_records.c", *CORE, "-o", program)
+    program = FUZZERS[compiler].link("fuzz", (HERE / "fuzz_records.c",))
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for how in range(2):

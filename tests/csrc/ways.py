@@ -29,7 +29,7 @@ def ways(*names: str) -> list[Any]:
 
 ALL_WAYS = ways(*BUILDS, "valgrind")
 # For what takes the kernel time.
-FEW_WAYS = ways("gcc", "gcc-sanitized", "clang-sanitized", "musl", "valgrind")
+FEW_WAYS = ways("gcc", "gcc-sanitized", "musl", "valgrind")
 
 Run = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.csrc.compilers import BUILDS, DEBUGGABLE, SCRATCH, Build
+from tests.csrc.compilers import BUILDS, DEBUGGABLE, Build
 from tests.support import rawdump
 from tests.support.namespaces import Namespace
 
@@ -54,9 +54,7 @@ DEVICES = {"eth0": "net0", "eth1": "net1"}
 def driver(build: Build) -> Path:
     """driver.c, linked with the core and the batch."""
     build.check()
-    out = SCRATCH / f"hostile-{build.name}"
-    build.run(DRIVER, *build.objects(), WRAPPED, "-pthread", "-o", out)
-    return out
+    return build.link("hostile", (DRIVER,), (WRAPPED, "-pthread"))
 
 
 @dataclass(frozen=True)

@@ -72,9 +72,7 @@ def mover() -> str:
     """across/mover.c."""
     build = compilers.BUILDS["gcc"]
     build.check()
-    out = compilers.SCRATCH / "across"
-    build.run(Path(__file__).parent / "across/mover.c", *build.objects(), "-o", out)
-    return str(out)
+    return str(build.link("mover", (Path(__file__).parent / "across/mover.c",)))
 
 
 class Scene(scene.Scene):

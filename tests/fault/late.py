@@ -1,7 +1,7 @@
 """`netdevns ARGUMENT...`, in which no module can be imported any more from the first RTM_NEWLINK on.
 
 In the environment: NETDEVNS_LATE=1 does that; otherwise everything is as ever, to compare with. NETDEVNS_FAIL: the
-methods of a device that fail, such as "up_and_replay,undo"; "interrupt": the first is interrupted.
+steps of a device that fail, such as "up_and_replay,undo"; "interrupt": the first is interrupted.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from netdevns import engine
 from netdevns.netlink import uapi, wire
+from tests.support import steps
 
 FAIL = os.environ.get("NETDEVNS_FAIL", "").split(",")
 
@@ -41,26 +42,30 @@ def watch_requests(name: str) -> None:
     setattr(engine.Socket, name, watched)
 
 
-def watch_steps(name: str) -> None:
+def strike(name: str) -> None:
     """Arms where a device is changed, and fails that."""
-    method = getattr(engine.Device, name)
+    arm()
+    if name in FAIL and "interrupt" in FAIL:
+        FAIL.remove("interrupt")
+        raise KeyboardInterrupt
+    if name in FAIL:
+        raise engine.EngineError(errno.EIO, "so that it fails", name)
 
-    def watched(self: Any, *args: Any) -> Any:
+
+def watch_undo(self: Any, *args: Any, real: Any = engine.Device.undo) -> None:
+    """The same; a device does come back."""
+    if args[-1] == engine.RETURN:
         arm()
-        if name in FAIL and "interrupt" in FAIL:
-            FAIL.remove("interrupt")
-            raise KeyboardInterrupt
-        if name in FAIL and not (name == "undo" and args[-1] == engine.RETURN):
-            raise engine.EngineError(errno.EIO, "so that it fails", name)
-        return method(self, *args)
-
-    setattr(engine.Device, name, watched)
+    else:
+        strike("undo")
+    real(self, *args)
 
 
 for each in ("query", "read", "command"):
     watch_requests(each)
-for each in ("move", "up_and_replay", "undo"):
-    watch_steps(each)
+for step in ("move", "up_and_replay"):
+    setattr(*steps.before(step, lambda _, step=step: strike(step)))
+engine.Device.undo = watch_undo
 
 if sys.argv[1] == "hook":
     from netdevns.oci.hook_command import run

@@ -5,7 +5,6 @@ By clang's libFuzzer, led by coverage, and by a loop of its own, built by gcc. 3
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import struct
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.csrc.compilers import BUILDS, CORE, HERE, SANITIZE, Build
+from tests.csrc.compilers import BUILDS, HERE, SANITIZE, Build
 from tests.property.record import RECORDED
 from tests.support.attacks import LONG
 
@@ -94,21 +93,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Build], Path]:
-    """Builds fuzz.c, once in each way."""
-
-    @functools.cache
-    def built(build: Build) -> Path:
-        out = tmp_path_factory.mktemp(build.name) / "fuzz"
-        build.run(HERE / "fuzz.c", *CORE, "-Wl,--wrap=send,--wrap=recvmmsg", "-o", out)
-        return out
-
-    def checked(build: Build) -> Path:
-        BUILDS["clang-sanitized" if build is LIBFUZZER else "gcc-sanitized"].check()
-        return built(build)
-
-    return checked
+def program(build: Build) -> Path:
+    """fuzz.c, built in that way."""
+    BUILDS["clang-sanitized" if build is LIBFUZZER else "gcc-sanitized"].check()
+    return build.link("fuzz", (HERE / "fuzz.c",), ("-Wl,--wrap=send,--wrap=recvmmsg",))
 
 
 def fuzz(folder: Path, *command: str | Path) -> str:
@@ -121,7 +109,7 @@ def fuzz(folder: Path, *command: str | Path) -> str:
     return said
 
 
-def test_led_by_coverage(program, tmp_path: Path, corpus: Path, show: Callable[[str], None]) -> None:
+def test_led_by_coverage(tmp_path: Path, corpus: Path, show: Callable[[str], None]) -> None:
     """libFuzzer, from the recorded messages on, finds nothing."""
     found = tmp_path / "found"
     found.mkdir()
@@ -134,7 +122,7 @@ def test_led_by_coverage(program, tmp_path: Path, corpus: Path, show: Callable[[
     assert inputs >= INPUTS_MIN
 
 
-def test_at_random(program, tmp_path: Path, corpus: Path, show: Callable[[str], None]) -> None:
+def test_at_random(tmp_path: Path, corpus: Path, show: Callable[[str], None]) -> None:
     """The loop of its own, with mutations at random, finds nothing."""
     said = fuzz(tmp_path, program(LOOP), str(SECONDS), *sorted(corpus.iterdir()))
     inputs = int(re.search(r"^(\d+) inputs$", said, re.MULTILINE)[1])
@@ -142,7 +130,7 @@ def test_at_random(program, tmp_path: Path, corpus: Path, show: Callable[[str], 
     assert inputs >= INPUTS_MIN
 
 
-def test_seeds_go_far(program, tmp_path: Path, corpus: Path) -> None:
+def test_seeds_go_far(tmp_path: Path, corpus: Path) -> None:
     """Without mutations, too, the deepest places are reached: a whole move and its undo are among the seeds."""
     said = fuzz(tmp_path, program(LIBFUZZER), "-runs=0", "-print_coverage=1", corpus)
     reached = set(re.findall(r"^COVERED_FUNC:.* (\w+) /", said, re.MULTILINE))

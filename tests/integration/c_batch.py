@@ -22,18 +22,7 @@ def program() -> Path:
     """The test program, built as plainly as an embedder would: sanitizers have no place on User Mode Linux."""
     build = compilers.BUILDS["gcc"]
     build.check()
-    out = compilers.SCRATCH / "mover"
-    build.run(SOURCE, *build.objects(), "-o", out)
-    return out
-
-
-@functools.cache
-def fault() -> Path:
-    """For LD_PRELOAD: see fault.c."""
-    out = compilers.SCRATCH / "plain-fault.so"
-    source = str(compilers.HERE / "fault.c")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O2", source, "-o", str(out)], check=True, timeout=100)
-    return out
+    return build.link("mover", (SOURCE,))
 
 
 @dataclass(frozen=True)
@@ -79,7 +68,7 @@ class Mover:
         if fail:
             call, first, last = fail
             faults = ["env", f"FAULT_CALL={call}", f"FAULT_FIRST={first}", f"FAULT_LAST={last}"]
-            faults.append(f"LD_PRELOAD={fault()}")
+            faults.append(f"LD_PRELOAD={compilers.preloaded(compilers.HERE / 'fault.c')}")
         argv = [*faults, str(program()), job, str(accept), records, f"/proc/self/fd/{self.target.fd}", *devices]
         fds = [self.target.fd]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, pass_fds=fds)

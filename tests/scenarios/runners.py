@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.csrc.compilers import BUILDS, SCRATCH
+from tests.csrc.compilers import BUILDS, preloaded
 from tests.support import rawdump
 from tests.support.attacks import TOP
 from tests.support.namespaces import Namespace
@@ -128,9 +128,8 @@ class PythonRunner(Runner):
 
     def __init__(self, engine: str) -> None:
         self.name = engine
-        super().__init__(
-            [sys.executable, "-m", "tests.scenarios.worker"], NETDEVNS_ENGINE=engine, LD_PRELOAD=str(fault_library())
-        )
+        command = [sys.executable, "-m", "tests.scenarios.worker"]
+        super().__init__(command, NETDEVNS_ENGINE=engine, LD_PRELOAD=str(preloaded(HERE / "fault.c")))
 
     def ask(self, what: str, row: Row) -> None:  # noqa: ARG002
         self._ask(json.dumps({"do": what}))
@@ -172,7 +171,7 @@ class CRunner(Runner):
     name = C
 
     def __init__(self) -> None:
-        super().__init__([str(driver())], LD_PRELOAD=str(fault_library()))
+        super().__init__([str(driver())], LD_PRELOAD=str(preloaded(HERE / "fault.c")))
         self.accept: int | None = None  # in the place of the row's own bits
 
     def ask(self, what: str, row: Row) -> None:
@@ -253,21 +252,8 @@ def _addresses(messages: bytes) -> list[list[Any]]:
     return found
 
 
-def fault_library() -> Path:
-    """fault.c, for LD_PRELOAD."""
-    out = SCRATCH / "scenarios-fault.so"
-    if not out.exists():
-        build = BUILDS["gcc"]
-        build.check()
-        build.run("-shared", "-fPIC", HERE / "fault.c", "-o", out)
-    return out
-
-
 def driver() -> Path:
     """driver.c, linked with the core and the batch."""
-    out = SCRATCH / "scenarios-driver"
-    if not out.exists():
-        build = BUILDS["gcc"]
-        build.check()
-        build.run(HERE / "driver.c", *build.objects(), "-o", out)
-    return out
+    build = BUILDS["gcc"]
+    build.check()
+    return build.link("scenarios", (HERE / "driver.c",))

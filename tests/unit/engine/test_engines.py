@@ -23,7 +23,8 @@ from tests.unit.fake import Namespace, World, device
 
 ENGINES = (native, reference)
 LONG = os.environ.get("NETDEVNS_PROFILE") == "long"
-SWEEP = 1000 if LONG else 4  # how many of a job's messages are refused in turn, at most
+ATTACK = os.environ.get("NETDEVNS_ATTACK") == "long"
+SWEEP = 1000 if ATTACK else 12 if LONG else 4  # how many of a job's messages are refused in turn, at most
 NO_PREFIX_ROUTE, DEPRECATED, OPTIMISTIC, MANAGED = 0x200, 0x20, 0x04, 0x100
 
 
