@@ -283,6 +283,9 @@ int nd_batch_ask(struct netdevns_batch *b, struct nd_sock *sock, struct nd_msg *
 /* The same for a dump: a refusal is the result. */
 int nd_batch_dump(struct netdevns_batch *b, struct nd_sock *sock, struct nd_msg *req, const struct nd_filter *filter,
 		  struct nd_err *err);
+/* All links, or those that the filter keeps, in b->reply. */
+int nd_batch_dump_links(struct netdevns_batch *b, struct nd_sock *sock, const struct nd_filter *filter, int with_statistics,
+			struct nd_err *err);
 /* A link by ifindex, in b->reply. -ENODEV: not there. */
 int nd_batch_link(struct netdevns_batch *b, struct nd_sock *sock, int32_t ifindex, struct nd_view *link, struct nd_err *err);
 

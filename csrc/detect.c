@@ -21,15 +21,6 @@ void nd_mark(struct netdevns_batch *b, int32_t ifindex, uint32_t state)
 		m->state |= state;
 }
 
-uint32_t nd_u32(const struct nd_attr *a)
-{
-	uint32_t value = 0;
-
-	if (a->data && a->len == sizeof value)
-		memcpy(&value, a->data, sizeof value);
-	return value;
-}
-
 /* `filter`: only what is about the members; NULL: all. */
 int nd_detect_dump(struct detection *d, uint16_t type, const void *header, size_t header_len, const struct nd_filter *filter,
 		struct nd_err *err)
@@ -124,7 +115,7 @@ static int detect_parameters(struct detection *d, uint8_t family, struct nd_err 
 			memcpy(defaults, parms, sizeof defaults);
 		for (size_t i = 0; parms[NDTPA_IFINDEX].data && i < sizeof parameters / sizeof parameters[0]; i++)
 			if (!nd_attr_same(&defaults[parameters[i]], &parms[parameters[i]]))
-				nd_mark(d->b, (int32_t)nd_u32(&parms[NDTPA_IFINDEX]), NETDEVNS_NEIGH_PARAMETERS);
+				nd_mark(d->b, (int32_t)nd_attr_u32(&parms[NDTPA_IFINDEX]), NETDEVNS_NEIGH_PARAMETERS);
 	}
 	return code;
 }

@@ -23,8 +23,6 @@ struct nexthop {
 
 /* Marks a member, if the ifindex is one's. */
 void nd_mark(struct netdevns_batch *b, int32_t ifindex, uint32_t state);
-/* A u32; 0: it is missing or has another length. */
-uint32_t nd_u32(const struct nd_attr *a);
 /* A dump into b->reply. `filter`: only what is about the members; NULL: all. A kernel that was built without it has none. */
 int nd_detect_dump(struct detection *d, uint16_t type, const void *header, size_t header_len, const struct nd_filter *filter,
 		   struct nd_err *err);

@@ -56,9 +56,9 @@ int nd_detect_nexthops(struct detection *d, struct nd_err *err)
 				continue;
 			nd_attrs_read(v.body + sizeof all, v.body_len - sizeof all, found, ND_NHA_MAX);
 			if (groups && found[NHA_GROUP].data)
-				code = add_group(d, nd_u32(&found[NHA_ID]), &found[NHA_GROUP]);
+				code = add_group(d, nd_attr_u32(&found[NHA_ID]), &found[NHA_GROUP]);
 			else if (!groups && found[NHA_OIF].data)
-				code = add_nexthop(d, nd_u32(&found[NHA_ID]), (int32_t)nd_u32(&found[NHA_OIF]));
+				code = add_nexthop(d, nd_attr_u32(&found[NHA_ID]), (int32_t)nd_attr_u32(&found[NHA_OIF]));
 		}
 	}
 	for (size_t i = 0; i + sizeof(struct nexthop) <= d->nexthops.used && !code; i += sizeof(struct nexthop)) {
@@ -128,17 +128,17 @@ static int take_route(struct detection *d, const struct nd_view *v)
 
 	memcpy(&head, v->body, sizeof head);
 	nd_attrs_read(v->body + sizeof head, v->body_len - sizeof head, found, RTA_COUNT);
-	table = found[RTA_TABLE].data ? nd_u32(&found[RTA_TABLE]) : head.rtm_table;
+	table = found[RTA_TABLE].data ? nd_attr_u32(&found[RTA_TABLE]) : head.rtm_table;
 	u.is_default = head.rtm_dst_len == 0 && head.rtm_type == RTN_UNICAST && table == RT_TABLE_MAIN;
 	u.is_added = head.rtm_protocol != RTPROT_KERNEL;
 	if (!u.is_default && !u.is_added)
 		return 0;
 	if (found[RTA_OIF].data)
-		use_device(&u, (int32_t)nd_u32(&found[RTA_OIF]));
+		use_device(&u, (int32_t)nd_attr_u32(&found[RTA_OIF]));
 	if (found[RTA_MULTIPATH].data)
 		use_multipath(&u, &found[RTA_MULTIPATH]);
 	if (found[ND_RTA_NH_ID].data)
-		use_nexthop(&u, nd_u32(&found[ND_RTA_NH_ID]));
+		use_nexthop(&u, nd_attr_u32(&found[ND_RTA_NH_ID]));
 	/* The kernel deletes an IPv4 route of the main table with the address that is its `src`, whichever device it leaves by. */
 	if (!u.code && u.is_added && !u.is_ours && head.rtm_family == AF_INET && table == RT_TABLE_MAIN && found[RTA_PREFSRC].len == 4)
 		u.code = nd_memory_append(&d->sources, found[RTA_PREFSRC].data, 4);

@@ -24,29 +24,31 @@ static const unsigned char *info_of(const struct nd_link_attrs *link, uint16_t t
 	return info->data ? nd_attr_find(info->data, info->len, type, len) : NULL;
 }
 
-/* The MAC address that a slave of a bond gets back when it leaves; in the bond it has the bond's (probe kinds.port-state.bond). */
-static const unsigned char *mac_before_bond(const struct nd_link_attrs *link, size_t *len)
+struct nd_attr nd_own_mac(const struct nd_link_attrs *link)
 {
+	struct nd_attr own = { .data = NULL };
 	size_t n;
 	const unsigned char *found = info_of(link, IFLA_INFO_SLAVE_KIND, &n);
 
-	if (!found || n != sizeof "bond" || memcmp(found, "bond", n) != 0)
-		return NULL;
-	found = info_of(link, IFLA_INFO_SLAVE_DATA, &n);
-	return found ? nd_attr_find(found, n, IFLA_BOND_SLAVE_PERM_HWADDR, len) : NULL;
+	if (found && n == sizeof "bond" && memcmp(found, "bond", n) == 0) {
+		found = info_of(link, IFLA_INFO_SLAVE_DATA, &n);
+		if (found)
+			own.data = nd_attr_find(found, n, IFLA_BOND_SLAVE_PERM_HWADDR, &own.len);
+	}
+	return own.data ? own : link->attrs[IFLA_ADDRESS];
 }
 
 int nd_same_mac(const struct nd_link_attrs *was, const struct nd_link_attrs *is, int may_have_left)
 {
 	const struct nd_attr *const a = &was->attrs[IFLA_ADDRESS], *const b = &is->attrs[IFLA_ADDRESS];
-	struct nd_attr before;
+	struct nd_attr own;
 
 	if (nd_attr_same(a, b))
 		return 1;
 	if (!a->data || !b->data || !may_have_left)
 		return 0;
-	before.data = mac_before_bond(was, &before.len);
-	return before.data && nd_attr_same(&before, b);
+	own = nd_own_mac(was);
+	return nd_attr_same(&own, b);
 }
 
 /* How like a link is to the one of the snapshot. */

@@ -111,6 +111,9 @@ int nd_link_read(const struct nd_view *v, struct nd_link_attrs *link);
 /* Whether both links lack the attribute or have it with the same payload. */
 int nd_attr_same(const struct nd_attr *a, const struct nd_attr *b);
 
+/* A u32; 0: it is missing or has another length. */
+uint32_t nd_attr_u32(const struct nd_attr *a);
+
 /* A u32 attribute, or the fallback where it is missing or has another length. */
 uint32_t nd_view_u32(const struct nd_view *v, size_t header_len, uint16_t type, uint32_t fallback);
 
@@ -151,6 +154,9 @@ int nd_addr_in(const struct nd_addr *a, enum nd_set set);
  * none. *cut: the new label would have more than 15 bytes, so it is the plain name.
  */
 int nd_addr_label(const struct nd_dev *dev, const char *name, const struct nd_addr *a, char label[ND_NAME_SIZE], int *cut);
+
+/* A link's own MAC address: of a bond's slave that which it gets back when it leaves, not the bond's (probe kinds.port-state.bond). */
+struct nd_attr nd_own_mac(const struct nd_link_attrs *link);
 
 /* Whether a link has its former MAC address; with `may_have_left`, also the one from before it joined its bond. */
 int nd_same_mac(const struct nd_link_attrs *was, const struct nd_link_attrs *is, int may_have_left);

@@ -222,15 +222,12 @@ static void proto_down(struct nd_repairs *r)
 	nd_repairs_add(r, ND_BOTH_STAGES, nd_repairs_request(r), 0);
 }
 
-/* The device's own MAC: a bond's slave has that of the bond, and gets its own again when it leaves. */
-static struct nd_attr own_mac(const struct nd_set_link *link)
+static struct nd_attr own_mac(const struct nd_view *v)
 {
-	const struct nd_attr *const kind = &link->info[IFLA_INFO_SLAVE_KIND];
-	struct nd_attr own = { .data = NULL };
+	struct nd_link_attrs link;
 
-	if (kind->data && kind->len == sizeof "bond" && memcmp(kind->data, "bond", kind->len) == 0)
-		own = nested(&link->info[IFLA_INFO_SLAVE_DATA], IFLA_BOND_SLAVE_PERM_HWADDR);
-	return own.data ? own : link->attrs[IFLA_ADDRESS];
+	nd_link_read(v, &link);	/* without a whole header there is none */
+	return nd_own_mac(&link);
 }
 
 static void say_value(struct nd_repairs *r, enum form form, const struct nd_attr *a)
@@ -259,7 +256,7 @@ static void attribute(struct nd_repairs *r, const struct setting *setting)
 	if (same_value(&was, now))
 		return;
 	if (setting->type == IFLA_ADDRESS)
-		was = own_mac(&r->was);
+		was = own_mac(r->was.v);
 	if (same_value(&was, now))
 		return;
 	/* An alias is removed by an empty one; of the others one that is not reported is not known to this kernel. */

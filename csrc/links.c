@@ -6,15 +6,6 @@
 #include <linux/if_link.h>
 #include <string.h>
 
-static int32_t number(const struct nd_attr *a)
-{
-	int32_t value = 0;
-
-	if (a->data && a->len == sizeof value)
-		memcpy(&value, a->data, sizeof value);
-	return value;
-}
-
 static void text(char *to, size_t size, const struct nd_attr *a)
 {
 	if (a->data)
@@ -32,7 +23,7 @@ static void read_info(struct nd_link *link, const struct nd_attr *info)
 	text(link->kind, sizeof link->kind, &found[IFLA_INFO_KIND]);
 	if (strcmp(link->kind, "vxlan") == 0 && found[IFLA_INFO_DATA].data) {
 		nd_attrs_read(found[IFLA_INFO_DATA].data, found[IFLA_INFO_DATA].len, data, sizeof data / sizeof data[0]);
-		link->lower = number(&data[IFLA_VXLAN_LINK]);
+		link->lower = (int32_t)nd_attr_u32(&data[IFLA_VXLAN_LINK]);
 	}
 }
 
@@ -48,8 +39,8 @@ int nd_link_summarize(struct nd_link *link, const struct nd_view *v)
 		return -EBADMSG;
 	link->ifindex = read.head.ifi_index;
 	link->flags = read.head.ifi_flags;
-	link->lower = number(&attrs[IFLA_LINK]);
-	link->master = number(&attrs[IFLA_MASTER]);
+	link->lower = (int32_t)nd_attr_u32(&attrs[IFLA_LINK]);
+	link->master = (int32_t)nd_attr_u32(&attrs[IFLA_MASTER]);
 	link->immutable = attrs[ND_IFLA_NETNS_IMMUTABLE].data ? attrs[ND_IFLA_NETNS_IMMUTABLE].data[0] != 0 : -1;
 	text(link->name, sizeof link->name, &attrs[IFLA_IFNAME]);
 	if (mac->data)

@@ -144,18 +144,11 @@ static int lacks_token(const struct nd_view *v)
 /* One dump into b->links and b->seen. Returns whether a token is missing. */
 static int dump_links_once(struct netdevns_batch *b, const struct nd_filter *filter, int with_statistics, struct nd_err *err)
 {
-	static const struct ifinfomsg all = { .ifi_family = AF_UNSPEC };
-	_Alignas(8) unsigned char bytes[64];
 	struct nd_view v;
-	struct nd_msg m;
 	size_t pos = 0;
 	int code, is_token_missing = 0;
 
-	nd_msg_init(&m, bytes, sizeof bytes);
-	nd_msg_begin(&m, RTM_GETLINK, NLM_F_DUMP, &all, sizeof all);
-	if (!with_statistics)
-		nd_msg_put_u32(&m, IFLA_EXT_MASK, ND_RTEXT_FILTER_SKIP_STATS);
-	code = nd_batch_dump(b, b->source, &m, filter, err);
+	code = nd_batch_dump_links(b, b->source, filter, with_statistics, err);
 	b->links.used = b->seen_count = 0;
 	while (!code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0) {
 		if (v.type != RTM_NEWLINK)

@@ -104,6 +104,20 @@ int nd_batch_dump(struct netdevns_batch *b, struct nd_sock *sock, struct nd_msg 
 	return code;
 }
 
+int nd_batch_dump_links(struct netdevns_batch *b, struct nd_sock *sock, const struct nd_filter *filter, int with_statistics,
+			struct nd_err *err)
+{
+	static const struct ifinfomsg all = { .ifi_family = AF_UNSPEC };
+	_Alignas(8) unsigned char bytes[64];
+	struct nd_msg m;
+
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_msg_begin(&m, RTM_GETLINK, NLM_F_DUMP, &all, sizeof all);
+	if (!with_statistics)
+		nd_msg_put_u32(&m, IFLA_EXT_MASK, ND_RTEXT_FILTER_SKIP_STATS);
+	return nd_batch_dump(b, sock, &m, filter, err);
+}
+
 int nd_batch_link(struct netdevns_batch *b, struct nd_sock *sock, int32_t ifindex, struct nd_view *link, struct nd_err *err)
 {
 	_Alignas(8) unsigned char bytes[128];

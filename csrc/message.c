@@ -236,6 +236,15 @@ const unsigned char *nd_view_attr(const struct nd_view *v, size_t header_len, ui
 	return nd_attr_find(v->body + skip, v->body_len - skip, type, len);
 }
 
+uint32_t nd_attr_u32(const struct nd_attr *a)
+{
+	uint32_t value = 0;
+
+	if (a->data && a->len == sizeof value)
+		memcpy(&value, a->data, sizeof value);
+	return value;
+}
+
 uint32_t nd_view_u32(const struct nd_view *v, size_t header_len, uint16_t type, uint32_t fallback)
 {
 	size_t len;

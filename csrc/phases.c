@@ -292,11 +292,16 @@ static int look(struct netdevns_batch *b, size_t window, struct nd_err *err)
 	return nd_batch_ask(b, b->target, &m, NULL, err);
 }
 
+/* The addresses of the single device, behind its link. */
 static int take_one(struct netdevns_batch *b, size_t pos, struct nd_err *err)
 {
 	struct nd_member *const m = b->members[0];
+	struct nd_view first;
+	size_t at = pos;
 
 	m->addresses.used = 0;
+	if (nd_view_next(b->reply.data, b->reply.used, &at, &first) > 0 && first.type == NLMSG_ERROR)
+		return nd_view_error(&first, err);
 	if (nd_memory_append(&m->addresses, b->reply.data + pos, b->reply.used - pos))
 		return nd_err_set(err, ND_STEP_VERIFY, -ENOMEM, "out of memory");
 	return 0;
@@ -317,7 +322,8 @@ int nd_batch_verify_next(struct netdevns_batch *b, struct nd_failure *f)
 		if (i >= window)
 			continue;
 		done++;
-		if ((b->count == 1 && take_one(b, pos, &f->err)) || compare(b, b->members[b->verified + i], &v, &f->err))
+		if ((b->count == 1 && v.type != NLMSG_ERROR && take_one(b, pos, &f->err)) ||
+		    compare(b, b->members[b->verified + i], &v, &f->err))
 			return nd_failure_set(f, b->members[b->verified + i], "verify");
 	}
 	if (done < window) {

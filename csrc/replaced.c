@@ -163,19 +163,13 @@ static int same_attribute(const struct nd_view *a, const struct nd_view *b, uint
 /* The links of the target that are of its kind, and no other one's of the batch. */
 static int list_candidates(struct netdevns_batch *b, const struct nd_member *m, struct nd_memory *found)
 {
-	static const struct ifinfomsg all = { .ifi_family = AF_UNSPEC };
-	_Alignas(8) unsigned char bytes[64];
 	struct nd_view was, v;
 	struct nd_link link;
 	struct nd_err e;
-	struct nd_msg msg;
 	size_t pos = 0;
 	int code;
 
-	nd_msg_init(&msg, bytes, sizeof bytes);
-	nd_msg_begin(&msg, RTM_GETLINK, NLM_F_DUMP, &all, sizeof all);
-	nd_msg_put_u32(&msg, IFLA_EXT_MASK, ND_RTEXT_FILTER_SKIP_STATS);
-	code = nd_member_snapshot(m, &was) ? nd_batch_dump(b, b->target, &msg, NULL, &e) : -EINVAL;
+	code = nd_member_snapshot(m, &was) ? nd_batch_dump_links(b, b->target, NULL, 0, &e) : -EINVAL;
 	while (!code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0) {
 		struct candidate c;
 		size_t i = 0;

@@ -53,21 +53,20 @@ static int set_mac(struct nd_sock *sock, int32_t ifindex, const unsigned char *m
 
 void nd_member_restore_mac(struct netdevns_batch *b, struct nd_sock *sock, const struct nd_member *m, int32_t ifindex)
 {
-	const size_t header = sizeof(struct ifinfomsg);
-	const unsigned char *mac, *mac_now;
+	struct nd_link_attrs link, link_now;
 	struct nd_view was, now;
+	struct nd_attr mac;
 	struct nd_err e;
-	size_t len, len_now;
 
-	if (!nd_member_snapshot(m, &was) || nd_batch_link(b, sock, ifindex, &now, &e))
+	if (!nd_member_snapshot(m, &was) || nd_link_read(&was, &link) || nd_batch_link(b, sock, ifindex, &now, &e) ||
+	    nd_link_read(&now, &link_now))
 		return;
-	mac = nd_view_attr(&was, header, IFLA_ADDRESS, &len);
-	mac_now = nd_view_attr(&now, header, IFLA_ADDRESS, &len_now);
-	if (!mac || len > 32 || (mac_now && len == len_now && memcmp(mac, mac_now, len) == 0))
+	mac = nd_own_mac(&link);
+	if (!mac.data || mac.len > 32 || nd_attr_same(&mac, &link_now.attrs[IFLA_ADDRESS]))	/* MAX_ADDR_LEN */
 		return;
 	/* Some drivers take it only while the device is down. */
-	if (set_mac(sock, ifindex, mac, len) && !nd_link_down(sock, ifindex, &e))
-		set_mac(sock, ifindex, mac, len);
+	if (set_mac(sock, ifindex, mac.data, mac.len) && !nd_link_down(sock, ifindex, &e))
+		set_mac(sock, ifindex, mac.data, mac.len);
 }
 
 /* Those that were added in the target; before 6.6 all, which would block the names there ever after. */
@@ -161,19 +160,14 @@ static int rename_in(struct nd_sock *sock, int32_t ifindex, int netns_fd, struct
 /* The ifindexes of a namespace that was just made: lo, and what the machine makes in each; at most `max`. */
 static size_t list(struct netdevns_batch *b, struct nd_sock *sock, int32_t *ifindexes, size_t max)
 {
-	static const struct ifinfomsg all = { .ifi_family = AF_UNSPEC };
-	_Alignas(8) unsigned char bytes[64];
 	struct nd_view v;
 	struct nd_err e;
-	struct nd_msg m;
 	size_t pos = 0, count = 0;
 
-	nd_msg_init(&m, bytes, sizeof bytes);
-	nd_msg_begin(&m, RTM_GETLINK, NLM_F_DUMP, &all, sizeof all);
-	if (nd_batch_dump(b, sock, &m, NULL, &e))
+	if (nd_batch_dump_links(b, sock, NULL, 0, &e))
 		return 0;
 	while (count < max && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0)
-		if (v.type == RTM_NEWLINK && v.body_len >= sizeof all)
+		if (v.type == RTM_NEWLINK && v.body_len >= sizeof(struct ifinfomsg))
 			memcpy(&ifindexes[count++], v.body + offsetof(struct ifinfomsg, ifi_index), sizeof *ifindexes);
 	return count;
 }

@@ -137,7 +137,10 @@ def link_and_addresses(socket: Socket, ifindex: int) -> tuple[list[wire.Message]
     first = next(wire.messages(told), None)
     if first is None or first.type not in (uapi.RTM_NEWLINK, uapi.NLMSG_ERROR):
         raise EngineError(errno.EBADMSG, "a request was not answered", "exchange")
-    return [first], {ifindex: told[(len(first.data) + 3) & ~3 :]}
+    dumped = told[(len(first.data) + 3) & ~3 :]
+    if first.type == uapi.RTM_NEWLINK:
+        _raise_refusal(dumped)
+    return [first], {ifindex: dumped}
 
 
 def moves_altnames() -> bool:
