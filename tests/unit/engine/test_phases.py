@@ -20,7 +20,7 @@ from netdevns.engine import EngineError, native, reference
 from netdevns.engine.failed import Failed
 from netdevns.engine.native.phases import Phases as NativePhases
 from netdevns.engine.reference.phases import Phases as ReferencePhases
-from netdevns.netlink import ifaddr, uapi, wire
+from netdevns.netlink import ifaddr, wire
 from tests.unit import messages as nl
 from tests.unit.fake import World
 
@@ -45,15 +45,13 @@ def populate(count: int, world: World) -> None:
 
 
 @contextlib.contextmanager
-def watching(engine: Any, told: bytes) -> Iterator[Any]:
-    """A Watch that has these notifications."""
+def watching(engine: Any) -> Iterator[Any]:
+    """A Watch that is notified of nothing. (Of late addresses: tests/scenarios, tests/integration/test_races.py.)"""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        if told:
-            theirs.send(told)
         raw = ffi.new("struct nd_sock *")
         raw.fd = ours.fileno()
-        yield types.SimpleNamespace(raw=raw) if engine is native else types.SimpleNamespace(drain=int, told=told)
+        yield types.SimpleNamespace(raw=raw) if engine is native else types.SimpleNamespace(drain=int, told=b"")
 
 
 def batch(engine: Any, world: World, names: list[str], depths: list[int], stays: int) -> tuple[list[Any], list[Any]]:
@@ -70,7 +68,7 @@ def batch(engine: Any, world: World, names: list[str], depths: list[int], stays:
 
 
 def run(
-    which: str, prepare: Prepare, *, names: list[str], depths: tuple[int, ...] = (0,), stays: int = 0, told: bytes = b""
+    which: str, prepare: Prepare, *, names: list[str], depths: tuple[int, ...] = (0,), stays: int = 0
 ) -> dict[str, Any]:
     """One batch with one engine: what was sent, how far it came, and how it failed."""
     engine, phases = ENGINES[which]
@@ -78,7 +76,7 @@ def run(
     populate(len(names), world)
     prepare(world)
     went: list[object] = []
-    with world.sockets(engine.Socket) as (source, target), watching(engine, told) as watch:
+    with world.sockets(engine.Socket) as (source, target), watching(engine) as watch:
         devices, uppers = batch(engine, world, names, list(depths), stays)
         made = phases(source, target, world.TARGET_FD, watch, devices, uppers)
         everyone = [*devices, *uppers]
@@ -198,18 +196,6 @@ def test_same_difference(job: str, tamper: str) -> None:
     failed = same(prepare, **JOBS[job])["went"][-1]
     assert failed[1:3] == ("verify", 0)
     assert failed[3]
-
-
-@pytest.mark.parametrize("job", ["one", "two", "two-and-uppers"])
-def test_same_late_addresses(job: str) -> None:
-    """P2: what was added meanwhile is in the snapshots of both, and arrives."""
-    late = nl.address_body("10.77.0.1/24", FIRST, more={nl.IFA_LABEL: b"eth1\0"})
-    told = nl.padded(nl.message(uapi.RTM_DELADDR, late))
-    told = told[:12] + bytes(4) + told[16:]  # no request deleted it: the device left
-    done = same(told=told, **JOBS[job])
-    assert True in done["went"]
-    snapshot = [nl.attrs(r.body[8:])[nl.IFA_ADDRESS] for r in nl.requests(done["devices"][0][5])]
-    assert bytes([10, 77, 0, 1]) in snapshot
 
 
 def test_addresses_as_they_were_dumped() -> None:
