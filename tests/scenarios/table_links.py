@@ -49,7 +49,7 @@ LINKS = [
     row("link sysctls of IPv4", "ifb eth1\nsysctl ipv4/conf/eth1/proxy_arp 1\nsysctl ipv4/conf/eth1/arp_announce 2\nup eth1", "eth1=net0"),
     row("link sysctls of IPv6", "ifb eth1\nsysctl ipv6/conf/eth1/hop_limit 33\nsysctl ipv6/conf/eth1/mtu 1300\nup eth1", "eth1=net0"),
     row("link without a link-local of its own", "sysctl ipv6/conf/default/addr_gen_mode 0\nifb eth1\nlink set eth1 addrgenmode none\nup eth1\naddr add 2001:db8::1/64 dev eth1 nodad", "eth1=net0", smoke=True),
-    row("link addr_gen_mode", "ifb eth1\nlink set eth1 addrgenmode random\nup eth1", "eth1=net0", is_modelled=False, is_compared=False),
+    row("link addr_gen_mode", "ifb eth1\nlink set eth1 addrgenmode random\nup eth1", "eth1=net0", left=True, is_modelled=False, is_compared=False),
     row("link tap", "tuntap add dev eth1 mode tap\nlink set eth1 address 02:00:00:00:00:99\nup eth1\naddr add 10.0.0.1/24 dev eth1", "eth1=net0", smoke=True),
     row("link tun", "tuntap add dev eth1 mode tun\nup eth1\naddr add 10.0.0.1/24 dev eth1\naddr add 2001:db8::1/64 dev eth1\nsettle", "eth1=net0"),
     row("link tap with its settings", "tuntap add dev eth1 mode tap multi_queue\nlink set eth1 address 02:00:00:00:00:99\nup eth1", "eth1=net0"),

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from .known import KNOWN
 from .pool import Pool
 from .rows import Row
 from .table import ROWS
@@ -14,14 +13,7 @@ from .table import ROWS
 
 def rows() -> list[Any]:
     """Those of the sample run by default, all others with --full."""
-    return [pytest.param(r, id=r.id, marks=marks(r)) for r in ROWS]
-
-
-def marks(row: Row) -> list[pytest.MarkDecorator]:
-    found = [pytest.mark.smoke if row.smoke else pytest.mark.thorough]
-    if row.id in KNOWN:
-        found.append(pytest.mark.xfail(reason=KNOWN[row.id], strict=True))
-    return found
+    return [pytest.param(r, id=r.id, marks=[pytest.mark.smoke if r.smoke else pytest.mark.thorough]) for r in ROWS]
 
 
 def test_rows_are_distinct() -> None:
