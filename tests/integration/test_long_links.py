@@ -11,6 +11,9 @@ import netdevns
 from netdevns.engine import EngineError, Socket, lookups
 from tests.support import rawdump, steps
 from tests.support.namespaces import Namespace
+from tests.support.restored import Restored
+
+from .c_batch import Mover
 
 RTM_NEWLINKPROP, IFLA_PROP_LIST, IFLA_ALT_IFNAME = 108, 52, 53
 NLA_F_NESTED = 0x8000
@@ -124,4 +127,18 @@ def test_batch_of_devices_with_many_names(host: Namespace, target: Namespace) ->
     for device in devices:
         give_altnames(host, device, 300)
     assert len(netdevns.move(dict.fromkeys(devices, ""), target.fd)) == len(devices)
+    assert [altnames(target, device) for device in devices] == [300] * len(devices)
+
+
+def test_batch_in_c_of_devices_with_many_names(host: Namespace, target: Namespace) -> None:
+    """The same of the C batch: moved, and each as it was after an undo."""
+    devices = [f"eth{n}" for n in range(20)]
+    host.batch([f"link add {device} type ifb" for device in devices])
+    for device in devices:
+        give_altnames(host, device, 300)
+    with Restored(host, target):
+        done = Mover(target)("undo", *devices)
+        assert (done.code, done.err) == (0, "")
+    done = Mover(target)("move", *devices)
+    assert (done.code, done.err) == (0, "")
     assert [altnames(target, device) for device in devices] == [300] * len(devices)
