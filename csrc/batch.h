@@ -90,9 +90,13 @@ int nd_settings_restore(struct nd_sock *sock, int visit_fd, const struct nd_sett
 #define ND_RTM_NEWLINKPROP 108	/* linux/rtnetlink.h, 5.5 */
 #define ND_RTM_DELLINKPROP 109
 
-/* Appends an RTM_NEWLINKPROP or RTM_DELLINKPROP with one alternative name: less than 192 bytes. */
-void nd_altname_put(struct nd_msg *m, uint16_t type, int32_t ifindex, const char *name, size_t len);
-/* The same with those of `link` that `unless` (or NULL) has not. Returns how many; 0: nothing was appended. `link->len` + 64 bytes suffice. */
+/* A nest in the message begun last: returns what nd_nest_end takes. */
+size_t nd_nest_begin(struct nd_msg *m, uint16_t type);
+void nd_nest_end(struct nd_msg *m, size_t nest);
+/* Begins an RTM_NEWLINKPROP or RTM_DELLINKPROP, which adds or removes alternative names; returns their nest, for nd_nest_end. */
+size_t nd_altnames_begin(struct nd_msg *m, uint16_t type, int32_t ifindex);
+void nd_altname_put(struct nd_msg *m, const char *name, size_t len);
+/* One with those of `link` that `unless` (or NULL) has not. Returns how many; 0: nothing was appended. `link->len` + 64 bytes suffice. */
 size_t nd_altnames_put(struct nd_msg *m, uint16_t type, int32_t ifindex, const struct nd_view *link, const struct nd_view *unless);
 
 /* ---- layout.c, record.c, store.c, identity.c: docs/records.md ------------------------------------------------------------ */

@@ -109,8 +109,7 @@ static uint32_t nested_number(const struct nd_attr *in, uint16_t type)
 
 /* ---- alternative names -------------------------------------------------------------------------------------------------- */
 
-/* Begins a request that adds or removes alternative names; returns its nest. */
-static size_t begin_altnames(struct nd_msg *m, uint16_t type, int32_t ifindex)
+size_t nd_altnames_begin(struct nd_msg *m, uint16_t type, int32_t ifindex)
 {
 	const struct ifinfomsg head = { .ifi_index = ifindex };
 	const uint16_t create = type == ND_RTM_NEWLINKPROP ? NLM_F_CREATE | NLM_F_EXCL : 0;
@@ -119,20 +118,12 @@ static size_t begin_altnames(struct nd_msg *m, uint16_t type, int32_t ifindex)
 	return nd_nest_begin(m, ND_IFLA_PROP_LIST);
 }
 
-static void put_altname(struct nd_msg *m, const char *name, size_t len)
+void nd_altname_put(struct nd_msg *m, const char *name, size_t len)
 {
 	char copy[ND_ALTNAME_SIZE];
 
 	nd_text_copy(copy, sizeof copy, name, len);
 	nd_msg_put_name(m, ND_IFLA_ALT_IFNAME, copy);
-}
-
-void nd_altname_put(struct nd_msg *m, uint16_t type, int32_t ifindex, const char *name, size_t len)
-{
-	const size_t nest = begin_altnames(m, type, ifindex);
-
-	put_altname(m, name, len);
-	nd_nest_end(m, nest);
 }
 
 size_t nd_altnames_put(struct nd_msg *m, uint16_t type, int32_t ifindex, const struct nd_view *link,
@@ -145,8 +136,8 @@ size_t nd_altnames_put(struct nd_msg *m, uint16_t type, int32_t ifindex, const s
 		if (unless && nd_link_has_altname(unless, name, len))
 			continue;
 		if (found++ == 0)
-			nest = begin_altnames(m, type, ifindex);
-		put_altname(m, name, len);
+			nest = nd_altnames_begin(m, type, ifindex);
+		nd_altname_put(m, name, len);
 	}
 	if (found)
 		nd_nest_end(m, nest);
@@ -157,7 +148,7 @@ size_t nd_altnames_put(struct nd_msg *m, uint16_t type, int32_t ifindex, const s
 static void added_altnames(struct nd_repairs *r)
 {
 	const int32_t ifindex = r->now.head.ifi_index;
-	size_t pos = 0, len;
+	size_t pos = 0, len, nest;
 	uint32_t together;
 	const char *name;
 
@@ -167,7 +158,9 @@ static void added_altnames(struct nd_repairs *r)
 	while ((name = nd_link_altname(r->now.v, &pos, &len))) {
 		if (nd_link_has_altname(r->was.v, name, len))
 			continue;
-		nd_altname_put(nd_repairs_empty(r), ND_RTM_DELLINKPROP, ifindex, name, len);
+		nest = nd_altnames_begin(nd_repairs_empty(r), ND_RTM_DELLINKPROP, ifindex);
+		nd_altname_put(&r->m, name, len);
+		nd_nest_end(&r->m, nest);
 		nd_repairs_say(r, "alternative name \"");
 		nd_repairs_say_text(r, name, len);
 		nd_repairs_say(r, "\" was added");

@@ -65,12 +65,12 @@ int nd_altnames_send(struct nd_sock *sock, uint16_t type, int32_t ifindex, const
 	return code;
 }
 
-/* Appends the removal of those of its alternative names that it answers to. */
-static int put_removals(struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *link, struct nd_msg *removals,
-			struct nd_err *err)
+/* The removal of those of its alternative names that it answers to; empty: there are none. */
+static int put_removal(struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *link, struct nd_msg *removal,
+		       struct nd_err *err)
 {
 	_Alignas(8) unsigned char bytes[256];
-	size_t pos = 0, at, len;
+	size_t pos = 0, at, len, nest = 0;
 	const char *altname;
 
 	while ((altname = nd_link_altname(link, &pos, &len))) {
@@ -86,11 +86,15 @@ static int put_removals(struct netdevns_batch *b, const struct nd_member *m, con
 		code = nd_batch_dump(b, b->source, &ask, NULL, err);
 		at = 0;
 		if (!code && nd_view_next(b->reply.data, b->reply.used, &at, &v) > 0 && !nd_link_summarize(&found, &v) &&
-		    found.ifindex == m->link.ifindex)
-			nd_altname_put(removals, ND_RTM_DELLINKPROP, m->link.ifindex, altname, len);
-		else if (code && code != -ENODEV && code != -EINVAL)
+		    found.ifindex == m->link.ifindex) {
+			nest = nest ? nest : nd_altnames_begin(removal, ND_RTM_DELLINKPROP, m->link.ifindex);
+			nd_altname_put(removal, altname, len);
+		} else if (code && code != -ENODEV && code != -EINVAL) {
 			return code;
+		}
 	}
+	if (nest)
+		nd_nest_end(removal, nest);
 	return 0;
 }
 
@@ -103,19 +107,17 @@ static int take_altnames(struct netdevns_batch *b, const struct nd_member *m, st
 {
 	struct nd_memory memory = { .size = 0 };
 	struct nd_view link;
-	struct nd_msg removals;
+	struct nd_msg removal;
 	int code;
 
 	if (!m->link.has_altnames || nd_batch_moves_altnames(b) || !nd_member_snapshot(m, &link))
 		return 0;
-	if (nd_memory_grow(&memory, 16 * link.len))	/* a name of one byte has a message of its own */
+	if (nd_memory_grow(&memory, link.len + 64))
 		return nd_err_set(err, ND_STEP_MOVE, -ENOMEM, "out of memory");
-	nd_msg_init(&removals, memory.data, memory.size);
-	code = put_removals(b, m, &link, &removals, err);
-	if (!code && removals.used) {
-		nd_msg_ack(&removals);
-		code = nd_sock_exchange(b->source, &removals, NULL, err);
-	}
+	nd_msg_init(&removal, memory.data, memory.size);
+	code = put_removal(b, m, &link, &removal, err);
+	if (!code && removal.used)
+		code = nd_sock_exchange(b->source, &removal, NULL, err);
 	nd_memory_free(&memory);
 	return code;
 }

@@ -151,42 +151,65 @@ struct candidate {
 	struct below below;
 };
 
-static int same_attribute(const struct nd_view *a, const struct nd_view *b, uint16_t type)
+static struct nd_attr info_data(const struct nd_link_attrs *link)
 {
-	size_t len, other_len;
-	const unsigned char *const data = nd_view_attr(a, sizeof(struct ifinfomsg), type, &len);
-	const unsigned char *const other = nd_view_attr(b, sizeof(struct ifinfomsg), type, &other_len);
+	const struct nd_attr *const info = &link->attrs[IFLA_LINKINFO];
+	struct nd_attr found = { .data = NULL };
 
-	return data && other && len == other_len && memcmp(data, other, len) == 0;
+	if (info->data)
+		found.data = nd_attr_find(info->data, info->len, IFLA_INFO_DATA, &found.len);
+	return found;
+}
+
+/* Kinds that have the MAC address of what they lie on: what their kind has tells one from the next (a VLAN's number). */
+static int shares_a_mac(const char *kind)
+{
+	return strcmp(kind, "vlan") == 0 || strcmp(kind, "ipvlan") == 0 || strcmp(kind, "ipvtap") == 0;
+}
+
+/* Kinds of which one alone lies on a device, or one alone with what its kind has. */
+static int lies_alone(const char *kind)
+{
+	return strcmp(kind, "veth") == 0 || strcmp(kind, "vlan") == 0;
+}
+
+static int is_alike(const struct nd_member *m, const struct nd_link_attrs *was, const struct nd_link_attrs *now)
+{
+	const struct nd_attr data = info_data(was), data_now = info_data(now);
+
+	return !shares_a_mac(m->link.kind) || nd_attr_same(&data, &data_now);
 }
 
 /* The links of the target that are of its kind, and no other one's of the batch. */
 static int list_candidates(struct netdevns_batch *b, const struct nd_member *m, struct nd_memory *found)
 {
-	struct nd_view was, v;
+	struct nd_link_attrs was, now;
+	struct nd_view snapshot, v;
 	struct nd_link link;
 	struct nd_err e;
 	size_t pos = 0;
 	int code;
 
-	code = nd_member_snapshot(m, &was) ? nd_batch_dump_links(b, b->target, NULL, 0, &e) : -EINVAL;
+	code = nd_member_snapshot(m, &snapshot) && !nd_link_read(&snapshot, &was) ? nd_batch_dump_links(b, b->target, NULL, 0, &e) : -EINVAL;
 	while (!code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0) {
 		struct candidate c;
 		size_t i = 0;
 
-		if (v.type != RTM_NEWLINK || nd_link_summarize(&link, &v) || strcmp(link.kind, m->link.kind) != 0)
+		if (v.type != RTM_NEWLINK || nd_link_summarize(&link, &v) || strcmp(link.kind, m->link.kind) != 0 ||
+		    nd_link_read(&v, &now) || !is_alike(m, &was, &now))
 			continue;
 		while (i < b->count && (!b->members[i]->dev || b->members[i]->dev->place != ND_PLACE_TARGET ||
 					b->members[i]->dev->target_ifindex != link.ifindex))
 			i++;
-		c = (struct candidate){ .ifindex = link.ifindex, .below = below(&v), .has_mac = same_attribute(&was, &v, IFLA_ADDRESS) };
+		c = (struct candidate){ .ifindex = link.ifindex, .below = below(&v),
+					.has_mac = was.attrs[IFLA_ADDRESS].data && nd_same_mac(&was, &now, 1) };
 		if (i == b->count)
 			code = nd_memory_append(found, &c, sizeof c);
 	}
 	return code;
 }
 
-/* The only one with its MAC address, or on what it lies on; 0: none, or several. */
+/* The only one with its MAC address, or on what it lies on where that is no other's; 0: none, or several. */
 static int32_t choose(struct netdevns_batch *b, const struct nd_member *m, const struct nd_memory *candidates, int by_mac)
 {
 	int32_t chosen = 0;
@@ -195,7 +218,7 @@ static int32_t choose(struct netdevns_batch *b, const struct nd_member *m, const
 		struct candidate c;
 
 		memcpy(&c, candidates->data + at, sizeof c);
-		if (by_mac ? !c.has_mac : !c.below.ifindex || !is_bound(m->link.kind) || is_below_another(b, m, c.below))
+		if (by_mac ? !c.has_mac : !c.below.ifindex || !lies_alone(m->link.kind) || is_below_another(b, m, c.below))
 			continue;
 		if (chosen)
 			return 0;

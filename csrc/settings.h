@@ -67,9 +67,6 @@ unsigned char *nd_request_bytes(struct nd_request *request);
 struct nd_repair *nd_repair_at(const struct nd_repairs *r, size_t i);
 size_t nd_repairs_count(const struct nd_repairs *r);
 
-/* A nest in the message begun last: returns what nd_nest_end takes. */
-size_t nd_nest_begin(struct nd_msg *m, uint16_t type);
-void nd_nest_end(struct nd_msg *m, size_t nest);
 /* Steps through attributes, duplicates included. 0: no more. */
 int nd_attr_next(const struct nd_attr *list, size_t *pos, struct nd_attr *found);
 /* A number of 1, 2 or 4 bytes; 0: none. */

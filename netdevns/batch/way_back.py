@@ -12,23 +12,18 @@ import errno
 import os
 
 from .. import descriptors
-from ..engine import PLACE_SOURCE, PLACE_TARGET, RETURN, EngineError, Socket, lookups
+from ..engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RETURN, EngineError, Socket, lookups
 from ..engine.batch_device import BatchDevice
 from ..netlink import uapi, wire
 from ..state import link_settings
 from ..text import quote
 from .plan import Sides
+from .replaced import Places
 
 # Of removing names and moving, in one send, before the way through a namespace of our own. A loop in C that adds one
 # alternative name outruns 1 of 5 of them; one that adds three, now and then 200 in a row (Linux 6.18, 2 processors).
 TRIES = 4
-# Kinds that keep their lower device, or peer, for all of their life, and whose links say in which namespace it is.
-BOUND = (b"veth", b"macvlan", b"macvtap", b"vlan", b"ipvlan", b"ipvtap")
-# The kernel does not say it of these: of an ipvtap never, of a macvtap not before 5.17.
-SILENT = (b"macvtap", b"ipvtap")
-
-
-RTGENMSG = bytes(4)  # struct rtgenmsg, padded
+REPLACED = "it was deleted there, and another device has its name and ifindex"
 
 
 class _Replaced(Exception):
@@ -48,7 +43,7 @@ class WayBack:
         self.source = sides.source_socket
         self.target = sides.target_socket
         self.missing: dict[BatchDevice, list[str]] = {}
-        self._devices = {member.link.ifindex: member for member in members}
+        self._places = Places(sides, members)
 
     def bring(self, member: BatchDevice) -> None:
         """Moves a device back, or renames it where it is back. Can be repeated."""
@@ -56,8 +51,9 @@ class WayBack:
         try:
             self._free_altnames(member)
         except _Replaced:
-            self.missing[member] = ["it was deleted there, and another device has its name and ifindex"]
+            self.missing[member] = [REPLACED]
             return
+        was_there = member.place == PLACE_TARGET
         refused = self._return(member)
         if refused is not None and refused.errno == errno.EEXIST and member.place == PLACE_TARGET:
             try:
@@ -66,8 +62,23 @@ class WayBack:
                 words = os.strerror(e.errno or errno.EIO) if isinstance(e, OSError) else lookups.says(e)
                 self.missing[member].append(f"the way through a namespace of our own: {words}")
             refused = self._return(member)
-        if refused is not None:
+        if was_there and self._places.is_stranger(member):
+            self._expel(member)
+            self.missing[member] = [REPLACED]
+        elif refused is not None:
             self.missing[member].append(refused.extack if refused.errno == errno.ESTALE else lookups.says(refused))
+
+    def _expel(self, member: BatchDevice) -> None:
+        """Gives a device that is none of ours back to the target."""
+        netns = wire.attr_u32(uapi.IFLA_NET_NS_FD, self.target_fd)
+        # Its name, or what the container did to it, may be taken there.
+        for attrs in (netns, netns + wire.attr_name(uapi.IFLA_IFNAME, _unguessable())):
+            try:
+                self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, member.ifindex, attrs))
+            except EngineError:
+                continue  # the last one is told by where the device is
+            break
+        member.find(self.source, self.target)
 
     def bring_all_again(self, members: list[BatchDevice]) -> None:
         """Once more, where alternative names came along: they may be the names of others of the batch."""
@@ -107,41 +118,15 @@ class WayBack:
 
     def _free_once(self, member: BatchDevice) -> list[str]:
         member.find(self.source, self.target)
+        if member.place == PLACE_GONE:
+            self._places.search(member)
         link = lookups.link(self.target, ifindex=member.target_ifindex) if member.place == PLACE_TARGET else None
         if link is None:
             return []
-        if self._is_another(member, link):
+        if self._places.is_another(member, link):
             raise _Replaced
         stay = member.link.altnames if lookups.moves_altnames() else ()
         return _remove(self.target, link, [name for name in dict.fromkeys(link.altnames) if name not in stay])
-
-    def _is_another(self, member: BatchDevice, now: wire.Link) -> bool:
-        """Whether a device in the target lies on another lower device, or has another peer.
-
-        Root there can delete a device and make one with its name, ifindex and MAC address, but not on a device of the
-        source. Brought home, a veth like that would connect the host's addresses with the container.
-        """
-        if member.link.kind not in BOUND:
-            return False
-        (lower, nsid), (lower_now, nsid_now) = _below(member.link), _below(now)
-        moved = self._devices.get(lower) if nsid is None else None
-        if moved is not None and moved.place == PLACE_TARGET:
-            return (lower_now, nsid_now) != (moved.target_ifindex, None)
-        if lower_now != (lower if moved is None else moved.ifindex):
-            return True
-        if not lower:
-            return False
-        if nsid is None:
-            if nsid_now is None:
-                return member.link.kind not in SILENT
-            return nsid_now != _nsid(self.target, uapi.NETNSA_FD, self.source_fd, nsid_now)
-        # It was in a third namespace, or in the target, which got its number in the source by the move at the latest.
-        target = _nsid(self.source, uapi.NETNSA_FD, self.target_fd, None)
-        if target is None:
-            return False
-        if target == nsid:
-            return nsid_now is not None
-        return nsid_now != _nsid(self.source, uapi.NETNSA_NSID, nsid, nsid_now, target)
 
     def _remove_added(self, members: list[BatchDevice]) -> bool:
         """Those that came along all the same; whether there were any. What is refused is told when all is compared."""
@@ -236,36 +221,6 @@ class WayBack:
             else:
                 return
         raise EngineError(errno.EEXIST, "it cannot leave it again", "undo")
-
-
-def _below(link: wire.Link) -> tuple[int, int | None]:
-    """IFLA_LINK (0: none), and the number of the namespace that it is in, as the link's has it (None: that one)."""
-    found = wire.attrs(link.body, wire.IFINFOMSG.size, strict=False)
-    nsid = found.get(uapi.IFLA_LINK_NETNSID)
-    return wire.u32(found.get(uapi.IFLA_LINK)) or 0, None if nsid is None else wire.S32.unpack(nsid)[0]
-
-
-def _nsid(socket: Socket, type_: int, value: int, otherwise: int | None, seen_from: int | None = None) -> int | None:
-    """The number of a namespace, given by descriptor or by its number in the socket's namespace.
-
-    Args:
-        socket: In the namespace whose numbers are meant, or in which `seen_from` is the number of that one.
-        type_, value: NETNSA_FD or NETNSA_NSID.
-        otherwise: The answer where the kernel cannot be asked; a namespace without a number is None.
-    """
-    attrs = wire.attr_u32(type_, value)
-    if seen_from is not None:
-        attrs += wire.attr(uapi.NETNSA_TARGET_NSID, wire.S32.pack(seen_from))
-    try:
-        _, answer = socket.query(wire.message(uapi.RTM_GETNSID, 0, RTGENMSG + attrs))
-        message = next(wire.messages(answer), None)
-    except EngineError:
-        return otherwise
-    if message is None or message.type != uapi.RTM_NEWNSID:
-        return otherwise
-    data = wire.attrs(message.body, len(RTGENMSG)).get(uapi.NETNSA_NSID)
-    nsid = None if data is None else wire.S32.unpack(data)[0]
-    return None if nsid == uapi.NETNSA_NSID_NOT_ASSIGNED else nsid
 
 
 def _unguessable() -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from .. import descriptors
 from ..batch import undo
+from ..batch.replaced import Places
 from ..engine import PLACE_GONE, PLACE_TARGET, EngineError, lookups
 from ..engine.batch_device import BatchDevice
 from ..netlink import ifname, wire
@@ -22,7 +23,7 @@ from ..system.interrupts import Patience, until_interrupted
 from ..text import quote
 from . import layout
 from .layout import Damaged, Section
-from .reopened import NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
+from .reopened import NOT_YET, THROWN_BACK, Reopened
 from .store import ASIDE, TRIES, Journal, Record
 
 TYPE_CHECKING = False
@@ -295,22 +296,10 @@ class _Recovery(Reopened):
         return [Recovered(path, x.device, x.outcome, x.location, x.text + (why if x in kept else "")) for x in told]
 
     def _find(self, member: BatchDevice) -> None:
-        """By ifindex and name; or by kind and MAC address, where exactly one device has them.
-
-        Under neither of its names: renamed by somebody, or on its way under a passing one. Devices that have the MAC of
-        what they lie on must be the same in all that their kind has, too: a VLAN's number tells it from the next one.
-        """
-        source, target = self.sides.source_socket, self.sides.target_socket
-        member.find(source, target)
-        if member.place != PLACE_GONE:
-            return
-        was = member.link
-        found = [x for x in lookups.links(target) if was.mac and (x.kind, x.mac) == (was.kind, was.mac)]
-        if was.kind in SHARE_A_MAC:
-            found = [x for x in found if x.data == was.data]
-        if len(found) == 1:
-            member.ask_ifindex(found[0].ifindex, unsure=True)
-            member.find(source, target)
+        """By ifindex and name; or by what it is: renamed by somebody, or on its way under a passing name."""
+        member.find(self.sides.source_socket, self.sides.target_socket)
+        if member.place == PLACE_GONE:
+            Places(self.sides, self.members).search(member)
 
     def _is_complete(self, member: BatchDevice) -> bool:
         if self.target_is_gone or member.place != PLACE_TARGET:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..system.interrupts import Interrupts
 
 INIT = "/proc/1/ns/net"
-SHARE_A_MAC = (b"vlan", b"ipvlan", b"ipvtap")
 THROWN_BACK = (b"", b"can")  # kinds that outlive their namespace: none of the kernel's making, and CAN's (netns_refund)
 NOT_YET = "it has not come back to the initial network namespace"
 

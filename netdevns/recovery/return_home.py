@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from .. import state
 from ..batch import undo
+from ..batch.replaced import SHARE_A_MAC
 from ..engine import EngineError, Socket, lookups
 from ..engine.batch_device import BatchDevice
 from ..netlink import wire
@@ -17,7 +18,7 @@ from ..system.interrupts import Interrupted
 from ..text import quote
 from . import belongings, identity, layout, loans
 from .layout import Section
-from .reopened import NOT_YET, SHARE_A_MAC, THROWN_BACK, Reopened
+from .reopened import NOT_YET, THROWN_BACK, Reopened
 from .store import Journal, Record
 
 TYPE_CHECKING = False

@@ -454,6 +454,19 @@ def test_altname_between_look_and_move(sides: tuple[Namespace, Namespace], c: Dr
 
 
 @pytest.mark.kinds("macvlan")
+def test_macvlan_of_another_move_stays(sides: tuple[Namespace, Namespace], c: Driver) -> None:
+    """P7: one that lies on the same device is not taken for one that the container deleted."""
+    host, target = sides
+    host.batch([f"link add link eth1 name mv{n} type macvlan mode bridge" for n in range(2)])
+    host.give("mv1", target)
+    c.moved(target, {"mv0": "net1"})
+    target.ip("link del net1")
+    answer = c.undo()
+    assert answer.place("mv0") == "gone"
+    assert (target.names(), "mv0" in host.names()) == ({"mv1"}, False)
+
+
+@pytest.mark.kinds("macvlan")
 def test_replaced_between_look_and_move(sides: tuple[Namespace, Namespace], c: Driver) -> None:
     """P7: a veth of the container's own that takes the place behind the look is not left in the host."""
     host, target = sides

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+import netdevns
 from tests.support import kinds
 from tests.support.namespaces import Namespace, fresh
 from tests.support.restored import State, assert_equal_soon
@@ -50,6 +51,59 @@ def test_moved_on(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -
     assert (left.device, left.location, left.name) == ("eth1", "gone", None)
     assert "it is neither in the source nor in the target" in left.missing[0]
     assert host.links()["eth0"].up
+
+
+@pytest.mark.parametrize("changed", ["nothing", "name", "mac", "name-and-mac"])
+@pytest.mark.parametrize("ifindex", ["same", "other"])
+def test_there_and_back(
+    sides: tuple[Namespace, Namespace], before_step: BeforeStep, changed: str, ifindex: str
+) -> None:
+    """P1: a device that was in a third namespace meanwhile is found under another ifindex, name or MAC address."""
+    host, target = sides
+    before = host.dump()
+    with fresh("third") as third:
+
+        def to_and_fro() -> None:
+            target.give("net1", third)
+            if ifindex == "other":
+                target.ip("link add thief index 102 type ifb")
+            third.give("net1", target)
+            if "name" in changed:
+                target.ip("link set net1 name evil")
+            if "mac" in changed:
+                target.ip(f"link set {'evil' if 'name' in changed else 'net1'} address 02:00:00:00:00:66")
+
+        before_step("verify", 2, strike(target, then=to_and_fro))
+        assert failed_move(target).left == ()
+    assert_equal_soon(before, host)
+
+
+@pytest.mark.kinds("macvlan")
+def test_macvlan_of_another_move_stays(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
+    """P7: one that lies on the same device is not taken for one that the container deleted."""
+    host, target = sides
+    host.batch(
+        [*MACVLAN.format("bridge").strip().splitlines(), "link add link lower name mv1 type macvlan mode bridge"]
+    )
+    host.wait_until_quiet()
+    netdevns.move({"mv1": "theirs"}, target.fd)
+    before_step("verify", 2, strike(target, "link del net1"))
+    (left,) = failed_move(target, {"eth0": "net0", "mv0": "net1"}).left
+    assert (left.device, left.location) == ("mv0", "gone")
+    assert (target.names(), "mv0" in host.names()) == ({"theirs"}, False)
+
+
+def test_replaced_between_look_and_move(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
+    """P7: a veth of the container's own that takes the place behind the look is not left in the host."""
+    host, target = sides
+    new = "link add net1 index 102 address 02:00:00:00:00:01 type veth peer name evil"
+    before_step("verify", 1, strike(target))
+    before_step("undo", 1, lambda: target.batch(["link del net1", new]))
+    (left,) = failed_move(target, {"eth1": "net1"}).left
+    assert (left.device, left.location) == ("eth1", "target")
+    assert "another device has its name" in left.missing[0]
+    assert not {"eth1", "net1"} & host.names()
+    assert "evil" in target.names()
 
 
 @pytest.mark.parametrize("kind", ["veth", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
