@@ -217,9 +217,9 @@ class Batch:
         moved = []
         for device in self.plan.devices:
             losses.find_addresses(self.plan, device, device.unprotected)
-            lost = [*device.lost]
+            lost, arrived_link = [*device.lost], device.arrived_link
             for kind in kinds:
-                lost += kind.resets(before, device.link.ifindex, device.arrived_link)
+                lost += kind.resets(before, device.link.ifindex, arrived_link)
             if device.cut_labels:
                 lost.append(f"{device.cut_labels} labels")
             moved.append(
