@@ -10,8 +10,10 @@ import pytest
 
 from tests.csrc.ways import FEW_WAYS, Start, starter
 from tests.fault.conftest import tally  # noqa: F401  # a fixture
+from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
 
+from .fighter import HOST, Driver
 from .scene import ARRIVED, Scene
 
 
@@ -19,6 +21,22 @@ from .scene import ARRIVED, Scene
 def scene(tmp_path: Path) -> Iterator[Scene]:
     with Scene(tmp_path) as found:
         yield found
+
+
+@pytest.fixture
+def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
+    """The devices of tests/embed/fighter.py in the host, and a target."""
+    host.batch(HOST)
+    host.wait_until_quiet()
+    return host, target
+
+
+@pytest.fixture
+def c(host: Namespace) -> Iterator[Driver]:
+    """The batch in C, in the host."""
+    assert host
+    with Driver() as driver:
+        yield driver
 
 
 @pytest.fixture(params=FEW_WAYS)

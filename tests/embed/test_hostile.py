@@ -5,8 +5,6 @@ Python's own: tests/integration/test_hostile*.py. The oracle is a dump of the ho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.integration.test_hostile import CHANGES
@@ -15,7 +13,7 @@ from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace, fresh
 from tests.support.restored import State, assert_equal_soon
 
-from .fighter import HOST, MOVE, Driver, altname, give, loop, rename, set_mac, set_mtu, set_up
+from .fighter import MOVE, Driver, altname, give, loop, rename, set_mac, set_mtu, set_up
 
 MACVLAN = """
     link add lower index 201 type veth peer name lowerp index 202
@@ -26,21 +24,6 @@ MACVLAN = """
     addr add 10.3.0.1/24 dev mv0
     addr add 2001:db8:3::1/64 nodad dev mv0
 """
-
-
-@pytest.fixture
-def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
-    host.batch(HOST)
-    host.wait_until_quiet()
-    return host, target
-
-
-@pytest.fixture
-def c(sides: tuple[Namespace, Namespace]) -> Iterator[Driver]:
-    """In the host."""
-    assert sides
-    with Driver() as driver:
-        yield driver
 
 
 def undone(c: Driver, host: Namespace, before: State) -> None:
@@ -149,8 +132,9 @@ KINDS_ON_ANOTHER = ("vlan id 7", "macvlan", "ipvlan", "macvtap", "ipvtap")
 
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.kinds(k.split()[0])) for k in KINDS_ON_ANOTHER])
 @pytest.mark.parametrize("with_lower", [False, True])
-def test_device_on_another(host: Namespace, target: Namespace, c: Driver, kind: str, with_lower: bool) -> None:
+def test_device_on_another(sides: tuple[Namespace, Namespace], c: Driver, kind: str, with_lower: bool) -> None:
     """P1: of each kind that lies on another device, which stays in the host or moves, too; also by a second undo."""
+    host, target = sides
     host.batch(MACVLAN.replace("mv0 index 203 type macvlan mode bridge", f"mv0 index 203 type {kind}"))
     host.wait_until_quiet()
     before = host.dump()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,6 @@ from tests.support.restored import Restored, assert_equal_soon
 from .fighter import HOST, Driver, under_valgrind
 
 NEVER = 1 << 30
-
-
-@pytest.fixture
-def c(host: Namespace) -> Iterator[Driver]:
-    """In the host."""
-    assert host
-    with Driver() as driver:
-        yield driver
 
 
 def to_and_fro(c: Driver, host: Namespace, target: Namespace, devices: dict[str, str]) -> None:

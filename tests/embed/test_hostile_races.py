@@ -21,26 +21,11 @@ from tests.support.attacks import LONG
 from tests.support.namespaces import Namespace, fresh
 from tests.support.restored import Restored, assert_equal_soon
 
-from .fighter import ANY, DEVICES, HOST, MOVE, Answer, Driver
+from .fighter import ANY, DEVICES, MOVE, Answer, Driver
 
 RTM_NEWADDR = 20
 # What a driver can get and goes on. SIGSTOP is sent by another test.
 SIGNALS = [n for n in range(1, 65) if n not in (4, 5, 6, 7, 8, 9, 11, 19, 31, 32, 33)]
-
-
-@pytest.fixture
-def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
-    host.batch(HOST)
-    host.wait_until_quiet()
-    return host, target
-
-
-@pytest.fixture
-def c(sides: tuple[Namespace, Namespace]) -> Iterator[Driver]:
-    """In the host."""
-    assert sides
-    with Driver() as driver:
-        yield driver
 
 
 def protected(side: Namespace, device: str) -> list[rawdump.Address]:

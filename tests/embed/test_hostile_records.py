@@ -21,21 +21,6 @@ from tests.support.restored import State, Untouched, assert_equal_soon
 from .fighter import DEVICES, HOST, MOVE, Driver
 
 
-@pytest.fixture
-def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
-    host.batch(HOST)
-    host.wait_until_quiet()
-    return host, target
-
-
-@pytest.fixture
-def c(sides: tuple[Namespace, Namespace]) -> Iterator[Driver]:
-    """In the host."""
-    assert sides
-    with Driver() as driver:
-        yield driver
-
-
 def killed(target: Namespace, records: Path, devices: dict[str, str] = DEVICES, *, line: str = "move 0 0") -> None:
     """A process that has a record, and is killed behind its move, or (line "stop") in it."""
     with Driver() as driver:
