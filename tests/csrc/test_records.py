@@ -30,7 +30,7 @@ from tests.support import require
 from tests.support.attacks import LONG
 from tests.support.namespaces import Namespace
 
-from .compilers import BUILDS, HERE, SANITIZE, Build
+from .compilers import BUILDS, FUZZ_LOOP, HERE, LIBFUZZER
 from .ways import FEW_WAYS, starter
 
 pytestmark = pytest.mark.native
@@ -722,11 +722,7 @@ def test_lock_file_is_no_link(host: Namespace, directory: Path, tmp_path: Path) 
 # ---- fuzzing ----
 
 SECONDS = 60 if LONG else 3
-LED = ("-O1", "-g", "-fno-sanitize-recover=all", "-fsanitize=fuzzer,address,undefined")
-FUZZERS = {
-    "clang": Build("clang", LED, "clang-fuzzer-records"),
-    "gcc": Build("gcc", ("-O1", "-g", *SANITIZE, "-DFUZZ_MAIN"), "gcc-fuzzer-records"),
-}
+FUZZERS = {"clang": LIBFUZZER, "gcc": FUZZ_LOOP}
 
 
 @pytest.mark.thorough
@@ -734,8 +730,8 @@ FUZZERS = {
 @pytest.mark.parametrize("compiler", FUZZERS)
 def test_fuzzed_records_are_refused_or_whole(compiler: str, batch: Batch, tmp_path: Path, show) -> None:
     """No wrong access and no hang; what is taken is the same when it is written and read again."""
-    BUILDS[f"{compiler}-sanitized"].check()
-    program = FUZZERS[compiler].link("fuzz", (HERE / "fuzz_records.c",))
+    BUILDS["clang" if compiler == "clang" else "gcc-sanitized"].check()
+    program = FUZZERS[compiler].link("fuzz-records", (HERE / "fuzz_records.c",))
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for how in range(2):

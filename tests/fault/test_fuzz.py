@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.csrc.compilers import BUILDS, HERE, SANITIZE, Build
+from tests.csrc.compilers import BUILDS, FUZZ_LOOP, HERE, LIBFUZZER, Build
 from tests.property.record import RECORDED
 from tests.support.attacks import LONG
 
@@ -26,10 +26,6 @@ PARSE, EXCHANGE, DEVICE = 0, 1, 2
 NLMSG_ERROR, NLMSG_DONE, NLM_F_MULTI = 2, 3, 2
 ACK = bytes(2)  # an empty chunk
 NAME = b"eth1\0"
-BUILT = ["-O1", "-g", "-fno-sanitize-recover=all"]
-# Coverage is counted by function, and clang 19 inlines what clang 14 called.
-LIBFUZZER = Build("clang", (*BUILT, "-fno-inline", "-fsanitize=fuzzer,address,undefined"), "clang-fuzzer")
-LOOP = Build("gcc", (*BUILT, *SANITIZE, "-DFUZZ_MAIN"), "gcc-fuzzer")
 
 pytestmark = [
     pytest.mark.native,
@@ -95,7 +91,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def program(build: Build) -> Path:
     """fuzz.c, built in that way."""
-    BUILDS["clang-sanitized" if build is LIBFUZZER else "gcc-sanitized"].check()
+    BUILDS["clang" if build is LIBFUZZER else "gcc-sanitized"].check()
     return build.link("fuzz", (HERE / "fuzz.c",), ("-Wl,--wrap=send,--wrap=recvmmsg",))
 
 
@@ -124,7 +120,7 @@ def test_led_by_coverage(tmp_path: Path, corpus: Path, show: Callable[[str], Non
 
 def test_at_random(tmp_path: Path, corpus: Path, show: Callable[[str], None]) -> None:
     """The loop of its own, with mutations at random, finds nothing."""
-    said = fuzz(tmp_path, program(LOOP), str(SECONDS), *sorted(corpus.iterdir()))
+    said = fuzz(tmp_path, program(FUZZ_LOOP), str(SECONDS), *sorted(corpus.iterdir()))
     inputs = int(re.search(r"^(\d+) inputs$", said, re.MULTILINE)[1])
     show(f"fuzz, own loop: {inputs} inputs in {SECONDS} s, 0 crashes, 0 hangs")
     assert inputs >= INPUTS_MIN

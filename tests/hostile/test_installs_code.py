@@ -66,7 +66,7 @@ def _cffi(folder: Path) -> Path:
 CODE: dict[str, tuple[str, Change]] = {
     "a module": ("netdevns/oci/hook.py", lambda folder: owned(folder / "netdevns" / "oci" / "hook.py")),
     "a module for all": ("netdevns/oci/hook.py", lambda folder: (folder / "netdevns" / "oci" / "hook.py").chmod(0o666)),
-    "a module in a package": ("netdevns/engine/native.py", lambda f: owned(f / "netdevns" / "engine" / "native.py")),
+    "a module in a package": ("netdevns/engine/failed.py", lambda f: owned(f / "netdevns" / "engine" / "failed.py")),
     "the package": ("netdevns", lambda folder: owned(folder / "netdevns")),
     "the package for a group": ("netdevns", lambda folder: (folder / "netdevns").chmod(0o775)),
     "what is compiled": ("netdevns/__pycache__", lambda f: (f / "netdevns" / "__pycache__").chmod(0o1777)),
