@@ -8,7 +8,6 @@ import cffi
 
 HERE = Path(__file__).resolve().parent
 HEADERS = ("netdevns-core.h", "binding.h")
-# What is not used of them is not linked in.
 SOURCES = sorted(path.stem for path in HERE.glob("*.c") if path.stem not in ("example", "_core"))
 # Of a batch and its devices, what Python reads and writes; the compiler completes it.
 PARTS = """
@@ -20,7 +19,9 @@ struct netdevns_batch { size_t moved, replayed, verified; ...; };
 # NETDEVNS_SANITIZE=address,undefined: a core for tests (tools/sanitize). Python must be started with the sanitizer's
 # library in LD_PRELOAD then. Undefined behaviour traps: UBSan's own library, loaded second, loses its reports.
 SANITIZE = os.environ.get("NETDEVNS_SANITIZE")
-COMPILE = ["-std=c11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections"]
+COMPILE = ["-std=c11", "-O2", "-Wall", "-Wextra", "-DNETDEVNS_LOCAL", "-fvisibility=hidden"]
+# What is not used of the sources is not linked in.
+COMPILE += ["-ffunction-sections", "-fdata-sections"]
 LINK = ["-Wl,--gc-sections"]
 if SANITIZE:
     LINK += [f"-fsanitize={SANITIZE}"]

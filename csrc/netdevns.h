@@ -35,7 +35,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifndef NETDEVNS_LOCAL	/* defined by whoever builds it into a library of his own, which exports none of it */
 #pragma GCC visibility push(default)	/* in a shared library that is built with -fvisibility=hidden, this is all that it exports */
+#endif
 
 /*
  * The version of this header, which the caller hands to netdevns_batch_open. It grows when something is added: structs at
@@ -162,7 +164,9 @@ void netdevns_batch_close(struct netdevns_batch *batch);
  */
 int netdevns_recover(int dirfd, int undo_complete, char *report, size_t size, struct netdevns_error *err);
 
+#ifndef NETDEVNS_LOCAL
 #pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif
