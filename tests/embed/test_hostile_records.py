@@ -245,8 +245,9 @@ def eth0(dump: State) -> State:
     return {part: {"net0": dump[part].get("net0")} for part in ("links", "addresses")}
 
 
-def test_source_is_gone(target: Namespace, host: Namespace, c: Driver, tmp_path: Path) -> None:
+def test_source_is_gone(sides: tuple[Namespace, Namespace], c: Driver, tmp_path: Path) -> None:
     """P4: a record whose source is gone has nothing to restore to: it is removed, and the devices stay."""
+    host, target = sides
     with fresh("source") as source:
         source.batch(HOST)
         source.wait_until_quiet()
