@@ -23,7 +23,8 @@ find_sandbox() {
 }
 
 # Runs pytest with that Python in several processes, each in namespaces of its own: tests write to /run, and look for
-# processes. The kernel makes them wait more than half of the time, so that there are two for each processor.
+# processes. The kernel makes them wait more than half of the time, so that there are three for each processor, or as many as
+# `workers` says.
 #
 #     pytest_in_parallel PYTHON ARGUMENT...
 pytest_in_parallel() {
@@ -31,7 +32,7 @@ pytest_in_parallel() {
 	find_sandbox
 	((${#sandbox[@]} == 0)) || each=(setpriv --pdeathsig KILL unshare "${fresh[@]}") # in the outer ones it is root
 	"${sandbox[@]}" "$python" -m pytest --dist worksteal \
-		--tx "$((2 * $(nproc)))*popen//python=$(printf '%q ' "${each[@]}" "$python")" "${@:2}"
+		--tx "$((${workers-3} * $(nproc)))*popen//python=$(printf '%q ' "${each[@]}" "$python")" "${@:2}"
 }
 
 # Takes the place of this shell: a command in fresh namespaces, with an empty /run.

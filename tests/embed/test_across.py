@@ -24,7 +24,7 @@ from tests.csrc import compilers
 from tests.fault.attack import UNDONE
 from tests.runtimes.container import Machine
 from tests.support import require, scene
-from tests.support.attacks import AS_BEFORE, COMPLETE, UNREACHED, Ended, Tally, finish, sample, traced
+from tests.support.attacks import AS_BEFORE, COMPLETE, FULL, UNREACHED, Ended, Tally, finish, sample, traced
 
 # All numbers are given, so that scenes are equal. Nothing here is state that C does not restore.
 FURNISH = """
@@ -254,7 +254,7 @@ def of_python_with_state() -> Iterator[Attacks]:
 @pytest.mark.timeout(1800)
 def test_move_in_c_is_killed(of_c: Attacks, tally: Tally) -> None:
     """At any call; Python restores, or finds complete, what C recorded."""
-    for inject in of_c.points(15, 60):
+    for inject in of_c.points(*((15, 60) if FULL else (6, 25))):
         if of_c.kill(tally, inject):
             of_c.judge(tally, inject, PYTHON_RECOVERS)
     assert {AS_BEFORE, UNDONE, COMPLETE} <= {*tally.ends}
@@ -277,7 +277,7 @@ def test_move_in_python_is_killed(of_python: Attacks, tally: Tally) -> None:
 
     Python's records hold the kernel's own routes and parameters, too, as state, which here is taken out of them.
     """
-    for inject in of_python.points(5, 40):
+    for inject in of_python.points(*((5, 40) if FULL else (3, 20))):
         if of_python.kill(tally, inject):
             on = of_python.scene
             for path in (on.records / name for name in on.left()):
@@ -290,7 +290,7 @@ def test_move_in_python_is_killed(of_python: Attacks, tally: Tally) -> None:
 def test_c_leaves_state_to_python(of_python_with_state: Attacks, tally: Tally) -> None:
     """It keeps such a record, touches nothing, and names the command that recovers it; which does."""
     kept = 0
-    for inject in of_python_with_state.points(2, 25):
+    for inject in of_python_with_state.points(2, 25 if FULL else 12):
         if not of_python_with_state.kill(tally, inject):
             continue
         on = of_python_with_state.scene

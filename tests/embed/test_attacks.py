@@ -13,7 +13,7 @@ import pytest
 
 from tests.fault.attack import UNDONE
 from tests.support import require
-from tests.support.attacks import AS_BEFORE, CHANCE, COMPLETE, LONG, Tally, sample
+from tests.support.attacks import AS_BEFORE, CHANCE, COMPLETE, FULL, LONG, Tally, sample
 
 from .attack import FAILING_START, RECOVER, START, Attacks, Call
 
@@ -41,7 +41,7 @@ def start_calls(attacks: Attacks) -> list[Call]:
 @pytest.mark.timeout(1800)
 def test_killed_at_any_call(attacks: Attacks, start_calls: list[Call], tally: Tally) -> None:
     """A start that would succeed: before the first change, in the move, and when the process already runs."""
-    for call in sample(start_calls, 10_000 if LONG else 100):
+    for call in sample(start_calls, 100 if FULL else 40):
         attacks.kill(tally, START, call.inject("signal=KILL"))
     assert {AS_BEFORE, UNDONE, COMPLETE} <= {*tally.ends}
 
@@ -52,7 +52,7 @@ def test_killed_in_the_undo(attacks: Attacks, tally: Tally) -> None:
     """A start whose execve fails: at any call from there on."""
     every = attacks.calls(FAILING_START)
     begin = every.index(Call("kill", 1))
-    for call in sample(every[begin:], 10_000 if LONG else 30):
+    for call in sample(every[begin:], 30):
         attacks.kill(tally, FAILING_START, call.inject("signal=KILL"))
     assert tally.ends[UNDONE]
 
@@ -77,7 +77,7 @@ def test_recovery_is_killed(attacks: Attacks, start_calls: list[Call], tally: Ta
 def test_one_call_fails(attacks: Attacks, start_calls: list[Call], tally: Tally) -> None:
     """All arrives, or all is as before, or what is not is told and a recovery puts it back."""
     reached = [call for call in start_calls if call.name not in HARMLESS]
-    for call in sample(reached, 10_000 if LONG else 60):
+    for call in sample(reached, 60 if FULL else 25):
         for error in ERRORS if LONG else [CHANCE.choice(ERRORS)]:
             attacks.fault(tally, START, call.inject(f"error={error}"))
     assert {AS_BEFORE, COMPLETE} <= {*tally.ends}

@@ -20,6 +20,7 @@ import pytest
 
 TOP = Path(__file__).parents[2]
 LONG = os.environ.get("NETDEVNS_ATTACK") == "long"
+FULL = LONG or os.environ.get("NETDEVNS_PROFILE") == "long"  # tools/test --full
 # The short sample is the same each time: a failure of it is one of what was changed.
 CHANCE = random.Random(None if LONG else 7)
 # Every attack there is, in an hour; otherwise a part of them, which is another one each time.
