@@ -96,7 +96,7 @@ def test_readme_says_how_to_build(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("compiler", "cpp"), [("gcc", "g++"), pytest.param("clang", "clang++", marks=THOROUGH)])
-@pytest.mark.parametrize("language", ["c", "cpp"])
+@pytest.mark.parametrize("language", [pytest.param("c", marks=THOROUGH), "cpp"])  # C: tests/embed/test_documents.py
 def test_two_lines_of_makefile_build(tmp_path: Path, compiler: str, cpp: str, language: str) -> None:
     """Those of csrc/README.md, alone, with a copy of what it says to vendor; a C++ program, too."""
     for tool in ("make", compiler, *([cpp] if language == "cpp" else [])):

@@ -17,7 +17,8 @@ STATIC = {
 }
 
 
-@pytest.mark.parametrize("way", ["gcc", pytest.param("musl", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("way", STATIC)
 def test_static_program(way: str, tmp_path: Path, record_property) -> None:
     """It needs nothing to start but itself; code and data of ours are counted before they are linked."""
     build = STATIC[way]

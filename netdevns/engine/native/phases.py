@@ -29,7 +29,7 @@ class Phases:
         moves, replays: The devices, in the order in which they move, and in which they come up.
 
     Raises:
-        EngineError: ENOMEM.
+        MemoryError: before anything was sent.
     """
 
     def __init__(
@@ -56,9 +56,8 @@ class Phases:
             counts = self._count, len(everyone)
             plan = ffi.new("struct nd_plan *", (*sockets, members, *counts, data, len(links), target_fd, *orders))
             made = ffi.new("struct netdevns_batch **")
-            err = ffi.new("struct nd_err *")
-            if lib.nd_phases_open(made, plan, err):
-                raise failure(err)
+            if lib.nd_phases_open(made, plan, ffi.addressof(self._failed, "err")):
+                raise MemoryError  # the links are what this engine has read: nothing else fails
         self._batch = ffi.gc(made[0], lib.nd_phases_close)
         self.moves, self.replays = ([everyone[at] for at in ffi.unpack(order, self._count)] for order in orders)
 
