@@ -214,6 +214,8 @@ struct nd_link {
 
 /* Reads one. -EBADMSG: a message without a whole header. */
 int nd_link_summarize(struct nd_link *link, const struct nd_view *v);
+/* The same out of one that was read. */
+void nd_link_take(struct nd_link *link, const struct nd_link_attrs *read);
 
 /* Steps through the alternative names of a link: *pos begins at 0; NULL behind the last one. *len: bytes, without a NUL. */
 const char *nd_link_altname(const struct nd_view *link, size_t *pos, size_t *len);

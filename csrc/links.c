@@ -30,15 +30,24 @@ static void read_info(struct nd_link *link, const struct nd_attr *info)
 int nd_link_summarize(struct nd_link *link, const struct nd_view *v)
 {
 	struct nd_link_attrs read;
-	const struct nd_attr *const attrs = read.attrs, *mac = &attrs[IFLA_ADDRESS];
+
+	if (nd_link_read(v, &read)) {
+		memset(link, 0, sizeof *link);
+		return -EBADMSG;
+	}
+	nd_link_take(link, &read);
+	return 0;
+}
+
+void nd_link_take(struct nd_link *link, const struct nd_link_attrs *read)
+{
+	const struct nd_attr *const attrs = read->attrs, *mac = &attrs[IFLA_ADDRESS];
 	size_t attached_len;
 	const unsigned char *attached = NULL;
 
 	memset(link, 0, sizeof *link);
-	if (nd_link_read(v, &read))
-		return -EBADMSG;
-	link->ifindex = read.head.ifi_index;
-	link->flags = read.head.ifi_flags;
+	link->ifindex = read->head.ifi_index;
+	link->flags = read->head.ifi_flags;
 	link->lower = (int32_t)nd_attr_u32(&attrs[IFLA_LINK]);
 	link->master = (int32_t)nd_attr_u32(&attrs[IFLA_MASTER]);
 	link->immutable = attrs[ND_IFLA_NETNS_IMMUTABLE].data ? attrs[ND_IFLA_NETNS_IMMUTABLE].data[0] != 0 : -1;
@@ -53,7 +62,6 @@ int nd_link_summarize(struct nd_link *link, const struct nd_view *v)
 	/* With an IFLA_LINK_NETNSID the other one is in another namespace. The IFLA_LINK of a veth is its peer. */
 	if (attrs[IFLA_LINK_NETNSID].data || strcmp(link->kind, "veth") == 0)
 		link->lower = 0;
-	return 0;
 }
 
 const char *nd_link_altname(const struct nd_view *link, size_t *pos, size_t *len)

@@ -104,7 +104,7 @@ static size_t sorted_names(const struct netdevns_batch *b, char **names)
 	return count;
 }
 
-static int append_link(struct netdevns_batch *b, const struct nd_view *v, struct nd_err *err)
+static int append_link(struct netdevns_batch *b, const struct nd_view *v, const struct nd_link_attrs *read, struct nd_err *err)
 {
 	const size_t at = b->links.used;
 
@@ -119,8 +119,7 @@ static int append_link(struct netdevns_batch *b, const struct nd_view *v, struct
 	}
 	if (nd_memory_append(&b->links, v->start, nd_align(v->len)))
 		return nd_err_set(err, ND_STEP_EXCHANGE, -ENOMEM, "out of memory");
-	if (nd_link_summarize(&b->seen[b->seen_count], v))
-		return nd_err_set(err, ND_STEP_EXCHANGE, -EBADMSG, "a truncated link message");
+	nd_link_take(&b->seen[b->seen_count], read);
 	b->seen[b->seen_count].at = at;
 	b->seen[b->seen_count].len = v->len;
 	b->seen_count++;
@@ -128,14 +127,13 @@ static int append_link(struct netdevns_batch *b, const struct nd_view *v, struct
 }
 
 /* Whether it has IPv6, but its token is not reported. */
-static int lacks_token(const struct nd_view *v)
+static int lacks_token(const struct nd_link_attrs *read)
 {
-	struct nd_link_attrs link;
-	const struct nd_attr *const spec = &link.attrs[IFLA_AF_SPEC];
+	const struct nd_attr *const spec = &read->attrs[IFLA_AF_SPEC];
 	const unsigned char *inet6;
 	size_t len, token_len;
 
-	if (nd_link_read(v, &link) || !spec->data)
+	if (!spec->data)
 		return 0;
 	inet6 = nd_attr_find(spec->data, spec->len, AF_INET6, &len);
 	return inet6 && !nd_attr_find(inet6, len, ND_IFLA_INET6_TOKEN, &token_len);
@@ -144,6 +142,7 @@ static int lacks_token(const struct nd_view *v)
 /* One dump into b->links and b->seen. Returns whether a token is missing. */
 static int dump_links_once(struct netdevns_batch *b, const struct nd_filter *filter, int with_statistics, struct nd_err *err)
 {
+	struct nd_link_attrs read;
 	struct nd_view v;
 	size_t pos = 0;
 	int code, is_token_missing = 0;
@@ -153,8 +152,11 @@ static int dump_links_once(struct netdevns_batch *b, const struct nd_filter *fil
 	while (!code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0) {
 		if (v.type != RTM_NEWLINK)
 			continue;
-		code = append_link(b, &v, err);
-		is_token_missing |= !code && lacks_token(&v);
+		if (nd_link_read(&v, &read))
+			code = nd_err_set(err, ND_STEP_EXCHANGE, -EBADMSG, "a truncated link message");
+		else
+			code = append_link(b, &v, &read, err);
+		is_token_missing |= !code && lacks_token(&read);
 	}
 	return code ? code : is_token_missing;
 }
