@@ -374,7 +374,7 @@ int nd_batch_restore(struct netdevns_batch *b);
 int nd_member_is_replaced(struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *now);
 /* The same of one that has just come from the target: it may have been replaced after the look there. */
 int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m);
-/* Looks for one that is gone under another ifindex in the target, which a move to a third namespace and back gives it. */
+/* Looks for one that is gone, or that another device has the place of: a move to a third namespace and back gives it another ifindex. */
 void nd_member_search(struct netdevns_batch *b, struct nd_member *m);
 /* way_back.c: brings one home, also out of a container that fights for it. */
 int nd_member_return(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err);

@@ -122,6 +122,18 @@ int nd_member_is_replaced(struct netdevns_batch *b, const struct nd_member *m, c
 	return is_bound(m->link.kind) && is_below_another(b, m, below(now));
 }
 
+/* What has its name and ifindex at home, and lies on, or is the peer of, a device of the target. */
+static int is_of_another_kind(struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *now)
+{
+	const struct below found = below(now);
+	struct nd_link link;
+	int32_t target;
+
+	if (nd_link_summarize(&link, now) || strcmp(link.name, m->ifname) != 0 || !is_bound(link.kind) || found.nsid == NO_NSID)
+		return 0;
+	return ask_nsid(b, b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &target) && target == found.nsid;
+}
+
 int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m)
 {
 	const struct nd_member *moved;
@@ -130,8 +142,12 @@ int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m)
 	struct nd_err e;
 	int32_t expected;
 
-	if (!is_bound(m->link.kind) || m->dev->place != ND_PLACE_SOURCE || !nd_member_snapshot(m, &was) ||
+	if ((m->dev->place != ND_PLACE_SOURCE && m->dev->place != ND_PLACE_GONE) || !nd_member_snapshot(m, &was) ||
 	    nd_batch_link(b, b->source, m->dev->ifindex, &now, &e))
+		return 0;
+	if (m->dev->place == ND_PLACE_GONE)
+		return is_of_another_kind(b, m, &now);
+	if (!is_bound(m->link.kind))
 		return 0;
 	before = below(&was);
 	after = below(&now);
@@ -218,7 +234,9 @@ static int32_t choose(struct netdevns_batch *b, const struct nd_member *m, const
 		struct candidate c;
 
 		memcpy(&c, candidates->data + at, sizeof c);
-		if (by_mac ? !c.has_mac : !c.below.ifindex || !lies_alone(m->link.kind) || is_below_another(b, m, c.below))
+		if (by_mac ? !c.has_mac : !c.below.ifindex || !lies_alone(m->link.kind))
+			continue;
+		if (is_bound(m->link.kind) && is_below_another(b, m, c.below))
 			continue;
 		if (chosen)
 			return 0;
@@ -242,6 +260,7 @@ void nd_member_search(struct netdevns_batch *b, struct nd_member *m)
 	nd_memory_free(&candidates);
 	if (!chosen)
 		return;
+	nd_member_restore_mac(b, b->target, m, chosen);	/* without it one that has its name or MAC address is found instead */
 	m->dev->target_ifindex = chosen;
 	m->dev->ifindex_unsure = 0;
 	if (!nd_member_find(b, m, &e) && m->dev->place == ND_PLACE_TARGET)

@@ -17,7 +17,7 @@
  * name outruns 1 of 5 of them; one that adds three, now and then 200 in a row (Linux 6.18, 2 processors).
  */
 #define TRIES 4
-#define REPLACED "it was deleted there, and another device has its name and ifindex"
+#define REPLACED "another device has its name and ifindex there, or it got another peer or lower device: it stays there"
 #define REQUEST_BYTES 70000	/* all alternative names of a link have at most 64 KiB, and a move */
 
 static int return_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
@@ -81,15 +81,24 @@ static int free_altnames(struct netdevns_batch *b, struct nd_member *m, struct n
 		nd_member_search(b, m);
 	if (code || m->dev->place != ND_PLACE_TARGET || !nd_member_snapshot(m, &was))
 		return code;
-	code = nd_batch_link(b, b->target, m->dev->target_ifindex, &now, err);
-	if (code)
-		return code == -ENODEV ? 0 : code;
-	if (nd_memory_append(&memory, now.start, nd_align(now.len)))
-		return nd_err_set(err, ND_STEP_UNDO, -ENOMEM, "out of memory");
-	nd_view_next(memory.data, memory.used, &pos, &now);
-	if (nd_member_is_replaced(b, m, &now)) {
+	for (int tries = 0; !code; tries++) {
+		memory.used = pos = 0;
+		code = nd_batch_link(b, b->target, m->dev->target_ifindex, &now, err);
+		if (!code && nd_memory_append(&memory, now.start, nd_align(now.len)))
+			code = nd_err_set(err, ND_STEP_UNDO, -ENOMEM, "out of memory");
+		if (code)
+			break;
+		nd_view_next(memory.data, memory.used, &pos, &now);
+		if (!nd_member_is_replaced(b, m, &now))
+			break;
+		if (tries)
+			code = nd_err_set(err, ND_STEP_UNDO, -ESTALE, REPLACED);
+		else
+			nd_member_search(b, m);
+	}
+	if (code) {
 		nd_memory_free(&memory);
-		return nd_err_set(err, ND_STEP_UNDO, -ESTALE, REPLACED);
+		return code == -ENODEV ? 0 : code;
 	}
 	code = nd_altnames_send(b->target, ND_RTM_DELLINKPROP, m->dev->target_ifindex, &now, nd_batch_moves_altnames(b) ? &was : NULL,
 				err);
@@ -116,12 +125,15 @@ static int snatch(struct netdevns_batch *b, struct nd_sock *there, struct nd_mem
 		  int with_number, struct nd_err *err)
 {
 	struct nd_memory memory = { .size = 0 };
+	struct nd_link link;
 	struct nd_view now;
 	struct nd_msg msg;
 	int code = nd_batch_link(b, there, ifindex, &now, err);
 
 	if (code)
 		return code;
+	if (nd_link_summarize(&link, &now) || strcmp(link.kind, m->link.kind) != 0)
+		return nd_err_set(err, ND_STEP_UNDO, -ENODEV, "another device has its ifindex");
 	if (nd_memory_grow(&memory, REQUEST_BYTES))
 		return nd_err_set(err, ND_STEP_UNDO, -ENOMEM, "out of memory");
 	nd_msg_init(&msg, memory.data, memory.size);

@@ -91,6 +91,12 @@ def failed(
         device=device.host_name if device else None,
         step=stopped.step,
         netns=plan.target.where if plan.target else None,
-        location=(device.location if device.touched else "source") if device else None,
+        location=_location(device, stopped) if device else None,
         left=left,
     )
+
+
+def _location(device: BatchDevice, stopped: Failed) -> str:
+    if device.touched:
+        return device.location
+    return "gone" if (stopped.step, stopped.errno) == ("snapshot", errno.ENODEV) else "source"

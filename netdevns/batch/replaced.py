@@ -6,10 +6,12 @@ source. Brought home, a veth like that would connect the host's addresses with t
 
 from __future__ import annotations
 
-from ..engine import PLACE_SOURCE, PLACE_TARGET, EngineError, Socket, lookups
+import contextlib
+
+from ..engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, EngineError, Socket, lookups
 from ..engine.batch_device import BatchDevice
 from ..netlink import uapi, wire
-from ..state.link_settings import own_mac
+from ..state.link_settings import mac_request, own_mac
 from .plan import Sides
 
 # Kinds that keep their lower device, or peer, for all of their life, and whose links say in which namespace it is.
@@ -32,9 +34,12 @@ class Places:
         self._devices = {member.link.ifindex: member for member in members}
 
     def _lower_of(self, below: tuple[int, int | None]) -> BatchDevice | None:
-        """The one of the batch."""
+        """The one of the batch. It is looked for: the container may have given it another ifindex."""
         lower, nsid = below
-        return self._devices.get(lower) if nsid is None else None
+        moved = self._devices.get(lower) if nsid is None else None
+        if moved is not None:
+            moved.find(self._source, self._target)
+        return moved
 
     def is_another(self, member: BatchDevice, now: wire.Link) -> bool:
         """Whether a device in the target lies on another lower device, or has another peer."""
@@ -63,14 +68,24 @@ class Places:
 
     def is_stranger(self, member: BatchDevice) -> bool:
         """The same of one that has just come from the target: it may have been replaced after the look there."""
-        if member.link.kind not in BOUND or member.place != PLACE_SOURCE:
-            return False
         try:
             link = lookups.link(self._source, ifindex=member.ifindex)
+            if link is None or member.place not in (PLACE_SOURCE, PLACE_GONE):
+                return False
+            if member.place == PLACE_GONE:
+                return self._is_of_another_kind(member, link)
+            return member.link.kind in BOUND and self._is_on_another(member, link)
         except EngineError:
             return False  # what is asked next says what stands against it
-        if link is None:
+
+    def _is_of_another_kind(self, member: BatchDevice, link: wire.Link) -> bool:
+        """What has its name and ifindex at home, and lies on, or is the peer of, a device of the target."""
+        _, nsid = _below(link)
+        if link.name != member.ifname or link.kind not in BOUND or nsid is None:
             return False
+        return nsid == _nsid(self._source, uapi.NETNSA_FD, self._target_fd, None)
+
+    def _is_on_another(self, member: BatchDevice, link: wire.Link) -> bool:
         before, (lower_now, nsid_now) = _below(member.link), _below(link)
         moved = self._lower_of(before)
         if moved is None or moved.place != PLACE_TARGET:
@@ -81,8 +96,14 @@ class Places:
             return False
         return nsid_now != _nsid(self._source, uapi.NETNSA_FD, self._target_fd, nsid_now)
 
+    def restore_mac(self, member: BatchDevice, now: wire.Link) -> None:
+        """Gives one in the target its own MAC address again; a driver may refuse that."""
+        for _, request in mac_request(member.link, now):
+            with contextlib.suppress(EngineError):  # it is looked for by name and ifindex
+                self._target.command(request)
+
     def search(self, member: BatchDevice) -> None:
-        """Looks for one that is gone under another ifindex in the target.
+        """Looks for one that is gone, or that another device has the place of, under another ifindex in the target.
 
         A move to a third namespace and back gives it one. Taken is the only one of its kind, of none other of the
         batch, with its MAC address; or on what it lies on, where that is no other's: the peer of a veth, or the lower
@@ -92,11 +113,13 @@ class Places:
         alike = [x for x in lookups.links(self._target) if x.kind == was.kind and x.ifindex not in ours]
         if was.kind in SHARE_A_MAC:
             alike = [x for x in alike if x.data == was.data]
+        alike = [x for x in alike if not self.is_another(member, x)]
         found = [x for x in alike if was.mac and x.mac in (was.mac, own_mac(was))]
         if len(found) != 1 and was.kind in ALONE:
-            found = [x for x in alike if _below(x)[0] and not self._is_below_another(member, _below(x))]
+            found = [x for x in alike if _below(x)[0]]
         if len(found) != 1:
             return
+        self.restore_mac(member, found[0])  # without it one that has its name or MAC address is found instead
         asked, unsure = member.target_ifindex, member.ifindex_unsure
         member.ask_ifindex(found[0].ifindex, unsure=False)
         member.find(self._source, self._target)

@@ -23,7 +23,7 @@ from .replaced import Places
 # Of removing names and moving, in one send, before the way through a namespace of our own. A loop in C that adds one
 # alternative name outruns 1 of 5 of them; one that adds three, now and then 200 in a row (Linux 6.18, 2 processors).
 TRIES = 4
-REPLACED = "it was deleted there, and another device has its name and ifindex"
+REPLACED = "another device has its name and ifindex there, or it got another peer or lower device: it stays there"
 
 
 class _Replaced(Exception):
@@ -124,7 +124,11 @@ class WayBack:
         if link is None:
             return []
         if self._places.is_another(member, link):
-            raise _Replaced
+            self._places.search(member)
+            link = lookups.link(self.target, ifindex=member.target_ifindex) if member.place == PLACE_TARGET else None
+            if link is None or self._places.is_another(member, link):
+                raise _Replaced
+        self._places.restore_mac(member, link)
         stay = member.link.altnames if lookups.moves_altnames() else ()
         return _remove(self.target, link, [name for name in dict.fromkeys(link.altnames) if name not in stay])
 
@@ -148,7 +152,7 @@ class WayBack:
     def _insist(self, member: BatchDevice) -> None:
         for _ in range(TRIES):
             link = lookups.link(self.target, ifindex=member.target_ifindex)
-            if link is None:
+            if link is None or link.kind != member.link.kind:
                 return
             added = [name for name in dict.fromkeys(link.altnames) if name not in member.link.altnames]
             removal = link_settings.remove_altnames(link.ifindex, added) if added else b""
@@ -197,7 +201,7 @@ class WayBack:
 
     def _home_from(self, ours: Socket, there: set[int], member: BatchDevice) -> None:
         for link in lookups.links(ours):
-            if link.ifindex not in there:
+            if link.ifindex not in there and link.kind == member.link.kind:
                 self._home(ours, member, link)
 
     def _home(self, ours: Socket, member: BatchDevice, link: wire.Link) -> None:

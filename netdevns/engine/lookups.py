@@ -133,7 +133,12 @@ def addresses(socket: Socket, ifindexes: Collection[int]) -> Mapping[int, bytes 
 
 def link_and_addresses(socket: Socket, ifindex: int) -> tuple[list[wire.Message], Mapping[int, bytes | memoryview]]:
     """Of one device, in one exchange: its link, or the refusal; and its addresses, by ifindex, until the next one."""
-    told = socket.read(wire.get_link(ifindex) + ifaddr.dump_addresses(ifindex))
+    try:
+        told = socket.read(wire.get_link(ifindex) + ifaddr.dump_addresses(ifindex))
+    except EngineError as e:
+        if e.errno != errno.ENOBUFS:
+            raise
+        return ask(socket, [wire.get_link(ifindex)]), addresses(socket, (ifindex,))  # as `ask`: a long answer
     first = next(wire.messages(told), None)
     if first is None or first.type not in (uapi.RTM_NEWLINK, uapi.NLMSG_ERROR):
         raise EngineError(errno.EBADMSG, "a request was not answered", "exchange")

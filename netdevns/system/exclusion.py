@@ -24,6 +24,7 @@ from .interrupts import Patience
 from .netns import NetNS
 
 WAIT_S = 5.0  # for who was first: a move of 60 devices takes 1 s
+RELEASE_TRIES = 100  # as many signals in a row
 FLOCK = Struct("@hhqqi0q")  # struct flock: l_type, l_whence, l_start, l_len, l_pid
 PID = Struct("=I")
 
@@ -146,13 +147,27 @@ class Exclusion:
         _sign(fd, first, count)
 
     def release(self) -> None:
-        """Gives all back. Explicitly, not by closing alone: a forked child may have the descriptor, too."""
+        """Gives all back, also where a signal's handler raises meanwhile, which is raised in the end."""
+        struck: BaseException | None = None
+        for _ in range(RELEASE_TRIES):
+            try:
+                self._release()
+                break
+            except BaseException as e:
+                struck = e
+        if struck is not None:
+            raise struck
+
+    def _release(self) -> None:
+        # Explicitly, not by closing alone: a forked child may have the descriptor, too. And before one is forgotten.
         for fd, _ in self._held.values():
             if fd >= 0:
                 with contextlib.suppress(OSError):  # its end unlocks it, too
                     _set(fd, fcntl.F_UNLCK, 0, 0)
+        while self._held:
+            _, (fd, _) = self._held.popitem()
+            if fd >= 0:
                 descriptors.close(fd)
-        self._held.clear()
         self._inodes.clear()
         if self._folder >= 0:
             descriptors.close(self._folder)

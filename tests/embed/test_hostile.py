@@ -437,6 +437,53 @@ def test_altname_between_look_and_move(sides: tuple[Namespace, Namespace], c: Dr
     assert_equal_soon(before, host)
 
 
+@pytest.mark.parametrize("decoy", ["net1 index 102", "net1", "evil"])
+def test_decoy(sides: tuple[Namespace, Namespace], c: Driver, decoy: str) -> None:
+    """P7: a veth of the container's own with our name, ifindex or MAC address does not hide ours, which is home."""
+    host, target = sides
+    before = host.dump()
+    c.moved(target)
+    with fresh("third") as third:
+        target.give("net1", third)
+        target.ip("link add thief index 102 type ifb")
+        third.give("net1", target)
+    target.batch(["link set net1 down", "link set net1 name ours", "link del thief"])
+    target.ip(f"link add {decoy} address 02:00:00:00:00:01 type veth peer name other")
+    undone(c, host, before)
+    assert "ours" not in target.names()
+
+
+@pytest.mark.parametrize("kind", ["veth", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
+def test_lower_under_another_ifindex(sides: tuple[Namespace, Namespace], c: Driver, kind: str) -> None:
+    """P1: a device whose peer or lower device moved with it, and got another ifindex, comes home with it."""
+    host, target = sides
+    if kind == "macvlan":
+        host.batch(["link add link eth1 name mv0 type macvlan mode bridge", "link set mv0 up"])
+        host.wait_until_quiet()
+    before = host.dump()
+    c.moved(target, {"eth1": "net1", "peer": "below"} if kind == "veth" else {"mv0": "net1", "eth1": "below"})
+    with fresh("third") as third:
+        target.give("below", third)
+        target.ip(f"link add thief index {103 if kind == 'veth' else 102} type ifb")
+        third.give("below", target)
+    undone(c, host, before)
+
+
+@pytest.mark.kinds("macvlan")
+def test_another_kind_between_look_and_move(sides: tuple[Namespace, Namespace], c: Driver) -> None:
+    """P7: a veth that takes the place of a device of another kind behind the look is not left in the host."""
+    host, target = sides
+    c.moved(target, {"eth0": "net0"})
+
+    def replace() -> None:
+        target.batch(["link del net0", "link add net0 index 101 type veth peer name evil"])
+
+    answer = c.at_send("undo 0", MOVE, 1, replace)
+    assert list(answer.left) == ["eth0"], answer
+    assert "eth0" not in host.names()
+    assert "evil" in target.names()
+
+
 @pytest.mark.kinds("macvlan")
 def test_macvlan_of_another_move_stays(sides: tuple[Namespace, Namespace], c: Driver) -> None:
     """P7: one that lies on the same device is not taken for one that the container deleted."""

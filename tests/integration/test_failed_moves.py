@@ -251,6 +251,20 @@ def test_location_after_a_failed_snapshot(
     assert raised.value.location == "source"
 
 
+@pytest.mark.parametrize("devices", [{"eth1": "net1"}, DEVICES], ids=["one", "several"])
+def test_device_that_vanished_before_its_snapshot(
+    sides: tuple[Namespace, Namespace], before_step: Callable[..., None], devices: dict[str, str]
+) -> None:
+    """P7: it is nowhere, and said to be gone."""
+    host, target = sides
+    before_step("snapshot", 1, lambda: host.ip("link del eth1"))
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move(devices, target.fd)
+    assert {left.location for left in raised.value.left if left.device == "eth1"} <= {"gone"}
+    if raised.value.device == "eth1":
+        assert raised.value.location == "gone"
+
+
 def test_failure_before_anything_changed_touches_nothing(
     sides: tuple[Namespace, Namespace], before_step: Callable[..., None]
 ) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from functools import partial
+from typing import Any
 
 import pytest
 
 import netdevns
+from netdevns.batch import way_back
 from tests.support import kinds
 from tests.support.namespaces import Namespace, fresh
 from tests.support.restored import State, assert_equal_soon
@@ -74,8 +76,91 @@ def test_there_and_back(
                 target.ip(f"link set {'evil' if 'name' in changed else 'net1'} address 02:00:00:00:00:66")
 
         before_step("verify", 2, strike(target, then=to_and_fro))
+        left = failed_move(target).left
+    if ifindex == "other" and not kinds.honours_new_ifindex():
+        assert [(x.device, x.location, x.missing) for x in left] == [("eth1", "source", ("ifindex 102",))]
+    else:
+        assert left == ()
+        assert_equal_soon(before, host)
+
+
+@pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 nobody chooses an ifindex")
+@pytest.mark.parametrize("decoy", ["net1 index 102", "net1", "evil"])
+def test_decoy(sides: tuple[Namespace, Namespace], before_step: BeforeStep, decoy: str) -> None:
+    """P7: a veth of the container's own with our name, ifindex or MAC address does not hide ours, which is home."""
+    host, target = sides
+    before = host.dump()
+    with fresh("third") as third:
+
+        def hide() -> None:
+            target.give("net1", third)
+            target.ip("link add thief index 102 type ifb")
+            third.give("net1", target)
+            target.batch(["link set net1 down", "link set net1 name ours", "link del thief"])
+            target.ip(f"link add {decoy} address 02:00:00:00:00:01 type veth peer name other")
+
+        before_step("verify", 2, strike(target, then=hide))
         assert failed_move(target).left == ()
+    assert "ours" not in target.names()
     assert_equal_soon(before, host)
+
+
+def test_peer_moved_elsewhere(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
+    """P7: where the host gave the peer away meanwhile nobody knows whose veth it is: it stays, and is not "deleted"."""
+    host, target = sides
+    with fresh("third") as third:
+        before_step("verify", 1, strike(target, then=lambda: host.give("peer", third)))
+        (left,) = failed_move(target, {"eth1": "net1"}).left
+        assert (left.device, left.location, left.name) == ("eth1", "target", "net1")
+        assert "or it got another peer or lower device: it stays there" in left.missing[0]
+        assert "net1" in target.names()
+
+
+@pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 nobody chooses an ifindex")
+@pytest.mark.parametrize("kind", ["veth", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
+def test_lower_under_another_ifindex(
+    sides: tuple[Namespace, Namespace], before_step: BeforeStep, kind: str
+) -> None:
+    """P1: a device whose peer or lower device moved with it, and got another ifindex, comes home with it."""
+    host, target = sides
+    if kind == "macvlan":
+        host.batch([*MACVLAN.format("bridge").strip().splitlines()])
+        host.wait_until_quiet()
+    devices = {"eth1": "net1", "peer": "below"} if kind == "veth" else {"mv0": "net1", "lower": "below"}
+    before = host.dump()
+    with fresh("third") as third:
+
+        def renumber() -> None:
+            target.give("below", third)
+            target.ip(f"link add thief index {103 if kind == 'veth' else lower} type ifb")
+            third.give("below", target)
+
+        lower = host.links()["lower"].ifindex if kind == "macvlan" else 0
+        before_step("verify", 1, strike(target, then=renumber))
+        assert failed_move(target, devices).left == ()
+    assert_equal_soon(before, host)
+
+
+def test_another_kind_behind_the_look(
+    sides: tuple[Namespace, Namespace], before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P7: a veth that takes the place of a device of another kind, behind the last look, is not left in the host."""
+    host, target = sides
+    moved = way_back.WayBack._moved
+
+    def replace(self: way_back.WayBack, *args: Any, **more: Any) -> bytes:
+        target.batch(["link del net0", "link add net0 index 101 type veth peer name evil"])
+        monkeypatch.setattr(way_back.WayBack, "_moved", moved)
+        return moved(self, *args, **more)
+
+    monkeypatch.setattr(way_back.WayBack, "_moved", replace)
+    before_step("verify", 1, strike(target))
+    # What its first try to return is refused for.
+    before_step("undo", 1, lambda: target.ip("link property add dev net0 altname stays"))
+    (left,) = failed_move(target, {"eth0": "net0"}).left
+    assert left.device == "eth0"
+    assert "eth0" not in host.names()
+    assert "evil" in target.names()
 
 
 @pytest.mark.kinds("macvlan")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import time
 from collections.abc import Callable
 
 import pytest
 
 import netdevns
+from netdevns.system import exclusion
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored
 
@@ -84,3 +86,25 @@ def test_no_time_at_all(sides: tuple[Namespace, Namespace]) -> None:
 def test_enough_time(sides: tuple[Namespace, Namespace]) -> None:
     """DESIGN 4.1: a limit that is not reached changes nothing."""
     assert len(netdevns.move(DEVICES, sides[1].fd, timeout_s=60)) == 3
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_locks_are_given_back(
+    sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """P8: a signal's handler that raises while the locks are given back does not keep one: the next move has them."""
+    host, target = sides
+    real, struck = exclusion._set, []
+
+    def set_(fd: int, kind: int, *more: int) -> bool:
+        if kind == fcntl.F_UNLCK and len(struck) < times:
+            struck.append(fd)
+            raise KeyboardInterrupt
+        return real(fd, kind, *more)
+
+    monkeypatch.setattr(exclusion, "_set", set_)
+    with pytest.raises(KeyboardInterrupt):
+        netdevns.move({"eth1": "net1"}, target.fd)
+    assert len(struck) == times
+    netdevns.move({"net1": "eth1"}, host.fd, source=target.fd)
+    assert "eth1" in host.names()
