@@ -372,8 +372,8 @@ int nd_link_down(struct nd_sock *sock, int32_t ifindex, struct nd_err *err);
 int nd_batch_restore(struct netdevns_batch *b);
 /* replaced.c: another device has its name and ifindex. `now`: read in the target, and copied, as b->reply is used. */
 int nd_member_is_replaced(struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *now);
-/* The same of one that has just come from the target: it may have been replaced after the look there. */
-int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m);
+/* The ifindex, at home, of another device that has just come from the target in its place, replaced after the look there; 0: none. */
+int32_t nd_member_stranger(struct netdevns_batch *b, const struct nd_member *m);
 /* Looks for one that is gone, or that another device has the place of: a move to a third namespace and back gives it another ifindex. */
 void nd_member_search(struct netdevns_batch *b, struct nd_member *m);
 /* way_back.c: brings one home, also out of a container that fights for it. */

@@ -122,19 +122,34 @@ int nd_member_is_replaced(struct netdevns_batch *b, const struct nd_member *m, c
 	return is_bound(m->link.kind) && is_below_another(b, m, below(now));
 }
 
-/* What has its name and ifindex at home, and lies on, or is the peer of, a device of the target. */
-static int is_of_another_kind(struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *now)
+/* Whether it lies on, or is the peer of, a device of the target. */
+static int is_from_target(struct netdevns_batch *b, const struct nd_link *link, struct below found)
 {
-	const struct below found = below(now);
-	struct nd_link link;
 	int32_t target;
 
-	if (nd_link_summarize(&link, now) || strcmp(link.name, m->ifname) != 0 || !is_bound(link.kind) || found.nsid == NO_NSID)
-		return 0;
-	return ask_nsid(b, b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &target) && target == found.nsid;
+	return is_bound(link->kind) && found.nsid != NO_NSID &&
+	       ask_nsid(b, b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &target) && target == found.nsid;
 }
 
-int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m)
+/* One of another kind has its name at home. */
+static int32_t of_another_kind(struct netdevns_batch *b, const struct nd_member *m)
+{
+	_Alignas(8) unsigned char bytes[256];
+	struct nd_link link;
+	struct nd_view now;
+	struct nd_err e;
+	struct nd_msg msg;
+	size_t pos = 0;
+
+	nd_msg_init(&msg, bytes, sizeof bytes);
+	nd_put_getlink_named(&msg, m->ifname);
+	if (nd_batch_dump(b, b->source, &msg, NULL, &e) || nd_view_next(b->reply.data, b->reply.used, &pos, &now) <= 0 ||
+	    nd_link_summarize(&link, &now) || strcmp(link.name, m->ifname) != 0)
+		return 0;
+	return is_from_target(b, &link, below(&now)) ? link.ifindex : 0;
+}
+
+static int is_on_another(struct netdevns_batch *b, const struct nd_member *m)
 {
 	const struct nd_member *moved;
 	struct nd_view was, now;
@@ -142,12 +157,7 @@ int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m)
 	struct nd_err e;
 	int32_t expected;
 
-	if ((m->dev->place != ND_PLACE_SOURCE && m->dev->place != ND_PLACE_GONE) || !nd_member_snapshot(m, &was) ||
-	    nd_batch_link(b, b->source, m->dev->ifindex, &now, &e))
-		return 0;
-	if (m->dev->place == ND_PLACE_GONE)
-		return is_of_another_kind(b, m, &now);
-	if (!is_bound(m->link.kind))
+	if (!is_bound(m->link.kind) || !nd_member_snapshot(m, &was) || nd_batch_link(b, b->source, m->dev->ifindex, &now, &e))
 		return 0;
 	before = below(&was);
 	after = below(&now);
@@ -157,6 +167,13 @@ int nd_member_is_stranger(struct netdevns_batch *b, const struct nd_member *m)
 		       ((after.nsid != NO_NSID || !is_silent(m->link.kind)) &&
 			ask_nsid(b, b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &expected) && after.nsid != expected);
 	return after.ifindex != (moved ? (uint32_t)moved->dev->ifindex : before.ifindex) || after.nsid != before.nsid;
+}
+
+int32_t nd_member_stranger(struct netdevns_batch *b, const struct nd_member *m)
+{
+	if (m->dev->place == ND_PLACE_GONE)
+		return of_another_kind(b, m);
+	return m->dev->place == ND_PLACE_SOURCE && is_on_another(b, m) ? m->dev->ifindex : 0;
 }
 
 /* ---- under another ifindex ------------------------------------------------------------------------------------------------------------ */

@@ -256,9 +256,9 @@ static void insist(struct netdevns_batch *b, struct nd_member *m, struct nd_err 
 }
 
 /* Gives a device that is none of ours back to the target. */
-static void expel(struct netdevns_batch *b, struct nd_member *m)
+static void expel(struct netdevns_batch *b, struct nd_member *m, int32_t ifindex)
 {
-	const struct ifinfomsg head = { .ifi_index = m->dev->ifindex };
+	const struct ifinfomsg head = { .ifi_index = ifindex };
 	_Alignas(8) unsigned char bytes[64];
 	struct nd_err e;
 	struct nd_msg msg;
@@ -268,13 +268,14 @@ static void expel(struct netdevns_batch *b, struct nd_member *m)
 	nd_msg_put_u32(&msg, IFLA_NET_NS_FD, (uint32_t)b->target_fd);
 	/* Its name, or what the container did to it, may be taken there. */
 	if (nd_sock_exchange(b->source, &msg, NULL, &e))
-		rename_in(b->source, m->dev->ifindex, b->target_fd, &e);
+		rename_in(b->source, ifindex, b->target_fd, &e);
 	nd_member_find(b, m, &e);
 }
 
 int nd_member_return(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
 	struct nd_err e;
+	int32_t stranger;
 	int code = free_altnames(b, m, &e), was_there;
 
 	if (code == -ESTALE) {
@@ -287,8 +288,9 @@ int nd_member_return(struct netdevns_batch *b, struct nd_member *m, struct nd_er
 		insist(b, m, &e);
 		code = go_home(b, m, err);
 	}
-	if (!was_there || !nd_member_is_stranger(b, m))
+	stranger = was_there ? nd_member_stranger(b, m) : 0;
+	if (!stranger)
 		return code;
-	expel(b, m);
+	expel(b, m, stranger);
 	return nd_err_set(err, ND_STEP_UNDO, -ESTALE, REPLACED);
 }

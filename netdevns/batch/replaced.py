@@ -66,22 +66,26 @@ class Places:
             return nsid_now is not None
         return nsid_now != _nsid(self._source, uapi.NETNSA_NSID, nsid, nsid_now, target)
 
-    def is_stranger(self, member: BatchDevice) -> bool:
-        """The same of one that has just come from the target: it may have been replaced after the look there."""
-        try:
-            link = lookups.link(self._source, ifindex=member.ifindex)
-            if link is None or member.place not in (PLACE_SOURCE, PLACE_GONE):
-                return False
-            if member.place == PLACE_GONE:
-                return self._is_of_another_kind(member, link)
-            return member.link.kind in BOUND and self._is_on_another(member, link)
-        except EngineError:
-            return False  # what is asked next says what stands against it
+    def stranger(self, member: BatchDevice) -> int | None:
+        """The ifindex, at home, of another device that has just come from the target in its place; None: there is none.
 
-    def _is_of_another_kind(self, member: BatchDevice, link: wire.Link) -> bool:
-        """What has its name and ifindex at home, and lies on, or is the peer of, a device of the target."""
+        It may have been replaced after the look there.
+        """
+        try:
+            if member.place == PLACE_GONE:  # of another kind: it has its name
+                link = lookups.link(self._source, name=member.ifname)
+                is_another = link is not None and link.name == member.ifname and self._is_from_target(link)
+            else:
+                link = lookups.link(self._source, ifindex=member.ifindex) if member.place == PLACE_SOURCE else None
+                is_another = link is not None and member.link.kind in BOUND and self._is_on_another(member, link)
+        except EngineError:
+            return None  # what is asked next says what stands against it
+        return link.ifindex if link is not None and is_another else None
+
+    def _is_from_target(self, link: wire.Link) -> bool:
+        """Whether it lies on, or is the peer of, a device of the target."""
         _, nsid = _below(link)
-        if link.name != member.ifname or link.kind not in BOUND or nsid is None:
+        if link.kind not in BOUND or nsid is None:
             return False
         return nsid == _nsid(self._source, uapi.NETNSA_FD, self._target_fd, None)
 

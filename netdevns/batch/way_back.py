@@ -62,19 +62,20 @@ class WayBack:
                 words = os.strerror(e.errno or errno.EIO) if isinstance(e, OSError) else lookups.says(e)
                 self.missing[member].append(f"the way through a namespace of our own: {words}")
             refused = self._return(member)
-        if was_there and self._places.is_stranger(member):
-            self._expel(member)
+        stranger = self._places.stranger(member) if was_there else None
+        if stranger is not None:
+            self._expel(member, stranger)
             self.missing[member] = [REPLACED]
         elif refused is not None:
             self.missing[member].append(refused.extack if refused.errno == errno.ESTALE else lookups.says(refused))
 
-    def _expel(self, member: BatchDevice) -> None:
+    def _expel(self, member: BatchDevice, ifindex: int) -> None:
         """Gives a device that is none of ours back to the target."""
         netns = wire.attr_u32(uapi.IFLA_NET_NS_FD, self.target_fd)
         # Its name, or what the container did to it, may be taken there.
         for attrs in (netns, netns + wire.attr_name(uapi.IFLA_IFNAME, _unguessable())):
             try:
-                self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, member.ifindex, attrs))
+                self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attrs))
             except EngineError:
                 continue  # the last one is told by where the device is
             break

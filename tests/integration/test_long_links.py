@@ -131,14 +131,20 @@ def test_batch_of_devices_with_many_names(host: Namespace, target: Namespace) ->
 
 
 def test_batch_in_c_of_devices_with_many_names(host: Namespace, target: Namespace) -> None:
-    """The same of the C batch: moved, and each as it was after an undo."""
+    """The same of the C batch: moved, and each as it was after an undo.
+
+    Where tokens are reported with statistics only (5.10), no dump has room for both: refused, and nothing is changed.
+    """
     devices = [f"eth{n}" for n in range(20)]
     host.batch([f"link add {device} type ifb" for device in devices])
     for device in devices:
         give_altnames(host, device, 300)
     with Restored(host, target):
         done = Mover(target)("undo", *devices)
-        assert (done.code, done.err) == (0, "")
+    if done.code == 2 and not lookups.moves_altnames():
+        assert "the dump was ended by an error" in done.err
+        return
+    assert (done.code, done.err) == (0, "")
     done = Mover(target)("move", *devices)
     assert (done.code, done.err) == (0, "")
     assert [altnames(target, device) for device in devices] == [300] * len(devices)
