@@ -145,6 +145,8 @@ def test_another_kind_behind_the_look(
     sides: tuple[Namespace, Namespace], before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P7: a veth that takes the place of a device of another kind, behind the last look, is not left in the host."""
+    if not way_back.lookups.moves_altnames():
+        pytest.skip("before 6.6 an alternative name keeps no device from coming home: nobody insists")
     host, target = sides
     moved = way_back.WayBack._moved
 
