@@ -34,7 +34,7 @@ from tests.support import bpf, kinds, rawdump
 from tests.support.namespaces import Namespace, fresh
 from tests.support.restored import differences
 
-from .ways import Start, starter
+from .ways import Start, starter, ways
 
 VETH = ["link add eth1 index 20 address 02:00:00:00:00:01 type veth peer name peer index 21 address 02:00:00:00:00:02"]
 UP_VETH = [*VETH, "link set peer up", "link set eth1 up", "addr add 10.1.0.1/24 dev eth1"]
@@ -626,7 +626,7 @@ REFUSALS: dict[str, Callable[[], Refuse]] = {
 }
 
 
-@pytest.fixture(params=["gcc", "gcc-sanitized", pytest.param("valgrind", marks=pytest.mark.thorough)])
+@pytest.fixture(params=ways("gcc", "gcc-sanitized", "valgrind"))
 def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
