@@ -71,13 +71,14 @@ class Places:
 
         It may have been replaced after the look there.
         """
+        link, is_another = None, False
         try:
             if member.place == PLACE_GONE:  # of another kind: it has its name
                 link = lookups.link(self._source, name=member.ifname)
                 is_another = link is not None and link.name == member.ifname and self._is_from_target(link)
-            else:
-                link = lookups.link(self._source, ifindex=member.ifindex) if member.place == PLACE_SOURCE else None
-                is_another = link is not None and member.link.kind in BOUND and self._is_on_another(member, link)
+            elif member.place == PLACE_SOURCE and member.link.kind in BOUND:
+                link = lookups.link(self._source, ifindex=member.ifindex)
+                is_another = link is not None and self._is_on_another(member, link)
         except EngineError:
             return None  # what is asked next says what stands against it
         return link.ifindex if link is not None and is_another else None
