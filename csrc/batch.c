@@ -193,4 +193,3 @@ int netdevns_batch_undo(struct netdevns_batch *b, struct netdevns_error *err)
 	back(b, err);
 	return err->left ? err->code : nd_batch_succeed(err);
 }
-

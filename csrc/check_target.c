@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-
 /* A name that nobody may have in the target: a wanted one, or an alternative name that travels with its device. */
 struct claim {
 	const struct nd_member *m;

@@ -46,10 +46,10 @@ static void renumber(struct nd_memory *reply, size_t at, uint32_t more)
 {
 	struct nd_view v;
 
-	while (more && nd_view_next(reply->data, reply->used, &at, &v) > 0) {
+	for (size_t next = at; more && nd_view_next(reply->data, reply->used, &next, &v) > 0; at = next) {
 		const uint32_t seq = v.seq + more;
 
-		memcpy(reply->data + ((const unsigned char *)v.start - reply->data) + offsetof(struct nlmsghdr, nlmsg_seq), &seq, sizeof seq);
+		memcpy(reply->data + at + offsetof(struct nlmsghdr, nlmsg_seq), &seq, sizeof seq);
 	}
 }
 

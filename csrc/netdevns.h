@@ -35,7 +35,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-#ifndef NETDEVNS_LOCAL	/* defined by whoever builds it into a library of his own, which exports none of it */
+#ifndef NETDEVNS_LOCAL	/* define it to build these files into a library of yours that exports none of them */
 #pragma GCC visibility push(default)	/* in a shared library that is built with -fvisibility=hidden, this is all that it exports */
 #endif
 

@@ -130,13 +130,13 @@ static int move_step(struct netdevns_batch *b, struct nd_member *m, struct nd_er
 static int drain(struct netdevns_batch *b, struct nd_err *err)
 {
 	for (;;) {
-		struct nd_buf told = { .data = b->notifications.data, .used = b->notifications.used, .size = b->notifications.size };
-		const int code = nd_sock_drain(b->notify, &told, err);
+		struct nd_buf notifications = { .data = b->notifications.data, .used = b->notifications.used, .size = b->notifications.size };
+		const int code = nd_sock_drain(b->notify, &notifications, err);
 
-		b->notifications.used = told.used;
+		b->notifications.used = notifications.used;
 		if (code != -EOVERFLOW)
 			return code;
-		if (nd_memory_grow(&b->notifications, told.need - told.used))
+		if (nd_memory_grow(&b->notifications, notifications.need - notifications.used))
 			return nd_err_set(err, ND_STEP_WATCH, -ENOMEM, "out of memory");
 	}
 }

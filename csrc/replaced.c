@@ -194,13 +194,13 @@ static struct nd_attr info_data(const struct nd_link_attrs *link)
 	return found;
 }
 
-/* Kinds that have the MAC address of what they lie on: what their kind has tells one from the next (a VLAN's number). */
+/* Kinds with the MAC address of their lower device: of several, IFLA_INFO_DATA (a VLAN's number) identifies each. */
 static int shares_a_mac(const char *kind)
 {
 	return strcmp(kind, "vlan") == 0 || strcmp(kind, "ipvlan") == 0 || strcmp(kind, "ipvtap") == 0;
 }
 
-/* Kinds of which one alone lies on a device, or one alone with what its kind has. */
+/* Kinds of which a device has one: its peer, or one VLAN of a number. */
 static int lies_alone(const char *kind)
 {
 	return strcmp(kind, "veth") == 0 || strcmp(kind, "vlan") == 0;

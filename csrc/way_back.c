@@ -69,41 +69,46 @@ void nd_member_restore_mac(struct netdevns_batch *b, struct nd_sock *sock, const
 		set_mac(sock, ifindex, mac.data, mac.len);
 }
 
+/* Its link in the target, in `memory`. -ENODEV: it is not there any more; -ESTALE: another device has its place. */
+static int read_there(struct netdevns_batch *b, const struct nd_member *m, struct nd_memory *memory, struct nd_view *now,
+		      struct nd_err *err)
+{
+	const int code = nd_batch_link(b, b->target, m->dev->target_ifindex, now, err);
+	size_t pos = 0;
+
+	if (code)
+		return code;
+	memory->used = 0;
+	if (nd_memory_append(memory, now->start, nd_align(now->len)))
+		return nd_err_set(err, ND_STEP_UNDO, -ENOMEM, "out of memory");
+	nd_view_next(memory->data, memory->used, &pos, now);
+	return nd_member_is_replaced(b, m, now) ? nd_err_set(err, ND_STEP_UNDO, -ESTALE, REPLACED) : 0;
+}
+
 /* Those that were added in the target; before 6.6 all, which would block the names there ever after. */
 static int free_altnames(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
 	struct nd_memory memory = { .size = 0 };
 	struct nd_view was, now;
-	size_t pos = 0;
 	int code = nd_member_find(b, m, err);
 
 	if (!code && m->dev->place == ND_PLACE_GONE)
 		nd_member_search(b, m);
 	if (code || m->dev->place != ND_PLACE_TARGET || !nd_member_snapshot(m, &was))
 		return code;
-	for (int tries = 0; !code; tries++) {
-		memory.used = pos = 0;
-		code = nd_batch_link(b, b->target, m->dev->target_ifindex, &now, err);
-		if (!code && nd_memory_append(&memory, now.start, nd_align(now.len)))
-			code = nd_err_set(err, ND_STEP_UNDO, -ENOMEM, "out of memory");
-		if (code)
-			break;
-		nd_view_next(memory.data, memory.used, &pos, &now);
-		if (!nd_member_is_replaced(b, m, &now))
-			break;
-		if (tries)
-			code = nd_err_set(err, ND_STEP_UNDO, -ESTALE, REPLACED);
-		else
-			nd_member_search(b, m);
+	code = read_there(b, m, &memory, &now, err);
+	if (code == -ESTALE) {	/* it may be there all the same */
+		nd_member_search(b, m);
+		code = read_there(b, m, &memory, &now, err);
 	}
-	if (code) {
-		nd_memory_free(&memory);
-		return code == -ENODEV ? 0 : code;
+	if (!code) {
+		code = nd_altnames_send(b->target, ND_RTM_DELLINKPROP, m->dev->target_ifindex, &now,
+					nd_batch_moves_altnames(b) ? &was : NULL, err);
+		nd_member_restore_mac(b, b->target, m, m->dev->target_ifindex);
+	} else if (code == -ENODEV) {
+		code = 0;
 	}
-	code = nd_altnames_send(b->target, ND_RTM_DELLINKPROP, m->dev->target_ifindex, &now, nd_batch_moves_altnames(b) ? &was : NULL,
-				err);
 	nd_memory_free(&memory);
-	nd_member_restore_mac(b, b->target, m, m->dev->target_ifindex);
 	return code;
 }
 

@@ -18,15 +18,15 @@ from .plan import Sides
 BOUND = (b"veth", b"macvlan", b"macvtap", b"vlan", b"ipvlan", b"ipvtap")
 # The kernel does not say it of these: of an ipvtap never, of a macvtap not before 5.17.
 SILENT = (b"macvtap", b"ipvtap")
-# Kinds that have the MAC address of what they lie on: what their kind has tells one from the next (a VLAN's number).
+# Kinds with the MAC address of their lower device: of several, IFLA_INFO_DATA (a VLAN's number) identifies each.
 SHARE_A_MAC = (b"vlan", b"ipvlan", b"ipvtap")
-# Kinds of which one alone lies on a device, or one alone with what its kind has.
+# Kinds of which a device has one: its peer, or one VLAN of a number.
 ALONE = (b"veth", b"vlan")
 RTGENMSG = bytes(4)  # struct rtgenmsg, padded
 
 
 class Places:
-    """Who is where a batch's devices are, or were."""
+    """The places of a batch's devices in both namespaces, and other devices that have taken one."""
 
     def __init__(self, sides: Sides, members: list[BatchDevice]) -> None:
         self._source, self._source_fd = sides.source_socket, sides.source.fd
@@ -80,7 +80,7 @@ class Places:
                 link = lookups.link(self._source, ifindex=member.ifindex)
                 is_another = link is not None and self._is_on_another(member, link)
         except EngineError:
-            return None  # what is asked next says what stands against it
+            return None  # the next exchange reports it
         return link.ifindex if link is not None and is_another else None
 
     def _is_from_target(self, link: wire.Link) -> bool:

@@ -77,7 +77,7 @@ class WayBack:
             try:
                 self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attrs))
             except EngineError:
-                continue  # the last one is told by where the device is
+                continue  # where the device is now is reported
             break
         member.find(self.source, self.target)
 
@@ -121,17 +121,25 @@ class WayBack:
         member.find(self.source, self.target)
         if member.place == PLACE_GONE:
             self._places.search(member)
-        link = lookups.link(self.target, ifindex=member.target_ifindex) if member.place == PLACE_TARGET else None
+        try:
+            link = self._link_there(member)
+        except _Replaced:  # it may be there all the same
+            self._places.search(member)
+            link = self._link_there(member)
+            if link is None:
+                raise
         if link is None:
             return []
-        if self._places.is_another(member, link):
-            self._places.search(member)
-            link = lookups.link(self.target, ifindex=member.target_ifindex) if member.place == PLACE_TARGET else None
-            if link is None or self._places.is_another(member, link):
-                raise _Replaced
         self._places.restore_mac(member, link)
         stay = member.link.altnames if lookups.moves_altnames() else ()
         return _remove(self.target, link, [name for name in dict.fromkeys(link.altnames) if name not in stay])
+
+    def _link_there(self, member: BatchDevice) -> wire.Link | None:
+        """Its link in the target; None: it is not there. Raises _Replaced: another device has its place."""
+        link = lookups.link(self.target, ifindex=member.target_ifindex) if member.place == PLACE_TARGET else None
+        if link is not None and self._places.is_another(member, link):
+            raise _Replaced
+        return link
 
     def _remove_added(self, members: list[BatchDevice]) -> bool:
         """Those that came along all the same; whether there were any. What is refused is told when all is compared."""

@@ -134,15 +134,15 @@ def addresses(socket: Socket, ifindexes: Collection[int]) -> Mapping[int, bytes 
 def link_and_addresses(socket: Socket, ifindex: int) -> tuple[list[wire.Message], Mapping[int, bytes | memoryview]]:
     """Of one device, in one exchange: its link, or the refusal; and its addresses, by ifindex, until the next one."""
     try:
-        told = socket.read(wire.get_link(ifindex) + ifaddr.dump_addresses(ifindex))
+        answers = socket.read(wire.get_link(ifindex) + ifaddr.dump_addresses(ifindex))
     except EngineError as e:
         if e.errno != errno.ENOBUFS:
             raise
         return ask(socket, [wire.get_link(ifindex)]), addresses(socket, (ifindex,))  # as `ask`: a long answer
-    first = next(wire.messages(told), None)
+    first = next(wire.messages(answers), None)
     if first is None or first.type not in (uapi.RTM_NEWLINK, uapi.NLMSG_ERROR):
         raise EngineError(errno.EBADMSG, "a request was not answered", "exchange")
-    dumped = told[(len(first.data) + 3) & ~3 :]
+    dumped = answers[(len(first.data) + 3) & ~3 :]
     if first.type == uapi.RTM_NEWLINK:
         _raise_refusal(dumped)
     return [first], {ifindex: dumped}

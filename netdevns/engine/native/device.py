@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MEMORY_BYTES = 16384  # a link and about 40 addresses, before an exchange has told how many there are
+MEMORY_BYTES = 16384  # a link and about 40 addresses, before their number is known
 
 
 class Device:
@@ -68,10 +68,10 @@ class Device:
             with ffi.from_buffer(read[1]) as addresses:  # see address_runs
                 self._step(lib.nd_dev_take, read[0], len(read[0]), addresses, len(read[1]))
 
-    def late(self, told: bytes | memoryview) -> None:
+    def late(self, notifications: bytes | memoryview) -> None:
         """Brings the snapshot up to date with messages of a Watch."""
-        with ffi.from_buffer(told) as data:
-            self._step(lib.nd_dev_catch_up, data, len(told))
+        with ffi.from_buffer(notifications) as data:
+            self._step(lib.nd_dev_catch_up, data, len(notifications))
 
     @property
     def was_late(self) -> bool:

@@ -32,17 +32,17 @@ def _spans(find: Callable[..., int], data: bytes | memoryview) -> Iterator[tuple
     return zip(each, each, each, strict=True)
 
 
-def address_runs(told: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
+def address_runs(messages: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
     """Messages about addresses that follow one another and are of one device: its ifindex, and all of them.
 
     Raises:
         EngineError: EBADMSG: the length of a message lies.
     """
-    view = memoryview(told)
+    view = memoryview(messages)
     runs = new_raw("struct nd_run[]", len(view) // ADDRESS_BYTES)
     # Let go of at once, and not with the last traceback that knows of it: CPython before 3.11.8 and 3.12.2 crashes when
     # a memoryview that somebody holds is collected with a cycle (gh-77894).
-    with ffi.from_buffer(told) as data:
+    with ffi.from_buffer(messages) as data:
         found = lib.nd_addr_runs(data, len(view), runs, len(runs))
     if found < 0:
         raise EngineError(-found, "a netlink message with a wrong length", "exchange")

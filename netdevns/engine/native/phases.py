@@ -16,17 +16,7 @@ if TYPE_CHECKING:
 
 
 class Phases:
-    """
-    Args:
-        source, target: Sockets in both namespaces.
-        target_fd: The target.
-        watch: Of the source's addresses, from before the links were read.
-        devices: Those that move.
-        uppers: Devices that stay in the source, on top of one that moves.
-
-    Attributes:
-        everyone: The devices, then the uppers.
-        moves, replays: The devices, in the order in which they move, and in which they come up.
+    """As `engine.reference.phases.Phases`, whose description is this one's, too.
 
     Raises:
         MemoryError: before anything was sent.

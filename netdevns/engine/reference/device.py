@@ -81,13 +81,13 @@ def _send_move(sock: Socket, ifindex: int, netns_fd: int, name: bytes, new_ifind
     sock.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attrs))
 
 
-def address_runs(told: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
+def address_runs(messages: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
     """Messages about addresses that follow one another and are of one device: its ifindex, and all of them.
 
     Raises:
         EngineError: EBADMSG: the length of a message lies.
     """
-    view = memoryview(told)
+    view = memoryview(messages)
     runs: list[list[int]] = []  # ifindex, begin, end
     try:
         for type_, at, end in wire.spans(view):
@@ -210,11 +210,11 @@ class Device(Findable):
         return bytes(message.data), addresses
 
     @_step("watch")
-    def late(self, told: bytes | memoryview) -> None:
+    def late(self, notifications: bytes | memoryview) -> None:
         """Brings the snapshot up to date with messages of a Watch."""
         if not self.snapshot_link:
             raise EngineError(errno.EINVAL, "no snapshot", "")
-        told = bytes(told)
+        told = bytes(notifications)
         if is_as_dumped(self.addresses, told, self.ifindex):
             return
         before, self.addresses = self.addresses, update(self.addresses, told, self.ifindex)
