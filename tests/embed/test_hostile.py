@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.test_hostile import CHANGES
-from tests.support import restored
+from tests.support import hostile, restored
 from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace, fresh
 from tests.support.restored import State, assert_equal_soon
@@ -179,15 +179,7 @@ def test_there_and_back(sides: tuple[Namespace, Namespace], c: Driver, changed: 
     host, target = sides
     before = host.dump()
     c.moved(target)
-    with fresh("third") as third:
-        target.give("net1", third)
-        if ifindex == "other":
-            target.ip("link add thief index 102 type ifb")
-        third.give("net1", target)
-    if "name" in changed:
-        target.ip("link set net1 name evil")
-    if "mac" in changed:
-        target.ip(f"link set {'evil' if 'name' in changed else 'net1'} address 02:00:00:00:00:66")
+    hostile.change_net1(target, changed, ifindex)
     undone(c, host, before)
 
 
@@ -443,12 +435,7 @@ def test_decoy(sides: tuple[Namespace, Namespace], c: Driver, decoy: str) -> Non
     host, target = sides
     before = host.dump()
     c.moved(target)
-    with fresh("third") as third:
-        target.give("net1", third)
-        target.ip("link add thief index 102 type ifb")
-        third.give("net1", target)
-    target.batch(["link set net1 down", "link set net1 name ours", "link del thief"])
-    target.ip(f"link add {decoy} address 02:00:00:00:00:01 type veth peer name other")
+    hostile.hide_net1(target, decoy)
     undone(c, host, before)
     assert "ours" not in target.names()
 
@@ -462,26 +449,8 @@ def test_lower_under_another_ifindex(sides: tuple[Namespace, Namespace], c: Driv
         host.wait_until_quiet()
     before = host.dump()
     c.moved(target, {"eth1": "net1", "peer": "below"} if kind == "veth" else {"mv0": "net1", "eth1": "below"})
-    with fresh("third") as third:
-        target.give("below", third)
-        target.ip(f"link add thief index {103 if kind == 'veth' else 102} type ifb")
-        third.give("below", target)
+    hostile.to_and_fro(target, "below", 103 if kind == "veth" else 102)
     undone(c, host, before)
-
-
-@pytest.mark.kinds("macvlan")
-def test_another_kind_between_look_and_move(sides: tuple[Namespace, Namespace], c: Driver) -> None:
-    """P7: a veth that takes the place of a device of another kind behind the look is not left in the host."""
-    host, target = sides
-    c.moved(target, {"eth0": "net0"})
-
-    def replace() -> None:
-        target.batch(["link del net0", "link add net0 index 101 type veth peer name evil"])
-
-    answer = c.at_send("undo 0", MOVE, 1, replace)
-    assert list(answer.left) == ["eth0"], answer
-    assert "eth0" not in host.names()
-    assert "evil" in target.names()
 
 
 @pytest.mark.kinds("macvlan")
@@ -498,15 +467,22 @@ def test_macvlan_of_another_move_stays(sides: tuple[Namespace, Namespace], c: Dr
 
 
 @pytest.mark.kinds("macvlan")
-def test_replaced_between_look_and_move(sides: tuple[Namespace, Namespace], c: Driver) -> None:
+@pytest.mark.parametrize(
+    ("device", "name", "ifindex"), [("eth0", "net0", 101), ("eth1", "net1", 102)], ids=["ifb", "veth"]
+)
+def test_replaced_between_look_and_move(
+    sides: tuple[Namespace, Namespace], c: Driver, device: str, name: str, ifindex: int
+) -> None:
     """P7: a veth of the container's own that takes the place behind the look is not left in the host."""
     host, target = sides
-    c.moved(target, {"eth1": "net1"})
+    c.moved(target, {device: name})
 
     def replace() -> None:
-        target.batch(["link del net1", "link add net1 index 102 address 02:00:00:00:00:01 type veth peer name evil"])
+        new = f"link add {name} index {ifindex} address 02:00:00:00:00:01 type veth peer name evil"
+        target.batch([f"link del {name}", new])
 
     answer = c.at_send("undo 0", MOVE, 1, replace)
-    assert list(answer.left) == ["eth1"], answer
-    assert "eth1" not in host.names(), answer
-    assert "net1" not in host.names(), answer
+    assert list(answer.left) == [device], answer
+    assert device not in host.names(), answer
+    assert name not in host.names(), answer
+    assert "evil" in target.names(), answer

@@ -11,7 +11,7 @@ import pytest
 
 import netdevns
 from netdevns.batch import way_back
-from tests.support import kinds
+from tests.support import hostile, kinds
 from tests.support.namespaces import Namespace, fresh
 from tests.support.restored import State, assert_equal_soon
 
@@ -63,20 +63,8 @@ def test_there_and_back(
     """P1: a device that was in a third namespace meanwhile is found under another ifindex, name or MAC address."""
     host, target = sides
     before = host.dump()
-    with fresh("third") as third:
-
-        def to_and_fro() -> None:
-            target.give("net1", third)
-            if ifindex == "other":
-                target.ip("link add thief index 102 type ifb")
-            third.give("net1", target)
-            if "name" in changed:
-                target.ip("link set net1 name evil")
-            if "mac" in changed:
-                target.ip(f"link set {'evil' if 'name' in changed else 'net1'} address 02:00:00:00:00:66")
-
-        before_step("verify", 2, strike(target, then=to_and_fro))
-        left = failed_move(target).left
+    before_step("verify", 2, strike(target, then=lambda: hostile.change_net1(target, changed, ifindex)))
+    left = failed_move(target).left
     if ifindex == "other" and not kinds.honours_new_ifindex():
         assert [(x.device, x.location, x.missing) for x in left] == [("eth1", "source", ("ifindex 102",))]
     else:
@@ -90,17 +78,8 @@ def test_decoy(sides: tuple[Namespace, Namespace], before_step: BeforeStep, deco
     """P7: a veth of the container's own with our name, ifindex or MAC address does not hide ours, which is home."""
     host, target = sides
     before = host.dump()
-    with fresh("third") as third:
-
-        def hide() -> None:
-            target.give("net1", third)
-            target.ip("link add thief index 102 type ifb")
-            third.give("net1", target)
-            target.batch(["link set net1 down", "link set net1 name ours", "link del thief"])
-            target.ip(f"link add {decoy} address 02:00:00:00:00:01 type veth peer name other")
-
-        before_step("verify", 2, strike(target, then=hide))
-        assert failed_move(target).left == ()
+    before_step("verify", 2, strike(target, then=lambda: hostile.hide_net1(target, decoy)))
+    assert failed_move(target).left == ()
     assert "ours" not in target.names()
     assert_equal_soon(before, host)
 
@@ -128,16 +107,9 @@ def test_lower_under_another_ifindex(
         host.wait_until_quiet()
     devices = {"eth1": "net1", "peer": "below"} if kind == "veth" else {"mv0": "net1", "lower": "below"}
     before = host.dump()
-    with fresh("third") as third:
-
-        def renumber() -> None:
-            target.give("below", third)
-            target.ip(f"link add thief index {103 if kind == 'veth' else lower} type ifb")
-            third.give("below", target)
-
-        lower = host.links()["lower"].ifindex if kind == "macvlan" else 0
-        before_step("verify", 1, strike(target, then=renumber))
-        assert failed_move(target, devices).left == ()
+    lower = host.links()["lower"].ifindex if kind == "macvlan" else 103
+    before_step("verify", 1, strike(target, then=lambda: hostile.to_and_fro(target, "below", lower)))
+    assert failed_move(target, devices).left == ()
     assert_equal_soon(before, host)
 
 

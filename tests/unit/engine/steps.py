@@ -10,7 +10,7 @@ import pytest
 
 from netdevns.engine import RESTORE, RETURN, Device, EngineError
 from tests.unit import messages as nl
-from tests.unit.fake import World
+from tests.unit.fake import Namespace, World
 
 U32 = struct.Struct("=I").pack
 IPV4 = nl.address_body("10.0.0.1/24", 7, more={nl.IFA_LABEL: b"eth1\0"})
@@ -69,3 +69,27 @@ def refuse(code: int, *, times: int = 10**6, when=lambda _: True):
 
 def is_move(request: nl.Request) -> bool:
     return request.type == nl.RTM_NEWLINK and nl.IFLA_NET_NS_FD in request.attrs()
+
+
+class Fault:
+    """Refuses the message of one number, counted over both namespaces, or all from it on; obeyed or not."""
+
+    def __init__(self, at: int, code: int, *, late: bool, last: bool) -> None:
+        self.at, self.code, self.late, self.last = at, code, late, last
+        self.seen = 0
+
+    def install(self, *namespaces: Namespace) -> None:
+        for namespace in namespaces:
+            if self.late:
+                namespace.late_fault = self
+            else:
+                namespace.fault = self
+
+    def __call__(self, _: nl.Request) -> int:
+        self.seen += 1
+        return self.code if self.seen - 1 == self.at or (self.last and self.seen > self.at) else 0
+
+
+def wire_form(request: nl.Request) -> str:
+    """A message in hexadecimal, without nlmsg_seq and nlmsg_pid."""
+    return (request.data[:8] + bytes(8) + request.data[16:]).hex()

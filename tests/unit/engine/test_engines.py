@@ -19,7 +19,8 @@ from netdevns.engine import RESTORE, RETURN, native, reference
 from netdevns.netlink import ifaddr, wire
 from netdevns.netlink.error import EngineError
 from tests.unit import messages as nl
-from tests.unit.fake import Namespace, World, device
+from tests.unit.engine.steps import Fault, wire_form
+from tests.unit.fake import World, device
 
 ENGINES = (native, reference)
 LONG = os.environ.get("NETDEVNS_PROFILE") == "long"
@@ -83,25 +84,6 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "windows": {"addresses": [*map(ipv4, range(130)), *map(ipv6, range(70))], "sweep": 5 if LONG else 1},
 }
 ERRNOS = (errno.EPERM, errno.EEXIST, errno.ENODEV, errno.EBUSY, errno.ESRCH)
-
-
-class Fault:
-    """Refuses the message of one number, counted over both namespaces, or all from it on; obeyed or not."""
-
-    def __init__(self, at: int, code: int, *, late: bool, last: bool) -> None:
-        self.at, self.code, self.late, self.last = at, code, late, last
-        self.seen = 0
-
-    def install(self, *namespaces: Namespace) -> None:
-        for namespace in namespaces:
-            if self.late:
-                namespace.late_fault = self
-            else:
-                namespace.fault = self
-
-    def __call__(self, _: nl.Request) -> int:
-        self.seen += 1
-        return self.code if self.seen - 1 == self.at or (self.last and self.seen > self.at) else 0
 
 
 def nothing(_: World) -> None:
@@ -169,11 +151,6 @@ def link_and_addresses(socket: Any, ifindex: int) -> tuple[bytes, bytes]:
     _, told = socket.query(wire.get_link(ifindex) + ifaddr.dump_addresses(ifindex))
     first = next(wire.messages(told))
     return bytes(first.data), told[(len(first.data) + 3) & ~3 :]
-
-
-def wire_form(request: nl.Request) -> str:
-    """A message in hexadecimal, without nlmsg_seq and nlmsg_pid."""
-    return (request.data[:8] + bytes(8) + request.data[16:]).hex()
 
 
 def compare(prepare: Callable[[World], None] = nothing, **scenario: Any) -> int:

@@ -22,6 +22,7 @@ from netdevns.engine.native.phases import Phases as NativePhases
 from netdevns.engine.reference.phases import Phases as ReferencePhases
 from netdevns.netlink import ifaddr, wire
 from tests.unit import messages as nl
+from tests.unit.engine.steps import Fault, wire_form
 from tests.unit.fake import World
 
 ENGINES = {"native": (native, NativePhases), "reference": (reference, ReferencePhases)}
@@ -107,11 +108,6 @@ def is_whole(went: list[object], devices: list[Any]) -> bool:
     return bool(went) and went[-1] == len(devices)
 
 
-def wire_form(request: nl.Request) -> str:
-    """A message in hexadecimal, without nlmsg_seq and nlmsg_pid."""
-    return (request.data[:8] + bytes(8) + request.data[16:]).hex()
-
-
 def nothing(_: World) -> None:
     """The model as it is."""
 
@@ -148,17 +144,6 @@ def test_same_bytes(job: dict[str, Any]) -> None:
     assert all(link and addresses for link, addresses in done["arrived"])
 
 
-class Fault:
-    """Refuses the `at`-th message of a namespace, or obeys it and refuses it all the same."""
-
-    def __init__(self, at: int, code: int) -> None:
-        self.at, self.code, self.seen = at, code, 0
-
-    def __call__(self, _: nl.Request) -> int:
-        self.seen += 1
-        return self.code if self.seen - 1 == self.at else 0
-
-
 @pytest.mark.parametrize("late", [False, True], ids=["refused", "done-and-refused"])
 @pytest.mark.parametrize("side", ["source", "target"])
 @pytest.mark.parametrize("job", ["one", "two", "stack"])
@@ -167,7 +152,7 @@ def test_same_failure(job: str, side: str, late: bool) -> None:
     for at in range(100):
 
         def prepare(world: World, at: int = at) -> None:
-            setattr(getattr(world, side), "late_fault" if late else "fault", Fault(at, errno.EPERM))
+            Fault(at, errno.EPERM, late=late, last=False).install(getattr(world, side))
 
         done = same(prepare, **JOBS[job])
         if done["went"][-1] == len(JOBS[job]["names"]):

@@ -1,0 +1,31 @@
+"""What root in a hostile container does to the devices that it was given: net0, net1, ..."""
+
+from __future__ import annotations
+
+from .namespaces import Namespace, fresh
+
+
+def to_and_fro(target: Namespace, device: str, ifindex: int) -> None:
+    """Moves a device to a third namespace and back; meanwhile its ifindex is taken, unless that is 0."""
+    with fresh("third") as third:
+        target.give(device, third)
+        if ifindex:
+            target.ip(f"link add thief index {ifindex} type ifb")
+        third.give(device, target)
+
+
+def change_net1(target: Namespace, changed: str, ifindex: str) -> None:
+    """Of net1 (102) the ifindex ("other"), the name, the MAC address, or both."""
+    to_and_fro(target, "net1", 102 if ifindex == "other" else 0)
+    name = "evil" if "name" in changed else "net1"
+    if name != "net1":
+        target.ip(f"link set net1 name {name}")
+    if "mac" in changed:
+        target.ip(f"link set {name} address 02:00:00:00:00:66")
+
+
+def hide_net1(target: Namespace, decoy: str) -> None:
+    """Under another ifindex and name, beside a veth that has its MAC address and, for example, "net1 index 102"."""
+    to_and_fro(target, "net1", 102)
+    target.batch(["link set net1 down", "link set net1 name ours", "link del thief"])
+    target.ip(f"link add {decoy} address 02:00:00:00:00:01 type veth peer name other")
