@@ -2,9 +2,10 @@
 # Fresh namespaces for tests and runtimes, and several of them at once; sourced after tools/setup.sh, never run.
 
 # Run as the namespaces' first process, which stays for the tests' orphans: it reaps them, and its end is theirs.
-# What a test leaves under /run, as a device or as a process is gone with the namespaces.
+# What a test leaves under /run, as a device or as a process is gone with the namespaces. NETDEVNS_OWN_RUN: what is under
+# /run may be deleted.
 # shellcheck disable=SC2016  # expanded by the inner shell
-inside='mount -t tmpfs tmpfs /run && ip link set lo up && { "$@" || exit; }'
+inside='mount -t tmpfs tmpfs /run && export NETDEVNS_OWN_RUN=yes && ip link set lo up && { "$@" || exit; }'
 
 # Each link of the chain of processes takes the next one with it, however it dies.
 fresh=(--net --mount --pid --fork --kill-child --mount-proc --propagation private bash -c "$inside" bash)

@@ -12,10 +12,11 @@ import sys
 
 import pytest
 
+from tests.support.attacks import EACH_ENGINE
+
 from . import trace
 from .mover import STATUS
 from .source import Source
-from .trace import ENGINES
 
 FEW, MANY = 2, 3000
 # The modules; or this part of bare Python, if that is more: with a Python whose objects are larger, both are.
@@ -40,7 +41,7 @@ def peak_mib(addresses: int, engine: str) -> float:
     return float(told["peak_kib"] / 1024 - bare)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EACH_ENGINE)
 def test_memory_for_each_address(engine: str) -> None:
     """The modules, and what is kept of each address, several times over."""
     few, many = peak_mib(FEW, engine), peak_mib(MANY, engine)

@@ -264,6 +264,7 @@ def twins(start_few: Start, tmp_path: Path) -> Iterator[Callable[[list[str]], Tw
         yield lambda make: Twins(start_few, tmp_path / "link", make, (one, two))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("scene", SCENES)
 def test_scene(twins: Callable[[list[str]], Twins], scene: str) -> None:
     """P1: all that was changed is as before, or missing in the same words; and nothing else changes."""
@@ -631,6 +632,7 @@ def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_pairs(way: str, tmp_path: Path, refusal: str) -> None:
     """P1: of each pair C sends what Python sends, byte for byte, and misses the same."""

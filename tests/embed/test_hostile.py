@@ -55,6 +55,7 @@ MORE = {
 KINDS = ("bond", "vrf")  # which a kernel may lack
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.smoke
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.kinds(n)) if n in KINDS else n for n in (*CHANGES, *MORE)]
@@ -357,6 +358,7 @@ LOOPS = ["altname", "altnames", "altnames-removed", "rename", "mac", "rename-and
          "mtu", "up-and-down", "everything"]  # fmt: skip
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", LOOPS)
 @pytest.mark.parametrize("round_", range(2))
 def test_loop(sides: tuple[Namespace, Namespace], c: Driver, name: str, round_: int) -> None:

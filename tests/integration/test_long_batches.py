@@ -82,6 +82,7 @@ def wait_for_arrivals(target: Namespace, count: int) -> None:
             monitor.seen()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("arrived", [1, 10], ids=["early", "half way"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
 def test_signal_undoes_a_batch(host: Namespace, target: Namespace, number: signal.Signals, arrived: int) -> None:

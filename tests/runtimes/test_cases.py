@@ -23,12 +23,14 @@ def made(name: str) -> Make:
     return functools.partial(Bundled, name=name)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", CASES)
 def test_case(runtime: Runtime, case: str) -> None:
     """S1-S12: whatever the runtime, the devices arrive complete, or there is no container and all is as before."""
     assert summary(play(CASES[case], made(runtime.name), Runtime.PREPARE[runtime.name])) == ""
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", CASES)
 def test_native_runtime_ends_alike(runtime: Runtime, case: str) -> None:
     """S6: where a runtime that moves the devices itself is right, they are what they are after the hook."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from netdevns.engine import Device, EngineError
 from netdevns.engine.failed import Failed
@@ -33,7 +34,7 @@ def after(step: str, strike: Strike) -> Patch:
 
 def _patch(step: str, first: Strike, then: Strike) -> Patch:
     owner, name = (Phases, CALLS[step]) if step in CALLS else (Device, step)
-    real, done, by_batch = getattr(owner, name), 0, dict[int, int]()
+    real, done, by_batch = getattr(owner, name), 0, WeakKeyDictionary[Any, int]()
 
     def wrapped(self: Any, *arguments: Any) -> Any:
         nonlocal done
@@ -50,12 +51,12 @@ def _patch(step: str, first: Strike, then: Strike) -> Patch:
     return owner, name, wrapped
 
 
-def _next_devices(phases: Any, step: str, by_batch: dict[int, int]) -> list[Any]:
+def _next_devices(phases: Any, step: str, by_batch: WeakKeyDictionary[Any, int]) -> list[Any]:
     """Those that the call is about."""
     if step in ("snapshot", "verify"):
         return [*phases.everyone] if step == "snapshot" else [*phases.everyone[: len(phases.moves)]]
     order = phases.moves if step == "move" else phases.replays
-    at = by_batch[id(phases)] = by_batch.get(id(phases), -1) + 1
+    at = by_batch[phases] = by_batch.get(phases, -1) + 1
     return [order[at]]
 
 
