@@ -69,6 +69,7 @@ def test_change_is_taken_back(sides: tuple[Namespace, Namespace], c: Driver, nam
     undone(c, host, before)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -173,6 +174,7 @@ def test_moved_on(sides: tuple[Namespace, Namespace], c: Driver) -> None:
     undone(c, host, before)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("changed", ["nothing", "name", "mac", "name-and-mac"])
 @pytest.mark.parametrize("ifindex", ["same", "other"])
 def test_there_and_back(sides: tuple[Namespace, Namespace], c: Driver, changed: str, ifindex: str) -> None:

@@ -276,6 +276,7 @@ def test_signals(sides: tuple[Namespace, Namespace], c: Driver, way: str) -> Non
             assert c.interrupt(0) > 10
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("nth", range(1, 30, 4))
 def test_killed_in_an_undo(sides: tuple[Namespace, Namespace], c: Driver, nth: int, tmp_path: Path) -> None:
     """P4: a process that is killed in an undo leaves a record, with which another one restores all."""

@@ -154,6 +154,7 @@ BAD: dict[str, Callable[[Path, bytes], object]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", BAD)
 def test_bad_record_beside_a_good_one(sides: tuple[Namespace, Namespace], c: Driver, tmp_path: Path, name: str) -> None:
     """P9: a bad record stops no good one: that is restored, the bad one is kept and named, and nothing hangs."""

@@ -16,6 +16,7 @@ from .scene import DEVICES, HOOKS, RUN, Scene, end, left_behind
 pytestmark = pytest.mark.parametrize("engine", EACH_ENGINE)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("place", ["first move", "last move", "loan"])
 def test_process_ends_during_the_move(hook: str, engine: str, place: str) -> None:

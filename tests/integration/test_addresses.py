@@ -71,7 +71,7 @@ ADDRESSES = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.smoke
 @pytest.mark.parametrize("state", ["up", "down"])
 @pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES)
@@ -332,6 +332,7 @@ def test_the_kernels_own_link_local_is_no_obstacle(host: Namespace, target: Name
     assert len(target.addresses("net0", scope=253)) == 1
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.smoke
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.kinds(kind, "veth")) for kind in kinds.MOVABLE])
 @pytest.mark.parametrize("state", ["up", "down"])

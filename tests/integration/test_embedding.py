@@ -90,6 +90,7 @@ def test_two_want_the_same_device(opened: netdevns.NetNS, containers: list[Names
     assert [a.address for a in containers[winners[0]].addresses("net1")] == ["10.1.0.1", "2001:db8:1::1"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize(("step", "nth"), [("move", 1), ("move", 2), ("up_and_replay", 2)])
 def test_cancelled_while_it_moves(

@@ -30,6 +30,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 # ---- the move itself fails ----
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.smoke
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_name_appears_in_the_target(
@@ -216,7 +217,7 @@ def test_down_is_refused_before_all_were_asked(
         expect_failed(target, "eth0", "down", errno.EBUSY, {"eth0": "net0", "eth1": "net1"})
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(5)
 @pytest.mark.smoke
 @pytest.mark.parametrize("step", ["snapshot", "move", "up_and_replay", "verify"])
 @pytest.mark.parametrize("nth", [1, 2, 3])

@@ -229,6 +229,7 @@ def test_made_by_software(host: Namespace, target: Namespace, directory: str) ->
     assert host.names() >= {"other"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.smoke
 @pytest.mark.parametrize("hours", [0, 1, 2])
 def test_lifetimes(

@@ -82,6 +82,7 @@ CHANGES["everything"] = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.smoke
 @pytest.mark.parametrize("name", CHANGES)
 def test_change_is_taken_back(sides: tuple[Namespace, Namespace], before_step: BeforeStep, name: str) -> None:

@@ -29,7 +29,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
     return furnished(host, target)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(5)
 @pytest.mark.smoke
 @has_altnames
 @pytest.mark.parametrize("name", ["stays", "lo", "eth0", "eth1", "peer", "taken"])

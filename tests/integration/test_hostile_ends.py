@@ -55,6 +55,7 @@ def test_moved_on(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -
     assert host.links()["eth0"].up
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("changed", ["nothing", "name", "mac", "name-and-mac"])
 @pytest.mark.parametrize("ifindex", ["same", "other"])
 def test_there_and_back(
@@ -97,9 +98,7 @@ def test_peer_moved_elsewhere(sides: tuple[Namespace, Namespace], before_step: B
 
 @pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 nobody chooses an ifindex")
 @pytest.mark.parametrize("kind", ["veth", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
-def test_lower_under_another_ifindex(
-    sides: tuple[Namespace, Namespace], before_step: BeforeStep, kind: str
-) -> None:
+def test_lower_under_another_ifindex(sides: tuple[Namespace, Namespace], before_step: BeforeStep, kind: str) -> None:
     """P1: a device whose peer or lower device moved with it, and got another ifindex, comes home with it."""
     host, target = sides
     if kind == "macvlan":

@@ -22,7 +22,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
     return furnished(host, target)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(5)
 @pytest.mark.smoke
 @pytest.mark.parametrize("step", ["snapshot", "move", "up_and_replay", "verify"])
 @pytest.mark.parametrize("nth", [1, 3])
@@ -89,9 +89,7 @@ def test_enough_time(sides: tuple[Namespace, Namespace]) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_locks_are_given_back(
-    sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch, times: int
-) -> None:
+def test_locks_are_given_back(sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     """P8: a signal's handler that raises while the locks are given back does not keep one: the next move has them."""
     host, target = sides
     real, struck = exclusion._set, []

@@ -37,7 +37,7 @@ POINTS = [
 ]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.smoke
 @pytest.mark.parametrize(("step", "nth", "after"), POINTS)
 def test_killed_anywhere(sides: tuple[Namespace, Namespace], directory: str, step: str, nth: int, after: bool) -> None:

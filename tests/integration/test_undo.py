@@ -225,6 +225,7 @@ def test_undo_with_the_kernels_own_link_local(
         expect_failed(target, "eth0", "verify", errno.ENOMEM, {"eth0": "net0"})
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.smoke
 @pytest.mark.parametrize("step", ["move", "up_and_replay", "verify"])
 @pytest.mark.parametrize(

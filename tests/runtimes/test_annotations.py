@@ -302,6 +302,7 @@ def test_container_in_a_user_namespace(machine: Machine, container: Container) -
         assert namespace.names() == {"net0"}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("network", "reason"),
     [
