@@ -26,7 +26,7 @@ PROGRAMS = {
     "unit": [HERE / "unit.c", HERE / "unit_device.c", HERE / "unit_contract.c"],
     "settings": [HERE / "settings.c"],
     "records": [HERE / "records.c"],
-    "embed": sorted((HERE.parent / "embed").glob("*.c")),
+    "embed": [*sorted((HERE.parent / "embed").glob("*.c")), CSRC / "hook" / "json.c"],
 }
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Werror"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]

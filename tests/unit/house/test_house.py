@@ -211,7 +211,9 @@ def test_conformance_uses_nothing_that_it_judges():
 # ---- lengths -------------------------------------------------------------------------------------------------------
 
 C_FILES = sorted(
-    path for folder in (CSRC, ROOT / "tests" / "csrc", ROOT / "tests" / "embed") for path in folder.glob("*.[ch]")
+    path
+    for folder in (CSRC, CSRC / "hook", *(ROOT / "tests" / name for name in ("csrc", "embed", "hook")))
+    for path in folder.glob("*.[ch]")
 )
 
 
