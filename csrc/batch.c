@@ -58,27 +58,48 @@ static int fail(const struct netdevns_batch *b, const struct nd_failure *f, stru
 	return nd_member_fail(f->device < 0 ? NULL : b->members[f->device], f->step, &f->err, err);
 }
 
+int nd_batch_record(struct netdevns_batch *b, struct nd_record_content *content, struct nd_err *err)
+{
+	struct nd_record_device *const devices = calloc(b->count + 1, sizeof *devices);
+	int code;
+
+	memset(content, 0, sizeof *content);
+	content->devices = devices;
+	content->count = b->count;
+	content->loan = b->loan;
+	if (!devices)
+		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < b->count; i++)
+		devices[i] = (struct nd_record_device){ .dev = b->moves[i]->dev, .depth = b->moves[i]->depth };
+	code = nd_identify(b->source_fd, b->source, &content->source, err);
+	if (!code)
+		code = nd_identify(b->target_fd, b->target, &content->target, err);
+	if (!code && b->target_pid)
+		code = nd_identify_process(&content->target, b->target_pid, err);
+	return code;
+}
+
 static int write_record(struct netdevns_batch *b, struct netdevns_error *err)
 {
-	struct nd_identity source, target;
-	struct nd_record_device *devices;
+	struct nd_record_content content;
 	struct nd_err e;
 	int code;
 
 	if (b->record_dirfd < 0)
 		return 0;
-	devices = calloc(b->count + 1, sizeof *devices);
-	if (!devices)
-		return nd_batch_fail(err, -ENOMEM, "record", -1, "out of memory");
-	for (size_t i = 0; i < b->count; i++)
-		devices[i] = (struct nd_record_device){ .dev = b->moves[i]->dev, .depth = b->moves[i]->depth };
-	code = nd_identify(b->source_fd, b->source, &source, &e);
+	code = nd_batch_record(b, &content, &e);
 	if (!code)
-		code = nd_identify(b->target_fd, b->target, &target, &e);
-	if (!code)
-		code = nd_record_write(&b->record, b->record_dirfd, &source, &target, devices, b->count, &e);
-	free(devices);
+		code = nd_record_write(&b->record, b->record_dirfd, &content, &e);
+	free((void *)content.devices);
 	return code ? nd_member_fail(NULL, "record", &e, err) : 0;
+}
+
+/* Whether the caller wants to go on. */
+static int go_on(struct netdevns_batch *b, struct nd_failure *f)
+{
+	if (!b->stop || !b->stop(b->caller, &f->err))
+		return 0;
+	return nd_failure_set(f, NULL, "move");
 }
 
 /* What was added meanwhile belongs to the record, too. */
@@ -100,18 +121,20 @@ static int forward(struct netdevns_batch *b, struct netdevns_error *err)
 
 	if (code)
 		return code;
-	code = nd_batch_set_down(b, &f);
+	code = go_on(b, &f) ? f.err.code : nd_batch_set_down(b, &f);
 	while (!code && b->moved < b->count)
-		code = nd_batch_move_next(b, &f);
+		code = go_on(b, &f) ? f.err.code : nd_batch_move_next(b, &f);
 	if (code)
 		return fail(b, &f, err);
 	code = catch_up(b, err);
 	if (code)
 		return code;
 	while (!code && b->replayed < b->count)
-		code = nd_batch_replay_next(b, &f);
+		code = go_on(b, &f) ? f.err.code : nd_batch_replay_next(b, &f);
 	while (!code && b->verified < b->count)
 		code = nd_batch_verify_next(b, &f);
+	if (!code && go_on(b, &f))
+		code = f.err.code;
 	return code ? fail(b, &f, err) : 0;
 }
 

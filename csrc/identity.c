@@ -246,6 +246,16 @@ static uint64_t start_of(uint64_t pid)
 	return at ? strtoull(at + 1, NULL, 10) : 0;
 }
 
+int nd_identify_process(struct nd_identity *id, uint32_t pid, struct nd_err *err)
+{
+	id->of_pid = pid;
+	id->of_start = start_of(pid);
+	if (!id->of_start)
+		return nd_err_set(err, ND_STEP_OPEN, -ESRCH, "its process has ended");
+	snprintf(id->where, sizeof id->where, "pid:%" PRIu32, pid);
+	return 0;
+}
+
 /* The likely places first: a path is only a hint, the identity decides. */
 static int try_all(struct search *s)
 {

@@ -59,13 +59,22 @@ static void put_dumped(struct nd_msg *m, const void *data, size_t len)
 	m->used += room;
 }
 
-static void put_head(struct nd_msg *m, const char *boot)
+static void put_head(struct nd_msg *m, const char *boot, const struct nd_record_content *content)
 {
+	const struct nd_loan *const loan = content->loan;
+
 	nd_msg_begin(m, HEAD, 0, NULL, 0);
 	put_number(m, A_VERSION, ND_RECORD_VERSION);
 	put_text(m, A_BOOT, boot);
 	put_text(m, A_PRESERVE, "");
 	put_number(m, A_PID, (uint64_t)getpid());
+	if (loan)
+		put_number(m, A_LENDS, loan->number);
+	if (!content->is_loan)
+		return;
+	nd_msg_begin(m, LOAN, 0, NULL, 0);
+	nd_msg_put(m, A_CONTAINER, loan->container, loan->container_len);
+	put_number(m, A_LENT_MS, loan->lent_ms);
 }
 
 static void put_netns(struct nd_msg *m, uint16_t type, const struct nd_identity *id)
@@ -101,13 +110,14 @@ static void put_device(struct nd_msg *m, const struct nd_record_device *device)
 }
 
 /* Bytes that suffice. 0: a device has no snapshot. */
-static size_t room_for(const struct nd_identity *source, const struct nd_identity *target,
-		       const struct nd_record_device *devices, size_t count)
+static size_t room_for(const struct nd_record_content *content)
 {
-	size_t room = 1024 + strlen(source->where) + strlen(target->where);
+	size_t room = 1024 + strlen(content->source.where) + strlen(content->target.where);
 
-	for (size_t i = 0; i < count; i++) {
-		const struct nd_dev *const dev = devices[i].dev;
+	if (content->is_loan)
+		room += content->loan->container_len;
+	for (size_t i = 0; i < content->count; i++) {
+		const struct nd_dev *const dev = content->devices[i].dev;
 
 		if (dev->link_len < NLMSG_HDRLEN || !nd_dev_is_sound(dev))
 			return 0;
@@ -116,10 +126,9 @@ static size_t room_for(const struct nd_identity *source, const struct nd_identit
 	return room;
 }
 
-int nd_record_encode(unsigned char **data, size_t *len, const struct nd_identity *source, const struct nd_identity *target,
-		     const struct nd_record_device *devices, size_t count, struct nd_err *err)
+int nd_record_encode(unsigned char **data, size_t *len, const struct nd_record_content *content, struct nd_err *err)
 {
-	const size_t room = room_for(source, target, devices, count);
+	const size_t room = room_for(content);
 	char boot[BOOT_SIZE];
 	struct nd_msg m;
 	int code;
@@ -134,11 +143,11 @@ int nd_record_encode(unsigned char **data, size_t *len, const struct nd_identity
 	if (!*data)
 		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, NULL);
 	nd_msg_init(&m, *data, room);
-	put_head(&m, boot);
-	put_netns(&m, SOURCE, source);
-	put_netns(&m, TARGET, target);
-	for (size_t i = 0; i < count; i++)
-		put_device(&m, &devices[i]);
+	put_head(&m, boot, content);
+	put_netns(&m, SOURCE, &content->source);
+	put_netns(&m, TARGET, &content->target);
+	for (size_t i = 0; i < content->count; i++)
+		put_device(&m, &content->devices[i]);
 	*len = m.used;
 	nd_msg_begin(&m, END, 0, NULL, 0);
 	put_number(&m, A_CHECKSUM, nd_checksum(*data, *len));

@@ -120,10 +120,13 @@ static int give_name(int dirfd, int fd, char unnamed[ND_FILE_NAME_SIZE], const c
 	return linkat(AT_FDCWD, path, dirfd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
 }
 
-/* Writes a file, locked, and names it; `name`: of the record that loses its name to it, or "". A descriptor, or -errno. */
-static int put_file(int dirfd, const unsigned char *data, size_t len, char name[ND_FILE_NAME_SIZE])
+/*
+ * Writes a file, locked, and names it; `name`: of the record that loses its name to it, or "". `wanted`: its own, or how it begins
+ * where another one has that; "": at random. A descriptor, or -errno.
+ */
+static int put_file(int dirfd, const unsigned char *data, size_t len, char name[ND_FILE_NAME_SIZE], const char *wanted)
 {
-	char unnamed[ND_FILE_NAME_SIZE], fresh[ND_FILE_NAME_SIZE] = "";
+	char unnamed[ND_FILE_NAME_SIZE], fresh[ND_FILE_NAME_SIZE] = "", prefix[ND_FILE_NAME_SIZE] = "";
 	const int fd = unnamed_file(dirfd, unnamed);
 	int code = fd < 0 ? fd : 0;
 
@@ -133,10 +136,16 @@ static int put_file(int dirfd, const unsigned char *data, size_t len, char name[
 		code = -errno;
 	if (!code)
 		code = write_all(fd, data, len);
-	if (!code)
-		code = random_name(fresh, "");
-	if (!code)
+	if (!code && wanted[0]) {
+		snprintf(fresh, sizeof fresh, "%s", wanted);
+		snprintf(prefix, sizeof prefix, "%.*s~", ND_FILE_NAME_SIZE - 18, wanted);
 		code = give_name(dirfd, fd, unnamed, fresh);
+	}
+	if (!code ? !wanted[0] : code == -EEXIST) {
+		code = random_name(fresh, prefix);
+		if (!code)
+			code = give_name(dirfd, fd, unnamed, fresh);
+	}
 	/* Two records of one move, for a moment: both say what was before it. */
 	if (!code && name[0] && renameat(dirfd, fresh, dirfd, name) < 0) {
 		code = -errno;
@@ -153,8 +162,9 @@ static int put_file(int dirfd, const unsigned char *data, size_t len, char name[
 	return fd;
 }
 
-int nd_record_write(struct nd_record *record, int dirfd, const struct nd_identity *source, const struct nd_identity *target,
-		    const struct nd_record_device *devices, size_t count, struct nd_err *err)
+/* A descriptor, or -errno. */
+static int put_record(int dirfd, char name[ND_FILE_NAME_SIZE], const char *wanted, const struct nd_record_content *content,
+		      struct nd_err *err)
 {
 	unsigned char *data;
 	const char *why;
@@ -163,13 +173,33 @@ int nd_record_write(struct nd_record *record, int dirfd, const struct nd_identit
 
 	if (code)
 		return nd_err_set(err, ND_STEP_NONE, code, why ? why : "no descriptor of a directory");
-	code = nd_record_encode(&data, &len, source, target, devices, count, err);
+	code = nd_record_encode(&data, &len, content, err);
 	if (code)
 		return code;
-	fd = put_file(dirfd, data, len, record->name);
+	fd = put_file(dirfd, data, len, name, wanted);
 	free(data);
+	return fd < 0 ? nd_err_set(err, ND_STEP_NONE, fd, "the record cannot be written") : fd;
+}
+
+int nd_loan_write(int dirfd, char name[ND_FILE_NAME_SIZE], const struct nd_record_content *content, struct nd_err *err)
+{
+	char written[ND_FILE_NAME_SIZE] = "";
+	const int fd = put_record(dirfd, written, name, content, err);
+
 	if (fd < 0)
-		return nd_err_set(err, ND_STEP_NONE, fd, "the record cannot be written");
+		return fd;
+	memcpy(name, written, sizeof written);
+	close(fd);
+	err->code = 0;
+	return 0;
+}
+
+int nd_record_write(struct nd_record *record, int dirfd, const struct nd_record_content *content, struct nd_err *err)
+{
+	const int fd = put_record(dirfd, record->name, "", content, err);
+
+	if (fd < 0)
+		return fd;
 	if (record->fd >= 0)
 		close(record->fd);
 	record->dirfd = dirfd;

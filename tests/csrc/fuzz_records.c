@@ -83,7 +83,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (data[0] & 1)
 		seal(copy, size - 1);
 	if (nd_record_parse(copy, size - 1, &found, &err) == 0) {
-		if (nd_record_encode(&written, &len, &found.source, &found.target, found.devices, found.count, &err) ||
+		const struct nd_record_content content = { .source = found.source, .target = found.target, .devices = found.devices,
+							   .count = found.count };
+
+		if (nd_record_encode(&written, &len, &content, &err) ||
 		    nd_record_parse(written, len, &again, &err) || !is_same(&found, &again))
 			abort();
 		nd_recovered_free(&again);

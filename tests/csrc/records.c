@@ -173,7 +173,8 @@ static int write_record(int argc, char **argv)
 	const int netns[2] = { open_or_end(argv[1], O_RDONLY), open_or_end(argv[2], O_RDONLY) };
 	const size_t count = (size_t)(argc - 3) / 7;	/* at most 8 */
 	static struct nd_record_device devices[8];
-	static struct nd_identity ids[2];
+	static struct nd_record_content content;
+	struct nd_identity *const ids[2] = { &content.source, &content.target };
 	struct nd_record record;
 	struct nd_err err;
 	char line[256] = "again";
@@ -181,18 +182,20 @@ static int write_record(int argc, char **argv)
 	for (int i = 0; i < 2; i++) {
 		struct nd_sock sock;
 
-		if (nd_sock_open(&sock, netns[i], NULL, 0, &err) || nd_identify(netns[i], &sock, &ids[i], &err))
+		if (nd_sock_open(&sock, netns[i], NULL, 0, &err) || nd_identify(netns[i], &sock, ids[i], &err))
 			exit(2);
 		nd_sock_close(&sock);
 	}
 	for (size_t i = 0; i < count && i < 8; i++)
 		load(&devices[i], argv + 3 + 7 * i);
+	content.devices = devices;
+	content.count = count;
 	nd_record_init(&record);
 	do {
 		int code = 0;
 
 		if (strcmp(line, "again") == 0) {
-			code = nd_record_write(&record, dirfd, &ids[0], &ids[1], devices, count, &err);
+			code = nd_record_write(&record, dirfd, &content, &err);
 			printf("%d %s\n", code, code ? err.text : record.name);
 		} else if (strcmp(line, "close") == 0) {
 			nd_record_close(&record);

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+/*
+ * The OCI hook without an interpreter: createRuntime moves devices, poststop finds that there is nothing to give back. What it
+ * does not do itself it hands over to `netdevns hook`, in Python, before anything is changed: handover.c says what that is.
+ */
+#ifndef NETDEVNS_HOOK_H
+#define NETDEVNS_HOOK_H
+
+#include "../batch.h"
+#include "json.h"
+
+#include <sys/types.h>
+
+/* As netdevns/limits.py. */
+#define HOOK_DOCUMENT_BYTES_MAX (16u << 20)	/* of the state, and of a config.json */
+#define HOOK_ANNOTATED_MAX 256			/* devices that the annotations of one document ask for */
+#define HOOK_LINES_MAX 64			/* of the report about a failure */
+#define HOOK_LINE_BYTES_MAX 400
+#define HOOK_LOG_BYTES_MAX (256u << 10)
+
+/* Exit codes, as netdevns/text/outcome.py. */
+enum hook_code { HOOK_DONE, HOOK_FAILED, HOOK_REFUSED, HOOK_LEFT, HOOK_HAND_OVER = -1 };
+
+/* ---- report.c ------------------------------------------------------------------------------------------------------------------ */
+
+/* The lines about a failure. */
+struct hook_report {
+	char lines[HOOK_LINES_MAX][HOOK_LINE_BYTES_MAX + 1];
+	size_t count;		/* of those that there were to say: more than HOOK_LINES_MAX are left out */
+};
+
+/* Adds a line; control characters become blanks, a long one loses its middle. */
+void hook_say(struct hook_report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Writes them to stderr, hook.log and syslog, in this order. */
+void hook_report_send(const struct hook_report *report);
+
+/* ---- request.c: what the hook is asked for --------------------------------------------------------------------------------------- */
+
+/* The hook's own arguments. */
+struct hook_arguments {
+	int is_poststop;
+	char **allowed;		/* globs */
+	size_t allowed_count;
+	char **devices;		/* DEV or DEV=NAME, copies */
+	size_t device_count;
+};
+
+struct hook_device {
+	const char *ifname, *wanted;
+};
+
+/* A document, checked; its strings lie in memory of its own. */
+struct hook_document {
+	char *text;
+	const char *value;	/* an object */
+	char *strings, *free;	/* as long as the text; the first byte that is free */
+};
+
+struct hook_request {
+	struct hook_document state, config;
+	const char *id, *bundle;
+	size_t id_len;
+	pid_t pid;		/* 0: there is none */
+	const char *netns_path;	/* that config.json says the container joins; NULL: a new one */
+	struct hook_device *devices;
+	size_t count, size;
+};
+
+/* 0, or -1: they are not understood. `arguments` has room for argc pointers in each list. */
+int hook_arguments_read(struct hook_arguments *arguments, int argc, char **argv);
+void hook_arguments_free(struct hook_arguments *arguments);
+/* All of a descriptor, with a NUL behind it. -EFBIG: more than HOOK_DOCUMENT_BYTES_MAX, and all of that was read, and a byte more. */
+int hook_read(int fd, char **text, size_t *len);
+/* Takes `text`, which it frees. 0, or -1 and the reason. */
+int hook_state_read(struct hook_request *request, char *text, size_t len, struct hook_report *why);
+/* The bundle's config.json. */
+int hook_config_read(struct hook_request *request, struct hook_report *why);
+/*
+ * A string's content with a NUL behind it; NULL: no string. Each is taken once, and none is longer than what it is written as.
+ * *len: its length; where that is not asked for, a string with a NUL in it is none.
+ */
+const char *hook_string(struct hook_document *document, const char *value, size_t *len);
+/* devices.c: of config.json, of the arguments and of the annotations that are allowed: the devices. */
+int hook_devices_read(struct hook_request *request, const struct hook_arguments *arguments, struct hook_report *why);
+void hook_request_free(struct hook_request *request);
+
+/* ---- earlier.c ------------------------------------------------------------------------------------------------------------------- */
+
+/* Whether a record or a loan names one of the devices, or cannot be read: Python knows what is to be done. */
+int hook_is_concerned(const struct hook_request *request);
+/* Whether poststop has something to do: the container's loan, or a record of a move whose process was killed. */
+int hook_has_to_return(const struct hook_request *request);
+/* The name of a container's loan, without directory. */
+void hook_loan_name(char name[ND_FILE_NAME_SIZE], const struct hook_request *request);
+
+/* ---- move.c -------------------------------------------------------------------------------------------------------------------------- */
+
+/* Moves the devices, and writes the loan. `pidfd`: of the container's process. HOOK_HAND_OVER: nothing was changed. */
+int hook_move(struct hook_request *request, int pidfd, struct hook_report *report);
+
+/* ---- handover.c ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Becomes `netdevns hook` with these arguments, the state on its stdin. Returns only if there is none. */
+void hook_hand_over(int argc, char **argv, const char *state, size_t len);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+/*
+ * `netdevns-hook {createRuntime,poststop} [--allow GLOB ...] [DEV=NAME ...]`, the state on stdin (runtime-spec 1.3, config.md
+ * "POSIX-platform Hooks", runtime.md "State"). Exit codes: 0 done; 1 failed, all devices are restored; 2 refused, nothing was changed;
+ * 3 some device is not as before: the lines say which.
+ */
+#define _GNU_SOURCE
+#include "hook.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define NOTHING "nothing was touched"
+
+static int create_runtime(struct hook_request *request, const struct hook_arguments *arguments, struct hook_report *report)
+{
+	/* First: from now on its number is nobody else's unseen. */
+	const int pidfd = request->pid ? (int)syscall(SYS_pidfd_open, request->pid, 0) : -1;
+	int code = HOOK_HAND_OVER;
+
+	if (hook_devices_read(request, arguments, report))
+		goto out;
+	if (!request->count)
+		code = HOOK_DONE;
+	else if (!request->pid)
+		hook_say(report, "state on stdin: pid: a createRuntime hook needs the container's process");
+	else if (hook_is_concerned(request))
+		hook_say(report, "a record or a loan names one of the devices: run `netdevns recover`, `netdevns return`");
+	else
+		code = hook_move(request, pidfd, report);
+out:
+	if (pidfd >= 0)
+		close(pidfd);
+	return code;
+}
+
+/* Holds INT, TERM and HUP back: a move looks at them between its steps, and is undone. */
+static void hold_signals(sigset_t *before)
+{
+	sigset_t held;
+
+	sigemptyset(&held);
+	sigaddset(&held, SIGINT);
+	sigaddset(&held, SIGTERM);
+	sigaddset(&held, SIGHUP);
+	sigprocmask(SIG_BLOCK, &held, before);
+}
+
+int main(int argc, char **argv)
+{
+	static struct hook_report report;
+	struct hook_request request = { .pid = 0 };
+	struct hook_arguments arguments = { .allowed = calloc((size_t)argc + 1, sizeof(char *)),
+					    .devices = calloc((size_t)argc + 1, sizeof(char *)) };
+	struct sigaction ignored = { .sa_handler = SIG_IGN }, pipe_before;
+	sigset_t before;
+	char *text = NULL, *copy = NULL;
+	size_t len = 0;
+	/* To its end and before anything can fail: runtimes break when a hook leaves its stdin unread. */
+	int code = hook_read(0, &text, &len), is_read = !code;
+
+	hold_signals(&before);
+	sigaction(SIGPIPE, &ignored, &pipe_before);	/* a stderr without a reader */
+	if (is_read)
+		copy = malloc(len + 1);
+	if (copy)
+		memcpy(copy, text, len + 1);
+	code = HOOK_HAND_OVER;
+	if (!copy || !arguments.allowed || !arguments.devices)
+		hook_say(&report, "state on stdin: cannot be read");
+	else if (hook_arguments_read(&arguments, argc, argv))
+		hook_say(&report, "write: netdevns-hook createRuntime [--allow GLOB ...] [DEV=NAME ...], or netdevns-hook poststop");
+	else if (!hook_state_read(&request, copy, len, &report)) {
+		if (!arguments.is_poststop)
+			code = create_runtime(&request, &arguments, &report);
+		else if (!hook_has_to_return(&request))
+			code = HOOK_DONE;
+		else
+			hook_say(&report, "the container's devices are to be given back: run `netdevns return %s`", request.id);
+	}
+	if (code == HOOK_HAND_OVER) {
+		sigaction(SIGPIPE, &pipe_before, NULL);
+		sigprocmask(SIG_SETMASK, &before, NULL);
+		hook_hand_over(argc, argv, text ? text : "", len);
+		hold_signals(&before);
+		sigaction(SIGPIPE, &ignored, NULL);
+		hook_say(&report, NOTHING);
+		code = HOOK_REFUSED;
+	}
+	hook_report_send(&report);
+	if (!request.state.text)	/* else it is the request's */
+		free(copy);
+	hook_request_free(&request);
+	hook_arguments_free(&arguments);
+	free(text);
+	return code;
+}

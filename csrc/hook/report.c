@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 OR MIT */
+/*
+ * Where a hook's report survives a runtime that drops its stderr: hook.log and syslog. The same files, limits and waits as
+ * netdevns/oci/hook_log.py.
+ */
+#define _GNU_SOURCE
+#include "hook.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOG "hook.log"
+#define SYSLOG "/dev/log"
+#define DAEMON_ERR (3 << 3 | 3)	/* RFC 3164: facility daemon, severity error */
+#define STDERR_WAIT_MS 1000	/* for a reader that is stopped, all lines together */
+#define LOCK_WAIT_MS 500
+#define SYSLOG_WAIT_MS 200	/* all lines together */
+#define PAUSE_MS 1
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* 0: it was long enough. */
+static int pause_until(int64_t end_ms)
+{
+	const struct timespec pause = { .tv_nsec = PAUSE_MS * 1000000 };
+
+	if (now_ms() >= end_ms)
+		return 0;
+	nanosleep(&pause, NULL);
+	return 1;
+}
+
+/* Cuts the middle out: at the beginning is what it is about, at the end why. UTF-8 stays whole. */
+static void cut(char line[HOOK_LINE_BYTES_MAX + 1], const char *text, size_t len)
+{
+	const size_t half = (HOOK_LINE_BYTES_MAX - 24) / 2;
+	size_t head = half, tail = len - half;
+
+	while (head && (text[head] & 0xc0) == 0x80)
+		head--;
+	while (tail < len && (text[tail] & 0xc0) == 0x80)
+		tail++;
+	snprintf(line, HOOK_LINE_BYTES_MAX + 1, "%.*s... (%zu bytes) ...%s", (int)head, text, len, text + tail);
+}
+
+void hook_say(struct hook_report *report, const char *format, ...)
+{
+	char *text = NULL;
+	va_list arguments;
+	int len;
+
+	if (report->count++ >= HOOK_LINES_MAX)
+		return;
+	va_start(arguments, format);
+	len = vasprintf(&text, format, arguments);
+	va_end(arguments);
+	if (len < 0) {
+		snprintf(report->lines[report->count - 1], HOOK_LINE_BYTES_MAX + 1, "out of memory");
+		return;
+	}
+	for (char *at = text; *at; at++)
+		if ((unsigned char)*at < ' ' || *at == 0x7f)
+			*at = ' ';
+	if (len > HOOK_LINE_BYTES_MAX)
+		cut(report->lines[report->count - 1], text, (size_t)len);
+	else
+		memcpy(report->lines[report->count - 1], text, (size_t)len + 1);
+	free(text);
+}
+
+/* ---- stderr ------------------------------------------------------------------------------------------------------------------------ */
+
+static void complain(const struct hook_report *report, size_t count)
+{
+	const int64_t end = now_ms() + STDERR_WAIT_MS;
+
+	for (size_t i = 0; i < count; i++) {
+		struct pollfd stderr_ = { .fd = 2, .events = POLLOUT };
+		const int64_t left = end - now_ms();
+
+		/* A pipe that is not full takes 4 KiB (pipe(7), PIPE_BUF); O_NONBLOCK would be for all who have it open. */
+		if (poll(&stderr_, 1, left > 0 ? (int)left : 0) <= 0 || dprintf(2, "netdevns: %s\n", report->lines[i]) < 0)
+			return;
+	}
+}
+
+/* ---- hook.log ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Whether the name is still this file's, locked: another hook may have rotated the log. 1, 0: not now, or -errno. */
+static int is_current(int dirfd, int fd, off_t more)
+{
+	struct stat is, named;
+
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? 0 : -errno;
+	if (fstat(fd, &is) < 0)
+		return -errno;
+	if (fstatat(dirfd, LOG, &named, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!is.st_nlink || is.st_dev != named.st_dev || is.st_ino != named.st_ino)
+		return 0;
+	if (is.st_size + more <= HOOK_LOG_BYTES_MAX)
+		return 1;
+	if (is.st_size > HOOK_LOG_BYTES_MAX && ftruncate(fd, HOOK_LOG_BYTES_MAX) < 0)
+		return -errno;
+	return renameat(dirfd, LOG, dirfd, LOG ".old") < 0 ? -errno : 0;
+}
+
+/* Under a lock, so that hooks that rotate it at the same time lose no line. 1, 0: another hook is writing, or -errno. */
+static int append(int dirfd, const char *text, size_t len, const char **why)
+{
+	const int fd = nd_file_open(dirfd, LOG, O_WRONLY | O_APPEND | O_CREAT, why);
+	int done;
+
+	if (fd < 0)
+		return fd;
+	done = is_current(dirfd, fd, (off_t)len);
+	while (done > 0 && len) {
+		const ssize_t n = write(fd, text, len);
+
+		if (n < 0 && errno != EINTR)
+			done = -errno;
+		if (n > 0) {
+			text += n;
+			len -= (size_t)n;
+		}
+	}
+	close(fd);
+	return done;
+}
+
+/* 0, or why it could not be written. */
+static int log_lines(const struct hook_report *report, size_t count, const char **why)
+{
+	static char text[HOOK_LINES_MAX * (HOOK_LINE_BYTES_MAX + 32)];
+	const int64_t end = now_ms() + LOCK_WAIT_MS;
+	const time_t now = time(NULL);
+	struct tm utc;
+	char stamp[32];
+	size_t len = 0;
+	int dirfd, done;
+
+	strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+	for (size_t i = 0; i < count; i++)
+		len += (size_t)snprintf(text + len, sizeof text - len, "%s %s\n", stamp, report->lines[i]);
+	dirfd = nd_folder_open(ND_LOCK_DIR, why);
+	if (dirfd < 0)
+		return dirfd;
+	while ((done = append(dirfd, text, len, why)) == 0)
+		if (!pause_until(end)) {
+			*why = "another process has locked it";
+			done = -EWOULDBLOCK;
+			break;
+		}
+	close(dirfd);
+	return done < 0 ? done : 0;
+}
+
+/* ---- syslog ------------------------------------------------------------------------------------------------------------------------ */
+
+/*
+ * Not by syslog(3), which blocks until a syslogd reads: one that is stopped would hold up each container. What is wrong with the
+ * socket is not reported: the lines are on stderr and in the log.
+ */
+static void send_lines(const struct hook_report *report, size_t count)
+{
+	const int64_t end = now_ms() + SYSLOG_WAIT_MS;
+	const struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = SYSLOG };
+	const int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	char line[HOOK_LINE_BYTES_MAX + 64];
+
+	if (sock < 0)
+		return;
+	if (connect(sock, (const struct sockaddr *)&address, sizeof address) == 0)
+		for (size_t i = 0; i < count; i++) {
+			const int len = snprintf(line, sizeof line, "<%d>netdevns[%d]: %s", DAEMON_ERR, getpid(), report->lines[i]);
+
+			while (send(sock, line, (size_t)len, MSG_NOSIGNAL) < 0 && errno == EAGAIN && pause_until(end))
+				;
+		}
+	close(sock);
+}
+
+void hook_report_send(const struct hook_report *report)
+{
+	static struct hook_report sent;
+	size_t count = report->count < HOOK_LINES_MAX ? report->count : HOOK_LINES_MAX;
+	const char *why = NULL;
+	int code;
+
+	sent = *report;
+	if (report->count > HOOK_LINES_MAX)
+		snprintf(sent.lines[count - 1], HOOK_LINE_BYTES_MAX + 1, "and %zu more", report->count - HOOK_LINES_MAX + 1);
+	if (!count)
+		return;
+	complain(&sent, count);
+	code = log_lines(&sent, count, &why);
+	send_lines(&sent, count);
+	if (code) {
+		sent.count = 0;
+		hook_say(&sent, ND_LOCK_DIR "/" LOG ": cannot be written: %s", why ? why : strerror(-code));
+		complain(&sent, 1);
+	}
+}
