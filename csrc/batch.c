@@ -36,6 +36,8 @@ static int examine(struct netdevns_batch *b, uint32_t accept, int is_move, struc
 		code = nd_batch_detect(b, accept, &e);
 	if (code == -ENOMEM)
 		return nd_batch_no_memory(err, "check");
+	if (code == -ENOTRECOVERABLE)	/* before any finding: this thread must end */
+		return nd_member_fail(NULL, "check", &e, err);
 	if (code) {
 		struct netdevns_error said;
 
@@ -145,6 +147,15 @@ static void append(char *text, size_t size, const char *word)
 	snprintf(text + used, size - used, "%s", word);
 }
 
+/* Whether there is state that the caller accepted to lose. */
+static int has_losses(const struct netdevns_batch *b)
+{
+	for (size_t i = 0; i < b->found_count; i++)
+		if (b->found[i]->finding.severity == NETDEVNS_LOSS && b->found[i]->finding.state)
+			return 1;
+	return 0;
+}
+
 /* Restores; err is what failed before, and gets what became of it. */
 static int back(struct netdevns_batch *b, struct netdevns_error *err)
 {
@@ -157,7 +168,8 @@ static int back(struct netdevns_batch *b, struct netdevns_error *err)
 	b->has_moved = b->is_left;
 	if (!b->is_left) {
 		nd_record_end(&b->record, 0);
-		snprintf(err->text + used, sizeof err->text - used, err->begun ? "; all devices are restored" : "; nothing was changed");
+		snprintf(err->text + used, sizeof err->text - used, "; %s%s", err->begun ? "all devices are restored" : "nothing was changed",
+			 err->begun && has_losses(b) ? ", but not the state whose loss was accepted" : "");
 		return err->code;
 	}
 	snprintf(err->text + used, sizeof err->text - used, "; NOT as before:");
@@ -166,6 +178,7 @@ static int back(struct netdevns_batch *b, struct netdevns_error *err)
 			append(err->text, sizeof err->text, " ");
 			append(err->text, sizeof err->text, b->members[i]->ifname);
 		}
+	nd_text_one_line(err->text, sizeof err->text);
 	return err->code;
 }
 
@@ -200,7 +213,7 @@ int netdevns_batch_move(struct netdevns_batch *b, uint32_t accept, struct netdev
 		if (!b->is_up_to_date && catch_up(b, &late))	/* addresses that were added belong to the undo, too */
 			may_miss_late = 1;
 		back(b, err);
-		if (may_miss_late)
+		if (may_miss_late && err->begun)
 			append(err->text, sizeof err->text, "; an address that was added during the move may be missing");
 		return err->code;
 	}

@@ -163,7 +163,6 @@ struct nd_found {
 
 struct netdevns_batch {
 	int source_fd, target_fd;
-	int visit_fd;		/* by which the source is entered; -1: the calling thread is there */
 	struct nd_sock *source, *target, *notify;	/* those of the handle, or its user's */
 	struct nd_sock own_source, own_target, own_notify;
 	struct nd_file disable_ipv6;	/* of the target, as read when its socket was opened */
@@ -199,6 +198,8 @@ struct netdevns_batch {
 
 /* What its record is written of; the caller frees content->devices, also after a failure. */
 int nd_batch_record(struct netdevns_batch *b, struct nd_record_content *content, struct nd_err *err);
+/* By what the calling thread enters the source: -1 where it is there, which the thread that opened the batch was perhaps. */
+int nd_batch_visit(const struct netdevns_batch *b);
 /* An empty handle; NULL: out of memory. */
 struct netdevns_batch *nd_batch_new(void);
 /* One exchange, whose answers are in b->reply, which grows. Refusals are among them. */

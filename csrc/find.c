@@ -184,22 +184,6 @@ static void is_in_target(struct nd_dev *dev, const struct nd_seen *seen)
 	memcpy(dev->name, seen->name, sizeof dev->name);
 }
 
-int nd_find_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err)
-{
-	const char *names[] = { strchr(dev->wanted, '%') ? dev->name : dev->wanted, dev->ifname };
-	struct nd_seen seen;
-	int found = 0;
-
-	if (dev->target_ifindex)
-		found = try_at(dev, target, dev->target_ifindex, NULL, dev->ifindex_unsure ? BY_MAC : BY_NAME, &seen, err);
-	for (size_t i = 0; i < 2 && found == 0; i++)
-		if (names[i][0])
-			found = try_at(dev, target, 0, names[i], BY_MAC, &seen, err);
-	if (found > 0)
-		is_in_target(dev, &seen);
-	return found;
-}
-
 /*
  * The last resort, after the container gave the device another name and another MAC address: its ifindex in the target, which
  * nd_dev_move requested. No other device has it as long as the device exists. Either the device is known to have arrived
@@ -217,6 +201,29 @@ static int find_renamed(struct nd_dev *dev, struct nd_sock *target, struct nd_er
 	const int found = dev->target_ifindex && !dev->ifindex_unsure
 			  ? try_at(dev, target, dev->target_ifindex, NULL, BY_IFINDEX, &seen, err) : 0;
 
+	if (found > 0)
+		is_in_target(dev, &seen);
+	return found;
+}
+
+int nd_find_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err *err)
+{
+	const char *names[] = { strchr(dev->wanted, '%') ? dev->name : dev->wanted, dev->ifname };
+	struct nd_seen seen;
+	int found = 0;
+
+	if (dev->target_ifindex)
+		found = try_at(dev, target, dev->target_ifindex, NULL, dev->ifindex_unsure ? BY_MAC : BY_NAME, &seen, err);
+	for (size_t i = 0; i < 2 && found == 0; i++)
+		if (names[i][0])
+			found = try_at(dev, target, 0, names[i], BY_MAC, &seen, err);
+	/* Its name and MAC address are on another one, which the container can have made, while its ifindex is still there. */
+	if (found > 0 && dev->name[0] && seen.ifindex != dev->target_ifindex) {
+		const int renamed = find_renamed(dev, target, err);
+
+		if (renamed)
+			return renamed;
+	}
 	if (found > 0)
 		is_in_target(dev, &seen);
 	return found;

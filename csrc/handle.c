@@ -10,8 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#define HERE "/proc/thread-self/ns/net"
 #define REPLY_BYTES (256 << 10)	/* to begin with: the links of 150 devices */
 
 /* ---- errors -------------------------------------------------------------------------------------------------- */
@@ -89,7 +91,7 @@ struct netdevns_batch *nd_batch_new(void)
 
 	if (!b)
 		return NULL;
-	b->source_fd = b->target_fd = b->visit_fd = b->record_dirfd = -1;
+	b->source_fd = b->target_fd = b->record_dirfd = -1;
 	b->source = &b->own_source;
 	b->target = &b->own_target;
 	b->notify = &b->own_notify;
@@ -103,6 +105,15 @@ struct netdevns_batch *nd_batch_new(void)
 	nd_lock_init(&b->target_lock);
 	nd_record_init(&b->record);
 	return b;
+}
+
+int nd_batch_visit(const struct netdevns_batch *b)
+{
+	struct stat here, source;
+
+	if (stat(HERE, &here) < 0 || fstat(b->source_fd, &source) < 0)
+		return b->source_fd;
+	return here.st_dev == source.st_dev && here.st_ino == source.st_ino ? -1 : b->source_fd;
 }
 
 static int is_netns(int fd)
@@ -123,9 +134,8 @@ int netdevns_batch_open(struct netdevns_batch **batch, uint32_t version, int sou
 	b = nd_batch_new();
 	if (!b)
 		return nd_batch_no_memory(err, "open");
-	b->source_fd = source_fd < 0 ? open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC) : fcntl(source_fd, F_DUPFD_CLOEXEC, 3);
+	b->source_fd = source_fd < 0 ? open(HERE, O_RDONLY | O_CLOEXEC) : fcntl(source_fd, F_DUPFD_CLOEXEC, 3);
 	b->target_fd = fcntl(target_fd, F_DUPFD_CLOEXEC, 3);
-	b->visit_fd = source_fd < 0 ? -1 : b->source_fd;
 	if (b->source_fd < 0 || b->target_fd < 0)
 		code = nd_batch_fail(err, -errno, "open", -1, "%s: %s", b->source_fd < 0 ? "source" : "target", strerror(errno));
 	else if (!is_netns(b->source_fd) || !is_netns(b->target_fd))
@@ -145,9 +155,12 @@ int netdevns_batch_open(struct netdevns_batch **batch, uint32_t version, int sou
 
 int netdevns_batch_record(struct netdevns_batch *b, int dirfd, struct netdevns_error *err)
 {
-	const int fd = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
-	const int code = fd < 0 ? -errno : nd_record_may_use(fd);
+	int fd, code;
 
+	if (b->has_moved)	/* the record that there is lies in the directory from before */
+		return nd_batch_fail(err, -EINVAL, "record", -1, "the batch has moved already: open another one");
+	fd = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
+	code = fd < 0 ? -errno : nd_record_may_use(fd);
 	if (code) {
 		if (fd >= 0)
 			close(fd);

@@ -65,6 +65,8 @@ int nd_batch_hold(struct netdevns_batch *b, struct nd_err *err)
 	}
 	if (code == 1 || code == -ENOMEM)
 		return code;
+	if (code == -EMFILE || code == -ENFILE || code == -EIO)	/* another mover has them perhaps */
+		return nd_err_set(err, ND_STEP_NONE, code, "the devices cannot be locked in " ND_LOCK_DIR);
 	/* Without the directory the lock cannot be had: no reason to refuse a move that root asks for in a small container. */
 	return 0;
 }

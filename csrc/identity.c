@@ -29,6 +29,7 @@ struct search {
 	char link[32];		/* the text of a link to it: net:[INODE] */
 	uint32_t looks;		/* that are left */
 	int fd;			/* the namespace; -1: not found yet */
+	int sees_all;		/* root of the machine: what is refused to it may be the namespace */
 	int unseen;		/* why a path could not be looked at, -errno; 0: none */
 	char path[PATH_SIZE];	/* that path */
 	struct nd_err *err;
@@ -62,10 +63,25 @@ static int missed(struct search *s, const char *path, int code)
 	return 0;
 }
 
-/* Another user's process, or one that a security module hides, is not what is looked for. */
-static int is_not_ours(int code)
+/*
+ * Another user's process, which is not what an ordinary user looks for. Root of the machine does: without CAP_SYS_PTRACE, as in many
+ * a container, or hindered by a security module, it is refused the namespaces of other users' processes.
+ */
+static int is_not_ours(const struct search *s, int code)
 {
-	return code == EACCES || code == EPERM;
+	return !s->sees_all && (code == EACCES || code == EPERM);
+}
+
+/* Whether its user is root, and not of a user namespace: user_namespaces(7), "User and group ID mappings". */
+static int is_root_of_machine(void)
+{
+	FILE *const map = fopen("/proc/self/uid_map", "re");
+	unsigned long inside = 1, outside = 1, count = 0;
+	const int got = map ? fscanf(map, "%lu %lu %lu", &inside, &outside, &count) : 0;
+
+	if (map)
+		fclose(map);
+	return geteuid() == 0 && got == 3 && !inside && !outside && count == UINT32_MAX;
 }
 
 static int is_it(const struct nd_identity *id, const struct stat *is)
@@ -110,7 +126,7 @@ static int try_path(struct search *s, const char *path)
 		return nd_err_set(s->err, ND_STEP_OPEN, -E2BIG, "too many processes and mounts to look for the namespace");
 	s->looks--;
 	if (stat(path, &is) < 0)
-		return is_not_ours(errno) ? 0 : missed(s, path, errno);
+		return is_not_ours(s, errno) ? 0 : missed(s, path, errno);
 	if (!is_it(s->id, &is))
 		return 0;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -128,7 +144,7 @@ static int try_link(struct search *s, const char *path)
 	s->looks--;
 	len = readlink(path, text, sizeof text);
 	if (len < 0)
-		return is_not_ours(errno) ? 0 : missed(s, path, errno);
+		return is_not_ours(s, errno) ? 0 : missed(s, path, errno);
 	if ((size_t)len != strlen(s->link) || memcmp(text, s->link, (size_t)len) != 0)
 		return 0;
 	return try_path(s, path);
@@ -143,7 +159,7 @@ static int try_each(struct search *s, const char *directory, const char *suffix,
 	int code = 0;
 
 	if (!dir)
-		return is_not_ours(errno) ? 0 : missed(s, directory, errno);
+		return is_not_ours(s, errno) ? 0 : missed(s, directory, errno);
 	while (!code && (errno = 0, entry = readdir(dir)) != NULL) {
 		const char *const name = entry->d_name;
 
@@ -153,7 +169,7 @@ static int try_each(struct search *s, const char *directory, const char *suffix,
 		if ((size_t)snprintf(path, sizeof path, "%s/%s%s", directory, name, suffix) < sizeof path)
 			code = try(s, path);
 	}
-	if (!code && errno && !is_not_ours(errno))
+	if (!code && errno && !is_not_ours(s, errno))
 		missed(s, directory, errno);
 	closedir(dir);
 	return code;
@@ -291,7 +307,7 @@ static int not_looked(struct nd_err *err, int code, const char *text)
 
 int nd_identity_open(const struct nd_identity *id, struct nd_err *err)
 {
-	struct search s = { .id = id, .looks = LOOKS_MAX, .fd = -1, .err = err };
+	struct search s = { .id = id, .looks = LOOKS_MAX, .fd = -1, .sees_all = is_root_of_machine(), .err = err };
 	char text[ND_TEXT_SIZE];
 	struct stat pids;
 	int code;

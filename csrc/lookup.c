@@ -31,15 +31,16 @@ static int open_one(struct netdevns_batch *b, struct nd_sock *sock, int netns_fd
 
 static int open_sockets(struct netdevns_batch *b, int is_move, struct nd_err *err)
 {
+	const int visit_fd = nd_batch_visit(b);
 	int code;
 
 	nd_batch_close_sockets(b);
 	b->disable_ipv6 = (struct nd_file){ .path = "/proc/sys/net/ipv6/conf/default/disable_ipv6" };
-	code = open_one(b, b->source, b->visit_fd, NULL, 0, 1, err);
+	code = open_one(b, b->source, visit_fd, NULL, 0, 1, err);
 	if (!code)
 		code = open_one(b, b->target, b->target_fd, &b->disable_ipv6, 1, 0, err);
 	if (!code && is_move && b->source->fd >= 0)
-		code = nd_sock_subscribe(b->notify, b->visit_fd, NOTIFY_BYTES, err);
+		code = nd_sock_subscribe(b->notify, visit_fd, NOTIFY_BYTES, err);
 	return code;
 }
 
@@ -227,11 +228,9 @@ static int find_twin(struct netdevns_batch *b, const struct nd_member *m, const 
 	return 0;
 }
 
-/* Finds each member among the links. */
-static int resolve(struct netdevns_batch *b, struct nd_err *err)
+/* What an earlier look-up found: nothing of it is to be taken for this one's, should it fail. */
+static void forget(struct netdevns_batch *b)
 {
-	int code = 0;
-
 	for (size_t i = 0; i < b->count; i++) {
 		struct nd_member *const m = b->members[i];
 
@@ -241,6 +240,14 @@ static int resolve(struct netdevns_batch *b, struct nd_err *err)
 		m->state = m->depth = 0;
 		m->touched = 0;
 	}
+	b->seen_count = b->there = 0;
+}
+
+/* Finds each member among the links. */
+static int resolve(struct netdevns_batch *b, struct nd_err *err)
+{
+	int code = 0;
+
 	for (size_t i = 0; i < b->seen_count; i++) {
 		struct nd_member *const m = nd_batch_named(b, b->seen[i].name);	/* the first of that name */
 
@@ -266,8 +273,10 @@ static int resolve(struct netdevns_batch *b, struct nd_err *err)
 int nd_batch_look_up(struct netdevns_batch *b, int is_move, struct nd_err *err)
 {
 	struct nd_failure f;
-	int code = open_sockets(b, is_move, err), more = 1;
+	int code, more = 1;
 
+	forget(b);
+	code = open_sockets(b, is_move, err);
 	if (!code)
 		code = index_names(b, err);
 	if (code || b->source->fd < 0)

@@ -15,17 +15,21 @@ struct recovery {
 	char *report;
 	size_t size, used;
 	int undo_complete;
+	int begun, left;
 	struct netdevns_error *err;	/* the first failure */
 };
 
 static void report(struct recovery *r, const char *format, ...)
 {
+	char line[1024];	/* names are others' */
 	va_list arguments;
 	int n;
 
 	va_start(arguments, format);
-	n = r->report && r->used < r->size ? vsnprintf(r->report + r->used, r->size - r->used, format, arguments) : 0;
+	vsnprintf(line, sizeof line, format, arguments);
 	va_end(arguments);
+	nd_text_one_line(line, sizeof line);
+	n = r->report && r->used < r->size ? snprintf(r->report + r->used, r->size - r->used, "%s\n", line) : 0;
 	if (n > 0)
 		r->used = (size_t)n < r->size - r->used ? r->used + (size_t)n : r->size;
 }
@@ -33,7 +37,7 @@ static void report(struct recovery *r, const char *format, ...)
 /* A record that is kept: the first one is the result, and each is in the report. */
 static void keep(struct recovery *r, const struct nd_record *record, int code, const char *text)
 {
-	report(r, "record %s: kept: %s%s%s\n", record->name, strerror(-code), text[0] ? ": " : "", text);
+	report(r, "record %s: kept: %s%s%s", record->name, strerror(-code), text[0] ? ": " : "", text);
 	if (!r->err->code)
 		nd_batch_fail(r->err, code, "recover", -1, "record %s: kept: %s%s%s", record->name, strerror(-code), text[0] ? ": " : "",
 			      text);
@@ -46,7 +50,7 @@ static struct netdevns_batch *reopen(struct nd_recovered *found, int source_fd, 
 
 	if (!b)
 		return NULL;
-	b->source_fd = b->visit_fd = source_fd;
+	b->source_fd = source_fd;
 	b->target_fd = target_fd;
 	b->members = calloc(found->count + 1, sizeof *b->members);
 	b->by_ifindex = calloc(found->count + 1, sizeof *b->by_ifindex);
@@ -150,25 +154,26 @@ static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_
 	}
 	if (!is_to_be_undone && is_complete(b)) {
 		for (size_t i = 0; i < b->count; i++)
-			report(r, "%s: complete in the target, as %s\n", b->members[i]->ifname, b->members[i]->dev->name);
+			report(r, "%s: complete in the target, as %s", b->members[i]->ifname, b->members[i]->dev->name);
 		return 1;
 	}
 	if (nd_netns_differ(b->source_fd, b->target_fd, &e))
 		look_in_source(b);
+	r->begun = 1;
 	left = nd_batch_restore(b);
 	for (size_t i = 0; i < b->count; i++) {
 		const struct nd_member *const m = b->members[i];
 
 		if (!m->is_lacking) {
-			report(r, "%s: restored\n", m->ifname);
+			report(r, "%s: restored", m->ifname);
 			continue;
 		}
-		report(r, "%s: not as before: %s\n", m->ifname, m->missing.used ? (const char *)m->missing.data : "out of memory");
+		report(r, "%s: not as before: %s", m->ifname, m->missing.used ? (const char *)m->missing.data : "out of memory");
 		if (!r->err->code)
 			nd_batch_fail(r->err, -EIO, "recover", -1, "%s: not as before: %s; the record %s is kept", m->ifname,
 				      m->missing.used ? (const char *)m->missing.data : "out of memory", record->name);
 	}
-	r->err->left += left;
+	r->left += left;
 	return left == 0;
 }
 
@@ -200,7 +205,7 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 	}
 	source_fd = found.is_of_this_boot ? nd_identity_open(&found.source, &e) : -ENOENT;
 	if (source_fd == -ENOENT) {
-		report(r, "record %s: removed: %s\n", record->name,
+		report(r, "record %s: removed: %s", record->name,
 		       found.is_of_this_boot ? "the network namespace of its devices is gone" : "the machine was booted since");
 		nd_record_end(record, 0);
 		nd_recovered_free(&found);
@@ -252,5 +257,7 @@ int netdevns_recover(int dirfd, int undo_complete, char *text, size_t size, stru
 			keep(&r, &record, more, e.text);
 	}
 	nd_record_list_free(&list);
+	err->begun = r.begun;
+	err->left = r.left;
 	return err->code;
 }

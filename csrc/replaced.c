@@ -82,8 +82,8 @@ static const struct nd_member *lower_of(struct netdevns_batch *b, struct below w
 	struct nd_member *const lower = was.ifindex && was.nsid == NO_NSID ? nd_batch_member(b, (int32_t)was.ifindex) : NULL;
 	struct nd_err e;
 
-	if (lower)
-		nd_member_find(b, lower, &e);
+	if (lower && !nd_member_find(b, lower, &e) && lower->dev->place == ND_PLACE_GONE)
+		nd_member_search(b, lower);	/* under another ifindex */
 	return lower;
 }
 

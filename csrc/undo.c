@@ -5,6 +5,7 @@
  */
 #include "batch.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -139,7 +140,7 @@ static void settings(struct netdevns_batch *b, struct nd_member *m, enum nd_stag
 	s.was = &was;
 	s.now = &now;
 	if (nd_batch_link(b, b->source, m->dev->ifindex, &now, &e) ||
-	    nd_settings_restore(b->source, b->visit_fd, &s, stage, &words, &e)) {
+	    nd_settings_restore(b->source, nd_batch_visit(b), &s, stage, &words, &e)) {
 		if (stage == ND_STAGE_UP)
 			lacks(m, &e);
 	} else if (words.used) {
@@ -203,6 +204,29 @@ static int is_relabelled(const struct nd_member *m)
 	return 0;
 }
 
+/*
+ * Addresses that the kernel made for privacy (RFC 8981): set again, they live as long, but are not replaced. Of the snapshot those
+ * that are not temporary any more.
+ */
+static void say_temporary(struct nd_member *m)
+{
+	const unsigned char *const back = (const unsigned char *)m->dev + m->dev->back;
+	char text[INET6_ADDRSTRLEN];
+	struct nd_addr was, now;
+	size_t pos = 0;
+
+	while (nd_addr_next_of(m->dev, &pos, &was)) {
+		int is_temporary = 0;
+
+		if (was.head.ifa_family != AF_INET6 || !(was.flags & IFA_F_TEMPORARY) || was.attrs[IFA_ADDRESS].len != 16)
+			continue;
+		for (size_t at = 0; !is_temporary && m->dev->back_len && nd_addr_next(back, m->dev->back_len, &at, &now);)
+			is_temporary = nd_addr_same(&was, &now) && (now.flags & IFA_F_TEMPORARY);
+		if (!is_temporary && inet_ntop(AF_INET6, was.attrs[IFA_ADDRESS].data, text, sizeof text))
+			nd_member_lacks(m, "that %s is temporary", text);
+	}
+}
+
 /* All that is before its addresses and IFF_UP, and these. What IFF_UP does depends on sysctls. */
 static void restore(struct netdevns_batch *b, struct nd_member *m)
 {
@@ -245,6 +269,8 @@ int nd_batch_restore(struct netdevns_batch *b)
 		settings(b, m, ND_STAGE_UP);
 		if (m->differs && nd_member_step(b, m, restore_step, &e))
 			lacks(m, &e);
+		else
+			say_temporary(m);
 	}
 	for (size_t i = 0; i < b->count; i++)
 		left += b->members[i]->touched && b->members[i]->is_lacking;

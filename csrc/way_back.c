@@ -125,11 +125,10 @@ static void put_home(struct nd_msg *msg, const struct netdevns_batch *b, const s
 		nd_msg_put_u32(msg, ND_IFLA_NEW_IFINDEX, (uint32_t)m->link.ifindex);
 }
 
-/* Removes what `unless` (or NULL) has not, and moves it home, in one send. */
+/* Removes what `unless` (or NULL) has not, and moves it home, in one send; `request`: REQUEST_BYTES. */
 static int snatch(struct netdevns_batch *b, struct nd_sock *there, struct nd_member *m, int32_t ifindex, const struct nd_view *unless,
-		  int with_number, struct nd_err *err)
+		  int with_number, struct nd_memory *request, struct nd_err *err)
 {
-	struct nd_memory memory = { .size = 0 };
 	struct nd_link link;
 	struct nd_view now;
 	struct nd_msg msg;
@@ -139,14 +138,10 @@ static int snatch(struct netdevns_batch *b, struct nd_sock *there, struct nd_mem
 		return code;
 	if (nd_link_summarize(&link, &now) || strcmp(link.kind, m->link.kind) != 0)
 		return nd_err_set(err, ND_STEP_UNDO, -ENODEV, "another device has its ifindex");
-	if (nd_memory_grow(&memory, REQUEST_BYTES))
-		return nd_err_set(err, ND_STEP_UNDO, -ENOMEM, "out of memory");
-	nd_msg_init(&msg, memory.data, memory.size);
+	nd_msg_init(&msg, request->data, request->size);
 	nd_altnames_put(&msg, ND_RTM_DELLINKPROP, ifindex, &now, unless);
 	put_home(&msg, b, m, ifindex, with_number);
-	code = nd_sock_exchange(there, &msg, NULL, err);
-	nd_memory_free(&memory);
-	return code;
+	return nd_sock_exchange(there, &msg, NULL, err);
 }
 
 static void unguessable(char name[ND_NAME_SIZE])
@@ -191,8 +186,9 @@ static size_t list(struct netdevns_batch *b, struct nd_sock *sock, int32_t *ifin
 
 #define OURS_MAX 32
 
+/* What cannot go home must not stay there, where it would end: it goes back to where it was. */
 static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_member *m, const int32_t *there, size_t count,
-		     struct nd_err *err)
+		     struct nd_memory *request, struct nd_err *err)
 {
 	int32_t now[OURS_MAX + 1];
 	const size_t found = list(b, ours, now, OURS_MAX + 1);
@@ -206,15 +202,20 @@ static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_m
 			k++;
 		if (k < count)
 			continue;
-		if (!nd_member_snapshot(m, &was))
-			return code;
-		nd_member_restore_mac(b, ours, m, now[i]);
-		code = snatch(b, ours, m, now[i], &was, 1, err);
-		/* Another device in the source may have its ifindex by now, or one of its alternative names. */
-		if (code)
-			code = snatch(b, ours, m, now[i], &was, 0, err);
-		if (code)
-			code = snatch(b, ours, m, now[i], NULL, 0, err);
+		if (nd_member_snapshot(m, &was)) {
+			nd_member_restore_mac(b, ours, m, now[i]);
+			code = snatch(b, ours, m, now[i], &was, 1, request, err);
+			/* Another device in the source may have its ifindex by now, or one of its alternative names. */
+			if (code)
+				code = snatch(b, ours, m, now[i], &was, 0, request, err);
+			if (code)
+				code = snatch(b, ours, m, now[i], NULL, 0, request, err);
+		}
+		if (code) {
+			struct nd_err e;
+
+			rename_in(ours, now[i], b->target_fd, &e);
+		}
 	}
 	return code;
 }
@@ -223,7 +224,7 @@ static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_m
  * Into a namespace of our own, where the names are removed, and home from there. A process that is killed in between takes the
  * device along, as the end of any namespace does: what is made by software ends, a NIC goes to the initial one.
  */
-static int through_our_own(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+static int through_our_own(struct netdevns_batch *b, struct nd_member *m, struct nd_memory *request, struct nd_err *err)
 {
 	int32_t there[OURS_MAX];
 	struct nd_sock ours;
@@ -238,7 +239,7 @@ static int through_our_own(struct netdevns_batch *b, struct nd_member *m, struct
 		code = rename_in(&ours, there[i], -1, err);
 	if (!code) {
 		rename_in(b->target, m->dev->target_ifindex, fd, err);
-		code = home_from(b, &ours, m, there, count, err);
+		code = home_from(b, &ours, m, there, count, request, err);
 	}
 	nd_sock_close(&ours);
 	close(fd);
@@ -247,17 +248,23 @@ static int through_our_own(struct netdevns_batch *b, struct nd_member *m, struct
 
 static void insist(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
+	struct nd_memory request = { .size = 0 };	/* had before the device is in a namespace that ends with this function */
 	struct nd_view was;
 	int code = -EEXIST;
 
+	if (nd_memory_grow(&request, REQUEST_BYTES)) {
+		nd_err_set(err, ND_STEP_UNDO, -ENOMEM, "out of memory");
+		return;
+	}
 	for (int i = 0; i < TRIES && code && nd_member_snapshot(m, &was); i++) {
-		code = snatch(b, b->target, m, m->dev->target_ifindex, &was, 1, err);
+		code = snatch(b, b->target, m, m->dev->target_ifindex, &was, 1, &request, err);
 		/* The failure is that of a name which is gone, or of the move: look where the device is. */
 		if (code && (nd_member_find(b, m, err) || m->dev->place != ND_PLACE_TARGET))
-			return;
+			break;
 	}
-	if (code)
-		through_our_own(b, m, err);
+	if (code && m->dev->place == ND_PLACE_TARGET)
+		through_our_own(b, m, &request, err);
+	nd_memory_free(&request);
 }
 
 /* Gives a device that is none of ours back to the target. */

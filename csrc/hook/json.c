@@ -274,7 +274,7 @@ const char *json_member(const char *object, const char *name)
 	if (!object || *object != '{')
 		return NULL;
 	while ((value = json_next(&object, &key)))
-		if (json_says(key, name))
+		if (key && json_says(key, name))
 			found = value;
 	return found;
 }

@@ -20,9 +20,10 @@ static int add_device(struct hook_arguments *arguments, const char *word)
 {
 	char *const copy = strdup(word);
 
-	arguments->devices[arguments->device_count] = copy;
-	arguments->device_count += copy != NULL;
-	return copy ? 0 : -1;
+	if (!copy)
+		return -1;
+	arguments->devices[arguments->device_count++] = copy;
+	return 0;
 }
 
 int hook_arguments_read(struct hook_arguments *arguments, int argc, char **argv)

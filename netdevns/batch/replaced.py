@@ -39,6 +39,8 @@ class Places:
         moved = self._devices.get(lower) if nsid is None else None
         if moved is not None:
             moved.find(self._source, self._target)
+            if moved.place == PLACE_GONE:
+                self.search(moved)
         return moved
 
     def is_another(self, member: BatchDevice, now: wire.Link) -> bool:

@@ -45,15 +45,20 @@ def found(section: layout.Section) -> tuple[NetNS, Socket] | None:
     """
     dev, ino = section.number(layout.A_DEV), section.number(layout.A_INO)
     cookie = section.number(layout.A_COOKIE)
-    unseen: OSError | None = None
-    for path in _candidates(section, ino):
+    unseen = _Unseen()
+    for path in _candidates(section, ino, unseen):
         try:
-            if not _is(path, dev, ino):
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) != (dev, ino):
                 continue
+        except OSError as e:
+            unseen.note(e, path)
+            continue
+        try:
             netns = NetNS.open(path)
         except OSError as e:
             if e.errno not in (*_WENT, errno.EINVAL):  # EINVAL: it is no namespace
-                unseen = OSError(e.errno, os.strerror(e.errno or 0), path)
+                unseen.keep(e, path)
             continue
         try:
             socket = Socket(netns.fd)
@@ -65,21 +70,41 @@ def found(section: layout.Section) -> tuple[NetNS, Socket] | None:
             return netns, socket
         socket.close()
         netns.close()
-    if unseen is not None:
-        raise unseen
+    if unseen.why is not None:
+        raise unseen.why
     if not _is_visible(section):
         where = os.fsdecode(section.text(layout.A_WHERE))
         raise OSError(errno.ESRCH, "it was recorded in another pid namespace, and is to be looked for there", where)
     return None
 
 
-def _is(path: str, dev: int, ino: int) -> bool:
-    """Whether a path is a namespace's. Raises OSError: it cannot be said."""
-    try:
-        status = os.stat(path)
-    except PermissionError:
-        return False  # another user's process, as /proc/1 is for an ordinary user
-    return (status.st_dev, status.st_ino) == (dev, ino)
+class _Unseen:
+    """What could not be looked at, and may be the namespace.
+
+    Not so another user's process, which is not what an ordinary user looks for. Root of the machine does: without
+    CAP_SYS_PTRACE, as in many a container, or hindered by a security module, it is refused the namespaces of other
+    users' processes.
+
+    Attributes:
+        why: Of the last one; None: there is none.
+    """
+
+    def __init__(self) -> None:
+        self.why: OSError | None = None
+        self._harmless = _WENT if _is_root_of_machine() else (*_WENT, *_NOT_OURS)
+
+    def note(self, e: OSError, path: str) -> None:
+        if e.errno not in self._harmless:
+            self.keep(e, path)
+
+    def keep(self, e: OSError, path: str) -> None:
+        self.why = OSError(e.errno, os.strerror(e.errno or 0), path)
+
+
+def _is_root_of_machine() -> bool:
+    """Whether its user is root, and not of a user namespace: user_namespaces(7), "User and group ID mappings"."""
+    with open("/proc/self/uid_map", "rb") as file:
+        return os.geteuid() == 0 and file.read().split() == [b"0", b"0", b"4294967295"]
 
 
 def is_there(section: layout.Section) -> bool:
@@ -113,7 +138,7 @@ def is_mounted(section: layout.Section) -> bool:
     return any(_mounted(section.number(layout.A_INO)))
 
 
-def _candidates(section: layout.Section, ino: int) -> Iterator[str]:
+def _candidates(section: layout.Section, ino: int, unseen: _Unseen) -> Iterator[str]:
     """Paths where it may be, the likely ones first: only a hint, the identity decides."""
     where = os.fsdecode(section.text(layout.A_WHERE))
     yield CURRENT
@@ -122,32 +147,30 @@ def _candidates(section: layout.Section, ino: int) -> Iterator[str]:
     if is_running(section):
         yield f"/proc/{section.number(layout.A_OF_PID)}/ns/net"
     yield "/proc/1/ns/net"
-    yield from _listed(NETNS_DIR, "")
+    yield from _listed(NETNS_DIR, "", unseen)
     link = f"net:[{ino}]"
-    yield from _leading_to(link, _listed("/proc", "/ns/net"))
+    yield from _leading_to(link, _listed("/proc", "/ns/net", unseen), unseen)
     yield from _mounted(ino)
     # Held by nothing but a descriptor of some process (probe death.kept-by.descriptor).
-    for process in _listed("/proc", "/fd"):
-        yield from _leading_to(link, _listed(process, ""))
+    for process in _listed("/proc", "/fd", unseen):
+        yield from _leading_to(link, _listed(process, "", unseen), unseen)
 
 
-def _leading_to(link: str, paths: Iterator[str]) -> Iterator[str]:
+def _leading_to(link: str, paths: Iterator[str], unseen: _Unseen) -> Iterator[str]:
     """Of links below /proc those with this text. To follow the others could hang: a file of a network's, or FUSE's."""
     for path in paths:
         try:
             if os.readlink(path) == link:
                 yield path
         except OSError as e:
-            if e.errno not in (*_WENT, *_NOT_OURS):
-                raise
+            unseen.note(e, path)
 
 
-def _listed(directory: str, suffix: str) -> Iterator[str]:
+def _listed(directory: str, suffix: str, unseen: _Unseen) -> Iterator[str]:
     try:
         names = os.listdir(directory)
     except OSError as e:
-        if e.errno not in (*_WENT, *_NOT_OURS):
-            raise
+        unseen.note(e, directory)
         return
     for name in names:
         if not suffix or name.isdigit():

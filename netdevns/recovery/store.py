@@ -277,7 +277,13 @@ class Record:
     def keep(self) -> bool:
         """Leaves it to `recover`: an undo could not put everything back. False: it was removed meanwhile."""
         self._rename(self.name + UNDO, "`netdevns recover` may take the move for complete")
-        return self.name in self._journal.names()
+        try:
+            os.stat(self.name, dir_fd=self._journal.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError:  # it is there as far as is known
+            return True
+        return True
 
     def tried(self) -> str | None:
         """Counts one more try to undo it that failed; after the last one it is set aside: its path there.

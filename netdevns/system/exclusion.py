@@ -61,6 +61,10 @@ def mover(pid: int) -> int:
     return pid if os.path.exists(f"/proc/{pid}") else 0
 
 
+# Not of the directory: another mover has them perhaps.
+_NOT_NOW = (errno.EMFILE, errno.ENFILE, errno.EIO)
+
+
 class Exclusion:
     """The locks of one mover; a context manager that gives them back.
 
@@ -88,7 +92,7 @@ class Exclusion:
 
         Raises:
             Busy: Another mover has one of them. None of that namespace is held any more.
-            OSError: The directory cannot be used, and must be.
+            OSError: The directory cannot be used, and must be; or there is no descriptor left, or the disk fails.
         """
         inode = self._inode(netns)
         fd, held = self._held.get(inode, (-1, frozenset()))
@@ -104,8 +108,8 @@ class Exclusion:
             for first, count in _runs(wanted):
                 self._wait(fd, first, count)
             self._held[inode] = fd, wanted
-        except OSError:
-            if self._is_must:
+        except OSError as e:
+            if self._is_must or e.errno in _NOT_NOW:
                 raise
             self._held[inode] = fd, wanted  # unlocked: the best that can be had here
         return True

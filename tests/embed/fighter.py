@@ -19,8 +19,8 @@ from tests.csrc.compilers import BUILDS, DEBUGGABLE, Build
 from tests.support import rawdump
 from tests.support.namespaces import Namespace
 
-DRIVER = Path(__file__).parent / "hostile" / "driver.c"
-WRAPPED = "-Wl,--wrap=send,--wrap=malloc,--wrap=calloc,--wrap=realloc"
+DRIVER = tuple(Path(__file__).parent / "hostile" / name for name in ("driver.c", "disturb.c"))
+WRAPPED = "-Wl,--wrap=send,--wrap=socket,--wrap=malloc,--wrap=calloc,--wrap=realloc"
 ANY, MOVE = 0, 1000  # types of messages to stop at; the others are RTM_*
 LOCATIONS = ("unknown", "source", "target", "gone")
 ENDS_S = 60
@@ -54,7 +54,7 @@ DEVICES = {"eth0": "net0", "eth1": "net1"}
 def driver(build: Build) -> Path:
     """driver.c, linked with the core and the batch."""
     build.check()
-    return build.link("hostile", (DRIVER,), (WRAPPED, "-pthread"))
+    return build.link("hostile", DRIVER, (WRAPPED, "-pthread"))
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,11 @@ class Driver:
         """Allocations that fail from now on; returns how many there were since the last call."""
         self.write(f"fail {first} {last}")
         return int(self.read()["allocations"])
+
+    def disturb(self, line: str) -> None:
+        """`sockets N`, `files N` or `enter PATH`: driver.c."""
+        self.write(line)
+        assert self.read() == {}
 
     def interrupt(self, usec: int) -> int:
         """SIGALRM at that interval; returns how many signals there were."""

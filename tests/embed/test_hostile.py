@@ -445,7 +445,8 @@ def test_decoy(sides: tuple[Namespace, Namespace], c: Driver, decoy: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ["veth", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
-def test_lower_under_another_ifindex(sides: tuple[Namespace, Namespace], c: Driver, kind: str) -> None:
+@pytest.mark.parametrize("changed", ["nothing", "name"])
+def test_lower_under_another_ifindex(sides: tuple[Namespace, Namespace], c: Driver, kind: str, changed: str) -> None:
     """P1: a device whose peer or lower device moved with it, and got another ifindex, comes home with it."""
     host, target = sides
     if kind == "macvlan":
@@ -453,7 +454,7 @@ def test_lower_under_another_ifindex(sides: tuple[Namespace, Namespace], c: Driv
         host.wait_until_quiet()
     before = host.dump()
     c.moved(target, {"eth1": "net1", "peer": "below"} if kind == "veth" else {"mv0": "net1", "eth1": "below"})
-    hostile.to_and_fro(target, "below", 103 if kind == "veth" else 102)
+    hostile.lower_to_and_fro(target, 103 if kind == "veth" else 102, changed)
     undone(c, host, before)
 
 

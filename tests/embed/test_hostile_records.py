@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -334,3 +335,38 @@ def test_source_is_the_initial_namespace(initial: Namespace, target: Namespace, 
     # The kernel renumbers nothing in place: all but the ifindex.
     assert "not as before: ifindex 102" in answer.report, answer
     assert [a.address for a in initial.addresses("eth1")] == [a.address for a in before["addresses"]["eth1"]]
+
+
+RECOVER = "import netdevns, sys; print(*(each.outcome for each in netdevns.recover(sys.argv[1])))"
+
+
+@pytest.mark.parametrize("who", ["C", "Python"])
+def test_source_that_may_not_be_looked_at(host: Namespace, target: Namespace, tmp_path: Path, who: str) -> None:
+    """P4: for root without CAP_SYS_PTRACE a namespace is not gone which only a process of another user is in."""
+    if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
+        require("netns", "this user is not root of the machine, who alone sees the processes of others")
+    assert host
+    records = tmp_path / "txn"
+    records.mkdir(mode=0o700)
+    words = ["unshare", "--net", "setpriv", "--reuid", "1000", "--clear-groups", "sh", "-c", "echo; exec cat"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with opened(f"/proc/{holder.pid}/ns/net", "source") as source, Driver() as driver:
+            source.batch(HOST)
+            assert driver.open(target, source=source, records=records).code == 0
+            assert driver.move().code == 0
+            driver.kill()
+        limited = ("setpriv", "--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace")
+        if who == "C":
+            with Driver(under=limited) as other:
+                answer = other.recover(records)
+            assert (answer.code, answer.begun) == (errno.EACCES, False), answer
+        else:
+            done = subprocess.run(
+                [*limited, sys.executable, "-c", RECOVER, str(tmp_path)], capture_output=True, text=True, check=True
+            )
+            assert set(done.stdout.split()) == {"kept"}
+        assert len(os.listdir(records)) == 1
+        holder.stdin.close()

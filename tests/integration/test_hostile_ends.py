@@ -85,6 +85,21 @@ def test_decoy(sides: tuple[Namespace, Namespace], before_step: BeforeStep, deco
     assert_equal_soon(before, host)
 
 
+@pytest.mark.parametrize("kind", ["tap", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
+def test_decoy_beside_ours(sides: tuple[Namespace, Namespace], before_step: BeforeStep, kind: str) -> None:
+    """P7: a device with our name and MAC address is not taken for ours, which is still under its ifindex."""
+    host, target = sides
+    host.ip(hostile.LIKE[kind].format("dev0", "eth1"))
+    host.ip("link set dev0 up")
+    host.wait_until_quiet()
+    before = host.dump()
+    mac = before["links"]["dev0"].attrs[1]
+    before_step("verify", 1, strike(target, then=lambda: hostile.put_decoy(target, kind, mac)))
+    assert failed_move(target, {"dev0": "net0"}).left == ()
+    assert target.names() == {"net0"}
+    assert_equal_soon(before, host)
+
+
 def test_peer_moved_elsewhere(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
     """P7: where the host gave the peer away meanwhile nobody knows whose veth it is: it stays, and is not "deleted"."""
     host, target = sides
@@ -97,8 +112,11 @@ def test_peer_moved_elsewhere(sides: tuple[Namespace, Namespace], before_step: B
 
 
 @pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 nobody chooses an ifindex")
+@pytest.mark.parametrize("changed", ["nothing", "name"])
 @pytest.mark.parametrize("kind", ["veth", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
-def test_lower_under_another_ifindex(sides: tuple[Namespace, Namespace], before_step: BeforeStep, kind: str) -> None:
+def test_lower_under_another_ifindex(
+    sides: tuple[Namespace, Namespace], before_step: BeforeStep, kind: str, changed: str
+) -> None:
     """P1: a device whose peer or lower device moved with it, and got another ifindex, comes home with it."""
     host, target = sides
     if kind == "macvlan":
@@ -107,7 +125,7 @@ def test_lower_under_another_ifindex(sides: tuple[Namespace, Namespace], before_
     devices = {"eth1": "net1", "peer": "below"} if kind == "veth" else {"mv0": "net1", "lower": "below"}
     before = host.dump()
     lower = host.links()["lower"].ifindex if kind == "macvlan" else 103
-    before_step("verify", 1, strike(target, then=lambda: hostile.to_and_fro(target, "below", lower)))
+    before_step("verify", 1, strike(target, then=lambda: hostile.lower_to_and_fro(target, lower, changed)))
     assert failed_move(target, devices).left == ()
     assert_equal_soon(before, host)
 

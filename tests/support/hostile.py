@@ -24,6 +24,24 @@ def change_net1(target: Namespace, changed: str, ifindex: str) -> None:
         target.ip(f"link set {name} address 02:00:00:00:00:66")
 
 
+def lower_to_and_fro(target: Namespace, ifindex: int, changed: str) -> None:
+    """Moves the device "below" away and back, under another ifindex and ("name") another name."""
+    to_and_fro(target, "below", ifindex)
+    if changed == "name":
+        target.batch(["link set below down", "link set below name evil"])
+
+
+def put_decoy(target: Namespace, kind: str, mac: str) -> None:
+    """Beside net0, which gets another name and MAC address, a tap or macvlan that has its own (12 digits)."""
+    target.batch(["link set net0 down", "link set net0 name ours address 02:00:00:00:00:99"])
+    target.ip(LIKE[kind].format("net0", "ours"))
+    target.ip(f"link set net0 address {':'.join(mac[n : n + 2] for n in range(0, 12, 2))}")
+
+
+# How a device of a kind is made, by its name, and on another one.
+LIKE = {"tap": "tuntap add mode tap name {}", "macvlan": "link add link {1} name {0} type macvlan mode bridge"}
+
+
 def hide_net1(target: Namespace, decoy: str) -> None:
     """Under another ifindex and name, beside a veth that has its MAC address and, for example, "net1 index 102"."""
     to_and_fro(target, "net1", 102)

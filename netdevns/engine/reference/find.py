@@ -87,6 +87,9 @@ class Findable:
         for name in (self.name if b"%" in self.wanted else self.wanted, self.ifname):
             if not found and name:
                 found = self._try_at(target, 0, name, BY_MAC)
+        if found and self.name and found.ifindex != self.target_ifindex:
+            # Its name and MAC address are on another one, which the container can have made; its ifindex is there.
+            return self._find_renamed(target) or self._in_target_now(found)
         return self._in_target_now(found)
 
     def _in_target_now(self, found: Link | None) -> Link | None:

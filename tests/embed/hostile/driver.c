@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * csrc/netdevns.h in a process that stays, which tests disturb: reads requests, one a line, and answers each by a line of JSON.
- * Names and texts are hexadecimal in both, so that any byte can be in them. Linked with --wrap of send, malloc, calloc, realloc.
+ * Names and texts are hexadecimal in both, so that any byte can be in them. Linked with --wrap of what disturb.c wraps.
  *
  *	open BATCH SOURCE TARGET	SOURCE: a path, or - for the caller's namespace
  *	add BATCH NAME WANTED, record BATCH DIRECTORY, check|move BATCH ACCEPT, undo|close BATCH
@@ -11,153 +11,32 @@
  *			IFLA_NET_NS_FD) and waits for a line; 0 0: never
  *	fail FIRST LAST	allocations that fail, counted from now on; answers how many there were since the last call
  *	interrupt USEC	SIGALRM each USEC microseconds; 0: no more; answers how many signals there were
+ *	sockets N	the N-th socket from now on fails with ENOBUFS; 0: none
+ *	files N		RLIMIT_NOFILE, the soft limit
+ *	enter PATH	the thread enters a network namespace
  *
  * The handler of all signals that can be caught is installed without SA_RESTART.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
+#include "disturb.h"
 #include "netdevns.h"
 
 #define BATCHES 8
-#define MOVE 1000
 #define REPORT_SIZE (1 << 20)
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-ssize_t __real_send(int fd, const void *data, size_t len, int flags);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-ssize_t __wrap_send(int fd, const void *data, size_t len, int flags);
-
 static struct netdevns_batch *batches[BATCHES];
-static long allocations, first_failing, last_failing;
-static long stop_type, stop_number;
-static volatile sig_atomic_t signals;
-
-static _Noreturn void die(const char *what)
+_Noreturn void die(const char *what)
 {
 	perror(what);
 	exit(1);
-}
-
-/* ---- what is disturbed ---------------------------------------------------------------------------------------------------- */
-
-static int fails(void)
-{
-	allocations++;
-	return allocations >= first_failing && allocations <= last_failing;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-	return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-	return fails() ? NULL : __real_realloc(old, size);
-}
-
-static int has_attribute(const unsigned char *message, size_t len, size_t at, uint16_t type)
-{
-	struct nlattr a;
-
-	for (; at + sizeof a <= len; at += (size_t)NLA_ALIGN(a.nla_len)) {
-		memcpy(&a, message + at, sizeof a);
-		if ((a.nla_type & NLA_TYPE_MASK) == type)
-			return 1;
-		if (a.nla_len < sizeof a)
-			break;
-	}
-	return 0;
-}
-
-static int is_stop(const unsigned char *data, size_t len)
-{
-	struct nlmsghdr h;
-
-	for (size_t at = 0; at + sizeof h <= len; at += (size_t)NLMSG_ALIGN(h.nlmsg_len)) {
-		const size_t attributes = sizeof h + sizeof(struct ifinfomsg);
-
-		memcpy(&h, data + at, sizeof h);
-		if (!stop_type || h.nlmsg_type == stop_type)
-			return 1;
-		if (stop_type == MOVE && h.nlmsg_type == RTM_NEWLINK &&
-		    has_attribute(data + at, h.nlmsg_len, attributes, IFLA_NET_NS_FD))
-			return 1;
-		if (h.nlmsg_len < sizeof h)
-			break;
-	}
-	return 0;
-}
-
-static void wait_for_line(void)
-{
-	int c;
-
-	printf("{\"stopped\":1}\n");
-	fflush(stdout);
-	do
-		c = getchar();
-	while (c != '\n' && c != EOF);
-}
-
-ssize_t __wrap_send(int fd, const void *data, size_t len, int flags)
-{
-	if (stop_number && is_stop(data, len) && --stop_number == 0)
-		wait_for_line();
-	return __real_send(fd, data, len, flags);
-}
-
-static void on_signal(int number)
-{
-	(void)number;
-	signals++;
-}
-
-static void catch_all(void)
-{
-	static const int not_ours[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS, SIGKILL, SIGSTOP };
-	struct sigaction action = { .sa_handler = on_signal };
-
-	for (int i = 1; i <= SIGRTMAX; i++) {
-		size_t k = 0;
-
-		while (k < sizeof not_ours / sizeof not_ours[0] && not_ours[k] != i)
-			k++;
-		if (k == sizeof not_ours / sizeof not_ours[0])
-			sigaction(i, &action, NULL);	/* of two libc says EINVAL */
-	}
-}
-
-static void interrupt(long usec)
-{
-	const struct itimerval each = { .it_interval.tv_usec = usec, .it_value.tv_usec = usec };
-	const int seen = signals;
-
-	if (setitimer(ITIMER_REAL, &each, NULL))
-		die("setitimer");
-	signals = 0;
-	printf("{\"signals\":%d}\n", seen);
 }
 
 /* ---- answers ---------------------------------------------------------------------------------------------------------------- */
@@ -295,25 +174,37 @@ static void both(void)
 
 static void recover(void)
 {
-	char *const report = __real_malloc(REPORT_SIZE);
+	static char report[REPORT_SIZE];
 	const int dirfd = open_path(word(), O_DIRECTORY);
 	struct netdevns_error err;
 
-	if (!report)
-		die("malloc");
 	answer(netdevns_recover(dirfd, (int)number(), report, REPORT_SIZE, &err), &err, NULL, report);
 	close(dirfd);
-	free(report);
 }
 
-static void fail_allocations(void)
+/* What disturbs the calls that follow. */
+static int is_disturbance(const char *verb)
 {
-	const long seen = allocations;
+	if (strcmp(verb, "stop") == 0) {
+		stop_type = number();
+		stop_number = number();
+		printf("{}\n");
+	} else if (strcmp(verb, "interrupt") == 0) {
+		interrupt(number());
+	} else if (strcmp(verb, "fail") == 0) {
+		const long first = number();
 
-	first_failing = number();
-	last_failing = number();
-	printf("{\"allocations\":%ld}\n", seen);
-	allocations = 0;
+		fail_allocations(first, number());
+	} else if (strcmp(verb, "sockets") == 0) {
+		fail_socket(number());
+	} else if (strcmp(verb, "files") == 0) {
+		limit_files((rlim_t)number());
+	} else if (strcmp(verb, "enter") == 0) {
+		enter(word());
+	} else {
+		return 0;
+	}
+	return 1;
 }
 
 static int is_not_for_a_batch(const char *verb)
@@ -322,12 +213,8 @@ static int is_not_for_a_batch(const char *verb)
 		both();
 	else if (strcmp(verb, "recover") == 0)
 		recover();
-	else if (strcmp(verb, "interrupt") == 0)
-		interrupt(number());
-	else if (strcmp(verb, "fail") == 0)
-		fail_allocations();
 	else
-		return 0;
+		return is_disturbance(verb);
 	return 1;
 }
 
@@ -382,13 +269,8 @@ int main(void)
 			break;
 		line[len - 1] = '\0';
 		verb = strtok(line, " ");
-		if (strcmp(verb, "stop") == 0) {
-			stop_type = number();
-			stop_number = number();
-			printf("{}\n");
-		} else if (!is_not_for_a_batch(verb)) {
+		if (!is_not_for_a_batch(verb))
 			do_batch(verb);
-		}
 		fflush(stdout);
 	}
 	free(line);
