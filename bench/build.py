@@ -41,6 +41,7 @@ def programs() -> None:
             subprocess.run(["gcc", *FLAGS, "-o", program, source], check=True)
     folders = [TOP / "csrc", TOP / "tests" / "embed"]
     sources = [source for folder in folders for source in sorted(folder.glob("*.[ch]"))]
+    sources += sorted((folders[0] / "hook").glob("json.[ch]"))
     if not (EMBED.exists() and EMBED.stat().st_mtime > max(source.stat().st_mtime for source in sources)):
         parts = [source for source in sources if source.suffix == ".c" and source.name != "example.c"]  # it is included
         subprocess.run(["gcc", *FLAGS, "-static", f"-I{folders[0]}", "-o", EMBED, *parts], check=True)

@@ -68,8 +68,9 @@ static void put_head(struct nd_msg *m, const char *boot, const struct nd_record_
 	put_text(m, A_BOOT, boot);
 	put_text(m, A_PRESERVE, "");
 	put_number(m, A_PID, (uint64_t)getpid());
-	if (loan)
-		put_number(m, A_LENDS, loan->number);
+	if (!loan)
+		return;
+	put_number(m, A_LENDS, loan->number);
 	if (!content->is_loan)
 		return;
 	nd_msg_begin(m, LOAN, 0, NULL, 0);

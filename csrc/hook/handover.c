@@ -66,7 +66,7 @@ void hook_hand_over(int argc, char **argv, const char *state, size_t len)
 	if (slash)
 		snprintf(slash + 1, sizeof path - (size_t)(slash + 1 - path), PYTHON);
 	environment = clean_environment();
-	if (slash && arguments && environment && access(path, X_OK) == 0 && put_on_stdin(state, len) == 0) {
+	if (slash && arguments && environment && access(path, X_OK) == 0 && (!state || put_on_stdin(state, len) == 0)) {
 		arguments[0] = path;
 		arguments[1] = hook;
 		for (int i = 1; i < argc; i++)

@@ -41,8 +41,10 @@ struct hook_arguments {
 	int is_poststop;
 	char **allowed;		/* globs */
 	size_t allowed_count;
-	char **devices;		/* DEV or DEV=NAME, copies */
+	char **devices;		/* DEV or DEV=NAME, in `text` */
 	size_t device_count;
+	char *text;
+	size_t text_used;
 };
 
 struct hook_device {
@@ -100,7 +102,9 @@ int hook_move(struct hook_request *request, int pidfd, struct hook_report *repor
 
 /* ---- handover.c ---------------------------------------------------------------------------------------------------------------------- */
 
-/* Becomes `netdevns hook` with these arguments, the state on its stdin. Returns only if there is none. */
+/*
+ * Becomes `netdevns hook` with these arguments, the state on its stdin; NULL: the stdin that there is. Returns only if there is none.
+ */
 void hook_hand_over(int argc, char **argv, const char *state, size_t len);
 
 #endif

@@ -60,7 +60,8 @@ int main(int argc, char **argv)
 	char *text = NULL, *copy = NULL;
 	size_t len = 0;
 	/* To its end and before anything can fail: runtimes break when a hook leaves its stdin unread. */
-	int code = hook_read(0, &text, &len), is_read = !code;
+	int code = hook_read(0, &text, &len);
+	const int is_read = !code, is_cut = code == -EFBIG;
 
 	hold_signals(&before);
 	sigaction(SIGPIPE, &ignored, &pipe_before);	/* a stderr without a reader */
@@ -84,7 +85,7 @@ int main(int argc, char **argv)
 	if (code == HOOK_HAND_OVER) {
 		sigaction(SIGPIPE, &pipe_before, NULL);
 		sigprocmask(SIG_SETMASK, &before, NULL);
-		hook_hand_over(argc, argv, text ? text : "", len);
+		hook_hand_over(argc, argv, is_read || is_cut ? text : NULL, len);
 		hold_signals(&before);
 		sigaction(SIGPIPE, &ignored, NULL);
 		hook_say(&report, NOTHING);

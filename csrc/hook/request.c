@@ -15,22 +15,25 @@
 
 /* ---- arguments --------------------------------------------------------------------------------------------------------------------- */
 
-/* A copy, which is taken apart; argv is handed over as it is. */
-static int add_device(struct hook_arguments *arguments, const char *word)
+/* Copied, as it is taken apart; argv is handed over as it is. */
+static void add_device(struct hook_arguments *arguments, const char *word)
 {
-	char *const copy = strdup(word);
+	const size_t size = strlen(word) + 1;
 
-	if (!copy)
-		return -1;
-	arguments->devices[arguments->device_count++] = copy;
-	return 0;
+	memcpy(arguments->text + arguments->text_used, word, size);
+	arguments->devices[arguments->device_count++] = arguments->text + arguments->text_used;
+	arguments->text_used += size;
 }
 
 int hook_arguments_read(struct hook_arguments *arguments, int argc, char **argv)
 {
+	size_t size = 1;
 	int at = 2;
 
-	if (argc < 2 || (strcmp(argv[1], "createRuntime") != 0 && strcmp(argv[1], "poststop") != 0))
+	for (int i = 0; i < argc; i++)
+		size += strlen(argv[i]) + 1;
+	arguments->text = malloc(size);
+	if (!arguments->text || argc < 2 || (strcmp(argv[1], "createRuntime") != 0 && strcmp(argv[1], "poststop") != 0))
 		return -1;
 	arguments->is_poststop = argv[1][0] == 'p';
 	for (; at < argc && strcmp(argv[at], "--") != 0; at++) {
@@ -38,12 +41,13 @@ int hook_arguments_read(struct hook_arguments *arguments, int argc, char **argv)
 			arguments->allowed[arguments->allowed_count++] = argv[++at];
 		else if (strncmp(argv[at], "--allow=", 8) == 0)
 			arguments->allowed[arguments->allowed_count++] = argv[at] + 8;
-		else if (argv[at][0] == '-' || add_device(arguments, argv[at]))
+		else if (argv[at][0] == '-')
 			return -1;
+		else
+			add_device(arguments, argv[at]);
 	}
 	for (at++; at < argc; at++)	/* the kernel takes names that begin with "-" */
-		if (add_device(arguments, argv[at]))
-			return -1;
+		add_device(arguments, argv[at]);
 	for (size_t i = 0; i < arguments->allowed_count; i++)
 		if (!arguments->allowed[i][0])
 			return -1;
@@ -87,18 +91,21 @@ static int open_regular(const char *path)
 	const int seen = open(path, O_PATH | O_CLOEXEC);
 	char again[32];
 	struct stat is;
-	int fd = -1, code = seen < 0 || fstat(seen, &is) < 0 ? -errno : 0;
+	int found;
 
-	if (!code && !S_ISREG(is.st_mode))
-		code = S_ISDIR(is.st_mode) ? -EISDIR : -EINVAL;
-	if (!code) {
+	if (seen < 0)
+		return -errno;
+	if (fstat(seen, &is) < 0) {
+		found = -errno;
+	} else if (!S_ISREG(is.st_mode)) {
+		found = S_ISDIR(is.st_mode) ? -EISDIR : -EINVAL;
+	} else {
 		snprintf(again, sizeof again, "/proc/self/fd/%d", seen);
-		fd = open(again, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-		code = fd < 0 ? -errno : 0;
+		found = open(again, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+		found = found < 0 ? -errno : found;
 	}
-	if (seen >= 0)
-		close(seen);
-	return code ? code : fd;
+	close(seen);
+	return found;
 }
 
 /* Checks a text, which it frees when it is freed. 0: it is an object. */
@@ -183,8 +190,7 @@ int hook_config_read(struct hook_request *request, struct hook_report *why)
 
 void hook_arguments_free(struct hook_arguments *arguments)
 {
-	for (size_t i = 0; i < arguments->device_count; i++)
-		free(arguments->devices[i]);
+	free(arguments->text);
 	free(arguments->devices);
 	free(arguments->allowed);
 }

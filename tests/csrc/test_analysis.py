@@ -18,7 +18,7 @@ ANALYSERS = {
     "gcc": ["gcc", "-O2", "-fanalyzer", "-Wall", "-Werror", "-fdiagnostics-plain-output", "-c", "-o", "/dev/null"],
     "clang": ["clang", "--analyze", "-Xclang", "-analyzer-werror", "-o", "/dev/null"],
 }
-SOURCES = sorted([*CSRC.glob("*.c"), *PROGRAMS["embed"]])
+SOURCES = sorted({*CSRC.glob("*.c"), *CSRC.glob("hook/*.c"), *PROGRAMS["embed"]})
 
 # What an analyser that looks at all must find.
 WRONG = """

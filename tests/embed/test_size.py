@@ -1,4 +1,4 @@
-"""The small runtime is small: static, and what of it is not libc's fits into 128 KiB."""
+"""The small runtime is small: static, and what of it is not libc's fits into 136 KiB."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.csrc.compilers import CORE, PROGRAMS, Build
 
-LIMIT_BYTES = 128 * 1024
+LIMIT_BYTES = 136 * 1024
 # As a container runtime is shipped: no interpreter, no library.
 STATIC = {
     "gcc": Build("gcc", ("-Os", "-static", "-ffunction-sections", "-Wl,--gc-sections"), "gcc-static"),

@@ -22,6 +22,7 @@ from tests.support.attacks import LONG
 SOURCES = (Path(__file__).with_name("json_values.c"), CSRC / "hook" / "json.c")
 SECONDS = 60 if LONG else 3
 REFUSED = "not valid JSON: "
+pytestmark = pytest.mark.timeout(300)
 Ask = Callable[[bytes], str]
 
 
@@ -156,7 +157,7 @@ VALUES = st.recursive(
 )
 
 
-@examples(200, 4000)
+@examples(200, 2000)
 @given(value=VALUES, indent=st.sampled_from([None, 1, "\t"]), is_ascii=st.booleans())
 def test_what_json_writes(ask: Ask, value: Any, indent: int | str | None, is_ascii: bool) -> None:
     """Each document that json writes, but for what is left out."""
@@ -172,7 +173,7 @@ PIECES = ["{", "}", "[", "]", ",", ":", '"', "\\", "\\u", "d83d", "\\ude00", "\\
           "+", "true", "null", " ", "\t", "\n", "ä", "\0", "NaN"]  # fmt: skip
 
 
-@examples(400, 20000)
+@examples(400, 5000)
 @given(text=st.lists(st.sampled_from(PIECES), max_size=24).map("".join).map(str.encode) | st.binary(max_size=24))
 @example(b'{"name":"name"}')
 def test_anything(ask: Ask, text: bytes) -> None:
@@ -180,7 +181,7 @@ def test_anything(ask: Ask, text: bytes) -> None:
     event(f"taken: {agree(ask, text)}")
 
 
-@examples(200, 10000)
+@examples(200, 2000)
 @given(data=st.data(), value=VALUES)
 def test_damaged(ask: Ask, data: st.DataObject, value: Any) -> None:
     """A document of which one byte is another one, or missing."""
