@@ -211,10 +211,11 @@ static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_m
 			if (code)
 				code = snatch(b, ours, m, now[i], NULL, 0, request, err);
 		}
-		if (code) {
+		for (int tries = 0; code && tries < TRIES; tries++) {
 			struct nd_err e;
 
-			rename_in(ours, now[i], b->target_fd, &e);
+			if (!rename_in(ours, now[i], b->target_fd, &e))
+				break;
 		}
 	}
 	return code;

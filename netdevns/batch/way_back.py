@@ -233,7 +233,10 @@ class WayBack:
                     return
             else:
                 return
-        raise EngineError(errno.EEXIST, "it cannot leave it again", "undo")
+        # It must not stay here, where it would end: back to where it was.
+        attrs = wire.attr_u32(uapi.IFLA_NET_NS_FD, self.target_fd) + wire.attr_name(uapi.IFLA_IFNAME, _unguessable())
+        ours.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, link.ifindex, attrs))
+        raise EngineError(errno.EEXIST, "it could not go home from it, and is in the target again", "undo")
 
 
 def _unguessable() -> bytes:

@@ -228,7 +228,7 @@ class Driver:
         return int(self.read()["allocations"])
 
     def disturb(self, line: str) -> None:
-        """`sockets N`, `files N` or `enter PATH`: driver.c."""
+        """`unsent FIRST LAST`, `sockets N`, `files N` or `enter PATH`: driver.c."""
         self.write(line)
         assert self.read() == {}
 

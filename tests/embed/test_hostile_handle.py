@@ -101,6 +101,27 @@ def test_no_memory_on_the_way_through_our_own(sides: tuple[Namespace, Namespace]
     assert_equal_soon(before, host)
 
 
+def test_no_way_home_from_our_own(sides: tuple[Namespace, Namespace], c: Driver) -> None:
+    """P1: a device that cannot go home from a namespace of the batch's own goes back to where it was."""
+    host, target = sides
+    before, names = host.dump(), set[str]()
+    for first in range(1, 16):
+        c.moved(target)
+        host.batch(["link add taker type ifb", "link property add dev taker altname enp1"])
+        c.disturb(f"unsent {first} {first + 2}")
+        answer = c.undo()
+        assert answer.place("eth1") in ("source", "target"), (first, answer)
+        names |= {name[:2] for name in target.names()}
+        c.disturb("unsent 0 0")
+        host.ip("link del taker")
+        if answer.left:
+            answer = c.undo()
+        assert (answer.code, answer.left) == (0, {}), (first, answer)
+        c.close()
+    assert "nd" in names  # under a name that nobody could guess
+    assert_equal_soon(before, host)
+
+
 def test_no_descriptor_for_the_locks(sides: tuple[Namespace, Namespace], c: Driver) -> None:
     """P8: who cannot open the locks for want of descriptors does not take what another mover has."""
     host, target = sides

@@ -30,7 +30,7 @@ int __real_socket(int domain, int type, int protocol);
 int __wrap_socket(int domain, int type, int protocol);
 
 long stop_type, stop_number;
-static long allocations, first_failing, last_failing, failing_socket;
+static long allocations, first_failing, last_failing, failing_socket, moves, first_unsent, last_unsent;
 static volatile sig_atomic_t signals;
 
 static int fails(void)
@@ -68,7 +68,8 @@ static int has_attribute(const unsigned char *message, size_t len, size_t at, ui
 	return 0;
 }
 
-static int is_stop(const unsigned char *data, size_t len)
+/* Whether one of the messages has that type: 0: any, MOVE, or RTM_*. */
+static int has_type(const unsigned char *data, size_t len, long type)
 {
 	struct nlmsghdr h;
 
@@ -76,9 +77,9 @@ static int is_stop(const unsigned char *data, size_t len)
 		const size_t attributes = sizeof h + sizeof(struct ifinfomsg);
 
 		memcpy(&h, data + at, sizeof h);
-		if (!stop_type || h.nlmsg_type == stop_type)
+		if (!type || h.nlmsg_type == type)
 			return 1;
-		if (stop_type == MOVE && h.nlmsg_type == RTM_NEWLINK &&
+		if (type == MOVE && h.nlmsg_type == RTM_NEWLINK &&
 		    has_attribute(data + at, h.nlmsg_len, attributes, IFLA_NET_NS_FD))
 			return 1;
 		if (h.nlmsg_len < sizeof h)
@@ -100,8 +101,12 @@ static void wait_for_line(void)
 
 ssize_t __wrap_send(int fd, const void *data, size_t len, int flags)
 {
-	if (stop_number && is_stop(data, len) && --stop_number == 0)
+	if (stop_number && has_type(data, len, stop_type) && --stop_number == 0)
 		wait_for_line();
+	if (last_unsent && has_type(data, len, MOVE) && ++moves >= first_unsent && moves <= last_unsent) {
+		errno = ENOBUFS;
+		return -1;
+	}
 	return __real_send(fd, data, len, flags);
 }
 
@@ -143,6 +148,14 @@ void fail_allocations(long first, long last)
 	first_failing = first;
 	last_failing = last;
 	allocations = 0;
+}
+
+void fail_moves(long first, long last)
+{
+	moves = 0;
+	first_unsent = first;
+	last_unsent = last;
+	printf("{}\n");
 }
 
 void fail_socket(long number)

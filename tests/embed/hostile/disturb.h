@@ -15,6 +15,7 @@ void catch_all(void);
 /* Each answers with a line. */
 void interrupt(long usec);
 void fail_allocations(long first, long last);
+void fail_moves(long first, long last);
 void fail_socket(long number);
 void limit_files(rlim_t count);
 void enter(const char *path);

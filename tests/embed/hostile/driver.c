@@ -12,6 +12,7 @@
  *	fail FIRST LAST	allocations that fail, counted from now on; answers how many there were since the last call
  *	interrupt USEC	SIGALRM each USEC microseconds; 0: no more; answers how many signals there were
  *	sockets N	the N-th socket from now on fails with ENOBUFS; 0: none
+ *	unsent FIRST LAST	moves that are refused with ENOBUFS before they are sent, counted from now on; 0 0: none
  *	files N		RLIMIT_NOFILE, the soft limit
  *	enter PATH	the thread enters a network namespace
  *
@@ -195,6 +196,10 @@ static int is_disturbance(const char *verb)
 		const long first = number();
 
 		fail_allocations(first, number());
+	} else if (strcmp(verb, "unsent") == 0) {
+		const long first = number();
+
+		fail_moves(first, number());
 	} else if (strcmp(verb, "sockets") == 0) {
 		fail_socket(number());
 	} else if (strcmp(verb, "files") == 0) {
