@@ -154,6 +154,26 @@ def test_another_kind_behind_the_look(
     assert "evil" in target.names()
 
 
+def test_no_way_home_from_our_own(
+    sides: tuple[Namespace, Namespace], before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P1: a device that cannot go home from a namespace of our own goes back to the target, and does not end there."""
+    if not way_back.lookups.moves_altnames():
+        pytest.skip("before 6.6 an alternative name keeps no device from coming home: nobody insists")
+    _, target = sides
+    nobody = way_back.wire.link_message(way_back.uapi.RTM_NEWLINK, way_back.uapi.NLM_F_ACK, 0x7FFFFFFF, b"")
+    monkeypatch.setattr(way_back.WayBack, "_moved", lambda *_, **__: nobody)
+    before_step("verify", 1, strike(target))
+    # What each try to return is refused for.
+    before_step("undo", 1, lambda: target.ip("link property add dev net0 altname stays"))
+    before_step("undo", 2, lambda: target.ip(f"link property add dev {target.names().pop()} altname stays"))
+    (left,) = failed_move(target, {"eth0": "net0"}).left
+    assert (left.device, left.location) == ("eth0", "target")
+    assert left.name is not None
+    assert left.name.startswith("nd")
+    assert any("is in the target again" in words for words in left.missing)
+
+
 @pytest.mark.kinds("macvlan")
 def test_macvlan_of_another_move_stays(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
     """P7: one that lies on the same device is not taken for one that the container deleted."""
