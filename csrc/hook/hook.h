@@ -97,6 +97,8 @@ void hook_loan_name(char name[ND_FILE_NAME_SIZE], const struct hook_request *req
 
 /* ---- move.c -------------------------------------------------------------------------------------------------------------------------- */
 
+/* The name of a signal that is held back and waits; NULL: there is none. */
+const char *hook_interrupted(void);
 /* Moves the devices, and writes the loan. `pidfd`: of the container's process. HOOK_HAND_OVER: nothing was changed. */
 int hook_move(struct hook_request *request, int pidfd, struct hook_report *report);
 

@@ -82,6 +82,11 @@ int main(int argc, char **argv)
 		else
 			hook_say(&report, "the container's devices are to be given back: run `netdevns return %s`", request.id);
 	}
+	if (code == HOOK_HAND_OVER && hook_interrupted()) {	/* it would end the other hook before that says anything */
+		report.count = 0;
+		hook_say(&report, "interrupted (%s); " NOTHING, hook_interrupted());
+		code = HOOK_FAILED;
+	}
 	if (code == HOOK_HAND_OVER) {
 		sigaction(SIGPIPE, &pipe_before, NULL);
 		sigprocmask(SIG_SETMASK, &before, NULL);

@@ -30,17 +30,23 @@ static int has_ended(int pidfd)
 	return poll(&process, 1, 0) != 0;
 }
 
-/* Why not to go on: a signal that waits, or the end of the container's process. */
-static int stop(void *caller, struct nd_err *err)
+const char *hook_interrupted(void)
 {
-	static const int held[] = { SIGINT, SIGTERM, SIGHUP };
-	const struct way *const w = caller;
 	sigset_t waiting;
 
 	sigpending(&waiting);
-	for (size_t i = 0; i < sizeof held / sizeof held[0]; i++)
-		if (sigismember(&waiting, held[i]) == 1)
-			return nd_err_set(err, ND_STEP_NONE, -EINTR, held[i] == SIGINT ? "SIGINT" : held[i] == SIGTERM ? "SIGTERM" : "SIGHUP");
+	return sigismember(&waiting, SIGINT) == 1 ? "SIGINT" : sigismember(&waiting, SIGTERM) == 1 ? "SIGTERM" :
+	       sigismember(&waiting, SIGHUP) == 1 ? "SIGHUP" : NULL;
+}
+
+/* Why not to go on: a signal that waits, or the end of the container's process. */
+static int stop(void *caller, struct nd_err *err)
+{
+	const struct way *const w = caller;
+	const char *const name = hook_interrupted();
+
+	if (name)
+		return nd_err_set(err, ND_STEP_NONE, -EINTR, name);
 	return has_ended(w->pidfd) ? nd_err_set(err, ND_STEP_NONE, -ESRCH, "the container's process has ended") : 0;
 }
 

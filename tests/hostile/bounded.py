@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tests.runtimes.container import NETDEVNS, Machine, opened
+from tests.runtimes.container import NETDEVNS, Machine, hook_words, opened
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored
 
 AS_BYTES = 1_500_000_000
 BOUND_S = 20
-HOOK = [*NETDEVNS, "hook", "createRuntime"]
 UNTOUCHED = "netdevns: nothing was touched"
 PREFIX = "org.netdevns.device."
 
@@ -66,7 +65,8 @@ class Bounded:
         return Ended(process.returncode, out.decode(), err.decode(errors="backslashreplace").splitlines())
 
     def hook(self, *arguments: str, stdin: bytes | IO[bytes] | None = None, **how: Any) -> Ended:
-        return self.run([*HOOK, *arguments], json.dumps(self.state).encode() if stdin is None else stdin, **how)
+        state = json.dumps(self.state).encode() if stdin is None else stdin
+        return self.run([*hook_words(), "createRuntime", *arguments], state, **how)
 
     def refused(self, run: Callable[[], Ended]) -> str:
         """Exit code 2, one line and the verdict, and nothing touched; returns the line."""

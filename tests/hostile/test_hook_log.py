@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from netdevns import limits
-from tests.runtimes.container import Machine
+from tests.runtimes.container import Machine, hook_words
 from tests.support import require
 from tests.support.namespaces import Namespace
 
-from .bounded import AS_BYTES, BOUND_S, HOOK, PREFIX, Bounded, made
+from .bounded import AS_BYTES, BOUND_S, PREFIX, Bounded, made
 
 LOG, OLD = "/run/netdevns/hook.log", "/run/netdevns/hook.log.old"
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (.*)")
@@ -261,7 +261,7 @@ def test_stderr_that_nobody_reads(bounded: Bounded) -> None:
         while os.write(write, b"x" * 4096):
             pass
     os.set_blocking(write, True)
-    argv = ["prlimit", f"--as={AS_BYTES}", *HOOK, "=x"]
+    argv = ["prlimit", f"--as={AS_BYTES}", *hook_words(), "createRuntime", "=x"]
     with (
         open(read, "rb"),
         open(write, "wb") as stderr,

@@ -14,12 +14,12 @@ import pytest
 
 import netdevns
 from netdevns import limits
-from tests.runtimes.container import NETDEVNS
+from tests.runtimes.container import NETDEVNS, hook_words, is_static
 from tests.support.attacks import LONG
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored
 
-from .bounded import HOOK, PREFIX, UNTOUCHED, Bounded, Ended
+from .bounded import PREFIX, UNTOUCHED, Bounded, Ended
 
 # ---- what is at config.json's place --------------------------------------------------------------------------------
 
@@ -154,8 +154,14 @@ def test_large_document(bounded: Bounded, kind: str) -> None:
 @pytest.mark.parametrize("by", ["hook", "apply"])
 def test_too_little_memory(bounded: Bounded, by: str) -> None:
     """A document that this process has no memory for is refused like any other."""
+    if by == "hook" and is_static():
+        pytest.skip("it reads such a document with little more memory than it is long")
     bounded.config.write_bytes(LARGE["objects"]())
-    argv = HOOK if by == "hook" else [*NETDEVNS, "apply", "--bundle", str(bounded.bundle), "--pid", "1"]
+    argv = (
+        [*hook_words(), "createRuntime"]
+        if by == "hook"
+        else [*NETDEVNS, "apply", "--bundle", str(bounded.bundle), "--pid", "1"]
+    )
     line = bounded.refused(lambda: bounded.run(argv, json.dumps(bounded.state).encode(), as_bytes=250_000_000))
     assert line.endswith("there is too little memory for it")
 
@@ -167,14 +173,14 @@ def test_too_little_memory(bounded: Bounded, by: str) -> None:
 def test_endless_stdin(bounded: Bounded, stage: str) -> None:
     """A state without an end is read as far as the limit."""
     with open("/dev/zero", "rb") as zeros:
-        line = bounded.refused(lambda: bounded.run([*NETDEVNS, "hook", stage], zeros))
+        line = bounded.refused(lambda: bounded.run([*hook_words(), stage], zeros))
     assert line == "state on stdin: larger than 16 MiB"
 
 
 def test_stdin_that_cannot_be_read(bounded: Bounded) -> None:
     """One that is open for writing alone is refused as every other state that is none."""
     with open("/dev/null", "wb") as nothing:
-        line = bounded.refused(lambda: bounded.run(HOOK, nothing))
+        line = bounded.refused(lambda: bounded.run([*hook_words(), "createRuntime"], nothing))
     assert line == "state on stdin: cannot be read: Bad file descriptor"
 
 

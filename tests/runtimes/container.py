@@ -31,6 +31,21 @@ ENV = {
 # -P: a hook's working directory is the bundle, and what lies there is no module of ours.
 NETDEVNS = [sys.executable, "-P", "-m", "netdevns"]
 
+
+def is_static() -> bool:
+    """Whether the hook in C is tried."""
+    return os.environ.get("NETDEVNS_HOOK") == "static"
+
+
+def hook_words() -> list[str]:
+    """What starts a hook; a stage and its arguments follow. NETDEVNS_HOOK=static: the one in C."""
+    if not is_static():
+        return [*NETDEVNS, "hook"]
+    from tests.hook.built import program
+
+    return [str(program())]
+
+
 # ---- the devices of most tests --------------------------------------------------------------------------------------
 
 HOST_DEVICES = """
@@ -168,7 +183,7 @@ class Machine:
     def hook(self, state: object, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs the createRuntime hook as a runtime does; `state`: bytes, or what becomes JSON."""
         data = state if isinstance(state, bytes) else json.dumps(state).encode()
-        return self.run([*NETDEVNS, "hook", "createRuntime", *arguments], stdin=data)
+        return self.run([*hook_words(), "createRuntime", *arguments], stdin=data)
 
     def named_namespace(self, name: str) -> Namespace:
         """Makes /run/netns/NAME."""
@@ -197,9 +212,9 @@ def make_rootfs(path: Path, busybox: str) -> None:
 def hook(*arguments: str) -> dict[str, object]:
     """An entry of `hooks.createRuntime`: this checkout's netdevns."""
     return {
-        "path": NETDEVNS[0],
+        "path": hook_words()[0],
         # args[0] is the path again: runtimes pass it on as it is, and Python finds its venv by it.
-        "args": [*NETDEVNS, "hook", "createRuntime", *arguments],
+        "args": [*hook_words(), "createRuntime", *arguments],
         "env": [f"{name}={value}" for name, value in ENV.items()],
         "timeout": TIMEOUT_S,
     }

@@ -19,7 +19,7 @@ from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
 from tests.support.restored import assert_equal_soon
 
-from .container import ARRIVED, CONTAINER, DEVICES, NETDEVNS, WIRES, Bundle, Machine, Runtime, Seen, furnish, hook
+from .container import ARRIVED, CONTAINER, DEVICES, WIRES, Bundle, Machine, Runtime, Seen, furnish, hook, hook_words
 from .test_hook_process import Container, opened, sleeping
 
 LOANS = "/run/netdevns/loan"
@@ -34,13 +34,13 @@ def write(bundle: Bundle, devices: dict[str, object], **how: Any) -> None:
     """A config.json with both hooks."""
     bundle.write(devices, **how)
     path = bundle.path / "config.json"
-    poststop = {**hook(), "args": [*NETDEVNS, "hook", "poststop"]}
+    poststop = {**hook(), "args": [*hook_words(), "poststop"]}
     config = json.loads(path.read_text()) | {"hooks": {"createRuntime": [hook()], "poststop": [poststop]}}
     path.write_text(json.dumps(config))
 
 
 def poststop(machine: Machine, state: object) -> tuple[int, str]:
-    done = machine.run([*NETDEVNS, "hook", "poststop"], stdin=json.dumps(state).encode())
+    done = machine.run([*hook_words(), "poststop"], stdin=json.dumps(state).encode())
     assert done.stdout == ""
     return done.returncode, done.stderr
 
@@ -151,7 +151,7 @@ def test_any_id(host: Namespace, machine: Machine, bundle: Bundle, id_: str) -> 
 )
 def test_bad_state(machine: Machine, stdin: bytes, reason: str) -> None:
     """S14: poststop reads the state as strictly."""
-    done = machine.run([*NETDEVNS, "hook", "poststop"], stdin=stdin)
+    done = machine.run([*hook_words(), "poststop"], stdin=stdin)
     assert done.returncode == 2
     assert reason in done.stderr
     assert reason in machine.hook_log()

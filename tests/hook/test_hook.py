@@ -1,0 +1,257 @@
+"""The hook in C: what it does itself, what it hands over, and that nothing is lost when it is killed or interrupted.
+
+The tests of the hook in Python run with this one, too, where NETDEVNS_HOOK is "static": tests/runtimes, tests/hostile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netdevns.recovery import layout, loans
+from netdevns.recovery.layout import Section
+from tests.fault.reasons import Place
+from tests.support.attacks import FULL, Ended, finish, sample, traced
+from tests.support.processes import wait_until
+
+from .built import program
+
+LOAN = Path("/run/netdevns/loan/c1")
+WAYS = ["gcc-sanitized"]
+
+
+class Hooked(Place):
+    """One device without state that C does not restore, a container's process, and a bundle that asks for it."""
+
+    def _make(self) -> None:
+        super()._make()
+        self.host.ip("route del 192.0.2.0/24")
+
+    def container(self) -> dict[str, object]:
+        """Its state, as the hook gets it."""
+        return {
+            "ociVersion": "1.3.0",
+            "id": "c1",
+            "status": "created",
+            "pid": self.process.pid,
+            "bundle": str(self.bundle),
+        }
+
+    def hook(
+        self, stage: str = "createRuntime", *arguments: str, inject: tuple[str, ...] = (), way: str = WAYS[0]
+    ) -> Ended:
+        """The hook in C, under strace."""
+        argv = [str(program(way)), stage, *arguments]
+        # LeakSanitizer cannot trace a process that is traced.
+        environment = {"ASAN_OPTIONS": "detect_leaks=0"}
+        stdin = json.dumps(self.container())
+        return traced(lambda under: self.start(argv, stdin, under, **environment), *inject)[0]
+
+    def python_hook(self) -> None:
+        out, err, code = finish(self.python("-m", "netdevns", "hook", "createRuntime"))
+        assert (out, err, code) == ("", "", 0)
+
+    def is_home(self) -> bool:
+        """Whether the device is as it was, once the kernel is done."""
+        wait_until(lambda: "eth1" in self.host.names(), "the device is in the host", 5)
+        addresses = {a.address for a in self.host.addresses("eth1")}
+        return self.host.links()["eth1"].up and {"10.0.0.1", "2001:db8::1"} <= addresses
+
+    def is_complete(self) -> bool:
+        names = self.target.names()
+        return "net0" in names and {"10.0.0.1", "2001:db8::1"} <= {a.address for a in self.target.addresses("net0")}
+
+
+@pytest.fixture
+def place() -> Iterator[Hooked]:
+    with Hooked("native") as found:
+        yield found
+
+
+def sections(path: Path = LOAN) -> list[Section]:
+    return layout.parse(path.read_bytes())
+
+
+def moved(section: Section) -> tuple[object, ...]:
+    """What a loan says of a device."""
+    texts = (layout.A_HOST_NAME, layout.A_IFNAME, layout.A_WANTED)
+    return *map(section.text, texts), section.ifindex(layout.A_IFINDEX) > 0, len(section.body) > 0
+
+
+# ---- what it does itself -------------------------------------------------------------------------------------------
+
+
+def test_device_arrives(place: Hooked) -> None:
+    """It is there with its addresses; the loan says what the one of Python says; no record is left."""
+    ended = place.hook()
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert place.is_complete()
+    ours = sections()
+    assert [os.path.basename(p) for p in place._records()] == ["c1"]
+    pid = place.process.pid
+    place.close()
+    with Hooked("native") as other:
+        other.python_hook()
+        theirs = sections()
+    assert loans.container_of(ours)[0] == loans.container_of(theirs)[0] == "c1"
+    devices = [[moved(s) for s in each if s.type == layout.DEVICE] for each in (ours, theirs)]
+    assert devices[0] == devices[1] == [(b"eth1", b"eth1", b"net0", True, True)]
+    (target,) = (s for s in ours if s.type == layout.TARGET)
+    assert target.number(layout.A_OF_PID) == pid
+    # What Python's has besides are tables with nothing but the kernel's own: C moves no device that has more.
+    assert {s.type for s in theirs} - {s.type for s in ours} <= {layout.STATE}
+
+
+def test_nothing_to_do(place: Hooked) -> None:
+    """Without devices it makes nothing, and neither does poststop."""
+    (place.bundle / "config.json").write_text('{"linux": {"namespaces": [{"type": "network"}]}}')
+    for stage in ("createRuntime", "poststop"):
+        ended = place.hook(stage)
+        assert (ended.code, ended.out, ended.err) == (0, "", "")
+        assert "execve" not in ended.calls[1:]
+    assert not Path("/run/netdevns").exists()
+
+
+def test_device_that_a_runtime_has_moved(place: Hooked) -> None:
+    """It is left out, and the others move."""
+    place.host.batch(["link add eth2 type ifb", "link add eth3 type ifb"])
+    place.host.ip("link set eth2 name net2")
+    place.host.give("net2", place.target)
+    ended = place.hook("createRuntime", "eth2=net2", "eth3")
+    assert (ended.code, ended.err) == (0, "")
+    assert place.target.names() >= {"net0", "net2", "eth3"}
+    (section, other) = (s for s in sections() if s.type == layout.DEVICE)
+    assert {section.text(layout.A_IFNAME), other.text(layout.A_IFNAME)} == {b"eth1", b"eth3"}
+
+
+# ---- what it hands over ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prepare", "code"),
+    [
+        ("route add default via 10.0.0.9", 0),  # the operator named the device: it may carry one
+        ("route add 198.51.100.0/24 via 10.0.0.9", 0),
+        ("link set eth1 name eth7", 2),
+    ],
+)
+def test_handed_over(place: Hooked, prepare: str, code: int) -> None:
+    """State that C does not restore, and what is refused: Python's hook does it, or says why not."""
+    if "name" in prepare:
+        place.host.ip("link set eth1 down")
+    place.host.ip(prepare)
+    ended = place.hook()
+    assert ended.code == code, ended
+    assert ended.calls.count("execve") > 1
+    if code:
+        assert ended.err.startswith("netdevns: eth1: no such device in this network namespace\n")
+    else:
+        assert any(s.type == layout.STATE for s in sections())
+
+
+def test_container_of_before(place: Hooked) -> None:
+    """A loan that names the device, and poststop of a container that has one."""
+    place.python_hook()
+    place.host.ip("link add eth1 type ifb")
+    for stage in ("createRuntime", "poststop"):
+        assert place.hook(stage).calls.count("execve") > 1
+
+
+def test_alone(place: Hooked, tmp_path: Path) -> None:
+    """Where no netdevns is beside it, it says in a line why nothing was touched, on stderr and in the log."""
+    alone = tmp_path / "netdevns-hook"
+    alone.write_bytes(program("gcc").read_bytes())
+    alone.chmod(0o755)
+    place.host.ip("link set eth1 down")
+    place.host.ip("link set eth1 name eth7")
+    with place.host.entered():
+        done = subprocess.run(
+            [alone, "createRuntime"], input=json.dumps(place.container()), capture_output=True, text=True, check=False
+        )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "netdevns: eth1: no such device\nnetdevns: nothing was touched\n"
+    log = [line.split(" ", 1)[1] for line in Path("/run/netdevns/hook.log").read_text().splitlines()]
+    assert log == ["eth1: no such device", "nothing was touched"]
+
+
+# ---- attacks ---------------------------------------------------------------------------------------------------------
+
+
+def test_killed_at_each_call(show) -> None:
+    """P4: killed at any call, the device is in the host as it was, or complete and on loan."""
+    with Hooked("native") as place:
+        calls = [
+            (call, nr)
+            for call, nr in place.hook(way="gcc").own
+            if call in ("sendto", "linkat", "unlinkat", "pwrite64", "flock")
+        ]
+    ends = {"as before": 0, "complete": 0}
+    for call, number in [*sample(calls[:-2], len(calls) if FULL else 6), *calls[-2:]]:
+        with Hooked("native") as place:
+            place.hook(inject=(f"{call}:signal=KILL:when={number}",), way="gcc")
+            out, err, code = finish(place.python("-m", "netdevns", "recover"))
+            assert code == 0, (call, number, out, err)
+            is_lent = LOAN.exists()
+            assert place.is_complete() if is_lent else place.is_home(), (call, number, out, err)
+            ends["complete" if is_lent else "as before"] += 1
+            assert not [p for p in place._records() if "/txn/" in p]
+    show(f"hook in C, killed and recovered: {ends}")
+    assert all(ends.values())
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP"])
+def test_signal(show, name: str) -> None:
+    """A signal at any message: the move is undone, or complete; it is said."""
+    with Hooked("native") as place:
+        numbers = place.hook(way="gcc").numbers("sendto")
+    ends = {1: 0, 0: 0}
+    for number in sample(numbers, len(numbers) if FULL else 4):
+        with Hooked("native") as place:
+            ended = place.hook(inject=(f"sendto:signal={name}:when={number}",), way="gcc")
+            assert ended.code in ends, ended
+            ends[ended.code] += 1
+            assert place.is_home() if ended.code else place.is_complete()
+            assert (f"SIG{name}" in ended.err) == (ended.code == 1), ended
+            assert place._records() == ([] if ended.code else [str(LOAN)])
+    show(f"hook in C, SIG{name}: {ends} by exit code")
+    assert ends[1]
+
+
+def test_process_ends() -> None:
+    """The container's process ends during the move: it is undone."""
+    with Hooked("native") as place:
+        *_, last = place.hook(way="gcc").numbers("sendto")
+    with Hooked("native") as place:
+        late = (
+            "strace",
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=sendto",
+            "-e",
+            f"inject=sendto:delay_enter=500000:when={last}",
+        )
+        hook = place.start([str(program("gcc")), "createRuntime"], json.dumps(place.container()), late)
+        wait_until(lambda: "net0" in place.target.names(), "it has moved", 5)
+        place.process.kill()
+        out, err, code = finish(hook)
+        assert (out, code) == ("", 1), err
+        assert "the container's process has ended" in err
+        assert place.is_home()
+        assert place._records() == []
+
+
+def test_no_room_for_the_loan(place: Hooked) -> None:
+    """What cannot be written down is not given."""
+    ended = place.hook(inject=("linkat:error=ENOSPC:when=2",), way="gcc")
+    assert (ended.code, ended.out) == (1, ""), ended
+    assert "the loan cannot be written: No space left on device" in ended.err
+    assert "all devices are restored" in ended.err
+    assert place.is_home()
+    assert place._records() == []
