@@ -51,7 +51,7 @@ ARRIVED = """\
 eth1 -> eth1 (ifindex 101) 10.1.0.1/24 2001:db8:1::1/64
 eth2 -> net0 (ifindex 102) 10.2.0.1/24 10.2.0.2/24 2001:db8:2::1/64
 """
-# The way back from the target is the third setns: a visit tries the way back, goes, and returns; the thread is in the source.
+# The way back from the target is the third setns: a visit tries the way back, goes, and returns. The source needs none.
 WAY_BACK = "setns:error=EPERM:when=3"
 # A thread whose way back from the target is refused: the process prints the namespaces of its other threads.
 ASTRAY = """
