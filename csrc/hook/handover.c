@@ -20,18 +20,18 @@ extern char **environ;
 static int put_on_stdin(const char *state, size_t len)
 {
 	const int fd = memfd_create("state", MFD_CLOEXEC);
+	ssize_t n = 1;
+	int code;
 
-	while (fd >= 0 && len) {
-		const ssize_t n = write(fd, state, len);
-
-		if (n <= 0) {
-			close(fd);
-			return -1;
-		}
+	if (fd < 0)
+		return -1;
+	while (len && (n = write(fd, state, len)) > 0) {
 		state += n;
 		len -= (size_t)n;
 	}
-	return fd < 0 || lseek(fd, 0, SEEK_SET) < 0 || dup2(fd, 0) < 0 ? -1 : 0;
+	code = n <= 0 || lseek(fd, 0, SEEK_SET) < 0 || dup2(fd, 0) < 0 ? -1 : 0;
+	close(fd);
+	return code;
 }
 
 /* What an interpreter would take modules from, or other orders, is left out: a hook runs as root. */
