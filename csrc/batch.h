@@ -47,6 +47,8 @@ struct nd_lock {
 	size_t count;
 };
 
+/* CLOCK_MONOTONIC */
+int64_t nd_now_ms(void);
 void nd_lock_init(struct nd_lock *lock);
 /*
  * Holds these ifindexes (ascending) of the namespace `netns_fd` besides those that are held; `dir` is ND_LOCK_DIR but in tests.
@@ -213,6 +215,8 @@ int nd_batch_dump_links(struct netdevns_batch *b, struct nd_sock *sock, const st
 			struct nd_err *err);
 /* A link by ifindex, in b->reply. -ENODEV: not there. */
 int nd_batch_link(struct netdevns_batch *b, struct nd_sock *sock, int32_t ifindex, struct nd_view *link, struct nd_err *err);
+/* Whether there is a device of that name, which is no alternative name; its link, in b->reply. */
+int nd_batch_has_link(struct netdevns_batch *b, struct nd_sock *sock, const char *name, struct nd_link *link, struct nd_view *v);
 
 /* Whether a move takes alternative names along (from 6.6 on). */
 int nd_batch_moves_altnames(struct netdevns_batch *b);

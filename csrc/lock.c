@@ -69,7 +69,7 @@ static int32_t busy_one(int fd, int32_t first, size_t count)
 	return (int32_t)run.l_start;
 }
 
-static int64_t now_ms(void)
+int64_t nd_now_ms(void)
 {
 	struct timespec now;
 
@@ -80,7 +80,7 @@ static int64_t now_ms(void)
 /* Waits for a moment. 0: it was long enough. */
 static int wait_until(int64_t end_ms)
 {
-	const int64_t left = end_ms - now_ms();
+	const int64_t left = end_ms - nd_now_ms();
 	const struct timespec pause = { .tv_nsec = (left < PAUSE_MS ? left : PAUSE_MS) * 1000000 };
 
 	if (left <= 0)
@@ -170,7 +170,7 @@ static int take(struct nd_lock *lock, const int32_t *all, size_t total, int wait
 		n = run_length(all, at, total);
 		while ((code = set(lock->fd, F_WRLCK, all[at], n)) == 0) {
 			if (end < 0)
-				end = now_ms() + wait_ms;
+				end = nd_now_ms() + wait_ms;
 			if (wait_until(end))
 				continue;
 			*busy = busy_one(lock->fd, all[at], n);

@@ -136,6 +136,19 @@ int nd_batch_link(struct netdevns_batch *b, struct nd_sock *sock, int32_t ifinde
 	return 0;
 }
 
+int nd_batch_has_link(struct netdevns_batch *b, struct nd_sock *sock, const char *name, struct nd_link *link, struct nd_view *v)
+{
+	_Alignas(8) unsigned char bytes[64 + ND_WORD_SIZE];
+	struct nd_msg m;
+	struct nd_err e;
+	size_t pos = 0;
+
+	nd_msg_init(&m, bytes, sizeof bytes);
+	nd_put_getlink_named(&m, name);
+	return !nd_batch_dump(b, sock, &m, NULL, &e) && nd_view_next(b->reply.data, b->reply.used, &pos, v) > 0 &&
+	       !nd_link_summarize(link, v) && strcmp(link->name, name) == 0;
+}
+
 /* ---- members -------------------------------------------------------------------------------------------------------------- */
 
 struct nd_member *nd_member_new(const char *ifname, const char *wanted)

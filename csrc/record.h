@@ -73,6 +73,8 @@ struct nd_record {
 	char name[ND_FILE_NAME_SIZE];
 };
 
+/* 0 or -errno */
+int nd_write_all(int fd, const void *data, size_t len);
 void nd_record_init(struct nd_record *record);
 /* Whether records may be written to the directory. -EPERM: it is another user's, or others may write to it. */
 int nd_record_may_use(int dirfd);

@@ -134,17 +134,10 @@ static int is_from_target(struct netdevns_batch *b, const struct nd_link *link, 
 /* One of another kind has its name at home. */
 static int32_t of_another_kind(struct netdevns_batch *b, const struct nd_member *m)
 {
-	_Alignas(8) unsigned char bytes[256];
 	struct nd_link link;
 	struct nd_view now;
-	struct nd_err e;
-	struct nd_msg msg;
-	size_t pos = 0;
 
-	nd_msg_init(&msg, bytes, sizeof bytes);
-	nd_put_getlink_named(&msg, m->ifname);
-	if (nd_batch_dump(b, b->source, &msg, NULL, &e) || nd_view_next(b->reply.data, b->reply.used, &pos, &now) <= 0 ||
-	    nd_link_summarize(&link, &now) || strcmp(link.name, m->ifname) != 0)
+	if (!nd_batch_has_link(b, b->source, m->ifname, &link, &now))
 		return 0;
 	return is_from_target(b, &link, below(&now)) ? link.ifindex : 0;
 }

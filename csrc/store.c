@@ -85,15 +85,17 @@ static int unnamed_file(int dirfd, char unnamed[ND_FILE_NAME_SIZE])
 	return code;
 }
 
-static int write_all(int fd, const unsigned char *data, size_t len)
+int nd_write_all(int fd, const void *data, size_t len)
 {
+	const unsigned char *at = data;
+
 	while (len) {
-		const ssize_t n = write(fd, data, len);
+		const ssize_t n = write(fd, at, len);
 
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		if (n > 0) {
-			data += n;
+			at += n;
 			len -= (size_t)n;
 		}
 	}
@@ -135,7 +137,7 @@ static int put_file(int dirfd, const unsigned char *data, size_t len, char name[
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 		code = -errno;
 	if (!code)
-		code = write_all(fd, data, len);
+		code = nd_write_all(fd, data, len);
 	if (!code && wanted[0]) {
 		snprintf(fresh, sizeof fresh, "%s", wanted);
 		snprintf(prefix, sizeof prefix, "%.*s~", ND_FILE_NAME_SIZE - 18, wanted);

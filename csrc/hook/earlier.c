@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * What earlier hooks left below /run/netdevns: records of moves that were killed, and loans. Who has to do with them is the hook in
- * Python; here it is only found out whether there is anything about these devices, or this container.
+ * Records of killed moves, and loans, below /run/netdevns. The hook in Python acts on them; this file only finds out whether one of
+ * them names a device of the request, or its container.
  */
 #define _GNU_SOURCE
 #include "hook.h"
+#include "../layout.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -14,7 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define A_IFNAME 2		/* of a device's section: docs/records.md */
 #define LOAN_NAME_MAX 200	/* bytes of a name that others chose, to which something is added */
 
 static const char TXN[] = ND_LOCK_DIR "/txn", LOANS[] = ND_LOCK_DIR "/loan";

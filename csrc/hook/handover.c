@@ -20,16 +20,11 @@ extern char **environ;
 static int put_on_stdin(const char *state, size_t len)
 {
 	const int fd = memfd_create("state", MFD_CLOEXEC);
-	ssize_t n = 1;
 	int code;
 
 	if (fd < 0)
 		return -1;
-	while (len && (n = write(fd, state, len)) > 0) {
-		state += n;
-		len -= (size_t)n;
-	}
-	code = n <= 0 || lseek(fd, 0, SEEK_SET) < 0 || dup2(fd, 0) < 0 ? -1 : 0;
+	code = nd_write_all(fd, state, len) || lseek(fd, 0, SEEK_SET) < 0 || dup2(fd, 0) < 0 ? -1 : 0;
 	close(fd);
 	return code;
 }

@@ -57,7 +57,7 @@ int main(int argc, char **argv)
 					    .devices = calloc((size_t)argc + 1, sizeof(char *)) };
 	struct sigaction ignored = { .sa_handler = SIG_IGN }, pipe_before;
 	sigset_t before;
-	char *text = NULL, *copy = NULL;
+	char *text = NULL;
 	size_t len = 0;
 	/* To its end and before anything can fail: runtimes break when a hook leaves its stdin unread. */
 	int code = hook_read(0, &text, &len);
@@ -65,16 +65,12 @@ int main(int argc, char **argv)
 
 	hold_signals(&before);
 	sigaction(SIGPIPE, &ignored, &pipe_before);	/* a stderr without a reader */
-	if (is_read)
-		copy = malloc(len + 1);
-	if (copy)
-		memcpy(copy, text, len + 1);
 	code = HOOK_HAND_OVER;
-	if (!copy || !arguments.allowed || !arguments.devices)
+	if (!is_read || !arguments.allowed || !arguments.devices)
 		hook_say(&report, "state on stdin: cannot be read");
 	else if (hook_arguments_read(&arguments, argc, argv))
 		hook_say(&report, "write: netdevns-hook createRuntime [--allow GLOB ...] [DEV=NAME ...], or netdevns-hook poststop");
-	else if (!hook_state_read(&request, copy, len, &report)) {
+	else if (!hook_state_read(&request, text, len, &report)) {
 		if (!arguments.is_poststop)
 			code = create_runtime(&request, &arguments, &report);
 		else if (!hook_has_to_return(&request))
@@ -98,9 +94,8 @@ int main(int argc, char **argv)
 	}
 	hook_report_send(&report);
 	if (!request.state.text)	/* else it is the request's */
-		free(copy);
+		free(text);
 	hook_request_free(&request);
 	hook_arguments_free(&arguments);
-	free(text);
 	return code;
 }

@@ -109,22 +109,6 @@ static int begin_loan(struct way *w)
 
 /* ---- devices that a runtime has moved already -------------------------------------------------------------------------------------- */
 
-/* Whether the target has a device of that name, and not an alternative name. */
-static int is_there(struct netdevns_batch *b, const char *name)
-{
-	_Alignas(8) unsigned char bytes[512];
-	struct nd_link link;
-	struct nd_view v;
-	struct nd_msg m;
-	struct nd_err e;
-	size_t pos = 0;
-
-	nd_msg_init(&m, bytes, sizeof bytes);
-	nd_put_getlink_named(&m, name);
-	return !nd_batch_dump(b, b->target, &m, NULL, &e) && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0 &&
-	       !nd_link_summarize(&link, &v) && strcmp(link.name, name) == 0;
-}
-
 /*
  * Takes out of the request what is absent here and there under its name: a runtime with netDevices of its own has moved it. Returns how
  * many; 0 where anything else is wrong, too.
@@ -132,13 +116,16 @@ static int is_there(struct netdevns_batch *b, const char *name)
 static size_t leave_out(struct way *w)
 {
 	const struct netdevns_finding *f;
+	struct nd_link link;
+	struct nd_view v;
 	size_t left_out = 0, kept = 0;
 	char *const absent = calloc(w->request->count + 1, 1);
 
 	for (size_t i = 0; absent && (f = netdevns_batch_finding(w->batch, i)); i++) {
 		if (f->severity != NETDEVNS_ERROR || f->device < 0)
 			continue;
-		if (strcmp(f->code, "device.unknown") != 0 || !is_there(w->batch, w->request->devices[f->device].wanted)) {
+		if (strcmp(f->code, "device.unknown") != 0 ||
+		    !nd_batch_has_link(w->batch, w->batch->target, w->request->devices[f->device].wanted, &link, &v)) {
 			free(absent);
 			return 0;
 		}

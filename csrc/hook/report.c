@@ -27,20 +27,12 @@
 #define SYSLOG_WAIT_MS 200	/* all lines together */
 #define PAUSE_MS 1
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* 0: it was long enough. */
 static int pause_until(int64_t end_ms)
 {
 	const struct timespec pause = { .tv_nsec = PAUSE_MS * 1000000 };
 
-	if (now_ms() >= end_ms)
+	if (nd_now_ms() >= end_ms)
 		return 0;
 	nanosleep(&pause, NULL);
 	return 1;
@@ -88,11 +80,11 @@ void hook_say(struct hook_report *report, const char *format, ...)
 
 static void complain(const struct hook_report *report, size_t count)
 {
-	const int64_t end = now_ms() + STDERR_WAIT_MS;
+	const int64_t end = nd_now_ms() + STDERR_WAIT_MS;
 
 	for (size_t i = 0; i < count; i++) {
 		struct pollfd stderr_ = { .fd = 2, .events = POLLOUT };
-		const int64_t left = end - now_ms();
+		const int64_t left = end - nd_now_ms();
 
 		/* A pipe that is not full takes 4 KiB (pipe(7), PIPE_BUF); O_NONBLOCK would be for all who have it open. */
 		if (poll(&stderr_, 1, left > 0 ? (int)left : 0) <= 0 || dprintf(2, "netdevns: %s\n", report->lines[i]) < 0)
@@ -126,30 +118,21 @@ static int is_current(int dirfd, int fd, off_t more)
 static int append(int dirfd, const char *text, size_t len, const char **why)
 {
 	const int fd = nd_file_open(dirfd, LOG, O_WRONLY | O_APPEND | O_CREAT, why);
-	int done;
+	int done, code;
 
 	if (fd < 0)
 		return fd;
 	done = is_current(dirfd, fd, (off_t)len);
-	while (done > 0 && len) {
-		const ssize_t n = write(fd, text, len);
-
-		if (n < 0 && errno != EINTR)
-			done = -errno;
-		if (n > 0) {
-			text += n;
-			len -= (size_t)n;
-		}
-	}
+	code = done > 0 ? nd_write_all(fd, text, len) : 0;
 	close(fd);
-	return done;
+	return code ? code : done;
 }
 
 /* 0, or why it could not be written. */
 static int log_lines(const struct hook_report *report, size_t count, const char **why)
 {
 	static char text[HOOK_LINES_MAX * (HOOK_LINE_BYTES_MAX + 32)];
-	const int64_t end = now_ms() + LOCK_WAIT_MS;
+	const int64_t end = nd_now_ms() + LOCK_WAIT_MS;
 	const time_t now = time(NULL);
 	struct tm utc;
 	char stamp[32];
@@ -180,7 +163,7 @@ static int log_lines(const struct hook_report *report, size_t count, const char 
  */
 static void send_lines(const struct hook_report *report, size_t count)
 {
-	const int64_t end = now_ms() + SYSLOG_WAIT_MS;
+	const int64_t end = nd_now_ms() + SYSLOG_WAIT_MS;
 	const struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = SYSLOG };
 	const int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	char line[HOOK_LINE_BYTES_MAX + 64];

@@ -111,7 +111,7 @@ static int open_regular(const char *path)
 /* Checks a text, which it frees when it is freed. 0: it is an object. */
 static int take(struct hook_document *document, char *text, size_t len, const char *what, struct hook_report *why)
 {
-	const char *reason = "a JSON object is needed";
+	const char *reason;
 
 	document->text = text;
 	document->strings = document->free = malloc(len + 1);
@@ -122,7 +122,7 @@ static int take(struct hook_document *document, char *text, size_t len, const ch
 	document->value = json_document(text, len, &reason);
 	if (document->value && *document->value == '{')
 		return 0;
-	hook_say(why, "%s: %s%s", what, document->value ? "" : "not valid JSON: ", document->value ? "a JSON object is needed" : reason);
+	hook_say(why, "%s: %s%s", what, reason ? "not valid JSON: " : "", reason ? reason : "a JSON object is needed");
 	return -1;
 }
 

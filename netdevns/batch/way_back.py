@@ -197,10 +197,8 @@ class WayBack:
                 there = {link.ifindex for link in lookups.links(ours)}
                 for ifindex in there:
                     ours.command(wire.rename_message(ifindex, _unguessable()))
-                attrs = wire.attr_u32(uapi.IFLA_NET_NS_FD, fd) + wire.attr_name(uapi.IFLA_IFNAME, _unguessable())
-                away = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, member.target_ifindex, attrs)
                 try:
-                    self.target.command(away)
+                    self.target.command(_away(member.target_ifindex, fd))
                     self._home_from(ours, there, member)
                 except BaseException:  # an interrupt: with this namespace what is still in it would end
                     self._home_from(ours, there, member)
@@ -234,9 +232,14 @@ class WayBack:
             else:
                 return
         # It must not stay here, where it would end: back to where it was.
-        attrs = wire.attr_u32(uapi.IFLA_NET_NS_FD, self.target_fd) + wire.attr_name(uapi.IFLA_IFNAME, _unguessable())
-        ours.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, link.ifindex, attrs))
+        ours.command(_away(link.ifindex, self.target_fd))
         raise EngineError(errno.EEXIST, "it could not go home from it, and is in the target again", "undo")
+
+
+def _away(ifindex: int, netns_fd: int) -> bytes:
+    """The request that moves a device to a namespace, under a name that nobody could guess."""
+    attrs = wire.attr_u32(uapi.IFLA_NET_NS_FD, netns_fd) + wire.attr_name(uapi.IFLA_IFNAME, _unguessable())
+    return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attrs)
 
 
 def _unguessable() -> bytes:

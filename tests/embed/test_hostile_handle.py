@@ -207,10 +207,7 @@ def test_temporary_address(host: Namespace, target: Namespace, c: Driver) -> Non
 def test_decoy_beside_ours(sides: tuple[Namespace, Namespace], c: Driver, kind: str) -> None:
     """P7: a device with our name and MAC address is not taken for ours, which is still under its ifindex."""
     host, target = sides
-    host.ip(hostile.LIKE[kind].format("dev0", "eth1"))
-    host.ip("link set dev0 up")
-    host.wait_until_quiet()
-    before = host.dump()
+    before = hostile.make_dev0(host, kind)
     c.moved(target, {"dev0": "net0"})
     hostile.put_decoy(target, kind, before["links"]["dev0"].attrs[1])
     answer = c.undo()

@@ -1,4 +1,4 @@
-"""The small runtime is small: static, and what of it is not libc's fits into 136 KiB."""
+"""The small runtime as a static program: its own code and data, libc's left out, have at most 136 KiB."""
 
 from __future__ import annotations
 

@@ -12,16 +12,11 @@ from typing import Any
 import pytest
 
 from netdevns.batch import way_back
-from netdevns.engine import lookups
 from tests.support import rawdump
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
 
-from .strikes import BeforeStep, failed_move, furnished, strike
-
-has_altnames = pytest.mark.skipif(
-    not lookups.moves_altnames(), reason="before 6.6 alternative names do not move, and stand in the way of nothing"
-)
+from .strikes import BeforeStep, failed_move, furnished, has_altnames, strike
 
 
 @pytest.fixture

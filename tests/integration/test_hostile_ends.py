@@ -15,7 +15,7 @@ from tests.support import hostile, kinds
 from tests.support.namespaces import Namespace, fresh
 from tests.support.restored import State, assert_equal_soon
 
-from .strikes import MACVLAN, BeforeStep, failed_move, furnished, strike
+from .strikes import MACVLAN, BeforeStep, failed_move, furnished, has_altnames, strike
 
 
 @pytest.fixture
@@ -89,10 +89,7 @@ def test_decoy(sides: tuple[Namespace, Namespace], before_step: BeforeStep, deco
 def test_decoy_beside_ours(sides: tuple[Namespace, Namespace], before_step: BeforeStep, kind: str) -> None:
     """P7: a device with our name and MAC address is not taken for ours, which is still under its ifindex."""
     host, target = sides
-    host.ip(hostile.LIKE[kind].format("dev0", "eth1"))
-    host.ip("link set dev0 up")
-    host.wait_until_quiet()
-    before = host.dump()
+    before = hostile.make_dev0(host, kind)
     mac = before["links"]["dev0"].attrs[1]
     before_step("verify", 1, strike(target, then=lambda: hostile.put_decoy(target, kind, mac)))
     assert failed_move(target, {"dev0": "net0"}).left == ()
@@ -130,12 +127,11 @@ def test_lower_under_another_ifindex(
     assert_equal_soon(before, host)
 
 
+@has_altnames
 def test_another_kind_behind_the_look(
     sides: tuple[Namespace, Namespace], before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P7: a veth that takes the place of a device of another kind, behind the last look, is not left in the host."""
-    if not way_back.lookups.moves_altnames():
-        pytest.skip("before 6.6 an alternative name keeps no device from coming home: nobody insists")
     host, target = sides
     moved = way_back.WayBack._moved
 
@@ -154,12 +150,11 @@ def test_another_kind_behind_the_look(
     assert "evil" in target.names()
 
 
+@has_altnames
 def test_no_way_home_from_our_own(
     sides: tuple[Namespace, Namespace], before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P1: a device that cannot go home from a namespace of our own goes back to the target, and does not end there."""
-    if not way_back.lookups.moves_altnames():
-        pytest.skip("before 6.6 an alternative name keeps no device from coming home: nobody insists")
     _, target = sides
     nobody = way_back.wire.link_message(way_back.uapi.RTM_NEWLINK, way_back.uapi.NLM_F_ACK, 0x7FFFFFFF, b"")
     monkeypatch.setattr(way_back.WayBack, "_moved", lambda *_, **__: nobody)

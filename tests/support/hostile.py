@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .namespaces import Namespace, fresh
+from .restored import State
 
 
 def to_and_fro(target: Namespace, device: str, ifindex: int) -> None:
@@ -40,6 +41,14 @@ def put_decoy(target: Namespace, kind: str, mac: str) -> None:
 
 # How a device of a kind is made, by its name, and on another one.
 LIKE = {"tap": "tuntap add mode tap name {}", "macvlan": "link add link {1} name {0} type macvlan mode bridge"}
+
+
+def make_dev0(host: Namespace, kind: str) -> State:
+    """A device for `put_decoy`, up; returns the host's state."""
+    host.ip(LIKE[kind].format("dev0", "eth1"))
+    host.ip("link set dev0 up")
+    host.wait_until_quiet()
+    return host.dump()
 
 
 def hide_net1(target: Namespace, decoy: str) -> None:

@@ -214,10 +214,10 @@ class Device(Findable):
         """Brings the snapshot up to date with messages of a Watch."""
         if not self.snapshot_link:
             raise EngineError(errno.EINVAL, "no snapshot", "")
-        told = bytes(notifications)
-        if is_as_dumped(self.addresses, told, self.ifindex):
+        changes = bytes(notifications)
+        if is_as_dumped(self.addresses, changes, self.ifindex):
             return
-        before, self.addresses = self.addresses, update(self.addresses, told, self.ifindex)
+        before, self.addresses = self.addresses, update(self.addresses, changes, self.ifindex)
         self.was_late |= _bodies(before) != _bodies(self.addresses)
 
     @_step("move")
