@@ -248,7 +248,12 @@ void nd_put_getaddr(struct nd_msg *m, int32_t ifindex);
 int nd_member_begin(struct nd_member *m, size_t size, struct nd_err *err);
 
 /* lookup.c: opens the sockets, dumps links and addresses; members get their devices, depths and orders. */
-/* hold.c: takes the batch and what lies on it. 1: some are new, so what was read of them may be old. */
+/*
+ * hold.c: takes the devices of the batch, as they are called now (nd_batch_hold_named), or those that were read and what lies on
+ * them. ND_HELD_MORE: some are new, so what was read of them may be old; ND_HELD_BY_ANOTHER: a finding says so, and none is held.
+ */
+enum nd_held { ND_HELD, ND_HELD_MORE, ND_HELD_BY_ANOTHER };
+int nd_batch_hold_named(struct netdevns_batch *b, struct nd_err *err);
 int nd_batch_hold(struct netdevns_batch *b, struct nd_err *err);
 /* order.c: members' depths, and b->moves, b->replays. */
 void nd_batch_set_depths(struct netdevns_batch *b);

@@ -127,6 +127,8 @@ static int take_route(struct detection *d, const struct nd_view *v)
 	uint32_t table;
 
 	memcpy(&head, v->body, sizeof head);
+	if (head.rtm_protocol == RTPROT_KERNEL && head.rtm_dst_len)	/* neither: five of them for each device */
+		return 0;
 	nd_attrs_read(v->body + sizeof head, v->body_len - sizeof head, found, RTA_COUNT);
 	table = found[RTA_TABLE].data ? nd_attr_u32(&found[RTA_TABLE]) : head.rtm_table;
 	u.is_default = head.rtm_dst_len == 0 && head.rtm_type == RTN_UNICAST && table == RT_TABLE_MAIN;
@@ -148,7 +150,7 @@ static int take_route(struct detection *d, const struct nd_view *v)
 /* A member with an IPv4 address that is the `src` of a route of another device. */
 static void use_sources(struct detection *d)
 {
-	for (size_t i = 0; i < d->b->count; i++) {
+	for (size_t i = 0; d->sources.used && i < d->b->count; i++) {
 		struct nd_member *const m = d->b->members[i];
 		struct nd_addr a;
 		size_t pos = 0;

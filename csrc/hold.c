@@ -5,14 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static const struct nd_link *link_at(const struct netdevns_batch *b, int32_t ifindex)
-{
-	for (size_t i = 0; i < b->seen_count; i++)
-		if (b->seen[i].ifindex == ifindex)
-			return &b->seen[i];
-	return NULL;
-}
-
 /* Sets *above to the ifindexes of the batch and of all that lie on it, ascending (to be freed). Negative: out of memory. */
 static long with_uppers(const struct netdevns_batch *b, int32_t **above)
 {
@@ -38,35 +30,98 @@ static long with_uppers(const struct netdevns_batch *b, int32_t **above)
 	return (long)count;
 }
 
-/* Takes the batch and what lies on it. 1: some are new, so what was read of them may be old. */
+/* Another mover has a device for longer than this one waits. */
+static int find_busy(struct netdevns_batch *b, int32_t ifindex, uint32_t pid, struct nd_err *err)
+{
+	struct nd_link link = { .ifindex = 0 };
+	struct nd_found *f;
+	struct nd_view v;
+	int code = nd_batch_link(b, b->source, ifindex, &v, err);
+
+	if (!code)
+		code = nd_link_summarize(&link, &v);
+	if (code && code != -ENODEV)
+		return code;
+	f = nd_batch_find(b, "device.busy", NETDEVNS_ERROR, EBUSY, nd_batch_named(b, link.name), "%s is being moved by process %u",
+			  link.ifindex ? link.name : "a device", pid);
+	if (!f)
+		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
+	nd_text_copy(f->name, sizeof f->name, link.name, strlen(link.name));
+	f->finding.ifindex = ifindex;
+	return ND_HELD_BY_ANOTHER;
+}
+
+static int hold(struct netdevns_batch *b, const int32_t *ifindexes, size_t count, struct nd_err *err)
+{
+	int32_t busy;
+	uint32_t pid;
+	const int code = nd_lock_hold(&b->lock, ND_LOCK_DIR, b->source_fd, ifindexes, count, ND_LOCK_WAIT_MS, &busy, &pid);
+
+	if (code == -EBUSY)
+		return find_busy(b, busy, pid, err);
+	if (code == -ENOMEM)
+		return nd_err_set(err, ND_STEP_NONE, code, "out of memory");
+	if (code == -EMFILE || code == -ENFILE || code == -EIO)	/* another mover has them perhaps */
+		return nd_err_set(err, ND_STEP_NONE, code, "the devices cannot be locked in " ND_LOCK_DIR);
+	/* Without the directory the lock cannot be had: no reason to refuse a move that root asks for in a small container. */
+	return code == 1 ? ND_HELD_MORE : ND_HELD;
+}
+
 int nd_batch_hold(struct netdevns_batch *b, struct nd_err *err)
 {
-	int32_t *ifindexes, busy;
-	uint32_t pid;
+	int32_t *ifindexes;
 	const long count = with_uppers(b, &ifindexes);
-	const struct nd_link *link;
 	int code;
 
 	if (count < 0)
 		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
-	code = nd_lock_hold(&b->lock, ND_LOCK_DIR, b->source_fd, ifindexes, (size_t)count, ND_LOCK_WAIT_MS, &busy, &pid);
+	code = hold(b, ifindexes, (size_t)count, err);
 	free(ifindexes);
-	if (code == -EBUSY) {
-		struct nd_found *f;
+	return code;
+}
 
-		link = link_at(b, busy);
-		f = nd_batch_find(b, "device.busy", NETDEVNS_ERROR, EBUSY, nd_batch_named(b, link ? link->name : ""),
-				  "%s is being moved by process %u", link ? link->name : "a device", pid);
-		if (!f)
-			return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
-		nd_text_copy(f->name, sizeof f->name, link ? link->name : "", link ? strlen(link->name) : 0);
-		f->finding.ifindex = busy;
-		return 0;
+/* Adds the ifindexes of ND_LOOK_WINDOW members from `at` on, those that there are. */
+static int ask_ifindexes(struct netdevns_batch *b, size_t at, int32_t *ifindexes, size_t *count, struct nd_err *err)
+{
+	_Alignas(8) unsigned char bytes[ND_LOOK_WINDOW * 64];
+	size_t asked = 0, pos = 0;
+	struct ifinfomsg head;
+	struct nd_view v;
+	struct nd_msg m;
+	int code;
+
+	nd_msg_init(&m, bytes, sizeof bytes);
+	for (size_t i = at; i < b->count && i < at + ND_LOOK_WINDOW; i++) {
+		if (b->by_name[i]->why_ifname)
+			continue;
+		nd_put_getlink(&m, 0, b->by_name[i]->ifname);
+		asked++;
 	}
-	if (code == 1 || code == -ENOMEM)
-		return code;
-	if (code == -EMFILE || code == -ENFILE || code == -EIO)	/* another mover has them perhaps */
-		return nd_err_set(err, ND_STEP_NONE, code, "the devices cannot be locked in " ND_LOCK_DIR);
-	/* Without the directory the lock cannot be had: no reason to refuse a move that root asks for in a small container. */
-	return 0;
+	code = asked ? nd_batch_ask(b, b->source, &m, NULL, err) : 0;
+	while (asked && !code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0) {
+		if (v.type != RTM_NEWLINK || v.body_len < sizeof head)
+			continue;	/* no such device: found out later */
+		memcpy(&head, v.body, sizeof head);
+		ifindexes[(*count)++] = head.ifi_index;
+	}
+	return code;
+}
+
+int nd_batch_hold_named(struct netdevns_batch *b, struct nd_err *err)
+{
+	int32_t *const ifindexes = calloc(b->count + 1, sizeof *ifindexes);
+	size_t count = 0, different = 0;
+	int code = ifindexes ? 0 : nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
+
+	for (size_t at = 0; at < b->count && !code; at += ND_LOOK_WINDOW)
+		code = ask_ifindexes(b, at, ifindexes, &count, err);
+	if (!code) {
+		qsort(ifindexes, count, sizeof *ifindexes, nd_by_number);
+		for (size_t i = 0; i < count; i++)	/* one of two names may be an alternative one of the other's device */
+			if (!different || ifindexes[different - 1] != ifindexes[i])
+				ifindexes[different++] = ifindexes[i];
+		code = hold(b, ifindexes, different, err);
+	}
+	free(ifindexes);
+	return code;
 }

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #define NOTIFY_BYTES (4 << 20)
-#define TRIES 8			/* a device got another name while it was looked up, or another device was put on it */
+#define TRIES 8	/* a device got another name while it was looked up, or another device lies on it */
 
 /* ---- sockets ---------------------------------------------------------------------------------------------------------------- */
 
@@ -273,7 +273,7 @@ static int resolve(struct netdevns_batch *b, struct nd_err *err)
 int nd_batch_look_up(struct netdevns_batch *b, int is_move, struct nd_err *err)
 {
 	struct nd_failure f;
-	int code, more = 1;
+	int code, held = ND_HELD;
 
 	forget(b);
 	code = open_sockets(b, is_move, err);
@@ -281,14 +281,23 @@ int nd_batch_look_up(struct netdevns_batch *b, int is_move, struct nd_err *err)
 		code = index_names(b, err);
 	if (code || b->source->fd < 0)
 		return code;
-	for (int i = 0; i < TRIES && !code && more; i++) {
+	/* Before the dump, which is long where many others are, and would have to be repeated. */
+	if (is_move)
+		held = nd_batch_hold_named(b, err);
+	if (held < 0)
+		return held;
+	for (int i = 0; i < TRIES; i++) {
 		code = dump_links(b, err);
-		more = !code && is_move ? nd_batch_hold(b, err) : 0;
-		if (more < 0)
-			return more;
+		if (code)
+			return code;
+		if (!is_move || held == ND_HELD_BY_ANOTHER)
+			break;
+		held = nd_batch_hold(b, err);
+		if (held < 0)
+			return held;
+		if (held != ND_HELD_MORE)
+			break;
 	}
-	if (code)
-		return code;
 	code = resolve(b, err);
 	if (!code) {
 		code = nd_batch_snapshot(b, &f);

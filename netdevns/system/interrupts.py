@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 PAUSE_S = 0.005
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What a program cannot hold back, or must not: they come from its own instructions (signal(7)).
 OWN_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS)
+HELD_BACK = frozenset(map(int, signal.valid_signals())) - {*OWN_FAULTS}
+
+# Behind the wrapper that makes an enum of each of 60 signals: 0.2 ms of the 2.4 ms CPU of a move of one device.
+_set_mask: Callable[[int, Iterable[int]], set[int]] = getattr(
+    signal.pthread_sigmask, "__wrapped__", signal.pthread_sigmask
+)
 
 
 class Interrupted(Exception):
@@ -99,12 +105,12 @@ class Shield:
     __slots__ = ("_before",)
 
     def __init__(self) -> None:
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._before = _set_mask(signal.SIG_BLOCK, ())
 
     def hold(self) -> None:
         """Can be repeated. What a handler raises for a signal that came before is raised here, with all held back."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {*OWN_FAULTS})
+        _set_mask(signal.SIG_BLOCK, HELD_BACK)
 
     def release(self) -> None:
         """Whatever came meanwhile strikes now: what a handler raises is raised here."""
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+        _set_mask(signal.SIG_SETMASK, self._before)

@@ -126,6 +126,7 @@ def test_no_descriptor_for_the_locks(sides: tuple[Namespace, Namespace], c: Driv
     """P8: who cannot open the locks for want of descriptors does not take what another mover has."""
     host, target = sides
     c.moved(target)
+    target.wait_until_quiet()
     refused = set()
     with Untouched(host, target), Driver() as other:
         for more in range(2, 9):
