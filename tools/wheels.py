@@ -20,6 +20,8 @@ OLDEST = "manylinux_2_17"
 # As Python's own, without what some Pythons add: the place of their own library as RUNPATH, and debug information.
 LDSHARED = "gcc -pthread -shared -Wl,-s"
 LICENCES = {"LICENSE", "LICENSE-MIT"}
+HOOK = "netdevns-hook"
+HOOK_BYTES_MAX = 200 << 10  # with musl
 
 
 class Fail(Exception):
@@ -94,6 +96,7 @@ def judge_wheel(wheel: Path, oldest: str) -> None:
     judge_files(wheel)
     judge_licences(wheel)
     judge_core(wheel)
+    judge_hook(wheel)
 
 
 def judge_licences(wheel: Path) -> None:
@@ -111,8 +114,8 @@ def judge_files(wheel: Path) -> None:
     """The package and share/ as git has them, and the core; nothing else lands in site-packages, or beside it."""
     with zipfile.ZipFile(wheel) as opened:
         found = (name for name in opened.namelist() if not re.match(r"netdevns-[^/]+\.dist-info/", name))
-        names = {re.sub(r"^netdevns-[^/]+\.data/data/", "", name) for name in found if not name.endswith("/")}
-    wanted = tracked("netdevns", "share") | {"netdevns/_core.abi3.so"}
+        names = {re.sub(r"^netdevns-[^/]+\.data/(data|scripts)/", "", name) for name in found if not name.endswith("/")}
+    wanted = tracked("netdevns", "share") | {"netdevns/_core.abi3.so", HOOK}
     if names != wanted:
         raise Fail(f"{wheel.name}: {sorted(names ^ wanted)} are either missing, or too much")
 
@@ -125,6 +128,19 @@ def judge_core(wheel: Path) -> None:
             raise Fail(f"{wheel.name}: the core looks for libraries in {rpath}")
         if b".debug_info" in core.read_bytes():
             raise Fail(f"{wheel.name}: the core has debug information")
+
+
+def judge_hook(wheel: Path) -> None:
+    """It needs no library, may be executed, and where musl was there to build it, is small."""
+    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(wheel) as opened:
+        (name,) = (name for name in opened.namelist() if name.endswith(f".data/scripts/{HOOK}"))
+        if not opened.getinfo(name).external_attr >> 16 & 0o100:
+            raise Fail(f"{wheel.name}: {HOOK} may not be executed")
+        hook = Path(opened.extract(name, scratch))
+        if "NEEDED" in run("readelf", "--dynamic", hook):
+            raise Fail(f"{wheel.name}: {HOOK} is not static: is there a static libc?")
+        if shutil.which("musl-gcc") and hook.stat().st_size > HOOK_BYTES_MAX:
+            raise Fail(f"{wheel.name}: {HOOK} has {hook.stat().st_size:,} bytes, more than {HOOK_BYTES_MAX:,}")
 
 
 def judge_sdist(sdist: Path) -> None:

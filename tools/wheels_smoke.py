@@ -49,6 +49,19 @@ def in_interpreter(own_gil: bool) -> str:
         return file.read()
 
 
+def try_hook() -> None:
+    """The hook in C is what `netdevns cdi` names, and it hands over to the command beside it."""
+    scripts = sysconfig.get_path("scripts")
+    hook = os.path.join(scripts, "netdevns-hook")
+    said = subprocess.run(
+        [os.path.join(scripts, "netdevns"), "cdi", "a.b/nic", "eth1"], text=True, capture_output=True, check=True
+    )
+    assert f'"path": "{hook}"' in said.stdout, said.stdout
+    done = subprocess.run([hook, "createRuntime", "="], input="{}", text=True, capture_output=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "netdevns: nothing was touched" in done.stderr, done.stderr
+
+
 def main(site: str = "") -> None:
     assert netdevns.__file__.startswith(site or sysconfig.get_path("platlib")), netdevns.__file__
     for page in PAGES:
@@ -61,6 +74,8 @@ def main(site: str = "") -> None:
         done = subprocess.run([*command, "demo"], env=environment, text=True, capture_output=True, check=False)
         assert done.returncode == 0, f"{engine}: {done.stdout}{done.stderr}"
         assert "eth1 -> net0 in " in done.stdout, done.stdout
+    if not site:
+        try_hook()
     shared, own = in_interpreter(own_gil=False), in_interpreter(own_gil=True)
     assert shared == "works", shared
     assert own == "works" or REFUSED in own, own

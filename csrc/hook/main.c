@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * `netdevns-hook {createRuntime,poststop} [--allow GLOB ...] [DEV=NAME ...]`, the state on stdin (runtime-spec 1.3, config.md
- * "POSIX-platform Hooks", runtime.md "State"). Exit codes: 0 done; 1 failed, all devices are restored; 2 refused, nothing was changed;
+ * "POSIX-platform Hooks", runtime.md "State"); or `netdevns-hook --version`. Exit codes: 0 done; 1 failed, all devices are restored; 2 refused, nothing was changed;
  * 3 some device is not as before: the lines say which.
  */
 #define _GNU_SOURCE
@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -59,10 +60,14 @@ int main(int argc, char **argv)
 	sigset_t before;
 	char *text = NULL;
 	size_t len = 0;
-	/* To its end and before anything can fail: runtimes break when a hook leaves its stdin unread. */
-	int code = hook_read(0, &text, &len);
-	const int is_read = !code, is_cut = code == -EFBIG;
+	int code, is_read, is_cut;
 
+	if (argc == 2 && strcmp(argv[1], "--version") == 0)
+		return puts("netdevns-hook " HOOK_VERSION) < 0 ? HOOK_FAILED : HOOK_DONE;
+	/* To its end and before anything can fail: runtimes break when a hook leaves its stdin unread. */
+	code = hook_read(0, &text, &len);
+	is_read = !code;
+	is_cut = code == -EFBIG;
 	hold_signals(&before);
 	sigaction(SIGPIPE, &ignored, &pipe_before);	/* a stderr without a reader */
 	code = HOOK_HAND_OVER;

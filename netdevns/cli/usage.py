@@ -287,6 +287,9 @@ def _files(command: argparse.ArgumentParser, default: str) -> None:
     )
     action.add_argument("--uninstall", dest="action", action="store_const", const="uninstall", help="remove it")
     command.add_argument("--dir", metavar="DIR", help=f"another folder, which must be there (default: {default})")
+    command.add_argument(
+        "--python", action="store_true", help="start `netdevns hook`, also where netdevns-hook is installed"
+    )
 
 
 def _cdi(command: argparse.ArgumentParser) -> None:

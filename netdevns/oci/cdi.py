@@ -33,10 +33,10 @@ _DEVICE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?")
 
 def run(args: argparse.Namespace, devices: Mapping[str, str | None]) -> int:
     """The command: shows the file, or installs or removes it; returns the exit code."""
-    is_installed = args.action == "install"
+    how = {"is_installed": args.action == "install", "with_python": args.python}
 
     def make() -> Mapping[str, object]:
-        return {file_name(args.kind): document(args.kind, devices, args.cdi_version, is_installed=is_installed)}
+        return {file_name(args.kind): document(args.kind, devices, args.cdi_version, **how)}
 
     return install.offer(args, (FOLDER, BASE), lambda: [file_name(args.kind)], make, is_ours)
 
@@ -63,7 +63,12 @@ def file_name(kind: str) -> str:
 
 
 def document(
-    kind: str, devices: Mapping[str, str | None], version: str | None = None, *, is_installed: bool = False
+    kind: str,
+    devices: Mapping[str, str | None],
+    version: str | None = None,
+    *,
+    is_installed: bool = False,
+    with_python: bool = False,
 ) -> dict[str, object]:
     """What is in the file.
 
@@ -71,7 +76,7 @@ def document(
         kind: As in vendor.com/nic.
         devices: Host name -> name in the container; None: the host name.
         version: One of VERSIONS; None: the one that most runtimes read. With NATIVE the runtime moves the devices.
-        is_installed: As `hookline.command` has it.
+        is_installed, with_python: As `hook_line.command` has them.
 
     Raises:
         Refused: A kind, a name or a version that CDI, JSON or the kernel does not allow; no hook would work here.
@@ -88,7 +93,7 @@ def document(
         made["annotations"] = _MARK
         edits = {d: _native(d, name) for d, name in wanted.items()}
     else:
-        words = hook_line.command(is_installed=is_installed)
+        words = hook_line.command(is_installed=is_installed, with_python=with_python)
         edits = {d: _hook(words, "createRuntime", f"{d}={name}") for d, name in wanted.items()}
         # Once for a container, however many of the devices it has.
         made["containerEdits"] = _hook(words, "poststop")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib import metadata
 from importlib.util import find_spec
 
+from .. import __version__
 from ..text.output import complain
 from ..text.quote import printable
 from . import trust
@@ -16,14 +19,21 @@ from . import trust
 # For a container with hundreds of devices; the runtime kills a hook that takes longer, and `netdevns recover` undoes.
 TIMEOUT_S = 60
 _TRIAL_S = 30
+STATIC = "netdevns-hook"  # csrc/hook
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+_SHEBANG = re.compile(rb"#! *(?:/bin/sh\n'''exec' \"?)?(/[^\n\"]*python[^\n\"/ ]*)\"?(?: [^\n]*)?\n")
 _MAIN = "__main__.py"
-# Behind "-I -S -c": where the interpreter looks for its own modules, and the programs that are mapped when the hook is
-# loaded (cffi's libffi, libpython, libc), each with a NUL behind it.
+# Behind "-c": where the interpreter looks for its own modules; what `site` reads (without -S); the modules' files; and
+# the programs that are mapped when the hook is loaded (cffi's libffi, libpython, libc), each with a NUL behind it.
 _ASK = """
-import os, sys
+import glob, os, sys
 found = [sys.base_prefix, *sys.path]
 sys.path += sys.argv[1:]
 import netdevns.oci.hook_command, netdevns._ffi
+for folder in sys.path if "site" in sys.modules else ():
+    found += sorted(glob.glob(os.path.join(glob.escape(folder), "*.pth")))
+for module in list(sys.modules.values()):
+    found += {getattr(module, "__file__", None), getattr(module, "__cached__", None)} - {None}
 with open("/proc/self/maps", "rb") as maps:
     lines = [line.rstrip(b"\\n").split(None, 5) for line in maps]
 found += sorted({line[5] for line in lines if len(line) == 6 and b"x" in line[1] and line[5].startswith(b"/")})
@@ -38,26 +48,23 @@ class Refused(Exception):
     """What was asked for cannot be written, in one line; nothing was touched."""
 
 
-def command(*, is_installed: bool = False) -> list[str]:
-    """What starts netdevns as this process has it, tried once: an absolute path, and arguments before `hook`.
+def command(*, is_installed: bool = False, with_python: bool = False) -> list[str]:
+    """What starts a hook of this installation, up to its stage; tried once, by what changes nothing.
 
-    Without Python's `site` (-S), which takes half of a hook's time, and therefore with explicit paths; with -I, because
+    The hook in C, where it is installed with this package: one word. Otherwise, or `with_python`, the interpreter,
+    without Python's `site` (-S), which takes half of a hook's time, and therefore with explicit paths; with -I, because
     a hook's working directory is the bundle.
 
     Args:
         is_installed: Whether the line is to be started, and not only shown: then no other user may be able to change
             what it loads, for a hook runs as root; where the line is shown, that is a warning.
+        with_python: Not the hook in C.
 
     Raises:
         Refused: This installation has no such line that works, or that may be installed.
     """
-    package, core = os.path.dirname(os.path.dirname(os.path.realpath(__file__))), _core()
-    parents = [os.path.dirname(package), os.path.dirname(core)]
-    python = [_interpreter(), "-I", "-S"]
-    words = [*python, *_program(package, parents)]
-    _check_text(words)  # before the trial: Python >= 3.13 loads no extension module from such a path
-    _try(words)
-    why = _why_not(python[0], package, parents, _loaded(python, parents))
+    static = None if with_python else _static()
+    words, why = ([static], _judge_static(static)) if static else _judge_python()
     if why and is_installed:
         raise Refused(f"{why}; {_INSTALL}")
     if why:
@@ -65,18 +72,60 @@ def command(*, is_installed: bool = False) -> list[str]:
     return words
 
 
+def _judge_python() -> tuple[list[str], str]:
+    """The line of the hook in Python, and why root may not start it."""
+    parents = [os.path.dirname(_PACKAGE), os.path.dirname(_core())]
+    python = [_interpreter(), "-I", "-S"]
+    words = [*python, *_program(parents)]
+    _check_text(words)  # before the trial: Python >= 3.13 loads no extension module from such a path
+    _try(words)
+    return [*words, "hook"], _why_not(sys.executable, parents, _loaded(python, parents))
+
+
+def _static() -> str | None:
+    """The hook in C that was installed with this package; None: there is none, as where no compiler could build it."""
+    try:
+        files = metadata.files("netdevns") or ()
+    except metadata.PackageNotFoundError:
+        return None
+    return next((os.path.realpath(file.locate()) for file in files if file.name == STATIC), None)
+
+
+def _judge_static(path: str) -> str:
+    """Why root may not start the hook in C, or the command beside it, to which that one hands over; or nothing."""
+    beside = os.path.join(os.path.dirname(path), "netdevns")
+    _check_text([path])
+    said = _start([path, "--version"]).stdout.decode(errors="backslashreplace").strip()
+    if said != f"{STATIC} {__version__}":
+        raise Refused(f"{printable(path)}: this is not the hook of netdevns {__version__}: install netdevns again")
+    _try([beside])
+    python = _interpreter_of(beside)
+    prefix, *others = _loaded([python, "-P", "-s"], [])
+    # The first place where a script's modules are looked for is its own folder.
+    return _why_not(python, [path, os.path.dirname(_PACKAGE)], [prefix, os.path.dirname(beside), *others])
+
+
+def _interpreter_of(script: str) -> str:
+    """What pip has written into a script; where its path is long or has a blank, /bin/sh starts it."""
+    with open(script, "rb") as file:
+        found = _SHEBANG.match(file.read(4096))
+    if found is None:
+        raise Refused(f"{printable(script)}: this is no script of pip's; install netdevns again, or use --python")
+    return os.fsdecode(found[1])
+
+
 def entry(words: list[str], *arguments: str) -> dict[str, object]:
     """A hook in the form of the runtime-spec, which CDI and hooks.d share.
 
     Args:
         words: What `command` returned.
-        arguments: Behind `hook`.
+        arguments: The stage, and what follows it.
 
     Raises:
         Refused: An argument, or a path of this installation, is no text that JSON could carry.
     """
     # The first argument is the path again: it is the program's argv[0], by which Python finds its installation.
-    args = [*words, "hook", *arguments]
+    args = [*words, *arguments]
     _check_text(args)
     return {"path": words[0], "args": args, "timeout": TIMEOUT_S}
 
@@ -84,7 +133,11 @@ def entry(words: list[str], *arguments: str) -> dict[str, object]:
 def is_ours(hook: object) -> bool:
     """Whether a hook was made by `entry`, by this installation or another one."""
     args = hook.get("args") if isinstance(hook, Mapping) else None
-    if not isinstance(args, list) or len(args) < 5 or args[1:3] != ["-I", "-S"]:
+    if not isinstance(args, list) or not args:
+        return False
+    if os.path.basename(str(args[0])) == STATIC:
+        return True
+    if len(args) < 5 or args[1:3] != ["-I", "-S"]:
         return False
     return "hook" in args and any("netdevns" in str(word) for word in args[3 : args.index("hook")])
 
@@ -122,40 +175,50 @@ def _core() -> str:
     return os.path.realpath(core.origin)
 
 
-def _program(package: str, parents: list[str]) -> list[str]:
+def _program(parents: list[str]) -> list[str]:
     """This package's file to run, or, where cffi lies elsewhere, a program that knows both places."""
     if parents[0] == parents[1]:
-        return [os.path.join(package, _MAIN)]
+        return [os.path.join(_PACKAGE, _MAIN)]
     return ["-c", f"import sys; sys.path += {parents!r}; import netdevns.__main__"]
 
 
 def _loaded(python: list[str], parents: list[str]) -> list[str]:
-    """Where a hook's modules and programs come from, asked of the interpreter itself; `_ASK` has the order."""
+    """What a hook's modules and programs come from, asked of the interpreter itself; `_ASK` has the order."""
     done = _start([*python, "-c", _ASK, *parents])
     if done.returncode != 0:
         raise Refused(f"{printable(python[0])}: it does not say what a hook would load: exit code {done.returncode}")
     return [os.fsdecode(path) for path in done.stdout.split(b"\0")[:-1]]
 
 
-def _why_not(interpreter: str, package: str, parents: list[str], loaded: list[str]) -> str:
-    """Why root may not start the line: what another user could change of all that it loads; or nothing."""
+def _why_not(python: str, paths: list[str], loaded: list[str]) -> str:
+    """Why root may not start the line: what another user could change of all that it loads; or nothing.
+
+    Args:
+        python: The interpreter, as it is started.
+        paths: What else is started, or looked into for modules.
+        loaded: What `_loaded` returned.
+    """
     prefix, *others = loaded
     try:
-        trust.check(sys.executable)
         # What lies there is read before the first module, also with -I and -S: pyvenv.cfg; and the standard library is
         # looked for in each directory above, up to the one where it is.
-        folder = os.path.dirname(interpreter)
-        trust.check(folder)
+        folder = ""
+        for program in python, os.path.realpath(python):
+            folder = os.path.dirname(program)
+            for name in "pyvenv.cfg", "../pyvenv.cfg":
+                _check_if_there(os.path.join(folder, name))
+            trust.check(program)
         while folder not in (prefix, "/"):
-            folder = os.path.dirname(folder)
             trust.check(folder)
-        for name in "pyvenv.cfg", "../pyvenv.cfg":
-            _check_if_there(os.path.join(os.path.dirname(interpreter), name))
-        trust.check_tree(package)
-        for path in parents:
+            folder = os.path.dirname(folder)
+        trust.check(folder)
+        trust.check_tree(_PACKAGE)
+        for path in paths:
             trust.check(path)
         for path in others:
-            if os.path.isdir(path):
+            if os.path.basename(path) in _PACKAGES:
+                trust.check(path)
+            elif os.path.isdir(path):
                 trust.check_tree(path, _PACKAGES)
             else:
                 _check_if_there(path)

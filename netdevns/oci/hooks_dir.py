@@ -27,17 +27,19 @@ def run(args: argparse.Namespace) -> int:
         complain(["without --allow no container gets a device by annotation"], 0)
 
     def make() -> Mapping[str, object]:
-        return documents(args.allow, is_installed=args.action == "install")
+        return documents(args.allow, is_installed=args.action == "install", with_python=args.python)
 
     return install.offer(args, (FOLDER, BASE), lambda: list(_STAGES), make, is_ours)
 
 
-def documents(allowed: Sequence[str], *, is_installed: bool = False) -> dict[str, dict[str, object]]:
+def documents(
+    allowed: Sequence[str], *, is_installed: bool = False, with_python: bool = False
+) -> dict[str, dict[str, object]]:
     """What is in the files: file name -> hook.
 
     Args:
         allowed: Globs of host names that a container may ask for by annotation.
-        is_installed: As `hookline.command` has it.
+        is_installed, with_python: As `hook_line.command` has them.
 
     Raises:
         Refused: An empty glob, or one that JSON cannot carry; no hook would work here.
@@ -45,7 +47,7 @@ def documents(allowed: Sequence[str], *, is_installed: bool = False) -> dict[str
     if "" in allowed:
         raise Refused("--allow: the glob is empty; write the names of devices that containers may ask for, as in eth*")
     options = [word for glob in allowed for word in ("--allow", glob)]
-    words = hook_line.command(is_installed=is_installed)
+    words = hook_line.command(is_installed=is_installed, with_python=with_python)
     made: dict[str, dict[str, object]] = {}
     for name, stage in _STAGES.items():
         arguments = options if stage == "createRuntime" else []

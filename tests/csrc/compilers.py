@@ -90,7 +90,7 @@ class Build:
     def run(self, *arguments: str | Path) -> None:
         """Compiles or links; a warning is an error, and so is any word on stderr."""
         command = self.command(*STRICT, *arguments)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
         assert (done.returncode, done.stderr) == (0, ""), f"{self.name}: {' '.join(command)}\n{done.stderr}"
 
     @functools.cache  # noqa: B019  # as long as the session: a build is a constant

@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import netdevns
 from netdevns.oci import cdi, hook_line, hooks_dir
+from tests.support.installation import Installation
 
 from .ownership import KIND, OTHER, Change, mode, owned
 
@@ -212,6 +214,48 @@ def test_a_library_that_others_could_put_above(installed: Path, tmp_path: Path) 
     assert done.stderr.startswith(f"netdevns: {shared}: other users may write to it (mode 1777)")
 
 
+# ---- the hook in C ---------------------------------------------------------------------------------------------------
+
+
+def _module_of_a_pth(at: Installation) -> None:
+    (at.site / "loaded.py").write_text("")
+    (at.site / "more.pth").write_text("import loaded\n")
+    owned(at.site / "loaded.py")
+
+
+# The path, below the environment, that OTHER could change.
+STATIC: dict[str, tuple[str, Callable[[Installation], object]]] = {
+    "the hook": ("bin/netdevns-hook", lambda at: owned(at.hook)),
+    "the hook for all": ("bin/netdevns-hook", lambda at: at.hook.chmod(0o777)),
+    "the command beside it": ("bin/netdevns", lambda at: owned(at.command)),
+    "a module beside it": ("bin/later.py", lambda at: ((at.bin / "later.py").touch(), owned(at.bin / "later.py"))),
+    "their folder": ("bin", lambda at: at.bin.chmod(0o777)),
+    "their sticky folder": ("bin", lambda at: at.bin.chmod(0o1777)),
+    "the interpreter's link": ("bin/python3", lambda at: owned(at.bin / "python3")),
+    "pyvenv.cfg": ("pyvenv.cfg", lambda at: owned(at.bin.parent / "pyvenv.cfg")),
+    "a module": ("{site}/netdevns/oci/hook.py", lambda at: owned(at.site / "netdevns" / "oci" / "hook.py")),
+    "modules": ("{site}", lambda at: at.site.chmod(0o1777)),
+    "what site reads": ("{site}/a.pth", lambda at: ((at.site / "a.pth").touch(), owned(at.site / "a.pth"))),
+    "what that loads": ("{site}/loaded.py", _module_of_a_pth),
+}
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(("named", "change"), STATIC.values(), ids=STATIC.keys())
+def test_hook_in_c_that_others_can_change(named: str, change: Callable[[Installation], object], tmp_path: Path) -> None:
+    """The same for the hook in C, and all that the command beside it loads, to which it hands over."""
+    at = Installation(tmp_path / "opt")
+    (tmp_path / "cdi").mkdir()
+    arguments = ["cdi", KIND, "eth1", "--install", "--dir", str(tmp_path / "cdi")]
+    before = at.run(*arguments)
+    assert (before.returncode, before.stderr) == (0, "")
+    change(at)
+    done = at.run(*arguments)
+    assert done.returncode == 2
+    path = at.bin.parent / named.format(site=at.site.relative_to(at.bin.parent))
+    assert done.stderr.startswith(f"netdevns: {path}: "), done.stderr
+
+
 # ---- what a line runs ----------------------------------------------------------------------------------------------
 
 PLANTED = "import os\nos.write(2, b'PLANTED ' + __name__.encode() + b'\\n')\n"
@@ -236,10 +280,11 @@ def lines() -> list[list[str]]:
     return [hook["args"] for hook in hooks]
 
 
-def test_a_line_runs_nothing_from_outside(planted: Path) -> None:
+def test_a_line_runs_nothing_from_outside(planted: Path, tmp_path: Path) -> None:
     """Neither PYTHONPATH nor the working directory, which is the bundle, nor a home directory has a part in it."""
     found = lines()
     assert len(found) == 4
+    found.append([*Installation(tmp_path / "opt").words(), "createRuntime", "a/b"])
     environment = {
         "PYTHONPATH": str(planted),
         "PYTHONHOME": str(planted),

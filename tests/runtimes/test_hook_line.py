@@ -14,6 +14,7 @@ import pytest
 import netdevns
 from netdevns.cli.main import main
 from netdevns.oci import hook_line
+from tests.support.installation import Installation
 from tests.support.namespaces import Namespace
 
 from .container import ARRIVED, DEVICES, Bundle, Machine, Runtime, Seen, furnish
@@ -34,14 +35,14 @@ def beside(tmp_path: Path) -> Path:
 
 
 def line_of(folder: Path) -> list[str]:
-    """The line that an installation in a folder writes, up to `hook`."""
+    """The line that an installation in a folder writes, up to the stage."""
     done = subprocess.run(
         [sys.executable, "-S", "-m", "netdevns", "cdi", "vendor.com/nic", "eth1"],
         env={"PYTHONPATH": str(folder)}, cwd="/", capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     args: list[str] = json.loads(done.stdout)["containerEdits"]["hooks"][0]["args"]
-    return args[: args.index("hook")]
+    return args[: args.index("hook") + 1]
 
 
 def started(host: Namespace, runtime: Runtime, bundle: Bundle, words: list[str]) -> None:
@@ -63,7 +64,7 @@ def test_it_starts(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
 def test_it_starts_as_an_installation_has_it(host: Namespace, runtime: Runtime, bundle: Bundle, beside: Path) -> None:
     """With cffi beside the package its own file is started, which needs no program on the line."""
     words = line_of(beside)
-    assert words[1:] == ["-I", "-S", str(beside / "netdevns" / "__main__.py")]
+    assert words[1:] == ["-I", "-S", str(beside / "netdevns" / "__main__.py"), "hook"]
     started(host, runtime, bundle, words)
 
 
@@ -169,3 +170,76 @@ def test_a_path_that_is_no_text(beside: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert r"caf\xe9/netdevns/__main__.py: this is not UTF-8, which JSON cannot carry" in done.stderr
+
+
+# ---- the hook in C ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    return Installation(tmp_path / "opt")
+
+
+def test_hook_in_c_is_taken_where_it_is_installed(
+    host: Namespace, runtime: Runtime, bundle: Bundle, installation: Installation
+) -> None:
+    """One word, which outlives an upgrade of Python; it starts; --python has the other one's line."""
+    assert installation.words() == [str(installation.hook)]
+    assert installation.words("--python")[1:] == ["-I", "-S", str(installation.site / "netdevns/__main__.py"), "hook"]
+    started(host, runtime, bundle, installation.words())
+
+
+def test_hook_in_c_hands_over_to_its_own_installation(machine: Machine, installation: Installation) -> None:
+    """What it does not do itself, the command beside it does, with the same arguments and state."""
+    state = b'{"ociVersion": "1.0.2", "id": "c"}'
+    done = machine.run([str(installation.hook), "createRuntime", "a=b"], stdin=state)
+    assert (done.returncode, "absolute path" in done.stderr) == (2, True), done.stderr
+    installation.command.write_text('#!/bin/sh\necho "$@" "$(cat)"\nexit 3\n')
+    done = machine.run([str(installation.hook), "createRuntime", "a=b"], stdin=state)
+    assert (done.returncode, done.stdout) == (3, f"hook createRuntime a=b {state.decode()}\n")
+
+
+def damaged(installation: Installation, damage: str) -> None:
+    match damage:
+        case "another version":
+            installation.hook.write_text("#!/bin/sh\necho netdevns-hook 0.0.9\n")
+        case "no program":
+            installation.hook.write_bytes(b"\0")
+        case "no command beside it":
+            installation.command.rename(installation.bin / "netdevns.old")
+        case "a command of somebody's":
+            installation.command.write_text(f'#!/bin/sh\nexec {sys.executable} -m netdevns "$@"\n')
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("another version", "netdevns-hook: this is not the hook of netdevns"),
+        ("no program", "netdevns-hook: a hook would not start: Exec format error"),
+        ("no command beside it", "netdevns: a hook would not start: No such file or directory"),
+        ("a command of somebody's", "netdevns: this is no script of pip's; install netdevns again, or use --python"),
+    ],
+)
+def test_hook_in_c_that_is_not_whole(damage: str, said: str, installation: Installation) -> None:
+    """Refused before anything is written; the other one's line is there."""
+    damaged(installation, damage)
+    python = [str(installation.bin / "python3"), "-P", "-m", "netdevns", "cdi", "vendor.com/nic", "eth1"]
+    environment = {"PYTHONPATH": str(installation.site)}
+    done = subprocess.run(python, env=environment, cwd="/", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert (
+        subprocess.run([*python, "--python"], env=environment, cwd="/", capture_output=True, check=False).returncode
+        == 0
+    )
+
+
+def test_file_of_another_installations_hook_is_ours(installation: Installation, tmp_path: Path) -> None:
+    """A file with either line is replaced by the other, and removed."""
+    folder = tmp_path / "cdi"
+    folder.mkdir()
+    for options in ["--install"], ["--install", "--python"], ["--install"], ["--uninstall"]:
+        devices = [] if "--uninstall" in options else ["eth1"]
+        done = installation.run("cdi", "vendor.com/nic", *devices, *options, "--dir", str(folder))
+        assert (done.returncode, done.stderr) == (0, ""), options
+    assert list(folder.iterdir()) == []
