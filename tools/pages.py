@@ -96,7 +96,7 @@ def synopsis(command: argparse.ArgumentParser) -> Iterator[str]:
     """Each line of a command's usage, which breaks only between arguments."""
     for line in re.split(r"\n +(?=netdevns )", command.format_usage().removeprefix("usage: ").strip()):
         name, arguments = re.match(
-            r"(netdevns(?: [a-z]+)?(?: diff)?) *(.*)", " ".join(line.split()), re.DOTALL
+            r"(netdevns(?: [a-z-]+)?(?: diff)?) *(.*)", " ".join(line.split()), re.DOTALL
         ).groups()  # type: ignore[union-attr]
         yield f".SY {escaped(name)}".replace(" netdevns", ' "netdevns') + '"' * (" " in name)
         yield from marked(arguments.replace("[-h] ", "").replace("[-h]", "").translate(BRACES)).splitlines()
@@ -171,7 +171,8 @@ def wrapped(lines: list[str]) -> Iterator[str]:
         if shown or line.startswith("."):
             yield line
         else:
-            yield from textwrap.wrap(line, 80, break_long_words=False, break_on_hyphens=False) or [""]
+            for part in textwrap.wrap(line, 80, break_long_words=False, break_on_hyphens=False) or [""]:
+                yield f"\\&{part}" if part.startswith(".") else part  # of "..." a line that is no request
 
 
 # ---- the command ---------------------------------------------------------------------------------------------------
