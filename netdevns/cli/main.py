@@ -262,7 +262,7 @@ def _run_show(args: argparse.Namespace) -> int:
         print_json({"devices": [*map(dataclasses.asdict, devices)], "loans": [*map(dataclasses.asdict, lent)]})
     else:
         following = advice.after_show(devices, asked) if args.devices else []
-        tell(screens.show(devices, lent, following, tables.columns(sys.stdout)))
+        tell(screens.show(devices, lent, loans.prepared() if lent else (), following, tables.columns(sys.stdout)))
     return 0
 
 
@@ -276,7 +276,10 @@ def _run_recover(args: argparse.Namespace) -> int:
         def recover(interrupts: Interrupts) -> list[Recovered]:
             return undo_crashed(JOURNAL_DIR, interrupts=interrupts)
 
-        return _tell_recovered(args, recover, screens.recovered, lambda each: each.outcome == "kept")
+        from ..prepare import tidy
+
+        code = _tell_recovered(args, recover, screens.recovered, lambda each: each.outcome == "kept")
+        return complain([*tidy()], code)
     try:
         crashed, running, aside = pending(JOURNAL_DIR)
     except OSError as e:
@@ -336,6 +339,12 @@ def _no_records(e: OSError) -> int:
     return complain([f"{e.filename or JOURNAL_DIR}: {e.strerror}", UNTOUCHED], REFUSED)
 
 
+def _run_prepare(args: argparse.Namespace) -> int:
+    from . import prepare
+
+    return prepare.run(args, _kinds, _failed)
+
+
 def _run_features(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
     from ..oci import config_json
 
@@ -386,6 +395,6 @@ def _parser() -> argparse.ArgumentParser:
 
     runs = {"move": _run_move, "apply": _run_apply, "check": _run_check, "show": _run_show}
     runs |= {"recover": _run_recover, "features": _run_features, "demo": _run_demo}
-    runs |= {"conformance": _run_conformance, "return": _run_return}
+    runs |= {"conformance": _run_conformance, "return": _run_return, "prepare": _run_prepare}
     runs |= {"cdi": _run_cdi, "hooks-dir": _run_hooks_dir}
     return usage.parser(runs)

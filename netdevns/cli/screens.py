@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..netlink import ifname
 from ..netlink.ifaddr import is_protected
@@ -65,13 +65,26 @@ def _said(finding: Finding) -> str:
     return finding.text.removeprefix(f"{_label(finding)}: ")
 
 
-def show(devices: Sequence[Device], loans: Sequence[Loan], advice: Sequence[str], width: int | None) -> str:
-    """The devices: can it be moved, what would be lost, and what it is; what is away; the next commands."""
+def show(
+    devices: Sequence[Device],
+    loans: Sequence[Loan],
+    prepared: Collection[str],
+    advice: Sequence[str],
+    width: int | None,
+) -> str:
+    """The devices: can it be moved, what would be lost, and what it is; what is away; the next commands.
+
+    `prepared`: which of the loans' containers are namespaces of `netdevns prepare`.
+    """
     rows = [[[device.name], _move(device), _addresses(device), _link(device)] for device in devices]
     lines = [tables.table(["DEVICE", "MOVE", "ADDRESSES", "LINK"], rows, width, 1, ANSWERS)]
     if any(text.endswith("*") for row in rows for text in row[2]):
         lines += ["", "* not carried: no permanent address of global scope"]
-    away = [f"on loan: {x.device} as {x.name}, to container {x.container} ({x.record})" for x in loans]
+    whom = {name: f"in the prepared namespace {name}" for name in prepared}
+    away = [
+        f"on loan: {x.device} as {x.name}, {whom.get(x.container, f'to container {x.container}')} ({x.record})"
+        for x in loans
+    ]
     if away:
         lines += ["", *map(quote.printable, away)]
     if advice and width is not None:

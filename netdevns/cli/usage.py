@@ -45,6 +45,7 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     _hook(_command(commands, "hook", "the OCI hook: state JSON on stdin", _HOOK, None))
     _recover(_command(commands, "recover", "undo the moves whose processes were killed", _RECOVER, runs["recover"]))
     _return(_command(commands, "return", "give lent devices their own again", _RETURN, runs["return"]))
+    _prepare(_command(commands, "prepare", "make a namespace that has its devices", _PREPARE, runs["prepare"]))
     _command(commands, "features", "print the runtime-spec's features structure", _FEATURES, runs["features"])
     _conformance(_command(commands, "conformance", "say what this kernel does", _CONFORMANCE, runs["conformance"]))
     _cdi(_command(commands, "cdi", "make a CDI file: --device vendor.com/nic=eth1", _CDI, runs["cdi"]))
@@ -122,6 +123,21 @@ example: all that has come back by now
 exit codes: 0 all is home, ended with its container, or is with it still; 3 a
 device is there, and something of its own could not be given back: its loan is
 kept
+"""
+_PREPARE = """\
+Makes the network namespace /run/netns/NAME, moves devices into it, all or none,
+and prints its path, for a container to join: to start there moves nothing, and
+so does a restart. Again with the same devices: nothing is done; with more: they
+are added. --undo gives all devices back, as they were, and removes the
+namespace. Where somebody else has deleted it, `netdevns return NAME` restores
+the hardware that the kernel threw back.
+
+example: a container with eth1, called net0, from its first moment on
+  podman run --network ns:$(netdevns prepare blue eth1=net0) ...
+  netdevns prepare blue --undo
+
+exit codes: those of move; with --undo 0 all is back, 2 something is in it, or
+it was not prepared, 3 a device is not as before, and its loan is kept
 """
 _FEATURES = """\
 Prints the runtime-spec's features structure as JSON: the versions of the
@@ -278,6 +294,17 @@ def _hook(command: argparse.ArgumentParser) -> None:
     command.add_argument("stage", choices=["createRuntime", "poststop"], help="the hook's stage")
     command.add_argument("--allow", action="append", metavar="GLOB", help="host names that annotations may ask for")
     command.add_argument("devices", nargs="*", metavar="DEV=NAME", help="devices besides those of config.json")
+
+
+def _prepare(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="NAME", help="of the namespace, as for ip netns add")
+    command.add_argument("devices", nargs="*", metavar="DEV[=NAME]", help="a device, and its name in the namespace")
+    command.add_argument("--undo", action="store_true", help="give the devices back, and remove the namespace")
+    _preserve(command, "carry over besides addresses")
+    command.add_argument(
+        "--force", action="store_true", help="a default route may go; --undo: although processes are in the namespace"
+    )
+    _json(command)
 
 
 def _files(command: argparse.ArgumentParser, default: str) -> None:

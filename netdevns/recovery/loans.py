@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..reports import Loan
 
 FOLDER = recover.LOANS
+PREPARED = "prepared"  # the folder of prepared.py's
 SAMPLE = 2  # loans of others that a hook looks at
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+@=,")
 
@@ -155,10 +156,27 @@ def current(
 
 def lines(devices: Collection[str | None]) -> list[str]:
     """For a message: who has these devices, as far as they are on loan."""
-    return [
-        f"{device}: on loan to container {container} ({path}); when it has ended, run `netdevns return {container}`"
-        for container, device, _, _, path in current(devices)
-    ]
+    said, namespaces = [], prepared()
+    for container, device, _, _, path in current(devices):
+        if container in namespaces:
+            line = f"in the namespace {container} ({path}): `netdevns prepare {container} --undo` gives it back"
+        else:
+            line = f"on loan to container {container} ({path}); when it has ended, run `netdevns return {container}`"
+        said.append(f"{device}: {line}")
+    return said
+
+
+def prepared(directory: str = folders.JOURNAL_DIR) -> frozenset[str]:
+    """Which of the loans' containers are namespaces of `netdevns prepare`, as far as the caller may know it."""
+    found = set()
+    try:
+        with Journal(directory, create=False, folder=PREPARED) as opened:
+            for record in opened.seen():
+                with contextlib.suppress(Damaged, OSError):  # `recover` tells what is wrong with it
+                    found.add(container_of(record.sections())[0])
+    except OSError:  # there is none, or it is not for the caller
+        return frozenset()
+    return frozenset(found)
 
 
 def orphans(opened: Journal) -> set[str]:

@@ -178,7 +178,7 @@ def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovere
             record.drop()
             yield from (Recovered(record.path, _label(s), "gone", "gone", BEFORE_BOOT) for s in devices)
             return
-        recovery = _Recovery(record, sections, interrupts)
+        recovery = Recovery(record, sections, interrupts)
     except (Damaged, OSError) as e:
         yield not_obeyed(record, e, "its devices are where its move left them: look at them")
         return
@@ -230,7 +230,7 @@ def _lends(head: Section) -> int:
     return head.number(layout.A_LENDS) if head.optional(layout.A_LENDS) is not None else 0
 
 
-class _Recovery(Reopened):
+class Recovery(Reopened):
     """One record of a move that was killed."""
 
     def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None) -> None:
@@ -253,6 +253,7 @@ class _Recovery(Reopened):
             label = next(m.label for m in everyone if m.link.ifindex == e.ifindex)
             yield from (self.told(m, "kept", "unknown", f"{label} {e.words}") for m in self.members)
             return
+        self._due()
         for member in everyone:
             self._find(member)
         self.exclusion.arrive(self.sides.target, {m.target_ifindex for m in self.members})
@@ -268,6 +269,9 @@ class _Recovery(Reopened):
         told = [self._outcome(m, left.get(m.host_name)) for m in everyone]
         mine = len(self.members)
         yield from self._end([*told[:mine], *(each for each in told[mine:] if each.outcome != "undone")])
+
+    def _due(self) -> None:
+        """What is to be restored, once the devices are locked: all of a record."""
 
     def _retract(self) -> None:
         directory = self.record.directory

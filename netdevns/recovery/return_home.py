@@ -23,8 +23,10 @@ from .store import Journal, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..batch.plan import Plan
     from ..errors import Remains
     from ..reports import Recovered
+    from ..state.kind import View
     from ..system.interrupts import Interrupts
 
 TRIES = 5  # to put a device right that udev or NetworkManager is renaming at the same time
@@ -154,21 +156,6 @@ class ReturnHome(Reopened):
 
     # ---- what is theirs ----
 
-    def _narrow(self, members: list[BatchDevice]) -> None:
-        """The plan of an undo: what the loan says of these devices, with the time that has passed since.
-
-        Without what is others', or of devices that are not home: that is left alone.
-        """
-        elapsed_s = -((self.since_ms - loans.now_ms()) // 1000)  # rounded up
-        ended: set[bytes] = set()
-        own = {m.link.ifindex: m.ifindex for m in members}
-        for member in members:
-            before = self.lent.addresses[member.link.ifindex]
-            after = belongings.aged(before, elapsed_s)
-            ended |= belongings.locals_of(before) - belongings.locals_of(after)
-            member.load(member.link_message, after)
-        self.plan.state = {kind.name: kind.lend(self.lent, own, elapsed_s, ended) for kind in state.KINDS}
-
     def _give_back(self, members: list[BatchDevice]) -> dict[BatchDevice, Recovered]:
         """Tries again where somebody else's hands were on a device at the same moment."""
         told: dict[BatchDevice, Recovered] = {}
@@ -181,7 +168,7 @@ class ReturnHome(Reopened):
                 time.sleep(PAUSE_S)
             self._free_names({m: found[m] for m in todo})
             ready = [m for m in todo if self._prepare(m, found[m])]
-            self._narrow(ready)
+            narrow(self.plan, self.lent, ready, self.since_ms)
             left = {x.device: x for x in undo.everything(self.plan, self.sides, ready, [])} if ready else {}
             told |= {m: self._outcome(m, found[m], left.get(m.host_name)) for m in todo}
         for member in members:
@@ -253,6 +240,22 @@ class ReturnHome(Reopened):
         where = left.location if left else "source" if device.is_home else "init"
         text = f"not as before, and named {quote.printable(name)}: {', '.join(lost)}"
         return self.told(member, "kept", where, text)
+
+
+def narrow(plan: Plan, lent: View, members: list[BatchDevice], since_ms: int) -> None:
+    """The plan of an undo: what a loan says of these devices, with the time that has passed since.
+
+    Without what is others', or of devices that are not in it: that is left alone.
+    """
+    elapsed_s = -((since_ms - loans.now_ms()) // 1000)  # rounded up
+    ended: set[bytes] = set()
+    own = {m.link.ifindex: m.ifindex for m in members}
+    for member in members:
+        before = lent.addresses[member.link.ifindex]
+        after = belongings.aged(before, elapsed_s)
+        ended |= belongings.locals_of(before) - belongings.locals_of(after)
+        member.load(member.link_message, after)
+    plan.state = {kind.name: kind.lend(lent, own, elapsed_s, ended) for kind in state.KINDS}
 
 
 def _is_alike(was: wire.Link, now: wire.Link) -> bool:

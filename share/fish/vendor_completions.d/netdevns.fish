@@ -66,7 +66,7 @@ function _shtab_netdevns_using
   test "$_shtab_netdevns_cmdpath" = "$argv"
 end
 
-set -g _shtab_netdevns_commands move apply check show hook recover return features conformance cdi hooks-dir demo
+set -g _shtab_netdevns_commands move apply check show hook recover return prepare features conformance cdi hooks-dir demo
 set -g _shtab_netdevns_opts_with_value --allow --bundle --cdi-version --config --dir --format --from --jobs --netns --pid --preserve --to --wait
 
 complete -c netdevns -e
@@ -119,6 +119,13 @@ complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -
 complete -c netdevns -n '_shtab_netdevns_using return' -s h -l help -d 'show this help message and exit'
 complete -c netdevns -n '_shtab_netdevns_using return' -l wait -x -d 'seconds, for what is not back yet'
 complete -c netdevns -n '_shtab_netdevns_using return' -l json -d 'one JSON document on stdout, also on failure'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a prepare -d 'make a namespace that has its devices'
+complete -c netdevns -n '_shtab_netdevns_using prepare' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using prepare' -l undo -d 'give the devices back, and remove the namespace'
+complete -c netdevns -n '_shtab_netdevns_using prepare' -l preserve -xka "(_netdevns_kinds)" -d 'carry over besides addresses: sysctls, routes, neighbours'
+complete -c netdevns -n '_shtab_netdevns_using prepare' -l force -d 'a default route may go; --undo: although processes are in the namespace'
+complete -c netdevns -n '_shtab_netdevns_using prepare' -l json -d 'one JSON document on stdout, also on failure'
+complete -c netdevns -n '_shtab_netdevns_using prepare; and test $_shtab_netdevns_npos -ge 1' -ka "(_netdevns_devices)" -d 'a device, and its name in the namespace'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a features -d 'print the runtime-spec'"'"'s features structure'
 complete -c netdevns -n '_shtab_netdevns_using features' -s h -l help -d 'show this help message and exit'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a conformance -d 'say what this kernel does'

@@ -25,7 +25,7 @@ CSRC = ROOT / "csrc"
 # One way: a folder imports from those before it, and from itself.
 FOLDERS = [
     "limits", "descriptors", "netlink", "results", "reports", "errors", "text", "system", "_core", "_ffi", "engine",
-    "state", "batch", "recovery", "api", "oci", "conformance", "cli", "__main__",
+    "state", "batch", "recovery", "api", "prepare", "oci", "conformance", "cli", "__main__",
 ]  # fmt: skip
 # What a hook pays for before it does anything.
 HOOK_PATH = [
@@ -41,8 +41,8 @@ IDLE = {
 }  # fmt: skip
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
 HEAVY_FOR_NOTHING = HEAVY | {"json", "collections", "contextlib", "functools", "signal", "warnings"}
-# Loaded only where it is asked for: by NETDEVNS_ENGINE, by `preserve`.
-NOT_OF_A_HOOK = {*(PACKAGE / "engine" / "reference").glob("*.py")}
+# Loaded only where it is asked for: by NETDEVNS_ENGINE, by `netdevns prepare`.
+NOT_OF_A_HOOK = {*(PACKAGE / "engine" / "reference").glob("*.py"), PACKAGE / "system" / "named_netns.py"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -1,0 +1,66 @@
+"""`netdevns prepare`: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Callable
+
+from .. import prepare
+from ..errors import NetDevError
+from ..system.interrupts import Interrupts
+from ..text.outcome import LEFT, REFUSED, UNTOUCHED, Usage, device_arguments
+from ..text.output import complain, print_json, tell
+from . import screens
+
+Failed = Callable[[BaseException, bool, dict[str, object]], int]
+
+
+def run(args: argparse.Namespace, kinds: Callable[[argparse.Namespace], list[str]], failed: Failed) -> int:
+    """The command.
+
+    Args:
+        args: As parsed.
+        kinds: Of --preserve. Raises Usage.
+        failed: Tells of a NetDevError, or of a Usage, and returns the exit code.
+    """
+    document: dict[str, object] = {"recovered": []} if args.undo else {"path": None, "moved": [], "there": []}
+    try:
+        if args.undo:
+            return _undo(args)
+        return _prepare(args, frozenset(kinds(args)))
+    except prepare.Refused as e:
+        return failed(Usage(str(e)), args.json, document)
+    except (NetDevError, Usage, KeyboardInterrupt) as e:
+        return failed(e, args.json, document)
+
+
+def _prepare(args: argparse.Namespace, kinds: frozenset[str]) -> int:
+    devices = device_arguments(args.devices)
+    ready = prepare.prepare(args.name, devices, preserve=kinds, force=args.force, interrupts=Interrupts())
+    if args.json:
+        moved = [dataclasses.asdict(each) for each in ready.moved]
+        print_json({"path": ready.path, "moved": moved, "there": ready.there})
+        return 0
+    # On stdout the path alone: for $(netdevns prepare ...).
+    complain([f"{device}: it is there already" for device in ready.there], 0)
+    complain([f"{m.host_name}: not carried: {', '.join(m.not_carried)}" for m in ready.moved if m.not_carried], 0)
+    tell(ready.path)
+    return 0
+
+
+def _undo(args: argparse.Namespace) -> int:
+    if args.devices or args.preserve is not None:
+        raise Usage("--undo gives all devices back: give the name alone")
+    try:
+        told = prepare.undo(args.name, force=args.force, interrupts=Interrupts())
+    except OSError as e:
+        if isinstance(e, NetDevError):
+            raise
+        return complain([f"{e.filename}: {e.strerror}", UNTOUCHED], REFUSED)
+    if args.json:
+        print_json({"recovered": [dataclasses.asdict(each) for each in told]})
+    else:
+        tell(screens.recovered(told) if told else f"{os.fspath(args.name)}: removed; no device was in it")
+    return LEFT if any(each.outcome == "kept" for each in told) else 0

@@ -1,0 +1,121 @@
+"""Named network namespaces, as `ip netns` has them: a file in NETNS_DIR on which the namespace is mounted.
+
+Source: ip-netns(8), mount(2) "MS_BIND", namespaces(7) "The /proc/[pid]/ns/ directory": a mount keeps it alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import stat
+import threading
+from collections.abc import Iterator
+
+from ..netlink import uapi
+from .netns import CURRENT, NETNS_DIR, NetNS
+
+MS_BIND, MS_REC, MS_SHARED = 1 << 12, 1 << 14, 1 << 20  # linux/mount.h
+MNT_DETACH = 2
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def new(path: str) -> NetNS:
+    """A namespace of nobody's, called `path` in messages; it ends when it is closed, unless it is attached.
+
+    Raises:
+        OSError: EPERM: not without CAP_SYS_ADMIN.
+    """
+    made: list[int | OSError] = []
+
+    def run() -> None:
+        # In a thread that ends: the caller stays where it is, whatever happens.
+        try:
+            _call("unshare", uapi.CLONE_NEWNET)
+            made.append(os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as e:
+            made.append(e)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if isinstance(made[0], OSError):
+        raise made[0]
+    return NetNS(made[0], path)
+
+
+def attach(netns: NetNS, name: str) -> None:
+    """Gives a namespace a name. Raises OSError: EEXIST: there is a file of that name; nothing was changed."""
+    path = os.path.join(NETNS_DIR, name)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(NETNS_DIR, 0o755)
+    # Seen in all mount namespaces: what is detached in one must not live on in another.
+    try:
+        _mount("", NETNS_DIR, MS_SHARED | MS_REC)
+    except OSError as e:
+        if e.errno != errno.EINVAL:  # it is no mount point yet
+            raise
+        _mount(NETNS_DIR, NETNS_DIR, MS_BIND | MS_REC)
+        _mount("", NETNS_DIR, MS_SHARED | MS_REC)
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
+    try:
+        _mount(f"/proc/self/fd/{netns.fd}", path, MS_BIND)
+    except OSError:
+        os.unlink(path)
+        raise
+
+
+def detach(name: str) -> None:
+    """Takes a namespace its name; it ends when nobody is in it. Raises OSError."""
+    path = os.path.join(NETNS_DIR, name)
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            _call("umount2", os.fsencode(path), MNT_DETACH, path=path)
+        except OSError as e:
+            if e.errno != errno.EINVAL:  # nothing is mounted there: whoever made the file was killed
+                raise
+        os.unlink(path)
+
+
+def is_unused(path: str) -> bool:
+    """Whether it is a file for a namespace that was never mounted on it: who made it was killed in between."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and not status.st_size and not stat.S_IMODE(status.st_mode)
+
+
+def processes(netns: NetNS) -> list[int]:
+    """The processes that are in it, each with one of its threads at least.
+
+    Raises:
+        OSError: One may not be looked at: EACCES: not without CAP_SYS_PTRACE.
+    """
+    of = os.fstat(netns.fd)
+    return sorted({pid for pid, path in _threads() if _is(path, of)})
+
+
+def _threads() -> Iterator[tuple[int, str]]:
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                yield int(pid), f"/proc/{pid}/task/{thread}/ns/net"
+
+
+def _is(path: str, of: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), of)
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return False
+
+
+def _mount(source: str, target: str, flags: int) -> None:
+    _call("mount", os.fsencode(source), os.fsencode(target), b"none", flags, None, path=target)
+
+
+def _call(name: str, *arguments: bytes | int | None, path: str = "") -> None:
+    if getattr(_libc, name)(*arguments) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}", path or NETNS_DIR)
