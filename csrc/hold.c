@@ -3,6 +3,7 @@
 #include "batch.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Sets *above to the ifindexes of the batch and of all that lie on it, ascending (to be freed). Negative: out of memory. */
@@ -34,6 +35,7 @@ static long with_uppers(const struct netdevns_batch *b, int32_t **above)
 static int find_busy(struct netdevns_batch *b, int32_t ifindex, uint32_t pid, struct nd_err *err)
 {
 	struct nd_link link = { .ifindex = 0 };
+	char mover[sizeof "process 4294967295"] = "another process";
 	struct nd_found *f;
 	struct nd_view v;
 	int code = nd_batch_link(b, b->source, ifindex, &v, err);
@@ -42,8 +44,10 @@ static int find_busy(struct netdevns_batch *b, int32_t ifindex, uint32_t pid, st
 		code = nd_link_summarize(&link, &v);
 	if (code && code != -ENODEV)
 		return code;
-	f = nd_batch_find(b, "device.busy", NETDEVNS_ERROR, EBUSY, nd_batch_named(b, link.name), "%s is being moved by process %u",
-			  link.ifindex ? link.name : "a device", pid);
+	if (pid)
+		snprintf(mover, sizeof mover, "process %u", pid);
+	f = nd_batch_find(b, "device.busy", NETDEVNS_ERROR, EBUSY, nd_batch_named(b, link.name), "%s is being moved by %s",
+			  link.ifindex ? link.name : "a device", mover);
 	if (!f)
 		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
 	nd_text_copy(f->name, sizeof f->name, link.name, strlen(link.name));

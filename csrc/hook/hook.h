@@ -13,6 +13,8 @@
 
 #define HOOK_VERSION "0.1.0"	/* netdevns/__init__.py: the hook in Python of the same version takes over */
 
+#define HOOK_NOTHING "nothing was touched"
+
 /* As netdevns/limits.py. */
 #define HOOK_DOCUMENT_BYTES_MAX (16u << 20)	/* of the state, and of a config.json */
 #define HOOK_ANNOTATED_MAX 256			/* devices that the annotations of one document ask for */

@@ -14,8 +14,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define NOTHING "nothing was touched"
-
 static int create_runtime(struct hook_request *request, const struct hook_arguments *arguments, struct hook_report *report)
 {
 	/* First: from now on its number is nobody else's unseen. */
@@ -85,7 +83,7 @@ int main(int argc, char **argv)
 	}
 	if (code == HOOK_HAND_OVER && hook_interrupted()) {	/* it would end the other hook before that says anything */
 		report.count = 0;
-		hook_say(&report, "interrupted (%s); " NOTHING, hook_interrupted());
+		hook_say(&report, "interrupted (%s); " HOOK_NOTHING, hook_interrupted());
 		code = HOOK_FAILED;
 	}
 	if (code == HOOK_HAND_OVER) {
@@ -94,7 +92,7 @@ int main(int argc, char **argv)
 		hook_hand_over(argc, argv, is_read || is_cut ? text : NULL, len);
 		hold_signals(&before);
 		sigaction(SIGPIPE, &ignored, NULL);
-		hook_say(&report, NOTHING);
+		hook_say(&report, HOOK_NOTHING);
 		code = HOOK_REFUSED;
 	}
 	hook_report_send(&report);

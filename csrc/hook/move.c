@@ -210,6 +210,23 @@ static int lend(struct way *w)
 	return HOOK_FAILED;
 }
 
+/* Whether another mover has a device: it was waited for, and whoever takes over would wait once more. */
+static int is_busy(struct way *w)
+{
+	const struct netdevns_finding *f;
+	int found = 0;
+
+	for (size_t i = 0; (f = netdevns_batch_finding(w->batch, i)); i++) {
+		if (strcmp(f->code, "device.busy") != 0)
+			continue;
+		hook_say(w->report, "%s", f->text);
+		found = 1;
+	}
+	if (found)
+		hook_say(w->report, HOOK_NOTHING);
+	return found;
+}
+
 /* One try. HOOK_HAND_OVER: nothing was changed. */
 static int move(struct way *w, int *again)
 {
@@ -223,6 +240,8 @@ static int move(struct way *w, int *again)
 		return lend(w);
 	if (e.begun || e.left)
 		return tell(w, &e);
+	if (is_busy(w))
+		return HOOK_REFUSED;
 	*again = leave_out(w) > 0;
 	code = *again && !w->request->count ? HOOK_DONE : HOOK_HAND_OVER;
 	if (!*again)

@@ -16,6 +16,7 @@ from typing import Any
 
 from netdevns.engine import lookups
 from netdevns.system.process import Process
+from tests.runtimes.container import hook_words, is_static
 from tests.support import scene
 from tests.support.attacks import TOP, finish
 from tests.support.namespaces import Namespace
@@ -23,7 +24,7 @@ from tests.support.processes import wait_until
 from tests.support.restored import State
 
 # The hooks that these tests run, by name; the stage's name and the hook's arguments follow.
-HOOKS = {"python": [sys.executable, "-P", "-m", "netdevns", "hook"]}
+HOOKS = {"static" if is_static() else "python": hook_words()}
 COMMAND = [sys.executable, "-P", "-m", "netdevns"]
 
 RUN = Path("/run/netdevns")

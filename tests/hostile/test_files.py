@@ -22,7 +22,7 @@ from netdevns.netlink import wire
 from netdevns.recovery import layout
 from netdevns.recovery.layout import Damaged
 from netdevns.recovery.loans import container_of
-from netdevns.recovery.recover import _Recovery
+from netdevns.recovery.recover import Recovery
 from netdevns.recovery.return_home import ReturnHome
 from netdevns.recovery.store import TRIES, Journal
 from tests.support import require
@@ -244,7 +244,7 @@ def judged(folder: str, data: bytes, change: Callable[[Path], object] = str) -> 
                 _, since_ms = container_of(sections)
                 ReturnHome(record, sections, since_ms).__exit__()
             else:
-                _Recovery(record, sections, None).__exit__()
+                Recovery(record, sections, None).__exit__()
         except Damaged:
             return "damaged"
         finally:

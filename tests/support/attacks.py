@@ -42,7 +42,7 @@ class Ended:
     out: str
     err: str
     calls: list[str] = field(repr=False)
-    begin: int  # of its own work, in `calls`: the first netlink socket
+    begin: int  # of its own work, in `calls`: the first netlink socket of its last program
     injected: int
     pid: int = 0
     has_begun: bool = False  # whether its first netlink socket was seen
@@ -70,7 +70,8 @@ def traced(start: Start, *inject: str) -> tuple[Ended, list[str]]:
     """
     watched = {each.partition(":")[0] for each in inject} or {"all"}
     if any("signal=" in each for each in inject):
-        watched.add("socket")  # where its own work begins: calls for memory are now one more, now one less before it
+        # Where its own work begins: calls for memory are now one more, now one less before it.
+        watched |= {"socket", "execve"}
     options = [word for each in inject for word in ("-e", f"inject={each}")]
     with tempfile.NamedTemporaryFile("r") as trace:
         # Calls that are not watched cost nothing: half of the time. But no signal can be injected at the
@@ -85,6 +86,8 @@ def traced(start: Start, *inject: str) -> tuple[Ended, list[str]]:
     for line in lines:
         called = re.match(r"\d+ +(\w+)\(", line)
         if called:
+            if called[1] == "execve" and line.endswith("= 0"):  # the hook in C hands over: nothing was touched
+                begin = None
             begin = len(calls) if begin is None and "socket(AF_NETLINK" in line else begin
             calls.append(called[1])
     injected = sum("(INJECTED)" in line for line in lines)
