@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.attacks import rounds
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
 from tests.support.restored import Restored, assert_equal_soon
@@ -57,6 +58,7 @@ def nothing_is_left(machine: Machine) -> None:
 # ---- with a container ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(900)
 def test_container_starts_with_its_devices(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
     """It joins by path, also when it is started again; nothing moves then, and all is as before in the end."""
     place = runtime.machine
@@ -67,7 +69,7 @@ def test_container_starts_with_its_devices(host: Namespace, runtime: Runtime, bu
             host.wait_until_quiet()
             bundle.write(network={"type": "network", "path": PATH}, hooks=[])
             with host.monitor() as monitor:
-                for _ in range(3):
+                for _ in rounds(3, 1000):
                     done = runtime.run(bundle)
                     assert done.returncode == 0, done.stderr
                     assert Seen.parse(done.stdout).addresses == ARRIVED
