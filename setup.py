@@ -21,7 +21,10 @@ class BuildHook(build_scripts):
 
     def run(self) -> None:
         self.mkpath(self.build_dir)
-        command = ["sh", "csrc/hook/build", os.path.abspath(os.path.join(self.build_dir, HOOK))]
+        hook = os.path.abspath(os.path.join(self.build_dir, HOOK))
+        if os.path.exists(hook):  # of an earlier build
+            os.unlink(hook)
+        command = ["sh", "csrc/hook/build", hook]
         done = subprocess.run(command, text=True, stdout=subprocess.PIPE, check=False)
         if done.returncode:
             self.warn(f"{HOOK} could not be built, as said above; hooks are started with Python: netdevns hook")

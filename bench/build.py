@@ -18,6 +18,9 @@ SITE = BUILT / "site-packages"
 NO_GO = 3  # of bench/go/build: Go or its library is not installed
 # As README recommends it, from what an installation has: that of a checkout loads setuptools' finder at each start.
 HOOK = [sys.executable, "-I", "-S", str(SITE / "netdevns" / "__main__.py"), "hook", "createRuntime"]
+# And the one in C, beside a `netdevns` that it can hand over to.
+STATIC_HOOK = [str(BUILT / "bin" / "netdevns-hook"), "createRuntime"]
+COMMAND = f"#!{sys.executable} -IS\nimport sys; sys.path.insert(0, {str(SITE)!r}); import netdevns.__main__\n"
 FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"]
 
 
@@ -45,6 +48,13 @@ def programs() -> None:
     if not (EMBED.exists() and EMBED.stat().st_mtime > max(source.stat().st_mtime for source in sources)):
         parts = [source for source in sources if source.suffix == ".c" and source.name != "example.c"]  # it is included
         subprocess.run(["gcc", *FLAGS, "-static", f"-I{folders[0]}", "-o", EMBED, *parts], check=True)
+    hook, command = Path(STATIC_HOOK[0]), Path(STATIC_HOOK[0]).with_name("netdevns")
+    sources = [source for folder in ("", "hook") for source in (folders[0] / folder).glob("*.[ch]")]
+    if not (hook.exists() and hook.stat().st_mtime > max(source.stat().st_mtime for source in sources)):
+        hook.parent.mkdir(exist_ok=True)
+        subprocess.run([folders[0] / "hook" / "build", hook], check=True, stdout=subprocess.DEVNULL)
+    command.write_text(COMMAND)
+    command.chmod(0o755)
 
 
 @_alone()

@@ -210,7 +210,7 @@ def container(documents: Sequence[Document]) -> Chart | None:
         for scenario in (each.id for each in results.containers(document)):
             steps = [step for step in results.STEPS if step in document.contestants(scenario)]
             if any("hook" in step for step in steps):  # each bar begins where the one before it ends
-                steps = [step for step in steps if step not in results.OWN_MOVES]
+                steps = [step for step in steps if step not in results.APART]
             if len(steps) > 1:
                 found.append((document, scenario, steps))
     if not found:

@@ -19,11 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import netdevns
 from tests.runtimes.container import ENV, Bundle, Runtime, has_net_devices, make_rootfs, shown_without_devices
 from tests.support.namespaces import Namespace
 
 from . import results
-from .build import BUILT, EMBED, HOOK
+from .build import BUILT, EMBED, HOOK, STATIC_HOOK
 
 if TYPE_CHECKING:
     from .contestants import Setting
@@ -40,8 +41,11 @@ OURS: Hook = {
 }
 
 
+STATIC: Hook = {"path": STATIC_HOOK[0], "args": STATIC_HOOK}
 # No hook: the runtime moves what netDevices asks for.
 OWN_MOVE: Hook = {}
+# No hook: the devices are there before the container starts, as `netdevns prepare` does it.
+PREPARED: Hook = {}
 
 
 def program_of(runtime: str) -> str | None:
@@ -54,6 +58,8 @@ def runs(runtime: str, step: str) -> bool:
     if program is None or not shutil.which("busybox", path=ENV["PATH"]) or is_uml():
         return False
     hook, devices = STEPS[step]
+    if hook is PREPARED:
+        return runtime != "embed"
     itself = runtime == "embed" or (devices > 0 and moves_devices_itself(program))
     # runc has no option to be shown another config.json than the hook.
     return itself if hook is OWN_MOVE else not (itself and runtime == "runc")
@@ -77,6 +83,10 @@ def start(hook: Hook | None, devices: int = 0) -> Callable[[Setting], list[list[
         bundle = Bundle(folder, folder / "rootfs")
         network = {"type": "network", "path": f"/run/netns/{setting.targets[0].name}"}
         wanted = {old: {"name": new} for old, new in names}
+        if hook is PREPARED:
+            with setting.host.entered():
+                netdevns.move(wanted, setting.targets[0].fd)
+            wanted = {}
         bundle.write(wanted or None, hooks=[hook] if hook else [], network=network, process=SLEEP)
         if runtime == "embed":
             setting.stack.callback(end_processes_in, setting.targets[0])
@@ -84,7 +94,7 @@ def start(hook: Hook | None, devices: int = 0) -> Callable[[Setting], list[list[
         options = [program, *Runtime.OPTIONS[runtime], "--root", str(folder / "state")]
         create = ["create", "--bundle", str(folder)]
         # It would move them before the hook does, and is not shown what the hook reads.
-        if names and hook is not OWN_MOVE and moves_devices_itself(program):
+        if wanted and hook is not OWN_MOVE and moves_devices_itself(program):
             create += shown_without_devices(folder)
         setting.stack.callback(
             subprocess.run, [*options, "delete", "--force", NAME], check=False, stdout=subprocess.DEVNULL,
@@ -119,7 +129,20 @@ def moves_devices_itself(program: str) -> bool:
 STEPS: dict[str, tuple[Hook | None, int]] = dict(
     zip(
         results.STEPS,
-        [(None, 0), (EMPTY, 0), (OURS, 0), (OURS, 1), (OURS, 10), (OWN_MOVE, 1), (OWN_MOVE, 10)],
+        [
+            (None, 0),
+            (EMPTY, 0),
+            (OURS, 0),
+            (OURS, 1),
+            (OURS, 10),
+            (STATIC, 0),
+            (STATIC, 1),
+            (STATIC, 10),
+            (PREPARED, 1),
+            (PREPARED, 10),
+            (OWN_MOVE, 1),
+            (OWN_MOVE, 10),
+        ],
         strict=True,
     )
 )

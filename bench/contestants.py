@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.support.namespaces import Namespace
 
 from . import container
 from . import layout as layouts
-from .build import BUILT, GO_PEER, HOOK, TOP
+from .build import BUILT, GO_PEER, HOOK, STATIC_HOOK, TOP
 from .scenario import Scenario
 
 WORKER = [sys.executable, str(TOP / "bench" / "worker.py")]
@@ -132,7 +132,7 @@ def command(setting: Setting) -> list[list[str]]:
     return [[LAUNCH, sys.executable, "-m", "netdevns", "move", *setting.pairs, *to]]
 
 
-def hook(setting: Setting, engine: str = "native") -> list[list[str]]:
+def hook(setting: Setting, engine: str = "native", words: Sequence[str] = HOOK) -> list[list[str]]:
     """As a runtime starts it: the state on stdin, the container's process in the target."""
     setting.environment["NETDEVNS_ENGINE"] = engine
     with setting.targets[0].entered():
@@ -144,7 +144,7 @@ def hook(setting: Setting, engine: str = "native") -> list[list[str]]:
     setting.file("config.json", json.dumps({"ociVersion": "1.3.0", **linux}))
     state = {"ociVersion": "1.3.0", "id": "bench", "status": "creating", "pid": container.pid}
     file = setting.file("state.json", json.dumps({**state, "bundle": str(setting.folder)}))
-    return [[LAUNCH, "-i", file, *HOOK]]
+    return [[LAUNCH, "-i", file, *words]]
 
 
 def ip_batch(setting: Setting) -> list[list[str]]:
@@ -198,6 +198,8 @@ def _all() -> dict[str, Commands]:
         "netdevns command": command,
         "netdevns hook": hook,
         "netdevns hook reference": partial(hook, engine="reference"),
+        "netdevns-hook": partial(hook, words=STATIC_HOOK),
+        "true": lambda _: [[LAUNCH, "/bin/true"]],
         "ip -batch": ip_batch,
         "ip per step": ip_per_step,
         "pyroute2": python("pyroute2"),

@@ -23,16 +23,20 @@ NATIVE, REFERENCE = "netdevns native", "netdevns reference"
 # A container's start: each does what the one before it does, and something more; the last two, the bare one.
 STEPS = (
     "runtime bare", "runtime + empty hook", "runtime + netdevns hook, no devices", "runtime + netdevns hook, 1 device",
-    "runtime + netdevns hook, 10 devices", "runtime + its own move, 1 device", "runtime + its own move, 10 devices",
+    "runtime + netdevns hook, 10 devices", "runtime + netdevns-hook, no devices", "runtime + netdevns-hook, 1 device",
+    "runtime + netdevns-hook, 10 devices", "runtime, prepared, 1 device", "runtime, prepared, 10 devices",
+    "runtime + its own move, 1 device", "runtime + its own move, 10 devices",
 )  # fmt: skip
 OWN_MOVES = STEPS[-2:]
+# Each adds to the bare start, and none of them to the one before it.
+APART = STEPS[5:]
 # The order in which they are shown; one that is not here comes last.
 CONTESTANTS = (
     *FLOORS, NATIVE, REFERENCE, f"{NATIVE} record", f"{REFERENCE} record", "netdevns command", "netdevns hook",
-    "netdevns hook reference", "ip -batch", "ip per step", "pyroute2", "go", *STEPS,
+    "netdevns hook reference", "netdevns-hook", "ip -batch", "ip per step", "pyroute2", "go", *STEPS,
 )  # fmt: skip
 # What others are told against where no floor takes part: a process that does nothing, a container without a hook.
-BARE = ("python", "python isolated", "bare python", "runtime bare")
+BARE = ("true", "python", "python isolated", "bare python", "runtime bare")
 PEERS = ("ip -batch", "ip per step", "pyroute2", "go")
 WALL, CPU, RSS = "wall", "cpu", "rss"
 METRICS = {WALL: "wall_s", CPU: "cpu_s", RSS: "max_rss_kib"}

@@ -12,7 +12,7 @@ from .results import OWN_MOVES
 
 FLOORS = ("floor plain", "floor plain-one-ack", "floor phased")
 ENGINES = ("netdevns native", "netdevns reference")
-HOOKS = ("netdevns hook", "netdevns hook reference")
+HOOKS = ("netdevns hook", "netdevns hook reference", "netdevns-hook")
 PEERS = ("ip -batch", "pyroute2", "go")
 BATCH = (*FLOORS, *ENGINES, *PEERS)
 
@@ -118,7 +118,7 @@ def _others() -> Iterator[Scenario]:
     yield Scenario(
         "hook-nothing",
         Layout(0),
-        ("python isolated", *HOOKS),
+        ("python isolated", "true", *HOOKS),
         rounds=15,
         task="import",
         main=True,

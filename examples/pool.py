@@ -75,7 +75,7 @@ class Pool:
 
 async def main(arguments: Sequence[str]) -> None:
     slots = {name: devices.split(",") for name, _, devices in (each.partition(":") for each in arguments)}
-    pool = Pool(slots, (sys.executable, "-m", "netdevns"))
+    pool = Pool(slots, (sys.executable, "-I", "-m", "netdevns"))
     await pool.start()
     try:
         while await asyncio.to_thread(sys.stdin.readline):

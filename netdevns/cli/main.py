@@ -276,7 +276,7 @@ def _run_recover(args: argparse.Namespace) -> int:
         def recover(interrupts: Interrupts) -> list[Recovered]:
             return undo_crashed(JOURNAL_DIR, interrupts=interrupts)
 
-        from ..prepare import tidy
+        from ..prepare.undo import tidy
 
         code = _tell_recovered(args, recover, screens.recovered, lambda each: each.outcome == "kept")
         return complain([*tidy()], code)

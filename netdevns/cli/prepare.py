@@ -7,10 +7,11 @@ import dataclasses
 import os
 from collections.abc import Callable
 
-from .. import prepare
 from ..errors import NetDevError
+from ..prepare import make, undo
+from ..prepare.namespace import Refused
 from ..system.interrupts import Interrupts
-from ..text.outcome import LEFT, REFUSED, UNTOUCHED, Usage, device_arguments
+from ..text.outcome import LEFT, REFUSED, UNTOUCHED, UNTOUCHED_ELSE, Usage, device_arguments
 from ..text.output import complain, print_json, tell
 from . import screens
 
@@ -30,7 +31,9 @@ def run(args: argparse.Namespace, kinds: Callable[[argparse.Namespace], list[str
         if args.undo:
             return _undo(args)
         return _prepare(args, frozenset(kinds(args)))
-    except prepare.Refused as e:
+    except Refused as e:
+        if e.earlier and not args.json:
+            return complain([str(e), "a move that was killed was undone before that", UNTOUCHED_ELSE], REFUSED)
         return failed(Usage(str(e)), args.json, document)
     except (NetDevError, Usage, KeyboardInterrupt) as e:
         return failed(e, args.json, document)
@@ -38,7 +41,7 @@ def run(args: argparse.Namespace, kinds: Callable[[argparse.Namespace], list[str
 
 def _prepare(args: argparse.Namespace, kinds: frozenset[str]) -> int:
     devices = device_arguments(args.devices)
-    ready = prepare.prepare(args.name, devices, preserve=kinds, force=args.force, interrupts=Interrupts())
+    ready = make.prepare(args.name, devices, preserve=kinds, force=args.force, interrupts=Interrupts())
     if args.json:
         moved = [dataclasses.asdict(each) for each in ready.moved]
         print_json({"path": ready.path, "moved": moved, "there": ready.there})
@@ -54,7 +57,7 @@ def _undo(args: argparse.Namespace) -> int:
     if args.devices or args.preserve is not None:
         raise Usage("--undo gives all devices back: give the name alone")
     try:
-        told = prepare.undo(args.name, force=args.force, interrupts=Interrupts())
+        told = undo.undo(args.name, force=args.force, interrupts=Interrupts())
     except OSError as e:
         if isinstance(e, NetDevError):
             raise

@@ -31,7 +31,11 @@ found = [sys.base_prefix, *sys.path]
 sys.path += sys.argv[1:]
 import netdevns.oci.hook_command, netdevns._ffi
 for folder in sys.path if "site" in sys.modules else ():
-    found += sorted(glob.glob(os.path.join(glob.escape(folder), "*.pth")))
+    for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*.pth"))):
+        with open(path, "rb") as file:
+            lines = [os.fsdecode(line).rstrip() for line in file.read().splitlines()]
+        lines = [each for each in lines if each and not each.startswith(("#", "import"))]
+        found += [path, *(os.path.join(folder, each) for each in lines)]
 for module in list(sys.modules.values()):
     found += {getattr(module, "__file__", None), getattr(module, "__cached__", None)} - {None}
 with open("/proc/self/maps", "rb") as maps:
@@ -95,6 +99,13 @@ def _judge_static(path: str) -> str:
     """Why root may not start the hook in C, or the command beside it, to which that one hands over; or nothing."""
     beside = os.path.join(os.path.dirname(path), "netdevns")
     _check_text([path])
+    try:
+        for program in path, beside:  # before they are started, and the interpreter of the second
+            trust.check(program)
+    except trust.Untrusted as e:
+        return str(e)
+    except FileNotFoundError as e:
+        raise Refused(f"{printable(str(e.filename))}: a hook would not start: {e.strerror}") from None
     said = _start([path, "--version"]).stdout.decode(errors="backslashreplace").strip()
     if said != f"{STATIC} {__version__}":
         raise Refused(f"{printable(path)}: this is not the hook of netdevns {__version__}: install netdevns again")

@@ -36,6 +36,7 @@ def come_home(
     *,
     container: str | None = None,
     devices: Iterable[bytes] | None = None,
+    only: Collection[str] | None = None,
     wait_s: float = 0,
     is_ending: bool = False,
     interrupts: Interrupts | None = None,
@@ -46,6 +47,7 @@ def come_home(
         directory: JOURNAL_DIR.
         container: Only what this one had.
         devices: Only loans that name one of these.
+        only: Only the loans of these names.
         wait_s: How long to wait for a device that the kernel has not thrown back yet.
         is_ending: Also while processes are in its namespace: the container's, which end.
         interrupts: A command's: a signal that waits ends this between two loans, or while it waits for the kernel.
@@ -59,7 +61,9 @@ def come_home(
     """
     try:
         with Journal(directory, create=False, folder=loans.FOLDER) as opened:
-            which = None if devices is None else loans.naming(opened, {*devices})
+            which = {*only} if only is not None else None
+            if devices is not None:
+                which = loans.naming(opened, {*devices})
             if container is not None:
                 own = loans.of_container(opened, container)
                 which = own if which is None else own & which

@@ -72,7 +72,7 @@ def found(section: layout.Section) -> tuple[NetNS, Socket] | None:
         netns.close()
     if unseen.why is not None:
         raise unseen.why
-    if not _is_visible(section):
+    if not is_visible(section):
         where = os.fsdecode(section.text(layout.A_WHERE))
         raise OSError(errno.ESRCH, "it was recorded in another pid namespace, and is to be looked for there", where)
     return None
@@ -119,7 +119,7 @@ def is_there(section: layout.Section) -> bool:
 
 def is_orphan(section: layout.Section) -> bool:
     """Whether the process that a namespace was named by has ended."""
-    return section.number(layout.A_OF_PID) != 0 and _is_visible(section) and not is_running(section)
+    return section.number(layout.A_OF_PID) != 0 and is_visible(section) and not is_running(section)
 
 
 def is_running(section: layout.Section) -> bool:
@@ -128,7 +128,7 @@ def is_running(section: layout.Section) -> bool:
     return pid != 0 and _start_of(pid) == section.number(layout.A_OF_START)
 
 
-def _is_visible(section: layout.Section) -> bool:
+def is_visible(section: layout.Section) -> bool:
     """Whether the processes of here are those that were seen where it was recorded."""
     return os.stat(PID_NS).st_ino == section.number(layout.A_PID_NS)
 

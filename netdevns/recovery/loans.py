@@ -42,10 +42,17 @@ def are_there(directory: str = folders.JOURNAL_DIR, folder: str = FOLDER) -> boo
 
 def file_name(container: str) -> str:
     """A container's id as a file name: %2F for "/", and so on; a long one is cut, as the record has all of it."""
+    return _escaped(container)[:LONGEST]
+
+
+def is_cut(container: str) -> bool:
+    """Whether another id may have the same file name."""
+    return len(_escaped(container)) > LONGEST
+
+
+def _escaped(container: str) -> str:
     data = container.encode("utf-8", "surrogatepass")
-    return "".join(chr(b) if b in _PLAIN or (b == ord(".") and i) else f"%{b:02X}" for i, b in enumerate(data))[
-        :LONGEST
-    ]
+    return "".join(chr(b) if b in _PLAIN or (b == ord(".") and i) else f"%{b:02X}" for i, b in enumerate(data))
 
 
 def now_ms() -> int:

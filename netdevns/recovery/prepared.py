@@ -7,22 +7,28 @@ What the devices were is in loans, as of a container called as the namespace is.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
+from ..engine import lookups
+from ..engine.batch_device import BatchDevice
 from ..system import folders, named_netns
 from ..system.interrupts import Patience
 from ..system.netns import NETNS_DIR, NetNS
 from . import identity, layout, loans
 from .layout import Damaged, Section
-from .recover import Recovery
-from .return_home import narrow
+from .recover import Recovery, not_obeyed, restored
+from .return_home import is_alike, narrow
 from .store import Journal, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..engine import Socket
+    from ..errors import Remains
     from ..reports import Recovered
     from ..system.interrupts import Interrupts
+
+_IDENTITY = (layout.A_DEV, layout.A_INO, layout.A_COOKIE)
 
 
 class Busy(Exception):
@@ -34,35 +40,57 @@ class Prepared:
 
     Attributes:
         name: Its own, below NETNS_DIR.
-        sections: What the file says.
+        target: What the file says of it.
     """
 
     def __init__(self, record: Record) -> None:
         """Raises Damaged, OSError."""
         self._record = record
-        self.sections = record.sections()
-        self.name = loans.container_of(self.sections)[0]
-
-    @property
-    def target(self) -> Section:
-        """The namespace in it."""
-        return next(s for s in self.sections if s.type == layout.TARGET)
+        sections = record.sections()
+        self.name = loans.container_of(sections)[0]
+        self.target = _target(sections)
 
     def found(self) -> tuple[NetNS, Socket] | None:
-        """It, opened; None: it is gone. Raises OSError: that cannot be said."""
+        """It, opened; None: it is gone. Raises OSError, EngineError: that cannot be said."""
         return identity.found(self.target)
 
     def is_of(self, sections: list[Section]) -> bool:
-        """Whether a loan is of a move into this namespace, and not into an earlier one of the same name."""
-        other = next(s for s in sections if s.type == layout.TARGET)
-        return all(other.number(a) == self.target.number(a) for a in (layout.A_DEV, layout.A_INO, layout.A_COOKIE))
+        """Whether a record is of a move into this namespace, and not into an earlier one of the same name."""
+        target = _target(sections)
+        return all(target.number(a) == self.target.number(a) for a in _IDENTITY)
 
-    def forget(self) -> None:
-        """It is no more, or nobody's."""
+    def is_open_on(self, fd: int) -> bool:
+        """Whether a descriptor is of it, as long as it lives."""
+        status = os.fstat(fd)
+        return (status.st_dev, status.st_ino) == tuple(self.target.number(a) for a in _IDENTITY[:2])
+
+    def remove(self, netns: NetNS | None) -> None:
+        """It loses its name, and is forgotten; what is there under that name by now stays.
+
+        Args:
+            netns: It, open; None: it is gone.
+
+        Raises:
+            OSError: It has its name still, and is known.
+        """
+        path = f"{NETNS_DIR}/{self.name}"
+        if named_netns.is_unused(path) if netns is None else _is_at(netns, path):
+            named_netns.detach(self.name)
         self._record.drop()
 
     def close(self) -> None:
         self._record.close()
+
+
+def _target(sections: list[Section]) -> Section:
+    return next(s for s in sections if s.type == layout.TARGET)
+
+
+def _is_at(netns: NetNS, path: str) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(netns.fd))
+    except FileNotFoundError:
+        return False
 
 
 class Namespaces:
@@ -79,10 +107,12 @@ class Namespaces:
         self._opened.close()
 
     def get(self, name: str, patience: Patience) -> Prepared | None:
-        """The one of that name, held; None: there is none. Raises Busy, Damaged, OSError."""
+        """The one of that name, held; None: there is none. Raises Busy, Damaged, Interrupted, OSError."""
         file = loans.file_name(name)
         for record in self._opened.crashed({file}, patience.wait):
-            return Prepared(record)
+            if record.name == file:
+                return Prepared(record)
+            record.close()
         if file in self._opened.names():
             raise Busy(name)
         return None
@@ -92,7 +122,7 @@ class Namespaces:
         parts = layout.head(())
         for type_, netns, socket in sides:
             parts += identity.recorded(type_, netns, socket)
-        attrs: dict[int, int | bytes] = {layout.A_CONTAINER: name.encode("utf-8", "surrogatepass")}
+        attrs: dict[int, int | bytes] = {layout.A_CONTAINER: name.encode()}
         parts += layout.section(layout.LOAN, attrs | {layout.A_LENT_MS: loans.now_ms()})
         file = loans.file_name(name)
         record = self._opened.write(parts, name=file)
@@ -102,7 +132,7 @@ class Namespaces:
         return Prepared(record)
 
     def free(self) -> Iterator[Prepared]:
-        """Those that nobody works on, each held until the next."""
+        """Those that nobody works on, each held until the next; what is damaged is set aside."""
         for record in self._opened.crashed():
             try:
                 yield Prepared(record)
@@ -111,57 +141,113 @@ class Namespaces:
             finally:
                 record.close()
 
-    def loans_of(self, prepared: Prepared) -> Iterator[tuple[Record, list[Section]]]:
-        """Its loans, to be looked at."""
+    def seen(self) -> Iterator[Prepared]:
+        """All, held or not, to be looked at alone."""
+        for record in self._opened.seen():
+            try:
+                yield Prepared(record)
+            except Damaged:
+                continue  # `recover` sets it aside
+
+    def loans_of(self, prepared: Prepared) -> dict[str, list[Section]]:
+        """Its loans by name, to be looked at. Raises Damaged: which one, and how."""
+        found = {}
         with Journal(self.directory, create=True, folder=loans.FOLDER) as opened:
             for record in opened.seen(loans.of_container(opened, prepared.name)):
-                sections = record.sections()
-                if prepared.is_of(sections):
-                    yield record, sections
-
-    def give_back(self, prepared: Prepared, interrupts: Interrupts | None, patience: Patience) -> Iterator[Recovered]:
-        """Brings all devices of its loans home, out of the living namespace."""
-        with Journal(self.directory, create=True, folder=loans.FOLDER) as opened:
-            for record in opened.crashed(loans.of_container(opened, prepared.name), patience.wait):
                 try:
                     sections = record.sections()
-                    if not prepared.is_of(sections):
-                        continue
-                    with _GiveBack(record, sections, interrupts) as back:
-                        yield from back.run()
-                finally:
-                    record.close()
+                except Damaged as e:
+                    raise Damaged(f"{record.path}: {e}") from None
+                if prepared.is_of(sections):
+                    found[record.name] = sections
+        return found
+
+    def crashed_of(self, prepared: Prepared) -> set[str]:
+        """The names of the records of moves into it, which may have crashed."""
+        found = set()
+        with Journal(self.directory, create=True) as opened:
+            for record in opened.seen():
+                try:
+                    if prepared.is_of(record.sections()):
+                        found.add(record.name)
+                except (Damaged, OSError):
+                    continue  # `recover` tells what is wrong with it
+        return found
+
+    def give_back(
+        self, prepared: Prepared, interrupts: Interrupts | None, patience: Patience, *, forgets: bool
+    ) -> Iterator[Recovered]:
+        """Brings all devices of its loans home, out of the living namespace; the last that came first.
+
+        `forgets`: those of which nothing is found, or that have no home any more.
+        """
+        with Journal(self.directory, create=True, folder=loans.FOLDER) as opened:
+            for _, name in reversed(opened.by_age(loans.of_container(opened, prepared.name))):
+                for record in opened.crashed({name}, patience.wait):
+                    try:
+                        if record.name == name:
+                            yield from _given_back(record, prepared, interrupts, forgets=forgets)
+                    finally:
+                        record.close()
+
+
+def _given_back(
+    record: Record, prepared: Prepared, interrupts: Interrupts | None, *, forgets: bool
+) -> Iterator[Recovered]:
+    try:
+        sections = record.sections()
+        if not prepared.is_of(sections):
+            return
+        back = _GiveBack(record, sections, interrupts, forgets=forgets)
+    except (Damaged, OSError) as e:
+        yield not_obeyed(record, e, "its devices are in the namespace: look at them")
+        return
+    yield from restored(back)
 
 
 class _GiveBack(Recovery):
     """The undo of a complete move, which was asked for."""
 
-    def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None) -> None:
+    def __init__(
+        self, record: Record, sections: list[Section], interrupts: Interrupts | None, *, forgets: bool
+    ) -> None:
         super().__init__(record, sections, interrupts)
         self.lends = 0  # this record is the loan
         self.is_to_be_undone = True
+        self._forgets = forgets
         self._since_ms = loans.container_of(sections)[1]
 
     def _due(self) -> None:
         narrow(self.plan, self.plan.view(self.members), self.members, self._since_ms)
 
+    def _without_source(self) -> list[Recovered]:
+        """It is not left to end with the namespace that it is in."""
+        text = "the namespace that it came from is gone; it stays where it is: move it, then use --force"
+        told = [
+            self.told(m, "kept", "target", text)
+            if self._is_there(m) and not self._forgets
+            else self.told(m, "gone", "unknown", "the namespace that it came from is gone")
+            for m in self.members
+        ]
+        return self._end(told)
+
+    def _is_there(self, member: BatchDevice) -> bool:
+        found = identity.found(self.where[layout.TARGET])
+        if found is None:
+            return False
+        with found[0], found[1] as socket:
+            return any(is_alike(member.link, link) for link in lookups.links(socket))
+
+    def _outcome(self, member: BatchDevice, left: Remains | None) -> Recovered:
+        told = super()._outcome(member, left)
+        if left is not None and left.missing == (f"ifindex {member.link.ifindex}",):  # another device has it
+            return self.told(member, "undone", "source", "it is back, under another ifindex: its own is taken")
+        if told.outcome == "gone" and not (self.target_is_gone or member.ended or self._forgets):
+            text = f"{told.text}: somebody has moved or deleted it; look for it, or let --force forget it"
+            return self.told(member, "kept", "unknown", text)
+        return told
+
     def _end(self, told: list[Recovered]) -> list[Recovered]:
         if all(each.outcome != "kept" for each in told):
             self.record.drop()
         return told
-
-
-def remove(prepared: Prepared, netns: NetNS | None) -> None:
-    """The namespace loses its name, and we forget it; what is there under that name by now stays. Raises OSError."""
-    path = f"{NETNS_DIR}/{prepared.name}"
-    if named_netns.is_unused(path) if netns is None else _is_at(netns, path):
-        named_netns.detach(prepared.name)
-    prepared.forget()
-
-
-def _is_at(netns: NetNS, path: str) -> bool:
-    try:
-        with NetNS.open(path) as there:
-            return there.same(netns)
-    except OSError:
-        return False

@@ -182,15 +182,21 @@ def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovere
     except (Damaged, OSError) as e:
         yield not_obeyed(record, e, "its devices are where its move left them: look at them")
         return
+    yield from restored(recovery)
+
+
+def restored(recovery: Recovery) -> Iterator[Recovered]:
+    """What it restores, or why it cannot, of each device."""
+    path = recovery.record.path
     with recovery:
         try:
             yield from recovery.run()
+            return
         except EngineError as e:
             text = f"the kernel could not be asked: {lookups.says(e)}; the record is kept"
-            yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in devices)
         except OSError as e:  # of the locks, or of a file that says where a namespace is: before the undo
-            text = f"{e.filename or record.path}: {e.strerror}; the record is kept"
-            yield from (Recovered(record.path, _label(s), "kept", "unknown", text) for s in devices)
+            text = f"{e.filename or path}: {e.strerror}; the record is kept"
+        yield from (recovery.told(m, "kept", "unknown", text) for m in recovery.members)
 
 
 def not_obeyed(record: Record, e: Damaged | OSError, then: str) -> Recovered:
@@ -242,9 +248,7 @@ class Recovery(Reopened):
 
     def run(self) -> Iterator[Recovered]:
         if not self.open(is_home=False):
-            self.record.drop()
-            text = "the namespace that it came from is gone; it stays where it is"
-            yield from (self.told(m, "gone", "unknown", text) for m in self.members)
+            yield from self._without_source()
             return
         everyone = (*self.members, *self.uppers)
         try:
@@ -269,6 +273,11 @@ class Recovery(Reopened):
         told = [self._outcome(m, left.get(m.host_name)) for m in everyone]
         mine = len(self.members)
         yield from self._end([*told[:mine], *(each for each in told[mine:] if each.outcome != "undone")])
+
+    def _without_source(self) -> list[Recovered]:
+        self.record.drop()
+        text = "the namespace that it came from is gone; it stays where it is"
+        return [self.told(m, "gone", "unknown", text) for m in self.members]
 
     def _due(self) -> None:
         """What is to be restored, once the devices are locked: all of a record."""

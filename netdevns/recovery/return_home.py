@@ -132,7 +132,7 @@ class ReturnHome(Reopened):
         found = {}
         self.alike = {}
         for member in self.members:
-            alike = [f for f in there if _is_alike(member.link, f.link)]
+            alike = [f for f in there if is_alike(member.link, f.link)]
             same_mac = [f for f in alike if f.link.mac in (member.link.mac, link_settings.own_mac(member.link))]
             if not any(belongings.origin(member.link.body)[1:]) or (len(alike) > 1 and same_mac):
                 alike = same_mac
@@ -258,7 +258,7 @@ def narrow(plan: Plan, lent: View, members: list[BatchDevice], since_ms: int) ->
     plan.state = {kind.name: kind.lend(lent, own, elapsed_s, ended) for kind in state.KINDS}
 
 
-def _is_alike(was: wire.Link, now: wire.Link) -> bool:
+def is_alike(was: wire.Link, now: wire.Link) -> bool:
     """Whether it can be the same hardware; or, where the kernel says nothing of that, what shares its kind."""
     if belongings.origin(was.body) != belongings.origin(now.body) or len(was.mac) != len(now.mac):
         return False

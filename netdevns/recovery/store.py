@@ -120,7 +120,7 @@ class Journal:
         `only`: those of these names. `wait`: waits a moment for who holds one; False: it was long enough.
         """
         names = [name for name in self.names() if only is None or name in only or name.startswith(".")]
-        for written_s, name in sorted((self._written_s(name), name) for name in names):
+        for written_s, name in self.by_age(names):
             if name.startswith(".") and time.time() - written_s < BEING_WRITTEN_S:
                 continue
             record = Record(self, name, -1)
@@ -187,6 +187,10 @@ class Journal:
     def names(self) -> list[str]:
         """The files of the folder, in no order."""
         return os.listdir(self.fd)
+
+    def by_age(self, names: Iterable[str]) -> list[tuple[float, str]]:
+        """When each was written, and its name; oldest first."""
+        return sorted((self._written_s(name), name) for name in names)
 
     def _written_s(self, name: str) -> float:
         try:

@@ -38,7 +38,10 @@ def new(path: str) -> NetNS:
             made.append(e)
 
     thread = threading.Thread(target=run)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # of which Python says no more
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path) from None
     thread.join()
     if isinstance(made[0], OSError):
         raise made[0]
@@ -50,6 +53,8 @@ def attach(netns: NetNS, name: str) -> None:
     path = os.path.join(NETNS_DIR, name)
     with contextlib.suppress(FileExistsError):
         os.mkdir(NETNS_DIR, 0o755)
+    if not os.path.isdir(NETNS_DIR):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), NETNS_DIR)
     # Seen in all mount namespaces: what is detached in one must not live on in another.
     try:
         _mount("", NETNS_DIR, MS_SHARED | MS_REC)
@@ -64,6 +69,25 @@ def attach(netns: NetNS, name: str) -> None:
     except OSError:
         os.unlink(path)
         raise
+
+
+def is_seen(name: str) -> bool:
+    """Whether others have this mount: the first process, unless its NETNS_DIR is another one, or it may not be asked.
+
+    What is mounted in a mount namespace of its own (unshare -m, ip netns exec, PrivateTmp=) ends with it.
+    """
+    path, theirs = os.path.join(NETNS_DIR, name), "/proc/1/root"
+    try:
+        if not os.path.samestat(_below(NETNS_DIR), _below(theirs + NETNS_DIR)):
+            return True
+        return os.path.samestat(os.stat(path), os.stat(theirs + path))
+    except OSError:
+        return True
+
+
+def _below(folder: str) -> os.stat_result:
+    """Of the folder itself; as it is mounted on itself, that is the same."""
+    return os.stat(folder)
 
 
 def detach(name: str) -> None:

@@ -84,6 +84,19 @@ def test_options_of_the_caller(tmp_path: Path) -> None:
     assert " example.c" not in call
 
 
+def test_odd_environment(tmp_path: Path) -> None:
+    """A folder for scratch with odd letters, and a CDPATH that leads elsewhere."""
+    odd, elsewhere = tmp_path / "t|c d", tmp_path / "elsewhere"
+    odd.mkdir()
+    shutil.copytree(CSRC, elsewhere / "csrc")
+    done = subprocess.run(
+        ["sh", "csrc/hook/build", tmp_path / "out"], cwd=CSRC.parent, capture_output=True, text=True, check=False,
+        env=dict(os.environ) | {"TMPDIR": str(odd), "CDPATH": str(elsewhere), "CC": "gcc"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "gcc -static\n", "")
+    assert list(odd.iterdir()) == []
+
+
 @pytest.mark.parametrize("path", ["/usr/bin:/bin"])
 def test_make_without_python(path: str, tmp_path: Path) -> None:
     """`make -C csrc hook`, in a copy of csrc/ alone: the program says the version of this package."""

@@ -223,6 +223,14 @@ def _module_of_a_pth(at: Installation) -> None:
     owned(at.site / "loaded.py")
 
 
+def _place_of_a_pth(at: Installation) -> None:
+    """A folder that is not there yet, and that OTHER could make."""
+    place = at.bin.parent / "open"
+    place.mkdir()
+    place.chmod(0o777)
+    (at.site / "stale.pth").write_text(f"{place}/x\n")
+
+
 # The path, below the environment, that OTHER could change.
 STATIC: dict[str, tuple[str, Callable[[Installation], object]]] = {
     "the hook": ("bin/netdevns-hook", lambda at: owned(at.hook)),
@@ -237,6 +245,7 @@ STATIC: dict[str, tuple[str, Callable[[Installation], object]]] = {
     "modules": ("{site}", lambda at: at.site.chmod(0o1777)),
     "what site reads": ("{site}/a.pth", lambda at: ((at.site / "a.pth").touch(), owned(at.site / "a.pth"))),
     "what that loads": ("{site}/loaded.py", _module_of_a_pth),
+    "where that leads": ("open", _place_of_a_pth),
 }
 
 
@@ -254,6 +263,15 @@ def test_hook_in_c_that_others_can_change(named: str, change: Callable[[Installa
     assert done.returncode == 2
     path = at.bin.parent / named.format(site=at.site.relative_to(at.bin.parent))
     assert done.stderr.startswith(f"netdevns: {path}: "), done.stderr
+
+
+def test_hook_in_c_that_is_not_trusted_is_not_started(tmp_path: Path) -> None:
+    """Not even to ask for its version."""
+    at = Installation(tmp_path / "opt")
+    at.hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\necho netdevns-hook {netdevns.__version__}\n")
+    owned(at.hook)
+    assert at.run("cdi", KIND, "eth1").returncode == 0  # shown, with a warning
+    assert not (tmp_path / "started").exists()
 
 
 # ---- what a line runs ----------------------------------------------------------------------------------------------

@@ -1,0 +1,245 @@
+"""`netdevns prepare`: the namespace, and its devices in it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .. import api
+from ..engine import EngineError, Socket, lookups
+from ..errors import MoveFailed, NetDevError
+from ..netlink import ifname, uapi, wire
+from ..recovery import homecoming, layout, loans
+from ..recovery.layout import Damaged, Section
+from ..recovery.prepared import Busy, Namespaces, Prepared
+from ..system import named_netns
+from ..system.exclusion import WAIT_S
+from ..system.folders import JOURNAL_DIR
+from ..system.interrupts import Interrupted, Patience
+from ..system.netns import CURRENT, NetNS
+from ..text.quote import quoted
+from .namespace import Refused, devices_of, found_of, namespaces, path_of, removed, words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..batch.undo import OnStep
+    from ..results import Moved
+    from ..system.interrupts import Interrupts
+
+# podman leaves it down in a namespace that is given by its path.
+LO_UP = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, 1, up=True)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A namespace that has its devices.
+
+    Attributes:
+        path: What a runtime joins: `namespaces[].path`, `podman run --network ns:PATH`.
+        moved: The devices that came now.
+        there: Host names of those that were there already.
+    """
+
+    path: str
+    moved: tuple[Moved, ...]
+    there: tuple[str, ...]
+
+
+def prepare(
+    name: str,
+    devices: Mapping[str, str | None],
+    *,
+    preserve: frozenset[str] = frozenset(),
+    force: bool = False,
+    on_step: OnStep | None = None,
+    interrupts: Interrupts | None = None,
+) -> Ready:
+    """Makes /run/netns/NAME, unless it is there already, with lo up; moves the devices that are not there yet.
+
+    Args:
+        name: As for `ip netns add`.
+        devices: Host name -> name in the namespace; None: the host name.
+        preserve, force, on_step, interrupts: As `api.transact` has them.
+
+    Raises:
+        Refused: A name that something else has; a device that is there under another name; no right to make one.
+        NetDevError: As `move`; a namespace that was made for it is removed, unless a device is left in it.
+    """
+    path = path_of(name)
+    if not devices:
+        raise Refused("a device is missing; write DEV or DEV=NAME")
+    patience = Patience(WAIT_S, interrupts)
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = stack.enter_context(namespaces())
+            found, netns, is_new = _joined(stack, opened, name, path, patience)
+            there = [] if is_new else _there(opened, found, netns, devices)
+        except Interrupted as e:
+            raise api.interrupted(e, ()) from None
+        except (Damaged, EngineError, OSError) as e:
+            if isinstance(e, NetDevError):
+                raise
+            raise Refused(f"{path}: {words(e)}") from None
+        wanted = {device: wanted for device, wanted in devices.items() if device not in there}
+        try:
+            moved = _moved(name, wanted, netns, preserve, force, on_step, interrupts) if wanted else ()
+        except BaseException as e:
+            failed = e if isinstance(e, MoveFailed) else e.__cause__
+            is_left = isinstance(failed, MoveFailed) and any(left.location == "target" for left in failed.left)
+            if is_new and not is_left:
+                removed(found, netns)
+            raise
+        return Ready(path, moved, tuple(there))
+
+
+# ---- the namespace ---------------------------------------------------------------------------------------------------
+
+
+def _joined(
+    stack: contextlib.ExitStack, namespaces: Namespaces, name: str, path: str, patience: Patience
+) -> tuple[Prepared, NetNS, bool]:
+    """The namespace, held and open, with lo up; and whether it was made now. Raises Refused, Damaged, Interrupted."""
+    try:
+        with NetNS.open(CURRENT) as own:
+            if inside := [each.name for each in namespaces.seen() if each.is_open_on(own.fd)]:
+                raise Refused(
+                    f"{path}: this is the prepared namespace {inside[0]} itself, whose devices are not its own"
+                )
+        found = namespaces.get(name, patience)
+        if found is not None:
+            stack.callback(found.close)
+            if found.name != name:
+                raise Refused(f"{path}: the name is too like that of {found.name}; choose another one")
+            opened = found_of(found, forgets=False)
+            if opened is not None:
+                netns, socket = stack.enter_context(opened[0]), stack.enter_context(opened[1])
+                _is_its_own(found, netns, path)
+                socket.command(LO_UP)
+                return found, netns, False
+            _forget_dead(namespaces, found)
+        found, netns = _made(stack, namespaces, name, path)
+    except Busy:
+        raise Refused(f"{path}: another process prepares it") from None
+    return found, netns, True
+
+
+def _is_its_own(found: Prepared, netns: NetNS, path: str) -> None:
+    try:
+        with NetNS.open(path) as there:
+            is_there = there.same(netns)
+    except NetDevError:
+        is_there = False
+    if not is_there:
+        raise Refused(
+            f"{path}: it is not the namespace any more that `netdevns prepare` made; "
+            f"run `netdevns prepare {found.name} --undo`"
+        )
+
+
+def _forget_dead(namespaces: Namespaces, found: Prepared) -> None:
+    """Of one that somebody has deleted, so that it can be made anew."""
+    if namespaces.loans_of(found):
+        raise Refused(
+            f"{found.name}: its namespace was deleted, and devices of it are not home: "
+            f"run `netdevns return {found.name}`"
+        )
+    found.remove(None)
+
+
+def _made(stack: contextlib.ExitStack, namespaces: Namespaces, name: str, path: str) -> tuple[Prepared, NetNS]:
+    if os.path.lexists(path):
+        raise Refused(f"{path}: it is there, and `netdevns prepare` did not make it; choose another name")
+    netns = stack.enter_context(named_netns.new(path))
+    socket, own = stack.enter_context(Socket(netns.fd)), stack.enter_context(NetNS.open(CURRENT))
+    sides = (layout.SOURCE, own, stack.enter_context(Socket())), (layout.TARGET, netns, socket)
+    found = namespaces.add(name, sides)
+    stack.callback(found.close)
+    try:
+        named_netns.attach(netns, name)
+        if not named_netns.is_seen(name):
+            raise Refused(
+                f"{path}: this process has a mount namespace of its own, with which it would end; "
+                "run this outside: nsenter --target 1 --mount netdevns prepare ..."
+            )
+        socket.command(LO_UP)
+    except BaseException:
+        removed(found, netns)
+        raise
+    return found, netns
+
+
+# ---- the devices -----------------------------------------------------------------------------------------------------
+
+
+def _there(namespaces: Namespaces, found: Prepared, netns: NetNS, devices: Mapping[str, str | None]) -> list[str]:
+    """Host names of those that came before, and are there.
+
+    Raises:
+        Refused: Under another name than is wanted now; or one that came was another device of that name.
+    """
+    before = {os.fsdecode(s.text(layout.A_HOST_NAME)): s for s in devices_of(namespaces, found)}
+    there = []
+    for device, wanted in devices.items():
+        if device not in before:
+            continue
+        asked = os.fsdecode(before[device].text(layout.A_WANTED))
+        if asked != (wanted or device):
+            raise Refused(
+                f'{quoted(device)}: it is in {found.name} already, as "{quoted(asked)}"; '
+                f"run `netdevns prepare {found.name} --undo` first"
+            )
+        with Socket() as socket:
+            if lookups.link(socket, name=ifname.encode(device)) is not None:
+                raise Refused(
+                    f"{quoted(device)}: another device of that name is in {found.name} already, as "
+                    f'"{quoted(asked)}"; run `netdevns prepare {found.name} --undo` first, or rename this one'
+                )
+        _is_in(netns, device, before[device])
+        there.append(device)
+    return there
+
+
+def _is_in(netns: NetNS, device: str, section: Section) -> None:
+    """Raises Refused where a device that came is not there any more."""
+    wanted = section.text(layout.A_WANTED)
+    with Socket(netns.fd) as socket:
+        by_ifindex = lookups.link(socket, ifindex=section.ifindex(layout.A_ASKED))
+        by_name = None if ifname.is_template(wanted) else lookups.link(socket, name=wanted)
+    if by_ifindex is None and by_name is None:
+        raise Refused(
+            f"{quoted(device)}: it came into {netns.where}, and is not there any more: somebody has taken or deleted it"
+        )
+
+
+def _moved(
+    name: str,
+    devices: Mapping[str, str | None],
+    netns: NetNS,
+    preserve: frozenset[str],
+    force: bool,
+    on_step: OnStep | None,
+    interrupts: Interrupts | None,
+) -> tuple[Moved, ...]:
+    try:
+        # What a container had whose end nobody told us of.
+        if loans.are_there():
+            homecoming.come_home(devices=map(ifname.encode, devices), interrupts=interrupts)
+        lender = loans.Lender(JOURNAL_DIR, name)
+    except OSError as e:
+        text = f"{e.filename}: no loan can be written there: {e.strerror}"
+        raise NetDevError(text, errno=e.errno or errno.EIO, step="record") from None
+    with lender:
+        return api.transact(
+            devices,
+            netns,
+            preserve=preserve,
+            force=force,
+            journal=JOURNAL_DIR,
+            results=True,
+            on_step=on_step,
+            lender=lender,
+            interrupts=interrupts,
+        )

@@ -1,0 +1,113 @@
+"""A prepared namespace: found, judged, removed; and what is refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection
+
+from ..engine import EngineError, Socket, lookups
+from ..netlink import uapi
+from ..recovery import identity, layout, loans
+from ..recovery.layout import Section
+from ..recovery.prepared import Namespaces, Prepared
+from ..system import named_netns
+from ..system.netns import NETNS_DIR, NetNS
+from ..text.quote import printable, quoted
+
+# What the kernel puts into each namespace, where it does not say that it never leaves (before 6.15).
+FALLBACK = frozenset(
+    (b"tunl0", b"gre0", b"gretap0", b"erspan0", b"ip_vti0", b"ip6_vti0", b"sit0", b"ip6tnl0", b"ip6gre0")
+)
+PID_NS, INITIAL_PID_NS = "/proc/self/ns/pid", 0xEFFFFFFC  # linux/proc_ns.h, PROC_PID_INIT_INO
+
+
+class Refused(Exception):
+    """One line.
+
+    Attributes:
+        earlier: Whether a move that had been killed was undone before that; otherwise nothing was touched.
+    """
+
+    def __init__(self, text: str, *, earlier: bool = False) -> None:
+        super().__init__(text)
+        self.earlier = earlier
+
+
+def namespaces() -> Namespaces:
+    try:
+        return Namespaces()
+    except OSError as e:
+        raise Refused(f"{e.filename}: {e.strerror}") from None
+
+
+def path_of(name: str) -> str:
+    if not name or "/" in name or name[0] in ".-" or not name.isprintable() or loans.is_cut(name):
+        raise Refused(
+            f'"{quoted(name)}": no namespace is prepared under that name: printable, without "/", no "." or "-" at its '
+            "beginning, at most 200 bytes"
+        )
+    return f"{NETNS_DIR}/{name}"
+
+
+def words(e: Exception) -> str:
+    if isinstance(e, EngineError):
+        return lookups.says(e)
+    return f"{e.filename}: {e.strerror}" if isinstance(e, OSError) and e.filename else str(getattr(e, "strerror", e))
+
+
+def found_of(found: Prepared, *, forgets: bool) -> tuple[NetNS, Socket] | None:
+    """It, open; None: it is gone. Raises Refused: that cannot be said."""
+    try:
+        return found.found()
+    except (EngineError, OSError) as e:
+        if forgets:
+            return None
+        text = f"{NETNS_DIR}/{found.name}: whether it is there is not known: {words(e)}; --undo --force forgets it"
+        raise Refused(text) from None
+
+
+def removed(found: Prepared, netns: NetNS | None) -> str:
+    """Removes a namespace; or says why it is there still, and `recover` will try again."""
+    try:
+        found.remove(netns)
+    except OSError as e:
+        return f"{NETNS_DIR}/{found.name}: the namespace is there still: {words(e)}; then run `netdevns recover`"
+    return ""
+
+
+def check_unused(
+    namespaces: Namespaces, found: Prepared, netns: NetNS, socket: Socket, *, earlier: bool = False
+) -> None:
+    """Raises Refused where a process is in it, or a device that `prepare` did not bring, and that would end with it."""
+    path = f"{NETNS_DIR}/{found.name}"
+    try:
+        if not (identity.is_visible(found.target) or os.stat(PID_NS).st_ino == INITIAL_PID_NS):
+            raise OSError(errno.ESRCH, "it was made in another pid namespace", PID_NS)
+        inside = named_netns.processes(netns)
+    except OSError as e:
+        text = f"{path}: whether a process is in it is not known: {words(e)}; look there, or use --force"
+        raise Refused(text, earlier=earlier) from None
+    if inside:
+        more = f" and {len(inside) - 1} more" if len(inside) > 1 else ""
+        text = f"{path}: process {inside[0]}{more} is in it; end it first, or use --force"
+        raise Refused(text, earlier=earlier)
+    ours = {s.ifindex(layout.A_ASKED) for s in devices_of(namespaces, found)}
+    if text := others(found, socket, ours):
+        raise Refused(text, earlier=earlier)
+
+
+def others(found: Prepared, socket: Socket, ours: Collection[int] = ()) -> str:
+    """Says which device is in it besides these, and the kernel's own: it would end with the namespace."""
+    for link in lookups.links(socket):
+        is_kernels = link.flags & uapi.IFF_LOOPBACK or link.immutable or link.name in FALLBACK
+        if not is_kernels and link.ifindex not in ours:
+            return (
+                f"{NETNS_DIR}/{found.name}: {printable(os.fsdecode(link.name))} is in it, which `netdevns prepare` did "
+                "not bring: it would end with it, or come back without its addresses; move it away first"
+            )
+    return ""
+
+
+def devices_of(namespaces: Namespaces, found: Prepared) -> list[Section]:
+    return [s for each in namespaces.loans_of(found).values() for s in each if s.type == layout.DEVICE]

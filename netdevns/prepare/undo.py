@@ -1,0 +1,104 @@
+"""`netdevns prepare --undo`, and what `netdevns recover` removes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from .. import api
+from ..engine import EngineError
+from ..recovery import homecoming, loans
+from ..recovery.layout import Damaged
+from ..recovery.prepared import Busy, Namespaces, Prepared
+from ..recovery.recover import undo_crashed
+from ..reports import Recovered
+from ..system.exclusion import WAIT_S
+from ..system.folders import JOURNAL_DIR
+from ..system.interrupts import Interrupted, Patience
+from ..system.netns import NETNS_DIR
+from .namespace import Refused, check_unused, found_of, namespaces, others, path_of, removed, words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..system.interrupts import Interrupts
+
+
+def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None) -> list[Recovered]:
+    """Gives all devices back, as an undo does, and removes the namespace; kept is what could not be restored.
+
+    Args:
+        name: Which.
+        force: Although processes are in it. No device ends with the namespace that is in it then: it stays.
+        interrupts: A command's.
+
+    Raises:
+        Refused: `prepare` did not make it, or something is in it.
+        OSError: Nothing was touched: what is on loan cannot be read.
+    """
+    path = path_of(name)
+    patience = Patience(WAIT_S, interrupts)
+    with namespaces() as known, contextlib.ExitStack() as stack:
+        try:
+            found = known.get(name, patience)
+            if found is None:
+                raise Refused(f"{path}: `netdevns prepare` did not make it")
+            stack.enter_context(contextlib.closing(found))
+            if found.name != name:
+                raise Refused(f"{path}: `netdevns prepare` did not make it")
+            opened = found_of(found, forgets=force)
+            for each in opened or ():
+                stack.enter_context(each)
+            crashed = undo_crashed(JOURNAL_DIR, interrupts=interrupts, only=known.crashed_of(found))
+            if opened is not None and not force:
+                check_unused(known, found, opened[0], opened[1], earlier=bool(crashed))
+        except Busy:
+            raise Refused(f"{path}: another process works on it") from None
+        except Interrupted as e:
+            raise api.interrupted(e, ()) from None
+        except (Damaged, EngineError) as e:
+            raise Refused(f"{path}: {words(e)}") from None
+        told = [each for each in crashed if each.outcome == "kept"]
+        if opened is not None:
+            told += known.give_back(found, interrupts, patience, forgets=force)
+        else:  # somebody has deleted it
+            only = {*known.loans_of(found)}
+            told += homecoming.come_home(only=only, wait_s=homecoming.WAIT_S, is_ending=True, interrupts=interrupts)
+        if all(each.outcome != "kept" for each in told):
+            text = others(found, opened[1]) if opened else ""
+            text = text or removed(found, opened[0] if opened else None)
+            told += [Recovered(path, None, "kept", "unknown", text)] if text else []
+        return told
+
+
+def tidy() -> Iterator[str]:
+    """Removes namespaces that a killed `prepare` has left, in which nothing is; a line for each."""
+    if not os.path.lexists(f"{JOURNAL_DIR}/{loans.PREPARED}"):
+        return
+    try:
+        with namespaces() as known:
+            for found in known.free():
+                yield from _tidied(known, found)
+    except Refused as e:
+        yield f"{e}; namespaces that a killed `netdevns prepare` has left are not looked for"
+
+
+def _tidied(known: Namespaces, found: Prepared) -> Iterator[str]:
+    path = f"{NETNS_DIR}/{found.name}"
+    try:
+        if known.loans_of(found):
+            return
+        opened = found.found()
+        with contextlib.ExitStack() as stack:
+            for each in opened or ():
+                stack.enter_context(each)
+            if opened is not None:
+                check_unused(known, found, *opened)
+            text = removed(found, opened[0] if opened else None)
+    except Refused:
+        return  # it is of use to somebody
+    except (Damaged, EngineError, OSError) as e:
+        yield f"{path}: whether a killed `netdevns prepare` has left it is not known: {words(e)}"
+        return
+    if text or opened is not None:
+        yield text or f"{path}: removed: the `netdevns prepare` that made it was killed"

@@ -1,0 +1,288 @@
+"""What others do to a prepared namespace, and where it is made: no device ends with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fault.prepared import NAME, PATH, PREPARE, UNDO, Host
+from tests.support.namespaces import Namespace
+from tests.support.processes import wait_until
+
+UNTOUCHED = "netdevns: nothing was touched\n"
+LOAN, MADE = Path("/run/netdevns/loan", NAME), Path("/run/netdevns/prepared", NAME)
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with Host("native") as found:
+        yield found
+
+
+def prepared(host: Host, *arguments: str) -> Namespace:
+    """The namespace, after a `prepare` that succeeds."""
+    out, err, code = host.plain(*(arguments or PREPARE))
+    assert (out, code) == (f"{PATH}\n", 0), err
+    return Namespace(os.open(PATH, os.O_RDONLY | os.O_CLOEXEC), NAME)
+
+
+def refused(host: Host, *arguments: str, under: tuple[str, ...] = ()) -> str:
+    out, err, code = host.plain(*arguments, under=under)
+    assert (out, code) == ("", 2), err
+    assert err.endswith(UNTOUCHED), err
+    assert "internal error" not in err
+    return err
+
+
+def home(host: Host) -> None:
+    """All devices are home, and nothing is left."""
+    out, err, code = host.plain(*UNDO)
+    assert (err, code) == ("", 0), out
+    assert host.differs() == []
+    assert host.left() == []
+
+
+# ---- where it is made ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["private", "slave"])
+def test_mount_namespace_that_would_end_with_the_command(host: Host, how: str) -> None:
+    """Refused before a device moves: the name would end with the process, and the namespace with the name."""
+    err = refused(host, *PREPARE, under=("unshare", "--mount", f"--propagation={how}"))
+    assert "this process has a mount namespace of its own" in err
+    assert (host.differs(), host.left()) == ([], [])
+
+
+def test_prepared_namespace_as_the_source(host: Host) -> None:
+    """Refused: what is in it is on loan, and would be looked for there."""
+    prepared(host).close()
+    err = refused(host, "prepare", "red", "net0", under=("nsenter", f"--net={PATH}"))
+    assert f"this is the prepared namespace {NAME}" in err
+    home(host)
+
+
+def test_folder_that_is_a_file(host: Host) -> None:
+    """Nothing is mounted over it."""
+    mounts = Path("/proc/self/mountinfo").read_text()
+    script = 'umount -l /run/netns; mount -t tmpfs tmpfs /run && : >/run/netns && exec "$@"'
+    refused(host, *PREPARE, under=("unshare", "--mount", "sh", "-c", script, "sh"))
+    assert Path("/proc/self/mountinfo").read_text() == mounts
+
+
+# ---- what ends with it ----------------------------------------------------------------------------------------------
+
+
+def test_source_that_is_gone(host: Host) -> None:
+    """What has no home any more stays where it is, also with --force, and so does the namespace."""
+    with Namespace.create("source") as source:
+        source.ip("link add eth1 type ifb")
+        with source.entered():
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", "netdevns", *PREPARE], capture_output=True, text=True, check=False
+            )
+        assert done.returncode == 0, done.stderr
+    for options, code in (((), 3), (("--force",), 3)):
+        out, _, ended = host.plain(*UNDO, *options)
+        assert ended == code, out
+        with Namespace(os.open(PATH, os.O_RDONLY | os.O_CLOEXEC), NAME) as there:
+            assert "net0" in there.names(), out
+    with Namespace(os.open(PATH, os.O_RDONLY | os.O_CLOEXEC), NAME) as there:
+        there.ip("link del net0")
+    assert host.plain(*UNDO)[2] == 0
+    assert host.left() == []
+
+
+@pytest.mark.parametrize("command", [UNDO, ("recover",)], ids=["undo", "recover"])
+def test_device_of_somebody_elses(host: Host, command: tuple[str, ...]) -> None:
+    """A virtual device would end with the namespace: it stays."""
+    prepared(host).close()
+    if command == ("recover",):
+        LOAN.unlink()  # as if the move into it had been undone
+    with Namespace(os.open(PATH, os.O_RDONLY | os.O_CLOEXEC), NAME) as there:
+        there.ip("link add other type veth peer name wire")
+        _, err, code = host.plain(*command)
+        assert code == (2 if command == UNDO else 0)
+        assert ("is in it, which `netdevns prepare` did not bring" in err) == (command == UNDO)
+        assert {"other", "net0"} <= there.names()
+
+
+def test_damaged_loan(host: Host) -> None:
+    """It is told, and set aside; the device stays where it is, whatever is typed after that."""
+    prepared(host).close()
+    LOAN.write_bytes(b"xx")
+    assert "wrong length" in refused(host, *UNDO)
+    for command in (("recover",), (*UNDO, "--force"), ("return",), ("recover",), (*UNDO, "--force"), PREPARE):
+        out, err, _ = host.plain(*command)
+        assert "internal error" not in err, out
+        with Namespace(os.open(PATH, os.O_RDONLY | os.O_CLOEXEC), NAME) as there:
+            assert "net0" in there.names(), (command, out, err)
+
+
+def test_device_that_was_moved_further(host: Host) -> None:
+    """It is not forgotten before somebody says so."""
+    with prepared(host) as there, Namespace.create("inner") as inner:
+        there.give("net0", inner)
+        out, _, code = host.plain(*UNDO)
+        assert (code, "somebody has moved or deleted it" in out) == (3, True), out
+        assert LOAN.exists()
+        inner.give("net0", there)
+    home(host)
+
+
+def test_process_of_another_pid_namespace(host: Host) -> None:
+    """It cannot be seen: refused, and nothing is taken from it."""
+    prepared(host).close()
+    err = refused(host, *UNDO, under=("unshare", "--pid", "--fork", "--kill-child", "--mount-proc"))
+    assert "whether a process is in it is not known" in err or "mount namespace" in err
+    home(host)
+
+
+# ---- names, numbers, order ------------------------------------------------------------------------------------------
+
+
+def test_names_that_are_too_alike(host: Host) -> None:
+    """Of a name that another one would have the file of, nothing is prepared, and nothing undone."""
+    for name in ("ä" * 34 + "b", "\udcff", "a\nb"):
+        assert "no namespace is prepared under that name" in refused(host, "prepare", name, "eth1")
+        assert "no namespace is prepared under that name" in refused(host, "prepare", name, "--undo")
+
+
+def test_another_device_of_the_same_name(host: Host) -> None:
+    """It is not taken for the one that came."""
+    prepared(host).close()
+    host.host.ip("link add eth1 type ifb")
+    assert "another device of that name is in" in refused(host, *PREPARE)
+    host.host.ip("link del eth1")
+    home(host)
+
+
+def test_number_that_is_taken_at_home(host: Host) -> None:
+    """The device is back under another one."""
+    index = host.host.links()["eth1"].ifindex
+    prepared(host).close()
+    host.host.ip(f"link add taker index {index} type ifb")
+    out, err, code = host.plain(*UNDO)
+    assert (err, code, "under another ifindex" in out) == ("", 0, True), out
+    assert "eth1" in host.host.names()
+    assert host.left() == []
+
+
+def test_last_that_came_goes_first(host: Host) -> None:
+    """A route of the first needs an address of the second."""
+    host.host.batch(["link add eth2 type ifb", "link set eth2 up", "addr add 10.3.0.1/24 dev eth2"])
+    host.host.ip("route add 10.9.0.0/16 via 10.0.0.5 dev eth1 src 10.3.0.1")
+    host.was = host.host.dump()
+    for device in ("eth1", "eth2"):
+        prepared(host, "prepare", NAME, device).close()
+    home(host)
+
+
+# ---- half done -------------------------------------------------------------------------------------------------------
+
+
+def test_loopback_that_was_not_up_yet(host: Host) -> None:
+    """A `prepare` that was killed before is completed by the next one."""
+    ended = host.command(*PREPARE, inject=("sendto:signal=KILL:when=1",))
+    assert ended.code != 0
+    with prepared(host) as there:
+        assert there.links()["lo"].up
+    home(host)
+
+
+def test_signal_while_it_waits_for_another(host: Host) -> None:
+    """It says so, and has touched nothing."""
+    prepared(host).close()
+    with subprocess.Popen(["flock", str(MADE), "sleep", "60"], start_new_session=True) as other:
+        time.sleep(0.3)
+        process = host.python("-m", "netdevns", *UNDO)
+        wait_until(lambda: _holds_back(process.pid), "it has begun", 5)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+        os.killpg(other.pid, signal.SIGKILL)
+    assert (out, process.returncode) == ("", 1)
+    assert err == "netdevns: interrupted by SIGTERM; nothing was touched\n"
+    home(host)
+
+
+def _holds_back(pid: int) -> bool:
+    (line,) = (x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("SigBlk:"))
+    return bool(int(line.split()[1], 16) & 1 << (signal.SIGTERM - 1))
+
+
+def test_folder_that_cannot_be_written(host: Host) -> None:
+    """The devices are home, and it says what is there still."""
+    prepared(host).close()
+    out, err, code = host.plain(
+        *UNDO, under=("strace", "-qq", "-f", "-o", "/dev/null", "-e", "inject=umount2:error=EROFS")
+    )
+    assert (err, code) == ("", 3), out
+    assert "the namespace is there still" in out
+    assert host.differs() == []
+    home(host)
+
+
+@pytest.mark.parametrize("files", [8, 10, 11, 12, 14, 16])
+def test_few_descriptors(host: Host, files: int) -> None:
+    """Whatever fails, the next command finds what is there."""
+    host.plain("prepare", NAME, "nosuch")  # what is made once
+    host.plain(*PREPARE, under=("prlimit", f"--nofile={files}"))
+    host.plain("recover")
+    if PATH.exists():
+        prepared(host).close()
+        home(host)
+    assert (host.differs(), host.left()) == ([], [])
+
+
+def test_container_of_the_same_name(host: Host) -> None:
+    """Its loan is another one, and does not stand in the way."""
+    prepared(host).close()
+    LOAN.rename(LOAN.with_name("away"))
+    host.host.ip("link add eth7 type ifb")
+    (host.bundle / "config.json").write_text("{}")
+    out, err, code = host.plain("hook", "createRuntime", "eth7")
+    assert code == 0, (out, err)
+    LOAN.with_name("c1").rename(LOAN)  # a container called as the namespace is
+    LOAN.with_name("away").rename(LOAN.with_name(f"{NAME}~0000000000000000"))
+    out, err, code = host.plain(*UNDO)
+    assert (err, code) == ("", 0), out
+    assert "eth1" in host.host.names()
+    assert not PATH.exists()
+
+
+def test_record_of_strangers(host: Host) -> None:
+    """A damaged one of another move has nothing to do with it."""
+    prepared(host).close()
+    stranger = Path("/run/netdevns/txn/00aa")
+    stranger.write_bytes(b"xx")
+    out, err, code = host.plain(*UNDO)
+    assert (err, code) == ("", 0), out
+    stranger.unlink()
+    assert (host.differs(), host.left()) == ([], [])
+
+
+@pytest.mark.parametrize("what", ["a link", "for all"])
+def test_folder_that_is_not_ours_alone(host: Host, what: str) -> None:
+    """One line, and no error of netdevns' own."""
+    prepared(host).close()
+    folder = MADE.parent
+    aside = folder.with_name("aside-of-the-test")
+    if what == "a link":
+        folder.rename(aside)
+        folder.symlink_to(aside)
+    else:
+        folder.chmod(0o777)
+    _, err, code = host.plain("recover")
+    assert (code, err.count("\n"), "internal" in err) == (0, 1, False), err
+    if what == "a link":
+        folder.unlink()
+        aside.rename(folder)
+    folder.chmod(0o700)
+    home(host)
