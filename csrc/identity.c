@@ -210,15 +210,14 @@ static int next_field(FILE *file, char *field, size_t size)
 }
 
 /* Where a file of nsfs is mounted: the fourth field of its line is net:[INODE], the fifth the place (proc(5)). */
-static int try_mounts(struct search *s)
+static int try_mounts_of(struct search *s, const char *mounts, const char *below)
 {
-	static const char mounts[] = "/proc/self/mountinfo";
 	FILE *const file = fopen(mounts, "re");
-	char root[sizeof s->link], place[ND_WHERE_SIZE], rest[2];
+	char root[sizeof s->link], place[ND_WHERE_SIZE], path[ND_WHERE_SIZE + 16], rest[2];
 	int code = 0, end = '\n';
 
 	if (!file)
-		return missed(s, mounts, errno);
+		return *below && (errno == EACCES || errno == ENOENT) ? 0 : missed(s, mounts, errno);	/* another user's */
 	while (!code && end != EOF) {
 		for (int i = 0; i < 3; i++)
 			end = next_field(file, rest, sizeof rest);
@@ -227,8 +226,9 @@ static int try_mounts(struct search *s)
 		if (end == ' ') {
 			end = next_field(file, place, sizeof place);
 			unescape(place);
+			snprintf(path, sizeof path, "%s%s", below, place);
 			if (strcmp(root, s->link) == 0)
-				code = try_path(s, place);
+				code = try_path(s, path);
 		}
 		while (end == ' ')
 			end = next_field(file, rest, sizeof rest);
@@ -237,6 +237,14 @@ static int try_mounts(struct search *s)
 		missed(s, mounts, EIO);
 	fclose(file);
 	return code;
+}
+
+/* In this mount namespace, and in that of the first process: what is made after this one was copied is there alone. */
+static int try_mounts(struct search *s)
+{
+	const int code = try_mounts_of(s, "/proc/self/mountinfo", "");
+
+	return code ? code : try_mounts_of(s, "/proc/1/mountinfo", "/proc/1/root");
 }
 
 /* When a process began, in ticks since boot: with its pid it is unique. 0: there is none, or it has ended. */

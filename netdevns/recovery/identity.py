@@ -178,12 +178,22 @@ def _listed(directory: str, suffix: str, unseen: _Unseen) -> Iterator[str]:
 
 
 def _mounted(ino: int) -> Iterator[str]:
-    """Where a file of nsfs is mounted: the fourth field of its line is net:[INODE], the fifth the place."""
-    with open("/proc/self/mountinfo", "rb") as file:
-        for line in file:
+    """Where a file of nsfs is mounted: the fourth field of its line is net:[INODE], the fifth the place.
+
+    In this mount namespace, and in that of the first process: what is made after this one was copied is there alone.
+    """
+    for process, root in (("self", ""), ("1", "/proc/1/root")):
+        try:
+            with open(f"/proc/{process}/mountinfo", "rb") as file:
+                lines = file.readlines()
+        except (FileNotFoundError, PermissionError):
+            if not root:
+                raise
+            continue  # another user's
+        for line in lines:
             fields = line.split(b" ")
             if fields[3] == b"net:[%d]" % ino:
-                yield os.fsdecode(_unescaped(fields[4]))
+                yield root + os.fsdecode(_unescaped(fields[4]))
 
 
 def _unescaped(path: bytes) -> bytes:

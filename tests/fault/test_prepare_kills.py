@@ -37,37 +37,37 @@ def prepared(host: Host) -> None:
     assert code == 0, (out, err)
 
 
-@pytest.mark.parametrize("what", ["prepare", "undo"])
-def test_killed_at_any_call(host: Host, what: str, tally: Tally) -> None:
-    """Nothing is lost: `recover`, and `--undo` where it had been complete, leave the host as it was."""
-    arguments = PREPARE if what == "prepare" else UNDO
+ARGUMENTS = {"prepare": PREPARE, "undo": UNDO}
+
+
+def calls(host: Host, what: str) -> list[tuple[str, int]]:
+    """The calls of a command that succeeds; all is as before it, or, for an undo, before what it undoes."""
     if what == "undo":
         prepared(host)
-    whole = host.command(*arguments)
+    whole = host.command(*ARGUMENTS[what])
     assert whole.code == 0, whole
     if what == "prepare":
         assert host.plain(*UNDO)[2] == 0
-    for call, number in sample(whole.own, 20, 200):
+    return whole.own
+
+
+@pytest.mark.parametrize("what", ARGUMENTS)
+def test_killed_at_any_call(host: Host, what: str, tally: Tally) -> None:
+    """Nothing is lost: `recover`, and `--undo` where it had been complete, leave the host as it was."""
+    for call, number in sample(calls(host, what), 20, 200):
         if what == "undo":
             prepared(host)
-        ended = host.command(*arguments, inject=(f"{call}:signal=KILL:when={number}",))
+        ended = host.command(*ARGUMENTS[what], inject=(f"{call}:signal=KILL:when={number}",))
         tally.count(f"{call} {number}", "killed" if ended.code else "not reached", settled(host), ended)
 
 
-@pytest.mark.parametrize("what", ["prepare", "undo"])
+@pytest.mark.parametrize("what", ARGUMENTS)
 def test_failing_calls(host: Host, what: str, tally: Tally) -> None:
     """It is done, or refused, or undone, where a call fails; "nothing was touched" is true; the rest is settled."""
-    arguments = PREPARE if what == "prepare" else UNDO
-    if what == "undo":
-        prepared(host)
-    whole = host.command(*arguments)
-    assert whole.code == 0
-    if what == "prepare":
-        assert host.plain(*UNDO)[2] == 0
-    for call, number in sample([(call, n) for call, n in whole.own if call in FAILING], 20, 200):
+    for call, number in sample([(call, n) for call, n in calls(host, what) if call in FAILING], 20, 200):
         if what == "undo":
             prepared(host)
-        ended = host.command(*arguments, inject=(f"{call}:error=EIO:when={number}",))
+        ended = host.command(*ARGUMENTS[what], inject=(f"{call}:error=EIO:when={number}",))
         is_home = "eth1" in host.host.names()
         wrong = (
             ["it says that nothing was touched"]

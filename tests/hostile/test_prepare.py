@@ -136,6 +136,18 @@ def test_device_that_was_moved_further(host: Host) -> None:
     home(host)
 
 
+def test_return_from_an_older_mount_namespace(host: Host) -> None:
+    """The namespace is found by what the first process has mounted, and nothing is forgotten."""
+    host.plain("prepare", NAME, "nosuch")
+    with subprocess.Popen(["unshare", "--mount", "--propagation=private", "sleep", "60"]) as older:
+        time.sleep(0.3)
+        prepared(host).close()
+        out, _, code = host.plain("return", under=("nsenter", f"--target={older.pid}", "--mount"))
+        older.kill()
+    assert (code, "lives on, and it stays there" in out) == (0, True), out
+    home(host)
+
+
 def test_process_of_another_pid_namespace(host: Host) -> None:
     """It cannot be seen: refused, and nothing is taken from it."""
     prepared(host).close()
