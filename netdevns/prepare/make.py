@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .. import api
 from ..engine import EngineError, Socket, lookups
-from ..errors import MoveFailed, NetDevError
+from ..errors import NetDevError
 from ..netlink import ifname, uapi, wire
 from ..recovery import homecoming, layout, loans
 from ..recovery.layout import Damaged, Section
@@ -21,7 +21,7 @@ from ..system.folders import JOURNAL_DIR
 from ..system.interrupts import Interrupted, Patience
 from ..system.netns import CURRENT, NetNS
 from ..text.quote import quoted
-from .namespace import Refused, devices_of, found_of, namespaces, path_of, removed, words
+from .namespace import Refused, devices_of, found_of, namespaces, others, path_of, removed, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,11 +86,9 @@ def prepare(
         wanted = {device: wanted for device, wanted in devices.items() if device not in there}
         try:
             moved = _moved(name, wanted, netns, preserve, force, on_step, interrupts) if wanted else ()
-        except BaseException as e:
-            failed = e if isinstance(e, MoveFailed) else e.__cause__
-            is_left = isinstance(failed, MoveFailed) and any(left.location == "target" for left in failed.left)
-            if is_new and not is_left:
-                removed(found, netns)
+        except BaseException:
+            if is_new:
+                _removed_empty(found, netns)
             raise
         return Ready(path, moved, tuple(there))
 
@@ -171,6 +169,13 @@ def _made(stack: contextlib.ExitStack, namespaces: Namespaces, name: str, path: 
     return found, netns
 
 
+def _removed_empty(found: Prepared, netns: NetNS) -> None:
+    """Of a move that failed; what an undo could not bring home stays, and so does what somebody has put there."""
+    with contextlib.suppress(EngineError), Socket(netns.fd) as socket:  # `recover` will look
+        if not others(found, socket):
+            removed(found, netns)
+
+
 # ---- the devices -----------------------------------------------------------------------------------------------------
 
 
@@ -205,6 +210,8 @@ def _there(namespaces: Namespaces, found: Prepared, netns: NetNS, devices: Mappi
 def _is_in(netns: NetNS, device: str, section: Section) -> None:
     """Raises Refused where a device that came is not there any more."""
     wanted = section.text(layout.A_WANTED)
+    if ifname.is_template(wanted) and section.number(layout.A_UNSURE):  # before 5.13 nobody knows how it is called
+        return
     with Socket(netns.fd) as socket:
         by_ifindex = lookups.link(socket, ifindex=section.ifindex(layout.A_ASKED))
         by_name = None if ifname.is_template(wanted) else lookups.link(socket, name=wanted)

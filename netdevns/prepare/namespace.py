@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection
 
 from ..engine import EngineError, Socket, lookups
-from ..netlink import uapi
+from ..netlink import uapi, wire
 from ..recovery import identity, layout, loans
 from ..recovery.layout import Section
 from ..recovery.prepared import Namespaces, Prepared
@@ -92,16 +92,18 @@ def check_unused(
         more = f" and {len(inside) - 1} more" if len(inside) > 1 else ""
         text = f"{path}: process {inside[0]}{more} is in it; end it first, or use --force"
         raise Refused(text, earlier=earlier)
-    ours = {s.ifindex(layout.A_ASKED) for s in devices_of(namespaces, found)}
-    if text := others(found, socket, ours):
+    if text := others(found, socket, devices_of(namespaces, found)):
         raise Refused(text, earlier=earlier)
 
 
-def others(found: Prepared, socket: Socket, ours: Collection[int] = ()) -> str:
-    """Says which device is in it besides these, and the kernel's own: it would end with the namespace."""
+def others(found: Prepared, socket: Socket, ours: Collection[Section] = ()) -> str:
+    """Says which device is in it besides those of a loan, and the kernel's own: it would end with the namespace."""
+    # The number is not known of a device that came before 5.13, nor what the container did to it.
+    numbers = {s.ifindex(layout.A_ASKED) for s in ours}
+    macs = {wire.Link(next(wire.messages(bytes(s.body))).body).mac for s in ours} - {b""}
     for link in lookups.links(socket):
         is_kernels = link.flags & uapi.IFF_LOOPBACK or link.immutable or link.name in FALLBACK
-        if not is_kernels and link.ifindex not in ours:
+        if not is_kernels and link.ifindex not in numbers and link.mac not in macs:
             return (
                 f"{NETNS_DIR}/{found.name}: {printable(os.fsdecode(link.name))} is in it, which `netdevns prepare` did "
                 "not bring: it would end with it, or come back without its addresses; move it away first"
