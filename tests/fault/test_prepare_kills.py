@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.attacks import Tally, sample
+from tests.support.attacks import FULL, Tally, sample
 
 from .prepared import PATH, PREPARE, UNDO, Host
 
+FEW = 20 if FULL else 7
 FAILING = ("mount", "openat", "unshare", "write", "sendto", "linkat", "mkdirat", "umount2", "unlink")
 
 
@@ -54,7 +55,7 @@ def calls(host: Host, what: str) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("what", ARGUMENTS)
 def test_killed_at_any_call(host: Host, what: str, tally: Tally) -> None:
     """Nothing is lost: `recover`, and `--undo` where it had been complete, leave the host as it was."""
-    for call, number in sample(calls(host, what), 20, 200):
+    for call, number in sample(calls(host, what), FEW, 200):
         if what == "undo":
             prepared(host)
         ended = host.command(*ARGUMENTS[what], inject=(f"{call}:signal=KILL:when={number}",))
@@ -64,7 +65,7 @@ def test_killed_at_any_call(host: Host, what: str, tally: Tally) -> None:
 @pytest.mark.parametrize("what", ARGUMENTS)
 def test_failing_calls(host: Host, what: str, tally: Tally) -> None:
     """It is done, or refused, or undone, where a call fails; "nothing was touched" is true; the rest is settled."""
-    for call, number in sample([(call, n) for call, n in calls(host, what) if call in FAILING], 20, 200):
+    for call, number in sample([(call, n) for call, n in calls(host, what) if call in FAILING], FEW, 200):
         if what == "undo":
             prepared(host)
         ended = host.command(*ARGUMENTS[what], inject=(f"{call}:error=EIO:when={number}",))

@@ -241,6 +241,7 @@ def test_folder_that_cannot_be_written(host: Host) -> None:
     home(host)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("files", [8, 10, 11, 12, 14, 16])
 def test_few_descriptors(host: Host, files: int) -> None:
     """Whatever fails, the next command finds what is there."""

@@ -211,6 +211,7 @@ def damaged(installation: Installation, damage: str) -> None:
             installation.command.write_text(f'#!/bin/sh\nexec {sys.executable} -m netdevns "$@"\n')
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("damage", "said"),
     [

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from examples.pool import Pool
-from tests.support.attacks import TOP
+from tests.support.attacks import FULL, TOP
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
 from tests.support.restored import assert_equal_soon
@@ -103,7 +103,7 @@ def test_pool_that_is_killed(host: Namespace, place: Machine) -> None:
         *(f"{name}:{','.join(d)}" for name, d in SLOTS.items()),
     ]
     lasts_s = 2.0
-    for round_ in range(5):
+    for round_ in range(6 if FULL else 3):
         process = place.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         begun = time.monotonic()
         assert process.stdin is not None
