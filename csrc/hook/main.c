@@ -52,8 +52,7 @@ int main(int argc, char **argv)
 {
 	static struct hook_report report;
 	struct hook_request request = { .pid = 0 };
-	struct hook_arguments arguments = { .allowed = calloc((size_t)argc + 1, sizeof(char *)),
-					    .devices = calloc((size_t)argc + 1, sizeof(char *)) };
+	struct hook_arguments arguments = { .allowed = NULL };
 	struct sigaction ignored = { .sa_handler = SIG_IGN }, pipe_before;
 	sigset_t before;
 	char *text = NULL;
@@ -62,6 +61,8 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && strcmp(argv[1], "--version") == 0)
 		return puts("netdevns-hook " HOOK_VERSION) < 0 ? HOOK_FAILED : HOOK_DONE;
+	arguments.allowed = calloc((size_t)argc + 1, sizeof(char *));
+	arguments.devices = calloc((size_t)argc + 1, sizeof(char *));
 	/* To its end and before anything can fail: runtimes break when a hook leaves its stdin unread. */
 	code = hook_read(0, &text, &len);
 	is_read = !code;
