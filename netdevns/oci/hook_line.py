@@ -87,12 +87,18 @@ def _judge_python() -> tuple[list[str], str]:
 
 
 def _static() -> str | None:
-    """The hook in C that was installed with this package; None: there is none, as where no compiler could build it."""
+    """The hook in C that was installed with this package; None: there is none.
+
+    As where no compiler could build it, or the package is run from a checkout, whose sources may be newer than it.
+    """
     try:
         files = metadata.files("netdevns") or ()
     except metadata.PackageNotFoundError:
         return None
-    return next((os.path.realpath(file.locate()) for file in files if file.name == STATIC), None)
+    places = {str(file): os.path.realpath(file.locate()) for file in files}
+    if places.get("netdevns/__init__.py") != os.path.join(_PACKAGE, "__init__.py"):
+        return None
+    return next((path for name, path in places.items() if os.path.basename(name) == STATIC), None)
 
 
 def _judge_static(path: str) -> str:

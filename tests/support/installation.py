@@ -46,7 +46,8 @@ class Installation:
         described = self.site / f"netdevns-{netdevns.__version__}.dist-info"
         described.mkdir()
         (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: netdevns\nVersion: {netdevns.__version__}\n")
-        (described / "RECORD").write_text("../../../bin/netdevns,,\n../../../bin/netdevns-hook,,\n")
+        record = ("netdevns/__init__.py", "../../../bin/netdevns", "../../../bin/netdevns-hook")
+        (described / "RECORD").write_text("".join(f"{path},,\n" for path in record))
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Its command."""
