@@ -101,8 +101,10 @@ static int ask_ifindexes(struct netdevns_batch *b, size_t at, int32_t *ifindexes
 		nd_put_getlink(&m, 0, b->by_name[i]->ifname);
 		asked++;
 	}
-	code = asked ? nd_batch_ask(b, b->source, &m, NULL, err) : 0;
-	while (asked && !code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0) {
+	if (!asked)
+		return 0;
+	code = nd_batch_ask(b, b->source, &m, NULL, err);
+	while (!code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0) {
 		if (v.type != RTM_NEWLINK || v.body_len < sizeof head)
 			continue;	/* no such device: found out later */
 		memcpy(&head, v.body, sizeof head);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * `netdevns-hook {createRuntime,poststop} [--allow GLOB ...] [DEV=NAME ...]`, the state on stdin (runtime-spec 1.3, config.md
- * "POSIX-platform Hooks", runtime.md "State"); or `netdevns-hook --version`. Exit codes: 0 done; 1 failed, all devices are restored; 2 refused, nothing was changed;
- * 3 some device is not as before: the lines say which.
+ * "POSIX-platform Hooks", runtime.md "State"); or `netdevns-hook --version`. Exit codes: 0 done; 1 failed, all devices are
+ * restored; 2 refused, nothing was changed; 3 some device is not as before: the lines say which.
  */
 #define _GNU_SOURCE
 #include "hook.h"

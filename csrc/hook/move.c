@@ -210,7 +210,7 @@ static int lend(struct way *w)
 	return HOOK_FAILED;
 }
 
-/* Whether another mover has a device: it was waited for, and whoever takes over would wait once more. */
+/* Whether another mover holds a device. The wait for its lock is over; the hook in Python would repeat it. */
 static int is_busy(struct way *w)
 {
 	const struct netdevns_finding *f;

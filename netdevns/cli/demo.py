@@ -6,7 +6,6 @@ Devices are made here by plain rtnetlink requests, only in namespaces that were 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import socket as sockets
@@ -18,6 +17,7 @@ from collections.abc import Callable, Sequence
 from ..api import move
 from ..engine import Socket, lookups
 from ..netlink import ifaddr, uapi, wire
+from ..system.libc import call
 from ..system.netns import CURRENT
 from ..text.output import tell
 
@@ -61,25 +61,19 @@ class Sandbox:
         os.close(self.host_fd)
 
 
-def _libc(call: str, *arguments: int | bytes | None) -> None:
-    if getattr(ctypes.CDLL(None, use_errno=True), call)(*arguments) < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{call}: {os.strerror(code)}")
-
-
 def _unshare() -> None:
     """Network and mount namespaces of our own: as root, or as root of a user namespace of our own."""
     uid, gid = os.geteuid(), os.getegid()
     try:
-        _libc("unshare", uapi.CLONE_NEWNET | CLONE_NEWNS)
+        call("unshare", uapi.CLONE_NEWNET | CLONE_NEWNS)
     except PermissionError:
-        _libc("unshare", CLONE_NEWUSER | uapi.CLONE_NEWNET | CLONE_NEWNS)
+        call("unshare", CLONE_NEWUSER | uapi.CLONE_NEWNET | CLONE_NEWNS)
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
             with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
                 file.write(text)
     # The record of a move lies in /run: in one of our own, so that the machine stays as it was.
-    _libc("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
-    _libc("mount", b"tmpfs", b"/run", b"tmpfs", 0, None)
+    call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+    call("mount", b"tmpfs", b"/run", b"tmpfs", 0, None)
 
 
 def _spawn_container() -> tuple[int, int]:
@@ -92,7 +86,7 @@ def _spawn_container() -> tuple[int, int]:
         try:
             os.close(keep)
             os.close(ready)
-            _libc("unshare", uapi.CLONE_NEWNET)
+            call("unshare", uapi.CLONE_NEWNET)
             os.write(tell, b".")
             os.read(stay, 1)
             code = 0
@@ -242,7 +236,7 @@ def _racer(sandbox: Sandbox, first: str, name: str) -> int:
         listener = sockets.socket(sockets.AF_NETLINK, sockets.SOCK_RAW, sockets.NETLINK_ROUTE)
         listener.bind((0, RTMGRP_LINK))
         listener.settimeout(RACER_S)
-        _libc("setns", sandbox.container_fd, uapi.CLONE_NEWNET)
+        call("setns", sandbox.container_fd, uapi.CLONE_NEWNET)
         with Socket() as there:
             with contextlib.suppress(PermissionError):
                 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))

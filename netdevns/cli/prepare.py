@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 from collections.abc import Callable
 
 from ..errors import NetDevError
@@ -24,7 +23,7 @@ def run(args: argparse.Namespace, kinds: Callable[[argparse.Namespace], list[str
     Args:
         args: As parsed.
         kinds: Of --preserve. Raises Usage.
-        failed: Tells of a NetDevError, or of a Usage, and returns the exit code.
+        failed: Reports a NetDevError or a Usage; returns the exit code.
     """
     document: dict[str, object] = {"recovered": []} if args.undo else {"path": None, "moved": [], "there": []}
     try:
@@ -65,5 +64,5 @@ def _undo(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"recovered": [dataclasses.asdict(each) for each in told]})
     else:
-        tell(screens.recovered(told) if told else f"{os.fspath(args.name)}: removed; no device was in it")
+        tell(screens.recovered(told) if told else f"{args.name}: removed; no device was in it")
     return LEFT if any(each.outcome == "kept" for each in told) else 0

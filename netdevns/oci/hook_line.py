@@ -106,12 +106,10 @@ def _judge_static(path: str) -> str:
     beside = os.path.join(os.path.dirname(path), "netdevns")
     _check_text([path])
     try:
-        for program in path, beside:  # before they are started, and the interpreter of the second
+        for program in filter(os.path.exists, (path, beside)):  # before they are started, and the second's interpreter
             trust.check(program)
     except trust.Untrusted as e:
         return str(e)
-    except FileNotFoundError as e:
-        raise Refused(f"{printable(str(e.filename))}: a hook would not start: {e.strerror}") from None
     said = _start([path, "--version"]).stdout.decode(errors="backslashreplace").strip()
     if said != f"{STATIC} {__version__}":
         raise Refused(f"{printable(path)}: this is not the hook of netdevns {__version__}: install netdevns again")
@@ -119,7 +117,7 @@ def _judge_static(path: str) -> str:
     python = _interpreter_of(beside)
     prefix, *others = _loaded([python, "-P", "-s"], [])
     # The first place where a script's modules are looked for is its own folder.
-    return _why_not(python, [path, os.path.dirname(_PACKAGE)], [prefix, os.path.dirname(beside), *others])
+    return _why_not(python, [os.path.dirname(_PACKAGE)], [prefix, os.path.dirname(beside), *others])
 
 
 def _interpreter_of(script: str) -> str:

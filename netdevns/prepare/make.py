@@ -19,13 +19,12 @@ from ..system import named_netns
 from ..system.exclusion import WAIT_S
 from ..system.folders import JOURNAL_DIR
 from ..system.interrupts import Interrupted, Patience
-from ..system.netns import CURRENT, NetNS
+from ..system.netns import CURRENT, NETNS_DIR, NetNS
 from ..text.quote import quoted
 from .namespace import Refused, devices_of, found_of, namespaces, others, path_of, removed, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..batch.undo import OnStep
     from ..results import Moved
     from ..system.interrupts import Interrupts
 
@@ -54,7 +53,6 @@ def prepare(
     *,
     preserve: frozenset[str] = frozenset(),
     force: bool = False,
-    on_step: OnStep | None = None,
     interrupts: Interrupts | None = None,
 ) -> Ready:
     """Makes /run/netns/NAME, unless it is there already, with lo up; moves the devices that are not there yet.
@@ -62,7 +60,7 @@ def prepare(
     Args:
         name: As for `ip netns add`.
         devices: Host name -> name in the namespace; None: the host name.
-        preserve, force, on_step, interrupts: As `api.transact` has them.
+        preserve, force, interrupts: As `api.transact` has them.
 
     Raises:
         Refused: A name that something else has; a device that is there under another name; no right to make one.
@@ -85,7 +83,7 @@ def prepare(
             raise Refused(f"{path}: {words(e)}") from None
         wanted = {device: wanted for device, wanted in devices.items() if device not in there}
         try:
-            moved = _moved(name, wanted, netns, preserve, force, on_step, interrupts) if wanted else ()
+            moved = _moved(name, wanted, netns, preserve, force, interrupts) if wanted else ()
         except BaseException:
             if is_new:
                 _removed_empty(found, netns)
@@ -109,8 +107,6 @@ def _joined(
         found = namespaces.get(name, patience)
         if found is not None:
             stack.callback(found.close)
-            if found.name != name:
-                raise Refused(f"{path}: the name is too like that of {found.name}; choose another one")
             opened = found_of(found, forgets=False)
             if opened is not None:
                 netns, socket = stack.enter_context(opened[0]), stack.enter_context(opened[1])
@@ -138,7 +134,7 @@ def _is_its_own(found: Prepared, netns: NetNS, path: str) -> None:
 
 
 def _forget_dead(namespaces: Namespaces, found: Prepared) -> None:
-    """Of one that somebody has deleted, so that it can be made anew."""
+    """Frees the name of a namespace that was deleted. Raises Refused: devices of it are not home."""
     if namespaces.loans_of(found):
         raise Refused(
             f"{found.name}: its namespace was deleted, and devices of it are not home: "
@@ -170,7 +166,7 @@ def _made(stack: contextlib.ExitStack, namespaces: Namespaces, name: str, path: 
 
 
 def _removed_empty(found: Prepared, netns: NetNS) -> None:
-    """Of a move that failed; what an undo could not bring home stays, and so does what somebody has put there."""
+    """Removes a new namespace after a failed move, unless a device is in it."""
     with contextlib.suppress(EngineError), Socket(netns.fd) as socket:  # `recover` will look
         if not others(found, socket):
             removed(found, netns)
@@ -186,39 +182,40 @@ def _there(namespaces: Namespaces, found: Prepared, netns: NetNS, devices: Mappi
         Refused: Under another name than is wanted now; or one that came was another device of that name.
     """
     before = {os.fsdecode(s.text(layout.A_HOST_NAME)): s for s in devices_of(namespaces, found)}
-    there = []
-    for device, wanted in devices.items():
-        if device not in before:
-            continue
-        asked = os.fsdecode(before[device].text(layout.A_WANTED))
-        if asked != (wanted or device):
-            raise Refused(
-                f'{quoted(device)}: it is in {found.name} already, as "{quoted(asked)}"; '
-                f"run `netdevns prepare {found.name} --undo` first"
-            )
-        with Socket() as socket:
-            if lookups.link(socket, name=ifname.encode(device)) is not None:
-                raise Refused(
-                    f"{quoted(device)}: another device of that name is in {found.name} already, as "
-                    f'"{quoted(asked)}"; run `netdevns prepare {found.name} --undo` first, or rename this one'
-                )
-        _is_in(netns, device, before[device])
-        there.append(device)
+    there = [device for device in devices if device in before]
+    if there:
+        with Socket() as here, Socket(netns.fd) as inside:
+            for device in there:
+                _check_same(found.name, device, devices[device] or device, before[device], here, inside)
     return there
 
 
-def _is_in(netns: NetNS, device: str, section: Section) -> None:
-    """Raises Refused where a device that came is not there any more."""
-    wanted = section.text(layout.A_WANTED)
-    if ifname.is_template(wanted) and section.number(layout.A_UNSURE):  # before 5.13 nobody knows how it is called
-        return
-    with Socket(netns.fd) as socket:
-        by_ifindex = lookups.link(socket, ifindex=section.ifindex(layout.A_ASKED))
-        by_name = None if ifname.is_template(wanted) else lookups.link(socket, name=wanted)
-    if by_ifindex is None and by_name is None:
+def _check_same(name: str, device: str, wanted: str, came: Section, here: Socket, inside: Socket) -> None:
+    """Raises Refused where a device of a loan is not the one that is asked for, or not in the namespace any more."""
+    asked = os.fsdecode(came.text(layout.A_WANTED))
+    undo_first = f"run `netdevns prepare {name} --undo` first"
+    if asked != wanted:
+        raise Refused(f'{quoted(device)}: it is in {name} already, as "{quoted(asked)}"; {undo_first}')
+    if lookups.link(here, name=ifname.encode(device)) is not None:
         raise Refused(
-            f"{quoted(device)}: it came into {netns.where}, and is not there any more: somebody has taken or deleted it"
+            f'{quoted(device)}: another device of that name is in {name} already, as "{quoted(asked)}"; '
+            f"{undo_first}, or rename this one"
         )
+    if not _is_in(inside, came):
+        raise Refused(
+            f"{quoted(device)}: it came into {NETNS_DIR}/{name}, and is not there any more: "
+            "somebody has taken or deleted it"
+        )
+
+
+def _is_in(socket: Socket, section: Section) -> bool:
+    """Whether a device of a loan is in the namespace of a socket, as far as it is known how it is called there."""
+    wanted = section.text(layout.A_WANTED)
+    if lookups.link(socket, ifindex=section.ifindex(layout.A_ASKED)) is not None:
+        return True
+    if ifname.is_template(wanted):
+        return bool(section.number(layout.A_UNSURE))  # before 5.13 nobody knows its number, either
+    return lookups.link(socket, name=wanted) is not None
 
 
 def _moved(
@@ -227,11 +224,10 @@ def _moved(
     netns: NetNS,
     preserve: frozenset[str],
     force: bool,
-    on_step: OnStep | None,
     interrupts: Interrupts | None,
 ) -> tuple[Moved, ...]:
     try:
-        # What a container had whose end nobody told us of.
+        # The loan of a container whose poststop hook has not run.
         if loans.are_there():
             homecoming.come_home(devices=map(ifname.encode, devices), interrupts=interrupts)
         lender = loans.Lender(JOURNAL_DIR, name)
@@ -246,7 +242,6 @@ def _moved(
             force=force,
             journal=JOURNAL_DIR,
             results=True,
-            on_step=on_step,
             lender=lender,
             interrupts=interrupts,
         )

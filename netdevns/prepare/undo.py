@@ -44,8 +44,6 @@ def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None
             if found is None:
                 raise Refused(f"{path}: `netdevns prepare` did not make it")
             stack.enter_context(contextlib.closing(found))
-            if found.name != name:
-                raise Refused(f"{path}: `netdevns prepare` did not make it")
             opened = found_of(found, forgets=force)
             for each in opened or ():
                 stack.enter_context(each)

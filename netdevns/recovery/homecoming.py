@@ -61,12 +61,10 @@ def come_home(
     """
     try:
         with Journal(directory, create=False, folder=loans.FOLDER) as opened:
-            which = {*only} if only is not None else None
-            if devices is not None:
-                which = loans.naming(opened, {*devices})
-            if container is not None:
-                own = loans.of_container(opened, container)
-                which = own if which is None else own & which
+            given = [{*only}] if only is not None else []
+            given += [loans.naming(opened, {*devices})] if devices is not None else []
+            given += [loans.of_container(opened, container)] if container is not None else []
+            which = set.intersection(*given) if given else None
             return _each(opened, which, wait_s, is_ending, interrupts)
     except FileNotFoundError:
         return []

@@ -17,7 +17,7 @@ from ..system.interrupts import Patience
 from ..system.netns import NETNS_DIR, NetNS
 from . import identity, layout, loans
 from .layout import Damaged, Section
-from .recover import Recovery, not_obeyed, restored
+from .recover import Recovery, each_of, not_obeyed, restored
 from .return_home import is_alike, narrow
 from .store import Journal, Record
 
@@ -110,9 +110,17 @@ class Namespaces:
         """The one of that name, held; None: there is none. Raises Busy, Damaged, Interrupted, OSError."""
         file = loans.file_name(name)
         for record in self._opened.crashed({file}, patience.wait):
-            if record.name == file:
-                return Prepared(record)
-            record.close()
+            if record.name != file:
+                record.close()
+                continue
+            try:
+                found = Prepared(record)
+                if found.name != name:
+                    raise Damaged("it is of another namespace")
+            except BaseException:
+                record.close()
+                raise
+            return found
         if file in self._opened.names():
             raise Busy(name)
         return None
@@ -183,12 +191,10 @@ class Namespaces:
         """
         with Journal(self.directory, create=True, folder=loans.FOLDER) as opened:
             for _, name in reversed(opened.by_age(loans.of_container(opened, prepared.name))):
-                for record in opened.crashed({name}, patience.wait):
-                    try:
-                        if record.name == name:
-                            yield from _given_back(record, prepared, interrupts, forgets=forgets)
-                    finally:
-                        record.close()
+                records = opened.crashed({name}, patience.wait)
+                yield from each_of(
+                    records, None, lambda record, _: _given_back(record, prepared, interrupts, forgets=forgets)
+                )
 
 
 def _given_back(

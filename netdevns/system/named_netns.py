@@ -6,7 +6,6 @@ Source: ip-netns(8), mount(2) "MS_BIND", namespaces(7) "The /proc/[pid]/ns/ dire
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import stat
@@ -14,11 +13,11 @@ import threading
 from collections.abc import Iterator
 
 from ..netlink import uapi
+from .libc import call
 from .netns import CURRENT, NETNS_DIR, NetNS
 
 MS_BIND, MS_REC, MS_SHARED = 1 << 12, 1 << 14, 1 << 20  # linux/mount.h
 MNT_DETACH = 2
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def new(path: str) -> NetNS:
@@ -32,7 +31,7 @@ def new(path: str) -> NetNS:
     def run() -> None:
         # In a thread that ends: the caller stays where it is, whatever happens.
         try:
-            _call("unshare", uapi.CLONE_NEWNET)
+            call("unshare", uapi.CLONE_NEWNET, path=NETNS_DIR)
             made.append(os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as e:
             made.append(e)
@@ -78,16 +77,12 @@ def is_seen(name: str) -> bool:
     """
     path, theirs = os.path.join(NETNS_DIR, name), "/proc/1/root"
     try:
-        if not os.path.samestat(_below(NETNS_DIR), _below(theirs + NETNS_DIR)):
+        # Mounted on itself, it is the same directory still.
+        if not os.path.samestat(os.stat(NETNS_DIR), os.stat(theirs + NETNS_DIR)):
             return True
         return os.path.samestat(os.stat(path), os.stat(theirs + path))
     except OSError:
         return True
-
-
-def _below(folder: str) -> os.stat_result:
-    """Of the folder itself; as it is mounted on itself, that is the same."""
-    return os.stat(folder)
 
 
 def detach(name: str) -> None:
@@ -95,7 +90,7 @@ def detach(name: str) -> None:
     path = os.path.join(NETNS_DIR, name)
     with contextlib.suppress(FileNotFoundError):
         try:
-            _call("umount2", os.fsencode(path), MNT_DETACH, path=path)
+            call("umount2", os.fsencode(path), MNT_DETACH, path=path)
         except OSError as e:
             if e.errno != errno.EINVAL:  # nothing is mounted there: whoever made the file was killed
                 raise
@@ -136,10 +131,4 @@ def _is(path: str, of: os.stat_result) -> bool:
 
 
 def _mount(source: str, target: str, flags: int) -> None:
-    _call("mount", os.fsencode(source), os.fsencode(target), b"none", flags, None, path=target)
-
-
-def _call(name: str, *arguments: bytes | int | None, path: str = "") -> None:
-    if getattr(_libc, name)(*arguments) < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{name}: {os.strerror(code)}", path or NETNS_DIR)
+    call("mount", os.fsencode(source), os.fsencode(target), b"none", flags, None, path=target)

@@ -69,11 +69,7 @@ def test_failing_calls(host: Host, what: str, tally: Tally) -> None:
         if what == "undo":
             prepared(host)
         ended = host.command(*ARGUMENTS[what], inject=(f"{call}:error=EIO:when={number}",))
-        is_home = "eth1" in host.host.names()
-        wrong = (
-            ["it says that nothing was touched"]
-            if "nothing was touched" in ended.err and is_home == (what == "undo")
-            else []
-        )
-        wrong += ["internal error"] if "internal error" in ended.err else []
+        is_done = ("eth1" in host.host.names()) == (what == "undo")
+        untrue = ["internal error", *(["nothing was touched"] if is_done else [])]
+        wrong = [text for text in untrue if text in ended.err]
         tally.count(f"{call} {number}", str(ended.code), wrong + settled(host), ended)

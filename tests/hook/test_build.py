@@ -14,7 +14,7 @@ from tests.csrc.compilers import CSRC
 from tests.support.require import require
 
 BUILD = CSRC / "hook" / "build"
-TOOLS = ("sh", "dirname", "mktemp", "rm", "ln", "cp", "sed", "cat", "readlink")
+TOOLS = ("sh", "dirname", "mktemp", "rm", "ln", "cp", "cat")
 # Says how it was called; makes what -o names, unless it is told not to do that.
 COMPILER = """#!/bin/sh
 [ "$1" != -print-multiarch ] || {{ echo here; exit; }}
@@ -97,13 +97,14 @@ def test_odd_environment(tmp_path: Path) -> None:
     assert list(odd.iterdir()) == []
 
 
-@pytest.mark.parametrize("path", ["/usr/bin:/bin"])
-def test_make_without_python(path: str, tmp_path: Path) -> None:
+def test_make_without_python(tmp_path: Path) -> None:
     """`make -C csrc hook`, in a copy of csrc/ alone: the program says the version of this package."""
     if shutil.which("make") is None:
         require("compilers", "there is no make")
     copy = shutil.copytree(CSRC, tmp_path / "csrc", ignore=shutil.ignore_patterns("netdevns-hook"))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | {"PATH": path}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | {
+        "PATH": "/usr/bin:/bin"
+    }
     subprocess.run(["make", "-s", "-C", copy, "hook"], env=environment, capture_output=True, check=True)
     done = subprocess.run([copy / "hook" / "netdevns-hook", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"netdevns-hook {netdevns.__version__}\n"

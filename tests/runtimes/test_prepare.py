@@ -177,18 +177,16 @@ def test_process_in_it(host: Namespace, place: Machine) -> None:
     before = host.dump()
     prepared(place, "eth1=net0").close()
     with place.popen(["ip", "netns", "exec", NAME, "sleep", "100"]) as sleeper:
-        line = refused(place, NAME, "--undo") if _is_inside(place, sleeper.pid) else ""
+        inode = place.path(PATH).stat().st_ino
+        wait_until(
+            lambda: Path(f"/proc/{sleeper.pid}/ns/net").stat().st_ino == inode, "the process is in the namespace"
+        )
+        line = refused(place, NAME, "--undo")
         assert f"{PATH}: process {sleeper.pid} is in it; end it first, or use --force" in line
         undone(place, "--force")
         sleeper.kill()
     assert_equal_soon(before, host)
     nothing_is_left(place)
-
-
-def _is_inside(machine: Machine, pid: int) -> bool:
-    there = machine.path(PATH).stat()
-    wait_until(lambda: Path(f"/proc/{pid}/ns/net").stat().st_ino == there.st_ino, "the process is in the namespace")
-    return True
 
 
 # ---- what others do to it --------------------------------------------------------------------------------------------

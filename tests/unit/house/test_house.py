@@ -42,7 +42,10 @@ IDLE = {
 HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
 HEAVY_FOR_NOTHING = HEAVY | {"json", "collections", "contextlib", "functools", "signal", "warnings"}
 # Loaded only where it is asked for: by NETDEVNS_ENGINE, by `netdevns prepare`.
-NOT_OF_A_HOOK = {*(PACKAGE / "engine" / "reference").glob("*.py"), PACKAGE / "system" / "named_netns.py"}
+NOT_OF_A_HOOK = {
+    *(PACKAGE / "engine" / "reference").glob("*.py"),
+    *(PACKAGE / "system" / name for name in ("libc.py", "named_netns.py")),
+}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
