@@ -1,33 +1,15 @@
-"""`python -m netdevns` is the command; so is this file, which starts faster: `python -I -S .../__main__.py`."""
+"""`python -m netdevns` is the command; so is this file: `python -I -S .../__main__.py`, as hook lines start it."""
 
 import sys
 
+if not __package__:  # run as a file, perhaps without `site`: only the folder of this package can be imported from
+    sys.path.append(__file__.rpartition("/")[0].rpartition("/")[0] or "..")
 
-def start() -> None:
-    """Runs the command, and ends the process."""
-    if not __package__:  # run as a file, perhaps without `site`: what is beside this package is what can be imported
-        sys.path.append(__file__.rpartition("/")[0].rpartition("/")[0] or "..")
-    is_hook = sys.argv[1:2] == ["hook"]
-    if is_hook:
-        import gc
+if sys.argv[1:2] == ["hook"] and not {"-h", "--help"} & {*sys.argv}:
+    from netdevns.oci.hook_command import run  # a hook without the command line: a third less to load
 
-        gc.disable()  # there is nothing to collect in its few milliseconds, which looking for it would make more
-    if is_hook and not {"-h", "--help"} & {*sys.argv}:
-        from netdevns.oci.hook_command import run
+    sys.exit(run(sys.argv[2:]))
+else:
+    from netdevns.cli.main import program
 
-        code = run(sys.argv[2:])
-    else:
-        from netdevns.cli.main import program
-
-        code = program()
-    if is_hook:
-        import os
-
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-        os._exit(code)  # a container waits for its end: tidying up takes as long as all the rest
-    sys.exit(code)
-
-
-start()
+    sys.exit(program())

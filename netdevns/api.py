@@ -14,26 +14,24 @@ from collections.abc import Collection, Mapping
 
 from .batch import checks, losses
 from .batch.plan import Plan, Sides, known_preserve
-from .batch.transaction import Batch, load
+from .batch.transaction import Batch
 from .batch.undo import OnStep
 from .engine import Device, EngineError, Socket, Watch, lookups
 from .engine.phases import Phases
 from .errors import CheckFailed, MoveFailed, NetDevError
 from .netlink.ifname import encode, why_invalid
+from .recovery.earlier import Earlier
+from .recovery.loans import Lender
+from .recovery.record import Recorder
+from .recovery.recover import undo_crashed
+from .recovery.store import Journal
+from .reports import Recovered, Report, Snapshot
+from .results import Moved, addresses
 from .system.exclusion import WAIT_S, Exclusion
 from .system.folders import JOURNAL_DIR
-from .system.interrupts import Interrupted, Patience
+from .system.interrupts import Interrupted, Interrupts, Patience
 from .system.netns import CURRENT, NetNS
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .recovery.earlier import Earlier
-    from .recovery.loans import Lender
-    from .recovery.store import Journal
-    from .reports import Recovered, Report, Snapshot
-    from .results import Moved
-    from .system.interrupts import Interrupts
-    from .system.process import Process
+from .system.process import Process
 
 # About 1 KiB a notification: 1,000 devices with 16 addresses each, notified of twice. The kernel doubles it, and takes
 # nothing before it is needed.
@@ -164,8 +162,6 @@ def recover(journal: str | os.PathLike[str] = JOURNAL_DIR) -> tuple[Recovered, .
 
     Source: OCI runtime-spec 1.3, runtime.md "Errors": as if it had never been attempted.
     """
-    from .recovery.recover import undo_crashed
-
     return tuple(undo_crashed(os.fspath(journal)))
 
 
@@ -187,9 +183,6 @@ def snapshot(ifname: str, *, source: NetNS | str | os.PathLike[str] | int | None
 
     Source: linux/if_addr.h (RTM_GETADDR), linux/if_link.h (RTM_GETLINK).
     """
-    from .reports import Snapshot
-    from .results import addresses
-
     name = encode(ifname)
     reason = why_invalid(name)
     if reason:
@@ -238,15 +231,12 @@ def transact(
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with contextlib.ExitStack() as stack:
-        load(results=results, preserve=preserve)
         opened = None
         if earlier is not None:
             patience, opened = earlier.patience, earlier.opened
         else:
             patience = Patience(WAIT_S if timeout_s is None else min(timeout_s, WAIT_S), interrupts)
             if journal is not None:
-                from .recovery.earlier import Earlier
-
                 opened = stack.enter_context(open_journal(journal))
                 earlier = Earlier(opened, devices, source, patience, interrupts)
         exclusion = stack.enter_context(Exclusion(patience, is_must=interrupts is not None))
@@ -261,8 +251,6 @@ def transact(
             raise
         recorder = None
         if opened is not None:
-            from .recovery.record import Recorder
-
             recorder = Recorder(opened)
         plan.lends = 0 if lender is None else int.from_bytes(os.urandom(8), "little") >> 1 | 1
         phases = Phases(sides.source_socket, sides.target_socket, sides.target.fd, watch, plan.devices, plan.uppers)
@@ -301,7 +289,7 @@ def _examined(
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise CheckFailed(
             errors[0].text + more,
-            found=plan.found,
+            report=plan.report(),
             errno=errors[0].errno,
             device=errors[0].device,
             step="check",
@@ -319,8 +307,6 @@ def interrupted(e: Interrupted, earlier: tuple[Recovered, ...]) -> MoveFailed:
 
 def open_journal(directory: str) -> Journal:
     """The directory of the records. Raises NetDevError."""
-    from .recovery.store import Journal
-
     try:
         return Journal(directory, create=True)
     except OSError as e:
@@ -335,7 +321,7 @@ def _watch(plan: Plan) -> Watch:
     except EngineError as e:
         raise CheckFailed(
             plan.unasked(plan.source, e, "watch", "permission.source").text,
-            found=plan.found,
+            report=plan.report(),
             errno=e.errno,
             extack=e.extack,
             step=e.step,

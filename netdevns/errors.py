@@ -2,46 +2,8 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Protocol
-
-    from .reports import Recovered, Report
-    from .results import Left
-
-    class FindingLike(Protocol):
-        """A `Finding`, or what one is made from."""
-
-        @property
-        def device(self) -> str | None: ...
-        @property
-        def severity(self) -> str: ...
-        @property
-        def code(self) -> str: ...
-        @property
-        def text(self) -> str: ...
-        @property
-        def hint(self) -> str | None: ...
-
-
-class Remains:
-    """What a `Left` is made from when somebody asks for it, with the same attributes.
-
-    A hook's exit line needs no more, and must not import anything once a device has moved; dataclasses alone take 10 ms
-    (-X importtime, 3.11), most of what a hook needs to start.
-    """
-
-    __slots__ = ("device", "ifindex", "location", "missing", "name")
-
-    def __init__(
-        self, device: str, location: str, name: str | None, ifindex: int | None, missing: tuple[str, ...]
-    ) -> None:
-        self.device = device
-        self.location = location
-        self.name = name
-        self.ifindex = ifindex
-        self.missing = missing
+from .reports import Recovered, Report
+from .results import Left
 
 
 class NetDevError(OSError):
@@ -71,7 +33,7 @@ class NetDevError(OSError):
         step: str | None = None,
         netns: str | None = None,
         location: str | None = None,
-        left: Sequence[Left | Remains] = (),
+        left: tuple[Left, ...] = (),
         earlier: tuple[Recovered, ...] = (),
     ) -> None:
         super().__init__(errno, text)
@@ -81,24 +43,12 @@ class NetDevError(OSError):
         self.step = step
         self.netns = netns
         self.location = location
-        self.remains: tuple[Left | Remains, ...] = tuple(left)
+        self.left = left
         self.earlier = earlier
 
     @property
-    def left(self) -> tuple[Left, ...]:
-        if not self.remains:
-            return ()
-        from .results import Left
-
-        made = tuple(
-            x if isinstance(x, Left) else Left(x.device, x.location, x.name, x.ifindex, x.missing) for x in self.remains
-        )
-        self.remains = made
-        return made
-
-    @property
     def rolled_back(self) -> bool:
-        return not self.remains
+        return not self.left
 
     def __str__(self) -> str:
         return self.text
@@ -119,7 +69,7 @@ class CheckFailed(NetDevError):
     """The checks refuse the move: nothing was touched.
 
     Attributes:
-        report: Every finding, not only the first, which gave the text, errno and device. Made when it is asked for.
+        report: Every finding, not only the first, which gave the text, errno and device.
 
     Example:
         >>> import netdevns
@@ -130,20 +80,9 @@ class CheckFailed(NetDevError):
         ['device.unknown', 'device.immutable', 'name.taken']
     """
 
-    def __init__(
-        self, text: str, *, report: Report | None = None, found: Sequence[FindingLike] = (), **state: object
-    ) -> None:
+    def __init__(self, text: str, *, report: Report, **state: object) -> None:
         super().__init__(text, **state)  # type: ignore[arg-type]
-        self.found: Sequence[FindingLike] = report.findings if report else found
-        self._report = report
-
-    @property
-    def report(self) -> Report:
-        if self._report is None:
-            from .reports import report
-
-            self._report = report(self.found)
-        return self._report
+        self.report = report
 
     def _state(self) -> dict[str, object]:
         return {**super()._state(), "report": self.report}

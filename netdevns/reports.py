@@ -7,12 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from .errors import FindingLike
-    from .results import Address
+from .results import Address
 
 
 @dataclass(frozen=True)
@@ -91,12 +86,6 @@ class Report:
 
     ok: bool
     findings: tuple[Finding, ...]
-
-
-def report(found: Iterable[FindingLike]) -> Report:
-    """The report of what a check found."""
-    findings = tuple(Finding(f.device, f.severity, f.code, f.text, f.hint) for f in found)
-    return Report(all(f.severity != "error" for f in findings), findings)
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,10 @@ from ..engine.lookups import ask, link_of, refused
 from ..errors import NetDevError
 from ..netlink import ifaddr, ifname, uapi, wire
 from ..state import sysctls
+from ..system.exclusion import Exclusion
 from ..system.netns import CURRENT, NetNS
 from . import clashes, links, losses, stacking
 from .plan import Asked, Plan, requested, too_many, where
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..system.exclusion import Exclusion
 
 NO_SUCH_IFINDEX = 0x7FFFFFFF
 DISABLE_IPV6 = "/proc/sys/net/ipv6/conf/default/disable_ipv6"

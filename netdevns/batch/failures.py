@@ -7,9 +7,10 @@ import os
 
 from ..engine.batch_device import BatchDevice
 from ..engine.failed import Failed
-from ..errors import MoveFailed, Remains
+from ..errors import MoveFailed
 from ..netlink import ifname
 from ..netlink.error import EngineError
+from ..results import Left
 from ..text import quote
 from .plan import Plan, called
 
@@ -45,7 +46,7 @@ def _where(device: BatchDevice | None, step: str, plan: Plan) -> str:
 
 
 def failed(
-    cause: BaseException, left: tuple[Remains, ...], plan: Plan, *, is_kept: bool, may_miss_late: bool
+    cause: BaseException, left: tuple[Left, ...], plan: Plan, *, is_kept: bool, may_miss_late: bool
 ) -> MoveFailed:
     """The error of a batch.
 

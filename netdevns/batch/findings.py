@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from .. import limits
 from ..engine import EngineError
@@ -16,11 +19,6 @@ from ..netlink import ifaddr, ifname, uapi
 from ..system.exclusion import being_moved
 from ..system.netns import CURRENT
 from ..text import quote
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
 
 WITH_LIFETIME = -1  # the operand `scope` of lost addresses of any scope, which have a lifetime
 _DISABLE_IPV6 = "net.ipv6.conf.default.disable_ipv6"
@@ -227,22 +225,14 @@ def _sudo(f: Found) -> str | None:
 # ---- the list --------------------------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
 class _Code:
     """What all findings of a code have. A text is a template with the names of operands, or a function."""
 
-    __slots__ = ("errno", "hint", "severity", "text")
-
-    def __init__(
-        self,
-        errno_: int,
-        text: str | Callable[[Found], str],
-        hint: str | Callable[[Found], str | None] | None = None,
-        severity: str = "error",
-    ) -> None:
-        self.errno = errno_
-        self.text = text
-        self.hint = hint
-        self.severity = severity
+    errno: int
+    text: str | Callable[[Found], str]
+    hint: str | Callable[[Found], str | None] | None = None
+    severity: str = "error"
 
 
 LOSS = _Code(0, "{words}", severity="loss")  # what a move drops and the runtime-spec does not protect

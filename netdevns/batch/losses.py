@@ -18,7 +18,7 @@ from .plan import Plan
 def ask_kinds(plan: Plan) -> None:
     """Asks each kind of state for its losses."""
     leaving = {device.ifindex for device in plan.devices}
-    before = View(plan.links, None, plan.state)
+    before = View(plan.links, state=plan.state)
     about = Leaving(leaving, [upper.link for upper in plan.uppers], plan.preserve)
     plan.losses = [finding for kind in state.KINDS for finding in kind.findings(before, about)]
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
 
 from .. import state
 from ..engine import EngineError, Socket, Watch
 from ..engine.batch_device import BatchDevice
 from ..errors import CheckFailed
 from ..netlink import ifname, wire
-from ..state.kind import Finding, View
+from ..reports import Finding, Report
+from ..state import kind
+from ..state.kind import View
 from ..system.netns import CURRENT, NetNS
 from . import findings
 from .findings import Found
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Self
-
-    from ..reports import Report
 
 
 def where(netns: NetNS | None) -> str:
@@ -75,14 +73,15 @@ def known_preserve(preserve: object) -> frozenset[str]:
     if isinstance(preserve, (str, bytes)) or not hasattr(preserve, "__iter__"):
         raise TypeError("preserve must be a collection of names")
     kinds = [*preserve]
-    for kind in kinds:
-        if not isinstance(kind, str):
-            raise TypeError(f"preserve: a kind must be a str, not {type(kind).__name__}")
-        if kind not in PRESERVABLE:
-            raise ValueError(f"preserve: unknown kind {kind!r}; known are {', '.join(PRESERVABLE)}")
+    for name in kinds:
+        if not isinstance(name, str):
+            raise TypeError(f"preserve: a kind must be a str, not {type(name).__name__}")
+        if name not in PRESERVABLE:
+            raise ValueError(f"preserve: unknown kind {name!r}; known are {', '.join(PRESERVABLE)}")
     return frozenset(kinds)
 
 
+@dataclass(slots=True)
 class Sides:
     """Both network namespaces of a batch, open.
 
@@ -92,14 +91,11 @@ class Sides:
         visit: The descriptor by which the source is entered; -1: the caller is there.
     """
 
-    __slots__ = ("source", "source_socket", "target", "target_socket", "visit")
-
-    def __init__(self, source: NetNS, source_socket: Socket, visit: int, target: NetNS, target_socket: Socket) -> None:
-        self.source = source
-        self.source_socket = source_socket
-        self.visit = visit
-        self.target = target
-        self.target_socket = target_socket
+    source: NetNS
+    source_socket: Socket
+    visit: int
+    target: NetNS
+    target_socket: Socket
 
 
 class Plan:
@@ -123,7 +119,7 @@ class Plan:
         self.uppers: list[BatchDevice] = []  # devices that stay in the source, on top of one of the batch
         # By kind, of what concerns the batch, the devices on it, and their masters.
         self.state: dict[str, bytes] = {}
-        self.losses: list[Finding] = []  # what the kinds found
+        self.losses: list[kind.Finding] = []  # what the kinds found
 
     def __enter__(self) -> Self:
         return self
@@ -165,9 +161,8 @@ class Plan:
         return [found for found in self.found if found.severity == "error"]
 
     def report(self) -> Report:
-        from ..reports import report
-
-        return report(self.found)
+        findings = tuple(Finding(f.device, f.severity, f.code, f.text, f.hint) for f in self.found)
+        return Report(all(f.severity != "error" for f in findings), findings)
 
 
 def too_many(count: int, *, is_move: bool) -> Plan:
@@ -175,5 +170,5 @@ def too_many(count: int, *, is_move: bool) -> Plan:
     plan = Plan([], force=False)
     found = plan.find("device.too-many", count=count)
     if is_move:
-        raise CheckFailed(found.text, found=plan.found, errno=found.errno, step="check")
+        raise CheckFailed(found.text, report=plan.report(), errno=found.errno, step="check")
     return plan

@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from typing import Protocol
 
 from .. import state
 from ..engine import EngineError
@@ -18,43 +19,31 @@ from ..engine.batch_device import BatchDevice
 from ..engine.failed import Failed, attempt
 from ..engine.phases import Phases
 from ..errors import MoveFailed
+from ..results import Moved
 from ..state.kind import View
-from ..system.interrupts import Shield
+from ..system.interrupts import Interrupts, Shield
+from ..system.process import Process
 from . import failures, losses, undo
 from .plan import Plan, Sides
+from .preserved import Preserver
 from .undo import OnStep
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Protocol
 
-    from ..results import Moved
-    from ..system.interrupts import Interrupts
-    from ..system.process import Process
-    from .preserved import Preserver
+class Recorder(Protocol):
+    """Keeps what another process needs to undo the batch. Raises OSError, with the path."""
 
-    class Recorder(Protocol):
-        """Keeps what another process needs to undo the batch. Raises OSError, with the path."""
+    def write(self, plan: Plan, sides: Sides, devices: list[BatchDevice], uppers: list[BatchDevice]) -> None: ...
+    def end(self, *, keep: bool) -> bool: ...
 
-        def write(self, plan: Plan, sides: Sides, devices: list[BatchDevice], uppers: list[BatchDevice]) -> None: ...
-        def end(self, *, keep: bool) -> bool: ...
 
-    class Lender(Protocol):
-        """Keeps what the devices were, for when they come home. `lend` raises OSError, with the path."""
+class Lender(Protocol):
+    """Keeps what the devices were, for when they come home. `lend` raises OSError, with the path."""
 
-        def lend(self, plan: Plan, sides: Sides, devices: list[BatchDevice]) -> None: ...
-        def retract(self) -> None: ...
+    def lend(self, plan: Plan, sides: Sides, devices: list[BatchDevice]) -> None: ...
+    def retract(self) -> None: ...
 
 
 UNDO_TRIES = 100
-
-
-def load(*, results: bool, preserve: Collection[str]) -> None:
-    """Imports what only the end of a move needs: a module that cannot be read any more would come too late then."""
-    if results:
-        from ..results import Left, Moved  # noqa: F401
-    if preserve:
-        from . import preserved  # noqa: F401
 
 
 class Batch:
@@ -166,10 +155,8 @@ class Batch:
     def _carry(self, *, up: bool) -> None:
         if not self.plan.preserve:
             return
-        from . import preserved  # loaded by then
-
         if self.preserver is None:
-            self.preserver = preserved.Preserver(self.plan, self.sides, self.phases.replays)
+            self.preserver = Preserver(self.plan, self.sides, self.phases.replays)
         attempt(None, "carry", self.preserver.after_up if up else self.preserver.before_up)
 
     def _late(self) -> None:
@@ -210,9 +197,7 @@ class Batch:
             raise Failed(None, "process", errno.ESRCH, f"the container's process {self.process.pid} has ended")
 
     def results(self) -> tuple[Moved, ...]:
-        from ..results import Moved
-
-        before = View({device.link.ifindex: device.link for device in self.plan.devices}, None, self.plan.state)
+        before = View({device.link.ifindex: device.link for device in self.plan.devices}, state=self.plan.state)
         kinds = [kind for kind in state.KINDS if kind.name not in self.plan.preserve]
         moved = []
         for device in self.plan.devices:

@@ -1,6 +1,6 @@
 """Puts a batch back: uppers return first, then lowers; lowers come up first; then nexthop objects and routes.
 
-Every step can be repeated, and a failed one does not stop the others: `Remains` reports state that is not restored.
+Every step can be repeated, and a failed one does not stop the others: `Left` reports state that is not restored.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from .. import state
 from ..engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, EngineError, Socket, lookups
 from ..engine.batch_device import BatchDevice
-from ..errors import Remains
 from ..netlink import ifaddr, uapi, wire
+from ..results import Left
 from ..state.kind import DOWN, WHEN_UP
 from ..state.link_settings import LinkSettings
 from ..state.restore import Restorer
@@ -31,7 +31,7 @@ def everything(
     members: list[BatchDevice],
     uppers: list[BatchDevice],
     on_step: OnStep | None = None,
-) -> tuple[Remains, ...]:
+) -> tuple[Left, ...]:
     """Puts back every device that was touched.
 
     Args:
@@ -51,16 +51,16 @@ def everything(
     return tuple(_left(member, undo.name_now(member), undo.missing[member]) for member in incomplete)
 
 
-def is_all_for_good(left: tuple[Remains, ...], members: list[BatchDevice]) -> bool:
+def is_all_for_good(left: tuple[Left, ...], members: list[BatchDevice]) -> bool:
     """Whether a recovery could put back nothing of it."""
     for_good = {m.host_name: tuple(m.for_good) for m in members}
     return all(each.missing == for_good.get(each.device) for each in left)
 
 
-def _left(member: BatchDevice, name: str | None, missing: list[str]) -> Remains:
+def _left(member: BatchDevice, name: str | None, missing: list[str]) -> Left:
     where = member.location
     ifindex = {"source": member.ifindex, "target": member.target_ifindex}.get(where)
-    return Remains(member.host_name, where, name, ifindex, tuple(missing))
+    return Left(member.host_name, where, name, ifindex, tuple(missing))
 
 
 class _Undo:

@@ -8,8 +8,10 @@ each time, the device goes through a namespace that nobody else can enter.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
+import threading
 
 from .. import descriptors
 from ..engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RETURN, EngineError, Socket, lookups
@@ -266,9 +268,6 @@ def _remove(socket: Socket, link: wire.Link, altnames: list[bytes]) -> list[str]
 
 def _fresh_namespace() -> int:
     """A descriptor of a new network namespace. A thread makes it, which ends there: none has to find its way back."""
-    import ctypes
-    import threading
-
     made: list[int] = []
     code = 0
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from .. import errors
+from ..reports import Recovered
 from ..system.interrupts import ENDING, Interrupts
 from ..text.outcome import FAILED, LEFT, REFUSED, UNKNOWN, UNTOUCHED, Usage, code_of, device_arguments, lines_of
 from ..text.output import complain, end_by_exception, internal, print_any_name, print_json, tell, warn_in_a_line
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Collection, Mapping, Sequence
-
-    from ..reports import Recovered
-    from .advice import Asked
+from .advice import Asked
 
 
 def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
@@ -50,7 +46,7 @@ def _main(argv: Sequence[str], *, advise: bool) -> int:
     warn_in_a_line()
     try:
         if args[:1] == ["hook"] and not {"-h", "--help"} & set(args):
-            from ..oci import hook_command  # without argparse: a hook must start fast
+            from ..oci import hook_command  # its own parser: it reads stdin to its end before anything can fail
 
             return hook_command.run(args[1:])
         parsed = _parser().parse_args(args)

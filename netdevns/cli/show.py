@@ -77,7 +77,7 @@ def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device,
 
 def _refused(plan: Plan) -> CheckFailed:
     first = plan.errors[0]
-    return CheckFailed(first.text, found=plan.found, errno=first.errno, device=first.device, step="check")
+    return CheckFailed(first.text, report=plan.report(), errno=first.errno, device=first.device, step="check")
 
 
 def _device(host_name: str, link: wire.Link) -> BatchDevice:

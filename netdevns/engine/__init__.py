@@ -6,11 +6,11 @@ by NETDEVNS_ENGINE=reference in the environment when this package is loaded.
 """
 
 import os
+from typing import TYPE_CHECKING
 
 from ..netlink.error import EngineError
 from .numbers import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN
 
-TYPE_CHECKING = False
 NAME = os.environ.get("NETDEVNS_ENGINE") or "native"
 if NAME == "native" or TYPE_CHECKING:
     from .native import Device, Socket, Watch, address_runs, foreign_routes, spans

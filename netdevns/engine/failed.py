@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from typing import TypeVar
 
 from ..netlink.error import EngineError
+from .batch_device import BatchDevice
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import TypeVar
-
-    from .batch_device import BatchDevice
-
-    T = TypeVar("T")
+T = TypeVar("T")
 
 
 class Failed(Exception):

@@ -7,16 +7,14 @@ GLOB of the operator's (`--allow`) admits by its host name; all others are as if
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 
 from .. import limits
 from ..errors import ConfigInvalid
 from ..system.inputs import text
 from ..text.quote import quoted
-from .jsonscan import is_object, kind
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from .config_json import is_object, kind
 
 PREFIX = "org.netdevns.device."
 
@@ -64,13 +62,4 @@ def _as_argument(host_name: str) -> str:
 
 def is_admitted(host_name: str, allowed: Sequence[str]) -> bool:
     """Whether one of the globs is for this name; upper and lower case differ, as the kernel's names do."""
-    return any(_matches(host_name, glob) for glob in allowed)
-
-
-def _matches(host_name: str, glob: str) -> bool:
-    start = glob.removesuffix("*")
-    if not any(char in start for char in "*?["):  # most globs: `re` would take longer to load than all the rest
-        return host_name.startswith(start) if glob != start else host_name == glob
-    from fnmatch import fnmatchcase
-
-    return fnmatchcase(host_name, glob)
+    return any(fnmatchcase(host_name, glob) for glob in allowed)

@@ -6,19 +6,15 @@ Unknown keys anywhere are ignored: an implementation must not fail on them (conf
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 from .. import limits
 from ..errors import ConfigInvalid
 from ..system import inputs
 from ..text.quote import printable, quoted
-from . import jsonscan
-from .jsonscan import is_object, kind
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
 
 NO_MEMORY = "there is too little memory for it"
 
@@ -53,7 +49,7 @@ def parse(data: bytes, what: str) -> Mapping[str, object]:
         ConfigInvalid: Not JSON, truncated, nested too deeply, no object, or too much for the memory that there is.
     """
     try:
-        parsed = jsonscan.loads(data, _Object.of)
+        parsed = json.loads(data, object_pairs_hook=_Object.of)
     except MemoryError:
         why = NO_MEMORY
     except (ValueError, RecursionError) as e:  # ValueError: JSONDecodeError and UnicodeDecodeError, too
@@ -222,6 +218,23 @@ class State:
         self.id = id_  # as in the document: it is no name of a file
         self.bundle = inputs.text(bundle, "state on stdin: bundle")
         self.pid = pid
+
+
+def is_object(value: object) -> TypeGuard[Mapping[str, object]]:
+    """Whether it is a JSON object: a dict as parsed, or what a caller has instead."""
+    return isinstance(value, Mapping)
+
+
+def kind(value: object) -> str:
+    """A JSON value's type, with the value where it is short; for a message."""
+    if value is None:
+        return "null"
+    if isinstance(value, (bool, int, float)):
+        shown = json.dumps(value)
+        return shown if len(shown) <= limits.QUOTED else f"a number of {len(shown)} digits"
+    if isinstance(value, str):
+        return "a string"
+    return "an array" if isinstance(value, list) else "an object"
 
 
 def _object(parent: Mapping[str, object], parent_place: str, key: str, place: str) -> Mapping[str, object]:

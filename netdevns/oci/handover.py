@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from .. import api, errors
 from ..engine import EngineError, Socket, lookups
 from ..netlink import ifname, wire
-from ..recovery import loans
+from ..recovery import homecoming, loans
 from ..recovery.earlier import Earlier
+from ..reports import Recovered
 from ..system.exclusion import WAIT_S
 from ..system.folders import JOURNAL_DIR
 from ..system.interrupts import Interrupted, Interrupts, Patience
@@ -18,10 +19,6 @@ from ..system.process import Process
 from ..text import quote
 from . import config_json
 from .config_json import State
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..reports import Recovered
 
 
 def to_process(
@@ -96,8 +93,6 @@ def _ended(pid: int, words: str) -> errors.NetDevError:
 
 
 def _come_home(devices: Mapping[str, str], interrupts: Interrupts) -> list[Recovered]:
-    from ..recovery import homecoming
-
     try:
         wanted = map(ifname.encode, devices)
         told = homecoming.come_home(devices=wanted, wait_s=homecoming.WAIT_S, interrupts=interrupts)

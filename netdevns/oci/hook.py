@@ -3,39 +3,33 @@
 What real runtimes do (runc 1.1.5, 1.3.6; crun 1.8.1, 1.28; podman 4.3.1, 5.8.6): crun breaks when a hook leaves stdin
 unread, and drops a hook's stderr, so errors go to a log as well; `--network host` runs hooks, too, with the host's own
 namespace; runtimes with netDevices of their own have moved the devices already when createRuntime hooks run.
+
+The parts that move devices are imported when there is something to move: a container without devices starts although
+the compiled core is missing.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 
 from .. import errors
+from ..netlink import ifname
+from ..reports import Recovered
 from ..system import inputs
+from ..system.interrupts import Interrupts
 from ..text import quote
 from . import config_json
+from .annotations import devices as annotated
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from ..reports import Recovered
-    from ..system.interrupts import Interrupts
-
-    Source = tuple[str, Mapping[str, str]]  # what to call it, and host name -> name
-
-
-def hold() -> Interrupts:
-    """Holds signals back from now on; a hook that finds nothing to do does not pay for it."""
-    from ..system.interrupts import Interrupts
-
-    return Interrupts()
+Source = tuple[str, Mapping[str, str]]  # what to call it, and host name -> name
 
 
 def create_runtime(
     data: bytes,
     arguments: Mapping[str, str | None],
     allowed: Sequence[str] = (),
-    begin: Callable[[], Interrupts] = hold,
+    begin: Callable[[], Interrupts] = Interrupts,
 ) -> None:
     """The createRuntime hook: moves what its arguments, annotations and the bundle's config.json ask for.
 
@@ -84,14 +78,14 @@ def _create_runtime(
     if not state.pid:
         raise errors.ConfigInvalid("state on stdin: pid: a createRuntime hook needs the container's process")
     interrupts = begin()
-    from . import handover  # a hook without devices must not pay for it
+    from . import handover
 
     # The operator named these for this container: a default route is no reason to refuse.
     forced = frozenset(host_name for _, source in trusted for host_name in source)
     handover.to_process(state, held, config, devices, forced, interrupts)
 
 
-def poststop(data: bytes, begin: Callable[[], Interrupts] = hold) -> list[Recovered]:
+def poststop(data: bytes, begin: Callable[[], Interrupts] = Interrupts) -> list[Recovered]:
     """The poststop hook: gives what the container had, and the kernel threw back, its own again.
 
     Args:
@@ -109,13 +103,12 @@ def poststop(data: bytes, begin: Callable[[], Interrupts] = hold) -> list[Recove
     Source: runtime-spec 1.3, config.md "POSIX-platform Hooks" (poststop); runtime.md "Lifecycle".
     """
     state = config_json.State(data)
-    from ..recovery import loans, store
+    from ..recovery import homecoming, loans, store
 
     killed, lent = loans.are_there(folder=store.TXN), loans.are_there()
     if not killed and not lent:
         return []
     interrupts = begin()
-    from ..recovery import homecoming
 
     wait_s = homecoming.WAIT_S
     # First: a createRuntime hook that was killed, for this container or another one.
@@ -127,11 +120,10 @@ def _annotated(state: config_json.State, config: Mapping[str, object], allowed: 
     """What annotations ask for: runtimes pass on those of config.json in the state, and add some of their own."""
     if not allowed:
         return []
-    from . import annotations
 
     return [
-        ("an annotation of the state", annotations.devices(state.document, "state on stdin", allowed)),
-        ("an annotation of config.json", annotations.devices(config, "config.json", allowed)),
+        ("an annotation of the state", annotated(state.document, "state on stdin", allowed)),
+        ("an annotation of config.json", annotated(config, "config.json", allowed)),
     ]
 
 
@@ -157,6 +149,4 @@ def merged(sources: Sequence[Source]) -> dict[str, str]:
 
 def _shown(name: str) -> str:
     """UTF-8 in a message whatever the locale, as in the log."""
-    from ..netlink import ifname  # a hook with nothing to do has no name to show
-
     return quote.shown(ifname.encode(name))

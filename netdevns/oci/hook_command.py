@@ -1,11 +1,13 @@
-"""`netdevns hook STAGE [--allow GLOB ...] [DEV=NAME ...]`, without argparse: a container waits for it to start."""
+"""`netdevns hook STAGE [--allow GLOB ...] [DEV=NAME ...]`: arguments, exit code, the lines on stderr and in the log."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Collection, Sequence
 
 from .. import errors, limits
 from ..system import inputs
+from ..system.interrupts import Interrupts
 from ..text.outcome import (
     FAILED,
     LEFT,
@@ -20,12 +22,7 @@ from ..text.outcome import (
 )
 from ..text.output import complain, internal, warn_in_a_line
 from ..text.quote import quoted
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-
-    from ..system.interrupts import Interrupts
+from . import hook, hook_log
 
 STAGES = ("createRuntime", "poststop")
 STDERR_WAIT_S = 1.0  # for a reader that is stopped: the log is still to be written, and a container waits
@@ -113,14 +110,8 @@ def _state() -> bytes:
 
 
 def _unlogged(lines: list[str], code: int) -> list[str]:
-    """Writes the log; says why it could not."""
-    if not lines:
-        return []
-    try:
-        from . import hook_log
-    except (ImportError, OSError) as e:  # nothing was touched yet (`_begin`), and the reason is on stderr at least
-        return [f"the log of hooks cannot be written: {e}"]
-    unlogged = hook_log.log(lines, is_error=code != 0)
+    """Writes the log. Returns why it could not be written."""
+    unlogged = hook_log.log(lines, is_error=code != 0) if lines else None
     return [unlogged] if unlogged else []
 
 
@@ -134,8 +125,6 @@ def _run(args: Sequence[str]) -> tuple[list[str], int]:
 
     try:
         data = _state()
-        from . import hook
-
         arguments = Arguments(args)
         if arguments.stage == "poststop":
             return _poststop(data, begin, held)
@@ -153,8 +142,6 @@ def _run(args: Sequence[str]) -> tuple[list[str], int]:
 
 def _poststop(data: bytes, begin: Callable[[], Interrupts], held: list[Interrupts]) -> tuple[list[str], int]:
     """What is not home: what ended with the container, in one line, and what must wait, or be looked at."""
-    from . import hook
-
     try:
         results = hook.poststop(data, begin)
     except OSError as e:
@@ -165,23 +152,17 @@ def _poststop(data: bytes, begin: Callable[[], Interrupts], held: list[Interrupt
         return [internal(e), UNKNOWN], LEFT
     if not results:
         return [], 0
-    from ..recovery.homecoming import is_wrong
+    from ..recovery import homecoming
 
     ended = [quoted(each.device or "") for each in results if each.outcome == "gone"]
     kept = [each for each in results if each.outcome == "kept"]
     lines = [f"{each.device or each.record}: {each.text} ({each.record})" for each in kept]
     lines += [f"{', '.join(ended)}: not given back: ended with the container"] if ended else []
     is_cut = bool(kept) and held[0].name != ""  # a signal ended it before all was done
-    return lines, LEFT if is_cut or any(map(is_wrong, kept)) else 0
+    return lines, LEFT if is_cut or any(map(homecoming.is_wrong, kept)) else 0
 
 
 def _begin() -> Interrupts:
-    """What a move needs around it; a hook that finds nothing to move does without.
-
-    And what its end needs, should it have to be reported: when devices have moved, a module that cannot be read comes
-    too late. Measured (one veth, 150 pairs, CPU): 0.35 ms more of 22.1 ms, most of it the shared object of _socket.
-    """
-    from . import hook, hook_log  # noqa: F401
-
+    """Holds signals back: a move begins."""
     warn_in_a_line(STDERR_WAIT_S)
-    return hook.hold()
+    return Interrupts()

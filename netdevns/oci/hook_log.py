@@ -5,12 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import time
-
-try:
-    import _socket  # `socket` is ten times as much to load
-except ImportError:  # not every Python has it
-    _socket = None  # type: ignore[assignment]
 
 from .. import descriptors, limits
 from ..system.folders import JOURNAL_DIR, open_file, open_folder
@@ -90,29 +86,23 @@ def _send(lines: list[str], priority: int) -> None:
     Not by syslog(3), which blocks until a syslogd reads: one that is stopped would hold up each container. A missing or
     full socket is not reported: the lines are on stderr and in the log already.
     """
-    if _socket is None:
-        return
     try:
-        kind = _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
-        socket = _socket.socket(_socket.AF_UNIX, kind)
-        try:
-            socket.connect(SYSLOG)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as syslog:
+            syslog.connect(SYSLOG)
             end = time.monotonic() + SYSLOG_WAIT_S
             for line in lines:
                 data = f"<{priority}>netdevns[{os.getpid()}]: {line}".encode()
-                while not _sent(socket, data):  # the queue has as few as 10 places (net.unix.max_dgram_qlen)
+                while not _sent(syslog, data):  # the queue has as few as 10 places (net.unix.max_dgram_qlen)
                     if time.monotonic() >= end:
                         return
                     time.sleep(PAUSE_S)
-        finally:
-            socket.close()
     except OSError:
         return
 
 
-def _sent(socket: _socket.socket, data: bytes) -> bool:
+def _sent(syslog: socket.socket, data: bytes) -> bool:
     try:
-        socket.send(data)
+        syslog.send(data)
     except BlockingIOError:
         return False
     return True

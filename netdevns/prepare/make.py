@@ -15,18 +15,14 @@ from ..netlink import ifname, uapi, wire
 from ..recovery import homecoming, layout, loans
 from ..recovery.layout import Damaged, Section
 from ..recovery.prepared import Busy, Namespaces, Prepared
+from ..results import Moved
 from ..system import named_netns
 from ..system.exclusion import WAIT_S
 from ..system.folders import JOURNAL_DIR
-from ..system.interrupts import Interrupted, Patience
+from ..system.interrupts import Interrupted, Interrupts, Patience
 from ..system.netns import CURRENT, NETNS_DIR, NetNS
 from ..text.quote import quoted
 from .namespace import Refused, devices_of, found_of, namespaces, others, path_of, removed, words
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..results import Moved
-    from ..system.interrupts import Interrupts
 
 # podman leaves it down in a namespace that is given by its path.
 LO_UP = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, 1, up=True)

@@ -15,13 +15,9 @@ from ..recovery.recover import undo_crashed
 from ..reports import Recovered
 from ..system.exclusion import WAIT_S
 from ..system.folders import JOURNAL_DIR
-from ..system.interrupts import Interrupted, Patience
+from ..system.interrupts import Interrupted, Interrupts, Patience
 from ..system.netns import NETNS_DIR
 from .namespace import Refused, check_unused, found_of, namespaces, others, path_of, removed, words
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..system.interrupts import Interrupts
 
 
 def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None) -> list[Recovered]:

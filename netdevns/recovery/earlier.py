@@ -9,17 +9,14 @@ from collections.abc import Iterable
 from ..batch.findings import Found
 from ..errors import NetDevError
 from ..netlink import ifname
+from ..reports import Recovered
 from ..system import exclusion
+from ..system.interrupts import Interrupts, Patience
 from ..system.netns import CURRENT, NetNS
 from . import layout
 from .layout import Damaged, Section
 from .recover import movers, undo_one
 from .store import Journal, Record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..reports import Recovered
-    from ..system.interrupts import Interrupts, Patience
 
 
 class Earlier:

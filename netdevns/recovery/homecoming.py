@@ -13,19 +13,15 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 
 from ..engine import EngineError, lookups
+from ..reports import Recovered
 from ..system import folders
-from ..system.interrupts import until_interrupted
+from ..system.interrupts import Interrupts, until_interrupted
 from ..text import quote
 from . import layout, loans, recover
 from .layout import Damaged
 from .reopened import NOT_YET
 from .return_home import LEFT_AGAIN, LIVES_ON, PAUSE_S, ReturnHome
 from .store import Journal, Record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..reports import Recovered
-    from ..system.interrupts import Interrupts
 
 WAIT_S = 5.0  # for the kernel, which cleans a dead namespace up in its own time: mostly less than 0.2 s
 BEFORE_BOOT = "a loan of before the last boot, which reset its devices"
@@ -117,8 +113,6 @@ def undo_killed(
 def _one(
     opened: Journal, record: Record, wait_s: float, is_ending: bool, interrupts: Interrupts | None
 ) -> Iterator[Recovered]:
-    from ..reports import Recovered
-
     try:
         sections = record.sections()
         _, since_ms = loans.container_of(sections)

@@ -10,21 +10,17 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Collection
+from typing import Self
 
 from ..batch.plan import Plan, Sides
 from ..engine.batch_device import BatchDevice
+from ..reports import Loan
 from ..system import folders
 from . import identity, layout, recover
 from .layout import Damaged, Section
 from .record import recorded
 from .store import LONGEST, Journal
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from typing import Self
-
-    from ..reports import Loan
 
 FOLDER = recover.LOANS
 PREPARED = "prepared"  # the folder of prepared.py's
@@ -130,16 +126,7 @@ def listed(directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | No
         directory: JOURNAL_DIR.
         devices: Only these, by their names on the host; None: all.
     """
-    from ..reports import Loan
-
-    return [Loan(*each) for each in current(devices, directory)]
-
-
-def current(
-    devices: Collection[str | None] | None = None, directory: str = folders.JOURNAL_DIR
-) -> list[tuple[str, str, int, str, str]]:
-    """The same without a dataclass, which a hook does not load: the fields of each `Loan`."""
-    found: list[tuple[str, str, int, str, str]] = []
+    found: list[Loan] = []
     try:
         with Journal(directory, create=False, folder=FOLDER) as loans:
             boot = layout.boot_id()
@@ -153,7 +140,7 @@ def current(
                             names = [os.fsdecode(section.text(a)) for a in (layout.A_HOST_NAME, layout.A_WANTED)]
                             ifindex = section.ifindex(layout.A_IFINDEX)
                             if devices is None or names[0] in devices:
-                                found.append((container, names[0], ifindex, names[1], record.path))
+                                found.append(Loan(container, names[0], ifindex, names[1], record.path))
                 except (Damaged, OSError):
                     continue  # `netdevns return` tells what is wrong with it
     except OSError:  # there is none, or it is not for the caller
@@ -164,12 +151,14 @@ def current(
 def lines(devices: Collection[str | None]) -> list[str]:
     """For a message: who has these devices, as far as they are on loan."""
     said, namespaces = [], prepared()
-    for container, device, _, _, path in current(devices):
-        if container in namespaces:
-            line = f"in the namespace {container} ({path}): `netdevns prepare {container} --undo` gives it back"
+    for loan in listed(devices=devices):
+        if loan.container in namespaces:
+            where = f"in the namespace {loan.container} ({loan.record})"
+            todo = f": `netdevns prepare {loan.container} --undo` restores it"
         else:
-            line = f"on loan to container {container} ({path}); when it has ended, run `netdevns return {container}`"
-        said.append(f"{device}: {line}")
+            where = f"on loan to container {loan.container} ({loan.record})"
+            todo = f"; when it has ended, run `netdevns return {loan.container}`"
+        said.append(f"{loan.device}: {where}{todo}")
     return said
 
 

@@ -10,23 +10,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from ..engine import lookups
+from ..engine import Socket, lookups
 from ..engine.batch_device import BatchDevice
+from ..reports import Recovered
+from ..results import Left
 from ..system import folders, named_netns
-from ..system.interrupts import Patience
+from ..system.interrupts import Interrupts, Patience
 from ..system.netns import NETNS_DIR, NetNS
 from . import identity, layout, loans
 from .layout import Damaged, Section
 from .recover import Recovery, each_of, not_obeyed, restored
 from .return_home import is_alike, narrow
 from .store import Journal, Record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..engine import Socket
-    from ..errors import Remains
-    from ..reports import Recovered
-    from ..system.interrupts import Interrupts
 
 _IDENTITY = (layout.A_DEV, layout.A_INO, layout.A_COOKIE)
 
@@ -244,7 +239,7 @@ class _GiveBack(Recovery):
         with found[0], found[1] as socket:
             return any(is_alike(member.link, link) for link in lookups.links(socket))
 
-    def _outcome(self, member: BatchDevice, left: Remains | None) -> Recovered:
+    def _outcome(self, member: BatchDevice, left: Left | None) -> Recovered:
         told = super()._outcome(member, left)
         if left is not None and left.missing == (f"ifindex {member.link.ifindex}",):  # another device has it
             return self.told(member, "undone", "source", "it is back, under another ifindex: its own is taken")

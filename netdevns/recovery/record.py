@@ -11,10 +11,7 @@ from ..engine.batch_device import BatchDevice
 from ..netlink import wire
 from . import identity, layout
 from .layout import Damaged, Section
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .store import Journal, Record
+from .store import Journal, Record
 
 
 class Recorder:

@@ -16,21 +16,17 @@ from ..batch.replaced import Places
 from ..engine import PLACE_GONE, PLACE_TARGET, EngineError, lookups
 from ..engine.batch_device import BatchDevice
 from ..netlink import ifname, wire
+from ..reports import Recovered
+from ..results import Left
 from ..system import exclusion
 from ..system.exclusion import Busy
 from ..system.folders import open_folder
-from ..system.interrupts import Patience, until_interrupted
+from ..system.interrupts import Interrupts, Patience, until_interrupted
 from ..text import quote
 from . import layout
 from .layout import Damaged, Section
 from .reopened import NOT_YET, THROWN_BACK, Reopened
 from .store import ASIDE, TRIES, Journal, Record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..errors import Remains
-    from ..reports import Recovered
-    from ..system.interrupts import Interrupts
 
 LOANS = "loan"  # the folder of the loans
 BEFORE_BOOT = "a record of before the last boot, which reset its devices"
@@ -158,8 +154,6 @@ def not_looked_at(record: Record, signal: str) -> Iterator[Recovered]:
 
 
 def _kept(record: Record, text: str) -> Iterator[Recovered]:
-    from ..reports import Recovered
-
     try:
         devices: list[str | None] = [_label(s) for s in movers(record.sections())]
     except (Damaged, OSError):  # the next call says what is wrong with it
@@ -169,8 +163,6 @@ def _kept(record: Record, text: str) -> Iterator[Recovered]:
 
 def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovered]:
     """Undoes the move of a record that the caller holds."""
-    from ..reports import Recovered
-
     try:
         sections = record.sections()
         devices = movers(sections)
@@ -201,8 +193,6 @@ def restored(recovery: Recovery) -> Iterator[Recovered]:
 
 def not_obeyed(record: Record, e: Damaged | OSError, then: str) -> Recovered:
     """Sets a record aside that nothing can be done by, so that it is reported once; one that cannot be read is kept."""
-    from ..reports import Recovered
-
     path = record.path
     if isinstance(e, OSError):
         text = f"cannot be read: {e.filename or path}: {e.strerror}; it is kept"
@@ -304,7 +294,6 @@ class Recovery(Reopened):
         aside = self.record.tried()
         path = aside or self.record.path
         why = f"; tried {TRIES} times and set aside: restore it by hand, then remove the file" if aside else ""
-        from ..reports import Recovered
 
         return [Recovered(path, x.device, x.outcome, x.location, x.text + (why if x in kept else "")) for x in told]
 
@@ -326,7 +315,7 @@ class Recovery(Reopened):
         arrived = wire.Link(next(wire.messages(member.arrived)).body)
         return set(arrived.altnames) == set(member.link.altnames)
 
-    def _outcome(self, member: BatchDevice, left: Remains | None) -> Recovered:
+    def _outcome(self, member: BatchDevice, left: Left | None) -> Recovered:
         if left is None:
             return self.told(member, "undone", "source", "it is back as it was")
         if member.ended:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from ..batch.plan import Sides
 from ..engine import Socket
 from ..engine.batch_device import BatchDevice
 from ..errors import NetDevError
+from ..reports import Recovered
 from ..system.exclusion import WAIT_S, Exclusion
-from ..system.interrupts import Patience
+from ..system.interrupts import Interrupts, Patience
 from ..system.netns import NetNS
 from . import identity, layout
 from .layout import Section
 from .record import load
 from .store import Record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Self
-
-    from ..reports import Recovered
-    from ..system.interrupts import Interrupts
 
 INIT = "/proc/1/ns/net"
 THROWN_BACK = (b"", b"can")  # kinds that outlive their namespace: none of the kernel's making, and CAN's (netns_refund)
@@ -75,8 +71,6 @@ class Reopened:
         return True
 
     def told(self, member: BatchDevice, outcome: str, location: str, text: str) -> Recovered:
-        from ..reports import Recovered
-
         return Recovered(self.record.path, member.host_name, outcome, location, text)
 
 

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from .. import state
 from ..batch import undo
+from ..batch.plan import Plan
 from ..batch.replaced import SHARE_A_MAC
 from ..engine import EngineError, Socket, lookups
 from ..engine.batch_device import BatchDevice
 from ..netlink import wire
+from ..reports import Recovered
+from ..results import Left
 from ..state import link_settings
+from ..state.kind import View
 from ..system.exclusion import Busy
-from ..system.interrupts import Interrupted
+from ..system.interrupts import Interrupted, Interrupts
 from ..text import quote
 from . import belongings, identity, layout, loans
 from .layout import Section
 from .reopened import NOT_YET, THROWN_BACK, Reopened
 from .store import Journal, Record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..batch.plan import Plan
-    from ..errors import Remains
-    from ..reports import Recovered
-    from ..state.kind import View
-    from ..system.interrupts import Interrupts
 
 TRIES = 5  # to put a device right that udev or NetworkManager is renaming at the same time
 PAUSE_S = 0.05
@@ -35,6 +33,7 @@ LIVES_ON = "the network namespace of its container lives on, and it stays there"
 LEFT_AGAIN = "it left again meanwhile"
 
 
+@dataclass(slots=True)
 class _Found:
     """A device that is back.
 
@@ -43,12 +42,9 @@ class _Found:
         is_home: Whether it is in the namespace that it came from, and not elsewhere in the initial one.
     """
 
-    __slots__ = ("is_home", "link", "missing")
-
-    def __init__(self, link: wire.Link, is_home: bool) -> None:
-        self.link = link
-        self.is_home = is_home
-        self.missing: list[str] = []  # what could not be given back
+    link: wire.Link
+    is_home: bool
+    missing: list[str] = dataclasses.field(default_factory=list)  # what could not be given back
 
 
 class ReturnHome(Reopened):
@@ -228,7 +224,7 @@ class ReturnHome(Reopened):
 
     # ---- what is told ----
 
-    def _outcome(self, member: BatchDevice, device: _Found, left: Remains | None) -> Recovered:
+    def _outcome(self, member: BatchDevice, device: _Found, left: Left | None) -> Recovered:
         renumbered = f"ifindex {member.link.ifindex}"
         lost = [*(left.missing if left else ()), *device.missing]
         lost = [words for words in lost if words != renumbered and words not in member.for_good]

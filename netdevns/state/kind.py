@@ -7,6 +7,7 @@ of it are pure functions of two moments: what is to be sent, and in which stage.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from ..engine import Socket
 from ..netlink import wire
@@ -17,6 +18,7 @@ STAGES = DOWN, UP, REMOVE, DIRECT, NEXTHOPS, GATEWAY, LATE = range(7)
 WHEN_UP = STAGES[1:]
 
 
+@dataclass(slots=True)
 class View:
     """A namespace at one moment, as far as it concerns a batch.
 
@@ -26,17 +28,9 @@ class View:
         state: By a kind's name, what its `read` gave.
     """
 
-    __slots__ = ("addresses", "links", "state")
-
-    def __init__(
-        self,
-        links: Mapping[int, wire.Link],
-        addresses: Mapping[int, bytes] | None = None,
-        state: Mapping[str, bytes] | None = None,
-    ) -> None:
-        self.links = links
-        self.addresses = {} if addresses is None else addresses
-        self.state = {} if state is None else state
+    links: Mapping[int, wire.Link]
+    addresses: Mapping[int, bytes] = field(default_factory=dict)
+    state: Mapping[str, bytes] = field(default_factory=dict)
 
     def away(self, here: Mapping[int, int]) -> set[int]:
         """Which of these devices, and of their masters, are not `here`."""
@@ -48,6 +42,7 @@ class View:
         return self.state.get(kind, b"")
 
 
+@dataclass(slots=True)
 class Leaving:
     """What is asked of a batch by who looks for losses.
 
@@ -57,16 +52,12 @@ class Leaving:
         preserve: The kinds that are carried over.
     """
 
-    __slots__ = ("ifindexes", "preserve", "uppers")
-
-    def __init__(
-        self, ifindexes: Collection[int], uppers: Collection[wire.Link] = (), preserve: Collection[str] = ()
-    ) -> None:
-        self.ifindexes = ifindexes
-        self.uppers = uppers
-        self.preserve = preserve
+    ifindexes: Collection[int]
+    uppers: Collection[wire.Link] = ()
+    preserve: Collection[str] = ()
 
 
+@dataclass(slots=True)
 class Finding:
     """What a kind finds of a device that is to leave.
 
@@ -76,24 +67,20 @@ class Finding:
         words: What is lost, in short words.
     """
 
-    __slots__ = ("code", "ifindex", "words")
-
-    def __init__(self, ifindex: int, code: str, words: str) -> None:
-        self.ifindex = ifindex
-        self.code = code
-        self.words = words
+    ifindex: int
+    code: str
+    words: str
 
 
+@dataclass(slots=True)
 class File:
     """A file below /proc/sys/net, and what is to be in it."""
 
-    __slots__ = ("path", "text")
-
-    def __init__(self, path: str, text: str) -> None:
-        self.path = path
-        self.text = text
+    path: str
+    text: str
 
 
+@dataclass(slots=True)
 class Repair:
     """One thing that is not as it was.
 
@@ -105,16 +92,11 @@ class Repair:
         alone: The request for this one alone, where the one for several was refused; None: there is none.
     """
 
-    __slots__ = ("alone", "ifindex", "request", "stage", "words")
-
-    def __init__(
-        self, ifindex: int, stage: int, words: str, request: bytes | File | None, alone: bytes | None = None
-    ) -> None:
-        self.ifindex = ifindex
-        self.stage = stage
-        self.words = words
-        self.request = request
-        self.alone = alone
+    ifindex: int
+    stage: int
+    words: str
+    request: bytes | File | None
+    alone: bytes | None = None
 
 
 Here = Mapping[int, int]  # ifindex then -> ifindex now, of devices that are in the namespace, masters too

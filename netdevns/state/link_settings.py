@@ -9,6 +9,7 @@ Layouts: linux/if_link.h, linux/if.h.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 from ..engine import Socket, lookups
 from ..netlink import info_data, uapi, wire
@@ -126,6 +127,7 @@ def _answers(state: bytes) -> dict[bytes, int]:
     return found
 
 
+@dataclass(slots=True)
 class Difference:
     """One setting that is not as it was.
 
@@ -136,13 +138,10 @@ class Difference:
         alone: The request for this one alone, where another one is refused; b"": only together.
     """
 
-    __slots__ = ("alone", "key", "together", "words")
-
-    def __init__(self, key: Key, words: str, together: bytes = b"", alone: bytes = b"") -> None:
-        self.key = key
-        self.words = words
-        self.together = together
-        self.alone = alone
+    key: Key
+    words: str
+    together: bytes = b""
+    alone: bytes = b""
 
 
 def own_mac(link: wire.Link) -> bytes:

@@ -11,6 +11,7 @@ import errno
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from ..engine import EngineError, Socket, lookups
 from ..netlink import wire
@@ -24,6 +25,7 @@ PAUSE_S = 0.01
 PASSES = 8  # somebody else may change a device as fast
 
 
+@dataclass(slots=True)
 class Left:
     """What still differs.
 
@@ -34,13 +36,10 @@ class Left:
         is_for_good: Nothing puts it back, so that it is of no use to try again.
     """
 
-    __slots__ = ("ifindex", "is_for_good", "kind", "words")
-
-    def __init__(self, kind: str, ifindex: int, words: str, *, is_for_good: bool) -> None:
-        self.kind = kind
-        self.ifindex = ifindex
-        self.words = words
-        self.is_for_good = is_for_good
+    kind: str
+    ifindex: int
+    words: str
+    is_for_good: bool
 
 
 class Restorer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 from ..engine import Socket, foreign_routes, lookups
 from ..netlink import route, uapi, wire
@@ -161,6 +162,7 @@ class Survey:
         return (owners[source] for source in self._sources if source in owners)
 
 
+@dataclass(slots=True)
 class Portable:
     """A route of devices that leave, or a nexthop object of theirs.
 
@@ -170,12 +172,9 @@ class Portable:
         text: In short words, for a message; with the reason where there is no body.
     """
 
-    __slots__ = ("body", "ifindex", "text")
-
-    def __init__(self, ifindex: int, body: bytes, text: str) -> None:
-        self.ifindex = ifindex
-        self.body = body
-        self.text = text
+    ifindex: int
+    body: bytes
+    text: str
 
 
 def portable(routes: bytes, nexthops: bytes, leaving: Collection[int]) -> list[Portable]:

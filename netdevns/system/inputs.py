@@ -5,14 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 
 from .. import descriptors, limits
 from ..errors import ConfigInvalid
 from ..text.quote import quoted
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _PART_BYTES = 1 << 16
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from typing import Self
 
 from .. import descriptors
 from ..errors import NetDevError
@@ -12,9 +13,6 @@ from ..netlink import uapi
 from . import inputs
 
 NETNS_DIR = "/run/netns"
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Self
 
 
 class NetNS:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import select
+from typing import Self
 
 from .. import descriptors
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Self
 
 
 class Process:

@@ -6,12 +6,11 @@ touched; 3 failed and something could not be put back (the message says what).
 
 from __future__ import annotations
 
-from .. import errors, limits
-from ..text.quote import printable, quoted, shown
+from collections.abc import Callable, Collection, Sequence
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+from .. import errors, limits
+from ..netlink.ifname import encode
+from ..text.quote import printable, quoted, shown
 
 FAILED, REFUSED, LEFT = 1, 2, 3
 UNTOUCHED = "nothing was touched"
@@ -51,16 +50,14 @@ def lines_of(e: errors.NetDevError, lent: Callable[[Collection[str | None]], lis
     """
     lines = [e.text]
     if isinstance(e, errors.CheckFailed):
-        lines = [found.text for found in e.found if found.severity == "error"] or lines
-        unknown = {found.device for found in e.found if found.code == "device.unknown"}
+        lines = [found.text for found in e.report.findings if found.severity == "error"] or lines
+        unknown = {found.device for found in e.report.findings if found.code == "device.unknown"}
         lines += lent(unknown) if unknown else []
     for each in e.earlier:
         lines.append(f"{each.device}: restored before that, after a move or a container that had ended: {each.text}")
     if not isinstance(e, errors.MoveFailed):
         lines.append(UNTOUCHED_ELSE if e.earlier else UNTOUCHED)
-    for left in e.remains:
-        from ..netlink.ifname import encode  # loaded by then; a hook with nothing to do has no name to show
-
+    for left in e.left:
         name = f", named {left.name} (ifindex {left.ifindex})" if left.name else ""
         lines.append(
             f"{shown(encode(left.device))}: {LOCATIONS[left.location]}{name}; not as before: {', '.join(left.missing)}"

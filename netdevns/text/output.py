@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
+import signal
 import sys
 import time
+import warnings
+from collections.abc import Mapping
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from .quote import printable
 
 
 def warn_in_a_line(wait_s: float | None = None) -> None:
     """A warning is a fact like others: one line, without the place in our code. `wait_s`: as for `complain`."""
-    import warnings
-
     warnings.showwarning = lambda message, *_: complain([str(message)], 0, wait_s)  # type: ignore[assignment]
 
 
@@ -34,8 +35,6 @@ def complain(lines: list[str], code: int, wait_s: float | None = None) -> int:
         wait_s: How long to wait for a reader of a full pipe, all lines together; then the rest is dropped. None: for
             ever, as people expect of a pager.
     """
-    from ..text.quote import printable
-
     if sys.stderr is None:
         return code
     end = None if wait_s is None else time.monotonic() + wait_s
@@ -57,12 +56,10 @@ def _has_room(end: float) -> bool:
     be for all who have stderr open, the runtime included.
     """
     try:
-        import select
-
         poll = select.poll()
         poll.register(sys.stderr.fileno(), select.POLLOUT)
         return bool(poll.poll(max(0, end - time.monotonic()) * 1000))
-    except (ImportError, OSError, ValueError):  # no descriptor (io.UnsupportedOperation), or no module: as without
+    except (OSError, ValueError):  # no descriptor (io.UnsupportedOperation): as without
         return True
 
 
@@ -85,8 +82,6 @@ def _nobody_reads(fd: int) -> None:
 
 
 def print_json(document: Mapping[str, object]) -> None:
-    import json
-
     tell(json.dumps(document, indent=2))
 
 
@@ -101,7 +96,6 @@ def internal(e: Exception) -> str:
 
 def end_by_exception() -> None:
     """SIGTERM and SIGHUP end a command like Ctrl-C does, so that it tidies up: they become an exception."""
-    import signal
 
     def end(number: int, frame: object) -> None:  # noqa: ARG001  # the signature of a handler
         raise SystemExit(128 + number)

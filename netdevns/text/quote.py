@@ -1,9 +1,10 @@
 """Names and values from outside, fit for a message."""
 
+import shlex
+
 from .. import limits
 
 LONGEST_COMMAND = 500  # characters; nobody types more
-PLAIN = "@%+=:,./-_"  # besides letters and digits, what a shell takes as it is
 
 
 def shown(name: bytes) -> str:
@@ -24,17 +25,9 @@ def printable(text: str) -> str:
 
 
 def command_line(*words: str) -> str | None:
-    """Words as they are typed in a shell, quoted where one needs it; None: nobody can type this, or would.
-
-    As shlex.join, which would have a hook load re.
-    """
-    line = " ".join(map(_for_shell, words))
+    """Words as they are typed in a shell, quoted where one needs it; None: nobody can type this, or would."""
+    line = shlex.join(words)
     return line if line.isprintable() and len(line) <= LONGEST_COMMAND else None
-
-
-def _for_shell(word: str) -> str:
-    is_plain = word.isascii() and all(c.isalnum() or c in PLAIN for c in word)
-    return word if word and is_plain else "'" + word.replace("'", "'\"'\"'") + "'"
 
 
 def _visible(char: str) -> str:

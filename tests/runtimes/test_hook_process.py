@@ -378,37 +378,11 @@ def test_log_that_cannot_be_written(machine: Machine, container: Container, obst
     assert not machine.path("/run/elsewhere").exists()
 
 
-# ---- start-up -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def modules(host: Namespace, machine: Machine, container: Container) -> set[str]:
-    """The modules of a hook that has moved devices; without `site`, which may import anything."""
-    path = [ENV["PYTHONPATH"], *filter(None, sys.path)]
-    code = f"import sys; sys.path[:] = {path!r}; from netdevns.cli.main import main; "
-    code += "print(main(sys.argv[1:]), *sys.modules)"
-    argv = [sys.executable, "-I", "-S", "-c", code, "hook", "createRuntime"]
-    done = machine.run(argv, stdin=json.dumps(container.state()).encode())
-    assert done.stderr == ""
-    assert host.names() == WIRES
-    status, *found = done.stdout.split()
-    assert status == "0"
-    return set(found)
-
-
-def test_a_move_imports_nothing_slow(modules: set[str]) -> None:
-    """DESIGN 6: a hook that moves devices imports nothing slow that it can do without."""
-    slow = {"argparse", "pathlib", "socket", "ctypes", "rich", "subprocess", "logging", "cffi", "tempfile", "random"}
-    assert slow & modules == set()
-
-
-def test_a_move_imports_no_dataclasses(modules: set[str]) -> None:
-    """DESIGN 6: a hook that moves devices does without dataclasses."""
-    assert "dataclasses" not in modules
+# ---- the file ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_file_without_site(container: Container, machine: Machine, tmp_path: Path) -> None:
-    """`python -I -S .../site-packages/netdevns/__main__.py hook createRuntime`: the way that starts fastest."""
+    """`python -I -S .../site-packages/netdevns/__main__.py hook createRuntime`, as hook lines start it."""
     packages = tmp_path / "site-packages"
     packages.mkdir()
     backend = next(Path(path) for path in sys.path if [*Path(path or ".").glob("_cffi_backend*")])

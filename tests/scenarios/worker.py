@@ -16,10 +16,12 @@ import os
 import sys
 import traceback
 from typing import Any
+from unittest import mock
 
 import netdevns
 from netdevns.batch import checks, losses
 from netdevns.batch.findings import Found
+from netdevns.batch.plan import Plan
 from tests.support.namespaces import CLONE_NEWUSER, current, drop_capabilities, setns
 
 Answer = dict[str, Any]
@@ -57,10 +59,18 @@ class Scenario:
             return {"end": "refused" if error else "ok", "errno": error.errno if error else 0, "findings": found}
 
     def move(self) -> Answer:
+        found: list[Found] = []
+        report = Plan.report
+
+        def reported(plan: Plan) -> netdevns.Report:
+            found[:] = plan.found  # with their operands, of which a report has only the text
+            return report(plan)
+
         try:
-            moved = netdevns.move(self.devices, self.target, source=self.where, force=self.force)
+            with mock.patch.object(Plan, "report", reported):
+                moved = netdevns.move(self.devices, self.target, source=self.where, force=self.force)
         except netdevns.CheckFailed as e:
-            return {"end": "refused", **place(e), "findings": [finding(each) for each in e.found]}
+            return {"end": "refused", **place(e), "findings": [finding(each) for each in found]}
         except netdevns.MoveFailed as e:
             return {"end": "failed", **place(e), "left": [left(each) for each in e.left]}
         devices = [

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from typing import Any
 
 from ..._ffi import ffi, lib
 from ..numbers import Read
 from .memory import failure, new_raw
 from .socket import Socket
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 MEMORY_BYTES = 16384  # a link and about 40 addresses, before their number is known
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..._ffi import ffi
 from ...netlink.error import EngineError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # the hook path must not pay for typing
-    from typing import Any
 
 STEPS = ("", "open", "exchange", "snapshot", "move", "replay", "verify", "undo", "watch")
 # Memory that is not set to zero first: what is not used is then never touched, which spares its page faults.

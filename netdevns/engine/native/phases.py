@@ -6,13 +6,10 @@ import errno
 from collections.abc import Sequence
 
 from ..._ffi import ffi, lib
+from ..batch_device import BatchDevice
 from ..failed import Failed
 from .memory import failure
 from .socket import Socket, Watch
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..batch_device import BatchDevice
 
 
 class Phases:

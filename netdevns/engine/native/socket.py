@@ -5,13 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from ..._ffi import ffi, lib
 from .memory import failure, new_raw
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 # What of it is not used is not touched. A dump of 15,000 addresses fits in, or of their routes; less than 2 MiB, which
 # some systems would make one huge page of, and clear it.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from ...netlink import uapi, wire
 from ...netlink.error import EngineError
@@ -24,10 +25,6 @@ from .late import is_as_dumped, update
 from .replay import Replay, is_wanted
 from .replay import read as read_there
 from .socket import Socket
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 __all__ = ["Device", "Socket", "Watch", "address_runs", "foreign_routes", "spans"]
 

@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ...netlink import uapi, wire
 from ...netlink.error import EngineError
 from ...netlink.ifname import is_template
-from .. import lookups
+from ...netlink.rtnl import Watch
+from .. import Socket, lookups
+from ..batch_device import BatchDevice
 from ..failed import Failed, attempt
 from .device import address_runs
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from ...netlink.rtnl import Watch
-    from .. import Socket
-    from ..batch_device import BatchDevice
 
 DOWN_WINDOW = 64  # messages; a refusal of each still fits into a default receive buffer
 UNREAD_BYTES = 8 << 10  # of addresses that were moved: fewer than a buffer of net.core.rmem_max holds

@@ -5,7 +5,6 @@ import functools
 import graphlib
 import importlib
 import inspect
-import json
 import re
 import subprocess
 import sys
@@ -27,24 +26,12 @@ FOLDERS = [
     "limits", "descriptors", "netlink", "results", "reports", "errors", "text", "system", "_core", "_ffi", "engine",
     "state", "batch", "recovery", "api", "prepare", "oci", "conformance", "cli", "__main__",
 ]  # fmt: skip
-# What a hook pays for before it does anything.
-HOOK_PATH = [
-    "limits", "descriptors", "errors", "api", "_ffi", "netlink/uapi", "netlink/wire", "netlink/error", "netlink/ifname",
-    "netlink/ifaddr", "netlink/info_data", "text/quote", "text/output", "text/outcome", "system", "engine", "state",
-    "batch", "recovery", "oci/config_json", "oci/jsonscan", "oci/annotations", "oci/hook", "oci/handover",
-    "oci/hook_log", "oci/hook_command",
-]  # fmt: skip
-# What a hook that finds nothing to move loads.
-IDLE = {
-    "descriptors", "errors", "limits", "oci", "oci.config_json", "oci.hook", "oci.hook_command", "oci.jsonscan",
-    "system", "system.inputs", "text", "text.outcome", "text.output", "text.quote",
-}  # fmt: skip
-HEAVY = {"dataclasses", "argparse", "pathlib", "typing", "enum", "re", "socket", "ctypes", "rich", "importlib"}
-HEAVY_FOR_NOTHING = HEAVY | {"json", "collections", "contextlib", "functools", "signal", "warnings"}
-# Loaded only where it is asked for: by NETDEVNS_ENGINE, by `netdevns prepare`.
-NOT_OF_A_HOOK = {
-    *(PACKAGE / "engine" / "reference").glob("*.py"),
-    *(PACKAGE / "system" / name for name in ("libc.py", "named_netns.py")),
+# Modules that import inside of functions, and why.
+LATE_IMPORTS = {
+    "__init__": "a public name loads its module when it is used",
+    "cli.main": "a command loads what it needs: `netdevns --help` and `features` need no compiled core",
+    "oci.hook": "a container without devices needs no compiled core",
+    "oci.hook_command": "a missing compiled core is reported, and logged",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -89,10 +76,10 @@ def _imports(tree: ast.Module, module_level: bool) -> Iterator[tuple[int, str, l
             todo += ast.iter_child_nodes(node)
 
 
-def own_imports(path: Path) -> Iterator[str]:
+def own_imports(path: Path, *, module_level: bool = False) -> Iterator[str]:
     """The modules of the package that a module imports, anywhere in it: `netlink.wire`."""
     here = path.relative_to(PACKAGE).parent.parts
-    for level, module, names in imports(path, module_level=False):
+    for level, module, names in imports(path, module_level=module_level):
         if level:
             base = [*here[: len(here) + 1 - level], *filter(None, module.split("."))]
         elif module.split(".")[0] == "netdevns":
@@ -137,45 +124,29 @@ def test_only_the_engine_imports_the_compiled_core():
     assert importers == {("engine", "_ffi"), ("_ffi", "_core")}
 
 
-@pytest.mark.parametrize("module", HOOK_PATH)
-def test_hook_path_imports_nothing_heavy(module):
-    """No module that a hook loads imports one of HEAVY when it is loaded."""
-    one = PACKAGE / f"{module}.py"
-    for path in sorted({*([one] if one.exists() else (PACKAGE / module).rglob("*.py"))} - NOT_OF_A_HOOK):
-        for level, name, _ in imports(path, module_level=True):
-            assert level or name.split(".")[0] not in HEAVY, f"{path.name} imports {name}"
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_stand_at_the_top(path):
+    """A module imports when it is loaded: what fails then fails before a device is touched."""
+    inside = {*own_imports(path)} - {*own_imports(path, module_level=True)}
+    assert not inside or module_name(path) in LATE_IMPORTS or folder_of(module_name(path)) == "conformance", inside
 
 
-def loaded_by(statement: str, before: str = "", whole: bool = False) -> set[str]:
-    """The modules that a statement loads in an isolated interpreter without site, as a hook's is."""
+def loaded_by(statement: str) -> set[str]:
+    """The modules that a statement loads in an isolated interpreter without site."""
     paths = [str(ROOT), *(p for p in sys.path if p.endswith("site-packages"))]
-    code = f"import sys; sys.path += {paths!r}; {before}\nbefore = set(sys.modules); {statement}\n"
+    code = f"import sys; sys.path += {paths!r}\nbefore = set(sys.modules); {statement}\n"
     code += "print(*set(sys.modules) - before)"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    return {name if whole else name.split(".")[0] for name in done.stdout.split()}
-
-
-def test_what_loading_the_hook_loads():
-    """Nothing of HEAVY, and no results."""
-    assert loaded_by("import netdevns.oci.hook") & HEAVY_FOR_NOTHING == set()
-
-
-def test_what_a_hook_that_has_nothing_to_do_loads(tmp_path):
-    """The command's way to the hook has no detour: nothing of the move, and no module for people."""
-    (tmp_path / "config.json").write_text("{}")
-    state = json.dumps({"ociVersion": "1.3.0", "id": "c", "status": "creating", "bundle": str(tmp_path)})
-    statement = f"import io; sys.stdin = io.TextIOWrapper(io.BytesIO({state.encode()!r})); "
-    statement += "import netdevns.oci.hook_command; assert netdevns.oci.hook_command.run(['createRuntime']) == 0"
-    found = loaded_by(statement, whole=True)
-    assert {name.removeprefix("netdevns.") for name in found if name.startswith("netdevns.")} == IDLE
-    assert {name.split(".")[0] for name in found} & HEAVY_FOR_NOTHING == set()
+    return {*done.stdout.split()}
 
 
 def test_loading_the_package_loads_nothing():
     """`import netdevns` alone is cheap: its names are loaded when they are used."""
-    assert loaded_by("import netdevns") == {"netdevns"}
+    found = loaded_by("import netdevns")
+    assert {name for name in found if name.startswith("netdevns")} == {"netdevns"}
+    assert found & {"typing", "dataclasses", "re", "enum", "json", "cffi", "_cffi_backend"} == set()
 
 
 def test_wire_works_without_the_compiled_core():
@@ -189,14 +160,14 @@ def test_wire_works_without_the_compiled_core():
 
 def test_reference_engine_works_without_the_compiled_core():
     """With NETDEVNS_ENGINE=reference a whole move loads no compiled module and no cffi."""
-    choose = "import os; os.environ['NETDEVNS_ENGINE'] = 'reference'"
-    assert loaded_by("import netdevns.api", before=choose) & {"_cffi_backend", "cffi"} == set()
+    statement = "import os; os.environ['NETDEVNS_ENGINE'] = 'reference'; import netdevns.api"
+    assert loaded_by(statement) & {"_cffi_backend", "cffi"} == set()
 
 
 def test_only_the_reference_engine_uses_the_client_in_python():
     """rtnl is imported by the reference engine, and by nothing else of a move."""
     users = {module_name(path) for path in OWN for other in own_imports(path) if other == "netlink.rtnl"}
-    assert users == {"engine.reference.socket", "engine.reference.device", "conformance.world"}
+    assert users == {*(f"engine.reference.{name}" for name in ("device", "phases", "socket")), "conformance.world"}
 
 
 def test_conformance_uses_nothing_that_it_judges():
@@ -205,9 +176,9 @@ def test_conformance_uses_nothing_that_it_judges():
     assert users
     found = {folder_of(other) for path in users for other in own_imports(path)} - {"conformance"}
     assert found <= {"errors", "netlink", "system", "text"}
-    loaded = loaded_by("import netdevns.conformance.command as c; c.every()", whole=True)
+    loaded = loaded_by("import netdevns.conformance.command as c; c.every()")
     own = {name.split(".")[1] for name in loaded if name.startswith("netdevns.")}
-    assert own <= {"conformance", "descriptors", "errors", "limits", "netlink", "system", "text"}
+    assert own <= {"conformance", "descriptors", "errors", "limits", "netlink", "reports", "results", "system", "text"}
     assert {name.split(".")[0] for name in loaded} & {"_cffi_backend", "cffi", "rich"} == set()
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 import syslog
 from pathlib import Path
@@ -304,30 +303,3 @@ def test_success_leaves_no_log(
     assert main(["hook", "createRuntime"]) == 0
     assert capsys.readouterr() == ("", "")
     assert not log.exists()
-
-
-# ---- start-up -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def modules(bundle: Path) -> set[str]:
-    """The modules of a hook without devices; without `site`, which may import anything."""
-    path = [CHECKOUT, *filter(None, sys.path)]
-    code = f"import sys; sys.path[:] = {path!r}; from netdevns.cli.main import main; "
-    code += "print(main(sys.argv[1:]), *sys.modules)"
-    argv = [sys.executable, "-I", "-S", "-c", code, "hook", "createRuntime"]
-    done = subprocess.run(argv, input=state(bundle), capture_output=True, timeout=30, check=True)
-    status, *found = done.stdout.decode().split()
-    assert (status, done.stderr) == ("0", b"")
-    return set(found)
-
-
-def test_hook_imports_nothing_slow(modules: set[str]) -> None:
-    """DESIGN 6: the hook imports nothing slow that it can do without."""
-    slow = {"argparse", "dataclasses", "inspect", "pathlib", "socket", "ctypes", "rich", "subprocess", "cffi"}
-    assert slow & modules == set()
-
-
-def test_hook_imports_no_typing(modules: set[str]) -> None:
-    """DESIGN 6: the hook does without typing."""
-    assert "typing" not in modules

@@ -121,7 +121,7 @@ def a_route(
 
 
 def given_back(dump: bytes, here: set[int], ended: set[bytes], elapsed_s: int) -> bytes:
-    before = View({}, None, {"routes": dump})
+    before = View({}, state={"routes": dump})
     return Routes().lend(before, dict.fromkeys(here, 0), elapsed_s, ended)
 
 
