@@ -378,7 +378,7 @@ def test_log_that_cannot_be_written(machine: Machine, container: Container, obst
     assert not machine.path("/run/elsewhere").exists()
 
 
-# ---- the file ----------------------------------------------------------------------------------------------------------
+# ---- the file ------------------------------------------------------------------------------------------------------
 
 
 def test_the_file_without_site(container: Container, machine: Machine, tmp_path: Path) -> None:
