@@ -91,6 +91,33 @@ def test_hook_finds_the_devices_there(host: Namespace, runtime: Runtime, bundle:
     nothing_is_left(place)
 
 
+def test_container_in_a_user_namespace(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
+    """The initial user namespace owns the network: the container has its devices, and may not change them."""
+    place = runtime.machine
+    furnish(host)
+    with Restored(host):
+        with prepared(place, *ASKED) as namespace:
+            bundle.write(network={"type": "network", "path": PATH}, hooks=[])
+            config = json.loads((bundle.path / "config.json").read_text())
+            # Where its user may read it: a test's own folder is closed.
+            assert place.run(["cp", "-a", bundle.rootfs, "/run/rootfs"]).returncode == 0
+            place.path("/run/rootfs").chmod(0o755)
+            config["root"]["path"] = "/run/rootfs"
+            mapping = [{"containerID": 0, "hostID": 100_000, "size": 65_536}]
+            config["linux"]["namespaces"].append({"type": "user"})
+            config["linux"] |= {"uidMappings": mapping, "gidMappings": mapping}
+            config["process"]["args"][2] += "; ip link set net0 down 2>&1 && echo it may >&2"
+            bundle.write_raw(json.dumps(config))
+            namespace.wait_until_quiet()
+            before = namespace.dump()
+            done = runtime.run(bundle)
+            assert done.stdout, done
+            assert Seen.parse(done.stdout.partition("ip: ")[0]).addresses == ARRIVED, done
+            assert ("not permitted" in done.stdout, "it may" in done.stderr) == (True, False), done
+            assert_equal_soon(before, namespace)
+        undone(place)
+
+
 # ---- again ----------------------------------------------------------------------------------------------------------
 
 
