@@ -40,12 +40,17 @@ exec /busybox switch_root /root {init}
 """
 
 
+def modules(names):
+    """Modules of the guest's kernel and what they depend on, in the order in which they are loaded: name -> content."""
+    folder = sriov_fetch.PACKAGES / "usr/lib/modules" / sriov_fetch.release(sriov_fetch.PACKAGES)
+    paths = sriov_image.with_dependencies(names, (folder / "modules.dep").read_text())
+    packed = {pathlib.PurePath(path).name: (folder / path).read_bytes() for path in paths}
+    return {name.removesuffix(".xz"): lzma.decompress(content) for name, content in packed.items()}
+
+
 def initial_files():
     """What is in the guest's initial file system."""
-    modules = sriov_fetch.PACKAGES / "usr/lib/modules" / sriov_fetch.release(sriov_fetch.PACKAGES)
-    paths = sriov_image.with_dependencies(ROOT_MODULES, (modules / "modules.dep").read_text())
-    packed = {pathlib.PurePath(path).name: (modules / path).read_bytes() for path in paths}
-    loaded = {name.removesuffix(".xz"): lzma.decompress(content) for name, content in packed.items()}
+    loaded = modules(ROOT_MODULES)
     init = INIT.format(modules=" ".join(loaded), init=shlex.quote(f"{TOP}/tools/kernel-init"))
     busybox = shutil.which("busybox")
     return {"init": init.encode(), "busybox": pathlib.Path(busybox).read_bytes(), **loaded}

@@ -297,7 +297,12 @@ def _run_return(args: argparse.Namespace) -> int:
     def come_home(interrupts: Interrupts) -> list[Recovered]:
         return homecoming.come_home(container=container, wait_s=args.wait, is_ending=True, interrupts=interrupts)
 
-    return _tell_recovered(args, come_home, screens.returned, homecoming.is_wrong)
+    def shown(told: Sequence[Recovered]) -> str:
+        if args.quiet:
+            told = [each for each in told if each.outcome == "undone" or homecoming.is_wrong(each)]
+        return screens.returned(told) if told or not args.quiet else ""
+
+    return _tell_recovered(args, come_home, shown, homecoming.is_wrong)
 
 
 def _tell_recovered(
@@ -319,8 +324,8 @@ def _tell_recovered(
         return complain([internal(e), UNKNOWN], LEFT)
     if args.json:
         print_json({"recovered": [dataclasses.asdict(each) for each in recovered]})
-    else:
-        tell(shown(recovered))
+    elif text := shown(recovered):
+        tell(text)
     name = interrupts.name
     if not name or all(each.outcome != "kept" for each in recovered):  # a signal that came too late ends nothing
         return LEFT if any(map(is_wrong, recovered)) else 0
@@ -363,19 +368,10 @@ def _run_conformance(args: argparse.Namespace) -> int:
     return code
 
 
-def _run_cdi(args: argparse.Namespace) -> int:
-    from ..oci import cdi
+def _run_files(args: argparse.Namespace) -> int:
+    from . import files
 
-    try:
-        return cdi.run(args, device_arguments(args.devices))
-    except Usage as e:
-        return complain([str(e), UNTOUCHED], REFUSED)
-
-
-def _run_hooks_dir(args: argparse.Namespace) -> int:
-    from ..oci import hooks_dir
-
-    return hooks_dir.run(args)
+    return files.run(args)
 
 
 def _run_demo(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
@@ -392,5 +388,5 @@ def _parser() -> argparse.ArgumentParser:
     runs = {"move": _run_move, "apply": _run_apply, "check": _run_check, "show": _run_show}
     runs |= {"recover": _run_recover, "features": _run_features, "demo": _run_demo}
     runs |= {"conformance": _run_conformance, "return": _run_return, "prepare": _run_prepare}
-    runs |= {"cdi": _run_cdi, "hooks-dir": _run_hooks_dir}
+    runs |= dict.fromkeys(("cdi", "hooks-dir", "units"), _run_files)
     return usage.parser(runs)

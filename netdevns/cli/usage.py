@@ -52,6 +52,7 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     _hooks_dir(
         _command(commands, "hooks-dir", "make the hooks.d files: devices by annotation", _HOOKS_DIR, runs["hooks-dir"])
     )
+    _units(_command(commands, "units", "make systemd units: restore devices, prepare at boot", _UNITS, runs["units"]))
     _command(commands, "demo", "show it in a private sandbox; needs no device of yours", _DEMO, runs["demo"])
     return top
 
@@ -201,6 +202,20 @@ example: containers may ask for devices called eth1, eth2, ...; one does
   netdevns hooks-dir --allow "eth[1-9]" --install
   podman run --network none --annotation org.netdevns.device.eth1=net0 ...
 """
+_UNITS = """\
+Prints a udev rule and systemd units, or writes them below /etc: when a network
+card that a container had comes back to the host, they run `netdevns return`
+(and `recover` where a move was killed), also where no poststop hook ran; at
+boot, too. With NAME instead the unit that prepares the namespace NAME at boot,
+with these devices. Needs systemd 249 or newer.
+
+example: devices come home when a runtime was killed
+  netdevns units --install
+
+example: the namespace blue, with eth1 as net0, from boot on
+  netdevns units blue eth1=net0 --install
+  systemctl daemon-reload && systemctl enable --now netdevns-prepare-blue
+"""
 _DEMO = """\
 Makes a "host" and a "container" of its own, moves devices from one to the
 other and shows what happened; then a batch that fails, and that everything is
@@ -287,6 +302,7 @@ def _return(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--wait", type=_seconds, default=0, metavar="SECONDS", help="seconds, for what is not back yet"
     )
+    command.add_argument("--quiet", action="store_true", help="no line for a device that its container still has")
     _json(command)
 
 
@@ -307,16 +323,27 @@ def _prepare(command: argparse.ArgumentParser) -> None:
     _json(command)
 
 
-def _files(command: argparse.ArgumentParser, default: str) -> None:
+def _install(command: argparse.ArgumentParser) -> None:
     action = command.add_mutually_exclusive_group()
     action.add_argument(
         "--install", dest="action", action="store_const", const="install", default="show", help="write it"
     )
     action.add_argument("--uninstall", dest="action", action="store_const", const="uninstall", help="remove it")
+
+
+def _files(command: argparse.ArgumentParser, default: str) -> None:
+    _install(command)
     command.add_argument("--dir", metavar="DIR", help=f"another folder, which must be there (default: {default})")
     command.add_argument(
         "--python", action="store_true", help="start `netdevns hook`, also where netdevns-hook is installed"
     )
+
+
+def _units(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", nargs="?", metavar="NAME", help="of a namespace (default: all but such units)")
+    command.add_argument("devices", nargs="*", metavar="DEV[=NAME]", help="a device, and its name in the namespace")
+    _install(command)
+    command.add_argument("--dir", metavar="DIR", help="instead of /etc, as /run or /usr/lib; must be there")
 
 
 def _cdi(command: argparse.ArgumentParser) -> None:

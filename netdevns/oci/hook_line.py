@@ -43,7 +43,7 @@ with open("/proc/self/maps", "rb") as maps:
 found += sorted({line[5] for line in lines if len(line) == 6 and b"x" in line[1] and line[5].startswith(b"/")})
 sys.stdout.buffer.write(b"".join(os.fsencode(each) + b"\\0" for each in found))
 """
-_INSTALL = "each container's start would run that as root; install netdevns, and its Python, where only root may write"
+_INSTALL = "{} would run that as root; install netdevns, and its Python, where only root may write"
 # Packages of others: a hook imports none of them, and ours and cffi's are looked at by themselves.
 _PACKAGES = ("site-packages", "dist-packages")
 
@@ -68,22 +68,41 @@ def command(*, is_installed: bool = False, with_python: bool = False) -> list[st
         Refused: This installation has no such line that works, or that may be installed.
     """
     static = None if with_python else _static()
-    words, why = ([static], _judge_static(static)) if static else _judge_python()
-    if why and is_installed:
-        raise Refused(f"{why}; {_INSTALL}")
-    if why:
-        complain([f"{why}; --install would refuse; {_INSTALL}"], 0)
+    if static:
+        words, why = [static], _judge_static(static)
+    else:
+        words, why = _judge_python()
+        words = [*words, "hook"]
+    _refuse(why, _INSTALL.format("each container's start"), is_installed)
     return words
 
 
+def program(*, is_installed: bool = False) -> list[str]:
+    """What starts the command of this installation, for systemd: `command` with Python, without its "hook".
+
+    Raises:
+        Refused: As `command`.
+    """
+    words, why = _judge_python()
+    _refuse(why, _INSTALL.format("systemd"), is_installed)
+    return words
+
+
+def _refuse(why: str, remedy: str, is_installed: bool) -> None:
+    if why and is_installed:
+        raise Refused(f"{why}; {remedy}")
+    if why:
+        complain([f"{why}; --install would refuse; {remedy}"], 0)
+
+
 def _judge_python() -> tuple[list[str], str]:
-    """The line of the hook in Python, and why root may not start it."""
+    """What starts the command in Python, and why root may not start it."""
     parents = [os.path.dirname(_PACKAGE), os.path.dirname(_core())]
     python = [_interpreter(), "-I", "-S"]
     words = [*python, *_program(parents)]
-    _check_text(words)  # before the trial: Python >= 3.13 loads no extension module from such a path
+    check_text(words)  # before the trial: Python >= 3.13 loads no extension module from such a path
     _try(words)
-    return [*words, "hook"], _why_not(sys.executable, parents, _loaded(python, parents))
+    return words, _why_not(sys.executable, parents, _loaded(python, parents))
 
 
 def _static() -> str | None:
@@ -104,7 +123,7 @@ def _static() -> str | None:
 def _judge_static(path: str) -> str:
     """Why root may not start the hook in C, or the command beside it, to which that one hands over; or nothing."""
     beside = os.path.join(os.path.dirname(path), "netdevns")
-    _check_text([path])
+    check_text([path])
     try:
         for program in filter(os.path.exists, (path, beside)):  # before they are started, and the second's interpreter
             trust.check(program)
@@ -141,7 +160,7 @@ def entry(words: list[str], *arguments: str) -> dict[str, object]:
     """
     # The first argument is the path again: it is the program's argv[0], by which Python finds its installation.
     args = [*words, *arguments]
-    _check_text(args)
+    check_text(args)
     return {"path": words[0], "args": args, "timeout": TIMEOUT_S}
 
 
@@ -157,7 +176,7 @@ def is_ours(hook: object) -> bool:
     return "hook" in args and any("netdevns" in str(word) for word in args[3 : args.index("hook")])
 
 
-def _check_text(words: list[str]) -> None:
+def check_text(words: list[str]) -> None:
     for word in words:
         try:
             word.encode()

@@ -8,7 +8,8 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from ..system.folders import open_file, open_folder
 from ..text.outcome import FAILED, LEFT, REFUSED, UNTOUCHED
@@ -17,13 +18,25 @@ from ..text.quote import printable
 from . import trust
 from .hook_line import Refused
 
-# Judges a parsed file.
+# Judges a file: JSON is parsed, anything else is bytes.
 Owner = Callable[[object], bool]
 
 # In a folder that we have made: what it says is the uppermost one.
 _NOTE = ".netdevns-made"
 NOTE_MAX = 4096  # bytes: PATH_MAX
 SIZE_MAX = 1 << 20  # bytes of a file, written or read
+
+
+class Place(NamedTuple):
+    """Where files are.
+
+    Attributes:
+        folder: It is made where it is missing, and goes with our last file if we have made it.
+        base: The one above it that is there, and which we never make or remove; None: the folder itself is.
+    """
+
+    folder: str
+    base: str | None
 
 
 def offer(
@@ -33,29 +46,36 @@ def offer(
     make: Callable[[], Mapping[str, object]],
     is_ours: Owner,
 ) -> int:
-    """Shows, installs or uninstalls files, and says so; returns the command's exit code.
+    """Shows, installs or uninstalls files in one folder, and says so; returns the command's exit code.
 
     Args:
         args: `action`: "show", "install" or "uninstall"; `dir`: a folder that is there and stays, or None: the default.
-        default: This folder is made where it is missing, and goes with our last file if we have made it; and the one
-            above it that every system has, which we never make or remove.
+        default: A `Place`.
         names: The names of the files.
         make: File name -> what becomes JSON.
         is_ours: Whether a file was written by us.
     """
-    folder, base = default if args.dir is None else (args.dir, None)
+    place = Place(*default) if args.dir is None else Place(args.dir, None)
+
+    def act(done: list[str]) -> list[str]:
+        if args.action == "uninstall":
+            return remove_all({place: names()}, is_ours, done)
+        documents = make()
+        if args.action == "install":
+            return write_all({place: documents}, is_ours, done)
+        return [_text(next(iter(documents.values())) if len(documents) == 1 else documents)]
+
+    return report(act)
+
+
+def report(act: Callable[[list[str]], list[str]]) -> int:
+    """Prints the lines that `act` returns, or why it failed; returns the exit code.
+
+    `act`: puts the path of each file that it has written or removed into its argument.
+    """
     done: list[str] = []
     try:
-        if args.action == "uninstall":
-            kept = remove(folder, names(), is_ours, done, base=base)
-            complain([f"{kept}; the folder stays"] if kept else [], 0)
-            lines = [f"removed {printable(path)}" for path in done] or [f"{printable(folder)}: nothing to remove"]
-        elif args.action == "install":
-            write(folder, make(), is_ours, done, base=base)
-            lines = [f"wrote {printable(path)}" for path in done]
-        else:
-            documents = make()
-            lines = [_text(next(iter(documents.values())) if len(documents) == 1 else documents)]
+        lines = act(done)
     except Refused as e:
         return complain([str(e), UNTOUCHED], REFUSED)
     except OSError as e:
@@ -67,8 +87,44 @@ def offer(
     return 0
 
 
+def write_all(files: Mapping[Place, Mapping[str, object]], is_ours: Owner, done: list[str]) -> list[str]:
+    """Writes files into several folders, as `write` does; returns a line for each file.
+
+    Raises:
+        Refused: As `write` does, before any file is written.
+        OSError: As the kernel says.
+    """
+    for place, documents in files.items():
+        _foresee(place, documents, is_ours)
+    for (folder, base), documents in files.items():
+        write(folder, documents, is_ours, done, base=base)
+    return [f"wrote {printable(path)}" for path in done]
+
+
+def remove_all(files: Mapping[Place, list[str]], is_ours: Owner, done: list[str]) -> list[str]:
+    """Removes files from several folders, as `remove` does; returns a line for each file."""
+    for place, names in files.items():
+        _foresee(place, names, is_ours, is_strict=False)
+    for (folder, base), names in files.items():
+        kept = remove(folder, names, is_ours, done, base=base)
+        complain([f"{kept}; the folder stays"] if kept else [], 0)
+    where = ", ".join(printable(place.folder) for place in files)
+    return [f"removed {printable(path)}" for path in done] or [f"{where}: nothing to remove"]
+
+
+def _foresee(place: Place, names: Iterable[str], is_ours: Owner, *, is_strict: bool = True) -> None:
+    """Raises Refused where `write` or `remove` would, before another folder is touched."""
+    folder, base = place
+    if base is not None and is_strict and not os.path.isdir(base):
+        raise Refused(f"{printable(base)}: there is no such folder")
+    if os.path.lexists(folder):
+        with _opened(folder, is_strict=is_strict) as fd:
+            for name in names:
+                _look(fd, folder, name, is_ours)
+
+
 def _text(document: object) -> str:
-    return json.dumps(document, indent=2)
+    return document if isinstance(document, str) else json.dumps(document, indent=2)
 
 
 @contextlib.contextmanager
@@ -82,7 +138,7 @@ def _opened(folder: str, *, is_strict: bool) -> Iterator[int]:
     try:
         path = trust.open_path(folder, is_strict=is_strict)
     except trust.Untrusted as e:
-        raise Refused(f"{e}; a runtime starts what is in it as root: choose another folder") from None
+        raise Refused(f"{e}; what is in it is started as root: choose another folder") from None
     try:
         with _naming(folder):
             fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=path)
@@ -110,7 +166,7 @@ def write(
 
     Args:
         folder: Where.
-        documents: File name -> what becomes JSON.
+        documents: File name -> its text, or what becomes JSON.
         is_ours: Whether a file that is there already was written by us.
         done: Gets the path of each file that is new.
         base: The folder is made where it is missing, with what is missing above it, but not above this one; None: it
@@ -121,7 +177,7 @@ def write(
             than SIZE_MAX.
         OSError: As the kernel says; files may be new in part only if a rename failed.
     """
-    texts = {name: _text(document) + "\n" for name, document in documents.items()}
+    texts = {name: _text(document).rstrip("\n") + "\n" for name, document in documents.items()}
     for name, text in texts.items():
         if len(text.encode()) > SIZE_MAX:
             raise Refused(f"{name}: it would have more than {SIZE_MAX} bytes: write fewer devices into one file")
@@ -317,8 +373,13 @@ def _is_owned(folder_fd: int, folder: str, name: str, is_ours: Owner) -> bool:
     try:
         status = os.fstat(fd)
         is_file = stat.S_ISREG(status.st_mode) and status.st_size <= SIZE_MAX
-        return is_file and is_ours(json.loads(os.read(fd, SIZE_MAX)))
-    except (ValueError, RecursionError):
-        return False  # no JSON
+        return is_file and is_ours(_parsed(os.read(fd, SIZE_MAX)))
     finally:
         os.close(fd)
+
+
+def _parsed(data: bytes) -> object:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return data

@@ -66,7 +66,7 @@ function _shtab_netdevns_using
   test "$_shtab_netdevns_cmdpath" = "$argv"
 end
 
-set -g _shtab_netdevns_commands move apply check show hook recover return prepare features conformance cdi hooks-dir demo
+set -g _shtab_netdevns_commands move apply check show hook recover return prepare features conformance cdi hooks-dir units demo
 set -g _shtab_netdevns_opts_with_value --allow --bundle --cdi-version --config --dir --format --from --jobs --netns --pid --preserve --to --wait
 
 complete -c netdevns -e
@@ -118,6 +118,7 @@ complete -c netdevns -n '_shtab_netdevns_using recover' -l json -d 'one JSON doc
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a return -d 'give lent devices their own again'
 complete -c netdevns -n '_shtab_netdevns_using return' -s h -l help -d 'show this help message and exit'
 complete -c netdevns -n '_shtab_netdevns_using return' -l wait -x -d 'seconds, for what is not back yet'
+complete -c netdevns -n '_shtab_netdevns_using return' -l quiet -d 'no line for a device that its container still has'
 complete -c netdevns -n '_shtab_netdevns_using return' -l json -d 'one JSON document on stdout, also on failure'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a prepare -d 'make a namespace that has its devices'
 complete -c netdevns -n '_shtab_netdevns_using prepare' -s h -l help -d 'show this help message and exit'
@@ -150,5 +151,11 @@ complete -c netdevns -n '_shtab_netdevns_using hooks-dir' -l install -d 'write i
 complete -c netdevns -n '_shtab_netdevns_using hooks-dir' -l uninstall -d 'remove it'
 complete -c netdevns -n '_shtab_netdevns_using hooks-dir' -l dir -xka "(__fish_complete_directories)" -d 'another folder, which must be there (default: /usr/share/containers/oci/hooks.d)'
 complete -c netdevns -n '_shtab_netdevns_using hooks-dir' -l python -d 'start `netdevns hook`, also where netdevns-hook is installed'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a units -d 'make systemd units: restore devices, prepare at boot'
+complete -c netdevns -n '_shtab_netdevns_using units' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using units' -l install -d 'write it'
+complete -c netdevns -n '_shtab_netdevns_using units' -l uninstall -d 'remove it'
+complete -c netdevns -n '_shtab_netdevns_using units' -l dir -xka "(__fish_complete_directories)" -d 'instead of /etc, as /run or /usr/lib; must be there'
+complete -c netdevns -n '_shtab_netdevns_using units; and test $_shtab_netdevns_npos -ge 1' -ka "(_netdevns_devices)" -d 'a device, and its name in the namespace'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a demo -d 'show it in a private sandbox; needs no device of yours'
 complete -c netdevns -n '_shtab_netdevns_using demo' -s h -l help -d 'show this help message and exit'

@@ -1,0 +1,20 @@
+"""`netdevns cdi`, `hooks-dir` and `units`: files that other programs read."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..oci import cdi, hooks_dir, units
+from ..text.outcome import REFUSED, UNTOUCHED, Usage, device_arguments
+from ..text.output import complain
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
+    if args.command == "hooks-dir":
+        return hooks_dir.run(args)
+    try:
+        devices = device_arguments(args.devices)
+    except Usage as e:
+        return complain([str(e), UNTOUCHED], REFUSED)
+    return cdi.run(args, devices) if args.command == "cdi" else units.run(args, devices)
