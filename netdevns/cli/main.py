@@ -295,12 +295,11 @@ def _run_return(args: argparse.Namespace) -> int:
     container = None if args.container is None else inputs.as_json(args.container)
 
     def come_home(interrupts: Interrupts) -> list[Recovered]:
-        return homecoming.come_home(container=container, wait_s=args.wait, is_ending=True, interrupts=interrupts)
+        which = {"container": container, "has_arrived": args.arrived}
+        return homecoming.come_home(**which, wait_s=args.wait, is_ending=True, interrupts=interrupts)
 
     def shown(told: Sequence[Recovered]) -> str:
-        if args.quiet:
-            told = [each for each in told if each.outcome == "undone" or homecoming.is_wrong(each)]
-        return screens.returned(told) if told or not args.quiet else ""
+        return screens.returned(told) if told or not args.arrived else "nothing on loan has come back; nothing to do"
 
     return _tell_recovered(args, come_home, shown, homecoming.is_wrong)
 
@@ -324,8 +323,8 @@ def _tell_recovered(
         return complain([internal(e), UNKNOWN], LEFT)
     if args.json:
         print_json({"recovered": [dataclasses.asdict(each) for each in recovered]})
-    elif text := shown(recovered):
-        tell(text)
+    else:
+        tell(shown(recovered))
     name = interrupts.name
     if not name or all(each.outcome != "kept" for each in recovered):  # a signal that came too late ends nothing
         return LEFT if any(map(is_wrong, recovered)) else 0

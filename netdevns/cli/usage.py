@@ -302,7 +302,9 @@ def _return(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--wait", type=_seconds, default=0, metavar="SECONDS", help="seconds, for what is not back yet"
     )
-    command.add_argument("--quiet", action="store_true", help="no line for a device that its container still has")
+    command.add_argument(
+        "--arrived", action="store_true", help="only hardware that is back by now, by one look for all"
+    )
     _json(command)
 
 

@@ -168,7 +168,7 @@ def common(words: list[str]) -> dict[str, str]:
         "description": "Restores network devices returned by ended containers",
         "folder": f"{JOURNAL_DIR}/loan",
         "after": f"After={RECOVER}\n",
-        "line": _line(words, "return", "--quiet"),
+        "line": _line(words, "return", "--arrived"),
     }
     texts = {RECOVER: _WORKER.format(**recover), RETURN: _WORKER.format(**back), ARRIVAL: _ARRIVAL.format(**names)}
     texts |= {"netdevns.conf": _WANTED.format(**names), RULE: _RULE.format(**names)}

@@ -8,19 +8,23 @@ namespace that lives on. Can be repeated; a loan is kept until all its devices a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator
 
-from ..engine import EngineError, lookups
+from ..engine import EngineError, Socket, lookups
+from ..errors import NetDevError
 from ..reports import Recovered
 from ..system import folders
 from ..system.interrupts import Interrupts, until_interrupted
+from ..system.netns import NetNS
 from ..text import quote
-from . import layout, loans, recover
+from . import layout, loans, recover, reopened
 from .layout import Damaged
+from .record import load
 from .reopened import NOT_YET
-from .return_home import LEFT_AGAIN, LIVES_ON, PAUSE_S, ReturnHome
+from .return_home import LEFT_AGAIN, LIVES_ON, PAUSE_S, ReturnHome, may_be
 from .store import Journal, Record
 
 WAIT_S = 5.0  # for the kernel, which cleans a dead namespace up in its own time: mostly less than 0.2 s
@@ -33,6 +37,7 @@ def come_home(
     container: str | None = None,
     devices: Iterable[bytes] | None = None,
     only: Collection[str] | None = None,
+    has_arrived: bool = False,
     wait_s: float = 0,
     is_ending: bool = False,
     interrupts: Interrupts | None = None,
@@ -44,6 +49,7 @@ def come_home(
         container: Only what this one had.
         devices: Only loans that name one of these.
         only: Only the loans of these names.
+        has_arrived: Only loans of a device that is, or may be, in the initial namespace by now.
         wait_s: How long to wait for a device that the kernel has not thrown back yet.
         is_ending: Also while processes are in its namespace: the container's, which end.
         interrupts: A command's: a signal that waits ends this between two loans, or while it waits for the kernel.
@@ -60,10 +66,30 @@ def come_home(
             given = [{*only}] if only is not None else []
             given += [loans.naming(opened, {*devices})] if devices is not None else []
             given += [loans.of_container(opened, container)] if container is not None else []
+            given += [_arrived(opened)] if has_arrived else []
             which = set.intersection(*given) if given else None
             return _each(opened, which, wait_s, is_ending, interrupts)
     except FileNotFoundError:
         return []
+
+
+def _arrived(opened: Journal) -> set[str]:
+    """The names of loans of devices that the kernel may have thrown back: one look for all, which opens no namespace.
+
+    A busy host has as many loans as containers, and systemd asks whenever a device is added.
+    """
+    try:
+        with NetNS.open(reopened.INIT) as init, Socket(init.fd) as socket:
+            there = [link for link in lookups.links(socket) if link.kind in reopened.THROWN_BACK]
+    except (NetDevError, EngineError):
+        return {*opened.names()}
+    found = set()
+    for record in opened.seen():
+        with contextlib.suppress(Damaged, OSError):  # reported by `netdevns return`
+            lent = load(record.sections()).devices
+            if any(may_be(device.link, link) for device in lent for link in there):
+                found.add(record.name)
+    return found
 
 
 def sweep(directory: str = folders.JOURNAL_DIR, *, interrupts: Interrupts | None = None) -> list[Recovered]:

@@ -128,10 +128,9 @@ class ReturnHome(Reopened):
         found = {}
         self.alike = {}
         for member in self.members:
-            alike = [f for f in there if is_alike(member.link, f.link)]
-            same_mac = [f for f in alike if f.link.mac in (member.link.mac, link_settings.own_mac(member.link))]
-            if not any(belongings.origin(member.link.body)[1:]) or (len(alike) > 1 and same_mac):
-                alike = same_mac
+            alike = [f for f in there if may_be(member.link, f.link)]
+            if len(alike) > 1:
+                alike = [f for f in alike if _has_mac_of(member.link, f.link)] or alike
             if len(alike) == 1:
                 found[member] = alike[0]
             elif alike:
@@ -259,6 +258,15 @@ def is_alike(was: wire.Link, now: wire.Link) -> bool:
     if belongings.origin(was.body) != belongings.origin(now.body) or len(was.mac) != len(now.mac):
         return False
     return was.kind not in SHARE_A_MAC or was.data == now.data
+
+
+def may_be(was: wire.Link, now: wire.Link) -> bool:
+    """Whether it is that device: by its hardware, or by its MAC where the kernel says nothing of that."""
+    return is_alike(was, now) and (any(belongings.origin(was.body)[1:]) or _has_mac_of(was, now))
+
+
+def _has_mac_of(was: wire.Link, now: wire.Link) -> bool:
+    return now.mac in (was.mac, link_settings.own_mac(was))
 
 
 def _called(holder: wire.Link, name: bytes) -> str:

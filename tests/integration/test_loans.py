@@ -13,7 +13,7 @@ import pytest
 
 import netdevns
 from netdevns.cli.main import main
-from netdevns.recovery import homecoming, layout, loans, return_home, store
+from netdevns.recovery import homecoming, layout, loans, reopened, return_home, store
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored, assert_equal_soon
 
@@ -55,6 +55,31 @@ def test_damaged_loan(host: Namespace, target: Namespace, directory: str) -> Non
     assert bad.text.startswith("not obeyed: ")
     assert kept(directory) == []
     assert homecoming.come_home(directory) == []
+    assert_equal_soon(before, host, shown=without_shared_routes)
+
+
+def test_only_what_has_arrived(
+    host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P5: by one look, which opens none of the namespaces that live on; without a right to look, all are asked for."""
+    monkeypatch.setattr(reopened, "THROWN_BACK", (b"veth",))
+    before = host.dump()
+    lend(directory, target, {"eth1": "net0"}, "c1")
+    lend(directory, target, {"eth2": "net1"}, "c2")
+    asked = []
+    real = return_home.ReturnHome.run
+    monkeypatch.setattr(
+        return_home.ReturnHome, "run", lambda self, *more: asked.append(self.record.name) or real(self, *more)
+    )
+    assert homecoming.come_home(directory, has_arrived=True) == []
+    throw_back(target, ["net0"], host)
+    assert outcomes(homecoming.come_home(directory, has_arrived=True)) == HOME[:1]
+    assert asked == ["c1"]
+    monkeypatch.setattr(reopened, "INIT", "/proc/1/ns/missing")
+    assert outcomes(homecoming.come_home(directory, has_arrived=True)) == [("eth2", "kept", "target")]
+    monkeypatch.undo()
+    throw_back(target, ["net1"], host)
+    homecoming.come_home(directory)
     assert_equal_soon(before, host, shown=without_shared_routes)
 
 

@@ -113,6 +113,19 @@ def test_home_after_the_end(here: Namespace, tmp_path: Path) -> None:
     assert_home(before, here)
 
 
+def test_home_without_a_hook(here: Namespace, tmp_path: Path) -> None:
+    """P5: `return --arrived`, which systemd starts when a device is added, restores the NIC once it is back."""
+    before = here.dump()
+    with container(tmp_path) as mine:
+        assert_done(mine.create())
+        nothing = netdevns("return", "--arrived")
+        assert (nothing.returncode, nothing.stdout) == (0, "nothing on loan has come back; nothing to do\n")
+        mine.kill()
+        wait_for_its_return(here, NIC)
+        assert "it is back as it was" in netdevns("return", "--arrived").stdout
+    assert_home(before, here)
+
+
 @pytest.mark.timeout(600)  # each cycle waits for the kernel
 def test_again_and_again(here: Namespace, tmp_path: Path) -> None:
     """P5: a container comes and goes again and again (NETDEVNS_PROFILE=long: 30 times), each time with one result."""

@@ -122,7 +122,7 @@ def test_the_line_is_that_of_the_hook(capsys: pytest.CaptureFixture[str]) -> Non
     words = hook_line.command(with_python=True)
     texts = units.common(hook_line.program())
     capsys.readouterr()
-    for name, arguments in {units.RECOVER: ["recover"], units.RETURN: ["return", "--quiet"]}.items():
+    for name, arguments in {units.RECOVER: ["recover"], units.RETURN: ["return", "--arrived"]}.items():
         line = parsed(texts[name])["Service"]["ExecStart"]
         assert line[0] == ":"
         assert shlex.split(line[1:]) == [*words[:-1], *arguments]
