@@ -22,7 +22,7 @@ STATE = Path("/run/trial.json")  # survives a soft reboot
 PROGRAM = [sys.executable, "-P", "-m", "netdevns"]
 NAMES = ("port0", "port1", "port2")
 IFLA_MAP = 14
-PATIENCE_S = 60  # an emulated processor is slow
+PATIENCE_S = 180  # an emulated processor is slow
 KILLED_MOVE = """
 import os, signal, sys
 from netdevns.api import transact
@@ -194,6 +194,7 @@ def first() -> None:
     one.kill()
     must_be(before, "the runtime and its container were killed")
     run("ip", "link", "add", "net0", "type", "veth", "peer", "name", "peer0")
+    run("udevadm", "settle")  # which gives it a MAC
     other = dump()
     one = Container("port0")
     until(lambda: "port0" not in rawdump.links(rawdump.Socket()), "port0 is away")

@@ -41,7 +41,9 @@ FOLDERS: dict[str, Change] = {
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("change", FOLDERS.values(), ids=FOLDERS.keys())
-@pytest.mark.parametrize("command", [["cdi", KIND, "eth1"], ["hooks-dir", "--allow", "x"]], ids=["cdi", "hooks-dir"])
+@pytest.mark.parametrize(
+    "command", [["cdi", KIND, "eth1"], ["hooks-dir", "--allow", "x"], ["units"]], ids=["cdi", "hooks-dir", "units"]
+)
 def test_nothing_is_installed_where_others_write(change: Change, command: list[str], tmp_path: Path) -> None:
     """They could exchange the file, and with it what root's runtimes start: exit code 2, and one line says where."""
     folder = tmp_path / "above" / "folder"
@@ -51,7 +53,7 @@ def test_nothing_is_installed_where_others_write(change: Change, command: list[s
     assert (code, list(folder.iterdir())) == (2, [])
     first, last = err.splitlines()
     assert first.startswith(f"netdevns: {tmp_path}/above")
-    assert first.endswith("; a runtime starts what is in it as root: choose another folder")
+    assert first.endswith("; what is in it is started as root: choose another folder")
     assert last == "netdevns: nothing was touched"
 
 
