@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "hook.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +50,7 @@ static char **clean_environment(void)
 	return kept;
 }
 
-void hook_hand_over(int argc, char **argv, const char *state, size_t len)
+void hook_hand_over(int argc, char **argv, const char *state, size_t len, struct hook_report *report)
 {
 	static char hook[] = "hook";
 	char path[PATH_MAX + sizeof PYTHON], *slash;
@@ -68,6 +69,8 @@ void hook_hand_over(int argc, char **argv, const char *state, size_t len)
 			arguments[i + 1] = argv[i];
 		execve(path, arguments, environment);
 	}
+	/* As after an upgrade of Python, which a virtual environment does not survive. */
+	hook_say(report, "%s: cannot be started: %s; install netdevns there again", slash ? path : PYTHON, strerror(errno));
 	free(arguments);
 	free(environment);
 }

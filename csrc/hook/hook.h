@@ -109,8 +109,9 @@ int hook_move(struct hook_request *request, int pidfd, struct hook_report *repor
 /* ---- handover.c ---------------------------------------------------------------------------------------------------------------------- */
 
 /*
- * Becomes `netdevns hook` with these arguments, the state on its stdin; NULL: the stdin that there is. Returns only if there is none.
+ * Becomes `netdevns hook` with these arguments, the state on its stdin; NULL: the stdin that there is. Returns only if it cannot be
+ * started, and reports why.
  */
-void hook_hand_over(int argc, char **argv, const char *state, size_t len);
+void hook_hand_over(int argc, char **argv, const char *state, size_t len, struct hook_report *report);
 
 #endif

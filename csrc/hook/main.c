@@ -90,7 +90,7 @@ int main(int argc, char **argv)
 	if (code == HOOK_HAND_OVER) {
 		sigaction(SIGPIPE, &pipe_before, NULL);
 		sigprocmask(SIG_SETMASK, &before, NULL);
-		hook_hand_over(argc, argv, is_read || is_cut ? text : NULL, len);
+		hook_hand_over(argc, argv, is_read || is_cut ? text : NULL, len, &report);
 		hold_signals(&before);
 		sigaction(SIGPIPE, &ignored, NULL);
 		hook_say(&report, HOOK_NOTHING);

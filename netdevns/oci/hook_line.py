@@ -21,7 +21,7 @@ TIMEOUT_S = 60
 _TRIAL_S = 30
 STATIC = "netdevns-hook"  # csrc/hook
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-_SHEBANG = re.compile(rb"#! *(?:/bin/sh\n'''exec' \"?)?(/[^\n\"]*python[^\n\"/ ]*)\"?(?: [^\n]*)?\n")
+_SHEBANG = re.compile(rb"#! *(?:/bin/sh\n'''exec' \"?)?(/[^\n\"]*python[^\n\"/ ]*)\"?(?: (-\w+))?(?: [^\n]*)?\n")
 _MAIN = "__main__.py"
 # Behind "-c": where the interpreter looks for its own modules; what `site` reads (without -S); the modules' files; and
 # the programs that are mapped when the hook is loaded (cffi's libffi, libpython, libc), each with a NUL behind it.
@@ -133,19 +133,24 @@ def _judge_static(path: str) -> str:
     if said != f"{STATIC} {__version__}":
         raise Refused(f"{printable(path)}: this is not the hook of netdevns {__version__}: install netdevns again")
     _try([beside])
-    python = _interpreter_of(beside)
-    prefix, *others = _loaded([python, "-P", "-s"], [])
-    # The first place where a script's modules are looked for is its own folder.
-    return _why_not(python, [os.path.dirname(_PACKAGE)], [prefix, os.path.dirname(beside), *others])
+    python, options = _interpreter_of(beside)
+    parents = [os.path.dirname(_PACKAGE), os.path.dirname(_core())]
+    prefix, *others = _loaded([python, options or "-Ps"], parents)
+    # The first place where a script's modules are looked for is its own folder, unless the interpreter is isolated.
+    beside_it = [] if "I" in options else [os.path.dirname(beside)]
+    return _why_not(python, parents, [prefix, *beside_it, *others])
 
 
-def _interpreter_of(script: str) -> str:
-    """What pip has written into a script; where its path is long or has a blank, /bin/sh starts it."""
+def _interpreter_of(script: str) -> tuple[str, str]:
+    """What pip, or a package of the distribution, has written into a script, and its options ("-IS").
+
+    Where pip's path is long or has a blank, /bin/sh starts it.
+    """
     with open(script, "rb") as file:
         found = _SHEBANG.match(file.read(4096))
     if found is None:
         raise Refused(f"{printable(script)}: this is no script of pip's; install netdevns again, or use --python")
-    return os.fsdecode(found[1])
+    return os.fsdecode(found[1]), os.fsdecode(found[2] or b"")
 
 
 def entry(words: list[str], *arguments: str) -> dict[str, object]:

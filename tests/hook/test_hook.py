@@ -162,21 +162,40 @@ def test_container_of_before(place: Hooked) -> None:
         assert place.hook(stage).calls.count("execve") > 1
 
 
-def test_alone(place: Hooked, tmp_path: Path) -> None:
-    """Where no netdevns is beside it, it says in a line why nothing was touched, on stderr and in the log."""
-    alone = tmp_path / "netdevns-hook"
+def run_alone(folder: Path, place: Hooked, stage: str) -> tuple[int, list[str]]:
+    """Exit code and lines of a hook that nothing is beside; they are on stderr and in the log."""
+    alone = folder / "netdevns-hook"
     alone.write_bytes(program("gcc").read_bytes())
     alone.chmod(0o755)
+    state = json.dumps(place.container())
+    with place.host.entered():
+        done = subprocess.run([alone, stage], input=state, capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    log = [line.split(" ", 1)[1] for line in Path("/run/netdevns/hook.log").read_text().splitlines()]
+    assert done.stderr.splitlines() == [f"netdevns: {line}" for line in log]
+    return done.returncode, log
+
+
+def missing(folder: Path) -> str:
+    return f"{folder}/netdevns: cannot be started: No such file or directory; install netdevns there again"
+
+
+def test_alone(place: Hooked, tmp_path: Path) -> None:
+    """Where no netdevns is beside it, it says in a line why nothing was touched."""
     place.host.ip("link set eth1 down")
     place.host.ip("link set eth1 name eth7")
-    with place.host.entered():
-        done = subprocess.run(
-            [alone, "createRuntime"], input=json.dumps(place.container()), capture_output=True, text=True, check=False
-        )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "netdevns: eth1: no such device\nnetdevns: nothing was touched\n"
-    log = [line.split(" ", 1)[1] for line in Path("/run/netdevns/hook.log").read_text().splitlines()]
-    assert log == ["eth1: no such device", "nothing was touched"]
+    assert run_alone(tmp_path, place, "createRuntime") == (
+        2,
+        ["eth1: no such device", missing(tmp_path), "nothing was touched"],
+    )
+
+
+def test_alone_when_the_container_ends(place: Hooked, tmp_path: Path) -> None:
+    """What it took on loan stays so, and a line says what to type."""
+    place.python_hook()
+    line = "the container's devices are to be given back: run `netdevns return c1`"
+    assert run_alone(tmp_path, place, "poststop") == (2, [line, missing(tmp_path), "nothing was touched"])
+    assert LOAN.exists()
 
 
 # ---- attacks ---------------------------------------------------------------------------------------------------------
