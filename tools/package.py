@@ -97,6 +97,7 @@ def lay_out(wheel: Path, tree: Path) -> None:
             write(tree, there, data, 0o755 if there.startswith("usr/bin/") else 0o644)
     write(tree, "usr/bin/netdevns", part("netdevns"), 0o755)
     write(tree, "usr/share/python3/runtime.d/netdevns.rtupdate", part("rtupdate"), 0o755)
+    write(tree, "usr/share/lintian/overrides/netdevns", part("overrides"))
     date = wheels.run("date", "--utc", f"--date=@{commit_time()}", "+%a, %d %b %Y %H:%M:%S +0000").strip()
     write(tree, f"{DOC}/changelog.Debian", part("changelog", version=REVISION, date=date))
     write(tree, f"{DOC}/changelog", (wheels.TOP / "CHANGELOG.md").read_bytes())

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 GIVEN = Path("/srv/given")
@@ -31,13 +32,16 @@ BUNDLE = Path("/tmp/bundle")
 ADDRESS = "192.0.2.10"
 
 
-def run(*argv: str | Path, stdin: str | None = None, code: int = 0) -> str:
+def run(*argv: str | Path, stdin: str = "", code: int = 0) -> str:
     """Runs a command that must end with this exit code; returns what it says."""
     words = [str(word) for word in argv]
-    out, err = subprocess.PIPE, subprocess.STDOUT
-    done = subprocess.run(words, input=stdin, stdout=out, stderr=err, text=True, cwd="/", timeout=120, check=False)
-    assert done.returncode == code, f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}"
-    return done.stdout
+    with tempfile.TemporaryFile("w+") as said:  # no pipe: a container's process keeps it
+        given = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=said, stderr=said, text=True, cwd="/")
+        given.communicate(stdin, timeout=120)
+        said.seek(0)
+        text = said.read()
+    assert given.returncode == code, f"{' '.join(words)}: exit code {given.returncode}\n{text}"
+    return text
 
 
 def ip(line: str) -> str:
@@ -109,7 +113,7 @@ def try_tarball() -> None:
     """The hook without anything else moves a device into a container; for its way back it says what to type."""
     (tarball,) = GIVEN.glob("*.tar.gz")
     run("tar", "-C", "/opt", "-xzf", tarball)
-    (folder,) = Path("/opt").iterdir()
+    folder = Path("/opt", tarball.name.removesuffix(".tar.gz"))
     hook = folder / "netdevns-hook"
     add_device()
     write_bundle({"createRuntime": [{"path": str(hook), "args": [hook.name, "createRuntime", "eth1=net0"]}]})
@@ -179,7 +183,10 @@ def try_removal() -> None:
 
 def main(arguments: list[str]) -> None:
     if "lintian" in arguments:
-        print(run("lintian", "--allow-root", "--fail-on", "error,warning", *GIVEN.glob("*.deb")).strip() or "lintian: clean")
+        print(
+            run("lintian", "--allow-root", "--fail-on", "error,warning", *GIVEN.glob("*.deb")).strip()
+            or "lintian: clean"
+        )
     ip("netns add blue")
     before = listing()
     try_tarball()

@@ -274,6 +274,23 @@ def test_hook_in_c_that_is_not_trusted_is_not_started(tmp_path: Path) -> None:
     assert not (tmp_path / "started").exists()
 
 
+def test_command_of_an_isolated_interpreter(tmp_path: Path) -> None:
+    """As the .deb has it in /usr/bin, where files of others may be: it looks for no module beside it, nor in site's."""
+    at = Installation(tmp_path / "opt")
+    at.command.write_text(
+        f"#!{at.bin / 'python3'} -IS\nimport sys\nsys.path += [{str(at.site)!r}]\nimport netdevns.__main__\n"
+    )
+    for path in (at.bin / "later.py", at.site / "a.pth"):
+        path.touch()
+        owned(path)
+    arguments = ["cdi", KIND, "eth1", "--install", "--dir", str(tmp_path)]
+    done = at.run(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    owned(at.site / "netdevns" / "oci" / "hook.py")
+    done = at.run(*arguments)
+    assert (done.returncode, done.stderr.startswith(f"netdevns: {at.site}/netdevns/oci/hook.py: ")) == (2, True)
+
+
 # ---- what a line runs ----------------------------------------------------------------------------------------------
 
 PLANTED = "import os\nos.write(2, b'PLANTED ' + __name__.encode() + b'\\n')\n"

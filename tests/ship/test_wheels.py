@@ -11,17 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.require import require, require_module
+from tests.support.require import require
 from tools import wheels, wheels_musl
 
 PYTHONS = wheels.pythons()
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(sdist, wheel), built once."""
-    require_module("ship", "auditwheel")
-    return wheels.build(tmp_path_factory.mktemp("dist"))
 
 
 def test_both_are_as_they_should_be(files: tuple[Path, Path]) -> None:
