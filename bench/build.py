@@ -1,4 +1,4 @@
-"""Compiles the contestants that are no scripts into .cache/bench, if they are older than their sources."""
+"""Compiles the contestants in C and Go into .cache/bench, where they are older than their sources."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 BUILT = TOP / ".cache" / "bench"
 EMBED = BUILT / "embed"
+BATCH = BUILT / "batch"
 GO_PEER = BUILT / "go-peer"
 SITE = BUILT / "site-packages"
 NO_GO = 3  # of bench/go/build: Go or its library is not installed
@@ -26,7 +27,7 @@ FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"]
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Nobody else builds here meanwhile: several processes of tests begin at once."""
+    """One build at a time: several processes of tests begin at once."""
     BUILT.mkdir(parents=True, exist_ok=True)
     with (BUILT / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -35,7 +36,7 @@ def _alone() -> Iterator[None]:
 
 @_alone()
 def programs() -> None:
-    """Raises CalledProcessError; the compiler has said why."""
+    """Raises CalledProcessError, after the compiler's messages."""
     sources = [TOP / "bench" / name for name in ("floor.c", "launch.c", "protocol.h")]
     newest = max(source.stat().st_mtime for source in sources)
     for source in sources:
@@ -43,11 +44,10 @@ def programs() -> None:
         if source.suffix == ".c" and not (program.exists() and program.stat().st_mtime > newest):
             subprocess.run(["gcc", *FLAGS, "-o", program, source], check=True)
     folders = [TOP / "csrc", TOP / "tests" / "embed"]
-    sources = [source for folder in folders for source in sorted(folder.glob("*.[ch]"))]
-    sources += sorted((folders[0] / "hook").glob("json.[ch]"))
-    if not (EMBED.exists() and EMBED.stat().st_mtime > max(source.stat().st_mtime for source in sources)):
-        parts = [source for source in sources if source.suffix == ".c" and source.name != "example.c"]  # it is included
-        subprocess.run(["gcc", *FLAGS, "-static", f"-I{folders[0]}", "-o", EMBED, *parts], check=True)
+    core = [source for source in sorted(folders[0].glob("*.[ch]")) if source.name not in ("example.c", "binding.c")]
+    json = sorted((folders[0] / "hook").glob("json.[ch]"))
+    _linked(EMBED, [*core, *sorted(folders[1].glob("*.[ch]")), *json])
+    _linked(BATCH, [*core, TOP / "bench" / "batch.c", TOP / "bench" / "protocol.h"])
     hook, command = Path(STATIC_HOOK[0]), Path(STATIC_HOOK[0]).with_name("netdevns")
     sources = [source for folder in ("", "hook") for source in (folders[0] / folder).glob("*.[ch]")]
     if not (hook.exists() and hook.stat().st_mtime > max(source.stat().st_mtime for source in sources)):
@@ -55,6 +55,12 @@ def programs() -> None:
         subprocess.run([folders[0] / "hook" / "build", hook], check=True, stdout=subprocess.DEVNULL)
     command.write_text(COMMAND)
     command.chmod(0o755)
+
+
+def _linked(program: Path, sources: list[Path]) -> None:
+    if not (program.exists() and program.stat().st_mtime > max(source.stat().st_mtime for source in sources)):
+        parts = [source for source in sources if source.suffix == ".c"]
+        subprocess.run(["gcc", *FLAGS, "-static", f"-I{TOP / 'csrc'}", "-o", program, *parts], check=True)
 
 
 @_alone()

@@ -1,4 +1,4 @@
-"""The charts of docs/performance.md: what each of them shows, and where it is left out."""
+"""The charts of docs/performance.md and its appendix; a chart without measurements is left out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench import drawing, results
-from bench.drawing import INK, dots, grid, look, svg
-from bench.report import TITLES, crowd
-from bench.results import CPU, NATIVE, PHASED, PLAIN, REFERENCE, WALL, Document, Spread, number
+from bench.drawing import dots, grid, look, svg
+from bench.report import TITLES
+from bench.results import C_BATCH, NATIVE, PHASED, PLAIN, REFERENCE, WALL, Document, Spread
 
-LINES = (PLAIN, PHASED, NATIVE, REFERENCE, "ip -batch", "pyroute2", "go")
+LINES = (PLAIN, PHASED, C_BATCH, NATIVE, REFERENCE, "ip -batch", "pyroute2", "go")
+SHORT = {
+    results.PREPARED: "prepared",
+    results.STATIC_HOOK: "netdevns-hook",
+    results.PYTHON_HOOK: "netdevns hook (Python)",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +28,16 @@ class Chart:
     svg: str
 
 
-Family = Callable[[Document], list[results.Scenario]]
-Size = Callable[[results.Scenario], int]
 Draw = Callable[[Sequence[Document]], Chart | None]
 
 
+def running(documents: Sequence[Document]) -> list[Document]:
+    """What the page itself shows; guests are in the appendix."""
+    return [document for document in documents if not document.uml]
+
+
 def panels(documents: Sequence[Document]) -> list[tuple[Document, str]]:
-    """Each kernel with each time that it can tell."""
+    """Each kernel with each time that it measures."""
     return [(document, metric) for document in documents for metric in document.metrics]
 
 
@@ -40,7 +48,7 @@ def named(axis: Any, document: Document, metric: str) -> None:
 def peers(documents: Sequence[Document], scenario: str = "batch-60") -> Chart | None:
     """All contestants of one batch beside each other, against the plain floor."""
     found = []
-    for document, metric in panels(documents):
+    for document, metric in panels(running(documents)):
         values = [
             (name, value)
             for name in document.contestants(scenario)
@@ -63,8 +71,8 @@ def peers(documents: Sequence[Document], scenario: str = "batch-60") -> Chart | 
 
 
 def floor(documents: Sequence[Document]) -> Chart | None:
-    """Both engines against the plain floor, in each scenario."""
-    who = (NATIVE, REFERENCE, PHASED)
+    """The batch in C and both engines against the plain floor, in each scenario."""
+    who = (C_BATCH, NATIVE, REFERENCE, PHASED)
     found = []
     for document, metric in panels(documents):
         rows = [
@@ -78,7 +86,7 @@ def floor(documents: Sequence[Document]) -> Chart | None:
     if not found:
         return None
     most = max(len(rows) for _, _, rows in found)
-    alt = "Time of both engines and of the phased floor divided by that of the plain floor, in each scenario"
+    alt = "Time of netdevns and of the phased floor divided by that of the plain floor, in each scenario"
     with drawing.panels(*grid(len(found), 0.9 + most * 0.26)) as (figure, axes):
         for axis, (document, metric, rows) in zip(axes, found, strict=False):
             dots(axis, rows, write=False)
@@ -89,159 +97,68 @@ def floor(documents: Sequence[Document]) -> Chart | None:
         return Chart("floor.svg", alt, svg(figure, alt))
 
 
-# ---- lines against a size ----
-
-
-@dataclasses.dataclass(frozen=True)
-class Axes:
-    """What is drawn against what; both are logarithmic."""
-
-    family: Family
-    size: Size
-    across: str
-    up: str
-    value: Callable[[Spread, int], Spread]  # of what a contestant takes with such a size
-    who: Sequence[str] = LINES
-
-
-def lines(documents: Sequence[Document], file: str, alt: str, of: Axes) -> Chart | None:
-    """A curve for each contestant."""
+def batches(documents: Sequence[Document]) -> Chart | None:
+    """A curve for each contestant: time for each device, by the number of devices."""
     found = []
-    for document, metric in panels(documents):
-        scenarios = [each for each in of.family(document) if of.size(each)]
-        if len({of.size(each) for each in scenarios}) < 2:
-            continue
+    for document, metric in panels(running(documents)):
+        scenarios = results.sizes(document)
         curves = []
-        for name in of.who:
-            points = [(of.size(each), document.value(each.id, name, metric)) for each in scenarios]
-            known = [(x, of.value(value, x)) for x, value in points if value]
+        for name in LINES:
+            values = [(each.devices, document.value(each.id, name, metric)) for each in scenarios]
+            known = [(size, value.times(1e6 / size)) for size, value in values if value]
             if len(known) > 1:
                 curves.append((name, known))
         if curves:
             found.append((document, metric, curves))
     if not found:
         return None
+    alt = "Time for each device, by the number of devices in one move; median and quartiles, both axes logarithmic"
     with drawing.panels(*grid(len(found), 2.9)) as (figure, axes):
         for axis, (document, metric, curves) in zip(axes, found, strict=False):
             for name, known in curves:
                 drawing.curve(axis, name, known)
-            drawing.logarithmic(axis, [x for _, known in curves for x, _ in known])
+            drawing.logarithmic(axis, [size for _, known in curves for size, _ in known])
             drawing.labelled(axis, [(name, *known[-1]) for name, known in curves])
-            axis.set_xlabel(of.across)
-            axis.set_ylabel(of.up)
+            axis.set_xlabel("devices in one move")
+            axis.set_ylabel("µs for each device")
             named(axis, document, metric)
         drawing.finished(axes, len(found))
-        return Chart(file, alt, svg(figure, alt))
+        return Chart("batch.svg", alt, svg(figure, alt))
 
 
-def batches(documents: Sequence[Document]) -> Chart | None:
-    alt = "Time for each device against the number of them in one move; median and quartiles, both axes logarithmic"
-    of = Axes(results.sizes, lambda each: each.devices, "devices in one move", "µs for each device", _share)
-    return lines(documents, "batch.svg", alt, of)
-
-
-def addresses(documents: Sequence[Document]) -> Chart | None:
-    alt = "Time for each address against the number of them on one device; median and quartiles, both axes logarithmic"
-    of = Axes(
-        results.address_counts, lambda each: each.addresses, "addresses of one device", "µs for each address", _share
-    )
-    return lines(documents, "addresses.svg", alt, of)
-
-
-def callers(documents: Sequence[Document]) -> Chart | None:
-    """How long it takes until the last of those that move at the same time is done."""
-    alt = (
-        "Time until the last of several callers at the same time has moved its device, and the CPU time of all of them"
-    )
-    of = Axes(
-        results.callers,
-        lambda each: each.callers,
-        "callers at the same time, a device each",
-        "ms",
-        lambda value, _: value.times(1e3),
-        (PLAIN, NATIVE, REFERENCE, f"{NATIVE} threads", "ip -batch", "go"),
-    )
-    return lines(documents, "callers.svg", alt, of)
-
-
-def _share(value: Spread, size: int) -> Spread:
-    return value.times(1e6 / size)
-
-
-# ---- others ----
-
-
-def others(documents: Sequence[Document]) -> Chart | None:
-    """How much longer a move takes among other devices and routes."""
-    found = []
-    for document in documents:
-        rows = []
-        for scenario, alone in results.crowded(document):
-            values = [
-                (name, value)
-                for name in LINES
-                if (value := document.growth(scenario.id, alone.id, name, WALL if document.uml else CPU))
-            ]
-            if values:
-                rows.append((crowd(scenario).replace(" (", "\n("), values))
-        if rows:
-            found.append((document, WALL if document.uml else CPU, rows))
-    if not found:
-        return None
-    most = max(sum(len(values) for _, values in rows) for _, _, rows in found)
-    alt = "How many times as much the same move takes with other devices and routes in the namespaces"
-    with drawing.panels(len(found), 1, len(found) * (0.9 + most * 0.17) + 0.3) as (figure, axes):
-        for axis, (document, metric, rows) in zip(axes, found, strict=True):
-            dots(axis, rows, write=False)
-            drawing.ratios(axis, [value for _, row in rows for _, value in row], "the same move alone")
-            left, right = axis.get_xlim()
-            axis.set_xlim(min(left, 0.5), max(right, 2.0))  # noise is not shown as large as the axis
-            named(axis, document, metric)
-        drawing.legend(
-            figure, [name for name in LINES if any(name == n for *_, rows in found for _, vs in rows for n, _ in vs)]
-        )
-        return Chart("others.svg", alt, svg(figure, alt))
+# ---- a container's start ----
 
 
 def container(documents: Sequence[Document]) -> Chart | None:
-    """Where the time of a container's start goes, step by step, by each runtime."""
+    """Wall time of a start by each runtime, with one device and with ten."""
     found = []
-    for document in documents:
-        for scenario in (each.id for each in results.containers(document)):
-            steps = [step for step in results.STEPS if step in document.contestants(scenario)]
-            if any("hook" in step for step in steps):  # each bar begins where the one before it ends
-                steps = [step for step in steps if step not in results.APART]
-            if len(steps) > 1:
-                found.append((document, scenario, steps))
+    for document in running(documents):
+        for scenario, title in results.newest(document):
+            for count in results.COUNTS.values():
+                bars = _bars(document, scenario, title.partition(" ")[0], count)
+                if len(bars) > 1:
+                    found.append((f"{title}, {count}", bars))
     if not found:
         return None
-    alt = "Wall time of a container's start: the bare runtime, and what each step adds to it, in ms"
-    with drawing.panels(len(found), 1, len(found) * 2.4 + 0.2) as (figure, axes):
-        for axis, (document, scenario, steps) in zip(axes, found, strict=True):
-            end = 0.0
-            for y, step in enumerate(steps):
-                value = document.difference(scenario, step, steps[y - 1], WALL) if y else None
-                value = value or document.value(scenario, step, WALL)
-                if value is None:
-                    continue
-                value = value.times(1e3)
-                axis.barh(y, value.median, left=end, color=look(NATIVE if "netdevns" in step else PLAIN)[0], height=0.6)
-                end += value.median
-                axis.plot([end - value.median + value.low, end - value.median + value.high], [y] * 2, color=INK)
-                text = f"{'+' if y and value.median >= 0 else ''}{number(value.median)} ms"
-                at = max(end, end - value.median + value.high)
-                axis.annotate(text, (at, y), (6, 0), textcoords="offset points", va="center", color=INK)
-            axis.set_yticks(range(len(steps)), [step.replace("runtime + ", "+ ") for step in steps])
-            axis.invert_yaxis()
-            axis.grid(axis="y", visible=False)
-            axis.set_xlim(0, axis.get_xlim()[1] * 1.12)
-            axis.set_xlabel("ms")
-            axis.set_title(f"{document.name}, {scenario.removeprefix('container-')}, wall time")
+    most = max(len(bars) for _, bars in found)
+    alt = "Wall time of a container's start in ms, by the way in which its devices get there, with 1 and 10 devices"
+    with drawing.panels(*grid(len(found), 0.5 + most * 0.24)) as (figure, axes):
+        for axis, (title, bars) in zip(axes, found, strict=False):
+            drawing.bars(axis, bars)
+            axis.set_title(title)
+        drawing.finished(axes, len(found))
         return Chart("container.svg", alt, svg(figure, alt))
 
 
-# In the order of the page.
-EVERY: dict[str, Draw] = {
-    "floor": floor, "peers": peers, "batch": batches, "addresses": addresses, "others": others, "callers": callers,
-    "container": container,
-}  # fmt: skip
+def _bars(document: Document, scenario: str, runtime: str, count: str) -> list[tuple[str, Spread, str]]:
+    """Label, ms and colour of each start."""
+    starts = [(results.BARE_START, "bare start", PLAIN)]
+    for way in results.WAYS:
+        ours = {results.OWN_MOVE: "go", results.PYTHON_HOOK: REFERENCE}.get(way, NATIVE)
+        starts.append((f"{way}, {count}", SHORT.get(way, f"{runtime}'s own move"), ours))
+    values = [(label, document.value(scenario, start, WALL), look(like)[0]) for start, label, like in starts]
+    return [(label, value.times(1e3), colour) for label, value, colour in values if value]
+
+
+# In the order of the page; the last one is the appendix's.
+EVERY: dict[str, Draw] = {"container": container, "peers": peers, "batch": batches, "floor": floor}

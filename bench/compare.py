@@ -1,9 +1,9 @@
 """Two documents of tools/bench, before and after a change, or of two kernels: how the ratios to the floor differ.
 
-Each is told against the floor of its own rounds: two runs on one machine compare, even if it was busier once. A change
+Each is compared with the floor of its own rounds: so do two runs on one machine, even if it was busier once. A change
 is marked where it is larger than the spread: the quartiles of the two do not overlap, and chance alone would rank the
 rounds so in at most one of a hundred comparisons, which takes five rounds of each. A load that was there in one run
-alone is no chance: who wants to be sure measures before, after, and before again. Exit code 2: a file is no such
+alone is no chance: to be sure, measure before, after, and before again. Exit code 2: a file is no such
 document.
 """
 
@@ -23,7 +23,7 @@ from bench.summary import show
 
 CHANCE = 0.01  # of 150 comparisons one or two are marked by it
 FEWEST = 5  # rounds of each: all of 4 above all of 4 others is chance in 3 of 100
-COMPARED = ("CPU", "cores")  # facts of a machine that a ratio may depend on
+COMPARED = ("CPU", "processors", "CONFIG_HZ")  # facts of a machine that a ratio may depend on
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How the suite is laid out: scenario, round, contestant, in this order, so that what a machine does hits all alike."""
+"""The order of turns: scenario, round, contestant, so that the machine's noise hits all contestants alike."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from . import scenario as scenarios
 from .build import GO_PEER
-from .container import is_uml
+from .container import is_uml, version_of
 from .contestants import CONTESTANTS, Contestant, takes_part
 from .round import Place, Result
 from .scenario import Scenario
@@ -26,10 +26,11 @@ ASKED = json.loads(os.environ.get("NETDEVNS_BENCH", "{}"))  # by bench/__main__.
 
 
 FEWEST = 3  # rounds that are played however long they take
+COARSE = 6  # CLOCK_MONOTONIC_COARSE, which goes on by one tick: its resolution is 1 / CONFIG_HZ
 
 
 class Clock:
-    """What pytest-benchmark takes for the time: it goes on by what a contestant has measured itself."""
+    """pytest-benchmark's clock: it goes on by the time that a contestant measured itself."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -51,6 +52,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ASKED.get("rounds"),
         everything=ASKED.get("all", False),
         quick=ASKED.get("quick", False),
+        page=ASKED.get("page", False),
         guest=ASKED.get("guest", False),
     ):
         who = [name for name in scenario.contestants if takes_part(name, scenario)]
@@ -124,12 +126,15 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     said = subprocess.run(["ip", "-V"], capture_output=True, text=True, check=True).stdout
     versions = {"iproute2": _found(r"iproute2-([^\s,]+)", said), "pyroute2": metadata.version("pyroute2")}
     if os.access(GO_PEER, os.X_OK):
-        told = subprocess.run([GO_PEER, "--version"], capture_output=True, text=True, check=True).stdout
-        versions["vishvananda/netlink"] = told.split()[-1]
+        output = subprocess.run([GO_PEER, "--version"], capture_output=True, text=True, check=True).stdout
+        versions["vishvananda/netlink"] = output.split()[-1]
+    if not is_uml():
+        versions |= {kind: version for kind in ("crun", "runc") if (version := version_of(f"{kind}-newest"))}
     machine_info.update(
         kernel=release,
         uml=is_uml(),
         cores=len(os.sched_getaffinity(0)),
+        hz=round(1 / time.clock_getres(COARSE)),
         versions=versions,
         netdevns_commit=ASKED.get("commit", ""),
         python=sys.version.split()[0],

@@ -1,8 +1,9 @@
 """Contestants that are a container's start by runc or crun, with and without a hook: `create` and `start`, no `delete`;
 and by tests/embed, the small runtime in C.
 
-The container joins the target, as it joins a pod's namespace: so its devices can be looked at. A `delete` is no part of
-a start, and takes runc a poll of 100 ms.
+"runc" and "crun" are the machine's, "runc-newest" and "crun-newest" those that move `linux.netDevices` themselves
+(tools/losses_fetch.py). The container joins the target, as it joins a pod's namespace, so that its devices can be
+verified. A `delete` is no part of a start, and takes runc a poll of 100 ms.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import netdevns
-from tests.runtimes.container import ENV, Bundle, Runtime, has_net_devices, make_rootfs, shown_without_devices
+from tests.runtimes.container import ENV, Bundle, Runtime, has_net_devices, make_rootfs
 from tests.support.namespaces import Namespace
+from tools.losses_run import PACKAGES
 
 from . import results
 from .build import BUILT, EMBED, HOOK, STATIC_HOOK
@@ -30,9 +33,10 @@ if TYPE_CHECKING:
     from .contestants import Setting
 
 NAME = "bench"
+NEWEST = {"runc-newest": PACKAGES / "usr/sbin/runc", "crun-newest": PACKAGES / "usr/bin/crun"}
 SLEEP = {"user": {"uid": 0, "gid": 0}, "args": ["/bin/busybox", "sleep", "3600"], "env": [], "cwd": "/"}
 Hook = dict[str, Any]
-# What any hook takes: a process that reads the state (crun fails where nobody does).
+# What any hook takes: a process that reads the state (crun 1.8.1 fails where the hook does not).
 EMPTY: Hook = {"path": "/bin/cat", "args": ["cat"]}
 # As README.md has it.
 OURS: Hook = {
@@ -49,20 +53,30 @@ PREPARED: Hook = {}
 
 
 def program_of(runtime: str) -> str | None:
+    """None: it is not here."""
+    if runtime in NEWEST:
+        return str(NEWEST[runtime]) if NEWEST[runtime].exists() else None
     return str(EMBED) if runtime == "embed" else shutil.which(runtime, path=ENV["PATH"])
 
 
-def runs(runtime: str, step: str) -> bool:
+def version_of(runtime: str) -> str:
+    """Empty: it is not here."""
+    if (program := program_of(runtime)) is None:
+        return ""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\d+(\.\d+)+", said)
+    return found[0] if found else ""
+
+
+def runs(runtime: str, name: str) -> bool:
     """Whether it can be measured: runtime and busybox are installed, and this is no User Mode Linux."""
     program = program_of(runtime)
     if program is None or not shutil.which("busybox", path=ENV["PATH"]) or is_uml():
         return False
-    hook, devices = STEPS[step]
-    if hook is PREPARED:
-        return runtime != "embed"
-    itself = runtime == "embed" or (devices > 0 and moves_devices_itself(program))
-    # runc has no option to be shown another config.json than the hook.
-    return itself if hook is OWN_MOVE else not (itself and runtime == "runc")
+    hook, devices = STARTS[name]
+    if runtime == "embed":
+        return hook is OWN_MOVE or not hook
+    return hook is not OWN_MOVE or (devices > 0 and moves_devices_itself(program))
 
 
 def is_uml() -> bool:
@@ -79,29 +93,29 @@ def start(hook: Hook | None, devices: int = 0) -> Callable[[Setting], list[list[
         assert program
         folder = Path(tempfile.mkdtemp(prefix="container-", dir=setting.folder)).resolve()
         make_rootfs(folder / "rootfs", shutil.which("busybox", path=ENV["PATH"]) or "busybox")
-        names = list(setting.scenario.layout.names.items())[:devices]
-        bundle = Bundle(folder, folder / "rootfs")
-        network = {"type": "network", "path": f"/run/netns/{setting.targets[0].name}"}
-        wanted = {old: {"name": new} for old, new in names}
+        wanted = {old: {"name": new} for old, new in list(setting.scenario.layout.names.items())[:devices]}
+        hooks = [hook] if hook else []
         if hook is PREPARED:
             with setting.host.entered():
                 netdevns.move(wanted, setting.targets[0].fd)
             wanted = {}
-        bundle.write(wanted or None, hooks=[hook] if hook else [], network=network, process=SLEEP)
+        elif hook and runtime in NEWEST:
+            # Such a runtime moves what netDevices names before the hook runs: the hook's arguments name the devices.
+            hooks = [{**hook, "args": [*hook["args"], *setting.pairs[:devices]]}]
+            wanted = {}
+        network = {"type": "network", "path": f"/run/netns/{setting.targets[0].name}"}
+        Bundle(folder, folder / "rootfs").write(wanted or None, hooks=hooks, network=network, process=SLEEP)
         if runtime == "embed":
             setting.stack.callback(end_processes_in, setting.targets[0])
             return [[*inside("true"), str(BUILT / "launch"), program, "start", str(folder)]]
-        options = [program, *Runtime.OPTIONS[runtime], "--root", str(folder / "state")]
-        create = ["create", "--bundle", str(folder)]
-        # It would move them before the hook does, and is not shown what the hook reads.
-        if wanted and hook is not OWN_MOVE and moves_devices_itself(program):
-            create += shown_without_devices(folder)
+        kind = runtime.removesuffix("-newest")
+        options = [program, *Runtime.OPTIONS[kind], "--root", str(folder / "state")]
         setting.stack.callback(
             subprocess.run, [*options, "delete", "--force", NAME], check=False, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        launch = [*inside(Runtime.PREPARE[runtime]), str(BUILT / "launch")]
-        return [[*launch, *options, *create, NAME, "--then", *options, "start", NAME]]
+        launch = [*inside(Runtime.PREPARE[kind]), str(BUILT / "launch")]
+        return [[*launch, *options, "create", "--bundle", str(folder), NAME, "--then", *options, "start", NAME]]
 
     return commands
 
@@ -112,7 +126,7 @@ def inside(prepare: str) -> list[str]:
 
 
 def end_processes_in(namespace: Namespace) -> None:
-    """Nobody else is told of a container that this one has started."""
+    """tests/embed keeps no state by which its container could be deleted."""
     wanted = os.fstat(namespace.fd)
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -125,24 +139,10 @@ def moves_devices_itself(program: str) -> bool:
     return has_net_devices(subprocess.run([program, "features"], capture_output=True, text=True, check=False))
 
 
-# The hook of each step, and how many devices arrive.
-STEPS: dict[str, tuple[Hook | None, int]] = dict(
-    zip(
-        results.STEPS,
-        [
-            (None, 0),
-            (EMPTY, 0),
-            (OURS, 0),
-            (OURS, 1),
-            (OURS, 10),
-            (STATIC, 0),
-            (STATIC, 1),
-            (STATIC, 10),
-            (PREPARED, 1),
-            (PREPARED, 10),
-            (OWN_MOVE, 1),
-            (OWN_MOVE, 10),
-        ],
-        strict=True,
-    )
-)
+_HOOKS = dict(zip(results.WAYS, (PREPARED, STATIC, OWN_MOVE, OURS), strict=True))
+# The hook of each start, and how many devices arrive.
+STARTS: dict[str, tuple[Hook | None, int]] = {
+    results.BARE_START: (None, 0),
+    **dict(zip(results.IDLE, [(EMPTY, 0), (STATIC, 0), (OURS, 0)], strict=True)),
+    **{f"{way}, {text}": (_HOOKS[way], count) for way in results.WAYS for count, text in results.COUNTS.items()},
+}

@@ -16,7 +16,8 @@ from tests.support.namespaces import Namespace
 
 from . import container
 from . import layout as layouts
-from .build import BUILT, GO_PEER, HOOK, STATIC_HOOK, TOP
+from .build import BATCH, BUILT, GO_PEER, HOOK, STATIC_HOOK, TOP
+from .results import C_BATCH
 from .scenario import Scenario
 
 WORKER = [sys.executable, str(TOP / "bench" / "worker.py")]
@@ -72,6 +73,7 @@ class Contestant:
     commands: Commands
     stays: bool = False  # its processes are there before the job, and can have moved something before
     moves: int | None = None  # so many of the devices, the first ones; None: what the scenario says
+    relabels: bool = True  # a renamed device's IPv4 labels follow; runc and crun leave some
 
 
 def floor(variant: str) -> Commands:
@@ -86,11 +88,16 @@ def floor(variant: str) -> Commands:
     return commands
 
 
-def go(setting: Setting) -> list[list[str]]:
-    return [
-        [str(GO_PEER), *setting.warm(target), setting.fds[target], *(setting.pairs[n] for n in devices)]
-        for target, devices in setting.shares()
-    ]
+def staying(path: Path) -> Commands:
+    """A program that stays: [--warm FD,NAME,...] TARGET_FD OLD=NEW ..."""
+
+    def commands(setting: Setting) -> list[list[str]]:
+        return [
+            [str(path), *setting.warm(target), setting.fds[target], *(setting.pairs[n] for n in devices)]
+            for target, devices in setting.shares()
+        ]
+
+    return commands
 
 
 def python(job: str, *options: str) -> Commands:
@@ -203,7 +210,8 @@ def _all() -> dict[str, Commands]:
         "ip -batch": ip_batch,
         "ip per step": ip_per_step,
         "pyroute2": python("pyroute2"),
-        "go": go,
+        "go": staying(GO_PEER),
+        C_BATCH: staying(BATCH),
         "bare python": python("nothing"),
         "python": process("-c", "pass"),
         "python isolated": process("-I", "-S", "-E", "-c", "pass"),
@@ -220,15 +228,15 @@ def _all() -> dict[str, Commands]:
 
 def _stays(name: str) -> bool:
     who, _, what = name.partition(" ")
-    return who in ("floor", "pyroute2", "go") or (who == "netdevns" and what.split()[0] in ("native", "reference"))
+    return who in ("floor", "pyroute2", "go") or (who == "netdevns" and what.split()[0] in ("native", "reference", "C"))
 
 
 CONTESTANTS = {
     name: Contestant(name, commands, stays=_stays(name), moves=0 if name == "bare python" else None)
     for name, commands in _all().items()
 } | {
-    name: Contestant(name, container.start(hook, devices), moves=devices)
-    for name, (hook, devices) in container.STEPS.items()
+    name: Contestant(name, container.start(hook, devices), moves=devices, relabels=hook is not container.OWN_MOVE)
+    for name, (hook, devices) in container.STARTS.items()
 }
 
 

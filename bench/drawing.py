@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from bench.results import FLOORS, NATIVE, PHASED, PLAIN, REFERENCE, Refused, Spread, number
+from bench.results import C_BATCH, FLOORS, NATIVE, PHASED, PLAIN, REFERENCE, Refused, Spread, number
 
 WIDTH = 9.0  # inches
 LOWEST = 0.04  # of an axis: a name lower than that would cover it
@@ -46,6 +46,7 @@ RC: dict[Any, Any] = {
 LOOKS = {
     NATIVE: ("#1f88d2", "o"),
     REFERENCE: ("#b07aa1", "s"),
+    C_BATCH: ("#12789a", "h"),
     f"{NATIVE} record": ("#1f88d2", "P"),
     f"{REFERENCE} record": ("#b07aa1", "X"),
     f"{NATIVE} threads": ("#1f88d2", "p"),
@@ -79,7 +80,7 @@ def panels(rows: int, columns: int, height: float) -> Iterator[tuple[Any, Any]]:
 
 
 def svg(figure: Any, alt: str) -> str:
-    """Its text. Whoever reads a page in other colours than the system's can still read these."""
+    """Its text, in colours that are readable on either page."""
     import matplotlib
 
     out = io.StringIO()
@@ -122,6 +123,21 @@ def dots(axis: Any, rows: Sequence[tuple[str, Sequence[tuple[str, Spread]]]], *,
     axis.set_yticks(range(len(rows)), [label for label, _ in rows])
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.grid(axis="y", visible=False)
+
+
+def bars(axis: Any, rows: Sequence[tuple[str, Spread, str]]) -> None:
+    """A bar for each label, its quartiles as a line, and the median beside it."""
+    for y, (_, value, colour) in enumerate(rows):
+        axis.barh(y, value.median, color=colour, height=0.6)
+        axis.plot([value.low, value.high], [y] * 2, color=INK, linewidth=1)
+        x = max(value.median, value.high)
+        axis.annotate(
+            f"{number(value.median)} ms", (x, y), (5, 0), textcoords="offset points", va="center", color=INK, fontsize=8
+        )
+    axis.set_yticks(range(len(rows)), [label for label, _, _ in rows])
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.grid(axis="y", visible=False)
+    axis.set_xlim(0, max(value.high for _, value, _ in rows) * 1.25)
 
 
 def ratios(axis: Any, found: Sequence[Spread], what: str = "the plain floor") -> None:

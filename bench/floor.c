@@ -256,7 +256,7 @@ static void look(void)
 	source.each_ack = each_ack;
 }
 
-/* The ifindex that it will have is asked for, so that nobody has to look for it there. */
+/* Requests the ifindex, so that the device need not be looked up there. */
 static void move(struct device *d, uint32_t target_fd)
 {
 	static int next_high;
@@ -364,20 +364,6 @@ static void job(const char *variant, int target_fd)
 	close(target.fd);
 }
 
-static long peak_kib(void)
-{
-	FILE *file = fopen("/proc/self/status", "re");
-	char line[256];
-	long kib = 0;
-
-	while (file && fgets(line, sizeof line, file))
-		if (sscanf(line, "VmHWM: %ld", &kib) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return kib;
-}
-
 /* The devices of the next job: OLD=NEW each, or a name that stays. */
 static void set_devices(char **names, unsigned n)
 {
@@ -405,11 +391,15 @@ static void warm_up(const char *variant, char *words)
 	job(variant, fd);
 }
 
+/* argv: VARIANT TARGET_FD ... */
+static void job_of(void *argv)
+{
+	job(((char **)argv)[0], atoi(((char **)argv)[1]));
+}
+
 int main(int argc, char **argv)
 {
 	const bool now = argc > 1 && !strcmp(argv[1], "--now");
-	struct rusage before, after;
-	double start, wall, user, system;
 	char *warm = NULL;
 
 	argc -= now;
@@ -426,22 +416,9 @@ int main(int argc, char **argv)
 	if (warm)
 		warm_up(argv[1], warm);
 	set_devices(argv + 3, (unsigned)argc - 3);
-	if (now) {
-		job(argv[1], atoi(argv[2]));
-		return 0;
-	}
-	if (!told_to_start())
-		return 0;
-	getrusage(RUSAGE_SELF, &before);
-	start = monotonic_s();
-	job(argv[1], atoi(argv[2]));
-	wall = monotonic_s() - start;
-	getrusage(RUSAGE_SELF, &after);
-	user = seconds(after.ru_utime) - seconds(before.ru_utime);
-	system = seconds(after.ru_stime) - seconds(before.ru_stime);
-	printf("{\"wall_s\": %.9f, \"cpu_s\": %.6f, \"user_s\": %.6f, \"system_s\": %.6f, \"max_rss_kib\": %ld}\n", wall,
-	       user + system, user, system, peak_kib());
-	fflush(stdout);
-	wait_for_end();
+	if (now)
+		job_of(argv + 1);
+	else
+		measured(job_of, argv + 1);
 	return 0;
 }

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-KIND = "ifb"  # every kernel of tools/kernels has it, and it asks nobody before an IPv6 address is usable
+KIND = "ifb"  # every kernel of tools/kernels has it, and an IPv6 address is usable there without DAD
 
 
 @dataclass(frozen=True)

@@ -1,129 +1,118 @@
-"""Writes docs/performance.md and its charts, made of documents of tools/bench and of the words in bench/prose.toml.
-
-Exit code 1: with --check, something would be written otherwise than it is. 2: a file is no such document.
-"""
+"""The text of docs/performance.md and of its appendix: made of documents of tools/bench and of bench/prose.toml."""
 
 from __future__ import annotations
 
-import argparse
-import re
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from xml.etree import ElementTree
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-from bench import charts, prose, report, results, targets
+from bench import prose, report, results, targets
 from bench.charts import Chart
 from bench.prose import Prose, filled
 from bench.report import ABSENT, Table
-from bench.results import FLOORS, PEERS, Document, Refused, load_all
+from bench.results import FLOORS, NATIVE, PEERS, Document
 
-TOP = Path(__file__).resolve().parent.parent
-PAGE = TOP / "docs/performance.md"
-FOLDER = "performance"  # of the charts, beside the page
-PEERS_IN = ("batch-60", "addresses-1000")
-REPRODUCE = """\
+FOLDER = "performance"  # of the charts and the appendix, beside the page
+APPENDIX = f"{FOLDER}/scenarios.md"
+MADE = "<!-- Made by ./tools/bench page of bench/measured and bench/prose.toml; do not edit. -->"
+BESIDE = ("batch-60", "addresses-1000")  # scenarios whose contestants have a table of their own
+COMMANDS = """\
 ```console
-# ./tools/bench --all -o a.json                # on the running kernel
-# ./tools/bench --all --kernel 6.12 -o b.json  # on User Mode Linux
-# ./tools/bench page a.json b.json             # writes this page
-# ./tools/bench compare a.json c.json          # before and after a change
+# ./tools/bench page --measure        # measures all of it, and writes this page
+# ./tools/bench                       # the main scenarios, as tables; --list shows all
+# ./tools/bench compare a.json b.json # before and after a change
 ```"""
+
+Body = list[str]
 
 
 def text(documents: Sequence[Document], words: Prose, wanted: Sequence[targets.Target], drawn: Sequence[Chart]) -> str:
-    """The page."""
+    """The page: of the running kernel alone, but for the facts of each."""
+    running = [document for document in documents if not document.uml]
+    bodies: dict[str, Body] = {
+        "page": [],
+        "container": _each(running, report.starts, titled=False),
+        "targets": [table(report.targets(targets.evaluate(wanted, documents)))],
+        "peers": [part for document in running for part in _contestants(document, BESIDE[0])],
+        "batch": [],
+        "safety": _each(running, partial(report.safety, engines=[NATIVE]), titled=False),
+        "machine": _machine(documents),
+        "method": [COMMANDS],
+    }
+    return _composed(prose.PAGE, bodies, documents, words, drawn, "")
+
+
+def appendix(documents: Sequence[Document], words: Prose, drawn: Sequence[Chart]) -> str:
+    """Each scenario, contestant and kernel."""
+    overviews = [
+        part
+        for document in documents
+        for what, found in report.overview(document)
+        for part in (f"**{document.name}, {what} time against the plain floor**", table(found))
+    ]
+    starts = [(document, each.id) for document in documents for each in results.containers(document)]
+    bodies: dict[str, Body] = {
+        "scenarios": [],
+        "floor": overviews,
+        "beside": [part for each in documents for id_ in BESIDE for part in _contestants(each, id_)],
+        "containers": [part for document, id_ in starts for part in _contestants(document, id_)],
+        "rest": _each(documents, report.rest),
+        "sure": _each(documents, report.safety),
+        "costs": _each(documents, report.costs),
+        "others": _each(documents, report.growth),
+        "optimisations": _optimisations(documents, words),
+    }
+    return _composed(prose.APPENDIX, bodies, documents, words, drawn, f"{FOLDER}/")
+
+
+def _composed(
+    ids: Sequence[str],
+    bodies: Mapping[str, Body],
+    documents: Sequence[Document],
+    words: Prose,
+    drawn: Sequence[Chart],
+    base: str,
+) -> str:
+    """Sections in order: heading, words, chart, tables; one without measurements says so. `base`: where it lies."""
     by_file = {chart.file.removesuffix(".svg"): chart for chart in drawn}
-    parts = ["<!-- Made by bench.page of documents of tools/bench and of bench/prose.toml; do not edit. -->"]
-    for id_, (heading, said) in words.sections.items():
-        body = [] if id_ == "page" else _body(id_, documents, words, wanted, by_file)
-        parts.append(f"{'#' if id_ == 'page' else '##'} {heading}")
-        if said:
-            parts.append(filled(prose.measured(said, documents)))
-        if id_ == "page":
-            parts.append(REPRODUCE)
-        parts += body
+    parts = [MADE]
+    for id_ in ids:
+        heading, said = words.sections[id_]
+        parts.append(f"{'#' if id_ == ids[0] else '##'} {heading}")
+        chart = by_file.get(id_)
+        picture = [f"![{chart.alt}]({FOLDER}/{chart.file})".replace(f"({base}", "(", 1)] if chart else []
+        parts += [*picture, *([filled(prose.measured(said, documents))] if said else []), *bodies[id_]]
+        if not (said or picture or bodies[id_]):
+            parts.append("Not measured.")
     return "\n\n".join(parts) + "\n"
 
 
-def _body(
-    id_: str,
-    documents: Sequence[Document],
-    words: Prose,
-    wanted: Sequence[targets.Target],
-    drawn: dict[str, Chart],
-) -> list[str]:
-    """What a section has besides its words; where nothing was measured, that is said."""
-    parts = []
-    if chart := drawn.get(id_):
-        parts.append(f"![{chart.alt}]({FOLDER}/{chart.file})")
-    if id_ == "machine":
-        parts += _machine(documents)
-    if id_ == "targets":
-        parts.append(table(report.targets(targets.evaluate(wanted, documents))))
-    if id_ == "floor":
-        for document in documents:
-            for what, found in report.overview(document):
-                parts += [f"**{document.name}, {what} time: times the plain floor**", table(found)]
-    if id_ == "peers":
-        parts += _peers(documents)
-    if id_ == "costs":
-        parts += _each(documents, report.costs)
-    if id_ == "others":
-        parts += _each(documents, report.growth)
-    if id_ == "safety":
-        parts += _each(documents, report.safety)
-    if id_ == "container":
-        parts += _containers(documents)
-    if id_ == "rest":
-        parts += _each(documents, report.rest)
-    if id_ == "optimisations":
-        parts += _optimisations(documents, words)
-    return parts or ["Not measured in these documents."]
-
-
-def _each(documents: Sequence[Document], of: report.Of) -> list[str]:
+def _each(documents: Sequence[Document], of: report.Of, *, titled: bool = True) -> Body:
     """A table for each kernel that has one."""
-    parts = []
-    for document in documents:
-        if found := of(document):
-            parts += [f"**{document.name}**", table(found)]
-    return parts
+    found = [(document, made) for document in documents if (made := of(document))]
+    parts = [part for document, made in found for part in (f"**{document.name}**", table(made))]
+    return (parts if titled else parts[1:2]) or ["Not measured."]
 
 
-def _machine(documents: Sequence[Document]) -> list[str]:
+def _machine(documents: Sequence[Document]) -> Body:
     facts = list(dict.fromkeys(key for document in documents for key in document.machine))
-    titles = ["", *(document.name for document in documents)]
     rows = [[key, *(document.machine.get(key, ABSENT) for document in documents)] for key in facts]
-    rows.append(["rounds that count", *(f"{sum(map(len, each.series.values())):,}" for each in documents)])
-    parts = [table(Table(titles, rows))]
+    rows.append(["rounds", *(f"{sum(map(len, each.series.values())):,}" for each in documents)])
+    parts = [table(Table(["", *(document.name for document in documents)], rows))]
     if lost := report.dropped(documents):
-        parts += ["Thrown out, and used nowhere below:", "\n".join(filled(f"- {line}", "  ") for line in lost)]
+        parts += ["Thrown out, and not used:", "\n".join(filled(f"- {line}", "  ") for line in lost)]
     return parts
 
 
-def _peers(documents: Sequence[Document]) -> list[str]:
-    parts = []
-    for document in documents:
-        for scenario in PEERS_IN:
-            there = document.contestants(scenario)
-            if set(there) & set(PEERS) and set(there) & set(FLOORS):
-                parts += [f"**{document.name}, {scenario}**", table(report.contestants(document, scenario))]
-                if found := report.peers(document, scenario):
-                    parts.append(table(found))
-    return parts
+def _contestants(document: Document, scenario: str) -> Body:
+    """A table of all that took part in a scenario; nothing where it was not measured."""
+    there = {*document.contestants(scenario)}
+    if scenario in BESIDE and not (there & {*PEERS} and there & {*FLOORS}):
+        return []
+    title = f"**{document.name}, {scenario}**"
+    return [title, table(report.contestants(document, scenario))] if there else []
 
 
-def _containers(documents: Sequence[Document]) -> list[str]:
-    parts = []
-    for document in documents:
-        for scenario in results.containers(document):
-            if document.contestants(scenario.id):
-                parts += [f"**{document.name}, {scenario.id}**", table(report.contestants(document, scenario.id))]
-    return parts
-
-
-def _optimisations(documents: Sequence[Document], words: Prose) -> list[str]:
+def _optimisations(documents: Sequence[Document], words: Prose) -> Body:
     rows = [
         [each.what, prose.measured(each.effect, documents), "yes" if each.kept else "no", each.why]
         for each in words.optimisations
@@ -135,76 +124,3 @@ def table(of: Table) -> str:
     """In Markdown."""
     lines = [of.titles, ["---"] * len(of.titles), *of.rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-
-
-# ---- what is on the disk ----
-
-
-def stale(page: str, drawn: Sequence[Chart], file: Path) -> list[str]:
-    """What would be written otherwise than it is; a line each."""
-    found = [] if _read(file) == page else [f"{file.name} is stale"]
-    for chart in drawn:
-        if not _same(_read(file.parent / FOLDER / chart.file), chart.svg):
-            found.append(f"{FOLDER}/{chart.file} is stale")
-    return found + [f"{FOLDER}/{path.name} is no longer drawn" for path in _left(drawn, file)]
-
-
-def _read(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.exists() else ""
-
-
-def _left(drawn: Sequence[Chart], file: Path) -> list[Path]:
-    return sorted({*(file.parent / FOLDER).glob("*.svg")} - {file.parent / FOLDER / chart.file for chart in drawn})
-
-
-def _same(old: str, new: str) -> bool:
-    """Alike; of two versions of matplotlib only what is written in the chart must be."""
-    if old == new:
-        return True
-    made_by = [re.findall(r"matplotlib [0-9][\w.]*", each) for each in (old, new)]
-    return bool(old) and made_by[0] != made_by[1] and _words(old) == _words(new)
-
-
-def _words(svg: str) -> list[str]:
-    root = ElementTree.fromstring(svg)
-    return ["".join(element.itertext()).strip() for element in root.iter("{http://www.w3.org/2000/svg}text")]
-
-
-def write(page: str, drawn: Sequence[Chart], file: Path) -> None:
-    (file.parent / FOLDER).mkdir(parents=True, exist_ok=True)
-    for path in _left(drawn, file):
-        path.unlink()
-    for chart in drawn:
-        (file.parent / FOLDER / chart.file).write_text(chart.svg, encoding="utf-8")
-    file.write_text(page, encoding="utf-8")
-
-
-def main(argv: Sequence[str], file: Path = PAGE) -> int:
-    parser = argparse.ArgumentParser(
-        prog="bench.page", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("files", nargs="+", metavar="JSON", help="what tools/bench wrote, one of each kernel")
-    parser.add_argument("--check", action="store_true", help="write nothing, tell what differs")
-    args = parser.parse_args(argv)
-    try:
-        documents, wanted = load_all(args.files), targets.load()
-        words = prose.load()
-        drawn = [chart for draw in charts.EVERY.values() if (chart := draw(documents))]
-    except Refused as e:
-        print(e, file=sys.stderr)
-        return 2
-    page = text(documents, words, wanted, drawn)
-    if args.check:
-        found = stale(page, drawn, file)
-        print(*(found or ["up to date"]), sep="\n")
-        return bool(found)
-    write(page, drawn, file)
-    for name in charts.EVERY:
-        if name not in {chart.file.removesuffix(".svg") for chart in drawn}:
-            print(f"no chart {name}: its scenarios are not in these documents")
-    print(f"{file.name}: {len(documents)} kernels, {len(drawn)} charts")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

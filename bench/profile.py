@@ -1,11 +1,11 @@
 """Where netdevns' own time goes: a batch, phase by phase, what the engine and the kernel take apart from Python above.
 
     ./tools/bench profile                  # NETDEVNS_ENGINE=reference: the other engine
-    ./tools/bench profile --kernel 6.12    # in User Mode Linux, which tells CPU time in steps of 10 ms: wall time
+    ./tools/bench profile --kernel 6.12    # in User Mode Linux, by wall time: CPU time has steps of 10 ms
 
 Sixty devices with two addresses each, UP, as the scenario batch-60 has them; medians of the batches after the first,
-which is told apart: it touches code and memory for the first time. The engine's calls are wrapped, which costs some of
-what is told as Python's; in User Mode Linux much of it, since reading the clock is a system call there.
+which is shown apart: it touches code and memory for the first time. The engine's calls are wrapped, which costs some of
+what is shown as Python's; in User Mode Linux much of it, since reading the clock is a system call there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The words of docs/performance.md, and the numbers in them."""
+"""The words of docs/performance.md and of its appendix, and the numbers in them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from pathlib import Path
 from bench.results import METRICS, Document, Refused, spread
 
 FILE = Path(__file__).resolve().with_name("prose.toml")
-SECTIONS = (
-    "page", "machine", "targets", "floor", "peers", "batch", "addresses", "costs", "others", "safety",
-    "callers", "container", "rest", "optimisations",
-)  # fmt: skip
+PAGE = ("page", "container", "targets", "peers", "batch", "safety", "machine", "method")
+APPENDIX = ("scenarios", "floor", "beside", "containers", "rest", "sure", "costs", "others", "optimisations")
+SECTIONS = (*PAGE, *APPENDIX)
 NUMBER = re.compile(r"\{([^{}]*)\}")
 PARTS = re.compile(r"([^|/]+)\|([^|/]+)/([^|/]+)\|([^|/]+)")
 WIDTH = 120
@@ -45,7 +44,7 @@ def load(file: Path = FILE) -> Prose:
     sections, tried = raw.get("section", {}), raw.get("optimisation", [])
     keys = {each.name for each in dataclasses.fields(Optimisation)}
     bad = [f"no section {id_}" for id_ in SECTIONS if id_ not in sections]
-    bad += [f"section {id_}: not one of the page" for id_ in sections if id_ not in SECTIONS]
+    bad += [f"section {id_}: not one of the pages" for id_ in sections if id_ not in SECTIONS]
     bad += [f"section {id_}: has heading, text" for id_, each in sections.items() if each.keys() != {"heading", "text"}]
     wrong = [each for each in tried if each.keys() != keys or not isinstance(each["kept"], bool)]
     bad += [f"{each.get('what', 'optimisation')}: has {', '.join(sorted(keys))}" for each in wrong]
@@ -78,8 +77,8 @@ def measured(text: str, documents: Sequence[Document]) -> str:
         if parts is None:  # load has refused those
             return found[0]
         values = [(each, each.ratio(*(part.strip() for part in parts.groups()))) for each in documents]
-        told = [f"{spread(value)} on {document.name}" for document, value in values if value]
-        return ", ".join(told) or "not measured"
+        shown = [f"{spread(value)} on {document.name}" for document, value in values if value]
+        return ", ".join(shown) or "not measured"
 
     return NUMBER.sub(number, text)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from bench import results
-from bench.results import CPU, FLOORS, NATIVE, PEERS, REFERENCE, RSS, WALL, Document, Spread, number, spread
+from bench.results import C_BATCH, CPU, FLOORS, NATIVE, PEERS, REFERENCE, RSS, WALL, Document, Spread, number, spread
 from bench.targets import Verdict
 
 ABSENT = "-"
 MOVE = "batch-60"  # what the same with something more, or less, is compared with
 TITLES = {WALL: "wall", CPU: "CPU"}
-OURS = (NATIVE, REFERENCE)
+WAYS = {
+    results.PREPARED: "prepared", results.STATIC_HOOK: "`netdevns-hook`", results.OWN_MOVE: "the runtime's own move",
+    results.PYTHON_HOOK: "`netdevns hook` (Python)",
+}  # fmt: skip
+OURS = (C_BATCH, NATIVE, REFERENCE)
 COLUMNS = (*FLOORS[1:], *OURS, *PEERS)  # beside the plain floor
 
 
@@ -49,31 +53,44 @@ def _ms(value: Spread | None) -> str:
     return ABSENT if value is None else number(value.median * 1e3)
 
 
-def peers(document: Document, scenario: str) -> Table | None:
-    """How many times as much each peer takes as netdevns; None: no peer took part."""
-    there = [peer for peer in PEERS if peer in document.contestants(scenario)]
-    ours = [name for name in OURS if name in document.contestants(scenario)]
-    if not there or not ours:
-        return None
-    titles = ["peer", *(f"{TITLES[metric]}: times {name}" for name in ours for metric in document.metrics)]
-    rows = [
-        [peer, *(spread(document.ratio(scenario, peer, name, metric)) for name in ours for metric in document.metrics)]
-        for peer in there
-    ]
-    return Table(titles, rows)
+def targets(verdicts: Sequence[Verdict]) -> Table:
+    """Each with its limit, what was measured, and whether it was reached."""
+    rows = [[each.target.what, each.limit, each.words, each.verdict] for each in verdicts]
+    return Table(["what", "target", "measured", "reached"], rows)
 
 
-def targets(rows: Sequence[Mapping[str, Verdict]]) -> Table:
-    """Each on each of its kernels: ours, measured, reached or not."""
-    titles = ["what", "kernel", "native", "measured", "reached", "reference", "measured", "reached"]
-    found = []
-    for verdicts in rows:
-        row = [verdicts["native"].target.what, verdicts["native"].kernel]
-        for engine in ("native", "reference"):
-            each = verdicts.get(engine)
-            row += [each.goal.words(each.target.unit), each.words, each.verdict] if each else [ABSENT] * 3
-        found.append(row)
-    return Table(titles, found)
+def starts(document: Document) -> Table | None:
+    """A container's start in ms, and what it takes over the bare one; None: it was not measured."""
+    runtimes = results.newest(document)
+    titles = ["start", *(f"{title}, {count}" for _, title in runtimes for count in results.COUNTS.values())]
+    first, *others = results.COUNTS.values()
+    bare = [_ms(document.value(id_, results.BARE_START, WALL)) if count == first else "" for id_, _ in runtimes
+            for count in (first, *others)]  # fmt: skip
+    rows = [["bare", *bare]]
+    for way, label in WAYS.items():
+        cells = [_over(document, id_, f"{way}, {count}") for id_, _ in runtimes for count in results.COUNTS.values()]
+        rows.append([label, *cells])
+    return Table(titles, rows) if runtimes else None
+
+
+def _over(document: Document, scenario: str, start: str) -> str:
+    """`31.1 (+19.4)`."""
+    more = document.difference(scenario, start, results.BARE_START, WALL)
+    value = _ms(document.value(scenario, start, WALL))
+    return value if more is None else f"{value} ({'+' if more.median >= 0 else ''}{number(more.median * 1e3)})"
+
+
+def cost(document: Document) -> Table | None:
+    """README's: netdevns in a batch against the floor and the others; None: it was not measured."""
+    columns = [("wall / floor", WALL, results.PLAIN), ("CPU / floor", CPU, results.PLAIN)]
+    columns += [(f"CPU / `{peer}`", CPU, peer) for peer in ("ip -batch", "pyroute2", "go")]
+    rows = []
+    for name in OURS:
+        values = [document.ratio(MOVE, name, against, metric) for _, metric, against in columns]
+        if any(values):
+            cells = [f"{value.median:.2f}" if value else ABSENT for value in values]
+            rows.append([name.removeprefix("netdevns "), *cells])
+    return Table(["", *(title for title, _, _ in columns)], rows) if rows else None
 
 
 def costs(document: Document) -> Table | None:
@@ -132,15 +149,15 @@ def overview(document: Document) -> list[tuple[str, Table]]:
     return found
 
 
-def safety(document: Document) -> Table | None:
+def safety(document: Document, engines: Sequence[str] = (NATIVE, REFERENCE)) -> Table | None:
     """What a record, the check alone and an undo take beside the same move; None: it was not measured."""
     rows = []
-    for engine in OURS:
+    for engine in engines:
         for what, id_, name in (
             ("a move", MOVE, engine),
             ("a move, with the record", MOVE, f"{engine} record"),
             ("the check alone", "check-60", engine),
-            ("a move, interrupted when all have arrived, undone", "rollback-60", engine),
+            ("a move that is interrupted after the last device, and its undo", "rollback-60", engine),
         ):
             if name not in document.contestants(id_):
                 continue

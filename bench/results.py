@@ -1,8 +1,8 @@
 """Documents of tools/bench, read, and what is computed of them: paired ratios with their spread, and fits of the cost.
 
-A document is a pytest-benchmark JSON file of one kernel; each of its benchmarks is one round of one contestant in one
-scenario. Contestants take turns, so two that are compared meet the same noise: a ratio is taken in each round, and the
-median of the ratios is what is told. A round that was not verified counts for nothing, and is named.
+A document is a pytest-benchmark JSON file of one kernel, or what store.py keeps of it; each of its benchmarks is one
+round of one contestant in one scenario. Contestants take turns, so that two which are compared meet the same noise: a
+ratio is taken in each round, and their median is reported. A round that was not verified is listed, and not used.
 """
 
 from __future__ import annotations
@@ -17,30 +17,36 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from bench import store
+
 PLAIN, PHASED = "floor plain", "floor phased"
 FLOORS = (PLAIN, "floor plain-one-ack", PHASED)
 NATIVE, REFERENCE = "netdevns native", "netdevns reference"
-# A container's start: each does what the one before it does, and something more; the last two, the bare one.
-STEPS = (
-    "runtime bare", "runtime + empty hook", "runtime + netdevns hook, no devices", "runtime + netdevns hook, 1 device",
-    "runtime + netdevns hook, 10 devices", "runtime + netdevns-hook, no devices", "runtime + netdevns-hook, 1 device",
-    "runtime + netdevns-hook, 10 devices", "runtime, prepared, 1 device", "runtime, prepared, 10 devices",
-    "runtime + its own move, 1 device", "runtime + its own move, 10 devices",
+C_BATCH = "netdevns C batch"
+BARE_START = "runtime bare"
+# A container's start, by the way in which its devices get there; each with 1 and 10 of them.
+PREPARED, STATIC_HOOK, OWN_MOVE, PYTHON_HOOK = (
+    "runtime, prepared", "runtime + netdevns-hook", "runtime + its own move", "runtime + netdevns hook",
 )  # fmt: skip
-OWN_MOVES = STEPS[-2:]
-# Each adds to the bare start, and none of them to the one before it.
-APART = STEPS[5:]
+WAYS = (PREPARED, STATIC_HOOK, OWN_MOVE, PYTHON_HOOK)
+COUNTS = {1: "1 device", 10: "10 devices"}
+OWN_MOVES = tuple(f"{OWN_MOVE}, {count}" for count in COUNTS.values())
+STARTS = (BARE_START, *(f"{way}, {count}" for way in WAYS for count in COUNTS.values()))
+# And what hooks take that move nothing.
+IDLE = ("runtime + empty hook", f"{STATIC_HOOK}, no devices", f"{PYTHON_HOOK}, no devices")
 # The order in which they are shown; one that is not here comes last.
 CONTESTANTS = (
-    *FLOORS, NATIVE, REFERENCE, f"{NATIVE} record", f"{REFERENCE} record", "netdevns command", "netdevns hook",
-    "netdevns hook reference", "netdevns-hook", "ip -batch", "ip per step", "pyroute2", "go", *STEPS,
+    *FLOORS, C_BATCH, NATIVE, REFERENCE, f"{NATIVE} record", f"{REFERENCE} record", "netdevns command",
+    "netdevns-hook", "netdevns hook", "netdevns hook reference", "ip -batch", "ip per step", "pyroute2", "go",
+    STARTS[0], *IDLE, *STARTS[1:],
 )  # fmt: skip
-# What others are told against where no floor takes part: a process that does nothing, a container without a hook.
-BARE = ("true", "python", "python isolated", "bare python", "runtime bare")
+# What others are compared with where no floor takes part: a process that does nothing, a container without a hook.
+BARE = ("true", "python", "python isolated", "bare python", BARE_START)
 PEERS = ("ip -batch", "ip per step", "pyroute2", "go")
 WALL, CPU, RSS = "wall", "cpu", "rss"
 METRICS = {WALL: "wall_s", CPU: "cpu_s", RSS: "max_rss_kib"}
-FACTS = {"cpu": "CPU", "cores": "cores", "python": "Python", "netdevns_commit": "netdevns"}  # of machine_info
+# Of machine_info.
+FACTS = {"cpu": "CPU", "cores": "processors", "hz": "CONFIG_HZ", "python": "Python", "netdevns_commit": "netdevns"}
 
 
 class Refused(Exception):
@@ -134,7 +140,7 @@ class Document:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The times that can be told: User Mode Linux counts CPU time in jiffies of 10 ms, which is no measurement."""
+        """The times that are shown: User Mode Linux counts CPU time in jiffies of 10 ms, which is no measurement."""
         return (WALL,) if self.uml else (WALL, CPU)
 
     def contestants(self, scenario: str) -> list[str]:
@@ -143,7 +149,7 @@ class Document:
         return sorted(found, key=lambda name: CONTESTANTS.index(name) if name in CONTESTANTS else len(CONTESTANTS))
 
     def bases(self, scenario: str) -> list[str]:
-        """Against whom the others of a scenario are told: its floors, else a process that does nothing."""
+        """What the others of a scenario are compared with: its floors, else a process that does nothing."""
         there = self.contestants(scenario)
         floors = [name for name in (PLAIN, PHASED) if name in there]
         return floors or [name for name in BARE if name in there][:1]
@@ -186,7 +192,7 @@ def load(file: str | Path) -> Document:
     """One document. Raises Refused."""
     try:
         raw = json.loads(Path(file).read_text(encoding="utf-8"))
-        return parsed(raw, Path(file).name)
+        return parsed(store.expanded(raw) if "rounds" in raw else raw, Path(file).name)
     except OSError as e:
         raise Refused(f"{file}: {e.strerror}") from None
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -282,16 +288,16 @@ def address_counts(document: Document) -> list[Scenario]:
     return _family(document, "addresses-", lambda each: each.addresses)
 
 
-def callers(document: Document) -> list[Scenario]:
-    """One device for each of more and more processes at the same time; a single one is the batch of one."""
-    more = _family(document, "callers-", lambda each: each.callers)
-    alone = document.scenarios.get("batch-1")
-    return [alone, *more] if more and alone else more
-
-
 def containers(document: Document) -> list[Scenario]:
     """A container's start, by each runtime."""
     return [each for id_, each in document.scenarios.items() if id_.startswith("container-")]
+
+
+def newest(document: Document) -> list[tuple[str, str]]:
+    """Scenario and title (`crun 1.28`) of each runtime that moves devices itself."""
+    ids = [each.id for each in containers(document) if each.id.endswith("-newest")]
+    names = [(id_, id_.split("-")[1]) for id_ in ids if document.contestants(id_)]
+    return [(id_, f"{name} {document.machine.get(name, '')}".rstrip()) for id_, name in names]
 
 
 def _family(document: Document, prefix: str, size: Any) -> list[Scenario]:

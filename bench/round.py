@@ -35,7 +35,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Failed(Exception):
-    """A contestant's process did not do as it was told."""
+    """A contestant's process broke the protocol of worker.py, or failed."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,9 @@ class Place:
             arrive = {
                 new: n for n, new in enumerate(layout.names.values()) if n < moved and (len(targets) == 1 or n == i)
             }
-            why = why or verify.wrong(layout, arrive, there[i], target.ip_json("addr show"), "target")
+            relabelled = contestant.relabels or self.scenario.runtime == "embed"
+            shown = target.ip_json("addr show")
+            why = why or verify.wrong(layout, arrive, there[i], shown, "target", relabelled=relabelled)
         return why
 
 
@@ -246,7 +248,7 @@ def _names(namespace: Namespace) -> set[str]:
 
 
 def _wait_for_carriers(host: Namespace) -> None:
-    """What the furnishing started must not go on while somebody is measured."""
+    """Work that the furnishing started must not go on while a contestant is measured."""
     end = time.monotonic() + 10
     with host.socket() as raw:
         while rawdump.carrier_events_to_come(raw) and time.monotonic() < end:

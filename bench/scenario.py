@@ -6,15 +6,15 @@ import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from .container import STEPS
 from .layout import Layout
-from .results import OWN_MOVES
+from .results import BARE_START, C_BATCH, IDLE, OWN_MOVES, STARTS
 
 FLOORS = ("floor plain", "floor plain-one-ack", "floor phased")
 ENGINES = ("netdevns native", "netdevns reference")
 HOOKS = ("netdevns hook", "netdevns hook reference", "netdevns-hook")
 PEERS = ("ip -batch", "pyroute2", "go")
-BATCH = (*FLOORS, *ENGINES, *PEERS)
+BATCH = (*FLOORS, C_BATCH, *ENGINES, *PEERS)
+FEW = ("floor plain", "floor phased", C_BATCH, *ENGINES, "ip -batch")
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,13 @@ class Scenario:
         contestants: In the order in which they take their turns in each round.
         rounds: By default.
         main: Whether it runs without --all.
+        on_page: Whether docs/performance.md and its appendix have it: of those, all are measured in one go.
         task: "move", or what else is done: "check", "rollback", "import".
         callers: How many move one device each, to a target of its own, at the same time.
         cold: Whole processes are measured, from fork to exit.
         guest: Whether it runs by default in a guest of User Mode Linux, which is slow at starting processes as no other
             machine is, and at the largest.
-        runtime: What starts a container in it.
+        runtime: What starts a container in it (container.py).
         first: What is measured is a process's first move.
     """
 
@@ -39,6 +40,7 @@ class Scenario:
     contestants: tuple[str, ...]
     rounds: int = 5
     main: bool = False
+    on_page: bool = True
     task: str = "move"
     other_devices: int = 0
     other_routes: int = 0
@@ -79,71 +81,80 @@ class Scenario:
 
 
 def _batches() -> Iterator[Scenario]:
-    records = tuple(f"{engine} record" for engine in ENGINES)
-    yield Scenario("batch-1", Layout(1), (*BATCH, "ip per step"), rounds=15, main=True)
+    yield Scenario("batch-1", Layout(1), (*BATCH, "ip per step"), rounds=9, main=True)
     # Without the Go peer: it has no form that is a whole process.
-    cold = ("floor plain", *ENGINES, "netdevns command", "netdevns hook", "ip -batch", "ip per step", "pyroute2")
-    yield Scenario("batch-1-cold", Layout(1), cold, rounds=9, main=True, cold=True, guest=False)
+    cold = (
+        *("floor plain", *ENGINES, "netdevns command", "netdevns-hook", "netdevns hook"),
+        *("ip -batch", "ip per step", "pyroute2"),
+    )
+    yield Scenario("batch-1-cold", Layout(1), cold, rounds=5, main=True, cold=True, guest=False)
     yield Scenario("batch-10", Layout(10), (*BATCH, "ip per step"), rounds=5, main=True)
-    yield Scenario("batch-60", Layout(60), (*BATCH, *records), rounds=5, main=True)
-    yield Scenario(
-        "batch-60-cold", Layout(60), ("floor plain", "netdevns command", "ip per step"), cold=True, guest=False
-    )
-    yield Scenario("batch-200", Layout(200), BATCH, rounds=3)
-    yield Scenario(
-        "batch-1000", Layout(1000), ("floor plain", "floor phased", *ENGINES, "ip -batch", "go"), rounds=3, guest=False
-    )
+    yield Scenario("batch-60", Layout(60), (*BATCH, *(f"{engine} record" for engine in ENGINES)), rounds=5, main=True)
+    few = ("floor plain", "netdevns command", "ip per step")
+    yield Scenario("batch-60-cold", Layout(60), few, on_page=False, cold=True, guest=False)
+    yield Scenario("batch-200", Layout(200), BATCH, rounds=3, on_page=False)
+    large = ("floor plain", "floor phased", C_BATCH, *ENGINES, "ip -batch", "go")
+    yield Scenario("batch-1000", Layout(1000), large, rounds=3, on_page=False, guest=False)
     for ipv4, ipv6 in ((0, 0), (16, 0), (0, 2), (0, 16), (2, 2)):
         family = f"-v6x{ipv6}" if not ipv4 and ipv6 else f"-v4x{ipv4}" + (f"-v6x{ipv6}" if ipv6 else "")
         main = (ipv4, ipv6) == (2, 2)
-        contestants = BATCH if not main else ("floor plain", "floor phased", *ENGINES, "ip -batch")
-        yield Scenario(f"batch-60{family}", Layout(60, ipv4, ipv6), contestants, rounds=3, main=main)
+        on_page = main or ipv4 == 16
+        contestants = FEW if on_page else BATCH
+        yield Scenario(
+            f"batch-60{family}", Layout(60, ipv4, ipv6), contestants, rounds=3, main=main, on_page=on_page, guest=False
+        )
 
 
 def _large() -> Iterator[Scenario]:
-    one = ("floor plain", "floor plain-one-ack", *ENGINES, *PEERS)
+    one = ("floor plain", "floor plain-one-ack", C_BATCH, *ENGINES, *PEERS)
     yield Scenario("addresses-1000", Layout(1, 1000), one, rounds=5, main=True)
-    yield Scenario("addresses-10000", Layout(1, 10_000), one, rounds=3)
-    yield Scenario("addresses-10000-32", Layout(1, 10_000, host_routes=True), one, rounds=3, guest=False)
-    yield Scenario("addresses-1000-v6", Layout(1, 0, 1000), one, rounds=5)
-    ten = ("floor plain", *ENGINES, *PEERS)
-    yield Scenario("target-1000", Layout(10), ten, target_devices=1000)
-    yield Scenario("source-10000", Layout(10), ten, other_devices=10_000)
-    yield Scenario("routes-200000", Layout(10), ten, other_routes=200_000)
+    few = ("floor plain", C_BATCH, *ENGINES, "ip -batch")
+    yield Scenario("addresses-10000", Layout(1, 10_000), few, rounds=3, guest=False)
+    host_routes = Layout(1, 10_000, host_routes=True)
+    yield Scenario("addresses-10000-32", host_routes, one, rounds=3, on_page=False, guest=False)
+    yield Scenario("addresses-1000-v6", Layout(1, 0, 1000), one, rounds=5, on_page=False)
+    ten = ("floor plain", C_BATCH, *ENGINES, *PEERS)
+    yield Scenario("target-1000", Layout(10), ten, rounds=3, target_devices=1000, on_page=False, guest=False)
+    yield Scenario("source-10000", Layout(10), ten, rounds=3, other_devices=10_000, guest=False)
+    yield Scenario("routes-200000", Layout(10), ten, rounds=3, other_routes=200_000, guest=False)
 
 
 def _others() -> Iterator[Scenario]:
-    yield Scenario("check-60", Layout(60), ENGINES, task="check", main=True)
-    yield Scenario("rollback-60", Layout(60), ("netdevns native", "netdevns reference"), rounds=3, task="rollback")
-    yield Scenario(
-        "hook-nothing",
-        Layout(0),
-        ("python isolated", "true", *HOOKS),
-        rounds=15,
-        task="import",
-        main=True,
-        cold=True,
-        guest=False,
-    )
-    yield Scenario("hook-1", Layout(1), ("floor plain", *HOOKS), rounds=9, main=True, cold=True, guest=False)
-    callers = ("floor plain", *ENGINES, "netdevns native threads", "netdevns reference threads", "ip -batch", "go")
+    yield Scenario("check-60", Layout(60), ENGINES, rounds=3, task="check", main=True, guest=False)
+    yield Scenario("rollback-60", Layout(60), ENGINES, rounds=3, task="rollback", guest=False)
+    callers = ("floor plain", C_BATCH, *ENGINES, "netdevns native threads", "ip -batch", "go")
     for count in (2, 4, 8):
-        yield Scenario(f"callers-{count}", Layout(count), callers, rounds=7, main=count == 4, callers=count)
-    imports = ("python", *(f"{e} import{what}" for e in ENGINES for what in ("", ", move")), "python isolated")
-    yield Scenario("import", Layout(0), imports, rounds=15, task="import", main=True, cold=True, guest=False)
-    first = ("floor plain", *(f"{e} first" for e in ENGINES))
-    yield Scenario("first-move", Layout(1), first, rounds=15, guest=False, first=True)
-    for runtime in ("runc", "crun"):
+        # 4: beside a single one they show what waiting for each other takes.
         yield Scenario(
-            f"container-{runtime}", Layout(10), tuple(STEPS), rounds=9, cold=True, runtime=runtime, guest=False
+            f"callers-{count}", Layout(count), callers, main=count == 4, on_page=count == 4, callers=count, guest=False
         )
-    own = ("runtime bare", *OWN_MOVES)
-    yield Scenario("container-embed", Layout(10), own, rounds=9, cold=True, runtime="embed", guest=False)
+    first = ("floor plain", *(f"{e} first" for e in ENGINES))
+    yield Scenario("first-move", Layout(1), first, rounds=15, on_page=False, guest=False, first=True)
     memory = ("bare python", "floor plain", *ENGINES)
-    yield Scenario("memory-10000", Layout(1, 10_000), memory, rounds=1, guest=False)
+    yield Scenario("memory-10000", Layout(1, 10_000), memory, rounds=1, on_page=False, guest=False)
 
 
-SCENARIOS = {scenario.id: scenario for scenario in (*_batches(), *_large(), *_others())}
+def _processes() -> Iterator[Scenario]:
+    idle = ("true", "python isolated", *HOOKS)
+    yield Scenario("hook-nothing", Layout(0), idle, rounds=15, task="import", main=True, cold=True, guest=False)
+    yield Scenario("hook-1", Layout(1), ("floor plain", *HOOKS), rounds=15, main=True, cold=True, guest=False)
+    imports = ("python", *(f"{e} import{what}" for e in ENGINES for what in ("", ", move")))
+    yield Scenario("import", Layout(0), imports, rounds=9, task="import", main=True, cold=True, guest=False)
+
+
+def _containers() -> Iterator[Scenario]:
+    for runtime in ("crun-newest", "runc-newest", "crun", "runc"):
+        newest = runtime.endswith("-newest")
+        starts = STARTS if newest else (*STARTS[:1], *IDLE, *STARTS[1:])
+        yield Scenario(
+            f"container-{runtime}", Layout(10), starts, rounds=15 if newest else 9, on_page=newest, cold=True,
+            runtime=runtime, guest=False,
+        )  # fmt: skip
+    own = (BARE_START, *OWN_MOVES)
+    yield Scenario("container-embed", Layout(10), own, rounds=9, on_page=False, cold=True, runtime="embed", guest=False)
+
+
+SCENARIOS = {scenario.id: scenario for scenario in (*_containers(), *_processes(), *_batches(), *_large(), *_others())}
 
 
 def chosen(
@@ -153,13 +164,15 @@ def chosen(
     *,
     everything: bool,
     quick: bool,
+    page: bool = False,
     guest: bool = False,
 ) -> list[Scenario]:
     """Those that the options of the command ask for."""
     found = []
     for scenario in SCENARIOS.values():
         named = any(fnmatch.fnmatchcase(scenario.id, pattern) for pattern in patterns)
-        if not (named if patterns else (everything or scenario.main) and (scenario.guest or not guest)):
+        wanted = scenario.on_page if page else everything or scenario.main
+        if not (named if patterns else wanted and (scenario.guest or not guest)):
             continue
         who = tuple(c for c in scenario.contestants if not contestants or _matches(c, contestants))
         times = rounds or (min(2, scenario.rounds) if quick else scenario.rounds)

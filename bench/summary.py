@@ -1,4 +1,4 @@
-"""What documents of tools/bench say, for a terminal: each scenario, the targets, the cost of a device and an address.
+"""Prints documents of tools/bench in a terminal: each scenario, the targets, the cost of a device and an address.
 
 Exit code 2: a file is no such document. --json prints the ratios with their quartiles and extremes.
 """
@@ -81,15 +81,12 @@ def as_json(documents: Sequence[Document]) -> dict[str, Any]:
         "targets": [
             {
                 "what": each.target.what,
-                "engine": each.engine,
-                "kernel": each.kernel,
-                "limit": each.goal.limit,
-                "aim": each.goal.aim,
+                "limit": each.target.limit,
+                "unit": each.target.unit,
                 "reached": each.reached,
                 **_values(each.value),
             }
-            for row in targets.evaluate(targets.load(), documents)
-            for each in row.values()
+            for each in targets.evaluate(targets.load(), documents)
         ],
     }
 
@@ -122,10 +119,10 @@ def main(argv: Sequence[str]) -> int:
             if table:
                 show(f"{document.name}: {title}", table)
     rows = targets.evaluate(wanted, documents)
-    if known := targets.known(rows):
+    if known := [each for each in rows if each.value]:
         show("targets", report.targets(known))
     if len(known) < len(rows):
-        print(f"{len(rows) - len(known)} targets are about what was not measured here")
+        print(f"{len(rows) - len(known)} targets were not measured here")
     for line in report.dropped(documents):
         print(line)
     return 0

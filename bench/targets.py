@@ -1,4 +1,4 @@
-"""The targets in targets.toml, evaluated from documents of tools/bench."""
+"""The targets in targets.toml, evaluated from a document of tools/bench."""
 
 from __future__ import annotations
 
@@ -8,26 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.results import METRICS, NATIVE, REFERENCE, Document, Refused, Spread, inverse, limit, spread
+from bench.results import CPU, WALL, Document, Refused, Spread, inverse, limit, spread
 
 FILE = Path(__file__).resolve().with_name("targets.toml")
-ENGINES = {"native": NATIVE, "reference": REFERENCE}
-KERNELS = ("running", "uml")
-UNITS = {"ms": 1e3, "MiB": 1 / 1024}  # of a second, of a KiB
-KEYS = {"what", "scenario", "metric", "kind", "against", "kernels", "native"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Goal:
-    """What one engine is to reach."""
-
-    contestants: Sequence[str]  # the first of these that was measured
-    limit: str | float  # as it is written
-    aim: str | float | None
-
-    def words(self, unit: str) -> str:
-        """`≤ 1.15, aim 0.95`."""
-        return f"≤ {self.limit}{unit and f' {unit}'}" + (f", aim {self.aim}" if self.aim is not None else "")
+KEYS = {"what", "scenario", "metric", "ours", "against"}
+LIMITS = {"limit", "limit_ms"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,58 +22,50 @@ class Target:
     what: str
     scenario: str
     metric: str
-    is_ratio: bool
-    unit: str
-    against: Sequence[str]
-    uml: bool
-    goals: Mapping[str, Goal]  # by engine
+    ours: str
+    against: str
+    limit: str | float  # as it is written
+    unit: str = ""  # empty: the limit is a ratio; "ms": a difference
 
-    def measured(self, document: Document, engine: str) -> Spread | None:
-        """None: it was not, on this kernel."""
-        there = document.contestants(self.scenario)
-        ours = next((name for name in self.goals[engine].contestants if name in there), None)
-        theirs = next((name for name in self.against if name in there), None)
-        if ours is None or theirs is None:
-            return None
-        if self.is_ratio:
-            return document.ratio(self.scenario, ours, theirs, self.metric)
-        value = document.difference(self.scenario, ours, theirs, self.metric)
-        return value and value.times(UNITS[self.unit])
+    def measured(self, document: Document) -> Spread | None:
+        """None: it was not."""
+        if not self.unit:
+            return document.ratio(self.scenario, self.ours, self.against, self.metric)
+        value = document.difference(self.scenario, self.ours, self.against, self.metric)
+        return value and value.times(1e3)
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A target, of one engine, on one kernel."""
+    """A target, and what was measured of it."""
 
     target: Target
-    engine: str
-    kernel: str
     value: Spread | None
 
     @property
-    def goal(self) -> Goal:
-        return self.target.goals[self.engine]
+    def limit(self) -> str:
+        """`≤ 1.15`."""
+        return f"≤ {self.target.limit} {self.target.unit}".rstrip()
 
     @property
     def reached(self) -> bool | None:
         """Whether the median is; None: nothing was measured."""
-        return None if self.value is None else self.value.median <= limit(self.goal.limit)
+        return None if self.value is None else self.value.median <= limit(self.target.limit)
 
     @property
     def verdict(self) -> str:
         """In a word or two."""
         if self.value is None:
             return "not measured"
-        aim = self.goal.aim
         if self.reached:
-            return "yes, and the aim" if aim is not None and self.value.median <= limit(aim) else "yes"
-        # What other rounds might have shown otherwise is said, and is no excuse.
-        return "no (some rounds)" if self.value.low <= limit(self.goal.limit) else "no"
+            return "yes"
+        # A quartile within the limit is reported, and is no excuse.
+        return "no (some rounds)" if self.value.low <= limit(self.target.limit) else "no"
 
     @property
     def words(self) -> str:
         """What was measured, in the form of the limit."""
-        if isinstance(self.goal.limit, str):
+        if isinstance(self.target.limit, str):
             return inverse(self.value)
         return spread(self.value, self.target.unit)
 
@@ -99,50 +76,19 @@ def load(file: Path = FILE) -> list[Target]:
     for raw in tomllib.loads(file.read_text(encoding="utf-8")).get("target", []):
         if why := _wrong(raw):
             raise Refused(f"{file.name}: {raw.get('what', '(no name)')}: {why}")
-        goals = {
-            engine: Goal(raw[engine].get("contestants", [default]), raw[engine]["limit"], raw[engine].get("aim"))
-            for engine, default in ENGINES.items()
-            if engine in raw
-        }
-        is_ratio, is_uml = raw["kind"] == "ratio", raw["kernels"] == "uml"
-        what = (raw["what"], raw["scenario"], raw["metric"])
-        found.append(Target(*what, is_ratio, raw.get("unit", ""), raw["against"], is_uml, goals))
+        (kind,) = raw.keys() & LIMITS
+        words = {key: raw[key] for key in KEYS}
+        found.append(Target(**words, limit=raw[kind], unit=kind.removeprefix("limit").removeprefix("_")))
     return found
 
 
 def _wrong(raw: Mapping[str, Any]) -> str:
-    if raw.keys() - KEYS - {"unit", "reference"} or KEYS - raw.keys():
-        return f"an entry has {', '.join(sorted(KEYS))}, unit where it is a difference, and perhaps reference"
-    if raw["metric"] not in METRICS or raw["kernels"] not in KERNELS or raw["kind"] not in ("ratio", "difference"):
-        return "metric, kind or kernels is none of those that there are"
-    if (raw["kind"] == "difference") != (raw.get("unit") in UNITS):
-        return f"a difference has a unit, one of {', '.join(UNITS)}; a ratio has none"
-    if any(
-        raw[engine].keys() - {"limit", "aim", "contestants"} or "limit" not in raw[engine]
-        for engine in ENGINES.keys() & raw.keys()
-    ):
-        return "an engine has limit, aim, contestants"
-    return ""
+    if raw.keys() - LIMITS != KEYS or len(raw.keys() & LIMITS) != 1:
+        return f"an entry has {', '.join(sorted(KEYS))}, and limit or limit_ms"
+    return "" if raw["metric"] in (WALL, CPU) else "the metric is wall or cpu"
 
 
-def evaluate(targets: Sequence[Target], documents: Sequence[Document]) -> list[dict[str, Verdict]]:
-    """By engine, for each target and each kernel that it is about; without such a document nothing was measured."""
-    found = []
-    for target in targets:
-        mine = [each for each in documents if each.uml == target.uml]
-        for document in mine:
-            found.append(
-                {
-                    engine: Verdict(target, engine, document.name, target.measured(document, engine))
-                    for engine in target.goals
-                }
-            )
-        if not mine:
-            kernel = "UML" if target.uml else "running"
-            found.append({engine: Verdict(target, engine, kernel, None) for engine in target.goals})
-    return found
-
-
-def known(rows: Sequence[Mapping[str, Verdict]]) -> list[Mapping[str, Verdict]]:
-    """Those of which something was measured."""
-    return [row for row in rows if any(each.value for each in row.values())]
+def evaluate(targets: Sequence[Target], documents: Sequence[Document]) -> list[Verdict]:
+    """Each target on the running kernel, which is the first document that is no guest's."""
+    running = next((each for each in documents if not each.uml), None)
+    return [Verdict(target, target.measured(running) if running else None) for target in targets]

@@ -1,6 +1,7 @@
 """Whether a contestant did all of the work: `ip -j -d addr` in both namespaces, compared with what was furnished.
 
-No code of netdevns is used, and none of the contestants': who loses something is thrown out, and its time is not used.
+No code of netdevns is used, and none of the contestants'. A contestant that loses something is thrown out, and its time
+is not used.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ Shown = list[dict[str, Any]]  # of `ip -j -d addr`
 FOREVER = 0xFFFFFFFF
 
 
-def wrong(layout: Layout, devices: dict[str, int], before: Collection[str], shown: Shown, where: str) -> str:
+def wrong(
+    layout: Layout,
+    devices: dict[str, int],
+    before: Collection[str],
+    shown: Shown,
+    where: str,
+    *,
+    relabelled: bool = True,
+) -> str:
     """The first thing that is not as it has to be; "" if all is.
 
     Args:
@@ -23,6 +32,7 @@ def wrong(layout: Layout, devices: dict[str, int], before: Collection[str], show
         before: The names that were there before the furnishing; they have to be there, and nothing besides.
         shown: What is there now.
         where: What to call the namespace.
+        relabelled: Whether the labels of IPv4 addresses must be the devices' names.
     """
     found = {link["ifname"]: link for link in shown}
     if missing := [*devices.keys() - found.keys(), *set(before) - found.keys()]:
@@ -30,7 +40,7 @@ def wrong(layout: Layout, devices: dict[str, int], before: Collection[str], show
     if extra := found.keys() - devices.keys() - set(before):
         return f"{where}: {sorted(extra)[0]} should not be there ({len(extra)} such)"
     for name, n in devices.items():
-        if why := _device(found[name], name, layout.ipv4_of(n), layout.ipv6_of(n)):
+        if why := _device(found[name], name if relabelled else "", layout.ipv4_of(n), layout.ipv6_of(n)):
             return f"{where}: {name}: {why}"
     return ""
 
@@ -45,13 +55,13 @@ def _device(link: dict[str, Any], name: str, ipv4: list[Address], ipv6: list[Add
     if odd := next((a for a in shown if a["scope"] != "global"), None):
         return f"{odd['local']} has the scope {odd['scope']}"
     if odd := next((a for a in found if {a["valid_life_time"], a["preferred_life_time"]} != {FOREVER}), None):
-        return f"{odd['local']} is not there for good"
+        return f"{odd['local']} has a limited lifetime"
     # The kernel shows IPv4 addresses in the order in which they came, and of IPv6 the newest first.
     return _family("inet", name, found, ipv4) or _family("inet6", name, found, list(reversed(ipv6)))
 
 
 def _own_link_local(a: dict[str, Any]) -> bool:
-    """The kernel gives it when the device comes up, in its own time: nobody has to."""
+    """The kernel adds it when the device comes up; no contestant has to."""
     return bool(a["family"] == "inet6" and a["scope"] == "link" and a["local"].startswith("fe80::"))
 
 
@@ -59,7 +69,7 @@ def _family(family: str, name: str, shown: Shown, wanted: list[Address]) -> str:
     shown = [a for a in shown if a["family"] == family]
     have = [Address(a["local"], a["prefixlen"], a.get("broadcast")) for a in shown]
     if have == wanted:
-        odd = next((a for a in shown if a.get("label", name) != name or "address" in a), None)
+        odd = next((a for a in shown if (name and a.get("label", name) != name) or "address" in a), None)
         return f"{odd['local']} has the label {odd.get('label')} or a peer" if odd else ""
     if set(have) == set(wanted) and len(have) == len(wanted):
         return f"the order of the {family} addresses is another one"

@@ -1,4 +1,4 @@
-"""A contestant in Python: a process that prepares itself, says `ready`, does the job when told to, and tells its time.
+"""A contestant in Python: a process that prepares itself, prints `ready`, waits for the start, and prints its time.
 
     python bench/worker.py [--now] JOB [OPTION...] [--warm FD,NAME,...] TARGET_FDS OLD=NEW ...
 

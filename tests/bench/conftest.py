@@ -24,6 +24,6 @@ def _programs() -> None:
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No time is looked at here, so nobody waits for the kernel to finish what does not matter."""
+    """Times do not matter here, so no round waits for the kernel to settle."""
     monkeypatch.setattr(rounds, "SETTLE_S", 0)
     monkeypatch.setattr(rounds, "destroy", lambda namespaces: [namespace.close() for namespace in namespaces])

@@ -1,4 +1,4 @@
-"""Made-up documents of tools/bench: what a contestant takes is told by a formula; each round has its noise."""
+"""Made-up documents of tools/bench: a formula gives a contestant's time; each round has its noise."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from bench import results
 
 Info = dict[str, Any]
 Cost = Callable[[Info], float]  # seconds
@@ -45,6 +47,7 @@ FLOOR = cost(1e-3, 1e-5)
 COSTS: dict[str, Cost] = {
     "floor plain": FLOOR,
     "floor phased": cost(0.9e-3, 1e-5),
+    "netdevns C batch": cost(0.7e-3, 1e-5),
     "netdevns native": cost(0.8e-3, 1e-5, 1e-4),
     "netdevns reference": cost(1.2e-3, 2e-5, 2e-4),
     "netdevns native record": cost(0.9e-3, 1e-5, 1e-4),
@@ -78,9 +81,25 @@ def raw(
             for contestant, seconds in COSTS.items()
             for each in rounds(scenario, contestant, seconds(shape(scenario)))
         ]
-    machine = {"kernel": kernel, "uml": uml, "cores": 2, "versions": {"iproute2": "6.1.0"}, "netdevns_commit": "abc"}
+    machine = {
+        "kernel": kernel,
+        "uml": uml,
+        "cores": 2,
+        "hz": 250,
+        "versions": {"iproute2": "6.1.0"},
+        "netdevns_commit": "abc",
+    }
     machine["cpu"] = {"brand_raw": "A CPU", "count": 2}
     return {"machine_info": {"node": "n", **machine, **facts}, "commit_info": {}, "benchmarks": list(benchmarks)}
+
+
+CRUN = "container-crun-newest"
+
+
+def container() -> results.Document:
+    """With the start of a container, each way slower than the one before."""
+    starts = [each for n, start in enumerate(results.STARTS) for each in rounds(CRUN, start, 0.2 + 0.1 * n)]
+    return results.parsed(raw([*raw()["benchmarks"], *starts], versions={"crun": "1.28"}), "a")
 
 
 def changed(document: Mapping[str, Any], contestant: str, factor: float) -> dict[str, Any]:

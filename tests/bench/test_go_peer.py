@@ -1,4 +1,4 @@
-"""The peer in Go does its job, as whoever races it expects: the protocol, and what arrives."""
+"""The peer in Go does its job: the protocol, and the devices that arrive."""
 
 from __future__ import annotations
 

@@ -1,53 +1,67 @@
-"""docs/performance.md: what is in it comes from the documents; what is not there is said; it is the same each time."""
+"""docs/performance.md and its appendix: made of the documents alone; a section without measurements says so."""
 
 from __future__ import annotations
 
-import itertools
 import re
-import sys
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
-from bench import charts, drawing, page, prose, results, targets
+from bench import page, prose, results, targets
 from bench.results import Document, Refused
-from tests.bench.documents import FLOOR, changed, raw, rounds, shape, written
-from tests.support.require import require_module
+from tests.bench.documents import CRUN, container, raw, rounds
 
 RUNNING = results.parsed(raw(), "a.json")
-GUEST = results.parsed(raw(kernel="6.12.1", uml=True), "b.json")
-CONTAINER = [each for n, step in enumerate(results.STEPS) for each in rounds("container-crun", step, 0.2 + 0.1 * n)]
+GUEST = results.parsed(raw(kernel="6.12.1", uml=True, hz=100, cores=1), "b.json")
 
 
 def made(*documents: Document) -> str:
     return page.text(documents, prose.load(), targets.load(), [])
 
 
-def section(text: str, heading: str) -> str:
-    return re.split(r"^## ", text, flags=re.MULTILINE)[
-        [each.split("\n")[0] for each in re.split(r"^## ", text, flags=re.MULTILINE)].index(heading)
+def appendix(*documents: Document) -> str:
+    return page.appendix(documents, prose.load(), [])
+
+
+def section(text: str, id_: str) -> str:
+    """By its heading, up to the next one."""
+    return text.partition(f"\n## {prose.load().sections[id_][0]}\n")[2].partition("\n## ")[0]
+
+
+# ---- the pages ----
+
+
+def test_pages_have_their_sections_in_order() -> None:
+    """Each with its heading, the first as the page's own."""
+    for text, ids in ((made(RUNNING, GUEST), prose.PAGE), (appendix(RUNNING, GUEST), prose.APPENDIX)):
+        headings = [prose.load().sections[id_][0] for id_ in ids]
+        assert re.findall(r"^#+ (.*)", text, re.MULTILINE)[: len(ids)] == headings
+    assert "./tools/bench page --measure" in made(RUNNING)
+
+
+def test_page_begins_with_containers() -> None:
+    """A row for each way in which devices get there, total and over the bare start, a column for each count."""
+    text = made(container())
+    assert text.index("A container's start") < text.index("Targets")
+    rows = [line for line in section(text, "container").splitlines() if line.startswith("|")]
+    assert rows == [
+        "| start | crun 1.28, 1 device | crun 1.28, 10 devices |",
+        "| --- | --- | --- |",
+        "| bare | 200 |  |",
+        "| prepared | 300 (+100) | 400 (+200) |",
+        "| `netdevns-hook` | 500 (+300) | 600 (+400) |",
+        "| the runtime's own move | 700 (+500) | 800 (+600) |",
+        "| `netdevns hook` (Python) | 900 (+700) | 1,000 (+800) |",
     ]
 
 
-# ---- the page ----
-
-
-def test_page_has_its_sections_in_order() -> None:
-    """Each with its heading, the first as the page's own."""
-    text = made(RUNNING, GUEST)
-    headings = [prose.load().sections[id_][0] for id_ in prose.SECTIONS]
-    assert re.findall(r"^#+ (.*)", text, re.MULTILINE)[0] == headings[0]
-    assert re.findall(r"^## (.*)", text, re.MULTILINE) == headings[1:]
-    assert "./tools/bench page a.json b.json" in text
-
-
 def test_machines_are_beside_each_other() -> None:
-    """A column for each kernel; what one does not tell is a dash."""
-    other = results.parsed(raw(kernel="6.12.1", uml=True, versions={}), "b")
-    text = section(made(RUNNING, other), "Measured on")
+    """A column for each kernel, with its CONFIG_HZ and processors; a fact that one lacks is a dash."""
+    other = results.parsed(raw(kernel="6.12.1", uml=True, hz=100, cores=1, versions={}), "b")
+    text = section(made(RUNNING, other), "machine")
     assert "|  | Linux 6.18.44 | UML 6.12.1 |" in text
-    assert "| iproute2 | 6.1.0 | - |" in text
+    for row in ("processors | 2 | 1", "CONFIG_HZ | 250 | 100", "iproute2 | 6.1.0 | -"):
+        assert f"| {row} |" in text
 
 
 def test_thrown_out_rounds_are_named() -> None:
@@ -59,20 +73,20 @@ def test_thrown_out_rounds_are_named() -> None:
 
 
 def test_targets_have_what_was_measured() -> None:
-    """On their kernel; the others' rows say that nothing was."""
-    text = section(made(RUNNING), "Targets")
-    row = next(line for line in text.splitlines() if line.startswith("| 60 UP devices") and "Linux" in line)
-    assert "| ≤ 0.9 | 0.806 (0.806 to 0.806) | yes |" in row
-    assert re.search(r"^\| 60 UP devices.*\| UML \|.*not measured", text, re.MULTILINE)
+    """And one that was not says so."""
+    text = section(made(RUNNING), "targets")
+    assert "| 60 devices: wall, against the plain floor | ≤ 0.9 | 0.806 (0.806 to 0.806) | yes |" in text
+    assert re.search(r"^\| crun, one device.*\| - \| not measured \|$", text, re.MULTILINE)
 
 
-def test_peers_are_in_a_table_for_each_kernel() -> None:
-    """Against the floor, and as multiples of netdevns; no CPU time of User Mode Linux."""
-    text = section(made(RUNNING, GUEST), "Beside others")
-    here, guest = text.split("**UML 6.12.1, batch-60**")
-    assert "| contestant | wall, ms | CPU, ms | wall / floor plain |" in here
-    assert re.search(r"^\| floor plain \| 61\.2 \| 30\.6 \| - \| - \| 1\.1", here, re.MULTILINE)
-    assert re.search(r"^\| pyroute2 \| 17\.\d ", here, re.MULTILINE)
+def test_contestants_are_in_a_table() -> None:
+    """Of the running kernel on the page, of each in the appendix; no CPU time of User Mode Linux."""
+    text = section(made(RUNNING, GUEST), "peers")
+    assert "| contestant | wall, ms | CPU, ms | wall / floor plain |" in text
+    assert re.search(r"^\| floor plain \| 61\.2 \| 30\.6 \| - \| - \| 1\.1", text, re.MULTILINE)
+    assert "UML" not in text
+    here, guest = section(appendix(RUNNING, GUEST), "beside").split("**UML 6.12.1, batch-60**")
+    assert "**Linux 6.18.44, batch-60**" in here
     assert "CPU" not in guest
 
 
@@ -82,7 +96,7 @@ def test_processes_and_memory_are_in_a_table() -> None:
         *rounds("batch-1", "floor plain", 1.0), *rounds("import", "python", 0.01, max_rss_kib=10 * 1024),
         *rounds("import", "netdevns native import", 0.02, max_rss_kib=15 * 1024),
     ]  # fmt: skip
-    text = section(made(results.parsed(raw(benchmarks), "a")), prose.load().sections["rest"][0])
+    text = section(appendix(results.parsed(raw(benchmarks), "a")), "rest")
     assert [line for line in text.splitlines() if line.startswith("|")][2:] == [
         "| import | python | 10.0 | 5.00 | 10.0 | - |",
         "| import | netdevns native import | 20.0 | 10.0 | 15.0 | 2.00 (2.00 to 2.00) of python |",
@@ -90,21 +104,19 @@ def test_processes_and_memory_are_in_a_table() -> None:
 
 
 def test_all_moves_are_in_a_table_against_the_floor() -> None:
-    """A table for each time that a kernel tells; who did not take part has a dash; whole processes are elsewhere."""
+    """A table for each time that a kernel measures; an absent contestant is a dash; whole processes are elsewhere."""
     more = [*rounds("hook-1", "floor plain", 1.0), *rounds("check-60", "netdevns native", 1.0)]
     one = [
         *rounds("batch-60", "floor plain", 1.0),
         *rounds("batch-60", "go", 3.0),
         *rounds("batch-1", "floor plain", 1.0),
     ]
-    text = section(
-        made(results.parsed(raw([*more, *one, *rounds("batch-1", "ip -batch", 2.0)]), "a")), "Against the floor"
-    )
+    text = section(appendix(results.parsed(raw([*more, *one, *rounds("batch-1", "ip -batch", 2.0)]), "a")), "floor")
     assert [line for line in text.splitlines() if line.startswith(("| ", "**"))] == [
         line
         for what in ("wall", "CPU")
         for line in (
-            f"**Linux 6.18.44, {what} time: times the plain floor**",
+            f"**Linux 6.18.44, {what} time against the plain floor**",
             "| scenario | ip -batch | go |",
             "| --- | --- | --- |",
             "| batch-60 | - | 3.00 |",
@@ -113,35 +125,37 @@ def test_all_moves_are_in_a_table_against_the_floor() -> None:
     ]
 
 
-def test_what_being_sure_costs_is_told_against_the_move() -> None:
-    """The record in the rounds of the move; check and undo had others; the floor of CPU time is no guest's."""
+def test_safety_is_compared_with_the_move() -> None:
+    """The record in the rounds of the move; check and undo had others."""
     benchmarks = [
         *rounds("batch-60", "netdevns native", 1.0), *rounds("batch-60", "netdevns native record", 1.2),
         *rounds("check-60", "netdevns native", 0.1), *rounds("rollback-60", "netdevns native", 3.0),
     ]  # fmt: skip
-    rows = section(made(results.parsed(raw(benchmarks, uml=True), "a")), "What being sure costs").splitlines()
+    rows = section(made(results.parsed(raw(benchmarks), "a")), "safety").splitlines()
     assert [row for row in rows if "| native |" in row] == [
-        "| a move | native | 1,000 | - |",
-        "| a move, with the record | native | 1,200 | 1.20 (1.20 to 1.20) |",
-        "| the check alone | native | 100 | 0.100 (0.0990 to 0.102) |",
-        "| a move, interrupted when all have arrived, undone | native | 3,000 | 3.00 (2.97 to 3.06) |",
+        "| a move | native | 1,000 | 500 | - | - |",
+        "| a move, with the record | native | 1,200 | 600 | 1.20 (1.20 to 1.20) | 1.20 (1.20 to 1.20) |",
+        "| the check alone | native | 100 | 50.0 | 0.100 (0.0990 to 0.102) | 0.100 (0.0990 to 0.102) |",
+        "| a move that is interrupted after the last device, and its undo | native | 3,000 | 1,500 "
+        "| 3.00 (2.97 to 3.06) | 3.00 (2.97 to 3.06) |",
     ]
 
 
-def test_containers_are_told_against_the_bare_runtime() -> None:
-    """A table for each runtime, and no row of the other processes."""
-    text = made(results.parsed(raw(CONTAINER), "a"))
-    rows = section(text, "A container's start").splitlines()
-    assert "**Linux 6.18.44, container-crun**" in rows
-    assert any(row.startswith("| runtime + netdevns hook, 10 devices | 600 | 300 | 3.00 ") for row in rows)
-    assert "Not measured" in section(text, prose.load().sections["rest"][0])
+def test_containers_have_a_table_each() -> None:
+    """Against the bare runtime, with CPU time; no row among the other processes."""
+    text = appendix(container())
+    rows = section(text, "containers").splitlines()
+    assert f"**Linux 6.18.44, {CRUN}**" in rows
+    assert any(row.startswith("| runtime + netdevns hook, 10 devices | 1,000 | 500 | 5.00 ") for row in rows)
+    assert "Not measured" in section(text, "rest")
 
 
 def test_sections_without_measurements_say_so() -> None:
     """No crash, no empty section."""
-    text = made(results.parsed(raw(rounds("batch-1", "floor plain", 1.0)), "a"))
-    for heading in ("Against the number of devices", "Beside others", "What one more costs", "A container's start"):
-        assert "Not measured in these documents." in section(text, heading)
+    document = results.parsed(raw(rounds("batch-1", "floor plain", 1.0)), "a")
+    for text, ids in ((made(document), ("container", "safety")), (appendix(document), ("rest", "costs", "others"))):
+        for id_ in ids:
+            assert "Not measured." in section(text, id_)
 
 
 def test_cells_cannot_break_a_table() -> None:
@@ -156,13 +170,13 @@ TRIED = '[[optimisation]]\nwhat = "W"\neffect = "{batch-60 | go / floor plain | 
 
 
 def test_numbers_in_words_are_measured(tmp_path: Path) -> None:
-    """On each kernel that has them; where none has, that is said."""
+    """On each kernel that has them; without one, that is said."""
     (tmp_path / "p.toml").write_text(SECTIONS + TRIED)
     words = prose.load(tmp_path / "p.toml")
-    text = page.text([RUNNING, GUEST], words, [], [])
+    text = page.appendix([RUNNING, GUEST], words, [])
     assert "| W | 3.02 (3.02 to 3.02) on Linux 6.18.44, 3.02 (3.02 to 3.02) on UML 6.12.1 | no | Y |" in text
     nothing = results.parsed(raw(rounds("batch-1", "floor plain", 1.0)), "a")
-    assert "| W | not measured | no | Y |" in page.text([nothing], words, [], [])
+    assert "| W | not measured | no | Y |" in page.appendix([nothing], words, [])
 
 
 @pytest.mark.parametrize(
@@ -174,7 +188,7 @@ def test_numbers_in_words_are_measured(tmp_path: Path) -> None:
         ("| wall}", "| time}", "is not {SCENARIO"),
         ("go / floor plain", "go", "is not {SCENARIO"),
         ("[section.page]", "[section.pages]", "no section page"),
-        ("[section.page]", "[section.more]\n[section.page]", "section more: not one of the page"),
+        ("[section.page]", "[section.more]\n[section.page]", "section more: not one of the pages"),
         ('text = "T"', "", "has heading, text"),
     ],
 )
@@ -183,166 +197,3 @@ def test_words_that_are_wrong_are_refused(old: str, new: str, why: str, tmp_path
     (tmp_path / "p.toml").write_text((SECTIONS + TRIED).replace(old, new, 1))
     with pytest.raises(Refused, match=why):
         prose.load(tmp_path / "p.toml")
-
-
-# ---- charts ----
-
-
-@pytest.fixture(scope="module")
-def drawn() -> dict[str, charts.Chart]:
-    """All charts of two kernels, one of them with containers."""
-    require_module("bench", "matplotlib")
-    documents = [results.parsed(raw([*raw()["benchmarks"], *CONTAINER]), "a"), GUEST]
-    return {name: chart for name, draw in charts.EVERY.items() if (chart := draw(documents))}
-
-
-def words_of(chart: charts.Chart) -> list[str]:
-    root = ElementTree.fromstring(chart.svg)
-    return ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
-
-
-@pytest.mark.thorough
-def test_all_charts_are_drawn(drawn: dict[str, charts.Chart]) -> None:
-    """Each is in a section of the page."""
-    assert list(drawn) == list(charts.EVERY)
-    assert set(charts.EVERY) <= set(prose.SECTIONS)
-
-
-@pytest.mark.parametrize("name", charts.EVERY)
-def test_chart_is_for_dark_and_light_pages(name: str, drawn: dict[str, charts.Chart]) -> None:
-    """Text is text, in the page's colour; nothing is behind it, nothing black or white in it."""
-    svg = drawn[name].svg
-    assert "@media (prefers-color-scheme: dark)" in svg
-    assert words_of(drawn[name])
-    colours = set(re.findall(r"(?:fill|stroke): ([^;\"']+)", svg))
-    assert (
-        {"currentColor"} <= colours <= {"currentColor", "none", drawing.GRID, *(c for c, _ in drawing.LOOKS.values())}
-    )
-    # matplotlib says nothing of what is black: a shape of its own without a fill, outside of <defs>, would be.
-    bare = [text for text in re.findall(r"<text [^>]*>", svg) if "currentColor" not in text]
-    assert [text for text in bare if not re.search(r"fill: #", text)] == []
-
-
-@pytest.mark.parametrize("name", ["floor", "batch"])  # of each kind one: drawing is slow
-def test_chart_is_the_same_each_time(name: str, drawn: dict[str, charts.Chart]) -> None:
-    """Of the same documents; without a date."""
-    documents = [results.parsed(raw([*raw()["benchmarks"], *CONTAINER]), "a"), GUEST]
-    again = charts.EVERY[name](documents)
-    assert again
-    assert again.svg == drawn[name].svg
-    assert "dc:date" not in again.svg
-
-
-@pytest.mark.parametrize("name", charts.EVERY)
-def test_chart_of_what_was_not_measured_is_left_out(name: str) -> None:
-    """Without a crash."""
-    assert charts.EVERY[name]([results.parsed(raw(rounds("check-60", "netdevns native", 1.0)), "a")]) is None
-
-
-def test_chart_names_kernels_and_contestants(drawn: dict[str, charts.Chart]) -> None:
-    """A panel for each time that a kernel tells; CPU time only on the running one."""
-    words = words_of(drawn["peers"])
-    assert [each for each in words if each.endswith("time")] == [
-        "Linux 6.18.44, wall time",
-        "Linux 6.18.44, CPU time",
-        "UML 6.12.1, wall time",
-    ]
-    assert words.count("pyroute2") == 3
-    assert f"{results.number((14e-3 * 60 + 1e-4 * 120 + 5e-3) / FLOOR(shape('batch-60')))}" in words
-
-
-def test_container_chart_has_what_each_step_adds(drawn: dict[str, charts.Chart]) -> None:
-    """The first one is the whole."""
-    assert {"200 ms", "+100 ms", "+ netdevns hook, 10 devices"} <= set(words_of(drawn["container"]))
-
-
-def test_callers_chart_begins_with_one_alone(drawn: dict[str, charts.Chart]) -> None:
-    """The batch of one is what several at the same time are seen beside."""
-    words = words_of(drawn["callers"])
-    assert {"1", "2", "4", "native", "go"} <= set(words)
-    assert "callers at the same time, a device each" in words
-
-
-def test_names_beside_curves_are_moved_apart() -> None:
-    """No more than it takes, in their order."""
-    assert drawing.apart([0.1, 0.5, 0.9], 0.1) == [0.1, 0.5, 0.9]
-    assert drawing.apart([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
-    assert drawing.apart([0.0, 0.0], 0.1) == pytest.approx([0.04, 0.14])  # not below the axis
-    places = drawing.apart([0.1, 0.5, 0.52, 0.53, 0.6], 0.1)
-    assert all(b - a >= 0.1 - 1e-9 for a, b in itertools.pairwise(places))
-
-
-# ---- the command ----
-
-
-# Enough for two charts: drawing is slow.
-SMALL = [
-    each
-    for each in raw()["benchmarks"]
-    if each["group"] == "batch-60" and each["extra_info"]["contestant"] in ("floor plain", "netdevns native", "go")
-]
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> list[str]:
-    require_module("bench", "matplotlib")
-    guest = raw(SMALL, kernel="6.12.1", uml=True)
-    return [str(written(tmp_path, "b.json", guest)), str(written(tmp_path, "a.json", raw(SMALL)))]
-
-
-def test_written_page_is_up_to_date(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And every link of it leads to a chart; what has no chart is told."""
-    file = tmp_path / "docs/performance.md"
-    assert page.main(files, file) == 0
-    out = capsys.readouterr().out
-    assert "no chart container: its scenarios are not in these documents\n" in out
-    links = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", file.read_text())
-    assert sorted(links) == sorted(f"performance/{each.name}" for each in (file.parent / "performance").iterdir())
-    assert page.main([*files, "--check"], file) == 0
-    assert capsys.readouterr().out == "up to date\n"
-
-
-def test_page_that_is_stale_is_found(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Other documents, an edit, a chart that is missing or too many; nothing is written."""
-    file = tmp_path / "docs/performance.md"
-    page.main(files, file)
-    written(tmp_path, "a.json", changed(raw(SMALL), "go", 2.0))
-    (file.parent / "performance/floor.svg").unlink()
-    (file.parent / "performance/old.svg").write_text("<svg/>")
-    capsys.readouterr()
-    assert page.main([*files, "--check"], file) == 1
-    told = capsys.readouterr().out
-    for name in ("performance.md", "performance/peers.svg", "performance/floor.svg"):
-        assert f"{name} is stale\n" in told
-    assert "performance/old.svg is no longer drawn\n" in told
-    assert not (file.parent / "performance/floor.svg").exists()
-    assert page.main(files, file) == 0
-    assert not (file.parent / "performance/old.svg").exists()
-
-
-def test_another_matplotlib_may_draw_otherwise() -> None:
-    """Only what is written must be the same then; with the same version all must."""
-    svg = '<svg xmlns="http://www.w3.org/2000/svg"><text x="1">a</text><!-- matplotlib 3.9.0 --></svg>'
-    assert not page._same(svg, svg.replace('"1"', '"2"'))
-    assert page._same(svg, svg.replace('"1"', '"2"').replace("3.9.0", "3.10.1"))
-    assert not page._same(svg, svg.replace(">a<", ">b<").replace("3.9.0", "3.10.1"))
-    assert not page._same("", svg)
-
-
-def test_page_of_no_document_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, exit code 2, nothing written."""
-    file = tmp_path / "docs/performance.md"
-    assert page.main([str(written(tmp_path, "a.json", {}))], file) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert not file.parent.exists()
-
-
-def test_charts_need_matplotlib(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where it is missing, that is said in one line, and the page stays as it was."""
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    file = tmp_path / "docs/performance.md"
-    assert page.main([str(written(tmp_path, "a.json", raw()))], file) == 2
-    assert re.fullmatch(r"the charts need matplotlib, .*\n", capsys.readouterr().err)
-    assert not file.parent.exists()

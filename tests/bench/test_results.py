@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import results
+from bench import results, store
 from bench.results import CPU, RSS, WALL, Fit, Refused, Spread
 from tests.bench.documents import cost, raw, rounds, written
 
@@ -15,16 +15,17 @@ ONE = rounds("batch-1", "floor plain", 2.0) + rounds("batch-1", "netdevns native
 
 
 def test_document_is_read() -> None:
-    """Its kernel, its scenarios, who took part in the usual order, the facts in one level."""
+    """Its kernel, its scenarios, its contestants in the usual order, the facts in one level."""
     document = results.parsed(raw(list(reversed(ONE))), "a.json")
     assert (document.name, document.uml) == ("Linux 6.18.44", False)
     assert document.contestants("batch-1") == ["floor plain", "netdevns native"]
     assert document.scenarios["batch-1"].addresses == 2
-    assert document.machine == {"CPU": "A CPU", "cores": "2", "netdevns": "abc", "iproute2": "6.1.0"}
+    facts = {"CPU": "A CPU", "processors": "2", "CONFIG_HZ": "250", "netdevns": "abc", "iproute2": "6.1.0"}
+    assert document.machine == facts
 
 
 def test_ratio_is_that_of_each_round() -> None:
-    """Noise that both meet is not seen; the medians alone would not tell so."""
+    """Noise that both meet is not seen; the medians alone would hide that."""
     document = results.parsed(raw(ONE), "a.json")
     ratio = document.ratio("batch-1", "netdevns native", "floor plain", WALL)
     assert ratio
@@ -78,7 +79,7 @@ def test_kernel_has_its_version_as_name(tmp_path: Path) -> None:
 
 
 def test_bases_are_floors_or_a_process_that_does_nothing() -> None:
-    """The floors in their order; a bare process only where no floor took part; else nobody."""
+    """The floors in their order; a bare process only where no floor took part; else none."""
     benchmarks = [
         *ONE, *rounds("batch-1", "floor phased", 1.0), *rounds("batch-1", "python", 1.0),
         *rounds("import", "python isolated", 1.0), *rounds("import", "python", 1.0), *rounds("check", "go", 1.0),
@@ -90,7 +91,7 @@ def test_bases_are_floors_or_a_process_that_does_nothing() -> None:
 
 
 def test_cpu_time_of_uml_is_no_measurement() -> None:
-    """Jiffies of 10 ms: there is neither a value nor a ratio, and the document says what can be told."""
+    """Jiffies of 10 ms: there is neither a value nor a ratio, and the document shows wall time alone."""
     document = results.parsed(raw(ONE, uml=True), "a")
     assert document.name == "UML 6.18.44"
     assert document.metrics == (WALL,)
@@ -143,6 +144,31 @@ def test_documents_come_in_the_order_of_kernels(tmp_path: Path) -> None:
     assert [each.name for each in results.load_all(files)] == ["Linux 6.18.44", "UML 6.9.3", "UML 6.12.1"]
     with pytest.raises(Refused, match=r"a\.json, a\.json: the same kernel, Linux 6\.18\.44"):
         results.load_all([files[2], files[2]])
+
+
+# ---- what is stored ----
+
+
+def test_stored_results_are_those_of_the_document(tmp_path: Path) -> None:
+    """Values, sizes, facts, and what was thrown out; the kernel without what a distribution adds."""
+    lost = rounds("batch-1", "go", 9.0, verified=False, why="an address is missing")
+    document = raw([*raw()["benchmarks"], *lost[:2]], kernel="6.12.43+deb13-amd64")
+    (tmp_path / "a.json").write_text(store.text(store.stored(document)))
+    found, wanted = results.load(tmp_path / "a.json"), results.parsed(document, "a.json")
+    assert (found.name, found.machine, found.scenarios) == (wanted.name, wanted.machine, wanted.scenarios)
+    assert found.dropped == wanted.dropped
+    assert found.dropped
+    assert found.series.keys() == wanted.series.keys()
+    for key, values in wanted.series.items():
+        for number, times in values.items():
+            assert found.series[key][number] == pytest.approx(times, abs=1e-6)
+    assert found.kernel == "6.12.43"
+
+
+def test_stored_results_have_a_line_for_each_contestant() -> None:
+    """So that a change is seen where it is."""
+    text = store.text(store.stored(raw()))
+    assert len([line for line in text.splitlines() if line.startswith("  ")]) == len(results.parsed(raw(), "a").series)
 
 
 # ---- the spread and the fits ----
@@ -225,5 +251,5 @@ def test_ratios_are_written_as_they_are_asked_for() -> None:
 
 
 def test_made_up_documents_are_json() -> None:
-    """What other tests stand on."""
+    """Other tests use them."""
     assert json.loads(json.dumps(raw())) == raw()

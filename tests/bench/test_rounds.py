@@ -16,9 +16,10 @@ import pytest
 from bench.conftest import FEWEST
 from bench.contestants import CONTESTANTS, Setting, takes_part
 from bench.layout import Layout
-from bench.results import OWN_MOVES, STEPS
+from bench.results import BARE_START, OWN_MOVES, PREPARED, PYTHON_HOOK, STATIC_HOOK
 from bench.round import Place, combined, destroy
 from bench.scenario import SCENARIOS, Scenario
+from netdevns import JOURNAL_DIR
 from tests.support.namespaces import Namespace
 from tests.support.require import require, require_module
 
@@ -39,7 +40,7 @@ def suite(*options: str, **asked: Any) -> str:
 
 # What differs from one of these by an option only is not repeated here.
 MOVERS = [
-    *("floor plain", "netdevns native record", "netdevns reference", "netdevns native first"),
+    *("floor plain", "netdevns C batch", "netdevns native record", "netdevns reference", "netdevns native first"),
     *("netdevns command", "netdevns hook", "netdevns hook reference", "ip per step", "pyroute2"),
 ]
 
@@ -54,7 +55,7 @@ def test_every_contestant_does_all_of_the_work(name: str) -> None:
     assert result.wall_s > 0
 
 
-def test_who_does_not_warm_up_is_noticed() -> None:
+def test_contestant_that_does_not_warm_up_is_noticed() -> None:
     """A process that stays moves two devices of its own before it is ready: its job is not its first."""
     plain = CONTESTANTS["floor plain"]
 
@@ -66,28 +67,60 @@ def test_who_does_not_warm_up_is_noticed() -> None:
     assert "source: warm0a should not be there" in play(replace(plain, commands=without)).why
 
 
+def container(runtime: str, name: str, layout: Layout = SMALL.layout) -> Scenario:
+    """Ends the test where the runtime is not here."""
+    scenario = replace(SMALL, runtime=runtime, cold=True, layout=layout)
+    if not takes_part(name, scenario):
+        need = "native" if runtime.endswith("-newest") else "runtimes"
+        require(need, f"no {runtime} with busybox here, or a kernel that it is not measured on")
+    return scenario
+
+
 @pytest.mark.parametrize(
     ("runtime", "name"),
     [
-        *((runtime, STEPS[n]) for runtime in ("runc", "crun") for n in (0, 3)),
-        ("embed", STEPS[0]),
+        *((runtime, name) for runtime in ("runc", "crun") for name in (BARE_START, f"{PYTHON_HOOK}, 1 device")),
+        ("embed", BARE_START),
         ("embed", OWN_MOVES[0]),
+        *((r, f"{way}, 1 device") for r in ("runc-newest", "crun-newest") for way in (PREPARED, STATIC_HOOK)),
     ],
 )
 def test_containers_get_what_is_moved(runtime: str, name: str) -> None:
-    """So many devices as the step's name says, of two; the others stay."""
-    scenario = replace(SMALL, runtime=runtime)
-    if not takes_part(name, scenario):
-        require("runtimes", f"no {runtime} with busybox here, or a kernel that they are not measured on")
-    assert play(name, scenario).why == ""
+    """So many devices as the name says, of two; the others stay."""
+    assert play(name, container(runtime, name)).why == ""
+
+
+@pytest.mark.parametrize("runtime", ["runc-newest", "crun-newest"])
+def test_runtime_moves_what_it_can_keep(runtime: str) -> None:
+    """IPv4 addresses, by netDevices and without a hook; of labels and IPv6 addresses each loses something."""
+    name, ipv4 = OWN_MOVES[0], Layout(2, 2)
+    assert play(name, container(runtime, name, ipv4)).why == ""
+    assert play(name, container(runtime, name)).why
+    strict = replace(CONTESTANTS[name], relabels=True)
+    assert ("has the label d0" in play(strict, container(runtime, name, ipv4)).why) == (runtime == "crun-newest")
+
+
+def test_no_start_finds_the_loan_of_an_earlier_one() -> None:
+    """Records and loans end with their turn, outside of what is measured."""
+    if "NETDEVNS_OWN_RUN" not in os.environ:
+        require("netns", "no /run of its own; ./tools/test has one")
+    name = f"{STATIC_HOOK}, 1 device"
+    scenario = container("crun-newest", name)
+    seen = []
+
+    def commands(setting: Setting) -> list[list[str]]:
+        seen.append(sorted(os.listdir(loans)) if (loans := Path(JOURNAL_DIR, "loan")).exists() else [])
+        return CONTESTANTS[name].commands(setting)
+
+    for _ in range(2):
+        assert play(replace(CONTESTANTS[name], commands=commands), scenario).why == ""
+    assert seen == [[], []]
 
 
 def test_a_container_without_its_device_is_noticed() -> None:
-    """The step moves one, and no hook moves it."""
-    if not takes_part(STEPS[0], replace(SMALL, runtime="crun")):
-        require("runtimes", "no crun with busybox here, or a kernel that it is not measured on")
-    lazy = replace(CONTESTANTS[STEPS[0]], moves=1)
-    assert "source: d0 should not be there" in play(lazy, replace(SMALL, runtime="crun")).why
+    """It shall have one, and no hook moves it."""
+    lazy = replace(CONTESTANTS[BARE_START], moves=1)
+    assert "source: d0 should not be there" in play(lazy, container("crun", BARE_START)).why
 
 
 @pytest.mark.parametrize("variant", ["plain", "plain-one-ack", "phased"])
@@ -104,7 +137,7 @@ def test_floor_takes_another_ifindex_where_its_own_is_taken() -> None:
 
 @pytest.mark.parametrize("task", ["check", "rollback"])
 def test_check_and_rollback_leave_all_as_it_was(task: str) -> None:
-    """What they are measured for is that nothing has changed."""
+    """Verified is that nothing has changed."""
     assert play("netdevns native", replace(SMALL, task=task)).why == ""
 
 
@@ -116,7 +149,7 @@ def test_bare_python_moves_nothing() -> None:
 
 
 def test_a_move_is_no_check() -> None:
-    """Whoever moves where nothing may be moved is thrown out."""
+    """A contestant that moves where nothing may be moved is thrown out."""
     assert "source: no d0" in play("floor plain", replace(SMALL, task="check")).why
 
 

@@ -1,4 +1,4 @@
-"""Whoever skips a part of the work is thrown out, and the reason says which part it was."""
+"""A contestant that skips a part of the work is thrown out, and the reason names the part."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ SKIPPED: dict[str, tuple[Edit, str]] = {
     "half of the batch": (half, "source: d1 should not be there"),
     "leaves a device": (leave_something, "source: left should not be there"),
     "brings a device": (bring_something, "target: brought should not be there"),
-    "lifetime": (replace("nodad", "nodad valid_lft 900 preferred_lft 900"), "is not there for good"),
+    "lifetime": (replace("nodad", "nodad valid_lft 900 preferred_lft 900"), "has a limited lifetime"),
     "scope": (replace("brd 10.1.0.255", "brd 10.1.0.255 scope link"), "has the scope link"),
     "adds an address": (
         lambda _, there: there.append("addr add 10.9.9.9/32 dev net0"),
@@ -112,7 +112,7 @@ def test_whole_work_passes() -> None:
     ids=["does nothing", "no JSON", "no cpu_s", "not ready", "fails"],
 )
 def test_talkers_are_thrown_out(contestant: Any, why: str) -> None:
-    """A time that somebody only claims counts for nothing."""
+    """A time without the work is not used."""
     assert why in play(contestant).why
 
 
