@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from . import scenario as scenarios
-from .build import GO_PEER
+from .build import GO_PEER, STATIC_HOOK
 from .container import is_uml, version_of
 from .contestants import CONTESTANTS, Contestant, takes_part
 from .round import Place, Result
@@ -129,6 +129,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
         output = subprocess.run([GO_PEER, "--version"], capture_output=True, text=True, check=True).stdout
         versions["vishvananda/netlink"] = output.split()[-1]
     if not is_uml():
+        versions["netdevns-hook"] = f"{os.path.getsize(STATIC_HOOK[0]) / 1024:.0f} KiB"
         versions |= {kind: version for kind in ("crun", "runc") if (version := version_of(f"{kind}-newest"))}
     machine_info.update(
         kernel=release,

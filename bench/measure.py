@@ -25,7 +25,7 @@ SANDBOX = [
 IN_GUEST = f'"$@" --benchmark-json=/tmp/bench.json; code=$?; echo "{MARK}"; cat /tmp/bench.json; exit $code'
 GUEST_TIMEOUT_S = 7200
 # After so long no further round of a scenario begins.
-BUDGET_S = {True: 60, False: 20}  # on the running kernel, in a guest
+BUDGET_S = {True: 50, False: 15}  # on the running kernel, in a guest
 # Of a guest: on two, each of its system calls takes four times as long.
 ONE_CORE = ["taskset", "--cpu-list", str(max(os.sched_getaffinity(0)))]
 MEMORY = "mem=1200M"  # for 10,000 devices or 200,000 routes; the last one on the kernel's command line counts

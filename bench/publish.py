@@ -57,7 +57,7 @@ def inserted(text: str, mark: str, table: str, name: str) -> str:
     _, ended, after = rest.partition(END)
     if not (found and ended):
         raise Refused(f"{name}: has no {begin!r} with {END!r} after it")
-    return f"{before}{begin}\n{table}\n{END}{after}"
+    return f"{before}{begin}\n\n{table}\n\n{END}{after}"
 
 
 def stale(wanted: Mapping[Path, str], top: Path) -> list[str]:
@@ -97,6 +97,7 @@ def write(wanted: Mapping[Path, str], top: Path) -> None:
 
 def measured(kernels: Sequence[str], rounds: int | None) -> int:
     """Measures the page's scenarios on each kernel, and stores the results."""
+    Path(build.STATIC_HOOK[0]).unlink(missing_ok=True)  # built anew, by musl-gcc where it was installed meanwhile
     measure.programs()
     worst, documents = 0, {}
     for kernel in kernels:

@@ -55,7 +55,7 @@ def _device(link: dict[str, Any], name: str, ipv4: list[Address], ipv6: list[Add
     if odd := next((a for a in shown if a["scope"] != "global"), None):
         return f"{odd['local']} has the scope {odd['scope']}"
     if odd := next((a for a in found if {a["valid_life_time"], a["preferred_life_time"]} != {FOREVER}), None):
-        return f"{odd['local']} has a limited lifetime"
+        return f"{odd['local']} is not permanent"
     # The kernel shows IPv4 addresses in the order in which they came, and of IPv6 the newest first.
     return _family("inet", name, found, ipv4) or _family("inet6", name, found, list(reversed(ipv6)))
 

@@ -78,7 +78,7 @@ SKIPPED: dict[str, tuple[Edit, str]] = {
     "half of the batch": (half, "source: d1 should not be there"),
     "leaves a device": (leave_something, "source: left should not be there"),
     "brings a device": (bring_something, "target: brought should not be there"),
-    "lifetime": (replace("nodad", "nodad valid_lft 900 preferred_lft 900"), "has a limited lifetime"),
+    "lifetime": (replace("nodad", "nodad valid_lft 900 preferred_lft 900"), "is not permanent"),
     "scope": (replace("brd 10.1.0.255", "brd 10.1.0.255 scope link"), "has the scope link"),
     "adds an address": (
         lambda _, there: there.append("addr add 10.9.9.9/32 dev net0"),
