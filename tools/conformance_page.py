@@ -25,13 +25,24 @@ LONG = 44  # letters of a value in the table
 KEYS = {"heading", "probes", "kernel", "netdevns", "since"}
 
 INTRO = """\
-What the kernel does when a network device changes its namespace, as the probes of `netdevns conformance` measured it. A
-class says what a difference means: `spec`: the OCI runtime-spec, or a promise of netdevns, needs this answer; `abi`: it
-is the same on each kernel so far; `varies`: it is not, and the answer is the result. Where a device is said to be
-"source eth1 down", that is its namespace, its name and its state, after what was tried.
+For distributors, runtime authors and kernel developers: the kernel's behaviour when a network device changes its
+namespace, as measured by the probes of `netdevns conformance`. A class says what a difference means: `spec`: the OCI
+runtime-spec, or a promise of netdevns, needs this answer; `abi`: it is the same on each kernel so far; `varies`: it
+differs, and the answer is the result. "source eth1 down" gives a device's namespace, name and state after the
+attempt.
 
-`netdevns conformance` tells how your kernel compares; `netdevns conformance --list` says what each probe asks.
-`tools/conformance` measures all of these kernels anew."""
+```console
+# netdevns conformance                             # compares your kernel, probe by probe
+# netdevns conformance --list                      # the probes and their classes
+# netdevns conformance "clash.*" varies            # some of them: by id, glob or class
+# netdevns conformance --format json > new.json    # without dates, so that two runs compare equal; ktap for kernel CI
+# netdevns conformance diff old.json new.json      # the differences between two kernels
+```
+
+It runs as root or in a user namespace, in private network namespaces, uses none of the code that moves devices, and
+needs Python's standard library alone. Exit codes: 0: all that must hold holds; 1: something does not, or `diff` found
+a difference; 2: usage. `./tools/conformance` measures all of these kernels and writes this page; `./tools/conformance
+--kernel running`, or another machine's JSON document as its argument, adds a kernel."""
 
 
 @dataclasses.dataclass(frozen=True)

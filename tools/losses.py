@@ -60,7 +60,7 @@ def show(row: Row, outcomes: Outcomes) -> None:
     sys.stdout.flush()
 
 
-# ---- for README.md --------------------------------------------------------------------------------------------------
+# ---- for docs/losses.md ---------------------------------------------------------------------------------------------
 
 
 def losers(outcomes: Outcomes) -> str:
@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("rows", nargs="*", metavar="ROW", help="only these")
     parser.add_argument("--list", action="store_true", help="name the rows and run nothing")
-    parser.add_argument("--markdown", action="store_true", help="print the table that README.md contains")
+    parser.add_argument("--markdown", action="store_true", help="print the table of docs/losses.md")
     args = parser.parse_args(argv)
     known = {row.id: row for row in ROWS}
     if unknown := [name for name in args.rows if name not in known]:

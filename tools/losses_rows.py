@@ -15,7 +15,7 @@ class Row:
     """A scenario. Judged are `facts` (losses_judge); netdevns is judged by all facts in each row."""
 
     id: str
-    promise: str  # what should be the case afterwards: the first column of README's table
+    promise: str  # what should be the case afterwards: the first column of the table in docs/losses.md
     devices: Mapping[str, str]  # host name -> wanted name
     host: str  # lines for `ip -batch`, behind those that make eth1, eth2, ... with their cables
     facts: frozenset[str] = frozenset()  # none: everything must be as it was before

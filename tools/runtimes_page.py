@@ -15,12 +15,12 @@ NATIVE_TIMES = 5
 INTRO = f"""\
 # Runtimes
 
-What becomes of a container's network devices, case by case, with netdevns as the runtime's `createRuntime` hook, and
-with runtimes that have `linux.netDevices` of their own ("native"). Each case is played in fresh namespaces and judged
-by raw dumps of the kernel ([cases.py](../tests/runtimes/cases.py)); `{COMMAND}` plays all and writes this
-page. Where a case holds, the devices are the same in the end with each runtime: name, state, MAC, MTU, and their
-addresses with all attributes, in order. runc takes devices in random order, so a native runtime plays each case up to
-{NATIVE_TIMES} times: what does not hold each time does not hold."""
+For operators who choose a runtime: the network devices of a container, case by case, with netdevns as the runtime's
+`createRuntime` hook, and with runtimes that have `linux.netDevices` of their own ("native"). Each case is played in
+fresh namespaces and judged by raw dumps of the kernel ([cases.py](../tests/runtimes/cases.py)); `{COMMAND}` plays
+all and writes this page. Where a case holds, the devices are the same in the end with each runtime: name, state,
+MAC, MTU, and their addresses with all attributes, in order. runc takes devices in random order, so a native runtime
+plays each case up to {NATIVE_TIMES} times: what does not hold each time does not hold."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """The system calls of a move, exactly: for one device and for ten, UP with two IPv4 addresses each, with a record and
-without. Bounds are in README.md ("Cost"); the numbers of today are here, so that none is added unseen.
+without. The numbers of today are here, so that none is added unseen.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from tests.support import steps
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
 
-# Files of a device that cannot be written, or that no RTM_NEWLINK tells of (README, "Limits").
+# Files of a device that cannot be written, or that no RTM_NEWLINK tells of (docs/limits.md).
 UNTOLD = {
     "ipv4": {"mc_forwarding"},
     "ipv6": {"mc_forwarding", "stable_secret", "ra_honor_pio_life", "ra_honor_pio_pflag", "regen_min_advance"},

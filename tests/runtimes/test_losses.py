@@ -120,8 +120,8 @@ def test_the_judge_notices(row: str, fact: str, where: str, lines: str) -> None:
 
 
 @pytest.mark.parametrize("row", ["label", "taken", "batch"])
-def test_table_in_the_readme_shows_what_is_seen(row: str) -> None:
-    """What README.md says of the tools that every machine has is what happens here."""
+def test_table_shows_what_is_seen(row: str) -> None:
+    """What docs/losses.md says of the tools that every machine has is what happens here."""
     outcomes = {name: played(row, CONTESTANTS[name]) for name in ("ip-script", "ip-restore")}
     told = {
         name: text

@@ -350,7 +350,7 @@ def fdb(socket: Socket) -> list[str]:
     """Entries of bridges that are not learned, and the devices' own.
 
     Without the groups that a device listens to: they follow from addresses and sysctls, in time, or from VLANs on it
-    (01:80:c2:00:00:21, GVRP's), and a move drops these for good (README, Limits: multicast joins).
+    (01:80:c2:00:00:21, GVRP's), and a move drops these for good (docs/limits.md: multicast joins).
     """
     found = []
     for body in socket.dump(RTM_NEWNEIGH, struct.pack("=BxxxiHBB", AF_BRIDGE, 0, 0, 0, 0)):

@@ -1,4 +1,4 @@
-"""What README.md and the pages in docs/ show: their snippets, and the table of what others lose."""
+"""Snippets of README.md and of the pages in docs/, and the table of docs/losses.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-OPERATOR = README.parent / "docs" / "operator.md"
+DOCS = README.parent / "docs"
+OPERATOR = DOCS / "operator.md"
+LOSSES = DOCS / "losses.md"
 
 
 def snippets(language: str, page: Path = README) -> list[str]:
@@ -21,6 +23,6 @@ def commands(page: Path) -> list[list[str]]:
 
 def losses() -> dict[str, list[str]]:
     """The rows of the table that `tools/losses --markdown` prints: id -> the other cells."""
-    found = re.findall(r"^\| `([a-z0-9-]+)` \| (.*) \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.findall(r"^\| `([a-z0-9-]+)` \| (.*) \|$", LOSSES.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(dict(found)) == len(found), "a row is there twice"
     return {name: cells.split(" | ") for name, cells in found}
