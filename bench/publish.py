@@ -1,4 +1,4 @@
-"""Writes docs/performance.md, its appendix and charts, and the tables of figures in README.md and docs/operator.md.
+"""Writes docs/performance.md, its appendix and charts, and the tables in docs/embedding.md and operator.md.
 
 Without --measure: of the results in bench/measured. With it: measures the scenarios of the page on the running kernel,
 then on a guest of User Mode Linux, stores the results, and writes: about 12 minutes on a quiet machine, as root. Exit
@@ -28,7 +28,7 @@ CHARTS = PAGE.parent / page.FOLDER
 GUEST = "6.12"
 # Tables in pages that are written by hand, each between two comments: the mark, and the end.
 INSERTED: dict[str, tuple[str, Callable[[Document], Table | None]]] = {
-    "README.md": ("cost", report.cost),
+    "docs/embedding.md": ("cost", report.cost),
     "docs/operator.md": ("starts", report.starts),
 }
 MARK = "<!-- {}: written by ./tools/bench page -->"

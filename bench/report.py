@@ -81,7 +81,7 @@ def _over(document: Document, scenario: str, start: str) -> str:
 
 
 def cost(document: Document) -> Table | None:
-    """README's: netdevns in a batch against the floor and the others; None: it was not measured."""
+    """Of docs/embedding.md: netdevns in a batch against the floor and the others; None: it was not measured."""
     columns = [("wall / floor", WALL, results.PLAIN), ("CPU / floor", CPU, results.PLAIN)]
     columns += [(f"CPU / `{peer}`", CPU, peer) for peer in ("ip -batch", "pyroute2", "go")]
     rows = []

@@ -24,6 +24,12 @@ SMALL = [
 PLAIN_PAGE = "a\n<!-- cost: written by ./tools/bench page -->\nold\n<!-- end -->\nb\n"
 
 
+def page_of(top: Path) -> Path:
+    """The page that is written by hand and has a table, in its folder."""
+    (top / "docs").mkdir(exist_ok=True)
+    return top / "docs" / "embedding.md"
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
     require_module("bench", "matplotlib")
@@ -33,21 +39,21 @@ def files(tmp_path: Path) -> list[str]:
 
 def test_written_pages_are_up_to_date(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every link of them leads to a chart, or to the appendix; a chart that is missing is reported."""
-    (tmp_path / "README.md").write_text(PLAIN_PAGE)
+    page_of(tmp_path).write_text(PLAIN_PAGE)
     assert publish.main(files, tmp_path) == 0
     assert "no chart container: its scenarios were not measured\n" in capsys.readouterr().out
     folder = tmp_path / publish.CHARTS
     text, more = ((tmp_path / publish.PAGE).read_text(), (folder / "scenarios.md").read_text())
     links = {*re.findall(r"\]\(performance/([^)]+)\)", text), *re.findall(r"!\[[^\]]+\]\(([^)]+)\)", more)}
     assert links == {each.name for each in folder.iterdir()}
-    assert "| native | 0.81 | 0.81 |" in (tmp_path / "README.md").read_text()
+    assert "| native | 0.81 | 0.81 |" in page_of(tmp_path).read_text()
     assert publish.main([*files, "--check"], tmp_path) == 0
     assert capsys.readouterr().out == "up to date\n"
 
 
 def test_page_that_is_stale_is_found(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Other documents, a chart that is missing or too many, another table in a page that is written by hand."""
-    (tmp_path / "README.md").write_text(PLAIN_PAGE)
+    page_of(tmp_path).write_text(PLAIN_PAGE)
     publish.main(files, tmp_path)
     written(tmp_path, "a.json", changed(raw(SMALL), "go", 2.0))
     folder = tmp_path / publish.CHARTS
@@ -56,7 +62,7 @@ def test_page_that_is_stale_is_found(files: list[str], tmp_path: Path, capsys: p
     capsys.readouterr()
     assert publish.main([*files, "--check"], tmp_path) == 1
     found = capsys.readouterr().out
-    names = ("docs/performance.md", "docs/performance/scenarios.md", "docs/performance/peers.svg", "README.md")
+    names = ("docs/performance.md", "docs/performance/scenarios.md", "docs/performance/peers.svg", "docs/embedding.md")
     for name in (*names, "docs/performance/floor.svg"):
         assert f"{name} is stale\n" in found
     assert "docs/performance/old.svg is no longer drawn\n" in found
@@ -67,9 +73,9 @@ def test_page_that_is_stale_is_found(files: list[str], tmp_path: Path, capsys: p
 
 def test_page_without_marks_is_refused(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything is written."""
-    (tmp_path / "README.md").write_text("a\nb\n")
+    page_of(tmp_path).write_text("a\nb\n")
     assert publish.main(files, tmp_path) == 2
-    assert capsys.readouterr().err.startswith("README.md: has no '<!-- cost: ")
+    assert capsys.readouterr().err.startswith("docs/embedding.md: has no '<!-- cost: ")
     assert not (tmp_path / publish.PAGE).exists()
 
 
@@ -103,7 +109,7 @@ def test_charts_need_matplotlib(
 
 
 def test_pages_are_made_of_the_stored_results(capsys: pytest.CaptureFixture[str]) -> None:
-    """docs/performance.md, its appendix and charts, and the tables in README.md and docs/operator.md."""
+    """docs/performance.md, its appendix and charts, and the tables in docs/embedding.md and docs/operator.md."""
     require_module("bench", "matplotlib")
     assert publish.main(["--check"]) == 0, capsys.readouterr().out
 
