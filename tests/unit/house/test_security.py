@@ -58,7 +58,7 @@ def test_readme_leads_to_them() -> None:
         ("a hook that waits for a reader of a full stderr", int(hook_command.STDERR_WAIT_S)),
         ("a device's name", uapi.IFNAMSIZ - 1),
         ("the id of a container, in the name of its loan's file", loans.LONGEST),
-        ("a CDI or hooks.d file that `--install` writes", install.SIZE_MAX >> 20),
+        ("a file that `--install` writes", install.SIZE_MAX >> 20),
         ("such a file that `--install` or `--uninstall` finds", install.SIZE_MAX >> 20),
         ("the note in a folder that `--install` made", install.NOTE_MAX),
         ("symbolic links on the way to a folder or a program", trust.LINKS_MAX),
