@@ -183,9 +183,13 @@ def prepare(words: list[str], name: str, devices: Mapping[str, str | None]) -> s
     """
     if not devices:
         raise Refused("give the devices, too: netdevns units NAME DEV[=NAME] ...")
-    for device in devices:
+    for device, inside in devices.items():
         if why := ifname.why_invalid(os.fsencode(device)):
             raise Refused(f"{quoted(device)}: no device has this name: {why}")
+        wanted = os.fsencode(inside or device)
+        judge = ifname.why_invalid_template if ifname.is_template(wanted) else ifname.why_invalid
+        if why := judge(wanted):
+            raise Refused(f"{quoted(device)}: it cannot be called {quoted(inside or device)}: {why}")
     arguments = [device if inside is None else f"{device}={inside}" for device, inside in devices.items()]
     hook_line.check_text([name, *arguments])
     text = _PREPARE.format(

@@ -152,6 +152,8 @@ def test_an_enabled_unit_is_not_removed(booted: Path, capsys: pytest.CaptureFixt
         (["blue"], "give the devices, too"),
         (["a/b", "eth1"], "no namespace is prepared under that name"),
         (["blue", "a/b"], 'no device has this name: it contains "/"'),
+        (["blue", "eth1=a b"], "eth1: it cannot be called a b: it contains white space"),
+        (["blue", "eth1=%d%d"], "eth1: it cannot be called %d%d"),
         (["blue", "eth1", "eth1"], "this device is given twice"),
         (["blue", "eth1", "--uninstall"], "give the name alone"),
         (["\N{GRINNING FACE}" * 16, "eth1"], "the name of its unit would be longer than 255"),
@@ -203,7 +205,7 @@ def test_systemd_and_udev_accept_them(tmp_path: Path) -> None:
     program.chmod(0o755)
     words = [f"/mnt{str(program).removeprefix(str(tmp_path))}", *SPACES[1:]]
     texts = units.common(words) | {
-        units.unit_of("a b@%n"): units.prepare(words, "a b@%n", {"e-%1": "net0", "é$": None})
+        units.unit_of("a b@%n"): units.prepare(words, "a b@%n", {"e-%1": "net%d", "é$": None})
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
@@ -227,8 +229,8 @@ def test_they_would_find_a_mistake(tmp_path: Path) -> None:
 def test_escapes() -> None:
     """As systemd-escape(1) of systemd 257 prints them."""
     assert units.unit_of("a b@%n") == r"netdevns-prepare-a\x20b\x40\x25n.service"
-    text = units.prepare(["/usr/bin/netdevns"], "blue", {"e-%1": None, "é$": "net0"})
+    text = units.prepare(["/usr/bin/netdevns"], "blue", {"e-%1": "net%d", "é$": "net0"})
     wanted = r"sys-subsystem-net-devices-e\x2d\x251.device sys-subsystem-net-devices-\xc3\xa9\x24.device"
     assert parsed(text)["Unit"]["Wants"] == wanted
-    assert parsed(text)["Service"]["ExecStart"] == ':/usr/bin/netdevns prepare blue "e-%%1" "é$=net0"'
+    assert parsed(text)["Service"]["ExecStart"] == ':/usr/bin/netdevns prepare blue "e-%%1=net%%d" "é$=net0"'
     assert os.linesep.join(text.splitlines()[-2:]) == "[Install]\nWantedBy=multi-user.target"
