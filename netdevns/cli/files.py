@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..oci import cdi, hooks_dir, units
+from ..oci import cdi, hooks_dir
 from ..text.outcome import REFUSED, UNTOUCHED, Usage, device_arguments
 from ..text.output import complain
 
@@ -17,4 +17,8 @@ def run(args: argparse.Namespace) -> int:
         devices = device_arguments(args.devices)
     except Usage as e:
         return complain([str(e), UNTOUCHED], REFUSED)
-    return cdi.run(args, devices) if args.command == "cdi" else units.run(args, devices)
+    if args.command == "cdi":
+        return cdi.run(args, devices)
+    from ..oci import units
+
+    return units.run(args, devices)

@@ -153,7 +153,7 @@ def test_others_are_told_where_a_device_is(place: Machine) -> None:
     """`show`, and a move of a device that is away, name the namespace and the command."""
     prepared(place, "eth1=net0").close()
     assert f"on loan: eth1 as net0, in the prepared namespace {NAME} (" in place.netdevns("show").stdout
-    assert f"`netdevns prepare {NAME} --undo` gives it back" in place.netdevns("show", "eth1").stderr
+    assert f"`netdevns prepare {NAME} --undo` restores it" in place.netdevns("show", "eth1").stderr
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------

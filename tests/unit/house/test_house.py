@@ -29,6 +29,7 @@ FOLDERS = [
 # Modules that import inside of functions, and why.
 LATE_IMPORTS = {
     "__init__": "a public name loads its module when it is used",
+    "cli.files": "cdi and hooks-dir refuse in words of their own where the compiled core is missing",
     "cli.main": "a command loads what it needs: `netdevns --help` and `features` need no compiled core",
     "oci.hook": "a container without devices needs no compiled core",
     "oci.hook_command": "a missing compiled core is reported, and logged",
