@@ -38,35 +38,52 @@ class Oracle:
 
     def __init__(self) -> None:
         self.host: Dump = {}
+        self.right: list[str] = []
         self.wrong: list[str] = []
 
     def look(self, stage: str, sandbox: demo.Sandbox) -> None:
         host, container = dump(sandbox.host_fd), dump(sandbox.container_fd)
         if stage == "before":
             self.host = host
-            self.expect(set(container) == {"lo"}, "the container is empty")
+            self.expect({"the container is not empty": set(container) == {"lo"}})
         elif stage == "moved":
             for host_name, _, name, _ in demo.DEVICES:
-                self.expect(host_name not in host, f"{host_name} has left the host")
-                self.arrived(host_name, container.get(name))
+                self.expect(
+                    self.arrived(host_name, host, container.get(name)), f"{host_name} is {name} in the container"
+                )
+            self.show("up, IPv6 usable at once; addresses, MAC, MTU as before")
         elif stage == "failed":
             for host_name, name in demo.LOSERS:
-                self.expect(host.get(host_name) == self.host[host_name], f"{host_name} is on the host as it was")
-                self.expect(name not in container or host_name == demo.LOSERS[-1][0], f"{name} is not in the container")
+                here, there = host.get(host_name) == self.host[host_name], name in container
+                is_taken = (host_name, name) == demo.LOSERS[-1]
+                facts = {"it is not on the host as before": here, f"{name} is in the container": is_taken or not there}
+                self.expect(facts, host_name)
+            self.show("on the host; ifindex, addresses, MAC, MTU as before")
 
-    def arrived(self, host_name: str, now: dict[str, Any] | None) -> None:
+    def arrived(self, host_name: str, host: Dump, now: dict[str, Any] | None) -> dict[str, bool]:
+        """Each fact that would be wrong -> whether all is well."""
         was = self.host[host_name]
-        self.expect(now is not None, f"{host_name} is in the container")
+        facts = {"it is still on the host": host_name not in host, "it is not in the container": now is not None}
         if now is not None:
-            self.expect(now["up"], f"{host_name} is up")
-            self.expect(not now["unusable"], f"the IPv6 addresses of {host_name} are usable at once")
-            for fact in ("addresses", "mac", "mtu"):
-                self.expect(now[fact] == was[fact], f"{host_name} has the same {fact} as before: {was[fact]}")
+            facts |= {"it is not up": now["up"], "IPv6 addresses are not usable yet": not now["unusable"]}
+            facts |= {
+                f"{fact}: {now[fact]}, not {was[fact]}": now[fact] == was[fact] for fact in ("addresses", "mac", "mtu")
+            }
+        return facts
 
-    def expect(self, holds: bool, what: str) -> None:
-        print(f"    ip -j: {'yes' if holds else 'NO '}  {what}", flush=True)
-        if not holds:
-            self.wrong.append(what)
+    def expect(self, facts: dict[str, bool], subject: str = "") -> None:
+        wrong = [what for what, holds in facts.items() if not holds]
+        self.wrong += [f"{subject}: {what}" if subject else what for what in wrong]
+        if subject and not wrong:
+            self.right.append(subject)
+
+    def show(self, what: str) -> None:
+        """What `ip -j` has confirmed since the last time, and what it denies."""
+        for subject in self.right:
+            print(f"  ip -j      {subject}: {what}", flush=True)
+        for each in self.wrong:
+            print(f"  ip -j      NO: {each}", flush=True)
+        self.right = []
 
 
 def main() -> int:

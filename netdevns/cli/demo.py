@@ -12,14 +12,14 @@ import socket as sockets
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ..api import move
 from ..engine import Socket, lookups
 from ..netlink import ifaddr, uapi, wire
 from ..system.libc import call
 from ..system.netns import CURRENT
-from ..text.output import tell
+from ..text.output import tell as print_text
 
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNS = 0x20000
@@ -184,15 +184,19 @@ def _wait_for_dad(socket: Socket) -> None:
         time.sleep(0.05)
 
 
-def _show(title: str, socket: Socket) -> None:
-    tell(f"  {title}")
-    for name, state, addresses in state_of(socket):
-        tell(f"    {name:8} {state:5} {'  '.join(addresses)}")
+def _show(place: str, socket: Socket, names: Collection[str], without: str) -> None:
+    """Lines about these devices in a namespace; `without`: the words for none of them."""
+    found = [each for each in state_of(socket) if each[0] in names]
+    for name, state, addresses in found:
+        print_text(f"  {place:10} {name:6} {state:5} {'  '.join(addresses)}".rstrip())
+        place = ""
+    if not found:
+        print_text(f"  {place:10} {without}")
 
 
 def _run(command: Command, *arguments: str) -> int:
     """Runs the command as a user would type it."""
-    tell(f"$ netdevns {' '.join(arguments)}")
+    print_text(f"$ netdevns {' '.join(arguments)}")
     return command(arguments)
 
 
@@ -202,16 +206,18 @@ def _run(command: Command, *arguments: str) -> int:
 def _apply(command: Command, sandbox: Sandbox, host: Socket, container: Socket) -> bool:
     wanted = {name: {"name": to} if to else {} for name, to, _, _ in DEVICES}
     config = {"ociVersion": "1.3.0", "linux": {"namespaces": [{"type": "network"}], "netDevices": wanted}}
-    tell('\nThe container\'s config.json asks for: "netDevices": ' + json.dumps(wanted))
+    print_text("\nThree devices of the host move into a container. Its config.json asks for")
+    print_text('  "netDevices": ' + json.dumps(wanted))
+    asked, given = [each[0] for each in DEVICES], [each[2] for each in DEVICES]
     before = {name: addresses for name, _, addresses in state_of(host)}
-    _show("the host, before", host)
-    _show("the container, before", container)
+    _show("host", host, asked, "")
+    _show("container", container, given, "no device")
     with tempfile.TemporaryDirectory() as bundle:
         with open(f"{bundle}/config.json", "w", encoding="utf-8") as file:
             json.dump(config, file)
         code = _run(command, "apply", "--bundle", bundle, "--pid", str(sandbox.pid))
-    _show("the host, after", host)
-    _show("the container, after", container)
+    _show("host", host, asked, "none of the three")
+    _show("container", container, given, "no device")
     expected = [(name, "UP", before[host_name]) for host_name, _, name, _ in DEVICES]
     return code == 0 and sorted(state_of(container)) == sorted(expected)
 
@@ -256,19 +262,20 @@ def _goes_down(name: str, datagram: bytes) -> bool:
 
 
 def _lose(command: Command, sandbox: Sandbox, host: Socket, container: Socket) -> bool:
-    tell("\nA batch of three that fails: while it is under way, somebody in the container takes the third name.")
-    before = state_of(host)
-    _show("the host, before", host)
+    taken = LOSERS[-1][1]
+    print_text(f"\nA batch fails: during the move, a process in the container makes a device named {taken}.")
+    before, names = state_of(host), [name for name, _ in LOSERS]
+    _show("host", host, names, "")
     for _ in range(RACES):
-        racer = _racer(sandbox, LOSERS[0][0], LOSERS[-1][1])
+        racer = _racer(sandbox, LOSERS[0][0], taken)
         code = _run(command, "move", *(f"{old}={new}" for old, new in LOSERS), "--to", f"pid:{sandbox.pid}")
         os.waitpid(racer, 0)
         if code:
             break
-        tell("(the batch was quicker this time; its devices go back, and once more)")
+        print_text("(the batch was quicker this time; its devices move back, and it is tried again)")
         move({new: old for old, new in LOSERS}, sandbox.host_fd, source=sandbox.container_fd)
-    _show("the host, after", host)
-    _show("the container, after", container)
+    _show("host", host, names, "none of the three")
+    _show("container", container, [new for _, new in LOSERS], "none of the three")
     return code == FAILED and state_of(host) == before
 
 
@@ -300,6 +307,6 @@ def main(command: Command, observe: Observer | None = None) -> int:
             _tell(observe, "failed", sandbox)
     finally:
         sandbox.close()
-    tell(f"\nall devices and addresses arrived: {'yes' if moved else 'NO'}")
-    tell(f"the failed batch left everything as it was: {'yes' if undone else 'NO'}")
+    print_text(f"\nall devices and addresses arrived: {'yes' if moved else 'NO'}")
+    print_text(f"the failed batch left everything as it was: {'yes' if undone else 'NO'}")
     return 0 if moved and undone else FAILED
