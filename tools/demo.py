@@ -40,6 +40,7 @@ class Oracle:
         self.host: Dump = {}
         self.right: list[str] = []
         self.wrong: list[str] = []
+        self.denied = 0  # of `wrong`, how many were printed
 
     def look(self, stage: str, sandbox: demo.Sandbox) -> None:
         host, container = dump(sandbox.host_fd), dump(sandbox.container_fd)
@@ -81,9 +82,9 @@ class Oracle:
         """What `ip -j` has confirmed since the last time, and what it denies."""
         for subject in self.right:
             print(f"  ip -j      {subject}: {what}", flush=True)
-        for each in self.wrong:
+        for each in self.wrong[self.denied :]:
             print(f"  ip -j      NO: {each}", flush=True)
-        self.right = []
+        self.right, self.denied = [], len(self.wrong)
 
 
 def main() -> int:
