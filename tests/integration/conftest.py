@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from netdevns.cli import progress
 from tests.support import steps
 from tests.support.namespaces import GRAVES, Namespace
 
@@ -47,6 +48,13 @@ def _children() -> object:
         return os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:
         return None
+
+
+@pytest.fixture(autouse=True)
+def quiet(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No progress on stderr, which a busy machine would show; that is for tests/integration/test_long_batches.py."""
+    if request.path.stem != "test_long_batches":
+        monkeypatch.setattr(progress, "QUIET_S", 300.0)
 
 
 @pytest.fixture(autouse=True)

@@ -155,17 +155,18 @@ def test_replay_sends_only_what_can_be_set(run):
 def test_replay_of_many_addresses_goes_in_windows(run):
     """At most 120 messages a send, the last of each acked, IFF_UP once between the families."""
     made = run(
-        *[nl.address_body(f"10.0.{i // 200}.{i % 200}/32", 7) for i in range(300)],
-        *[nl.address_body(f"2001:db8::{i:x}/128", 7) for i in range(200)],
+        *[nl.address_body(f"10.0.{i // 200}.{i % 200}/32", 7) for i in range(150)],
+        *[nl.address_body(f"2001:db8::{i:x}/128", 7) for i in range(100)],
     )
     made.move()
     made.world.target.datagrams.clear()
     made.replay()
     windows = made.world.target.datagrams
     assert max(map(len, windows)) <= 120
-    assert sum(map(len, windows)) == 300 + 1 + 2 * 200
+    assert sum(map(len, windows)) == 150 + 1 + 2 * 100
+    assert len(windows) >= 3
     assert all([bool(r.flags & nl.NLM_F_ACK) for r in w] == [False] * (len(w) - 1) + [True] for w in windows)
-    assert [r.type for w in windows for r in w].index(nl.RTM_NEWLINK) == 300
+    assert [r.type for w in windows for r in w].index(nl.RTM_NEWLINK) == 150
     made.verify()
 
 
