@@ -313,7 +313,7 @@ static int find_state(struct netdevns_batch *b, const struct nd_member *m, uint3
 	return code;
 }
 
-static int tell(struct netdevns_batch *b, uint32_t accept)
+static int find_all(struct netdevns_batch *b, uint32_t accept)
 {
 	int code = 0;
 
@@ -348,7 +348,7 @@ int nd_batch_detect(struct netdevns_batch *b, uint32_t accept, struct nd_err *er
 	if (d.count)
 		code = detect_all(&d, err);
 	if (!code)
-		code = tell(b, accept);
+		code = find_all(b, accept);
 	free(d.ifindexes);
 	nd_memory_free(&d.nexthops);
 	nd_memory_free(&d.sources);

@@ -91,20 +91,20 @@ static void use_device(struct use *u, int32_t ifindex)
 	}
 }
 
-static void use_multipath(struct use *u, const struct nd_attr *legs)
+static void use_multipath(struct use *u, const struct nd_attr *nexthops)
 {
 	size_t pos = 0;
 
-	while (legs->len - pos >= sizeof(struct rtnexthop)) {
-		struct rtnexthop leg;
+	while (nexthops->len - pos >= sizeof(struct rtnexthop)) {
+		struct rtnexthop nexthop;
 
-		memcpy(&leg, legs->data + pos, sizeof leg);
-		if (leg.rtnh_len < sizeof leg || leg.rtnh_len > legs->len - pos)
+		memcpy(&nexthop, nexthops->data + pos, sizeof nexthop);
+		if (nexthop.rtnh_len < sizeof nexthop || nexthop.rtnh_len > nexthops->len - pos)
 			return;
-		use_device(u, leg.rtnh_ifindex);
-		if (nd_align(leg.rtnh_len) >= legs->len - pos)
+		use_device(u, nexthop.rtnh_ifindex);
+		if (nd_align(nexthop.rtnh_len) >= nexthops->len - pos)
 			return;
-		pos += nd_align(leg.rtnh_len);
+		pos += nd_align(nexthop.rtnh_len);
 	}
 }
 

@@ -193,7 +193,7 @@ def snapshot(ifname: str, *, source: NetNS | str | os.PathLike[str] | int | None
                 device = Device(name, name, 0)
                 device.snapshot(socket)
         except EngineError as e:
-            text = f"{ifname}: {lookups.says(e)}"
+            text = f"{ifname}: {lookups.format_error(e)}"
             raise NetDevError(text, errno=e.errno, extack=e.extack, device=ifname, step=e.step) from None
         return Snapshot(ifname, device.ifindex, addresses(device.addresses), device.was_up)
 

@@ -148,7 +148,7 @@ static int find_namespace(struct hook_request *request, const char *linux_, stru
 	while (all && (value = json_next(&all, &key))) {
 		const char *const type = json_member(value, "type"), *path;
 
-		if (!type || !json_says(type, "network"))
+		if (!type || !json_equals(type, "network"))
 			continue;
 		path = json_member(value, "path");
 		request->netns_path = path ? hook_string(&request->config, path, NULL) : "";

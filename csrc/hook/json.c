@@ -274,7 +274,7 @@ const char *json_member(const char *object, const char *name)
 	if (!object || *object != '{')
 		return NULL;
 	while ((value = json_next(&object, &key)))
-		if (key && json_says(key, name))
+		if (key && json_equals(key, name))
 			found = value;
 	return found;
 }
@@ -336,7 +336,7 @@ ptrdiff_t json_string(const char *value, char *to)
 	return to - begin;
 }
 
-int json_says(const char *value, const char *words)
+int json_equals(const char *value, const char *words)
 {
 	if (*value != '"')
 		return 0;

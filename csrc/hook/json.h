@@ -33,7 +33,7 @@ ptrdiff_t json_string(const char *value, char *to);
 size_t json_length(const char *value);
 
 /* Whether a string says that. */
-int json_says(const char *value, const char *words);
+int json_equals(const char *value, const char *words);
 
 /* A number without fraction and exponent, in *number. -1: the value is none, or does not fit. */
 int json_integer(const char *value, int64_t *number);

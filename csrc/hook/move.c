@@ -170,7 +170,7 @@ static int open_batch(struct way *w)
 }
 
 /* What failed, and where each device is that is not as before. */
-static int tell(struct way *w, const struct netdevns_error *e)
+static int report_left(struct way *w, const struct netdevns_error *e)
 {
 	static const char *const places[] = { "not found: it could not be looked for", "in its old namespace", "in the target namespace",
 					      "gone: in neither namespace" };
@@ -205,7 +205,7 @@ static int lend(struct way *w)
 		 e.text[0] ? ": " : "", e.text);
 	netdevns_batch_undo(w->batch, &undone);
 	if (undone.left)
-		return tell(w, &undone);
+		return report_left(w, &undone);
 	hook_say(w->report, "all devices are restored");
 	return HOOK_FAILED;
 }
@@ -239,7 +239,7 @@ static int move(struct way *w, int *again)
 	if (!netdevns_batch_move(w->batch, 0, &e))
 		return lend(w);
 	if (e.begun || e.left)
-		return tell(w, &e);
+		return report_left(w, &e);
 	if (is_busy(w))
 		return HOOK_REFUSED;
 	*again = leave_out(w) > 0;

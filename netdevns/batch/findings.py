@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import limits
 from ..engine import EngineError
-from ..engine.lookups import says
+from ..engine.lookups import format_error
 from ..netlink import ifaddr, ifname, uapi
 from ..system.exclusion import being_moved
 from ..system.netns import CURRENT
@@ -160,7 +160,7 @@ _FAILED = {
 def _system(f: Found) -> str:
     what, number, extack = (f.operands[name] for name in ("what", "errno", "extack"))
     failed = _FAILED[what] if what in _FAILED else f"{f['what']} could not be read"
-    why = quote.printable(extack if what == "reply" else says(EngineError(number, extack, what)))
+    why = quote.printable(extack if what == "reply" else format_error(EngineError(number, extack, what)))
     # socket(2) in it is refused by a seccomp filter or a security module, whatever the capabilities.
     if what == "enter" and number == errno.EPERM and extack.startswith("setns"):
         why += " (CAP_SYS_ADMIN is needed there and here)"

@@ -116,7 +116,7 @@ class _Undo:
             try:
                 member.undo(self.source, self.target, self.source_fd, RESTORE)
             except EngineError as e:
-                self.missing[member].append(e.extack if e.errno == errno.ESTALE else lookups.says(e))
+                self.missing[member].append(e.extack if e.errno == errno.ESTALE else lookups.format_error(e))
 
     def _tell_what_is_left(self) -> None:
         owner = {m.ifindex: m for m in self.missing if m.place == PLACE_SOURCE}
@@ -135,7 +135,7 @@ class _Undo:
         try:
             _find_for_good(self.source, self.missing)
         except EngineError as e:
-            self.missing[self.touched[0]].append(f"what cannot be put back is not known: {lookups.says(e)}")
+            self.missing[self.touched[0]].append(f"what cannot be put back is not known: {lookups.format_error(e)}")
         for member in self.missing:
             self.missing[member] += member.for_good
             member.for_good = for_good[member] + member.for_good
@@ -154,7 +154,7 @@ class _Undo:
         try:
             self.source.command(wire.down_message(member.ifindex))
         except EngineError as e:
-            self.missing[member].append(lookups.says(e))
+            self.missing[member].append(lookups.format_error(e))
 
     def name_now(self, member: BatchDevice) -> str | None:
         """What the device is called where it is: somebody may have taken its name meanwhile."""

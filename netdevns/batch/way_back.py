@@ -61,7 +61,7 @@ class WayBack:
             try:
                 self._insist(member)
             except (EngineError, OSError) as e:
-                words = os.strerror(e.errno or errno.EIO) if isinstance(e, OSError) else lookups.says(e)
+                words = os.strerror(e.errno or errno.EIO) if isinstance(e, OSError) else lookups.format_error(e)
                 self.missing[member].append(f"the way through a namespace of our own: {words}")
             refused = self._return(member)
         stranger = self._places.stranger(member) if was_there else None
@@ -69,7 +69,9 @@ class WayBack:
             self._expel(member, stranger)
             self.missing[member] = [REPLACED]
         elif refused is not None:
-            self.missing[member].append(refused.extack if refused.errno == errno.ESTALE else lookups.says(refused))
+            self.missing[member].append(
+                refused.extack if refused.errno == errno.ESTALE else lookups.format_error(refused)
+            )
 
     def _expel(self, member: BatchDevice, ifindex: int) -> None:
         """Gives a device that is none of ours back to the target."""
@@ -115,7 +117,7 @@ class WayBack:
             try:
                 failures += self._free_once(member)
             except EngineError as e:
-                failures.append(f"alternative names, removed in the target: {lookups.says(e)}")
+                failures.append(f"alternative names, removed in the target: {lookups.format_error(e)}")
             if not failures:
                 return
 
@@ -262,7 +264,7 @@ def _remove(socket: Socket, link: wire.Link, altnames: list[bytes]) -> list[str]
                 try:
                     socket.command(link_settings.remove_altnames(link.ifindex, [name]))
                 except EngineError as e:
-                    refused.append(f'alternative name "{quote.shown(name)}": {lookups.says(e)}')
+                    refused.append(f'alternative name "{quote.shown(name)}": {lookups.format_error(e)}')
     return refused
 
 

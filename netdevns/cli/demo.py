@@ -19,7 +19,7 @@ from ..engine import Socket, lookups
 from ..netlink import ifaddr, uapi, wire
 from ..system.libc import call
 from ..system.netns import CURRENT
-from ..text.output import tell as print_text
+from ..text.output import print_text
 
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNS = 0x20000
@@ -79,7 +79,7 @@ def _unshare() -> None:
 def _spawn_container() -> tuple[int, int]:
     """A process in a new network namespace that sleeps until the returned descriptor is closed."""
     stay, keep = os.pipe()
-    ready, tell = os.pipe()
+    ready, signal_ready = os.pipe()
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -87,13 +87,13 @@ def _spawn_container() -> tuple[int, int]:
             os.close(keep)
             os.close(ready)
             call("unshare", uapi.CLONE_NEWNET)
-            os.write(tell, b".")
+            os.write(signal_ready, b".")
             os.read(stay, 1)
             code = 0
         finally:
             os._exit(code)
     os.close(stay)
-    os.close(tell)
+    os.close(signal_ready)
     came_up = os.read(ready, 1)
     os.close(ready)
     if not came_up:
@@ -230,10 +230,10 @@ def _racer(sandbox: Sandbox, first: str, name: str) -> int:
     reason the process asks for a real-time priority: without it (a user namespace gives none) the mover wins two races
     in three on one busy processor, and RACES are run.
     """
-    ready, tell = os.pipe()
+    ready, signal_ready = os.pipe()
     pid = os.fork()
     if pid:
-        os.close(tell)
+        os.close(signal_ready)
         os.read(ready, 1)
         os.close(ready)
         return pid
@@ -246,7 +246,7 @@ def _racer(sandbox: Sandbox, first: str, name: str) -> int:
         with Socket() as there:
             with contextlib.suppress(PermissionError):
                 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-            os.write(tell, b".")
+            os.write(signal_ready, b".")
             # Not any message: carriers are reported up to a second late.
             while not _goes_down(first, listener.recv(65536)):
                 pass

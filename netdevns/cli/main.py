@@ -12,7 +12,7 @@ from .. import errors
 from ..reports import Recovered
 from ..system.interrupts import ENDING, Interrupts
 from ..text.outcome import FAILED, LEFT, REFUSED, UNKNOWN, UNTOUCHED, Usage, code_of, device_arguments, lines_of
-from ..text.output import complain, end_by_exception, internal, print_any_name, print_json, tell, warn_in_a_line
+from ..text.output import complain, end_by_exception, internal, print_any_name, print_json, print_text, warn_in_a_line
 from .advice import Asked
 
 
@@ -150,7 +150,7 @@ def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespa
         if args.json:
             print_json({"moved": [dataclasses.asdict(m) for m in moved]})
         else:
-            tell(screens.moved(moved, target))
+            print_text(screens.moved(moved, target))
     except BaseException as e:  # a MemoryError, for one: where the devices are must be told all the same
         if progress.arrived and not isinstance(e, errors.NetDevError) and e.__cause__ is None:
             how = internal(e) if isinstance(e, Exception) else "interrupted"
@@ -237,7 +237,7 @@ def _run_check(args: argparse.Namespace) -> int:
 
         print_json(dataclasses.asdict(report))
     else:
-        tell(screens.check(report, advice.after_check(report.findings, asked), tables.columns(sys.stdout)))
+        print_text(screens.check(report, advice.after_check(report.findings, asked), tables.columns(sys.stdout)))
     return 0 if report.ok else REFUSED
 
 
@@ -258,7 +258,7 @@ def _run_show(args: argparse.Namespace) -> int:
         print_json({"devices": [*map(dataclasses.asdict, devices)], "loans": [*map(dataclasses.asdict, lent)]})
     else:
         following = advice.after_show(devices, asked) if args.devices else []
-        tell(screens.show(devices, lent, loans.prepared() if lent else (), following, tables.columns(sys.stdout)))
+        print_text(screens.show(devices, lent, loans.prepared() if lent else (), following, tables.columns(sys.stdout)))
     return 0
 
 
@@ -283,7 +283,7 @@ def _run_recover(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"pending": crashed, "running": running, "set_aside": aside})
     else:
-        tell(screens.pending(crashed, running, aside))
+        print_text(screens.pending(crashed, running, aside))
     return 0
 
 
@@ -324,7 +324,7 @@ def _tell_recovered(
     if args.json:
         print_json({"recovered": [dataclasses.asdict(each) for each in recovered]})
     else:
-        tell(shown(recovered))
+        print_text(shown(recovered))
     name = interrupts.name
     if not name or all(each.outcome != "kept" for each in recovered):  # a signal that came too late ends nothing
         return LEFT if any(map(is_wrong, recovered)) else 0
@@ -363,7 +363,7 @@ def _run_conformance(args: argparse.Namespace) -> int:
             text, code = command.run(args.probes, form=args.format, listed=args.list, jobs=max(0, args.jobs))
     except command.Refused as e:
         return complain([f"conformance: {e}"], REFUSED)
-    tell(text)
+    print_text(text)
     return code
 
 

@@ -11,7 +11,7 @@ from ..prepare import make, undo
 from ..prepare.namespace import Refused
 from ..system.interrupts import Interrupts
 from ..text.outcome import LEFT, REFUSED, UNTOUCHED, UNTOUCHED_ELSE, Usage, device_arguments
-from ..text.output import complain, print_json, tell
+from ..text.output import complain, print_json, print_text
 from . import screens
 
 Failed = Callable[[BaseException, bool, dict[str, object]], int]
@@ -48,7 +48,7 @@ def _prepare(args: argparse.Namespace, kinds: frozenset[str]) -> int:
     # On stdout the path alone: for $(netdevns prepare ...).
     complain([f"{device}: it is there already" for device in ready.there], 0)
     complain([f"{m.host_name}: not carried: {', '.join(m.not_carried)}" for m in ready.moved if m.not_carried], 0)
-    tell(ready.path)
+    print_text(ready.path)
     return 0
 
 
@@ -64,5 +64,5 @@ def _undo(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"recovered": [dataclasses.asdict(each) for each in told]})
     else:
-        tell(screens.recovered(told) if told else f"{args.name}: removed; no device was in it")
+        print_text(screens.recovered(told) if told else f"{args.name}: removed; no device was in it")
     return LEFT if any(each.outcome == "kept" for each in told) else 0

@@ -14,7 +14,7 @@ WINDOW = 32
 ANSWER_BYTES = 4096
 
 
-def says(e: EngineError) -> str:
+def format_error(e: EngineError) -> str:
     """An error in one phrase: the kernel's words and the errno's, or what makes no sense in its answer."""
     if isinstance(e, wire.Malformed):
         return str(e)

@@ -37,7 +37,7 @@ def dumped(dump: bytes, type_: int, header: Struct) -> Iterator[memoryview]:
             yield message.body
 
 
-def _legs(multipath: memoryview) -> Iterator[tuple[int, memoryview]]:
+def _nexthops(multipath: memoryview) -> Iterator[tuple[int, memoryview]]:
     """(ifindex, struct rtnexthop with its attributes) of each leg."""
     at = 0
     while len(multipath) - at >= RTNEXTHOP.size:
@@ -50,7 +50,7 @@ def _legs(multipath: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 def devices_of(found: dict[int, memoryview], by_nexthop: dict[int, set[int]]) -> set[int]:
     """The ifindexes that a route leaves by."""
-    devices = {ifindex for ifindex, _ in _legs(found.get(uapi.RTA_MULTIPATH, memoryview(b"")))}
+    devices = {ifindex for ifindex, _ in _nexthops(found.get(uapi.RTA_MULTIPATH, memoryview(b"")))}
     oif, nexthop = wire.u32(found.get(uapi.RTA_OIF)), wire.u32(found.get(uapi.RTA_NH_ID))
     if oif is not None:
         devices.add(oif)
@@ -85,12 +85,12 @@ def _renumber(value: memoryview, renumbered: Mapping[int, int]) -> bytes:
 
 def _multipath(value: memoryview, renumbered: Mapping[int, int]) -> bytes:
     """Without what says how the link is just now, RTNH_F_DEAD for one (probe routes.replay.ipv4-multipath-dead)."""
-    legs = b""
-    for _, leg in _legs(value):
-        length, flags, hops, ifindex = RTNEXTHOP.unpack_from(leg)
-        legs += RTNEXTHOP.pack(length, flags & uapi.RTNH_F_ONLINK, hops, renumbered.get(ifindex, ifindex))
-        legs += bytes(leg[8:]) + bytes(-length & 3)
-    return legs
+    nexthops = b""
+    for _, nexthop in _nexthops(value):
+        length, flags, hops, ifindex = RTNEXTHOP.unpack_from(nexthop)
+        nexthops += RTNEXTHOP.pack(length, flags & uapi.RTNH_F_ONLINK, hops, renumbered.get(ifindex, ifindex))
+        nexthops += bytes(nexthop[8:]) + bytes(-length & 3)
+    return nexthops
 
 
 def request(body: memoryview, renumbered: Mapping[int, int]) -> bytes:

@@ -119,7 +119,7 @@ class Watch:
     """
 
     def __init__(self, netns_fd: int, buffer_bytes: int) -> None:
-        self._told = bytearray()
+        self._notifications = bytearray()
         self._burst = Burst(WATCH_SLOTS, WATCH_SLOT_BYTES)
         self._socket, _ = _open_there(netns_fd, {}) if netns_fd >= 0 else _open_here({}, "")
         groups = 1 << (uapi.RTNLGRP_IPV4_IFADDR - 1) | 1 << (uapi.RTNLGRP_IPV6_IFADDR - 1)
@@ -150,12 +150,12 @@ class Watch:
                     raise EngineError(errno.ENOBUFS, "a notification of more than 1 KiB was lost", "watch")
                 if not portid:
                     for _, at, end in wire.spans(data):
-                        _append(self._told, data, at - 16, end)
+                        _append(self._notifications, data, at - 16, end)
 
     @property
-    def told(self) -> memoryview:
+    def notifications(self) -> memoryview:
         """All messages that were read; not a copy, so let go of before the next `drain`."""
-        return memoryview(self._told)
+        return memoryview(self._notifications)
 
     def close(self) -> None:
         descriptors.close(self._socket.detach())

@@ -143,6 +143,6 @@ def _not_there_yet(devices: Mapping[str, str], target: NetNS) -> dict[str, str]:
         }
     except EngineError as e:
         if e.errno == errno.ENOTRECOVERABLE:  # whoever goes on takes the container's namespace for the host's
-            raise errors.NetDevError(f"{target.where}: {lookups.says(e)}", errno=e.errno, step="open") from None
+            raise errors.NetDevError(f"{target.where}: {lookups.format_error(e)}", errno=e.errno, step="open") from None
         return dict(devices)  # the move's own checks say in full what is wrong, such as a missing capability
     return {host_name: name for host_name, name in devices.items() if host_name not in done}

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..system.folders import open_file, open_folder
 from ..text.outcome import FAILED, LEFT, REFUSED, UNTOUCHED
-from ..text.output import complain, tell
+from ..text.output import complain, print_text
 from ..text.quote import printable
 from . import trust
 from .hook_line import Refused
@@ -83,7 +83,7 @@ def report(act: Callable[[list[str]], list[str]]) -> int:
         if done:
             return complain([why, f"done before that: {', '.join(done)}"], LEFT)
         return complain([why, UNTOUCHED], FAILED)
-    tell("\n".join(lines))
+    print_text("\n".join(lines))
     return 0
 
 

@@ -52,7 +52,7 @@ def path_of(name: str) -> str:
 
 def words(e: Exception) -> str:
     if isinstance(e, EngineError):
-        return lookups.says(e)
+        return lookups.format_error(e)
     return f"{e.filename}: {e.strerror}" if isinstance(e, OSError) and e.filename else str(getattr(e, "strerror", e))
 
 

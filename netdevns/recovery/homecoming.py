@@ -155,7 +155,7 @@ def _one(
         try:
             yield from homecoming.run(opened, sections, wait_s, is_ending)
         except EngineError as e:
-            text = f"the kernel could not be asked: {lookups.says(e)}; its loan is kept"
+            text = f"the kernel could not be asked: {lookups.format_error(e)}; its loan is kept"
             yield from (homecoming.told(m, "kept", "unknown", text) for m in homecoming.members)
         except OSError as e:  # of the locks: before anything is changed
             text = f"{e.filename or record.path}: {e.strerror}; its loan is kept"

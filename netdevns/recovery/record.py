@@ -85,7 +85,7 @@ def _device(section: Section) -> BatchDevice:
         device = BatchDevice(host_name, *names, wire.Link(first.body), section.ifindex(layout.A_IFINDEX))
         device.load(link, bytes(section.body[len(link) :]))
     except EngineError as e:
-        raise Damaged(f"a snapshot in it is damaged: {lookups.says(e)}") from None
+        raise Damaged(f"a snapshot in it is damaged: {lookups.format_error(e)}") from None
     device.depth = min(section.number(layout.A_DEPTH), 0xFFFFFFFF)  # as csrc/record.c: an order, whatever it says
     device.ask_ifindex(section.ifindex(layout.A_ASKED), unsure=bool(section.number(layout.A_UNSURE)))
     return device

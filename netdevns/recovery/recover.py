@@ -185,7 +185,7 @@ def restored(recovery: Recovery) -> Iterator[Recovered]:
             yield from recovery.run()
             return
         except EngineError as e:
-            text = f"the kernel could not be asked: {lookups.says(e)}; the record is kept"
+            text = f"the kernel could not be asked: {lookups.format_error(e)}; the record is kept"
         except OSError as e:  # of the locks, or of a file that says where a namespace is: before the undo
             text = f"{e.filename or path}: {e.strerror}; the record is kept"
         yield from (recovery.told(m, "kept", "unknown", text) for m in recovery.members)

@@ -189,7 +189,7 @@ class ReturnHome(Reopened):
         try:
             self._socket(device).command(request)
         except EngineError as e:
-            device.missing.append(f"{what}: {lookups.says(e)}")
+            device.missing.append(f"{what}: {lookups.format_error(e)}")
 
     def _prepare(self, member: BatchDevice, device: _Found) -> bool:
         """What must be right before an undo finds it and goes on; False: it must stay as it is."""

@@ -115,7 +115,7 @@ class Restorer:
             except EngineError as e:
                 if self._preserve:
                     raise
-                yield Left(kind.name, 0, f"{kind.name}: {lookups.says(e)}", is_for_good=False)
+                yield Left(kind.name, 0, f"{kind.name}: {lookups.format_error(e)}", is_for_good=False)
                 self._forget()
             yield from told.values()
 
@@ -236,14 +236,14 @@ class Restorer:
             self._socket.command(request)
         except EngineError as e:
             if e.errno not in (errno.EBUSY, errno.EPERM) or not ifindex:
-                return lookups.says(e)
+                return lookups.format_error(e)
         else:
             return ""
         try:
             self._socket.command(wire.down_message(ifindex))
             self._socket.command(request)
         except EngineError as e:
-            return lookups.says(e)
+            return lookups.format_error(e)
         return ""
 
 

@@ -1,4 +1,4 @@
-"""What the command says on stdout and stderr, and which signals end it: the edge to the terminal."""
+"""Writes the command's output to stdout and stderr, and turns signals that end it into exceptions."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from .quote import printable
 
 
 def warn_in_a_line(wait_s: float | None = None) -> None:
-    """A warning is a fact like others: one line, without the place in our code. `wait_s`: as for `complain`."""
+    """Prints Python warnings as one line, without a place in the code. `wait_s`: as for `complain`."""
     warnings.showwarning = lambda message, *_: complain([str(message)], 0, wait_s)  # type: ignore[assignment]
 
 
 def print_any_name() -> None:
-    """A name may have letters that stdout's encoding lacks: they must not end the command when they are printed."""
+    """Escapes characters that stdout's encoding lacks, so that printing a name never fails."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
 
 
 def complain(lines: list[str], code: int, wait_s: float | None = None) -> int:
-    """Writes lines to stderr, one a fact, names made printable; a stderr without a reader does not change the code.
+    """Writes lines to stderr, one a fact, made printable; returns `code`, also where nothing reads stderr.
 
     Args:
         lines: Without "netdevns: ".
-        code: What is returned.
-        wait_s: How long to wait for a reader of a full pipe, all lines together; then the rest is dropped. None: for
-            ever, as people expect of a pager.
+        code: The exit code.
+        wait_s: Seconds to wait for the reader of a full pipe, for all lines together; then the rest is dropped. None:
+            no limit, as a pager needs.
     """
     if sys.stderr is None:
         return code
@@ -52,19 +52,19 @@ def complain(lines: list[str], code: int, wait_s: float | None = None) -> int:
 def _has_room(end: float) -> bool:
     """Whether stderr takes a line before a time of the monotonic clock.
 
-    A pipe that is not full takes 4 KiB (pipe(7), PIPE_BUF; fs/pipe.c, pipe_poll), ten lines of a hook. O_NONBLOCK would
-    be for all who have stderr open, the runtime included.
+    A pipe that poll reports as writable takes 4 KiB (pipe(7), PIPE_BUF; fs/pipe.c, pipe_poll), ten lines of a hook.
+    O_NONBLOCK is no alternative: the flag belongs to the open file, which the runtime shares.
     """
     try:
         poll = select.poll()
         poll.register(sys.stderr.fileno(), select.POLLOUT)
         return bool(poll.poll(max(0, end - time.monotonic()) * 1000))
-    except (OSError, ValueError):  # no descriptor (io.UnsupportedOperation): as without
+    except (OSError, ValueError):  # no descriptor (io.UnsupportedOperation): nothing can be full
         return True
 
 
-def tell(text: str) -> None:
-    """Tells on stdout what is fit to print; that nobody reads it does not change what was done, nor the exit code."""
+def print_text(text: str) -> None:
+    """Writes printable text to stdout; a reader that has gone changes neither the outcome nor the exit code."""
     if sys.stdout is None:
         return
     try:
@@ -77,16 +77,16 @@ def tell(text: str) -> None:
 
 
 def _nobody_reads(fd: int) -> None:
-    """The reader went away: what is still buffered must not make Python complain at its end, with an exit code."""
+    """Redirects a descriptor without a reader: Python's flush at exit would fail and change the exit code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
 
 
 def print_json(document: Mapping[str, object]) -> None:
-    tell(json.dumps(document, indent=2))
+    print_text(json.dumps(document, indent=2))
 
 
 def internal(e: Exception) -> str:
-    """An error that should not be, with its place: a traceback is not for users."""
+    """An unexpected error as one line with its place; users get no traceback."""
     where = e.__traceback__
     while where is not None and where.tb_next is not None:
         where = where.tb_next
@@ -95,7 +95,7 @@ def internal(e: Exception) -> str:
 
 
 def end_by_exception() -> None:
-    """SIGTERM and SIGHUP end a command like Ctrl-C does, so that it tidies up: they become an exception."""
+    """Turns SIGTERM and SIGHUP into an exception, as Ctrl-C is, so that the command cleans up."""
 
     def end(number: int, frame: object) -> None:  # noqa: ARG001  # the signature of a handler
         raise SystemExit(128 + number)

@@ -246,7 +246,7 @@ class Device(Findable):
     def _move_there(self, source: Socket, target: Socket, target_fd: int) -> None:
         template = b"%" in self.wanted
         unsure = self.ifindex_unsure or not self.target_ifindex
-        name = self._passing_name(target) if template and unsure else self.wanted
+        name = self._temporary_name(target) if template and unsure else self.wanted
         self.sent = True
         refusal = _failure(_send_move, source, self.ifindex, target_fd, name, self.target_ifindex)
         if refusal:  # which does not mean that it stayed (probes clash.wanted-name, clash.both-names)
@@ -314,7 +314,7 @@ class Device(Findable):
         finally:
             self.cut_labels = replay.cut_labels
 
-    def _passing_name(self, target: Socket) -> bytes:
+    def _temporary_name(self, target: Socket) -> bytes:
         """A name that nobody has, for a template on a kernel that may choose the ifindex (before 5.13, busy ifindex).
 
         Neither name nor number would be known after the move, and the ack tells neither (probes

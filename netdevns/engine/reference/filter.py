@@ -14,7 +14,7 @@ from ...netlink import uapi, wire
 RTMSG_SIZE = 12
 NDTMSG_SIZE = 4
 NDMSG = Struct("=BxxxiHBx")  # struct ndmsg: ndm_family, ndm_ifindex, ndm_state, ndm_flags
-LEG = Struct("=HBBi")  # struct rtnexthop: rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
+RTNEXTHOP = Struct("=HBBi")  # struct rtnexthop: rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
 
 
 def foreign_routes(dumped: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
@@ -102,11 +102,11 @@ class Filter:
             return True
         return by_nexthop and not by_device
 
-    def _multipath(self, legs: bytes) -> bool:
+    def _multipath(self, nexthops: bytes) -> bool:
         at = 0
-        while len(legs) - at >= LEG.size:
-            length, _, _, ifindex = LEG.unpack_from(legs, at)
-            if not LEG.size <= length <= len(legs) - at or ifindex in self._ifindexes:
+        while len(nexthops) - at >= RTNEXTHOP.size:
+            length, _, _, ifindex = RTNEXTHOP.unpack_from(nexthops, at)
+            if not RTNEXTHOP.size <= length <= len(nexthops) - at or ifindex in self._ifindexes:
                 return True
             at += (length + 3) & ~3
         return False

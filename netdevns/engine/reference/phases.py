@@ -115,14 +115,14 @@ class Phases:
         self._watch.drain()
         everyone = [device for device in self.everyone if device.has_snapshot]
         if len(everyone) == 1:
-            everyone[0].late(self._watch.told)
+            everyone[0].late(self._watch.notifications)
         else:
-            told: dict[int, list[bytes | memoryview]] = {}
-            for ifindex, messages in address_runs(self._watch.told):
-                told.setdefault(ifindex, []).append(messages)
+            notified: dict[int, list[bytes | memoryview]] = {}
+            for ifindex, messages in address_runs(self._watch.notifications):
+                notified.setdefault(ifindex, []).append(messages)
             for device in everyone:
-                if device.link.ifindex in told:
-                    device.late(b"".join(told[device.link.ifindex]))
+                if device.link.ifindex in notified:
+                    device.late(b"".join(notified[device.link.ifindex]))
         return any(device.was_late for device in everyone)
 
     def replay_next(self) -> int:

@@ -52,7 +52,9 @@ def watching(engine: Any) -> Iterator[Any]:
     with ours, theirs:
         raw = ffi.new("struct nd_sock *")
         raw.fd = ours.fileno()
-        yield types.SimpleNamespace(raw=raw) if engine is native else types.SimpleNamespace(drain=int, told=b"")
+        yield (
+            types.SimpleNamespace(raw=raw) if engine is native else types.SimpleNamespace(drain=int, notifications=b"")
+        )
 
 
 def batch(engine: Any, world: World, names: list[str], depths: list[int], stays: int) -> tuple[list[Any], list[Any]]:
