@@ -13,13 +13,13 @@ SYNOPSIS
     ['10.0.0.1/24', '2001:db8::1/64']
 
 WHAT ARRIVES
-    Each device in the target, UP, under the wanted name, with every permanent address of global scope as it was (the
-    runtime-spec's rule), usable at once, in the same order; the link's own attributes too. What else the kernel drops
-    in a move is named in `Moved.not_carried`, and before it by `check` (but not sysctls, which depend on the target).
+    Each device in the target, UP, under the wanted name, with every permanent address of global scope unchanged (the
+    runtime-spec's rule), usable at once, in the same order, and with the link's attributes. `Moved.not_carried` lists
+    other state that the kernel drops; `check` lists it before the move (but not sysctls, which depend on the target).
 
 WHAT FAILS
-    CheckFailed: nothing was touched. MoveFailed: everything was put back, unless `left` says what could not be. Both
-    are NetDevErrors, and these are OSErrors: with the kernel's errno and its own words (`extack`).
+    CheckFailed: nothing was touched. MoveFailed: everything was restored, except what `left` lists. Both are
+    NetDevErrors, a kind of OSError, with the kernel's errno and its extended ack text (`extack`).
 
     >>> netdevns.move({"eth2": "net0"}, "green")
     Traceback (most recent call last):
@@ -27,15 +27,15 @@ WHAT FAILS
     netdevns.errors.CheckFailed: green: cannot open the network namespace /run/netns/green: No such file or directory
 
 THREADS, SIGNALS, PROCESSES
-    The calls block and release the GIL; there is no shared state, and no descriptor stays open. Any exception on the
-    way (KeyboardInterrupt, too) first undoes the move. A process that is killed cannot undo: give `move` a directory as
-    `journal`, and `recover`, or the next move of the same devices, does it instead.
+    The calls block and release the GIL; there is no shared state, and no descriptor stays open. An exception during a
+    move (KeyboardInterrupt, too) undoes it before it propagates. A process that is killed cannot undo: give `move` a
+    directory as `journal`, and `recover`, or the next move of the same devices, undoes the move.
 
 ENVIRONMENT
-    NETDEVNS_ENGINE=reference chooses the engine that is Python alone; it needs no compiled core, and is slower.
+    NETDEVNS_ENGINE=reference chooses the pure Python engine, which needs no compiled core and is slower.
 
 PRIVILEGES
-    CAP_NET_ADMIN in both network namespaces, and CAP_SYS_ADMIN for the visit to the target, as setns(2) says.
+    CAP_NET_ADMIN in both network namespaces, and CAP_SYS_ADMIN to enter the target (setns(2)).
 
 SEE ALSO
     help(netdevns.move), help(netdevns.check), help(netdevns.NetNS), help(netdevns.oci); `netdevns --help`; the OCI
@@ -46,7 +46,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-TYPE_CHECKING = False  # typing's takes 5 ms to import
+TYPE_CHECKING = False  # importing typing takes 5 ms
 if TYPE_CHECKING:
     from . import oci
     from .api import check, move, recover, snapshot
@@ -56,8 +56,7 @@ if TYPE_CHECKING:
     from .system.folders import JOURNAL_DIR
     from .system.netns import NetNS
 
-# Where each public name lives. Loaded on first use: `import netdevns` takes no longer than a program that looks for its
-# version must wait (`./tools/bench startup`).
+# The module of each public name, loaded on first use: `import netdevns` stays fast (`./tools/bench startup`).
 _HOME = {
     "Address": "results",
     "CheckFailed": "errors",
@@ -85,7 +84,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-if not TYPE_CHECKING:  # a type checker must refuse what is not in the list
+if not TYPE_CHECKING:  # with __getattr__, a type checker would accept any name
 
     def __getattr__(name: str) -> object:
         if name not in _HOME:

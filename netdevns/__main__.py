@@ -1,4 +1,4 @@
-"""`python -m netdevns` is the command; so is this file: `python -I -S .../__main__.py`, as hook lines start it."""
+"""Starts the command: `python -m netdevns`, or this file itself (`python -I -S .../__main__.py`), as hook lines do."""
 
 import sys
 
@@ -6,7 +6,7 @@ if not __package__:  # run as a file, perhaps without `site`: only the folder of
     sys.path.append(__file__.rpartition("/")[0].rpartition("/")[0] or "..")
 
 if sys.argv[1:2] == ["hook"] and not {"-h", "--help"} & {*sys.argv}:
-    from netdevns.oci.hook_command import run  # a hook without the command line: a third less to load
+    from netdevns.oci.hook_command import run  # without the command line's modules: a third less to load
 
     sys.exit(run(sys.argv[2:]))
 else:

@@ -1,7 +1,6 @@
-"""What callers have: `move`, `check`, `recover`, `snapshot`.
+"""The public functions `move`, `check`, `recover` and `snapshot`.
 
-A move is checked under locks, with earlier moves of its devices undone first; then the batch (`transaction`) runs. What
-records need is loaded where there are any: before anything is changed, and a millisecond that other first moves save.
+A move is checked under locks, after earlier crashed moves of its devices are undone; then `batch.transaction` runs it.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from .system.interrupts import Interrupted, Interrupts, Patience
 from .system.netns import CURRENT, NetNS
 from .system.process import Process
 
-# About 1 KiB a notification: 1,000 devices with 16 addresses each, notified of twice. The kernel doubles it, and takes
-# nothing before it is needed.
+# About 1 KiB a notification: two for each of 16 addresses on 1,000 devices. The kernel doubles the limit and allocates
+# memory only when it is needed.
 WATCH_BYTES = 32 << 20
 
 
@@ -55,29 +54,30 @@ def move(
             a str, "" or None (the host name is kept). A name with one "%d" is a template: the kernel picks the number.
         netns: The target: a `NetNS`, a path, a name under /run/netns, "pid:N" or an open descriptor (not closed).
         source: The namespace that the devices are in; the calling thread's by default.
-        preserve: What to carry over besides what the runtime-spec protects: any of "sysctls" (a device's own of IPv4,
-            of IPv6, and its token), "routes" (that leave by devices of the batch alone) and "neighbours" (permanent
-            ones and proxies). What the target refuses is told in `Moved.not_carried`, and fails nothing.
+        preserve: State to carry over besides what the runtime-spec protects: any of "sysctls" (the device's IPv4 and
+            IPv6 settings, and its token), "routes" (whose nexthops are all devices of the batch) and "neighbours"
+            (permanent ones, those that a routing daemon maintains, and proxies). State that the target refuses is
+            listed in `Moved.not_carried`; it does not fail the move.
         journal: A directory for a record of the move, such as JOURNAL_DIR, so that `recover` can undo it if this
             process is killed; made where it does not exist. None: no record. Nothing is left there when the call
             returns, except after a failure with something in `left`. Crashed moves of these devices are undone first.
         force: Move a device although it carries a default route.
-        timeout_s: Seconds after which no further device is started; what was moved is undone. None: no limit.
+        timeout_s: Seconds after which no further device is moved, and the move is undone. None: no limit.
 
     Returns:
         One `Moved` for each device, in the order of `devices`.
 
     Raises:
         CheckFailed: Nothing was touched; `.report` has every finding, not only the first.
-        MoveFailed: Everything is back in the source, unless `.left` says otherwise. ETIMEDOUT: the time was over.
+        MoveFailed: Everything is back in the source, unless `.left` says otherwise. ETIMEDOUT: `timeout_s` has passed.
         TypeError, ValueError: Wrong Python types; an unknown `preserve`. Nothing was touched.
-        BaseException: Whatever interrupts the move (KeyboardInterrupt) first undoes it, then propagates; its
-            `__cause__` is a MoveFailed that says where everything is. Without such a cause either nothing was begun,
-            or it struck when all had arrived: then the devices are in the target.
+        BaseException: An interrupt (KeyboardInterrupt) undoes the move, then propagates; its `__cause__` is a
+            MoveFailed that says where each device is. Without such a cause, either nothing was begun, or all devices
+            had arrived already and are in the target.
 
-    Two moves never have one device at the same time: the second one waits up to 5 s, then it is refused (finding
-    "device.busy"). The locks are below JOURNAL_DIR, whatever `journal` says; a process that may not write there goes on
-    without them, and callers with another /run (in a mount namespace of their own) do not meet.
+    Two moves never handle the same device at the same time: the second waits up to 5 s, then it is refused (finding
+    "device.busy"). The locks are below JOURNAL_DIR, independent of `journal`; a process that may not write there goes
+    on without them, and processes with another /run (in another mount namespace) do not exclude each other.
 
     Example:
         >>> import netdevns
@@ -109,17 +109,17 @@ def check(
     preserve: Collection[str] = (),
     force: bool = False,
 ) -> Report:
-    """Find out whether a move would succeed, and what it would lose. Changes nothing, not even for a moment.
+    """Check whether a move would succeed, and what it would lose. Changes nothing, not even temporarily.
 
     Args:
         devices: Host name -> name in the target, in the shape of `linux.netDevices`; at most 4,096.
         netns: The target, as `NetNS.open` takes it.
         source: The namespace that the devices are in; the calling thread's by default.
-        preserve: As for `move`: what will be carried over is no loss.
+        preserve: As for `move`: state that will be carried over is no loss.
         force: A default route is a note, not an error.
 
     Returns:
-        A `Report` with every finding, not only the first. `move` refuses exactly on severity "error".
+        A `Report` with every finding, not only the first. `move` is refused exactly if one has severity "error".
 
     Raises:
         TypeError, ValueError: Wrong Python types, an unknown `preserve`. Never for a finding.
@@ -142,18 +142,17 @@ def check(
 
 
 def recover(journal: str | os.PathLike[str] = JOURNAL_DIR) -> tuple[Recovered, ...]:
-    """Undo the moves whose processes were killed: every device is looked for, and put back as it was.
+    """Undo the moves whose processes were killed: find each device and restore it.
 
     Args:
-        journal: The directory that the moves were given.
+        journal: The directory that was passed to `move`.
 
     Returns:
-        One `Recovered` for each device of each record that nobody holds; empty: there was nothing to do. A record is
-        removed when all its devices are back, complete in the target, or gone; otherwise it is kept, and the next call
-        tries again.
+        One `Recovered` for each device of each record that no process holds; empty: nothing to recover. A record is
+        removed when all its devices are restored, complete in the target, or gone; otherwise the next call tries again.
 
     Raises:
-        OSError: The directory cannot be opened, or is not the caller's own.
+        OSError: The directory cannot be opened, or belongs to another user.
 
     Example:
         >>> import netdevns
@@ -166,14 +165,14 @@ def recover(journal: str | os.PathLike[str] = JOURNAL_DIR) -> tuple[Recovered, .
 
 
 def snapshot(ifname: str, *, source: NetNS | str | os.PathLike[str] | int | None = None) -> Snapshot:
-    """Record what the kernel would drop if the device moved. Changes nothing.
+    """Record the state that the kernel would drop if the device moved. Changes nothing.
 
     Args:
         ifname: The device's name; an alternative name is refused.
         source: The namespace that it is in; the calling thread's by default.
 
     Raises:
-        NetDevError: ENODEV: no such device; what opening a namespace or the kernel's answer gave otherwise.
+        NetDevError: ENODEV: no such device; otherwise the errno of opening the namespace or of the kernel's reply.
 
     Example:
         >>> import netdevns
@@ -214,20 +213,20 @@ def transact(
     earlier: Earlier | None = None,
     process: Process | None = None,
 ) -> tuple[Moved, ...]:
-    """`move` for this package's own callers.
+    """`move` with the options that the command and the hook need.
 
     Args:
         journal: As for `move`.
-        force: As for `move`, or the host names that it is for.
-        results: Whether to make them: a hook must not pay for what nobody reads.
-        lender: Writes a loan when all has arrived; what it cannot write is undone.
-        on_step: Called between two calls of the engine with a step ("move", "replay", "verify", "undo"), how many
-            devices have done it, and of how many. It only watches: an Exception that it raises ends its calls, not the
-            move. KeyboardInterrupt and SystemExit interrupt the move there as anywhere else.
-        interrupts: A command's: signals are held back, and looked at between two devices. It is refused where nobody
-            can be excluded.
-        earlier: Where the caller has looked for earlier moves of these devices before, which are not tried twice.
-        process: The container's: a move is undone whose process has ended before all was complete.
+        force: As for `move`, or the host names to which it applies.
+        results: Whether to return results; a hook does not use them.
+        lender: Writes a loan when all devices have arrived; the move is undone where that fails.
+        on_step: Called between two calls of the engine with a step ("move", "replay", "verify", "undo"), the number of
+            devices that have completed it, and their total. An Exception that it raises ends its calls, not the move.
+            KeyboardInterrupt and SystemExit interrupt the move as elsewhere.
+        interrupts: A command's: signals are blocked and checked for between two devices. The move is refused where
+            other movers cannot be excluded.
+        earlier: The caller's own search for earlier moves of these devices, which are not tried twice.
+        process: The container's: the move is undone if it ends before the move is complete.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with contextlib.ExitStack() as stack:
@@ -265,7 +264,7 @@ def _examined(
     exclusion: Exclusion,
     asked: tuple[object, object, object, bool | frozenset[str], frozenset[str]],
 ) -> tuple[Plan, Sides]:
-    """All checks, under locks, and with no earlier move of these devices left to be undone. Raises NetDevError."""
+    """Runs all checks under locks, and undoes earlier crashed moves of these devices. Raises NetDevError."""
     while True:
         try:
             plan = checks.examine(*asked, exclusion)
@@ -279,7 +278,7 @@ def _examined(
         if earlier is None or is_busy or not earlier.found():
             stack.enter_context(plan)
             break
-        # Undone without the locks of this move: an undo takes its own.
+        # The undo takes the locks itself.
         plan.__exit__()
         exclusion.release()
         earlier.undo()
@@ -300,13 +299,13 @@ def _examined(
 
 
 def interrupted(e: Interrupted, earlier: tuple[Recovered, ...]) -> MoveFailed:
-    """Of a move that was not begun."""
+    """The error of a move that was interrupted before it began."""
     untouched = "nothing else was touched" if earlier else "nothing was touched"
     return MoveFailed(f"interrupted by {e.name}; {untouched}", step="interrupt", earlier=earlier)
 
 
 def open_journal(directory: str) -> Journal:
-    """The directory of the records. Raises NetDevError."""
+    """Opens the directory of the records. Raises NetDevError."""
     try:
         return Journal(directory, create=True)
     except OSError as e:
@@ -315,7 +314,7 @@ def open_journal(directory: str) -> Journal:
 
 
 def _watch(plan: Plan) -> Watch:
-    """Before the first snapshot: of what is added after it there is a notification."""
+    """Subscribes before the first snapshot, so that later changes are notified."""
     try:
         return Watch(plan.source_visit, WATCH_BYTES)
     except EngineError as e:

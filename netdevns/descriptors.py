@@ -1,10 +1,10 @@
-"""Descriptors of files."""
+"""Closes file descriptors without raising."""
 
 import os
 
 
 def close(fd: int) -> None:
-    """Closes a descriptor. Linux does so whatever close(2) returns, so an error must neither end nor undo anything."""
+    """Closes a descriptor and ignores errors: Linux has closed it also where close(2) fails."""
     if fd >= 0:
         try:
             os.close(fd)

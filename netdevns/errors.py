@@ -1,4 +1,4 @@
-"""The errors that this package raises, with where each device was left."""
+"""The exceptions of this package, which say where each device is."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ class NetDevError(OSError):
     """An operation on network devices failed.
 
     Attributes:
-        errno: As the kernel gave it, or would have; 0 if no system call failed.
-        extack: The kernel's own words; may be empty.
+        errno: The kernel's, or the one it would have given; 0 if no system call failed.
+        extack: The kernel's extended ack text; may be empty.
         device: The host name of the device at fault, or None.
         step: "open", "check", "record", "down", "snapshot", "move", "watch", "replay", "verify", "time-out",
-            "interrupt" or "process" (the container's, which a hook moves devices to, has ended).
+            "interrupt" or "process" (the container's process, into whose namespace a hook moves devices, has ended).
         netns: The target namespace as the caller named it, or None.
-        rolled_back: True if everything is as before the call.
+        rolled_back: True if the state before the call is restored.
         location: Where the device at fault is now: "source", "target", "init", "gone" or "unknown"; None without one.
-        left: What is not as before, one `Left` a device; empty exactly when `rolled_back`.
-        earlier: What was put back before the checks: devices of a move whose process was killed, or on loan to a
-            container that has ended.
+        left: The devices that are not restored completely, one `Left` each; empty exactly if `rolled_back`.
+        earlier: Devices that were restored before the checks, after a killed move or an ended container.
     """
 
     def __init__(
@@ -69,7 +68,7 @@ class CheckFailed(NetDevError):
     """The checks refuse the move: nothing was touched.
 
     Attributes:
-        report: Every finding, not only the first, which gave the text, errno and device.
+        report: Every finding; text, errno and device of this exception are those of the first.
 
     Example:
         >>> import netdevns
@@ -91,13 +90,13 @@ class CheckFailed(NetDevError):
 class MoveFailed(NetDevError):
     """A step failed after the checks: everything is back in the source, unless `left` says otherwise.
 
-    `step` says which: "down" (all links set down at once), "snapshot", "move", "replay" (addresses and IFF_UP in the
-    target), "verify" (something is not as it was; errno is 0), "time-out", "interrupt" or "process".
+    `step` is "down" (all links set down at once), "snapshot", "move", "replay" (addresses and IFF_UP in the target),
+    "verify" (the result differs from the snapshot; errno is 0), "time-out", "interrupt" or "process".
     """
 
 
 class ConfigInvalid(ValueError):
-    """A config.json, or a hook's state, that is not what the runtime-spec says; the text names the place in it.
+    """A config.json or a hook's state is not valid by the runtime-spec; the text names the place in it.
 
     Example:
         >>> from netdevns import oci

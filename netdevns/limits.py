@@ -1,22 +1,22 @@
-"""Every limit of an input and of a log, in one place; docs/limits.md has them in a table.
+"""The limits of all inputs and of the log; docs/limits.md lists them.
 
-A hook runs as root on every container's start, and must end soon whatever is in a bundle or below /run. An input beyond
-its limit is refused in one line, before anything was touched; it is never cut and used.
+A hook runs as root at every container's start, and must end soon for any contents of a bundle or of /run. An input
+beyond its limit is refused in one line before anything is touched; it is never truncated and used.
 """
 
 # A hook's state on stdin, and a config.json. Runtimes write less than 100 KB; parsed, JSON can take 50 times its size.
 STATE_BYTES = CONFIG_BYTES = 16 << 20
-# Of one move, from all sources together. Each is several look-ups and, where it fails, a line.
+# In one move, from all sources together. Each costs several look-ups and, where it fails, a line.
 DEVICES = 4096
-# Devices that annotations of one document ask for: the author of these is perhaps not the operator.
+# Requested by the annotations of one document, whose author may not be the operator.
 ANNOTATED = 256
-# A record of a move, or a loan: some 200,000 routes of one batch.
+# A record of a move, or a loan: enough for some 200,000 routes of one batch.
 RECORD_BYTES = 16 << 20
 
-# The report of one failed hook, on stderr, in hook.log and in syslog each. A line's time stamp is not counted.
+# The report of one failed hook, in each of stderr, hook.log and syslog. Time stamps are not counted.
 LINES = 64
 LINE_BYTES = 400
-# A name or a value that a message quotes, in characters; longer ones are shortened. No alternative name is as long.
+# Characters of a quoted name or value; longer ones are shortened. Every alternative name fits.
 QUOTED = 128
-# hook.log and the one old file beside it, each: together half of 1 MiB on a /run that may have 16 MiB.
+# hook.log, and the same for hook.log.old: together 512 KiB of a /run that may have 16 MiB.
 LOG_BYTES = 256 << 10

@@ -1,6 +1,6 @@
-"""What checks, snapshots and recovering return: frozen dataclasses.
+"""The results of `check`, `show`, `snapshot` and `recover`, as frozen dataclasses.
 
-Apart from `results`: each takes a third of a millisecond to make, and a first move that succeeds needs none of these.
+Not in `results`: defining each takes a third of a millisecond, and a successful move needs none of these.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from .results import Address
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check found.
+    """One result of a check.
 
     Attributes:
         device: Host name, or None if it is about a namespace.
-        severity: "error": a move refuses; "loss": a move loses this; "note": worth knowing.
+        severity: "error": a move is refused; "loss": a move loses this; "note": worth knowing.
         code: Stable; the list is `netdevns.batch.findings.CODES`.
-        text: One line: what, and what to do.
-        hint: What helps, as it is typed: a command (`netdevns recover`), or one word for the command that found this:
-            DEV=NAME instead of what was asked for, an option (`--force`), or `sudo`. None: nothing is known to help.
+        text: One line: the problem, and the remedy.
+        hint: The remedy as it is typed: a command (`netdevns recover`), or one word for the command that found this:
+            DEV=NAME as a replacement, an option (`--force`), or `sudo`. None: no remedy is known.
     """
 
     device: str | None
@@ -32,21 +32,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class Device:
-    """A device as it is, and what a move of it alone would meet.
+    """A device, and the findings of a move of it alone.
 
     Attributes:
         name, ifindex: As the kernel has them.
-        kind: "macvlan", "bridge", ...; None for what no kind of the kernel made: hardware, and lo.
+        kind: "macvlan", "bridge", ... (IFLA_INFO_KIND); None for hardware and lo.
         up: Whether IFF_UP is set.
-        carrier: Whether there is a link; None while the device is down, when nobody can know.
+        carrier: Whether the link has a carrier; None while the device is down, when this is not known.
         mtu: Bytes.
         mac: Hexadecimal digits, two a byte, as many bytes as the device has (6, 20 for InfiniBand); None without one.
         altnames: Alternative names; they travel with it.
         addresses: All addresses, of every scope and lifetime, in the kernel's order.
-        movable: Whether the kernel moves it at all; None: before 6.15 it tells that only to who has CAP_NET_ADMIN.
-        default_route: Whether it carries a default route of the main table, itself or below a device that does.
-        not_carried: What a move drops that the runtime-spec does not protect, in short words, as in `Moved`.
-        findings: What `check` finds about the device itself; nothing about a name or a target.
+        movable: Whether the kernel moves it at all; None: not known, as a kernel before 6.15 answers that only with
+            CAP_NET_ADMIN.
+        default_route: Whether it, or a device on top of it, carries a default route of the main table.
+        not_carried: State that a move drops and the runtime-spec does not protect, in short words, as in `Moved`.
+        findings: The findings of `check` about the device itself, without those about a name or a target.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the kernel would drop in a move.
+    """State that the kernel would drop in a move.
 
     Attributes:
         ifname, ifindex: The device.
@@ -82,7 +83,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a check: `ok` is False exactly when a finding has severity "error"."""
+    """The result of a check: `ok` is False exactly if a finding has severity "error"."""
 
     ok: bool
     findings: tuple[Finding, ...]
@@ -90,15 +91,15 @@ class Report:
 
 @dataclass(frozen=True)
 class Recovered:
-    """What `recover` did for one device of a crashed move, or `netdevns return` for one on loan.
+    """The result of `recover` for one device of a crashed move, or of `netdevns return` for one on loan.
 
     Attributes:
         record: The record's path.
         device: Host name; None for a record that cannot be read.
-        outcome: "undone": it is back as it was; "complete": it had arrived, nothing was to be done; "gone": it does not
-            exist any more, or nothing is left to return to; "kept": not as before, the record stays for another try.
+        outcome: "undone": restored; "complete": it had arrived, nothing was done; "gone": it does not exist any more,
+            or its source is gone; "kept": not restored completely, the record is kept for another try.
         location: Where it is: "source", "target", "init", "gone" or "unknown".
-        text: One line: why, or what is missing.
+        text: One line: the reason, or the state that is missing.
     """
 
     record: str
@@ -115,7 +116,7 @@ class Loan:
     Attributes:
         container: Its id.
         device, ifindex: The device on the host.
-        name: In the container, when it arrived there.
+        name: Its name in the container on arrival.
         record: The record's path.
     """
 

@@ -1,4 +1,4 @@
-"""What a move returns, and what a failed one leaves: frozen dataclasses. A hook does without."""
+"""The results of moves, as frozen dataclasses: devices that arrived, and devices that a failed move left."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Moved:
     """A device that arrived.
 
     Attributes:
-        host_name, host_ifindex: What it was in the source.
-        name, ifindex: What it is in the target, read back.
-        addresses: The protected addresses as they are in the target, in order. Decoded on first use.
-        not_carried: What the kernel dropped that the runtime-spec does not protect, in short words: "qdisc tbf", "2
-            routes"; and the device's sysctls that it reset to the target's defaults: "sysctl ipv4.rp_filter 2 -> 0", or
-            only how many, from four on: "5 sysctls".
+        host_name, host_ifindex: Its name and ifindex in the source.
+        name, ifindex: Its name and ifindex in the target, as read back.
+        addresses: The protected addresses as read back in the target, in order. Decoded on first use.
+        not_carried: State that the kernel dropped and the runtime-spec does not protect, in short words: "qdisc tbf",
+            "2 routes"; and sysctls that it reset to the target's defaults: "sysctl ipv4.rp_filter 2 -> 0", or, from
+            four on, their number: "5 sysctls".
     """
 
     host_name: str
@@ -61,13 +61,13 @@ class Moved:
 
     @classmethod
     def lazy(cls, dumped: bytes | memoryview, **fields: object) -> Moved:
-        """A result whose `addresses` are decoded from RTM_NEWADDR messages when somebody asks."""
+        """A result whose `addresses` are decoded from RTM_NEWADDR messages on first use."""
         moved = cls.__new__(cls)
         moved.__dict__.update(fields, _dumped=dumped)
         return moved
 
     def __getattr__(self, name: str) -> tuple[Address, ...]:
-        # Called only for what is not there yet: `addresses` of a lazy result.
+        # Called only for missing attributes: `addresses` of a lazy result.
         if name != "addresses" or "_dumped" not in self.__dict__:
             raise AttributeError(name)
         self.__dict__["addresses"] = decoded = addresses(self.__dict__["_dumped"], protected=True)
@@ -79,13 +79,13 @@ class Moved:
 
 @dataclass(frozen=True)
 class Left:
-    """A device that is not as before.
+    """A device that was not restored completely.
 
     Attributes:
         device: Host name.
         location: "source", "target", "init", "gone" or "unknown".
-        name, ifindex: What it is there; None if not known.
-        missing: What could not be put back, in short words.
+        name, ifindex: Its name and ifindex there; None if not known.
+        missing: The state that was not restored, in short words.
     """
 
     device: str
@@ -96,5 +96,5 @@ class Left:
 
 
 def addresses(dumped: bytes | memoryview, *, protected: bool = False) -> tuple[Address, ...]:
-    """Decodes dumped RTM_NEWADDR messages, all or only those that the runtime-spec protects."""
+    """Decodes RTM_NEWADDR messages; `protected`: only those that the runtime-spec protects."""
     return tuple(Address(**fields) for fields in ifaddr.addresses(dumped, protected=protected))  # type: ignore[arg-type]

@@ -1,8 +1,7 @@
-"""The engine: the phases of a batch, the steps of one device, and one plain exchange. No policy: that is written once,
-in `transaction`.
+"""Runs the phases of a batch and the steps of one device; decisions are made in `batch.transaction`.
 
-Two of them do the same, byte for byte on the wire: `native` is csrc/ through cffi; `reference` is Python alone, chosen
-by NETDEVNS_ENGINE=reference in the environment when this package is loaded.
+Two engines send the same bytes: `native` is csrc/ through cffi; `reference` is pure Python, chosen by
+NETDEVNS_ENGINE=reference in the environment when this package is loaded.
 """
 
 import os

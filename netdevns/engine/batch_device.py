@@ -1,4 +1,4 @@
-"""A device of a batch, of either engine."""
+"""A device of a batch, on top of either engine's device."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from . import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, Device
 
 
 class BatchDevice(Device):
-    """A device on its way: all that is known of it, in one object.
+    """A device that moves, with all that is known about it.
 
     Attributes:
-        host_name, label: What it was asked for by; the same for messages, where a newline must not stand.
-        ifname, wanted: Its name in the source; that in the target, or a template.
-        link: As it was in the source, before its snapshot.
-        lost: What the move drops that the runtime-spec does not protect, in short words.
-        ended: Whether the kernel deleted it when its lower device left.
+        host_name, label: The name in the request; the same, printable, for messages.
+        ifname, wanted: Its name in the source; its name in the target, or a template.
+        link: Its link in the source, read before the snapshot.
+        lost: State that the move drops and the runtime-spec does not protect, in short words.
+        ended: Whether the kernel deleted it when its lower device moved.
         for_good: What an undo found missing that nothing can put back.
     """
 
@@ -34,6 +34,6 @@ class BatchDevice(Device):
 
     @property
     def location(self) -> str:
-        """Where it is, as `NetDevError.location` says it."""
+        """Where it is, in the words of `NetDevError.location`."""
         place = PLACE_GONE if self.ended else self.place
         return {PLACE_SOURCE: "source", PLACE_TARGET: "target", PLACE_GONE: "gone"}.get(place, "unknown")

@@ -1,4 +1,4 @@
-"""How a phase of a batch fails."""
+"""The exception with which a phase of a batch fails."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 class Failed(Exception):
-    """A phase failed, for one device or (None) for all of them.
+    """A phase failed, for one device or for all.
 
     Attributes:
-        device: Which one.
+        device: The device; None: all of them.
         step: As in `NetDevError.step`.
-        errno: 0: no system call failed, a comparison did.
-        extack: The kernel's words, or the engine's.
+        errno: 0: a comparison failed, not a system call.
+        extack: The kernel's text, or the engine's.
     """
 
     def __init__(self, device: BatchDevice | None, step: str, errno_: int, extack: str) -> None:
@@ -31,7 +31,7 @@ class Failed(Exception):
 
 
 def attempt(device: BatchDevice | None, step: str, call: Callable[..., T], *args: object) -> T:
-    """A call of the engine's; if it fails, `Failed` says of which device and in which step."""
+    """Calls the engine; turns an EngineError into `Failed`, with the device and the step."""
     try:
         return call(*args)
     except EngineError as e:

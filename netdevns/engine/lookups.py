@@ -1,4 +1,4 @@
-"""Asking the kernel, in few system calls and without changing anything."""
+"""Looks up links and addresses in few system calls, without changing anything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANSWER_BYTES = 4096
 
 
 def format_error(e: EngineError) -> str:
-    """An error in one phrase: the kernel's words and the errno's, or what makes no sense in its answer."""
+    """An error in one phrase: the errno's text with the kernel's extack, or the reason why a reply is malformed."""
     if isinstance(e, wire.Malformed):
         return str(e)
     words = os.strerror(e.errno)
@@ -23,7 +23,7 @@ def format_error(e: EngineError) -> str:
 
 
 def ask(socket: Socket, requests: list[bytes]) -> list[wire.Message]:
-    """One answer for each request, refusals included, in few system calls."""
+    """One reply for each request, errors included, in few system calls."""
     answers: list[wire.Message] = []
     size = WINDOW
     while len(answers) < len(requests):
@@ -31,7 +31,7 @@ def ask(socket: Socket, requests: list[bytes]) -> list[wire.Message]:
         try:
             first, data = socket.query(b"".join(window), len(window) * ANSWER_BYTES)
         except EngineError as e:
-            # Links with many alternative names have longer answers: fewer of them fit into the receive buffer.
+            # Links with many alternative names have longer replies: fewer of them fit into the receive buffer.
             if e.errno != errno.ENOBUFS or len(window) == 1:
                 raise
             size = len(window) // 2
@@ -47,12 +47,12 @@ def ask(socket: Socket, requests: list[bytes]) -> list[wire.Message]:
 
 
 def refused(answer: wire.Message) -> int:
-    """The errno of an answer; 0: done, or here is what was asked for."""
+    """The errno of a reply; 0: an ack, or the object that was asked for."""
     return wire.error_code(answer) if answer.type == uapi.NLMSG_ERROR else 0
 
 
 def link_of(answer: wire.Message) -> wire.Link | None:
-    """The link of an answer; None: no such device. Any other refusal is an EngineError."""
+    """The link of a reply; None: no such device. Any other error raises EngineError."""
     if answer.type == uapi.RTM_NEWLINK:
         return wire.Link(answer.body)
     # Not there: ENODEV (probe dumps.get.unknown-name), and EINVAL for a name that no device can have.
@@ -67,9 +67,9 @@ def link(socket: Socket, *, ifindex: int = 0, name: bytes | None = None) -> wire
 
 
 def dump(socket: Socket, request: bytes, size: int = 0, about: Collection[int] | None = None) -> bytes:
-    """All that is dumped, into a first buffer of that size at least; a refusal is an EngineError, not an empty answer.
+    """A whole dump. Raises EngineError where the kernel refuses it. `size`: of the first buffer, at least.
 
-    `about`: only what concerns these ifindexes, as nd_filter_keeps says in csrc/netdevns-core.h.
+    `about`: keeps only messages about these ifindexes (nd_filter_keeps in csrc/netdevns-core.h).
     """
     _, dumped = socket.query(request, size, about)
     _raise_refusal(dumped)
@@ -83,7 +83,7 @@ def _raise_refusal(dumped: bytes | memoryview) -> None:
 
 
 def dump_if_known(socket: Socket, request: bytes, about: Collection[int] | None = None) -> bytes:
-    """The same of what a kernel may be built without (traffic control, snooping): then there is nothing."""
+    """A dump of what a kernel may be built without (traffic control, snooping); then it is empty."""
     try:
         return dump(socket, request, about=about)
     except EngineError as e:
@@ -101,7 +101,7 @@ def links(socket: Socket, size: int = 0) -> list[wire.Link]:
 
 
 def links_of(socket: Socket, names: Collection[bytes]) -> list[wire.Link]:
-    """The links of these names, and all that lie on another one."""
+    """The links with these names, and all links on top of another one."""
     dumped = socket.read(_DUMP_LINKS, (len(names) + 8) * ANSWER_BYTES, (), names)
     _raise_refusal(dumped)
     return _links(dumped)
@@ -114,10 +114,10 @@ def _links(dumped: bytes | memoryview) -> list[wire.Link]:
 
 
 def addresses(socket: Socket, ifindexes: Collection[int]) -> Mapping[int, bytes | memoryview]:
-    """By ifindex, the RTM_NEWADDR messages of some devices, in dump order.
+    """The RTM_NEWADDR messages of some devices by ifindex, in dump order.
 
-    One dump for all: the kernel filters by one ifindex only (probe dumps.addresses.ifindex). Of one device they are
-    there until the next exchange.
+    Several devices need a dump of all: the kernel filters by one ifindex only (probe dumps.addresses.ifindex). Those of
+    one device are valid until the next exchange.
     """
     if len(ifindexes) == 1:
         (one,) = ifindexes
@@ -132,13 +132,13 @@ def addresses(socket: Socket, ifindexes: Collection[int]) -> Mapping[int, bytes 
 
 
 def link_and_addresses(socket: Socket, ifindex: int) -> tuple[list[wire.Message], Mapping[int, bytes | memoryview]]:
-    """Of one device, in one exchange: its link, or the refusal; and its addresses, by ifindex, until the next one."""
+    """One device in one exchange: its link or the error, and its addresses, valid until the next exchange."""
     try:
         answers = socket.read(wire.get_link(ifindex) + ifaddr.dump_addresses(ifindex))
     except EngineError as e:
         if e.errno != errno.ENOBUFS:
             raise
-        return ask(socket, [wire.get_link(ifindex)]), addresses(socket, (ifindex,))  # as `ask`: a long answer
+        return ask(socket, [wire.get_link(ifindex)]), addresses(socket, (ifindex,))  # as in `ask`: a long reply
     first = next(wire.messages(answers), None)
     if first is None or first.type not in (uapi.RTM_NEWLINK, uapi.NLMSG_ERROR):
         raise EngineError(errno.EBADMSG, "a request was not answered", "exchange")
@@ -149,21 +149,21 @@ def link_and_addresses(socket: Socket, ifindex: int) -> tuple[list[wire.Message]
 
 
 def moves_altnames() -> bool:
-    """Whether a move takes alternative names along; before 6.6 they stay in the old namespace's table and block a name.
+    """Whether a move takes alternative names along; before 6.6 they stay in the source's table and keep names taken.
 
-    A kernel does not say so otherwise, so its version must: where the fix was backported, what is done without it (they
-    are removed before the move and added after it) works as well (probe clash.own-altname.left-behind). Source:
-    net/core/dev.c, "net: move altnames together with the netdevice".
+    Only the kernel's version shows this. Where the fix was backported, the fallback works, too: the names are removed
+    before the move and added after it (probe clash.own-altname.left-behind). Source: net/core/dev.c, "net: move
+    altnames together with the netdevice".
     """
     numbers = os.uname().release.split("-")[0].split(".")[:2]
     return not all(n.isdigit() for n in numbers) or tuple(map(int, numbers)) >= (6, 6)
 
 
 def lost_altnames(socket: Socket, had: Collection[bytes], now: wire.Link | None) -> list[bytes]:
-    """Which of these alternative names a device does not answer to.
+    """The alternative names by which a device cannot be found any more.
 
-    Before 6.6 one that came back from a namespace that died still lists its own, and no look-up finds them; such a name
-    can be added once more, and not be deleted (seen on 5.10 and 6.1).
+    Before 6.6 a device that came back from a dead namespace still lists its alternative names, but no look-up finds
+    them; such a name can be added again, but not deleted (seen on 5.10 and 6.1).
     """
     names = [*dict.fromkeys(had)]
     lost = [name for name in names if now is None or name not in now.altnames]

@@ -1,4 +1,4 @@
-"""The phases of a batch, of the engine that is used; not in its __init__: they ask by `lookups`, which uses it."""
+"""Exports the engine's `Phases`; not in `engine/__init__`, which they import through `lookups`."""
 
 from typing import TYPE_CHECKING
 

@@ -1,1 +1,1 @@
-"""The kernel's rtnetlink: its constants, its messages, and a plain socket. Knows nothing of moves."""
+"""Speaks rtnetlink: constants, messages and a plain socket; nothing here is specific to moves."""

@@ -1,14 +1,14 @@
-"""What the kernel refuses, as an exception."""
+"""The exception for a failed netlink exchange or step."""
 
 
 class EngineError(Exception):
-    """A step or an exchange of the engine failed: what `MoveFailed` and the findings are made from.
+    """A step or an exchange of the engine failed. `MoveFailed` and findings are made from it.
 
     Attributes:
         errno: Positive.
-        extack: The kernel's text, or the engine's own; may be empty.
+        extack: The kernel's extended ack text, or the engine's own; may be empty.
         step: "open", "exchange", "snapshot", "move", "replay", "verify", "undo" or "watch".
-        index: Which message of the request was refused, from 0.
+        index: The refused message of the request, counted from 0.
     """
 
     def __init__(self, errno: int, extack: str, step: str, index: int = 0) -> None:

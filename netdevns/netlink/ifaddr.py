@@ -1,4 +1,4 @@
-"""Decoding a snapshot, which is the kernel's own bytes. Layout: linux/if_addr.h (struct ifaddrmsg, ifa_cacheinfo)."""
+"""Decodes dumped addresses (RTM_NEWADDR). Layout: linux/if_addr.h (struct ifaddrmsg, ifa_cacheinfo)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def address_text(family: int, data: bytes) -> str:
 
 
 def _ipv6_text(data: bytes) -> str:
-    """RFC 5952, without its section 5: what ipaddress writes, which cannot be imported any more when devices moved."""
+    """RFC 5952 without its section 5, as ipaddress writes it; that module may be unreadable once devices have moved."""
     groups = [f"{data[i] << 8 | data[i + 1]:x}" for i in range(0, 16, 2)]
     begin = length = 0
     for at in range(8):
@@ -58,7 +58,7 @@ def addresses(
 def indexed_addresses(
     dumped: bytes | memoryview, *, protected: bool = False, ifindex: int | None = None
 ) -> Iterator[tuple[int, dict[str, object]]]:
-    """The same with each address's ifindex before it."""
+    """The same, each with its ifindex in front."""
     for message in wire.messages(dumped):
         if message.type != uapi.RTM_NEWADDR:
             continue

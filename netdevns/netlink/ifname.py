@@ -1,4 +1,4 @@
-"""The kernel's rules for interface names, which are bytes.
+"""Checks interface names, which are bytes, by the kernel's rules.
 
 Sources: net/core/dev.c (dev_valid_name, __dev_alloc_name), net/ipv4/devinet.c (sysctl_dev_name_is_allowed).
 """
@@ -15,7 +15,7 @@ _WHITE = b"\t\n\v\f\r \xa0"
 def why_invalid(name: bytes) -> str | None:
     """Why the kernel refuses a name that is no template, or None."""
     if name.isalnum() and len(name) < uapi.IFNAMSIZ and name not in _RESERVED:
-        return None  # most are
+        return None  # the common case
     if not name:
         return "it is empty"
     if len(name) >= uapi.IFNAMSIZ:
@@ -23,10 +23,11 @@ def why_invalid(name: bytes) -> str | None:
     if name in (b".", b".."):
         return "the kernel refuses it"
     if name in _RESERVED:
-        # Refused late: a device asked to take it would sit in the target under its old name; or it is taken, and no
-        # address can be (probes names.reserved.all-old-free, names.reserved.all-old-taken). Source: ipv4 devinet.c.
+        # The kernel refuses these names only after the move: the device is then in the target under its old name, or
+        # has the new name and takes no address (probes names.reserved.all-old-free, names.reserved.all-old-taken).
+        # Source: net/ipv4/devinet.c.
         return "the kernel keeps it for net.ipv4.conf"
-    for byte in name:  # refused late, as all of these (probes clash.invalid-old-free, names.refused-late.all)
+    for byte in name:  # also refused only after the move (probes clash.invalid-old-free, names.refused-late.all)
         if byte in b"/:":
             return f'it contains "{chr(byte)}"'
         if byte in _WHITE:
@@ -42,13 +43,13 @@ def may_be_altname(name: bytes) -> bool:
 
 
 def is_template(name: bytes) -> bool:
-    """Whether the kernel would take the name for a template; such a one must pass why_invalid_template."""
+    """Whether the kernel treats the name as a template; a valid template passes why_invalid_template."""
     return b"%" in name
 
 
 def why_invalid_template(name: bytes) -> str | None:
     """Why the kernel refuses a name with a "%" in it, or None: exactly one, followed by "d"."""
-    # Refused late, too (probe clash.two-templates-old-free).
+    # Also refused only after the move (probe clash.two-templates-old-free).
     if name.count(b"%") != 1:
         return 'a template may contain only one "%"'
     if b"%d" not in name:
@@ -57,10 +58,7 @@ def why_invalid_template(name: bytes) -> str | None:
 
 
 def encode(name: str) -> bytes:
-    """A name's bytes, which are any for the kernel. What is no name for the locale is UTF-8.
-
-    (probe names.byte.80-9f)
-    """
+    """The bytes of a name; UTF-8 where the locale cannot encode it. The kernel accepts any (probe names.byte.80-9f)."""
     try:
         return os.fsencode(name)
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""IFLA_INFO_DATA, which each kind of device fills in its own way: what of it differs, and how it is set as it was.
+"""Compares IFLA_INFO_DATA, whose format depends on the kind of device, and makes the attributes that restore it.
 
 Layouts: linux/if_link.h (IFLA_MACVLAN_*, IFLA_VLAN_*, IFLA_TUN_*, IFLA_HSR_*), linux/can/netlink.h.
 """
@@ -24,24 +24,24 @@ DATA_WORDS: dict[bytes, dict[int, str]] = {
     b"can": {1: "bit timing", 5: "control mode", 6: "restart-ms", 9: "data bit timing", 11: "termination"},
     b"tun": {1: "owner", 2: "group", 6: "persist"},
 }
-# No settings: of a macvlan the number of MACs, which are compared, and the length that its lower's port uses for all
-# macvlans on it; of a tun the number of queues, which processes open; of CAN the state and the errors counted; of HSR
-# the next sequence number.
+# State, not settings. macvlan: the number of MACs (the MACs are compared), and the queue length in use for all macvlans
+# on the lower device; tun: the number of queues that processes have open; CAN: state and error counters; HSR: the next
+# sequence number.
 _COUNTS: dict[bytes, tuple[int, ...]] = {b"macvlan": (6, 8), b"tun": (8, 9), b"can": (4, 8), b"hsr": (5,)}
-# Set while the device is up, where it was: a macvlan in passthru mode takes its flag nopromisc as one less or one more
-# of its lower device's promiscuity, also while it is down, and IFF_UP counts it again (drivers/net/macvlan.c).
+# Set while the device is up, if it was up. A macvlan in passthru mode changes its lower device's promiscuity count with
+# the flag nopromisc, also while it is down, and IFF_UP counts it again (drivers/net/macvlan.c).
 UP = frozenset({(b"macvlan", 2), (b"macvtap", 2)})
 _ALIKE = {b"macvtap": b"macvlan", b"ipvtap": b"ipvlan"}
-# These take a request for the whole: what it leaves out is set to nothing. Source: net/ipv4/ip_tunnel.c and the
+# These kinds replace all settings at once: a request clears those that it omits. Source: net/ipv4/ip_tunnel.c and the
 # changelink functions of its users.
 _WHOLE = (b"ipip", b"sit", b"gre", b"gretap", b"erspan", b"vti", b"vti6", b"ip6tnl", b"ip6gre", b"ip6gretap",
           b"ip6erspan", b"xfrm")  # fmt: skip
 
 
 def differences(was: wire.Link, now: wire.Link) -> Iterator[tuple[int, str, bytes, bytes]]:
-    """What differs: its type, short words, the attributes that set all of it as it was, and those of it alone.
+    """Of each difference: its type, short words, the attributes that restore all settings, and those that restore it.
 
-    b"": none do.
+    b"": no attributes can.
     """
     kind = _ALIKE.get(was.kind, was.kind)
     before, there = (wire.attrs(memoryview(link.data), strict=False) for link in (was, now))
@@ -60,7 +60,7 @@ def differences(was: wire.Link, now: wire.Link) -> Iterator[tuple[int, str, byte
 
 
 def numbers(value: bytes, value_now: bytes) -> str:
-    """Both values, where they are numbers."""
+    """Both values as text, where they are numbers."""
     sizes = {1: "=B", 2: "=H", 4: "=I"}
     if len(value) != len(value_now) or len(value) not in sizes:
         return ""
@@ -69,7 +69,7 @@ def numbers(value: bytes, value_now: bytes) -> str:
 
 
 def _attrs(kind: bytes, type_: int, was: memoryview | None, now: memoryview | None) -> bytes | None:
-    """The attributes that set it as it was; b"": none do; None: it does not differ."""
+    """The attributes that restore a setting; b"": none can; None: it does not differ."""
     value, value_now = (b"" if view is None else bytes(view) for view in (was, now))
     if (kind, type_) in ((b"vlan", VLAN_EGRESS), (b"vlan", VLAN_INGRESS)):
         return _qos_map(type_, value, value_now)
@@ -86,18 +86,18 @@ def _attrs(kind: bytes, type_: int, was: memoryview | None, now: memoryview | No
         value = wire.S32.pack(1)  # the default, which is not reported
     if len(value) == len(value_now) == TWO_U32.size:
         (one, two), (one_now, two_now) = TWO_U32.unpack(value), TWO_U32.unpack(value_now)
-        # Reported with a mask of all or of nothing, and taken with one of what is to be changed.
+        # A dump's mask has all bits or none; a request's mask selects the flags to change.
         if (kind, type_) == (b"vlan", VLAN_FLAGS):  # struct ifla_vlan_flags: flags, mask
             value = TWO_U32.pack(one, one ^ one_now)
         elif (kind, type_) == (b"can", CAN_CTRLMODE):  # struct can_ctrlmode: mask, flags
             value = TWO_U32.pack(two ^ two_now, two)
-    # What is zero most kinds do not report: so one that was not there is set to zero.
+    # Most kinds do not report zeros: a setting that was absent is set to zero.
     value = value or (bytes(len(value_now)) if was is None else b"")
     return wire.attr(type_, value) if value or was is not None else b""
 
 
 def _qos_map(type_: int, was: bytes, now: bytes) -> bytes | None:
-    """The entries that differ; one that was added is set to 0, which is none."""
+    """The entries that differ; one that was added is set to 0, which removes it."""
     maps = []
     for data in (was, now):
         found = (bytes(v) for _, v in wire.attr_list(memoryview(data), strict=False))

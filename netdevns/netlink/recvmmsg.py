@@ -1,4 +1,4 @@
-"""recvmmsg(2), through ctypes: several netlink datagrams are read by one system call.
+"""Reads several netlink datagrams with one system call: recvmmsg(2) through ctypes.
 
 Layouts: sys/socket.h, linux/netlink.h.
 """
@@ -32,7 +32,7 @@ class Burst:
         self._iov = bytearray(slots * IOVEC.size)
         self._headers = bytearray(slots * MMSGHDR.size)
         memory = (self._data, self._from, self._iov, self._headers)
-        # A bytearray that is lent to ctypes stays where it is.
+        # A bytearray whose buffer is exported to ctypes is never moved.
         self._lent = [(ctypes.c_char * len(each)).from_buffer(each) for each in memory]
         data, senders, iov, self._address = map(ctypes.addressof, self._lent)
         for i in range(slots):
@@ -42,27 +42,24 @@ class Burst:
         self._unused = bytes(self._headers)
 
     def receive(self, fd: int, flags: int) -> int:
-        """How many came, or a negative errno. Signals do not end it.
+        """The number of datagrams received, or a negative errno. Signals do not interrupt it.
 
-        With MSG_TRUNC in `flags` each comes with its own length, whatever the slot's.
+        MSG_TRUNC in `flags`: each datagram's length is its own, also where it exceeds the slot.
         """
-        self._headers[:] = self._unused  # what the kernel wrote there the last time: lengths
+        self._headers[:] = self._unused  # resets the lengths that the kernel wrote last time
         while True:
             n = int(_libc.recvmmsg(fd, self._address, self.slots, flags, None))
             if n >= 0 or ctypes.get_errno() != errno.EINTR:
                 return n if n >= 0 else -ctypes.get_errno()
 
     def datagrams(self, count: int) -> Iterator[tuple[int, int, bytes]]:
-        """The sender's portid (the kernel's: 0), the length, and what it sent, of each that came.
-
-        What was cut is shorter than the length.
-        """
+        """Of each datagram: the sender's portid (the kernel's is 0), the length, and the data, perhaps truncated."""
         headers = MMSGHDR.iter_unpack(memoryview(self._headers)[: count * MMSGHDR.size])
         senders = SOCKADDR_NL.iter_unpack(self._from)
         at, data = 0, memoryview(self._data)
         for (_, name_bytes, _, _, _, _, flags, length), (family, _, pid, _) in zip(headers, senders, strict=False):
             is_netlink = name_bytes >= SOCKADDR_NL.size and family == socket.AF_NETLINK
             whole = min(length, self.slot_bytes)
-            # Without MSG_TRUNC among the call's flags the kernel tells the slot's length of one that was cut.
+            # Without MSG_TRUNC in the call, the kernel reports the slot's length for a truncated datagram.
             yield pid if is_netlink else 0, length + bool(flags & MSG_TRUNC), bytes(data[at : at + whole])
             at += self.slot_bytes

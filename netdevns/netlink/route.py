@@ -1,4 +1,4 @@
-"""Messages of routes and nexthop objects: what they leave by, and a dumped one as the request that adds it again.
+"""Parses dumped routes and nexthop objects: the devices they use, and the requests that add them again.
 
 Layouts: linux/rtnetlink.h (struct rtmsg, RTA_*), linux/nexthop.h (struct nhmsg, NHA_*).
 """
@@ -16,8 +16,9 @@ RTNEXTHOP = Struct("=HBBi")  # rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
 U16 = Struct("=H")
 NHMSG = Struct("=BBBxI")  # nh_family, nh_scope, nh_protocol, nh_flags
 
-# What RTM_NEWROUTE and RTM_NEWNEXTHOP take and what makes a route itself. A dump carries more (RTA_CACHEINFO,
-# counters); sent back it would be refused, ignored, or mean something else (probe routes.replay.ipv4-cacheinfo).
+# The attributes that RTM_NEWROUTE and RTM_NEWNEXTHOP take and that define the route. A dump carries more
+# (RTA_CACHEINFO, counters), which a request must not: the kernel refuses it, ignores it, or gives it another meaning
+# (probe routes.replay.ipv4-cacheinfo).
 _ROUTE_ATTRS = (
     uapi.RTA_DST, uapi.RTA_SRC, uapi.RTA_IIF, uapi.RTA_OIF, uapi.RTA_GATEWAY, uapi.RTA_PRIORITY, uapi.RTA_PREFSRC,
     uapi.RTA_METRICS, uapi.RTA_MULTIPATH, uapi.RTA_FLOW, uapi.RTA_TABLE, uapi.RTA_VIA, uapi.RTA_PREF,
@@ -38,7 +39,7 @@ def dumped(dump: bytes, type_: int, header: Struct) -> Iterator[memoryview]:
 
 
 def _nexthops(multipath: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """(ifindex, struct rtnexthop with its attributes) of each leg."""
+    """(ifindex, struct rtnexthop with its attributes) of each nexthop."""
     at = 0
     while len(multipath) - at >= RTNEXTHOP.size:
         length, _, _, ifindex = RTNEXTHOP.unpack_from(multipath, at)
@@ -49,7 +50,7 @@ def _nexthops(multipath: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def devices_of(found: dict[int, memoryview], by_nexthop: dict[int, set[int]]) -> set[int]:
-    """The ifindexes that a route leaves by."""
+    """The ifindexes of a route's nexthops."""
     devices = {ifindex for ifindex, _ in _nexthops(found.get(uapi.RTA_MULTIPATH, memoryview(b"")))}
     oif, nexthop = wire.u32(found.get(uapi.RTA_OIF)), wire.u32(found.get(uapi.RTA_NH_ID))
     if oif is not None:
@@ -78,13 +79,13 @@ def nexthop_devices(nexthops: bytes) -> dict[int, set[int]]:
 
 
 def _renumber(value: memoryview, renumbered: Mapping[int, int]) -> bytes:
-    """An ifindex attribute: a device that came back under another number takes its routes along."""
+    """An ifindex attribute, translated for a device that came back under another ifindex."""
     ifindex = wire.u32(value)
     return bytes(value) if ifindex is None else wire.U32.pack(renumbered.get(ifindex, ifindex))
 
 
 def _multipath(value: memoryview, renumbered: Mapping[int, int]) -> bytes:
-    """Without what says how the link is just now, RTNH_F_DEAD for one (probe routes.replay.ipv4-multipath-dead)."""
+    """RTA_MULTIPATH without flags of the link's state (RTNH_F_DEAD; probe routes.replay.ipv4-multipath-dead)."""
     nexthops = b""
     for _, nexthop in _nexthops(value):
         length, flags, hops, ifindex = RTNEXTHOP.unpack_from(nexthop)
@@ -98,7 +99,7 @@ def request(body: memoryview, renumbered: Mapping[int, int]) -> bytes:
     head = RTMSG.unpack_from(body)
     found = wire.attrs(body, RTMSG.size)
     flags = head[8] & uapi.RTNH_F_ONLINK
-    if uapi.RTA_NH_ID in found:  # what the dump adds for old programs is the nexthop object's
+    if uapi.RTA_NH_ID in found:  # the dump adds these from the nexthop object, for old programs
         for type_ in (uapi.RTA_OIF, uapi.RTA_GATEWAY, uapi.RTA_MULTIPATH, uapi.RTA_VIA):
             found.pop(type_, None)
         flags = 0
@@ -117,13 +118,13 @@ def request(body: memoryview, renumbered: Mapping[int, int]) -> bytes:
 
 
 def by_devices(body: bytes, renumbered: Mapping[int, int]) -> bytes:
-    """The same route on devices that have other ifindexes."""
+    """The same route on devices whose ifindexes have changed."""
     expires = wire.attrs(memoryview(body), RTMSG.size).get(uapi.RTA_EXPIRES)
     return request(memoryview(body), renumbered) + (b"" if expires is None else wire.attr(uapi.RTA_EXPIRES, expires))
 
 
 def place(body: bytes) -> tuple[object, ...]:
-    """What two routes have in common that a lookup compares: family, table, prefixes, tos, metric."""
+    """The key of a route in its table, equal for routes that compete: family, table, prefixes, tos, metric."""
     head = RTMSG.unpack_from(body)
     found = wire.attrs(memoryview(body), RTMSG.size)
     table = wire.u32(found.get(uapi.RTA_TABLE)) or head[4]
@@ -132,7 +133,7 @@ def place(body: bytes) -> tuple[object, ...]:
 
 
 def expiry(body: memoryview) -> bytes:
-    """RTA_EXPIRES (seconds) for a route that the kernel will drop by itself; it dumps that in RTA_CACHEINFO."""
+    """RTA_EXPIRES (seconds) of a route with a lifetime; a dump has it in RTA_CACHEINFO."""
     info = wire.attrs(body, RTMSG.size).get(uapi.RTA_CACHEINFO)
     if body[0] != uapi.AF_INET6 or info is None or len(info) < 12:
         return b""
@@ -141,7 +142,7 @@ def expiry(body: memoryview) -> bytes:
 
 
 def age(body: memoryview, elapsed_s: int) -> bool:
-    """Shortens in its place the life of a dumped route that the kernel will drop; False: it has ended by now."""
+    """Shortens the lifetime of a dumped route in place; False: it has ended."""
     info = wire.attrs(body, RTMSG.size).get(uapi.RTA_CACHEINFO)
     if body[0] != uapi.AF_INET6 or info is None or len(info) < 12:
         return True
@@ -159,14 +160,14 @@ def needs_gateway(body: bytes) -> bool:
 
 
 def add(body: bytes) -> bytes:
-    """The request that puts a route back: behind its equals, as in the dump; an IPv6 multipath route as a whole."""
+    """The request that restores a route behind its equals, as in the dump; an IPv6 multipath route as a whole."""
     whole = body[0] == uapi.AF_INET6 and uapi.RTA_MULTIPATH in wire.attrs(memoryview(body), RTMSG.size)
     flags = uapi.NLM_F_REPLACE if whole else uapi.NLM_F_APPEND
     return wire.message(uapi.RTM_NEWROUTE, uapi.NLM_F_CREATE | uapi.NLM_F_ACK | flags, body)
 
 
 def add_new(body: bytes, *, behind: bool) -> bytes:
-    """The request that adds a route where none has its place, or `behind` those that do."""
+    """The request that adds a route where none with its key exists, or `behind` those with the same key."""
     flags = uapi.NLM_F_APPEND if behind else uapi.NLM_F_EXCL
     return wire.message(uapi.RTM_NEWROUTE, uapi.NLM_F_CREATE | uapi.NLM_F_ACK | flags, body)
 
@@ -189,9 +190,9 @@ def text(body: bytes) -> str:
 
 
 def _group(found: dict[int, memoryview]) -> bytes:
-    """NHA_GROUP without what older kernels leave in its reserved bytes, and refuse to take back (seen on 5.10).
+    """NHA_GROUP with its reserved bytes zeroed: older kernels dump garbage there and refuse it (seen on 5.10).
 
-    Since 6.12 one of the bytes is the weight's upper half, and the kernel says that the others are 0.
+    Since 6.12 one of these bytes is the upper half of the weight, and the kernel zeroes the others.
     """
     members = bytearray(found[uapi.NHA_GROUP])  # struct nexthop_grp: u32 id, u8 weight, u8 weight_high, u16 resvd2
     if not (wire.u32(found.get(uapi.NHA_OP_FLAGS)) or 0) & uapi.NHA_OP_FLAG_RESP_GRP_RESVD_0:
@@ -203,7 +204,7 @@ def _group(found: dict[int, memoryview]) -> bytes:
 def nexthop_request(body: memoryview, renumbered: Mapping[int, int]) -> bytes:
     family, _, protocol, flags = NHMSG.unpack_from(body)
     found = wire.attrs(body, NHMSG.size)
-    # nh_scope stays 0: it is the kernel's own finding, and a request with one is refused.
+    # nh_scope stays 0: the kernel computes it and refuses a request that sets it.
     out = NHMSG.pack(family, 0, protocol, flags & uapi.RTNH_F_ONLINK)
     for type_ in _NEXTHOP_ATTRS:
         if type_ not in found:
@@ -213,13 +214,13 @@ def nexthop_request(body: memoryview, renumbered: Mapping[int, int]) -> bytes:
             value = _group(found)
         if type_ == uapi.NHA_OIF:
             value = _renumber(found[type_], renumbered)
-        if type_ == uapi.NHA_RES_GROUP:  # its age is state, and no request takes it
+        if type_ == uapi.NHA_RES_GROUP:  # NHA_RES_GROUP_UNBALANCED_TIME is state; requests with it are refused
             value = b"".join(
                 wire.attr(t, bytes(v))
                 for t, v in wire.attr_list(found[type_])
                 if t != uapi.NHA_RES_GROUP_UNBALANCED_TIME
             )
-        # RTM_NEWNEXTHOP is parsed strictly: what nests must say so, although a dump does not.
+        # RTM_NEWNEXTHOP is parsed strictly: nested attributes need NLA_F_NESTED, which a dump does not set.
         nests = uapi.NLA_F_NESTED if type_ in (uapi.NHA_ENCAP, uapi.NHA_RES_GROUP) else 0
         out += wire.attr(type_ | nests, value)
     return out
@@ -235,5 +236,5 @@ def nexthop_id(body: bytes | memoryview) -> int | None:
 
 
 def add_nexthop(body: bytes) -> bytes:
-    """The request that puts a nexthop object back."""
+    """The request that restores a nexthop object."""
     return wire.message(uapi.RTM_NEWNEXTHOP, uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE | uapi.NLM_F_ACK, body)

@@ -1,6 +1,6 @@
-"""A minimal rtnetlink client in Python alone: raw AF_NETLINK sockets, opened in a namespace, and one exchange.
+"""A minimal rtnetlink client in pure Python: raw AF_NETLINK sockets, opened in a namespace, and one exchange.
 
-The same as csrc/socket.c, message for message and system call for system call; it works without the compiled core.
+It makes the same messages and system calls as csrc/socket.c, and works without the compiled core.
 Layouts: linux/netlink.h; setns(2) through ctypes, which Python 3.11 does not have.
 """
 
@@ -20,9 +20,8 @@ from . import uapi, wire
 from .error import EngineError
 from .recvmmsg import MSG_TRUNC, Burst
 
-# Each answer is received into a slot. A dump's datagram has at most NLMSG_GOODSIZE (8 KiB) unless a bigger buffer was
-# once offered, so a slot has that size, and eight are filled by one system call. One link may need more (alternative
-# names).
+# A slot receives one datagram. The kernel's dump datagrams have at most NLMSG_GOODSIZE (8 KiB), unless a larger receive
+# buffer was once offered. One link can be longer (alternative names). Eight slots are filled by one system call.
 SLOT_BYTES = 8192
 MEMORY_BYTES = 65536
 TRIES = 8
@@ -34,7 +33,7 @@ FILE_BYTES = 63  # of a file under /proc/sys/net
 SEQ_PORTID = Struct("=II")  # nlmsg_seq, nlmsg_pid: 8 bytes into struct nlmsghdr
 TIMEVAL = Struct("@ll")
 U64 = Struct("=Q")
-# Which messages of a type are kept (None: all): of the datagram, and where in it the message's body begins and ends.
+# Which messages of a type are kept (None: all). Arguments: the datagram, and where the message's body begins and ends.
 Rule = Callable[[bytes, int, int], bool] | None
 Rules = Callable[[int], Rule]
 
@@ -42,13 +41,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _setns(fd: int, text: str, failure: int = 0) -> None:
-    """Enters a namespace; EngineError with `failure`, or setns's own errno, where that is refused."""
+    """Enters a namespace. Raises EngineError with `failure`, or setns's errno, where that is refused."""
     if _libc.setns(fd, uapi.CLONE_NEWNET):
         raise EngineError(failure or ctypes.get_errno(), text, "open")
 
 
 def _file(path: str, text: str | None) -> str | int:
-    """One read or one write: a file of /proc/sys takes a value whole. Its text, or a negative errno."""
+    """Reads or writes a file of /proc/sys in one call, as it requires. Returns its text, or a negative errno."""
     try:
         fd = os.open(path, (os.O_RDONLY if text is None else os.O_WRONLY) | os.O_CLOEXEC)
         try:
@@ -71,10 +70,10 @@ def _open_here(files: Mapping[str, str | None], where: str) -> tuple[socket.sock
 
 
 def _open_there(netns_fd: int, files: Mapping[str, str | None]) -> tuple[socket.socket, dict[str, str | int]]:
-    """The one function that leaves the calling thread's namespace, signals blocked meanwhile.
+    """The only function that leaves the calling thread's namespace; signals are blocked meanwhile.
 
-    A handler of Python's can still run in between, for a signal that came before or to another thread, and raise: the
-    way back is a `finally`, and Python looks for such handlers only after the call that is in it.
+    A Python handler can still run in between, for an earlier signal or one to another thread, and raise. So the way
+    back is in a `finally`: Python runs such handlers only after the first call in it.
     """
     try:
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -85,7 +84,7 @@ def _open_there(netns_fd: int, files: Mapping[str, str | None]) -> tuple[socket.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        # Tried before it is needed: who may enter the other namespace need not have the right to return.
+        # Tried before it is needed: the right to enter the other namespace does not imply the right to return.
         _setns(home, "setns into this thread's own namespace, the way back, was refused")
         try:
             _setns(netns_fd, "setns into the namespace was refused")
@@ -104,18 +103,18 @@ def _open_there(netns_fd: int, files: Mapping[str, str | None]) -> tuple[socket.
 
 
 def _append(kept: bytearray, data: bytes, at: int, end: int) -> None:
-    """Messages as they lie in front of others: the last one padded, NLMSG_ALIGN."""
+    """Appends messages, the last one padded to NLMSG_ALIGN."""
     kept += data[at:end]
     if end & 3:
         kept += bytes(-end & 3)
 
 
 class Watch:
-    """Is told of each change of an address in a namespace from now on; a context manager that ends it.
+    """Subscribes to address notifications of a namespace; a context manager that ends the subscription.
 
     Args:
-        netns_fd: The namespace; -1 is the calling thread's.
-        buffer_bytes: The kernel's room for what was not read yet, about 1 KiB a notification.
+        netns_fd: The namespace; -1: the calling thread's.
+        buffer_bytes: The kernel's buffer for unread notifications, about 1 KiB each.
     """
 
     def __init__(self, netns_fd: int, buffer_bytes: int) -> None:
@@ -126,7 +125,7 @@ class Watch:
         try:
             try:
                 self._socket.setsockopt(socket.SOL_SOCKET, uapi.SO_RCVBUFFORCE, buffer_bytes)
-            except OSError:  # without CAP_NET_ADMIN over the machine: what net.core.rmem_max allows
+            except OSError:  # without CAP_NET_ADMIN in the initial user namespace: at most net.core.rmem_max
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
             self._socket.bind((0, groups))
         except OSError as e:
@@ -135,9 +134,9 @@ class Watch:
             raise EngineError(e.errno or errno.EIO, text, "watch") from None
 
     def drain(self) -> None:
-        """Reads what came so far, without waiting; ENOBUFS: the kernel dropped some of it."""
+        """Reads all pending notifications, without waiting; ENOBUFS: the kernel dropped some."""
         n = WATCH_SLOTS
-        while n == WATCH_SLOTS:  # fewer: there was no more; an overflow is told before anything else is read
+        while n == WATCH_SLOTS:  # fewer: no more are pending; an overflow is reported before any data
             n = self._burst.receive(self._socket.fileno(), socket.MSG_DONTWAIT)
             if n == -errno.EAGAIN:
                 return
@@ -146,7 +145,7 @@ class Watch:
                 raise EngineError(-n, dropped if n == -errno.ENOBUFS else "recvmmsg failed", "watch")
             for portid, length, data in self._burst.datagrams(n):
                 if length > len(data):
-                    # Not sent again.
+                    # It cannot be read again.
                     raise EngineError(errno.ENOBUFS, "a notification of more than 1 KiB was lost", "watch")
                 if not portid:
                     for _, at, end in wire.spans(data):
@@ -154,7 +153,7 @@ class Watch:
 
     @property
     def notifications(self) -> memoryview:
-        """All messages that were read; not a copy, so let go of before the next `drain`."""
+        """All messages read so far; not a copy: release it before the next `drain`."""
         return memoryview(self._notifications)
 
     def close(self) -> None:
@@ -165,12 +164,12 @@ class Socket:
     """A NETLINK_ROUTE socket in a namespace; a context manager that closes it.
 
     Args:
-        netns_fd: The namespace; -1 is the calling thread's.
-        files: Small files under /proc/sys/net: read inside, or, where a text is given, written. `files` then maps each
-            to its text, or to a negative errno.
+        netns_fd: The namespace; -1: the calling thread's.
+        files: Small files under /proc/sys/net to read there, or to write where a text is given. The attribute `files`
+            then maps each to its text, or to a negative errno.
 
     Raises:
-        EngineError: Nothing is left open. ENOTRECOVERABLE: the calling thread is in the wrong namespace and must end.
+        EngineError: Nothing stays open. ENOTRECOVERABLE: the calling thread is in the wrong namespace and must end.
     """
 
     def __init__(self, netns_fd: int = -1, files: Mapping[str, str | None] | None = None) -> None:
@@ -185,7 +184,7 @@ class Socket:
                         raise
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, TIMEVAL.pack(ANSWER_TIMEOUT_S, 0))
             made.bind((0, 0))
-            # The kernel's choice: the process id is only its first try (probe acks.echo.second-socket).
+            # The kernel chooses it; only a process's first socket gets its pid (probe acks.echo.second-socket).
             portid = made.getsockname()[0]
         except OSError as e:
             descriptors.close(made.detach())
@@ -195,7 +194,7 @@ class Socket:
     def _use(self, made: socket.socket, portid: int) -> None:
         self._socket = made
         self.portid = portid
-        self.seq = 0  # of the message sent last
+        self.seq = 0  # of the last message sent
         self._cut = 0  # bytes of the longest datagram of an exchange that did not fit into a slot
         self._burst = Burst(MEMORY_BYTES // SLOT_BYTES, SLOT_BYTES)
 
@@ -205,7 +204,7 @@ class Socket:
 
     @property
     def cookie(self) -> int:
-        """SO_NETNS_COOKIE: which namespace this is; 0 before Linux 5.14 (probe netns.cookie.same)."""
+        """SO_NETNS_COOKIE, the namespace's identity; 0 before Linux 5.14 (probe netns.cookie.same)."""
         try:
             return int(U64.unpack(self._socket.getsockopt(socket.SOL_SOCKET, uapi.SO_NETNS_COOKIE, U64.size))[0])
         except OSError:
@@ -214,18 +213,18 @@ class Socket:
     def query(
         self,
         request: bytes,
-        size: int = 0,  # noqa: ARG002  # a hint that is not needed
+        size: int = 0,  # noqa: ARG002  # a hint for the native engine
         keeps: Rules | None = None,
     ) -> tuple[int, bytes]:
-        """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
+        """Sends requests that change nothing; returns the first one's seq and all replies, errors included.
 
-        `keeps`: which of the answers, by their type.
+        `keeps`: the replies to keep, by type.
         """
         exchange = self._exchange(request, keep=True, keeps=keeps)
         return exchange.first, bytes(exchange.kept)
 
     def command(self, request: bytes) -> None:
-        """Sends requests; raises EngineError for the first that is refused. Ask for an ack on the last."""
+        """Sends requests, the last with NLM_F_ACK; raises EngineError for the first that is refused."""
         refusal = self._exchange(request, keep=False).refusal
         if refusal:
             raise refusal
@@ -233,8 +232,8 @@ class Socket:
     def _exchange(self, request: bytes, *, keep: bool, keeps: Rules | None = None) -> _Exchange:
         """Sends all messages in one datagram and reads until the last is answered.
 
-        Again, where a dump was interrupted; and, with longer slots, where an answer did not fit and the request changes
-        nothing: it is of RTM_GET* alone, or its answers are kept (`query`).
+        Repeated where a dump was interrupted; and, with longer slots, where a reply did not fit and the request changes
+        nothing: it consists of RTM_GET* only, or its replies are kept (`query`).
         """
         for _ in range(TRIES):
             exchange = _Exchange(self, request, keep, keeps)
@@ -248,13 +247,13 @@ class Socket:
                 if not keep and not _is_query(request):
                     text = "an answer that is too long: look whether it was done"
                     raise EngineError(errno.EMSGSIZE, text, "exchange")
-            # A refusal ends it: that of a get in front of the dump would be the same again.
+            # An error ends it: a get in front of the dump would fail again.
             elif exchange.refusal or not exchange.interrupted:
                 return exchange
         raise EngineError(errno.EAGAIN, "the dump was interrupted each time by changes", "exchange")
 
     def _widen(self) -> None:
-        """Slots grow, for this socket's life: a dump's datagrams grow with what is offered."""
+        """Enlarges the slots for the life of this socket: the kernel's dump datagrams grow with the buffer offered."""
         size = SLOT_BYTES
         while size < self._cut and size < MEMORY_BYTES:
             size *= 2
@@ -264,7 +263,7 @@ class Socket:
         self._drain()
 
     def _drain(self) -> None:
-        """Drops the answers to a request that is given up: a dump of it must end before the next can begin."""
+        """Drops the replies to an abandoned request: its dump must end before the next can begin."""
         for _ in range(DRAIN_MAX):
             try:
                 self._socket.recv(1, socket.MSG_DONTWAIT | MSG_TRUNC)
@@ -279,7 +278,7 @@ class Socket:
             raise EngineError(e.errno or errno.EIO, "send failed", "exchange") from None
 
     def _receive(self) -> Iterator[bytes]:
-        """A burst. The kernel's address has nl_pid 0; a datagram of another process is not an answer."""
+        """The datagrams of one recvmmsg. Only the kernel (nl_pid 0) answers; those of other processes are dropped."""
         n = self._burst.receive(self.fd, uapi.MSG_WAITFORONE | MSG_TRUNC)
         if n < 0:
             code = -n
@@ -309,13 +308,13 @@ class Socket:
 
 
 def _is_query(request: bytes) -> bool:
-    """RTM_GET* alone: rtnetlink knows them by these bits, too (rtnetlink_rcv_msg)."""
+    """Whether all messages are RTM_GET*; the kernel tests the same bits (rtnetlink_rcv_msg)."""
     get = uapi.RTM_GETLINK & 3
     return all(type_ >= uapi.NLMSG_MIN_TYPE and type_ & 3 == get for type_, _, _ in wire.spans(request))
 
 
 class _Exchange:
-    """One request, numbered, and what was answered so far."""
+    """One request with its seqs, and the replies so far."""
 
     def __init__(self, sock: Socket, request: bytes, keep: bool, keeps: Rules | None = None) -> None:
         self.keeps = keeps
@@ -340,10 +339,10 @@ class _Exchange:
         self.last_acked = bool(wire.NLMSGHDR.unpack_from(request, begin)[2] & uapi.NLM_F_ACK)
 
     def take(self, datagram: bytes) -> None:
-        """A datagram. Only what answers this request counts: its seq, our portid (probe acks.echo.pid-zero)."""
-        known = b""  # type, flags, seq and portid of a message in the middle of a dump of ours: there are thousands
+        """Takes a datagram's replies to this request, by seq and portid (probe acks.echo.pid-zero); drops the rest."""
+        known = b""  # type, flags, seq and portid of messages within a dump: a fast path, as there are thousands
         rule = None  # for these
-        begin = end = 0  # of what is kept and was not taken over yet
+        begin = end = 0  # of the run that is kept but not appended yet
         try:
             for type_, body, stop in wire.spans(datagram):
                 head = datagram[body - 12 : body]
@@ -364,14 +363,14 @@ class _Exchange:
 
     @staticmethod
     def _is_in_a_dump(type_: int, head: bytes) -> bool:
-        """Whether it is one of many that are alike, and says nothing else."""
+        """Whether it is an ordinary message within a dump, neither its end nor an error."""
         flags = int.from_bytes(head[2:4], sys.byteorder)
         is_multi = flags & (uapi.NLM_F_MULTI | uapi.NLM_F_DUMP_INTR) == uapi.NLM_F_MULTI
         return is_multi and type_ >= uapi.NLMSG_MIN_TYPE
 
     def _answer(self, message: wire.Message) -> bool:
-        """One message of the kernel's; whether it answers this request and is kept, unless `keeps` drops it."""
-        number = (message.seq - self.first) & 0xFFFFFFFF  # which message of the request it answers
+        """Handles one message; returns whether it answers this request and is kept, unless `keeps` drops it."""
+        number = (message.seq - self.first) & 0xFFFFFFFF  # of the message that it answers
         if message.portid != self.portid or number > self.last:
             return False
         code, text = 0, ""

@@ -1,7 +1,7 @@
-"""Netlink messages as bytes: build and parse. No system calls.
+"""Builds and parses netlink messages, without system calls.
 
 Layouts: linux/netlink.h (struct nlmsghdr, struct nlattr, struct nlmsgerr), linux/rtnetlink.h (struct ifinfomsg).
-Everything is in the byte order of the machine, as netlink is.
+Netlink uses the machine's byte order.
 """
 
 import errno
@@ -23,7 +23,7 @@ TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 
 class Malformed(EngineError):
-    """A message or an attribute whose length lies."""
+    """A message or an attribute with a wrong length."""
 
     def __init__(self, text: str) -> None:
         super().__init__(errno.EBADMSG, text, "exchange")
@@ -51,8 +51,8 @@ def nested(type_: int, attrs_: bytes) -> bytes:
 
 
 def message(type_: int, flags: int, body: bytes) -> bytes:
-    """One request; the socket fills in seq and portid."""
-    # A length that is wrong would drop the requests behind it (probe message.bad.length-in-a-batch).
+    """One request; the socket sets seq and portid."""
+    # A wrong length drops the requests behind it (probe message.bad.length-in-a-batch).
     return NLMSGHDR.pack(16 + len(body), type_, flags | uapi.NLM_F_REQUEST, 0, 0) + body + bytes(-len(body) & 3)
 
 
@@ -81,10 +81,10 @@ def rename_message(ifindex: int, name: bytes) -> bytes:
 
 
 def get_link(ifindex: int = 0, name: bytes | None = None, *, statistics: bool = False) -> bytes:
-    """RTM_GETLINK by ifindex, or by a name, which is compared with altnames, too (probe message.key.altname-as-name).
+    """RTM_GETLINK by ifindex, or by name or alternative name (probe message.key.altname-as-name).
 
-    An alternative name may be anything that fits, even empty. `statistics` are dear, but on some kernels (5.10) IPv6's
-    token comes only with them (probe sysctls.token.skip-stats).
+    An alternative name may be anything that fits, even empty. `statistics` are slow, but on 5.10 the IPv6 token comes
+    only with them (probe sysctls.token.skip-stats).
     """
     if name is None and not statistics:
         return _BEFORE_IFINDEX + S32.pack(ifindex) + _AFTER_IFINDEX
@@ -94,9 +94,9 @@ def get_link(ifindex: int = 0, name: bytes | None = None, *, statistics: bool = 
     return link_message(uapi.RTM_GETLINK, 0, ifindex, attrs)
 
 
-_LINK = Struct("=IHHII BxHiII".replace(" ", ""))  # nlmsghdr and ifinfomsg in one piece
+_LINK = Struct("=IHHII BxHiII".replace(" ", ""))  # nlmsghdr and ifinfomsg
 SKIP_STATS = attr_u32(uapi.IFLA_EXT_MASK, uapi.RTEXT_FILTER_SKIP_STATS)
-_GET_LINK = link_message(uapi.RTM_GETLINK, 0, 0, SKIP_STATS)  # the request that a batch sends most of
+_GET_LINK = link_message(uapi.RTM_GETLINK, 0, 0, SKIP_STATS)  # the most frequent request of a batch
 _BEFORE_IFINDEX, _AFTER_IFINDEX = _GET_LINK[:20], _GET_LINK[24:]
 
 
@@ -108,7 +108,7 @@ def altnames_message(type_: int, ifindex: int, names: Iterable[bytes]) -> bytes:
 
 
 class Message:
-    """A received message: `data` is all of it, `body` what follows struct nlmsghdr."""
+    """A received message: `data` is the whole, `body` the part behind struct nlmsghdr."""
 
     __slots__ = ("body", "data", "flags", "portid", "seq", "type")
 
@@ -118,12 +118,12 @@ class Message:
         self.body = data[16:]
 
     def padded(self) -> bytes:
-        """The message as it lies in front of another one: NLMSG_ALIGN."""
+        """The message, padded to NLMSG_ALIGN."""
         return bytes(self.data) + bytes(-len(self.data) & 3)
 
 
 def spans(data: bytes | memoryview, at: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int]]:
-    """Steps through messages: type, where the body begins, where it ends. Raises Malformed where a length lies.
+    """Of each message its type, and where its body begins and ends. Raises Malformed at a wrong length.
 
     `at` is a multiple of 4.
     """
@@ -141,7 +141,7 @@ def spans(data: bytes | memoryview, at: int = 0, end: int | None = None) -> Iter
 
 
 def messages(data: bytes | memoryview) -> Iterator[Message]:
-    """The same, as messages."""
+    """The same as `Message` objects."""
     view = memoryview(data)
     for _, at, end in spans(view):
         yield Message(view[at - 16 : end])
@@ -150,7 +150,7 @@ def messages(data: bytes | memoryview) -> Iterator[Message]:
 def attrs(view: memoryview, at: int = 0, *, strict: bool = True) -> dict[int, memoryview]:
     """The attributes from offset `at` on, a multiple of 4; of duplicates the last counts, as in the kernel's nla_parse.
 
-    As `attr_list`, which it does not use: nothing else here runs as often.
+    As `attr_list`, whose loop is repeated here for speed.
     """
     found: dict[int, memoryview] = {}
     end, unpack = len(view), NLATTR.unpack_from
@@ -169,8 +169,8 @@ def attrs(view: memoryview, at: int = 0, *, strict: bool = True) -> dict[int, me
 def attr_list(view: memoryview, at: int = 0, *, strict: bool = True) -> Iterator[tuple[int, memoryview]]:
     """The attributes in order, duplicates included (IFLA_PROP_LIST has one IFLA_ALT_IFNAME for each name).
 
-    A damaged list is Malformed, or, where not `strict`, ends with what is in front of the damage: so the steps of a
-    move read, which must be able to undo whatever was dumped.
+    A damaged list raises Malformed; if not `strict`, it ends before the damage. The steps of a move read that way,
+    because an undo must work with whatever was dumped.
     """
     end, unpack = len(view), NLATTR.unpack_from
     while end - at >= 4:
@@ -199,7 +199,7 @@ def u8(view: memoryview) -> int:
 
 
 def error_code(message_: Message) -> int:
-    """errno (positive; 0: an ack) of an NLMSG_ERROR. Raises Malformed where it is none."""
+    """The positive errno of an NLMSG_ERROR; 0: an ack. Raises Malformed at any other message."""
     body = message_.body
     if len(body) < 20:
         raise Malformed("a malformed error message")
@@ -210,7 +210,7 @@ def error_code(message_: Message) -> int:
 
 
 def error(message_: Message) -> tuple[int, str]:
-    """The same, and its extack text."""
+    """The errno of an NLMSG_ERROR, and its extack text."""
     code, body, at = error_code(message_), message_.body, 20
     if not message_.flags & uapi.NLM_F_CAPPED:  # the request is echoed in front (probe acks.options.ext-ack)
         echoed = U32.unpack_from(body, 4)[0]
@@ -221,7 +221,7 @@ def error(message_: Message) -> tuple[int, str]:
 
 
 class Link:
-    """What this package reads of an RTM_NEWLINK."""
+    """The parts of an RTM_NEWLINK that this package uses."""
 
     __slots__ = (
         "af_spec", "altnames", "body", "data", "flags", "has_xdp", "ifindex", "immutable", "kind", "lower", "mac",
@@ -241,8 +241,8 @@ class Link:
         self.af_spec = found.get(uapi.IFLA_AF_SPEC)  # its settings, by family
         infos = attrs(info) if info is not None else {}
         self.kind = text(infos.get(uapi.IFLA_INFO_KIND))
-        self.data = bytes(infos.get(uapi.IFLA_INFO_DATA, b""))  # what the kind has: a VLAN's number, ...
-        # What it has as a port of its master: IFLA_BRPORT_*, IFLA_BOND_SLAVE_*, ...
+        self.data = bytes(infos.get(uapi.IFLA_INFO_DATA, b""))  # settings of the kind: a VLAN's id, ...
+        # Settings as a port of its master: IFLA_BRPORT_*, IFLA_BOND_SLAVE_*, ...
         self.port_kind = text(infos.get(uapi.IFLA_INFO_SLAVE_KIND))
         self.port = bytes(infos.get(uapi.IFLA_INFO_SLAVE_DATA, b""))
         self.mac = bytes(found.get(uapi.IFLA_ADDRESS, b""))
@@ -251,16 +251,16 @@ class Link:
         xdp = attrs(found[uapi.IFLA_XDP]) if uapi.IFLA_XDP in found else {}
         self.has_xdp = bytes(xdp.get(uapi.IFLA_XDP_ATTACHED, b"")).strip(b"\0") != b""
         self.altnames = tuple(text(v) for t, v in attr_list(names) if t == uapi.IFLA_ALT_IFNAME) if names else ()
-        # None: this kernel does not say (before 6.15), True or False: it does (probe kinds.immutable.veth).
+        # None: the kernel does not report it (before 6.15; probe kinds.immutable.veth).
         self.immutable = None if immutable is None else u8(immutable) != 0
         # A veth's IFLA_LINK is its peer, not a lower device (probe kinds.veth.link); with a netnsid it is in another
         # namespace (probe kinds.upper-moves.vlan).
         elsewhere = self.kind == b"veth" or uapi.IFLA_LINK_NETNSID in found
         self.lower = None if elsewhere else u32(found.get(uapi.IFLA_LINK))
-        if self.kind == b"vxlan" and not elsewhere:  # which tells it in a place of its own
+        if self.kind == b"vxlan" and not elsewhere:  # IFLA_VXLAN_LINK instead of IFLA_LINK
             data = infos.get(uapi.IFLA_INFO_DATA, memoryview(b""))
             self.lower = u32(attrs(data, strict=False).get(uapi.IFLA_VXLAN_LINK)) or None
 
     def message(self) -> bytes:
-        """The RTM_NEWLINK again, as a snapshot has it."""
+        """The RTM_NEWLINK, as a snapshot stores it."""
         return message(uapi.RTM_NEWLINK, 0, bytes(self.body))

@@ -1,1 +1,1 @@
-"""What of this machine is not netlink: namespaces, processes, signals, locks, files from others."""
+"""The operating system apart from netlink: namespaces, processes, signals, locks and untrusted files."""

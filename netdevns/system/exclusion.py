@@ -1,12 +1,12 @@
-"""One mover at a time: devices are locked by namespace and ifindex, from before the snapshot to the end of the undo.
+"""Locks devices by namespace and ifindex, from before the snapshot to the end of the undo: one mover at a time.
 
-JOURNAL_DIR/<inode of the namespace>.lock, one file for each namespace: its byte N is the device with the ifindex N,
-under a lock of the open file description (fcntl(2), F_OFD_SETLK), which ends with its holder, however that dies. Such a
-lock names no holder (F_OFD_GETLK says -1), so the holder writes its pid into the file: a u32 for each ifindex. A mover
-also has the numbers that its devices get in the target. The inode of a namespace that a mover works in is not used
-again meanwhile: a descriptor keeps it alive. The files stay; there are no more of them than namespaces at one time.
+Each namespace has one file, JOURNAL_DIR/<its inode>.lock; byte N stands for the device with the ifindex N. The lock
+belongs to the open file description (fcntl(2), F_OFD_SETLK) and ends with its holder, however that dies. Such a lock
+does not name its holder (F_OFD_GETLK reports -1), so the holder writes its pid into the file: a u32 for each ifindex. A
+mover also locks the ifindexes that its devices get in the target. It holds a descriptor of the namespace, so the inode
+is not reused meanwhile. The files stay; there are no more of them than namespaces at one time.
 
-Callers with another /run (a mount namespace of their own) do not meet.
+Processes with another /run (in another mount namespace) do not exclude each other.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .folders import JOURNAL_DIR, open_file, open_folder
 from .interrupts import Patience
 from .netns import NetNS
 
-WAIT_S = 5.0  # for who was first: a move of 60 devices takes 1 s
-RELEASE_TRIES = 100  # as many signals in a row
+WAIT_S = 5.0  # for the current holder: a move of 60 devices takes 1 s
+RELEASE_TRIES = 100  # each can be interrupted by a signal
 FLOCK = Struct("@hhqqi0q")  # struct flock: l_type, l_whence, l_start, l_len, l_pid
 PID = Struct("=I")
 
 
 class Busy(Exception):
-    """Another mover has a device for longer than this one waits.
+    """Another mover holds a device for longer than this one waits.
 
     Attributes:
         ifindex: The device's, in its namespace.
@@ -44,34 +44,34 @@ class Busy(Exception):
 
     @property
     def words(self) -> str:
-        """What is said of the device."""
+        """For messages: "is being moved by ..."."""
         return being_moved(self.pid)
 
 
 def being_moved(pid: int) -> str:
-    """What is said of a device that another mover has; 0: whose process is not known."""
+    """For messages about a locked device; `pid` 0: its mover's process is not known."""
     return f"is being moved by process {pid}" if pid else "is being moved by another process"
 
 
 def mover(pid: int) -> int:
-    """The process that wrote this number; 0: it has ended, so another one is the mover.
+    """The process that wrote this pid; 0: it has ended, so the mover is another one, which has not written its pid.
 
-    That may have had no room to write its own number, or is a recovery.
+    The file system was full, or the mover is a recovery.
     """
     return pid if os.path.exists(f"/proc/{pid}") else 0
 
 
-# Not of the directory: another mover has them perhaps.
+# Errors that do not concern the directory: another mover may hold locks in it.
 _NOT_NOW = (errno.EMFILE, errno.ENFILE, errno.EIO)
 
 
 class Exclusion:
-    """The locks of one mover; a context manager that gives them back.
+    """The locks of one mover; a context manager that releases them.
 
     Args:
         directory: JOURNAL_DIR.
         patience: How long to wait for another mover.
-        is_must: Whether to go on without locks where the directory cannot be used is forbidden.
+        is_must: Whether an unusable directory is an error; otherwise the mover goes on without locks.
     """
 
     __slots__ = ("_folder", "_held", "_inodes", "_is_must", "_patience", "directory")
@@ -81,18 +81,18 @@ class Exclusion:
         self._is_must = is_must
         self._patience = patience
         self._folder = -1
-        self._inodes: dict[int, int] = {}  # by descriptor, which its owner keeps open
+        self._inodes: dict[int, int] = {}  # by descriptor, which the caller keeps open
         self._held: dict[int, tuple[int, frozenset[int]]] = {}  # by inode: the file, the ifindexes
 
     def hold(self, netns: NetNS, ifindexes: Collection[int]) -> bool:
-        """Takes devices of a namespace besides those that are held; False: all of them were, nothing has changed.
+        """Locks more devices of a namespace; False: all of them were held already.
 
-        In ascending order, so that two movers never wait for each other: where one is missing all are given back first,
-        and what was read of them before is old.
+        In ascending order, so that two movers never wait for each other: where one is missing, all are released first,
+        and earlier reads of these devices are stale.
 
         Raises:
-            Busy: Another mover has one of them. None of that namespace is held any more.
-            OSError: The directory cannot be used, and must be; or there is no descriptor left, or the disk fails.
+            Busy: Another mover holds one of them. None of that namespace is held any more.
+            OSError: The directory cannot be used, although `is_must`; no descriptor is left, or the disk fails.
         """
         inode = self._inode(netns)
         fd, held = self._held.get(inode, (-1, frozenset()))
@@ -111,15 +111,15 @@ class Exclusion:
         except OSError as e:
             if self._is_must or e.errno in _NOT_NOW:
                 raise
-            self._held[inode] = fd, wanted  # unlocked: the best that can be had here
+            self._held[inode] = fd, wanted  # without locks: not `is_must`
         return True
 
     def arrive(self, netns: NetNS, ifindexes: Collection[int]) -> None:
-        """Takes the numbers that devices will have in the target: who finds one there must not take it along.
+        """Locks the ifindexes that devices will have in the target, so that no other mover takes them from there.
 
-        Without waiting, and as far as they are free: another mover of other devices may have chosen the same number.
+        Without waiting, and only those that are free: a mover of other devices may have chosen the same ifindex.
         """
-        with contextlib.suppress(OSError):  # where locks must be had, those of the source are
+        with contextlib.suppress(OSError):  # where locks are a must, those of the source are held
             inode = self._inode(netns)
             if inode in self._held:  # the source is the target: refused by the checks
                 return
@@ -142,7 +142,7 @@ class Exclusion:
         return open_file(self._folder, name, os.O_RDWR | os.O_CREAT, f"{self.directory}/{name}")
 
     def _wait(self, fd: int, first: int, count: int) -> None:
-        """Until a run of devices is ours."""
+        """Waits until a run of devices is locked."""
         while not _set(fd, fcntl.F_WRLCK, first, count):
             if not self._patience.wait():
                 busy = _busy(fd, first, count)
@@ -151,7 +151,7 @@ class Exclusion:
         _sign(fd, first, count)
 
     def release(self) -> None:
-        """Gives all back, also where a signal's handler raises meanwhile, which is raised in the end."""
+        """Releases all locks, also where a signal handler raises meanwhile; its exception is raised at the end."""
         struck: BaseException | None = None
         for _ in range(RELEASE_TRIES):
             try:
@@ -163,10 +163,10 @@ class Exclusion:
             raise struck
 
     def _release(self) -> None:
-        # Explicitly, not by closing alone: a forked child may have the descriptor, too. And before one is forgotten.
+        # Unlocked explicitly, and before any file is forgotten: a forked child may share the descriptor.
         for fd, _ in self._held.values():
             if fd >= 0:
-                with contextlib.suppress(OSError):  # its end unlocks it, too
+                with contextlib.suppress(OSError):  # closing it unlocks it, too
                     _set(fd, fcntl.F_UNLCK, 0, 0)
         while self._held:
             _, (fd, _) = self._held.popitem()
@@ -185,7 +185,7 @@ class Exclusion:
 
 
 def _runs(ifindexes: Collection[int]) -> Iterator[tuple[int, int]]:
-    """The numbers in ascending order, as runs without gaps: where each begins, and how long it is."""
+    """The ifindexes in ascending order, as runs without gaps: the first of each, and its length."""
     first = last = -1
     for ifindex in sorted(ifindexes):
         if ifindex != last + 1 or first < 0:
@@ -198,7 +198,7 @@ def _runs(ifindexes: Collection[int]) -> Iterator[tuple[int, int]]:
 
 
 def _set(fd: int, kind: int, first: int, count: int) -> bool:
-    """Locks or unlocks (count 0: all); False: somebody else has one of them."""
+    """Locks or unlocks (count 0: all); False: another mover holds one of them."""
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, FLOCK.pack(kind, os.SEEK_SET, first, count, 0))
     except OSError as e:
@@ -209,12 +209,12 @@ def _set(fd: int, kind: int, first: int, count: int) -> bool:
 
 
 def _sign(fd: int, first: int, count: int) -> None:
-    with contextlib.suppress(OSError):  # a full file system: then nobody reads whose it is ("another process")
+    with contextlib.suppress(OSError):  # a full file system: then messages say "another process"
         os.pwrite(fd, PID.pack(os.getpid()) * count, first * PID.size)
 
 
 def _busy(fd: int, first: int, count: int) -> Busy:
-    """Which device of a run another mover has, and whose process that is."""
+    """The device of a run that another mover holds, and the mover's process."""
     asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, first, count, 0)
     kind, _, start, _, _ = FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))
     ifindex = max(start, first) if kind != fcntl.F_UNLCK else first

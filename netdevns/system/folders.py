@@ -1,7 +1,7 @@
-"""The folders and files below JOURNAL_DIR, opened safely: ours alone, checked on the descriptor that is then used.
+"""Opens folders and files below JOURNAL_DIR safely: the checks are made on the descriptor that is then used.
 
-No symbolic link is followed, and nothing but a directory or a regular file is opened. One that belongs to another user,
-or that others may write to, is unusable. The folders above JOURNAL_DIR, or above a caller's directory, are trusted.
+No symbolic link is followed, and only directories and regular files are opened. One that belongs to another user, or
+that others may write to, is refused. The folders above JOURNAL_DIR, or above a caller's directory, are trusted.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: a FIFO mus
 
 
 def open_folder(directory: str, folder: str = "", *, create: bool) -> int:
-    """Opens a directory, or a folder in it, made where it does not exist and `create` says so.
+    """Opens a directory, or a folder in it; `create`: makes it where it does not exist.
 
     Raises:
-        OSError: It cannot be opened or made; EPERM: it is another user's, or others may write to it. Names its path.
+        OSError: It cannot be opened or made; EPERM: another user owns it, or others may write to it. Names its path.
     """
     fd = _open_folder(None, directory, directory, create)
     if not folder:
@@ -41,7 +41,7 @@ def _open_folder(parent: int | None, name: str, path: str, create: bool) -> int:
         except FileNotFoundError:
             if not create:
                 raise
-            with contextlib.suppress(FileExistsError):  # it is looked at when it is open
+            with contextlib.suppress(FileExistsError):  # checked when it is open
                 os.mkdir(name, MODE_DIR, dir_fd=parent)
             fd = os.open(name, flags, dir_fd=parent)
     except OSError as e:
@@ -51,7 +51,7 @@ def _open_folder(parent: int | None, name: str, path: str, create: bool) -> int:
 
 
 def open_file(folder: int, name: str, flags: int, path: str) -> int:
-    """Opens a file in a folder that `open_folder` has opened; with O_CREAT for its owner alone.
+    """Opens a file in a folder that `open_folder` has opened; O_CREAT makes it with mode 0600.
 
     Args:
         folder: The folder's descriptor.
@@ -60,11 +60,11 @@ def open_file(folder: int, name: str, flags: int, path: str) -> int:
         path: For errors.
 
     Raises:
-        OSError: It cannot be opened; EPERM: it is no regular file, has another name, too (a hard link), is
-            another user's, or others may write to it. Names `path`.
+        OSError: It cannot be opened; EPERM: it is no regular file, has a second name (a hard link), belongs to
+            another user, or others may write to it. Names `path`.
     """
     try:
-        # Not opened to find that out: to open a device may mean something to it.
+        # Checked before the open: opening a device can have an effect on it.
         if not flags & os.O_CREAT and not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             raise _unsafe(path, "no regular file")
         fd = os.open(name, flags | _SAFELY, MODE_FILE, dir_fd=folder)
@@ -76,7 +76,7 @@ def open_file(folder: int, name: str, flags: int, path: str) -> int:
 
 
 def _checked(fd: int, path: str, kind: int) -> int:
-    """The descriptor, where what it is open on is ours alone; else it is closed. Raises OSError."""
+    """The descriptor, if its file passes the checks; else closes it and raises OSError."""
     try:
         _judge(os.fstat(fd), path, kind)
     except BaseException:

@@ -1,4 +1,4 @@
-"""Inputs from others, within limits: regular files, opened so that nothing blocks or misleads; streams; names."""
+"""Reads untrusted inputs within limits: regular files, opened without blocking, streams, and names."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class NotRegular(OSError):
 def open_regular(path: str) -> int:
     """Opens a regular file for reading, symbolic links followed; returns a descriptor.
 
-    O_PATH looks at a file without opening it: an open waits for a FIFO's writer, rewinds a tape, starts a watchdog. The
-    second open is of the same file, whatever the path names by then.
+    The file is checked through O_PATH first: a real open waits for a FIFO's writer, rewinds a tape, starts a watchdog.
+    The second open goes through /proc/self/fd, so it is of the same file.
 
     Raises:
         NotRegular: Of another type.
-        OSError: It cannot be opened, or not without waiting: O_NONBLOCK is for a lease that another process holds.
+        OSError: It cannot be opened, or not without waiting for another process's lease (O_NONBLOCK).
         ValueError: A path with a NUL byte or a lone surrogate.
     """
     seen = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -39,7 +39,7 @@ def open_regular(path: str) -> int:
         try:
             return os.open(f"/proc/self/fd/{seen}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         except FileNotFoundError:
-            raise OSError(errno.ENOENT, "it is there, but /proc, by which it is opened, is not", path) from None
+            raise OSError(errno.ENOENT, "it exists, but opening it needs /proc, which is not mounted", path) from None
     finally:
         descriptors.close(seen)
 
@@ -52,7 +52,7 @@ def read_file(path: str, most: int) -> bytes:
         most: Bytes, at most.
 
     Raises:
-        OSError: EFBIG: it has more. Otherwise, and ValueError, as `open_regular`.
+        OSError: EFBIG: it is larger. Otherwise, and ValueError, as `open_regular`.
     """
     fd = open_regular(path)
     try:
@@ -65,7 +65,7 @@ def read_file(path: str, most: int) -> bytes:
 
 
 def read(part_of: Callable[[int], bytes | None], most: int) -> bytes:
-    """All that a `read(size)` gives, or one byte more than `most`, where reading stops."""
+    """Everything that repeated `read(size)` calls return, up to one byte more than `most`."""
     parts = []
     room = most + 1
     while room and (part := part_of(min(room, _PART_BYTES))):
@@ -80,7 +80,7 @@ def called(limit_bytes: int) -> str:
 
 
 def text(value: str, place: str) -> str:
-    """A name or path of a document, as this process's locale has it (`names.of_json`). Raises ConfigInvalid."""
+    """A name or path of a JSON document in this process's locale (`of_json`). Raises ConfigInvalid."""
     try:
         return of_json(value)
     except UnicodeEncodeError:
@@ -88,22 +88,22 @@ def text(value: str, place: str) -> str:
 
 
 def limit_devices(place: str, count: int) -> None:
-    """Refuses more devices than one move may have. Raises ConfigInvalid."""
+    """Raises ConfigInvalid where one move would have too many devices."""
     if count > limits.DEVICES:
         raise ConfigInvalid(f"{place}: {count} devices; at most {limits.DEVICES} can be moved together")
 
 
 def of_json(text: str) -> str:
-    """A name or path of a JSON document, whose bytes are UTF-8, as this process's locale has it.
+    """Converts a name or path of a JSON document (UTF-8) to this process's locale.
 
     `ifname.encode` reverts it.
 
     Raises:
-        UnicodeEncodeError: A lone surrogate: no text, though JSON can carry it.
+        UnicodeEncodeError: A lone surrogate: JSON allows it, but it is no text.
     """
     return text if text.isascii() else os.fsdecode(text.encode())
 
 
 def as_json(text: str) -> str:
-    """A text of the command line as a JSON document has it: the other direction of `of_json`."""
+    """Converts text of the command line to that of a JSON document: the inverse of `of_json`."""
     return text if text.isascii() else os.fsencode(text).decode(errors="surrogateescape")

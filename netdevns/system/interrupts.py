@@ -1,8 +1,8 @@
-"""Signals that would end a command: held back (blocked) while it changes something, and looked at between two steps.
+"""Blocks the signals that end a command while it changes devices, and checks for them between steps.
 
-A handler that raises can strike anywhere, also after the last device has arrived, when the command can no longer say
-what is true. A signal that is held back stays pending: a step that looks finds it and ends the batch, and one that
-comes after the commit changes nothing, neither the devices nor the exit code.
+A signal handler that raises can interrupt any instruction, also after the last device has arrived, when the outcome can
+no longer be reported correctly. A blocked signal stays pending: the next check between two steps finds it and ends the
+batch, and one that comes after the commit changes neither the devices nor the exit code.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from collections.abc import Callable, Iterable
 
 PAUSE_S = 0.005
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# What a program cannot hold back, or must not: they come from its own instructions (signal(7)).
+# Never blocked: the program's own instructions cause them (signal(7)).
 OWN_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS)
 HELD_BACK = frozenset(map(int, signal.valid_signals())) - {*OWN_FAULTS}
 
-# Behind the wrapper that makes an enum of each of 60 signals: 0.2 ms of the 2.4 ms CPU of a move of one device.
+# Without signal.pthread_sigmask, which makes an enum of each of 60 signals: 0.2 ms of a move's 2.4 ms of CPU.
 _set_mask: Callable[[int, Iterable[int]], set[int]] = getattr(
     signal.pthread_sigmask, "__wrapped__", signal.pthread_sigmask
 )
 
 
 class Interrupted(Exception):
-    """A signal that is held back asks for the end; the step that looked for it was not begun.
+    """A blocked signal is pending; the step that checked for it was not begun.
 
     Attributes:
         name: "SIGTERM", ...
@@ -36,38 +36,38 @@ class Interrupted(Exception):
 
 
 class Interrupts:
-    """INT, TERM and HUP are held back in the calling thread from now on; who made this restores its mask.
+    """Blocks INT, TERM and HUP in the calling thread from now on; the caller restores the thread's mask.
 
-    What the caller ignores (nohup) or holds back itself stays his: it ends nothing. In another thread than the main one
-    of a program only signals to that thread are found.
+    Signals that the caller ignores (nohup) or blocks end nothing. Outside the main thread, only signals sent to the
+    calling thread are found.
     """
 
     __slots__ = ("_watched",)
 
     def __init__(self) -> None:
-        # An exception of a handler (KeyboardInterrupt) for a signal that came before is raised here, and not later on.
+        # A handler's exception (KeyboardInterrupt) for an earlier signal is raised here, not later.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         self._watched = [n for n in ENDING if n not in before and signal.getsignal(n) is not signal.SIG_IGN]
 
     @property
     def name(self) -> str:
-        """The signal that waits; "": none."""
+        """The pending signal; "": none."""
         pending = signal.sigpending() if self._watched else ()
         return next((number.name for number in self._watched if number in pending), "")
 
     def look(self) -> None:
-        """Raises Interrupted where a signal waits."""
+        """Raises Interrupted if a signal is pending."""
         name = self.name
         if name:
             raise Interrupted(name)
 
 
 class Patience:
-    """How long a mover waits for others, all its waiting together; counted from the first time on.
+    """The time a mover waits for others, for all waits together; it starts with the first one.
 
     Args:
         wait_s: Seconds.
-        interrupts: A command's: a signal that waits ends it, too.
+        interrupts: A command's: a pending signal ends the waiting, too.
     """
 
     __slots__ = ("_end", "_interrupts", "_wait_s")
@@ -78,7 +78,7 @@ class Patience:
         self._end: float | None = None
 
     def wait(self) -> bool:
-        """Waits for a moment; False: it was long enough. Raises Interrupted."""
+        """Waits for a moment; False: the time is over. Raises Interrupted."""
         if self._interrupts is not None:
             self._interrupts.look()
         now = time.monotonic()
@@ -91,15 +91,15 @@ class Patience:
 
 
 def until_interrupted(wait_s: float, interrupts: Interrupts | None) -> Callable[[], bool]:
-    """As `Patience.wait`, for a loop over records: a signal only ends the waiting, and the loop reports the rest."""
+    """As `Patience.wait`, for a loop over records: a signal ends the waiting only, and the loop reports the rest."""
     patience = Patience(wait_s)
     return lambda: (interrupts is None or not interrupts.name) and patience.wait()
 
 
 class Shield:
-    """For a caller of the library: no signal handler strikes between `hold` and `release`.
+    """Keeps signal handlers of a library's caller from running between `hold` and `release`.
 
-    Python runs handlers in the main thread alone; in another one this changes nothing.
+    Python runs handlers in the main thread only; in another thread this changes nothing.
     """
 
     __slots__ = ("_before",)
@@ -108,9 +108,9 @@ class Shield:
         self._before = _set_mask(signal.SIG_BLOCK, ())
 
     def hold(self) -> None:
-        """Can be repeated. What a handler raises for a signal that came before is raised here, with all held back."""
+        """Blocks signals; can be repeated. A handler's exception for an earlier signal is raised here, after that."""
         _set_mask(signal.SIG_BLOCK, HELD_BACK)
 
     def release(self) -> None:
-        """Whatever came meanwhile strikes now: what a handler raises is raised here."""
+        """Unblocks signals; a handler's exception for one that came meanwhile is raised here."""
         _set_mask(signal.SIG_SETMASK, self._before)

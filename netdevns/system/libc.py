@@ -1,4 +1,4 @@
-"""System calls that Python 3.11 does not have: mount(2), unshare(2), through ctypes."""
+"""Calls libc functions that Python 3.11 lacks, such as mount(2) and unshare(2), through ctypes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named network namespaces, as `ip netns` has them: a file in NETNS_DIR on which the namespace is mounted.
+"""Makes, names and removes network namespaces as `ip netns` does: a file in NETNS_DIR with the namespace mounted on it.
 
 Source: ip-netns(8), mount(2) "MS_BIND", namespaces(7) "The /proc/[pid]/ns/ directory": a mount keeps it alive.
 """
@@ -21,15 +21,15 @@ MNT_DETACH = 2
 
 
 def new(path: str) -> NetNS:
-    """A namespace of nobody's, called `path` in messages; it ends when it is closed, unless it is attached.
+    """Makes a namespace, called `path` in messages; it ends when it is closed, unless it is attached.
 
     Raises:
-        OSError: EPERM: not without CAP_SYS_ADMIN.
+        OSError: EPERM: CAP_SYS_ADMIN is missing.
     """
     made: list[int | OSError] = []
 
     def run() -> None:
-        # In a thread that ends: the caller stays where it is, whatever happens.
+        # In a thread of its own: the calling thread never leaves its namespace.
         try:
             call("unshare", uapi.CLONE_NEWNET, path=NETNS_DIR)
             made.append(os.open(CURRENT, os.O_RDONLY | os.O_CLOEXEC))
@@ -39,7 +39,7 @@ def new(path: str) -> NetNS:
     thread = threading.Thread(target=run)
     try:
         thread.start()
-    except RuntimeError:  # of which Python says no more
+    except RuntimeError:  # Python gives no errno
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path) from None
     thread.join()
     if isinstance(made[0], OSError):
@@ -48,13 +48,13 @@ def new(path: str) -> NetNS:
 
 
 def attach(netns: NetNS, name: str) -> None:
-    """Gives a namespace a name. Raises OSError: EEXIST: there is a file of that name; nothing was changed."""
+    """Gives a namespace a name. Raises OSError: EEXIST: the name is taken; nothing was changed."""
     path = os.path.join(NETNS_DIR, name)
     with contextlib.suppress(FileExistsError):
         os.mkdir(NETNS_DIR, 0o755)
     if not os.path.isdir(NETNS_DIR):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), NETNS_DIR)
-    # Seen in all mount namespaces: what is detached in one must not live on in another.
+    # Shared with all mount namespaces: a namespace that is unmounted in one must not live on in another.
     try:
         _mount("", NETNS_DIR, MS_SHARED | MS_REC)
     except OSError as e:
@@ -71,13 +71,13 @@ def attach(netns: NetNS, name: str) -> None:
 
 
 def is_seen(name: str) -> bool:
-    """Whether others have this mount: the first process, unless its NETNS_DIR is another one, or it may not be asked.
+    """Whether the mount is visible to process 1; True where that cannot be read, or it has another NETNS_DIR.
 
-    What is mounted in a mount namespace of its own (unshare -m, ip netns exec, PrivateTmp=) ends with it.
+    A mount in a private mount namespace (unshare -m, ip netns exec, PrivateTmp=) ends with that namespace.
     """
     path, theirs = os.path.join(NETNS_DIR, name), "/proc/1/root"
     try:
-        # Mounted on itself, it is the same directory still.
+        # Mounted on itself, it is still the same directory.
         if not os.path.samestat(os.stat(NETNS_DIR), os.stat(theirs + NETNS_DIR)):
             return True
         return os.path.samestat(os.stat(path), os.stat(theirs + path))
@@ -86,19 +86,19 @@ def is_seen(name: str) -> bool:
 
 
 def detach(name: str) -> None:
-    """Takes a namespace its name; it ends when nobody is in it. Raises OSError."""
+    """Removes a namespace's name; the namespace ends when no process is in it. Raises OSError."""
     path = os.path.join(NETNS_DIR, name)
     with contextlib.suppress(FileNotFoundError):
         try:
             call("umount2", os.fsencode(path), MNT_DETACH, path=path)
         except OSError as e:
-            if e.errno != errno.EINVAL:  # nothing is mounted there: whoever made the file was killed
+            if e.errno != errno.EINVAL:  # nothing is mounted there: its maker was killed before the mount
                 raise
         os.unlink(path)
 
 
 def is_unused(path: str) -> bool:
-    """Whether it is a file for a namespace that was never mounted on it: who made it was killed in between."""
+    """Whether it is a file without a namespace mounted on it: its maker was killed in between."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -107,10 +107,10 @@ def is_unused(path: str) -> bool:
 
 
 def processes(netns: NetNS) -> list[int]:
-    """The processes that are in it, each with one of its threads at least.
+    """The processes with at least one thread in the namespace.
 
     Raises:
-        OSError: One may not be looked at: EACCES: not without CAP_SYS_PTRACE.
+        OSError: A process cannot be inspected; EACCES: CAP_SYS_PTRACE is missing.
     """
     of = os.fstat(netns.fd)
     return sorted({pid for pid, path in _threads() if _is(path, of)})

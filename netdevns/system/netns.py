@@ -1,4 +1,4 @@
-"""Network namespaces: opening one, whatever names it, and making sure that it is one."""
+"""Opens network namespaces, named by path, name, pid or descriptor, and verifies that they are such."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ NETNS_DIR = "/run/netns"
 class NetNS:
     """An open network namespace; a context manager that closes it.
 
-    Made by `NetNS.open`. What takes a namespace (`move`, `check`, `snapshot`) takes an open one, too, and leaves it
-    open: a runtime that moves devices into one namespace again and again opens it once.
+    Made by `NetNS.open`. `move`, `check` and `snapshot` also accept an open one and leave it open, so a program that
+    moves devices into one namespace repeatedly can open it once.
 
     Attributes:
-        fd: The open descriptor; closed by `close`, not by a move that uses it.
-        where: How the caller named it, for messages.
+        fd: The open descriptor; closed by `close`, never by a move.
+        where: The name that the caller gave, for messages.
 
     Example:
         >>> import netdevns
@@ -45,12 +45,11 @@ class NetNS:
 
         Args:
             where: A path (a str with "/", or a PathLike), a name under /run/netns, "pid:N" for a process's, an open
-                descriptor (an int: duplicated, the caller keeps his) or a NetNS (shared: closing the result does not
-                close it).
+                descriptor (an int; it is duplicated) or a NetNS (shared: closing the result does not close it).
 
         Raises:
-            NetDevError: ENOENT, EACCES, ...: cannot be opened; EINVAL: not a network namespace.
-            TypeError: None of these types.
+            NetDevError: ENOENT, EACCES, ...: it cannot be opened; EINVAL: it is not a network namespace.
+            TypeError: Another type.
 
         Example:
             >>> import netdevns
@@ -102,7 +101,7 @@ class NetNS:
         self.fd = -1
 
     def same(self, other: NetNS) -> bool:
-        """Whether both are one namespace. Both are open, so the inode number cannot have been reused.
+        """Whether both are the same namespace. Both are open, so the inode number cannot have been reused.
 
         Args:
             other: Another open namespace.
@@ -127,11 +126,11 @@ CURRENT = "/proc/thread-self/ns/net"
 
 
 def _open(where: str | os.PathLike[str] | int, path: str) -> int:
-    """A descriptor; -1: no regular file, as those of nsfs are, so no namespace: a FIFO or device must not be opened."""
+    """A descriptor; -1: not a regular file, as every file of nsfs is. A FIFO or a device must not be opened."""
     if isinstance(where, int):
         return fcntl.fcntl(where, fcntl.F_DUPFD_CLOEXEC, 3)
     if where == CURRENT or (isinstance(where, str) and where.startswith("pid:") and path.startswith("/proc/")):
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a name of ours
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # below /proc or NETNS_DIR
     try:
         return inputs.open_regular(path)
     except inputs.NotRegular:

@@ -1,4 +1,4 @@
-"""A process that is held: as long as this is open, its number is not another one's unseen."""
+"""Refers to a process by a pidfd, so that a reused pid is noticed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Process:
 
     Args:
         pid: Its number.
-        pidfd: The caller's descriptor of it, which stays the caller's; -1: one is opened.
+        pidfd: A descriptor of it, which the caller keeps; -1: one is opened.
 
     Raises:
         OSError: ESRCH: there is none.
@@ -32,7 +32,7 @@ class Process:
             self._fd = pidfd
         elif self._is_pidfd:
             self._fd = os.pidfd_open(pid)
-        else:  # a Python that was built with the headers of an old kernel
+        else:  # Python was built with an old kernel's headers
             self._fd = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def has_ended(self) -> bool:
@@ -56,11 +56,11 @@ class Process:
 
 
 def _has_ended(folder: int) -> bool:
-    """By its folder below /proc, which a later process with its number does not get."""
+    """Reads its state by a descriptor of its /proc folder, which a later process with the same pid does not get."""
     try:
         fd = os.open("stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
         try:
-            state = os.read(fd, 4096).rpartition(b")")[2].split()[0]  # proc(5): behind the name, which may be anything
+            state = os.read(fd, 4096).rpartition(b")")[2].split()[0]  # proc(5): the name before it may contain ")"
         finally:
             descriptors.close(fd)
     except (FileNotFoundError, ProcessLookupError):

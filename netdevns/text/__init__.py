@@ -1,1 +1,1 @@
-"""What people read: names and values made printable, lines, tables, exit codes. For everybody who prints."""
+"""Text for people: printable names and values, lines, tables and exit codes, for every module that prints."""

@@ -1,7 +1,7 @@
-"""What every command makes of its devices and of its errors: arguments, lines, exit codes.
+"""Parses device arguments, and turns errors into lines and exit codes, for every command.
 
-Exit codes: 0 done; 1 failed, everything as before; 2 bad usage, invalid configuration or a refusing check, nothing
-touched; 3 failed and something could not be put back (the message says what).
+Exit codes: 0 done; 1 failed, everything restored; 2 bad usage, invalid configuration or refused by the checks, nothing
+touched; 3 failed, and something could not be restored (the message names it).
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from ..text.quote import printable, quoted, shown
 FAILED, REFUSED, LEFT = 1, 2, 3
 UNTOUCHED = "nothing was touched"
 UNTOUCHED_ELSE = "nothing else was touched"
-UNKNOWN = "what was restored before is not known: run `netdevns recover --list` and inspect the devices"
+UNKNOWN = "some devices may have been restored: run `netdevns recover --list` and inspect the devices"
 
 LOCATIONS = {
     "source": "in its old namespace",
     "target": "in the target namespace",
     "init": "in the initial namespace",
     "gone": "gone: in neither namespace",
-    "unknown": "not found: it could not be looked for",
+    "unknown": "not found: the search failed",
 }
 
 
 class Usage(Exception):
-    """Arguments that argparse lets pass and that make no sense."""
+    """Invalid arguments that argparse accepts."""
 
 
 def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:
-    """DEV or DEV=NAME, each device once. Raises Usage. How many there may be depends on what they are for."""
+    """Parses DEV or DEV=NAME, each device once. Raises Usage. The caller limits their number."""
     devices: dict[str, str | None] = {}
     for argument in arguments:
         device, _, name = argument.partition("=")
@@ -44,9 +44,9 @@ def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:
 
 
 def lines_of(e: errors.NetDevError, lent: Callable[[Collection[str | None]], list[str]]) -> list[str]:
-    """An error, one line a fact: what, and where each device is now.
+    """An error as lines, one a fact: what failed, and where each device is now.
 
-    `lent`: the lines about those of these devices that are on loan (`loans.lines`).
+    `lent`: returns the lines about those of these devices that are on loan (`loans.lines`).
     """
     lines = [e.text]
     if isinstance(e, errors.CheckFailed):
@@ -54,7 +54,7 @@ def lines_of(e: errors.NetDevError, lent: Callable[[Collection[str | None]], lis
         unknown = {found.device for found in e.report.findings if found.code == "device.unknown"}
         lines += lent(unknown) if unknown else []
     for each in e.earlier:
-        lines.append(f"{each.device}: restored before that, after a move or a container that had ended: {each.text}")
+        lines.append(f"{each.device}: restored first, after a killed move or an ended container: {each.text}")
     if not isinstance(e, errors.MoveFailed):
         lines.append(UNTOUCHED_ELSE if e.earlier else UNTOUCHED)
     for left in e.left:
@@ -66,14 +66,14 @@ def lines_of(e: errors.NetDevError, lent: Callable[[Collection[str | None]], lis
 
 
 def code_of(e: errors.NetDevError) -> int:
-    """Its exit code."""
+    """The exit code of an error."""
     if isinstance(e, errors.MoveFailed):
         return FAILED if e.rolled_back else LEFT
     return REFUSED
 
 
 def bounded(lines: Sequence[str]) -> list[str]:
-    """A hook's report, printable and within limits; the last line says how many are left out, and the verdict."""
+    """A hook's report, printable and within limits; the last line counts the omitted lines and keeps the verdict."""
     lines = [_cut(printable(line)) for line in lines]
     if len(lines) <= limits.LINES:
         return lines
@@ -84,7 +84,7 @@ def bounded(lines: Sequence[str]) -> list[str]:
 
 
 def _cut(line: str) -> str:
-    """Without its middle: at the beginning is what it is about, at the end why."""
+    """Cuts out the middle of a long line: it begins with the device and ends with the reason."""
     data = line.encode()
     if len(data) <= limits.LINE_BYTES:
         return line

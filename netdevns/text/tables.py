@@ -13,14 +13,14 @@ from ..text.quote import printable
 
 GAP = 2
 NARROWEST = 18  # cells; sentences in a narrower column are hard to read
-LONGEST_WORD = 44  # cells; what is longer may be broken: not an IPv6 address with its prefix length and a mark
+LONGEST_WORD = 44  # cells; longer words may be broken. An IPv6 address with prefix length and mark fits
 SGR = {"bold": "1", "red": "31", "green": "32", "magenta": "35"}  # ECMA-48, "Select Graphic Rendition"
 
 Cell = Sequence[str]  # paragraphs; each begins a line
 
 
 def columns(stream: TextIO | None) -> int | None:
-    """The width of the terminal that a stream is; None: it is none, and a line may have any length."""
+    """The width of the terminal that a stream is; None: no terminal, lines may have any length."""
     return shutil.get_terminal_size().columns if stream is not None and stream.isatty() else None
 
 
@@ -39,10 +39,10 @@ def table(
 
     Args:
         header: A title for each column.
-        rows: Cells, with texts from anywhere: control characters become visible.
-        width: Of the terminal; None: it is for none, so nothing is wrapped and nothing is in colour.
-        marked: The column with the answer.
-        marks: First word there -> style of the cell's first line.
+        rows: Cells; control characters are escaped.
+        width: Of the terminal; None: no terminal, so no wrapping and no colour.
+        marked: The column with the answer, which is coloured.
+        marks: First word in that column -> style of the cell's first line.
     """
     body = [[[printable(text) for text in cell] for cell in row] for row in rows]
     styles = [["bold"] + [""] * (len(header) - 1) for _ in body]
@@ -64,7 +64,7 @@ def table(
 
 
 def cells(text: str) -> int:
-    """How wide a terminal shows a printable text."""
+    """The width of a printable text on a terminal, in cells."""
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -1,4 +1,4 @@
-"""The native engine: csrc/ through cffi. Thin: buffers are made and copied here, nothing is decided.
+"""The native engine, csrc/ through cffi: only makes and copies buffers.
 
 cffi releases the GIL around every call. Semantics and errors: csrc/netdevns-core.h, and csrc/binding.h for the phases.
 """

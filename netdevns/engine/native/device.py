@@ -1,4 +1,4 @@
-"""One device on its way: the steps of csrc/netdevns-core.h, for a device of a batch (struct nd_member)."""
+"""Wraps the core's steps of one device (csrc/netdevns-core.h), for a device of a batch (struct nd_member)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MEMORY_BYTES = 16384  # a link and about 40 addresses, before their number is kn
 
 
 class Device:
-    """One device on its way: the steps of csrc/netdevns-core.h.
+    """One device that moves: the steps of csrc/netdevns-core.h.
 
     Args:
         ifname: Its name in the source.
@@ -35,7 +35,7 @@ class Device:
 
     @property
     def raw(self) -> Any:
-        """The core's `struct nd_dev`, which lies elsewhere when it has grown."""
+        """The core's `struct nd_dev`, whose address changes when it grows."""
         return self.member.dev
 
     def _step(self, call: Callable[..., int], *args: Any) -> None:
@@ -49,15 +49,15 @@ class Device:
             raise MemoryError
 
     def load(self, link: bytes, addresses: bytes) -> None:
-        """A snapshot out of a record: RTM_NEWLINK, and RTM_NEWADDR messages."""
+        """Loads a record's snapshot: RTM_NEWLINK, and RTM_NEWADDR messages."""
         self._step(lib.nd_dev_load, link, len(link), addresses, len(addresses))
 
     def find(self, source: Socket, target: Socket) -> None:
-        """Looks where it is: `place`, and its name and ifindex there."""
+        """Finds the device: sets `place`, and its name and ifindex there."""
         self._step(lib.nd_dev_find, source.raw, target.raw)
 
     def snapshot(self, source: Socket, read: Read | None = None) -> None:
-        """Records what the kernel drops; out of what was just `read` in the source, or by an exchange."""
+        """Records the device's link and addresses: those just `read` in the source, or by an exchange."""
         if read is None:
             self._reserve(MEMORY_BYTES)
             self._step(lib.nd_dev_snapshot, source.raw)
@@ -66,13 +66,13 @@ class Device:
                 self._step(lib.nd_dev_take, read[0], len(read[0]), addresses, len(read[1]))
 
     def late(self, notifications: bytes | memoryview) -> None:
-        """Brings the snapshot up to date with messages of a Watch."""
+        """Merges notifications of a Watch into the snapshot."""
         with ffi.from_buffer(notifications) as data:
             self._step(lib.nd_dev_catch_up, data, len(notifications))
 
     @property
     def was_late(self) -> bool:
-        """Whether `late` found what the snapshot had not, or had otherwise."""
+        """Whether `late` found addresses that the snapshot lacked, or had with other values."""
         return bool(self.raw.late)
 
     @property
@@ -89,7 +89,7 @@ class Device:
         self._step(lib.nd_dev_up_and_replay, target.raw)
 
     def verify(self, target: Socket, read: Read | None = None) -> None:
-        """Compares what arrived: what was just `read` in the target, or by an exchange."""
+        """Compares the device in the target with the snapshot: as just `read` there, or by an exchange."""
         if read is None:
             self._step(lib.nd_dev_verify, target.raw)
             self._arrived = self._bytes(self.raw.back, self.raw.back_len)
@@ -99,13 +99,13 @@ class Device:
             self._arrived = bytes(read[1])
 
     def undo(self, source: Socket, target: Socket, source_fd: int, parts: int) -> None:
-        room = self.raw.addrs + 2 * self.raw.addrs_len + MEMORY_BYTES  # it reads back what is there: in one go
+        room = self.raw.addrs + 2 * self.raw.addrs_len + MEMORY_BYTES  # one read of all addresses fits
         if self.raw.link_len:
             self._reserve(room)
         self._step(lib.nd_dev_undo, source.raw, target.raw, source_fd, parts)
 
     def ask_ifindex(self, ifindex: int, *, unsure: bool) -> None:
-        """Which ifindex to ask for in the target; `unsure`: the kernel may choose another."""
+        """Sets the ifindex to ask for in the target; `unsure`: the kernel may choose another."""
         self.raw.target_ifindex = ifindex
         self.raw.ifindex_unsure = unsure
 
@@ -115,7 +115,7 @@ class Device:
 
     @property
     def name(self) -> bytes:
-        """The name in the target, as read back; empty before it was there."""
+        """The name in the target, as read back; empty before it has arrived."""
         return bytes(ffi.string(self.raw.name))
 
     @property
@@ -170,7 +170,7 @@ class Device:
 
     @property
     def depth(self) -> int:
-        """On how many others of the batch it lies, one on the other."""
+        """How many devices of the batch are below it."""
         return int(self.member.depth)
 
     @depth.setter
@@ -179,7 +179,7 @@ class Device:
 
     @property
     def touched(self) -> bool:
-        """Whether anything was sent that may have changed it."""
+        """Whether a request that may have changed it was sent."""
         return bool(self.member.touched)
 
     @touched.setter

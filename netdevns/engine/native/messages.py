@@ -1,4 +1,4 @@
-"""Lists of messages, found by one call of the core instead of one for each message: csrc/binding.h."""
+"""Splits netlink dumps into messages with one call of the core for each dump: csrc/binding.h."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ...netlink import wire
 from ...netlink.error import EngineError
 from .memory import new_raw
 
-ADDRESS_BYTES = 24  # the least that a message about one has: nlmsghdr, ifaddrmsg
+ADDRESS_BYTES = 24  # minimum of a message about an address: nlmsghdr, ifaddrmsg
 
 
 def spans(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
-    """What wire.spans finds, all at once. Raises wire.Malformed before the first, where any length lies."""
+    """As wire.spans, but all at once: raises wire.Malformed before the first if any length is wrong."""
     return _spans(lib.nd_spans, data)
 
 
 def foreign_routes(dumped: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
-    """The same of routes that the kernel did not make with an address, and of default routes."""
+    """The same for routes that the kernel did not make with an address, and default routes."""
     return _spans(lib.nd_route_spans, dumped)
 
 
@@ -33,15 +33,15 @@ def _spans(find: Callable[..., int], data: bytes | memoryview) -> Iterator[tuple
 
 
 def address_runs(messages: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Messages about addresses that follow one another and are of one device: its ifindex, and all of them.
+    """Runs of consecutive messages about one device's addresses: its ifindex, and the messages.
 
     Raises:
-        EngineError: EBADMSG: the length of a message lies.
+        EngineError: EBADMSG: a message has a wrong length.
     """
     view = memoryview(messages)
     runs = new_raw("struct nd_run[]", len(view) // ADDRESS_BYTES)
-    # Let go of at once, and not with the last traceback that knows of it: CPython before 3.11.8 and 3.12.2 crashes when
-    # a memoryview that somebody holds is collected with a cycle (gh-77894).
+    # Released at once, not with the last traceback that refers to it: CPython before 3.11.8 and 3.12.2 crashes when an
+    # exported memoryview is collected with a cycle (gh-77894).
     with ffi.from_buffer(messages) as data:
         found = lib.nd_addr_runs(data, len(view), runs, len(runs))
     if found < 0:

@@ -1,4 +1,4 @@
-"""The phases of a batch, in C: csrc/snapshot.c, csrc/phases.c. As in `engine.reference.phases`, call for call."""
+"""Runs the phases of a batch in C (csrc/snapshot.c, csrc/phases.c), with the interface of `engine.reference.phases`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .socket import Socket, Watch
 
 
 class Phases:
-    """As `engine.reference.phases.Phases`, whose description is this one's, too.
+    """The native `engine.reference.phases.Phases`.
 
     Raises:
-        MemoryError: before anything was sent.
+        MemoryError: Before anything was sent.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Phases:
         uppers: Sequence[BatchDevice],
     ) -> None:
         everyone = [*devices, *uppers]
-        # What the batch borrows lives as long as it does.
+        # Keeps alive what the C batch points to.
         self._borrowed = source, target, watch
         self.everyone = everyone
         self._count = len(devices)
@@ -44,7 +44,7 @@ class Phases:
             plan = ffi.new("struct nd_plan *", (*sockets, members, *counts, data, len(links), target_fd, *orders))
             made = ffi.new("struct netdevns_batch **")
             if lib.nd_phases_open(made, plan, ffi.addressof(self._failed, "err")):
-                raise MemoryError  # the links are what this engine has read: nothing else fails
+                raise MemoryError  # the only failure: this engine has parsed the links already
         self._batch = ffi.gc(made[0], lib.nd_phases_close)
         self.moves, self.replays = ([everyone[at] for at in ffi.unpack(order, self._count)] for order in orders)
 
@@ -60,11 +60,11 @@ class Phases:
         raise Failed(device, step, 0 if e.errno == errno.ESTALE else e.errno, e.extack)
 
     def snapshot(self) -> None:
-        """Records what the kernel drops: one dump of addresses; the links are those that were just read."""
+        """Records each device: its addresses by one dump, its link as just read."""
         self._done(lib.nd_batch_snapshot(self._batch, self._failed))
 
     def set_down(self) -> None:
-        """All links of several in one send: each move then waits for one tick of the kernel's less (9-15 %)."""
+        """Sets all links down in one send, where there are several: each move then takes 9-15 % less."""
         self._done(lib.nd_batch_set_down(self._batch, self._failed))
 
     def move_next(self) -> int:
@@ -73,20 +73,20 @@ class Phases:
         return int(self._batch.moved)
 
     def catch_up(self) -> bool:
-        """Addresses that somebody added or changed between snapshot and move: the kernel told of them when they went.
+        """Adds addresses that changed between snapshot and move: the move's RTM_DELADDR notifications have them.
 
-        Returns whether there were any. An IPv4 route that was added meanwhile is lost: nobody is told of it (probe
-        notify.route.ipv4). Raises EngineError: some notifications could not be read.
+        Returns whether there were any. An IPv4 route that was added meanwhile is lost: the kernel sends no notification
+        of its end (probe notify.route.ipv4). Raises EngineError: notifications were lost.
         """
         self._done(lib.nd_batch_catch_up(self._batch, self._is_late, self._failed))
         return bool(self._is_late[0])
 
     def replay_next(self) -> int:
-        """Gives the next device its addresses in the target and sets it up; returns how many have theirs."""
+        """Adds the next device's addresses in the target and sets it up; returns how many are done."""
         self._done(lib.nd_batch_replay_next(self._batch, self._failed))
         return int(self._batch.replayed)
 
     def verify_next(self) -> int:
-        """Compares the next window with the snapshots; returns how many are as they were."""
+        """Compares the next window of devices with their snapshots; returns how many are done."""
         self._done(lib.nd_batch_verify_next(self._batch, self._failed))
         return int(self._batch.verified)

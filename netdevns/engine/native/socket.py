@@ -1,4 +1,4 @@
-"""Sockets of the core: csrc/socket.c, exchange.c, notify.c. Semantics and errors: csrc/netdevns-core.h."""
+"""Wraps the core's sockets: csrc/socket.c, exchange.c, notify.c. Semantics and errors: csrc/netdevns-core.h."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from ..._ffi import ffi, lib
 from .memory import failure, new_raw
 
-# What of it is not used is not touched. A dump of 15,000 addresses fits in, or of their routes; less than 2 MiB, which
-# some systems would make one huge page of, and clear it.
+# For a dump of 15,000 addresses, or of their routes; unused pages are never touched. Below 2 MiB, where some systems
+# would allocate and clear a huge page.
 REPLY_BYTES = 1536 << 10
 NAME_BYTES = lib.ND_NAME_SIZE
 
@@ -20,9 +20,9 @@ class Socket:
     """A NETLINK_ROUTE socket in a namespace; a context manager that closes it.
 
     Args:
-        netns_fd: The namespace; -1 is the calling thread's.
-        files: Small files under /proc/sys/net: read inside, or, where a text is given, written. `files` then maps each
-            to its text, or to a negative errno.
+        netns_fd: The namespace; -1: the calling thread's.
+        files: Small files under /proc/sys/net to read there, or to write where a text is given. The attribute `files`
+            then maps each to its text, or to a negative errno.
 
     Raises:
         EngineError: As nd_sock_open. ENOTRECOVERABLE: the calling thread is in the wrong namespace and must end.
@@ -55,16 +55,16 @@ class Socket:
 
     @property
     def cookie(self) -> int:
-        """SO_NETNS_COOKIE: which namespace this is; 0 before Linux 5.14."""
+        """SO_NETNS_COOKIE, the namespace's identity; 0 before Linux 5.14."""
         return int(lib.nd_sock_cookie(self.raw))
 
     def query(
         self, request: bytes, size: int = 0, about: Collection[int] | None = None, names: Collection[bytes] = ()
     ) -> tuple[int, bytes]:
-        """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
+        """Sends requests that change nothing; returns the first one's seq and all replies, errors included.
 
-        Repeated with more room where the answers do not fit, so never for a request that changes something.
-        `about`: only what nd_filter_keeps for these ifindexes and names.
+        Repeated with a larger buffer where the replies do not fit, so never for a request that changes something.
+        `about`: keeps only messages about these ifindexes and names (nd_filter_keeps).
         """
         reply, room = self._ask(request, self._room, size, about, names)
         return reply.first_seq, bytes(ffi.buffer(room, reply.used))
@@ -72,7 +72,7 @@ class Socket:
     def read(
         self, request: bytes, size: int = 0, about: Collection[int] | None = None, names: Collection[bytes] = ()
     ) -> memoryview:
-        """The same answers, not copied: until the next exchange, or for good, in memory of its own, with a `size`."""
+        """The same replies, not copied: valid until the next exchange, or, with a `size`, in memory of their own."""
         room = new_raw("unsigned char[]", size) if size else self._room
         reply, room = self._ask(request, room, 0, about, names)
         return memoryview(ffi.buffer(room, reply.used))
@@ -99,7 +99,7 @@ class Socket:
             del data
 
     def command(self, request: bytes) -> None:
-        """Sends requests; raises EngineError for the first that is refused. Ask for an ack on the last."""
+        """Sends requests, the last with NLM_F_ACK; raises EngineError for the first that is refused."""
         message, data = self._message(request)
         if lib.nd_sock_exchange(self.raw, message, ffi.NULL, self._err):
             raise failure(self._err)
@@ -108,7 +108,7 @@ class Socket:
     @staticmethod
     def _message(request: bytes) -> tuple[Any, Any]:
         message = ffi.new("struct nd_msg *")
-        data = ffi.new("unsigned char[]", request)  # a copy: the core numbers the messages; and its trailing NUL
+        data = ffi.new("unsigned char[]", request)  # a copy with a trailing NUL: the core writes the seqs
         message.data, message.size, message.used = data, len(request), len(request)
         return message, data
 
@@ -123,11 +123,11 @@ class Socket:
 
 
 class Watch:
-    """Is told of each change of an address in a namespace from now on; a context manager that ends it.
+    """Subscribes to address notifications of a namespace; a context manager that ends the subscription.
 
     Args:
-        netns_fd: The namespace; -1 is the calling thread's.
-        buffer_bytes: The kernel's room for what was not read yet, about 1 KiB a notification.
+        netns_fd: The namespace; -1: the calling thread's.
+        buffer_bytes: The kernel's buffer for unread notifications, about 1 KiB each.
     """
 
     __slots__ = ("raw",)

@@ -1,4 +1,4 @@
-"""The engine that is Python alone: the specification of csrc/, to be read."""
+"""The engine in pure Python: a readable specification of csrc/."""
 
 from .device import Device, Socket, Watch, address_runs, foreign_routes, spans
 

@@ -1,4 +1,4 @@
-"""Links and addresses, of a snapshot or read back, as the reference engine reads them."""
+"""Parses links and addresses for the reference engine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ FOREVER = uapi.INFINITY_LIFE_TIME
 UNPROVEN = uapi.IFA_F_TENTATIVE | uapi.IFA_F_DADFAILED | uapi.IFA_F_NODAD | uapi.IFA_F_OPTIMISTIC
 DEPRECATED = uapi.IFA_F_PERMANENT | uapi.IFA_F_DEPRECATED
 NEVER_PREFERRED = wire.attr(uapi.IFA_CACHEINFO, CACHEINFO.pack(0, FOREVER, 0, 0))
-# Only what RTM_NEWADDR takes: a dump may carry more one day.
+# The attributes that RTM_NEWADDR accepts; a later kernel may dump others.
 AS_IS = (uapi.IFA_ADDRESS, uapi.IFA_LOCAL, uapi.IFA_BROADCAST, uapi.IFA_ANYCAST, uapi.IFA_CACHEINFO,
          uapi.IFA_RT_PRIORITY, uapi.IFA_PROTO)  # fmt: skip
 STAMPS = slice(8, CACHEINFO.size)  # cstamp and tstamp in struct ifa_cacheinfo
 
 
 class Link:
-    """What is read of an RTM_NEWLINK."""
+    """A parsed RTM_NEWLINK."""
 
     __slots__ = ("_attrs", "flags", "ifindex", "message", "name")
 
@@ -43,7 +43,7 @@ class Link:
 
     @property
     def own_mac(self) -> memoryview:
-        """A bond gives its slaves its own MAC, and back theirs when they leave: that one is told of each slave."""
+        """The device's own MAC: as long as it is a bond's slave, IFLA_ADDRESS is the bond's."""
         info = self._info
         if bytes(info.get(uapi.IFLA_INFO_SLAVE_KIND, b"")) != b"bond\0":
             return self.mac
@@ -52,7 +52,7 @@ class Link:
 
     @property
     def identity(self) -> tuple[bytes, int]:
-        """What tells a device from another one of its name or number."""
+        """Kind and length of the MAC, for telling the device from another one with its name or ifindex."""
         return bytes(self._info.get(uapi.IFLA_INFO_KIND, b"")), len(self.mac)
 
     @property
@@ -96,7 +96,7 @@ class Address:
 
     @property
     def essence(self) -> list[object]:
-        """All that a move is to keep, in order: not the ifindex, the label, and when it was made and changed."""
+        """Everything that a move preserves, in order: without ifindex, label and time stamps."""
         kept: list[object] = [self.data[self.at : self.at + 4]]
         for type_, value in wire.attr_list(memoryview(self.data)[self.at : self.end], IFADDRMSG.size, strict=False):
             payload = bytearray(value)
@@ -112,8 +112,8 @@ class Address:
 
     @property
     def attrs_as_is(self) -> bytes:
-        """The attributes that are sent again as they are, in the order of AS_IS."""
-        # "Preferred forever" in a dump: only the flag tells (probe addresses.lifetime.ipv4-preferred-zero).
+        """The attributes that are sent again unchanged, in the order of AS_IS."""
+        # A dump says "preferred forever"; only the flag is right (probe addresses.lifetime.ipv4-preferred-zero).
         is_deprecated = self.family == uapi.AF_INET and self.flags & DEPRECATED == DEPRECATED
         return b"".join(
             NEVER_PREFERRED if is_deprecated and type_ == uapi.IFA_CACHEINFO else wire.attr(type_, self._attrs[type_])
@@ -123,7 +123,7 @@ class Address:
 
     @property
     def identity(self) -> tuple[int, int, bytes | None, bytes | None]:
-        """What makes it one for the kernel."""
+        """The kernel's key of an address."""
         return self.family, self.prefixlen, self.get(uapi.IFA_LOCAL), self.get(uapi.IFA_ADDRESS)
 
     @property
@@ -132,22 +132,22 @@ class Address:
 
     @property
     def is_proven(self) -> bool:
-        """IPv6, and it had completed DAD: it need not prove itself again."""
+        """Whether it is IPv6 and had completed DAD."""
         return self.family == uapi.AF_INET6 and not self.flags & UNPROVEN
 
 
 def link_in(message: wire.Message) -> Link:
-    """Reads an RTM_NEWLINK."""
+    """Parses an RTM_NEWLINK."""
     return Link(message)
 
 
 def address_at(data: bytes, at: int, end: int) -> Address:
-    """Reads the one of which the body lies between two offsets."""
+    """Parses the address message whose body lies between two offsets."""
     return Address(data, at, end)
 
 
 def addresses_in(data: bytes, *, protected: bool = False) -> Iterator[Address]:
-    """Reads RTM_NEWADDR messages, one after the other; or only of what the runtime-spec protects."""
+    """Parses RTM_NEWADDR messages; `protected`: only addresses that the runtime-spec protects."""
     for type_, at, end in wire.spans(data):
         if type_ == uapi.RTM_NEWADDR and end - at >= IFADDRMSG.size:
             address = Address(data, at, end)

@@ -1,9 +1,8 @@
-"""The reference engine: the steps of csrc/netdevns-core.h in Python alone, byte for byte the same on the wire.
+"""Runs the steps of one device (csrc/netdevns-core.h) in pure Python, with the same bytes on the wire as the C core.
 
-It is the specification of the C core for who would rather read Python: csrc/device.c is here, find.c in `find`,
-replay.c and compare.c in `replay`, notify.c in `late` and `netlink.rtnl`, socket.c and exchange.c in the latter. A
-snapshot is the kernel's own bytes here, too; what is sent again is made from these. All failures are EngineErrors, as
-in the header.
+It is a readable specification of the C core: csrc/device.c is here, find.c in `find`, replay.c and compare.c in
+`replay`, notify.c in `late` and `netlink.rtnl`, socket.c and exchange.c in `netlink.rtnl`. A snapshot consists of the
+kernel's messages, from which the requests are made. All failures are EngineErrors, as in the header.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ spans = wire.spans
 
 
 def _step(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A step: an EngineError says which it was."""
+    """Decorates a step: its EngineErrors carry its name."""
 
     def named(call: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(call)
@@ -48,7 +47,7 @@ def _step(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 def _failure(call: Callable[..., object], *args: object) -> EngineError | None:
-    """The failure of a call, where what is done next does not depend on it; None: it succeeded."""
+    """Returns the EngineError of a call instead of raising it; None: it succeeded."""
     try:
         call(*args)
     except EngineError as e:
@@ -57,7 +56,7 @@ def _failure(call: Callable[..., object], *args: object) -> EngineError | None:
 
 
 def _sound(link: bytes, addresses: bytes) -> Link:
-    """The link of a snapshot: one RTM_NEWLINK, and RTM_NEWADDR messages."""
+    """Checks a snapshot, one RTM_NEWLINK and RTM_NEWADDR messages, and returns its link."""
     try:
         (message,) = wire.messages(link)
         is_sound = all(t == uapi.RTM_NEWADDR and end - at >= IFADDRMSG.size for t, at, end in wire.spans(addresses))
@@ -71,7 +70,7 @@ def _sound(link: bytes, addresses: bytes) -> Link:
 
 
 def _send_move(sock: Socket, ifindex: int, netns_fd: int, name: bytes, new_ifindex: int) -> None:
-    """One RTM_NEWLINK: namespace, name and, unless 0, ifindex."""
+    """Sends one RTM_NEWLINK with namespace, name and, unless 0, ifindex."""
     attrs = wire.attr_u32(uapi.IFLA_NET_NS_FD, netns_fd) if netns_fd >= 0 else b""
     attrs += wire.attr_name(uapi.IFLA_IFNAME, name)
     attrs += wire.attr_u32(uapi.IFLA_NEW_IFINDEX, new_ifindex) if new_ifindex else b""
@@ -79,10 +78,10 @@ def _send_move(sock: Socket, ifindex: int, netns_fd: int, name: bytes, new_ifind
 
 
 def address_runs(messages: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Messages about addresses that follow one another and are of one device: its ifindex, and all of them.
+    """Runs of consecutive messages about one device's addresses: its ifindex, and the messages.
 
     Raises:
-        EngineError: EBADMSG: the length of a message lies.
+        EngineError: EBADMSG: a message has a wrong length.
     """
     view = memoryview(messages)
     runs: list[list[int]] = []  # ifindex, begin, end
@@ -100,12 +99,12 @@ def address_runs(messages: bytes | memoryview) -> Iterator[tuple[int, memoryview
 
 
 def _bodies(addresses: bytes) -> list[bytes]:
-    """The messages without their headers, which say who told them and when."""
+    """The messages without their headers, whose seq and portid differ between dumps."""
     return [addresses[at:end] for _, at, end in wire.spans(addresses)]
 
 
 class Device(Findable):
-    """One device on its way.
+    """One device that moves.
 
     Args:
         ifname: Its name in the source.
@@ -119,13 +118,13 @@ class Device(Findable):
         super().__init__(ifname, wanted, ifindex)
         self.was_up = False
         self.cut_labels = 0
-        self.was_late = False  # whether `late` found what the snapshot had not, or had otherwise
+        self.was_late = False  # whether `late` found addresses that the snapshot lacked, or had with other values
         self.addresses = b""  # snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order
-        # The RTM_NEWADDR messages that verify compared, perhaps with the RTM_NEWLINK in front.
+        # The RTM_NEWADDR messages that verify compared, perhaps preceded by the RTM_NEWLINK.
         self.arrived: bytes | memoryview = b""
         self.arrived_link = b""  # the RTM_NEWLINK that was read in the target when a batch was verified
-        self.depth = 0  # on how many others of the batch it lies, one on the other
-        self.touched = False  # whether anything was sent that may have changed it
+        self.depth = 0  # how many devices of the batch are below it
+        self.touched = False  # whether a request that may have changed it was sent
 
     @property
     def unprotected(self) -> bytes:
@@ -157,12 +156,12 @@ class Device(Findable):
         return self.link_message[16:]
 
     def ask_ifindex(self, ifindex: int, *, unsure: bool) -> None:
-        """Which ifindex to ask for in the target; `unsure`: the kernel may choose another."""
+        """Sets the ifindex to ask for in the target; `unsure`: the kernel may choose another."""
         self.target_ifindex = ifindex
         self.ifindex_unsure = unsure
 
     def load(self, link: bytes, addresses: bytes) -> None:
-        """A snapshot out of a record: RTM_NEWLINK, and RTM_NEWADDR messages."""
+        """Loads a record's snapshot: RTM_NEWLINK, and RTM_NEWADDR messages."""
         self._refuse_if_moved()
         self._keep(_sound(link, addresses), addresses)
         self.place = PLACE_UNKNOWN
@@ -177,7 +176,7 @@ class Device(Findable):
         self.ifindex, self.was_up = link.ifindex, bool(link.flags & uapi.IFF_UP)
 
     def find(self, source: Socket, target: Socket) -> None:
-        """Looks where it is: `place`, and its name and ifindex there."""
+        """Finds the device: sets `place`, and its name and ifindex there."""
         if not self.snapshot_link:
             raise EngineError(errno.EINVAL, "no snapshot", "")
         self._find(source, target)
@@ -186,7 +185,7 @@ class Device(Findable):
 
     @_step("snapshot")
     def snapshot(self, source: Socket, read: Read | None = None) -> None:
-        """Records what the kernel drops; out of what was just read in the source, or by an exchange."""
+        """Records the device's link and addresses: those just `read` in the source, or by an exchange."""
         self._refuse_if_moved()
         link, addresses = self._read(source) if read is None else (read[0], bytes(read[1]))
         found = _sound(link, addresses)
@@ -196,7 +195,7 @@ class Device(Findable):
         self.place = PLACE_SOURCE
 
     def _read(self, source: Socket) -> tuple[bytes, bytes]:
-        """Link and addresses, in one exchange; resolves the name first."""
+        """Reads link and addresses in one exchange; resolves the name first."""
         ifindex = self.ifindex
         if not ifindex:
             found = look_up(source, 0, self.ifname)
@@ -208,7 +207,7 @@ class Device(Findable):
 
     @_step("watch")
     def late(self, notifications: bytes | memoryview) -> None:
-        """Brings the snapshot up to date with messages of a Watch."""
+        """Merges notifications of a Watch into the snapshot."""
         if not self.snapshot_link:
             raise EngineError(errno.EINVAL, "no snapshot", "")
         changes = bytes(notifications)
@@ -219,20 +218,20 @@ class Device(Findable):
 
     @_step("move")
     def move(self, source: Socket, target: Socket, target_fd: int) -> None:
-        """Moves and renames in one RTM_NEWLINK. An error does not mean that the device stayed: `place` says where.
+        """Moves and renames in one RTM_NEWLINK. After an error the device may have left: `place` says where it is.
 
-        One that is in the target already, under another name than the wanted one, is renamed there.
+        A device that is in the target already, under another name than the wanted one, is renamed there.
         """
         if not self.snapshot_link or (self.place == PLACE_UNKNOWN and not self.sent):
             raise EngineError(errno.EINVAL, "no snapshot", "")
-        # An earlier one failed, and where it left the device could not be looked up.
+        # An earlier move failed, and the device could not be looked up after it.
         if self.place not in (PLACE_SOURCE, PLACE_TARGET):
             self._find(source, target)
         if self.place == PLACE_GONE:
             raise EngineError(errno.ENODEV, "it is neither in the source nor in the target", "")
         if self.place == PLACE_SOURCE:
             self._move_there(source, target, target_fd)
-        # It passed under another name; or an earlier move left it under its old one.
+        # It moved under a temporary name, or an earlier move left it under its old one.
         if not is_wanted(self.wanted, self.name):
             refusal = _failure(_send_move, target, self.target_ifindex, -1, self.wanted, 0)
             lost = _failure(self._found_in_target, target)
@@ -249,13 +248,13 @@ class Device(Findable):
         name = self._temporary_name(target) if template and unsure else self.wanted
         self.sent = True
         refusal = _failure(_send_move, source, self.ifindex, target_fd, name, self.target_ifindex)
-        if refusal:  # which does not mean that it stayed (probes clash.wanted-name, clash.both-names)
-            _failure(self._find, source, target)  # where it cannot look, the place is unknown
+        if refusal:  # it may have left all the same (probes clash.wanted-name, clash.both-names)
+            _failure(self._find, source, target)  # if that fails, the place is unknown
             raise refusal
         self.name, self.place = name, PLACE_TARGET
         if not template and not unsure:
             return
-        # What became of a template is not to be guessed (probe clash.template-old-taken).
+        # The name that the kernel made from a template is read back (probe clash.template-old-taken).
         if template and not unsure:
             self.name = b""
         self.place = PLACE_UNKNOWN
@@ -269,7 +268,7 @@ class Device(Findable):
 
     @_step("verify")
     def verify(self, target: Socket, read: Read | None = None) -> None:
-        """Compares what was just read in the target, or by an exchange. ESTALE: it differs; the text says in what."""
+        """Compares the device, as just `read` in the target or by an exchange. ESTALE, with a text: it differs."""
         replay = self._in_target(target)
         if read is None:
             self.arrived = replay.compare()
@@ -283,7 +282,7 @@ class Device(Findable):
 
     @_step("undo")
     def undo(self, source: Socket, target: Socket, source_fd: int, parts: int) -> None:
-        """Puts the device back: RETURN: into the source; RESTORE: its addresses and its up state, compared."""
+        """Undoes a move in parts. RETURN: moves to the source; RESTORE: restores addresses and IFF_UP, and compares."""
         if not self.snapshot_link:  # no snapshot: nothing was begun
             return
         if parts & RETURN:
@@ -294,8 +293,8 @@ class Device(Findable):
             raise EngineError(errno.ENODEV, "it is not in the source", "")
         link, addresses = self.snapshot_link, self.addresses
         replay = Replay(source, self.ifname, link, addresses, self.ifname, self.ifindex, undo=True, up=self.was_up)
-        # The comparison decides: a device that never changed is left alone, without a notification; and what a replay
-        # was refused may be there all the same.
+        # Compared first: a device that never changed is not touched, so no notification is sent. And compared again
+        # after a failed replay: the result may be right all the same.
         if _failure(replay.compare):
             _failure(self._run, replay)
             replay.compare()
@@ -315,10 +314,10 @@ class Device(Findable):
             self.cut_labels = replay.cut_labels
 
     def _temporary_name(self, target: Socket) -> bytes:
-        """A name that nobody has, for a template on a kernel that may choose the ifindex (before 5.13, busy ifindex).
+        """An unused name, for a template on a kernel that may choose the ifindex (before 5.13, or it is taken).
 
-        Neither name nor number would be known after the move, and the ack tells neither (probes
-        message.new-ifindex.free, message.new-ifindex.taken). It ends in a letter: no template makes it.
+        Otherwise neither name nor ifindex would be known after the move, as the ack has neither (probes
+        message.new-ifindex.free, message.new-ifindex.taken). It ends in a letter, so no template yields it.
         """
         bits = ((target.portid * 2654435761) & 0xFFFFFFFF) ^ self.ifindex
         name = b"nd" + bytes(b"0123456789abcdef"[bits >> shift & 15] for shift in range(0, 28, 4))
@@ -328,14 +327,14 @@ class Device(Findable):
         was = self.ifindex
         seen = self._find(source, target)
         if self.place == PLACE_SOURCE and seen:
-            # Under another name: renamed meanwhile, or thrown back by the kernel when the target died.
+            # Under another name: renamed meanwhile, or returned by the kernel when the target died.
             if seen.name != self.ifname:
                 _send_move(source, self.ifindex, -1, self.ifname, 0)
             return
         if self.place == PLACE_GONE:
             raise EngineError(errno.ENODEV, "it is neither in the source nor in the target", "")
         refusal = _failure(_send_move, target, self.target_ifindex, source_fd, self.ifname, was)
-        # Somebody has its number (probe message.new-ifindex.taken): better home under another one than not at home.
+        # Its ifindex is taken (probe message.new-ifindex.taken): it returns under another one.
         if refusal and refusal.errno == errno.EBUSY:
             refusal = _failure(_send_move, target, self.target_ifindex, source_fd, self.ifname, 0)
         lost = _failure(self._find, source, target)

@@ -1,7 +1,7 @@
-"""What of a dump is about some devices: csrc/filter.c in Python for the reference engine, message for message the same.
+"""Filters dumps by device: csrc/filter.c in Python.
 
-rtnetlink filters few dumps, and those by one ifindex; so that memory and time do not grow with what the other devices
-of a namespace have, the rest is dropped where it is received.
+rtnetlink filters few dumps, and those by one ifindex only. Messages about other devices are dropped on receipt, so that
+memory and time do not grow with the other devices of a namespace.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RTNEXTHOP = Struct("=HBBi")  # struct rtnexthop: rtnh_len, rtnh_flags, rtnh_hops
 
 
 def foreign_routes(dumped: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
-    """As wire.spans, of routes alone: those that the kernel did not make with an address, and default routes."""
+    """As wire.spans, only for routes that the kernel did not make with an address, and default routes."""
     kernel = uapi.RTPROT_KERNEL
     for type_, at, end in wire.spans(dumped):
         is_whole = type_ == uapi.RTM_NEWROUTE and end - at >= RTMSG_SIZE
@@ -27,7 +27,7 @@ def foreign_routes(dumped: bytes | memoryview) -> Iterator[tuple[int, int, int]]
 
 
 class Filter:
-    """What answers are about these devices; csrc/netdevns-core.h says how. What is damaged is kept."""
+    """Keeps messages about some devices, and damaged ones; the rules are in csrc/netdevns-core.h (nd_filter_keeps)."""
 
     def __init__(self, ifindexes: Collection[int], names: Collection[bytes]) -> None:
         self._ifindexes = frozenset(ifindexes)
@@ -42,18 +42,18 @@ class Filter:
         }
 
     def rule(self, type_: int) -> Callable[[bytes, int, int], bool] | None:
-        """Which messages of a type are kept, by where the body lies; None: all."""
+        """Returns the function that decides for a type, given where the body lies; None: all are kept."""
         return self._rules.get(type_)
 
     def _names_one(self, data: bytes | memoryview, at: int, end: int) -> bool:
         return end - at != 4 or wire.S32.unpack_from(data, at)[0] in self._ifindexes
 
     def _body(self, data: bytes, at: int, end: int) -> bool:
-        """struct ifaddrmsg and tcmsg have it 4 bytes behind their start."""
+        """Compares the ifindex, which is at offset 4 of struct ifaddrmsg and tcmsg."""
         return end - at < 8 or wire.S32.unpack_from(data, at + 4)[0] in self._ifindexes
 
     def _neighbour(self, data: bytes, at: int, end: int) -> bool:
-        """Permanent, a proxy, or what a routing daemon keeps up to date; but no group that a device listens to."""
+        """Keeps permanent neighbours, proxies, and those of routing daemons; drops multicast groups of a device."""
         if end - at < NDMSG.size:
             return True
         family, ifindex, state, flags = NDMSG.unpack_from(data, at)
@@ -66,7 +66,7 @@ class Filter:
         return not mac or not mac[0] & 1
 
     def _link(self, data: bytes, at: int, end: int) -> bool:
-        """One of the names, or it lies on another one here (probes kinds.veth.link, kinds.upper-moves.vlan)."""
+        """Keeps named links, and those on top of a link here (probes kinds.veth.link, kinds.upper-moves.vlan)."""
         if end - at < wire.IFINFOMSG.size:
             return True
         found = wire.attrs(memoryview(data)[at:end], wire.IFINFOMSG.size, strict=False)
@@ -74,13 +74,13 @@ class Filter:
             return True
         info = wire.attrs(found.get(uapi.IFLA_LINKINFO, memoryview(b"")), strict=False)
         kind = bytes(info.get(uapi.IFLA_INFO_KIND, b""))
-        if kind[:5] == b"vxlan":  # it has its IFLA_VXLAN_LINK
+        if kind[:5] == b"vxlan":  # its lower device is in IFLA_VXLAN_LINK
             return True
         # A veth's IFLA_LINK is its peer.
         return kind[:5] != b"veth\0" and uapi.IFLA_LINK in found and uapi.IFLA_LINK_NETNSID not in found
 
     def _route(self, data: bytes, at: int, end: int) -> bool:
-        """One that may go when one of the devices does, or a default route."""
+        """Keeps routes that may go when one of the devices does, and default routes."""
         if end - at < RTMSG_SIZE or data[at + 1] == 0:  # rtm_dst_len
             return True
         by_nexthop = by_device = False
@@ -112,7 +112,7 @@ class Filter:
         return False
 
     def _parameters(self, data: bytes, at: int, end: int) -> bool:
-        """Those of one device's neighbours; the first message of each table is about all."""
+        """Keeps one device's neighbour parameters, and the first message of each table, which is about all devices."""
         found = wire.attrs(memoryview(data)[at:end], NDTMSG_SIZE, strict=False)
         parameters = wire.attrs(found.get(uapi.NDTA_PARMS, memoryview(b"")), strict=False)
         value = parameters.get(uapi.NDTPA_IFINDEX)

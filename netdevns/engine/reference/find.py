@@ -1,4 +1,4 @@
-"""Where a device of the reference engine is: what csrc/find.c does, message for message."""
+"""Finds a device in the source or the target after a failure: csrc/find.c in Python."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ..numbers import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN
 from .address import Link, link_in
 from .socket import Socket
 
-# Which links under the right ifindex or name are taken for ours: one with our MAC address; where nobody else can have
-# that ifindex and the MAC address was changed, one with a name of ours; one with any (Device._find_renamed).
+# What must match besides the ifindex or name: the MAC address; or one of the device's names, where no other device can
+# have the ifindex and the MAC address was changed; or nothing more (Findable._find_renamed).
 BY_MAC, BY_NAME, BY_IFINDEX = range(3)
-# What nobody can change: on other hardware it is another one. The third is the other end, or what it lies on.
+# Attributes that cannot be changed and differ on other hardware. IFLA_LINK is a veth's peer, or the lower device.
 FIXED = (uapi.IFLA_PERM_ADDRESS, uapi.IFLA_PARENT_DEV_NAME, uapi.IFLA_LINK)
 
 
 def look_up(sock: Socket, ifindex: int, name: bytes | None = None) -> Link:
-    """One link by ifindex or name. ENODEV: it is not there."""
+    """One link by ifindex or name. Raises EngineError: ENODEV: there is none."""
     _, answer = sock.query(wire.get_link(ifindex, name))
     message = next(wire.messages(answer), None)
     if message is None:
@@ -35,36 +35,36 @@ def look_up(sock: Socket, ifindex: int, name: bytes | None = None) -> Link:
 
 
 def _same(was: memoryview | None, now: memoryview | None) -> bool | None:
-    """Whether an attribute is the same; None: one has none."""
+    """Whether an attribute is equal; None: one link lacks it."""
     return None if was is None or now is None else was == now
 
 
 class Findable:
-    """A device that can be found again after something went wrong; once it has a snapshot."""
+    """A device that can be found again after a failure, once it has a snapshot."""
 
     def __init__(self, ifname: bytes, wanted: bytes, ifindex: int) -> None:
         self.ifname = ifname
         self.wanted = wanted
-        self.name = b""  # in the target, as read back; empty before it was there
+        self.name = b""  # in the target, as read back; empty before it has arrived
         self.ifindex = ifindex
         self.target_ifindex = 0
         self.ifindex_unsure = False
         self.place = PLACE_UNKNOWN
-        self.sent = False  # a move of it, and no undo has restored it since
+        self.sent = False  # whether a move was sent and not undone since
         self.snapshot_link: Link | None = None  # snapshot: RTM_NEWLINK
 
     def _find(self, source: Socket, target: Socket) -> Link | None:
-        """The source first: a device that never left is still there under its own ifindex.
+        """Looks in the source first: a device that never left is still there under its ifindex.
 
-        By its name there only behind the target: without a MAC (tun), or with a shared one (ipvlan), a new device of
-        that name is not ours while ours is in the target.
+        By name it is looked for there only after the target: a device without a MAC (tun), or with a shared one
+        (ipvlan), cannot be told from a new device of that name.
         """
         self.place = PLACE_UNKNOWN
         found = (
             self._find_in_source(source, self.ifindex)
             or self._find_in_target(target)
             or self._find_in_source(source, 0, self.ifname)
-            # With another MAC address now: only if it is nowhere else.
+            # With a changed MAC address: only if it is nowhere else.
             or self._find_in_source(source, self.ifindex, trust=BY_NAME)
             or self._find_renamed(target)
         )
@@ -88,29 +88,29 @@ class Findable:
             if not found and name:
                 found = self._try_at(target, 0, name, BY_MAC)
         if found and self.name and found.ifindex != self.target_ifindex:
-            # Its name and MAC address are on another one, which the container can have made; its ifindex is there.
+            # Another device, perhaps made by the container, has its name and MAC address; its ifindex is decisive.
             return self._find_renamed(target) or self._in_target_now(found)
         return self._in_target_now(found)
 
     def _in_target_now(self, found: Link | None) -> Link | None:
         if found:
             self.place, self.target_ifindex, self.name = PLACE_TARGET, found.ifindex, found.name
-            self.ifindex_unsure = False  # from now on it is known
+            self.ifindex_unsure = False
         return found
 
     def _find_renamed(self, target: Socket) -> Link | None:
-        """The last resort: the container gave it another name and another MAC address; what is left is the ifindex.
+        """Last resort, by ifindex alone: the container has changed its name and its MAC address.
 
-        Why nothing is lost by it: find_renamed in csrc/find.c.
+        find_renamed in csrc/find.c explains why this is safe.
         """
         if not self.target_ifindex or self.ifindex_unsure:
             return None
         return self._in_target_now(self._try_at(target, self.target_ifindex, None, BY_IFINDEX))
 
     def _try_at(self, sock: Socket, ifindex: int, name: bytes | None, trust: int) -> Link | None:
-        """Looks for ours. Names and numbers can be taken by others: ours has the snapshot's kind and hardware, too."""
+        """Looks the device up; kind and hardware must match the snapshot, as others can take its name and ifindex."""
         was = self.snapshot_link
-        assert was is not None  # every step that looks has made sure of it
+        assert was is not None  # checked by every step that searches
         try:
             found = look_up(sock, ifindex, name)
         except EngineError as e:
@@ -128,6 +128,6 @@ class Findable:
         has_our_name = found.name in (self.ifname, self.wanted, self.name)
         if trust >= BY_NAME and has_our_name:
             return found
-        # It must have arrived there, or have what the container cannot change.
+        # It must have arrived there, or match in an attribute that the container cannot change.
         is_known = True in same.values() or (bool(self.name) and same[uapi.IFLA_LINK] is None)
         return found if trust == BY_IFINDEX and is_known else None

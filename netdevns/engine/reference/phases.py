@@ -1,8 +1,8 @@
-"""The phases of a batch: snapshot, down, move, catch up, replay, verify: csrc/snapshot.c and csrc/phases.c.
+"""Runs the phases of a batch (snapshot, down, move, catch up, replay, verify): csrc/snapshot.c and phases.c in Python.
 
-No policy: which devices, in which order, and what follows from a failure is said by who calls. A phase ends at the
-first device that fails, and `Failed` says which. What is called `*_next` does one device, or one window of look-ups, so
-that its caller can look at the time and at signals in between.
+The caller decides which devices move and what follows a failure. A phase ends at the first device that fails, which
+`Failed` names. A `*_next` method handles one device, or one window of look-ups, so that the caller can check the time
+and signals in between.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from ..batch_device import BatchDevice
 from ..failed import Failed, attempt
 from .device import address_runs
 
-DOWN_WINDOW = 64  # messages; a refusal of each still fits into a default receive buffer
-UNREAD_BYTES = 8 << 10  # of addresses that were moved: fewer than a buffer of net.core.rmem_max holds
+DOWN_WINDOW = 64  # messages; an error for each fits into a default receive buffer
+UNREAD_BYTES = 8 << 10  # of moved addresses, whose notifications fit into a buffer of net.core.rmem_max
 
 
 class Phases:
     """
     Args:
         source, target: Sockets in both namespaces.
-        target_fd: The target.
-        watch: Of the source's addresses, from before the links were read.
-        devices: Those that move.
+        target_fd: A descriptor of the target.
+        watch: A subscription to the source's addresses, from before the links were read.
+        devices: The devices that move.
         uppers: Devices that stay in the source, on top of one that moves.
 
     Attributes:
         everyone: The devices, then the uppers.
-        moves, replays: The devices, in the order in which they move, and in which they come up.
+        moves, replays: The devices, in the order of the moves and of the replays.
     """
 
     def __init__(
@@ -53,19 +53,19 @@ class Phases:
         self._watch = watch
         self._devices = devices
         self.everyone = (*devices, *uppers)
-        # Uppers before lowers; literal names before templates, those that bring alternative names first: "eth%d" must
-        # not take the "eth0" that another device wants or brings along (probes clash.template-zero-taken,
-        # clash.template-zero-altname).
+        # Uppers before lowers. Within a level literal names before templates, devices with alternative names first:
+        # "eth%d" must not take the "eth0" that another device wants or brings as an alternative name (probes
+        # clash.template-zero-taken, clash.template-zero-altname).
         self.moves = sorted(devices, key=lambda d: (-d.depth, is_template(d.wanted), not d.link.altnames))
         self.replays = sorted(devices, key=lambda d: d.depth)
         self._moved = self._replayed = self._verified = self._unread = 0
-        self._found: Mapping[int, bytes | memoryview] = {}  # by ifindex in the target, what was read of addresses
-        # Before 6.6 they are removed before a move that loses them, and added after it (probe
+        self._found: Mapping[int, bytes | memoryview] = {}  # ifindex in the target -> RTM_NEWADDR messages
+        # Before 6.6 a move loses them: they are removed before it and added after it (probe
         # clash.own-altname.left-behind).
         self._carries_altnames = any(device.link.altnames for device in devices) and not lookups.moves_altnames()
 
     def snapshot(self) -> None:
-        """Records what the kernel drops: one dump of addresses; the links are those that were just read."""
+        """Records each device: its addresses by one dump, its link as just read."""
         if not self.everyone:
             return
         ifindexes = [device.link.ifindex for device in self.everyone]
@@ -75,7 +75,7 @@ class Phases:
             attempt(device, "snapshot", device.snapshot, self._source, read)
 
     def set_down(self) -> None:
-        """All links of several in one send: each move then waits for one tick of the kernel's less (9-15 %)."""
+        """Sets all links down in one send, where there are several: each move then takes 9-15 % less."""
         up = [device for device in self.moves if device.link.flags & uapi.IFF_UP] if len(self.moves) > 1 else []
         for at in range(0, len(up), DOWN_WINDOW):
             window = up[at : at + DOWN_WINDOW]
@@ -92,7 +92,7 @@ class Phases:
     def move_next(self) -> int:
         """Moves the next device; returns how many have moved.
 
-        Little is done between two moves: after milliseconds of waiting, none of it is in the processor's caches.
+        Little is done between two moves: after milliseconds of waiting in the kernel, the processor's caches are cold.
         """
         device = self.moves[self._moved]
         device.touched = True
@@ -107,10 +107,10 @@ class Phases:
         return self._moved
 
     def catch_up(self) -> bool:
-        """Addresses that somebody added or changed between snapshot and move: the kernel told of them when they went.
+        """Adds addresses that changed between snapshot and move: the move's RTM_DELADDR notifications have them.
 
-        Returns whether there were any. An IPv4 route that was added meanwhile is lost: nobody is told of it (probe
-        notify.route.ipv4). Raises EngineError: some notifications could not be read.
+        Returns whether there were any. An IPv4 route that was added meanwhile is lost: the kernel sends no notification
+        of its end (probe notify.route.ipv4). Raises EngineError: notifications were lost.
         """
         self._watch.drain()
         everyone = [device for device in self.everyone if device.has_snapshot]
@@ -126,7 +126,7 @@ class Phases:
         return any(device.was_late for device in everyone)
 
     def replay_next(self) -> int:
-        """Gives the next device its addresses in the target and sets it up; returns how many have theirs."""
+        """Adds the next device's addresses in the target and sets it up; returns how many are done."""
         device = self.replays[self._replayed]
         attempt(device, "replay", device.up_and_replay, self._target)
         if self._carries_altnames and device.link.altnames:
@@ -135,7 +135,7 @@ class Phases:
         return self._replayed
 
     def verify_next(self) -> int:
-        """Compares the next window with the snapshots; returns how many are as they were."""
+        """Compares the next window of devices with their snapshots; returns how many are done."""
         window = self._devices[self._verified :][: lookups.WINDOW]
         ifindexes = [device.target_ifindex for device in window]
         if len(self._devices) == 1:
@@ -159,7 +159,7 @@ class Phases:
             raise EngineError(errno.ESTALE, "its alternative names did not arrive", "verify")
 
     def _only(self) -> BatchDevice | None:
-        """Whose fault it is when an exchange for all fails."""
+        """The device to name when an exchange for all devices fails; None: there are several."""
         return self.everyone[0] if len(self.everyone) == 1 else None
 
     def _take_altnames(self, device: BatchDevice) -> None:

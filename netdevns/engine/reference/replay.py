@@ -1,7 +1,4 @@
-"""Addresses of the reference engine: reading a snapshot's, replaying them into a namespace, comparing what is there.
-
-What csrc/replay.c and csrc/compare.c do, message for message.
-"""
+"""Replays a snapshot's addresses into a namespace and compares the result: csrc/replay.c and compare.c in Python."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from ...netlink.ifaddr import dump_addresses
 from .address import FOREVER, Address, Link, address_at, addresses_in, link_in
 from .socket import Socket
 
-# A default receive buffer holds about 250 answers; if every message of a window is refused, each refusal must fit.
+# A default receive buffer holds about 250 replies; the errors of a whole window must fit.
 WINDOW_MESSAGES = 120
 WINDOW_BYTES = 16384
 IP6_RT_PRIO_ADDRCONF = 256  # net/ip6_route.h: the metric of an address's routes
@@ -38,7 +35,7 @@ LINK_KEPT = {
 
 
 def read(sock: Socket, ifindex: int) -> tuple[wire.Message, bytes]:
-    """Link and addresses by one exchange; a kernel without strict checking dumps the addresses of all devices."""
+    """Reads link and addresses in one exchange; a kernel without strict checking dumps all devices' addresses."""
     _, answer = sock.query(wire.get_link(ifindex) + dump_addresses(ifindex))
     links: list[wire.Message] = []
     found = bytearray()
@@ -66,7 +63,7 @@ _Prefix = tuple[bytes, int, bytes]
 
 
 def _prefix(address: Address, *, of_peer: bool = False) -> _Prefix | None:
-    """The route of an IPv6 address's own prefix, or of its peer's (IFA_ADDRESS beside IFA_LOCAL); None: it has none."""
+    """The connected route of an IPv6 address, or of its peer (IFA_ADDRESS beside IFA_LOCAL); None: it has none."""
     local, other = address.get(uapi.IFA_LOCAL), address.get(uapi.IFA_ADDRESS)
     dst = other if of_peer or local is None else local
     if address.family != uapi.AF_INET6 or address.flags & uapi.IFA_F_NOPREFIXROUTE:
@@ -80,7 +77,7 @@ def _prefix(address: Address, *, of_peer: bool = False) -> _Prefix | None:
 
 
 def is_wanted(wanted: bytes, name: bytes) -> bool:
-    """Whether the kernel may have made that name of a wanted name or template: prefix, number, suffix."""
+    """Whether the name is the wanted one, or one that the kernel makes from the template: prefix, number, suffix."""
     prefix, is_template, suffix = wanted.partition(b"%d")
     if not is_template:
         return name == wanted
@@ -90,15 +87,15 @@ def is_wanted(wanted: bytes, name: bytes) -> bool:
 
 
 class Replay:
-    """A snapshot, and where it is replayed or compared.
+    """A snapshot, and the device on which it is replayed or compared.
 
     Args:
-        ifname: The device's name when the snapshot was taken.
+        ifname: The device's name in the snapshot.
         link, addresses: The snapshot.
-        name, ifindex: The device's where `sock` is.
+        name, ifindex: The device's in the namespace of `sock`.
         wanted: Name or template that it must match.
-        undo: Addresses of every scope and lifetime, not only those that the runtime-spec protects; and one refused
-            address must not cost the others.
+        undo: Addresses of every scope and lifetime, not only those that the runtime-spec protects; a refused address
+            does not end the replay.
         up: Whether the link is to be up.
     """
 
@@ -125,35 +122,35 @@ class Replay:
         self.undo = undo
         self.up = up
         self.cut_labels = 0
-        self._labels: dict[bytes, tuple[bytes, bytes, bool]] = {}  # what _label says of each that was met
+        self._labels: dict[bytes, tuple[bytes, bytes, bool]] = {}  # results of _label
         self._window: list[bytes] = []
         self._window_bytes = 0
-        self._failure: EngineError | None = None  # the first, where it keeps going
+        self._failure: EngineError | None = None  # the first one of an undo, which goes on
 
     def _held(self) -> Iterator[Address]:
-        """Those of the snapshot that are replayed and compared."""
+        """The snapshot's addresses that are replayed and compared."""
         return addresses_in(self.addresses, protected=not self.undo)
 
     # ---- replay ----
 
     def run(self) -> None:
         self.cut_labels = 0
-        ipv6 = []  # where they lie
+        ipv6 = []  # offsets
         # IPv4 before IFF_UP: in dump order, primaries are before secondaries (probe addresses.ipv4.order.replayed).
         for address in self._held():
             if address.family == uapi.AF_INET6:
                 ipv6.append((address.at, address.end))
             else:
                 self._add(address, self._message(address, address.flags))
-        # Undo: link-locals that were usable go in before IFF_UP. After it the kernel may have made the same one,
+        # In an undo, usable link-locals are added before IFF_UP: after it, the kernel may have made the same address as
         # tentative, and no replace ends its DAD.
         for address in self._reversed(ipv6) if self.undo else ():
             if address.scope == uapi.RT_SCOPE_LINK and address.is_proven:
                 self._add(address, self._message(address, address.flags | AT_ONCE))
         if self.up:
             self._put(wire.link_message(uapi.RTM_NEWLINK, 0, self.ifindex, up=True))
-        # IPv6 after it: an address with a peer that is added with IFA_F_NODAD while the link is down never gets its
-        # peer route (probe addresses.ipv6.routes.peer).
+        # The other IPv6 addresses after IFF_UP: one with a peer that is added with IFA_F_NODAD while the link is down
+        # never gets its peer route (probe addresses.ipv6.routes.peer).
         for address in self._reversed(ipv6):
             self._add(address, *self._messages(address))
         self._flush()
@@ -163,11 +160,11 @@ class Replay:
             raise self._failure
 
     def _reversed(self, places: list[tuple[int, int]]) -> Iterator[Address]:
-        """The kernel puts the newest of a scope first (probe addresses.ipv6.order.newest)."""
+        """Reversed: the kernel lists the newest address of a scope first (probe addresses.ipv6.order.newest)."""
         return (address_at(self.addresses, at, end) for at, end in reversed(places))
 
     def _add(self, address: Address, *messages: bytes) -> None:
-        """Adds an address's messages to the window; first makes room for two as long as the dumped one."""
+        """Adds an address's messages to the window; sends it first where two as long as the dumped one do not fit."""
         room = 2 * (16 + address.end - address.at + 64)
         if len(self._window) + 2 > WINDOW_MESSAGES or self._window_bytes + room > WINDOW_BYTES:
             self._flush()
@@ -190,24 +187,24 @@ class Replay:
             self._failure = self._failure or e
 
     def _messages(self, address: Address) -> Iterator[bytes]:
-        """What is sent for an address.
+        """The requests that add an address.
 
-        An IPv6 address that had completed DAD goes in with IFA_F_NODAD: same MAC, same link, it was verified already,
-        so it is usable at once. Then once more with its own flags: clearing NODAD by a replace starts no DAD and keeps
-        the order (seen on 5.10, 6.1, 6.12, 6.18 and 7.2). One that was tentative or a duplicate has to prove itself.
+        An IPv6 address that had completed DAD is added with IFA_F_NODAD, so it is usable at once: MAC and link are the
+        same, so it is still verified. A second request has its original flags: a replace that clears NODAD starts no
+        DAD and keeps the order (seen on 5.10, 6.1, 6.12, 6.18 and 7.2). A tentative or duplicate address runs DAD.
 
-        The first one has IFA_F_NOPREFIXROUTE, too: a replace of an address that has its prefix route looks for a route
-        of that prefix on the device, whoever's, and where its metric is another one, deletes it (modify_prefix_route).
-        One that has none yet only adds its own.
+        The first request also has IFA_F_NOPREFIXROUTE: a replace of an address with a prefix route takes any route of
+        that prefix on the device for its own, and deletes it if the metric differs (modify_prefix_route). Without one,
+        the replace only adds it.
         """
         if address.is_proven:
             yield self._message(address, address.flags | AT_ONCE)
         yield self._message(address, address.flags)
 
     def _message(self, address: Address, flags: int) -> bytes:
-        """The dumped message again, for another ifindex, label and flags.
+        """The dumped message with another ifindex, label and flags.
 
-        NLM_F_REPLACE makes a second replay of the same address harmless, and meets the kernel's own link-local.
+        NLM_F_REPLACE makes a repeated replay harmless, and also covers a link-local address that the kernel has made.
         """
         attrs = address.attrs_as_is
         label = address.get(uapi.IFA_LABEL)
@@ -220,9 +217,9 @@ class Replay:
         return NEWADDR.pack(NEWADDR.size + len(attrs), uapi.RTM_NEWADDR, NEWADDR_FLAGS, 0, 0, *where) + attrs
 
     def _label(self, dumped: bytes) -> tuple[bytes, bytes, bool]:
-        """The label as a rename in place would leave it: `old` -> name, `old:x` -> `name:x`, any other as it is.
+        """The label as a rename in place would leave it: `old` -> name, `old:x` -> `name:x`, any other unchanged.
 
-        And the attribute, and whether the new one has more than 15 bytes; it is the plain name then.
+        Also returns its attribute, and whether it would exceed 15 bytes; then it is the plain name.
         """
         if dumped not in self._labels:
             label, cut = dumped.split(b"\0", 1)[0], False
@@ -234,11 +231,11 @@ class Replay:
         return self._labels[dumped]
 
     def _drop_peer_routes(self) -> None:
-        """A replace makes the kernel add a route for the peer's prefix (inet6_addr_modify), which there never was.
+        """Deletes the route for the peer's prefix that a replace makes the kernel add (inet6_addr_modify).
 
-        Nothing is to be invented (runtime-spec: addresses and routes are not configured), so it goes again; a kernel
-        that adds none answers ESRCH. But not if it is the own prefix of another address of the same metric that the
-        device has now: a replayed one, or one that the kernel made meanwhile (fe80::/64, a router's).
+        The source never had it, and a move adds no routes (runtime-spec). A kernel that adds none answers ESRCH. The
+        route stays if it is also the prefix route of another address with the same metric: a replayed one, or one that
+        the kernel made meanwhile (fe80::/64, a router's).
         """
         there: set[_Prefix | None] | None = None
         for address in self._held():
@@ -265,13 +262,13 @@ class Replay:
     # ---- compare ----
 
     def compare(self) -> bytes:
-        """Reads back, and returns that: RTM_NEWLINK, RTM_NEWADDR messages. ESTALE: it is not as the snapshot says."""
+        """Reads back and compares; returns RTM_NEWLINK and RTM_NEWADDR messages. ESTALE: they differ."""
         message, addresses = read(self.sock, self.ifindex)
         self.judge(message, addresses)
         return message.padded() + addresses
 
     def judge(self, message: wire.Message, addresses: bytes) -> None:
-        """The comparison alone, with what was read."""
+        """Compares messages that were read already."""
         text = self._compare_link(link_in(message))
         if not text and not self._is_as_it_was(addresses):
             text = self._compare_addresses(addresses)
@@ -291,7 +288,7 @@ class Replay:
         return next(text for text, *both in zip(LINK_KEPT.values(), was, is_, strict=True) if both[0] != both[1])
 
     def _is_as_it_was(self, there: bytes) -> bool:
-        """Whether each is there byte for byte and in order, as permanent addresses are: nothing more to compare."""
+        """Whether all addresses are identical and in order, as permanent ones usually are."""
         others = addresses_in(there)
         for address in self._held():
             label, wanted = address.get(uapi.IFA_LABEL), address.essence
@@ -305,13 +302,13 @@ class Replay:
         return True
 
     def _has_label(self, address: Address, was: bytes | None) -> bool:
-        """Whether it has the label that the one of the snapshot, if it had one, is to have here."""
+        """Whether the address has the label that the snapshot's label becomes here."""
         if was is None:
             return True
         return wire.text(address.get(uapi.IFA_LABEL)) == self._label(was)[0]
 
     def _compare_addresses(self, there: bytes) -> str | None:
-        """Each must be there, as it was, and in the order of the snapshot; others in between are not ours."""
+        """Each address of the snapshot must be there, unchanged and in order; others in between are ignored."""
         others = list(addresses_in(there))
         places: dict[object, list[int]] = {}
         for at, other in enumerate(others):
@@ -321,7 +318,7 @@ class Replay:
             found = places.get(address.identity, [])
             if not found:
                 return f"{address} is missing"
-            # Only protected addresses must keep their order: the kernel may have added a link-local one before an undo.
+            # The order counts for protected addresses only: the kernel may have added a link-local one before an undo.
             at = next((at for at in found if at >= begin or not address.is_protected), -1)
             if at < 0:
                 return f"{address} is out of order"
@@ -333,7 +330,7 @@ class Replay:
         return None
 
     def _difference(self, was: Address, now: Address) -> str | None:
-        # SECONDARY (IPv6: TEMPORARY) is the kernel's verdict: a secondary whose primary is not carried becomes one.
+        # The kernel decides on SECONDARY (IPv6: TEMPORARY): a secondary whose primary is not carried becomes primary.
         ignored = uapi.IFA_F_SECONDARY
         if was.flags & (uapi.IFA_F_TENTATIVE | uapi.IFA_F_DADFAILED):
             ignored |= uapi.IFA_F_TENTATIVE | uapi.IFA_F_DADFAILED

@@ -9,7 +9,7 @@ from .filter import Filter
 
 
 class Socket(rtnl.Socket):
-    """The client's own socket, with dumps about some devices."""
+    """`rtnl.Socket`, with dumps filtered by device."""
 
     def query(  # type: ignore[override]
         self,
@@ -18,19 +18,19 @@ class Socket(rtnl.Socket):
         about: Collection[int] | None = None,
         names: Collection[bytes] = (),
     ) -> tuple[int, bytes]:
-        """Sends requests that change nothing; returns the seq of the first and all answers, refusals included.
+        """Sends requests that change nothing; returns the first one's seq and all replies, errors included.
 
-        `about`: only what csrc/netdevns-core.h says of nd_filter_keeps, for these ifindexes and names.
+        `about`: keeps only messages about these ifindexes and names (nd_filter_keeps in csrc/netdevns-core.h).
         """
         return super().query(request, size, None if about is None else Filter(about, names).rule)
 
     def read(
         self,
         request: bytes,
-        size: int = 0,  # noqa: ARG002  # a hint that is not needed
+        size: int = 0,  # noqa: ARG002  # a hint for the native engine
         about: Collection[int] | None = None,
         names: Collection[bytes] = (),
     ) -> memoryview:
-        """The same answers, not copied."""
+        """The same replies, not copied."""
         keeps = None if about is None else Filter(about, names).rule
         return memoryview(self._exchange(request, keep=True, keeps=keeps).kept)

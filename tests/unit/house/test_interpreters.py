@@ -42,9 +42,9 @@ def test_sub_interpreter_works(engine: str) -> None:
 
 
 def test_own_gil_works_or_is_refused() -> None:
-    """With a GIL of its own the core is refused, as cffi is (before 3.12 there is no such thing)."""
+    """In a sub-interpreter with its own GIL (Python 3.12 or later) the core is refused, as cffi is."""
     said = told(INSIDE.format(own=True), "native")
-    assert said == "works" or "a sub-interpreter with a GIL of its own" in said
+    assert said == "works" or "a sub-interpreter with its own GIL" in said
 
 
 def test_refusal_says_what_works() -> None:
@@ -52,6 +52,6 @@ def test_refusal_says_what_works() -> None:
     said = told(REFUSING, "native")
     assert said == (
         "netdevns: the compiled core cannot be loaded: module _core does not support loading in subinterpreters; "
-        "in a sub-interpreter with a GIL of its own it never can: use one that shares the main interpreter's, a "
+        "a sub-interpreter with its own GIL cannot load it: use one that shares the main interpreter's GIL, a "
         "thread, or, from Python 3.13 on, NETDEVNS_ENGINE=reference"
     )
