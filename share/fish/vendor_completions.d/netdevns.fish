@@ -118,7 +118,7 @@ complete -c netdevns -n '_shtab_netdevns_using recover' -l json -d 'one JSON doc
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a return -d 'give lent devices their own again'
 complete -c netdevns -n '_shtab_netdevns_using return' -s h -l help -d 'show this help message and exit'
 complete -c netdevns -n '_shtab_netdevns_using return' -l wait -x -d 'seconds, for what is not back yet'
-complete -c netdevns -n '_shtab_netdevns_using return' -l quiet -d 'no line for a device that its container still has'
+complete -c netdevns -n '_shtab_netdevns_using return' -l arrived -d 'only hardware that is back by now, by one look for all'
 complete -c netdevns -n '_shtab_netdevns_using return' -l json -d 'one JSON document on stdout, also on failure'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a prepare -d 'make a namespace that has its devices'
 complete -c netdevns -n '_shtab_netdevns_using prepare' -s h -l help -d 'show this help message and exit'
