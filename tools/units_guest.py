@@ -266,6 +266,7 @@ def virtual() -> None:
 def second() -> None:
     before = pickle.loads(Path("/run/before").read_bytes())
     must_be(before, "userland was restarted after a killed move")
+    print(run("journalctl", "-b", "--no-pager", "-o", "short-monotonic", "-t", "netdevns", "-n", "1"), flush=True)
     run("ip", "netns", "del", "red")
     print(netdevns("units", "blue", "port0=net0", "--install"), run("systemctl", "daemon-reload"), flush=True)
     print(
