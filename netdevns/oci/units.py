@@ -76,7 +76,7 @@ Wants={arrival}
 # No BindsTo=: the devices leave the host, and systemd would stop the unit.
 _PREPARE = """\
 [Unit]
-Description=Network namespace {name} with {devices}
+Description=The network namespace {name} and its devices
 Documentation=man:netdevns(8)
 Wants={units}
 After={units} {recover}
@@ -109,15 +109,17 @@ def run(args: argparse.Namespace, devices: Mapping[str, str | None]) -> int:
             if devices:
                 raise Refused("--uninstall removes the whole file: give the name alone")
             _refuse_enabled(args.dir or ROOT, args.name)
-            return install.remove_all({place: places[place] for place in reversed(places)}, is_ours, done)
+            removed = install.remove_all({place: places[place] for place in reversed(places)}, is_ours, done)
+            return removed + _following("systemctl daemon-reload", done)
         is_installed = args.action == "install"
         _need_systemd(args.dir, is_installed)
         words = hook_line.program(is_installed=is_installed)
         texts = common(words) if args.name is None else {unit_of(args.name): prepare(words, args.name, devices)}
         files = {place: {name: texts[name] for name in names} for place, names in places.items()}
         if is_installed:
-            install.write_all(files, is_ours, done)
-            return [*(f"wrote {printable(path)}" for path in done), f"next   {_following(args.name)}"]
+            written = install.write_all(files, is_ours, done)
+            enable = "" if args.name is None else f" && systemctl enable --now '{unit_of(args.name)}'"
+            return written + _following(f"systemctl daemon-reload{enable}", done)
         return [f"# {place.folder}/{name}\n{text}" for place, made in files.items() for name, text in made.items()]
 
     return install.report(act)
@@ -151,8 +153,9 @@ def _refuse_enabled(root: str, name: str | None) -> None:
         raise Refused(f"{printable(unit)}: it is enabled; first: systemctl disable --now '{printable(unit)}'")
 
 
-def _following(name: str | None) -> str:
-    return "systemctl daemon-reload" + (f" && systemctl enable --now '{unit_of(name)}'" if name is not None else "")
+def _following(command: str, done: list[str]) -> list[str]:
+    """What is to be typed next where systemd runs, and files have changed."""
+    return [f"next   {command}"] if done and os.path.isdir(BOOTED) else []
 
 
 def common(words: list[str]) -> dict[str, str]:
@@ -194,7 +197,6 @@ def prepare(words: list[str], name: str, devices: Mapping[str, str | None]) -> s
     hook_line.check_text([name, *arguments])
     text = _PREPARE.format(
         name=name.replace("%", "%%"),
-        devices=", ".join(devices).replace("%", "%%"),
         units=" ".join(f"sys-subsystem-net-devices-{_escaped(device)}.device" for device in devices),
         recover=RECOVER,
         start=_line(words, "prepare", name, *arguments),

@@ -60,7 +60,8 @@ def test_install_and_uninstall(booted: Path, capsys: pytest.CaptureFixture[str])
     assert all(f"# {booted}/{name}\n{found[name]}" in shown for name in COMMON)
     assert main(["units", "--uninstall"]) == 0
     assert list(booted.iterdir()) == []
-    assert capsys.readouterr().out.count("removed ") == 5
+    out = capsys.readouterr().out
+    assert (out.count("removed "), out.splitlines()[-1]) == (5, "next   systemctl daemon-reload")
     assert main(["units", "--uninstall"]) == 0
     assert "nothing to remove" in capsys.readouterr().out
 
@@ -205,7 +206,7 @@ def test_systemd_and_udev_accept_them(tmp_path: Path) -> None:
     program.chmod(0o755)
     words = [f"/mnt{str(program).removeprefix(str(tmp_path))}", *SPACES[1:]]
     texts = units.common(words) | {
-        units.unit_of("a b@%n"): units.prepare(words, "a b@%n", {"e-%1": "net%d", "é$": None})
+        units.unit_of("a b@%n\\"): units.prepare(words, "a b@%n\\", {"e-%1": "net%d", "é$\\": None})
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
