@@ -26,8 +26,9 @@ mount -t cgroup2 none /sys/fs/cgroup && exec python3 -B tools/package_inside.py 
 """
 HOOK, COMMANDS = "/usr/bin/netdevns-hook", ("/usr/bin/netdevns", "/usr/bin/netdevns-hook")
 SHARED = ("man/man8/netdevns.8.gz", "bash-completion/completions/netdevns", "zsh/vendor-completions/_netdevns")
-# Of dpkg, apt and ldconfig; and the checkout, what was given, and these tries.
-OTHERS = "/var/lib/dpkg /var/lib/apt /var/cache/apt /var/cache/ldconfig /etc/ld.so.cache /var/log /srv /tmp /root"
+# Of dpkg, apt, ldconfig and man-db; and the checkout, what was given, and these tries.
+OTHERS = "/var/lib/dpkg /var/lib/apt /var/cache/apt /var/cache/ldconfig /etc/ld.so.cache /var/cache/man /var/log"
+OURS = "/srv /tmp /root"
 BUNDLE = Path("/tmp/bundle")
 ADDRESS = "192.0.2.10"
 
@@ -50,7 +51,7 @@ def ip(line: str) -> str:
 
 def listing() -> set[str]:
     """Each file with type, mode, owner, size and target; a folder's size is the file system's."""
-    prune = [word for path in OTHERS.split() for word in ("-path", path, "-prune", "-o")]
+    prune = [word for path in f"{OTHERS} {OURS}".split() for word in ("-path", path, "-prune", "-o")]
     shown = ["-type", "d", "-printf", "d %m %U:%G %p\n", "-o", "-printf", "%y %m %U:%G %s %l %p\n"]
     return set(run("find", "/", "-xdev", *prune, *shown).splitlines())
 
@@ -131,6 +132,7 @@ def try_command() -> None:
     """The command moves a device there and back."""
     assert all(Path("/usr/share", path).exists() for path in SHARED)
     assert run("netdevns-hook", "--version").split()[1] == run("netdevns", "--version").split()[1]
+    run("/usr/share/python3/runtime.d/netdevns.rtupdate", "rtupdate", "python3.0", "python3.1")  # as a new Python does
     add_device()
     run("netdevns", "move", "eth1=net0", "--to", "blue")
     assert addresses("-n", "blue", name="net0") == [ADDRESS]
@@ -169,8 +171,10 @@ def try_container(hooks: dict[str, object]) -> None:
 def try_removal() -> None:
     """Removed while a container has a device: a line says what to type, and after a new installation that is done."""
     crun("create", "--bundle", BUNDLE, "c1")
+    run("netdevns", "cdi", "vendor.com/nic", "eth1=net0", "--install")
     said = run("apt-get", "-q", "-y", "remove", "netdevns")
     assert "netdevns: devices are on loan to these containers: c1" in said, said
+    assert "netdevns: these files still start it: /etc/cdi/vendor.com-nic.json" in said, said
     said = run("apt-get", "-q", "-y", "purge", "netdevns")
     assert "netdevns: /run/netdevns stays" in said, said
     return_device()
@@ -179,6 +183,7 @@ def try_removal() -> None:
     install()
     assert "eth1: undone: it is back as it was" in run("netdevns", "return")
     assert addresses(name="eth1") == [ADDRESS]
+    run("netdevns", "cdi", "vendor.com/nic", "--uninstall")
 
 
 def main(arguments: list[str]) -> None:

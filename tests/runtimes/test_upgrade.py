@@ -30,7 +30,7 @@ class Lent:
     """A running container whose device an installed netdevns has moved, by the hook lines that it writes."""
 
     def __init__(self, host: Namespace, runtime: Runtime, bundle: Bundle, output: Path) -> None:
-        self.host, self.runtime, self.machine = host, runtime, runtime.machine
+        self.host, self.runtime, self.machine, self.bundle = host, runtime, runtime.machine, bundle
         self.blue = self.machine.named_namespace("blue")
         self.venv = Venv(bundle.path.parent / "opt", NOW)
         cable(host, ["eth1"], ADDRESSES)
@@ -88,6 +88,9 @@ def test_deleted(lent: Lent, tmp_path: Path) -> None:
     _, said = lent.end()
     assert (f"{lent.venv.bin}/netdevns-hook: no such file or directory" in said) == (lent.runtime.name == "runc"), said
     lent.assert_waiting()
+    another = lent.runtime("create", "--bundle", str(lent.bundle.path), "another")
+    assert another.returncode != 0
+    assert f"{lent.venv.bin}/netdevns-hook" in another.stderr
     again = Venv(tmp_path.resolve() / "again", NEXT)
     assert "eth1: undone: it is back as it was" in lent.return_(again)
     lent.assert_home()
@@ -120,3 +123,9 @@ def test_loan_of_another_form(lent: Lent) -> None:
     assert len(lines) == 1, lent.machine.hook_log()
     assert "/run/netdevns/aside" in lines[0]
     assert not lent.host.links()["net0"].up
+    # By the version that wrote it.
+    (aside,) = lent.machine.path("/run/netdevns/aside").iterdir()
+    aside.rename(path)
+    path.write_bytes(data)
+    assert "eth1: undone: it is back as it was" in lent.return_(lent.venv)
+    lent.assert_home()
