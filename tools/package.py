@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import netdevns
+from netdevns.oci import units
 from tools import wheels
 
 PARTS = wheels.TOP / "tools" / "package.d"
@@ -96,6 +97,10 @@ def lay_out(wheel: Path, tree: Path) -> None:
                 data = record(data.decode()).encode()
             write(tree, there, data, 0o755 if there.startswith("usr/bin/") else 0o644)
     write(tree, "usr/bin/netdevns", part("netdevns"), 0o755)
+    # Nothing starts them: that is for `netdevns units --install`, which writes the rule and all of them into /etc.
+    for name, text in units.common(["/usr/bin/netdevns"]).items():
+        if name.endswith(".service"):
+            write(tree, f"usr/lib/systemd/system/{name}", part("service.head") + text.partition("\n")[2])
     write(tree, "usr/share/python3/runtime.d/netdevns.rtupdate", part("rtupdate"), 0o755)
     write(tree, "usr/share/lintian/overrides/netdevns", part("overrides"))
     date = wheels.run("date", "--utc", f"--date=@{commit_time()}", "+%a, %d %b %Y %H:%M:%S +0000").strip()

@@ -141,9 +141,12 @@ def try_command() -> None:
 
 
 def try_lines() -> dict[str, object]:
-    """The lines of `cdi` and `hooks-dir` pass their checks, and name the packaged hook; returns those of `cdi`."""
+    """The lines of `cdi`, `hooks-dir` and `units` pass their checks, and name what is packaged; returns those of `cdi`."""
     run("netdevns", "hooks-dir", "--allow", "eth*", "--install")
     run("netdevns", "hooks-dir", "--uninstall")
+    run("netdevns", "units", "--install", "--dir", "/etc")
+    assert "/usr/lib/netdevns" in Path("/etc/systemd/system/netdevns-return.service").read_text()
+    run("netdevns", "units", "--uninstall", "--dir", "/etc")
     assert "/usr/lib/netdevns" in run("netdevns", "cdi", "vendor.com/nic", "eth1", "--python")
     said = run("netdevns", "cdi", "vendor.com/nic", "eth1=net0", "--install")
     assert said == "wrote /etc/cdi/vendor.com-nic.json\n", said  # and no warning

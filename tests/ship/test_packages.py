@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import netdevns
+from netdevns.oci import units
 from tests.support.require import require
 from tools import package, package_inside, wheels
 
@@ -43,6 +44,17 @@ def test_deb_has_the_package_and_nothing_else(made: tuple[Path, Path]) -> None:
     commands = {f"./usr/bin/{name}" for name in ("netdevns", wheels.HOOK)}
     assert modes["-rwxr-xr-x"] == commands | {"./usr/share/python3/runtime.d/netdevns.rtupdate"}
     assert not [name for name in found if name.startswith(("./etc", "./opt", "./usr/local"))]
+
+
+def test_deb_starts_nothing(made: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its services are those of `netdevns units`; nothing wants them, no rule starts them, and no script does."""
+    wheels.run("dpkg-deb", "--raw-extract", made[0], tmp_path / "deb")
+    services = {path.name: path.read_text() for path in (tmp_path / "deb/usr/lib/systemd/system").iterdir()}
+    assert set(services) == {units.ARRIVAL, units.RECOVER, units.RETURN}
+    assert "ExecStart=:/usr/bin/netdevns return --arrived\n" in services[units.RETURN]
+    assert not [text for text in services.values() if re.search("^(\\[Install\\]|WantedBy=)", text, re.MULTILINE)]
+    assert not [*(tmp_path / "deb").rglob("*.rules"), *(tmp_path / "deb").rglob("*.wants")]
+    assert not [path for path in (tmp_path / "deb/DEBIAN").iterdir() if "systemctl" in path.read_text()]
 
 
 def test_its_version_is_the_packages(made: tuple[Path, Path]) -> None:
