@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 GIVEN = Path("/srv/given")
@@ -33,15 +35,15 @@ BUNDLE = Path("/tmp/bundle")
 ADDRESS = "192.0.2.10"
 
 
-def run(*argv: str | Path, stdin: str = "", code: int = 0) -> str:
-    """Runs a command that must end with this exit code; returns what it says."""
+def run(*argv: str | Path, stdin: str = "", codes: Sequence[int] = (0,)) -> str:
+    """Runs a command that must end with one of these exit codes; returns what it says."""
     words = [str(word) for word in argv]
     with tempfile.TemporaryFile("w+") as said:  # no pipe: a container's process keeps it
         given = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=said, stderr=said, text=True, cwd="/")
         given.communicate(stdin, timeout=120)
         said.seek(0)
         text = said.read()
-    assert given.returncode == code, f"{' '.join(words)}: exit code {given.returncode}\n{text}"
+    assert given.returncode in codes, f"{' '.join(words)}: exit code {given.returncode}\n{text}"
     return text
 
 
@@ -77,8 +79,8 @@ def add_device() -> None:
 # ---- containers ----------------------------------------------------------------------------------------------------
 
 
-def crun(*words: str | Path, code: int = 0) -> str:
-    return run("crun", "--cgroup-manager=disabled", "--root", "/tmp/crun", *words, code=code)
+def crun(*words: str | Path, codes: Sequence[int] = (0,)) -> str:
+    return run("crun", "--cgroup-manager=disabled", "--root", "/tmp/crun", *words, codes=codes)
 
 
 def write_bundle(hooks: dict[str, object]) -> None:
@@ -121,7 +123,7 @@ def try_tarball() -> None:
     crun("create", "--bundle", BUNDLE, "c1")
     assert addresses("-n", "blue", name="net0") == [ADDRESS]
     crun("delete", "--force", "c1")
-    said = run(hook, "poststop", stdin='{"ociVersion": "1.0.2", "id": "c1", "bundle": "/tmp/bundle"}', code=2)
+    said = run(hook, "poststop", stdin='{"ociVersion": "1.0.2", "id": "c1", "bundle": "/tmp/bundle"}', codes=(2,))
     assert "run `netdevns return c1`" in said, said
     assert f"{folder}/netdevns: cannot be started: No such file or directory" in said, said
     ip("-n blue link del net0")
@@ -141,7 +143,7 @@ def try_command() -> None:
 
 
 def try_lines() -> dict[str, object]:
-    """The lines of `cdi`, `hooks-dir` and `units` pass their checks, and name what is packaged; returns those of `cdi`."""
+    """The lines of `cdi`, `hooks-dir` and `units` pass their checks, and name the package; returns those of `cdi`."""
     run("netdevns", "hooks-dir", "--allow", "eth*", "--install")
     run("netdevns", "hooks-dir", "--uninstall")
     run("netdevns", "units", "--install", "--dir", "/etc")
@@ -181,7 +183,9 @@ def try_removal() -> None:
     said = run("apt-get", "-q", "-y", "purge", "netdevns")
     assert "netdevns: /run/netdevns stays" in said, said
     return_device()
-    print("crun delete, without the hook:", crun("delete", "--force", "c1").strip() or "no word")
+    # 1.8.1 writes the state to a hook that has not started, and may be killed by that.
+    said = crun("delete", "--force", "c1", codes=(0, -signal.SIGPIPE))
+    assert said == "", said
     assert os.listdir("/run/netdevns/loan") == ["c1"]
     install()
     assert "eth1: undone: it is back as it was" in run("netdevns", "return")
