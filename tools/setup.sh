@@ -76,6 +76,7 @@ tool_package() {
 	go) echo golang-go ;;
 	go-netlink) echo golang-github-vishvananda-netlink-dev ;;
 	musl-gcc) echo musl-tools ;;
+	dpkg-deb) echo dpkg ;;
 	groff) echo groff-base ;;
 	autoreconf) echo autoconf ;;
 	aclocal) echo automake ;;

@@ -15,7 +15,12 @@ import sysconfig
 import netdevns
 
 REFUSED = "sub-interpreter with a GIL of its own"
-PAGES = ("man/man8/netdevns.8", "bash-completion/completions/netdevns", "zsh/site-functions/_netdevns")
+PAGES = (
+    "man/man8/netdevns.8",
+    "man/man8/netdevns-hook.8",
+    "bash-completion/completions/netdevns",
+    "zsh/site-functions/_netdevns",
+)
 # A check asks both namespaces by netlink.
 CHECK = """
 import os

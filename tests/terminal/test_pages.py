@@ -49,10 +49,11 @@ def test_page_changes_with_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
         assert re.search(r"quite\\?-new", text), path
 
 
+@pytest.mark.parametrize("page", [pages.MAN, pages.MAN.with_name("netdevns-hook.8")], ids=lambda page: page.name)
 @pytest.mark.parametrize("command", [["groff", "-man", "-ww", "-z"], ["mandoc", "-Tlint"]], ids=["groff", "mandoc"])
-def test_page_is_clean(command: list[str]) -> None:
+def test_page_is_clean(command: list[str], page: Path) -> None:
     """Neither formatter has a word to say about it."""
     if shutil.which(command[0]) is None:
         require("shells", f"there is no {command[0]}; tools/test installs it")
-    done = subprocess.run([*command, pages.MAN], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*command, page], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
