@@ -117,7 +117,9 @@ class Batch:
                 continue  # every step of the undo can be repeated: begin again
         is_kept = False
         if self.recorder:
-            is_kept = self.recorder.end(keep=not undo.is_all_for_good(left, [*self.plan.devices, *self.plan.uppers]))
+            is_kept = self.recorder.end(
+                keep=not undo.is_all_unrestorable(left, [*self.plan.devices, *self.plan.uppers])
+            )
         failed = failures.failed(cause, left, self.plan, is_kept=is_kept, may_miss_late=self.may_miss_late)
         if isinstance(cause, (Failed, EngineError)):
             raise failed from None

@@ -51,10 +51,10 @@ def everything(
     return tuple(_left(member, undo.name_now(member), undo.missing[member]) for member in incomplete)
 
 
-def is_all_for_good(left: tuple[Left, ...], members: list[BatchDevice]) -> bool:
+def is_all_unrestorable(left: tuple[Left, ...], members: list[BatchDevice]) -> bool:
     """Whether a recovery could put back nothing of it."""
-    for_good = {m.host_name: tuple(m.for_good) for m in members}
-    return all(each.missing == for_good.get(each.device) for each in left)
+    unrestorable = {m.host_name: tuple(m.unrestorable) for m in members}
+    return all(each.missing == unrestorable.get(each.device) for each in left)
 
 
 def _left(member: BatchDevice, name: str | None, missing: list[str]) -> Left:
@@ -121,7 +121,7 @@ class _Undo:
     def _tell_what_is_left(self) -> None:
         owner = {m.ifindex: m for m in self.missing if m.place == PLACE_SOURCE}
         masters = {m.link.master: m for m in self.missing if m.link.master}
-        for_good: dict[BatchDevice, list[str]] = {member: [] for member in self.missing}
+        unrestorable: dict[BatchDevice, list[str]] = {member: [] for member in self.missing}
         told = [*self.restorer.left(self._here())]
         if not any(left.kind == LinkSettings.name and not left.ifindex for left in told):
             # The engine said so when it compared; it may be right by now, and otherwise it is told with the values.
@@ -130,15 +130,15 @@ class _Undo:
         for left in told:
             member = owner.get(left.ifindex) or masters.get(left.ifindex) or self.touched[0]
             self.missing[member].append(left.words)
-            if left.is_for_good:
-                for_good[member].append(left.words)
+            if left.is_unrestorable:
+                unrestorable[member].append(left.words)
         try:
-            _find_for_good(self.source, self.missing)
+            _find_unrestorable(self.source, self.missing)
         except EngineError as e:
             self.missing[self.touched[0]].append(f"what cannot be put back is not known: {lookups.format_error(e)}")
         for member in self.missing:
-            self.missing[member] += member.for_good
-            member.for_good = for_good[member] + member.for_good
+            self.missing[member] += member.unrestorable
+            member.unrestorable = unrestorable[member] + member.unrestorable
 
     def _is_on_one_that_came_back(self, member: BatchDevice) -> bool:
         """A macvlan: the move flushed its lower's unicast filter, where its MAC is put in again when it comes up.
@@ -199,8 +199,8 @@ def _find_ended(source: Socket, touched: Iterable[BatchDevice], uppers: Iterable
         member.ended = now is None or now.kind != member.link.kind
 
 
-def _find_for_good(source: Socket, members: Iterable[BatchDevice]) -> None:
-    """Sets `for_good` of each. Raises EngineError."""
+def _find_unrestorable(source: Socket, members: Iterable[BatchDevice]) -> None:
+    """Sets `unrestorable` of each. Raises EngineError."""
     here = [m for m in members if m.place == PLACE_SOURCE and not m.ended]
     told = {m: _temporary(m.addresses) for m in here}
     now: dict[int, set[object]] = {}
@@ -209,11 +209,11 @@ def _find_for_good(source: Socket, members: Iterable[BatchDevice]) -> None:
             if _is_temporary(fields):
                 now.setdefault(ifindex, set()).add(fields["address"])
     for member in members:
-        member.for_good = [DELETED] if member.ended else []
+        member.unrestorable = [DELETED] if member.ended else []
     for member in here:
         lost = [a for a in told[member] if a not in now.get(member.ifindex, ())]
         if lost:
-            member.for_good.append(f"that {', '.join(lost)} {'are' if len(lost) > 1 else 'is'} temporary")
+            member.unrestorable.append(f"that {', '.join(lost)} {'are' if len(lost) > 1 else 'is'} temporary")
 
 
 def _temporary(dumped: bytes) -> list[str]:

@@ -288,20 +288,20 @@ def _run_recover(args: argparse.Namespace) -> int:
 
 
 def _run_return(args: argparse.Namespace) -> int:
-    from ..recovery import homecoming
+    from ..recovery import returns
     from ..system import inputs
     from . import screens
 
     container = None if args.container is None else inputs.as_json(args.container)
 
-    def come_home(interrupts: Interrupts) -> list[Recovered]:
+    def return_loans(interrupts: Interrupts) -> list[Recovered]:
         which = {"container": container, "has_arrived": args.arrived}
-        return homecoming.come_home(**which, wait_s=args.wait, is_ending=True, interrupts=interrupts)
+        return returns.return_loans(**which, wait_s=args.wait, is_ending=True, interrupts=interrupts)
 
     def shown(told: Sequence[Recovered]) -> str:
         return screens.returned(told) if told or not args.arrived else "nothing on loan has come back; nothing to do"
 
-    return _tell_recovered(args, come_home, shown, homecoming.is_wrong)
+    return _tell_recovered(args, return_loans, shown, returns.is_wrong)
 
 
 def _tell_recovered(

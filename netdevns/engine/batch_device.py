@@ -16,10 +16,10 @@ class BatchDevice(Device):
         link: Its link in the source, read before the snapshot.
         lost: State that the move drops and the runtime-spec does not protect, in short words.
         ended: Whether the kernel deleted it when its lower device moved.
-        for_good: What an undo found missing that nothing can put back.
+        unrestorable: State that undo found missing and nothing can restore.
     """
 
-    __slots__ = ("ended", "for_good", "host_name", "ifname", "label", "link", "lost", "wanted")
+    __slots__ = ("ended", "host_name", "ifname", "label", "link", "lost", "unrestorable", "wanted")
 
     def __init__(self, host_name: str, ifname: bytes, wanted: bytes, link: wire.Link, ifindex: int = 0) -> None:
         super().__init__(ifname, wanted, ifindex or link.ifindex)
@@ -30,7 +30,7 @@ class BatchDevice(Device):
         self.link = link
         self.lost: list[str] = []
         self.ended = False
-        self.for_good: list[str] = []
+        self.unrestorable: list[str] = []
 
     @property
     def location(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from .. import api, errors
 from ..engine import EngineError, Socket, lookups
 from ..netlink import ifname, wire
-from ..recovery import homecoming, loans
+from ..recovery import loans, returns
 from ..recovery.earlier import Earlier
 from ..reports import Recovered
 from ..system.exclusion import WAIT_S
@@ -61,7 +61,7 @@ def to_process(
                     earlier.undo()
                 # What another container had, whose poststop hook never ran, or came too early.
                 if loans.are_there() and not earlier.kept:
-                    earlier.undone += _come_home(devices, interrupts)
+                    earlier.undone += _return_loans(devices, interrupts)
             except Interrupted as e:
                 raise api.interrupted(e, tuple(earlier.undone)) from None
             devices = _not_there_yet(devices, target)
@@ -92,11 +92,11 @@ def _ended(pid: int, words: str) -> errors.NetDevError:
     return errors.NetDevError(f"pid:{pid}: {words}", errno=errno.ESRCH, step="open")
 
 
-def _come_home(devices: Mapping[str, str], interrupts: Interrupts) -> list[Recovered]:
+def _return_loans(devices: Mapping[str, str], interrupts: Interrupts) -> list[Recovered]:
     try:
         wanted = map(ifname.encode, devices)
-        told = homecoming.come_home(devices=wanted, wait_s=homecoming.WAIT_S, interrupts=interrupts)
-        told += homecoming.sweep(interrupts=interrupts)
+        told = returns.return_loans(devices=wanted, wait_s=returns.WAIT_S, interrupts=interrupts)
+        told += returns.sweep(interrupts=interrupts)
         interrupts.look()
         return [each for each in told if each.outcome == "undone"]
     except OSError as e:

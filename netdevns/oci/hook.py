@@ -103,17 +103,17 @@ def poststop(data: bytes, begin: Callable[[], Interrupts] = Interrupts) -> list[
     Source: runtime-spec 1.3, config.md "POSIX-platform Hooks" (poststop); runtime.md "Lifecycle".
     """
     state = config_json.State(data)
-    from ..recovery import homecoming, loans, store
+    from ..recovery import loans, returns, store
 
     killed, lent = loans.are_there(folder=store.TXN), loans.are_there()
     if not killed and not lent:
         return []
     interrupts = begin()
 
-    wait_s = homecoming.WAIT_S
+    wait_s = returns.WAIT_S
     # First: a createRuntime hook that was killed, for this container or another one.
-    left = homecoming.undo_killed(wait_s=wait_s, interrupts=interrupts) if killed else []
-    return left + homecoming.come_home(container=state.id, wait_s=wait_s, is_ending=True, interrupts=interrupts)
+    left = returns.undo_killed(wait_s=wait_s, interrupts=interrupts) if killed else []
+    return left + returns.return_loans(container=state.id, wait_s=wait_s, is_ending=True, interrupts=interrupts)
 
 
 def _annotated(state: config_json.State, config: Mapping[str, object], allowed: Sequence[str]) -> list[Source]:

@@ -152,14 +152,14 @@ def _poststop(data: bytes, begin: Callable[[], Interrupts], held: list[Interrupt
         return [internal(e), UNKNOWN], LEFT
     if not results:
         return [], 0
-    from ..recovery import homecoming
+    from ..recovery import returns
 
     ended = [quoted(each.device or "") for each in results if each.outcome == "gone"]
     kept = [each for each in results if each.outcome == "kept"]
     lines = [f"{each.device or each.record}: {each.text} ({each.record})" for each in kept]
     lines += [f"{', '.join(ended)}: not given back: ended with the container"] if ended else []
     is_cut = bool(kept) and held[0].name != ""  # a signal ended it before all was done
-    return lines, LEFT if is_cut or any(map(homecoming.is_wrong, kept)) else 0
+    return lines, LEFT if is_cut or any(map(returns.is_wrong, kept)) else 0
 
 
 def _begin() -> Interrupts:

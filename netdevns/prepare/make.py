@@ -12,7 +12,7 @@ from .. import api
 from ..engine import EngineError, Socket, lookups
 from ..errors import NetDevError
 from ..netlink import ifname, uapi, wire
-from ..recovery import homecoming, layout, loans
+from ..recovery import layout, loans, returns
 from ..recovery.layout import Damaged, Section
 from ..recovery.prepared import Busy, Namespaces, Prepared
 from ..results import Moved
@@ -225,7 +225,7 @@ def _moved(
     try:
         # The loan of a container whose poststop hook has not run.
         if loans.are_there():
-            homecoming.come_home(devices=map(ifname.encode, devices), interrupts=interrupts)
+            returns.return_loans(devices=map(ifname.encode, devices), interrupts=interrupts)
         lender = loans.Lender(JOURNAL_DIR, name)
     except OSError as e:
         text = f"{e.filename}: no loan can be written there: {e.strerror}"

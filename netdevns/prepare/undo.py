@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from .. import api
 from ..engine import EngineError
-from ..recovery import homecoming, loans
+from ..recovery import loans, returns
 from ..recovery.layout import Damaged
 from ..recovery.prepared import Busy, Namespaces, Prepared
 from ..recovery.recover import undo_crashed
@@ -52,17 +52,17 @@ def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None
             raise api.interrupted(e, ()) from None
         except (Damaged, EngineError) as e:
             raise Refused(f"{path}: {words(e)}") from None
-        told = [each for each in crashed if each.outcome == "kept"]
+        results = [each for each in crashed if each.outcome == "kept"]
         if opened is not None:
-            told += known.give_back(found, interrupts, patience, forgets=force)
+            results += known.return_devices(found, interrupts, patience, forgets=force)
         else:  # somebody has deleted it
             only = {*known.loans_of(found)}
-            told += homecoming.come_home(only=only, wait_s=homecoming.WAIT_S, is_ending=True, interrupts=interrupts)
-        if all(each.outcome != "kept" for each in told):
+            results += returns.return_loans(only=only, wait_s=returns.WAIT_S, is_ending=True, interrupts=interrupts)
+        if all(each.outcome != "kept" for each in results):
             text = others(found, opened[1]) if opened else ""
             text = text or removed(found, opened[0] if opened else None)
-            told += [Recovered(path, None, "kept", "unknown", text)] if text else []
-        return told
+            results += [Recovered(path, None, "kept", "unknown", text)] if text else []
+        return results
 
 
 def tidy() -> Iterator[str]:

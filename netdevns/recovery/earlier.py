@@ -89,11 +89,11 @@ class Earlier:
         for record in self.opened.crashed(self._todo, self.patience.wait):
             self._todo.discard(record.name)
             try:
-                told = [*undo_one(record, self._interrupts)]
+                results = [*undo_one(record, self._interrupts)]
             finally:
                 record.close()
             self._done.add(record.name)  # which may be another one by now
-            for each in told:
+            for each in results:
                 if each.outcome == "kept":
                     self.kept.append(Found("record.kept", each.device, why=each.text, record=each.record))
                 else:

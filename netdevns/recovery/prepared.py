@@ -19,7 +19,7 @@ from ..system.interrupts import Interrupts, Patience
 from ..system.netns import NETNS_DIR, NetNS
 from . import identity, layout, loans
 from .layout import Damaged, Section
-from .recover import Recovery, each_of, not_obeyed, restored
+from .recover import Recovery, each_of, ignored, restored
 from .return_home import is_alike, narrow
 from .store import Journal, Record
 
@@ -177,7 +177,7 @@ class Namespaces:
                     continue  # `recover` tells what is wrong with it
         return found
 
-    def give_back(
+    def return_devices(
         self, prepared: Prepared, interrupts: Interrupts | None, patience: Patience, *, forgets: bool
     ) -> Iterator[Recovered]:
         """Brings all devices of its loans home, out of the living namespace; the last that came first.
@@ -188,25 +188,25 @@ class Namespaces:
             for _, name in reversed(opened.by_age(loans.of_container(opened, prepared.name))):
                 records = opened.crashed({name}, patience.wait)
                 yield from each_of(
-                    records, None, lambda record, _: _given_back(record, prepared, interrupts, forgets=forgets)
+                    records, None, lambda record, _: _returned(record, prepared, interrupts, forgets=forgets)
                 )
 
 
-def _given_back(
+def _returned(
     record: Record, prepared: Prepared, interrupts: Interrupts | None, *, forgets: bool
 ) -> Iterator[Recovered]:
     try:
         sections = record.sections()
         if not prepared.is_of(sections):
             return
-        back = _GiveBack(record, sections, interrupts, forgets=forgets)
+        back = _Return(record, sections, interrupts, forgets=forgets)
     except (Damaged, OSError) as e:
-        yield not_obeyed(record, e, "its devices are in the namespace: look at them")
+        yield ignored(record, e, "its devices are in the namespace: look at them")
         return
     yield from restored(back)
 
 
-class _GiveBack(Recovery):
+class _Return(Recovery):
     """The undo of a complete move, which was asked for."""
 
     def __init__(
@@ -224,13 +224,13 @@ class _GiveBack(Recovery):
     def _without_source(self) -> list[Recovered]:
         """It is not left to end with the namespace that it is in."""
         text = "the namespace that it came from is gone; it stays where it is: move it, then use --force"
-        told = [
-            self.told(m, "kept", "target", text)
+        results = [
+            self.recovered(m, "kept", "target", text)
             if self._is_there(m) and not self._forgets
-            else self.told(m, "gone", "unknown", "the namespace that it came from is gone")
+            else self.recovered(m, "gone", "unknown", "the namespace that it came from is gone")
             for m in self.members
         ]
-        return self._end(told)
+        return self._end(results)
 
     def _is_there(self, member: BatchDevice) -> bool:
         found = identity.found(self.where[layout.TARGET])
@@ -240,15 +240,15 @@ class _GiveBack(Recovery):
             return any(is_alike(member.link, link) for link in lookups.links(socket))
 
     def _outcome(self, member: BatchDevice, left: Left | None) -> Recovered:
-        told = super()._outcome(member, left)
+        result = super()._outcome(member, left)
         if left is not None and left.missing == (f"ifindex {member.link.ifindex}",):  # another device has it
-            return self.told(member, "undone", "source", "it is back, under another ifindex: its own is taken")
-        if told.outcome == "gone" and not (self.target_is_gone or member.ended or self._forgets):
-            text = f"{told.text}: somebody has moved or deleted it; look for it, or let --force forget it"
-            return self.told(member, "kept", "unknown", text)
-        return told
+            return self.recovered(member, "undone", "source", "it is back, under another ifindex: its own is taken")
+        if result.outcome == "gone" and not (self.target_is_gone or member.ended or self._forgets):
+            text = f"{result.text}: somebody has moved or deleted it; look for it, or let --force forget it"
+            return self.recovered(member, "kept", "unknown", text)
+        return result
 
-    def _end(self, told: list[Recovered]) -> list[Recovered]:
-        if all(each.outcome != "kept" for each in told):
+    def _end(self, results: list[Recovered]) -> list[Recovered]:
+        if all(each.outcome != "kept" for each in results):
             self.record.drop()
-        return told
+        return results

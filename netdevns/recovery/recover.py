@@ -25,7 +25,7 @@ from ..system.interrupts import Interrupts, Patience, until_interrupted
 from ..text import quote
 from . import layout
 from .layout import Damaged, Section
-from .reopened import NOT_YET, THROWN_BACK, Reopened
+from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord
 from .store import ASIDE, TRIES, Journal, Record
 
 LOANS = "loan"  # the folder of the loans
@@ -172,7 +172,7 @@ def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovere
             return
         recovery = Recovery(record, sections, interrupts)
     except (Damaged, OSError) as e:
-        yield not_obeyed(record, e, "its devices are where its move left them: look at them")
+        yield ignored(record, e, "its devices are where its move left them: look at them")
         return
     yield from restored(recovery)
 
@@ -188,10 +188,10 @@ def restored(recovery: Recovery) -> Iterator[Recovered]:
             text = f"the kernel could not be asked: {lookups.format_error(e)}; the record is kept"
         except OSError as e:  # of the locks, or of a file that says where a namespace is: before the undo
             text = f"{e.filename or path}: {e.strerror}; the record is kept"
-        yield from (recovery.told(m, "kept", "unknown", text) for m in recovery.members)
+        yield from (recovery.recovered(m, "kept", "unknown", text) for m in recovery.members)
 
 
-def not_obeyed(record: Record, e: Damaged | OSError, then: str) -> Recovered:
+def ignored(record: Record, e: Damaged | OSError, then: str) -> Recovered:
     """Sets a record aside that nothing can be done by, so that it is reported once; one that cannot be read is kept."""
     path = record.path
     if isinstance(e, OSError):
@@ -226,7 +226,7 @@ def _lends(head: Section) -> int:
     return head.number(layout.A_LENDS) if head.optional(layout.A_LENDS) is not None else 0
 
 
-class Recovery(Reopened):
+class Recovery(LoadedRecord):
     """One record of a move that was killed."""
 
     def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None) -> None:
@@ -245,7 +245,7 @@ class Recovery(Reopened):
             self.exclusion.hold(self.sides.source, {m.link.ifindex for m in everyone})
         except Busy as e:
             label = next(m.label for m in everyone if m.link.ifindex == e.ifindex)
-            yield from (self.told(m, "kept", "unknown", f"{label} {e.words}") for m in self.members)
+            yield from (self.recovered(m, "kept", "unknown", f"{label} {e.words}") for m in self.members)
             return
         self._due()
         for member in everyone:
@@ -253,21 +253,21 @@ class Recovery(Reopened):
         self.exclusion.arrive(self.sides.target, {m.target_ifindex for m in self.members})
         if not self.is_to_be_undone and all(map(self._is_complete, self.members)):
             self.record.drop()
-            yield from (self.told(m, "complete", "target", "it had arrived completely") for m in self.members)
+            yield from (self.recovered(m, "complete", "target", "it had arrived completely") for m in self.members)
             return
         for member in everyone:
             member.touched = True
         left = {x.device: x for x in undo.everything(self.plan, self.sides, self.members, self.uppers)}
         if self.lends:
             self._retract()
-        told = [self._outcome(m, left.get(m.host_name)) for m in everyone]
+        results = [self._outcome(m, left.get(m.host_name)) for m in everyone]
         mine = len(self.members)
-        yield from self._end([*told[:mine], *(each for each in told[mine:] if each.outcome != "undone")])
+        yield from self._end([*results[:mine], *(each for each in results[mine:] if each.outcome != "undone")])
 
     def _without_source(self) -> list[Recovered]:
         self.record.drop()
         text = "the namespace that it came from is gone; it stays where it is"
-        return [self.told(m, "gone", "unknown", text) for m in self.members]
+        return [self.recovered(m, "gone", "unknown", text) for m in self.members]
 
     def _due(self) -> None:
         """What is to be restored, once the devices are locked: all of a record."""
@@ -282,20 +282,20 @@ class Recovery(Reopened):
         except OSError as e:
             _may_be_left(e.filename, e)
 
-    def _end(self, told: list[Recovered]) -> list[Recovered]:
+    def _end(self, results: list[Recovered]) -> list[Recovered]:
         """Drops the record, or leaves it for another try, or sets it aside after the last one."""
-        kept = [each for each in told if each.outcome == "kept"]
+        kept = [each for each in results if each.outcome == "kept"]
         if not kept:
             self.record.drop()
-            return told
-        if any(each.text == NOT_YET for each in kept):  # the kernel's own time is no try
+            return results
+        if any(each.text == NOT_BACK_YET for each in kept):  # the kernel's own time is no try
             self.record.close()
-            return told
+            return results
         aside = self.record.tried()
         path = aside or self.record.path
         why = f"; tried {TRIES} times and set aside: restore it by hand, then remove the file" if aside else ""
 
-        return [Recovered(path, x.device, x.outcome, x.location, x.text + (why if x in kept else "")) for x in told]
+        return [Recovered(path, x.device, x.outcome, x.location, x.text + (why if x in kept else "")) for x in results]
 
     def _find(self, member: BatchDevice) -> None:
         """By ifindex and name; or by what it is: renamed by somebody, or on its way under a passing name."""
@@ -317,17 +317,19 @@ class Recovery(Reopened):
 
     def _outcome(self, member: BatchDevice, left: Left | None) -> Recovered:
         if left is None:
-            return self.told(member, "undone", "source", "it is back as it was")
+            return self.recovered(member, "undone", "source", "it is back as it was")
         if member.ended:
-            return self.told(member, "gone", "gone", ", ".join(left.missing))
-        if left.missing == tuple(member.for_good):
-            return self.told(member, "undone", "source", f"it is back, for good without: {', '.join(left.missing)}")
-        if left.location == "gone" and self.target_is_gone and member.link.kind in THROWN_BACK:
-            return self.told(member, "kept", "unknown", NOT_YET)
+            return self.recovered(member, "gone", "gone", ", ".join(left.missing))
+        if left.missing == tuple(member.unrestorable):
+            return self.recovered(
+                member, "undone", "source", f"it is back, for good without: {', '.join(left.missing)}"
+            )
+        if left.location == "gone" and self.target_is_gone and member.link.kind in SURVIVING_KINDS:
+            return self.recovered(member, "kept", "unknown", NOT_BACK_YET)
         if left.location == "gone":
             how = "it ended with the namespace that it was in" if self.target_is_gone else "it is in neither namespace"
-            return self.told(member, "gone", "gone", how)
-        return self.told(member, "kept", left.location, f"not as before: {', '.join(left.missing)}")
+            return self.recovered(member, "gone", "gone", how)
+        return self.recovered(member, "kept", left.location, f"not as before: {', '.join(left.missing)}")
 
 
 def _is_wanted(name: bytes, wanted: bytes) -> bool:

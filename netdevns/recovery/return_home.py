@@ -22,9 +22,9 @@ from ..state.kind import View
 from ..system.exclusion import Busy
 from ..system.interrupts import Interrupted, Interrupts
 from ..text import quote
-from . import belongings, identity, layout, loans
+from . import identity, layout, loan_state, loans
 from .layout import Section
-from .reopened import NOT_YET, THROWN_BACK, Reopened
+from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord
 from .store import Journal, Record
 
 TRIES = 5  # to put a device right that udev or NetworkManager is renaming at the same time
@@ -47,7 +47,7 @@ class _Found:
     missing: list[str] = dataclasses.field(default_factory=list)  # what could not be given back
 
 
-class ReturnHome(Reopened):
+class ReturnHome(LoadedRecord):
     def __init__(
         self, record: Record, sections: list[Section], since_ms: int, interrupts: Interrupts | None = None
     ) -> None:
@@ -62,7 +62,7 @@ class ReturnHome(Reopened):
         if not self.open(is_home=True):
             self.record.drop()
             text = "the namespace that it came from is gone; it stays where it is"
-            yield from (self.told(m, "gone", "unknown", text) for m in self.members)
+            yield from (self.recovered(m, "gone", "unknown", text) for m in self.members)
             return
         self.init = None if self.sides.source.same(self.sides.target) else self.sides.target_socket
         is_alive = self._wait(wait_s, is_ending)
@@ -71,13 +71,13 @@ class ReturnHome(Reopened):
         except (Busy, Interrupted) as e:
             words = f"it {e.words}" if isinstance(e, Busy) else f"not looked at: interrupted by {e.name}"
             where = "source" if isinstance(e, Busy) else "unknown"
-            yield from (self.told(m, "kept", where, words) for m in self.members)
+            yield from (self.recovered(m, "kept", where, words) for m in self.members)
             return
-        told = {m: self._absent(m, is_alive) for m in self.members if m not in found}
+        results = {m: self._absent(m, is_alive) for m in self.members if m not in found}
         if found:
-            told |= self._give_back([*found])
-        self._end(opened, sections, [m.ifname for m in self.members if told[m].outcome == "kept"])
-        yield from (told[m] for m in self.members)
+            results |= self._restore([*found])
+        self._end(opened, sections, [m.ifname for m in self.members if results[m].outcome == "kept"])
+        yield from (results[m] for m in self.members)
 
     def _end(self, opened: Journal, sections: list[Section], kept: list[bytes]) -> None:
         """Drops the loan, or leaves in it what is not home yet: the others are nobody's on loan any more."""
@@ -102,7 +102,7 @@ class ReturnHome(Reopened):
             is_alive = bool(absent) and identity.is_there(target)
             # Where it is mounted, no process's end will be its own.
             is_settled = is_alive and not (is_ending and not identity.is_mounted(target))
-            is_settled |= not is_alive and not any(m.link.kind in THROWN_BACK for m in absent)
+            is_settled |= not is_alive and not any(m.link.kind in SURVIVING_KINDS for m in absent)
             left_s = end - time.monotonic()
             is_settled |= self.interrupts is not None and self.interrupts.name != ""
             if is_settled or left_s <= 0:
@@ -139,24 +139,24 @@ class ReturnHome(Reopened):
 
     def _absent(self, member: BatchDevice, is_alive: bool) -> Recovered:
         if is_alive:
-            return self.told(member, "kept", "target", LIVES_ON)
+            return self.recovered(member, "kept", "target", LIVES_ON)
         several = " or ".join(map(quote.shown, self.alike.get(member, ())))
-        if member.link.kind in THROWN_BACK:
-            text = f"it is {several}, which nothing tells apart" if several else NOT_YET
-            return self.told(member, "kept", "unknown", text)
+        if member.link.kind in SURVIVING_KINDS:
+            text = f"it is {several}, which nothing tells apart" if several else NOT_BACK_YET
+            return self.recovered(member, "kept", "unknown", text)
         text = f"{member.link.kind.decode()}: it ended with its container"
         if several:
-            return self.told(member, "gone", "unknown", f"{text}, or is {several}, which nothing tells apart")
-        return self.told(member, "gone", "gone", text)
+            return self.recovered(member, "gone", "unknown", f"{text}, or is {several}, which nothing tells apart")
+        return self.recovered(member, "gone", "gone", text)
 
     # ---- what is theirs ----
 
-    def _give_back(self, members: list[BatchDevice]) -> dict[BatchDevice, Recovered]:
+    def _restore(self, members: list[BatchDevice]) -> dict[BatchDevice, Recovered]:
         """Tries again where somebody else's hands were on a device at the same moment."""
-        told: dict[BatchDevice, Recovered] = {}
+        results: dict[BatchDevice, Recovered] = {}
         for attempt in range(TRIES):
             found = self._look()
-            todo = [m for m in members if m in found and (m not in told or told[m].outcome == "kept")]
+            todo = [m for m in members if m in found and (m not in results or results[m].outcome == "kept")]
             if not todo:
                 break
             if attempt:
@@ -165,10 +165,10 @@ class ReturnHome(Reopened):
             ready = [m for m in todo if self._prepare(m, found[m])]
             narrow(self.plan, self.lent, ready, self.since_ms)
             left = {x.device: x for x in undo.everything(self.plan, self.sides, ready, [])} if ready else {}
-            told |= {m: self._outcome(m, found[m], left.get(m.host_name)) for m in todo}
+            results |= {m: self._outcome(m, found[m], left.get(m.host_name)) for m in todo}
         for member in members:
-            told.setdefault(member, self.told(member, "kept", "unknown", LEFT_AGAIN))
-        return told
+            results.setdefault(member, self.recovered(member, "kept", "unknown", LEFT_AGAIN))
+        return results
 
     def _free_names(self, found: Mapping[BatchDevice, _Found]) -> None:
         """Devices that have each other's names get passing ones."""
@@ -209,32 +209,32 @@ class ReturnHome(Reopened):
             # Of an earlier try: a rename changes their labels.
             requests += [
                 ("an address", r)
-                for r in belongings.removals(self._addresses(device), self.lent.addresses[member.link.ifindex])
+                for r in loan_state.removals(self._addresses(device), self.lent.addresses[member.link.ifindex])
             ]
         for what, request in requests:
             self._try(device, what, request)
         if device.is_home:
-            member.load(belongings.renumbered(member.link, link.ifindex), b"")
+            member.load(loan_state.renumbered(member.link, link.ifindex), b"")
         else:
             member.load(member.link.message(), b"")
             member.ask_ifindex(link.ifindex, unsure=True)
         member.touched = True
         return True
 
-    # ---- what is told ----
+    # ---- results ----
 
     def _outcome(self, member: BatchDevice, device: _Found, left: Left | None) -> Recovered:
         renumbered = f"ifindex {member.link.ifindex}"
         lost = [*(left.missing if left else ()), *device.missing]
-        lost = [words for words in lost if words != renumbered and words not in member.for_good]
+        lost = [words for words in lost if words != renumbered and words not in member.unrestorable]
         if not lost:
-            without = ", ".join(member.for_good)
+            without = ", ".join(member.unrestorable)
             text = f"it is back, for good without: {without}" if without else "it is back as it was"
-            return self.told(member, "undone", "source", text)
+            return self.recovered(member, "undone", "source", text)
         name = left.name if left and left.name else os.fsdecode(device.link.name)
         where = left.location if left else "source" if device.is_home else "init"
         text = f"not as before, and named {quote.printable(name)}: {', '.join(lost)}"
-        return self.told(member, "kept", where, text)
+        return self.recovered(member, "kept", where, text)
 
 
 def narrow(plan: Plan, lent: View, members: list[BatchDevice], since_ms: int) -> None:
@@ -247,22 +247,22 @@ def narrow(plan: Plan, lent: View, members: list[BatchDevice], since_ms: int) ->
     own = {m.link.ifindex: m.ifindex for m in members}
     for member in members:
         before = lent.addresses[member.link.ifindex]
-        after = belongings.aged(before, elapsed_s)
-        ended |= belongings.locals_of(before) - belongings.locals_of(after)
+        after = loan_state.aged(before, elapsed_s)
+        ended |= loan_state.locals_of(before) - loan_state.locals_of(after)
         member.load(member.link_message, after)
     plan.state = {kind.name: kind.lend(lent, own, elapsed_s, ended) for kind in state.KINDS}
 
 
 def is_alike(was: wire.Link, now: wire.Link) -> bool:
     """Whether it can be the same hardware; or, where the kernel says nothing of that, what shares its kind."""
-    if belongings.origin(was.body) != belongings.origin(now.body) or len(was.mac) != len(now.mac):
+    if loan_state.origin(was.body) != loan_state.origin(now.body) or len(was.mac) != len(now.mac):
         return False
     return was.kind not in SHARE_A_MAC or was.data == now.data
 
 
 def may_be(was: wire.Link, now: wire.Link) -> bool:
     """Whether it is that device: by its hardware, or by its MAC where the kernel says nothing of that."""
-    return is_alike(was, now) and (any(belongings.origin(was.body)[1:]) or _has_mac_of(was, now))
+    return is_alike(was, now) and (any(loan_state.origin(was.body)[1:]) or _has_mac_of(was, now))
 
 
 def _has_mac_of(was: wire.Link, now: wire.Link) -> bool:

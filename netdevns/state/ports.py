@@ -89,8 +89,8 @@ class Ports(Kind):
 
     def findings(self, before: View, leaving: Leaving) -> Iterator[Finding]:
         for ifindex, port in _ports(before).items():
-            if ifindex in leaving.ifindexes and (peculiar := port.peculiar()):
-                yield Finding(ifindex, "loss.port", f"{port.kind.decode()} port: {', '.join(peculiar)}")
+            if ifindex in leaving.ifindexes and (non_default := port.non_default_settings()):
+                yield Finding(ifindex, "loss.port", f"{port.kind.decode()} port: {', '.join(non_default)}")
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
         there, masters, masters_now = _ports(now), links_of(before), links_of(now)
@@ -206,7 +206,7 @@ class Port:
             if by_stp or not link.flags & uapi.IFF_LOWER_UP:
                 self.settings.pop(uapi.IFLA_BRPORT_STATE, None)
 
-    def peculiar(self) -> list[str]:
+    def non_default_settings(self) -> list[str]:
         """What a new port would not have, in short words."""
         known = _KINDS[self.kind]
         words = [known[t][0] for t, value in self.settings.items() if known[t][1] not in (None, _number(value))]

@@ -33,13 +33,13 @@ class Left:
         kind: The name of the kind of state.
         ifindex: Whose; 0: nobody's of the batch.
         words: What, and the kernel's words where it refused it.
-        is_for_good: Nothing puts it back, so that it is of no use to try again.
+        is_unrestorable: Nothing puts it back, so that it is of no use to try again.
     """
 
     kind: str
     ifindex: int
     words: str
-    is_for_good: bool
+    is_unrestorable: bool
 
 
 class Restorer:
@@ -111,11 +111,11 @@ class Restorer:
                     words = f"{each.words}: {said}" if said else each.words
                     key = each.ifindex, each.words
                     if said or key not in told:
-                        told[key] = Left(kind.name, each.ifindex, words, is_for_good=not each.request)
+                        told[key] = Left(kind.name, each.ifindex, words, is_unrestorable=not each.request)
             except EngineError as e:
                 if self._preserve:
                     raise
-                yield Left(kind.name, 0, f"{kind.name}: {lookups.format_error(e)}", is_for_good=False)
+                yield Left(kind.name, 0, f"{kind.name}: {lookups.format_error(e)}", is_unrestorable=False)
                 self._forget()
             yield from told.values()
 

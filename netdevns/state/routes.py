@@ -34,7 +34,7 @@ class Routes(Kind):
 
     def findings(self, before: View, leaving: Leaving) -> Iterator[Finding]:
         routes, nexthops = before.of("routes"), before.of("nexthops")
-        found = Survey(routes, nexthops, leaving.ifindexes)
+        found = RouteUsage(routes, nexthops, leaving.ifindexes)
         for ifindex in sorted(found.default):
             yield Finding(ifindex, "device.default-route", "a default route")
         if self.name in leaving.preserve:
@@ -114,7 +114,7 @@ def _owner(body: bytes, here: Here) -> int:
 # ---- before a move ----
 
 
-class Survey:
+class RouteUsage:
     """What a dump of routes says of devices that are to leave, in one pass: there may be a whole Internet of routes.
 
     Attributes:

@@ -12,7 +12,7 @@ import pytest
 
 from netdevns import api
 from netdevns.engine import lookups
-from netdevns.recovery import loans, reopened
+from netdevns.recovery import loaded_record, loans
 from netdevns.reports import Recovered
 from tests.support.namespaces import Namespace
 
@@ -54,7 +54,7 @@ def furnished(host: Namespace, monkeypatch: pytest.MonkeyPatch) -> Namespace:
     host.sysctl("ipv4/conf/eth1/rp_filter", 2)
     host.sysctl("ipv6/conf/eth1/accept_ra", 2)
     host.wait_until_quiet()
-    monkeypatch.setattr(reopened, "INIT", host.path)
+    monkeypatch.setattr(loaded_record, "INIT", host.path)
     return host
 
 

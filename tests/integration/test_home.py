@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from netdevns.engine import lookups
-from netdevns.recovery import homecoming, loans, reopened, return_home
+from netdevns.recovery import loaded_record, loans, return_home, returns
 from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace, fresh
 from tests.support.processes import wait_until
@@ -26,7 +26,7 @@ def elsewhere(host: Namespace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Name
     """An initial namespace that is not where the devices are at home."""
     assert host
     with fresh("initial") as initial:
-        monkeypatch.setattr(reopened, "INIT", initial.path)
+        monkeypatch.setattr(loaded_record, "INIT", initial.path)
         yield initial
 
 
@@ -37,9 +37,9 @@ def test_thrown_back_into_the_host(host: Namespace, target: Namespace, directory
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)
     end(target)
-    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert outcomes(returns.return_loans(directory)) == HOME
     assert_equal_soon(before, host, shown=without_shared_routes)
-    assert (kept(directory), homecoming.come_home(directory)) == ([], [])
+    assert (kept(directory), returns.return_loans(directory)) == ([], [])
 
 
 def test_thrown_back_elsewhere(host: Namespace, target: Namespace, elsewhere: Namespace, directory: str) -> None:
@@ -48,7 +48,7 @@ def test_thrown_back_elsewhere(host: Namespace, target: Namespace, elsewhere: Na
     lend(directory, target)
     throw_back(target, ["net0", "net1"], elsewhere)
     end(target)
-    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert outcomes(returns.return_loans(directory)) == HOME
     assert_equal_soon(before, host, shown=without_shared_routes)
     assert elsewhere.names() == set()
 
@@ -61,7 +61,7 @@ def test_other_ifindex(host: Namespace, target: Namespace, directory: str) -> No
     throw_back(target, ["net1"], host, ifindex=502)
     ifindexes = [host.links()[name].ifindex for name in ("net0", "net1")]  # before 5.13 the kernel chooses
     end(target)
-    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert outcomes(returns.return_loans(directory)) == HOME
     assert [host.links()[name].ifindex for name in ("eth1", "eth2")] == ifindexes
     assert_equal_soon(before, host, shown=lambda dump: {"addresses": dump["addresses"]})
     routes = host.ip("route show") + host.ip("-6 route show") + host.ip("nexthop show")
@@ -98,7 +98,7 @@ def test_altname_in_the_way(
     target.ip(f"link property add dev net0 altname {altname}")
     throw_back(target, ["net0", "net1"], elsewhere)
     end(target)
-    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert outcomes(returns.return_loans(directory)) == HOME
     assert_equal_soon(before, host, shown=without_shared_routes)
 
 
@@ -109,7 +109,7 @@ def test_xdp_program_of_the_container(host: Namespace, target: Namespace, direct
     attach_xdp(target, "net0")
     throw_back(target, ["net0", "net1"], host)
     end(target)
-    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert outcomes(returns.return_loans(directory)) == HOME
     assert_equal_soon(before, host, shown=without_shared_routes)
 
 
@@ -136,7 +136,7 @@ def test_active_slave_that_was_chosen_meanwhile(host: Namespace, target: Namespa
     choose("s3")
     throw_back(target, ["net0"], host)
     end(target)
-    assert outcomes(homecoming.come_home(directory)) == [("s1", "undone", "source")]
+    assert outcomes(returns.return_loans(directory)) == [("s1", "undone", "source")]
     assert host.ip_json("link show dev s1")[0]["master"] == "bond0"
     assert active() == "s3"
 
@@ -150,7 +150,7 @@ def test_changed_meanwhile(host: Namespace, target: Namespace, directory: str, c
     throw_back(target, ["net0", "net1"], host)
     host.batch([command.format("net0") for command in CHANGES[change]])
     end(target)
-    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert outcomes(returns.return_loans(directory)) == HOME
     if change == "up":
         host.ip("addr del 10.9.9.9/24 dev eth1")  # somebody's, and not the container's
     assert_equal_soon(before, host, shown=without_shared_routes)
@@ -163,7 +163,7 @@ def test_names_that_were_exchanged(host: Namespace, target: Namespace, directory
     lend(directory, target, {"eth1": "eth2", "eth2": "eth1"})
     throw_back(target, ["eth1", "eth2"], host)
     end(target)
-    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert outcomes(returns.return_loans(directory)) == HOME
     assert_equal_soon(before, host, shown=without_shared_routes)
 
 
@@ -179,16 +179,16 @@ def test_name_is_taken(
     host.ip("link add eth1 type ifb" if how == "name" else "link property add dev other altname eth1")
     throw_back(target, ["net0", "net1"], host if where == "host" else elsewhere)
     end(target)
-    first, second = homecoming.come_home(directory)
+    first, second = returns.return_loans(directory)
     assert (first.outcome, first.location) == ("kept", "source" if where == "host" else "init")
-    assert homecoming.is_wrong(first)
+    assert returns.is_wrong(first)
     assert 'named net0: the name "eth1" is taken by ' in first.text
     assert outcomes([second]) == HOME[1:]
     there = host if where == "host" else elsewhere
     assert not there.links()["net0"].up
     assert there.addresses("net0") == []
     host.ip("link del eth1" if how == "name" else "link property del dev other altname eth1")
-    assert outcomes(homecoming.come_home(directory)) == HOME[:1]  # the other one is nobody's business any more
+    assert outcomes(returns.return_loans(directory)) == HOME[:1]  # the other one is nobody's business any more
     assert_equal_soon(before, host, shown=without_shared_routes)
     assert kept(directory) == []
 
@@ -197,11 +197,11 @@ def test_what_is_home_is_let_alone(host: Namespace, target: Namespace, directory
     """P5: of two devices one is home: what its owner does to it afterwards is his."""
     lend(directory, target)
     throw_back(target, ["net1"], host)
-    assert outcomes(homecoming.come_home(directory)) == [("eth1", "kept", "target"), HOME[1]]
+    assert outcomes(returns.return_loans(directory)) == [("eth1", "kept", "target"), HOME[1]]
     host.batch(["link set eth2 nomaster", "link set eth2 mtu 1234"])
     throw_back(target, ["net0"], host)
     end(target)
-    assert outcomes(homecoming.come_home(directory)) == HOME[:1]
+    assert outcomes(returns.return_loans(directory)) == HOME[:1]
     shown = host.ip_json("link show dev eth2")[0]
     assert (shown["mtu"], "master" in shown) == (1234, False)
 
@@ -211,9 +211,9 @@ def test_namespace_that_lives_on(host: Namespace, target: Namespace, directory: 
     lend(directory, target)
     target.wait_until_quiet()
     with Restored(target):
-        told = homecoming.come_home(directory, wait_s=5)  # does not wait: nobody said that it ends
+        told = returns.return_loans(directory, wait_s=5)  # does not wait: nobody said that it ends
     assert outcomes(told) == [("eth1", "kept", "target"), ("eth2", "kept", "target")]
-    assert not any(map(homecoming.is_wrong, told))
+    assert not any(map(returns.is_wrong, told))
     assert kept(directory) == ["c1"]
     assert host.names() >= {"other", "br0"}
 
@@ -222,7 +222,7 @@ def test_made_by_software(host: Namespace, target: Namespace, directory: str) ->
     """P5: what died with its namespace is told, and its loan ends."""
     lend(directory, target)
     end(target)
-    told = homecoming.come_home(directory, wait_s=5)
+    told = returns.return_loans(directory, wait_s=5)
     assert outcomes(told) == [("eth1", "gone", "gone"), ("eth2", "gone", "gone")]
     assert told[0].text == "veth: it ended with its container"
     assert kept(directory) == []
@@ -241,7 +241,7 @@ def test_lifetimes(
     end(target)
     real = loans.now_ms
     monkeypatch.setattr(loans, "now_ms", lambda: real() + hours * 3600_000)
-    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert outcomes(returns.return_loans(directory)) == HOME
     found = {a["local"]: a for link in host.ip_json("addr show dev eth1") for a in link["addr_info"]}
     forever = {"10.1.0.1", "2001:db8:1::1"}
     assert found.keys() == (forever if hours == 2 else {*forever, "10.1.0.2", "2001:db8:1::2"})
@@ -259,7 +259,7 @@ def test_routes_of_others(host: Namespace, target: Namespace, directory: str) ->
     host.batch(["route del 203.0.113.0/24", "route add 198.51.100.0/24 via 10.4.0.9"])
     throw_back(target, ["net0", "net1"], host)
     end(target)
-    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert outcomes(returns.return_loans(directory)) == HOME
     shown = host.ip("route show")
     assert "203.0.113.0/24" not in shown
     assert "198.51.100.0/24 via 10.4.0.9 dev other" in shown
@@ -274,7 +274,7 @@ def test_master(host: Namespace, target: Namespace, directory: str, made_anew: b
     host.batch(["link del br0", *(["link add br0 index 777 type bridge", "link set br0 up"] if made_anew else [])])
     throw_back(target, ["net0", "net1"], host)
     end(target)
-    told = homecoming.come_home(directory)
+    told = returns.return_loans(directory)
     assert outcomes(told) == HOME
     shown = host.ip_json("link show dev eth2")[0]
     if made_anew:
@@ -294,7 +294,7 @@ def test_device_that_only_looks_like_it(host: Namespace, target: Namespace, dire
     wait_until(lambda: "wire0" not in host.names(), "it dies with its peer")
     host.wait_until_quiet()
     with Restored(host):
-        assert outcomes(homecoming.come_home(directory, wait_s=1)) == [("eth1", "gone", "gone")]
+        assert outcomes(returns.return_loans(directory, wait_s=1)) == [("eth1", "gone", "gone")]
 
 
 @pytest.mark.parametrize("kind", ["veth", ""])
@@ -303,14 +303,14 @@ def test_several_are_alike(
 ) -> None:
     """P7: of two devices of its kind with its MAC either may be it: none is touched, and none said to be gone."""
     if not kind:
-        monkeypatch.setattr(return_home, "THROWN_BACK", (b"veth",))
+        monkeypatch.setattr(return_home, "SURVIVING_KINDS", (b"veth",))
     lend(directory, target, {"eth1": "net0"})
     host.ip("link add twin address 02:00:00:00:00:01 type veth peer name twin1")
     throw_back(target, ["net0"], host)
     end(target)
     host.wait_until_quiet()
     with Restored(host):
-        (told,) = homecoming.come_home(directory)
+        (told,) = returns.return_loans(directory)
     several = "net0 or twin, which nothing tells apart"
     if kind:
         assert (told.outcome, told.location) == ("gone", "unknown")
@@ -332,5 +332,5 @@ def test_another_hand_while_it_returns(
     throw_back(target, ["net0", "net1"], host)
     end(target)
     before_step("undo", 2, lambda: host.batch(["link set eth1 down", "link set eth1 name ens9"]))
-    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert outcomes(returns.return_loans(directory)) == HOME
     assert_equal_soon(before, host, shown=without_shared_routes)

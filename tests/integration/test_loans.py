@@ -13,7 +13,7 @@ import pytest
 
 import netdevns
 from netdevns.cli.main import main
-from netdevns.recovery import homecoming, layout, loans, reopened, return_home, store
+from netdevns.recovery import layout, loaded_record, loans, return_home, returns, store
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored, assert_equal_soon
 
@@ -32,9 +32,9 @@ def test_another_boot(host: Namespace, target: Namespace, directory: str, monkey
     before = host.dump()
     monkeypatch.setattr(layout, "boot_id", lambda: b"another")
     assert loans.listed(directory) == []
-    told = homecoming.come_home(directory)
+    told = returns.return_loans(directory)
     assert outcomes(told) == [("eth1", "gone", "gone"), ("eth2", "gone", "gone")]
-    assert told[0].text == homecoming.BEFORE_BOOT
+    assert told[0].text == returns.BEFORE_BOOT
     assert_equal_soon(before, host)
     assert kept(directory) == []
 
@@ -48,13 +48,13 @@ def test_damaged_loan(host: Namespace, target: Namespace, directory: str) -> Non
     path.chmod(0o600)
     throw_back(target, ["net0", "net1"], host)
     end(target)
-    told = homecoming.come_home(directory)
+    told = returns.return_loans(directory)
     assert [each for each in outcomes(told) if each[0]] == HOME
     (bad,) = (each for each in told if each.device is None)
     assert (bad.outcome, bad.record) == ("kept", f"{directory}/aside/c2.undo")
     assert bad.text.startswith("not obeyed: ")
     assert kept(directory) == []
-    assert homecoming.come_home(directory) == []
+    assert returns.return_loans(directory) == []
     assert_equal_soon(before, host, shown=without_shared_routes)
 
 
@@ -62,7 +62,7 @@ def test_only_what_has_arrived(
     host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P5: by one look, which opens none of the namespaces that live on; without a right to look, all are asked for."""
-    monkeypatch.setattr(reopened, "THROWN_BACK", (b"veth",))
+    monkeypatch.setattr(loaded_record, "SURVIVING_KINDS", (b"veth",))
     before = host.dump()
     lend(directory, target, {"eth1": "net0"}, "c1")
     lend(directory, target, {"eth2": "net1"}, "c2")
@@ -71,15 +71,15 @@ def test_only_what_has_arrived(
     monkeypatch.setattr(
         return_home.ReturnHome, "run", lambda self, *more: asked.append(self.record.name) or real(self, *more)
     )
-    assert homecoming.come_home(directory, has_arrived=True) == []
+    assert returns.return_loans(directory, has_arrived=True) == []
     throw_back(target, ["net0"], host)
-    assert outcomes(homecoming.come_home(directory, has_arrived=True)) == HOME[:1]
+    assert outcomes(returns.return_loans(directory, has_arrived=True)) == HOME[:1]
     assert asked == ["c1"]
-    monkeypatch.setattr(reopened, "INIT", "/proc/1/ns/missing")
-    assert outcomes(homecoming.come_home(directory, has_arrived=True)) == [("eth2", "kept", "target")]
+    monkeypatch.setattr(loaded_record, "INIT", "/proc/1/ns/missing")
+    assert outcomes(returns.return_loans(directory, has_arrived=True)) == [("eth2", "kept", "target")]
     monkeypatch.undo()
     throw_back(target, ["net1"], host)
-    homecoming.come_home(directory)
+    returns.return_loans(directory)
     assert_equal_soon(before, host, shown=without_shared_routes)
 
 
@@ -99,9 +99,9 @@ def test_interrupted_anywhere(
     with monkeypatch.context() as patch:
         patch.setattr(return_home.ReturnHome, step, strike)
         with pytest.raises(KeyboardInterrupt):
-            homecoming.come_home(directory)
+            returns.return_loans(directory)
     assert kept(directory) == ["c1"]
-    assert outcomes(homecoming.come_home(directory)) == HOME
+    assert outcomes(returns.return_loans(directory)) == HOME
     assert_equal_soon(before, host, shown=without_shared_routes)
 
 
@@ -141,9 +141,9 @@ def test_who_looks_is_in_nobodys_way(host: Namespace, target: Namespace, directo
     with store.Journal(directory, create=False, folder=loans.FOLDER) as opened:
         (record,) = opened.crashed()
         assert [x.device for x in loans.listed(directory)] == ["eth1", "eth2"]
-        assert homecoming.come_home(directory) == []
+        assert returns.return_loans(directory) == []
         threading.Timer(0.3, record.close).start()
-        assert outcomes(homecoming.come_home(directory, container="c1", wait_s=5)) == HOME
+        assert outcomes(returns.return_loans(directory, container="c1", wait_s=5)) == HOME
 
 
 def test_loan_that_cannot_be_written(
@@ -180,10 +180,10 @@ def test_two_loans_of_one_container(host: Namespace, target: Namespace, director
     assert all(name.startswith("a%2Fb") for name in kept(directory))
     assert sorted(x.device for x in loans.listed(directory)) == ["eth1", "eth2"]
     assert {x.container for x in loans.listed(directory)} == {"a/b"}
-    assert homecoming.come_home(directory, container="a%2Fb") == []
+    assert returns.return_loans(directory, container="a%2Fb") == []
     throw_back(target, ["net0", "net1"], host)
     end(target)
-    assert sorted(outcomes(homecoming.come_home(directory, container="a/b"))) == HOME
+    assert sorted(outcomes(returns.return_loans(directory, container="a/b"))) == HOME
 
 
 def test_only_loans_of_these_devices(host: Namespace, target: Namespace, directory: str) -> None:
@@ -192,10 +192,10 @@ def test_only_loans_of_these_devices(host: Namespace, target: Namespace, directo
     lend(directory, target, {"eth2": "net1"}, "c2")
     throw_back(target, ["net0", "net1"], host)
     end(target)
-    assert outcomes(homecoming.come_home(directory, devices=[b"eth2"])) == HOME[1:]
+    assert outcomes(returns.return_loans(directory, devices=[b"eth2"])) == HOME[1:]
     assert "net0" in host.names()
     assert kept(directory) == ["c1"]
-    homecoming.come_home(directory)
+    returns.return_loans(directory)
 
 
 def test_recover_leaves_loans_alone(host: Namespace, target: Namespace, directory: str) -> None:
@@ -216,8 +216,8 @@ def test_return_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """DESIGN 4.2: `return [CONTAINER]`: a line a device, or {"recovered": [...]}; 3 where something is wrong."""
-    real = homecoming.come_home
-    monkeypatch.setattr(homecoming, "come_home", lambda **how: real(directory, **how))
+    real = returns.return_loans
+    monkeypatch.setattr(returns, "return_loans", lambda **how: real(directory, **how))
     assert main(["return"]) == 0
     assert capsys.readouterr().out == "nothing is on loan; nothing to do\n"
     lend(directory, target)

@@ -20,7 +20,7 @@ from netdevns import state
 from netdevns.cli import show
 from netdevns.engine import EngineError, Socket, lookups
 from netdevns.netlink import uapi, wire
-from netdevns.recovery import homecoming
+from netdevns.recovery import returns
 from netdevns.state.kind import UP, Finding, Here, Kind, Leaving, Repair, View
 from tests.support import steps
 from tests.support.namespaces import Namespace
@@ -162,5 +162,5 @@ def test_returned_home(host: Namespace, target: Namespace, directory: str) -> No
     remove(host)
     throw_back(target, ["net0"], host)
     end(target)
-    assert outcomes(homecoming.come_home(directory)) == [("eth1", "undone", "source")]
+    assert outcomes(returns.return_loans(directory)) == [("eth1", "undone", "source")]
     assert has_label(host)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from netdevns.recovery import homecoming
+from netdevns.recovery import returns
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
 from tests.support.restored import assert_equal_soon
@@ -96,7 +96,7 @@ def test_namespace_that_lives_on(host: Namespace, runtime: Runtime, bundle: Bund
         write(bundle, DEVICES, network={"type": "network", "path": "/run/netns/blue"})
         begin = time.monotonic()
         done = runtime.run(bundle)
-        assert time.monotonic() - begin < homecoming.WAIT_S  # nothing to wait for: it is mounted
+        assert time.monotonic() - begin < returns.WAIT_S  # nothing to wait for: it is mounted
         assert done.returncode == 0, done.stderr
         assert blue.names() == set(ARRIVED)
         assert loans(runtime.machine) == [CONTAINER]

@@ -144,7 +144,7 @@ def test_no_route_that_counts_is_dropped(bodies: list[bytes]) -> None:
     for listed in (messages, kept):
         dump = b"".join(map(nl.padded, listed))
         try:
-            seen = routes.Survey(dump, b"", OURS)
+            seen = routes.RouteUsage(dump, b"", OURS)
             owners = sorted(seen.source_owners(dump))
         except wire.Malformed:
             return  # the reader complains of what is damaged, and nothing damaged is dropped

@@ -367,7 +367,7 @@ def test_default_routes(bodies, objects):
             for ifindex in devices:
                 counts[ifindex] = counts.get(ifindex, 0) + 1
     dumps = dump(uapi.RTM_NEWROUTE, bodies), dump(uapi.RTM_NEWNEXTHOP, objects)
-    found = routes.Survey(*dumps, ())
+    found = routes.RouteUsage(*dumps, ())
     assert (found.default, found.counts) == (expected, counts)
 
 

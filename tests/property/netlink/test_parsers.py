@@ -197,7 +197,7 @@ def put_back(before: bytes, now: bytes) -> None:
 def test_nothing_but_malformed_is_raised(data, other):
     """Whatever is dumped, all that reads it has an answer or raises Malformed."""
     outcomes = [
-        raises_malformed(routes.Survey, data, other, (7,)),
+        raises_malformed(routes.RouteUsage, data, other, (7,)),
         raises_malformed(put_back, data, other),
         raises_malformed(lambda: [vars(address) for address in results.addresses(data)]),
         raises_malformed(lambda: list(ifaddr.addresses(data, protected=True, ifindex=7))),

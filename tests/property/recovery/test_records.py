@@ -12,7 +12,7 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from netdevns.netlink import wire
-from netdevns.recovery import layout, record, reopened
+from netdevns.recovery import layout, loaded_record, record
 from tests.property import messages as nl
 from tests.property.profiles import examples
 from tests.property.record import RECORDED
@@ -101,7 +101,7 @@ def test_damaged_record_is_told(data: bytes) -> None:
 def test_wrong_record_is_told(body: bytes) -> None:
     """With a checksum that is right: what is wrong is Damaged, too, at the latest where its batch is made of it."""
     try:
-        reopened.Reopened(None, layout.parse(with_checksum(body))).__exit__()  # type: ignore[arg-type]  # only kept
+        loaded_record.LoadedRecord(None, layout.parse(with_checksum(body))).__exit__()  # type: ignore[arg-type]  # only kept
         event("taken")
     except layout.Damaged as e:
         event(re.sub(r"\d+", "N", str(e)))

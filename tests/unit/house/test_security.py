@@ -10,7 +10,7 @@ import pytest
 from netdevns import limits
 from netdevns.netlink import uapi
 from netdevns.oci import hook_command, install, trust
-from netdevns.recovery import homecoming, loans, store
+from netdevns.recovery import loans, returns, store
 from netdevns.system import exclusion
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -63,7 +63,7 @@ def test_readme_leads_to_them() -> None:
         ("the note in a folder that `--install` made", install.NOTE_MAX),
         ("symbolic links on the way to a folder or a program", trust.LINKS_MAX),
         ("a container's start that waits for another mover", int(exclusion.WAIT_S)),
-        ("a poststop hook that waits for the kernel to return devices", int(homecoming.WAIT_S)),
+        ("a poststop hook that waits for the kernel to return devices", int(returns.WAIT_S)),
         ("tries to undo a move that was killed", store.TRIES),
     ],
 )

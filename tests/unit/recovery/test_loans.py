@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from netdevns.netlink import ifaddr, route, uapi, wire
-from netdevns.recovery import belongings, loans
+from netdevns.recovery import loan_state, loans
 from netdevns.state.kind import View
 from netdevns.state.routes import Routes
 
@@ -82,7 +82,7 @@ def test_lifetimes_run_on(
 ) -> None:
     """P5: what is left is given back; what is no longer valid is none, no longer preferred deprecated."""
     local = bytes(4 if family == uapi.AF_INET else 16)
-    aged = belongings.aged(address(family, local, lifetimes=before), elapsed_s)
+    aged = loan_state.aged(address(family, local, lifetimes=before), elapsed_s)
     assert lifetimes(aged) == ([] if after is None else [after])
 
 
@@ -90,9 +90,9 @@ def test_only_lifetimes_change() -> None:
     """P5: all else of the kernel's own bytes stays, also of an address that has none."""
     plain = address(uapi.AF_INET, b"\x0a\0\0\1", flags=uapi.IFA_F_PERMANENT)
     lasting = address(uapi.AF_INET, b"\x0a\0\0\2", flags=uapi.IFA_F_PERMANENT, lifetimes=(FOREVER, FOREVER))
-    assert belongings.aged(plain + lasting, 1000) == plain + lasting
+    assert loan_state.aged(plain + lasting, 1000) == plain + lasting
     ending = address(uapi.AF_INET, b"\x0a\0\0\3", lifetimes=(5000, 5000))
-    assert belongings.aged(ending, 1000) == ending.replace(
+    assert loan_state.aged(ending, 1000) == ending.replace(
         struct.pack("=II", 5000, 5000), struct.pack("=II", 4000, 4000)
     )
 
@@ -101,7 +101,7 @@ def test_damaged_address() -> None:
     """P5: an attribute whose length lies ends the reading; the message is as it was."""
     bad = bytearray(address(uapi.AF_INET, b"\x0a\0\0\1"))
     struct.pack_into("=H", bad, 24, 500)
-    assert belongings.aged(bytes(bad), 1000) == bytes(bad)
+    assert loan_state.aged(bytes(bad), 1000) == bytes(bad)
 
 
 # ---- what is a device's own -----------------------------------------------------------------------------------------
@@ -165,12 +165,12 @@ def test_origin(what: str) -> None:
     a = link(**{what: b"x\0"}, IFLA_IFNAME=b"eth1\0", IFLA_ADDRESS=b"\2\0\0\0\0\1")
     b = link(**{what: b"x\0"}, IFLA_IFNAME=b"net0\0", IFLA_ADDRESS=b"\2\0\0\0\0\2", ifindex=9)
     c = link(**{what: b"y\0"}, IFLA_IFNAME=b"eth1\0", IFLA_ADDRESS=b"\2\0\0\0\0\1")
-    assert belongings.origin(a.body) == belongings.origin(b.body) != belongings.origin(c.body)
+    assert loan_state.origin(a.body) == loan_state.origin(b.body) != loan_state.origin(c.body)
 
 
 def test_renumbered() -> None:
     """P5: a snapshot for another ifindex is the same in all else."""
     before = link(IFLA_MTU=U32(1500))
-    after = wire.Link(next(wire.messages(belongings.renumbered(before, 99))).body)
+    after = wire.Link(next(wire.messages(loan_state.renumbered(before, 99))).body)
     assert after.ifindex == 99
     assert bytes(after.body) == bytes(before.body)[:4] + U32(99) + bytes(before.body)[8:]

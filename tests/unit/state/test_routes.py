@@ -40,11 +40,11 @@ U32 = struct.Struct("=I").pack
 
 
 def default_devices(routes_: bytes, nexthops: bytes) -> set[int]:
-    return routes.Survey(routes_, nexthops, ()).default
+    return routes.RouteUsage(routes_, nexthops, ()).default
 
 
 def count_by_device(routes_: bytes, nexthops: bytes) -> dict[int, int]:
-    return routes.Survey(routes_, nexthops, ()).counts
+    return routes.RouteUsage(routes_, nexthops, ()).counts
 
 
 little_endian = pytest.mark.skipif(sys.byteorder != "little", reason="recorded on a little-endian machine")

@@ -20,10 +20,10 @@ from ..system import folders
 from ..system.interrupts import Interrupts, until_interrupted
 from ..system.netns import NetNS
 from ..text import quote
-from . import layout, loans, recover, reopened
+from . import layout, loaded_record, loans, recover
 from .layout import Damaged
+from .loaded_record import NOT_BACK_YET
 from .record import load
-from .reopened import NOT_YET
 from .return_home import LEFT_AGAIN, LIVES_ON, PAUSE_S, ReturnHome, may_be
 from .store import Journal, Record
 
@@ -31,7 +31,7 @@ WAIT_S = 5.0  # for the kernel, which cleans a dead namespace up in its own time
 BEFORE_BOOT = "a loan of before the last boot, which reset its devices"
 
 
-def come_home(
+def return_loans(
     directory: str = folders.JOURNAL_DIR,
     *,
     container: str | None = None,
@@ -79,8 +79,8 @@ def _arrived(opened: Journal) -> set[str]:
     A busy host has as many loans as containers, and systemd asks whenever a device is added.
     """
     try:
-        with NetNS.open(reopened.INIT) as init, Socket(init.fd) as socket:
-            there = [link for link in lookups.links(socket) if link.kind in reopened.THROWN_BACK]
+        with NetNS.open(loaded_record.INIT) as init, Socket(init.fd) as socket:
+            there = [link for link in lookups.links(socket) if link.kind in loaded_record.SURVIVING_KINDS]
     except (NetDevError, EngineError):
         return {*opened.names()}
     found = set()
@@ -126,12 +126,12 @@ def undo_killed(
     kept: list[Recovered] = []
     only: set[str] | None = None
     while True:
-        told = recover.undo_crashed(directory, interrupts=interrupts, only=only)
-        waiting = {each.record for each in told if each.text == NOT_YET}
-        kept += [each for each in told if each.outcome == "kept" and each.record not in waiting]
+        results = recover.undo_crashed(directory, interrupts=interrupts, only=only)
+        waiting = {each.record for each in results if each.text == NOT_BACK_YET}
+        kept += [each for each in results if each.outcome == "kept" and each.record not in waiting]
         is_over = time.monotonic() >= end or (interrupts is not None and interrupts.name != "")
         if is_over or not waiting:
-            return kept + [each for each in told if each.outcome == "kept" and each.record in waiting]
+            return kept + [each for each in results if each.outcome == "kept" and each.record in waiting]
         only = {os.path.basename(path) for path in waiting}  # one more try each, and none for the others
         time.sleep(PAUSE_S)
 
@@ -147,24 +147,24 @@ def _one(
             for name in loans.host_names(sections):
                 yield Recovered(record.path, quote.shown(name), "gone", "gone", BEFORE_BOOT)
             return
-        homecoming = ReturnHome(record, sections, since_ms, interrupts)
+        returned = ReturnHome(record, sections, since_ms, interrupts)
     except (Damaged, OSError) as e:
-        yield recover.not_obeyed(record, e, "its devices were a container's: look at them")
+        yield recover.ignored(record, e, "its devices were a container's: look at them")
         return
-    with homecoming:
+    with returned:
         try:
-            yield from homecoming.run(opened, sections, wait_s, is_ending)
+            yield from returned.run(opened, sections, wait_s, is_ending)
         except EngineError as e:
             text = f"the kernel could not be asked: {lookups.format_error(e)}; its loan is kept"
-            yield from (homecoming.told(m, "kept", "unknown", text) for m in homecoming.members)
+            yield from (returned.recovered(m, "kept", "unknown", text) for m in returned.members)
         except OSError as e:  # of the locks: before anything is changed
             text = f"{e.filename or record.path}: {e.strerror}; its loan is kept"
-            yield from (homecoming.told(m, "kept", "unknown", text) for m in homecoming.members)
+            yield from (returned.recovered(m, "kept", "unknown", text) for m in returned.members)
 
 
-def is_wrong(told: Recovered) -> bool:
+def is_wrong(result: Recovered) -> bool:
     """Whether a device could not be restored, or its loan not be used: somebody must look.
 
     Not where its namespace lives on, or the kernel has not thrown it back: another call will find it.
     """
-    return told.outcome == "kept" and told.text not in (LIVES_ON, NOT_YET, LEFT_AGAIN)
+    return result.outcome == "kept" and result.text not in (LIVES_ON, NOT_BACK_YET, LEFT_AGAIN)

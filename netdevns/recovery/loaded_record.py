@@ -18,11 +18,14 @@ from .record import load
 from .store import Record
 
 INIT = "/proc/1/ns/net"
-THROWN_BACK = (b"", b"can")  # kinds that outlive their namespace: none of the kernel's making, and CAN's (netns_refund)
-NOT_YET = "it has not come back to the initial network namespace"
+SURVIVING_KINDS = (
+    b"",
+    b"can",
+)  # kinds that outlive their namespace: none of the kernel's making, and CAN's (netns_refund)
+NOT_BACK_YET = "it has not come back to the initial network namespace"
 
 
-class Reopened:
+class LoadedRecord:
     """One record, its namespaces opened again. A context manager that closes them.
 
     Attributes:
@@ -70,7 +73,7 @@ class Reopened:
         self.sides = Sides(*source, source[0].fd, netns, socket)
         return True
 
-    def told(self, member: BatchDevice, outcome: str, location: str, text: str) -> Recovered:
+    def recovered(self, member: BatchDevice, outcome: str, location: str, text: str) -> Recovered:
         return Recovered(self.record.path, member.host_name, outcome, location, text)
 
 
