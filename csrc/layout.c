@@ -119,9 +119,9 @@ static int judge_version(const struct nd_section *s, struct nd_err *err)
 	uint64_t version;
 
 	if (!number_of(s, A_VERSION, &version))
-		return damaged(err, "a number is missing in it");
+		return damaged(err, "a number is missing");
 	if (version != ND_RECORD_VERSION)
-		return nd_err_set(err, ND_STEP_NONE, -EPROTO, "it has another form of records than this netdevns reads");
+		return nd_err_set(err, ND_STEP_NONE, -EPROTO, "it has another version of the record format");
 	return 0;
 }
 
@@ -138,27 +138,27 @@ static int judge_frame(const unsigned char *data, size_t len, struct nd_err *err
 		uint64_t sum;
 
 		if (s.type == END)
-			return damaged(err, "something follows its end");
+			return damaged(err, "data after its end");
 		if (v.type < HEAD && !first)
-			return damaged(err, "it does not begin as a record does");
+			return damaged(err, "it has no header");
 		if (v.type < HEAD)
 			continue;
 		s.type = v.type;
 		s.attrs = v.body;
 		s.attrs_len = v.body_len;
 		if (!attrs_are_sound(v.body, v.body_len))
-			return damaged(err, "an attribute in it has a wrong length");
+			return damaged(err, "an attribute has a wrong length");
 		/* Before anything else, which may mean something else then. */
 		code = !first && v.type == HEAD ? judge_version(&s, err) : 0;
 		if (code)
 			return code;
 		first = first ? first : v.type;
 		if (v.type == END && (!number_of(&s, A_CHECKSUM, &sum) || sum != nd_checksum(data, (size_t)(v.start - data))))
-			return damaged(err, "its checksum is wrong");
+			return damaged(err, "wrong checksum");
 	}
 	if (got < 0)
 		return damaged(err, "a netlink message with a wrong length");
-	return first == HEAD && s.type == END ? 0 : damaged(err, "it has no end");
+	return first == HEAD && s.type == END ? 0 : damaged(err, "it is truncated");
 }
 
 /* Its ifindex, and what is read as attributes of its own. */
@@ -192,14 +192,14 @@ static int judge_snapshot(const struct nd_section *s, struct nd_err *err)
 		const size_t header = is_link ? sizeof(struct ifinfomsg) : sizeof(struct ifaddrmsg);
 
 		if ((links ? v.type != RTM_NEWADDR : !is_link) || v.body_len < header)
-			return damaged(err, "a message of the kernel's in it is not what belongs there");
+			return damaged(err, "unexpected kernel message");
 		links += is_link;
 		if (!attrs_are_sound(v.body + header, v.body_len - header))
-			return damaged(err, "an attribute in it has a wrong length");
+			return damaged(err, "an attribute has a wrong length");
 		if (is_link && !link_is_sound(&v))
-			return damaged(err, "a link in it is none");
+			return damaged(err, "malformed link");
 	}
-	return links ? 0 : damaged(err, "a snapshot is missing in it");
+	return links ? 0 : damaged(err, "a snapshot is missing");
 }
 
 static int judge_device(const struct nd_section *s, struct nd_err *err)
@@ -209,9 +209,9 @@ static int judge_device(const struct nd_section *s, struct nd_err *err)
 	/* It becomes a part of paths below /proc/sys. */
 	if (!nd_section_text(s, A_IFNAME, ifname, sizeof ifname) || nd_name_why_invalid(ifname) ||
 	    !nd_section_text(s, A_WANTED, wanted, sizeof wanted) || !wanted[0])
-		return damaged(err, "a name in it is no device's");
+		return damaged(err, "invalid device name");
 	if (nd_section_number(s, A_IFINDEX) > INT32_MAX || nd_section_number(s, A_ASKED) > INT32_MAX)
-		return damaged(err, "an ifindex in it is none");
+		return damaged(err, "invalid ifindex");
 	return judge_snapshot(s, err);
 }
 
@@ -227,9 +227,9 @@ static int judge_section(const struct nd_section *s, struct nd_err *err)
 		size_t len;
 
 		if ((required[type].numbers & BIT(a)) && !number_of(s, a, &ignored))
-			return damaged(err, "a number is missing in it");
+			return damaged(err, "a number is missing");
 		if ((required[type].texts & BIT(a)) && !nd_attr_find(s->attrs, s->attrs_len, a, &len))
-			return damaged(err, "a name is missing in it");
+			return damaged(err, "a name is missing");
 	}
 	return s->type == DEVICE || s->type == UPPER ? judge_device(s, err) : 0;
 }
@@ -253,13 +253,13 @@ static int judge_sections(const unsigned char *data, size_t len, size_t *devices
 			counts[s.type - HEAD]++;
 		if (s.type == HEAD && nd_attr_find(s.attrs, s.attrs_len, A_LENDS, &n)) {
 			if (!number_of(&s, A_LENDS, &loan))
-				return damaged(err, "a number is missing in it");
+				return damaged(err, "a number is missing");
 			lends |= loan != 0;
 		}
 	}
 	for (uint16_t type = HEAD; type <= TARGET; type++)
 		if (counts[type - HEAD] != 1)
-			return damaged(err, "a part that it must have once is missing, or in it more than once");
+			return damaged(err, "a section that must occur once is missing or repeated");
 	if (counts[DEVICE - HEAD] > ND_DEVICES_MAX)
 		return damaged(err, "it has more devices than a move can have");
 	if (counts[UPPER - HEAD] || counts[STATE - HEAD])

@@ -197,7 +197,7 @@ static int load_device(const struct nd_section *s, struct nd_record_device *devi
 	if (!code)
 		code = nd_dev_load(dev, link.start, link.len, s->body + pos, s->body_len - pos, err);
 	if (code)
-		return nd_err_set(err, ND_STEP_NONE, -EBADMSG, "a snapshot in it is damaged");
+		return nd_err_set(err, ND_STEP_NONE, -EBADMSG, "malformed snapshot");
 	dev->target_ifindex = (int32_t)nd_section_number(s, A_ASKED);
 	dev->ifindex_unsure = nd_section_number(s, A_UNSURE) != 0;
 	device->depth = depth > UINT32_MAX ? UINT32_MAX : (uint32_t)depth;

@@ -188,7 +188,7 @@ def try_removal() -> None:
     assert said == "", said
     assert os.listdir("/run/netdevns/loan") == ["c1"]
     install()
-    assert "eth1: undone: it is back as it was" in run("netdevns", "return")
+    assert "eth1: undone: restored" in run("netdevns", "return")
     assert addresses(name="eth1") == [ADDRESS]
     run("netdevns", "cdi", "vendor.com/nic", "--uninstall")
 

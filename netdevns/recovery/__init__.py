@@ -1,1 +1,1 @@
-"""What outlives a process: records of moves, loans to containers; what undoes and ends them."""
+"""Records of moves and loans to containers: written to outlive a process, recovered and returned by others."""

@@ -1,4 +1,4 @@
-"""Moves whose processes were killed, as the next move of the same devices meets them: undone before it begins."""
+"""Undoes crashed moves of devices before the same devices are moved again."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .store import Journal, Record
 
 
 class Earlier:
-    """The earlier moves of some devices of a source whose processes were killed: undone before these move again.
+    """Crashed moves of some devices of a source.
 
     Args:
         opened: The records.
         host_names: The devices.
-        source: Their namespace: devices of the same names are others elsewhere.
-        patience: How long to wait for who works on one of them.
-        interrupts: A command's.
+        source: Their namespace: equal names elsewhere are other devices.
+        patience: How long to wait for another process that works on one of them.
+        interrupts: The signals of a command.
 
     Attributes:
-        undone: What was put back.
-        kept: What could not be, as findings of a check.
+        undone: Restored devices.
+        kept: Devices that could not be restored, as findings of a check.
     """
 
     def __init__(
@@ -54,21 +54,21 @@ class Earlier:
         self._others: set[str] = set()
 
     def found(self) -> bool:
-        """Looks for records of these devices, held or not, that were not tried yet. Raises NetDevError."""
+        """Whether there are untried records of these devices, locked or not. Raises NetDevError."""
         try:
             return self._find()
         except OSError as e:
             raise self._unreadable(e) from None
 
     def undo(self) -> None:
-        """Undoes what was found, and waits for who works on one of them. Raises NetDevError, Interrupted."""
+        """Undoes the moves that were found; waits for a process that holds one. Raises NetDevError, Interrupted."""
         try:
             self._undo()
         except OSError as e:
             raise self._unreadable(e) from None
 
     def _unreadable(self, e: OSError) -> NetDevError:
-        text = f"{e.filename or self.opened.path}: the records of earlier moves cannot be read: {e.strerror}"
+        text = f"{e.filename or self.opened.path}: cannot read the records of earlier moves: {e.strerror}"
         return NetDevError(text, errno=e.errno or 0, step="record")
 
     def _find(self) -> bool:
@@ -92,7 +92,7 @@ class Earlier:
                 results = [*undo_one(record, self._interrupts)]
             finally:
                 record.close()
-            self._done.add(record.name)  # which may be another one by now
+            self._done.add(record.name)  # undo_one() may have renamed it
             for each in results:
                 if each.outcome == "kept":
                     self.kept.append(Found("record.kept", each.device, why=each.text, record=each.record))
@@ -103,8 +103,8 @@ class Earlier:
                 self._is_busy(record)
 
     def _is_busy(self, record: Record) -> None:
-        """Somebody works on it for longer than this move waits."""
-        with contextlib.suppress(Damaged, OSError):  # it has gone meanwhile
+        """Adds a finding for each device of a record that another process still holds."""
+        with contextlib.suppress(Damaged, OSError):  # removed meanwhile
             sections = record.sections()
             pid = exclusion.mover(sections[0].number(layout.A_PID))
             for name in (s.text(layout.A_IFNAME) for s in movers(sections)):
@@ -119,6 +119,6 @@ class Earlier:
             with NetNS.open(CURRENT if self._source is None else self._source) as netns:  # type: ignore[arg-type]
                 status = os.fstat(netns.fd)
         except (NetDevError, TypeError):
-            return False  # the checks say what is wrong with it
-        theirs = [(s.number(layout.A_DEV), s.number(layout.A_INO)) for s in sections if s.type == layout.SOURCE]
-        return theirs in ([], [(status.st_dev, status.st_ino)])
+            return False  # the checks report it
+        recorded = [(s.number(layout.A_DEV), s.number(layout.A_INO)) for s in sections if s.type == layout.SOURCE]
+        return recorded in ([], [(status.st_dev, status.st_ino)])

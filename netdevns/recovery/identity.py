@@ -1,4 +1,4 @@
-"""Namespaces in a record: how one is recorded, and how it is found again by another process."""
+"""Records the identity of a network namespace, and finds the namespace again in another process."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..system.netns import CURRENT, NETNS_DIR, NetNS
 from . import layout
 
 PID_NS = "/proc/self/ns/pid"
-_WENT = (errno.ENOENT, errno.ESRCH, errno.ENOTDIR)  # it was there a moment ago, or never
-_NOT_OURS = (errno.EACCES, errno.EPERM)  # another user's process, or one that a security module hides
+_GONE = (errno.ENOENT, errno.ESRCH, errno.ENOTDIR)
+_FORBIDDEN = (errno.EACCES, errno.EPERM)  # another user's process, or one that a security module hides
 
 
 def recorded(type_: int, netns: NetNS, socket: Socket) -> list[bytes]:
-    """What a record says of a namespace: how it was named, its cookie and inode, and whose process's it was."""
+    """The section of a namespace: its name, cookie, inode, and the process that it was named by."""
     status = os.fstat(netns.fd)
     pid = _pid_of(netns.where)
     return layout.section(
@@ -34,14 +34,14 @@ def recorded(type_: int, netns: NetNS, socket: Socket) -> list[bytes]:
 
 
 def found(section: layout.Section) -> tuple[NetNS, Socket] | None:
-    """Opens the namespace that a record means, with a socket in it; None: it is gone.
+    """Opens the namespace of a section, with a socket in it; None: it is gone.
 
     Raises:
-        OSError: It cannot be said: something could not be looked at, or the record was written in another pid
-            namespace, of whose processes none may be seen here.
+        OSError: Unknown: a candidate could not be examined, or the record was written in another pid namespace, whose
+            processes are not visible here.
 
-    Inode numbers are reused at once (probe death.inode.reused); SO_NETNS_COOKIE (Linux 5.14) is not (probe
-    death.cookie.unique). Before that, whoever asks has to find the device inside.
+    Inode numbers are reused at once (probe death.inode.reused), SO_NETNS_COOKIE (Linux 5.14) never is (probe
+    death.cookie.unique). Before 5.14, the caller must identify the namespace by the devices in it.
     """
     dev, ino = section.number(layout.A_DEV), section.number(layout.A_INO)
     cookie = section.number(layout.A_COOKIE)
@@ -57,7 +57,7 @@ def found(section: layout.Section) -> tuple[NetNS, Socket] | None:
         try:
             netns = NetNS.open(path)
         except OSError as e:
-            if e.errno not in (*_WENT, errno.EINVAL):  # EINVAL: it is no namespace
+            if e.errno not in (*_GONE, errno.EINVAL):  # EINVAL: not a namespace
                 unseen.keep(e, path)
             continue
         try:
@@ -74,24 +74,24 @@ def found(section: layout.Section) -> tuple[NetNS, Socket] | None:
         raise unseen.why
     if not is_visible(section):
         where = os.fsdecode(section.text(layout.A_WHERE))
-        raise OSError(errno.ESRCH, "it was recorded in another pid namespace, and is to be looked for there", where)
+        raise OSError(errno.ESRCH, "recorded in another pid namespace, and can only be found there", where)
     return None
 
 
 class _Unseen:
-    """What could not be looked at, and may be the namespace.
+    """Candidates that could not be examined, one of which may be the namespace.
 
-    Not so another user's process, which is not what an ordinary user looks for. Root of the machine does: without
-    CAP_SYS_PTRACE, as in many a container, or hindered by a security module, it is refused the namespaces of other
-    users' processes.
+    An ordinary user's namespace is not that of another user's process, so EPERM there means nothing. For root of the
+    machine it does: without CAP_SYS_PTRACE, as in many containers, or under a security module, root cannot examine
+    the namespaces of other users' processes.
 
     Attributes:
-        why: Of the last one; None: there is none.
+        why: The error of the last one; None: all were examined.
     """
 
     def __init__(self) -> None:
         self.why: OSError | None = None
-        self._harmless = _WENT if _is_root_of_machine() else (*_WENT, *_NOT_OURS)
+        self._harmless = _GONE if _is_root_of_machine() else (*_GONE, *_FORBIDDEN)
 
     def note(self, e: OSError, path: str) -> None:
         if e.errno not in self._harmless:
@@ -102,13 +102,13 @@ class _Unseen:
 
 
 def _is_root_of_machine() -> bool:
-    """Whether its user is root, and not of a user namespace: user_namespaces(7), "User and group ID mappings"."""
+    """Whether this is root of the initial user namespace: user_namespaces(7), "User and group ID mappings"."""
     with open("/proc/self/uid_map", "rb") as file:
         return os.geteuid() == 0 and file.read().split() == [b"0", b"0", b"4294967295"]
 
 
 def is_there(section: layout.Section) -> bool:
-    """Whether a namespace can still be found; it is not held meanwhile, which would keep it alive."""
+    """Whether a namespace still exists; closed at once, as an open descriptor would keep it alive."""
     namespace = found(section)
     if namespace is None:
         return False
@@ -123,23 +123,23 @@ def is_orphan(section: layout.Section) -> bool:
 
 
 def is_running(section: layout.Section) -> bool:
-    """Whether the process that a namespace was named by is there. Raises OSError: it cannot be said."""
+    """Whether the process that a namespace was named by still runs. Raises OSError: unknown."""
     pid = section.number(layout.A_OF_PID)
     return pid != 0 and _start_of(pid) == section.number(layout.A_OF_START)
 
 
 def is_visible(section: layout.Section) -> bool:
-    """Whether the processes of here are those that were seen where it was recorded."""
+    """Whether it was recorded in this pid namespace."""
     return os.stat(PID_NS).st_ino == section.number(layout.A_PID_NS)
 
 
 def is_mounted(section: layout.Section) -> bool:
-    """Whether its inode has a place in the file system, so that no process's end is its own."""
+    """Whether it is mounted somewhere, so that it outlives its processes."""
     return any(_mounted(section.number(layout.A_INO)))
 
 
 def _candidates(section: layout.Section, ino: int, unseen: _Unseen) -> Iterator[str]:
-    """Paths where it may be, the likely ones first: only a hint, the identity decides."""
+    """Paths where it may be, the likely ones first; cookie and inode decide."""
     where = os.fsdecode(section.text(layout.A_WHERE))
     yield CURRENT
     if where.startswith("/"):
@@ -151,13 +151,13 @@ def _candidates(section: layout.Section, ino: int, unseen: _Unseen) -> Iterator[
     link = f"net:[{ino}]"
     yield from _leading_to(link, _listed("/proc", "/ns/net", unseen), unseen)
     yield from _mounted(ino)
-    # Held by nothing but a descriptor of some process (probe death.kept-by.descriptor).
+    # It may be kept by a mere descriptor of a process (probe death.kept-by.descriptor).
     for process in _listed("/proc", "/fd", unseen):
         yield from _leading_to(link, _listed(process, "", unseen), unseen)
 
 
 def _leading_to(link: str, paths: Iterator[str], unseen: _Unseen) -> Iterator[str]:
-    """Of links below /proc those with this text. To follow the others could hang: a file of a network's, or FUSE's."""
+    """The links below /proc with this text; to follow others could hang in FUSE or a network file system."""
     for path in paths:
         try:
             if os.readlink(path) == link:
@@ -178,9 +178,9 @@ def _listed(directory: str, suffix: str, unseen: _Unseen) -> Iterator[str]:
 
 
 def _mounted(ino: int) -> Iterator[str]:
-    """Where a file of nsfs is mounted: the fourth field of its line is net:[INODE], the fifth the place.
+    """Where a file of nsfs is mounted: the fourth field of its mountinfo line is net:[INODE], the fifth the path.
 
-    In this mount namespace, and in that of the first process: what is made after this one was copied is there alone.
+    Looks in this mount namespace and in process 1's: mounts made after this one was copied may exist only there.
     """
     for process, root in (("self", ""), ("1", "/proc/1/root")):
         try:
@@ -189,7 +189,7 @@ def _mounted(ino: int) -> Iterator[str]:
         except (FileNotFoundError, PermissionError):
             if not root:
                 raise
-            continue  # another user's
+            continue  # no permission
         for line in lines:
             fields = line.split(b" ")
             if fields[3] == b"net:[%d]" % ino:
@@ -197,7 +197,7 @@ def _mounted(ino: int) -> Iterator[str]:
 
 
 def _unescaped(path: bytes) -> bytes:
-    """White space and backslashes are octal numbers of three digits there (fs/proc_namespace.c, mangle())."""
+    """Decodes \\ooo, as mountinfo writes white space and backslashes (fs/proc_namespace.c, mangle())."""
     first, *others = path.split(b"\\")
     return first + b"".join(bytes([int(other[:3], 8)]) + other[3:] for other in others)
 
@@ -210,10 +210,10 @@ def _pid_of(where: str) -> int:
 
 
 def _start_of(pid: int) -> int:
-    """When a process began, in ticks since boot: with its pid it is unique. 0: there is none, or it has ended."""
+    """When a process started, in ticks since boot: unique together with its pid. 0: it does not run."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # After the name, which is in parentheses and may hold anything: the 3rd and the 22nd field (proc(5)).
+            # Fields 3 and 22 (proc(5)); the name before them, in parentheses, may contain any byte.
             fields = file.read().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return 0

@@ -1,8 +1,8 @@
-"""The form of a record: what another process needs to undo a move whose own process was killed, or to end a loan.
+"""Builds and parses the binary form of records and loans (docs/records.md).
 
-A record is a row of netlink messages: ours (types from RECORD on) say what follows, and the kernel's own, as they were
-dumped, are the snapshot. The last one has a checksum of all before it. A record that is torn, damaged or without a part
-that every record has is reported, not obeyed: `parse` refuses it before anything is done.
+A record is a sequence of netlink messages: our own (types from RECORD on) introduce the kernel's, which are stored as
+they were dumped. The last message holds a checksum of all before it. `parse` rejects a damaged or incomplete record
+before anything is done with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 _NAMESPACE = (A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START, A_PID_NS)
 _LINK = (A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH)
-# What every section of a type has: its numbers, and its texts.
+# The mandatory numbers and texts of each section type.
 _NUMBERS = {
     HEAD: (A_VERSION, A_PID),
     SOURCE: _NAMESPACE,
@@ -49,67 +49,67 @@ _TEXTS = {
     STATE: (A_KIND,),
     LOAN: (A_CONTAINER,),
 }
-# The kernel's messages that follow a section of a type, with the size of what precedes their attributes; the first is
-# the link. Those of STATE are its kind's.
+# The kernel messages that follow DEVICE and UPPER, the link first, with the sizes of their fixed headers. STATE is
+# followed by the messages of its kind.
 _LINK_AND_ADDRESSES = {uapi.RTM_NEWLINK: wire.IFINFOMSG.size, uapi.RTM_NEWADDR: IFADDRMSG.size}
-_ONCE = (HEAD, SOURCE, TARGET)  # how often they are in a record
+_ONCE = (HEAD, SOURCE, TARGET)  # each occurs once in a record
 
 
 class Damaged(ValueError):
-    """A record that is torn, or not ours, or of another version."""
+    """A record is truncated, malformed, of another version, or not ours."""
 
 
 class Section:
-    """One of our messages, with the kernel's messages that follow it."""
+    """One of our messages, with the kernel messages that follow it."""
 
     __slots__ = ("_attrs", "body", "type")
 
     def __init__(self, type_: int, attrs: dict[int, memoryview]) -> None:
         self.type = type_
         self._attrs = attrs
-        self.body = bytearray()  # the kernel's messages
+        self.body = bytearray()  # the kernel messages
 
     def number(self, type_: int) -> int:
         data = self._attrs.get(type_, memoryview(b""))
         if len(data) != U64.size:
-            raise Damaged("a number is missing in it")
+            raise Damaged("a number is missing")
         return int(U64.unpack(data)[0])
 
     def ifindex(self, type_: int) -> int:
         found = self.number(type_)
         if found > 0x7FFFFFFF:
-            raise Damaged("an ifindex in it is none")
+            raise Damaged("invalid ifindex")
         return found
 
     def text(self, type_: int) -> bytes:
         if type_ not in self._attrs:
-            raise Damaged("a name is missing in it")
+            raise Damaged("a name is missing")
         return bytes(self._attrs[type_])
 
     def optional(self, type_: int) -> bytes | None:
         return bytes(self._attrs[type_]) if type_ in self._attrs else None
 
     def parts(self) -> list[bytes]:
-        """As `section` made it."""
+        """The messages, as `section` built them."""
         return section(self.type, {type_: bytes(data) for type_, data in self._attrs.items()}, bytes(self.body))
 
 
 def section(type_: int, attrs: dict[int, int | bytes], *dumped: bytes) -> list[bytes]:
-    """One of our messages; numbers are kept as 64 bits."""
+    """Builds one of our messages, with the kernel messages that follow it; numbers take 64 bits."""
     number, text = NUMBER.pack, wire.attr
     packed = [text(t, v) if isinstance(v, bytes) else number(12, t, v & 0xFFFFFFFFFFFFFFFF) for t, v in attrs.items()]
     return [wire.message(type_, 0, b"".join(packed)), *dumped]
 
 
 def head(preserve: Iterable[str], *, lends: int = 0) -> list[bytes]:
-    """`lends`: the number that the loan has, too, which is written when all has arrived; 0: none is."""
+    """Builds the HEAD section; `lends`: the number of the loan that the move writes at its end, 0: none."""
     attrs: dict[int, int | bytes] = {A_VERSION: VERSION, A_BOOT: boot_id(), A_PRESERVE: " ".join(preserve).encode()}
     attrs[A_PID] = os.getpid()
     return section(HEAD, attrs | {A_LENDS: lends} if lends else attrs)
 
 
 def boot_id() -> bytes:
-    """Of this boot."""
+    """The kernel's id of this boot."""
     fd = os.open(BOOT_ID, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(fd, 64).strip()
@@ -118,74 +118,74 @@ def boot_id() -> bytes:
 
 
 def parse(data: bytes) -> list[Section]:
-    """The sections of a record, END left out, each with all that its type must have.
+    """The sections of a record without END, each with all mandatory parts.
 
     Raises:
-        Damaged: Torn, of another version, or with a part missing or wrong. What the kernel's messages hold is judged as
-            far as their types, and the lengths of their attributes.
+        Damaged: The record is truncated, of another version, or has a missing or malformed part. Of the kernel
+            messages, only types and attribute lengths are checked.
     """
     found: list[Section] = []
     try:
         for type_, at, stop in wire.spans(data):
             if found and found[-1].type == END:
-                raise Damaged("something follows its end")
+                raise Damaged("data after its end")
             if type_ >= RECORD:
                 found.append(Section(type_, wire.attrs(memoryview(data)[at:stop])))
-                if len(found) == 1 and type_ == HEAD:  # before anything else, which may mean something else then
-                    _judge_version(found[0].number(A_VERSION))
+                if len(found) == 1 and type_ == HEAD:  # first: in another version the rest may mean something else
+                    _check_version(found[0].number(A_VERSION))
             elif not found:
-                raise Damaged("it does not begin as a record does")
+                raise Damaged("it has no header")
             else:
                 found[-1].body += data[at - 16 : stop] + bytes(-stop & 3)
             if type_ == END and found[-1].number(A_CHECKSUM) != binascii.crc32(data[: at - 16]):
-                raise Damaged("its checksum is wrong")
+                raise Damaged("wrong checksum")
         if not found or found[0].type != HEAD or found[-1].type != END:
-            raise Damaged("it has no end")
-        _judge(found)
+            raise Damaged("it is truncated")
+        _check(found)
     except wire.Malformed as e:
         raise Damaged(str(e)) from None
     return found[:-1]
 
 
-def _judge_version(version: int) -> None:
+def _check_version(version: int) -> None:
     if version != VERSION:
-        raise Damaged(f"it has the form {version} of records, and this netdevns reads {VERSION}")
+        raise Damaged(f"its format is version {version}, this netdevns reads version {VERSION}")
 
 
-def _judge(sections: list[Section]) -> None:
-    """Raises Damaged, or Malformed, where a part is missing or wrong that the readers of a record rely on."""
+def _check(sections: list[Section]) -> None:
+    """Checks the parts that readers of a record rely on. Raises Damaged, Malformed."""
     for type_ in _ONCE:
         if (count := sum(each.type == type_ for each in sections)) != 1:
-            raise Damaged(f"a part that it must have once is in it {count} times")
+            raise Damaged(f"a section that must occur once occurs {count} times")
     for each in sections:
         for number in _NUMBERS.get(each.type, ()):
             each.number(number)
         for text in _TEXTS.get(each.type, ()):
             each.text(text)
         if each.type in (DEVICE, UPPER):
-            if ifname.why_invalid(each.text(A_IFNAME)):  # which becomes a part of paths below /proc/sys
-                raise Damaged("a name in it is no device's")
+            if ifname.why_invalid(each.text(A_IFNAME)):  # it becomes part of paths below /proc/sys
+                raise Damaged("invalid device name")
             if b"\0" in each.text(A_WANTED):
-                raise Damaged("a name in it has a NUL byte")
+                raise Damaged("NUL byte in a device name")
             each.ifindex(A_IFINDEX)
             each.ifindex(A_ASKED)
-        _judge_dumped(each)
+        _check_dumped(each)
 
 
-def _judge_dumped(section_: Section) -> None:
+def _check_dumped(section_: Section) -> None:
     is_first = section_.type in (DEVICE, UPPER)
     sizes = _LINK_AND_ADDRESSES if is_first else {}
     if section_.type == STATE:
         name = section_.text(A_KIND)
         kind = next((kind for kind in state.KINDS if kind.name.encode() == name), None)
         if kind is None:
-            raise Damaged("a kind of state in it is not known")
+            raise Damaged("unknown kind of state")
         sizes = dict(kind.messages)
     for message in wire.messages(bytes(section_.body)) if sizes else ():
         size = sizes.get(message.type, -1)
         if size < 0 or len(message.body) < size or (is_first and message.type != uapi.RTM_NEWLINK):
-            raise Damaged("a message of the kernel's in it is not what belongs there")
+            raise Damaged("unexpected kernel message")
         wire.attrs(message.body, size)
         is_first = False
     if is_first:
-        raise Damaged("a snapshot is missing in it")
+        raise Damaged("a snapshot is missing")

@@ -1,4 +1,4 @@
-"""A record of a batch, read again: its devices, and the namespaces that they left and went to."""
+"""A record that was read back, with its source and target namespaces open."""
 
 from __future__ import annotations
 
@@ -18,23 +18,21 @@ from .record import load
 from .store import Record
 
 INIT = "/proc/1/ns/net"
-SURVIVING_KINDS = (
-    b"",
-    b"can",
-)  # kinds that outlive their namespace: none of the kernel's making, and CAN's (netns_refund)
-NOT_BACK_YET = "it has not come back to the initial network namespace"
+# Kinds that outlive their namespace: hardware, which has no kind, and CAN (rtnl_link_ops.netns_refund).
+SURVIVING_KINDS = (b"", b"can")
+NOT_BACK_YET = "not back in the initial network namespace yet"
 
 
 class LoadedRecord:
     """One record, its namespaces opened again. A context manager that closes them.
 
     Attributes:
-        plan: The batch, as an undo needs it.
-        members, uppers: The devices, as they were; where they are is still to be found out.
-        where: The namespaces by section type.
-        exclusion: Locks, for whoever is about to change the devices.
+        plan: The batch, for an undo.
+        members, uppers: The devices as they were; not located yet.
+        where: The sections of the namespaces, by type.
+        exclusion: The locks of the devices.
         sides: The namespaces, once they are open.
-        target_is_gone: Whether the target is, then.
+        target_is_gone: Whether the target no longer exists; set by `open`.
     """
 
     sides: Sides
@@ -57,10 +55,10 @@ class LoadedRecord:
         self.exclusion.release()
 
     def open(self, *, is_home: bool) -> bool:
-        """Opens both namespaces; False: the one that the devices came from is gone.
+        """Opens both namespaces; False: the source is gone.
 
-        Where the target died, or with `is_home`, in its place the initial one, which gets what the kernel does not end
-        with the target.
+        If the target is gone, or with `is_home`, the initial namespace takes its place: there the kernel moves the
+        devices that outlive the target.
         """
         source = identity.found(self.where[layout.SOURCE])
         if source is None:
@@ -77,9 +75,14 @@ class LoadedRecord:
         return Recovered(self.record.path, member.host_name, outcome, location, text)
 
 
+def restored_text(unrestorable: str) -> str:
+    """The text of a device that is back; `unrestorable`: the state that it lost, or ""."""
+    return f"restored, without state that nothing can restore: {unrestorable}" if unrestorable else "restored"
+
+
 def _initial(source: NetNS) -> tuple[NetNS, Socket]:
     try:
         init = NetNS.open(INIT)
-    except NetDevError:  # another user's: what fell there is out of sight
+    except NetDevError:  # no permission: devices that returned there cannot be seen
         init = NetNS.open(source)
     return init, Socket(init.fd)

@@ -1,7 +1,4 @@
-"""What a device gets back that was on loan, as far as it is not what any undo puts back: time has passed.
-
-Lifetimes have run on, and routes of others are no longer anybody's business of ours.
-"""
+"""Identifies a lent device and ages its addresses: by the time that a loan ends, lifetimes have run on."""
 
 from __future__ import annotations
 
@@ -17,26 +14,26 @@ FOREVER = uapi.INFINITY_LIFE_TIME
 
 
 def origin(body: memoryview) -> tuple[bytes, ...]:
-    """What of a device nobody can change while it is away: kind, bus and name of its hardware, permanent MAC."""
+    """The attributes of a link that a container cannot change: kind, parent bus and device, permanent MAC."""
     found = wire.attrs(body, wire.IFINFOMSG.size, strict=False)
     info = found.get(uapi.IFLA_LINKINFO)
     kind = wire.text(wire.attrs(info, strict=False).get(uapi.IFLA_INFO_KIND)) if info is not None else b""
-    told = (uapi.IFLA_PARENT_DEV_BUS_NAME, uapi.IFLA_PARENT_DEV_NAME, uapi.IFLA_PERM_ADDRESS)
-    return kind, *(bytes(found.get(type_, b"")) for type_ in told)
+    hardware = (uapi.IFLA_PARENT_DEV_BUS_NAME, uapi.IFLA_PARENT_DEV_NAME, uapi.IFLA_PERM_ADDRESS)
+    return kind, *(bytes(found.get(type_, b"")) for type_ in hardware)
 
 
 def renumbered(link: wire.Link, ifindex: int) -> bytes:
-    """The RTM_NEWLINK of a snapshot for the ifindex that the device has now."""
+    """The RTM_NEWLINK of a snapshot, with the device's present ifindex."""
     body = bytearray(link.body)
     wire.S32.pack_into(body, 4, ifindex)
     return wire.message(uapi.RTM_NEWLINK, 0, bytes(body))
 
 
-# ---- what runs out --------------------------------------------------------------------------------------------------
+# ---- addresses ------------------------------------------------------------------------------------------------------
 
 
 def aged(addresses: bytes, elapsed_s: int) -> bytes:
-    """RTM_NEWADDR messages with what is left of their lifetimes; without those that have run out."""
+    """RTM_NEWADDR messages with their remaining lifetimes; without expired ones."""
     kept = []
     for message in wire.messages(addresses):
         data = bytearray(message.padded())
@@ -47,7 +44,7 @@ def aged(addresses: bytes, elapsed_s: int) -> bytes:
 
 
 def _left(data: bytearray, elapsed_s: int) -> int | None:
-    """Shortens the lifetimes of one message in its place; returns what is left, None: it is valid forever."""
+    """Shortens the lifetimes of one message in place; returns the remaining valid lifetime, None: forever."""
     at, end, left, is_deprecated = 16 + IFADDRMSG.size, wire.NLMSGHDR.unpack_from(data)[0], None, False
     flags_at = 0
     while end - at >= 4:
@@ -72,14 +69,14 @@ def _left(data: bytearray, elapsed_s: int) -> int | None:
     return left
 
 
-def removals(there: bytes, lent: bytes) -> Iterator[bytes]:
-    """The RTM_DELADDR for each of the IPv4 addresses there that was lent."""
-    theirs = locals_of(lent)
-    for message in wire.messages(there):
+def removals(now: bytes, lent: bytes) -> Iterator[bytes]:
+    """An RTM_DELADDR for each IPv4 address of `now` that is also in `lent`."""
+    lent_locals = locals_of(lent)
+    for message in wire.messages(now):
         if (
             message.type == uapi.RTM_NEWADDR
             and message.body[0] == uapi.AF_INET
-            and locals_of(message.padded()) & theirs
+            and locals_of(message.padded()) & lent_locals
         ):
             yield wire.message(uapi.RTM_DELADDR, uapi.NLM_F_ACK, bytes(message.body))
 

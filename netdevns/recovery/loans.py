@@ -1,8 +1,8 @@
-"""Loans: what a container's devices were on the host, kept while it has them, so that they can come home.
+"""Writes and reads loans: the host-side state of a container's devices, kept until the devices return.
 
-JOURNAL_DIR/loan/<container id>, in the form of the records of moves (`journal`), but for nobody to undo: `recover`
-never looks there. Written by the createRuntime hook as the last step of its move; it ends when all its devices are
-home, or did not outlive the container.
+A loan is JOURNAL_DIR/loan/<container id>, in the format of a move's record; `recover` never touches it. The
+createRuntime hook writes it as the last step of its move. It is removed when each of its devices is restored, or was
+deleted with the container.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .record import recorded
 from .store import LONGEST, Journal
 
 FOLDER = recover.LOANS
-PREPARED = "prepared"  # the folder of prepared.py's
-SAMPLE = 2  # loans of others that a hook looks at
+PREPARED = "prepared"  # the folder of prepared.py
+SAMPLE = 2  # loans of other containers that a hook checks
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+@=,")
 
 
 def are_there(directory: str = folders.JOURNAL_DIR, folder: str = FOLDER) -> bool:
-    """Whether there is any loan, or any record of another folder."""
+    """Whether there is any loan, or any record in another folder."""
     try:
         return bool(os.listdir(f"{directory}/{folder}"))
     except OSError:
@@ -37,12 +37,12 @@ def are_there(directory: str = folders.JOURNAL_DIR, folder: str = FOLDER) -> boo
 
 
 def file_name(container: str) -> str:
-    """A container's id as a file name: %2F for "/", and so on; a long one is cut, as the record has all of it."""
+    """A container's id as a file name: percent-encoded, and cut if it is long; the record has the whole id."""
     return _escaped(container)[:LONGEST]
 
 
 def is_cut(container: str) -> bool:
-    """Whether another id may have the same file name."""
+    """Whether the file name is cut, so that another id may have the same one."""
     return len(_escaped(container)) > LONGEST
 
 
@@ -52,7 +52,7 @@ def _escaped(container: str) -> str:
 
 
 def now_ms() -> int:
-    """Of the clock that also runs while the machine sleeps: no lifetime is to become longer by that."""
+    """The time by the clock that also runs in suspend: a lifetime must not grow while the machine sleeps."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
@@ -64,7 +64,7 @@ class Lender:
         container: Its id.
 
     Raises:
-        OSError: The folder of the loans cannot be opened or made: known before anything is moved.
+        OSError: The folder of the loans cannot be opened or created; nothing has been moved yet.
     """
 
     __slots__ = ("_loans", "container", "number", "since_ms")
@@ -73,10 +73,10 @@ class Lender:
         self._loans = Journal(directory, create=True, folder=FOLDER)
         self.container = container
         self.since_ms = now_ms()  # before the snapshots
-        self.number = 0  # of the loan, once it may be there
+        self.number = 0  # identifies the loan, once it may exist
 
     def lend(self, plan: Plan, sides: Sides, members: list[BatchDevice]) -> None:
-        """Writes what was moved. Raises OSError."""
+        """Writes the loan of the devices that were moved. Raises OSError."""
         attrs: dict[int, int | bytes] = {
             layout.A_CONTAINER: self.container.encode("utf-8", "surrogatepass"),
             layout.A_LENT_MS: self.since_ms,
@@ -86,12 +86,12 @@ class Lender:
             head, *rest = recorded(plan, sides, members, [])
             parts = [head, *layout.section(layout.LOAN, attrs), *rest]
             self._loans.write(parts, name=file_name(self.container)).close()
-        except OSError as e:  # whose file is named relative to the directory, if at all
-            self.number = 0  # it is not there
+        except OSError as e:  # names its file relative to the directory, if at all
+            self.number = 0  # it does not exist
             raise OSError(e.errno, e.strerror, self._loans.path) from None
 
     def retract(self) -> None:
-        """Removes the loan again, if it is there: the move was undone."""
+        """Removes the loan if it exists: the move was undone."""
         if self.number:
             recover.retract(self._loans, self.number)
 
@@ -103,24 +103,24 @@ class Lender:
 
 
 def container_of(sections: list[Section]) -> tuple[str, int]:
-    """Whose loan it is, and since when (as `now_ms`). Raises Damaged."""
+    """The container of a loan, and since when it is lent (as `now_ms`). Raises Damaged."""
     for section in sections:
         if section.type == layout.LOAN:
             try:
                 container = section.text(layout.A_CONTAINER).decode("utf-8", "surrogatepass")
             except UnicodeDecodeError:
-                raise Damaged("its container's id is no text") from None
+                raise Damaged("malformed container id") from None
             return container, section.number(layout.A_LENT_MS)
-    raise Damaged("no container is in it")
+    raise Damaged("the container id is missing")
 
 
 def host_names(sections: list[Section]) -> list[bytes]:
-    """The devices of a loan."""
+    """The host names of a loan's devices."""
     return [s.text(layout.A_IFNAME) for s in sections if s.type == layout.DEVICE]
 
 
 def listed(directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | None] | None = None) -> list[Loan]:
-    """What is on loan, as far as the caller may know it. Changes nothing, and is in nobody's way.
+    """Lists lent devices, as far as the caller may read the loans; takes no lock and changes nothing.
 
     Args:
         directory: JOURNAL_DIR.
@@ -142,15 +142,15 @@ def listed(directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | No
                             if devices is None or names[0] in devices:
                                 found.append(Loan(container, names[0], ifindex, names[1], record.path))
                 except (Damaged, OSError):
-                    continue  # `netdevns return` tells what is wrong with it
-    except OSError:  # there is none, or it is not for the caller
+                    continue  # reported by `netdevns return`
+    except OSError:  # no folder, or no permission
         return found
     return found
 
 
 def lines(devices: Collection[str | None]) -> list[str]:
-    """For a message: who has these devices, as far as they are on loan."""
-    said, namespaces = [], prepared()
+    """A line for each of these devices that is on loan: its container, and how to get it back."""
+    found, namespaces = [], prepared()
     for loan in listed(devices=devices):
         if loan.container in namespaces:
             where = f"in the namespace {loan.container} ({loan.record})"
@@ -158,27 +158,27 @@ def lines(devices: Collection[str | None]) -> list[str]:
         else:
             where = f"on loan to container {loan.container} ({loan.record})"
             todo = f"; when it has ended, run `netdevns return {loan.container}`"
-        said.append(f"{loan.device}: {where}{todo}")
-    return said
+        found.append(f"{loan.device}: {where}{todo}")
+    return found
 
 
 def prepared(directory: str = folders.JOURNAL_DIR) -> frozenset[str]:
-    """Which of the loans' containers are namespaces of `netdevns prepare`, as far as the caller may know it."""
+    """The names of prepared namespaces, as far as the caller may read their records."""
     found = set()
     try:
         with Journal(directory, create=False, folder=PREPARED) as opened:
             for record in opened.seen():
-                with contextlib.suppress(Damaged, OSError):  # `recover` tells what is wrong with it
+                with contextlib.suppress(Damaged, OSError):  # reported by `recover`
                     found.add(container_of(record.sections())[0])
-    except OSError:  # there is none, or it is not for the caller
+    except OSError:  # no folder, or no permission
         return frozenset()
     return frozenset(found)
 
 
 def orphans(opened: Journal) -> set[str]:
-    """The names of loans of containers whose first process has ended; of many loans a few, by chance, are looked at.
+    """The names of loans of containers whose first process has ended, in a random sample of the loans.
 
-    A hook pays for this, and a busy host has as many loans as containers: the next hook looks at others.
+    A hook pays for this, and a busy host has as many loans as containers: the next hook checks others.
     """
     found = set()
     for record in opened.seen(_some(opened.names())):
@@ -198,20 +198,20 @@ def _some(all_names: list[str]) -> list[str]:
 
 
 def of_container(opened: Journal, container: str) -> set[str]:
-    """The names of a container's loans. Of the others only those are opened whose containers' names begin alike."""
+    """The names of a container's loans; opens only loans whose file name may be the container's."""
     name, found = file_name(container), set()
     for record in opened.seen(each for each in opened.names() if each == name or each.startswith(f"{name}~")):
         try:
             is_one = container_of(record.sections())[0] == container
         except (Damaged, OSError):
-            is_one = record.name == name  # reported where it is locked
+            is_one = record.name == name  # reported once it is locked
         if is_one:
             found.add(record.name)
     return found
 
 
 def naming(opened: Journal, devices: Collection[bytes]) -> set[str]:
-    """The names of the loans in which one of these devices is. Most are passed over without being decoded."""
+    """The names of loans with one of these devices; most loans are skipped without decoding."""
     found = set()
     for record in opened.seen():
         with contextlib.suppress(Damaged, OSError):  # reported by `netdevns return`

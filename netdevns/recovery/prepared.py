@@ -1,8 +1,8 @@
-"""Namespaces that `netdevns prepare` has made: which they are, and how their devices come home.
+"""Keeps track of the namespaces that `netdevns prepare` made, and returns their devices.
 
-JOURNAL_DIR/prepared/<name> says so of one, in the form of a record without devices; it is held under flock by whoever
-works on the namespace. It is written before the namespace gets its name, so that one whose maker was killed is known.
-What the devices were is in loans, as of a container called as the namespace is.
+JOURNAL_DIR/prepared/<name> identifies one: a record without devices, under flock while a process works on the
+namespace. It is written before the namespace is named, so a namespace whose maker was killed is still known. The
+devices are recorded in loans, under the namespace's name as the container's id.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _IDENTITY = (layout.A_DEV, layout.A_INO, layout.A_COOKIE)
 
 
 class Busy(Exception):
-    """Another process works on that namespace for longer than this one waits."""
+    """Another process holds the namespace for longer than this one waits."""
 
 
 class Prepared:
-    """A namespace that was made; held by the caller until it is closed.
+    """A prepared namespace; locked by the caller until it is closed.
 
     Attributes:
-        name: Its own, below NETNS_DIR.
-        target: What the file says of it.
+        name: Its name below NETNS_DIR.
+        target: Its section in the record.
     """
 
     def __init__(self, record: Record) -> None:
@@ -46,27 +46,27 @@ class Prepared:
         self.target = _target(sections)
 
     def found(self) -> tuple[NetNS, Socket] | None:
-        """It, opened; None: it is gone. Raises OSError, EngineError: that cannot be said."""
+        """Opens it; None: it is gone. Raises OSError, EngineError: it is not known whether it exists."""
         return identity.found(self.target)
 
     def is_of(self, sections: list[Section]) -> bool:
-        """Whether a record is of a move into this namespace, and not into an earlier one of the same name."""
+        """Whether a record's target is this namespace, and not an earlier one of the same name."""
         target = _target(sections)
         return all(target.number(a) == self.target.number(a) for a in _IDENTITY)
 
     def is_open_on(self, fd: int) -> bool:
-        """Whether a descriptor is of it, as long as it lives."""
+        """Whether a descriptor refers to it; valid while it exists (inode numbers are reused)."""
         status = os.fstat(fd)
         return (status.st_dev, status.st_ino) == tuple(self.target.number(a) for a in _IDENTITY[:2])
 
     def remove(self, netns: NetNS | None) -> None:
-        """It loses its name, and is forgotten; what is there under that name by now stays.
+        """Removes its name and its record; another namespace that has taken the name stays.
 
         Args:
-            netns: It, open; None: it is gone.
+            netns: The open namespace; None: it is gone.
 
         Raises:
-            OSError: It has its name still, and is known.
+            OSError: Name and record are still there.
         """
         path = f"{NETNS_DIR}/{self.name}"
         if named_netns.is_unused(path) if netns is None else _is_at(netns, path):
@@ -89,7 +89,7 @@ def _is_at(netns: NetNS, path: str) -> bool:
 
 
 class Namespaces:
-    """All of them; a context manager that closes the folder. Raises OSError: it cannot be opened or made."""
+    """The prepared namespaces; a context manager that closes their folder. Raises OSError: it cannot be opened."""
 
     def __init__(self, directory: str = folders.JOURNAL_DIR) -> None:
         self.directory = directory
@@ -102,7 +102,7 @@ class Namespaces:
         self._opened.close()
 
     def get(self, name: str, patience: Patience) -> Prepared | None:
-        """The one of that name, held; None: there is none. Raises Busy, Damaged, Interrupted, OSError."""
+        """The namespace of that name, locked; None: there is none. Raises Busy, Damaged, Interrupted, OSError."""
         file = loans.file_name(name)
         for record in self._opened.crashed({file}, patience.wait):
             if record.name != file:
@@ -111,7 +111,7 @@ class Namespaces:
             try:
                 found = Prepared(record)
                 if found.name != name:
-                    raise Damaged("it is of another namespace")
+                    raise Damaged("the record of another namespace")
             except BaseException:
                 record.close()
                 raise
@@ -121,7 +121,7 @@ class Namespaces:
         return None
 
     def add(self, name: str, sides: tuple[tuple[int, NetNS, Socket], ...]) -> Prepared:
-        """One that is about to get its name. Raises Busy, OSError."""
+        """Records a namespace that is about to be named. Raises Busy, OSError."""
         parts = layout.head(())
         for type_, netns, socket in sides:
             parts += identity.recorded(type_, netns, socket)
@@ -129,13 +129,13 @@ class Namespaces:
         parts += layout.section(layout.LOAN, attrs | {layout.A_LENT_MS: loans.now_ms()})
         file = loans.file_name(name)
         record = self._opened.write(parts, name=file)
-        if record.name != file:  # somebody was quicker
+        if record.name != file:  # another process recorded the name first
             record.drop()
             raise Busy(name)
         return Prepared(record)
 
     def free(self) -> Iterator[Prepared]:
-        """Those that nobody works on, each held until the next; what is damaged is set aside."""
+        """The unlocked ones, each locked until the next; sets damaged records aside."""
         for record in self._opened.crashed():
             try:
                 yield Prepared(record)
@@ -145,7 +145,7 @@ class Namespaces:
                 record.close()
 
     def seen(self) -> Iterator[Prepared]:
-        """All, held or not, to be looked at alone."""
+        """All, locked or not, for reading only."""
         for record in self._opened.seen():
             try:
                 yield Prepared(record)
@@ -153,7 +153,7 @@ class Namespaces:
                 continue  # `recover` sets it aside
 
     def loans_of(self, prepared: Prepared) -> dict[str, list[Section]]:
-        """Its loans by name, to be looked at. Raises Damaged: which one, and how."""
+        """Its loans by file name, for reading only. Raises Damaged, with the path of the loan."""
         found = {}
         with Journal(self.directory, create=True, folder=loans.FOLDER) as opened:
             for record in opened.seen(loans.of_container(opened, prepared.name)):
@@ -166,7 +166,7 @@ class Namespaces:
         return found
 
     def crashed_of(self, prepared: Prepared) -> set[str]:
-        """The names of the records of moves into it, which may have crashed."""
+        """The file names of the records of moves into it, running or crashed."""
         found = set()
         with Journal(self.directory, create=True) as opened:
             for record in opened.seen():
@@ -174,15 +174,15 @@ class Namespaces:
                     if prepared.is_of(record.sections()):
                         found.add(record.name)
                 except (Damaged, OSError):
-                    continue  # `recover` tells what is wrong with it
+                    continue  # reported by `recover`
         return found
 
     def return_devices(
         self, prepared: Prepared, interrupts: Interrupts | None, patience: Patience, *, forgets: bool
     ) -> Iterator[Recovered]:
-        """Brings all devices of its loans home, out of the living namespace; the last that came first.
+        """Returns the devices of its loans from the live namespace, the last ones that arrived first.
 
-        `forgets`: those of which nothing is found, or that have no home any more.
+        `forgets`: drops the loans of devices that are not found, or whose source is gone.
         """
         with Journal(self.directory, create=True, folder=loans.FOLDER) as opened:
             for _, name in reversed(opened.by_age(loans.of_container(opened, prepared.name))):
@@ -201,19 +201,19 @@ def _returned(
             return
         back = _Return(record, sections, interrupts, forgets=forgets)
     except (Damaged, OSError) as e:
-        yield ignored(record, e, "its devices are in the namespace: look at them")
+        yield ignored(record, e, "inspect its devices, which are in the namespace")
         return
     yield from restored(back)
 
 
 class _Return(Recovery):
-    """The undo of a complete move, which was asked for."""
+    """The undo of a complete move, on request."""
 
     def __init__(
         self, record: Record, sections: list[Section], interrupts: Interrupts | None, *, forgets: bool
     ) -> None:
         super().__init__(record, sections, interrupts)
-        self.lends = 0  # this record is the loan
+        self.lends = 0  # this record is itself the loan
         self.is_to_be_undone = True
         self._forgets = forgets
         self._since_ms = loans.container_of(sections)[1]
@@ -222,12 +222,12 @@ class _Return(Recovery):
         narrow(self.plan, self.plan.view(self.members), self.members, self._since_ms)
 
     def _without_source(self) -> list[Recovered]:
-        """It is not left to end with the namespace that it is in."""
-        text = "the namespace that it came from is gone; it stays where it is: move it, then use --force"
+        """Keeps the namespace while it holds such a device, which would end with it."""
+        text = "its source namespace is gone; the device stays where it is: move it, then use --force"
         results = [
             self.recovered(m, "kept", "target", text)
             if self._is_there(m) and not self._forgets
-            else self.recovered(m, "gone", "unknown", "the namespace that it came from is gone")
+            else self.recovered(m, "gone", "unknown", "its source namespace is gone")
             for m in self.members
         ]
         return self._end(results)
@@ -242,9 +242,9 @@ class _Return(Recovery):
     def _outcome(self, member: BatchDevice, left: Left | None) -> Recovered:
         result = super()._outcome(member, left)
         if left is not None and left.missing == (f"ifindex {member.link.ifindex}",):  # another device has it
-            return self.recovered(member, "undone", "source", "it is back, under another ifindex: its own is taken")
+            return self.recovered(member, "undone", "source", "restored, with another ifindex: the old one is taken")
         if result.outcome == "gone" and not (self.target_is_gone or member.ended or self._forgets):
-            text = f"{result.text}: somebody has moved or deleted it; look for it, or let --force forget it"
+            text = f"{result.text}: it was moved on or deleted; find it, or use --force to forget it"
             return self.recovered(member, "kept", "unknown", text)
         return result
 

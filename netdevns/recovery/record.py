@@ -1,4 +1,4 @@
-"""A batch as a record: all that an undo needs, with the kernel's own bytes of the snapshots; and read again."""
+"""Writes a batch as a record, with all that an undo in another process needs, and reads it back."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .store import Journal, Record
 
 
 class Recorder:
-    """Writes a batch's record into a folder, and ends it: the mover is handed one."""
+    """Writes the record of a batch into a folder, and removes or keeps it at the end."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._record: Record | None = None
 
     def write(self, plan: Plan, sides: Sides, members: list[BatchDevice], uppers: list[BatchDevice]) -> None:
-        """Instead of what was written before. Raises OSError, with the path."""
+        """Writes the record, in place of an earlier one. Raises OSError, with the path."""
         try:
             self._record = self._journal.write(recorded(plan, sides, members, uppers), self._record)
         except OSError as e:
@@ -30,7 +30,7 @@ class Recorder:
             raise OSError(e.errno or errno.EIO, e.strerror, path) from None
 
     def end(self, *, keep: bool) -> bool:
-        """What it would undo is done or undone; or it is left to `recover`. Whether it is."""
+        """Removes the record, or keeps it for `recover`; returns whether it was kept."""
         if self._record is None:
             return False
         if keep:
@@ -40,7 +40,7 @@ class Recorder:
 
 
 def recorded(plan: Plan, sides: Sides, members: list[BatchDevice], uppers: list[BatchDevice]) -> list[bytes]:
-    """A record's content: the devices of a batch, and those on top of them that only move along in an undo."""
+    """The content of a record: the devices of a batch, and the upper devices that an undo restores in the source."""
     parts = layout.head(plan.preserve, lends=plan.lends)
     parts += identity.recorded(layout.SOURCE, sides.source, sides.source_socket)
     parts += identity.recorded(layout.TARGET, sides.target, sides.target_socket)
@@ -54,7 +54,7 @@ def recorded(plan: Plan, sides: Sides, members: list[BatchDevice], uppers: list[
 
 
 def load(sections: list[Section]) -> Plan:
-    """The batch of a record that was judged: its devices, as they were, and those on top of them. Raises Damaged."""
+    """The batch of a parsed record: its devices and upper devices as they were. Raises Damaged."""
     plan = Plan([], True)
     plan.devices = [_device(s) for s in sections if s.type == layout.DEVICE]
     plan.uppers = [_device(s) for s in sections if s.type == layout.UPPER]
@@ -76,7 +76,7 @@ def _device_section(type_: int, device: BatchDevice) -> list[bytes]:
 
 
 def _device(section: Section) -> BatchDevice:
-    """A device out of a record, of which `layout.parse` has judged the parts. Raises Damaged: of what they hold."""
+    """The device of a section that `layout.parse` has checked. Raises Damaged: its snapshot is malformed."""
     host_name = os.fsdecode(section.text(layout.A_HOST_NAME))
     names = section.text(layout.A_IFNAME), section.text(layout.A_WANTED)
     try:
@@ -85,7 +85,7 @@ def _device(section: Section) -> BatchDevice:
         device = BatchDevice(host_name, *names, wire.Link(first.body), section.ifindex(layout.A_IFINDEX))
         device.load(link, bytes(section.body[len(link) :]))
     except EngineError as e:
-        raise Damaged(f"a snapshot in it is damaged: {lookups.format_error(e)}") from None
-    device.depth = min(section.number(layout.A_DEPTH), 0xFFFFFFFF)  # as csrc/record.c: an order, whatever it says
+        raise Damaged(f"malformed snapshot: {lookups.format_error(e)}") from None
+    device.depth = min(section.number(layout.A_DEPTH), 0xFFFFFFFF)  # only orders the devices; as in csrc/record.c
     device.ask_ifindex(section.ifindex(layout.A_ASKED), unsure=bool(section.number(layout.A_UNSURE)))
     return device

@@ -1,6 +1,6 @@
-"""Undoing a move whose process was killed, by its record: by looking where each device is.
+"""Recovers crashed moves from their records: finds each device and restores it in the source.
 
-`recover` can be repeated, and run beside another one or a live move: a record is locked by whoever works on it.
+Recovery can be repeated, and can run beside another one or a live move: the process that works on a record locks it.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from ..system.interrupts import Interrupts, Patience, until_interrupted
 from ..text import quote
 from . import layout
 from .layout import Damaged, Section
-from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord
+from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord, restored_text
 from .store import ASIDE, TRIES, Journal, Record
 
 LOANS = "loan"  # the folder of the loans
-BEFORE_BOOT = "a record of before the last boot, which reset its devices"
+BEFORE_BOOT = "its record is older than the last boot, which reset the device"
 
 
 def undo_crashed(
     directory: str, *, interrupts: Interrupts | None = None, only: Collection[str] | None = None
 ) -> list[Recovered]:
-    """`api.recover`; with a command's `interrupts`, a signal ends it between two records, and it needs its locks.
+    """Implements `api.recover`.
 
-    `only`: the records of these names.
+    `interrupts`: the signals of a command, which end this between two records; the locks are then mandatory.
+    `only`: the records with these file names.
 
     Raises:
-        OSError: The directory cannot be opened, or is not the caller's own; or its locks cannot be used: nothing was
+        OSError: The directory cannot be opened, or belongs to another user; or the locks cannot be used. Nothing was
             touched.
     """
     try:
@@ -54,7 +55,7 @@ def undo_crashed(
 
 
 def pending(directory: str | os.PathLike[str]) -> tuple[list[str], int, list[str]]:
-    """A line for each crashed record, how many moves are running, and a line for each that is set aside."""
+    """A line for each crashed move, the number of running moves, and a line for each record that was set aside."""
     path = os.fspath(directory)
     try:
         with Journal(path, create=False) as opened:
@@ -73,7 +74,7 @@ def _set_aside(directory: str) -> list[str]:
             return [_line(record) for record in opened.seen()]
     except FileNotFoundError:
         return []
-    except OSError as e:  # the records are to be listed all the same
+    except OSError as e:  # must not hide the other records
         return [f"{e.filename}: {e.strerror}"]
 
 
@@ -81,7 +82,7 @@ def _line(record: Record) -> str:
     try:
         devices = ", ".join(f"{_label(s)} -> {_wanted(s)}" for s in movers(record.sections()))
     except (Damaged, OSError) as e:
-        devices = str(e.strerror if isinstance(e, OSError) else e)  # the path stands in front of it
+        devices = str(e.strerror if isinstance(e, OSError) else e)  # the line begins with the path
     return f"{record.path}: {devices}"
 
 
@@ -98,12 +99,12 @@ def _wanted(section: Section) -> str:
 
 
 def _recovered(opened: Journal, interrupts: Interrupts | None, only: Collection[str] | None) -> Iterator[Recovered]:
-    """Works on all crashed records; a signal that waits ends that between two of them."""
+    """Undoes all crashed moves, until a signal is pending."""
     done: set[str] = set()
     yield from each_of(_noted(opened.crashed(only), done), interrupts, undo_one)
     if only is not None:
         return
-    # What is held although its mover has ended is another recovery's: whoever calls this one wants it to be over.
+    # A record whose mover has ended, but which is locked, belongs to another recovery: wait until that is done.
     others = _of_ended_movers(opened) - done
     if others:
         held = opened.crashed(others, until_interrupted(exclusion.WAIT_S, interrupts))
@@ -117,7 +118,7 @@ def _noted(records: Iterator[Record], done: set[str]) -> Iterator[Record]:
     for record in records:
         done.add(record.name)
         yield record
-        done.add(record.name)  # it may have another one by now
+        done.add(record.name)  # renamed meanwhile, if the undo failed
 
 
 def each_of(
@@ -125,15 +126,15 @@ def each_of(
     interrupts: Interrupts | None,
     work: Callable[[Record, Interrupts | None], Iterator[Recovered]],
 ) -> Iterator[Recovered]:
-    """Works on one record after another, and closes it; from a signal on it only says what was not looked at."""
+    """Applies `work` to each record and closes it; once a signal is pending, reports the rest as not checked."""
     for record in records:
         try:
             if interrupts is not None and (name := interrupts.name):
-                yield from not_looked_at(record, name)
+                yield from not_checked(record, name)
             else:
                 yield from work(record, interrupts)
-        except Exception as e:  # whatever is in one, the others go on
-            text = f"an error inside netdevns: {type(e).__name__}: {e}; the file is kept: please report it"
+        except Exception as e:  # one record must not stop the others
+            text = f"internal error: {type(e).__name__}: {e}; the file is kept; please report this"
             yield from _kept(record, text)
         finally:
             record.close()
@@ -148,15 +149,15 @@ def _of_ended_movers(opened: Journal) -> set[str]:
     return found
 
 
-def not_looked_at(record: Record, signal: str) -> Iterator[Recovered]:
-    """Its devices, of which nothing was done: a signal ended the command before."""
-    return _kept(record, f"not looked at: interrupted by {signal}")
+def not_checked(record: Record, signal: str) -> Iterator[Recovered]:
+    """Reports the devices of a record that was left untouched after a signal."""
+    return _kept(record, f"not checked: interrupted by {signal}")
 
 
 def _kept(record: Record, text: str) -> Iterator[Recovered]:
     try:
         devices: list[str | None] = [_label(s) for s in movers(record.sections())]
-    except (Damaged, OSError):  # the next call says what is wrong with it
+    except (Damaged, OSError):  # reported by the next call
         devices = [None]
     yield from (Recovered(record.path, device, "kept", "unknown", text) for device in devices)
 
@@ -172,38 +173,41 @@ def undo_one(record: Record, interrupts: Interrupts | None) -> Iterator[Recovere
             return
         recovery = Recovery(record, sections, interrupts)
     except (Damaged, OSError) as e:
-        yield ignored(record, e, "its devices are where its move left them: look at them")
+        yield ignored(record, e, "inspect its devices, which are where the move left them")
         return
     yield from restored(recovery)
 
 
 def restored(recovery: Recovery) -> Iterator[Recovered]:
-    """What it restores, or why it cannot, of each device."""
+    """Runs a recovery: a result for each device, also when the kernel or the locks fail."""
     path = recovery.record.path
     with recovery:
         try:
             yield from recovery.run()
             return
         except EngineError as e:
-            text = f"the kernel could not be asked: {lookups.format_error(e)}; the record is kept"
-        except OSError as e:  # of the locks, or of a file that says where a namespace is: before the undo
+            text = f"netlink request failed: {lookups.format_error(e)}; the record is kept"
+        except OSError as e:  # from the locks, or from the search for a namespace: before the undo
             text = f"{e.filename or path}: {e.strerror}; the record is kept"
         yield from (recovery.recovered(m, "kept", "unknown", text) for m in recovery.members)
 
 
 def ignored(record: Record, e: Damaged | OSError, then: str) -> Recovered:
-    """Sets a record aside that nothing can be done by, so that it is reported once; one that cannot be read is kept."""
+    """Sets an unusable record aside, so that it is reported once; keeps one that cannot be read.
+
+    `then`: the step to take before the file is removed.
+    """
     path = record.path
     if isinstance(e, OSError):
-        text = f"cannot be read: {e.filename or path}: {e.strerror}; it is kept"
+        text = f"cannot read {e.filename or path}: {e.strerror}; the record is kept"
         return Recovered(path, None, "kept", "unknown", text)
     aside = record.set_aside()
     file = "the file, which was set aside" if aside else "the file"
-    return Recovered(aside or path, None, "kept", "unknown", f"not obeyed: {e}; {then}, then remove {file}")
+    return Recovered(aside or path, None, "kept", "unknown", f"record ignored: {e}; {then}, then remove {file}")
 
 
 def retract(opened: Journal, number: int) -> None:
-    """Removes the loan with the number of a move that was undone; a warning says where that is impossible."""
+    """Removes the loan of a move that was undone, found by its number; warns if it cannot."""
     try:
         found = set()
         for record in opened.seen():
@@ -217,23 +221,23 @@ def retract(opened: Journal, number: int) -> None:
 
 
 def _may_be_left(path: str, e: OSError) -> None:
-    text = f"{path}: a loan of the move that was undone may be there, and cannot be removed: {e.strerror}"
+    text = f"{path}: cannot remove the loan of the undone move: {e.strerror}; remove it if it exists"
     warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def _lends(head: Section) -> int:
-    """The number of the loan that a move makes, or that was made by it; 0: none."""
+    """The number of the loan that belongs to a move; 0: none."""
     return head.number(layout.A_LENDS) if head.optional(layout.A_LENDS) is not None else 0
 
 
 class Recovery(LoadedRecord):
-    """One record of a move that was killed."""
+    """The recovery of one crashed move."""
 
     def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None) -> None:
         super().__init__(record, sections, interrupts)
         self.lends = _lends(sections[0])
-        # What was to be carried over cannot be compared: a move that was asked for it, and killed, is not complete. Nor
-        # is a hook's: no container starts without it, and whether there is a loan is not known.
+        # A killed move with `preserve` counts as incomplete: preserved state cannot be compared. So does a killed
+        # hook's: its container does not start, and its loan may be missing.
         self.is_to_be_undone = record.is_to_be_undone or bool(self.lends) or sections[0].text(layout.A_PRESERVE) != b""
 
     def run(self) -> Iterator[Recovered]:
@@ -253,7 +257,7 @@ class Recovery(LoadedRecord):
         self.exclusion.arrive(self.sides.target, {m.target_ifindex for m in self.members})
         if not self.is_to_be_undone and all(map(self._is_complete, self.members)):
             self.record.drop()
-            yield from (self.recovered(m, "complete", "target", "it had arrived completely") for m in self.members)
+            yield from (self.recovered(m, "complete", "target", "the move was complete") for m in self.members)
             return
         for member in everyone:
             member.touched = True
@@ -266,39 +270,38 @@ class Recovery(LoadedRecord):
 
     def _without_source(self) -> list[Recovered]:
         self.record.drop()
-        text = "the namespace that it came from is gone; it stays where it is"
+        text = "its source namespace is gone; the device stays where it is"
         return [self.recovered(m, "gone", "unknown", text) for m in self.members]
 
     def _due(self) -> None:
-        """What is to be restored, once the devices are locked: all of a record."""
+        """Narrows the plan to the state that is due, once the devices are locked; a crashed move: all of it."""
 
     def _retract(self) -> None:
         directory = self.record.directory
         try:
             with Journal(directory, create=False, folder=LOANS) as opened:
                 retract(opened, self.lends)
-        except (FileNotFoundError, NotADirectoryError):  # so it could not be written either
+        except (FileNotFoundError, NotADirectoryError):  # no folder, no loan
             return
         except OSError as e:
             _may_be_left(e.filename, e)
 
     def _end(self, results: list[Recovered]) -> list[Recovered]:
-        """Drops the record, or leaves it for another try, or sets it aside after the last one."""
+        """Drops the record if all is restored; otherwise keeps it for another try, after the last one sets it aside."""
         kept = [each for each in results if each.outcome == "kept"]
         if not kept:
             self.record.drop()
             return results
-        if any(each.text == NOT_BACK_YET for each in kept):  # the kernel's own time is no try
+        if any(each.text == NOT_BACK_YET for each in kept):  # waiting for the kernel does not count as a try
             self.record.close()
             return results
         aside = self.record.tried()
         path = aside or self.record.path
-        why = f"; tried {TRIES} times and set aside: restore it by hand, then remove the file" if aside else ""
-
+        why = f"; set aside after {TRIES} tries: restore it by hand, then remove the file" if aside else ""
         return [Recovered(path, x.device, x.outcome, x.location, x.text + (why if x in kept else "")) for x in results]
 
     def _find(self, member: BatchDevice) -> None:
-        """By ifindex and name; or by what it is: renamed by somebody, or on its way under a passing name."""
+        """Finds a device by ifindex and name, or else by its properties: it may have been renamed, or be in transit."""
         member.find(self.sides.source_socket, self.sides.target_socket)
         if member.place == PLACE_GONE:
             Places(self.sides, self.members).search(member)
@@ -317,17 +320,15 @@ class Recovery(LoadedRecord):
 
     def _outcome(self, member: BatchDevice, left: Left | None) -> Recovered:
         if left is None:
-            return self.recovered(member, "undone", "source", "it is back as it was")
+            return self.recovered(member, "undone", "source", restored_text(""))
         if member.ended:
             return self.recovered(member, "gone", "gone", ", ".join(left.missing))
         if left.missing == tuple(member.unrestorable):
-            return self.recovered(
-                member, "undone", "source", f"it is back, for good without: {', '.join(left.missing)}"
-            )
+            return self.recovered(member, "undone", "source", restored_text(", ".join(left.missing)))
         if left.location == "gone" and self.target_is_gone and member.link.kind in SURVIVING_KINDS:
             return self.recovered(member, "kept", "unknown", NOT_BACK_YET)
         if left.location == "gone":
-            how = "it ended with the namespace that it was in" if self.target_is_gone else "it is in neither namespace"
+            how = "deleted with its namespace" if self.target_is_gone else "in neither namespace"
             return self.recovered(member, "gone", "gone", how)
         return self.recovered(member, "kept", left.location, f"not as before: {', '.join(left.missing)}")
 

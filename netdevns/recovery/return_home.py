@@ -1,4 +1,4 @@
-"""One loan: the devices that a container had, found again by their hardware, and restored where they came from."""
+"""Restores the devices of one loan: finds them by their hardware and brings them back to their source."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ from ..system.interrupts import Interrupted, Interrupts
 from ..text import quote
 from . import identity, layout, loan_state, loans
 from .layout import Section
-from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord
+from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord, restored_text
 from .store import Journal, Record
 
-TRIES = 5  # to put a device right that udev or NetworkManager is renaming at the same time
+TRIES = 5  # udev or NetworkManager may be renaming the device at the same time
 PAUSE_S = 0.05
-LIVES_ON = "the network namespace of its container lives on, and it stays there"
-LEFT_AGAIN = "it left again meanwhile"
+LIVES_ON = "its container's network namespace still exists; the device stays there"
+LEFT_AGAIN = "it left again while it was being restored"
 
 
 @dataclass(slots=True)
 class _Found:
-    """A device that is back.
+    """A lent device that is back.
 
     Attributes:
-        link: As it is now.
-        is_home: Whether it is in the namespace that it came from, and not elsewhere in the initial one.
+        link: Its present link.
+        is_home: Whether it is in its source, and not elsewhere in the initial namespace.
+        missing: The settings that could not be restored.
     """
 
     link: wire.Link
     is_home: bool
-    missing: list[str] = dataclasses.field(default_factory=list)  # what could not be given back
+    missing: list[str] = dataclasses.field(default_factory=list)
 
 
 class ReturnHome(LoadedRecord):
@@ -54,14 +55,14 @@ class ReturnHome(LoadedRecord):
         super().__init__(record, sections, interrupts)
         self.interrupts = interrupts
         self.since_ms = since_ms
-        self.lent = self.plan.view(self.members)  # what the loan says
-        self.init: Socket | None = None  # where that is another namespace than the source
-        self.alike: dict[BatchDevice, list[bytes]] = {}  # names of several that it may be, by the last look
+        self.lent = self.plan.view(self.members)  # the devices as the loan records them
+        self.init: Socket | None = None  # in the initial namespace, unless that is the source
+        self.alike: dict[BatchDevice, list[bytes]] = {}  # the names of several candidates, at the last look
 
     def run(self, opened: Journal, sections: list[Section], wait_s: float, is_ending: bool) -> Iterator[Recovered]:
         if not self.open(is_home=True):
             self.record.drop()
-            text = "the namespace that it came from is gone; it stays where it is"
+            text = "its source namespace is gone; the device stays where it is"
             yield from (self.recovered(m, "gone", "unknown", text) for m in self.members)
             return
         self.init = None if self.sides.source.same(self.sides.target) else self.sides.target_socket
@@ -69,7 +70,7 @@ class ReturnHome(LoadedRecord):
         try:
             found = self._take()
         except (Busy, Interrupted) as e:
-            words = f"it {e.words}" if isinstance(e, Busy) else f"not looked at: interrupted by {e.name}"
+            words = f"it {e.words}" if isinstance(e, Busy) else f"not checked: interrupted by {e.name}"
             where = "source" if isinstance(e, Busy) else "unknown"
             yield from (self.recovered(m, "kept", where, words) for m in self.members)
             return
@@ -80,7 +81,7 @@ class ReturnHome(LoadedRecord):
         yield from (results[m] for m in self.members)
 
     def _end(self, opened: Journal, sections: list[Section], kept: list[bytes]) -> None:
-        """Drops the loan, or leaves in it what is not home yet: the others are nobody's on loan any more."""
+        """Drops the loan, or shortens it to the devices that are not restored yet."""
         if not kept:
             self.record.drop()
         elif len(kept) < len(self.members):
@@ -89,18 +90,18 @@ class ReturnHome(LoadedRecord):
             try:
                 opened.write([part for s in left for part in s.parts()], self.record).close()
             except OSError:
-                self.record.close()  # as it is: they are looked at once more the next time
+                self.record.close()  # unchanged: the next call looks at the restored ones once more
 
-    # ---- where are they? ----
+    # ---- finding the devices ----
 
     def _wait(self, wait_s: float, is_ending: bool) -> bool:
-        """Until all are found, or will not be; returns whether their namespace lives on."""
+        """Waits until all are found or cannot come back; returns whether absent ones' namespace still exists."""
         end = time.monotonic() + wait_s
         target, pause_s = self.where[layout.TARGET], 0.01
         while True:
             absent = [m for m in self.members if m not in self._look()]
             is_alive = bool(absent) and identity.is_there(target)
-            # Where it is mounted, no process's end will be its own.
+            # A mounted namespace outlives the container's processes.
             is_settled = is_alive and not (is_ending and not identity.is_mounted(target))
             is_settled |= not is_alive and not any(m.link.kind in SURVIVING_KINDS for m in absent)
             left_s = end - time.monotonic()
@@ -111,7 +112,7 @@ class ReturnHome(LoadedRecord):
             time.sleep(pause_s)
 
     def _take(self) -> dict[BatchDevice, _Found]:
-        """Who is back, once no other mover has them. Raises Busy, Interrupted."""
+        """The devices that are back, locked. Raises Busy, Interrupted."""
         while True:
             found = self._look()
             home = {device.link.ifindex for device in found.values() if device.is_home}
@@ -121,7 +122,7 @@ class ReturnHome(LoadedRecord):
                 return found
 
     def _look(self) -> dict[BatchDevice, _Found]:
-        """Who is in the source, or in the initial namespace."""
+        """The devices that are in the source, or in the initial namespace."""
         there = [_Found(link, True) for link in lookups.links(self.sides.source_socket)]
         if self.init is not None:
             there += [_Found(link, False) for link in lookups.links(self.init)]
@@ -142,17 +143,17 @@ class ReturnHome(LoadedRecord):
             return self.recovered(member, "kept", "target", LIVES_ON)
         several = " or ".join(map(quote.shown, self.alike.get(member, ())))
         if member.link.kind in SURVIVING_KINDS:
-            text = f"it is {several}, which nothing tells apart" if several else NOT_BACK_YET
+            text = f"it is {several}, which cannot be told apart" if several else NOT_BACK_YET
             return self.recovered(member, "kept", "unknown", text)
-        text = f"{member.link.kind.decode()}: it ended with its container"
+        text = f"{member.link.kind.decode()}: deleted with its container"
         if several:
-            return self.recovered(member, "gone", "unknown", f"{text}, or is {several}, which nothing tells apart")
+            return self.recovered(member, "gone", "unknown", f"{text}, or is {several}, which cannot be told apart")
         return self.recovered(member, "gone", "gone", text)
 
-    # ---- what is theirs ----
+    # ---- restoring them ----
 
     def _restore(self, members: list[BatchDevice]) -> dict[BatchDevice, Recovered]:
-        """Tries again where somebody else's hands were on a device at the same moment."""
+        """Restores devices; tries again where another process is changing one."""
         results: dict[BatchDevice, Recovered] = {}
         for attempt in range(TRIES):
             found = self._look()
@@ -171,12 +172,12 @@ class ReturnHome(LoadedRecord):
         return results
 
     def _free_names(self, found: Mapping[BatchDevice, _Found]) -> None:
-        """Devices that have each other's names get passing ones."""
+        """Gives temporary names to devices that have each other's names."""
         wanted = {m.ifname for m in found}
         for member, device in found.items():
             if device.link.name != member.ifname and device.link.name in wanted:
-                passing = b"nd%d" % device.link.ifindex
-                self._try(device, "a passing name", wire.rename_message(device.link.ifindex, passing))
+                temporary_name = b"nd%d" % device.link.ifindex
+                self._try(device, "temporary name", wire.rename_message(device.link.ifindex, temporary_name))
 
     def _socket(self, device: _Found) -> Socket:
         return self.sides.source_socket if device.is_home or self.init is None else self.init
@@ -192,23 +193,23 @@ class ReturnHome(LoadedRecord):
             device.missing.append(f"{what}: {lookups.format_error(e)}")
 
     def _prepare(self, member: BatchDevice, device: _Found) -> bool:
-        """What must be right before an undo finds it and goes on; False: it must stay as it is."""
+        """Sets the name and MAC by which the undo finds it; False: its name is taken, so nothing is changed."""
         link, ifname = device.link, member.ifname
         holder = lookups.link(self.sides.source_socket, name=ifname)
         if holder is not None and not (device.is_home and holder.ifindex == link.ifindex):
             device.missing.append(
-                f'the name "{quote.shown(ifname)}" is taken by {_called(holder, ifname)}: '
+                f'name "{quote.shown(ifname)}" is taken by {_called(holder, ifname)}: '
                 "free it, then run `netdevns return`"
             )
             return False
         requests = link_settings.mac_request(member.link, link)  # the undo sets the rest
         if requests or link.name != ifname:
-            # Some drivers take no MAC, and kernels before 6.2 no name, while it is up.
+            # While a device is up, some drivers refuse a MAC, and kernels before 6.2 a name.
             requests.insert(0, ("state down", wire.down_message(link.ifindex)))
         if link.name != ifname:
-            # Of an earlier try: a rename changes their labels.
+            # An earlier try may have restored addresses, whose labels a rename would change.
             requests += [
-                ("an address", r)
+                ("remove address", r)
                 for r in loan_state.removals(self._addresses(device), self.lent.addresses[member.link.ifindex])
             ]
         for what, request in requests:
@@ -221,7 +222,7 @@ class ReturnHome(LoadedRecord):
         member.touched = True
         return True
 
-    # ---- results ----
+    # ---- the results ----
 
     def _outcome(self, member: BatchDevice, device: _Found, left: Left | None) -> Recovered:
         renumbered = f"ifindex {member.link.ifindex}"
@@ -229,8 +230,7 @@ class ReturnHome(LoadedRecord):
         lost = [words for words in lost if words != renumbered and words not in member.unrestorable]
         if not lost:
             without = ", ".join(member.unrestorable)
-            text = f"it is back, for good without: {without}" if without else "it is back as it was"
-            return self.recovered(member, "undone", "source", text)
+            return self.recovered(member, "undone", "source", restored_text(without))
         name = left.name if left and left.name else os.fsdecode(device.link.name)
         where = left.location if left else "source" if device.is_home else "init"
         text = f"not as before, and named {quote.printable(name)}: {', '.join(lost)}"
@@ -238,9 +238,9 @@ class ReturnHome(LoadedRecord):
 
 
 def narrow(plan: Plan, lent: View, members: list[BatchDevice], since_ms: int) -> None:
-    """The plan of an undo: what a loan says of these devices, with the time that has passed since.
+    """Prepares the plan of an undo: the lent state of these devices, aged by the time since.
 
-    Without what is others', or of devices that are not in it: that is left alone.
+    State of other devices, and of devices that are not among these, is left alone.
     """
     elapsed_s = -((since_ms - loans.now_ms()) // 1000)  # rounded up
     ended: set[bytes] = set()
@@ -254,14 +254,14 @@ def narrow(plan: Plan, lent: View, members: list[BatchDevice], since_ms: int) ->
 
 
 def is_alike(was: wire.Link, now: wire.Link) -> bool:
-    """Whether it can be the same hardware; or, where the kernel says nothing of that, what shares its kind."""
+    """Whether both may be the same device: equal hardware as far as the kernel reports it, kind, and MAC length."""
     if loan_state.origin(was.body) != loan_state.origin(now.body) or len(was.mac) != len(now.mac):
         return False
     return was.kind not in SHARE_A_MAC or was.data == now.data
 
 
 def may_be(was: wire.Link, now: wire.Link) -> bool:
-    """Whether it is that device: by its hardware, or by its MAC where the kernel says nothing of that."""
+    """Whether both are the same device: by hardware, or by MAC where the kernel reports no hardware."""
     return is_alike(was, now) and (any(loan_state.origin(was.body)[1:]) or _has_mac_of(was, now))
 
 

@@ -1,9 +1,9 @@
-"""Gives devices that were on loan to a container their own again: `poststop`, `netdevns return`, the next hook.
+"""Restores devices returned by ended containers: for `poststop`, `netdevns return` and the next hook.
 
-When a network namespace dies, the kernel throws a physical device into the initial one: down, under the name that it
-had there (or dev<ifindex>), without addresses, with whatever MTU, MAC or flags it was given; what was made by software
-dies with it. Each is found by what the loan says of its hardware, never by its name alone. Nothing is taken out of a
-namespace that lives on. Can be repeated; a loan is kept until all its devices are home, or gone.
+When a network namespace dies, the kernel moves a physical device to the initial one: down, under its last name (or
+dev<ifindex>), without addresses, with the MTU, MAC and flags that the container gave it. It deletes virtual devices.
+A device is found by the hardware that its loan records, never by its name alone. Nothing is taken out of a live
+namespace. Every call can be repeated; a loan is kept until each of its devices is restored or gone.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from .record import load
 from .return_home import LEFT_AGAIN, LIVES_ON, PAUSE_S, ReturnHome, may_be
 from .store import Journal, Record
 
-WAIT_S = 5.0  # for the kernel, which cleans a dead namespace up in its own time: mostly less than 0.2 s
-BEFORE_BOOT = "a loan of before the last boot, which reset its devices"
+WAIT_S = 5.0  # for the kernel's cleanup of a dead namespace, which mostly takes less than 0.2 s
+BEFORE_BOOT = "its loan is older than the last boot, which reset the device"
 
 
 def return_loans(
@@ -42,24 +42,24 @@ def return_loans(
     is_ending: bool = False,
     interrupts: Interrupts | None = None,
 ) -> list[Recovered]:
-    """Gives devices their own again.
+    """Restores lent devices that are back.
 
     Args:
         directory: JOURNAL_DIR.
-        container: Only what this one had.
+        container: Only this container's loans.
         devices: Only loans that name one of these.
-        only: Only the loans of these names.
-        has_arrived: Only loans of a device that is, or may be, in the initial namespace by now.
-        wait_s: How long to wait for a device that the kernel has not thrown back yet.
-        is_ending: Also while processes are in its namespace: the container's, which end.
-        interrupts: A command's: a signal that waits ends this between two loans, or while it waits for the kernel.
+        only: Only loans with these file names.
+        has_arrived: Only loans with a device that is, or may be, in the initial namespace.
+        wait_s: Seconds to wait for a device that the kernel has not returned yet.
+        is_ending: Wait even while the namespace is alive: the container's processes are ending.
+        interrupts: The signals of a command: a pending one ends this between two loans, or while it waits.
 
     Returns:
-        One `Recovered` for each device on loan. "kept" in "source" or "init": something of its own could not be given
-        back; in "target": its namespace lives on; "unknown": it was not found.
+        One `Recovered` for each lent device. "kept" in "source" or "init": not fully restored; in "target": its
+        namespace still exists; "unknown": not found.
 
     Raises:
-        OSError: The directory cannot be opened, or is not the caller's own.
+        OSError: The directory cannot be opened, or belongs to another user.
     """
     try:
         with Journal(directory, create=False, folder=loans.FOLDER) as opened:
@@ -74,9 +74,10 @@ def return_loans(
 
 
 def _arrived(opened: Journal) -> set[str]:
-    """The names of loans of devices that the kernel may have thrown back: one look for all, which opens no namespace.
+    """The names of loans with a device that may be back, found by one dump of the initial namespace.
 
-    A busy host has as many loans as containers, and systemd asks whenever a device is added.
+    systemd asks whenever a device is added, and a busy host has as many loans as containers: opening each loan's
+    namespace would cost too much.
     """
     try:
         with NetNS.open(loaded_record.INIT) as init, Socket(init.fd) as socket:
@@ -93,21 +94,21 @@ def _arrived(opened: Journal) -> set[str]:
 
 
 def sweep(directory: str = folders.JOURNAL_DIR, *, interrupts: Interrupts | None = None) -> list[Recovered]:
-    """The same for some of the containers whose first process has ended; without waiting.
+    """Restores devices of a few containers whose first process has ended; does not wait.
 
-    Where no poststop hook is configured, or the kernel gave a device back after it.
+    For containers without a poststop hook, and for devices that came back after it.
     """
     try:
         with Journal(directory, create=False, folder=loans.FOLDER) as opened:
             return _each(opened, loans.orphans(opened), 0, True, interrupts)
     except OSError:
-        return []  # reported where its loans are needed
+        return []  # reported by the calls that need the loans
 
 
 def _each(
     opened: Journal, which: Collection[str] | None, wait_s: float, is_ending: bool, interrupts: Interrupts | None
 ) -> list[Recovered]:
-    # Whoever holds one may be looking at it for another container, and will not wait for its devices.
+    # Worth waiting for: a process that holds a loan may be sweeping it, and a sweep does not wait for devices.
     records = opened.crashed(which, until_interrupted(wait_s, interrupts))
     return [
         *recover.each_of(records, interrupts, lambda record, _: _one(opened, record, wait_s, is_ending, interrupts))
@@ -117,10 +118,10 @@ def _each(
 def undo_killed(
     directory: str = folders.JOURNAL_DIR, *, wait_s: float = 0, interrupts: Interrupts | None = None
 ) -> list[Recovered]:
-    """`recover`, with time for the kernel to throw devices back: a runtime kills a hook that takes too long.
+    """Undoes crashed moves, and waits for devices that the kernel returns: a runtime kills a hook that takes too long.
 
     Returns:
-        What could not be put back.
+        The devices that could not be restored.
     """
     end = time.monotonic() + wait_s
     kept: list[Recovered] = []
@@ -132,7 +133,7 @@ def undo_killed(
         is_over = time.monotonic() >= end or (interrupts is not None and interrupts.name != "")
         if is_over or not waiting:
             return kept + [each for each in results if each.outcome == "kept" and each.record in waiting]
-        only = {os.path.basename(path) for path in waiting}  # one more try each, and none for the others
+        only = {os.path.basename(path) for path in waiting}  # the other records have had their try
         time.sleep(PAUSE_S)
 
 
@@ -149,22 +150,22 @@ def _one(
             return
         returned = ReturnHome(record, sections, since_ms, interrupts)
     except (Damaged, OSError) as e:
-        yield recover.ignored(record, e, "its devices were a container's: look at them")
+        yield recover.ignored(record, e, "inspect the container's devices")
         return
     with returned:
         try:
             yield from returned.run(opened, sections, wait_s, is_ending)
         except EngineError as e:
-            text = f"the kernel could not be asked: {lookups.format_error(e)}; its loan is kept"
+            text = f"netlink request failed: {lookups.format_error(e)}; its loan is kept"
             yield from (returned.recovered(m, "kept", "unknown", text) for m in returned.members)
-        except OSError as e:  # of the locks: before anything is changed
+        except OSError as e:  # from the locks, before anything is changed
             text = f"{e.filename or record.path}: {e.strerror}; its loan is kept"
             yield from (returned.recovered(m, "kept", "unknown", text) for m in returned.members)
 
 
 def is_wrong(result: Recovered) -> bool:
-    """Whether a device could not be restored, or its loan not be used: somebody must look.
+    """Whether a device needs an operator: it could not be restored, or its loan is unusable.
 
-    Not where its namespace lives on, or the kernel has not thrown it back: another call will find it.
+    A device that is still in its namespace, or not back yet, needs none: a later call restores it.
     """
     return result.outcome == "kept" and result.text not in (LIVES_ON, NOT_BACK_YET, LEFT_AGAIN)

@@ -1,9 +1,9 @@
-"""The store of records: files of a folder below JOURNAL_DIR, each locked by the process that works on it.
+"""Stores records as files below JOURNAL_DIR, each locked by the process that works on it.
 
-A record of a move exists only while the move runs: JOURNAL_DIR/txn/<random>, held under flock(LOCK_EX) by the mover, so
-an unlocked one is a crash. It is written before the first change, and once more only where addresses were added after
-that: recovery looks where each device *is*. No fsync: it guards against the death of a process; a reboot resets the
-devices, and a record of another boot is discarded.
+The record of a move exists only while the move runs: JOURNAL_DIR/txn/<random>, under flock(LOCK_EX) of the mover. An
+unlocked record is a crashed move. It is written before the first change, and again only if addresses were added
+meanwhile; it holds no progress, as recovery looks where each device *is*. It is not synced to disk: it guards against
+the death of a process. A reboot resets the devices, and records of another boot are discarded.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from ..system.folders import MODE_FILE, open_file, open_folder
 from .layout import A_CHECKSUM, END, U64, Damaged, Section, parse
 
 TXN = "txn"  # the folder of the records of moves
-ASIDE = "aside"  # the folder of those that no move looks at any more
+ASIDE = "aside"  # the folder of records that moves ignore
 TRIES = 3  # to undo a crashed move, each by another command or hook; then its record is set aside
-BEING_WRITTEN_S = 10  # a file without its name that is younger has a writer, perhaps before its flock
-UNDO = ".undo"  # a record's suffix
-LONGEST = 200  # bytes of a name that others chose, to which something is added; a file name may have 255
+BEING_WRITTEN_S = 10  # a younger temporary file may have a writer that does not hold its flock yet
+UNDO = ".undo"  # suffix of a record whose move is to be undone even if it is complete
+LONGEST = 200  # bytes of a name that comes from outside; with our suffixes it must fit into 255
 
 
 class Journal:
-    """The directory of the records, opened by `folders.open_folder`.
+    """A folder of records, opened by `folders.open_folder`.
 
     Args:
-        directory: JOURNAL_DIR, or another one, which belongs to the caller alone.
-        create: Make it where it does not exist; otherwise that is FileNotFoundError.
-        folder: Which records: those of moves, or of loans.
+        directory: JOURNAL_DIR, or another directory that only the caller may write to.
+        create: Create a missing folder, instead of raising FileNotFoundError.
+        folder: TXN, or the folder of the loans, ...
 
     Raises:
-        OSError: It cannot be made or opened; EPERM: it is another user's, or others may write to it.
+        OSError: It cannot be created or opened; EPERM: another user owns it or may write to it.
     """
 
     __slots__ = ("directory", "fd", "path")
@@ -51,16 +51,16 @@ class Journal:
         self.fd = open_folder(directory, folder, create=create)
 
     def write(self, parts: list[bytes], instead_of: Record | None = None, name: str = "") -> Record:
-        """Writes a record, locked, and then gives it its name: it is never seen half. Raises OSError.
+        """Writes a locked record and names it last, so that no reader sees half of it. Raises OSError.
 
-        `instead_of` loses its name to it, and its lock; after an OSError it has both. `name`: its own, or how it
-        begins where another record has that one.
+        `instead_of`: the record that it replaces; after an OSError that one keeps its name and lock. `name`: the file
+        name, to which a suffix is added if it is taken.
         """
         body = b"".join(parts)
         end = wire.message(END, 0, wire.attr(A_CHECKSUM, U64.pack(binascii.crc32(body))))
         if (size := len(body) + len(end)) > RECORD_BYTES:
             raise OSError(
-                errno.EFBIG, f"the record of this move would have {size} bytes, at most {RECORD_BYTES} are read"
+                errno.EFBIG, f"the record of this move would have {size} bytes; at most {RECORD_BYTES} are allowed"
             )
         fd, unnamed = self._unnamed_file()
         named = ""
@@ -71,12 +71,12 @@ class Journal:
                 data = data[os.write(fd, data) :]
             named = self._give_name(fd, unnamed, instead_of.name if instead_of else name)
             record = Record(self, named, fd)
-            if instead_of:  # two records of one move, for a moment: both say what it was before
+            if instead_of:  # until then the move has two records; either is enough for an undo
                 os.rename(named, instead_of.name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
                 record.name = instead_of.name
         except BaseException:
             for each in filter(None, (unnamed, named)):
-                with contextlib.suppress(OSError):  # why it could not be written counts
+                with contextlib.suppress(OSError):  # the first error is the one to report
                     os.unlink(each, dir_fd=self.fd)
             descriptors.close(fd)
             raise
@@ -85,7 +85,7 @@ class Journal:
         return record
 
     def _unnamed_file(self) -> tuple[int, str]:
-        """A file that ends with its writer (O_TMPFILE), and ""; without it, one whose name has a dot."""
+        """Creates a file without a name (O_TMPFILE), which vanishes with its writer; else one with a dot name."""
         flags = os.O_RDWR | os.O_CLOEXEC
         try:
             return os.open(".", flags | os.O_TMPFILE, MODE_FILE, dir_fd=self.fd), ""
@@ -96,7 +96,7 @@ class Journal:
         return os.open(name, flags | os.O_CREAT | os.O_EXCL, MODE_FILE, dir_fd=self.fd), name
 
     def _give_name(self, fd: int, unnamed: str, name: str) -> str:
-        """Links a written file into the folder; returns its name, which no other record had."""
+        """Links a written file into the folder under a free name, and returns the name."""
         random = os.urandom(8).hex()
         names = [name, f"{name}~{random}"] if name else [random]
         while True:
@@ -104,7 +104,7 @@ class Journal:
                 if unnamed:
                     os.link(unnamed, names[0], src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
                     os.unlink(unnamed, dir_fd=self.fd)
-                else:  # linkat(2): how a file without a name gets one without CAP_DAC_READ_SEARCH
+                else:  # linkat(2): the way to name an O_TMPFILE without CAP_DAC_READ_SEARCH
                     os.link(f"/proc/self/fd/{fd}", names[0], dst_dir_fd=self.fd, follow_symlinks=True)
                 return names[0]
             except FileExistsError:
@@ -115,9 +115,9 @@ class Journal:
     def crashed(
         self, only: Collection[str] | None = None, wait: Callable[[], bool] = lambda: False
     ) -> Iterator[Record]:
-        """The records that nobody holds, each locked by the caller until it is closed; oldest first.
+        """The unlocked records, oldest first; each is locked until the caller closes it.
 
-        `only`: those of these names. `wait`: waits a moment for who holds one; False: it was long enough.
+        `only`: records with these names. `wait`: waits a moment for a locked one; returns False when time is up.
         """
         names = [name for name in self.names() if only is None or name in only or name.startswith(".")]
         for written_s, name in self.by_age(names):
@@ -126,18 +126,18 @@ class Journal:
             record = Record(self, name, -1)
             if not self._lock(record, wait):
                 continue
-            if name.startswith(".") and not record.problem:  # its writer was killed before anything was changed
+            if name.startswith(".") and not record.problem:  # the writer was killed before it changed anything
                 record.drop()
                 continue
             yield record
 
     def _lock(self, record: Record, wait: Callable[[], bool]) -> bool:
-        """Opens a record and takes its lock; False: it is held, or gone."""
+        """Opens a record and takes its lock; False: another process holds it, or it is gone."""
         while True:
             if not self._open(record, os.O_RDWR):
                 return False
             if record.problem:
-                return True  # nobody's: reported when it is read
+                return True  # cannot be locked; reported when it is read
             try:
                 fcntl.flock(record.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.path.samestat(os.fstat(record.fd), os.stat(record.name, dir_fd=self.fd, follow_symlinks=False)):
@@ -147,12 +147,12 @@ class Journal:
             except FileNotFoundError:
                 record.close()
                 return False
-            record.close()  # another process was quicker
+            record.close()  # locked, or replaced, by another process
             if not wait():
                 return False
 
     def seen(self, names: Iterable[str] | None = None) -> Iterator[Record]:
-        """All records, or those of these names, held or not, to be looked at alone: nobody is kept from his by that."""
+        """All records, or those with these names, for reading only: without their locks."""
         for name in sorted(self.names() if names is None else names):
             record = Record(self, name, -1)
             if not name.startswith(".") and self._open(record, os.O_RDONLY):
@@ -160,7 +160,7 @@ class Journal:
                 record.close()
 
     def running(self) -> int:
-        """How many records are held by moves that run."""
+        """The number of locked records: moves that run."""
         count = 0
         for name in self.names():
             record = Record(self, name, -1)
@@ -175,7 +175,7 @@ class Journal:
         return count
 
     def _open(self, record: Record, flags: int) -> bool:
-        """Opens a record, or notes why that is impossible; False: it is gone."""
+        """Opens a record, or stores the error in `problem`; False: it is gone."""
         try:
             record.fd = open_file(self.fd, record.name, flags, record.path)
         except FileNotFoundError:
@@ -185,11 +185,11 @@ class Journal:
         return True
 
     def names(self) -> list[str]:
-        """The files of the folder, in no order."""
+        """The file names in the folder, in any order."""
         return os.listdir(self.fd)
 
     def by_age(self, names: Iterable[str]) -> list[tuple[float, str]]:
-        """When each was written, and its name; oldest first."""
+        """Time of writing and name of each, oldest first."""
         return sorted((self._written_s(name), name) for name in names)
 
     def _written_s(self, name: str) -> float:
@@ -217,13 +217,13 @@ def _exists(name: str, folder: int) -> bool:
 
 
 class Record:
-    """A record that the caller holds; only as long as its journal is open.
+    """One record; usable while its journal is open.
 
     Attributes:
-        name: Of its file.
-        path: The same with its folder, for messages.
-        fd: Its descriptor, which has the lock.
-        problem: Why it could not be opened, or None.
+        name: The file name.
+        path: The whole path, for messages.
+        fd: The open file, which carries the lock.
+        problem: The error that prevented opening it, or None.
     """
 
     __slots__ = ("_journal", "fd", "name", "problem")
@@ -240,26 +240,26 @@ class Record:
 
     @property
     def directory(self) -> str:
-        """JOURNAL_DIR, or what stands for it."""
+        """JOURNAL_DIR, or another directory in its place."""
         return self._journal.directory
 
     def data(self) -> bytes:
-        """All of it. Raises Damaged: it is no file of ours, or larger than a record can be; OSError."""
+        """The content. Raises Damaged: the file is not ours, or too large; OSError."""
         if self.problem:
             raise Damaged(self.problem.strerror) if self.problem.errno == errno.EPERM else self.problem
         if (size := os.fstat(self.fd).st_size) > RECORD_BYTES:
-            raise Damaged(f"it has {size} bytes, a record at most {RECORD_BYTES}")
+            raise Damaged(f"it has {size} bytes, more than {RECORD_BYTES}")
         data = bytearray()
         while len(data) < size and (chunk := os.pread(self.fd, size - len(data), len(data))):
             data += chunk
         return bytes(data)
 
     def sections(self) -> list[Section]:
-        """What is in it. Raises Damaged, OSError."""
+        """The parsed content. Raises Damaged, OSError."""
         return parse(self.data())
 
     def drop(self) -> None:
-        """Removes it: the move is complete, or undone. One that cannot be (a warning) is emptied, and then ignored."""
+        """Removes the record: its move is complete or undone. If that fails, empties it, to disable it, and warns."""
         try:
             try:
                 os.unlink(self.name, dir_fd=self._journal.fd)
@@ -268,74 +268,74 @@ class Record:
                     os.ftruncate(self.fd, 0)
                 raise
         except OSError as e:
-            text = f"{self.path}: the record of this move cannot be removed: {e.strerror}; remove it yourself"
+            text = f"{self.path}: cannot remove the record of this move: {e.strerror}; remove it yourself"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
         finally:
             self.close()
 
     @property
     def is_to_be_undone(self) -> bool:
-        """The mover had decided to undo, so whatever is complete in the target must come back, too."""
+        """Whether the mover had decided to undo, so that devices that are complete in the target return, too."""
         return UNDO in self.name
 
     def keep(self) -> bool:
-        """Leaves it to `recover`: an undo could not put everything back. False: it was removed meanwhile."""
-        self._rename(self.name + UNDO, "`netdevns recover` may take the move for complete")
+        """Keeps the record for `recover`, as the undo was incomplete. False: it was removed meanwhile."""
+        self._rename(self.name + UNDO, "`netdevns recover` may consider the move complete")
         try:
             os.stat(self.name, dir_fd=self._journal.fd, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        except OSError:  # it is there as far as is known
+        except OSError:  # assume that it exists
             return True
         return True
 
     def tried(self) -> str | None:
-        """Counts one more try to undo it that failed; after the last one it is set aside: its path there.
+        """Counts a failed try to undo it; sets it aside after the last one, and returns its path there.
 
-        Nothing looks at it any more then: a record that cannot be undone must not stand in the way of every container.
+        From then on moves ignore it: a record that cannot be undone must not block every later container.
         """
         begin, _, count = self.name.partition(UNDO)
         tries = 1 + (int(count) if count.isdigit() else 0)
         if tries < TRIES:
-            self._rename(f"{begin}{UNDO}{tries}", "this try to undo it is not counted")
+            self._rename(f"{begin}{UNDO}{tries}", "this try is not counted")
             return None
         return self.set_aside()
 
     def set_aside(self) -> str | None:
-        """Puts it where only `recover --list` looks, and gives its lock back; its path there, or None (a warning)."""
+        """Moves it to the folder ASIDE, which only `recover --list` reads; returns the new path, or warns: None."""
         directory = self._journal.directory
         try:
             aside = open_folder(directory, ASIDE, create=True)
         except OSError as e:
-            text = f"{e.filename or directory}: no record can be set aside there: {e.strerror}"
+            text = f"{e.filename or directory}: cannot set a record aside there: {e.strerror}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
             self.close()
             return None
         try:
             begin = os.fsdecode(os.fsencode(self.name.partition(UNDO)[0].lstrip("."))[:LONGEST])
             name = begin + UNDO
-            if _exists(name, aside):  # of another folder, such as a loan of the same container
+            if _exists(name, aside):  # from another folder: a loan of the same container, for one
                 name = f"{begin}~{os.urandom(8).hex()}{UNDO}"
             return f"{directory}/{ASIDE}/{name}" if self._rename(name, "it is not set aside", aside) else None
         finally:
             descriptors.close(aside)
 
     def _rename(self, name: str, otherwise: str, folder: int = -1) -> bool:
-        """Gives it another name, in another folder if one is given, and its lock back; a warning where that fails."""
+        """Renames it, into another folder if one is given, and closes it; warns on failure."""
         try:
             here = self._journal.fd
             os.rename(self.name, name, src_dir_fd=here, dst_dir_fd=here if folder < 0 else folder)
             self.name = self.name if folder >= 0 else name
             return True
         except OSError as e:
-            text = f"{self.path}: cannot be renamed: {e.strerror}; {otherwise}"
+            text = f"{self.path}: cannot rename it: {e.strerror}; {otherwise}"
             warnings.warn(text, RuntimeWarning, stacklevel=3)
             return False
         finally:
             self.close()
 
     def close(self) -> None:
-        """Gives the lock back. A record that is still there is then one of a crash."""
+        """Releases the lock. A record that still exists then counts as a crashed move."""
         if self.fd >= 0:
             descriptors.close(self.fd)
         self.fd = -1

@@ -441,7 +441,7 @@ def test_oldest_record_comes_first(tell: Tell, records: Path) -> None:
         (records / name).write_bytes(b"")
         os.utime(records / name, (time.time() - age_s,) * 2)
     told = tell("walk", records, lines="close\n" * 3)
-    assert told == [f"{-errno.EBADMSG} {name} it has no end" for name in "bca"]
+    assert told == [f"{-errno.EBADMSG} {name} it is truncated" for name in "bca"]
 
 
 def test_unnamed_rests_are_removed(tell: Tell, records: Path) -> None:
@@ -474,7 +474,7 @@ def test_what_is_not_ours_is_reported(tell: Tell, records: Path, tmp_path: Path,
     texts["owner"] = "belongs to another user"
     (records / "y").touch()
     told = tell("walk", records, lines="close\n")
-    assert sorted(told) == sorted([f"-1 x {texts.get(what, 'no regular file')}", f"{-errno.EBADMSG} y it has no end"])
+    assert sorted(told) == sorted([f"-1 x {texts.get(what, 'no regular file')}", f"{-errno.EBADMSG} y it is truncated"])
 
 
 def test_too_large_a_file_is_not_read(tell: Tell, records: Path) -> None:

@@ -144,7 +144,7 @@ def test_return_from_an_older_mount_namespace(host: Host) -> None:
         prepared(host).close()
         out, _, code = host.plain("return", under=("nsenter", f"--target={older.pid}", "--mount"))
         older.kill()
-    assert (code, "lives on, and it stays there" in out) == (0, True), out
+    assert (code, "still exists; the device stays there" in out) == (0, True), out
     home(host)
 
 

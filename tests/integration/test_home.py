@@ -224,7 +224,7 @@ def test_made_by_software(host: Namespace, target: Namespace, directory: str) ->
     end(target)
     told = returns.return_loans(directory, wait_s=5)
     assert outcomes(told) == [("eth1", "gone", "gone"), ("eth2", "gone", "gone")]
-    assert told[0].text == "veth: it ended with its container"
+    assert told[0].text == "veth: deleted with its container"
     assert kept(directory) == []
     assert host.names() >= {"other"}
 
@@ -280,7 +280,7 @@ def test_master(host: Namespace, target: Namespace, directory: str, made_anew: b
     if made_anew:
         assert (shown["master"], shown["linkinfo"]["info_slave_data"]["cost"]) == ("br0", 77)
     else:
-        assert told[1].text == "it is back, for good without: master br0: it is gone"
+        assert told[1].text == "restored, without state that nothing can restore: master br0: it is gone"
         assert "master" not in shown
     assert kept(directory) == []
 
@@ -311,10 +311,10 @@ def test_several_are_alike(
     host.wait_until_quiet()
     with Restored(host):
         (told,) = returns.return_loans(directory)
-    several = "net0 or twin, which nothing tells apart"
+    several = "net0 or twin, which cannot be told apart"
     if kind:
         assert (told.outcome, told.location) == ("gone", "unknown")
-        assert told.text == f"veth: it ended with its container, or is {several}"
+        assert told.text == f"veth: deleted with its container, or is {several}"
     else:
         assert (told.outcome, told.location, told.text) == ("kept", "unknown", f"it is {several}")
     assert kept(directory) == ([] if kind else ["c1"])

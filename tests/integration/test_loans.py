@@ -40,7 +40,7 @@ def test_another_boot(host: Namespace, target: Namespace, directory: str, monkey
 
 
 def test_damaged_loan(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: a loan that cannot be believed is reported once, set aside, and not obeyed; others are."""
+    """P5: a loan that cannot be trusted is ignored, reported once and set aside; others are used."""
     before = host.dump()
     lend(directory, target)
     path = Path(directory) / "loan" / "c2"
@@ -52,7 +52,7 @@ def test_damaged_loan(host: Namespace, target: Namespace, directory: str) -> Non
     assert [each for each in outcomes(told) if each[0]] == HOME
     (bad,) = (each for each in told if each.device is None)
     assert (bad.outcome, bad.record) == ("kept", f"{directory}/aside/c2.undo")
-    assert bad.text.startswith("not obeyed: ")
+    assert bad.text.startswith("record ignored: ")
     assert kept(directory) == []
     assert returns.return_loans(directory) == []
     assert_equal_soon(before, host, shown=without_shared_routes)
@@ -233,4 +233,4 @@ def test_return_command(
     assert [(x["device"], x["outcome"]) for x in found] == [("eth1", "kept"), ("eth2", "undone")]
     host.ip("link del eth1")
     assert main(["return"]) == 0
-    assert "eth1: undone: it is back as it was" in capsys.readouterr().out
+    assert "eth1: undone: restored" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The record of a move: there while it runs, not obeyed when it is damaged, kept when an undo fails."""
+"""The record of a move: exists while it runs, is ignored when it is damaged, and kept when an undo fails."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_record_that_cannot_be_removed(
 
     with monkeypatch.context() as patch:
         patch.setattr(layout.os, "unlink", refuse)
-        with pytest.warns(RuntimeWarning, match="cannot be removed"):
+        with pytest.warns(RuntimeWarning, match="cannot remove the record"):
             netdevns.move(DEVICES, target.fd, journal=directory)
     target.ip("link set net0 down")
     assert [(r.device, r.outcome) for r in netdevns.recover(directory)] == [(None, "kept")]

@@ -110,8 +110,8 @@ def test_qdiscs_that_are_gone_are_told(sides: tuple[Namespace, Namespace], direc
     killed(directory, target, "move", 2)
     found = netdevns.recover(directory)
     assert [(r.device, r.outcome, r.text) for r in found] == [
-        ("eth0", "undone", "it is back, for good without: qdisc clsact, with what hung on it"),
-        ("eth1", "undone", "it is back as it was"),
+        ("eth0", "undone", "restored, without state that nothing can restore: qdisc clsact, with what hung on it"),
+        ("eth1", "undone", "restored"),
     ]
     assert records(directory) == []
 

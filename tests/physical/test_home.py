@@ -122,7 +122,7 @@ def test_home_without_a_hook(here: Namespace, tmp_path: Path) -> None:
         assert (nothing.returncode, nothing.stdout) == (0, "nothing on loan has come back; nothing to do\n")
         mine.kill()
         wait_for_its_return(here, NIC)
-        assert "it is back as it was" in netdevns("return", "--arrived").stdout
+        assert "undone: restored" in netdevns("return", "--arrived").stdout
     assert_home(before, here)
 
 
@@ -220,7 +220,7 @@ def test_name_that_was_taken_meanwhile(here: Namespace, tmp_path: Path, kind: st
         mine.kill()
         done = mine.poststop()
     assert done.returncode == 3
-    assert f'{NIC}: not as before, and named net0: the name "{NIC}" is taken by ' in done.stderr
+    assert f'{NIC}: not as before, and named net0: name "{NIC}" is taken by ' in done.stderr
     assert "then run `netdevns return`" in done.stderr
     assert not here.links()["net0"].up
     assert here.addresses("net0") == []
@@ -228,7 +228,7 @@ def test_name_that_was_taken_meanwhile(here: Namespace, tmp_path: Path, kind: st
     here.ip(f"link del {NIC if kind == 'name' else 'squatter'}")
     done = netdevns("return", "c1")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "it is back as it was" in done.stdout
+    assert "undone: restored" in done.stdout
     assert_home(before, here)
 
 
@@ -241,12 +241,12 @@ def test_namespace_that_lives_on(here: Namespace, tmp_path: Path) -> None:
         mine.kill()
         done = mine.poststop()
         assert done.returncode == 0
-        assert f"{NIC}: the network namespace of its container lives on, and it stays there" in done.stderr
+        assert f"{NIC}: its container's network namespace still exists; the device stays there" in done.stderr
         assert NIC not in here.links()
         done = netdevns("return", "other")
         assert (done.returncode, done.stdout) == (0, "nothing is on loan; nothing to do\n")
         os.close(fd)
-        assert "it is back as it was" in netdevns("return", "c1", "--wait", "5").stdout
+        assert "undone: restored" in netdevns("return", "c1", "--wait", "5").stdout
     assert_home(before, here)
 
 
@@ -398,7 +398,7 @@ def test_master(here: Namespace, tmp_path: Path) -> None:
             mine.kill()
             done = netdevns("return", "--wait", "5")
         assert done.returncode == 0
-        assert "for good without: master br0: it is gone" in done.stdout
+        assert "without state that nothing can restore: master br0: it is gone" in done.stdout
     finally:
         if "br0" in here.links():
             here.ip("link del br0")

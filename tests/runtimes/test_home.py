@@ -101,14 +101,14 @@ def test_namespace_that_lives_on(host: Namespace, runtime: Runtime, bundle: Bund
         assert blue.names() == set(ARRIVED)
         assert loans(runtime.machine) == [CONTAINER]
         said = runtime.machine.hook_log()
-        assert "eth1: the network namespace of its container lives on, and it stays there" in said
+        assert "eth1: its container's network namespace still exists; the device stays there" in said
         done = runtime.machine.netdevns("return", CONTAINER, "--json")
         assert done.returncode == 0
         assert {x["location"] for x in json.loads(done.stdout)["recovered"]} == {"target"}
         # Thrown back, as a NIC would be.
         blue.batch(["link set net0 down", "addr flush dev net0"])
         blue.give("net0", host)
-        assert "eth1: undone: it is back as it was" in runtime.machine.netdevns("return").stdout
+        assert "eth1: undone: restored" in runtime.machine.netdevns("return").stdout
         found = [a for link in host.ip_json("addr show eth1") for a in link["addr_info"] if a["scope"] == "global"]
         assert sorted(a["local"] for a in found) == ["192.0.2.10", "192.0.2.11"]
         assert loans(runtime.machine) == [CONTAINER]  # of the others

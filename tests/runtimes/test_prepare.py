@@ -226,7 +226,7 @@ def test_namespace_that_was_deleted(host: Namespace, place: Machine) -> None:
     host.batch(["link add eth1 type ifb"])
     assert "run `netdevns return blue`" in refused(place, NAME, "eth1")
     returned = place.netdevns("return", NAME)
-    assert (returned.returncode, "it ended with its container" in returned.stdout) == (0, True), returned
+    assert (returned.returncode, "deleted with its container" in returned.stdout) == (0, True), returned
     prepared(place, "eth1").close()
     undone(place)
     nothing_is_left(place)
@@ -238,7 +238,7 @@ def test_namespace_that_was_deleted_and_made_by_somebody_else(place: Machine) ->
     for what in ("del", "add"):
         place.run(["ip", "netns", what, NAME]).check_returncode()
     done = place.netdevns("prepare", NAME, "--undo")
-    assert (done.returncode, "it ended with its container" in done.stdout) == (0, True), done
+    assert (done.returncode, "deleted with its container" in done.stdout) == (0, True), done
     assert f"{PATH}: it is there, and `netdevns prepare` did not make it" in refused(place, NAME, "eth2")
     assert {path.name for path in place.path("/run/netns").iterdir()} == {NAME}
 

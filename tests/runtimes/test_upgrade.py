@@ -92,7 +92,7 @@ def test_deleted(lent: Lent, tmp_path: Path) -> None:
     assert another.returncode != 0
     assert f"{lent.venv.bin}/netdevns-hook" in another.stderr
     again = Venv(tmp_path.resolve() / "again", NEXT)
-    assert "eth1: undone: it is back as it was" in lent.return_(again)
+    assert "eth1: undone: restored" in lent.return_(again)
     lent.assert_home()
 
 
@@ -118,7 +118,7 @@ def test_loan_of_another_form(lent: Lent) -> None:
     assert now in data
     path.write_bytes(data.replace(now, later, 1))  # judged before the checksum, which another form may not have
     lent.end()
-    why = f"it has the form {layout.VERSION + 1} of records, and this netdevns reads {layout.VERSION}"
+    why = f"its format is version {layout.VERSION + 1}, this netdevns reads version {layout.VERSION}"
     lines = [line for line in lent.machine.hook_log().splitlines() if why in line]
     assert len(lines) == 1, lent.machine.hook_log()
     assert "/run/netdevns/aside" in lines[0]

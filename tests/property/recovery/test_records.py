@@ -75,7 +75,7 @@ def test_record_of_another_version_is_told() -> None:
     """Before anything else that it has: sections may mean something else there."""
     head = b"".join(layout.section(layout.HEAD, HEAD | {layout.A_VERSION: 1}))
     with pytest.raises(
-        layout.Damaged, match=f"^it has the form 1 of records, and this netdevns reads {layout.VERSION}$"
+        layout.Damaged, match=f"^its format is version 1, this netdevns reads version {layout.VERSION}$"
     ):
         layout.parse(with_checksum(head + wire.message(layout.DEVICE, 0, wire.attr(7, b""))))
 

@@ -26,6 +26,6 @@ def test_record_is_kept_as_far_as_is_known(tmp_path: Path, monkeypatch: pytest.M
         assert journal.names() == [record.name]
         assert store.UNDO in record.name
         os.unlink(record.name, dir_fd=journal.fd)
-        with pytest.warns(RuntimeWarning, match="cannot be renamed"):
+        with pytest.warns(RuntimeWarning, match="cannot rename it"):
             assert not record.keep()
         record.close()
