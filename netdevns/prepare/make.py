@@ -1,4 +1,4 @@
-"""`netdevns prepare`: the namespace, and its devices in it."""
+"""Implements `netdevns prepare`: creates the namespace and moves the devices into it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..system.netns import CURRENT, NETNS_DIR, NetNS
 from ..text.quote import quoted
 from .namespace import Refused, devices_of, found_of, namespaces, others, path_of, removed, words
 
-# podman leaves it down in a namespace that is given by its path.
+# podman leaves lo down in a namespace that it joins by path.
 LO_UP = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, 1, up=True)
 
 
@@ -33,9 +33,9 @@ class Ready:
     """A namespace that has its devices.
 
     Attributes:
-        path: What a runtime joins: `namespaces[].path`, `podman run --network ns:PATH`.
-        moved: The devices that came now.
-        there: Host names of those that were there already.
+        path: For a runtime to join: `namespaces[].path`, `podman run --network ns:PATH`.
+        moved: The devices that this call moved.
+        there: Host names of the devices that were there already.
     """
 
     path: str
@@ -51,16 +51,16 @@ def prepare(
     force: bool = False,
     interrupts: Interrupts | None = None,
 ) -> Ready:
-    """Makes /run/netns/NAME, unless it is there already, with lo up; moves the devices that are not there yet.
+    """Creates /run/netns/NAME if it does not exist, sets lo up in it, and moves the devices that are not there yet.
 
     Args:
         name: As for `ip netns add`.
         devices: Host name -> name in the namespace; None: the host name.
-        preserve, force, interrupts: As `api.transact` has them.
+        preserve, force, interrupts: As in `api.transact`.
 
     Raises:
-        Refused: A name that something else has; a device that is there under another name; no right to make one.
-        NetDevError: As `move`; a namespace that was made for it is removed, unless a device is left in it.
+        Refused: The name is taken; a device is there under another name; no permission.
+        NetDevError: As `move`; a new namespace is removed, unless a device is left in it.
     """
     path = path_of(name)
     if not devices:
@@ -93,12 +93,13 @@ def prepare(
 def _joined(
     stack: contextlib.ExitStack, namespaces: Namespaces, name: str, path: str, patience: Patience
 ) -> tuple[Prepared, NetNS, bool]:
-    """The namespace, held and open, with lo up; and whether it was made now. Raises Refused, Damaged, Interrupted."""
+    """The namespace, locked, open and with lo up; and whether it is new. Raises Refused, Damaged, Interrupted."""
     try:
         with NetNS.open(CURRENT) as own:
             if inside := [each.name for each in namespaces.seen() if each.is_open_on(own.fd)]:
                 raise Refused(
-                    f"{path}: this is the prepared namespace {inside[0]} itself, whose devices are not its own"
+                    f"{path}: called inside the prepared namespace {inside[0]}, whose devices are on loan; "
+                    "run this on the host"
                 )
         found = namespaces.get(name, patience)
         if found is not None:
@@ -112,7 +113,7 @@ def _joined(
             _forget_dead(namespaces, found)
         found, netns = _made(stack, namespaces, name, path)
     except Busy:
-        raise Refused(f"{path}: another process prepares it") from None
+        raise Refused(f"{path}: another process is preparing it") from None
     return found, netns, True
 
 
@@ -124,16 +125,16 @@ def _is_its_own(found: Prepared, netns: NetNS, path: str) -> None:
         is_there = False
     if not is_there:
         raise Refused(
-            f"{path}: it is not the namespace any more that `netdevns prepare` made; "
+            f"{path}: another namespace has replaced the one that `netdevns prepare` made; "
             f"run `netdevns prepare {found.name} --undo`"
         )
 
 
 def _forget_dead(namespaces: Namespaces, found: Prepared) -> None:
-    """Frees the name of a namespace that was deleted. Raises Refused: devices of it are not home."""
+    """Forgets a namespace that was deleted. Raises Refused: its devices are not restored yet."""
     if namespaces.loans_of(found):
         raise Refused(
-            f"{found.name}: its namespace was deleted, and devices of it are not home: "
+            f"{found.name}: the namespace was deleted, and its devices are not restored: "
             f"run `netdevns return {found.name}`"
         )
     found.remove(None)
@@ -141,7 +142,7 @@ def _forget_dead(namespaces: Namespaces, found: Prepared) -> None:
 
 def _made(stack: contextlib.ExitStack, namespaces: Namespaces, name: str, path: str) -> tuple[Prepared, NetNS]:
     if os.path.lexists(path):
-        raise Refused(f"{path}: it is there, and `netdevns prepare` did not make it; choose another name")
+        raise Refused(f"{path}: it exists, and `netdevns prepare` did not make it; choose another name")
     netns = stack.enter_context(named_netns.new(path))
     socket, own = stack.enter_context(Socket(netns.fd)), stack.enter_context(NetNS.open(CURRENT))
     sides = (layout.SOURCE, own, stack.enter_context(Socket())), (layout.TARGET, netns, socket)
@@ -151,7 +152,7 @@ def _made(stack: contextlib.ExitStack, namespaces: Namespaces, name: str, path: 
         named_netns.attach(netns, name)
         if not named_netns.is_seen(name):
             raise Refused(
-                f"{path}: this process has a mount namespace of its own, with which it would end; "
+                f"{path}: this process has its own mount namespace, with which the name would vanish; "
                 "run this outside: nsenter --target 1 --mount netdevns prepare ..."
             )
         socket.command(LO_UP)
@@ -163,7 +164,7 @@ def _made(stack: contextlib.ExitStack, namespaces: Namespaces, name: str, path: 
 
 def _removed_empty(found: Prepared, netns: NetNS) -> None:
     """Removes a new namespace after a failed move, unless a device is in it."""
-    with contextlib.suppress(EngineError), Socket(netns.fd) as socket:  # `recover` will look
+    with contextlib.suppress(EngineError), Socket(netns.fd) as socket:  # `recover` tries again
         if not others(found, socket):
             removed(found, netns)
 
@@ -172,10 +173,10 @@ def _removed_empty(found: Prepared, netns: NetNS) -> None:
 
 
 def _there(namespaces: Namespaces, found: Prepared, netns: NetNS, devices: Mapping[str, str | None]) -> list[str]:
-    """Host names of those that came before, and are there.
+    """Host names of the devices that an earlier call moved.
 
     Raises:
-        Refused: Under another name than is wanted now; or one that came was another device of that name.
+        Refused: One of them has another name there, has left, or shares its name with the device that is asked for.
     """
     before = {os.fsdecode(s.text(layout.A_HOST_NAME)): s for s in devices_of(namespaces, found)}
     there = [device for device in devices if device in before]
@@ -187,7 +188,7 @@ def _there(namespaces: Namespaces, found: Prepared, netns: NetNS, devices: Mappi
 
 
 def _check_same(name: str, device: str, wanted: str, came: Section, here: Socket, inside: Socket) -> None:
-    """Raises Refused where a device of a loan is not the one that is asked for, or not in the namespace any more."""
+    """Raises Refused if a lent device is not the one that is asked for, or has left the namespace."""
     asked = os.fsdecode(came.text(layout.A_WANTED))
     undo_first = f"run `netdevns prepare {name} --undo` first"
     if asked != wanted:
@@ -199,18 +200,18 @@ def _check_same(name: str, device: str, wanted: str, came: Section, here: Socket
         )
     if not _is_in(inside, came):
         raise Refused(
-            f"{quoted(device)}: it came into {NETNS_DIR}/{name}, and is not there any more: "
-            "somebody has taken or deleted it"
+            f"{quoted(device)}: it was moved to {NETNS_DIR}/{name} and is no longer there: "
+            "it was moved on or deleted; find it first"
         )
 
 
 def _is_in(socket: Socket, section: Section) -> bool:
-    """Whether a device of a loan is in the namespace of a socket, as far as it is known how it is called there."""
+    """Whether a lent device is in the namespace of a socket, as far as its name or ifindex there is known."""
     wanted = section.text(layout.A_WANTED)
     if lookups.link(socket, ifindex=section.ifindex(layout.A_ASKED)) is not None:
         return True
     if ifname.is_template(wanted):
-        return bool(section.number(layout.A_UNSURE))  # before 5.13 nobody knows its number, either
+        return bool(section.number(layout.A_UNSURE))  # before 5.13 its ifindex there is unknown, too: assume so
     return lookups.link(socket, name=wanted) is not None
 
 
@@ -223,12 +224,12 @@ def _moved(
     interrupts: Interrupts | None,
 ) -> tuple[Moved, ...]:
     try:
-        # The loan of a container whose poststop hook has not run.
+        # A device may be back from a container whose poststop hook has not run.
         if loans.are_there():
             returns.return_loans(devices=map(ifname.encode, devices), interrupts=interrupts)
         lender = loans.Lender(JOURNAL_DIR, name)
     except OSError as e:
-        text = f"{e.filename}: no loan can be written there: {e.strerror}"
+        text = f"{e.filename}: cannot write a loan there: {e.strerror}"
         raise NetDevError(text, errno=e.errno or errno.EIO, step="record") from None
     with lender:
         return api.transact(

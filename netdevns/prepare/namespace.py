@@ -1,4 +1,4 @@
-"""A prepared namespace: found, judged, removed; and what is refused."""
+"""Opens, checks and removes prepared namespaces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..system import named_netns
 from ..system.netns import NETNS_DIR, NetNS
 from ..text.quote import printable, quoted
 
-# What the kernel puts into each namespace, where it does not say that it never leaves (before 6.15).
+# Devices that the kernel makes in each namespace. Before 6.15 it does not report that they are immovable.
 FALLBACK = frozenset(
     (b"tunl0", b"gre0", b"gretap0", b"erspan0", b"ip_vti0", b"ip6_vti0", b"sit0", b"ip6tnl0", b"ip6gre0")
 )
@@ -23,10 +23,10 @@ PID_NS, INITIAL_PID_NS = "/proc/self/ns/pid", 0xEFFFFFFC  # linux/proc_ns.h, PRO
 
 
 class Refused(Exception):
-    """One line.
+    """A request that is refused, in one line.
 
     Attributes:
-        earlier: Whether a move that had been killed was undone before that; otherwise nothing was touched.
+        earlier: Whether an earlier, killed move was undone first; otherwise nothing was touched.
     """
 
     def __init__(self, text: str, *, earlier: bool = False) -> None:
@@ -44,8 +44,8 @@ def namespaces() -> Namespaces:
 def path_of(name: str) -> str:
     if not name or "/" in name or name[0] in ".-" or not name.isprintable() or loans.is_cut(name):
         raise Refused(
-            f'"{quoted(name)}": no namespace is prepared under that name: printable, without "/", no "." or "-" at its '
-            "beginning, at most 200 bytes"
+            f'"{quoted(name)}": not a valid name for a prepared namespace: at most 200 bytes, printable, without "/", '
+            'not beginning with "." or "-"'
         )
     return f"{NETNS_DIR}/{name}"
 
@@ -57,36 +57,36 @@ def words(e: Exception) -> str:
 
 
 def found_of(found: Prepared, *, forgets: bool) -> tuple[NetNS, Socket] | None:
-    """It, open; None: it is gone. Raises Refused: that cannot be said."""
+    """Opens it; None: it is gone. Raises Refused: it is not known whether it exists."""
     try:
         return found.found()
     except (EngineError, OSError) as e:
         if forgets:
             return None
-        text = f"{NETNS_DIR}/{found.name}: whether it is there is not known: {words(e)}; --undo --force forgets it"
+        text = f"{NETNS_DIR}/{found.name}: cannot find out whether it exists: {words(e)}; --undo --force forgets it"
         raise Refused(text) from None
 
 
 def removed(found: Prepared, netns: NetNS | None) -> str:
-    """Removes a namespace; or says why it is there still, and `recover` will try again."""
+    """Removes a namespace; returns "", or why it still exists."""
     try:
         found.remove(netns)
     except OSError as e:
-        return f"{NETNS_DIR}/{found.name}: the namespace is there still: {words(e)}; then run `netdevns recover`"
+        return f"{NETNS_DIR}/{found.name}: cannot remove the namespace: {words(e)}; then run `netdevns recover`"
     return ""
 
 
 def check_unused(
     namespaces: Namespaces, found: Prepared, netns: NetNS, socket: Socket, *, earlier: bool = False
 ) -> None:
-    """Raises Refused where a process is in it, or a device that `prepare` did not bring, and that would end with it."""
+    """Raises Refused if a process is in it, or a device that `prepare` did not move there and would be lost."""
     path = f"{NETNS_DIR}/{found.name}"
     try:
         if not (identity.is_visible(found.target) or os.stat(PID_NS).st_ino == INITIAL_PID_NS):
             raise OSError(errno.ESRCH, "it was made in another pid namespace", PID_NS)
         inside = named_netns.processes(netns)
     except OSError as e:
-        text = f"{path}: whether a process is in it is not known: {words(e)}; look there, or use --force"
+        text = f"{path}: cannot find out whether a process is in it: {words(e)}; look there, or use --force"
         raise Refused(text, earlier=earlier) from None
     if inside:
         more = f" and {len(inside) - 1} more" if len(inside) > 1 else ""
@@ -97,8 +97,8 @@ def check_unused(
 
 
 def others(found: Prepared, socket: Socket, ours: Collection[Section] = ()) -> str:
-    """Says which device is in it besides those of a loan, and the kernel's own: it would end with the namespace."""
-    # The number is not known of a device that came before 5.13, nor what the container did to it.
+    """A line about a device in it that is neither on loan nor the kernel's, and would be lost with it; "": none."""
+    # By ifindex or MAC: before 5.13 a device's ifindex there is unknown, and a container may change either.
     numbers = {s.ifindex(layout.A_ASKED) for s in ours}
     macs = {wire.Link(next(wire.messages(bytes(s.body))).body).mac for s in ours} - {b""}
     for link in lookups.links(socket):
@@ -106,7 +106,7 @@ def others(found: Prepared, socket: Socket, ours: Collection[Section] = ()) -> s
         if not is_kernels and link.ifindex not in numbers and link.mac not in macs:
             return (
                 f"{NETNS_DIR}/{found.name}: {printable(os.fsdecode(link.name))} is in it, which `netdevns prepare` did "
-                "not bring: it would end with it, or come back without its addresses; move it away first"
+                "not move there: it would be deleted, or return without addresses; move it away first"
             )
     return ""
 

@@ -1,4 +1,4 @@
-"""`netdevns prepare --undo`, and what `netdevns recover` removes."""
+"""Implements `netdevns prepare --undo`, and the cleanup of prepared namespaces by `netdevns recover`."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ from .namespace import Refused, check_unused, found_of, namespaces, others, path
 
 
 def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None) -> list[Recovered]:
-    """Gives all devices back, as an undo does, and removes the namespace; kept is what could not be restored.
+    """Returns the devices of a prepared namespace to the host, and removes the namespace.
 
     Args:
-        name: Which.
-        force: Although processes are in it. No device ends with the namespace that is in it then: it stays.
-        interrupts: A command's.
+        name: The namespace.
+        force: Even if processes are in it. The namespace stays if another device is in it.
+        interrupts: The signals of a command.
+
+    Returns:
+        A result for each device; "kept": not restored, and the namespace stays.
 
     Raises:
-        Refused: `prepare` did not make it, or something is in it.
-        OSError: Nothing was touched: what is on loan cannot be read.
+        Refused: `prepare` did not make it, or it is in use.
+        OSError: The loans cannot be read; nothing was touched.
     """
     path = path_of(name)
     patience = Patience(WAIT_S, interrupts)
@@ -47,7 +50,7 @@ def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None
             if opened is not None and not force:
                 check_unused(known, found, opened[0], opened[1], earlier=bool(crashed))
         except Busy:
-            raise Refused(f"{path}: another process works on it") from None
+            raise Refused(f"{path}: another process is working on it") from None
         except Interrupted as e:
             raise api.interrupted(e, ()) from None
         except (Damaged, EngineError) as e:
@@ -55,7 +58,7 @@ def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None
         results = [each for each in crashed if each.outcome == "kept"]
         if opened is not None:
             results += known.return_devices(found, interrupts, patience, forgets=force)
-        else:  # somebody has deleted it
+        else:  # deleted by `ip netns del`
             only = {*known.loans_of(found)}
             results += returns.return_loans(only=only, wait_s=returns.WAIT_S, is_ending=True, interrupts=interrupts)
         if all(each.outcome != "kept" for each in results):
@@ -66,7 +69,7 @@ def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None
 
 
 def tidy() -> Iterator[str]:
-    """Removes namespaces that a killed `prepare` has left, in which nothing is; a line for each."""
+    """Removes empty namespaces left by a killed `prepare`; yields a line for each."""
     if not os.path.lexists(f"{JOURNAL_DIR}/{loans.PREPARED}"):
         return
     try:
@@ -74,7 +77,7 @@ def tidy() -> Iterator[str]:
             for found in known.free():
                 yield from _tidied(known, found)
     except Refused as e:
-        yield f"{e}; namespaces that a killed `netdevns prepare` has left are not looked for"
+        yield f"{e}; cannot look for namespaces left by a killed `netdevns prepare`"
 
 
 def _tidied(known: Namespaces, found: Prepared) -> Iterator[str]:
@@ -90,9 +93,9 @@ def _tidied(known: Namespaces, found: Prepared) -> Iterator[str]:
                 check_unused(known, found, *opened)
             text = removed(found, opened[0] if opened else None)
     except Refused:
-        return  # it is of use to somebody
+        return  # in use
     except (Damaged, EngineError, OSError) as e:
-        yield f"{path}: whether a killed `netdevns prepare` has left it is not known: {words(e)}"
+        yield f"{path}: cannot find out whether a killed `netdevns prepare` left it: {words(e)}"
         return
     if text or opened is not None:
         yield text or f"{path}: removed: the `netdevns prepare` that made it was killed"

@@ -56,7 +56,7 @@ def home(host: Host) -> None:
 def test_mount_namespace_that_would_end_with_the_command(host: Host, how: str) -> None:
     """Refused before a device moves: the name would end with the process, and the namespace with the name."""
     err = refused(host, *PREPARE, under=("unshare", "--mount", f"--propagation={how}"))
-    assert "this process has a mount namespace of its own" in err
+    assert "this process has its own mount namespace" in err
     assert (host.differs(), host.left()) == ([], [])
 
 
@@ -64,7 +64,7 @@ def test_prepared_namespace_as_the_source(host: Host) -> None:
     """Refused: what is in it is on loan, and would be looked for there."""
     prepared(host).close()
     err = refused(host, "prepare", "red", "net0", under=("nsenter", f"--net={PATH}"))
-    assert f"this is the prepared namespace {NAME}" in err
+    assert f"called inside the prepared namespace {NAME}" in err
     home(host)
 
 
@@ -109,7 +109,7 @@ def test_device_of_somebody_elses(host: Host, command: tuple[str, ...]) -> None:
         there.ip("link add other type veth peer name wire")
         _, err, code = host.plain(*command)
         assert code == (2 if command == UNDO else 0)
-        assert ("is in it, which `netdevns prepare` did not bring" in err) == (command == UNDO)
+        assert ("is in it, which `netdevns prepare` did not move there" in err) == (command == UNDO)
         assert {"other", "net0"} <= there.names()
 
 
@@ -130,7 +130,7 @@ def test_device_that_was_moved_further(host: Host) -> None:
     with prepared(host) as there, Namespace.create("inner") as inner:
         there.give("net0", inner)
         out, _, code = host.plain(*UNDO)
-        assert (code, "somebody has moved or deleted it" in out) == (3, True), out
+        assert (code, "it was moved on or deleted" in out) == (3, True), out
         assert LOAN.exists()
         inner.give("net0", there)
     home(host)
@@ -152,7 +152,7 @@ def test_process_of_another_pid_namespace(host: Host) -> None:
     """It cannot be seen: refused, and nothing is taken from it."""
     prepared(host).close()
     err = refused(host, *UNDO, under=("unshare", "--pid", "--fork", "--kill-child", "--mount-proc"))
-    assert "whether a process is in it is not known" in err or "mount namespace" in err
+    assert "cannot find out whether a process is in it" in err or "mount namespace" in err
     home(host)
 
 
@@ -162,8 +162,8 @@ def test_process_of_another_pid_namespace(host: Host) -> None:
 def test_names_that_are_too_alike(host: Host) -> None:
     """Of a name that another one would have the file of, nothing is prepared, and nothing undone."""
     for name in ("ä" * 34 + "b", "\udcff", "a\nb"):
-        assert "no namespace is prepared under that name" in refused(host, "prepare", name, "eth1")
-        assert "no namespace is prepared under that name" in refused(host, "prepare", name, "--undo")
+        assert "not a valid name for a prepared namespace" in refused(host, "prepare", name, "eth1")
+        assert "not a valid name for a prepared namespace" in refused(host, "prepare", name, "--undo")
 
 
 def test_another_device_of_the_same_name(host: Host) -> None:
@@ -181,7 +181,7 @@ def test_number_that_is_taken_at_home(host: Host) -> None:
     prepared(host).close()
     host.host.ip(f"link add taker index {index} type ifb")
     out, err, code = host.plain(*UNDO)
-    assert (err, code, "under another ifindex" in out) == ("", 0, True), out
+    assert (err, code, "with another ifindex" in out) == ("", 0, True), out
     assert "eth1" in host.host.names()
     assert host.left() == []
 
@@ -236,7 +236,7 @@ def test_folder_that_cannot_be_written(host: Host) -> None:
         *UNDO, under=("strace", "-qq", "-f", "-o", "/dev/null", "-e", "inject=umount2:error=EROFS")
     )
     assert (err, code) == ("", 3), out
-    assert "the namespace is there still" in out
+    assert "cannot remove the namespace" in out
     assert host.differs() == []
     home(host)
 

@@ -162,10 +162,10 @@ def test_others_are_told_where_a_device_is(place: Machine) -> None:
 def test_names_that_are_refused(place: Machine) -> None:
     """A namespace of somebody else's, and what is no name; nothing is made."""
     place.run(["ip", "netns", "add", NAME]).check_returncode()
-    assert f"{PATH}: it is there, and `netdevns prepare` did not make it" in refused(place, NAME, "eth1")
+    assert f"{PATH}: it exists, and `netdevns prepare` did not make it" in refused(place, NAME, "eth1")
     assert f"{PATH}: `netdevns prepare` did not make it" in refused(place, NAME, "--undo")
     for name in ("", "a/b", "..", ".x", "n" * 201):
-        assert "no namespace is prepared under that name" in refused(place, name, "eth1")
+        assert "not a valid name for a prepared namespace" in refused(place, name, "eth1")
     assert "a device is missing" in refused(place, "red")
     assert "--undo gives all devices back" in refused(place, "red", "eth1", "--undo")
     assert {path.name for path in place.path("/run/netns").iterdir()} == {NAME}
@@ -176,7 +176,7 @@ def test_device_that_is_there_under_another_name(place: Machine) -> None:
     with prepared(place, "eth1=net0") as namespace:
         assert 'eth1: it is in blue already, as "net0"' in refused(place, NAME, "eth1=net1")
         namespace.ip("link del net0")
-        assert "somebody has taken or deleted it" in refused(place, NAME, "eth1=net0")
+        assert "it was moved on or deleted; find it first" in refused(place, NAME, "eth1=net0")
 
 
 @pytest.mark.parametrize("asked", [("eth1", "nosuch"), ("eth1=x", "eth2=x"), ("eth1=lo",)])
@@ -239,7 +239,7 @@ def test_namespace_that_was_deleted_and_made_by_somebody_else(place: Machine) ->
         place.run(["ip", "netns", what, NAME]).check_returncode()
     done = place.netdevns("prepare", NAME, "--undo")
     assert (done.returncode, "deleted with its container" in done.stdout) == (0, True), done
-    assert f"{PATH}: it is there, and `netdevns prepare` did not make it" in refused(place, NAME, "eth2")
+    assert f"{PATH}: it exists, and `netdevns prepare` did not make it" in refused(place, NAME, "eth2")
     assert {path.name for path in place.path("/run/netns").iterdir()} == {NAME}
 
 

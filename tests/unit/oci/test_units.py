@@ -151,7 +151,7 @@ def test_an_enabled_unit_is_not_removed(booted: Path, capsys: pytest.CaptureFixt
     ("arguments", "said"),
     [
         (["blue"], "give the devices, too"),
-        (["a/b", "eth1"], "no namespace is prepared under that name"),
+        (["a/b", "eth1"], "not a valid name for a prepared namespace"),
         (["blue", "a/b"], 'no device has this name: it contains "/"'),
         (["blue", "eth1=a b"], "eth1: it cannot be called a b: it contains white space"),
         (["blue", "eth1=%d%d"], "eth1: it cannot be called %d%d"),
