@@ -77,7 +77,7 @@ class LoadedRecord:
 
 def restored_text(unrestorable: str) -> str:
     """The text of a device that is back; `unrestorable`: the state that it lost, or ""."""
-    return f"restored, without state that nothing can restore: {unrestorable}" if unrestorable else "restored"
+    return f"restored; cannot be restored: {unrestorable}" if unrestorable else "restored"
 
 
 def _initial(source: NetNS) -> tuple[NetNS, Socket]:

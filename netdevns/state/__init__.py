@@ -1,4 +1,4 @@
-"""What a device has besides its link and addresses: one file a kind of state, and `restore`, which puts all back."""
+"""State that a device has besides its addresses: one file a kind, and `restore`, which sends the repairs."""
 
 from collections.abc import Collection, Mapping
 
@@ -15,12 +15,12 @@ from .qdiscs import Qdiscs
 from .routes import Routes
 from .sysctls import Sysctls
 
-# In the order within a stage, and of what is told. A new kind is a file and a line here.
+# In the order of restoring within a stage, and of reporting. A new kind is a file and a line here.
 KINDS: list[Kind] = [
     LinkSettings(), Masters(), Sysctls(), NeighParameters(), Ports(), Qdiscs(), Nexthops(), Routes(), Neighbours(),
 ]  # fmt: skip
 
 
 def read(socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> dict[str, bytes]:
-    """By kind, what is there before a move; the arguments are those of `Kind.read`. Raises EngineError."""
+    """Reads the state of all kinds before a move; arguments as in `Kind.read`. Raises EngineError."""
     return {kind.name: kind.read(socket, links, about) for kind in KINDS if kind.is_read_before}

@@ -1,7 +1,7 @@
-"""What a kind of state is: read before a move, reported, recorded, put back. A kind is one file; KINDS has them all.
+"""Defines a kind of state: how it is read, reported, recorded and restored. Each kind is one file; KINDS lists them.
 
-State is the kernel's own messages, unparsed, so that no kind encodes or decodes anything for a record. What a kind says
-of it are pure functions of two moments: what is to be sent, and in which stage. Who sends it is `restore`.
+State is kept as the kernel's own messages, unparsed, so that records need no encoding. A kind's verbs, except `read`,
+are pure functions of the state at two moments; they return the requests to send, and `restore` sends them.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from dataclasses import dataclass, field
 from ..engine import Socket
 from ..netlink import wire
 
-# When something is put back. DOWN: of one device after the other, before its addresses and IFF_UP; the others when all
-# are up: UP, then routes in the way that they need each other; LATE: what the kernel takes only after a while.
+# The stages of a restore. DOWN: each device in turn, before its addresses and IFF_UP. All others when all devices are
+# up: UP; then routes, in the order in which they depend on each other; LATE: requests that the kernel accepts only
+# after a while.
 STAGES = DOWN, UP, REMOVE, DIRECT, NEXTHOPS, GATEWAY, LATE = range(7)
 WHEN_UP = STAGES[1:]
 
 
 @dataclass(slots=True)
 class View:
-    """A namespace at one moment, as far as it concerns a batch.
+    """The part of a namespace that concerns a batch, at one moment.
 
     Attributes:
         links: By ifindex.
-        addresses: By ifindex, RTM_NEWADDR messages.
-        state: By a kind's name, what its `read` gave.
+        addresses: RTM_NEWADDR messages, by ifindex.
+        state: The messages that `Kind.read` returned, by name of the kind.
     """
 
     links: Mapping[int, wire.Link]
@@ -33,23 +34,23 @@ class View:
     state: Mapping[str, bytes] = field(default_factory=dict)
 
     def away(self, here: Mapping[int, int]) -> set[int]:
-        """Which of these devices, and of their masters, are not `here`."""
+        """Those of these devices and their masters that are not in `here`."""
         masters = {link.master for link in self.links.values() if link.master}
         return (self.links.keys() | masters) - here.keys()
 
     def of(self, kind: str) -> bytes:
-        """The state of a kind; b"": there is none."""
+        """The state of a kind; b"": none."""
         return self.state.get(kind, b"")
 
 
 @dataclass(slots=True)
 class Leaving:
-    """What is asked of a batch by who looks for losses.
+    """The devices that a move takes away, for `Kind.findings`.
 
     Attributes:
-        ifindexes: Of the devices that leave.
-        uppers: The links of devices that stay, on top of one that leaves.
-        preserve: The kinds that are carried over.
+        ifindexes: The devices that leave.
+        uppers: The links of devices that stay, stacked on one that leaves.
+        preserve: The kinds to preserve.
     """
 
     ifindexes: Collection[int]
@@ -59,12 +60,12 @@ class Leaving:
 
 @dataclass(slots=True)
 class Finding:
-    """What a kind finds of a device that is to leave.
+    """A kind's finding about a device that leaves.
 
     Attributes:
         ifindex: The device.
-        code: "loss." and a word, or another one of the list in `batch.findings`.
-        words: What is lost, in short words.
+        code: A code of `batch.findings`: "loss.master", ...
+        words: The loss, in short words.
     """
 
     ifindex: int
@@ -74,7 +75,7 @@ class Finding:
 
 @dataclass(slots=True)
 class File:
-    """A file below /proc/sys/net, and what is to be in it."""
+    """A file below /proc/sys/net, and the text to write into it."""
 
     path: str
     text: str
@@ -82,14 +83,14 @@ class File:
 
 @dataclass(slots=True)
 class Repair:
-    """One thing that is not as it was.
+    """One difference between before and now, and the request that repairs it.
 
     Attributes:
-        ifindex: Whose it is, as it is now; 0: nobody's of the batch.
+        ifindex: The device, by its present ifindex; 0: none of the batch.
         stage: One of STAGES.
-        words: What is not as before, for people.
-        request: What makes it so; None: nothing does. Repairs with one request are done together.
-        alone: The request for this one alone, where the one for several was refused; None: there is none.
+        words: The difference, for messages.
+        request: Restores it; None: nothing can. Repairs that share a request are sent once.
+        alone: Restores this one alone, if a shared request was refused; None: no such request.
     """
 
     ifindex: int
@@ -99,20 +100,20 @@ class Repair:
     alone: bytes | None = None
 
 
-Here = Mapping[int, int]  # ifindex then -> ifindex now, of devices that are in the namespace, masters too
+Here = Mapping[int, int]  # ifindex before -> ifindex now, of the devices and masters in the namespace
 
 
 class Kind:
-    """A kind of state. What it does not say in other words, it has not.
+    """A kind of state; a subclass overrides what applies to it.
 
     Attributes:
         name: As in `preserve`, `not_carried` and a record.
-        stages: In which of STAGES it has repairs.
-        needs: Names of kinds whose state it looks at besides its own.
-        messages: The types of its messages, each with the size of what precedes the attributes.
-        can_be_preserved: Whether `preserve` may ask for it.
-        is_read_before: Whether it is read before a move; otherwise what was is in the links, and only now it is asked.
-        is_in_links: Whether links have some of it; otherwise there is nothing to repair where nothing was read before.
+        stages: Those of STAGES in which it has repairs.
+        needs: Names of other kinds whose state it uses.
+        messages: The types of its messages, each with the size of the fixed header.
+        can_be_preserved: Whether `preserve` accepts it.
+        is_read_before: Whether it is read before a move; otherwise the links hold the state before.
+        is_in_links: Whether links hold part of it; otherwise there is nothing to repair if nothing was read before.
     """
 
     name = ""
@@ -124,34 +125,34 @@ class Kind:
     is_in_links = False
 
     def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
-        """Asks the kernel; nothing where the links show that there is nothing.
+        """Reads the state from the kernel, unless the links show that there is none.
 
         Args:
             socket: In the namespace.
-            links: By ifindex: the devices, and their masters.
-            about: The ifindexes of the devices, of those on top of them, and of the masters of both.
+            links: The devices and their masters, by ifindex.
+            about: The ifindexes of the devices, of devices stacked on them, and of the masters of both.
 
         Returns:
-            Messages about these, as they were dumped, without what comes and goes.
+            Messages about these as they were dumped, without transient state.
 
         Raises:
-            EngineError: The kernel could not be asked.
+            EngineError: A request failed.
         """
         del socket, links, about
         return b""
 
     def findings(self, before: View, leaving: Leaving) -> Iterable[Finding]:
-        """What is lost when these devices leave."""
+        """The state that is lost when these devices leave."""
         del before, leaving
         return ()
 
     def repairs(self, before: View, now: View, here: Here) -> Iterable[Repair]:
-        """What is not as it was, of devices that are `here`, in the order in which it is to be done."""
+        """The differences between `before` and `now` of the devices in `here`, in the order to repair them."""
         del before, now, here
         return ()
 
     def resets(self, before: View, ifindex: int, arrived: bytes) -> Iterable[str]:
-        """What of a device the target reset, which is known only there, in short words.
+        """The settings of a device that the target has reset, in short words; only known after the move.
 
         `arrived`: its RTM_NEWLINK in the target.
         """
@@ -159,23 +160,23 @@ class Kind:
         return ()
 
     def preserve(self, before: View, there: View, here: Here) -> Iterable[Repair]:
-        """The same in the target, of what is to be carried over there."""
+        """The requests that set in the target what `preserve` asks for."""
         del before, there, here
         return ()
 
     def lend(self, before: View, here: Here, elapsed_s: int, ended: Collection[bytes]) -> bytes:
-        """What is given back of it when devices come home from a loan, in place of all that was read before.
+        """The part of the state before that is restored when lent devices return.
 
         Args:
-            before: As it was when they left.
-            here: Those that are home.
-            elapsed_s: Seconds since then, rounded up.
-            ended: Addresses of theirs that have run out.
+            before: The state when they left.
+            here: The devices that are back.
+            elapsed_s: Seconds since they left, rounded up.
+            ended: Those of their addresses that have expired.
         """
         del here, elapsed_s, ended
         return before.of(self.name)
 
 
 def chosen(kinds: Iterable[Kind], names: Collection[str]) -> Iterator[Kind]:
-    """Those of these names."""
+    """The kinds with these names."""
     return (kind for kind in kinds if kind.name in names)

@@ -1,8 +1,7 @@
-"""The settings of a link: compares two RTM_NEWLINK of a device, and sets it as the first of them says.
+"""Compares two RTM_NEWLINK of a device, and builds the requests that restore the settings of the first.
 
-All attributes are compared, but for those named below; so both messages must have been asked for with the same
-IFLA_EXT_MASK. One that is not known here (of a later kernel) is compared, too, and only reported: that a device is as
-before must not be said of one that may not be, and a request with it could do more than set it.
+All attributes are compared except LEFT_OUT, so both messages must have been requested with the same IFLA_EXT_MASK.
+Unknown attributes, of later kernels, are compared and reported, but never set: setting one could have side effects.
 Layouts: linux/if_link.h, linux/if.h.
 """
 
@@ -20,7 +19,7 @@ Key = tuple[object, ...]
 Attrs = Mapping[int, memoryview]
 
 LEFT_OUT = frozenset({
-    # Counters, and what the kernel finds out or follows from other devices.
+    # Counters, and state that the kernel derives by itself or from other devices.
     uapi.IFLA_STATS, uapi.IFLA_STATS64, uapi.IFLA_PAD, uapi.IFLA_PROMISCUITY, uapi.IFLA_ALLMULTI, uapi.IFLA_OPERSTATE,
     uapi.IFLA_CARRIER, uapi.IFLA_CARRIER_CHANGES, uapi.IFLA_CARRIER_UP_COUNT, uapi.IFLA_CARRIER_DOWN_COUNT,
     # A driver may get another interrupt each time that the device is opened.
@@ -31,13 +30,13 @@ LEFT_OUT = frozenset({
     # Of the message; IFLA_LINK_NETNSID is compared with IFLA_LINK.
     uapi.IFLA_EVENT, uapi.IFLA_EXT_MASK, uapi.IFLA_NEW_NETNSID, uapi.IFLA_TARGET_NETNSID, uapi.IFLA_NEW_IFINDEX,
     uapi.IFLA_LINK_NETNSID,
-    # Looked after elsewhere: by the engine, with its port, as a qdisc, by `sysctls`; and compared below.
+    # Handled elsewhere: by the engine, `ports`, `qdiscs`, `sysctls`, or by functions of their own below.
     uapi.IFLA_IFNAME, uapi.IFLA_MASTER, uapi.IFLA_PROTINFO, uapi.IFLA_QDISC, uapi.IFLA_AF_SPEC,
     uapi.IFLA_PROP_LIST, uapi.IFLA_LINKINFO, uapi.IFLA_LINK, uapi.IFLA_XDP, uapi.IFLA_PROTO_DOWN,
     uapi.IFLA_PROTO_DOWN_REASON,
 })  # fmt: skip
-# What an RTM_NEWLINK sets, in this order. gso_max_size and gro_max_size set those of IPv4, too (net/core/dev.c,
-# netif_set_gso_max_size()), so these come behind.
+# The settings that RTM_NEWLINK can change, in this order: gso_max_size and gro_max_size also set those of IPv4
+# (net/core/dev.c, netif_set_gso_max_size()), so the latter come after them.
 SET = {
     uapi.IFLA_ADDRESS: "MAC address", uapi.IFLA_BROADCAST: "broadcast address", uapi.IFLA_MTU: "MTU",
     uapi.IFLA_TXQLEN: "transmit queue length", uapi.IFLA_GROUP: "group", uapi.IFLA_IFALIAS: "alias",
@@ -45,13 +44,13 @@ SET = {
     uapi.IFLA_GRO_MAX_SIZE: "gro_max_size", uapi.IFLA_GSO_IPV4_MAX_SIZE: "gso_ipv4_max_size",
     uapi.IFLA_GRO_IPV4_MAX_SIZE: "gro_ipv4_max_size", uapi.IFLA_LINKMODE: "link mode",
 }  # fmt: skip
-# What nothing sets.
+# Attributes that no request can set.
 FIXED = {
     uapi.IFLA_NUM_TX_QUEUES: "number of transmit queues", uapi.IFLA_NUM_RX_QUEUES: "number of receive queues",
     uapi.IFLA_PERM_ADDRESS: "permanent MAC address", uapi.IFLA_PARENT_DEV_NAME: "parent device",
     uapi.IFLA_PARENT_DEV_BUS_NAME: "bus of the parent device",
 }  # fmt: skip
-# What userspace sets of ifi_flags; IFF_UP is the engine's. Source: net/core/dev.c, __dev_change_flags().
+# The flags that userspace can set; the engine handles IFF_UP. Source: net/core/dev.c, __dev_change_flags().
 FLAGS = {
     uapi.IFF_DEBUG: "DEBUG", uapi.IFF_NOTRAILERS: "NOTRAILERS", uapi.IFF_NOARP: "NOARP", uapi.IFF_PROMISC: "PROMISC",
     uapi.IFF_ALLMULTI: "ALLMULTI", uapi.IFF_MULTICAST: "MULTICAST", uapi.IFF_PORTSEL: "PORTSEL",
@@ -76,11 +75,11 @@ class LinkSettings(Kind):
     messages = ((uapi.RTM_GETLINK, wire.IFINFOMSG.size),)
 
     def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
-        """Before 6.6, which device answers to each alternative name: the request, with the ifindex of who answered.
+        """Before 6.6: for each alternative name, a look-up request with the ifindex of the device that it finds.
 
-        One that came back from a namespace that died still lists its own there, and no look-up finds them; such a name
-        can be added once more, and not be deleted (seen on 5.10 and 6.1). Not the answers: each of these lists all
-        names of its device.
+        A device that came back from a dead namespace still lists its alternative names, but no look-up finds them.
+        Such a name can be added again, but not deleted (seen on 5.10 and 6.1). The replies themselves are not kept, as
+        each lists all names of its device.
         """
         names = [name for ifindex, link in links.items() if ifindex in about for name in link.altnames]
         if not names or lookups.moves_altnames():
@@ -118,7 +117,7 @@ class LinkSettings(Kind):
 
 
 def _answers(state: bytes) -> dict[bytes, int]:
-    """What `read` found out: which device answers to a name; 0: none."""
+    """From `read`: the ifindex that each name belongs to; 0: none."""
     found = {}
     for message in wire.messages(state):
         asked = wire.attrs(message.body, wire.IFINFOMSG.size)
@@ -129,13 +128,13 @@ def _answers(state: bytes) -> dict[bytes, int]:
 
 @dataclass(slots=True)
 class Difference:
-    """One setting that is not as it was.
+    """One setting that differs.
 
     Attributes:
-        key: Which one.
-        words: The same for people, with the values where they are numbers: "MTU 1400 -> 1300".
-        together: The request that sets it as it was, with all those of the same request; b"": there is none.
-        alone: The request for this one alone, where another one is refused; b"": only together.
+        key: Identifies the setting.
+        words: For messages, with both values if they are numbers: "MTU 1400 -> 1300".
+        together: The request that restores it along with others; b"": none.
+        alone: The request that restores it alone, if the other is refused; b"": none.
     """
 
     key: Key
@@ -145,7 +144,7 @@ class Difference:
 
 
 def own_mac(link: wire.Link) -> bytes:
-    """The device's own MAC: a bond's slave has that of the bond, and gets its own again when it leaves."""
+    """The device's own MAC: a slave has that of its bond, and regains its own when it leaves."""
     if link.port_kind == b"bond":
         slave = wire.attrs(memoryview(link.port), strict=False)
         return bytes(slave.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR, link.mac))
@@ -153,7 +152,7 @@ def own_mac(link: wire.Link) -> bytes:
 
 
 def mac_request(was: wire.Link, now: wire.Link) -> list[tuple[str, bytes]]:
-    """The request for its own MAC, where it has another one: without it an undo may not find the device."""
+    """The request that restores a changed MAC, by which an undo finds the device."""
     mac = own_mac(was)
     if not mac or now.mac in (mac, was.mac):
         return []
@@ -161,12 +160,12 @@ def mac_request(was: wire.Link, now: wire.Link) -> list[tuple[str, bytes]]:
 
 
 def differences(was: wire.Link, now: wire.Link, here: Mapping[int, int]) -> list[Difference]:
-    """The settings of a link that are not as they were, in the order to set them in.
+    """The settings of a link that differ, in the order to restore them.
 
     Args:
-        was: As the snapshot has it.
-        now: As it is, under whatever ifindex and name.
-        here: ifindex before -> ifindex now, of devices that may have got another one.
+        was: The link in the snapshot.
+        now: The link now; ifindex and name may differ.
+        here: ifindex before -> ifindex now, of devices whose ifindex may have changed.
     """
     before, there = (wire.attrs(link.body, wire.IFINFOMSG.size, strict=False) for link in (was, now))
     found = [*_altnames(was, now), *_data(was, now), *_proto_down(before, there, now.ifindex)]
@@ -188,7 +187,7 @@ def differences(was: wire.Link, now: wire.Link, here: Mapping[int, int]) -> list
     return [*found, *_families(before, there)]
 
 
-# ---- the parts ----
+# ---- single settings ----
 
 
 def _request(ifindex: int, attrs: bytes) -> bytes:
@@ -205,14 +204,14 @@ def _attribute(
         if value_now == own_mac(was):
             return  # it left its bond
         value = own_mac(was)
-    # An alias is taken away by an empty one; of the others one that is not reported is not known to this kernel.
+    # An empty alias removes it. Any other attribute that was not reported is unknown to this kernel.
     can_be_set = value or type_ == uapi.IFLA_IFALIAS
     text = f"{words}{_change(type_, value, value_now)}"
     yield Difference((type_,), text, _request(now.ifindex, wire.attr(type_, value)) if can_be_set else b"")
 
 
 def _change(type_: int, value: bytes, value_now: bytes) -> str:
-    """Both values, where they are short enough to say more than that they differ."""
+    """Both values as text, if they are short enough to print."""
     if type_ in (uapi.IFLA_ADDRESS, uapi.IFLA_BROADCAST):
         return f" {value.hex(':')} -> {value_now.hex(':')}"
     if type_ == uapi.IFLA_IFALIAS:
@@ -221,7 +220,7 @@ def _change(type_: int, value: bytes, value_now: bytes) -> str:
 
 
 def _altnames(was: wire.Link, now: wire.Link) -> Iterator[Difference]:
-    """Alternative names that were added; lost ones are put back by who knows which are lost (lookups.lost_altnames)."""
+    """Alternative names that were added; `LinkSettings.repairs` handles lost ones."""
     added = [*dict.fromkeys(name for name in now.altnames if name not in was.altnames)]
     together = remove_altnames(now.ifindex, added)
     for name in added:
@@ -237,7 +236,7 @@ def remove_altnames(ifindex: int, altnames: list[bytes]) -> bytes:
 def _flags(was: wire.Link, now: wire.Link) -> Iterator[Difference]:
     changed = was.flags ^ now.flags
     ours = sum(flag for flag in FLAGS if changed & flag)
-    # Exactly these in ifi_change: the others, IFF_UP first of all, stay as they are (probe message.flags.change-all).
+    # ifi_change has exactly these, so that all others, such as IFF_UP, stay (probe message.flags.change-all).
     head = wire.IFINFOMSG.pack(0, 0, now.ifindex, was.flags & ours, ours)
     request = wire.message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, head)
     for flag, name in (FLAGS | FIXED_FLAGS).items():
@@ -247,7 +246,7 @@ def _flags(was: wire.Link, now: wire.Link) -> Iterator[Difference]:
 
 
 def _proto_down(before: Attrs, there: Attrs, ifindex: int) -> Iterator[Difference]:
-    """proto_down, and the reasons for it, which must be gone before it is cleared: both in one request."""
+    """proto_down and its reasons: in one request, as the kernel clears proto_down only without reasons."""
     down, down_now = (wire.u8(attrs.get(uapi.IFLA_PROTO_DOWN) or memoryview(b"\0")) for attrs in (before, there))
     reasons, reasons_now = map(_reasons, (before, there))
     if (down, reasons) == (down_now, reasons_now):
@@ -270,7 +269,7 @@ def _reasons(attrs: Attrs) -> int:
 
 
 def _xdp(before: Attrs, there: Attrs, ifindex: int) -> Iterator[Difference]:
-    """A program that was attached meanwhile is detached; one that there was cannot be attached again."""
+    """Detaches a program that was attached meanwhile; a detached one cannot be attached again."""
     was, now = (_nested(attrs.get(uapi.IFLA_XDP)) for attrs in (before, there))
     for mode, type_, flag in XDP_MODES:
         program, program_now = (wire.u32(attrs.get(type_)) or 0 for attrs in (was, now))
@@ -286,7 +285,7 @@ def _xdp(before: Attrs, there: Attrs, ifindex: int) -> Iterator[Difference]:
 
 
 def _families(before: Attrs, there: Attrs) -> Iterator[Difference]:
-    """Settings of other families than IPv4 and IPv6 (MCTP has some), which `sysctls` looks after."""
+    """Settings of families such as MCTP; `sysctls` handles IPv4 and IPv6."""
     was, now = (_nested(attrs.get(uapi.IFLA_AF_SPEC)) for attrs in (before, there))
     for family in sorted({*was, *now} - {uapi.AF_INET, uapi.AF_INET6}):
         if was.get(family) != now.get(family):
@@ -298,7 +297,7 @@ def _nested(view: memoryview | None) -> dict[int, memoryview]:
 
 
 def _data(was: wire.Link, now: wire.Link) -> Iterator[Difference]:
-    """IFLA_INFO_DATA: all that differs in one request, or one by one."""
+    """IFLA_INFO_DATA: all differences in one request, or one by one."""
     for type_, words, together, alone in info_data.differences(was, now):
         yield Difference(("data", type_), words, _data_request(now, together), _data_request(now, alone))
 

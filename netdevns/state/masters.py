@@ -1,6 +1,6 @@
-"""The bridge, bond, VRF or team that a device is a port of: a move silently releases it.
+"""Restores the master of a device (bridge, bond, VRF, team), which a move silently releases.
 
-(probes kinds.port.bridge, kinds.port.bond) What it has as such a port is `ports`.
+(probes kinds.port.bridge, kinds.port.bond) Port settings are in `ports`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Masters(Kind):
     messages = ((uapi.RTM_NEWLINK, wire.IFINFOMSG.size),)
 
     def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
-        """The links of the masters, and of a bond all that are its slaves.
+        """The links of the masters, and of all slaves of bonds.
 
-        A bond that is asked about counts, whoever is its slave just now.
+        That includes bonds in `about` whose slaves have left.
         """
         asked = [link for ifindex, link in links.items() if ifindex in about]
         masters = {link.master for link in asked if link.master}
@@ -51,7 +51,7 @@ class Masters(Kind):
             master = here.get(link.master)
             if master is None:
                 name = quote.shown(masters[link.master].name) if link.master in masters else link.master
-                yield Repair(is_.ifindex, DOWN, f"master {name}: it is gone", None)
+                yield Repair(is_.ifindex, DOWN, f"master {name}: deleted", None)
             elif is_.master != master:
                 attr = wire.attr_u32(uapi.IFLA_MASTER, master)
                 request = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, is_.ifindex, attr)
@@ -59,29 +59,29 @@ class Masters(Kind):
                 yield Repair(is_.ifindex, DOWN, f"master (ifindex {link.master})", request)
 
     def lend(self, before: View, here: Here, elapsed_s: int, ended: Collection[bytes]) -> bytes:
-        """Without the slaves that stayed: what became of them is their owners' business."""
+        """Leaves out slaves that stayed, which may have changed since."""
         del elapsed_s, ended
         kept = (link for i, link in links_of(before).items() if i in here or link.port_kind != b"bond")
         return b"".join(link.message() for link in kept)
 
 
 def links_of(view: View) -> Links:
-    """The masters of a view, and the slaves of its bonds, by ifindex."""
+    """The masters in a view, and the slaves of its bonds, by ifindex."""
     links = (wire.Link(message.body) for message in wire.messages(view.of(Masters.name)))
     return {link.ifindex: link for link in links}
 
 
 def active_slave(bond: wire.Link | None) -> int:
-    """Its ifindex; 0: there is none, or it is no bond."""
+    """The ifindex of a bond's active slave; 0: none, or not a bond."""
     data = wire.attrs(memoryview(bond.data if bond and bond.kind == b"bond" else b""), strict=False)
     return wire.u32(data.get(uapi.IFLA_BOND_ACTIVE_SLAVE)) or 0
 
 
 def mac_request(master: int, before: Links, now: Links, here: Here) -> bytes:
-    """The request that gives a bond the MAC which its slaves take over; b"": it has it, or it is no bond.
+    """The request that restores the MAC of a bond; b"": nothing to restore, or not a bond.
 
-    A bond that lost its last slave has a random one, which the next slave would get. One that has others by now is left
-    alone.
+    A bond that lost its last slave gets a random MAC, which it would pass on to the next slave. A bond that has other
+    slaves now is left alone.
     """
     was, is_ = before.get(master), now.get(here.get(master, 0))
     if was is None or is_ is None or was.kind != b"bond" or was.mac == is_.mac:
@@ -93,10 +93,7 @@ def mac_request(master: int, before: Links, now: Links, here: Here) -> bytes:
 
 
 def found_again(socket: Socket, before: View) -> dict[int, int]:
-    """ifindex then -> ifindex now of the masters that are there; one that was made anew is found by its name.
-
-    Raises EngineError.
-    """
+    """ifindex before -> ifindex now of existing masters; finds a recreated one by name. Raises EngineError."""
     masters = {link.master for link in before.links.values()}
     were = [link for ifindex, link in links_of(before).items() if ifindex in masters]
     names = map(lookups.link_of, lookups.ask(socket, [wire.get_link(name=was.name) for was in were]))

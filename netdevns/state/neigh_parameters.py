@@ -1,8 +1,8 @@
-"""How a device finds its neighbours: net.ipv4.neigh.DEV and net.ipv6.neigh.DEV, which a move resets to the defaults.
+"""Restores the sysctls net.ipv4.neigh.DEV and net.ipv6.neigh.DEV, which a move resets to the defaults.
 
 (probes neighbours.parameters.ipv4, neighbours.parameters.ipv6)
-rtnetlink tells them of all devices (RTM_GETNEIGHTBL) and sets those of one. Layout: linux/neighbour.h (struct ndtmsg,
-NDTA_*, NDTPA_*).
+RTM_GETNEIGHTBL dumps those of all devices; RTM_SETNEIGHTBL sets those of one. Layout: linux/neighbour.h (struct
+ndtmsg, NDTA_*, NDTPA_*).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from ..netlink import uapi, wire
 from .kind import UP, Here, Kind, Repair, View
 
 NDTMSG = Struct("=Bxxx")  # ndtm_family
-# One for each family. A dump of both lacks IPv6's table at some numbers of devices, and nothing says so: where its
-# first message does not fit into the datagram, the kernel seems to go on at the device where IPv4's table ended (probe
-# neighbours.parameters.dump).
+# One dump for each family. With some numbers of devices, a dump of both silently lacks IPv6's table: if the table's
+# first message does not fit into the datagram, the kernel seems to resume at the device at which IPv4's table ended
+# (probe neighbours.parameters.dump).
 DUMPS = tuple(
     wire.message(uapi.RTM_GETNEIGHTBL, uapi.NLM_F_DUMP, NDTMSG.pack(family)) for family in (uapi.AF_INET, uapi.AF_INET6)
 )
-# What neightbl_set() takes, by NDTPA_*, under the names of the files; not the same number a second time (QUEUE_LEN),
-# and not REACHABLE_TIME, which the kernel draws by lot.
+# The parameters that neightbl_set() accepts: NDTPA_* -> name of the file. Without QUEUE_LEN, which duplicates
+# unres_qlen_bytes, and REACHABLE_TIME, which the kernel randomizes.
 _NAMES = {
     4: "base_reachable_time_ms", 5: "retrans_time_ms", 6: "gc_stale_time", 7: "delay_first_probe_time",
     9: "app_solicit", 10: "ucast_solicit", 11: "mcast_solicit", 12: "anycast_delay", 13: "proxy_delay",
@@ -43,7 +43,7 @@ class NeighParameters(Kind):
         return b"".join(lookups.dump(socket, dump, about=about) for dump in DUMPS)
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
-        """Of the devices, not of their masters, which have lost none."""
+        """For the devices only: their masters have lost nothing."""
         ours = {ifindex: here[ifindex] for ifindex in before.links if ifindex in here}
         for (family, ifindex, table), values in _differences(before.of(self.name), now.of(self.name), ours).items():
             parms = wire.attr_u32(uapi.NDTPA_IFINDEX, ifindex) + b"".join(wire.attr(t, v) for t, v in values.items())
@@ -59,15 +59,15 @@ class NeighParameters(Kind):
 
 
 def _values(message: wire.Message) -> Iterator[tuple[Key, dict[int, bytes]]]:
-    """What a message tells of one device, if it tells of one: the first of each table is about all."""
+    """The parameters in a message about one device; nothing for the first message of a table, with its defaults."""
     if message.type != uapi.RTM_NEWNEIGHTBL or len(message.body) < NDTMSG.size:
         return
     (family,) = NDTMSG.unpack_from(message.body)
     found = wire.attrs(message.body, NDTMSG.size, strict=False)
-    told = wire.attrs(found.get(uapi.NDTA_PARMS, memoryview(b"")), strict=False)
-    ifindex = wire.u32(told.get(uapi.NDTPA_IFINDEX))
+    parms = wire.attrs(found.get(uapi.NDTA_PARMS, memoryview(b"")), strict=False)
+    ifindex = wire.u32(parms.get(uapi.NDTPA_IFINDEX))
     if ifindex and family in _FAMILIES:
-        values = {type_: bytes(told[type_]) for type_ in _NAMES if type_ in told}
+        values = {type_: bytes(parms[type_]) for type_ in _NAMES if type_ in parms}
         yield (family, ifindex, wire.text(found.get(uapi.NDTA_NAME))), values
 
 
@@ -76,7 +76,7 @@ def _all(messages: bytes) -> dict[Key, dict[int, bytes]]:
 
 
 def _differences(before: bytes, now: bytes, here: Here) -> dict[Key, dict[int, bytes]]:
-    """By key of now, what is not as it was."""
+    """The parameters that differ, by their present keys."""
     there, found = _all(now), {}
     for (family, ifindex, table), values in _all(before).items():
         key = (family, here.get(ifindex, 0), table)

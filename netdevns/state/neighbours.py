@@ -1,9 +1,9 @@
-"""Permanent neighbours and proxies of a device, which vanish when it goes down or leaves, and MACs that it listens to.
+"""Restores a device's permanent neighbours, proxies and unicast filter, which a move flushes.
 
 (probes neighbours.down.permanent, neighbours.down.proxy, neighbours.move.permanent, neighbours.move.proxy)
-The latter are its own forwarding database: a move flushes a device's unicast filter (probe
-multicast.hardware.unicast). Layout: linux/neighbour.h (struct ndmsg). Learned entries are not kept: the kernel learns
-them again.
+The unicast filter, shown as `fdb ... self`, holds the MACs that the device receives besides its own (probe
+multicast.hardware.unicast). Neighbours that the kernel resolved are left out; it resolves them again. Layout:
+linux/neighbour.h (struct ndmsg).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .kind import UP, Finding, Here, Kind, Leaving, Repair, View
 
 NDMSG = Struct("=BxxxiHBB")  # ndm_family, ndm_ifindex, ndm_state, ndm_flags, ndm_type
 
-# What RTM_NEWNEIGH takes; a dump carries more (NDA_CACHEINFO, NDA_PROBES).
+# The attributes that RTM_NEWNEIGH accepts; a dump has more (NDA_CACHEINFO, NDA_PROBES).
 _ATTRS = (uapi.NDA_DST, uapi.NDA_LLADDR, uapi.NDA_PROTOCOL, uapi.NDA_FLAGS_EXT)
 
 LEVELS = 8  # of devices on top of each other (MAX_NEST_DEV, include/linux/netdevice.h)
 
-# The kernel keeps proxies apart and tells either the ones or the others.
+# The kernel dumps proxies only on request, and then nothing else.
 DUMPS = tuple(
     wire.message(uapi.RTM_GETNEIGH, uapi.NLM_F_DUMP, NDMSG.pack(family, 0, 0, flags, 0))
     for family, flags in ((0, 0), (0, uapi.NTF_PROXY), (uapi.AF_BRIDGE, 0))
@@ -63,7 +63,7 @@ class Neighbours(Kind):
             yield Finding(whose, "loss.fdb", words)
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
-        """Of the devices, of those on top of them, and of masters: a bridge whose MAC changed has lost its own, too."""
+        """For the devices, their uppers, and masters: a bridge whose MAC changed has lost entries, too."""
         there = {*kept(now.of(self.name), {*here.values()}, external=True)}
         for body in kept(before.of(self.name), here, external=True):
             body = on(body, here)
@@ -89,7 +89,7 @@ class Neighbours(Kind):
 
 
 def _of_uppers(links: Mapping[int, wire.Link]) -> Iterator[tuple[int, bytes]]:
-    """Each device with the MAC of a device on top of it, in its filter by that: reported with the upper device."""
+    """Each device with the MAC of an upper device, which is in its filter for that and needs no report of its own."""
     for link in links.values():
         lower = link.lower
         for _ in range(LEVELS):
@@ -100,9 +100,9 @@ def _of_uppers(links: Mapping[int, wire.Link]) -> Iterator[tuple[int, bytes]]:
 
 
 def kept(dumped: bytes, ifindexes: Collection[int], *, external: bool = False) -> list[bytes]:
-    """The permanent entries and the proxies of some devices: bodies of RTM_NEWNEIGH, without what is not sent again.
+    """Permanent entries and proxies of some devices: bodies of RTM_NEWNEIGH, reduced to what a request may have.
 
-    `external`: those, too, that a program keeps up to date (NTF_EXT_LEARNED), a routing daemon for one.
+    `external`: includes entries that a program maintains, such as a routing daemon (NTF_EXT_LEARNED).
     """
     flagged = uapi.NTF_PROXY | (uapi.NTF_EXT_LEARNED if external else 0)
     found = (_kept(message, ifindexes, flagged) for message in wire.messages(dumped))
@@ -110,7 +110,7 @@ def kept(dumped: bytes, ifindexes: Collection[int], *, external: bool = False) -
 
 
 def _kept(message: wire.Message, ifindexes: Collection[int], flagged: int) -> bytes:
-    """The entry of a message; b"": it is not kept."""
+    """The entry of a message; b"": not one to keep."""
     if message.type != uapi.RTM_NEWNEIGH or len(message.body) < NDMSG.size:
         return b""
     family, ifindex, state, flags, type_ = NDMSG.unpack_from(message.body)
@@ -125,13 +125,13 @@ def _kept(message: wire.Message, ifindexes: Collection[int], flagged: int) -> by
 
 
 def _is_of_filter(flags: int, found: Mapping[int, memoryview]) -> bool:
-    """Whether an entry is one of a device's unicast filter: not a bridge's (ports.py), a group's, or a tunnel's."""
+    """Whether an entry is in a device's unicast filter, and not a bridge's (ports.py), a group's or a tunnel's."""
     mac = bytes(found.get(uapi.NDA_LLADDR, b""))
     return bool(flags & uapi.NTF_SELF and mac and not mac[0] & 1) and uapi.NDA_DST not in found
 
 
 def is_filter(body: bytes) -> bool:
-    """Whether a kept entry is one of a device's unicast filter, and no neighbour."""
+    """Whether a kept entry is in a device's unicast filter, and not a neighbour."""
     return body[0] == uapi.AF_BRIDGE
 
 
@@ -141,12 +141,12 @@ def lladdr(body: bytes) -> bytes:
 
 
 def ifindex(body: bytes) -> int:
-    """Whose an entry is."""
+    """The device of an entry."""
     return int(NDMSG.unpack_from(body)[1])
 
 
 def on(body: bytes, ifindexes: Mapping[int, int]) -> bytes:
-    """The same entry on the device's ifindex of now."""
+    """The same entry with the device's present ifindex."""
     family, ifindex, state, flags, type_ = NDMSG.unpack_from(body)
     return NDMSG.pack(family, ifindexes.get(ifindex, ifindex), state, flags, type_) + body[NDMSG.size :]
 
@@ -157,7 +157,7 @@ def add(body: bytes) -> bytes:
 
 
 def text(body: bytes) -> str:
-    """An entry, in the words of ip-neighbour(8)."""
+    """An entry in the notation of ip-neighbour(8)."""
     family, _, _, flags, _ = NDMSG.unpack_from(body)
     found = wire.attrs(memoryview(body), NDMSG.size)
     proxy = "proxy " if flags & uapi.NTF_PROXY else ""

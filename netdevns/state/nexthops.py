@@ -1,4 +1,7 @@
-"""Nexthop objects, which vanish untold when a device leaves, with all routes by them (probe notify.nexthop)."""
+"""Restores nexthop objects, which the kernel deletes without notification when their device leaves.
+
+With each go the routes that use it (probe notify.nexthop).
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ class Nexthops(Kind):
     messages = ((uapi.RTM_NEWNEXTHOP, route.NHMSG.size),)
 
     def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
-        """All of the namespace: a group is said to have members only, not by which devices these leave."""
+        """All objects in the namespace: a group names its members, but not their devices."""
         del links, about
         return lookups.dump(socket, route.DUMP_NEXTHOPS)
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
-        """Without what leaves by devices alone that are not here: these are told, with all that hung on them."""
+        """Leaves out objects whose devices are all absent: those are reported as missing themselves."""
         devices, away = route.nexthop_devices(before.of(self.name)), before.away(here)
         for body in missing(before.of(self.name), now.of(self.name), here):
             id_ = route.nexthop_id(body)
@@ -30,7 +33,7 @@ class Nexthops(Kind):
                 yield Repair(ifindex, NEXTHOPS, f"nexthop id {id_}", route.add_nexthop(body))
 
     def lend(self, before: View, here: Here, elapsed_s: int, ended: Collection[bytes]) -> bytes:
-        """Those of these devices alone."""
+        """The objects that use these devices only."""
         del elapsed_s, ended
         dumped, kept = before.of(self.name), []
         devices = route.nexthop_devices(dumped)
@@ -43,7 +46,7 @@ class Nexthops(Kind):
 
 
 def missing(before: bytes, now: bytes, here: Here | None = None) -> list[bytes]:
-    """Request bodies of the nexthop objects that a dump no longer has, groups behind their members."""
+    """Request bodies of the nexthop objects that a dump no longer has, groups after their members."""
     there = {route.nexthop_request(body, {}) for body in route.dumped(now, uapi.RTM_NEWNEXTHOP, route.NHMSG)}
     old = (route.nexthop_request(body, here or {}) for body in route.dumped(before, uapi.RTM_NEWNEXTHOP, route.NHMSG))
     return sorted((nexthop for nexthop in old if nexthop not in there), key=route.is_group)

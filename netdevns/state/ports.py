@@ -1,11 +1,11 @@
-"""What a port has from its bridge or bond, which the kernel drops when the port leaves; how to give it back.
+"""Restores the settings of bridge ports and bond slaves, which the kernel drops when a port leaves.
 
 (probes kinds.port-state.bond, multicast.bridge.fdb-static, multicast.bridge.mdb)
 
-A bridge port: its settings, VLANs, the entries of the forwarding database that somebody added, and the multicast groups
-that it is in for good (without lists of sources). A bond slave: its settings, being the active one, and the bond's MAC,
-which is random once the last slave has left. A port of a VRF or team has nothing but its master that rtnetlink could
-tell (a team's options are generic netlink's).
+A bridge port has settings, VLANs, static entries in the forwarding database, and permanent multicast groups (their
+source lists are not restored). A bond slave has settings, and may be the active one; the bond's MAC becomes random once
+its last slave has left. Of a port of a VRF or team, rtnetlink reports the master only (a team's options are in generic
+netlink).
 Layouts: linux/if_link.h (IFLA_BRPORT_*, IFLA_BOND_*), linux/if_bridge.h (struct bridge_vlan_info, struct br_mdb_entry),
 linux/neighbour.h.
 """
@@ -29,8 +29,8 @@ VLAN_INFO = Struct("=HH")  # flags, vid
 BR_PORT_MSG = Struct("=BxxxI")  # family, ifindex
 MDB_ENTRY = Struct("=IBBH16s2sxx")  # ifindex, state, flags, vid, address, protocol (ETH_P_*, in network order)
 
-# What br_setport() takes, by IFLA_BRPORT_* in this order (MAB needs LOCKED first), with the default of a new port.
-# None: the kernel finds it out: state by the link and STP, cost by the link's speed.
+# The settings that br_setport() accepts, by IFLA_BRPORT_*, in this order (MAB needs LOCKED first), with the default of
+# a new port. None: the kernel derives it: state from the link and STP, cost from the link's speed.
 BRIDGE: dict[int, tuple[str, int | None]] = {
     1: ("state", None), 2: ("priority", 32), 3: ("cost", None), 4: ("hairpin", 0), 5: ("guard", 0),
     6: ("root_block", 0), 7: ("fastleave", 0), 8: ("learning", 1), 9: ("flood", 1), 10: ("proxy_arp", 0),
@@ -66,7 +66,7 @@ class Ports(Kind):
     )
 
     def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
-        """Of ports of bridges: VLANs, entries, groups. The rest is in the links."""
+        """VLANs, entries and groups of bridge ports; the links have the rest."""
         bridged = {i: link for i, link in links.items() if i in about and link.master and link.port_kind == b"bridge"}
         if not bridged:
             return b""
@@ -95,10 +95,10 @@ class Ports(Kind):
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
         there, masters, masters_now = _ports(now), links_of(before), links_of(now)
         for ifindex, port in _ports(before).items():
-            if ifindex not in here or port.master not in here:  # nothing can be given back
+            if ifindex not in here or port.master not in here:  # nothing can be restored
                 continue
             if port.active not in before.links and port.active not in masters:
-                port.active = 0  # back from a loan: which of the others is active is their owner's business
+                port.active = 0  # back from a loan: another slave stays active
             for stage, what, request in port.differences(there.get(here[ifindex]), here[ifindex], here):
                 yield Repair(here[ifindex], stage, f"{port.kind.decode()} port: {what}", request or None)
             if request := mac_request(port.master, masters, masters_now, here):
@@ -109,9 +109,9 @@ class Ports(Kind):
 def _macs_of_others(
     ifindex: int, port: Port, before: View, masters: Links, masters_now: Links, here: Here
 ) -> Iterator[Repair]:
-    """With fail_over_mac follow, slaves that stay get the MACs of those that left.
+    """Restores the MACs of staying slaves, which got those of the ones that left (fail_over_mac follow).
 
-    Once the active one is as it was: until then it exchanges its MAC with the next (drivers/net/bonding/bond_main.c,
+    Only once the old active slave is active again: until then the bond swaps MACs (drivers/net/bonding/bond_main.c,
     bond_do_fail_over_mac()).
     """
     master = here[port.master]
@@ -128,7 +128,7 @@ def _macs_of_others(
 
 
 def _whose(message: wire.Message) -> int:
-    """The ifindex, which struct ifinfomsg, ndmsg and br_port_msg have at one place."""
+    """The ifindex, which struct ifinfomsg, ndmsg and br_port_msg have at the same offset."""
     return int(wire.U32.unpack_from(message.body, 4)[0])
 
 
@@ -152,16 +152,16 @@ def _ports(view: View) -> dict[int, Port]:
 
 
 class Port:
-    """A port as it is.
+    """A port of a bridge or bond at one moment.
 
     Attributes:
-        settings: By IFLA_BRPORT_* or IFLA_BOND_SLAVE_*, in host byte order as the kernel has them.
+        settings: By IFLA_BRPORT_* or IFLA_BOND_SLAVE_*, in host byte order, as in the kernel's messages.
         vlans: VID -> BRIDGE_VLAN_INFO_* flags.
-        entries: Of the forwarding database: bodies of RTM_NEWNEIGH without ifindex.
-        groups: Of the multicast database: struct br_mdb_entry without ifindex, and MDBE_ATTR_*.
+        entries: In the forwarding database: bodies of RTM_NEWNEIGH without ifindex.
+        groups: In the multicast database: struct br_mdb_entry without ifindex, and MDBE_ATTR_*.
         active: The ifindex of its bond's active slave, which a returning port may replace; 0: none.
         default_vlan: The VID that its bridge gives a new port; 0: none.
-        lent_mac: The MAC that its bond gave it and takes back when it leaves; b"": its own is the same.
+        bond_mac: The MAC that it has from its bond until it leaves; b"": the same as its own.
     """
 
     __slots__ = (
@@ -170,7 +170,7 @@ class Port:
         "entries",
         "groups",
         "kind",
-        "lent_mac",
+        "bond_mac",
         "master",
         "settings",
         "vlans",
@@ -187,47 +187,47 @@ class Port:
         self.kind = link.port_kind
         self.master = link.master or 0
         known = _KINDS[self.kind]
-        told = wire.attrs(memoryview(link.port), strict=False)
-        self.settings = {type_: bytes(told[type_]) for type_ in known if type_ in told}
+        attrs = wire.attrs(memoryview(link.port), strict=False)
+        self.settings = {type_: bytes(attrs[type_]) for type_ in known if type_ in attrs}
         self.vlans = vlans
         self.entries = entries
         self.groups = groups
-        self.active, self.default_vlan, self.lent_mac = 0, 0, b""
+        self.active, self.default_vlan, self.bond_mac = 0, 0, b""
         if self.kind == b"bond":
-            own = told.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR)
-            self.lent_mac = link.mac if own is not None and own != link.mac else b""
+            own = attrs.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR)
+            self.bond_mac = link.mac if own is not None and own != link.mac else b""
             self.active = active_slave(master)
         else:
             data = wire.attrs(memoryview(master.data if master else b""), strict=False)
             self.default_vlan = _number(data.get(uapi.IFLA_BR_VLAN_DEFAULT_PVID, b""))
-            # The kernel's own, in its own time: with its STP, and without a carrier (it disables the port, but a second
-            # may pass before it knows).
+            # The kernel sets the state itself with its own STP, and without a carrier: then it disables the port, up to
+            # a second after the carrier is lost.
             by_stp = wire.u32(data.get(uapi.IFLA_BR_STP_STATE)) == uapi.BR_KERNEL_STP
             if by_stp or not link.flags & uapi.IFF_LOWER_UP:
                 self.settings.pop(uapi.IFLA_BRPORT_STATE, None)
 
     def non_default_settings(self) -> list[str]:
-        """What a new port would not have, in short words."""
+        """The settings that a new port would not have, in short words."""
         known = _KINDS[self.kind]
         words = [known[t][0] for t, value in self.settings.items() if known[t][1] not in (None, _number(value))]
         default = {self.default_vlan: uapi.BRIDGE_VLAN_INFO_PVID | uapi.BRIDGE_VLAN_INFO_UNTAGGED}
         changed = {*self.vlans.items()} ^ ({*default.items()} if self.default_vlan and self.vlans else set())
         vids = {vid for vid, _ in changed}
         static = sum(not NDMSG.unpack_from(body)[2] & uapi.NUD_PERMANENT for body in self.entries)
-        words += [f"MAC {self.lent_mac.hex(':')}"] if self.lent_mac else []
+        words += [f"MAC {self.bond_mac.hex(':')}"] if self.bond_mac else []
         words += [f"{len(vids)} vlan{'s' if len(vids) > 1 else ''}"] if vids else []
         counts = (static, "fdb"), (len(self.groups), "mdb")
         return words + [f"{count} {what} entr{'ies' if count > 1 else 'y'}" for count, what in counts if count]
 
     def differences(self, now: Port | None, ifindex: int, here: Here) -> Iterator[tuple[int, str, bytes]]:
-        """What is not as it was: the stage, short words, and the request that makes it so.
+        """The differences: each with its stage, short words, and the request that restores it.
 
-        VLANs before the entries in them; the bridge's entries before those of the device, some of which it makes.
-        `now`: None: it is no port, so nothing can be given back.
+        VLANs come before the entries in them, and the bridge's entries before the device's, some of which the bridge
+        makes. `now`: None: it is not a port, so nothing can be restored.
         """
         master = here[self.master]
         if now is None or now.kind != self.kind or now.master != master:
-            yield UP, "all of it", b""
+            yield UP, "all settings", b""
             return
         for type_, value in self._wanted(now, here).items():
             if now.settings.get(type_, bytes(len(value))) != value:
@@ -244,7 +244,7 @@ class Port:
         for body in sorted(missing, key=lambda body: NDMSG.unpack_from(body)[3] & uapi.NTF_SELF):
             yield UP, _text(body), _add(body, ifindex)
         for group in self.groups:
-            if group not in now.groups:  # late: its bridge refuses it while the port has no carrier
+            if group not in now.groups:  # LATE: the bridge refuses it while the port has no carrier
                 yield LATE, _group_text(group), _join(group, master, ifindex)
         active = here.get(self.active, self.active)
         if active and now.active != active:
@@ -252,7 +252,7 @@ class Port:
             yield LATE, "active slave", _link_info(master, wire.attr_name(uapi.IFLA_INFO_KIND, self.kind) + data)
 
     def _wanted(self, now: Port, here: Here) -> dict[int, bytes]:
-        """The settings, those too that are only told where they are set (backup_port), and with ifindexes of now."""
+        """The settings with present ifindexes; 0 for those that are reported only if set (backup_port)."""
         wanted = {**{type_: bytes(len(value)) for type_, value in now.settings.items()}, **self.settings}
         backup = wire.u32(memoryview(wanted.get(uapi.IFLA_BRPORT_BACKUP_PORT, b"")))
         if self.kind == b"bridge" and backup is not None and backup in here:
@@ -288,7 +288,7 @@ def _entries_of(state: bytes) -> dict[int, list[bytes]]:
 
 
 def _entries(dumped: bytes) -> Iterator[tuple[int, bytes]]:
-    """What somebody added or the bridge holds for good; not what it learned, and no multicast membership."""
+    """Static and permanent entries; neither learned ones nor multicast membership."""
     for message in wire.messages(dumped):
         if message.type != uapi.RTM_NEWNEIGH or len(message.body) < NDMSG.size:
             continue
@@ -296,7 +296,7 @@ def _entries(dumped: bytes) -> Iterator[tuple[int, bytes]]:
         found = wire.attrs(message.body, NDMSG.size)
         mac = bytes(found.get(uapi.NDA_LLADDR, b""))
         is_static = state & (uapi.NUD_PERMANENT | uapi.NUD_NOARP) or flags & uapi.NTF_EXT_LEARNED
-        # Which groups the device listens to follows from its addresses, and some of it later, by a work item.
+        # The kernel derives the device's multicast groups from its addresses, some later, in a work item.
         if not is_static or mac.startswith((b"\x33\x33", b"\x01\x00\x5e")):
             continue
         flags &= uapi.NTF_SELF | uapi.NTF_EXT_LEARNED | uapi.NTF_STICKY
@@ -322,7 +322,7 @@ def _text(body: bytes) -> str:
 
 
 def _groups_of(messages: bytes) -> dict[int, list[bytes]]:
-    """What is permanent in the multicast databases, by the port's ifindex; the rest comes and goes."""
+    """The permanent entries of multicast databases, by the port's ifindex."""
     found: dict[int, list[bytes]] = {}
     for message in wire.messages(messages):
         if message.type in (uapi.RTM_GETMDB, uapi.RTM_NEWMDB):  # the kernel answers with the type of the request
@@ -336,12 +336,12 @@ def _groups_of(messages: bytes) -> dict[int, list[bytes]]:
     return found
 
 
-def _group_attrs(told: Mapping[int, memoryview]) -> bytes:
-    """What the kernel takes of what it tells, MDBE_ATTR_*; that an operator added it (RTPROT_STATIC) needs no word."""
+def _group_attrs(dumped: Mapping[int, memoryview]) -> bytes:
+    """The MDBE_ATTR_* that set a dumped entry's attributes; RTPROT_STATIC (4) is the default."""
     attrs = b""
-    if uapi.MDBA_MDB_EATTR_SOURCE in told:
-        attrs += wire.attr(uapi.MDBE_ATTR_SOURCE, told[uapi.MDBA_MDB_EATTR_SOURCE])
-    protocol = bytes(told.get(uapi.MDBA_MDB_EATTR_RTPROT, b"\x04"))
+    if uapi.MDBA_MDB_EATTR_SOURCE in dumped:
+        attrs += wire.attr(uapi.MDBE_ATTR_SOURCE, dumped[uapi.MDBA_MDB_EATTR_SOURCE])
+    protocol = bytes(dumped.get(uapi.MDBA_MDB_EATTR_RTPROT, b"\x04"))
     return attrs + (wire.attr(uapi.MDBE_ATTR_RTPROT, protocol) if protocol != b"\x04" else b"")
 
 
@@ -354,7 +354,7 @@ def _join(group: bytes, master: int, ifindex: int) -> bytes:
 
 
 def _group_text(group: bytes) -> str:
-    """In the words of bridge(8)."""
+    """A group in the notation of bridge(8)."""
     _, _, _, vid, address, protocol = MDB_ENTRY.unpack_from(group)
     source = wire.attrs(memoryview(group), MDB_ENTRY.size).get(uapi.MDBE_ATTR_SOURCE)
     family, size = {b"\x08\x00": (uapi.AF_INET, 4), b"\x86\xdd": (uapi.AF_INET6, 16)}.get(protocol, (0, 6))
@@ -377,7 +377,7 @@ def _slave(kind: bytes, ifindex: int, attr: bytes) -> bytes:
 
 
 def _vlans(type_: int, ifindex: int, vids: list[int], flags: int) -> bytes:
-    """Adds or removes one VLAN or a range."""
+    """The request that adds or removes one VLAN or a range."""
     ends = [(flags, vids[0])]
     if len(vids) > 1:
         begin, end = flags | uapi.BRIDGE_VLAN_INFO_RANGE_BEGIN, flags | uapi.BRIDGE_VLAN_INFO_RANGE_END

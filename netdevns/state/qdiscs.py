@@ -1,7 +1,7 @@
-"""Qdiscs that somebody gave a device: filters, classes and further qdiscs hang on them, and nothing puts them back.
+"""Reports configured qdiscs, with their classes and filters, which a move deletes and which cannot be restored.
 
-(probes links.qdisc.root, links.qdisc.filter) What the kernel gives a device by itself has the handle 0: losing it loses
-nothing (probe links.qdisc.default). Source: linux/rtnetlink.h (struct tcmsg), net/sched/sch_generic.c.
+(probes links.qdisc.root, links.qdisc.filter) Default qdiscs have the handle 0; the kernel makes them anew (probe
+links.qdisc.default). Source: linux/rtnetlink.h (struct tcmsg), net/sched/sch_generic.c.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ class Qdiscs(Kind):
     messages = ((uapi.RTM_NEWQDISC, TCMSG.size),)
 
     def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
-        """What is at these devices' root and in front of it (ingress, clsact)."""
+        """The root and ingress (or clsact) qdiscs of these devices."""
         del links
         return b"".join(
             message.padded()
             for message in wire.messages(lookups.dump_if_known(socket, DUMP, about))
-            if message.type == uapi.RTM_NEWQDISC and _is_given(message.body)
+            if message.type == uapi.RTM_NEWQDISC and _is_configured(message.body)
         )
 
     def findings(self, before: View, leaving: Leaving) -> Iterator[Finding]:
         for ifindex, kind in _kinds(before.of(self.name)):
             if ifindex in leaving.ifindexes:
-                yield Finding(ifindex, "loss.qdisc", f"qdisc {kind}, with what hangs on it")
+                yield Finding(ifindex, "loss.qdisc", f"qdisc {kind}, with its classes and filters")
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
         there = {*_kinds(now.of(self.name))}
         for ifindex, kind in _kinds(before.of(self.name)):
             if ifindex in here and (here[ifindex], kind) not in there:
-                yield Repair(here[ifindex], LATE, f"qdisc {kind}, with what hung on it", None)
+                yield Repair(here[ifindex], LATE, f"qdisc {kind}, with its classes and filters", None)
 
 
-def _is_given(body: memoryview) -> bool:
+def _is_configured(body: memoryview) -> bool:
     if len(body) < TCMSG.size:
         return False
     _, _, handle, parent, _ = TCMSG.unpack_from(body)

@@ -1,7 +1,7 @@
-"""Puts back what is not as it was: the one driver of an undo, a recovery, a return, and of what is carried over.
+"""Restores state of all kinds: the one driver for undo, recovery, returned loans and `preserve`.
 
-In each stage, kind by kind: read what is there, send what is missing, read again. Every pass can be repeated. What
-still differs at the end is told, with the kernel's words.
+For each stage and kind it reads the present state, sends the repairs, and reads again. Every pass can be repeated.
+Remaining differences are reported, with the kernel's error.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from ..netlink import wire
 from . import masters
 from .kind import DOWN, LATE, File, Here, Kind, Repair, View
 
-# For the link of a port, of which the kernel hears by a work item that runs at most once a second (net/core/
-# link_watch.c), and a bond by its next look (miimon).
+# A port must have its link first: the kernel notices it in a work item that runs at most once a second (net/core/
+# link_watch.c), a bond at its next miimon poll.
 LATE_S = 1.5
 PAUSE_S = 0.01
-PASSES = 8  # somebody else may change a device as fast
+PASSES = 8  # another process may be changing the device at the same time
 
 
 @dataclass(slots=True)
 class Left:
-    """What still differs.
+    """A difference that could not be repaired.
 
     Attributes:
         kind: The name of the kind of state.
-        ifindex: Whose; 0: nobody's of the batch.
-        words: What, and the kernel's words where it refused it.
-        is_unrestorable: Nothing puts it back, so that it is of no use to try again.
+        ifindex: The device; 0: none of the batch.
+        words: The difference, and the kernel's error if it refused the request.
+        is_unrestorable: Whether no request can restore it, so that another try is pointless.
     """
 
     kind: str
@@ -45,13 +45,12 @@ class Left:
 class Restorer:
     """
     Args:
-        kinds: Of state, in their order.
-        socket: In the namespace that the devices are in.
+        kinds: The kinds of state, in order.
+        socket: In the namespace of the devices.
         visit: A descriptor of that namespace, to enter it for files below /proc/sys/net; -1: the caller is there.
-        before: As it was.
-        about: Ifindexes that are asked about besides these devices': others of the batch.
-        preserve: The devices are in the target, and get there what is to be carried over; then an exchange that fails
-            is an EngineError.
+        before: The state to restore.
+        about: Further ifindexes to read state of: other devices of the batch.
+        preserve: Set preserved state in the target instead; a failed exchange then raises EngineError.
     """
 
     def __init__(
@@ -71,17 +70,17 @@ class Restorer:
         self._before = before
         self._about = about
         self._preserve = preserve
-        self._masters: dict[int, int] | None = None  # ifindex then -> ifindex now; None: not looked for
-        self._refused: dict[object, str] = {}  # by request, the kernel's words
-        # Until something is sent: for which devices, what is there, and by kind what is to be done.
+        self._masters: dict[int, int] | None = None  # ifindex before -> ifindex now; None: not looked up yet
+        self._refused: dict[object, str] = {}  # the kernel's error, by request
+        # Valid until something is sent: the devices with their present state, and the repairs by kind.
         self._seen: tuple[object, View] | None = None
         self._found: dict[str, list[Repair]] = {}
-        self._again: list[tuple[Kind, int]] = []  # what could not be asked
+        self._again: list[tuple[Kind, int]] = []  # kinds and stages whose exchange failed
 
     def run(self, stages: Iterable[int], here: Here, only: Collection[int] | None = None) -> None:
-        """Does these stages. What fails is told by `left`.
+        """Runs these stages; `left` reports failures.
 
-        `here`: the devices. `only`: those of these ifindexes (of now).
+        `here`: the devices. `only`: restricts it to these present ifindexes.
         """
         self._forget()
         here = self._with_masters(here)
@@ -95,29 +94,29 @@ class Restorer:
                 self._again.append((kind, stage))
 
     def left(self, here: Here) -> Iterator[Left]:
-        """What still differs, kind by kind; what could not be asked in its stage is tried once more before."""
+        """The remaining differences, kind by kind, after another try of stages whose exchange failed."""
         again, self._again = self._again, []
         here = self._with_masters(here)
         for kind, stage in again:
-            with contextlib.suppress(EngineError):  # told below, if it still is so
+            with contextlib.suppress(EngineError):  # reported below, if it persists
                 self._forget()
                 self._run(kind, stage, here, None)
         self._forget()
         for kind in self._kinds:
-            told: dict[tuple[int, str], Left] = {}
+            found: dict[tuple[int, str], Left] = {}
             try:
                 for each in self._repairs(kind, here, None):
-                    said = self._refused.get(_key(each.alone)) or self._refused.get(_key(each.request))
-                    words = f"{each.words}: {said}" if said else each.words
+                    error = self._refused.get(_key(each.alone)) or self._refused.get(_key(each.request))
+                    words = f"{each.words}: {error}" if error else each.words
                     key = each.ifindex, each.words
-                    if said or key not in told:
-                        told[key] = Left(kind.name, each.ifindex, words, is_unrestorable=not each.request)
+                    if error or key not in found:
+                        found[key] = Left(kind.name, each.ifindex, words, is_unrestorable=not each.request)
             except EngineError as e:
                 if self._preserve:
                     raise
                 yield Left(kind.name, 0, f"{kind.name}: {lookups.format_error(e)}", is_unrestorable=False)
                 self._forget()
-            yield from told.values()
+            yield from found.values()
 
     def _run(self, kind: Kind, stage: int, here: Here, only: Collection[int] | None) -> None:
         sent: set[object] = set()
@@ -138,7 +137,7 @@ class Restorer:
                 time.sleep(PAUSE_S)
 
     def _chosen(self, repair: Repair, sent: Collection[object]) -> bytes | File | None:
-        """The request for several, or else the one for this alone; None: both were sent."""
+        """The shared request of a repair, or else the one for it alone; None: both were sent."""
         if _key(repair.request) not in sent:
             return repair.request
         if repair.alone and _key(repair.request) in self._refused and _key(repair.alone) not in sent:
@@ -161,19 +160,18 @@ class Restorer:
         self._found = {}
 
     def _with_masters(self, here: Here) -> Here:
-        """The same with the masters that are there, which are looked for once."""
+        """`here` with the masters that exist, which are looked up once."""
         if self._masters is None and not self._preserve:
             known = masters.links_of(self._before)
             had = {link.master for link in self._before.links.values() if link.master}
             self._masters = {ifindex: ifindex for ifindex in had}
-            # Where they cannot be asked for, who asks next says what stands against it.
-            with contextlib.suppress(EngineError):
+            with contextlib.suppress(EngineError):  # the next request reports it
                 found = masters.found_again(self._socket, self._before) if known else {}
                 self._masters = {ifindex: ifindex for ifindex in had if ifindex not in known} | found
         return {**(self._masters or {}), **here}
 
     def _look(self, kind: Kind, here: Here, only: Collection[int] | None) -> View:
-        """What is there now: the links, and the state that this kind looks at. Raises EngineError."""
+        """The present links, and the state that this kind needs. Raises EngineError."""
         devices = [here[ifindex] for ifindex in self._before.links if ifindex in here]
         devices = devices if only is None else [ifindex for ifindex in devices if ifindex in only]
         if self._seen is None or self._seen[0] != devices:
@@ -190,7 +188,7 @@ class Restorer:
         return view
 
     def _links(self, devices: Collection[int], masters: Collection[int]) -> dict[int, wire.Link]:
-        """The links of these devices, as far as they are there, and of their masters: those then, and those now."""
+        """The existing links among these devices, and their masters before and now."""
         found = self._ask({*devices, *masters})
         return found | self._ask({link.master for link in found.values() if link.master} - found.keys())
 
@@ -201,7 +199,7 @@ class Restorer:
     # ---- sending ----
 
     def _send(self, requests: dict[object, tuple[int, bytes | File]], stage: int) -> None:
-        """In their order; files that follow one another by one visit."""
+        """Sends requests in order; consecutive files are written in one visit to the namespace."""
         self._forget()
         files: dict[str, str] = {}
         for ifindex, request in requests.values():
@@ -217,20 +215,20 @@ class Restorer:
         if files:
             with Socket(self._visit, files) as visit:
                 for path, result in visit.files.items():
-                    said = os.strerror(-result) if isinstance(result, int) else ""
-                    self._note(File(path, files[path]), said)
+                    error = os.strerror(-result) if isinstance(result, int) else ""
+                    self._note(File(path, files[path]), error)
 
-    def _note(self, request: bytes | File, said: str) -> None:
-        if said:
-            self._refused[_key(request)] = said
+    def _note(self, request: bytes | File, error: str) -> None:
+        if error:
+            self._refused[_key(request)] = error
         else:
             self._refused.pop(_key(request), None)
 
     def _sent(self, request: bytes, ifindex: int) -> str:
-        """The kernel's words, where it refuses a request.
+        """Sends a request; returns the kernel's error, or "".
 
-        Some drivers set some things only while a device is down, and a bond takes no other slaves (EPERM): `ifindex` is
-        set down then, and asked once more.
+        Some drivers accept some settings only while the device is down, and a bond accepts no slave that is up
+        (EPERM): `ifindex` is then set down for a second try.
         """
         try:
             self._socket.command(request)

@@ -1,8 +1,8 @@
-"""Routes of the source: which devices carry a default route, how many go with a device, and what to put back.
+"""Restores routes, counts those that a move loses, and finds devices that carry a default route.
 
-IPv4 routes vanish untold when a device leaves, and those of other devices by a `src` (told on later kernels) or by one
-leg (probes notify.route.ipv4, notify.route.source-address, notify.route.multipath-leg). All are dumped before, and
-compared after an undo.
+When a device leaves, the kernel deletes its IPv4 routes without notification; so does it with routes of other devices
+whose `src` (notified on later kernels) or one of whose nexthops leaves (probes notify.route.ipv4,
+notify.route.source-address, notify.route.multipath-leg). So all are dumped before a move and compared after an undo.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..netlink import route, uapi, wire
 from ..netlink.route import RTMSG
 from .kind import DIRECT, GATEWAY, REMOVE, Finding, Here, Kind, Leaving, Repair, View
 
-# The kernel makes these with the addresses, and not before DAD is done: they are not ours to put back.
+# The kernel makes these itself, with the addresses and once DAD is done: never restored here.
 _MADE_WITH_ADDRESSES = (uapi.RTN_LOCAL, uapi.RTN_BROADCAST, uapi.RTN_ANYCAST, uapi.RTN_MULTICAST)
 
 
@@ -28,7 +28,7 @@ class Routes(Kind):
     can_be_preserved = True
 
     def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
-        """Those that nd_filter_keeps keeps (csrc/netdevns-core.h): there may be a whole Internet of them."""
+        """The routes that nd_filter_keeps selects (csrc/netdevns-core.h): the table may hold a full BGP feed."""
         del links
         return lookups.dump(socket, route.DUMP_ROUTES, about=about)
 
@@ -39,54 +39,54 @@ class Routes(Kind):
             yield Finding(ifindex, "device.default-route", "a default route")
         if self.name in leaving.preserve:
             for each in portable(routes, nexthops, leaving.ifindexes):
-                if not each.body:  # it makes no sense in the target
+                if not each.body:  # cannot be set in the target
                     yield Finding(each.ifindex, "loss.routes", each.text)
         else:
             for ifindex, count in found.counts.items():
                 yield Finding(ifindex, "loss.routes", _count(count))
         for ifindex, count in Counter(found.source_owners(routes)).items():
-            yield Finding(ifindex, "loss.routes", f"{_count(count)} of other devices, whose src is an address of it")
+            yield Finding(ifindex, "loss.routes", f"{_count(count)} of other devices, with its address as src")
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
-        """All of them and not only those of the batch: a route of another device goes, too, with its `src` or a leg.
+        """Includes routes of other devices, which the kernel deletes with their `src` or a nexthop.
 
-        (probes routes.move.ipv4-src, routes.move.ipv4-multipath) A route that somebody else deleted in these
-        milliseconds comes back with them.
+        (probes routes.move.ipv4-src, routes.move.ipv4-multipath) A route that another process deleted meanwhile is
+        restored, too.
         """
         ours = {ifindex: here[ifindex] for ifindex in before.links if ifindex in here}
         for body in made_anew(before.of(self.name), now.of(self.name), ours):
-            yield Repair(_owner(body, here), REMOVE, f"without {route.text(body)}", route.remove(body))
-        # A gateway must be reachable when it is used: by a nexthop object, or by a route.
+            yield Repair(_owner(body, here), REMOVE, f"{route.text(body)} was added", route.remove(body))
+        # A gateway must be reachable before a nexthop object or a route uses it.
         away, by_nexthop = before.away(here), route.nexthop_devices(before.of("nexthops"))
         for body in missing(before.of(self.name), now.of(self.name), here):
             by = route.devices_of(wire.attrs(memoryview(body), RTMSG.size), by_nexthop)
-            if not by or not by <= away:  # of devices that are not here it is told, with all that hung on them
+            if not by or not by <= away:  # absent devices are reported as missing themselves
                 stage = GATEWAY if route.needs_gateway(body) else DIRECT
                 yield Repair(_owner(body, here), stage, route.text(body), route.add(body))
 
     def preserve(self, before: View, there: View, here: Here) -> Iterator[Repair]:
-        """Beside those that the target has, never with them: IPv6 routes of one metric would share the traffic."""
+        """Adds no route where the target has one with the same place: IPv6 would share the traffic between both."""
         arrived = Counter(
             route.place(bytes(body))
             for body in route.dumped(there.of(self.name), uapi.RTM_NEWROUTE, RTMSG)
             if body[5] != uapi.RTPROT_KERNEL and _owner(bytes(body), here)
         )
-        ours: dict[object, bool] = {}  # whether the last one before is there, by place
+        ours: dict[object, bool] = {}  # by place: whether the target has the last route that was looked at
         for each in portable(before.of("routes"), before.of("nexthops"), here):
-            if not each.body:  # told by the check
+            if not each.body:  # reported by the check
                 continue
             body = route.by_devices(each.body, here)
             place = route.place(body)
             behind, is_there = ours.get(place), arrived[place] > 0
             ours[place] = is_there
             arrived[place] -= 1
-            if not is_there:  # behind one of ours once that is there, and never behind somebody else's
+            if not is_there:  # append it to a route of ours, never to one that the target had before
                 stage = GATEWAY if route.needs_gateway(body) else DIRECT
                 request = None if behind is False else route.add_new(body, behind=bool(behind))
                 yield Repair(here[each.ifindex], stage, each.text, request)
 
     def lend(self, before: View, here: Here, elapsed_s: int, ended: Collection[bytes]) -> bytes:
-        """Those that leave by these devices alone and have not run out: others are their owners' business."""
+        """The routes that use these devices only, and have not expired."""
         by_nexthop, kept = route.nexthop_devices(before.of("nexthops")), []
         for message in wire.messages(before.of(self.name)):
             if message.type != uapi.RTM_NEWROUTE or len(message.body) < RTMSG.size:
@@ -106,7 +106,7 @@ def _count(count: int) -> str:
 
 
 def _owner(body: bytes, here: Here) -> int:
-    """The device that a route, as a request, leaves by first; 0: none of these."""
+    """The first of these devices that a route request uses; 0: none."""
     by = route.devices_of(wire.attrs(memoryview(body), RTMSG.size), {})
     return next((ifindex for ifindex in sorted(by) if ifindex in here.values()), 0)
 
@@ -115,11 +115,11 @@ def _owner(body: bytes, here: Here) -> int:
 
 
 class RouteUsage:
-    """What a dump of routes says of devices that are to leave, in one pass: there may be a whole Internet of routes.
+    """The use of devices by routes, found in one pass over the dump, which may hold a full BGP feed.
 
     Attributes:
         default: The ifindexes that carry a default route of the main table.
-        counts: By ifindex, how many routes leave by it, without those that the kernel makes itself with each address.
+        counts: The number of routes by ifindex, without those that the kernel makes for each address.
     """
 
     __slots__ = ("_leaving", "_sources", "counts", "default")
@@ -128,7 +128,8 @@ class RouteUsage:
         self.default: set[int] = set()
         self.counts: dict[int, int] = {}
         self._leaving = leaving
-        self._sources: list[bytes] = []  # the src of IPv4 routes of others, in the main table; in others they stay
+        # The src of IPv4 routes of other devices in the main table; in other tables such routes stay.
+        self._sources: list[bytes] = []
         by_nexthop = route.nexthop_devices(nexthops)
         view = memoryview(routes)
         for _, at, end in foreign_routes(routes):
@@ -148,9 +149,9 @@ class RouteUsage:
                 self._sources.append(bytes(found[uapi.RTA_PREFSRC]))
 
     def source_owners(self, routes: bytes) -> Iterator[int]:
-        """For each IPv4 route of a device that stays whose `src` leaves, which has it: the kernel deletes that route.
+        """For each IPv4 route of a device that stays whose `src` leaves: the device with that address.
 
-        (probes routes.told.ipv4-src, routes.move.ipv4-src)
+        The kernel deletes such a route (probes routes.told.ipv4-src, routes.move.ipv4-src).
         """
         owners: dict[bytes, int] = {}
         for body in route.dumped(routes, uapi.RTM_NEWROUTE, RTMSG) if self._sources else ():
@@ -164,12 +165,12 @@ class RouteUsage:
 
 @dataclass(slots=True)
 class Portable:
-    """A route of devices that leave, or a nexthop object of theirs.
+    """A route or nexthop object of devices that leave.
 
     Attributes:
-        ifindex: The first of these devices, as it was dumped.
-        body: As `missing_routes` has them, with the ifindexes as they were dumped; b"": it makes no sense elsewhere.
-        text: In short words, for a message; with the reason where there is no body.
+        ifindex: The first of these devices, in the source.
+        body: As `missing` returns them, with the ifindexes of the source; b"": it cannot be set elsewhere.
+        text: In short words, for a message; with the reason if there is no body.
     """
 
     ifindex: int
@@ -178,10 +179,10 @@ class Portable:
 
 
 def portable(routes: bytes, nexthops: bytes, leaving: Collection[int]) -> list[Portable]:
-    """What could be carried along when devices leave together, in the order in which it can be added.
+    """The routes and nexthop objects of devices that leave together, in the order in which they can be added.
 
-    Nothing that a kernel makes by itself with addresses or at a router's word. A nexthop object stays behind, since its
-    id may mean something else elsewhere; a route by a simple one is told as a route with that gateway.
+    Without routes that the kernel makes for addresses. Routes from router advertisements have no body. Nor have nexthop
+    objects, whose ids may be taken in the target: a route with a single nexthop object gets that object's gateway.
     """
     by_nexthop = route.nexthop_devices(nexthops)
     simple = _simple_nexthops(nexthops)
@@ -214,7 +215,7 @@ def portable(routes: bytes, nexthops: bytes, leaving: Collection[int]) -> list[P
 
 
 def _simple_nexthops(nexthops: bytes) -> dict[int, memoryview]:
-    """The nexthop objects by id that are no group: the bodies of their messages."""
+    """The nexthop objects that are not groups: message bodies by id."""
     simple = {}
     for body in route.dumped(nexthops, uapi.RTM_NEWNEXTHOP, route.NHMSG):
         attrs = wire.attrs(body, route.NHMSG.size)
@@ -225,7 +226,10 @@ def _simple_nexthops(nexthops: bytes) -> dict[int, memoryview]:
 
 
 def _by_nexthop(body: memoryview, nexthop: memoryview) -> bytes:
-    """A route by a nexthop object as one without; what a dump tells old programs of the object is an option."""
+    """A route with a nexthop object as a route without: the object's gateway, device and encapsulation put in.
+
+    A dump may hold them already, for old programs, but only if net.ipv4.nexthop_compat_mode is set.
+    """
     family, *head = RTMSG.unpack_from(body)
     nh_family, _, _, nh_flags = route.NHMSG.unpack_from(nexthop)
     via = wire.attrs(nexthop, route.NHMSG.size)
@@ -247,7 +251,7 @@ def _by_nexthop(body: memoryview, nexthop: memoryview) -> bytes:
     return out + b"".join(wire.attr(type_, value) for type_, value in attrs.items())
 
 
-# ---- after one ----
+# ---- after a move ----
 
 
 def missing(before: bytes, now: bytes, here: Here | None = None) -> list[bytes]:
@@ -255,7 +259,7 @@ def missing(before: bytes, now: bytes, here: Here | None = None) -> list[bytes]:
 
     Args:
         before, now: Dumps.
-        here: ifindex before -> ifindex now, of devices that came back under another number.
+        here: ifindex before -> ifindex now, of devices whose ifindex changed.
     """
     there = {route.request(body, {}) for body in route.dumped(now, uapi.RTM_NEWROUTE, RTMSG)}
     gone = [
@@ -264,18 +268,18 @@ def missing(before: bytes, now: bytes, here: Here | None = None) -> list[bytes]:
         if not (body[5] == uapi.RTPROT_KERNEL and body[7] in _MADE_WITH_ADDRESSES)
         and (request := route.request(body, here or {})) not in there
     ]
-    # A gateway must be reachable (probe routes.gateway.ipv4-without-address); within each kind the dump's order stays.
+    # Gateways must be reachable first (probe routes.gateway.ipv4-without-address); apart from that, the dump's order.
     return sorted(gone, key=route.needs_gateway)
 
 
 def made_anew(before: bytes, now: bytes, renumbered: Mapping[int, int]) -> list[bytes]:
-    """Bodies of the routes that the kernel made again with addresses, although somebody had taken them away.
+    """Bodies of routes that the kernel made again for addresses, although they had been deleted before.
 
     Args:
         before, now: Dumps.
         renumbered: ifindex before -> ifindex now, of the devices to look at.
 
-    Only of addresses that were there before, as the local route of each shows: who adds one meanwhile keeps its route.
+    Only for addresses that existed before, as their local routes show: an address added meanwhile keeps its route.
     """
     had = {route.request(body, renumbered) for body in route.dumped(before, uapi.RTM_NEWROUTE, RTMSG)}
     addresses: dict[int, list[bytes]] = {}
@@ -294,7 +298,7 @@ def made_anew(before: bytes, now: bytes, renumbered: Mapping[int, int]) -> list[
 
 
 def _is_made_with(body: memoryview, address: bytes) -> bool:
-    """Whether the kernel makes that route for an address: IPv4 tells it; IPv6's prefix, and the one for groups."""
+    """Whether the kernel made a route for an address: in IPv4 it is the src, in IPv6 the prefix or multicast."""
     found = wire.attrs(body, RTMSG.size)
     dst, rest = bytes(found.get(uapi.RTA_DST, b"")), 128 - body[1]
     if body[0] == uapi.AF_INET:

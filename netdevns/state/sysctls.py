@@ -1,10 +1,10 @@
-"""The per-device settings that a move resets to the target's defaults: IPv4 and IPv6 sysctls, and the token.
+"""Restores per-device IPv4 and IPv6 sysctls and the token, which a move resets to the target's defaults.
 
 (probes sysctls.ipv4.move, sysctls.ipv6.move, sysctls.token.move)
-One RTM_NEWLINK tells them all (IFLA_AF_SPEC), so the snapshot has them already. IPv4's are set by rtnetlink again
-(probe sysctls.netlink.ipv4); those of IPv6 cannot be (probe sysctls.netlink.ipv6) and are written in /proc/sys/net.
-Layouts: linux/if_link.h, linux/ip.h (IPV4_DEVCONF_*), linux/ipv6.h (DEVCONF_*). The tables below are ABI: values are
-only ever added.
+One RTM_NEWLINK has them all (IFLA_AF_SPEC), so the snapshot has them already. IPv4's can be set by rtnetlink (probe
+sysctls.netlink.ipv4); IPv6's cannot (probe sysctls.netlink.ipv6) and are written to /proc/sys/net. Layouts:
+linux/if_link.h, linux/ip.h (IPV4_DEVCONF_*), linux/ipv6.h (DEVCONF_*). The tables below are ABI: the kernel only ever
+adds values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..engine import Socket, lookups
 from ..netlink import ifaddr, uapi, wire
 from .kind import DOWN, UP, File, Here, Kind, Repair, View
 
-# By IPV4_DEVCONF_*, from 1 on. None: mc_forwarding is no setting, but says that a program routes multicast there.
+# By IPV4_DEVCONF_*, from 1 on. None: mc_forwarding, which is read-only: set while a program routes multicast there.
 IPV4: tuple[str | None, ...] = (
     "forwarding", None, "proxy_arp", "accept_redirects", "secure_redirects", "send_redirects",
     "shared_media", "rp_filter", "accept_source_route", "bootp_relay", "log_martians", "tag", "arp_filter",
@@ -27,7 +27,7 @@ IPV4: tuple[str | None, ...] = (
     "ignore_routes_with_linkdown", "drop_unicast_in_l2_multicast", "drop_gratuitous_arp", "bc_forwarding",
     "arp_evict_nocarrier",
 )  # fmt: skip
-# By DEVCONF_*, from 0 on. None: no file of that device, or one that cannot be written.
+# By DEVCONF_*, from 0 on. None: without a per-device file, or with a read-only one.
 IPV6: tuple[str | None, ...] = (
     "forwarding", "hop_limit", "mtu", "accept_ra", "accept_redirects", "autoconf", "dad_transmits",
     "router_solicitations", "router_solicitation_interval", "router_solicitation_delay", "use_tempaddr",
@@ -45,7 +45,7 @@ IPV6: tuple[str | None, ...] = (
 GEN_MODE = "ipv6.addr_gen_mode"
 TOKEN = "ipv6.token"
 ACCEPT_RA = "ipv6.accept_ra"
-# Told in milliseconds, written in seconds.
+# Reported in milliseconds, written in seconds.
 _SECONDS = ("router_solicitation_interval", "router_solicitation_delay", "router_probe_interval",
             "router_solicitation_max_interval")  # fmt: skip
 
@@ -58,8 +58,8 @@ class Sysctls(Kind):
     can_be_preserved = True
 
     def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
-        """What the links do not tell: the tokens, where they leave them out."""
-        if not is_token_untold(links.values()):
+        """The tokens, on kernels whose links omit them."""
+        if not is_token_omitted(links.values()):
             return b""
         return b"".join(
             message.padded()
@@ -68,7 +68,7 @@ class Sysctls(Kind):
         )
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
-        """IFF_UP must not make a link-local address, so a device that is to come up has no addr_gen_mode until then."""
+        """A device that is about to come up gets addr_gen_mode none for now, so that IFF_UP makes no link-local."""
         return self._repairs(before, now, here, no_mode=True)
 
     def resets(self, before: View, ifindex: int, arrived: bytes) -> list[str]:
@@ -97,59 +97,59 @@ class Sysctls(Kind):
             for name in was.differences(is_):
                 if name not in done and not (about_to_be_up and name == GEN_MODE):
                     yield Repair(there.ifindex, UP, f"sysctl {name}", None)
-            for stage in (DOWN, UP):  # once more after IFF_UP, with which the kernel sets IPv6's MTU
+            for stage in (DOWN, UP):  # again after IFF_UP, at which the kernel sets IPv6's MTU
                 for name, request in todo:
                     yield Repair(there.ifindex, stage, f"sysctl {name}", request)
 
 
 class Settings:
-    """What an RTM_NEWLINK tells of them.
+    """The sysctls in an RTM_NEWLINK.
 
     Attributes:
         values: "ipv4.rp_filter" -> 1, "ipv6.accept_ra" -> 2, ...
-        token: The IPv6 interface identifier; zeros: there is none; None: it was not told (DUMP_TOKENS).
+        token: The IPv6 interface identifier; zeros: none is set; None: not in the message (DUMP_TOKENS).
     """
 
     __slots__ = ("token", "values")
 
     def __init__(self, link: memoryview | bytes, token: bytes | None = None) -> None:
-        """Reads the body of an RTM_NEWLINK; what is damaged or missing is left out. `token`: told elsewhere."""
+        """Parses the body of an RTM_NEWLINK, without malformed parts; `token`: from DUMP_TOKENS."""
         self.values: dict[str, int] = {}
         families = _attrs(_attrs(memoryview(link), wire.IFINFOMSG.size).get(uapi.IFLA_AF_SPEC))
         inet = _attrs(families.get(uapi.AF_INET)).get(uapi.IFLA_INET_CONF, memoryview(b""))
         self.values.update(_named("ipv4", IPV4, wire.U32, inet))
         inet6 = _attrs(families.get(uapi.AF_INET6))
         self.values.update(_named("ipv6", IPV6, wire.S32, inet6.get(uapi.IFLA_INET6_CONF, memoryview(b""))))
-        told = inet6.get(uapi.IFLA_INET6_TOKEN)
-        self.token = token if told is None else bytes(told)
+        own = inet6.get(uapi.IFLA_INET6_TOKEN)
+        self.token = token if own is None else bytes(own)
 
     @property
     def accepts_advertisements(self) -> bool:
-        """Whether a router's are accepted, or nothing is known of it (include/net/addrconf.h, ipv6_accept_ra())."""
+        """Whether router advertisements are accepted, or unknown (include/net/addrconf.h, ipv6_accept_ra())."""
         accept = self.values.get(ACCEPT_RA, 2)
         return accept == 2 if self.values.get("ipv6.forwarding") else accept != 0
 
     def differences(self, now: Settings) -> list[str]:
-        """What is not as it was, by name; a setting that one of the two does not have is none."""
+        """The names of settings that differ; one that is missing on either side does not count."""
         found = [name for name, value in self.values.items() if now.values.get(name, value) != value]
         if None not in (self.token, now.token) and self.token != now.token:
             found.append(TOKEN)
         return found
 
     def shown(self, name: str) -> str:
-        """A value as its file has it."""
+        """A value as in its file."""
         if name == TOKEN:
             return ifaddr.address_text(uapi.AF_INET6, self.token or bytes(16))
         value = self.values[name]
         return _written(name.partition(".")[2], value - (1 << 32) if value >> 31 == 1 else value)
 
     def requests(self, now: Settings, ifindex: int, *, about_to_be_up: bool) -> list[tuple[tuple[str, ...], bytes]]:
-        """What differs of IPv4's, the token and addr_gen_mode, and the RTM_NEWLINK that sets it as it was.
+        """The RTM_NEWLINKs that restore IPv4's settings, the token and addr_gen_mode, each with the names that it sets.
 
-        One for each of the three: the kernel takes a request as a whole, and refuses a token where no router
-        advertisements are accepted (probe sysctls.token.set-no-ra). `about_to_be_up`: IFF_UP comes next and must not
-        make a link-local address, so addr_gen_mode is "none" for now. By rtnetlink: writing its file would make one at
-        once.
+        Three requests, as the kernel applies one as a whole or not at all, and refuses a token where no router
+        advertisements are accepted (probe sysctls.token.set-no-ra). `about_to_be_up`: IFF_UP follows and must not make
+        a link-local address, so addr_gen_mode becomes "none" for now: by rtnetlink, as writing its file would make one
+        at once.
         """
         differ = self.differences(now)
         ids = [(i, f"ipv4.{name}") for i, name in enumerate(IPV4, 1) if f"ipv4.{name}" in differ]
@@ -171,34 +171,34 @@ class Settings:
         ]
 
     def files(self, now: Settings, device: bytes) -> dict[str, File]:
-        """IPv6's that differ, in the order to write them in, by name."""
+        """The files of IPv6's settings that differ, by name, in the order to write them."""
         others = (TOKEN, GEN_MODE)
         differ = [n for n in self.differences(now) if n.startswith("ipv6.") and n not in others]
-        # disable_ipv6 last: setting it removes or makes the link-local address, as the others say.
+        # disable_ipv6 last: writing it removes or makes the link-local address, depending on the others.
         differ.sort(key=lambda n: n == "ipv6.disable_ipv6")
         return {name: self.file(name, device) for name in differ}
 
     def file(self, name: str, device: bytes, value: int | None = None) -> File:
-        """One of IPv6's, of that device: as it was, or another value."""
+        """The file of an IPv6 setting, with its value before or with `value`."""
         file = name.removeprefix("ipv6.")
         text = _written(file, self.values[name] if value is None else value)
         return File(f"/proc/sys/net/ipv6/conf/{os.fsdecode(device)}/{file}", text)
 
 
-LISTED = 3  # of more only the count is reported
+LISTED = 3  # more are reported by number only
 
 
 def resets(link: wire.Link, token: bytes | None, arrived: bytes) -> list[str]:
-    """What a move reset, in short words: "sysctl ipv4.rp_filter 2 -> 0", or "5 sysctls".
+    """The settings that a move reset, in short words: "sysctl ipv4.rp_filter 2 -> 0", or "5 sysctls".
 
-    Without a system call, and without decoding anything where all is equal, which is the rule. ipv6.mtu is compared
-    like the others: IFF_UP sets it to the device's MTU, so only one that differed from that is reported (probe
-    sysctls.ipv6.mtu). Left out are mc_forwarding, which is no setting, and stable_secret, which no link reports.
+    Makes no system call, and decodes nothing in the usual case, in which all are equal. IFF_UP sets ipv6.mtu to the
+    device's MTU, so it is reported only if it differed from that (probe sysctls.ipv6.mtu). Left out are mc_forwarding,
+    which is read-only, and stable_secret, which no link reports.
 
     Args:
         link: The device in the source.
-        token: Its token there, where the link does not tell it.
-        arrived: The RTM_NEWLINK that was read in the target.
+        token: Its token there, if the link omits it.
+        arrived: The RTM_NEWLINK from the target.
     """
     families = _attrs(link.af_spec)
     inet, inet6 = (_attrs(families.get(family)) for family in (uapi.AF_INET, uapi.AF_INET6))
@@ -209,20 +209,20 @@ def resets(link: wire.Link, token: bytes | None, arrived: bytes) -> list[str]:
     was, now = Settings(link.body), Settings(arrived[wire.NLMSGHDR.size :])
     was.token = was.token if token is None else token
     if now.token is None:
-        now.token = was.token and bytes(len(was.token))  # none is left (probe sysctls.token.move)
+        now.token = was.token and bytes(len(was.token))  # the move clears it (probe sysctls.token.move)
     names = was.differences(now)
     if len(names) > LISTED:
         return [f"{len(names)} sysctls"]
     return [f"sysctl {name} {was.shown(name)} -> {now.shown(name)}" for name in names]
 
 
-# With all about IPv6: 5.10 tells no token of a link that is asked for with RTEXT_FILTER_SKIP_STATS (probe
+# The links with all IPv6 data: 5.10 omits the token from a link that is requested with RTEXT_FILTER_SKIP_STATS (probe
 # sysctls.token.skip-stats).
 DUMP_TOKENS = wire.message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, wire.IFINFOMSG.pack(uapi.AF_INET6, 0, 0, 0, 0))
 
 
-def is_token_untold(links: Iterable[wire.Link]) -> bool:
-    """Whether these answers to RTM_GETLINK leave the token out: all do where the first one with IPv6 does."""
+def is_token_omitted(links: Iterable[wire.Link]) -> bool:
+    """Whether these replies to RTM_GETLINK omit the token: all do if the first one with IPv6 does."""
     for link in links:
         families = _attrs(link.af_spec)
         if uapi.AF_INET6 in families:

@@ -280,7 +280,7 @@ def test_master(host: Namespace, target: Namespace, directory: str, made_anew: b
     if made_anew:
         assert (shown["master"], shown["linkinfo"]["info_slave_data"]["cost"]) == ("br0", 77)
     else:
-        assert told[1].text == "restored, without state that nothing can restore: master br0: it is gone"
+        assert told[1].text == "restored; cannot be restored: master br0: deleted"
         assert "master" not in shown
     assert kept(directory) == []
 

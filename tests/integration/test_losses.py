@@ -63,11 +63,9 @@ def test_routes_of_others_by_its_address_are_counted(host: Namespace, target: Na
         """
     )
     report = netdevns.check({"eth1": ""}, target.fd)
-    assert [f.text.split(": ")[-1] for f in report.findings] == [
-        "1 route of other devices, whose src is an address of it"
-    ]
+    assert [f.text.split(": ")[-1] for f in report.findings] == ["1 route of other devices, with its address as src"]
     (moved,) = netdevns.move({"eth1": ""}, target.fd, preserve=["routes"])
-    assert moved.not_carried == ("1 route of other devices, whose src is an address of it",)
+    assert moved.not_carried == ("1 route of other devices, with its address as src",)
     left = {route["dst"] for table in ("main", "100") for route in host.ip_json(f"route show table {table}")}
     assert {"203.0.114.0/24", "203.0.115.0/24"} <= left
     assert "203.0.113.0/24" not in left
@@ -87,8 +85,8 @@ def test_traffic_control_is_named(host: Namespace, target: Namespace) -> None:
     with Untouched(host, target):
         report = netdevns.check({"eth1": "", "eth2": ""}, target.fd)
     assert [(f.device, f.severity, f.code, f.text.split(": ")[-1]) for f in report.findings] == [
-        ("eth1", "loss", "loss.qdisc", "qdisc htb, with what hangs on it"),
-        ("eth1", "loss", "loss.qdisc", "qdisc clsact, with what hangs on it"),
+        ("eth1", "loss", "loss.qdisc", "qdisc htb, with its classes and filters"),
+        ("eth1", "loss", "loss.qdisc", "qdisc clsact, with its classes and filters"),
     ]
     moved = netdevns.move({"eth1": "", "eth2": ""}, target.fd)
     assert [len(m.not_carried) for m in moved] == [2, 0]

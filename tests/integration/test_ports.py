@@ -129,7 +129,7 @@ def test_master_that_changes_meanwhile(
     assert now.get("master") == master
     if master is None:
         (left,) = raised.value.left
-        assert left.missing == ("master br0: it is gone",)
+        assert left.missing == ("master br0: deleted",)
         return
     assert raised.value.left == ()
     assert now["linkinfo"]["info_slave_data"]["hairpin"] is True

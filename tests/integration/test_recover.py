@@ -110,7 +110,7 @@ def test_qdiscs_that_are_gone_are_told(sides: tuple[Namespace, Namespace], direc
     killed(directory, target, "move", 2)
     found = netdevns.recover(directory)
     assert [(r.device, r.outcome, r.text) for r in found] == [
-        ("eth0", "undone", "restored, without state that nothing can restore: qdisc clsact, with what hung on it"),
+        ("eth0", "undone", "restored; cannot be restored: qdisc clsact, with its classes and filters"),
         ("eth1", "undone", "restored"),
     ]
     assert records(directory) == []

@@ -238,7 +238,7 @@ def test_as_many_requests_for_many_devices_as_for_few(host: Namespace, monkeypat
         assert len(show.devices()) == numbers.stop + 1
         counts.append([type_ for type_ in sent if type_ != 16])
     with Socket() as socket:
-        tokens = [18] if sysctls.is_token_untold(lookups.links(socket)) else []
+        tokens = [18] if sysctls.is_token_omitted(lookups.links(socket)) else []
     # RTM_GETLINK, GETNEIGHTBL, GETQDISC, GETNEXTHOP, GETROUTE, GETNEIGH, GETADDR
     assert counts == [[18, *tokens, 66, 66, 38, 106, 26, 30, 30, 30, 22]] * 2
 

@@ -109,7 +109,7 @@ def test_token_that_no_link_reports(sides: tuple[Namespace, Namespace], monkeypa
 
     sides[0].ip("token set ::77 dev eth1")
     monkeypatch.setattr(sysctls.Settings, "__init__", without)
-    monkeypatch.setattr(sysctls, "is_token_untold", lambda _: True)
+    monkeypatch.setattr(sysctls, "is_token_omitted", lambda _: True)
     assert reset(sides)["eth1"] == ["sysctl ipv6.token ::77 -> ::"]
 
 

@@ -43,7 +43,7 @@ def test_qdiscs_that_are_gone_are_told(
     fail_at(before_step, "move", nth)
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move({"eth0": "net0", "eth1": "net1"}, target.fd, journal=tmp_path)
-    gone = ("qdisc htb, with what hung on it", "qdisc clsact, with what hung on it")
+    gone = ("qdisc htb, with its classes and filters", "qdisc clsact, with its classes and filters")
     told = [(left.device, left.location, left.missing) for left in raised.value.left]
     assert told == [("eth0", "source", gone)][: nth - 1]
     assert "recover" not in str(raised.value)

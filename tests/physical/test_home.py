@@ -398,7 +398,7 @@ def test_master(here: Namespace, tmp_path: Path) -> None:
             mine.kill()
             done = netdevns("return", "--wait", "5")
         assert done.returncode == 0
-        assert "without state that nothing can restore: master br0: it is gone" in done.stdout
+        assert "cannot be restored: master br0: deleted" in done.stdout
     finally:
         if "br0" in here.links():
             here.ip("link del br0")
