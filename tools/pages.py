@@ -38,12 +38,12 @@ chooses the engine that is Python alone: slower, and without the compiled core.
 .TP
 .I /run/netdevns/txn
 Records of running moves.
-What is left there when nobody holds it was interrupted:
+One that no process holds is of a killed move:
 .B netdevns recover
 undoes it.
 .TP
 .I /run/netdevns/hook.log
-What the hook had to say; before it, in
+The log of the hooks; older lines are in
 .IR hook.log.old .
 Each has at most 256 KiB.
 .TP

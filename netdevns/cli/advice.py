@@ -1,4 +1,4 @@
-"""The next command to type after an error or a check: what the findings' hints say, with the arguments that were given.
+"""Suggests the next command after an error or a check, from the findings' hints and the given arguments.
 
 For people only: nothing here is stable.
 """
@@ -15,18 +15,18 @@ from dataclasses import dataclass, field, replace
 from ..reports import Device, Finding
 from ..text import quote
 
-# sudo looks for commands here and not in the caller's PATH (Debian's secure_path).
+# sudo searches these for commands, not the caller's PATH (Debian's secure_path).
 SUDO_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What was typed.
+    """A command line as typed.
 
     Attributes:
         command: "move", "check", ...
-        devices: DEV -> NAME or None, of the command line; a bundle's are not in it.
-        options: What stands behind them, without --json.
+        devices: DEV -> NAME or None, of the command line; without a bundle's.
+        options: The words behind them, without --json.
         target, source: NETNS, as given.
     """
 
@@ -37,16 +37,16 @@ class Asked:
     source: str | None = None
 
     def line(self, command: str | None = None, *, sudo: bool = False) -> list[str]:
-        """The words to type, or another command with the same arguments."""
+        """The words to type; `command`: another one with the same arguments."""
         words = [*_program(sudo), command or self.command]
         devices = [f"{device}={name}" if name else device for device, name in self.devices.items()]
-        if any(device.startswith("-") for device in devices):  # the kernel allows it, and argparse takes an option
+        if any(device.startswith("-") for device in devices):  # allowed by the kernel, but an option to argparse
             return [*words, *self.options, "--", *devices]
         return [*words, *devices, *self.options]
 
 
 def after_check(findings: Iterable[Finding], asked: Asked) -> list[str]:
-    """What was asked for, corrected, if that is all it takes; then the other commands that help."""
+    """The corrected command line, if a correction is enough; then the other commands that help."""
     errors = [finding for finding in findings if finding.severity == "error"]
     if not errors:
         return _typed([asked.line({"check": "apply" if not asked.devices else "move"}.get(asked.command))])
@@ -59,21 +59,21 @@ def after_check(findings: Iterable[Finding], asked: Asked) -> list[str]:
 
 
 def after_show(devices: Iterable[Device], asked: Asked) -> list[str]:
-    """What to type before a move of these devices."""
+    """The check to run before a move of these devices."""
     movable = {device.name: "NAME" for device in devices if device.movable}
     options = ("--to", "NETNS", *(["--from", asked.source] if asked.source else []))
     return _typed([replace(asked, command="check", devices=movable, options=options).line()]) if movable else []
 
 
 def after_failure(asked: Asked, *, left_in_target: bool) -> list[str]:
-    """Where to look after a move that began."""
+    """The command that shows the cause or the devices after a failed move."""
     if left_in_target:
         return _typed([[*_program(), "show", "--netns", asked.target or ""]])
     return _typed([asked.line("check")])
 
 
 def _corrected(hints: Iterable[tuple[str | None, list[str]]], asked: Asked) -> list[list[str]]:
-    """The command line with every hint in it; none if one is not a single word, or is about no DEV of the line."""
+    """The command line with all hints applied; none if one has several words, or concerns no DEV of the line."""
     devices, options, real_names = dict(asked.devices), asked.options, dict[str, str]()
     for device, hint in hints:
         if hint == ["--force"]:
@@ -91,7 +91,7 @@ def _corrected(hints: Iterable[tuple[str | None, list[str]]], asked: Asked) -> l
 
 
 def _typed(lines: Iterable[list[str]]) -> list[str]:
-    """As they are typed; what cannot or would not be typed is left out."""
+    """The lines as shell commands, without those that cannot be typed."""
     return [*dict.fromkeys(filter(None, (quote.command_line(*line) for line in lines)))]
 
 
@@ -103,7 +103,7 @@ def _program(sudo: bool = False) -> list[str]:
 
 
 def argument(text: str) -> str | int:
-    """A NETNS argument: as `NetNS.open`, with an open descriptor as fd:N."""
+    """A NETNS argument as `NetNS.open` takes it; fd:N is an open descriptor."""
     if text.startswith("fd:") and text[3:].isascii() and text[3:].isdigit():
         return int(text[3:])
     return text

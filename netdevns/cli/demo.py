@@ -28,7 +28,7 @@ RTMGRP_LINK = 1
 VETH_INFO_PEER = 1
 IFLA_INFO_DATA = 2
 RACES = 10
-RACER_S = 30  # then the batch has failed before a device arrived
+RACER_S = 30  # without a device set down by then, the batch failed in its checks
 FAILED = 1  # the exit code
 
 # What the demo's config.json asks for: host name, wanted name, name in the container, addresses.
@@ -71,13 +71,13 @@ def _unshare() -> None:
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
             with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
                 file.write(text)
-    # The record of a move lies in /run: in one of our own, so that the machine stays as it was.
+    # A private /run, for the record of the move: the machine's own is not touched.
     call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
     call("mount", b"tmpfs", b"/run", b"tmpfs", 0, None)
 
 
 def _spawn_container() -> tuple[int, int]:
-    """A process in a new network namespace that sleeps until the returned descriptor is closed."""
+    """Forks a process into a new network namespace; it sleeps until the returned descriptor is closed."""
     stay, keep = os.pipe()
     ready, signal_ready = os.pipe()
     pid = os.fork()
@@ -137,7 +137,7 @@ def _up(ifindex: int) -> bytes:
 
 
 def furnish(socket: Socket) -> None:
-    """The host's devices: eth1 ... eth5 with their cables' other ends, and a macvlan."""
+    """Makes the host's devices: eth1 to eth5, each a veth with its peer on the host, and a macvlan."""
     for name in ("eth1", "eth2", *(host_name for host_name, _ in LOSERS)):
         socket.command(veth(name, f"{name}-wire"))
         for end in (f"{name}-wire", name):
@@ -176,7 +176,7 @@ _TENTATIVE = 0x40
 
 
 def _wait_for_dad(socket: Socket) -> None:
-    """Until the host's IPv6 addresses are usable, so that it can be seen that they stay so."""
+    """Waits until the host's IPv6 addresses are usable, so that the demo shows that they stay usable."""
     for _ in range(100):
         _, dumped = socket.query(_ALL_ADDRESSES)
         if not any(int(str(a["flags"])) & _TENTATIVE for a in ifaddr.addresses(dumped)):
@@ -223,12 +223,12 @@ def _apply(command: Command, sandbox: Sandbox, host: Socket, container: Socket) 
 
 
 def _racer(sandbox: Sandbox, first: str, name: str) -> int:
-    """A process in the container that takes a name as soon as a batch with the host's device `first` is under way.
+    """Forks a process in the container that takes a name as soon as a batch with the host's device `first` begins.
 
-    That is when it goes down: all do, before the first one moves. When the first has arrived it can be too late: on one
-    processor the mover takes the kernel's lock (rtnl) again before a process that waits for it runs. For the same
-    reason the process asks for a real-time priority: without it (a user namespace gives none) the mover wins two races
-    in three on one busy processor, and RACES are run.
+    It waits until `first` is set down: a batch sets all devices down before it moves the first. After the first arrival
+    it may be too late: on one processor the mover takes the kernel's rtnl lock again before a waiting process runs. So
+    the process also asks for a real-time priority; without it (in a user namespace) the mover wins two races in three
+    on one busy processor, and RACES are tried.
     """
     ready, signal_ready = os.pipe()
     pid = os.fork()
@@ -247,7 +247,7 @@ def _racer(sandbox: Sandbox, first: str, name: str) -> int:
             with contextlib.suppress(PermissionError):
                 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
             os.write(signal_ready, b".")
-            # Not any message: carriers are reported up to a second late.
+            # Other messages do not count: carrier changes are notified up to a second late.
             while not _goes_down(first, listener.recv(65536)):
                 pass
             there.command(veth(name, "racer-wire"))
@@ -279,17 +279,17 @@ def _lose(command: Command, sandbox: Sandbox, host: Socket, container: Socket) -
     return code == FAILED and state_of(host) == before
 
 
-def _tell(observe: Observer | None, stage: str, sandbox: Sandbox) -> None:
+def _call(observe: Observer | None, stage: str, sandbox: Sandbox) -> None:
     if observe is not None:
         observe(stage, sandbox)
 
 
 def main(command: Command, observe: Observer | None = None) -> int:
-    """Runs the demo. Returns 0 if what happened is what was promised.
+    """Runs the demo. Returns 0 if both acts end as announced.
 
     Args:
         command: The command line's main.
-        observe: Called with "before", "moved" and "failed", and the sandbox, to look for oneself.
+        observe: Called with "before", "moved" and "failed", and the sandbox, for independent checks.
     """
     try:
         sandbox = Sandbox()
@@ -300,11 +300,11 @@ def main(command: Command, observe: Observer | None = None) -> int:
         with Socket() as host, Socket(sandbox.container_fd) as container:
             furnish(host)
             _wait_for_dad(host)
-            _tell(observe, "before", sandbox)
+            _call(observe, "before", sandbox)
             moved = _apply(command, sandbox, host, container)
-            _tell(observe, "moved", sandbox)
+            _call(observe, "moved", sandbox)
             undone = _lose(command, sandbox, host, container)
-            _tell(observe, "failed", sandbox)
+            _call(observe, "failed", sandbox)
     finally:
         sandbox.close()
     print_text(f"\nall devices and addresses arrived: {'yes' if moved else 'NO'}")

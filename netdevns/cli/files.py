@@ -1,4 +1,4 @@
-"""`netdevns cdi`, `hooks-dir` and `units`: files that other programs read."""
+"""Runs `netdevns cdi`, `hooks-dir` and `units`, which write files for other programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..text.output import complain
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     if args.command == "hooks-dir":
         return hooks_dir.run(args)
     try:

@@ -1,4 +1,4 @@
-"""The command line; its exit codes are those of `outcome`."""
+"""Runs the command line; the exit codes are those of `text.outcome`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .advice import Asked
 def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
     """Runs the command; returns its exit code. Prints one line for each fact, never a traceback.
 
-    Signals are handled as before when it returns, for a caller that goes on.
+    The signal mask is restored when it returns, for a caller that goes on.
 
     Args:
         argv: Without the program's name; sys.argv by default.
-        advise: Whether to tell what to type next after an error.
+        advise: Whether to suggest the next command after an error.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
@@ -31,12 +31,12 @@ def main(argv: Sequence[str] | None = None, *, advise: bool = True) -> int:
     finally:
         if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != mask:
             while signal.sigtimedwait(ENDING, 0):
-                pass  # they asked for the end of a command that has ended
+                pass  # these were for the command, which has ended
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def program() -> int:
-    """The same for a process that ends with it: a signal that came after the move does not change its exit code."""
+    """`main` for a process that ends afterwards: signals stay blocked, so a late one does not change the exit code."""
     return _main(sys.argv[1:], advise=True)
 
 
@@ -46,14 +46,14 @@ def _main(argv: Sequence[str], *, advise: bool) -> int:
     warn_in_a_line()
     try:
         if args[:1] == ["hook"] and not {"-h", "--help"} & set(args):
-            from ..oci import hook_command  # its own parser: it reads stdin to its end before anything can fail
+            from ..oci import hook_command  # has its own parser: stdin is read to its end before anything can fail
 
             return hook_command.run(args[1:])
         parsed = _parser().parse_args(args)
         parsed.advise = advise
         code: int = parsed.run(parsed)
         return code
-    except KeyboardInterrupt:  # what changes devices holds signals back
+    except KeyboardInterrupt:  # commands that change devices block signals
         return complain(["interrupted"], FAILED)
     except SystemExit as e:
         return e.code if isinstance(e.code, int) else FAILED
@@ -64,7 +64,7 @@ def _main(argv: Sequence[str], *, advise: bool) -> int:
 
 
 def _kinds(args: argparse.Namespace) -> list[str]:
-    """The kinds of --preserve KIND,...; apply has no such option."""
+    """The kinds of --preserve KIND,...; none for apply, which has no such option."""
     from ..batch.plan import PRESERVABLE
 
     asked = getattr(args, "preserve", None)
@@ -82,20 +82,20 @@ def _lent(devices: Collection[str | None]) -> list[str]:
 
 
 def _failed(e: BaseException, as_json: bool, document: Mapping[str, object], asked: Asked | None = None) -> int:
-    """Tells of a failure, on stderr and (with --json) in the document on stdout."""
+    """Reports a failure on stderr and, with --json, in the document on stdout; returns the exit code."""
     if isinstance(e, (errors.ConfigInvalid, Usage)):
         lines, code = [str(e), UNTOUCHED], REFUSED
         error: dict[str, object] = {"text": str(e), "errno": 0, "rolled_back": True, "left": []}
     else:
-        told = e if isinstance(e, errors.NetDevError) else e.__cause__
-        if not isinstance(told, errors.NetDevError):
+        cause = e if isinstance(e, errors.NetDevError) else e.__cause__
+        if not isinstance(cause, errors.NetDevError):
             raise e
-        lines, code = lines_of(told, _lent), code_of(told)
-        error = _json_error(told)
+        lines, code = lines_of(cause, _lent), code_of(cause)
+        error = _json_error(cause)
         verdict = [lines.pop()] if lines[-1] == UNTOUCHED else []
-        if asked is not None and told is e:
-            lines += [f"next: {command}" for command in _advice(told, asked)]
-        if asked is None or asked.command != "show":  # who only looks does not wonder
+        if asked is not None and cause is e:
+            lines += [f"next: {command}" for command in _advice(cause, asked)]
+        if asked is None or asked.command != "show":  # which changes nothing anyway
             lines += verdict
     if as_json:
         print_json({**document, "error": error})
@@ -110,7 +110,7 @@ def _advice(e: errors.NetDevError, asked: Asked) -> list[str]:
             return advice.after_check(e.report.findings, asked)
         if isinstance(e, errors.MoveFailed) and e.step not in ("time-out", "interrupt"):
             return advice.after_failure(asked, left_in_target=any(left.location == "target" for left in e.left))
-    except BaseException:  # a signal, too: what has happened must be told, and nothing else
+    except BaseException:  # a signal, too: the error must be reported all the same
         return []
     return []
 
@@ -127,7 +127,7 @@ def _json_error(e: errors.NetDevError) -> dict[str, object]:
 
 
 def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespace, asked: Asked) -> int:
-    # Now, also what tells the end of it: when the devices have moved, a module that cannot be read comes too late.
+    # Everything is imported now, also for the report: after the move a module may be unreadable.
     import dataclasses
 
     from ..api import transact
@@ -151,10 +151,10 @@ def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespa
             print_json({"moved": [dataclasses.asdict(m) for m in moved]})
         else:
             print_text(screens.moved(moved, target))
-    except BaseException as e:  # a MemoryError, for one: where the devices are must be told all the same
+    except BaseException as e:  # a MemoryError, for example: the place of the devices must be reported
         if progress.arrived and not isinstance(e, errors.NetDevError) and e.__cause__ is None:
             how = internal(e) if isinstance(e, Exception) else "interrupted"
-            return complain([f"{how} when it was done: the devices are in {target}"], 0)
+            return complain([f"{how} after the move was complete: the devices are in {target}"], 0)
         if isinstance(e, (KeyboardInterrupt, SystemExit)) and e.__cause__ is None:  # before anything was sent
             return complain([f"interrupted; {UNTOUCHED}"], FAILED)
         return _failed(e, args.json, {"moved": []}, asked if args.advise else None)
@@ -162,7 +162,7 @@ def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespa
 
 
 def _asked(args: argparse.Namespace, devices: Mapping[str, str | None], target: str | None) -> Asked:
-    """The command line again, to be corrected; a bundle's devices are not on it."""
+    """The command line as typed, for corrections; it does not contain a bundle's devices."""
     from .advice import Asked
 
     named = {"--bundle": "bundle", "--config": "config", "--pid": "pid", "--netns": "netns"}
@@ -183,7 +183,7 @@ def _run_move(args: argparse.Namespace) -> int:
 
 
 def _configured(args: argparse.Namespace) -> tuple[dict[str, str], str]:
-    """What a bundle asks for, and the namespace it is for."""
+    """The devices that a bundle asks for, and the target namespace."""
     from ..oci import config_json
 
     config = config_json.load(args.config or os.path.join(args.bundle, "config.json"))
@@ -194,7 +194,7 @@ def _configured(args: argparse.Namespace) -> tuple[dict[str, str], str]:
     if args.netns is not None:
         return devices, args.netns
     if path is None:
-        raise Usage("the configuration names no namespace to join: say whose it is with --pid or --netns")
+        raise Usage("the configuration names no namespace to join: give the container's with --pid or --netns")
     return devices, path
 
 
@@ -274,7 +274,7 @@ def _run_recover(args: argparse.Namespace) -> int:
 
         from ..prepare.undo import tidy
 
-        code = _tell_recovered(args, recover, screens.recovered, lambda each: each.outcome == "kept")
+        code = _report_recovered(args, recover, screens.recovered, lambda each: each.outcome == "kept")
         return complain([*tidy()], code)
     try:
         crashed, running, aside = pending(JOURNAL_DIR)
@@ -298,15 +298,17 @@ def _run_return(args: argparse.Namespace) -> int:
         which = {"container": container, "has_arrived": args.arrived}
         return returns.return_loans(**which, wait_s=args.wait, is_ending=True, interrupts=interrupts)
 
-    def shown(told: Sequence[Recovered]) -> str:
-        return screens.returned(told) if told or not args.arrived else "nothing on loan has come back; nothing to do"
+    def shown(results: Sequence[Recovered]) -> str:
+        if results or not args.arrived:
+            return screens.returned(results)
+        return "no device on loan has come back; nothing to do"
 
-    return _tell_recovered(args, return_loans, shown, returns.is_wrong)
+    return _report_recovered(args, return_loans, shown, returns.is_wrong)
 
 
-def _tell_recovered(
+def _report_recovered(
     args: argparse.Namespace,
-    put_back: Callable[[Interrupts], Sequence[Recovered]],
+    restore: Callable[[Interrupts], Sequence[Recovered]],
     shown: Callable[[Sequence[Recovered]], str],
     is_wrong: Callable[[Recovered], bool],
 ) -> int:
@@ -316,7 +318,7 @@ def _tell_recovered(
         import json  # noqa: F401
     interrupts = Interrupts()
     try:
-        recovered = put_back(interrupts)
+        recovered = restore(interrupts)
     except OSError as e:
         return _no_records(e)
     except Exception as e:
@@ -330,7 +332,7 @@ def _tell_recovered(
         return LEFT if any(map(is_wrong, recovered)) else 0
     if all(each.outcome == "kept" and each.location in ("target", "unknown") for each in recovered):
         return complain([f"interrupted by {name}; {UNTOUCHED}"], FAILED)
-    return complain([f"interrupted by {name}; the others were looked at"], LEFT)
+    return complain([f"interrupted by {name}; the other devices were handled"], LEFT)
 
 
 def _no_records(e: OSError) -> int:
@@ -355,7 +357,7 @@ def _run_features(args: argparse.Namespace) -> int:  # noqa: ARG001  # every com
 def _run_conformance(args: argparse.Namespace) -> int:
     from ..conformance import command
 
-    end_by_exception()  # its probes have processes and namespaces to tidy up
+    end_by_exception()  # the probes must clean up processes and namespaces
     try:
         if args.probes[:1] == ["diff"]:
             text, code = command.diff(args.probes[1:])
@@ -377,7 +379,7 @@ def _run_demo(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command
     from . import demo
 
     end_by_exception()
-    # Its sandbox is gone before anybody can type anything.
+    # No advice: the sandbox is gone before the next command can be typed.
     return demo.main(lambda arguments: main(arguments, advise=False))
 
 

@@ -1,4 +1,4 @@
-"""`netdevns prepare`: what it prints, and its exit codes."""
+"""Runs `netdevns prepare`: output and exit codes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Failed = Callable[[BaseException, bool, dict[str, object]], int]
 
 
 def run(args: argparse.Namespace, kinds: Callable[[argparse.Namespace], list[str]], failed: Failed) -> int:
-    """The command.
+    """Runs the command; returns its exit code.
 
     Args:
         args: As parsed.
-        kinds: Of --preserve. Raises Usage.
+        kinds: Returns the kinds of --preserve. Raises Usage.
         failed: Reports a NetDevError or a Usage; returns the exit code.
     """
     document: dict[str, object] = {"recovered": []} if args.undo else {"path": None, "moved": [], "there": []}
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, kinds: Callable[[argparse.Namespace], list[str
         return _prepare(args, frozenset(kinds(args)))
     except Refused as e:
         if e.earlier and not args.json:
-            return complain([str(e), "a move that was killed was undone before that", UNTOUCHED_ELSE], REFUSED)
+            return complain([str(e), "a killed move was undone first", UNTOUCHED_ELSE], REFUSED)
         return failed(Usage(str(e)), args.json, document)
     except (NetDevError, Usage, KeyboardInterrupt) as e:
         return failed(e, args.json, document)
@@ -46,7 +46,7 @@ def _prepare(args: argparse.Namespace, kinds: frozenset[str]) -> int:
         print_json({"path": ready.path, "moved": moved, "there": ready.there})
         return 0
     # On stdout the path alone: for $(netdevns prepare ...).
-    complain([f"{device}: it is there already" for device in ready.there], 0)
+    complain([f"{device}: already there" for device in ready.there], 0)
     complain([f"{m.host_name}: not carried: {', '.join(m.not_carried)}" for m in ready.moved if m.not_carried], 0)
     print_text(ready.path)
     return 0
@@ -54,15 +54,15 @@ def _prepare(args: argparse.Namespace, kinds: frozenset[str]) -> int:
 
 def _undo(args: argparse.Namespace) -> int:
     if args.devices or args.preserve is not None:
-        raise Usage("--undo gives all devices back: give the name alone")
+        raise Usage("--undo returns all devices: give only the name")
     try:
-        told = undo.undo(args.name, force=args.force, interrupts=Interrupts())
+        results = undo.undo(args.name, force=args.force, interrupts=Interrupts())
     except OSError as e:
         if isinstance(e, NetDevError):
             raise
         return complain([f"{e.filename}: {e.strerror}", UNTOUCHED], REFUSED)
     if args.json:
-        print_json({"recovered": [dataclasses.asdict(each) for each in told]})
+        print_json({"recovered": [dataclasses.asdict(each) for each in results]})
     else:
-        print_text(screens.recovered(told) if told else f"{args.name}: removed; no device was in it")
-    return LEFT if any(each.outcome == "kept" for each in told) else 0
+        print_text(screens.recovered(results) if results else f"{args.name}: removed; no device was in it")
+    return LEFT if any(each.outcome == "kept" for each in results) else 0

@@ -1,4 +1,4 @@
-"""How far a batch is, for people: one line that changes on a terminal, else a line now and then. Nothing before 1 s."""
+"""Shows a batch's progress after its first second: one changing line on a terminal, otherwise a line every 5 s."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 import time
 from typing import TextIO
 
-QUIET_S = 1.0  # most batches are done before anybody wonders
+QUIET_S = 1.0  # most batches are done by then
 LIVE_S = 0.1
 LINES_S = 5.0
 WORDS = {
@@ -21,10 +21,10 @@ class Progress:
     """A transaction's `on_step`, and a context manager that removes the line at the end.
 
     Args:
-        stream: stderr; None: nothing is told.
+        stream: stderr; None: no output.
 
     Attributes:
-        arrived: Whether the last step of the last device is done.
+        arrived: Whether the last device has completed its last step.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -54,7 +54,7 @@ class Progress:
             self._write(self._over("") + "\r")
 
     def _over(self, text: str) -> str:
-        """Writes over the line that is there: with blanks, which every terminal understands."""
+        """The text that replaces the current line; blanks erase the rest, on any terminal."""
         text = text[: shutil.get_terminal_size().columns - 1]
         blanks = max(0, self._drawn - len(text))
         self._drawn = len(text)
@@ -67,4 +67,4 @@ class Progress:
             self._stream.write(text)
             self._stream.flush()
         except (OSError, ValueError):
-            self._stream = None  # nobody reads it (any more): the move goes on
+            self._stream = None  # the reader is gone; the move goes on

@@ -1,4 +1,4 @@
-"""What the command prints for people: tables on a terminal, lines that stay as they are elsewhere."""
+"""Formats the command's output for people: tables on a terminal, unwrapped lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..reports import Device, Finding, Loan, Recovered, Report
 from ..results import Address, Moved
 from ..text import quote, tables
 
-# Legible on dark and on light ground; the words say the same without them.
+# Legible on dark and light backgrounds; the words carry the meaning without colour.
 ANSWERS = {"yes": "bold green", "yes,": "bold green", "no": "bold red", "only": "bold magenta", "unknown": "bold"}
 SEVERITIES = {"error": "bold red", "loss": "bold magenta", "note": "bold"}
 
@@ -23,7 +23,7 @@ def moved(results: Sequence[Moved], where: str) -> str:
         count = f"{len(m.addresses)} address{'' if len(m.addresses) == 1 else 'es'}"
         lost = f"; not carried: {', '.join(m.not_carried)}" if m.not_carried else ""
         lines.append(f"{m.host_name} -> {m.name} in {where} (ifindex {m.ifindex}), {count}{lost}")
-    return "\n".join(map(quote.printable, lines or ["no device is asked for; nothing to do"]))
+    return "\n".join(map(quote.printable, lines or ["no devices requested; nothing to do"]))
 
 
 def returned(results: Sequence[Recovered]) -> str:
@@ -34,25 +34,25 @@ def returned(results: Sequence[Recovered]) -> str:
 def recovered(results: Sequence[Recovered]) -> str:
     """A line for each device of a record."""
     lines = [f"{r.device or r.record}: {r.outcome}: {r.text}" + (f" ({r.record})" if r.device else "") for r in results]
-    return "\n".join(map(quote.printable, lines or ["no move was killed; nothing to do"]))
+    return "\n".join(map(quote.printable, lines or ["nothing to recover"]))
 
 
 def pending(records: Sequence[str], running: int, aside: Sequence[str]) -> str:
-    """A line for each record of a move that was killed, and for each that is set aside."""
+    """A line for each record of a killed move, and for each that is set aside."""
     lines = [*records, *([f"{running} running"] if running else [])]
     lines += [f"set aside: {each}; restore its devices by hand, then remove the file" for each in aside]
-    return "\n".join(map(quote.printable, lines or ["no move was killed"]))
+    return "\n".join(map(quote.printable, lines or ["nothing to recover"]))
 
 
 def check(report: Report, advice: Sequence[str], width: int | None) -> str:
-    """The findings, the next commands, and as the last line the verdict."""
+    """The findings, the suggested commands, and the verdict as the last line."""
     if width is None:
         lines = [f"{f.severity:5}  {quote.printable(f.text)}" for f in report.findings]
     else:
         rows = [[[f.severity], [_label(f) or "-"], [f.code], [_said(f)]] for f in report.findings]
         lines = [tables.table(["SEVERITY", "DEVICE", "CODE", "WHAT"], rows, width, 0, SEVERITIES), ""] if rows else []
     lines += [f"next   {command}" for command in advice]
-    verdict = "ok: nothing stands against this move" if report.ok else "refused: a move would not begin"
+    verdict = "ok: the move would succeed" if report.ok else "error: the move would be refused"
     return "\n".join([*lines, tables.styled(verdict, "bold green" if report.ok else "bold red", width)])
 
 
@@ -72,14 +72,14 @@ def show(
     advice: Sequence[str],
     width: int | None,
 ) -> str:
-    """The devices: can it be moved, what would be lost, and what it is; what is away; the next commands.
+    """The devices (whether each can move, what it would lose, what it is), the loans, and the suggested commands.
 
-    `prepared`: which of the loans' containers are namespaces of `netdevns prepare`.
+    `prepared`: those of the loans' containers that are namespaces of `netdevns prepare`.
     """
     rows = [[[device.name], _move(device), _addresses(device), _link(device)] for device in devices]
     lines = [tables.table(["DEVICE", "MOVE", "ADDRESSES", "LINK"], rows, width, 1, ANSWERS)]
     if any(text.endswith("*") for row in rows for text in row[2]):
-        lines += ["", "* not carried: no permanent address of global scope"]
+        lines += ["", "* this address is not carried: only permanent ones of global scope are"]
     whom = {name: f"in the prepared namespace {name}" for name in prepared}
     away = [
         f"on loan: {x.device} as {x.name}, {whom.get(x.container, f'to container {x.container}')} ({x.record})"
@@ -98,7 +98,7 @@ def _move(device: Device) -> list[str]:
             return ["no", _said(finding).removesuffix(" into another network namespace")]
     losses = [f"loses {what}" for what in device.not_carried]
     if device.movable is None:
-        return ["unknown", "this kernel tells it only to root", *losses]
+        return ["unknown", "only root can see that on this kernel", *losses]
     if device.default_route:
         return ["only with --force", "carries a default route", *losses]
     return ["yes, but loses", *device.not_carried] if losses else ["yes"]

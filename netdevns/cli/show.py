@@ -1,4 +1,4 @@
-"""What devices are there, and what a move of each would meet: one dump of each kind, however many devices there are."""
+"""Describes devices, and what a move of each would lose, with one dump of each kind for all devices."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ DUMP_BYTES = 1 << 20  # of some 700 devices
 def devices(
     wanted: Sequence[str] = (), netns: NetNS | str | os.PathLike[str] | int | None = None
 ) -> tuple[Device, ...]:
-    """Looks at devices. Changes nothing, and needs no privilege for the calling thread's own namespace.
+    """Describes devices. Changes nothing, and needs no privilege for the calling thread's own namespace.
 
     Args:
         wanted: Names, in the order of the result; empty: all devices, in the kernel's order.
         netns: The namespace, as `NetNS.open` takes it; the calling thread's by default.
 
     Raises:
-        CheckFailed: The namespace cannot be opened or entered, or a name is no device's; `.report` says all of it.
-        NetDevError: The kernel could not be asked.
+        CheckFailed: The namespace cannot be opened or entered, or there is no such device; `.report` has all findings.
+        NetDevError: A request to the kernel failed.
     """
     with Plan([], False) as plan:
         checks.open_netns(plan, "source", CURRENT if netns is None else netns)
@@ -52,7 +52,7 @@ def _devices(plan: Plan, socket: Socket, wanted: Sequence[str]) -> tuple[Device,
         plan.devices = _chosen(plan, wanted)
     if plan.errors:
         raise _refused(plan)
-    # Each device is judged as if it moved alone: all that lies on it would stay behind.
+    # Each device is judged as if it moved alone: devices on top of it would stay behind.
     plan.uppers = [device for device in every if device.link.lower]
     plan.state = state.read(socket, plan.links, plan.links.keys())
     losses.ask_kinds(plan)
@@ -85,7 +85,7 @@ def _device(host_name: str, link: wire.Link) -> BatchDevice:
 
 
 def _chosen(plan: Plan, wanted: Sequence[str]) -> list[BatchDevice]:
-    """The devices of these names, each once; a finding for each name that is none."""
+    """The devices with these names, each once; adds a finding for each unknown name."""
     by_name: dict[bytes, wire.Link] = {}
     for link in plan.links.values():
         by_name.update(dict.fromkeys((link.name, *link.altnames), link))

@@ -1,4 +1,4 @@
-"""The command's arguments and help texts."""
+"""Defines the command's arguments and help texts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Run = Callable[[argparse.Namespace], int]
 
 ABOUT = """\
 Moves existing network devices into a container's network namespace: all of
-them or none, under the wanted names, up, with every permanent address. When
-anything fails, every device is back where it was.
+them or none, under the wanted names, up, with every permanent address of
+global scope. When anything fails, every device is restored.
 """
 
 NETNS = """\
@@ -26,10 +26,10 @@ NETNS is a path (/proc/4711/ns/net), a name under /run/netns (blue), a process
 EXIT_CODES = """\
 exit codes:
   0  done
-  1  failed, everything is as before
-  2  bad usage, invalid configuration or a refusing check; nothing was touched
-  3  failed, and something could not be put back: the message says what it is,
-     and where
+  1  failed, everything is restored
+  2  bad usage, invalid configuration or refused by a check; nothing was touched
+  3  failed, and something could not be restored: the message names it, and
+     where the device is
 """
 
 
@@ -40,20 +40,20 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     _move(_command(commands, "move", "move devices into a namespace", _MOVE, runs["move"]))
     _apply(_command(commands, "apply", "move what a config.json asks for", _APPLY, runs["apply"]))
-    _check(_command(commands, "check", "say whether a move would succeed; change nothing", _CHECK, runs["check"]))
+    _check(_command(commands, "check", "check whether a move would succeed", _CHECK, runs["check"]))
     _show(_command(commands, "show", "show devices, and what a move of each would lose", _SHOW, runs["show"]))
     _hook(_command(commands, "hook", "the OCI hook: state JSON on stdin", _HOOK, None))
     _recover(_command(commands, "recover", "undo the moves whose processes were killed", _RECOVER, runs["recover"]))
-    _return(_command(commands, "return", "give lent devices their own again", _RETURN, runs["return"]))
+    _return(_command(commands, "return", "restore devices returned by ended containers", _RETURN, runs["return"]))
     _prepare(_command(commands, "prepare", "make a namespace that has its devices", _PREPARE, runs["prepare"]))
     _command(commands, "features", "print the runtime-spec's features structure", _FEATURES, runs["features"])
-    _conformance(_command(commands, "conformance", "say what this kernel does", _CONFORMANCE, runs["conformance"]))
+    _conformance(_command(commands, "conformance", "test what this kernel does", _CONFORMANCE, runs["conformance"]))
     _cdi(_command(commands, "cdi", "make a CDI file: --device vendor.com/nic=eth1", _CDI, runs["cdi"]))
     _hooks_dir(
         _command(commands, "hooks-dir", "make the hooks.d files: devices by annotation", _HOOKS_DIR, runs["hooks-dir"])
     )
     _units(_command(commands, "units", "make systemd units: restore devices, prepare at boot", _UNITS, runs["units"]))
-    _command(commands, "demo", "show it in a private sandbox; needs no device of yours", _DEMO, runs["demo"])
+    _command(commands, "demo", "show a move in a sandbox; touches no device of yours", _DEMO, runs["demo"])
     return top
 
 
@@ -63,7 +63,7 @@ class _Raw(argparse.RawDescriptionHelpFormatter):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))  # it quotes what was typed
+        super().error(printable(message))  # it quotes the arguments
 
 
 _MOVE = """\
@@ -74,20 +74,19 @@ example: move eth1, to be called net0, and mv0, to get a free eth name, into
 the namespace of process 4711
   netdevns move eth1=net0 mv0=eth%d --to pid:4711
 
-example: its routes and its sysctls, too, as far as they make sense there
+example: with its routes and sysctls, as far as they are valid there
   netdevns move eth1 --to blue --preserve routes,sysctls
 """
 _APPLY = """\
 Moves the devices of linux.netDevices in an OCI config.json. Without --pid and
---netns the container's namespace is the one that the configuration joins by
-path.
+--netns the target is the namespace that the configuration joins by path.
 
 example: what a runtime does between "create" and "start"
   netdevns apply --bundle /containers/web --pid 4711
 """
 _CHECK = """\
-Runs all checks of a move and tells everything that stands against it, and what
-the kernel would drop. Changes nothing.
+Runs all checks of a move, and prints every reason why it would be refused and
+all state that the kernel would drop. Changes nothing.
 
 example:
   netdevns check eth1=net0 --to blue
@@ -101,44 +100,44 @@ example: can eth1 be moved, and what would it lose?
   netdevns show eth1
 """
 _RECOVER = """\
-Undoes the moves whose processes were killed: looks for each device of each
-record in /run/netdevns/txn that nobody holds, and puts it back as it was, or
-leaves it where it had arrived completely. Can be repeated. The next move of
-the same devices does the same by itself.
+Undoes the moves whose processes were killed: finds each device of each record
+in /run/netdevns/txn that no process holds, and restores it, or leaves it in the
+target if the whole move was complete. Can be repeated. The next move of the
+same devices also does this.
 
-example: what would there be to do?
+example: is there anything to recover?
   netdevns recover --list
 
-exit codes: 0 all is back, complete, or gone; 3 something is not as before, and
-its record is kept
+exit codes: 0 all devices are restored, complete in the target, or gone; 3 a
+device is not restored completely, and its record is kept
 """
 _RETURN = """\
-Gives physical devices that the kernel threw back into the initial namespace,
-when a container ended, their host names, addresses, routes and settings again:
-what the poststop hook does, for when it did not run, or came too early. Takes
-nothing out of a namespace that lives on. Can be repeated.
+Restores host name, addresses, routes and settings of physical devices that the
+kernel returned to the initial namespace when a container ended. The poststop
+hook does the same; this is for when it did not run, or ran too early. Takes no
+device out of a namespace that still exists. Can be repeated.
 
-example: all that has come back by now
+example: restore all devices that have come back
   netdevns return
 
-exit codes: 0 all is home, ended with its container, or is with it still; 3 a
-device is there, and something of its own could not be given back: its loan is
-kept
+exit codes: 0 all devices are restored, ended with their container, or still in
+it; 3 a device could not be restored completely: its loan is kept
 """
 _PREPARE = """\
 Makes the network namespace /run/netns/NAME, moves devices into it, all or none,
-and prints its path, for a container to join: to start there moves nothing, and
-so does a restart. Again with the same devices: nothing is done; with more: they
-are added. --undo gives all devices back, as they were, and removes the
-namespace. Where somebody else has deleted it, `netdevns return NAME` restores
-the hardware that the kernel threw back.
+and prints its path, for containers to join: their start and restart then move
+no device. Repeated with the same devices it does nothing; more devices are
+added. --undo restores all devices and removes the namespace. If the namespace
+was deleted otherwise, `netdevns return NAME` restores the physical devices that
+the kernel returned.
 
-example: a container with eth1, called net0, from its first moment on
+example: a container that has eth1, as net0, from the start
   podman run --network ns:$(netdevns prepare blue eth1=net0) ...
   netdevns prepare blue --undo
 
-exit codes: those of move; with --undo 0 all is back, 2 something is in it, or
-it was not prepared, 3 a device is not as before, and its loan is kept
+exit codes: those of move; with --undo 0 all devices are restored, 2 the
+namespace is in use, or was not prepared, 3 a device is not restored completely,
+and its loan is kept
 """
 _FEATURES = """\
 Prints the runtime-spec's features structure as JSON: the versions of the
@@ -150,11 +149,11 @@ example:
 _HOOK = """\
 The hooks of an OCI bundle. createRuntime moves the devices of its config.json,
 those given as arguments, and those of the annotations
-"org.netdevns.device.<host name>": "<name in the container>" whose host name a
-GLOB admits and which carry no default route: annotations may be written by
-whoever starts a container. poststop gives a physical device that the kernel
-threw back its name, addresses, routes and settings again. What goes wrong is
-on stderr, in /run/netdevns/hook.log and in syslog, in at most 64 lines.
+"org.netdevns.device.<host name>": "<name in the container>". The author of
+annotations may not be trusted, so they need an --allow GLOB that matches the
+host name, and a device without a default route. poststop restores physical
+devices that the kernel returned: name, addresses, routes and settings. Errors
+go to stderr, /run/netdevns/hook.log and syslog, in at most 64 lines.
 
 example: in config.json
   "hooks": {"createRuntime": [{
@@ -164,32 +163,32 @@ example: in config.json
       "path": "/usr/bin/netdevns", "args": ["netdevns", "hook", "poststop"]}]}
 """
 _CONFORMANCE = """\
-Asks this kernel what it does when a device changes its network namespace, one
-question after the other, each in namespaces of its own, and compares with what
-kernels are known to do. Needs root, or a kernel that allows unprivileged user
-namespaces; touches no device of yours.
+Tests how this kernel moves devices between network namespaces: runs probes,
+each in its own namespaces, and compares their results with those of known
+kernels. Needs root, or a kernel that allows unprivileged user namespaces;
+touches no device of yours.
 
-PROBE is the id of a question (message.ns-fd.closed), a glob (message.*), or a
-class: spec (the runtime-spec or netdevns relies on it), abi (the same on every
-kernel so far) or varies (the answer differs between kernels).
+PROBE is a probe's id (message.ns-fd.closed), a glob (message.*), or a class:
+spec (the runtime-spec or netdevns relies on it), abi (the same on every kernel
+so far) or varies (it differs between kernels).
 
-example: all of it, and what is not as it should be
+example: run all probes, and show the unexpected results
   netdevns conformance
 
-example: what is different on another kernel
+example: compare two kernels
   netdevns conformance diff 6.12.json 6.18.json
 
-exit codes: 0 all that must hold holds; 1 something does not (diff: the two
-differ); 2 nothing was done
+exit codes: 0 all requirements hold; 1 one does not (diff: the results differ);
+2 nothing was done
 """
 _CDI = """\
-Prints the file by which podman, containerd, CRI-O and docker know network
+Prints a CDI file, by which podman, containerd, CRI-O and docker know network
 devices under names such as vendor.com/nic=eth1, or writes it to /etc/cdi. KIND
-is VENDOR/CLASS, such as vendor.com/nic; a device keeps its own name there. With
-a hook for each device, which runtimes of any age start; with --cdi-version
-1.1.0 without hooks, for runtimes that move devices themselves.
+is VENDOR/CLASS, such as vendor.com/nic; behind the "=" stands the host name.
+The file has a hook for each device, for any runtime; with --cdi-version 1.1.0
+it has none, for runtimes that move devices themselves.
 
-example: offer eth1, to be called net0 in a container; then use it
+example: offer eth1 as net0, then use it
   netdevns cdi vendor.com/nic eth1=net0 --install
   podman run --network none --device vendor.com/nic=eth1 ...
 """
@@ -198,18 +197,18 @@ Prints the files by which podman and CRI-O start netdevns for containers with
 annotations org.netdevns.device.DEV=NAME, or writes them to
 /usr/share/containers/oci/hooks.d. Only devices that match an --allow are moved.
 
-example: containers may ask for devices called eth1, eth2, ...; one does
+example: allow eth1 to eth9, then start a container that asks for eth1
   netdevns hooks-dir --allow "eth[1-9]" --install
   podman run --network none --annotation org.netdevns.device.eth1=net0 ...
 """
 _UNITS = """\
-Prints a udev rule and systemd units, or writes them below /etc: when a network
-card that a container had comes back to the host, they run `netdevns return`
-(and `recover` where a move was killed), also where no poststop hook ran; at
-boot, too. With NAME instead the unit that prepares the namespace NAME at boot,
-with these devices. Needs systemd 249 or newer.
+Prints a udev rule and systemd units, or writes them below /etc. They run
+`netdevns return` when a container's network card comes back to the host, also
+if no poststop hook ran, and `netdevns recover` if a move was killed; both at
+boot, too. With NAME: the unit that prepares the namespace NAME with these
+devices at boot. Needs systemd 249 or newer.
 
-example: devices come home when a runtime was killed
+example: restore devices also after a runtime was killed
   netdevns units --install
 
 example: the namespace blue, with eth1 as net0, from boot on
@@ -217,9 +216,9 @@ example: the namespace blue, with eth1 as net0, from boot on
   systemctl daemon-reload && systemctl enable --now netdevns-prepare-blue
 """
 _DEMO = """\
-Makes a "host" and a "container" of its own, moves devices from one to the
-other and shows what happened; then a batch that fails, and that everything is
-as before. Needs root, or a kernel that allows unprivileged user namespaces.
+Makes a "host" and a "container" namespace, moves devices from one to the other,
+and shows the result; then a batch that fails, and that everything is restored.
+Needs root, or a kernel that allows unprivileged user namespaces.
 
 example:
   netdevns demo
@@ -248,7 +247,7 @@ def _move(command: argparse.ArgumentParser) -> None:
     command.add_argument("--to", required=True, metavar="NETNS", help="the target namespace")
     command.add_argument("--from", dest="source", metavar="NETNS", help="the source namespace (default: this one)")
     command.add_argument("--force", action="store_true", help="also a device that carries a default route")
-    _preserve(command, "what to carry over, too")
+    _preserve(command, "carry over besides addresses")
     _json(command)
 
 
@@ -273,7 +272,7 @@ def _check(command: argparse.ArgumentParser) -> None:
     command.add_argument("--to", metavar="NETNS", help="the target namespace")
     command.add_argument("--from", dest="source", metavar="NETNS", help="the source namespace (default: this one)")
     command.add_argument("--force", action="store_true", help="a default route is a note, not an error")
-    _preserve(command, "what a move will carry over, too")
+    _preserve(command, "the --preserve of the move")
     _bundle(command, required=False)
     _json(command)
 
@@ -281,7 +280,7 @@ def _check(command: argparse.ArgumentParser) -> None:
 def _show(command: argparse.ArgumentParser) -> None:
     command.epilog = NETNS
     command.add_argument("devices", nargs="*", metavar="DEV", help="a device (default: all)")
-    command.add_argument("--netns", metavar="NETNS", help="the namespace to look into (default: this one)")
+    command.add_argument("--netns", metavar="NETNS", help="the devices' namespace (default: this one)")
     _json(command)
 
 
@@ -292,19 +291,17 @@ def _recover(command: argparse.ArgumentParser) -> None:
 
 def _seconds(text: str) -> float:
     value = float(text)
-    if not 0 <= value < math.inf:  # not a number, either
-        raise argparse.ArgumentTypeError(f'"{printable(text)}" is no number of seconds')
+    if not 0 <= value < math.inf:  # excludes NaN, too
+        raise argparse.ArgumentTypeError(f'"{printable(text)}" is not a number of seconds')
     return value
 
 
 def _return(command: argparse.ArgumentParser) -> None:
     command.add_argument("container", nargs="?", metavar="CONTAINER", help="a container's id (default: all)")
     command.add_argument(
-        "--wait", type=_seconds, default=0, metavar="SECONDS", help="seconds, for what is not back yet"
+        "--wait", type=_seconds, default=0, metavar="SECONDS", help="how long to wait for devices to come back"
     )
-    command.add_argument(
-        "--arrived", action="store_true", help="only hardware that is back by now, by one look for all"
-    )
+    command.add_argument("--arrived", action="store_true", help="only physical devices that are back already")
     _json(command)
 
 
@@ -315,12 +312,12 @@ def _hook(command: argparse.ArgumentParser) -> None:
 
 
 def _prepare(command: argparse.ArgumentParser) -> None:
-    command.add_argument("name", metavar="NAME", help="of the namespace, as for ip netns add")
+    command.add_argument("name", metavar="NAME", help="the namespace's name, as for ip netns add")
     command.add_argument("devices", nargs="*", metavar="DEV[=NAME]", help="a device, and its name in the namespace")
-    command.add_argument("--undo", action="store_true", help="give the devices back, and remove the namespace")
+    command.add_argument("--undo", action="store_true", help="restore the devices, and remove the namespace")
     _preserve(command, "carry over besides addresses")
     command.add_argument(
-        "--force", action="store_true", help="a default route may go; --undo: although processes are in the namespace"
+        "--force", action="store_true", help="also devices with a default route; --undo: also a namespace in use"
     )
     _json(command)
 
@@ -335,17 +332,15 @@ def _install(command: argparse.ArgumentParser) -> None:
 
 def _files(command: argparse.ArgumentParser, default: str) -> None:
     _install(command)
-    command.add_argument("--dir", metavar="DIR", help=f"another folder, which must be there (default: {default})")
-    command.add_argument(
-        "--python", action="store_true", help="start `netdevns hook`, also where netdevns-hook is installed"
-    )
+    command.add_argument("--dir", metavar="DIR", help=f"another existing folder (default: {default})")
+    command.add_argument("--python", action="store_true", help="use `netdevns hook` even if netdevns-hook is installed")
 
 
 def _units(command: argparse.ArgumentParser) -> None:
-    command.add_argument("name", nargs="?", metavar="NAME", help="of a namespace (default: all but such units)")
+    command.add_argument("name", nargs="?", metavar="NAME", help="a namespace to prepare (default: units for return)")
     command.add_argument("devices", nargs="*", metavar="DEV[=NAME]", help="a device, and its name in the namespace")
     _install(command)
-    command.add_argument("--dir", metavar="DIR", help="instead of /etc, as /run or /usr/lib; must be there")
+    command.add_argument("--dir", metavar="DIR", help="an existing folder instead of /etc, such as /run or /usr/lib")
 
 
 def _cdi(command: argparse.ArgumentParser) -> None:
@@ -356,7 +351,7 @@ def _cdi(command: argparse.ArgumentParser) -> None:
 
 
 def _hooks_dir(command: argparse.ArgumentParser) -> None:
-    allow = "the host names that annotations may name; can be repeated"
+    allow = "host names that annotations may ask for; can be repeated"
     command.add_argument("--allow", metavar="GLOB", action="append", default=[], help=allow)
     _files(command, "/usr/share/containers/oci/hooks.d")
 
@@ -367,10 +362,10 @@ def _conformance(command: argparse.ArgumentParser) -> None:
         "       netdevns conformance diff BEFORE.json AFTER.json"
     )
     command.add_argument("probes", nargs="*", metavar="PROBE", help="an id, a glob or a class (default: all probes)")
-    command.add_argument("--list", action="store_true", help="tell which probes there are, and run none")
+    command.add_argument("--list", action="store_true", help="list the probes, and run none")
     form = command.add_mutually_exclusive_group()
     form.add_argument(
-        "--format", choices=["table", "json", "ktap"], default="table", help="how to tell (default: table)"
+        "--format", choices=["table", "json", "ktap"], default="table", help="the output's format (default: table)"
     )
     form.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
     command.add_argument("--jobs", type=int, default=0, metavar="N", help="probes at a time (default: one a processor)")

@@ -105,7 +105,7 @@ REMOVED = {
 def test_a_command_that_removes_the_reason(
     sides: tuple[Namespace, Namespace], told: Callable[..., list[list[str]]], asked: list[str], before: list[str]
 ) -> None:
-    """Typed, nothing stands against the move any more."""
+    """After the suggested command the move succeeds."""
     _, target = sides
     target.batch(before)
     *_, removal = told(2, "check", *asked, "--to", target.path)

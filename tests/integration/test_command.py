@@ -113,7 +113,7 @@ def test_check(target: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     finding, following, verdict = capsys.readouterr().out.splitlines()
     assert finding == "loss   eth1: a move loses: 1 route"
     assert re.fullmatch(rf"next   .* move eth1=net0 --to {target.path}", following)
-    assert verdict == "ok: nothing stands against this move"
+    assert verdict == "ok: the move would succeed"
     assert target.names() == set()
 
 
@@ -242,14 +242,14 @@ def test_check_on_a_terminal(target: Namespace, columns: int) -> None:
     where = f"fd:{target.fd}"
     code, out = on_terminal(columns, "-m", "netdevns", "check", "eth1=net0", "--to", where)
     lines = letters(out).splitlines()
-    assert (code, lines[-1]) == (0, "ok: nothing stands against this move")
+    assert (code, lines[-1]) == (0, "ok: the move would succeed")
     assert [line.split(None, 3) for line in lines[:2]] == [
         ["SEVERITY", "DEVICE", "CODE", "WHAT"],
         ["loss", "eth1", "loss.routes", "a move loses: 1 route"],
     ]
     code, out = on_terminal(columns, "-m", "netdevns", "check", "eth1=net0", "nope", "lo=lo1", "--to", where)
     lines = letters(out).splitlines()
-    assert (code, lines[-1]) == (2, "refused: a move would not begin")
+    assert (code, lines[-1]) == (2, "error: the move would be refused")
     # A command to type is on one line, however long the path of the interpreter in it is.
     assert max(len(line) for line in lines if not line.startswith("next: ")) <= columns
     rows = [re.match(r"(error|loss) +(\S+) +(\S+) ", line) for line in lines]
@@ -279,7 +279,10 @@ def test_interrupt_after_the_move(
 
     monkeypatch.setattr(f"netdevns.cli.{where}", strike)
     assert main(["move", "eth1", "--to", target.path]) == 0
-    assert capsys.readouterr().err == f"netdevns: interrupted when it was done: the devices are in {target.path}\n"
+    assert (
+        capsys.readouterr().err
+        == f"netdevns: interrupted after the move was complete: the devices are in {target.path}\n"
+    )
     assert target.names() == {"eth1"}
 
 

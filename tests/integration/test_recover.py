@@ -327,5 +327,5 @@ def test_command(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixtu
     told = json.loads(capsys.readouterr().out)["recovered"]
     assert [(r["device"], r["outcome"]) for r in told] == [("eth0", "undone"), ("eth1", "undone")]
     assert main(["recover"]) == 0
-    assert capsys.readouterr().out == "no move was killed; nothing to do\n"
+    assert capsys.readouterr().out == "nothing to recover\n"
     assert_equal_soon(before, host)

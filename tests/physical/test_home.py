@@ -119,7 +119,7 @@ def test_home_without_a_hook(here: Namespace, tmp_path: Path) -> None:
     with container(tmp_path) as mine:
         assert_done(mine.create())
         nothing = netdevns("return", "--arrived")
-        assert (nothing.returncode, nothing.stdout) == (0, "nothing on loan has come back; nothing to do\n")
+        assert (nothing.returncode, nothing.stdout) == (0, "no device on loan has come back; nothing to do\n")
         mine.kill()
         wait_for_its_return(here, NIC)
         assert "undone: restored" in netdevns("return", "--arrived").stdout
@@ -337,7 +337,7 @@ def test_recover_leaves_loans_alone(here: Namespace, tmp_path: Path, recovers: b
         if recovers:
             mine.kill()
             wait_for_its_return(here, "net0")
-        assert netdevns("recover").stdout == "no move was killed; nothing to do\n"
+        assert netdevns("recover").stdout == "nothing to recover\n"
         assert "net0" in here.links() if recovers else NIC not in here.links()
         assert [path.name for path in LOANS.iterdir()] == ["c1"]
         mine.kill()

@@ -129,7 +129,7 @@ def test_again_with_the_same_devices(host: Namespace, place: Machine) -> None:
         assert (again.returncode, again.stdout, again.stderr) == (
             0,
             f"{PATH}\n",
-            "netdevns: eth1: it is there already\n",
+            "netdevns: eth1: already there\n",
         )
         with prepared(place, "eth1=net0", "eth2") as namespace:
             assert {"net0", "eth2"} <= namespace.names()
@@ -167,7 +167,7 @@ def test_names_that_are_refused(place: Machine) -> None:
     for name in ("", "a/b", "..", ".x", "n" * 201):
         assert "not a valid name for a prepared namespace" in refused(place, name, "eth1")
     assert "a device is missing" in refused(place, "red")
-    assert "--undo gives all devices back" in refused(place, "red", "eth1", "--undo")
+    assert "--undo returns all devices" in refused(place, "red", "eth1", "--undo")
     assert {path.name for path in place.path("/run/netns").iterdir()} == {NAME}
 
 

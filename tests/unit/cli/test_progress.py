@@ -1,4 +1,4 @@
-"""Progress of a batch: nothing in the first second, then one line that changes, or a line now and then."""
+"""Progress of a batch: nothing in the first second, then one changing line, or a line every 5 s."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def batch(told: Progress, clock: Clock, step: str = "move", count: int = 400, ea
 
 
 def screen(text: str) -> list[str]:
-    """What a terminal shows after each write that goes back to the line's beginning."""
+    """The line on a terminal after each carriage return."""
     shown, seen = "", []
     for piece in text.split("\r")[1:]:
         shown = piece + shown[len(piece) :]
@@ -46,8 +46,8 @@ def screen(text: str) -> list[str]:
     return seen
 
 
-def test_lines_where_there_is_no_terminal(clock: Clock) -> None:
-    """12.5 s: a line after the first second, and one every 5 s; each whole, each of this program."""
+def test_lines_without_a_terminal(clock: Clock) -> None:
+    """12.5 s: a line after the first second, and one every 5 s; each complete and with the program's name."""
     stream = Stream(terminal=False)
     with Progress(stream) as told:
         batch(told, clock)
@@ -60,7 +60,7 @@ def test_lines_where_there_is_no_terminal(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
-def test_a_short_batch_says_nothing(clock: Clock, terminal: bool) -> None:
+def test_short_batch_shows_no_progress(clock: Clock, terminal: bool) -> None:
     """Nothing in the first second, also of its undo."""
     stream = Stream(terminal)
     with Progress(stream) as told:
@@ -70,7 +70,7 @@ def test_a_short_batch_says_nothing(clock: Clock, terminal: bool) -> None:
 
 
 def test_one_line_on_a_terminal(clock: Clock) -> None:
-    """It is written over, not more often than ten times a second, and gone at the end."""
+    """The line is overwritten at most ten times a second, and removed at the end."""
     stream = Stream(terminal=True)
     with Progress(stream) as told:
         batch(told, clock)
@@ -82,8 +82,8 @@ def test_one_line_on_a_terminal(clock: Clock) -> None:
     assert stream.getvalue().endswith("\r")
 
 
-def test_a_shorter_line_leaves_nothing_of_the_longer(clock: Clock) -> None:
-    """`replay` has more words than `verify`."""
+def test_shorter_line_erases_the_longer(clock: Clock) -> None:
+    """A shorter text erases the rest of a longer one."""
     stream = Stream(terminal=True)
     told = Progress(stream)
     clock.now += 2
@@ -97,7 +97,7 @@ def test_a_shorter_line_leaves_nothing_of_the_longer(clock: Clock) -> None:
 
 
 def test_a_line_never_wraps(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a narrow terminal it is cut: a second line could not be written over."""
+    """On a narrow terminal the line is cut: a second row could not be overwritten."""
     monkeypatch.setenv("COLUMNS", "24")
     stream = Stream(terminal=True)
     told = Progress(stream)
@@ -107,8 +107,8 @@ def test_a_line_never_wraps(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
-def test_an_undo_is_told_at_once(clock: Clock, terminal: bool) -> None:
-    """Who waits learns that it goes backwards, although the last line is not old yet."""
+def test_undo_is_shown_at_once(clock: Clock, terminal: bool) -> None:
+    """An undo is shown at once, even if the last line is recent."""
     stream = Stream(terminal)
     with Progress(stream) as told:
         batch(told, clock, count=60)
@@ -121,8 +121,8 @@ def test_an_undo_is_told_at_once(clock: Clock, terminal: bool) -> None:
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), ValueError("closed")], ids=["pipe", "closed"])
-def test_nobody_reads(clock: Clock, error: Exception) -> None:
-    """A stream that breaks is left alone; the batch does not notice."""
+def test_stream_without_a_reader(clock: Clock, error: Exception) -> None:
+    """A broken stream is not written to again, and the batch goes on."""
     writes = []
 
     class Broken(Stream):
@@ -136,13 +136,13 @@ def test_nobody_reads(clock: Clock, error: Exception) -> None:
 
 
 def test_no_stream(clock: Clock) -> None:
-    """With --json nothing is told."""
+    """With --json there is no output."""
     with Progress(None) as told:
         batch(told, clock)
 
 
 def test_no_thread(clock: Clock) -> None:
-    """A thread would hold the namespace, and signals would come between."""
+    """Progress starts no thread: one would keep the namespace alive and could receive signals."""
     before = threading.active_count()
     with Progress(Stream(terminal=True)) as told:
         batch(told, clock, count=100)

@@ -1,4 +1,4 @@
-"""`show` on a kernel that does not say what it moves (before 6.15): a refused request tells it, to those who may."""
+"""`show` before Linux 6.15, where only a privileged request shows whether a device can move."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def look(kernel, wanted: tuple[str, ...] = ()) -> tuple[show.Device, ...]:
 
 
 def kernel(may: bool, immutable: dict[int, bool] | None = None):
-    """Three devices. `may`: whether this process has CAP_NET_ADMIN; `immutable`: what a newer kernel says."""
+    """Three devices. `may`: CAP_NET_ADMIN; `immutable`: IFLA_NETNS_IMMUTABLE of newer kernels, by ifindex."""
     probed: list[int] = []
 
     def answer(requests: list[nl.Request]) -> list[bytes]:
@@ -51,13 +51,13 @@ def kernel(may: bool, immutable: dict[int, bool] | None = None):
     return answer
 
 
-def test_old_kernel_tells_the_privileged() -> None:
-    """EINVAL: it never leaves; anything else: nothing stands against it."""
+def test_privileged_user_sees_movable_on_old_kernel() -> None:
+    """EINVAL: the device cannot move; any other error: it can."""
     assert [(d.name, d.movable) for d in look(kernel(may=True))] == [("eth1", True), ("br0", False), ("odd", True)]
 
 
-def test_old_kernel_tells_nobody_else() -> None:
-    """EPERM says nothing about the device: unknown, never a guess."""
+def test_unprivileged_user_sees_unknown_on_old_kernel() -> None:
+    """EPERM: not known."""
     found = look(kernel(may=False))
     assert [(d.name, d.movable, d.findings) for d in found] == [
         ("eth1", None, ()),
@@ -67,28 +67,28 @@ def test_old_kernel_tells_nobody_else() -> None:
 
 
 def test_newer_kernel_is_not_probed() -> None:
-    """From 6.15 on the dump says it, to everybody."""
+    """From 6.15 on the dump has it, for unprivileged users, too."""
     asked = kernel(may=False, immutable={7: False, 8: True, 9: False})
     assert [d.movable for d in look(asked)] == [True, False, True]
     assert asked.probed == []  # type: ignore[attr-defined]
 
 
-def test_only_what_is_shown_is_probed() -> None:
-    """A probe takes the kernel's lock: not for devices that nobody asked for."""
+def test_only_requested_devices_are_probed() -> None:
+    """Only requested devices are probed: each probe takes the kernel's rtnl lock."""
     asked = kernel(may=True)
     assert [d.name for d in look(asked, ("br0",))] == ["br0"]
     assert asked.probed == [8]  # type: ignore[attr-defined]
 
 
-def test_no_carrier_is_told_of_a_device_that_is_up() -> None:
-    """IFF_LOWER_UP is clear on a device that is down, whatever its cable is like: nobody can know."""
+def test_device_that_is_up_without_carrier() -> None:
+    """IFF_LOWER_UP is always clear on a device that is down, so its carrier is not known."""
     (up,) = look(kernel(may=True), ("eth1",))
     assert (up.up, up.carrier, up.mtu, up.mac, up.kind) == (True, False, 1400, "02:00:00:00:00:01", "ifb")
 
 
 @pytest.mark.parametrize("refused", [nl.RTM_GETLINK, nl.RTM_GETADDR, nl.RTM_GETROUTE, nl.RTM_GETNEXTHOP])
-def test_a_dump_that_is_refused_is_an_error(refused: int) -> None:
-    """Nothing is not what it would have told."""
+def test_refused_dump_is_an_error(refused: int) -> None:
+    """A refused dump raises EngineError: it is not the same as an empty one."""
     whole = kernel(may=True)
 
     def answer(requests: list[nl.Request]) -> list[bytes]:
