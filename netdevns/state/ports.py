@@ -166,11 +166,11 @@ class Port:
 
     __slots__ = (
         "active",
+        "bond_mac",
         "default_vlan",
         "entries",
         "groups",
         "kind",
-        "bond_mac",
         "master",
         "settings",
         "vlans",
