@@ -127,5 +127,5 @@ def test_loan_of_another_form(lent: Lent) -> None:
     (aside,) = lent.machine.path("/run/netdevns/aside").iterdir()
     aside.rename(path)
     path.write_bytes(data)
-    assert "eth1: undone: it is back as it was" in lent.return_(lent.venv)
+    assert "eth1: undone: restored" in lent.return_(lent.venv)
     lent.assert_home()
