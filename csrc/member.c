@@ -219,11 +219,11 @@ int nd_member_fail(const struct nd_member *m, const char *step, const struct nd_
 {
 	static const struct { const char *step, *text; } words[] = {
 		{ "snapshot", "its addresses could not be read" },	{ "down", "it could not be set down" },
-		{ "notify", "addresses that were added meanwhile are not known" }, { "move", "the move failed" },
-		{ "replay", "its addresses could not be set in the target" }, { "verify", "it did not arrive as it was" },
+		{ "notify", "addresses that were added meanwhile could not be read" }, { "move", "the move failed" },
+		{ "replay", "its addresses could not be set in the target" }, { "verify", "it did not arrive unchanged" },
 		{ "record", "the record of this move could not be written" }, { "undo", "it could not be restored" },
 	};
-	const char *text = "the kernel could not be asked";
+	const char *text = "netlink request failed";
 	const int has_errno = e->code != -ESTALE;
 
 	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)

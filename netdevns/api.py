@@ -319,7 +319,7 @@ def _watch(plan: Plan) -> Watch:
         return Watch(plan.source_visit, WATCH_BYTES)
     except EngineError as e:
         raise CheckFailed(
-            plan.unasked(plan.source, e, "watch", "permission.source").text,
+            plan.request_failed(plan.source, e, "watch", "permission.source").text,
             report=plan.report(),
             errno=e.errno,
             extack=e.extack,

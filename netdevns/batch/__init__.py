@@ -1,1 +1,1 @@
-"""The move of a batch: planned, checked, done, undone. (Not `move`: that is the function.)"""
+"""The move of a batch: plan, checks, transaction and undo. (Not called `move`, as that is the function.)"""

@@ -1,6 +1,6 @@
-"""Everything that can be known before a move is found out here, all of it at once, by requests that change nothing.
+"""Checks a move in advance, with requests that change nothing, and collects every finding.
 
-A check is a snapshot, not a lock: what changes after it ends in undo.
+A check is a snapshot, not a lock: a later change makes the move fail, and be undone.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def examine(
     preserve: frozenset[str] = frozenset(),
     exclusion: Exclusion | None = None,
 ) -> Plan:
-    """Runs all checks. The plan is open: use it as a context manager.
+    """Runs all checks and returns an open plan, to be used as a context manager.
 
-    `exclusion`: takes the devices, and those on them, before anything is read that a move relies on.
+    `exclusion`: locks the devices and their uppers, before anything is read that a move relies on.
     """
     if isinstance(devices, Mapping) and len(devices) > limits.DEVICES:
         return too_many(len(devices), is_move=exclusion is not None)
@@ -54,7 +54,7 @@ def examine(
         side = "source"
         losses.find(plan)
     except EngineError as e:
-        plan.unasked(getattr(plan, side), e)
+        plan.request_failed(getattr(plan, side), e)
     except BaseException:
         plan.__exit__()
         raise
@@ -62,7 +62,7 @@ def examine(
 
 
 def _open(plan: Plan, netns: object, source: object) -> None:
-    """Both namespaces, and a socket in each."""
+    """Opens both namespaces, and a socket in each."""
     open_netns(plan, "source", CURRENT if source is None else source)
     open_netns(plan, "target", netns)
     if plan.source and plan.target and plan.source.same(plan.target):
@@ -91,12 +91,12 @@ def _visit(plan: Plan, refused: str, fd: int, netns: NetNS, files: Mapping[str, 
     try:
         return Socket(fd, files)
     except EngineError as e:
-        plan.unasked(netns, e, "socket" if fd < 0 else "enter", refused)
+        plan.request_failed(netns, e, "socket" if fd < 0 else "enter", refused)
         return None
 
 
 def _may_be_there(asked: Asked) -> bool:
-    """Whether a look-up by the name has an answer: the others have a finding already: no device can have theirs."""
+    """Whether a device or alternative name may have this name; invalid names have a finding already."""
     is_name = asked.why_invalid is None and not ifname.is_template(asked.ifname)
     return is_name or ifname.may_be_altname(asked.ifname)
 
@@ -117,7 +117,7 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
         if link.ifindex in by_ifindex:
             plan.find("device.twice", asked, other=by_ifindex[link.ifindex].ifname)
         else:
-            # Under a name that it cannot have it does not move, and all else is found all the same.
+            # With an invalid name it will not move; the other checks still run, under its own name.
             wanted = asked.ifname if asked.why_wanted_invalid else asked.wanted
             by_ifindex[link.ifindex] = BatchDevice(asked.host_name, asked.ifname, wanted, link)
     plan.devices = [*by_ifindex.values()]
@@ -134,7 +134,7 @@ def _ask_source(plan: Plan, socket: Socket) -> None:
 
 
 def is_device(plan: Plan, asked: Asked, link: wire.Link | None) -> bool:
-    """Whether what was found by a name is a device of that name; a finding says what is wrong otherwise."""
+    """Whether a look-up found a device of that very name; adds a finding if not."""
     if link is None and ifname.may_be_altname(asked.ifname):
         plan.find("device.invalid-name", asked)
     elif link is None:
@@ -146,40 +146,40 @@ def is_device(plan: Plan, asked: Asked, link: wire.Link | None) -> bool:
     return False
 
 
-# Permission is tried with a request that changes nothing: an empty RTM_NEWLINK for an ifindex that no device has. With
-# it the answer is ENODEV (probes permissions.ask.empty.allowed, permissions.ask.empty.no-right).
+# Tries the permission without changing anything: an empty RTM_NEWLINK for an ifindex that no device has. ENODEV:
+# permitted; EPERM: not (probes permissions.ask.empty.allowed, permissions.ask.empty.no-right).
 _MAY_CHANGE = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, NO_SUCH_IFINDEX)
 
 
 def _permission(plan: Plan, code: str, answer: wire.Message, netns: NetNS | None) -> None:
-    """What was answered to _MAY_CHANGE."""
+    """Evaluates the reply to _MAY_CHANGE."""
     if refused(answer) == errno.EPERM:
         plan.find(code, netns=where(netns))
 
 
 def immovable(plan: Plan, socket: Socket) -> set[int]:
-    """Finds the devices that the kernel never moves; returns the ifindexes of which it does not say it to this process.
+    """Adds findings for devices that the kernel never moves; returns the ifindexes for which that stays unknown.
 
-    From 6.15 on the kernel says it (probe kinds.immutable.lo); before, a move into its own namespace answers EINVAL for
-    what may not leave (probe kinds.own-namespace.bridge), and EPERM to those who may move nothing. It changes nothing
-    (probes message.ns-fd.own, message.ns-fd.own-notifications).
+    The kernel reports it from 6.15 on (probe kinds.immutable.lo). Before, a move into the device's own namespace
+    changes nothing (probes message.ns-fd.own, message.ns-fd.own-notifications) and fails with EINVAL for an immovable
+    device (probe kinds.own-namespace.bridge); without CAP_NET_ADMIN it fails with EPERM.
     """
-    unsaid = [device for device in plan.devices if device.link.immutable is None]
+    unreported = [device for device in plan.devices if device.link.immutable is None]
     stays = [device for device in plan.devices if device.link.immutable]
     unknown: set[int] = set()
-    if unsaid and plan.source is not None:
+    if unreported and plan.source is not None:
         fd = wire.attr_u32(uapi.IFLA_NET_NS_FD, plan.source.fd)
-        probes = [wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, device.ifindex, fd) for device in unsaid]
+        probes = [wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, device.ifindex, fd) for device in unreported]
         codes = [refused(answer) for answer in ask(socket, probes)]
-        stays += [device for device, code in zip(unsaid, codes, strict=True) if code == errno.EINVAL]
-        unknown = {device.ifindex for device, code in zip(unsaid, codes, strict=True) if code == errno.EPERM}
+        stays += [device for device, code in zip(unreported, codes, strict=True) if code == errno.EINVAL]
+        unknown = {device.ifindex for device, code in zip(unreported, codes, strict=True) if code == errno.EPERM}
     for device in stays:
         plan.find("device.immutable", device, kind=device.link.kind)
     return unknown
 
 
 def default_routes(plan: Plan) -> None:
-    """Devices that carry a default route of the main table, themselves or below a device that does."""
+    """Adds findings for devices that carry a default route of the main table, or are below one that does."""
     carriers = stacking.below(plan.links, [f.ifindex for f in plan.losses if f.code == "device.default-route"])
     for device in plan.devices:
         if device.ifindex in carriers:
@@ -200,15 +200,15 @@ def _ask_target(plan: Plan, socket: Socket) -> None:
 
 
 def _ipv6(plan: Plan, source: Socket, disabled: str | int) -> None:
-    """Where IPv6 is not known to work in the target; `disabled`: what DISABLE_IPV6 said, or a negative errno."""
+    """Adds findings if IPv6 is off, or unknown, in the target; `disabled`: text of DISABLE_IPV6, or negative errno."""
     for device in plan.devices:
         device.snapshot(source)
         own = sysctls.Settings(device.link_body).values.get("ipv6.disable_ipv6")
         if isinstance(disabled, str) and own == 0 and "sysctls" in plan.preserve:
-            continue  # "default" is what a device begins with; its own is set there before its addresses are
+            continue  # "default" is only the initial value: `preserve` sets the device's own before its addresses
         if not any(a["family"] == "inet6" for a in ifaddr.addresses(device.addresses, protected=True)):
             continue
-        if isinstance(disabled, int) and disabled != -errno.ENOENT:  # which alone says that there is no IPv6
+        if isinstance(disabled, int) and disabled != -errno.ENOENT:  # ENOENT: no IPv6; others: unknown
             plan.find("system", netns=where(plan.target), what=DISABLE_IPV6, errno=-disabled, extack="")
             return
         plan.find("ipv6.disabled", device, target=where(plan.target), is_disabled=isinstance(disabled, str))
@@ -217,12 +217,11 @@ def _ipv6(plan: Plan, source: Socket, disabled: str | int) -> None:
 def _choose_ifindexes(
     devices: list[BatchDevice], honours: wire.Message, answers: list[wire.Message], socket: Socket
 ) -> None:
-    """The same ifindex where it is free in the target, otherwise a free one above all of the batch's.
+    """Requests the same ifindex if it is free in the target, otherwise a free one above all of the batch's.
 
-    `honours` is the answer to _ASK_NEW_IFINDEX, `answers` are what the target has under the devices' own.
+    `honours` is the reply to _ASK_NEW_IFINDEX; `answers` are the look-ups of the devices' own ifindexes in the target.
     """
-    # Before 5.13 IFLA_NEW_IFINDEX is not even looked at (probe message.new-ifindex.free): a number that is taken after
-    # this check is not kept then.
+    # Kernels before 5.13 ignore IFLA_NEW_IFINDEX (probe message.new-ifindex.free).
     unsure = refused(honours) == errno.ENODEV
     busy = []
     for device, answer in zip(devices, answers, strict=True):
@@ -233,7 +232,7 @@ def _choose_ifindexes(
     first, distance = max(device.ifindex for device in devices) + 1, max(8, len(busy))
     while busy:
         candidates = range(first, first + max(8, len(busy)))
-        # Further away each time: where many devices are, their numbers lie side by side.
+        # Further away each time, as the ifindexes of many devices are consecutive.
         first += distance
         distance *= 2
         for ifindex, answer in zip(candidates, ask(socket, [wire.get_link(i) for i in candidates]), strict=True):
@@ -241,8 +240,8 @@ def _choose_ifindexes(
                 busy.pop(0).ask_ifindex(ifindex, unsure=unsure)
 
 
-# Changes nothing: no such device (ENODEV), and where the attribute counts, 0 is out of its range (probe
-# message.new-ifindex.zero).
+# Finds out whether the kernel honours IFLA_NEW_IFINDEX, without changing anything: if so, 0 is out of range; otherwise
+# the device does not exist: ENODEV (probe message.new-ifindex.zero).
 _ASK_NEW_IFINDEX = wire.link_message(
     uapi.RTM_NEWLINK, uapi.NLM_F_ACK, NO_SUCH_IFINDEX, wire.attr_u32(uapi.IFLA_NEW_IFINDEX, 0)
 )

@@ -1,4 +1,4 @@
-"""Names that a batch asks for: whether a device can have them, and whether they are free. Changes nothing."""
+"""Checks the names of a batch: whether they are valid, and free in the target."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .plan import Asked, Plan, where
 
 
 def in_batch(plan: Plan) -> None:
-    """Names that no device can have, and wanted names that two devices of the batch want."""
+    """Adds findings for invalid names, and for names wanted by two devices of the batch."""
     wanted: dict[bytes, Asked] = {}
     for asked in plan.asked:
         is_invalid = asked.why_invalid or ifname.is_template(asked.ifname)
@@ -31,9 +31,9 @@ Claims = list[tuple[Asked, bytes]]
 
 
 def claims(plan: Plan) -> Claims:
-    """The names that nobody may have in the target: wanted ones, and the alternative names that travel.
+    """The names that must be free in the target: wanted ones, and the alternative names of the devices.
 
-    Finds clashes of names within the batch.
+    Adds findings for clashes within the batch.
     """
     claims: Claims = []
     owner: dict[bytes, str] = {}
@@ -54,7 +54,7 @@ def claims(plan: Plan) -> Claims:
 
 
 def in_target(plan: Plan, claims: Claims, answers: list[wire.Message]) -> None:
-    """Claims against names and alternative names in the target, which `wire.get_link` finds.
+    """Adds findings for claims that a device in the target has as name or alternative name.
 
     (probes clash.wanted-name, clash.wanted-altname, clash.own-altname.target-name, clash.own-altname.wanted)
     """

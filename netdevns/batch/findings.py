@@ -1,7 +1,7 @@
-"""The findings of a check: the list of their codes, which are stable, and all that each says.
+"""The findings of a check: the stable codes, and their severities, errnos, texts and hints.
 
-A finding is stated as a code, the device and plain operands: names as bytes, a network namespace as `NetNS.where`,
-numbers, the kernel's words. Its severity, errno, text and hint are made from these when they are read.
+A finding is stored as a code, the device and plain operands: names as bytes, a network namespace as `NetNS.where`,
+numbers, the kernel's extack. Its severity, errno, text and hint are computed when they are read.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from ..system.exclusion import being_moved
 from ..system.netns import CURRENT
 from ..text import quote
 
-WITH_LIFETIME = -1  # the operand `scope` of lost addresses of any scope, which have a lifetime
+WITH_LIFETIME = -1  # the operand `scope` for lost addresses with a lifetime, of any scope
 _DISABLE_IPV6 = "net.ipv6.conf.default.disable_ipv6"
 
 
 class Found:
-    """A finding: what a `Finding` is made from.
+    """A finding inside netdevns, from which the public `Finding` is made.
 
     Attributes:
         code: One of CODES.
         device: The host name, or None if the finding is about a network namespace or the batch.
-        operands: By name: bytes, int or str.
+        operands: Values by name, for the text.
     """
 
     __slots__ = ("code", "device", "operands")
@@ -41,7 +41,7 @@ class Found:
         self.operands: dict[str, Any] = operands
 
     def __getitem__(self, name: str) -> str:
-        """An operand as a text has it: printable, on one line."""
+        """An operand for the text: printable, on one line."""
         value = ifname.encode(self.device or "") if name == "device" else self.operands[name]
         if isinstance(value, bytes):
             return quote.shown(value)
@@ -53,9 +53,9 @@ class Found:
 
     @property
     def errno(self) -> int:
-        """The errno that a refused move carries: the operand where there is one."""
+        """The errno of a refused move: the operand, or else that of the code."""
         number: int = self.operands.get("errno", _of(self.code).errno)
-        # As the kernel answers: the attribute's policy is looked at before the name (probe message.bad.name-too-long).
+        # As the kernel: it checks the attribute's length before the name (probe message.bad.name-too-long).
         is_long = self.code in ("name.invalid", "name.template") and len(self.operands["name"]) >= uapi.IFNAMSIZ
         return errno.ERANGE if is_long else number
 
@@ -65,7 +65,7 @@ class Found:
 
     @property
     def words(self) -> str:
-        """Of a loss: short words, as in `Moved.not_carried`. Of anything else: the text."""
+        """For a loss: short words, as in `Moved.not_carried`; for others: the text."""
         text = _of(self.code).text
         return text(self) if callable(text) else text.format_map(self)
 
@@ -81,7 +81,7 @@ def called(where: str) -> str:
 
 
 def command_in(where: str, program: str, *arguments: str) -> str | None:
-    """A command to type that runs in a network namespace."""
+    """A command line that runs a program in a network namespace."""
     words = [program]
     if where.startswith("pid:"):
         words = ["nsenter", "-t", where[4:], "-n", program]
@@ -128,7 +128,7 @@ def _wanted_twice(f: Found) -> str:
 
 
 def _taken(f: Found) -> str:
-    """Of a name that a device in the target has, or has as an alternative name."""
+    """A device in the target has the name, as its name or alternative name."""
     what = "its alternative name" if f.code == "altname.taken" else "the name"
     is_altname = f.operands["other"] != f.operands["name"]
     by = f"a device with that alternative name, {f['other']}" if is_altname else "a device there"
@@ -147,13 +147,13 @@ def _permission(f: Found) -> str:
     return f"{f['netns']}: CAP_NET_ADMIN is missing in the {side} network namespace; run this as root"
 
 
-# What failed, by the operand `what`; anything else is a file.
+# By the operand `what`; any other value is a file.
 _FAILED = {
-    "ask": "the kernel could not be asked",
+    "ask": "netlink request failed",
     "enter": "cannot enter the network namespace",
     "reply": "malformed netlink reply",
     "socket": "no netlink socket",
-    "watch": "changes of its addresses cannot be watched",
+    "watch": "cannot watch for changes of addresses",
 }
 
 
@@ -161,14 +161,14 @@ def _system(f: Found) -> str:
     what, number, extack = (f.operands[name] for name in ("what", "errno", "extack"))
     failed = _FAILED[what] if what in _FAILED else f"{f['what']} could not be read"
     why = quote.printable(extack if what == "reply" else format_error(EngineError(number, extack, what)))
-    # socket(2) in it is refused by a seccomp filter or a security module, whatever the capabilities.
+    # Entering needs CAP_SYS_ADMIN. A refused socket(2) is due to a seccomp filter or a security module instead.
     if what == "enter" and number == errno.EPERM and extack.startswith("setns"):
         why += " (CAP_SYS_ADMIN is needed there and here)"
     return f"{f['netns']}: {failed}: {why}"
 
 
 def _kept(f: Found) -> str:
-    text = f"an earlier move was killed, and cannot be undone: {f['why']} ({f['record']})"
+    text = f"an earlier move was killed and cannot be undone: {f['why']} ({f['record']})"
     return f"{f['device']}: {text}" if f.device else text
 
 
@@ -186,7 +186,7 @@ def _lost_addresses(f: Found) -> str:
 
 
 def _argument(device: bytes, wanted: bytes) -> str | None:
-    """DEV or, with another name, DEV=NAME, as it is typed; None: no DEV can have a "="."""
+    """The argument DEV, or DEV=NAME for another name; None: DEV contains a "=", so it cannot be written."""
     return None if b"=" in device else quote.command_line(os.fsdecode(device + b"=" * bool(wanted) + wanted))
 
 
@@ -196,7 +196,7 @@ def _real_name(f: Found) -> str | None:
 
 
 def _numbered(f: Found) -> str | None:
-    """The device with a name like the wanted one, with a number that is free."""
+    """The argument with a template instead of the taken name: "net0" -> "net%d"."""
     template = f.operands["name"].rstrip(b"0123456789") + b"%d"
     return None if ifname.why_invalid_template(template) else _argument(ifname.encode(f.device or ""), template)
 
@@ -216,7 +216,7 @@ def _enable_ipv6(f: Found) -> str | None:
 
 
 def _sudo(f: Found) -> str | None:
-    """Of a network namespace: root may."""
+    """For a namespace that only root may open."""
     if f.errno in (errno.EPERM, errno.EACCES):
         return "sudo" if os.geteuid() else None
     return "ip netns list" if f.operands.get("is_name") else None
@@ -227,7 +227,7 @@ def _sudo(f: Found) -> str | None:
 
 @dataclass(slots=True)
 class _Code:
-    """What all findings of a code have. A text is a template with the names of operands, or a function."""
+    """Properties that the findings of a code share. A text is a template with operand names, or a function."""
 
     errno: int
     text: str | Callable[[Found], str]
@@ -235,7 +235,7 @@ class _Code:
     severity: str = "error"
 
 
-LOSS = _Code(0, "{words}", severity="loss")  # what a move drops and the runtime-spec does not protect
+LOSS = _Code(0, "{words}", severity="loss")  # state that a move drops and the runtime-spec does not protect
 
 CODES = {
     "device.invalid-name": _Code(errno.ENODEV, _invalid_name),
@@ -244,26 +244,26 @@ CODES = {
         errno.ENODEV, "{device}: this is an alternative name of {other}; name the device itself: {other}", _real_name
     ),
     "device.twice": _Code(errno.EINVAL, "{device}: this is the same device as {other}"),
-    # Nothing is looked up.
+    # Found before any look-up.
     "device.too-many": _Code(errno.E2BIG, f"{{count}} devices; at most {limits.DEVICES} can be moved together"),
     "device.immutable": _Code(errno.EINVAL, _immutable),  # lo, bridges, bonds, ...
     "device.ends": _Code(  # vxlan, macsec
-        errno.EBUSY, "{device}: the kernel deletes it when what it lies on leaves: not both in one batch"
+        errno.EBUSY, "{device}: the kernel deletes it when its lower device moves; do not move both in one batch"
     ),
-    # Another process moves it, restores it after a loan, or undoes an earlier move of it.
+    # Another process is moving it, restoring it after a loan, or undoing an earlier move.
     "device.busy": _Code(errno.EBUSY, _busy),
-    # A note if it is forced.
+    # A note if forced.
     "device.default-route": _Code(
         errno.EBUSY,
         _default_route,
         lambda f: None if f.operands["is_forced"] or f.operands["is_annotated"] else "--force",
     ),
-    # ERANGE: it is too long.
+    # ERANGE: too long.
     "name.invalid": _Code(
         errno.EINVAL,
         lambda f: f'{f["device"]}: "{f["name"]}" is no valid name: {ifname.why_invalid(f.operands["name"])}',
     ),
-    # A "%" that is not one "%d". ERANGE: it is too long.
+    # A "%" that is not a single "%d". ERANGE: too long.
     "name.template": _Code(
         errno.EINVAL,
         lambda f: f'{f["device"]}: "{f["name"]}" is no template: {ifname.why_invalid_template(f.operands["name"])}',
@@ -273,19 +273,19 @@ CODES = {
     "name.own-altname": _Code(  # it travels with the device
         errno.EEXIST, '{device}: "{name}" is an alternative name of the device itself; remove it', _without_altname
     ),
-    # Another device of the batch wants it, or has it as an alternative name.
+    # Another device of the batch wants the name, or has it as an alternative name.
     "name.twice": _Code(errno.EEXIST, _wanted_twice, _numbered),
     "altname.taken": _Code(errno.EEXIST, _taken, _without_altname),
-    # The errno is that of opening it; EINVAL: it is no network namespace.
+    # The errno of opening it; EINVAL: not a network namespace.
     "netns.open": _Code(0, "{error}", _sudo),
     "netns.same": _Code(errno.EINVAL, "{where}: the devices are in this network namespace already"),
-    # CAP_NET_ADMIN, or CAP_SYS_ADMIN for the visit, is missing there.
+    # CAP_NET_ADMIN is missing there, or CAP_SYS_ADMIN to enter it.
     "permission.source": _Code(errno.EPERM, _permission, _sudo),
     "permission.target": _Code(errno.EPERM, _permission, _sudo),
     "ipv6.disabled": _Code(errno.EACCES, _no_ipv6, _enable_ipv6),
-    # A killed move of the device that cannot be undone.
+    # An earlier, killed move of the device cannot be undone.
     "record.kept": _Code(errno.EBUSY, _kept, "netdevns recover"),
-    # The kernel could not be asked, or a file under /proc/sys/net not be read. The errno is that of the failure.
+    # A netlink request failed, or a file below /proc/sys/net could not be read. The errno is that of the failure.
     "system": _Code(0, _system, _sudo),
     "loss.master": LOSS,
     "loss.port": LOSS,
@@ -300,5 +300,5 @@ CODES = {
 
 
 def _of(code: str) -> _Code:
-    """What a code has; a kind of state that is not in the list says its losses itself."""
+    """The entry of a code; LOSS for an unlisted "loss." code of a kind of state."""
     return LOSS if code.startswith("loss.") and code not in CODES else CODES[code]

@@ -1,4 +1,4 @@
-"""The links that a batch concerns, read while no other mover has these devices."""
+"""Reads the links that concern a batch, with the devices locked against other movers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ TRIES = 8
 
 
 def read(plan: Plan, socket: Socket, wanted: Collection[bytes], exclusion: Exclusion | None) -> None:
-    """Sets `plan.links`: the devices of these names, and all that lie on another one.
+    """Sets `plan.links`: the devices with these names, and all devices with a lower device.
 
-    `exclusion`: takes the batch and what lies on it before anything is read that a move relies on. A device that
-    another mover has is a finding.
+    `exclusion`: locks the batch and its uppers, before anything is read that a move relies on. A device that another
+    mover holds is a finding.
     """
     try:
         if exclusion is not None:
             answers = lookups.ask(socket, [wire.get_link(name=name) for name in wanted])
             there = [answer.body for answer in answers if answer.type == uapi.RTM_NEWLINK]
             _take(plan, exclusion, {wire.IFINFOMSG.unpack_from(body)[2] for body in there})
-        for _ in range(TRIES):  # again where a device got another name meanwhile, or something was put on it
+        for _ in range(TRIES):  # again if a device was renamed meanwhile, or got an upper
             _dump(plan, socket, wanted)
             batch = {link.ifindex for link in plan.links.values() if link.name in wanted}
             if exclusion is None or not _take(plan, exclusion, {*batch, *stacking.above(plan.links, batch)}):
@@ -37,7 +37,7 @@ def read(plan: Plan, socket: Socket, wanted: Collection[bytes], exclusion: Exclu
 
 
 def read_above(plan: Plan, socket: Socket, batch: Iterable[int]) -> None:
-    """Asks for the masters of the batch, of what lies on it, and of theirs: any of these may carry a default route."""
+    """Reads all devices above the batch, masters and uppers: any of them may carry a default route."""
     uppers: dict[int | None, list[int]] = {}
     for link in plan.links.values():
         uppers.setdefault(link.lower, []).append(link.ifindex)
@@ -58,6 +58,6 @@ def _take(plan: Plan, exclusion: Exclusion, ifindexes: Collection[int]) -> bool:
 
 
 def _dump(plan: Plan, socket: Socket, wanted: Collection[bytes]) -> None:
-    # An alternative name may be longer; the core compares names of IFNAMSIZ bytes.
+    # The core compares names of IFNAMSIZ bytes; a longer one can only be an alternative name.
     names = [name for name in wanted if len(name) < uapi.IFNAMSIZ]
     plan.links = {link.ifindex: link for link in lookups.links_of(socket, names)}

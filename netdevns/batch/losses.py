@@ -1,4 +1,4 @@
-"""Finds the state that a move loses and the runtime-spec does not protect, for `check` and `not_carried`."""
+"""Finds state that a move loses and the runtime-spec does not protect, for `check` and `not_carried`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ask_kinds(plan: Plan) -> None:
 
 
 def find(plan: Plan) -> None:
-    """Adds a finding of severity "loss" for each thing, and short words to the device's `lost`."""
+    """Adds a finding for each loss, and its short words to the device's `lost`."""
     on_it: dict[int | None, list[BatchDevice]] = {}
     for upper in plan.uppers:
         on_it.setdefault(upper.link.lower, []).append(upper)
@@ -43,8 +43,8 @@ def find(plan: Plan) -> None:
 
 
 def ask_addresses(plan: Plan) -> None:
-    """Asks for the addresses, and finds those that are lost; `move` finds them in its snapshots, after the checks."""
-    # A socket whose exchange failed is of no use: its next error would only be added to the first.
+    """Reads the addresses and adds findings for lost ones; for `check`, as `move` finds them in its snapshots."""
+    # After a failed exchange, a socket is unusable: further requests would only add errors.
     if not plan.devices or plan.source_socket is None or any(found.code == "system" for found in plan.found):
         return
     try:
@@ -52,17 +52,17 @@ def ask_addresses(plan: Plan) -> None:
         for device in plan.devices:
             find_addresses(plan, device, found[device.ifindex])
     except EngineError as e:
-        plan.unasked(plan.source, e)
+        plan.request_failed(plan.source, e)
 
 
 def find_addresses(plan: Plan, device: BatchDevice, dumped: bytes | memoryview) -> None:
-    """The same for addresses that are not protected, from RTM_NEWADDR messages of all devices or its own.
+    """Adds findings for unprotected addresses in RTM_NEWADDR messages; other devices' messages are skipped.
 
-    Without a link-local of the kernel's own: the device gets one in the target, too (probe
+    The kernel's own link-local is no loss: the device gets one in the target, too (probe
     addresses.ipv6.link-local.own).
     """
     link = device.link
-    if link.flags & uapi.IFF_LOOPBACK:  # which never leaves
+    if link.flags & uapi.IFF_LOOPBACK:  # never moves
         return
     counts: Counter[int] = Counter()  # by scope
     for type_, at, end in wire.spans(dumped):
@@ -82,7 +82,7 @@ def find_addresses(plan: Plan, device: BatchDevice, dumped: bytes | memoryview) 
 
 
 def _is_kernels(found: Mapping[int, memoryview], mac: bytes) -> bool:
-    """Whether the kernel made an IPv6 link-local: it says so from 5.18 on; before, one of the MAC is taken for it.
+    """Whether the kernel made an IPv6 link-local: IFA_PROTO says so from 5.18 on; before, one with the MAC's EUI-64.
 
     (probe addresses.ipv6.link-local.protocol)
     """

@@ -1,4 +1,4 @@
-"""A batch as far as it is known before it is moved: the devices asked for, what was found out, the open sockets."""
+"""The plan of a batch: the requested devices, the findings of the checks, and the open namespaces and sockets."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def called(netns: NetNS | None) -> str:
 
 
 class Asked:
-    """A device as it was asked for; whether there is one is not known yet.
+    """A requested device, which may not exist.
 
     Attributes:
-        host_name, ifname: Its name, as the caller has it and as the kernel does.
-        wanted: That in the target.
-        why_invalid, why_wanted_invalid: Why no device can have these names, or None.
+        host_name, ifname: Its name as a str from the caller, and as bytes for the kernel.
+        wanted: Its name in the target.
+        why_invalid, why_wanted_invalid: Why ifname and wanted are invalid, or None.
     """
 
     __slots__ = ("host_name", "ifname", "wanted", "why_invalid", "why_wanted_invalid")
@@ -64,12 +64,12 @@ def requested(devices: object) -> list[Asked]:
     return asked
 
 
-# What `preserve` may ask for.
+# The kinds that `preserve` accepts.
 PRESERVABLE = tuple(kind.name for kind in state.KINDS if kind.can_be_preserved)
 
 
 def known_preserve(preserve: object) -> frozenset[str]:
-    """The kinds of a `preserve`; refuses what cannot be carried over, instead of losing it silently."""
+    """The kinds of a `preserve`; raises ValueError for unknown ones, which would be lost silently."""
     if isinstance(preserve, (str, bytes)) or not hasattr(preserve, "__iter__"):
         raise TypeError("preserve must be a collection of names")
     kinds = [*preserve]
@@ -83,12 +83,12 @@ def known_preserve(preserve: object) -> frozenset[str]:
 
 @dataclass(slots=True)
 class Sides:
-    """Both network namespaces of a batch, open.
+    """The open network namespaces of a batch.
 
     Attributes:
         source, target: The namespaces.
-        source_socket, target_socket: In them.
-        visit: The descriptor by which the source is entered; -1: the caller is there.
+        source_socket, target_socket: A socket in each.
+        visit: The descriptor by which to enter the source; -1: the caller is there.
     """
 
     source: NetNS
@@ -99,27 +99,27 @@ class Sides:
 
 
 class Plan:
-    """What `examine` found out, with the open namespaces and sockets. A context manager that closes them."""
+    """The result of `examine`, with the open namespaces and sockets. A context manager that closes them."""
 
     def __init__(self, asked: list[Asked], force: bool | frozenset[str]) -> None:
         self.asked = asked
-        self.devices: list[BatchDevice] = []  # those that are there, in their order
-        self.force = force  # which may carry a default route: all, none, or those of these host names
+        self.devices: list[BatchDevice] = []  # the existing ones, in the order of the request
+        self.force = force  # the devices that may carry a default route: all, none, or these host names
         self.preserve: frozenset[str] = frozenset()  # of PRESERVABLE
-        self.lends = 0  # the number of the loan that is to be written when all has arrived; 0: none is
+        self.lends = 0  # the number of the loan to write once all have arrived; 0: none
         self.found: list[Found] = []
         self.source: NetNS | None = None
         self.target: NetNS | None = None
-        self.source_visit = -1  # the descriptor by which the source is entered; -1: the caller is there
+        self.source_visit = -1  # the descriptor by which to enter the source; -1: the caller is there
         self.source_socket: Socket | None = None
         self.target_socket: Socket | None = None
-        self.watch: Watch | None = None  # of the source's addresses, while they are moved
-        # By ifindex: of the source, those of the batch, those that lie on another one, and what is above the batch.
+        self.watch: Watch | None = None  # for changes of addresses in the source during the move
+        # Links of the source by ifindex: the batch, all devices with a lower device, and all above the batch.
         self.links: dict[int, wire.Link] = {}
-        self.uppers: list[BatchDevice] = []  # devices that stay in the source, on top of one of the batch
-        # By kind, of what concerns the batch, the devices on it, and their masters.
+        self.uppers: list[BatchDevice] = []  # devices that stay in the source, stacked on the batch
+        # State by kind, of the batch, its uppers, and the masters of both.
         self.state: dict[str, bytes] = {}
-        self.losses: list[kind.Finding] = []  # what the kinds found
+        self.losses: list[kind.Finding] = []  # findings of the kinds of state
 
     def __enter__(self) -> Self:
         return self
@@ -131,13 +131,13 @@ class Plan:
 
     @property
     def sides(self) -> Sides | None:
-        """Both namespaces; None: one of them is not open, as a finding says."""
+        """Both namespaces; None: one could not be opened, which is a finding."""
         if self.source and self.source_socket and self.target and self.target_socket:
             return Sides(self.source, self.source_socket, self.source_visit, self.target, self.target_socket)
         return None
 
     def view(self, devices: Iterable[BatchDevice]) -> View:
-        """These devices as their snapshots have them, and the state of all."""
+        """A view of these devices as in their snapshots, with the state of the plan."""
         devices = [*devices]
         links = {device.link.ifindex: wire.Link(memoryview(device.link_body)) for device in devices}
         return View(links, {device.link.ifindex: bytes(device.addresses) for device in devices}, self.state)
@@ -146,12 +146,12 @@ class Plan:
         return self.force if isinstance(self.force, bool) else device.host_name in self.force
 
     def find(self, code: str, device: Asked | BatchDevice | None = None, **operands: bytes | int | str) -> Found:
-        """Adds a finding, of a device or of none."""
+        """Adds a finding, about a device or about none."""
         self.found.append(found := Found(code, device.host_name if device else None, **operands))
         return found
 
-    def unasked(self, netns: NetNS | None, e: EngineError, what: str = "ask", refused: str = "system") -> Found:
-        """A namespace gave no usable answer, or could not be entered; `refused`: the code for EPERM."""
+    def request_failed(self, netns: NetNS | None, e: EngineError, what: str = "ask", refused: str = "system") -> Found:
+        """Adds a finding about a failed request in a namespace, or a failed visit; `refused`: the code for EPERM."""
         what = "reply" if isinstance(e, wire.Malformed) else what
         code = refused if e.errno == errno.EPERM else "system"
         return self.find(code, netns=where(netns), what=what, errno=e.errno, extack=e.extack)
@@ -166,7 +166,7 @@ class Plan:
 
 
 def too_many(count: int, *, is_move: bool) -> Plan:
-    """A plan without devices. Raises CheckFailed for a move, which must not look for earlier moves of them either."""
+    """A plan without devices. Raises CheckFailed for a move, before it looks for earlier moves of the devices."""
     plan = Plan([], force=False)
     found = plan.find("device.too-many", count=count)
     if is_move:

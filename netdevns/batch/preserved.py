@@ -1,7 +1,7 @@
-"""Carries over what `preserve` asks for and the runtime-spec does not protect: sysctls, neighbours, routes.
+"""Sets in the target the state that `preserve` asks for: sysctls, neighbours, routes.
 
-Never in the way of a move: `not_carried` reports state that the target refuses. An exchange that fails ends the move,
-as in any other step; undoing it needs nothing of this, since all that is set here goes when the device leaves.
+State that the target refuses is reported in `not_carried` and does not fail the move; a failed exchange does, as in
+every step. An undo needs no counterpart: the kernel drops all this state when the device leaves.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from .plan import Plan, Sides
 
 
 class Preserver:
-    """Carries over to devices in the target: first while all are down, then when all are up and have their addresses.
+    """Preserves state of devices in the target: first while all are down, then when all are up with their addresses.
 
-    Sysctls are for before, too: what addresses and IFF_UP do depends on them (disable_ipv6, addr_gen_mode, ...).
+    Sysctls are set before, as addresses and IFF_UP depend on them (disable_ipv6, addr_gen_mode, ...).
     """
 
     def __init__(self, plan: Plan, sides: Sides, members: Sequence[BatchDevice]) -> None:

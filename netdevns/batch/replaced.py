@@ -1,7 +1,7 @@
-"""Whether another device is in the place of one of the batch: what csrc/replaced.c does.
+"""Detects a device in the target that has replaced one of the batch (as csrc/replaced.c).
 
-Root in the target can delete a device and make one with its name, ifindex and MAC address, but not on a device of the
-source. Brought home, a veth like that would connect the host's addresses with the container.
+Root in the target can delete a device and make another one with its name, ifindex and MAC, but not on a lower device in
+the source. Brought home, such a veth would connect the host's addresses with the container.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from ..netlink import uapi, wire
 from ..state.link_settings import mac_request, own_mac
 from .plan import Sides
 
-# Kinds that keep their lower device, or peer, for all of their life, and whose links say in which namespace it is.
+# Kinds that never change their lower device or peer, and whose links report its namespace.
 BOUND = (b"veth", b"macvlan", b"macvtap", b"vlan", b"ipvlan", b"ipvtap")
-# The kernel does not say it of these: of an ipvtap never, of a macvtap not before 5.17.
+# Kinds whose links omit that namespace: ipvtap always, macvtap before 5.17.
 SILENT = (b"macvtap", b"ipvtap")
-# Kinds with the MAC address of their lower device: of several, IFLA_INFO_DATA (a VLAN's number) identifies each.
+# Kinds with the MAC of their lower device; IFLA_INFO_DATA (a VLAN's number) tells several apart.
 SHARE_A_MAC = (b"vlan", b"ipvlan", b"ipvtap")
-# Kinds of which a device has one: its peer, or one VLAN of a number.
+# Kinds of which a device has only one: its peer, or a VLAN with a given number.
 ALONE = (b"veth", b"vlan")
 RTGENMSG = bytes(4)  # struct rtgenmsg, padded
 
 
 class Places:
-    """The places of a batch's devices in both namespaces, and other devices that have taken one."""
+    """Finds out whether the devices of a batch, in both namespaces, are still the same ones."""
 
     def __init__(self, sides: Sides, members: list[BatchDevice]) -> None:
         self._source, self._source_fd = sides.source_socket, sides.source.fd
@@ -34,7 +34,7 @@ class Places:
         self._devices = {member.link.ifindex: member for member in members}
 
     def _lower_of(self, below: tuple[int, int | None]) -> BatchDevice | None:
-        """The one of the batch. It is looked for: the container may have given it another ifindex."""
+        """The lower device, if it is of the batch; located anew, as a container may have changed its ifindex."""
         lower, nsid = below
         moved = self._devices.get(lower) if nsid is None else None
         if moved is not None:
@@ -44,7 +44,7 @@ class Places:
         return moved
 
     def is_another(self, member: BatchDevice, now: wire.Link) -> bool:
-        """Whether a device in the target lies on another lower device, or has another peer."""
+        """Whether a device in the target has another lower device or peer than the member had."""
         return member.link.kind in BOUND and self._is_below_another(member, _below(now))
 
     def _is_below_another(self, member: BatchDevice, now: tuple[int, int | None]) -> bool:
@@ -60,7 +60,7 @@ class Places:
             if nsid_now is None:
                 return member.link.kind not in SILENT
             return nsid_now != _nsid(self._target, uapi.NETNSA_FD, self._source_fd, nsid_now)
-        # It was in a third namespace, or in the target, which got its number in the source by the move at the latest.
+        # The lower was in a third namespace, or in the target, which has an nsid in the source since the move at least.
         target = _nsid(self._source, uapi.NETNSA_FD, self._target_fd, None)
         if target is None:
             return False
@@ -69,13 +69,13 @@ class Places:
         return nsid_now != _nsid(self._source, uapi.NETNSA_NSID, nsid, nsid_now, target)
 
     def stranger(self, member: BatchDevice) -> int | None:
-        """The ifindex, at home, of another device that has just come from the target in its place; None: there is none.
+        """The ifindex, in the source, of another device that came back in place of the member; None: there is none.
 
-        It may have been replaced after the look there.
+        A device may be replaced between the check in the target and its move back.
         """
         link, is_another = None, False
         try:
-            if member.place == PLACE_GONE:  # of another kind: it has its name
+            if member.place == PLACE_GONE:  # a device of another kind may have its name
                 link = lookups.link(self._source, name=member.ifname)
                 is_another = link is not None and link.name == member.ifname and self._is_from_target(link)
             elif member.place == PLACE_SOURCE and member.link.kind in BOUND:
@@ -86,7 +86,7 @@ class Places:
         return link.ifindex if link is not None and is_another else None
 
     def _is_from_target(self, link: wire.Link) -> bool:
-        """Whether it lies on, or is the peer of, a device of the target."""
+        """Whether its lower device or peer is in the target."""
         _, nsid = _below(link)
         if link.kind not in BOUND or nsid is None:
             return False
@@ -104,17 +104,16 @@ class Places:
         return nsid_now != _nsid(self._source, uapi.NETNSA_FD, self._target_fd, nsid_now)
 
     def restore_mac(self, member: BatchDevice, now: wire.Link) -> None:
-        """Gives one in the target its own MAC address again; a driver may refuse that."""
+        """Restores the MAC of a device in the target."""
         for _, request in mac_request(member.link, now):
-            with contextlib.suppress(EngineError):  # it is looked for by name and ifindex
+            with contextlib.suppress(EngineError):  # refused by its driver: name and ifindex must suffice
                 self._target.command(request)
 
     def search(self, member: BatchDevice) -> None:
-        """Looks for one that is gone, or that another device has the place of, under another ifindex in the target.
+        """Searches the target for a missing or replaced device, which has another ifindex after a detour.
 
-        A move to a third namespace and back gives it one. Taken is the only one of its kind, of none other of the
-        batch, with its MAC address; or on what it lies on, where that is no other's: the peer of a veth, or the lower
-        device of a VLAN with its number.
+        Accepts the only candidate of its kind with its MAC; or, for a veth or VLAN, the only one with its peer, or with
+        its lower device and VLAN number.
         """
         was, ours = member.link, {m.target_ifindex for m in self._devices.values() if m.place == PLACE_TARGET}
         alike = [x for x in lookups.links(self._target) if x.kind == was.kind and x.ifindex not in ours]
@@ -126,7 +125,7 @@ class Places:
             found = [x for x in alike if _below(x)[0]]
         if len(found) != 1:
             return
-        self.restore_mac(member, found[0])  # without it one that has its name or MAC address is found instead
+        self.restore_mac(member, found[0])  # otherwise a device with its name or MAC would be found instead
         asked, unsure = member.target_ifindex, member.ifindex_unsure
         member.ask_ifindex(found[0].ifindex, unsure=False)
         member.find(self._source, self._target)
@@ -135,19 +134,19 @@ class Places:
 
 
 def _below(link: wire.Link) -> tuple[int, int | None]:
-    """IFLA_LINK (0: none), and the number of the namespace that it is in, as the link's has it (None: that one)."""
+    """IFLA_LINK (0: none), and IFLA_LINK_NETNSID (None: the same namespace)."""
     found = wire.attrs(link.body, wire.IFINFOMSG.size, strict=False)
     nsid = found.get(uapi.IFLA_LINK_NETNSID)
     return wire.u32(found.get(uapi.IFLA_LINK)) or 0, None if nsid is None else wire.S32.unpack(nsid)[0]
 
 
 def _nsid(socket: Socket, type_: int, value: int, otherwise: int | None, seen_from: int | None = None) -> int | None:
-    """The number of a namespace, given by descriptor or by its number in the socket's namespace.
+    """The nsid of a namespace; None: it has none.
 
     Args:
-        socket: In the namespace whose numbers are meant, or in which `seen_from` is the number of that one.
-        type_, value: NETNSA_FD or NETNSA_NSID.
-        otherwise: The answer where the kernel cannot be asked; a namespace without a number is None.
+        socket: In the namespace that assigned the nsid, or one that knows that namespace by the nsid `seen_from`.
+        type_, value: NETNSA_FD or NETNSA_NSID: the namespace.
+        otherwise: The result if the request fails.
     """
     attrs = wire.attr_u32(type_, value)
     if seen_from is not None:

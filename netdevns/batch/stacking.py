@@ -1,4 +1,4 @@
-"""Which device lies on which: VLANs and macvlans on their lower, ports below their bridge or bond."""
+"""Finds out how devices are stacked: VLANs and macvlans on their lower, ports below their bridge or bond."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .plan import Plan
 
 
 def set_depths(devices: Mapping[int, BatchDevice]) -> None:
-    """An upper device is one deeper than its lower: uppers move first and come up last (probe kinds.upper-up.vlan)."""
+    """Sets depths: an upper is one deeper than its lower, moves first and comes up last (probe kinds.upper-up.vlan)."""
     for device in devices.values():
         lower, seen = device.link.lower, {0}
         while lower is not None and lower in devices and lower not in seen:
@@ -21,7 +21,7 @@ def set_depths(devices: Mapping[int, BatchDevice]) -> None:
 
 
 def above(links: Mapping[int, wire.Link], batch: Collection[int]) -> list[int]:
-    """The ifindexes of devices outside of the batch that lie on one of it, or on one that does."""
+    """The ifindexes of devices outside the batch that are stacked on it, directly or not."""
     staying: list[int] = []
     found = True
     while found:  # once for each level of stacking
@@ -32,7 +32,7 @@ def above(links: Mapping[int, wire.Link], batch: Collection[int]) -> list[int]:
 
 
 def uppers(links: Mapping[int, wire.Link], batch: Collection[int]) -> list[BatchDevice]:
-    """Devices outside of the batch that are stacked on it: they stay, and lose what depends on their lower.
+    """Devices outside the batch that are stacked on it: they stay, and lose state that depends on their lower.
 
     (probes kinds.lower-moves.vlan, kinds.lower-moves.macvlan)
     """
@@ -41,23 +41,20 @@ def uppers(links: Mapping[int, wire.Link], batch: Collection[int]) -> list[Batch
 
 
 def concerned(plan: Plan) -> set[int]:
-    """The ifindexes of devices that leave or lie on one that does, and of their masters: what hangs on these may go.
-
-    As they were before the move, and as they are now.
-    """
+    """The ifindexes of all that may lose state: the batch, its uppers, and the masters of both; before and now."""
     everyone = (*plan.devices, *plan.uppers)
     masters = {device.link.master for device in everyone if device.link.master}
     return masters | {device.link.ifindex for device in everyone} | {device.ifindex for device in everyone}
 
 
-# The kernel deletes these when their lower device leaves its namespace, wherever they are (probes
-# kinds.both-move.vxlan-over-upper-first, kinds.both-move.macsec-upper-first). All others outlive it. Source:
+# Kinds that the kernel deletes when their lower device leaves its namespace, wherever they are themselves (probes
+# kinds.both-move.vxlan-over-upper-first, kinds.both-move.macsec-upper-first). Others survive. Source:
 # drivers/net/vxlan, vxlan_netdevice_event(); drivers/net/macsec.c, macsec_notify().
 _ENDING = (b"vxlan", b"macsec")
 
 
 def ending(uppers: Iterable[wire.Link], leaving: Iterable[int]) -> set[int]:
-    """The ifindexes of those that the kernel deletes when these devices leave, with all that lies on them."""
+    """The ifindexes of the uppers that the kernel deletes when these devices leave, and of all stacked on them."""
     ended: set[int] = set()
     lowers, todo = {*leaving}, [*uppers]
     found = True
@@ -69,7 +66,7 @@ def ending(uppers: Iterable[wire.Link], leaving: Iterable[int]) -> set[int]:
 
 
 def below(links: Mapping[int, wire.Link], ifindexes: Iterable[int]) -> set[int]:
-    """These devices and all that lie below them."""
+    """These devices and all below them."""
     reached = set(ifindexes)
     todo = list(reached)
     ports: dict[int, list[int]] = {}

@@ -1,8 +1,8 @@
-"""The batch: all devices arrive, or all are put back. Written once, for every engine.
+"""Moves a batch: all devices arrive, or all are restored. The same for every engine.
 
 Phases: check all (checks.examine) - snapshot all - write the record - all links down in one send - move all, uppers
-before lowers - take what was added meanwhile - replay, lowers first - read back and compare - drop the record. When
-anything fails, `undo` takes the same order in the other direction.
+before lowers - catch up with addresses added since - replay, lowers first - read back and compare - drop the record.
+On any failure, `undo` goes back in the opposite order.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from .undo import OnStep
 
 
 class Recorder(Protocol):
-    """Keeps what another process needs to undo the batch. Raises OSError, with the path."""
+    """Records the batch, so that another process can undo it. Raises OSError, with the path."""
 
     def write(self, plan: Plan, sides: Sides, devices: list[BatchDevice], uppers: list[BatchDevice]) -> None: ...
     def end(self, *, keep: bool) -> bool: ...
 
 
 class Lender(Protocol):
-    """Keeps what the devices were, for when they come home. `lend` raises OSError, with the path."""
+    """Writes the loan by which the devices are restored when they return. `lend` raises OSError, with the path."""
 
     def lend(self, plan: Plan, sides: Sides, devices: list[BatchDevice]) -> None: ...
     def retract(self) -> None: ...
@@ -69,8 +69,8 @@ class Batch:
         self.interrupts = interrupts
         self.process = process
         self.preserver: Preserver | None = None
-        self.is_up_to_date = False  # whether the snapshots have what was added after them
-        self.may_miss_late = False  # some notifications could not be read
+        self.is_up_to_date = False  # whether the snapshots include addresses that were added after them
+        self.may_miss_late = False  # whether notifications could not be read
 
     def run(self, results: Callable[[Batch], tuple[Moved, ...]] | None = None) -> tuple[Moved, ...]:
         shield = Shield() if self.interrupts is None else None  # a command's signals are held back already
@@ -80,8 +80,8 @@ class Batch:
             try:
                 if shield:
                     shield.release()
-            except BaseException as struck:  # a signal that came during the undo
-                raise struck from (e if isinstance(e, MoveFailed) else e.__cause__)
+            except BaseException as signal:  # arrived during the undo
+                raise signal from (e if isinstance(e, MoveFailed) else e.__cause__)
             raise
         if shield:
             shield.release()
@@ -92,29 +92,29 @@ class Batch:
             self._forward()
             moved = results(self) if results else ()
             if shield:
-                shield.hold()  # what came until now interrupts the move, what comes later does not
+                shield.hold()  # from here on, signals no longer interrupt the move
         except BaseException as e:
             cause = e
         else:
             if self.recorder:
                 self.recorder.end(keep=False)
             return moved
-        # Python looks for signals at calls and jumps backwards: none can strike between the lines above and this `try`.
+        # Python handles signals only at calls and backward jumps: never between the lines above and this `try`.
         tries = 0
         while True:
             try:
                 if shield:
                     shield.hold()
                 self._late_for_undo()
-                left = undo.everything(self.plan, self.sides, self.phases.moves, self.plan.uppers, self._tell)
+                left = undo.everything(self.plan, self.sides, self.phases.moves, self.plan.uppers, self._report)
                 if self.lender is not None:
                     self.lender.retract()
                 break
-            except BaseException:  # a signal handler may raise what it likes
+            except BaseException:  # raised by a signal handler
                 tries += 1
                 if tries == UNDO_TRIES:
                     raise
-                continue  # every step of the undo can be repeated: begin again
+                continue  # start over: every step of the undo can be repeated
         is_kept = False
         if self.recorder:
             is_kept = self.recorder.end(
@@ -132,18 +132,18 @@ class Batch:
         phases.set_down()
         for device in phases.moves:
             self._in_time(device)
-            self._tell("move", phases.move_next(), count)
+            self._report("move", phases.move_next(), count)
         self._late()
         self._carry(up=False)
         for device in phases.replays:
             self._in_time(device)
-            self._tell("replay", phases.replay_next(), count)
+            self._report("replay", phases.replay_next(), count)
         self._carry(up=True)
         verified = 0
         while verified < count:
             verified = phases.verify_next()
-            self._tell("verify", verified, count)
-        self._lend()  # before the record of the move goes: one of the two is there
+            self._report("verify", verified, count)
+        self._lend()  # before the record is dropped: at any moment one of the two exists
         self._see_process()
 
     def _write_record(self) -> None:
@@ -168,17 +168,17 @@ class Batch:
             self._write_record()
 
     def _late_for_undo(self) -> None:
-        """The same for an undo, if the moves were cut short. Once: an undo's own replays cause notifications, too."""
+        """Catches up before an undo, if the moves were cut short. Once: the undo itself causes notifications, too."""
         for _ in range(2):  # after an overflow, earlier notifications are still in the socket
             if self.is_up_to_date:
                 return
             try:
                 self._late()
-            except Exception:  # the undo itself is not to depend on it
+            except Exception:  # must not prevent the undo
                 self.may_miss_late |= not self.is_up_to_date
         self.is_up_to_date = True
 
-    def _tell(self, what: str, done: int, count: int) -> None:
+    def _report(self, what: str, done: int, count: int) -> None:
         if self.on_step is None:
             return
         try:
@@ -194,7 +194,7 @@ class Batch:
         self._see_process()
 
     def _see_process(self) -> None:
-        """Raises Failed where the container's process has ended."""
+        """Raises Failed if the container's process has ended."""
         if self.process is not None and self.process.has_ended():
             raise Failed(None, "process", errno.ESRCH, f"the container's process {self.process.pid} has ended")
 

@@ -1,4 +1,4 @@
-"""Puts a batch back: uppers return first, then lowers; lowers come up first; then nexthop objects and routes.
+"""Undoes a batch: uppers return first, then lowers; lowers come up first; then nexthop objects and routes.
 
 Every step can be repeated, and a failed one does not stop the others: `Left` reports state that is not restored.
 """
@@ -21,7 +21,7 @@ from . import stacking
 from .plan import Plan, Sides
 from .way_back import WayBack
 
-# Reports progress between two calls of the engine: the step, the devices that have done it, all devices.
+# Called between two calls of the engine, with the step, the number of devices that have passed it, and of all devices.
 OnStep = Callable[[str, int, int], None]
 
 
@@ -32,7 +32,7 @@ def everything(
     uppers: list[BatchDevice],
     on_step: OnStep | None = None,
 ) -> tuple[Left, ...]:
-    """Puts back every device that was touched.
+    """Restores every device that was touched.
 
     Args:
         plan: The batch, with the state of its devices before the move.
@@ -42,7 +42,7 @@ def everything(
         on_step: Called with "undo"; must not raise an Exception.
 
     Returns:
-        What is not as before, in the order of the batch; empty: everything is.
+        The devices that are not fully restored, in the order of the batch.
     """
     undo = _Undo(plan, sides, [member for member in members if member.touched], uppers)
     undo.run(on_step)
@@ -52,7 +52,7 @@ def everything(
 
 
 def is_all_unrestorable(left: tuple[Left, ...], members: list[BatchDevice]) -> bool:
-    """Whether a recovery could put back nothing of it."""
+    """Whether all that is left is unrestorable, so that a recovery would be pointless."""
     unrestorable = {m.host_name: tuple(m.unrestorable) for m in members}
     return all(each.missing == unrestorable.get(each.device) for each in left)
 
@@ -85,49 +85,50 @@ class _Undo:
             if member.place == PLACE_SOURCE:
                 self._restore(member)
         _find_ended(self.source, self.touched, self.uppers)
-        # Their lower left and came back: they may have lost IPv6 addresses, or have come up (probes
+        # While their lower was away, they may have lost IPv6 addresses, or come up at its return (probes
         # addresses.ipv6.down.default, kinds.lower-back.vlan-down).
         for member in self.uppers:
             if not member.ended:
                 self._restore(member)
         if self.touched:
             self.restorer.run(WHEN_UP, self._here())
-            self._tell_what_is_left()
+            self._collect_left()
 
     def _here(self) -> dict[int, int]:
-        """ifindex before -> ifindex now, of those that are in the source."""
+        """ifindex before -> ifindex now, of the devices in the source."""
         back = [m for m in self.missing if m.place == PLACE_SOURCE and not m.ended]
         return {member.link.ifindex: member.ifindex for member in back}
 
     def _restore(self, member: BatchDevice) -> None:
-        """One device: all that is before its addresses and IFF_UP, and these.
+        """Restores one device up to its addresses and IFF_UP.
 
-        A bond takes only ports that are down, and what IFF_UP does depends on sysctls.
+        Masters and sysctls come first: a bond accepts only ports that are down, and IFF_UP depends on sysctls.
         """
-        if self._is_on_one_that_came_back(member):
+        if self._must_reopen(member):
             self._reopen(member)
         self.restorer.run([DOWN], self._here(), {member.ifindex})
         try:
             member.undo(self.source, self.target, self.source_fd, RESTORE)
         except EngineError:
-            # Its lower or its master brought it up, and the kernel made a link-local address of its own, which is still
-            # to be verified; or it should not be up: once more from the state down.
+            # Its lower or master brought it up, though it should be down, or with a link-local of the kernel's that is
+            # still tentative: try again from down.
             self._reopen(member)
             try:
                 member.undo(self.source, self.target, self.source_fd, RESTORE)
             except EngineError as e:
                 self.missing[member].append(e.extack if e.errno == errno.ESTALE else lookups.format_error(e))
 
-    def _tell_what_is_left(self) -> None:
+    def _collect_left(self) -> None:
+        """Adds the remaining differences to `missing`, and sorts out the unrestorable ones."""
         owner = {m.ifindex: m for m in self.missing if m.place == PLACE_SOURCE}
         masters = {m.link.master: m for m in self.missing if m.link.master}
         unrestorable: dict[BatchDevice, list[str]] = {member: [] for member in self.missing}
-        told = [*self.restorer.left(self._here())]
-        if not any(left.kind == LinkSettings.name and not left.ifindex for left in told):
-            # The engine said so when it compared; it may be right by now, and otherwise it is told with the values.
+        differences = [*self.restorer.left(self._here())]
+        if not any(left.kind == LinkSettings.name and not left.ifindex for left in differences):
+            # The engine's "... changed" is outdated: the kinds have compared again, and report the values.
             for member, words in self.missing.items():
                 self.missing[member] = [each for each in words if not each.endswith(" changed")]
-        for left in told:
+        for left in differences:
             member = owner.get(left.ifindex) or masters.get(left.ifindex) or self.touched[0]
             self.missing[member].append(left.words)
             if left.is_unrestorable:
@@ -135,19 +136,18 @@ class _Undo:
         try:
             _find_unrestorable(self.source, self.missing)
         except EngineError as e:
-            self.missing[self.touched[0]].append(f"what cannot be put back is not known: {lookups.format_error(e)}")
+            self.missing[self.touched[0]].append(f"cannot find out what is unrestorable: {lookups.format_error(e)}")
         for member in self.missing:
             self.missing[member] += member.unrestorable
             member.unrestorable = unrestorable[member] + member.unrestorable
 
-    def _is_on_one_that_came_back(self, member: BatchDevice) -> bool:
-        """A macvlan: the move flushed its lower's unicast filter, where its MAC is put in again when it comes up.
+    def _must_reopen(self, member: BatchDevice) -> bool:
+        """Whether a macvlan must go down and up again, which adds its MAC to its lower's unicast filter.
 
-        (probe links.mac-list.unicast)
-
-        It may be up already: an undo that was interrupted brought it back before its lower.
+        The lower's move flushed that filter (probe links.mac-list.unicast), and an interrupted undo may have brought
+        the macvlan up before its lower came back.
         """
-        lowers = {m.link.ifindex for m in self.missing}  # those that stayed on top of it, too
+        lowers = {m.link.ifindex for m in self.missing}  # includes uppers that stayed
         return member.link.kind in (b"macvlan", b"macvtap") and member.was_up and member.link.lower in lowers
 
     def _reopen(self, member: BatchDevice) -> None:
@@ -157,7 +157,7 @@ class _Undo:
             self.missing[member].append(lookups.format_error(e))
 
     def name_now(self, member: BatchDevice) -> str | None:
-        """What the device is called where it is: somebody may have taken its name meanwhile."""
+        """The present name of a device, which may differ: its own may be taken."""
         if member.place == PLACE_TARGET:
             return os.fsdecode(member.name)
         if member.place != PLACE_SOURCE:
@@ -169,7 +169,7 @@ class _Undo:
         return None if link is None else os.fsdecode(link.name)
 
     def _return(self) -> Iterator[int]:
-        """Brings all home that can come; yields how many are, after each. May be begun again."""
+        """Brings all devices home; yields the number of those that are home, after each. Can be repeated."""
         way, done = WayBack(self.sides, self.touched), 0
         for member in self.touched:
             way.bring(member)
@@ -182,42 +182,42 @@ class _Undo:
                 self.missing[member].append(f"ifindex {member.link.ifindex}")
 
 
-# ---- what nothing can put back: told all the same, and of no use to try again ----
+# ---- state that cannot be restored: reported, but not worth another try ----
 
-DELETED = "the device: the kernel deleted it when what it lay on left"
+DELETED = "the device: deleted by the kernel when its lower device moved"
 
 
 def _find_ended(source: Socket, touched: Iterable[BatchDevice], uppers: Iterable[BatchDevice]) -> None:
-    """Devices that stayed, which the kernel deleted when their lower left."""
+    """Marks devices that stayed, but which the kernel deleted when their lower left."""
     staying = [*uppers]
     ending = stacking.ending([m.link for m in staying], [m.link.ifindex for m in touched])
     for member in (m for m in staying if m.link.ifindex in ending):
         try:
             now = lookups.link(source, ifindex=member.link.ifindex)
         except EngineError:
-            continue  # what is asked next says what stands against it
+            continue  # the next request reports it
         member.ended = now is None or now.kind != member.link.kind
 
 
 def _find_unrestorable(source: Socket, members: Iterable[BatchDevice]) -> None:
     """Sets `unrestorable` of each. Raises EngineError."""
     here = [m for m in members if m.place == PLACE_SOURCE and not m.ended]
-    told = {m: _temporary(m.addresses) for m in here}
+    before = {m: _temporary(m.addresses) for m in here}
     now: dict[int, set[object]] = {}
-    if any(told.values()):
+    if any(before.values()):
         for ifindex, fields in ifaddr.indexed_addresses(lookups.dump(source, ifaddr.dump_addresses())):
             if _is_temporary(fields):
                 now.setdefault(ifindex, set()).add(fields["address"])
     for member in members:
         member.unrestorable = [DELETED] if member.ended else []
     for member in here:
-        lost = [a for a in told[member] if a not in now.get(member.ifindex, ())]
+        lost = [a for a in before[member] if a not in now.get(member.ifindex, ())]
         if lost:
             member.unrestorable.append(f"that {', '.join(lost)} {'are' if len(lost) > 1 else 'is'} temporary")
 
 
 def _temporary(dumped: bytes) -> list[str]:
-    """Addresses that the kernel made for privacy (RFC 8981): set again, they live as long, but are not replaced."""
+    """The temporary addresses (RFC 8981); restored, they are ordinary ones, which the kernel does not replace."""
     return [str(fields["address"]) for fields in ifaddr.addresses(dumped) if _is_temporary(fields)]
 
 

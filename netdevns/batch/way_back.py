@@ -1,8 +1,8 @@
-"""Brings devices back into the source, also out of a container that fights for them.
+"""Brings devices back into the source, even out of a container that keeps them from leaving.
 
-A move is refused for names: for the name of the device and, from 6.6 on, for each of its alternative names, of which
-root in the target can add any. So those that were added are removed in the target before; where one is added again
-each time, the device goes through a namespace that nobody else can enter.
+The kernel refuses a move if the device's name or, from 6.6 on, one of its alternative names is taken, and root in the
+target can add such names. So added names are removed in the target first; if they keep coming, the device goes through
+a private namespace that no other process can enter.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from ..text import quote
 from .plan import Sides
 from .replaced import Places
 
-# Of removing names and moving, in one send, before the way through a namespace of our own. A loop in C that adds one
-# alternative name outruns 1 of 5 of them; one that adds three, now and then 200 in a row (Linux 6.18, 2 processors).
+# Tries to remove names and move in one send, before the private namespace. Against a loop in C that adds one
+# alternative name, 1 of 5 tries fails; against one that adds three, up to 200 in a row (Linux 6.18, 2 processors).
 TRIES = 4
 REPLACED = "another device has its name and ifindex there, or it got another peer or lower device: it stays there"
 
 
 class _Replaced(Exception):
-    """Another device has the place of ours in the target."""
+    """Another device has replaced ours in the target."""
 
 
 class WayBack:
     """The way back of a batch's devices.
 
     Attributes:
-        missing: By member, what the last try could not do.
+        missing: By member, the failures of the last try.
     """
 
     def __init__(self, sides: Sides, members: list[BatchDevice]) -> None:
@@ -48,7 +48,7 @@ class WayBack:
         self._places = Places(sides, members)
 
     def bring(self, member: BatchDevice) -> None:
-        """Moves a device back, or renames it where it is back. Can be repeated."""
+        """Moves a device back, and renames it if it is back under another name. Can be repeated."""
         self.missing[member] = []
         try:
             self._free_altnames(member)
@@ -62,7 +62,7 @@ class WayBack:
                 self._insist(member)
             except (EngineError, OSError) as e:
                 words = os.strerror(e.errno or errno.EIO) if isinstance(e, OSError) else lookups.format_error(e)
-                self.missing[member].append(f"the way through a namespace of our own: {words}")
+                self.missing[member].append(f"through a private namespace: {words}")
             refused = self._return(member)
         stranger = self._places.stranger(member) if was_there else None
         if stranger is not None:
@@ -74,19 +74,19 @@ class WayBack:
             )
 
     def _expel(self, member: BatchDevice, ifindex: int) -> None:
-        """Gives a device that is none of ours back to the target."""
+        """Moves a device that is not ours back to the target."""
         netns = wire.attr_u32(uapi.IFLA_NET_NS_FD, self.target_fd)
-        # Its name, or what the container did to it, may be taken there.
+        # Its name may be taken there; then under a name that is not.
         for attrs in (netns, netns + wire.attr_name(uapi.IFLA_IFNAME, _unguessable())):
             try:
                 self.source.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attrs))
             except EngineError:
-                continue  # where the device is now is reported
+                continue  # the result reports where the device is
             break
         member.find(self.source, self.target)
 
     def bring_all_again(self, members: list[BatchDevice]) -> None:
-        """Once more, where alternative names came along: they may be the names of others of the batch."""
+        """Removes alternative names that came along, which may be names of other devices of the batch; tries again."""
         if self._remove_added([m for m in members if m.place == PLACE_SOURCE]):
             for member in members:
                 self.bring(member)
@@ -96,7 +96,7 @@ class WayBack:
             try:
                 member.undo(self.source, self.target, self.source_fd, RETURN)
             except EngineError as e:
-                # Home and up under another name, which before 6.2 only a device that is down can change (probe
+                # Home and up under another name, which before 6.2 can only be changed while it is down (probe
                 # names.up.in-place). RESTORE sets it up again.
                 if (e.errno, member.place) != (errno.EBUSY, PLACE_SOURCE):
                     raise
@@ -109,9 +109,9 @@ class WayBack:
     # ---- alternative names ----
 
     def _free_altnames(self, member: BatchDevice) -> None:
-        """Removes in the target what was added there; before 6.6 all, which would block the names there ever after.
+        """Removes alternative names that were added in the target; before 6.6 all, which would stay blocked there.
 
-        Once more after a failure: afterwards nobody can free them any more.
+        Tries twice: once the device has left, they cannot be freed.
         """
         for failures in ([], self.missing[member]):
             try:
@@ -127,7 +127,7 @@ class WayBack:
             self._places.search(member)
         try:
             link = self._link_there(member)
-        except _Replaced:  # it may be there all the same
+        except _Replaced:  # ours may still be there, under another ifindex
             self._places.search(member)
             link = self._link_there(member)
             if link is None:
@@ -139,14 +139,14 @@ class WayBack:
         return _remove(self.target, link, [name for name in dict.fromkeys(link.altnames) if name not in stay])
 
     def _link_there(self, member: BatchDevice) -> wire.Link | None:
-        """Its link in the target; None: it is not there. Raises _Replaced: another device has its place."""
+        """Its link in the target; None: it is not there. Raises _Replaced."""
         link = lookups.link(self.target, ifindex=member.target_ifindex) if member.place == PLACE_TARGET else None
         if link is not None and self._places.is_another(member, link):
             raise _Replaced
         return link
 
     def _remove_added(self, members: list[BatchDevice]) -> bool:
-        """Those that came along all the same; whether there were any. What is refused is told when all is compared."""
+        """Removes added alternative names of devices in the source; returns whether there were any."""
         found = False
         try:
             answers = lookups.ask(self.source, [wire.get_link(m.ifindex) for m in members])
@@ -157,10 +157,10 @@ class WayBack:
                     found = True
                     _remove(self.source, link, added)
         except EngineError:
-            return found  # who looks next says so
+            return found  # the final comparison reports it
         return found
 
-    # ---- against a fight ----
+    # ---- against a hostile container ----
 
     def _insist(self, member: BatchDevice) -> None:
         for _ in range(TRIES):
@@ -172,13 +172,13 @@ class WayBack:
             try:
                 self.target.command(removal + self._moved(member, link.ifindex))
             except EngineError:
-                # That of a name that is gone, or of the move: where it is, says where it is.
+                # Of the removal of a name that is gone, or of the move: its place tells which.
                 member.find(self.source, self.target)
                 if member.place != PLACE_TARGET:
                     return
             else:
                 return
-        self._through_our_own(member)
+        self._through_private(member)
 
     def _moved(self, member: BatchDevice, ifindex: int, *, number: bool = True) -> bytes:
         """The request that moves it home."""
@@ -188,23 +188,23 @@ class WayBack:
             attrs += wire.attr_u32(uapi.IFLA_NEW_IFINDEX, member.ifindex)
         return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attrs)
 
-    def _through_our_own(self, member: BatchDevice) -> None:
-        """Moves it into a namespace of ours, removes the names there, and moves it home.
+    def _through_private(self, member: BatchDevice) -> None:
+        """Moves the device into a private namespace, removes the names there, and moves it home.
 
-        It costs a namespace and a second move. A process that is killed in between takes the device along, as the end
-        of any namespace does: what is made by software ends, a NIC goes to the initial one.
+        Costs a namespace and a second move. If this process is killed in between, the namespace ends: a virtual device
+        is deleted, a NIC goes to the initial namespace.
         """
         fd = _fresh_namespace()
         try:
             with Socket(fd) as ours:
-                # What is in each new namespace, lo first of all, must not have a name that somebody could choose.
+                # The devices of every new namespace, such as lo, must not block a name that the container chose.
                 there = {link.ifindex for link in lookups.links(ours)}
                 for ifindex in there:
                     ours.command(wire.rename_message(ifindex, _unguessable()))
                 try:
                     self.target.command(_away(member.target_ifindex, fd))
                     self._home_from(ours, there, member)
-                except BaseException:  # an interrupt: with this namespace what is still in it would end
+                except BaseException:  # an interrupt: the device must leave before the namespace ends
                     self._home_from(ours, there, member)
                     raise
         finally:
@@ -216,12 +216,12 @@ class WayBack:
                 self._home(ours, member, link)
 
     def _home(self, ours: Socket, member: BatchDevice, link: wire.Link) -> None:
-        for _, request in link_settings.mac_request(member.link, link):  # without it nobody finds it
-            with contextlib.suppress(EngineError):  # its driver takes none: looked for by name and ifindex
+        for _, request in link_settings.mac_request(member.link, link):  # by which it is found
+            with contextlib.suppress(EngineError):  # refused by its driver: name and ifindex must suffice
                 ours.command(request)
         added = [name for name in dict.fromkeys(link.altnames) if name not in member.link.altnames]
-        # Somebody in the source may have its ifindex by now, or one of its own alternative names. EEXIST behind the
-        # move is no matter: its name is taken, and it is home under the one that nobody could guess.
+        # Another device in the source may have its ifindex by now, or one of its alternative names. An EEXIST after the
+        # move is harmless: its name is taken, and it is home under the unguessable one.
         for altnames, request in (
             (added, self._moved(member, link.ifindex)),
             ([], self._moved(member, link.ifindex, number=False)),
@@ -235,13 +235,13 @@ class WayBack:
                     return
             else:
                 return
-        # It must not stay here, where it would end: back to where it was.
+        # It must not stay in this namespace, which ends: back to the target.
         ours.command(_away(link.ifindex, self.target_fd))
-        raise EngineError(errno.EEXIST, "it could not go home from it, and is in the target again", "undo")
+        raise EngineError(errno.EEXIST, "it could not leave for the source and is in the target again", "undo")
 
 
 def _away(ifindex: int, netns_fd: int) -> bytes:
-    """The request that moves a device to a namespace, under a name that nobody could guess."""
+    """The request that moves a device to a namespace under an unguessable name."""
     attrs = wire.attr_u32(uapi.IFLA_NET_NS_FD, netns_fd) + wire.attr_name(uapi.IFLA_IFNAME, _unguessable())
     return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attrs)
 
@@ -251,7 +251,7 @@ def _unguessable() -> bytes:
 
 
 def _remove(socket: Socket, link: wire.Link, altnames: list[bytes]) -> list[str]:
-    """Removes alternative names, all or one by one; what was refused.
+    """Removes alternative names, all at once or else one by one; returns the refusals.
 
     Before 6.6 the kernel cannot remove one in a namespace where it was not added.
     """
@@ -269,7 +269,7 @@ def _remove(socket: Socket, link: wire.Link, altnames: list[bytes]) -> list[str]
 
 
 def _fresh_namespace() -> int:
-    """A descriptor of a new network namespace. A thread makes it, which ends there: none has to find its way back."""
+    """A descriptor of a new network namespace, made by a thread that ends in it, so that no thread must return."""
     made: list[int] = []
     code = 0
 

@@ -41,7 +41,7 @@ def devices(
         try:
             return _devices(plan, socket, wanted)
         except EngineError as e:
-            found = plan.unasked(plan.source, e)
+            found = plan.request_failed(plan.source, e)
             raise NetDevError(found.text, errno=found.errno, step="exchange") from None
 
 

@@ -93,7 +93,7 @@ def test_no_socket_for_notifications(engine: str) -> None:
         assert (ended.code, ended.err.splitlines()) == (
             2,
             [
-                f"netdevns: {OWN}: changes of its addresses cannot be watched: Operation not permitted: "
+                f"netdevns: {OWN}: cannot watch for changes of addresses: Operation not permitted: "
                 "cannot open a NETLINK_ROUTE socket",
                 "netdevns: nothing was touched",
             ],
@@ -120,7 +120,7 @@ def test_namespace_that_cannot_be_asked(engine: str, number: int, who: str) -> N
     with Place(engine) as place:
         at = place.run("check").numbers("sendto")[number]
         ended = place.run("check", f"sendto:error=EIO:when={at}")
-        said = f"error  {who}: the kernel could not be asked: Input/output error: send failed"
+        said = f"error  {who}: netlink request failed: Input/output error: send failed"
         assert (ended.code, ended.out.splitlines()[0]) == (2, said)
 
 

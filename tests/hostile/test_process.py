@@ -40,10 +40,7 @@ def test_process_ends_during_the_move(hook: str, engine: str, place: str) -> Non
         end(container)
         out, err, code = finish(process)
         assert (out, code) == ("", 1), err
-        assert err == (
-            f"netdevns: the container's process {container.pid} has ended; "
-            "devices, addresses and routes are back as before\n"
-        )
+        assert err == (f"netdevns: the container's process {container.pid} has ended; all devices are restored\n")
         assert not scene.differences(scene.before, timeout_s=5)
         assert left_behind() == []
 

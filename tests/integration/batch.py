@@ -108,7 +108,7 @@ def expect_failed(
     assert (error.rolled_back, error.left) == (True, ())
     if step != "snapshot":
         assert error.location == (None if device is None else "source")
-    assert "are back as before" in str(error)
+    assert "all devices are restored" in str(error)
     assert error.netns == f"fd:{target.fd}"
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.errno, copy.left, copy.step) == (str(error), error.errno, error.left, error.step)

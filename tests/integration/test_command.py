@@ -95,7 +95,7 @@ def test_failed_move(
     assert re.fullmatch(rf"netdevns: next: .* check eth1=net0 --to {target.path}", following)
     assert line.startswith("netdevns: eth1: ")
     assert "File exists" in line
-    assert line.endswith("devices, addresses and routes are back as before")
+    assert line.endswith("all devices are restored")
     if not as_json:
         assert out == ""
         return
@@ -318,7 +318,7 @@ def test_advice_that_fails_hides_nothing(
     race(target, monkeypatch)
     assert main(["move", "eth1=net0", "--to", target.path]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("devices, addresses and routes are back as before")
+    assert line.endswith("all devices are restored")
 
 
 @pytest.mark.usefixtures("eth1")

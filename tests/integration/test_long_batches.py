@@ -122,6 +122,6 @@ def test_signal_undoes_a_batch(host: Namespace, target: Namespace, number: signa
     *told, line = err.splitlines()
     assert all(re.fullmatch(PROGRESS, progress) for progress in told)
     assert line.startswith(f"netdevns: interrupted by {number.name}; ")
-    assert line.endswith("devices, addresses and routes are back as before")
+    assert line.endswith("all devices are restored")
     assert_equal_soon(before, host)
     assert target.names() == set()

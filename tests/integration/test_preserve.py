@@ -134,7 +134,7 @@ def test_exchange_fails(
         netdevns.move(DEVICES, target.fd, preserve=ALL)
     failed = raised.value
     assert (failed.step, failed.errno, failed.device, failed.left) == ("carry", code, None, ())
-    assert "what was to be preserved could not be set in the target" in str(failed)
+    assert "preserved state could not be set in the target" in str(failed)
 
 
 @pytest.mark.parametrize(("kind", "nth"), [(Sysctls, 1), (Sysctls, 4), (Neighbours, 1), (Routes, 1)])

@@ -234,7 +234,7 @@ def test_move_of_what_cannot_be_undone_is_refused(
     before = host.links()["tun0"]
     assert main(["move", "tun0", "--to", target.path]) == 2
     said = capsys.readouterr().err
-    assert "tun0: an earlier move was killed, and cannot be undone: " in said
+    assert "tun0: an earlier move was killed and cannot be undone: " in said
     (record,) = (f"{netdevns.JOURNAL_DIR}/txn/{name}" for name in records(netdevns.JOURNAL_DIR))
     assert f"({record})" in said
     assert "netdevns: next: " in said

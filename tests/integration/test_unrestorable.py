@@ -81,7 +81,7 @@ def test_upper_that_the_kernel_deletes_is_told(
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move({"eth0": "net0"}, target.fd, journal=tmp_path)
     told = [(left.device, left.location, left.name, left.missing) for left in raised.value.left]
-    gone = ("the device: the kernel deleted it when what it lay on left",)
+    gone = ("the device: deleted by the kernel when its lower device moved",)
     assert told == [("up0", "gone", None, gone), ("up1", "gone", None, gone)]
     assert os.listdir(tmp_path / "txn") == []
     found = differences(host.dump, before, timeout_s=0)

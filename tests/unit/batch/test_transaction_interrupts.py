@@ -27,7 +27,7 @@ def test_interrupt_at_every_call_is_undone(setting, at, after):
     cause = caught.value.__cause__
     assert isinstance(cause, MoveFailed)
     assert (cause.step, cause.left, cause.device) == ("interrupt", (), None)
-    assert str(cause) == "interrupted (KeyboardInterrupt); devices, addresses and routes are back as before"
+    assert str(cause) == "interrupted (KeyboardInterrupt); all devices are restored"
 
 
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
@@ -107,7 +107,7 @@ def test_time_out(setting, monkeypatch, looks, device):
     monkeypatch.setattr(transaction.time, "monotonic", lambda: next(clock))
     e = made.failed(deadline=5.0)
     assert (e.errno, e.step, e.device, e.left) == (errno.ETIMEDOUT, "time-out", device, ())
-    assert str(e) == f"{device}: the time was over before this device; devices, addresses and routes are back as before"
+    assert str(e) == f"{device}: timed out before this device was finished; all devices are restored"
     assert state(made.world) == made.before
 
 

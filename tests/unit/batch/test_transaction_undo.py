@@ -19,7 +19,7 @@ def names(namespace: Namespace) -> dict[int, str]:
 
 # ---- a step fails --------------------------------------------------------------------------------------------------
 
-BACK = "devices, addresses and routes are back as before"
+BACK = "all devices are restored"
 STEPS = [
     pytest.param(0, "snapshot", None, "the addresses of the devices could not be read", id="snapshot"),
     pytest.param(0, "snapshot", "eth1", "its addresses could not be read", id="snapshot-first"),
@@ -28,9 +28,9 @@ STEPS = [
     pytest.param(3, "move", "eth2", "the move failed", id="move-second"),
     pytest.param(5, "replay", "eth1", "its addresses could not be set in the target", id="replay-first"),
     pytest.param(6, "replay", "eth2", "its addresses could not be set in the target", id="replay-second"),
-    pytest.param(VERIFY, "verify", None, "what arrived in the target could not be read", id="verify"),
-    pytest.param(VERIFY, "verify", "eth1", "it did not arrive as it was", id="verify-first"),
-    pytest.param(VERIFY, "verify", "eth2", "it did not arrive as it was", id="verify-second"),
+    pytest.param(VERIFY, "verify", None, "the devices could not be read in the target", id="verify"),
+    pytest.param(VERIFY, "verify", "eth1", "it did not arrive unchanged", id="verify-first"),
+    pytest.param(VERIFY, "verify", "eth2", "it did not arrive unchanged", id="verify-second"),
 ]
 
 
@@ -69,7 +69,7 @@ def test_comparison_that_fails_is_no_system_call(setting):
     made.world.target.tamper = another
     e = made.failed()
     assert (e.errno, e.device, e.extack) == (0, "eth1", "the MTU changed")
-    assert str(e) == f"eth1: it did not arrive as it was: {e.extack}; {BACK}"
+    assert str(e) == f"eth1: it did not arrive unchanged: {e.extack}; {BACK}"
 
 
 def test_name_taken_meanwhile(setting):
