@@ -32,7 +32,7 @@ ROUTE = (
 
 
 class Strike:
-    """Counts the engine's calls and raises at some of them, before or after the call is done."""
+    """Counts the engine's calls and raises at some of them, before or after their effect."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -45,7 +45,7 @@ class Strike:
             self.calls.append(name)
             if number in self.at and not self.after:
                 raise self.at[number]
-            # What a step sends by itself is not counted: its sockets are the bare ones.
+            # Sends inside a step are not counted: its sockets are the bare ones.
             result = call(*(arg._inner if isinstance(arg, Struck) else arg for arg in args))
             if number in self.at:
                 raise self.at[number]
@@ -71,7 +71,7 @@ class Struck:
 
 
 class StruckPhases(Struck):
-    """The phases, whose calls are counted; the devices that they are asked for are those whose calls are counted."""
+    """The phases with counted calls; they return the devices with counted calls."""
 
     METHODS = ("snapshot", "set_down", "move_next", "catch_up", "replay_next", "verify_next")
 
@@ -104,14 +104,14 @@ class Setting:
 
     def run(self, deadline: float | None = None, on_step=None):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours, theirs:  # nobody is notified of anything
+        with ours, theirs:  # no notifications arrive
             watch = types.SimpleNamespace(drain=lambda: None, told=b"", raw=ffi.new("struct nd_sock *"))
             watch.raw.fd = ours.fileno()
             return self._run(watch, deadline, on_step)
 
     def _run(self, watch, deadline, on_step):
         sides = self.plan.sides
-        # What a phase sends by itself is not counted: its sockets and devices are the bare ones.
+        # Sends inside a phase are not counted: its sockets and devices are the bare ones.
         sockets = sides.source_socket._inner, sides.target_socket._inner
         devices = [device._inner for device in self.plan.devices]
         inner = Phases(*sockets, sides.target.fd, watch, devices, self.plan.uppers)
@@ -129,7 +129,7 @@ class Setting:
 
 
 def state(world: World):
-    """All that a failed move must leave as it was: links with flags, attributes, addresses in order, routes."""
+    """All that a failed move must restore: links with flags, attributes, addresses in order, routes."""
     parts = []
     for namespace in (world.source, world.target):
         addresses = [(a[:8], nl.attrs(a[8:])) for a in namespace.addresses]
@@ -146,7 +146,7 @@ def two_devices() -> World:
     return world
 
 
-VERIFY = 7  # snapshot, links down, two moves, what was added meanwhile, two replays; then the comparison
+VERIFY = 7  # snapshot, links down, two moves, late addresses, two replays; then the comparison
 
 
 def fail_verify(made: Setting) -> None:

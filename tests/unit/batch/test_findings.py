@@ -1,4 +1,4 @@
-"""The list of the findings' codes: complete, used, and safe to print whatever the operands are."""
+"""The list of the findings' codes: complete, used, and safe to print with any operands."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ HOSTILE = [b"a\nb", b"\x1b[31mred\x1b[0m", b"n" * 600, b"\xff\xfe", "\N{RIGHT-TO
 
 
 def found(code: str, change: Callable[[bytes | int | str], bytes | int | str], host_name: str) -> Iterator[Found]:
-    """One finding for each form of its text, with and without a device where both can be."""
+    """One finding for each form of its text, with and without a device if both are possible."""
     devices = [None] if code in OF_NO_DEVICE else [host_name, None] if code in OF_EITHER else [host_name]
     for operands in OPERANDS[code]:
         for device in devices:
@@ -73,13 +73,13 @@ def found(code: str, change: Callable[[bytes | int | str], bytes | int | str], h
             yield Found(code, device, **{**{name: change(value) for name, value in operands.items()}, **of_device})
 
 
-def test_each_code_is_tried_here() -> None:
-    """The table above is in the order of the list, and has all of it."""
+def test_operands_cover_each_code() -> None:
+    """The table above has all codes, in the order of the list."""
     assert [*OPERANDS] == [*CODES]
 
 
-def test_the_list_is_what_is_used() -> None:
-    """No code is used that is not in the list, and none is in the list that nothing uses."""
+def test_list_has_the_codes_in_use() -> None:
+    """Every code in use is in the list, and every code in the list is in use."""
     used = set()
     for path in PACKAGE.rglob("*.py"):
         if path.name != "findings.py" and "conformance" not in path.parts:
@@ -103,7 +103,7 @@ def test_each_code_has_a_text(code: str) -> None:
 @pytest.mark.parametrize("hostile", HOSTILE, ids=repr)
 @pytest.mark.parametrize("code", CODES)
 def test_text_is_one_printable_line_that_begins_with_the_device(code: str, hostile: bytes) -> None:
-    """Whatever names, namespaces and the kernel's words are."""
+    """With any names, namespaces and extacks."""
 
     def change(value: bytes | int | str) -> bytes | int | str:
         return hostile if isinstance(value, bytes) else os.fsdecode(hostile) if value in (WHERE, WORDS) else value
@@ -124,5 +124,5 @@ def test_words_of_a_loss_are_without_the_device() -> None:
 
 @pytest.mark.parametrize("code", ["name.invalid", "name.template"])
 def test_errno_of_a_name_that_is_too_long(code: str) -> None:
-    """As the kernel answers: ERANGE comes before EINVAL (probe message.bad.name-too-long)."""
+    """As in the kernel, ERANGE comes before EINVAL (probe message.bad.name-too-long)."""
     assert [Found(code, "eth1", name=b"%" * n).errno for n in (15, 16)] == [errno.EINVAL, errno.ERANGE]

@@ -13,7 +13,7 @@ ROW = re.compile(r"^\| `([\w.-]+)` \| (\w+) \| ([\w-]+) \| .+ \|$", re.MULTILINE
 
 
 def test_page_has_all_codes() -> None:
-    """In the list's order, each with what the list says of it."""
+    """In the list's order, each with the severity and errno of the list."""
     of_both, of_c = (TOP / "docs" / "findings.md").read_text(encoding="utf-8").split("Only C reports these")
     expected = [(code, found.severity, errno.errorcode.get(found.errno, "-")) for code, found in CODES.items()]
     assert ROW.findall(of_both) == expected

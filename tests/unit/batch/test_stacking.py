@@ -1,4 +1,4 @@
-"""Which device lies on which, on links made up by hand."""
+"""The stacking of devices, with handmade links."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def links(*all_: SimpleNamespace) -> dict[int, SimpleNamespace]:
 
 
 def device(of: SimpleNamespace) -> BatchDevice:
-    return BatchDevice(of.name.decode(), of.name, of.name, of)  # type: ignore[arg-type]  # of a link what is looked at
+    return BatchDevice(of.name.decode(), of.name, of.name, of)  # type: ignore[arg-type]  # the attributes in use
 
 
 @pytest.mark.parametrize(
@@ -34,20 +34,20 @@ def device(of: SimpleNamespace) -> BatchDevice:
     ],
 )
 def test_depths(lowers: dict[int, int | None], depths: dict[int, int]) -> None:
-    """A device is one deeper than its lower, as far as that is in the batch; a cycle is no endless loop."""
+    """A device is one deeper than its lower, if that is in the batch; a cycle is no endless loop."""
     batch = {ifindex: device(link(ifindex, lower)) for ifindex, lower in lowers.items()}
     stacking.set_depths(batch)
     assert {ifindex: each.depth for ifindex, each in batch.items()} == depths
 
 
-def test_what_ends_with_its_lower() -> None:
-    """A vxlan device ends with its lower, and with it what lies on it; a VLAN does not; a cycle ends."""
+def test_uppers_deleted_with_their_lower() -> None:
+    """A vxlan device is deleted with its lower, along with its uppers; a VLAN is not; a cycle is no endless loop."""
     all_ = [link(2, 1, kind=b"vxlan"), link(3, 2), link(4, 1), link(5, 4, kind=b"vxlan"), link(6, 7), link(7, 6)]
     assert stacking.ending(all_, [1]) == {2, 3}
 
 
 def test_uppers_that_stay() -> None:
-    """Devices on one of the batch, at any level, that are not in it; nothing else."""
+    """All devices stacked on the batch, at any level, that are not in it; no others."""
     all_ = links(link(1), link(2, lower=1), link(3, lower=2), link(4, lower=1), link(5), link(6, lower=5))
     batch = {1: device(all_[1]), 4: device(all_[4])}
     assert [each.host_name for each in stacking.uppers(all_, batch)] == ["d2", "d3"]
@@ -59,7 +59,7 @@ def test_uppers_that_stay() -> None:
         pytest.param({9}, {9}, id="unknown-device"),
         pytest.param({1}, {1}, id="nothing-below"),
         pytest.param({2}, {2, 1}, id="a-vlan-and-its-lower"),
-        pytest.param({3}, {3, 1, 2}, id="a-bridge-its-port-and-what-is-below-that"),
+        pytest.param({3}, {3, 1, 2}, id="a-bridge-its-port-and-the-lower-of-that"),
         pytest.param({4}, {4, 3, 2, 1}, id="a-vlan-on-the-bridge"),
     ],
 )

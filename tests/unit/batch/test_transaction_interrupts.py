@@ -44,7 +44,7 @@ def test_interrupt_at_every_call_of_the_undo(setting, at, after, exception):
 
 
 def test_impatient_user(setting):
-    """An interrupt at every second call of the undo: it still comes to its end."""
+    """An interrupt at every second call of the undo: it still completes."""
     made = setting()
     fail_verify(made)
     made.strike.at |= {at: KeyboardInterrupt() for at in (8, 10, 13, 17, 22)}
@@ -55,7 +55,7 @@ def test_impatient_user(setting):
 @pytest.mark.parametrize("exception", [MemoryError, ValueError, GeneratorExit])
 @pytest.mark.parametrize("at", FORWARD)
 def test_any_exception_is_undone(setting, at, exception):
-    """Whatever is raised, by a signal handler for instance, is undone, then propagates."""
+    """Any exception, from a signal handler for instance, is undone, then propagates."""
     made = setting()
     made.strike.at = {at: exception()}
     with pytest.raises(exception):
@@ -65,7 +65,7 @@ def test_any_exception_is_undone(setting, at, exception):
 
 @pytest.mark.parametrize("at", UNDO)
 def test_any_exception_in_the_undo(setting, at):
-    """A signal handler may raise what it likes (TimeoutError for an alarm): in the undo, too, it does not end it."""
+    """An exception from a signal handler (TimeoutError for an alarm) does not end the undo."""
     made = setting()
     made.strike.at = {VERIFY: KeyboardInterrupt(), at: TimeoutError()}
     with pytest.raises((KeyboardInterrupt, TimeoutError)):
@@ -73,8 +73,8 @@ def test_any_exception_in_the_undo(setting, at):
     assert state(made.world) == made.before
 
 
-def test_interrupt_after_a_failed_undo_tells_what_is_left(setting):
-    """The interrupt propagates; its cause says which device is where."""
+def test_interrupt_after_a_failed_undo_reports_what_is_left(setting):
+    """The interrupt propagates; its cause has the place of each device."""
     made = setting()
     made.strike.at = {VERIFY: KeyboardInterrupt()}
     made.world.target.fault = lambda r: (
@@ -101,7 +101,7 @@ def test_interrupt_after_a_failed_undo_tells_what_is_left(setting):
     ],
 )
 def test_time_out(setting, monkeypatch, looks, device):
-    """The time is looked at before each device is moved and before each is replayed; then all is undone."""
+    """The deadline is checked before each device is moved and before each is replayed; then all is undone."""
     made = setting()
     clock = iter([0.0] * looks + [5.0] * 9)
     monkeypatch.setattr(transaction.time, "monotonic", lambda: next(clock))
@@ -112,7 +112,7 @@ def test_time_out(setting, monkeypatch, looks, device):
 
 
 def test_in_time(setting, monkeypatch):
-    """A move that is done before its deadline is a move."""
+    """A move that is complete before its deadline succeeds."""
     made = setting()
     monkeypatch.setattr(transaction.time, "monotonic", lambda: 4.9)
     assert len(made.run(deadline=5.0)) == 2

@@ -7,7 +7,7 @@ from tests.unit.fake import World
 
 
 def test_phases(setting):
-    """Snapshot all, all links down in one send, move all, replay all, verify all; nothing else is asked."""
+    """Snapshot all, all links down in one send, move all, replay all, verify all; no other request is sent."""
     made = setting()
     made.run()
     phases = "snapshot set_down move_next move_next catch_up replay_next replay_next verify_next"
@@ -20,7 +20,7 @@ def test_phases(setting):
 
 
 def test_results_are_in_the_order_of_the_mapping(setting):
-    """One Moved a device, as it is in the target, in the order of what was asked for."""
+    """One Moved for each device, with its state in the target, in the order of the request."""
     made = setting(depths={8: 1})
     moved = made.run()
     assert [(m.host_name, m.name, m.ifindex, m.host_ifindex) for m in moved] == [
@@ -58,13 +58,13 @@ def test_down_batch(setting):
 
 
 def test_no_down_batch_for_one_device(setting):
-    """For a single device it gains nothing."""
+    """A single device is set down with its move: a send of its own gains nothing."""
     made = setting({7: "net1"})
     made.run()
     assert [len(d) for d in made.world.source.datagrams if d[0].type == nl.RTM_NEWLINK] == [1]  # the move
 
 
-def test_what_is_down_is_not_set_down(setting):
+def test_link_that_is_down_is_not_set_down(setting):
     """A link that is down is left out of the batch; with none left there is no send."""
 
     def down(world: World) -> None:

@@ -15,12 +15,12 @@ class Watcher:
 
     def __init__(self, made: Setting, at: int = -1, error: BaseException | None = None) -> None:
         self.made, self.at, self.error = made, at, error
-        self.told: list[tuple[str, int, int]] = []
+        self.steps: list[tuple[str, int, int]] = []
 
     def __call__(self, *step) -> None:
-        self.told.append(step)
-        self.made.strike.calls.append(f"told {step}")
-        if len(self.told) - 1 == self.at:
+        self.steps.append(step)
+        self.made.strike.calls.append(f"step {step}")
+        if len(self.steps) - 1 == self.at:
             raise self.error
 
     def run(self):
@@ -29,31 +29,31 @@ class Watcher:
 
 FORWARD_STEPS = [*((step, done, 2) for step in ("move", "replay") for done in (1, 2)), ("verify", 2, 2)]
 UNDO_STEPS = [("undo", done, 2) for done in (0, 1, 2)]
-LAST_VERIFY = 11  # what is told is among the calls, too
+LAST_VERIFY = 11  # calls of the watcher count, too
 
 
-def test_steps_are_told(setting):
-    """Each step when a device has done it, between two calls of the engine; the comparison in windows."""
+def test_steps_are_reported(setting):
+    """Each step once a device has passed it, between two calls of the engine; the comparison in windows."""
     made = setting()
     watcher = Watcher(made)
     watcher.run()
-    assert watcher.told == FORWARD_STEPS
+    assert watcher.steps == FORWARD_STEPS
     move = "phases.move_next"
-    assert made.strike.calls[2:6] == [move, "told ('move', 1, 2)", move, "told ('move', 2, 2)"]
+    assert made.strike.calls[2:6] == [move, "step ('move', 1, 2)", move, "step ('move', 2, 2)"]
 
 
-def test_an_undo_is_told(setting):
-    """That it begins, then each device that is back."""
+def test_undo_is_reported(setting):
+    """Its begin, then each device that is back."""
     made = setting()
     made.strike.at = {LAST_VERIFY: EngineError(errno.EIO, "", "verify")}
     watcher = Watcher(made)
     with pytest.raises(MoveFailed):
         watcher.run()
-    assert watcher.told[-3:] == UNDO_STEPS
+    assert watcher.steps[-3:] == UNDO_STEPS
     assert state(made.world) == made.before
 
 
-def test_what_does_not_come_back_is_not_told_to_be(setting):
+def test_count_excludes_devices_that_do_not_return(setting):
     """The count is of devices that are back in the source."""
     made = setting()
     made.strike.at = {LAST_VERIFY: EngineError(errno.EIO, "", "verify")}
@@ -63,20 +63,20 @@ def test_what_does_not_come_back_is_not_told_to_be(setting):
     watcher = Watcher(made)
     with pytest.raises(MoveFailed):
         watcher.run()
-    assert [done for step, done, _ in watcher.told if step == "undo"] == [0, 0, 1]
+    assert [done for step, done, _ in watcher.steps if step == "undo"] == [0, 0, 1]
 
 
 @pytest.mark.parametrize("at", range(len(FORWARD_STEPS)))
-def test_a_watcher_that_fails_stops_nothing(setting, at):
+def test_failing_watcher_does_not_stop_the_move(setting, at):
     """An Exception of the callback ends its calls; the batch arrives."""
     made = setting()
     watcher = Watcher(made, at, OSError("nobody reads"))
     assert [m.name for m in watcher.run()] == ["net1", "net2"]
-    assert len(watcher.told) == at + 1
+    assert len(watcher.steps) == at + 1
 
 
 @pytest.mark.parametrize("at", range(4, 7))
-def test_a_watcher_that_fails_in_the_undo_loses_nothing(setting, at):
+def test_failing_watcher_does_not_stop_the_undo(setting, at):
     """The undo goes on without it."""
     made = setting()
     made.strike.at = {LAST_VERIFY: EngineError(errno.EIO, "", "verify")}
@@ -84,13 +84,13 @@ def test_a_watcher_that_fails_in_the_undo_loses_nothing(setting, at):
     with pytest.raises(MoveFailed) as caught:
         watcher.run()
     assert caught.value.left == ()
-    assert len(watcher.told) == at + 1
+    assert len(watcher.steps) == at + 1
     assert state(made.world) == made.before
 
 
 @pytest.mark.parametrize("at", range(len(FORWARD_STEPS)))
-def test_an_interrupt_of_the_watcher_undoes(setting, at):
-    """Ctrl-C while it is told: undone as anywhere else."""
+def test_interrupt_in_the_watcher_undoes(setting, at):
+    """Ctrl-C in the watcher: undone as anywhere else."""
     made = setting()
     with pytest.raises(KeyboardInterrupt):
         Watcher(made, at, KeyboardInterrupt()).run()
@@ -98,8 +98,8 @@ def test_an_interrupt_of_the_watcher_undoes(setting, at):
 
 
 @pytest.mark.parametrize("at", range(4, 7))
-def test_an_interrupt_of_the_watcher_in_the_undo(setting, at):
-    """Ctrl-C while the undo is told: it begins again, and all is as before."""
+def test_interrupt_in_the_watcher_during_the_undo(setting, at):
+    """Ctrl-C in the watcher during the undo: it begins again, and all is as before."""
     made = setting()
     made.strike.at = {LAST_VERIFY: EngineError(errno.EIO, "", "verify")}
     with pytest.raises(MoveFailed):

@@ -37,7 +37,7 @@ STEPS = [
 @pytest.mark.parametrize(("at", "step", "device", "words"), STEPS)
 @pytest.mark.parametrize("after", [False, True], ids=["not-done", "done-all-the-same"])
 def test_failed_step_is_undone(setting, at, step, device, words, after):
-    """Whichever step fails, and whether it was done or not: all is as before, and the error says what and where."""
+    """Any step may fail, before or after its effect: all is as before, and the error names the step and the device."""
     made = setting()
     failed = Failed(made.device(device), step, errno.EPERM, "because")
     made.strike.at, made.strike.after = {at: failed}, after
@@ -59,8 +59,8 @@ def test_location_after_a_failed_snapshot(setting):
     assert made.failed().location == "source"
 
 
-def test_comparison_that_fails_is_no_system_call(setting):
-    """ESTALE is the core's word for a difference: errno is 0, the text says what differs."""
+def test_failed_comparison_has_no_errno(setting):
+    """ESTALE is the core's own code for a difference: errno is 0, the text has the difference."""
     made = setting()
 
     def another(flags: int, attributes: dict[int, bytes], addresses: list[bytes]) -> tuple[int, dict, list[bytes]]:
@@ -73,7 +73,7 @@ def test_comparison_that_fails_is_no_system_call(setting):
 
 
 def test_name_taken_meanwhile(setting):
-    """EEXIST in a move: somebody took the name after the check. The device had left already; it is back."""
+    """EEXIST in a move: the name was taken after the check. The device had left already; it is back."""
 
     def taken(world: World) -> None:
         world.target.links[5] = (0, World.attributes("net2", bytes(6)))
@@ -86,7 +86,7 @@ def test_name_taken_meanwhile(setting):
 
 
 def test_refused_link_of_the_down_batch_is_named(setting):
-    """The index of the refused message says which device it was."""
+    """The index of the refused message identifies the device."""
     made = setting()
     made.world.source.fault = lambda r: errno.EPERM if r.type == nl.RTM_NEWLINK and r.ifindex == 8 else 0
     e = made.failed()
@@ -95,7 +95,7 @@ def test_refused_link_of_the_down_batch_is_named(setting):
 
 
 def test_untouched_devices_are_left_alone(setting):
-    """A failure before the first change: nobody is sent anything in an undo."""
+    """After a failure before the first change, the undo sends nothing."""
     made = setting()
     made.strike.at = {0: EngineError(errno.EIO, "", "snapshot")}
     made.failed()
@@ -111,23 +111,23 @@ def test_undo_order(setting):
     assert [call for call, _ in groupby(made.strike.calls[VERIFY + 1 :])] == [
         "eth2.find", "target.query", "eth2.undo",  # alternative names that were added there
         "eth1.find", "target.query", "eth1.undo",
-        "source.query", "eth1.undo",  # what is before its addresses, and these
+        "source.query", "eth1.undo",  # state before the addresses, then the addresses
         "source.query", "eth2.undo",
-        "source.query", "source.command", "source.query",  # routes; is all there?
+        "source.query", "source.command", "source.query",  # routes; the comparison
     ]  # fmt: skip
     replays = [d[0].ifindex for d in made.world.source.datagrams if d[0].type == nl.RTM_NEWADDR]
     assert replays == [7, 8]
 
 
-def test_undo_puts_routes_back(setting):
-    """A route that went with its device is there again, once."""
+def test_undo_restores_routes(setting):
+    """A route that vanished with its device is restored, once."""
     made = setting()
     made.strike.at = {VERIFY: EngineError(errno.EIO, "", "verify")}
     made.failed()
     assert len(made.world.source.routes) == 1
 
 
-def test_undo_puts_a_port_back(setting):
+def test_undo_restores_a_port(setting):
     """A move releases the port of a bridge; the undo enslaves it again."""
 
     def enslaved(world: World) -> None:
@@ -144,7 +144,7 @@ def test_undo_puts_a_port_back(setting):
 # ---- the undo fails ------------------------------------------------------------------------------------------------
 
 
-def test_device_that_cannot_come_back_is_left(setting):
+def test_device_that_cannot_return_is_left(setting):
     """`left` names it, where it is, under which name and ifindex, and what is missing; the others are back."""
     made = setting()
     fail_verify(made)
@@ -161,8 +161,8 @@ def test_device_that_cannot_come_back_is_left(setting):
     assert names(made.world.source) == {8: "eth2"}
 
 
-def test_routes_that_cannot_be_looked_at_are_left(setting):
-    """A dump that is refused is not an empty one: nothing is added twice, and the error is told."""
+def test_routes_that_cannot_be_read_are_left(setting):
+    """A refused dump does not count as an empty one: no route is added twice, and the error is reported."""
     made = setting()
     fail_verify(made)
     made.world.source.fault = lambda r: errno.ENOMEM if r.type == nl.RTM_GETROUTE else 0
@@ -171,7 +171,7 @@ def test_routes_that_cannot_be_looked_at_are_left(setting):
     assert made.world.source.routes == []
 
 
-def test_address_that_cannot_come_back_is_left(setting):
+def test_address_that_cannot_be_restored_is_left(setting):
     """It is in the source, but not as it was."""
     made = setting()
     fail_verify(made)
@@ -183,7 +183,7 @@ def test_address_that_cannot_come_back_is_left(setting):
 
 
 def take_ifindex(made: Setting) -> None:
-    """While eth1 is away, somebody in the source takes its ifindex, 7."""
+    """While eth1 is away, another device in the source takes its ifindex, 7."""
 
     def occupy(request: nl.Request) -> int:
         if request.type == nl.RTM_NEWADDR:
@@ -194,7 +194,7 @@ def take_ifindex(made: Setting) -> None:
 
 
 def test_other_ifindex_is_left(setting):
-    """It had to come back under another number: that is not as before."""
+    """A device that came back with another ifindex is not as before."""
     made = setting()
     fail_verify(made)
     take_ifindex(made)
@@ -204,7 +204,7 @@ def test_other_ifindex_is_left(setting):
 
 
 def test_routes_follow_another_ifindex(setting):
-    """A route of a device that came back under another number is never given to whoever has its old one."""
+    """A route of a device that came back with another ifindex is not restored on the device that has the old one."""
     made = setting()
     fail_verify(made)
     take_ifindex(made)
@@ -213,7 +213,7 @@ def test_routes_follow_another_ifindex(setting):
 
 
 def test_gone_device_is_left(setting):
-    """A device that vanished is nowhere."""
+    """A device that vanished is reported as gone."""
     made = setting()
 
     def vanish(request: nl.Request) -> int:
@@ -227,8 +227,8 @@ def test_gone_device_is_left(setting):
     assert (left.device, left.location, left.name, left.ifindex) == ("eth1", "gone", None, None)
 
 
-def test_route_that_cannot_come_back_is_left(setting):
-    """It is told with the first device, in words."""
+def test_route_that_cannot_be_restored_is_left(setting):
+    """The route is reported with the first device."""
     made = setting()
     fail_verify(made)
     made.world.source.fault = lambda r: errno.ENETUNREACH if r.type == nl.RTM_NEWROUTE else 0
@@ -236,8 +236,8 @@ def test_route_that_cannot_come_back_is_left(setting):
     assert (left.device, left.missing) == ("eth1", ("route 10.9.0.0/24: Network is unreachable",))
 
 
-def test_route_that_is_there_already_is_no_failure(setting):
-    """EEXIST: the kernel, or somebody, was faster."""
+def test_route_that_exists_already_is_no_failure(setting):
+    """EEXIST: the kernel or another process has added it."""
     made = setting()
     fail_verify(made)
 
@@ -252,8 +252,8 @@ def test_route_that_is_there_already_is_no_failure(setting):
 
 
 @pytest.mark.parametrize("which", [nl.RTM_GETROUTE, nl.RTM_GETNEXTHOP], ids=["routes", "nexthops"])
-def test_undo_whose_routes_cannot_be_asked(setting, which):
-    """The dumps after the undo fail: the devices are back, and that nobody knows of the routes is told."""
+def test_undo_whose_routes_cannot_be_read(setting, which):
+    """The dumps after the undo fail: the devices are back, and the failure is reported."""
     made = setting()
     fail_verify(made)
     made.world.source.fault = lambda request: errno.EAGAIN if request.type == which else 0
@@ -262,8 +262,8 @@ def test_undo_whose_routes_cannot_be_asked(setting, which):
     assert names(made.world.source) == {7: "eth1", 8: "eth2"}
 
 
-def test_undo_goes_on_when_a_master_cannot_be_asked(setting):
-    """A look-up that fails on the way does not end the undo of the others, and is tried once more at the end."""
+def test_undo_goes_on_when_a_master_look_up_fails(setting):
+    """A failed look-up does not stop the undo of other state, and is tried again at the end."""
 
     def enslaved(world: World) -> None:
         flags, attributes = world.source.links[7]

@@ -1,4 +1,4 @@
-"""Namespaces in a record: the places of nsfs mounts, as /proc/self/mountinfo writes them."""
+"""Paths of nsfs mounts, as in /proc/self/mountinfo."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ from netdevns.recovery import identity
         (b"/run/\xc3\xa9\\043", b"/run/\xc3\xa9#"),
     ],
 )
-def test_escapes_of_a_path(written: bytes, path: bytes) -> None:
-    """White space, a backslash and "#" are three octal digits; all other bytes are themselves."""
+def test_octal_escapes_of_a_path(written: bytes, path: bytes) -> None:
+    """White space, backslash and "#" are written as three octal digits, all other bytes as they are."""
     assert identity._unescaped(written) == path

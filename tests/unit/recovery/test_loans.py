@@ -1,4 +1,4 @@
-"""Loans without a kernel: file names, lifetimes that run on, what of a dump is a device's own."""
+"""Loans without a kernel: file names, aged lifetimes, and the parts of a dump that belong to a device."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FOREVER = 0xFFFFFFFF
     ],
 )
 def test_file_name(container: str, name: str) -> None:
-    """P5: an id becomes a file name of that folder: no separator, no leading dot, not too long, and "~" is ours."""
+    """P5: an id becomes a file name: no separator, no leading dot, not too long, and "~" reserved for suffixes."""
     assert loans.file_name(container) == name
     assert len(loans.file_name(container)) + 17 <= 255
 
@@ -47,7 +47,7 @@ def test_file_name(container: str, name: str) -> None:
 
 
 def address(family: int, local: bytes, *, flags: int = 0, lifetimes: tuple[int, int] | None = None) -> bytes:
-    """An RTM_NEWADDR as a kernel dumps it; lifetimes: preferred, valid."""
+    """An RTM_NEWADDR as in a dump; lifetimes: preferred, valid."""
     attrs = wire.attr(uapi.IFA_LOCAL if family == uapi.AF_INET else uapi.IFA_ADDRESS, local)
     if lifetimes is not None:
         attrs += wire.attr(uapi.IFA_CACHEINFO, ifaddr.CACHEINFO.pack(*lifetimes, 11, 22))
@@ -77,17 +77,17 @@ def lifetimes(messages: bytes) -> list[tuple[object, object, int]]:
         ((50, FOREVER), 100, (0, None, uapi.IFA_F_DEPRECATED)),
     ],
 )
-def test_lifetimes_run_on(
+def test_lifetimes_are_shortened(
     family: int, before: tuple[int, int], elapsed_s: int, after: tuple[object, object, int] | None
 ) -> None:
-    """P5: what is left is given back; what is no longer valid is none, no longer preferred deprecated."""
+    """P5: remaining lifetimes are restored; an expired address is left out, one no longer preferred is deprecated."""
     local = bytes(4 if family == uapi.AF_INET else 16)
     aged = loan_state.aged(address(family, local, lifetimes=before), elapsed_s)
     assert lifetimes(aged) == ([] if after is None else [after])
 
 
 def test_only_lifetimes_change() -> None:
-    """P5: all else of the kernel's own bytes stays, also of an address that has none."""
+    """P5: all other bytes of the kernel's message stay; so does an address without lifetimes."""
     plain = address(uapi.AF_INET, b"\x0a\0\0\1", flags=uapi.IFA_F_PERMANENT)
     lasting = address(uapi.AF_INET, b"\x0a\0\0\2", flags=uapi.IFA_F_PERMANENT, lifetimes=(FOREVER, FOREVER))
     assert loan_state.aged(plain + lasting, 1000) == plain + lasting
@@ -98,13 +98,13 @@ def test_only_lifetimes_change() -> None:
 
 
 def test_damaged_address() -> None:
-    """P5: an attribute whose length lies ends the reading; the message is as it was."""
+    """P5: an attribute with a wrong length ends the parsing; the message stays unchanged."""
     bad = bytearray(address(uapi.AF_INET, b"\x0a\0\0\1"))
     struct.pack_into("=H", bad, 24, 500)
     assert loan_state.aged(bytes(bad), 1000) == bytes(bad)
 
 
-# ---- what is a device's own -----------------------------------------------------------------------------------------
+# ---- routes of a device ---------------------------------------------------------------------------------------------
 
 
 def a_route(
@@ -120,32 +120,32 @@ def a_route(
     return wire.message(uapi.RTM_NEWROUTE, 0, route.RTMSG.pack(family, 24, 0, 0, 254, 4, 0, 1, 0) + attrs)
 
 
-def given_back(dump: bytes, here: set[int], ended: set[bytes], elapsed_s: int) -> bytes:
+def lent(dump: bytes, here: set[int], ended: set[bytes], elapsed_s: int) -> bytes:
     before = View({}, state={"routes": dump})
     return Routes().lend(before, dict.fromkeys(here, 0), elapsed_s, ended)
 
 
 def test_own_routes() -> None:
-    """P5: routes that leave by the device alone; none of another, of both, of none, and none of an ended address."""
+    """P5: routes that use only the device; none of another, of both, of none, or with an expired address as src."""
     own, other = a_route(7), a_route(8)
     both, unreachable = a_route(0, legs=(7, 8)), a_route(0)
     ended = a_route(7, RTA_PREFSRC=b"\x0a\0\0\5")
     dump = own + other + both + unreachable + ended + a_route(0, legs=(7, 7))
-    assert given_back(dump, {7}, {b"\x0a\0\0\5"}, 0) == own + a_route(0, legs=(7, 7))
-    assert given_back(dump, {7, 8}, set(), 0) == own + other + both + ended + a_route(0, legs=(7, 7))
+    assert lent(dump, {7}, {b"\x0a\0\0\5"}, 0) == own + a_route(0, legs=(7, 7))
+    assert lent(dump, {7, 8}, set(), 0) == own + other + both + ended + a_route(0, legs=(7, 7))
 
 
 @pytest.mark.parametrize(("elapsed_s", "left"), [(0, 1000), (9, 100), (10, None), (99, None)])
-def test_routes_run_out(elapsed_s: int, left: int | None) -> None:
-    """P5: an IPv6 route that the kernel would have dropped by now is not given back; rta_expires is in hundredths."""
+def test_expired_routes_are_left_out(elapsed_s: int, left: int | None) -> None:
+    """P5: an IPv6 route that has expired meanwhile is not restored; rta_expires is in hundredths of a second."""
 
     def made(ticks: int) -> bytes:
         return a_route(
             7, family=uapi.AF_INET6, dst=bytes(16), RTA_CACHEINFO=struct.pack("=IIiIIIII", 0, 0, ticks, 0, 0, 0, 0, 0)
         )
 
-    assert given_back(made(1000), {7}, set(), elapsed_s) == (b"" if left is None else made(left))
-    assert given_back(made(0), {7}, set(), elapsed_s) == made(0)
+    assert lent(made(1000), {7}, set(), elapsed_s) == (b"" if left is None else made(left))
+    assert lent(made(0), {7}, set(), elapsed_s) == made(0)
 
 
 # ---- the link -------------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ U32 = struct.Struct("=I").pack
 
 @pytest.mark.parametrize("what", ["IFLA_PARENT_DEV_NAME", "IFLA_PARENT_DEV_BUS_NAME", "IFLA_PERM_ADDRESS"])
 def test_origin(what: str) -> None:
-    """P5: hardware is told by bus, place and permanent MAC, whatever its name, ifindex and MAC are now."""
+    """P5: hardware is identified by bus, parent device and permanent MAC, not by name, ifindex and MAC."""
     a = link(**{what: b"x\0"}, IFLA_IFNAME=b"eth1\0", IFLA_ADDRESS=b"\2\0\0\0\0\1")
     b = link(**{what: b"x\0"}, IFLA_IFNAME=b"net0\0", IFLA_ADDRESS=b"\2\0\0\0\0\2", ifindex=9)
     c = link(**{what: b"y\0"}, IFLA_IFNAME=b"eth1\0", IFLA_ADDRESS=b"\2\0\0\0\0\1")
@@ -169,7 +169,7 @@ def test_origin(what: str) -> None:
 
 
 def test_renumbered() -> None:
-    """P5: a snapshot for another ifindex is the same in all else."""
+    """P5: a snapshot for another ifindex is otherwise unchanged."""
     before = link(IFLA_MTU=U32(1500))
     after = wire.Link(next(wire.messages(loan_state.renumbered(before, 99))).body)
     assert after.ifindex == 99

@@ -1,4 +1,4 @@
-"""Records of moves, where a call fails."""
+"""Records of moves when a system call fails."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from netdevns.recovery import store
 
 
-def test_record_is_kept_as_far_as_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P7: an undo that has no descriptor left says what it could not restore; it does not end in another error."""
+def test_record_counts_as_kept_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P7: an undo without free descriptors reports what it could not restore, and raises no other error."""
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

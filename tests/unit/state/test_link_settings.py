@@ -1,4 +1,4 @@
-"""What of two RTM_NEWLINK of a device differs, and the requests that set it as the first one says."""
+"""Differences between two RTM_NEWLINK of a device, and the requests that restore the first one."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def data_of(request: bytes) -> list[tuple[int, bytes]]:
         ({"IFLA_LINKMODE": U8(0)}, {"IFLA_LINKMODE": U8(1)}, ["link mode 0 -> 1"]),
     ],
 )  # fmt: skip
-def test_what_differs(was: dict[str, bytes], now: dict[str, bytes], words: list[str]) -> None:
-    """P1: what differs, and only that, in the field's words."""
+def test_differences(was: dict[str, bytes], now: dict[str, bytes], words: list[str]) -> None:
+    """P1: each difference, and nothing else, in the field's words."""
     assert [each.words for each in found(link(**was), link(**now))] == words  # type: ignore[arg-type]
 
 
-def test_every_attribute_is_looked_at() -> None:
-    """P1: each IFLA_* that is neither known nor left out on purpose is compared: a later kernel's, too."""
+def test_every_attribute_is_compared() -> None:
+    """P1: every IFLA_* that is not left out on purpose is compared, also those of later kernels."""
     for type_ in {*range(1, 120)} - link_settings.LEFT_OUT:
         body = wire.IFINFOMSG.pack(0, 1, 7, 0x1002, 0)
         was, now = (wire.Link(memoryview(body + wire.attr(type_, U32(value)))) for value in (1, 2))
@@ -82,7 +82,7 @@ def test_every_attribute_is_looked_at() -> None:
 
 
 def test_flags_are_set_exactly() -> None:
-    """P5: ifi_change has only what differs: IFF_UP is no part of it."""
+    """P5: ifi_change has only the flags that differ, and never IFF_UP."""
     requests = {each.together for each in found(link(flags=0x1003), link(flags=0x0303, ifindex=9))}
     (request,) = requests
     assert wire.IFINFOMSG.unpack_from(request, 16) == (0, 0, 9, 0x1000, 0x1300)
@@ -98,7 +98,7 @@ def test_added_altnames() -> None:
 
 
 def test_slave_of_a_bond() -> None:
-    """P1: a bond's slave that left has its own MAC, and no other one is its own."""
+    """P1: a slave that left its bond must have its own MAC, and no other."""
     port = wire.attr_name(uapi.IFLA_INFO_SLAVE_KIND, b"bond")
     port += wire.nested(uapi.IFLA_INFO_SLAVE_DATA, wire.attr(uapi.IFLA_BOND_SLAVE_PERM_HWADDR, b"\2\0\0\0\0\1"))
     was = link(IFLA_ADDRESS=b"\2\0\0\0\0\xb0", IFLA_LINKINFO=port)
@@ -110,7 +110,7 @@ def test_slave_of_a_bond() -> None:
 
 
 def test_proto_down() -> None:
-    """P1: its reasons are set before it is cleared, in one request."""
+    """P1: reasons of proto_down are set before it is cleared, in one request."""
     reasons = wire.attr_u32(uapi.IFLA_PROTO_DOWN_REASON_VALUE, 5)
     (each,) = found(link(IFLA_PROTO_DOWN=U8(0)), link(IFLA_PROTO_DOWN=U8(1), IFLA_PROTO_DOWN_REASON=reasons))
     assert each.words == "proto_down 0 -> 1"
@@ -120,7 +120,7 @@ def test_proto_down() -> None:
 
 
 def test_xdp() -> None:
-    """P1: a program that was attached meanwhile is detached; the one that it replaced is told: nothing restores it."""
+    """P1: a program that was attached meanwhile is detached; the one that it replaced is reported as lost."""
 
     def xdp(program: int) -> bytes:
         return wire.attr_u32(uapi.IFLA_XDP_SKB_PROG_ID, program)
@@ -134,7 +134,7 @@ def test_xdp() -> None:
 
 
 def test_lower_device() -> None:
-    """P1: a lower device that got another ifindex is still the same; one elsewhere, or another peer, is not."""
+    """P1: a lower device with a new ifindex is still the same; one in another namespace, or another peer, is not."""
     assert found(link(IFLA_LINK=U32(3)), link(IFLA_LINK=U32(4)), {3: 4}) == []
     (each,) = found(link(IFLA_LINK=U32(3)), link(IFLA_LINK=U32(4)))
     assert each.words == "lower device (ifindex 3) -> (ifindex 4)"
@@ -147,7 +147,7 @@ def test_lower_device() -> None:
 
 
 def test_other_families() -> None:
-    """P1: settings of MCTP (45) are compared; those of IPv4 and IPv6 are sysctls.Settings'."""
+    """P1: settings of MCTP (45) are compared; sysctls.Settings handles IPv4 and IPv6."""
     was = link(IFLA_AF_SPEC=wire.nested(uapi.AF_INET, U32(1)) + wire.nested(45, U32(1)))
     now = link(IFLA_AF_SPEC=wire.nested(uapi.AF_INET, U32(2)) + wire.nested(45, U32(2)))
     assert [each.words for each in found(was, now)] == ["settings of address family 45"]
@@ -179,7 +179,7 @@ def qos(type_: int, maps: dict[int, int]) -> bytes:
     ],
 )
 def test_info_data(kind: bytes, was: bytes, now: bytes, words: str, sent: list[tuple[int, bytes]]) -> None:
-    """P1: what a kind has of its own, as its changelink takes it."""
+    """P1: settings of a kind, in the form that its changelink accepts."""
     (each,) = found(link(kind=kind, data=was), link(kind=kind, data=now))
     assert (each.words, data_of(each.together)) == (words, sent)
 
@@ -188,13 +188,13 @@ def test_info_data(kind: bytes, was: bytes, now: bytes, words: str, sent: list[t
     ("kind", "type_"),
     [(b"macvlan", 8), (b"macvtap", 8), (b"tun", 8), (b"tun", 9), (b"can", 4), (b"can", 8), (b"hsr", 5)],
 )
-def test_counts_of_a_kind(kind: bytes, type_: int) -> None:
-    """P1: what a kind only counts is no difference."""
+def test_counters_of_a_kind(kind: bytes, type_: int) -> None:
+    """P1: counters of a kind are no difference."""
     assert found(*(link(kind=kind, data=wire.attr_u32(type_, value)) for value in (1, 2))) == []
 
 
 def test_qos_maps() -> None:
-    """P1: entries of a VLAN's maps in any order; one that was added is set to 0, which removes it."""
+    """P1: entries of a VLAN's maps may come in any order; an added one is set to 0, which removes it."""
     was = link(kind=b"vlan", data=qos(3, {1: 2, 5: 6}))
     assert found(was, link(kind=b"vlan", data=qos(3, {5: 6, 1: 2}))) == []
     (each,) = found(was, link(kind=b"vlan", data=qos(3, {1: 3, 4: 4})))
@@ -204,7 +204,7 @@ def test_qos_maps() -> None:
 
 
 def test_source_macs() -> None:
-    """P1: the MACs of a macvlan in source mode, as a set; all that there are now are removed where there were none."""
+    """P1: the MACs of a macvlan in source mode are a set; all present ones are removed if there were none."""
     macs = wire.attr(4, b"\2\0\0\0\0\1") + wire.attr(4, b"\2\0\0\0\0\2")
     again = wire.attr(4, b"\2\0\0\0\0\2") + wire.attr(4, b"\2\0\0\0\0\1")
     was = link(kind=b"macvlan", data=wire.nested(5, macs))
@@ -216,7 +216,7 @@ def test_source_macs() -> None:
 
 
 def test_together_and_alone() -> None:
-    """P1: all that differs of a kind in one request; where it is refused, one by one. A tunnel takes only the whole."""
+    """P1: all settings of a kind in one request, or one by one if it is refused; for a tunnel always all."""
     data = wire.attr_u32(1, 1) + wire.attr_u32(2, 2) + wire.attr_u32(3, 3)
     other = wire.attr_u32(1, 9) + wire.attr_u32(2, 9) + wire.attr_u32(3, 3)
     one, two = found(link(kind=b"geneve", data=data), link(kind=b"geneve", data=other))

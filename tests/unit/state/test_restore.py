@@ -1,4 +1,4 @@
-"""The driver of repairs, on a made-up kind of state and a socket that does what the test says."""
+"""The driver of repairs, with a fake kind of state and a scripted socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUSY = os.strerror(errno.EBUSY)
 
 
 class World:
-    """What is there, and the socket: a request adds its body to what is there, unless it is refused."""
+    """The present state, and the socket: a request adds its body to the state, unless it is refused."""
 
     def __init__(self) -> None:
         self.there: set[bytes] = set()
@@ -35,7 +35,7 @@ class World:
         self.there.update(request.split(b"+"))
 
     def query(self, request: bytes, *_: object) -> tuple[int, bytes]:
-        """All that is asked for is a link."""
+        """The only query is for a link."""
         head = struct.Struct("=IHHII").pack
         link = wire.IFINFOMSG.pack(0, 1, 70, 0, 0)
         size = len(request) // 32 or 1
@@ -43,7 +43,7 @@ class World:
 
 
 class Made(Kind):
-    """The names of `wanted` are to be there."""
+    """The state to restore is the names in `wanted`."""
 
     name = "made"
     stages = (DOWN, UP, LATE)
@@ -90,7 +90,7 @@ def test_sent_in_its_stage_once() -> None:
 
 
 def test_only_some_devices() -> None:
-    """Of the others nothing is sent; it is told all the same."""
+    """Nothing is sent for the other devices, but their differences are reported."""
     world = World()
     restorer = made(world, Made(world, DOWN, [b"one"]))
     restorer.run([DOWN], HERE, {71})
@@ -98,7 +98,7 @@ def test_only_some_devices() -> None:
 
 
 def test_refused_together_and_sent_alone() -> None:
-    """P1: where the request for several is refused, each is sent alone; those are told that were refused."""
+    """P1: if a shared request is refused, each repair is sent alone; the refused ones are reported."""
     world = World()
     world.refused = lambda request: errno.EPERM if b"two" in request else 0
     restorer = made(world, Made(world, UP, [b"one", b"two"], together=True))
@@ -109,7 +109,10 @@ def test_refused_together_and_sent_alone() -> None:
 
 @pytest.mark.parametrize(("stage", "times", "ends"), [(DOWN, 1, True), (DOWN, 9, False), (UP, 1, False)])
 def test_device_that_is_busy(stage: int, times: int, ends: bool) -> None:
-    """P1: what a driver sets only while the device is down is sent once more when it is; not when all are up."""
+    """P1: a setting that a driver accepts only from a device that is down is sent again after setting it down.
+
+    Not in the stages in which all devices are up.
+    """
     world = World()
     codes = [errno.EBUSY] * times
     world.refused = lambda request: codes.pop() if request == b"one" and codes else 0
@@ -120,8 +123,8 @@ def test_device_that_is_busy(stage: int, times: int, ends: bool) -> None:
     assert left(restorer) == ([] if ends else [(70, f"one: {BUSY}", False)])
 
 
-def test_late_is_tried_until_it_is_taken() -> None:
-    """P1: a bond refuses an active slave until it has seen its link."""
+def test_late_is_tried_until_accepted() -> None:
+    """P1: a bond refuses an active slave until it has noticed its link."""
     world = World()
     codes = [errno.EINVAL] * 3
     world.refused = lambda _: codes.pop() if codes else 0
@@ -130,8 +133,8 @@ def test_late_is_tried_until_it_is_taken() -> None:
     assert (world.sent, left(restorer)) == ([b"one"] * 4, [])
 
 
-def test_late_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """P1: after LATE_S it is told."""
+def test_late_tries_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P1: after LATE_S the difference is reported."""
     monkeypatch.setattr(restore, "LATE_S", 0.05)
     world = World()
     world.refused = lambda _: errno.EINVAL
@@ -141,8 +144,8 @@ def test_late_is_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     assert left(restorer) == [(70, f"one: {os.strerror(errno.EINVAL)}", False)]
 
 
-def test_taken_and_still_not_there() -> None:
-    """P7: what the kernel took, and what is not there all the same, is told."""
+def test_accepted_without_effect() -> None:
+    """P7: an accepted request without effect is reported."""
     world = World()
     restorer = made(world, Made(world, UP, [b"one"]))
     restorer.run([UP], HERE)
@@ -150,8 +153,8 @@ def test_taken_and_still_not_there() -> None:
     assert left(restorer) == [(70, "one", False)]
 
 
-def test_somebody_who_changes_as_fast() -> None:
-    """Each pass finds something else: it ends, and what is left is told."""
+def test_another_process_changes_the_device() -> None:
+    """If each pass finds another difference, the passes end, and the last one is reported."""
     world = World()
     kind = Made(world, UP, [b"0"])
 
@@ -170,20 +173,20 @@ UNASKED = f"made: {os.strerror(errno.EAGAIN)}"
 
 
 @pytest.mark.parametrize(
-    ("failing", "told", "sent"),
+    ("failing", "reported", "sent"),
     [(1, [], [b"one"]), (2, [(70, "one", False)], []), (9, [(0, UNASKED, False)], [])],
 )
-def test_kernel_that_cannot_be_asked(failing: int, told: list[tuple[int, str, bool]], sent: list[bytes]) -> None:
-    """P7: what could not be asked in its stage is tried once more at the end; if that fails, too, it is told."""
+def test_failed_exchange_is_tried_again(failing: int, reported: list[tuple[int, str, bool]], sent: list[bytes]) -> None:
+    """P7: a stage whose exchange failed is tried again at the end; a second failure is reported."""
     world = World()
     world.unanswered = lambda number: number <= failing
     restorer = made(world, Made(world, UP, [b"one"]))
     restorer.run([UP], HERE)
-    assert (left(restorer), world.sent) == (told, sent)
+    assert (left(restorer), world.sent) == (reported, sent)
 
 
-def test_what_nothing_puts_back() -> None:
-    """P7: it is told as lost for good, and nothing is sent."""
+def test_unrestorable_difference() -> None:
+    """P7: an unrestorable difference is reported as such, and nothing is sent."""
     world = World()
 
     class Lost(Made):
@@ -196,8 +199,8 @@ def test_what_nothing_puts_back() -> None:
     assert (world.sent, left(restorer)) == ([], [(70, "a qdisc", True)])
 
 
-def test_nothing_was_there() -> None:
-    """A kind of which nothing was read, and nothing is in links, is not asked for."""
+def test_empty_state_is_not_read_again() -> None:
+    """A kind without state before, and without state in links, is not read again."""
     world = World()
     kind = Made(world, UP, [b"one"])
     kind.is_in_links = False
@@ -206,8 +209,8 @@ def test_nothing_was_there() -> None:
     assert (left(restorer), world.dumps) == ([], 0)
 
 
-def test_carried_over_or_ended() -> None:
-    """Where things are carried over, what cannot be asked ends the move."""
+def test_failed_exchange_ends_preserve() -> None:
+    """With `preserve`, a failed exchange ends the move."""
     world = World()
     world.unanswered = lambda _: True
     kind = Made(world, UP, [b"one"])

@@ -1,4 +1,4 @@
-"""Routes and nexthop objects: which devices carry a default route, and what to put back.
+"""Routes and nexthop objects: devices that carry a default route, and the requests that restore routes.
 
 RECORDED are the bodies of RTM_NEWROUTE and RTM_NEWNEXTHOP of Linux 6.18, dumped through `engine.Socket.query` with
 `route.DUMP_ROUTES` and `route.DUMP_NEXTHOPS` in a namespace with (eth1: ifindex 7, 10.0.0.1/24)
@@ -62,7 +62,7 @@ def a_route(
     type_: int = 1,
     flags: int = 0,
 ) -> bytes:
-    """struct rtmsg with RTA_TABLE and RTA_DST, as IPv4 routes are dumped."""
+    """A struct rtmsg with RTA_TABLE and RTA_DST, as in a dump of IPv4 routes."""
     address, dst_len = dst.split("/")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     head = struct.pack(
@@ -78,7 +78,7 @@ def oif(ifindex: int) -> tuple[int, bytes]:
     return RTA_OIF, U32(ifindex)
 
 
-def leg(ifindex: int, *, flags: int = 0, via: str | None = None, weight: int = 1) -> bytes:
+def hop(ifindex: int, *, flags: int = 0, via: str | None = None, weight: int = 1) -> bytes:
     attributes = nl.attr(*gateway(via)) if via else b""
     return struct.pack("=HBBi", 8 + len(attributes), flags, weight - 1, ifindex) + attributes
 
@@ -123,8 +123,8 @@ def nexthop_dump(*bodies: bytes) -> bytes:
         pytest.param([a_route(oif(1), type_=7)], [], set(), id="unreachable"),
         pytest.param([a_route(oif(1), type_=6)], [], set(), id="blackhole"),
         pytest.param([a_route(oif(7), dst="::/0")], [], {7}, id="ipv6"),
-        pytest.param([a_route((RTA_MULTIPATH, leg(7) + leg(8, via="10.0.0.9")))], [], {7, 8}, id="multipath"),
-        pytest.param([a_route((RTA_MULTIPATH, leg(7, flags=DEAD)))], [], {7}, id="dead-leg"),
+        pytest.param([a_route((RTA_MULTIPATH, hop(7) + hop(8, via="10.0.0.9")))], [], {7, 8}, id="multipath"),
+        pytest.param([a_route((RTA_MULTIPATH, hop(7, flags=DEAD)))], [], {7}, id="dead-nexthop"),
         pytest.param([a_route((RTA_NH_ID, U32(5)))], [nexthop(5, (NHA_OIF, U32(7)))], {7}, id="nexthop"),
         pytest.param([a_route((RTA_NH_ID, U32(5)))], [], set(), id="nexthop-unknown"),
         pytest.param(
@@ -138,7 +138,7 @@ def nexthop_dump(*bodies: bytes) -> bytes:
     ],
 )
 def test_default_devices(bodies, nexthops, devices):
-    """Default routes of the main table, by device, by legs, by nexthop objects and their groups."""
+    """Default routes of the main table, by device, multipath, nexthop object or group."""
     assert default_devices(route_dump(*bodies), nexthop_dump(*nexthops)) == devices
 
 
@@ -150,7 +150,7 @@ def test_table_of_an_old_dump():
 
 @little_endian
 def test_default_device_of_a_recorded_dump():
-    """A kernel's own bytes."""
+    """The same from the recorded bytes of a kernel."""
     dumped = route_dump(*map(bytes.fromhex, RECORDED.values()))
     nexthops = nexthop_dump(*map(bytes.fromhex, RECORDED_NEXTHOPS.values()))
     assert default_devices(dumped, nexthops) == {7}
@@ -158,12 +158,12 @@ def test_default_device_of_a_recorded_dump():
 
 
 def test_count_leaves_out_the_kernels_own():
-    """Routes that come with an address are no loss: the kernel makes them anew."""
+    """Routes that the kernel makes for addresses are no loss: it makes them again."""
     bodies = [
         a_route(oif(7), dst="10.0.0.0/24", proto=2),
         a_route(oif(7), dst="10.1.0.0/24"),
         a_route(oif(8), dst="10.2.0.0/24"),
-        a_route((RTA_MULTIPATH, leg(7) + leg(7, via="10.0.0.9")), dst="10.3.0.0/24"),
+        a_route((RTA_MULTIPATH, hop(7) + hop(7, via="10.0.0.9")), dst="10.3.0.0/24"),
     ]
     assert count_by_device(route_dump(*bodies), b"") == {7: 2, 8: 1}
 
@@ -172,11 +172,11 @@ def test_count_leaves_out_the_kernels_own():
 
 PLAIN = a_route(oif(7), dst="10.1.0.0/24")
 VIA = a_route(oif(7), gateway("10.1.0.9"), dst="10.2.0.0/24")
-MULTI = a_route((RTA_MULTIPATH, leg(7, via="10.0.0.1") + leg(8, via="10.1.0.1", weight=2)), dst="10.3.0.0/24")
+MULTI = a_route((RTA_MULTIPATH, hop(7, via="10.0.0.1") + hop(8, via="10.1.0.1", weight=2)), dst="10.3.0.0/24")
 
 
 def alike(*bodies: bytes) -> list[tuple[bytes, dict[int, bytes]]]:
-    """Routes as header and attributes: the order of attributes is nobody's business."""
+    """Routes as header and attributes, without the order of the attributes."""
     return [(body[:12], nl.attrs(body[12:])) for body in bodies]
 
 
@@ -185,19 +185,19 @@ def missing(before: list[bytes], now: list[bytes]) -> list[tuple[bytes, dict[int
 
 
 def test_nothing_is_missing():
-    """What is still there is not put back."""
+    """A route that still exists is not missing."""
     assert missing([PLAIN, VIA, MULTI], [MULTI, VIA, PLAIN]) == []
 
 
-def test_missing_route_is_what_was_dumped():
-    """A route that needs no change is sent back with all that was dumped."""
+def test_missing_route_keeps_all_attributes():
+    """A route that needs no change is restored with all dumped attributes."""
     assert missing([PLAIN], []) == alike(PLAIN)
 
 
 @little_endian
 @pytest.mark.parametrize("which", ["default", "multipath"])
 def test_recorded_route_is_its_own_request(which):
-    """A kernel's own bytes are the request that adds the route again, their attributes in the package's order."""
+    """A recorded route becomes the request that adds it again, with its attributes in our order."""
     body = bytes.fromhex(RECORDED[which])
     assert missing([body], []) == alike(body)
 
@@ -212,16 +212,19 @@ def test_recorded_route_is_its_own_request(which):
     ],
 )
 def test_state_of_a_route_is_not_the_route(changed):
-    """Flags and counters that say how things are just now make no other route, and are not sent back."""
+    """Flags and counters for the present state do not make it another route, and are not restored."""
     assert missing([PLAIN], [changed]) == []
     assert missing([changed], []) == alike(PLAIN)
 
 
-def test_state_of_a_leg_is_not_the_route():
-    """The same for the legs of a multipath route."""
+def test_state_of_a_nexthop_is_not_the_route():
+    """The same for the nexthops of a multipath route."""
     flags = DEAD | LINKDOWN
     down = a_route(
-        (RTA_MULTIPATH, leg(7, via="10.0.0.1", flags=flags) + leg(8, via="10.1.0.1", weight=2, flags=flags)),
+        (
+            RTA_MULTIPATH,
+            hop(7, via="10.0.0.1", flags=flags) + hop(8, via="10.1.0.1", weight=2, flags=flags),
+        ),
         dst="10.3.0.0/24",
     )
     assert missing([down], [MULTI]) == []
@@ -242,7 +245,7 @@ def test_state_of_a_leg_is_not_the_route():
     ],
 )
 def test_other_route_does_not_count(other):
-    """A route that differs in what makes it one is not the missing one."""
+    """A route that differs in a key or setting is not the missing one."""
     assert missing([PLAIN], [other]) == alike(PLAIN)
 
 
@@ -252,14 +255,14 @@ def test_routes_made_with_addresses_are_left_to_the_kernel(type_):
     assert missing([a_route(oif(7), dst="10.0.0.1/32", table=255, proto=2, type_=type_)], []) == []
 
 
-def test_prefix_route_of_the_kernel_is_put_back():
+def test_prefix_route_of_the_kernel_is_restored():
     """A unicast route of RTPROT_KERNEL may have been lost with another device's address: it counts."""
     kernel = a_route(oif(7), dst="10.0.0.0/24", proto=2)
     assert missing([kernel], []) == alike(kernel)
 
 
-def test_what_needs_a_gateway_comes_last():
-    """A gateway must be reachable when its route is added; within each kind the order stays."""
+def test_routes_with_gateways_come_last():
+    """A gateway must be reachable when its route is added; apart from that, the order of the dump stays."""
     other = a_route(oif(7), dst="10.9.0.0/24")
     via_object = a_route((RTA_NH_ID, U32(5)), dst="10.8.0.0/24")
     over = a_route(oif(7), (RTA_VIA, b"\x0a\0" + bytes(16)), dst="10.7.0.0/24")
@@ -268,8 +271,8 @@ def test_what_needs_a_gateway_comes_last():
     )
 
 
-def test_route_by_nexthop_object_has_no_legs_of_its_own():
-    """What a dump adds for old programs (device, gateway) belongs to the object, and would be refused beside it."""
+def test_route_with_nexthop_object_has_no_nexthops_of_its_own():
+    """Device and gateway, which a dump adds for old programs, are the object's; a request with both is refused."""
     dumped = a_route((RTA_NH_ID, U32(5)), gateway("10.0.0.1"), oif(7), dst="10.8.0.0/24", flags=ONLINK)
     assert missing([dumped], []) == alike(a_route((RTA_NH_ID, U32(5)), dst="10.8.0.0/24"))
 
@@ -284,19 +287,19 @@ def missing_nexthops(before: list[bytes], now: list[bytes]) -> list[bytes]:
     return nexthops.missing(nexthop_dump(*before), nexthop_dump(*now))
 
 
-def test_groups_come_behind_their_members():
-    """A group can only be made of objects that are there."""
+def test_groups_come_after_their_members():
+    """A group can only be made of existing objects."""
     five, six = nexthop(5, (NHA_OIF, U32(7))), nexthop(6, (NHA_OIF, U32(8)))
     assert missing_nexthops([group(4, 5, 6), five, group(9, 5), six], []) == [five, six, group(4, 5, 6), group(9, 5)]
 
 
 def test_group_that_lost_a_member_is_missing():
-    """The kernel takes a vanished member out of a group: the group is to be set again."""
+    """The kernel removes a vanished member from its group, so the group must be set again."""
     assert missing_nexthops([group(9, 5, 6)], [group(9, 6)]) == [group(9, 5, 6)]
 
 
 def test_scope_and_state_of_a_nexthop_are_the_kernels():
-    """nh_scope in a request is refused; flags such as DEAD are state."""
+    """A request with nh_scope is refused; flags such as DEAD are state."""
     dumped = nexthop(5, (NHA_OIF, U32(7)), flags=DEAD | LINKDOWN, scope=253)
     assert missing_nexthops([dumped], []) == [nexthop(5, (NHA_OIF, U32(7)))]
     assert missing_nexthops([dumped], [nexthop(5, (NHA_OIF, U32(7)))]) == []
@@ -324,7 +327,7 @@ def test_nested_attributes_are_marked(body, type_):
 
 @little_endian
 def test_unbalanced_time_is_state():
-    """NHA_RES_GROUP_UNBALANCED_TIME (4) runs, and is none of a request's attributes."""
+    """NHA_RES_GROUP_UNBALANCED_TIME (4) is a running time, not an attribute for a request."""
     (again,) = missing_nexthops([RESILIENT], [])
     found = {t & ~NESTED: v for t, v in nl.attrs(again[8:]).items()}
     assert set(nl.attrs(found[12])) == {1, 2, 3}
@@ -334,20 +337,20 @@ def test_unbalanced_time_is_state():
 
 
 def test_add_route_keeps_ipv4_order():
-    """IPv4: NLM_F_APPEND, so that equals stay in the order of the dump."""
+    """IPv4: NLM_F_APPEND, so that equal routes stay in the order of the dump."""
     (request,) = nl.requests(route.add(PLAIN))
     assert (request.type, request.flags, request.body) == (24, 0x1 | 0x4 | 0x400 | 0x800, PLAIN)
 
 
 def test_add_route_replaces_an_ipv6_multipath_route():
-    """IPv6: what is left of a multipath route is replaced by the whole, not appended to."""
-    whole = a_route((RTA_MULTIPATH, leg(7) + leg(8)), dst="2001:db8::/32")
+    """IPv6: the rest of a multipath route is replaced by the whole, not appended to."""
+    whole = a_route((RTA_MULTIPATH, hop(7) + hop(8)), dst="2001:db8::/32")
     single = a_route(oif(7), dst="2001:db8::/32")
     assert [nl.requests(route.add(r))[0].flags for r in (whole, single)] == [0x505, 0xC05]
 
 
 def test_add_nexthop_replaces():
-    """A group that is still there, smaller, becomes the whole one."""
+    """A group that lost members is replaced by the whole one."""
     (request,) = nl.requests(route.add_nexthop(group(9, 5)))
     assert (request.type, request.flags, request.body) == (104, 0x505, group(9, 5))
 
@@ -377,15 +380,15 @@ def test_nexthop_text():
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param(a_route((RTA_MULTIPATH, leg(7) + b"\x07\0\0\0\x08\0\0\0")), id="leg-too-short"),
-        pytest.param(a_route((RTA_MULTIPATH, b"\x09\0\0\0\x08\0\0\0")), id="leg-too-long"),
-        pytest.param(a_route((RTA_MULTIPATH, b"\0\0\0\0\x08\0\0\0")), id="leg-of-0-bytes"),
+        pytest.param(a_route((RTA_MULTIPATH, hop(7) + b"\x07\0\0\0\x08\0\0\0")), id="nexthop-too-short"),
+        pytest.param(a_route((RTA_MULTIPATH, b"\x09\0\0\0\x08\0\0\0")), id="nexthop-too-long"),
+        pytest.param(a_route((RTA_MULTIPATH, b"\0\0\0\0\x08\0\0\0")), id="nexthop-of-0-bytes"),
         pytest.param(a_route() + nl.attr(RTA_OIF, U32(7), length=3), id="attribute-too-short"),
         pytest.param(a_route() + nl.attr(RTA_OIF, U32(7), length=99), id="attribute-too-long"),
     ],
 )
 def test_route_malformed(body):
-    """A length that lies is Malformed: no walk runs in circles or beyond the end."""
+    """A wrong length raises Malformed: parsing neither loops nor reads beyond the end."""
     with pytest.raises(wire.Malformed):
         default_devices(route_dump(body), b"")
     with pytest.raises(wire.Malformed):
@@ -396,17 +399,17 @@ def test_route_malformed(body):
     ("body", "devices"),
     [
         pytest.param(a_route()[:11], set(), id="shorter-than-its-header"),
-        pytest.param(a_route((RTA_MULTIPATH, leg(7) + b"\x08\0\0")), {7}, id="rest-of-three-bytes"),
+        pytest.param(a_route((RTA_MULTIPATH, hop(7) + b"\x08\0\0")), {7}, id="rest-of-three-bytes"),
         pytest.param(a_route((RTA_OIF, b"\x07\0")), set(), id="device-of-two-bytes"),
         pytest.param(a_route(oif(8), oif(7)), {7}, id="duplicate"),
     ],
 )
 def test_route_odd(body, devices):
-    """What is odd but well-formed says what it can."""
+    """Odd but well-formed routes are used as far as they go."""
     assert default_devices(route_dump(body), b"") == devices
 
 
 def test_group_with_half_a_member():
-    """struct nexthop_grp has 8 bytes: half of one is no member."""
+    """struct nexthop_grp has 8 bytes: half of one is not a member."""
     nexthops = nexthop_dump(nexthop(9, (NHA_GROUP, U32(5))), nexthop(5, (NHA_OIF, U32(7))))
     assert default_devices(route_dump(a_route((RTA_NH_ID, U32(9)))), nexthops) == set()
