@@ -98,7 +98,7 @@ class Listener:
         for group in groups:
             self.raw.setsockopt(uapi.SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
-    def told(self) -> list[wire.Message]:
+    def read(self) -> list[wire.Message]:
         """What came since the last call."""
         return [message for data in _queued(self.raw) for message in wire.messages(data)]
 
@@ -107,7 +107,7 @@ class Listener:
         end = time.monotonic() + timeout_s
         found: list[wire.Message] = []
         while time.monotonic() < end:
-            for message in self.told():
+            for message in self.read():
                 found.append(message)
                 if wanted(message):
                     return found

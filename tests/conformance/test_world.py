@@ -56,7 +56,7 @@ def test_a_listener_is_told_all_that_a_request_caused(run: Run) -> None:
         device = w.source.device(b"eth1")
         listeners = w.source.listener(1), w.target.listener(1)
         move(w.source, device.ifindex, requests.ns_fd(w.target.fd))
-        return [[m.type for m in each.told()] for _ in range(2) for each in listeners]
+        return [[m.type for m in each.read()] for _ in range(2) for each in listeners]
 
     source, target, *again = run(probe)  # type: ignore[misc]
     assert uapi.RTM_DELLINK in source

@@ -34,8 +34,9 @@ def is_up(world: World, name: bytes = b"eth1") -> bool:
 # ---- when there is one ----
 
 
-@probe("acks.without-flag.{}", SPEC, "Without NLM_F_ACK, what comes back of a request that {}.", source=RCV,
-       cases={"succeeds": (True,), "fails": (False,)})  # fmt: skip
+@probe("acks.without-flag.{}", SPEC, "Without NLM_F_ACK, a request that {}.", source=RCV,
+       cases={"succeeds": (True,), "fails": (False,)},
+       texts={"succeeds": "succeeds is not answered", "fails": "fails is answered with the error"})  # fmt: skip
 def without_flag(world: World, good: bool) -> Value:
     device = world.source.device(b"eth1")
     with Raw(world.source.fd) as raw:
@@ -43,7 +44,7 @@ def without_flag(world: World, good: bool) -> Value:
         return {"answers": raw.acks(), "up": is_up(world)}
 
 
-@probe("acks.without-flag.move", SPEC, "The same for a move: it is done, without an answer.", source=RCV)
+@probe("acks.without-flag.move", SPEC, "Without NLM_F_ACK, a move that succeeds is not answered.", source=RCV)
 def without_flag_move(world: World) -> Value:
     device = world.source.device(b"eth1")
     with Raw(world.source.fd) as raw:
@@ -51,7 +52,8 @@ def without_flag_move(world: World) -> Value:
         return {"answers": raw.acks(), "device": world.place(device)}
 
 
-@probe("acks.without-request-flag", ABI, "A message without NLM_F_REQUEST is not done, but its NLM_F_ACK is answered.",
+@probe("acks.without-request-flag", ABI,
+       "A message with NLM_F_ACK but without NLM_F_REQUEST is acknowledged, and does nothing.",
        source=RCV)  # fmt: skip
 def without_request(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -60,24 +62,28 @@ def without_request(world: World) -> Value:
         return {"answers": raw.acks(), "up": is_up(world)}
 
 
-@probe("acks.control-type.{}", ABI, "A message of a type below 16 is not done, but answered: {}.", source=RCV,
-       cases={"noop": (1,), "error": (2,), "reserved": (15,)})  # fmt: skip
+@probe("acks.control-type.{}", ABI,
+       "A control message with NLM_F_ACK is acknowledged, and does nothing: {}.", source=RCV,
+       cases={"noop": (1,), "error": (2,), "reserved": (15,)},
+       texts={"noop": "NLMSG_NOOP", "error": "NLMSG_ERROR", "reserved": "the reserved type 15"})  # fmt: skip
 def control_type(world: World, type_: int) -> Value:
     with Raw(world.source.fd) as raw:
         raw.send(wire.message(type_, uapi.NLM_F_ACK, bytes(16)))
         return raw.acks()
 
 
-@probe("acks.unknown-type.{}", ABI, "A message type that rtnetlink does not have: {}.", source=RTNL,
-       cases={"above-all": (0x7FF0,), "gap": (23,)})  # fmt: skip
+@probe("acks.unknown-type.{}", ABI,
+       "A message type that rtnetlink does not have is refused with EOPNOTSUPP: {}.", source=RTNL,
+       cases={"above-all": (0x7FF0,), "gap": (23,)}, texts={"above-all": "0x7ff0", "gap": "23"})  # fmt: skip
 def unknown_type(world: World, type_: int) -> Value:
     with Raw(world.source.fd) as raw:
         raw.send(wire.message(type_, uapi.NLM_F_ACK, bytes(16)))
         return raw.acks()
 
 
-@probe("acks.family.{}", ABI, "A move with an ifi_family other than 0: {}.", source=RTNL,
-       cases={"inet": (2,), "bridge": (7,), "unassigned": (255,)})  # fmt: skip
+@probe("acks.family.{}", ABI, "A move succeeds whatever its ifi_family: {}.", source=RTNL,
+       cases={"inet": (2,), "bridge": (7,), "unassigned": (255,)},
+       texts={"inet": "AF_INET", "bridge": "AF_BRIDGE", "unassigned": "255"})  # fmt: skip
 def wrong_family(world: World, family: int) -> Value:
     device = world.source.device(b"eth1")
     message = set_link(device.ifindex, ns_fd(world.target.fd))
@@ -85,14 +91,17 @@ def wrong_family(world: World, family: int) -> Value:
     return world.outcome(device, reply)
 
 
-@probe("acks.empty-body", ABI, "A message that ends with its header.", source=RTNL)
+@probe(
+    "acks.empty-body", ABI, "An RTM_NEWLINK that ends with its header is acknowledged, and does nothing.", source=RTNL
+)
 def empty_body(world: World) -> Value:
     with Raw(world.source.fd) as raw:
         raw.send(wire.message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, b""))
         return raw.acks()
 
 
-@probe("acks.after-dump.busy", ABI, "A second dump on a socket whose first one was not read to its end.",
+@probe("acks.after-dump.busy", ABI,
+       "A second dump on a socket is refused with EBUSY until the first has been read to its end.",
        source="net/netlink/af_netlink.c, __netlink_dump_start")  # fmt: skip
 def dump_busy(world: World) -> Value:
     for number in range(12):
@@ -104,7 +113,7 @@ def dump_busy(world: World) -> Value:
         return raw.acks()
 
 
-@probe("acks.during-dump", ABI, "A change on a socket whose dump was not read to its end is done, and answered.",
+@probe("acks.during-dump", ABI, "A change on a socket with an unfinished dump is made and acknowledged.",
        source="net/netlink/af_netlink.c, netlink_recvmsg")  # fmt: skip
 def during_dump(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -117,8 +126,9 @@ def during_dump(world: World) -> Value:
 # ---- seq, portid ----
 
 
-@probe("acks.echo.{}", SPEC, "The ack has the seq of its request, and the socket's portid, whatever nlmsg_pid was: {}.",
-       source=RCV, cases={"pid-zero": (0,), "pid-foreign": (0x7FFFFFFF,)})  # fmt: skip
+@probe("acks.echo.{}", SPEC, "An ack carries the request's seq and the socket's portid, whatever the nlmsg_pid: {}.",
+       source=RCV, cases={"pid-zero": (0,), "pid-foreign": (0x7FFFFFFF,)},
+       texts={"pid-zero": "0", "pid-foreign": "another one"})  # fmt: skip
 def echo(world: World, pid: int) -> Value:
     device = world.source.device(b"eth1")
     with Raw(world.source.fd) as raw:
@@ -126,7 +136,7 @@ def echo(world: World, pid: int) -> Value:
         return [[m.seq == 0xFFFFFFFE, m.portid == raw.portid] for m in raw.messages()]
 
 
-@probe("acks.echo.second-socket", ABI, "A process's second socket has another portid, which the kernel chooses.",
+@probe("acks.echo.second-socket", ABI, "Further sockets of a process get portids that the kernel chooses.",
        source="net/netlink/af_netlink.c, netlink_autobind")  # fmt: skip
 def second_socket(world: World) -> Value:
     with Raw(world.namespace("alone").fd) as first, Raw(world.namespace("alone").fd) as second:
@@ -143,10 +153,16 @@ OPTIONS: dict[str, tuple[int, ...]] = {
     "ext-ack": (uapi.NETLINK_EXT_ACK,),
     "both": (uapi.NETLINK_CAP_ACK, uapi.NETLINK_EXT_ACK),
 }
+OPTION_TEXTS = {
+    "none": "Without options, an error carries the request; an ack never does",
+    "cap-ack": "With NETLINK_CAP_ACK, an error does not carry the request (NLM_F_CAPPED)",
+    "ext-ack": "With NETLINK_EXT_ACK, an error carries attributes (NLM_F_ACK_TLVS) after the request",
+    "both": "With NETLINK_CAP_ACK and NETLINK_EXT_ACK, an error carries attributes, not the request",
+}
 
 
-@probe("acks.options.{}", ABI, "Flags of a refusal and of an ack, and whether the request is in them: options: {}.",
-       source=RCV, cases={name: (options,) for name, options in OPTIONS.items()})  # fmt: skip
+@probe("acks.options.{}", ABI, "{}.", source=RCV,
+       cases={name: (options,) for name, options in OPTIONS.items()}, texts=OPTION_TEXTS)  # fmt: skip
 def options(world: World, chosen: tuple[int, ...]) -> Value:
     device = world.source.device(b"eth1")
     refused = set_link(device.ifindex, TOO_SHORT)
@@ -156,12 +172,12 @@ def options(world: World, chosen: tuple[int, ...]) -> Value:
             raw.send(message)
             (answer,) = raw.messages()
             flags = {"capped": uapi.NLM_F_CAPPED, "tlvs": uapi.NLM_F_ACK_TLVS}
-            told = [text for text, flag in flags.items() if answer.flags & flag]
-            found[name] = {"flags": told, "request": message[16:] == bytes(answer.body[20 : 4 + len(message)])}
+            found_flags = [text for text, flag in flags.items() if answer.flags & flag]
+            found[name] = {"flags": found_flags, "request": message[16:] == bytes(answer.body[20 : 4 + len(message)])}
     return found
 
 
-@probe("acks.extack.offset.{}", ABI, "Which attribute a refusal is about (NLMSGERR_ATTR_OFFS): the bad one is {}.",
+@probe("acks.extack.offset.{}", ABI, "NLMSGERR_ATTR_OFFS is the offset of the bad attribute, here the {}.",
        source="lib/nlattr.c, validate_nla",
        cases={"first": (b"",), "second": (wire.attr_u32(uapi.IFLA_TXQLEN, 1000),)})  # fmt: skip
 def extack_offset(world: World, before: bytes) -> Value:
@@ -173,7 +189,7 @@ def extack_offset(world: World, before: bytes) -> Value:
         return {"offset": offset_of(answer), "attribute": message.find(TOO_SHORT)}
 
 
-@probe("acks.extack.attributes", ABI, "Which NLMSGERR_ATTR_* come with the refusal of a u32 that is too short.",
+@probe("acks.extack.attributes", ABI, "A u32 that is too short is refused with NLMSGERR_ATTR_MSG, _OFFS and _POLICY.",
        source="net/netlink/af_netlink.c, netlink_ack_tlv_fill")  # fmt: skip
 def extack_attributes(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -186,7 +202,8 @@ def extack_attributes(world: World) -> Value:
 # ---- several messages in one datagram ----
 
 
-@probe("acks.batch.error-in-the-middle", SPEC, "An error in the middle of a datagram: the messages behind it are done.",
+@probe("acks.batch.error-in-the-middle", SPEC,
+       "An error in the middle of a datagram does not stop the messages after it.",
        source=RCV)  # fmt: skip
 def batch_error(world: World) -> Value:
     first, last = world.source.device(b"eth1"), world.source.device(b"eth2")
@@ -195,7 +212,8 @@ def batch_error(world: World) -> Value:
         return {"acks": raw.acks(), "up": [is_up(world), is_up(world, b"eth2")]}
 
 
-@probe("acks.batch.ack-on-last", SPEC, "NLM_F_ACK on the last message only: errors of the others are told, in order.",
+@probe("acks.batch.ack-on-last", SPEC,
+       "With NLM_F_ACK on the last message only, errors of the others are still reported, in order.",
        source=RCV)  # fmt: skip
 def batch_last(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -205,7 +223,12 @@ def batch_last(world: World) -> Value:
         return {"acks": raw.acks(), "up": is_up(world)}
 
 
-@probe("acks.batch.one-datagram-each", ABI, "The acks of one datagram's messages come in a datagram each.", source=RCV)
+@probe(
+    "acks.batch.one-datagram-each",
+    ABI,
+    "The acks of messages sent in one datagram arrive in one datagram each.",
+    source=RCV,
+)
 def batch_datagrams(world: World) -> Value:
     device = world.source.device(b"eth1")
     with Raw(world.source.fd) as raw:
@@ -216,10 +239,12 @@ def batch_datagrams(world: World) -> Value:
         return count
 
 
-@probe("acks.batch.length-{}", ABI, "A nlmsg_len in the middle of a datagram that is {}: what is done, and answered.",
+@probe("acks.batch.length-{}", ABI, "In the middle of a datagram, a nlmsg_len {}.",
        source=RCV, cases={"short": (8,), "zero": (0,), "beyond-the-end": (1 << 20,), "not-aligned": (33,)},
-       texts={"short": "less than a header", "beyond-the-end": "beyond its end",
-              "not-aligned": "not a multiple of 4, with its padding"})  # fmt: skip
+       texts={"short": "shorter than a header drops the rest, without an error",
+              "zero": "of 0 drops the rest, without an error",
+              "beyond-the-end": "beyond the end drops the rest, without an error",
+              "not-aligned": "that is not a multiple of 4 is accepted, if the padding follows"})  # fmt: skip
 def batch_length(world: World, length: int) -> Value:
     first, last = world.source.device(b"eth1"), world.source.device(b"eth2")
     middle = numbered(toggle(first.ifindex, True), 2)
@@ -230,7 +255,7 @@ def batch_length(world: World, length: int) -> Value:
         return {"send": sent, "acks": raw.acks(), "last": is_up(world, b"eth2")}
 
 
-@probe("acks.batch.trailing-bytes", ABI, "Bytes behind the last message that are too few for a header are not read.",
+@probe("acks.batch.trailing-bytes", ABI, "Bytes after the last message that are too few for a header are ignored.",
        source=RCV)  # fmt: skip
 def batch_trailing(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -239,7 +264,8 @@ def batch_trailing(world: World) -> Value:
         return {"send": sent, "acks": raw.acks()}
 
 
-@probe("acks.batch.move-then-change", SPEC, "In one datagram: a move, then a change of the same ifindex.",
+@probe("acks.batch.move-then-change", SPEC,
+       "In one datagram, a change after a move of the same ifindex fails with ENODEV.",
        source=RCV)  # fmt: skip
 def batch_move(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -252,7 +278,7 @@ def batch_move(world: World) -> Value:
 
 
 def flood(world: World, room: int, *messages: bytes, first: int = 1) -> dict[str, Value]:
-    """Sends to a socket that does not read, then reads: how much came, and the error that says that it is not all."""
+    """Sends without reading, then reads: whether all acks arrived, and the socket's errors."""
     with Raw(world.source.fd, uapi.NETLINK_CAP_ACK, room=room) as raw:
         sent = raw.send(*messages, first=first)
         acks, errors = 0, []
@@ -262,7 +288,8 @@ def flood(world: World, room: int, *messages: bytes, first: int = 1) -> dict[str
     return {"send": sent, "all-acks": acks >= len(messages), "errors": errors}
 
 
-@probe("acks.overflow.acks", SPEC, "More acks than the receive buffer holds: ENOBUFS, yet all requests are done.",
+@probe("acks.overflow.acks", SPEC,
+       "Acks beyond the receive buffer are lost with ENOBUFS; all requests are carried out.",
        source="net/netlink/af_netlink.c, netlink_overrun")  # fmt: skip
 def overflow_acks(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -271,20 +298,21 @@ def overflow_acks(world: World) -> Value:
     return {**found, "last-done": is_up(world)}
 
 
-@probe("acks.overflow.errors", ABI, "Errors that do not fit are lost like acks.",
+@probe("acks.overflow.errors", ABI, "Error replies beyond the receive buffer are lost with ENOBUFS, like acks.",
        source="net/netlink/af_netlink.c, netlink_ack")  # fmt: skip
 def overflow_errors(world: World) -> Value:
     return flood(world, 2304, *[toggle(NOBODY, True, ack=False)] * 40)
 
 
-@probe("acks.overflow.208-kib", SPEC, "Whether 200 unread acks fit into 208 KiB, the usual size of a receive buffer.",
+@probe("acks.overflow.208-kib", SPEC, "A receive buffer of 208 KiB, the usual size, holds 200 unread acks.",
        source="net/netlink/af_netlink.c, netlink_attachskb")  # fmt: skip
 def overflow_usual(world: World) -> Value:
     device = world.source.device(b"eth1")
     return flood(world, 208 * 1024 // 2, *[toggle(device.ifindex, True)] * 200)  # the kernel doubles it
 
 
-@probe("acks.send.too-long", ABI, "A datagram that is longer than SO_SNDBUF allows is refused, and nothing is done.",
+@probe("acks.send.too-long", ABI,
+       "A datagram longer than SO_SNDBUF is refused with EMSGSIZE, and nothing of it is carried out.",
        source=SEND)  # fmt: skip
 def send_long(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -293,7 +321,7 @@ def send_long(world: World) -> Value:
         return {"send": sent, "acks": len(raw.acks()), "up": is_up(world)}
 
 
-@probe("acks.send.100-kib", SPEC, "A datagram of 100 KiB, as a large replay sends it.", source=SEND)
+@probe("acks.send.100-kib", SPEC, "A datagram of 100 KiB, as a large replay sends, is accepted.", source=SEND)
 def send_large(world: World) -> Value:
     device = world.source.device(b"eth1")
     filler = toggle(device.ifindex, True, ack=False)
@@ -302,7 +330,7 @@ def send_large(world: World) -> Value:
         return {"send": sent, "acks": len(raw.acks()), "up": is_up(world)}
 
 
-@probe("acks.truncated-read", ABI, "An ack that is read into too little room is cut, and the rest of it is lost.",
+@probe("acks.truncated-read", ABI, "An ack read into a short buffer is truncated; its rest is lost.",
        source="net/netlink/af_netlink.c, netlink_recvmsg")  # fmt: skip
 def truncated(world: World) -> Value:
     device = world.source.device(b"eth1")

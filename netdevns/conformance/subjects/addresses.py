@@ -1,4 +1,4 @@
-"""Addresses: what a move drops, and what RTM_NEWADDR makes of IPv4 addresses in the namespace that is moved to."""
+"""Addresses: what a move drops, and how RTM_NEWADDR adds IPv4 addresses in the target."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Found:
 
 
 def lifetime(seconds: int) -> str:
-    """Not the seconds, which pass."""
+    """A lifetime without its seconds, which pass."""
     return {0: "zero", uapi.INFINITY_LIFE_TIME: "forever"}.get(seconds, "limited")
 
 
@@ -148,15 +148,15 @@ KINDS: dict[str, tuple[tuple[str, bytes, int, int], ...]] = {  # text, attribute
 @probe(
     "addresses.move.{}",
     SPEC,
-    "Which addresses of a device that is up survive a move: {}.",
+    "A move drops all addresses of a device that is up: {}.",
     source=SPEC_KEPT,
     cases={name: (kinds,) for name, kinds in KINDS.items()},
     texts={
-        "ipv4": "IPv4, a primary, a secondary and one with a peer",
+        "ipv4": "an IPv4 primary, a secondary, and one with a peer",
         "ipv4-scopes": "IPv4 of scopes site, link and host",
-        "ipv6": "IPv6 of global scope",
+        "ipv6": "IPv6 of global scope, with and without a prefix route",
         "ipv6-link-local": "IPv6, link-local",
-        "lifetimes": "those that end",
+        "lifetimes": "IPv4 and IPv6 with lifetimes",
     },
 )
 def moved_up(world: World, kinds: tuple[tuple[str, bytes, int, int], ...]) -> Value:
@@ -166,7 +166,7 @@ def moved_up(world: World, kinds: tuple[tuple[str, bytes, int, int], ...]) -> Va
     return after_move(world, device)
 
 
-@probe("addresses.move.down", SPEC, "Which addresses of a device that is down survive a move.", source=SPEC_KEPT)
+@probe("addresses.move.down", SPEC, "A move drops all addresses of a device that is down.", source=SPEC_KEPT)
 def moved_down(world: World) -> Value:
     device = world.source.device(b"eth1")
     for text in ("10.0.0.1/24", "2001:db8::1/64"):
@@ -177,7 +177,7 @@ def moved_down(world: World) -> Value:
 @probe(
     "addresses.move.keep-addr-on-down",
     ABI,
-    "Does keep_addr_on_down, which keeps IPv6 addresses in a down, keep them in a move.",
+    "A move drops IPv6 addresses also where keep_addr_on_down is 1.",
     source=MOVE,
 )
 def moved_kept(world: World) -> Value:
@@ -192,10 +192,13 @@ def moved_kept(world: World) -> Value:
 @probe(
     "addresses.move.error-{}",
     SPEC,
-    "A move that answers EEXIST: are the addresses still there, where its old name is {}.",
+    "A move that fails with EEXIST {}.",
     source="net/core/dev.c, __dev_change_net_namespace; do_setlink renames after it",
     cases={"old-name-free": (b"net0",), "old-name-taken": (b"eth1",)},
-    texts={"old-name-free": "free in the target", "old-name-taken": "taken in the target"},
+    texts={
+        "old-name-free": "drops the addresses where the old name is free in the target",
+        "old-name-taken": "keeps the addresses where the old name is taken in the target",
+    },
 )
 def moved_error(world: World, taken: bytes) -> Value:
     device = is_up(world)
@@ -207,7 +210,7 @@ def moved_error(world: World, taken: bytes) -> Value:
     return after_move(world, device, named(b"net0"))
 
 
-# ---- IPv4: order and what belongs to an address ----
+# ---- IPv4: order, labels, routes ----
 
 
 def added(world: World, device: Device, *given: str) -> None:
@@ -215,14 +218,21 @@ def added(world: World, device: Device, *given: str) -> None:
         world.source.must(address(device.ifindex, text))
 
 
-@probe("addresses.ipv4.order.secondaries", SPEC, "A dump has the primaries first, then secondaries.", source=INSERT)
+@probe(
+    "addresses.ipv4.order.secondaries", SPEC, "A dump lists the primaries first, then the secondaries.", source=INSERT
+)
 def order(world: World) -> Value:
     device = is_up(world)
     added(world, device, "10.0.0.1/24", "10.0.0.2/24", "10.1.0.1/24", "10.0.0.3/24", "10.1.0.2/24")
     return [[a.text, *a.flags] for a in addresses(world.source, device.ifindex)]
 
 
-@probe("addresses.ipv4.order.replayed", SPEC, "Addresses that are added in a dump's order keep it.", source=INSERT)
+@probe(
+    "addresses.ipv4.order.replayed",
+    SPEC,
+    "Addresses added in the order of a dump are dumped in that order.",
+    source=INSERT,
+)
 def order_again(world: World) -> Value:
     device, other = is_up(world), is_up(world, b"eth2")
     added(world, device, "10.0.0.3/24", "10.1.0.1/16", "10.0.0.2/24", "10.1.0.9/24", "10.0.0.1/32", "10.1.0.2/16")
@@ -231,7 +241,7 @@ def order_again(world: World) -> Value:
     return addresses(world.source, other.ifindex) == [dataclasses.replace(a, label="eth2") for a in dumped]
 
 
-@probe("addresses.ipv4.order.scope", ABI, "A narrower scope comes first, whenever it was added.", source=INSERT)
+@probe("addresses.ipv4.order.scope", ABI, "A dump lists a narrower scope first, whenever it was added.", source=INSERT)
 def order_scope(world: World) -> Value:
     device = is_up(world)
     for text, scope in (("10.0.0.1/24", 253), ("10.1.0.1/24", 0), ("10.2.0.1/24", 254)):
@@ -242,9 +252,13 @@ def order_scope(world: World) -> Value:
 @probe(
     "addresses.ipv4.promote-secondaries.{}",
     ABI,
-    "What is left of the secondaries when the primary is deleted, where promote_secondaries is {}.",
+    "Deleting a primary {}.",
     source="net/ipv4/devinet.c, __inet_del_ifa",
     cases={"off": (0,), "on": (1,)},
+    texts={
+        "off": "deletes its secondaries where promote_secondaries is 0",
+        "on": "makes the first secondary the primary where promote_secondaries is 1",
+    },
 )
 def promoted(world: World, on: int) -> Value:
     device = is_up(world)
@@ -257,7 +271,7 @@ def promoted(world: World, on: int) -> Value:
 @probe(
     "addresses.ipv4.label.{}",
     SPEC,
-    "The label of an address where IFA_LABEL is {}.",
+    "An IFA_LABEL {}.",
     source=NEWADDR,
     cases={
         "none": (b"",),
@@ -269,12 +283,13 @@ def promoted(world: World, on: int) -> Value:
         "too-long": (label(b"eth1:0123456789a"),),
     },
     texts={
-        "none": "not given",
-        "colon": "the name, a colon and a word",
-        "other": "a word that is no name",
-        "other-device": "another device's name, a colon and a word",
-        "longest": "15 bytes",
-        "too-long": "16 bytes",
+        "none": "that is not given becomes the device's name",
+        "colon": "of the name, a colon and a word is kept",
+        "other": "that is no device's name is kept",
+        "other-device": "of another device's name, a colon and a word is kept",
+        "empty": "that is empty is kept",
+        "longest": "of 15 bytes is kept",
+        "too-long": "of 16 bytes is refused with ERANGE",
     },
     kinds={"none": ABI, "empty": ABI, "other-device": ABI},
 )
@@ -286,7 +301,12 @@ def labelled(world: World, attrs: bytes) -> Value:
     return {"error": reply.error, "label": found.label if found else None}
 
 
-@probe("addresses.ipv4.label.renamed", SPEC, "What a rename in place makes of the labels, in order.", source=RENAME)
+@probe(
+    "addresses.ipv4.label.renamed",
+    SPEC,
+    "A rename in place changes the name in a label, cut to fit; other labels become `name:N`, the first `name`.",
+    source=RENAME,
+)
 def relabelled(world: World) -> Value:
     device = world.source.device(b"eth1")
     for number, text in enumerate((b"eth1", b"eth1:x", b"lan", b"eth1", b"eth1:01234567890"[:15])):
@@ -295,7 +315,12 @@ def relabelled(world: World) -> Value:
     return [a.label for a in addresses(world.source, device.ifindex)]
 
 
-@probe("addresses.ipv4.label.first-renamed", ABI, "The first address's label, `eth1:x`, after a rename.", source=RENAME)
+@probe(
+    "addresses.ipv4.label.first-renamed",
+    ABI,
+    "A rename in place makes the first address's label, `eth1:x`, the plain new name.",
+    source=RENAME,
+)
 def relabelled_first(world: World) -> Value:
     device = world.source.device(b"eth1")
     world.source.must(address(device.ifindex, "10.0.0.1/24", label(b"eth1:x")))
@@ -303,7 +328,12 @@ def relabelled_first(world: World) -> Value:
     return [a.label for a in addresses(world.source, device.ifindex)]
 
 
-@probe("addresses.ipv4.peer", SPEC, "An address with a peer: its routes while the device is down and up.", source=FIB)
+@probe(
+    "addresses.ipv4.peer",
+    SPEC,
+    "An address with a peer brings a route to the peer while the device is up.",
+    source=FIB,
+)
 def with_peer(world: World) -> Value:
     device = world.source.device(b"eth1")
     world.source.must(address(device.ifindex, "10.0.0.1/32", peer("10.9.0.1")))
@@ -313,7 +343,9 @@ def with_peer(world: World) -> Value:
     return {"peer": found.peer if found else None, "down": down, "up": routes(world.source, uapi.AF_INET)}
 
 
-@probe("addresses.ipv4.broadcast.none", ABI, "No IFA_BROADCAST: the kernel does not invent one.", source=NEWADDR)
+@probe(
+    "addresses.ipv4.broadcast.none", ABI, "Without IFA_BROADCAST, an address has no broadcast address.", source=NEWADDR
+)
 def broadcast_none(world: World) -> Value:
     device = is_up(world)
     added(world, device, "10.0.0.1/24")
@@ -322,7 +354,7 @@ def broadcast_none(world: World) -> Value:
 
 
 @probe(
-    "addresses.ipv4.broadcast.given", SPEC, "IFA_BROADCAST is kept as it is, also outside of the net.", source=NEWADDR
+    "addresses.ipv4.broadcast.given", SPEC, "IFA_BROADCAST is kept, even outside the address's network.", source=NEWADDR
 )
 def broadcast_given(world: World) -> Value:
     device = is_up(world)
@@ -332,7 +364,12 @@ def broadcast_given(world: World) -> Value:
     return {"broadcast": found.broadcast if found else "no address"}
 
 
-@probe("addresses.ipv4.routes", VARIES, "The routes that an address brings, down and up.", source=FIB)
+@probe(
+    "addresses.ipv4.routes",
+    VARIES,
+    "The kernel's own routes for an address, while the device is down and while it is up.",
+    source=FIB,
+)
 def its_routes(world: World) -> Value:
     device = world.source.device(b"eth1")
     broadcast = wire.attr(uapi.IFA_BROADCAST, requests.packed("10.0.0.255")[1])

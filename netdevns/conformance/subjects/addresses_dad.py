@@ -1,4 +1,4 @@
-"""Duplicate address detection (DAD) of IPv6 addresses, and the link-local address that the kernel makes itself."""
+"""Duplicate address detection (DAD) of IPv6 addresses, and the link-local address that the kernel adds."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LINK_LOCAL = "net/ipv6/addrconf.c, addrconf_add_linklocal"
 NODAD = uapi.IFA_F_NODAD
 IFF_RUNNING = 0x40  # linux/if.h
 MAC = bytes((2, 0, 0, 0, 0, 1))
-OWN = "fe80::ff:fe00:1"  # what the kernel makes of this MAC
+OWN = "fe80::ff:fe00:1"  # the kernel's link-local address for this MAC
 LINGER_S = 5.0
 GLOBAL = "2001:db8::1/64"
 
 
 def detecting(namespace: Namespace, name: bytes = b"eth1", *, up: bool = True) -> Device:
-    """A device that detects duplicates; ifb and dummy do not, because of IFF_NOARP."""
+    """A device with DAD; ifb and dummy have none, because of IFF_NOARP."""
     lower = namespace.device(b"lower")
     namespace.must(set_link(lower.ifindex, up=True))
     attrs = wire.attr_u32(uapi.IFLA_LINK, lower.ifindex) + wire.attr(uapi.IFLA_ADDRESS, MAC)
@@ -35,7 +35,7 @@ def detecting(namespace: Namespace, name: bytes = b"eth1", *, up: bool = True) -
 
 
 def quick(namespace: Namespace, device: Device) -> None:
-    """Makes DAD wait 10 ms and not 1 to 2 s."""
+    """Shortens DAD from 1-2 s to 10 ms."""
     need_ipv6()
     name = device.name.decode()
     namespace.sysctl(f"ipv6/conf/{name}/router_solicitation_delay", 0)
@@ -43,7 +43,7 @@ def quick(namespace: Namespace, device: Device) -> None:
 
 
 def settled(namespace: Namespace, device: Device, wanted: Callable[[Found], bool]) -> list[Found]:
-    """The addresses, when all are as wanted."""
+    """Waits until all addresses are as wanted, and returns them."""
     end = time.monotonic() + LINGER_S
     while time.monotonic() < end:
         found = addresses(namespace, device.ifindex, uapi.AF_INET6)
@@ -63,14 +63,14 @@ def flags(namespace: Namespace, device: Device) -> list[str]:
 
 
 def work_done(namespace: Namespace) -> None:
-    """Waits until the kernel's worker is through with all addresses so far: with that of a device that asks nobody."""
+    """Waits until the kernel's worker has handled all addresses so far: one without DAD, added now, is last."""
     device = namespace.known(b"late") if namespace.link(b"late") else namespace.device(b"late")
     namespace.must(set_link(device.ifindex, up=True))
     request = address(device.ifindex, "2001:db8:ffff::1/64")
     namespace.request(with_flags(address(device.ifindex, "2001:db8:ffff::1/64", type_=uapi.RTM_DELADDR), 0))
     namespace.must(request)
     settled(namespace, device, lambda each: "tentative" not in each.flags)
-    namespace.must(set_link(1))  # the worker adds the routes after that, but in the same lock
+    namespace.must(set_link(1))  # waits for rtnl: the worker adds the routes before it releases it
 
 
 # ---- DAD ----
@@ -85,17 +85,25 @@ DADS: dict[str, int] = {
     "dadfailed": uapi.IFA_F_DADFAILED,
     "dadfailed-tentative-nodad": uapi.IFA_F_DADFAILED | uapi.IFA_F_TENTATIVE | NODAD,
 }
-DAD_TEXTS = {name: name.replace("-", ", ") for name in DADS}
+UP_TEXTS = {
+    "plain": "is tentative",
+    "nodad": "with IFA_F_NODAD is not tentative",
+    "optimistic": "with IFA_F_OPTIMISTIC is tentative, not optimistic, where optimistic_dad is 0",
+    "optimistic-nodad": "with IFA_F_OPTIMISTIC and _NODAD has IFA_F_NODAD alone",
+    "tentative-nodad": "with IFA_F_TENTATIVE and _NODAD has IFA_F_NODAD alone",
+    "dadfailed": "with IFA_F_DADFAILED is tentative, not failed",
+    "dadfailed-tentative-nodad": "with IFA_F_DADFAILED, _TENTATIVE and _NODAD has IFA_F_NODAD alone",
+}
 
 
 @probe(
     "addresses.ipv6.dad.up-{}",
     SPEC,
-    "An address on a device that is up and detects duplicates; flags at once: {}.",
+    "An address added to a device that is up {}.",
     source=f"{NEWADDR6}; {DAD}",
     needs=("macvlan",),
     cases={name: (bits,) for name, bits in DADS.items()},
-    texts=DAD_TEXTS,
+    texts=UP_TEXTS,
 )
 def dad_up(world: World, bits: int) -> Value:
     device = detecting(world.source)
@@ -106,7 +114,7 @@ def dad_up(world: World, bits: int) -> Value:
 @probe(
     "addresses.ipv6.dad.optimistic-allowed",
     ABI,
-    "IFA_F_OPTIMISTIC where optimistic_dad is 1; flags at once.",
+    "An address added with IFA_F_OPTIMISTIC is optimistic and tentative where optimistic_dad is 1.",
     source=NEWADDR6,
     needs=("macvlan",),
 )
@@ -124,11 +132,14 @@ def dad_optimistic(world: World) -> Value:
 @probe(
     "addresses.ipv6.dad.down-{}",
     SPEC,
-    "An address on a device that is down, which is then set up: flags before, and when DAD has ended: {}.",
+    "An address added to a device that is down {}.",
     source=f"{NEWADDR6}; {DAD}",
     needs=("macvlan",),
     cases={name: (DADS[name],) for name in ("plain", "nodad")},
-    texts=DAD_TEXTS,
+    texts={
+        "plain": "is tentative until DAD, which begins with IFF_UP, has ended",
+        "nodad": "with IFA_F_NODAD is never tentative",
+    },
 )
 def dad_down(world: World, bits: int) -> Value:
     device = detecting(world.source, up=False)
@@ -136,12 +147,18 @@ def dad_down(world: World, bits: int) -> Value:
     world.source.must(address(device.ifindex, GLOBAL, flags=bits))
     down = flags(world.source, device)
     world.source.must(set_link(device.ifindex, up=True))
-    at_once = flags(world.source, device) if bits else None  # else it races
+    at_once = flags(world.source, device) if bits else None  # with DAD: a race
     found = settled(world.source, device, lambda each: "tentative" not in each.flags)
     return {"down": down, "up": at_once, "end": shown(found)}
 
 
-@probe("addresses.ipv6.dad.ended", SPEC, "The flags of an address when DAD has ended.", source=DAD, needs=("macvlan",))
+@probe(
+    "addresses.ipv6.dad.ended",
+    SPEC,
+    "An address is permanent and not tentative after DAD has succeeded.",
+    source=DAD,
+    needs=("macvlan",),
+)
 def dad_ended(world: World) -> Value:
     device = detecting(world.source)
     quick(world.source, device)
@@ -152,7 +169,7 @@ def dad_ended(world: World) -> Value:
 @probe(
     "addresses.ipv6.dad.replaced",
     SPEC,
-    "Added with IFA_F_NODAD, and again with NLM_F_REPLACE and no flags: DAD does not start.",
+    "NLM_F_REPLACE without flags clears an address's IFA_F_NODAD, and does not start DAD.",
     source="net/ipv6/addrconf.c, inet6_addr_modify",
     needs=("macvlan",),
 )
@@ -167,25 +184,28 @@ def dad_replaced(world: World) -> Value:
 @probe(
     "addresses.ipv6.dad.told-{}",
     ABI,
-    "With which flags an address is told, from when it is added until DAD has ended: {}.",
+    "RTM_NEWADDR announces an address {}.",
     source="net/ipv6/addrconf.c, inet6_addr_add and ipv6_ifa_notify",
     needs=("macvlan",),
     cases={name: (DADS[name],) for name in ("plain", "nodad")},
-    texts=DAD_TEXTS,
+    texts={
+        "plain": "twice: tentative when it is added, and again when DAD has ended",
+        "nodad": "with IFA_F_NODAD once",
+    },
 )
-def dad_told(world: World, bits: int) -> Value:
+def dad_notified(world: World, bits: int) -> Value:
     device = detecting(world.source)
     quick(world.source, device)
     listener = world.source.listener(uapi.RTNLGRP_IPV6_IFADDR)
     world.source.must(address(device.ifindex, GLOBAL, flags=bits))
     settled(world.source, device, lambda each: "tentative" not in each.flags)
     work_done(world.source)
-    found = [decoded(message) for message in listener.told()]
+    found = [decoded(message) for message in listener.read()]
     return shown([each for each in found if each.text == GLOBAL])
 
 
 def duplicate(world: World) -> Device:
-    """A veth whose address its peer has, too."""
+    """A veth with the same address as its peer."""
     need_ipv6()
     device = world.source.make(b"veth", b"eth1")
     other = world.source.known(b"p-eth1")
@@ -205,7 +225,13 @@ def duplicate(world: World) -> Device:
     return device
 
 
-@probe("addresses.ipv6.dad.failed", SPEC, "The flags of an address that a neighbour has.", source=DAD, needs=("veth",))
+@probe(
+    "addresses.ipv6.dad.failed",
+    SPEC,
+    "An address that a neighbour has is dadfailed and tentative.",
+    source=DAD,
+    needs=("veth",),
+)
 def dad_failed(world: World) -> Value:
     return flags(world.source, duplicate(world))
 
@@ -213,7 +239,7 @@ def dad_failed(world: World) -> Value:
 @probe(
     "addresses.ipv6.dad.failed-replaced",
     ABI,
-    "An address that failed DAD is not freed by NLM_F_REPLACE and IFA_F_NODAD.",
+    "NLM_F_REPLACE with IFA_F_NODAD does not clear IFA_F_DADFAILED and IFA_F_TENTATIVE.",
     source="net/ipv6/addrconf.c, inet6_addr_modify",
     needs=("veth",),
 )
@@ -223,11 +249,11 @@ def dad_failed_replaced(world: World) -> Value:
     return {"error": reply.error, "addresses": flags(world.source, device)}
 
 
-# ---- the kernel's own link-local address ----
+# ---- the link-local address that the kernel adds ----
 
 
 def own_link_local(world: World, *, up: bool = True) -> tuple[Namespace, Device]:
-    """A device with a known MAC, where the kernel makes link-local addresses."""
+    """A device with a known MAC, where the kernel adds link-local addresses."""
     need_ipv6()
     where = world.namespace("linked", link_local=True)
     return where, detecting(where, up=up)
@@ -236,7 +262,7 @@ def own_link_local(world: World, *, up: bool = True) -> tuple[Namespace, Device]
 @probe(
     "addresses.ipv6.link-local.own",
     SPEC,
-    "The kernel adds a link-local address when the device is set up, not before; flags at once.",
+    "The kernel adds a link-local address, tentative, when the device is set up, and no earlier.",
     source=LINK_LOCAL,
     needs=("macvlan",),
 )
@@ -250,7 +276,7 @@ def link_local_own(world: World) -> Value:
 @probe(
     "addresses.ipv6.link-local.protocol",
     VARIES,
-    "IFA_PROTO of the kernel's own link-local address: 3 is IFAPROT_KERNEL_LL.",
+    "IFA_PROTO of the link-local address that the kernel adds; 3 is IFAPROT_KERNEL_LL.",
     source=LINK_LOCAL,
     needs=("macvlan",),
 )
@@ -262,7 +288,7 @@ def link_local_protocol(world: World) -> Value:
 @probe(
     "addresses.ipv6.link-local.{}",
     SPEC,
-    "The kernel's own link-local address is added again: {}.",
+    "Adding the kernel's own link-local address {}.",
     source="net/ipv6/addrconf.c, ipv6_add_addr and addrconf_add_linklocal",
     needs=("macvlan",),
     cases={
@@ -273,11 +299,11 @@ def link_local_protocol(world: World) -> Value:
         "replaced-after-up": (False, f"{OWN}/64", REPLACE),
     },
     texts={
-        "again-after-up": "after IFF_UP",
-        "again-before-up": "before IFF_UP",
-        "other-prefix-after-up": "with another prefix length, after IFF_UP",
-        "other-prefix-before-up": "with another prefix length, before IFF_UP",
-        "replaced-after-up": "with NLM_F_REPLACE, when its DAD has ended",
+        "again-after-up": "after IFF_UP fails with EEXIST",
+        "again-before-up": "before IFF_UP succeeds, and the kernel adds none",
+        "other-prefix-after-up": "after IFF_UP with another prefix length fails with EEXIST",
+        "other-prefix-before-up": "before IFF_UP with another prefix length succeeds, and the kernel adds none",
+        "replaced-after-up": "with NLM_F_REPLACE after its DAD has ended changes its flags",
     },
 )
 def link_local_again(world: World, early: bool, text: str, how: int) -> Value:

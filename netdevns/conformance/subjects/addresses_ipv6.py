@@ -1,4 +1,4 @@
-"""IPv6 addresses: their order, what a link that is down does to them, and devices without IPv6."""
+"""IPv6 addresses: their order, the effects of setting a link down, and devices without IPv6."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADD_DEV = "net/ipv6/addrconf.c, addrconf_add_dev"
 # ---- order ----
 
 
-@probe("addresses.ipv6.order.newest", SPEC, "A dump has the newest address first.", source=ORDER)
+@probe("addresses.ipv6.order.newest", SPEC, "A dump lists the newest address first.", source=ORDER)
 def newest(world: World) -> Value:
     device = is_up(world)
     for number in (1, 2, 3):
@@ -28,7 +28,12 @@ def newest(world: World) -> Value:
     return texts(world.source, device.ifindex, uapi.AF_INET6)
 
 
-@probe("addresses.ipv6.order.scope", SPEC, "The order of scopes: global, link-local, site-local.", source=ORDER)
+@probe(
+    "addresses.ipv6.order.scope",
+    SPEC,
+    "A dump lists global, then site-local, then link-local addresses, the newest first in each.",
+    source=ORDER,
+)
 def order_scope(world: World) -> Value:
     device = is_up(world)
     for text in ("fec0::1/64", GLOBAL, "fe80::1/64", "fd00::1/64", "fec0::2/64", "fe80::2/64"):
@@ -36,7 +41,7 @@ def order_scope(world: World) -> Value:
     return texts(world.source, device.ifindex, uapi.AF_INET6)
 
 
-@probe("addresses.ipv6.order.replaced", SPEC, "NLM_F_REPLACE leaves an address in its place.", source=ORDER)
+@probe("addresses.ipv6.order.replaced", SPEC, "NLM_F_REPLACE keeps an address's place in the dump.", source=ORDER)
 def order_replaced(world: World) -> Value:
     device = is_up(world)
     for number in (1, 2, 3):
@@ -60,14 +65,14 @@ DOWNED: dict[str, tuple[int, str, bytes]] = {
 @probe(
     "addresses.ipv6.down.{}",
     SPEC,
-    "Which addresses stay when a device is set down: {}.",
+    "Setting a device down {}.",
     source=IFDOWN,
     cases=DOWNED,
     texts={
-        "default": "keep_addr_on_down is 0",
-        "keep-permanent": "keep_addr_on_down is 1, an address that lives forever",
-        "keep-limited": "keep_addr_on_down is 1, an address that ends",
-        "keep-link-local": "keep_addr_on_down is 1, a link-local address",
+        "default": "drops its IPv6 addresses where keep_addr_on_down is 0",
+        "keep-permanent": "keeps a permanent IPv6 address where keep_addr_on_down is 1",
+        "keep-limited": "drops an IPv6 address with a lifetime even where keep_addr_on_down is 1",
+        "keep-link-local": "drops a link-local address even where keep_addr_on_down is 1",
     },
 )
 def set_down(world: World, keep: int, text: str, attrs: bytes) -> Value:
@@ -81,7 +86,7 @@ def set_down(world: World, keep: int, text: str, attrs: bytes) -> Value:
     return {"down": down, "up": texts(world.source, device.ifindex)}
 
 
-@probe("addresses.ipv4.down", SPEC, "IPv4 addresses stay when a device is set down and up.", source=IFDOWN)
+@probe("addresses.ipv4.down", SPEC, "Setting a device down keeps its IPv4 addresses.", source=IFDOWN)
 def set_down_ipv4(world: World) -> Value:
     device = is_up(world)
     world.source.must(address(device.ifindex, "10.0.0.1/24"))
@@ -100,13 +105,19 @@ ROUTED: dict[str, tuple[bytes, int]] = {
 @probe(
     "addresses.ipv6.routes.{}",
     SPEC,
-    "The routes of an address that was added before the device was up (with IFA_F_NODAD, and without), and after: {}.",
+    "{}.",
     source=PREFIX_ROUTE,
     cases=ROUTED,
-    texts={"peer": "with a peer", "metric": "with IFA_RT_PRIORITY", "noprefixroute": "with IFA_F_NOPREFIXROUTE"},
+    texts={
+        "prefix": "An address brings its prefix route, whether it is added before IFF_UP or after",
+        "peer": "An address brings the route to its peer, unless it has IFA_F_NODAD and is handled before IFF_UP",
+        "metric": "An address's prefix route has the metric IFA_RT_PRIORITY, whether added before IFF_UP or after",
+        "noprefixroute": "An address with IFA_F_NOPREFIXROUTE brings no route, whether added before IFF_UP or after",
+    },
     needs=("macvlan",),
 )
 def its_routes(world: World, attrs: bytes, bits: int) -> Value:
+    """The worker (addrconf_dad_work) has handled each address before IFF_UP; otherwise the peer's route is a race."""
     found: dict[str, Value] = {}
     for name in ("before-nodad", "before", "after"):
         where = world.namespace(name)
@@ -125,7 +136,7 @@ def its_routes(world: World, attrs: bytes, bits: int) -> Value:
 @probe(
     "addresses.ipv6.temporary",
     SPEC,
-    "Where use_tempaddr is 2, IFA_F_MANAGETEMPADDR makes a temporary address at once; replaced, another one or not.",
+    "Where use_tempaddr is 2, IFA_F_MANAGETEMPADDR adds a temporary address at once; NLM_F_REPLACE adds no other.",
     source="net/ipv6/addrconf.c, manage_tempaddrs",
 )
 def temporary(world: World) -> Value:
@@ -136,7 +147,7 @@ def temporary(world: World) -> Value:
     found: list[Value] = []
     for how in (uapi.NLM_F_CREATE | uapi.NLM_F_EXCL, REPLACE):
         world.source.must(with_flags(request, how))
-        # Its text is random, and whether it is tentative a race.
+        # The temporary address is random, and IFA_F_TENTATIVE a race.
         flags_ = [each.flags for each in addresses(world.source, device.ifindex)]
         found.append(["temporary" if "secondary" in each else "managed" for each in flags_])
     return found
@@ -148,7 +159,7 @@ def temporary(world: World) -> Value:
 @probe(
     "addresses.ipv6.disabled.{}",
     SPEC,
-    "An address for a device that has arrived, where IPv6 is disabled: {}.",
+    "An address for a device that arrived is refused with EACCES where IPv6 is disabled: {}.",
     source=ADD_DEV,
     cases={"default": ("default",), "all": ("all",), "device": ("eth1",)},
     texts={
@@ -172,7 +183,7 @@ def disabled(world: World, which: str) -> Value:
 @probe(
     "addresses.ipv6.disabled.again",
     ABI,
-    "The setting disable_ipv6 is set and cleared on a device that is up: its addresses.",
+    "Setting disable_ipv6 drops a device's addresses; clearing it does not restore them.",
     source="net/ipv6/addrconf.c, dev_disable_change",
 )
 def disabled_again(world: World) -> Value:
@@ -185,7 +196,12 @@ def disabled_again(world: World) -> Value:
     return found
 
 
-@probe("addresses.ipv6.small-mtu", SPEC, "An address for a device that arrives with an MTU of 1279.", source=ADD_DEV)
+@probe(
+    "addresses.ipv6.small-mtu",
+    SPEC,
+    "An address for a device that arrived with an MTU of 1279 is refused with EINVAL.",
+    source=ADD_DEV,
+)
 def small_mtu(world: World) -> Value:
     device = world.source.device(b"eth1")
     world.source.must(set_link(device.ifindex, wire.attr_u32(uapi.IFLA_MTU, 1279)))

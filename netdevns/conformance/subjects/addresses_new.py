@@ -1,4 +1,4 @@
-"""RTM_NEWADDR and RTM_GETADDR for both families: what is refused, changed and filtered."""
+"""RTM_NEWADDR and RTM_GETADDR for IPv4 and IPv6: what the kernel refuses, changes and filters."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ EVENT = "net/ipv4/devinet.c, inetdev_event; net/ipv6/addrconf.c, addrconf_notify
 MANAGETEMPADDR, MCAUTOJOIN, HOMEADDRESS, STABLE = 0x100, 0x400, 0x10, 0x800  # IFA_F_*, linux/if_addr.h
 FOREVER = uapi.INFINITY_LIFE_TIME
 FAMILIES = {"ipv4": "10.0.0.1/24", "ipv6": "2001:db8::1/64"}
-NODAD = uapi.IFA_F_NODAD  # where a probe is not about duplicate address detection, which races
+NODAD = uapi.IFA_F_NODAD  # in probes that are not about duplicate address detection, which races
 
 
-def told(world: World, device: Device, reply: Reply, text: str) -> Value:
+def with_flags_of(world: World, device: Device, reply: Reply, text: str) -> Value:
     """The errno, and the flags of the address."""
     found = one(world.source, device, text.partition("/")[0])
     return {"error": reply.error, "flags": list(found.flags) if found else None}
@@ -67,20 +67,29 @@ GIVEN: dict[str, tuple[str, int]] = {
     "ipv6-mcautojoin": ("2001:db8::1/64", MCAUTOJOIN | NODAD),
     "ipv6-mcautojoin-multicast": ("ff0e::1234/128", MCAUTOJOIN | NODAD),
 }
-SAID = {"mcautojoin-multicast": "mcautojoin of a group", "managetempaddr-not-64": "managetempaddr of a /80"}
+IGNORED = {"ipv4-secondary", "ipv4-deprecated", "ipv4-tentative"} | {
+    f"ipv6-{name}" for name in ("temporary", "deprecated", "dadfailed", "stable-privacy")
+}
+REFUSED = {"ipv4-mcautojoin", "ipv6-mcautojoin", "ipv6-managetempaddr-not-64"}
+OBJECTS = {"mcautojoin-multicast": "mcautojoin of a group", "managetempaddr-not-64": "managetempaddr of a /80"}
+
+
+def fate(name: str) -> str:
+    verb = "ignores" if name in IGNORED else "refuses (EINVAL)" if name in REFUSED else "keeps"
+    return f"{verb} the {WORDS[name[:4]]} flag {OBJECTS.get(name[5:], name[5:])}"
 
 
 @probe(
     "addresses.flag.{}",
     SPEC,
-    "What becomes of a flag that is given: {}.",
+    "RTM_NEWADDR {}.",
     source=BOTH,
     cases=GIVEN,
-    texts={name: f"{WORDS[name[:4]]}, {SAID.get(name[5:], name[5:])}" for name in GIVEN},
+    texts={name: fate(name) for name in GIVEN},
 )
 def flag(world: World, text: str, flags: int) -> Value:
     device = is_up(world)
-    return told(world, device, world.source.request(address(device.ifindex, text, flags=flags)), text)
+    return with_flags_of(world, device, world.source.request(address(device.ifindex, text, flags=flags)), text)
 
 
 LIVES: dict[str, tuple[int, int]] = {
@@ -93,21 +102,29 @@ LIVES: dict[str, tuple[int, int]] = {
 
 
 LIVES_TEXTS = {
-    "preferred-zero": "preferred 0, valid for ever",
-    "limited": "both end",
-    "preferred-limited": "preferred ends, valid for ever",
-    "preferred-above-valid": "preferred ends after valid",
-    "valid-zero": "both 0",
+    "ipv4-preferred-zero": "A preferred lifetime of 0 (IPv4) is dumped as forever, with IFA_F_DEPRECATED",
+    "ipv6-preferred-zero": "A preferred lifetime of 0 (IPv6) is dumped as 0, with IFA_F_DEPRECATED",
+    "ipv4-preferred-limited": "A finite preferred lifetime (IPv4), valid forever, is dumped as forever",
+    "ipv6-preferred-limited": "A finite preferred lifetime (IPv6), valid forever, is dumped as it is",
+    **{f"{family}-limited": f"Finite lifetimes ({words}) are dumped as they are" for family, words in WORDS.items()},
+    **{
+        f"{family}-preferred-above-valid": f"A preferred lifetime above the valid one ({words}) is refused with EINVAL"
+        for family, words in WORDS.items()
+    },
+    **{
+        f"{family}-valid-zero": f"A valid lifetime of 0 ({words}) is refused with EINVAL"
+        for family, words in WORDS.items()
+    },
 }
 
 
 @probe(
     "addresses.lifetime.{}",
     SPEC,
-    "What becomes of preferred and valid lifetimes: {}.",
+    "{}.",
     source=BOTH,
     cases={f"{family}-{name}": (text, *both) for family, text in FAMILIES.items() for name, both in LIVES.items()},
-    texts={f"{family}-{name}": f"{WORDS[family]}, {LIVES_TEXTS[name]}" for family in FAMILIES for name in LIVES},
+    texts=LIVES_TEXTS,
 )
 def lives(world: World, text: str, preferred_s: int, valid_s: int) -> Value:
     device = is_up(world)
@@ -137,7 +154,7 @@ def metric(world: World, text: str) -> Value:
 @probe(
     "addresses.protocol.{}",
     VARIES,
-    "IFA_PROTO, of which origin an address is, is kept: {}.",
+    "IFA_PROTO, the origin of an address, as dumped after RTM_NEWADDR: {}.",
     source=BOTH,
     cases={family: (text,) for family, text in FAMILIES.items()},
     texts=WORDS,
@@ -151,10 +168,10 @@ def protocol(world: World, text: str) -> Value:
 @probe(
     "addresses.scope.{}",
     ABI,
-    "The scope of a global address that is added with RT_SCOPE_LINK: {}.",
+    "RT_SCOPE_LINK of an {}.",
     source=BOTH,
     cases={family: (text,) for family, text in FAMILIES.items()},
-    texts=WORDS,
+    texts={"ipv4": "IPv4 address is kept", "ipv6": "IPv6 address of global scope is ignored"},
 )
 def scope(world: World, text: str) -> Value:
     device = is_up(world)
@@ -162,7 +179,7 @@ def scope(world: World, text: str) -> Value:
     return [each.scope for each in addresses(world.source, device.ifindex)]
 
 
-# ---- what is there already ----
+# ---- an address that exists ----
 
 
 Second = Callable[[Device, Device], bytes]  # eth1, which has 10.0.0.1/24 and 2001:db8::1/64, and eth2
@@ -184,23 +201,27 @@ EXISTS: dict[str, Second] = {
 
 
 EXISTS_TEXTS = {
-    "same": "the same",
-    "other-prefix": "with another prefix length",
-    "other-label": "with another label",
-    "other-scope": "another one of its net, with another scope",
-    "other-device": "the same on another device",
-    "replace": "the same with NLM_F_REPLACE",
-    "replace-other-prefix": "with another prefix length and NLM_F_REPLACE",
+    "ipv4-same": "an existing IPv4 address is refused with EEXIST",
+    "ipv4-other-prefix": "an existing IPv4 address with another prefix length is accepted",
+    "ipv4-other-label": "an existing IPv4 address with another label is refused with EEXIST",
+    "ipv4-other-scope": "a secondary IPv4 address with another scope than its primary is refused with EINVAL",
+    "ipv4-other-device": "an existing IPv4 address on another device is accepted",
+    "ipv4-replace": "an existing IPv4 address with NLM_F_REPLACE is accepted, and changes it",
+    "ipv6-same": "an existing IPv6 address is refused with EEXIST",
+    "ipv6-other-prefix": "an existing IPv6 address with another prefix length is refused with EEXIST",
+    "ipv6-other-device": "an existing IPv6 address on another device is accepted",
+    "ipv6-replace": "an existing IPv6 address with NLM_F_REPLACE is accepted, and changes it",
+    "ipv6-replace-other-prefix": "an existing IPv6 address with another prefix length and NLM_F_REPLACE keeps its own",
 }
 
 
 @probe(
     "addresses.exists.{}",
     SPEC,
-    "A second address that is like one of eth1's: {}.",
+    "RTM_NEWADDR of {}.",
     source=f"{INSERT}; {ADD6}",
     cases={name: (second,) for name, second in EXISTS.items()},
-    texts={name: f"{WORDS[name[:4]]}, {EXISTS_TEXTS[name[5:]]}" for name in EXISTS},
+    texts=EXISTS_TEXTS,
 )
 def exists(world: World, second: Second) -> Value:
     device, other = is_up(world), is_up(world, b"eth2")
@@ -217,10 +238,13 @@ def exists(world: World, second: Second) -> Value:
 @probe(
     "addresses.replace.{}",
     SPEC,
-    "What NLM_F_REPLACE changes of an address: label, broadcast, metric, lifetimes and flags are given anew: {}.",
+    "NLM_F_REPLACE changes {}.",
     source=BOTH,
     cases={family: (text,) for family, text in FAMILIES.items()},
-    texts=WORDS,
+    texts={
+        "ipv4": "metric and lifetimes of an IPv4 address, and not label, broadcast and noprefixroute",
+        "ipv6": "metric, lifetimes and flags of an IPv6 address",
+    },
 )
 def replace(world: World, text: str) -> Value:
     device = is_up(world)
@@ -256,7 +280,7 @@ def dumped(namespace: Namespace, body: bytes) -> tuple[str, list[tuple[int, ...]
 @probe(
     "addresses.netnsid.new-{}",
     SPEC,
-    "IFA_TARGET_NETNSID in RTM_NEWADDR: refused, obeyed or ignored: {}.",
+    "RTM_NEWADDR ignores IFA_TARGET_NETNSID: {}.",
     source=BOTH,
     cases={family: (text,) for family, text in FAMILIES.items()},
     texts=WORDS,
@@ -272,10 +296,10 @@ def netnsid_new(world: World, text: str) -> Value:
 @probe(
     "addresses.netnsid.get-{}",
     ABI,
-    "IFA_TARGET_NETNSID in a dump of addresses: {}.",
+    "IFA_TARGET_NETNSID in a dump of addresses, with strict checking, {}.",
     source=DUMP,
     cases={"known": (7,), "unknown": (99,)},
-    texts={"known": "the id of another namespace", "unknown": "an id that was never given"},
+    texts={"known": "selects the namespace", "unknown": "is refused with EINVAL if it names none"},
 )
 def netnsid_get(world: World, nsid: int) -> Value:
     there = world.target.device(b"eth1")
@@ -300,17 +324,18 @@ FILTERS: dict[str, Callable[[int], bytes]] = {  # from the ifindex of eth2 to a 
 @probe(
     "addresses.get.{}",
     ABI,
-    "A dump with NETLINK_GET_STRICT_CHK and a filter: {}.",
+    "With strict checking, a dump of addresses {}.",
     source=DUMP,
     cases={name: (body,) for name, body in FILTERS.items()},
     kinds={"none": SPEC, "ifindex": SPEC, "ifindex-ipv4": SPEC, "ifindex-ipv6": SPEC},
     texts={
-        "ifindex": "ifa_index",
-        "ifindex-ipv4": "ifa_index and AF_INET",
-        "ifindex-ipv6": "ifa_index and AF_INET6",
-        "unknown-ifindex": "an ifa_index that no device has",
-        "prefixlen": "ifa_prefixlen",
-        "attribute": "IFA_LABEL",
+        "none": "without a filter has all of them",
+        "ifindex": "is filtered by ifa_index",
+        "ifindex-ipv4": "is filtered by ifa_index and AF_INET",
+        "ifindex-ipv6": "is filtered by ifa_index and AF_INET6",
+        "unknown-ifindex": "fails with ENODEV for an ifa_index that no device has",
+        "prefixlen": "is refused with EINVAL for ifa_prefixlen",
+        "attribute": "is refused with EINVAL for IFA_LABEL",
     },
 )
 def filtered(world: World, body: Callable[[int], bytes]) -> Value:
@@ -327,7 +352,7 @@ def filtered(world: World, body: Callable[[int], bytes]) -> Value:
 @probe(
     "addresses.batch.error-in-the-middle",
     SPEC,
-    "Three addresses in one datagram, of which the second is refused: the others are there.",
+    "A refused RTM_NEWADDR does not stop the ones after it in the datagram.",
     source="net/netlink/af_netlink.c, netlink_rcv_skb",
 )
 def batch(world: World) -> Value:
@@ -343,10 +368,13 @@ def batch(world: World) -> Value:
 @probe(
     "addresses.mtu.{}",
     ABI,
-    "The MTU falls below what the family needs and rises again: {}.",
+    "An MTU below {}.",
     source=EVENT,
     cases={"ipv4": (67,), "ipv6": (1279,)},
-    texts=WORDS,
+    texts={
+        "ipv4": "68 drops a device's IPv4 and IPv6 addresses; a higher one does not restore them",
+        "ipv6": "1280 drops a device's IPv6 addresses; a higher one does not restore them",
+    },
 )
 def small_mtu(world: World, mtu: int) -> Value:
     device = is_up(world)

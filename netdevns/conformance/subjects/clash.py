@@ -1,4 +1,4 @@
-"""Names that are taken: what a move answers, and where the device is after it."""
+"""Names that are taken in the target: the errno of a move, and where the device is after it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Setup = Callable[[World], object]
 
 
 def move(world: World, device: Device, name: bytes = b"") -> Reply:
-    """The move as netdevns sends it."""
+    """Moves a device as netdevns does."""
     return world.source.request(set_link(device.ifindex, ns_fd(world.target.fd) + (named(name) if name else b"")))
 
 
@@ -50,60 +50,98 @@ def nothing(world: World) -> None:
 
 
 CLASHES: dict[str, tuple[str, Setup, bytes]] = {
-    # The name asked for is taken, and the old one is free there: moved first, renamed afterwards.
-    "wanted-name": ("the wanted name is a device's there; its old one is free", taken_by_name(b"net0"), b"net0"),
+    # The old name is free in the target: the kernel moves first and renames afterwards.
+    "wanted-name": (
+        "RTM_NEWLINK with a taken IFLA_IFNAME leaves the device in the target, under its old name",
+        taken_by_name(b"net0"),
+        b"net0",
+    ),
     "wanted-altname": (
-        "the wanted name is an alternative name there; its old one is free",
+        "RTM_NEWLINK with an alternative name of another device leaves the device in the target, under its old name",
         taken_by_altname(b"net0"),
         b"net0",
     ),
-    # No name asked for, and its own is taken there.
-    "kept-name": ("it keeps its name, which is a device's there", taken_by_name(b"eth1"), b""),
-    "kept-altname": ("it keeps its name, which is an alternative name there", taken_by_altname(b"eth1"), b""),
-    # Its own is asked for.
-    "same-name": ("its own name is asked for, and is a device's there", taken_by_name(b"eth1"), b"eth1"),
-    "same-altname": ("its own name is asked for, and is an alternative name there", taken_by_altname(b"eth1"), b"eth1"),
-    "same-free": ("its own name is asked for, and is free", nothing, b"eth1"),
-    # Its own is taken there and another one asked for: renamed within the move.
-    "old-name": ("the wanted name is free; its old one is a device's there", taken_by_name(b"eth1"), b"net0"),
+    # The old name is kept, and taken in the target.
+    "kept-name": ("The errno of a move without IFLA_IFNAME if the name is taken", taken_by_name(b"eth1"), b""),
+    "kept-altname": (
+        "The errno of a move without IFLA_IFNAME if the name is an alternative name in the target",
+        taken_by_altname(b"eth1"),
+        b"",
+    ),
+    "same-name": (
+        "RTM_NEWLINK with the device's own, taken name leaves the device in the source",
+        taken_by_name(b"eth1"),
+        b"eth1",
+    ),
+    "same-altname": (
+        "RTM_NEWLINK with the device's own name, an alternative name in the target, leaves the device in the source",
+        taken_by_altname(b"eth1"),
+        b"eth1",
+    ),
+    "same-free": ("RTM_NEWLINK with the device's own, free name moves it", nothing, b"eth1"),
+    # The old name is taken in the target, and another one is wanted: the kernel renames within the move.
+    "old-name": (
+        "RTM_NEWLINK with a free IFLA_IFNAME moves a device whose old name is taken",
+        taken_by_name(b"eth1"),
+        b"net0",
+    ),
     "old-altname": (
-        "the wanted name is free; its old one is an alternative name there",
+        "RTM_NEWLINK with a free IFLA_IFNAME moves a device whose old name is an alternative name in the target",
         taken_by_altname(b"eth1"),
         b"net0",
     ),
-    # Both are taken.
-    "both-names": ("the wanted name and its old one are two devices' there", both_by_name, b"net0"),
+    "both-names": (
+        "RTM_NEWLINK with a taken IFLA_IFNAME leaves the device in the source if its old name is taken, too",
+        both_by_name,
+        b"net0",
+    ),
     "both-of-one-device": (
-        "the wanted name and its old one are one device's name and alternative name there",
+        "RTM_NEWLINK leaves the device in the source if one device has its old and its wanted name",
         both_by_altname,
         b"net0",
     ),
     # Templates: the kernel chooses the number.
-    "template-free": ("a template, and no name there is like it", nothing, b"net%d"),
-    "template-zero-taken": ("a template, and 0 is a device's there", taken_by_name(b"net0"), b"net%d"),
-    "template-zero-altname": ("a template, and 0 is an alternative name there", taken_by_altname(b"net0"), b"net%d"),
-    "template-old-taken": ("a template, and its old name is a device's there", taken_by_name(b"eth1"), b"net%d"),
+    "template-free": ("The template net%d becomes net0 if no such name is taken", nothing, b"net%d"),
+    "template-zero-taken": ("The template net%d becomes net1 if net0 is taken", taken_by_name(b"net0"), b"net%d"),
+    "template-zero-altname": (
+        "The template net%d becomes net1 if net0 is an alternative name",
+        taken_by_altname(b"net0"),
+        b"net%d",
+    ),
+    "template-old-taken": (
+        "The template net%d is expanded twice if the old name is taken: it becomes net1",
+        taken_by_name(b"eth1"),
+        b"net%d",
+    ),
     "template-old-altname": (
-        "a template, and its old name is an alternative name there",
+        "The template net%d is expanded twice if the old name is an alternative name: it becomes net1",
         taken_by_altname(b"eth1"),
         b"net%d",
     ),
-    "template-own-prefix": ("a template that its old name fits, which is free there", nothing, b"eth%d"),
+    "template-own-prefix": ("The template eth%d turns eth1 into eth0 if both are free", nothing, b"eth%d"),
     "template-own-prefix-taken": (
-        "a template that its old name fits, which is a device's there",
+        "The template eth%d turns eth1 into eth2 if eth1 is taken",
         taken_by_name(b"eth1"),
         b"eth%d",
     ),
     # A name that no device may have.
-    "invalid-old-free": ("a name with a slash is asked for; its old one is free there", nothing, b"a/b"),
+    "invalid-old-free": (
+        "RTM_NEWLINK with a slash in IFLA_IFNAME leaves the device in the target if its old name is free",
+        nothing,
+        b"a/b",
+    ),
     "invalid-old-taken": (
-        "a name with a slash is asked for; its old one is a device's there",
+        "RTM_NEWLINK with a slash in IFLA_IFNAME leaves the device in the source if its old name is taken",
         taken_by_name(b"eth1"),
         b"a/b",
     ),
-    "two-templates-old-free": ("a name with two %d is asked for; its old one is free there", nothing, b"n%d%d"),
+    "two-templates-old-free": (
+        "RTM_NEWLINK with two %d in IFLA_IFNAME leaves the device in the target if its old name is free",
+        nothing,
+        b"n%d%d",
+    ),
     "two-templates-old-taken": (
-        "a name with two %d is asked for; its old one is a device's there",
+        "RTM_NEWLINK with two %d in IFLA_IFNAME leaves the device in the source if its old name is taken",
         taken_by_name(b"eth1"),
         b"n%d%d",
     ),
@@ -119,11 +157,11 @@ def situation(world: World, setup: Setup) -> Device:
     return device
 
 
-# Refused before anything was done, but with EINVAL on 5.10.
+# Refused before anything changes, but with EINVAL on 5.10.
 ERROR_VARIES = dict.fromkeys(("kept-name", "kept-altname"), VARIES)
 
 
-@probe("clash.{}", SPEC, "A move: {}.", source=MOVE, cases=SITUATIONS, texts=TEXTS, kinds=ERROR_VARIES)
+@probe("clash.{}", SPEC, "{}.", source=MOVE, cases=SITUATIONS, texts=TEXTS, kinds=ERROR_VARIES)
 def clash(world: World, setup: Setup, name: bytes) -> Value:
     device = situation(world, setup)
     return world.outcome(device, move(world, device, name))
@@ -132,10 +170,13 @@ def clash(world: World, setup: Setup, name: bytes) -> Value:
 @probe(
     "clash.{}.place",
     SPEC,
-    "Where the device is after a move, whatever the errno: {}.",
+    "A move without IFLA_IFNAME leaves the device in the source if {}.",
     source=MOVE,
     cases={name: SITUATIONS[name] for name in ERROR_VARIES},
-    texts=TEXTS,
+    texts={
+        "kept-name": "its name is taken",
+        "kept-altname": "its name is an alternative name in the target",
+    },
 )
 def clash_place(world: World, setup: Setup, name: bytes) -> Value:
     device = situation(world, setup)
@@ -143,30 +184,38 @@ def clash_place(world: World, setup: Setup, name: bytes) -> Value:
     return {"refused": reply.error != OK, "device": world.place(device)}
 
 
-# What is refused within the move has words, in 6.18 for the first time.
-TOLD = ("kept-name", "kept-altname", "same-name", "same-altname", "both-names", "both-of-one-device",
+# Refused within the move: explained by an extack text from 6.15 on.
+EXPLAINED = ("kept-name", "kept-altname", "same-name", "same-altname", "both-names", "both-of-one-device",
         "invalid-old-taken", "two-templates-old-taken")  # fmt: skip
 
 
 @probe(
     "clash.words.{}",
     ABI,
-    "The kernel's words on a move: {}.",
+    "{}.",
     source=MOVE,
     cases={name: case for name, case in SITUATIONS.items() if "free" not in name},
-    texts=TEXTS,
-    kinds=dict.fromkeys(TOLD, VARIES),
+    texts={
+        name: f"The extack text for the move of clash.{name}"
+        if name in EXPLAINED
+        else f"The move of clash.{name} is answered without an extack text"
+        for name in SITUATIONS
+    },
+    kinds=dict.fromkeys(EXPLAINED, VARIES),
 )
 def words(world: World, setup: Setup, name: bytes) -> Value:
     device = situation(world, setup)
     return move(world, device, name).said
 
 
-# ---- its own alternative names ----
+# ---- the device's own alternative names ----
 
 
 @probe(
-    "clash.own-altname.target-name", VARIES, "An alternative name of its own is a device's name there.", source=ALTNAMES
+    "clash.own-altname.target-name",
+    VARIES,
+    "The outcome of a move if one of the device's alternative names is the name of a device in the target.",
+    source=ALTNAMES,
 )
 def own_altname_name(world: World) -> Value:
     device = with_altname(world.source, b"eth1", b"other")
@@ -174,7 +223,12 @@ def own_altname_name(world: World) -> Value:
     return world.outcome(device, move(world, device))
 
 
-@probe("clash.own-altname.target-altname", VARIES, "An alternative name of its own is one there, too.", source=ALTNAMES)
+@probe(
+    "clash.own-altname.target-altname",
+    VARIES,
+    "The outcome of a move if one of the device's alternative names is one of another device in the target.",
+    source=ALTNAMES,
+)
 def own_altname_altname(world: World) -> Value:
     device = with_altname(world.source, b"eth1", b"other")
     with_altname(world.target, b"bystander", b"other")
@@ -184,7 +238,7 @@ def own_altname_altname(world: World) -> Value:
 @probe(
     "clash.own-altname.wanted",
     VARIES,
-    "The name asked for is an alternative name of the device itself.",
+    "The outcome of a move with one of the device's own alternative names as IFLA_IFNAME.",
     source=ALTNAMES,
 )
 def own_altname_wanted(world: World) -> Value:
@@ -193,7 +247,10 @@ def own_altname_wanted(world: World) -> Value:
 
 
 @probe(
-    "clash.own-altname.left-behind", VARIES, "The alternative name is free in the source afterwards.", source=ALTNAMES
+    "clash.own-altname.left-behind",
+    VARIES,
+    "The errno of a new device in the source under an alternative name of the one that left.",
+    source=ALTNAMES,
 )
 def own_altname_behind(world: World) -> Value:
     device = with_altname(world.source, b"eth1", b"other")
@@ -206,7 +263,10 @@ def own_altname_behind(world: World) -> Value:
 
 
 @probe(
-    "clash.swap.two-names", SPEC, "Two devices swap their names on the way: the first takes the other's.", source=MOVE
+    "clash.swap.two-names",
+    SPEC,
+    "Two devices moved one after the other, each to the other's name, both get it.",
+    source=MOVE,
 )
 def swap(world: World) -> Value:
     first, second = world.source.device(b"eth1"), world.source.device(b"eth2")
@@ -214,7 +274,12 @@ def swap(world: World) -> Value:
     return {"errors": errors, "devices": [world.place(first), world.place(second)]}
 
 
-@probe("clash.swap.one-datagram", ABI, "The same with both moves in one datagram.", source=MOVE)
+@probe(
+    "clash.swap.one-datagram",
+    ABI,
+    "Two devices moved in one datagram, each to the other's name, both get it.",
+    source=MOVE,
+)
 def swap_batch(world: World) -> Value:
     first, second = world.source.device(b"eth1"), world.source.device(b"eth2")
     fd = ns_fd(world.target.fd)
@@ -226,7 +291,7 @@ def swap_batch(world: World) -> Value:
 @probe(
     "clash.twice.same-name",
     SPEC,
-    "Two devices ask for one name: the second is in the target under its own.",
+    "Of two devices moved to one name, the second is in the target under its old name.",
     source=MOVE,
 )
 def twice(world: World) -> Value:
@@ -235,14 +300,19 @@ def twice(world: World) -> Value:
     return {"errors": errors, "devices": [world.place(first), world.place(second)]}
 
 
-@probe("clash.twice.template", SPEC, "Two devices ask for one template: they get 0 and 1.", source=SOURCE)
+@probe("clash.twice.template", SPEC, "Two devices moved with one template get the numbers 0 and 1.", source=SOURCE)
 def twice_template(world: World) -> Value:
     first, second = world.source.device(b"eth1"), world.source.device(b"eth2")
     errors = [move(world, first, b"net%d").error, move(world, second, b"net%d").error]
     return {"errors": errors, "devices": [world.place(first), world.place(second)]}
 
 
-@probe("clash.back.old-name-taken", SPEC, "A device that comes back to a name that was taken meanwhile.", source=MOVE)
+@probe(
+    "clash.back.old-name-taken",
+    SPEC,
+    "A device stays in the target if its name has been taken in the source meanwhile.",
+    source=MOVE,
+)
 def back(world: World) -> Value:
     device = world.source.device(b"eth1")
     move(world, device)
@@ -254,7 +324,12 @@ def back(world: World) -> Value:
     return {"refused": reply.error != OK, "device": world.place(device)}
 
 
-@probe("clash.addresses.after-an-error", SPEC, "After a clash that moved it, its addresses are gone.", source=MOVE)
+@probe(
+    "clash.addresses.after-an-error",
+    SPEC,
+    "A clash that leaves the device in the target drops its addresses.",
+    source=MOVE,
+)
 def addresses(world: World) -> Value:
     device = world.source.device(b"eth1")
     world.source.must(requests.address(device.ifindex, "192.0.2.1/24"))

@@ -1,4 +1,4 @@
-"""A network namespace dies: what keeps it alive, what becomes of devices there and elsewhere, and who is told."""
+"""The end of a network namespace: what keeps it alive, what happens to devices, and which notifications are sent."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ TRIES = 40
 
 
 def let_go(world: World, name: str) -> None:
-    """Gives up all that this process has of a namespace. If that was all, it dies, a little later."""
+    """Closes this process's references to a namespace. If they were the last ones, it dies a little later."""
     world.namespaces.pop(name).close()
 
 
 def gone(message: wire.Message, name: bytes) -> bool:
-    """Whether this is RTM_DELLINK of a device, and not of its IPv6 or bridge side."""
+    """Whether this is RTM_DELLINK of a device itself, not of AF_INET6 or AF_BRIDGE."""
     return message.type == uapi.RTM_DELLINK and message.body[0] == 0 and wire.Link(message.body).name == name
 
 
 def with_peer(world: World, name: str, ifname: bytes = b"eth1") -> Namespace:
-    """A namespace with a veth; the peer in the source, `p-` and its name, goes when that dies."""
+    """A namespace with a veth; its peer in the source, `p-` and the name, is deleted when the namespace dies."""
     namespace = world.namespace(name)
     device = world.source.make(b"veth", ifname)
     world.source.must(set_link(device.ifindex, requests.ns_fd(namespace.fd)))
@@ -43,7 +43,7 @@ def with_peer(world: World, name: str, ifname: bytes = b"eth1") -> Namespace:
 
 
 def dies(world: World, name: str, *groups: int, ifname: bytes = b"eth1") -> list[wire.Message]:
-    """Lets go of a namespace with a peer, and waits for the peer's end: what the source is told up to that."""
+    """Lets go of a namespace with a peer; the source's notifications up to the peer's deletion."""
     listener = world.source.listener(LINK, *groups)
     let_go(world, name)
     found = listener.until(lambda m: gone(m, b"p-" + ifname))
@@ -54,7 +54,7 @@ def dies(world: World, name: str, *groups: int, ifname: bytes = b"eth1") -> list
 # ---- devices ----
 
 
-@probe("death.device.{}", SPEC, "A {} that was moved in (a bridge: made there) does not come back.",
+@probe("death.device.{}", SPEC, "Devices of the kind {} are deleted with their namespace.",
        source=EXIT, needs=("{}",),
        cases={kind: (kind.encode(),) for kind in ("ifb", "dummy", "veth", "bridge", "vxlan", "macvlan")})  # fmt: skip
 def virtual_device(world: World, kind: bytes) -> Value:
@@ -70,7 +70,7 @@ def virtual_device(world: World, kind: bytes) -> Value:
     return world.place(device)
 
 
-@probe("death.veth.peer", SPEC, "The peer of a veth that dies with its namespace: what the peer's namespace is told.",
+@probe("death.veth.peer", SPEC, "The peer of a veth that dies with its namespace is deleted, with RTM_DELLINK.",
        source="drivers/net/veth.c, veth_dellink")  # fmt: skip
 def veth_peer(world: World) -> Value:
     with_peer(world, "dying")
@@ -78,7 +78,8 @@ def veth_peer(world: World) -> Value:
     return {"told": found, "peer": "there" if world.source.link(b"p-eth1") else "gone"}
 
 
-@probe("death.veth.link-netnsid", ABI, "RTM_DELLINK of that peer: where it says that the other end is.",
+@probe("death.veth.link-netnsid", ABI,
+       "RTM_DELLINK for the peer of a veth that died with its namespace has no IFLA_LINK_NETNSID.",
        source="net/core/rtnetlink.c, rtnl_fill_link_netnsid")  # fmt: skip
 def veth_netnsid(world: World) -> Value:
     with_peer(world, "dying")
@@ -90,7 +91,8 @@ def veth_netnsid(world: World) -> Value:
 UPPERS = {"macvlan": b"", "macvtap": b"", "ipvlan": b"", "vlan": wire.attr(1, b"\7\0")}  # IFLA_VLAN_ID
 
 
-@probe("death.lower.{}", SPEC, "A {} whose lower device dies in another namespace: it goes, too, and that is told.",
+@probe("death.lower.{}", SPEC,
+       "Devices of the kind {} are deleted, with RTM_DELLINK, when their lower device dies elsewhere.",
        source="net/core/dev.c, unregister_netdevice_many; drivers/net/macvlan.c, macvlan_device_event", needs=("{}",),
        cases={kind: (kind.encode(), data) for kind, data in UPPERS.items()})  # fmt: skip
 def lower(world: World, kind: bytes, data: bytes) -> Value:
@@ -105,7 +107,8 @@ def lower(world: World, kind: bytes, data: bytes) -> Value:
     return {"told": kinds(found)[-1], "upper": "there" if world.target.link(b"upper") else "gone"}
 
 
-@probe("death.upper.{}", SPEC, "The lower device of a {} that dies in another namespace stays as it is.",
+@probe("death.upper.{}", SPEC,
+       "A lower device stays as it is when a device of the kind {} on it dies with another namespace.",
        source=EXIT, needs=("{}",),
        cases={kind: (kind.encode(), data) for kind, data in UPPERS.items()})  # fmt: skip
 def upper(world: World, kind: bytes, data: bytes) -> Value:
@@ -118,7 +121,7 @@ def upper(world: World, kind: bytes, data: bytes) -> Value:
     return world.place(below)
 
 
-# ---- what keeps it alive ----
+# ---- references that keep a namespace alive ----
 
 
 Keeper = Callable[[World, Namespace], Callable[[], object]]
@@ -144,14 +147,14 @@ def by_file(path: str) -> Keeper:
     def keep(world: World, namespace: Namespace) -> Callable[[], object]:
         del world
         with namespace.entered():
-            file = open(path, encoding="ascii")  # noqa: SIM115  # its being open is the question
+            file = open(path, encoding="ascii")  # noqa: SIM115  # the probe is about a file that stays open
         return file.close
 
     return keep
 
 
 def in_a_child(world: World, prepare: Callable[[], object]) -> Callable[[], object]:
-    """A child with mounts of its own prepares, and waits until it is ended. It has no descriptor of a namespace."""
+    """Forks a child that prepares in a mount namespace of its own and waits, without descriptors of namespaces."""
 
     def work(write: int) -> None:
         system.unshare(system.CLONE_NEWNS)
@@ -200,24 +203,24 @@ def by_sysfs(world: World, namespace: Namespace) -> Callable[[], object]:
 
 
 KEEPERS: dict[str, tuple[str, Keeper]] = {
-    "descriptor": ("an open descriptor", by_fd),
-    "bind-mount": ("a bind mount", by_bind_mount),
-    "process": ("a process in it", by_process),
-    "udp-socket": ("a UDP socket", by_socket((socket.AF_INET, socket.SOCK_DGRAM))),
-    "netlink-socket": ("a netlink socket", by_socket((socket.AF_NETLINK, socket.SOCK_RAW))),
-    "unix-socket": ("a UNIX socket", by_socket((socket.AF_UNIX, socket.SOCK_STREAM))),
-    "proc-file": ("an open file of /proc/net", by_file("/proc/thread-self/net/dev")),
-    "sysctl-file": ("an open file of /proc/sys/net", by_file("/proc/sys/net/ipv4/conf/lo/forwarding")),
-    "sysfs-mount": ("a mount of sysfs", by_sysfs),
+    "descriptor": ("An open descriptor keeps", by_fd),
+    "bind-mount": ("A bind mount keeps", by_bind_mount),
+    "process": ("A process in it keeps", by_process),
+    "udp-socket": ("A UDP socket keeps", by_socket((socket.AF_INET, socket.SOCK_DGRAM))),
+    "netlink-socket": ("A netlink socket keeps", by_socket((socket.AF_NETLINK, socket.SOCK_RAW))),
+    "unix-socket": ("A UNIX socket keeps", by_socket((socket.AF_UNIX, socket.SOCK_STREAM))),
+    "proc-file": ("An open file of /proc/net keeps", by_file("/proc/thread-self/net/dev")),
+    "sysctl-file": ("An open file of /proc/sys/net does not keep", by_file("/proc/sys/net/ipv4/conf/lo/forwarding")),
+    "sysfs-mount": ("A mount of sysfs does not keep", by_sysfs),
 }
 
 
-@probe("death.kept-by.{}", ABI, "Whether a namespace that nothing else holds is kept alive by {}.", source=REFERENCES,
+@probe("death.kept-by.{}", ABI, "{} a namespace alive that nothing else holds.", source=REFERENCES,
        cases={name: (keep,) for name, (_, keep) in KEEPERS.items()},
        texts={name: text for name, (text, _) in KEEPERS.items()},
        kinds={"descriptor": SPEC, "bind-mount": SPEC, "process": SPEC})  # fmt: skip
 def kept_by(world: World, keep: Keeper) -> Value:
-    """A second namespace is let go of later. When it has died, the first one had all the time that it needed."""
+    """Lets go of a second namespace later: when that has died, the first has had time to die."""
     let = keep(world, with_peer(world, "dying"))
     with_peer(world, "canary", b"canary")
     try:
@@ -236,7 +239,8 @@ def kept_by(world: World, keep: Keeper) -> Value:
 # ---- ids ----
 
 
-@probe("death.nsid.told", ABI, "Who has an id for a namespace that dies is told (RTM_DELNSID), before its devices go.",
+@probe("death.nsid.told", ABI,
+       "A namespace with an id for one that dies gets RTM_DELNSID, before RTM_DELLINK of the devices.",
        source=CLEANUP)  # fmt: skip
 def nsid_told(world: World) -> Value:
     with_peer(world, "dying")
@@ -244,7 +248,7 @@ def nsid_told(world: World) -> Value:
 
 
 def dies_with_id(world: World, name: str, nsid: int = -1) -> int:
-    """The same for a namespace without a device: the source has an id for it, which is told as gone. Returns that."""
+    """Lets go of a namespace without devices, and waits until its id in the source, which it returns, is gone."""
     world.source.must(new_nsid(world.namespace(name).fd, nsid))
     found = nsid_of(world.source, world.namespaces[name].fd)
     listener = world.source.listener(NSID_GROUP)
@@ -254,21 +258,22 @@ def dies_with_id(world: World, name: str, nsid: int = -1) -> int:
     return found
 
 
-@probe("death.nsid.reused", ABI, "After that, the id is free, and is given to the next one.", source=CLEANUP)
+@probe("death.nsid.reused", ABI, "The id of a namespace that died is given to the next one.", source=CLEANUP)
 def nsid_reused(world: World) -> Value:
     before = dies_with_id(world, "dying")
     world.source.must(new_nsid(world.target.fd, -1))
     return nsid_of(world.source, world.target.fd) == before
 
 
-@probe("death.nsid.move", ABI, "A move to the id of a namespace that died.", source=CLEANUP)
+@probe("death.nsid.move", ABI, "A move to the id of a namespace that died is refused with EINVAL.", source=CLEANUP)
 def nsid_move(world: World) -> Value:
     device = world.source.device(b"x")
     nsid = dies_with_id(world, "dying", 7)
     return world.outcome(device, world.source.request(set_link(device.ifindex, target_nsid(nsid))))
 
 
-@probe("death.all-nsid", ABI, "What a listener to all namespaces hears of the death of one that has an id.",
+@probe("death.all-nsid", ABI,
+       "With NETLINK_LISTEN_ALL_NSID, the death of a namespace with an id sends no RTM_DELLINK from there.",
        source="net/netlink/af_netlink.c, do_one_broadcast")  # fmt: skip
 def all_nsid(world: World) -> Value:
     with_peer(world, "dying")
@@ -280,7 +285,7 @@ def all_nsid(world: World) -> Value:
 # ---- identity ----
 
 
-@probe("death.inode.reused", ABI, "Namespaces are made and die in a row: one has the inode of another.",
+@probe("death.inode.reused", ABI, "A new namespace may get the inode number of one that died.",
        source="fs/proc/generic.c, proc_alloc_inum")  # fmt: skip
 def inode_reused(world: World) -> Value:
     seen: set[int] = set()
@@ -293,7 +298,8 @@ def inode_reused(world: World) -> Value:
     return False
 
 
-@probe("death.cookie.unique", VARIES, "Six are made and die in a row: how many SO_NETNS_COOKIE they have.",
+@probe("death.cookie.unique", VARIES,
+       "The number of different SO_NETNS_COOKIE among six namespaces, each made after the death of the last.",
        source="net/core/net_namespace.c, net_gen_cookie")  # fmt: skip
 def cookie_unique(world: World) -> Value:
     seen = set()

@@ -1,4 +1,4 @@
-"""Dumps and look-ups: their order, changes in the middle, strict checking, filters, and other namespaces by id."""
+"""Dumps: their order, changes while they are read, strict checking, and filters."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ADDRESSES = "net/ipv4/devinet.c, inet_dump_ifaddr; net/ipv6/addrconf.c, inet6_du
 FILTERED = 0x20  # NLM_F_DUMP_FILTERED, linux/netlink.h
 STRICT = uapi.NETLINK_GET_STRICT_CHK
 NODAD = uapi.IFA_F_NODAD
-FIRST_DATAGRAM = 8192  # as much as the kernel puts into one, unless it is offered more room
+FIRST_DATAGRAM = 8192  # the kernel's limit for the first datagram of a dump
 
 
 def ask(world: World, message: bytes, *options: int, namespace: Namespace | None = None) -> list[wire.Message]:
-    """Sends one request and reads all that comes of it."""
+    """Sends one request and reads all answers."""
     with Raw((namespace or world.source).fd, *options) as raw:
         raw.send(message)
         return raw.messages()
@@ -32,7 +32,7 @@ def names(messages: list[wire.Message]) -> list[str]:
 
 
 def refusal(messages: list[wire.Message]) -> str:
-    """The error that ended it: of an NLMSG_ERROR, or in the NLMSG_DONE of a dump."""
+    """The error in an NLMSG_ERROR, or in the NLMSG_DONE of a dump."""
     for message in messages:
         if message.type == uapi.NLMSG_ERROR:
             return reply_of(message.padded()).error
@@ -54,7 +54,8 @@ def addresses(messages: list[wire.Message]) -> list[str]:
 # ---- order ----
 
 
-@probe("dumps.order.links", ABI, "Devices come in the order of their ifindex, whatever was made, moved or named when.",
+@probe("dumps.order.links", ABI,
+       "Devices are dumped in the order of their ifindex, whenever they were made, moved or named.",
        source=LINKS)  # fmt: skip
 def order_links(world: World) -> Value:
     device = world.target.device(b"came-later")
@@ -66,7 +67,7 @@ def order_links(world: World) -> Value:
     return numbers == sorted(numbers)
 
 
-@probe("dumps.order.ipv4", SPEC, "IPv4 addresses come in the order in which they were added, secondaries last.",
+@probe("dumps.order.ipv4", SPEC, "IPv4 addresses are dumped in the order in which they were added, secondaries last.",
        source="net/ipv4/devinet.c, __inet_insert_ifa")  # fmt: skip
 def order_v4(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -75,7 +76,7 @@ def order_v4(world: World) -> Value:
     return addresses(world.source.dump(uapi.RTM_GETADDR, uapi.AF_INET))
 
 
-@probe("dumps.order.ipv4-scope", SPEC, "Among IPv4 primaries, those of a narrower scope come first.",
+@probe("dumps.order.ipv4-scope", SPEC, "IPv4 primaries of a narrower scope are dumped first.",
        source="net/ipv4/devinet.c, __inet_insert_ifa")  # fmt: skip
 def order_v4_scope(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -84,7 +85,7 @@ def order_v4_scope(world: World) -> Value:
     return addresses(world.source.dump(uapi.RTM_GETADDR, uapi.AF_INET))
 
 
-@probe("dumps.order.ipv6", SPEC, "IPv6 addresses of one scope come newest first; wider scopes before narrower ones.",
+@probe("dumps.order.ipv6", SPEC, "IPv6 addresses are dumped by scope, wider ones first, and newest first in each.",
        source="net/ipv6/addrconf.c, ipv6_link_dev_addr")  # fmt: skip
 def order_v6(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -93,7 +94,7 @@ def order_v6(world: World) -> Value:
     return addresses(world.source.dump(uapi.RTM_GETADDR, uapi.AF_INET6))
 
 
-@probe("dumps.order.families", ABI, "A dump of the addresses of all families: IPv4 of all devices, then IPv6.",
+@probe("dumps.order.families", ABI, "A dump of the addresses of all families has IPv4 of all devices, then IPv6.",
        source="net/core/rtnetlink.c, rtnl_dump_all")  # fmt: skip
 def order_families(world: World) -> Value:
     for name, last in ((b"eth1", 1), (b"eth2", 2)):
@@ -104,11 +105,11 @@ def order_families(world: World) -> Value:
     return [f"{'4' if m.body[0] == 2 else '6'} {last}" for m, last in zip(found, addresses(found), strict=True)]
 
 
-# ---- a change in the middle ----
+# ---- a change during a dump ----
 
 
 def many(namespace: Namespace, count: int = 5) -> list[int]:
-    """Devices d0, d1, ..., of which each needs a datagram of its own: alternative names make their messages long."""
+    """Devices d0, d1, ...; alternative names make each message fill a datagram."""
     found = []
     for number in range(count):
         device = namespace.device(b"d%d" % number)
@@ -118,10 +119,10 @@ def many(namespace: Namespace, count: int = 5) -> list[int]:
 
 
 def interrupted(world: World, message: bytes, change: Callable[[], object]) -> Value:
-    """Reads one datagram of a dump, makes a change, reads the rest. Which flag, and on which messages."""
+    """Reads one datagram of a dump, makes a change, reads the rest: which messages have NLM_F_DUMP_INTR."""
     with Raw(world.source.fd) as raw:
         raw.send(message)
-        first = raw.socket.recv(FIRST_DATAGRAM)  # the kernel has the second one ready then
+        first = raw.socket.recv(FIRST_DATAGRAM)  # the kernel has prepared the second one by then
         change()
         rest = raw.messages()
     flag = uapi.NLM_F_DUMP_INTR
@@ -140,24 +141,36 @@ CHANGES: dict[str, Callable[[World, list[int]], object]] = {
     "an-address": lambda w, found: w.source.must(address(found[-1], "10.0.0.1/24")),
     "another-namespace": lambda w, _: w.target.device(b"other"),
 }
+CHANGE_TEXTS = {
+    "nothing": "has no NLM_F_DUMP_INTR without a change",
+    "a-rename": "has no NLM_F_DUMP_INTR after a rename",
+    "a-new-device": "has NLM_F_DUMP_INTR, but not on NLMSG_DONE, after a new device",
+    "a-move-away": "has NLM_F_DUMP_INTR, but not on NLMSG_DONE, after a move",
+    "a-move-of-one-told": "has NLM_F_DUMP_INTR, but not on NLMSG_DONE, after a move of a device that was dumped",
+    "an-address": "has no NLM_F_DUMP_INTR after a new address",
+    "another-namespace": "has no NLM_F_DUMP_INTR after a new device in another namespace",
+}
 
 
-@probe("dumps.interrupted.links.{}", ABI, "NLM_F_DUMP_INTR in a dump of devices, after this in the middle: {}.",
+@probe("dumps.interrupted.links.{}", ABI, "A dump of devices {}.",
        source=LINKS + "; include/net/netlink.h, nl_dump_check_consistent",
-       cases={name: (change,) for name, change in CHANGES.items()})  # fmt: skip
+       cases={name: (change,) for name, change in CHANGES.items()}, texts=CHANGE_TEXTS)  # fmt: skip
 def interrupted_links(world: World, change: Callable[[World, list[int]], object]) -> Value:
     found = many(world.source)
-    world.namespace("target")  # is made before the dump begins
+    world.namespace("target")  # before the dump begins
     return interrupted(world, requests.dump(uapi.RTM_GETLINK), lambda: change(world, found))
 
 
-@probe("dumps.interrupted.addresses.{}", ABI, "The same in a dump of addresses: {}.", source=ADDRESSES,
+@probe("dumps.interrupted.addresses.{}", ABI, "A dump of addresses has {}.", source=ADDRESSES,
        cases={"ipv4-added": (uapi.AF_INET, "10.9.0.1/24"), "ipv6-added": (uapi.AF_INET6, "2001:db8:9::1/64"),
-              "other-family": (uapi.AF_INET, "2001:db8:9::1/64")})  # fmt: skip
+              "other-family": (uapi.AF_INET, "2001:db8:9::1/64")},
+       texts={"ipv4-added": "NLM_F_DUMP_INTR, but not on NLMSG_DONE, after a new IPv4 address",
+              "ipv6-added": "NLM_F_DUMP_INTR, but not on NLMSG_DONE, after a new IPv6 address",
+              "other-family": "no NLM_F_DUMP_INTR after a new address of the other family"})  # fmt: skip
 def interrupted_addresses(world: World, family: int, added: str) -> Value:
     found = [world.source.device(b"d%d" % number).ifindex for number in range(4)]
     is_v4, flags = family == uapi.AF_INET, uapi.NLM_F_REQUEST | uapi.NLM_F_CREATE
-    for ifindex in found:  # 25 KiB in all, and so four datagrams
+    for ifindex in found:  # 25 KiB: four datagrams
         texts = [f"10.{ifindex}.{n}.1/24" if is_v4 else f"2001:db8::{ifindex}:{n}/128" for n in range(80)]
         each = [address(ifindex, text, flags=0 if is_v4 else NODAD) for text in texts]
         world.source.must(b"".join([*[flagged(m, flags) for m in each[:-1]], each[-1]]))
@@ -165,7 +178,7 @@ def interrupted_addresses(world: World, family: int, added: str) -> Value:
     return interrupted(world, message, lambda: world.source.must(address(found[-1], added)))
 
 
-@probe("dumps.interrupted.moved-away", SPEC, "Whether a device that moves away during a dump is in the rest of it.",
+@probe("dumps.interrupted.moved-away", SPEC, "A device that moves away during a dump is missing from the rest of it.",
        source=LINKS)  # fmt: skip
 def interrupted_moved(world: World) -> Value:
     found = many(world.source)
@@ -204,29 +217,42 @@ LINK_DUMPS: dict[str, Callable[[World], bytes]] = {
     "short-header": lambda _: wire.message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, bytes(4)),
     "junk-behind": lambda _: link_dump(b"\1\0"),
 }
+LINK_DUMP_TEXTS = {
+    "ifindex": "ignores ifi_index, and is refused with EINVAL by strict checking",
+    "name": "ignores IFLA_IFNAME, and is refused with EINVAL by strict checking",
+    "kind": "is filtered by IFLA_INFO_KIND",
+    "unknown-kind": "is not filtered by an unknown IFLA_INFO_KIND",
+    "master": "is filtered by IFLA_MASTER",
+    "short-header": "may have a header that is too short, and is refused with EINVAL by strict checking",
+    "junk-behind": "ignores bytes that are no attribute, and is refused with EINVAL by strict checking",
+}
 
 
-@probe("dumps.links.{}", ABI, "A dump of devices with this filter, without strict checking and with it: {}.",
+@probe("dumps.links.{}", ABI, "A dump of devices {}.",
        source="net/core/rtnetlink.c, rtnl_valid_dump_ifinfo_req",
-       cases={name: (build,) for name, build in LINK_DUMPS.items()})  # fmt: skip
+       cases={name: (build,) for name, build in LINK_DUMPS.items()}, texts=LINK_DUMP_TEXTS)  # fmt: skip
 def link_filter(world: World, build: Callable[[World], bytes]) -> Value:
     message = build(world)
     every = len(world.source.links())
     found: dict[str, Value] = {}
     for text, options in (("lax", ()), ("strict", (STRICT,))):
-        told = ask(world, message, *options)
-        count = len(names(told))
-        flagged_ = any(m.flags & FILTERED for m in told)
-        found[text] = [refusal(told), "all" if count == every else count, "filtered" if flagged_ else "-"]
+        answers = ask(world, message, *options)
+        count = len(names(answers))
+        flagged_ = any(m.flags & FILTERED for m in answers)
+        found[text] = [refusal(answers), "all" if count == every else count, "filtered" if flagged_ else "-"]
     return found
 
 
 ADDRESS_DUMPS = {"ifindex": "eth1", "unknown-ifindex": "", "prefixlen": "/24"}
 
 
-@probe("dumps.addresses.{}", ABI, "A dump of IPv4 addresses with this filter, without strict checking and with it: {}.",
+@probe("dumps.addresses.{}", ABI,
+       "A dump of IPv4 addresses with strict checking {}; without it, the filter is ignored.",
        source="net/ipv4/devinet.c, inet_valid_dump_ifaddr_req",
-       cases={name: (what,) for name, what in ADDRESS_DUMPS.items()}, kinds={"ifindex": SPEC})  # fmt: skip
+       cases={name: (what,) for name, what in ADDRESS_DUMPS.items()}, kinds={"ifindex": SPEC},
+       texts={"ifindex": "is filtered by ifa_index",
+              "unknown-ifindex": "fails with ENODEV for the ifa_index of no device",
+              "prefixlen": "is refused with EINVAL for ifa_prefixlen"})  # fmt: skip
 def address_filter(world: World, what: str) -> Value:
     first, second = world.source.device(b"eth1"), world.source.device(b"eth2")
     world.source.must(address(first.ifindex, "10.0.0.1/24"))
@@ -236,13 +262,13 @@ def address_filter(world: World, what: str) -> Value:
     message = wire.message(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, body)
     found: dict[str, Value] = {}
     for text, options in (("lax", ()), ("strict", (STRICT,))):
-        told = ask(world, message, *options)
-        flagged_ = any(m.flags & FILTERED for m in told)
-        found[text] = [refusal(told), addresses(told), "filtered" if flagged_ else "-"]
+        answers = ask(world, message, *options)
+        flagged_ = any(m.flags & FILTERED for m in answers)
+        found[text] = [refusal(answers), addresses(answers), "filtered" if flagged_ else "-"]
     return found
 
 
-@probe("dumps.routes.oif", ABI, "A dump of IPv4 routes with RTA_OIF, without strict checking and with it: how many.",
+@probe("dumps.routes.oif", ABI, "A dump of IPv4 routes is filtered by RTA_OIF with strict checking only.",
        source="net/ipv4/fib_frontend.c, ip_valid_fib_dump_req")  # fmt: skip
 def route_filter(world: World) -> Value:
     indexes = []
@@ -255,6 +281,6 @@ def route_filter(world: World) -> Value:
     message = wire.message(uapi.RTM_GETROUTE, uapi.NLM_F_DUMP, body)
     found: dict[str, Value] = {}
     for text, options in (("lax", ()), ("strict", (STRICT,))):
-        told = ask(world, message, *options)
-        found[text] = [refusal(told), len([m for m in told if m.type == uapi.RTM_NEWROUTE])]
+        answers = ask(world, message, *options)
+        found[text] = [refusal(answers), len([m for m in answers if m.type == uapi.RTM_NEWROUTE])]
     return found

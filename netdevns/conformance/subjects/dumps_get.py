@@ -1,4 +1,4 @@
-"""Look-ups of one device, other namespaces by their id, what is in an answer, and how large answers are."""
+"""Look-ups of one device, other namespaces by id, the contents of an answer, and its size."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def get(attrs: bytes = b"", ifindex: int = 0, flags: int = 0, change: int = 0) -
 
 
 def looked_up(world: World, message: bytes, *options: int) -> Value:
-    """The name of the device that is found, or the refusal."""
-    told = ask(world, message, *options)
-    return (names(told) or [refusal(told)])[0]
+    """The name of the device that is found, or the error."""
+    answers = ask(world, message, *options)
+    return (names(answers) or [refusal(answers)])[0]
 
 
 ALT = b"a-much-longer-alternative-name"
@@ -43,10 +43,22 @@ KEYS: dict[str, Callable[[int], bytes]] = {
     "unknown-name": lambda _: get(named(b"nobody")),
     "negative-ifindex": lambda _: get(ifindex=-1),
 }
+KEY_TEXTS = {
+    "ifindex": "finds a device by ifi_index",
+    "name": "finds a device by IFLA_IFNAME",
+    "altname-as-name": "finds a device by an alternative name in IFLA_IFNAME",
+    "altname": "finds a device by IFLA_ALT_IFNAME",
+    "name-as-altname": "finds a device by its name in IFLA_ALT_IFNAME",
+    "ifindex-and-other-name": "with an ifi_index ignores IFLA_IFNAME",
+    "nothing": "without ifi_index and name is refused with EINVAL",
+    "unknown-ifindex": "fails with ENODEV for an ifi_index that no device has",
+    "unknown-name": "fails with ENODEV for a name that no device has",
+    "negative-ifindex": "is refused with EINVAL for a negative ifi_index",
+}
 
 
-@probe("dumps.get.{}", ABI, "RTM_GETLINK of a device with alternative names, by {}: what is found.", source=GET,
-       cases={name: (key,) for name, key in KEYS.items()}, kinds={"ifindex": SPEC})  # fmt: skip
+@probe("dumps.get.{}", ABI, "RTM_GETLINK {}.", source=GET,
+       cases={name: (key,) for name, key in KEYS.items()}, texts=KEY_TEXTS, kinds={"ifindex": SPEC})  # fmt: skip
 def get_by(world: World, key: Callable[[int], bytes]) -> Value:
     device = world.source.device(b"eth1")
     world.source.must(requests.altnames(device.ifindex, [b"other", ALT]))
@@ -61,25 +73,29 @@ STRICT_GETS: dict[str, Callable[[int], bytes]] = {
 }
 
 
-@probe("dumps.get-strict.{}", ABI, "RTM_GETLINK with this besides the ifindex, without strict checking and with: {}.",
+@probe("dumps.get-strict.{}", ABI, "RTM_GETLINK with strict checking {}.",
        source="net/core/rtnetlink.c, rtnl_valid_getlink_req",
-       cases={name: (build,) for name, build in STRICT_GETS.items()})  # fmt: skip
+       cases={name: (build,) for name, build in STRICT_GETS.items()},
+       texts={"flags": "is refused with EINVAL for ifi_flags",
+              "change": "is refused with EINVAL for ifi_change",
+              "other-attribute": "is refused with EINVAL for IFLA_MTU",
+              "ext-mask": "accepts IFLA_EXT_MASK"})  # fmt: skip
 def get_strict(world: World, build: Callable[[int], bytes]) -> Value:
     message = build(world.source.device(b"eth1").ifindex)
     return {"lax": looked_up(world, message), "strict": looked_up(world, message, STRICT)}
 
 
-@probe("dumps.get.with-ack", ABI, "RTM_GETLINK with NLM_F_ACK: the answer, and then an ack.", source=GET)
+@probe("dumps.get.with-ack", ABI, "RTM_GETLINK with NLM_F_ACK is answered with RTM_NEWLINK, then an ack.", source=GET)
 def get_ack(world: World) -> Value:
     device = world.source.device(b"eth1")
-    told = ask(world, flagged(get(ifindex=device.ifindex), uapi.NLM_F_REQUEST | uapi.NLM_F_ACK))
-    return [m.type for m in told]
+    answers = ask(world, flagged(get(ifindex=device.ifindex), uapi.NLM_F_REQUEST | uapi.NLM_F_ACK))
+    return [m.type for m in answers]
 
 
-# ---- what is in an answer ----
+# ---- the contents of an answer ----
 
 
-@probe("dumps.ext-mask.skip-stats", VARIES, "Which statistics RTEXT_FILTER_SKIP_STATS leaves out.",
+@probe("dumps.ext-mask.skip-stats", VARIES, "The statistics that RTEXT_FILTER_SKIP_STATS leaves out of RTM_NEWLINK.",
        source="net/core/rtnetlink.c, rtnl_fill_ifinfo; net/ipv6/addrconf.c, inet6_fill_ifla6_attrs")  # fmt: skip
 def skip_stats(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -94,7 +110,8 @@ def skip_stats(world: World) -> Value:
     return {"left": sorted(plain & masked), "left-out": sorted(plain - masked)}
 
 
-@probe("dumps.ext-mask.bridge-vlan", ABI, "Ports' VLANs in a dump of AF_BRIDGE, with RTEXT_FILTER_BRVLAN and without.",
+@probe("dumps.ext-mask.bridge-vlan", ABI,
+       "RTEXT_FILTER_BRVLAN adds VLANs, and the bridge itself, to a dump of AF_BRIDGE.",
        source="net/bridge/br_netlink.c, br_getlink")  # fmt: skip
 def bridge_vlan(world: World) -> Value:
     bridge = world.source.make(b"bridge", b"br0")
@@ -108,13 +125,13 @@ def bridge_vlan(world: World) -> Value:
     found: dict[str, Value] = {}
     for text, mask in (("plain", 0), ("brvlan", BRVLAN)):
         attrs = wire.attr_u32(uapi.IFLA_EXT_MASK, mask)
-        told = [m for m in ask(world, link_dump(attrs, family=uapi.AF_BRIDGE)) if m.type == uapi.RTM_NEWLINK]
-        has = [uapi.IFLA_AF_SPEC in wire.attrs(m.body, wire.IFINFOMSG.size) for m in told]
-        found[text] = {"devices": len(told), "with-vlans": sum(has)}
+        links = [m for m in ask(world, link_dump(attrs, family=uapi.AF_BRIDGE)) if m.type == uapi.RTM_NEWLINK]
+        has = [uapi.IFLA_AF_SPEC in wire.attrs(m.body, wire.IFINFOMSG.size) for m in links]
+        found[text] = {"devices": len(links), "with-vlans": sum(has)}
     return found
 
 
-@probe("dumps.datagram.look-ups", SPEC, "How many of 64 unread answers to RTM_GETLINK fit into 208 KiB.",
+@probe("dumps.datagram.look-ups", SPEC, "A receive buffer of 208 KiB holds 64 unread answers to RTM_GETLINK.",
        source="net/core/rtnetlink.c, if_nlmsg_size")  # fmt: skip
 def look_ups(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -124,11 +141,13 @@ def look_ups(world: World) -> Value:
         return len(raw.messages())
 
 
-@probe("dumps.datagram.room-{}", ABI, "How large a dump's datagrams are in KiB, read with room for {}.",
+@probe("dumps.datagram.room-{}", ABI, "Read with room for {}, after a first one of 8 KiB at most.",
        source="net/netlink/af_netlink.c, netlink_dump and netlink_recvmsg",
-       cases={"8": (8 << 10,), "32": (32 << 10,), "128": (128 << 10,)})  # fmt: skip
+       cases={"8": (8 << 10,), "32": (32 << 10,), "128": (128 << 10,)},
+       texts={"8": "8 KiB, a dump's datagrams have up to 8 KiB", "32": "32 KiB, a dump's datagrams have up to 32 KiB",
+              "128": "128 KiB, a dump's datagrams have up to 32 KiB"})  # fmt: skip
 def datagram_room(world: World, room: int) -> Value:
-    """The first one is made before the kernel knows how much room there is; later ones are short of their size."""
+    """The kernel makes the first datagram before it knows the room; the size of later ones is rounded up to KiB."""
     ifindex = world.source.device(b"eth1").ifindex
     for high in range(8):
         each = [address(ifindex, f"10.{high}.{low}.1/24") for low in range(200)]
@@ -142,7 +161,8 @@ def datagram_room(world: World, room: int) -> Value:
     return {"first-up-to-8": sizes[0] <= 8, "largest": max(sizes)}
 
 
-@probe("dumps.datagram.cut", ABI, "A dump that is read into too little room loses what is cut off, and says MSG_TRUNC.",
+@probe("dumps.datagram.cut", ABI,
+       "A dump read into a short buffer is truncated (MSG_TRUNC), and loses what was cut off.",
        source="net/netlink/af_netlink.c, netlink_recvmsg")  # fmt: skip
 def datagram_cut(world: World) -> Value:
     with Raw(world.source.fd) as raw:
@@ -166,25 +186,30 @@ def with_target(world: World) -> None:
     world.source.must(new_nsid(world.target.fd, 7))
 
 
-@probe("dumps.nsid.links", ABI, "IFLA_TARGET_NETNSID in a dump of devices: those of the other namespace.",
+@probe("dumps.nsid.links", ABI,
+       "IFLA_TARGET_NETNSID in a dump of devices selects that namespace, and is in each answer.",
        source=RTNL_NSID)  # fmt: skip
 def nsid_links(world: World) -> Value:
     with_target(world)
-    told = ask(world, link_dump(target_id(7)), STRICT)
-    has_id = [IFLA_TARGET_NETNSID in wire.attrs(m.body, wire.IFINFOMSG.size) for m in told if m.type == 16]
-    filtered = any(m.flags & FILTERED for m in told)
-    return {"there": "there" in names(told), "here": "here" in names(told), "id-in-each": all(has_id), "flag": filtered}
+    answers = ask(world, link_dump(target_id(7)), STRICT)
+    has_id = [IFLA_TARGET_NETNSID in wire.attrs(m.body, wire.IFINFOMSG.size) for m in answers if m.type == 16]
+    filtered = any(m.flags & FILTERED for m in answers)
+    found = names(answers)
+    return {"there": "there" in found, "here": "here" in found, "id-in-each": all(has_id), "flag": filtered}
 
 
-@probe("dumps.nsid.get", ABI, "IFLA_TARGET_NETNSID in a look-up by name.", source=RTNL_NSID)
+@probe(
+    "dumps.nsid.get", ABI, "IFLA_TARGET_NETNSID in a look-up by name searches that namespace only.", source=RTNL_NSID
+)
 def nsid_get(world: World) -> Value:
     with_target(world)
     return [looked_up(world, get(named(name) + target_id(7))) for name in (b"there", b"here")]
 
 
-@probe("dumps.nsid.addresses-{}", ABI, "IFA_TARGET_NETNSID in a dump of addresses, lax and strict: {}.",
+@probe("dumps.nsid.addresses-{}", ABI,
+       "IFA_TARGET_NETNSID in a dump of addresses selects that namespace with strict checking only: {}.",
        source="net/ipv4/devinet.c, inet_valid_dump_ifaddr_req",
-       cases={"ipv4": (uapi.AF_INET,), "ipv6": (uapi.AF_INET6,)})  # fmt: skip
+       cases={"ipv4": (uapi.AF_INET,), "ipv6": (uapi.AF_INET6,)}, texts={"ipv4": "IPv4", "ipv6": "IPv6"})  # fmt: skip
 def nsid_addresses(world: World, family: int) -> Value:
     with_target(world)
     body = requests.IFADDRMSG.pack(family, 0, 0, 0, 0) + wire.attr(IFA_TARGET_NETNSID, wire.S32.pack(7))
@@ -192,17 +217,27 @@ def nsid_addresses(world: World, family: int) -> Value:
     return {"lax": addresses(ask(world, message)), "strict": addresses(ask(world, message, STRICT))}
 
 
-@probe("dumps.nsid.unknown", ABI, "An id that was never given: of a look-up, and of a dump.", source=RTNL_NSID)
+@probe(
+    "dumps.nsid.unknown",
+    ABI,
+    "An IFLA_TARGET_NETNSID that names no namespace is refused with EINVAL, in a look-up and in a dump.",
+    source=RTNL_NSID,
+)
 def nsid_unknown(world: World) -> Value:
     return [looked_up(world, get(target_id(9), ifindex=1)), refusal(ask(world, link_dump(target_id(9)), STRICT))]
 
 
-@probe("dumps.nsid.negative", ABI, "The id -1, which means none.", source=RTNL_NSID)
+@probe(
+    "dumps.nsid.negative",
+    ABI,
+    "IFLA_TARGET_NETNSID -1 is refused with EINVAL, in a look-up and in a dump.",
+    source=RTNL_NSID,
+)
 def nsid_negative(world: World) -> Value:
     return [looked_up(world, get(target_id(-1), ifindex=1)), refusal(ask(world, link_dump(target_id(-1)), STRICT))]
 
 
-@probe("dumps.nsid.dies-in-the-middle", ABI, "The other namespace dies in the middle of a dump of it.",
+@probe("dumps.nsid.dies-in-the-middle", ABI, "A dump of another namespace ends with EINVAL if that dies meanwhile.",
        source="net/core/rtnetlink.c, rtnl_dump_ifinfo (put_net)")  # fmt: skip
 def nsid_dies(world: World) -> Value:
     dying = world.namespace("dying")
@@ -215,11 +250,11 @@ def nsid_dies(world: World) -> Value:
         world.namespaces.pop("dying").close()
         listener.until(lambda m: m.type == requests.RTM_DELNSID)
         listener.raw.close()
-        told = raw.messages()
-        return {"error": refusal(told), "all": "d4" in names(told)}
+        answers = raw.messages()
+        return {"error": refusal(answers), "all": "d4" in names(answers)}
 
 
-@probe("dumps.socket-outlives-setns", SPEC, "A dump is of the namespace in which its socket was made.",
+@probe("dumps.socket-outlives-setns", SPEC, "A dump lists the namespace in which its socket was made.",
        source="net/netlink/af_netlink.c, netlink_create")  # fmt: skip
 def socket_stays(world: World) -> Value:
     world.source.device(b"here")

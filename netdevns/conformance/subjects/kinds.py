@@ -1,4 +1,4 @@
-"""Each kind of device: may it move, what is kept of its own settings, and what of its master."""
+"""Each kind of device: whether it may move, and what it keeps of its settings and of its master."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def lower(namespace: Namespace) -> Device:
 
 
 def vxlan_over(namespace: Namespace) -> Device:
-    """Its lower device is an attribute of its own, IFLA_VXLAN_LINK."""
+    """A vxlan over low0, which it names in IFLA_VXLAN_LINK."""
     data = wire.attr_u32(1, 42) + wire.attr_u32(3, lower(namespace).ifindex)
     return namespace.make(b"vxlan", b"eth1", data=data + wire.attr(15, U16.pack(socket.htons(4789))))
 
@@ -58,7 +58,7 @@ def lo(namespace: Namespace) -> Device:
 
 
 def tun_file(namespace: Namespace, name: bytes, flags: int) -> int:
-    """The descriptor of a new tun device, or of one that is there."""
+    """The descriptor of a new tun device, or of an existing one."""
     with namespace.entered():
         try:
             fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
@@ -73,7 +73,7 @@ def tun_file(namespace: Namespace, name: bytes, flags: int) -> int:
 
 
 def tun(flags: int) -> Make:
-    """A persistent one, which no process has open."""
+    """A persistent tun device, which no process has open."""
 
     def make(namespace: Namespace) -> Device:
         fd = tun_file(namespace, b"eth1", flags)
@@ -112,15 +112,27 @@ IMMOVABLE: dict[str, Make] = {
     "vrf": plain(b"vrf", wire.attr_u32(1, 99)),  # IFLA_VRF_TABLE
     "hsr": hsr,
 }
-# That have none, or are another one of a kind, or are hardly ever there.
+# Kinds without settings, variants of another kind, and rare ones.
 NO_SETTINGS = ("veth", "dummy", "ifb", "ipvlan-l3s", "tun")
-# Those of a runtime's users.
+# Kinds that users of container runtimes have.
 USUAL = dict.fromkeys(("veth", "dummy", "macvlan", "ipvlan", "vlan", "vxlan", "lo", "bridge", "bond", "team"), SPEC)
 ALL = KINDS | IMMOVABLE
+NAMES = {name: f"a {name}" for name in ALL} | {
+    "lo": "lo",
+    "ifb": "an ifb",
+    "vlan": "a VLAN",
+    "vrf": "a VRF",
+    "ipvlan": "an ipvlan",
+    "ipvlan-l3s": "an ipvlan in mode l3s",
+    "ipvtap": "an ipvtap",
+    "vxlan-over": "a vxlan over a lower device",
+    "hsr": "an HSR device",
+    **{name: f"a {name} device" for name in ("geneve", "macsec", "tun", "tap")},
+}
 
 
 def place(world: World, device: Device) -> str:
-    """As `world.place`, but of lo, which every namespace has, the one that was there."""
+    """As `world.place`, but works for lo, which every namespace has."""
     return world.place(device) if device.name != b"lo" else f"source {place_of_lo(world)}"
 
 
@@ -131,9 +143,11 @@ def place_of_lo(world: World) -> str:
 @probe(
     "kinds.move.{}",
     ABI,
-    "Whether a device of the kind {} may move.",
+    "RTM_NEWLINK {}.",
     source=MOVE,
     cases={name: (make,) for name, make in ALL.items()},
+    texts={name: f"moves {NAMES[name]}" for name in KINDS}
+    | {name: f"refuses to move {NAMES[name]} (EINVAL)" for name in IMMOVABLE},
     kinds=USUAL,
 )
 def may_move(world: World, make: Make) -> Value:
@@ -145,21 +159,24 @@ def may_move(world: World, make: Make) -> Value:
 @probe(
     "kinds.words.{}",
     VARIES,
-    "The kernel's words where a device of the kind {} may not move.",
+    "The extack text for a refused move of {}.",
     source=MOVE,
     cases={name: (ALL[name],) for name in ("lo", "bridge")},
+    texts=NAMES,
 )
 def words(world: World, make: Make) -> Value:
     return move(world, make(world.source)).said
 
 
-# netdevns asks so on kernels that do not tell IFLA_NETNS_IMMUTABLE.
+# netdevns sends this request on kernels without IFLA_NETNS_IMMUTABLE.
 @probe(
     "kinds.own-namespace.{}",
     SPEC,
-    "A move into the namespace where it is, of a device of the kind {}, tells whether it may move at all.",
-    source="net/core/dev.c, __dev_change_net_namespace: which is looked at first, whether it may or whether it has to",
+    "{}.",
+    source="net/core/dev.c, __dev_change_net_namespace: the order of its checks",
     cases={name: (ALL[name],) for name in ("veth", "macvlan", "vlan", *IMMOVABLE)},
+    texts={name: f"A move of {NAMES[name]} into its own namespace succeeds" for name in KINDS}
+    | {name: f"The errno of a move of {NAMES[name]} into its own namespace" for name in IMMOVABLE},
     kinds=dict.fromkeys(IMMOVABLE, VARIES),
 )
 def own_namespace(world: World, make: Make) -> Value:
@@ -170,9 +187,10 @@ def own_namespace(world: World, make: Make) -> Value:
 @probe(
     "kinds.immutable.{}",
     VARIES,
-    "IFLA_NETNS_IMMUTABLE of a device of the kind {}; null where it is not told.",
+    "IFLA_NETNS_IMMUTABLE of {}; null: not reported.",
     source="net/core/rtnetlink.c, rtnl_fill_ifinfo",
     cases={name: (ALL[name],) for name in ("veth", "lo", "bridge", "bond", "vrf")},
+    texts=NAMES,
 )
 def immutable(world: World, make: Make) -> Value:
     device = make(world.source)
@@ -180,7 +198,7 @@ def immutable(world: World, make: Make) -> Value:
     return None if link is None else link.immutable
 
 
-# ---- its own settings ----
+# ---- settings of a kind ----
 
 
 def info(namespace: Namespace) -> dict[int, bytes]:
@@ -192,9 +210,10 @@ def info(namespace: Namespace) -> dict[int, bytes]:
 @probe(
     "kinds.settings.{}",
     ABI,
-    "The settings of a device of the kind {} (IFLA_INFO_DATA): which are others after a move.",
+    "A move keeps the settings (IFLA_INFO_DATA) of {}.",
     source="net/core/rtnetlink.c, rtnl_link_info_fill",
     cases={name: (make,) for name, make in KINDS.items() if name not in NO_SETTINGS},
+    texts=NAMES,
     kinds=dict.fromkeys(("macvlan", "ipvlan", "vlan", "vxlan"), SPEC),
 )
 def settings(world: World, make: Make) -> Value:
@@ -210,9 +229,10 @@ def settings(world: World, make: Make) -> Value:
 @probe(
     "kinds.permanent-mac.{}",
     ABI,
-    "Whether a device of the kind {} tells a permanent MAC address, by which it could be known again.",
+    "RTM_NEWLINK of {} IFLA_PERM_ADDRESS.",
     source="net/core/rtnetlink.c, rtnl_fill_ifinfo, IFLA_PERM_ADDRESS",
     cases={name: (ALL[name],) for name in ("veth", "dummy", "ifb", "macvlan", "ipvlan", "vlan", "vxlan", "tap")},
+    texts={name: f"{NAMES[name]} has {'an' if name == 'ipvlan' else 'no'}" for name in KINDS},
 )
 def permanent_mac(world: World, make: Make) -> Value:
     return IFLA_PERM_ADDRESS in world.source.attributes(make(world.source).ifindex)
@@ -222,7 +242,7 @@ def permanent_mac(world: World, make: Make) -> Value:
 
 
 def port(world: World, make: Make) -> Device:
-    """The second veth that is a port of a master: of the first one, some masters take the MAC address."""
+    """A veth that is the second port of a master; some masters take the first port's MAC address."""
     master = make(world.source)
     for name in (b"first", b"port0"):
         device = world.source.make(b"veth", name)
@@ -238,7 +258,7 @@ PORTS = {name: (IMMOVABLE[name],) for name in ("bridge", "bond", "team", "vrf")}
 @probe(
     "kinds.port.{}",
     ABI,
-    "A port of a {}: it moves, and has no master then; the master is up as before.",
+    "A move releases a port of a {}; the master stays up.",
     source="the NETDEV_UNREGISTER of its master: br_device_event, bond_slave_netdev_event, team_device_event, "
     "vrf_device_event",
     cases=PORTS,
@@ -255,9 +275,15 @@ def port_moves(world: World, make: Make) -> Value:
 @probe(
     "kinds.port-state.{}",
     ABI,
-    "What a port of a {} had of its master: MAC address, IFF_SLAVE, promiscuity; and what of it is left after a move.",
+    "A move {}.",
     source="br_add_if, bond_enslave, team_port_add, vrf_add_slave; and their opposites",
     cases=PORTS,
+    texts={
+        "bridge": "ends the promiscuity of a bridge's port",
+        "bond": "ends IFF_SLAVE of a bond's port, and restores its own MAC address",
+        "team": "does not change the MAC address of a team's second port",
+        "vrf": "does not change MAC address, IFF_SLAVE and promiscuity of a VRF's port",
+    },
 )
 def port_state(world: World, make: Make) -> Value:
     device = port(world, make)
@@ -274,7 +300,7 @@ def of_master(namespace: Namespace, device: Device) -> Value:
     return {"own mac": link.mac == device.mac, "slave": bool(link.flags & IFF_SLAVE), "promiscuity": promiscuity}
 
 
-@probe("kinds.port.back", ABI, "A bridge's port that went and came back is not its port again.",
+@probe("kinds.port.back", ABI, "A bridge's port that moved away and came back has no master.",
        source="net/bridge/br.c, br_device_event")  # fmt: skip
 def port_back(world: World) -> Value:
     device = port(world, IMMOVABLE["bridge"])
@@ -284,10 +310,10 @@ def port_back(world: World) -> Value:
     return None if link is None else {"has a master": link.master is not None}
 
 
-# ---- tun: the process that has it open ----
+# ---- tun: processes that have it open ----
 
 
-@probe("kinds.tun.open-name", ABI, "Who has a tap open learns its new name and flags after a move (TUNGETIFF).",
+@probe("kinds.tun.open-name", ABI, "TUNGETIFF on the descriptor of an open tap reports its new name after a move.",
        source="drivers/net/tun.c, tun_get_iff")  # fmt: skip
 def tun_open(world: World) -> Value:
     fd = tun_file(world.source, b"eth1", IFF_TAP)
@@ -303,7 +329,8 @@ def tun_open(world: World) -> Value:
         os.close(fd)
 
 
-@probe("kinds.tun.open-closed", ABI, "A tap that is not persistent goes away with its last descriptor, wherever it is.",
+@probe("kinds.tun.open-closed", ABI,
+       "A tap that is not persistent is deleted with its last descriptor, even after a move.",
        source="drivers/net/tun.c, __tun_detach")  # fmt: skip
 def tun_closed(world: World) -> Value:
     fd = tun_file(world.source, b"eth1", IFF_TAP)
@@ -316,9 +343,10 @@ def tun_closed(world: World) -> Value:
 @probe(
     "kinds.tun.attach-{}",
     ABI,
-    "A persistent tap moved; who is in the {} opens its name: how many devices there are then.",
+    "Opening the name of a persistent tap that moved {}.",
     source="drivers/net/tun.c, tun_set_iff",
     cases={"target": ("target",), "source": ("source",)},
+    texts={"target": "attaches to it in the target", "source": "makes a new device in the source"},
 )
 def tun_attach(world: World, where: str) -> Value:
     device = KINDS["tap"](world.source)

@@ -1,4 +1,4 @@
-"""Devices over others, and veth pairs: what becomes of one where the other one moves."""
+"""Stacked devices and veth pairs: what happens to one device when the other one moves."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ DEFERRED_S = 0.2
 THREE = ("vlan", "macvlan", "ipvlan")
 STACKED = {name: (KINDS[name],) for name in (*THREE, "macvtap", "vxlan-over", "macsec")}
 ORDERS = (*product(THREE, ("upper", "lower")), ("vxlan-over", "upper"), ("macsec", "upper"))
-CLASSES = {**dict.fromkeys(THREE, SPEC), "macvtap": VARIES}  # 5.10 tells no IFLA_LINK_NETNSID of a macvtap
+CLASSES = {**dict.fromkeys(THREE, SPEC), "macvtap": VARIES}  # 5.10 reports no IFLA_LINK_NETNSID for a macvtap
+NAMES = {"vlan": "VLAN", "macvlan": "macvlan", "ipvlan": "ipvlan", "vxlan-over": "vxlan", "macsec": "macsec device"}
+A = {name: f"{'An' if name == 'ipvlan' else 'A'} {text}" for name, text in NAMES.items()}
 MAIN = {name: (KINDS[name],) for name in THREE}
 
 
 def stack(world: World, make: Make, up: bool = True) -> tuple[Device, Device]:
     """A lower device and one over it."""
     below = lower(world.source)
-    world.source.must(set_link(below.ifindex, up=True))  # first: it takes the VLANs that it has then along
+    world.source.must(set_link(below.ifindex, up=True))  # first: VLANs on it would be set up with it
     above = make(world.source)
     if up:
         world.source.must(set_link(above.ifindex, up=True))
@@ -35,7 +37,7 @@ def stack(world: World, make: Make, up: bool = True) -> tuple[Device, Device]:
 
 
 def must_go(world: World, device: Device, *, back: bool = False) -> None:
-    """There, or back again."""
+    """Moves a device to the target, or back."""
     here, there = (world.target, world.source) if back else (world.source, world.target)
     found = world.find(device)
     if found is None or found[0] != here.name:
@@ -46,7 +48,7 @@ def must_go(world: World, device: Device, *, back: bool = False) -> None:
 
 
 def link_of(world: World, device: Device, other: Device) -> Value:
-    """What IFLA_LINK says of another device: is it that one's ifindex, and is it elsewhere (IFLA_LINK_NETNSID)."""
+    """Whether IFLA_LINK is the other device's ifindex, and whether it is elsewhere (IFLA_LINK_NETNSID)."""
     found, target = world.find(device), world.find(other)
     if found is None:
         return None
@@ -62,10 +64,9 @@ def state(world: World, device: Device) -> str:
 
 
 def settled(world: World, device: Device, before: str) -> str:
-    """Its state after something was done to its lower device.
+    """The state of an upper device after its lower one has changed.
 
-    From 7.x on a VLAN follows its lower device from a work queue (drivers of others do so at once): a change may come
-    after the answer to the request, so that no change is not known before a while.
+    From 7.x on, a VLAN follows its lower device from a work queue, possibly after the ack; other kinds follow at once.
     """
     end = time.monotonic() + (DEFERRED_S if device.kind == b"vlan" else 0)
     while (now := state(world, device)) == before and time.monotonic() < end:
@@ -76,9 +77,17 @@ def settled(world: World, device: Device, before: str) -> str:
 @probe(
     "kinds.upper-moves.{}",
     ABI,
-    "A {} that is up moves, and its lower device stays: where it is, and what IFLA_LINK says.",
+    "{}.",
     source=FILL,
     cases=STACKED,
+    texts={
+        **{
+            name: f"{text} that moves refers to its lower device by IFLA_LINK and its namespace's id"
+            for name, text in A.items()
+        },
+        "macvtap": "IFLA_LINK and IFLA_LINK_NETNSID of a macvtap that moves",
+        "vxlan-over": "A vxlan that moves has its own ifindex in IFLA_LINK, and an IFLA_LINK_NETNSID",
+    },
     kinds=CLASSES,
 )
 def upper_moves(world: World, make: Make) -> Value:
@@ -90,9 +99,17 @@ def upper_moves(world: World, make: Make) -> Value:
 @probe(
     "kinds.lower-moves.{}",
     ABI,
-    "The lower device of a {} that is up moves, and that one stays: where it is, and what IFLA_LINK says.",
+    "{}.",
     source=EVENT,
     cases=STACKED,
+    texts={
+        "vlan": "A VLAN goes down when its lower device moves, and refers to it by IFLA_LINK and its namespace's id",
+        "macvlan": "A macvlan stays up when its lower device moves, and refers to it by IFLA_LINK and an id",
+        "ipvlan": "An ipvlan stays up when its lower device moves, and refers to it by IFLA_LINK and an id",
+        "macvtap": "State, IFLA_LINK and IFLA_LINK_NETNSID of a macvtap whose lower device moves",
+        "vxlan-over": "A vxlan is deleted when its lower device moves",
+        "macsec": "A macsec device is deleted when its lower device moves",
+    },
     kinds=CLASSES,
 )
 def lower_moves(world: World, make: Make) -> Value:
@@ -106,7 +123,7 @@ def lower_moves(world: World, make: Make) -> Value:
 @probe(
     "kinds.lower-moves.vlan-order",
     VARIES,
-    "The lower device of a VLAN that is up moves: is the source told first that it is gone, or that the VLAN is down.",
+    "The order in which the source learns that a VLAN's lower device has left, and that the VLAN is down.",
     source="net/8021q/vlan.c, vlan_device_event, NETDEV_DOWN: within the move, or from a work queue after it",
 )
 def lower_moves_order(world: World) -> Value:
@@ -130,9 +147,17 @@ def lower_moves_order(world: World) -> Value:
 @probe(
     "kinds.both-move.{}",
     SPEC,
-    "A device and its lower one move one after the other: {}. Where they are, and what IFLA_LINK says.",
+    "{}.",
     source=FILL,
     cases={f"{name}-{order}-first": (KINDS[name], order == "upper") for name, order in ORDERS},
+    texts={
+        **{
+            f"{name}-{order}-first": f"{A[name]} refers to its lower device after both moved, the {order} one first"
+            for name, order in ORDERS
+        },
+        "vxlan-over-upper-first": "A vxlan that moved is deleted when its lower device follows",
+        "macsec-upper-first": "A macsec device that moved is deleted when its lower device follows",
+    },
     kinds={"vxlan-over-upper-first": ABI, "macsec-upper-first": ABI},
 )
 def both_move(world: World, make: Make, upper_first: bool) -> Value:
@@ -142,7 +167,8 @@ def both_move(world: World, make: Make, upper_first: bool) -> Value:
     return {"lower": world.place(below), "upper": world.place(above), "link": link_of(world, above, below)}
 
 
-@probe("kinds.both-move.new-ifindex", ABI, "The lower device gets another ifindex on its way: IFLA_LINK follows.",
+@probe("kinds.both-move.new-ifindex", ABI,
+       "IFLA_LINK follows when the lower device gets another ifindex in the target.",
        source="drivers/net/macvlan.c, macvlan_dev_get_iflink")  # fmt: skip
 def new_ifindex(world: World) -> Value:
     below, above = stack(world, KINDS["macvlan"])
@@ -159,9 +185,10 @@ def new_ifindex(world: World) -> Value:
 @probe(
     "kinds.upper-back.{}",
     ABI,
-    "A {} that moved comes back to its lower device: what IFLA_LINK says.",
+    "{} that comes back refers to its lower device by IFLA_LINK, without IFLA_LINK_NETNSID.",
     source=FILL,
     cases=MAIN,
+    texts=A,
 )
 def upper_back(world: World, make: Make) -> Value:
     below, above = stack(world, make)
@@ -173,9 +200,14 @@ def upper_back(world: World, make: Make) -> Value:
 @probe(
     "kinds.lower-back.{}",
     ABI,
-    "The lower device of one that stayed goes, comes back and is set up: the state of the other one after each. {}.",
+    "While its lower device moves away, comes back and is set up, {}.",
     source="net/8021q/vlan.c, vlan_device_event, NETDEV_UP",
     cases={f"{name}-{state}": (KINDS[name], state == "up") for name in THREE for state in ("up", "down")},
+    texts={
+        "vlan-up": "a VLAN that is up goes down, and comes up with it",
+        "vlan-down": "a VLAN that is down comes up with it",
+        **{f"{name}-{state}": f"{A[name].lower()} stays {state}" for name in THREE[1:] for state in ("up", "down")},
+    },
 )
 def lower_back(world: World, make: Make, up: bool) -> Value:
     below, above = stack(world, make, up)
@@ -192,9 +224,14 @@ def lower_back(world: World, make: Make, up: bool) -> Value:
 @probe(
     "kinds.upper-up.{}",
     ABI,
-    "A {} is set up in the target, while its lower device, in the source, is down.",
-    source="net/8021q/vlan_dev.c, vlan_dev_open; macvlan and ipvlan do not look",
+    "While its lower device, in the source, is down, {}.",
+    source="net/8021q/vlan_dev.c, vlan_dev_open; macvlan and ipvlan do not check it",
     cases=MAIN,
+    texts={
+        "vlan": "a VLAN in the target cannot be set up (ENETDOWN)",
+        "macvlan": "a macvlan in the target can be set up",
+        "ipvlan": "an ipvlan in the target can be set up",
+    },
 )
 def upper_up(world: World, make: Make) -> Value:
     below, above = stack(world, make, up=False)
@@ -207,9 +244,14 @@ def upper_up(world: World, make: Make) -> Value:
 @probe(
     "kinds.lower-down.{}",
     ABI,
-    "The lower device is set down in the source; its {} in the target was up.",
+    "{} when its lower device, in the source, is set down.",
     source="net/8021q/vlan.c, macvlan_device_event, ipvlan_device_event: NETDEV_DOWN",
     cases=MAIN,
+    texts={
+        "vlan": "A VLAN in the target goes down",
+        "macvlan": "A macvlan in the target loses its carrier and stays up",
+        "ipvlan": "State and carrier of an ipvlan in the target",
+    },
     kinds={"ipvlan": VARIES},
 )
 def lower_down(world: World, make: Make) -> Value:
@@ -233,9 +275,10 @@ def carrier(world: World, ifindex: int) -> Value:
 @probe(
     "kinds.lower-deleted.{}",
     ABI,
-    "The lower device is deleted in the source; its {} is in the target.",
+    "{} in the target is deleted with its lower device in the source.",
     source=EVENT,
     cases=MAIN,
+    texts=A,
 )
 def lower_deleted(world: World, make: Make) -> Value:
     below, above = stack(world, make)
@@ -250,9 +293,14 @@ def lower_deleted(world: World, make: Make) -> Value:
 @probe(
     "kinds.lower-mac.{}",
     ABI,
-    "A {} that is up in the target: does it have its lower device's MAC address, and take on a new one of its.",
+    "{} across namespaces.",
     source="net/8021q/vlan.c, vlan_sync_address; ipvlan_device_event, NETDEV_CHANGEADDR; macvlan does so in passthru",
     cases=MAIN,
+    texts={
+        "vlan": "A VLAN has its lower device's MAC address, and follows its changes,",
+        "macvlan": "A macvlan has a MAC address of its own, and keeps it,",
+        "ipvlan": "An ipvlan has its lower device's MAC address, and follows its changes,",
+    },
 )
 def lower_mac(world: World, make: Make) -> Value:
     below = world.source.make(b"veth", b"low0")  # an ifb cannot change it
@@ -260,7 +308,7 @@ def lower_mac(world: World, make: Make) -> Value:
     must_go(world, above)
     world.target.must(
         set_link(world.target.known(above.name).ifindex, up=True)
-    )  # a VLAN that is down asks when it is up
+    )  # a VLAN that is down takes it on IFF_UP
     seen = [world.target.known(above.name).mac == below.mac]
     world.source.must(set_link(below.ifindex, wire.attr(uapi.IFLA_ADDRESS, HAND_MAC)))
     seen.append(world.target.known(above.name).mac == HAND_MAC)
@@ -278,7 +326,8 @@ def views(world: World, one: Device, other: Device) -> Value:
     return [link_of(world, one, other), link_of(world, other, one)]
 
 
-@probe("kinds.veth.link", ABI, "What both ends of a veth say of each other: before, one moved, both moved.",
+@probe("kinds.veth.link", ABI,
+       "A veth's ends refer to each other by IFLA_LINK, and IFLA_LINK_NETNSID while they are apart.",
        source=FILL)  # fmt: skip
 def veth_link(world: World) -> Value:
     one, other = pair(world)
@@ -290,7 +339,7 @@ def veth_link(world: World) -> Value:
     return seen
 
 
-@probe("kinds.veth.third", ABI, "The same, where the two ends are in two namespaces and neither is where they began.",
+@probe("kinds.veth.third", ABI, "A veth's ends refer to each other after both have moved to different namespaces.",
        source=FILL)  # fmt: skip
 def veth_third(world: World) -> Value:
     one, other = pair(world)
@@ -299,7 +348,8 @@ def veth_third(world: World) -> Value:
     return {"places": [world.place(one), world.place(other)], "links": views(world, one, other)}
 
 
-@probe("kinds.veth.carrier", SPEC, "The end of a veth that stays loses its carrier, and has it again after IFF_UP.",
+@probe("kinds.veth.carrier", SPEC,
+       "A veth's end that stays loses its carrier, and regains it after IFF_UP of the other end.",
        source="drivers/net/veth.c, veth_open and veth_close")  # fmt: skip
 def veth_carrier(world: World) -> Value:
     one, other = pair(world)
@@ -317,7 +367,7 @@ def veth_carrier(world: World) -> Value:
     return {"before, moved, up": seen, "other": world.place(other)}
 
 
-@probe("kinds.veth.peer-deleted", ABI, "An end of a veth is deleted in the source; the other one is in the target.",
+@probe("kinds.veth.peer-deleted", ABI, "Deleting a veth's end in the source deletes the other one in the target.",
        source="drivers/net/veth.c, veth_dellink")  # fmt: skip
 def veth_deleted(world: World) -> Value:
     one, other = pair(world)

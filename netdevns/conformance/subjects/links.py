@@ -1,4 +1,4 @@
-"""What a device keeps in a move of what was set on it, beside addresses: attributes, flags, filters, counters."""
+"""What a device keeps in a move beside addresses: attributes, flags, MAC lists, counters, ifindex."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ COUNTERS = Struct("=QQ")  # linux/if_link.h, struct rtnl_link_stats64: rx_packet
 NDMSG = Struct("=BxxxiHBB")
 GROUP, NEIGHBOUR = bytes.fromhex("015e00000a0b"), bytes.fromhex("02000000000a")
 HAND_MAC = bytes.fromhex("0200c0ffee01")
-PEER_FIRST = (b"p-eth1", b"eth1")  # so that the other has its carrier, and its queue, when the request is answered
+PEER_FIRST = (b"p-eth1", b"eth1")  # so that eth1 has its carrier and its queue when the request is acknowledged
 FLUSH = "net/core/dev.c, __dev_change_net_namespace, dev_uc_flush and dev_mc_flush"
 
 
 def pair(world: World, attrs: bytes = b"") -> Device:
-    """A veth, whose peer stays in the source: it can do most, and every kernel has it."""
+    """A veth, whose peer stays in the source: the kind with most features, and in every kernel."""
     return world.source.make(b"veth", b"eth1", attrs)
 
 
@@ -59,7 +59,7 @@ def number(data: memoryview | None) -> int | None:
     return None if data is None else int.from_bytes(data, "little" if wire.U32.pack(1)[0] else "big")
 
 
-# ---- attributes that are set and read under one number ----
+# ---- attributes that can be set and read ----
 
 SET: dict[str, tuple[str, int, bytes]] = {
     "mtu": ("the MTU", uapi.IFLA_MTU, wire.U32.pack(1234)),
@@ -69,11 +69,11 @@ SET: dict[str, tuple[str, int, bytes]] = {
     "group": ("the group", uapi.IFLA_GROUP, wire.U32.pack(5)),
     "alias": ("the alias", uapi.IFLA_IFALIAS, b"an alias"),
     "linkmode": ("the link mode", IFLA_LINKMODE, b"\1"),
-    "gso-max-size": ("the greatest size of GSO", uapi.IFLA_GSO_MAX_SIZE, wire.U32.pack(30000)),
-    "gso-max-segs": ("the greatest number of GSO segments", IFLA_GSO_MAX_SEGS, wire.U32.pack(7)),
-    "gro-max-size": ("the greatest size of GRO", IFLA_GRO_MAX_SIZE, wire.U32.pack(30000)),
-    "gso-ipv4-max-size": ("the greatest size of IPv4's GSO", IFLA_GSO_IPV4_MAX_SIZE, wire.U32.pack(30000)),
-    "gro-ipv4-max-size": ("the greatest size of IPv4's GRO", IFLA_GRO_IPV4_MAX_SIZE, wire.U32.pack(30000)),
+    "gso-max-size": ("gso_max_size", uapi.IFLA_GSO_MAX_SIZE, wire.U32.pack(30000)),
+    "gso-max-segs": ("gso_max_segs", IFLA_GSO_MAX_SEGS, wire.U32.pack(7)),
+    "gro-max-size": ("gro_max_size", IFLA_GRO_MAX_SIZE, wire.U32.pack(30000)),
+    "gso-ipv4-max-size": ("gso_ipv4_max_size", IFLA_GSO_IPV4_MAX_SIZE, wire.U32.pack(30000)),
+    "gro-ipv4-max-size": ("gro_ipv4_max_size", IFLA_GRO_IPV4_MAX_SIZE, wire.U32.pack(30000)),
 }
 PROMISED = dict.fromkeys(("mtu", "mac", "broadcast", "txqlen", "alias", "group"), SPEC)
 
@@ -81,7 +81,7 @@ PROMISED = dict.fromkeys(("mtu", "mac", "broadcast", "txqlen", "alias", "group")
 @probe(
     "links.set.{}",
     ABI,
-    "A device keeps {} in a move.",
+    "In a move, a device keeps {}.",
     source=MOVE,
     cases={name: case[1:] for name, case in SET.items()},
     texts={name: case[0] for name, case in SET.items()},
@@ -103,7 +103,7 @@ def keeps(world: World, type_: int, data: bytes) -> Value:
 @probe(
     "links.made.{}-queues",
     ABI,
-    "A device that was made with three {} queues has them after a move.",
+    "A device that was made with three {} queues keeps them in a move.",
     source=MOVE,
     cases={"tx": (uapi.IFLA_NUM_TX_QUEUES,), "rx": (uapi.IFLA_NUM_RX_QUEUES,)},
 )
@@ -111,12 +111,12 @@ def queues(world: World, type_: int) -> Value:
     device = pair(world, wire.attr_u32(type_, 3))
     before = number(attributes(world.source).get(type_))
     if before is None:
-        raise NotAvailable("this kernel does not tell the number (CONFIG_RPS)")
+        raise NotAvailable("this kernel does not report the number (CONFIG_RPS)")
     must_move(world, device)
     return {"before": before, "after": number(attributes(world.target)[type_])}
 
 
-@probe("links.proto-down.macvlan", ABI, "A device that was told PROTO_DOWN is so after a move.", source=MOVE,
+@probe("links.proto-down.macvlan", ABI, "A device keeps IFLA_PROTO_DOWN in a move.", source=MOVE,
        needs=("macvlan",))  # fmt: skip
 def proto_down(world: World) -> Value:
     lower = world.source.device(b"low0")
@@ -126,13 +126,13 @@ def proto_down(world: World) -> Value:
     return number(attributes(world.target)[IFLA_PROTO_DOWN])
 
 
-# ---- flags and what they count ----
+# ---- flags and their counters ----
 
 
 @probe(
     "links.flags.{}",
     ABI,
-    "A flag that was set or cleared by hand is so after a move: {}.",
+    "In a move, a device keeps a flag that was set or cleared by hand: {}.",
     source="net/core/dev.c, __dev_change_flags",
     cases={name: (flag,) for name, flag in FLAGS.items() if name != "debug"},
 )
@@ -149,16 +149,20 @@ def flag(world: World, bit: int) -> Value:
 @probe(
     "links.counter.{}-by-flag",
     ABI,
-    "How often a device is told to be {} after a move, where a flag told it to before.",
+    "In a move, a device keeps {}.",
     source="net/core/dev.c, __dev_set_promiscuity and __dev_set_allmulti",
     cases={"promisc": (FLAGS["promisc"], IFLA_PROMISCUITY), "allmulti": (FLAGS["allmulti"], IFLA_ALLMULTI)},
+    texts={
+        "promisc": "the promiscuity count of IFF_PROMISC",
+        "allmulti": "the allmulti count of IFF_ALLMULTI",
+    },
 )
 def counter_flag(world: World, bit: int, type_: int) -> Value:
     device = pair(world)
     world.source.must(set_link(device.ifindex, flags=bit, change=bit))
     before = number(attributes(world.source).get(type_))
     if before is None:
-        raise NotAvailable("this kernel does not tell the counter")
+        raise NotAvailable("this kernel does not report the counter")
     must_move(world, device)
     return {"before": before, "after": number(attributes(world.target)[type_])}
 
@@ -166,7 +170,7 @@ def counter_flag(world: World, bit: int, type_: int) -> Value:
 @probe(
     "links.counter.promisc-by-socket",
     ABI,
-    "The same, where a packet socket of the source told it to, which is still open.",
+    "A move ends the promiscuity that an open packet socket asked for.",
     source="net/packet/af_packet.c, packet_notifier",
 )
 def counter_socket(world: World) -> Value:
@@ -187,10 +191,11 @@ def packet_socket() -> socket.socket:
         raise NotAvailable(f"packet sockets: {e.strerror}") from None
 
 
-# ---- the lists of MAC addresses that it takes ----
+# ---- further MAC addresses ----
 
 
-@probe("links.mac-list.multicast", ABI, "A multicast MAC address that was added to a device: is it after a move.",
+@probe("links.mac-list.multicast", ABI,
+       "A move drops multicast MAC addresses that were added to a device (SIOCADDMULTI).",
        source=FLUSH)  # fmt: skip
 def filter_multicast(world: World) -> Value:
     device = pair(world)
@@ -207,7 +212,8 @@ def has_group(namespace: Namespace) -> bool:
         return any(line.split()[1] == "eth1" and line.split()[4] == GROUP.hex() for line in file)
 
 
-@probe("links.mac-list.unicast", ABI, "A second MAC address that was added to a device (bridge fdb add, self).",
+@probe("links.mac-list.unicast", ABI,
+       "A move drops unicast MAC addresses that were added to a device (`bridge fdb add ... self`).",
        source=FLUSH)  # fmt: skip
 def filter_unicast(world: World) -> Value:
     device = pair(world)
@@ -224,10 +230,10 @@ def has_neighbour(namespace: Namespace) -> bool:
     return any(bytes(wire.attrs(m.body, NDMSG.size).get(uapi.NDA_LLADDR, b"")) == NEIGHBOUR for m in found)
 
 
-# ---- what it counts, and its state ----
+# ---- counters and state ----
 
 
-@probe("links.statistics.sent", ABI, "The number of packets that a device sent before a move.",
+@probe("links.statistics.sent", ABI, "A device keeps its count of sent packets in a move.",
        source="net/core/dev.c, dev_get_stats")  # fmt: skip
 def statistics(world: World) -> Value:
     device = pair(world)
@@ -243,7 +249,7 @@ def statistics(world: World) -> Value:
     if before < 3:
         raise SetupFailed(f"sent {before} of 3 packets")
     must_move(world, device)
-    # IPv6 may have sent some of its own meanwhile.
+    # IPv6 may have sent packets meanwhile.
     return "kept" if sent(world.target) >= before else sent(world.target)
 
 
@@ -252,7 +258,8 @@ def sent(namespace: Namespace) -> int:
     return int(packets)
 
 
-@probe("links.state.after-the-move", ABI, "Operational state and carrier after a move of a veth that was up.",
+@probe("links.state.after-the-move", ABI,
+       "A veth that was up arrives with the operational state down and without a carrier.",
        source="net/core/link_watch.c, rfc2863_policy")  # fmt: skip
 def state(world: World) -> Value:
     device = pair(world)
@@ -263,7 +270,7 @@ def state(world: World) -> Value:
     return {"operstate": number(after[IFLA_OPERSTATE]), "carrier": number(after.get(IFLA_CARRIER))}
 
 
-@probe("links.carrier-changes.counted", ABI, "The number of times that a device's carrier changed.",
+@probe("links.carrier-changes.counted", ABI, "A device keeps its count of carrier changes in a move.",
        source="net/sched/sch_generic.c, netif_carrier_on")  # fmt: skip
 def carrier_changes(world: World) -> Value:
     device = pair(world)
@@ -272,10 +279,10 @@ def carrier_changes(world: World) -> Value:
     before = number(attributes(world.source)[IFLA_CARRIER_CHANGES]) or 0
     must_move(world, device)
     after = number(attributes(world.target)[IFLA_CARRIER_CHANGES]) or 0
-    return "kept" if after >= before > 0 else "reset"  # a close may be one more
+    return "kept" if after >= before > 0 else "reset"  # going down may count once more
 
 
-# ---- its number ----
+# ---- ifindex ----
 
 
 @probe("links.ifindex.taken", SPEC, "A device whose ifindex is taken in the target gets another one.", source=MOVE)
@@ -289,7 +296,7 @@ def ifindex_taken(world: World) -> Value:
     return {"error": reply.error, "device": world.place(device), "same": other == device.ifindex}
 
 
-@probe("links.ifindex.back", ABI, "A device that went and came back has its old ifindex, which was free meanwhile.",
+@probe("links.ifindex.back", ABI, "A device that comes back has its old ifindex where that is still free.",
        source=MOVE)  # fmt: skip
 def ifindex_back(world: World) -> Value:
     device = pair(world)
@@ -298,7 +305,7 @@ def ifindex_back(world: World) -> Value:
     return world.source.known(b"eth1").ifindex == device.ifindex
 
 
-@probe("links.ifindex.reused", ABI, "A new device in the source gets the ifindex of one that has just left.",
+@probe("links.ifindex.reused", ABI, "A new device in the source does not get the ifindex of one that has just left.",
        source="net/core/dev.c, dev_index_reserve")  # fmt: skip
 def ifindex_reused(world: World) -> Value:
     device = world.source.device(b"eth1")

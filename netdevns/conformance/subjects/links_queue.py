@@ -1,4 +1,4 @@
-"""What a device keeps in a move of its packet path: queueing disciplines, filters, BPF programs, offloads."""
+"""The packet path of a device in a move: queueing disciplines, filters, BPF programs, offloads."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ XDP = "net/core/dev.c, dev_xdp_uninstall is not called by __dev_change_net_names
 
 
 def must_have(namespace: Namespace, message: bytes) -> None:
-    """A request about queueing. Raises NotAvailable where the kernel has no such discipline or filter."""
+    """Sends a request for a qdisc or filter. Raises NotAvailable where the kernel has no such kind."""
     reply: Reply = namespace.request(message)
     if reply.error in ("ENOENT", "EOPNOTSUPP"):
         raise NotAvailable(f"this kernel does not have it: {reply.extack or reply.error}")
@@ -59,7 +59,7 @@ def new_qdisc(ifindex: int, parent: int, handle: int, kind: bytes, options: byte
 
 
 def kinds(namespace: Namespace, ifindex: int, type_: int, parent: int = 0) -> list[str]:
-    """Kinds of the disciplines, or of the filters below a parent."""
+    """The kinds of a device's qdiscs, or of its filters below a parent."""
     found = []
     for message in namespace.dump(type_, 0, TCMSG.pack(0, ifindex, 0, parent, 0)):
         if TCMSG.unpack_from(message.body)[1] == ifindex:
@@ -71,7 +71,7 @@ def root(namespace: Namespace, name: bytes = b"eth1") -> str:
     return wire.text(namespace.attributes(namespace.known(name).ifindex).get(IFLA_QDISC)).decode()
 
 
-@probe("links.qdisc.root", ABI, "A queueing discipline that was given to a device, after a move and after IFF_UP.",
+@probe("links.qdisc.root", ABI, "A move drops a device's root qdisc; IFF_UP gives it the default one.",
        source=SHUTDOWN)  # fmt: skip
 def qdisc_root(world: World) -> Value:
     device = pair(world)
@@ -84,7 +84,7 @@ def qdisc_root(world: World) -> Value:
     return {"before": before, "moved": moved, "up": root(world.target)}
 
 
-@probe("links.qdisc.default", ABI, "A device with the default discipline has the default one again after IFF_UP.",
+@probe("links.qdisc.default", ABI, "A device with the default qdisc has it again after IFF_UP in the target.",
        source="net/sched/sch_generic.c, dev_activate", needs=("ifb",))  # fmt: skip
 def qdisc_default(world: World) -> Value:
     device = world.source.make(b"ifb", b"eth1")
@@ -102,7 +102,7 @@ def with_clsact(world: World) -> Device:
     return device
 
 
-@probe("links.qdisc.clsact", ABI, "The clsact discipline of a device is gone after a move.", source=SHUTDOWN)
+@probe("links.qdisc.clsact", ABI, "A move drops a device's clsact qdisc.", source=SHUTDOWN)
 def qdisc_clsact(world: World) -> Value:
     device = with_clsact(world)
     before = "clsact" in kinds(world.source, device.ifindex, RTM_GETQDISC)
@@ -111,7 +111,7 @@ def qdisc_clsact(world: World) -> Value:
     return {"before": before, "after": "clsact" in after}
 
 
-@probe("links.qdisc.filter", ABI, "A filter at clsact is gone after a move, also when there is a clsact again.",
+@probe("links.qdisc.filter", ABI, "A move drops the filters at clsact; a new clsact in the target has none.",
        source=SHUTDOWN)  # fmt: skip
 def qdisc_filter(world: World) -> Value:
     device = with_clsact(world)
@@ -132,7 +132,7 @@ def bpf(command: int, data: bytes) -> tuple[int, bytes]:
     """bpf(2): its result, and the structure as the kernel leaves it. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if platform.machine() not in BPF_NUMBERS:
-        raise NotAvailable(f"the number of bpf(2) on {platform.machine()} is not known here")
+        raise NotAvailable(f"no number for bpf(2) on {platform.machine()}")
     area = ctypes.create_string_buffer(data, BPF_ATTR_BYTES)
     result = libc.syscall(BPF_NUMBERS[platform.machine()], command, area, BPF_ATTR_BYTES)
     if result < 0:
@@ -143,7 +143,7 @@ def bpf(command: int, data: bytes) -> tuple[int, bytes]:
 
 @contextmanager
 def program(type_: int) -> Iterator[int]:
-    """The descriptor of a program that returns 0 of its type... XDP_ABORTED or TC_ACT_OK: nothing is sent here."""
+    """The descriptor of a program that returns 0 (XDP_ABORTED, TC_ACT_OK); no packet passes it here."""
     code = Struct("=BBhi")
     instructions = ctypes.create_string_buffer(code.pack(0xB7, 0, 0, 0) + code.pack(0x95, 0, 0, 0))  # r0 = 0; exit
     license_ = ctypes.create_string_buffer(b"Apache-2.0")
@@ -161,7 +161,7 @@ def program(type_: int) -> Iterator[int]:
 @probe(
     "links.xdp.{}",
     ABI,
-    "An XDP program of a device stays on it in a move: {}.",
+    "A device keeps its XDP program in a move: {}.",
     source=XDP,
     needs=(ROOT,),
     cases={"generic": (XDP_FLAGS_SKB_MODE,), "native": (XDP_FLAGS_DRV_MODE,)},
@@ -183,7 +183,7 @@ def xdp_of(namespace: Namespace) -> tuple[int, int | None]:
     return wire.u8(found[uapi.IFLA_XDP_ATTACHED]), wire.u32(found.get(IFLA_XDP_PROG_ID))
 
 
-@probe("links.tcx.ingress", ABI, "A BPF program at tcx, the successor of clsact, stays on a device in a move.",
+@probe("links.tcx.ingress", ABI, "A device keeps its BPF programs at tcx, the successor of clsact, in a move.",
        source="kernel/bpf/tcx.c; dev_tcx_uninstall is not called by __dev_change_net_namespace",
        needs=(ROOT,))  # fmt: skip
 def tcx(world: World) -> Value:
@@ -211,7 +211,7 @@ def tcx_count(namespace: Namespace) -> int:
 
 
 def ethtool(namespace: Namespace, command: int, value: int = 0) -> int:
-    """A command of ethtool whose structure is a number."""
+    """An ethtool command whose argument is one number."""
     area = (ctypes.c_uint32 * 2)(command, value)
     request = IFREQ.pack(b"eth1", ctypes.addressof(area))
     with namespace.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_:
@@ -222,7 +222,7 @@ def ethtool(namespace: Namespace, command: int, value: int = 0) -> int:
 @probe(
     "links.offload.{}",
     ABI,
-    "An offload that was switched by hand is so after a move: {}.",
+    "In a move, a device keeps an offload that was switched by hand: {}.",
     source="net/core/dev.c, __netdev_update_features",
     cases=FEATURES,
 )

@@ -1,4 +1,4 @@
-"""The message that moves a device: what names the namespace, the device, its new name and ifindex."""
+"""RTM_NEWLINK that moves a device: how it names the namespace, the device, the new name and the ifindex."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ GET_NET = "net/core/rtnetlink.c, rtnl_link_get_net and rtnl_ensure_unique_netns"
 POLICY = "net/core/rtnetlink.c, ifla_policy"
 FREE_IFINDEX = 4711
 IFF_NOARP, IFF_MULTICAST = 0x80, 0x1000  # linux/if.h
+NUMBERS = {"zero": "0", "minus-one": "-1", "huge": "0x7fffffff", "closed": "900"}
 
 
 def moved(world: World, device: Device, attrs: bytes, **options: int | bool | None) -> Value:
@@ -28,26 +29,31 @@ def moved(world: World, device: Device, attrs: bytes, **options: int | bool | No
 # ---- which namespace ----
 
 
-@probe("message.ns-fd.target", SPEC, "IFLA_NET_NS_FD with the descriptor of a namespace moves the device.", source=MOVE)
+@probe("message.ns-fd.target", SPEC,
+       "IFLA_NET_NS_FD with the descriptor of a network namespace moves the device there.", source=MOVE)  # fmt: skip
 def fd_target(world: World) -> Value:
     device = world.source.device(b"eth1")
     return moved(world, device, ns_fd(world.target.fd))
 
 
-@probe("message.ns-pid.target", SPEC, "IFLA_NET_NS_PID moves the device to a process's namespace.", source=MOVE)
+@probe("message.ns-pid.target", SPEC, "IFLA_NET_NS_PID moves the device to the process's namespace.", source=MOVE)
 def pid_target(world: World) -> Value:
     device = world.source.device(b"eth1")
     return moved(world, device, ns_pid(world.process_in(world.target)))
 
 
-@probe("message.ns-pid.thread", ABI, "IFLA_NET_NS_PID with the id of the sender, who is elsewhere.", source=GET_NET)
+@probe("message.ns-pid.thread", ABI,
+       "IFLA_NET_NS_PID of the sender moves the device to the namespace that it is in now.",
+       source=GET_NET)  # fmt: skip
 def pid_self(world: World) -> Value:
     device = world.source.device(b"eth1")
     with world.target.entered():  # get_net_ns_by_pid looks where the task is now
         return moved(world, device, ns_pid(os.getpid()))
 
 
-@probe("message.ns-pid.dead", SPEC, "IFLA_NET_NS_PID of a process that has ended is refused.", source=GET_NET)
+@probe(
+    "message.ns-pid.dead", SPEC, "IFLA_NET_NS_PID of a process that has ended is refused with ESRCH.", source=GET_NET
+)
 def pid_dead(world: World) -> Value:
     device = world.source.device(b"eth1")
     return moved(world, device, ns_pid(world.dead_pid()))
@@ -56,9 +62,10 @@ def pid_dead(world: World) -> Value:
 @probe(
     "message.ns-pid.{}",
     ABI,
-    "IFLA_NET_NS_PID with a number that no process has: {}.",
+    "IFLA_NET_NS_PID with a number that no process has is refused with ESRCH: {}.",
     source=GET_NET,
     cases={"zero": (0,), "minus-one": (-1,), "huge": (0x7FFFFFFF,)},
+    texts=NUMBERS,
 )
 def pid_number(world: World, pid: int) -> Value:
     device = world.source.device(b"eth1")
@@ -68,7 +75,7 @@ def pid_number(world: World, pid: int) -> Value:
 @probe(
     "message.ns-fd.{}",
     SPEC,
-    "IFLA_NET_NS_FD with a descriptor that is no network namespace: {}.",
+    "IFLA_NET_NS_FD with a descriptor that is no network namespace is refused with EINVAL: {}.",
     source=GET_NET,
     cases={
         "file": ("/dev/null",),
@@ -77,6 +84,7 @@ def pid_number(world: World, pid: int) -> Value:
         "user-namespace": ("/proc/self/ns/user",),
         "pid-namespace": ("/proc/self/ns/pid",),
     },
+    texts={f"{kind}-namespace": f"a {kind} namespace" for kind in ("mount", "user", "pid")},
 )
 def fd_of(world: World, path: str) -> Value:
     device = world.source.device(b"eth1")
@@ -86,16 +94,18 @@ def fd_of(world: World, path: str) -> Value:
 @probe(
     "message.ns-fd.{}",
     SPEC,
-    "IFLA_NET_NS_FD with a number that is no open descriptor: {}.",
+    "IFLA_NET_NS_FD with a number that is no open descriptor is refused with EBADF: {}.",
     source=GET_NET,
     cases={"closed": (900,), "minus-one": (-1,), "huge": (0x7FFFFFFF,)},
+    texts=NUMBERS,
 )
 def fd_number(world: World, fd: int) -> Value:
     device = world.source.device(b"eth1")
     return moved(world, device, ns_fd(fd))
 
 
-@probe("message.ns-fd.path-only", ABI, "A descriptor opened with O_PATH is taken for a namespace.", source=GET_NET)
+@probe("message.ns-fd.path-only", ABI, "IFLA_NET_NS_FD with an O_PATH descriptor of a namespace is refused with EBADF.",
+       source=GET_NET)  # fmt: skip
 def fd_path(world: World) -> Value:
     device = world.source.device(b"eth1")
     with world.target.entered():
@@ -103,41 +113,40 @@ def fd_path(world: World) -> Value:
     return moved(world, device, ns_fd(fd))
 
 
-@probe("message.ns-fd.own", ABI, "The device's own namespace: nothing happens, without an error.", source=MOVE)
+@probe("message.ns-fd.own", ABI,
+       "A move into the device's own namespace, without IFLA_IFNAME, succeeds and changes nothing.",
+       source=MOVE)  # fmt: skip
 def fd_own(world: World) -> Value:
     device = world.source.device(b"eth1")
     return moved(world, device, ns_fd(world.source.fd))
 
 
-@probe("message.ns-fd.own-notifications", ABI, "A move into its own namespace is told to nobody.", source=MOVE)
-def fd_own_told(world: World) -> Value:
+@probe("message.ns-fd.own-notifications", ABI,
+       "A move into the device's own namespace, without IFLA_IFNAME, sends no notification.", source=MOVE)  # fmt: skip
+def fd_own_notifications(world: World) -> Value:
     device = world.source.device(b"eth1")
     listener = world.source.listener(1)
     reply = world.source.request(set_link(device.ifindex, ns_fd(world.source.fd)))
-    return {"error": reply.error, "told": len(listener.told())}
+    return {"error": reply.error, "told": len(listener.read())}
 
 
-@probe(
-    "message.nsid.target", ABI, "IFLA_TARGET_NETNSID in a change of a device of one's own namespace.", source=GET_NET
-)
+@probe("message.nsid.target", ABI, "IFLA_TARGET_NETNSID moves a device to the namespace with that id.", source=GET_NET)
 def nsid_target(world: World) -> Value:
     device = world.source.device(b"eth1")
     world.source.must(requests.new_nsid(world.target.fd, 7))
     return moved(world, device, target_nsid(7))
 
 
-@probe("message.nsid.unknown", ABI, "IFLA_TARGET_NETNSID with an id that was never given.", source=GET_NET)
+@probe("message.nsid.unknown", ABI, "IFLA_TARGET_NETNSID with an id that no namespace has is refused with EINVAL.",
+       source=GET_NET)  # fmt: skip
 def nsid_unknown(world: World) -> Value:
     device = world.source.device(b"eth1")
     return moved(world, device, target_nsid(99))
 
 
-@probe(
-    "message.nsid.foreign-device",
-    ABI,
-    "The id says where to go, not where to look: a device there is not found.",
-    source=GET_NET,
-)
+@probe("message.nsid.foreign-device", ABI,
+       "IFLA_TARGET_NETNSID is not where the device is looked up: one there is not found (ENODEV).",
+       source=GET_NET)  # fmt: skip
 def nsid_foreign(world: World) -> Value:
     device = world.target.device(b"eth1")
     world.source.must(requests.new_nsid(world.target.fd, 7))
@@ -155,9 +164,10 @@ TWO: dict[str, Callable[[World], bytes]] = {
 @probe(
     "message.two-namespaces.{}",
     ABI,
-    "More than one attribute that names a namespace: {}.",
+    "More than one attribute that names a namespace is refused with EINVAL: {}.",
     source=GET_NET,
     cases={name: (attrs,) for name, attrs in TWO.items()},
+    texts={name: name.replace("-", " ") for name in TWO},
 )
 def two(world: World, attrs: Callable[[World], bytes]) -> Value:
     device = world.source.device(b"eth1")
@@ -165,12 +175,8 @@ def two(world: World, attrs: Callable[[World], bytes]) -> Value:
     return moved(world, device, attrs(world))
 
 
-@probe(
-    "message.two-namespaces.fd-twice",
-    ABI,
-    "IFLA_NET_NS_FD twice: which of them counts.",
-    source="lib/nlattr.c, __nla_parse",
-)
+@probe("message.two-namespaces.fd-twice", ABI, "Of two IFLA_NET_NS_FD in a message, the last one counts.",
+       source="lib/nlattr.c, __nla_parse")  # fmt: skip
 def fd_twice(world: World) -> Value:
     device = world.source.device(b"eth1")
     return moved(world, device, ns_fd(world.target.fd) + ns_fd(world.namespace("third").fd))
@@ -179,33 +185,30 @@ def fd_twice(world: World) -> Value:
 # ---- name and ifindex in the same message ----
 
 
-@probe(
-    "message.name.with-namespace", SPEC, "IFLA_IFNAME in the message of the move renames it on the way.", source=MOVE
-)
+@probe("message.name.with-namespace", SPEC, "IFLA_IFNAME in the message of the move renames the device.", source=MOVE)
 def name_too(world: World) -> Value:
     device = world.source.device(b"eth1")
     return moved(world, device, ns_fd(world.target.fd) + named(b"net0"))
 
 
-@probe("message.name.before-namespace", ABI, "The order of the two attributes does not matter.", source=MOVE)
+@probe(
+    "message.name.before-namespace", ABI, "IFLA_IFNAME may precede the attribute that names the namespace.", source=MOVE
+)
 def name_first(world: World) -> Value:
     device = world.source.device(b"eth1")
     return moved(world, device, named(b"net0") + ns_fd(world.target.fd))
 
 
-@probe(
-    "message.name.setlink",
-    ABI,
-    "RTM_SETLINK moves and renames like RTM_NEWLINK.",
-    source="net/core/rtnetlink.c, rtnl_setlink",
-)
+@probe("message.name.setlink", ABI, "RTM_SETLINK moves and renames like RTM_NEWLINK.",
+       source="net/core/rtnetlink.c, rtnl_setlink")  # fmt: skip
 def name_setlink(world: World) -> Value:
     device = world.source.device(b"eth1")
     body = wire.IFINFOMSG.pack(0, 0, device.ifindex, 0, 0) + ns_fd(world.target.fd) + named(b"net0")
     return world.outcome(device, world.source.request(requests.link_request(body, uapi.RTM_SETLINK)))
 
 
-@probe("message.name.up-device", SPEC, "A device that is up can be moved and renamed, and arrives down.", source=MOVE)
+@probe("message.name.up-device", SPEC, "A device that is up can be moved and renamed in one message; it arrives down.",
+       source=MOVE)  # fmt: skip
 def name_up(world: World) -> Value:
     device = world.source.device(b"eth1")
     world.source.must(set_link(device.ifindex, up=True))
@@ -213,21 +216,21 @@ def name_up(world: World) -> Value:
 
 
 def ifindex_of(world: World, device: Device, wanted: int) -> Value:
-    """Whether a device has the ifindex that was asked for, wherever it is."""
+    """Whether a device has the wanted ifindex, wherever it is."""
     found = world.find(device)
     return found is not None and found[1].ifindex == wanted
 
 
-@probe(
-    "message.new-ifindex.free", VARIES, "IFLA_NEW_IFINDEX with a free number gives the device that one.", source=MOVE
-)
+@probe("message.new-ifindex.free", VARIES,
+       "The ifindex of a device that is moved with a free IFLA_NEW_IFINDEX.", source=MOVE)  # fmt: skip
 def ifindex_free(world: World) -> Value:
     device = world.source.device(b"eth1")
     reply = world.source.request(set_link(device.ifindex, ns_fd(world.target.fd) + new_ifindex(FREE_IFINDEX)))
     return {"error": reply.error, "device": world.place(device), "honoured": ifindex_of(world, device, FREE_IFINDEX)}
 
 
-@probe("message.new-ifindex.taken", VARIES, "IFLA_NEW_IFINDEX with a number that is taken in the target.", source=MOVE)
+@probe("message.new-ifindex.taken", VARIES,
+       "The outcome of a move with an IFLA_NEW_IFINDEX that is taken in the target.", source=MOVE)  # fmt: skip
 def ifindex_taken(world: World) -> Value:
     device = world.source.device(b"eth1")
     return moved(world, device, ns_fd(world.target.fd) + new_ifindex(1))  # 1 is lo in every namespace
@@ -236,28 +239,27 @@ def ifindex_taken(world: World) -> Value:
 @probe(
     "message.new-ifindex.{}",
     VARIES,
-    "IFLA_NEW_IFINDEX with a number that no device can have: {}.",
+    "The outcome of a move with an IFLA_NEW_IFINDEX that no device can have: {}.",
     source=POLICY,
     cases={"zero": (0,), "negative": (-1,), "lowest": (-(1 << 31),)},
+    texts={"zero": "0", "negative": "-1", "lowest": "the lowest s32"},
 )
 def ifindex_bad(world: World, ifindex: int) -> Value:
     device = world.source.device(b"eth1")
     return moved(world, device, ns_fd(world.target.fd) + new_ifindex(ifindex))
 
 
-@probe(
-    "message.new-ifindex.without-namespace",
-    ABI,
-    "IFLA_NEW_IFINDEX in a change that moves nothing.",
-    source=DO_SETLINK,
-)
+@probe("message.new-ifindex.without-namespace", ABI, "IFLA_NEW_IFINDEX in a change that moves nothing is ignored.",
+       source=DO_SETLINK)  # fmt: skip
 def ifindex_alone(world: World) -> Value:
     device = world.source.device(b"eth1")
     reply = world.source.request(set_link(device.ifindex, new_ifindex(FREE_IFINDEX)))
     return {"error": reply.error, "honoured": ifindex_of(world, device, FREE_IFINDEX)}
 
 
-@probe("message.ifindex.kept", ABI, "Without a wish the ifindex stays where it is free in the target.", source=MOVE)
+@probe("message.ifindex.kept", ABI,
+       "Without IFLA_NEW_IFINDEX, a device keeps its ifindex where that is free in the target.",
+       source=MOVE)  # fmt: skip
 def ifindex_kept(world: World) -> Value:
     device = world.source.device(b"eth1")
     world.source.request(set_link(device.ifindex, ns_fd(world.target.fd)))
@@ -267,7 +269,8 @@ def ifindex_kept(world: World) -> Value:
 # ---- flags ----
 
 
-@probe("message.flags.up-in-the-move", ABI, "IFF_UP in the message of the move: it arrives up.", source=DO_SETLINK)
+@probe("message.flags.up-in-the-move", ABI, "IFF_UP in the message of the move sets the device up in the target.",
+       source=DO_SETLINK)  # fmt: skip
 def flags_up(world: World) -> Value:
     device = world.source.device(b"eth1")
     return moved(world, device, ns_fd(world.target.fd) + named(b"net0"), up=True)
@@ -288,9 +291,10 @@ def flags_after(world: World, flags: int, change: int) -> Value:
 @probe(
     "message.flags.change-{}",
     ABI,
-    "ifi_flags is IFF_UP alone, ifi_change is {}: which flags are left of three.",
+    "ifi_flags IFF_UP with ifi_change {} other flags.",
     source="net/core/rtnetlink.c, rtnl_dev_combine_flags",
     cases={"up": (uapi.IFF_UP,), "all": (0xFFFFFFFF,), "zero": (0,)},
+    texts={"up": "IFF_UP keeps", "all": "~0 clears", "zero": "0 clears"},
 )
 def flags_change(world: World, change: int) -> Value:
     return flags_after(world, uapi.IFF_UP, change)
@@ -299,16 +303,17 @@ def flags_change(world: World, change: int) -> Value:
 # ---- which device ----
 
 
-@probe(
-    "message.key.name", ABI, "ifi_index 0 and a name: the name is the key, and the device keeps it.", source=DO_SETLINK
-)
+@probe("message.key.name", ABI, "With ifi_index 0, IFLA_IFNAME selects the device, which keeps its name.",
+       source=DO_SETLINK)  # fmt: skip
 def key_name(world: World) -> Value:
     device = world.source.device(b"eth1")
     reply = world.source.request(set_link(0, ns_fd(world.target.fd) + named(b"eth1")))
     return world.outcome(device, reply)
 
 
-@probe("message.key.altname-as-name", ABI, "ifi_index 0 and an alternative name in IFLA_IFNAME.", source=DO_SETLINK)
+@probe("message.key.altname-as-name", ABI,
+       "With ifi_index 0, an alternative name in IFLA_IFNAME selects the device, which keeps its name.",
+       source=DO_SETLINK)  # fmt: skip
 def key_altname(world: World) -> Value:
     device = world.source.device(b"eth1")
     world.source.must(requests.altnames(device.ifindex, [b"other"]))
@@ -316,7 +321,7 @@ def key_altname(world: World) -> Value:
     return world.outcome(device, reply)
 
 
-@probe("message.key.altname", VARIES, "ifi_index 0 and an alternative name in IFLA_ALT_IFNAME.", source=DO_SETLINK)
+@probe("message.key.altname", VARIES, "The outcome of a move with ifi_index 0 and IFLA_ALT_IFNAME.", source=DO_SETLINK)
 def key_altname_attribute(world: World) -> Value:
     device = world.source.device(b"eth1")
     world.source.must(requests.altnames(device.ifindex, [b"other"]))
@@ -324,19 +329,16 @@ def key_altname_attribute(world: World) -> Value:
     return world.outcome(device, world.source.request(set_link(0, ns_fd(world.target.fd) + key)))
 
 
-@probe(
-    "message.key.unknown-name",
-    ABI,
-    "ifi_index 0 and a name that no device has.",
-    source="net/core/rtnetlink.c, __rtnl_newlink",
-)
+@probe("message.key.unknown-name", ABI, "With ifi_index 0 and a name that no device has, a move fails with ENODEV.",
+       source="net/core/rtnetlink.c, __rtnl_newlink")  # fmt: skip
 def key_unknown(world: World) -> Value:
     device = world.source.device(b"eth1")
     reply = world.source.request(set_link(0, ns_fd(world.target.fd) + named(b"nobody")))
     return world.outcome(device, reply)
 
 
-@probe("message.key.none", ABI, "ifi_index 0 and no name at all.", source="net/core/rtnetlink.c, __rtnl_newlink")
+@probe("message.key.none", ABI, "With ifi_index 0 and no name, a move fails with ENODEV.",
+       source="net/core/rtnetlink.c, __rtnl_newlink")  # fmt: skip
 def key_none(world: World) -> Value:
     device = world.source.device(b"eth1")
     return world.outcome(device, world.source.request(set_link(0, ns_fd(world.target.fd))))
@@ -345,9 +347,14 @@ def key_none(world: World) -> Value:
 @probe(
     "message.key.{}-ifindex",
     ABI,
-    "An ifindex that no device can have, or none has: {}.",
+    "{}.",
     source="net/core/rtnetlink.c, rtnl_newlink",
     cases={"unknown": (FREE_IFINDEX,), "negative": (-1,), "huge": (0x7FFFFFFF,)},
+    texts={
+        "unknown": "A move of an ifindex that no device has fails with ENODEV",
+        "negative": "The errno of a move of a negative ifindex",
+        "huge": "A move of the ifindex 0x7fffffff, which no device has, fails with ENODEV",
+    },
     kinds={"negative": VARIES},
 )
 def key_ifindex(world: World, ifindex: int) -> Value:

@@ -1,4 +1,4 @@
-"""The same message with attributes, lengths and headers that are wrong."""
+"""RTM_NEWLINK that moves a device, with wrong attributes, lengths and headers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,31 @@ BAD = {
     "unknown-attribute": (4000, b"\1\2\3\4"),
     "fd-nested-flag": (FD | uapi.NLA_F_NESTED, None),
 }
+TEXTS = {
+    "fd-empty": "An empty IFLA_NET_NS_FD is refused with ERANGE",
+    "fd-short": "IFLA_NET_NS_FD of two bytes is refused with ERANGE",
+    "fd-long": "IFLA_NET_NS_FD of eight zero bytes is refused with EINVAL",
+    "pid-short": "IFLA_NET_NS_PID of two bytes is refused with ERANGE",
+    "nsid-short": "IFLA_TARGET_NETNSID of two bytes is refused with ERANGE",
+    "new-ifindex-short": "The outcome of a move with an IFLA_NEW_IFINDEX of two bytes",
+    "name-without-nul": "IFLA_IFNAME without a terminating NUL is accepted",
+    "name-too-long": "IFLA_IFNAME of 16 bytes and a NUL is refused with ERANGE",
+    "name-very-long": "IFLA_IFNAME of 4,000 bytes is refused with ERANGE",
+    "name-empty": "IFLA_IFNAME with an empty string keeps the name",
+    "name-no-bytes": "IFLA_IFNAME without a byte is refused with ERANGE",
+    "name-text-after-nul": "IFLA_IFNAME ends at its first NUL",
+    "unknown-attribute": "An unknown attribute is ignored",
+    "fd-nested-flag": "NLA_F_NESTED on IFLA_NET_NS_FD is ignored",
+}
 
 
 @probe(
     "message.bad.{}",
     ABI,
-    "One attribute is not as the policy wants it: {}.",
+    "{}.",
     source=POLICY,
     cases=BAD,
+    texts=TEXTS,
     kinds={"new-ifindex-short": VARIES},
 )
 def bad(world: World, type_: int, data: bytes | None) -> Value:
@@ -47,7 +64,7 @@ def bad(world: World, type_: int, data: bytes | None) -> Value:
 @probe(
     "message.bad.attribute-longer-than-message",
     ABI,
-    "An attribute whose length lies is not read.",
+    "An attribute that is longer than the message is ignored.",
     source="lib/nlattr.c, __nla_parse",
 )
 def bad_length(world: World) -> Value:
@@ -59,7 +76,7 @@ def bad_length(world: World) -> Value:
 @probe(
     "message.bad.header-short",
     ABI,
-    "A message that ends within struct ifinfomsg.",
+    "A message that ends within struct ifinfomsg is refused with EINVAL.",
     source="net/core/rtnetlink.c, rtnl_newlink",
 )
 def bad_header(world: World) -> Value:
@@ -69,7 +86,7 @@ def bad_header(world: World) -> Value:
 @probe(
     "message.bad.length-in-a-batch",
     ABI,
-    "A wrong nlmsg_len drops the rest of a datagram.",
+    "A nlmsg_len that is too short drops the rest of the datagram, without an error.",
     source="net/netlink/af_netlink.c, netlink_rcv_skb",
 )
 def bad_batch(world: World) -> Value:

@@ -1,4 +1,4 @@
-"""Multicast joins, lists of hardware addresses, and what a bridge knows of a port that leaves it."""
+"""Multicast joins, MAC address lists, and a bridge's entries for a port that leaves it."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ RTM_DELNEIGH, RTM_DELMDB = 29, 85
 
 
 def listed(namespace: Namespace, file: str, name: str) -> list[str]:
-    """Addresses of a device in /proc/net/dev_mcast, or in igmp6: the last but one word, or the third."""
+    """Addresses of a device in /proc/net/dev_mcast (the last word) or igmp6 (the third)."""
     with namespace.entered(), open(f"/proc/thread-self/net/{file}", encoding="ascii") as lines:
         words = [line.split() for line in lines]
     return [each[-1] if file == "dev_mcast" else each[2] for each in words if each[1] == name]
 
 
 def groups(namespace: Namespace, name: str) -> list[str]:
-    """IPv4 groups of a device from /proc/net/igmp, where they stand in lines below the device's, in host byte order."""
+    """IPv4 groups of a device in /proc/net/igmp: lines below the device's, in host byte order."""
     found, mine = [], False
     with namespace.entered(), open("/proc/thread-self/net/igmp", encoding="ascii") as lines:
         for line in lines:
@@ -81,7 +81,7 @@ def is_member(namespace: Namespace, family: int, group: str) -> bool:
 
 
 def socket_of(world: World, family: int) -> socket.socket:
-    """One that is open in the source, as a program there has it."""
+    """A socket in the source, as a program there would have."""
     if family == uapi.AF_INET6:
         need_ipv6()
     with world.source.entered():
@@ -91,7 +91,7 @@ def socket_of(world: World, family: int) -> socket.socket:
 @probe(
     "multicast.socket.{}",
     SPEC,
-    "A socket's join: is the device a member before a move, in the target, and when it is back: {}.",
+    "A move ends a socket's membership on the device; coming back does not restore it: {}.",
     source=IGMP,
     cases=FAMILIES,
     texts=WORDS,
@@ -110,7 +110,7 @@ def joined(world: World, family: int, group: str) -> Value:
 @probe(
     "multicast.socket.{}-again",
     ABI,
-    "A socket leaves and joins a group on a device that moved away and came back: {}.",
+    "On a device that moved away and came back, a socket must leave a group before it can join: {}.",
     source=IGMP,
     cases=FAMILIES,
     texts=WORDS,
@@ -130,10 +130,10 @@ def rejoined(world: World, family: int, group: str) -> Value:
 @probe(
     "multicast.kernel.{}",
     ABI,
-    "The groups that the kernel joins for a device by itself, when it has arrived and is up: {}.",
+    "The kernel joins {} on a device that has arrived and is up.",
     source=IGMP,
     cases={"ipv4": (uapi.AF_INET,), "ipv6": (uapi.AF_INET6,)},
-    texts=WORDS,
+    texts={"ipv4": "224.0.0.1", "ipv6": "ff01::1 and ff02::1"},
     needs=("macvlan",),
 )
 def own_groups(world: World, family: int) -> Value:
@@ -150,7 +150,7 @@ def own_groups(world: World, family: int) -> Value:
 
 
 def add_hardware(namespace: Namespace, device: Device, mac: bytes) -> None:
-    """What `ip maddr add` does. Devices without ndo_set_rx_mode, as ifb, refuse it."""
+    """As `ip maddr add`. Devices without ndo_set_rx_mode, such as ifb, refuse it."""
     with namespace.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         fcntl.ioctl(sock, SIOCADDMULTI, IFREQ.pack(device.name, 0, mac + bytes(14 - len(mac))))
 
@@ -158,7 +158,7 @@ def add_hardware(namespace: Namespace, device: Device, mac: bytes) -> None:
 @probe(
     "multicast.hardware.move",
     SPEC,
-    "A multicast MAC that SIOCADDMULTI has added, after a move.",
+    "A move drops a multicast MAC address that SIOCADDMULTI added.",
     source=FLUSH,
     needs=("macvlan",),
 )
@@ -173,7 +173,7 @@ def hardware_moved(world: World) -> Value:
 @probe(
     "multicast.hardware.down",
     ABI,
-    "A multicast MAC that SIOCADDMULTI has added, when the device was set down and up.",
+    "Setting a device down and up keeps a multicast MAC address that SIOCADDMULTI added.",
     source="net/core/dev_addr_lists.c",
 )
 def hardware_down(world: World) -> Value:
@@ -195,7 +195,7 @@ def is_ours(message: wire.Message) -> bool:
 
 
 def has_entry(namespace: Namespace) -> bool:
-    """Whether there is an entry of our MAC. A bridge with VLANs has one for each."""
+    """Whether there is an entry for our MAC; a bridge with VLANs has one for each."""
     body = NDMSG.pack(uapi.AF_BRIDGE, 0, 0, 0, 0)
     found = namespace.dump(uapi.RTM_GETNEIGH, uapi.AF_BRIDGE, body)
     return any(map(is_ours, found))
@@ -204,7 +204,7 @@ def has_entry(namespace: Namespace) -> bool:
 @probe(
     "multicast.hardware.unicast",
     SPEC,
-    "A further unicast MAC of a device (`bridge fdb add ... self`), after a move.",
+    "A move drops a further unicast MAC address (`bridge fdb add ... self`).",
     source=FLUSH,
     needs=("veth",),
 )
@@ -221,7 +221,7 @@ def unicast_moved(world: World) -> Value:
     }
 
 
-# ---- a bridge's ----
+# ---- a bridge's entries ----
 
 
 def port(world: World) -> tuple[Device, Device]:
@@ -237,7 +237,7 @@ def port(world: World) -> tuple[Device, Device]:
 @probe(
     "multicast.bridge.fdb-{}",
     SPEC,
-    "An entry of the bridge's forwarding database behind a port: {}; after the port is back in the bridge.",
+    "A port that leaves loses a {} FDB entry of its bridge, with RTM_DELNEIGH; coming back does not restore it.",
     source=PORT,
     needs=("bridge",),
     cases={"static": (uapi.NUD_NOARP,), "local": (uapi.NUD_PERMANENT,)},
@@ -248,7 +248,7 @@ def bridge_fdb(world: World, state: int) -> Value:
     before = has_entry(world.source)
     listener = world.source.listener(RTNLGRP_NEIGH)
     world.source.must(set_link(device.ifindex, ns_fd(world.target.fd)))
-    told = any(message.type == RTM_DELNEIGH and is_ours(message) for message in listener.told())
+    notified = any(message.type == RTM_DELNEIGH and is_ours(message) for message in listener.read())
     away = has_entry(world.source)
     world.target.must(set_link(world.target.known(b"eth1").ifindex, ns_fd(world.source.fd)))
     back = world.source.known(b"eth1")
@@ -257,7 +257,7 @@ def bridge_fdb(world: World, state: int) -> Value:
         "before": before,
         "away": away,
         "back": has_entry(world.source),
-        "told": told,
+        "told": notified,
     }
 
 
@@ -270,7 +270,7 @@ def mdb_entries(namespace: Namespace) -> int:
 @probe(
     "multicast.bridge.mdb",
     SPEC,
-    "A permanent entry of the bridge's group database for a port, after the port is back in the bridge.",
+    "A port that leaves loses a permanent MDB entry of its bridge, with RTM_DELMDB; coming back does not restore it.",
     source=PORT,
     needs=("bridge",),
 )
@@ -284,9 +284,9 @@ def bridge_mdb(world: World) -> Value:
     before = mdb_entries(world.source)
     listener = world.source.listener(RTNLGRP_MDB)
     world.source.must(set_link(device.ifindex, ns_fd(world.target.fd)))
-    told = sum(message.type == RTM_DELMDB for message in listener.told())
+    notified = sum(message.type == RTM_DELMDB for message in listener.read())
     away = mdb_entries(world.source)
     world.target.must(set_link(world.target.known(b"eth1").ifindex, ns_fd(world.source.fd)))
     back = world.source.known(b"eth1")
     world.source.must(set_link(back.ifindex, wire.attr_u32(uapi.IFLA_MASTER, bridge.ifindex), up=True))
-    return {"error": reply.error, "before": before, "away": away, "back": mdb_entries(world.source), "told": told}
+    return {"error": reply.error, "before": before, "away": away, "back": mdb_entries(world.source), "told": notified}

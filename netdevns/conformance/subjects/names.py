@@ -1,4 +1,4 @@
-"""Names in a move: which ones the kernel takes, what it makes of a template, and who may be renamed."""
+"""Names in a move: which ones the kernel accepts, how it expands templates, and when a device may be renamed."""
 
 from __future__ import annotations
 
@@ -16,26 +16,35 @@ TAKEN = "EEXIST"
 
 
 def pinned(world: World) -> Device:
-    """A device whose name is taken in the target, so that a wish is judged within the move and not after it."""
+    """A device whose name is taken in the target, so that a new name is checked within the move."""
     world.target.device(b"eth1")
     return world.source.device(b"eth1")
 
 
 # ---- every byte ----
 
+BYTES = {
+    0x00: "are accepted, except white space; NUL ends the name",
+    0x20: "are accepted, except space, %, / and :",
+    0xA0: "are accepted, except 0xa0, white space in Latin-1",
+}
+
 
 @probe(
     "names.byte.{}",
     ABI,
-    "A wanted name of three bytes with one of {} in the middle: which are not taken as they are.",
+    "In names, bytes of {}.",
     source=VALID,
     cases={f"{n:02x}-{n + 31:02x}": (n,) for n in range(0, 256, 32)},
-    texts={f"{n:02x}-{n + 31:02x}": f"0x{n:02x} to 0x{n + 31:02x}" for n in range(0, 256, 32)},
+    texts={
+        f"{n:02x}-{n + 31:02x}": f"0x{n:02x} to 0x{n + 31:02x} {BYTES.get(n, 'are accepted')}"
+        for n in range(0, 256, 32)
+    },
 )
 def byte(world: World, first: int) -> Value:
     device = pinned(world)
     wanted = {n: b"n" + bytes([n]) + b"x" for n in range(first, first + 32)}
-    # All are alternative names there, which may be anything: a good name is taken, and nothing has to move for it.
+    # Each is an alternative name in the target, which may be anything: a valid name is EEXIST, and nothing moves.
     bystander = world.target.device(b"bystander")
     world.target.must(altnames(bystander.ifindex, [name for number, name in wanted.items() if number]))
     found: dict[str, list[str]] = {}
@@ -48,10 +57,11 @@ def byte(world: World, first: int) -> Value:
     return found
 
 
-# ---- lengths, and names that are none ----
+# ---- lengths, and invalid names ----
 
 
-@probe("names.length.{}", SPEC, "A wanted name of {} bytes.", source=POLICY, cases={"1": (1,), "15": (15,)})
+@probe("names.length.{}", SPEC, "A name of {} is accepted.", source=POLICY, cases={"1": (1,), "15": (15,)},
+       texts={"1": "one byte", "15": "15 bytes"})  # fmt: skip
 def length(world: World, count: int) -> Value:
     device = world.source.device(b"eth1")
     return world.outcome(device, move(world, device, b"abcdefghijklmnopq"[:count]))
@@ -60,7 +70,7 @@ def length(world: World, count: int) -> Value:
 @probe(
     "names.length.{}",
     SPEC,
-    "A wanted name of {} bytes is refused before anything moves.",
+    "A name of {} bytes is refused with ERANGE before anything moves.",
     source=POLICY,
     cases={"16": (16,), "127": (127,)},
 )
@@ -69,13 +79,18 @@ def too_long(world: World, count: int) -> Value:
     return world.outcome(device, move(world, device, b"x" * count))
 
 
-@probe("names.empty.old-free", SPEC, "An empty name means that the device keeps its own.", source=MOVE)
+@probe("names.empty.old-free", SPEC, "With an empty IFLA_IFNAME, a device keeps its name.", source=MOVE)
 def empty(world: World) -> Value:
     device = world.source.device(b"eth1")
     return world.outcome(device, move_empty(world, device))
 
 
-@probe("names.empty.old-taken", SPEC, "An empty name, and its own is taken there: it stays.", source=MOVE)
+@probe(
+    "names.empty.old-taken",
+    SPEC,
+    "With an empty IFLA_IFNAME, a device whose name is taken in the target stays in the source.",
+    source=MOVE,
+)
 def empty_taken(world: World) -> Value:
     device = pinned(world)
     return {"refused": move_empty(world, device).error != "ok", "device": world.place(device)}
@@ -92,7 +107,7 @@ REFUSED = {
     "colon": b"net0:1",
     "space-first": b" net0",
     "newline": b"net0\n",
-    "byte-a0": b"net\xa0",  # white space of isspace() in Latin-1, and half of many a character in UTF-8
+    "byte-a0": b"net\xa0",  # white space in Latin-1, and the second byte of many UTF-8 characters
     "percent": b"net%",
     "percent-s": b"net%s",
     "percent-percent": b"net%%",
@@ -106,9 +121,10 @@ REFUSED = {
 @probe(
     "names.refused.{}",
     SPEC,
-    "A wanted name that no device may have, and its old one is taken there: {}.",
+    "The name {} is refused with EINVAL, and nothing moves, if the old one is taken in the target.",
     source=f"{VALID}; {TEMPLATE}",
     cases={name: (wanted,) for name, wanted in REFUSED.items()},
+    texts={name: ascii(wanted.decode("latin-1")) for name, wanted in REFUSED.items()},
 )
 def refused(world: World, name: bytes) -> Value:
     device = pinned(world)
@@ -118,7 +134,7 @@ def refused(world: World, name: bytes) -> Value:
 @probe(
     "names.refused-late.all",
     SPEC,
-    "The same names, and its old one is free there: where the device is after each.",
+    "An invalid name leaves the device in the target, under its old name, if that is free there (EINVAL).",
     source=MOVE,
 )
 def refused_late(world: World) -> Value:
@@ -131,33 +147,35 @@ def refused_late(world: World) -> Value:
     return found
 
 
+ALLOWED = {"number": "0", "dots": "...", "minus": "-net0", "at": "net0@eth1", "utf-8": "nét0", "lo-like": "lo0"}
+
+
 @probe(
     "names.allowed.{}",
     ABI,
-    "A wanted name that looks wrong and is not: {}.",
+    "The name {} is accepted.",
     source=VALID,
-    cases={
-        "number": (b"0",),
-        "dots": (b"...",),
-        "minus": (b"-net0",),
-        "at": (b"net0@eth1",),
-        "utf-8": ("nét0".encode(),),
-        "lo-like": (b"lo0",),
-    },
+    cases={name: (wanted.encode(),) for name, wanted in ALLOWED.items()},
+    texts={name: repr(wanted) for name, wanted in ALLOWED.items()},
 )
 def allowed(world: World, name: bytes) -> Value:
     device = world.source.device(b"eth1")
     return world.outcome(device, move(world, device, name))
 
 
-@probe("names.case.differs", ABI, "Upper and lower case are two names.", source="net/core/dev.c, __dev_get_by_name")
+@probe(
+    "names.case.differs",
+    ABI,
+    "Names that differ in case only are different.",
+    source="net/core/dev.c, __dev_get_by_name",
+)
 def case_differs(world: World) -> Value:
     device = world.source.device(b"eth1")
     world.target.device(b"net0")
     return world.outcome(device, move(world, device, b"NET0"))
 
 
-# ---- the two names that are folders of /proc/sys/net ----
+# ---- the two names that are directories of /proc/sys/net ----
 
 RESERVED = {
     f"{name}-{old}": (name.encode(), old == "old-taken")
@@ -169,9 +187,17 @@ RESERVED = {
 @probe(
     "names.reserved.{}",
     ABI,
-    "A wanted name that is a folder of /proc/sys/net/ipv4/conf: {}; and whether the device takes addresses there.",
+    "The name {}.",
     source="net/ipv4/devinet.c, sysctl_dev_name_is_allowed, inetdev_init; net/ipv6/addrconf.c, addrconf_notify",
     cases=RESERVED,
+    texts={
+        f"{name}-{old}": f"`{name}` {outcome}"
+        for name in ("all", "default")
+        for old, outcome in (
+            ("old-free", "is refused after the move if the old name is free (EINVAL)"),
+            ("old-taken", "is accepted if the old name is taken, and the device then takes no addresses"),
+        )
+    },
 )
 def reserved(world: World, name: bytes, is_taken: bool) -> Value:
     device = pinned(world) if is_taken else world.source.device(b"eth1")
@@ -188,26 +214,36 @@ def reserved(world: World, name: bytes, is_taken: bool) -> Value:
 
 # ---- templates ----
 
-# Devices and alternative names that are in the target, and what is asked for.
+# Devices and alternative names in the target, and the wanted name.
 TEMPLATES: dict[str, tuple[str, tuple[bytes, ...], tuple[bytes, ...], bytes]] = {
-    "alone": ("%d is all of it", (), (), b"%d"),
-    "first": ("%d is in front", (), (), b"%dnet"),
-    "middle": ("%d is in the middle", (), (), b"n%dt"),
-    "gap": ("0 and 2 are taken there", (b"net0", b"net2"), (), b"net%d"),
-    "zero-free": ("only 1 is taken there", (b"net1",), (), b"net%d"),
-    "gap-altname": ("0 and 2 are devices there, 1 an alternative name", (b"net0", b"net2"), (b"net1",), b"net%d"),
-    "altname-above": ("0 is a device there, 7 an alternative name", (b"net0",), (b"net7",), b"net%d"),
-    "leading-zero": ("00 is a device there", (b"net00",), (), b"net%d"),
-    "leading-sign": ("+0 is a device there", (b"net+0",), (), b"net%d"),
-    "longer-name": ("0.1 is a device there", (b"net0.1",), (), b"net%d"),
-    "longest": ("13 bytes are in front of %d", (), (), b"abcdefghijklm%d"),
+    "alone": ("%d becomes 0", (), (), b"%d"),
+    "first": ("%dnet becomes 0net", (), (), b"%dnet"),
+    "middle": ("n%dt becomes n0t", (), (), b"n%dt"),
+    "gap": ("net%d becomes net1 if 0 and 2 are taken", (b"net0", b"net2"), (), b"net%d"),
+    "zero-free": ("net%d becomes net0 if only 1 is taken", (b"net1",), (), b"net%d"),
+    "gap-altname": (
+        "net%d becomes net3 if 0 and 2 are taken and 1 is an alternative name",
+        (b"net0", b"net2"),
+        (b"net1",),
+        b"net%d",
+    ),
+    "altname-above": (
+        "net%d becomes net1 if 0 is taken and 7 is an alternative name",
+        (b"net0",),
+        (b"net7",),
+        b"net%d",
+    ),
+    "leading-zero": ("net%d becomes net0 if net00 is taken", (b"net00",), (), b"net%d"),
+    "leading-sign": ("net%d becomes net0 if net+0 is taken", (b"net+0",), (), b"net%d"),
+    "longer-name": ("net%d becomes net0 if net0.1 is taken", (b"net0.1",), (), b"net%d"),
+    "longest": ("abcdefghijklm%d becomes abcdefghijklm0", (), (), b"abcdefghijklm%d"),
 }
 
 
 @probe(
     "names.template.{}",
     ABI,
-    "What the kernel makes of a template: {}.",
+    "The template {}.",
     source=TEMPLATE,
     cases={name: case[1:] for name, case in TEMPLATES.items()},
     texts={name: case[0] for name, case in TEMPLATES.items()},
@@ -225,7 +261,7 @@ def template(world: World, names: tuple[bytes, ...], others: tuple[bytes, ...], 
 @probe(
     "names.template.too-long",
     SPEC,
-    "A template of 16 bytes is refused, though the name would fit.",
+    "A template of 16 bytes is refused with ERANGE, although the name would fit.",
     source=POLICY,
 )
 def template_too_long(world: World) -> Value:
@@ -236,14 +272,14 @@ def template_too_long(world: World) -> Value:
 @probe(
     "names.template.no-room",
     VARIES,
-    "A template whose next number no longer fits into 15 bytes; what is left of it is an alternative name there.",
+    "The outcome of a template whose next number does not fit; truncated, it is an alternative name in the target.",
     source=TEMPLATE,
 )
 def template_no_room(world: World) -> Value:
     device = pinned(world)
-    # 13 bytes leave room for two digits, and all hundred numbers are taken. Cut off, the next one is 10 again. From
-    # 6.7 on (7ad17b04dc7b, "trust the bitmap") nobody looks whether that is taken. It is no device's name here: of two
-    # devices with one name the kernel warns (WARN_ON of device_rename), which ends a machine with panic_on_warn.
+    # 13 bytes leave room for two digits, and all hundred numbers are taken. Truncated, the next one is 10 again. From
+    # 6.7 on (7ad17b04dc7b, "trust the bitmap") the kernel does not check whether that is taken. It is no device's name
+    # here: two devices of one name are a WARN_ON in device_rename, which ends a machine with panic_on_warn.
     bystander = world.target.device(b"bystander")
     world.target.must(altnames(bystander.ifindex, [b"abcdefghijklm%d" % number for number in range(100)]))
     return world.outcome(device, move(world, device, b"abcdefghijklm%d"))
@@ -252,7 +288,7 @@ def template_no_room(world: World) -> Value:
 @probe(
     "names.template.own-altname",
     ABI,
-    "A template whose number 0 is an alternative name of the device itself.",
+    "A template skips a number that is an alternative name of the device itself.",
     source=TEMPLATE,
 )
 def template_own_altname(world: World) -> Value:
@@ -263,7 +299,7 @@ def template_own_altname(world: World) -> Value:
 @probe(
     "names.template.source-taken",
     ABI,
-    "A template whose number 0 is a device's in the source alone: the source does not count.",
+    "A template does not skip a number that is taken in the source only.",
     source=TEMPLATE,
 )
 def template_source(world: World) -> Value:
@@ -272,24 +308,24 @@ def template_source(world: World) -> Value:
     return world.outcome(device, move(world, device, b"net%d"))
 
 
-# ---- devices that are up; two devices that change places ----
+# ---- devices that are up; two devices that exchange namespaces ----
 
 
-@probe("names.up.old-free", SPEC, "A device that is up is renamed after the move.", source=RENAME)
+@probe("names.up.old-free", SPEC, "A device that was up can be renamed after the move.", source=RENAME)
 def up_free(world: World) -> Value:
     device = world.source.device(b"eth1")
     world.source.must(set_link(device.ifindex, up=True))
     return world.outcome(device, move(world, device, b"net0"))
 
 
-@probe("names.up.old-taken", SPEC, "A device that is up is renamed within the move.", source=MOVE)
+@probe("names.up.old-taken", SPEC, "A device that was up can be renamed within the move.", source=MOVE)
 def up_taken(world: World) -> Value:
     device = pinned(world)
     world.source.must(set_link(device.ifindex, up=True))
     return world.outcome(device, move(world, device, b"net0"))
 
 
-@probe("names.up.in-place", VARIES, "A device that is up gets another name where it is.", source=RENAME)
+@probe("names.up.in-place", VARIES, "The outcome of renaming a device that is up, in place.", source=RENAME)
 def up_in_place(world: World) -> Value:
     device = world.source.device(b"eth1")
     world.source.must(set_link(device.ifindex, up=True))
@@ -299,7 +335,7 @@ def up_in_place(world: World) -> Value:
 @probe(
     "names.up.in-the-move-and-renamed",
     ABI,
-    "IFF_UP and a name in the message of the move: the name is given before the device comes up.",
+    "IFF_UP and IFLA_IFNAME in the message of the move rename the device, then set it up.",
     source="net/core/rtnetlink.c, do_setlink",
 )
 def up_and_renamed(world: World) -> Value:
@@ -311,7 +347,7 @@ def up_and_renamed(world: World) -> Value:
 @probe(
     "names.exchange.third-name",
     SPEC,
-    "Two devices of one name change their namespaces, the first under a third name meanwhile.",
+    "Two devices of one name can exchange namespaces if the first one moves under a third name.",
     source=MOVE,
 )
 def exchange(world: World) -> Value:
@@ -328,12 +364,12 @@ def exchange(world: World) -> Value:
 @probe(
     "names.notifications.one-rename",
     ABI,
-    "The names under which the target is told of a device that is renamed after the move.",
+    "A device that is renamed after the move is announced in the target under both names.",
     source=RENAME,
 )
-def told(world: World) -> Value:
+def announced(world: World) -> Value:
     device = world.source.device(b"eth1")
     listener = world.target.listener(1)
     move(world, device, b"net0")
-    seen = [wire.Link(m.body).name.decode() for m in listener.told() if m.type == uapi.RTM_NEWLINK]
+    seen = [wire.Link(m.body).name.decode() for m in listener.read() if m.type == uapi.RTM_NEWLINK]
     return sorted(set(seen), key=seen.index)

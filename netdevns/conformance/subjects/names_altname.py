@@ -1,4 +1,4 @@
-"""Alternative names in a move: do they travel, are they known there, and what is left of them in the source."""
+"""Alternative names in a move: whether they travel, are found in the target, and remain in the source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOOKUP = "net/core/rtnetlink.c, rtnl_dev_get"
 
 
 def shown(world: World, name: bytes = b"eth1") -> Value:
-    """The alternative names that the target shows of a device; None where it is not there."""
+    """The alternative names of a device in the target; None where it is not there."""
     link = world.target.link(name)
     return None if link is None else [each.decode("latin-1") for each in link.altnames]
 
@@ -28,21 +28,29 @@ def travels(world: World) -> Value:
     return shown(world)
 
 
-@probe("names.altname.renamed", ABI, "They travel with a device that is renamed on the way, too.", source=LISTED)
+@probe(
+    "names.altname.renamed", ABI, "Alternative names travel with a device that is renamed in the move.", source=LISTED
+)
 def renamed(world: World) -> Value:
     device = with_altname(world.source, b"eth1", b"other")
     move(world, device, b"net0")
     return shown(world, b"net0")
 
 
-@probe("names.altname.found", VARIES, "The target finds the device by its alternative name.", source=LOOKUP)
+@probe(
+    "names.altname.found",
+    VARIES,
+    "The errno of a look-up in the target by an alternative name that travelled.",
+    source=LOOKUP,
+)
 def found(world: World) -> Value:
     device = with_altname(world.source, b"eth1", b"other")
     move(world, device)
     return world.target.request(wire.get_link(0, b"other")).error
 
 
-@probe("names.altname.found-in-source", VARIES, "The source finds a device by an alternative name of one that left.",
+@probe("names.altname.found-in-source", VARIES,
+       "The errno of a look-up in the source by an alternative name of a device that left.",
        source=LOOKUP)  # fmt: skip
 def found_in_source(world: World) -> Value:
     device = with_altname(world.source, b"eth1", b"other")
@@ -50,7 +58,7 @@ def found_in_source(world: World) -> Value:
     return world.source.request(wire.get_link(0, b"other")).error
 
 
-@probe("names.altname.deleted", VARIES, "An alternative name that travelled can be removed in the target.",
+@probe("names.altname.deleted", VARIES, "The outcome of removing an alternative name that travelled, in the target.",
        source=HASHED)  # fmt: skip
 def deleted(world: World) -> Value:
     device = with_altname(world.source, b"eth1", b"other")
@@ -59,7 +67,8 @@ def deleted(world: World) -> Value:
     return {"error": reply.error, "shown": shown(world)}
 
 
-@probe("names.altname.reused", VARIES, "The source may give an alternative name of one that left to another device.",
+@probe("names.altname.reused", VARIES,
+       "The errno of adding to another device in the source an alternative name of the one that left.",
        source=HASHED)  # fmt: skip
 def reused(world: World) -> Value:
     device = with_altname(world.source, b"eth1", b"other")
@@ -68,7 +77,7 @@ def reused(world: World) -> Value:
     return world.source.request(altnames(another.ifindex, [b"other"])).error
 
 
-@probe("names.altname.back", ABI, "A device that comes back is found by its alternative name again.", source=HASHED)
+@probe("names.altname.back", ABI, "A device that came back is found by its alternative name.", source=HASHED)
 def back(world: World) -> Value:
     device = with_altname(world.source, b"eth1", b"other")
     move(world, device)
@@ -79,7 +88,7 @@ def back(world: World) -> Value:
 @probe(
     "names.altname.wanted-in-place",
     ABI,
-    "A device is renamed, where it is, to an alternative name of its own.",
+    "Renaming a device, in place, to one of its alternative names is refused with EEXIST.",
     source="net/core/dev.c, dev_change_name",
 )
 def wanted_in_place(world: World) -> Value:
@@ -101,9 +110,18 @@ ODD = {
 @probe(
     "names.altname-odd.{}",
     ABI,
-    "An alternative name that no name may be: {}. Whether it can be given, and travels.",
+    "An alternative name {}.",
     source=ADDED,
     cases={name: (text,) for name, text in ODD.items()},
+    texts={
+        "127-bytes": "of 127 bytes is accepted, and travels",
+        "128-bytes": "of 128 bytes is refused with ERANGE",
+        "empty": "that is empty is accepted, and travels",
+        "slash": "with a slash is accepted, and travels",
+        "space": "with a space is accepted, and travels",
+        "template": "with %d is accepted, and travels",
+        "own-name": "that is the device's own name is refused with EEXIST",
+    },
 )
 def odd(world: World, text: bytes) -> Value:
     device = world.source.device(b"eth1")

@@ -1,4 +1,4 @@
-"""Neighbours and their parameters: what a move, and setting a link down, leaves of them."""
+"""Neighbours and their parameters: the effects of a move, and of setting a link down."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def neighbour(ifindex: int, ip: str, state: int, flags: int = 0, attrs: bytes = 
 
 
 def shown(messages: list[wire.Message]) -> list[str]:
-    """Neighbours that a probe made: the kernel's own are of multicast addresses."""
+    """Neighbours that a probe made; those of multicast addresses are the kernel's own."""
     found = []
     for message in messages:
         family, _, state, flags, _ = NDMSG.unpack_from(message.body)
@@ -81,7 +81,7 @@ TEXTS = {name: name.replace("-", " ") for name in KINDS}
 @probe(
     "neighbours.move.{}",
     SPEC,
-    "Which neighbours a move leaves, in the source and in the target: {}.",
+    "A move drops a device's neighbours: {}.",
     source=FLUSH,
     cases=KINDS,
     texts=TEXTS,
@@ -97,22 +97,23 @@ def moved(world: World, state: int, flags: int) -> Value:
 @probe(
     "neighbours.told.{}",
     ABI,
-    "Of which neighbours RTM_DELNEIGH tells the source when a device goes: {}.",
+    "RTM_DELNEIGH is {} when a device leaves.",
     source=FLUSH,
     cases={name: KINDS[name] for name in ("permanent", "proxy")},
+    texts={"permanent": "sent for permanent neighbours", "proxy": "not sent for proxies"},
 )
-def told(world: World, state: int, flags: int) -> Value:
+def announced(world: World, state: int, flags: int) -> Value:
     device = with_neighbours(world, state, flags)
     listener = world.source.listener(RTNLGRP_NEIGH)
     world.source.must(set_link(device.ifindex, ns_fd(world.target.fd)))
-    found = [message for message in listener.told() if message.type == RTM_DELNEIGH]
+    found = [message for message in listener.read() if message.type == RTM_DELNEIGH]
     return [text.split()[0] for text in shown(found)]
 
 
 @probe(
     "neighbours.down.{}",
     ABI,
-    "Which neighbours are left when a device was set down and up: {}.",
+    "Setting a device down drops its neighbours: {}.",
     source=FLUSH,
     cases={name: KINDS[name] for name in ("permanent", "proxy", "extern-learned")},
     texts=TEXTS,
@@ -124,7 +125,12 @@ def downed(world: World, state: int, flags: int) -> Value:
     return neighbours(world.source, flags)
 
 
-@probe("neighbours.down.added", SPEC, "A neighbour for a device that is down, which is then set up.", source=ADD)
+@probe(
+    "neighbours.down.added",
+    SPEC,
+    "A permanent neighbour can be added while the device is down, and stays when it is set up.",
+    source=ADD,
+)
 def added_down(world: World) -> Value:
     device = world.source.device(b"eth1")
     errors = [world.source.request(neighbour(device.ifindex, ip, uapi.NUD_PERMANENT)).error for ip in IPS]
@@ -136,7 +142,7 @@ def added_down(world: World) -> Value:
 @probe(
     "neighbours.carrier.lost",
     ABI,
-    "A device loses its carrier: which of a permanent, a noarp and a stale neighbour stay.",
+    "The loss of the carrier drops noarp and stale neighbours, and keeps permanent ones.",
     source="net/core/neighbour.c, neigh_carrier_down",
     needs=("veth",),
 )
@@ -150,7 +156,7 @@ def carrier_lost(world: World) -> Value:
         world.source.must(neighbour(device.ifindex, ip, state))
     world.source.must(set_link(other.ifindex, up=False))
     end = time.monotonic() + LINGER_S
-    while time.monotonic() < end:  # until the kernel's link watch has come by
+    while time.monotonic() < end:  # until the kernel's link watch has run
         found = world.source.dump(uapi.RTM_GETNEIGH, uapi.AF_INET)
         states = [STATES.get(NDMSG.unpack_from(message.body)[2], "other") for message in found]
         if "stale" not in states:
@@ -162,7 +168,7 @@ def carrier_lost(world: World) -> Value:
 @probe(
     "neighbours.mac.changed",
     ABI,
-    "The device gets another MAC: which of its permanent neighbours stay.",
+    "A new MAC address drops a device's permanent neighbours.",
     source="net/core/neighbour.c, neigh_changeaddr",
     needs=("macvlan",),
 )
@@ -190,7 +196,7 @@ def protocol(world: World) -> Value:
 @probe(
     "neighbours.managed.{}",
     VARIES,
-    "NTF_EXT_MANAGED in NDA_FLAGS_EXT, for a neighbour that the kernel resolves itself: {}.",
+    "The outcome of NTF_EXT_MANAGED (in NDA_FLAGS_EXT) for a neighbour that is {}.",
     source=ADD,
     cases={"permanent": (uapi.NUD_PERMANENT,), "reachable": (NUD_REACHABLE,)},
 )
@@ -212,7 +218,7 @@ def router(world: World) -> Value:
 
 
 def parameters(namespace: Namespace, family: str, device: str) -> dict[str, str]:
-    """What stands below neigh/<device>; the old names of two of them, which are the same, are left out."""
+    """The files below neigh/<device>, without the old names of two of them."""
     with namespace.entered():
         names = sorted(os.listdir(f"/proc/sys/net/{family}/neigh/{device}"))
     old = {"base_reachable_time", "retrans_time"}
@@ -222,7 +228,7 @@ def parameters(namespace: Namespace, family: str, device: str) -> dict[str, str]
 @probe(
     "neighbours.parameters.{}",
     ABI,
-    "Each parameter below neigh/<device> is changed before a move: which are kept, and which a new device has not: {}.",
+    "A move resets every parameter below neigh/<device> to that of a new device: {}.",
     source=PARMS,
     cases={"ipv4": ("ipv4",), "ipv6": ("ipv6",)},
     texts=WORDS,
@@ -248,7 +254,7 @@ def parameters_moved(world: World, family: str) -> Value:
 @probe(
     "neighbours.parameters.default",
     ABI,
-    "Has a namespace its own neigh/default, from which a device could inherit.",
+    "A new namespace has no neigh/default, from which a device could inherit.",
     source=PARMS,
 )
 def parameters_default(world: World) -> Value:
@@ -259,7 +265,7 @@ def parameters_default(world: World) -> Value:
 @probe(
     "neighbours.parameters.dump",
     VARIES,
-    "At which numbers of devices, lo included, a dump of both families' tables lacks IPv6's; and so one of IPv6 alone.",
+    "The numbers of devices (with lo) at which a dump of neighbour tables lacks IPv6: of both families, of IPv6 alone.",
     source="net/core/neighbour.c, neightbl_dump_info",
 )
 def parameters_dump(world: World) -> Value:
@@ -275,7 +281,7 @@ def parameters_dump(world: World) -> Value:
 
 
 def _is_ipv6_of(table: wire.Message, device: Device) -> bool:
-    """Whether a message is about a device's parameters in the table of IPv6."""
+    """Whether a message has a device's parameters from the table of IPv6."""
     parms = wire.attrs(table.body, NDTMSG.size).get(uapi.NDTA_PARMS, memoryview(b""))
     ifindex = wire.u32(wire.attrs(parms).get(uapi.NDTPA_IFINDEX))
     return table.body[0] == uapi.AF_INET6 and ifindex == device.ifindex

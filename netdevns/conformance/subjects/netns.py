@@ -1,4 +1,4 @@
-"""Network namespaces themselves: entering them, what names and identifies them, and the sockets in them."""
+"""Network namespaces: how they are entered, named and identified, and the sockets in them."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def here() -> int:
 
 
 def enters(fd: int, kind: int, wanted: int) -> str:
-    """In a child: enters, and says whether that is the wanted namespace."""
+    """Enters a namespace in a child: the errno, or whether it is the wanted one."""
 
     def work() -> str:
-        said = errno_of(lambda: system.enter(fd, kind))
-        return said if said != "ok" else ("entered" if here() == wanted else "elsewhere")
+        error = errno_of(lambda: system.enter(fd, kind))
+        return error if error != "ok" else ("entered" if here() == wanted else "elsewhere")
 
     return str(in_child(work))
 
@@ -48,34 +48,46 @@ def enters(fd: int, kind: int, wanted: int) -> str:
 # ---- setns ----
 
 
-@probe("netns.setns.{}", SPEC, "The descriptor of a network namespace, given to setns with nstype {}.", source=INSTALL,
+@probe("netns.setns.{}", SPEC, "For a network namespace, setns with nstype {}.", source=INSTALL,
        cases={"any": (0,), "net": (system.CLONE_NEWNET,), "uts": (system.CLONE_NEWUTS,), "net-and-uts":
-              (system.CLONE_NEWNET | system.CLONE_NEWUTS,)})  # fmt: skip
+              (system.CLONE_NEWNET | system.CLONE_NEWUTS,)},
+       texts={"any": "0 enters it", "net": "CLONE_NEWNET enters it", "uts": "CLONE_NEWUTS is refused with EINVAL",
+              "net-and-uts": "CLONE_NEWNET | CLONE_NEWUTS is refused with EINVAL"})  # fmt: skip
 def setns_type(world: World, kind: int) -> Value:
     return enters(world.target.fd, kind, inode(world.target.fd))
 
 
-@probe("netns.setns.{}", SPEC, "What is no network namespace, given to setns: {}.", source=INSTALL,
-       cases={"file": ("/dev/null",), "uts-namespace": ("/proc/self/ns/uts",)})  # fmt: skip
+@probe("netns.setns.{}", SPEC,
+       "For a descriptor that is no network namespace, setns is refused with EINVAL: {}.", source=INSTALL,
+       cases={"file": ("/dev/null",), "uts-namespace": ("/proc/self/ns/uts",)},
+       texts={"uts-namespace": "a UTS namespace"})  # fmt: skip
 def setns_wrong(world: World, path: str) -> Value:
     return enters(world.open(path), system.CLONE_NEWNET, 0)
 
 
-@probe("netns.setns.closed", ABI, "A number that is no open descriptor, given to setns.", source=INSTALL)
+@probe(
+    "netns.setns.closed", ABI, "For a number that is no open descriptor, setns is refused with EBADF.", source=INSTALL
+)
 def setns_closed(world: World) -> Value:
     del world
     return enters(900, system.CLONE_NEWNET, 0)
 
 
-@probe("netns.setns.o-path", ABI, "A descriptor that was opened with O_PATH, given to setns.", source=INSTALL)
+@probe(
+    "netns.setns.o-path",
+    ABI,
+    "For an O_PATH descriptor of a network namespace, setns is refused with EBADF.",
+    source=INSTALL,
+)
 def setns_path(world: World) -> Value:
     with world.target.entered():
         fd = world.open(system.NETNS, os.O_PATH)
     return enters(fd, system.CLONE_NEWNET, inode(world.target.fd))
 
 
-@probe("netns.setns.pidfd-{}", ABI, "A pidfd of a process in the namespace, given to setns with nstype {}.",
-       source="kernel/nsproxy.c, setns (5.8)", cases={"net": (system.CLONE_NEWNET,), "zero": (0,)})  # fmt: skip
+@probe("netns.setns.pidfd-{}", ABI, "For a pidfd, setns with nstype {}.",
+       source="kernel/nsproxy.c, setns (5.8)", cases={"net": (system.CLONE_NEWNET,), "zero": (0,)},
+       texts={"net": "CLONE_NEWNET enters the process's namespace", "zero": "0 is refused with EINVAL"})  # fmt: skip
 def setns_pidfd(world: World, kind: int) -> Value:
     pid = world.process_in(world.target)
     fd = os.pidfd_open(pid)
@@ -85,7 +97,8 @@ def setns_pidfd(world: World, kind: int) -> Value:
         os.close(fd)
 
 
-@probe("netns.setns.one-thread", SPEC, "A setns changes the calling thread only, and not what /proc/self says.",
+@probe("netns.setns.one-thread", SPEC,
+       "A setns changes the calling thread alone, and not /proc/self/ns/net.",
        source=INSTALL)  # fmt: skip
 def one_thread(world: World) -> Value:
     target = world.target.fd
@@ -106,7 +119,8 @@ def one_thread(world: World) -> Value:
     return in_child(work)
 
 
-@probe("netns.setns.new-thread", ABI, "A new thread, and a forked process, start in the namespace of who made them.",
+@probe("netns.setns.new-thread", ABI,
+       "A new thread and a forked process start in the namespace of the thread that made them.",
        source="kernel/nsproxy.c, copy_namespaces")  # fmt: skip
 def new_thread(world: World) -> Value:
     found: list[int] = []
@@ -121,7 +135,7 @@ def new_thread(world: World) -> Value:
 # ---- names of a namespace ----
 
 
-@probe("netns.name.bind-mount", SPEC, "A namespace is entered, and moved to, by a bind mount of it.",
+@probe("netns.name.bind-mount", SPEC, "A namespace can be entered, and moved to, by a bind mount of it.",
        source="fs/nsfs.c, ns_get_path")  # fmt: skip
 def bind_mount(world: World) -> Value:
     path = os.path.join(world.directory(), "name")
@@ -141,7 +155,7 @@ def bind_mount(world: World) -> Value:
     return in_child(work)
 
 
-@probe("netns.name.two-names", SPEC, "Whether two names of one namespace are one inode, and two namespaces two.",
+@probe("netns.name.two-names", SPEC, "Two names of one namespace have one inode; two namespaces have two.",
        source="fs/nsfs.c, ns_get_path")  # fmt: skip
 def two_names(world: World) -> Value:
     with world.target.entered():
@@ -153,7 +167,7 @@ def two_names(world: World) -> Value:
 @probe(
     "netns.name.link-text",
     ABI,
-    "The link /proc/thread-self/ns/net has the inode.",
+    "The link /proc/thread-self/ns/net names the inode.",
     source="fs/nsfs.c, ns_dname",
 )
 def link_text(world: World) -> Value:
@@ -172,18 +186,25 @@ def ioctl_name(fd: int, number: int) -> str:
     return f"{found:#x}"
 
 
-@probe("netns.nstype.{}", SPEC, "NS_GET_NSTYPE, which tells a network namespace from something else: {}.", source=NSFS,
-       cases={"network": ("/proc/self/ns/net",), "uts": ("/proc/self/ns/uts",), "file": ("/dev/null",)})  # fmt: skip
+@probe("netns.nstype.{}", SPEC, "NS_GET_NSTYPE {}.", source=NSFS,
+       cases={"network": ("/proc/self/ns/net",), "uts": ("/proc/self/ns/uts",), "file": ("/dev/null",)},
+       texts={"network": "returns CLONE_NEWNET for a network namespace",
+              "uts": "returns CLONE_NEWUTS for a UTS namespace", "file": "fails with ENOTTY for a file"})  # fmt: skip
 def nstype(world: World, path: str) -> Value:
     return ioctl_name(world.open(path), uapi.NS_GET_NSTYPE)
 
 
-@probe("netns.nstype.o-path", ABI, "The same with a descriptor that was opened with O_PATH.", source=NSFS)
+@probe("netns.nstype.o-path", ABI, "NS_GET_NSTYPE fails with EBADF for an O_PATH descriptor.", source=NSFS)
 def nstype_path(world: World) -> Value:
     return ioctl_name(world.open(system.NETNS, os.O_PATH), uapi.NS_GET_NSTYPE)
 
 
-@probe("netns.ioctl.userns", ABI, "NS_GET_USERNS: the user namespace of who made it.", source=NSFS)
+@probe(
+    "netns.ioctl.userns",
+    ABI,
+    "NS_GET_USERNS returns the user namespace that owns the network namespace.",
+    source=NSFS,
+)
 def get_userns(world: World) -> Value:
     fd = fcntl.ioctl(world.target.fd, NS_GET_USERNS)
     with os.fdopen(fd, "rb", buffering=0):
@@ -191,13 +212,14 @@ def get_userns(world: World) -> Value:
         return {"own": inode(fd) == own, "type": ioctl_name(fd, uapi.NS_GET_NSTYPE)}
 
 
-@probe("netns.ioctl.{}", ABI, "An ioctl that does not apply to a network namespace: {}.", source=NSFS,
-       cases={"parent": (NS_GET_PARENT,), "owner-uid": (NS_GET_OWNER_UID,)})  # fmt: skip
+@probe("netns.ioctl.{}", ABI, "An ioctl that does not apply to a network namespace fails with EINVAL: {}.", source=NSFS,
+       cases={"parent": (NS_GET_PARENT,), "owner-uid": (NS_GET_OWNER_UID,)},
+       texts={"parent": "NS_GET_PARENT", "owner-uid": "NS_GET_OWNER_UID"})  # fmt: skip
 def ioctl_other(world: World, number: int) -> Value:
     return ioctl_name(world.target.fd, number)
 
 
-@probe("netns.ioctl.userns-from-below", ABI, "NS_GET_USERNS, asked from a user namespace below.", source=NSFS)
+@probe("netns.ioctl.userns-from-below", ABI, "NS_GET_USERNS from a user namespace below fails with EPERM.", source=NSFS)
 def userns_below(world: World) -> Value:
     fd = world.target.fd
     return in_user_namespace(lambda _: ioctl_name(fd, NS_GET_USERNS))
@@ -206,7 +228,7 @@ def userns_below(world: World) -> Value:
 @probe(
     "netns.ioctl.socket",
     ABI,
-    "SIOCGSKNS: a descriptor of a socket's namespace.",
+    "SIOCGSKNS returns a descriptor of a socket's namespace.",
     source="net/socket.c, sock_ioctl",
 )
 def of_socket(world: World) -> Value:
@@ -216,7 +238,7 @@ def of_socket(world: World) -> Value:
         return inode(fd) == inode(world.target.fd)
 
 
-@probe("netns.ioctl.pidfd", VARIES, "PIDFD_GET_NET_NAMESPACE: a descriptor of the namespace of a pidfd's process.",
+@probe("netns.ioctl.pidfd", VARIES, "The outcome of PIDFD_GET_NET_NAMESPACE on a pidfd.",
        source="fs/pidfs.c, pidfd_ioctl (6.11)")  # fmt: skip
 def of_pidfd(world: World) -> Value:
     pidfd = os.pidfd_open(world.process_in(world.target))
@@ -233,7 +255,7 @@ def of_pidfd(world: World) -> Value:
 # ---- sockets ----
 
 
-@probe("netns.socket.stays", SPEC, "A socket stays in the namespace in which it was made, wherever its user goes.",
+@probe("netns.socket.stays", SPEC, "A socket stays in the namespace in which it was made, whatever its thread enters.",
        source="net/socket.c, sock_create")  # fmt: skip
 def socket_stays(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -242,7 +264,7 @@ def socket_stays(world: World) -> Value:
         return raw.acks()
 
 
-@probe("netns.cookie.{}", VARIES, "SO_NETNS_COOKIE: {}.", source="net/core/sock.c, sk_getsockopt (5.14)",
+@probe("netns.cookie.{}", VARIES, "SO_NETNS_COOKIE {} compared.", source="net/core/sock.c, sk_getsockopt (5.14)",
        cases={"same": ("source", "source"), "different": ("source", "target")},
        texts={"same": "of two sockets of one namespace", "different": "of sockets of two namespaces"})  # fmt: skip
 def cookie(world: World, first: str, second: str) -> Value:

@@ -1,4 +1,4 @@
-"""What a fresh network namespace has, the ids of namespaces, and what /proc and /sys show of them."""
+"""New network namespaces, the ids of namespaces, and their views in /proc and /sys."""
 
 from __future__ import annotations
 
@@ -21,10 +21,15 @@ SYSFS = "net/core/net-sysfs.c, net_ns_type_operations; fs/sysfs/mount.c, sysfs_g
 PROC = "fs/proc/proc_net.c, get_proc_task_net"
 
 
-# ---- a fresh one ----
+# ---- new namespaces ----
 
 
-@probe("netns.fresh.lo", SPEC, "The lo of a fresh namespace: its ifindex, state and addresses.", source=SETUP)
+@probe(
+    "netns.fresh.lo",
+    SPEC,
+    "The lo of a new namespace has ifindex 1, is down, and has no addresses and routes.",
+    source=SETUP,
+)
 def fresh_lo(world: World) -> Value:
     fresh = world.namespace("fresh")
     lo = fresh.known(b"lo")
@@ -33,7 +38,7 @@ def fresh_lo(world: World) -> Value:
             "addresses": len(fresh.dump(uapi.RTM_GETADDR)), "routes": len(fresh.dump(uapi.RTM_GETROUTE))}  # fmt: skip
 
 
-@probe("netns.fresh.lo-up", SPEC, "What addresses lo has when it comes up.",
+@probe("netns.fresh.lo-up", SPEC, "Setting lo up adds 127.0.0.1/8 and ::1/128, of scope host.",
        source="net/ipv4/devinet.c, inetdev_event; net/ipv6/addrconf.c, init_loopback")  # fmt: skip
 def fresh_lo_up(world: World) -> Value:
     fresh = world.namespace("fresh")
@@ -42,13 +47,13 @@ def fresh_lo_up(world: World) -> Value:
 
 
 def text_of(message: wire.Message) -> str:
-    """An RTM_NEWADDR in words: "::1/128 scope 254"."""
+    """An RTM_NEWADDR as text: "::1/128 scope 254"."""
     family, prefixlen, _, scope, _ = requests.IFADDRMSG.unpack_from(message.body)
     data = bytes(wire.attrs(message.body, requests.IFADDRMSG.size)[uapi.IFA_ADDRESS])
     return f"{socket.inet_ntop(family, data)}/{prefixlen} scope {scope}"
 
 
-@probe("netns.fresh.left-behind", SPEC, "After unshare(2), all devices are left behind; lo is a new one.",
+@probe("netns.fresh.left-behind", SPEC, "After unshare(2), a thread has a new lo and no other device.",
        source=SETUP)  # fmt: skip
 def left_behind(world: World) -> Value:
     world.source.device(b"eth1")
@@ -62,7 +67,7 @@ def left_behind(world: World) -> Value:
     return in_child(work)
 
 
-@probe("netns.fresh.ifindex", ABI, "Fresh namespaces number their devices alike, each from the beginning.",
+@probe("netns.fresh.ifindex", ABI, "New namespaces number their devices alike, each from the beginning.",
        source="net/core/dev.c, dev_index_reserve and dev_new_index")  # fmt: skip
 def fresh_ifindex(world: World) -> Value:
     return world.source.device(b"eth1").ifindex == world.target.device(b"eth1").ifindex
@@ -75,11 +80,14 @@ INHERITED: dict[str, tuple[str, str, str]] = {
 }
 
 
-@probe("netns.fresh.sysctl.{}", VARIES, "A sysctl was set where a fresh namespace is made from: what this has: {}.",
+@probe("netns.fresh.sysctl.{}", VARIES, "{}.",
        source="net/ipv4/devinet.c, devinet_init_net; net/ipv6/addrconf.c, addrconf_init_net",
-       cases=INHERITED, kinds={"tcp-keepalive": ABI})  # fmt: skip
+       cases=INHERITED, kinds={"tcp-keepalive": ABI},
+       texts={"ipv4-default": "The origin of ipv4/conf/default/rp_filter in a new namespace",
+              "ipv6-default": "The origin of ipv6/conf/default/accept_ra in a new namespace",
+              "tcp-keepalive": "A new namespace has the same ipv4/tcp_keepalive_time wherever it is made"})  # fmt: skip
 def inherited(world: World, path: str, one: str, two: str) -> Value:
-    """Made from two namespaces that differ. net.core.devconf_inherit_init_net of the machine decides on all but TCP."""
+    """Makes one from each of two namespaces that differ. net.core.devconf_inherit_init_net decides for conf/default."""
     found = []
     for name, value in (("source", one), ("target", two)):
         namespace = world.namespace(name)
@@ -103,18 +111,23 @@ def nsid_of(namespace: Namespace, fd: int) -> int:
     return int(wire.S32.unpack(wire.attrs(answer.body, 4)[requests.NETNSA_NSID])[0])
 
 
-@probe("netns.nsid.none", ABI, "A namespace has no id for another by itself, and -1 says so.", source=NSIDS)
+@probe(
+    "netns.nsid.none",
+    ABI,
+    "A namespace has no id for a new one: RTM_GETNSID answers -1.",
+    source=NSIDS,
+)
 def nsid_none(world: World) -> Value:
     return nsid_of(world.source, world.target.fd)
 
 
-@probe("netns.nsid.given", ABI, "RTM_NEWNSID gives an id, in one direction.", source=NSIDS)
+@probe("netns.nsid.given", ABI, "RTM_NEWNSID gives an id in one direction only.", source=NSIDS)
 def nsid_given(world: World) -> Value:
     error = world.source.request(new_nsid(world.target.fd, 7)).error
     return [error, nsid_of(world.source, world.target.fd), nsid_of(world.target, world.source.fd)]
 
 
-@probe("netns.nsid.chosen", ABI, "The id -1 in RTM_NEWNSID: the kernel takes the lowest that is free.", source=NSIDS)
+@probe("netns.nsid.chosen", ABI, "For the id -1 in RTM_NEWNSID, the kernel chooses the lowest free one.", source=NSIDS)
 def nsid_chosen(world: World) -> Value:
     world.source.must(new_nsid(world.namespace("a").fd, 0))
     world.source.must(new_nsid(world.namespace("b").fd, 2))
@@ -122,9 +135,9 @@ def nsid_chosen(world: World) -> Value:
     return nsid_of(world.source, world.target.fd)
 
 
-@probe("netns.nsid.refused.{}", ABI, "RTM_NEWNSID is refused: {}.", source=NSIDS,
+@probe("netns.nsid.refused.{}", ABI, "RTM_NEWNSID is refused with EEXIST if {}.", source=NSIDS,
        cases={"again": (0, 8), "taken": (1, 7)},
-       texts={"again": "the namespace has an id", "taken": "the id is another's"})  # fmt: skip
+       texts={"again": "the namespace has an id", "taken": "the id is another namespace's"})  # fmt: skip
 def nsid_refused(world: World, other: int, nsid: int) -> Value:
     world.source.must(new_nsid(world.target.fd, 7))
     which = world.namespace("third") if other else world.target
@@ -137,18 +150,28 @@ def nsid_own(world: World) -> Value:
     return [error, nsid_of(world.source, world.source.fd)]
 
 
-@probe("netns.nsid.deleted-by-hand", ABI, "RTM_DELNSID as a request.", source="net/core/net_namespace.c, net_ns_init")
+@probe(
+    "netns.nsid.deleted-by-hand",
+    ABI,
+    "RTM_DELNSID is refused with EOPNOTSUPP as a request.",
+    source="net/core/net_namespace.c, net_ns_init",
+)
 def nsid_delete(world: World) -> Value:
     world.source.must(new_nsid(world.target.fd, 7))
     body = bytes(4) + wire.attr(requests.NETNSA_NSID, wire.S32.pack(7))
     return world.source.request(wire.message(requests.RTM_DELNSID, uapi.NLM_F_ACK, body)).error
 
 
-@probe("netns.nsid.told", ABI, "RTM_NEWNSID is told to who listens, in the namespace that has the id.", source=NSIDS)
+@probe(
+    "netns.nsid.told",
+    ABI,
+    "RTM_NEWNSID notifies the namespace that has the id, and not the one that the id is for.",
+    source=NSIDS,
+)
 def nsid_told(world: World) -> Value:
     listeners = [each.listener(NSID_GROUP) for each in (world.source, world.target)]
     world.source.must(new_nsid(world.target.fd, 7))
-    found = [kinds(listener.told()) for listener in listeners]
+    found = [kinds(listener.read()) for listener in listeners]
     for listener in listeners:
         listener.raw.close()
     return found
@@ -157,7 +180,7 @@ def nsid_told(world: World) -> Value:
 @probe(
     "netns.nsid.dump",
     ABI,
-    "RTM_GETNSID as a dump: the ids of all others.",
+    "A dump of RTM_GETNSID lists the ids of all other namespaces.",
     source="net/core/net_namespace.c, rtnl_net_dumpid",
 )
 def nsid_dump(world: World) -> Value:
@@ -170,7 +193,12 @@ def nsid_dump(world: World) -> Value:
 # ---- /proc and /sys ----
 
 
-@probe("netns.sysfs.mounter", SPEC, "The folder /sys/class/net shows the namespace of who mounted it.", source=SYSFS)
+@probe(
+    "netns.sysfs.mounter",
+    SPEC,
+    "The directory /sys/class/net shows the namespace in which sysfs was mounted.",
+    source=SYSFS,
+)
 def sysfs_mounter(world: World) -> Value:
     world.source.device(b"eth1")
     world.target.device(b"net0")
@@ -195,10 +223,11 @@ def sysfs_mounter(world: World) -> Value:
     return found
 
 
-@probe("netns.proc.{}", ABI, "Which namespace /proc/{} shows in a thread that went elsewhere.", source=PROC,
+@probe("netns.proc.{}", ABI, "For a thread that entered another namespace, /proc/{}.", source=PROC,
        cases={"net": ("/proc/net/dev",), "self-net": ("/proc/self/net/dev",),
               "thread-self-net": ("/proc/thread-self/net/dev",)},
-       texts={"net": "net", "self-net": "self/net", "thread-self-net": "thread-self/net"})  # fmt: skip
+       texts={"net": "net shows the main thread's", "self-net": "self/net shows the main thread's",
+              "thread-self-net": "thread-self/net shows the new one"})  # fmt: skip
 def proc_net(world: World, path: str) -> Value:
     world.source.device(b"here")
     world.target.device(b"there")
@@ -212,7 +241,7 @@ def dev_names(path: str, wanted: tuple[str, ...]) -> list[str]:
 
 
 def in_thread(world: World, look: Callable[[], list[str]]) -> Value:
-    """What a thread sees that entered the target, while its process's first thread is in the source."""
+    """Calls `look` in a thread that entered the target, while the main thread is in the source."""
 
     def work() -> Value:
         system.enter(world.source.fd)
@@ -230,7 +259,7 @@ def in_thread(world: World, look: Callable[[], list[str]]) -> Value:
     return in_child(work)
 
 
-@probe("netns.proc.sys-net", SPEC, "The folder /proc/sys/net shows the namespace of the thread that looks.",
+@probe("netns.proc.sys-net", SPEC, "The directory /proc/sys/net shows the namespace of the reading thread.",
        source="net/sysctl_net.c, net_ctl_header_lookup")  # fmt: skip
 def proc_sys(world: World) -> Value:
     world.source.device(b"here")
@@ -243,7 +272,7 @@ def proc_sys(world: World) -> Value:
     return in_thread(world, look)
 
 
-@probe("netns.proc.open-file", ABI, "A file of /proc/net that was opened before setns.",
+@probe("netns.proc.open-file", ABI, "A file of /proc/net that was opened before setns shows the old namespace.",
        source=PROC)  # fmt: skip
 def proc_open(world: World) -> Value:
     world.source.device(b"here")

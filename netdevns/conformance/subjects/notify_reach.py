@@ -1,4 +1,4 @@
-"""How far notifications reach: refused moves, other namespaces, uevents of the kernel, and listeners that are slow."""
+"""How far notifications reach: refused moves, other namespaces, uevents, and listeners that do not read."""
 
 from __future__ import annotations
 
@@ -47,9 +47,16 @@ REFUSED: dict[str, tuple[Callable[[World], object], Callable[[World], bytes]]] =
 @probe(
     "notify.refused.{}",
     ABI,
-    "What is told of a move that the kernel answers with an error: {}.",
+    "A refused move {}.",
     source="net/core/rtnetlink.c, do_setlink",
     cases=REFUSED,
+    texts={
+        "bad-fd": "to a descriptor that is no namespace sends no notification",
+        "kept-name-taken": "of a device whose name is taken sends no notification",
+        "new-name-bad": "to an invalid name sends RTM_DELLINK and RTM_NEWLINK: the device is in the target",
+        "new-name-taken": "to a taken name sends RTM_DELLINK and RTM_NEWLINK: the device is in the target",
+        "new-name-altname": "to an alternative name sends RTM_DELLINK and RTM_NEWLINK: the device is in the target",
+    },
     kinds={"bad-fd": SPEC, "kept-name-taken": SPEC},
 )
 def refused(world: World, prepare: Callable[[World], object], attrs: Callable[[World], bytes]) -> Value:
@@ -57,13 +64,14 @@ def refused(world: World, prepare: Callable[[World], object], attrs: Callable[[W
     device = world.source.device(b"eth1")
     listeners = {"source": world.source.listener(LINK), "target": world.target.listener(LINK)}
     world.source.request(set_link(device.ifindex, attrs(world)))
-    found = {where: kinds(listener.told()) for where, listener in listeners.items()}
+    found = {where: kinds(listener.read()) for where, listener in listeners.items()}
     for listener in listeners.values():
         listener.raw.close()
     return found
 
 
-@probe("notify.refused.up-device", ABI, "What a move that is refused for a taken name tells of a device that is up.",
+@probe("notify.refused.up-device", ABI,
+       "A refused move of a device that is up, and whose name is taken, leaves it up and sends no notification.",
        source=MOVE)  # fmt: skip
 def refused_up(world: World) -> Value:
     world.target.device(b"eth1")
@@ -71,7 +79,7 @@ def refused_up(world: World) -> Value:
     world.source.must(set_link(device.ifindex, up=True))
     listener = world.source.listener(LINK)
     world.source.request(set_link(device.ifindex, ns_fd(world.target.fd)))
-    found = kinds(listener.told())
+    found = kinds(listener.read())
     listener.raw.close()
     return {"told": found, "device": world.place(device)}
 
@@ -80,7 +88,7 @@ def refused_up(world: World) -> Value:
 
 
 def heard(raw: Raw) -> Value:
-    """Each message about a device, and the nsid that came with it; None without one: the listener's own namespace."""
+    """Each message about a device, with its nsid; None: the listener's own namespace."""
     found: list[Value] = []
     while True:
         try:
@@ -93,22 +101,24 @@ def heard(raw: Raw) -> Value:
             found.append([kinds([message])[0], nsids[0] if nsids else None])
 
 
-@probe("notify.all-nsid.{}", ABI, "A listener to all namespaces, in the source of a move, of whose target it {}.",
+@probe("notify.all-nsid.{}", ABI, "With NETLINK_LISTEN_ALL_NSID, a listener in the source {}.",
        source="net/netlink/af_netlink.c, do_one_broadcast",
        cases={"known": (True,), "unknown": (False,)},
-       texts={"known": "has an id, hears both ends", "unknown": "has no id before, hears the move itself"})  # fmt: skip
+       texts={"known": "that has an id for the target receives its notifications, too",
+              "unknown": "that has no id for the target receives those of the move, and none before"})  # fmt: skip
 def all_nsid(world: World, known: bool) -> Value:
     device = world.source.device(b"eth1")
     if known:
         world.source.must(requests.new_nsid(world.target.fd, 7))
-    target = world.target  # made before anybody listens
+    target = world.target  # before the listener
     with Raw(world.source.fd, NETLINK_LISTEN_ALL_NSID, groups=1) as raw:
         target.device(b"before")
         move(world, device)
         return heard(raw)
 
 
-@probe("notify.all-nsid.third-party", ABI, "A listener to all namespaces that is in neither, and has ids for both.",
+@probe("notify.all-nsid.third-party", ABI,
+       "With NETLINK_LISTEN_ALL_NSID, a third namespace with ids for both receives both notifications.",
        source="net/netlink/af_netlink.c, do_one_broadcast")  # fmt: skip
 def all_nsid_third(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -120,7 +130,7 @@ def all_nsid_third(world: World) -> Value:
         return heard(raw)
 
 
-@probe("notify.all-nsid.capability", ABI, "NETLINK_LISTEN_ALL_NSID without CAP_NET_BROADCAST.",
+@probe("notify.all-nsid.capability", ABI, "NETLINK_LISTEN_ALL_NSID without CAP_NET_BROADCAST is refused with EPERM.",
        source="net/netlink/af_netlink.c, netlink_setsockopt")  # fmt: skip
 def all_nsid_capability(world: World) -> Value:
     fd = world.source.fd
@@ -141,27 +151,29 @@ def all_nsid_capability(world: World) -> Value:
 
 
 def uevents(raw: Raw) -> list[str]:
-    """What happened, to which device, and the name before where that is told: "move net0 from eth1".
+    """Action, device and, if there is one, the old name: "move net0 from eth1".
 
-    Queues (rx-0, tx-0) come and go, too, and how many there are is the driver's: they are left out.
+    Those of queues (rx-0, tx-0) are left out: their number depends on the driver.
     """
     found = []
     while isinstance(data := raw.datagram(), bytes):
         head, *pairs = data.rstrip(b"\0").split(b"\0")
-        told = dict(pair.split(b"=", 1) for pair in pairs)
-        if told.get(b"SUBSYSTEM") != b"net":
+        values = dict(pair.split(b"=", 1) for pair in pairs)
+        if values.get(b"SUBSYSTEM") != b"net":
             continue
-        before = told.get(b"DEVPATH_OLD", b"").rpartition(b"/")[2]
-        text = head.partition(b"@")[0] + b" " + told[b"INTERFACE"] + (b" from " + before if before else b"")
+        before = values.get(b"DEVPATH_OLD", b"").rpartition(b"/")[2]
+        text = head.partition(b"@")[0] + b" " + values[b"INTERFACE"] + (b" from " + before if before else b"")
         found.append(text.decode())
     return found
 
 
-@probe("notify.uevent.{}", VARIES, "The uevents of a move with a new name: in the {}.",
+@probe("notify.uevent.{}", VARIES, "{}.",
        source="net/core/dev.c, __dev_change_net_namespace; lib/kobject_uevent.c, kobject_uevent_net_broadcast",
        kinds={"source": ABI},
        cases={"source": ("source", b"net0"), "target": ("target", b"net0"), "target-kept": ("target", b"")},
-       texts={"target-kept": "target, of one that keeps its name"})  # fmt: skip
+       texts={"source": "A move sends the uevent `remove` in the source",
+              "target": "The uevents of a move with a new name, in the target",
+              "target-kept": "The uevents of a move without a new name, in the target"})  # fmt: skip
 def uevent(world: World, where: str, name: bytes) -> Value:
     device = world.source.device(b"eth1")
     with Raw(world.namespace(where).fd, protocol=NETLINK_KOBJECT_UEVENT, groups=1) as raw:
@@ -196,19 +208,19 @@ def overflow(world: World, *options: int) -> Value:
         return {"ENOBUFS": errors, "lost": count < 20, "hears-later-ones": bool(raw.messages())}
 
 
-@probe("notify.overflow", ABI, "A listener whose buffer was full: it is told once, and hears what comes later.",
+@probe("notify.overflow", ABI, "A listener whose buffer was full gets ENOBUFS once, and receives later notifications.",
        source="net/netlink/af_netlink.c, netlink_overrun")  # fmt: skip
-def overflow_told(world: World) -> Value:
+def overflow_reported(world: World) -> Value:
     return overflow(world)
 
 
-@probe("notify.overflow.no-enobufs", ABI, "With NETLINK_NO_ENOBUFS it is not told.",
+@probe("notify.overflow.no-enobufs", ABI, "With NETLINK_NO_ENOBUFS, a listener whose buffer was full gets no error.",
        source="net/netlink/af_netlink.c, netlink_overrun")  # fmt: skip
 def overflow_quiet(world: World) -> Value:
     return overflow(world, NETLINK_NO_ENOBUFS)
 
 
-@probe("notify.overflow.move-succeeds", SPEC, "A move succeeds though a listener in the target has no room.",
+@probe("notify.overflow.move-succeeds", SPEC, "A move succeeds although a listener in the target has no room.",
        source="net/core/rtnetlink.c, rtmsg_ifinfo_send")  # fmt: skip
 def overflow_move(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -220,7 +232,7 @@ def overflow_move(world: World) -> Value:
         return world.outcome(device, reply)
 
 
-@probe("notify.unprivileged", ABI, "Who has no capability at all may still listen to a namespace that it is in.",
+@probe("notify.unprivileged", ABI, "A process without capabilities can listen to the notifications of its namespace.",
        source="net/core/rtnetlink.c, rtnetlink_net_init (NL_CFG_F_NONROOT_RECV)")  # fmt: skip
 def unprivileged(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -228,7 +240,7 @@ def unprivileged(world: World) -> Value:
     target = world.target
     made: list[socket.socket] = []
 
-    def listen() -> None:  # in a thread: it alone loses its capabilities
+    def listen() -> None:  # in a thread, which alone loses its capabilities
         system.enter(fd)
         system.drop_capabilities(*range(32))
         raw = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)

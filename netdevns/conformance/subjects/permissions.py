@@ -1,4 +1,4 @@
-"""Who may move a device: capabilities on each side, user namespaces, and what needs no privilege."""
+"""Permission to move a device: capabilities in source and target, and user namespaces."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def in_child(work: Callable[[], Value]) -> Value:
 
 
 def in_user_namespace(work: Callable[[Namespace], Value]) -> Value:
-    """Runs a function as root of a user namespace, in a network namespace of that, which it is given."""
+    """Runs a function as root of a user namespace, and passes it a network namespace that this owns."""
 
     def run() -> Value:
         try:
@@ -50,7 +50,7 @@ def in_user_namespace(work: Callable[[Namespace], Value]) -> Value:
 
 
 def owned_elsewhere(world: World, name: str) -> Namespace:
-    """A network namespace that belongs to a user namespace below this process's; nobody is in it any more."""
+    """A network namespace that a user namespace below this process's owns; no process is in it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs:
 
@@ -75,14 +75,15 @@ def raw_error(raw: Raw, message: bytes) -> str:
 WITHOUT = {"net-admin": (NET_ADMIN,), "sys-admin": (SYS_ADMIN,)}
 
 
-@probe("permissions.move.without-{}", SPEC, "A move by a process that lacks one capability: {}.", source=SEND,
-       cases=WITHOUT)  # fmt: skip
+@probe("permissions.move.without-{}", SPEC, "A move by a process without {}.", source=SEND,
+       cases=WITHOUT,
+       texts={"net-admin": "CAP_NET_ADMIN is refused with EPERM", "sys-admin": "CAP_SYS_ADMIN succeeds"})  # fmt: skip
 def move_without(world: World, capability: int) -> Value:
     device = world.source.device(b"eth1")
     source, target = world.source.fd, world.target.fd
 
     def work() -> str:
-        system.enter(source)  # before: it needs CAP_SYS_ADMIN itself
+        system.enter(source)  # first: setns needs CAP_SYS_ADMIN
         system.drop_capabilities(capability)
         raw = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
         raw.bind((0, 0))
@@ -92,7 +93,8 @@ def move_without(world: World, capability: int) -> Value:
     return {"error": in_child(work), "device": world.place(device)}
 
 
-@probe("permissions.socket.dropped-after-open", ABI, "A socket that was made with CAP_NET_ADMIN, used without it.",
+@probe("permissions.socket.dropped-after-open", ABI,
+       "A change on a socket made with CAP_NET_ADMIN is refused with EPERM if the sender lacks it.",
        source=SEND)  # fmt: skip
 def dropped(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -105,7 +107,8 @@ def dropped(world: World) -> Value:
         return in_child(work)
 
 
-@probe("permissions.socket.made-without", ABI, "A socket that was made without CAP_NET_ADMIN, used by who has it.",
+@probe("permissions.socket.made-without", ABI,
+       "A change on a socket made without CAP_NET_ADMIN is refused with EPERM although the sender has it.",
        source=SEND)  # fmt: skip
 def made_without(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -114,7 +117,7 @@ def made_without(world: World) -> Value:
     def work() -> str:
         made: list[socket.socket] = []
 
-        def make() -> None:  # in a thread: it alone loses its capability
+        def make() -> None:  # in a thread, which alone loses its capability
             system.enter(fd)
             system.drop_capabilities(NET_ADMIN)
             made.append(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0))
@@ -128,8 +131,9 @@ def made_without(world: World) -> Value:
     return in_child(work)
 
 
-@probe("permissions.setns.without-{}", SPEC, "A setns into a network namespace of the same owner, without: {}.",
-       source=SETNS, cases={"sys-admin": (SYS_ADMIN,), "net-admin": (NET_ADMIN,)})  # fmt: skip
+@probe("permissions.setns.without-{}", SPEC, "A setns to a network namespace of the same owner without {}.",
+       source=SETNS, cases={"sys-admin": (SYS_ADMIN,), "net-admin": (NET_ADMIN,)},
+       texts={"sys-admin": "CAP_SYS_ADMIN is refused with EPERM", "net-admin": "CAP_NET_ADMIN succeeds"})  # fmt: skip
 def setns_without(world: World, capability: int) -> Value:
     fd = world.target.fd
 
@@ -144,11 +148,12 @@ def setns_without(world: World, capability: int) -> Value:
 
 
 def tried(own: Namespace, name: bytes, target: int) -> str:
-    """Moves a new device of a namespace to another."""
+    """Moves a new device of a namespace to another one."""
     return own.request(set_link(own.device(name).ifindex, ns_fd(target))).error
 
 
-@probe("permissions.userns.into-child", SPEC, "A move into a namespace that a user namespace below the sender's owns.",
+@probe("permissions.userns.into-child", SPEC,
+       "A move to a namespace that a user namespace below the sender's owns succeeds.",
        source=TARGET)  # fmt: skip
 def into_child(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -156,7 +161,8 @@ def into_child(world: World) -> Value:
     return world.outcome(device, world.source.request(set_link(device.ifindex, ns_fd(inner.fd))))
 
 
-@probe("permissions.userns.out-of-child", SPEC, "The way back, by the same sender, with a socket in there.",
+@probe("permissions.userns.out-of-child", SPEC,
+       "A move out of a namespace that a user namespace below the sender's owns succeeds, by a socket in it.",
        source=TARGET)  # fmt: skip
 def out_of_child(world: World) -> Value:
     inner = owned_elsewhere(world, "inner")
@@ -164,28 +170,32 @@ def out_of_child(world: World) -> Value:
     return world.outcome(device, inner.request(set_link(device.ifindex, ns_fd(world.target.fd))))
 
 
-@probe("permissions.userns.within", ABI, "Root of a user namespace moves between two namespaces that this one owns.",
+@probe("permissions.userns.within", ABI,
+       "Root of a user namespace may move a device between two namespaces that this owns.",
        source=TARGET)  # fmt: skip
 def within(world: World) -> Value:
     del world
     return in_user_namespace(lambda own: tried(own, b"eth1", Namespace("second").fd))
 
 
-@probe("permissions.userns.to-the-parent", SPEC, "Root of a user namespace moves a device to the parent's namespace.",
+@probe("permissions.userns.to-the-parent", SPEC,
+       "Root of a user namespace may not move a device to the parent's namespace (EPERM).",
        source=TARGET)  # fmt: skip
 def to_parent(world: World) -> Value:
     target = world.target.fd
     return in_user_namespace(lambda own: tried(own, b"eth1", target))
 
 
-@probe("permissions.userns.to-a-sibling", ABI, "The same into a namespace that another user namespace owns.",
+@probe("permissions.userns.to-a-sibling", ABI,
+       "Root of a user namespace may not move a device to a sibling's namespace (EPERM).",
        source=TARGET)  # fmt: skip
 def to_sibling(world: World) -> Value:
     sibling = owned_elsewhere(world, "sibling").fd
     return in_user_namespace(lambda own: tried(own, b"eth1", sibling))
 
 
-@probe("permissions.userns.to-a-grandchild", ABI, "The same into a namespace of a user namespace below its own.",
+@probe("permissions.userns.to-a-grandchild", ABI,
+       "Root of a user namespace may move a device to the namespace of one below its own.",
        source=TARGET)  # fmt: skip
 def to_grandchild(world: World) -> Value:
     del world
@@ -194,7 +204,7 @@ def to_grandchild(world: World) -> Value:
         with World(False) as inside:
             try:
                 return tried(own, b"eth1", owned_elsewhere(inside, "inner").fd)
-            except NotAvailable as e:  # it cannot leave the child
+            except NotAvailable as e:  # the exception cannot leave the child
                 return [str(e)]
 
     found = in_user_namespace(work)
@@ -203,7 +213,8 @@ def to_grandchild(world: World) -> Value:
     return found
 
 
-@probe("permissions.userns.inherited-socket", SPEC, "It uses a socket that root made in the parent's namespace.",
+@probe("permissions.userns.inherited-socket", SPEC,
+       "Root of a user namespace may not use a socket that root made in the parent's namespace (EPERM).",
        source=SEND)  # fmt: skip
 def inherited(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -211,8 +222,10 @@ def inherited(world: World) -> Value:
         return in_user_namespace(lambda own: raw_error(raw, set_link(device.ifindex, ns_fd(own.fd))))
 
 
-@probe("permissions.userns.setns-{}", SPEC, "A setns between a user namespace and the one above: {}.", source=SETNS,
-       cases={"down": (True,), "up": (False,)})  # fmt: skip
+@probe("permissions.userns.setns-{}", SPEC, "A setns {}.", source=SETNS,
+       cases={"down": (True,), "up": (False,)},
+       texts={"down": "to the network namespace of a user namespace below succeeds",
+              "up": "to the network namespace of the parent user namespace is refused with EPERM"})  # fmt: skip
 def setns_across(world: World, down: bool) -> Value:
     if down:
         inner = owned_elsewhere(world, "inner").fd
@@ -221,7 +234,8 @@ def setns_across(world: World, down: bool) -> Value:
     return in_user_namespace(lambda _: errno_of(lambda: system.enter(target)))
 
 
-@probe("permissions.userns.unshare-keeps-netns", ABI, "Root of a user namespace that kept its network namespace.",
+@probe("permissions.userns.unshare-keeps-netns", ABI,
+       "Root of a user namespace may not change devices of a network namespace that it kept (EPERM).",
        source=SEND)  # fmt: skip
 def userns_only(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -243,7 +257,8 @@ def userns_only(world: World) -> Value:
     return found
 
 
-@probe("permissions.userns.rcvbufforce", ABI, "SO_RCVBUFFORCE by root of a user namespace, in a namespace of its own.",
+@probe("permissions.userns.rcvbufforce", ABI,
+       "SO_RCVBUFFORCE by root of a user namespace is refused with EPERM, even in a namespace that it owns.",
        source="net/core/sock.c, sk_setsockopt")  # fmt: skip
 def rcvbufforce(world: World) -> Value:
     del world

@@ -1,4 +1,4 @@
-"""Who may, asked beforehand by a request that changes nothing; other users' processes; what needs no privilege."""
+"""Permission found out by requests that change nothing; other users' processes; what needs no privilege."""
 
 from __future__ import annotations
 
@@ -19,28 +19,48 @@ STRANGER = 65534  # a uid without rights
 FORWARDING = "ipv4/conf/lo/forwarding"
 
 
-# ---- asked beforehand: a request that changes nothing ----
+# ---- requests that change nothing ----
 
 
-@probe("permissions.ask.allowed", SPEC, "A move of an ifindex that does not exist, by who may move.", source=TARGET)
+@probe(
+    "permissions.ask.allowed",
+    SPEC,
+    "A move of an ifindex that no device has fails with ENODEV for a sender that may move devices.",
+    source=TARGET,
+)
 def ask_allowed(world: World) -> Value:
     return world.source.request(set_link(NOBODY, ns_fd(world.target.fd))).error
 
 
-@probe("permissions.ask.no-right-in-source", SPEC, "The same without CAP_NET_ADMIN in the source.", source=SEND)
+@probe(
+    "permissions.ask.no-right-in-source",
+    SPEC,
+    "A move of an ifindex that no device has is refused with EPERM without CAP_NET_ADMIN in the source.",
+    source=SEND,
+)
 def ask_source(world: World) -> Value:
     target = world.target.fd
     with Raw(world.source.fd) as raw:
         return in_user_namespace(lambda _: raw_error(raw, set_link(NOBODY, ns_fd(target))))
 
 
-@probe("permissions.ask.no-right-in-target", VARIES, "The same without CAP_NET_ADMIN in the target.", source=TARGET)
+@probe(
+    "permissions.ask.no-right-in-target",
+    VARIES,
+    "The errno of a move of an ifindex that no device has, without CAP_NET_ADMIN in the target.",
+    source=TARGET,
+)
 def ask_target(world: World) -> Value:
     target = world.target.fd
     return in_user_namespace(lambda own: own.request(set_link(NOBODY, ns_fd(target))).error)
 
 
-@probe("permissions.ask.no-right-in-target.existing", SPEC, "The same for a device that exists.", source=TARGET)
+@probe(
+    "permissions.ask.no-right-in-target.existing",
+    SPEC,
+    "A move of a device is refused with EPERM without CAP_NET_ADMIN in the target.",
+    source=TARGET,
+)
 def ask_existing(world: World) -> Value:
     target = world.target.fd
 
@@ -54,32 +74,44 @@ def ask_existing(world: World) -> Value:
 EMPTY = set_link(NOBODY)
 
 
-@probe("permissions.ask.empty.allowed", SPEC, "An empty change of an ifindex that nobody has, by who may.", source=SEND)
+@probe(
+    "permissions.ask.empty.allowed",
+    SPEC,
+    "An empty change of an ifindex that no device has fails with ENODEV for a sender that may make it.",
+    source=SEND,
+)
 def ask_empty(world: World) -> Value:
     return world.source.request(EMPTY).error
 
 
-@probe("permissions.ask.empty.no-right", SPEC, "The same without CAP_NET_ADMIN.", source=SEND)
+@probe(
+    "permissions.ask.empty.no-right",
+    SPEC,
+    "An empty change of an ifindex that no device has is refused with EPERM without CAP_NET_ADMIN.",
+    source=SEND,
+)
 def ask_empty_refused(world: World) -> Value:
     with Raw(world.source.fd) as raw:
         return in_user_namespace(lambda _: raw_error(raw, EMPTY))
 
 
 def ask_by_ifindex(namespace: Namespace, target: int) -> Value:
-    """A move that cannot succeed: to the ifindex of lo, which the target has. 5.10 does not know the attribute."""
+    """A move to the ifindex of lo, which is taken; 5.10 ignores the attribute."""
     device = namespace.device(b"eth1")
     busy = ns_fd(target) + requests.new_ifindex(1)
     error = namespace.request(set_link(device.ifindex, busy)).error
     return {"error": error, "stays": namespace.link(b"eth1") is not None}
 
 
-@probe("permissions.ask.by-ifindex.allowed", VARIES, "A move to an ifindex that is taken there, by who may move.",
+@probe("permissions.ask.by-ifindex.allowed", VARIES,
+       "The outcome of a move to a taken ifindex, for a sender that may move devices.",
        source=TARGET + "; net/core/dev.c, __dev_change_net_namespace")  # fmt: skip
 def ask_busy(world: World) -> Value:
     return ask_by_ifindex(world.source, world.target.fd)
 
 
-@probe("permissions.ask.by-ifindex.no-right-in-target", SPEC, "The same without CAP_NET_ADMIN in the target.",
+@probe("permissions.ask.by-ifindex.no-right-in-target", SPEC,
+       "A move to a taken ifindex is refused with EPERM without CAP_NET_ADMIN in the target.",
        source=TARGET + "; net/core/dev.c, __dev_change_net_namespace")  # fmt: skip
 def ask_busy_target(world: World) -> Value:
     target = world.target.fd
@@ -89,7 +121,7 @@ def ask_busy_target(world: World) -> Value:
 # ---- other users' processes ----
 
 
-@probe("permissions.pid.of-another-user", SPEC, "IFLA_NET_NS_PID with the process of another user.",
+@probe("permissions.pid.of-another-user", SPEC, "IFLA_NET_NS_PID may name another user's process.",
        source="net/core/net_namespace.c, get_net_ns_by_pid", needs=(ROOT,))  # fmt: skip
 def pid_other(world: World) -> Value:
     device = world.source.device(b"eth1")
@@ -107,7 +139,8 @@ def pid_other(world: World) -> Value:
     return world.outcome(device, world.source.request(set_link(device.ifindex, ns_pid(pid))))
 
 
-@probe("permissions.pid.opened-by-another-user", ABI, "Who may not trace a process cannot open its /proc/PID/ns/net.",
+@probe("permissions.pid.opened-by-another-user", ABI,
+       "A process that may not trace another one cannot open its /proc/PID/ns/net (EACCES).",
        source="fs/proc/namespaces.c, proc_ns_get_link", needs=(ROOT,))  # fmt: skip
 def pid_opened(world: World) -> Value:
     del world
@@ -120,10 +153,10 @@ def pid_opened(world: World) -> Value:
     return in_child(work)
 
 
-# ---- what needs no privilege, and what does ----
+# ---- dumps, ids, sysctls ----
 
 
-@probe("permissions.nothing.dump-{}", SPEC, "A dump by a process without any capability: {}.", source=SEND,
+@probe("permissions.nothing.dump-{}", SPEC, "A dump by a process without capabilities is complete: {}.", source=SEND,
        cases={"links": (uapi.RTM_GETLINK,), "addresses": (uapi.RTM_GETADDR,),
               "routes": (uapi.RTM_GETROUTE,)})  # fmt: skip
 def dump_without(world: World, type_: int) -> Value:
@@ -146,10 +179,10 @@ def dump_without(world: World, type_: int) -> Value:
     return in_child(work)
 
 
-@probe("permissions.nsid.{}", ABI, "IFLA_TARGET_NETNSID in a look-up, by who has {} over the other namespace.",
+@probe("permissions.nsid.{}", ABI, "IFLA_TARGET_NETNSID in a look-up {} over the other namespace.",
        source="net/core/rtnetlink.c, rtnl_get_net_ns_capable",
        cases={"with": (False,), "without": (True,)},
-       texts={"with": "CAP_NET_ADMIN", "without": "no CAP_NET_ADMIN"})  # fmt: skip
+       texts={"with": "succeeds with CAP_NET_ADMIN", "without": "fails with EACCES without CAP_NET_ADMIN"})  # fmt: skip
 def nsid_get(world: World, drop: bool) -> Value:
     world.source.must(new_nsid(world.target.fd, 7))
     message = wire.link_message(uapi.RTM_GETLINK, 0, 1, requests.target_nsid(7))
@@ -177,14 +210,16 @@ def write_sysctl(path: str) -> str:
     return errno_of(write)
 
 
-@probe("permissions.sysctl.own", SPEC, "Root of a user namespace writes a sysctl of a network namespace of its own.",
+@probe("permissions.sysctl.own", SPEC,
+       "Root of a user namespace may write a sysctl of a network namespace that it owns.",
        source="net/sysctl_net.c, net_ctl_permissions")  # fmt: skip
 def sysctl_own(world: World) -> Value:
     del world
     return in_user_namespace(lambda _: write_sysctl(FORWARDING))
 
 
-@probe("permissions.sysctl.of-the-parent", ABI, "The same of the parent's, where its uid outside is 0.",
+@probe("permissions.sysctl.of-the-parent", ABI,
+       "Root of a user namespace may write a sysctl of the parent's network namespace if its uid there is 0.",
        source="fs/proc/proc_sysctl.c, test_perm", needs=(ROOT,))  # fmt: skip
 def sysctl_parent(world: World) -> Value:
     fd = world.source.fd
@@ -203,10 +238,11 @@ def sysctl_parent(world: World) -> Value:
     return found
 
 
-@probe("permissions.sysctl.root-without-net-admin.{}", ABI, "Root without CAP_NET_ADMIN writes ipv4/conf/lo/{}.",
+@probe("permissions.sysctl.root-without-net-admin.{}", ABI, "{}.",
        source="fs/proc/proc_sysctl.c, test_perm; net/ipv4/devinet.c, devinet_sysctl_forward", needs=(ROOT,),
        kinds={"forwarding": VARIES}, cases={"arp-ignore": ("ipv4/conf/lo/arp_ignore",), "forwarding": (FORWARDING,)},
-       texts={"arp-ignore": "arp_ignore"})  # fmt: skip
+       texts={"arp-ignore": "Root without CAP_NET_ADMIN may write ipv4/conf/lo/arp_ignore",
+              "forwarding": "The errno of writing ipv4/conf/lo/forwarding as root without CAP_NET_ADMIN"})  # fmt: skip
 def sysctl_root(world: World, path: str) -> Value:
     fd = world.source.fd
 

@@ -1,7 +1,6 @@
-"""Two at once: a move beside another move, a rename, a deletion, new addresses, or the end of the target's process.
+"""Concurrent requests: a move beside a move, a rename, a deletion, new addresses, or the end of the target's process.
 
-All that changes devices is under one lock of the kernel (rtnl), so that there are as many outcomes as orders. Which of
-them comes is chance: the values say only what holds in each.
+The kernel serializes changes of devices (rtnl). The order is chance; a value has only what holds in every order.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Work = Callable[[], Any]
 
 
 def at_once(first: Work, second: Work) -> tuple[Any, Any]:
-    """Runs two functions at the same time, as nearly as two threads can. What they raise is raised."""
+    """Runs two functions in two threads at the same time. Raises what they raise."""
     barrier = threading.Barrier(2)
 
     def run(work: Work) -> Any:
@@ -42,12 +41,12 @@ def at_once(first: Work, second: Work) -> tuple[Any, Any]:
 
 
 def rounds(world: World, one: Callable[[World, Device, int], str]) -> Value:
-    """What was seen in several rounds, each with a new device; sorted, each text once."""
+    """The outcomes of several rounds, each with a new device; sorted, each text once."""
     return sorted({one(world, world.source.device(b"eth%d" % number), number) for number in range(ROUNDS)})
 
 
 def asked(world: World, first: bytes, second: bytes) -> tuple[str, str]:
-    """The errors of two requests in the source, sent at once by a socket each."""
+    """The errors of two concurrent requests in the source, each on a socket of its own."""
     with Raw(world.source.fd) as one, Raw(world.source.fd) as two:
         return at_once(lambda: raw_error(one, first), lambda: raw_error(two, second))
 
@@ -55,7 +54,7 @@ def asked(world: World, first: bytes, second: bytes) -> tuple[str, str]:
 @probe(
     "races.two-targets",
     SPEC,
-    "Two move one device to two namespaces: one wins, and what the other is told.",
+    "Of two concurrent moves of one device to two namespaces, one succeeds, the other fails with ENODEV.",
     source=RTNL,
 )
 def two_targets(world: World) -> Value:
@@ -76,7 +75,7 @@ def two_targets(world: World) -> Value:
 @probe(
     "races.one-target",
     SPEC,
-    "Two move one device to one namespace, with two names: it has the winner's.",
+    "Of two concurrent moves of one device to two names, one succeeds and sets the name, the other fails with ENODEV.",
     source=RTNL,
 )
 def one_target(world: World) -> Value:
@@ -91,7 +90,8 @@ def one_target(world: World) -> Value:
     return rounds(world, one)
 
 
-@probe("races.renamer", SPEC, "A device is renamed while it is moved: its name agrees with what both are told.",
+@probe("races.renamer", SPEC,
+       "A rename during a move takes effect, or fails with ENODEV; the device's name agrees with the answer.",
        source=RTNL)  # fmt: skip
 def renamer(world: World) -> Value:
     def one(world: World, device: Device, number: int) -> str:
@@ -107,7 +107,12 @@ def renamer(world: World) -> Value:
     return rounds(world, one)
 
 
-@probe("races.renamer.name-in-the-move", SPEC, "The same where the move names it: the move's name holds.", source=RTNL)
+@probe(
+    "races.renamer.name-in-the-move",
+    SPEC,
+    "A rename during a move with IFLA_IFNAME does not replace the move's name.",
+    source=RTNL,
+)
 def renamer_named(world: World) -> Value:
     def one(world: World, device: Device, number: int) -> str:
         net = b"net%d" % number
@@ -122,7 +127,7 @@ def renamer_named(world: World) -> Value:
 @probe(
     "races.deleter",
     SPEC,
-    "A device is deleted while it is moved: one gets it, the other ENODEV.",
+    "Of a concurrent move and deletion, one succeeds and the other fails with ENODEV.",
     source=RTNL,
 )
 def deleter(world: World) -> Value:
@@ -136,7 +141,7 @@ def deleter(world: World) -> Value:
     return rounds(world, one)
 
 
-@probe("races.setter-up", SPEC, "A device is set up while it is moved: it arrives down in any case.", source=RTNL)
+@probe("races.setter-up", SPEC, "A device that is set up during a move arrives down.", source=RTNL)
 def setter_up(world: World) -> Value:
     def one(world: World, device: Device, number: int) -> str:
         del number
@@ -146,7 +151,7 @@ def setter_up(world: World) -> Value:
     return rounds(world, one)
 
 
-@probe("races.crossing-names", SPEC, "Two devices are moved at once, each to the other's name: both get it.",
+@probe("races.crossing-names", SPEC, "Two devices moved at once, each to the other's name, both get it.",
        source="net/core/dev.c, __dev_change_net_namespace")  # fmt: skip
 def crossing(world: World) -> Value:
     def one(world: World, device: Device, number: int) -> str:
@@ -161,7 +166,8 @@ def crossing(world: World) -> Value:
     return rounds(world, one)
 
 
-@probe("races.one-name", SPEC, "Two devices are moved at once to one name: one gets it, and where the other is.",
+@probe("races.one-name", SPEC,
+       "Of two devices moved at once to one name, the second is in the target under its old name.",
        source="net/core/dev.c, __dev_change_net_namespace")  # fmt: skip
 def one_name(world: World) -> Value:
     def one(world: World, device: Device, number: int) -> str:
@@ -177,11 +183,11 @@ def one_name(world: World) -> Value:
 
 
 def acked(raw: Raw, ifindex: int, family: int, some: threading.Event) -> list[bytes]:
-    """Adds addresses until the device has gone, which ENODEV says. Those that were acked."""
+    """Adds addresses until the device has gone (ENODEV); those that were acknowledged."""
     found: list[bytes] = []
     end = time.monotonic() + 5
     while time.monotonic() < end:
-        number = min(len(found) + 1, MOST)  # the last one again and again: who listens has room for so many
+        number = min(len(found) + 1, MOST)  # then the last one again: the listener has room for so many
         text = f"10.0.{number}.1/32" if family == uapi.AF_INET else f"2001:db8::{number:x}/128"
         error = raw_error(raw, address(ifindex, text, flags=uapi.IFA_F_NODAD if family == uapi.AF_INET6 else 0))
         if error == "ok":
@@ -195,9 +201,11 @@ def acked(raw: Raw, ifindex: int, family: int, some: threading.Event) -> list[by
     raise SetupFailed("the device did not go")
 
 
-@probe("races.address-adder.{}", SPEC, "Addresses are added during a move: each that was acked is told as lost: {}.",
+@probe("races.address-adder.{}", SPEC,
+       "Each address that was acknowledged during a move is announced by RTM_DELADDR: {}.",
        source="net/ipv4/devinet.c, inet_rtm_newaddr; net/ipv6/addrconf.c, inet6_rtm_newaddr",
-       cases={"ipv4": (uapi.AF_INET, 5), "ipv6": (uapi.AF_INET6, 9)})  # fmt: skip
+       cases={"ipv4": (uapi.AF_INET, 5), "ipv6": (uapi.AF_INET6, 9)},
+       texts={"ipv4": "IPv4", "ipv6": "IPv6"})  # fmt: skip
 def adder(world: World, family: int, group: int) -> Value:
     device = world.source.device(b"eth1")
     listener = world.source.listener(group)
@@ -208,19 +216,20 @@ def adder(world: World, family: int, group: int) -> Value:
             lambda: acked(one, device.ifindex, family, some),
             lambda: some.wait(5) and raw_error(two, message),
         )
-    told = {bytes(wire.attrs(m.body, 8)[uapi.IFA_ADDRESS]) for m in listener.told() if m.type == uapi.RTM_DELADDR}
+    lost = {bytes(wire.attrs(m.body, 8)[uapi.IFA_ADDRESS]) for m in listener.read() if m.type == uapi.RTM_DELADDR}
     listener.raw.close()
     return {
         "move": move,
-        "not-told": len(set(taken) - told),
+        "not-told": len(set(taken) - lost),
         "in-target": len(world.target.dump(uapi.RTM_GETADDR, family)),
     }
 
 
-@probe("races.target-process-ends", SPEC, "The process that names the target ends during the move: moved or refused.",
+@probe("races.target-process-ends", SPEC,
+       "A move by a pid whose process ends meanwhile succeeds, or fails with ESRCH and changes nothing.",
        source="net/core/net_namespace.c, get_net_ns_by_pid")  # fmt: skip
 def process_ends(world: World) -> Value:
-    """The target itself stays: the question is whether the pid is looked up once, and at the beginning."""
+    """The target itself stays: the pid must be looked up once, at the beginning."""
 
     def one(world: World, device: Device, number: int) -> str:
         del number
@@ -239,10 +248,11 @@ def process_ends(world: World) -> Value:
     return rounds(world, one)
 
 
-@probe("races.target-dies", SPEC, "The target's only process ends during the move by its pid: moved or refused.",
+@probe("races.target-dies", SPEC,
+       "A move by the pid of the target's only process, which ends meanwhile, succeeds, or fails with ESRCH.",
        source="net/core/net_namespace.c, get_net_ns_by_pid")  # fmt: skip
 def target_dies(world: World) -> Value:
-    """ESRCH leaves the device in the source; with "ok" it was moved, and died with the namespace."""
+    """After ESRCH the device is in the source; after success it died with the namespace."""
 
     def one(world: World, _: Device, number: int) -> str:
         name = b"v%d" % number
@@ -256,7 +266,7 @@ def target_dies(world: World) -> Value:
         listener = world.source.listener(1)
         with Raw(world.source.fd) as raw:
             error, _none = at_once(lambda: raw_error(raw, set_link(device.ifindex, ns_pid(pid))), end)
-        if error == "ok":  # then the peer's end tells that it died
+        if error == "ok":  # then the peer is deleted when the namespace has died
             listener.until(lambda m: m.type == uapi.RTM_DELLINK and wire.Link(m.body).name == b"p-" + name)
         listener.raw.close()
         where = world.place(device).split()[0]
@@ -267,7 +277,7 @@ def target_dies(world: World) -> Value:
 
 
 def alone(world: World) -> int:
-    """The pid of a process in a network namespace that nobody else has."""
+    """The pid of the only process in a network namespace."""
 
     def work(write: int) -> None:
         for each in world.namespaces.values():

@@ -1,4 +1,4 @@
-"""No probes: a netlink socket that does only what it is told, for the probes about notifications, dumps and acks."""
+"""A plain netlink socket, for probes of notifications, dumps and acks; this module has no probes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TYPES = {
 
 
 class Raw:
-    """A netlink socket in a namespace, without the options, numbers and retries of a client.
+    """A netlink socket in a namespace, without a client's options, numbering and retries.
 
     Args:
         fd: The namespace.
@@ -59,7 +59,7 @@ class Raw:
         self.portid = int(self.socket.getsockname()[0])
 
     def send(self, *messages: bytes, first: int = 1) -> str:
-        """Sends messages in one datagram, numbered from `first` on; what send(2) said."""
+        """Sends messages in one datagram, numbered from `first` on; "ok" or the errno of send(2)."""
         return self.send_as_is(b"".join(numbered(message, first + i) for i, message in enumerate(messages)))
 
     def send_as_is(self, data: bytes) -> str:
@@ -70,7 +70,7 @@ class Raw:
         return "ok"
 
     def datagram(self, room: int = ROOM) -> bytes | str | None:
-        """The next one, if there is one: None if not, or the error's name."""
+        """The next datagram; None: there is none; a string: the errno."""
         try:
             return self.socket.recv(room, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -101,7 +101,7 @@ class Raw:
 
 
 def numbered(message: bytes, seq: int, portid: int = 0) -> bytes:
-    """The message with a seq, and nlmsg_pid."""
+    """The message with a seq and an nlmsg_pid."""
     return message[:8] + struct.pack("=II", seq, portid) + message[16:]
 
 
@@ -111,7 +111,7 @@ def flagged(message: bytes, flags: int) -> bytes:
 
 
 def kinds(messages: Iterable[wire.Message]) -> list[str]:
-    """What messages are, in order; a device's with its name and, where it is not 0, the family: "newlink eth1"."""
+    """The types of messages, with the family and, for links, the name: "newlink eth1", "deladdr4"."""
     return [kind_of(message) for message in messages]
 
 

@@ -1,4 +1,4 @@
-"""Routes, rules and nexthop objects: what a move takes with it, and what can be added again in the target."""
+"""Routes, rules and nexthop objects: what a move deletes in the source."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _flags(bits: int) -> list[str]:
     return [name for bit, name in enumerate(NEXTHOP_FLAGS) if bits >> bit & 1]
 
 
-def _legs(family: int, names: dict[int, str], data: memoryview) -> list[str]:
+def _nexthops(family: int, names: dict[int, str], data: memoryview) -> list[str]:
     words, at = [], 0
     while at < len(data):
         length, flags, _, ifindex = RTNEXTHOP.unpack_from(data, at)
@@ -62,7 +62,7 @@ def _legs(family: int, names: dict[int, str], data: memoryview) -> list[str]:
 
 
 def text(message: wire.Message, names: dict[int, str]) -> str:
-    """A route as a person writes it; unicast, the main table, scope and protocol are left out."""
+    """A route as `ip route` shows it, without unicast, the main table, scope and protocol."""
     family, dst_len, _, _, short, _, _, type_, flags = RTMSG.unpack_from(message.body)
     attrs = wire.attrs(message.body, RTMSG.size)
     words = [TYPES[type_]] if type_ != uapi.RTN_UNICAST else []
@@ -75,7 +75,7 @@ def text(message: wire.Message, names: dict[int, str]) -> str:
     words += ["table", TABLES.get(table, str(table))] if table != uapi.RT_TABLE_MAIN else []
     for name, number in (("metric", uapi.RTA_PRIORITY), ("nhid", uapi.RTA_NH_ID)):
         words += [name, str(wire.u32(attrs[number]))] if number in attrs else []
-    return " ".join(words + _flags(flags) + _legs(family, names, attrs.get(uapi.RTA_MULTIPATH, memoryview(b""))))
+    return " ".join(words + _flags(flags) + _nexthops(family, names, attrs.get(uapi.RTA_MULTIPATH, memoryview(b""))))
 
 
 def routes(namespace: Namespace, family: int = 0, *, local: bool = False) -> list[str]:
@@ -113,12 +113,12 @@ def source_address(address_: str) -> bytes:
     return wire.attr(uapi.RTA_PREFSRC, packed(address_)[1])
 
 
-def multipath(*legs: tuple[int, str], flags: int = 0) -> bytes:
+def multipath(*nexthops_: tuple[int, str], flags: int = 0) -> bytes:
     """RTA_MULTIPATH of (ifindex, gateway). Raises NotAvailable where the kernel has none for IPv4."""
     if not os.path.exists("/proc/sys/net/ipv4/fib_multipath_use_neigh"):
         raise NotAvailable("no CONFIG_IP_ROUTE_MULTIPATH in this kernel")
     data = b""
-    for ifindex, via in legs:
+    for ifindex, via in nexthops_:
         held = wire.attr(uapi.RTA_GATEWAY, packed(via)[1])
         data += RTNEXTHOP.pack(RTNEXTHOP.size + len(held), flags, 0, ifindex) + held
     return wire.attr(uapi.RTA_MULTIPATH, data)
@@ -160,7 +160,7 @@ def by_object(id_: int) -> bytes:
 def pair(world: World, *families: int) -> tuple[Device, Device]:
     """eth1 and eth2, up, with 10.N.0.1/24 and 2001:db8:N::1/64 where N is 1 or 2.
 
-    With IFA_F_NODAD, because an IPv6 address is tentative until the kernel's worker has looked at it, which races.
+    With IFA_F_NODAD: otherwise an IPv6 address is tentative until the kernel's worker has handled it, a race.
     """
     devices = []
     if uapi.AF_INET6 in families:
@@ -178,7 +178,7 @@ def pair(world: World, *families: int) -> tuple[Device, Device]:
 Make = Callable[[Device, Device], Sequence[bytes]]  # eth1, which moves, and eth2, which stays
 LOST: dict[str, tuple[str, int, Make]] = {
     "ipv4-own": (
-        "its own IPv4 routes, in two tables",
+        "A move deletes the device's own IPv4 routes, in every table",
         uapi.AF_INET,
         lambda one, _: [
             route("0.0.0.0/0", via="10.1.0.2"),
@@ -187,34 +187,32 @@ LOST: dict[str, tuple[str, int, Make]] = {
         ],
     ),
     "ipv4-src": (
-        "an IPv4 route of another device, with its address as src",
+        "A move deletes another device's IPv4 route whose src leaves with the device",
         uapi.AF_INET,
         lambda _, two: [route("10.9.0.0/16", dev=two.ifindex, attrs=source_address("10.1.0.1"))],
     ),
     "ipv4-src-table": (
-        "an IPv4 route of another device in another table, with its address as src",
+        "A move keeps another device's IPv4 route in another table, although its src leaves",
         uapi.AF_INET,
         lambda _, two: [route("10.9.0.0/16", dev=two.ifindex, attrs=source_address("10.1.0.1"), table=100)],
     ),
     "ipv4-blackhole-src": (
-        "an IPv4 blackhole with its address as src",
+        "The IPv4 routes that a move deletes, one of them a blackhole whose src leaves",
         uapi.AF_INET,
         lambda _, __: [route("10.9.0.0/16", type_=BLACKHOLE, attrs=source_address("10.1.0.1"))],
     ),
     "ipv4-multipath": (
-        "an IPv4 route with one of two legs over it",
+        "A move deletes an IPv4 multipath route that loses one of two nexthops",
         uapi.AF_INET,
-        lambda one, two: [
-            route("10.9.0.0/16", attrs=multipath((one.ifindex, "10.1.0.2"), (two.ifindex, "10.2.0.2"))),
-        ],
+        lambda one, two: [route("10.9.0.0/16", attrs=multipath((one.ifindex, "10.1.0.2"), (two.ifindex, "10.2.0.2")))],
     ),
     "ipv4-nexthop": (
-        "an IPv4 route by a nexthop object over it",
+        "A move deletes an IPv4 route by a nexthop object of the device",
         uapi.AF_INET,
         lambda one, _: [nexthop_over(7, one, "10.1.0.2"), route("10.9.0.0/16", attrs=by_object(7))],
     ),
     "ipv4-nexthop-group": (
-        "an IPv4 route by a nexthop group with one of two members over it",
+        "A move keeps an IPv4 route by a nexthop group, with the group's other member",
         uapi.AF_INET,
         lambda one, two: [
             nexthop_over(7, one, "10.1.0.2"),
@@ -224,7 +222,7 @@ LOST: dict[str, tuple[str, int, Make]] = {
         ],
     ),
     "ipv6-own": (
-        "its own IPv6 routes, in two tables",
+        "A move deletes the device's own IPv6 routes, in every table",
         uapi.AF_INET6,
         lambda one, _: [
             route("::/0", via="2001:db8:1::2", dev=one.ifindex),
@@ -233,19 +231,19 @@ LOST: dict[str, tuple[str, int, Make]] = {
         ],
     ),
     "ipv6-src": (
-        "an IPv6 route of another device, with its address as src",
+        "A move keeps another device's IPv6 route, although its src leaves",
         uapi.AF_INET6,
         lambda _, two: [route("2001:db8:9::/48", dev=two.ifindex, attrs=source_address("2001:db8:1::1"))],
     ),
     "ipv6-multipath": (
-        "an IPv6 route with one of two legs over it",
+        "A move keeps an IPv6 multipath route, with its other nexthop",
         uapi.AF_INET6,
         lambda one, two: [
             route("2001:db8:9::/48", attrs=multipath((one.ifindex, "2001:db8:1::2"), (two.ifindex, "2001:db8:2::2"))),
         ],
     ),
     "ipv6-nexthop-group": (
-        "an IPv6 route by a nexthop group with one of two members over it",
+        "A move keeps an IPv6 route by a nexthop group, with the group's other member",
         uapi.AF_INET6,
         lambda one, two: [
             nexthop_over(7, one, "2001:db8:1::2"),
@@ -255,13 +253,19 @@ LOST: dict[str, tuple[str, int, Make]] = {
         ],
     ),
 }
-LOST_CASES = {name: (family, make) for name, (_, family, make) in LOST.items()}
-UNTOLD = {"ipv4-src-table", "ipv4-blackhole-src", "ipv4-nexthop-group", "ipv6-src"}  # nothing new about notifications
-LOST_TEXTS = {name: words for name, (words, _, _) in LOST.items()}
+ANNOUNCED = {
+    "ipv4-own": "RTM_DELROUTE is not sent for IPv4 routes of a device that leaves",
+    "ipv4-src": "RTM_DELROUTE for another device's IPv4 route whose src leaves",
+    "ipv4-multipath": "RTM_DELROUTE is not sent for an IPv4 multipath route that loses a nexthop",
+    "ipv4-nexthop": "RTM_DELROUTE is not sent for an IPv4 route by a nexthop object that leaves",
+    "ipv6-own": "RTM_DELROUTE is sent for IPv6 routes of a device that leaves",
+    "ipv6-multipath": "RTM_DELROUTE is sent for the nexthop that an IPv6 multipath route loses",
+    "ipv6-nexthop-group": "RTM_DELROUTE is not sent for an IPv6 route by a nexthop group that loses a member",
+}
 
 
 def moved(world: World, family: int, make: Make) -> tuple[list[str], list[str], list[str]]:
-    """Routes of the source before and after the move, and those of which RTM_DELROUTE told."""
+    """Routes of the source before and after the move, and those of RTM_DELROUTE."""
     one, two = pair(world, family)
     for message in make(one, two):
         world.source.must(message)
@@ -269,17 +273,17 @@ def moved(world: World, family: int, make: Make) -> tuple[list[str], list[str], 
     listener = world.source.listener(RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE)
     world.source.must(set_link(one.ifindex, ns_fd(world.target.fd)))
     names = {one.ifindex: "eth1", two.ifindex: "eth2"}
-    told = [text(m, names) for m in listener.told() if m.type == uapi.RTM_DELROUTE]
-    return before, routes(world.source, family), sorted(each for each in told if " table local" not in each)
+    deleted = [text(m, names) for m in listener.read() if m.type == uapi.RTM_DELROUTE]
+    return before, routes(world.source, family), sorted(each for each in deleted if " table local" not in each)
 
 
 @probe(
     "routes.move.{}",
     SPEC,
-    "Which routes go from the source with a device, and what stands in their place: {}.",
+    "{}.",
     source=f"{DISABLE4}; {DOWN4}; {DOWN6}",
-    cases=LOST_CASES,
-    texts=LOST_TEXTS,
+    cases={name: case[1:] for name, case in LOST.items()},
+    texts={name: words for name, (words, _, _) in LOST.items()},
     kinds={"ipv4-blackhole-src": VARIES},
 )
 def lost(world: World, family: int, make: Make) -> Value:
@@ -290,17 +294,17 @@ def lost(world: World, family: int, make: Make) -> Value:
 @probe(
     "routes.told.{}",
     ABI,
-    "Of which routes RTM_DELROUTE tells the source when a device goes: {}.",
+    "{}.",
     source="net/ipv4/fib_trie.c, fib_table_flush; net/ipv6/ip6_fib.c, fib6_del_route",
-    cases={name: case for name, case in LOST_CASES.items() if name not in UNTOLD},
-    texts=LOST_TEXTS,
+    cases={name: LOST[name][1:] for name in ANNOUNCED},
+    texts=ANNOUNCED,
     kinds={"ipv4-src": VARIES},
 )
-def lost_told(world: World, family: int, make: Make) -> Value:
+def lost_announced(world: World, family: int, make: Make) -> Value:
     return moved(world, family, make)[2]
 
 
-@probe("routes.move.target", ABI, "The target has no route of a device that has arrived.", source=DISABLE4)
+@probe("routes.move.target", ABI, "A device arrives in the target without routes.", source=DISABLE4)
 def arrived(world: World) -> Value:
     one, _ = pair(world, uapi.AF_INET, uapi.AF_INET6)
     world.source.must(route("10.9.0.0/16", dev=one.ifindex))
@@ -324,24 +328,27 @@ def with_nexthops(world: World) -> Device:
     return one
 
 
-@probe("routes.nexthop.moved", SPEC, "Which nexthop objects a move leaves in the source.", source=NEXTHOP)
+@probe("routes.nexthop.moved", SPEC,
+       "A move deletes the device's nexthop objects, and groups of these only; other groups lose a member.",
+       source=NEXTHOP)  # fmt: skip
 def nexthop_moved(world: World) -> Value:
     one = with_nexthops(world)
     world.source.must(set_link(one.ifindex, ns_fd(world.target.fd)))
     return {"source": nexthops(world.source), "target": nexthops(world.target)}
 
 
-@probe("routes.nexthop.told", ABI, "Of which nexthop objects the source is told when a device goes.", source=NEXTHOP)
-def nexthop_told(world: World) -> Value:
+@probe("routes.nexthop.told", ABI, "The nexthop objects of a device that leaves are deleted without a notification.",
+       source=NEXTHOP)  # fmt: skip
+def nexthop_announced(world: World) -> Value:
     one = with_nexthops(world)
     listener = world.source.listener(RTNLGRP_NEXTHOP)
     world.source.must(set_link(one.ifindex, ns_fd(world.target.fd)))
     names = {uapi.RTM_NEWNEXTHOP: "new", RTM_DELNEXTHOP: "del"}
-    told = [(m.type, wire.attrs(m.body, NHMSG.size)) for m in listener.told()]
-    return [f"{names[type_]} {wire.u32(attrs[uapi.NHA_ID])}" for type_, attrs in told]
+    found = [(m.type, wire.attrs(m.body, NHMSG.size)) for m in listener.read()]
+    return [f"{names[type_]} {wire.u32(attrs[uapi.NHA_ID])}" for type_, attrs in found]
 
 
-@probe("routes.nexthop.down", ABI, "Setting a device down drops its nexthop objects.", source=NEXTHOP)
+@probe("routes.nexthop.down", ABI, "Setting a device down deletes its nexthop objects.", source=NEXTHOP)
 def nexthop_down(world: World) -> Value:
     one = with_nexthops(world)
     world.source.must(set_link(one.ifindex, up=False))
@@ -349,14 +356,14 @@ def nexthop_down(world: World) -> Value:
 
 
 def rule(family: int, type_: int, name: bytes) -> bytes:
-    """Looks a device up in the table 100 by its name."""
+    """A rule that looks up table 100 for a device's name."""
     body = RULE.pack(family, 0, 0, 0, 100, 0, 0, FR_ACT_TO_TBL, 0)
     body += wire.attr_name(type_, name) + wire.attr_u32(FRA_PRIORITY, 1000)
     return wire.message(RTM_NEWRULE, CREATE, body)
 
 
 def rules(namespace: Namespace, family: int, type_: int) -> list[str]:
-    """Names of devices in rules, and whether a rule waits for its device."""
+    """Names of devices in rules, and whether a rule is detached."""
     found = []
     for message in namespace.dump(RTM_GETRULE, family, bytes([family]) + bytes(RULE.size - 1)):
         attrs, flags = wire.attrs(message.body, RULE.size), RULE.unpack_from(message.body)[-1]
@@ -368,20 +375,15 @@ def rules(namespace: Namespace, family: int, type_: int) -> list[str]:
 @probe(
     "routes.rule.{}",
     ABI,
-    "A rule with a device's name outlives the move, waits, and takes the next device of the name: {}.",
+    "A rule with a device's name outlives the move, detached, and applies to the next device of that name: {}.",
     source=RULES,
-    texts={
-        "ipv4-iif": "IPv4, iif",
-        "ipv4-oif": "IPv4, oif",
-        "ipv6-iif": "IPv6, iif",
-        "ipv6-oif": "IPv6, oif",
-    },
     cases={
         "ipv4-iif": (uapi.AF_INET, FRA_IIFNAME),
         "ipv4-oif": (uapi.AF_INET, FRA_OIFNAME),
         "ipv6-iif": (uapi.AF_INET6, FRA_IIFNAME),
         "ipv6-oif": (uapi.AF_INET6, FRA_OIFNAME),
     },
+    texts={f"ipv{number}-{key}": f"IPv{number}, {key}" for number in "46" for key in ("iif", "oif")},
 )
 def rule_outlives(world: World, family: int, type_: int) -> Value:
     device = world.source.device(b"eth1")

@@ -1,4 +1,4 @@
-"""Routes in the target: what can be added when, and what the state of a link does to them."""
+"""Routes in the target: what can be added when, and the effects of a link's state."""
 
 from __future__ import annotations
 
@@ -35,26 +35,32 @@ def each(*names: str) -> dict[str, tuple[Family, str]]:
 
 
 def words_of(names: dict[str, str]) -> dict[str, str]:
-    """What their sentences say of such cases."""
-    return {f"{family}-{name}": f"{WORDS[family]}, {words}" for family in FAMILIES for name, words in names.items()}
+    """The sentences of such cases, where IPv4 and IPv6 agree."""
+    return {f"{family}-{name}": f"{words} ({WORDS[family]})" for family in FAMILIES for name, words in names.items()}
+
+
+GATEWAYS = {
+    "without-address": "refused with ENETUNREACH if the device has no address ({})",
+    "with-address": "accepted if the device has an address in the gateway's network ({})",
+    "onlink": "accepted with RTNH_F_ONLINK if the device has no address ({})",
+    "onlink-no-local": "refused with EINVAL with RTNH_F_ONLINK if the namespace has no address, even of lo ({})",
+    "down": "refused with ENETUNREACH if the device is down ({})",
+    "onlink-down": "refused with ENETDOWN with RTNH_F_ONLINK if the device is down ({})",
+}
 
 
 @probe(
     "routes.gateway.{}",
     SPEC,
-    "A route by a gateway: {}.",
+    "A route by a gateway is {}.",
     source=CHECK_NH,
     cases=each("without-address", "with-address", "onlink", "onlink-no-local", "down", "onlink-down"),
-    texts=words_of(
-        {
-            "without-address": "the device has no address",
-            "with-address": "the device has an address in the gateway's net",
-            "onlink": "RTNH_F_ONLINK and no address",
-            "onlink-no-local": "RTNH_F_ONLINK and no address at all in the namespace, not even of lo",
-            "down": "the device has the address, but is down",
-            "onlink-down": "RTNH_F_ONLINK and the device is down",
-        }
-    ),
+    texts={
+        **{f"{family}-{name}": text.format(WORDS[family]) for family in WORDS for name, text in GATEWAYS.items()},
+        "ipv6-without-address": "refused with EHOSTUNREACH if the device has no address (IPv6)",
+        "ipv6-onlink-no-local": "accepted with RTNH_F_ONLINK if the namespace has no address (IPv6)",
+        "ipv6-down": "refused with EHOSTUNREACH if the device is down (IPv6)",
+    },
 )
 def by_gateway(world: World, family: Family, name: str) -> Value:
     number, dst, gateway, _, own = family
@@ -62,7 +68,7 @@ def by_gateway(world: World, family: Family, name: str) -> Value:
         need_ipv6()
     device = world.source.device(b"eth1")
     if name != "onlink-no-local":
-        world.source.must(set_link(1, up=True))  # lo: with the first address comes the table local
+        world.source.must(set_link(1, up=True))  # lo: its address makes the table local
     if "down" not in name:
         world.source.must(set_link(device.ifindex, up=True))
     if name in ("with-address", "down"):
@@ -76,14 +82,14 @@ def by_gateway(world: World, family: Family, name: str) -> Value:
 @probe(
     "routes.src.{}",
     SPEC,
-    "A route with RTA_PREFSRC: {}.",
+    "A route with RTA_PREFSRC is {}.",
     source=CHECK_NH,
     cases=each("missing", "own", "other-device"),
     texts=words_of(
         {
-            "missing": "nobody has the address",
-            "own": "the address is on its device",
-            "other-device": "the address is on another device",
+            "missing": "refused with EINVAL if no device has the address",
+            "own": "accepted if its device has the address",
+            "other-device": "accepted if another device has the address",
         }
     ),
 )
@@ -98,10 +104,10 @@ def by_source(world: World, family: Family, name: str) -> Value:
 @probe(
     "routes.down.{}",
     ABI,
-    "Which of a device's own route, one by a gateway and its address's are there, down and up again: {}.",
+    "Setting a device down drops its routes; IFF_UP restores {}.",
     source=SYNC,
     cases={name: (of,) for name, of in FAMILIES.items()},
-    texts=WORDS,
+    texts={"ipv4": "only that of the IPv4 address", "ipv6": "no IPv6 route"},
 )
 def bounced(world: World, family: Family) -> Value:
     number, dst, gateway, _, _ = family
@@ -117,7 +123,7 @@ def bounced(world: World, family: Family) -> Value:
 @probe(
     "routes.multipath.down-{}",
     ABI,
-    "What is left of a multipath route when one of its links is set down, and up again: {}.",
+    "A multipath route keeps a nexthop whose link is set down, as dead, until IFF_UP: {}.",
     source=SYNC,
     cases={name: (of,) for name, of in FAMILIES.items()},
     texts=WORDS,
@@ -135,20 +141,20 @@ def multipath_down(world: World, family: Family) -> Value:
 @probe(
     "routes.multipath.told-{}",
     ABI,
-    "How a multipath route that is added is told, in one message or in one for each leg: {}.",
+    "A new multipath route is announced in one message: {}.",
     source="net/ipv4/fib_trie.c, fib_table_insert; net/ipv6/route.c, ip6_route_multipath_add",
     cases={name: (of,) for name, of in FAMILIES.items()},
     texts=WORDS,
 )
-def multipath_told(world: World, family: Family) -> Value:
+def multipath_announced(world: World, family: Family) -> Value:
     number, dst, gateway, other, _ = family
     one, two = pair(world, number)
     listener = world.source.listener(7 if number == uapi.AF_INET else 11)  # RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE
     world.source.must(route(dst, attrs=multipath((one.ifindex, gateway), (two.ifindex, other))))
     names = {one.ifindex: "eth1", two.ifindex: "eth2"}
-    told = [text(message, names) for message in listener.told() if message.type == uapi.RTM_NEWROUTE]
+    announced = [text(message, names) for message in listener.read() if message.type == uapi.RTM_NEWROUTE]
     return {
-        "told": [each for each in told if each.startswith(dst)],
+        "told": [each for each in announced if each.startswith(dst)],
         "listed": [r for r in routes(world.source, number) if r.startswith(dst)],
     }
 
@@ -156,10 +162,10 @@ def multipath_told(world: World, family: Family) -> Value:
 @probe(
     "routes.multipath.append-{}",
     ABI,
-    "A second gateway with NLM_F_APPEND makes another leg, or another route: {}.",
+    "A second gateway with NLM_F_APPEND makes {}.",
     source="net/ipv4/fib_trie.c, fib_table_insert; net/ipv6/ip6_fib.c, fib6_add_rt2node",
     cases={name: (of,) for name, of in FAMILIES.items()},
-    texts=WORDS,
+    texts={"ipv4": "a second IPv4 route", "ipv6": "an IPv6 multipath route"},
 )
 def multipath_append(world: World, family: Family) -> Value:
     number, dst, gateway, other, _ = family
@@ -170,7 +176,7 @@ def multipath_append(world: World, family: Family) -> Value:
     return {"error": reply.error, "listed": [r for r in routes(world.source, number) if r.startswith(dst)]}
 
 
-# ---- what a dumped route has, sent again ----
+# ---- flags and attributes that only dumps have ----
 
 
 REPLAYED: dict[str, tuple[int, bytes]] = {
@@ -183,10 +189,15 @@ REPLAYED: dict[str, tuple[int, bytes]] = {
 @probe(
     "routes.replay.{}",
     SPEC,
-    "A route that is added with what only a dump has: {}.",
+    "A new route with {}.",
     source=FLAGS,
     cases={f"{family}-{name}": (of, *what) for family, of in FAMILIES.items() for name, what in REPLAYED.items()},
-    texts=words_of({name: name for name in REPLAYED}),
+    texts={
+        **words_of({name: f"RTNH_F_{name.upper()} is accepted" for name in ("dead", "linkdown")}),
+        **words_of({"cacheinfo": "RTA_CACHEINFO is accepted"}),
+        "ipv4-dead": "RTNH_F_DEAD is refused with EINVAL (IPv4)",
+        "ipv4-linkdown": "RTNH_F_LINKDOWN is refused with EINVAL (IPv4)",
+    },
 )
 def replayed(world: World, family: Family, flags: int, attrs: bytes) -> Value:
     one, _ = pair(world, family[0])
@@ -196,12 +207,12 @@ def replayed(world: World, family: Family, flags: int, attrs: bytes) -> Value:
 @probe(
     "routes.replay.{}-multipath-dead",
     SPEC,
-    "A multipath route that is added with RTNH_F_DEAD on its legs: {}.",
+    "A new multipath route with RTNH_F_DEAD on its nexthops is {}.",
     source=FLAGS,
     cases={name: (of,) for name, of in FAMILIES.items()},
-    texts=WORDS,
+    texts={"ipv4": "refused with EINVAL (IPv4)", "ipv6": "accepted (IPv6)"},
 )
-def replayed_legs(world: World, family: Family) -> Value:
+def replayed_nexthops(world: World, family: Family) -> Value:
     number, dst, gateway, _, _ = family
     one, _ = pair(world, number)
     return world.source.request(route(dst, attrs=multipath((one.ifindex, gateway), flags=DEAD))).error
@@ -210,7 +221,7 @@ def replayed_legs(world: World, family: Family) -> Value:
 @probe(
     "routes.replay.expires",
     ABI,
-    "RTA_EXPIRES makes an IPv6 route that ends; RTA_CACHEINFO tells of it.",
+    "RTA_EXPIRES gives an IPv6 route a lifetime, which RTA_CACHEINFO reports.",
     source=CONFIG,
 )
 def replayed_expires(world: World) -> Value:
@@ -226,7 +237,7 @@ def replayed_expires(world: World) -> Value:
 @probe(
     "routes.nexthop.again",
     SPEC,
-    "A nexthop object's id is free again in the target and in the source after a move.",
+    "A nexthop object's id is free after a move, in the source and in the target.",
     source="net/ipv4/nexthop.c, insert_nexthop",
 )
 def nexthop_again(world: World) -> Value:
@@ -248,7 +259,7 @@ def nexthop_again(world: World) -> Value:
 
 
 def settled(read: Callable[[], list[str]], wanted: Callable[[list[str]], bool]) -> list[str]:
-    """What is read when it is as wanted: the kernel's link watch comes a little later."""
+    """Reads until the result is as wanted: the kernel's link watch runs a little later."""
     end = time.monotonic() + LINGER_S
     while time.monotonic() < end:
         if wanted(found := read()):
@@ -260,7 +271,7 @@ def settled(read: Callable[[], list[str]], wanted: Callable[[list[str]], bool]) 
 @probe(
     "routes.linkdown.{}",
     ABI,
-    "The routes of a veth whose peer is set down: {}.",
+    "The routes of a veth whose peer is set down have RTNH_F_LINKDOWN: {}.",
     source=SYNC,
     needs=("veth",),
     cases={name: (of,) for name, of in FAMILIES.items()},

@@ -1,4 +1,4 @@
-"""Per-device sysctls of IPv4 and IPv6: what a move does to each, and which way they can be written."""
+"""Per-device sysctls of IPv4 and IPv6: how a move resets them, and what they do."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ BOTH = "; ".join(EVENT.values())
 
 FAMILIES = {"ipv4": ("ipv4",), "ipv6": ("ipv6",)}
 NO_NUMBER = {"stable_secret"}
+EXCEPT_MTU = {"ipv4": "IPv4", "ipv6": "IPv6, except mtu"}
 
 
 def number(text: str) -> int | None:
@@ -30,7 +31,7 @@ def number(text: str) -> int | None:
 
 
 def settings(namespace: Namespace, family: str, which: str) -> dict[str, int]:
-    """All of conf/<which> that are numbers and can be read. Raises NotAvailable without IPv6, where it is asked for."""
+    """The readable numbers of conf/<which>. Raises NotAvailable for IPv6 if the kernel has none."""
     if family == "ipv6":
         need_ipv6()
     with namespace.entered():
@@ -43,7 +44,7 @@ def settings(namespace: Namespace, family: str, which: str) -> dict[str, int]:
 
 
 def changed(namespace: Namespace, family: str, which: str, skip: set[str] = NO_NUMBER) -> dict[str, int]:
-    """Gives each setting that can be written another value; what each is then."""
+    """Changes each setting that can be written; their new values."""
     found = {}
     for name, before in settings(namespace, family, which).items():
         for value in () if name in skip else (before - 1, before + 1, 0, 1, 2):
@@ -66,26 +67,26 @@ def arrive(world: World, device: Device) -> None:
 
 
 def plain(world: World) -> Device:
-    """eth1, down. No ifb or dummy: IFF_NOARP makes accept_dad another one's."""
+    """eth1, down. No ifb or dummy, whose IFF_NOARP changes accept_dad."""
     return detecting(world.source, up=False)
 
 
-# ---- what a move does to each ----
+# ---- how a move resets them ----
 
 
 def different(before: dict[str, int], after: dict[str, int]) -> list[str]:
-    """The settings that are not as they were."""
+    """The settings that changed."""
     return [name for name, value in before.items() if after[name] != value]
 
 
 @probe(
     "sysctls.{}.move",
     SPEC,
-    "Each setting of a device is changed before a move: which are kept, and which are not the target's default: {}.",
+    "A move resets every setting of a device to the target's `default`: {}.",
     source=BOTH,
     needs=("macvlan",),
     cases=FAMILIES,
-    texts=WORDS,
+    texts=EXCEPT_MTU,
 )
 def each_moved(world: World, family: str) -> Value:
     device = plain(world)
@@ -102,11 +103,11 @@ def each_moved(world: World, family: str) -> Value:
 @probe(
     "sysctls.{}.default",
     SPEC,
-    "Each setting of the target's `default` is changed before a move: which of them a device does not take: {}.",
+    "A device that arrives takes every setting of the target's `default`: {}.",
     source=BOTH,
     needs=("macvlan",),
     cases=FAMILIES,
-    texts=WORDS,
+    texts=EXCEPT_MTU,
 )
 def each_default(world: World, family: str) -> Value:
     device = plain(world)
@@ -119,11 +120,14 @@ def each_default(world: World, family: str) -> Value:
 @probe(
     "sysctls.{}.all",
     ABI,
-    "Each setting of the target's `all` is changed before a move: which of them a device takes: {}.",
+    "A device that arrives takes {}.",
     source=BOTH,
     needs=("macvlan",),
     cases=FAMILIES,
-    texts=WORDS,
+    texts={
+        "ipv4": "only forwarding of the target's `all` (IPv4)",
+        "ipv6": "only disable_ipv6, forwarding and ignore_routes_with_linkdown of the target's `all` (IPv6)",
+    },
 )
 def each_all(world: World, family: str) -> Value:
     device = plain(world)
@@ -131,7 +135,7 @@ def each_all(world: World, family: str) -> Value:
     changed(world.target, family, "all")
     arrive(world, device)
     after = settings(world.target, family, "eth1")
-    # The MTU is the device's, whatever anybody says.
+    # The mtu follows the device.
     return [name for name in after if name in fresh and after[name] != fresh[name] and name != "mtu"]
 
 
@@ -173,7 +177,7 @@ def downed(world: World, family: str) -> Value:
 @probe(
     "sysctls.ipv6.small-mtu",
     ABI,
-    "An MTU below 1280 takes away the settings of IPv6; when it rises again, they are the default ones.",
+    "An MTU below 1280 removes a device's IPv6 settings; a higher one brings the default ones.",
     source=EVENT["ipv6"],
 )
 def small_mtu(world: World) -> Value:
@@ -190,7 +194,12 @@ def small_mtu(world: World) -> Value:
     return found
 
 
-@probe("sysctls.ipv6.mtu", SPEC, "The MTU of IPv6 follows the device's, not its own setting.", source=EVENT["ipv6"])
+@probe(
+    "sysctls.ipv6.mtu",
+    SPEC,
+    "After a move, the IPv6 mtu is the device's MTU, not its earlier setting.",
+    source=EVENT["ipv6"],
+)
 def ipv6_mtu(world: World) -> Value:
     need_ipv6()
     device = world.source.device(b"eth1")
@@ -203,7 +212,7 @@ def ipv6_mtu(world: World) -> Value:
 @probe(
     "sysctls.ipv6.stable-secret",
     SPEC,
-    "After a move: stable_secret, and the addr_gen_mode 2 that writing it sets.",
+    "A move drops stable_secret, and resets addr_gen_mode, which writing it had set to 2.",
     source=EVENT["ipv6"],
 )
 def stable_secret(world: World) -> Value:
@@ -224,7 +233,7 @@ def stable_secret(world: World) -> Value:
 @probe(
     "sysctls.ipv6.default-secret",
     ABI,
-    "A target whose `default` has a stable_secret: addr_gen_mode and the secret of a device that arrives.",
+    "A device that arrives takes a stable_secret of the target's `default`, and addr_gen_mode 2.",
     source=EVENT["ipv6"],
 )
 def default_secret(world: World) -> Value:
@@ -242,7 +251,7 @@ def default_secret(world: World) -> Value:
 @probe(
     "sysctls.{}.forwarding",
     ABI,
-    "Setting conf/all/forwarding when the device is there: `default` and the device follow: {}.",
+    "Setting conf/all/forwarding sets it for `default` and for existing devices: {}.",
     source="net/ipv4/devinet.c, inet_forward_change; net/ipv6/addrconf.c, addrconf_fixup_forwarding",
     cases=FAMILIES,
     texts=WORDS,
@@ -256,18 +265,18 @@ def forwarding(world: World, family: str) -> Value:
     return {which: world.target.sysctl(f"{family}/conf/{which}/forwarding") for which in ("default", "eth1")}
 
 
-# ---- what they do ----
+# ---- effects ----
 
 
 def two_nets(world: World) -> None:
-    """eth1 and eth2, each with a net of its own."""
+    """eth1 and eth2, each with a network of its own."""
     for number in (1, 2):
         device = is_up(world, b"eth%d" % number)
         world.source.must(address(device.ifindex, f"10.{number}.0.1/24"))
 
 
 def source_check(world: World, all_: int, own: int) -> str:
-    """The errno for a packet that comes in over eth1 from where eth2 leads to, with rp_filter of all and of eth1."""
+    """The errno for a packet on eth1 from eth2's network, with rp_filter of `all` and of eth1."""
     one = world.source.known(b"eth1")
     for which, value in (("all", all_), ("eth1", own)):
         world.source.sysctl(f"ipv4/conf/{which}/rp_filter", value)
@@ -283,7 +292,7 @@ RP_FILTER = "include/linux/inetdevice.h, IN_DEV_RPFILTER; net/ipv4/fib_frontend.
 @probe(
     "sysctls.rp-filter.maximum",
     ABI,
-    "The bigger of rp_filter of `all` and of the device counts, so that 2 (loose) undoes 1 (strict): what is let in.",
+    "The higher rp_filter of `all` and of the device counts: 2 (loose) overrides 1 (strict).",
     source=RP_FILTER,
 )
 def rp_filter(world: World) -> Value:
@@ -292,7 +301,12 @@ def rp_filter(world: World) -> Value:
     return {f"all {all_}, device {own}": source_check(world, all_, own) == OK for all_, own in pairs}
 
 
-@probe("sysctls.rp-filter.errno", VARIES, "The errno of RTM_GETROUTE for a source that is refused.", source=RP_FILTER)
+@probe(
+    "sysctls.rp-filter.errno",
+    VARIES,
+    "The errno of RTM_GETROUTE for a source that rp_filter refuses.",
+    source=RP_FILTER,
+)
 def rp_filter_errno(world: World) -> Value:
     two_nets(world)
     return source_check(world, 0, 1)

@@ -1,4 +1,4 @@
-"""Per-device settings in IFLA_AF_SPEC: what can be written by netlink, and the token of IPv6."""
+"""Per-device settings in IFLA_AF_SPEC: what netlink can write, and the IPv6 token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IPV4_DEVCONF_RP_FILTER, IPV6_DEVCONF_ACCEPT_RA = 8, 3  # linux/ip.h, which count
 
 
 def af_spec(family: int, attrs: bytes) -> bytes:
-    """IFLA_AF_SPEC for a family. Raises NotAvailable without IPv6, where it is asked for."""
+    """IFLA_AF_SPEC for a family. Raises NotAvailable for IPv6 if the kernel has none."""
     if family == uapi.AF_INET6:
         need_ipv6()
     return wire.nested(uapi.IFLA_AF_SPEC, wire.nested(family, attrs))
@@ -41,13 +41,13 @@ WRITES: dict[str, tuple[int, int, int]] = {
 @probe(
     "sysctls.netlink.{}",
     SPEC,
-    "Writing a setting in IFLA_AF_SPEC: {}.",
+    "IFLA_AF_SPEC {}.",
     source=SET_LINK_AF,
     cases=WRITES,
     texts={
-        "ipv4": "rp_filter of IPv4 in IFLA_INET_CONF",
-        "ipv4-unknown": "a number that IPv4 has no setting for",
-        "ipv6": "accept_ra of IPv6 in IFLA_INET6_CONF",
+        "ipv4": "sets rp_filter of IPv4 (IFLA_INET_CONF)",
+        "ipv4-unknown": "is refused with EINVAL for an unknown setting of IPv4",
+        "ipv6": "is refused with EINVAL for accept_ra of IPv6 (IFLA_INET6_CONF)",
     },
 )
 def by_netlink(world: World, family: int, type_: int, setting: int) -> Value:
@@ -61,7 +61,7 @@ def by_netlink(world: World, family: int, type_: int, setting: int) -> Value:
 @probe(
     "sysctls.netlink.ipv4-in-the-move",
     ABI,
-    "IFLA_AF_SPEC in the message that moves: is the setting there after it.",
+    "IFLA_AF_SPEC in the message of the move sets rp_filter in the target.",
     source="net/core/rtnetlink.c, do_setlink",
 )
 def in_the_move(world: World) -> Value:
@@ -71,7 +71,12 @@ def in_the_move(world: World) -> Value:
     return {"error": reply.error, "is-2": world.target.sysctl("ipv4/conf/eth1/rp_filter") == "2"}
 
 
-@probe("sysctls.addr-gen-mode.move", SPEC, "IFLA_INET6_ADDR_GEN_MODE after a move.", source=SET_LINK_AF)
+@probe(
+    "sysctls.addr-gen-mode.move",
+    SPEC,
+    "A move resets IFLA_INET6_ADDR_GEN_MODE to the target's default.",
+    source=SET_LINK_AF,
+)
 def addr_gen_mode(world: World) -> Value:
     need_ipv6()
     device = world.source.device(b"eth1")
@@ -94,7 +99,7 @@ def token_of(namespace: Namespace, ifindex: int, mask: int = 0) -> str:
     return "not told" if found is None else socket.inet_ntop(uapi.AF_INET6, bytes(found))
 
 
-@probe("sysctls.token.move", SPEC, "IFLA_INET6_TOKEN after a move.", source=TOKEN, needs=("macvlan",))
+@probe("sysctls.token.move", SPEC, "A move clears IFLA_INET6_TOKEN.", source=TOKEN, needs=("macvlan",))
 def token_moved(world: World) -> Value:
     device = detecting(world.source)
     world.source.must(set_link(device.ifindex, token("::42")))
@@ -103,7 +108,7 @@ def token_moved(world: World) -> Value:
     return {"before": before, "after": token_of(world.target, world.target.known(b"eth1").ifindex)}
 
 
-@probe("sysctls.token.down", SPEC, "IFLA_INET6_TOKEN of a device that is set down.", source=TOKEN, needs=("macvlan",))
+@probe("sysctls.token.down", SPEC, "Setting a device down keeps IFLA_INET6_TOKEN.", source=TOKEN, needs=("macvlan",))
 def token_down(world: World) -> Value:
     device = detecting(world.source)
     world.source.must(set_link(device.ifindex, token("::42")))
@@ -114,7 +119,7 @@ def token_down(world: World) -> Value:
 @probe(
     "sysctls.token.skip-stats",
     VARIES,
-    "Is IFLA_INET6_TOKEN told to who asks with RTEXT_FILTER_SKIP_STATS.",
+    "IFLA_INET6_TOKEN in an answer to RTEXT_FILTER_SKIP_STATS.",
     source="net/ipv6/addrconf.c, inet6_fill_ifla6_attrs",
     needs=("macvlan",),
 )
@@ -135,15 +140,15 @@ SET: dict[str, Callable[[World], Device]] = {
 @probe(
     "sysctls.token.set-{}",
     SPEC,
-    "Setting a token: {}.",
+    "Setting a token {}.",
     source=TOKEN,
     needs=("macvlan",),
     cases={name: (make, name) for name, make in SET.items()},
     texts={
-        "down": "the device is down",
-        "no-ra": "accept_ra is 0",
-        "forwarding": "forwarding is 1",
-        "noarp": "the device has IFF_NOARP",
+        "down": "of a device that is down is accepted",
+        "no-ra": "is refused with EINVAL if accept_ra is 0",
+        "forwarding": "is refused with EINVAL if forwarding is 1",
+        "noarp": "is refused with EINVAL if the device has IFF_NOARP",
     },
 )
 def token_set(world: World, make: Callable[[World], Device], name: str) -> Value:
