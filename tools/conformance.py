@@ -1,9 +1,10 @@
-"""Measures what kernels do (`netdevns conformance`), the running one and tools/kernels' by default, and writes what is
-made of it: netdevns/conformance/expected.json and docs/kernels.md.
+"""Runs `netdevns conformance` on several kernels, and writes netdevns/conformance/expected.json and docs/kernels.md.
 
-Expectations of kernels that are not measured stay as they are. A kernel of your own: run it here with --kernel running,
-or give documents of `netdevns conformance --format json` that were made there. Exit code 1: with --check, something
-differs; otherwise a kernel could not be measured, or what it did cannot be an expectation; nothing is written then.
+By default the running kernel and those of tools/kernels. Expectations of other kernels stay. To add a kernel, run this
+on it with --kernel running, or pass a document of `netdevns conformance --format json` made there.
+
+Exit code 1: with --check, something differs; otherwise a kernel could not be measured, or its answers cannot be
+expectations, and nothing is written.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ KERNELS = [sys.executable, str(TOP / "tools/kernels")]
 RUNNING = "running"
 UML = ("5.10", "6.1", "6.12", "sid")  # tools/kernels has them
 COMMAND = ["-m", "netdevns", "conformance", "--format", "json"]
-# The guest's only way out is its terminal: what goes to stderr would be in the middle of the document.
+# The guest has one terminal for stdout and stderr: stderr would be in the middle of the document.
 IN_GUEST = '"$@" 2>/tmp/stderr || { code=$?; cat /tmp/stderr; exit $code; }'
 TAIL = 40  # lines of a kernel that failed
 
@@ -46,10 +47,10 @@ class Measurement:
         self.deadline = self.began + timeout_s
         command = [sys.executable, *COMMAND]
         if name != RUNNING:
-            # Without the console's warnings: probes make the kernel print some, and not one is news.
+            # Without the kernel's warnings on the console: probes provoke some.
             how = ["--kernel", name, "--timeout", str(timeout_s), "--append", "loglevel=4", "--"]
             command = [*KERNELS, *how, "sh", "-c", IN_GUEST, "sh", ".venv/bin/python", *COMMAND]
-            self.deadline += 30  # its own time-out shows the console's last lines
+            self.deadline += 30  # tools/kernels has a time-out, too, and shows the console's last lines
         with open(self.file, "wb") as out, open(self.log, "wb") as err:
             self.process = subprocess.Popen(command, cwd=TOP, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
 
@@ -59,7 +60,7 @@ class Measurement:
         return self.process.poll() is not None
 
     def end(self) -> None:
-        """Ends it now; tools/kernels ends its kernel."""
+        """Ends the run; tools/kernels ends its kernel."""
         if self.process.poll() is None:
             self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -68,17 +69,17 @@ class Measurement:
         self.process.wait()
 
     def document(self) -> dict[str, Any]:
-        """What it printed; the file is that document alone from now on. Raises Refused."""
+        """The document that the run printed; reduces the file to it. Raises Refused."""
         printed, seconds = self.file.read_text(encoding="utf-8", errors="replace"), time.monotonic() - self.began
         try:
-            if self.process.returncode not in (0, 1):  # 1: something is not as expected, which is what is wanted here
+            if self.process.returncode not in (0, 1):  # 1: a value is unexpected
                 raise ValueError
             document: dict[str, Any] = json.loads(printed)
         except ValueError:
-            said = self.log.read_text(encoding="utf-8", errors="replace") + printed
-            tail = "\n".join(f"    {line}" for line in said.splitlines()[-TAIL:])
+            output = self.log.read_text(encoding="utf-8", errors="replace") + printed
+            tail = "\n".join(f"    {line}" for line in output.splitlines()[-TAIL:])
             why = f"exit code {self.process.returncode} after {seconds:.0f} s"
-            raise Refused(f"{self.name}: no document: {why}; the last it said:\n{tail}") from None
+            raise Refused(f"{self.name}: no document: {why}; its last output:\n{tail}") from None
         self.file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         self.log.unlink()
         count = len(document["probes"])
@@ -88,7 +89,7 @@ class Measurement:
 
 
 def measure(names: Sequence[str], jobs: int, timeout_s: float, folder: Path) -> list[dict[str, Any]]:
-    """The documents of kernels, `jobs` at a time. Raises Refused, when all have ended, if one could not be measured."""
+    """Measures kernels, `jobs` at a time. Raises Refused if one could not be measured, after all have ended."""
     guests = [word for name in names if name != RUNNING for word in ("--kernel", name)]
     if guests and subprocess.run([*KERNELS, *guests, "--fetch-only"], check=False).returncode:
         raise Refused("kernels could not be fetched; --kernel running needs none")
@@ -114,19 +115,19 @@ def measure(names: Sequence[str], jobs: int, timeout_s: float, folder: Path) -> 
 
 
 def load(file: str) -> dict[str, Any]:
-    """A document that somebody made. Raises Refused."""
+    """Reads a document. Raises Refused."""
     try:
         document = json.loads(Path(file).read_text(encoding="utf-8"))
         if document["kernel"] and isinstance(document["probes"], list):
             return dict(document)
     except (OSError, ValueError, TypeError, KeyError):
-        pass  # told below, as of a document that is another one
-    raise Refused(f"{file}: no document of netdevns conformance --format json")
+        pass  # refused below, like other JSON
+    raise Refused(f"{file}: not a document of netdevns conformance --format json")
 
 
 @contextlib.contextmanager
 def kept_in(folder: str | None) -> Iterator[Path]:
-    """Where the documents go: a folder that stays, or one that does not."""
+    """The directory for the documents: the given one, or a temporary one."""
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
         yield Path(folder)
@@ -136,16 +137,16 @@ def kept_in(folder: str | None) -> Iterator[Path]:
 
 
 def without_note(data: Data, notes: Sequence[conformance_page.Note]) -> list[str]:
-    """The probes that differ between kernels, and of which no note tells."""
+    """The probes that differ between kernels and that no note mentions."""
     noted = {id_ for note in notes for id_ in note.ids}
     return [id_ for id_, rows in data["probes"].items() if len(rows) > 1 and id_ not in noted]
 
 
 def stale(data: Data, page: str) -> list[str]:
-    """What would be written otherwise than it is; one line each."""
+    """The differences from the files, one line each."""
     found = conformance_data.changes(expected.load(), data)
     if not conformance_page.PAGE.exists() or conformance_page.PAGE.read_text(encoding="utf-8") != page:
-        found.append("docs/kernels.md is stale: run tools/conformance, or, after an edit of its notes, with --page")
+        found.append("docs/kernels.md is stale: run tools/conformance (--page after an edit of its notes)")
     return found
 
 
@@ -163,7 +164,7 @@ def main(argv: Sequence[str]) -> int:
         data: Data = before
         if documents:
             data = conformance_data.merged(documents, classes, before)
-        if args.check:  # a newer fix of the same version is no news
+        if args.check:  # a newer fix of the same version is no difference
             data = {
                 **data,
                 "kernels": {name: before["kernels"].get(name, data["kernels"][name]) for name in data["kernels"]},
@@ -175,7 +176,7 @@ def main(argv: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    told(data, probes, notes)
+    report(data, probes, notes)
     if args.check:
         found = stale(data, page)
         print(*(found or ["up to date"]), sep="\n")
@@ -185,13 +186,13 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def told(data: Data, probes: Sequence[Any], notes: Sequence[conformance_page.Note]) -> None:
-    """What whoever adds probes should look at."""
+def report(data: Data, probes: Sequence[Any], notes: Sequence[conformance_page.Note]) -> None:
+    """Prints hints for the author of a probe."""
     rows: Mapping[str, Any] = data["probes"]
     if same := [probe.id for probe in probes if probe.kind == VARIES and len(rows[probe.id]) == 1]:
-        print(f"of class varies, but the same on all of these kernels: {', '.join(same)}")
+        print(f"class varies, but the same on all of these kernels: {', '.join(same)}")
     if bare := without_note(data, notes):
-        print(f"differ between kernels, and no note in docs/kernels.toml tells of them: {', '.join(bare)}")
+        print(f"differ between kernels, without a note in docs/kernels.toml: {', '.join(bare)}")
     print(f"{len(rows)} probes, measured on {', '.join(data['kernels'])}")
 
 
@@ -199,14 +200,18 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tools/conformance", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("files", nargs="*", metavar="JSON", help="a document that was made elsewhere")
+    parser.add_argument("files", nargs="*", metavar="JSON", help="a document made elsewhere")
     names = (RUNNING, *UML)
-    text = "measure this one (default: all, without documents none); repeatable"
+    text = "measure this kernel; repeatable (default: all; with documents: none)"
     parser.add_argument("--kernel", action="append", choices=names, help=text)
-    parser.add_argument("--check", action="store_true", help="write nothing, tell what differs")
-    parser.add_argument("--page", action="store_true", help="measure nothing: docs/kernels.md anew, of what is known")
-    parser.add_argument("--keep", metavar="DIR", help="keep the documents there, for netdevns conformance diff")
-    parser.add_argument("--fresh", action="store_true", help="forget the kernels that are not measured now")
+    parser.add_argument("--check", action="store_true", help="write nothing; list the differences")
+    parser.add_argument(
+        "--page", action="store_true", help="measure nothing; write docs/kernels.md from the expectations"
+    )
+    parser.add_argument("--keep", metavar="DIR", help="keep the documents in DIR, for netdevns conformance diff")
+    parser.add_argument(
+        "--fresh", action="store_true", help="drop the expectations of kernels that are not measured now"
+    )
     jobs = min(2, os.cpu_count() or 1)
     parser.add_argument(
         "-j", "--jobs", type=int, default=jobs, metavar="N", help=f"kernels at a time (default: {jobs})"

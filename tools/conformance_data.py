@@ -1,7 +1,6 @@
-"""expected.json, made of documents of `netdevns conformance --format json`, one a kernel, and of what it held before.
+"""Merges documents of `netdevns conformance --format json` from several kernels into expected.json.
 
-It takes no opinion: a probe whose class is spec or abi and that differs between the kernels is refused, so that the
-class, or the probe, is made right first.
+Refuses a probe of class spec or abi that differs between kernels: its class, or the probe, must be corrected first.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from netdevns.conformance.probe import VARIES, Value
 
 Document = Mapping[str, Any]
 Data = Mapping[str, Any]
-# One kernel's: by id, ("ok", value) or ("n/a", reason).
+# Of one kernel, by id: ("ok", value) or ("n/a", reason).
 Answers = dict[str, tuple[str, Value]]
 
 UNASKED = "not asked yet"
@@ -23,7 +22,7 @@ EMPTY: Data = {"kernels": {}, "absent": {}, "probes": {}}
 
 
 class Refused(Exception):
-    """The documents cannot be expectations; one line a reason."""
+    """The documents cannot be expectations; one reason per line."""
 
 
 def version(release: str) -> str:
@@ -32,7 +31,7 @@ def version(release: str) -> str:
 
 
 def known(data: Data, name: str) -> Answers:
-    """What is known of the kernel of a version."""
+    """The known answers of a kernel version."""
     absent = {id_: reason for reason, ids in data["absent"].get(name, {}).items() for id_ in ids}
     answers: Answers = {}
     for id_ in data["probes"]:
@@ -45,16 +44,16 @@ def merged(documents: Sequence[Document], classes: Mapping[str, str], before: Da
     """The data of expected.json. Raises Refused.
 
     Args:
-        documents: One for each kernel; two of one version may differ in what they lack, not in values.
-        classes: The class of each probe that there is, in their order: what else is in the documents is left out.
-        before: What stays: all of the versions that are not among the documents; of those that are, what they lack.
+        documents: One for each kernel; two of one version may differ in n/a, not in values.
+        classes: The class of each existing probe, in order; other probes in the documents are ignored.
+        before: The data so far: kept for other versions, and for answers that the documents lack.
     """
     bad: list[str] = []
     fresh: dict[str, Answers] = {}
     releases = dict(before["kernels"])
     for document in documents:
         name = version(document["kernel"])
-        releases[name] = document["kernel"].partition("-")[0]  # what follows is somebody's own build
+        releases[name] = document["kernel"].partition("-")[0]  # without the suffix of a local build
         bad += _add(fresh.setdefault(name, {}), document, classes)
     versions = sorted(releases, key=expected.version)
     answers: dict[str, Answers] = {}
@@ -76,7 +75,7 @@ def merged(documents: Sequence[Document], classes: Mapping[str, str], before: Da
 
 
 def _add(answers: Answers, document: Document, classes: Mapping[str, str]) -> Iterator[str]:
-    """Adds a document to what others of its version said; yields what is wrong."""
+    """Adds a document to the answers of its version; yields errors."""
     for probe in document["probes"]:
         id_, status, value = probe["id"], probe["status"], probe["value"]
         if id_ not in classes:
@@ -88,7 +87,7 @@ def _add(answers: Answers, document: Document, classes: Mapping[str, str]) -> It
         elif answers.setdefault(id_, ("ok", value))[0] == "n/a":
             answers[id_] = ("ok", value)
         elif not same(answers[id_][1], value):
-            yield f"{id_}: two answers of {version(document['kernel'])}: it is not repeatable"
+            yield f"{id_}: two answers on {version(document['kernel'])}: not repeatable"
 
 
 def same(one: Value, other: Value) -> bool:
@@ -106,29 +105,29 @@ def _rows(id_: str, kind: str, answers: Mapping[str, Answers], bad: list[str]) -
     if not rows:
         bad.append(f"{id_}: no kernel answered it")
     elif len(rows) > 1 and kind != VARIES:
-        told = "; ".join(f"{name}: {json.dumps(value)}" for name, value in rows)
-        bad.append(f"{id_}: class {kind}, but it differs between kernels: {told}")
+        values = "; ".join(f"{name}: {json.dumps(value)}" for name, value in rows)
+        bad.append(f"{id_}: class {kind}, but it differs between kernels: {values}")
     return rows
 
 
 def changes(before: Data, after: Data) -> list[str]:
-    """What differs, one line each, a kernel's release apart: fixes do not count."""
-    lines = [f"{id_}: there is no such probe any more" for id_ in before["probes"] if id_ not in after["probes"]]
+    """The differences, one line each; a kernel's fixes do not count."""
+    lines = [f"{id_}: the probe is gone" for id_ in before["probes"] if id_ not in after["probes"]]
     for name in after["kernels"]:
         was, is_ = known(before, name) if name in before["kernels"] else {}, known(after, name)
         for id_, answer in is_.items():
             old = was.get(id_, ("n/a", UNASKED))
             if old[0] != answer[0] or not same(old[1], answer[1]):
-                lines.append(f"{name}: {id_}: {_told(old)} -> {_told(answer)}")
+                lines.append(f"{name}: {id_}: {_shown(old)} -> {_shown(answer)}")
     return lines
 
 
-def _told(answer: tuple[str, Value]) -> str:
+def _shown(answer: tuple[str, Value]) -> str:
     return json.dumps(answer[1]) if answer[0] == "ok" else f"n/a, {answer[1]}"
 
 
 def text(data: Data) -> str:
-    """One probe a line, so that a change of one is a line of a diff."""
+    """Formats the data with one probe per line, for readable diffs."""
     absent = []
     for name, reasons in data["absent"].items():
         lines = [f"{json.dumps(why)}: {json.dumps(ids)}" for why, ids in reasons.items()]

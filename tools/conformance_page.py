@@ -1,4 +1,4 @@
-"""docs/kernels.md, made of the suite's expectations and of the notes in docs/kernels.toml."""
+"""Writes docs/kernels.md from the suite's expectations and the notes in docs/kernels.toml."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ TOP = Path(__file__).resolve().parent.parent
 PAGE = TOP / "docs/kernels.md"
 NOTES = TOP / "docs/kernels.toml"
 WIDTH = 120
-LONG = 44  # letters of a value in the table
+LONG = 44  # characters of a value in the table
 KEYS = {"heading", "probes", "kernel", "netdevns", "since"}
 
 INTRO = """\
 For distributors, runtime authors and kernel developers: the kernel's behaviour when a network device changes its
-namespace, as measured by the probes of `netdevns conformance`. A class says what a difference means: `spec`: the OCI
-runtime-spec, or a promise of netdevns, needs this answer; `abi`: it is the same on each kernel so far; `varies`: it
-differs, and the answer is the result. "source eth1 down" gives a device's namespace, name and state after the
-attempt.
+namespace, as measured by the probes of `netdevns conformance`. Classes: `spec`: the OCI runtime-spec, or a promise of
+netdevns, needs this value; `abi`: it is the same on every kernel so far; `varies`: it differs between kernels. "source
+eth1 down" is a device's namespace, name and state after the attempt.
 
 ```console
 # netdevns conformance                             # compares your kernel, probe by probe
@@ -40,36 +39,37 @@ attempt.
 ```
 
 It runs as root or in a user namespace, in private network namespaces, uses none of the code that moves devices, and
-needs Python's standard library alone. Exit codes: 0: all that must hold holds; 1: something does not, or `diff` found
-a difference; 2: usage. `./tools/conformance` measures all of these kernels and writes this page; `./tools/conformance
---kernel running`, or another machine's JSON document as its argument, adds a kernel."""
+needs only Python's standard library. Exit codes: 0: no probe failed; 1: one of class `spec` or `abi` has another value,
+one could not be run, or `diff` found a difference; 2: usage. `./tools/conformance` measures all of these kernels and
+writes this page; `./tools/conformance --kernel running`, or another machine's JSON document as its argument, adds a
+kernel."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """One surprise."""
+    """A surprise, with the probes that show it."""
 
     heading: str
-    ids: tuple[str, ...]  # of the probes that show it
+    ids: tuple[str, ...]  # of the probes
     globs: tuple[str, ...]
     kernel: str  # what the kernel does
     netdevns: str  # what netdevns does about it
-    since: str | None  # the version, where the kernel's history tells it
+    since: str | None  # the version of the change, if known from the kernel's history
 
 
 def notes(ids: Sequence[str], data: Data, file: Path = NOTES) -> list[Note]:
-    """The notes. Raises Refused where one names no probe, or a version that the measurements contradict."""
+    """Reads the notes. Raises Refused if one names no probe, or a version that the measurements contradict."""
     found, bad = [], []
     for raw in tomllib.loads(file.read_text(encoding="utf-8")).get("note", []):
         heading, globs = raw.get("heading", "(no heading)"), raw.get("probes", [])
         if raw.keys() - KEYS or KEYS - raw.keys() - {"since"}:
-            bad.append(f"{file.name}: {heading}: a note has {', '.join(sorted(KEYS))} (since: where it is known)")
+            bad.append(f"{file.name}: {heading}: a note has {', '.join(sorted(KEYS))} (since: if known)")
             continue
-        bad += [f"{file.name}: {heading}: no probe is {glob}" for glob in globs if not fnmatch.filter(ids, glob)]
+        bad += [f"{file.name}: {heading}: no probe matches {glob}" for glob in globs if not fnmatch.filter(ids, glob)]
         mine = tuple(id_ for id_ in ids if any(fnmatch.fnmatchcase(id_, glob) for glob in globs))
         note = Note(heading, mine, tuple(globs), _one(raw["kernel"]), _one(raw["netdevns"]), raw.get("since"))
         if note.since and not any(_is_between(note.since, *pair) for pair in _steps(mine, data)):
-            bad.append(f"{file.name}: {heading}: nothing was measured to change in {note.since}")
+            bad.append(f"{file.name}: {heading}: no measured change in {note.since}")
         found.append(note)
     if bad:
         raise Refused("\n".join(bad))
@@ -85,7 +85,7 @@ def _is_between(since: str, before: str, after: str) -> bool:
 
 
 def _steps(ids: Sequence[str], data: Data) -> list[tuple[str, str]]:
-    """Between which two kernels, that answered, the answers of these probes change; in their order."""
+    """The pairs of consecutive kernels between which answers of these probes change, in order."""
     found = set()
     by_kernel = {name: known(data, name) for name in data["kernels"]}
     for id_ in ids:
@@ -99,8 +99,8 @@ def text(data: Data, probes: Sequence[Probe], notes_: Sequence[Note]) -> str:
     """The page."""
     by_kernel = {name: known(data, name) for name in data["kernels"]}
     parts = [
-        "<!-- Made by tools/conformance of netdevns/conformance/expected.json and docs/kernels.toml; do not edit. -->",
-        "# What kernels do",
+        "<!-- Made by tools/conformance from netdevns/conformance/expected.json and docs/kernels.toml: do not edit -->",
+        "# Kernel behaviour",
         INTRO,
         *_kernels(data, probes, by_kernel),
         *_surprises(data, notes_),
@@ -115,11 +115,11 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _filled(words: str, indent: str = "") -> str:
-    """Lines of an ordinary length; a name or an id is never broken."""
+    """Wraps lines; a name or an id is never broken."""
     return textwrap.fill(words, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-# ---- how much was measured ----
+# ---- measured kernels ----
 
 
 def _kernels(data: Data, probes: Sequence[Probe], by_kernel: Mapping[str, Answers]) -> list[str]:
@@ -134,8 +134,8 @@ def _kernels(data: Data, probes: Sequence[Probe], by_kernel: Mapping[str, Answer
             why = "; ".join(f"{len(ids)}: {reason}" for reason, ids in sorted(absent.items()))
             missing.append(_filled(f"- `n/a` on {name}: {why}.", "  "))
     differ = sum(len(rows_) > 1 for rows_ in data["probes"].values())
-    count = f"{len(data['probes'])} probes; {differ} of them have not the same answer on all of these kernels."
-    parts = ["## Measured", count, _table(["kernel", "seen on", *CLASSES, "n/a"], rows)]
+    count = f"{len(data['probes'])} probes; {differ} of them differ between these kernels."
+    parts = ["## Measured", count, _table(["kernel", "measured on", *CLASSES, "n/a"], rows)]
     return [*parts, "\n".join(missing)] if missing else parts
 
 
@@ -161,7 +161,7 @@ def _when(note: Note, data: Data) -> str:
     return f"Changed {', '.join(between)}."
 
 
-# ---- what varies ----
+# ---- differences ----
 
 
 def _differences(data: Data, probes: Sequence[Probe], by_kernel: Mapping[str, Answers]) -> list[str]:
@@ -174,8 +174,8 @@ def _differences(data: Data, probes: Sequence[Probe], by_kernel: Mapping[str, An
             rows.append([f"**{subject}**", *[""] * len(by_kernel)])
         answers = [by_kernel[name].get(probe.id, ("n/a", None)) for name in by_kernel]
         rows.append([f"`{probe.id}` {_cell(probe.sentence)}", *cells(answers)])
-    told = "One row a probe; of an answer of several parts only those that differ. `-` is nothing, `n/a` no answer."
-    return ["## What varies", told, _table(["probe", *by_kernel], rows)]
+    legend = "One row per probe; of a value with several parts, those that differ. `-`: empty; `n/a`: not available."
+    return ["## Differences", legend, _table(["probe", *by_kernel], rows)]
 
 
 def _cell(words: str) -> str:
@@ -183,7 +183,7 @@ def _cell(words: str) -> str:
 
 
 def cells(answers: Sequence[tuple[str, Value]]) -> list[str]:
-    """The answers of one probe, short, but never so short that two that differ look the same."""
+    """The answers of one probe, shortened; different answers never look the same."""
     values = [_differing(value, answers) if status == "ok" else None for status, value in answers]
     words = [_words(value) for value in values]
     exact = [json.dumps(value, sort_keys=True) for value in values]
@@ -197,7 +197,7 @@ def cells(answers: Sequence[tuple[str, Value]]) -> list[str]:
 
 
 def _differing(value: Value, answers: Sequence[tuple[str, Value]]) -> Value:
-    """A mapping without what is the same on all kernels."""
+    """A mapping without the parts that are the same on all kernels."""
     there = [other for status, other in answers if status == "ok"]
     if not all(isinstance(other, Mapping) for other in there) or not isinstance(value, Mapping):
         return value
@@ -211,7 +211,7 @@ def _cut(words: str, long: int) -> str:
 
 
 def _words(value: Value) -> str:
-    """A value as a person reads it. It will stand between backticks in a table."""
+    """A value as text, for a table cell in backticks."""
     if value is None or value == "" or (isinstance(value, (list, tuple, dict)) and not value):
         return "-"
     if isinstance(value, bool):
@@ -219,7 +219,7 @@ def _words(value: Value) -> str:
     if isinstance(value, str):
         return value.replace("`", "'").replace("|", "\\|").replace("\n", " ")
     if isinstance(value, Mapping):
-        plain = {"error", "device", "extack"}  # what they are shows
+        plain = {"error", "device", "extack"}  # clear without the key
         return "; ".join(_words(v) if key in plain else f"{key}: {_words(v)}" for key, v in value.items())
     if isinstance(value, Sequence):
         return ", ".join(_words(each) for each in value)

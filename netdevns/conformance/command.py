@@ -1,4 +1,4 @@
-"""`netdevns conformance`: chooses probes, runs them, and tells what this kernel does."""
+"""`netdevns conformance`: selects probes, runs them, and compares their values with the expected ones."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .probe import CLASSES, Probe
 from .subjects import every
 
 FAILED, REFUSED = 1, 2  # exit codes
-LIVE_S = 0.1  # between two drawings of the progress
+LIVE_S = 0.1  # between two updates of the progress line
 KEYS = {"kernel", "arch", "probes"}
 
 
 class Refused(Exception):
-    """Nothing can be done; the text says why."""
+    """The request is refused; the text says why."""
 
 
 def select(probes: Sequence[Probe], wanted: Sequence[str]) -> list[Probe]:
-    """Probes by ids, globs and classes, in their own order. Raises Refused for a word that is none of these."""
+    """Selects probes by ids, globs and classes, in their order. Raises Refused for a word that selects nothing."""
     if not wanted:
         return list(probes)
     ids: set[str] = set()
@@ -38,10 +38,10 @@ def select(probes: Sequence[Probe], wanted: Sequence[str]) -> list[Probe]:
     return [probe for probe in probes if probe.id in ids]
 
 
-def judged(
+def run_and_judge(
     probes: Sequence[Probe], release: str, jobs: int, on_answer: runner.OnAnswer | None
 ) -> list[expected.Result]:
-    """Runs probes, and compares. Raises Refused where this user may have no namespaces."""
+    """Runs probes and judges their answers. Raises Refused where this user may make no namespaces."""
     data = expected.load()
     try:
         answers = runner.run(probes, jobs=jobs, on_answer=on_answer)
@@ -51,21 +51,21 @@ def judged(
 
 
 def document(results: Sequence[expected.Result], release: str) -> dict[str, object]:
-    """The JSON document: without dates and times, so that two runs can be compared."""
+    """The JSON document, without dates and times, so that two runs compare equal."""
     return {"kernel": release, "arch": os.uname().machine, "probes": [result.document() for result in results]}
 
 
 def run(wanted: Sequence[str], *, form: str = "table", listed: bool = False, jobs: int = 0) -> tuple[str, int]:
-    """Text for stdout, and the exit code: 0 all that must hold holds, 1 something does not.
+    """Returns the text for stdout and the exit code: 0, or 1 if a probe fails.
 
     Args:
         wanted: Ids, globs and classes; empty: all probes.
         form: "table", "json" or "ktap".
-        listed: Only tell which probes there are.
-        jobs: How many probes at a time; 0: one for each processor.
+        listed: Only list the probes.
+        jobs: Number of probes at a time; 0: one for each processor.
 
     Raises:
-        Refused: An unknown probe, or no right to make namespaces.
+        Refused: An unknown probe, or no permission to make namespaces.
     """
     probes = select(every(), wanted)
     width = tables.columns(sys.stdout)
@@ -73,7 +73,7 @@ def run(wanted: Sequence[str], *, form: str = "table", listed: bool = False, job
         return report.listing(probes, width), 0
     release = os.uname().release
     with _Progress() as progress:
-        results = judged(probes, release, jobs, progress)
+        results = run_and_judge(probes, release, jobs, progress)
     code = FAILED if any(result.fails for result in results) else 0
     if form == "json":
         return json.dumps(document(results, release), indent=2), code
@@ -83,9 +83,9 @@ def run(wanted: Sequence[str], *, form: str = "table", listed: bool = False, job
 
 
 def diff(files: Sequence[str]) -> tuple[str, int]:
-    """What differs between the documents of two runs; 1 where anything does. Raises Refused."""
+    """Compares the documents of two runs; exit code 1 if they differ. Raises Refused."""
     if len(files) != 2:
-        raise Refused("diff: two files are needed, each made by netdevns conformance --format json")
+        raise Refused("diff: name two files, each made by netdevns conformance --format json")
     text, differs = report.difference(_load(files[0]), _load(files[1]), tables.columns(sys.stdout))
     return text, FAILED if differs else 0
 
@@ -97,12 +97,12 @@ def _load(file: str) -> dict[str, Any]:
     except (OSError, ValueError) as e:
         raise Refused(f"{file}: {e}") from None
     if not isinstance(loaded, dict) or not loaded.keys() >= KEYS:
-        raise Refused(f"{file}: this is no document of netdevns conformance --format json")
+        raise Refused(f"{file}: not a document of netdevns conformance --format json")
     return loaded
 
 
 class _Progress:
-    """One line on a terminal that says how far it is; nothing elsewhere."""
+    """The progress line on a terminal; nothing elsewhere."""
 
     def __init__(self) -> None:
         self._stream = sys.stderr if sys.stderr is not None and sys.stderr.isatty() else None
@@ -128,4 +128,4 @@ class _Progress:
             self._stream.write(f"\r{blank}\r{text}")
             self._stream.flush()
         except (OSError, ValueError):
-            self._stream = None  # nobody reads it (any more)
+            self._stream = None  # stderr is closed

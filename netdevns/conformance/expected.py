@@ -1,9 +1,9 @@
-"""What each probe is expected to answer on the running kernel, and what the difference makes of it.
+"""The expected value of each probe on the running kernel, and the comparison with its answer.
 
-The data, expected.json, is written by tools/conformance from what kernels answered:
+tools/conformance writes the data, expected.json, from measurements:
 
-    kernels  the versions that were measured -> the release on which they were
-    absent   version -> why -> the probes that had no answer there, for want of a device kind or a right
+    kernels  measured version -> the release on which it was measured
+    absent   version -> reason -> the probes without an answer there, for lack of a device kind or a permission
     probes   id -> rows of [version, value]: from this version on
 """
 
@@ -37,7 +37,7 @@ class Result:
 
     @property
     def fails(self) -> bool:
-        """Whether a run with it fails: what varies never does, but a probe that could not be done always."""
+        """Whether it fails the run: an error always, a change unless the probe varies."""
         return self.status == "error" or (self.status == "changed" and self.probe.kind != VARIES)
 
     def document(self) -> dict[str, Value]:
@@ -58,21 +58,21 @@ def load() -> Data:
 
 
 def version(release: str) -> Version:
-    """(6, 18) for 6.18.44-local; what a release adds to it are fixes, which do not count."""
+    """(6, 18) for 6.18.44-local: fixes do not count."""
     major, _, rest = release.partition(".")
     minor = rest[: next((at for at, letter in enumerate(rest) if not letter.isdigit()), len(rest))]
     return (int(major), int(minor)) if major.isdigit() and minor else (0, 0)
 
 
 def is_measured(data: Data, release: str) -> bool:
-    """Whether a kernel of that version was measured: on any other one a difference is no fault of anybody's."""
+    """Whether this version was measured; another one may differ."""
     return any(version(name) == version(release) for name in data["kernels"])
 
 
-def expectation(data: Data, id: str, release: str) -> tuple[bool, Value]:  # noqa: A002  # the word of the document
-    """Whether there is one, and which: the last row that is not newer than the kernel.
+def expectation(data: Data, id: str, release: str) -> tuple[bool, Value]:  # noqa: A002  # the document's key
+    """Whether there is an expectation, and which: the last row that is not newer than the kernel, else the oldest.
 
-    A kernel older than all rows is held to the oldest: a kind of devices that was missing there is the usual reason.
+    A probe whose kind of device is missing on old kernels has no row for them.
     """
     rows: Sequence[tuple[str, Value]] = data["probes"].get(id, ())
     if not rows:
@@ -85,11 +85,11 @@ def expectation(data: Data, id: str, release: str) -> tuple[bool, Value]:  # noq
 
 
 def judge(probe: Probe, answer: Answer, data: Data, release: str) -> Result:
-    """An answer beside what was expected."""
+    """Compares an answer with the expectation."""
     known, expected = expectation(data, probe.id, release)
     if answer.status != "ok":
         return Result(probe, answer.status, None, expected, answer.reason)
-    # Both as JSON: a tuple of a probe's is a list there, and true is not 1.
+    # As JSON: a probe's tuple is a list there, and true is not 1.
     same = json.dumps(answer.value, sort_keys=True) == json.dumps(expected, sort_keys=True)
     if known and same:
         return Result(probe, "ok", answer.value, expected, None)

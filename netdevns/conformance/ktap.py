@@ -1,4 +1,4 @@
-"""Results as a KTAP stream, for what runs kernels' tests (Documentation/dev-tools/ktap.rst, version 1)."""
+"""Results as a KTAP stream, for kernel CI (Documentation/dev-tools/ktap.rst, version 1)."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def _diagnostics(result: Result) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """One line without the sign that begins a directive."""
+    """One line without `#`, which begins a directive."""
     return " ".join(text.replace("#", "").split())

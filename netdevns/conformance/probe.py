@@ -1,4 +1,4 @@
-"""What a probe is: an id that never changes, a class, a sentence, and a function that asks the kernel."""
+"""A probe: an id that never changes, a class, a sentence, and a function that measures the kernel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .world import World
 
 SPEC = "spec"  # the OCI runtime-spec or a promise of netdevns relies on it
-ABI = "abi"  # the same on every kernel so far: a change is news
+ABI = "abi"  # the same on every kernel so far; a change is unexpected
 VARIES = "varies"  # differs between kernels: the value is the answer
 CLASSES = (SPEC, ABI, VARIES)
 ROOT = "root"  # in `needs`: root of the machine, not of a user namespace
@@ -22,20 +22,20 @@ Run = Callable[..., Value]
 
 
 class NotAvailable(Exception):
-    """What a probe needs is not there; the text says what. It is no result, least of all a pass."""
+    """The kernel or the machine lacks something that a probe needs; the text says what. It is not a pass."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """One question to the kernel.
+    """One measurement of the kernel.
 
     Attributes:
         id: subject.thing.case; never changes.
         kind: "spec", "abi" or "varies": the `class` of the document.
-        sentence: What is asked.
+        sentence: The fact that the value shows; for a probe that varies, the value's subject.
         source: The clause of the specification, or the kernel's file and function.
         needs: Kinds of devices, and "root".
-        alone: Whether no other probe may run beside it.
+        alone: Whether it must run without other probes beside it.
     """
 
     id: str
@@ -56,7 +56,7 @@ class Probe:
 
 
 def probe(
-    id: str,  # noqa: A002  # the word of the document
+    id: str,  # noqa: A002  # the document's key
     kind: str,
     sentence: str,
     *,
@@ -72,13 +72,13 @@ def probe(
     Args:
         id: With `cases`: `{}` is the case's name, also in `sentence` and `needs`.
         kind: SPEC, ABI or VARIES.
-        sentence: One sentence: what is asked.
-        source: Where it is written down: the specification's clause, or the kernel's file and function.
+        sentence: One sentence: the fact that the value shows.
+        source: The specification's clause, or the kernel's file and function.
         needs: Kinds of devices that it makes, and ROOT.
-        alone: No other probe may run beside it, because it changes what all namespaces share.
-        cases: Name of the case -> what the function gets besides the world.
-        kinds: Name of the case -> its class, where that is not `kind`.
-        texts: Name of the case -> what stands for `{}` in the sentence, where that is not the name.
+        alone: It changes something that all namespaces share, so no other probe may run beside it.
+        cases: Name of a case -> the function's arguments after the world.
+        kinds: Name of a case -> its class, if not `kind`.
+        texts: Name of a case -> the text for `{}` in the sentence, if not the name.
     """
 
     def made(name: str, arguments: Sequence[Any], function: Run) -> Probe:
@@ -96,6 +96,6 @@ def probe(
 
 
 def of_module(module: ModuleType) -> list[Probe]:
-    """The probes of a module in the order in which they are written."""
+    """The probes of a module, in source order."""
     mine = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
     return [each for function in mine for each in getattr(function, "probes", ())]

@@ -1,4 +1,4 @@
-"""What the conformance command prints for people: a table by subject, and what is not as expected."""
+"""The conformance command's output for people: a table by subject, and unexpected values."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .expected import Result
 from .probe import Probe, Value
 
 MARKS = {"ok": "bold green", "changed": "bold magenta", "FAILED": "bold red", "n/a": "bold"}
-WHOLE = 40  # as many probes as a person reads one by one
+WHOLE = 40  # up to so many probes are listed one by one
 
 
 def run(results: Sequence[Result], release: str, width: int | None, *, chosen: bool) -> str:
-    """Subjects with their counts, or, where few were chosen, each probe with its value; then the verdict."""
+    """Subjects with counts, or, for a few selected probes, each with its value; then the verdict."""
     parts = [tables.table(["PROBE", "RESULT", "CLASS", "VALUE"], [_row(r) for r in results], width, 1, MARKS)]
     if not chosen or len(results) > WHOLE:
         titles = ["SUBJECT", "RESULT", "PROBES", "SPEC", "ABI", "VARIES", "N/A"]
@@ -49,10 +49,10 @@ def _row(result: Result) -> list[list[str]]:
     word = f"FAILED {result.status}" if result.fails else result.status
     if result.status in ("n/a", "error"):
         return [[result.probe.id], [word], [result.probe.kind], [result.reason or ""]]
-    said = [shown(result.value)]
+    lines = [shown(result.value)]
     if result.status == "changed":
-        said += [result.reason or f"expected: {shown(result.expected)}", result.probe.sentence]
-    return [[result.probe.id], [word], [result.probe.kind], said]
+        lines += [result.reason or f"expected: {shown(result.expected)}", result.probe.sentence]
+    return [[result.probe.id], [word], [result.probe.kind], lines]
 
 
 def shown(value: Value) -> str:
@@ -62,25 +62,25 @@ def shown(value: Value) -> str:
 
 def _verdict(results: Sequence[Result], release: str, width: int | None) -> str:
     counts = Counter(result.status for result in results)
-    told = ", ".join(f"{counts[status]} {status}" for status in ("ok", "changed", "n/a", "error") if counts[status])
+    summary = ", ".join(f"{counts[status]} {status}" for status in ("ok", "changed", "n/a", "error") if counts[status])
     failed = sum(result.fails for result in results)
-    word = f"{failed} of what must hold does not" if failed else "all that must hold holds"
-    text = f"Linux {release}: {len(results)} probes: {told}; {word}"
+    word = f"{failed} failed" if failed else "none failed"
+    text = f"Linux {release}: {len(results)} probes: {summary}; {word}"
     return tables.styled(text, "bold red" if failed else "bold green", width)
 
 
 def listing(probes: Sequence[Probe], width: int | None) -> str:
-    """Id, class and sentence of each."""
+    """Id, class and sentence of each probe."""
     rows = [[[probe.id], [probe.kind], [probe.sentence]] for probe in probes]
     return tables.table(["PROBE", "CLASS", "WHAT"], rows, width, 1, {})
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any], width: int | None) -> tuple[str, bool]:
-    """What differs between two documents, and whether anything does."""
+    """The differences between two documents, and whether there are any."""
     old, new = ({probe["id"]: probe for probe in document["probes"]} for document in (before, after))
     rows = []
     for id_ in dict.fromkeys([*old, *new]):
-        texts = [_told(document.get(id_)) for document in (old, new)]
+        texts = [_answer(document.get(id_)) for document in (old, new)]
         if texts[0] != texts[1]:
             rows.append([[id_], [(new.get(id_) or old[id_])["class"]], *([text] for text in texts)])
     if not rows:
@@ -88,7 +88,7 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any], width: int |
     return tables.table(["PROBE", "CLASS", before["kernel"], after["kernel"]], rows, width, 1, {}), True
 
 
-def _told(probe: Mapping[str, Any] | None) -> str:
+def _answer(probe: Mapping[str, Any] | None) -> str:
     if probe is None:
         return "(no such probe)"
     if probe["status"] in ("n/a", "error"):

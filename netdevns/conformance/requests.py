@@ -1,4 +1,4 @@
-"""Requests that probes send: netlink messages as bytes, built by netdevns.netlink.wire; right ones, and wrong ones."""
+"""Netlink requests of probes as bytes, well-formed and malformed, built by netdevns.netlink.wire."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CREATE = uapi.NLM_F_ACK | uapi.NLM_F_CREATE | uapi.NLM_F_EXCL
 
 
 def new_link(kind: bytes, name: bytes, attrs: bytes = b"", data: bytes = b"") -> bytes:
-    """A new device. `attrs` stand beside its name; `data` is what IFLA_INFO_DATA holds."""
+    """A new device. `attrs` stand beside its name; `data` is the contents of IFLA_INFO_DATA."""
     info = wire.attr(uapi.IFLA_INFO_KIND, kind) + (wire.nested(uapi.IFLA_INFO_DATA, data) if data else b"")
     body = wire.attr_name(uapi.IFLA_IFNAME, name) + attrs + wire.nested(uapi.IFLA_LINKINFO, info)
     return wire.link_message(uapi.RTM_NEWLINK, CREATE, 0, body)
@@ -33,14 +33,14 @@ def new_veth(name: bytes, peer: bytes, attrs: bytes = b"") -> bytes:
 
 
 def set_link(ifindex: int, attrs: bytes = b"", *, up: bool | None = None, flags: int = 0, change: int = 0) -> bytes:
-    """Changes a device; `up` is IFF_UP alone, `flags` and `change` are ifi_flags and ifi_change as they are."""
+    """Changes a device; `up` is IFF_UP alone, `flags` and `change` are ifi_flags and ifi_change."""
     if up is not None:
         flags, change = flags | (uapi.IFF_UP if up else 0), change | uapi.IFF_UP
     return link_request(wire.IFINFOMSG.pack(0, 0, ifindex, flags, change) + attrs)
 
 
 def link_request(body: bytes, type_: int = uapi.RTM_NEWLINK, flags: int = uapi.NLM_F_ACK) -> bytes:
-    """A request with a body as it is, however wrong."""
+    """A request with any body, even a malformed one."""
     return wire.message(type_, flags, body)
 
 
@@ -49,27 +49,27 @@ def del_link(ifindex: int) -> bytes:
 
 
 def named(name: bytes) -> bytes:
-    """The attribute with a device's name: in a change with an ifindex, its new one."""
+    """IFLA_IFNAME: in a change with an ifindex, the new name."""
     return wire.attr_name(uapi.IFLA_IFNAME, name)
 
 
 def ns_fd(fd: int) -> bytes:
-    """The attribute with the namespace to move to."""
+    """IFLA_NET_NS_FD: the namespace to move to, by descriptor."""
     return wire.attr_u32(uapi.IFLA_NET_NS_FD, fd & 0xFFFFFFFF)
 
 
 def ns_pid(pid: int) -> bytes:
-    """The same by a process."""
+    """IFLA_NET_NS_PID: the namespace to move to, by process."""
     return wire.attr_u32(IFLA_NET_NS_PID, pid & 0xFFFFFFFF)
 
 
 def target_nsid(nsid: int) -> bytes:
-    """The same by the id that the sender's namespace has for it."""
+    """IFLA_TARGET_NETNSID: a namespace, by the sender's id for it."""
     return wire.attr(IFLA_TARGET_NETNSID, wire.S32.pack(nsid))
 
 
 def new_ifindex(ifindex: int) -> bytes:
-    """The attribute with the wanted ifindex."""
+    """IFLA_NEW_IFINDEX: the wanted ifindex."""
     return wire.attr(uapi.IFLA_NEW_IFINDEX, wire.S32.pack(ifindex))
 
 
@@ -79,7 +79,7 @@ def altnames(ifindex: int, names: Sequence[bytes], type_: int = uapi.RTM_NEWLINK
 
 
 def new_nsid(fd: int, nsid: int) -> bytes:
-    """Gives a namespace an id in the sender's; -1: any."""
+    """Gives a namespace an id in the sender's namespace; -1: any."""
     body = bytes(4) + wire.attr(NETNSA_NSID, wire.S32.pack(nsid)) + wire.attr_u32(NETNSA_FD, fd)
     return wire.message(RTM_NEWNSID, uapi.NLM_F_ACK, body)
 
@@ -91,7 +91,7 @@ def packed(address: str) -> tuple[int, bytes]:
 
 
 def address(ifindex: int, text: str, attrs: bytes = b"", *, flags: int = 0, scope: int = 0, type_: int = 0) -> bytes:
-    """Adds an address, such as 10.0.0.1/24, or does what `type_` says."""
+    """Adds an address, such as 10.0.0.1/24; or another `type_` of request."""
     plain, _, prefixlen = text.partition("/")
     family, data = packed(plain)
     body = IFADDRMSG.pack(family, int(prefixlen), flags & 0xFF, scope, ifindex)
@@ -101,7 +101,7 @@ def address(ifindex: int, text: str, attrs: bytes = b"", *, flags: int = 0, scop
 
 
 def route(ifindex: int, text: str, attrs: bytes = b"", *, table: int = uapi.RT_TABLE_MAIN, scope: int = 253) -> bytes:
-    """Adds a route to a destination, such as 10.1.0.0/24, over a device."""
+    """Adds a route to a destination, such as 10.1.0.0/24, by a device."""
     plain, _, prefixlen = text.partition("/")
     family, data = packed(plain)
     body = RTMSG.pack(
@@ -112,12 +112,12 @@ def route(ifindex: int, text: str, attrs: bytes = b"", *, table: int = uapi.RT_T
 
 
 def dump(type_: int, family: int = 0, body: bytes = b"") -> bytes:
-    """All of a kind: links, addresses, routes. `body` as strict checking wants it; by default a zeroed header."""
+    """A dump of links, addresses or routes. `body` is valid for strict checking: by default a zeroed header."""
     sizes = {uapi.RTM_GETLINK: wire.IFINFOMSG.size, uapi.RTM_GETADDR: IFADDRMSG.size, uapi.RTM_GETROUTE: RTMSG.size}
     return wire.message(type_, uapi.NLM_F_DUMP, body or bytes([family]) + bytes(sizes.get(type_, 12) - 1))
 
 
 def with_flags(message: bytes, flags: int) -> bytes:
-    """The same request with other nlmsg_flags, such as NLM_F_CREATE | NLM_F_REPLACE; it asks for an ack."""
+    """The request with other nlmsg_flags, such as NLM_F_CREATE | NLM_F_REPLACE, and with NLM_F_ACK."""
     length, type_, _, seq, portid = wire.NLMSGHDR.unpack_from(message)
     return wire.NLMSGHDR.pack(length, type_, flags | uapi.NLM_F_REQUEST | uapi.NLM_F_ACK, seq, portid) + message[16:]

@@ -1,8 +1,8 @@
-"""Runs probes, each in namespaces of its own, in processes of which none is this one: cleaning up is the kernel's work.
+"""Runs each probe in namespaces of its own, in other processes, so that the kernel cleans up.
 
-The command's process forks a helper, which unshares and forks the keeper: process 1 of a pid namespace. The keeper
-forks workers, which run the probes; one that a probe left anything in is ended with it. Whatever ends the keeper ends
-all of them, and with them their namespaces; each dies with its parent.
+The command forks a helper, which unshares and forks the keeper: process 1 of a pid namespace. The keeper forks workers,
+which run the probes; a worker in which a probe leaves something is ended. Each process dies with its parent, and the
+namespaces with the processes.
 """
 
 from __future__ import annotations
@@ -25,41 +25,41 @@ from . import system
 from .probe import ROOT, NotAvailable, Probe, Value
 from .world import World
 
-LIMIT_S = 10.0  # of one probe; a move takes 20 ms, so this one hangs
-END_S = 5.0  # to end; the kernel needs milliseconds
+LIMIT_S = 10.0  # of one probe; a move takes 20 ms
+END_S = 5.0  # for the helper's end, which takes milliseconds
 ROOM = 1 << 16
-NUMBER = Struct("=I")  # of a probe, on its way to a worker
+NUMBER = Struct("=I")  # of a probe, as a worker receives it
 
 
 class NoNamespaces(Exception):
-    """This user may have no fresh namespaces; the text says what the kernel answered."""
+    """This user may make no namespaces; the text is the kernel's error."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What came of a probe: `status` "ok" with a value, "n/a" or "error" with a reason."""
+    """A probe's outcome: `status` "ok" with a value, or "n/a" or "error" with a reason."""
 
     status: str
     value: Value = None
     reason: str | None = None
 
 
-OnAnswer = Callable[[int, int], None]  # how many probes are done, of how many
+OnAnswer = Callable[[int, int], None]  # probes done, probes in all
 
 
 def run(
     probes: Sequence[Probe], *, jobs: int = 0, limit_s: float = LIMIT_S, on_answer: OnAnswer | None = None
 ) -> list[Answer]:
-    """Runs probes; the answers are in their order.
+    """Runs probes and returns their answers, in order.
 
     Args:
-        probes: What to run.
-        jobs: How many at a time; 0: one for each processor.
+        probes: The probes.
+        jobs: Number of probes at a time; 0: one for each processor.
         limit_s: Seconds for each; then it is killed, and its status is "error".
-        on_answer: Is told how far it is.
+        on_answer: Called after each answer.
 
     Raises:
-        NoNamespaces: Neither root's rights nor a user namespace can be had. Nothing was started.
+        NoNamespaces: This user is not root, and may make no user namespaces. Nothing was started.
     """
     read, write = os.pipe()
     stay, keep = os.pipe()  # the keeper ends when `keep` is closed
@@ -79,7 +79,7 @@ def run(
 
 
 def _wait(pid: int) -> None:
-    """Until the helper has ended; one that does not, because the keeper waits for the kernel, is killed with it."""
+    """Waits until the helper has ended; kills it after END_S, as the keeper may wait for the kernel."""
     end = time.monotonic() + END_S
     while not os.waitpid(pid, os.WNOHANG)[0]:
         if time.monotonic() > end:
@@ -93,10 +93,10 @@ def _collect(read: int, count: int, on_answer: OnAnswer | None) -> list[Answer]:
     found: dict[int, Answer] = {}
     with os.fdopen(os.dup(read), encoding="utf-8") as lines:
         for line in lines:
-            told = json.loads(line)
-            if "no_namespaces" in told:
-                raise NoNamespaces(told["no_namespaces"])
-            found[told["number"]] = Answer(told["status"], told["value"], told["reason"])
+            fields = json.loads(line)
+            if "no_namespaces" in fields:
+                raise NoNamespaces(fields["no_namespaces"])
+            found[fields["number"]] = Answer(fields["status"], fields["value"], fields["reason"])
             if on_answer is not None:
                 on_answer(len(found), count)
     lost = Answer("error", reason="the runner died")
@@ -107,11 +107,11 @@ def _collect(read: int, count: int, on_answer: OnAnswer | None) -> list[Answer]:
 
 
 def _help(serve: Callable[[bool], object], write: int) -> NoReturn:
-    """In the forked helper: unshares, forks the keeper and waits for it."""
+    """The forked helper: unshares, forks the keeper and waits for it."""
     code = 1
     try:
         system.die_with_parent(signal.SIGKILL)
-        os.setsid()  # Ctrl-C is for the command, which ends us
+        os.setsid()  # Ctrl-C reaches the command only, which ends the helper
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         try:
@@ -132,14 +132,14 @@ def _help(serve: Callable[[bool], object], write: int) -> NoReturn:
 
 
 def _unshare() -> bool:
-    """Network, mount and pid namespaces of our own, as root or as a user namespace's root. Whether it is real root."""
+    """Unshares network, mount and pid namespaces, without root in a user namespace. Whether this is real root."""
     flags = system.CLONE_NEWNET | system.CLONE_NEWNS | system.CLONE_NEWPID
     try:
         system.unshare(flags)
     except PermissionError:
         system.enter_user_namespace(flags)
     system.mount(None, b"/", None, system.MS_REC | system.MS_PRIVATE)
-    system.mount(b"tmpfs", b"/run", b"tmpfs")  # where a probe writes
+    system.mount(b"tmpfs", b"/run", b"tmpfs")  # for the probes' files
     return system.is_real_root()
 
 
@@ -148,7 +148,7 @@ def _unshare() -> bool:
 
 @dataclasses.dataclass
 class _Worker:
-    """A process that runs one probe after the other."""
+    """A process that runs probes, one after the other."""
 
     pid: int
     to: socket.socket
@@ -158,7 +158,7 @@ class _Worker:
 
 
 class _Keeper:
-    """Process 1: gives probes to workers, gathers what they tell, and ends those that hang."""
+    """Process 1: hands probes to workers, collects their answers, and ends workers that hang."""
 
     def __init__(
         self, probes: Sequence[Probe], jobs: int, limit_s: float, is_root: bool, write: int, stay: int
@@ -175,7 +175,7 @@ class _Keeper:
 
     def run(self) -> None:
         gc.collect()
-        gc.freeze()  # a collection in a child would copy the pages that it shares with us
+        gc.freeze()  # a collection in a child would copy the shared pages
         while self.waiting or self.running:
             while self._may_start():
                 self._start(self.waiting.popleft())
@@ -210,7 +210,7 @@ class _Keeper:
         try:
             os.setpgid(0, 0)
             system.die_with_parent(signal.SIGKILL)
-            # What else was open here is not a worker's: the descriptors that it has are what a probe must leave.
+            # A worker's descriptors are compared after each probe: it has none of the keeper's.
             for fd in (self.stay, self.write, ours.fileno(), *self.running, *(each.to.fileno() for each in self.idle)):
                 os.close(fd)
             _work(self.probes, self.is_root, theirs)
@@ -225,31 +225,31 @@ class _Keeper:
         elif not data:
             self._finish(worker, _error("the probe's process died"))
 
-    def _finish(self, worker: _Worker, told: dict[str, Value]) -> None:
+    def _finish(self, worker: _Worker, answer: dict[str, Value]) -> None:
         self.running.pop(worker.to.fileno())
-        if told.pop("clean"):
+        if answer.pop("clean"):
             worker.data.clear()
             self.idle.append(worker)
         else:
             _end(worker)
-        os.write(self.write, json.dumps({"number": worker.number, **told}).encode() + b"\n")
+        os.write(self.write, json.dumps({"number": worker.number, **answer}).encode() + b"\n")
 
 
-def _told(status: str, value: Value = None, reason: str | None = None) -> dict[str, Value]:
+def _fields(status: str, value: Value = None, reason: str | None = None) -> dict[str, Value]:
     return {"status": status, "value": value, "reason": reason, "clean": False}
 
 
 def _error(reason: str) -> dict[str, Value]:
-    return _told("error", reason=reason)
+    return _fields("error", reason=reason)
 
 
 def _end(worker: _Worker) -> None:
-    """Ends a worker and its children, which are process 1's when it is gone."""
+    """Kills a worker and its children, and reaps them: orphans are children of process 1."""
     worker.to.close()
     try:
-        os.killpg(worker.pid, signal.SIGKILL)  # it has not been reaped, so the number is its own
+        os.killpg(worker.pid, signal.SIGKILL)  # not reaped yet, so the pid is still its own
     except ProcessLookupError:
-        os.kill(worker.pid, signal.SIGKILL)  # it has not come to be its group's leader
+        os.kill(worker.pid, signal.SIGKILL)  # it does not lead its process group yet
     os.waitpid(worker.pid, 0)
     try:
         while True:
@@ -262,21 +262,21 @@ def _end(worker: _Worker) -> None:
 
 
 def _work(probes: Sequence[Probe], is_root: bool, to: socket.socket) -> None:
-    """Runs the probes that it is told, until one leaves something behind.
+    """Runs probes by number, until one leaves something behind.
 
-    A fork for each probe would be simpler, but is most of the time on a kernel where a page fault is dear.
+    A fork for each probe would be simpler, but takes most of the time on a kernel with slow page faults (UML).
     """
     home = system.current()
     left = _state()
     while data := to.recv(NUMBER.size):
-        told = _answer(probes[NUMBER.unpack(data)[0]], is_root)
+        answer = _answer(probes[NUMBER.unpack(data)[0]], is_root)
         system.enter(home)
-        told["clean"] = told["status"] != "error" and _state() == left
-        to.sendall(json.dumps(told).encode() + b"\n")
+        answer["clean"] = answer["status"] != "error" and _state() == left
+        to.sendall(json.dumps(answer).encode() + b"\n")
 
 
 def _state() -> tuple[Value, ...]:
-    """What keeps a probe's namespaces alive, or would be in the way of the next one."""
+    """Children, threads and descriptors: they keep namespaces alive, or disturb the next probe."""
     try:
         os.waitpid(-1, os.WNOHANG)
         children = True
@@ -294,14 +294,14 @@ def _answer(probe: Probe, is_root: bool) -> dict[str, Value]:
             value = probe.run(world)
         json.dumps(value)
     except NotAvailable as e:
-        return _told("n/a", reason=str(e))
+        return _fields("n/a", reason=str(e))
     except Exception as e:
         return _error(f"{type(e).__name__}: {e}{_place(e)}")
-    return _told("ok", value)
+    return _fields("ok", value)
 
 
 def _place(e: Exception) -> str:
-    """Where in the probe's own file an error came up."""
+    """The place in the probe's file where an error was raised."""
     where, place = e.__traceback__, ""
     while where is not None:
         file = where.tb_frame.f_code.co_filename

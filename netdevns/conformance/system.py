@@ -1,4 +1,4 @@
-"""System calls that Python 3.11 has no name for: namespaces, mounts, capabilities, and children that use them."""
+"""System calls that Python 3.11 lacks: namespaces, mounts, capabilities; and child processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class ChildFailed(Exception):
-    """A probe's child did not come to its end; the text is its error."""
+    """A probe's child failed; the text is its error."""
 
 
 def call(name: str, *arguments: object) -> int:
@@ -40,12 +40,12 @@ def call(name: str, *arguments: object) -> int:
 
 
 def unshare(flags: int) -> None:
-    """The calling thread gets namespaces of its own."""
+    """Moves the calling thread into new namespaces."""
     call("unshare", flags)
 
 
 def enter(fd: int, kind: int = CLONE_NEWNET) -> None:
-    """The calling thread enters a namespace; `kind` 0: of any kind."""
+    """Moves the calling thread into a namespace; `kind` 0: of any kind."""
     call("setns", fd, kind)
 
 
@@ -56,7 +56,7 @@ def current() -> int:
 
 @contextmanager
 def entered(fd: int) -> Iterator[None]:
-    """The calling thread is in a network namespace meanwhile."""
+    """Runs the block in a network namespace."""
     home = current()
     enter(fd)
     try:
@@ -67,7 +67,7 @@ def entered(fd: int) -> Iterator[None]:
 
 
 def enter_user_namespace(flags: int = 0) -> None:
-    """The calling process becomes root of a user namespace of its own; `flags`: other namespaces that belong to it."""
+    """Makes the calling process root of a new user namespace; `flags`: further new namespaces, which that owns."""
     uid, gid = os.geteuid(), os.getegid()
     unshare(CLONE_NEWUSER | flags)
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
@@ -76,13 +76,13 @@ def enter_user_namespace(flags: int = 0) -> None:
 
 
 def is_real_root() -> bool:
-    """Whether the calling process is root of the machine: nothing is mapped."""
+    """Whether the calling process is root outside of user namespaces."""
     with open("/proc/self/uid_map", encoding="ascii") as file:
         return os.geteuid() == 0 and file.read().split() == ["0", "0", "4294967295"]
 
 
 def die_with_parent(signal_: int) -> None:
-    """The calling process gets a signal when the thread that forked it ends."""
+    """Sends the calling process a signal when the thread that forked it ends."""
     call("prctl", PR_SET_PDEATHSIG, signal_, 0, 0, 0)
 
 
@@ -95,7 +95,7 @@ class _CapHeader(ctypes.Structure):
 
 
 def drop_capabilities(*capabilities: int) -> None:
-    """Takes capabilities from the calling thread, for good."""
+    """Drops capabilities of the calling thread, irrevocably."""
     header = _CapHeader(CAPABILITY_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable of the first 32, then of the others
     call("capget", ctypes.byref(header), sets)
@@ -106,7 +106,7 @@ def drop_capabilities(*capabilities: int) -> None:
 
 
 def read_all(fd: int) -> bytes:
-    """All that comes until the other end is closed; closes this one."""
+    """Reads until the other end is closed; closes this one."""
     with os.fdopen(fd, "rb") as file:
         return file.read()
 
@@ -128,23 +128,23 @@ def spawn(function: Callable[[int], object]) -> tuple[int, int]:
 
 
 def run_in_child(function: Callable[[], object]) -> object:
-    """Runs a function in a forked child, which may give up what it cannot get back. Its result travels as JSON.
+    """Runs a function in a forked child, for irreversible steps. The result is passed as JSON.
 
     Raises:
-        ChildFailed: It raised, or died.
+        ChildFailed: The function raised, or the child died.
     """
 
     def work(write: int) -> None:
         try:
-            told: dict[str, object] = {"value": function()}
+            result: dict[str, object] = {"value": function()}
         except Exception as e:
-            told = {"error": f"{type(e).__name__}: {e}"}
-        os.write(write, json.dumps(told).encode())
+            result = {"error": f"{type(e).__name__}: {e}"}
+        os.write(write, json.dumps(result).encode())
 
     pid, read = spawn(work)
     data = read_all(read)
     os.waitpid(pid, 0)
-    told = json.loads(data or b'{"error": "the child died"}')
-    if "error" in told:
-        raise ChildFailed(told["error"])
-    return told["value"]
+    result = json.loads(data or b'{"error": "the child died"}')
+    if "error" in result:
+        raise ChildFailed(result["error"])
+    return result["value"]

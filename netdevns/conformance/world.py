@@ -1,4 +1,4 @@
-"""What a probe is given: fresh network namespaces, a netlink socket in each, and ways to look at what happened."""
+"""A probe's environment: fresh network namespaces, a netlink socket in each, and ways to inspect the outcome."""
 
 from __future__ import annotations
 
@@ -21,21 +21,26 @@ ADDR_GEN_MODE = "ipv6/conf/default/addr_gen_mode"
 LISTENER_BYTES = 4 << 20
 ROOM = 1 << 16
 OK = "ok"
-ERRORS = {**errno.errorcode, errno.EAGAIN: "EAGAIN", errno.EOPNOTSUPP: "EOPNOTSUPP", 524: "ENOTSUPP"}  # of two, ours
+ERRORS = {
+    **errno.errorcode,
+    errno.EAGAIN: "EAGAIN",
+    errno.EOPNOTSUPP: "EOPNOTSUPP",
+    524: "ENOTSUPP",
+}  # the kernel's names
 
 
 class SetupFailed(Exception):
-    """What a probe needs could not be made, though the kernel has it."""
+    """A probe's set-up failed, although the kernel has what it needs."""
 
 
 def error_name(code: int) -> str:
-    """EINVAL for 22, "ok" for 0; the number, where it has no name."""
+    """ "EINVAL" for 22, "ok" for 0; the number, if it has no name."""
     return ERRORS.get(code, str(code)) if code else OK
 
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """The kernel's answer to a request: the name of the errno or "ok", its words, and the place that it is about."""
+    """The kernel's answer to a request: "ok" or the errno's name, the extack text, and the offset at fault."""
 
     error: str
     extack: str = ""
@@ -44,7 +49,7 @@ class Reply:
 
     @property
     def said(self) -> Value:
-        """The words, and which attribute they are about: the offset in the message."""
+        """The extack text, and the offset of the attribute at fault."""
         return {"extack": self.extack, "offset": self.offset}
 
 
@@ -60,7 +65,7 @@ def reply_of(data: bytes) -> Reply:
 
 
 def offset_of(message: wire.Message) -> int | None:
-    """NLMSGERR_ATTR_OFFS; the place in the message is where CAP_ACK leaves it."""
+    """NLMSGERR_ATTR_OFFS, after the request or, with CAP_ACK, after its header."""
     at = 20
     if not message.flags & uapi.NLM_F_CAPPED:
         at = 4 + ((int(wire.U32.unpack_from(message.body, 4)[0]) + 3) & ~3)
@@ -71,7 +76,7 @@ def offset_of(message: wire.Message) -> int | None:
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """A device that was made, and how it is known again under whatever name, ifindex and namespace."""
+    """A device that a probe made; kind and MAC identify it under any name, ifindex and namespace."""
 
     name: bytes
     ifindex: int
@@ -80,11 +85,10 @@ class Device:
 
 
 class Listener:
-    """Is told of what happens in a namespace from now on.
+    """Receives the notifications of a namespace from now on.
 
-    The kernel queues a notification before it answers the request that caused it, so what was read when the queue is
-    empty is all of it. What comes later by itself (duplicate address detection, carrier, the end of a namespace)
-    is waited for by `until`.
+    The kernel queues notifications before it answers the request that caused them, so a read until the queue is empty
+    has them all. Later ones (duplicate address detection, carrier, the end of a namespace) are waited for by `until`.
     """
 
     def __init__(self, fd: int, groups: Iterable[int]) -> None:
@@ -92,18 +96,18 @@ class Listener:
             self.raw = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         try:
             self.raw.setsockopt(socket.SOL_SOCKET, uapi.SO_RCVBUFFORCE, LISTENER_BYTES)
-        except OSError:  # in a user namespace: what the machine allows
+        except OSError:  # in a user namespace: up to net.core.rmem_max
             self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LISTENER_BYTES)
         self.raw.bind((0, 0))
         for group in groups:
             self.raw.setsockopt(uapi.SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
     def read(self) -> list[wire.Message]:
-        """What came since the last call."""
+        """The messages since the last call."""
         return [message for data in _queued(self.raw) for message in wire.messages(data)]
 
     def until(self, wanted: Callable[[wire.Message], bool], timeout_s: float = 5) -> list[wire.Message]:
-        """What comes up to a message that is wanted, which is the last. Raises SetupFailed where none comes."""
+        """The messages up to a wanted one, which is the last. Raises SetupFailed if none arrives in time."""
         end = time.monotonic() + timeout_s
         found: list[wire.Message] = []
         while time.monotonic() < end:
@@ -124,11 +128,11 @@ def _queued(raw: socket.socket) -> Iterator[bytes]:
 
 
 class Namespace:
-    """A fresh network namespace. lo is down; new devices make themselves no link-local address, unless asked to.
+    """A fresh network namespace. lo is down; new devices get no link-local address, unless asked for.
 
     Attributes:
         fd: Its descriptor.
-        name: What values call it.
+        name: Its name in values.
     """
 
     def __init__(self, name: str, *, link_local: bool = False) -> None:
@@ -149,7 +153,7 @@ class Namespace:
 
     @classmethod
     def open(cls, name: str, fd: int) -> Namespace:
-        """One that exists. The descriptor becomes its own."""
+        """An existing namespace; takes over the descriptor."""
         self = cls.__new__(cls)
         self._take(name, fd)
         return self
@@ -160,25 +164,25 @@ class Namespace:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """The calling thread is in it meanwhile."""
+        """Runs the block in this namespace."""
         with system.entered(self.fd):
             yield
 
     # ---- requests ----
 
     def request(self, message: bytes) -> Reply:
-        """Sends one request, or several in one datagram; the answer is the last one's."""
+        """Sends one request, or several in one datagram; the last one's answer."""
         return reply_of(self.socket.query(message)[1])
 
     def must(self, message: bytes) -> Reply:
-        """Sends a request of the set-up. Raises SetupFailed where it is refused."""
+        """Sends a request of the set-up. Raises SetupFailed if it is refused."""
         reply = self.request(message)
         if reply.error != OK:
             raise SetupFailed(f"{self.name}: {reply.error} {reply.extack}".rstrip())
         return reply
 
     def replies(self, data: bytes) -> list[Reply]:
-        """Sends a datagram as it is, with its own seq numbers, however wrong; each ack is a Reply."""
+        """Sends a datagram as it is, even a malformed one; a Reply for each ack."""
         with self.entered():
             raw = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         with raw:
@@ -186,7 +190,7 @@ class Namespace:
                 raw.setsockopt(uapi.SOL_NETLINK, option, 1)
             raw.bind((0, 0))
             raw.send(data)
-            # The kernel has done all of it, and queued all answers, when send returns.
+            # When send returns, the kernel has carried out all requests and queued all answers.
             messages = [m for datagram in _queued(raw) for m in wire.messages(datagram)]
         return [reply_of(m.padded()) for m in messages if m.type == uapi.NLMSG_ERROR]
 
@@ -197,7 +201,7 @@ class Namespace:
     # ---- devices ----
 
     def make(self, kind: bytes, name: bytes, attrs: bytes = b"", data: bytes = b"") -> Device:
-        """A new device. Raises NotAvailable where the kernel has no such kind."""
+        """Makes a device. Raises NotAvailable if the kernel has no such kind."""
         message = requests.new_link(kind, name, attrs, data)
         if kind == b"veth" and not data:
             message = requests.new_veth(name, b"p-" + name[:13], attrs)
@@ -209,7 +213,7 @@ class Namespace:
         return self.known(name)
 
     def device(self, name: bytes, attrs: bytes = b"") -> Device:
-        """A new device of the simplest kind: where it does not matter which. It is down."""
+        """Makes a device of any simple kind. It is down."""
         for kind in (b"ifb", b"dummy"):
             try:
                 return self.make(kind, name, attrs)
@@ -218,7 +222,7 @@ class Namespace:
         raise NotAvailable("neither ifb nor dummy devices in this kernel")
 
     def known(self, name: bytes) -> Device:
-        """A device that is there."""
+        """An existing device. Raises SetupFailed if there is none."""
         link = self.link(name)
         if link is None:
             raise SetupFailed(f"no {name!r} in {self.name}")
@@ -229,17 +233,17 @@ class Namespace:
         return [wire.Link(message.body) for message in reply.answers if message.type == uapi.RTM_NEWLINK]
 
     def link(self, name: bytes) -> wire.Link | None:
-        """The device of a name; alternative names do not count."""
+        """The device of this name; alternative names are not searched."""
         return next((link for link in self.links() if link.name == name), None)
 
     def attributes(self, ifindex: int) -> dict[int, memoryview]:
-        """The attributes of a device, IFLA_*; empty where there is none."""
+        """The attributes of a device, IFLA_*; empty if there is no such device."""
         for message in self.request(wire.link_message(uapi.RTM_GETLINK, 0, ifindex)).answers:
             return wire.attrs(message.body, wire.IFINFOMSG.size)
         return {}
 
     def dump(self, type_: int, family: int = 0, body: bytes = b"") -> list[wire.Message]:
-        """All of a kind, as messages: RTM_GETADDR, RTM_GETROUTE, ..."""
+        """The messages of a dump: RTM_GETADDR, RTM_GETROUTE, ..."""
         reply = self.request(requests.dump(type_, family, body))
         if reply.error != OK:
             raise SetupFailed(f"a dump: {reply.error} {reply.extack}".rstrip())
@@ -248,7 +252,7 @@ class Namespace:
     # ---- /proc/sys/net ----
 
     def sysctl(self, path: str, value: object = None) -> str:
-        """Reads a file of /proc/sys/net in it, after writing a value where one is given."""
+        """Writes a file of /proc/sys/net, if a value is given, and reads it."""
         with self.entered():
             full = f"/proc/sys/net/{path}"
             if value is not None:
@@ -259,10 +263,10 @@ class Namespace:
 
 
 class World:
-    """A probe's namespaces, made when they are used.
+    """A probe's namespaces, made on first use.
 
     Attributes:
-        is_root: Whether this is root of the machine, not of a user namespace.
+        is_root: Whether this is root outside of user namespaces.
     """
 
     def __init__(self, is_root: bool) -> None:
@@ -288,7 +292,7 @@ class World:
         return self.namespace("target")
 
     def namespace(self, name: str, *, link_local: bool = False) -> Namespace:
-        """The namespace of a name; the first use makes it."""
+        """The namespace of this name, made on first use."""
         if name not in self.namespaces:
             self.namespaces[name] = Namespace(name, link_local=link_local)
         return self.namespaces[name]
@@ -299,7 +303,7 @@ class World:
         return self._fds[-1]
 
     def directory(self) -> str:
-        """A fresh folder to write in, on a file system that is gone after the run. Mount only in a child (system)."""
+        """A new directory, on a tmpfs that is gone after the run. Mount only in a child (system)."""
         return tempfile.mkdtemp(dir="/run")
 
     def process_in(self, namespace: Namespace) -> int:
@@ -315,20 +319,20 @@ class World:
         came_up = os.read(ready, 1)
         os.close(ready)
         if not came_up:
-            raise SetupFailed("the process in the namespace did not come up")
+            raise SetupFailed("the process in the namespace did not start")
         return pid
 
     def dead_pid(self) -> int:
-        """The pid of a process that has ended and been reaped. Nobody else is in this pid namespace to take it."""
+        """The pid of a process that has ended and been reaped; nothing else in this pid namespace takes it."""
         pid, read = system.spawn(lambda _: None)
         os.close(read)
         os.waitpid(pid, 0)
         return pid
 
-    # ---- what happened ----
+    # ---- the outcome ----
 
     def find(self, device: Device) -> tuple[str, wire.Link] | None:
-        """Where a device is, by kind and MAC: the namespace's name, and what it is now."""
+        """Finds a device by kind and MAC: the namespace's name, and the link."""
         for namespace in self.namespaces.values():
             for link in namespace.links():
                 if (link.kind, link.mac) == (device.kind, device.mac):
@@ -336,7 +340,7 @@ class World:
         return None
 
     def place(self, device: Device) -> str:
-        """The same in words: "target net0 down"."""
+        """Where a device is, as text: "target net0 down"."""
         found = self.find(device)
         if found is None:
             return "gone"
@@ -344,11 +348,11 @@ class World:
         return f"{where} {os.fsdecode(link.name)} {'up' if link.flags & uapi.IFF_UP else 'down'}"
 
     def outcome(self, device: Device, reply: Reply) -> Value:
-        """What most probes return: the errno and where the device is now. Not the words, which differ more often."""
+        """The value of most probes: the errno and the device's place; the extack text differs more often."""
         return {"error": reply.error, "device": self.place(device)}
 
 
 def need_ipv6() -> None:
-    """Raises NotAvailable where the kernel has no IPv6, or was told to have none (ipv6.disable=1)."""
+    """Raises NotAvailable if the kernel has no IPv6, or was booted without (ipv6.disable=1)."""
     if not os.path.exists("/proc/sys/net/ipv6"):
         raise NotAvailable("no IPv6 in this kernel")

@@ -1,4 +1,4 @@
-"""Tests of the conformance suite itself: probes are made here, so that what comes of them is known."""
+"""Fixtures for tests of the conformance suite: probes made for a test, and the package's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.require import require
 
 @pytest.fixture
 def namespaces() -> None:
-    """The right to make namespaces, tried: for a test that runs probes."""
+    """Requires the permission to make namespaces, by trying it."""
     try:
         Namespace.create("scratch").close()
     except OSError as e:
@@ -24,7 +24,7 @@ def namespaces() -> None:
 
 @pytest.fixture
 def made() -> Callable[..., Probe]:
-    """Makes a probe of a function."""
+    """Makes a probe from a function."""
 
     def make(function: Callable[[World], Value], id: str = "test.made", kind: str = ABI, **more: object) -> Probe:  # noqa: A002
         fields = {"needs": (), "alone": False, **more}
@@ -35,7 +35,7 @@ def made() -> Callable[..., Probe]:
 
 @pytest.fixture
 def only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Makes the command see these probes, and these expectations, instead of the package's."""
+    """Replaces the package's probes and expectations for the command."""
 
     def replace(probes: list[Probe], rows: dict[str, list[list[object]]]) -> None:
         from netdevns.conformance import command

@@ -1,4 +1,4 @@
-"""docs/kernels.md is made of the expectations and the notes; comments name real probes. Needs no privilege."""
+"""docs/kernels.md agrees with expectations and notes; comments name existing probes. Needs no privilege."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ netdevns = "That."
 
 @pytest.fixture
 def noted(tmp_path: Path) -> Callable[[str], list[page.Note]]:
-    """Reads notes for DATA."""
+    """Reads the text of notes, for DATA."""
 
     def read(text: str) -> list[page.Note]:
         (tmp_path / "notes.toml").write_text(text)
@@ -45,7 +45,7 @@ def noted(tmp_path: Path) -> Callable[[str], list[page.Note]]:
 
 @pytest.fixture
 def drawn(made: Callable[..., Probe], noted: Callable[[str], list[page.Note]]) -> Callable[[str], str]:
-    """The page of DATA and of notes."""
+    """The page for DATA and the text of notes."""
     probes = [made(lambda _: None, id_, ABI if id_ == "more.c" else VARIES) for id_ in ("test.a", "test.b", "more.c")]
     return lambda text: page.text(DATA, probes, noted(text))
 
@@ -54,7 +54,7 @@ def drawn(made: Callable[..., Probe], noted: Callable[[str], list[page.Note]]) -
 
 
 def test_page_is_up_to_date(every: list[Probe]) -> None:
-    """Of today's expectations and notes, and each note names probes. If not: run tools/conformance --page."""
+    """The page is that of the expectations and notes. If not: run tools/conformance --page."""
     data = expected.load()
     notes = page.notes([probe.id for probe in every], data)
     assert page.PAGE.read_text(encoding="utf-8") == page.text(data, every, notes), "run tools/conformance --page"
@@ -64,7 +64,7 @@ def named(files: list[Path]) -> list[tuple[str, str]]:
     """(file, id) of each `(probe id)` or `(probes id, id)` in a comment."""
     found = []
     for path in files:
-        # A comment goes on in the next line: what it begins with there is no part of it.
+        # A comment continues in the next line, after its marker.
         text = re.sub(r"\n\s*(#|\*|//)? ?", " ", path.read_text(encoding="utf-8"))
         for listed in re.findall(r"\(probes? ([^()]*)\)", text):
             found += [(path.name, id_.strip()) for id_ in listed.split(",")]
@@ -77,8 +77,8 @@ SOURCES = [
 ]
 
 
-def test_comments_name_probes_that_there_are(every: list[Probe]) -> None:
-    """`(probe clash.wanted-name)` in csrc/ and netdevns/: the fact that the code there relies on is measured."""
+def test_comments_name_existing_probes(every: list[Probe]) -> None:
+    """`(probe clash.wanted-name)` in csrc/ and netdevns/: a fact that the code relies on is measured."""
     ids = {probe.id for probe in every}
     found = named(SOURCES)
     assert len(found) > 10
@@ -86,7 +86,7 @@ def test_comments_name_probes_that_there_are(every: list[Probe]) -> None:
 
 
 def test_ids_in_comments_are_found(tmp_path: Path) -> None:
-    """In one line and over two, one and several, in C and in Python."""
+    """Ids in one line and in two, single and several, in C and in Python, are found."""
     (tmp_path / "a.c").write_text("/*\n * Why (probes a.b,\n * c.d).\n */\nint x; // (probe\n// e.f)\n")
     (tmp_path / "b.py").write_text("# So (probe\n    # g.h) it is. (No probe i.j.)\n")
     files = [tmp_path / "a.c", tmp_path / "b.py"]
@@ -96,36 +96,36 @@ def test_ids_in_comments_are_found(tmp_path: Path) -> None:
 # ---- notes ----
 
 
-def test_note_is_a_section(drawn: Callable[[str], str]) -> None:
-    """What the kernel does, what netdevns does, since when, and which probes show it."""
+def test_a_note_is_a_section(drawn: Callable[[str], str]) -> None:
+    """It has the kernel's behaviour, netdevns' answer to it, the versions and the probes."""
     text = drawn(NOTE)
     assert "### Surprise\n\nIt does this. **netdevns:** That.\n\n" in text
     assert "\nChanged between 5.10 and 6.12, between 6.1 and 6.12. Probes: `test.*`.\n" in text
 
 
-def test_version_of_a_change_is_told_where_it_is_known(drawn: Callable[[str], str]) -> None:
-    """Beside what was measured."""
+def test_a_known_version_of_a_change_is_shown(drawn: Callable[[str], str]) -> None:
+    """It stands beside the measured kernels."""
     assert "Changed in 6.8 (measured: between" in drawn(f'{NOTE}since = "6.8"\n')
 
 
-def test_what_is_the_same_everywhere_is_said(drawn: Callable[[str], str]) -> None:
-    """A surprise need not differ."""
+def test_a_note_without_a_difference(drawn: Callable[[str], str]) -> None:
+    """A surprise may be the same on all kernels."""
     assert "The same on 5.10, 6.1, 6.12. Probes: `more.c`." in drawn(NOTE.replace("test.*", "more.c"))
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (NOTE.replace("test.*", "test.gone"), "Surprise: no probe is test.gone"),
-        (NOTE.replace('"test.*"', '"test.*", "gone.*"'), r"Surprise: no probe is gone\.\*"),
-        (f'{NOTE}since = "6.13"\n', "nothing was measured to change in 6.13"),
-        (f'{NOTE}since = "5.10"\n', "nothing was measured to change in 5.10"),
+        (NOTE.replace("test.*", "test.gone"), "Surprise: no probe matches test.gone"),
+        (NOTE.replace('"test.*"', '"test.*", "gone.*"'), r"Surprise: no probe matches gone\.\*"),
+        (f'{NOTE}since = "6.13"\n', "no measured change in 6.13"),
+        (f'{NOTE}since = "5.10"\n', "no measured change in 5.10"),
         (NOTE.replace("kernel =", "kernle ="), "a note has heading"),
         (NOTE.replace("probes =", "#"), "a note has heading"),
     ],
 )
-def test_note_that_is_wrong_is_refused(text: str, why: str, noted: Callable[[str], list[page.Note]]) -> None:
-    """One that shows nothing, one that the measurements contradict, one with a misspelt key."""
+def test_wrong_notes_are_refused(text: str, why: str, noted: Callable[[str], list[page.Note]]) -> None:
+    """A note without a probe, one that the measurements contradict, and one with a misspelt key are refused."""
     with pytest.raises(Refused, match=why):
         noted(text)
 
@@ -134,17 +134,17 @@ def test_note_that_is_wrong_is_refused(text: str, why: str, noted: Callable[[str
 
 
 def test_table_of_kernels_counts_answers(drawn: Callable[[str], str]) -> None:
-    """By class, with what had none and why."""
+    """Answers are counted by class; missing ones are listed with their reason."""
     text = drawn("")
-    assert "3 probes; 2 of them have not the same answer" in text
-    assert "| kernel | seen on | spec | abi | varies | n/a |\n| --- | --- | --- | --- | --- | --- |\n" in text
+    assert "3 probes; 2 of them differ between these kernels." in text
+    assert "| kernel | measured on | spec | abi | varies | n/a |\n| --- | --- | --- | --- | --- | --- |\n" in text
     assert "\n| 6.1 | 6.1.9 | 0 | 1 | 1 | 1 |\n" in text
     assert "\n- `n/a` on 6.1: 1: no vlan devices.\n" in text
 
 
-def test_table_of_differences_has_a_row_a_probe(drawn: Callable[[str], str]) -> None:
-    """Under its subject; nothing of what is the same everywhere, neither probes nor parts of answers."""
-    rows = drawn("").split("## What varies")[1].splitlines()[4:]
+def test_table_of_differences_has_a_row_per_probe(drawn: Callable[[str], str]) -> None:
+    """Rows stand under their subject, without the probes and the parts of values that are the same everywhere."""
+    rows = drawn("").split("## Differences")[1].splitlines()[4:]
     assert rows == [
         "| probe | 5.10 | 6.1 | 6.12 |",
         "| --- | --- | --- | --- |",
@@ -171,5 +171,5 @@ def test_table_of_differences_has_a_row_a_probe(drawn: Callable[[str], str]) -> 
     ],
 )
 def test_values_in_the_table(values: list[object], shown: list[str]) -> None:
-    """Short, in one cell, and never alike where they differ."""
+    """Values are short, fit into a cell, and look different where they differ."""
     assert page.cells([("ok", value) for value in values]) == shown  # type: ignore[misc]

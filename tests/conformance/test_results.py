@@ -1,4 +1,4 @@
-"""What is made of answers: expectations, classes, exit codes, KTAP, tables, differences. No privilege is needed."""
+"""Answers and their output: expectations, classes, exit codes, KTAP, tables, differences. Needs no privilege."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ def result(made: Make, status: str, kind: str = ABI, id_: str = "test.made", rea
     return Result(made(lambda _: None, id_, kind), status, "now" if status != "n/a" else None, "before", reason)
 
 
-# ---- the probes that there are ----
+# ---- the package's probes ----
 
 
 def test_ids_are_unique_and_well_formed(every: list[Probe]) -> None:
-    """subject.thing.case: lower case, digits, hyphens; no two probes have one id."""
+    """subject.thing.case, in lower case, digits and hyphens; no id is used twice."""
     ids = [each.id for each in every]
     assert len(ids) == len(set(ids)) >= 100
     part = r"[a-z0-9]+(-[a-z0-9]+)*"
     assert [id_ for id_ in ids if not re.fullmatch(rf"{part}(\.{part})+", id_)] == []
 
 
-def test_each_probe_says_what_it_asks_and_of_what_class(every: list[Probe]) -> None:
-    """A class, one sentence, and where it is written down."""
+def test_each_probe_has_class_sentence_and_source(every: list[Probe]) -> None:
+    """The class is known, the sentence begins with a capital and ends with a full stop, the source is not empty."""
     assert {each.kind for each in every} <= set(CLASSES)
     assert [each.id for each in every if not re.fullmatch(r"([A-Z]|ifi_).*[.]", each.sentence)] == []
     assert [each.id for each in every if "{}" in each.sentence or not each.source] == []
 
 
 def test_each_probe_has_an_expectation(every: list[Probe]) -> None:
-    """No probe without a measured value, and no value of a probe that is gone."""
+    """Each probe has a measured value, and each value a probe."""
     data = expected.load()
     assert set(data["probes"]) == {each.id for each in every}
     assert all(rows for rows in data["probes"].values())
 
 
 def test_classes_agree_with_the_data(every: list[Probe]) -> None:
-    """What must hold has one value on all kernels that were measured."""
+    """A probe of class spec or abi has one value on all measured kernels."""
     rows = expected.load()["probes"]
     assert [each.id for each in every if each.kind != VARIES and len(rows[each.id]) > 1] == []
 
 
 def test_one_function_makes_a_probe_of_each_case() -> None:
-    """Ids, sentences, classes and needs by case; the function gets the case's arguments."""
+    """Id, sentence, class and needs depend on the case, and the function gets the case's arguments."""
 
     @probe(
         "test.{}.case",
@@ -94,12 +94,12 @@ def test_one_function_makes_a_probe_of_each_case() -> None:
     ],
 )
 def test_the_last_row_that_is_not_newer_counts(release: str, value: str) -> None:
-    """Versions are numbers, not texts; what is added to them does not count; an older kernel is held to the first."""
+    """Versions are compared as numbers, without suffixes; a kernel older than all rows is held to the first."""
     assert expected.expectation(DATA, "test.made", release) == (True, value)
 
 
-def test_what_was_never_measured_is_no_pass(made: Make) -> None:
-    """Without an expectation the status is changed, and the run fails, even if the value is null."""
+def test_a_value_that_was_never_measured_is_no_pass(made: Make) -> None:
+    """Without an expectation the status is `changed`, and the run fails, even if the value is null."""
     found = expected.judge(made(lambda _: None, "test.new"), Answer("ok", None), DATA, "6.18")
     assert (found.status, found.expected, found.reason, found.fails) == ("changed", None, "never measured", True)
 
@@ -123,8 +123,8 @@ def test_values_are_compared_as_json(made: Make, value: object, wanted: object) 
         ("error", ABI, True),
     ],
 )
-def test_what_fails_a_run(made: Make, status: str, kind: str, fails: bool) -> None:
-    """What must hold and does not; what could not be asked; never what varies."""
+def test_which_results_fail_a_run(made: Make, status: str, kind: str, fails: bool) -> None:
+    """A change of class spec or abi and any error do; a change of class varies and n/a do not."""
     assert result(made, status, kind).fails is fails
 
 
@@ -132,7 +132,7 @@ def test_what_fails_a_run(made: Make, status: str, kind: str, fails: bool) -> No
     ("release", "measured"), [("6.15.9-local", True), ("6.15", True), ("6.1.5", False), ("6.16.0", False), ("6", False)]
 )
 def test_which_kernels_were_measured(release: str, measured: bool) -> None:
-    """The version counts; what a release adds to it does not."""
+    """The version counts, without fixes and suffixes."""
     assert expected.is_measured(DATA, release) is measured
 
 
@@ -140,7 +140,7 @@ def test_which_kernels_were_measured(release: str, measured: bool) -> None:
 
 
 def test_ktap_stream(made: Make) -> None:
-    """The version, the plan, one line a probe; n/a is SKIP, never a bare pass; varies never fails."""
+    """Version, plan, one line per probe; n/a is SKIP, not a bare pass; a change of class varies is `ok`."""
     results = [
         result(made, "ok"),
         result(made, "changed", SPEC, "test.spec"),
@@ -162,8 +162,8 @@ def test_ktap_stream(made: Make) -> None:
     assert "# reason: it broke\nnot ok 5" in text
 
 
-def test_table_counts_by_subject_and_shows_what_is_odd(made: Make) -> None:
-    """A person sees which subject failed, why, and what could not be asked."""
+def test_table_counts_by_subject_and_lists_failures(made: Make) -> None:
+    """The table shows the subjects that failed, the values, and the reasons for n/a."""
     results = [
         result(made, "ok"),
         result(made, "changed", SPEC, "other.spec"),
@@ -175,11 +175,11 @@ def test_table_counts_by_subject_and_shows_what_is_odd(made: Make) -> None:
     assert re.search(r"^other.spec +FAILED changed +spec +now$", text, re.MULTILINE)
     assert "expected: before" in text
     assert re.search(r"^n/a +1  no y$", text, re.MULTILINE)
-    assert text.splitlines()[-1].endswith("1 of what must hold does not")
+    assert text.splitlines()[-1].endswith("; 1 failed")
 
 
 def test_selection(made: Make) -> None:
-    """By id, glob and class, in the probes' order; a word that selects nothing is refused."""
+    """Probes are selected by id, glob and class, in their order; a word that selects nothing is refused."""
     probes = [made(lambda _: None, id_, kind) for id_, kind in (("a.x", ABI), ("a.y", SPEC), ("b.z", VARIES))]
 
     def ids(*words: str) -> list[str]:
@@ -197,7 +197,7 @@ def test_selection(made: Make) -> None:
     "arguments", [["nonsense"], ["diff", "one"], ["diff", "/dev/null", "/dev/null"], ["diff", "/nope", "/nope"]]
 )
 def test_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """2, one line on stderr, nothing on stdout."""
+    """Exit code 2, one line on stderr, nothing on stdout."""
     assert main(["conformance", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -206,7 +206,7 @@ def test_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) 
 
 
 def test_list(capsys: pytest.CaptureFixture[str], every: list[Probe]) -> None:
-    """Each probe is a line, with its class and its sentence."""
+    """Each probe is one line, with its class and sentence."""
     assert main(["conformance", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[:2] for line in lines] == [[each.id, each.kind] for each in every]
@@ -218,7 +218,7 @@ def document(kernel: str, **values: object) -> dict[str, object]:
 
 
 def test_diff(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
-    """What changed between two documents: 1 and the values; else 0."""
+    """Exit code 1 and the values that differ between two documents; otherwise 0."""
     files = []
     for name, values in {"a": {"x": 1, "y": 2, "gone": 3}, "b": {"x": 1, "y": [5]}}.items():
         files.append(os.path.join(str(tmp_path), name))
@@ -237,7 +237,7 @@ def test_diff(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_namespaces_nothing_is_done(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """2 and what the kernel said."""
+    """Exit code 2; the message has the kernel's error."""
 
     def refuse(*_: object) -> None:
         raise PermissionError(1, "unshare: Operation not permitted")
@@ -248,5 +248,5 @@ def test_without_namespaces_nothing_is_done(
 
 
 def test_not_available_is_no_pass() -> None:
-    """The exception is not one that a probe's own `except OSError` could swallow."""
+    """A probe's `except OSError` does not catch NotAvailable."""
     assert not issubclass(NotAvailable, OSError)

@@ -1,4 +1,4 @@
-"""Real runs: each probe in a process and namespaces of its own, and nothing of them stays."""
+"""Real runs: each probe has its own process and namespaces, and leaves nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Only = Callable[..., None]
 
 
 def move(w: World) -> str:
-    """A probe: the errno and the place of a device that is moved to a name that is taken."""
+    """A probe: the errno and the place of a device that is moved to a taken name."""
     device = w.source.device(b"eth1")
     w.target.device(b"net0")
     attrs = world.requests.ns_fd(w.target.fd) + world.requests.named(b"net0")
@@ -40,7 +40,7 @@ def move(w: World) -> str:
 
 
 def marked(letter: str) -> str:
-    """A glob for all probes of messages that no other run has: its processes are known by it."""
+    """A glob for the probes of `message` that identifies this run's processes."""
     return f"[m{letter}{os.getpid()}]essage.*"
 
 
@@ -52,8 +52,8 @@ def outcome(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     return dict(found)
 
 
-def test_a_right_expectation_holds(made: Make, only: Only, capsys: pytest.CaptureFixture[str]) -> None:
-    """ok and 0: what the next tests change is what they say."""
+def test_a_correct_expectation(made: Make, only: Only, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status ok, exit code 0: the control for the tests below."""
     only([made(move, kind=SPEC)], {"test.made": [["5.10", RIGHT]]})
     assert main(["conformance", "--format", "json"]) == 0
     assert outcome(capsys) == {
@@ -70,7 +70,7 @@ def test_a_right_expectation_holds(made: Make, only: Only, capsys: pytest.Captur
 def test_a_wrong_expectation_is_caught(
     kind: str, code: int, made: Make, only: Only, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """changed, with both values; 1 where it must hold."""
+    """Status changed, with both values; exit code 1 unless the probe varies."""
     only([made(move, kind=kind)], {"test.made": [["5.10", "ok target net0 down"]]})
     assert main(["conformance", "--json"]) == code
     found = outcome(capsys)
@@ -80,7 +80,7 @@ def test_a_wrong_expectation_is_caught(
 def test_a_kernel_that_lies_is_caught(
     made: Make, only: Only, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kernel that answers a clash with success."""
+    """A kernel that answers a clash with success is reported as changed."""
     real = Namespace.request
 
     def lie(self: Namespace, message: bytes) -> Reply:
@@ -96,15 +96,15 @@ def test_a_kernel_that_lies_is_caught(
 def test_a_kernel_that_moves_nothing_is_caught(
     made: Make, only: Only, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kernel that ignores IFLA_NET_NS_FD: probes look where the device is."""
+    """A kernel that ignores IFLA_NET_NS_FD is noticed: probes find the device."""
     monkeypatch.setattr(world.requests, "ns_fd", lambda _: b"")
     only([made(move, kind=SPEC)], {"test.made": [["5.10", RIGHT]]})
     assert main(["conformance", "--json"]) == 1
     assert str(outcome(capsys)["value"]).split()[1] == "source"
 
 
-def test_what_is_missing_is_skipped(made: Make, only: Only, capsys: pytest.CaptureFixture[str]) -> None:
-    """n/a with the reason, SKIP in KTAP; neither a pass nor a failure."""
+def test_a_missing_kind_is_skipped(made: Make, only: Only, capsys: pytest.CaptureFixture[str]) -> None:
+    """n/a with the reason, and SKIP in KTAP: neither a pass nor a failure."""
     probe_ = made(lambda w: w.source.make(b"nosuchkind", b"x0"))
     only([probe_], {"test.made": [["5.10", 1]]})
     assert main(["conformance", "--json"]) == 0
@@ -116,7 +116,7 @@ def test_what_is_missing_is_skipped(made: Make, only: Only, capsys: pytest.Captu
 
 
 def test_a_probe_that_fails_hangs_or_dies_is_an_error(made: Make) -> None:
-    """Each with a reason; the others are not held up, and the answers are in the probes' order."""
+    """Each error has a reason, the other probes run, and the answers are in order."""
 
     def hang(_: World) -> None:
         if os.fork():
@@ -142,7 +142,7 @@ def test_a_probe_that_fails_hangs_or_dies_is_an_error(made: Make) -> None:
 
 
 def test_a_probe_that_is_alone_has_no_other_beside_it(made: Make, tmp_path: object) -> None:
-    """Nothing starts while it runs, and it waits for those before it."""
+    """It waits for the probes before it, and none starts while it runs."""
     log = f"{tmp_path}/log"
 
     def noted(name: str) -> Callable[[World], None]:
@@ -165,8 +165,8 @@ def test_a_probe_that_is_alone_has_no_other_beside_it(made: Make, tmp_path: obje
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("leave", ["descriptor", "child", "thread", "error", "nothing"])
-def test_a_process_in_which_a_probe_left_something_is_ended(leave: str, made: Make) -> None:
-    """The next probe gets a fresh one; where nothing was left, the same: a fork is dear on some kernels."""
+def test_a_worker_in_which_a_probe_left_something_is_ended(leave: str, made: Make) -> None:
+    """The next probe gets a new worker, or the same one if nothing was left."""
 
     def litter(_: World) -> int:
         if leave == "descriptor":
@@ -186,7 +186,7 @@ def test_a_process_in_which_a_probe_left_something_is_ended(leave: str, made: Ma
 
 
 def test_each_probe_has_a_world_of_its_own(made: Make) -> None:
-    """Nothing but lo is in a fresh namespace, whatever the probe before made, and a device's number is the same."""
+    """A fresh namespace has only lo, and numbers devices from the beginning, after any earlier probe."""
 
     def look(w: World) -> list[object]:
         before = [link.name.decode() for link in w.source.links()]
@@ -198,7 +198,7 @@ def test_each_probe_has_a_world_of_its_own(made: Make) -> None:
 
 
 def test_three_runs_are_identical() -> None:
-    """Byte for byte, whatever runs beside what."""
+    """The documents are the same bytes, whatever the number of jobs."""
     texts = {
         subprocess.run([*COMMAND, "--format", "json", "--jobs", jobs, *QUICK], capture_output=True, check=False).stdout
         for jobs in ("1", "3", "2")
@@ -208,7 +208,7 @@ def test_three_runs_are_identical() -> None:
 
 
 def wrong(document: dict[str, Any], data: expected.Data) -> list[str]:
-    """The probes whose results are a fault of ours: where nobody measured, a kernel may differ."""
+    """The probes whose results are our bugs: errors, and changes on a measured kernel."""
     bad = ["error"] if not expected.is_measured(data, document["kernel"]) else ["error", "changed"]
     must = [each for each in document["probes"] if each["status"] == "error" or each["class"] != VARIES]
     return [f"{each['id']}: {each['reason'] or each['value']}" for each in must if each["status"] in bad]
@@ -216,7 +216,7 @@ def wrong(document: dict[str, Any], data: expected.Data) -> list[str]:
 
 @pytest.mark.thorough
 def test_expectations_hold_on_this_kernel() -> None:
-    """The package's own probes: each can be asked, and on a kernel that was measured what must hold does."""
+    """The package's probes run without an error, and on a measured kernel those of class spec and abi agree."""
     done = subprocess.run([*COMMAND, "--format", "json"], capture_output=True, text=True, check=False)
     document = json.loads(done.stdout)
     assert wrong(document, expected.load()) == []
@@ -235,21 +235,21 @@ def test_expectations_hold_on_this_kernel() -> None:
         ("n/a", SPEC, "6.18", False),
     ],
 )
-def test_what_is_a_fault_of_ours(status: str, kind: str, kernel: str, bad: bool) -> None:
-    """A kernel that nobody measured may differ, but each probe can be asked there."""
+def test_which_results_are_our_bugs(status: str, kind: str, kernel: str, bad: bool) -> None:
+    """An unmeasured kernel may differ, but no probe may be an error there."""
     probe = {"id": "a.b", "class": kind, "status": status, "value": 1, "reason": "why"}
     assert bool(wrong({"kernel": kernel, "probes": [probe]}, {"kernels": {"6.18": "6.18.44"}})) is bad
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_leaves_nothing(signal_: signal.Signals) -> None:
-    """No process is left, of the runner's, of a probe's or of its children; and with them no namespace."""
+    """No process of the runner, of a probe or of its children is left, and so no namespace."""
     word = marked("i")
     running = subprocess.Popen(
         [*COMMAND, "--jobs=2", "--json", word], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     try:
-        wait_until(lambda: len(processes(word)) >= 4)  # the command, helper, keeper, and a probe
+        wait_until(lambda: len(processes(word)) >= 4)  # command, helper, keeper, worker
         running.send_signal(signal_)
         _, err = running.communicate(timeout=20)
     finally:
@@ -260,7 +260,7 @@ def test_an_interrupted_run_leaves_nothing(signal_: signal.Signals) -> None:
 
 
 def test_a_run_leaves_no_mount_file_or_descriptor(made: Make) -> None:
-    """What a probe mounts and writes is gone with it."""
+    """A probe's mounts and files are gone after the run."""
 
     def litter(w: World) -> bool:
         with open("/run/netdevns-litter", "w", encoding="ascii") as file:
@@ -277,7 +277,7 @@ def test_a_run_leaves_no_mount_file_or_descriptor(made: Make) -> None:
 
 
 def test_an_ordinary_user_can_run_it(made: Make) -> None:
-    """In a user namespace the answers are the same; what needs real root is n/a, with the reason."""
+    """In a user namespace the answers are the same; a probe that needs real root is n/a, with the reason."""
     probes = [made(move), made(lambda w: w.is_root, "a.root", needs=(ROOT,)), made(lambda w: w.is_root, "a.user")]
 
     def as_user() -> list[tuple[object, ...]] | None:
@@ -285,7 +285,7 @@ def test_an_ordinary_user_can_run_it(made: Make) -> None:
             os.setgroups([])
             os.setresgid(65534, 65534, 65534)
             os.setresuid(65534, 65534, 65534)
-            # Who changes his uid may not write his own uid_map; who is started as that user may.
+            # After setuid(2) a process is not dumpable, and may not write its uid_map.
             ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
         try:
             return [(a.status, a.value, a.reason) for a in runner.run(probes)]
@@ -301,8 +301,8 @@ def test_an_ordinary_user_can_run_it(made: Make) -> None:
     assert user[:2] == ("ok", False)
 
 
-def test_document_has_no_more_than_it_should() -> None:
-    """DESIGN: kernel, arch and probes; no date, no time."""
+def test_keys_of_the_document() -> None:
+    """The document has kernel, arch and probes, without date and time."""
     done = subprocess.run([*COMMAND, "--json", "message.key.none"], capture_output=True, text=True, check=False)
     document = json.loads(done.stdout)
     assert set(document) == {"kernel", "arch", "probes"}
@@ -311,11 +311,11 @@ def test_document_has_no_more_than_it_should() -> None:
 
 
 def test_memory() -> None:
-    """A run takes no more than 64 MiB, with all its processes: what they share counts once."""
+    """A run takes at most 64 MiB in all its processes (PSS)."""
     mark, most = marked("m"), 0
     running = subprocess.Popen([*COMMAND, "--jobs=4", "--json", mark], stdout=subprocess.DEVNULL)
     while running.poll() is None:
         most = max(most, pss_bytes(processes(mark)))
         time.sleep(0.02)
-    assert running.returncode in (0, 1)  # what the kernel does is not the question
+    assert running.returncode in (0, 1)  # whatever the kernel does
     assert 1 << 20 < most <= 64 << 20

@@ -1,4 +1,4 @@
-"""What probes are given: each helper does what it says, in a real run."""
+"""The helpers for probes, in real runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Make = Callable[..., Probe]
 
 @pytest.fixture
 def run(made: Make) -> Callable[[Callable[[World], Value]], Value]:
-    """Runs a function as a probe; its value."""
+    """Runs a function as a probe and returns its value."""
 
     def value(function: Callable[[World], Value]) -> Value:
         (answer,) = runner.run([made(function)])
@@ -35,12 +35,12 @@ def move(source: Namespace, ifindex: int, attrs: bytes) -> str:
     return source.request(requests.set_link(ifindex, attrs)).error
 
 
-def test_a_device_is_found_again_under_another_name_and_ifindex(run: Run) -> None:
-    """By kind and MAC, in all namespaces of the world; gone is gone."""
+def test_a_device_is_found_under_another_name_and_ifindex(run: Run) -> None:
+    """It is found by kind and MAC, in all namespaces of the world; a deleted one is `gone`."""
 
     def probe(w: World) -> Value:
         device, other = w.source.device(b"eth1"), w.source.device(b"eth2")
-        w.target.device(b"x")  # takes the number, so that the device gets another one
+        w.target.device(b"x")  # takes the ifindex
         move(w.source, device.ifindex, requests.ns_fd(w.target.fd) + requests.named(b"net0"))
         places = [w.place(device), w.place(other)]
         w.source.must(requests.del_link(other.ifindex))
@@ -49,8 +49,8 @@ def test_a_device_is_found_again_under_another_name_and_ifindex(run: Run) -> Non
     assert run(probe) == ["target net0 down", "source eth2 down", "gone"]
 
 
-def test_a_listener_is_told_all_that_a_request_caused(run: Run) -> None:
-    """What a move tells both namespaces is there when the request returns; nothing comes twice."""
+def test_a_listener_has_all_notifications_of_a_request(run: Run) -> None:
+    """The notifications of a move are in both listeners when the request returns, and are read once."""
 
     def probe(w: World) -> Value:
         device = w.source.device(b"eth1")
@@ -64,8 +64,8 @@ def test_a_listener_is_told_all_that_a_request_caused(run: Run) -> None:
     assert again == [[], []]
 
 
-def test_a_listener_waits_for_what_comes_by_itself(run: Run) -> None:
-    """The kernel destroys a device with its namespace in its own time: the peer's namespace is told."""
+def test_a_listener_waits_for_later_notifications(run: Run) -> None:
+    """The kernel deletes a device some time after its namespace's end, and notifies the peer's namespace."""
 
     def probe(w: World) -> Value:
         w.source.make(b"veth", b"eth1")
@@ -80,8 +80,8 @@ def test_a_listener_waits_for_what_comes_by_itself(run: Run) -> None:
     assert run(probe) == "eth1"
 
 
-def test_children_give_up_what_they_cannot_get_back(run: Run) -> None:
-    """A dropped capability is gone in the child alone; a child's error is one of the probe's."""
+def test_irreversible_steps_stay_in_the_child(run: Run) -> None:
+    """A capability is dropped in the child only; a child's error is raised in the probe."""
 
     def probe(w: World) -> Value:
         device = w.source.device(b"eth1")
@@ -105,8 +105,8 @@ def test_children_give_up_what_they_cannot_get_back(run: Run) -> None:
     assert run(probe) == ["EPERM", "EPERM", "ZeroDivisionError", "ok"]
 
 
-def test_requests_of_all_sorts_are_accepted(run: Run) -> None:
-    """The builders make what the kernel takes: devices, addresses, routes, alternative names, ids of namespaces."""
+def test_requests_are_accepted(run: Run) -> None:
+    """The kernel accepts built requests for devices, addresses, routes, alternative names and namespace ids."""
 
     def probe(w: World) -> Value:
         device = w.source.make(b"veth", b"eth1")
@@ -125,11 +125,11 @@ def test_requests_of_all_sorts_are_accepted(run: Run) -> None:
 
     addresses, routes, altname, addresses6 = run(probe)  # type: ignore[misc]
     assert (addresses, altname, addresses6) == (1, "other", 1)
-    assert routes > 2  # the new one, the address's own, and its local ones, whose number differs between kernels
+    assert routes > 2  # the new one, the prefix route, and local ones, whose number differs between kernels
 
 
-def test_words_and_offset_of_a_refusal(run: Run) -> None:
-    """NLMSGERR_ATTR_MSG and _OFFS: the attribute at fault by its place in the message."""
+def test_extack_and_offset_of_a_refusal(run: Run) -> None:
+    """A Reply has NLMSGERR_ATTR_MSG and the offset of the attribute at fault."""
 
     def probe(w: World) -> Value:
         device = w.source.device(b"eth1")
@@ -143,7 +143,7 @@ def test_words_and_offset_of_a_refusal(run: Run) -> None:
 
 
 def test_sysctls_are_those_of_the_namespace(run: Run) -> None:
-    """Written in one, unchanged in the other."""
+    """Writing one leaves the other namespace unchanged."""
 
     def probe(w: World) -> Value:
         path = "ipv4/conf/default/rp_filter"
@@ -153,8 +153,8 @@ def test_sysctls_are_those_of_the_namespace(run: Run) -> None:
     assert run(probe) == ["2", True]
 
 
-def test_a_kind_that_cannot_be_made_for_another_reason_is_no_lack(made: Make) -> None:
-    """A name that is taken is a failure of the set-up, which is an error, not n/a."""
+def test_a_device_that_cannot_be_made_is_an_error(made: Make) -> None:
+    """A taken name is a failed set-up, which is an error, not n/a."""
 
     def probe(w: World) -> Value:
         w.source.device(b"eth1")
@@ -166,14 +166,14 @@ def test_a_kind_that_cannot_be_made_for_another_reason_is_no_lack(made: Make) ->
 
 
 def test_errors_have_the_kernels_names() -> None:
-    """Of two names for one number the kernel's own."""
+    """A number with two names has the kernel's."""
     assert [world.error_name(n) for n in (0, 11, 22, 95, 524, 9999)] == [
         "ok", "EAGAIN", "EINVAL", "EOPNOTSUPP", "ENOTSUPP", "9999"
     ]  # fmt: skip
 
 
-def test_progress_is_one_line_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal only; at the end nothing of it is left."""
+def test_progress_line_is_erased(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The progress is one line on a terminal, which is blank at the end."""
     written: list[str] = []
 
     class Terminal:
@@ -184,7 +184,7 @@ def test_progress_is_one_line_that_goes_away(monkeypatch: pytest.MonkeyPatch) ->
             written.append(text)
 
         def flush(self) -> None:
-            """Nothing is held back."""
+            """Does nothing: writes are not buffered."""
 
     monkeypatch.setattr(sys, "stderr", Terminal())
     with command._Progress() as progress:
