@@ -14,7 +14,7 @@ import sysconfig
 
 import netdevns
 
-REFUSED = "sub-interpreter with a GIL of its own"
+REFUSED = "sub-interpreter with its own GIL"
 PAGES = (
     "man/man8/netdevns.8",
     "man/man8/netdevns-hook.8",
@@ -84,7 +84,7 @@ def main(site: str = "") -> None:
     shared, own = in_interpreter(own_gil=False), in_interpreter(own_gil=True)
     assert shared == "works", shared
     assert own == "works" or REFUSED in own, own
-    ways = "works in sub-interpreters" + (", not in those with a GIL of their own" if own != "works" else "")
+    ways = "works in sub-interpreters" + (", not in those with their own GIL" if own != "works" else "")
     print(f"Python {sys.version.split()[0]}{sys.abiflags}: netdevns moves, with both engines; {ways}")
 
 

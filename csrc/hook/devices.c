@@ -58,7 +58,7 @@ static int add(struct hook_request *request, const char *ifname, const char *wan
 	if (other) {
 		if (strcmp(other->wanted, wanted) == 0)
 			return 0;
-		hook_say(why, "%s: \"%s\" and \"%s\" are asked for; say one", ifname, other->wanted, wanted);
+		hook_say(why, "%s: \"%s\" and \"%s\" are asked for; give one name", ifname, other->wanted, wanted);
 		return -1;
 	}
 	if (request->count == ND_DEVICES_MAX) {

@@ -79,7 +79,7 @@ def show(
     rows = [[[device.name], _move(device), _addresses(device), _link(device)] for device in devices]
     lines = [tables.table(["DEVICE", "MOVE", "ADDRESSES", "LINK"], rows, width, 1, ANSWERS)]
     if any(text.endswith("*") for row in rows for text in row[2]):
-        lines += ["", "* this address is not carried: only permanent ones of global scope are"]
+        lines += ["", "* not carried: only permanent addresses of global scope are"]
     whom = {name: f"in the prepared namespace {name}" for name in prepared}
     away = [
         f"on loan: {x.device} as {x.name}, {whom.get(x.container, f'to container {x.container}')} ({x.record})"

@@ -1,6 +1,6 @@
-"""The OCI runtime-spec's side of netdevns: config.json, hooks, CDI.
+"""Connects netdevns to OCI runtimes: config.json, hooks and CDI.
 
-Public are the functions that read a config.json and a hook's state.
+The functions that read a config.json and a hook's state are public.
 
     >>> from netdevns import oci
     >>> oci.net_devices({"linux": {"netDevices": {"eth1": {"name": "net0"}, "eth2": {}}}})

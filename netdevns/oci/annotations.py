@@ -1,7 +1,7 @@
-"""Devices that a container's annotations ask for: whoever starts a container may write these, so the operator decides.
+"""Reads the devices that a container's annotations ask for, as far as the operator allows them.
 
-`org.netdevns.device.<host name>: <name in the container>`, one a device: podman splits values at commas. Only what a
-GLOB of the operator's (`--allow`) admits by its host name; all others are as if they were not there, whatever they say.
+One annotation a device, as podman splits values at commas: `org.netdevns.device.<host name>: <name in the container>`.
+Their author may not be trusted, so those whose host name matches no GLOB of the operator (`--allow`) are ignored.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ PREFIX = "org.netdevns.device."
 
 
 def devices(document: Mapping[str, object], where: str, allowed: Sequence[str]) -> dict[str, str]:
-    """The devices that the annotations of a document ask for, and may.
+    """The allowed devices that the annotations of a document ask for.
 
     Args:
-        document: The state, or a config.json: what has a member "annotations".
-        where: What to call it in an error.
-        allowed: Globs for host names; none: nothing is admitted.
+        document: The state or a config.json, with a member "annotations".
+        where: Its name in an error.
+        allowed: Globs for host names; none: no device is allowed.
 
     Returns:
         {host name: name in the container}, in the document's order; an empty name is the host name. Names are not
-        judged here: `check` does that for all of them at once.
+        checked; `check` does that for all together.
 
     Raises:
-        ConfigInvalid: An annotation that is admitted has no string, no text, or is there twice; or there are more than
-            256 of them.
+        ConfigInvalid: An allowed annotation's value is not a string, has a lone surrogate, or is listed twice; or there
+            are more than 256.
     """
     annotations = document.get("annotations", {})
     if not is_object(annotations):
@@ -56,10 +56,10 @@ def devices(document: Mapping[str, object], where: str, allowed: Sequence[str]) 
 
 
 def _as_argument(host_name: str) -> str:
-    """A name as a glob of the command line is to match it; also one that is no text."""
+    """A host name in the locale of the command line's globs; also one with a lone surrogate."""
     return host_name if host_name.isascii() else os.fsdecode(host_name.encode("utf-8", "surrogatepass"))
 
 
 def is_admitted(host_name: str, allowed: Sequence[str]) -> bool:
-    """Whether one of the globs is for this name; upper and lower case differ, as the kernel's names do."""
+    """Whether one of the globs matches the name; case counts, as for the kernel's names."""
     return any(fnmatchcase(host_name, glob) for glob in allowed)

@@ -1,4 +1,4 @@
-"""CDI: the file by which podman, containerd, CRI-O and docker know devices as `--device vendor.com/nic=eth1`.
+"""Makes the CDI file by which podman, containerd, CRI-O and docker know `--device vendor.com/nic=eth1`.
 
 Source: Container Device Interface, SPEC.md 0.3.0 to 1.1.0 ("Kind", "Devices", "OCI Edits"). Readers refuse
 unknown keys.
@@ -16,13 +16,13 @@ from . import hook_line, install
 from .hook_line import Refused
 
 FOLDER = "/etc/cdi"
-BASE = "/etc"  # on every system; what is missing below it is made
+BASE = "/etc"  # exists on every system; missing folders below it are made
 NATIVE = "1.1.0"
-# The oldest is the one that most runtimes read (podman 4.3.1: up to 0.5.0).
+# Most runtimes read the oldest (podman 4.3.1: up to 0.5.0).
 VERSIONS = ("0.3.0", "0.4.0", "0.5.0", NATIVE)
-_DIGIT_FIRST = "0.5.0"  # before it a device's name begins with a letter
+_DIGIT_FIRST = "0.5.0"  # earlier versions require a device's name to begin with a letter
 
-# A file without hooks says in an annotation whose it is: those are allowed since 0.6.0.
+# Marks files without hooks as netdevns's; CDI has annotations since 0.6.0.
 _MARK = {"org.netdevns.file": "cdi"}
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _VENDOR = re.compile(rf"(?=[A-Za-z].{{1,252}}\Z){_LABEL}(\.{_LABEL})*")
@@ -32,7 +32,7 @@ _DEVICE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?")
 
 
 def run(args: argparse.Namespace, devices: Mapping[str, str | None]) -> int:
-    """The command: shows the file, or installs or removes it; returns the exit code."""
+    """Runs the command: shows, installs or removes the file; returns the exit code."""
     how = {"is_installed": args.action == "install", "with_python": args.python}
 
     def make() -> Mapping[str, object]:
@@ -42,10 +42,10 @@ def run(args: argparse.Namespace, devices: Mapping[str, str | None]) -> int:
 
 
 def file_name(kind: str) -> str:
-    """The name of a kind's file.
+    """The file name of a kind.
 
     Raises:
-        Refused: No kind that CDI allows.
+        Refused: CDI does not allow the kind.
     """
     vendor, _, class_ = kind.partition("/")
     shown = quote.printable(kind)
@@ -70,16 +70,16 @@ def document(
     is_installed: bool = False,
     with_python: bool = False,
 ) -> dict[str, object]:
-    """What is in the file.
+    """The file's contents.
 
     Args:
-        kind: As in vendor.com/nic.
+        kind: Such as vendor.com/nic.
         devices: Host name -> name in the container; None: the host name.
         version: One of VERSIONS; None: the one that most runtimes read. With NATIVE the runtime moves the devices.
-        is_installed, with_python: As `hook_line.command` has them.
+        is_installed, with_python: As for `hook_line.command`.
 
     Raises:
-        Refused: A kind, a name or a version that CDI, JSON or the kernel does not allow; no hook would work here.
+        Refused: CDI, JSON or the kernel does not allow the kind, a name or the version; or no hook would work here.
     """
     file_name(kind)
     if not devices:
@@ -95,7 +95,7 @@ def document(
     else:
         words = hook_line.command(is_installed=is_installed, with_python=with_python)
         edits = {d: _hook(words, "createRuntime", f"{d}={name}") for d, name in wanted.items()}
-        # Once for a container, however many of the devices it has.
+        # Once a container, for all of its devices.
         made["containerEdits"] = _hook(words, "poststop")
     made["devices"] = [{"name": device, "containerEdits": edit} for device, edit in edits.items()]
     return made
@@ -126,7 +126,7 @@ def _judge(device: str, name: str) -> None:
         raise Refused(f"{shown}: no device can have this name: {why}")
     if not _DEVICE.fullmatch(device):
         raise Refused(
-            f"{shown}: CDI allows no such name: it begins and ends with an ASCII letter or digit, and has only these "
+            f"{shown}: CDI does not allow this name: it needs an ASCII letter or digit at both ends, and only these "
             'and "_", "-", "." between; give the device another name: ip link set dev OLD name NEW'
         )
     encoded = ifname.encode(name)
@@ -136,7 +136,7 @@ def _judge(device: str, name: str) -> None:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise Refused(f'{shown}: the name "{quote.printable(name)}" is not UTF-8, which JSON cannot carry') from None
+        raise Refused(f'{shown}: the name "{quote.printable(name)}" is not UTF-8, which JSON requires') from None
 
 
 def _version(devices: Mapping[str, str], version: str | None) -> str:
@@ -145,7 +145,7 @@ def _version(devices: Mapping[str, str], version: str | None) -> str:
     if version is None:
         return needed
     if version not in VERSIONS:
-        raise Refused(f'CDI version "{quote.printable(version)}" is not known here; write one of {", ".join(VERSIONS)}')
+        raise Refused(f'CDI version "{quote.printable(version)}" is not known; use one of {", ".join(VERSIONS)}')
     if VERSIONS.index(version) < VERSIONS.index(needed):
         raise Refused(f"{digits[0]}: a name that begins with a digit needs CDI version {needed}, not {version}")
     return version

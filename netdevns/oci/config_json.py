@@ -1,4 +1,4 @@
-"""The OCI runtime-spec's side: `linux.netDevices` and the network namespace of a config.json, and the state of a hook.
+"""Reads `linux.netDevices` and the network namespace of a config.json, and the state of a hook.
 
 Source: runtime-spec 1.3, config-linux.md ("Network Devices", "Namespaces"), runtime.md ("State"), schema/.
 Unknown keys anywhere are ignored: an implementation must not fail on them (config.md, "Extensibility").
@@ -20,7 +20,7 @@ NO_MEMORY = "there is too little memory for it"
 
 
 class _Object(dict[str, object]):
-    """A JSON object that remembers which keys it had twice; elsewhere that is nobody's business, for devices it is."""
+    """A JSON object that remembers its duplicate keys: a device listed twice is an error."""
 
     twice: Mapping[str, None] | tuple[()] = ()
 
@@ -43,10 +43,10 @@ def parse(data: bytes, what: str) -> Mapping[str, object]:
 
     Args:
         data: UTF-8.
-        what: What to call it in an error.
+        what: Its name in an error.
 
     Raises:
-        ConfigInvalid: Not JSON, truncated, nested too deeply, no object, or too much for the memory that there is.
+        ConfigInvalid: Not JSON, truncated, nested too deeply, not an object, or too large for the memory.
     """
     try:
         parsed = json.loads(data, object_pairs_hook=_Object.of)
@@ -56,7 +56,7 @@ def parse(data: bytes, what: str) -> Mapping[str, object]:
         why = f"not valid JSON: {e or type(e).__name__}"
     else:
         why = ""
-    if why:  # outside of the handlers, whose exception keeps all that was parsed
+    if why:  # raised outside the handlers, whose exception keeps the parsed objects alive
         raise ConfigInvalid(f"{what}: {why}")
     if not isinstance(parsed, _Object):
         raise ConfigInvalid(f"{what}: a JSON object is needed, not {kind(parsed)}")
@@ -70,10 +70,10 @@ def load(path: str) -> Mapping[str, object]:
         path: The file, a regular one of at most 16 MiB; symbolic links are followed.
 
     Returns:
-        What is in it, unjudged: for `net_devices` and `network_namespace`.
+        The parsed object, for `net_devices` and `network_namespace`; its members are not checked.
 
     Raises:
-        ConfigInvalid: It cannot be read, is larger, or is no JSON object.
+        ConfigInvalid: It cannot be read, is larger, or is not a JSON object.
     """
     what = printable(path)
     try:
@@ -95,12 +95,12 @@ def net_devices(config: Mapping[str, object]) -> dict[str, str]:
 
     Returns:
         {host name: name in the container}, in the order of the configuration; an absent or empty name is the host name.
-        Names are not judged here: `check` does that for all of them at once. JSON is UTF-8, and so are the bytes of
-        these names, as `os.fsencode` gives them, whatever the locale is.
+        Names are not checked; `check` does that for all together. JSON is UTF-8, and `os.fsencode` of these names
+        yields the same bytes in any locale.
 
     Raises:
-        ConfigInvalid: A type that the schema does not allow, a device listed twice, a name that is no text (a lone
-            surrogate), or more than 4,096 devices.
+        ConfigInvalid: A type that the schema does not allow, a device listed twice, a name with a lone surrogate, or
+            more than 4,096 devices.
 
     Example:
         >>> from netdevns import oci
@@ -134,8 +134,7 @@ def network_namespace(config: Mapping[str, object]) -> str | None:
         config: A parsed config.json.
 
     Raises:
-        ConfigInvalid: It has no network namespace of its own: its devices are the host's, nothing can be moved. Or the
-            path is none.
+        ConfigInvalid: The container would use the host's network namespace, or the path is invalid.
 
     Source: runtime-spec 1.3, config-linux.md "Namespaces".
     """
@@ -157,7 +156,7 @@ def network_entry(config: Mapping[str, object]) -> Mapping[str, object] | None:
         config: A parsed config.json.
 
     Raises:
-        ConfigInvalid: `linux` is no object, or its namespaces are no array.
+        ConfigInvalid: `linux` is not an object, or its namespaces are not an array.
     """
     linux = _object(config, "config", "linux", "linux")
     namespaces = linux.get("namespaces", [])
@@ -170,16 +169,16 @@ def network_entry(config: Mapping[str, object]) -> Mapping[str, object] | None:
 
 
 def features() -> dict[str, object]:
-    """The runtime-spec's Features structure, with what this package does of it.
+    """The runtime-spec's Features structure for this package.
 
     Returns:
-        What `netdevns features` prints as JSON. Keys for what is a runtime's and not ours (mount options, cgroups, ...)
+        The object that `netdevns features` prints as JSON. Keys for features of a runtime (mount options, cgroups, ...)
         are absent, which the spec defines as "unknown".
 
     Source: runtime-spec 1.3, features.md ("ociVersionMin" and "ociVersionMax" are required), features-linux.md.
     """
     return {
-        # A config.json's ociVersion is not looked at, so any is accepted; netDevices came with 1.3.0.
+        # Any ociVersion of a config.json is accepted; netDevices came with 1.3.0.
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.3.0",
         "hooks": ["createRuntime", "poststop"],
@@ -188,13 +187,13 @@ def features() -> dict[str, object]:
 
 
 class State:
-    """What a hook gets to know of its container.
+    """The state of a container, which its runtime passes to a hook.
 
     Attributes:
         id: The container's.
         bundle: An absolute path.
-        pid: Of the container's process, as the hook's namespace sees it; 0: there is none.
-        document: All of it, as it was parsed.
+        pid: The container's process in the hook's pid namespace; 0: there is none.
+        document: The parsed state.
 
     Source: runtime-spec 1.3, runtime.md "State"; config.md "POSIX-platform Hooks".
     """
@@ -202,7 +201,7 @@ class State:
     __slots__ = ("bundle", "document", "id", "pid")
 
     def __init__(self, data: bytes) -> None:
-        """Reads state JSON, of at most 16 MiB. Raises ConfigInvalid. No pid is required: runc's poststop has none."""
+        """Parses state JSON of at most 16 MiB. Raises ConfigInvalid. The pid is optional: runc's poststop has none."""
         if len(data) > limits.STATE_BYTES:
             raise ConfigInvalid(f"state on stdin: larger than {inputs.called(limits.STATE_BYTES)}")
         state = parse(data, "state on stdin")
@@ -215,13 +214,13 @@ class State:
             raise ConfigInvalid("state on stdin: pid: a positive number is needed")
         inputs.text(id_, "state on stdin: id")
         self.document = state
-        self.id = id_  # as in the document: it is no name of a file
+        self.id = id_  # not converted to the locale: it is not a file name
         self.bundle = inputs.text(bundle, "state on stdin: bundle")
         self.pid = pid
 
 
 def is_object(value: object) -> TypeGuard[Mapping[str, object]]:
-    """Whether it is a JSON object: a dict as parsed, or what a caller has instead."""
+    """Whether it is a JSON object: a parsed dict, or another mapping of a caller."""
     return isinstance(value, Mapping)
 
 

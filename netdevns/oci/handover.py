@@ -1,4 +1,4 @@
-"""Devices that a hook was asked for, to a container's process: all of them, those that a runtime has moved apart."""
+"""Moves the devices of a hook into its container's namespace, except those that the runtime has moved already."""
 
 from __future__ import annotations
 
@@ -32,34 +32,35 @@ def to_process(
     """Moves devices into the network namespace of a container's process.
 
     Args:
-        state: The container's.
+        state: The container's state.
         held: A pidfd of its process, or -1.
         config: Its config.json.
         devices: Host name -> name in the container.
-        forced: Those that the operator named: they may carry a default route.
+        forced: Devices that the operator named, which may carry a default route.
         interrupts: The hook's.
 
     Raises:
-        ConfigInvalid: It has no network namespace of its own, or the state's process is not of it; nothing was touched.
+        ConfigInvalid: The container uses the host's network namespace, or the state's process is in another one than
+            config.json names; nothing was touched.
         NetDevError: As `move`.
     """
-    # Pinned once: one process is meant, and one namespace.
+    # Opened once, so that all steps use the same process and namespace.
     with _process(state.pid, held) as process, NetNS.open(f"pid:{state.pid}") as target, NetNS.open(CURRENT) as own:
-        if process.has_ended():  # so the namespace may be another process's, with the same number
+        if process.has_ended():  # the namespace may be that of a later process with the same pid
             raise _ended(state.pid, "the container's process has ended")
         if target.same(own):
             raise errors.ConfigInvalid(
                 f"container {quote.quoted(state.id)} has no network namespace of its own: "
-                f"its process {state.pid} is in the host's, and devices are there already"
+                f"its process {state.pid} is in the host's, where the devices are already"
             )
         _is_the_containers(state, config, target)
         with api.open_journal(JOURNAL_DIR) as journal, _lender(state.id) as lender:
             earlier = Earlier(journal, devices, own, Patience(WAIT_S, interrupts), interrupts)
             try:
-                # First: what a killed hook left in the container must not be taken for what a runtime has moved.
+                # First: devices that a killed hook left in the container must not count as moved by the runtime.
                 if earlier.found():
                     earlier.undo()
-                # What another container had, whose poststop hook never ran, or came too early.
+                # Devices of an ended container whose poststop hook never ran, or ran too early.
                 if loans.are_there() and not earlier.kept:
                     earlier.undone += _return_loans(devices, interrupts)
             except Interrupted as e:
@@ -105,12 +106,12 @@ def _return_loans(devices: Mapping[str, str], interrupts: Interrupts) -> list[Re
 
 
 def _is_the_containers(state: State, config: Mapping[str, object], target: NetNS) -> None:
-    """Where config.json says which namespace the container joins, the process must be in it. Raises ConfigInvalid.
+    """Raises ConfigInvalid if config.json joins a namespace by path and the process is not in it.
 
     A hook runs in the runtime's mount namespace (runtime-spec, config.md, createRuntime), so the path is the same file
-    here. A process that has ended, and whose number another one has, is found out by that alone.
+    here. This is the only check that detects a pid that was reused before the hook began.
     """
-    if config_json.network_entry(config) is None:  # a runtime that joins one all the same: its process is in it
+    if config_json.network_entry(config) is None:  # the runtime has chosen a namespace itself
         return
     path = config_json.network_namespace(config)
     if path is None:
@@ -128,7 +129,7 @@ def _is_the_containers(state: State, config: Mapping[str, object], target: NetNS
 
 
 def _not_there_yet(devices: Mapping[str, str], target: NetNS) -> dict[str, str]:
-    """Without the devices that a runtime with netDevices of its own has moved: absent here, there under their name."""
+    """The devices without those that the runtime has moved: absent here, and in the target under the wanted name."""
     encoded = {host_name: (ifname.encode(host_name), ifname.encode(name)) for host_name, name in devices.items()}
     literal = [h for h, (old, new) in encoded.items() if not ifname.why_invalid(old) and not ifname.is_template(new)]
     literal = [h for h in literal if not ifname.why_invalid(encoded[h][1])]
@@ -142,7 +143,7 @@ def _not_there_yet(devices: Mapping[str, str], target: NetNS) -> dict[str, str]:
             if lookups.link_of(a) is None and (link := lookups.link_of(b)) is not None and link.name == encoded[h][1]
         }
     except EngineError as e:
-        if e.errno == errno.ENOTRECOVERABLE:  # whoever goes on takes the container's namespace for the host's
+        if e.errno == errno.ENOTRECOVERABLE:  # this thread is still in the container's namespace
             raise errors.NetDevError(f"{target.where}: {lookups.format_error(e)}", errno=e.errno, step="open") from None
-        return dict(devices)  # the move's own checks say in full what is wrong, such as a missing capability
+        return dict(devices)  # the checks of the move report the reason, such as a missing capability
     return {host_name: name for host_name, name in devices.items() if host_name not in done}

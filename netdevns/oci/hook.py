@@ -1,11 +1,11 @@
-"""The OCI hooks: state JSON on stdin; devices move before a container's process starts, and come home after its end.
+"""Runs the OCI hooks: devices move before a container's process starts, and are restored after its end.
 
-What real runtimes do (runc 1.1.5, 1.3.6; crun 1.8.1, 1.28; podman 4.3.1, 5.8.6): crun breaks when a hook leaves stdin
-unread, and drops a hook's stderr, so errors go to a log as well; `--network host` runs hooks, too, with the host's own
-namespace; runtimes with netDevices of their own have moved the devices already when createRuntime hooks run.
+Observed with runc 1.1.5 and 1.3.6, crun 1.8.1 and 1.28, podman 4.3.1 and 5.8.6: crun breaks when a hook leaves stdin
+unread, and drops a hook's stderr, so errors go to a log as well; `--network host` runs hooks, too, with the host's
+namespace; runtimes that support netDevices have moved the devices before createRuntime hooks run.
 
-The parts that move devices are imported when there is something to move: a container without devices starts although
-the compiled core is missing.
+Modules that move devices are imported only when needed: a container without devices starts even if the compiled core is
+missing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..text import quote
 from . import config_json
 from .annotations import devices as annotated
 
-Source = tuple[str, Mapping[str, str]]  # what to call it, and host name -> name
+Source = tuple[str, Mapping[str, str]]  # its name in errors, and host name -> name
 
 
 def create_runtime(
@@ -31,22 +31,22 @@ def create_runtime(
     allowed: Sequence[str] = (),
     begin: Callable[[], Interrupts] = Interrupts,
 ) -> None:
-    """The createRuntime hook: moves what its arguments, annotations and the bundle's config.json ask for.
+    """The createRuntime hook: moves the devices of its arguments, the annotations and the bundle's config.json.
 
     Args:
         data: All of stdin.
-        arguments: Device -> name of the hook's own arguments, which come from the operator.
-        allowed: Globs: the host names that annotations may ask for, which can come from whoever starts a container.
-        begin: Called when there is something to move, before anything is touched: holds signals back.
+        arguments: Device -> name of the hook's arguments, which come from the operator.
+        allowed: Globs for host names that annotations may ask for; their author may not be trusted.
+        begin: Called if there are devices to move, before anything is touched: blocks signals.
 
     Raises:
-        ConfigInvalid: The state or the configuration; nothing was touched.
+        ConfigInvalid: The state or the configuration is invalid; nothing was touched.
         NetDevError: As `move`.
 
     Source: runtime-spec 1.3, config.md "POSIX-platform Hooks" (createRuntime), runtime.md "State".
     """
     state = config_json.State(data)
-    held = _held(state.pid)  # first: from now on its number is nobody else's unseen
+    held = _held(state.pid)  # first: from now on a reused pid is noticed
     try:
         _create_runtime(state, held, arguments, allowed, begin)
     finally:
@@ -55,10 +55,10 @@ def create_runtime(
 
 
 def _held(pid: int) -> int:
-    """A descriptor of a process; -1: none could be had, and who needs one says why."""
+    """A pidfd of a process, or -1; the error is reported where it is needed."""
     try:
         return os.pidfd_open(pid) if pid else -1
-    except (AttributeError, OSError):  # AttributeError: a Python that was built with the headers of an old kernel
+    except (AttributeError, OSError):  # AttributeError: Python was built with an old kernel's headers
         return -1
 
 
@@ -86,18 +86,18 @@ def _create_runtime(
 
 
 def poststop(data: bytes, begin: Callable[[], Interrupts] = Interrupts) -> list[Recovered]:
-    """The poststop hook: gives what the container had, and the kernel threw back, its own again.
+    """The poststop hook: restores the container's devices that the kernel has returned.
 
     Args:
         data: All of stdin; runc's state has no pid by then.
-        begin: Called when there is something to give back, before anything is touched: holds signals back.
+        begin: Called if there are devices to restore, before anything is touched: blocks signals.
 
     Returns:
-        One `Recovered` for each device that the container had on loan, and for what a hook that was killed had begun to
-        move, and cannot be put back. Other containers' loans are not looked at: a busy host has a thousand.
+        One `Recovered` for each device that the container had on loan, and for each of a killed hook that cannot be
+        restored. Other containers' loans are not read: a busy host has a thousand.
 
     Raises:
-        ConfigInvalid: The state.
+        ConfigInvalid: The state is invalid.
         OSError: The loans cannot be read.
 
     Source: runtime-spec 1.3, config.md "POSIX-platform Hooks" (poststop); runtime.md "Lifecycle".
@@ -117,7 +117,7 @@ def poststop(data: bytes, begin: Callable[[], Interrupts] = Interrupts) -> list[
 
 
 def _annotated(state: config_json.State, config: Mapping[str, object], allowed: Sequence[str]) -> list[Source]:
-    """What annotations ask for: runtimes pass on those of config.json in the state, and add some of their own."""
+    """The annotations' devices; runtimes copy config.json's annotations to the state, and may add others."""
     if not allowed:
         return []
 
@@ -128,10 +128,10 @@ def _annotated(state: config_json.State, config: Mapping[str, object], allowed: 
 
 
 def merged(sources: Sequence[Source]) -> dict[str, str]:
-    """All sources, each with its name; a device with two different names is an error that names both sources.
+    """Merges the devices of all sources; a device with two different names is an error that names both sources.
 
     Raises:
-        ConfigInvalid: This, or more devices than one move may have.
+        ConfigInvalid: This, or there are more devices than one move may have.
     """
     devices: dict[str, str] = {}
     said_by: dict[str, str] = {}
@@ -141,12 +141,12 @@ def merged(sources: Sequence[Source]) -> dict[str, str]:
             if devices.setdefault(host_name, name) != name:
                 raise errors.ConfigInvalid(
                     f'{_shown(host_name)}: {first} says "{_shown(devices[host_name])}", '
-                    f'{who} says "{_shown(name)}"; say one'
+                    f'{who} says "{_shown(name)}"; give one name'
                 )
     inputs.limit_devices("the hook's arguments, annotations and config.json", len(devices))
     return devices
 
 
 def _shown(name: str) -> str:
-    """UTF-8 in a message whatever the locale, as in the log."""
+    """A name in a message, UTF-8 in any locale, as in the log."""
     return quote.shown(ifname.encode(name))

@@ -1,4 +1,4 @@
-"""`netdevns hook STAGE [--allow GLOB ...] [DEV=NAME ...]`: arguments, exit code, the lines on stderr and in the log."""
+"""Runs `netdevns hook STAGE [--allow GLOB ...] [DEV=NAME ...]`: arguments, exit code, lines for stderr and the log."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from ..text.quote import quoted
 from . import hook, hook_log
 
 STAGES = ("createRuntime", "poststop")
-STDERR_WAIT_S = 1.0  # for a reader that is stopped: the log is still to be written, and a container waits
+STDERR_WAIT_S = 1.0  # for a stopped reader: the log must still be written, and the container waits
 WRITE = "write: netdevns hook createRuntime [--allow GLOB ...] [DEV=NAME ...], or netdevns hook poststop"
 
 
 class Arguments:
-    """What stands behind `hook`.
+    """The arguments behind `hook`.
 
     Attributes:
         stage: One of STAGES.
-        allowed: The globs for host names that annotations may ask for.
+        allowed: Globs for host names that annotations may ask for.
         devices: DEV -> NAME or None.
     """
 
     __slots__ = ("allowed", "devices", "stage")
 
     def __init__(self, args: Sequence[str]) -> None:
-        """Reads them. Raises Usage."""
+        """Parses the arguments. Raises Usage."""
         if not args or args[0] not in STAGES:
             raise Usage(f"hook: the stage is missing or unknown; {WRITE}")
         self.stage = args[0]
@@ -50,7 +50,7 @@ class Arguments:
         todo = list(args[1:])
         while todo:
             word = todo.pop(0)
-            if word == "--":  # the kernel takes names that begin with "-"
+            if word == "--":  # the kernel allows names that begin with "-"
                 devices += todo
                 break
             if word == "--allow" and todo:
@@ -64,10 +64,10 @@ class Arguments:
             else:
                 devices.append(word)
         if "" in self.allowed:
-            raise Usage("hook: --allow: an empty GLOB admits no device")
+            raise Usage("hook: --allow: an empty GLOB matches no device")
         self.devices = device_arguments(devices)
         if self.stage == "poststop" and (self.allowed or self.devices):
-            raise Usage("hook: poststop takes nothing else: what the container had is in its loan")
+            raise Usage("hook: poststop takes no arguments: the container's loan has its devices")
 
 
 def _lent(devices: Collection[str | None]) -> list[str]:
@@ -77,9 +77,9 @@ def _lent(devices: Collection[str | None]) -> list[str]:
 
 
 def run(args: Sequence[str]) -> int:
-    """Runs the hook; returns its exit code. What goes wrong is on stderr, in the log and in syslog, in this order.
+    """Runs the hook; returns its exit code. Errors go to stderr, the log and syslog, in this order.
 
-    From the first change on INT, TERM and HUP are held back, and still are when this returns: the process is to end.
+    From the first change on, INT, TERM and HUP are blocked; they stay blocked on return, as the process then ends.
     """
     try:
         lines, code = _run(args)
@@ -87,7 +87,7 @@ def run(args: Sequence[str]) -> int:
         told = e.__cause__
         if isinstance(told, errors.NetDevError):
             lines, code = lines_of(told, _lent), code_of(told)
-        else:  # before the hook held signals back, so before anything was sent
+        else:  # before the hook blocked signals, so before anything was sent
             lines, code = [f"interrupted; {UNTOUCHED}"], FAILED
     except ImportError as e:
         lines, code = [str(e)], FAILED
@@ -99,9 +99,9 @@ def run(args: Sequence[str]) -> int:
 
 
 def _state() -> bytes:
-    """To its end and before anything can fail: runtimes break when a hook leaves its stdin unread.
+    """Reads stdin to its end, before anything can fail: runtimes break when a hook leaves it unread.
 
-    A state that is too large, which `oci.State` refuses, may have no end.
+    Only up to the limit, at which `oci.State` refuses it.
     """
     try:
         return b"" if sys.stdin is None else inputs.read(sys.stdin.buffer.read, limits.STATE_BYTES)
@@ -110,13 +110,13 @@ def _state() -> bytes:
 
 
 def _unlogged(lines: list[str], code: int) -> list[str]:
-    """Writes the log. Returns why it could not be written."""
+    """Writes the log; returns a line if that fails."""
     unlogged = hook_log.log(lines, is_error=code != 0) if lines else None
     return [unlogged] if unlogged else []
 
 
 def _run(args: Sequence[str]) -> tuple[list[str], int]:
-    """What there is to say, and the exit code."""
+    """Runs the stage; returns the lines of the report, and the exit code."""
     held: list[Interrupts] = []
 
     def begin() -> Interrupts:
@@ -134,14 +134,14 @@ def _run(args: Sequence[str]) -> tuple[list[str], int]:
     except MemoryError:
         if held:
             raise
-        return ["the state, or what config.json says: there is too little memory for them", UNTOUCHED], REFUSED
+        return ["too little memory for the state or config.json", UNTOUCHED], REFUSED
     except errors.NetDevError as e:
         return lines_of(e, _lent), code_of(e)
     return [], 0
 
 
 def _poststop(data: bytes, begin: Callable[[], Interrupts], held: list[Interrupts]) -> tuple[list[str], int]:
-    """Reports devices that are not restored: deleted ones in one line, then those to wait for or to inspect."""
+    """Runs poststop; reports devices that ended with the container, in one line, and those not restored."""
     try:
         results = hook.poststop(data, begin)
     except OSError as e:
@@ -157,12 +157,12 @@ def _poststop(data: bytes, begin: Callable[[], Interrupts], held: list[Interrupt
     ended = [quoted(each.device or "") for each in results if each.outcome == "gone"]
     kept = [each for each in results if each.outcome == "kept"]
     lines = [f"{each.device or each.record}: {each.text} ({each.record})" for each in kept]
-    lines += [f"{', '.join(ended)}: deleted by the kernel with the container's namespace"] if ended else []
-    is_cut = bool(kept) and held[0].name != ""  # a signal ended it before all was done
+    lines += [f"{', '.join(ended)}: deleted with the container, as virtual devices are"] if ended else []
+    is_cut = bool(kept) and held[0].name != ""  # a signal ended it early
     return lines, LEFT if is_cut or any(map(returns.is_wrong, kept)) else 0
 
 
 def _begin() -> Interrupts:
-    """Holds signals back: a move begins."""
+    """Blocks signals: a move begins."""
     warn_in_a_line(STDERR_WAIT_S)
     return Interrupts()

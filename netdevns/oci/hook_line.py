@@ -1,4 +1,4 @@
-"""The line that starts a hook of ours, in whatever file it is written: made and tried here, and nowhere else."""
+"""Makes the command line of a hook for generated files, checks who could change its code, and tries it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ..text.output import complain
 from ..text.quote import printable
 from . import trust
 
-# For a container with hundreds of devices; the runtime kills a hook that takes longer, and `netdevns recover` undoes.
+# Enough for hundreds of devices. The runtime kills a hook that takes longer; `netdevns recover` then undoes the move.
 TIMEOUT_S = 60
 _TRIAL_S = 30
 STATIC = "netdevns-hook"  # csrc/hook
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 _SHEBANG = re.compile(rb"#! *(?:/bin/sh\n'''exec' \"?)?(/[^\n\"]*python[^\n\"/ ]*)\"?(?: (-\w+))?(?: [^\n]*)?\n")
 _MAIN = "__main__.py"
-# Behind "-c": where the interpreter looks for its own modules; what `site` reads (without -S); the modules' files; and
-# the programs that are mapped when the hook is loaded (cffi's libffi, libpython, libc), each with a NUL behind it.
+# A program for "-c" that prints, each followed by NUL: the paths of the interpreter's modules, the files that `site`
+# reads (without -S), the loaded modules' files, and the mapped programs and libraries (cffi's libffi, libpython, libc).
 _ASK = """
 import glob, os, sys
 found = [sys.base_prefix, *sys.path]
@@ -44,28 +44,28 @@ found += sorted({line[5] for line in lines if len(line) == 6 and b"x" in line[1]
 sys.stdout.buffer.write(b"".join(os.fsencode(each) + b"\\0" for each in found))
 """
 _INSTALL = "{} would run that as root; install netdevns, and its Python, where only root may write"
-# Packages of others: a hook imports none of them, and ours and cffi's are looked at by themselves.
+# Packages of others, which a hook does not import; netdevns and cffi are checked separately.
 _PACKAGES = ("site-packages", "dist-packages")
 
 
 class Refused(Exception):
-    """What was asked for cannot be written, in one line; nothing was touched."""
+    """The file cannot be written, for a reason in one line; nothing was touched."""
 
 
 def command(*, is_installed: bool = False, with_python: bool = False) -> list[str]:
-    """What starts a hook of this installation, up to its stage; tried once, by what changes nothing.
+    """The words that start a hook of this installation, without the stage; tried once with a harmless command.
 
-    The hook in C, where it is installed with this package: one word. Otherwise, or `with_python`, the interpreter,
-    without Python's `site` (-S), which takes half of a hook's time, and therefore with explicit paths; with -I, because
-    a hook's working directory is the bundle.
+    One word for the hook in C, where it is installed with this package. Otherwise, or with `with_python`, the
+    interpreter: with -S, as `site` takes half of a hook's time, and so with explicit paths; and with -I, because a
+    hook's working directory is the bundle.
 
     Args:
-        is_installed: Whether the line is to be started, and not only shown: then no other user may be able to change
-            what it loads, for a hook runs as root; where the line is shown, that is a warning.
-        with_python: Not the hook in C.
+        is_installed: Whether the line is installed, not only shown. A hook runs as root, so an installed line must not
+            load code that another user could change; for a shown line that is a warning.
+        with_python: Uses `netdevns hook` even where the hook in C is installed.
 
     Raises:
-        Refused: This installation has no such line that works, or that may be installed.
+        Refused: This installation has no line that works, or that may be installed.
     """
     static = None if with_python else _static()
     if static:
@@ -78,7 +78,7 @@ def command(*, is_installed: bool = False, with_python: bool = False) -> list[st
 
 
 def program(*, is_installed: bool = False) -> list[str]:
-    """What starts the command of this installation, for systemd: `command` with Python, without its "hook".
+    """The words that start this installation's command line, for systemd: `command` with Python, without "hook".
 
     Raises:
         Refused: As `command`.
@@ -96,19 +96,19 @@ def _refuse(why: str, remedy: str, is_installed: bool) -> None:
 
 
 def _judge_python() -> tuple[list[str], str]:
-    """What starts the command in Python, and why root may not start it."""
+    """The words that start the command in Python, and why root must not start it; or ""."""
     parents = [os.path.dirname(_PACKAGE), os.path.dirname(_core())]
     python = [_interpreter(), "-I", "-S"]
     words = [*python, *_program(parents)]
-    check_text(words)  # before the trial: Python >= 3.13 loads no extension module from such a path
+    check_text(words)  # before the trial: Python 3.13 and later load no extension module from a path that is not UTF-8
     _try(words)
     return words, _why_not(sys.executable, parents, _loaded(python, parents))
 
 
 def _static() -> str | None:
-    """The hook in C that was installed with this package; None: there is none.
+    """The hook in C that was installed with this package, or None.
 
-    As where no compiler could build it, or the package is run from a checkout, whose sources may be newer than it.
+    None where no compiler could build it, and in a checkout, whose sources may be newer.
     """
     try:
         files = metadata.files("netdevns") or ()
@@ -121,11 +121,11 @@ def _static() -> str | None:
 
 
 def _judge_static(path: str) -> str:
-    """Why root may not start the hook in C, or the command beside it, to which that one hands over; or nothing."""
+    """Why root must not start the hook in C, or the command beside it, to which it hands over; or ""."""
     beside = os.path.join(os.path.dirname(path), "netdevns")
     check_text([path])
     try:
-        for program in filter(os.path.exists, (path, beside)):  # before they are started, and the second's interpreter
+        for program in filter(os.path.exists, (path, beside)):  # before they, and the second's interpreter, are started
             trust.check(program)
     except trust.Untrusted as e:
         return str(e)
@@ -136,20 +136,20 @@ def _judge_static(path: str) -> str:
     python, options = _interpreter_of(beside)
     parents = [os.path.dirname(_PACKAGE), os.path.dirname(_core())]
     prefix, *others = _loaded([python, options or "-Ps"], parents)
-    # The first place where a script's modules are looked for is its own folder, unless the interpreter is isolated.
+    # A script's modules are searched in its own folder first, unless the interpreter is isolated.
     beside_it = [] if "I" in options else [os.path.dirname(beside)]
     return _why_not(python, parents, [prefix, *beside_it, *others])
 
 
 def _interpreter_of(script: str) -> tuple[str, str]:
-    """What pip, or a package of the distribution, has written into a script, and its options ("-IS").
+    """The interpreter in the shebang of a script made by pip or a distribution's package, and its options ("-IS").
 
-    Where pip's path is long or has a blank, /bin/sh starts it.
+    pip starts it through /bin/sh where its path is long or has a blank.
     """
     with open(script, "rb") as file:
         found = _SHEBANG.match(file.read(4096))
     if found is None:
-        raise Refused(f"{printable(script)}: this is no script of pip's; install netdevns again, or use --python")
+        raise Refused(f"{printable(script)}: not a script made by pip; install netdevns again, or use --python")
     return os.fsdecode(found[1]), os.fsdecode(found[2] or b"")
 
 
@@ -157,20 +157,20 @@ def entry(words: list[str], *arguments: str) -> dict[str, object]:
     """A hook in the form of the runtime-spec, which CDI and hooks.d share.
 
     Args:
-        words: What `command` returned.
-        arguments: The stage, and what follows it.
+        words: The result of `command`.
+        arguments: The stage and its arguments.
 
     Raises:
-        Refused: An argument, or a path of this installation, is no text that JSON could carry.
+        Refused: An argument, or a path of this installation, is not UTF-8, which JSON requires.
     """
-    # The first argument is the path again: it is the program's argv[0], by which Python finds its installation.
+    # The first argument is argv[0], by which Python finds its installation, so it is the path.
     args = [*words, *arguments]
     check_text(args)
     return {"path": words[0], "args": args, "timeout": TIMEOUT_S}
 
 
 def is_ours(hook: object) -> bool:
-    """Whether a hook was made by `entry`, by this installation or another one."""
+    """Whether a hook was made by `entry`, in this installation or another one."""
     args = hook.get("args") if isinstance(hook, Mapping) else None
     if not isinstance(args, list) or not args:
         return False
@@ -186,14 +186,14 @@ def check_text(words: list[str]) -> None:
         try:
             word.encode()
         except UnicodeEncodeError:
-            raise Refused(f"{printable(word)}: this is not UTF-8, which JSON cannot carry") from None
+            raise Refused(f"{printable(word)}: not UTF-8, which JSON requires") from None
 
 
 def _interpreter() -> str:
-    """The interpreter's own file: no shim that looks for one, and no link of a virtual environment (-S ignores it)."""
+    """The interpreter's own file, not a shim that starts one, nor a virtual environment's link (-S ignores it)."""
     path = os.path.realpath(sys.executable) if sys.executable else ""
     if not path:
-        raise Refused("this Python does not know the path of its interpreter; start netdevns with another")
+        raise Refused("this Python does not know its interpreter's path; start netdevns with another Python")
     try:
         with open(path, "rb") as file:
             magic = file.read(4)
@@ -201,7 +201,7 @@ def _interpreter() -> str:
         raise Refused(f"{printable(path)}: this Python's interpreter cannot be read: {e.strerror}") from None
     if magic != b"\x7fELF":
         raise Refused(
-            f"{printable(path)}: this is no interpreter but a script that starts one; start netdevns with the real one"
+            f"{printable(path)}: not an interpreter but a script; start netdevns with the interpreter that it starts"
         )
     return path
 
@@ -210,37 +210,37 @@ def _core() -> str:
     """The file of cffi's module."""
     core = find_spec("_cffi_backend")
     if core is None or core.origin is None:
-        raise Refused("there is no _cffi_backend in this Python: install cffi")
+        raise Refused("this Python has no _cffi_backend: install cffi")
     return os.path.realpath(core.origin)
 
 
 def _program(parents: list[str]) -> list[str]:
-    """This package's file to run, or, where cffi lies elsewhere, a program that knows both places."""
+    """The arguments that run this package: its __main__.py, or, where cffi is elsewhere, a program with both paths."""
     if parents[0] == parents[1]:
         return [os.path.join(_PACKAGE, _MAIN)]
     return ["-c", f"import sys; sys.path += {parents!r}; import netdevns.__main__"]
 
 
 def _loaded(python: list[str], parents: list[str]) -> list[str]:
-    """What a hook's modules and programs come from, asked of the interpreter itself; `_ASK` has the order."""
+    """The paths from which a hook's code is loaded, as the interpreter reports them; `_ASK` defines the order."""
     done = _start([*python, "-c", _ASK, *parents])
     if done.returncode != 0:
-        raise Refused(f"{printable(python[0])}: it does not say what a hook would load: exit code {done.returncode}")
+        raise Refused(f"{printable(python[0])}: cannot list the files of a hook: exit code {done.returncode}")
     return [os.fsdecode(path) for path in done.stdout.split(b"\0")[:-1]]
 
 
 def _why_not(python: str, paths: list[str], loaded: list[str]) -> str:
-    """Why root may not start the line: what another user could change of all that it loads; or nothing.
+    """Why root must not start the line: the path that another user could change; or "".
 
     Args:
         python: The interpreter, as it is started.
-        paths: What else is started, or looked into for modules.
-        loaded: What `_loaded` returned.
+        paths: Other programs that are started, and folders that are searched for modules.
+        loaded: The result of `_loaded`.
     """
     prefix, *others = loaded
     try:
-        # What lies there is read before the first module, also with -I and -S: pyvenv.cfg; and the standard library is
-        # looked for in each directory above, up to the one where it is.
+        # pyvenv.cfg is read from there before the first module, also with -I and -S, and the standard library is
+        # searched in each directory above, up to the one that has it.
         folder = ""
         for program in python, os.path.realpath(python):
             folder = os.path.dirname(program)
@@ -264,21 +264,21 @@ def _why_not(python: str, paths: list[str], loaded: list[str]) -> str:
     except trust.Untrusted as e:
         return str(e)
     except OSError as e:
-        return f"{printable(str(e.filename))}: whether others could change it is not known: {e.strerror}"
+        return f"{printable(str(e.filename))}: cannot check whether others could change it: {e.strerror}"
     return ""
 
 
 def _check_if_there(path: str) -> None:
-    """A file, or, where there is none, who could make one: the directory that it would be in."""
+    """Checks a file, or, where it does not exist, the directory in which another user could make it."""
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     trust.check(path)
 
 
 def _try(words: list[str]) -> None:
-    """Starts it as a runtime would, with no environment and in another directory: it must show a device.
+    """Runs `show` as a runtime would start a hook, without environment and in another directory.
 
-    Not as a hook, which would leave a line in the log; `show` loads the compiled core, too, and changes nothing.
+    A hook would write to the log; `show` loads the same compiled core and changes nothing.
     """
     done = _start([*words, "show", "--json", "lo"])
     try:
@@ -291,7 +291,7 @@ def _try(words: list[str]) -> None:
 
 
 def _start(words: list[str]) -> subprocess.CompletedProcess[bytes]:
-    """Runs a program to its end. Raises Refused: it does not start, or does not end."""
+    """Runs a program. Raises Refused: it does not start, or does not end in time."""
     try:
         return subprocess.run(
             words, stdin=subprocess.DEVNULL, capture_output=True, env={}, cwd="/", timeout=_TRIAL_S, check=False

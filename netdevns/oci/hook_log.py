@@ -1,4 +1,4 @@
-"""Where a hook's errors survive a runtime that drops its stderr. Works without the compiled core, whose loss is one."""
+"""Writes a hook's errors to a log and to syslog, as some runtimes drop stderr; needs no compiled core."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ NAME = "hook.log"
 OLD = f"{NAME}.old"
 SYSLOG = "/dev/log"
 LOG_DAEMON, LOG_ERR, LOG_NOTICE = 3 << 3, 3, 5  # syslog.h
-LOCK_WAIT_S = 0.5  # others hold it for microseconds; a stopped one must not hold up a container
-SYSLOG_WAIT_S = 0.2  # of all lines of a failure together
+LOCK_WAIT_S = 0.5  # others hold it for microseconds; a stopped process must not delay a container
+SYSLOG_WAIT_S = 0.2  # for all lines of a failure together
 PAUSE_S = 0.001
 
 
 def log(lines: list[str], *, is_error: bool = True) -> str | None:
-    """Appends lines to the log, and sends them to syslog. Returns why the log could not be written, or None.
+    """Appends lines to the log and sends them to syslog; returns why the log could not be written, or None.
 
     Args:
         lines: As `outcome.bounded` returns them.
-        is_error: Else they are notices.
+        is_error: Otherwise syslog gets them as notices.
     """
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     unlogged = None
@@ -39,7 +39,7 @@ def log(lines: list[str], *, is_error: bool = True) -> str | None:
 
 
 def _append(data: bytes) -> None:
-    """One after the other, under a lock: hooks that rotate the log at the same time lose no line. Raises OSError."""
+    """Appends under a lock, so that hooks that rotate the log at the same time lose no line. Raises OSError."""
     folder = open_folder(JOURNAL_DIR, create=True)
     try:
         end = time.monotonic() + LOCK_WAIT_S
@@ -52,7 +52,7 @@ def _append(data: bytes) -> None:
 
 
 def _appended(folder: int, data: bytes) -> bool:
-    """Whether it could be done at once; if not, another process is writing, or the log was rotated. Raises OSError."""
+    """Whether data was appended; False: another process is writing, or the log was rotated. Raises OSError."""
     fd = open_file(folder, NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, NAME)
     try:
         try:
@@ -70,7 +70,7 @@ def _appended(folder: int, data: bytes) -> bool:
             return False
         if status.st_size + len(data) > limits.LOG_BYTES:
             if status.st_size > limits.LOG_BYTES:
-                os.ftruncate(fd, limits.LOG_BYTES)  # an older version's
+                os.ftruncate(fd, limits.LOG_BYTES)  # written by an older version
             os.rename(NAME, OLD, src_dir_fd=folder, dst_dir_fd=folder)
             return False
         while data:
@@ -81,10 +81,10 @@ def _appended(folder: int, data: bytes) -> bool:
 
 
 def _send(lines: list[str], priority: int) -> None:
-    """Sends lines to the socket of syslog (RFC 3164, without a time: that of arrival is close).
+    """Sends lines to syslog's socket (RFC 3164, without a time: the daemon adds it).
 
-    Not by syslog(3), which blocks until a syslogd reads: one that is stopped would hold up each container. A missing or
-    full socket is not reported: the lines are on stderr and in the log already.
+    syslog(3) blocks until syslogd reads, so a stopped one would delay each container. A missing or full socket is not
+    reported: the lines are on stderr and in the log already.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as syslog:

@@ -1,4 +1,4 @@
-"""hooks.d: the files by which podman and CRI-O start hooks of their own accord, for containers with an annotation.
+"""Makes the hooks.d files by which podman and CRI-O start a hook for containers with certain annotations.
 
 Source: containers/common, oci-hooks(5), version 1.0.0. A file has one command line, so each stage has a file.
 """
@@ -14,15 +14,15 @@ from . import hook_line, install
 from .annotations import PREFIX
 from .hook_line import Refused
 
-# podman 4.3.1 reads no other folder of its own accord.
+# The only folder that podman 4.3.1 reads by default.
 FOLDER = "/usr/share/containers/oci/hooks.d"
-BASE = "/usr/share"  # on every system; what is missing below it is made
+BASE = "/usr/share"  # exists on every system; missing folders below it are made
 ANNOTATIONS = "^" + re.escape(PREFIX)
 _STAGES = {"netdevns-createRuntime.json": "createRuntime", "netdevns-poststop.json": "poststop"}
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command: shows the files, or installs or removes them; returns the exit code."""
+    """Runs the command: shows, installs or removes the files; returns the exit code."""
     if not args.allow and args.action != "uninstall":
         complain(["without --allow no container gets a device by annotation"], 0)
 
@@ -35,17 +35,17 @@ def run(args: argparse.Namespace) -> int:
 def documents(
     allowed: Sequence[str], *, is_installed: bool = False, with_python: bool = False
 ) -> dict[str, dict[str, object]]:
-    """What is in the files: file name -> hook.
+    """The files' contents: file name -> hook.
 
     Args:
         allowed: Globs of host names that a container may ask for by annotation.
-        is_installed, with_python: As `hook_line.command` has them.
+        is_installed, with_python: As for `hook_line.command`.
 
     Raises:
-        Refused: An empty glob, or one that JSON cannot carry; no hook would work here.
+        Refused: A glob is empty or not UTF-8, or no hook would work here.
     """
     if "" in allowed:
-        raise Refused("--allow: the glob is empty; write the names of devices that containers may ask for, as in eth*")
+        raise Refused("--allow: the glob is empty; write a pattern of device names, such as eth*")
     options = [word for glob in allowed for word in ("--allow", glob)]
     words = hook_line.command(is_installed=is_installed, with_python=with_python)
     made: dict[str, dict[str, object]] = {}

@@ -1,4 +1,4 @@
-"""Files in folders that others own: each is written whole or not at all, and only ours are replaced or removed."""
+"""Writes and removes generated files in system folders: each completely or not at all, and never others' files."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from .hook_line import Refused
 # Judges a file: JSON is parsed, anything else is bytes.
 Owner = Callable[[object], bool]
 
-# In a folder that we have made: what it says is the uppermost one.
+# In a folder that netdevns made: it names the uppermost folder made with it.
 _NOTE = ".netdevns-made"
 NOTE_MAX = 4096  # bytes: PATH_MAX
 SIZE_MAX = 1 << 20  # bytes of a file, written or read
 
 
 class Place(NamedTuple):
-    """Where files are.
+    """A folder for files.
 
     Attributes:
-        folder: It is made where it is missing, and goes with our last file if we have made it.
-        base: The one above it that is there, and which we never make or remove; None: the folder itself is.
+        folder: Made if it is missing; a folder that netdevns made is removed with its last file.
+        base: An existing folder above it, which is never made or removed; None: the folder itself must exist.
     """
 
     folder: str
@@ -46,14 +46,14 @@ def offer(
     make: Callable[[], Mapping[str, object]],
     is_ours: Owner,
 ) -> int:
-    """Shows, installs or uninstalls files in one folder, and says so; returns the command's exit code.
+    """Shows, installs or uninstalls files in one folder, and reports it; returns the command's exit code.
 
     Args:
-        args: `action`: "show", "install" or "uninstall"; `dir`: a folder that is there and stays, or None: the default.
+        args: `action`: "show", "install" or "uninstall"; `dir`: an existing folder, which stays, or None: the default.
         default: A `Place`.
         names: The names of the files.
-        make: File name -> what becomes JSON.
-        is_ours: Whether a file was written by us.
+        make: Returns file name -> JSON document.
+        is_ours: Whether a file was written by netdevns.
     """
     place = Place(*default) if args.dir is None else Place(args.dir, None)
 
@@ -71,7 +71,7 @@ def offer(
 def report(act: Callable[[list[str]], list[str]]) -> int:
     """Prints the lines that `act` returns, or why it failed; returns the exit code.
 
-    `act`: puts the path of each file that it has written or removed into its argument.
+    `act`: appends the path of each file that it has written or removed to its argument.
     """
     done: list[str] = []
     try:
@@ -81,7 +81,7 @@ def report(act: Callable[[list[str]], list[str]]) -> int:
     except OSError as e:
         why = f"{e.filename}: {e.strerror}"
         if done:
-            return complain([why, f"done before that: {', '.join(done)}"], LEFT)
+            return complain([why, f"already changed: {', '.join(done)}"], LEFT)
         return complain([why, UNTOUCHED], FAILED)
     print_text("\n".join(lines))
     return 0
@@ -129,16 +129,16 @@ def _text(document: object) -> str:
 
 @contextlib.contextmanager
 def _opened(folder: str, *, is_strict: bool) -> Iterator[int]:
-    """A folder's descriptor, so that nobody can exchange it.
+    """Opens a folder, so that it cannot be replaced meanwhile.
 
     Raises:
-        Refused: A symbolic link of another user leads there; `is_strict`: or others could exchange what is in it.
-        OSError: As the kernel says.
+        Refused: A symbolic link of another user leads there; `is_strict`: or others could replace files in it.
+        OSError: As the kernel reports.
     """
     try:
         path = trust.open_path(folder, is_strict=is_strict)
     except trust.Untrusted as e:
-        raise Refused(f"{e}; what is in it is started as root: choose another folder") from None
+        raise Refused(f"{e}; its files are started as root: choose another folder") from None
     try:
         with _naming(folder):
             fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=path)
@@ -152,7 +152,7 @@ def _opened(folder: str, *, is_strict: bool) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _naming(folder: str, name: str = "") -> Iterator[None]:
-    """The error of a call that has a descriptor names the whole path."""
+    """Adds the whole path to the error of a call by descriptor."""
     try:
         yield
     except OSError as e:
@@ -162,20 +162,18 @@ def _naming(folder: str, name: str = "") -> Iterator[None]:
 def write(
     folder: str, documents: Mapping[str, object], is_ours: Owner, done: list[str], *, base: str | None = None
 ) -> None:
-    """Writes files, or none of them; what was there of ours is replaced.
+    """Writes all files or none; files of netdevns are replaced.
 
     Args:
-        folder: Where.
-        documents: File name -> its text, or what becomes JSON.
-        is_ours: Whether a file that is there already was written by us.
-        done: Gets the path of each file that is new.
-        base: The folder is made where it is missing, with what is missing above it, but not above this one; None: it
-            must be there.
+        folder: The folder.
+        documents: File name -> its text, or a JSON document.
+        is_ours: Whether an existing file was written by netdevns.
+        done: Gets the path of each new file.
+        base: Missing folders are made below this one; None: the folder must exist.
 
     Raises:
-        Refused: A file is there that is not ours, others could change what is in the folder, or a file would be longer
-            than SIZE_MAX.
-        OSError: As the kernel says; files may be new in part only if a rename failed.
+        Refused: A file of another origin exists, others could change the folder, or a file would exceed SIZE_MAX.
+        OSError: As the kernel reports; only if a rename failed may some of the files be new.
     """
     texts = {name: _text(document).rstrip("\n") + "\n" for name, document in documents.items()}
     for name, text in texts.items():
@@ -198,7 +196,7 @@ def _replace(fd: int, folder: str, texts: Mapping[str, str], done: list[str]) ->
     waiting: dict[str, str] = {}
     try:
         for name, text in texts.items():
-            # Readers of the folder skip it: it does not end in .json.
+            # Does not end in .json, so readers of the folder skip it.
             temporary = f".{name}.{os.getpid()}.new"
             waiting[temporary] = name
             _write(fd, folder, temporary, text)
@@ -214,13 +212,13 @@ def _replace(fd: int, folder: str, texts: Mapping[str, str], done: list[str]) ->
 
 
 def _write(folder_fd: int, folder: str, name: str, text: str) -> None:
-    """A new file, on the disk, or none."""
+    """Writes a new file to the disk, or none."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     with _naming(folder, name):
         fd = os.open(name, flags, 0o644, dir_fd=folder_fd)
         try:
             with open(fd, "w", encoding="utf-8") as file:
-                os.fchmod(file.fileno(), 0o644)  # whatever the umask: runtimes of others read it
+                os.fchmod(file.fileno(), 0o644)  # independent of the umask: other users' runtimes read it
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -231,7 +229,7 @@ def _write(folder_fd: int, folder: str, name: str, text: str) -> None:
 
 
 def _below(folder: str, base: str) -> list[str]:
-    """A folder and those above it, upwards, without `base`: what we may make, and nothing else."""
+    """The folders that may be made: a folder and those above it, upwards, up to `base`, without it."""
     found = []
     while folder != base:
         found.append(folder)
@@ -240,16 +238,16 @@ def _below(folder: str, base: str) -> list[str]:
 
 
 def _make(folder: str, base: str) -> bool:
-    """Makes a folder and those above it that are missing, with a note of which: only these are ours to remove.
+    """Makes a folder and missing ones above it, with a note that lists them: only these are removed later.
 
     Returns:
-        Whether there was anything to make.
+        Whether any was missing.
     """
     missing = [each for each in _below(folder, base) if not os.path.lexists(each)]
     if not missing:
         return False
     with _opened(os.path.dirname(missing[-1]), is_strict=True):
-        pass  # nobody else can exchange anything there: what follows may go by paths
+        pass  # checked: others cannot replace anything there, so paths are safe from here on
     try:
         for each in reversed(missing):
             os.mkdir(each, 0o755)
@@ -263,16 +261,16 @@ def _make(folder: str, base: str) -> bool:
 
 
 def _unmake(fd: int, folder: str, base: str, is_ours: Owner) -> str:
-    """Removes a folder with what `_make` has made above it, unless something is in it; keeps the note for our files.
+    """Removes the folders that `_make` has made, if they are empty; keeps the note while files of netdevns remain.
 
     Returns:
-        Why a note is not obeyed; or nothing.
+        Why a note was ignored; or "".
     """
     try:
         made = _noted(fd, folder, base)
     except (trust.Untrusted, OSError) as e:
         why = f"{e.filename}: {e.strerror}" if isinstance(e, OSError) else str(e)
-        return f"{printable(os.path.join(folder, _NOTE))}: not obeyed: {printable(why)}"
+        return f"{printable(os.path.join(folder, _NOTE))}: ignored: {printable(why)}"
     others = [name for name in os.listdir(fd) if name != _NOTE]
     if not made or any(_is_owned(fd, folder, name, is_ours) for name in others):
         return ""
@@ -283,11 +281,11 @@ def _unmake(fd: int, folder: str, base: str, is_ours: Owner) -> str:
 
 
 def _noted(fd: int, folder: str, base: str) -> list[str]:
-    """What we have made, upwards, as the note says; nothing without one.
+    """The folders that netdevns made, upwards, by the note; none without a note.
 
     Raises:
-        Untrusted: It may be another user's word, or names what we cannot have made.
-        OSError: It cannot be read, or is none of our files.
+        Untrusted: Another user may have written it, or it names folders that netdevns does not make.
+        OSError: It cannot be read, or is not such a file.
     """
     path = os.path.join(folder, _NOTE)
     try:
@@ -300,7 +298,7 @@ def _noted(fd: int, folder: str, base: str) -> list[str]:
         os.close(note)
     ours = _below(folder, base)
     if text.removesuffix("\n") not in ours:
-        raise trust.Untrusted("it names what netdevns has not made")
+        raise trust.Untrusted("it names a folder that netdevns has not made")
     made = ours[: ours.index(text.removesuffix("\n")) + 1]
     for each in made:
         trust.check(each)
@@ -313,29 +311,29 @@ def _remove_empty(folders: list[str]) -> None:
         try:
             os.rmdir(each)
         except OSError:
-            return  # there is something in it, or it was not made
+            return  # it is not empty, or does not exist
 
 
 def remove(folder: str, names: list[str], is_ours: Owner, done: list[str], *, base: str | None = None) -> str:
-    """Removes our files, and with the last of them the folder if we have made it and nothing else is in it.
+    """Removes files of netdevns, and with the last one the folder if netdevns made it and it is empty.
 
     Args:
-        folder: Where.
-        names: Of the files.
-        is_ours: Whether a file was written by us.
-        done: Gets the path of each file that was there.
-        base: As `write` has it; None: the folder stays.
+        folder: The folder.
+        names: The files' names.
+        is_ours: Whether a file was written by netdevns.
+        done: Gets the path of each removed file.
+        base: As for `write`; None: the folder stays.
 
     Returns:
-        Why the folder stays although a note in it says that we have made it; or nothing.
+        Why the folder stays although it has a note; or "".
 
     Raises:
-        Refused: A file is not ours; none was removed.
-        OSError: As the kernel says.
+        Refused: A file is of another origin; none was removed.
+        OSError: As the kernel reports.
     """
     if not os.path.lexists(folder):
         return ""
-    # Others may own it, or write to it: an operator must be able to take our files away from there.
+    # Not strict: files must be removable also from a folder to which others may write.
     with _opened(folder, is_strict=False) as fd:
         for name in [name for name in names if _look(fd, folder, name, is_ours)]:
             with _naming(folder, name):
@@ -345,7 +343,7 @@ def remove(folder: str, names: list[str], is_ours: Owner, done: list[str], *, ba
 
 
 def _look(fd: int, folder: str, name: str, is_ours: Owner) -> bool:
-    """Whether a file of ours is there; another one is refused, whatever it is."""
+    """Whether a file of netdevns exists. Raises Refused at any other file."""
     try:
         with _naming(folder, name):
             os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -354,7 +352,7 @@ def _look(fd: int, folder: str, name: str, is_ours: Owner) -> bool:
     if _is_owned(fd, folder, name, is_ours):
         return True
     path = printable(os.path.join(folder, name))
-    raise Refused(f"{path}: netdevns did not write this file, and leaves it alone; move it away first")
+    raise Refused(f"{path}: netdevns did not write this file and does not change it; move it away first")
 
 
 def _open_file(fd: int, folder: str, name: str) -> int:
@@ -363,11 +361,11 @@ def _open_file(fd: int, folder: str, name: str) -> int:
 
 
 def _is_owned(folder_fd: int, folder: str, name: str, is_ours: Owner) -> bool:
-    """Whether it is a file, and ours; a symbolic link to one is not, and nor is one of more than SIZE_MAX."""
+    """Whether it is a file of netdevns; not a symbolic link to one, nor a file of more than SIZE_MAX."""
     try:
         fd = _open_file(folder_fd, folder, name)
     except OSError as e:
-        if e.errno in (errno.ELOOP, errno.ENXIO, errno.ENOENT):  # a link, a socket, or gone meanwhile
+        if e.errno in (errno.ELOOP, errno.ENXIO, errno.ENOENT):  # a link, a socket, or removed meanwhile
             return False
         raise
     try:

@@ -1,8 +1,8 @@
-"""Whether another user could change a file, or put another one in its place: asked before it becomes part of a hook.
+"""Checks whether another user could change or replace a file that a root hook would load.
 
-A path is followed one component at a time, on descriptors. Once a directory is known to be root's or ours, and closed
-to others, they cannot exchange what is in it, so what was checked before stays true while the next component is looked
-at. Access control lists count: their mask is the group's bits of the mode.
+A path is followed one component at a time, by descriptors. In a directory that belongs to root or the caller, and that
+others may not write to, they cannot replace anything, so earlier checks stay valid while the next component is checked.
+Access control lists count: their mask is the group's bits of the mode.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from collections.abc import Collection
 
 from ..text.quote import printable
 
-LINKS_MAX = 40  # as the kernel has it (MAXSYMLINKS)
+LINKS_MAX = 40  # the kernel's MAXSYMLINKS
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _ALL_IDS = "0 0 4294967295"  # user_namespaces(7): the initial one maps each id to itself
 
 
 class Untrusted(Exception):
-    """Another user could change it: the path and the reason, for the first half of a line."""
+    """Another user could change a file: its path and the reason, as the beginning of a line."""
 
 
 def check(path: str) -> None:
-    """A file or directory with all that is above it, the targets of symbolic links included.
+    """Checks a file or directory and all directories above it, also those of symbolic links' targets.
 
     Raises:
-        Untrusted: Neither root nor the effective user owns one of them, or others may write to it. A directory above in
-            which only owners may remove and rename (sticky, as /tmp) is fine.
-        OSError: As the kernel says; it does not exist.
+        Untrusted: One of them belongs to neither root nor the effective user, or others may write to it; a sticky
+            directory above (as /tmp), in which only owners may remove and rename, is accepted.
+        OSError: As the kernel reports, also if it does not exist.
     """
     os.close(open_path(path, is_strict=True))
 
 
 def check_tree(path: str, without: Collection[str] = ()) -> None:
-    """A directory, as `check` does, and all that is in it; `without`: names of directories that are not looked into."""
+    """Checks a directory and everything in it; `without`: names of directories that are skipped."""
     check(path)
     todo = [path]
     while todo:
@@ -56,19 +56,19 @@ def _check_link(path: str) -> None:
     try:
         check(path)
     except FileNotFoundError:
-        return  # it leads nowhere: nothing is loaded from there
+        return  # a dangling link: nothing is loaded from it
 
 
 def open_path(path: str, *, is_strict: bool) -> int:
-    """Opens what a path leads to, for use as a place (O_PATH), without a symbolic link of another user on the way.
+    """Opens a path with O_PATH, without following another user's symbolic link.
 
     Args:
         path: Of a file or directory.
-        is_strict: Whether nothing on the way may be another user's, as `check` has it.
+        is_strict: Whether to check every component, as `check` does.
 
     Raises:
-        Untrusted: Such a link, or what `check` says.
-        OSError: As the kernel says.
+        Untrusted: There is such a link, or as `check`.
+        OSError: As the kernel reports.
     """
     todo = list(reversed(os.path.join(os.getcwd(), path).split("/")))
     here, shown, links = os.open("/", _PATH), "/", 0
@@ -97,8 +97,8 @@ def open_path(path: str, *, is_strict: bool) -> int:
             todo += reversed(text.split("/"))
         if is_strict:
             _check_last(shown, os.fstat(here))
-        if not os.path.samestat(os.stat(path), os.fstat(here)):  # the text of a link in /proc is not where it leads
-            raise Untrusted(f"{printable(path)}: a link of /proc is on the way")
+        if not os.path.samestat(os.stat(path), os.fstat(here)):  # a link in /proc does not lead where its text says
+            raise Untrusted(f"{printable(path)}: the path contains a link of /proc")
     except BaseException:
         os.close(here)
         raise
@@ -113,12 +113,12 @@ def _below(here: int, name: str, shown: str) -> int:
 
 
 def _target(link: int, status: os.stat_result, shown: str, links: int) -> str:
-    """What a symbolic link says, where it may be followed."""
+    """The target of a symbolic link that may be followed."""
     if links > LINKS_MAX:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), shown)
     if not _is_trusted(status.st_uid):
         raise Untrusted(
-            f"{printable(shown)}: this symbolic link belongs to user {status.st_uid}, who could turn it elsewhere"
+            f"{printable(shown)}: this symbolic link belongs to user {status.st_uid}, who could redirect it"
         )
     try:
         return os.readlink("", dir_fd=link)
@@ -127,7 +127,7 @@ def _target(link: int, status: os.stat_result, shown: str, links: int) -> str:
 
 
 def _check_above(shown: str, status: os.stat_result) -> None:
-    """A directory on the way. Where it is sticky others cannot exchange what is not theirs; whose that is, is asked."""
+    """Checks a directory above. In a sticky one others can replace only their own files; the owner is checked next."""
     if not status.st_mode & stat.S_ISVTX or not _is_trusted(status.st_uid):
         _check_last(shown, status)
 
@@ -144,9 +144,9 @@ def _is_trusted(uid: int) -> bool:
 
 
 def _unmapped() -> int:
-    """The number that stands for owners which this user namespace does not map, the machine's root among them; or -1.
+    """The uid that stands for all owners that this user namespace does not map, the host's root included; or -1.
 
-    They cannot be distinguished, and the system's programs are theirs. In the initial namespace it is an ordinary user.
+    They cannot be distinguished, and own the system's programs. In the initial namespace that uid is an ordinary user.
     """
     with open("/proc/self/uid_map", encoding="ascii") as file:
         if " ".join(file.read().split()) == _ALL_IDS:

@@ -1,9 +1,9 @@
-"""A udev rule and systemd units that restore lent devices without a poststop hook, and prepare a namespace at boot.
+"""Makes a udev rule and systemd units that restore lent devices, or prepare a namespace at boot.
 
-A network card that a container had comes back to the initial namespace as a new device. udev has systemd start ARRIVAL,
-which starts `netdevns recover` and `netdevns return` where there is a record or a loan. While these run, a further
-start of ARRIVAL waits for their end (After=) and then starts them again: systemd would merge a further start of theirs
-into the one that runs, which may have looked for that device already.
+A container's network card comes back to the initial namespace as a new device. udev then has systemd start ARRIVAL,
+which starts `netdevns recover` and `netdevns return` if there is a record or a loan. While these run, a further start
+of ARRIVAL waits for their end (After=) and then starts them again: systemd would merge a further start of theirs into
+the running one, which may have missed that device.
 
 Source: udev(7), systemd.unit(5) "OnSuccess=" (systemd 249), systemd.service(5), systemd.device(5) "SYSTEMD_WANTS=".
 """
@@ -35,7 +35,7 @@ LONGEST_UNIT = 255  # characters of a unit's name
 _MARK = "# Written by `netdevns units"
 _HEAD = _MARK + "{words}`; `netdevns units{words} --uninstall` removes it.\n"
 _RULE = """\
-# A network card that a container had is added again when its namespace ends. Virtual devices end with it.
+# A container's network card is added again when its namespace ends; virtual devices end with the namespace.
 ACTION=="add|move", SUBSYSTEM=="net", DEVPATH!="/devices/virtual/*", TEST=="{journal}", \
 TAG+="systemd", ENV{{SYSTEMD_WANTS}}+="{arrival}"
 """
@@ -45,14 +45,14 @@ Description=Restores network devices that containers no longer have
 Documentation=man:netdevns(8)
 ConditionDirectoryNotEmpty=|{journal}/loan
 ConditionDirectoryNotEmpty=|{journal}/txn
-# A start while these run waits for their end, and starts them again: no device that comes meanwhile is missed.
+# A start while these run waits for their end, and starts them again, so that no device is missed.
 After={recover} {return_}
 OnSuccess={recover} {return_}
 StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
-# Several devices come one after the other, and udev renames them.
+# Several devices come back one after the other, and udev renames them.
 ExecStart=/bin/sleep {settle}
 """
 _WORKER = """\
@@ -81,7 +81,7 @@ Documentation=man:netdevns(8)
 Wants={units}
 After={units} {recover}
 
-# In the host's mount namespace: no PrivateTmp= and the like, with which the namespace's name would end.
+# In the host's mount namespace: with PrivateTmp= and the like the namespace's name would end with the unit.
 [Service]
 Type=oneshot
 RemainAfterExit=yes
@@ -95,11 +95,11 @@ WantedBy=multi-user.target
 
 
 def run(args: argparse.Namespace, devices: Mapping[str, str | None]) -> int:
-    """The command: shows the files, or installs or removes them; returns the exit code.
+    """Runs the command: shows, installs or removes the files; returns the exit code.
 
     Args:
-        args: `action` and `dir`, as `install.offer` has them, but `dir` instead of /etc; `name`: of a namespace, whose
-            unit alone is meant, or None.
+        args: `action` and `dir` as for `install.offer`, `dir` instead of /etc; `name`: of the namespace to prepare, or
+            None for the units of `return`.
         devices: Of that namespace: host name -> name there; None: the host name.
     """
 
@@ -126,7 +126,7 @@ def run(args: argparse.Namespace, devices: Mapping[str, str | None]) -> int:
 
 
 def _places(root: str, name: str | None) -> dict[Place, list[str]]:
-    """Where the files are; the rule, which starts the others, is written last."""
+    """The files' names by folder; the rule, which starts the units, is written last."""
     system = Place(os.path.join(root, SYSTEM), root)
     if name is not None:
         return {system: [unit_of(name)]}
@@ -137,14 +137,14 @@ def _places(root: str, name: str | None) -> dict[Place, list[str]]:
 def _need_systemd(folder: str | None, is_installed: bool) -> None:
     if folder is not None or os.path.isdir(BOOTED):
         return
-    why = f"systemd does not run here (there is no {BOOTED}), and nothing else reads these files"
+    why = f"systemd does not run here (there is no {BOOTED}), so nothing would read these files"
     if is_installed:
         raise Refused(f"{why}; for another system: --dir DIR, as in --dir /mnt/etc")
     complain([f"{why}; --install would refuse"], 0)
 
 
 def _refuse_enabled(root: str, name: str | None) -> None:
-    """A link of `systemctl enable` would be left."""
+    """Raises Refused while the unit is enabled: the link made by `systemctl enable` would stay."""
     if name is None:
         return
     unit = unit_of(name)
@@ -159,7 +159,7 @@ def _following(command: str, done: list[str]) -> list[str]:
 
 
 def common(words: list[str]) -> dict[str, str]:
-    """The rule and the units for devices that come back: file name -> text; `words`: of `hook_line.program`."""
+    """The rule and the units for returned devices: file name -> text; `words`: the result of `hook_line.program`."""
     names = {"journal": JOURNAL_DIR, "arrival": ARRIVAL, "recover": RECOVER, "return_": RETURN, "settle": SETTLE_S}
     recover = {
         "description": "Undoes moves of network devices whose processes were killed",
@@ -179,10 +179,10 @@ def common(words: list[str]) -> dict[str, str]:
 
 
 def prepare(words: list[str], name: str, devices: Mapping[str, str | None]) -> str:
-    """The unit that prepares a namespace at boot, once its devices are there.
+    """The unit that prepares a namespace at boot, when its devices are there.
 
     Raises:
-        Refused: A name that no unit file can carry, that the kernel refuses, or no device.
+        Refused: A name that the kernel or a unit file does not allow, or no device.
     """
     if not devices:
         raise Refused("give the devices, too: netdevns units NAME DEV[=NAME] ...")
@@ -206,7 +206,7 @@ def prepare(words: list[str], name: str, devices: Mapping[str, str | None]) -> s
 
 
 def unit_of(name: str) -> str:
-    """The unit that prepares a namespace. Raises Refused: none is prepared under that name."""
+    """The name of the unit that prepares a namespace. Raises Refused: `prepare` does not allow that name."""
     try:
         namespace.path_of(name)
     except namespace.Refused as e:
@@ -223,7 +223,7 @@ def is_ours(content: object) -> bool:
 
 
 def _escaped(name: str, also: str = "") -> str:
-    """As systemd-escape(1); `also`: characters that stay besides those that it leaves."""
+    """Escapes as systemd-escape(1) does; `also`: further characters that stay unchanged."""
     plain = rf"[A-Za-z0-9:_.{re.escape(also)}]"
     return "".join(
         c if re.fullmatch(plain, c) and (i or c != ".") else "".join(rf"\x{b:02x}" for b in os.fsencode(c))
@@ -232,7 +232,7 @@ def _escaped(name: str, also: str = "") -> str:
 
 
 def _line(words: list[str], *arguments: str) -> str:
-    """A command line as systemd.service(5) has it; ":": "$" is a dollar."""
+    """A command line for systemd.service(5); the prefix ":" keeps "$" literal."""
     if not re.fullmatch(r"[^\x00-\x1f\x7f\\'\"]+", words[0]):
         raise Refused(f"{printable(words[0])}: systemd starts no program whose path has quotes or control characters")
     return ":" + " ".join(map(_word, (*words, *arguments)))

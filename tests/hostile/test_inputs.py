@@ -323,7 +323,7 @@ def test_the_log_is_utf8_in_every_locale(bounded: Bounded, latin1: dict[str, str
     argv = in_locale(latin1, "hook", "createRuntime", "ü=ä")
     ended = bounded.run(argv, json.dumps(bounded.state).encode())
     assert ended.code == 2
-    assert 'ü: the hook\'s argument says "ä", config.json says "ö"; say one' in bounded.machine.hook_log()
+    assert 'ü: the hook\'s argument says "ä", config.json says "ö"; give one name' in bounded.machine.hook_log()
     assert ended.lines[0].startswith("netdevns: \\xfc: the hook's argument says")
 
 

@@ -53,7 +53,7 @@ def test_nothing_is_installed_where_others_write(change: Change, command: list[s
     assert (code, list(folder.iterdir())) == (2, [])
     first, last = err.splitlines()
     assert first.startswith(f"netdevns: {tmp_path}/above")
-    assert first.endswith("; what is in it is started as root: choose another folder")
+    assert first.endswith("; its files are started as root: choose another folder")
     assert last == "netdevns: nothing was touched"
 
 
@@ -93,7 +93,7 @@ def test_a_link_on_the_way(action: list[str], owner: int, above: bool, tmp_path:
         assert not file.exists() or file.read_text() != before
     else:
         assert (code, file.read_text()) == (2, before)
-        assert f"{link}: this symbolic link belongs to user {OTHER}, who could turn it elsewhere" in err
+        assert f"{link}: this symbolic link belongs to user {OTHER}, who could redirect it" in err
 
 
 @contextlib.contextmanager
@@ -128,7 +128,7 @@ def test_a_link_of_proc(tmp_path: Path) -> None:
     with elsewhere(tmp_path) as root:
         code, err = run("cdi", KIND, "--uninstall", "--dir", str(root / "cdi"))
         assert (code, here.exists(), (root / "cdi" / FILE).exists()) == (2, True, True)
-        assert f"{root}/cdi: a link of /proc is on the way" in err
+        assert f"{root}/cdi: the path contains a link of /proc" in err
 
 
 def test_links_in_a_circle(tmp_path: Path) -> None:

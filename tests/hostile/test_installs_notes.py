@@ -34,7 +34,7 @@ def test_a_note_with_another_place(text: str, default: Path) -> None:
     note.write_text(text.format(base=default.parents[1]))
     code, err = run("cdi", KIND, "--uninstall")
     assert (code, list(default.iterdir())) == (0, [note])
-    assert err.startswith(f"netdevns: {note}: not obeyed: it ")
+    assert err.startswith(f"netdevns: {note}: ignored: it ")
     assert err.endswith("; the folder stays\n")
 
 

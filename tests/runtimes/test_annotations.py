@@ -223,7 +223,7 @@ def test_conflicts(
     container.bundle.write(configured, annotations=wanted[1])
     with Restored(host):
         done = machine.hook(container.state(annotations=wanted[0]), *arguments, "--allow", "eth*")
-    assert (done.returncode, done.stderr) == (2, f"netdevns: {line}; say one\nnetdevns: nothing was touched\n")
+    assert (done.returncode, done.stderr) == (2, f"netdevns: {line}; give one name\nnetdevns: nothing was touched\n")
 
 
 def test_two_spellings_of_one_device(host: Namespace, machine: Machine, container: Container) -> None:

@@ -107,10 +107,10 @@ def refusal(capsys: pytest.CaptureFixture[str], folder: Path) -> str:
 @pytest.mark.parametrize(
     ("executable", "said"),
     [
-        ("{tmp}/shim", "{tmp}/shim: this is no interpreter but a script that starts one; start netdevns with the real"),
-        ("{tmp}/link", "{tmp}/shim: this is no interpreter but a script that starts one; start netdevns with the real"),
+        ("{tmp}/shim", "{tmp}/shim: not an interpreter but a script; start netdevns with the interpreter"),
+        ("{tmp}/link", "{tmp}/shim: not an interpreter but a script; start netdevns with the interpreter"),
         ("{tmp}/gone", "{tmp}/gone: this Python's interpreter cannot be read: No such file or directory"),
-        ("", "this Python does not know the path of its interpreter"),
+        ("", "this Python does not know its interpreter's path"),
         (os.path.realpath("/bin/true"), ": a hook would not work: exit code 0"),
         (os.path.realpath("/bin/false"), ": a hook would not work: exit code 1"),
     ],
@@ -169,7 +169,7 @@ def test_a_path_that_is_no_text(beside: Path, tmp_path: Path) -> None:
         env={"PYTHONPATH": str(other)}, cwd="/", capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
-    assert r"caf\xe9/netdevns/__main__.py: this is not UTF-8, which JSON cannot carry" in done.stderr
+    assert r"caf\xe9/netdevns/__main__.py: not UTF-8, which JSON requires" in done.stderr
 
 
 # ---- the hook in C ---------------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def damaged(installation: Installation, damage: str) -> None:
         ("another version", "netdevns-hook: this is not the hook of netdevns"),
         ("no program", "netdevns-hook: a hook would not start: Exec format error"),
         ("no command beside it", "netdevns: a hook would not start: No such file or directory"),
-        ("a command of somebody's", "netdevns: this is no script of pip's; install netdevns again, or use --python"),
+        ("a command of somebody's", "netdevns: not a script made by pip; install netdevns again, or use --python"),
     ],
 )
 def test_hook_in_c_that_is_not_whole(damage: str, said: str, installation: Installation) -> None:

@@ -140,7 +140,7 @@ def test_argument_against_configuration(machine: Machine, container: Container) 
     refused(
         machine,
         container.state(),
-        'eth1: the hook\'s argument says "other", config.json says "net0"; say one',
+        'eth1: the hook\'s argument says "other", config.json says "net0"; give one name',
         arguments=("eth1=other",),
     )
 
@@ -235,8 +235,8 @@ def test_process_in_the_hosts_own_namespace(machine: Machine, container: Contain
         refused(
             machine,
             container.state(pid=pid),
-            f"container c1 has no network namespace of its own: its process {pid} is in the host's, and devices are "
-            "there already",
+            f"container c1 has no network namespace of its own: its process {pid} is in the host's, where the "
+            "devices are already",
         )
 
 

@@ -1,4 +1,4 @@
-"""`netdevns cdi`: what is in the file, judged by a schema of the specification, and what is refused."""
+"""`netdevns cdi`: the file is valid by the specification's schema, and invalid requests are refused."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ KIND = "vendor.com/nic"
 
 
 def hooks(edits: dict[str, list[dict[str, object]]]) -> list[tuple[object, object]]:
-    """(stage, what stands behind `hook`) of each hook of a file's edits."""
+    """(stage, arguments behind `hook`) of each hook of a file's edits."""
     return [(h["hookName"], h["args"][h["args"].index("hook") + 1 :]) for h in edits["hooks"]]
 
 
 def test_a_device_has_a_hook_with_its_names() -> None:
-    """Each device's hook moves this device alone; poststop is there once for all, and templates stay templates."""
+    """Each device's hook moves this device alone; one poststop serves all, and templates stay templates."""
     made = cdi.document(KIND, {"eth1": "net0", "mv0": "eth%d", "eth2": None})
     cdi_schema.validate(made)
     assert (made["cdiVersion"], made["kind"]) == ("0.3.0", KIND)
@@ -46,15 +46,15 @@ def test_native_has_no_hook() -> None:
 
 
 @pytest.mark.parametrize("version", ["0.3.0", "0.4.0", "0.5.0", "1.1.0"])
-def test_each_version_is_what_it_says(version: str) -> None:
-    """A file of an older version has nothing that came later."""
+def test_each_version_has_only_its_keys(version: str) -> None:
+    """A file has only keys of its version."""
     made = cdi.document(KIND, {"eth1": "net0"}, version)
     assert made["cdiVersion"] == version
     cdi_schema.validate(made)
 
 
 def test_a_digit_first_needs_a_newer_version() -> None:
-    """The lowest version that allows the name is chosen; a lower one that was asked for is refused."""
+    """The lowest version that allows the name is chosen; a requested lower one is refused."""
     assert cdi.document(KIND, {"0eth": None})["cdiVersion"] == "0.5.0"
     with pytest.raises(Refused, match=r"^0eth: .*0\.5\.0, not 0\.4\.0$"):
         cdi.document(KIND, {"0eth": None}, "0.4.0")
@@ -62,7 +62,7 @@ def test_a_digit_first_needs_a_newer_version() -> None:
 
 @pytest.mark.parametrize("kind", ["a.b-c.example/nic", "vendor/n2", "V9.com/a_b-c", f"{'a' * 63}.com/{'n' * 63}"])
 def test_kinds_that_cdi_allows(kind: str) -> None:
-    """The schema, which is not ours to choose, allows it, too."""
+    """The specification's schema allows it, too."""
     cdi_schema.validate(cdi.document(kind, {"eth1": None}))
 
 
@@ -74,7 +74,7 @@ def test_kinds_that_cdi_allows(kind: str) -> None:
      f"{'a' * 64}.com/nic", f"vendor.com/{'n' * 64}", ".".join(["abcdefgh"] * 30) + "/nic", "../../nic"],
 )  # fmt: skip
 def test_kinds_that_cdi_does_not_allow(kind: str) -> None:
-    """Refused with the rule, and no such file name is made; vendor and class are the only folders in it."""
+    """The error states the rule; a kind cannot lead the file name into another folder."""
     with pytest.raises(Refused, match="a kind is VENDOR/CLASS"):
         cdi.file_name(kind)
 
@@ -82,42 +82,42 @@ def test_kinds_that_cdi_does_not_allow(kind: str) -> None:
 @pytest.mark.parametrize(
     ("device", "name", "said"),
     [
-        ("-x", None, "-x: CDI allows no such name"),
-        ("x_", None, "x_: CDI allows no such name"),
-        ("eth1\N{LATIN SMALL LETTER U WITH DIAERESIS}", None, "CDI allows no such name"),
-        ("eth1\udcff", None, r"eth1\xff: CDI allows no such name"),
-        ("eth%d", None, "eth%d: CDI allows no such name"),
+        ("-x", None, "-x: CDI does not allow this name"),
+        ("x_", None, "x_: CDI does not allow this name"),
+        ("eth1\N{LATIN SMALL LETTER U WITH DIAERESIS}", None, "CDI does not allow this name"),
+        ("eth1\udcff", None, r"eth1\xff: CDI does not allow this name"),
+        ("eth%d", None, "eth%d: CDI does not allow this name"),
         ("e" * 16, None, "no device can have this name: it has 16 bytes"),
         ("all", None, "the kernel keeps it"),
         ("eth1", "net:0", 'eth1: the name "net:0" is not possible: it contains ":"'),
         ("eth1", "eth%d%d", 'eth1: the name "eth%d%d" is not possible: a template may contain only one "%"'),
         ("eth1", "n" * 16, "it has 16 bytes"),
-        ("eth1", "net\udcff", r'eth1: the name "net\xff" is not UTF-8, which JSON cannot carry'),
+        ("eth1", "net\udcff", r'eth1: the name "net\xff" is not UTF-8, which JSON requires'),
     ],
 )
 @pytest.mark.parametrize("version", [None, "1.1.0"])
 def test_names_that_are_refused(device: str, name: str | None, said: str, version: str | None) -> None:
-    """What the kernel, CDI or JSON does not allow, before anything is written."""
+    """Names that the kernel, CDI or JSON does not allow are refused before anything is written."""
     with pytest.raises(Refused) as e:
         cdi.document(KIND, {device: name}, version)
     assert said in str(e.value)
 
 
-def test_a_name_that_is_no_ascii() -> None:
-    """In the container a device may have any name that the kernel takes and JSON carries."""
+def test_name_that_is_not_ascii() -> None:
+    """The name in the container may be any that the kernel and JSON allow."""
     made = cdi.document(KIND, {"eth1": "nät"})
     assert hooks(made["devices"][0]["containerEdits"]) == [("createRuntime", ["createRuntime", "eth1=nät"])]
 
 
 @pytest.mark.parametrize("version", ["0.2.0", "0.6.0", "1.0.0", "", "x\n"])
 def test_unknown_version(version: str) -> None:
-    """Only versions that are of use: with hooks the old ones, without the one that has netDevices."""
-    with pytest.raises(Refused, match=r"write one of 0\.3\.0, 0\.4\.0, 0\.5\.0, 1\.1\.0$"):
+    """Accepted are the old versions, with hooks, and the one with netDevices, without hooks."""
+    with pytest.raises(Refused, match=r"use one of 0\.3\.0, 0\.4\.0, 0\.5\.0, 1\.1\.0$"):
         cdi.document(KIND, {"eth1": None}, version)
 
 
 def test_the_command_prints_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """What is printed is what is installed; a second call replaces it; nothing is left in the end."""
+    """The installed file is the printed one; a second --install replaces it, and --uninstall removes it."""
     assert main(["cdi", KIND, "eth1=net0", "eth2"]) == 0
     printed = capsys.readouterr().out
     cdi_schema.validate(json.loads(printed))
@@ -148,15 +148,13 @@ def test_its_own_files_are_known(version: str, tmp_path: Path) -> None:
         ([KIND, "--install"], "a device is missing; write DEV or DEV=NAME"),
         ([KIND, "=net0"], '"=net0": a device is missing'),
         ([KIND, "eth1", "eth1=x"], "eth1: this device is given twice"),
-        ([KIND, "--", "-x=net0"], "-x: CDI allows no such name"),
+        ([KIND, "--", "-x=net0"], "-x: CDI does not allow this name"),
         (["vendor.com", "eth1"], "a kind is VENDOR/CLASS"),
         (["vendor.com", "--uninstall"], "a kind is VENDOR/CLASS"),
     ],
 )
-def test_what_the_command_refuses(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Exit code 2, one line that says what, one that says that nothing was touched; and so it is."""
+def test_command_refuses(arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, one line with the reason, one that says that nothing was touched, and nothing is written."""
     assert main(["cdi", "--dir", str(tmp_path), *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -178,7 +176,7 @@ def test_what_the_command_refuses(
     ],
 )
 def test_the_schema_refuses(change: dict[str, object]) -> None:
-    """The judge of these tests is one: what 0.3.0 does not have yet, and what no version has."""
+    """Checks the schema check itself: keys later than 0.3.0, and keys of no version, are invalid."""
     made = cdi.document(KIND, {"eth1": "net0"})
     cdi_schema.validate(made)
     with pytest.raises(jsonschema.ValidationError):

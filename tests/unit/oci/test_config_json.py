@@ -1,4 +1,4 @@
-"""What a config.json and a hook's state say: read to the letter of the schema, or refused with the place named."""
+"""Parsing of config.json and a hook's state: by the letter of the schema, and errors name the place."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def test_order_is_that_of_the_configuration() -> None:
     ids=["of-a-device", "of-linux", "of-the-top"],
 )
 def test_unknown_keys_are_ignored(text: str) -> None:
-    """S2: unknown keys anywhere are no failure, whatever their values are, also when they are there twice."""
+    """S2: unknown keys are ignored anywhere, with any value, also if they are duplicate."""
     assert oci.net_devices(config(text)) == {"eth1": "eth1"}
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "x" * 99, "%s", "no\nline"])
-def test_names_are_not_judged_here(name: str) -> None:
-    """S3: the check judges all names at once; the parser passes them on."""
+def test_names_are_not_checked(name: str) -> None:
+    """S3: the parser passes all names on; `check` judges them together."""
     assert devices(json.dumps({name: {}})) == {name: name}
 
 
@@ -85,7 +85,7 @@ def test_names_are_not_judged_here(name: str) -> None:
     ],
 )
 def test_wrong_types_around_the_devices(text: str, place: str) -> None:
-    """S1: what the schema calls an object must be one, and the error names the place and what is there."""
+    """S1: an object of the schema must be an object; the error names the place and the value's type."""
     with pytest.raises(ConfigInvalid) as caught:
         oci.net_devices(config(text))
     assert str(caught.value) == place
@@ -95,7 +95,7 @@ def test_wrong_types_around_the_devices(text: str, place: str) -> None:
     ("value", "shown"),
     [("null", "null"), ("5", "5"), ("1.5", "1.5"), ("false", "false"), ('"net0"', "a string"), ("[]", "an array")],
 )
-def test_device_that_is_no_object(value: str, shown: str) -> None:
+def test_device_that_is_not_an_object(value: str, shown: str) -> None:
     """S1: a device's value must be an object, and the error shows how one looks."""
     with pytest.raises(ConfigInvalid) as caught:
         devices('{"eth1": ' + value + "}")
@@ -106,15 +106,15 @@ def test_device_that_is_no_object(value: str, shown: str) -> None:
     ("value", "shown"),
     [("23", "23"), ("null", "null"), ("true", "true"), ("0", "0"), ("[]", "an array"), ("{}", "an object")],
 )
-def test_name_that_is_no_string(value: str, shown: str) -> None:
-    """S2: the schema's own bad example, a number, is refused like everything that is no string."""
+def test_name_that_is_not_a_string(value: str, shown: str) -> None:
+    """S2: a name that is not a string is refused; the schema's bad example is a number."""
     with pytest.raises(ConfigInvalid) as caught:
         devices('{"eth0": {}, "eth1": {"name": ' + value + "}}")
     assert str(caught.value) == f"linux.netDevices.eth1.name: a string is needed, not {shown}"
 
 
 def test_device_listed_twice() -> None:
-    """S1: of two equal keys JSON parsers drop one: a device would get a name that its author may not mean."""
+    """S1: a device listed twice is refused: JSON parsers drop one of two equal keys without notice."""
     with pytest.raises(ConfigInvalid, match=r"^linux\.netDevices\.eth1: this device is listed twice$"):
         devices('{"eth1": {"name": "a"}, "eth2": {}, "eth1": {"name": "b"}}')
 
@@ -161,7 +161,7 @@ def test_network_namespace(entries: list[object], path: str | None) -> None:
     "text", ["{}", '{"linux": {}}', '{"linux": {"namespaces": []}}', '{"linux": {"namespaces": [{"type": "pid"}]}}']
 )
 def test_without_a_network_namespace(text: str) -> None:
-    """S1: a container that would use the host's own namespace has nothing that a device could be moved into."""
+    """S1: refused if the container would use the host's network namespace: there is no target."""
     with pytest.raises(ConfigInvalid, match="no network namespace: the container would use the host's own"):
         oci.network_namespace(config(text))
 
@@ -183,7 +183,7 @@ def test_without_a_network_namespace(text: str) -> None:
     ],
 )
 def test_wrong_types_in_namespaces(text: str, place: str) -> None:
-    """S1: what is no namespace of the schema's is refused, and the error names the place."""
+    """S1: a namespace that the schema does not allow is refused, and the error names the place."""
     with pytest.raises(ConfigInvalid) as caught:
         oci.network_namespace(config(text))
     assert str(caught.value) == place
@@ -197,8 +197,8 @@ def test_wrong_types_in_namespaces(text: str, place: str) -> None:
     [b"", b" ", b"{", b'{"a": 1', b'{"a": 1}}', b"{'a': 1}", b'{"a": "\n"}', b'{"\xff": 1}', b"[" * 100_000],
     ids=["empty", "blank", "open", "truncated", "more", "quotes", "control", "no-utf-8", "deep"],
 )
-def test_parse_refuses_what_is_no_json(data: bytes) -> None:
-    """S2: what is no JSON is one clear line that begins with the file's name."""
+def test_parse_refuses_invalid_json(data: bytes) -> None:
+    """S2: the error for invalid JSON is one line that begins with the file's name."""
     with pytest.raises(ConfigInvalid, match=r"^/b/config\.json: not valid JSON: .") as caught:
         oci.parse(data, "/b/config.json")
     assert str(caught.value).isprintable()
@@ -208,7 +208,7 @@ def test_parse_refuses_what_is_no_json(data: bytes) -> None:
     ("data", "shown"),
     [(b"null", "null"), (b"[]", "an array"), (b'"{}"', "a string"), (b"1e3", "1000.0"), (b"true", "true")],
 )
-def test_parse_refuses_what_is_no_object(data: bytes, shown: str) -> None:
+def test_parse_refuses_other_types_than_objects(data: bytes, shown: str) -> None:
     """S2: a configuration is a JSON object."""
     with pytest.raises(ConfigInvalid, match=f"^c: a JSON object is needed, not {shown}$"):
         oci.parse(data, "c")
@@ -232,8 +232,8 @@ def test_load_reads_a_file(tmp_path: Path) -> None:
     ],
     ids=["absent", "folder", "newline", "nul", "surrogate", "long"],
 )
-def test_load_says_why_not(tmp_path: Path, name: str, reason: str) -> None:
-    """S2: a file that cannot be read is one printable line, with its name and the system's words."""
+def test_load_gives_the_reason(tmp_path: Path, name: str, reason: str) -> None:
+    """S2: the error for an unreadable file is one printable line with its name and the system's error text."""
     with pytest.raises(ConfigInvalid, match=f"{reason}$") as caught:
         oci.load(f"{tmp_path}/{name}")
     assert str(caught.value).isprintable()
@@ -245,13 +245,13 @@ STATE = {"ociVersion": "1.0.2", "id": "c1", "status": "creating", "pid": 4711, "
 
 
 def test_state() -> None:
-    """S14: the state tells the container's id, process and bundle; everything else in it is ignored."""
+    """S14: the state has the container's id, process and bundle; its other members are ignored."""
     state = oci.State(json.dumps(STATE | {"root": 5, "owner": None, "annotations": {"a": "b"}}).encode())
     assert (state.id, state.pid, state.bundle) == ("c1", 4711, "/b")
 
 
 def test_state_without_a_process() -> None:
-    """S15: the state of a deleted container has no pid with runc; that is no error of the state."""
+    """S15: runc's state of a deleted container has no pid, which is valid."""
     without = {name: value for name, value in STATE.items() if name != "pid"}
     assert oci.State(json.dumps(without).encode()).pid == 0
 
@@ -265,7 +265,7 @@ def test_state_without_a_process() -> None:
     ],
 )
 def test_state_with_wrong_types(member: str, values: list[object], needed: str) -> None:
-    """S14: each member that is needed has the type of the runtime-spec, or the error names it."""
+    """S14: the error names a required member with a wrong type."""
     for value in values:
         with pytest.raises(ConfigInvalid, match=f"^state on stdin: {member}: {needed} is needed$"):
             oci.State(json.dumps(STATE | {member: value}).encode())
@@ -283,7 +283,7 @@ def version(text: str) -> tuple[int, ...]:
 
 
 def test_features() -> None:
-    """S13: both versions are required, min is not above max; netDevices is enabled, and 1.3.0 is where it came."""
+    """S13: both versions are present, min is not above max; netDevices is enabled, which came with 1.3.0."""
     features = oci.features()
     assert set(features) <= FEATURES
     low, high = version(features["ociVersionMin"]), version(features["ociVersionMax"])
@@ -293,14 +293,14 @@ def test_features() -> None:
 
 
 @pytest.mark.parametrize("which", ["ociVersionMin", "ociVersionMax"])
-def test_version_that_is_claimed_is_accepted(which: str) -> None:
+def test_claimed_versions_are_accepted(which: str) -> None:
     """S13: both must be accepted as a configuration's ociVersion."""
     config = {"ociVersion": oci.features()[which], "linux": {"netDevices": {"eth1": {}}}}
     assert oci.net_devices(oci.parse(json.dumps(config).encode(), "config")) == {"eth1": "eth1"}
 
 
-def test_hooks_that_are_claimed_are_served() -> None:
-    """S13: exactly the stages that the hook command takes."""
+def test_claimed_hooks_are_served() -> None:
+    """S13: the listed hooks are the stages that the hook command accepts."""
     from netdevns.cli import usage
 
     (commands,) = (a for a in usage.parser(defaultdict(lambda: None))._actions if a.choices)

@@ -33,7 +33,7 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The hook's log, in a place of the test's own; there is no syslog."""
+    """The hook's log, in a temporary folder; without syslog."""
     folder = tmp_path / "netdevns"
     monkeypatch.setattr(hook_log, "JOURNAL_DIR", str(folder))
     monkeypatch.setattr(hook_log, "SYSLOG", str(tmp_path / "log"))
@@ -71,23 +71,26 @@ def test_sources_together(
 @pytest.mark.parametrize(
     ("sources", "line"),
     [
-        ({"this": {"a": "x"}, "that": {"a": "y"}}, 'a: this says "x", that says "y"; say one'),
-        ({"this": {"a": "a"}, "that": {"a": "y"}}, 'a: this says "a", that says "y"; say one'),
-        ({"this": {"a": "x"}, "that": {"a": "y\n"}}, 'a: this says "x", that says "y\\n"; say one'),
-        ({"this": {"\udcff": "x"}, "that": {"\udcff": "y"}}, '\\xff: this says "x", that says "y"; say one'),
-        ({"1": {"a": "x"}, "2": {"b": "x"}, "3": {"a": "x"}, "4": {"a": "z"}}, 'a: 1 says "x", 4 says "z"; say one'),
+        ({"this": {"a": "x"}, "that": {"a": "y"}}, 'a: this says "x", that says "y"; give one name'),
+        ({"this": {"a": "a"}, "that": {"a": "y"}}, 'a: this says "a", that says "y"; give one name'),
+        ({"this": {"a": "x"}, "that": {"a": "y\n"}}, 'a: this says "x", that says "y\\n"; give one name'),
+        ({"this": {"\udcff": "x"}, "that": {"\udcff": "y"}}, '\\xff: this says "x", that says "y"; give one name'),
+        (
+            {"1": {"a": "x"}, "2": {"b": "x"}, "3": {"a": "x"}, "4": {"a": "z"}},
+            'a: 1 says "x", 4 says "z"; give one name',
+        ),
     ],
     ids=["names", "kept", "newline", "no-text", "four"],
 )
 def test_sources_that_differ(sources: dict[str, dict[str, str]], line: str) -> None:
-    """DESIGN 4.2: a device with two names is an error that tells both, and whose they are, on one printable line."""
+    """DESIGN 4.2: the error for a device with two names has both names and their sources, on one printable line."""
     with pytest.raises(errors.ConfigInvalid) as caught:
         hook.merged([*sources.items()])
     assert str(caught.value) == line
 
 
 def test_nothing_to_do(bundle: Path) -> None:
-    """S14: without devices the hook asks the kernel nothing: not even whether the process exists."""
+    """S14: without devices the hook makes no request to the kernel, and does not look at the process."""
     hook.create_runtime(state(bundle, pid=0x7FFFFFFF), {})
     hook.create_runtime(state(bundle, pid=0), {})
 
@@ -99,7 +102,7 @@ def test_devices_without_a_process(bundle: Path) -> None:
 
 
 def test_own_namespace_is_refused(bundle: Path) -> None:
-    """S1: a process in the hook's own network namespace: a container that uses the host's."""
+    """S1: a process in the hook's network namespace is refused: the container uses the host's."""
     with pytest.raises(errors.ConfigInvalid, match=r"^container c1 has no network namespace of its own: its process "):
         hook.create_runtime(state(bundle), {"eth1": None})
 
@@ -112,7 +115,7 @@ def test_container_name_cannot_break_the_line(bundle: Path) -> None:
 
 
 def test_process_that_does_not_exist(bundle: Path) -> None:
-    """S14: a pid that nobody has is an error of the namespace, with the kernel's errno."""
+    """S14: an unused pid is an error of opening the namespace, with the kernel's errno."""
     with pytest.raises(errors.NetDevError, match="no such process"):
         hook.create_runtime(state(bundle, pid=0x7FFFFFFF), {"eth1": None})
 
@@ -153,13 +156,13 @@ def annotated(wanted: dict[str, object], allowed: list[str]) -> dict[str, str]:
     ],
 )
 def test_globs(host_name: str, glob: str, is_admitted: bool) -> None:
-    """DESIGN 4.2: the operator's glob is for all of the host name, and only he writes globs."""
+    """DESIGN 4.2: a glob must match the whole host name, and only the operator's count."""
     assert annotations.is_admitted(host_name, [glob]) == is_admitted
     assert annotations.is_admitted(host_name, ["no", glob]) == is_admitted
 
 
-def test_annotations_that_are_admitted() -> None:
-    """DESIGN 4.2: what no glob is for is not even looked at, whatever is in it; an empty name is the host name."""
+def test_allowed_annotations() -> None:
+    """DESIGN 4.2: annotations that match no glob are ignored with any value; an empty name is the host name."""
     wanted: dict[str, object] = {"eth1": "net0", "eth2": "", "up0": 7, "../up0": "x", "eth3": "eth%d"}
     assert annotated(wanted, ["eth*"]) == {"eth1": "net0", "eth2": "eth2", "eth3": "eth%d"}
     assert annotated(wanted, []) == {}
@@ -168,14 +171,14 @@ def test_annotations_that_are_admitted() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 7, True, [], {}])
-def test_annotation_that_is_no_string(value: object) -> None:
-    """DESIGN 4.2: an admitted annotation must be a string, as the runtime-spec says of all of them."""
+def test_annotation_that_is_not_a_string(value: object) -> None:
+    """DESIGN 4.2: the value of an allowed annotation must be a string (runtime-spec)."""
     with pytest.raises(errors.ConfigInvalid, match=r"^x: annotations: org.netdevns.device.eth1: a string is needed"):
         annotated({"eth1": value}, ["eth1"])
 
 
 def test_annotation_twice() -> None:
-    """DESIGN 4.2: JSON lets a key stand twice; which of two names is meant is not guessed."""
+    """DESIGN 4.2: a duplicate annotation is refused; neither of its names is guessed."""
     text = b'{"annotations": {"org.netdevns.device.a": "x", "org.netdevns.device.a": "y"}}'
     with pytest.raises(errors.ConfigInvalid, match="a: it is listed twice"):
         annotations.devices(oci.parse(text, "x"), "x", ["a"])
@@ -183,7 +186,7 @@ def test_annotation_twice() -> None:
 
 
 def test_thousands_of_annotations() -> None:
-    """DESIGN 4.2: a container cannot fill the log with devices that there are not; what no glob is for is no matter."""
+    """DESIGN 4.2: the number of allowed annotations is limited, so a container cannot fill the log."""
     wanted: dict[str, object] = {f"eth{i}": "" for i in range(5000)}
     with pytest.raises(errors.ConfigInvalid, match="x: annotations: 5000 of them name devices; at most 256 may"):
         annotated(wanted, ["eth*"])
@@ -209,7 +212,7 @@ def test_log_has_a_time_stamp_on_each_line(log: Path) -> None:
 
 @pytest.mark.parametrize("line", ["a\nb", "a\0b", "a\udcffb", "a\x1b[31mb", "a\u2028b", "a\xa0b"])
 def test_log_lines_stay_lines(log: Path, line: str) -> None:
-    """DESIGN 4.2: no text from outside makes a second line, or stops the log."""
+    """DESIGN 4.2: text from outside neither makes a second line nor stops the log."""
     hook_log.log(outcome.bounded([line]))
     (written,) = log.read_text().splitlines()
     assert written.isprintable()
@@ -217,7 +220,7 @@ def test_log_lines_stay_lines(log: Path, line: str) -> None:
 
 
 def test_log_that_is_rotated_between_open_and_lock(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line goes to the file that has the name now, and the one that is old by now stays the old one."""
+    """The line goes to the file that has the name now, not to the rotated one."""
     hook_log.log(["one"])
     log.write_text("x" * limits.LOG_BYTES)  # so full that one more line rotates it
 
@@ -233,8 +236,8 @@ def test_log_that_is_rotated_between_open_and_lock(log: Path, monkeypatch: pytes
     assert [line.split()[1] for line in log.read_text().splitlines()] == ["another's", "mine"]
 
 
-def test_syslog_gets_them_too(log: Path) -> None:
-    """DESIGN 4.2: syslog gets the same lines, from a program called netdevns; what is no error is none there."""
+def test_syslog_gets_the_lines(log: Path) -> None:
+    """DESIGN 4.2: syslog gets the same lines, from a program called netdevns; notices are not errors there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslogd:
         syslogd.bind(hook_log.SYSLOG)
         hook_log.log(["one", "\N{BULLET}"])
@@ -250,7 +253,7 @@ def test_syslog_gets_them_too(log: Path) -> None:
 
 
 def test_log_that_cannot_be_written(log: Path) -> None:
-    """DESIGN 4.2: a log that cannot be written is told, and is no other error."""
+    """DESIGN 4.2: a log that cannot be written is reported, and does not change the outcome."""
     log.mkdir(parents=True)
     assert hook_log.log(["one"]) == f"{log}: cannot be written: Is a directory"
 
@@ -259,7 +262,7 @@ def test_log_that_cannot_be_written(log: Path) -> None:
 
 
 class Stdin:
-    """What sys.stdin is for the hook."""
+    """Replaces sys.stdin."""
 
     def __init__(self, data: bytes) -> None:
         self.buffer = io.BytesIO(data)
@@ -272,8 +275,8 @@ class Stdin:
         (["poststart"], "hook: the stage is missing or unknown; " + hook_command.WRITE),
         (["createRuntime", "--alow", "eth*"], "hook: unknown option --alow; " + hook_command.WRITE),
         (["createRuntime", "a", "--allow"], "hook: --allow: a GLOB for host names is missing"),
-        (["createRuntime", "--allow", ""], "hook: --allow: an empty GLOB admits no device"),
-        (["createRuntime", "--allow="], "hook: --allow: an empty GLOB admits no device"),
+        (["createRuntime", "--allow", ""], "hook: --allow: an empty GLOB matches no device"),
+        (["createRuntime", "--allow="], "hook: --allow: an empty GLOB matches no device"),
         (["createRuntime", "=a"], '"=a": a device is missing; write DEV or DEV=NAME'),
         (["createRuntime", "a", "a=b"], "a: this device is given twice"),
     ],
@@ -298,7 +301,7 @@ def test_usage(
 def test_success_leaves_no_log(
     log: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """S14: a hook that has done its work says nothing, anywhere."""
+    """S14: a successful hook prints and logs nothing."""
     monkeypatch.setattr(sys, "stdin", Stdin(state(bundle)))
     assert main(["hook", "createRuntime"]) == 0
     assert capsys.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""`netdevns hooks-dir`: what is in the files, and what is refused."""
+"""`netdevns hooks-dir`: the contents of the files, and refusals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netdevns.oci.hook_line import Refused
 
 
 def test_each_stage_has_a_file() -> None:
-    """oci-hooks(5), 1.0.0: one command line a file; createRuntime has the globs, poststop needs none."""
+    """oci-hooks(5), 1.0.0: one command line a file; createRuntime's has the globs, poststop's has none."""
     made = hooks_dir.documents(["eth*", "mv?"])
     assert {name: (d["version"], d["stages"]) for name, d in made.items()} == {
         "netdevns-createRuntime.json": ("1.0.0", ["createRuntime"]),
@@ -32,7 +32,7 @@ def test_each_stage_has_a_file() -> None:
 
 
 def test_only_containers_that_ask_start_it() -> None:
-    """The key is a regular expression on the annotation's name: ours, and no other that looks like it."""
+    """The key is a regular expression that matches netdevns's annotations and no similar ones."""
     for document in hooks_dir.documents(["eth*"]).values():
         ((key, value),) = document["when"]["annotations"].items()
         assert re.search(key, "org.netdevns.device.eth1")
@@ -42,7 +42,7 @@ def test_only_containers_that_ask_start_it() -> None:
 
 
 def test_install_and_uninstall(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is printed is what is installed; with other globs it is replaced; nothing is left in the end."""
+    """The installed files are the printed ones; other globs replace them, and --uninstall removes them."""
     assert main(["hooks-dir", "--allow", "eth1"]) == 0
     printed = json.loads(capsys.readouterr().out)
     for glob in "mv*", "eth1":
@@ -56,17 +56,17 @@ def test_install_and_uninstall(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert err == ""
 
 
-def test_without_a_glob_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    """It can be wanted, and is of no use until then."""
+def test_warning_without_a_glob(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without globs the files are written, with a warning that no container gets a device."""
     assert main(["hooks-dir"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)
     assert err == "netdevns: without --allow no container gets a device by annotation\n"
 
 
-@pytest.mark.parametrize(("glob", "said"), [("", "the glob is empty"), ("eth\udcff", r"eth\xff: this is not UTF-8")])
-def test_globs_that_are_refused(glob: str, said: str) -> None:
-    """An empty one would match nothing; JSON cannot carry bytes that are no text."""
+@pytest.mark.parametrize(("glob", "said"), [("", "the glob is empty"), ("eth\udcff", r"eth\xff: not UTF-8")])
+def test_refused_globs(glob: str, said: str) -> None:
+    """An empty glob matches nothing; JSON requires UTF-8."""
     with pytest.raises(Refused) as e:
         hooks_dir.documents(["eth1", glob])
     assert said in str(e.value)

@@ -1,4 +1,4 @@
-"""Files in folders of others: whole or not at all, and only ours are replaced or removed."""
+"""Installed files: written completely or not at all; others' files are never replaced or removed."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def everything(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("text", FOREIGN.values(), ids=FOREIGN.keys())
 @pytest.mark.parametrize("action", ["--install", "--uninstall"])
 def test_a_foreign_file_stays(text: str, action: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever is in it: exit code 2, and the file is as it was."""
+    """With any contents: exit code 2, and the file is unchanged."""
     (tmp_path / "vendor.com-nic.json").write_text(text)
     devices = ["eth1"] if action == "--install" else []
     assert main(["cdi", "vendor.com/nic", *devices, action, "--dir", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert "vendor.com-nic.json: netdevns did not write this file, and leaves it alone" in err
+    assert "vendor.com-nic.json: netdevns did not write this file and does not change it" in err
     assert everything(tmp_path) == {"vendor.com-nic.json": text}
 
 
 def test_one_foreign_file_stops_both(tmp_path: Path) -> None:
-    """hooks-dir has two files: neither is written or removed if one of them is somebody else's."""
+    """hooks-dir has two files: neither is written or removed if one of them is of another origin."""
     assert main(["hooks-dir", "--allow", "x", "--install", "--dir", str(tmp_path)]) == 0
     (tmp_path / "netdevns-poststop.json").write_text("theirs")
     before = everything(tmp_path)
@@ -52,8 +52,8 @@ def test_one_foreign_file_stops_both(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["link", "fifo", "folder"])
-def test_what_is_no_file_stays(what: str, tmp_path: Path) -> None:
-    """A symbolic link is not followed, also to a file of ours; a FIFO does not hang; a folder stays."""
+def test_other_types_than_files_stay(what: str, tmp_path: Path) -> None:
+    """A symbolic link is not followed, also to a file of netdevns; a FIFO does not block; a folder stays."""
     folder = tmp_path / "cdi"
     folder.mkdir()
     path = folder / "vendor.com-nic.json"
@@ -73,7 +73,7 @@ def test_what_is_no_file_stays(what: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The default folder, which is not there, and nor is the one above it."""
+    """The default folder; neither it nor the one above it exists."""
     (tmp_path / "etc").mkdir()
     monkeypatch.setattr(cdi, "FOLDER", str(tmp_path / "etc" / "a" / "cdi"))
     monkeypatch.setattr(cdi, "BASE", str(tmp_path / "etc"))
@@ -81,7 +81,7 @@ def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_default_folder_comes_and_goes(default: Path) -> None:
-    """It is made with the one above it, and with the last file of ours both go, and no more than these."""
+    """--install makes it with the one above it; both are removed with the last file, and no others."""
     for kind in "vendor.com/nic", "vendor.com/other":
         assert main(["cdi", kind, "eth1", "--install"]) == 0
     assert main(["cdi", "vendor.com/nic", "--uninstall"]) == 0
@@ -94,7 +94,7 @@ def test_a_default_folder_comes_and_goes(default: Path) -> None:
 
 @pytest.mark.parametrize("where", [".", ".."])
 def test_a_folder_with_something_else_in_it_stays(where: str, default: Path) -> None:
-    """What others have put into it, or beside it, stays with what it is in; nothing of ours does."""
+    """Others' files in it or beside it stay, with their folders; the files of netdevns are removed."""
     assert main(["cdi", "vendor.com/nic", "eth1", "--install"]) == 0
     (default / where / "theirs.json").write_text("{}")
     assert main(["cdi", "vendor.com/nic", "--uninstall"]) == 0
@@ -104,7 +104,7 @@ def test_a_folder_with_something_else_in_it_stays(where: str, default: Path) -> 
 
 
 def test_a_folder_that_was_there_stays(default: Path) -> None:
-    """A package's, for example, also if it is empty."""
+    """A folder that --install did not make stays, also if it is empty."""
     default.mkdir(parents=True)
     assert main(["cdi", "vendor.com/nic", "eth1", "--install"]) == 0
     assert main(["cdi", "vendor.com/nic", "--uninstall"]) == 0
@@ -112,7 +112,7 @@ def test_a_folder_that_was_there_stays(default: Path) -> None:
 
 
 def test_a_failing_write_makes_no_folder(default: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As before: what was made for the file goes with it."""
+    """Folders made for a file are removed when writing it fails."""
     real = os.rename
 
     def refuse(*paths: str, **_: int) -> None:
@@ -124,8 +124,8 @@ def test_a_failing_write_makes_no_folder(default: Path, monkeypatch: pytest.Monk
     assert list(default.parents[1].iterdir()) == []
 
 
-def test_a_folder_of_the_operators_is_neither_made_nor_removed(tmp_path: Path) -> None:
-    """--dir names one that is there, and stays."""
+def test_operators_folder_is_neither_made_nor_removed(tmp_path: Path) -> None:
+    """--dir must exist, and is not removed."""
     missing = tmp_path / "missing"
     assert main(["cdi", "vendor.com/nic", "eth1", "--install", "--dir", str(missing)]) == 2
     assert not missing.exists()
@@ -136,7 +136,7 @@ def test_a_folder_of_the_operators_is_neither_made_nor_removed(tmp_path: Path) -
 
 
 def test_others_can_read_it(tmp_path: Path) -> None:
-    """Whatever the umask: 0644, so that a container manager of another user reads it, and nobody else writes it."""
+    """Mode 0644 with any umask, so that other users' container managers can read it."""
     before = os.umask(0o077)
     try:
         install.write(str(tmp_path), {"a.json": {}}, lambda _: False, [])
@@ -146,7 +146,7 @@ def test_others_can_read_it(tmp_path: Path) -> None:
 
 
 def test_a_failing_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the disk is full for the second file, neither is there, and no temporary file."""
+    """If the disk is full for the second file, neither is written, and no temporary file is left."""
     written = []
 
     def full(fd: int) -> None:
@@ -162,7 +162,7 @@ def test_a_failing_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until the new one is complete the old one is there, whole: the temporary file is none that readers take."""
+    """The old file stays until the new one is complete; readers ignore the temporary file's name."""
     install.write(str(tmp_path), {"a.json": {"old": 1}}, lambda _: True, [])
     seen = []
 
@@ -177,15 +177,15 @@ def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch: 
 
 
 def test_an_error_of_the_kernel_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """/proc takes no file: exit code 1, its name and the reason."""
+    """/proc accepts no files: exit code 1, the path and the reason."""
     assert main(["cdi", "vendor.com/nic", "eth1", "--install", "--dir", "/proc/self"]) == 1
     first, last = capsys.readouterr().err.splitlines()
     assert first.startswith("netdevns: /proc/self/")
     assert last == "netdevns: nothing was touched"
 
 
-def test_refused_says_what_to_do(tmp_path: Path) -> None:
-    """The line has the path, and what to do."""
+def test_refusal_has_a_remedy(tmp_path: Path) -> None:
+    """The line has the path and the remedy."""
     (tmp_path / "a.json").touch()
     with pytest.raises(Refused, match=rf"^{tmp_path}/a\.json: .*move it away first$"):
         install.remove(str(tmp_path), ["a.json"], lambda _: False, [])

@@ -1,4 +1,4 @@
-"""`netdevns units`: what is in the files, what systemd and udev say of them, and what is refused."""
+"""`netdevns units`: the files' contents, their verification by systemd and udev, and refusals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMMON = {
 
 @pytest.fixture
 def booted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine that systemd runs; returns its /etc."""
+    """A machine on which systemd runs; returns its /etc."""
     monkeypatch.setattr(units, "BOOTED", str(tmp_path))
     monkeypatch.setattr(units, "ROOT", str(tmp_path / "etc"))
     (tmp_path / "etc").mkdir()
@@ -48,7 +48,7 @@ def parsed(text: str) -> configparser.ConfigParser:
 
 
 def test_install_and_uninstall(booted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All of it is written, again without harm, and nothing is left in the end, no folder either."""
+    """--install writes all files and can be repeated; --uninstall removes them and their folders."""
     for _ in range(2):
         assert main(["units", "--install"]) == 0
     found = files(booted)
@@ -66,8 +66,8 @@ def test_install_and_uninstall(booted: Path, capsys: pytest.CaptureFixture[str])
     assert "nothing to remove" in capsys.readouterr().out
 
 
-def test_what_others_have_there_stays(booted: Path) -> None:
-    """Folders that were there stay, and so do files of others in folders that were not."""
+def test_other_files_stay(booted: Path) -> None:
+    """Existing folders stay, and so do others' files in folders that --install made."""
     (booted / "systemd/system").mkdir(parents=True)
     assert main(["units", "--install"]) == 0
     (booted / "udev/rules.d/10-theirs.rules").write_text("theirs")
@@ -79,17 +79,17 @@ def test_what_others_have_there_stays(booted: Path) -> None:
 @pytest.mark.parametrize("name", sorted(COMMON))
 @pytest.mark.parametrize("action", ["--install", "--uninstall"])
 def test_one_foreign_file_stops_all(name: str, action: str, booted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In whichever folder it is: exit code 2, and nothing is written or removed."""
+    """In any of the folders: exit code 2, and nothing is written or removed."""
     assert main(["units", "--install"]) == 0
     (booted / name).write_text("[Unit]\nDescription=theirs\n")
     before = files(booted)
     assert main(["units", action]) == 2
-    assert f"{name}: netdevns did not write this file, and leaves it alone" in capsys.readouterr().err
+    assert f"{name}: netdevns did not write this file and does not change it" in capsys.readouterr().err
     assert files(booted) == before
 
 
 def test_without_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Shown with a warning, not installed; with --dir it is for another system."""
+    """Without systemd the files are shown with a warning, and installed only with --dir, for another system."""
     monkeypatch.setattr(units, "BOOTED", str(tmp_path / "missing"))
     monkeypatch.setattr(units, "ROOT", str(tmp_path))
     assert main(["units"]) == 0
@@ -103,7 +103,7 @@ def test_without_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_the_rule_starts_the_units() -> None:
-    """It names the unit that starts the others, and is for devices that a dead namespace gives back."""
+    """The rule matches devices returned from a dead namespace, and starts the unit that starts the others."""
     texts = units.common(["/usr/bin/netdevns"])
     assert parsed(texts["netdevns.conf"])["Unit"]["Wants"] == units.ARRIVAL
     (rule,) = [line for line in texts[units.RULE].splitlines() if not line.startswith("#")]
@@ -130,7 +130,7 @@ def test_the_line_is_that_of_the_hook(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_an_enabled_unit_is_not_removed(booted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Otherwise the link of `systemctl enable` would be left, and ExecStop= be forgotten."""
+    """Refused: the link of `systemctl enable` would stay, and ExecStop= would not run."""
     assert main(["units", "blue", "eth1=net0", "eth2", "--install"]) == 0
     out = capsys.readouterr().out
     assert "next   systemctl daemon-reload && systemctl enable --now 'netdevns-prepare-blue.service'" in out
@@ -199,7 +199,7 @@ def judged(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_systemd_and_udev_accept_them(tmp_path: Path) -> None:
-    """`systemd-analyze verify` and `udevadm verify` of Debian trixie have nothing to say, whatever the paths are."""
+    """`systemd-analyze verify` and `udevadm verify` of Debian trixie find no fault, with any paths."""
     program = tmp_path / "my venv/bin/python3"
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\n")
@@ -218,7 +218,7 @@ def test_systemd_and_udev_accept_them(tmp_path: Path) -> None:
 
 
 def test_they_would_find_a_mistake(tmp_path: Path) -> None:
-    """The control of the test above."""
+    """The verifiers of the test above find a deliberate mistake."""
     texts = units.common(["/usr/bin/true"])
     (tmp_path / units.RETURN).write_text(texts[units.RETURN].replace("Type=", "Typ="))
     (tmp_path / units.RULE).write_text(texts[units.RULE].replace("TEST==", "TESTS=="))

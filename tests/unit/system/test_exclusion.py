@@ -1,4 +1,4 @@
-"""The locks of a mover where their directory cannot be used."""
+"""A mover's locks in a directory that cannot be used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netdevns.system.interrupts import Patience
 
 
 class Netns:
-    """Of this process, as far as a lock looks at it."""
+    """A stand-in for this process's namespace, with what a lock uses."""
 
     def __init__(self) -> None:
         self.fd = os.open("/proc/self/ns/net", os.O_RDONLY)
@@ -24,7 +24,7 @@ class Netns:
      (errno.EMFILE, False, True), (errno.ENFILE, False, True), (errno.EIO, False, True)],
 )  # fmt: skip
 def test_directory_cannot_be_used(monkeypatch: pytest.MonkeyPatch, code: int, is_must: bool, is_refused: bool) -> None:
-    """P8: a library goes on without locks where it may not write, but not for want of a descriptor."""
+    """P8: the library goes on without locks if it may not write there, but not if it has no descriptor left."""
 
     def fail(*_: object, **__: object) -> int:
         raise OSError(code, os.strerror(code))

@@ -1,4 +1,4 @@
-"""What shortens a message and a hook's report."""
+"""Limits of messages and of a hook's report."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from netdevns.text import outcome, quote
     ids=["name", "newline", "longest", "longer", "escaped"],
 )
 def test_quoted(text: str, shown: str) -> None:
-    """A value in a message is printable, and shortened where no name is as long."""
+    """A quoted value is printable, and shortened if it is longer than any name."""
     assert quote.quoted(text) == shown
 
 
 @pytest.mark.parametrize("char", ["x", "ü", "€", "\N{GRINNING FACE}", "\0", "\udcff"])
 @pytest.mark.parametrize("length", [0, 1, 99, 100, 101, 133, 134, 200, 399, 400, 401, 5000])
 def test_line_has_a_limit(char: str, length: int) -> None:
-    """400 bytes of UTF-8; a shorter line is as it was, a longer one has its length in place of its middle."""
+    """400 bytes of UTF-8; a longer line has its length in place of its middle."""
     (line,) = outcome.bounded([char * length])
     whole = quote.printable(char * length)
     if len(whole.encode()) <= limits.LINE_BYTES:
@@ -45,7 +45,7 @@ def test_line_has_a_limit(char: str, length: int) -> None:
 @pytest.mark.parametrize("verdict", [[], [outcome.UNTOUCHED], [outcome.UNTOUCHED_ELSE], ["eth1: in the target"]])
 @pytest.mark.parametrize("count", [0, 1, 62, 63, 64, 65, 4096])
 def test_report_has_a_limit(count: int, verdict: list[str]) -> None:
-    """64 lines; the last one says how many are left out, and what the verdict is."""
+    """64 lines; the last one has the number of omitted lines, and the verdict."""
     lines = [f"line {n}" for n in range(count)] + verdict
     report = outcome.bounded(lines)
     if len(lines) <= limits.LINES:

@@ -1,4 +1,4 @@
-"""Names and texts from outside, in a message: nothing in them breaks the line or reaches the terminal."""
+"""Names and texts from outside in a message cannot break the line or control the terminal."""
 
 import os
 
@@ -18,7 +18,7 @@ from netdevns.text import quote
     ],
 )
 def test_shown_has_no_control_bytes(name, shown):
-    """A name in a message can neither break the line nor reach the terminal."""
+    """A name in a message has no control characters."""
     assert quote.shown(name) == shown
     assert quote.shown(name).isprintable()
     assert quote.shown(name).isprintable()
@@ -35,12 +35,12 @@ def test_shown_has_no_control_bytes(name, shown):
     ],
 )
 def test_printable(text, shown):
-    """One line for a terminal or a log, of whatever text; what is printable stays, so it can be done twice."""
+    """Any text becomes one printable line; printable text is unchanged, so the function is idempotent."""
     assert quote.printable(text) == shown
     assert quote.printable(shown) == shown
 
 
 @pytest.mark.parametrize("name", [b"eth0", b"\xff", b"\x1b[2J", "é\n".encode(), b"\xe2\x80\xae"])
 def test_a_name_looks_alike_as_text_and_as_bytes(name):
-    """A message that quotes a str and one that quotes the kernel's bytes name the same device alike."""
+    """A device's name looks the same in a message, whether it was a str or the kernel's bytes."""
     assert quote.printable(os.fsdecode(name)) == quote.shown(name)

@@ -1,4 +1,4 @@
-"""Tables: aligned, wrapped between words, and nothing in them is more than text."""
+"""Tables are aligned and wrapped between words, and their cells are plain text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def table(rows=ROWS, width: int | None = None) -> str:
 
 @pytest.fixture(params=["xterm-256color", "dumb"])
 def drawing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """On a terminal that has colours, and on one that has none."""
+    """With and without colours."""
     monkeypatch.setenv("TERM", request.param)
     monkeypatch.delenv("NO_COLOR", raising=False)
     return str(request.param)
@@ -48,7 +48,7 @@ def test_columns_are_aligned() -> None:
 @pytest.mark.usefixtures("drawing")
 @pytest.mark.parametrize("width", [20, 47, 60, 80, 100, 120, 200])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
-    """At any width; what no line can hold is broken, never lost."""
+    """At any width; a word that fits no line is broken, never dropped."""
     text = SGR.sub("", table(width=width))
     assert max(map(len, text.splitlines())) <= width
     for row in ROWS:
@@ -59,12 +59,12 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
 @pytest.mark.usefixtures("drawing")
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
 def test_an_ipv6_address_is_never_broken(width: int) -> None:
-    """It can be copied, at any usual width."""
+    """At any usual width, so that it can be copied."""
     assert LONG in SGR.sub("", table(width=width))
 
 
 def test_a_narrow_terminal_gets_one_field_below_the_other() -> None:
-    """Where a table would be unreadable; a field without a value is left out."""
+    """One field below the other, without empty ones."""
     lines = SGR.sub("", table(width=70)).splitlines()
     assert lines[:3] == ["DEVICE     lo", "MOVE       no", "           the kernel never moves it"]
     assert lines[-4:] == ["", "DEVICE     eth2", "MOVE       yes", "LINK       ifb, down, ifindex 4712"]
@@ -106,7 +106,7 @@ HOSTILE = {
 @pytest.mark.parametrize(("name", "shown"), HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("width", [None, 40, 120])
 def test_a_name_is_text(name: str, shown: str, width: int | None) -> None:
-    """Device names are chosen by others: control characters become visible, nothing is markup."""
+    """Control characters in names are escaped, and nothing is taken as markup."""
     for at in range(4):
         row = [["x"], ["yes"], ["y"], ["z"]]
         row[at] = [name]
@@ -130,7 +130,7 @@ def test_colour_changes_no_letter(monkeypatch: pytest.MonkeyPatch, width: int) -
 
 @pytest.mark.parametrize("variable", [("NO_COLOR", "1"), ("TERM", "dumb")], ids=" ".join)
 def test_no_colour_where_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch, variable: tuple[str, str]) -> None:
-    """NO_COLOR (no-color.org) and terminals that have none."""
+    """With NO_COLOR (no-color.org), and on terminals without colours."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv(*variable)
     codes = set(re.findall(r"\x1b\[([0-9;]*)m", table(width=120)))
@@ -138,7 +138,7 @@ def test_no_colour_where_it_is_not_wanted(monkeypatch: pytest.MonkeyPatch, varia
 
 
 def test_empty_table_is_its_header() -> None:
-    """No device, no row."""
+    """Without devices there are no rows."""
     assert table([]) == "DEVICE  MOVE  ADDRESSES  LINK"
 
 
@@ -148,7 +148,7 @@ class Terminal(io.StringIO):
 
 
 def test_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal's width; None for a pipe, and where there is no stdout at all."""
+    """The terminal's width; None for a pipe, and without stdout."""
     monkeypatch.setenv("COLUMNS", "97")
     assert tables.columns(Terminal()) == 97
     assert tables.columns(io.StringIO()) is None
