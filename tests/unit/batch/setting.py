@@ -105,7 +105,7 @@ class Setting:
     def run(self, deadline: float | None = None, on_step=None):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:  # no notifications arrive
-            watch = types.SimpleNamespace(drain=lambda: None, told=b"", raw=ffi.new("struct nd_sock *"))
+            watch = types.SimpleNamespace(drain=lambda: None, notifications=b"", raw=ffi.new("struct nd_sock *"))
             watch.raw.fd = ours.fileno()
             return self._run(watch, deadline, on_step)
 
