@@ -182,7 +182,7 @@ def test_name_is_taken(
     first, second = returns.return_loans(directory)
     assert (first.outcome, first.location) == ("kept", "source" if where == "host" else "init")
     assert returns.is_wrong(first)
-    assert 'named net0: the name "eth1" is taken by ' in first.text
+    assert 'named net0: name "eth1" is taken by ' in first.text
     assert outcomes([second]) == HOME[1:]
     there = host if where == "host" else elsewhere
     assert not there.links()["net0"].up

@@ -265,7 +265,7 @@ def test_target_died(directory: str) -> None:
         killed(directory, short, "move", 2)
     found = {r.device: r for r in netdevns.recover(directory)}
     assert (found["eth0"].outcome, found["eth0"].location) == ("gone", "gone")
-    assert "ended with the namespace" in found["eth0"].text
+    assert "deleted with its namespace" in found["eth0"].text
     assert found["eth1"].outcome == "undone"
     assert records(directory) == []
 
