@@ -24,7 +24,7 @@ CALLS = ("sendto", "recvmmsg", "socket", "bind", "getsockname", "setsockopt", "s
          "flock", "renameat", "unlinkat")  # fmt: skip
 USED_UP = ("recover", "return", "poststop")  # what these work on is there once
 NAMES_SOMETHING = re.compile(rf"\beth1\b|{BLUE.name}|{OWN}|pid:\d|/\w+")
-SAYS_WHERE = re.compile("nothing was touched|back as before|as before|refused: |kept: |is kept")
+SAYS_WHERE = re.compile("nothing was touched|all devices are restored|as before|would be refused|kept: |is kept")
 
 
 @pytest.fixture(autouse=True)
