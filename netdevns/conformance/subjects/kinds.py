@@ -187,7 +187,7 @@ def own_namespace(world: World, make: Make) -> Value:
 @probe(
     "kinds.immutable.{}",
     VARIES,
-    "IFLA_NETNS_IMMUTABLE of {}; null: not reported.",
+    "IFLA_NETNS_IMMUTABLE of {}, if the kernel reports it.",
     source="net/core/rtnetlink.c, rtnl_fill_ifinfo",
     cases={name: (ALL[name],) for name in ("veth", "lo", "bridge", "bond", "vrf")},
     texts=NAMES,
