@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* The batch: its phases in a row. What each function promises: netdevns.h. */
+/* The functions of a batch that check, move and undo; netdevns.h specifies them. */
 #include "batch.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@ static int verdict(const struct netdevns_batch *b, struct netdevns_error *err)
 	return nd_batch_succeed(err);
 }
 
-/* Looks up and checks. `is_move`: takes the devices, so that nobody else moves them until the batch is closed. */
+/* Looks up and checks. `is_move`: locks the devices until the batch is closed. */
 static int examine(struct netdevns_batch *b, uint32_t accept, int is_move, struct netdevns_error *err)
 {
 	struct nd_err e = { .text = "" };
@@ -36,7 +36,7 @@ static int examine(struct netdevns_batch *b, uint32_t accept, int is_move, struc
 		code = nd_batch_detect(b, accept, &e);
 	if (code == -ENOMEM)
 		return nd_batch_no_memory(err, "check");
-	if (code == -ENOTRECOVERABLE)	/* before any finding: this thread must end */
+	if (code == -ENOTRECOVERABLE)	/* no findings: this thread must end */
 		return nd_member_fail(NULL, "check", &e, err);
 	if (code) {
 		struct netdevns_error said;
@@ -96,7 +96,7 @@ static int write_record(struct netdevns_batch *b, struct netdevns_error *err)
 	return code ? nd_member_fail(NULL, "record", &e, err) : 0;
 }
 
-/* Whether the caller wants to go on. */
+/* Whether the caller lets the move go on. */
 static int go_on(struct netdevns_batch *b, struct nd_failure *f)
 {
 	if (!b->stop || !b->stop(b->caller, &f->err))
@@ -104,7 +104,7 @@ static int go_on(struct netdevns_batch *b, struct nd_failure *f)
 	return nd_failure_set(f, NULL, "move");
 }
 
-/* What was added meanwhile belongs to the record, too. */
+/* Writes the record again if addresses were added meanwhile. */
 static int catch_up(struct netdevns_batch *b, struct netdevns_error *err)
 {
 	struct nd_failure f;
@@ -147,7 +147,7 @@ static void append(char *text, size_t size, const char *word)
 	snprintf(text + used, size - used, "%s", word);
 }
 
-/* Whether there is state that the caller accepted to lose. */
+/* Whether there is state whose loss the caller accepted. */
 static int has_losses(const struct netdevns_batch *b)
 {
 	for (size_t i = 0; i < b->found_count; i++)
@@ -156,7 +156,7 @@ static int has_losses(const struct netdevns_batch *b)
 	return 0;
 }
 
-/* Restores; err is what failed before, and gets what became of it. */
+/* Undoes the move; err has the failure, and the outcome of the undo is appended. */
 static int back(struct netdevns_batch *b, struct netdevns_error *err)
 {
 	const size_t used = strlen(err->text);
@@ -182,7 +182,7 @@ static int back(struct netdevns_batch *b, struct netdevns_error *err)
 	return err->code;
 }
 
-/* Takes the ifindexes that the devices will have in the target, as far as nobody has them: who finds one there lets it be. */
+/* Locks the ifindexes that the devices will have in the target, as far as they are free, against other movers. */
 static void arrive(struct netdevns_batch *b)
 {
 	int32_t *const ifindexes = calloc(b->count + 1, sizeof *ifindexes);
@@ -210,7 +210,7 @@ int netdevns_batch_move(struct netdevns_batch *b, uint32_t accept, struct netdev
 	if (code) {
 		struct netdevns_error late;
 
-		if (!b->is_up_to_date && catch_up(b, &late))	/* addresses that were added belong to the undo, too */
+		if (!b->is_up_to_date && catch_up(b, &late))	/* an undo restores late addresses, too */
 			may_miss_late = 1;
 		back(b, err);
 		if (may_miss_late && err->begun)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* A batch out of what Python has found: the phases then do what they do for netdevns_batch_move. */
+/* Makes a batch of devices that Python has found, for the same phases as in netdevns_batch_move. */
 #include "batch.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@ int nd_member_open(struct nd_member **member, const char *ifname, const char *wa
 	return 0;
 }
 
-/* Gives each member its link; b->by_ifindex. */
+/* Sets each member's link, and b->by_ifindex. */
 static int take_links(struct netdevns_batch *b, const struct nd_plan *plan, struct nd_err *err)
 {
 	struct nd_view v;
@@ -79,7 +79,7 @@ int nd_phases_open(struct netdevns_batch **batch, const struct nd_plan *plan, st
 
 void nd_phases_close(struct netdevns_batch *b)
 {
-	b->count = b->all = 0;	/* the members, the sockets and the namespace are the caller's */
+	b->count = b->all = 0;	/* the caller owns the members, the sockets and the namespace */
 	b->source = &b->own_source;
 	b->target = &b->own_target;
 	b->notify = &b->own_notify;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * What the Python package needs besides netdevns-core.h: lists of messages, found by one call instead of one for each message;
+ * Functions for the Python package besides netdevns-core.h: lists of messages, found by one call instead of one for each message;
  * and the phases of a batch whose devices Python has found and checked. Not an interface: it changes without notice.
  */
 #ifndef ND_BINDING_H
@@ -10,7 +10,7 @@
 
 /* cffi: begin (build_ffi.py compiles the declarations between the two marks into the Python package) */
 
-/* Addresses of one device that follow one another: bytes, padding included. */
+/* Consecutive messages about one device's addresses: bytes, padding included. */
 struct nd_run {
 	uint32_t at, len;
 	int32_t ifindex;
@@ -22,7 +22,7 @@ int nd_addr_runs(const void *messages, uint32_t len, struct nd_run *runs, int co
 /* Three numbers for each message: its type, and where its body begins and ends. Returns as nd_addr_runs does. */
 int nd_spans(const void *messages, uint32_t len, uint32_t *spans, int count);
 
-/* The same for those RTM_NEWROUTE that are default routes or were not made by the kernel with an address. */
+/* The same for RTM_NEWROUTE of default routes, and of routes that the kernel did not make with an address. */
 int nd_route_spans(const void *messages, uint32_t len, uint32_t *spans, int count);
 
 /* Copies the RTM_NEWADDR messages that nd_dev_up_and_replay skips: not permanent, or not of global scope. Returns their bytes. */
@@ -43,29 +43,29 @@ struct nd_failure {
 /* A device for a batch, without a snapshot. -EINVAL: a name of 0 or more than 15 bytes. */
 int nd_member_open(struct nd_member **m, const char *ifname, const char *wanted, int32_t ifindex, struct nd_err *err);
 void nd_member_free(struct nd_member *m);
-/* At least `size` bytes of memory for its device, which may lie elsewhere then. 0 or -ENOMEM. */
+/* At least `size` bytes of memory for its device, whose address may change. 0 or -ENOMEM. */
 int nd_member_reserve(struct nd_member *m, size_t size);
 
-/* Devices of which all is known but their addresses. */
+/* Devices whose links were read and checked. */
 struct nd_plan {
 	struct nd_sock *source, *target, *notify;
-	struct nd_member **members;	/* those that move, then those that stay in the source, on top of one */
+	struct nd_member **members;	/* those that move, then the uppers that stay in the source */
 	size_t count, all;		/* of those that move; of all */
 	const void *links;		/* their RTM_NEWLINK messages, in the same order, each at a multiple of 4 bytes */
 	size_t links_len;
 	int target_fd;
-	uint32_t *moves, *replays;	/* out: indexes of members, in the order in which they move, and come up */
+	uint32_t *moves, *replays;	/* out: indexes of members, in the order of the moves and of the replays */
 };
 
-/* A batch of them, which borrows all but the links. -ENOMEM; -EBADMSG: the links are not those of the members. */
+/* A batch of them, which borrows everything but the links. -ENOMEM; -EBADMSG: the links are not the members'. */
 int nd_phases_open(struct netdevns_batch **batch, const struct nd_plan *plan, struct nd_err *err);
 void nd_phases_close(struct netdevns_batch *b);
 
-/* The phases, in this order. 0, or f->err.code. What ends in _next is called until it has done all. */
+/* The phases, in this order. 0, or f->err.code. Those that end in _next are called until all members are done. */
 int nd_batch_snapshot(struct netdevns_batch *b, struct nd_failure *f);
 int nd_batch_set_down(struct netdevns_batch *b, struct nd_failure *f);
 int nd_batch_move_next(struct netdevns_batch *b, struct nd_failure *f);
-/* Addresses that were added or changed after the snapshot. *is_late: there were some, so a record is to be written again. */
+/* Merges addresses that changed after the snapshot. *is_late: there were some, so a record must be written again. */
 int nd_batch_catch_up(struct netdevns_batch *b, int *is_late, struct nd_failure *f);
 int nd_batch_replay_next(struct netdevns_batch *b, struct nd_failure *f);
 int nd_batch_verify_next(struct netdevns_batch *b, struct nd_failure *f);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* What the source says against a move: names, permission, devices that never leave. By requests that change nothing. */
+/* Checks a batch in the source: names, permission, devices that cannot move. Its requests change nothing. */
 #include "batch.h"
 
 #include <errno.h>
@@ -45,7 +45,7 @@ void nd_batch_forget(struct netdevns_batch *b)
 	b->found_count = 0;
 }
 
-/* A finding about a name: the name at fault, and the device that has it. */
+/* A finding about a name, with the device that has it. */
 int nd_batch_find_name(struct netdevns_batch *b, const char *code, int error, const struct nd_member *m, const char *name,
 		     const char *other, int32_t ifindex, const char *text, const char *why)
 {
@@ -63,7 +63,7 @@ int nd_batch_find_name(struct netdevns_batch *b, const char *code, int error, co
 
 static int too_long(const char *name)
 {
-	/* As the kernel answers: the attribute's length is looked at before the name (probe message.bad.name-too-long). */
+	/* The kernel's errno: it checks the attribute's length before the name (probe message.bad.name-too-long). */
 	return strlen(name) >= ND_NAME_SIZE ? ERANGE : EINVAL;
 }
 
@@ -80,7 +80,7 @@ static int check_name(struct netdevns_batch *b, const struct nd_member *m)
 	return nd_batch_find_name(b, "name.invalid", too_long(m->wanted), m, m->wanted, "", 0, "is no valid name: ", m->why_wanted);
 }
 
-/* By the wanted name, and those of one name in their order. */
+/* By the wanted name; members with the same one in their order. */
 static int by_wanted(const void *a, const void *b)
 {
 	const struct nd_member *const x = *(const struct nd_member *const *)a, *const y = *(const struct nd_member *const *)b;
@@ -89,7 +89,7 @@ static int by_wanted(const void *a, const void *b)
 	return order ? order : x->index < y->index ? -1 : x->index > y->index;
 }
 
-/* The first member that wants the name of each one that is not the first: in the order of the members, in `first`. */
+/* Fills `first`, in the order of the members: of each that is not the first to want its name, the one that is. */
 static int find_twins(struct netdevns_batch *b, const struct nd_member **first)
 {
 	const struct nd_member **const sorted = malloc((b->count + 1) * sizeof *sorted);
@@ -130,8 +130,8 @@ int nd_batch_check_names(struct netdevns_batch *b)
 /* ---- the source ------------------------------------------------------------------------------------------------------------------ */
 
 /*
- * The answer to the message `number` of the last request: 0, or the errno of a refusal; 1: there is none. Answers are in the order of
- * their requests; *pos, from 0 on, is behind the last one.
+ * The reply to the message `number` of the last request: 0, or its -errno; 1: there is none. Replies are in the order of
+ * their requests; *pos, from 0 on, is behind the last one read.
  */
 int nd_batch_answer(const struct netdevns_batch *b, size_t number, size_t *pos, struct nd_view *v)
 {
@@ -143,7 +143,7 @@ int nd_batch_answer(const struct netdevns_batch *b, size_t number, size_t *pos, 
 	return 1;
 }
 
-/* An empty RTM_NEWLINK for an ifindex that nobody has: ENODEV to those who may change links, EPERM to others. */
+/* An empty RTM_NEWLINK for an unused ifindex: ENODEV with the right to change links, EPERM without. */
 void nd_put_may_change(struct nd_msg *m)
 {
 	static const struct ifinfomsg nobody = { .ifi_index = INT32_MAX };
@@ -160,7 +160,7 @@ int nd_batch_check_permission(struct netdevns_batch *b, int refused, const char 
 }
 
 /*
- * From 6.15 on the kernel says which devices never leave; before, a move into its own namespace answers EINVAL for these, and
+ * From 6.15 on the kernel reports which devices cannot move; before, a move into the same namespace returns EINVAL for these, and
  * changes nothing for others (probes kinds.own-namespace.bridge, message.ns-fd.own).
  */
 static int ask_immutable(struct netdevns_batch *b, size_t at, size_t count, int *stays, struct nd_err *err)
@@ -211,8 +211,8 @@ static int check_immutable(struct netdevns_batch *b, struct nd_err *err)
 }
 
 /*
- * The kernel deletes a vxlan or macsec when the device leaves on which it lies (drivers/net/vxlan, vxlan_netdevice_event();
- * drivers/net/macsec.c, macsec_notify()), and what lies on it.
+ * The kernel deletes a vxlan or macsec when its lower device moves (drivers/net/vxlan, vxlan_netdevice_event();
+ * drivers/net/macsec.c, macsec_notify()), and all devices on top of it.
  */
 static int ends(const struct netdevns_batch *b, const struct nd_member *m)
 {
@@ -244,7 +244,7 @@ int nd_batch_check_source(struct netdevns_batch *b, struct nd_err *err)
 	for (size_t i = 0; i < b->count && !code; i++)
 		if (b->members[i]->dev && ends(b, b->members[i]) &&
 		    !nd_batch_find(b, "device.ends", NETDEVNS_ERROR, EBUSY, b->members[i],
-				   "%s: the kernel deletes it when its lower device leaves: move only one of both", b->members[i]->ifname))
+				   "%s: the kernel deletes it when its lower device moves: move only one of both", b->members[i]->ifname))
 			code = -ENOMEM;
 	return code;
 }

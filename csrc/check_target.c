@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* What the target says against a move, and which ifindexes are free there. By requests that change nothing. */
+/* Checks names and permission in the target, and finds free ifindexes there. Its requests change nothing. */
 #include "batch.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-/* A name that nobody may have in the target: a wanted one, or an alternative name that travels with its device. */
+/* A name that must be free in the target: a wanted one, or an alternative name that moves with its device. */
 struct claim {
 	const struct nd_member *m;
 	int is_altname;
@@ -119,7 +119,7 @@ static int check_claims(struct netdevns_batch *b, const struct claim *claims, si
 	return 0;
 }
 
-/* Whether IFLA_NEW_IFINDEX counts (from 5.13 on): 0 is out of its range then; before, there is no such device. */
+/* Whether the kernel honours IFLA_NEW_IFINDEX (from 5.13 on): it refuses the value 0; before, it reports ENODEV. */
 static int is_ifindex_honoured(struct netdevns_batch *b, int *honoured, struct nd_err *err)
 {
 	static const struct ifinfomsg nobody = { .ifi_index = INT32_MAX };
@@ -142,8 +142,8 @@ static int is_ifindex_honoured(struct netdevns_batch *b, int *honoured, struct n
 }
 
 /*
- * Looks a window of ifindexes up in the target. Each that is free goes to the member of that place or, with `any`, to the next one
- * that has none yet; *left is how many have none.
+ * Looks a window of ifindexes up in the target. Each free one goes to the member at that index or, with `any`, to the next one
+ * that has none yet; *left is the number of members without one.
  */
 static int choose_window(struct netdevns_batch *b, struct nd_member *const *members, size_t *left, const int32_t *candidates, size_t count,
 			 int any, struct nd_err *err)
@@ -173,7 +173,7 @@ static int choose_window(struct netdevns_batch *b, struct nd_member *const *memb
 	return code;
 }
 
-/* For those whose own ifindex is taken in the target: a free one above all of the batch's. */
+/* Chooses, where a device's ifindex is taken in the target, a free one above all of the batch's. */
 static int choose_others(struct netdevns_batch *b, size_t left, int64_t first, struct nd_err *err)
 {
 	struct nd_member **const members = calloc(left, sizeof *members);
@@ -198,7 +198,7 @@ static int choose_others(struct netdevns_batch *b, size_t left, int64_t first, s
 			if (!code)
 				code = choose_window(b, members, &left, candidates, window, 1, err);
 		}
-		/* Further away each time: where many devices are, their numbers lie side by side. */
+		/* The step grows, because the ifindexes of many devices are adjacent. */
 		first += distance;
 		distance *= 2;
 	}
@@ -206,7 +206,7 @@ static int choose_others(struct netdevns_batch *b, size_t left, int64_t first, s
 	return code;
 }
 
-/* The same ifindex where it is free in the target. */
+/* Chooses the source's ifindexes, where they are free in the target. */
 static int choose_ifindexes(struct netdevns_batch *b, int honoured, struct nd_err *err)
 {
 	struct nd_member *members[ND_LOOK_WINDOW];
@@ -235,7 +235,7 @@ static int choose_ifindexes(struct netdevns_batch *b, int honoured, struct nd_er
 	return left ? choose_others(b, left, first, err) : 0;
 }
 
-/* Where IPv6 is not known to work in the target. */
+/* Adds findings for devices with IPv6 addresses if IPv6 does not work in the target. */
 static int check_ipv6(struct netdevns_batch *b)
 {
 	const struct nd_file *const file = &b->disable_ipv6;
@@ -252,7 +252,7 @@ static int check_ipv6(struct netdevns_batch *b)
 			has = a.head.ifa_family == AF_INET6 && nd_addr_in(&a, ND_SET_PROTECTED);
 		if (!has)
 			continue;
-		if (file->code && file->code != -ENOENT)	/* which alone says that there is no IPv6 */
+		if (file->code && file->code != -ENOENT)	/* ENOENT: the kernel has no IPv6 */
 			return nd_batch_find(b, "system", NETDEVNS_ERROR, -file->code, NULL, "target: %s could not be read: %s", file->path,
 					     strerror(-file->code)) ? 0 : -ENOMEM;
 		if (!nd_batch_find(b, "ipv6.disabled", NETDEVNS_ERROR, EACCES, m, "%s: it has IPv6 addresses, but IPv6 is %s in the target",

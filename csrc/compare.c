@@ -99,7 +99,7 @@ static int compare_addresses(const struct nd_dev *dev, const struct nd_replay *r
 	while (nd_addr_next_of(dev, &pos, &a)) {
 		if (!nd_addr_in(&a, r->set))
 			continue;
-		/* Only protected addresses must keep their order: the kernel may have added a link-local one before an undo. */
+		/* The order counts for protected addresses only: the kernel may have added a link-local one before an undo. */
 		is_ordered = nd_addr_in(&a, ND_SET_PROTECTED);
 		found = 0;
 		scan = is_ordered ? at : 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * State that a move drops and that the batch does not restore (enum netdevns_state): each kind by a dump of its own, before
+ * Detects state that a move drops and the batch does not restore (enum netdevns_state), each kind by a dump, before
  * anything changes. Layouts: linux/rtnetlink.h, linux/nexthop.h, linux/neighbour.h.
  */
 #include "detect.h"
@@ -21,7 +21,7 @@ void nd_mark(struct netdevns_batch *b, int32_t ifindex, uint32_t state)
 		m->state |= state;
 }
 
-/* `filter`: only what is about the members; NULL: all. */
+/* `filter`: keeps messages about the members; NULL: all. */
 int nd_detect_dump(struct detection *d, uint16_t type, const void *header, size_t header_len, const struct nd_filter *filter,
 		struct nd_err *err)
 {
@@ -32,7 +32,7 @@ int nd_detect_dump(struct detection *d, uint16_t type, const void *header, size_
 	nd_msg_init(&m, bytes, sizeof bytes);
 	nd_msg_begin(&m, type, NLM_F_DUMP, header, header_len);
 	code = nd_batch_dump(d->b, d->b->source, &m, filter, err);
-	if (code == -EOPNOTSUPP) {	/* a kernel that was built without it */
+	if (code == -EOPNOTSUPP) {	/* the kernel was built without it */
 		d->b->reply.used = 0;
 		return 0;
 	}
@@ -41,7 +41,7 @@ int nd_detect_dump(struct detection *d, uint16_t type, const void *header, size_
 
 /* ---- neighbours -------------------------------------------------------------------------------------------------------------------- */
 
-/* Whether a link lies on the member, or on what lies on it. */
+/* Whether a link is on top of the member, at any depth. */
 static int lies_on(const struct netdevns_batch *b, const struct nd_link *link, int32_t ifindex, int level)
 {
 	if (link->lower == ifindex)
@@ -52,7 +52,7 @@ static int lies_on(const struct netdevns_batch *b, const struct nd_link *link, i
 	return 0;
 }
 
-/* The MAC of a device that lies on the member: it is in the member's unicast filter. */
+/* Whether a MAC is that of a device on top of the member, which the kernel keeps in the member's unicast filter. */
 static int is_of_upper(const struct netdevns_batch *b, int32_t ifindex, const struct nd_attr *mac)
 {
 	for (size_t i = 0; i < b->seen_count; i++)
@@ -77,7 +77,7 @@ static int detect_neighbours(struct detection *d, uint8_t family, uint8_t flags,
 			continue;
 		memcpy(&head, v.body, sizeof head);
 		nd_attrs_read(v.body + sizeof head, v.body_len - sizeof head, found, NDA_LLADDR + 1);
-		/* Of the bridges' table: an entry of the device's own filter. A bridge's is lost with the master. */
+		/* An entry of the device's own filter. A bridge's entries are lost with the master. */
 		if (head.ndm_family == AF_BRIDGE && (!(head.ndm_flags & NTF_SELF) || found[NDA_DST].data || !found[NDA_LLADDR].len ||
 						     is_of_upper(d->b, head.ndm_ifindex, &found[NDA_LLADDR])))
 			continue;
@@ -86,14 +86,14 @@ static int detect_neighbours(struct detection *d, uint8_t family, uint8_t flags,
 	return code;
 }
 
-/* The numbers that neightbl_set() takes; not REACHABLE_TIME, which the kernel draws by lot, nor the same one twice (QUEUE_LEN). */
+/* Parameters that neightbl_set() accepts, without REACHABLE_TIME, which the kernel randomizes, and QUEUE_LEN, a duplicate. */
 static const uint16_t parameters[] = { NDTPA_BASE_REACHABLE_TIME, NDTPA_RETRANS_TIME, NDTPA_GC_STALETIME, NDTPA_DELAY_PROBE_TIME,
 				       NDTPA_APP_PROBES, NDTPA_UCAST_PROBES, NDTPA_MCAST_PROBES, NDTPA_ANYCAST_DELAY,
 				       NDTPA_PROXY_DELAY, NDTPA_PROXY_QLEN, NDTPA_LOCKTIME, NDTPA_QUEUE_LENBYTES,
 				       17 /* NDTPA_MCAST_REPROBES */, 19 /* NDTPA_INTERVAL_PROBE_TIME_MS */ };
 #define NDTPA_COUNT 20
 
-/* The first message of a table has the defaults, with which a device begins; then there is one for each device. */
+/* The first message of a table has a new device's defaults; the others have one device's parameters each. */
 static int detect_parameters(struct detection *d, uint8_t family, struct nd_err *err)
 {
 	const struct ndtmsg all = { .ndtm_family = family };
@@ -120,9 +120,9 @@ static int detect_parameters(struct detection *d, uint8_t family, struct nd_err 
 	return code;
 }
 
-/* ---- qdiscs, and what the links say ---------------------------------------------------------------------------------------------- */
+/* ---- qdiscs, and state in the links ------------------------------------------------------------------------------------------------ */
 
-/* What the kernel gives a device by itself has the handle 0. */
+/* The kernel's default qdisc has the handle 0. */
 static int detect_qdiscs(struct detection *d, struct nd_err *err)
 {
 	static const struct tcmsg all = { .tcm_family = AF_UNSPEC };
@@ -155,8 +155,8 @@ static void detect_links(struct detection *d)
 }
 
 /*
- * A default route makes all carriers that lie below its device: its lower, and the ports of a master. Masters were not dumped
- * with the batch's links, so the way is walked from the members up.
+ * The devices below that of a default route carry it, too: its lower device, and the ports of a master. Masters were not dumped
+ * with the batch's links, so the search goes from the members up.
  */
 static int carries_default(const struct detection *d, int32_t ifindex)
 {
@@ -208,7 +208,7 @@ static int detect_all(struct detection *d, struct nd_err *err)
 		code = detect_neighbours(d, AF_UNSPEC, NTF_PROXY, err);
 	if (!code)
 		code = detect_neighbours(d, AF_BRIDGE, 0, err);
-	if (!code)	/* each family alone: a dump of both may lack IPv6's (probe neighbours.parameters.dump) */
+	if (!code)	/* one family at a time: a dump of both may lack IPv6's (probe neighbours.parameters.dump) */
 		code = detect_parameters(d, AF_INET, err);
 	if (!code)
 		code = detect_parameters(d, AF_INET6, err);
@@ -253,7 +253,7 @@ static int find_uppers(struct netdevns_batch *b, const struct nd_member *m, uint
 	return code;
 }
 
-/* The kernel's own link-local: it says so from 5.18 on; before, one of the MAC is taken for it. The device gets one in the target, too. */
+/* The kernel's link-local address, marked from 5.18 on; before, one made of the MAC counts. The target's kernel makes it again. */
 static int is_kernels(const struct nd_addr *a, const unsigned char *mac)
 {
 	const struct nd_attr *const address = &a->attrs[IFA_ADDRESS], *const protocol = &a->attrs[ND_IFA_PROTO];
@@ -265,14 +265,14 @@ static int is_kernels(const struct nd_addr *a, const unsigned char *mac)
 	return address->data[11] == 0xff && address->data[12] == 0xfe && address->data[13] == mac[3];
 }
 
-/* Addresses that the runtime-spec does not protect, by scope; an undo restores them. */
+/* Reports addresses that the runtime-spec does not protect, by scope; an undo restores them. */
 static int find_addresses(struct netdevns_batch *b, const struct nd_member *m)
 {
 	enum { WITH_LIFETIME = UINT8_MAX + 1 };
 	size_t counts[WITH_LIFETIME + 1] = { 0 }, pos = 0;
 	struct nd_addr a;
 
-	if (m->link.flags & IFF_LOOPBACK)	/* which never leaves */
+	if (m->link.flags & IFF_LOOPBACK)	/* which cannot move */
 		return 0;
 	while (nd_addr_next_of(m->dev, &pos, &a)) {
 		if (nd_addr_in(&a, ND_SET_PROTECTED))

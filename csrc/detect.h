@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* What detect.c and detect_routes.c share. */
+/* Shared by detect.c and detect_routes.c. */
 #ifndef ND_DETECT_H
 #define ND_DETECT_H
 
@@ -21,9 +21,9 @@ struct nexthop {
 	int32_t ifindex;
 };
 
-/* Marks a member, if the ifindex is one's. */
+/* Marks the member with that ifindex, if there is one. */
 void nd_mark(struct netdevns_batch *b, int32_t ifindex, uint32_t state);
-/* A dump into b->reply. `filter`: only what is about the members; NULL: all. A kernel that was built without it has none. */
+/* A dump into b->reply; empty where the kernel lacks the subsystem. `filter`: keeps messages about the members; NULL: all. */
 int nd_detect_dump(struct detection *d, uint16_t type, const void *header, size_t header_len, const struct nd_filter *filter,
 		   struct nd_err *err);
 /* Nexthop objects, which routes need. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* Routes and nexthop objects that leave with a device. Layouts: linux/rtnetlink.h, linux/nexthop.h. */
+/* Detects routes and nexthop objects that the kernel drops with a device. Layouts: linux/rtnetlink.h, linux/nexthop.h. */
 #include "detect.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@ static int add_nexthop(struct detection *d, uint32_t id, int32_t ifindex)
 	return nd_memory_append(&d->nexthops, &found, sizeof found);
 }
 
-/* The devices of a group are those of its members, which were dumped before it or are found by a second pass. */
+/* A group uses its members' devices; members that are dumped after it need a second pass. */
 static int add_group(struct detection *d, uint32_t id, const struct nd_attr *group)
 {
 	int code = 0;
@@ -72,11 +72,11 @@ int nd_detect_nexthops(struct detection *d, struct nd_err *err)
 
 /* ---- routes ------------------------------------------------------------------------------------------------------------------------ */
 
-/* What is done with each device of a route. */
+/* The walk over the devices of a route. */
 struct use {
 	struct detection *d;
-	int is_default, is_added;	/* of the main table; not the kernel's own */
-	int is_ours;			/* one of them is in the batch */
+	int is_default, is_added;	/* in the main table; not made by the kernel */
+	int is_ours;			/* a device of the batch is among them */
 	int code;
 };
 
@@ -127,7 +127,7 @@ static int take_route(struct detection *d, const struct nd_view *v)
 	uint32_t table;
 
 	memcpy(&head, v->body, sizeof head);
-	if (head.rtm_protocol == RTPROT_KERNEL && head.rtm_dst_len)	/* neither: five of them for each device */
+	if (head.rtm_protocol == RTPROT_KERNEL && head.rtm_dst_len)	/* skipped early: five of them for each device */
 		return 0;
 	nd_attrs_read(v->body + sizeof head, v->body_len - sizeof head, found, RTA_COUNT);
 	table = found[RTA_TABLE].data ? nd_attr_u32(&found[RTA_TABLE]) : head.rtm_table;
@@ -141,13 +141,13 @@ static int take_route(struct detection *d, const struct nd_view *v)
 		use_multipath(&u, &found[RTA_MULTIPATH]);
 	if (found[ND_RTA_NH_ID].data)
 		use_nexthop(&u, nd_attr_u32(&found[ND_RTA_NH_ID]));
-	/* The kernel deletes an IPv4 route of the main table with the address that is its `src`, whichever device it leaves by. */
+	/* The kernel deletes an IPv4 route of the main table with the address that is its `src`, also if another device is its nexthop. */
 	if (!u.code && u.is_added && !u.is_ours && head.rtm_family == AF_INET && table == RT_TABLE_MAIN && found[RTA_PREFSRC].len == 4)
 		u.code = nd_memory_append(&d->sources, found[RTA_PREFSRC].data, 4);
 	return u.code;
 }
 
-/* A member with an IPv4 address that is the `src` of a route of another device. */
+/* Marks members with an IPv4 address that is the `src` of another device's route. */
 static void use_sources(struct detection *d)
 {
 	for (size_t i = 0; d->sources.used && i < d->b->count; i++) {

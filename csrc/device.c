@@ -60,7 +60,7 @@ static int keep_own(struct nd_buf *reply, int32_t ifindex, struct nd_err *err)
 			memcpy(&index, v.body + 4, sizeof index);
 		if (index != ifindex || !(v.type == RTM_NEWADDR || (v.type == RTM_NEWLINK && v.body_len >= sizeof(struct ifinfomsg))))
 			continue;
-		/* The link comes first: readers take the first message for it. */
+		/* The link comes first: readers expect it as the first message. */
 		if (v.type == RTM_NEWADDR && links == 0)
 			break;
 		links += v.type == RTM_NEWLINK;
@@ -306,7 +306,7 @@ static int undo_return(struct nd_dev *dev, struct nd_sock *source, struct nd_soc
 	if (dev->place == ND_PLACE_GONE)
 		return nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is neither in the source nor in the target");
 	code = send_move(target, dev->target_ifindex, source_fd, dev->ifname, was, err);
-	/* Its ifindex is taken (probe message.new-ifindex.taken): better in the source with another one than not at all. */
+	/* Its ifindex is taken (probe message.new-ifindex.taken): it returns under another one. */
 	if (code == -EBUSY)
 		code = send_move(target, dev->target_ifindex, source_fd, dev->ifname, 0, err);
 	if (nd_find(dev, source, target, &seen, &look) != 0 && !code) {
@@ -337,7 +337,7 @@ int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 
 		if (dev->place != ND_PLACE_SOURCE)
 			return nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is not in the source");
-		/* A device that did not change gets no request, and no process a notification. */
+		/* An unchanged device gets no request, so no process gets a notification. */
 		code = nd_replay_compare(dev, &r, err);
 		if (code && !(code == -EOVERFLOW && dev->need > dev->size)) {
 			code = nd_replay_run(dev, &r, &replayed);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * `example NETNS-PATH DEV[=NAME]...` moves devices of this network namespace into another one, all or none. Exit codes: 0 done;
- * 1 failed, and every device is restored; 2 refused, nothing was changed; 3 some device is not as before: the lines say which.
+ * 1 failed, and every device is restored; 2 refused, nothing was changed; 3 a device is not restored completely: the lines name it.
  */
 #define _GNU_SOURCE
 #include "netdevns.h"
@@ -30,7 +30,7 @@ int main(int argc, char **argv)
 
 		code = netdevns_batch_add(batch, ifname, wanted, &e);
 	}
-	if (!code)	/* 0: loses no state that a failure could not bring back */
+	if (!code)	/* 0: refuse to lose state that a failed move would not restore */
 		code = netdevns_batch_move(batch, 0, &e);
 	if (code)
 		warnx("%s", e.text);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* Sends a request and reads its answers. */
+/* Sends a request and reads the replies. */
 #include "internal.h"
 
 #include <errno.h>
@@ -26,7 +26,7 @@ struct wait {
 	int interrupted;	/* NLM_F_DUMP_INTR was seen */
 	size_t refusals;
 	size_t cut;		/* bytes of the longest datagram that did not fit into a slot; 0: none */
-	struct nd_seen *seen;	/* of a look-up: gets each answer. NULL: it is another request */
+	struct nd_seen *seen;	/* of a look-up: gets each reply. NULL: another request */
 };
 
 static int number(struct nd_sock *s, struct nd_msg *req, struct wait *w)
@@ -50,7 +50,7 @@ static int number(struct nd_sock *s, struct nd_msg *req, struct wait *w)
 	return got < 0 || req->used == 0 ? -EINVAL : 0;
 }
 
-/* Keeps an answer: appended where there is room, counted where there is none. */
+/* Keeps a reply: appended if there is room, otherwise only counted. */
 static void keep(struct nd_buf *reply, const struct nd_view *v)
 {
 	const size_t room = nd_align(v->len);
@@ -69,7 +69,7 @@ static int says_so(const struct nd_view *v, int code)
 	return v->body_len >= sizeof(struct nlmsgerr) && memcmp(v->body, &code, sizeof code) == 0;
 }
 
-/* Takes a message. An answer to this request has its seq and this socket's portid (probe acks.echo.pid-zero); others are skipped. */
+/* Takes a message. A reply to this request has its seq and this socket's portid (probe acks.echo.pid-zero); others are skipped. */
 static int take(const struct nd_sock *s, struct wait *w, const struct nd_view *v, struct nd_buf *reply, struct nd_err *err)
 {
 	struct nd_err refusal;
@@ -162,7 +162,7 @@ static int shorten(const struct wait *w, unsigned char *data, size_t size)
 
 /*
  * Reads datagrams: no more than the request has messages, unless it is a dump. The kernel's address has nl_pid 0; a datagram of
- * another process is no answer.
+ * another process is not a reply.
  */
 static int receive(const struct nd_sock *s, struct wait *w, struct nd_buf *reply, struct nd_err *err)
 {
@@ -250,7 +250,7 @@ static int is_query(const struct nd_msg *req)
 	return 1;
 }
 
-/* Reads the rest of the answers to an abandoned request: its dump must end before the next one can begin. */
+/* Reads the remaining replies to an abandoned request: its dump must end before the next one can begin. */
 static void drain(const struct nd_sock *s)
 {
 	unsigned char byte;
@@ -261,7 +261,7 @@ static void drain(const struct nd_sock *s)
 }
 
 /*
- * After an answer that was longer than a slot, and so is lost: makes the slots of this socket longer, also for later requests
+ * After a reply that was longer than a slot, and so is lost: enlarges the slots of this socket, also for later requests
  * (the datagrams of a dump grow with the buffer that is offered). 0: the request changes nothing and can be sent again.
  */
 static int widen(struct nd_sock *s, const struct nd_msg *req, struct nd_buf *reply, const struct wait *w, struct nd_err *err)

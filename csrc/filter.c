@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * Keeps the answers of a dump that concern some devices. rtnetlink filters few dumps, and by one ifindex only. Dropping the
- * other answers as they arrive keeps memory and time from growing with the other devices of a namespace.
+ * Keeps the replies of a dump that concern some devices. rtnetlink filters few dumps, and by one ifindex only. Dropping the
+ * others as they arrive keeps memory and time from growing with the other devices of a namespace.
  */
 #include "internal.h"
 
@@ -88,7 +88,7 @@ static int neighbour_concerns(const struct nd_filter *filter, const struct nd_vi
 }
 
 /*
- * Whether a link lies on another one of its namespace. IFLA_LINK of a veth is its peer (probe kinds.veth.link); with
+ * Whether a link is on top of another one of its namespace. IFLA_LINK of a veth is its peer (probe kinds.veth.link); with
  * IFLA_LINK_NETNSID the other link is in another namespace (probe kinds.upper-moves.vlan).
  */
 static int lies_on_another(const struct nd_link_attrs *link)

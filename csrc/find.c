@@ -51,7 +51,7 @@ int nd_same_mac(const struct nd_link_attrs *was, const struct nd_link_attrs *is,
 	return nd_attr_same(&own, b);
 }
 
-/* How like a link is to the one of the snapshot. */
+/* How well a link matches the one of the snapshot. */
 static enum nd_likeness likeness(const struct nd_dev *dev, const struct nd_link_attrs *link)
 {
 	/* Attributes that no request can change. IFLA_LINK: the other end of a veth, the lower device of a VLAN. */
@@ -139,7 +139,7 @@ static int has_our_name(const struct nd_dev *dev, const char *name)
 	return strcmp(name, dev->ifname) == 0 || strcmp(name, dev->wanted) == 0 || (dev->name[0] && strcmp(name, dev->name) == 0);
 }
 
-/* Which links with the right ifindex or name are taken for the device. */
+/* What a link with the right ifindex or name must match to be the device. */
 enum trust {
 	BY_MAC,		/* of the same kind, with its MAC address */
 	BY_NAME,	/* no other device can have the ifindex: also with another MAC address, but one of its names */
@@ -147,7 +147,7 @@ enum trust {
 };
 
 /*
- * 1: found; 0: not there; negative: the look-up failed. Another device may have its name or ifindex by now, so the link's kind
+ * 1: found; 0: not there; negative: the look-up failed. Another device may have taken its name or ifindex, so the link's kind
  * and hardware are compared with the snapshot, too.
  */
 static int try_at(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, enum trust trust,
@@ -217,7 +217,7 @@ int nd_find_in_target(struct nd_dev *dev, struct nd_sock *target, struct nd_err 
 	for (size_t i = 0; i < 2 && found == 0; i++)
 		if (names[i][0])
 			found = try_at(dev, target, 0, names[i], BY_MAC, &seen, err);
-	/* Its name and MAC address are on another one, which the container can have made, while its ifindex is still there. */
+	/* Another device, perhaps made by the container, has its name and MAC address, but its ifindex is still there. */
 	if (found > 0 && dev->name[0] && seen.ifindex != dev->target_ifindex) {
 		const int renamed = find_renamed(dev, target, err);
 
@@ -279,7 +279,7 @@ int nd_dev_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *targ
 /*
  * 1: no device has the ifindex; 0: it is taken. *honoured: the kernel knows IFLA_NEW_IFINDEX. The request in front of the look-up
  * changes nothing: it asks for IFLA_NEW_IFINDEX 0 for a device that does not exist. A kernel that knows the attribute refuses
- * the 0 (probe message.new-ifindex.zero), an older one says ENODEV.
+ * the 0 (probe message.new-ifindex.zero), an older one returns ENODEV.
  */
 static int is_free(const struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, int *honoured, struct nd_err *err)
 {
@@ -306,7 +306,7 @@ int nd_dev_choose(struct nd_dev *dev, struct nd_dev *const *batch, size_t n, str
 	err->code = 0;
 	if (!dev->link_len)
 		return nd_err_set(err, ND_STEP_NONE, -EINVAL, "no snapshot");
-	/* The step doubles, because the ifindexes of many devices lie side by side. */
+	/* The step doubles, because the ifindexes of many devices are adjacent. */
 	for (; ifindex < INT32_MAX; ifindex += step, step *= 2) {
 		found = 1;
 		for (size_t i = 0; i < n && found; i++)

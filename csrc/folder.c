@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* Directories and files of ours alone. The same rules as netdevns/system/folders.py; what is above them is trusted. */
+/* Opens directories and files safely, as netdevns/system/folders.py does; directories above them are trusted. */
 #include "batch.h"
 
 #include <errno.h>
@@ -65,7 +65,7 @@ int nd_file_open(int dirfd, const char *name, int flags, const char **why)
 	int fd;
 
 	*why = NULL;
-	/* Not opened to find that out: to open a device may mean something to it. */
+	/* Checked before the open: opening a device can have an effect on it. */
 	if (!(flags & O_CREAT)) {
 		if (fstatat(dirfd, name, &is, AT_SYMLINK_NOFOLLOW) < 0)
 			return -errno;

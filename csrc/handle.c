@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* The handle of a batch: what it is opened with, what it holds, and its results. What each function promises: netdevns.h. */
+/* The handle of a batch: opens and closes it, adds devices, returns results; netdevns.h specifies the functions. */
 #include "batch.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define HERE "/proc/thread-self/ns/net"
-#define REPLY_BYTES (256 << 10)	/* to begin with: the links of 150 devices */
+#define REPLY_BYTES (256 << 10)	/* at first: the links of 150 devices */
 
 /* ---- errors -------------------------------------------------------------------------------------------------- */
 
@@ -48,7 +48,7 @@ int nd_batch_no_memory(struct netdevns_error *err, const char *step)
 
 /* ---- the handle ------------------------------------------------------------------------------------------------------------ */
 
-/* Room for one more. */
+/* Makes room for one more member. */
 static int grow(struct netdevns_batch *b)
 {
 	const size_t size = b->size ? 2 * b->size : 16;
@@ -157,7 +157,7 @@ int netdevns_batch_record(struct netdevns_batch *b, int dirfd, struct netdevns_e
 {
 	int fd, code;
 
-	if (b->has_moved)	/* the record that there is lies in the directory from before */
+	if (b->has_moved)	/* its record is in the earlier directory */
 		return nd_batch_fail(err, -EINVAL, "record", -1, "the batch has moved already: open another one");
 	fd = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
 	code = fd < 0 ? -errno : nd_record_may_use(fd);
@@ -165,7 +165,7 @@ int netdevns_batch_record(struct netdevns_batch *b, int dirfd, struct netdevns_e
 		if (fd >= 0)
 			close(fd);
 		return nd_batch_fail(err, code, "record", -1, "the directory of records: %s",
-				     code == -EPERM ? "it is another user's, or others may write to it" : strerror(-code));
+				     code == -EPERM ? "it belongs to another user, or others may write to it" : strerror(-code));
 	}
 	if (b->record_dirfd >= 0)
 		close(b->record_dirfd);

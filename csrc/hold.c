@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* The locks of a batch: its devices, and those that lie on them. */
+/* Locks the devices of a batch, and those on top of them. */
 #include "batch.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Sets *above to the ifindexes of the batch and of all that lie on it, ascending (to be freed). Negative: out of memory. */
+/* Sets *above to the ifindexes of the batch and of all devices on top of it, ascending (to be freed). Negative: out of memory. */
 static long with_uppers(const struct netdevns_batch *b, int32_t **above)
 {
 	size_t count = 0, before;
@@ -31,7 +31,7 @@ static long with_uppers(const struct netdevns_batch *b, int32_t **above)
 	return (long)count;
 }
 
-/* Another mover has a device for longer than this one waits. */
+/* Adds the finding that another mover holds a device. */
 static int find_busy(struct netdevns_batch *b, int32_t ifindex, uint32_t pid, struct nd_err *err)
 {
 	struct nd_link link = { .ifindex = 0 };
@@ -65,9 +65,9 @@ static int hold(struct netdevns_batch *b, const int32_t *ifindexes, size_t count
 		return find_busy(b, busy, pid, err);
 	if (code == -ENOMEM)
 		return nd_err_set(err, ND_STEP_NONE, code, "out of memory");
-	if (code == -EMFILE || code == -ENFILE || code == -EIO)	/* another mover has them perhaps */
+	if (code == -EMFILE || code == -ENFILE || code == -EIO)	/* another mover may hold them */
 		return nd_err_set(err, ND_STEP_NONE, code, "the devices cannot be locked in " ND_LOCK_DIR);
-	/* Without the directory the lock cannot be had: no reason to refuse a move that root asks for in a small container. */
+	/* Without the directory there are no locks, but a move by root in a small container is not refused for that. */
 	return code == 1 ? ND_HELD_MORE : ND_HELD;
 }
 
@@ -84,7 +84,7 @@ int nd_batch_hold(struct netdevns_batch *b, struct nd_err *err)
 	return code;
 }
 
-/* Adds the ifindexes of ND_LOOK_WINDOW members from `at` on, those that there are. */
+/* Adds the ifindexes of ND_LOOK_WINDOW members from `at` on, of those that exist. */
 static int ask_ifindexes(struct netdevns_batch *b, size_t at, int32_t *ifindexes, size_t *count, struct nd_err *err)
 {
 	_Alignas(8) unsigned char bytes[ND_LOOK_WINDOW * 64];
@@ -106,7 +106,7 @@ static int ask_ifindexes(struct netdevns_batch *b, size_t at, int32_t *ifindexes
 	code = nd_batch_ask(b, b->source, &m, NULL, err);
 	while (!code && nd_view_next(b->reply.data, b->reply.used, &pos, &v) > 0) {
 		if (v.type != RTM_NEWLINK || v.body_len < sizeof head)
-			continue;	/* no such device: found out later */
+			continue;	/* no such device: reported later */
 		memcpy(&head, v.body, sizeof head);
 		ifindexes[(*count)++] = head.ifi_index;
 	}
@@ -123,7 +123,7 @@ int nd_batch_hold_named(struct netdevns_batch *b, struct nd_err *err)
 		code = ask_ifindexes(b, at, ifindexes, &count, err);
 	if (!code) {
 		qsort(ifindexes, count, sizeof *ifindexes, nd_by_number);
-		for (size_t i = 0; i < count; i++)	/* one of two names may be an alternative one of the other's device */
+		for (size_t i = 0; i < count; i++)	/* two names may be of the same device, one an alternative name */
 			if (!different || ifindexes[different - 1] != ifindexes[i])
 				ifindexes[different++] = ifindexes[i];
 		code = hold(b, ifindexes, different, err);

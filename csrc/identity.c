@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * Namespaces in a record: how one is recorded, and how another process finds it again. As netdevns/recovery/identity.py.
+ * Identifies a network namespace for a record, and finds it again in another process. As netdevns/recovery/identity.py.
  *
  * Inode numbers are reused at once (probe death.inode.reused); SO_NETNS_COOKIE (Linux 5.14) is not (probe
  * death.cookie.unique). Before that, the caller has to find the device inside.
@@ -22,15 +22,15 @@
 #define PID_NS "/proc/self/ns/pid"
 #define NETNS_DIR "/run/netns"
 #define PATH_SIZE 512
-#define LOOKS_MAX 4000000	/* paths that are looked at: several seconds */
+#define LOOKS_MAX 4000000	/* paths that are tried: several seconds */
 
 struct search {
 	const struct nd_identity *id;
 	char link[32];		/* the text of a link to it: net:[INODE] */
-	uint32_t looks;		/* that are left */
+	uint32_t looks;		/* paths that may still be tried */
 	int fd;			/* the namespace; -1: not found yet */
-	int sees_all;		/* root of the machine: what is refused to it may be the namespace */
-	int unseen;		/* why a path could not be looked at, -errno; 0: none */
+	int sees_all;		/* root of the machine: a path that it may not read could be the namespace */
+	int unseen;		/* -errno of a path that could not be read; 0: none */
 	char path[PATH_SIZE];	/* that path */
 	struct nd_err *err;
 };
@@ -53,7 +53,7 @@ int nd_identify(int netns_fd, const struct nd_sock *sock, struct nd_identity *id
 	return 0;
 }
 
-/* Notes why a path could not be looked at; that it went, or was never there, is no reason. */
+/* Notes why a path could not be read; one that does not exist does not count. */
 static int missed(struct search *s, const char *path, int code)
 {
 	if (code == ENOENT || code == ESRCH || code == ENOTDIR)
@@ -64,15 +64,15 @@ static int missed(struct search *s, const char *path, int code)
 }
 
 /*
- * Another user's process, which is not what an ordinary user looks for. Root of the machine does: without CAP_SYS_PTRACE, as in many
- * a container, or hindered by a security module, it is refused the namespaces of other users' processes.
+ * Whether it is another user's process, which an ordinary user need not search. Root of the machine must: without CAP_SYS_PTRACE,
+ * as in many containers, or with a security module, it may not read the namespaces of other users' processes.
  */
 static int is_not_ours(const struct search *s, int code)
 {
 	return !s->sees_all && (code == EACCES || code == EPERM);
 }
 
-/* Whether its user is root, and not of a user namespace: user_namespaces(7), "User and group ID mappings". */
+/* Whether the user is root of the initial user namespace: user_namespaces(7), "User and group ID mappings". */
 static int is_root_of_machine(void)
 {
 	FILE *const map = fopen("/proc/self/uid_map", "re");
@@ -89,7 +89,7 @@ static int is_it(const struct nd_identity *id, const struct stat *is)
 	return (uint64_t)is->st_dev == id->dev && (uint64_t)is->st_ino == id->ino;
 }
 
-/* Whether the open file is the namespace: 1, and s->fd has it; else it is closed. */
+/* Whether the open file is the namespace: 1, and s->fd has it; otherwise it is closed. */
 static int judge(struct search *s, int fd)
 {
 	struct nd_sock sock;
@@ -116,7 +116,7 @@ static int judge(struct search *s, int fd)
 	return 1;
 }
 
-/* 1: it is the namespace, 0: it is not, or -errno: to go on would not help. */
+/* 1: it is the namespace, 0: it is not, or -errno: the search must end. */
 static int try_path(struct search *s, const char *path)
 {
 	struct stat is;
@@ -133,7 +133,7 @@ static int try_path(struct search *s, const char *path)
 	return fd < 0 ? missed(s, path, errno) : judge(s, fd);
 }
 
-/* Follows a link below /proc with the text of one to it. To follow the others could hang: a file of a network's, or FUSE's. */
+/* Follows a link below /proc only if its text is the namespace's: other targets (NFS, FUSE) could hang. */
 static int try_link(struct search *s, const char *path)
 {
 	char text[sizeof s->link];
@@ -150,7 +150,7 @@ static int try_link(struct search *s, const char *path)
 	return try_path(s, path);
 }
 
-/* Looks at DIRECTORY/NAME for each name in it, or, with a `suffix`, at DIRECTORY/NUMBER/SUFFIX for each number. */
+/* Tries DIRECTORY/NAME for each name in it, or, with a `suffix`, DIRECTORY/NUMBER/SUFFIX for each number. */
 static int try_each(struct search *s, const char *directory, const char *suffix, look *try)
 {
 	DIR *const dir = opendir(directory);
@@ -196,7 +196,7 @@ static void unescape(char *text)
 	*text = '\0';
 }
 
-/* The next field of a line, cut to `size`; what ends it: a blank, a newline or EOF. */
+/* Reads the next field of a line, cut to `size`; returns the blank, newline or EOF behind it. */
 static int next_field(FILE *file, char *field, size_t size)
 {
 	size_t len = 0;
@@ -209,7 +209,7 @@ static int next_field(FILE *file, char *field, size_t size)
 	return c;
 }
 
-/* Where a file of nsfs is mounted: the fourth field of its line is net:[INODE], the fifth the place (proc(5)). */
+/* Tries mounts of nsfs: the fourth field of the line is net:[INODE], the fifth the mount point (proc(5)). */
 static int try_mounts_of(struct search *s, const char *mounts, const char *below)
 {
 	FILE *const file = fopen(mounts, "re");
@@ -239,7 +239,7 @@ static int try_mounts_of(struct search *s, const char *mounts, const char *below
 	return code;
 }
 
-/* In this mount namespace, and in that of the first process: what is made after this one was copied is there alone. */
+/* In this mount namespace and that of process 1, which alone has mounts that are newer than a copied namespace. */
 static int try_mounts(struct search *s)
 {
 	const int code = try_mounts_of(s, "/proc/self/mountinfo", "");
@@ -261,7 +261,7 @@ static uint64_t start_of(uint64_t pid)
 	len = read(fd, text, sizeof text - 1);
 	close(fd);
 	text[len > 0 ? len : 0] = '\0';
-	/* Behind the name, which is in parentheses and may hold anything: the 3rd and the 22nd field (proc(5)). */
+	/* The 3rd and the 22nd field, behind the name, which is in parentheses and may contain anything (proc(5)). */
 	at = strrchr(text, ')');
 	if (!at || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X')
 		return 0;
@@ -280,7 +280,7 @@ int nd_identify_process(struct nd_identity *id, uint32_t pid, struct nd_err *err
 	return 0;
 }
 
-/* The likely places first: a path is only a hint, the identity decides. */
+/* Tries the likely paths first; a path is only a hint, the identity decides. */
 static int try_all(struct search *s)
 {
 	const struct nd_identity *const id = s->id;
@@ -301,13 +301,13 @@ static int try_all(struct search *s)
 		code = try_each(s, "/proc", "/ns/net", try_link);
 	if (!code)
 		code = try_mounts(s);
-	/* Held by nothing but a descriptor of some process (probe death.kept-by.descriptor). */
+	/* It may be kept alive only by a process's descriptor (probe death.kept-by.descriptor). */
 	if (!code)
 		code = try_each(s, "/proc", "/fd", try_descriptors);
 	return code;
 }
 
-/* Why it could not be looked for: never -ENOENT, for which a record would be removed. */
+/* The -errno of a search that failed; never -ENOENT, for which the record would be removed. */
 static int not_looked(struct nd_err *err, int code, const char *text)
 {
 	return nd_err_set(err, ND_STEP_OPEN, code == -ENOENT ? -EIO : code, text);

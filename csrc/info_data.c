@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * IFLA_INFO_DATA, which each kind of device fills in its own way: which values differ, and how they are set.
+ * Compares IFLA_INFO_DATA, whose format depends on the kind of device, and makes the requests that restore it.
  * Layouts: linux/if_link.h (IFLA_MACVLAN_*, IFLA_VLAN_*, IFLA_TUN_*, IFLA_HSR_*), linux/can/netlink.h.
  */
 #include "settings.h"
 
 enum how {
-	PLAIN,		/* as it was reported; zeros where it was not, as most kinds do not report a zero */
-	COUNT,		/* no setting: not compared */
-	WHEN_UP,	/* sent by itself, while the device is up */
-	QOS_MAP,	/* entries; one of 0 is none */
+	PLAIN,		/* sent as reported; zeros if it was not, as most kinds do not report zeros */
+	COUNT,		/* state, not a setting: not compared */
+	WHEN_UP,	/* sent separately, while the device is up */
+	QOS_MAP,	/* entries; 0 removes one */
 	MACS,		/* a set */
 	ONE,		/* PLAIN, but the default is 1 and not reported */
-	FLAGS_MASK,	/* flags and a mask: reported with a full one, taken with that of what changes (struct ifla_vlan_flags) */
+	FLAGS_MASK,	/* flags and a mask: reported with a full mask; a request's mask selects the changes (struct ifla_vlan_flags) */
 	MASK_FLAGS,	/* mask and flags (struct can_ctrlmode) */
 };
 
@@ -25,8 +25,8 @@ static const struct entry {
 	const char *words;	/* NULL: "attribute N" */
 } ENTRIES[] = {
 	/*
-	 * A macvlan in passthru mode takes its flag nopromisc as one less or one more of its lower device's promiscuity, also
-	 * while it is down, and IFF_UP counts it again (drivers/net/macvlan.c). The counts: of MACs, which are compared, and
+	 * A macvlan in passthru mode changes its lower device's promiscuity count with the flag nopromisc, also
+	 * while it is down, and IFF_UP counts it again (drivers/net/macvlan.c). The COUNTs are those of the MACs, which are compared, and
 	 * the queue length that the lower device's port uses for all macvlans on it.
 	 */
 	{ "macvlan", 1, PLAIN, "mode" }, { "macvlan", 2, WHEN_UP, "flags" }, { "macvlan", 5, MACS, "source MACs" },
@@ -38,18 +38,18 @@ static const struct entry {
 	{ "vxlan", 1, PLAIN, "id" }, { "vxlan", 2, PLAIN, "group" }, { "vxlan", 4, PLAIN, "local" },
 	{ "vxlan", 5, PLAIN, "ttl" }, { "vxlan", 6, PLAIN, "tos" }, { "vxlan", 7, PLAIN, "learning" },
 	{ "vxlan", 8, PLAIN, "ageing" }, { "vxlan", 9, PLAIN, "limit" }, { "vxlan", 15, PLAIN, "port" },
-	/* The state, and the errors counted. */
+	/* COUNT: the state, and error counters. */
 	{ "can", 1, PLAIN, "bit timing" }, { "can", 4, COUNT, NULL }, { "can", 5, MASK_FLAGS, "control mode" },
 	{ "can", 6, PLAIN, "restart-ms" }, { "can", 8, COUNT, NULL }, { "can", 9, PLAIN, "data bit timing" },
 	{ "can", 11, PLAIN, "termination" },
-	/* The number of queues, which processes open. */
+	/* COUNT: the number of queues that processes have open. */
 	{ "tun", 1, PLAIN, "owner" }, { "tun", 2, PLAIN, "group" }, { "tun", 6, PLAIN, "persist" }, { "tun", 8, COUNT, NULL },
 	{ "tun", 9, COUNT, NULL },
-	/* The next sequence number. */
+	/* COUNT: the next sequence number. */
 	{ "hsr", 5, COUNT, NULL },
 };
 
-/* These take a request for the whole: what it leaves out is set to nothing (net/ipv4/ip_tunnel.c and its users). */
+/* These kinds replace all settings at once: a request clears those that it omits (net/ipv4/ip_tunnel.c and its users). */
 static const char *const WHOLE[] = { "ipip", "sit", "gre", "gretap", "erspan", "vti", "vti6", "ip6tnl", "ip6gre", "ip6gretap",
 				     "ip6erspan", "xfrm" };
 
@@ -74,7 +74,7 @@ static int is_whole(const char *kind)
 	return 0;
 }
 
-/* What a map has for `from`: the last entry counts. 0: none. */
+/* The map's value for `from`; the last entry counts. 0: none. */
 static uint32_t mapped(const struct nd_attr *map, uint32_t from)
 {
 	struct nd_attr each;
@@ -90,7 +90,7 @@ static uint32_t mapped(const struct nd_attr *map, uint32_t from)
 	return to;
 }
 
-/* The entries that differ; one that was added is set to 0, which is none. Returns whether there are any. */
+/* Appends the entries that differ; an added one is set to 0, which removes it. Returns whether there are any. */
 static int put_map(struct nd_msg *m, uint16_t type, const struct nd_attr *was, const struct nd_attr *now)
 {
 	const struct nd_attr *const maps[] = { was, now };
@@ -130,7 +130,7 @@ static int is_subset(const struct nd_attr *list, const struct nd_attr *of)
 	return 1;
 }
 
-/* Appends what sets the attribute. 0: it does not differ; -1: it does, and nothing sets it. */
+/* Appends the attribute that restores it. 0: it does not differ; -1: it does, and cannot be restored. */
 static int put_data(struct nd_msg *m, enum how how, uint16_t type, const struct nd_attr *was, const struct nd_attr *now)
 {
 	static const unsigned char zeros[256];

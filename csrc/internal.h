@@ -19,7 +19,7 @@
 #include <sys/socket.h>
 
 /*
- * Newer than the oldest headers that this is built with. They are enumerators there, so no #ifdef finds them. The running kernel
+ * Newer than the oldest supported headers, where they are enumerators, so #ifdef cannot find them. The running kernel
  * may not know them.
  */
 #define ND_IFLA_NEW_IFINDEX 49	/* linux/if_link.h, 5.5; as a request since 5.13 (probe message.new-ifindex.free) */
@@ -155,7 +155,7 @@ int nd_addr_in(const struct nd_addr *a, enum nd_set set);
  */
 int nd_addr_label(const struct nd_dev *dev, const char *name, const struct nd_addr *a, char label[ND_NAME_SIZE], int *cut);
 
-/* A link's own MAC address: of a bond's slave that which it gets back when it leaves, not the bond's (probe kinds.port-state.bond). */
+/* A link's own MAC address; a bond's slave has the bond's until it leaves (probe kinds.port-state.bond). */
 struct nd_attr nd_own_mac(const struct nd_link_attrs *link);
 
 /* Whether a link has its former MAC address; with `may_have_left`, also the one from before it joined its bond. */
@@ -169,7 +169,7 @@ struct nd_replay {
 	int32_t ifindex;	/* of the device in that namespace */
 	enum nd_set set;
 	int up;
-	int keep_going;		/* for an undo: a refused address does not cost the others */
+	int keep_going;		/* for an undo: continues after a refused address */
 };
 
 int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err);
@@ -177,7 +177,7 @@ int nd_replay_run(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *
 /* Reads the device's link and addresses into the free part of its memory and compares with the snapshot. */
 int nd_replay_compare(struct nd_dev *dev, const struct nd_replay *r, struct nd_err *err);
 
-/* The comparison alone. `link`, `addrs`: as they were just read. */
+/* Compares messages that were read already. */
 int nd_replay_compare_with(const struct nd_dev *dev, const struct nd_replay *r, const struct nd_view *link, const void *addrs,
 		    size_t addrs_len, struct nd_err *err);
 
@@ -190,7 +190,7 @@ int nd_sock_create(struct nd_sock *s, int netns_fd, struct nd_file *files, size_
 /* -EINVAL if the snapshot must stay: a move was sent, and no undo has restored the device since. */
 int nd_dev_moved_already(const struct nd_dev *dev, struct nd_err *err);
 
-/* Whether a name is the wanted one, or one that the kernel can make of a template: prefix, number, suffix. */
+/* Whether a name is the wanted one, or one that the kernel makes from the template: prefix, number, suffix. */
 int nd_name_is_wanted(const char *wanted, const char *name);
 
 /* Whether the link of an RTM_NEWLINK has that name. */
@@ -202,7 +202,7 @@ size_t nd_dev_end(const struct nd_dev *dev);
 /* Appends an RTM_GETLINK by ifindex; or, if that is 0, by name, which also finds alternative names. */
 void nd_put_getlink(struct nd_msg *m, int32_t ifindex, const char *name);
 
-/* The likeness of a link to that of a snapshot. */
+/* How well a link matches that of a snapshot. */
 enum nd_likeness {
 	ND_UNLIKE,		/* another kind, a MAC address of another length, or other hardware */
 	ND_ALIKE_BUT_LINK,	/* another MAC address, and another IFLA_LINK */
@@ -211,25 +211,25 @@ enum nd_likeness {
 	ND_SAME,		/* the same MAC address */
 };
 
-/* The result of a look-up of one link, taken from its answer as it is received: that may have 64 KiB (alternative names). */
+/* The result of a look-up of one link, extracted as the reply arrives, which may have 64 KiB (alternative names). */
 struct nd_seen {
 	const struct nd_dev *dev;	/* the link is compared with its snapshot */
 	uint32_t number;		/* the look-up's index in the request, from 0 */
-	int before;			/* the answer to the message in front of it: 0 or -errno */
-	int code;			/* the answer to the look-up: 0 or -errno; 1: none yet */
+	int before;			/* the reply to the message before it: 0 or -errno */
+	int code;			/* the reply to the look-up: 0 or -errno; 1: none yet */
 	struct nd_err err;		/* if it was refused */
 	int32_t ifindex;
 	char name[ND_NAME_SIZE];
 	enum nd_likeness likeness;
 };
 
-/* Takes an answer to the message `number` of the request. */
+/* Takes a reply to the message `number` of the request. */
 void nd_seen_take(struct nd_seen *seen, const struct nd_view *v, uint32_t number);
 
-/* As nd_sock_exchange. If `seen` is not NULL, it gets each answer, and the result says only whether the exchange worked. */
+/* As nd_sock_exchange. If `seen` is not NULL, it gets each reply, and the result is only that of the exchange. */
 int nd_exchange(struct nd_sock *s, struct nd_msg *req, struct nd_buf *reply, struct nd_seen *seen, struct nd_err *err);
 
-/* Looks a link up by ifindex, or by name if that is 0. -ENODEV: not there. */
+/* Looks a link up by ifindex, or by name if that is 0. -ENODEV: there is none. */
 int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const char *name, struct nd_seen *seen,
 	       struct nd_err *err);
 
@@ -239,7 +239,7 @@ int nd_look_up(struct nd_dev *dev, struct nd_sock *sock, int32_t ifindex, const 
  */
 int nd_find(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, struct nd_seen *seen, struct nd_err *err);
 
-/* Whether names and offsets are valid: a damaged record must not lead behind the memory. */
+/* Whether names and offsets are valid: a damaged record must not lead outside the memory. */
 int nd_dev_is_sound(const struct nd_dev *dev);
 
 /* Searches the target alone. 1: found; 0: not there; negative: the search failed. */

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-/* What each section of a type has: bit N for the attribute N. */
+/* The attributes of each type of section: bit N for the attribute N. */
 #define BIT(attribute) (1u << (attribute))
 #define OF_NETNS (BIT(A_COOKIE) | BIT(A_DEV) | BIT(A_INO) | BIT(A_OF_PID) | BIT(A_OF_START) | BIT(A_PID_NS))
 #define OF_LINK (BIT(A_IFINDEX) | BIT(A_ASKED) | BIT(A_UNSURE) | BIT(A_DEPTH))
@@ -64,7 +64,7 @@ static int attrs_are_sound(const unsigned char *at, size_t len)
 	return 1;
 }
 
-/* A number, which has 64 bits. 0: it is not there. */
+/* A 64-bit number. 0: it is missing. */
 static int number_of(const struct nd_section *s, uint16_t type, uint64_t *number)
 {
 	size_t len = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* The form of a record, which layout.c judges and record.c fills: docs/records.md. Not an interface. */
+/* The format of a record, which layout.c validates and record.c writes: docs/records.md. Not an interface. */
 #ifndef ND_LAYOUT_H
 #define ND_LAYOUT_H
 
@@ -7,7 +7,7 @@
 
 #define ND_RECORD_VERSION 2
 
-/* Our message types. Anything below is the kernel's. */
+/* Message types of netdevns. Lower ones are the kernel's. */
 enum section_type { HEAD = 0xF000, SOURCE, TARGET, DEVICE, UPPER, STATE, LOAN, END };
 
 /* Attributes: of HEAD and END; of SOURCE and TARGET; of DEVICE and UPPER; of STATE; of LOAN. */
@@ -17,7 +17,7 @@ enum { A_HOST_NAME = 1, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPT
 enum { A_KIND = 1 };
 enum { A_CONTAINER = 1, A_LENT_MS };
 
-/* One of our messages, and the kernel's messages behind it. */
+/* A message of netdevns, and the kernel's messages behind it. */
 struct nd_section {
 	uint16_t type;
 	const unsigned char *attrs, *body;
@@ -28,8 +28,8 @@ struct nd_section {
 uint32_t nd_checksum(const unsigned char *data, size_t len);
 
 /*
- * Judges a whole record, before anything is done by it. 0, and how many devices it has; -EBADMSG or -EPROTO as nd_record_parse.
- * After that, and only then, it is read with the functions below.
+ * Validates a whole record before it is used. 0, and the number of its devices; -EBADMSG or -EPROTO as nd_record_parse.
+ * The functions below read only a valid record.
  */
 int nd_layout_judge(const unsigned char *data, size_t len, size_t *devices, struct nd_err *err);
 

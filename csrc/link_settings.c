@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * Compares the attributes of two RTM_NEWLINK of a link. All are compared but LEFT_OUT; one that is not known here, a later
- * kernel's, is reported and not sent, for a request with it could do more than set it.
+ * Compares the attributes of two RTM_NEWLINK of a link. All are compared but LEFT_OUT; an unknown one, of a later
+ * kernel, is reported but not sent, because a request with it could have other effects.
  */
 #include "settings.h"
 
@@ -23,10 +23,10 @@ enum {
 };
 
 static const unsigned char LEFT_OUT[] = {
-	/* Counters, and what the kernel finds out or follows from other devices. */
+	/* Counters, and state that the kernel determines or that depends on other devices. */
 	IFLA_STATS, IFLA_STATS64, IFLA_PAD, IFLA_PROMISCUITY, ALLMULTI, IFLA_OPERSTATE, IFLA_CARRIER, IFLA_CARRIER_CHANGES,
 	IFLA_CARRIER_UP_COUNT, IFLA_CARRIER_DOWN_COUNT,
-	/* A driver may get another interrupt each time that the device is opened. */
+	/* A driver may get another interrupt each time the device is opened. */
 	IFLA_MAP,
 	/* The driver's limits: they follow a lower device or the peer, and the settings below. */
 	IFLA_MIN_MTU, IFLA_MAX_MTU, TSO_MAX_SIZE, TSO_MAX_SEGS, HEADROOM, TAILROOM,
@@ -38,7 +38,7 @@ static const unsigned char LEFT_OUT[] = {
 };
 
 enum form { NUMBER, HEX, TEXT };
-/* What an RTM_NEWLINK sets, in this order: gso_max_size and gro_max_size set those of IPv4, too (netif_set_gso_max_size). */
+/* Settings of RTM_NEWLINK, in this order: gso_max_size and gro_max_size also set those of IPv4 (netif_set_gso_max_size). */
 static const struct setting {
 	uint16_t type;
 	enum form form;
@@ -58,7 +58,7 @@ static const struct setting {
 	{ IFLA_LINKMODE, NUMBER, "link mode" },
 };
 
-/* Words for what nothing sets. */
+/* Words for attributes that no request sets. */
 static const char *const FIXED[ND_ATTRS_MAX] = {
 	[IFLA_NUM_TX_QUEUES] = "number of transmit queues",
 	[IFLA_NUM_RX_QUEUES] = "number of receive queues",
@@ -67,7 +67,7 @@ static const char *const FIXED[ND_ATTRS_MAX] = {
 	[PARENT_DEV_BUS_NAME] = "bus of the parent device",
 };
 
-/* What userspace sets of ifi_flags (__dev_change_flags), but for IFF_UP; then what nothing sets. */
+/* ifi_flags that userspace can set (__dev_change_flags), without IFF_UP; then those that it cannot. */
 static const struct {
 	uint32_t flag;
 	int is_fixed;
@@ -144,7 +144,7 @@ size_t nd_altnames_put(struct nd_msg *m, uint16_t type, int32_t ifindex, const s
 	return found;
 }
 
-/* Those that were added are removed: all by one request, or one by one. */
+/* Removes added names, all by one request, or one by one. */
 static void added_altnames(struct nd_repairs *r)
 {
 	const int32_t ifindex = r->now.head.ifi_index;
@@ -234,7 +234,7 @@ static void say_value(struct nd_repairs *r, enum form form, const struct nd_attr
 	nd_repairs_say(r, "\"");
 }
 
-/* No value is an empty one. */
+/* A missing value counts as an empty one. */
 static int same_value(const struct nd_attr *was, const struct nd_attr *now)
 {
 	return was->len == now->len && (!was->len || memcmp(was->data, now->data, was->len) == 0);
@@ -252,7 +252,7 @@ static void attribute(struct nd_repairs *r, const struct setting *setting)
 		was = own_mac(r->was.v);
 	if (same_value(&was, now))
 		return;
-	/* An alias is removed by an empty one; of the others one that is not reported is not known to this kernel. */
+	/* An empty alias removes it; another attribute that is not reported is not known to this kernel. */
 	if (was.len || setting->type == IFLA_IFALIAS) {
 		nd_msg_put(nd_repairs_begin(r, 0, 0), setting->type, was.data, was.len);
 		request = nd_repairs_request(r);
@@ -276,7 +276,7 @@ static void flags(struct nd_repairs *r)
 
 	for (size_t i = 0; i < sizeof FLAGS / sizeof FLAGS[0]; i++)
 		ours |= FLAGS[i].is_fixed ? 0 : changed & FLAGS[i].flag;
-	/* Exactly these in ifi_change: all others, IFF_UP first of all, stay as they are (probe message.flags.change-all). */
+	/* Only these in ifi_change: all other flags, above all IFF_UP, must not change (probe message.flags.change-all). */
 	if (ours) {
 		nd_repairs_begin(r, was & ours, ours);
 		request = nd_repairs_request(r);
@@ -289,7 +289,7 @@ static void flags(struct nd_repairs *r)
 	}
 }
 
-/* A program that was attached meanwhile is detached; one that there was cannot be attached again. */
+/* Detaches a program that was attached meanwhile; an earlier one cannot be attached again. */
 static void xdp(struct nd_repairs *r)
 {
 	const int32_t none = -1;
@@ -314,7 +314,7 @@ static void xdp(struct nd_repairs *r)
 	}
 }
 
-/* ---- what no request sets --------------------------------------------------------------------------------------------- */
+/* ---- attributes that no request sets ---------------------------------------------------------------------------------- */
 
 static void others(struct nd_repairs *r)
 {
@@ -335,7 +335,7 @@ static void others(struct nd_repairs *r)
 	}
 }
 
-/* The lower device, or the peer; with an IFLA_LINK_NETNSID its ifindex is that of another namespace, which nothing moved. */
+/* The lower device or the peer; with IFLA_LINK_NETNSID it is in another namespace, and did not move. */
 static void lower_device(struct nd_repairs *r)
 {
 	const struct nd_attr *const netnsid = &r->was.attrs[IFLA_LINK_NETNSID];
@@ -352,7 +352,7 @@ static void lower_device(struct nd_repairs *r)
 	nd_repairs_add(r, ND_BOTH_STAGES, 0, 0);
 }
 
-/* Settings of other address families than IPv4 and IPv6: MCTP has some. */
+/* Settings of address families other than IPv4 and IPv6, such as MCTP. */
 static void families(struct nd_repairs *r)
 {
 	for (unsigned family = 0; family < ND_ATTRS_MAX; family++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* What the batch reads of a link. Layout: linux/if_link.h. */
+/* Parses the parts of a link that the batch uses. Layout: linux/if_link.h. */
 #include "batch.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@ static void text(char *to, size_t size, const struct nd_attr *a)
 		nd_text_copy(to, size, (const char *)a->data, strnlen((const char *)a->data, a->len));
 }
 
-/* The kind; and of a vxlan its lower device, which has a place of its own. */
+/* The kind; and a vxlan's lower device, which is in IFLA_VXLAN_LINK. */
 static void read_info(struct nd_link *link, const struct nd_attr *info)
 {
 	struct nd_attr found[IFLA_INFO_DATA + 1], data[IFLA_VXLAN_LINK + 1];
@@ -59,7 +59,7 @@ void nd_link_take(struct nd_link *link, const struct nd_link_attrs *read)
 	link->has_altnames = attrs[ND_IFLA_PROP_LIST].data != NULL;
 	link->has_xdp = attached && attached_len && attached[0];
 	read_info(link, &attrs[IFLA_LINKINFO]);
-	/* With an IFLA_LINK_NETNSID the other one is in another namespace. The IFLA_LINK of a veth is its peer. */
+	/* With IFLA_LINK_NETNSID the lower device is in another namespace. The IFLA_LINK of a veth is its peer. */
 	if (attrs[IFLA_LINK_NETNSID].data || strcmp(link->kind, "veth") == 0)
 		link->lower = 0;
 }

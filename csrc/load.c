@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* Sets a device from messages that were read before: those of a record, or of a dump. */
+/* Sets a device's snapshot from messages of a record or of a dump. */
 #include "internal.h"
 
 #include <errno.h>
@@ -71,7 +71,7 @@ int nd_dev_load(struct nd_dev *dev, const void *link, size_t link_len, const voi
 		return code;
 	if (damaged)
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -EBADMSG, damaged);
-	/* As much again, for the messages that later steps read. */
+	/* The same room again, for the messages that later steps read. */
 	return put(dev, &v, addrs, addrs_len, nd_align(sizeof *dev) + nd_align(link_len) + nd_align(addrs_len) + ND_MEMORY_MIN, err);
 }
 

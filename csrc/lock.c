@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* One mover at a time: devices are locked by namespace and ifindex. The same files as netdevns/system/exclusion.py. */
+/* Locks devices by namespace and ifindex, with the same files as netdevns/system/exclusion.py: one mover at a time. */
 #include "batch.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@ void nd_lock_init(struct nd_lock *lock)
 	lock->dirfd = lock->fd = -1;
 }
 
-/* Locks or unlocks without waiting (count 0: all). 1, 0: another mover has one of them, or -errno. */
+/* Locks or unlocks without waiting (count 0: all). 1: done; 0: another mover holds one of them; or -errno. */
 static int set(int fd, short kind, int32_t first, size_t count)
 {
 	struct flock run = { .l_type = kind, .l_whence = SEEK_SET, .l_start = first, .l_len = (off_t)count };
@@ -29,7 +29,7 @@ static int set(int fd, short kind, int32_t first, size_t count)
 	return errno == EAGAIN || errno == EACCES ? 0 : -errno;
 }
 
-/* Writes whose devices they are. A full file system: then nobody reads it, and the holder is "another process". */
+/* Writes this pid for its ifindexes. If the file system is full, messages say "another process". */
 static void sign(int fd, int32_t first, size_t count)
 {
 	uint32_t pids[64];
@@ -47,7 +47,7 @@ static void sign(int fd, int32_t first, size_t count)
 	}
 }
 
-/* The process that wrote its pid; 0: it has ended, so the holder is another one that could not write its own. */
+/* The process that wrote its pid; 0: it has ended, so the holder is another one that could not write its pid. */
 static uint32_t mover(int fd, int32_t ifindex)
 {
 	char path[32];
@@ -59,7 +59,7 @@ static uint32_t mover(int fd, int32_t ifindex)
 	return access(path, F_OK) == 0 ? pid : 0;
 }
 
-/* Which device of a run another mover has. */
+/* The device of a run that another mover holds. */
 static int32_t busy_one(int fd, int32_t first, size_t count)
 {
 	struct flock run = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = first, .l_len = (off_t)count };
@@ -77,7 +77,7 @@ int64_t nd_now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Waits for a moment. 0: it was long enough. */
+/* Waits for a moment. 0: the time is over. */
 static int wait_until(int64_t end_ms)
 {
 	const int64_t left = end_ms - nd_now_ms();
@@ -107,7 +107,7 @@ static void give_back(struct nd_lock *lock)
 	lock->count = 0;
 }
 
-/* Opens the file of the namespace. A lock is of one namespace: its descriptor keeps the inode from being used again. */
+/* Opens the file of the namespace, whose descriptor keeps the inode from being reused. */
 static int open_of(struct nd_lock *lock, const char *dir, int netns_fd)
 {
 	char name[32];
@@ -132,7 +132,7 @@ static int open_of(struct nd_lock *lock, const char *dir, int netns_fd)
 	return 0;
 }
 
-/* What is held and what is wanted, ascending, each once. -EINVAL: it is not ascending. */
+/* Merges the held and the wanted ifindexes, ascending. -EINVAL: they are not ascending. */
 static int unite(const struct nd_lock *lock, const int32_t *ifindexes, size_t count, int32_t **all, size_t *total)
 {
 	size_t i = 0, j = 0, n = 0;
@@ -155,7 +155,7 @@ static int unite(const struct nd_lock *lock, const int32_t *ifindexes, size_t co
 }
 
 /*
- * In ascending order, so that two movers never wait for each other: where one is missing all are given back first. A failure
+ * In ascending order, so that two movers never wait for each other: if one is missing, all are released first. A failure
  * leaves none locked.
  */
 static int take(struct nd_lock *lock, const int32_t *all, size_t total, int wait_ms, int32_t *busy, uint32_t *pid)
@@ -225,7 +225,7 @@ void nd_lock_arrive(struct nd_lock *lock, const char *dir, int netns_fd, const i
 			n = 1;
 			continue;
 		}
-		/* One that another mover has must not cost the others: halved until it is free, or one alone. */
+		/* One that another mover holds must not block the others: the run is halved until it is free or has one ifindex. */
 		n = run_length(ifindexes, at, count);
 		while ((got = set(lock->fd, F_WRLCK, ifindexes[at], n)) == 0 && n > 1)
 			n = (n + 1) / 2;

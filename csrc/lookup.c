@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * The devices of a batch, as they are: their links and addresses by one dump each, on which others they lie, and the order in
- * which they move. While a move looks, no other mover has them.
+ * Looks the devices of a batch up: links and addresses by one dump each, which devices are on top of others, and the order in
+ * which they move. A move holds their locks meanwhile.
  */
 #include "batch.h"
 
@@ -9,11 +9,11 @@
 #include <stdlib.h>
 
 #define NOTIFY_BYTES (4 << 20)
-#define TRIES 8	/* a device got another name while it was looked up, or another device lies on it */
+#define TRIES 8	/* a device was renamed during the look-up, or got another one on top of it */
 
 /* ---- sockets ---------------------------------------------------------------------------------------------------------------- */
 
-/* EPERM is what the caller's rights are: a finding of its own. */
+/* EPERM has a separate finding. */
 static int open_one(struct netdevns_batch *b, struct nd_sock *sock, int netns_fd, struct nd_file *files, size_t nfiles, int is_source,
 		    struct nd_err *err)
 {
@@ -23,7 +23,7 @@ static int open_one(struct netdevns_batch *b, struct nd_sock *sock, int netns_fd
 	if (!nd_sock_open(sock, netns_fd, files, nfiles, err))
 		return 0;
 	sock->fd = -1;
-	if (err->code == -ENOTRECOVERABLE)	/* no more than this can be said from here */
+	if (err->code == -ENOTRECOVERABLE)	/* not a finding: this thread must end */
 		return err->code;
 	return nd_batch_find(b, err->code == -EPERM ? code : "system", NETDEVNS_ERROR, -err->code, NULL, "%s: %s: %s%s", side, err->text,
 			     strerror(-err->code), err->code == -EPERM ? " (CAP_SYS_ADMIN and CAP_NET_ADMIN are needed)" : "") ? 0 : -ENOMEM;
@@ -127,7 +127,7 @@ static int append_link(struct netdevns_batch *b, const struct nd_view *v, const 
 	return 0;
 }
 
-/* Whether it has IPv6, but its token is not reported. */
+/* Whether it has IPv6 settings without a token. */
 static int lacks_token(const struct nd_link_attrs *read)
 {
 	const struct nd_attr *const spec = &read->attrs[IFLA_AF_SPEC];
@@ -163,7 +163,7 @@ static int dump_links_once(struct netdevns_batch *b, const struct nd_filter *fil
 }
 
 /*
- * b->links and b->seen: the batch's, and every one that lies on another. 5.10 reports tokens with the statistics only (probe
+ * b->links and b->seen: the batch's links, and all links on top of another. 5.10 reports tokens with statistics only (probe
  * sysctls.token.skip-stats), and an undo needs them.
  */
 static int dump_links(struct netdevns_batch *b, struct nd_err *err)
@@ -183,7 +183,7 @@ static int dump_links(struct netdevns_batch *b, struct nd_err *err)
 	return code < 0 ? code : 0;
 }
 
-/* Asks for what was not dumped under its name: it has it as an alternative name, or there is no such device. */
+/* Looks up a name that the dump lacks: it is an alternative name, or there is no such device. */
 static int ask_by_name(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
 	_Alignas(8) unsigned char bytes[256];
@@ -228,7 +228,7 @@ static int find_twin(struct netdevns_batch *b, const struct nd_member *m, const 
 	return 0;
 }
 
-/* What an earlier look-up found: nothing of it is to be taken for this one's, should it fail. */
+/* Clears the results of an earlier look-up, in case this one fails. */
 static void forget(struct netdevns_batch *b)
 {
 	for (size_t i = 0; i < b->count; i++) {
@@ -281,7 +281,7 @@ int nd_batch_look_up(struct netdevns_batch *b, int is_move, struct nd_err *err)
 		code = index_names(b, err);
 	if (code || b->source->fd < 0)
 		return code;
-	/* Before the dump, which is long where many others are, and would have to be repeated. */
+	/* Before the dump, which takes long with many other devices, and would have to be repeated. */
 	if (is_move)
 		held = nd_batch_hold_named(b, err);
 	if (held < 0)

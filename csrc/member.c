@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* What all phases of a batch share: exchanges whose answers grow, the steps of one device, and which link is which member. */
+/* Shared by the phases of a batch: exchanges with growing replies, steps of one device, the member of a link. */
 #include "batch.h"
 
 #include <errno.h>
@@ -8,7 +8,7 @@
 
 /* ---- exchanges ------------------------------------------------------------------------------------------------------------ */
 
-/* One exchange, whose answers are appended to b->reply. */
+/* One exchange, whose replies are appended to b->reply. */
 static int ask_once(struct netdevns_batch *b, struct nd_sock *sock, struct nd_msg *req, const struct nd_filter *filter,
 		    uint32_t *first_seq, struct nd_err *err)
 {
@@ -27,7 +27,7 @@ static int ask_once(struct netdevns_batch *b, struct nd_sock *sock, struct nd_ms
 	}
 }
 
-/* How many messages a request has, and where the second half of them begins. */
+/* The number of a request's messages, and where their second half begins. */
 static size_t count_messages(const struct nd_msg *req, size_t *middle)
 {
 	struct nd_view v;
@@ -41,7 +41,7 @@ static size_t count_messages(const struct nd_msg *req, size_t *middle)
 	return count;
 }
 
-/* Adds to the seq of each answer from `at` on. */
+/* Adds to the seq of each reply from `at` on. */
 static void renumber(struct nd_memory *reply, size_t at, uint32_t more)
 {
 	struct nd_view v;
@@ -54,7 +54,7 @@ static void renumber(struct nd_memory *reply, size_t at, uint32_t more)
 }
 
 /*
- * The same in two halves, and so on, where the receive buffer does not hold the answers: those of links with many alternative
+ * The same, split in halves while the receive buffer does not hold the replies: those of links with many alternative
  * names are long.
  */
 static int ask(struct netdevns_batch *b, struct nd_sock *sock, struct nd_msg *req, const struct nd_filter *filter, uint32_t *first_seq,
@@ -269,8 +269,8 @@ struct nd_member *nd_batch_named(const struct netdevns_batch *b, const char *ifn
 }
 
 /*
- * Before 6.6 a move leaves alternative names in the table of the old namespace, where they block a name (probe
- * clash.own-altname.left-behind). The kernel does not say whether it does, so its version must; what is done without need works
+ * Before 6.6 a move leaves alternative names in the table of the source, where they stay taken (probe
+ * clash.own-altname.left-behind). Only the kernel's version shows this; where the fix was backported, the fallback works
  * as well.
  */
 int nd_batch_moves_altnames(struct netdevns_batch *b)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* Memory that grows, and text of one line. */
+/* Growing memory, and text in one line. */
 #include "batch.h"
 
 #include <errno.h>

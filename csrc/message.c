@@ -22,7 +22,7 @@ void nd_msg_init(struct nd_msg *m, void *buf, size_t size)
 	m->size = size;
 }
 
-/* Reserves zeroed room at the end of the request: padding must not carry old memory to the kernel or into a file. */
+/* Reserves zeroed room at the end of the request: padding must not leak old memory to the kernel or into a file. */
 static unsigned char *reserve(struct nd_msg *m, size_t room)
 {
 	unsigned char *at;

@@ -34,8 +34,8 @@ const char *nd_name_why_invalid(const char *name)
 	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return "the kernel refuses it";
 	/*
-	 * Of no device, but the name of a directory below /proc/sys/net/ipv4/conf. The kernel refuses it late: the device sits in the
-	 * target under its old name by then; or it takes it, and no address can be added (net/ipv4/devinet.c,
+	 * Names of directories below /proc/sys/net/ipv4/conf. The kernel refuses them only after the move: the device is in the
+	 * target under its old name by then; or it has the name, and no address can be added (net/ipv4/devinet.c,
 	 * sysctl_dev_name_is_allowed()).
 	 */
 	if (strcmp(name, "all") == 0 || strcmp(name, "default") == 0)

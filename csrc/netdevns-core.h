@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * The layer below netdevns.h, for callers that need less than a batch: netlink messages, sockets, and the steps that move one
- * network device into another network namespace, with its name and its addresses, or put it back. Plain C11 and libc: no
+ * network device into another network namespace, with its name and its addresses, or back. Plain C11 and libc: no
  * allocation, no global state, no output, no threads.
  *
  * One device (a function returns 0 or -errno; struct nd_err has the details):
@@ -25,7 +25,7 @@
  * nd_dev_move looks for a device whose place is unknown, and renames a device that a failure left in the target under
  * another name than the wanted one; where the name is still taken, it fails again. If the kernel refused an address, a second
  * nd_dev_up_and_replay adds it, but out of order: nd_dev_verify and nd_dev_undo report that (-ESTALE). nd_dev_undo of a
- * device that is as the snapshot says changes nothing.
+ * device that equals its snapshot changes nothing.
  *
  * The caller checks first, because these functions do not: that the wanted name is valid and free in the target (also as
  * an alternative name), that the namespaces differ (nd_netns_differ), that the device can be moved (not lo, not a bridge).
@@ -35,7 +35,7 @@
  *  - -EOVERFLOW: the caller's memory is too small; `need`, in struct nd_dev or nd_buf, is a sufficient size. Steps of a
  *    device (nd_dev_*) and nd_sock_drain are then repeated with that much. An exchange may have been done all the same
  *    (nd_sock_exchange): only a query is repeated.
- *  - -ENOBUFS: the kernel dropped replies or notifications. The requests may or may not have been done: look.
+ *  - -ENOBUFS: the kernel dropped replies or notifications. The requests may or may not have been done: read the state again.
  *  - A device is looked up by name once. After that only its ifindex is used: IFLA_IFNAME in a request also matches
  *    alternative names (probe message.key.altname-as-name).
  */
@@ -79,9 +79,9 @@ enum nd_step {
 struct nd_err {
 	int code;			/* negative errno */
 	int step;			/* enum nd_step */
-	uint32_t index;			/* which message of the request the kernel refused, from 0 */
+	uint32_t index;			/* the message of the request that the kernel refused, from 0 */
 	uint32_t offset;		/* NLMSGERR_ATTR_OFFS: the offending attribute's offset in it; 0: unknown */
-	char text[ND_TEXT_SIZE];	/* the kernel's extack text, or ours; may be empty */
+	char text[ND_TEXT_SIZE];	/* the kernel's extack text, or one of netdevns; may be empty */
 };
 
 /* ---- message: build and parse; no system calls -------------------------------------------------------------------- */
@@ -140,7 +140,7 @@ struct nd_sock {
 	int fd;
 	uint32_t portid;	/* from getsockname */
 	uint32_t seq;		/* of the last message that was sent */
-	uint32_t slot;		/* bytes for one answer; 0: 8 KiB. Grows if the kernel's answers are longer */
+	uint32_t slot;		/* bytes for one reply; 0: 8 KiB. Grows if the kernel's replies are longer */
 };
 
 /* A small file under /proc/sys/net to be read or written inside the namespace. */
@@ -153,7 +153,7 @@ struct nd_file {
 
 /*
  * Opens a NETLINK_ROUTE socket in the namespace `netns_fd` (-1: the calling thread's), and reads or writes `files` there.
- * A file that fails has a code and is no failure of this function.
+ * A file that fails has a code, but the function does not fail.
  *
  * A socket acts in the namespace that it was opened in, as long as it is open (probe netns.socket.stays). With netns_fd >= 0
  * the calling thread visits that namespace: meanwhile all signals are blocked, and the thread cannot be cancelled. The way
@@ -172,7 +172,7 @@ void nd_sock_close(struct nd_sock *s);
  */
 int nd_netns_differ(int source_fd, int target_fd, struct nd_err *err);
 
-/* SO_NETNS_COOKIE: a number of the socket's namespace that is never used again (probe death.cookie.unique); 0: before 5.14. */
+/* SO_NETNS_COOKIE: the identity of the socket's namespace, never reused (probe death.cookie.unique); 0: before 5.14. */
 uint64_t nd_sock_cookie(const struct nd_sock *s);
 
 /* The devices that the caller of a dump is interested in. */
@@ -184,13 +184,13 @@ struct nd_filter {
 };
 
 /*
- * 1: the answer concerns one of these devices; 0: it does not.
+ * 1: the reply concerns one of these devices; 0: it does not.
  *  - RTM_NEWADDR, RTM_NEWQDISC, RTM_NEWNEIGHTBL: it has one of the ifindexes.
- *  - RTM_NEWNEIGH: so it has, and it is permanent, a proxy or of a routing daemon (NTF_EXT_LEARNED); but no multicast group
+ *  - RTM_NEWNEIGH: the same, and it is permanent, a proxy or of a routing daemon (NTF_EXT_LEARNED); but no multicast group
  *    in a bridge's table.
  *  - RTM_NEWROUTE: the kernel may drop it when such a device leaves: it goes through one of them, or has a `src` and is not
  *    the kernel's own, or names a nexthop object and no device; and each default route.
- *  - RTM_NEWLINK: it has one of the names; or it lies on any other device of this namespace (a VLAN, a macvlan).
+ *  - RTM_NEWLINK: it has one of the names; or it is on top of any other device of this namespace (a VLAN, a macvlan).
  *  - Other types, and damaged messages: 1.
  */
 int nd_filter_keeps(const struct nd_filter *filter, const struct nd_view *v);
@@ -200,30 +200,30 @@ struct nd_buf {
 	unsigned char *data;
 	size_t size;
 	size_t used;
-	size_t need;		/* after -EOVERFLOW: bytes that would have sufficed, as far as known */
-	uint32_t first_seq;	/* of the request: an answer's seq - first_seq is the index of the message that it answers */
-	const struct nd_filter *filter;	/* NULL: all answers are kept; else those for which nd_filter_keeps is 1 */
-	int harmless;		/* 1: the request changes nothing, though it is not RTM_GET* alone: it may be sent again */
+	size_t need;		/* after -EOVERFLOW: sufficient size in bytes, as far as known */
+	uint32_t first_seq;	/* of the request: a reply's seq - first_seq is the index of the message that it answers */
+	const struct nd_filter *filter;	/* NULL: all replies are kept; otherwise those for which nd_filter_keeps is 1 */
+	int harmless;		/* 1: the request changes nothing, although it is not only RTM_GET*: it may be sent again */
 };
 
 /*
  * Numbers all messages of `req`, sends them in one datagram and reads until the last one is answered: by an ack if it asks for
  * one, by NLMSG_DONE if it is a dump (only the last may be one), otherwise by its reply.
  *
- * With a `reply`, every answer is appended to it, refusals (NLMSG_ERROR) too, and the result says only whether the
+ * With a `reply`, every reply is appended to it, errors (NLMSG_ERROR) included, and the result says only whether the
  * exchange worked. With NULL the first refusal is the result. The kernel answers a change without NLM_F_ACK only if it
  * refuses it (probe acks.batch.ack-on-last).
  *
  * An interrupted dump (NLM_F_DUMP_INTR on any of its messages: probe dumps.interrupted.links.a-move-away) is requested
  * again, with the messages before it, up to 8 times; then -EAGAIN. A partial dump is never returned.
  *
- * An answer may be longer than a slot of 8 KiB (a link with many alternative names): then a query (RTM_GET* alone, or
+ * A reply may be longer than a slot of 8 KiB (a link with many alternative names): then a query (RTM_GET* only, or
  * reply->harmless) is sent again with longer slots, and, beyond 72 KiB, with one in the reply.
  *
  * Signals do not end an exchange. Returns 0, or:
  *  -EOVERFLOW: the reply is too small, reply->need is the size. The request was done: repeat it only if it is a query.
- *  -ENOBUFS: the kernel dropped replies: look.  -EBADMSG: a message with a wrong length.
- *  -EMSGSIZE: an answer to a change is longer than a slot: look.  -ETIMEDOUT: no answer within 10 s.
+ *  -ENOBUFS: the kernel dropped replies: read the state again.  -EBADMSG: a message with a wrong length.
+ *  -EMSGSIZE: a reply to a change is longer than a slot: read the state again.  -ETIMEDOUT: no reply within 10 s.
  *  Others: those of send(2) and recvmmsg(2).
  */
 int nd_sock_exchange(struct nd_sock *s, struct nd_msg *req, struct nd_buf *reply, struct nd_err *err);
@@ -260,20 +260,20 @@ enum nd_place {
  */
 struct nd_dev {
 	uint32_t size;			/* bytes of memory, this struct included */
-	uint32_t need;			/* after -EOVERFLOW: the size that would have sufficed */
+	uint32_t need;			/* after -EOVERFLOW: a sufficient size */
 	char ifname[ND_NAME_SIZE];	/* in the source */
 	char wanted[ND_NAME_SIZE];	/* in the target: a name, or a template with one %d */
-	char name[ND_NAME_SIZE];	/* in the target, as read back; empty until the device was there */
+	char name[ND_NAME_SIZE];	/* in the target, as read back; empty until it has arrived */
 	int32_t ifindex;		/* in the source; 0: not resolved yet */
 	int32_t target_ifindex;		/* in the target; before a move: the one to request (0: the kernel chooses) */
-	int32_t ifindex_unsure;		/* 1: it is busy, or the kernel may ignore IFLA_NEW_IFINDEX (before 5.13) */
+	int32_t ifindex_unsure;		/* 1: it is taken, or the kernel may ignore IFLA_NEW_IFINDEX (before 5.13) */
 	int32_t place;			/* enum nd_place */
 	int32_t was_up;			/* IFF_UP at the snapshot */
 	uint32_t cut_labels;		/* labels old:x whose new:x has more than 15 bytes: they become the plain name */
 	uint32_t link, link_len;	/* snapshot: the RTM_NEWLINK message */
 	uint32_t addrs, addrs_len;	/* snapshot: RTM_NEWADDR messages of every scope and lifetime, in dump order */
 	uint32_t back, back_len;	/* read by the last nd_dev_verify: RTM_NEWLINK, then RTM_NEWADDR messages */
-	uint32_t sent;			/* 1: a move was sent, and no undo has restored the device since */
+	uint32_t sent;			/* 1: a move was sent and not undone since */
 	uint32_t late;			/* 1: nd_dev_catch_up has changed the snapshot */
 };
 
@@ -290,7 +290,7 @@ void nd_dev_resize(struct nd_dev *dev, size_t size);
 int nd_dev_load(struct nd_dev *dev, const void *link, size_t link_len, const void *addrs, size_t addrs_len, struct nd_err *err);
 
 /*
- * The same with answers that the source has just given (one dump for many devices instead of one exchange for each): the result
+ * The same with replies just read in the source (one dump for many devices instead of one exchange for each): the result
  * of nd_dev_snapshot without its exchange. Less memory suffices; later steps may need more. -ENODEV: the link has another
  * name.
  */
@@ -315,14 +315,14 @@ int nd_dev_catch_up(struct nd_dev *dev, const void *notifications, size_t len, s
 
 /*
  * Chooses the ifindex that nd_dev_move requests in the target: that of the source, or a free one above it which no device
- * of `batch` has chosen. A record that was written before the move then suffices to find the device, whatever name the kernel
- * makes of a template. Sets dev->ifindex_unsure where the kernel would choose (before 5.13). -EINVAL: no snapshot; -ENOSPC:
+ * of `batch` has chosen. A record that was written before the move then suffices to find the device under any name that the kernel
+ * makes from a template. Sets dev->ifindex_unsure if the kernel would choose (before 5.13). -EINVAL: no snapshot; -ENOSPC:
  * none was found.
  */
 int nd_dev_choose(struct nd_dev *dev, struct nd_dev *const *batch, size_t n, struct nd_sock *target, struct nd_err *err);
 
 /*
- * Moves and renames by one RTM_NEWLINK. A failure does not mean that the device stayed: where the old name is free in the
+ * Moves and renames by one RTM_NEWLINK. After a failure the device may have left: if the old name is free in the
  * target, the kernel moves first and renames afterwards (probe clash.wanted-name). So after an error both namespaces are
  * searched, and dev->place, name and target_ifindex are those found. A device that is in the target already is renamed
  * unless it has the wanted name.
@@ -349,14 +349,14 @@ int nd_dev_compare(struct nd_dev *dev, const void *link, size_t link_len, const 
 #define ND_UNDO_RESTORE 2	/* its addresses of every scope and lifetime, its up state; read back and compared */
 
 /*
- * Puts the device back: finds it, moves it back if it is in the target, compares, and adds its addresses if they differ (a move
- * that failed may have dropped them: probe clash.addresses.after-an-error). One refused address does not cost the others;
+ * Restores the device: finds it, moves it back if it is in the target, compares, and adds its addresses if they differ (a move
+ * that failed may have dropped them: probe clash.addresses.after-an-error). A refused address does not end the replay;
  * the first failure is the result. -ESTALE: it is back, but something differs; -EINVAL: a damaged record, nothing was changed.
  * After a failure dev->place, name and the ifindexes say where the device is: an obstacle to its return (-EEXIST: an
  * alternative name in the source) can be removed, and the undo called again.
  *
  * Restored: name, ifindex where it is free, all addresses of the device, their connected routes, IFF_UP. Not restored: other
- * routes, nexthop objects, permanent neighbours, the master, sysctls, qdiscs, and whatever else the kernel dropped when the
+ * routes, nexthop objects, permanent neighbours, the master, sysctls, qdiscs, and other state that the kernel dropped when the
  * device left.
  */
 int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, int parts,

@@ -14,12 +14,12 @@
  *
  * A function returns 0, or -errno and fills `err`. A move that fails restores every device before it returns: names,
  * ifindexes, addresses of every scope and lifetime, the routes that the kernel makes with them, alternative names, MTU, MAC
- * address and whatever else RTM_NEWLINK sets, the sysctls of the device, and whether it is up. State that it cannot restore
+ * address and the other settings of RTM_NEWLINK, the sysctls of the device, and whether it is up. State that it cannot restore
  * (enum netdevns_state) is detected before anything changes, and refused unless the caller accepts to lose it.
  *
  * Threads: a handle belongs to one thread at a time; handles do not share anything, there are no globals. Opening a socket in
  * another namespace takes the calling thread there and back, with all signals blocked. -ENOTRECOVERABLE: the way back was
- * refused; nothing was sent to anybody, but this thread is in the wrong network namespace and must end.
+ * refused; nothing was sent, but this thread is in the wrong network namespace and must end.
  *
  * Fork and exec: descriptors are close-on-exec. A child must not use a handle of its parent's, nor close it; until it closes
  * or executes, it keeps the locks of the devices.
@@ -35,14 +35,14 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-#ifndef NETDEVNS_LOCAL	/* define it to build these files into a library of yours that exports none of them */
+#ifndef NETDEVNS_LOCAL	/* define it to build these files into a library that exports none of them */
 #pragma GCC visibility push(default)	/* in a shared library that is built with -fvisibility=hidden, this is all that it exports */
 #endif
 
 /*
  * The version of this header, which the caller hands to netdevns_batch_open. It grows when something is added: structs at
  * their end, enumerators, functions. A library serves callers that were compiled with its version or an older one; it refuses
- * a newer one (-EPROTO). What is taken away or changes its meaning begins a new hundred, and older ones are refused as well.
+ * a newer one (-EPROTO). A removal or a change of meaning begins a new hundred, and older ones are refused as well.
  */
 #define NETDEVNS_VERSION 100
 
@@ -52,13 +52,13 @@ struct netdevns_batch;
 struct netdevns_error {
 	int code;		/* -errno; 0 after a success */
 	const char *step;	/* "open", "add", "check", "record", "down", "notify", "move", "replay", "verify", "undo", "recover" */
-	int device;		/* which one, in the order of netdevns_batch_add; -1: a namespace, or the whole batch */
-	int begun;		/* 0: refused, nothing was changed; 1: it failed on the way, and was undone */
-	int left;		/* devices that are not as before; 0: all are restored, or nothing was changed */
-	char text[512];		/* one line: what, which device, where it is, what to do. Never empty after a failure */
+	int device;		/* its index in the order of netdevns_batch_add; -1: a namespace, or the whole batch */
+	int begun;		/* 0: refused, nothing was changed; 1: it failed after it began, and was undone */
+	int left;		/* devices that are not restored completely; 0: all are restored, or nothing was changed */
+	char text[512];		/* one line: the failure, the device, where it is, the remedy. Never empty after a failure */
 };
 
-/* State that a move drops and that C does not restore when it fails. Bits of `accept`; netdevns_finding says which was found. */
+/* State that a move drops and C does not restore after a failure. Bits of `accept`; netdevns_finding names the state found. */
 enum netdevns_state {
 	NETDEVNS_DEFAULT_ROUTE = 1 << 0,	/* a default route of the main table; the route itself is one of NETDEVNS_ROUTES, too */
 	NETDEVNS_MASTER = 1 << 1,		/* its bridge, bond, team or vrf, with the settings of the port */
@@ -67,7 +67,7 @@ enum netdevns_state {
 	NETDEVNS_NEIGHBOURS = 1 << 4,		/* permanent neighbours, proxies, entries of a bridge's tables (FDB, MDB) */
 	NETDEVNS_NEIGH_PARAMETERS = 1 << 5,	/* neighbour parameters (NDTPA_*) that are not the default */
 	NETDEVNS_QDISC = 1 << 6,		/* queueing disciplines and filters */
-	NETDEVNS_UPPER = 1 << 7,		/* a device on top of it that stays: IPv6 addresses, routes, MTU, its lower's filter */
+	NETDEVNS_UPPER = 1 << 7,		/* a device on top of it that stays: IPv6 addresses, routes, MTU, the lower device's filter */
 };
 
 /*
@@ -86,8 +86,8 @@ int netdevns_batch_add(struct netdevns_batch *batch, const char *ifname, const c
 
 /*
  * Looks the devices up and checks everything that can be known before a move; changes nothing. `accept`: bits of enum
- * netdevns_state. The result is that of the first finding that is an error. A check is a snapshot and not a lock: a move checks
- * again, so this is for callers that want to know, or to say, everything beforehand.
+ * netdevns_state. The result is that of the first finding that is an error. A check takes no locks: a move checks
+ * again, so this is for callers that want to report all findings beforehand.
  */
 int netdevns_batch_check(struct netdevns_batch *batch, uint32_t accept, struct netdevns_error *err);
 
@@ -104,7 +104,7 @@ struct netdevns_finding {
 	int device;		/* in the order of netdevns_batch_add; -1: a namespace, or the whole batch */
 	uint32_t state;		/* the bit of enum netdevns_state, or 0 */
 	const char *name;	/* the name at fault; "": none */
-	const char *other;	/* the device that has it, or is in the way; "": none */
+	const char *other;	/* the device that has it, or is an obstacle; "": none */
 	int32_t ifindex;	/* of that one */
 	const char *text;	/* one line for people */
 };
@@ -113,7 +113,7 @@ struct netdevns_finding {
 const struct netdevns_finding *netdevns_batch_finding(const struct netdevns_batch *batch, size_t i);
 
 /*
- * Makes the following move safe against the death of the process: before the first change a record is written to the directory
+ * Protects the next move against the death of the process: before the first change a record is written to the directory
  * `dirfd`, which netdevns_batch_close removes. A process that dies leaves it, and netdevns_recover restores the devices.
  * The directory must belong to the caller's user and not be writable by others (-EPERM). `dirfd` is duplicated.
  */
@@ -121,13 +121,13 @@ int netdevns_batch_record(struct netdevns_batch *batch, int dirfd, struct netdev
 
 /*
  * Moves all devices, or none: checks, moves, replays the addresses that the runtime-spec protects (permanent and of global
- * scope), sets the links up, reads back and compares. What fails restores everything and is the result; err->left says
- * whether that succeeded. Waits up to 5 s for another mover of one of the devices (-EBUSY): movers meet by locks in
+ * scope), sets the links up, reads back and compares. After a failure, which is the result, everything is restored; err->left says
+ * whether that succeeded. Waits up to 5 s for another mover of one of the devices (-EBUSY): movers use locks in
  * /run/netdevns, which are held until netdevns_batch_close. A caller that may not write there moves without a lock.
  */
 int netdevns_batch_move(struct netdevns_batch *batch, uint32_t accept, struct netdevns_error *err);
 
-/* Takes the devices back after a move that succeeded, or tries again what an undo could not restore. */
+/* Undoes a move that succeeded, or repeats an undo that could not restore everything. */
 int netdevns_batch_undo(struct netdevns_batch *batch, struct netdevns_error *err);
 
 enum netdevns_location {
@@ -139,11 +139,11 @@ enum netdevns_location {
 
 struct netdevns_device {
 	const char *ifname;		/* in the source */
-	const char *name;		/* in the target, as read back; "": it was not there */
+	const char *name;		/* in the target, as read back; "": it has not arrived */
 	int32_t host_ifindex;		/* in the source */
-	int32_t ifindex;		/* in the target; 0: it was not there */
+	int32_t ifindex;		/* in the target; 0: it has not arrived */
 	int location;			/* enum netdevns_location: where it is now */
-	const char *missing;		/* after an undo: what is not as before, "; " between two; "": nothing */
+	const char *missing;		/* after an undo: state that is not restored, "; " between two; "": none */
 	const void *addresses;		/* RTM_NEWADDR messages that were read back in the target */
 	size_t addresses_len;		/* bytes */
 };
@@ -151,16 +151,16 @@ struct netdevns_device {
 /* A device, in the order of netdevns_batch_add; NULL behind the last one. Valid until the next call. */
 const struct netdevns_device *netdevns_batch_device(const struct netdevns_batch *batch, size_t i);
 
-/* Ends a batch: the devices stay where they are, the record is removed unless err->left was not 0. NULL: nothing. */
+/* Ends a batch: the devices stay where they are, and the record is removed if err->left was 0. NULL: does nothing. */
 void netdevns_batch_close(struct netdevns_batch *batch);
 
 /*
  * Restores the devices of every record in the directory `dirfd` whose process has died. A batch that is complete in the target is
- * left there, unless `undo_complete`: its caller died between the move and netdevns_batch_close and knows that nobody uses
- * the devices. `report` (or NULL): gets one line for each device, cut where `size` bytes, NUL included, do not hold all.
+ * left there, unless `undo_complete`, for a caller that died between the move and netdevns_batch_close if no process uses
+ * the devices. `report` (or NULL): gets one line for each device, cut to `size` bytes, NUL included.
  *
  * Returns the first failure, after all records were tried: -EPROTO: a record with state that C does not restore, or of another
- * version; `netdevns recover` may know it. Such records, and those of which something could not be restored, are kept.
+ * version; `netdevns recover` may know it. Such records, and those of devices that were not restored completely, are kept.
  */
 int netdevns_recover(int dirfd, int undo_complete, char *report, size_t size, struct netdevns_error *err);
 

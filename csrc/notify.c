@@ -169,7 +169,7 @@ static void drop_double(struct nd_dev *dev, size_t pos, const struct nd_addr *fi
 	}
 }
 
-/* Whether a notification says the same as the snapshot; their headers differ (seq, portid). */
+/* Whether a notification equals the snapshot's message; their headers differ (seq, portid). */
 static uint32_t is_unchanged(const struct nd_dev *dev, size_t at, size_t old, const struct nd_view *v)
 {
 	const unsigned char *const was = (const unsigned char *)dev + dev->addrs + at;
@@ -179,7 +179,7 @@ static uint32_t is_unchanged(const struct nd_dev *dev, size_t at, size_t old, co
 
 /*
  * Whether a process deleted the address. A notification about IPv4 has the portid of the request, one about IPv6 has not. So an
- * IPv6 address that is deleted between the snapshot and the move comes back: better than to lose one. An expired one
+ * IPv6 address that is deleted between the snapshot and the move comes back, which is better than losing one. An expired one
  * (valid lifetime 0) does not.
  */
 static int is_deleted(const struct nd_addr *a)
@@ -203,7 +203,7 @@ static void take(struct nd_dev *dev, const struct nd_addr *a, size_t next[2])
 	if (!is_new && is_deleted(a)) {
 		dev->late |= old != 0;
 		splice(dev, at, old, NULL, next);
-	} else if (old || !is_new) {	/* of a new address the RTM_DELADDR follows, and says where it was */
+	} else if (old || !is_new) {	/* the place of a new address follows from its RTM_DELADDR */
 		dev->late |= !is_unchanged(dev, at, old, &a->v);
 		splice(dev, at, old, &a->v, next);
 		next[ipv6] = at + nd_align(a->v.len);

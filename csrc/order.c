@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* In which order the devices of a batch move, and come up. */
+/* Sorts the devices of a batch for the moves and for the replays. */
 #include "batch.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-/* A device is one deeper than the one of the batch that it lies on. */
+/* A device is one deeper than its lower device in the batch. */
 void nd_batch_set_depths(struct netdevns_batch *b)
 {
 	for (size_t i = 0; i < b->count; i++) {
@@ -27,7 +27,7 @@ struct rank {
 /*
  * Uppers before lowers: an upper that is complete in the target would lose its IPv6 addresses when its lower arrives. Literal
  * names before templates, those that bring alternative names first: "eth%d" must not take the "eth0" that another device wants
- * or brings along. Otherwise as they were added.
+ * or brings along. Otherwise in the order of netdevns_batch_add.
  */
 static int by_move(const void *a, const void *b)
 {

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * The phases of a move behind the snapshot (snapshot.c). A phase ends at the first device that fails; what follows from that is
- * the caller's (batch.c, and Python's transaction.py). What ends in _next does one device, or one window of look-ups.
+ * The phases of a move after the snapshot (snapshot.c). A phase ends at the first device that fails; the caller decides what
+ * follows (batch.c, and Python's transaction.py). A function *_next handles one device, or one window of look-ups.
  */
 #include "batch.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define DOWN_WINDOW 64		/* messages; a refusal of each still fits into a default receive buffer */
-#define UNREAD_BYTES (8 << 10)	/* of addresses that were moved: fewer than a buffer of net.core.rmem_max holds */
+#define DOWN_WINDOW 64		/* messages; an error for each fits into a default receive buffer */
+#define UNREAD_BYTES (8 << 10)	/* of moved addresses, whose notifications fit into a buffer of net.core.rmem_max */
 
 int nd_failure_set(struct nd_failure *f, const struct nd_member *m, const char *step)
 {
@@ -65,7 +65,7 @@ int nd_altnames_send(struct nd_sock *sock, uint16_t type, int32_t ifindex, const
 	return code;
 }
 
-/* The removal of those of its alternative names that it answers to; empty: there are none. */
+/* Builds the request that removes alternative names, of those by which the device can be found; empty: none. */
 static int put_removal(struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *link, struct nd_msg *removal,
 		       struct nd_err *err)
 {
@@ -99,9 +99,9 @@ static int put_removal(struct netdevns_batch *b, const struct nd_member *m, cons
 }
 
 /*
- * Before 6.6 a move leaves alternative names in the table of the old namespace, where they block a name (probe
- * clash.own-altname.left-behind): they are removed before it and added after it. A device that came back from a namespace that
- * died still lists its own, and no look-up finds them: nor can they be removed (seen on 5.10 and 6.1).
+ * Before 6.6 a move leaves alternative names in the table of the source, where they stay taken (probe
+ * clash.own-altname.left-behind): they are removed before it and added after it. A device that came back from a dead namespace
+ * still lists its alternative names, but no look-up finds them, and they cannot be removed (seen on 5.10 and 6.1).
  */
 static int take_altnames(struct netdevns_batch *b, const struct nd_member *m, struct nd_err *err)
 {
@@ -202,7 +202,7 @@ int nd_batch_replay_next(struct netdevns_batch *b, struct nd_failure *f)
 	return 0;
 }
 
-/* Every alternative name arrived, and no other. */
+/* Whether the alternative names are the same as before. */
 static int same_altnames(const struct nd_view *was, const struct nd_view *is)
 {
 	size_t at = 0, len;
@@ -217,7 +217,7 @@ static int same_altnames(const struct nd_view *was, const struct nd_view *is)
 	return 1;
 }
 
-/* The members by their ifindex in the target: of nd_batch_deal the one that is found in there. */
+/* For nd_batch_deal: the member with an ifindex in the target. */
 static int by_target(const void *a, const void *b)
 {
 	const struct nd_member *const x = *(const struct nd_member *const *)a, *const y = *(const struct nd_member *const *)b;
@@ -280,7 +280,7 @@ static int compare(struct netdevns_batch *b, struct nd_member *m, const struct n
 	return code;
 }
 
-/* The look-ups of the next window; of a single device its addresses, too, which follow its link in b->reply. */
+/* The look-ups of the next window; of a single device also its addresses, which follow its link in b->reply. */
 static int look(struct netdevns_batch *b, size_t window, struct nd_err *err)
 {
 	_Alignas(8) unsigned char bytes[ND_LOOK_WINDOW * 64];

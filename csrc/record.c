@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * A batch as a record: what another process needs to undo a move whose own process was killed; and read again. As
+ * Writes a batch as a record, with which another process can undo the move if this one is killed, and reads it. As
  * netdevns/recovery/record.py.
  */
 #include "layout.h"
@@ -13,7 +13,7 @@
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define BOOT_SIZE 64
 
-/* Of this boot, without its newline. */
+/* The id of this boot, without its newline. */
 static int boot_id(char boot[BOOT_SIZE], struct nd_err *err)
 {
 	const int fd = open(BOOT_ID, O_RDONLY | O_CLOEXEC);
@@ -42,7 +42,7 @@ static void put_text(struct nd_msg *m, uint16_t type, const char *text)
 	nd_msg_put(m, type, text, strlen(text));
 }
 
-/* The kernel's messages as they are, padded. */
+/* Appends the kernel's messages unchanged, padded. */
 static void put_dumped(struct nd_msg *m, const void *data, size_t len)
 {
 	const size_t room = nd_align(len);
@@ -94,7 +94,7 @@ static void put_device(struct nd_msg *m, const struct nd_record_device *device)
 {
 	const struct nd_dev *const dev = device->dev;
 	const unsigned char *const memory = (const unsigned char *)dev;
-	/* The link as a request, and not with the flags, seq and portid of the answer that it was. */
+	/* The link without the flags, seq and portid of the reply. */
 	const struct nlmsghdr head = { .nlmsg_len = dev->link_len, .nlmsg_type = RTM_NEWLINK, .nlmsg_flags = NLM_F_REQUEST };
 
 	nd_msg_begin(m, DEVICE, 0, NULL, 0);
@@ -110,7 +110,7 @@ static void put_device(struct nd_msg *m, const struct nd_record_device *device)
 	put_dumped(m, memory + dev->addrs, dev->addrs_len);
 }
 
-/* Bytes that suffice. 0: a device has no snapshot. */
+/* An upper bound of the size. 0: a device has no snapshot. */
 static size_t room_for(const struct nd_record_content *content)
 {
 	size_t room = 1024 + strlen(content->source.where) + strlen(content->target.where);
@@ -173,7 +173,7 @@ static void load_netns(const struct nd_section *s, struct nd_identity *id)
 	id->of_pid = nd_section_number(s, A_OF_PID);
 	id->of_start = nd_section_number(s, A_OF_START);
 	id->pid_ns = nd_section_number(s, A_PID_NS);
-	nd_section_text(s, A_WHERE, id->where, sizeof id->where);	/* only a hint: one that does not fit is none */
+	nd_section_text(s, A_WHERE, id->where, sizeof id->where);	/* only a hint; dropped if it does not fit */
 }
 
 static int load_device(const struct nd_section *s, struct nd_record_device *device, struct nd_err *err)
@@ -188,7 +188,7 @@ static int load_device(const struct nd_section *s, struct nd_record_device *devi
 	nd_section_text(s, A_IFNAME, ifname, sizeof ifname);
 	nd_section_text(s, A_WANTED, wanted, sizeof wanted);
 	nd_view_next(s->body, s->body_len, &pos, &link);
-	/* What nd_dev_load asks for: the snapshot, and as much again for what later steps read. */
+	/* Memory for nd_dev_load: the snapshot, and the same again for later reads. */
 	size = 2 * (nd_align(sizeof *dev) + s->body_len) + ND_MEMORY_MIN;
 	device->dev = calloc(1, size);
 	if (!device->dev)
@@ -215,7 +215,7 @@ static int load_head(const struct nd_section *s, struct nd_recovered *found, str
 	found->pid = nd_section_number(s, A_PID);
 	found->is_of_this_boot = nd_section_text(s, A_BOOT, then, sizeof then) && strcmp(boot, then) == 0;
 	nd_attr_find(s->attrs, s->attrs_len, A_PRESERVE, &len);
-	/* What was to be preserved cannot be compared, so whether the move was complete is not known. */
+	/* Preserved state is not compared, so the move may be incomplete. */
 	found->is_to_be_undone = len != 0;
 	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* Restores the devices of records whose process has died. The record's form: docs/records.md. */
+/* Restores the devices of records whose process has died. The record's format: docs/records.md. */
 #include "batch.h"
 
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define INITIAL "/proc/1/ns/net"	/* where the kernel puts the hardware of a namespace that ends */
+#define INITIAL "/proc/1/ns/net"	/* to which the kernel returns the hardware of a namespace that ends */
 
 struct recovery {
 	char *report;
@@ -21,7 +21,7 @@ struct recovery {
 
 static void report(struct recovery *r, const char *format, ...)
 {
-	char line[1024];	/* names are others' */
+	char line[1024];	/* names may have control characters */
 	va_list arguments;
 	int n;
 
@@ -34,7 +34,7 @@ static void report(struct recovery *r, const char *format, ...)
 		r->used = (size_t)n < r->size - r->used ? r->used + (size_t)n : r->size;
 }
 
-/* A record that is kept: the first one is the result, and each is in the report. */
+/* Reports a record that is kept; the first one is the result. */
 static void keep(struct recovery *r, const struct nd_record *record, int code, const char *text)
 {
 	report(r, "record %s: kept: %s%s%s", record->name, strerror(-code), text[0] ? ": " : "", text);
@@ -43,7 +43,7 @@ static void keep(struct recovery *r, const struct nd_record *record, int code, c
 			      text);
 }
 
-/* A batch out of a record: the devices are handed over. */
+/* Makes a batch of a record, which takes over its devices. */
 static struct netdevns_batch *reopen(struct nd_recovered *found, int source_fd, int target_fd)
 {
 	struct netdevns_batch *const b = nd_batch_new();
@@ -61,7 +61,7 @@ static struct netdevns_batch *reopen(struct nd_recovered *found, int source_fd, 
 		struct nd_view v;
 
 		if (!m) {
-			b->source_fd = b->target_fd = -1;	/* the caller's */
+			b->source_fd = b->target_fd = -1;	/* owned by the caller */
 			netdevns_batch_close(b);
 			return NULL;
 		}
@@ -78,7 +78,7 @@ static struct netdevns_batch *reopen(struct nd_recovered *found, int source_fd, 
 	return b;
 }
 
-/* Whether every device has arrived, as a move that ended would have left it. */
+/* Whether every device has arrived completely. */
 static int verify_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
 	return nd_dev_verify(m->dev, b->target, err);
@@ -97,7 +97,7 @@ static int is_complete(struct netdevns_batch *b)
 	return 1;
 }
 
-/* Sockets, locks and orders of a batch out of a record. */
+/* Sockets, locks and orders for a record's batch. */
 static int prepare(struct netdevns_batch *b, struct nd_err *err)
 {
 	int32_t *const ifindexes = calloc(b->count + 1, sizeof *ifindexes), busy;
@@ -116,7 +116,7 @@ static int prepare(struct netdevns_batch *b, struct nd_err *err)
 		if (code == -EBUSY)
 			nd_err_set(err, ND_STEP_UNDO, code, "another mover has one of its devices");
 		else if (code != -ENOMEM)
-			code = 0;	/* without the directory of locks it can be restored all the same */
+			code = 0;	/* the directory of locks is not required */
 	}
 	if (code == -ENOMEM)
 		nd_err_set(err, ND_STEP_UNDO, code, "out of memory");
@@ -125,8 +125,8 @@ static int prepare(struct netdevns_batch *b, struct nd_err *err)
 }
 
 /*
- * The target has ended, and the initial namespace, where the kernel put its devices, is the source itself. One that is not under its
- * ifindex has that of the target: no move would change it.
+ * The target has ended, and the source is the initial namespace, to which the kernel returned the devices. A device that is not under its
+ * source ifindex has that of the target, as no move back would change it.
  */
 static void look_in_source(struct netdevns_batch *b)
 {
@@ -142,7 +142,7 @@ static void look_in_source(struct netdevns_batch *b)
 	}
 }
 
-/* Undoes a batch, or finds it complete. 1: the record may go; 0: something is left; -1: nothing was tried. */
+/* Undoes a batch, or finds it complete. 1: the record can be removed; 0: not restored completely; -1: nothing was tried. */
 static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_record *record, int is_to_be_undone)
 {
 	struct nd_err e;
@@ -228,7 +228,7 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 		}
 	}
 	nd_recovered_free(&found);
-	if (outcome >= 0)	/* one that is half undone must not be taken for complete, whatever comes */
+	if (outcome >= 0)	/* a partial undo must not count as complete later */
 		nd_record_end(record, !outcome);
 	else
 		nd_record_close(record);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* The list of what differs of a link: for each thing its words, and the request that sets it. No system calls. */
+/* The list of a link's differences: for each its words, and the request that restores it. No system calls. */
 #include "settings.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
-#define SHOWN_MAX 128	/* bytes of a text in a message; no alternative name is as long */
+#define SHOWN_MAX 128	/* bytes of a text in a message; every alternative name fits */
 
 /* ---- requests --------------------------------------------------------------------------------------------------------- */
 
@@ -20,7 +20,7 @@ unsigned char *nd_request_bytes(struct nd_request *request)
 	return (unsigned char *)(request + 1);
 }
 
-/* Keeps the `len` bytes behind the next request's place, unless an equal one is there. */
+/* Keeps the `len` bytes behind the next request's header, unless an equal request exists. */
 static uint32_t keep(struct nd_repairs *r, size_t len, int is_file)
 {
 	const struct nd_request new = { .len = (uint32_t)len, .is_file = is_file };
@@ -51,7 +51,7 @@ static unsigned char *room(struct nd_repairs *r, size_t len)
 
 struct nd_msg *nd_repairs_empty(struct nd_repairs *r)
 {
-	/* What is sent was read before: room for all attributes of both links, and some headers. */
+	/* Requests consist of attributes that were read: room for all of both links, and some headers. */
 	const size_t size = r->was.v->len + r->now.v->len + 1024;
 	unsigned char *const at = room(r, size);
 
@@ -101,7 +101,7 @@ void nd_repairs_say(struct nd_repairs *r, const char *format, ...)
 		r->code = nd_memory_append(&r->words, text, (size_t)len < sizeof text ? (size_t)len : sizeof text - 1);
 }
 
-/* A text from outside, fit for a terminal: ASCII, in one line, and short. */
+/* Appends a text from outside for a terminal: ASCII, in one line, shortened. */
 void nd_repairs_say_text(struct nd_repairs *r, const char *text, size_t len)
 {
 	const size_t shown = len > SHOWN_MAX ? SHOWN_MAX / 2 : len;

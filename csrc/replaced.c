@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * Whether another device is in the place of one of the batch. Root in the target can delete a device and make one with its name,
- * ifindex and MAC address, but not on a device of the source. Brought home, a veth like that would connect the host's addresses
- * with the container. Devices of some kinds keep their lower device, or peer, all their life, and the link says in which
+ * Checks whether another device has replaced one of the batch. Root in the target can delete a device and make one with its name,
+ * ifindex and MAC address, but not on a device of the source. Moved to the source, such a veth would connect the host's addresses
+ * with the container. Devices of some kinds keep their lower device or peer for life, and the link reports in which
  * namespace it is.
  */
 #include "batch.h"
@@ -20,7 +20,7 @@ static int is_bound(const char *kind)
 	return 0;
 }
 
-/* The kernel does not say in which namespace the lower device of these is: of an ipvtap never, of a macvtap not before 5.17. */
+/* The kernel does not report the namespace of these kinds' lower device: an ipvtap's never, a macvtap's only from 5.17 on. */
 static int is_silent(const char *kind)
 {
 	return strcmp(kind, "ipvtap") == 0 || strcmp(kind, "macvtap") == 0;
@@ -29,8 +29,8 @@ static int is_silent(const char *kind)
 #define NO_NSID NETNSA_NSID_NOT_ASSIGNED
 
 /*
- * The number that a namespace has in another one, by RTM_GETNSID; NO_NSID: none. `type`: NETNSA_NSID or NETNSA_FD, how the socket's
- * namespace knows it. `in`: the number of the other one there; NO_NSID: that of the socket. Returns whether the kernel could be asked.
+ * The nsid of a namespace in another one, by RTM_GETNSID; NO_NSID: none. `type`: NETNSA_NSID or NETNSA_FD, how the socket's
+ * namespace refers to it. `in`: the nsid of the other one there; NO_NSID: the socket's own. Returns whether the request succeeded.
  */
 static int ask_nsid(struct netdevns_batch *b, struct nd_sock *sock, uint16_t type, uint32_t value, int32_t in, int32_t *found)
 {
@@ -57,7 +57,7 @@ static int ask_nsid(struct netdevns_batch *b, struct nd_sock *sock, uint16_t typ
 	return 1;
 }
 
-/* IFLA_LINK, and the namespace that it is a number of. */
+/* IFLA_LINK, and the namespace of that ifindex. */
 struct below {
 	uint32_t ifindex;
 	int32_t nsid;	/* NO_NSID: the same one as the link's */
@@ -76,7 +76,7 @@ static struct below below(const struct nd_view *link)
 	return found;
 }
 
-/* The one of the batch that it was on in the source, or NULL. It is looked for: an undo that failed does not know where it is. */
+/* Its lower device in the batch, or NULL. That is searched again: after a failed undo its place is not known. */
 static const struct nd_member *lower_of(struct netdevns_batch *b, struct below was)
 {
 	struct nd_member *const lower = was.ifindex && was.nsid == NO_NSID ? nd_batch_member(b, (int32_t)was.ifindex) : NULL;
@@ -87,7 +87,7 @@ static const struct nd_member *lower_of(struct netdevns_batch *b, struct below w
 	return lower;
 }
 
-/* In the target. The kernel numbers a namespace in another one when it shows a link there: `now` was read before this asks. */
+/* In the target. The kernel assigns an nsid when it dumps a link there, so `now` was read before. */
 static int is_below_another(struct netdevns_batch *b, const struct nd_member *m, struct below now)
 {
 	const struct nd_member *moved;
@@ -109,7 +109,7 @@ static int is_below_another(struct netdevns_batch *b, const struct nd_member *m,
 		return now.nsid == NO_NSID ? !is_silent(m->link.kind) :
 					     ask_nsid(b, b->target, NETNSA_FD, (uint32_t)b->source_fd, NO_NSID, &expected) &&
 						     now.nsid != expected;
-	/* It was in a third namespace, or in the target, which got its number in the source by the move. */
+	/* It was in a third namespace, or in the target, which got its nsid in the source by the move. */
 	if (!ask_nsid(b, b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &target) || target == NO_NSID)
 		return 0;
 	if (target == was.nsid)
@@ -122,7 +122,7 @@ int nd_member_is_replaced(struct netdevns_batch *b, const struct nd_member *m, c
 	return is_bound(m->link.kind) && is_below_another(b, m, below(now));
 }
 
-/* Whether it lies on, or is the peer of, a device of the target. */
+/* Whether it is on top of, or the peer of, a device of the target. */
 static int is_from_target(struct netdevns_batch *b, const struct nd_link *link, struct below found)
 {
 	int32_t target;
@@ -131,7 +131,7 @@ static int is_from_target(struct netdevns_batch *b, const struct nd_link *link, 
 	       ask_nsid(b, b->source, NETNSA_FD, (uint32_t)b->target_fd, NO_NSID, &target) && target == found.nsid;
 }
 
-/* One of another kind has its name at home. */
+/* A device of another kind has its name in the source. */
 static int32_t of_another_kind(struct netdevns_batch *b, const struct nd_member *m)
 {
 	struct nd_link link;
@@ -187,13 +187,13 @@ static struct nd_attr info_data(const struct nd_link_attrs *link)
 	return found;
 }
 
-/* Kinds with the MAC address of their lower device: of several, IFLA_INFO_DATA (a VLAN's number) identifies each. */
+/* Kinds with the MAC address of their lower device; IFLA_INFO_DATA (a VLAN's id) tells several apart. */
 static int shares_a_mac(const char *kind)
 {
 	return strcmp(kind, "vlan") == 0 || strcmp(kind, "ipvlan") == 0 || strcmp(kind, "ipvtap") == 0;
 }
 
-/* Kinds of which a device has one: its peer, or one VLAN of a number. */
+/* Kinds of which a device has only one: its peer, or one VLAN with an id. */
 static int lies_alone(const char *kind)
 {
 	return strcmp(kind, "veth") == 0 || strcmp(kind, "vlan") == 0;
@@ -206,7 +206,7 @@ static int is_alike(const struct nd_member *m, const struct nd_link_attrs *was, 
 	return !shares_a_mac(m->link.kind) || nd_attr_same(&data, &data_now);
 }
 
-/* The links of the target that are of its kind, and no other one's of the batch. */
+/* The links of the target that are of its kind and belong to no other member. */
 static int list_candidates(struct netdevns_batch *b, const struct nd_member *m, struct nd_memory *found)
 {
 	struct nd_link_attrs was, now;
@@ -235,7 +235,7 @@ static int list_candidates(struct netdevns_batch *b, const struct nd_member *m, 
 	return code;
 }
 
-/* The only one with its MAC address, or on what it lies on where that is no other's; 0: none, or several. */
+/* The only one with its MAC address, or with its lower device if that has no other; 0: none, or several. */
 static int32_t choose(struct netdevns_batch *b, const struct nd_member *m, const struct nd_memory *candidates, int by_mac)
 {
 	int32_t chosen = 0;
@@ -270,7 +270,7 @@ void nd_member_search(struct netdevns_batch *b, struct nd_member *m)
 	nd_memory_free(&candidates);
 	if (!chosen)
 		return;
-	nd_member_restore_mac(b, b->target, m, chosen);	/* without it one that has its name or MAC address is found instead */
+	nd_member_restore_mac(b, b->target, m, chosen);	/* otherwise a device with its name or MAC address would be found instead */
 	m->dev->target_ifindex = chosen;
 	m->dev->ifindex_unsure = 0;
 	if (!nd_member_find(b, m, &e) && m->dev->place == ND_PLACE_TARGET)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /*
- * A window is one send. If the kernel refuses all of its messages, the refusals must fit into the receive buffer, or they are lost
+ * A window is one send. If the kernel refuses all of its messages, the errors must fit into the receive buffer, or they are lost
  * (probe acks.overflow.errors); the default one holds about 250 (probe acks.overflow.208-kib).
  */
 #define WINDOW_MESSAGES 120
@@ -116,7 +116,7 @@ struct window {
 	_Alignas(8) unsigned char bytes[WINDOW_BYTES];
 	struct nd_msg m;
 	size_t messages;
-	int first_code;		/* the first failure of a replay that keeps going */
+	int first_code;		/* the first failure of a replay with keep_going */
 };
 
 static int flush(struct window *w, const struct nd_replay *r, struct nd_err *err)

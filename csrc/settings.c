@@ -14,10 +14,10 @@
 
 enum part { LINK, SYSCTLS };
 
-#define PASSES 8	/* another process may change the device as fast */
-#define FILES_MAX 32	/* of one visit */
+#define PASSES 8	/* another process may keep changing the device */
+#define FILES_MAX 32	/* files written by one visit of the namespace */
 
-/* ---- a link, read ----------------------------------------------------------------------------------------------------- */
+/* ---- reading a link --------------------------------------------------------------------------------------------------- */
 
 static int read_link(struct nd_set_link *link, const struct nd_view *v)
 {
@@ -35,8 +35,8 @@ static int read_link(struct nd_set_link *link, const struct nd_view *v)
 }
 
 /*
- * The link as it is now. Some kernels (5.10) report its token with statistics only, which are expensive: so these are
- * asked for where it matters (probe sysctls.token.skip-stats).
+ * Reads the link. Some kernels (5.10) report its token with statistics only, which are expensive, so these are
+ * requested only where needed (probe sysctls.token.skip-stats).
  */
 static int read_now(struct nd_repairs *r, struct nd_sock *sock, struct nd_err *err)
 {
@@ -80,14 +80,14 @@ static void compare(struct nd_repairs *r, enum part part)
 		nd_repairs_of_sysctls(r);
 }
 
-/* Begins a list; `now` was read again. */
+/* Begins a list, after `now` was read. */
 static void forget(struct nd_repairs *r)
 {
 	r->list.used = r->words.used = r->open = 0;
 	r->is_about_to_be_up = (r->was.head.ifi_flags & ~r->now.head.ifi_flags & IFF_UP) != 0;
 }
 
-/* The request for several, or, where that was refused, the one for this alone; each once. Returns whether there is any. */
+/* Chooses the request for several, or, if that was refused, the separate one; each once. Returns whether there is one. */
 static int choose(struct nd_repairs *r, enum nd_stage stage)
 {
 	int any = 0;
@@ -119,8 +119,8 @@ static void note(struct nd_request *request, int code, const char *text)
 }
 
 /*
- * Some drivers set some things only while the device is down (EBUSY; EPERM of a bond's slave): in ND_STAGE_DOWN it is set
- * down then, and asked once more.
+ * Some drivers accept a setting only while the device is down (EBUSY; EPERM of a bond's slave): ND_STAGE_DOWN sets it
+ * down then, and tries again.
  */
 static void send_one(const struct nd_repairs *r, struct nd_sock *sock, struct nd_request *request, enum nd_stage stage)
 {
@@ -147,7 +147,7 @@ static void send_one(const struct nd_repairs *r, struct nd_sock *sock, struct nd
 	note(request, code, code ? err.text : "");
 }
 
-/* Files that follow one another, by one visit of the namespace. */
+/* Writes consecutive files by one visit of the namespace. */
 static int write_files(struct nd_request *const *requests, size_t count, int visit_fd, struct nd_err *err)
 {
 	struct nd_file files[FILES_MAX];
@@ -173,7 +173,7 @@ static int write_files(struct nd_request *const *requests, size_t count, int vis
 	return 0;
 }
 
-/* Sends what was chosen, in the order of the list. */
+/* Sends the chosen requests, in the order of the list. */
 static int send_chosen(const struct nd_repairs *r, struct nd_sock *sock, int visit_fd, enum nd_stage stage, struct nd_err *err)
 {
 	struct nd_request *files[FILES_MAX];
@@ -199,7 +199,7 @@ static int send_chosen(const struct nd_repairs *r, struct nd_sock *sock, int vis
 	return code ? code : write_files(files, count, visit_fd, err);
 }
 
-/* Compares and sends until nothing is left that was not sent in this stage. */
+/* Compares and sends until all requests of this stage were sent. */
 static int restore(struct nd_repairs *r, enum part part, struct nd_sock *sock, int visit_fd, enum nd_stage stage,
 		   struct nd_err *err)
 {
@@ -235,7 +235,7 @@ static int same_words(const struct nd_repairs *r, const struct nd_repair *a, con
 	return a->words_len == b->words_len && memcmp(r->words.data + a->words, r->words.data + b->words, a->words_len) == 0;
 }
 
-/* What still differs, each once, with the kernel's words where it refused a request for it. */
+/* Appends the remaining differences, each once, with the kernel's error if it refused a request. */
 static int report(struct nd_repairs *r, struct nd_memory *missing)
 {
 	const size_t count = nd_repairs_count(r);

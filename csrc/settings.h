@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* What settings.c and those share that find what differs of a link: link_settings.c, info_data.c, sysctls.c. */
+/* Shared by settings.c and the files that compare links: link_settings.c, info_data.c, sysctls.c. */
 #ifndef ND_SETTINGS_H
 #define ND_SETTINGS_H
 
 #include "batch.h"
 
-#define ND_ATTRS_MAX 128	/* types from here on are not compared: twice as many as Linux 7 has */
+#define ND_ATTRS_MAX 128	/* higher types are not compared; Linux 7 has half as many */
 #define ND_BOTH_STAGES (1u << ND_STAGE_DOWN | 1u << ND_STAGE_UP)
 
 /* An RTM_NEWLINK with its attributes by type. */
@@ -18,15 +18,15 @@ struct nd_set_link {
 	struct nd_attr families[ND_ATTRS_MAX];		/* of IFLA_AF_SPEC */
 };
 
-/* What differs, and the requests that set it, which have numbers: 0 is none. `code` is sticky: -ENOMEM. */
+/* The differences, and the requests that restore them, which are numbered: 0 is none. `code` is sticky: -ENOMEM. */
 struct nd_repairs {
 	const struct nd_settings *settings;
 	struct nd_set_link was, now;
 	int is_about_to_be_up;		/* IFF_UP comes next */
-	int needs_statistics;		/* else this kernel does not report the token */
-	struct nd_memory list, words;	/* struct repair, and the words of each: of one comparison */
-	struct nd_memory requests;	/* struct request, each with its bytes behind it: of all comparisons */
-	struct nd_memory answer;	/* the link, where it was read again */
+	int needs_statistics;		/* otherwise this kernel does not report the token */
+	struct nd_memory list, words;	/* struct repair, and their words: of one comparison */
+	struct nd_memory requests;	/* struct request, each followed by its bytes: of all comparisons */
+	struct nd_memory answer;	/* the link, if it was read again */
 	struct nd_view read;		/* of `answer` */
 	size_t open;			/* where the words of the next repair begin */
 	struct nd_msg m;		/* the request that is being built */
@@ -40,23 +40,23 @@ struct nd_msg *nd_repairs_begin(struct nd_repairs *r, uint32_t ifi_flags, uint32
 uint32_t nd_repairs_request(struct nd_repairs *r);
 /* A value for a file below /proc/sys/net. */
 uint32_t nd_repairs_file(struct nd_repairs *r, const char *path, const char *value);
-/* Appends to the words of the next repair; a text from outside; both values, where they are numbers. */
+/* Append to the words of the next repair: a text; a text from outside; both values, where they are numbers. */
 void nd_repairs_say(struct nd_repairs *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void nd_repairs_say_text(struct nd_repairs *r, const char *text, size_t len);
 void nd_repairs_say_change(struct nd_repairs *r, const struct nd_attr *was, const struct nd_attr *now);
-/* Ends its words. `together`: the request for it, perhaps with others; `alone`: for it alone, where that is refused. */
+/* Ends its words. `together`: its request, perhaps with others; `alone`: its separate request, if that is refused. */
 void nd_repairs_add(struct nd_repairs *r, uint32_t stages, uint32_t together, uint32_t alone);
 
-/* A request, with its bytes behind it: a message, or path and value of a file, each with a NUL. */
+/* A request, followed by its bytes: a message, or path and value of a file, each with a NUL. */
 struct nd_request {
 	uint32_t len;
 	int is_file;
 	enum { ND_REQUEST_NEW, ND_REQUEST_CHOSEN, ND_REQUEST_SENT } state;
-	int code;			/* of a refusal */
+	int code;			/* if it was refused */
 	char text[ND_TEXT_SIZE];
 };
 
-/* A thing that differs. */
+/* A difference. */
 struct nd_repair {
 	size_t words, words_len;
 	uint32_t stages, together, alone, chosen;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* The addresses of a batch, by one dump for all; and its snapshots, out of that dump and of links that were read before. */
+/* Takes the snapshots of a batch: addresses by one dump for all, and links that were read before. */
 #include "batch.h"
 
 #include <errno.h>
@@ -62,7 +62,7 @@ int nd_member_begin(struct nd_member *m, size_t size, struct nd_err *err)
 	if (!dev)
 		return nd_err_set(err, ND_STEP_SNAPSHOT, -ENOMEM, "out of memory");
 	m->dev = dev;
-	/* Under a name that no device can have it does not move, and the rest is checked all the same. */
+	/* A device with an invalid wanted name does not move, but is checked. */
 	return nd_dev_init(&m->dev, dev, size, m->ifname, m->why_wanted ? m->ifname : m->wanted, err);
 }
 

@@ -16,7 +16,7 @@
 
 #define ANSWER_TIMEOUT_S 10
 
-/* One read or one write: a file of /proc/sys takes a whole value at once. */
+/* Reads or writes in one call: a file of /proc/sys takes a whole value at once. */
 static void do_file(struct nd_file *file)
 {
 	const int fd = open(file->path, (file->write ? O_WRONLY : O_RDONLY) | O_CLOEXEC);

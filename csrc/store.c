@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define MODE_FILE 0600
-#define BEING_WRITTEN_S 10	/* a file without its name that is younger has a writer, perhaps before its flock */
+#define BEING_WRITTEN_S 10	/* a younger temporary file has a writer, perhaps before its flock */
 #define FILES_MAX 65536
 #define UNDO ".undo"
 
@@ -49,7 +49,7 @@ void nd_record_close(struct nd_record *record)
 	nd_record_init(record);
 }
 
-/* 16 hexadecimal digits behind the prefix. */
+/* Appends 16 random hexadecimal digits to the prefix. */
 static int random_name(char name[ND_FILE_NAME_SIZE], const char *prefix)
 {
 	uint64_t number;
@@ -64,7 +64,7 @@ static int random_name(char name[ND_FILE_NAME_SIZE], const char *prefix)
 	return 0;
 }
 
-/* A file that ends with its writer (O_TMPFILE), and ""; without it, one whose name has a dot. */
+/* Makes a file that ends with its writer (O_TMPFILE), name ""; or, if that is not supported, one with a leading dot. */
 static int unnamed_file(int dirfd, char unnamed[ND_FILE_NAME_SIZE])
 {
 	int fd = openat(dirfd, ".", O_RDWR | O_CLOEXEC | O_TMPFILE, MODE_FILE), code;
@@ -109,7 +109,7 @@ static int give_name(int dirfd, int fd, char unnamed[ND_FILE_NAME_SIZE], const c
 	if (unnamed[0]) {
 		int code = linkat(dirfd, unnamed, dirfd, name, 0) < 0 ? -errno : 0;
 
-		if (!code && unlinkat(dirfd, unnamed, 0) < 0) {	/* with two names, it would be refused */
+		if (!code && unlinkat(dirfd, unnamed, 0) < 0) {	/* a file with two names would be refused */
 			code = -errno;
 			unlinkat(dirfd, name, 0);
 		} else if (!code) {
@@ -117,14 +117,14 @@ static int give_name(int dirfd, int fd, char unnamed[ND_FILE_NAME_SIZE], const c
 		}
 		return code;
 	}
-	/* linkat(2): how a file without a name gets one without CAP_DAC_READ_SEARCH. */
+	/* linkat(2) describes this way to name a file without CAP_DAC_READ_SEARCH. */
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	return linkat(AT_FDCWD, path, dirfd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
 }
 
 /*
- * Writes a file, locked, and names it; `name`: of the record that loses its name to it, or "". `wanted`: its own, or how it begins
- * where another one has that; "": at random. A descriptor, or -errno.
+ * Writes a file, locks and names it; `name`: of the record that it replaces, or "". `wanted`: its name, or the beginning of it
+ * if that is taken; "": a random one. A descriptor, or -errno.
  */
 static int put_file(int dirfd, const unsigned char *data, size_t len, char name[ND_FILE_NAME_SIZE], const char *wanted)
 {
@@ -148,7 +148,7 @@ static int put_file(int dirfd, const unsigned char *data, size_t len, char name[
 		if (!code)
 			code = give_name(dirfd, fd, unnamed, fresh);
 	}
-	/* Two records of one move, for a moment: both say what was before it. */
+	/* For a moment the move has two records, both with the state before it. */
 	if (!code && name[0] && renameat(dirfd, fresh, dirfd, name) < 0) {
 		code = -errno;
 		unlinkat(dirfd, fresh, 0);
@@ -288,7 +288,7 @@ static int append(struct nd_record_list *list, size_t *room, const char *name)
 		*room = more;
 	}
 	if (fstatat(list->dirfd, name, &is, AT_SYMLINK_NOFOLLOW) < 0)
-		return 0;	/* gone meanwhile */
+		return 0;	/* removed meanwhile */
 	file = &list->files[list->count++];
 	file->written_s = is.st_mtim.tv_sec;
 	file->written_ns = is.st_mtim.tv_nsec;
@@ -308,7 +308,7 @@ int nd_record_list(struct nd_record_list *list, int dirfd, struct nd_err *err)
 	list->dirfd = dirfd;
 	if (code)
 		return nd_err_set(err, ND_STEP_NONE, code, why ? why : "no descriptor of a directory");
-	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);	/* with a position of its own */
+	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);	/* a separate file position */
 	dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir) {
 		code = nd_err_set(err, ND_STEP_NONE, -errno, "the directory cannot be read");
@@ -356,7 +356,7 @@ static int take(struct nd_record *record, struct nd_err *err)
 	} else if (fstat(record->fd, &opened) < 0 ||
 		   fstatat(record->dirfd, record->name, &named, AT_SYMLINK_NOFOLLOW) < 0) {
 		code = errno == ENOENT ? 0 : nd_err_set(err, ND_STEP_NONE, -errno, "the record cannot be looked at");
-	} else {	/* another process may have been quicker, and have given the name to another file */
+	} else {	/* another process may have replaced the file meanwhile */
 		code = opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 	}
 	if (code <= 0) {

@@ -12,7 +12,7 @@
 #define INET6_ADDR_GEN_MODE 8
 #define GEN_MODE_NONE 1	/* IN6_ADDR_GEN_MODE_NONE */
 
-/* By IPV4_DEVCONF_*, from 1 on. NULL: mc_forwarding is no setting, but says that a program routes multicast there. */
+/* By IPV4_DEVCONF_*, from 1 on. NULL: mc_forwarding, which is state of a multicast routing program. */
 static const char *const IPV4[] = {
 	"forwarding", NULL, "proxy_arp", "accept_redirects", "secure_redirects", "send_redirects", "shared_media", "rp_filter",
 	"accept_source_route", "bootp_relay", "log_martians", "tag", "arp_filter", "medium_id", "disable_xfrm", "disable_policy",
@@ -23,7 +23,7 @@ static const char *const IPV4[] = {
 };
 
 enum { FORWARDING = 0, ACCEPT_RA = 3, DISABLE_IPV6 = 26, ADDR_GEN_MODE = 47 };
-/* By DEVCONF_*, from 0 on. NULL: no file of that device, or one that cannot be written. */
+/* By DEVCONF_*, from 0 on. NULL: no file for the device, or a read-only one. */
 static const char *const IPV6[] = {
 	"forwarding", "hop_limit", "mtu", "accept_ra", "accept_redirects", "autoconf", "dad_transmits", "router_solicitations",
 	"router_solicitation_interval", "router_solicitation_delay", "use_tempaddr", "temp_valid_lft", "temp_prefered_lft",
@@ -59,7 +59,7 @@ static int32_t value_at(const struct nd_attr *conf, size_t i, int32_t fallback)
 	return value;
 }
 
-/* A setting that one of the two does not have is no difference. */
+/* A setting that one of the two lacks is not a difference. */
 static int differs(const struct nd_attr *was, const struct nd_attr *now, size_t i)
 {
 	return has_value(was, i) && has_value(now, i) && value_at(was, i, 0) != value_at(now, i, 0);
@@ -82,7 +82,7 @@ struct nd_attr nd_token_of(const struct nd_set_link *link)
 
 /* ---- by rtnetlink ------------------------------------------------------------------------------------------------------ */
 
-/* One request for all of IPv4's. */
+/* One request for all settings of IPv4. */
 static void ipv4(struct nd_repairs *r)
 {
 	const struct nd_attr was = in_family(&r->was, AF_INET, IFLA_INET_CONF);
@@ -125,7 +125,7 @@ static uint32_t inet6_request(struct nd_repairs *r, uint16_t type, const void *d
 }
 
 /*
- * IFF_UP must not make a link-local address, so a device that is to come up has no addr_gen_mode until then. By rtnetlink:
+ * IFF_UP must not make a link-local address, so addr_gen_mode is "none" until a device is up. It is set by rtnetlink:
  * writing the file would make one at once.
  */
 static void gen_mode(struct nd_repairs *r, const struct nd_attr *was, const struct nd_attr *now)
@@ -152,7 +152,7 @@ static uint32_t file(struct nd_repairs *r, size_t i, int32_t value)
 	return nd_repairs_file(r, path, text);
 }
 
-/* disable_ipv6 comes last: setting it removes or makes the link-local address, as the others say. */
+/* disable_ipv6 comes last: setting it removes or makes the link-local address, by the other settings. */
 static void ipv6(struct nd_repairs *r, const struct nd_attr *was, const struct nd_attr *now)
 {
 	const size_t count = sizeof IPV6 / sizeof IPV6[0];
@@ -167,7 +167,7 @@ static void ipv6(struct nd_repairs *r, const struct nd_attr *was, const struct n
 	}
 }
 
-/* ipv6_accept_ra() in include/net/addrconf.h; or nothing is known of it. */
+/* As ipv6_accept_ra() in include/net/addrconf.h; also true if not known. */
 static int accepts_advertisements(const struct nd_attr *conf)
 {
 	const int32_t accept = value_at(conf, ACCEPT_RA, 2);
@@ -182,8 +182,8 @@ static void add_token(struct nd_repairs *r, uint32_t request)
 }
 
 /*
- * The kernel refuses a token where it accepts no router advertisements (probe sysctls.token.set-no-ra); it may have been set
- * before they were refused. So they are accepted for a moment.
+ * The kernel refuses a token while it accepts no router advertisements (probe sysctls.token.set-no-ra), but keeps one that was set
+ * before. So they are accepted for a moment.
  */
 void nd_repairs_of_sysctls(struct nd_repairs *r)
 {

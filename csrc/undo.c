@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * Restores a batch: uppers return first, then lowers; lowers come up first. Every step can be repeated, and one that fails does
- * not stop the others: m->missing says what differs.
+ * Undoes a batch: uppers return first, then lowers; lowers come up first. Every step can be repeated, and one that fails does
+ * not stop the others: m->missing lists the differences.
  */
 #include "batch.h"
 
@@ -10,7 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define DELETE_WINDOW 64	/* messages; a refusal of each still fits into a default receive buffer */
+#define DELETE_WINDOW 64	/* messages; an error for each fits into a default receive buffer */
 
 void nd_member_lacks(struct nd_member *m, const char *format, ...)
 {
@@ -51,7 +51,7 @@ int nd_link_down(struct nd_sock *sock, int32_t ifindex, struct nd_err *err)
 	return nd_sock_exchange(sock, &m, NULL, err);
 }
 
-/* ---- home ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- return ---------------------------------------------------------------------------------------------------------------------- */
 
 static void bring(struct netdevns_batch *b, struct nd_member *m)
 {
@@ -63,7 +63,7 @@ static void bring(struct netdevns_batch *b, struct nd_member *m)
 		lacks(m, &e);
 }
 
-/* Alternative names that came along all the same: they may be the names of others of the batch. 1: there were some. */
+/* Removes added alternative names, which may be names of other devices of the batch. 1: there were some. */
 static int remove_added(struct netdevns_batch *b, struct nd_member *m)
 {
 	struct nd_view was, now;
@@ -83,13 +83,13 @@ static int remove_added(struct netdevns_batch *b, struct nd_member *m)
 			break;
 		found = !nd_link_has_altname(&was, name, len);
 	}
-	if (found)	/* a refusal is found when all is compared */
+	if (found)	/* the comparison detects a refusal */
 		nd_altnames_send(b->source, ND_RTM_DELLINKPROP, m->dev->ifindex, &now, &was, &e);
 	nd_memory_free(&memory);
 	return found;
 }
 
-/* Whether one is still the same device follows from where the one is on which it lies (nd_member_return). */
+/* The identity of an upper depends on the place of its lower device (nd_member_return). */
 static void find_all(struct netdevns_batch *b)
 {
 	struct nd_err e;
@@ -120,7 +120,7 @@ static void bring_all(struct netdevns_batch *b)
 	}
 }
 
-/* ---- as before ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- restore ------------------------------------------------------------------------------------------------------------------------ */
 
 static int restore_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
@@ -150,8 +150,8 @@ static void settings(struct netdevns_batch *b, struct nd_member *m, enum nd_stag
 }
 
 /*
- * A macvlan whose lower left and came back: the move flushed the lower's unicast filter, where its MAC is put again when it comes up
- * (probe links.mac-list.unicast). It may be up already: an undo that was interrupted brought it back before its lower.
+ * A macvlan whose lower device left and came back: the move flushed the lower's unicast filter, to which IFF_UP adds its MAC again
+ * (probe links.mac-list.unicast). It may be up already, if an interrupted undo returned it before its lower device.
  */
 static int must_reopen(const struct netdevns_batch *b, const struct nd_member *m)
 {
@@ -160,7 +160,7 @@ static int must_reopen(const struct netdevns_batch *b, const struct nd_member *m
 	return is_macvlan && m->dev->was_up && m->link.lower && nd_batch_member(b, m->link.lower);
 }
 
-/* Its IPv4 addresses of the snapshot, by several requests in one send. */
+/* Deletes the snapshot's IPv4 addresses, with several requests in one send. */
 static int remove_ipv4(struct netdevns_batch *b, const struct nd_member *m, struct nd_err *err)
 {
 	_Alignas(8) unsigned char bytes[DELETE_WINDOW * 64];
@@ -186,11 +186,11 @@ static int remove_ipv4(struct netdevns_batch *b, const struct nd_member *m, stru
 			nd_msg_init(&msg, bytes, sizeof bytes);
 			count = 0;
 		}
-	} while (more && (!code || code == -EADDRNOTAVAIL));	/* a secondary one went with its primary */
+	} while (more && (!code || code == -EADDRNOTAVAIL));	/* a secondary address is deleted with its primary */
 	return code == -EADDRNOTAVAIL ? 0 : code;
 }
 
-/* What was read back of it has an IPv4 address of the snapshot with another label. */
+/* Whether an IPv4 address of the snapshot was read back with another label. */
 static int is_relabelled(const struct nd_member *m)
 {
 	const unsigned char *const back = (const unsigned char *)m->dev + m->dev->back;
@@ -205,8 +205,8 @@ static int is_relabelled(const struct nd_member *m)
 }
 
 /*
- * Addresses that the kernel made for privacy (RFC 8981): set again, they live as long, but are not replaced. Of the snapshot those
- * that are not temporary any more.
+ * Reports addresses that the kernel made for privacy (RFC 8981): when they are added again they keep their lifetime, but the kernel
+ * does not replace them: those of the snapshot that are not temporary any more.
  */
 static void say_temporary(struct nd_member *m)
 {
@@ -227,7 +227,7 @@ static void say_temporary(struct nd_member *m)
 	}
 }
 
-/* All that is before its addresses and IFF_UP, and these. What IFF_UP does depends on sysctls. */
+/* Restores settings, then addresses and IFF_UP, whose effect depends on sysctls. */
 static void restore(struct netdevns_batch *b, struct nd_member *m)
 {
 	struct nd_err e;
@@ -238,12 +238,12 @@ static void restore(struct netdevns_batch *b, struct nd_member *m)
 	settings(b, m, ND_STAGE_DOWN);
 	if (!nd_member_step(b, m, restore_step, &e))
 		return;
-	/* A rename that an earlier try was refused changed the labels (inetdev_changename), which no replay sets. */
+	/* A refused rename of an earlier try may have changed the labels (inetdev_changename), which a replay does not restore. */
 	if (is_relabelled(m) && remove_ipv4(b, m, &e))
 		lacks(m, &e);
 	/*
-	 * Its lower brought it up, and the kernel made a link-local address of its own, which is still to be verified; or it should
-	 * not be up: once more from the state down.
+	 * Its lower device brought it up, and the kernel made a link-local address that is still tentative; or it should
+	 * not be up: repeated from the down state.
 	 */
 	if (nd_link_down(b->source, m->dev->ifindex, &e) || nd_member_step(b, m, restore_step, &e))
 		m->differs = 1;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * Brings a device back into the source, also out of a container that fights for it. A move is refused for names: for that of the
- * device and, from 6.6 on, for each of its alternative names, of which root in the target can add any. Those that were added are
- * removed in the target before; where one is added again each time, the device goes through a network namespace that nobody
- * else can enter.
+ * Returns a device to the source, also against a container that interferes. A move can be refused for names: for that of the
+ * device and, from 6.6 on, for each of its alternative names, of which root in the target can add any. Added names are
+ * removed in the target first; if one is added again each time, the device goes through a private network namespace that no other
+ * process can enter.
  */
 #include "batch.h"
 
@@ -13,12 +13,12 @@
 #include <unistd.h>
 
 /*
- * Of removing names and moving, in one send, before the way through a namespace of our own. A loop in C that adds one alternative
- * name outruns 1 of 5 of them; one that adds three, now and then 200 in a row (Linux 6.18, 2 processors).
+ * Attempts to remove names and move in one send, before the private namespace is used. A loop in C that adds one alternative
+ * name defeats 1 of 5 of them; one that adds three, now and then 200 in a row (Linux 6.18, 2 processors).
  */
 #define TRIES 4
 #define REPLACED "another device has its name and ifindex there, or it got another peer or lower device: it stays there"
-#define REQUEST_BYTES 70000	/* all alternative names of a link have at most 64 KiB, and a move */
+#define REQUEST_BYTES 70000	/* all alternative names of a link (at most 64 KiB), and a move */
 
 static int return_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
@@ -30,7 +30,7 @@ static int go_home(struct netdevns_batch *b, struct nd_member *m, struct nd_err 
 	int code = nd_member_step(b, m, return_step, err);
 	struct nd_err e;
 
-	/* Home and up under another name, which before 6.2 only a device that is down can change. */
+	/* In the source and up under another name; before 6.2 only a device that is down can be renamed. */
 	if (code == -EBUSY && m->dev->place == ND_PLACE_SOURCE && !nd_link_down(b->source, m->dev->ifindex, &e))
 		code = nd_member_step(b, m, return_step, err);
 	return code;
@@ -64,12 +64,12 @@ void nd_member_restore_mac(struct netdevns_batch *b, struct nd_sock *sock, const
 	mac = nd_own_mac(&link);
 	if (!mac.data || mac.len > 32 || nd_attr_same(&mac, &link_now.attrs[IFLA_ADDRESS]))	/* MAX_ADDR_LEN */
 		return;
-	/* Some drivers take it only while the device is down. */
+	/* Some drivers accept it only while the device is down. */
 	if (set_mac(sock, ifindex, mac.data, mac.len) && !nd_link_down(sock, ifindex, &e))
 		set_mac(sock, ifindex, mac.data, mac.len);
 }
 
-/* Its link in the target, in `memory`. -ENODEV: it is not there any more; -ESTALE: another device has its place. */
+/* Its link in the target, in `memory`. -ENODEV: it is gone; -ESTALE: another device has replaced it. */
 static int read_there(struct netdevns_batch *b, const struct nd_member *m, struct nd_memory *memory, struct nd_view *now,
 		      struct nd_err *err)
 {
@@ -85,7 +85,7 @@ static int read_there(struct netdevns_batch *b, const struct nd_member *m, struc
 	return nd_member_is_replaced(b, m, now) ? nd_err_set(err, ND_STEP_UNDO, -ESTALE, REPLACED) : 0;
 }
 
-/* Those that were added in the target; before 6.6 all, which would block the names there ever after. */
+/* Removes names that were added in the target; before 6.6 all, which would stay taken there. */
 static int free_altnames(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
 	struct nd_memory memory = { .size = 0 };
@@ -97,7 +97,7 @@ static int free_altnames(struct netdevns_batch *b, struct nd_member *m, struct n
 	if (code || m->dev->place != ND_PLACE_TARGET || !nd_member_snapshot(m, &was))
 		return code;
 	code = read_there(b, m, &memory, &now, err);
-	if (code == -ESTALE) {	/* it may be there all the same */
+	if (code == -ESTALE) {	/* it may still be there, too */
 		nd_member_search(b, m);
 		code = read_there(b, m, &memory, &now, err);
 	}
@@ -112,7 +112,7 @@ static int free_altnames(struct netdevns_batch *b, struct nd_member *m, struct n
 	return code;
 }
 
-/* ---- against a fight -------------------------------------------------------------------------------------------------------------------- */
+/* ---- against interference --------------------------------------------------------------------------------------------------------------- */
 
 static void put_home(struct nd_msg *msg, const struct netdevns_batch *b, const struct nd_member *m, int32_t ifindex, int with_number)
 {
@@ -125,7 +125,7 @@ static void put_home(struct nd_msg *msg, const struct netdevns_batch *b, const s
 		nd_msg_put_u32(msg, ND_IFLA_NEW_IFINDEX, (uint32_t)m->link.ifindex);
 }
 
-/* Removes what `unless` (or NULL) has not, and moves it home, in one send; `request`: REQUEST_BYTES. */
+/* Removes the names that `unless` (or NULL) lacks, and moves it to the source, in one send; `request`: REQUEST_BYTES. */
 static int snatch(struct netdevns_batch *b, struct nd_sock *there, struct nd_member *m, int32_t ifindex, const struct nd_view *unless,
 		  int with_number, struct nd_memory *request, struct nd_err *err)
 {
@@ -149,7 +149,7 @@ static void unguessable(char name[ND_NAME_SIZE])
 	unsigned char bytes[6] = { 0 };
 
 	if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
-		memcpy(bytes, &name, sizeof bytes);	/* an address of the stack */
+		memcpy(bytes, &name, sizeof bytes);	/* a stack address, as a random number */
 	snprintf(name, ND_NAME_SIZE, "nd%02x%02x%02x%02x%02x%02x", bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]);
 }
 
@@ -169,7 +169,7 @@ static int rename_in(struct nd_sock *sock, int32_t ifindex, int netns_fd, struct
 	return nd_sock_exchange(sock, &m, NULL, err);
 }
 
-/* The ifindexes of a namespace that was just made: lo, and what the machine makes in each; at most `max`. */
+/* The ifindexes in a new namespace: lo, and devices that the machine makes in each; at most `max`. */
 static size_t list(struct netdevns_batch *b, struct nd_sock *sock, int32_t *ifindexes, size_t max)
 {
 	struct nd_view v;
@@ -186,7 +186,7 @@ static size_t list(struct netdevns_batch *b, struct nd_sock *sock, int32_t *ifin
 
 #define OURS_MAX 32
 
-/* What cannot go home must not stay there, where it would end: it goes back to where it was. */
+/* Moves a device that cannot return to the source back to the target: it would end with the private namespace. */
 static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_member *m, const int32_t *there, size_t count,
 		     struct nd_memory *request, struct nd_err *err)
 {
@@ -222,8 +222,8 @@ static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_m
 }
 
 /*
- * Into a namespace of our own, where the names are removed, and home from there. A process that is killed in between takes the
- * device along, as the end of any namespace does: what is made by software ends, a NIC goes to the initial one.
+ * Moves it to a private namespace, removes the names there, and moves it to the source. If the process is killed in between, the
+ * namespace ends: a virtual device ends with it, a NIC returns to the initial one.
  */
 static int through_our_own(struct netdevns_batch *b, struct nd_member *m, struct nd_memory *request, struct nd_err *err)
 {
@@ -235,7 +235,7 @@ static int through_our_own(struct netdevns_batch *b, struct nd_member *m, struct
 	if (code)
 		return code;
 	count = list(b, &ours, there, OURS_MAX);
-	/* What is in each new namespace, lo first of all, must not have a name that somebody could choose. */
+	/* Devices of each new namespace, above all lo, get names that no device will want. */
 	for (size_t i = 0; i < count && !code; i++)
 		code = rename_in(&ours, there[i], -1, err);
 	if (!code) {
@@ -249,7 +249,7 @@ static int through_our_own(struct netdevns_batch *b, struct nd_member *m, struct
 
 static void insist(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
 {
-	struct nd_memory request = { .size = 0 };	/* had before the device is in a namespace that ends with this function */
+	struct nd_memory request = { .size = 0 };	/* allocated before the device is in a namespace that ends with this function */
 	struct nd_view was;
 	int code = -EEXIST;
 
@@ -259,7 +259,7 @@ static void insist(struct netdevns_batch *b, struct nd_member *m, struct nd_err 
 	}
 	for (int i = 0; i < TRIES && code && nd_member_snapshot(m, &was); i++) {
 		code = snatch(b, b->target, m, m->dev->target_ifindex, &was, 1, &request, err);
-		/* The failure is that of a name which is gone, or of the move: look where the device is. */
+		/* A removed name or the move failed: find the device. */
 		if (code && (nd_member_find(b, m, err) || m->dev->place != ND_PLACE_TARGET))
 			break;
 	}
@@ -268,7 +268,7 @@ static void insist(struct netdevns_batch *b, struct nd_member *m, struct nd_err 
 	nd_memory_free(&request);
 }
 
-/* Gives a device that is none of ours back to the target. */
+/* Moves a device that is not the batch's back to the target. */
 static void expel(struct netdevns_batch *b, struct nd_member *m, int32_t ifindex)
 {
 	const struct ifinfomsg head = { .ifi_index = ifindex };
@@ -279,7 +279,7 @@ static void expel(struct netdevns_batch *b, struct nd_member *m, int32_t ifindex
 	nd_msg_init(&msg, bytes, sizeof bytes);
 	nd_msg_begin(&msg, RTM_NEWLINK, NLM_F_ACK, &head, sizeof head);
 	nd_msg_put_u32(&msg, IFLA_NET_NS_FD, (uint32_t)b->target_fd);
-	/* Its name, or what the container did to it, may be taken there. */
+	/* Its name, or one that the container gave it, may be taken there. */
 	if (nd_sock_exchange(b->source, &msg, NULL, &e))
 		rename_in(b->source, ifindex, b->target_fd, &e);
 	nd_member_find(b, m, &e);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * The devices that the hook is asked for: by its arguments, by the bundle's config.json, by annotations. As netdevns/oci/hook.py and
- * annotations.py, which say in full what is wrong with whatever is refused here.
+ * Collects the devices that the hook is asked to move, from its arguments, the bundle's config.json and annotations. As
+ * netdevns/oci/hook.py and annotations.py, which report in full what is refused here.
  */
 #include "hook.h"
 
@@ -49,7 +49,7 @@ static const struct hook_device *device_of(const struct hook_request *request, c
 	return NULL;
 }
 
-/* All sources name the same name for a device. `wanted`: "" for its own. */
+/* Adds a device; all sources must ask for the same name. `wanted`: "" for its host name. */
 static int add(struct hook_request *request, const char *ifname, const char *wanted, struct hook_report *why)
 {
 	const struct hook_device *const other = device_of(request, ifname);
@@ -62,7 +62,7 @@ static int add(struct hook_request *request, const char *ifname, const char *wan
 		return -1;
 	}
 	if (request->count == ND_DEVICES_MAX) {
-		hook_say(why, "more than %d devices; at most so many can be moved together", ND_DEVICES_MAX);
+		hook_say(why, "more than %d devices, the maximum of one move", ND_DEVICES_MAX);
 		return -1;
 	}
 	if (request->count == request->size) {
@@ -96,7 +96,7 @@ static int add_arguments(struct hook_request *request, const struct hook_argumen
 	return 0;
 }
 
-/* A member that must be an object where it is present; `once`: of which each name is to be there once. */
+/* A member that must be an object if it is present; `once`: its names must be unique. */
 static int object_in(const char *parent, const char *name, int once, const char **found, struct hook_report *why)
 {
 	int twice;
@@ -165,7 +165,7 @@ static int find_namespace(struct hook_request *request, const char *linux_, stru
 
 /* ---- annotations ------------------------------------------------------------------------------------------------------------------- */
 
-/* 1, 0, or -1: a glob that C and Python may understand differently. */
+/* 1: it matches, 0: it does not, -1: C and Python may read this glob differently. */
 static int is_admitted(const char *ifname, const struct hook_arguments *arguments)
 {
 	int is_plain = 1, found = 0;
@@ -187,7 +187,7 @@ static int is_admitted(const char *ifname, const struct hook_arguments *argument
 	return found;
 }
 
-/* An annotation that names a device which it may. 1, 0: none of those, or -1. */
+/* 1: an annotation for an allowed device, 0: another one, or -1. */
 static int add_annotation(struct hook_request *request, struct hook_document *document, const char *key, const char *value,
 			  const struct hook_arguments *arguments, struct hook_report *why)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * Records of killed moves, and loans, below /run/netdevns. The hook in Python acts on them; this file only finds out whether one of
- * them names a device of the request, or its container.
+ * Searches records of killed moves, and loans, below /run/netdevns. The hook in Python acts on them; here is only checked whether one
+ * of them names a device of the request, or its container.
  */
 #define _GNU_SOURCE
 #include "hook.h"
@@ -15,14 +15,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOAN_NAME_MAX 200	/* bytes of a name that others chose, to which something is added */
+#define LOAN_NAME_MAX 200	/* bytes of a container's id in a file name, to which a suffix is added */
 
 static const char TXN[] = ND_LOCK_DIR "/txn", LOANS[] = ND_LOCK_DIR "/loan";
 
-/* Whether a file has something of the request's. Other answers than 0 are taken for "yes". */
+/* Whether a file concerns the request; any result but 0 counts as "yes". */
 typedef int concerns(int dirfd, const char *name, const struct hook_request *request);
 
-/* Asks about each file of a directory. 0: there is none that concerns the request. */
+/* Checks each file of a directory. 0: none concerns the request. */
 static int any(const char *path, concerns *asked, const struct hook_request *request)
 {
 	const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -48,7 +48,7 @@ static int any(const char *path, concerns *asked, const struct hook_request *req
 
 /* ---- devices ----------------------------------------------------------------------------------------------------------------------- */
 
-/* An attribute with that name, wherever it stands: records are as long as a dump of routes, and few of them are wanted. */
+/* Searches an attribute with that name at any offset, without parsing the record, which may be long. */
 static int has_name(const char *data, size_t len, const char *ifname)
 {
 	char pattern[4 + ND_WORD_SIZE];
@@ -117,7 +117,7 @@ static int is_of_container(int dirfd, const char *name, const struct hook_reques
 	return strncmp(name, loan, len) == 0 && (!name[len] || name[len] == '~');
 }
 
-/* A mover holds the lock of its record. */
+/* A record that is locked belongs to a running move. */
 static int is_unlocked(int dirfd, const char *name, const struct hook_request *request)
 {
 	const char *why;

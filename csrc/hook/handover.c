@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * To the hook in Python, which is installed beside this one. Handed over is, before anything is changed: whatever is refused (it says
- * in full why, and what to do), state that C does not restore, records and loans that name a device, and what a container had.
+ * Hands over to the hook in Python, which is installed beside this one, before anything is changed: requests that are refused (it reports
+ * the reason and the remedy), devices with state that C does not restore, records and loans that name a device, and poststop's loans.
  */
 #define _GNU_SOURCE
 #include "hook.h"
@@ -17,7 +17,7 @@
 
 extern char **environ;
 
-/* The state on stdin once more, in a file that ends with its readers. */
+/* Provides the state on stdin again, in a file without a name. */
 static int put_on_stdin(const char *state, size_t len)
 {
 	const int fd = memfd_create("state", MFD_CLOEXEC);
@@ -30,7 +30,7 @@ static int put_on_stdin(const char *state, size_t len)
 	return code;
 }
 
-/* What an interpreter would take modules from, or other orders, is left out: a hook runs as root. */
+/* Drops variables that change an interpreter's behaviour or modules: a hook runs as root. */
 static char **clean_environment(void)
 {
 	static char no_user_site[] = "PYTHONNOUSERSITE=1";
@@ -69,7 +69,7 @@ void hook_hand_over(int argc, char **argv, const char *state, size_t len, struct
 			arguments[i + 1] = argv[i];
 		execve(path, arguments, environment);
 	}
-	/* As after an upgrade of Python, which a virtual environment does not survive. */
+	/* For example after an upgrade of Python, which breaks a virtual environment. */
 	hook_say(report, "%s: cannot be started: %s; install netdevns there again", slash ? path : PYTHON, strerror(errno));
 	free(arguments);
 	free(environment);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * The OCI hook without an interpreter: createRuntime moves devices, poststop finds that there is nothing to give back. What it
- * does not do itself it hands over to `netdevns hook`, in Python, before anything is changed: handover.c says what that is.
+ * The OCI hook without an interpreter: createRuntime moves devices, poststop ends if there is nothing to restore. Other work
+ * is handed over to `netdevns hook`, in Python, before anything is changed: handover.c lists it.
  */
 #ifndef NETDEVNS_HOOK_H
 #define NETDEVNS_HOOK_H
@@ -11,14 +11,14 @@
 
 #include <sys/types.h>
 
-#define HOOK_VERSION "0.1.0"	/* netdevns/__init__.py: the hook in Python of the same version takes over */
+#define HOOK_VERSION "0.1.0"	/* that of netdevns/__init__.py: work is handed over to the same version */
 
 #define HOOK_NOTHING "nothing was touched"
 
 /* As netdevns/limits.py. */
 #define HOOK_DOCUMENT_BYTES_MAX (16u << 20)	/* of the state, and of a config.json */
 #define HOOK_ANNOTATED_MAX 256			/* devices that the annotations of one document ask for */
-#define HOOK_LINES_MAX 64			/* of the report about a failure */
+#define HOOK_LINES_MAX 64			/* of the report of a failure */
 #define HOOK_LINE_BYTES_MAX 400
 #define HOOK_LOG_BYTES_MAX (256u << 10)
 
@@ -27,18 +27,18 @@ enum hook_code { HOOK_DONE, HOOK_FAILED, HOOK_REFUSED, HOOK_LEFT, HOOK_HAND_OVER
 
 /* ---- report.c ------------------------------------------------------------------------------------------------------------------ */
 
-/* The lines about a failure. */
+/* The report of a failure. */
 struct hook_report {
 	char lines[HOOK_LINES_MAX][HOOK_LINE_BYTES_MAX + 1];
-	size_t count;		/* of those that there were to say: more than HOOK_LINES_MAX are left out */
+	size_t count;		/* of all lines; those beyond HOOK_LINES_MAX are dropped */
 };
 
-/* Adds a line; control characters become blanks, a long one loses its middle. */
+/* Adds a line; control characters become blanks, and the middle of a long line is cut out. */
 void hook_say(struct hook_report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Writes them to stderr, hook.log and syslog, in this order. */
 void hook_report_send(const struct hook_report *report);
 
-/* ---- request.c: what the hook is asked for --------------------------------------------------------------------------------------- */
+/* ---- request.c: the devices that the hook is asked to move ------------------------------------------------------------------------- */
 
 /* The hook's own arguments. */
 struct hook_arguments {
@@ -55,11 +55,11 @@ struct hook_device {
 	const char *ifname, *wanted;
 };
 
-/* A document, checked; its strings lie in memory of its own. */
+/* A checked document; its decoded strings have separate memory. */
 struct hook_document {
 	char *text;
 	const char *value;	/* an object */
-	char *strings, *free;	/* as long as the text; the first byte that is free */
+	char *strings, *free;	/* as long as the text; the first free byte */
 };
 
 struct hook_request {
@@ -67,32 +67,32 @@ struct hook_request {
 	const char *id, *bundle;
 	size_t id_len;
 	pid_t pid;		/* 0: there is none */
-	const char *netns_path;	/* that config.json says the container joins; NULL: a new one */
+	const char *netns_path;	/* of the namespace that config.json joins; NULL: a new one */
 	struct hook_device *devices;
 	size_t count, size;
 };
 
-/* 0, or -1: they are not understood. `arguments` has room for argc pointers in each list. */
+/* 0, or -1: invalid arguments. `arguments` has room for argc pointers in each list. */
 int hook_arguments_read(struct hook_arguments *arguments, int argc, char **argv);
 void hook_arguments_free(struct hook_arguments *arguments);
-/* All of a descriptor, with a NUL behind it. -EFBIG: more than HOOK_DOCUMENT_BYTES_MAX, and all of that was read, and a byte more. */
+/* Reads a descriptor to its end, and adds a NUL. -EFBIG: more than HOOK_DOCUMENT_BYTES_MAX, and only one byte more was read. */
 int hook_read(int fd, char **text, size_t *len);
-/* Takes `text`, which it frees. 0, or -1 and the reason. */
+/* Takes ownership of `text`. 0, or -1 and the reason. */
 int hook_state_read(struct hook_request *request, char *text, size_t len, struct hook_report *why);
 /* The bundle's config.json. */
 int hook_config_read(struct hook_request *request, struct hook_report *why);
 /*
- * A string's content with a NUL behind it; NULL: no string. Each is taken once, and none is longer than what it is written as.
- * *len: its length; where that is not asked for, a string with a NUL in it is none.
+ * A string's content and a NUL; NULL: not a string. Each is decoded once, and none is longer than its JSON text.
+ * *len: its length; if `len` is NULL, a string that contains a NUL is not accepted.
  */
 const char *hook_string(struct hook_document *document, const char *value, size_t *len);
-/* devices.c: of config.json, of the arguments and of the annotations that are allowed: the devices. */
+/* devices.c: collects the devices of config.json, of the arguments and of allowed annotations. */
 int hook_devices_read(struct hook_request *request, const struct hook_arguments *arguments, struct hook_report *why);
 void hook_request_free(struct hook_request *request);
 
 /* ---- earlier.c ------------------------------------------------------------------------------------------------------------------- */
 
-/* Whether a record or a loan names one of the devices, or cannot be read: Python knows what is to be done. */
+/* Whether a record or a loan names one of the devices, or cannot be read: then Python takes over. */
 int hook_is_concerned(const struct hook_request *request);
 /* Whether poststop has something to do: the container's loan, or a record of a move whose process was killed. */
 int hook_has_to_return(const struct hook_request *request);
@@ -101,7 +101,7 @@ void hook_loan_name(char name[ND_FILE_NAME_SIZE], const struct hook_request *req
 
 /* ---- move.c -------------------------------------------------------------------------------------------------------------------------- */
 
-/* The name of a signal that is held back and waits; NULL: there is none. */
+/* The name of a blocked signal that is pending; NULL: there is none. */
 const char *hook_interrupted(void);
 /* Moves the devices, and writes the loan. `pidfd`: of the container's process. HOOK_HAND_OVER: nothing was changed. */
 int hook_move(struct hook_request *request, int pidfd, struct hook_report *report);
@@ -109,7 +109,7 @@ int hook_move(struct hook_request *request, int pidfd, struct hook_report *repor
 /* ---- handover.c ---------------------------------------------------------------------------------------------------------------------- */
 
 /*
- * Becomes `netdevns hook` with these arguments, the state on its stdin; NULL: the stdin that there is. Returns only if it cannot be
+ * Executes `netdevns hook` with these arguments and the state on its stdin (NULL: the current stdin). Returns only if it cannot be
  * started, and reports why.
  */
 void hook_hand_over(int argc, char **argv, const char *state, size_t len, struct hook_report *report);

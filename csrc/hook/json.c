@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* Checks JSON text, and walks what was checked. Source: RFC 8259; UTF-8 as in RFC 3629, section 4. */
+/* Checks JSON text, and walks checked text. Source: RFC 8259; UTF-8 as in RFC 3629, section 4. */
 #include "json.h"
 
 #include <string.h>
@@ -9,7 +9,7 @@
 
 /* ---- check ------------------------------------------------------------------------------------------------------------------- */
 
-/* Where a check stands. The NUL behind the text ends it: no value, string or comma begins with one. */
+/* The state of a check. The NUL behind the text ends it: no value, string or comma begins with one. */
 struct check {
 	const char *at, *why;
 };
@@ -56,7 +56,7 @@ static int is_low(int code)
 	return code >= 0xdc00 && code < 0xe000;
 }
 
-/* The bytes of one UTF-8 character; 0: it is none. */
+/* The length of a UTF-8 character; 0: invalid. */
 static size_t utf8_length(const unsigned char *p)
 {
 	static const struct {
@@ -81,7 +81,7 @@ static size_t utf8_length(const unsigned char *p)
 	return 0;
 }
 
-/* What stands behind a backslash. */
+/* Checks an escape, behind its backslash. */
 static int check_escape(struct check *c)
 {
 	int code;
@@ -114,7 +114,7 @@ static int check_string(struct check *c)
 		const size_t length = utf8_length((const unsigned char *)c->at);
 
 		if (!length)
-			return fail(c, *c->at ? "a control character, or no UTF-8" : "a string without an end");
+			return fail(c, *c->at ? "a control character, or invalid UTF-8" : "an unterminated string");
 		c->at += length;
 	}
 	c->at++;
@@ -154,7 +154,7 @@ static int check_members(struct check *c, int depth)
 	const char open = *c->at, close = open == '{' ? '}' : ']';
 
 	if (depth == DEPTH_MAX)
-		return fail(c, "arrays and objects too deep in each other");
+		return fail(c, "arrays and objects nested too deeply");
 	c->at = past_white(c->at + 1);
 	if (*c->at == close) {
 		c->at++;
@@ -177,7 +177,7 @@ static int check_members(struct check *c, int depth)
 		if (*c->at == close)
 			break;
 		if (*c->at != ',')
-			return fail(c, "no comma and no end behind a value");
+			return fail(c, "neither a comma nor an end behind a value");
 	}
 	c->at++;
 	return 0;
@@ -211,13 +211,13 @@ const char *json_document(const char *text, size_t len, const char **why)
 	if (!check_value(&c, 0)) {
 		c.at = past_white(c.at);
 		if (c.at != text + len)
-			fail(&c, "more behind the value");
+			fail(&c, "data behind the value");
 	}
 	*why = c.why;
 	return c.why ? NULL : begin;
 }
 
-/* ---- walk: of what was checked ------------------------------------------------------------------------------------------------ */
+/* ---- walk: only checked text ---------------------------------------------------------------------------------------------------- */
 
 static const char *string_end(const char *p)
 {
@@ -258,7 +258,7 @@ const char *json_next(const char **at, const char **key)
 	if (*p == '"') {
 		const char *const behind = past_white(string_end(p));
 
-		if (*behind == ':') {	/* nothing but a member's name has one */
+		if (*behind == ':') {	/* only a member's name is followed by a colon */
 			*key = p;
 			p = past_white(behind + 1);
 		}
@@ -295,7 +295,7 @@ static char *put_utf8(char *to, unsigned code)
 	return to;
 }
 
-/* One character of a string as UTF-8 in `to`, at most 4 bytes; moves both on. */
+/* Decodes one character of a string to UTF-8 in `to`, at most 4 bytes; advances both. */
 static void decode(const char **at, char **to)
 {
 	static const char names[] = "bfnrt", values[] = "\b\f\n\r\t";
@@ -316,7 +316,7 @@ static void decode(const char **at, char **to)
 	}
 	code = (unsigned)hex4(p + 1);
 	p += 5;
-	if (is_high((int)code)) {	/* the check has seen the other half */
+	if (is_high((int)code)) {	/* the check has found the other half */
 		code = 0x10000 + ((code & 0x3ff) << 10 | ((unsigned)hex4(p + 2) & 0x3ff));
 		p += 6;
 	}

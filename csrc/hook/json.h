@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * JSON (RFC 8259) that is read where it stands: checked once as a whole, then walked without a tree and without memory of its
+ * JSON (RFC 8259), read in place: checked once as a whole, then walked without a tree and without memory of its
  * own. A value is the address of its first character in the text that json_document has checked.
  */
 #ifndef NETDEVNS_JSON_H
@@ -22,20 +22,20 @@ const char *json_document(const char *text, size_t len, const char **why);
  */
 const char *json_next(const char **at, const char **key);
 
-/* The value of an object's member; of several with that name the last one counts. NULL: there is none, or no object. */
+/* The value of an object's member; of duplicates the last one counts. NULL: there is none, or it is not an object. */
 const char *json_member(const char *object, const char *name);
 
 /* A string's content as UTF-8, with a NUL behind it, in `to`, which needs as much room as the string takes in the text. Returns
  * its length in bytes, which a NUL in it (\u0000) does not end; -1: the value is no string. */
 ptrdiff_t json_string(const char *value, char *to);
 
-/* The characters that a value takes in the text, quotation marks included. */
+/* The length of a value in the text, quotation marks included. */
 size_t json_length(const char *value);
 
-/* Whether a string says that. */
+/* Whether a string has this content. */
 int json_equals(const char *value, const char *words);
 
-/* A number without fraction and exponent, in *number. -1: the value is none, or does not fit. */
+/* An integer without fraction and exponent, in *number. -1: the value is no such number, or does not fit. */
 int json_integer(const char *value, int64_t *number);
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * `netdevns-hook {createRuntime,poststop} [--allow GLOB ...] [DEV=NAME ...]`, the state on stdin (runtime-spec 1.3, config.md
  * "POSIX-platform Hooks", runtime.md "State"); or `netdevns-hook --version`. Exit codes: 0 done; 1 failed, all devices are
- * restored; 2 refused, nothing was changed; 3 some device is not as before: the lines say which.
+ * restored; 2 refused, nothing was changed; 3 a device is not restored completely: the lines name it.
  */
 #define _GNU_SOURCE
 #include "hook.h"
@@ -16,7 +16,7 @@
 
 static int create_runtime(struct hook_request *request, const struct hook_arguments *arguments, struct hook_report *report)
 {
-	/* First: from now on its number is nobody else's unseen. */
+	/* First: from now on a reused pid is noticed. */
 	const int pidfd = request->pid ? (int)syscall(SYS_pidfd_open, request->pid, 0) : -1;
 	int code = HOOK_HAND_OVER;
 
@@ -36,7 +36,7 @@ out:
 	return code;
 }
 
-/* Holds INT, TERM and HUP back: a move looks at them between its steps, and is undone. */
+/* Blocks INT, TERM and HUP: a move checks for them between its steps, and is then undone. */
 static void hold_signals(sigset_t *before)
 {
 	sigset_t held;
@@ -63,7 +63,7 @@ int main(int argc, char **argv)
 		return puts("netdevns-hook " HOOK_VERSION) < 0 ? HOOK_FAILED : HOOK_DONE;
 	arguments.allowed = calloc((size_t)argc + 1, sizeof(char *));
 	arguments.devices = calloc((size_t)argc + 1, sizeof(char *));
-	/* To its end and before anything can fail: runtimes break when a hook leaves its stdin unread. */
+	/* To its end, before anything can fail: runtimes break when a hook leaves its stdin unread. */
 	code = hook_read(0, &text, &len);
 	is_read = !code;
 	is_cut = code == -EFBIG;
@@ -80,9 +80,9 @@ int main(int argc, char **argv)
 		else if (!hook_has_to_return(&request))
 			code = HOOK_DONE;
 		else
-			hook_say(&report, "the container's devices are to be given back: run `netdevns return %s`", request.id);
+			hook_say(&report, "the container's devices are not restored: run `netdevns return %s`", request.id);
 	}
-	if (code == HOOK_HAND_OVER && hook_interrupted()) {	/* it would end the other hook before that says anything */
+	if (code == HOOK_HAND_OVER && hook_interrupted()) {	/* it would end the other hook before its report */
 		report.count = 0;
 		hook_say(&report, "interrupted (%s); " HOOK_NOTHING, hook_interrupted());
 		code = HOOK_FAILED;
@@ -97,7 +97,7 @@ int main(int argc, char **argv)
 		code = HOOK_REFUSED;
 	}
 	hook_report_send(&report);
-	if (!request.state.text)	/* else it is the request's */
+	if (!request.state.text)	/* otherwise the request owns it */
 		free(text);
 	hook_request_free(&request);
 	hook_arguments_free(&arguments);

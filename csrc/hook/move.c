@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* Moves a container's devices, and writes down what it has on loan. As netdevns/oci/handover.py. */
+/* Moves a container's devices, and writes its loan. As netdevns/oci/handover.py. */
 #define _GNU_SOURCE
 #include "hook.h"
 
@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A move that is under way. */
+/* A move in progress. */
 struct way {
 	struct hook_request *request;
 	struct hook_report *report;
@@ -39,7 +39,7 @@ const char *hook_interrupted(void)
 	       sigismember(&waiting, SIGHUP) == 1 ? "SIGHUP" : NULL;
 }
 
-/* Why not to go on: a signal that waits, or the end of the container's process. */
+/* Whether to stop: a signal is pending, or the container's process has ended. */
 static int stop(void *caller, struct nd_err *err)
 {
 	const struct way *const w = caller;
@@ -59,7 +59,7 @@ static int is_same_file(int fd, const char *path)
 	return fstat(fd, &is) == 0 && stat(path, &named) == 0 && is.st_dev == named.st_dev && is.st_ino == named.st_ino;
 }
 
-/* The namespace of the container's process. Where config.json says which one the container joins, the process must be in it. */
+/* Opens the namespace of the container's process, which must be the one that config.json names, if it names one. */
 static int open_target(struct way *w)
 {
 	char path[64];
@@ -67,7 +67,7 @@ static int open_target(struct way *w)
 	snprintf(path, sizeof path, "/proc/%d/ns/net", (int)w->request->pid);
 	w->target_fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (w->target_fd < 0 || w->pidfd < 0 || has_ended(w->pidfd)) {
-		hook_say(w->report, "pid:%d: the container's process has ended, or cannot be held", (int)w->request->pid);
+		hook_say(w->report, "pid:%d: the container's process has ended, or has no pidfd", (int)w->request->pid);
 		return -1;
 	}
 	if (!w->request->netns_path || is_same_file(w->target_fd, w->request->netns_path))
@@ -110,8 +110,8 @@ static int begin_loan(struct way *w)
 /* ---- devices that a runtime has moved already -------------------------------------------------------------------------------------- */
 
 /*
- * Takes out of the request what is absent here and there under its name: a runtime with netDevices of its own has moved it. Returns how
- * many; 0 where anything else is wrong, too.
+ * Removes devices from the request that are absent here and have their name in the target: the runtime has moved them. Returns how
+ * many; 0 if there are other errors, too.
  */
 static size_t leave_out(struct way *w)
 {
@@ -169,10 +169,10 @@ static int open_batch(struct way *w)
 	return 0;
 }
 
-/* What failed, and where each device is that is not as before. */
+/* Reports the failure, and where each device is that was not restored completely. */
 static int report_left(struct way *w, const struct netdevns_error *e)
 {
-	static const char *const places[] = { "not found: it could not be looked for", "in its old namespace", "in the target namespace",
+	static const char *const places[] = { "not found: the search failed", "in its old namespace", "in the target namespace",
 					      "gone: in neither namespace" };
 	const struct netdevns_device *d;
 
@@ -183,7 +183,7 @@ static int report_left(struct way *w, const struct netdevns_error *e)
 	return e->left ? HOOK_LEFT : HOOK_FAILED;
 }
 
-/* The last step: the loan. What cannot be given back is not given. */
+/* The last step: writes the loan; without a loan the move is undone. */
 static int lend(struct way *w)
 {
 	struct nd_record_content content;

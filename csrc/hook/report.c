@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
- * Where a hook's report survives a runtime that drops its stderr: hook.log and syslog. The same files, limits and waits as
+ * Writes a hook's report to stderr, and to hook.log and syslog, as some runtimes drop stderr. The same files, limits and waits as
  * netdevns/oci/hook_log.py.
  */
 #define _GNU_SOURCE
@@ -22,12 +22,12 @@
 #define LOG "hook.log"
 #define SYSLOG "/dev/log"
 #define DAEMON_ERR (3 << 3 | 3)	/* RFC 3164: facility daemon, severity error */
-#define STDERR_WAIT_MS 1000	/* for a reader that is stopped, all lines together */
+#define STDERR_WAIT_MS 1000	/* for a stopped reader, all lines together */
 #define LOCK_WAIT_MS 500
 #define SYSLOG_WAIT_MS 200	/* all lines together */
 #define PAUSE_MS 1
 
-/* 0: it was long enough. */
+/* 0: the time is over. */
 static int pause_until(int64_t end_ms)
 {
 	const struct timespec pause = { .tv_nsec = PAUSE_MS * 1000000 };
@@ -38,7 +38,7 @@ static int pause_until(int64_t end_ms)
 	return 1;
 }
 
-/* Cuts the middle out: at the beginning is what it is about, at the end why. UTF-8 stays whole. */
+/* Cuts out the middle: a line begins with the device and ends with the reason. UTF-8 stays valid. */
 static void cut(char line[HOOK_LINE_BYTES_MAX + 1], const char *text, size_t len)
 {
 	const size_t half = (HOOK_LINE_BYTES_MAX - 24) / 2;
@@ -86,7 +86,7 @@ static void complain(const struct hook_report *report, size_t count)
 		struct pollfd stderr_ = { .fd = 2, .events = POLLOUT };
 		const int64_t left = end - nd_now_ms();
 
-		/* A pipe that is not full takes 4 KiB (pipe(7), PIPE_BUF); O_NONBLOCK would be for all who have it open. */
+		/* A writable pipe takes 4 KiB (pipe(7), PIPE_BUF). O_NONBLOCK would also affect other users of the open file. */
 		if (poll(&stderr_, 1, left > 0 ? (int)left : 0) <= 0 || dprintf(2, "netdevns: %s\n", report->lines[i]) < 0)
 			return;
 	}
@@ -94,7 +94,7 @@ static void complain(const struct hook_report *report, size_t count)
 
 /* ---- hook.log ---------------------------------------------------------------------------------------------------------------------- */
 
-/* Whether the name is still this file's, locked: another hook may have rotated the log. 1, 0: not now, or -errno. */
+/* Whether the locked file still has the name: another hook may have rotated the log. 1, 0: not now, or -errno. */
 static int is_current(int dirfd, int fd, off_t more)
 {
 	struct stat is, named;
@@ -114,7 +114,7 @@ static int is_current(int dirfd, int fd, off_t more)
 	return renameat(dirfd, LOG, dirfd, LOG ".old") < 0 ? -errno : 0;
 }
 
-/* Under a lock, so that hooks that rotate it at the same time lose no line. 1, 0: another hook is writing, or -errno. */
+/* Appends under a lock, so that hooks that rotate the log at the same time lose no line. 1, 0: another hook is writing, or -errno. */
 static int append(int dirfd, const char *text, size_t len, const char **why)
 {
 	const int fd = nd_file_open(dirfd, LOG, O_WRONLY | O_APPEND | O_CREAT, why);
@@ -128,7 +128,7 @@ static int append(int dirfd, const char *text, size_t len, const char **why)
 	return code ? code : done;
 }
 
-/* 0, or why it could not be written. */
+/* Writes the log: 0, or -errno and the reason. */
 static int log_lines(const struct hook_report *report, size_t count, const char **why)
 {
 	static char text[HOOK_LINES_MAX * (HOOK_LINE_BYTES_MAX + 32)];
@@ -158,8 +158,8 @@ static int log_lines(const struct hook_report *report, size_t count, const char 
 /* ---- syslog ------------------------------------------------------------------------------------------------------------------------ */
 
 /*
- * Not by syslog(3), which blocks until a syslogd reads: one that is stopped would hold up each container. What is wrong with the
- * socket is not reported: the lines are on stderr and in the log.
+ * syslog(3) blocks until syslogd reads, so a stopped one would delay each container. Errors of the
+ * socket are not reported: the lines are on stderr and in the log.
  */
 static void send_lines(const struct hook_report *report, size_t count)
 {

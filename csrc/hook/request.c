@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* The hook's arguments, the state on its stdin and the bundle's config.json. As netdevns/oci/config_json.py. */
+/* Reads the hook's arguments, the state on its stdin and the bundle's config.json. As netdevns/oci/config_json.py. */
 #define _GNU_SOURCE
 #include "hook.h"
 
@@ -15,7 +15,7 @@
 
 /* ---- arguments --------------------------------------------------------------------------------------------------------------------- */
 
-/* Copied, as it is taken apart; argv is handed over as it is. */
+/* Copied, as it is split; argv is handed over unchanged. */
 static void add_device(struct hook_arguments *arguments, const char *word)
 {
 	const size_t size = strlen(word) + 1;
@@ -46,7 +46,7 @@ int hook_arguments_read(struct hook_arguments *arguments, int argc, char **argv)
 		else
 			add_device(arguments, argv[at]);
 	}
-	for (at++; at < argc; at++)	/* the kernel takes names that begin with "-" */
+	for (at++; at < argc; at++)	/* the kernel allows names that begin with "-" */
 		add_device(arguments, argv[at]);
 	for (size_t i = 0; i < arguments->allowed_count; i++)
 		if (!arguments->allowed[i][0])
@@ -83,8 +83,8 @@ int hook_read(int fd, char **text, size_t *len)
 }
 
 /*
- * O_PATH looks at a file without opening it: an open waits for a FIFO's writer, rewinds a tape. The second open is of the same file,
- * whatever the path names by then. A descriptor, or -errno.
+ * The file is checked through O_PATH first: a real open waits for a FIFO's writer, rewinds a tape. The second open is of the same file,
+ * by its descriptor. A descriptor, or -errno.
  */
 static int open_regular(const char *path)
 {
@@ -108,7 +108,7 @@ static int open_regular(const char *path)
 	return found;
 }
 
-/* Checks a text, which it frees when it is freed. 0: it is an object. */
+/* Checks a text; the document then owns it. 0: it is an object. */
 static int take(struct hook_document *document, char *text, size_t len, const char *what, struct hook_report *why)
 {
 	const char *reason;

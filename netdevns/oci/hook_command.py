@@ -141,7 +141,7 @@ def _run(args: Sequence[str]) -> tuple[list[str], int]:
 
 
 def _poststop(data: bytes, begin: Callable[[], Interrupts], held: list[Interrupts]) -> tuple[list[str], int]:
-    """Runs poststop; reports devices that ended with the container, in one line, and those not restored."""
+    """Reports devices that are not restored: deleted ones in one line, then those to wait for or to inspect."""
     try:
         results = hook.poststop(data, begin)
     except OSError as e:
@@ -157,7 +157,7 @@ def _poststop(data: bytes, begin: Callable[[], Interrupts], held: list[Interrupt
     ended = [quoted(each.device or "") for each in results if each.outcome == "gone"]
     kept = [each for each in results if each.outcome == "kept"]
     lines = [f"{each.device or each.record}: {each.text} ({each.record})" for each in kept]
-    lines += [f"{', '.join(ended)}: deleted with the container, as virtual devices are"] if ended else []
+    lines += [f"{', '.join(ended)}: deleted by the kernel with the container's namespace"] if ended else []
     is_cut = bool(kept) and held[0].name != ""  # a signal ended it early
     return lines, LEFT if is_cut or any(map(returns.is_wrong, kept)) else 0
 

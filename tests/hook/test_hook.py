@@ -193,7 +193,7 @@ def test_alone(place: Hooked, tmp_path: Path) -> None:
 def test_alone_when_the_container_ends(place: Hooked, tmp_path: Path) -> None:
     """What it took on loan stays so, and a line says what to type."""
     place.python_hook()
-    line = "the container's devices are to be given back: run `netdevns return c1`"
+    line = "the container's devices are not restored: run `netdevns return c1`"
     assert run_alone(tmp_path, place, "poststop") == (2, [line, missing(tmp_path), "nothing was touched"])
     assert LOAN.exists()
 

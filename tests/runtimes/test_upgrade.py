@@ -102,7 +102,7 @@ def test_interpreter_gone(lent: Lent, tmp_path: Path) -> None:
     lent.end()
     lent.assert_waiting()
     log = lent.machine.hook_log()
-    assert f"the container's devices are to be given back: run `netdevns return {CONTAINER}`" in log
+    assert f"the container's devices are not restored: run `netdevns return {CONTAINER}`" in log
     assert (
         f"{lent.venv.bin}/netdevns: cannot be started: No such file or directory; install netdevns there again" in log
     )
