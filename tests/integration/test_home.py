@@ -1,4 +1,4 @@
-"""P5: devices on loan come home when their container ends, whatever was done to them."""
+"""P5: lent devices are restored when their container ends, in spite of changes made meanwhile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def host(host: Namespace, monkeypatch: pytest.MonkeyPatch) -> Namespace:
 
 @pytest.fixture
 def elsewhere(host: Namespace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Namespace]:
-    """An initial namespace that is not where the devices are at home."""
+    """An initial namespace other than the devices' source."""
     assert host
     with fresh("initial") as initial:
         monkeypatch.setattr(loaded_record, "INIT", initial.path)
@@ -31,7 +31,7 @@ def elsewhere(host: Namespace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Name
 
 
 @pytest.mark.smoke
-def test_thrown_back_into_the_host(host: Namespace, target: Namespace, directory: str) -> None:
+def test_returned_to_the_host(host: Namespace, target: Namespace, directory: str) -> None:
     """P5: name, link, addresses, routes, nexthops, neighbours, sysctls, master, port settings are back."""
     before = host.dump()
     lend(directory, target)
@@ -42,8 +42,10 @@ def test_thrown_back_into_the_host(host: Namespace, target: Namespace, directory
     assert (kept(directory), returns.return_loans(directory)) == ([], [])
 
 
-def test_thrown_back_elsewhere(host: Namespace, target: Namespace, elsewhere: Namespace, directory: str) -> None:
-    """P5: where the host's namespace is not the initial one, the devices are fetched from there."""
+def test_returned_to_another_initial_namespace(
+    host: Namespace, target: Namespace, elsewhere: Namespace, directory: str
+) -> None:
+    """P5: if the source is not the initial namespace, the devices are fetched from the latter."""
     before = host.dump()
     lend(directory, target)
     throw_back(target, ["net0", "net1"], elsewhere)
@@ -54,7 +56,7 @@ def test_thrown_back_elsewhere(host: Namespace, target: Namespace, elsewhere: Na
 
 
 def test_other_ifindex(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: with another ifindex: routes, nexthop objects and neighbours follow it."""
+    """P5: routes, nexthop objects and neighbours are restored with the device's new ifindex."""
     before = host.dump()
     lend(directory, target)
     throw_back(target, ["net0"], host, ifindex=501)
@@ -83,16 +85,14 @@ CHANGES = {
     "gso": ["link set {} gso_max_size 40000 gso_max_segs 77"],
     "up": ["link set {} up", "addr add 10.9.9.9/24 dev {}"],
 }
-if lookups.moves_altnames():  # before 6.6 what comes back lists them for good
+if lookups.moves_altnames():  # before 6.6 a returned device keeps listing them
     CHANGES["altnames"] = ["link property add dev {} altname theirs", "link property del dev {} altname enp1"]
 
 
 @pytest.mark.skipif(not lookups.moves_altnames(), reason="before 6.6 alternative names stand in the way of nothing")
 @pytest.mark.parametrize("altname", ["other", "eth1", "eth2"])
-def test_altname_in_the_way(
-    host: Namespace, target: Namespace, elsewhere: Namespace, directory: str, altname: str
-) -> None:
-    """P5: an alternative name that the container added, and that a device of the host has, keeps none from home."""
+def test_taken_altname(host: Namespace, target: Namespace, elsewhere: Namespace, directory: str, altname: str) -> None:
+    """P5: an alternative name that the container added, and that is taken in the host, blocks no device."""
     before = host.dump()
     lend(directory, target)
     target.ip(f"link property add dev net0 altname {altname}")
@@ -103,7 +103,7 @@ def test_altname_in_the_way(
 
 
 def test_xdp_program_of_the_container(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: what the container attached to the device does not see the packets of the host."""
+    """P5: an XDP program that the container attached is detached, and does not see the packets of the host."""
     before = host.dump()
     lend(directory, target)
     attach_xdp(target, "net0")
@@ -114,8 +114,8 @@ def test_xdp_program_of_the_container(host: Namespace, target: Namespace, direct
 
 
 @pytest.mark.kinds("bond")
-def test_active_slave_that_was_chosen_meanwhile(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: a slave that comes home does not take the host's choice among the others back."""
+def test_active_slave_chosen_meanwhile(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: a slave that comes home does not replace the active slave that the host has chosen meanwhile."""
 
     def choose(slave: str) -> None:
         host.ip(f"link set bond0 type bond active_slave {slave}")
@@ -124,7 +124,7 @@ def test_active_slave_that_was_chosen_meanwhile(host: Namespace, target: Namespa
     def active() -> object:
         return host.ip_json("-d link show dev bond0")[0]["linkinfo"]["info_data"]["active_slave"]
 
-    # Otherwise the kernel itself takes its first one with each slave that comes (6.0 and later, with priorities).
+    # Otherwise the kernel chooses its first one with each new slave (6.0 and later, with priorities).
     host.ip("link add bond0 type bond mode active-backup miimon 20 fail_over_mac active primary_reselect failure")
     host.ip("link set bond0 up")
     for name, ifindex in {"s1": 121, "s2": 122, "s3": 123}.items():
@@ -144,7 +144,7 @@ def test_active_slave_that_was_chosen_meanwhile(host: Namespace, target: Namespa
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("change", [name for name in CHANGES if name != "mac-and-name"])
 def test_changed_meanwhile(host: Namespace, target: Namespace, directory: str, change: str) -> None:
-    """P5: what the container, or another hand after it, did to the link is taken back."""
+    """P5: changes to the link by the container, or by another process after it, are reverted."""
     before = host.dump()
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)
@@ -152,11 +152,11 @@ def test_changed_meanwhile(host: Namespace, target: Namespace, directory: str, c
     end(target)
     assert outcomes(returns.return_loans(directory)) == HOME
     if change == "up":
-        host.ip("addr del 10.9.9.9/24 dev eth1")  # somebody's, and not the container's
+        host.ip("addr del 10.9.9.9/24 dev eth1")  # added on the host, not by the container
     assert_equal_soon(before, host, shown=without_shared_routes)
 
 
-def test_names_that_were_exchanged(host: Namespace, target: Namespace, directory: str) -> None:
+def test_swapped_names(host: Namespace, target: Namespace, directory: str) -> None:
     """P5: devices that come back under each other's names get their own."""
     host.ip("link set eth2 nomaster")  # 5.10 keeps the name of a port that left like this in its bridge's sysfs folder
     before = host.dump()
@@ -173,7 +173,7 @@ def test_names_that_were_exchanged(host: Namespace, target: Namespace, directory
 def test_name_is_taken(
     host: Namespace, target: Namespace, elsewhere: Namespace, directory: str, how: str, where: str
 ) -> None:
-    """P5: the device stays where it is, down and without addresses; the others come home; when it is free, it, too."""
+    """P5: the device stays where it is, down and without addresses, until its name is free; the others come home."""
     before = host.dump()
     lend(directory, target)
     host.ip("link add eth1 type ifb" if how == "name" else "link property add dev other altname eth1")
@@ -188,13 +188,13 @@ def test_name_is_taken(
     assert not there.links()["net0"].up
     assert there.addresses("net0") == []
     host.ip("link del eth1" if how == "name" else "link property del dev other altname eth1")
-    assert outcomes(returns.return_loans(directory)) == HOME[:1]  # the other one is nobody's business any more
+    assert outcomes(returns.return_loans(directory)) == HOME[:1]  # the other one is no longer on loan
     assert_equal_soon(before, host, shown=without_shared_routes)
     assert kept(directory) == []
 
 
-def test_what_is_home_is_let_alone(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: of two devices one is home: what its owner does to it afterwards is his."""
+def test_device_at_home_is_left_alone(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: a device that is home already keeps later changes while another one is still on loan."""
     lend(directory, target)
     throw_back(target, ["net1"], host)
     assert outcomes(returns.return_loans(directory)) == [("eth1", "kept", "target"), HOME[1]]
@@ -206,20 +206,20 @@ def test_what_is_home_is_let_alone(host: Namespace, target: Namespace, directory
     assert (shown["mtu"], "master" in shown) == (1234, False)
 
 
-def test_namespace_that_lives_on(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: what is in a namespace that lives on stays there, and its loan is kept; that is no failure."""
+def test_live_namespace(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: a device in a live namespace stays there, and its loan is kept; that is no failure."""
     lend(directory, target)
     target.wait_until_quiet()
     with Restored(target):
-        told = returns.return_loans(directory, wait_s=5)  # does not wait: nobody said that it ends
+        told = returns.return_loans(directory, wait_s=5)  # does not wait without `is_ending`
     assert outcomes(told) == [("eth1", "kept", "target"), ("eth2", "kept", "target")]
     assert not any(map(returns.is_wrong, told))
     assert kept(directory) == ["c1"]
     assert host.names() >= {"other", "br0"}
 
 
-def test_made_by_software(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: what died with its namespace is told, and its loan ends."""
+def test_virtual_devices(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: devices that were deleted with their namespace are reported, and their loan ends."""
     lend(directory, target)
     end(target)
     told = returns.return_loans(directory, wait_s=5)
@@ -235,7 +235,7 @@ def test_made_by_software(host: Namespace, target: Namespace, directory: str) ->
 def test_lifetimes(
     host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
-    """P5: addresses and routes whose lifetime ran out are not resurrected; of the others the time passed is gone."""
+    """P5: expired addresses and routes are not restored; remaining lifetimes are shortened by the time of the loan."""
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)
     end(target)
@@ -254,7 +254,7 @@ def test_lifetimes(
 
 
 def test_routes_of_others(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: what others have meanwhile done to routes of theirs is not undone."""
+    """P5: changes to routes of other devices are not undone."""
     lend(directory, target)
     host.batch(["route del 203.0.113.0/24", "route add 198.51.100.0/24 via 10.4.0.9"])
     throw_back(target, ["net0", "net1"], host)
@@ -269,7 +269,7 @@ def test_routes_of_others(host: Namespace, target: Namespace, directory: str) ->
 @pytest.mark.smoke
 @pytest.mark.parametrize("made_anew", [True, False])
 def test_master(host: Namespace, target: Namespace, directory: str, made_anew: bool) -> None:
-    """P5: a bridge of that name has its port again; without one it is told, and there is nothing to try again."""
+    """P5: a bridge of that name gets its port again; without one, the loss is reported and the loan ends."""
     lend(directory, target)
     host.batch(["link del br0", *(["link add br0 index 777 type bridge", "link set br0 up"] if made_anew else [])])
     throw_back(target, ["net0", "net1"], host)
@@ -285,8 +285,8 @@ def test_master(host: Namespace, target: Namespace, directory: str, made_anew: b
     assert kept(directory) == []
 
 
-def test_device_that_only_looks_like_it(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: another one under the container's name and with its MAC, or under the host's, is let alone."""
+def test_lookalike(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: another device with the container's name and the MAC, or with the host's name, is left alone."""
     lend(directory, target, {"eth1": "net0"})
     host.batch(["link add link wire2 name net0 address 02:00:00:00:00:01 type macvlan", "link set net0 up",
                 "link add eth1 type ifb", "link set eth1 up"])  # fmt: skip
@@ -298,10 +298,10 @@ def test_device_that_only_looks_like_it(host: Namespace, target: Namespace, dire
 
 
 @pytest.mark.parametrize("kind", ["veth", ""])
-def test_several_are_alike(
+def test_several_candidates(
     host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """P7: of two devices of its kind with its MAC either may be it: none is touched, and none said to be gone."""
+    """P7: of two devices with the kind and MAC of a lent one, neither is touched, and none is reported as gone."""
     if not kind:
         monkeypatch.setattr(return_home, "SURVIVING_KINDS", (b"veth",))
     lend(directory, target, {"eth1": "net0"})
@@ -323,10 +323,10 @@ def test_several_are_alike(
 Patch = Callable[[], None]
 
 
-def test_another_hand_while_it_returns(
+def test_renamed_while_it_returns(
     host: Namespace, target: Namespace, directory: str, before_step: Callable[[str, int, Patch], None]
 ) -> None:
-    """P5: udev renames the device just when it has its name: it is looked at once more."""
+    """P5: udev renames the device just after it got its name: it is restored once more."""
     before = host.dump()
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)

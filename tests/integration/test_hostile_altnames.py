@@ -29,9 +29,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 @has_altnames
 @pytest.mark.parametrize("name", ["stays", "lo", "eth0", "eth1", "peer", "taken"])
 @pytest.mark.parametrize("device", ["net0", "net1"])
-def test_altname_in_the_way(
-    sides: tuple[Namespace, Namespace], before_step: BeforeStep, name: str, device: str
-) -> None:
+def test_taken_altname(sides: tuple[Namespace, Namespace], before_step: BeforeStep, name: str, device: str) -> None:
     """P1: an alternative name that a device of the host has keeps none from coming home.
 
     It may be the name or an alternative name of one that stays, of another one of the batch, or the device's own.

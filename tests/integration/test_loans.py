@@ -1,4 +1,4 @@
-"""P5: a loan is written, found, completed after an interruption, and ends."""
+"""P5: the life of a loan: it is written, found, completed after an interruption, and removed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def host(host: Namespace, monkeypatch: pytest.MonkeyPatch) -> Namespace:
 
 
 def test_another_boot(host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P5: a reboot resets all devices: a loan of before it is dropped."""
+    """P5: a reboot resets all devices: an older loan is dropped."""
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)
     before = host.dump()
@@ -58,10 +58,10 @@ def test_damaged_loan(host: Namespace, target: Namespace, directory: str) -> Non
     assert_equal_soon(before, host, shown=without_shared_routes)
 
 
-def test_only_what_has_arrived(
+def test_only_devices_that_arrived(
     host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P5: by one look, which opens none of the namespaces that live on; without a right to look, all are asked for."""
+    """P5: one look at the initial namespace selects the loans and opens no other; if it fails, all are tried."""
     monkeypatch.setattr(loaded_record, "SURVIVING_KINDS", (b"veth",))
     before = host.dump()
     lend(directory, target, {"eth1": "net0"}, "c1")
@@ -87,7 +87,7 @@ def test_only_what_has_arrived(
 def test_interrupted_anywhere(
     host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """P5: who is interrupted leaves the loan as it was, and the next one completes it."""
+    """P5: an interrupted call leaves the loan unchanged, and the next call completes it."""
     before = host.dump()
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)
@@ -133,8 +133,8 @@ def test_killed_at_the_loan(
     assert kept(directory) == []
 
 
-def test_who_looks_is_in_nobodys_way(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: a loan that another process holds for a moment is waited for; to list loans, none is held."""
+def test_listing_takes_no_lock(host: Namespace, target: Namespace, directory: str) -> None:
+    """P5: a call waits for a loan that another process holds for a moment; listing loans locks none."""
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)
     end(target)
@@ -149,7 +149,7 @@ def test_who_looks_is_in_nobodys_way(host: Namespace, target: Namespace, directo
 def test_loan_that_cannot_be_written(
     host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P1: what cannot be recorded is not lent: the move is undone; without the folder of loans it is not begun."""
+    """P1: if the loan cannot be written, the move is undone; without the folder of loans it does not begin."""
     before = host.dump()
     os.makedirs(directory, mode=0o700)
     Path(directory, "loan").write_text("")
@@ -173,7 +173,7 @@ def test_loan_that_cannot_be_written(
 
 
 def test_two_loans_of_one_container(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: an id that is used again takes no loan away from the container that had it before."""
+    """P5: a container with the id of an earlier one does not replace the earlier one's loan."""
     lend(directory, target, {"eth1": "net0"}, "a/b")
     lend(directory, target, {"eth2": "net1"}, "a/b")
     assert len(kept(directory)) == 2
@@ -187,7 +187,7 @@ def test_two_loans_of_one_container(host: Namespace, target: Namespace, director
 
 
 def test_only_loans_of_these_devices(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: the next hook asks for its own devices only."""
+    """P5: a hook returns loans of its own devices only."""
     lend(directory, target, {"eth1": "net0"}, "c1")
     lend(directory, target, {"eth2": "net1"}, "c2")
     throw_back(target, ["net0", "net1"], host)
@@ -199,7 +199,7 @@ def test_only_loans_of_these_devices(host: Namespace, target: Namespace, directo
 
 
 def test_recover_leaves_loans_alone(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: two kinds of record, never mixed."""
+    """P5: `recover` ignores loans."""
     lend(directory, target)
     for side in host, target:
         side.wait_until_quiet()  # the peers have just lost their carrier
@@ -215,7 +215,7 @@ def test_return_command(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """DESIGN 4.2: `return [CONTAINER]`: a line a device, or {"recovered": [...]}; 3 where something is wrong."""
+    """DESIGN 4.2: `return [CONTAINER]` prints a line for each device, or {"recovered": [...]}; 3 on failure."""
     real = returns.return_loans
     monkeypatch.setattr(returns, "return_loans", lambda **how: real(directory, **how))
     assert main(["return"]) == 0

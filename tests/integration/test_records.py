@@ -29,7 +29,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 def test_record_with_late_addresses_that_cannot_be_written(
     sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch, before_step: BeforeStep
 ) -> None:
-    """Then the move is undone, and they are back, too; nothing is left there."""
+    """Then the move is undone, the late addresses are restored, too, and nothing stays in the target."""
     host, target = sides
     before = host.dump()
     before_step("move", 1, lambda: host.ip("addr add 10.9.0.1/24 dev eth1"))
@@ -65,7 +65,7 @@ def test_nothing_is_left_after_a_move(sides: tuple[Namespace, Namespace], direct
 def test_running_move_is_left_alone(
     sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A record that is held is no crash: `recover` beside a live move does nothing."""
+    """A locked record is not a crashed move: `recover` beside a live move does nothing."""
     _, target = sides
     seen: list[object] = []
 
@@ -97,10 +97,10 @@ DAMAGES = {
 @pytest.mark.sampled(2)
 @pytest.mark.smoke
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_damaged_record_is_told_and_not_obeyed(
+def test_damaged_record_is_reported_and_ignored(
     sides: tuple[Namespace, Namespace], crashed: Path, directory: str, damage: Callable[[bytes], bytes]
 ) -> None:
-    """A record that is torn or damaged is reported once and set aside, and changes nothing."""
+    """A truncated or damaged record is reported once and set aside, and changes nothing."""
     host, target = sides
     data = crashed.read_bytes()
     crashed.write_bytes(damage(data))
@@ -123,7 +123,7 @@ def test_record_of_another_boot_is_discarded(crashed: Path, directory: str, monk
 
 
 def test_foreign_files_are_not_followed(crashed: Path, directory: str, tmp_path: Path) -> None:
-    """A symbolic link, a file that others may write, a directory that others may write: reported, not obeyed."""
+    """A symbolic link, or a file or directory that others may write to, is reported and ignored."""
     data = crashed.read_bytes()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(data)
@@ -146,7 +146,7 @@ def test_foreign_files_are_not_followed(crashed: Path, directory: str, tmp_path:
 
 
 def test_record_that_cannot_be_written(sides: tuple[Namespace, Namespace], tmp_path: Path) -> None:
-    """Then nothing is begun: a move without its record would break what the caller asked for."""
+    """The move does not begin: the caller has asked for a record."""
     host, target = sides
     (tmp_path / "file").write_text("")
     with Restored(host), pytest.raises(netdevns.NetDevError) as raised:
@@ -155,7 +155,7 @@ def test_record_that_cannot_be_written(sides: tuple[Namespace, Namespace], tmp_p
 
 
 def test_directory_that_vanishes(sides: tuple[Namespace, Namespace], tmp_path: Path, monkeypatch: Any) -> None:
-    """Nothing is begun, and no descriptor of the record stays open."""
+    """The move does not begin, and no descriptor of the record stays open."""
     _, target = sides
     directory, real = tmp_path / "records", os.link
 
@@ -174,7 +174,7 @@ def test_directory_that_vanishes(sides: tuple[Namespace, Namespace], tmp_path: P
 def test_record_that_cannot_be_removed(
     sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DESIGN 4.2: all moved, a warning; and what is left of the record makes nobody undo it later."""
+    """DESIGN 4.2: the move succeeds with a warning, and the rest of the record never causes an undo."""
     _, target = sides
 
     def refuse(path: object, **_: object) -> None:
@@ -192,7 +192,7 @@ def test_record_that_cannot_be_removed(
 def test_undo_that_fails_keeps_the_record(
     sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P1: what could not be put back is told, and the record stays for another try."""
+    """P1: devices that could not be restored are reported, and the record stays for another try."""
     host, target = sides
     before = host.dump()
 

@@ -41,15 +41,15 @@ POINTS = [
 @pytest.mark.smoke
 @pytest.mark.parametrize(("step", "nth", "after"), POINTS)
 def test_killed_anywhere(sides: tuple[Namespace, Namespace], directory: str, step: str, nth: int, after: bool) -> None:
-    """P4: after `recover` everything is exactly as before, or exactly as after the move; and nothing is left."""
+    """P4: after `recover` everything is exactly as before, or exactly as after the move, and no record is left."""
     host, target = sides
     before = host.dump(), target.dump()
     killed(directory, target, step, nth, after=after)
     found = netdevns.recover(directory)
-    if step == "snapshot":  # nothing was begun, and no record written
+    if step == "snapshot":  # before any change and any record
         assert (found, records(directory)) == ((), [])
     elif step == "verify" or ((step, nth, after) == ("up_and_replay", 2, True) and lookups.moves_altnames()):
-        # All had arrived; only the process did not know it yet. (Before 6.6 the alternative name comes later.)
+        # All had arrived, but the process did not know yet. (Before 6.6 the alternative name arrives later.)
         assert [(r.device, r.outcome) for r in found] == [("eth0", "complete"), ("eth1", "complete")]
         assert (target.names(), records(directory)) == ({"net0", "net1"}, [])
         return
@@ -70,7 +70,7 @@ def test_killed_anywhere(sides: tuple[Namespace, Namespace], directory: str, ste
 def test_late_addresses_are_in_the_record(
     sides: tuple[Namespace, Namespace], directory: str, step: str, nth: int
 ) -> None:
-    """P4: what was added after the snapshots comes back, too, once the moves are done and the kernel told of it."""
+    """P4: addresses that were added after the snapshots are restored, too, once they are in the record."""
     host, target = sides
     late = "ip addr add 10.9.0.1/24 dev eth1", "ip addr add 10.9.0.2/24 valid_lft 5000 preferred_lft 4000 dev eth1"
     before = host.dump()
@@ -89,10 +89,10 @@ def test_late_addresses_are_in_the_record(
 
 
 @pytest.mark.parametrize("preserve", [("sysctls",), ("routes", "neighbours")])
-def test_killed_while_something_is_preserved(
+def test_killed_move_with_preserve(
     sides: tuple[Namespace, Namespace], directory: str, preserve: tuple[str, ...]
 ) -> None:
-    """P4: nobody can say whether all of it had been carried over, so the move is undone, and nothing is lost."""
+    """P4: preserved state cannot be compared, so the move is undone, and nothing is lost."""
     host, target = sides
     before = host.dump()
     killed(directory, target, "verify", 1, preserve=preserve)
@@ -101,8 +101,8 @@ def test_killed_while_something_is_preserved(
     assert_equal_soon(before, host)
 
 
-def test_qdiscs_that_are_gone_are_told(sides: tuple[Namespace, Namespace], directory: str) -> None:
-    """What nothing can put back is said of the device that had left, and the record is done with."""
+def test_lost_qdiscs_are_reported(sides: tuple[Namespace, Namespace], directory: str) -> None:
+    """Unrestorable state is reported for the device that had left, and the record is dropped."""
     host, target = sides
     with host.entered():
         for device in ("eth0", "eth1"):
@@ -116,8 +116,8 @@ def test_qdiscs_that_are_gone_are_told(sides: tuple[Namespace, Namespace], direc
     assert records(directory) == []
 
 
-def test_upper_that_the_kernel_deleted_is_told(sides: tuple[Namespace, Namespace], directory: str) -> None:
-    """A vxlan device ended when its lower left: that is told, and the record is done with."""
+def test_deleted_upper_is_reported(sides: tuple[Namespace, Namespace], directory: str) -> None:
+    """A vxlan device that was deleted with its lower's move is reported, and the record is dropped."""
     host, target = sides
     host.batch(["link add vx0 type vxlan id 7 dstport 4789 dev eth1", "link set vx0 up"])
     killed(directory, target, "up_and_replay", 1)
@@ -131,8 +131,8 @@ def test_upper_that_the_kernel_deleted_is_told(sides: tuple[Namespace, Namespace
 
 
 @pytest.mark.kinds("vlan")
-def test_another_vlan_is_not_taken_for_one_that_was_deleted(sides: tuple[Namespace, Namespace], directory: str) -> None:
-    """Both have their lower's MAC: the one that somebody deleted is gone, and the other one stays where it is."""
+def test_other_vlan_is_not_taken_for_a_deleted_one(sides: tuple[Namespace, Namespace], directory: str) -> None:
+    """Both have their lower's MAC: the deleted one is reported as gone, and the other one stays where it is."""
     host, target = sides
     host.batch(["link add v7 link eth1 type vlan id 7", "link add v8 link eth1 type vlan id 8"])
     killed(directory, target, "up_and_replay", 1, devices={"v7": "net7"})
@@ -144,8 +144,8 @@ def test_another_vlan_is_not_taken_for_one_that_was_deleted(sides: tuple[Namespa
 
 
 @pytest.mark.kinds("vlan")
-def test_vlan_that_was_renamed_is_found(sides: tuple[Namespace, Namespace], directory: str) -> None:
-    """By the MAC and its number, also beside another one of the same MAC."""
+def test_renamed_vlan_is_found(sides: tuple[Namespace, Namespace], directory: str) -> None:
+    """By its MAC and VLAN number, also beside another VLAN with the same MAC."""
     host, target = sides
     host.batch(["link add v7 link eth1 type vlan id 7", "link add v8 link eth1 type vlan id 8"])
     killed(directory, target, "up_and_replay", 1, devices={"v7": "net7"})
@@ -159,7 +159,7 @@ def test_vlan_that_was_renamed_is_found(sides: tuple[Namespace, Namespace], dire
 def test_recover_can_be_killed_and_repeated(
     sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P4: an undo that is interrupted leaves the record; the next one ends it."""
+    """P4: an interrupted undo leaves the record; the next one completes it."""
     host, target = sides
     before = host.dump()
     killed(directory, target, "up_and_replay", 2)
@@ -189,7 +189,7 @@ def test_next_move_recovers_first(sides: tuple[Namespace, Namespace], directory:
 
 
 def test_device_of_that_name_in_another_namespace(sides: tuple[Namespace, Namespace], directory: str) -> None:
-    """DESIGN 5: a record of eth1 here says nothing of an eth1 elsewhere, which moves even if this one is stuck."""
+    """DESIGN 5: a stuck record of eth1 here does not block an eth1 in another namespace."""
     _, target = sides
     killed(directory, target, "move", 2)
     before = records(directory)
@@ -201,10 +201,8 @@ def test_device_of_that_name_in_another_namespace(sides: tuple[Namespace, Namesp
     assert {r.outcome for r in netdevns.recover(directory)} == {"undone"}
 
 
-def test_new_device_of_that_name_is_not_taken_for_the_old_one(
-    host: Namespace, target: Namespace, directory: str
-) -> None:
-    """A tun device has no MAC: a new one of its name is left alone; that the old one cannot have its name is told."""
+def test_new_device_of_that_name_is_left_alone(host: Namespace, target: Namespace, directory: str) -> None:
+    """A tun device has no MAC: a new one with its name is left alone, and the clash of names is reported."""
     host.batch(["tuntap add dev tun0 mode tun", "link set tun0 up", "addr add 10.0.0.1/24 dev tun0"])
     host.batch(["link add eth1 type ifb"])
     killed(directory, target, "move", 1, after=True, devices={"tun0": "net0", "eth1": ""})
@@ -224,10 +222,10 @@ def test_new_device_of_that_name_is_not_taken_for_the_old_one(
     assert [a.address for a in host.addresses("tun0", family=2)] == ["10.0.0.1"]
 
 
-def test_move_of_what_cannot_be_undone_is_refused(
+def test_move_is_refused_while_an_earlier_one_cannot_be_undone(
     host: Namespace, target: Namespace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An earlier move that nobody can undo stands against the next, with the record's name; what to type is told."""
+    """An earlier move that cannot be undone refuses the next, and names the record and the command to type."""
     host.batch(["tuntap add dev tun0 mode tun", "link set tun0 up"])
     killed(netdevns.JOURNAL_DIR, target, "move", 1, after=True, devices={"tun0": "net0"})
     host.ip("tuntap add dev tun0 mode tun")
@@ -250,7 +248,7 @@ def test_move_of_what_cannot_be_undone_is_refused(
 
 
 def test_move_of_another_device_leaves_the_record(sides: tuple[Namespace, Namespace], directory: str) -> None:
-    """Only a move that names one of its devices recovers a record."""
+    """A record is recovered only by a move that names one of its devices."""
     _, target = sides
     killed(directory, target, "move", 2)
     netdevns.move({"other": ""}, target.fd, journal=directory)
@@ -260,7 +258,7 @@ def test_move_of_another_device_leaves_the_record(sides: tuple[Namespace, Namesp
 
 @pytest.mark.usefixtures("sides")
 def test_target_died(directory: str) -> None:
-    """A virtual device ends with the namespace that it was in: that is told, and the record is done with."""
+    """A virtual device that was deleted with its namespace is reported, and the record is dropped."""
     with Namespace.create("short-lived") as short:
         killed(directory, short, "move", 2)
     found = {r.device: r for r in netdevns.recover(directory)}
@@ -274,7 +272,7 @@ def test_target_died(directory: str) -> None:
 def test_namespace_that_cannot_be_opened(
     sides: tuple[Namespace, Namespace], directory: str, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
-    """P8: what cannot be looked at is not gone: the record is kept with the reason, and the next call undoes it."""
+    """P8: a namespace that cannot be examined is not taken for gone: the record is kept for the next call."""
     host, target = sides
     killed(directory, target, "move", 2)
     away, real = os.stat(f"/proc/self/fd/{target.fd}").st_ino, netns.NetNS.open
@@ -298,7 +296,7 @@ def test_namespace_that_cannot_be_opened(
 
 @pytest.mark.usefixtures("sides")
 def test_another_pid_namespace(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P8: who does not see the processes that the mover saw does not call a namespace gone."""
+    """P8: in another pid namespace than the mover's, a namespace that is not found does not count as gone."""
     with Namespace.create("short-lived") as short:
         killed(directory, short, "move", 2)
     with monkeypatch.context() as patch:
@@ -309,7 +307,7 @@ def test_another_pid_namespace(directory: str, monkeypatch: pytest.MonkeyPatch) 
         (record,) = (Path(directory, "txn", name) for name in records(directory))
         (where,) = (s for s in layout.parse(record.read_bytes()) if s.type == layout.TARGET)
         attrs = {layout.A_OF_PID: 4194305, layout.A_OF_START: 7, layout.A_PID_NS: where.number(layout.A_PID_NS)}
-        parts = b"".join(layout.section(layout.TARGET, attrs))  # of a process that is nowhere
+        parts = b"".join(layout.section(layout.TARGET, attrs))  # of a process that does not exist
         ended = layout.Section(layout.TARGET, wire.attrs(next(wire.messages(parts)).body))
         assert not identity.is_orphan(ended)
     assert identity.is_orphan(ended)
@@ -317,7 +315,7 @@ def test_another_pid_namespace(directory: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_command(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixture[str]) -> None:
-    """DESIGN 4.2: `recover --list` shows what is pending, `recover` says what it did, `--json` in one document."""
+    """DESIGN 4.2: `recover --list` shows pending records, `recover` its results, `--json` either in one document."""
     host, target = sides
     before = host.dump()
     killed(netdevns.JOURNAL_DIR, target, "move", 2)

@@ -1,4 +1,4 @@
-"""State that an undo cannot restore: `left` says of which device, and where that is."""
+"""State that an undo cannot restore: `left` names the device and its place."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("nth", [1, 2])
-def test_qdiscs_that_are_gone_are_told(
+def test_lost_qdiscs_are_reported(
     host: Namespace, target: Namespace, before_step: Callable[..., None], tmp_path: Path, nth: int
 ) -> None:
-    """P1: what nothing can put back is named, of the devices that had left alone; no record asks for another try."""
+    """P1: unrestorable state is reported, only for devices that had left, and no record is kept for another try."""
     host.batch(["link add eth0 type ifb", "link add eth1 type ifb", "link set eth0 up"])
     with host.entered():
         for device in ("eth0", "eth1"):
@@ -48,7 +48,7 @@ def test_qdiscs_that_are_gone_are_told(
     assert told == [("eth0", "source", gone)][: nth - 1]
     assert "recover" not in str(raised.value)
     assert os.listdir(tmp_path / "txn") == []
-    # Not even IFLA_QDISC is different otherwise.
+    # Apart from that not even IFLA_QDISC differs.
     links = differences(host.dump, before, timeout_s=0)
     assert all("eth0" in line for line in links), links
 
@@ -61,10 +61,10 @@ ENDING = [
 
 
 @pytest.mark.parametrize("line", ENDING)
-def test_upper_that_the_kernel_deletes_is_told(
+def test_deleted_upper_is_reported(
     host: Namespace, target: Namespace, before_step: Callable[..., None], tmp_path: Path, line: str
 ) -> None:
-    """P1: a vxlan or macsec device ends when its lower leaves: told by a check, and after an undo as gone for good."""
+    """P1: a vxlan or macsec device is deleted when its lower moves: check reports it, and an undo as unrestorable."""
     host.batch(
         ["link add eth0 index 101 type veth peer name peer", "link set eth0 up", "addr add 10.0.0.1/24 dev eth0"]
     )
@@ -89,10 +89,10 @@ def test_upper_that_the_kernel_deletes_is_told(
     assert (host.names(), here) == ({"eth0", "peer"}, [])
 
 
-def test_temporary_address_is_told(
+def test_temporary_address_is_reported(
     host: Namespace, target: Namespace, before_step: Callable[..., None], tmp_path: Path
 ) -> None:
-    """P1: an address made for privacy comes back, but no request makes it temporary again: that is named."""
+    """P1: a privacy address is restored, but no request makes it temporary again, which is reported."""
     host.batch(["link add eth1 type veth peer name peer", "link set peer up", "link set eth1 up"])
     host.sysctl("ipv6/conf/eth1/use_tempaddr", 2)
     host.ip("addr add 2001:db8:8::1/64 mngtmpaddr nodad dev eth1")
@@ -116,20 +116,20 @@ def test_temporary_address_is_told(
 def device_deleted(
     sides: tuple[Namespace, Namespace], before_step: Callable[..., None]
 ) -> Iterator[tuple[Namespace, Namespace]]:
-    """eth0 is deleted in the target, by somebody else, before it gets its addresses."""
+    """eth0 is deleted in the target by another process, before it gets its addresses."""
     before_step("up_and_replay", 1, lambda: sides[1].ip("link del net0"))
     return sides  # type: ignore[return-value]
 
 
 def without_eth0(dump: dict[str, Any]) -> dict[str, Any]:
-    """All that is not eth0's own."""
+    """A dump without the state of eth0."""
     parts = {part: {k: v for k, v in dump[part].items() if k != "eth0"} for part in ("links", "addresses")}
     routes = [route for route in dump["routes"] if "65000000" not in route]  # its ifindex, 101
     return {**dump, **parts, "routes": routes}
 
 
 def test_device_that_is_gone(device_deleted: tuple[Namespace, Namespace]) -> None:
-    """DESIGN 4.1: a device that was deleted meanwhile is told as gone; the others are back."""
+    """DESIGN 4.1: a device that was deleted meanwhile is reported as gone; the others are restored."""
     host, target = device_deleted
     before = host.dump()
     with pytest.raises(netdevns.MoveFailed) as raised:
@@ -147,7 +147,7 @@ def test_device_that_is_gone(device_deleted: tuple[Namespace, Namespace]) -> Non
 def test_device_that_is_gone_before_the_move(
     sides: tuple[Namespace, Namespace], before_step: Callable[..., None]
 ) -> None:
-    """DESIGN 4.1: so is one that disappears from the source between check and move."""
+    """DESIGN 4.1: the same for a device that disappears from the source between check and move."""
     host, target = sides
     before_step("move", 2, lambda: host.ip("link del eth1"))
     with pytest.raises(netdevns.MoveFailed) as raised:
@@ -159,7 +159,7 @@ def test_device_that_is_gone_before_the_move(
 
 
 def thief(sides: tuple[Namespace, Namespace], before_step: Callable[..., None]) -> None:
-    """While eth1 is away, somebody takes its name in the source; then a step fails."""
+    """While eth1 is away, another device takes its name in the source; then a step fails."""
     host, _ = sides
 
     def steal() -> None:
@@ -170,7 +170,7 @@ def thief(sides: tuple[Namespace, Namespace], before_step: Callable[..., None]) 
 
 
 def test_old_name_is_taken_in_the_source(sides: tuple[Namespace, Namespace], before_step: Callable[..., None]) -> None:
-    """DESIGN 4.1: a device whose name was taken meanwhile cannot come back under it: `left` says where it is."""
+    """DESIGN 4.1: a device whose name was taken meanwhile cannot get it back: `left` has its place."""
     host, target = sides
     thief(sides, before_step)
     with pytest.raises(netdevns.MoveFailed) as raised:
@@ -193,7 +193,7 @@ def test_command_exits_with_3(
     capsys: pytest.CaptureFixture[str],
     as_json: bool,
 ) -> None:
-    """DESIGN 4.2: exit code 3: something could not be put back; the message says what, and where it is."""
+    """DESIGN 4.2: exit code 3: a device could not be restored; the message names it and its place."""
     _, target = sides
     thief(sides, before_step)
     arguments = [f"{old}={new}" for old, new in DEVICES.items()]
@@ -213,7 +213,7 @@ def test_command_exits_with_3(
 
 
 def test_ifindex_is_taken_in_the_source(sides: tuple[Namespace, Namespace], before_step: Callable[..., None]) -> None:
-    """P1: a device whose ifindex was taken meanwhile is back under its name, with its addresses; `left` says so."""
+    """P1: a device whose ifindex was taken meanwhile is restored but for that, which `left` has."""
     host, target = sides
     before = host.addresses("eth1")
 
@@ -232,10 +232,8 @@ def test_ifindex_is_taken_in_the_source(sides: tuple[Namespace, Namespace], befo
     assert target.names() == set()
 
 
-def test_left_tells_the_name_in_the_source(
-    sides: tuple[Namespace, Namespace], before_step: Callable[..., None]
-) -> None:
-    """DESIGN 4.1: a device that came back under another name (its own was taken) is told under *that* name."""
+def test_left_has_the_name_in_the_source(sides: tuple[Namespace, Namespace], before_step: Callable[..., None]) -> None:
+    """DESIGN 4.1: `left` has the present name of a device that came back under another one."""
     host, _ = sides
     thief(sides, before_step)
     with pytest.raises(netdevns.MoveFailed) as raised:

@@ -232,7 +232,7 @@ def test_name_that_was_taken_meanwhile(here: Namespace, tmp_path: Path, kind: st
     assert_home(before, here)
 
 
-def test_namespace_that_lives_on(here: Namespace, tmp_path: Path) -> None:
+def test_live_namespace(here: Namespace, tmp_path: Path) -> None:
     """P5: a pod's namespace, or a descriptor that holds it: exit code 0 and a warning; `return` completes it."""
     before = here.dump()
     with container(tmp_path) as mine:

@@ -89,7 +89,7 @@ def test_without_a_poststop_hook(host: Namespace, runtime: Runtime, bundle: Bund
         wait_until(lambda: host.names() == set(), "the wires are gone with the devices")
 
 
-def test_namespace_that_lives_on(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
+def test_live_namespace(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
     """P5, S9: in a namespace that has a path the devices stay; their loan is kept, and that is no failure."""
     furnish(host)
     with runtime.machine.named_namespace("blue") as blue:
