@@ -42,9 +42,7 @@ def test_returned_to_the_host(host: Namespace, target: Namespace, directory: str
     assert (kept(directory), returns.return_loans(directory)) == ([], [])
 
 
-def test_returned_to_another_initial_namespace(
-    host: Namespace, target: Namespace, elsewhere: Namespace, directory: str
-) -> None:
+def test_initial_namespace_is_another(host: Namespace, target: Namespace, elsewhere: Namespace, directory: str) -> None:
     """P5: if the source is not the initial namespace, the devices are fetched from the latter."""
     before = host.dump()
     lend(directory, target)
