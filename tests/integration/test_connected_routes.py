@@ -60,14 +60,14 @@ def sides(request: pytest.FixtureRequest, host: Namespace, target: Namespace) ->
 
 
 def connected(side: Namespace) -> list[tuple[str, int]]:
-    """Destination and metric of each; but for the link-local's of metric 50, which does not travel."""
+    """Destination and metric of each, without the link-local's of metric 50, which does not travel."""
     found = side.ip_json("-6 route show dev eth1 proto kernel")
     return sorted(each for route in found if (each := (route["dst"], route["metric"])) != ("fe80::/64", 50))
 
 
 @pytest.mark.sampled(3)
 def test_connected_routes_arrive(sides: tuple[Namespace, Namespace]) -> None:
-    """S6, S12: the target has the connected routes that the source had, no other and none less; after a repetition too.
+    """S6, S12: the target has exactly the connected routes that the source had, also after a repetition.
 
     And so has the source after the engine's own undo, without what a batch puts back after it.
     """
@@ -90,7 +90,7 @@ def test_connected_routes_arrive(sides: tuple[Namespace, Namespace]) -> None:
 
 @pytest.mark.sampled(3)
 def test_routes_are_back_after_an_undo(sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
-    """P1: after an undo of a batch all routes of the source are what they were."""
+    """P1: an undo of a batch restores all routes of the source."""
     host, target = sides
 
     def refused(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Each kind of device comes back alone, in C and in Python, while what it lies on, or its peer, stays in the source."""
+"""Each kind of device is restored alone, by C and by Python, while its lower device or peer stays in the source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A container that fights: what it did to a device does not keep the engine from finding it and taking it home."""
+"""A hostile container: its changes to a device do not keep the engine from finding it and bringing it home."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def disguise(moved: Moved) -> None:
 
 
 def test_renamed_device_with_another_mac_comes_back(moved: Moved) -> None:
-    """It is found by its ifindex, and returned under its own name and number."""
+    """It is found by its ifindex, and returned with its own name and ifindex."""
     disguise(moved)
     moved.undo()
     assert (moved.device.place, moved.device.ifindex) == (PLACE_SOURCE, 4711)
@@ -51,7 +51,7 @@ def test_renamed_device_with_another_mac_comes_back(moved: Moved) -> None:
 
 @pytest.mark.smoke
 def test_recovered_device_is_found_by_what_it_lies_on(moved: Moved) -> None:
-    """Out of a record, which says of no arrival: by the other end or the lower device, or by its MAC address."""
+    """From a record, which has no ifindex of the arrival: found by its peer or lower device, or by its MAC."""
     disguise(moved)
     later = Device(b"eth1", b"net0", 0)
     later.load(moved.device.link_message, moved.device.addresses)
@@ -61,14 +61,14 @@ def test_recovered_device_is_found_by_what_it_lies_on(moved: Moved) -> None:
 
 
 def test_other_device_under_its_ifindex_is_not_taken(moved: Moved) -> None:
-    """Deleted, and one of another kind put in its place: ours is gone."""
+    """Deleted and replaced by a device of another kind, ours is gone."""
     moved.target.batch(["link del net0", "link add net0 index 4711 type bridge"])
     moved.device.find(moved.source, moved.there)
     assert moved.device.place == PLACE_GONE
 
 
 def test_alternative_name_in_the_way_can_be_removed(moved: Moved) -> None:
-    """The way back is refused where a name of the device is taken: it is still in the target, and known there."""
+    """If the return is refused because a name is taken, the device stays in the target, and is known there."""
     if not lookups.moves_altnames():
         pytest.skip("before 6.6 alternative names do not travel")
     moved.target.ip("link property add dev net0 altname lower")

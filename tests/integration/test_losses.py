@@ -22,7 +22,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 
 @pytest.mark.smoke
 def test_losses_are_told(sides: tuple[Namespace, Namespace]) -> None:
-    """P3: what a move loses that the runtime-spec does not protect is told before, and is no error."""
+    """P3: losses that the runtime-spec does not protect against are reported before, and are no errors."""
     host, target = sides
     host.batch(["link set eth1 master br0"])
     host.wait_until_quiet()
@@ -34,7 +34,7 @@ def test_losses_are_told(sides: tuple[Namespace, Namespace]) -> None:
 
 
 def test_device_that_the_kernel_would_delete(host: Namespace, target: Namespace) -> None:
-    """P3: a vxlan device dies when its lower leaves, wherever it is: with that in one batch it is refused."""
+    """P3: the kernel deletes a vxlan device when its lower moves: both in one batch are refused."""
     host.batch(["link add eth1 type ifb", "link add vx0 type vxlan id 7 dstport 4789 dev eth1", "link set eth1 up"])
     with Untouched(host, target), pytest.raises(netdevns.CheckFailed) as raised:
         netdevns.move({"eth1": "", "vx0": ""}, target.fd)
@@ -45,7 +45,7 @@ def test_device_that_the_kernel_would_delete(host: Namespace, target: Namespace)
 
 
 def test_routes_of_others_by_its_address_are_counted(host: Namespace, target: Namespace) -> None:
-    """P3: the kernel deletes IPv4 routes of the main table whose `src` leaves, whatever device they are of.
+    """P3: the kernel deletes IPv4 routes of the main table whose `src` leaves, of any device.
 
     (By the same gateway 5.10 deletes that of the other table, too: both share one struct fib_info there.)
     """
@@ -72,7 +72,7 @@ def test_routes_of_others_by_its_address_are_counted(host: Namespace, target: Na
 
 
 def test_traffic_control_is_named(host: Namespace, target: Namespace) -> None:
-    """P3: what somebody set up in front of a device or behind it is told; what the kernel gives every device is not."""
+    """P3: configured qdiscs are reported, the kernel's default ones are not."""
     host.batch(["link add eth1 type ifb", "link add eth2 type ifb", "link set eth1 up", "link set eth2 up"])
     with host.entered():
         for words in (
@@ -97,7 +97,7 @@ def test_traffic_control_is_named(host: Namespace, target: Namespace) -> None:
 
 
 def test_xdp_program_is_named(host: Namespace, target: Namespace) -> None:
-    """P3: an XDP program travels with the device: a note says so."""
+    """P3: an XDP program travels with the device, which a note reports."""
     host.batch(["link add eth1 type veth peer name peer"])
     attach_xdp(host, "eth1")
     report = netdevns.check({"eth1": ""}, target.fd)

@@ -1,4 +1,4 @@
-"""A kind of state that nobody has thought of: one class, and it is read, reported, recorded, restored, lent and shown.
+"""A new kind of state takes one class: it is read, reported, recorded, restored, lent and shown.
 
 Labels of addresses (RFC 6724), which `ip addrlabel` can tie to a device. The kernel keeps them when the device leaves,
 so these tests remove them meanwhile.
@@ -63,7 +63,7 @@ def _ifindex(body: memoryview | bytes) -> int:
 
 
 def _labels(messages: bytes, here: Here) -> Iterator[tuple[int, bytes]]:
-    """The ifindex of each, and its body with that of now."""
+    """The ifindex of each, and its body with the present one."""
     for message in wire.messages(messages):
         family, prefixlen, flags, ifindex, _ = ADDRLBLMSG.unpack_from(message.body)
         head = ADDRLBLMSG.pack(family, prefixlen, flags, here.get(ifindex, ifindex), 0)
@@ -88,7 +88,7 @@ def has_label(host: Namespace) -> bool:
 
 @pytest.mark.usefixtures("host")
 def test_reported_and_shown(target: Namespace) -> None:
-    """P7: what a move loses of it is told before and after, and by `show`."""
+    """P7: its losses are reported before and after a move, and by `show`."""
     report = netdevns.check({"eth1": "net0"}, target.fd)
     assert ("loss.label", "eth1: a move loses: a label") in [(f.code, f.text) for f in report.findings]
     assert "a label" in show.devices(["eth1"])[0].not_carried
@@ -97,7 +97,7 @@ def test_reported_and_shown(target: Namespace) -> None:
 
 
 def test_restored_after_a_failure(host: Namespace, target: Namespace, before_step: BeforeStep) -> None:
-    """P1: a failed move gives it back; what is refused would be told."""
+    """P1: a failed move restores it."""
     before = host.dump()
 
     def fail() -> None:
@@ -114,7 +114,7 @@ def test_restored_after_a_failure(host: Namespace, target: Namespace, before_ste
 def test_told_where_it_cannot_be_restored(
     host: Namespace, target: Namespace, before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P7: with the kernel's words."""
+    """P7: a refused repair is reported with the kernel's error."""
     real = Socket.command
 
     def refuse(self: Socket, request: bytes) -> None:
@@ -136,7 +136,7 @@ def test_told_where_it_cannot_be_restored(
 
 
 def test_recorded_and_restored_after_a_kill(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: it is in the record of a move whose process is killed, and `recover` gives it back."""
+    """P5: it is in the record of a killed move, and `recover` restores it."""
     before = host.dump()
     child = os.fork()
     if child == 0:  # a process of its own, which has the kind, too
@@ -157,7 +157,7 @@ def test_recorded_and_restored_after_a_kill(host: Namespace, target: Namespace, 
 
 
 def test_returned_home(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: it is in a loan, and comes home with the device."""
+    """P5: it is in a loan, and restored with the device."""
     lend(directory, target, {"eth1": "net0"})
     remove(host)
     throw_back(target, ["net0"], host)

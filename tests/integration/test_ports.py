@@ -1,4 +1,4 @@
-"""What a port has from its bridge or bond is there again after a failed move, and told before a move that loses it."""
+"""Settings of bridge ports and bond slaves: restored after a failed move, and reported before one that loses them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def bridge(host: Namespace) -> Namespace:
 
 @pytest.fixture
 def vlans(bridge: Namespace) -> Namespace:
-    """A bridge with VLANs: not every kernel has them."""
+    """A bridge with VLANs, on kernels that have them."""
     try:
         bridge.ip("link set br0 type bridge vlan_filtering 1")
     except AssertionError as e:
@@ -78,7 +78,7 @@ def port(where: Namespace, type_: int, value: bytes, ifindex: int = 102) -> int:
 
 
 def fail_to_move(target: Namespace, monkeypatch: pytest.MonkeyPatch, *devices: str) -> tuple[netdevns.Left, ...]:
-    """Moves and fails at the last step; returns what was left."""
+    """Fails a move at the last step; returns `left`."""
 
     def fail(_: int) -> None:
         raise EngineError(errno.EIO, "made to fail", "verify")
@@ -90,7 +90,7 @@ def fail_to_move(target: Namespace, monkeypatch: pytest.MonkeyPatch, *devices: s
 
 
 def told(where: Namespace, device: str = "eth1") -> dict[int, str]:
-    """IFLA_BRPORT_* -> the kernel's bytes, without what changes by itself."""
+    """IFLA_BRPORT_* -> the kernel's bytes, without those that change by themselves."""
     attrs = where.links()[device].attrs
     return {int(str(key)[5:]): value for key, value in attrs.items() if str(key).startswith("port ")}
 
@@ -112,7 +112,7 @@ def told(where: Namespace, device: str = "eth1") -> dict[int, str]:
 def test_master_that_changes_meanwhile(
     bridge: Namespace, target: Namespace, before_step: BeforeStep, change: list[str], master: str | None
 ) -> None:
-    """P1, P7: a port returns to its own bridge, or to one made anew; that it is gone is told, and nothing else."""
+    """P1, P7: a port returns to its bridge, or to a recreated one; a deleted one is reported, and nothing else."""
     bridge.ip("link set eth1 type bridge_slave hairpin on")
     run(bridge, "fdb add 02:00:00:00:00:99 dev eth1 master static")
     bridge.wait_until_quiet()
@@ -143,7 +143,7 @@ def bridge_fdb(where: Namespace) -> str:
 
 
 def test_settings_come_back(bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each setting that this kernel has, changed: all of them are as before."""
+    """All settings of this kernel, changed from their defaults, are restored."""
     bridge.ip("nexthop add id 7 fdb via 192.0.2.1")
     default = told(bridge)
     changed = {t for t, (form, value) in SETTINGS.items() if port(bridge, t, struct.pack(form, value)) == 0}
@@ -154,7 +154,7 @@ def test_settings_come_back(bridge: Namespace, target: Namespace, monkeypatch: p
 
 
 def test_every_setting_of_this_kernel_is_known(bridge: Namespace) -> None:
-    """A kernel with a setting that the table does not have would lose it silently: this test says its number."""
+    """The table has every setting of this kernel: a missing one would be lost silently."""
     assert set(told(bridge)) - {11} <= set(ports.BRIDGE)
 
 
@@ -164,7 +164,7 @@ def test_every_setting_of_this_kernel_is_known(bridge: Namespace) -> None:
 def test_vlans_and_entries_come_back(
     vlans: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch, batch: tuple[str, ...]
 ) -> None:
-    """VLANs with their flags, without the one that a new port gets, and what somebody added to the database."""
+    """VLANs with their flags, without a new port's default one, and static entries of the database are restored."""
     run(
         vlans,
         "fdb add 02:00:00:00:00:07 dev eth1 master static vlan 7",
@@ -189,7 +189,7 @@ GROUPS = ["239.1.1.1", "ff15::1", "239.1.1.3 src 10.0.0.1"]
 
 
 def test_groups_come_back(bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What somebody put into the multicast database for good; `check` counts it before."""
+    """Permanent entries of the multicast database are restored; `check` counts them before."""
     run(bridge, *(f"mdb add dev br0 port eth1 grp {group} permanent" for group in GROUPS))
     assert len(rawdump.mdb(bridge.socket())) == 3
     findings = netdevns.check({"eth1": ""}, target.fd).findings
@@ -201,7 +201,7 @@ def test_groups_come_back(bridge: Namespace, target: Namespace, monkeypatch: pyt
 def test_group_that_cannot_be_given_back_is_told(
     bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the words of bridge(8)."""
+    """In the notation of bridge(8)."""
     run(bridge, *(f"mdb add dev br0 port eth1 grp {group} permanent" for group in GROUPS))
     monkeypatch.setattr(restore, "LATE_S", 0)
     monkeypatch.setattr(ports, "_join", lambda *_: b"")
@@ -212,7 +212,7 @@ def test_group_that_cannot_be_given_back_is_told(
 def test_state_is_left_to_the_kernels_stp(
     bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The port begins to listen: not as before, and nobody's to change."""
+    """The port begins to listen: its state differs, but the kernel's STP sets it."""
     bridge.ip("link set br0 type bridge stp_state 1")
     assert fail_to_move(target, monkeypatch, "eth1") == ()
     assert bridge.links()["eth1"].attrs["slave kind"] == "bridge"
@@ -221,7 +221,7 @@ def test_state_is_left_to_the_kernels_stp(
 def test_what_cannot_be_given_back_is_told(
     bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is named in `left`, with the kernel's reason: nothing is lost silently."""
+    """A refused setting is reported in `left`, with the kernel's reason."""
     assert port(bridge, 3, struct.pack("=I", 77)) == 0
     real = ports._slave
     nonsense = rawdump.attribute(2, b"\xff\xff")  # IFLA_BRPORT_PRIORITY: a number of 6 bits
@@ -233,7 +233,7 @@ def test_what_cannot_be_given_back_is_told(
 def test_device_without_a_master_costs_nothing(
     host: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No port in the batch: nothing is asked about ports, neither before a move nor in an undo."""
+    """Without a port in the batch, no request is about ports, neither before a move nor in an undo."""
     host.batch(BRIDGE + "link set eth1 nomaster\n")
     asked: list[tuple[int, int]] = []  # type, family
     real = Socket.query
@@ -276,7 +276,7 @@ def bond(host: Namespace) -> Namespace:
 def test_bond_slave_comes_back(
     bond: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch, batch: tuple[str, ...]
 ) -> None:
-    """Its queue and priority, the active slave, and the bond's MAC, also when the bond had no slave meanwhile."""
+    """Queue, priority, active slave and the bond's MAC are restored, even if the bond had no slave meanwhile."""
     bond.ip("link set bond0 address 02:00:00:00:00:55")
     for device in ("eth1", "eth2"):
         bond.ip(f"link set {device} type bond_slave queue_id {device[-1]}")
@@ -293,7 +293,7 @@ def test_bond_slave_comes_back(
 def test_mac_that_a_staying_slave_took_over(
     bond: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With fail_over_mac follow the bond's MAC goes from the slave that leaves to the next, which had its own."""
+    """With fail_over_mac follow, the next slave, which got the bond's MAC from the leaving one, regains its own."""
     bond.batch(["link set eth1 nomaster", "link set eth2 nomaster", "link set bond0 down"])
     bond.ip("link set bond0 type bond fail_over_mac follow")
     bond.batch(["link set eth1 down", "link set eth2 down", "link set eth1 master bond0", "link set eth2 master bond0"])
@@ -308,7 +308,7 @@ def test_mac_that_a_staying_slave_took_over(
 def test_slave_that_is_up_before_it_may_be_one(
     bond: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A VLAN comes up with the device below it, and a bond takes none that is up (EPERM): it is set down for that."""
+    """A VLAN that came up with its lower is set down for its bond, which accepts no slave that is up (EPERM)."""
     bond.batch(["link set eth1 nomaster", "link set eth1 up", "link add link eth1 name eth1.5 type vlan id 5"])
     bond.batch(["link set eth1.5 down", "link set eth1.5 master bond0", "link set eth1.5 up"])
     bond.wait_until_quiet()
@@ -322,7 +322,7 @@ def test_slave_that_is_up_before_it_may_be_one(
 def test_slave_with_the_mac_of_its_bond_is_moved(
     bond: Namespace, target: Namespace, name: str, has_number: bool
 ) -> None:
-    """All slaves but the first carry a MAC that is not theirs: after leaving, the kernel gives them their own back."""
+    """Slaves have the bond's MAC until they leave: then the kernel restores their own."""
     (link,) = bond.ip_json("link show dev eth2")
     own, lent = link["linkinfo"]["info_slave_data"]["perm_hwaddr"], link["address"]
     assert own != lent
@@ -336,7 +336,7 @@ def test_slave_with_the_mac_of_its_bond_is_moved(
 
 @pytest.mark.kinds("bond")
 def test_link_that_comes_late(bond: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bond refuses an active slave until it has seen its link: it is tried again."""
+    """A bond refuses an active slave until it has noticed its link: it is tried again."""
     bond.ip("link set bond0 type bond active_slave eth2")
     bond.wait_until_quiet()
     refused: list[bytes] = []
@@ -356,7 +356,7 @@ def test_link_that_comes_late(bond: Namespace, target: Namespace, monkeypatch: p
 
 @pytest.mark.parametrize("has_carrier", [True, False])
 def test_state_of_a_bridge_port(bridge: Namespace, has_carrier: bool) -> None:
-    """Without a carrier it is the kernel's, which may leave it open for a second more, and refuses it then."""
+    """Without a carrier the kernel sets the port's state itself, up to a second later, and refuses requests."""
     with Socket(bridge.fd) as socket:
         told = lookups.ask(socket, [wire.get_link(102)])[0].body
     head = list(wire.IFINFOMSG.unpack_from(told))
@@ -370,7 +370,7 @@ def test_state_of_a_bridge_port(bridge: Namespace, has_carrier: bool) -> None:
 
 
 def not_carried(host: Namespace, target: Namespace, device: str = "eth1") -> tuple[str, ...]:
-    """What `check` and `show` say before and the move says after: one and the same, but for what the target sets."""
+    """`check`, `show` and the move report the same losses, except for settings that the target resets."""
     with host.entered():
         report = netdevns.check({device: f"in-{device}"}, target.fd)
         (shown,) = show.devices([device])
@@ -382,7 +382,7 @@ def not_carried(host: Namespace, target: Namespace, device: str = "eth1") -> tup
 
 
 def test_settings_of_a_port_are_told(bridge: Namespace, target: Namespace) -> None:
-    """Only what a new port would not have; the entry that the kernel makes for each port is none."""
+    """Only settings that a new port would not have are losses; the kernel's own entry for each port is none."""
     run(bridge, "fdb add 02:00:00:00:00:08 dev eth1 master static")
     assert port(bridge, 33, b"\1") == 0
     assert port(bridge, 8, b"\0") == 0
@@ -395,25 +395,25 @@ def test_settings_of_a_port_are_told(bridge: Namespace, target: Namespace) -> No
 
 
 def test_new_port_has_nothing_to_tell(bridge: Namespace, target: Namespace) -> None:
-    """The defaults in the table are this kernel's."""
+    """The defaults in the table match this kernel's."""
     assert not_carried(bridge, target) == ("master br0",)
 
 
 @pytest.mark.kinds("vlan")
 def test_vlans_of_a_port_are_told(vlans: Namespace, target: Namespace) -> None:
-    """7, 10-20 and 22 are somebody's, and 1 was removed."""
+    """7, 10-20 and 22 were added, and 1 was removed."""
     assert not_carried(vlans, target) == ("master br0", "bridge port: 14 vlans")
 
 
 @pytest.mark.kinds("bond")
 def test_queue_of_a_slave_is_told(bond: Namespace, target: Namespace) -> None:
-    """The first slave: its MAC is the bond's."""
+    """The first slave, whose own MAC the bond has."""
     bond.ip("link set eth1 type bond_slave queue_id 3")
     assert not_carried(bond, target) == ("master bond0", "bond port: queue_id")
 
 
 def test_neighbours_and_addresses_are_told(host: Namespace, target: Namespace) -> None:
-    """Permanent neighbours, proxies, and what the runtime-spec does not protect; no link-local of the kernel's own."""
+    """Permanent neighbours, proxies and unprotected addresses are losses; the kernel's own link-local is none."""
     host.sysctl("ipv6/conf/default/addr_gen_mode", 0)
     host.batch(
         """

@@ -1,4 +1,4 @@
-"""`preserve`: neighbours, stacked devices, a failure while state is carried, and the command's `--preserve`."""
+"""`preserve`: neighbours, stacked devices, a failure while state is set, and the command's `--preserve`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 
 @pytest.mark.smoke
 def test_neighbours_are_carried(renumbered: tuple[Namespace, Namespace]) -> None:
-    """Permanent ones and proxies of both families; learned ones are learned again."""
+    """Permanent neighbours and proxies of both families are preserved; learned ones are not."""
     host, target = renumbered
     host.batch(
         """
@@ -64,7 +64,7 @@ def test_neighbours_are_carried(renumbered: tuple[Namespace, Namespace]) -> None
 
 @pytest.mark.kinds("vlan")
 def test_stacked_devices(renumbered: tuple[Namespace, Namespace]) -> None:
-    """A VLAN and what it lies on: each with its own."""
+    """A VLAN and its lower keep each their own routes, neighbours and sysctls."""
     host, target = renumbered
     host.batch(
         """
@@ -127,7 +127,7 @@ def failing(real: Callable[..., Any], nth: int, error: BaseException) -> Callabl
 def test_exchange_fails(
     everything: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch, nth: int, error: Exception, code: int
 ) -> None:
-    """S11: an exchange that fails while carrying undoes the batch, and leaves nothing in the target."""
+    """S11: a failed exchange while state is set undoes the batch, and leaves nothing in the target."""
     host, target = everything
     monkeypatch.setattr(Restorer, "_look", failing(Restorer._look, nth, error))
     with Restored(host, target), pytest.raises(netdevns.MoveFailed) as raised:
@@ -141,7 +141,7 @@ def test_exchange_fails(
 def test_interruption(
     everything: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch, kind: type[Kind], nth: int
 ) -> None:
-    """S11: Ctrl-C while something is carried undoes the batch, then propagates."""
+    """S11: Ctrl-C while state is set undoes the batch, then propagates."""
     host, target = everything
     monkeypatch.setattr(kind, "preserve", failing(kind.preserve, nth, KeyboardInterrupt()))
     with Restored(host, target), pytest.raises(KeyboardInterrupt) as raised:
@@ -153,7 +153,7 @@ def test_interruption(
 def test_failure_after_all_was_carried(
     everything: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S11: the comparison fails when everything is in the target already: all is back in the source."""
+    """S11: a failed comparison, with everything in the target already, undoes the batch."""
     host, target = everything
     seen = []
 
@@ -172,7 +172,7 @@ def test_failure_after_all_was_carried(
 
 
 def test_command(everything: tuple[Namespace, Namespace], capsys: pytest.CaptureFixture[str]) -> None:
-    """--preserve KIND,... of `move`, and of `check`, whose line advises to type it again."""
+    """--preserve KIND,... works for `move` and `check`, and is in the command that `check` advises."""
     host, target = everything
     to = ["--to", f"fd:{target.fd}", "--preserve", "routes,sysctls"]
     assert main(["check", "eth0=net0", "eth1=net1", *to]) == 0
@@ -205,7 +205,7 @@ def test_command_with_an_unknown_kind(
 
 
 def test_command_for_a_bundle(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixture[str]) -> None:
-    """`check` of a bundle judges what `apply` would do, and that preserves nothing."""
+    """`check` of a bundle checks what `apply` would do, which preserves nothing."""
     assert main(["check", "--bundle", "/nowhere", "--preserve", "routes"]) == 2
     assert "--preserve is not for a bundle" in capsys.readouterr().err
     assert sides[0].names() == {"eth0", "eth1", "peer", "stays"}
@@ -216,7 +216,7 @@ def test_command_for_a_bundle(sides: tuple[Namespace, Namespace], capsys: pytest
     [("routes", TypeError), (b"routes", TypeError), (None, TypeError), ([7], TypeError), (["qdiscs"], ValueError)],
 )
 def test_wrong_values(sides: tuple[Namespace, Namespace], preserve: Any, error: type[Exception]) -> None:
-    """Wrong Python types and an unknown kind are refused before anything is looked at."""
+    """Wrong Python types and an unknown kind are refused first."""
     host, target = sides
     with Restored(host, target):
         for function in (netdevns.move, netdevns.check):

@@ -18,13 +18,13 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 
 
 def seconds_away(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without lifetimes, which run; that there is one is kept."""
+    """Routes without the values of their lifetimes, which run; but with the mark of one."""
     return [{k: (4990 < v <= 5000) if k == "expires" else v for k, v in route.items()} for route in found]
 
 
 @pytest.mark.smoke
 def test_routes_are_carried(renumbered: tuple[Namespace, Namespace]) -> None:
-    """Routes of every shape, on other ifindexes, in their tables, in their order: as ip(8) shows them in the source."""
+    """Routes of every shape arrive on other ifindexes, in their tables and order: ip(8) shows them as in the source."""
     host, target = renumbered
     host.batch(ROUTES)
     expected = routes(host, DEVICES)
@@ -40,7 +40,7 @@ def test_routes_are_carried(renumbered: tuple[Namespace, Namespace]) -> None:
 
 
 def test_default_route_is_carried(sides: tuple[Namespace, Namespace]) -> None:
-    """A device that carries one is moved by force, and its default route goes along."""
+    """A default route is preserved, if the move is forced."""
     host, target = sides
     host.batch(["route add default via 10.0.0.9", "route add default via 2001:db8::9"])
     with pytest.raises(netdevns.CheckFailed):
@@ -52,7 +52,7 @@ def test_default_route_is_carried(sides: tuple[Namespace, Namespace]) -> None:
 
 
 def test_routes_that_make_no_sense_elsewhere(sides: tuple[Namespace, Namespace]) -> None:
-    """A leg that stays, a router's word: told before by the check, and after, with the reason."""
+    """A route with a nexthop that stays, or from a router advertisement, is reported before and after."""
     host, target = sides
     host.batch(
         """
@@ -76,7 +76,7 @@ def test_routes_that_make_no_sense_elsewhere(sides: tuple[Namespace, Namespace])
 
 
 def test_routes_that_the_target_refuses(sides: tuple[Namespace, Namespace]) -> None:
-    """An address that is not protected does not arrive: a route with that `src` is not quietly made another one."""
+    """A route that needs an unprotected address, as its src or to reach its gateway, is refused and reported."""
     host, target = sides
     host.ip("route add 192.0.2.0/24 via 10.0.0.9 src 10.0.7.1")
     host.ip("addr add 10.0.8.1/24 dev eth0 scope link")
@@ -89,7 +89,7 @@ def test_routes_that_the_target_refuses(sides: tuple[Namespace, Namespace]) -> N
 
 
 def test_routes_of_the_target_stay_as_they_are(renumbered: tuple[Namespace, Namespace]) -> None:
-    """A route that has its place there is not joined: a second leg of equal metric would take half of its traffic."""
+    """A route is not added beside one of the target with equal metric, as it would take half of the traffic."""
     host, target = renumbered
     both = ["route add 192.0.2.0/24 via {0}10.{1}.0.9", "route add 2001:db8:77::/48 via {0}2001:db8:{1}::9"]
     target.batch(["link set first up", "addr add 10.9.0.1/24 dev first", "addr add 2001:db8:9::1/64 nodad dev first"])
@@ -104,7 +104,7 @@ def test_routes_of_the_target_stay_as_they_are(renumbered: tuple[Namespace, Name
 
 
 def test_nexthop_objects(renumbered: tuple[Namespace, Namespace]) -> None:
-    """An id may be taken there: a route by a simple object becomes a plain one; a group, and the objects, are told."""
+    """A route with a nexthop object becomes a plain one, as ids may be taken; groups and objects are reported."""
     host, target = renumbered
     host.batch(
         """

@@ -24,7 +24,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 
 
 def test_nothing_without_being_asked(sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default is what the runtime-spec protects, and the target's own settings for the rest."""
+    """By default a device gets the target's settings."""
     host, target = sides
     host.sysctl("ipv4/conf/eth0/rp_filter", 2)
     host.ip("route add 192.0.2.0/24 via 10.0.0.9")
@@ -40,7 +40,7 @@ def test_nothing_without_being_asked(sides: tuple[Namespace, Namespace], monkeyp
 
 @pytest.mark.smoke
 def test_every_setting_is_carried(sides: tuple[Namespace, Namespace]) -> None:
-    """Each setting that can be changed, changed, in a target with other defaults: the files there say what it was."""
+    """All changed settings arrive in a target with other defaults, by the files there."""
     _, target = sides
     expected = {}
     for family in ("ipv4", "ipv6"):
@@ -60,7 +60,7 @@ def test_every_setting_is_carried(sides: tuple[Namespace, Namespace]) -> None:
 
 
 def test_of_each_device_of_a_batch(renumbered: tuple[Namespace, Namespace]) -> None:
-    """Each device gets its own, not its neighbour's; the token, and IPv6's MTU, which IFF_UP sets, are among them."""
+    """Each device of a batch keeps its own settings, including the token, and IPv6's MTU, which IFF_UP sets."""
     host, target = renumbered
     for name, value in {"eth0/accept_ra": 0, "eth0/mtu": 1300}.items():
         host.sysctl(f"ipv6/conf/{name}", value)
@@ -76,7 +76,7 @@ def test_of_each_device_of_a_batch(renumbered: tuple[Namespace, Namespace]) -> N
 
 
 def test_ipv6_is_disabled_by_default(sides: tuple[Namespace, Namespace]) -> None:
-    """The device's own disable_ipv6=0 goes along, so its addresses can: then that default stands against nothing."""
+    """With the device's own disable_ipv6=0 preserved, IPv6 addresses arrive in spite of the target's default."""
     _, target = sides
     target.sysctl("ipv6/conf/default/disable_ipv6", 1)
     for preserve in ((), ("routes",)):
@@ -89,7 +89,7 @@ def test_ipv6_is_disabled_by_default(sides: tuple[Namespace, Namespace]) -> None
 
 
 def test_ipv6_is_disabled_for_the_device(sides: tuple[Namespace, Namespace]) -> None:
-    """The other way round: it is off for this device, and comes up there without a link-local address."""
+    """With the device's own disable_ipv6=1 preserved, it comes up without a link-local address."""
     host, target = sides
     host.sysctl("ipv6/conf/eth0/disable_ipv6", 1)
     netdevns.move({"eth0": "net0"}, target.fd, preserve=["sysctls"])
@@ -98,7 +98,7 @@ def test_ipv6_is_disabled_for_the_device(sides: tuple[Namespace, Namespace]) -> 
 
 
 def test_no_link_local_address_is_made(sides: tuple[Namespace, Namespace]) -> None:
-    """addr_gen_mode is there before IFF_UP: the kernel makes no link-local address that was not wanted."""
+    """addr_gen_mode is set before IFF_UP, so that the kernel makes no unwanted link-local address."""
     host, target = sides
     host.ip("link set eth0 addrgenmode none")
     target.sysctl("ipv6/conf/default/addr_gen_mode", 0)
@@ -108,7 +108,7 @@ def test_no_link_local_address_is_made(sides: tuple[Namespace, Namespace]) -> No
 
 
 def test_refused_setting_is_told_and_the_others_are_set(sides: tuple[Namespace, Namespace]) -> None:
-    """A stable secret does not travel, so its addr_gen_mode is refused; the rest is not lost with it."""
+    """An addr_gen_mode with a stable secret is refused, as the secret does not travel; the other settings arrive."""
     host, target = sides
     host.sysctl("ipv6/conf/eth1/stable_secret", "2001:db8::77")
     host.sysctl("ipv4/conf/eth1/rp_filter", 2)
@@ -122,7 +122,7 @@ def test_refused_setting_is_told_and_the_others_are_set(sides: tuple[Namespace, 
 def test_file_that_cannot_be_written_is_told(
     sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where /proc/sys is read-only, say: the setting is named with the reason."""
+    """A setting whose file cannot be written is reported with the reason."""
     host, target = sides
     host.sysctl("ipv6/conf/eth0/accept_ra", 2)
     there = {"ipv6.accept_ra": File("/proc/sys/net/ipv6/conf/nothing/accept_ra", "2")}
@@ -132,7 +132,7 @@ def test_file_that_cannot_be_written_is_told(
 
 
 def test_what_is_no_setting_stays(sides: tuple[Namespace, Namespace]) -> None:
-    """mc_forwarding says that a multicast router runs on the device; in the target none does."""
+    """mc_forwarding, set while a multicast router runs on the device, is neither preserved nor reported."""
     host, target = sides
     with host.entered():
         router = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_IGMP)

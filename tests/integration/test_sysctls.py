@@ -1,4 +1,4 @@
-"""Sysctls that a move resets to the target's defaults are reported in `not_carried`, unless `preserve` carried them."""
+"""Sysctls that a move resets to the target's defaults are reported in `not_carried`, unless they are preserved."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOTH = {"eth1": "net0", "eth2": "net1"}
 
 @pytest.fixture
 def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
-    """Two devices whose settings are those that they get in the target, too."""
+    """Two devices whose settings equal the target's defaults."""
     for number in (1, 2):
         host.ip(f"link add eth{number} type veth peer name peer{number}")
         host.ip(f"link set peer{number} up")
@@ -29,7 +29,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 
 
 def reset(sides: tuple[Namespace, Namespace], *preserve: str) -> dict[str, list[str]]:
-    """What is reported of sysctls of each device after a move."""
+    """Moves the devices; returns the sysctls in `not_carried` of each."""
     moved = netdevns.move(BOTH, sides[1].fd, preserve=preserve)
     return {m.host_name: [words for words in m.not_carried if "sysctl" in words] for m in moved}
 
@@ -48,7 +48,7 @@ def test_nothing_is_reported_where_nothing_changes(sides: tuple[Namespace, Names
 
 @pytest.mark.smoke
 def test_up_to_three_are_named(sides: tuple[Namespace, Namespace]) -> None:
-    """Of both families, with both values, as the files have them: this one is in seconds."""
+    """Sysctls of both families, with both values as in their files: here in seconds."""
     host, target = sides
     host.sysctl("ipv4/conf/eth1/rp_filter", 2)
     host.sysctl("ipv6/conf/eth1/accept_ra", 2)
@@ -65,7 +65,7 @@ def test_up_to_three_are_named(sides: tuple[Namespace, Namespace]) -> None:
 
 
 def test_more_than_three_are_counted(sides: tuple[Namespace, Namespace]) -> None:
-    """Nobody reads a list of sixty."""
+    """More than LISTED are reported by number."""
     for name in ("rp_filter", "proxy_arp", "log_martians", "accept_local"):
         sides[0].sysctl(f"ipv4/conf/eth2/{name}", 1 + (name == "rp_filter"))
     sides[0].sysctl("ipv6/conf/eth2/accept_ra", 2)
@@ -73,7 +73,7 @@ def test_more_than_three_are_counted(sides: tuple[Namespace, Namespace]) -> None
 
 
 def test_other_default_in_the_target(sides: tuple[Namespace, Namespace]) -> None:
-    """A device that nobody configured in the source: the target's default is another one, so it is a change."""
+    """A device with default settings in the source changes if the target's defaults differ."""
     sides[1].sysctl("ipv4/conf/default/accept_redirects", 0)
     assert value(sides[0], "ipv4/conf/eth1/accept_redirects") == "1"
     words = ["sysctl ipv4.accept_redirects 1 -> 0"]
@@ -81,7 +81,7 @@ def test_other_default_in_the_target(sides: tuple[Namespace, Namespace]) -> None
 
 
 def test_negative_value(sides: tuple[Namespace, Namespace]) -> None:
-    """As sysctl(8) prints it, also of IPv4, whose array is unsigned for the rest of this package."""
+    """As sysctl(8) prints it, also for IPv4, whose array is read as unsigned."""
     sides[0].sysctl("ipv4/conf/eth1/medium_id", -1)
     assert reset(sides)["eth1"] == ["sysctl ipv4.medium_id -1 -> 0"]
 
@@ -94,7 +94,7 @@ def test_mtu_of_ipv6(sides: tuple[Namespace, Namespace]) -> None:
 
 
 def test_token(sides: tuple[Namespace, Namespace]) -> None:
-    """The IPv6 token is another one: none."""
+    """The move clears the IPv6 token."""
     sides[0].ip("token set ::77 dev eth1")
     assert reset(sides)["eth1"] == ["sysctl ipv6.token ::77 -> ::"]
 
@@ -114,7 +114,7 @@ def test_token_that_no_link_reports(sides: tuple[Namespace, Namespace], monkeypa
 
 
 def test_what_preserve_carried_is_not_reported(sides: tuple[Namespace, Namespace]) -> None:
-    """All arrive as they were, so nothing was lost."""
+    """All are preserved, so nothing is lost."""
     sides[0].sysctl("ipv4/conf/eth1/rp_filter", 2)
     sides[0].ip("token set ::77 dev eth1")
     assert reset(sides, "sysctls") == {"eth1": [], "eth2": []}
@@ -122,19 +122,19 @@ def test_what_preserve_carried_is_not_reported(sides: tuple[Namespace, Namespace
 
 
 def test_what_preserve_could_not_carry_has_its_reason(sides: tuple[Namespace, Namespace]) -> None:
-    """Its text is that of `preserve`, and it is there once."""
+    """It is reported once, with the text of `preserve`."""
     sides[0].sysctl("ipv6/conf/eth1/stable_secret", "2001:db8::77")
     assert reset(sides, "sysctls")["eth1"] == ["sysctl ipv6.addr_gen_mode: Invalid argument"]
 
 
 def test_preserve_of_something_else(sides: tuple[Namespace, Namespace]) -> None:
-    """Routes are carried, sysctls are not."""
+    """With preserve=["routes"], sysctls are still reported."""
     sides[0].sysctl("ipv6/conf/eth1/accept_ra", 2)
     assert [words[:21] for words in reset(sides, "routes")["eth1"]] == ["sysctl ipv6.accept_ra"]
 
 
 def test_command_reports_them(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixture[str]) -> None:
-    """In its line for people, and in the document."""
+    """In the line for people, and in the JSON document."""
     sides[0].sysctl("ipv6/conf/eth1/accept_ra", 2)
     assert main(["move", "eth1=net0", "--to", f"fd:{sides[1].fd}"]) == 0
     now = value(sides[1], "ipv6/conf/net0/accept_ra")
@@ -146,6 +146,6 @@ def test_command_reports_them(sides: tuple[Namespace, Namespace], capsys: pytest
 
 
 def test_hook_does_not_compare(sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody reads it there."""
+    """The hook returns no results, so it does not compare."""
     monkeypatch.setattr(sysctls, "resets", None)
     assert api.transact(BOTH, sides[1].fd) == ()

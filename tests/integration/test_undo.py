@@ -24,7 +24,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 
 @pytest.mark.smoke
 def test_undo_restores_a_bridge_port(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
-    """P1: a device that was a bridge's port is one again."""
+    """P1: a bridge's port is its port again."""
     host.batch(["link add br0 type bridge", "link add eth0 type veth peer name peer", "link set eth0 master br0"])
     host.batch(["link set eth0 up", "link set br0 up"])
     host.wait_until_quiet()
@@ -36,7 +36,7 @@ def test_undo_restores_a_bridge_port(host: Namespace, target: Namespace, before_
 
 @pytest.mark.smoke
 def test_undo_restores_nexthop_groups(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
-    """P1: a nexthop group that lost a leg with the device has it again, with its weight, and its routes do."""
+    """P1: a nexthop group regains the member that it lost with the device, with its weight, and so do its routes."""
     host.batch(
         [
             "link add eth0 type ifb",
@@ -60,7 +60,7 @@ def test_undo_restores_nexthop_groups(host: Namespace, target: Namespace, before
 
 @pytest.mark.smoke
 def test_undo_restores_alternative_names(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
-    """P1: alternative names are back."""
+    """P1: alternative names are restored."""
     host.batch(["link add eth0 type ifb", "link property add dev eth0 altname one altname two"])
     fail_at(before_step)
     with Restored(host, target):
@@ -73,7 +73,7 @@ def test_undo_restores_alternative_names(host: Namespace, target: Namespace, bef
 def test_undo_makes_no_route_that_was_removed(
     host: Namespace, target: Namespace, before_step: Callable[..., None]
 ) -> None:
-    """P1: who replaced the routes that come with an address, by some of another metric, finds his alone."""
+    """P1: if an address's connected routes were replaced by ones with another metric, only the latter are restored."""
     host.batch(["link add eth1 type veth peer name peer", "link set peer up", "link set eth1 up"])
     host.batch(["addr add 10.1.0.1/24 brd + dev eth1", "addr add 2001:db8:1::1/64 nodad dev eth1"])
     host.batch(["addr add fe80::77/64 nodad dev eth1"])
@@ -98,7 +98,7 @@ def test_undo_makes_no_route_that_was_removed(
 def test_undo_keeps_the_route_of_a_late_address(
     host: Namespace, target: Namespace, before_step: Callable[..., None]
 ) -> None:
-    """P1: an address that somebody adds during the move comes back with its own route, which there was not before."""
+    """P1: an address that is added during the move comes back with its connected route."""
     host.batch(["link add eth1 type ifb", "link set eth1 up", "addr add 10.1.0.1/24 dev eth1"])
     before_step("move", 1, lambda: host.batch(["addr add 10.2.0.1/24 dev eth1", "addr add 2001:db8::1/64 dev eth1"]))
     fail_at(before_step)
@@ -121,7 +121,7 @@ NEIGHBOUR_SYSCTLS = {
 def test_undo_restores_how_neighbours_are_found(
     host: Namespace, target: Namespace, before_step: Callable[..., None]
 ) -> None:
-    """P1: net.ipv4.neigh.DEV and net.ipv6.neigh.DEV, which a move resets, are as they were, of each device its own."""
+    """P1: net.ipv4.neigh.DEV and net.ipv6.neigh.DEV, which a move resets, are restored for each device."""
     host.batch(["link add eth1 type ifb", "link add eth2 type ifb", "link set eth1 up"])
     for name, value in NEIGHBOUR_SYSCTLS.items():
         host.sysctl(name, value)
@@ -136,7 +136,7 @@ def test_undo_restores_how_neighbours_are_found(
 
 
 def test_undo_restores_the_unicast_filter(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
-    """P1: MACs that a device listens to, which somebody added or a macvlan in a container: a move flushes them."""
+    """P1: MACs in a device's unicast filter, added by hand or by a macvlan, are restored after a move flushed them."""
     host.batch(
         ["link add eth1 type veth peer name peer", "link set eth1 up", "link add link eth1 name mv0 type macvlan"]
     )
@@ -155,7 +155,7 @@ def test_undo_restores_the_unicast_filter(host: Namespace, target: Namespace, be
 def test_undo_restores_neighbours_of_a_routing_daemon(
     host: Namespace, target: Namespace, before_step: Callable[..., None]
 ) -> None:
-    """P1: nobody learns an entry again that a program put there (NTF_EXT_LEARNED)."""
+    """P1: entries that a program maintains (NTF_EXT_LEARNED) are restored, as the kernel cannot learn them."""
     host.batch(["link add eth1 type veth peer name peer", "link set peer up", "link set eth1 up"])
     host.batch(["addr add 10.1.0.1/24 dev eth1"])
     host.ip("neigh add 10.1.0.8 lladdr 02:00:00:00:00:08 nud reachable extern_learn dev eth1")
@@ -170,7 +170,7 @@ def test_undo_restores_neighbours_of_a_routing_daemon(
 def test_undo_restores_neighbours_of_a_bridge(
     host: Namespace, target: Namespace, before_step: Callable[..., None]
 ) -> None:
-    """P1: a bridge takes another MAC when its port leaves, and loses its permanent neighbours with the old one."""
+    """P1: permanent neighbours of a bridge are restored, which it loses when its MAC changes with a leaving port."""
     host.batch(["link add br0 type bridge", "link add eth1 type veth peer name peer", "link set eth1 master br0"])
     host.batch([f"link set {device} up" for device in ("br0", "eth1", "peer")])
     host.batch(["addr add 10.1.0.1/24 dev br0", "neigh add 10.1.0.9 lladdr 02:00:00:00:00:99 nud permanent dev br0"])
@@ -182,7 +182,7 @@ def test_undo_restores_neighbours_of_a_bridge(
 
 @pytest.mark.smoke
 def test_undo_restores_the_ifindex(sides: tuple[Namespace, Namespace], before_step: Callable[..., None]) -> None:
-    """P1: a device that had another ifindex in the target has its own again, or `left` says that it cannot (5.10)."""
+    """P1: a device that had another ifindex in the target gets its own back, or `left` reports it (5.10)."""
     host, target = sides
     target.batch(["link add other index 102 type ifb", "link add another index 104 type ifb"])
     target.wait_until_quiet()
@@ -214,7 +214,7 @@ def test_undo_restores_the_state(
 def test_undo_with_the_kernels_own_link_local(
     host: Namespace, target: Namespace, before_step: Callable[..., None]
 ) -> None:
-    """P1: link-local addresses of the kernel's own are there once, and usable, as before."""
+    """P1: the kernel's link-local addresses are restored once, and usable."""
     for side in (host, target):
         side.sysctl("ipv6/conf/default/addr_gen_mode", 0)
     host.batch(["link add eth0 type veth peer name peer", "link set peer up", "link set eth0 up"])
@@ -239,7 +239,7 @@ def test_undo_with_the_kernels_own_link_local(
 def test_undo_of_an_upper_and_its_lower(
     host: Namespace, target: Namespace, before_step: Callable[..., None], kind: str, step: str
 ) -> None:
-    """P1: a stacked device and its lower come back, both with their addresses and routes."""
+    """P1: a stacked device and its lower return, both with their addresses and routes."""
     host.batch(
         [
             "link add lower type veth peer name lowerp",
@@ -262,7 +262,7 @@ def test_undo_of_an_upper_and_its_lower(
 
 @pytest.mark.kinds("team")
 def test_undo_restores_a_team_port(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
-    """P1: a team sets its port up, with which the kernel makes a link-local address; the one there was is usable."""
+    """P1: a team sets its port up, so that the kernel makes a link-local address; the restored one is usable."""
     host.batch(["link add team0 type team", "link add eth0 type veth peer name peer", "link set eth0 master team0"])
     host.batch(["link set team0 up", "link set peer up", "link set eth0 up"])
     host.sysctl("ipv6/conf/eth0/addr_gen_mode", 0)
@@ -276,7 +276,7 @@ def test_undo_restores_a_team_port(host: Namespace, target: Namespace, before_st
 def test_undo_of_many_addresses(
     host: Namespace, target: Namespace, before_step: Callable[..., None], count: int
 ) -> None:
-    """P1: hundreds of addresses are back, in their order."""
+    """P1: hundreds of addresses are restored in order."""
     host.batch(
         [
             "link add eth0 type ifb",
@@ -293,7 +293,7 @@ def test_undo_of_many_addresses(
 
 @pytest.mark.kinds("bond")
 def test_undo_restores_a_bond_port(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
-    """P1: a device that was a bond's port is one again."""
+    """P1: a bond's slave is its slave again."""
     host.batch(["link add bond0 type bond", "link add eth0 type veth peer name peer", "link set eth0 master bond0"])
     host.batch(["link set bond0 up", "addr add 10.0.0.1/24 dev bond0"])
     host.wait_until_quiet()
@@ -315,7 +315,7 @@ UPPERS = [
 def test_undo_restores_an_upper_that_stayed(
     host: Namespace, target: Namespace, before_step: Callable[..., None], kind: str, state: str
 ) -> None:
-    """P1: a device that stays in the source while its lower leaves and returns has its addresses, routes and state."""
+    """P1: an upper that stays in the source keeps its addresses, routes and state when its lower returns."""
     lines = ["link add eth0 type veth peer name peer", "link set peer up", "link set eth0 up"]
     lines += [f"link add link eth0 name up0 type {kind}", f"link set up0 {state}"]
     lines += ["addr add 10.0.0.1/24 dev up0", "addr add 2001:db8::1/64 nodad dev up0"]
