@@ -100,7 +100,7 @@ def test_source_that_is_gone(host: Host) -> None:
 
 
 @pytest.mark.parametrize("command", [UNDO, ("recover",)], ids=["undo", "recover"])
-def test_device_of_somebody_elses(host: Host, command: tuple[str, ...]) -> None:
+def test_device_that_prepare_did_not_move(host: Host, command: tuple[str, ...]) -> None:
     """A virtual device would end with the namespace: it stays."""
     prepared(host).close()
     if command == ("recover",):

@@ -76,8 +76,8 @@ def end(target: Namespace) -> None:
     target.close()
 
 
-def outcomes(told: list[Recovered]) -> list[tuple[str | None, str, str]]:
-    return [(each.device, each.outcome, each.location) for each in told]
+def outcomes(results: list[Recovered]) -> list[tuple[str | None, str, str]]:
+    return [(each.device, each.outcome, each.location) for each in results]
 
 
 def kept(directory: str) -> list[str]:

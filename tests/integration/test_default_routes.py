@@ -105,7 +105,7 @@ def test_default_route_of_a_bond(sides: tuple[Namespace, Namespace], force: bool
     ["route add default via 10.0.0.9 table 100", "route add unreachable default", "route add 0.0.0.0/1 via 10.0.0.9"],
     ids=["other table", "unreachable", "half"],
 )
-def test_what_is_no_default_route(sides: tuple[Namespace, Namespace], route: str) -> None:
+def test_other_routes_are_not_default_routes(sides: tuple[Namespace, Namespace], route: str) -> None:
     """P3: a default route of another table, or of no device, does not count."""
     sides[0].batch([route])
     assert netdevns.check({"eth1": "a"}, sides[1].fd).ok

@@ -50,7 +50,7 @@ def test_renamed_device_with_another_mac_comes_back(moved: Moved) -> None:
 
 
 @pytest.mark.smoke
-def test_recovered_device_is_found_by_what_it_lies_on(moved: Moved) -> None:
+def test_recovered_device_is_found_by_its_lower(moved: Moved) -> None:
     """From a record, which has no ifindex of the arrival: found by its peer or lower device, or by its MAC."""
     disguise(moved)
     later = Device(b"eth1", b"net0", 0)

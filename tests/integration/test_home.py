@@ -209,9 +209,9 @@ def test_live_namespace(host: Namespace, target: Namespace, directory: str) -> N
     lend(directory, target)
     target.wait_until_quiet()
     with Restored(target):
-        told = returns.return_loans(directory, wait_s=5)  # does not wait without `is_ending`
-    assert outcomes(told) == [("eth1", "kept", "target"), ("eth2", "kept", "target")]
-    assert not any(map(returns.is_wrong, told))
+        results = returns.return_loans(directory, wait_s=5)  # does not wait without `is_ending`
+    assert outcomes(results) == [("eth1", "kept", "target"), ("eth2", "kept", "target")]
+    assert not any(map(returns.is_wrong, results))
     assert kept(directory) == ["c1"]
     assert host.names() >= {"other", "br0"}
 
@@ -220,9 +220,9 @@ def test_virtual_devices(host: Namespace, target: Namespace, directory: str) -> 
     """P5: devices that were deleted with their namespace are reported, and their loan ends."""
     lend(directory, target)
     end(target)
-    told = returns.return_loans(directory, wait_s=5)
-    assert outcomes(told) == [("eth1", "gone", "gone"), ("eth2", "gone", "gone")]
-    assert told[0].text == "veth: deleted with its container"
+    results = returns.return_loans(directory, wait_s=5)
+    assert outcomes(results) == [("eth1", "gone", "gone"), ("eth2", "gone", "gone")]
+    assert results[0].text == "veth: deleted with its container"
     assert kept(directory) == []
     assert host.names() >= {"other"}
 
@@ -272,13 +272,13 @@ def test_master(host: Namespace, target: Namespace, directory: str, made_anew: b
     host.batch(["link del br0", *(["link add br0 index 777 type bridge", "link set br0 up"] if made_anew else [])])
     throw_back(target, ["net0", "net1"], host)
     end(target)
-    told = returns.return_loans(directory)
-    assert outcomes(told) == HOME
+    results = returns.return_loans(directory)
+    assert outcomes(results) == HOME
     shown = host.ip_json("link show dev eth2")[0]
     if made_anew:
         assert (shown["master"], shown["linkinfo"]["info_slave_data"]["cost"]) == ("br0", 77)
     else:
-        assert told[1].text == "restored; cannot be restored: master br0: deleted"
+        assert results[1].text == "restored; cannot be restored: master br0: deleted"
         assert "master" not in shown
     assert kept(directory) == []
 
@@ -308,13 +308,13 @@ def test_several_candidates(
     end(target)
     host.wait_until_quiet()
     with Restored(host):
-        (told,) = returns.return_loans(directory)
+        (result,) = returns.return_loans(directory)
     several = "net0 or twin, which cannot be told apart"
     if kind:
-        assert (told.outcome, told.location) == ("gone", "unknown")
-        assert told.text == f"veth: deleted with its container, or is {several}"
+        assert (result.outcome, result.location) == ("gone", "unknown")
+        assert result.text == f"veth: deleted with its container, or is {several}"
     else:
-        assert (told.outcome, told.location, told.text) == ("kept", "unknown", f"it is {several}")
+        assert (result.outcome, result.location, result.text) == ("kept", "unknown", f"it is {several}")
     assert kept(directory) == ([] if kind else ["c1"])
 
 

@@ -284,7 +284,7 @@ def test_xdp(sides: tuple[Namespace, Namespace], before_step: BeforeStep, host_h
     assert "xdp" not in host.ip_json("link show dev eth1")[0]
 
 
-def test_nothing_is_sent_for_what_does_not_differ(
+def test_nothing_is_sent_for_equal_settings(
     sides: tuple[Namespace, Namespace], before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P1: a device that never left, and is as it was, is not touched: nobody is notified."""

@@ -266,7 +266,7 @@ def test_ifindex_is_taken(sides: tuple[Namespace, Namespace], before_step: Befor
 
 
 @pytest.mark.kinds("macvlan")
-def test_what_is_refused_is_told(host: Namespace, target: Namespace, before_step: BeforeStep) -> None:
+def test_refusals_are_reported(host: Namespace, target: Namespace, before_step: BeforeStep) -> None:
     """P7: what the kernel does not set again is told with both values and the kernel's words."""
     host.batch(MACVLAN.format("bridge"))
     host.wait_until_quiet()

@@ -234,7 +234,7 @@ def test_batch_of_mixed_states(host: Namespace, target: Namespace, count: int) -
         assert [vars(a) | {"label": None} for a in arrived] == [vars(a) | {"label": None} for a in before[n]]
 
 
-def test_what_is_not_carried_is_told(host: Namespace, target: Namespace) -> None:
+def test_not_carried_state_is_reported(host: Namespace, target: Namespace) -> None:
     """DESIGN 4.1: what the kernel drops without having been asked to is in `not_carried`."""
     host.batch(
         [

@@ -32,9 +32,9 @@ def test_another_boot(host: Namespace, target: Namespace, directory: str, monkey
     before = host.dump()
     monkeypatch.setattr(layout, "boot_id", lambda: b"another")
     assert loans.listed(directory) == []
-    told = returns.return_loans(directory)
-    assert outcomes(told) == [("eth1", "gone", "gone"), ("eth2", "gone", "gone")]
-    assert told[0].text == returns.BEFORE_BOOT
+    results = returns.return_loans(directory)
+    assert outcomes(results) == [("eth1", "gone", "gone"), ("eth2", "gone", "gone")]
+    assert results[0].text == returns.BEFORE_BOOT
     assert_equal_soon(before, host)
     assert kept(directory) == []
 
@@ -48,9 +48,9 @@ def test_damaged_loan(host: Namespace, target: Namespace, directory: str) -> Non
     path.chmod(0o600)
     throw_back(target, ["net0", "net1"], host)
     end(target)
-    told = returns.return_loans(directory)
-    assert [each for each in outcomes(told) if each[0]] == HOME
-    (bad,) = (each for each in told if each.device is None)
+    results = returns.return_loans(directory)
+    assert [each for each in outcomes(results) if each[0]] == HOME
+    (bad,) = (each for each in results if each.device is None)
     assert (bad.outcome, bad.record) == ("kept", f"{directory}/aside/c2.undo")
     assert bad.text.startswith("record ignored: ")
     assert kept(directory) == []

@@ -21,7 +21,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 
 
 @pytest.mark.smoke
-def test_losses_are_told(sides: tuple[Namespace, Namespace]) -> None:
+def test_losses_are_reported(sides: tuple[Namespace, Namespace]) -> None:
     """P3: losses that the runtime-spec does not protect against are reported before, and are no errors."""
     host, target = sides
     host.batch(["link set eth1 master br0"])
@@ -71,7 +71,7 @@ def test_routes_of_others_by_its_address_are_counted(host: Namespace, target: Na
     assert "203.0.113.0/24" not in left
 
 
-def test_traffic_control_is_named(host: Namespace, target: Namespace) -> None:
+def test_qdiscs_are_reported(host: Namespace, target: Namespace) -> None:
     """P3: configured qdiscs are reported, the kernel's default ones are not."""
     host.batch(["link add eth1 type ifb", "link add eth2 type ifb", "link set eth1 up", "link set eth2 up"])
     with host.entered():
@@ -96,7 +96,7 @@ def test_traffic_control_is_named(host: Namespace, target: Namespace) -> None:
     assert "clsact" not in left
 
 
-def test_xdp_program_is_named(host: Namespace, target: Namespace) -> None:
+def test_xdp_program_is_noted(host: Namespace, target: Namespace) -> None:
     """P3: an XDP program travels with the device, which a note reports."""
     host.batch(["link add eth1 type veth peer name peer"])
     attach_xdp(host, "eth1")

@@ -111,7 +111,7 @@ def test_restored_after_a_failure(host: Namespace, target: Namespace, before_ste
     assert_equal_soon(before, host)
 
 
-def test_told_where_it_cannot_be_restored(
+def test_refused_repair_is_reported(
     host: Namespace, target: Namespace, before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P7: a refused repair is reported with the kernel's error."""

@@ -89,7 +89,7 @@ def fail_to_move(target: Namespace, monkeypatch: pytest.MonkeyPatch, *devices: s
     return raised.value.left
 
 
-def told(where: Namespace, device: str = "eth1") -> dict[int, str]:
+def port_settings(where: Namespace, device: str = "eth1") -> dict[int, str]:
     """IFLA_BRPORT_* -> the kernel's bytes, without those that change by themselves."""
     attrs = where.links()[device].attrs
     return {int(str(key)[5:]): value for key, value in attrs.items() if str(key).startswith("port ")}
@@ -145,9 +145,9 @@ def bridge_fdb(where: Namespace) -> str:
 def test_settings_come_back(bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """All settings of this kernel, changed from their defaults, are restored."""
     bridge.ip("nexthop add id 7 fdb via 192.0.2.1")
-    default = told(bridge)
+    default = port_settings(bridge)
     changed = {t for t, (form, value) in SETTINGS.items() if port(bridge, t, struct.pack(form, value)) == 0}
-    changed = {t for t in changed if told(bridge).get(t) != default.get(t)}
+    changed = {t for t in changed if port_settings(bridge).get(t) != default.get(t)}
     assert changed >= ALWAYS, ALWAYS - changed
     with Restored(bridge, target):
         assert fail_to_move(target, monkeypatch, "eth1") == ()
@@ -155,7 +155,7 @@ def test_settings_come_back(bridge: Namespace, target: Namespace, monkeypatch: p
 
 def test_every_setting_of_this_kernel_is_known(bridge: Namespace) -> None:
     """The table has every setting of this kernel: a missing one would be lost silently."""
-    assert set(told(bridge)) - {11} <= set(ports.BRIDGE)
+    assert set(port_settings(bridge)) - {11} <= set(ports.BRIDGE)
 
 
 @pytest.mark.smoke
@@ -198,7 +198,7 @@ def test_groups_come_back(bridge: Namespace, target: Namespace, monkeypatch: pyt
         assert fail_to_move(target, monkeypatch, "eth1") == ()
 
 
-def test_group_that_cannot_be_given_back_is_told(
+def test_group_that_cannot_be_restored_is_reported(
     bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the notation of bridge(8)."""
@@ -218,7 +218,7 @@ def test_state_is_left_to_the_kernels_stp(
     assert bridge.links()["eth1"].attrs["slave kind"] == "bridge"
 
 
-def test_what_cannot_be_given_back_is_told(
+def test_setting_that_cannot_be_restored_is_reported(
     bridge: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused setting is reported in `left`, with the kernel's reason."""
@@ -244,7 +244,7 @@ def test_device_without_a_master_costs_nothing(
 
     monkeypatch.setattr(Socket, "query", query)
     assert fail_to_move(target, monkeypatch, "eth1") == ()
-    # The devices' own filters are told with the forwarding databases: once before, and in the undo if there is one.
+    # The unicast filters are in the dump of forwarding databases: one before, and one in an undo that restores entries.
     assert [type_ for type_, family in asked if family == uapi.AF_BRIDGE] == [uapi.RTM_GETNEIGH]
 
 
@@ -358,15 +358,15 @@ def test_link_that_comes_late(bond: Namespace, target: Namespace, monkeypatch: p
 def test_state_of_a_bridge_port(bridge: Namespace, has_carrier: bool) -> None:
     """Without a carrier the kernel sets the port's state itself, up to a second later, and refuses requests."""
     with Socket(bridge.fd) as socket:
-        told = lookups.ask(socket, [wire.get_link(102)])[0].body
-    head = list(wire.IFINFOMSG.unpack_from(told))
+        link_message = lookups.ask(socket, [wire.get_link(102)])[0].body
+    head = list(wire.IFINFOMSG.unpack_from(link_message))
     head[3] = head[3] | uapi.IFF_LOWER_UP if has_carrier else head[3] & ~uapi.IFF_LOWER_UP
-    link = wire.Link(memoryview(wire.IFINFOMSG.pack(*head) + bytes(told[wire.IFINFOMSG.size :])))
+    link = wire.Link(memoryview(wire.IFINFOMSG.pack(*head) + bytes(link_message[wire.IFINFOMSG.size :])))
     state = ports.Port(link, None, {}, [], []).settings.get(uapi.IFLA_BRPORT_STATE)
     assert state == (b"\3" if has_carrier else None)
 
 
-# ---- what is told ----
+# ---- losses ----
 
 
 def not_carried(host: Namespace, target: Namespace, device: str = "eth1") -> tuple[str, ...]:
@@ -376,12 +376,12 @@ def not_carried(host: Namespace, target: Namespace, device: str = "eth1") -> tup
         (shown,) = show.devices([device])
         (moved,) = netdevns.move({device: f"in-{device}"}, target.fd)
     losses = [f.text.partition(": a move loses: ")[2] for f in report.findings if f.severity == "loss"]
-    told = tuple(words for words in moved.not_carried if not words.startswith("sysctl "))
-    assert tuple(losses) == shown.not_carried == told
-    return told
+    reported = tuple(words for words in moved.not_carried if not words.startswith("sysctl "))
+    assert tuple(losses) == shown.not_carried == reported
+    return reported
 
 
-def test_settings_of_a_port_are_told(bridge: Namespace, target: Namespace) -> None:
+def test_settings_of_a_port_are_reported(bridge: Namespace, target: Namespace) -> None:
     """Only settings that a new port would not have are losses; the kernel's own entry for each port is none."""
     run(bridge, "fdb add 02:00:00:00:00:08 dev eth1 master static")
     assert port(bridge, 33, b"\1") == 0
@@ -394,25 +394,25 @@ def test_settings_of_a_port_are_told(bridge: Namespace, target: Namespace) -> No
     assert not_carried(bridge, target) == ("master br0", f"bridge port: learning, isolated, {words}")
 
 
-def test_new_port_has_nothing_to_tell(bridge: Namespace, target: Namespace) -> None:
+def test_new_port_loses_nothing(bridge: Namespace, target: Namespace) -> None:
     """The defaults in the table match this kernel's."""
     assert not_carried(bridge, target) == ("master br0",)
 
 
 @pytest.mark.kinds("vlan")
-def test_vlans_of_a_port_are_told(vlans: Namespace, target: Namespace) -> None:
+def test_vlans_of_a_port_are_reported(vlans: Namespace, target: Namespace) -> None:
     """7, 10-20 and 22 were added, and 1 was removed."""
     assert not_carried(vlans, target) == ("master br0", "bridge port: 14 vlans")
 
 
 @pytest.mark.kinds("bond")
-def test_queue_of_a_slave_is_told(bond: Namespace, target: Namespace) -> None:
+def test_queue_of_a_slave_is_reported(bond: Namespace, target: Namespace) -> None:
     """The first slave, whose own MAC the bond has."""
     bond.ip("link set eth1 type bond_slave queue_id 3")
     assert not_carried(bond, target) == ("master bond0", "bond port: queue_id")
 
 
-def test_neighbours_and_addresses_are_told(host: Namespace, target: Namespace) -> None:
+def test_neighbours_and_addresses_are_reported(host: Namespace, target: Namespace) -> None:
     """Permanent neighbours, proxies and unprotected addresses are losses; the kernel's own link-local is none."""
     host.sysctl("ipv6/conf/default/addr_gen_mode", 0)
     host.batch(

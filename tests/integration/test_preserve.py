@@ -179,8 +179,8 @@ def test_command(everything: tuple[Namespace, Namespace], capsys: pytest.Capture
     assert f"--to fd:{target.fd} --preserve routes,sysctls" in capsys.readouterr().out
     expected = routes(host, DEVICES)
     assert main(["move", "eth0=net0", "eth1=net1", *to, "--json"]) == 0
-    told = [others(m["not_carried"]) for m in json.loads(capsys.readouterr().out)["moved"]]
-    assert told == [("1 neighbour",), ("1 neighbour",)]
+    reported = [others(m["not_carried"]) for m in json.loads(capsys.readouterr().out)["moved"]]
+    assert reported == [("1 neighbour",), ("1 neighbour",)]
     assert len(routes(target, {"net0": "net0", "net1": "net1"})) == len(expected)
     assert setting(target, "ipv4/conf/net0/rp_filter") == "2"
     assert target.ip_json("neigh show nud permanent") == []

@@ -51,7 +51,7 @@ def test_default_route_is_carried(sides: tuple[Namespace, Namespace]) -> None:
     assert not_carried(moved) == {}
 
 
-def test_routes_that_make_no_sense_elsewhere(sides: tuple[Namespace, Namespace]) -> None:
+def test_routes_that_cannot_be_preserved(sides: tuple[Namespace, Namespace]) -> None:
     """A route with a nexthop that stays, or from a router advertisement, is reported before and after."""
     host, target = sides
     host.batch(
@@ -123,7 +123,7 @@ def test_nexthop_objects(renumbered: tuple[Namespace, Namespace]) -> None:
         """
     )
     target.batch(["link set lo up", "nexthop add id 7 blackhole"])
-    told = losses(target, DEVICES, "routes")
+    reported = losses(target, DEVICES, "routes")
     expected = [r for r in routes(host, DEVICES) if r["dst"] != "203.0.116.0/24"]
     (moved, _) = netdevns.move(DEVICES, target.fd, preserve=["routes"])
     found = routes(target, {"net0": "net0"})
@@ -133,5 +133,5 @@ def test_nexthop_objects(renumbered: tuple[Namespace, Namespace]) -> None:
     group, *objects = others(moved.not_carried)
     assert group.endswith("its nexthop 10 is a group")
     assert objects == [f"nexthop id {id_}" for id_ in (7, 8, 9, 10, 11)]
-    assert told == [f"eth0: a move loses: {words}" for words in others(moved.not_carried)]
+    assert reported == [f"eth0: a move loses: {words}" for words in others(moved.not_carried)]
     assert [n["id"] for n in target.ip_json("nexthop show")] == [7]

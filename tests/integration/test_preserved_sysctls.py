@@ -107,7 +107,7 @@ def test_no_link_local_address_is_made(sides: tuple[Namespace, Namespace]) -> No
     assert target.addresses("net0", family=10, scope=253) == []
 
 
-def test_refused_setting_is_told_and_the_others_are_set(sides: tuple[Namespace, Namespace]) -> None:
+def test_refused_setting_is_reported_and_the_others_are_set(sides: tuple[Namespace, Namespace]) -> None:
     """An addr_gen_mode with a stable secret is refused, as the secret does not travel; the other settings arrive."""
     host, target = sides
     host.sysctl("ipv6/conf/eth1/stable_secret", "2001:db8::77")
@@ -119,7 +119,7 @@ def test_refused_setting_is_told_and_the_others_are_set(sides: tuple[Namespace, 
     assert target.ip_json("token get dev net1")[0]["token"] == "::77"
 
 
-def test_file_that_cannot_be_written_is_told(
+def test_file_that_cannot_be_written_is_reported(
     sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A setting whose file cannot be written is reported with the reason."""
@@ -131,7 +131,7 @@ def test_file_that_cannot_be_written_is_told(
     assert not_carried(moved) == {"eth0": ("sysctl ipv6.accept_ra: No such file or directory",)}
 
 
-def test_what_is_no_setting_stays(sides: tuple[Namespace, Namespace]) -> None:
+def test_mc_forwarding_is_left_out(sides: tuple[Namespace, Namespace]) -> None:
     """mc_forwarding, set while a multicast router runs on the device, is neither preserved nor reported."""
     host, target = sides
     with host.entered():

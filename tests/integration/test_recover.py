@@ -322,8 +322,8 @@ def test_command(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixtu
     assert main(["recover", "--list"]) == 0
     assert "eth0 -> net0, eth1 -> net%d" in capsys.readouterr().out
     assert main(["recover", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)["recovered"]
-    assert [(r["device"], r["outcome"]) for r in told] == [("eth0", "undone"), ("eth1", "undone")]
+    results = json.loads(capsys.readouterr().out)["recovered"]
+    assert [(r["device"], r["outcome"]) for r in results] == [("eth0", "undone"), ("eth1", "undone")]
     assert main(["recover"]) == 0
     assert capsys.readouterr().out == "nothing to recover\n"
     assert_equal_soon(before, host)

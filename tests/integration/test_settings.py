@@ -174,7 +174,7 @@ def test_settings_without_accept_ra() -> None:
     assert sysctls.Settings(bytes(wire.IFINFOMSG.size), bytes(16)).accepts_advertisements
 
 
-def test_setting_that_cannot_be_put_back_is_told(
+def test_setting_that_cannot_be_restored_is_reported(
     eth1: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is named in `left`: nothing is lost silently."""

@@ -113,7 +113,7 @@ def test_token_that_no_link_reports(sides: tuple[Namespace, Namespace], monkeypa
     assert reset(sides)["eth1"] == ["sysctl ipv6.token ::77 -> ::"]
 
 
-def test_what_preserve_carried_is_not_reported(sides: tuple[Namespace, Namespace]) -> None:
+def test_preserved_setting_is_not_reported(sides: tuple[Namespace, Namespace]) -> None:
     """All are preserved, so nothing is lost."""
     sides[0].sysctl("ipv4/conf/eth1/rp_filter", 2)
     sides[0].ip("token set ::77 dev eth1")
@@ -121,7 +121,7 @@ def test_what_preserve_carried_is_not_reported(sides: tuple[Namespace, Namespace
     assert value(sides[1], "ipv4/conf/net0/rp_filter") == "2"
 
 
-def test_what_preserve_could_not_carry_has_its_reason(sides: tuple[Namespace, Namespace]) -> None:
+def test_refused_preserved_setting_has_its_reason(sides: tuple[Namespace, Namespace]) -> None:
     """It is reported once, with the text of `preserve`."""
     sides[0].sysctl("ipv6/conf/eth1/stable_secret", "2001:db8::77")
     assert reset(sides, "sysctls")["eth1"] == ["sysctl ipv6.addr_gen_mode: Invalid argument"]

@@ -118,7 +118,7 @@ NEIGHBOUR_SYSCTLS = {
 }
 
 
-def test_undo_restores_how_neighbours_are_found(
+def test_undo_restores_neighbour_parameters(
     host: Namespace, target: Namespace, before_step: Callable[..., None]
 ) -> None:
     """P1: net.ipv4.neigh.DEV and net.ipv6.neigh.DEV, which a move resets, are restored for each device."""
@@ -193,9 +193,9 @@ def test_undo_restores_the_ifindex(sides: tuple[Namespace, Namespace], before_st
         return
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move(DEVICES, target.fd)
-    told = {left.device: left.missing for left in raised.value.left}
-    assert "ifindex 102" in told["eth1"]
-    assert "ifindex 104" in told["eth2"]
+    left_of = {left.device: left.missing for left in raised.value.left}
+    assert "ifindex 102" in left_of["eth1"]
+    assert "ifindex 104" in left_of["eth2"]
 
 
 @pytest.mark.parametrize("state", ["up", "down"])

@@ -44,8 +44,8 @@ def test_lost_qdiscs_are_reported(
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move({"eth0": "net0", "eth1": "net1"}, target.fd, journal=tmp_path)
     gone = ("qdisc htb, with its classes and filters", "qdisc clsact, with its classes and filters")
-    told = [(left.device, left.location, left.missing) for left in raised.value.left]
-    assert told == [("eth0", "source", gone)][: nth - 1]
+    left = [(each.device, each.location, each.missing) for each in raised.value.left]
+    assert left == [("eth0", "source", gone)][: nth - 1]
     assert "recover" not in str(raised.value)
     assert os.listdir(tmp_path / "txn") == []
     # Apart from that not even IFLA_QDISC differs.
@@ -80,9 +80,9 @@ def test_deleted_upper_is_reported(
     fail_at(before_step)
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move({"eth0": "net0"}, target.fd, journal=tmp_path)
-    told = [(left.device, left.location, left.name, left.missing) for left in raised.value.left]
+    left = [(each.device, each.location, each.name, each.missing) for each in raised.value.left]
     gone = ("the device: deleted by the kernel when its lower device moved",)
-    assert told == [("up0", "gone", None, gone), ("up1", "gone", None, gone)]
+    assert left == [("up0", "gone", None, gone), ("up1", "gone", None, gone)]
     assert os.listdir(tmp_path / "txn") == []
     found = differences(host.dump, before, timeout_s=0)
     here = [line for line in found if "eth0" in line and not line.startswith("links")]
@@ -106,8 +106,8 @@ def test_temporary_address_is_reported(
     fail_at(before_step)
     with pytest.raises(netdevns.MoveFailed) as raised:
         netdevns.move({"eth1": {}}, target.fd, journal=tmp_path)
-    told = [(left.device, left.location, left.missing) for left in raised.value.left]
-    assert told == [("eth1", "source", (f"that {address} is temporary",))]
+    left = [(each.device, each.location, each.missing) for each in raised.value.left]
+    assert left == [("eth1", "source", (f"that {address} is temporary",))]
     assert address in [a.address for a in host.addresses("eth1")]
     assert os.listdir(tmp_path / "txn") == []
 

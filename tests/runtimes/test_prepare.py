@@ -149,7 +149,7 @@ def test_json(place: Machine) -> None:
     assert "did not make it" in wrong["error"]["text"]
 
 
-def test_others_are_told_where_a_device_is(place: Machine) -> None:
+def test_other_commands_report_where_a_device_is(place: Machine) -> None:
     """`show`, and a move of a device that is away, name the namespace and the command."""
     prepared(place, "eth1=net0").close()
     assert f"on loan: eth1 as net0, in the prepared namespace {NAME} (" in place.netdevns("show").stdout
@@ -232,7 +232,7 @@ def test_namespace_that_was_deleted(host: Namespace, place: Machine) -> None:
     nothing_is_left(place)
 
 
-def test_namespace_that_was_deleted_and_made_by_somebody_else(place: Machine) -> None:
+def test_namespace_that_was_deleted_and_recreated(place: Machine) -> None:
     """That one is nobody's business of ours: it is not moved into, and not removed."""
     prepared(place, "eth1=net0").close()
     for what in ("del", "add"):

@@ -71,7 +71,7 @@ def test_sound_record() -> None:
     assert record._device(sections[3]).wanted == b"net%d"
 
 
-def test_record_of_another_version_is_told() -> None:
+def test_record_of_another_version_is_reported() -> None:
     """Before anything else that it has: sections may mean something else there."""
     head = b"".join(layout.section(layout.HEAD, HEAD | {layout.A_VERSION: 1}))
     with pytest.raises(
@@ -82,7 +82,7 @@ def test_record_of_another_version_is_told() -> None:
 
 @examples(60, 5000)
 @given(edits(SOUND))
-def test_damaged_record_is_told(data: bytes) -> None:
+def test_damaged_record_is_reported(data: bytes) -> None:
     """The checksum finds each damage of up to 8 bytes in a row, and each cut; of END itself not each matters."""
     try:
         sections = layout.parse(data)
@@ -98,7 +98,7 @@ def test_damaged_record_is_told(data: bytes) -> None:
     BODY.replace(wire.attr(layout.A_IFINDEX, struct.pack("=Q", 7)), wire.attr(layout.A_IFINDEX, bytes(7) + b"\x80"))
 )
 @example(BODY.replace(wire.attr(layout.A_ASKED, struct.pack("=Q", 7)), wire.attr(layout.A_ASKED, bytes(7) + b"\x80")))
-def test_wrong_record_is_told(body: bytes) -> None:
+def test_wrong_record_is_reported(body: bytes) -> None:
     """With a checksum that is right: what is wrong is Damaged, too, at the latest where its batch is made of it."""
     try:
         loaded_record.LoadedRecord(None, layout.parse(with_checksum(body))).__exit__()  # type: ignore[arg-type]  # only kept
