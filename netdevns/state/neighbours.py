@@ -51,19 +51,19 @@ class Neighbours(Kind):
         own: Counter[int] = Counter()
         macs = {*_of_uppers(before.links)}
         for body in kept(before.of(self.name), leaving.ifindexes):
-            whose = ifindex(body)
+            owner = ifindex(body)
             if not is_filter(body):
-                entries[whose] += 1
-            elif (whose, lladdr(body)) not in macs:
-                own[whose] += 1
-        for whose, count in entries.items() if self.name not in leaving.preserve else ():
-            yield Finding(whose, "loss.neighbours", f"{count} neighbour{'s' if count > 1 else ''}")
-        for whose, count in own.items():
+                entries[owner] += 1
+            elif (owner, lladdr(body)) not in macs:
+                own[owner] += 1
+        for owner, count in entries.items() if self.name not in leaving.preserve else ():
+            yield Finding(owner, "loss.neighbours", f"{count} neighbour{'s' if count > 1 else ''}")
+        for owner, count in own.items():
             words = f"{count} MAC{'s' if count > 1 else ''} that it listens to besides its own"
-            yield Finding(whose, "loss.fdb", words)
+            yield Finding(owner, "loss.fdb", words)
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
-        """For the devices, their uppers, and masters: a bridge whose MAC changed has lost entries, too."""
+        """For the devices, their uppers, and masters: a bridge owner MAC changed has lost entries, too."""
         there = {*kept(now.of(self.name), {*here.values()}, external=True)}
         for body in kept(before.of(self.name), here, external=True):
             body = on(body, here)

@@ -82,8 +82,8 @@ class Ports(Kind):
             for message in wire.messages(dumped):
                 if len(message.body) < sizes.get(message.type, 1 << 16):
                     continue
-                whose = _whose(message)
-                if whose in bridged or (message.type in (uapi.RTM_GETMDB, uapi.RTM_NEWMDB) and whose in bridges):
+                owner = _owner(message)
+                if owner in bridged or (message.type in (uapi.RTM_GETMDB, uapi.RTM_NEWMDB) and owner in bridges):
                     kept.append(message.padded())
         return b"".join(kept)
 
@@ -127,7 +127,7 @@ def _macs_of_others(
             yield Repair(ifindex, LATE, f"bond port: MAC of {quote.shown(was.name)}", request)
 
 
-def _whose(message: wire.Message) -> int:
+def _owner(message: wire.Message) -> int:
     """The ifindex, which struct ifinfomsg, ndmsg and br_port_msg have at the same offset."""
     return int(wire.U32.unpack_from(message.body, 4)[0])
 
