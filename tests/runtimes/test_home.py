@@ -137,7 +137,7 @@ def test_any_id(host: Namespace, machine: Machine, bundle: Bundle, id_: str) -> 
         assert len(loans(machine)) == 1
     namespace.close()
     code, said = poststop(machine, container.state(id=id_, pid=None))
-    assert (code, said) == (0, "netdevns: eth1: deleted with the container, as virtual devices are\n")
+    assert (code, said) == (0, "netdevns: eth1: deleted by the kernel with the container's namespace\n")
     assert loans(machine) == []
 
 
