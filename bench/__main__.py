@@ -1,4 +1,4 @@
-"""Measures netdevns beside the kernel's floor and others that do the same, in alternating rounds that are verified.
+"""Measures netdevns, the kernel's floor and other tools with the same job, in alternating, verified rounds.
 
 Writes pytest-benchmark's JSON (default: .cache/bench/last.json) and prints its tables. Exit code 1: a contestant's work
 was not complete, and its rounds were thrown out.

@@ -1,4 +1,4 @@
-"""Compiles the contestants in C and Go into .cache/bench, where they are older than their sources."""
+"""Compiles the contestants in C and Go into .cache/bench, if they are older than their sources."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ BATCH = BUILT / "batch"
 GO_PEER = BUILT / "go-peer"
 SITE = BUILT / "site-packages"
 NO_GO = 3  # of bench/go/build: Go or its library is not installed
-# As README recommends it, from what an installation has: that of a checkout loads setuptools' finder at each start.
+# As in an installation: a checkout's command loads setuptools' finder at each start.
 HOOK = [sys.executable, "-I", "-S", str(SITE / "netdevns" / "__main__.py"), "hook", "createRuntime"]
-# And the one in C, beside a `netdevns` that it can hand over to.
+# The static hook, beside a `netdevns` that it can hand over to.
 STATIC_HOOK = [str(BUILT / "bin" / "netdevns-hook"), "createRuntime"]
 COMMAND = f"#!{sys.executable} -IS\nimport sys; sys.path.insert(0, {str(SITE)!r}); import netdevns.__main__\n"
 FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"]
@@ -27,7 +27,7 @@ FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"]
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """One build at a time: several processes of tests begin at once."""
+    """Allows one build at a time: several test processes start at once."""
     BUILT.mkdir(parents=True, exist_ok=True)
     with (BUILT / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -65,7 +65,7 @@ def _linked(program: Path, sources: list[Path]) -> None:
 
 @_alone()
 def site() -> None:
-    """What an installation has beside each other: the package, and cffi's run time."""
+    """A directory with the package and cffi's run time, as in an installation."""
     SITE.mkdir(parents=True, exist_ok=True)
     backend = Path(str(importlib.util.find_spec("_cffi_backend").origin))  # type: ignore[union-attr]
     for found in (TOP / "netdevns", backend):
@@ -77,7 +77,7 @@ def site() -> None:
 
 @_alone()
 def go_peer() -> str:
-    """ "" if it is there now; else why the benchmark has to do without it. Raises CalledProcessError."""
+    """Builds the Go peer; returns "", or why the benchmark has to do without it. Raises CalledProcessError."""
     sources = [TOP / "bench" / "go" / name for name in ("build", "main.go")]
     if GO_PEER.exists() and GO_PEER.stat().st_mtime > max(source.stat().st_mtime for source in sources):
         return ""

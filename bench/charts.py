@@ -21,7 +21,7 @@ SHORT = {
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """A picture, what it shows, and the file that it goes to."""
+    """A picture, its description, and its file."""
 
     file: str
     alt: str
@@ -32,12 +32,12 @@ Draw = Callable[[Sequence[Document]], Chart | None]
 
 
 def running(documents: Sequence[Document]) -> list[Document]:
-    """What the page itself shows; guests are in the appendix."""
+    """The documents that the page shows; those of guests are in the appendix."""
     return [document for document in documents if not document.uml]
 
 
 def panels(documents: Sequence[Document]) -> list[tuple[Document, str]]:
-    """Each kernel with each time that it measures."""
+    """Each kernel with each metric that it measures."""
     return [(document, metric) for document in documents for metric in document.metrics]
 
 
@@ -46,7 +46,7 @@ def named(axis: Any, document: Document, metric: str) -> None:
 
 
 def peers(documents: Sequence[Document], scenario: str = "batch-60") -> Chart | None:
-    """All contestants of one batch beside each other, against the plain floor."""
+    """All contestants of one batch, against the plain floor."""
     found = []
     for document, metric in panels(running(documents)):
         values = [
@@ -78,7 +78,7 @@ def floor(documents: Sequence[Document]) -> Chart | None:
         rows = [
             (id_, [(name, value) for name in who if (value := document.ratio(id_, name, PLAIN, metric))])
             for id_ in document.scenarios
-            if not document.scenarios[id_].whole_processes  # of which starting Python is the largest part
+            if not document.scenarios[id_].whole_processes  # mostly Python's start
         ]
         rows = [row for row in rows if {name for name, _ in row[1]} - {PHASED}]
         if rows:
@@ -160,5 +160,5 @@ def _bars(document: Document, scenario: str, runtime: str, count: str) -> list[t
     return [(label, value.times(1e3), colour) for label, value, colour in values if value]
 
 
-# In the order of the page; the last one is the appendix's.
+# In the order of the page; the last one is in the appendix.
 EVERY: dict[str, Draw] = {"container": container, "peers": peers, "batch": batches, "floor": floor}

@@ -1,4 +1,4 @@
-"""Two documents of tools/bench, before and after a change, or of two kernels: how the ratios to the floor differ.
+"""Compares the ratios to the floor in two documents of tools/bench: before and after a change, or of two kernels.
 
 Each is compared with the floor of its own rounds: so do two runs on one machine, even if it was busier once. A change
 is marked where it is larger than the spread: the quartiles of the two do not overlap, and chance alone would rank the
@@ -21,9 +21,9 @@ from bench.report import ABSENT, TITLES, Table
 from bench.results import PLAIN, Document, Refused, Spread, load, spread
 from bench.summary import show
 
-CHANCE = 0.01  # of 150 comparisons one or two are marked by it
-FEWEST = 5  # rounds of each: all of 4 above all of 4 others is chance in 3 of 100
-COMPARED = ("CPU", "processors", "CONFIG_HZ")  # facts of a machine that a ratio may depend on
+CHANCE = 0.01  # marks one or two of 150 comparisons by chance
+FEWEST = 5  # rounds of each: with 4 and 4, complete separation has a p-value of 0.03
+COMPARED = ("CPU", "processors", "CONFIG_HZ")  # facts that a ratio may depend on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Change:
     metric: str
     before: Spread
     after: Spread
-    chance: float  # that rounds of the same kind are ranked so
+    chance: float  # the p-value
 
     @property
     def share(self) -> float:
@@ -56,7 +56,7 @@ class Change:
 
 
 def chance(before: Sequence[float], after: Sequence[float]) -> float:
-    """The exact two-sided p-value of the test of Mann and Whitney; a little too large where values are equal."""
+    """The exact two-sided p-value of the Mann-Whitney test; slightly too large for ties."""
     n, m = len(before), len(after)
     below = sum((a < b) + (a == b) / 2 for a in before for b in after)
     rare = math.floor(min(below, n * m - below) + 0.5)
@@ -65,15 +65,15 @@ def chance(before: Sequence[float], after: Sequence[float]) -> float:
 
 @functools.cache
 def _orders(n: int, m: int, pairs: int) -> int:
-    """In how many orders of n and m values so many pairs have the first above the second."""
+    """The number of orders of n and m values in which so many pairs have the first above the second."""
     if pairs < 0 or not n or not m:
         return int(pairs == 0)
-    # The largest of all is one of the n, above all of the m, or one of the m.
+    # The largest is one of the n, and above all of the m, or one of the m.
     return _orders(n - 1, m, pairs - m) + _orders(n, m - 1, pairs)
 
 
 def changes(before: Document, after: Document) -> list[Change]:
-    """Of all that both have, in the order of the first."""
+    """Compares all that both documents have, in the order of the first."""
     found = []
     for scenario in before.scenarios:
         there = [name for name in before.contestants(scenario) if name in after.contestants(scenario)]
@@ -88,7 +88,7 @@ def changes(before: Document, after: Document) -> list[Change]:
 
 
 def differences(before: Document, after: Document) -> list[str]:
-    """What makes the two hard to compare, a line each; empty: the same machine, kernel and versions."""
+    """Differences of machine, kernel and versions, one line each."""
     found = []
     if before.name != after.name:
         found.append(f"two kernels: {before.name} and {after.name}; only ratios to the floor can be compared")
@@ -106,7 +106,7 @@ def differences(before: Document, after: Document) -> list[str]:
 
 
 def missing(before: Document, after: Document) -> list[str]:
-    """What only one of the two has."""
+    """The scenarios and contestants that only one of the two has."""
     found = []
     for one, other in ((before, after), (after, before)):
         only = [

@@ -1,4 +1,4 @@
-"""The order of turns: scenario, round, contestant, so that the machine's noise hits all contestants alike."""
+"""Orders the turns by scenario, round and contestant, so that noise affects all contestants alike."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .scenario import Scenario
 ASKED = json.loads(os.environ.get("NETDEVNS_BENCH", "{}"))  # by bench/__main__.py
 
 
-FEWEST = 3  # rounds that are played however long they take
-COARSE = 6  # CLOCK_MONOTONIC_COARSE, which goes on by one tick: its resolution is 1 / CONFIG_HZ
+FEWEST = 3  # rounds, however long they take
+COARSE = 6  # CLOCK_MONOTONIC_COARSE: its resolution is a tick, 1 / CONFIG_HZ
 
 
 class Clock:
-    """pytest-benchmark's clock: it goes on by the time that a contestant measured itself."""
+    """pytest-benchmark's clock: it advances by the time that a contestant measured."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -67,10 +67,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 class Turn:
     """One contestant's turn in one round of a scenario."""
 
-    place: Place | None = None  # that of the scenario that is under way
+    place: Place | None = None  # of the current scenario
     began: float = 0.0
-    last: int = 0  # the round that is under way
-    end: int | None = None  # its first round that is not played
+    last: int = 0  # the current round
+    end: int | None = None  # its first round that is skipped
 
     def __init__(self, scenario: Scenario, number: int, contestant: Contestant) -> None:
         self.scenario, self.number, self.contestant = scenario, number, contestant
@@ -79,7 +79,7 @@ class Turn:
         return f"{self.contestant.name} in round {self.number} of {self.scenario.id}"
 
     def is_too_late(self) -> bool:
-        """Whether its round does not take place: the scenario has taken its time. Rounds are played whole, or not."""
+        """Whether its round is skipped: the scenario's time is used up. Rounds are complete or skipped."""
         under_way = Turn.place is not None and Turn.place.scenario is self.scenario
         if not under_way:
             return False
@@ -95,10 +95,10 @@ class Turn:
             end_scenario()
             Turn.place, Turn.began, Turn.last, Turn.end = Place(self.scenario), time.monotonic(), 0, None
             who = [name for name in self.scenario.contestants if takes_part(name, self.scenario)]
-            _tell(f"{self.scenario.id}: {self.scenario.rounds} rounds of {len(who)}")
+            _report(f"{self.scenario.id}: {self.scenario.rounds} rounds of {len(who)}")
         result = Turn.place.play(self.contestant)
         if result.why:
-            _tell(f"{self.scenario.id}: {self.contestant.name} is thrown out of round {self.number}: {result.why}")
+            _report(f"{self.scenario.id}: {self.contestant.name} is thrown out of round {self.number}: {result.why}")
         CLOCK.now_s += result.wall_s
         return result
 
@@ -107,11 +107,11 @@ def end_scenario() -> None:
     if Turn.place is not None:
         Turn.place.leave_host()
         less = "" if Turn.end is None else f", {Turn.end} rounds"
-        _tell(f"{Turn.place.scenario.id}: {time.monotonic() - Turn.began:.1f} s{less}")
+        _report(f"{Turn.place.scenario.id}: {time.monotonic() - Turn.began:.1f} s{less}")
         Turn.place = None
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     print(f"bench: {text}", file=sys.__stderr__, flush=True)
 
 

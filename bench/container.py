@@ -36,9 +36,9 @@ NAME = "bench"
 NEWEST = {"runc-newest": PACKAGES / "usr/sbin/runc", "crun-newest": PACKAGES / "usr/bin/crun"}
 SLEEP = {"user": {"uid": 0, "gid": 0}, "args": ["/bin/busybox", "sleep", "3600"], "env": [], "cwd": "/"}
 Hook = dict[str, Any]
-# What any hook takes: a process that reads the state (crun 1.8.1 fails where the hook does not).
+# The cost of any hook: a process that reads the state (crun 1.8.1 fails if the hook does not).
 EMPTY: Hook = {"path": "/bin/cat", "args": ["cat"]}
-# As README.md has it.
+# As in README.md.
 OURS: Hook = {
     "path": sys.executable,
     "args": HOOK,
@@ -46,21 +46,21 @@ OURS: Hook = {
 
 
 STATIC: Hook = {"path": STATIC_HOOK[0], "args": STATIC_HOOK}
-# No hook: the runtime moves what netDevices asks for.
+# No hook: the runtime moves the devices in netDevices.
 OWN_MOVE: Hook = {}
-# No hook: the devices are there before the container starts, as `netdevns prepare` does it.
+# No hook: the devices are moved before the container starts, as by `netdevns prepare`.
 PREPARED: Hook = {}
 
 
 def program_of(runtime: str) -> str | None:
-    """None: it is not here."""
+    """None: not installed."""
     if runtime in NEWEST:
         return str(NEWEST[runtime]) if NEWEST[runtime].exists() else None
     return str(EMBED) if runtime == "embed" else shutil.which(runtime, path=ENV["PATH"])
 
 
 def version_of(runtime: str) -> str:
-    """Empty: it is not here."""
+    """Empty: not installed."""
     if (program := program_of(runtime)) is None:
         return ""
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
@@ -69,7 +69,7 @@ def version_of(runtime: str) -> str:
 
 
 def runs(runtime: str, name: str) -> bool:
-    """Whether it can be measured: runtime and busybox are installed, and this is no User Mode Linux."""
+    """Whether it can be measured: runtime and busybox are installed, and this is not User Mode Linux."""
     program = program_of(runtime)
     if program is None or not shutil.which("busybox", path=ENV["PATH"]) or is_uml():
         return False
@@ -85,7 +85,7 @@ def is_uml() -> bool:
 
 
 def start(hook: Hook | None, devices: int = 0) -> Callable[[Setting], list[list[str]]]:
-    """A contestant's commands: a container with so many of the devices, and with a hook or without."""
+    """A contestant's commands: a container with some of the devices, with or without a hook."""
 
     def commands(setting: Setting) -> list[list[str]]:
         runtime = setting.scenario.runtime
@@ -100,7 +100,7 @@ def start(hook: Hook | None, devices: int = 0) -> Callable[[Setting], list[list[
                 netdevns.move(wanted, setting.targets[0].fd)
             wanted = {}
         elif hook and runtime in NEWEST:
-            # Such a runtime moves what netDevices names before the hook runs: the hook's arguments name the devices.
+            # Such a runtime moves devices in netDevices before the hook runs: the hook's arguments name them.
             hooks = [{**hook, "args": [*hook["args"], *setting.pairs[:devices]]}]
             wanted = {}
         network = {"type": "network", "path": f"/run/netns/{setting.targets[0].name}"}
@@ -121,12 +121,12 @@ def start(hook: Hook | None, devices: int = 0) -> Callable[[Setting], list[list[
 
 
 def inside(prepare: str) -> list[str]:
-    """What a command runs in: mounts of its own, which a line of shell has prepared."""
+    """Prefixes a command with a mount namespace, prepared by a line of shell."""
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", f'{prepare} && exec "$@"', "sh"]
 
 
 def end_processes_in(namespace: Namespace) -> None:
-    """tests/embed keeps no state by which its container could be deleted."""
+    """tests/embed keeps no state for a `delete`."""
     wanted = os.fstat(namespace.fd)
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -140,7 +140,7 @@ def moves_devices_itself(program: str) -> bool:
 
 
 _HOOKS = dict(zip(results.WAYS, (PREPARED, STATIC, OWN_MOVE, OURS), strict=True))
-# The hook of each start, and how many devices arrive.
+# The hook of each start, and the number of devices that arrive.
 STARTS: dict[str, tuple[Hook | None, int]] = {
     results.BARE_START: (None, 0),
     **dict(zip(results.IDLE, [(EMPTY, 0), (STATIC, 0), (OURS, 0)], strict=True)),

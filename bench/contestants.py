@@ -1,4 +1,4 @@
-"""The contestants: for each the command lines of its processes, which all speak the protocol of worker.py."""
+"""The contestants: the command lines of their processes, which all speak the protocol of worker.py."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ LAUNCH = str(BUILT / "launch")
 
 @dataclass
 class Setting:
-    """What a contestant finds: the devices in `host`, which its processes are started in; empty targets."""
+    """A contestant's environment: `host`, with the devices, in which its processes start, and empty targets."""
 
     scenario: Scenario
     host: Namespace
     targets: list[Namespace]
-    folder: Path  # for files of its own, on a tmpfs
-    stack: contextlib.ExitStack  # what has to end with the round
-    spare: Namespace | None = None  # where a process moves devices of its own before the job; None: it does not
+    folder: Path  # for its files, on a tmpfs
+    stack: contextlib.ExitStack  # resources that end with the round
+    spare: Namespace | None = None  # the target of a warm-up move before the job; None: no warm-up
     environment: dict[str, str] = field(default_factory=dict)  # of its processes
 
     @property
@@ -50,10 +50,10 @@ class Setting:
         return str(path)
 
     def warm(self, process: int) -> list[str]:
-        """The option that makes a process's job not its first; with the devices that it wants."""
+        """The option for a warm-up move; makes the devices for it."""
         if self.spare is None:
             return []
-        names = [f"warm{process}a", f"warm{process}b"]  # two: what is done for a batch alone is done, too
+        names = [f"warm{process}a", f"warm{process}b"]  # two: a batch
         self.host.batch(layouts.up(names))
         return ["--warm", ",".join([str(self.spare.fd), *names])]
 
@@ -71,8 +71,8 @@ Commands = Callable[[Setting], list[list[str]]]
 class Contestant:
     name: str
     commands: Commands
-    stays: bool = False  # its processes are there before the job, and can have moved something before
-    moves: int | None = None  # so many of the devices, the first ones; None: what the scenario says
+    stays: bool = False  # its processes start before the job, and can do a warm-up move
+    moves: int | None = None  # the number of devices, the first ones; None: as in the scenario
     relabels: bool = True  # a renamed device's IPv4 labels follow; runc and crun leave some
 
 
@@ -140,7 +140,7 @@ def command(setting: Setting) -> list[list[str]]:
 
 
 def hook(setting: Setting, engine: str = "native", words: Sequence[str] = HOOK) -> list[list[str]]:
-    """As a runtime starts it: the state on stdin, the container's process in the target."""
+    """The hook as a runtime starts it: the state on stdin, the container's process in the target."""
     setting.environment["NETDEVNS_ENGINE"] = engine
     with setting.targets[0].entered():
         container = subprocess.Popen(["sleep", "3600"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -155,7 +155,7 @@ def hook(setting: Setting, engine: str = "native", words: Sequence[str] = HOOK) 
 
 
 def ip_batch(setting: Setting) -> list[list[str]]:
-    """Two processes: one sends the devices away, one gives them their addresses, of which it has got the list."""
+    """Two processes: one moves the devices, one adds their addresses from a given list."""
     found = []
     for target, devices in setting.shares():
         name = setting.targets[target].name
@@ -178,7 +178,7 @@ def ip_per_step(setting: Setting) -> list[list[str]]:
 
 
 def ip_lines(setting: Setting, target: str, devices: list[int]) -> tuple[list[str], list[str]]:
-    """What `ip` has to do in the source, and what in the target."""
+    """The commands of `ip` in the source, and those in the target."""
     layout = setting.scenario.layout
     away = [f"link set dev d{n} netns {target} name net{n}" for n in devices]
     there: list[str] = []
@@ -241,10 +241,10 @@ CONTESTANTS = {
 
 
 def takes_part(name: str, scenario: Scenario) -> bool:
-    """A runtime: where it is installed. The Go peer: where it was built, and nowhere with IPv6.
+    """Whether a runtime is installed, or the Go peer built; that takes no part with IPv6.
 
-    It could keep those addresses: bench/go lists them first. But what it stands for, a runtime's own code, sets a
-    device down before it lists them, when the kernel has taken IPv6's away; a time for what none does would mislead.
+    bench/go could keep those addresses, as it lists them first. But the runtime's code that it stands for sets a device
+    down before it lists them, when the kernel has dropped IPv6's: a time for that would mislead.
     """
     if scenario.runtime:
         return container.runs(scenario.runtime, name)

@@ -1,7 +1,7 @@
-"""How a chart is drawn by matplotlib: as SVG that is the same each time, for a dark and for a light page.
+"""Draws charts by matplotlib, as reproducible SVG for dark and light pages.
 
-Nothing is behind it; text and axes have a colour that the page's scheme chooses; data have colours of middle brightness
-that people with any colour vision can tell apart, a marker each and, where there is room, their name beside them.
+The background is transparent; the page's colour scheme chooses the colour of text and axes. Data have colours of medium
+brightness that are distinct for any colour vision, a marker each and, where there is room, their name beside them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 from bench.results import C_BATCH, FLOORS, NATIVE, PHASED, PLAIN, REFERENCE, Refused, Spread, number
 
 WIDTH = 9.0  # inches
-LOWEST = 0.04  # of an axis: a name lower than that would cover it
-# What stands for "the page's own colour" until the picture is made; nothing else has it.
+LOWEST = 0.04  # of an axis: a lower name would cover it
+# Placeholders for the page's own colours; nothing else in a picture has them.
 INK, FAINT = "#010203", "#040506"
 GRID = "#8c959f66"
 STYLE = """<style>
@@ -42,7 +42,7 @@ RC: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
 }
-# Okabe and Ito's hues, made as bright as both pages allow; each with a marker of its own.
+# Okabe and Ito's hues, in a brightness for both pages; each with its marker.
 LOOKS = {
     NATIVE: ("#1f88d2", "o"),
     REFERENCE: ("#b07aa1", "s"),
@@ -73,14 +73,14 @@ def panels(rows: int, columns: int, height: float) -> Iterator[tuple[Any, Any]]:
     except ImportError:
         raise Refused("the charts need matplotlib, which is not installed: pip install matplotlib") from None
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # not the user's own style
+        matplotlib.rcdefaults()  # not the user's style
         matplotlib.rcParams.update(RC)
         figure = Figure(figsize=(WIDTH, height))
         yield figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
 def svg(figure: Any, alt: str) -> str:
-    """Its text, in colours that are readable on either page."""
+    """The SVG, with colours that are readable on either page."""
     import matplotlib
 
     out = io.StringIO()
@@ -93,14 +93,14 @@ def svg(figure: Any, alt: str) -> str:
 
 
 def grid(count: int, row_height: float) -> tuple[int, int, float]:
-    """Rows, columns and the height of so many panels."""
+    """Rows, columns and height for a number of panels."""
     columns = min(2, count)
     rows = -(-count // columns)
     return rows, columns, rows * row_height + 0.3
 
 
 def finished(axes: Sequence[Any], used: int) -> None:
-    """Without the panels that nothing is in."""
+    """Removes empty panels."""
     for each in axes[used:]:
         each.set_axis_off()
 
@@ -126,7 +126,7 @@ def dots(axis: Any, rows: Sequence[tuple[str, Sequence[tuple[str, Spread]]]], *,
 
 
 def bars(axis: Any, rows: Sequence[tuple[str, Spread, str]]) -> None:
-    """A bar for each label, its quartiles as a line, and the median beside it."""
+    """A bar for each label, with its quartiles as a line, and the median beside it."""
     for y, (_, value, colour) in enumerate(rows):
         axis.barh(y, value.median, color=colour, height=0.6)
         axis.plot([value.low, value.high], [y] * 2, color=INK, linewidth=1)
@@ -141,7 +141,7 @@ def bars(axis: Any, rows: Sequence[tuple[str, Spread, str]]) -> None:
 
 
 def ratios(axis: Any, found: Sequence[Spread], what: str = "the plain floor") -> None:
-    """An axis of ratios, logarithmic if they are far apart: plain numbers, and a line at 1."""
+    """An axis of ratios with plain numbers and a line at 1; logarithmic if they are far apart."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.axvline(1, color=INK, linewidth=1, linestyle=(0, (4, 3)))
@@ -154,7 +154,7 @@ def ratios(axis: Any, found: Sequence[Spread], what: str = "the plain floor") ->
 
 
 def legend(figure: Any, names: Sequence[str]) -> None:
-    """Once for all panels, above them."""
+    """One legend for all panels, above them."""
     from matplotlib.lines import Line2D
 
     handles = [
@@ -175,7 +175,7 @@ def curve(axis: Any, name: str, known: Sequence[tuple[int, Spread]]) -> None:
 
 
 def logarithmic(axis: Any, sizes: Sequence[int]) -> None:
-    """Ticks where something was measured, and plain numbers."""
+    """Ticks at the measured points, with plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     axis.set_xscale("log")
@@ -207,8 +207,8 @@ def labelled(axis: Any, ends: Sequence[tuple[str, int, Spread]]) -> None:
 
 
 def apart(wanted: Sequence[float], least: float) -> list[float]:
-    """Sorted places, each at least so far from the one before, moved up and down no more than it takes."""
-    groups: list[tuple[float, list[float]]] = []  # (where its first one is, its wishes)
+    """Sorted positions with a least distance, moved no further than necessary."""
+    groups: list[tuple[float, list[float]]] = []  # (position of its first, wanted positions)
     for each in wanted:
         wishes = [each]
         while True:

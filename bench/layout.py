@@ -1,4 +1,4 @@
-"""What a scenario furnishes: devices, their addresses, and what else is around; as data and as lines of `ip -batch`."""
+"""The devices, addresses and surroundings that a scenario sets up, as data and as lines of `ip -batch`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-KIND = "ifb"  # every kernel of tools/kernels has it, and an IPv6 address is usable there without DAD
+KIND = "ifb"  # in every kernel of tools/kernels; without DAD
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Layout:
         return {f"d{n}": f"net{n}" for n in range(self.devices)}
 
     def ipv4_of(self, n: int) -> list[Address]:
-        """In the order in which they are given to device n, which is the kernel's."""
+        """In the order in which they are added to device n, which is the kernel's."""
         if self.host_routes:
             return [Address(str(ipaddress.IPv4Address(0x0A3C0001 + n * self.ipv4 + k)), 32) for k in range(self.ipv4)]
         if self.ipv4 > 16:  # a handful of prefixes, each with a primary address and many secondary ones
@@ -49,7 +49,7 @@ class Layout:
         return [_in_network(f"10.{k + 1}.{n // 250}.0", 24, n % 250 + 1) for k in range(self.ipv4)]
 
     def ipv6_of(self, n: int) -> list[Address]:
-        """In the order in which they are given to device n: the kernel's is the reverse."""
+        """In the order in which they are added to device n: the kernel's is the reverse."""
         if self.ipv6 > 16:
             return [Address(f"2001:db8:1::{k + 1:x}", 64) for k in range(self.ipv6)]
         return [Address(f"2001:db8:{k + 1:x}::{n + 1:x}", 64) for k in range(self.ipv6)]
@@ -71,7 +71,7 @@ def _in_network(network: str, prefixlen: int, host: int) -> Address:
 
 
 def replay(device: str, ipv4: list[Address], ipv6: list[Address]) -> Iterator[str]:
-    """The lines that give a device its addresses. `nodad`: without it they would not be usable at once."""
+    """The lines that add a device's addresses. `nodad`: they are usable at once."""
     for a in ipv4:
         yield f"addr add {a} {f'brd {a.broadcast} ' if a.broadcast else ''}dev {device}"
     for a in ipv6:
@@ -79,7 +79,7 @@ def replay(device: str, ipv4: list[Address], ipv6: list[Address]) -> Iterator[st
 
 
 def others(count: int) -> Iterator[str]:
-    """Devices that stay: down, without addresses, as a host's many veths are to a move."""
+    """Devices that stay: down, without addresses, like a host's many veths."""
     for n in range(count):
         yield f"link add other{n} type {KIND}"
 

@@ -1,4 +1,4 @@
-"""Runs the suite of bench/ on a kernel, and leaves pytest-benchmark's JSON."""
+"""Runs the suite of bench/ on a kernel, and writes pytest-benchmark's JSON."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from . import build
 
 TOP = Path(__file__).resolve().parent.parent
 RUNNING = "running"
-MARK = "@@bench json"  # in a guest's terminal the document follows this line
-# Whatever is under /run, each device and each process ends with these namespaces.
+MARK = "@@bench json"  # the document follows this line on a guest's terminal
+# Files below /run, devices and processes end with these namespaces.
 SANDBOX = [
     *("setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"),
     *("--mount-proc", "--propagation", "private", "sh", "-c"),
@@ -24,22 +24,22 @@ SANDBOX = [
 ]
 IN_GUEST = f'"$@" --benchmark-json=/tmp/bench.json; code=$?; echo "{MARK}"; cat /tmp/bench.json; exit $code'
 GUEST_TIMEOUT_S = 7200
-# After so long no further round of a scenario begins.
+# After this time no further round of a scenario begins.
 BUDGET_S = {True: 50, False: 15}  # on the running kernel, in a guest
-# Of a guest: on two, each of its system calls takes four times as long.
+# Of a guest: on two, a system call takes four times as long.
 ONE_CORE = ["taskset", "--cpu-list", str(max(os.sched_getaffinity(0)))]
-MEMORY = "mem=1200M"  # for 10,000 devices or 200,000 routes; the last one on the kernel's command line counts
+MEMORY = "mem=1200M"  # for 10,000 devices or 200,000 routes; overrides the default, as the last one counts
 
 
 def _suite(python: str) -> list[str]:
-    """The command of the suite, without the file that it writes."""
+    """The suite's command, without its output file."""
     quiet = ["-q", "--no-header", "--no-summary", "-p", "no:cacheprovider", "--timeout=0", "--show-capture=no", "-s"]
     return [python, "-m", "pytest", *quiet, "--benchmark-quiet", "bench/test_costs.py"]
 
 
 def _here(file: Path, environment: dict[str, str]) -> int:
     command = [*SANDBOX, *_suite(sys.executable), f"--benchmark-json={file}"]
-    # pytest's dots go nowhere: the turns report on stderr.
+    # pytest's dots are discarded: the turns report on stderr.
     with open(os.devnull, "wb") as nowhere, tempfile.TemporaryFile() as out:
         done = subprocess.run(command, cwd=TOP, env=environment, stdin=nowhere, stdout=out, check=False)
         if done.returncode:
@@ -49,12 +49,12 @@ def _here(file: Path, environment: dict[str, str]) -> int:
 
 
 def _in_guest(kernel: str, file: Path, environment: dict[str, str]) -> int:
-    """The document comes by the guest's terminal: it cannot write here."""
+    """Reads the document from the guest's terminal, as it cannot write files here."""
     words = ["--kernel", kernel, "--timeout", str(GUEST_TIMEOUT_S), "--append", "loglevel=4", "--append", MEMORY]
     words += ["--", "sh", "-c", IN_GUEST, "sh", *_suite(".venv/bin/python")]
     command = [sys.executable, str(TOP / "tools/kernels"), *words]
     document: list[str] | None = None
-    rest: list[str] = []  # pytest's own: shown after a failure
+    rest: list[str] = []  # pytest's output: shown after a failure
     with subprocess.Popen(
         [*ONE_CORE, *command],
         cwd=TOP,
@@ -69,7 +69,7 @@ def _in_guest(kernel: str, file: Path, environment: dict[str, str]) -> int:
                 document.append(line)
             elif line.strip() == MARK:
                 document = []
-            elif (at := line.find("bench: ")) >= 0:  # behind pytest's dots
+            elif (at := line.find("bench: ")) >= 0:  # after pytest's dots
                 sys.stderr.write(line[at:])
             else:
                 rest.append(line)
@@ -81,7 +81,7 @@ def _in_guest(kernel: str, file: Path, environment: dict[str, str]) -> int:
 
 
 def _commit() -> str:
-    """Of netdevns; "-dirty" where it is not what was committed."""
+    """The checkout's commit; with "-dirty" if it was changed."""
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=TOP, capture_output=True, text=True, check=False
     )
@@ -89,7 +89,7 @@ def _commit() -> str:
 
 
 def programs() -> None:
-    """Makes the contestants that are built. Raises CalledProcessError."""
+    """Compiles the contestants in C and Go. Raises CalledProcessError."""
     build.programs()
     build.site()
     if without := build.go_peer():
@@ -100,7 +100,7 @@ def measure(asked: Mapping[str, object], kernel: str, file: Path) -> int:
     """Writes the document of one kernel.
 
     Args:
-        asked: What bench/conftest.py reads: scenarios, rounds, ...; `budget_s` None: the kernel's own.
+        asked: The options for bench/conftest.py: scenarios, rounds, ...; `budget_s` None: the kernel's own.
         kernel: "running", or one of tools/kernels.
         file: The document; none is left where the suite did not end.
 

@@ -1,4 +1,4 @@
-"""The text of docs/performance.md and of its appendix: made of documents of tools/bench and of bench/prose.toml."""
+"""Makes docs/performance.md and its appendix from documents of tools/bench and bench/prose.toml."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Body = list[str]
 
 
 def text(documents: Sequence[Document], words: Prose, wanted: Sequence[targets.Target], drawn: Sequence[Chart]) -> str:
-    """The page: of the running kernel alone, but for the facts of each."""
+    """The page: measurements of the running kernel, and facts of each kernel."""
     running = [document for document in documents if not document.uml]
     bodies: dict[str, Body] = {
         "page": [],
@@ -42,7 +42,7 @@ def text(documents: Sequence[Document], words: Prose, wanted: Sequence[targets.T
 
 
 def appendix(documents: Sequence[Document], words: Prose, drawn: Sequence[Chart]) -> str:
-    """Each scenario, contestant and kernel."""
+    """The appendix: each scenario, contestant and kernel."""
     overviews = [
         part
         for document in documents
@@ -72,7 +72,7 @@ def _composed(
     drawn: Sequence[Chart],
     base: str,
 ) -> str:
-    """Sections in order: heading, words, chart, tables; one without measurements says so. `base`: where it lies."""
+    """Sections in order: heading, text, chart, tables; one without measurements says so. `base`: the page's folder."""
     by_file = {chart.file.removesuffix(".svg"): chart for chart in drawn}
     parts = [MADE]
     for id_ in ids:
@@ -104,7 +104,7 @@ def _machine(documents: Sequence[Document]) -> Body:
 
 
 def _contestants(document: Document, scenario: str) -> Body:
-    """A table of all that took part in a scenario; nothing where it was not measured."""
+    """A table of all contestants in a scenario; empty if it was not measured."""
     there = {*document.contestants(scenario)}
     if scenario in BESIDE and not (there & {*PEERS} and there & {*FLOORS}):
         return []

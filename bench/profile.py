@@ -1,4 +1,4 @@
-"""Where netdevns' own time goes: a batch, phase by phase, what the engine and the kernel take apart from Python above.
+"""Profiles netdevns: a batch, phase by phase, with the time of engine and kernel apart from that of Python.
 
     ./tools/bench profile                  # NETDEVNS_ENGINE=reference: the other engine
     ./tools/bench profile --kernel 6.12    # in User Mode Linux, by wall time: CPU time has steps of 10 ms
@@ -36,7 +36,7 @@ IS_UML = "User Mode Linux" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
 
 
 class Clock:
-    """Wall and CPU time of the engine's calls and of everything, by the phase that is under way."""
+    """Wall and CPU time of the engine's calls and of everything, by phase."""
 
     def __init__(self) -> None:
         self.phase = ""
@@ -74,7 +74,7 @@ CLOCK = Clock()
 
 
 def entering(phase: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    """The call that a phase begins with."""
+    """Wraps a call with which a phase begins."""
 
     def wrapped(*args: Any, **more: Any) -> Any:
         if CLOCK.phase != phase:
@@ -110,13 +110,13 @@ def arrange() -> None:
 
 
 def batch() -> tuple[Clock, int]:
-    """One batch in fresh namespaces: its clock, and how many page faults it took."""
+    """One batch in fresh namespaces: its clock and the number of page faults."""
     layout = Layout(DEVICES)
     with Namespace.create("host") as host, Namespace.create("target") as target, host.entered():
         furnish(host, layout.lines())
         host.wait_until_quiet()
         time.sleep(0.1)
-        CLOCK.__init__()  # type: ignore[misc]  # the wrappers hold on to this one
+        CLOCK.__init__()  # type: ignore[misc]  # the wrappers refer to this object
         faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         api.move(layout.names, target.fd)
         CLOCK.enter("")
@@ -127,7 +127,7 @@ def batch() -> tuple[Clock, int]:
 
 
 def main() -> int:
-    from netdevns import results  # loaded beforehand: not the module is measured, what it does is
+    from netdevns import results  # imported beforehand: its import is not measured
 
     assert results.Moved.__module__
     arrange()

@@ -1,4 +1,4 @@
-"""The words of docs/performance.md and of its appendix, and the numbers in them."""
+"""Reads bench/prose.toml, the text of docs/performance.md and its appendix, and inserts measured numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDTH = 120
 
 @dataclasses.dataclass(frozen=True)
 class Optimisation:
-    """Something that was tried."""
+    """An optimisation that was tried."""
 
     what: str
     effect: str
@@ -70,11 +70,11 @@ def _wrong(text: str) -> list[str]:
 
 
 def measured(text: str, documents: Sequence[Document]) -> str:
-    """With each {SCENARIO | A / B | METRIC} replaced by what was measured."""
+    """Replaces each {SCENARIO | A / B | METRIC} by the measured ratio."""
 
     def number(found: re.Match[str]) -> str:
         parts = PARTS.fullmatch(found[1])
-        if parts is None:  # load has refused those
+        if parts is None:  # refused by load
             return found[0]
         values = [(each, each.ratio(*(part.strip() for part in parts.groups()))) for each in documents]
         shown = [f"{spread(value)} on {document.name}" for document, value in values if value]
@@ -84,5 +84,5 @@ def measured(text: str, documents: Sequence[Document]) -> str:
 
 
 def filled(words: str, indent: str = "") -> str:
-    """Lines of an ordinary length; a name is never broken."""
+    """Wraps lines; a name is never broken."""
     return textwrap.fill(words, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -26,7 +26,7 @@ TOP = Path(__file__).resolve().parent.parent
 PAGE = Path("docs/performance.md")
 CHARTS = PAGE.parent / page.FOLDER
 GUEST = "6.12"
-# Tables in pages that are written by hand, each between two comments: the mark, and the end.
+# Tables in hand-written pages, each between two comments: the mark and the end.
 INSERTED: dict[str, tuple[str, Callable[[Document], Table | None]]] = {
     "docs/embedding.md": ("cost", report.cost),
     "docs/operator.md": ("starts", report.starts),
@@ -36,7 +36,7 @@ END = "<!-- end -->"
 
 
 def files(documents: Sequence[Document], drawn: Sequence[Chart], top: Path) -> dict[Path, str]:
-    """All that is written, by its path below `top`. Raises Refused."""
+    """All files to write, by path below `top`. Raises Refused."""
     words = prose.load()
     found = {
         PAGE: page.text(documents, words, targets.load(), drawn),
@@ -51,7 +51,7 @@ def files(documents: Sequence[Document], drawn: Sequence[Chart], top: Path) -> d
 
 
 def inserted(text: str, mark: str, table: str, name: str) -> str:
-    """A page with another table between its marks. Raises Refused where it has none."""
+    """Replaces the table between a page's marks. Raises Refused if there are none."""
     begin = MARK.format(mark)
     before, found, rest = text.partition(begin)
     _, ended, after = rest.partition(END)
@@ -61,7 +61,7 @@ def inserted(text: str, mark: str, table: str, name: str) -> str:
 
 
 def stale(wanted: Mapping[Path, str], top: Path) -> list[str]:
-    """A line for each file that differs from what would be written."""
+    """One line for each stale file."""
     found = [f"{file} is stale" for file, text in wanted.items() if not same(_read(top / file), text)]
     return found + [f"{path.relative_to(top)} is no longer drawn" for path in _left(wanted, top)]
 
@@ -75,7 +75,7 @@ def _left(wanted: Mapping[Path, str], top: Path) -> list[Path]:
 
 
 def same(old: str, new: str) -> bool:
-    """Whether two texts are equal; of charts by two versions of matplotlib, what is written in them."""
+    """Whether two texts are equal; of charts by different versions of matplotlib, only their text counts."""
     if old == new:
         return True
     made_by = [re.findall(r"matplotlib [0-9][\w.]*", each) for each in (old, new)]
@@ -97,7 +97,7 @@ def write(wanted: Mapping[Path, str], top: Path) -> None:
 
 def measured(kernels: Sequence[str], rounds: int | None) -> int:
     """Measures the page's scenarios on each kernel, and stores the results."""
-    Path(build.STATIC_HOOK[0]).unlink(missing_ok=True)  # built anew, by musl-gcc where it was installed meanwhile
+    Path(build.STATIC_HOOK[0]).unlink(missing_ok=True)  # rebuilt, with musl-gcc if installed meanwhile
     measure.programs()
     worst, documents = 0, {}
     for kernel in kernels:
@@ -112,7 +112,7 @@ def measured(kernels: Sequence[str], rounds: int | None) -> int:
             worst = 1
         documents[kernel] = json.loads(file.read_text(encoding="utf-8"))
         worst = worst or bool(code)
-    for kernel, document in documents.items():  # in the end: each names a commit, which is without changes until now
+    for kernel, document in documents.items():  # last: each names the commit, which is unchanged until now
         store.write(document, kernel)
     return worst
 

@@ -1,4 +1,4 @@
-"""The tables of documents, as text in cells: what bench.summary shows in a terminal and bench.page writes."""
+"""The tables of documents as text in cells, for bench.summary and bench.page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.results import C_BATCH, CPU, FLOORS, NATIVE, PEERS, REFERENCE, RSS, W
 from bench.targets import Verdict
 
 ABSENT = "-"
-MOVE = "batch-60"  # what the same with something more, or less, is compared with
+MOVE = "batch-60"  # the baseline of variants
 TITLES = {WALL: "wall", CPU: "CPU"}
 WAYS = {
     results.PREPARED: "prepared", results.STATIC_HOOK: "`netdevns-hook`", results.OWN_MOVE: "the runtime's own move",
@@ -32,7 +32,7 @@ Of = Callable[[Document], Table | None]
 
 
 def contestants(document: Document, scenario: str) -> Table:
-    """All beside each other in one scenario: what they take, also against the bases."""
+    """All contestants of one scenario: times, and ratios to the baselines."""
     bases = document.bases(scenario)
     titles = ["contestant"]
     titles += [f"{TITLES[metric]}, ms" for metric in document.metrics]
@@ -54,13 +54,13 @@ def _ms(value: Spread | None) -> str:
 
 
 def targets(verdicts: Sequence[Verdict]) -> Table:
-    """Each with its limit, what was measured, and whether it was reached."""
+    """Each target with its limit, the measured value, and whether it was reached."""
     rows = [[each.target.what, each.limit, each.words, each.verdict] for each in verdicts]
     return Table(["what", "target", "measured", "reached"], rows)
 
 
 def starts(document: Document) -> Table | None:
-    """A container's start in ms, and what it takes over the bare one; None: it was not measured."""
+    """A container's start in ms, and its difference to the bare one; None: not measured."""
     runtimes = results.newest(document)
     titles = ["start", *(f"{title}, {count}" for _, title in runtimes for count in results.COUNTS.values())]
     first, *others = results.COUNTS.values()
@@ -81,7 +81,7 @@ def _over(document: Document, scenario: str, start: str) -> str:
 
 
 def cost(document: Document) -> Table | None:
-    """Of docs/embedding.md: netdevns in a batch against the floor and the others; None: it was not measured."""
+    """For docs/embedding.md: netdevns in a batch against the floor and the others; None: not measured."""
     columns = [("wall / floor", WALL, results.PLAIN), ("CPU / floor", CPU, results.PLAIN)]
     columns += [(f"CPU / `{peer}`", CPU, peer) for peer in ("ip -batch", "pyroute2", "go")]
     rows = []
@@ -94,7 +94,7 @@ def cost(document: Document) -> Table | None:
 
 
 def costs(document: Document) -> Table | None:
-    """What one more device and one more address costs; None: no two batches of different sizes were measured."""
+    """The cost of one more device and of one more address; None: no two batches of different sizes were measured."""
     kinds = (("device", results.sizes, results.per_device), ("address", results.address_counts, results.per_address))
     titles, columns = ["contestant"], []
     for what, family, fit in kinds:
@@ -116,7 +116,7 @@ def costs(document: Document) -> Table | None:
 
 
 def growth(document: Document) -> Table | None:
-    """How many times as much a move takes among other devices and routes; None: it was not measured."""
+    """The ratio of a move among other devices and routes to the move alone; None: not measured."""
     rows = []
     for scenario, alone in results.crowded(document):
         for name in document.contestants(scenario.id):
@@ -133,7 +133,7 @@ def growth(document: Document) -> Table | None:
 
 
 def overview(document: Document) -> list[tuple[str, Table]]:
-    """Every scenario that the plain floor takes part in, a contestant in each column: medians of ratios, by metric."""
+    """Medians of ratios to the plain floor: a row for each scenario and metric, a column for each contestant."""
     there = [id_ for id_ in document.scenarios if results.PLAIN in document.contestants(id_)]
     shown = [id_ for id_ in there if not document.scenarios[id_].whole_processes]
     columns = [name for name in COLUMNS if any(name in document.contestants(id_) for id_ in shown)]
@@ -150,7 +150,7 @@ def overview(document: Document) -> list[tuple[str, Table]]:
 
 
 def safety(document: Document, engines: Sequence[str] = (NATIVE, REFERENCE)) -> Table | None:
-    """What a record, the check alone and an undo take beside the same move; None: it was not measured."""
+    """The cost of a record, of the check alone and of an undo, beside the same move; None: not measured."""
     rows = []
     for engine in engines:
         for what, id_, name in (
@@ -205,5 +205,5 @@ def crowd(scenario: results.Scenario) -> str:
 
 
 def dropped(documents: Sequence[Document]) -> list[str]:
-    """One line for each contestant that lost something."""
+    """One line for each contestant with discarded rounds."""
     return [f"{document.name}: {each}" for document in documents for each in document.dropped]

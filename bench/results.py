@@ -1,4 +1,4 @@
-"""Documents of tools/bench, read, and what is computed of them: paired ratios with their spread, and fits of the cost.
+"""Reads documents of tools/bench, and computes paired ratios with their spread and fits of the cost.
 
 A document is a pytest-benchmark JSON file of one kernel, or what store.py keeps of it; each of its benchmarks is one
 round of one contestant in one scenario. Contestants take turns, so that two which are compared meet the same noise: a
@@ -24,7 +24,7 @@ FLOORS = (PLAIN, "floor plain-one-ack", PHASED)
 NATIVE, REFERENCE = "netdevns native", "netdevns reference"
 C_BATCH = "netdevns C batch"
 BARE_START = "runtime bare"
-# A container's start, by the way in which its devices get there; each with 1 and 10 of them.
+# A container's start, by the way its devices arrive; each with 1 and 10 of them.
 PREPARED, STATIC_HOOK, OWN_MOVE, PYTHON_HOOK = (
     "runtime, prepared", "runtime + netdevns-hook", "runtime + its own move", "runtime + netdevns hook",
 )  # fmt: skip
@@ -32,30 +32,30 @@ WAYS = (PREPARED, STATIC_HOOK, OWN_MOVE, PYTHON_HOOK)
 COUNTS = {1: "1 device", 10: "10 devices"}
 OWN_MOVES = tuple(f"{OWN_MOVE}, {count}" for count in COUNTS.values())
 STARTS = (BARE_START, *(f"{way}, {count}" for way in WAYS for count in COUNTS.values()))
-# And what hooks take that move nothing.
+# Hooks that move nothing.
 IDLE = ("runtime + empty hook", f"{STATIC_HOOK}, no devices", f"{PYTHON_HOOK}, no devices")
-# The order in which they are shown; one that is not here comes last.
+# The order of contestants in tables; others come last.
 CONTESTANTS = (
     *FLOORS, C_BATCH, NATIVE, REFERENCE, f"{NATIVE} record", f"{REFERENCE} record", "netdevns command",
     "netdevns-hook", "netdevns hook", "netdevns hook reference", "ip -batch", "ip per step", "pyroute2", "go",
     STARTS[0], *IDLE, *STARTS[1:],
 )  # fmt: skip
-# What others are compared with where no floor takes part: a process that does nothing, a container without a hook.
+# The baselines where no floor takes part: a process that does nothing, a container without a hook.
 BARE = ("true", "python", "python isolated", "bare python", BARE_START)
 PEERS = ("ip -batch", "ip per step", "pyroute2", "go")
 WALL, CPU, RSS = "wall", "cpu", "rss"
 METRICS = {WALL: "wall_s", CPU: "cpu_s", RSS: "max_rss_kib"}
-# Of machine_info.
+# Keys of machine_info.
 FACTS = {"cpu": "CPU", "cores": "processors", "hz": "CONFIG_HZ", "python": "Python", "netdevns_commit": "netdevns"}
 
 
 class Refused(Exception):
-    """A file that cannot be used, in one line."""
+    """A file is unusable; the text is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """The middle of some values and how far they are apart."""
+    """The median and the quartiles of values."""
 
     median: float
     low: float  # the quartiles
@@ -66,7 +66,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread | None:
-        """Of at least one value, else None."""
+        """The spread of at least one value, else None."""
         known = sorted(values)
         if not known:
             return None
@@ -83,7 +83,7 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """What the contestants had to do."""
+    """The job of the contestants."""
 
     id: str
     devices: int
@@ -92,11 +92,11 @@ class Scenario:
     other_devices: int = 0  # in the source, not to be moved
     target_devices: int = 0  # in the target already
     other_routes: int = 0
-    callers: int = 1  # processes that move at the same time
+    callers: int = 1  # processes that move concurrently
 
     @property
     def whole_processes(self) -> bool:
-        """It is about what a process takes to start and to hold, not about how a move grows."""
+        """Whether it measures a process's start and memory, not the growth of a move."""
         return self.id.endswith(("-cold", "-move")) or self.id.startswith(("hook-", "import", "memory-"))
 
     @property
@@ -107,7 +107,7 @@ class Scenario:
 
 @dataclasses.dataclass(frozen=True)
 class Dropped:
-    """Rounds that do not count, and why."""
+    """Discarded rounds, and why."""
 
     scenario: str
     contestant: str
@@ -123,33 +123,33 @@ Values = Mapping[int, Mapping[str, float]]  # by round: by metric
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """What was measured on one kernel."""
+    """The measurements on one kernel."""
 
     file: str
     kernel: str
     uml: bool
-    machine: Mapping[str, str]  # facts, as they are shown
+    machine: Mapping[str, str]  # facts for the page
     scenarios: Mapping[str, Scenario]
     series: Mapping[tuple[str, str], Values]  # (scenario, contestant)
     dropped: Sequence[Dropped]
 
     @property
     def name(self) -> str:
-        """`UML 6.12.113`, `Linux 6.18.44`: without what a distribution adds."""
+        """`UML 6.12.113`, `Linux 6.18.44`, without a distribution's suffix."""
         return f"{'UML' if self.uml else 'Linux'} {'.'.join(map(str, version(self.kernel)))}"
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The times that are shown: User Mode Linux counts CPU time in jiffies of 10 ms, which is no measurement."""
+        """The metrics that are shown: User Mode Linux counts CPU time in jiffies of 10 ms, too coarse to show."""
         return (WALL,) if self.uml else (WALL, CPU)
 
     def contestants(self, scenario: str) -> list[str]:
-        """Those with a round that counts, in the order of CONTESTANTS."""
+        """Contestants with a valid round, in the order of CONTESTANTS."""
         found = [contestant for id_, contestant in self.series if id_ == scenario]
         return sorted(found, key=lambda name: CONTESTANTS.index(name) if name in CONTESTANTS else len(CONTESTANTS))
 
     def bases(self, scenario: str) -> list[str]:
-        """What the others of a scenario are compared with: its floors, else a process that does nothing."""
+        """The baselines of a scenario: its floors, else a process that does nothing."""
         there = self.contestants(scenario)
         floors = [name for name in (PLAIN, PHASED) if name in there]
         return floors or [name for name in BARE if name in there][:1]
@@ -162,19 +162,19 @@ class Document:
         return Spread.of(each[metric] for each in rounds if metric in each)
 
     def ratio(self, scenario: str, ours: str, theirs: str, metric: str) -> Spread | None:
-        """Ours / theirs, of the rounds that both have."""
+        """Ours / theirs, in the rounds that both have."""
         return Spread.of(self.ratios(scenario, ours, theirs, metric))
 
     def ratios(self, scenario: str, ours: str, theirs: str, metric: str) -> list[float]:
-        """The same, of each round."""
+        """Ours / theirs of each round that both have."""
         return [a / b for a, b in self._pairs((scenario, ours), (scenario, theirs), metric) if b > 0]
 
     def difference(self, scenario: str, ours: str, theirs: str, metric: str) -> Spread | None:
-        """Ours - theirs, of the rounds that both have; seconds, or KiB."""
+        """Ours - theirs, in the rounds that both have; seconds, or KiB."""
         return Spread.of(a - b for a, b in self._pairs((scenario, ours), (scenario, theirs), metric))
 
     def growth(self, scenario: str, base: str, contestant: str, metric: str) -> Spread | None:
-        """What one contestant takes in a scenario / the median in another one, which was another time: no pairs."""
+        """A contestant's times in a scenario / its median in another one; not paired, as that was another time."""
         value, alone = self.value(scenario, contestant, metric), self.value(base, contestant, metric)
         return value.times(1 / alone.median) if value and alone and alone.median > 0 else None
 
@@ -219,7 +219,7 @@ def version(release: str) -> tuple[int, ...]:
 
 
 def parsed(raw: Mapping[str, Any], file: str) -> Document:
-    """Raises what a mapping of another shape makes it raise."""
+    """Decodes a document. Raises KeyError, TypeError or ValueError for another shape."""
     machine, benchmarks = raw["machine_info"], raw["benchmarks"]
     scenarios: dict[str, Scenario] = {}
     series: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
@@ -235,7 +235,7 @@ def parsed(raw: Mapping[str, Any], file: str) -> Document:
             continue
         values = {metric: float(info[key]) for metric, key in METRICS.items() if info.get(key) is not None}
         series.setdefault((id_, contestant), {})[number] = values
-    version(str(machine["kernel"]))  # a name can be made of it
+    version(str(machine["kernel"]))  # raises if it is no version
     return Document(
         file, str(machine["kernel"]), bool(machine["uml"]), _facts(machine), scenarios, series,
         [Dropped(*key, rounds) for key, rounds in dropped.items()],
@@ -249,20 +249,20 @@ def _unusable(info: Mapping[str, Any]) -> str:
 
 
 def _facts(machine: Mapping[str, Any]) -> dict[str, str]:
-    """What one machine may have otherwise than another: its CPU, and the versions of all that took part."""
+    """Facts that differ between machines: the CPU, and the versions of all contestants."""
     known = {**machine, "cpu": machine.get("cpu", {}).get("brand_raw")}
     found = {title: known.get(key) for key, title in FACTS.items()} | dict(machine.get("versions", {}))
     return {key: str(value) for key, value in found.items() if value not in (None, "")}
 
 
-# ---- how the cost grows ----
+# ---- growth of the cost ----
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """Seconds against a number of things: a line through the medians, and the power with which they grow."""
+    """A fit of seconds to a number of things: a line through the medians, and the exponent of the growth."""
 
-    slope_s: float  # for one more
+    slope_s: float  # for each
     fixed_s: float
     exponent: float  # 1: twice as many take twice as long
     points: tuple[tuple[int, float], ...]
@@ -279,7 +279,7 @@ class Fit:
 
 
 def sizes(document: Document) -> list[Scenario]:
-    """Batches of the usual devices that differ in their number alone: batch-1 ... batch-1000."""
+    """Batches that differ only in the number of devices: batch-1 ... batch-1000."""
     return _family(document, "batch-", lambda each: each.devices)
 
 
@@ -306,32 +306,32 @@ def _family(document: Document, prefix: str, size: Any) -> list[Scenario]:
 
 
 def per_device(document: Document, contestant: str, metric: str) -> Fit | None:
-    """How the cost grows with the number of devices."""
+    """The growth of the cost with the number of devices."""
     found = [(each.devices, document.value(each.id, contestant, metric)) for each in sizes(document)]
     return Fit.of((size, value.median) for size, value in found if value)
 
 
 def per_address(document: Document, contestant: str, metric: str) -> Fit | None:
-    """How the cost grows with the number of addresses."""
+    """The growth of the cost with the number of addresses."""
     found = [(each.addresses, document.value(each.id, contestant, metric)) for each in address_counts(document)]
     return Fit.of((size, value.median) for size, value in found if value)
 
 
 def crowded(document: Document) -> list[tuple[Scenario, Scenario]]:
-    """(a scenario among other devices or routes, the same one alone) of those of which both were measured."""
+    """Pairs of a scenario among other devices or routes and the same one alone, if both were measured."""
     found = []
     for scenario in document.scenarios.values():
         alone = dataclasses.replace(scenario, other_devices=0, target_devices=0, other_routes=0)
         if alone != scenario:
             same = [id_ for id_, each in document.scenarios.items() if dataclasses.replace(alone, id=id_) == each]
-            # Of those of one shape (batch-1, batch-1-cold, ...) the shortest name is the plain one.
+            # Of scenarios with one layout (batch-1, batch-1-cold, ...), the shortest name is the plain one.
             batches = [id_ for id_ in same if id_.startswith("batch-")]
             if batches:
                 found.append((scenario, document.scenarios[min(batches, key=len)]))
     return found
 
 
-# ---- how numbers are written ----
+# ---- formatting of numbers ----
 
 
 def number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""One round of one contestant: furnish, start it, let it do its job, look at what it did, take everything away."""
+"""One round of one contestant: sets up devices, starts it, runs its job, verifies the result, tears down."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .scenario import Scenario
 
 TOP = Path(__file__).resolve().parent.parent
 WORKER_TIMEOUT_S = 240
-SETTLE_S = 0.1  # what the furnishing has set going in the kernel ends meanwhile, however soon a contestant is ready
+SETTLE_S = 0.1  # for the kernel's work after the set-up, even if a contestant is ready sooner
 MS_BIND, MNT_DETACH = 4096, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -44,11 +44,11 @@ class Result:
     cpu_s: float = 0.0
     max_rss_kib: int | None = None
     more: dict[str, Any] = field(default_factory=dict)
-    why: str = ""  # it was thrown out
+    why: str = ""  # it was discarded
 
 
 class Place:
-    """Where a scenario is played. What is dear to furnish (other devices, routes) stays from round to round."""
+    """The namespaces of a scenario. Expensive set-up (other devices, routes) is kept between rounds."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -76,13 +76,13 @@ class Place:
         self.dying = []
 
     def play(self, contestant: Contestant) -> Result:
-        """Never raises for what a contestant does; `why` says it."""
+        """Never raises for a contestant's failure: `why` has it."""
         result = Result(why="not played")
         try:
             result = self._play(contestant)
         finally:
             if result.why or not self.scenario.surroundings:
-                self.leave_host()  # with the targets: the kernel takes them away together
+                self.leave_host()  # with the targets: the kernel cleans them up together
             self._bury()
         return result
 
@@ -91,7 +91,7 @@ class Place:
         with contextlib.ExitStack() as stack:
             folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/run"))  # a tmpfs
             stack.callback(shutil.rmtree, folder)
-            if "NETDEVNS_OWN_RUN" in os.environ:  # a hook has to look at the loans of those before it
+            if "NETDEVNS_OWN_RUN" in os.environ:  # otherwise a hook would read the loans of earlier turns
                 stack.callback(shutil.rmtree, JOURNAL_DIR, ignore_errors=True)
             targets = [stack.enter_context(self._target(f"bench{i}")) for i in range(scenario.callers)]
             for target in targets:
@@ -116,7 +116,7 @@ class Place:
 
     @contextlib.contextmanager
     def _target(self, name: str) -> Iterator[Namespace]:
-        """A namespace that has a name, too, as `ip netns add` makes them; not a trace of it afterwards."""
+        """A named namespace, as of `ip netns add`; leaves nothing."""
         path = Path("/run/netns") / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
@@ -154,13 +154,13 @@ class Place:
 
 
 def furnish(namespace: Namespace, lines: Iterator[str]) -> None:
-    """In parts: `ip -batch` keeps 4 KiB of each line, and a guest of User Mode Linux is small."""
+    """In parts: `ip -batch` keeps 4 KiB per line, and a guest of User Mode Linux has little memory."""
     while part := list(itertools.islice(lines, 10_000)):
         namespace.batch(part)
 
 
 def combined(times: list[dict[str, Any]]) -> Result:
-    """Of callers at the same time: as long as the slowest took, as much as all took together."""
+    """Of concurrent callers: the wall time of the slowest, the CPU time of all."""
     more = {key: sum(t[key] for t in times) for key in ("user_s", "system_s") if all(key in t for t in times)}
     peaks = [t["max_rss_kib"] for t in times if "max_rss_kib" in t]
     return Result(max(t["wall_s"] for t in times), sum(t["cpu_s"] for t in times), max(peaks, default=None), more)
@@ -248,7 +248,7 @@ def _names(namespace: Namespace) -> set[str]:
 
 
 def _wait_for_carriers(host: Namespace) -> None:
-    """Work that the furnishing started must not go on while a contestant is measured."""
+    """Waits for work that the set-up started: it must not overlap with the measurement."""
     end = time.monotonic() + 10
     with host.socket() as raw:
         while rawdump.carrier_events_to_come(raw) and time.monotonic() < end:
@@ -256,9 +256,9 @@ def _wait_for_carriers(host: Namespace) -> None:
 
 
 def destroy(namespaces: list[Namespace]) -> None:
-    """Closes them and waits until their devices are gone: the kernel would do that while the next one is measured.
+    """Closes namespaces and waits until their devices are gone; otherwise the next turn would be disturbed.
 
-    A veth's other end stays here as long as the kernel has not come to it.
+    A veth's other end stays here until the kernel has deleted it.
     """
     ends = []
     for namespace in namespaces:

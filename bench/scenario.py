@@ -1,4 +1,4 @@
-"""The scenarios: what is furnished, what is done, by whom, how often."""
+"""The scenarios: devices, task, contestants and rounds of each."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Scenario:
         rounds: By default.
         main: Whether it runs without --all.
         on_page: Whether docs/performance.md and its appendix have it: of those, all are measured in one go.
-        task: "move", or what else is done: "check", "rollback", "import".
-        callers: How many move one device each, to a target of its own, at the same time.
+        task: "move", "check", "rollback" or "import".
+        callers: Number of processes that move one device each, to a target of its own, at the same time.
         cold: Whole processes are measured, from fork to exit.
         guest: Whether it runs by default in a guest of User Mode Linux, which is slow at starting processes as no other
             machine is, and at the largest.
         runtime: What starts a container in it (container.py).
-        first: What is measured is a process's first move.
+        first: A process's first move is measured.
     """
 
     id: str
@@ -53,7 +53,7 @@ class Scenario:
 
     @property
     def is_warm(self) -> bool:
-        """Whether processes that are there before the job have moved something before, as a runtime has."""
+        """Whether processes that start before the job do a warm-up move, as a long-running runtime has."""
         return self.layout.devices > 0 and not (self.cold or self.first)
 
     @property
@@ -63,11 +63,11 @@ class Scenario:
 
     @property
     def surroundings(self) -> bool:
-        """Whether there is something in the source that is dear to furnish."""
+        """Whether the source has something that is expensive to set up."""
         return bool(self.other_devices or self.other_routes)
 
     def described(self) -> dict[str, object]:
-        """For the report."""
+        """The scenario's description in reports."""
         return {
             "scenario": self.id,
             "devices": self.layout.devices,
@@ -82,7 +82,7 @@ class Scenario:
 
 def _batches() -> Iterator[Scenario]:
     yield Scenario("batch-1", Layout(1), (*BATCH, "ip per step"), rounds=9, main=True)
-    # Without the Go peer: it has no form that is a whole process.
+    # Without the Go peer, which has no one-shot process.
     cold = (
         *("floor plain", *ENGINES, "netdevns command", "netdevns-hook", "netdevns hook"),
         *("ip -batch", "ip per step", "pyroute2"),
@@ -124,7 +124,7 @@ def _others() -> Iterator[Scenario]:
     yield Scenario("rollback-60", Layout(60), ENGINES, rounds=3, task="rollback", guest=False)
     callers = ("floor plain", C_BATCH, *ENGINES, "netdevns native threads", "ip -batch", "go")
     for count in (2, 4, 8):
-        # 4: beside a single one they show what waiting for each other takes.
+        # 4: compared with one, they show the cost of waiting for each other.
         yield Scenario(
             f"callers-{count}", Layout(count), callers, main=count == 4, on_page=count == 4, callers=count, guest=False
         )
@@ -167,7 +167,7 @@ def chosen(
     page: bool = False,
     guest: bool = False,
 ) -> list[Scenario]:
-    """Those that the options of the command ask for."""
+    """Scenarios selected by the command's options."""
     found = []
     for scenario in SCENARIOS.values():
         named = any(fnmatch.fnmatchcase(scenario.id, pattern) for pattern in patterns)

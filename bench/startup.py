@@ -1,4 +1,4 @@
-"""What Python's start costs: `import netdevns`, and a hook that finds nothing to move.
+"""Measures Python's start: `import netdevns`, and a hook with nothing to move.
 
     ./tools/bench startup
 
@@ -23,7 +23,7 @@ MAIN = Path(netdevns.__file__).with_name("__main__.py")
 ISOLATED = ("-I", "-S")  # as hook lines start it: `site`, and what .pth files ask for, is not loaded
 HOOK = (str(MAIN), "hook", "createRuntime")
 IMPORT = f"import sys; sys.path.append({str(MAIN.parent.parent)!r}); import netdevns"
-# What is started, and what it is compared with.
+# The processes, and those that they are compared with.
 VARIANTS: dict[str, tuple[tuple[str, ...], str | None]] = {
     "interpreter, -I -S": ((*ISOLATED, "-c", "pass"), None),
     "interpreter, -I": (("-I", "-c", "pass"), None),

@@ -1,4 +1,4 @@
-"""What the kernel waits for: each step of a move by itself, and whether moves can share their waiting.
+"""Measures the kernel's waits: each step of a move alone, and moves that might share them.
 
     ./tools/bench steps
 

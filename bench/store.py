@@ -1,4 +1,4 @@
-"""The results that docs/performance.md is made of: bench/measured/KERNEL.json, a line for each contestant's rounds.
+"""Stores the results for docs/performance.md: bench/measured/KERNEL.json, one line for each contestant's rounds.
 
 pytest-benchmark's documents are 40 times as large, and have little more in them.
 """
@@ -14,18 +14,18 @@ from typing import Any
 FOLDER = Path(__file__).resolve().with_name("measured")
 MACHINE = ("kernel", "uml", "cores", "hz", "python", "netdevns_commit", "versions")
 SIZES = ("devices", "ipv4", "ipv6", "other_devices", "other_routes", "target_devices", "callers")
-TIMES = {"wall_s": 6, "cpu_s": 6, "max_rss_kib": 0}  # and so many digits after the point
+TIMES = {"wall_s": 6, "cpu_s": 6, "max_rss_kib": 0}  # digits after the point
 
 
 def files() -> list[Path]:
-    """Of all kernels."""
+    """The results of all kernels."""
     return sorted(FOLDER.glob("*.json"))
 
 
 def stored(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A document of tools/bench without what is not used of it."""
+    """The used parts of a document of tools/bench."""
     machine = {key: raw["machine_info"][key] for key in MACHINE if key in raw["machine_info"]}
-    machine["kernel"] = re.sub(r"[^\d.].*", "", machine["kernel"])  # without what a distribution adds
+    machine["kernel"] = re.sub(r"[^\d.].*", "", machine["kernel"])  # without a distribution's suffix
     machine["cpu"] = {"brand_raw": raw["machine_info"].get("cpu", {}).get("brand_raw")}
     scenarios: dict[str, dict[str, int]] = {}
     rounds: dict[str, dict[str, list[list[Any]]]] = {}
@@ -42,7 +42,7 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 
 def expanded(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `stored`, but for what it left out."""
+    """The inverse of `stored`, for the stored parts."""
     benchmarks = []
     for scenario, contestants in document["rounds"].items():
         for contestant, rounds in contestants.items():
@@ -56,7 +56,7 @@ def expanded(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def text(document: Mapping[str, Any]) -> str:
-    """As it is written: a change of one contestant is a change of one line."""
+    """Formats results, one line per contestant, for readable diffs."""
     head = [f"{json.dumps(key)}: {json.dumps(document[key])}" for key in ("machine_info", "scenarios")]
     rows = []
     for scenario, contestants in document["rounds"].items():

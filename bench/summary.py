@@ -18,7 +18,7 @@ from bench.results import FLOORS, PEERS, Document, Refused, Spread, load_all
 
 
 def show(title: str, table: Table) -> None:
-    """By rich, where it is installed."""
+    """A table by rich, if installed."""
     try:
         from rich import box
         from rich.console import Console
@@ -31,7 +31,7 @@ def show(title: str, table: Table) -> None:
         drawn.add_column(name, overflow="fold", justify="left" if not index else "right")
     for row in table.rows:
         drawn.add_row(*row)
-    # A file or a pipe has no width that a row could be folded to.
+    # A file or a pipe has no width to wrap at.
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         console.width = 250
@@ -39,7 +39,7 @@ def show(title: str, table: Table) -> None:
 
 
 def plain(table: Table) -> str:
-    """Columns of their own width."""
+    """A plain table; each column is as wide as its cells."""
     lines = [list(table.titles), *map(list, table.rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(table.titles))]
     return "\n".join(
@@ -48,7 +48,7 @@ def plain(table: Table) -> str:
 
 
 def ratios(document: Document) -> list[dict[str, Any]]:
-    """Each contestant against each floor and peer, in each scenario and metric."""
+    """Ratios of each contestant to each floor and peer, by scenario and metric."""
     found = []
     for scenario in document.scenarios:
         there = document.contestants(scenario)

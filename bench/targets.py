@@ -24,7 +24,7 @@ class Target:
     metric: str
     ours: str
     against: str
-    limit: str | float  # as it is written
+    limit: str | float  # as in the file
     unit: str = ""  # empty: the limit is a ratio; "ms": a difference
 
     def measured(self, document: Document) -> Spread | None:
@@ -37,7 +37,7 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A target, and what was measured of it."""
+    """A target and its measured value."""
 
     target: Target
     value: Spread | None
@@ -49,29 +49,29 @@ class Verdict:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the median is; None: nothing was measured."""
+        """Whether the median is within the limit; None: not measured."""
         return None if self.value is None else self.value.median <= limit(self.target.limit)
 
     @property
     def verdict(self) -> str:
-        """In a word or two."""
+        """The verdict in a word or two."""
         if self.value is None:
             return "not measured"
         if self.reached:
             return "yes"
-        # A quartile within the limit is reported, and is no excuse.
+        # A quartile within the limit is reported, but does not count.
         return "no (some rounds)" if self.value.low <= limit(self.target.limit) else "no"
 
     @property
     def words(self) -> str:
-        """What was measured, in the form of the limit."""
+        """The measured value, in the form of the limit."""
         if isinstance(self.target.limit, str):
             return inverse(self.value)
         return spread(self.value, self.target.unit)
 
 
 def load(file: Path = FILE) -> list[Target]:
-    """Raises Refused where an entry is wrong."""
+    """Reads the targets. Raises Refused for a wrong entry."""
     found = []
     for raw in tomllib.loads(file.read_text(encoding="utf-8")).get("target", []):
         if why := _wrong(raw):
@@ -89,6 +89,6 @@ def _wrong(raw: Mapping[str, Any]) -> str:
 
 
 def evaluate(targets: Sequence[Target], documents: Sequence[Document]) -> list[Verdict]:
-    """Each target on the running kernel, which is the first document that is no guest's."""
+    """Evaluates each target on the running kernel: the first document that is not a guest's."""
     running = next((each for each in documents if not each.uml), None)
     return [Verdict(target, target.measured(running) if running else None) for target in targets]

@@ -1,4 +1,4 @@
-"""What a move costs, beside the kernel's floor and others: each contestant's turn in each round is one test."""
+"""The benchmark's turns as tests: one for each contestant in each round of a scenario."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 def test_cost(benchmark: Any, turn: Any) -> None:
-    """What is recorded is what the contestant has measured; it counts only where the work was verified."""
+    """Records the time that the contestant measured; it counts only if its work is verified."""
     if turn.is_too_late():
         pytest.skip("the scenario has taken its time")
     result = benchmark.pedantic(turn.play, rounds=1, iterations=1)

@@ -1,4 +1,4 @@
-"""Whether a contestant did all of the work: `ip -j -d addr` in both namespaces, compared with what was furnished.
+"""Verifies a contestant's work: compares `ip -j -d addr` of both namespaces with the set-up.
 
 No code of netdevns is used, and none of the contestants'. A contestant that loses something is thrown out, and its time
 is not used.
@@ -24,14 +24,14 @@ def wrong(
     *,
     relabelled: bool = True,
 ) -> str:
-    """The first thing that is not as it has to be; "" if all is.
+    """The first difference from the expected state; "" if there is none.
 
     Args:
-        layout: What was furnished.
+        layout: The devices that were set up.
         devices: The devices that have to be there: name -> number in the layout.
         before: The names that were there before the furnishing; they have to be there, and nothing besides.
-        shown: What is there now.
-        where: What to call the namespace.
+        shown: The present state.
+        where: The namespace's name in the text.
         relabelled: Whether the labels of IPv4 addresses must be the devices' names.
     """
     found = {link["ifname"]: link for link in shown}
@@ -56,12 +56,12 @@ def _device(link: dict[str, Any], name: str, ipv4: list[Address], ipv6: list[Add
         return f"{odd['local']} has the scope {odd['scope']}"
     if odd := next((a for a in found if {a["valid_life_time"], a["preferred_life_time"]} != {FOREVER}), None):
         return f"{odd['local']} is not permanent"
-    # The kernel shows IPv4 addresses in the order in which they came, and of IPv6 the newest first.
+    # The kernel lists IPv4 addresses in the order of their addition, IPv6 ones newest first.
     return _family("inet", name, found, ipv4) or _family("inet6", name, found, list(reversed(ipv6)))
 
 
 def _own_link_local(a: dict[str, Any]) -> bool:
-    """The kernel adds it when the device comes up; no contestant has to."""
+    """Whether the kernel added the address on IFF_UP; no contestant has to."""
     return bool(a["family"] == "inet6" and a["scope"] == "link" and a["local"].startswith("fe80::"))
 
 

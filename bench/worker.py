@@ -23,7 +23,7 @@ Run = Callable[[], object]
 
 
 def move(args: argparse.Namespace, names: Names) -> Run:
-    """netdevns, embedded. What it loads on first use is loaded before, except for `first`, a process's first move."""
+    """netdevns, embedded. Modules loaded on first use are imported before, except for `first`, the first move."""
     import netdevns
 
     if args.first:
@@ -47,7 +47,7 @@ def check(args: argparse.Namespace, names: Names) -> Run:
 
 
 def rollback(args: argparse.Namespace, names: Names) -> Run:
-    """Interrupted when the last device has its addresses: all of them have to come back."""
+    """A move that is interrupted when the last device has its addresses: all must come back."""
     from netdevns.api import transact
 
     def interrupt(step: str, done: int, of: int) -> None:
@@ -65,7 +65,7 @@ def rollback(args: argparse.Namespace, names: Names) -> Run:
 
 
 def threads(args: argparse.Namespace, names: Names) -> Run:
-    """Each device by a thread of its own, to a target of its own."""
+    """Moves each device in a thread, to a target of its own."""
     from concurrent.futures import ThreadPoolExecutor
 
     from netdevns import move
@@ -85,7 +85,7 @@ def threads(args: argparse.Namespace, names: Names) -> Run:
 
 
 def pyroute2(args: argparse.Namespace, names: Names) -> Run:
-    """As its documentation has it: link_lookup, get_addr, link("set", net_ns_fd=...), a NetNS for the other side."""
+    """pyroute2 as documented: link_lookup, get_addr, link("set", net_ns_fd=...), a NetNS for the target."""
     from socket import AF_INET, AF_INET6
 
     from pyroute2 import IPRoute, NetNS  # type: ignore[import-untyped, unused-ignore]
@@ -106,7 +106,7 @@ def pyroute2(args: argparse.Namespace, names: Names) -> Run:
                             extra["broadcast"] = broadcast
                         there.addr("add", index=index, address=local, prefixlen=a["prefixlen"], **extra)
                 there.link("set", index=index, state="up")
-                for a in reversed([a for a in found if a["family"] == AF_INET6]):  # the kernel puts new ones first
+                for a in reversed([a for a in found if a["family"] == AF_INET6]):  # the kernel lists new ones first
                     local, flags = a.get_attr("IFA_ADDRESS"), 0x02  # IFA_F_NODAD: usable at once
                     there.addr("add", index=index, address=local, prefixlen=a["prefixlen"], flags=flags)
 
@@ -114,7 +114,7 @@ def pyroute2(args: argparse.Namespace, names: Names) -> Run:
 
 
 def nothing(args: argparse.Namespace, names: Names) -> Run:  # noqa: ARG001
-    """What a bare Python takes."""
+    """The time of a bare Python."""
     return lambda: None
 
 
@@ -122,13 +122,13 @@ JOBS = {job.__name__: job for job in (move, check, rollback, threads, pyroute2, 
 
 
 def cpu_times() -> tuple[float, float]:
-    """User and system seconds so far, of this process and of those that it started and that have ended."""
+    """User and system seconds of this process and of its ended children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime for each in used), sum(each.ru_stime for each in used)
 
 
 def peak_kib() -> int:
-    """Of this process alone: ru_maxrss has what its parent was before the exec."""
+    """The peak memory of this process; ru_maxrss would include the parent's before the exec."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
 

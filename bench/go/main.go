@@ -3,12 +3,12 @@
 // For each device, as runc's "linux.netDevices" does it: the link by its name, its addresses, down, one RTM_NEWLINK
 // with the name and the descriptor of the namespace; then a netlink handle in the target, the link there by its new
 // name, each permanent address of global scope, up. One thing is kinder than runc: the addresses are listed before the
-// device is set down, because the kernel forgets those of IPv6 then, and who loses them is thrown out of the benchmark.
+// device is set down, because the kernel then drops those of IPv6, and a contestant that loses them is not counted.
 //
 // Arguments: the target's descriptor, OLD=NEW of each device; in front of them perhaps --warm FD,NAME,...: devices that
 // it moves there before it is ready, so that the job is not the process's first. Writes "ready", does the job once when a line comes, and
 // answers with one line of JSON: wall_s, cpu_s of this process, which is user_s and system_s, and its max_rss_kib.
-// --version tells the library's.
+// --version prints the library's version.
 package main
 
 import (
@@ -29,7 +29,7 @@ import (
 
 type device struct{ from, to string }
 
-var version = "unknown" // told by the build: a package of Debian's has no go.mod to ask
+var version = "unknown" // set by the build: Debian's package has no go.mod
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == "--version" {

@@ -90,7 +90,7 @@ def test_peer_ends_with_whoever_started_it(peer: Path, host: Namespace, target: 
     assert "d0" in host.names()
 
 
-def test_peer_tells_what_failed(peer: Path, host: Namespace, target: Namespace) -> None:
+def test_peer_reports_a_failure(peer: Path, host: Namespace, target: Namespace) -> None:
     """Exit code 1 and no times."""
     furnish(host)
     argv = [peer, str(target.fd), "gone=net0"]
@@ -99,7 +99,7 @@ def test_peer_tells_what_failed(peer: Path, host: Namespace, target: Namespace) 
     assert "gone" in done.stderr
 
 
-def test_peer_tells_the_version_of_the_library(peer: Path) -> None:
+def test_peer_prints_the_version_of_its_library(peer: Path) -> None:
     """For the report."""
     done = subprocess.run([peer, "--version"], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"github\.com/vishvananda/netlink [0-9]\S+\n", done.stdout)

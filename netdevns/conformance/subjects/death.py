@@ -242,7 +242,7 @@ def kept_by(world: World, keep: Keeper) -> Value:
 @probe("death.nsid.told", ABI,
        "A namespace with an id for one that dies gets RTM_DELNSID, before RTM_DELLINK of the devices.",
        source=CLEANUP)  # fmt: skip
-def nsid_told(world: World) -> Value:
+def nsid_announced(world: World) -> Value:
     with_peer(world, "dying")
     return kinds(dies(world, "dying", NSID_GROUP))
 

@@ -1,4 +1,4 @@
-"""What a device keeps in a move beside addresses: attributes, flags, MAC lists, counters, ifindex."""
+"""A device in a move, beside its addresses: attributes, flags, MAC lists, counters, ifindex."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def nsid_delete(world: World) -> Value:
     "RTM_NEWNSID notifies the namespace that has the id, and not the one that the id is for.",
     source=NSIDS,
 )
-def nsid_told(world: World) -> Value:
+def nsid_announced(world: World) -> Value:
     listeners = [each.listener(NSID_GROUP) for each in (world.source, world.target)]
     world.source.must(new_nsid(world.target.fd, 7))
     found = [kinds(listener.read()) for listener in listeners]
