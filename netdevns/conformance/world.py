@@ -116,7 +116,7 @@ class Listener:
                 if wanted(message):
                     return found
             time.sleep(0.002)
-        raise SetupFailed(f"a notification did not come in {timeout_s} s, but {len(found)} others")
+        raise SetupFailed(f"the notification did not arrive within {timeout_s} s; {len(found)} others did")
 
 
 def _queued(raw: socket.socket) -> Iterator[bytes]:

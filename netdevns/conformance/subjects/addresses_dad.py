@@ -50,7 +50,7 @@ def settled(namespace: Namespace, device: Device, wanted: Callable[[Found], bool
         if found and all(map(wanted, found)):
             return found
         time.sleep(0.005)
-    raise SetupFailed(f"DAD did not come to its end in {LINGER_S:g} s")
+    raise SetupFailed(f"DAD did not end within {LINGER_S:g} s")
 
 
 def shown(found: list[Found]) -> list[str]:

@@ -319,7 +319,7 @@ def back(world: World) -> Value:
     world.source.device(b"eth1")
     found = world.find(device)
     if found is None:
-        raise SetupFailed("the device was lost on the way there")
+        raise SetupFailed("the device was not found after the move")
     reply = world.target.request(set_link(found[1].ifindex, ns_fd(world.source.fd)))
     return {"refused": reply.error != OK, "device": world.place(device)}
 

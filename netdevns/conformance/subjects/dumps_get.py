@@ -119,7 +119,7 @@ def bridge_vlan(world: World) -> Value:
     data = wire.nested(uapi.IFLA_INFO_DATA, wire.attr(IFLA_BR_VLAN_FILTERING, b"\1"))
     filtering = wire.nested(uapi.IFLA_LINKINFO, kind + data)
     if world.source.request(requests.set_link(bridge.ifindex, filtering)).error == "EOPNOTSUPP":
-        raise NotAvailable("bridges know no VLANs in this kernel")
+        raise NotAvailable("bridges without VLANs in this kernel")
     port = world.source.make(b"veth", b"eth1")
     world.source.must(requests.set_link(port.ifindex, wire.attr_u32(uapi.IFLA_MASTER, bridge.ifindex)))
     found: dict[str, Value] = {}

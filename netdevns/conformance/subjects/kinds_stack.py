@@ -41,7 +41,7 @@ def must_go(world: World, device: Device, *, back: bool = False) -> None:
     here, there = (world.target, world.source) if back else (world.source, world.target)
     found = world.find(device)
     if found is None or found[0] != here.name:
-        raise SetupFailed("the device is not where it should be")
+        raise SetupFailed("the device is not in the expected namespace")
     reply = here.request(set_link(found[1].ifindex, ns_fd(there.fd)))
     if reply.error != "ok":
         raise SetupFailed(f"a move: {reply.error} {reply.extack}".rstrip())

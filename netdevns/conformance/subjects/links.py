@@ -96,7 +96,7 @@ def keeps(world: World, type_: int, data: bytes) -> Value:
     must_move(world, device)
     after = attributes(world.target).get(type_)
     if bytes(before).rstrip(b"\0") != data.rstrip(b"\0"):
-        raise SetupFailed("the kernel did not take the value")
+        raise SetupFailed("the kernel did not accept the value")
     return "kept" if after == before else "gone" if after is None else bytes(after).hex()
 
 
@@ -141,7 +141,7 @@ def flag(world: World, bit: int) -> Value:
     before = flags_of(world.source) & bit
     world.source.must(set_link(device.ifindex, flags=~before & bit, change=bit))
     if flags_of(world.source) & bit == before:
-        raise SetupFailed("the kernel did not take the flag")
+        raise SetupFailed("the kernel did not accept the flag")
     must_move(world, device)
     return {"before": not before, "after": bool(flags_of(world.target) & bit)}
 

@@ -204,7 +204,7 @@ def reserved(world: World, name: bytes, is_taken: bool) -> Value:
     reply = move(world, device, name)
     found = world.find(device)
     if found is None or found[0] != "target":
-        raise SetupFailed("the device did not come to the target")
+        raise SetupFailed("the device did not move to the target")
     added = {
         key: world.target.request(address(found[1].ifindex, text)).error
         for key, text in (("ipv4", "192.0.2.1/24"), ("ipv6", "2001:db8::1/64"))
@@ -356,7 +356,7 @@ def exchange(world: World) -> Value:
     errors.append(world.target.request(set_link(there.ifindex, ns_fd(world.source.fd))).error)
     found = world.find(here)
     if found is None:
-        raise SetupFailed("the first device is gone")
+        raise SetupFailed("the first device was not found")
     errors.append(world.target.request(set_link(found[1].ifindex, named(b"eth1"))).error)
     return {"errors": errors, "devices": [world.place(here), world.place(there)]}
 

@@ -162,7 +162,7 @@ def carrier_lost(world: World) -> Value:
         if "stale" not in states:
             return sorted(states)
         time.sleep(0.005)
-    raise SetupFailed(f"the loss of the carrier was not seen in {LINGER_S:g} s")
+    raise SetupFailed(f"the loss of the carrier was not handled within {LINGER_S:g} s")
 
 
 @probe(

@@ -198,7 +198,7 @@ def acked(raw: Raw, ifindex: int, family: int, some: threading.Event) -> list[by
             raise SetupFailed(f"{text}: {error}")
         if len(found) >= ENOUGH:
             some.set()
-    raise SetupFailed("the device did not go")
+    raise SetupFailed("the device did not leave")
 
 
 @probe("races.address-adder.{}", SPEC,

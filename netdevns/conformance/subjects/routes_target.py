@@ -265,7 +265,7 @@ def settled(read: Callable[[], list[str]], wanted: Callable[[list[str]], bool]) 
         if wanted(found := read()):
             return found
         time.sleep(0.005)
-    raise SetupFailed(f"the link watch was not seen in {LINGER_S:g} s")
+    raise SetupFailed(f"the link watch did not run within {LINGER_S:g} s")
 
 
 @probe(
