@@ -63,7 +63,7 @@ def test_loan_lives_as_long_as_the_container(host: Namespace, runtime: Runtime, 
         assert "on loan: eth2" not in shown
         host.ip("link del eth1")
     assert loans(runtime.machine) == []
-    assert runtime.machine.hook_log() == "" or "deleted with the container" in runtime.machine.hook_log()
+    assert runtime.machine.hook_log() == "" or "deleted by the kernel" in runtime.machine.hook_log()
 
 
 def test_again_and_again(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
