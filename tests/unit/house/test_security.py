@@ -51,7 +51,7 @@ def test_readme_leads_to_them() -> None:
         ("state on stdin of a hook", limits.STATE_BYTES >> 20),
         ("devices of one request, from all sources", limits.DEVICES),
         ("devices that annotations ask for", limits.ANNOTATED),
-        ("what a message quotes of a longer name", limits.QUOTED),
+        ("a name quoted in a message", limits.QUOTED),
         ("a record or a loan in `/run/netdevns`", limits.RECORD_BYTES >> 20),
         ("lines about one failure, on stderr, in hook.log and in syslog each", limits.LINES),
         ("`/run/netdevns/hook.log`", limits.LOG_BYTES >> 10),
