@@ -114,9 +114,28 @@ class _Undo:
             # still tentative: try again from down.
             self._reopen(member)
             try:
+                self._drop_relabelled(member)
                 member.undo(self.source, self.target, self.source_fd, RESTORE)
             except EngineError as e:
                 self.missing[member].append(e.extack if e.errno == errno.ESTALE else lookups.format_error(e))
+
+    def _drop_relabelled(self, member: BatchDevice) -> None:
+        """Removes the IPv4 addresses of a device if labels differ; RESTORE adds them again, in their order.
+
+        A rename at home, of a device that came back under another name, gives addresses new labels
+        (net/ipv4/devinet.c, inetdev_changename). Raises EngineError.
+        """
+        now = bytes(lookups.addresses(self.source, [member.ifindex])[member.ifindex])
+        before = _labels(member.addresses)
+        if all(before.get(address, label) == label for address, label in _labels(now).items()):
+            return
+        for message in wire.messages(now):
+            if message.body[0] == uapi.AF_INET:
+                try:
+                    self.source.command(wire.message(uapi.RTM_DELADDR, uapi.NLM_F_ACK, bytes(message.body)))
+                except EngineError as e:
+                    if e.errno != errno.EADDRNOTAVAIL:  # a secondary one was deleted with its primary
+                        raise
 
     def _collect_left(self) -> None:
         """Adds the remaining differences to `missing`, and sorts out the unrestorable ones."""
@@ -197,6 +216,11 @@ def _find_ended(source: Socket, touched: Iterable[BatchDevice], uppers: Iterable
         except EngineError:
             continue  # the next request reports it
         member.ended = now is None or now.kind != member.link.kind
+
+
+def _labels(dumped: bytes | memoryview) -> dict[tuple[object, object], object]:
+    """(address, prefixlen) -> the label of an IPv4 address; None: it has none."""
+    return {(a["address"], a["prefixlen"]): a["label"] for a in ifaddr.addresses(dumped)}
 
 
 def _find_unrestorable(source: Socket, members: Iterable[BatchDevice]) -> None:

@@ -41,7 +41,12 @@ def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None
         try:
             found = known.get(name, patience)
             if found is None:
-                raise Refused(f"{path}: `netdevns prepare` did not make it")
+                there = (
+                    "`netdevns prepare` did not make it"
+                    if os.path.lexists(path)
+                    else "no such namespace; nothing to undo"
+                )
+                raise Refused(f"{path}: {there}")
             stack.enter_context(contextlib.closing(found))
             opened = found_of(found, forgets=force)
             for each in opened or ():

@@ -330,7 +330,21 @@ class Recovery(LoadedRecord):
         if left.location == "gone":
             how = "deleted with its namespace" if self.target_is_gone else "in neither namespace"
             return self.recovered(member, "gone", "gone", how)
-        return self.recovered(member, "kept", left.location, f"not as before: {', '.join(left.missing)}")
+        text = f"not as before: {', '.join(left.missing)}{self._called(left)}"
+        return self.recovered(member, "kept", left.location, text)
+
+    def _called(self, left: Left) -> str:
+        """Its name where that is another one, and the device that has its own: the user can rename that."""
+        if left.name is None or left.name == left.device:
+            return ""
+        now, own = f"; it is named {quote.printable(left.name)} (ifindex {left.ifindex})", ifname.encode(left.device)
+        try:
+            holder = lookups.link(self.sides.source_socket, name=own) if left.location == "source" else None
+        except EngineError:
+            holder = None  # the line without the remedy
+        if holder is None:
+            return now
+        return f'{now}: ifindex {holder.ifindex} has the name "{quote.shown(own)}"; rename that, and try again'
 
 
 def _is_wanted(name: bytes, wanted: bytes) -> bool:

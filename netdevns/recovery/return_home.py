@@ -145,7 +145,7 @@ class ReturnHome(LoadedRecord):
         if member.link.kind in SURVIVING_KINDS:
             text = f"it is {several}, which cannot be told apart" if several else NOT_BACK_YET
             return self.recovered(member, "kept", "unknown", text)
-        text = f"{member.link.kind.decode()}: deleted with its container"
+        text = f"{member.link.kind.decode()}: deleted with its namespace"
         if several:
             return self.recovered(member, "gone", "unknown", f"{text}, or is {several}, which cannot be told apart")
         return self.recovered(member, "gone", "gone", text)

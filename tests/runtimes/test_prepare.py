@@ -146,7 +146,7 @@ def test_json(place: Machine) -> None:
     home = json.loads(place.netdevns("prepare", NAME, "--undo", "--json").stdout)
     assert [(each["device"], each["outcome"]) for each in home["recovered"]] == [("eth1", "undone")]
     wrong = json.loads(place.netdevns("prepare", NAME, "--undo", "--json").stdout)
-    assert "did not make it" in wrong["error"]["text"]
+    assert "nothing to undo" in wrong["error"]["text"]
 
 
 def test_other_commands_report_where_a_device_is(place: Machine) -> None:
@@ -219,6 +219,26 @@ def test_process_in_it(host: Namespace, place: Machine) -> None:
 # ---- what others do to it --------------------------------------------------------------------------------------------
 
 
+def test_undo_whose_name_is_taken(host: Namespace, place: Machine) -> None:
+    """The device comes home under its name there, and the line names the other one; a second undo completes."""
+    before = host.dump()
+    prepared(place, "eth1=net0").close()
+    host.batch(["link add eth1 type ifb"])
+    done = place.netdevns("prepare", NAME, "--undo")
+    assert done.returncode == 3
+    links = host.links()
+    assert f"named net0 (ifindex {links['net0'].ifindex}): ifindex {links['eth1'].ifindex} has the name" in done.stdout
+    host.batch(["link del eth1"])
+    undone(place)
+    assert_equal_soon(before, host)
+    nothing_is_left(place)
+
+
+def test_undo_of_nothing(place: Machine) -> None:
+    """There is no namespace of that name."""
+    assert f"{PATH}: no such namespace; nothing to undo" in refused(place, NAME, "--undo")
+
+
 def test_namespace_that_was_deleted(host: Namespace, place: Machine) -> None:
     """What is made by software died with it; `return` settles the loan, then it can be made anew."""
     prepared(place, "eth1=net0").close()
@@ -226,7 +246,7 @@ def test_namespace_that_was_deleted(host: Namespace, place: Machine) -> None:
     host.batch(["link add eth1 type ifb"])
     assert "run `netdevns return blue`" in refused(place, NAME, "eth1")
     returned = place.netdevns("return", NAME)
-    assert (returned.returncode, "deleted with its container" in returned.stdout) == (0, True), returned
+    assert (returned.returncode, "deleted with its namespace" in returned.stdout) == (0, True), returned
     prepared(place, "eth1").close()
     undone(place)
     nothing_is_left(place)
@@ -238,7 +258,7 @@ def test_namespace_that_was_deleted_and_recreated(place: Machine) -> None:
     for what in ("del", "add"):
         place.run(["ip", "netns", what, NAME]).check_returncode()
     done = place.netdevns("prepare", NAME, "--undo")
-    assert (done.returncode, "deleted with its container" in done.stdout) == (0, True), done
+    assert (done.returncode, "deleted with its namespace" in done.stdout) == (0, True), done
     assert f"{PATH}: it exists, and `netdevns prepare` did not make it" in refused(place, NAME, "eth2")
     assert {path.name for path in place.path("/run/netns").iterdir()} == {NAME}
 

@@ -28,7 +28,7 @@ def test_quick_start(host: Namespace, podman: Podman) -> None:
     manual.furnish(host, podman)
     with Restored(host):
         said = dict(zip(QUICK, typed(podman, QUICK), strict=True))
-        typed(podman, ["ip netns del blue"])
+        typed(podman, ["ip netns del green"])
     moves = [text for line, text in said.items() if line.startswith("netdevns move")]
     assert ["net0" in moves[0], "eth1" in moves[1], len(moves)] == [True, True, 2]
 
