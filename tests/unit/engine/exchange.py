@@ -1,4 +1,4 @@
-"""An exchange with the scripted kernel (fake.Kernel): requests, and the messages that answer them.
+"""An exchange with the scripted kernel (fake.Kernel): requests and their replies.
 
 The socketpair carries what a netlink socket would, but for ENOBUFS and for datagrams of other processes.
 """

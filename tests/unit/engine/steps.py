@@ -36,7 +36,7 @@ def failure(call, *args) -> EngineError:
 
 
 class Run:
-    """A world with a device in it whose snapshot was taken."""
+    """A world with one device, whose snapshot was taken."""
 
     def __init__(self, world: World, source, target, dev: Device) -> None:
         self.world, self.source, self.target, self.dev = world, source, target, dev
@@ -55,7 +55,7 @@ class Run:
 
 
 def refuse(code: int, *, times: int = 10**6, when=lambda _: True):
-    """A fault: `code` for the next `times` messages that `when` is true of."""
+    """A fault: `code` for the next `times` messages for which `when` is true."""
     left = [times]
 
     def fault(request: nl.Request) -> int:
@@ -72,7 +72,7 @@ def is_move(request: nl.Request) -> bool:
 
 
 class Fault:
-    """Refuses the message of one number, counted over both namespaces, or all from it on; obeyed or not."""
+    """Refuses the message with a number, counted over both namespaces, or all from it on; before or after doing it."""
 
     def __init__(self, at: int, code: int, *, late: bool, last: bool) -> None:
         self.at, self.code, self.late, self.last = at, code, late, last

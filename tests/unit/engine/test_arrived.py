@@ -1,4 +1,4 @@
-"""What arrived, dumped as a kernel dumps it: byte for byte the snapshot's, but for ifindex, label and stamps.
+"""Devices in the target, dumped as a kernel dumps them: equal to the snapshot but for ifindex, label and stamps.
 
 Both engines say the same of one difference, wherever it is. (The model of `fake` keeps attributes as they were sent.)
 """
@@ -37,7 +37,7 @@ def addresses(ifindex: int, name: bytes) -> list[bytes]:
 
 
 def stamped(body: bytes) -> bytes:
-    """Made and changed at other times: the end of IFA_CACHEINFO, which is the last attribute."""
+    """Sets other time stamps: the end of IFA_CACHEINFO, which is the last attribute."""
     return body[:-8] + struct.pack("=II", 70, 80)
 
 
@@ -74,8 +74,8 @@ def messages(bodies: list[bytes]) -> bytes:
 
 @pytest.mark.parametrize("engine", [native, reference], ids=["native", "reference"])
 @pytest.mark.parametrize("name", CASES)
-def test_what_arrived(engine: Any, name: str) -> None:
-    """One difference of a batch of addresses is found and named; what may differ is none."""
+def test_differences_among_many_addresses(engine: Any, name: str) -> None:
+    """One difference among many addresses is reported; allowed differences are not."""
     change, text = CASES[name]
     world = World(*addresses(7, b"eth1"))
     with world.sockets(engine.Socket) as (source, target):
@@ -83,8 +83,8 @@ def test_what_arrived(engine: Any, name: str) -> None:
         dev.snapshot(source)
         dev.move(source, target, world.TARGET_FD)
         dev.up_and_replay(target)
-        _, told = target.query(wire.get_link(THERE) + ifaddr.dump_addresses(THERE))
-        link = bytes(next(wire.messages(told)).data)
+        _, dumped = target.query(wire.get_link(THERE) + ifaddr.dump_addresses(THERE))
+        link = bytes(next(wire.messages(dumped)).data)
         arrived = messages(change([stamped(body) for body in SAME]))
         if text is None:
             dev.verify(target, (link, arrived))

@@ -1,4 +1,4 @@
-"""How a device is recognized that a container has renamed, or given another MAC address."""
+"""Recognition of a device that a container has renamed, or given another MAC address."""
 
 import errno
 
@@ -14,14 +14,14 @@ PERMANENT_MAC = bytes.fromhex("00163e000001")
 
 
 def disguise(made: Run, **more: bytes) -> None:
-    """The container gives the device another name and another MAC address, and what else is named."""
+    """The container changes the device's name, MAC address and the given attributes."""
     flags, attributes = made.world.target.links[7]
     changed = {getattr(nl, name): value for name, value in more.items()}
     made.world.target.links[7] = flags, attributes | {nl.IFLA_IFNAME: b"evil0\0", nl.IFLA_ADDRESS: OTHER_MAC} | changed
 
 
 def begin_with(run, **attributes: bytes) -> Run:
-    """A run whose device has these attributes, too."""
+    """A run whose device also has these attributes."""
     made = run(IPV4)
     flags, found = made.world.source.links[7]
     changed = {getattr(nl, name): value for name, value in attributes.items()}
@@ -32,7 +32,7 @@ def begin_with(run, **attributes: bytes) -> Run:
 
 @pytest.mark.parametrize("wanted", ["net0", "net%d"])
 def test_renamed_device_with_another_mac_comes_back(run, wanted):
-    """Name and MAC address are the container's: it is found by its ifindex, and returned under its own name."""
+    """A device with a changed name and MAC address is found by its ifindex, and returns under its name."""
     made = run(IPV4, dev=device(wanted))
     made.move()
     disguise(made)
@@ -69,8 +69,8 @@ def test_renamed_device_with_another_mac_comes_back(run, wanted):
         pytest.param({}, {"IFLA_PERM_ADDRESS": OTHER_MAC}, PLACE_TARGET, id="permanent-mac-not-known-before"),
     ],
 )
-def test_other_hardware_under_its_ifindex_is_not_taken_for_it(run, had, has, place):
-    """Of another kind, or with another permanent MAC address, parent or other end: it is not ours."""
+def test_other_hardware_with_its_ifindex_is_another_device(run, had, has, place):
+    """Another kind, permanent MAC address, parent or peer: it is another device."""
     made = begin_with(run, **had)
     made.move()
     disguise(made, **has)
@@ -78,8 +78,8 @@ def test_other_hardware_under_its_ifindex_is_not_taken_for_it(run, had, has, pla
     assert made.dev.place == place
 
 
-def test_other_permanent_mac_is_not_ours_even_with_our_mac(run):
-    """What nobody can change counts for more than what anybody can."""
+def test_other_permanent_mac_is_another_device(run):
+    """Attributes that cannot be changed outweigh those that can."""
     made = begin_with(run, IFLA_PERM_ADDRESS=PERMANENT_MAC)
     made.move()
     flags, attributes = made.world.target.links[7]
@@ -97,8 +97,8 @@ def test_other_permanent_mac_is_not_ours_even_with_our_mac(run):
         ({"IFLA_PERM_ADDRESS": PERMANENT_MAC}, True, PLACE_GONE),
     ],
 )
-def test_device_out_of_a_record_needs_evidence(run, had, unsure, place):
-    """Where nobody saw it arrive, an ifindex alone does not make a device ours: the container may have made one."""
+def test_device_of_a_record_needs_evidence(run, had, unsure, place):
+    """Before the arrival was seen, an ifindex alone does not identify a device: the container may have made another."""
     made = begin_with(run, **had)
     made.move()
     disguise(made)
@@ -108,7 +108,7 @@ def test_device_out_of_a_record_needs_evidence(run, had, unsure, place):
     assert later.place == place
 
 
-def test_last_resort_is_the_last(run):
+def test_ifindex_alone_is_the_last_resort(run):
     """A device in the source under its ifindex and name comes first, whatever its MAC address."""
     made = run(IPV4)
     made.move()
@@ -119,7 +119,7 @@ def test_last_resort_is_the_last(run):
 
 
 def test_return_that_is_refused_can_be_called_again(run):
-    """EEXIST on the way back: place, name and ifindex are the target's, so what is in the way can be removed there."""
+    """EEXIST on the way back: place, name and ifindex are those in the target, so the obstacle can be removed there."""
     made = run(IPV4)
     made.move()
     disguise(made)

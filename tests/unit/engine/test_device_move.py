@@ -11,7 +11,7 @@ from tests.unit.fake import World, device
 
 
 def test_move_needs_a_snapshot():
-    """A device without a snapshot is not moved: nothing could be put back."""
+    """A device without a snapshot is not moved: it could not be restored."""
     world = World()
     with world.sockets() as (source, target):
         e = failure(device().move, source, target, world.TARGET_FD)
@@ -28,7 +28,7 @@ def test_move_twice_sends_once(run):
 
 
 def test_move_that_is_refused_leaves_it_in_the_source(run):
-    """A refusal before the move: the device is looked for and found where it was."""
+    """A refusal before the move: the device is found in the source."""
     made = run()
     made.world.source.fault = refuse(errno.EPERM, when=is_move)
     e = failure(made.move)
@@ -36,7 +36,7 @@ def test_move_that_is_refused_leaves_it_in_the_source(run):
 
 
 def test_move_that_fails_after_it_left(run):
-    """EEXIST although the device sits in the target, under its old name: it is found there, and comes back."""
+    """EEXIST, but the device is in the target, under its old name: it is found there, and returned."""
     made = run(IPV4)
     made.world.target.links[5] = (0, World.attributes("net0", bytes(6)))
     e = failure(made.move)
@@ -52,7 +52,7 @@ def test_move_that_fails_after_it_left(run):
 
 
 def test_move_whose_answer_is_lost(run):
-    """A move that was done and answered by an error: where the device is decides, not the answer."""
+    """A move that was done but answered by an error succeeds: the place of the device decides."""
     made = run()
     made.world.source.late_fault = refuse(errno.ENOBUFS, when=is_move)
     failure(made.move)
@@ -67,8 +67,8 @@ def test_move_of_a_device_that_vanished(run):
     assert (e.errno, made.dev.place) == (errno.ENODEV, PLACE_GONE)
 
 
-def test_move_when_nobody_can_be_asked(run):
-    """If looking fails, too, the place is unknown."""
+def test_place_is_unknown_when_look_ups_fail(run):
+    """If the search also fails, the place is unknown."""
     made = run()
     made.world.source.fault = refuse(errno.EPERM)
     failure(made.move)
@@ -76,7 +76,7 @@ def test_move_when_nobody_can_be_asked(run):
 
 
 def test_another_device_with_its_ifindex_is_not_it(run):
-    """A device of the same number in the source, but another MAC address, is somebody else's."""
+    """A device with the same ifindex in the source, but another MAC address, is another device."""
     made = run()
     made.world.source.late_fault = refuse(
         errno.EIO, when=lambda r: is_move(r) and not replaced.append(r)
@@ -102,7 +102,7 @@ def test_another_device_with_its_ifindex_is_not_it(run):
     ],
 )
 def test_gone_although_its_name_and_number_are_taken(run, attributes):
-    """Name and ifindex alone do not make a device ours: its kind must be the snapshot's, and its MAC's length."""
+    """Name and ifindex alone do not identify a device: kind and MAC length must match the snapshot."""
     made = run()
     made.world.source.links[7] = (0, attributes)
     made.world.source.fault = refuse(errno.ENODEV, when=is_move)
@@ -111,7 +111,7 @@ def test_gone_although_its_name_and_number_are_taken(run, attributes):
 
 
 def test_device_whose_mac_was_changed_is_found(run):
-    """Its name, ifindex and kind are its own: it is ours, with another MAC address."""
+    """A device with the same name, ifindex and kind is recognized although its MAC address has changed."""
     made = run()
     made.world.source.links[7] = (0, World.attributes("eth1", b"\x02\0\0\0\0\x63"))
     made.world.source.fault = refuse(errno.ENODEV, when=is_move)
@@ -127,7 +127,7 @@ def test_move_to_a_busy_ifindex_is_refused_by_the_kernel(run):
 
 
 def test_unsure_ifindex_is_read_back(run):
-    """Where the kernel may choose the ifindex, the device is looked up by its name after the move."""
+    """If the kernel may choose the ifindex, the device is looked up by its name after the move."""
     made = run(dev=device(ask=0))
     made.world.target.links[7] = (0, World.attributes("other", bytes(6)))
     made.move()
@@ -135,15 +135,15 @@ def test_unsure_ifindex_is_read_back(run):
 
 
 def test_template_with_a_known_ifindex_is_read_back(run):
-    """`net%d`: the kernel's choice of the name is read, by the ifindex that was asked for."""
+    """`net%d`: the name that the kernel chose is read back by the requested ifindex."""
     made = run(dev=device("net%d"))
     made.world.target.links[5] = (0, World.attributes("net0", bytes(6)))
     made.move()
     assert (made.dev.name, made.dev.target_ifindex) == (b"net1", 7)
 
 
-def test_template_with_an_unsure_ifindex_takes_a_passing_name(run):
-    """Neither name nor ifindex would be known: it moves under a name that nobody has, and is renamed in the target."""
+def test_template_with_an_unsure_ifindex_uses_a_temporary_name(run):
+    """Neither name nor ifindex would be known: it moves under a temporary name, and is renamed in the target."""
     made = run(dev=device("net%d", ask=9, unsure=True))
     made.move()
     names = [r.attrs()[nl.IFLA_IFNAME] for r in made.world.source.trace if is_move(r)]
@@ -152,8 +152,8 @@ def test_template_with_an_unsure_ifindex_takes_a_passing_name(run):
     assert (made.dev.name, made.dev.place) == (b"net0", PLACE_TARGET)
 
 
-def test_passing_name_that_cannot_be_changed(run):
-    """The rename in the target is refused: an error, and the device is known to be in the target."""
+def test_temporary_name_that_cannot_be_changed(run):
+    """If the rename in the target is refused, the move fails, and the device is known to be in the target."""
     made = run(dev=device("net%d", ask=9, unsure=True))
     made.world.target.fault = refuse(errno.EINVAL, when=lambda r: r.type == nl.RTM_NEWLINK)
     e = failure(made.move)

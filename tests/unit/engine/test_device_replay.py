@@ -1,4 +1,4 @@
-"""The replay of a device's addresses in the target: which ones, in which order, with which flags and labels."""
+"""The replay of a device's addresses in the target: their selection, order, flags and labels."""
 
 import errno
 
@@ -54,16 +54,16 @@ def test_replay_order(run):
         pytest.param([IPV4, IPV6], 0, id="no-peer"),
     ],
 )
-def test_only_an_unexplained_peer_prefix_is_deleted(run, addresses, dropped):
-    """The route of a peer's prefix goes, unless it is the own prefix of an address, of the same metric."""
+def test_peer_prefix_route_is_deleted_unless_an_address_has_it(run, addresses, dropped):
+    """The route of a peer's prefix is deleted, unless it is an address's prefix route with the same metric."""
     made = run(*addresses)
     made.move()
     made.replay()
     assert sum(r.type == nl.RTM_DELROUTE for r in made.world.target.trace) == dropped
 
 
-def test_an_address_that_was_not_replayed_explains_a_prefix_too(run):
-    """What the kernel, or a router, gave the device in the target is looked at there, and its route is left alone."""
+def test_prefix_route_of_another_address_stays(run):
+    """The prefix route of an address that the kernel or a router added in the target stays."""
     made = run(PEER6)
     made.move()
     made.world.target.addresses.append(nl.address_body("2001:db8:2::abcd/64", 7, flags=0, lifetimes=(9, 9)))
@@ -85,7 +85,7 @@ def test_an_address_that_was_not_replayed_explains_a_prefix_too(run):
     ],
 )
 def test_protected_addresses_are_carried(run, address, carried):
-    """Permanent and of global scope: the runtime-spec's rule, and nothing else arrives."""
+    """Only permanent addresses of global scope arrive, by the runtime-spec's rule."""
     made = run(address)
     made.move()
     assert any(r.type == nl.RTM_NEWADDR for r in replayed(made)) == carried
@@ -104,7 +104,7 @@ def test_protected_addresses_are_carried(run, address, carried):
     ],
 )
 def test_nodad_only_for_what_was_usable(run, flags, sent):
-    """An IPv6 address that had completed DAD skips it; one that had not has to prove itself again."""
+    """An IPv6 address that had completed DAD skips it; any other runs it again."""
     made = run(nl.address_body("2001:db8::1/64", 7, flags=flags))
     made.move()
     assert [flags_of(r.body) for r in replayed(made) if r.type == nl.RTM_NEWADDR] == sent
@@ -126,7 +126,7 @@ def test_nodad_only_for_what_was_usable(run, flags, sent):
     ],
 )
 def test_label_follows_the_name(run, label, wanted, expected, cut):
-    """old -> new, old:x -> new:x, any other as it is; one that does not fit becomes the name, and is counted."""
+    """old -> new, old:x -> new:x, others unchanged; one that does not fit becomes the name, and is counted."""
     made = run(nl.address_body("10.0.0.1/24", 7, more={nl.IFA_LABEL: label + b"\0"}), dev=device(wanted))
     made.move()
     (address,) = [r for r in replayed(made) if r.type == nl.RTM_NEWADDR]
@@ -136,7 +136,7 @@ def test_label_follows_the_name(run, label, wanted, expected, cut):
 
 
 def test_cut_labels_are_counted_once(run):
-    """A replay that is repeated does not count again."""
+    """A repeated replay does not count them again."""
     made = run(nl.address_body("10.0.0.1/24", 7, more={3: b"eth1:x\0"}), dev=device("a23456789012345"))
     made.move()
     made.replay()
@@ -145,7 +145,7 @@ def test_cut_labels_are_counted_once(run):
 
 
 def test_replay_sends_only_what_can_be_set(run):
-    """Attributes that a request does not take are not sent back: a dump may carry more one day."""
+    """Attributes that RTM_NEWADDR does not accept are not sent: a later kernel may dump others."""
     made = run(nl.address_body("10.0.0.1/24", 7, more={nl.IFA_PROTO: b"\3", 10: U32(9), 99: b"new"}))
     made.move()
     (address,) = [r for r in replayed(made) if r.type == nl.RTM_NEWADDR]
@@ -171,7 +171,7 @@ def test_replay_of_many_addresses_goes_in_windows(run):
 
 
 def test_refusal_in_the_first_window_ends_the_replay(run):
-    """An address that is refused in the first of several windows is the result, and no further window is sent."""
+    """A refusal in the first of several windows is the result, and no further window is sent."""
     made = run(*[nl.address_body(f"10.0.{i // 200}.{i % 200}/32", 7) for i in range(300)])
     made.move()
     made.world.target.datagrams.clear()
@@ -182,7 +182,7 @@ def test_refusal_in_the_first_window_ends_the_replay(run):
 
 
 def test_refusal_of_a_whole_window_is_read(run):
-    """Every message of a window refused: 120 refusals are answers, the first one is the result."""
+    """If all 120 messages of a window are refused, all errors are read, and the first is the result."""
     made = run(*[nl.address_body(f"10.0.{i // 200}.{i % 200}/32", 7) for i in range(300)])
     made.move()
     made.world.target.fault = refuse(errno.EPERM)

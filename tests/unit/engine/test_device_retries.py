@@ -13,12 +13,12 @@ from tests.unit.fake import World, device
 
 
 def taken(made: Run, name: str = "net0") -> None:
-    """Somebody in the target has that name."""
+    """A device in the target takes that name."""
     made.world.target.links[50] = (0, World.attributes(name, bytes.fromhex("020000000099")))
 
 
 def test_move_that_left_it_under_its_old_name_renames_it(run):
-    """A second move of a device that is in the target, not under the wanted name, fails as the first; or renames it."""
+    """A repeated move renames a device that is in the target under another name, or fails as the first did."""
     made = run(IPV4)
     taken(made)
     for _ in range(3):
@@ -36,7 +36,7 @@ def test_move_that_left_it_under_its_old_name_renames_it(run):
 
 
 def test_second_move_changes_nothing(run):
-    """A device that is there under the wanted name is left alone: nothing is sent."""
+    """For a device that is there under the wanted name nothing is sent."""
     made = run(IPV4, dev=device("net%d"))
     made.move()
     before = len(made.world.source.trace), len(made.world.target.trace)
@@ -83,7 +83,7 @@ def test_verify_compares_the_name_with_the_wanted_one(run, wanted, name, is_righ
 @pytest.mark.parametrize("how", ["snapshot", "take", "load"])
 @pytest.mark.parametrize("moved", ["arrived", "refused"])
 def test_snapshot_after_a_move_is_refused(run, how, moved):
-    """What an undo needs is not overwritten; after the undo a new one can be taken."""
+    """The snapshot that an undo needs is not overwritten; after the undo a new one can be taken."""
     made = run(IPV4, IPV6)
     link, addresses = made.dev.link_message, made.dev.addresses
     if moved == "refused":
@@ -113,7 +113,7 @@ def test_snapshot_after_a_move_is_refused(run, how, moved):
 
 @pytest.mark.parametrize("why", ["refused", "renamed", "gone", "dump"])
 def test_snapshot_that_fails_leaves_the_earlier_one(run, why):
-    """Link, addresses and ifindex are what they were, and the move and its undo are those of that snapshot."""
+    """A failed snapshot leaves link, addresses and ifindex of the earlier one, which the move and its undo use."""
     made = run(IPV4, IPV6)
     before = made.dev.link_message, made.dev.addresses, made.dev.ifindex, made.dev.was_up, made.dev.place
     source = made.world.source
@@ -134,7 +134,7 @@ def test_snapshot_that_fails_leaves_the_earlier_one(run, why):
 
 
 def test_snapshot_can_be_taken_again(run):
-    """The later one counts."""
+    """The last snapshot counts."""
     made = run(IPV4)
     made.world.source.addresses.append(IPV6)
     made.dev.snapshot(made.source)
@@ -158,7 +158,7 @@ def steps_of(made: Run) -> dict:
 
 
 def fail_once(made: Run, number: int, *, obeyed: bool) -> list[int]:
-    """The message of that number, of both namespaces together, is refused; returns what counts down to it."""
+    """Refuses the message with that number, counted over both namespaces; returns the countdown."""
     left = [number]
 
     def fault(_: nl.Request) -> int:
@@ -180,9 +180,9 @@ def no_more_faults(made: Run) -> None:
 @pytest.mark.parametrize("obeyed", [False, True], ids=["refused", "obeyed-and-refused"])
 @pytest.mark.parametrize("step", STEPS)
 def test_every_step_is_called_again_after_each_failure(run, step, obeyed, unsure, wanted):
-    """Whichever message of a step fails, once: called again it succeeds, and a third time; and so do the other steps.
+    """After a failure of any message of a step, the step succeeds when it is repeated, also twice, and so do the others.
 
-    But an address that alone was refused is then behind the others: that is told, by verify and by undo.
+    But an address that was refused alone is then behind the others, which verify and undo report.
     """
     for number in range(40):
         made = run(IPV4, SECOND, IPV6, PEER6, dev=device(wanted, unsure=unsure))
@@ -200,8 +200,8 @@ def test_every_step_is_called_again_after_each_failure(run, step, obeyed, unsure
                 try:
                     steps[name]()
                 except EngineError as e:
-                    is_told = is_replayed and not obeyed and e.extack.endswith("is out of order")
-                    if name not in ("verify", "restore") or not is_told:
+                    is_reported = is_replayed and not obeyed and e.extack.endswith("is out of order")
+                    if name not in ("verify", "restore") or not is_reported:
                         raise
         assert made.world.source._seen(7)[:2] == (flags, attributes)
         assert {*map(local, made.world.source._seen(7)[2])} == {*map(local, addresses)}
@@ -215,7 +215,7 @@ def test_every_step_is_called_again_after_each_failure(run, step, obeyed, unsure
 @pytest.mark.parametrize("wanted", ["net0", "net%d"])
 @pytest.mark.parametrize("unsure", [False, True])
 def test_no_code_is_left_after_a_success(run, unsure, wanted, monkeypatch):
-    """nd_err.code is 0 after each step that succeeds, whatever was refused on its way and is no failure."""
+    """nd_err.code is 0 after each step that succeeds, also if requests were refused in between."""
     steps = []
 
     def step(self, call, *args):

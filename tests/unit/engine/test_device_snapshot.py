@@ -1,4 +1,4 @@
-"""A device is named and its snapshot taken: the link and the addresses, as the kernel dumps them."""
+"""A device's name and its snapshot: the link and the addresses, as the kernel dumps them."""
 
 import errno
 
@@ -16,7 +16,7 @@ from tests.unit.fake import Kernel, World, device, serve
 @pytest.mark.parametrize("name", [b"", b"a" * 16, b"a" * 300], ids=["empty", "16-bytes", "300-bytes"])
 @pytest.mark.parametrize("which", ["ifname", "wanted"])
 def test_init_refuses_names_that_do_not_fit(name, which):
-    """A name has 1 to 15 bytes; whether it is a good one is for the caller."""
+    """A name has 1 to 15 bytes; the caller checks its validity."""
     names = {"ifname": b"eth1", "wanted": b"net0"} | {which: name}
     assert failure(Device, names["ifname"], names["wanted"], 7).errno == errno.EINVAL
 
@@ -24,7 +24,7 @@ def test_init_refuses_names_that_do_not_fit(name, which):
 @pytest.mark.native
 @pytest.mark.parametrize("size", [0, 100, ffi.sizeof("struct nd_dev") - 1])
 def test_init_refuses_too_little_memory(size):
-    """Less than the struct is no memory for a device, and not one byte of it is written."""
+    """Memory smaller than the struct is refused, and not written."""
     memory, made, err = (
         ffi.new("unsigned char[]", b"\xa5" * (size + 8)),
         ffi.new("struct nd_dev **"),
@@ -48,7 +48,7 @@ def test_snapshot_is_the_kernels_bytes(run):
 
 
 def test_snapshot_resolves_a_name_once():
-    """Without an ifindex the name is looked up; everything after that goes by ifindex."""
+    """Without an ifindex the name is looked up once; later requests use the ifindex."""
     world = World(IPV4)
     with world.sockets() as (source, _):
         dev = Device(b"eth1", b"net0", 0)
@@ -59,7 +59,7 @@ def test_snapshot_resolves_a_name_once():
 
 
 def test_snapshot_refuses_an_alternative_name():
-    """A look-up by name also finds alternative names: that is another device's name, ENODEV."""
+    """A look-up by name also finds alternative names, which are refused with ENODEV."""
     world = World()
     world.source.altnames["uplink"] = 7
     with world.sockets() as (source, _):
@@ -67,7 +67,7 @@ def test_snapshot_refuses_an_alternative_name():
     assert (e.errno, e.extack, e.step) == (errno.ENODEV, "this is an alternative name of another device", "snapshot")
 
 
-def test_snapshot_of_a_device_that_is_not_there():
+def test_snapshot_of_a_missing_device():
     """ENODEV, by name and by ifindex."""
     world = World()
     with world.sockets() as (source, _):
@@ -77,15 +77,15 @@ def test_snapshot_of_a_device_that_is_not_there():
 
 
 @pytest.mark.parametrize("answer", [lambda r: nl.error(0, r), lambda r: nl.message(nl.RTM_NEWADDR, seq=r.seq)])
-def test_answer_to_a_look_up_that_is_no_link(answer):
-    """An ack that nobody asked for, or another message, is no device: EBADMSG."""
+def test_reply_to_a_look_up_that_is_not_a_link(answer):
+    """An unrequested ack, or another message, is EBADMSG."""
     with serve(Kernel(lambda r: [answer(r[0])])) as source:
         e = failure(Device(b"eth1", b"net0", 0).snapshot, source)
     assert (e.errno, e.extack) == (errno.EBADMSG, "not a link in the answer")
 
 
 def test_snapshot_of_a_device_that_was_renamed():
-    """The ifindex is somebody's, but under another name: ENODEV, not a snapshot of whatever it is now."""
+    """A device with the ifindex but another name is ENODEV."""
     world = World()
     with world.sockets() as (source, _):
         e = failure(Device(b"eth0", b"net0", 7).snapshot, source)
@@ -93,7 +93,7 @@ def test_snapshot_of_a_device_that_was_renamed():
 
 
 def test_snapshot_keeps_only_its_own_device():
-    """A kernel without strict checking dumps everybody's addresses: those of others are left out."""
+    """A kernel without strict checking dumps all devices' addresses: those of others are dropped."""
     world = World(IPV4)
     other = nl.address_body("10.9.9.9/24", 8)
     world.source.tamper = lambda flags, attributes, addresses: (flags, attributes, [other, *addresses, other])
@@ -104,7 +104,7 @@ def test_snapshot_keeps_only_its_own_device():
 
 
 def test_snapshot_when_an_address_comes_first():
-    """Answers in an unexpected order are refused: an address is never read as if it were the link."""
+    """Replies in an unexpected order are refused: an address is never parsed as the link."""
 
     def odd(r: list[nl.Request]) -> list[bytes]:
         body = nl.address_body("10.0.0.1/24", 7, more={3: b"eth1\0"})
@@ -119,7 +119,7 @@ def test_snapshot_when_an_address_comes_first():
 @pytest.mark.native
 @pytest.mark.parametrize("count", [40, 200, 400])
 def test_memory_grows_with_the_snapshot(run, count):
-    """-EOVERFLOW tells the size that suffices for all steps: the engine asks again with it, and needs no more later."""
+    """-EOVERFLOW gives the size for all steps: the engine repeats the step with it, and needs no more later."""
     made = run(*[nl.address_body(f"10.0.{i // 250}.{i % 250}/32", 7) for i in range(count)])
     size = made.dev.raw.size
     made.move()
@@ -170,7 +170,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 @pytest.mark.parametrize("engine", [native, reference], ids=["native", "reference"])
 def test_damaged_record_is_refused(run, engine, damage):
-    """EBADMSG before anything is kept: a record may come from a full disk, or from somebody else."""
+    """EBADMSG before anything is stored: a record may be truncated, or forged."""
     kept = run(IPV4).dev
     later = device(engine=engine.Device)
     e = failure(later.load, *damage(kept.link_message, kept.addresses))

@@ -1,4 +1,4 @@
-"""nd_dev_transfer: all steps of a device in one call, which undoes itself."""
+"""nd_dev_transfer: all steps of a device in one call, with the undo after a failure."""
 
 import errno
 import os
@@ -64,7 +64,7 @@ def named(namespace: Namespace) -> list[bytes]:
     ],
 )
 def test_transfer_undoes_itself(fault, code):
-    """A step that fails is the result; the device is back as it was, which the second error says."""
+    """The failed step is the result; the device is restored, and the second error is empty."""
     world = World(IPV4, IPV6)
     world.target.fault = fault
     dev = device()
@@ -74,8 +74,8 @@ def test_transfer_undoes_itself(fault, code):
 
 
 @pytest.mark.native
-def test_transfer_tells_of_a_failed_undo():
-    """Both errors are told: what failed, and why it could not be put back."""
+def test_transfer_returns_both_errors():
+    """Both errors are returned: of the step, and of the undo."""
     world = World(IPV4)
     world.target.fault = lambda r: errno.EPERM if r.type == nl.RTM_NEWADDR or is_move(r) else 0
     dev = device()

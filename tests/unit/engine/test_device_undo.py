@@ -1,4 +1,4 @@
-"""The undo of one device: its return to the source, and the restoring of its addresses there."""
+"""The undo of one device: its return to the source, and its addresses there."""
 
 import errno
 
@@ -18,7 +18,7 @@ def moved(run_, *addresses: bytes, **options) -> Run:
     return made
 
 
-def test_undo_puts_everything_back(run):
+def test_undo_restores_everything(run):
     """Name, ifindex, addresses of every scope and lifetime in their order, and up."""
     everything = [
         IPV4,
@@ -44,7 +44,7 @@ def test_undo_leaves_a_device_down_that_was_down(run):
 
 
 def test_undo_of_an_untouched_device_changes_nothing(run):
-    """A device that never left and is as it was: it is looked at, and no request that changes anything is sent."""
+    """An unchanged device that never left is read, and no request that changes anything is sent."""
     made = run(IPV4, IPV6)
     made.undo()
     assert {r.type for r in made.world.source.trace} == {nl.RTM_GETLINK, nl.RTM_GETADDR}
@@ -60,7 +60,7 @@ def test_undo_twice_is_harmless(run):
 
 
 def test_undo_under_another_ifindex_if_its_own_is_busy(run):
-    """EBUSY on the way back: somebody has the number; it comes home without IFLA_NEW_IFINDEX."""
+    """EBUSY on the way back: its ifindex is taken, so it returns without IFLA_NEW_IFINDEX."""
     made = moved(run, IPV4)
     made.world.source.links[7] = (0, World.attributes("other", bytes(6)))
     made.undo()
@@ -71,7 +71,7 @@ def test_undo_under_another_ifindex_if_its_own_is_busy(run):
 
 
 def test_undo_of_a_device_that_is_gone(run):
-    """In neither namespace: ENODEV, and its place is known to be nowhere."""
+    """A device in neither namespace is ENODEV, and its place is "gone"."""
     made = moved(run)
     del made.world.target.links[7]
     e = failure(made.undo)
@@ -79,7 +79,7 @@ def test_undo_of_a_device_that_is_gone(run):
 
 
 def test_undo_that_is_refused(run):
-    """The way back is refused: the error is the result, and the device is known to be in the target still."""
+    """A refused way back is the result, and the device is known to be in the target."""
     made = moved(run)
     made.world.target.fault = refuse(errno.EPERM, when=is_move)
     e = failure(made.undo)
@@ -87,7 +87,7 @@ def test_undo_that_is_refused(run):
 
 
 def test_undo_when_the_old_name_is_taken(run):
-    """It came back, but could not be renamed: it is in the source, and what differs is said."""
+    """If it returns but cannot be renamed, it is in the source, and the difference is reported."""
     made = moved(run, IPV4)
     made.world.source.links[5] = (0, World.attributes("eth1", bytes(6)))
     e = failure(made.undo)
@@ -96,7 +96,7 @@ def test_undo_when_the_old_name_is_taken(run):
 
 
 def test_undo_goes_on_after_a_refused_address(run):
-    """One address that cannot be set must not cost the others: they are back, the one is told."""
+    """A refused address does not end the replay: the others are restored, and it is reported."""
     made = moved(run, *[nl.address_body(f"10.0.{i // 200}.{i % 200}/32", 7) for i in range(300)])
     made.world.source.fault = refuse(errno.EINVAL, when=lambda r: r.type == 20 and local(r.body) == "10.0.0.5")
     e = failure(made.undo)
@@ -105,7 +105,7 @@ def test_undo_goes_on_after_a_refused_address(run):
 
 
 def test_undo_replays_link_locals_before_up(run):
-    """A link-local address that was usable is back before IFF_UP: after it the kernel makes the same one, tentative."""
+    """A usable link-local address is added before IFF_UP: after it the kernel makes the same one, tentative."""
     link_local = nl.address_body("fe80::1/64", 7, scope=253)
     made = moved(run, IPV6, link_local)
 
@@ -120,8 +120,8 @@ def test_undo_replays_link_locals_before_up(run):
     assert [(local(a), flags_of(a)) for a in made.world.source.addresses] == [("2001:db8::1", 0x80), ("fe80::1", 0x80)]
 
 
-def test_undo_meets_a_link_local_of_the_kernels(run):
-    """One that the kernel makes by itself on the way is not ours: it is no difference."""
+def test_undo_with_a_link_local_of_the_kernel(run):
+    """A link-local address that the kernel makes meanwhile is not a difference."""
     made = moved(run, IPV6)
 
     def on_up(request: nl.Request) -> int:
@@ -146,7 +146,7 @@ def test_undo_parts(run):
 
 
 def test_undo_whose_answer_is_lost(run):
-    """The way back was done but answered by an error: it is home, so there is no error."""
+    """A way back that was done but answered by an error succeeds: the device is in the source."""
     made = moved(run)
     made.world.target.late_fault = refuse(errno.ENOBUFS, when=is_move)
     made.undo()

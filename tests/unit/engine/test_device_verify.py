@@ -1,4 +1,4 @@
-"""The comparison of a device that arrived with its snapshot."""
+"""The comparison of a device in the target with its snapshot."""
 
 import errno
 import struct
@@ -135,7 +135,7 @@ LIMITED = nl.address_body("10.0.0.1/24", 7, lifetimes=(100, 200))
     ],
 )
 def test_verify_finds(run, addresses, tamper, says):
-    """Whatever differs from the snapshot is ESTALE, and the text says what."""
+    """A difference from the snapshot is ESTALE, and the text names it."""
     made = run(*addresses)
     made.move()
     made.replay()
@@ -160,8 +160,8 @@ def test_verify_finds(run, addresses, tamper, says):
         pytest.param([], link_change(99, b"new"), id="unknown-attribute"),
     ],
 )
-def test_verify_lets_pass(run, addresses, tamper):
-    """What time, the kernel or other programs may change is no difference."""
+def test_verify_ignores(run, addresses, tamper):
+    """Changes by time, the kernel or other programs are not differences."""
     made = run(*addresses)
     made.move()
     made.replay()
@@ -180,14 +180,14 @@ def test_verify_of_a_device_that_is_gone(run):
 
 
 def test_verify_needs_a_device_in_the_target(run):
-    """Verify of a device that did not move asks nobody."""
+    """Verify of a device that did not move sends nothing."""
     made = run()
     assert failure(made.verify).errno == errno.EINVAL
     assert made.world.target.trace == []
 
 
 def test_arrived_is_what_verify_read(run):
-    """The result is decoded from what was read back in the target, link first."""
+    """The result is decoded from the messages read back in the target, link first."""
     made = run(IPV4)
     made.move()
     made.replay()

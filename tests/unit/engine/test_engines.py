@@ -1,4 +1,4 @@
-"""Both engines put the same bytes on the wire for the same job, and say the same of how it went.
+"""Both engines send the same bytes for the same job, and report the same results.
 
 Each job runs on a model of two namespaces (`fake.World`), once with each engine: the steps of a move, or an undo after
 the first that fails. What was sent is compared datagram by datagram, sequence numbers and port ids aside.
@@ -87,7 +87,7 @@ ERRNOS = (errno.EPERM, errno.EEXIST, errno.ENODEV, errno.EBUSY, errno.ESRCH)
 
 
 def nothing(_: World) -> None:
-    """The model as it is."""
+    """The unchanged model."""
 
 
 def run(
@@ -103,7 +103,7 @@ def run(
     read: bool = False,
     **_: object,
 ) -> tuple[dict[str, Any], int]:
-    """One job with one engine: what was sent and what is to be seen of how it went; how many messages it took."""
+    """One job with one engine: the requests, the visible results, and the number of messages."""
     world = World(*addresses, up=up)
     prepare(world)
     went: list[object] = []
@@ -111,7 +111,7 @@ def run(
         dev = device(wanted, ask=ask, unsure=unsure, engine=engine.Device)
 
         def seen(socket: Any, ifindex: int) -> tuple[bytes, ...]:
-            """What a batch hands to a step; (): the step asks itself."""
+            """The messages that a batch passes to a step; (): the step reads them itself."""
             return (link_and_addresses(socket, ifindex),) if read else ()
 
         steps = [
@@ -148,13 +148,13 @@ def run(
 
 
 def link_and_addresses(socket: Any, ifindex: int) -> tuple[bytes, bytes]:
-    _, told = socket.query(wire.get_link(ifindex) + ifaddr.dump_addresses(ifindex))
-    first = next(wire.messages(told))
-    return bytes(first.data), told[(len(first.data) + 3) & ~3 :]
+    _, dumped = socket.query(wire.get_link(ifindex) + ifaddr.dump_addresses(ifindex))
+    first = next(wire.messages(dumped))
+    return bytes(first.data), dumped[(len(first.data) + 3) & ~3 :]
 
 
 def compare(prepare: Callable[[World], None] = nothing, **scenario: Any) -> int:
-    """Both engines do the same; returns how many messages it took."""
+    """Both engines do the same; returns the number of messages."""
     (ours, count), (theirs, _) = (run(engine, prepare, **scenario) for engine in ENGINES)
     assert ours == theirs
     return count
@@ -162,7 +162,7 @@ def compare(prepare: Callable[[World], None] = nothing, **scenario: Any) -> int:
 
 @pytest.fixture(autouse=True)
 def _enough_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So much that the native engine never asks the kernel again for want of room."""
+    """Enough memory that the native engine never repeats a request."""
     monkeypatch.setattr(native.device, "MEMORY_BYTES", 1 << 20)
 
 
@@ -183,8 +183,8 @@ def faults(count: int, sweep: int) -> Iterator[Fault]:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_same_bytes_whatever_fails(name: str, record_property: Callable[[str, object], None]) -> None:
-    """Each message of a job refused in turn, before or after it was obeyed, alone or with all that follow."""
+def test_same_bytes_after_each_failure(name: str, record_property: Callable[[str, object], None]) -> None:
+    """Each message of a job is refused in turn, before or after it was done, alone or with all that follow."""
     scenario = SCENARIOS[name]
     _, count = run(native, undo=True, **scenario)
     jobs = 0
@@ -251,8 +251,8 @@ TAMPERS = (drop_address, reverse, other_mac, other_mtu, other_kind, is_down, ren
 @pytest.mark.parametrize("where", ["source", "target"])
 @pytest.mark.parametrize("tamper", TAMPERS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", ["few", "rich", "unsure", "template-unsure"])
-def test_same_bytes_whatever_is_seen(name: str, tamper: Callable[..., Any], where: str) -> None:
-    """The device or its addresses are not as they were, in one of the namespaces."""
+def test_same_bytes_after_changes(name: str, tamper: Callable[..., Any], where: str) -> None:
+    """The device or its addresses have changed in one of the namespaces."""
     for undo, read in itertools.product((False, True), repeat=2):
         compare(lambda w: setattr(getattr(w, where), "tamper", tamper), undo=undo, read=read, **SCENARIOS[name])
 
@@ -277,22 +277,22 @@ def no_peer_route(world: World) -> None:
 @pytest.mark.parametrize("prepare", [name_taken, ifindex_taken, gone, no_peer_route], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_same_bytes_in_a_race(name: str, prepare: Callable[[World], None]) -> None:
-    """Somebody has the name or the ifindex in the target, or the device is gone."""
+    """The name or the ifindex is taken in the target, or the device is gone."""
     compare(prepare, undo=True, **SCENARIOS[name])
 
 
-# ---- what was told after the snapshot ----
+# ---- notifications after the snapshot ----
 
 OWN_REQUEST = 4711  # the portid of a process
 
 
-def told(*events: tuple[int, bytes, int]) -> bytes:
-    """Notifications: type, body, whose request it was."""
+def notified(*events: tuple[int, bytes, int]) -> bytes:
+    """Notifications of (type, body, portid of the request)."""
     return b"".join(nl.padded(nl.message(kind, body, seq=0, flags=0, portid=portid)) for kind, body, portid in events)
 
 
 NEW, DEL = nl.RTM_NEWADDR, 21  # RTM_DELADDR
-TOLD: dict[str, list[tuple[int, bytes, int]]] = {
+NOTIFIED: dict[str, list[tuple[int, bytes, int]]] = {
     "nothing": [],
     "as-it-was": [(DEL, body, 0) for body in RICH],
     "late-in-front": [(DEL, body, 0) for body in (ipv4(50), *RICH[:9], ipv6(50), *RICH[9:])],
@@ -322,30 +322,30 @@ def updated(engine: Any, messages: bytes, found: list[bytes]) -> bytes:
 
 
 def bodies(addresses: bytes) -> list[tuple[int, bytes]]:
-    """Without the messages' headers, which say who told them and when."""
+    """Without the messages' headers, whose seq and portid differ."""
     return [(r.type, r.body) for r in nl.requests(addresses)]
 
 
 @pytest.mark.parametrize(
     "found", [[], RICH, RICH[::-1], RICH[:12] + RICH[10:]], ids=["none", "rich", "reversed", "double"]
 )
-@pytest.mark.parametrize("name", TOLD)
-def test_same_snapshot_of_what_was_told(name: str, found: list[bytes]) -> None:
-    """Both engines make the same of the notifications that came between snapshot and move."""
-    messages = told(*TOLD[name])
+@pytest.mark.parametrize("name", NOTIFIED)
+def test_same_snapshot_of_notifications(name: str, found: list[bytes]) -> None:
+    """Both engines make the same snapshot of the notifications between snapshot and move."""
+    messages = notified(*NOTIFIED[name])
     assert bodies(updated(native, messages, found)) == bodies(updated(reference, messages, found))
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=["native", "reference"])
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("name", NOTIFIED)
 def test_whether_something_was_late(name: str, engine: Any) -> None:
-    """A record is written anew where the snapshot is another one now: the engine says so."""
+    """The engine reports whether the snapshot has changed, so that its record is written again."""
     with World(*RICH).sockets(engine.Socket) as (source, _):
         dev = device(engine=engine.Device)
         dev.snapshot(source)
         before = [r.body for r in nl.requests(dev.addresses)]
         assert not dev.was_late
-        dev.late(told(*TOLD[name]))
+        dev.late(notified(*NOTIFIED[name]))
         assert dev.was_late == ([r.body for r in nl.requests(dev.addresses)] != before)
 
 
@@ -354,19 +354,19 @@ def order(addresses: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=["native", "reference"])
-@pytest.mark.parametrize("name", [name for name in TOLD if name.startswith("late")])
+@pytest.mark.parametrize("name", [name for name in NOTIFIED if name.startswith("late")])
 def test_late_address_is_in_the_kernels_order(engine: Any, name: str) -> None:
-    """What a drop tells is a dump: the snapshot afterwards is that."""
-    said = told(*TOLD[name])
+    """The notifications of a drop are in dump order, which the snapshot then has."""
+    said = notified(*NOTIFIED[name])
     assert order(updated(engine, said, RICH)) == order(said)
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=["native", "reference"])
 def test_deleted_expired_and_newer(engine: Any) -> None:
-    """A request's deletion counts (IPv4), so does an expiry; what came between two drops is newer than all others."""
+    """Deletions (IPv4) and expiries are applied; an address added between two drops is the newest."""
 
     def left(name: str, found: list[bytes]) -> list[bytes]:
-        return order(updated(engine, told(*TOLD[name]), found))
+        return order(updated(engine, notified(*NOTIFIED[name]), found))
 
     def addresses(*bodies: bytes) -> list[bytes]:
         return [nl.attrs(body[8:])[nl.IFA_ADDRESS] for body in bodies]
@@ -382,16 +382,16 @@ def test_deleted_expired_and_newer(engine: Any) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES, ids=["native", "reference"])
 def test_late_without_a_snapshot(engine: Any) -> None:
-    """There is nothing to bring up to date."""
+    """Without a snapshot `late` fails."""
     with pytest.raises(EngineError) as raised:
-        device(engine=engine.Device).late(told(*TOLD["changed"]))
+        device(engine=engine.Device).late(notified(*NOTIFIED["changed"]))
     assert (raised.value.errno, raised.value.step) == (errno.EINVAL, "watch")
 
 
 def test_late_grows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The native engine's memory grows with what was told."""
+    """The native engine's memory grows with the notifications."""
     monkeypatch.setattr(native.device, "MEMORY_BYTES", 8192)
-    said = told(*[(DEL, ipv6(n), 0) for n in range(400)])
+    said = notified(*[(DEL, ipv6(n), 0) for n in range(400)])
     world = World(*RICH[:2])
     with world.sockets(native.Socket) as (source, _):
         dev = device(engine=native.Device)

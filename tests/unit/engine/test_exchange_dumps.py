@@ -1,4 +1,4 @@
-"""Dumps: interrupted ones, which are asked for again, and their ends."""
+"""Dumps: interrupted ones, which are repeated, and their ends."""
 
 import errno
 
@@ -28,8 +28,8 @@ def sound(r: list[nl.Request]) -> list[bytes]:
 
 @pytest.mark.parametrize("where", [90, 91, 92, 93], ids=["first", "middle", "last", "done"])
 @pytest.mark.parametrize("is_one", [False, True], ids=["datagrams", "one-datagram"])
-def test_interrupted_dump_is_asked_for_again(where, is_one):
-    """NLM_F_DUMP_INTR on any message of a dump: nothing of it is kept, the second try is the result."""
+def test_interrupted_dump_is_repeated(where, is_one):
+    """NLM_F_DUMP_INTR on any message: the dump is discarded, and the second try is the result."""
     dump = interrupted(where)
     kernel = Kernel((lambda r: [b"".join(map(nl.padded, dump(r)))]) if is_one else dump, sound)
     first, data = query(kernel, GET_ADDR)
@@ -56,7 +56,7 @@ def test_failed_dump_leaves_nothing_in_the_reply():
 
 
 def test_messages_in_front_of_an_interrupted_dump_are_sent_again():
-    """Link and addresses belong together: both are asked for anew, with new numbers."""
+    """Link and addresses belong together: both are requested again, with new seqs."""
     kernel = Kernel(
         lambda r: [link(r[0]), *interrupted(91)(r)],
         lambda r: [link(r[0]), *sound(r)],
@@ -67,7 +67,7 @@ def test_messages_in_front_of_an_interrupted_dump_are_sent_again():
 
 
 def test_dump_that_ends_with_an_error():
-    """NLMSG_DONE with a negative code is a failure, whatever was read before it."""
+    """NLMSG_DONE with a negative code is a failure, also after data."""
     e = refused(Kernel(lambda r: [entry(r[0], 1), nl.done(r[0], -errno.ENOMEM)]), GET_ADDR)
     assert (e.errno, e.extack) == (errno.ENOMEM, "the dump was ended by an error")
 
@@ -78,14 +78,14 @@ def test_done_without_a_code_is_a_sound_end():
     assert numbers(query(kernel, GET_ADDR)[1]) == [1]
 
 
-def test_refused_dump_is_an_answer():
-    """A dump that is refused outright is answered by NLMSG_ERROR, which a query hands over."""
+def test_refused_dump_is_a_reply():
+    """A refused dump is answered by NLMSG_ERROR, which a query returns."""
     _, data = query(Kernel(lambda r: [nl.error(errno.EOPNOTSUPP, r[0])]), GET_ADDR)
     assert [m.type for m in nl.requests(data)] == [nl.NLMSG_ERROR]
 
 
-def test_dump_of_what_a_kernel_may_not_have():
-    """Only "not supported" is nothing there; any other refusal is an error, and so is that of what every kernel has."""
+def test_dump_of_an_optional_subsystem():
+    """Only "not supported" means an empty dump; any other error is raised, and also that for what every kernel has."""
 
     def refuse(code: int) -> Kernel:
         return Kernel(lambda r: [nl.error(code, r[0])])

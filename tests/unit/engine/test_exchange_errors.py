@@ -1,4 +1,4 @@
-"""Exchanges that fail: damaged answers, missing ones, requests that are none, and refusals."""
+"""Exchanges that fail: damaged or missing replies, invalid requests, and refusals."""
 
 import errno
 import socket
@@ -58,14 +58,14 @@ from tests.unit.fake import Kernel, serve, socket_on
         ),
     ],
 )
-def test_damaged_answer_is_an_error(datagrams, code, text):
-    """An answer that lies, is cut, or says that something is missing is a failure, and nothing is returned."""
+def test_damaged_reply_is_an_error(datagrams, code, text):
+    """A malformed, truncated or incomplete reply is a failure, and nothing is returned."""
     e = refused(Kernel(lambda r: datagrams(r[0])), GET_ADDR)
     assert (e.errno, e.extack, e.step) == (code, text, "exchange")
 
 
 def test_exchange_after_a_damaged_one():
-    """What is left of a failed exchange is stale for the next one."""
+    """Late replies to a failed exchange are skipped by the next one."""
     kernel = Kernel(
         lambda r: [nl.message(20, seq=r[0].seq, length=3), *[entry(r[0], 9)] * 12, nl.done(r[0])],
         lambda r: [entry(r[0], 1), nl.done(r[0])],
@@ -79,19 +79,19 @@ def test_exchange_after_a_damaged_one():
 # ---- no answer, no request -----------------------------------------------------------------------------------------
 
 
-def test_no_answer_is_a_time_out():
+def test_missing_reply_is_a_time_out():
     """A kernel that never answers: ETIMEDOUT, after SO_RCVTIMEO (10 s outside of tests)."""
     e = refused(Kernel(), GET_LINK, timeout_s=0.05)
     assert (e.errno, e.extack) == (errno.ETIMEDOUT, "no answer from the kernel")
 
 
 def test_dump_without_an_end_is_a_time_out():
-    """A dump that stops in the middle is not a shorter dump."""
+    """A dump that stops in the middle is an error."""
     assert refused(Kernel(lambda r: [entry(r[0], 1)]), GET_ADDR, timeout_s=0.05).errno == errno.ETIMEDOUT
 
 
 def test_closed_peer():
-    """A socket whose other end is gone fails at once, as send says."""
+    """If the other end of the socket is closed, the exchange fails at once, with send's errno."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.close()
     with ours, pytest.raises(EngineError) as caught:
@@ -107,8 +107,8 @@ def test_closed_peer():
         pytest.param(GET_LINK + b"\x01\0\0\0" + bytes(12), errno.EINVAL, id="length-1"),
     ],
 )
-def test_what_is_no_request_is_not_sent(request_, code):
-    """A request that is no netlink message is refused before anything is sent."""
+def test_invalid_request_is_not_sent(request_, code):
+    """A request that is not a netlink message is refused before anything is sent."""
     kernel = Kernel()
     assert refused(kernel, request_).errno == code
     assert kernel.sent == []
@@ -144,14 +144,14 @@ def test_command_is_done_when_acked():
 
 
 @pytest.mark.parametrize("capped", [True, False])
-def test_refusal_has_the_kernels_words(capped):
+def test_refusal_has_the_extack_text(capped):
     """errno and extack text of a refusal, whether the request is echoed or NLM_F_CAPPED."""
     e = command(Kernel(lambda r: [nl.error(errno.EEXIST, r[0], text="taken", offset=32, capped=capped)]), SET_LINK)
     assert (e.errno, e.extack, e.step, e.index) == (errno.EEXIST, "taken", "exchange", 0)
 
 
 def test_first_refusal_is_the_result():
-    """Of several refusals in a batch the first counts, with its place in the request; the exchange reads on."""
+    """Of several refusals in a batch the first counts, with its index; the exchange reads on."""
     kernel = Kernel(
         lambda r: [
             nl.error(errno.EPERM, r[1], text="the first"),
@@ -164,7 +164,7 @@ def test_first_refusal_is_the_result():
 
 
 def test_refusal_without_an_extack_after_one_with():
-    """The text is the refusal's own, not a leftover of an earlier exchange."""
+    """The text is that of the refusal, not of an earlier exchange."""
     kernel = Kernel(
         lambda r: [nl.error(errno.EEXIST, r[0], text="taken")],
         lambda r: [nl.error(errno.EPERM, r[0])],
@@ -177,7 +177,7 @@ def test_refusal_without_an_extack_after_one_with():
 
 
 def test_refusal_by_ebadmsg_is_the_kernels():
-    """A kernel may refuse with EBADMSG and say why; a query hands that over as it does any refusal."""
+    """A refusal with EBADMSG and an extack is returned by a query as any other."""
     _, data = query(Kernel(lambda r: [nl.error(errno.EBADMSG, r[0], text="so it is")]))
     (answer,) = wire.messages(data)
     assert wire.error(answer) == (errno.EBADMSG, "so it is")

@@ -22,14 +22,14 @@ from tests.unit.fake import Kernel, serve, set_seq, socket_on
 
 
 def test_reply_ends_an_unacked_get():
-    """A get without NLM_F_ACK is answered by its reply; the seq of the first message is told."""
+    """A get without NLM_F_ACK ends with its reply; the seq of the first message is returned."""
     first, data = query(Kernel(lambda r: [link(r[0])]))
     assert first == 1000
     assert data == nl.padded(nl.message(16, nl.link_body(7, 1, {3: b"eth1\0"}), seq=1000))
 
 
 def test_ack_ends_a_get_that_asked_for_one():
-    """With NLM_F_ACK the reply comes first and does not end it; the ack is an answer, too."""
+    """With NLM_F_ACK the reply does not end it; the ack is returned, too."""
     request = wire.message(18, nl.NLM_F_ACK, nl.link_body(7))
     _, data = query(Kernel(lambda r: [link(r[0]), nl.error(0, r[0])]), request)
     assert [m.type for m in nl.requests(data)] == [nl.RTM_NEWLINK, nl.NLMSG_ERROR]
@@ -44,26 +44,26 @@ def test_done_ends_a_dump_of_several_datagrams():
 
 
 def test_more_datagrams_than_one_burst():
-    """recvmmsg reads 8 datagrams at once: 30 are read by several calls, none is lost."""
+    """recvmmsg reads 8 datagrams at once: 30 are read by several calls, and none is lost."""
     kernel = Kernel(lambda r: [entry(r[0], i) for i in range(30)] + [nl.done(r[0])])
     assert numbers(query(kernel, GET_ADDR)[1]) == list(range(30))
 
 
 def test_batch_ends_with_its_last_message():
-    """Answers of earlier messages do not end a batch, and all are kept in order."""
+    """Replies to earlier messages do not end a batch, and all are kept in order."""
     kernel = Kernel(lambda r: [link(r[0]), nl.error(errno.ENODEV, r[1]), link(r[2])])
     first, data = query(kernel, GET_LINK * 3)
     assert [(m.type, m.seq - first) for m in nl.requests(data)] == [(16, 0), (2, 1), (16, 2)]
 
 
 def test_get_and_dump_in_one_send():
-    """A get in front of a dump: both answers, ended by the dump's NLMSG_DONE."""
+    """A get in front of a dump: both replies, ended by the dump's NLMSG_DONE."""
     kernel = Kernel(lambda r: [link(r[0]), entry(r[1], 1), nl.done(r[1])])
     assert [m.type for m in nl.requests(query(kernel, GET_LINK + GET_ADDR)[1])] == [16, 20]
 
 
 def test_seq_goes_on_between_exchanges():
-    """Each message of a socket has a number of its own."""
+    """Each message of a socket has its own seq."""
     kernel = Kernel(lambda r: [link(r[0])], lambda r: [link(r[1])])
     with serve(kernel) as s:
         assert s.query(GET_LINK)[0] == 1000
@@ -104,8 +104,8 @@ def stale(request: nl.Request, distance: int) -> bytes:
         ),
     ],
 )
-def test_what_is_no_answer_is_skipped(strangers):
-    """Stale answers, notifications and other sockets' answers are skipped, in front of the right one and beside it."""
+def test_other_messages_are_skipped(strangers):
+    """Stale replies, notifications and other sockets' replies are skipped, before the right one and among it."""
     kernel = Kernel(lambda r: [*strangers(r[0]), nl.padded(strangers(r[0])[0]) + link(r[0])])
     _, data = query(kernel)
     assert numbers(data) == [7]
@@ -114,7 +114,7 @@ def test_what_is_no_answer_is_skipped(strangers):
 
 @pytest.fixture
 def usersock():
-    """A NETLINK_USERSOCK pair: ours, connected to theirs, which is another socket and not the kernel."""
+    """A pair of NETLINK_USERSOCK sockets: the second stands in for another process, not the kernel."""
     try:
         pair = [socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_USERSOCK) for _ in range(2)]
     except OSError as e:
@@ -129,7 +129,7 @@ def usersock():
 
 
 def test_datagram_of_another_process_is_skipped(usersock):
-    """An answer with the right seq and portid is none if its sender is not the kernel (nl_pid 0)."""
+    """A reply with the right seq and portid is skipped if its sender is not the kernel (nl_pid 0)."""
     ours, theirs = usersock
     s = socket_on(ours.fileno(), timeout_s=0.2)
     raw = s if isinstance(s, rtnl.Socket) else s.raw
@@ -152,7 +152,7 @@ def test_datagram_of_another_process_is_skipped(usersock):
 
 
 def test_signals_do_not_end_an_exchange():
-    """A handler that runs every millisecond while recvmmsg blocks interrupts it, and the answer is still awaited."""
+    """A signal handler that interrupts recvmmsg every millisecond does not end the exchange."""
     struck = []
     before = signal.signal(signal.SIGALRM, lambda *_: struck.append(1))
 
@@ -173,7 +173,7 @@ def test_signals_do_not_end_an_exchange():
 
 
 def test_interrupt_during_an_exchange_is_raised_after_it():
-    """KeyboardInterrupt comes when the exchange is complete: no answer is left unread."""
+    """KeyboardInterrupt is raised after the exchange: no reply is left unread."""
 
     def strike(r: list[nl.Request]) -> list[bytes]:
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Answers longer than the room for them: in the slots of recvmmsg, and in the caller's reply.
+"""Replies longer than the slots of recvmmsg, or than the caller's buffer.
 
 ENOBUFS of an overrun comes from a real NETLINK_ROUTE socket, which any user may open and which is asked for an
 interface that nobody has.
@@ -22,15 +22,15 @@ from tests.unit.fake import Kernel, serve
 # ---- slots ---------------------------------------------------------------------------------------------------------
 
 
-def test_answer_of_exactly_8_kib():
-    """The largest datagram of a dump fits: it is asked for once."""
+def test_reply_of_exactly_8_kib():
+    """The largest datagram of a dump fits: one request is sent."""
     kernel = Kernel(lambda r: [nl.message(20, bytes(8192 - 16), seq=r[0].seq, flags=nl.NLM_F_MULTI), nl.done(r[0])])
     assert len(query(kernel, GET_ADDR)[1]) == 8192
     assert len(kernel.sent) == 1
 
 
 def long_dump(size: int):
-    """A dump with one message of that many bytes among short ones, in datagrams of their own."""
+    """A dump with one message of that many bytes among short ones, each in its own datagram."""
 
     def answer(r):
         long = nl.message(20, bytes(4) + struct.pack("=I", 2) + bytes(size - 24), seq=r[0].seq, flags=nl.NLM_F_MULTI)
@@ -40,8 +40,8 @@ def long_dump(size: int):
 
 
 @pytest.mark.parametrize("size", [8196, 16384, 16388, 40000, 65536, 65540, 150000])
-def test_long_answer_is_asked_for_once_more(size):
-    """An answer longer than a slot is lost: what only asks is sent again with longer slots, which stay."""
+def test_query_with_a_long_reply_is_repeated(size):
+    """A reply longer than a slot is lost: a query is sent again with longer slots, which stay."""
     kernel = Kernel(*[long_dump(size)] * 3)
     with serve(kernel) as s:
         for _ in range(2):
@@ -51,8 +51,8 @@ def test_long_answer_is_asked_for_once_more(size):
     assert len(kernel.sent) == 3
 
 
-def test_slots_grow_as_often_as_answers_do():
-    """Each time that an answer is longer than any before: but a dump that grows each time ends, after eight tries."""
+def test_slots_grow_with_replies():
+    """Slots grow with each longer reply; a dump that grows each time ends after eight tries."""
     kernel = Kernel(*[long_dump(size) for size in (9000, 17000, 33000, 70000, 70000)])
     with serve(kernel) as s:
         assert numbers(s.query(GET_ADDR)[1]) == [1, 2, 3]
@@ -64,16 +64,16 @@ def test_slots_grow_as_often_as_answers_do():
     assert len(growing.sent) == 8
 
 
-def test_request_that_changes_something_is_not_sent_twice():
-    """A long answer to it is an error: whether it was done has to be looked at."""
+def test_change_is_not_repeated():
+    """A long reply to a change is an error: the caller has to check whether it was done."""
     kernel = Kernel(lambda r: [nl.message(16, bytes(9000), seq=r[0].seq), nl.error(0, r[0])])
     with serve(kernel) as s, pytest.raises(EngineError) as raised:
         s.command(SET_LINK)
     assert (raised.value.errno, len(kernel.sent)) == (errno.EMSGSIZE, 1)
 
 
-def test_query_that_tries_a_change_is_sent_twice():
-    """What is refused in any case (a try) beside a look-up changes nothing, and its caller says so by asking."""
+def test_query_with_a_refused_change_is_repeated():
+    """A request that is always refused, beside a look-up, changes nothing: as a query it is repeated."""
     kernel = Kernel(*[lambda r: [nl.error(errno.ENODEV, r[0]), nl.message(16, bytes(9000), seq=r[1].seq)]] * 2)
     with serve(kernel) as s:
         _, data = s.query(UNACKED + GET_LINK)
@@ -85,7 +85,7 @@ def test_query_that_tries_a_change_is_sent_twice():
 
 
 def exchange(s: Socket, request: bytes, size: int) -> tuple[int, int, bytes, bytes]:
-    """code, need, what is in the reply, and what lies behind its room."""
+    """code, need, the reply, and the bytes behind its buffer."""
     message, data = s._message(request)
     room = ffi.new("unsigned char[]", b"\xa5" * (size + 64))
     reply = ffi.new("struct nd_buf *", {"data": room, "size": size})
@@ -108,7 +108,7 @@ def test_need_is_what_suffices(size):
 
 @pytest.mark.native
 def test_reply_is_appended():
-    """What is in the buffer already stays in front of the answers, and counts for `need`."""
+    """Earlier contents of the buffer stay in front of the replies, and count for `need`."""
     with serve(Kernel(*[lambda r: [link(r[0])]] * 2)) as s:
         message, data = s._message(GET_LINK)
         room = ffi.new("unsigned char[]", b"in front" + bytes(192))
@@ -125,7 +125,7 @@ def test_reply_is_appended():
 
 @pytest.mark.native
 def test_query_grows_until_it_fits():
-    """The engine gives more room and asks again."""
+    """The engine repeats the query with a larger buffer."""
     dump = Kernel(*[lambda r: [entry(r[0], i) for i in range(100)] + [nl.done(r[0])]] * 2)
     with serve(dump) as s:
         s._room = ffi.new("unsigned char[]", 64)
@@ -134,8 +134,8 @@ def test_query_grows_until_it_fits():
 
 
 @pytest.mark.native
-def test_unaligned_answers_are_padded_with_zeros():
-    """An answer of 17 bytes takes 20: the next one begins at 4 bytes, and nothing old is between them."""
+def test_unaligned_replies_are_padded_with_zeros():
+    """A reply of 17 bytes takes 20: the next one is aligned to 4 bytes, with zeros in between."""
     kernel = Kernel(lambda r: [nl.message(20, b"x", seq=r[0].seq, flags=2), entry(r[0], 5), nl.done(r[0])])
     with serve(kernel) as s:
         _, _, data, _ = exchange(s, GET_ADDR, 100)
@@ -145,7 +145,7 @@ def test_unaligned_answers_are_padded_with_zeros():
 
 @pytest.mark.native
 def test_overrun_of_a_real_socket_is_enobufs_without_need():
-    """The kernel drops answers that the receive buffer cannot hold: ENOBUFS with need 0, no reason to just retry."""
+    """The kernel drops replies that the receive buffer cannot hold: ENOBUFS with need 0, not just to be repeated."""
     try:
         s = Socket()
     except EngineError as e:

@@ -1,4 +1,4 @@
-"""Golden bytes: what goes over the wire for each request.
+"""Golden bytes: the messages of each request.
 
 The hexadecimal digits under IP were made by iproute2 6.1 on Linux 6.18, not by this package:
 
@@ -91,7 +91,7 @@ OUR_REPLAY = [
 
 
 def golden(text: str) -> str:
-    """Without the white space and what follows a `#` in its line."""
+    """Without white space and `#` comments."""
     return stripped("\n".join(line.split("#")[0] for line in text.splitlines()))
 
 
@@ -108,7 +108,7 @@ IPV6 = nl.address_body("2001:db8::1/64", 7)
 
 
 def there_and_back() -> World:
-    """A world in which eth1 was moved to net0, verified, and put back again, with all that was sent."""
+    """A world in which eth1 was moved to net0, verified and restored, with all requests."""
     world = World(IPV4, IPV6)
     with world.sockets() as (source, target):
         dev = device()
@@ -138,7 +138,7 @@ def test_move_is_one_message(moved):
 
 
 def test_move_equals_that_of_ip(moved):
-    """But for the descriptor's number and IFLA_NEW_IFINDEX, a move is what `ip link set netns name` sends."""
+    """But for the descriptor and IFLA_NEW_IFINDEX, a move equals the request of `ip link set netns name`."""
     ours, ips = moved.source.datagrams[1][0], nl.Request(bytes.fromhex(golden(IP_MOVE)))
     assert (ours.type, ours.flags, ours.body[:16]) == (ips.type, ips.flags, ips.body[:16])
     assert ours.attrs() == ips.attrs() | {nl.IFLA_NET_NS_FD: b"\x47\0\0\0", nl.IFLA_NEW_IFINDEX: b"\x07\0\0\0"}
@@ -171,14 +171,14 @@ def test_replayed_address_equals_that_of_ip(moved, which, ip, extra):
 
 
 def test_up_equals_that_of_ip(moved):
-    """Besides the ack, IFF_UP is what `ip link set up` sends: ifi_change is IFF_UP and nothing else."""
+    """But for the ack, IFF_UP equals the request of `ip link set up`: ifi_change is IFF_UP only."""
     ours = moved.target.datagrams[0][1]
     assert unnumbered(ours)[16:] == golden(IP_UP)[16:]
     assert ours.flags == nl.NLM_F_REQUEST
 
 
-def test_verify_asks_as_the_snapshot_did(moved):
-    """What is read back in the target is asked for by the same bytes."""
+def test_verify_reads_as_the_snapshot_does(moved):
+    """The target is read back with the same bytes."""
     assert [unnumbered(r) for r in moved.target.datagrams[1]] == [unnumbered(r) for r in moved.source.datagrams[0]]
 
 
@@ -189,14 +189,14 @@ def test_undo_moves_back_under_name_and_ifindex(moved):
 
 
 def test_undo_replays_with_the_old_label(moved):
-    """In the source an address gets its own label back: the replay is that of the target but for that."""
+    """In the source an address has its original label: otherwise the replay equals that in the target."""
     replay = next(d for d in moved.source.datagrams if d[0].type == nl.RTM_NEWADDR)
     back = golden(OUR_REPLAY[0]).replace(b"net0:y".hex(), b"eth1:y".hex())
     assert [unnumbered(r) for r in replay] == [back, *(golden(text) for text in OUR_REPLAY[1:])]
 
 
-def test_seq_and_portid_are_filled_in(moved):
-    """Every message of a socket has the next seq, and the portid that getsockname told."""
+def test_seq_and_portid_are_set(moved):
+    """Every message of a socket has the next seq, and the portid of getsockname."""
     trace = moved.source.trace
     assert [r.seq for r in trace] == list(range(trace[0].seq, trace[0].seq + len(trace)))
     assert {r.portid for r in trace} == {nl.PORTID}
@@ -216,8 +216,8 @@ def test_seq_and_portid_are_filled_in(moved):
         pytest.param(wire.message(22, 0x300, struct.pack("=BBBBI", 0, 0, 0, 0, 7)), golden(IP_GETADDR), id="getaddr"),
     ],
 )
-def test_wire_builds_what_ip_sends(built, expected):
-    """The bytes of `wire` are those of iproute2, to the last one."""
+def test_wire_equals_iproute2(built, expected):
+    """`wire` and iproute2 make identical bytes."""
     assert built.hex() == expected
 
 
@@ -240,7 +240,7 @@ def test_wire_builds_what_ip_sends(built, expected):
         pytest.param(wire.link_message(uapi.RTM_NEWLINK, 0, 7, up=True), golden(OUR_REPLAY[1]), id="up"),
     ],
 )
-def test_wire_builds_what_the_core_sends(built, expected):
+def test_wire_equals_the_core(built, expected):
     """`wire` and the core's builder make the same bytes of the same message."""
     assert built.hex() == expected
 
@@ -266,12 +266,12 @@ def test_wire_builds_what_the_core_sends(built, expected):
     ],
 )
 def test_wire_requests(built, expected):
-    """Look-ups by name (one of more than 15 bytes can only be an alternative name) and the unfiltered dumps."""
+    """Look-ups by name (more than 15 bytes: as an alternative name) and unfiltered dumps."""
     assert built.hex() == expected
 
 
 def test_down_batch_acks_the_last_only():
-    """Three links down in one send: the messages of `ip link set down`, an ack asked for on the last."""
+    """Three links down in one send: the messages of `ip link set down`, with NLM_F_ACK on the last."""
     batch = b"".join(wire.link_message(16, 4 if i == 9 else 0, i, up=False) for i in (7, 8, 9))
     sent = nl.requests(batch)
     assert [r.ifindex for r in sent] == [7, 8, 9]

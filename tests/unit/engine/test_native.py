@@ -1,4 +1,4 @@
-"""The native engine's own: memory that is lent to the core comes back, also when a step fails."""
+"""The native engine releases memory lent to the core, also when a step fails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CALLS: dict[str, Callable[[native.Device, memoryview], object]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_nothing_is_held_after_a_failure(call: str) -> None:
+def test_memory_is_released_after_a_failure(call: str) -> None:
     """A traceback that keeps a buffer of a memoryview crashes CPython before 3.11.8 and 3.12.2 (gh-77894)."""
     view = memoryview(DAMAGED)
     with pytest.raises((EngineError, Malformed)) as failed:

@@ -1,4 +1,4 @@
-"""The phases of a batch, of both engines: the same bytes in the same datagrams, and the same failures.
+"""The phases of a batch in both engines: the same bytes in the same datagrams, and the same failures.
 
 Each job runs on a model of two namespaces (`fake.World`) with each engine, and ends at the first phase that fails.
 """
@@ -47,7 +47,7 @@ def populate(count: int, world: World) -> None:
 
 @contextlib.contextmanager
 def watching(engine: Any) -> Iterator[Any]:
-    """A Watch that is notified of nothing. (Of late addresses: tests/scenarios, tests/integration/test_races.py.)"""
+    """A Watch without notifications. (With some: tests/scenarios, tests/integration/test_races.py.)"""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         raw = ffi.new("struct nd_sock *")
@@ -73,7 +73,7 @@ def batch(engine: Any, world: World, names: list[str], depths: list[int], stays:
 def run(
     which: str, prepare: Prepare, *, names: list[str], depths: tuple[int, ...] = (0,), stays: int = 0
 ) -> dict[str, Any]:
-    """One batch with one engine: what was sent, how far it came, and how it failed."""
+    """One batch with one engine: the requests, its progress, and its failure."""
     engine, phases = ENGINES[which]
     world = World()
     populate(len(names), world)
@@ -111,7 +111,7 @@ def is_whole(went: list[object], devices: list[Any]) -> bool:
 
 
 def nothing(_: World) -> None:
-    """The model as it is."""
+    """The unchanged model."""
 
 
 def same(prepare: Prepare = nothing, **job: Any) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def test_same_bytes(job: dict[str, Any]) -> None:
 @pytest.mark.parametrize("side", ["source", "target"])
 @pytest.mark.parametrize("job", ["one", "two", "stack"])
 def test_same_failure(job: str, side: str, late: bool) -> None:
-    """P1: whichever message is refused, both say so of the same device, in the same step."""
+    """P1: for each refused message both name the same device and step."""
     for at in range(100):
 
         def prepare(world: World, at: int = at) -> None:
@@ -175,7 +175,7 @@ TAMPER: dict[str, Callable[[int, dict[int, bytes], list[bytes]], tuple[int, dict
 @pytest.mark.parametrize("job", ["one", "two", "windows"])
 @pytest.mark.parametrize("tamper", TAMPER)
 def test_same_difference(job: str, tamper: str) -> None:
-    """P2: what arrived otherwise is told of the same device in the same words."""
+    """P2: a difference in the target is reported for the same device in the same words."""
 
     def prepare(world: World) -> None:
         world.target.tamper = TAMPER[tamper]
@@ -185,8 +185,8 @@ def test_same_difference(job: str, tamper: str) -> None:
     assert failed[3]
 
 
-def test_addresses_as_they_were_dumped() -> None:
-    """What arrived is what is read back: decoded, the protected addresses of the snapshot."""
+def test_result_has_the_dumped_addresses() -> None:
+    """The decoded result has the protected addresses of the snapshot."""
     done = same(**JOBS["two"])
     shown = [[a["address"] for a in ifaddr.addresses(arrived)] for _, arrived in done["arrived"]]
     assert [sorted(each) for each in shown] == [

@@ -1,4 +1,4 @@
-"""nd_sock_open in the caller's own namespace, which any user may; entering another one is for the integration tests."""
+"""nd_sock_open in the caller's namespace, without privilege; integration tests enter others."""
 
 import errno
 import fcntl
@@ -29,7 +29,7 @@ def own():
 
 @pytest.fixture
 def python_socket(own):
-    """The same socket for Python's questions."""
+    """The same socket as a Python socket."""
     with socket.socket(fileno=os.dup(own.fd)) as same:
         yield same
 
@@ -39,7 +39,7 @@ def open_descriptors() -> set[str]:
 
 
 def test_portid_is_the_kernels_choice(own, python_socket):
-    """The portid is read back: the process id is only the kernel's first try."""
+    """The portid is read back: only a process's first socket gets its pid."""
     with Socket() as second:
         assert own.portid == python_socket.getsockname()[0] != 0
         assert second.portid != own.portid
@@ -58,18 +58,18 @@ def test_options_are_on(python_socket, option):
     assert python_socket.getsockopt(SOL_NETLINK, option) == 1
 
 
-def test_answers_are_awaited_for_10_seconds(python_socket):
-    """SO_RCVTIMEO is set: no exchange waits for ever."""
+def test_time_out_is_10_seconds(python_socket):
+    """SO_RCVTIMEO is set, so that an exchange times out."""
     assert struct.unpack("@ll", python_socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)) == (10, 0)
 
 
 def test_descriptor_is_closed_on_exec(own):
-    """No program that the caller starts inherits it."""
+    """Programs that the caller starts do not inherit it."""
     assert fcntl.fcntl(own.fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
 
 
 def test_close_twice(own):
-    """The second close closes nobody else's descriptor."""
+    """A second close does not close another descriptor."""
     before = open_descriptors()
     own.close()
     own.close()
@@ -103,7 +103,7 @@ def test_files_are_read(tmp_path):
 
 
 def test_files_are_written(tmp_path):
-    """A file with a text is written, in order with those that are read; a negative errno for one that cannot be."""
+    """A file with a text is written, in order with those that are read; a negative errno if that fails."""
     file, none = tmp_path / "file", tmp_path / "none" / "file"
     file.write_text("0")
     with Socket(-1, {str(file): "1", str(none): "1", str(tmp_path): "1"}) as s:
@@ -111,8 +111,8 @@ def test_files_are_written(tmp_path):
     assert file.read_text() == "1"
 
 
-def test_what_is_no_namespace():
-    """setns refuses it: an error that says so, nothing is left open, and the signal mask is as before."""
+def test_file_that_is_not_a_namespace():
+    """If setns refuses, there is an error, nothing stays open, and the signal mask is restored."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     with open("/dev/null", "rb") as null:
         before = open_descriptors()
@@ -124,8 +124,8 @@ def test_what_is_no_namespace():
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
 
 
-def test_what_is_no_descriptor():
-    """A number that is no open descriptor is EBADF."""
+def test_closed_descriptor():
+    """A closed descriptor is EBADF."""
     with pytest.raises(EngineError) as caught:
         Socket(1 << 20)
     assert caught.value.errno == errno.EBADF

@@ -1,4 +1,4 @@
-"""nd_msg_*: requests are built in the caller's memory and not one byte behind it."""
+"""nd_msg_*: requests are built in the caller's memory, and no byte behind it is written."""
 
 import errno
 import struct
@@ -52,7 +52,7 @@ def test_builder_makes_what_wire_makes():
 
 @pytest.mark.parametrize("size", range(len(FULL) + 1))
 def test_too_small_is_sticky_and_writes_nothing_behind_the_end(size):
-    """In every smaller buffer the error is -EOVERFLOW, what fitted is intact, and nothing behind it was written."""
+    """In every smaller buffer the error is -EOVERFLOW, the beginning is intact, and nothing behind it is written."""
     built = build_move(size)
     assert built.msg.err == (0 if size == len(FULL) else -errno.EOVERFLOW)
     assert built.msg.used <= size
@@ -70,7 +70,7 @@ def test_error_stays_after_something_that_would_fit():
 
 
 def test_begin_after_an_error_begins_nothing():
-    """A message that is begun after an error is not in the request."""
+    """A message begun after an error is not in the request."""
     built = Built(32)
     lib.nd_msg_begin(built.msg, 16, 0, IFINFOMSG, 16)
     lib.nd_msg_put_u32(built.msg, 4, 1400)
@@ -78,8 +78,8 @@ def test_begin_after_an_error_begins_nothing():
     assert (built.msg.err, built.msg.used) == (-errno.EOVERFLOW, 32)
 
 
-def test_begin_refuses_a_header_longer_than_any():
-    """A family header of more than 64 bytes is none."""
+def test_begin_refuses_a_long_header():
+    """A family header of more than 64 bytes is refused."""
     built = Built(400)
     lib.nd_msg_begin(built.msg, 16, 0, b"x" * 65, 65)
     assert (built.msg.err, built.msg.used) == (-errno.EOVERFLOW, 0)
@@ -94,7 +94,7 @@ def test_begin_refuses_a_header_longer_than_any():
     ],
 )
 def test_attribute_length_is_16_bits(length, err):
-    """nla_len cannot say more than 65535: a longer attribute is an error, not one with a wrong length."""
+    """nla_len is at most 65535: a longer attribute is an error."""
     built = Built(70000)
     data = ffi.new("char[]", 70000)
     lib.nd_msg_begin(built.msg, 16, 0, IFINFOMSG, 16)
@@ -106,7 +106,7 @@ def test_attribute_length_is_16_bits(length, err):
 
 @pytest.mark.parametrize("length", range(9))
 def test_padding_is_zero(length):
-    """What lies between an attribute and the next is 0, not what the memory held before."""
+    """The padding between attributes is 0, not old memory."""
     built = Built(100)
     lib.nd_msg_begin(built.msg, 16, 0, IFINFOMSG, 16)
     lib.nd_msg_put(built.msg, 20, b"x" * length, length)
@@ -122,7 +122,7 @@ def test_header_is_padded_and_counted():
 
 
 def test_second_message_has_its_own_length():
-    """Attributes count for the message begun last, and NLM_F_ACK is set there alone."""
+    """Attributes and NLM_F_ACK go to the message begun last."""
     built = Built(200)
     lib.nd_msg_begin(built.msg, 16, 0, IFINFOMSG, 16)
     lib.nd_msg_put_u32(built.msg, 4, 1400)

@@ -1,4 +1,4 @@
-"""Decoding real dumps: a kernel's bytes against what iproute2 says of the same device.
+"""Decoding real dumps: a kernel's bytes against iproute2's output for the same device.
 
 The bytes are the bodies of RTM_NEWADDR messages of Linux 6.18, dumped through `engine.Socket.query`; the expected
 fields are from `ip -j address show dev eth1` (iproute2 6.1) at the same moment. The device was made so:
@@ -67,7 +67,7 @@ def dumped(*which: str) -> bytes:
 
 @pytest.mark.parametrize("which", BODIES)
 def test_recorded_address(which):
-    """Every field of a recorded address is what `ip -j` says of it."""
+    """Every field of a recorded address equals that of `ip -j`."""
     (found,) = ifaddr.addresses(dumped(which))
     assert found == NOTHING | EXPECTED[which]
 
@@ -78,13 +78,13 @@ def test_order_is_the_dumps():
 
 
 def test_protected_are_permanent_and_global():
-    """Of these five, three are what the runtime-spec protects."""
+    """The runtime-spec protects three of these five."""
     found = [a["address"] for a in ifaddr.addresses(dumped(*BODIES), protected=True)]
     assert found == ["10.0.0.1", "192.0.2.1", "2001:db8::2"]
 
 
 def test_one_device_of_a_dump():
-    """`ifindex` leaves out what a kernel without strict checking dumps of others."""
+    """`ifindex` drops other devices' addresses, which a kernel without strict checking dumps."""
     others = nl.padded(nl.message(nl.RTM_NEWADDR, nl.address_body("10.7.7.7/24", 8)))
     found = ifaddr.addresses(others + dumped("labelled") + others, ifindex=7)
     assert [a["address"] for a in found] == ["10.0.0.1"]
@@ -93,7 +93,7 @@ def test_one_device_of_a_dump():
 @pytest.mark.parametrize("scope", range(0, 256, 15))
 @pytest.mark.parametrize("flags", [0, 0x80, 0x280, 0x7F])
 def test_is_protected(flags, scope):
-    """IFA_F_PERMANENT and RT_SCOPE_UNIVERSE, whatever else is set (config-linux.md, "Network Devices")."""
+    """IFA_F_PERMANENT and RT_SCOPE_UNIVERSE, with any other flags (config-linux.md, "Network Devices")."""
     assert ifaddr.is_protected(flags, scope) == (flags & 0x80 != 0 and scope == 0)
 
 
@@ -113,7 +113,7 @@ def test_address_text(family, data, text):
 
 
 def test_unknown_family_and_scope_are_numbers():
-    """What has no name is given as its number."""
+    """Families and scopes without a name are numbers."""
     body = bytes([45, 8, 0x80, 77]) + bytes(4) + nl.attr(2, b"\x09")
     (found,) = ifaddr.addresses(nl.message(nl.RTM_NEWADDR, body))
     assert (found["family"], found["scope"], found["address"]) == ("45", "77", "09")
@@ -121,6 +121,6 @@ def test_unknown_family_and_scope_are_numbers():
 
 @pytest.mark.parametrize("mask", range(256))
 def test_text_of_an_ipv6_address(mask):
-    """What ipaddress writes, whichever groups are zero; it is not imported, as devices may have moved by then."""
+    """As ipaddress writes it, with any groups zero; that module is not imported, as devices may have moved by then."""
     data = b"".join((0x0DB8 + group if mask >> group & 1 else 0).to_bytes(2, "big") for group in range(8))
     assert ifaddr.address_text(10, data) == str(ipaddress.IPv6Address(data))

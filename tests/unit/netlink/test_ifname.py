@@ -9,7 +9,7 @@ KERNEL_WHITE = {9, 10, 11, 12, 13, 32, 160}
 
 
 def kernel_takes(name: bytes) -> bool:
-    """dev_valid_name, written down a second time; a name in C ends at its NUL, so none can hold one."""
+    """dev_valid_name, implemented a second time; a C name ends at a NUL, so it contains none."""
     return (
         0 < len(name) < 16
         and name not in (b".", b"..")
@@ -19,14 +19,14 @@ def kernel_takes(name: bytes) -> bool:
 
 @pytest.mark.parametrize("byte", range(256))
 def test_every_byte_as_a_name(byte):
-    """A name of one byte is refused exactly where the kernel refuses it."""
+    """A name of one byte is refused exactly if the kernel refuses it."""
     name = bytes([byte])
     assert (ifname.why_invalid(name) is None) == kernel_takes(name)
 
 
 @pytest.mark.parametrize("byte", range(256))
 def test_every_byte_inside_a_name(byte):
-    """The same for a byte in the middle, where a dot is nothing special."""
+    """The same for a byte in the middle, where a dot is allowed."""
     name = b"e" + bytes([byte]) + b"h"
     assert (ifname.why_invalid(name) is None) == kernel_takes(name)
 

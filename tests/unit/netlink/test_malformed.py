@@ -43,7 +43,7 @@ WALKS = [
 
 @pytest.mark.parametrize(("data", "payloads", "bad"), WALKS)
 def test_view_next(data, payloads, bad):
-    """nd_view_next gives the messages in front of the first length that lies, then -EBADMSG."""
+    """nd_view_next returns the messages before the first wrong length, then -EBADMSG."""
     guarded, found = Guarded(data), []
     while (code := guarded.next()) > 0:
         found.append(bytes(ffi.buffer(guarded.view.body, guarded.view.body_len)))
@@ -53,7 +53,7 @@ def test_view_next(data, payloads, bad):
 
 @pytest.mark.parametrize(("data", "payloads", "bad"), WALKS)
 def test_wire_messages(data, payloads, bad):
-    """wire.messages gives the same messages, then Malformed."""
+    """wire.messages returns the same messages, then Malformed."""
     found = []
     try:
         for message in wire.messages(data):
@@ -105,7 +105,7 @@ LISTS = [
 @pytest.mark.parametrize(("attributes", "expected", "_"), LISTS)
 @pytest.mark.parametrize("header", [0, 1, 8, 16])
 def test_view_attr(attributes, expected, _, header):
-    """nd_view_attr finds what is there behind a header of any length, and ends at the first length that lies."""
+    """nd_view_attr finds attributes behind a header of any length, and ends at the first wrong length."""
     guarded = Guarded(M(16, bytes((header + 3) & ~3) + attributes))
     assert guarded.next() == 1
     assert guarded.attr(header, 3) == expected
@@ -113,7 +113,7 @@ def test_view_attr(attributes, expected, _, header):
 
 @pytest.mark.parametrize(("attributes", "_", "expected"), LISTS)
 def test_wire_attrs(attributes, _, expected):
-    """wire.attrs finds the same in sound lists and refuses damaged ones."""
+    """wire.attrs finds the same in valid lists and refuses damaged ones."""
     try:
         found = wire.attrs(memoryview(attributes)).get(3)
     except wire.Malformed:
@@ -139,7 +139,7 @@ TLVS, CAPPED = nl.NLM_F_ACK_TLVS, nl.NLM_F_CAPPED
 
 
 def echo(length: int) -> bytes:
-    """The echoed header with a lie about its length."""
+    """The echoed header with a wrong length."""
     return struct.pack("=I", length) + HEAD[4:]
 
 
@@ -175,7 +175,7 @@ ERRORS = [
 
 @pytest.mark.parametrize(("data", "code", "text", "offset"), ERRORS)
 def test_view_error(data, code, text, offset):
-    """nd_view_error gives code, extack text and offset, and believes no length that lies."""
+    """nd_view_error returns code, extack text and offset, and checks all lengths."""
     guarded = Guarded(data)
     err = ffi.new("struct nd_err *", {"index": 9, "offset": 9, "text": b"old"})
     assert guarded.next() == 1
@@ -190,7 +190,7 @@ WIRE_ERRORS = [case for case in ERRORS if case.id not in NOT_FOR_WIRE]
 
 @pytest.mark.parametrize(("data", "code", "text", "_"), WIRE_ERRORS)
 def test_wire_error(data, code, text, _):
-    """wire.error gives the same errno, positive, and the same text, or refuses the same."""
+    """wire.error returns the same errno, positive, and the same text, or refuses the same."""
     (message,) = wire.messages(data)
     if code == BAD:
         with pytest.raises(wire.Malformed):
@@ -208,7 +208,7 @@ def test_wire_error_truncated(body):
 
 
 def test_wire_error_with_a_damaged_attribute():
-    """Attributes whose length lies end what is told of the refusal; its errno counts."""
+    """Attributes with a wrong length drop the extack text; the errno counts."""
     (message,) = wire.messages(M(2, CODE + HEAD + b"\x09\0\x01\0abcd", flags=TLVS | CAPPED))
     assert wire.error(message) == (-struct.unpack("=i", CODE)[0], "")
 
@@ -236,7 +236,7 @@ def address(attributes: bytes, head: bytes = GOOD[:8]) -> bytes:
     ],
 )
 def test_addresses_malformed(data):
-    """A snapshot with a length that lies is Malformed, not an address with half its fields."""
+    """A snapshot with a wrong length is Malformed, not an address with half its fields."""
     with pytest.raises(wire.Malformed):
         list(ifaddr.addresses(data))
 
@@ -260,13 +260,13 @@ def test_addresses_malformed(data):
     ],
 )
 def test_addresses_odd(attributes, field, value):
-    """What is odd but well-formed is decoded as far as it says something."""
+    """Unusual but well-formed addresses are decoded as far as possible."""
     (found,) = ifaddr.addresses(address(attributes))
     assert found[field] == value
 
 
 def test_addresses_skip_other_messages():
-    """Only RTM_NEWADDR is an address."""
+    """Only RTM_NEWADDR messages are decoded."""
     data = nl.padded(M(16, nl.link_body(7))) + M(20, GOOD)
     assert [a["address"] for a in ifaddr.addresses(data)] == ["10.0.0.1"]
 
@@ -282,13 +282,13 @@ def test_addresses_skip_other_messages():
     ],
 )
 def test_link_malformed(body):
-    """A link with a length that lies is Malformed, in nested lists, too."""
+    """A link with a wrong length is Malformed, in nested lists, too."""
     with pytest.raises(wire.Malformed):
         wire.Link(memoryview(body))
 
 
 def test_link_with_duplicates_and_padding():
-    """Of duplicates the last counts, but every IFLA_ALT_IFNAME of the list; empty lists are no names."""
+    """Of duplicates the last counts, but all of IFLA_ALT_IFNAME; empty lists have no names."""
     names = A(53, b"first\0") + A(53, b"second-and-longer\0")
     link = wire.Link(memoryview(nl.link_body(7) + A(3, b"old\0") + A(3, b"eth1\0") + A(52 | 0x8000, names)))
     assert (link.name, link.altnames) == (b"eth1", (b"first", b"second-and-longer"))
@@ -296,7 +296,7 @@ def test_link_with_duplicates_and_padding():
 
 
 def test_immutable_has_three_answers():
-    """IFLA_NETNS_IMMUTABLE: yes, no, and not said (before 6.15)."""
+    """IFLA_NETNS_IMMUTABLE: yes, no, and not reported (before 6.15)."""
     said = [wire.Link(memoryview(nl.link_body(7) + more)).immutable for more in (A(67, b"\1"), A(67, b"\0"), b"")]
     assert said == [True, False, None]
 
@@ -316,7 +316,7 @@ def test_lower(attributes, lower):
 
 
 def test_u32_of_another_length_is_none():
-    """An attribute that should be a u32 and is not says nothing."""
+    """A u32 attribute of another length is ignored."""
     assert [wire.u32(v and memoryview(v)) for v in (None, b"abc", b"\1\0\0\0", b"abcde")] == [None, None, 1, None]
 
 
