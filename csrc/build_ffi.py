@@ -20,7 +20,7 @@ struct netdevns_batch { size_t moved, replayed, verified; ...; };
 # library in LD_PRELOAD then. Undefined behaviour traps: UBSan's own library, loaded second, loses its reports.
 SANITIZE = os.environ.get("NETDEVNS_SANITIZE")
 COMPILE = ["-std=c11", "-O2", "-Wall", "-Wextra", "-DNETDEVNS_LOCAL", "-fvisibility=hidden"]
-# What is not used of the sources is not linked in.
+# Unused functions are not linked in.
 COMPILE += ["-ffunction-sections", "-fdata-sections"]
 LINK = ["-Wl,--gc-sections"]
 if SANITIZE:

@@ -31,13 +31,13 @@ RACES = 10
 RACER_S = 30  # without a device set down by then, the batch failed in its checks
 FAILED = 1  # the exit code
 
-# What the demo's config.json asks for: host name, wanted name, name in the container, addresses.
+# The devices in the demo's config.json: host name, wanted name, name in the container, addresses.
 DEVICES = (
     ("eth1", "net0", "net0", ("192.0.2.10/24", "2001:db8:1::10/64")),
     ("mv0", "eth%d", "eth0", ("198.51.100.7/31",)),
     ("eth2", None, "eth2", ("203.0.113.5/24", "2001:db8:2::5/64", "2001:db8:2::6/64")),
 )
-# A second batch, whose last name is taken by somebody in the container while the batch is under way.
+# A second batch, whose last name is taken by a process in the container during the move.
 LOSERS = (("eth3", "late0"), ("eth4", "late1"), ("eth5", "late2"))
 
 Command = Callable[[Sequence[str]], int]

@@ -96,10 +96,10 @@ def _ended(pid: int, words: str) -> errors.NetDevError:
 def _return_loans(devices: Mapping[str, str], interrupts: Interrupts) -> list[Recovered]:
     try:
         wanted = map(ifname.encode, devices)
-        told = returns.return_loans(devices=wanted, wait_s=returns.WAIT_S, interrupts=interrupts)
-        told += returns.sweep(interrupts=interrupts)
+        results = returns.return_loans(devices=wanted, wait_s=returns.WAIT_S, interrupts=interrupts)
+        results += returns.sweep(interrupts=interrupts)
         interrupts.look()
-        return [each for each in told if each.outcome == "undone"]
+        return [each for each in results if each.outcome == "undone"]
     except OSError as e:
         text = f"{e.filename}: the loans cannot be read: {e.strerror}"
         raise errors.NetDevError(text, errno=e.errno or 0, step="record") from None

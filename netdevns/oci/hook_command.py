@@ -84,9 +84,9 @@ def run(args: Sequence[str]) -> int:
     try:
         lines, code = _run(args)
     except (KeyboardInterrupt, SystemExit) as e:
-        told = e.__cause__
-        if isinstance(told, errors.NetDevError):
-            lines, code = lines_of(told, _lent), code_of(told)
+        cause = e.__cause__
+        if isinstance(cause, errors.NetDevError):
+            lines, code = lines_of(cause, _lent), code_of(cause)
         else:  # before the hook blocked signals, so before anything was sent
             lines, code = [f"interrupted; {UNTOUCHED}"], FAILED
     except ImportError as e:

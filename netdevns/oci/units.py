@@ -154,7 +154,7 @@ def _refuse_enabled(root: str, name: str | None) -> None:
 
 
 def _following(command: str, done: list[str]) -> list[str]:
-    """What is to be typed next where systemd runs, and files have changed."""
+    """The next command, if systemd runs and files have changed."""
     return [f"next   {command}"] if done and os.path.isdir(BOOTED) else []
 
 

@@ -10,8 +10,8 @@ from ..numbers import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN
 from .address import Link, link_in
 from .socket import Socket
 
-# What must match besides the ifindex or name: the MAC address; or one of the device's names, where no other device can
-# have the ifindex and the MAC address was changed; or nothing more (Findable._find_renamed).
+# A link with the right ifindex or name must also match in the MAC address; or in one of the device's names, where no
+# other device can have the ifindex and the MAC address was changed; or in nothing more (Findable._find_renamed).
 BY_MAC, BY_NAME, BY_IFINDEX = range(3)
 # Attributes that cannot be changed and differ on other hardware. IFLA_LINK is a veth's peer, or the lower device.
 FIXED = (uapi.IFLA_PERM_ADDRESS, uapi.IFLA_PARENT_DEV_NAME, uapi.IFLA_LINK)

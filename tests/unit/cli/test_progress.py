@@ -31,10 +31,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def batch(told: Progress, clock: Clock, step: str = "move", count: int = 400, each_s: float = 1 / 32) -> None:
+def batch(progress: Progress, clock: Clock, step: str = "move", count: int = 400, each_s: float = 1 / 32) -> None:
     for done in range(1, count + 1):
         clock.now += each_s
-        told(step, done, count)
+        progress(step, done, count)
 
 
 def screen(text: str) -> list[str]:
@@ -49,8 +49,8 @@ def screen(text: str) -> list[str]:
 def test_lines_without_a_terminal(clock: Clock) -> None:
     """12.5 s: a line after the first second, and one every 5 s; each complete and with the program's name."""
     stream = Stream(terminal=False)
-    with Progress(stream) as told:
-        batch(told, clock)
+    with Progress(stream) as progress:
+        batch(progress, clock)
     assert stream.getvalue().splitlines() == [
         "netdevns: 32 of 400 devices moved",
         "netdevns: 192 of 400 devices moved",
@@ -63,17 +63,17 @@ def test_lines_without_a_terminal(clock: Clock) -> None:
 def test_short_batch_shows_no_progress(clock: Clock, terminal: bool) -> None:
     """Nothing in the first second, also of its undo."""
     stream = Stream(terminal)
-    with Progress(stream) as told:
-        batch(told, clock, count=20)
-        batch(told, clock, "undo", count=11)
+    with Progress(stream) as progress:
+        batch(progress, clock, count=20)
+        batch(progress, clock, "undo", count=11)
     assert stream.getvalue() == ""
 
 
 def test_one_line_on_a_terminal(clock: Clock) -> None:
     """The line is overwritten at most ten times a second, and removed at the end."""
     stream = Stream(terminal=True)
-    with Progress(stream) as told:
-        batch(told, clock)
+    with Progress(stream) as progress:
+        batch(progress, clock)
     seen = screen(stream.getvalue())
     assert "\n" not in stream.getvalue()
     assert seen[0] == "netdevns: 32 of 400 devices moved"
@@ -85,11 +85,11 @@ def test_one_line_on_a_terminal(clock: Clock) -> None:
 def test_shorter_line_erases_the_longer(clock: Clock) -> None:
     """A shorter text erases the rest of a longer one."""
     stream = Stream(terminal=True)
-    told = Progress(stream)
+    progress = Progress(stream)
     clock.now += 2
-    told("replay", 400, 400)
+    progress("replay", 400, 400)
     clock.now += 2
-    told("verify", 1, 400)
+    progress("verify", 1, 400)
     assert screen(stream.getvalue()) == [
         "netdevns: 400 of 400 devices are up with their addresses",
         "netdevns: 1 of 400 devices read back",
@@ -100,9 +100,9 @@ def test_a_line_never_wraps(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> No
     """On a narrow terminal the line is cut: a second row could not be overwritten."""
     monkeypatch.setenv("COLUMNS", "24")
     stream = Stream(terminal=True)
-    told = Progress(stream)
+    progress = Progress(stream)
     clock.now += 2
-    told("move", 1, 400)
+    progress("move", 1, 400)
     assert screen(stream.getvalue()) == ["netdevns: 1 of 400 devi"]
 
 
@@ -110,11 +110,11 @@ def test_a_line_never_wraps(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> No
 def test_undo_is_shown_at_once(clock: Clock, terminal: bool) -> None:
     """An undo is shown at once, even if the last line is recent."""
     stream = Stream(terminal)
-    with Progress(stream) as told:
-        batch(told, clock, count=60)
-        told("undo", 0, 5)
+    with Progress(stream) as progress:
+        batch(progress, clock, count=60)
+        progress("undo", 0, 5)
         clock.now += 5
-        told("undo", 3, 5)
+        progress("undo", 3, 5)
     text = stream.getvalue()
     seen = screen(text)[:-2] if terminal else text.splitlines()
     assert seen[-2:] == ["netdevns: undoing: 0 of 5 devices are back", "netdevns: undoing: 3 of 5 devices are back"]
@@ -130,20 +130,20 @@ def test_stream_without_a_reader(clock: Clock, error: Exception) -> None:
             writes.append(text)
             raise error
 
-    with Progress(Broken(terminal=True)) as told:
-        batch(told, clock)
+    with Progress(Broken(terminal=True)) as progress:
+        batch(progress, clock)
     assert len(writes) == 1
 
 
 def test_no_stream(clock: Clock) -> None:
     """With --json there is no output."""
-    with Progress(None) as told:
-        batch(told, clock)
+    with Progress(None) as progress:
+        batch(progress, clock)
 
 
 def test_no_thread(clock: Clock) -> None:
     """Progress starts no thread: one would keep the namespace alive and could receive signals."""
     before = threading.active_count()
-    with Progress(Stream(terminal=True)) as told:
-        batch(told, clock, count=100)
+    with Progress(Stream(terminal=True)) as progress:
+        batch(progress, clock, count=100)
         assert threading.active_count() == before

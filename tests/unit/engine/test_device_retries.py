@@ -180,7 +180,7 @@ def no_more_faults(made: Run) -> None:
 @pytest.mark.parametrize("obeyed", [False, True], ids=["refused", "obeyed-and-refused"])
 @pytest.mark.parametrize("step", STEPS)
 def test_every_step_is_called_again_after_each_failure(run, step, obeyed, unsure, wanted):
-    """After a failure of any message of a step, the step succeeds when it is repeated, also twice, and so do the others.
+    """After a failure of any of its messages, a step succeeds when it is repeated, also twice, and so do the others.
 
     But an address that was refused alone is then behind the others, which verify and undo report.
     """

@@ -43,7 +43,7 @@ def metric(value: int) -> dict[int, bytes]:
 
 
 PERMANENT = nl.IFA_F_PERMANENT
-# Addresses of every sort that the steps tell apart.
+# Addresses of every sort that the steps distinguish.
 RICH = [
     ipv4(0, more={nl.IFA_BROADCAST: bytes([10, 0, 0, 255])} | metric(7)),
     ipv4(1, b"eth1:vip"),

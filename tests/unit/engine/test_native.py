@@ -27,4 +27,4 @@ def test_memory_is_released_after_a_failure(call: str) -> None:
     with pytest.raises((EngineError, Malformed)) as failed:
         CALLS[call](native.Device(b"eth1", b"net0", 7), view)
     assert failed.tb is not None
-    view.release()  # BufferError: somebody has it
+    view.release()  # BufferError: it is still exported
