@@ -172,7 +172,7 @@ static int back(struct netdevns_batch *b, struct netdevns_error *err)
 			 err->begun && has_losses(b) ? ", but not the state whose loss was accepted" : "");
 		return err->code;
 	}
-	snprintf(err->text + used, sizeof err->text - used, "; NOT as before:");
+	snprintf(err->text + used, sizeof err->text - used, "; NOT restored:");
 	for (size_t i = 0; i < b->count; i++)
 		if (b->members[i]->touched && b->members[i]->is_lacking) {
 			append(err->text, sizeof err->text, " ");

@@ -168,9 +168,9 @@ static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_
 			report(r, "%s: restored", m->ifname);
 			continue;
 		}
-		report(r, "%s: not as before: %s", m->ifname, m->missing.used ? (const char *)m->missing.data : "out of memory");
+		report(r, "%s: not restored: %s", m->ifname, m->missing.used ? (const char *)m->missing.data : "out of memory");
 		if (!r->err->code)
-			nd_batch_fail(r->err, -EIO, "recover", -1, "%s: not as before: %s; the record %s is kept", m->ifname,
+			nd_batch_fail(r->err, -EIO, "recover", -1, "%s: not restored: %s; the record %s is kept", m->ifname,
 				      m->missing.used ? (const char *)m->missing.data : "out of memory", record->name);
 	}
 	r->left += left;

@@ -179,7 +179,7 @@ static int report_left(struct way *w, const struct netdevns_error *e)
 	hook_say(w->report, "%s", e->text);
 	for (size_t i = 0; e->left && (d = netdevns_batch_device(w->batch, i)); i++)
 		if (d->missing[0])
-			hook_say(w->report, "%s: %s; not as before: %s", d->ifname, places[d->location], d->missing);
+			hook_say(w->report, "%s: %s; not restored: %s", d->ifname, places[d->location], d->missing);
 	return e->left ? HOOK_LEFT : HOOK_FAILED;
 }
 

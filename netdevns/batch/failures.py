@@ -79,7 +79,7 @@ def failed(
     text += (
         "; all devices are restored"
         if not left
-        else f"; NOT as before: {', '.join(quote.shown(ifname.encode(x.device)) for x in left)}"
+        else f"; NOT restored: {', '.join(quote.shown(ifname.encode(x.device)) for x in left)}"
     )
     if is_kept:
         text += "; the record is kept, and `netdevns recover` tries again"

@@ -1,4 +1,4 @@
-"""The main job in a private sandbox: a "host" and a "container" with devices of their own; no device of the user's.
+"""Shows a move in a private sandbox: a "host" and a "container" namespace with their own devices.
 
 Devices are made here by plain rtnetlink requests, only in namespaces that were made here, too.
 """
@@ -62,7 +62,7 @@ class Sandbox:
 
 
 def _unshare() -> None:
-    """Network and mount namespaces of our own: as root, or as root of a user namespace of our own."""
+    """Enters new network and mount namespaces: as root, or as root of a new user namespace."""
     uid, gid = os.geteuid(), os.getegid()
     try:
         call("unshare", uapi.CLONE_NEWNET | CLONE_NEWNS)

@@ -330,7 +330,7 @@ class Recovery(LoadedRecord):
         if left.location == "gone":
             how = "deleted with its namespace" if self.target_is_gone else "in neither namespace"
             return self.recovered(member, "gone", "gone", how)
-        text = f"not as before: {', '.join(left.missing)}{self._called(left)}"
+        text = f"not restored: {', '.join(left.missing)}{self._called(left)}"
         return self.recovered(member, "kept", left.location, text)
 
     def _called(self, left: Left) -> str:

@@ -233,7 +233,7 @@ class ReturnHome(LoadedRecord):
             return self.recovered(member, "undone", "source", restored_text(without))
         name = left.name if left and left.name else os.fsdecode(device.link.name)
         where = left.location if left else "source" if device.is_home else "init"
-        text = f"not as before, and named {quote.printable(name)}: {', '.join(lost)}"
+        text = f"not restored completely, and named {quote.printable(name)}: {', '.join(lost)}"
         return self.recovered(member, "kept", where, text)
 
 

@@ -84,7 +84,7 @@ def text(value: str, place: str) -> str:
     try:
         return of_json(value)
     except UnicodeEncodeError:
-        raise ConfigInvalid(f'{place}: "{quoted(value)}" has a lone surrogate, which is no text') from None
+        raise ConfigInvalid(f'{place}: "{quoted(value)}" has a lone surrogate, so it is not text') from None
 
 
 def limit_devices(place: str, count: int) -> None:

@@ -60,7 +60,7 @@ def lines_of(e: errors.NetDevError, lent: Callable[[Collection[str | None]], lis
     for left in e.left:
         name = f", named {left.name} (ifindex {left.ifindex})" if left.name else ""
         lines.append(
-            f"{shown(encode(left.device))}: {LOCATIONS[left.location]}{name}; not as before: {', '.join(left.missing)}"
+            f"{shown(encode(left.device))}: {LOCATIONS[left.location]}{name}; not restored: {', '.join(left.missing)}"
         )
     return lines
 

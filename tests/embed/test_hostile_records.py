@@ -273,7 +273,7 @@ def test_target_is_gone(sides: tuple[Namespace, Namespace], c: Driver, tmp_path:
     target.close()
     answer = c.recover(tmp_path)
     assert "eth0: restored" in answer.report, answer
-    assert "eth1: not as before: No such device" in answer.report, answer
+    assert "eth1: not restored: No such device" in answer.report, answer
     assert answer.left_count == 1
     assert [path.suffix for path in tmp_path.iterdir()] == [".undo"]
     now = host.dump()
@@ -334,7 +334,7 @@ def test_source_is_the_initial_namespace(initial: Namespace, target: Namespace, 
         assert_equal_soon(before, initial)
         return
     # The kernel renumbers nothing in place: all but the ifindex.
-    assert "not as before: ifindex 102" in answer.report, answer
+    assert "not restored: ifindex 102" in answer.report, answer
     assert [a.address for a in initial.addresses("eth1")] == [a.address for a in before["addresses"]["eth1"]]
 
 

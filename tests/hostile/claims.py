@@ -26,12 +26,12 @@ WORDS: dict[str, tuple[str, set[object], int]] = {
     "up": (r"\bup\b|\bdown\b|\bstate\b", set(), 0x1),
 }
 ALTNAMES, ADDRESSES, NAME = r"alt(ernative)?[ _-]?names?", r"(?<!MAC )\baddress", r"\bname\b"
-LINE = re.compile(r"^netdevns: (\S+): (.*); not as before: (.*)$", re.MULTILINE)
+LINE = re.compile(r"^netdevns: (\S+): (.*); not restored: (.*)$", re.MULTILINE)
 HOME = "in its old namespace"
 
 
 def differing(before: dict[str, Any], now: dict[str, Any], device: str) -> dict[str, str]:
-    """What of a device that is in the host is not as before: what it is called -> the words for it."""
+    """State of a device in the host that is not restored: its name in the report -> the words for it."""
     was, link = before["host links"][device], now["host links"][device]
     found = {}
     keys = {key for key in {*was.attrs, *link.attrs} - {30, 61} if was.attrs.get(key) != link.attrs.get(key)}

@@ -333,4 +333,4 @@ def test_state_that_is_no_text(bounded: Bounded, member: str) -> None:
     bounded.state[member] += "\ud800"
     line = bounded.refused(bounded.hook)
     shown = str(bounded.state[member]).replace("\ud800", "\\ud800")
-    assert line == f'state on stdin: {member}: "{shown}" has a lone surrogate, which is no text'
+    assert line == f'state on stdin: {member}: "{shown}" has a lone surrogate, so it is not text'

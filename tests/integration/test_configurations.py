@@ -61,7 +61,7 @@ CONFIGS: dict[str, tuple[str, str]] = {
     "no namespace there": (config({"eth1": {}}, namespaces=[{"type": "network", "path": "/nonexistent"}]), "/nonex"),
     "unknown device": (config({"eth1": {}, "nope": {}}), "nope"),
     "bad name": (config({"eth1": {"name": "a/b"}}), "a/b"),
-    "lone surrogate": (config({"eth1": {"name": "a\ud800/"}}), "has a lone surrogate, which is no text"),
+    "lone surrogate": (config({"eth1": {"name": "a\ud800/"}}), "has a lone surrogate, so it is not text"),
 }
 
 

@@ -202,8 +202,8 @@ def test_command_exits_with_3(
     lines = err.splitlines()
     assert all(line.startswith("netdevns: ") for line in lines)
     lines = [line for line in lines if " of 3 devices " not in line]  # progress, on a machine that is slow
-    assert "NOT as before: eth1" in lines[0]
-    assert any(line.startswith("netdevns: eth1: in ") and "not as before" in line for line in lines[1:])
+    assert "NOT restored: eth1" in lines[0]
+    assert any(line.startswith("netdevns: eth1: in ") and "not restored: " in line for line in lines[1:])
     if as_json:
         error = json.loads(out)["error"]
         assert error["rolled_back"] is False

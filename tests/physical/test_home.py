@@ -220,7 +220,7 @@ def test_name_that_was_taken_meanwhile(here: Namespace, tmp_path: Path, kind: st
         mine.kill()
         done = mine.poststop()
     assert done.returncode == 3
-    assert f'{NIC}: not as before, and named net0: name "{NIC}" is taken by ' in done.stderr
+    assert f'{NIC}: not restored completely, and named net0: name "{NIC}" is taken by ' in done.stderr
     assert "then run `netdevns return`" in done.stderr
     assert not here.links()["net0"].up
     assert here.addresses("net0") == []

@@ -102,9 +102,9 @@ def test_either_place(machine: Machine, container: Container, by: str) -> None:
         ("[e]th1", "net0", "no such device"),
         ("eth1 ", "net0", "no device can have that name"),
         ("ETH1", "net0", "no such device"),
-        ("\ud800", "net0", '"\\ud800" has a lone surrogate, which is no text'),
-        ("\udcff", "net0", '"\\xff" has a lone surrogate, which is no text'),
-        ("eth1", "\ud800", "has a lone surrogate, which is no text"),
+        ("\ud800", "net0", '"\\ud800" has a lone surrogate, so it is not text'),
+        ("\udcff", "net0", '"\\xff" has a lone surrogate, so it is not text'),
+        ("eth1", "\ud800", "has a lone surrogate, so it is not text"),
         ("e" * 16, "net0", "no device can have that name"),
         ("e" * 5000, "net0", "no device can have that name"),
         ("lo", "lo", "the kernel never moves it"),
@@ -235,7 +235,7 @@ def test_two_spellings_of_one_device(host: Namespace, machine: Machine, containe
                 json.dumps(container.state(annotations={f"{PREFIX}{spelling}": "x"})).encode(), "--allow", "*"
             )
             assert done.returncode == 2
-            assert "has a lone surrogate, which is no text" in done.stderr
+            assert "has a lone surrogate, so it is not text" in done.stderr
 
 
 def test_thousands(host: Namespace, machine: Machine, container: Container) -> None:
@@ -308,7 +308,7 @@ def test_container_in_a_user_namespace(machine: Machine, container: Container) -
     [
         ({"path": "/run/netns/nope"}, "cannot open the network namespace: No such file or directory"),
         ({"path": "/proc/999999999/ns/net"}, "cannot open the network namespace: No such file or directory"),
-        ({"path": "/run/netns/a\ud800"}, "has a lone surrogate, which is no text"),
+        ({"path": "/run/netns/a\ud800"}, "has a lone surrogate, so it is not text"),
         ({"path": "/run/fifo"}, "this is not a namespace; a network namespace is needed"),
         ({"path": "/dev/zero"}, "this is not a namespace; a network namespace is needed"),
         ({"path": "/run"}, "this is not a namespace; a network namespace is needed"),

@@ -157,7 +157,7 @@ def test_device_that_cannot_return_is_left(setting):
         "eth1", "target", "net1", 7, ("Operation not permitted",),
     )  # fmt: skip
     assert not e.rolled_back
-    assert str(e).endswith("; NOT as before: eth1")
+    assert str(e).endswith("; NOT restored: eth1")
     assert names(made.world.source) == {8: "eth2"}
 
 
