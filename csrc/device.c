@@ -229,7 +229,7 @@ static int move_there(struct nd_dev *dev, struct nd_sock *source, struct nd_sock
 		temporary_name(dev, target, name);
 	dev->sent = 1;
 	code = send_move(source, dev->ifindex, target_fd, name, dev->target_ifindex, err);
-	if (code) {	/* the device may have left all the same (probes clash.wanted-name, clash.both-names) */
+	if (code) {	/* the device may have left in spite of that (probes clash.wanted-name, clash.both-names) */
 		nd_find(dev, source, target, &seen, &look);
 		return code;
 	}

@@ -247,7 +247,7 @@ static int try_mounts(struct search *s)
 	return code ? code : try_mounts_of(s, "/proc/1/mountinfo", "/proc/1/root");
 }
 
-/* When a process began, in ticks since boot: with its pid it is unique. 0: there is none, or it has ended. */
+/* The start of a process, in ticks since boot, which makes its pid unique. 0: there is none, or it has ended. */
 static uint64_t start_of(uint64_t pid)
 {
 	char text[2048], path[64], *at;

@@ -125,7 +125,7 @@ static int judge_version(const struct nd_section *s, struct nd_err *err)
 	return 0;
 }
 
-/* The row of messages: whole, ours at its begin and end, its checksum right. */
+/* Checks the sequence of messages: complete, sections at its beginning and end, the checksum. */
 static int judge_frame(const unsigned char *data, size_t len, struct nd_err *err)
 {
 	struct nd_section s = { .type = 0 };
@@ -161,7 +161,7 @@ static int judge_frame(const unsigned char *data, size_t len, struct nd_err *err
 	return first == HEAD && s.type == END ? 0 : damaged(err, "it is truncated");
 }
 
-/* Its ifindex, and what is read as attributes of its own. */
+/* Checks the ifindex of a link, and the nested attributes that are parsed later. */
 static int link_is_sound(const struct nd_view *v)
 {
 	static const uint16_t nested[] = { IFLA_LINKINFO, ND_IFLA_PROP_LIST, IFLA_XDP };

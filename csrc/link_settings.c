@@ -272,13 +272,13 @@ static void attribute(struct nd_repairs *r, const struct setting *setting)
 static void flags(struct nd_repairs *r)
 {
 	const uint32_t was = r->was.head.ifi_flags, changed = was ^ r->now.head.ifi_flags;
-	uint32_t ours = 0, request = 0;
+	uint32_t settable = 0, request = 0;
 
 	for (size_t i = 0; i < sizeof FLAGS / sizeof FLAGS[0]; i++)
-		ours |= FLAGS[i].is_fixed ? 0 : changed & FLAGS[i].flag;
+		settable |= FLAGS[i].is_fixed ? 0 : changed & FLAGS[i].flag;
 	/* Only these in ifi_change: all other flags, above all IFF_UP, must not change (probe message.flags.change-all). */
-	if (ours) {
-		nd_repairs_begin(r, was & ours, ours);
+	if (settable) {
+		nd_repairs_begin(r, was & settable, settable);
 		request = nd_repairs_request(r);
 	}
 	for (size_t i = 0; i < sizeof FLAGS / sizeof FLAGS[0]; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * Restores the settings of a link: compares two RTM_NEWLINK of it (link_settings.c, info_data.c, sysctls.c), sends what
- * differs, and reads the link again, until all is as before or refused.
+ * differs, and reads the link again, until everything is restored or refused.
  *
  * Not here: the master and the settings of a port (NETDEVNS_MASTER); before 6.6, alternative names that the link lists and
  * no look-up finds after its namespace died (they are in `now`, so nothing is missing); ifindexes in IFLA_INFO_DATA

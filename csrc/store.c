@@ -355,7 +355,7 @@ static int take(struct nd_record *record, struct nd_err *err)
 		code = errno == EWOULDBLOCK ? 0 : nd_err_set(err, ND_STEP_NONE, -errno, "the record cannot be locked");
 	} else if (fstat(record->fd, &opened) < 0 ||
 		   fstatat(record->dirfd, record->name, &named, AT_SYMLINK_NOFOLLOW) < 0) {
-		code = errno == ENOENT ? 0 : nd_err_set(err, ND_STEP_NONE, -errno, "the record cannot be looked at");
+		code = errno == ENOENT ? 0 : nd_err_set(err, ND_STEP_NONE, -errno, "the record cannot be checked");
 	} else {	/* another process may have replaced the file meanwhile */
 		code = opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 	}

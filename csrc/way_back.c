@@ -126,7 +126,7 @@ static void put_home(struct nd_msg *msg, const struct netdevns_batch *b, const s
 }
 
 /* Removes the names that `unless` (or NULL) lacks, and moves it to the source, in one send; `request`: REQUEST_BYTES. */
-static int snatch(struct netdevns_batch *b, struct nd_sock *there, struct nd_member *m, int32_t ifindex, const struct nd_view *unless,
+static int return_in_one_send(struct netdevns_batch *b, struct nd_sock *there, struct nd_member *m, int32_t ifindex, const struct nd_view *unless,
 		  int with_number, struct nd_memory *request, struct nd_err *err)
 {
 	struct nd_link link;
@@ -184,14 +184,14 @@ static size_t list(struct netdevns_batch *b, struct nd_sock *sock, int32_t *ifin
 	return count;
 }
 
-#define OURS_MAX 32
+#define TRANSIT_MAX 32
 
 /* Moves a device that cannot return to the source back to the target: it would end with the private namespace. */
-static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_member *m, const int32_t *there, size_t count,
+static int return_from(struct netdevns_batch *b, struct nd_sock *transit, struct nd_member *m, const int32_t *there, size_t count,
 		     struct nd_memory *request, struct nd_err *err)
 {
-	int32_t now[OURS_MAX + 1];
-	const size_t found = list(b, ours, now, OURS_MAX + 1);
+	int32_t now[TRANSIT_MAX + 1];
+	const size_t found = list(b, transit, now, TRANSIT_MAX + 1);
 	struct nd_view was;
 	int code = nd_err_set(err, ND_STEP_UNDO, -ENODEV, "it is not in the namespace on its way");
 
@@ -203,18 +203,18 @@ static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_m
 		if (k < count)
 			continue;
 		if (nd_member_snapshot(m, &was)) {
-			nd_member_restore_mac(b, ours, m, now[i]);
-			code = snatch(b, ours, m, now[i], &was, 1, request, err);
+			nd_member_restore_mac(b, transit, m, now[i]);
+			code = return_in_one_send(b, transit, m, now[i], &was, 1, request, err);
 			/* Another device in the source may have its ifindex by now, or one of its alternative names. */
 			if (code)
-				code = snatch(b, ours, m, now[i], &was, 0, request, err);
+				code = return_in_one_send(b, transit, m, now[i], &was, 0, request, err);
 			if (code)
-				code = snatch(b, ours, m, now[i], NULL, 0, request, err);
+				code = return_in_one_send(b, transit, m, now[i], NULL, 0, request, err);
 		}
 		for (int tries = 0; code && tries < TRIES; tries++) {
 			struct nd_err e;
 
-			if (!rename_in(ours, now[i], b->target_fd, &e))
+			if (!rename_in(transit, now[i], b->target_fd, &e))
 				break;
 		}
 	}
@@ -225,24 +225,24 @@ static int home_from(struct netdevns_batch *b, struct nd_sock *ours, struct nd_m
  * Moves it to a private namespace, removes the names there, and moves it to the source. If the process is killed in between, the
  * namespace ends: a virtual device ends with it, a NIC returns to the initial one.
  */
-static int through_our_own(struct netdevns_batch *b, struct nd_member *m, struct nd_memory *request, struct nd_err *err)
+static int through_transit(struct netdevns_batch *b, struct nd_member *m, struct nd_memory *request, struct nd_err *err)
 {
-	int32_t there[OURS_MAX];
-	struct nd_sock ours;
+	int32_t there[TRANSIT_MAX];
+	struct nd_sock transit;
 	size_t count;
-	int fd, code = nd_sock_open_new(&ours, &fd, err);
+	int fd, code = nd_sock_open_new(&transit, &fd, err);
 
 	if (code)
 		return code;
-	count = list(b, &ours, there, OURS_MAX);
+	count = list(b, &transit, there, TRANSIT_MAX);
 	/* Devices of each new namespace, above all lo, get names that no device will want. */
 	for (size_t i = 0; i < count && !code; i++)
-		code = rename_in(&ours, there[i], -1, err);
+		code = rename_in(&transit, there[i], -1, err);
 	if (!code) {
 		rename_in(b->target, m->dev->target_ifindex, fd, err);
-		code = home_from(b, &ours, m, there, count, request, err);
+		code = return_from(b, &transit, m, there, count, request, err);
 	}
-	nd_sock_close(&ours);
+	nd_sock_close(&transit);
 	close(fd);
 	return code;
 }
@@ -258,13 +258,13 @@ static void insist(struct netdevns_batch *b, struct nd_member *m, struct nd_err 
 		return;
 	}
 	for (int i = 0; i < TRIES && code && nd_member_snapshot(m, &was); i++) {
-		code = snatch(b, b->target, m, m->dev->target_ifindex, &was, 1, &request, err);
+		code = return_in_one_send(b, b->target, m, m->dev->target_ifindex, &was, 1, &request, err);
 		/* A removed name or the move failed: find the device. */
 		if (code && (nd_member_find(b, m, err) || m->dev->place != ND_PLACE_TARGET))
 			break;
 	}
 	if (code && m->dev->place == ND_PLACE_TARGET)
-		through_our_own(b, m, &request, err);
+		through_transit(b, m, &request, err);
 	nd_memory_free(&request);
 }
 
