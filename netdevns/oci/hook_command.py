@@ -76,6 +76,17 @@ def _lent(devices: Collection[str | None]) -> list[str]:
     return loans.lines(devices)
 
 
+def _lines_of(e: errors.NetDevError) -> list[str]:
+    """An error as lines, with the remedies of a refusal before the verdict."""
+    lines = lines_of(e, _lent)
+    if isinstance(e, errors.CheckFailed):
+        hints = [found.hint for found in e.report.findings if found.severity == "error" and found.hint is not None]
+        devices = [f"next: ask for {hint}" for hint in hints if "=" in hint]
+        commands = [f"next: {hint}" for hint in hints if " " in hint]
+        lines[-1:-1] = dict.fromkeys(devices + commands)
+    return lines
+
+
 def run(args: Sequence[str]) -> int:
     """Runs the hook; returns its exit code. Errors go to stderr, the log and syslog, in this order.
 
@@ -136,7 +147,7 @@ def _run(args: Sequence[str]) -> tuple[list[str], int]:
             raise
         return ["too little memory for the state or config.json", UNTOUCHED], REFUSED
     except errors.NetDevError as e:
-        return lines_of(e, _lent), code_of(e)
+        return _lines_of(e), code_of(e)
     return [], 0
 
 

@@ -63,7 +63,7 @@ def test_loan_lives_as_long_as_the_container(host: Namespace, runtime: Runtime, 
         assert "on loan: eth2" not in shown
         host.ip("link del eth1")
     assert loans(runtime.machine) == []
-    assert runtime.machine.hook_log() == "" or "deleted by the kernel" in runtime.machine.hook_log()
+    assert runtime.machine.hook_log() == "" or "deleted with the container" in runtime.machine.hook_log()
 
 
 def test_again_and_again(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
@@ -137,7 +137,7 @@ def test_any_id(host: Namespace, machine: Machine, bundle: Bundle, id_: str) -> 
         assert len(loans(machine)) == 1
     namespace.close()
     code, said = poststop(machine, container.state(id=id_, pid=None))
-    assert (code, said) == (0, "netdevns: eth1: deleted by the kernel with the container's namespace\n")
+    assert (code, said) == (0, "netdevns: eth1: deleted with the container, as virtual devices are\n")
     assert loans(machine) == []
 
 
