@@ -84,10 +84,10 @@ def test_many_links_down_in_windows(setting):
             world.source.links[ifindex] = (nl.IFF_UP, World.attributes(f"eth{ifindex - 6}", bytes(6)))
 
     made = setting({ifindex: f"net{ifindex}" for ifindex in range(7, 157)}, prepare=many)
-    told: list[tuple[str, int, int]] = []
-    made.run(on_step=lambda *step: told.append(step))
+    steps: list[tuple[str, int, int]] = []
+    made.run(on_step=lambda *step: steps.append(step))
     windows = [d for d in made.world.source.datagrams if d[0].type == nl.RTM_NEWLINK and len(d) > 1]
-    assert [step for step in told if step[0] == "verify"] == [("verify", n, 150) for n in (32, 64, 96, 128, 150)]
+    assert [step for step in steps if step[0] == "verify"] == [("verify", n, 150) for n in (32, 64, 96, 128, 150)]
     assert [len(w) for w in windows] == [64, 64, 22]
     assert all([bool(r.flags & nl.NLM_F_ACK) for r in w] == [False] * (len(w) - 1) + [True] for w in windows)
     assert all(device.touched for device in made.plan.devices)
