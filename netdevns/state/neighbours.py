@@ -2,8 +2,9 @@
 
 (probes neighbours.down.permanent, neighbours.down.proxy, neighbours.move.permanent, neighbours.move.proxy)
 The unicast filter, shown as `fdb ... self`, holds the MACs that the device receives besides its own (probe
-multicast.hardware.unicast). No other neighbours are restored: the kernel resolves those that it had resolved, and makes most noarp ones itself.
-`engine.reference.filter` and csrc/filter.c drop them on receipt. Layout: linux/neighbour.h (struct ndmsg).
+multicast.hardware.unicast). No other neighbours are restored: the
+kernel resolves again what it had resolved, and makes most noarp ones itself; `engine.reference.filter` and
+csrc/filter.c drop them on receipt. Layout: linux/neighbour.h (struct ndmsg).
 """
 
 from __future__ import annotations
