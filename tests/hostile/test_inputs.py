@@ -249,13 +249,13 @@ def test_devices_of_a_command(bounded: Bounded, command: str) -> None:
 
 
 def test_as_many_as_there_may_be(bounded: Bounded) -> None:
-    """4,096 are looked up; that there is none of them is said in 64 lines."""
+    """4,096 unknown devices are looked up, and reported in 64 lines; the last one also counts the line of the remedy."""
     bounded.ask(of(4096))
     ended = bounded.hook()
     assert ended.code == 2
     assert len(ended.lines) == limits.LINES
     assert ended.lines[0] == "netdevns: d0: no such device in this network namespace"
-    assert ended.lines[-1] == f"netdevns: and {4096 - limits.LINES + 1} more; nothing was touched"
+    assert ended.lines[-1] == f"netdevns: and {4096 + 1 - limits.LINES + 1} more; nothing was touched"
 
 
 def test_devices_of_a_call(host: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
