@@ -249,7 +249,7 @@ def test_devices_of_a_command(bounded: Bounded, command: str) -> None:
 
 
 def test_as_many_as_there_may_be(bounded: Bounded) -> None:
-    """4,096 unknown devices are looked up, and reported in 64 lines; the last one also counts the line of the remedy."""
+    """4,096 unknown devices are looked up, and reported in 64 lines; the last counts the remedy, too."""
     bounded.ask(of(4096))
     ended = bounded.hook()
     assert ended.code == 2
