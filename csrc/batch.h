@@ -152,6 +152,7 @@ struct nd_member {
 	int touched;		/* a request that may have changed it was sent */
 	struct nd_memory missing;	/* after an undo: text */
 	int is_lacking;		/* `missing` is not empty, or its memory was short */
+	int is_replaced;	/* another device has its name: that one is not changed */
 	int differs;		/* its addresses differed when it was restored */
 	struct nd_memory addresses;	/* as read back in the target */
 	struct nd_memory arrived;	/* the RTM_NEWLINK read with them; empty unless the batch keeps it */
@@ -196,6 +197,7 @@ struct netdevns_batch {
 	void *caller;
 	int has_moved;			/* a move succeeded, or failed and was not restored completely */
 	int is_left;			/* some device was not restored completely */
+	int target_is_gone;		/* a recovery: the initial namespace is in its place */
 };
 
 /* The content of its record; the caller frees content->devices, also after a failure. */
@@ -302,6 +304,8 @@ int nd_batch_restore(struct netdevns_batch *b);
 int nd_member_is_replaced(struct netdevns_batch *b, const struct nd_member *m, const struct nd_view *now);
 /* The ifindex in the source of a device that came from the target instead, replaced after the check there; 0: none. */
 int32_t nd_member_stranger(struct netdevns_batch *b, const struct nd_member *m);
+/* Whether a device that did not come from the target is another one, which was found in the source by name and MAC address. */
+int nd_member_is_namesake(struct netdevns_batch *b, const struct nd_member *m);
 /* Looks for a device that is gone or replaced: a move to a third namespace and back gives it another ifindex. */
 void nd_member_search(struct netdevns_batch *b, struct nd_member *m);
 /* way_back.c: returns a device to the source, also against a container that interferes. */

@@ -91,7 +91,8 @@ static int is_complete(struct netdevns_batch *b)
 	for (size_t i = 0; i < b->count; i++) {
 		struct nd_member *const m = b->members[i];
 
-		if (nd_member_find(b, m, &e) || m->dev->place != ND_PLACE_TARGET || nd_member_step(b, m, verify_step, &e))
+		if (b->target_is_gone || nd_member_find(b, m, &e) || m->dev->place != ND_PLACE_TARGET ||
+		    nd_member_step(b, m, verify_step, &e))
 			return 0;
 	}
 	return 1;
@@ -136,9 +137,10 @@ static void look_in_source(struct netdevns_batch *b)
 
 		if (nd_member_find(b, m, &e) || m->dev->place != ND_PLACE_TARGET)
 			continue;
-		nd_member_restore_mac(b, b->source, m, m->dev->target_ifindex);
 		m->dev->ifindex = m->dev->target_ifindex;
 		m->dev->place = ND_PLACE_SOURCE;
+		if (!nd_member_is_namesake(b, m))
+			nd_member_restore_mac(b, b->source, m, m->dev->ifindex);
 	}
 }
 
@@ -177,13 +179,14 @@ static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_
 	return left == 0;
 }
 
-/* The target; where it is gone, the initial network namespace, or the source. */
-static int open_target(const struct nd_recovered *found, int source_fd, struct nd_err *err)
+/* The target; where it is gone (*is_gone), the initial network namespace, or the source. */
+static int open_target(const struct nd_recovered *found, int source_fd, int *is_gone, struct nd_err *err)
 {
 	const int found_fd = nd_identity_open(&found->target, err);
 	int fd;
 
-	if (found_fd != -ENOENT)
+	*is_gone = found_fd == -ENOENT;
+	if (!*is_gone)
 		return found_fd;
 	fd = open(INITIAL, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -196,7 +199,7 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 	struct nd_recovered found;
 	struct nd_err e = { .text = "" };
 	struct netdevns_batch *b;
-	int source_fd, target_fd, code = nd_record_read(record, &found, &e), outcome = -1;
+	int source_fd, target_fd, code = nd_record_read(record, &found, &e), outcome = -1, target_is_gone = 0;
 
 	if (code) {
 		keep(r, record, code, e.text);
@@ -211,7 +214,7 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 		nd_recovered_free(&found);
 		return;
 	}
-	target_fd = source_fd < 0 ? source_fd : open_target(&found, source_fd, &e);
+	target_fd = source_fd < 0 ? source_fd : open_target(&found, source_fd, &target_is_gone, &e);
 	if (target_fd < 0) {
 		if (source_fd >= 0)
 			close(source_fd);
@@ -219,6 +222,7 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 	} else {
 		b = reopen(&found, source_fd, target_fd);
 		if (b) {
+			b->target_is_gone = target_is_gone;
 			outcome = settle(r, b, record, found.is_to_be_undone || r->undo_complete);
 			netdevns_batch_close(b);
 		} else {

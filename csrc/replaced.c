@@ -26,6 +26,7 @@ static int is_silent(const char *kind)
 	return strcmp(kind, "ipvtap") == 0 || strcmp(kind, "macvtap") == 0;
 }
 
+#define NEST_MAX 8	/* devices on top of each other (the kernel's MAX_NEST_DEV) */
 #define NO_NSID NETNSA_NSID_NOT_ASSIGNED
 
 /*
@@ -167,6 +168,21 @@ int32_t nd_member_stranger(struct netdevns_batch *b, const struct nd_member *m)
 	if (m->dev->place == ND_PLACE_GONE)
 		return of_another_kind(b, m);
 	return m->dev->place == ND_PLACE_SOURCE && is_on_another(b, m) ? m->dev->ifindex : 0;
+}
+
+/*
+ * Under its ifindex a device never left. Under another one it was returned by an earlier undo, or it ended in the target and this
+ * is a new one. A device on top of another, or with a peer, ends with its namespace: where the target is gone, it is taken for new.
+ */
+int nd_member_is_namesake(struct netdevns_batch *b, const struct nd_member *m)
+{
+	for (int i = 0; m && i < NEST_MAX; i++, m = m->link.lower ? nd_batch_member(b, m->link.lower) : NULL) {
+		if (m->dev->place != ND_PLACE_SOURCE || m->dev->ifindex == m->link.ifindex)
+			return 0;
+		if (is_bound(m->link.kind) && (b->target_is_gone || is_on_another(b, m)))
+			return 1;
+	}
+	return 0;
 }
 
 /* ---- under another ifindex ------------------------------------------------------------------------------------------------------------ */

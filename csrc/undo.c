@@ -63,6 +63,12 @@ static void bring(struct netdevns_batch *b, struct nd_member *m)
 		lacks(m, &e);
 }
 
+/* Whether it is in the source. A search for one on top of it also finds a device that has replaced it. */
+static int is_home(const struct nd_member *m)
+{
+	return m->touched && m->dev->place == ND_PLACE_SOURCE && !m->is_replaced;
+}
+
 /* Removes added alternative names, which may be names of other devices of the batch. 1: there were some. */
 static int remove_added(struct netdevns_batch *b, struct nd_member *m)
 {
@@ -72,7 +78,7 @@ static int remove_added(struct netdevns_batch *b, struct nd_member *m)
 	size_t pos = 0;
 	int found = 0;
 
-	if (m->dev->place != ND_PLACE_SOURCE || !nd_member_snapshot(m, &was) ||
+	if (!is_home(m) || !nd_member_snapshot(m, &was) ||
 	    nd_batch_link(b, b->source, m->dev->ifindex, &now, &e) || nd_memory_append(&memory, now.start, nd_align(now.len)))
 		return 0;
 	nd_view_next(memory.data, memory.used, &pos, &now);
@@ -108,14 +114,14 @@ static void bring_all(struct netdevns_batch *b)
 		if (b->moves[i]->touched)
 			bring(b, b->moves[i]);
 	for (size_t i = 0; i < b->count; i++)
-		again |= b->members[i]->touched && remove_added(b, b->members[i]);
+		again |= remove_added(b, b->members[i]);
 	for (size_t i = 0; i < b->count && again; i++)
 		if (b->moves[i]->touched)
 			bring(b, b->moves[i]);
 	for (size_t i = 0; i < b->count; i++) {
 		struct nd_member *const m = b->members[i];
 
-		if (m->touched && m->dev->place == ND_PLACE_SOURCE && m->dev->ifindex != m->link.ifindex)
+		if (is_home(m) && m->dev->ifindex != m->link.ifindex)
 			nd_member_lacks(m, "ifindex %d", (int)m->link.ifindex);
 	}
 }
@@ -257,14 +263,14 @@ int nd_batch_restore(struct netdevns_batch *b)
 	for (size_t i = 0; i < b->count; i++) {
 		struct nd_member *const m = b->replays[i];
 
-		if (m->touched && m->dev->place == ND_PLACE_SOURCE)
+		if (is_home(m))
 			restore(b, m);
 	}
 	for (size_t i = 0; i < b->count; i++) {
 		struct nd_member *const m = b->replays[i];
 		struct nd_err e;
 
-		if (!m->touched || m->dev->place != ND_PLACE_SOURCE)
+		if (!is_home(m))
 			continue;
 		settings(b, m, ND_STAGE_UP);
 		if (m->differs && nd_member_step(b, m, restore_step, &e))

@@ -291,11 +291,15 @@ int nd_member_return(struct netdevns_batch *b, struct nd_member *m, struct nd_er
 	int32_t stranger;
 	int code = free_altnames(b, m, &e), was_there;
 
-	if (code == -ESTALE) {
-		*err = e;
-		return code;
-	}
 	was_there = m->dev->place == ND_PLACE_TARGET;
+	m->is_replaced = code == -ESTALE;
+	if (m->is_replaced)
+		return nd_err_set(err, ND_STEP_UNDO, code, REPLACED);
+	if (!was_there && nd_member_is_namesake(b, m)) {
+		m->is_replaced = 1;
+		m->dev->place = ND_PLACE_GONE;
+		return nd_err_set(err, ND_STEP_UNDO, -ESTALE, "another device has its name in the source, and is left as it is");
+	}
 	code = go_home(b, m, err);
 	if (code == -EEXIST && m->dev->place == ND_PLACE_TARGET) {
 		insist(b, m, &e);
@@ -305,5 +309,6 @@ int nd_member_return(struct netdevns_batch *b, struct nd_member *m, struct nd_er
 	if (!stranger)
 		return code;
 	expel(b, m, stranger);
+	m->is_replaced = 1;
 	return nd_err_set(err, ND_STEP_UNDO, -ESTALE, REPLACED);
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 from tests.csrc.ways import FEW_WAYS, Start, starter
 from tests.fault.conftest import tally  # noqa: F401  # a fixture
+from tests.runtimes.container import opened
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
 
@@ -37,6 +40,18 @@ def c(host: Namespace) -> Iterator[Driver]:
     assert host
     with Driver() as driver:
         yield driver
+
+
+@pytest.fixture
+def initial() -> Iterator[Namespace]:
+    """The initial network namespace for processes of this one's pid namespace; only one that was made for tests."""
+    with opened("/proc/1/ns/net", "initial") as namespace:
+        if os.readlink("/proc/self/ns/pid") == os.readlink("/proc/1/ns/pid") and namespace.names():
+            pytest.skip("the initial namespace is that of the machine")
+        yield namespace
+        for name in namespace.names() & {"eth1", "net1", "eth0", "net0", "peer", "stays", "dev102"}:
+            with contextlib.suppress(AssertionError):
+                namespace.ip(f"link del {name}")
 
 
 @pytest.fixture(params=FEW_WAYS)

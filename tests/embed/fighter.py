@@ -238,6 +238,19 @@ class Driver:
         return int(self.read()["signals"])
 
 
+def killed(target: Namespace, records: Path, devices: dict[str, str] = DEVICES, *, line: str = "move 0 0") -> None:
+    """A process that has a record, and is killed behind its move, or (line "stop") in it."""
+    with Driver() as driver:
+        assert driver.open(target, devices, records=records).code == 0
+        if line == "stop":
+            driver.stop(MOVE, len(devices))
+            driver.write("move 0 0")
+            assert driver.read() == {"stopped": 1}
+        else:
+            assert driver.ask(line).code == 0
+        driver.kill()
+
+
 def under_valgrind(log: Path) -> Driver:
     """Its findings end it with 99, and are in the log."""
     words = ("--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=all", "--errors-for-leak-kinds=all")

@@ -1,0 +1,83 @@
+"""Recovery in C after the target has ended: devices that ended with it, and others that have their names now."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from tests.support.namespaces import Namespace
+from tests.support.processes import wait_until
+from tests.support.restored import Untouched
+
+from .fighter import Driver, killed
+
+MAC = "address 02:00:00:00:00:01"
+VETH = {"eth1": "net1"}
+# Another device with the name, the kind and the MAC of the one that ended, but another ifindex and peer.
+NEW = f"""
+    link add eth1 index 202 mtu 1300 {MAC} type veth peer name peer index 203
+    link set eth1 alias mine up
+    link set peer up
+    addr add 10.77.7.7/24 dev eth1
+"""
+
+
+def ended(target: Namespace, source: Namespace) -> None:
+    """The target ends, and its veth with it, as the disappearance of the peer shows."""
+    target.close()
+    wait_until(lambda: "peer" not in source.names(), "the veth has ended")
+
+
+@pytest.mark.parametrize("where", ["initial", "other"])
+def test_new_device_of_that_name(
+    where: str, host: Namespace, initial: Namespace, target: Namespace, tmp_path: Path
+) -> None:
+    """P5: a new device with the name and MAC of one that ended with the target is not changed."""
+    source = initial if where == "initial" else host
+    source.batch(f"link add eth1 index 102 {MAC} type veth peer name peer index 103\naddr add 10.1.0.1/24 dev eth1")
+    source.wait_until_quiet()
+    with source.entered():
+        killed(target, tmp_path, VETH)
+        ended(target, source)
+        source.batch(NEW)
+        source.wait_until_quiet()
+        with Untouched(source), Driver() as c:
+            for _ in range(2):
+                answer = c.recover(tmp_path)
+                assert answer.code == errno.EIO, answer
+                assert "eth1: not as before: another device has its name" in answer.report, answer
+    assert [path.suffix for path in tmp_path.iterdir()] == [".undo"]
+
+
+def test_new_macvlan_of_that_name(initial: Namespace, target: Namespace, tmp_path: Path) -> None:
+    """P5: nor is one of a kind that has the same lower device again."""
+    new = f"link add eth1 link stays {MAC} type macvlan mode bridge"
+    initial.batch(f"link add stays type ifb\n{new}")
+    initial.wait_until_quiet()
+    before = initial.names()
+    with initial.entered():
+        killed(target, tmp_path, VETH)
+        target.close()
+        initial.batch(f"{new}\nlink set eth1 alias mine")
+        initial.wait_until_quiet()
+        with Untouched(initial), Driver() as c:
+            answer = c.recover(tmp_path)
+            assert answer.code == errno.EIO, answer
+    assert initial.names() == before
+
+
+def test_new_device_while_the_target_lives(host: Namespace, c: Driver, target: Namespace, tmp_path: Path) -> None:
+    """P5: the same where the container has deleted the device, for an undo and for a recovery."""
+    host.batch(f"link add eth1 index 102 {MAC} type veth peer name peer index 103")
+    c.moved(target, VETH, records=tmp_path)
+    target.ip("link del net1")
+    host.batch(NEW)
+    host.wait_until_quiet()
+    with Untouched(host):
+        undone = c.undo()
+        assert "another device has its name in the source" in undone.left["eth1"], undone
+        assert undone.place("eth1") == "gone"
+        c.close()
+        assert c.recover(tmp_path).code == errno.EIO
