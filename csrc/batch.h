@@ -152,6 +152,7 @@ struct nd_member {
 	int touched;		/* a request that may have changed it was sent */
 	struct nd_memory missing;	/* after an undo: text */
 	int is_lacking;		/* `missing` is not empty, or its memory was short */
+	int is_unrestorable;	/* nothing can restore what `missing` names */
 	int is_replaced;	/* another device has its name: that one is not changed */
 	int differs;		/* its addresses differed when it was restored */
 	struct nd_memory addresses;	/* as read back in the target */

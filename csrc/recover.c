@@ -144,11 +144,46 @@ static void look_in_source(struct netdevns_batch *b)
 	}
 }
 
-/* Undoes a batch, or finds it complete. 1: the record can be removed; 0: not restored completely; -1: nothing was tried. */
+/* Whether its kind outlives its namespace: hardware, which has no kind, and CAN (rtnl_link_ops.netns_refund). */
+static int survives(const struct nd_member *m)
+{
+	return !m->link.kind[0] || strcmp(m->link.kind, "can") == 0;
+}
+
+/*
+ * Reports a device after the undo. 1: nothing is left to restore; 0: it is not restored completely; -EAGAIN: the kernel has not
+ * returned it yet.
+ */
+static int conclude(struct recovery *r, const struct netdevns_batch *b, const struct nd_member *m, const struct nd_record *record)
+{
+	const int has_ended = b->target_is_gone && m->dev->place == ND_PLACE_GONE && !m->is_replaced;
+	const char *text = m->missing.used ? (const char *)m->missing.data : "out of memory";
+	int code = -EIO;
+
+	if (!m->is_lacking || m->is_unrestorable) {
+		report(r, "%s: restored%s%s", m->ifname, m->is_lacking ? "; cannot be restored: " : "", m->is_lacking ? text : "");
+		return 1;
+	}
+	if (has_ended && !survives(m)) {
+		report(r, "%s: gone: deleted with its namespace", m->ifname);
+		return 1;
+	}
+	if (has_ended) {
+		code = -EAGAIN;
+		text = "not back in the initial network namespace yet";
+	}
+	report(r, "%s: not restored: %s", m->ifname, text);
+	if (!r->err->code)
+		nd_batch_fail(r->err, code, "recover", -1, "%s: not restored: %s; the record %s is kept", m->ifname, text, record->name);
+	r->left++;
+	return code == -EAGAIN ? code : 0;
+}
+
+/* Undoes a batch, or finds it complete. 1: the record can be removed; 0: not restored completely; -1: to be tried again. */
 static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_record *record, int is_to_be_undone)
 {
 	struct nd_err e;
-	int left;
+	int outcome = 1;
 
 	if (prepare(b, &e)) {
 		keep(r, record, e.code, e.text);
@@ -162,21 +197,13 @@ static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_
 	if (nd_netns_differ(b->source_fd, b->target_fd, &e))
 		look_in_source(b);
 	r->begun = 1;
-	left = nd_batch_restore(b);
+	nd_batch_restore(b);
 	for (size_t i = 0; i < b->count; i++) {
-		const struct nd_member *const m = b->members[i];
+		const int code = conclude(r, b, b->members[i], record);
 
-		if (!m->is_lacking) {
-			report(r, "%s: restored", m->ifname);
-			continue;
-		}
-		report(r, "%s: not restored: %s", m->ifname, m->missing.used ? (const char *)m->missing.data : "out of memory");
-		if (!r->err->code)
-			nd_batch_fail(r->err, -EIO, "recover", -1, "%s: not restored: %s; the record %s is kept", m->ifname,
-				      m->missing.used ? (const char *)m->missing.data : "out of memory", record->name);
+		outcome = code < 0 ? -1 : code < outcome ? code : outcome;
 	}
-	r->left += left;
-	return left == 0;
+	return outcome;
 }
 
 /* The target; where it is gone (*is_gone), the initial network namespace, or the source. */

@@ -24,12 +24,14 @@ void nd_member_lacks(struct nd_member *m, const char *format, ...)
 		m->missing.used--;	/* the NUL */
 	if (nd_memory_grow(&m->missing, sizeof text + 4)) {
 		m->is_lacking = 1;
+		m->is_unrestorable = 0;
 		return;
 	}
 	if (m->missing.used)
 		nd_memory_append(&m->missing, "; ", 2);
 	nd_memory_append(&m->missing, text, strlen(text) + 1);
 	m->is_lacking = 1;
+	m->is_unrestorable = 0;
 }
 
 static void lacks(struct nd_member *m, const struct nd_err *e)
@@ -58,7 +60,7 @@ static void bring(struct netdevns_batch *b, struct nd_member *m)
 	struct nd_err e;
 
 	m->missing.used = 0;
-	m->is_lacking = 0;
+	m->is_lacking = m->is_unrestorable = 0;
 	if (nd_member_return(b, m, &e))
 		lacks(m, &e);
 }
@@ -217,6 +219,7 @@ static int is_relabelled(const struct nd_member *m)
 static void say_temporary(struct nd_member *m)
 {
 	const unsigned char *const back = (const unsigned char *)m->dev + m->dev->back;
+	const int is_lacking = m->is_lacking;
 	char text[INET6_ADDRSTRLEN];
 	struct nd_addr was, now;
 	size_t pos = 0;
@@ -228,8 +231,10 @@ static void say_temporary(struct nd_member *m)
 			continue;
 		for (size_t at = 0; !is_temporary && m->dev->back_len && nd_addr_next(back, m->dev->back_len, &at, &now);)
 			is_temporary = nd_addr_same(&was, &now) && (now.flags & IFA_F_TEMPORARY);
-		if (!is_temporary && inet_ntop(AF_INET6, was.attrs[IFA_ADDRESS].data, text, sizeof text))
+		if (!is_temporary && inet_ntop(AF_INET6, was.attrs[IFA_ADDRESS].data, text, sizeof text)) {
 			nd_member_lacks(m, "that %s is temporary", text);
+			m->is_unrestorable = !is_lacking;
+		}
 	}
 }
 

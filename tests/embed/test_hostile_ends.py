@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
 
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
-from tests.support.restored import Untouched
+from tests.support.restored import Untouched, assert_equal_soon
 
 from .fighter import Driver, killed
 
@@ -47,7 +49,7 @@ def test_new_device_of_that_name(
             for _ in range(2):
                 answer = c.recover(tmp_path)
                 assert answer.code == errno.EIO, answer
-                assert "eth1: not as before: another device has its name" in answer.report, answer
+                assert "eth1: not restored: another device has its name" in answer.report, answer
     assert [path.suffix for path in tmp_path.iterdir()] == [".undo"]
 
 
@@ -81,3 +83,56 @@ def test_new_device_while_the_target_lives(host: Namespace, c: Driver, target: N
         assert undone.place("eth1") == "gone"
         c.close()
         assert c.recover(tmp_path).code == errno.EIO
+
+
+# ---- devices that ended, or will be back ----
+
+
+def test_virtual_device_is_gone(host: Namespace, c: Driver, target: Namespace, tmp_path: Path) -> None:
+    """P7: a device that was deleted with its namespace is reported once, which is no failure; its record is removed."""
+    host.batch(f"link add eth1 {MAC} type veth peer name peer")
+    killed(target, tmp_path, VETH)
+    ended(target, host)
+    answer = c.recover(tmp_path)
+    assert (answer.code, answer.left_count, answer.report) == (0, 0, "eth1: gone: deleted with its namespace\n"), answer
+    assert list(tmp_path.iterdir()) == []
+    assert c.recover(tmp_path).report == ""
+
+
+def as_can(path: Path) -> None:
+    """Makes an ifb of the record a CAN device, which the kernel returns when its namespace ends."""
+    record = path.read_bytes().replace(b"ifb\0", b"can\0")
+    end = 28  # bytes of END: a header and a number, the checksum of all before
+    path.write_bytes(record[:-8] + struct.pack("=Q", zlib.crc32(record[:-end])))
+
+
+def test_device_is_not_back_yet(host: Namespace, c: Driver, target: Namespace, tmp_path: Path) -> None:
+    """P4: hardware outlives its namespace: its record is kept as it is, until the kernel has returned the device."""
+    host.batch("link add eth1 type ifb")
+    killed(target, tmp_path, VETH)
+    target.close()
+    (path,) = tmp_path.iterdir()
+    as_can(path)
+    record = path.read_bytes()
+    for _ in range(2):
+        answer = c.recover(tmp_path)
+        assert (answer.code, answer.left_count) == (errno.EAGAIN, 1), answer
+        assert answer.report == "eth1: not restored: not back in the initial network namespace yet\n"
+        assert [each.read_bytes() for each in tmp_path.iterdir()] == [record]
+
+
+def test_returned_device_is_no_complete_move(
+    host: Namespace, c: Driver, initial: Namespace, target: Namespace, tmp_path: Path
+) -> None:
+    """P4: a device in the initial namespace has left the container, though it has all that the move gave it."""
+    host.batch(f"link add eth1 index 102 {MAC} type ifb\nlink set eth1 up")
+    host.wait_until_quiet()
+    before = host.dump()
+    killed(target, tmp_path, VETH)
+    target.ip("link set net1 down")
+    target.give("net1", initial)
+    initial.ip("link set net1 up")
+    target.close()
+    answer = c.recover(tmp_path)
+    assert (answer.code, answer.report) == (0, "eth1: restored\n"), answer
+    assert_equal_soon(before, host)

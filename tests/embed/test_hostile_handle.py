@@ -187,8 +187,8 @@ def test_recovery_that_keeps_one_record(sides: tuple[Namespace, Namespace], c: D
     assert_equal_soon(before, host)
 
 
-def test_temporary_address(host: Namespace, target: Namespace, c: Driver) -> None:
-    """P7: an address that the kernel made for privacy comes back as another kind, and that is said."""
+def test_temporary_address(host: Namespace, target: Namespace, c: Driver, tmp_path: Path) -> None:
+    """P7: an address that the kernel made for privacy is restored as another kind, which is reported once."""
     host.batch(["link set lo up", "link add eth1 type veth peer name peer", "link set peer up"])
     host.sysctl("ipv6/conf/eth1/use_tempaddr", 2)
     host.ip("link set eth1 up")
@@ -199,9 +199,13 @@ def test_temporary_address(host: Namespace, target: Namespace, c: Driver) -> Non
 
     wait_until(lambda: bool(temporary()), "the kernel has made a temporary address")
     (address,) = temporary()
-    c.moved(target, {"eth1": "net1"})
+    c.moved(target, {"eth1": "net1"}, records=tmp_path)
     answer = c.undo()
     assert answer.left == {"eth1": f"that {address} is temporary"}
+    c.close()
+    answer = c.recover(tmp_path)
+    lost = f"eth1: restored; cannot be restored: that {address} is temporary\n"
+    assert (answer.code, answer.report, list(tmp_path.iterdir())) == (0, lost, []), answer
 
 
 @pytest.mark.parametrize("kind", ["tap", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
