@@ -228,13 +228,15 @@ static int detect_all(struct detection *d, struct nd_err *err)
 
 /* ---- findings -------------------------------------------------------------------------------------------------------------------------- */
 
-static int find_loss(struct netdevns_batch *b, const struct nd_member *m, const char *code, uint32_t state, uint32_t accept, const char *what,
-		     const char *other)
+#define BIT(name) name, #name
+
+static int find_loss(struct netdevns_batch *b, const struct nd_member *m, const char *code, uint32_t state, const char *bit,
+		     uint32_t accept, const char *what, const char *other)
 {
 	const int is_accepted = (accept & state) != 0;
 	struct nd_found *const f = nd_batch_find(b, code, is_accepted ? NETDEVNS_LOSS : NETDEVNS_ERROR, is_accepted ? 0 : EBUSY, m,
-		"%s: %s%s: a move loses it, and a failed one does not restore it%s", m->ifname, what, other,
-		is_accepted ? "" : "; accept that, or use the Python package, which restores it");
+		"%s %s%s%s%s%s", m->ifname, what, other, is_accepted ? "" : "; to accept that, pass ", is_accepted ? "" : bit,
+		is_accepted ? "" : "; the Python package restores it after a failure");
 
 	if (!f)
 		return -ENOMEM;
@@ -249,7 +251,8 @@ static int find_uppers(struct netdevns_batch *b, const struct nd_member *m, uint
 
 	for (size_t i = 0; i < b->seen_count && !code; i++)
 		if (b->seen[i].lower == m->link.ifindex && !nd_batch_member(b, b->seen[i].ifindex))
-			code = find_loss(b, m, "loss.upper", NETDEVNS_UPPER, accept, "a device on top of it, which stays behind: ", b->seen[i].name);
+			code = find_loss(b, m, "loss.upper", BIT(NETDEVNS_UPPER), accept,
+					 "has a device on top of it that stays and loses state: ", b->seen[i].name);
 	return code;
 }
 
@@ -295,21 +298,21 @@ static int find_addresses(struct netdevns_batch *b, const struct nd_member *m)
 
 static int find_state(struct netdevns_batch *b, const struct nd_member *m, uint32_t accept)
 {
-	static const struct { uint32_t found, state; const char *code, *text; } kinds[] = {
-		{ NETDEVNS_DEFAULT_ROUTE, NETDEVNS_DEFAULT_ROUTE, "device.default-route", "it carries a default route" },
-		{ NETDEVNS_MASTER, NETDEVNS_MASTER, "loss.master", "its master" },
-		{ NETDEVNS_NEIGH_PARAMETERS, NETDEVNS_NEIGH_PARAMETERS, "loss.neigh-parameters", "neighbour parameters" },
-		{ NETDEVNS_QDISC, NETDEVNS_QDISC, "loss.qdisc", "a qdisc, with its classes and filters" },
-		{ NETDEVNS_NEXTHOPS, NETDEVNS_NEXTHOPS, "loss.nexthops", "nexthop objects" },
-		{ NETDEVNS_ROUTES, NETDEVNS_ROUTES, "loss.routes", "routes" },
-		{ NETDEVNS_NEIGHBOURS, NETDEVNS_NEIGHBOURS, "loss.neighbours", "permanent neighbours" },
-		{ ND_FDB, NETDEVNS_NEIGHBOURS, "loss.fdb", "MAC addresses that it listens to besides its own" },
+	static const struct { uint32_t found, state; const char *bit, *code, *text; } kinds[] = {
+		{ NETDEVNS_DEFAULT_ROUTE, BIT(NETDEVNS_DEFAULT_ROUTE), "device.default-route", "carries a default route that a move drops" },
+		{ NETDEVNS_MASTER, BIT(NETDEVNS_MASTER), "loss.master", "has a master that it leaves with a move" },
+		{ NETDEVNS_NEIGH_PARAMETERS, BIT(NETDEVNS_NEIGH_PARAMETERS), "loss.neigh-parameters that a move drops", "has neighbour parameters that a move drops" },
+		{ NETDEVNS_QDISC, BIT(NETDEVNS_QDISC), "loss.qdisc", "has a qdisc, with classes and filters, that a move drops" },
+		{ NETDEVNS_NEXTHOPS, BIT(NETDEVNS_NEXTHOPS), "loss.nexthops", "has nexthop objects that a move drops" },
+		{ NETDEVNS_ROUTES, BIT(NETDEVNS_ROUTES), "loss.routes", "has routes that a move drops" },
+		{ NETDEVNS_NEIGHBOURS, BIT(NETDEVNS_NEIGHBOURS), "loss.neighbours", "has permanent neighbours that a move drops" },
+		{ ND_FDB, BIT(NETDEVNS_NEIGHBOURS), "loss.fdb", "listens to MAC addresses besides its own, which a move drops" },
 	};
 	int code = 0;
 
 	for (size_t k = 0; k < sizeof kinds / sizeof kinds[0] && !code; k++)
 		if (m->state & kinds[k].found)
-			code = find_loss(b, m, kinds[k].code, kinds[k].state, accept, kinds[k].text, "");
+			code = find_loss(b, m, kinds[k].code, kinds[k].state, kinds[k].bit, accept, kinds[k].text, "");
 	return code;
 }
 

@@ -129,8 +129,8 @@ int netdevns_batch_open(struct netdevns_batch **batch, uint32_t version, int sou
 
 	*batch = NULL;
 	if (version > NETDEVNS_VERSION || version / 100 != NETDEVNS_VERSION / 100)
-		return nd_batch_fail(err, -EPROTO, "open", -1, "compiled with the version %u of netdevns.h, and this is %u", version,
-				     (unsigned)NETDEVNS_VERSION);
+		return nd_batch_fail(err, -EPROTO, "open", -1, "the program was compiled with netdevns.h %u, but this library is %u: compile it again with the library's header",
+				     version, (unsigned)NETDEVNS_VERSION);
 	b = nd_batch_new();
 	if (!b)
 		return nd_batch_no_memory(err, "open");
@@ -155,17 +155,17 @@ int netdevns_batch_open(struct netdevns_batch **batch, uint32_t version, int sou
 
 int netdevns_batch_record(struct netdevns_batch *b, int dirfd, struct netdevns_error *err)
 {
+	struct nd_err e;
 	int fd, code;
 
 	if (b->has_moved)	/* its record is in the earlier directory */
 		return nd_batch_fail(err, -EINVAL, "record", -1, "the batch has moved already: open another one");
 	fd = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
-	code = fd < 0 ? -errno : nd_record_may_use(fd);
+	code = fd < 0 ? nd_err_set(&e, ND_STEP_NONE, -errno, "no descriptor of a directory") : nd_record_may_use(fd, &e);
 	if (code) {
 		if (fd >= 0)
 			close(fd);
-		return nd_batch_fail(err, code, "record", -1, "the directory of records: %s",
-				     code == -EPERM ? "it belongs to another user, or others may write to it" : strerror(-code));
+		return nd_batch_fail(err, code, "record", -1, "%s: %s", strerror(-code), e.text);
 	}
 	if (b->record_dirfd >= 0)
 		close(b->record_dirfd);

@@ -77,7 +77,7 @@ struct nd_record {
 int nd_write_all(int fd, const void *data, size_t len);
 void nd_record_init(struct nd_record *record);
 /* Whether records may be written to the directory. -EPERM: it belongs to another user, or others may write to it. */
-int nd_record_may_use(int dirfd);
+int nd_record_may_use(int dirfd, struct nd_err *err);
 /*
  * Writes a record (docs/records.md), locked until it is ended or closed: first a temporary file, then its name, so it is
  * never seen incomplete. Replaces an earlier one of this struct; after a failure that one is unchanged.

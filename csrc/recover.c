@@ -279,8 +279,7 @@ int netdevns_recover(int dirfd, int undo_complete, char *text, size_t size, stru
 	if (text && size)
 		text[0] = '\0';
 	if (code)
-		return nd_batch_fail(err, code, "recover", -1, "the directory of records: %s%s%s", strerror(-code), e.text[0] ? ": " : "",
-				     e.text);
+		return nd_batch_fail(err, code, "recover", -1, "%s: %s", strerror(-code), e.text);
 	while ((more = nd_record_next(&list, &record, &e))) {
 		if (more > 0)
 			recover_one(&r, &record);

@@ -33,11 +33,16 @@ void nd_record_init(struct nd_record *record)
 	record->dirfd = record->fd = -1;
 }
 
-int nd_record_may_use(int dirfd)
+int nd_record_may_use(int dirfd, struct nd_err *err)
 {
 	const char *why;
+	const int code = nd_folder_check(dirfd, &why);
 
-	return nd_folder_check(dirfd, &why);
+	err->code = 0;
+	if (!code)
+		return 0;
+	return nd_err_set(err, ND_STEP_NONE, code, code != -EPERM ? "no descriptor of a directory" :
+			  "the directory of records must belong to this user and not be writable by others (chmod 0700)");
 }
 
 void nd_record_close(struct nd_record *record)
@@ -169,12 +174,11 @@ static int put_record(int dirfd, char name[ND_FILE_NAME_SIZE], const char *wante
 		      struct nd_err *err)
 {
 	unsigned char *data;
-	const char *why;
 	size_t len;
-	int fd, code = nd_folder_check(dirfd, &why);
+	int fd, code = nd_record_may_use(dirfd, err);
 
 	if (code)
-		return nd_err_set(err, ND_STEP_NONE, code, why ? why : "no descriptor of a directory");
+		return code;
 	code = nd_record_encode(&data, &len, content, err);
 	if (code)
 		return code;
@@ -298,16 +302,15 @@ static int append(struct nd_record_list *list, size_t *room, const char *name)
 
 int nd_record_list(struct nd_record_list *list, int dirfd, struct nd_err *err)
 {
-	const char *why;
 	const struct dirent *entry;
 	size_t room = 0;
 	DIR *dir;
-	int fd, code = nd_folder_check(dirfd, &why);
+	int fd, code = nd_record_may_use(dirfd, err);
 
 	memset(list, 0, sizeof *list);
 	list->dirfd = dirfd;
 	if (code)
-		return nd_err_set(err, ND_STEP_NONE, code, why ? why : "no descriptor of a directory");
+		return code;
 	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);	/* a separate file position */
 	dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir) {

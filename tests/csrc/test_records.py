@@ -486,8 +486,9 @@ def test_too_large_a_file_is_not_read(tell: Tell, records: Path) -> None:
 def test_directory_of_others_is_refused(tell: Tell, batch: Batch, records: Path) -> None:
     """To write to, and to read."""
     records.chmod(0o770)
-    assert tell(*batch.writing(records)) == ["-1 others may write to it"]
-    assert tell("walk", records) == ["-1 others may write to it"]
+    text = "the directory of records must belong to this user and not be writable by others (chmod 0700)"
+    assert tell(*batch.writing(records)) == [f"-1 {text}"]
+    assert tell("walk", records) == [f"-1 {text}"]
     assert os.listdir(records) == []
 
 

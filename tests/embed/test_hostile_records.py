@@ -103,8 +103,9 @@ def test_directory_of_somebody_else(sides: tuple[Namespace, Namespace], c: Drive
         folder.chmod(0o777 if "all" in whose else 0o770)
     with Untouched(*sides):
         if whose != "gone":
-            assert c.open(sides[1], records=folder).code == errno.EPERM
-            assert c.recover(folder).code == errno.EPERM
+            for answer in (c.open(sides[1], records=folder), c.recover(folder)):
+                assert answer.code == errno.EPERM
+                assert answer.text.endswith(" writable by others (chmod 0700)")
             return
         assert c.open(sides[1], records=folder).code == 0
         folder.rmdir()
