@@ -21,8 +21,9 @@
  * another namespace takes the calling thread there and back, with all signals blocked. -ENOTRECOVERABLE: the way back was
  * refused; nothing was sent, but this thread is in the wrong network namespace and must end.
  *
- * Fork and exec: descriptors are close-on-exec. A child must not use a handle of its parent's, nor close it; until it closes
- * or executes, it keeps the locks of the devices.
+ * Fork and exec: descriptors are close-on-exec. A child must not use a handle of its parent's, nor close it. One that is forked
+ * after netdevns_batch_open and does not exec holds the locks of the devices and of the record, also when its parent has died:
+ * until it ends, netdevns_recover passes over the record, without a line. So fork the container first.
  *
  * Needs CAP_NET_ADMIN in both namespaces and CAP_SYS_ADMIN to enter the target. Linux >= 5.10.
  */
@@ -74,7 +75,7 @@ enum netdevns_state {
  * Opens a batch. `version`: NETDEVNS_VERSION. `source_fd`: the network namespace that the devices are in; -1: the calling
  * thread's. `target_fd`: the one they go to. Both are duplicated. *batch is NULL after a failure.
  *
- * -EPROTO: a newer version. -EINVAL: not network namespaces, or twice the same one. -EPERM, -ENOTRECOVERABLE: above.
+ * -EPROTO: a version that this library does not serve, newer or of an older hundred: compile the caller again. -EINVAL: not network namespaces, or twice the same one. -EPERM, -ENOTRECOVERABLE: above.
  */
 int netdevns_batch_open(struct netdevns_batch **batch, uint32_t version, int source_fd, int target_fd, struct netdevns_error *err);
 
@@ -115,7 +116,10 @@ const struct netdevns_finding *netdevns_batch_finding(const struct netdevns_batc
 /*
  * Protects the next move against the death of the process: before the first change a record is written to the directory
  * `dirfd`, which netdevns_batch_close removes. A process that dies leaves it, and netdevns_recover restores the devices.
- * The directory must belong to the caller's user and not be writable by others (-EPERM). `dirfd` is duplicated.
+ * The directory must belong to the caller's user and not be writable by others (-EPERM: chmod 0700). `dirfd` is duplicated.
+ *
+ * The target must outlive the process: bind-mount the namespace before the move, or let a process in it wait. A virtual device
+ * is deleted with its namespace; hardware returns to the initial one, from which netdevns_recover restores it.
  */
 int netdevns_batch_record(struct netdevns_batch *batch, int dirfd, struct netdevns_error *err);
 
@@ -123,7 +127,8 @@ int netdevns_batch_record(struct netdevns_batch *batch, int dirfd, struct netdev
  * Moves all devices, or none: checks, moves, replays the addresses that the runtime-spec protects (permanent and of global
  * scope), sets the links up, reads back and compares. After a failure, which is the result, everything is restored; err->left says
  * whether that succeeded. Waits up to 5 s for another mover of one of the devices (-EBUSY): movers use locks in
- * /run/netdevns, which are held until netdevns_batch_close. A caller that may not write there moves without a lock.
+ * /run/netdevns, which are held until netdevns_batch_close. A caller that may not write there moves without a lock. A device that
+ * has left already is not waited for (-ENODEV): it is looked up before it is locked. An empty batch succeeds.
  */
 int netdevns_batch_move(struct netdevns_batch *batch, uint32_t accept, struct netdevns_error *err);
 
@@ -157,10 +162,13 @@ void netdevns_batch_close(struct netdevns_batch *batch);
 /*
  * Restores the devices of every record in the directory `dirfd` whose process has died. A batch that is complete in the target is
  * left there, unless `undo_complete`, for a caller that died between the move and netdevns_batch_close if no process uses
- * the devices. `report` (or NULL): gets one line for each device, cut to `size` bytes, NUL included.
+ * the devices. `report` (or NULL): gets one line for each device, with a "\n", cut to `size` bytes, NUL included. A second call
+ * does no harm.
  *
- * Returns the first failure, after all records were tried: -EPROTO: a record with state that C does not restore, or of another
- * version; `netdevns recover` may know it. Such records, and those of devices that were not restored completely, are kept.
+ * A virtual device that was deleted with its namespace is reported as gone; that is no failure. Returns the first failure, after
+ * all records were tried. -EAGAIN: hardware is not back in the initial namespace yet: call again. -EPROTO: a record with state
+ * that C does not restore, or of another version. -EIO: a device was not restored completely. These records are kept, and tried
+ * by each call. To hand one to the command `netdevns recover`, move its file to /run/netdevns/txn (docs/embedding.md).
  */
 int netdevns_recover(int dirfd, int undo_complete, char *report, size_t size, struct netdevns_error *err);
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shlex
 import shutil
 import signal
 import struct
@@ -25,6 +26,7 @@ from tests.fault.attack import UNDONE
 from tests.runtimes.container import Machine
 from tests.support import require, scene
 from tests.support.attacks import AS_BEFORE, COMPLETE, FULL, UNREACHED, Ended, Tally, finish, sample, traced
+from tests.support.readme import DOCS, commands
 
 # All numbers are given, so that scenes are equal. Nothing here is state that C does not restore.
 FURNISH = """
@@ -64,6 +66,7 @@ STACKED = DEVICES | {"mv0": "net1"}
 RECORDS = "/run/netdevns/txn"
 PYTHON = (sys.executable, "-P", "-m", "netdevns")
 PYTHON_RECOVERS = (*PYTHON, "recover", "--json")
+EMBEDDING = DOCS / "embedding.md"
 KEPT = "netdevns recover"  # what C says of a record that it leaves
 
 
@@ -335,6 +338,24 @@ def test_recovery_is_killed(
             of_c.scene.run(first(), kill_at(call, number))
             of_c.judge(tally, f"{killed}; recovery: {call} {number}", second())
     assert tally.ends[UNDONE]
+
+
+def test_kept_record_is_handed_to_python(of_python_with_state: Attacks, tally: Tally) -> None:
+    """A record that C keeps is recovered by the commands of docs/embedding.md."""
+    on, folder = of_python_with_state.scene, "/run/runtime/records"
+    assert of_python_with_state.kill(tally, of_python_with_state.late_send())
+    (record,) = on.left()
+    assert on.quick(("sh", "-c", f"mkdir -p -m 700 {folder} && mv {RECORDS}/{record} {folder}")).code == 0
+    on.records.rmdir()
+    assert on.quick((mover(), "recover", "1", folder)).code == 3
+    (lines,) = (block for block in commands(EMBEDDING) if block[-1] == "netdevns recover")
+    lines = [line.replace("RECORD", record) for line in lines]
+    lines[-1] = shlex.join(PYTHON_RECOVERS)
+    ended = on.quick(("sh", "-ec", "\n".join(lines)))
+    assert (ended.code, ended.err) == (0, ""), ended
+    assert not on.differences(on.before)
+    assert on.left() == []
+    tally.count("handed over", UNDONE, [])
 
 
 def test_python_lists_records_of_c(of_c: Attacks, tally: Tally) -> None:
