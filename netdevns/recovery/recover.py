@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterator
 
 from .. import descriptors
 from ..batch import undo
-from ..batch.replaced import Places
-from ..engine import PLACE_GONE, PLACE_TARGET, EngineError, lookups
+from ..batch.replaced import BOUND, Places
+from ..engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, EngineError, lookups
 from ..engine.batch_device import BatchDevice
 from ..netlink import ifname, wire
 from ..reports import Recovered
@@ -29,6 +29,7 @@ from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord, restored
 from .store import ASIDE, TRIES, Journal, Record
 
 LOANS = "loan"  # the folder of the loans
+NAMESAKE = "not restored: another device has its name in the source, and is left as it is"
 BEFORE_BOOT = "its record is older than the last boot, which reset the device"
 
 
@@ -259,12 +260,16 @@ class Recovery(LoadedRecord):
             self.record.drop()
             yield from (self.recovered(m, "complete", "target", "the move was complete") for m in self.members)
             return
+        namesakes = {member for member in self.members if self._is_namesake(member)}
         for member in everyone:
-            member.touched = True
+            member.touched = member not in namesakes
         left = {x.device: x for x in undo.everything(self.plan, self.sides, self.members, self.uppers)}
         if self.lends:
             self._retract()
-        results = [self._outcome(m, left.get(m.host_name)) for m in everyone]
+        results = [
+            self.recovered(m, "kept", "gone", NAMESAKE) if m in namesakes else self._outcome(m, left.get(m.host_name))
+            for m in everyone
+        ]
         mine = len(self.members)
         yield from self._end([*results[:mine], *(each for each in results[mine:] if each.outcome != "undone")])
 
@@ -305,6 +310,15 @@ class Recovery(LoadedRecord):
         member.find(self.sides.source_socket, self.sides.target_socket)
         if member.place == PLACE_GONE:
             Places(self.sides, self.members).search(member)
+
+    def _is_namesake(self, member: BatchDevice) -> bool:
+        """Whether a new device was found in the source by name and MAC (as nd_member_is_namesake in C).
+
+        A device on top of another, or with a peer, has ended with its namespace.
+        """
+        if member.place != PLACE_SOURCE or member.ifindex == member.link.ifindex or member.link.kind not in BOUND:
+            return False
+        return self.target_is_gone or Places(self.sides, self.members).stranger(member) is not None
 
     def _is_complete(self, member: BatchDevice) -> bool:
         if self.target_is_gone or member.place != PLACE_TARGET:

@@ -19,7 +19,8 @@ from netdevns.recovery import identity, layout
 from netdevns.system import netns
 from tests.support import kinds
 from tests.support.namespaces import Namespace
-from tests.support.restored import assert_equal_soon
+from tests.support.processes import wait_until
+from tests.support.restored import Untouched, assert_equal_soon
 
 from .crashes import DEVICES, furnished, killed, records
 
@@ -266,6 +267,26 @@ def test_target_died(directory: str) -> None:
     assert "deleted with its namespace" in found["eth0"].text
     assert found["eth1"].outcome == "undone"
     assert records(directory) == []
+
+
+@pytest.mark.parametrize("is_target_gone", [True, False])
+def test_new_device_of_that_name_and_mac(host: Namespace, directory: str, is_target_gone: bool) -> None:
+    """P5: a new veth with the name and MAC of one that has ended, but another ifindex and peer, is not changed."""
+    mac = "address 02:00:00:00:00:77"
+    host.batch([f"link add dev7 {mac} type veth peer name peer7", "addr add 10.7.0.1/24 dev dev7"])
+    target = Namespace.create("short-lived")
+    killed(directory, target, "move", 1, after=True, devices={"dev7": "net7"})
+    if is_target_gone:
+        target.close()
+        wait_until(lambda: "peer7" not in host.names())
+    else:
+        target.ip("link del net7")
+    host.batch([f"link add dev7 index 777 mtu 1300 {mac} type veth peer name peer7 index 778", "link set dev7 alias x"])
+    with Untouched(host):
+        (found,) = netdevns.recover(directory)
+    assert (found.outcome, found.location) == ("kept", "gone")
+    assert found.text.endswith("another device has its name in the source, and is left as it is")
+    target.close()
 
 
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES])
