@@ -62,11 +62,13 @@ def test_new_macvlan_of_that_name(initial: Namespace, target: Namespace, tmp_pat
     with initial.entered():
         killed(target, tmp_path, VETH)
         target.close()
+        wait_until(lambda: "020000000001" not in str(initial.dump()["fdb"]), "it has left its lower device's filter")
         initial.batch(f"{new}\nlink set eth1 alias mine")
         initial.wait_until_quiet()
         with Untouched(initial), Driver() as c:
             answer = c.recover(tmp_path)
             assert answer.code == errno.EIO, answer
+            assert "another device has its name" in answer.report, answer
     assert initial.names() == before
 
 
