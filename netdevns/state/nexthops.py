@@ -46,7 +46,11 @@ class Nexthops(Kind):
 
 
 def missing(before: bytes, now: bytes, here: Here | None = None) -> list[bytes]:
-    """Request bodies of the nexthop objects that a dump no longer has, groups after their members."""
+    """Request bodies of the nexthop objects that a dump no longer has, groups after their members.
+
+    A damaged one without an id is left out: the kernel would choose an id for it.
+    """
     there = {route.nexthop_request(body, {}) for body in route.dumped(now, uapi.RTM_NEWNEXTHOP, route.NHMSG)}
     old = (route.nexthop_request(body, here or {}) for body in route.dumped(before, uapi.RTM_NEWNEXTHOP, route.NHMSG))
-    return sorted((nexthop for nexthop in old if nexthop not in there), key=route.is_group)
+    lost = (nexthop for nexthop in old if nexthop not in there and route.nexthop_id(nexthop))
+    return sorted(lost, key=route.is_group)

@@ -191,9 +191,16 @@ def put_back(before: bytes, now: bytes) -> None:
         route.needs_gateway(body)
 
 
+# A nexthop object of device 7 whose NHA_ID is empty.
+WITHOUT_ID = bytes.fromhex("2c000000 68000200 04000000 88370000 0200000000000000") + bytes.fromhex(
+    "04000100 0800050007000000 080006000a000009"
+)
+
+
 @examples(60, 500)
 @given(DUMPED, DUMPED)
 @example(short_leg(), b"")
+@example(WITHOUT_ID, b"")
 def test_nothing_but_malformed_is_raised(data, other):
     """Whatever is dumped, all that reads it has an answer or raises Malformed."""
     outcomes = [
