@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from .reports import Recovered, Report
-from .results import Left
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # dataclasses: half of what a hook without devices would load (`./tools/bench startup`)
+    from .reports import Recovered, Report
+    from .results import Left
 
 
 class NetDevError(OSError):

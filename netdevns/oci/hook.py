@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from .. import errors
 from ..netlink import ifname
-from ..reports import Recovered
 from ..system import inputs
 from ..system.interrupts import Interrupts
 from ..text import quote
 from . import config_json
 from .annotations import devices as annotated
+
+if TYPE_CHECKING:  # as in errors.py
+    from ..reports import Recovered
 
 Source = tuple[str, Mapping[str, str]]  # its name in errors, and host name -> name
 
