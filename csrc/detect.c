@@ -301,7 +301,7 @@ static int find_state(struct netdevns_batch *b, const struct nd_member *m, uint3
 	static const struct { uint32_t found, state; const char *bit, *code, *text; } kinds[] = {
 		{ NETDEVNS_DEFAULT_ROUTE, BIT(NETDEVNS_DEFAULT_ROUTE), "device.default-route", "carries a default route that a move drops" },
 		{ NETDEVNS_MASTER, BIT(NETDEVNS_MASTER), "loss.master", "has a master that it leaves with a move" },
-		{ NETDEVNS_NEIGH_PARAMETERS, BIT(NETDEVNS_NEIGH_PARAMETERS), "loss.neigh-parameters that a move drops", "has neighbour parameters that a move drops" },
+		{ NETDEVNS_NEIGH_PARAMETERS, BIT(NETDEVNS_NEIGH_PARAMETERS), "loss.neigh-parameters", "has neighbour parameters that a move drops" },
 		{ NETDEVNS_QDISC, BIT(NETDEVNS_QDISC), "loss.qdisc", "has a qdisc, with classes and filters, that a move drops" },
 		{ NETDEVNS_NEXTHOPS, BIT(NETDEVNS_NEXTHOPS), "loss.nexthops", "has nexthop objects that a move drops" },
 		{ NETDEVNS_ROUTES, BIT(NETDEVNS_ROUTES), "loss.routes", "has routes that a move drops" },
