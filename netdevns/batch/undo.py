@@ -129,13 +129,8 @@ class _Undo:
         before = _labels(member.addresses)
         if all(before.get(address, label) == label for address, label in _labels(now).items()):
             return
-        for message in wire.messages(now):
-            if message.body[0] == uapi.AF_INET:
-                try:
-                    self.source.command(wire.message(uapi.RTM_DELADDR, uapi.NLM_F_ACK, bytes(message.body)))
-                except EngineError as e:
-                    if e.errno != errno.EADDRNOTAVAIL:  # a secondary one was deleted with its primary
-                        raise
+        for request in ifaddr.removals(now, bytes(member.addresses)):
+            self.source.command(request)
 
     def _collect_left(self) -> None:
         """Adds the remaining differences to `missing`, and sorts out the unrestorable ones."""

@@ -1,4 +1,7 @@
-"""Decodes dumped addresses (RTM_NEWADDR). Layout: linux/if_addr.h (struct ifaddrmsg, ifa_cacheinfo)."""
+"""Decodes dumped addresses (RTM_NEWADDR), and builds requests about them.
+
+Layout: linux/if_addr.h (struct ifaddrmsg, ifa_cacheinfo).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def address_text(family: int, data: bytes) -> str:
 
 
 def _ipv6_text(data: bytes) -> str:
-    """RFC 5952 without its section 5, as ipaddress writes it; that module may be unreadable once devices have moved."""
+    """RFC 5952 without its section 5, which ipaddress follows from Python 3.13 on."""
     groups = [f"{data[i] << 8 | data[i + 1]:x}" for i in range(0, 16, 2)]
     begin = length = 0
     for at in range(8):
@@ -45,6 +48,27 @@ def _ipv6_text(data: bytes) -> str:
 def dump_addresses(ifindex: int = 0) -> bytes:
     """RTM_GETADDR of all devices, or of one."""
     return wire.message(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, IFADDRMSG.pack(0, 0, 0, 0, ifindex))
+
+
+def removals(now: bytes, before: bytes) -> Iterator[bytes]:
+    """An RTM_DELADDR for each IPv4 address of `now` that is also in `before`; a secondary one before its primary.
+
+    The kernel deletes secondary addresses with their primary (net/ipv4/devinet.c, __inet_del_ifa), and lists them last.
+    """
+    kept = locals_of(before)
+    for message in reversed([*wire.messages(now)]):
+        if (
+            message.type == uapi.RTM_NEWADDR
+            and message.body[0] == uapi.AF_INET
+            and locals_of(message.padded()) & kept
+        ):
+            yield wire.message(uapi.RTM_DELADDR, uapi.NLM_F_ACK, bytes(message.body))
+
+
+def locals_of(addresses: bytes) -> set[bytes]:
+    """The local addresses of RTM_NEWADDR messages."""
+    found = (wire.attrs(message.body, IFADDRMSG.size, strict=False) for message in wire.messages(addresses))
+    return {bytes(attrs.get(uapi.IFA_LOCAL, attrs.get(uapi.IFA_ADDRESS, b""))) for attrs in found}
 
 
 def addresses(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ..netlink import uapi, wire
 from ..netlink.ifaddr import CACHEINFO, IFADDRMSG
 
@@ -67,21 +65,3 @@ def _left(data: bytearray, elapsed_s: int) -> int | None:
         if flags_at:
             wire.U32.pack_into(data, flags_at, wire.U32.unpack_from(data, flags_at)[0] | uapi.IFA_F_DEPRECATED)
     return left
-
-
-def removals(now: bytes, lent: bytes) -> Iterator[bytes]:
-    """An RTM_DELADDR for each IPv4 address of `now` that is also in `lent`."""
-    lent_locals = locals_of(lent)
-    for message in wire.messages(now):
-        if (
-            message.type == uapi.RTM_NEWADDR
-            and message.body[0] == uapi.AF_INET
-            and locals_of(message.padded()) & lent_locals
-        ):
-            yield wire.message(uapi.RTM_DELADDR, uapi.NLM_F_ACK, bytes(message.body))
-
-
-def locals_of(addresses: bytes) -> set[bytes]:
-    """The local addresses of RTM_NEWADDR messages."""
-    found = (wire.attrs(message.body, IFADDRMSG.size, strict=False) for message in wire.messages(addresses))
-    return {bytes(attrs.get(uapi.IFA_LOCAL, attrs.get(uapi.IFA_ADDRESS, b""))) for attrs in found}

@@ -14,7 +14,7 @@ from ..batch.plan import Plan
 from ..batch.replaced import SHARE_A_MAC
 from ..engine import EngineError, Socket, lookups
 from ..engine.batch_device import BatchDevice
-from ..netlink import wire
+from ..netlink import ifaddr, wire
 from ..reports import Recovered
 from ..results import Left
 from ..state import link_settings
@@ -210,7 +210,7 @@ class ReturnHome(LoadedRecord):
             # An earlier try may have restored addresses, whose labels a rename would change.
             requests += [
                 ("remove address", r)
-                for r in loan_state.removals(self._addresses(device), self.lent.addresses[member.link.ifindex])
+                for r in ifaddr.removals(self._addresses(device), self.lent.addresses[member.link.ifindex])
             ]
         for what, request in requests:
             self._try(device, what, request)
@@ -248,7 +248,7 @@ def narrow(plan: Plan, lent: View, members: list[BatchDevice], since_ms: int) ->
     for member in members:
         before = lent.addresses[member.link.ifindex]
         after = loan_state.aged(before, elapsed_s)
-        ended |= loan_state.locals_of(before) - loan_state.locals_of(after)
+        ended |= ifaddr.locals_of(before) - ifaddr.locals_of(after)
         member.load(member.link_message, after)
     plan.state = {kind.name: kind.lend(lent, own, elapsed_s, ended) for kind in state.KINDS}
 

@@ -20,7 +20,7 @@ import sys
 
 import pytest
 
-from netdevns.netlink import ifaddr
+from netdevns.netlink import ifaddr, uapi
 from tests.unit import messages as nl
 
 BODIES = {
@@ -124,3 +124,14 @@ def test_text_of_an_ipv6_address(mask):
     """As ipaddress writes it, with any groups zero; that module is not imported, as devices may have moved by then."""
     data = b"".join((0x0DB8 + group if mask >> group & 1 else 0).to_bytes(2, "big") for group in range(8))
     assert ifaddr.address_text(10, data) == str(ipaddress.IPv6Address(data))
+
+
+def test_removals_take_secondary_addresses_first():
+    """Of the IPv4 addresses that were there before, the last of the dump first: none is deleted with its primary."""
+    bodies = [nl.address_body(f"10.0.0.{n}/24", 7) for n in (1, 2, 3)] + [nl.address_body("2001:db8::1/64", 7)]
+    now = [nl.padded(nl.message(nl.RTM_NEWADDR, body)) for body in bodies]
+    requests = nl.requests(b"".join(ifaddr.removals(b"".join(now), b"".join([now[0], now[2], now[3]]))))
+    assert [(request.type, request.body) for request in requests] == [
+        (uapi.RTM_DELADDR, bodies[2]),
+        (uapi.RTM_DELADDR, bodies[0]),
+    ]
