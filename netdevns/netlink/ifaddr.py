@@ -57,11 +57,7 @@ def removals(now: bytes, before: bytes) -> Iterator[bytes]:
     """
     kept = locals_of(before)
     for message in reversed([*wire.messages(now)]):
-        if (
-            message.type == uapi.RTM_NEWADDR
-            and message.body[0] == uapi.AF_INET
-            and locals_of(message.padded()) & kept
-        ):
+        if message.type == uapi.RTM_NEWADDR and message.body[0] == uapi.AF_INET and locals_of(message.padded()) & kept:
             yield wire.message(uapi.RTM_DELADDR, uapi.NLM_F_ACK, bytes(message.body))
 
 

@@ -97,7 +97,7 @@ def run(args: Sequence[str]) -> int:
     except (KeyboardInterrupt, SystemExit) as e:
         cause = e.__cause__
         if isinstance(cause, errors.NetDevError):
-            lines, code = lines_of(cause, _lent), code_of(cause)
+            lines, code = _lines_of(cause), code_of(cause)
         else:  # before the hook blocked signals, so before anything was sent
             lines, code = [f"interrupted; {UNTOUCHED}"], FAILED
     except ImportError as e:

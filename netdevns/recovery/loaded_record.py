@@ -8,10 +8,12 @@ from ..batch.plan import Sides
 from ..engine import Socket
 from ..engine.batch_device import BatchDevice
 from ..errors import NetDevError
+from ..netlink import wire
 from ..reports import Recovered
 from ..system.exclusion import WAIT_S, Exclusion
 from ..system.interrupts import Interrupts, Patience
 from ..system.netns import NetNS
+from ..text import quote
 from . import identity, layout
 from .layout import Section
 from .record import load
@@ -73,6 +75,12 @@ class LoadedRecord:
 
     def recovered(self, member: BatchDevice, outcome: str, location: str, text: str) -> Recovered:
         return Recovered(self.record.path, member.host_name, outcome, location, text)
+
+
+def holder_words(holder: wire.Link, name: bytes) -> str:
+    """The device that has a name, for a message: by its ifindex, and by its own name if that is another one."""
+    other = "" if holder.name == name else f"{quote.shown(holder.name)}, as an alternative name, "
+    return f"{other}ifindex {holder.ifindex}"
 
 
 def restored_text(unrestorable: str) -> str:

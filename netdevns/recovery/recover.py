@@ -25,7 +25,7 @@ from ..system.interrupts import Interrupts, Patience, until_interrupted
 from ..text import quote
 from . import layout
 from .layout import Damaged, Section
-from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord, restored_text
+from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord, holder_words, restored_text
 from .store import ASIDE, TRIES, Journal, Record
 
 LOANS = "loan"  # the folder of the loans
@@ -344,10 +344,10 @@ class Recovery(LoadedRecord):
         if left.location == "gone":
             how = "deleted with its namespace" if self.target_is_gone else "in neither namespace"
             return self.recovered(member, "gone", "gone", how)
-        text = f"not restored: {', '.join(left.missing)}{self._called(left)}"
+        text = f"not restored: {', '.join(left.missing)}{self._present_name(left)}"
         return self.recovered(member, "kept", left.location, text)
 
-    def _called(self, left: Left) -> str:
+    def _present_name(self, left: Left) -> str:
         """Its name where that is another one, and the device that has its own: the user can rename that."""
         if left.name is None or left.name == left.device:
             return ""
@@ -358,7 +358,7 @@ class Recovery(LoadedRecord):
             holder = None  # the line without the remedy
         if holder is None:
             return now
-        return f'{now}: ifindex {holder.ifindex} has the name "{quote.shown(own)}"; rename that, and try again'
+        return f'{now}: {holder_words(holder, own)} has the name "{quote.shown(own)}"; rename that, and try again'
 
 
 def _is_wanted(name: bytes, wanted: bytes) -> bool:

@@ -24,7 +24,7 @@ from ..system.interrupts import Interrupted, Interrupts
 from ..text import quote
 from . import identity, layout, loan_state, loans
 from .layout import Section
-from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord, restored_text
+from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord, holder_words, restored_text
 from .store import Journal, Record
 
 TRIES = 5  # udev or NetworkManager may be renaming the device at the same time
@@ -198,7 +198,7 @@ class ReturnHome(LoadedRecord):
         holder = lookups.link(self.sides.source_socket, name=ifname)
         if holder is not None and not (device.is_home and holder.ifindex == link.ifindex):
             device.missing.append(
-                f'name "{quote.shown(ifname)}" is taken by {_called(holder, ifname)}: '
+                f'name "{quote.shown(ifname)}" is taken by {holder_words(holder, ifname)}: '
                 "free it, then run `netdevns return`"
             )
             return False
@@ -267,8 +267,3 @@ def may_be(was: wire.Link, now: wire.Link) -> bool:
 
 def _has_mac_of(was: wire.Link, now: wire.Link) -> bool:
     return now.mac in (was.mac, link_settings.own_mac(was))
-
-
-def _called(holder: wire.Link, name: bytes) -> str:
-    other = "" if holder.name == name else f"{quote.shown(holder.name)}, as an alternative name, "
-    return f"{other}ifindex {holder.ifindex}"
