@@ -73,13 +73,3 @@ def test_bits_are_those_of_the_header() -> None:
     """csrc/README.md lists each bit of enum netdevns_state, in its order."""
     listed = re.findall(r"^\| `(NETDEVNS_\w+)` \|", (CSRC / "README.md").read_text(), re.MULTILINE)
     assert listed == re.findall(r"^\t(NETDEVNS_\w+) = 1 << ", HEADER, re.MULTILINE)
-
-
-@pytest.mark.parametrize("page", [CSRC / "README.md", EMBEDDING], ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    """Each file that a page links is there, and each heading."""
-    text = page.read_text(encoding="utf-8")
-    headings = {title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
-    for path, heading in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", text):
-        assert path or heading in headings, heading
-        assert (page.parent / path).exists(), path
