@@ -11,6 +11,7 @@ from typing import Any
 from tests.csrc.compilers import BUILDS
 from tests.fault.attack import UNDONE
 from tests.support.attacks import AS_BEFORE, COMPLETE, TOLD, UNREACHED, Ended, Tally
+from tests.support.scene import OnScene
 
 from .scene import DEVICES, STAYS, Scene
 
@@ -31,35 +32,16 @@ class Call:
         return f"{self.name}:{what}:when={self.number}"
 
 
-class Attacks:
+class Attacks(OnScene[Scene]):
     """Each on a scene that is as it was; a context manager."""
 
     def __init__(self, folder: Path, complete: dict[str, Any]) -> None:
+        super().__init__(lambda: Scene(folder))
         self.folder = folder
         self.complete = complete
-        self._scene: Scene | None = None
         build = BUILDS["gcc"]
         build.check()
         self.program = str(build.program("embed"))
-
-    def __enter__(self) -> Attacks:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.renew()
-
-    @property
-    def scene(self) -> Scene:
-        """One that is as it was."""
-        if self._scene is None:
-            self._scene = Scene(self.folder)
-        return self._scene
-
-    def renew(self) -> None:
-        """The next scene is a new one."""
-        if self._scene:
-            self._scene.close()
-            self._scene = None
 
     # ---- one run ----
 

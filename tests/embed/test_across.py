@@ -150,16 +150,15 @@ def without_state(record: bytes) -> bytes:
         at = end
 
 
-class Attacks:
+class Attacks(scene.OnScene[Scene]):
     """Kills of one kind of move, each on a scene that is as it was; a context manager."""
 
     def __init__(
         self, job: Callable[[Scene, list[str]], tuple[str, ...]], devices: dict[str, str], more: str = ""
     ) -> None:
+        super().__init__(lambda: Scene(more))
         self._job = job
         self._devices = devices
-        self._more = more
-        self._scene: Scene | None = None
         self.clean = self.scene.run(self.argv)
         assert (self.clean.code, self.clean.err) == (0, ""), self.clean
         assert self.scene.target.names() == {name.replace("%d", "0") for name in devices.values()}
@@ -168,27 +167,10 @@ class Attacks:
         self.complete = self.scene.state()
         self.renew()
 
-    def __enter__(self) -> Attacks:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.renew()
-
-    @property
-    def scene(self) -> Scene:
-        if self._scene is None:
-            self._scene = Scene(self._more)
-        return self._scene
-
     @property
     def argv(self) -> tuple[str, ...]:
         """The move."""
         return self._job(self.scene, [f"{name}={wanted}" for name, wanted in self._devices.items()])
-
-    def renew(self) -> None:
-        if self._scene:
-            self._scene.close()
-        self._scene = None
 
     def points(self, before: int, after: int) -> list[str]:
         """Kills at so many calls of its own work before there is a record, and at so many from then on."""

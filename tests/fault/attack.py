@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.support import rawdump
 from tests.support.attacks import AS_BEFORE, COMPLETE, TOLD, UNREACHED, Ended, Tally, finish, traced
+from tests.support.scene import OnScene
 
 from .scene import DEVICES, JOB, TARGET, Scene
 
@@ -39,12 +40,12 @@ def run(scene: Scene, engine: str, command: tuple[str, ...], *inject: str) -> En
     return traced(lambda under: scene.command(engine, *command, under=under), *inject)[0]
 
 
-class Attacks:
+class Attacks(OnScene[Scene]):
     """Attacks with one engine, each on a scene that is as it was; a context manager."""
 
     def __init__(self, engine: str) -> None:
+        super().__init__(Scene)
         self.engine = engine
-        self._scene: Scene | None = None
         with Scene() as scene:
             self.clean = run(scene, engine, MOVE)
             assert (self.clean.code, self.clean.err) == (0, ""), self.clean
@@ -53,25 +54,6 @@ class Attacks:
             scene.target.wait_until_quiet()
             self.complete = scene.state()
             assert len(self.complete["target addresses"]["net0"]) == 5  # those that the runtime-spec protects
-
-    def __enter__(self) -> Attacks:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.renew()
-
-    @property
-    def scene(self) -> Scene:
-        """One that is as it was."""
-        if self._scene is None:
-            self._scene = Scene()
-        return self._scene
-
-    def renew(self) -> None:
-        """The next scene is a new one."""
-        if self._scene:
-            self._scene.close()
-            self._scene = None
 
     # ---- faults ----
 

@@ -19,7 +19,7 @@ import pytest
 from tests.hook.built import program
 from tests.support import require
 from tests.support.attacks import AS_BEFORE, COMPLETE, FULL, TOLD, UNREACHED, Ended, Tally, finish, sample, traced
-from tests.support.scene import Scene
+from tests.support.scene import OnScene, Scene
 
 from .attack import RECORDS, clear_records, make_old
 
@@ -68,11 +68,11 @@ class Container(Scene):
         return Ended(code, out, err, [], 0, 0)
 
 
-class Attack:
+class Attack(OnScene[Container]):
     """Hooks that are disturbed, each on a scene that is as before."""
 
     def __init__(self) -> None:
-        self._scene: Container | None = None
+        super().__init__(Container)
         with Container() as scene:
             self.clean = scene.hook()
             assert (self.clean.code, self.clean.out, self.clean.err) == (0, "", ""), self.clean
@@ -81,17 +81,6 @@ class Attack:
             self.complete = scene.state()
             assert len(self.complete["target addresses"]["net0"]) == 3
             assert [path.name for path in LOANS.iterdir()] == ["c1"]
-
-    @property
-    def scene(self) -> Container:
-        if self._scene is None:
-            self._scene = Container()
-        return self._scene
-
-    def renew(self) -> None:
-        if self._scene is not None:
-            self._scene.close()
-            self._scene = None
 
     @property
     def places(self) -> list[tuple[str, int]]:
@@ -153,9 +142,8 @@ class Attack:
 def attack() -> Iterator[Attack]:
     if not shutil.which("strace"):
         require("netns", "no strace here")
-    found = Attack()
-    yield found
-    found.renew()
+    with Attack() as found:
+        yield found
 
 
 @pytest.mark.parametrize("group", ["sendto", "others"])

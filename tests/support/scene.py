@@ -6,8 +6,8 @@ import contextlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, Self, TypeVar
 
 from . import restored
 from .attacks import TOP
@@ -88,3 +88,41 @@ class Scene:
         """As `restored.differences`; the first lines of them, as tests count many."""
         found = restored.differences(self.state, *wanted, shown=shown, timeout_s=timeout_s)
         return [line[:SHOWN_CHARS] for line in found[:SHOWN_LINES]]
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Closable)
+
+
+class OnScene(Generic[S]):
+    """Attacks, each on a scene that is as before; a context manager, which ends the last scene.
+
+    Args:
+        make: Makes a scene.
+    """
+
+    def __init__(self, make: Callable[[], S]) -> None:
+        self._make = make
+        self._scene: S | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.renew()
+
+    @property
+    def scene(self) -> S:
+        """One that is as before."""
+        if self._scene is None:
+            self._scene = self._make()
+        return self._scene
+
+    def renew(self) -> None:
+        """The next scene is a new one."""
+        if self._scene is not None:
+            self._scene.close()
+            self._scene = None
