@@ -10,7 +10,7 @@ import pytest
 def test_cost(benchmark: Any, turn: Any) -> None:
     """Records the time that the contestant measured; it counts only if its work is verified."""
     if turn.is_too_late():
-        pytest.skip("the scenario has taken its time")
+        pytest.skip("the scenario's time is used up: the rounds that were played count")
     result = benchmark.pedantic(turn.play, rounds=1, iterations=1)
     benchmark.extra_info.update(
         turn.scenario.described(),

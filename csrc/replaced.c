@@ -203,7 +203,7 @@ static struct nd_attr info_data(const struct nd_link_attrs *link)
 	return found;
 }
 
-/* Kinds with the MAC address of their lower device; IFLA_INFO_DATA (a VLAN's id) tells several apart. */
+/* Kinds with the MAC address of their lower device; IFLA_INFO_DATA (a VLAN's id) differs. */
 static int shares_a_mac(const char *kind)
 {
 	return strcmp(kind, "vlan") == 0 || strcmp(kind, "ipvlan") == 0 || strcmp(kind, "ipvtap") == 0;

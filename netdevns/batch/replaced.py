@@ -18,7 +18,7 @@ from .plan import Sides
 BOUND = (b"veth", b"macvlan", b"macvtap", b"vlan", b"ipvlan", b"ipvtap")
 # Kinds whose links omit that namespace: ipvtap always, macvtap before 5.17.
 SILENT = (b"macvtap", b"ipvtap")
-# Kinds with the MAC of their lower device; IFLA_INFO_DATA (a VLAN's number) tells several apart.
+# Kinds with the MAC of their lower device; IFLA_INFO_DATA (a VLAN's number) differs.
 SHARE_A_MAC = (b"vlan", b"ipvlan", b"ipvtap")
 # Kinds of which a device has only one: its peer, or a VLAN with a given number.
 ALONE = (b"veth", b"vlan")

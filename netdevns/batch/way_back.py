@@ -172,7 +172,7 @@ class WayBack:
             try:
                 self.target.command(removal + self._moved(member, link.ifindex))
             except EngineError:
-                # Of the removal of a name that is gone, or of the move: its place tells which.
+                # The removal failed because a name is gone already, or the move failed: then it is still in the target.
                 member.find(self.source, self.target)
                 if member.place != PLACE_TARGET:
                     return

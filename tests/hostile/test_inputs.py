@@ -155,7 +155,7 @@ def test_large_document(bounded: Bounded, kind: str) -> None:
 def test_too_little_memory(bounded: Bounded, by: str) -> None:
     """A document that this process has no memory for is refused like any other."""
     if by == "hook" and is_static():
-        pytest.skip("it reads such a document with little more memory than it is long")
+        pytest.skip("the hook in C needs little more memory than the document has, so this is enough for it")
     bounded.config.write_bytes(LARGE["objects"]())
     argv = (
         [*hook_words(), "createRuntime"]

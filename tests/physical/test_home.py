@@ -165,7 +165,7 @@ if lookups.moves_altnames():  # before 6.6 what comes back from a dead namespace
 def test_whatever_the_container_did(here: Namespace, tmp_path: Path, change: str) -> None:
     """P5: it comes home as it was, whatever somebody who has all rights over it did to it."""
     if change == "mac" and not is_known_by_hardware(here):
-        pytest.skip("this kernel tells nothing of this NIC that stays but its MAC")
+        pytest.skip("this kernel reports nothing lasting about this NIC but its MAC, which this change replaces")
     before = here.dump()
     with container(tmp_path) as mine:
         assert_done(mine.create())
