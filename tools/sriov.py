@@ -48,12 +48,12 @@ def modules(names):
     return {name.removesuffix(".xz"): lzma.decompress(content) for name, content in packed.items()}
 
 
-def initial_files():
-    """What is in the guest's initial file system."""
-    loaded = modules(ROOT_MODULES)
-    init = INIT.format(modules=" ".join(loaded), init=shlex.quote(f"{TOP}/tools/kernel-init"))
+def initial_files(template, names, **words):
+    """The guest's initial file system; `template`: of its first process, with {modules} and these words."""
+    loaded = modules(names)
     busybox = shutil.which("busybox")
-    return {"init": init.encode(), "busybox": pathlib.Path(busybox).read_bytes(), **loaded}
+    text = template.format(modules=" ".join(loaded), **words)
+    return {"init": text.encode(), "busybox": pathlib.Path(busybox).read_bytes(), **loaded}
 
 
 def qemu(scratch, tty):
@@ -73,33 +73,58 @@ def qemu(scratch, tty):
 
 def run(args):
     """Boots the guest; returns the exit status."""
+    asked = [sriov_fetch.PACKAGES / sriov_fetch.QEMU, "--version"]
+    version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()[3]
     command = [str(TOP / ".venv/bin/python"), "-m", "tools.sriov_guest"]
     command += ["--cycles", str(args.cycles), "--vfs", str(args.vfs)]
     command += ["--without-hooks"] * args.without_hooks
-    variables = guest.environment() | {"PYTHONDONTWRITEBYTECODE": "1", "NETDEVNS_QEMU": args.version}
+    variables = guest.environment() | {"PYTHONDONTWRITEBYTECODE": "1", "NETDEVNS_QEMU": version}
     modprobe = sriov_fetch.PACKAGES / "modprobe"
-    (console, console_w), (tty, tty_w) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(prefix="netdevns-") as scratch:
         pathlib.Path(scratch, "job").write_bytes(guest.job(TOP, modprobe, "/dev/ttyS1", variables, command))
-        pathlib.Path(scratch, "initrd").write_bytes(sriov_image.cpio(initial_files()))
-        machine = subprocess.Popen(
-            qemu(scratch, tty_w),
-            pass_fds=[tty_w],
-            stdin=subprocess.DEVNULL,
-            stdout=console_w,
-            stderr=console_w,
-            start_new_session=True,
-            preexec_fn=lambda: ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),
-        )
-        os.close(console_w)
-        os.close(tty_w)
-        try:
-            release, code, meaning, _ = guest.watch(machine, console, tty, "", args.timeout)
-        finally:
-            machine.kill()
-            machine.wait()
+        files = initial_files(INIT, ROOT_MODULES, init=shlex.quote(f"{TOP}/tools/kernel-init"))
+        return boot("tools/sriov", scratch, files, args.timeout)
+
+
+def boot(tool, scratch, files, timeout_s):
+    """Runs a guest with these initial files to its end; returns the exit status. Reports a guest that broke."""
+    pathlib.Path(scratch, "initrd").write_bytes(sriov_image.cpio(files))
+    (console, console_w), (tty, tty_w) = os.pipe(), os.pipe()
+    machine = subprocess.Popen(
+        qemu(scratch, tty_w),
+        pass_fds=[tty_w],
+        stdin=subprocess.DEVNULL,
+        stdout=console_w,
+        stderr=console_w,
+        start_new_session=True,
+        preexec_fn=lambda: ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),
+    )
+    os.close(console_w)
+    os.close(tty_w)
+    try:
+        release, code, meaning, _ = guest.watch(machine, console, tty, "", timeout_s)
+    finally:
+        machine.kill()
+        machine.wait()
     if not release or code in (guest.TIMED_OUT, guest.BROKEN):
-        print(f"tools/sriov: {meaning}", file=sys.stderr)
+        print(f"{tool}: {meaning}", file=sys.stderr)
+    return int(code)
+
+
+def timed(tool, fetch, run):
+    """Fetches what a guest needs, and runs it; returns the exit status. `run`: None: only fetches."""
+    try:
+        fetch()
+        if run is None:
+            return 0
+        started = time.monotonic()
+        code = run()
+    except (Fail, OSError, subprocess.CalledProcessError) as e:
+        print(f"{tool}: {e}", file=sys.stderr)
+        return guest.BROKEN
+    except KeyboardInterrupt:
+        return guest.INTERRUPTED
+    print(f"{time.monotonic() - started:.0f} s, from power-on to power-off", file=sys.stderr)
     return code
 
 
@@ -131,22 +156,7 @@ def main(argv):
     )
     parser.add_argument("--fetch-only", action="store_true", help="run nothing")
     args = parser.parse_args(argv)
-    started = time.monotonic()
-    try:
-        sriov_fetch.fetch_missing()
-        if args.fetch_only:
-            return 0
-        asked = [sriov_fetch.PACKAGES / sriov_fetch.QEMU, "--version"]
-        args.version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()[3]
-        started = time.monotonic()
-        code = run(args)
-    except (Fail, OSError, subprocess.CalledProcessError) as e:
-        print(f"tools/sriov: {e}", file=sys.stderr)
-        return guest.BROKEN
-    except KeyboardInterrupt:
-        return guest.INTERRUPTED
-    print(f"{time.monotonic() - started:.0f} s, from power-on to power-off", file=sys.stderr)
-    return code
+    return timed("tools/sriov", sriov_fetch.fetch_missing, None if args.fetch_only else lambda: run(args))
 
 
 if __name__ == "__main__":

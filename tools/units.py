@@ -10,22 +10,14 @@ the guest could not be fetched or started.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import guest
 import sriov
 import sriov_fetch
-import sriov_image
 import units_fetch
-from debian import Fail
 
 TOP = Path(__file__).resolve().parent.parent
 PLACE = "opt/netdevns"  # of the package, in the guest
@@ -81,42 +73,13 @@ def layer(folder: Path, variables: str) -> None:
         shutil.copy(TOP / name, folder / PLACE / name)
 
 
-def initial_files(lowers: list[Path]) -> dict[str, bytes]:
-    """What is in the guest's initial file system."""
-    shown = ":".join(f"/machine{lower}" for lower in lowers)
-    loaded = sriov.modules(ROOT_MODULES)
-    init = INIT.format(modules=" ".join(loaded), lowers=shown)
-    busybox = shutil.which("busybox")
-    assert busybox is not None
-    return {"init": init.encode(), "busybox": Path(busybox).read_bytes(), **loaded}
-
-
 def run(args: argparse.Namespace) -> int:
     """Boots the guest; returns the exit status."""
-    (console, console_w), (tty, tty_w) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(prefix="netdevns-") as scratch:
         layer(Path(scratch, "layer"), f"ROUNDS={args.rounds}")
-        lowers = [Path(scratch, "layer"), units_fetch.TREE, sriov_fetch.PACKAGES]
-        Path(scratch, "initrd").write_bytes(sriov_image.cpio(initial_files(lowers)))
-        machine = subprocess.Popen(
-            sriov.qemu(scratch, tty_w),
-            pass_fds=[tty_w],
-            stdin=subprocess.DEVNULL,
-            stdout=console_w,
-            stderr=console_w,
-            start_new_session=True,
-            preexec_fn=lambda: ctypes.CDLL(None).prctl(sriov.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),
-        )
-        os.close(console_w)
-        os.close(tty_w)
-        try:
-            release, code, meaning, _ = guest.watch(machine, console, tty, "", args.timeout)
-        finally:
-            machine.kill()
-            machine.wait()
-    if not release or code in (guest.TIMED_OUT, guest.BROKEN):
-        print(f"tools/units: {meaning}", file=sys.stderr)
-    return int(code)
+        lowers = ":".join(f"/machine{path}" for path in (f"{scratch}/layer", units_fetch.TREE, sriov_fetch.PACKAGES))
+        files = sriov.initial_files(INIT, ROOT_MODULES, lowers=lowers)
+        return int(sriov.boot("tools/units", scratch, files, args.timeout))
 
 
 def main(argv: list[str]) -> int:
@@ -126,19 +89,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of killed containers (default: 5)")
     parser.add_argument("--timeout", type=float, default=600, metavar="SECONDS", help="of the guest (default: 600)")
     args = parser.parse_args(argv)
-    started = time.monotonic()
-    try:
+
+    def fetch() -> None:
         sriov_fetch.fetch_missing()
         units_fetch.fetch_missing()
-        started = time.monotonic()
-        code = run(args)
-    except (Fail, OSError, subprocess.CalledProcessError) as e:
-        print(f"tools/units: {e}", file=sys.stderr)
-        return guest.BROKEN
-    except KeyboardInterrupt:
-        return guest.INTERRUPTED
-    print(f"{time.monotonic() - started:.0f} s, from power-on to power-off", file=sys.stderr)
-    return code
+
+    return int(sriov.timed("tools/units", fetch, lambda: run(args)))
 
 
 if __name__ == "__main__":
