@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from ..netlink import ifname
 from ..netlink.ifaddr import is_protected
 from ..netlink.uapi import RT_SCOPE_UNIVERSE
+from ..recovery import loans
 from ..reports import Device, Finding, Loan, Recovered, Report
 from ..results import Address, Moved
 from ..text import quote, tables
@@ -67,7 +68,7 @@ def _said(finding: Finding) -> str:
 
 def show(
     devices: Sequence[Device],
-    loans: Sequence[Loan],
+    lent: Sequence[Loan],
     prepared: Collection[str],
     advice: Sequence[str],
     width: int | None,
@@ -80,16 +81,24 @@ def show(
     lines = [tables.table(["DEVICE", "MOVE", "ADDRESSES", "LINK"], rows, width, 1, ANSWERS)]
     if any(text.endswith("*") for row in rows for text in row[2]):
         lines += ["", "* not carried: only permanent addresses of global scope are"]
-    whom = {name: f"in the prepared namespace {name}" for name in prepared}
-    away = [
-        f"on loan: {x.device} as {x.name}, {whom.get(x.container, f'to container {x.container}')} ({x.record})"
-        for x in loans
-    ]
-    if away:
-        lines += ["", *map(quote.printable, away)]
+    if lent:
+        here = {device.name for device in devices}
+        lines += ["", *(quote.printable(_loan(loan, prepared, here)) for loan in lent)]
     if advice and width is not None:
         lines += ["", *(f"next   {command}" for command in advice)]
     return "\n".join(lines)
+
+
+def _loan(loan: Loan, prepared: Collection[str], here: Collection[str]) -> str:
+    """A line about a lent device; `here`: the names of the devices that are shown."""
+    is_prepared = loan.container in prepared
+    whom = f"in the prepared namespace {loan.container}" if is_prepared else f"to container {loan.container}"
+    line = f"on loan: {loan.device} as {loan.name}, {whom} ({loan.record})"
+    if loan.device not in here:
+        return line
+    # By the kernel, by hand, or another device has the name now: the command finds out.
+    command = loans.command(loan.container, prepared)
+    return f"{line}, but a device with this name is here: `{command}` restores it if it has come back"
 
 
 def _move(device: Device) -> list[str]:

@@ -90,10 +90,20 @@ def check_unused(
         raise Refused(text, earlier=earlier) from None
     if inside:
         more = f" and {len(inside) - 1} more" if len(inside) > 1 else ""
-        text = f"{path}: process {inside[0]}{more} is in it; end it first, or use --force"
+        text = f"{path}: process {_process(inside[0])}{more} is in it; end it first, or use --force"
         raise Refused(text, earlier=earlier)
     if text := others(found, socket, devices_of(namespaces, found)):
         raise Refused(text, earlier=earlier)
+
+
+def _process(pid: int) -> str:
+    """A process with its command's name (proc_pid_comm(5)), which it may have chosen itself."""
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as comm:
+            name = comm.read().removesuffix(b"\n")
+    except OSError:  # it has ended
+        return str(pid)
+    return f"{pid} ({printable(os.fsdecode(name))})"
 
 
 def others(found: Prepared, socket: Socket, ours: Collection[Section] = ()) -> str:

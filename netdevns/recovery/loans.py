@@ -154,12 +154,17 @@ def lines(devices: Collection[str | None]) -> list[str]:
     for loan in listed(devices=devices):
         if loan.container in namespaces:
             where = f"in the namespace {loan.container} ({loan.record})"
-            todo = f": `netdevns prepare {loan.container} --undo` restores it"
+            todo = f": `{command(loan.container, namespaces)}` restores it"
         else:
             where = f"on loan to container {loan.container} ({loan.record})"
-            todo = f"; when it has ended, run `netdevns return {loan.container}`"
+            todo = f"; when it has ended, run `{command(loan.container, namespaces)}`"
         found.append(f"{loan.device}: {where}{todo}")
     return found
+
+
+def command(container: str, namespaces: Collection[str]) -> str:
+    """The command that restores a container's devices; `namespaces`: the prepared ones."""
+    return f"netdevns prepare {container} --undo" if container in namespaces else f"netdevns return {container}"
 
 
 def prepared(directory: str = folders.JOURNAL_DIR) -> frozenset[str]:

@@ -46,7 +46,7 @@ def poststop(machine: Machine, state: object) -> tuple[int, str]:
 
 
 def test_loan_lives_as_long_as_the_container(host: Namespace, runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
-    """P5: from create to delete there is a loan under the container's id, and `show` tells of it."""
+    """P5: from create to delete there is a loan under the container's id, and `show` has a line for it."""
     furnish(host)
     write(bundle, DEVICES)
     with runtime.created(bundle, tmp_path / "output"):
@@ -59,7 +59,10 @@ def test_loan_lives_as_long_as_the_container(host: Namespace, runtime: Runtime, 
             assert re.search(rf"run `netdevns return {CONTAINER}`$", missed, re.MULTILINE), missed
         host.ip("link add name eth1 type ifb")  # somebody else's: both are shown
         shown = runtime.machine.netdevns("show", "eth1").stdout
-        assert "on loan: eth1 as net0" in shown
+        come_back = (
+            f"but a device with this name is here: `netdevns return {CONTAINER}` restores it if it has come back"
+        )
+        assert f"on loan: eth1 as net0, to container {CONTAINER} ({LOANS}/{CONTAINER}), {come_back}" in shown
         assert "on loan: eth2" not in shown
         host.ip("link del eth1")
     assert loans(runtime.machine) == []
