@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import shlex
+import subprocess
 
 import pytest
 
@@ -14,6 +16,7 @@ from tools.losses_judge import summary
 from tools.losses_rows import ROWS
 from tools.losses_run import CONTESTANTS, Contestant, Outcome, Scene, play
 
+TOP = readme.README.parent
 ROW = {row.id: row for row in ROWS}
 OURS = CONTESTANTS["netdevns"]
 
@@ -117,6 +120,17 @@ def test_the_judge_notices(row: str, fact: str, where: str, lines: str) -> None:
     outcome = played(row, spoilt(where, lines))
     assert fact in {f.fact for f in outcome.findings}
     assert summary(outcome.findings, len(ROW[row].devices))
+
+
+@pytest.mark.thorough
+def test_commands_of_the_page() -> None:
+    """The commands of docs/losses.md show one row and the list; without an argument the tool plays all of it."""
+    ((_, one, listed),) = readme.commands(readme.LOSSES)
+    for line, rows, heading in (one, {"taken"}, "== {}:"), (listed, {*ROW}, "{} "):
+        done = subprocess.run(shlex.split(line, comments=True), cwd=TOP, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        begin = tuple(heading.format(row) for row in rows)
+        assert len([each for each in done.stdout.splitlines() if each.startswith(begin)]) == len(rows)
 
 
 @pytest.mark.parametrize("row", ["label", "taken", "batch"])
