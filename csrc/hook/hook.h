@@ -20,6 +20,7 @@
 #define HOOK_ANNOTATED_MAX 256			/* devices that the annotations of one document ask for */
 #define HOOK_LINES_MAX 64			/* of the report of a failure */
 #define HOOK_LINE_BYTES_MAX 400
+#define HOOK_ID_BYTES_MAX 128			/* of a container's id in the log */
 #define HOOK_LOG_BYTES_MAX (256u << 10)
 
 /* Exit codes, as netdevns/text/outcome.py. */
@@ -31,10 +32,13 @@ enum hook_code { HOOK_DONE, HOOK_FAILED, HOOK_REFUSED, HOOK_LEFT, HOOK_HAND_OVER
 struct hook_report {
 	char lines[HOOK_LINES_MAX][HOOK_LINE_BYTES_MAX + 1];
 	size_t count;		/* of all lines; those beyond HOOK_LINES_MAX are dropped */
+	char container[HOOK_ID_BYTES_MAX + 3];	/* "id: ", which each line in the log begins with; "": unknown */
 };
 
-/* Adds a line; control characters become blanks, and the middle of a long line is cut out. */
+/* Adds a line, control characters escaped; the middle of a long line is cut out. */
 void hook_say(struct hook_report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Sets the container whose id the log shows. */
+void hook_report_container(struct hook_report *report, const char *id);
 /* Writes them to stderr, hook.log and syslog, in this order. */
 void hook_report_send(const struct hook_report *report);
 

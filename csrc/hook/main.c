@@ -75,6 +75,7 @@ int main(int argc, char **argv)
 	else if (hook_arguments_read(&arguments, argc, argv))
 		hook_say(&report, "write: netdevns-hook createRuntime [--allow GLOB ...] [DEV=NAME ...], or netdevns-hook poststop");
 	else if (!hook_state_read(&request, text, len, &report)) {
+		hook_report_container(&report, request.id);
 		if (!arguments.is_poststop)
 			code = create_runtime(&request, &arguments, &report);
 		else if (!hook_has_to_return(&request))

@@ -66,14 +66,26 @@ void hook_say(struct hook_report *report, const char *format, ...)
 		snprintf(report->lines[report->count - 1], HOOK_LINE_BYTES_MAX + 1, "out of memory");
 		return;
 	}
-	for (char *at = text; *at; at++)
-		if ((unsigned char)*at < ' ' || *at == 0x7f)
-			*at = ' ';
 	if (len > HOOK_LINE_BYTES_MAX)
 		cut(report->lines[report->count - 1], text, (size_t)len);
 	else
 		memcpy(report->lines[report->count - 1], text, (size_t)len + 1);
+	nd_text_one_line(report->lines[report->count - 1], HOOK_LINE_BYTES_MAX + 1);
 	free(text);
+}
+
+void hook_report_container(struct hook_report *report, const char *id)
+{
+	char *const label = report->container;
+	size_t len = strlen(id);
+
+	if (len > HOOK_ID_BYTES_MAX)
+		for (len = HOOK_ID_BYTES_MAX; len && ((unsigned char)id[len] & 0xc0) == 0x80; len--)
+			;
+	memcpy(label, id, len);
+	label[len] = '\0';
+	nd_text_one_line(label, HOOK_ID_BYTES_MAX + 1);
+	strcat(label, ": ");
 }
 
 /* ---- stderr ------------------------------------------------------------------------------------------------------------------------ */
@@ -131,7 +143,7 @@ static int append(int dirfd, const char *text, size_t len, const char **why)
 /* Writes the log: 0, or -errno and the reason. */
 static int log_lines(const struct hook_report *report, size_t count, const char **why)
 {
-	static char text[HOOK_LINES_MAX * (HOOK_LINE_BYTES_MAX + 32)];
+	static char text[HOOK_LINES_MAX * (sizeof report->lines[0] + sizeof report->container + 32)];
 	const int64_t end = nd_now_ms() + LOCK_WAIT_MS;
 	const time_t now = time(NULL);
 	struct tm utc;
@@ -141,7 +153,7 @@ static int log_lines(const struct hook_report *report, size_t count, const char 
 
 	strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
 	for (size_t i = 0; i < count; i++)
-		len += (size_t)snprintf(text + len, sizeof text - len, "%s %s\n", stamp, report->lines[i]);
+		len += (size_t)snprintf(text + len, sizeof text - len, "%s %s%s\n", stamp, report->container, report->lines[i]);
 	dirfd = nd_folder_open(ND_LOCK_DIR, why);
 	if (dirfd < 0)
 		return dirfd;
@@ -166,13 +178,14 @@ static void send_lines(const struct hook_report *report, size_t count)
 	const int64_t end = nd_now_ms() + SYSLOG_WAIT_MS;
 	const struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = SYSLOG };
 	const int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	char line[HOOK_LINE_BYTES_MAX + 64];
+	char line[sizeof report->lines[0] + sizeof report->container + 64];
 
 	if (sock < 0)
 		return;
 	if (connect(sock, (const struct sockaddr *)&address, sizeof address) == 0)
 		for (size_t i = 0; i < count; i++) {
-			const int len = snprintf(line, sizeof line, "<%d>netdevns[%d]: %s", DAEMON_ERR, getpid(), report->lines[i]);
+			const int len = snprintf(line, sizeof line, "<%d>netdevns[%d]: %s%s", DAEMON_ERR, getpid(),
+						 report->container, report->lines[i]);
 
 			while (send(sock, line, (size_t)len, MSG_NOSIGNAL) < 0 && errno == EAGAIN && pause_until(end))
 				;

@@ -22,7 +22,7 @@ from ..text.outcome import (
 )
 from ..text.output import complain, internal, warn_in_a_line
 from ..text.quote import quoted
-from . import hook, hook_log
+from . import config_json, hook, hook_log
 
 STAGES = ("createRuntime", "poststop")
 STDERR_WAIT_S = 1.0  # for a stopped reader: the log must still be written, and the container waits
@@ -92,8 +92,12 @@ def run(args: Sequence[str]) -> int:
 
     From the first change on, INT, TERM and HUP are blocked; they stay blocked on return, as the process then ends.
     """
+    data = b""
     try:
-        lines, code = _run(args)
+        data = _state()
+        lines, code = _run(args, data)
+    except errors.ConfigInvalid as e:
+        lines, code = [str(e), UNTOUCHED], REFUSED
     except (KeyboardInterrupt, SystemExit) as e:
         cause = e.__cause__
         if isinstance(cause, errors.NetDevError):
@@ -106,7 +110,7 @@ def run(args: Sequence[str]) -> int:
         lines, code = [internal(e)], FAILED
     lines = bounded(lines)
     complain(lines, code, STDERR_WAIT_S)
-    return complain(_unlogged(lines, code), code, STDERR_WAIT_S)
+    return complain(_unlogged(lines, code, data), code, STDERR_WAIT_S)
 
 
 def _state() -> bytes:
@@ -118,15 +122,24 @@ def _state() -> bytes:
         return b"" if sys.stdin is None else inputs.read(sys.stdin.buffer.read, limits.STATE_BYTES)
     except OSError as e:
         raise errors.ConfigInvalid(f"state on stdin: cannot be read: {e.strerror}") from None
+    except MemoryError:
+        raise errors.ConfigInvalid(f"state on stdin: {config_json.NO_MEMORY}") from None
 
 
-def _unlogged(lines: list[str], code: int) -> list[str]:
+def _unlogged(lines: list[str], code: int, state: bytes) -> list[str]:
     """Writes the log; returns a line if that fails."""
-    unlogged = hook_log.log(lines, is_error=code != 0) if lines else None
+    unlogged = hook_log.log(lines, container=_container(state), is_error=code != 0) if lines else None
     return [unlogged] if unlogged else []
 
 
-def _run(args: Sequence[str]) -> tuple[list[str], int]:
+def _container(state: bytes) -> str:
+    try:
+        return config_json.State(state).id
+    except (errors.ConfigInvalid, MemoryError):  # reported already
+        return ""
+
+
+def _run(args: Sequence[str], data: bytes) -> tuple[list[str], int]:
     """Runs the stage; returns the lines of the report, and the exit code."""
     held: list[Interrupts] = []
 
@@ -135,7 +148,6 @@ def _run(args: Sequence[str]) -> tuple[list[str], int]:
         return held[0]
 
     try:
-        data = _state()
         arguments = Arguments(args)
         if arguments.stage == "poststop":
             return _poststop(data, begin, held)

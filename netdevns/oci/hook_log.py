@@ -10,6 +10,7 @@ import time
 
 from .. import descriptors, limits
 from ..system.folders import JOURNAL_DIR, open_file, open_folder
+from ..text.quote import quoted
 
 NAME = "hook.log"
 OLD = f"{NAME}.old"
@@ -20,13 +21,15 @@ SYSLOG_WAIT_S = 0.2  # for all lines of a failure together
 PAUSE_S = 0.001
 
 
-def log(lines: list[str], *, is_error: bool = True) -> str | None:
+def log(lines: list[str], *, container: str = "", is_error: bool = True) -> str | None:
     """Appends lines to the log and sends them to syslog; returns why the log could not be written, or None.
 
     Args:
         lines: As `outcome.bounded` returns them.
+        container: Its id, which each line begins with; empty: unknown.
         is_error: Otherwise syslog gets them as notices.
     """
+    lines = [f"{quoted(container)}: {line}" for line in lines] if container else lines
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     unlogged = None
     try:

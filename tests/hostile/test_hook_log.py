@@ -25,7 +25,7 @@ from tests.support.namespaces import Namespace
 from .bounded import AS_BYTES, BOUND_S, PREFIX, Bounded, made
 
 LOG, OLD = "/run/netdevns/hook.log", "/run/netdevns/hook.log.old"
-LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (.*)")
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (?:c1: )?(.*)")
 STAMP_BYTES = len("2026-01-01T00:00:00Z ")
 # /dev of a machine's own, for a syslog of the test's own.
 OWN_DEV = """mkdir /run/.dev && mount --rbind /dev /run/.dev && mount -t tmpfs tmpfs /dev &&
@@ -33,7 +33,7 @@ for each in null zero full random urandom; do ln -s /run/.dev/$each /dev/$each; 
 
 
 def lines_of(machine: Machine, path: str = LOG) -> list[str]:
-    """The lines of the log, without their time."""
+    """The lines of the log, without the time and the container."""
     found = []
     for line in machine.path(path).read_text().splitlines():
         match = LINE.fullmatch(line)
@@ -249,7 +249,7 @@ def test_syslog_gets_the_whole_report(with_dev: Bounded) -> None:
         reader.start()
         assert with_dev.hook().code == 2
         reader.join()
-    texts = [re.fullmatch(r"<27>netdevns\[\d+\]: (.*)", data.decode()) for data in found]
+    texts = [re.fullmatch(r"<27>netdevns\[\d+\]: c1: (.*)", data.decode()) for data in found]
     assert [match and match[1] for match in texts] == lines_of(with_dev.machine)
 
 

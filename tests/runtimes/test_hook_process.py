@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def refused(machine: Machine, stdin: object, *lines: str, arguments: tuple[str, 
         done = machine.hook(stdin, *arguments)
     assert done.stderr.splitlines() == [f"netdevns: {line}" for line in (*lines, "nothing was touched")]
     assert (done.returncode, done.stdout) == (2, "")
-    logged = [line.split(" ", 1)[1] for line in machine.hook_log().splitlines()]
+    logged = [re.sub(r"^\S+Z (c1: )?", "", line) for line in machine.hook_log().splitlines()]
     assert logged == [*lines, "nothing was touched"]
 
 
@@ -346,6 +347,19 @@ def test_log_is_for_root_alone(machine: Machine) -> None:
     machine.hook(b"")
     assert machine.path("/run/netdevns").stat().st_mode & 0o777 == 0o700
     assert machine.path("/run/netdevns/hook.log").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("id_", "label"),
+    [("web/1", "web/1"), ("a\nb\x1b", r"a\\(n|x0a)b\\x1b"), ("é" * 100, "é+"), ("x" * 5000, "x{64,128}(… .*)?")],
+    ids=["plain", "control characters", "no ASCII", "long"],
+)
+def test_log_names_the_container(machine: Machine, container: Container, id_: str, label: str) -> None:
+    """Each line has the container's id, printable and shortened: several containers may start at once."""
+    done = machine.hook(container.state(id=id_), "nope")
+    assert done.returncode == 2
+    for line, said in zip(machine.hook_log().splitlines(), done.stderr.splitlines(), strict=True):
+        assert re.fullmatch(rf"\S+Z {label}: {re.escape(said.removeprefix('netdevns: '))}", line), line
 
 
 def test_log_grows(machine: Machine) -> None:

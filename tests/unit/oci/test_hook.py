@@ -207,7 +207,8 @@ STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 def test_log_has_a_time_stamp_on_each_line(log: Path) -> None:
     """DESIGN 4.2: one line a fact, each with the time in UTC."""
     hook_log.log(["one", "two"])
-    assert re.fullmatch(f"{STAMP} one\n{STAMP} two\n", log.read_text())
+    hook_log.log(["three"], container="web\n1")
+    assert re.fullmatch(f"{STAMP} one\n{STAMP} two\n{STAMP} web\\\\n1: three\n", log.read_text())
 
 
 @pytest.mark.parametrize("line", ["a\nb", "a\0b", "a\udcffb", "a\x1b[31mb", "a\u2028b", "a\xa0b"])
