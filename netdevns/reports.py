@@ -118,6 +118,7 @@ class Loan:
         device, ifindex: The device on the host.
         name: Its name in the container on arrival.
         record: The record's path.
+        is_ended: Whether the container's first process has ended: `netdevns return` settles the loan.
     """
 
     container: str
@@ -125,3 +126,4 @@ class Loan:
     ifindex: int
     name: str
     record: str
+    is_ended: bool = False

@@ -87,7 +87,7 @@ static int add_arguments(struct hook_request *request, const struct hook_argumen
 		char *wanted = arguments->devices[i], *const ifname = strsep(&wanted, "=");
 
 		if (!ifname[0] || device_of(request, ifname)) {
-			hook_say(why, "%s: %s", ifname, ifname[0] ? "this device is given twice" : "a device is missing; write DEV or DEV=NAME");
+			hook_say(why, "%s: %s", ifname, ifname[0] ? "this device is given twice" : "no device is given; write DEV or DEV=NAME");
 			return -1;
 		}
 		if (add(request, ifname, wanted ? wanted : "", why))

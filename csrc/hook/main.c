@@ -97,7 +97,7 @@ int main(int argc, char **argv)
 		hook_say(&report, HOOK_NOTHING);
 		code = HOOK_REFUSED;
 	}
-	hook_report_send(&report);
+	hook_report_send(&report, code);
 	if (!request.state.text)	/* otherwise the request owns it */
 		free(text);
 	hook_request_free(&request);

@@ -183,6 +183,18 @@ static int report_left(struct way *w, const struct netdevns_error *e)
 	return e->left ? HOOK_LEFT : HOOK_FAILED;
 }
 
+/* State that stays behind: what the hook in Python restores is handed over to it, so addresses of a narrower scope or with a lifetime. */
+static void report_losses(struct way *w)
+{
+	static const char before[] = ": a move loses: ";
+	const struct netdevns_finding *f;
+	const char *words;
+
+	for (size_t i = 0; (f = netdevns_batch_finding(w->batch, i)); i++)
+		if (f->severity == NETDEVNS_LOSS && f->device >= 0 && (words = strstr(f->text, before)))
+			hook_say(w->report, "%s: not carried: %s", w->request->devices[f->device].ifname, words + sizeof before - 1);
+}
+
 /* The last step: writes the loan; without a loan the move is undone. */
 static int lend(struct way *w)
 {
@@ -197,8 +209,10 @@ static int lend(struct way *w)
 	if (!code)
 		code = nd_loan_write(w->loans_fd, name, &content, &e);
 	free((void *)content.devices);
-	if (!code && !stop(w, &e))
+	if (!code && !stop(w, &e)) {
+		report_losses(w);
 		return HOOK_DONE;
+	}
 	if (!code)
 		unlinkat(w->loans_fd, name, 0);
 	hook_say(w->report, "%s: %s%s%s", code ? "the loan cannot be written" : "the move was interrupted", strerror(-e.code),

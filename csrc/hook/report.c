@@ -21,7 +21,9 @@
 
 #define LOG "hook.log"
 #define SYSLOG "/dev/log"
-#define DAEMON_ERR (3 << 3 | 3)	/* RFC 3164: facility daemon, severity error */
+#define DAEMON (3 << 3)	/* RFC 3164: the facility; with the severity in the low bits */
+#define SEVERITY_ERR 3
+#define SEVERITY_NOTICE 5
 #define STDERR_WAIT_MS 1000	/* for a stopped reader, all lines together */
 #define LOCK_WAIT_MS 500
 #define SYSLOG_WAIT_MS 200	/* all lines together */
@@ -173,7 +175,7 @@ static int log_lines(const struct hook_report *report, size_t count, const char 
  * syslog(3) blocks until syslogd reads, so a stopped one would delay each container. Errors of the
  * socket are not reported: the lines are on stderr and in the log.
  */
-static void send_lines(const struct hook_report *report, size_t count)
+static void send_lines(const struct hook_report *report, size_t count, int severity)
 {
 	const int64_t end = nd_now_ms() + SYSLOG_WAIT_MS;
 	const struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = SYSLOG };
@@ -184,7 +186,7 @@ static void send_lines(const struct hook_report *report, size_t count)
 		return;
 	if (connect(sock, (const struct sockaddr *)&address, sizeof address) == 0)
 		for (size_t i = 0; i < count; i++) {
-			const int len = snprintf(line, sizeof line, "<%d>netdevns[%d]: %s%s", DAEMON_ERR, getpid(),
+			const int len = snprintf(line, sizeof line, "<%d>netdevns[%d]: %s%s", DAEMON | severity, getpid(),
 						 report->container, report->lines[i]);
 
 			while (send(sock, line, (size_t)len, MSG_NOSIGNAL) < 0 && errno == EAGAIN && pause_until(end))
@@ -193,12 +195,12 @@ static void send_lines(const struct hook_report *report, size_t count)
 	close(sock);
 }
 
-void hook_report_send(const struct hook_report *report)
+void hook_report_send(const struct hook_report *report, int code)
 {
 	static struct hook_report sent;
 	size_t count = report->count < HOOK_LINES_MAX ? report->count : HOOK_LINES_MAX;
 	const char *why = NULL;
-	int code;
+	int unlogged;
 
 	sent = *report;
 	if (report->count > HOOK_LINES_MAX)
@@ -206,11 +208,11 @@ void hook_report_send(const struct hook_report *report)
 	if (!count)
 		return;
 	complain(&sent, count);
-	code = log_lines(&sent, count, &why);
-	send_lines(&sent, count);
-	if (code) {
+	unlogged = log_lines(&sent, count, &why);
+	send_lines(&sent, count, code == HOOK_DONE ? SEVERITY_NOTICE : SEVERITY_ERR);
+	if (unlogged) {
 		sent.count = 0;
-		hook_say(&sent, ND_LOCK_DIR "/" LOG ": cannot be written: %s", why ? why : strerror(-code));
+		hook_say(&sent, ND_LOCK_DIR "/" LOG ": cannot be written: %s", why ? why : strerror(-unlogged));
 		complain(&sent, 1);
 	}
 }

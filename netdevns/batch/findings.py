@@ -278,7 +278,7 @@ CODES = {
     "altname.taken": _Code(errno.EEXIST, _taken, _without_altname),
     # The errno of opening it; EINVAL: not a network namespace.
     "netns.open": _Code(0, "{error}", _sudo),
-    "netns.same": _Code(errno.EINVAL, "{where}: the devices are in this network namespace already"),
+    "netns.same": _Code(errno.EINVAL, "{where}: this is the network namespace that the devices are to be moved out of"),
     # CAP_NET_ADMIN is missing there, or CAP_SYS_ADMIN to enter it.
     "permission.source": _Code(errno.EPERM, _permission, _sudo),
     "permission.target": _Code(errno.EPERM, _permission, _sudo),

@@ -230,6 +230,7 @@ def _run_check(args: argparse.Namespace) -> int:
             raise Usage("give devices and --to NETNS, or --bundle DIR and --pid PID")
         source = None if args.source is None else advice.argument(args.source)
         report = check(devices, advice.argument(target), source=source, preserve=_kinds(args), force=args.force)
+        lent = _lent({found.device for found in report.findings if found.code == "device.unknown"})
     except (errors.ConfigInvalid, errors.NetDevError, Usage) as e:
         return _failed(e, args.json, document)
     if args.json:
@@ -237,7 +238,7 @@ def _run_check(args: argparse.Namespace) -> int:
 
         print_json(dataclasses.asdict(report))
     else:
-        print_text(screens.check(report, advice.after_check(report.findings, asked), tables.columns(sys.stdout)))
+        print_text(screens.check(report, lent, advice.after_check(report.findings, asked), tables.columns(sys.stdout)))
     return 0 if report.ok else REFUSED
 
 
@@ -263,6 +264,7 @@ def _run_show(args: argparse.Namespace) -> int:
 
 
 def _run_recover(args: argparse.Namespace) -> int:
+    from ..prepare.undo import tidy
     from ..recovery.recover import pending, undo_crashed
     from ..system.folders import JOURNAL_DIR
     from . import screens
@@ -272,8 +274,6 @@ def _run_recover(args: argparse.Namespace) -> int:
         def recover(interrupts: Interrupts) -> list[Recovered]:
             return undo_crashed(JOURNAL_DIR, interrupts=interrupts)
 
-        from ..prepare.undo import tidy
-
         code = _report_recovered(args, recover, screens.recovered, lambda each: each.outcome == "kept")
         return complain([*tidy()], code)
     try:
@@ -281,14 +281,14 @@ def _run_recover(args: argparse.Namespace) -> int:
     except OSError as e:
         return _no_records(e)
     if args.json:
-        print_json({"pending": crashed, "running": running, "set_aside": aside})
+        print_json({"pending": crashed, "running": len(running), "set_aside": aside})
     else:
-        print_text(screens.pending(crashed, running, aside))
+        print_text(screens.pending([*crashed, *tidy(removes=False)], running, aside))
     return 0
 
 
 def _run_return(args: argparse.Namespace) -> int:
-    from ..recovery import returns
+    from ..recovery import loans, returns
     from ..system import inputs
     from . import screens
 
@@ -300,7 +300,7 @@ def _run_return(args: argparse.Namespace) -> int:
 
     def shown(results: Sequence[Recovered]) -> str:
         if results or not args.arrived:
-            return screens.returned(results)
+            return screens.returned(results, args.container, sorted({each.container for each in loans.listed()}))
         return "no device on loan has come back; nothing to do"
 
     return _report_recovered(args, return_loans, shown, returns.is_wrong)

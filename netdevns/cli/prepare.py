@@ -25,7 +25,8 @@ def run(args: argparse.Namespace, kinds: Callable[[argparse.Namespace], list[str
         kinds: Returns the kinds of --preserve. Raises Usage.
         failed: Reports a NetDevError or a Usage; returns the exit code.
     """
-    document: dict[str, object] = {"recovered": []} if args.undo else {"path": None, "moved": [], "there": []}
+    nothing: dict[str, object] = {"path": None, "moved": [], "there": [], "changed": {}}
+    document = {"recovered": []} if args.undo else nothing
     try:
         if args.undo:
             return _undo(args)
@@ -43,10 +44,13 @@ def _prepare(args: argparse.Namespace, kinds: frozenset[str]) -> int:
     ready = make.prepare(args.name, devices, preserve=kinds, force=args.force, interrupts=Interrupts())
     if args.json:
         moved = [dataclasses.asdict(each) for each in ready.moved]
-        print_json({"path": ready.path, "moved": moved, "there": ready.there})
+        changed = {device: changes for device, changes in ready.there.items() if changes}
+        print_json({"path": ready.path, "moved": moved, "there": [*ready.there], "changed": changed})
         return 0
     # On stdout the path alone: for $(netdevns prepare ...).
-    complain([f"{device}: already there" for device in ready.there], 0)
+    undo_first = f"to restore it, run `netdevns prepare {args.name} --undo` first"
+    for device, changes in ready.there.items():
+        complain([f"{device}: already there" + (f", but {', '.join(changes)}: {undo_first}" if changes else "")], 0)
     complain([f"{m.host_name}: not carried: {', '.join(m.not_carried)}" for m in ready.moved if m.not_carried], 0)
     print_text(ready.path)
     return 0

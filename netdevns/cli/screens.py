@@ -27,9 +27,13 @@ def moved(results: Sequence[Moved], where: str) -> str:
     return "\n".join(map(quote.printable, lines or ["no devices requested; nothing to do"]))
 
 
-def returned(results: Sequence[Recovered]) -> str:
-    """A line for each device that is, or was, on loan."""
-    return recovered(results) if results else "nothing is on loan; nothing to do"
+def returned(results: Sequence[Recovered], container: str | None, others: Sequence[str]) -> str:
+    """A line for each device that is, or was, on loan; `others`: the containers that have devices on loan now."""
+    if results:
+        return recovered(results)
+    if container is None or not others:
+        return "nothing is on loan; nothing to do"
+    return quote.printable(f"nothing is on loan to {container}, but to {', '.join(others)}; nothing to do")
 
 
 def recovered(results: Sequence[Recovered]) -> str:
@@ -38,20 +42,21 @@ def recovered(results: Sequence[Recovered]) -> str:
     return "\n".join(map(quote.printable, lines or ["nothing to recover"]))
 
 
-def pending(records: Sequence[str], running: int, aside: Sequence[str]) -> str:
-    """A line for each record of a killed move, and for each that is set aside."""
-    lines = [*records, *([f"{running} running"] if running else [])]
+def pending(records: Sequence[str], running: Sequence[str], aside: Sequence[str]) -> str:
+    """A line for each record of a killed move, of one that runs, and for each that is set aside."""
+    lines = [*records, *(f"running: {each}" for each in running)]
     lines += [f"set aside: {each}; restore its devices by hand, then remove the file" for each in aside]
     return "\n".join(map(quote.printable, lines or ["nothing to recover"]))
 
 
-def check(report: Report, advice: Sequence[str], width: int | None) -> str:
-    """The findings, the suggested commands, and the verdict as the last line."""
+def check(report: Report, lent: Sequence[str], advice: Sequence[str], width: int | None) -> str:
+    """The findings, the lines about devices on loan, the suggested commands, and the verdict as the last line."""
     if width is None:
         lines = [f"{f.severity:5}  {quote.printable(f.text)}" for f in report.findings]
     else:
         rows = [[[f.severity], [_label(f) or "-"], [f.code], [_said(f)]] for f in report.findings]
         lines = [tables.table(["SEVERITY", "DEVICE", "CODE", "WHAT"], rows, width, 0, SEVERITIES), ""] if rows else []
+    lines += map(quote.printable, lent)
     lines += [f"next   {command}" for command in advice]
     verdict = "ok: the move would succeed" if report.ok else "error: the move would be refused"
     return "\n".join([*lines, tables.styled(verdict, "bold green" if report.ok else "bold red", width)])
@@ -94,11 +99,10 @@ def _loan(loan: Loan, prepared: Collection[str], here: Collection[str]) -> str:
     is_prepared = loan.container in prepared
     whom = f"in the prepared namespace {loan.container}" if is_prepared else f"to container {loan.container}"
     line = f"on loan: {loan.device} as {loan.name}, {whom} ({loan.record})"
-    if loan.device not in here:
-        return line
-    # By the kernel, by hand, or another device has the name now: the command finds out.
     command = loans.command(loan.container, prepared)
-    return f"{line}, but a device with this name is here: `{command}` restores it if it has come back"
+    if loan.device in here:  # by the kernel, by hand, or another device has the name now: the command finds out
+        return f"{line}, but a device with this name is here: `{command}` restores the lent one if it has come back"
+    return f"{line}, whose process has ended: run `{command}`" if loan.is_ended and not is_prepared else line
 
 
 def _move(device: Device) -> list[str]:

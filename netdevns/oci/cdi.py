@@ -83,7 +83,7 @@ def document(
     """
     file_name(kind)
     if not devices:
-        raise Refused("a device is missing; write DEV or DEV=NAME")
+        raise Refused("no device is given; write DEV or DEV=NAME")
     wanted = {device: name or device for device, name in devices.items()}
     for device, name in wanted.items():
         _judge(device, name)

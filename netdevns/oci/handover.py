@@ -28,7 +28,7 @@ def to_process(
     devices: Mapping[str, str],
     forced: frozenset[str],
     interrupts: Interrupts,
-) -> None:
+) -> list[str]:
     """Moves devices into the network namespace of a container's process.
 
     Args:
@@ -38,6 +38,9 @@ def to_process(
         devices: Host name -> name in the container.
         forced: Devices that the operator named, which may carry a default route.
         interrupts: The hook's.
+
+    Returns:
+        A line for each device that lost state.
 
     Raises:
         ConfigInvalid: The container uses the host's network namespace, or the state's process is in another one than
@@ -69,6 +72,7 @@ def to_process(
             api.transact(
                 devices, target, force=forced, lender=lender, interrupts=interrupts, earlier=earlier, process=process
             )
+            return [f"{device}: not carried: {', '.join(lost)}" for device, lost in lender.lost.items()]
 
 
 def _lender(container: str) -> loans.Lender:

@@ -33,7 +33,7 @@ def create_runtime(
     arguments: Mapping[str, str | None],
     allowed: Sequence[str] = (),
     begin: Callable[[], Interrupts] = Interrupts,
-) -> None:
+) -> list[str]:
     """The createRuntime hook: moves the devices of its arguments, the annotations and the bundle's config.json.
 
     Args:
@@ -41,6 +41,9 @@ def create_runtime(
         arguments: Device -> name of the hook's arguments, which come from the operator.
         allowed: Globs for host names that annotations may ask for; their author may not be trusted.
         begin: Called if there are devices to move, before anything is touched: blocks signals.
+
+    Returns:
+        A line for each device that lost state, such as routes.
 
     Raises:
         ConfigInvalid: The state or the configuration is invalid; nothing was touched.
@@ -51,7 +54,7 @@ def create_runtime(
     state = config_json.State(data)
     held = _held(state.pid)  # first: from now on a reused pid is noticed
     try:
-        _create_runtime(state, held, arguments, allowed, begin)
+        return _create_runtime(state, held, arguments, allowed, begin)
     finally:
         if held >= 0:
             os.close(held)
@@ -71,13 +74,13 @@ def _create_runtime(
     arguments: Mapping[str, str | None],
     allowed: Sequence[str],
     begin: Callable[[], Interrupts],
-) -> None:
+) -> list[str]:
     config = config_json.load(os.path.join(state.bundle, "config.json"))
     given = {host_name: name or host_name for host_name, name in arguments.items()}
     trusted = [("the hook's argument", given), ("config.json", config_json.net_devices(config))]
     devices = merged(trusted + _annotated(state, config, allowed))
     if not devices:
-        return
+        return []
     if not state.pid:
         raise errors.ConfigInvalid("state on stdin: pid: a createRuntime hook needs the container's process")
     interrupts = begin()
@@ -85,7 +88,7 @@ def _create_runtime(
 
     # The operator named these for this container: a default route is no reason to refuse.
     forced = frozenset(host_name for _, source in trusted for host_name in source)
-    handover.to_process(state, held, config, devices, forced, interrupts)
+    return handover.to_process(state, held, config, devices, forced, interrupts)
 
 
 def poststop(data: bytes, begin: Callable[[], Interrupts] = Interrupts) -> list[Recovered]:

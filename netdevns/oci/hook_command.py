@@ -81,8 +81,9 @@ def _lines_of(e: errors.NetDevError) -> list[str]:
     lines = lines_of(e, _lent)
     if isinstance(e, errors.CheckFailed):
         hints = [found.hint for found in e.report.findings if found.severity == "error" and found.hint is not None]
-        devices = [f"next: ask for {hint}" for hint in hints if "=" in hint]
-        commands = [f"next: {hint}" for hint in hints if " " in hint]
+        devices = [f"next: ask for {hint}" for hint in hints if "=" in hint and " " not in hint]
+        # The container ends with its hook: no command for its process helps.
+        commands = [f"next: {hint}" for hint in hints if " " in hint and not hint.startswith("nsenter -t ")]
         lines[-1:-1] = dict.fromkeys(devices + commands)
     return lines
 
@@ -151,7 +152,7 @@ def _run(args: Sequence[str], data: bytes) -> tuple[list[str], int]:
         arguments = Arguments(args)
         if arguments.stage == "poststop":
             return _poststop(data, begin, held)
-        hook.create_runtime(data, arguments.devices, arguments.allowed, begin)
+        return hook.create_runtime(data, arguments.devices, arguments.allowed, begin), 0
     except (errors.ConfigInvalid, Usage) as e:
         return [str(e), UNTOUCHED], REFUSED
     except MemoryError:
@@ -160,7 +161,6 @@ def _run(args: Sequence[str], data: bytes) -> tuple[list[str], int]:
         return ["too little memory for the state or config.json", UNTOUCHED], REFUSED
     except errors.NetDevError as e:
         return _lines_of(e), code_of(e)
-    return [], 0
 
 
 def _poststop(data: bytes, begin: Callable[[], Interrupts], held: list[Interrupts]) -> tuple[list[str], int]:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .. import api
 from ..engine import EngineError, Socket, lookups
 from ..errors import NetDevError
-from ..netlink import ifname, uapi, wire
+from ..netlink import ifaddr, ifname, uapi, wire
 from ..recovery import layout, loans, returns
 from ..recovery.layout import Damaged, Section
-from ..recovery.prepared import Busy, Namespaces, Prepared
+from ..recovery.prepared import Busy, Namespaces, Prepared, is_at
 from ..results import Moved
 from ..system import named_netns
 from ..system.exclusion import WAIT_S
 from ..system.folders import JOURNAL_DIR
 from ..system.interrupts import Interrupted, Interrupts, Patience
 from ..system.netns import CURRENT, NETNS_DIR, NetNS
-from ..text.quote import quoted
+from ..text.quote import quoted, shown
 from .namespace import Refused, devices_of, found_of, namespaces, others, path_of, removed, words
 
 # podman leaves lo down in a namespace that it joins by path.
@@ -35,12 +35,13 @@ class Ready:
     Attributes:
         path: For a runtime to join: `namespaces[].path`, `podman run --network ns:PATH`.
         moved: The devices that this call moved.
-        there: Host names of the devices that were there already.
+        there: The devices that were there already, by host name: in what each differs from its arrival, such as
+            "down" or "without 192.0.2.10/24", as a container left it.
     """
 
     path: str
     moved: tuple[Moved, ...]
-    there: tuple[str, ...]
+    there: Mapping[str, tuple[str, ...]]
 
 
 def prepare(
@@ -64,13 +65,13 @@ def prepare(
     """
     path = path_of(name)
     if not devices:
-        raise Refused("a device is missing; write DEV or DEV=NAME")
+        raise Refused("no device is given; write DEV or DEV=NAME")
     patience = Patience(WAIT_S, interrupts)
     with contextlib.ExitStack() as stack:
         try:
             opened = stack.enter_context(namespaces())
             found, netns, is_new = _joined(stack, opened, name, path, patience)
-            there = [] if is_new else _there(opened, found, netns, devices)
+            there = {} if is_new else _there(opened, found, netns, devices)
         except Interrupted as e:
             raise api.interrupted(e, ()) from None
         except (Damaged, EngineError, OSError) as e:
@@ -84,7 +85,7 @@ def prepare(
             if is_new:
                 _removed_empty(found, netns)
             raise
-        return Ready(path, moved, tuple(there))
+        return Ready(path, moved, there)
 
 
 # ---- the namespace ---------------------------------------------------------------------------------------------------
@@ -107,7 +108,12 @@ def _joined(
             opened = found_of(found, forgets=False)
             if opened is not None:
                 netns, socket = stack.enter_context(opened[0]), stack.enter_context(opened[1])
-                _is_its_own(found, netns, path)
+                if not is_at(netns, path):
+                    what = "another namespace has replaced" if os.path.lexists(path) else "`ip netns del` removed"
+                    raise Refused(
+                        f"{path}: {what} the one that `netdevns prepare` made, which still exists with its devices; "
+                        f"run `netdevns prepare {found.name} --undo`"
+                    )
                 socket.command(LO_UP)
                 return found, netns, False
             _forget_dead(namespaces, found)
@@ -115,19 +121,6 @@ def _joined(
     except Busy:
         raise Refused(f"{path}: another process is preparing it") from None
     return found, netns, True
-
-
-def _is_its_own(found: Prepared, netns: NetNS, path: str) -> None:
-    try:
-        with NetNS.open(path) as there:
-            is_there = there.same(netns)
-    except NetDevError:
-        is_there = False
-    if not is_there:
-        raise Refused(
-            f"{path}: another namespace has replaced the one that `netdevns prepare` made; "
-            f"run `netdevns prepare {found.name} --undo`"
-        )
 
 
 def _forget_dead(namespaces: Namespaces, found: Prepared) -> None:
@@ -172,23 +165,31 @@ def _removed_empty(found: Prepared, netns: NetNS) -> None:
 # ---- the devices -----------------------------------------------------------------------------------------------------
 
 
-def _there(namespaces: Namespaces, found: Prepared, netns: NetNS, devices: Mapping[str, str | None]) -> list[str]:
-    """Host names of the devices that an earlier call moved.
+def _there(
+    namespaces: Namespaces, found: Prepared, netns: NetNS, devices: Mapping[str, str | None]
+) -> dict[str, tuple[str, ...]]:
+    """The devices that an earlier call moved, as `Ready.there`.
 
     Raises:
         Refused: One of them has another name there, has left, or shares its name with the device that is asked for.
     """
     before = {os.fsdecode(s.text(layout.A_HOST_NAME)): s for s in devices_of(namespaces, found)}
-    there = [device for device in devices if device in before]
-    if there:
+    there: dict[str, tuple[str, ...]] = {}
+    asked = [device for device in devices if device in before]
+    if asked:
         with Socket() as here, Socket(netns.fd) as inside:
-            for device in there:
-                _check_same(found.name, device, devices[device] or device, before[device], here, inside)
+            for device in asked:
+                link = _same(found.name, device, devices[device] or device, before[device], here, inside)
+                there[device] = tuple(_changes(before[device], link, inside)) if link else ()
     return there
 
 
-def _check_same(name: str, device: str, wanted: str, came: Section, here: Socket, inside: Socket) -> None:
-    """Raises Refused if a lent device is not the one that is asked for, or has left the namespace."""
+def _same(name: str, device: str, wanted: str, came: Section, here: Socket, inside: Socket) -> wire.Link | None:
+    """The link of a lent device; None: not known.
+
+    Raises:
+        Refused: It is not the one that is asked for, or has left the namespace.
+    """
     asked = os.fsdecode(came.text(layout.A_WANTED))
     undo_first = f"run `netdevns prepare {name} --undo` first"
     if asked != wanted:
@@ -198,21 +199,30 @@ def _check_same(name: str, device: str, wanted: str, came: Section, here: Socket
             f'{quoted(device)}: another device of that name is in {name} already, as "{quoted(asked)}"; '
             f"{undo_first}, or rename this one"
         )
-    if not _is_in(inside, came):
+    is_template = ifname.is_template(came.text(layout.A_WANTED))
+    link = lookups.link(inside, ifindex=came.ifindex(layout.A_ASKED))
+    if link is None and not is_template:
+        link = lookups.link(inside, name=came.text(layout.A_WANTED))
+    # Before 5.13 the ifindex of one with a template's name is unknown, too: assumed to be there.
+    if link is None and not (is_template and came.number(layout.A_UNSURE)):
         raise Refused(
             f"{quoted(device)}: it was moved to {NETNS_DIR}/{name} and is no longer there: "
             "it was moved on or deleted; find it first"
         )
+    return link
 
 
-def _is_in(socket: Socket, section: Section) -> bool:
-    """Whether a lent device is in the namespace of a socket, as far as its name or ifindex there is known."""
-    wanted = section.text(layout.A_WANTED)
-    if lookups.link(socket, ifindex=section.ifindex(layout.A_ASKED)) is not None:
-        return True
-    if ifname.is_template(wanted):
-        return bool(section.number(layout.A_UNSURE))  # before 5.13 its ifindex there is unknown, too: assume so
-    return lookups.link(socket, name=wanted) is not None
+def _changes(came: Section, link: wire.Link, inside: Socket) -> Iterator[str]:
+    """In what a lent device differs from its arrival: a name, IFF_UP and addresses that a container has changed."""
+    wanted = came.text(layout.A_WANTED)
+    if link.name != wanted and not ifname.is_template(wanted):
+        yield f'named "{shown(link.name)}"'
+    if not link.flags & uapi.IFF_UP:
+        yield "down"
+    now = ifaddr.locals_of(bytes(lookups.addresses(inside, [link.ifindex])[link.ifindex]))
+    for message in wire.messages(bytes(came.body)):
+        if not ifaddr.locals_of(data := message.padded()) <= now:
+            yield from (f"without {a['address']}/{a['prefixlen']}" for a in ifaddr.addresses(data, protected=True))
 
 
 def _moved(

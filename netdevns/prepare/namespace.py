@@ -10,12 +10,12 @@ from ..engine import EngineError, Socket, lookups
 from ..netlink import uapi, wire
 from ..recovery import identity, layout, loans
 from ..recovery.layout import Section
-from ..recovery.prepared import Namespaces, Prepared
+from ..recovery.prepared import Namespaces, Prepared, is_at
 from ..system import named_netns
 from ..system.netns import NETNS_DIR, NetNS
 from ..text.quote import printable, quoted
 
-# Devices that the kernel makes in each namespace. Before 6.15 it does not report that they are immovable.
+# Devices that the kernel makes in each namespace. Others may be immovable, too, such as a bridge that a container made.
 FALLBACK = frozenset(
     (b"tunl0", b"gre0", b"gretap0", b"erspan0", b"ip_vti0", b"ip6_vti0", b"sit0", b"ip6tnl0", b"ip6gre0")
 )
@@ -84,13 +84,17 @@ def check_unused(
     try:
         if not (identity.is_visible(found.target) or os.stat(PID_NS).st_ino == INITIAL_PID_NS):
             raise OSError(errno.ESRCH, "it was made in another pid namespace", PID_NS)
-        inside = named_netns.processes(netns)
+        inside, is_named = named_netns.processes(netns), is_at(netns, path)
     except OSError as e:
         text = f"{path}: cannot find out whether a process is in it: {words(e)}; look there, or use --force"
         raise Refused(text, earlier=earlier) from None
     if inside:
         more = f" and {len(inside) - 1} more" if len(inside) > 1 else ""
-        text = f"{path}: process {_process(inside[0])}{more} is in it; end it first, or use --force"
+        process = f"process {_process(inside[0])}{more}"
+        if is_named:
+            text = f"{path}: {process} is in it; end it first, or use --force"
+        else:  # the kernel deletes virtual devices with the namespace
+            text = f"{path}: its name was removed, and it ends with {process}: use --force while that runs"
         raise Refused(text, earlier=earlier)
     if text := others(found, socket, devices_of(namespaces, found)):
         raise Refused(text, earlier=earlier)
@@ -112,7 +116,7 @@ def others(found: Prepared, socket: Socket, ours: Collection[Section] = ()) -> s
     numbers = {s.ifindex(layout.A_ASKED) for s in ours}
     macs = {wire.Link(next(wire.messages(bytes(s.body))).body).mac for s in ours} - {b""}
     for link in lookups.links(socket):
-        is_kernels = link.flags & uapi.IFF_LOOPBACK or link.immutable or link.name in FALLBACK
+        is_kernels = link.flags & uapi.IFF_LOOPBACK or link.name in FALLBACK
         if not is_kernels and link.ifindex not in numbers and link.mac not in macs:
             return (
                 f"{NETNS_DIR}/{found.name}: {printable(os.fsdecode(link.name))} is in it, which `netdevns prepare` did "

@@ -69,23 +69,23 @@ def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None
         if all(each.outcome != "kept" for each in results):
             text = others(found, opened[1]) if opened else ""
             text = text or removed(found, opened[0] if opened else None)
-            results += [Recovered(path, None, "kept", "unknown", text)] if text else []
+            results += [Recovered(path, None, "kept", "unknown", text.removeprefix(f"{path}: "))] if text else []
         return results
 
 
-def tidy() -> Iterator[str]:
-    """Removes empty namespaces left by a killed `prepare`; yields a line for each."""
+def tidy(*, removes: bool = True) -> Iterator[str]:
+    """Removes, or only lists, empty namespaces left by a killed `prepare`; yields a line for each."""
     if not os.path.lexists(f"{JOURNAL_DIR}/{loans.PREPARED}"):
         return
     try:
         with namespaces() as known:
             for found in known.free():
-                yield from _tidied(known, found)
+                yield from _tidied(known, found, removes)
     except Refused as e:
         yield f"{e}; cannot look for namespaces left by a killed `netdevns prepare`"
 
 
-def _tidied(known: Namespaces, found: Prepared) -> Iterator[str]:
+def _tidied(known: Namespaces, found: Prepared, removes: bool) -> Iterator[str]:
     path = f"{NETNS_DIR}/{found.name}"
     try:
         if known.loans_of(found):
@@ -96,6 +96,10 @@ def _tidied(known: Namespaces, found: Prepared) -> Iterator[str]:
                 stack.enter_context(each)
             if opened is not None:
                 check_unused(known, found, *opened)
+            if not removes:
+                if opened is not None:
+                    yield f"{path}: no device is in it: the `netdevns prepare` that made it was killed"
+                return
             text = removed(found, opened[0] if opened else None)
     except Refused:
         return  # in use

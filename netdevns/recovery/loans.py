@@ -67,13 +67,14 @@ class Lender:
         OSError: The folder of the loans cannot be opened or created; nothing has been moved yet.
     """
 
-    __slots__ = ("_loans", "container", "number", "since_ms")
+    __slots__ = ("_loans", "container", "lost", "number", "since_ms")
 
     def __init__(self, directory: str, container: str) -> None:
         self._loans = Journal(directory, create=True, folder=FOLDER)
         self.container = container
         self.since_ms = now_ms()  # before the snapshots
         self.number = 0  # identifies the loan, once it may exist
+        self.lost: dict[str, list[str]] = {}  # what was not carried, by the device's name, once the loan is written
 
     def lend(self, plan: Plan, sides: Sides, members: list[BatchDevice]) -> None:
         """Writes the loan of the devices that were moved. Raises OSError."""
@@ -86,6 +87,7 @@ class Lender:
             head, *rest = recorded(plan, sides, members, [])
             parts = [head, *layout.section(layout.LOAN, attrs), *rest]
             self._loans.write(parts, name=file_name(self.container)).close()
+            self.lost = {member.label: member.lost for member in members if member.lost}
         except OSError as e:  # names its file relative to the directory, if at all
             self.number = 0  # it does not exist
             raise OSError(e.errno, e.strerror, self._loans.path) from None
@@ -135,12 +137,13 @@ def listed(directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | No
                     sections = record.sections()
                     container, _ = container_of(sections)
                     is_current = sections[0].text(layout.A_BOOT) == boot
+                    is_ended = any(s.type == layout.TARGET and identity.is_orphan(s) for s in sections)
                     for section in sections if is_current else ():
                         if section.type == layout.DEVICE:
                             names = [os.fsdecode(section.text(a)) for a in (layout.A_HOST_NAME, layout.A_WANTED)]
                             ifindex = section.ifindex(layout.A_IFINDEX)
                             if devices is None or names[0] in devices:
-                                found.append(Loan(container, names[0], ifindex, names[1], record.path))
+                                found.append(Loan(container, names[0], ifindex, names[1], record.path, is_ended))
                 except (Damaged, OSError):
                     continue  # reported by `netdevns return`
     except OSError:  # no folder, or no permission

@@ -69,7 +69,7 @@ class Prepared:
             OSError: Name and record are still there.
         """
         path = f"{NETNS_DIR}/{self.name}"
-        if named_netns.is_unused(path) if netns is None else _is_at(netns, path):
+        if named_netns.is_unused(path) if netns is None else is_at(netns, path):
             named_netns.detach(self.name)
         self._record.drop()
 
@@ -81,7 +81,8 @@ def _target(sections: list[Section]) -> Section:
     return next(s for s in sections if s.type == layout.TARGET)
 
 
-def _is_at(netns: NetNS, path: str) -> bool:
+def is_at(netns: NetNS, path: str) -> bool:
+    """Whether the path names this namespace. Raises OSError."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(netns.fd))
     except FileNotFoundError:

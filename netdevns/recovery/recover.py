@@ -55,8 +55,8 @@ def undo_crashed(
         return [*_recovered(opened, interrupts, only)]
 
 
-def pending(directory: str | os.PathLike[str]) -> tuple[list[str], int, list[str]]:
-    """A line for each crashed move, the number of running moves, and a line for each record that was set aside."""
+def pending(directory: str | os.PathLike[str]) -> tuple[list[str], list[str], list[str]]:
+    """A line for each crashed move, for each that runs, and for each record that was set aside."""
     path = os.fspath(directory)
     try:
         with Journal(path, create=False) as opened:
@@ -64,9 +64,9 @@ def pending(directory: str | os.PathLike[str]) -> tuple[list[str], int, list[str
             for record in opened.crashed():
                 lines.append(_line(record))
                 record.close()
-            return lines, opened.running(), _set_aside(path)
+            return lines, [_line(record) for record in opened.running()], _set_aside(path)
     except FileNotFoundError:
-        return [], 0, _set_aside(path)
+        return [], [], _set_aside(path)
 
 
 def _set_aside(directory: str) -> list[str]:

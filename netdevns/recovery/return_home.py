@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from .. import state
@@ -29,7 +29,7 @@ from .store import Journal, Record
 
 TRIES = 5  # udev or NetworkManager may be renaming the device at the same time
 PAUSE_S = 0.05
-LIVES_ON = "its container's network namespace still exists; the device stays there"
+LIVES_ON = "its container's network namespace still exists"
 LEFT_AGAIN = "it left again while it was being restored"
 
 
@@ -49,12 +49,10 @@ class _Found:
 
 
 class ReturnHome(LoadedRecord):
-    def __init__(
-        self, record: Record, sections: list[Section], since_ms: int, interrupts: Interrupts | None = None
-    ) -> None:
+    def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None = None) -> None:
         super().__init__(record, sections, interrupts)
+        self.container, self.since_ms = loans.container_of(sections)
         self.interrupts = interrupts
-        self.since_ms = since_ms
         self.lent = self.plan.view(self.members)  # the devices as the loan records them
         self.init: Socket | None = None  # in the initial namespace, unless that is the source
         self.alike: dict[BatchDevice, list[bytes]] = {}  # the names of several candidates, at the last look
@@ -74,7 +72,9 @@ class ReturnHome(LoadedRecord):
             where = "source" if isinstance(e, Busy) else "unknown"
             yield from (self.recovered(m, "kept", where, words) for m in self.members)
             return
-        results = {m: self._absent(m, is_alive) for m in self.members if m not in found}
+        absent = [m for m in self.members if m not in found]
+        there = self._there() if is_alive and absent else None
+        results = {m: self._absent(m) if there is None else self._away(m, there) for m in absent}
         if found:
             results |= self._restore([*found])
         self._end(opened, sections, [m.ifname for m in self.members if results[m].outcome == "kept"])
@@ -138,9 +138,31 @@ class ReturnHome(LoadedRecord):
                 self.alike[member] = sorted(f.link.name for f in alike)
         return found
 
-    def _absent(self, member: BatchDevice, is_alive: bool) -> Recovered:
-        if is_alive:
-            return self.recovered(member, "kept", "target", LIVES_ON)
+    def _there(self) -> list[wire.Link] | None:
+        """The links of the container's network namespace; None: it has ended."""
+        opened = identity.found(self.where[layout.TARGET])
+        if opened is None:
+            return None
+        netns, socket = opened
+        with netns, socket:
+            return lookups.links(socket)
+
+    def _away(self, member: BatchDevice, there: Collection[wire.Link]) -> Recovered:
+        """A device whose container's namespace still exists."""
+        if not any(may_be(member.link, link) for link in there):
+            text = f"{LIVES_ON}; the device is not in it: it was deleted or moved on"
+            return self.recovered(member, "kept", "unknown", text)
+        prepared = loans.prepared(self.record.directory)
+        command, kind = loans.command(self.container, prepared), member.link.kind
+        text = f"{LIVES_ON}; the device stays there"
+        if self.container in prepared:
+            text += f": `{command}` restores it"
+        elif kind not in SURVIVING_KINDS:
+            text += f", and as a {kind.decode()} is deleted with it: to keep it, move it back and run `{command}`"
+        return self.recovered(member, "kept", "target", text)
+
+    def _absent(self, member: BatchDevice) -> Recovered:
+        """A device whose container's namespace has ended, and which is not back."""
         several = " or ".join(map(quote.shown, self.alike.get(member, ())))
         if member.link.kind in SURVIVING_KINDS:
             text = f"it is {several}, which cannot be told apart" if several else NOT_BACK_YET

@@ -142,13 +142,12 @@ def _one(
 ) -> Iterator[Recovered]:
     try:
         sections = record.sections()
-        _, since_ms = loans.container_of(sections)
         if sections[0].text(layout.A_BOOT) != layout.boot_id():
             record.drop()
             for name in loans.host_names(sections):
                 yield Recovered(record.path, quote.shown(name), "gone", "gone", BEFORE_BOOT)
             return
-        returned = ReturnHome(record, sections, since_ms, interrupts)
+        returned = ReturnHome(record, sections, interrupts)
     except (Damaged, OSError) as e:
         yield recover.ignored(record, e, "inspect the container's devices")
         return
@@ -168,4 +167,4 @@ def is_wrong(result: Recovered) -> bool:
 
     A device that is still in its namespace, or not back yet, needs none: a later call restores it.
     """
-    return result.outcome == "kept" and result.text not in (LIVES_ON, NOT_BACK_YET, LEFT_AGAIN)
+    return result.outcome == "kept" and not result.text.startswith((LIVES_ON, NOT_BACK_YET, LEFT_AGAIN))

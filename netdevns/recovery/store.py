@@ -159,20 +159,15 @@ class Journal:
                 yield record
                 record.close()
 
-    def running(self) -> int:
-        """The number of locked records: moves that run."""
-        count = 0
-        for name in self.names():
-            record = Record(self, name, -1)
-            if not self._open(record, os.O_RDONLY) or record.problem:
+    def running(self) -> Iterator[Record]:
+        """The locked records, of moves that run, for reading only."""
+        for record in self.seen():
+            if record.problem:
                 continue
             try:
                 fcntl.flock(record.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                count += 1
-            finally:
-                record.close()
-        return count
+                yield record
 
     def _open(self, record: Record, flags: int) -> bool:
         """Opens a record, or stores the error in `problem`; False: it is gone."""

@@ -36,7 +36,7 @@ def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:
     for argument in arguments:
         device, _, name = argument.partition("=")
         if not device:
-            raise Usage(f'"{quoted(argument)}": a device is missing; write DEV or DEV=NAME')
+            raise Usage(f'"{quoted(argument)}": no device is given; write DEV or DEV=NAME')
         if device in devices:
             raise Usage(f"{quoted(device)}: this device is given twice")
         devices[device] = name or None

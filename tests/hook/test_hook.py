@@ -171,7 +171,7 @@ def run_alone(folder: Path, place: Hooked, stage: str) -> tuple[int, list[str]]:
     with place.host.entered():
         done = subprocess.run([alone, stage], input=state, capture_output=True, text=True, check=False)
     assert done.stdout == ""
-    log = [line.split(" ", 1)[1] for line in Path("/run/netdevns/hook.log").read_text().splitlines()]
+    log = [line.split(" c1: ", 1)[1] for line in Path("/run/netdevns/hook.log").read_text().splitlines()]
     assert done.stderr.splitlines() == [f"netdevns: {line}" for line in log]
     return done.returncode, log
 

@@ -21,7 +21,6 @@ import pytest
 from netdevns.netlink import wire
 from netdevns.recovery import layout
 from netdevns.recovery.layout import Damaged
-from netdevns.recovery.loans import container_of
 from netdevns.recovery.recover import Recovery
 from netdevns.recovery.return_home import ReturnHome
 from netdevns.recovery.store import TRIES, Journal
@@ -240,8 +239,7 @@ def judged(folder: str, data: bytes, change: Callable[[Path], object] = str) -> 
         try:
             sections = record.sections()
             if folder == "loan":
-                _, since_ms = container_of(sections)
-                ReturnHome(record, sections, since_ms).__exit__()
+                ReturnHome(record, sections).__exit__()
             else:
                 Recovery(record, sections, None).__exit__()
         except Damaged:

@@ -223,8 +223,10 @@ def test_return_command(
     lend(directory, target)
     assert main(["return"]) == 0
     assert "eth1: kept: its container's network namespace still exists" in capsys.readouterr().out
+    listed = loans.listed
+    monkeypatch.setattr(loans, "listed", lambda **which: listed(directory, **which))
     assert main(["return", "c9"]) == 0
-    assert capsys.readouterr().out == "nothing is on loan; nothing to do\n"
+    assert capsys.readouterr().out == "nothing is on loan to c9, but to c1; nothing to do\n"
     host.ip("link add eth1 type ifb")
     throw_back(target, ["net0", "net1"], host)
     end(target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -67,14 +68,16 @@ def test_running_move_is_left_alone(
 ) -> None:
     """A locked record is not a crashed move: `recover` beside a live move does nothing."""
     _, target = sides
-    seen: list[object] = []
+    seen: list[tuple[object, tuple[list[str], list[str], list[str]]]] = []
 
     def beside(_: int) -> None:
         seen.append((netdevns.recover(directory), recover.pending(directory)))
 
     monkeypatch.setattr(*steps.before("up_and_replay", beside))
     netdevns.move(DEVICES, target.fd, journal=directory)
-    assert seen == [((), ([], 1, []))] * 2
+    (running,) = {line for _, (_, lines, _) in seen for line in lines}
+    assert seen == [((), ([], [running], []))] * 2
+    assert re.fullmatch(rf"{directory}/txn/\S+: eth0 -> .*", running)
 
 
 @pytest.fixture

@@ -59,10 +59,9 @@ def test_loan_lives_as_long_as_the_container(host: Namespace, runtime: Runtime, 
             assert re.search(rf"run `netdevns return {CONTAINER}`$", missed, re.MULTILINE), missed
         host.ip("link add name eth1 type ifb")  # somebody else's: both are shown
         shown = runtime.machine.netdevns("show", "eth1").stdout
-        come_back = (
-            f"but a device with this name is here: `netdevns return {CONTAINER}` restores it if it has come back"
-        )
-        assert f"on loan: eth1 as net0, to container {CONTAINER} ({LOANS}/{CONTAINER}), {come_back}" in shown
+        line = f"on loan: eth1 as net0, to container {CONTAINER} ({LOANS}/{CONTAINER})"
+        remedy = f"`netdevns return {CONTAINER}` restores the lent one if it has come back"
+        assert f"{line}, but a device with this name is here: {remedy}" in shown
         assert "on loan: eth2" not in shown
         host.ip("link del eth1")
     assert loans(runtime.machine) == []

@@ -150,8 +150,8 @@ def test_argument_against_configuration(machine: Machine, container: Container) 
     ("arguments", "line"),
     [
         (("eth1=a", "eth1=b"), "eth1: this device is given twice"),
-        (("=net0",), '"=net0": a device is missing; write DEV or DEV=NAME'),
-        (("",), '"": a device is missing; write DEV or DEV=NAME'),
+        (("=net0",), '"=net0": no device is given; write DEV or DEV=NAME'),
+        (("",), '"": no device is given; write DEV or DEV=NAME'),
     ],
     ids=["twice", "no-device", "empty"],
 )

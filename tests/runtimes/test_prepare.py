@@ -167,7 +167,7 @@ def test_names_that_are_refused(place: Machine) -> None:
     assert f"{PATH}: `netdevns prepare` did not make it" in refused(place, NAME, "--undo")
     for name in ("", "a/b", "..", ".x", "n" * 201):
         assert "not a valid name for a prepared namespace" in refused(place, name, "eth1")
-    assert "a device is missing" in refused(place, "red")
+    assert "no device is given" in refused(place, "red")
     assert "--undo returns all devices" in refused(place, "red", "eth1", "--undo")
     assert {path.name for path in place.path("/run/netns").iterdir()} == {NAME}
 

@@ -144,9 +144,9 @@ def test_its_own_files_are_known(version: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([KIND], "a device is missing; write DEV or DEV=NAME"),
-        ([KIND, "--install"], "a device is missing; write DEV or DEV=NAME"),
-        ([KIND, "=net0"], '"=net0": a device is missing'),
+        ([KIND], "no device is given; write DEV or DEV=NAME"),
+        ([KIND, "--install"], "no device is given; write DEV or DEV=NAME"),
+        ([KIND, "=net0"], '"=net0": no device is given'),
         ([KIND, "eth1", "eth1=x"], "eth1: this device is given twice"),
         ([KIND, "--", "-x=net0"], "-x: CDI does not allow this name"),
         (["vendor.com", "eth1"], "a kind is VENDOR/CLASS"),

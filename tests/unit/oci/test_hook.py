@@ -278,7 +278,7 @@ class Stdin:
         (["createRuntime", "a", "--allow"], "hook: --allow: a GLOB for host names is missing"),
         (["createRuntime", "--allow", ""], "hook: --allow: an empty GLOB matches no device"),
         (["createRuntime", "--allow="], "hook: --allow: an empty GLOB matches no device"),
-        (["createRuntime", "=a"], '"=a": a device is missing; write DEV or DEV=NAME'),
+        (["createRuntime", "=a"], '"=a": no device is given; write DEV or DEV=NAME'),
         (["createRuntime", "a", "a=b"], "a: this device is given twice"),
     ],
 )
