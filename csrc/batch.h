@@ -112,6 +112,8 @@ int nd_folder_check(int dirfd, const char **why);	/* 0 or -errno */
 
 /* ---- the batch ---------------------------------------------------------------------------------------------------------- */
 
+#define ND_MAC_SIZE 32	/* MAX_ADDR_LEN */
+
 /* The parts of an RTM_NEWLINK that the batch uses. */
 struct nd_link {
 	int32_t ifindex;
@@ -122,7 +124,7 @@ struct nd_link {
 	int has_xdp, has_altnames;
 	char name[ND_NAME_SIZE];
 	char kind[ND_NAME_SIZE];	/* IFLA_INFO_KIND, cut; "": hardware */
-	unsigned char mac[8];		/* the first bytes */
+	unsigned char mac[ND_MAC_SIZE];	/* filled with NULs */
 	size_t at, len;			/* the message, in the memory that it was dumped to */
 };
 

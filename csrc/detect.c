@@ -62,6 +62,20 @@ static int is_of_upper(const struct netdevns_batch *b, int32_t ifindex, const st
 	return 0;
 }
 
+/*
+ * Whether a noarp entry is as the kernel makes them on a device without ARP: with the device's MAC, or with none (probe
+ * neighbours.noarp.no-arp).
+ */
+static int is_without_arp(const struct netdevns_batch *b, const struct ndmsg *head, const struct nd_attr *mac)
+{
+	static const unsigned char none[ND_MAC_SIZE];
+	const struct nd_member *const m = nd_batch_member(b, head->ndm_ifindex);
+
+	if (!(head->ndm_state & NUD_NOARP) || (head->ndm_flags & (NTF_PROXY | NTF_EXT_LEARNED)) || mac->len > sizeof none)
+		return 0;
+	return !mac->len || memcmp(mac->data, none, mac->len) == 0 || (m && memcmp(mac->data, m->link.mac, mac->len) == 0);
+}
+
 static int detect_neighbours(struct detection *d, uint8_t family, uint8_t flags, struct nd_err *err)
 {
 	const struct ndmsg all = { .ndm_family = family, .ndm_flags = flags };
@@ -80,6 +94,8 @@ static int detect_neighbours(struct detection *d, uint8_t family, uint8_t flags,
 		/* An entry of the device's own filter. A bridge's entries are lost with the master. */
 		if (head.ndm_family == AF_BRIDGE && (!(head.ndm_flags & NTF_SELF) || found[NDA_DST].data || !found[NDA_LLADDR].len ||
 						     is_of_upper(d->b, head.ndm_ifindex, &found[NDA_LLADDR])))
+			continue;
+		if (is_without_arp(d->b, &head, &found[NDA_LLADDR]))
 			continue;
 		nd_mark(d->b, head.ndm_ifindex, head.ndm_family == AF_BRIDGE ? ND_FDB : NETDEVNS_NEIGHBOURS);
 	}
@@ -305,7 +321,7 @@ static int find_state(struct netdevns_batch *b, const struct nd_member *m, uint3
 		{ NETDEVNS_QDISC, BIT(NETDEVNS_QDISC), "loss.qdisc", "has a qdisc, with classes and filters, that a move drops" },
 		{ NETDEVNS_NEXTHOPS, BIT(NETDEVNS_NEXTHOPS), "loss.nexthops", "has nexthop objects that a move drops" },
 		{ NETDEVNS_ROUTES, BIT(NETDEVNS_ROUTES), "loss.routes", "has routes that a move drops" },
-		{ NETDEVNS_NEIGHBOURS, BIT(NETDEVNS_NEIGHBOURS), "loss.neighbours", "has permanent neighbours that a move drops" },
+		{ NETDEVNS_NEIGHBOURS, BIT(NETDEVNS_NEIGHBOURS), "loss.neighbours", "has permanent or noarp neighbours that a move drops" },
 		{ ND_FDB, BIT(NETDEVNS_NEIGHBOURS), "loss.fdb", "listens to MAC addresses besides its own, which a move drops" },
 	};
 	int code = 0;

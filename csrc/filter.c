@@ -68,20 +68,23 @@ static int has_name(const struct nd_filter *filter, const struct nd_link_attrs *
 }
 
 /*
- * Permanent entries, proxies, and those of a routing daemon; the kernel learns the others again. The bridge table also has
- * the multicast groups that a device listens to, which the kernel adds by itself (probe neighbours.move.permanent).
+ * Permanent entries, noarp ones of unicast addresses, proxies, and those of a routing daemon; the kernel learns the others
+ * again, or makes them itself (probe neighbours.noarp.arp). The bridge table also has the multicast groups that a device
+ * listens to, which the kernel adds by itself (probe neighbours.move.permanent).
  */
 static int neighbour_concerns(const struct nd_filter *filter, const struct nd_view *v)
 {
 	struct ndmsg head;
 	size_t len;
 	const unsigned char *mac;
+	int is_noarp;
 
 	if (v->body_len < sizeof head)
 		return 1;
 	memcpy(&head, v->body, sizeof head);
+	is_noarp = (head.ndm_state & NUD_NOARP) && head.ndm_type == RTN_UNICAST && head.ndm_family != AF_BRIDGE;
 	if (!has(filter, head.ndm_ifindex) ||
-	    !((head.ndm_state & NUD_PERMANENT) || (head.ndm_flags & (NTF_PROXY | NTF_EXT_LEARNED))))
+	    !((head.ndm_state & NUD_PERMANENT) || (head.ndm_flags & (NTF_PROXY | NTF_EXT_LEARNED)) || is_noarp))
 		return 0;
 	mac = head.ndm_family == AF_BRIDGE ? nd_view_attr(v, sizeof head, NDA_LLADDR, &len) : NULL;
 	return !mac || len == 0 || !(mac[0] & 1);

@@ -186,8 +186,8 @@ struct nd_filter {
 /*
  * 1: the reply concerns one of these devices; 0: it does not.
  *  - RTM_NEWADDR, RTM_NEWQDISC, RTM_NEWNEIGHTBL: it has one of the ifindexes.
- *  - RTM_NEWNEIGH: the same, and it is permanent, a proxy or of a routing daemon (NTF_EXT_LEARNED); but no multicast group
- *    in a bridge's table.
+ *  - RTM_NEWNEIGH: the same, and it is permanent, noarp (of a unicast address), a proxy or of a routing daemon
+ *    (NTF_EXT_LEARNED); but no multicast group, and no noarp entry, in a bridge's table.
  *  - RTM_NEWROUTE: the kernel may drop it when such a device leaves: it goes through one of them, or has a `src` and is not
  *    the kernel's own, or names a nexthop object and no device; and each default route.
  *  - RTM_NEWLINK: it has one of the names; or it is on top of any other device of this namespace (a VLAN, a macvlan).
@@ -356,7 +356,7 @@ int nd_dev_compare(struct nd_dev *dev, const void *link, size_t link_len, const 
  * alternative name in the source) can be removed, and the undo called again.
  *
  * Restored: name, ifindex where it is free, all addresses of the device, their connected routes, IFF_UP. Not restored: other
- * routes, nexthop objects, permanent neighbours, the master, sysctls, qdiscs, and other state that the kernel dropped when the
+ * routes, nexthop objects, neighbours, the master, sysctls, qdiscs, and other state that the kernel dropped when the
  * device left.
  */
 int nd_dev_undo(struct nd_dev *dev, struct nd_sock *source, struct nd_sock *target, int source_fd, int parts,

@@ -65,7 +65,7 @@ enum netdevns_state {
 	NETDEVNS_MASTER = 1 << 1,		/* its bridge, bond, team or vrf, with the settings of the port */
 	NETDEVNS_ROUTES = 1 << 2,		/* routes added by hand or by a daemon, also those of other devices */
 	NETDEVNS_NEXTHOPS = 1 << 3,		/* nexthop objects */
-	NETDEVNS_NEIGHBOURS = 1 << 4,		/* permanent neighbours, proxies, entries of a bridge's tables (FDB, MDB) */
+	NETDEVNS_NEIGHBOURS = 1 << 4,		/* permanent and noarp neighbours, proxies, entries of a bridge's tables (FDB, MDB) */
 	NETDEVNS_NEIGH_PARAMETERS = 1 << 5,	/* neighbour parameters (NDTPA_*) that are not the default */
 	NETDEVNS_QDISC = 1 << 6,		/* queueing disciplines and filters */
 	NETDEVNS_UPPER = 1 << 7,		/* a device on top of it that stays: IPv6 addresses, routes, MTU, the lower device's filter */

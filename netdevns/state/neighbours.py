@@ -1,10 +1,13 @@
-"""Restores a device's permanent neighbours, proxies and unicast filter, which a move flushes.
+"""Restores a device's permanent and noarp neighbours, proxies and unicast filter, which a move flushes.
 
-(probes neighbours.down.permanent, neighbours.down.proxy, neighbours.move.permanent, neighbours.move.proxy)
+(probes neighbours.down.permanent, neighbours.down.proxy, neighbours.move.permanent, neighbours.move.noarp,
+neighbours.move.proxy)
 The unicast filter, shown as `fdb ... self`, holds the MACs that the device receives besides its own (probe
 multicast.hardware.unicast). No other neighbours are restored: the
-kernel resolves again what it had resolved, and makes most noarp ones itself; `engine.reference.filter` and
-csrc/filter.c drop them on receipt. Layout: linux/neighbour.h (struct ndmsg).
+kernel resolves again what it had resolved, and makes noarp ones itself, of groups and broadcasts on any device, and of
+all addresses on a device without ARP (probes neighbours.noarp.arp, neighbours.noarp.no-arp). Those have no mark, so an
+entry that equals them counts as one. `engine.reference.filter` and csrc/filter.c drop on receipt what the message alone
+shows; `read` and csrc/detect.c, which know the device's MAC, the rest. Layout: linux/neighbour.h (struct ndmsg).
 """
 
 from __future__ import annotations
@@ -39,12 +42,11 @@ class Neighbours(Kind):
     can_be_preserved = True
 
     def read(self, socket: Socket, links: Mapping[int, wire.Link], about: Collection[int]) -> bytes:
-        del links
         return b"".join(
             message.padded()
             for dump in DUMPS
             for message in wire.messages(lookups.dump(socket, dump, about=about))
-            if _kept(message, about, uapi.NTF_PROXY | uapi.NTF_EXT_LEARNED)
+            if (body := _kept(message, about, uapi.NTF_PROXY | uapi.NTF_EXT_LEARNED)) and not _is_kernels(body, links)
         )
 
     def findings(self, before: View, leaving: Leaving) -> Iterator[Finding]:
@@ -101,7 +103,7 @@ def _of_uppers(links: Mapping[int, wire.Link]) -> Iterator[tuple[int, bytes]]:
 
 
 def kept(dumped: bytes, ifindexes: Collection[int], *, external: bool = False) -> list[bytes]:
-    """Permanent entries and proxies of some devices: bodies of RTM_NEWNEIGH, reduced to what a request may have.
+    """Permanent and noarp entries and proxies of some devices: RTM_NEWNEIGH bodies, reduced to what a request may have.
 
     `external`: includes entries that a program maintains, such as a routing daemon (NTF_EXT_LEARNED).
     """
@@ -115,7 +117,8 @@ def _kept(message: wire.Message, ifindexes: Collection[int], flagged: int) -> by
     if message.type != uapi.RTM_NEWNEIGH or len(message.body) < NDMSG.size:
         return b""
     family, ifindex, state, flags, type_ = NDMSG.unpack_from(message.body)
-    is_ours = state & uapi.NUD_PERMANENT or flags & flagged
+    is_noarp = state & uapi.NUD_NOARP and type_ == uapi.RTN_UNICAST and family != uapi.AF_BRIDGE
+    is_ours = state & uapi.NUD_PERMANENT or flags & flagged or is_noarp
     if ifindex not in ifindexes or not is_ours or family not in (uapi.AF_INET, uapi.AF_INET6, uapi.AF_BRIDGE):
         return b""
     found = wire.attrs(message.body, NDMSG.size)
@@ -123,6 +126,15 @@ def _kept(message: wire.Message, ifindexes: Collection[int], flagged: int) -> by
         return b""
     attrs = b"".join(wire.attr(type_, found[type_]) for type_ in _ATTRS if type_ in found)
     return NDMSG.pack(family, ifindex, state, flags, type_) + attrs
+
+
+def _is_kernels(body: bytes, links: Mapping[int, wire.Link]) -> bool:
+    """Whether a kept entry is as the kernel makes them on a device without ARP: with the device's MAC, or with none."""
+    _, ifindex, state, flags, _ = NDMSG.unpack_from(body)
+    if not state & uapi.NUD_NOARP or flags & (uapi.NTF_PROXY | uapi.NTF_EXT_LEARNED):
+        return False
+    mac = lladdr(body)
+    return not mac.strip(b"\0") or (ifindex in links and mac == links[ifindex].mac)
 
 
 def _is_of_filter(flags: int, found: Mapping[int, memoryview]) -> bool:

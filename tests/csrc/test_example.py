@@ -150,7 +150,7 @@ STATE = {
     "nexthop": ("nexthop add id 7 via 10.0.0.9 dev eth0", "has nexthop objects that a move drops", "NEXTHOPS"),
     "neighbour": (
         "neigh add 10.0.0.8 lladdr 02:00:00:00:00:08 dev eth0 nud permanent",
-        "has permanent neighbours that a move drops",
+        "has permanent or noarp neighbours that a move drops",
         "NEIGHBOURS",
     ),
     "neighbour parameters": (

@@ -49,6 +49,7 @@ HOST = """
     link set eth0 master br0
     link set eth0 type bridge_slave hairpin on cost 77
     neigh add 10.1.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth1
+    neigh add 10.1.0.8 lladdr 02:00:00:00:00:98 nud noarp dev eth1
     token set ::77 dev eth1
 """
 DEVICES = {"eth0": "net0", "eth1": "net%d"}

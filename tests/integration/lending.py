@@ -44,6 +44,7 @@ HOST = """
     nexthop add id 7 via 10.1.0.9 dev eth1
     route add 192.0.3.0/24 nhid 7
     neigh add 10.1.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth1
+    neigh add 10.1.0.8 lladdr 02:00:00:00:00:98 nud noarp dev eth1
 """
 DEVICES = {"eth1": "net0", "eth2": "net1"}
 

@@ -35,12 +35,13 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 
 @pytest.mark.smoke
 def test_neighbours_are_carried(renumbered: tuple[Namespace, Namespace]) -> None:
-    """Permanent neighbours and proxies of both families are preserved; learned ones are not."""
+    """Permanent and noarp neighbours and proxies of both families are preserved; learned ones are not."""
     host, target = renumbered
     host.batch(
         """
         neigh add 10.0.0.9 lladdr 02:00:00:00:00:99 nud permanent dev eth0
         neigh add 2001:db8:1::9 lladdr 02:00:00:00:00:98 nud permanent dev eth1
+        neigh add 10.1.0.8 lladdr 02:00:00:00:00:95 nud noarp dev eth1
         neigh add 10.0.0.8 lladdr 02:00:00:00:00:97 nud reachable dev eth0
         neigh add 10.5.0.9 lladdr 02:00:00:00:00:96 nud permanent dev stays
         neigh add proxy 10.1.0.200 dev eth1
@@ -53,6 +54,7 @@ def test_neighbours_are_carried(renumbered: tuple[Namespace, Namespace]) -> None
         ("10.0.0.9", "net0", "02:00:00:00:00:99"),
         ("2001:db8:1::9", "net1", "02:00:00:00:00:98"),
     ]
+    assert [n["state"] for n in target.ip_json("neigh show 10.1.0.8 dev net1 nud all")] == [["NOARP"]]
     assert target.ip_json("neigh show 10.0.0.8 dev net0") == []
     proxies = sorted((n["dst"], n["dev"]) for n in target.ip_json("neigh show proxy"))
     assert proxies == [("10.1.0.200", "net1"), ("2001:db8::200", "net0")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -165,6 +166,39 @@ def test_undo_restores_neighbours_of_a_routing_daemon(
     expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": {}})
     assert (before, host.ip("neigh show dev eth1")) == (before, before)
     assert "extern_learn" in before
+
+
+NOARP = """
+    neigh add 10.1.0.9 lladdr 02:00:00:00:00:99 nud noarp dev eth1
+    neigh add 10.1.0.8 lladdr 02:00:00:00:00:98 nud noarp protocol static dev eth1
+    neigh add 2001:db8:1::9 lladdr 02:00:00:00:00:99 nud noarp router dev eth1
+    neigh add 10.2.0.9 lladdr 02:00:00:00:00:97 nud noarp dev eth2
+"""
+
+
+def test_undo_restores_noarp_neighbours(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
+    """P1: noarp entries that a user added are restored; those that the kernel made itself are left to it."""
+    host.batch(["link add eth1 type veth peer name peer", "link add eth2 address 02:00:00:00:00:02 type ifb"])
+    host.batch([f"link set {device} up" for device in ("peer", "eth1", "eth2")])
+    host.batch(["addr add 10.1.0.1/24 brd + dev eth1", "addr add 2001:db8:1::1/64 nodad dev eth1"])
+    host.batch(["addr add 10.2.0.1/24 dev eth2", "route add 224.0.0.0/4 dev eth1"])
+    host.batch(NOARP)
+    host.wait_until_quiet()
+    with host.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        for made in ("10.1.0.255", "224.0.0.9", "10.2.0.7"):  # a broadcast, a group, and any on a device without ARP
+            sender.sendto(b"", (made, 9))
+    before = noarp(host)
+    assert len(before & {("10.1.0.255", "eth1"), ("224.0.0.9", "eth1"), ("10.2.0.7", "eth2")}) == 3
+    fail_at(before_step)
+    with Restored(host, target):
+        expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": {}, "eth2": {}})
+    wanted = {("10.1.0.9", "eth1"), ("10.1.0.8", "eth1"), ("2001:db8:1::9", "eth1"), ("10.2.0.9", "eth2")}
+    assert {(dst, device) for dst, device in noarp(host) if not dst.startswith("ff02:")} == wanted
+
+
+def noarp(side: Namespace) -> set[tuple[str, str]]:
+    return {(each["dst"], each["dev"]) for each in side.ip_json("neigh show nud noarp")}
 
 
 def test_undo_restores_neighbours_of_a_bridge(

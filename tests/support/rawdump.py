@@ -34,7 +34,7 @@ IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS = 29, 8
 FOREVER = 0xFFFFFFFF
 
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
-IFLA_OPERSTATE = 16
+IFLA_ADDRESS, IFLA_OPERSTATE = 1, 16
 IF_OPER_UNKNOWN, IF_OPER_DOWN, IF_OPER_LOWERLAYERDOWN, IF_OPER_UP = 0, 2, 3, 6
 IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x02, 0x08, 0x20, 0x40
 IFA_F_PERMANENT, IFA_F_MANAGETEMPADDR, IFA_F_NOPREFIXROUTE = 0x80, 0x100, 0x200
@@ -45,7 +45,7 @@ _IFF_MOVES = 0x40 | IFF_LOWER_UP | 0x20000  # IFF_RUNNING, IFF_LOWER_UP, IFF_DOR
 _RTNH_MOVES = 0x1 | 0x10  # RTNH_F_DEAD, RTNH_F_LINKDOWN
 IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_IFNAME, IFLA_PROP_LIST = 18, 26, 3, 52
 RTA_MULTIPATH, RTA_CACHEINFO = 9, 12
-NUD_PERMANENT, NTF_PROXY = 0x80, 0x08
+NUD_PERMANENT, NTF_PROXY, NDA_LLADDR, RTN_UNICAST = 0x80, 0x08, 2, 1
 _NDA_MOVES = {3, 4}  # NDA_CACHEINFO, NDA_PROBES
 # Of a bridge's port: what its bridge tells it, its number and id (the first that is free), timers and counters.
 _PORT_MOVES = {*range(13, 24), 26, 35, 36, 38, 41}
@@ -324,12 +324,17 @@ def nexthops(socket: Socket) -> list[str]:
 
 
 def neighbours(socket: Socket) -> list[str]:
-    """Permanent ones and proxies: what the kernel learned comes and goes."""
+    """Permanent ones, proxies, and noarp ones that a user added: what the kernel learned or made comes and goes."""
     found = []
+    links = socket.dump(RTM_NEWLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0))
+    macs = {struct.unpack_from("=BxHiII", body)[2]: dict(attributes(body, 16)).get(IFLA_ADDRESS) for body in links}
     for flags in (0, NTF_PROXY):
         for body in socket.dump(RTM_NEWNEIGH, struct.pack("=BxxxiHBB", 0, 0, 0, flags, 0)):
             family, ifindex, state, its, type_ = struct.unpack_from("=BxxxiHBB", body)
-            if state & NUD_PERMANENT or its & NTF_PROXY:
+            # The kernel's own are of groups and broadcasts, or have the MAC of a device without ARP, or none.
+            mac = dict(attributes(body, 12)).get(NDA_LLADDR, b"").strip(b"\0")
+            is_noarp = state & NUD_NOARP and type_ == RTN_UNICAST and mac and mac != macs.get(ifindex)
+            if state & NUD_PERMANENT or its & NTF_PROXY or is_noarp:
                 attrs = {key: value.hex() for key, value in attributes(body, 12) if key not in _NDA_MOVES}
                 found.append(f"{ifindex} family {family} state {state:#x} flags {its:#x} type {type_} {attrs}")
     return sorted(found)

@@ -9,7 +9,7 @@ from struct import Struct
 
 from ...netlink import uapi, wire
 from ..probe import ABI, SPEC, VARIES, Value, probe
-from ..requests import CREATE, ns_fd, packed, set_link
+from ..requests import CREATE, address, ns_fd, packed, set_link
 from ..world import Device, Namespace, Reply, SetupFailed, World, need_ipv6
 from .addresses import WORDS, is_up
 from .addresses_dad import detecting
@@ -178,6 +178,45 @@ def mac_changed(world: World) -> Value:
         world.source.must(neighbour(device.ifindex, ip, uapi.NUD_PERMANENT))
     world.source.must(set_link(device.ifindex, wire.attr(uapi.IFLA_ADDRESS, MAC)))
     return neighbours(world.source)
+
+
+TYPES = {uapi.RTN_UNICAST: "unicast", uapi.RTN_BROADCAST: "broadcast", uapi.RTN_MULTICAST: "multicast"}
+SENT = {"arp": ("10.0.0.255", "224.0.0.9", "ff02::9"), "no-arp": ("10.0.0.8", "2001:db8::8")}
+
+
+@probe(
+    "neighbours.noarp.{}",
+    SPEC,
+    "The kernel makes noarp neighbours {}.",
+    source="net/ipv4/arp.c, arp_constructor; net/ipv6/ndisc.c, ndisc_constructor",
+    cases={name: (name,) for name in SENT},
+    texts={
+        "arp": "of groups and broadcasts, and ndm_type says so",
+        "no-arp": "of all addresses on a device without ARP, as a user's (RTN_UNICAST), with the device's own MAC",
+    },
+)
+def made(world: World, which: str) -> Value:
+    need_ipv6()
+    device = is_up(world) if which == "no-arp" else detecting(world.source)
+    for text in ("10.0.0.1/24", "2001:db8::1/64"):
+        world.source.must(address(device.ifindex, text, flags=uapi.IFA_F_NODAD))
+    with world.source.entered():
+        for ip in SENT[which]:
+            family, _ = packed(ip)
+            with socket.socket(family, socket.SOCK_DGRAM) as sender:
+                sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+                sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.name)
+                sender.sendto(b"", (ip, 9))
+    world.source.must(neighbour(device.ifindex, IPS[0], uapi.NUD_NOARP))
+    found = {}
+    for message in world.source.dump(uapi.RTM_GETNEIGH):
+        family, ifindex, state, _, type_ = NDMSG.unpack_from(message.body)
+        attrs = wire.attrs(message.body, NDMSG.size)
+        ip = socket.inet_ntop(family, bytes(attrs[uapi.NDA_DST]))
+        if ifindex == device.ifindex and state == uapi.NUD_NOARP and ip in (*SENT[which], IPS[0]):
+            mac = bytes(attrs.get(uapi.NDA_LLADDR, b""))
+            found[ip] = f"{TYPES[type_]}, {'own MAC' if mac == device.mac else mac.hex(':')}"
+    return dict(sorted(found.items()))
 
 
 def kept(world: World, *sent: bytes) -> tuple[list[Reply], list[dict[int, memoryview]]]:

@@ -13,7 +13,7 @@ from ...netlink import uapi, wire
 
 RTMSG_SIZE = 12
 NDTMSG_SIZE = 4
-NDMSG = Struct("=BxxxiHBx")  # struct ndmsg: ndm_family, ndm_ifindex, ndm_state, ndm_flags
+NDMSG = Struct("=BxxxiHBB")  # struct ndmsg: ndm_family, ndm_ifindex, ndm_state, ndm_flags, ndm_type
 RTNEXTHOP = Struct("=HBBi")  # struct rtnexthop: rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
 
 
@@ -53,11 +53,12 @@ class Filter:
         return end - at < 8 or wire.S32.unpack_from(data, at + 4)[0] in self._ifindexes
 
     def _neighbour(self, data: bytes, at: int, end: int) -> bool:
-        """Keeps permanent neighbours, proxies, and those of routing daemons; drops multicast groups of a device."""
+        """Keeps permanent and (unicast) noarp neighbours, proxies, and those of routing daemons; drops groups."""
         if end - at < NDMSG.size:
             return True
-        family, ifindex, state, flags = NDMSG.unpack_from(data, at)
-        is_ours = state & uapi.NUD_PERMANENT or flags & (uapi.NTF_PROXY | uapi.NTF_EXT_LEARNED)
+        family, ifindex, state, flags, type_ = NDMSG.unpack_from(data, at)
+        is_noarp = state & uapi.NUD_NOARP and type_ == uapi.RTN_UNICAST and family != uapi.AF_BRIDGE
+        is_ours = state & uapi.NUD_PERMANENT or flags & (uapi.NTF_PROXY | uapi.NTF_EXT_LEARNED) or is_noarp
         if ifindex not in self._ifindexes or not is_ours:
             return False
         if family != uapi.AF_BRIDGE:

@@ -65,7 +65,7 @@ NEIGHBOURS = st.tuples(
         IFINDEXES,
         st.sampled_from([0, uapi.NUD_PERMANENT, uapi.NUD_NOARP]),
         st.sampled_from([0, uapi.NTF_PROXY, uapi.NTF_EXT_LEARNED, uapi.NTF_SELF]),
-        nl.U8,
+        st.sampled_from([0, uapi.RTN_UNICAST, uapi.RTN_BROADCAST, uapi.RTN_MULTICAST]),
     ),
     attributes({uapi.NDA_LLADDR: MACS}),
 ).map(b"".join)
