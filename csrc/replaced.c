@@ -1,23 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT */
 /*
  * Checks whether another device has replaced one of the batch. Root in the target can delete a device and make one with its name,
- * ifindex and MAC address, but not on a device of the source. Moved to the source, such a veth would connect the host's addresses
- * with the container. Devices of some kinds keep their lower device or peer for life, and the link reports in which
- * namespace it is.
+ * ifindex and MAC address, but not on a device of the source, nor a tunnel whose packets leave from the source. Moved to the source,
+ * such a veth or VXLAN would connect the host's addresses with the container. Devices of some kinds keep their lower device, peer
+ * or the namespace of their packets for life, and the link reports the namespace.
  */
 #include "batch.h"
 
 #include <errno.h>
 #include <linux/net_namespace.h>
 
-static int is_bound(const char *kind)
+static int is_one_of(const char *kind, const char *const kinds[], size_t count)
 {
-	static const char *const kinds[] = { "veth", "macvlan", "macvtap", "vlan", "ipvlan", "ipvtap" };
-
-	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+	for (size_t i = 0; i < count; i++)
 		if (strcmp(kinds[i], kind) == 0)
 			return 1;
 	return 0;
+}
+
+/* Packets leave from the namespace that it was made in (get_link_net in include/net/rtnetlink.h). It may have a lower device. */
+static int is_tunnel(const char *kind)
+{
+	static const char *const kinds[] = { "vxlan", "geneve", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan",
+					     "ipip",  "ip6tnl", "sit", "vti",	 "vti6",   "xfrm",   "gtp" };
+
+	return is_one_of(kind, kinds, sizeof kinds / sizeof kinds[0]);
+}
+
+static int is_bound(const char *kind)
+{
+	static const char *const kinds[] = { "veth", "netkit", "vxcan", "macvlan", "macvtap", "vlan", "ipvlan", "ipvtap", "macsec" };
+
+	return is_one_of(kind, kinds, sizeof kinds / sizeof kinds[0]) || is_tunnel(kind);
 }
 
 /* The kernel does not report the namespace of these kinds' lower device: an ipvtap's never, a macvtap's only from 5.17 on. */
@@ -64,13 +78,19 @@ struct below {
 	int32_t nsid;	/* NO_NSID: the same one as the link's */
 };
 
+/* A device without a lower one may report itself (net/core/rtnetlink.c, nla_put_iflink). */
 static struct below below(const struct nd_view *link)
 {
 	const size_t header = sizeof(struct ifinfomsg);
 	struct below found = { .ifindex = nd_view_u32(link, header, IFLA_LINK, 0), .nsid = NO_NSID };
 	const unsigned char *data;
+	struct ifinfomsg head = { .ifi_index = 0 };
 	size_t len;
 
+	if (link->body_len >= header)
+		memcpy(&head, link->body, header);
+	if (found.ifindex == (uint32_t)head.ifi_index)
+		found.ifindex = 0;
 	data = nd_view_attr(link, header, IFLA_LINK_NETNSID, &len);
 	if (data && len == sizeof found.nsid)
 		memcpy(&found.nsid, data, sizeof found.nsid);
@@ -104,7 +124,7 @@ static int is_below_another(struct netdevns_batch *b, const struct nd_member *m,
 		return now.ifindex != (uint32_t)moved->dev->target_ifindex || now.nsid != NO_NSID;
 	if (now.ifindex != (moved ? (uint32_t)moved->dev->ifindex : was.ifindex))
 		return 1;
-	if (!was.ifindex)
+	if (!was.ifindex && !is_tunnel(m->link.kind))
 		return 0;
 	if (was.nsid == NO_NSID)
 		return now.nsid == NO_NSID ? !is_silent(m->link.kind) :

@@ -1,7 +1,8 @@
 """Detects a device in the target that has replaced one of the batch (as csrc/replaced.c).
 
 Root in the target can delete a device and make another one with its name, ifindex and MAC, but not on a lower device in
-the source. Brought home, such a veth would connect the host's addresses with the container.
+the source, nor a tunnel whose packets leave from the source. Brought home, such a veth or VXLAN would connect the
+host's addresses with the container.
 """
 
 from __future__ import annotations
@@ -14,8 +15,14 @@ from ..netlink import uapi, wire
 from ..state.link_settings import mac_request, own_mac
 from .plan import Sides
 
+# Kinds whose packets leave from the namespace that they were made in; their links report it (get_link_net of
+# linux/include/net/rtnetlink.h). They may have a lower device.
+TUNNELS = (
+    *(b"vxlan", b"geneve", b"gre", b"gretap", b"erspan", b"ip6gre", b"ip6gretap", b"ip6erspan", b"ipip", b"ip6tnl"),
+    *(b"sit", b"vti", b"vti6", b"xfrm", b"gtp"),
+)
 # Kinds that never change their lower device or peer, and whose links report its namespace.
-BOUND = (b"veth", b"macvlan", b"macvtap", b"vlan", b"ipvlan", b"ipvtap")
+BOUND = (b"veth", b"netkit", b"vxcan", b"macvlan", b"macvtap", b"vlan", b"ipvlan", b"ipvtap", b"macsec", *TUNNELS)
 # Kinds whose links omit that namespace: ipvtap always, macvtap before 5.17.
 SILENT = (b"macvtap", b"ipvtap")
 # Kinds with the MAC of their lower device; IFLA_INFO_DATA (a VLAN's number) differs.
@@ -54,7 +61,7 @@ class Places:
             return (lower_now, nsid_now) != (moved.target_ifindex, None)
         if lower_now != (lower if moved is None else moved.ifindex):
             return True
-        if not lower:
+        if not lower and member.link.kind not in TUNNELS:
             return False
         if nsid is None:
             if nsid_now is None:
@@ -134,10 +141,13 @@ class Places:
 
 
 def _below(link: wire.Link) -> tuple[int, int | None]:
-    """IFLA_LINK (0: none), and IFLA_LINK_NETNSID (None: the same namespace)."""
+    """IFLA_LINK (0: none), and IFLA_LINK_NETNSID (None: the same namespace).
+
+    A device without a lower one may report itself (net/core/rtnetlink.c, nla_put_iflink).
+    """
     found = wire.attrs(link.body, wire.IFINFOMSG.size, strict=False)
-    nsid = found.get(uapi.IFLA_LINK_NETNSID)
-    return wire.u32(found.get(uapi.IFLA_LINK)) or 0, None if nsid is None else wire.S32.unpack(nsid)[0]
+    lower, nsid = wire.u32(found.get(uapi.IFLA_LINK)) or 0, found.get(uapi.IFLA_LINK_NETNSID)
+    return lower if lower != link.ifindex else 0, None if nsid is None else wire.S32.unpack(nsid)[0]
 
 
 def _nsid(socket: Socket, type_: int, value: int, otherwise: int | None, seen_from: int | None = None) -> int | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.kinds import TUNNELS
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
 from tests.support.restored import Untouched, assert_equal_soon
@@ -85,6 +86,23 @@ def test_new_device_while_the_target_lives(host: Namespace, c: Driver, target: N
         assert undone.place("eth1") == "gone"
         c.close()
         assert c.recover(tmp_path).code == errno.EIO
+
+
+@pytest.mark.parametrize("tunnel", TUNNELS)
+def test_tunnel(host: Namespace, target: Namespace, c: Driver, tunnel: str) -> None:
+    """P1, P7: a tunnel is brought home; one that the container made in its place, whose packets leave there, stays."""
+    host.batch(f"link add tun1 index 109 address 02:00:00:00:00:09 type {tunnel}\naddr add 10.9.0.1/24 dev tun1")
+    host.wait_until_quiet()
+    before = host.dump()
+    c.moved(target, {"tun1": "net1"})
+    assert c.undo().left == {}
+    assert_equal_soon(before, host)
+    c.close()
+    c.moved(target, {"tun1": "net1"})
+    target.batch(["link del net1", f"link add net1 index 109 address 02:00:00:00:00:09 type {tunnel}"])
+    answer = c.undo()
+    assert (answer.place("tun1"), list(answer.left)) == ("target", ["tun1"]), answer
+    assert "another device has its name" in answer.left["tun1"]
 
 
 # ---- devices that ended, or will be back ----

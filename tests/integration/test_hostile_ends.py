@@ -12,6 +12,7 @@ import pytest
 import netdevns
 from netdevns.batch import way_back
 from tests.support import hostile, kinds
+from tests.support.kinds import TUNNELS
 from tests.support.namespaces import Namespace, fresh
 from tests.support.restored import State, assert_equal_soon
 
@@ -210,6 +211,28 @@ def test_deleted(sides: tuple[Namespace, Namespace], before_step: BeforeStep, ki
     assert [left.location for left in failed.left if left.device == name] == ["gone"]
     assert failed.rolled_back is False
     assert host.links()["eth0"].up
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("tunnel", TUNNELS)
+def test_tunnel(host: Namespace, target: Namespace, before_step: BeforeStep, tunnel: str, replaced: bool) -> None:
+    """P1, P7: a tunnel is brought home; one that the container made in its place, whose packets leave there, stays."""
+    host.batch(
+        f"link add tun1 address 02:00:00:00:00:09 type {tunnel}\naddr add 10.9.0.1/24 dev tun1\nlink set tun1 up"
+    )
+    host.wait_until_quiet()
+    before, ifindex = host.dump(), host.links()["tun1"].ifindex
+    new = f"link add net1 index {ifindex} address 02:00:00:00:00:09 type {tunnel}"
+    commands = ["link del net1", new] if replaced else []
+    before_step("verify", 1, strike(target, *commands, then=str))
+    lefts = failed_move(target, {"tun1": "net1"}).left
+    if replaced:
+        (left,) = lefts
+        assert (left.location, "another device has its name" in left.missing[0]) == ("target", True)
+        assert "tun1" not in host.names()
+    else:
+        assert lefts == ()
+        assert_equal_soon(before, host)
 
 
 @pytest.mark.parametrize("there", ["target", "third"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import subprocess
 
+import pytest
+
 from .namespaces import Namespace
 
 # The devices that a test makes by `DEV`; `LOWER` is a veth that is there before. All of these the kernel moves.
@@ -24,6 +26,11 @@ MOVABLE = {
     "tap": "tuntap add dev DEV mode tap",
     "tun": "tuntap add dev DEV mode tun",
 }
+# `type` of devices whose packets leave from the namespace that they were made in.
+TUNNELS = [
+    pytest.param(f"{kind} {options}", id=kind, marks=pytest.mark.kinds(kind))
+    for kind, options in (("vxlan", "id 7 remote 192.0.2.9 dstport 4789"), ("geneve", "id 7 remote 192.0.2.9"))
+]
 # These the kernel never moves.
 IMMOVABLE = {
     "bridge": "link add DEV type bridge",
