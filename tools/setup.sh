@@ -11,6 +11,7 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv=$root/.venv
 cache=$root/.cache
+export MPLCONFIGDIR=$cache/matplotlib # its list of fonts, which it keeps in the home otherwise
 log=$cache/setup.log
 stamp=$venv/netdevns-stamp
 
