@@ -212,6 +212,7 @@ def transact(
     interrupts: Interrupts | None = None,
     earlier: Earlier | None = None,
     process: Process | None = None,
+    restored: list[Recovered] | None = None,
 ) -> tuple[Moved, ...]:
     """`move` with the options that the command and the hook need.
 
@@ -227,6 +228,7 @@ def transact(
             other movers cannot be excluded.
         earlier: The caller's own search for earlier moves of these devices, which are not tried twice.
         process: The container's: the move is undone if it ends before the move is complete.
+        restored: Gets the devices that were restored before the checks, after a killed move.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with contextlib.ExitStack() as stack:
@@ -248,6 +250,8 @@ def transact(
         except NetDevError as e:
             e.earlier = tuple(earlier.undone) if earlier else ()
             raise
+        if restored is not None and earlier is not None:
+            restored += earlier.undone
         recorder = None
         if opened is not None:
             recorder = Recorder(opened)

@@ -11,7 +11,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from .. import errors
 from ..reports import Recovered
 from ..system.interrupts import ENDING, Interrupts
-from ..text.outcome import FAILED, LEFT, REFUSED, UNKNOWN, UNTOUCHED, Usage, code_of, device_arguments, lines_of
+from ..text.outcome import (
+    FAILED,
+    LEFT,
+    REFUSED,
+    UNKNOWN,
+    UNTOUCHED,
+    Usage,
+    code_of,
+    device_arguments,
+    lines_of,
+    restored_first,
+)
 from ..text.output import complain, end_by_exception, internal, print_any_name, print_json, print_text, warn_in_a_line
 from .advice import Asked
 
@@ -75,10 +86,11 @@ def _kinds(args: argparse.Namespace) -> list[str]:
     return kinds
 
 
-def _lent(devices: Collection[str | None]) -> list[str]:
-    from ..recovery import loans
+def _away(devices: Collection[str | None]) -> list[str]:
+    """Lines about those of these devices that are on loan, or in the record of a killed move."""
+    from ..recovery import earlier, loans
 
-    return loans.lines(devices)
+    return loans.lines(devices) + earlier.lines(devices)
 
 
 def _failed(e: BaseException, as_json: bool, document: Mapping[str, object], asked: Asked | None = None) -> int:
@@ -90,7 +102,7 @@ def _failed(e: BaseException, as_json: bool, document: Mapping[str, object], ask
         cause = e if isinstance(e, errors.NetDevError) else e.__cause__
         if not isinstance(cause, errors.NetDevError):
             raise e
-        lines, code = lines_of(cause, _lent), code_of(cause)
+        lines, code = lines_of(cause, _away), code_of(cause)
         error = _json_error(cause)
         verdict = [lines.pop()] if lines[-1] == UNTOUCHED else []
         if asked is not None and cause is e:
@@ -137,16 +149,16 @@ def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespa
     from .advice import argument
     from .progress import Progress
 
-    if args.json:
-        import json  # noqa: F401
     source = None if asked.source is None else argument(asked.source)
     progress = Progress(None if args.json else sys.stderr)
     interrupts = Interrupts()
+    restored: list[Recovered] = []
     try:
         with progress:
             options = {"force": args.force, "journal": JOURNAL_DIR, "results": True, "on_step": progress}
-            options |= {"preserve": frozenset(_kinds(args)), "interrupts": interrupts}
+            options |= {"preserve": frozenset(_kinds(args)), "interrupts": interrupts, "restored": restored}
             moved = transact(devices, argument(target), source=source, **options)
+        complain(restored_first(restored), 0)
         if args.json:
             print_json({"moved": [dataclasses.asdict(m) for m in moved]})
         else:
@@ -230,7 +242,6 @@ def _run_check(args: argparse.Namespace) -> int:
             raise Usage("give devices and --to NETNS, or --bundle DIR and --pid PID")
         source = None if args.source is None else advice.argument(args.source)
         report = check(devices, advice.argument(target), source=source, preserve=_kinds(args), force=args.force)
-        lent = _lent({found.device for found in report.findings if found.code == "device.unknown"})
     except (errors.ConfigInvalid, errors.NetDevError, Usage) as e:
         return _failed(e, args.json, document)
     if args.json:
@@ -238,7 +249,11 @@ def _run_check(args: argparse.Namespace) -> int:
 
         print_json(dataclasses.asdict(report))
     else:
-        print_text(screens.check(report, lent, advice.after_check(report.findings, asked), tables.columns(sys.stdout)))
+        print_text(
+            screens.check(
+                report, _away(devices), advice.after_check(report.findings, asked), tables.columns(sys.stdout)
+            )
+        )
     return 0 if report.ok else REFUSED
 
 
@@ -314,8 +329,6 @@ def _report_recovered(
 ) -> int:
     import dataclasses
 
-    if args.json:
-        import json  # noqa: F401
     interrupts = Interrupts()
     try:
         recovered = restore(interrupts)
@@ -357,16 +370,7 @@ def _run_features(args: argparse.Namespace) -> int:  # noqa: ARG001  # every com
 def _run_conformance(args: argparse.Namespace) -> int:
     from ..conformance import command
 
-    end_by_exception()  # the probes must clean up processes and namespaces
-    try:
-        if args.probes[:1] == ["diff"]:
-            text, code = command.diff(args.probes[1:])
-        else:
-            text, code = command.run(args.probes, form=args.format, listed=args.list, jobs=max(0, args.jobs))
-    except command.Refused as e:
-        return complain([f"conformance: {e}"], REFUSED)
-    print_text(text)
-    return code
+    return command.main(args)
 
 
 def _run_files(args: argparse.Namespace) -> int:

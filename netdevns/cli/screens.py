@@ -49,14 +49,14 @@ def pending(records: Sequence[str], running: Sequence[str], aside: Sequence[str]
     return "\n".join(map(quote.printable, lines or ["nothing to recover"]))
 
 
-def check(report: Report, lent: Sequence[str], advice: Sequence[str], width: int | None) -> str:
-    """The findings, the lines about devices on loan, the suggested commands, and the verdict as the last line."""
+def check(report: Report, away: Sequence[str], advice: Sequence[str], width: int | None) -> str:
+    """The findings, the lines about devices that are away, the suggested commands, and the verdict as the last line."""
     if width is None:
         lines = [f"{f.severity:5}  {quote.printable(f.text)}" for f in report.findings]
     else:
         rows = [[[f.severity], [_label(f) or "-"], [f.code], [_said(f)]] for f in report.findings]
         lines = [tables.table(["SEVERITY", "DEVICE", "CODE", "WHAT"], rows, width, 0, SEVERITIES), ""] if rows else []
-    lines += map(quote.printable, lent)
+    lines += map(quote.printable, away)
     lines += [f"next   {command}" for command in advice]
     verdict = "ok: the move would succeed" if report.ok else "error: the move would be refused"
     return "\n".join([*lines, tables.styled(verdict, "bold green" if report.ok else "bold red", width)])

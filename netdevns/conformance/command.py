@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fnmatch
 import json
 import os
@@ -12,17 +13,32 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..text import tables
+from ..text.outcome import FAILED, REFUSED
+from ..text.output import complain, end_by_exception, print_text
 from . import expected, ktap, report, runner
 from .probe import CLASSES, Probe
 from .subjects import every
 
-FAILED, REFUSED = 1, 2  # exit codes
 LIVE_S = 0.1  # between two updates of the progress line
 KEYS = {"kernel", "arch", "probes"}
 
 
 class Refused(Exception):
     """The request is refused; the text says why."""
+
+
+def main(args: argparse.Namespace) -> int:
+    """Runs `netdevns conformance`; returns its exit code."""
+    end_by_exception()  # the probes must clean up processes and namespaces
+    try:
+        if args.probes[:1] == ["diff"]:
+            text, code = diff(args.probes[1:])
+        else:
+            text, code = run(args.probes, form=args.format, listed=args.list, jobs=max(0, args.jobs))
+    except Refused as e:
+        return complain([f"conformance: {e}"], REFUSED)
+    print_text(text)
+    return code
 
 
 def select(probes: Sequence[Probe], wanted: Sequence[str]) -> list[Probe]:

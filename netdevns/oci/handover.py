@@ -17,6 +17,7 @@ from ..system.interrupts import Interrupted, Interrupts, Patience
 from ..system.netns import CURRENT, NetNS
 from ..system.process import Process
 from ..text import quote
+from ..text.outcome import restored_first
 from . import config_json
 from .config_json import State
 
@@ -40,7 +41,7 @@ def to_process(
         interrupts: The hook's.
 
     Returns:
-        A line for each device that lost state.
+        A line for each device that was restored first, or lost state.
 
     Raises:
         ConfigInvalid: The container uses the host's network namespace, or the state's process is in another one than
@@ -72,7 +73,8 @@ def to_process(
             api.transact(
                 devices, target, force=forced, lender=lender, interrupts=interrupts, earlier=earlier, process=process
             )
-            return [f"{device}: not carried: {', '.join(lost)}" for device, lost in lender.lost.items()]
+            lost = [f"{device}: not carried: {', '.join(words)}" for device, words in lender.lost.items()]
+            return restored_first(earlier.undone) + lost
 
 
 def _lender(container: str) -> loans.Lender:

@@ -43,7 +43,7 @@ def create_runtime(
         begin: Called if there are devices to move, before anything is touched: blocks signals.
 
     Returns:
-        A line for each device that lost state, such as routes.
+        A line for each device that was restored first, after a killed move, or that lost state, such as routes.
 
     Raises:
         ConfigInvalid: The state or the configuration is invalid; nothing was touched.

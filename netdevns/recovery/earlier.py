@@ -10,13 +10,30 @@ from ..batch.findings import Found
 from ..errors import NetDevError
 from ..netlink import ifname
 from ..reports import Recovered
-from ..system import exclusion
+from ..system import exclusion, folders
 from ..system.interrupts import Interrupts, Patience
 from ..system.netns import CURRENT, NetNS
+from ..text import quote
 from . import layout
 from .layout import Damaged, Section
 from .recover import movers, undo_one
 from .store import Journal, Record
+
+
+def lines(host_names: Iterable[str | None], directory: str = folders.JOURNAL_DIR) -> list[str]:
+    """A line for each of these devices that a killed move's record names, as far as the caller may read the records."""
+    wanted, found = {ifname.encode(name): name for name in host_names if name}, []
+    with contextlib.suppress(OSError), Journal(directory, create=False) as opened:  # no folder, or no permission
+        for record in opened.crashed():
+            with contextlib.suppress(Damaged, OSError):  # reported by `recover`
+                names = {section.text(layout.A_IFNAME) for section in movers(record.sections())}
+                found += [
+                    f"{quote.printable(wanted[name])}: a killed move of it is recorded ({record.path}): "
+                    "`netdevns recover`, or the next move of it, restores it first"
+                    for name in names & wanted.keys()
+                ]
+            record.close()
+    return found
 
 
 class Earlier:

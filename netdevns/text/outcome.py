@@ -6,7 +6,8 @@ touched; 3 failed, and something could not be restored (the message names it).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from .. import errors, limits
 from ..netlink.ifname import encode
@@ -26,6 +27,10 @@ LOCATIONS = {
 }
 
 
+if TYPE_CHECKING:  # as in errors.py
+    from ..reports import Recovered
+
+
 class Usage(Exception):
     """Invalid arguments that argparse accepts."""
 
@@ -43,18 +48,23 @@ def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:
     return devices
 
 
-def lines_of(e: errors.NetDevError, lent: Callable[[Collection[str | None]], list[str]]) -> list[str]:
+def restored_first(earlier: Iterable[Recovered]) -> list[str]:
+    """A line for each device that was restored before the checks: what was changed since is not what moves."""
+    words = "restored first, after a killed move or an ended container"
+    return [f"{each.device}: {words}: {each.text}" for each in earlier]
+
+
+def lines_of(e: errors.NetDevError, away: Callable[[Collection[str | None]], list[str]]) -> list[str]:
     """An error as lines, one a fact: what failed, and where each device is now.
 
-    `lent`: returns the lines about those of these devices that are on loan (`loans.lines`).
+    `away`: returns the lines about those of these devices that are on loan or in the record of a killed move.
     """
     lines = [e.text]
     if isinstance(e, errors.CheckFailed):
         lines = [found.text for found in e.report.findings if found.severity == "error"] or lines
         unknown = {found.device for found in e.report.findings if found.code == "device.unknown"}
-        lines += lent(unknown) if unknown else []
-    for each in e.earlier:
-        lines.append(f"{each.device}: restored first, after a killed move or an ended container: {each.text}")
+        lines += away(unknown) if unknown else []
+    lines += restored_first(e.earlier)
     if not isinstance(e, errors.MoveFailed):
         lines.append(UNTOUCHED_ELSE if e.earlier else UNTOUCHED)
     for left in e.left:

@@ -76,6 +76,32 @@ def test_folder_that_is_a_file(host: Host) -> None:
     assert Path("/proc/self/mountinfo").read_text() == mounts
 
 
+def test_name_that_was_removed(host: Host) -> None:
+    """A process keeps the namespace; with its end virtual devices would be deleted: the line says --force."""
+    with prepared(host), subprocess.Popen(["ip", "netns", "exec", NAME, "sleep", "100"]) as process:
+        wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n", "it has entered the namespace")
+        subprocess.run(["ip", "netns", "del", NAME], check=True)
+        err = refused(host, *UNDO)
+        assert f"{PATH}: its name was removed, and it ends with process {process.pid} (sleep): use --force" in err
+        err = refused(host, *PREPARE)
+        assert "`ip netns del` removed the one that `netdevns prepare` made" in err
+        assert host.plain(*UNDO, "--force")[2] == 0
+        process.kill()
+    assert (host.differs(), host.left()) == ([], [])
+
+
+def test_container_that_changed_the_device(host: Host) -> None:
+    """`prepare` says what of a device that is there already is not as it arrived; its undo restores it."""
+    with prepared(host) as there:
+        addresses = [a for a in there.ip_json("addr show dev net0")[0]["addr_info"] if a["scope"] == "global"]
+        there.batch(["link set net0 down", "addr flush dev net0", "link set net0 name wan"])
+    _, err, code = host.plain(*PREPARE)
+    lost = ", ".join(f"without {a['local']}/{a['prefixlen']}" for a in addresses)
+    undo = f"to restore it, run `netdevns prepare {NAME} --undo` first"
+    assert (err, code) == (f'netdevns: eth1: already there, but named "wan", down, {lost}: {undo}\n', 0)
+    home(host)
+
+
 # ---- what ends with it ----------------------------------------------------------------------------------------------
 
 
@@ -99,14 +125,15 @@ def test_source_that_is_gone(host: Host) -> None:
     assert host.left() == []
 
 
+@pytest.mark.parametrize("other", ["veth peer name wire", "bridge"])
 @pytest.mark.parametrize("command", [UNDO, ("recover",)], ids=["undo", "recover"])
-def test_device_that_prepare_did_not_move(host: Host, command: tuple[str, ...]) -> None:
-    """A virtual device would end with the namespace: it stays."""
+def test_device_that_prepare_did_not_move(host: Host, command: tuple[str, ...], other: str) -> None:
+    """A virtual device would end with the namespace, also an immovable one: it stays."""
     prepared(host).close()
     if command == ("recover",):
         LOAN.unlink()  # as if the move into it had been undone
     with Namespace(os.open(PATH, os.O_RDONLY | os.O_CLOEXEC), NAME) as there:
-        there.ip("link add other type veth peer name wire")
+        there.ip(f"link add other type {other}")
         _, err, code = host.plain(*command)
         assert code == (2 if command == UNDO else 0)
         assert ("is in it, which `netdevns prepare` did not move there" in err) == (command == UNDO)

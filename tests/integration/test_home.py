@@ -216,6 +216,19 @@ def test_live_namespace(host: Namespace, target: Namespace, directory: str) -> N
     assert host.names() >= {"other", "br0"}
 
 
+@pytest.mark.usefixtures("host")
+def test_device_that_left_a_live_namespace(target: Namespace, directory: str) -> None:
+    """P7: what the container deleted or moved on is not said to stay there; that is no failure."""
+    lend(directory, target)
+    target.ip("link del net0")
+    results = returns.return_loans(directory)
+    assert outcomes(results) == [("eth1", "kept", "unknown"), ("eth2", "kept", "target")]
+    assert results[0].text.endswith("the device is not in it: it was deleted or moved on")
+    assert "to keep it, move it back and run `netdevns return c1`" in results[1].text
+    assert not any(map(returns.is_wrong, results))
+    assert kept(directory) == ["c1"]
+
+
 def test_virtual_devices(host: Namespace, target: Namespace, directory: str) -> None:
     """P5: devices that were deleted with their namespace are reported, and their loan ends."""
     lend(directory, target)

@@ -348,3 +348,17 @@ def test_command(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixtu
     assert main(["recover"]) == 0
     assert capsys.readouterr().out == "nothing to recover\n"
     assert_equal_soon(before, host)
+
+
+def test_commands_name_the_record(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixture[str]) -> None:
+    """`check` and `show` name the record of a killed move; the next `move` says what it restored first."""
+    _, target = sides
+    killed(netdevns.JOURNAL_DIR, target, "move", 2)
+    line = "eth0: a killed move of it is recorded (/run/netdevns/txn/"
+    assert main(["check", "eth0", "--to", target.path]) == 2
+    assert line in capsys.readouterr().out
+    assert main(["show", "eth0"]) == 2
+    assert line in capsys.readouterr().err
+    assert main(["move", "eth1=net1", "--to", target.path]) == 0
+    words = "restored first, after a killed move or an ended container: restored"
+    assert capsys.readouterr().err.splitlines()[:2] == [f"netdevns: {device}: {words}" for device in DEVICES]
