@@ -34,10 +34,12 @@ static int is_bound(const char *kind)
 	return is_one_of(kind, kinds, sizeof kinds / sizeof kinds[0]) || is_tunnel(kind);
 }
 
-/* The kernel does not report the namespace of these kinds' lower device: an ipvtap's never, a macvtap's only from 5.17 on. */
+/* Of these kinds the kernel does not report that namespace: ipvtap never, macvtap before 5.17, geneve and gtp at least up to 6.12. */
 static int is_silent(const char *kind)
 {
-	return strcmp(kind, "ipvtap") == 0 || strcmp(kind, "macvtap") == 0;
+	static const char *const kinds[] = { "ipvtap", "macvtap", "geneve", "gtp" };
+
+	return is_one_of(kind, kinds, sizeof kinds / sizeof kinds[0]);
 }
 
 #define NEST_MAX 8	/* devices on top of each other (the kernel's MAX_NEST_DEV) */

@@ -23,8 +23,8 @@ TUNNELS = (
 )
 # Kinds that never change their lower device or peer, and whose links report its namespace.
 BOUND = (b"veth", b"netkit", b"vxcan", b"macvlan", b"macvtap", b"vlan", b"ipvlan", b"ipvtap", b"macsec", *TUNNELS)
-# Kinds whose links omit that namespace: ipvtap always, macvtap before 5.17.
-SILENT = (b"macvtap", b"ipvtap")
+# Kinds whose links omit that namespace: ipvtap always, macvtap before 5.17, geneve and gtp at least up to 6.12.
+SILENT = (b"macvtap", b"ipvtap", b"geneve", b"gtp")
 # Kinds with the MAC of their lower device; IFLA_INFO_DATA (a VLAN's number) differs.
 SHARE_A_MAC = (b"vlan", b"ipvlan", b"ipvtap")
 # Kinds of which a device has only one: its peer, or a VLAN with a given number.
