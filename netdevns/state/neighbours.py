@@ -66,7 +66,7 @@ class Neighbours(Kind):
             yield Finding(owner, "loss.fdb", words)
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
-        """For the devices, their uppers, and masters: a bridge owner MAC changed has lost entries, too."""
+        """For the devices, their uppers, and masters: a bridge whose MAC changes with a leaving port loses its own."""
         there = {*kept(now.of(self.name), {*here.values()}, external=True)}
         for body in kept(before.of(self.name), here, external=True):
             body = on(body, here)
@@ -92,7 +92,10 @@ class Neighbours(Kind):
 
 
 def _of_uppers(links: Mapping[int, wire.Link]) -> Iterator[tuple[int, bytes]]:
-    """Each device with the MAC of an upper device, which is in its filter for that and needs no report of its own."""
+    """Pairs of a device and an upper device's MAC.
+
+    That MAC is in the device's filter because of the upper device, so it is not reported.
+    """
     for link in links.values():
         lower = link.lower
         for _ in range(LEVELS):
