@@ -6,8 +6,9 @@ The hexadecimal digits under IP were made by iproute2 6.1 on Linux 6.18, not by 
     ip link add eth1 index 7 type veth; unshare -n sleep 99 &
     strace -s 0 -e trace=sendmsg,sendto -e write=all COMMAND
 
-with each COMMAND as it is written beside them; only seq and portid (bytes 8 to 16) are 0 here. Those under OURS are
-what the core sent to `fake.World` once, read and found right field by field; this prints them again:
+with each COMMAND as it is written beside them; only seq and portid (bytes 8 to 16) are 0 here. Those under RECORDED are
+what the core itself sent to `fake.World` once: they guard against an unintended change, and prove nothing else. This
+prints them again:
 
     python -m tests.unit.engine.test_golden
 
@@ -59,18 +60,18 @@ IP_ADDR6 = """  # ip address replace 2001:db8::1/64 dev eth1 nodad
     40000000140005050000000000000000 0a40020007000000
     1400020020010db8000000000000000000000001 1400010020010db8000000000000000000000001
 """
-# ---- ours ----------------------------------------------------------------------------------------------------------
+# ---- recorded: the core's own output, which guards against change only ----------------------------------------------
 
-OUR_GETLINK = "2800000012000100000000000000000000000000070000000000000000000000" + "08001d0008000000"
-OUR_MOVE = """
+RECORDED_GETLINK = "2800000012000100000000000000000000000000070000000000000000000000" + "08001d0008000000"
+RECORDED_MOVE = """
     3c000000100005000000000000000000 00000000070000000000000000000000
     08001c0047000000 090003006e65743000000000 0800310007000000
 """
-OUR_MOVE_BACK = """
+RECORDED_MOVE_BACK = """
     3c000000100005000000000000000000 00000000070000000000000000000000
     08001c0046000000 090003006574683100000000 0800310007000000
 """
-OUR_REPLAY = [
+RECORDED_REPLAY = [
     """  # 10.0.0.2/24, label eth1:y -> net0:y, broadcast 10.0.0.255, metric 5
     60000000140001050000000000000000 0218800007000000
     080001000a000002 080002000a000002 080004000a0000ff 14000600ffffffffffffffff0500000006000000 0800090005000000
@@ -128,13 +129,13 @@ def moved():
 def test_snapshot_asks_for_link_and_addresses_in_one_send(moved):
     """One datagram: RTM_GETLINK by ifindex, without statistics, then the dump of its addresses."""
     link, addresses = moved.source.datagrams[0]
-    assert unnumbered(link) == OUR_GETLINK
+    assert unnumbered(link) == RECORDED_GETLINK
     assert unnumbered(addresses) == golden(IP_GETADDR)
 
 
 def test_move_is_one_message(moved):
     """Namespace, name and ifindex in one RTM_NEWLINK that asks for an ack."""
-    assert [unnumbered(r) for r in moved.source.datagrams[1]] == [golden(OUR_MOVE)]
+    assert [unnumbered(r) for r in moved.source.datagrams[1]] == [golden(RECORDED_MOVE)]
 
 
 def test_move_equals_that_of_ip(moved):
@@ -146,7 +147,7 @@ def test_move_equals_that_of_ip(moved):
 
 def test_replay_is_one_send_with_one_ack(moved):
     """IPv4, IFF_UP, the pair of an IPv6 address, in this order; only the last message asks for an ack."""
-    assert [unnumbered(r) for r in moved.target.datagrams[0]] == [golden(text) for text in OUR_REPLAY]
+    assert [unnumbered(r) for r in moved.target.datagrams[0]] == [golden(text) for text in RECORDED_REPLAY]
 
 
 @pytest.mark.parametrize(
@@ -185,14 +186,14 @@ def test_verify_reads_as_the_snapshot_does(moved):
 def test_undo_moves_back_under_name_and_ifindex(moved):
     """The way back is the same message: the source's descriptor, the old name, the old ifindex."""
     backs = [r for r in moved.target.trace if r.type == nl.RTM_NEWLINK and nl.IFLA_NET_NS_FD in r.attrs()]
-    assert [unnumbered(r) for r in backs] == [golden(OUR_MOVE_BACK)]
+    assert [unnumbered(r) for r in backs] == [golden(RECORDED_MOVE_BACK)]
 
 
 def test_undo_replays_with_the_old_label(moved):
     """In the source an address has its original label: otherwise the replay equals that in the target."""
     replay = next(d for d in moved.source.datagrams if d[0].type == nl.RTM_NEWADDR)
-    back = golden(OUR_REPLAY[0]).replace(b"net0:y".hex(), b"eth1:y".hex())
-    assert [unnumbered(r) for r in replay] == [back, *(golden(text) for text in OUR_REPLAY[1:])]
+    back = golden(RECORDED_REPLAY[0]).replace(b"net0:y".hex(), b"eth1:y".hex())
+    assert [unnumbered(r) for r in replay] == [back, *(golden(text) for text in RECORDED_REPLAY[1:])]
 
 
 def test_seq_and_portid_are_set(moved):
@@ -204,16 +205,30 @@ def test_seq_and_portid_are_set(moved):
 
 # ---- what wire.py builds -------------------------------------------------------------------------------------------
 
+IFINDEX = 7  # of eth1 in all requests
+
+
+def link_request(attrs: bytes = b"", *, up: bool | None = None) -> bytes:
+    """An RTM_NEWLINK for eth1 that asks for an ack."""
+    return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, IFINDEX, attrs, up=up)
+
 
 @pytest.mark.parametrize(
     ("built", "expected"),
     [
-        pytest.param(wire.link_message(16, 4, 7, up=False), golden(IP_DOWN), id="down"),
-        pytest.param(wire.link_message(16, 4, 7, up=True), golden(IP_UP), id="up"),
+        pytest.param(link_request(up=False), golden(IP_DOWN), id="down"),
+        pytest.param(link_request(up=True), golden(IP_UP), id="up"),
         pytest.param(
-            wire.link_message(16, 4, 7, wire.attr_u32(28, 4) + wire.attr_name(3, b"net0")), golden(IP_MOVE), id="move"
+            link_request(wire.attr_u32(uapi.IFLA_NET_NS_FD, 4) + wire.attr_name(uapi.IFLA_IFNAME, b"net0")),
+            golden(IP_MOVE),
+            id="move",
         ),
-        pytest.param(wire.message(22, 0x300, struct.pack("=BBBBI", 0, 0, 0, 0, 7)), golden(IP_GETADDR), id="getaddr"),
+        pytest.param(
+            # struct ifaddrmsg: any family
+            wire.message(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, struct.pack("=xxxxI", IFINDEX)),
+            golden(IP_GETADDR),
+            id="getaddr",
+        ),
     ],
 )
 def test_wire_equals_iproute2(built, expected):
@@ -224,7 +239,7 @@ def test_wire_equals_iproute2(built, expected):
 @pytest.mark.parametrize(
     ("built", "expected"),
     [
-        pytest.param(wire.get_link(7), OUR_GETLINK, id="getlink-by-ifindex"),
+        pytest.param(wire.get_link(7), RECORDED_GETLINK, id="getlink-by-ifindex"),
         pytest.param(
             wire.link_message(
                 uapi.RTM_NEWLINK,
@@ -234,10 +249,10 @@ def test_wire_equals_iproute2(built, expected):
                 + wire.attr_name(uapi.IFLA_IFNAME, b"net0")
                 + wire.attr_u32(uapi.IFLA_NEW_IFINDEX, 7),
             ),
-            golden(OUR_MOVE),
+            golden(RECORDED_MOVE),
             id="move",
         ),
-        pytest.param(wire.link_message(uapi.RTM_NEWLINK, 0, 7, up=True), golden(OUR_REPLAY[1]), id="up"),
+        pytest.param(wire.link_message(uapi.RTM_NEWLINK, 0, 7, up=True), golden(RECORDED_REPLAY[1]), id="up"),
     ],
 )
 def test_wire_equals_the_core(built, expected):
@@ -272,10 +287,12 @@ def test_wire_requests(built, expected):
 
 def test_down_batch_acks_the_last_only():
     """Three links down in one send: the messages of `ip link set down`, with NLM_F_ACK on the last."""
-    batch = b"".join(wire.link_message(16, 4 if i == 9 else 0, i, up=False) for i in (7, 8, 9))
+    batch = b"".join(
+        wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK if i == 9 else 0, i, up=False) for i in (7, 8, 9)
+    )
     sent = nl.requests(batch)
     assert [r.ifindex for r in sent] == [7, 8, 9]
-    assert [r.flags for r in sent] == [1, 1, 5]
+    assert [r.flags for r in sent] == [nl.NLM_F_REQUEST, nl.NLM_F_REQUEST, nl.NLM_F_REQUEST | nl.NLM_F_ACK]
     assert unnumbered(sent[0])[16:] == golden(IP_DOWN)[16:]
 
 
