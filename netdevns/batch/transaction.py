@@ -19,7 +19,7 @@ from ..engine.batch_device import BatchDevice
 from ..engine.failed import Failed, attempt
 from ..engine.phases import Phases
 from ..errors import MoveFailed
-from ..results import Moved
+from ..results import Left, Moved
 from ..state.kind import View
 from ..system.interrupts import Interrupts, Shield
 from ..system.process import Process
@@ -43,9 +43,9 @@ class Lender(Protocol):
     def retract(self) -> None: ...
 
 
-# An exception in the undo starts it over; after so many, the last one propagates. More than Linux has signals (64):
-# each may be pending when `hold` blocks it, and its handler may raise.
-UNDO_TRIES = 100
+# An exception in the undo starts it over; after so many, the last one propagates. As many as Linux has signals
+# (signal(7)): each may be pending when `hold` blocks it, and its handler may raise.
+UNDO_TRIES = 64
 
 
 class Batch:
@@ -73,6 +73,8 @@ class Batch:
         self.preserver: Preserver | None = None
         self.is_up_to_date = False  # whether the snapshots include addresses that were added after them
         self.may_miss_late = False  # whether notifications could not be read
+        self.cause: BaseException | None = None  # why the move failed
+        self.left: tuple[Left, ...] | None = None  # what could not be restored; None: there was no undo
 
     def run(self, results: Callable[[Batch], tuple[Moved, ...]] | None = None) -> tuple[Moved, ...]:
         shield = Shield() if self.interrupts is None else None  # a command's signals are held back already
@@ -90,47 +92,53 @@ class Batch:
         return moved
 
     def _run(self, results: Callable[[Batch], tuple[Moved, ...]] | None, shield: Shield | None) -> tuple[Moved, ...]:
-        try:
+        moved = self._moved_or_undone(UNDO_TRIES, results, shield)
+        if self.cause is None or self.left is None:
+            if self.recorder:
+                self.recorder.end(keep=False)
+            return moved
+        is_kept = False
+        if self.recorder:
+            is_kept = self.recorder.end(
+                keep=not undo.is_all_unrestorable(self.left, [*self.plan.devices, *self.plan.uppers])
+            )
+        failed = failures.failed(self.cause, self.left, self.plan, is_kept=is_kept, may_miss_late=self.may_miss_late)
+        if isinstance(self.cause, (Failed, EngineError)):
+            raise failed from None
+        raise self.cause from failed
+
+    def _moved_or_undone(
+        self, tries: int, results: Callable[[Batch], tuple[Moved, ...]] | None, shield: Shield | None
+    ) -> tuple[Moved, ...]:
+        """Moves; after an exception it undoes, and where that raises, the call above undoes once more.
+
+        A signal handler may raise at each call, each entry of a function and each backward jump (CPython 3.11 to 3.13).
+        A loop around the undo would have such a jump outside its `try`. These calls are all entered before the move
+        begins, and from then on each such place is within the `try` of a call above.
+        """
+        if not tries:
             self._forward()
             moved = results(self) if results else ()
             if shield:
                 shield.hold()  # from here on, signals no longer interrupt the move
-        except BaseException as e:
-            cause = e
-        else:
-            if self.recorder:
-                self.recorder.end(keep=False)
             return moved
-        # CPython runs signal handlers only at calls, at the entry of a function and at backward jumps. None of these is
-        # between the `except` above and the `try` below (byte code of 3.11, 3.12 and 3.13).
-        tries = 0
-        while True:
-            try:
-                if shield:
-                    shield.hold()
-                self._late_for_undo()
-                left = undo.everything(self.plan, self.sides, self.phases.moves, self.plan.uppers, self._report)
-                if self.lender is not None:
-                    self.lender.retract()
-                break
-            except BaseException:
-                # From a signal handler: the signal was pending at `hold`, or another thread received it. An error of
-                # this code may have the same type; it is tried as often.
-                tries += 1
-                if tries == UNDO_TRIES:
-                    raise
-                # Start over: every step of the undo can be repeated. This is a backward jump outside the `try`: if one
-                # more signal is pending, its handler runs here, and its exception ends the undo.
-                continue
-        is_kept = False
-        if self.recorder:
-            is_kept = self.recorder.end(
-                keep=not undo.is_all_unrestorable(left, [*self.plan.devices, *self.plan.uppers])
-            )
-        failed = failures.failed(cause, left, self.plan, is_kept=is_kept, may_miss_late=self.may_miss_late)
-        if isinstance(cause, (Failed, EngineError)):
-            raise failed from None
-        raise cause from failed
+        try:
+            return self._moved_or_undone(tries - 1, results, shield)
+        except BaseException as e:  # an error of this code may have the type of a handler's: it is tried as often
+            if self.cause is None:
+                self.cause = e
+            self._undo(shield)
+            return ()
+
+    def _undo(self, shield: Shield | None) -> None:
+        """Undoes the move. Every step can be repeated."""
+        if shield:
+            shield.hold()
+        self._late_for_undo()
+        left = undo.everything(self.plan, self.sides, self.phases.moves, self.plan.uppers, self._report)
+        if self.lender is not None:
+            self.lender.retract()
+        self.left = left
 
     def _forward(self) -> None:
         phases, count = self.phases, len(self.plan.devices)

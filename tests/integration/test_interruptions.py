@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import signal
 import time
 from collections.abc import Callable
 
@@ -64,6 +65,30 @@ def test_second_interruption_during_the_undo(
     before_step("undo", part, interrupt)
     with Restored(host, target), pytest.raises(KeyboardInterrupt):
         netdevns.move(DEVICES, target.fd)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])  # not more: their frames must fit on the alternate stack of pytest
+def test_many_signals_at_once(sides: tuple[Namespace, Namespace], before_step: Callable[..., None], count: int) -> None:
+    """P1: handlers of several signals that are pending at once, each of which raises, do not end the undo."""
+    host, target = sides
+    chosen = {signal.SIGRTMIN + n for n in range(count)}
+
+    def strike() -> None:
+        for each in chosen:
+            signal.raise_signal(each)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, chosen)  # all arrive within one call in C
+
+    # A handler in C, which raises: a Python function would run the other handlers when it is entered.
+    before = {each: signal.signal(each, signal.default_int_handler) for each in chosen}
+    signal.pthread_sigmask(signal.SIG_BLOCK, chosen)
+    try:
+        before_step("verify", 2, strike)
+        with Restored(host, target), pytest.raises(KeyboardInterrupt):
+            netdevns.move(DEVICES, target.fd)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, chosen)
+        for each, was in before.items():
+            signal.signal(each, was)
 
 
 @pytest.mark.smoke
