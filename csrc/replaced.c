@@ -80,18 +80,16 @@ struct below {
 	int32_t nsid;	/* NO_NSID: the same one as the link's */
 };
 
-/* A device without a lower one may report itself (net/core/rtnetlink.c, nla_put_iflink). */
+/* A tunnel without a lower device may report itself (net/core/rtnetlink.c, nla_put_iflink). */
 static struct below below(const struct nd_view *link)
 {
 	const size_t header = sizeof(struct ifinfomsg);
 	struct below found = { .ifindex = nd_view_u32(link, header, IFLA_LINK, 0), .nsid = NO_NSID };
 	const unsigned char *data;
-	struct ifinfomsg head = { .ifi_index = 0 };
+	struct nd_link summary;
 	size_t len;
 
-	if (link->body_len >= header)
-		memcpy(&head, link->body, header);
-	if (found.ifindex == (uint32_t)head.ifi_index)
+	if (found.ifindex && !nd_link_summarize(&summary, link) && found.ifindex == (uint32_t)summary.ifindex && is_tunnel(summary.kind))
 		found.ifindex = 0;
 	data = nd_view_attr(link, header, IFLA_LINK_NETNSID, &len);
 	if (data && len == sizeof found.nsid)

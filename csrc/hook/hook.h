@@ -39,7 +39,7 @@ struct hook_report {
 void hook_say(struct hook_report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Sets the container whose id the log shows. */
 void hook_report_container(struct hook_report *report, const char *id);
-/* Writes them to stderr, hook.log and syslog, in this order; syslog gets those of an exit code 0 as notices. */
+/* Writes them to stderr (not with exit code 0), hook.log and syslog, where those of an exit code 0 are notices. */
 void hook_report_send(const struct hook_report *report, int code);
 
 /* ---- request.c: the devices that the hook is asked to move ------------------------------------------------------------------------- */

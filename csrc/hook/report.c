@@ -207,7 +207,8 @@ void hook_report_send(const struct hook_report *report, int code)
 		snprintf(sent.lines[count - 1], HOOK_LINE_BYTES_MAX + 1, "and %zu more", report->count - HOOK_LINES_MAX + 1);
 	if (!count)
 		return;
-	complain(&sent, count);
+	if (code != HOOK_DONE)	/* what a successful move did not carry is for the log */
+		complain(&sent, count);
 	unlogged = log_lines(&sent, count, &why);
 	send_lines(&sent, count, code == HOOK_DONE ? SEVERITY_NOTICE : SEVERITY_ERR);
 	if (unlogged) {

@@ -143,11 +143,12 @@ class Places:
 def _below(link: wire.Link) -> tuple[int, int | None]:
     """IFLA_LINK (0: none), and IFLA_LINK_NETNSID (None: the same namespace).
 
-    A device without a lower one may report itself (net/core/rtnetlink.c, nla_put_iflink).
+    A tunnel without a lower device may report itself (net/core/rtnetlink.c, nla_put_iflink).
     """
     found = wire.attrs(link.body, wire.IFINFOMSG.size, strict=False)
     lower, nsid = wire.u32(found.get(uapi.IFLA_LINK)) or 0, found.get(uapi.IFLA_LINK_NETNSID)
-    return lower if lower != link.ifindex else 0, None if nsid is None else wire.S32.unpack(nsid)[0]
+    lower = 0 if lower == link.ifindex and link.kind in TUNNELS else lower
+    return lower, None if nsid is None else wire.S32.unpack(nsid)[0]
 
 
 def _nsid(socket: Socket, type_: int, value: int, otherwise: int | None, seen_from: int | None = None) -> int | None:

@@ -110,7 +110,8 @@ def run(args: Sequence[str]) -> int:
     except Exception as e:
         lines, code = [internal(e)], FAILED
     lines = bounded(lines)
-    complain(lines, code, STDERR_WAIT_S)
+    if code or [*args[:1]] != [STAGES[0]]:  # what a successful move did not carry is for the log
+        complain(lines, code, STDERR_WAIT_S)
     return complain(_unlogged(lines, code, data), code, STDERR_WAIT_S)
 
 

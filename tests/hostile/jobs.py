@@ -81,7 +81,7 @@ def lend(scene: Scene, hook: str, ids: tuple[str, ...] = tuple(MINE)) -> None:
     """A loan of each of these containers; what the kernel threw back is in the host."""
     for container in (each for each in ask_for_mine(scene) if each.id in ids):
         out, err, code = finish(scene.hook(hook, container))
-        assert (out, code) == ("", 0), err
+        assert (out, err, code) == ("", "", 0)
         for device in MINE[container.id]:
             container.namespace.ip(f"link set {DEVICES[device]} down")
             container.namespace.give(DEVICES[device], scene.host, ifindex=4700 + int(device[3:]))
