@@ -53,7 +53,7 @@ int main(int argc, char **argv)
 	double start, user = 0, system = 0;
 	long peak_kib = 0;
 
-	if (argc < 2 || !told_to_start())
+	if (argc < 2 || !wait_for_start())
 		return argc < 2 ? 2 : 0;
 	start = monotonic_s();
 	for (int at = 1, end; at < argc; at = end + 1) {

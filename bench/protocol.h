@@ -21,7 +21,7 @@ static inline double monotonic_s(void)
 }
 
 /* Reports that the set-up is done, and waits for the line that starts the job; 0: end of file instead. */
-static inline int told_to_start(void)
+static inline int wait_for_start(void)
 {
 	char line[64];
 
@@ -58,7 +58,7 @@ static inline void measured(void (*job)(void *), void *argument)
 	struct rusage before, after;
 	double start, wall, user, system;
 
-	if (!told_to_start())
+	if (!wait_for_start())
 		return;
 	getrusage(RUSAGE_SELF, &before);
 	start = monotonic_s();

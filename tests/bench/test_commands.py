@@ -82,7 +82,7 @@ def test_chance_is_that_of_mann_and_whitney(before: Sequence[float], after: Sequ
     assert compare.chance(before, after) == pytest.approx(p)
 
 
-def test_too_few_rounds_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_few_rounds_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A change is not marked then, however large."""
     benchmarks = rounds("batch-1", "floor plain", 1.0)[:4] + rounds("batch-1", "go", 1.0)
     assert compare.main(two(tmp_path, raw(benchmarks), changed(raw(benchmarks), "go", 9.0))) == 0
@@ -111,7 +111,7 @@ def test_processes_are_compared_with_a_bare_one() -> None:
     }
 
 
-def test_different_kernels_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_different_kernels_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """CPU time is left out where one has none; the CPU of User Mode Linux is no difference."""
     assert compare.main(two(tmp_path, raw(), raw(kernel="6.12.1", uml=True, cores=1))) == 0
     out = capsys.readouterr().out
@@ -120,13 +120,13 @@ def test_different_kernels_are_told(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "CPU" not in out
 
 
-def test_different_machines_are_told() -> None:
+def test_different_machines_are_reported() -> None:
     """By their CPU, processors and ticks; other versions are no other machine."""
     one, other = (results.parsed(raw(cores=cores, python=str(cores)), "a") for cores in (2, 4))
     assert compare.differences(one, other) == ["two machines: processors 2 and 4; a difference may be theirs"]
 
 
-def test_other_work_is_told() -> None:
+def test_different_work_is_reported() -> None:
     """A scenario of the same name, but of another size."""
     one, other = (
         results.parsed(raw(rounds("batch-1", "floor plain", 1.0, devices=devices)), "a") for devices in (1, 2)
@@ -135,7 +135,7 @@ def test_other_work_is_told() -> None:
     assert compare.differences(one, one) == []
 
 
-def test_what_only_one_has_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_only_one_has_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A scenario, a contestant, rounds that lost something."""
     floor = rounds("batch-1", "floor plain", 1.0)
     lost = rounds("batch-1", "go", 1.0, verified=False, why="lost")

@@ -44,8 +44,8 @@ def furnish(host: Namespace) -> None:
         )
 
 
-def test_peer_moves_when_it_is_told(peer: Path, host: Namespace, target: Namespace) -> None:
-    """Nothing before the line; then each device under its new name, up, with its permanent addresses; the times."""
+def test_peer_moves_after_the_start_line(peer: Path, host: Namespace, target: Namespace) -> None:
+    """Nothing moves before it; then each device under its new name, up, with its permanent addresses; the times."""
     furnish(host)
     argv = [peer, str(target.fd), "d0=net0", "d1=net1"]
     with subprocess.Popen(argv, stdin=-1, stdout=-1, text=True, pass_fds=[target.fd]) as process:
@@ -81,8 +81,8 @@ def test_peer_refuses_what_it_does_not_understand(peer: Path, argv: list[str]) -
     assert done.stderr.startswith("go-peer: ")
 
 
-def test_peer_ends_with_whoever_started_it(peer: Path, host: Namespace, target: Namespace) -> None:
-    """No line came: nothing is moved."""
+def test_peer_ends_when_stdin_is_closed(peer: Path, host: Namespace, target: Namespace) -> None:
+    """Without a start line nothing is moved."""
     furnish(host)
     argv = [peer, str(target.fd), "d0=net0"]
     done = subprocess.run(argv, input="", capture_output=True, text=True, check=False, pass_fds=[target.fd])

@@ -63,7 +63,7 @@ def test_who_lost_each_round_took_no_part() -> None:
     assert [each.why for each in document.dropped] == ["not verified"]
 
 
-def test_a_missing_time_is_told() -> None:
+def test_missing_time_is_reported() -> None:
     """Verified, but not timed."""
     benchmarks = rounds("batch-1", "go", 9.0)
     for each in benchmarks:
