@@ -213,7 +213,7 @@ static int write_record(int argc, char **argv)
 	return 0;
 }
 
-/* walk DIRECTORY: what nobody holds, and what is in it. From stdin: end, keep or close the record that was named last. */
+/* walk DIRECTORY: lists the records that no process holds, with errors. Stdin, after each record: end, keep or close it. */
 static int walk(char **argv)
 {
 	const int dirfd = open_or_end(argv[0], O_RDONLY | O_DIRECTORY);

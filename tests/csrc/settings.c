@@ -64,7 +64,7 @@ static size_t load(const char *path, unsigned char *data, size_t size)
 	return len < 0 ? 0 : (size_t)len;
 }
 
-/* IFF_UP between the stages, where it was set: whatever ND_STAGE_DOWN did. */
+/* Sets IFF_UP between the stages if the link had it, whether or not ND_STAGE_DOWN cleared it. */
 static int set_up(struct nd_sock *sock, const struct nd_view *was, const struct nd_view *now, struct nd_err *err)
 {
 	struct ifinfomsg before, head;

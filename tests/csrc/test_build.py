@@ -1,4 +1,4 @@
-"""csrc/ builds alone: every compiler, C and C++, glibc and musl, no warning; and README.md there tells the truth."""
+"""csrc/ builds alone: every compiler, C and C++, glibc and musl, no warning; and its README.md is correct."""
 
 from __future__ import annotations
 

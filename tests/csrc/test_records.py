@@ -46,27 +46,27 @@ HOST = """
     addr add 2001:db8:1::1/64 nodad dev eth1
     addr add 2001:db8:1::5/64 nodad valid_lft 5000 preferred_lft 4000 dev eth1
 """
-Tell = Callable[..., list[str]]
+Ask = Callable[..., list[str]]
 
 
 @pytest.fixture(params=FEW_WAYS)
-def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Tell:
-    """Runs records.c: tell(argument, ..., said=lines for its stdin); its lines."""
-    said = ""
+def ask(request: pytest.FixtureRequest, tmp_path: Path) -> Ask:
+    """Runs records.c: ask(argument, ..., lines=its stdin) returns the lines of its stdout."""
+    stdin = ""
 
     def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(argv, input=said, capture_output=True, text=True, timeout=100, check=False)
+        return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=100, check=False)
 
     start = starter(request.param, tmp_path, run)
 
-    def told(*arguments: str | Path, lines: str = "") -> list[str]:
-        nonlocal said
-        said = lines
+    def printed(*arguments: str | Path, lines: str = "") -> list[str]:
+        nonlocal stdin
+        stdin = lines
         done = start("records", *map(str, arguments))
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
         return done.stdout.splitlines()
 
-    return told
+    return printed
 
 
 class Talk:
@@ -177,9 +177,9 @@ def fields(line: str) -> dict[str, str]:
 # ---- the form ----
 
 
-def test_c_writes_what_python_writes(tell: Tell, batch: Batch, records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_c_writes_what_python_writes(ask: Ask, batch: Batch, records: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte for byte: the same batch, with the pid of its writer and the names that it has for the namespaces."""
-    written, kept = tell(*batch.writing(records), lines="keep\n")
+    written, kept = ask(*batch.writing(records), lines="keep\n")
     assert (written.split()[0], kept) == ("0", "0")
     (path,) = records.iterdir()
     data = path.read_bytes()
@@ -191,9 +191,9 @@ def test_c_writes_what_python_writes(tell: Tell, batch: Batch, records: Path, mo
     assert data == batch.bytes(tuple(named))
 
 
-def test_python_reads_what_c_writes(tell: Tell, batch: Batch, records: Path) -> None:
+def test_python_reads_what_c_writes(ask: Ask, batch: Batch, records: Path) -> None:
     """The devices with all that an undo needs, and namespaces that are found by it."""
-    tell(*batch.writing(records), lines="keep\n")
+    ask(*batch.writing(records), lines="keep\n")
     (path,) = records.iterdir()
     sections = layout.parse(path.read_bytes())
     read = record.load(sections).devices
@@ -209,11 +209,11 @@ def test_python_reads_what_c_writes(tell: Tell, batch: Batch, records: Path) -> 
             assert os.path.sameopenfile(netns.fd, namespace.fd)
 
 
-def test_c_reads_what_python_writes(tell: Tell, batch: Batch, tmp_path: Path) -> None:
+def test_c_reads_what_python_writes(ask: Ask, batch: Batch, tmp_path: Path) -> None:
     """All of it, the kernel's bytes included."""
     path = tmp_path / "record"
     path.write_bytes(batch.bytes())
-    head, source, target, *devices = tell("parse", path)
+    head, source, target, *devices = ask("parse", path)
     assert head == f"0 pid={os.getpid()} this_boot=1 undo=0"
     sections = layout.parse(path.read_bytes())
     numbers = ("cookie", "dev", "ino", "of_pid", "of_start", "pid_ns")
@@ -232,21 +232,21 @@ def test_c_reads_what_python_writes(tell: Tell, batch: Batch, tmp_path: Path) ->
         assert bytes.fromhex(found["addresses"]) == device.addresses
 
 
-def test_record_of_another_boot_is_known(tell: Tell, batch: Batch, tmp_path: Path, monkeypatch) -> None:
-    """It can be read; whoever recovers removes it."""
+def test_record_of_another_boot_is_known(ask: Ask, batch: Batch, tmp_path: Path, monkeypatch) -> None:
+    """It can be read; a recovery removes it."""
     monkeypatch.setattr(layout, "boot_id", lambda: b"00000000-0000-0000-0000-000000000000")
     path = tmp_path / "record"
     path.write_bytes(batch.bytes())
-    assert " this_boot=0 " in tell("parse", path)[0]
+    assert " this_boot=0 " in ask("parse", path)[0]
 
 
-def test_what_was_to_be_preserved_is_undone(tell: Tell, batch: Batch, tmp_path: Path) -> None:
+def test_what_was_to_be_preserved_is_undone(ask: Ask, batch: Batch, tmp_path: Path) -> None:
     """Whether it was carried over cannot be compared, so the move is not taken for complete."""
     plan = Plan([], True)
     plan.preserve = frozenset({"routes"})
     path = tmp_path / "record"
     path.write_bytes(batch.bytes(plan=plan))
-    assert tell("parse", path)[0].endswith(" undo=1")
+    assert ask("parse", path)[0].endswith(" undo=1")
 
 
 # ---- damage ----
@@ -260,11 +260,11 @@ def python_takes(data: bytes) -> bool:
     return True
 
 
-def judged(tell: Tell, tmp_path: Path, many: list[bytes]) -> list[int]:
+def judged(ask: Ask, tmp_path: Path, many: list[bytes]) -> list[int]:
     """What C says of each."""
     path = tmp_path / "many"
     path.write_bytes(b"".join(struct.pack("=I", len(data)) + data for data in many))
-    return [int(line) for line in tell("judge", path)]
+    return [int(line) for line in ask("judge", path)]
 
 
 def flips(data: bytes) -> Iterator[bytes]:
@@ -276,20 +276,20 @@ def flips(data: bytes) -> Iterator[bytes]:
             yield bytes(flipped)
 
 
-def test_each_truncation_is_refused(tell: Tell, batch: Batch, tmp_path: Path) -> None:
-    """By both, whatever is missing at its end."""
+def test_each_truncation_is_refused(ask: Ask, batch: Batch, tmp_path: Path) -> None:
+    """Both refuse it, wherever it is cut."""
     data = batch.bytes()
     many = [data[:length] for length in range(len(data))]
-    assert judged(tell, tmp_path, many) == [-errno.EBADMSG] * len(data)
+    assert judged(ask, tmp_path, many) == [-errno.EBADMSG] * len(data)
     assert not any(map(python_takes, many))
-    assert judged(tell, tmp_path, [data, data + b"\0", data + data]) == [0, -errno.EBADMSG, -errno.EBADMSG]
+    assert judged(ask, tmp_path, [data, data + b"\0", data + data]) == [0, -errno.EBADMSG, -errno.EBADMSG]
 
 
-def test_each_flipped_byte_is_refused(tell: Tell, batch: Batch, tmp_path: Path) -> None:
+def test_each_flipped_byte_is_refused(ask: Ask, batch: Batch, tmp_path: Path) -> None:
     """By both; but for those of END that say nothing: flags, seq and portid, and two flags in its attribute's type."""
     data = batch.bytes()
     many = [*flips(data)]
-    codes = judged(tell, tmp_path, many)
+    codes = judged(ask, tmp_path, many)
     assert [code == 0 for code in codes] == [python_takes(each) for each in many]
     end = len(data) - 28
     assert {at // 2 for at, code in enumerate(codes) if code == 0} <= {*range(end + 6, end + 16), end + 19}
@@ -309,11 +309,11 @@ def c_is_stricter(data: bytes) -> bool:
     return min(ifindexes) <= 0
 
 
-def test_damage_with_a_right_checksum_is_judged_alike(tell: Tell, batch: Batch, tmp_path: Path) -> None:
+def test_damage_with_a_right_checksum_is_judged_alike(ask: Ask, batch: Batch, tmp_path: Path) -> None:
     """A record that another program made wrongly: both take it, or neither does."""
     body = b"".join(batch.parts())
     many = [sealed(each) for each in flips(body)]
-    codes = judged(tell, tmp_path, many)
+    codes = judged(ask, tmp_path, many)
     differ = 0
     for at, (code, each) in enumerate(zip(codes, many, strict=True)):
         if python_takes(each) == (code == 0):
@@ -332,35 +332,35 @@ def test_damage_with_a_right_checksum_is_judged_alike(tell: Tell, batch: Batch, 
     ],
     ids=["state", "loan"],
 )
-def test_what_only_python_restores(tell: Tell, batch: Batch, tmp_path: Path, extra: list[bytes], text: str) -> None:
+def test_what_only_python_restores(ask: Ask, batch: Batch, tmp_path: Path, extra: list[bytes], text: str) -> None:
     """-EPROTO, with what to do."""
     path = tmp_path / "record"
     path.write_bytes(sealed(b"".join([*batch.parts(), *extra])))
     assert python_takes(path.read_bytes())
-    (line,) = tell("parse", path)
+    (line,) = ask("parse", path)
     assert line.startswith(f"{-errno.EPROTO} ")
     assert text in line
 
 
-def test_upper_is_left(tell: Tell, batch: Batch, tmp_path: Path) -> None:
+def test_upper_is_left(ask: Ask, batch: Batch, tmp_path: Path) -> None:
     """A device that lies on one of the batch and stays."""
     parts = batch.parts()
     parts[-3] = record._device_section(layout.UPPER, batch.devices[1])[0]
-    assert judged(tell, tmp_path, [sealed(b"".join(parts))]) == [-errno.EPROTO]
+    assert judged(ask, tmp_path, [sealed(b"".join(parts))]) == [-errno.EPROTO]
 
 
-def test_hooks_move_is_left(tell: Tell, batch: Batch, tmp_path: Path) -> None:
+def test_hooks_move_is_left(ask: Ask, batch: Batch, tmp_path: Path) -> None:
     """A_LENDS: a loan may have been written by it."""
     plan = Plan([], True)
     plan.lends = 99
-    assert judged(tell, tmp_path, [batch.bytes(plan=plan)]) == [-errno.EPROTO]
+    assert judged(ask, tmp_path, [batch.bytes(plan=plan)]) == [-errno.EPROTO]
 
 
-def test_another_version_is_left(tell: Tell, batch: Batch, tmp_path: Path, monkeypatch) -> None:
+def test_another_version_is_left(ask: Ask, batch: Batch, tmp_path: Path, monkeypatch) -> None:
     """Judged before anything else, which may mean something else then."""
     monkeypatch.setattr(layout, "VERSION", 3)
     data = batch.bytes()
-    assert judged(tell, tmp_path, [data, data[:200]]) == [-errno.EPROTO] * 2
+    assert judged(ask, tmp_path, [data, data[:200]]) == [-errno.EPROTO] * 2
 
 
 # ---- files ----
@@ -413,48 +413,48 @@ def test_killed_mover_leaves_its_record(batch: Batch, records: Path) -> None:
     assert os.listdir(records) == []
 
 
-def test_kept_record_is_to_be_undone(tell: Tell, batch: Batch, records: Path) -> None:
+def test_kept_record_is_to_be_undone(ask: Ask, batch: Batch, records: Path) -> None:
     """Its name says so, to both; and is not changed again."""
-    name = tell(*batch.writing(records), lines="keep\n")[0].split()[1] + ".undo"
+    name = ask(*batch.writing(records), lines="keep\n")[0].split()[1] + ".undo"
     assert crashed(records) == [(name, True)]
-    assert tell("walk", records, lines="keep\n") == [f"0 {name} undo", "0"]
+    assert ask("walk", records, lines="keep\n") == [f"0 {name} undo", "0"]
     assert os.listdir(records) == [name]
 
 
-def test_closed_record_keeps_its_name(tell: Tell, batch: Batch, records: Path) -> None:
+def test_closed_record_keeps_its_name(ask: Ask, batch: Batch, records: Path) -> None:
     """For another try."""
     name = write_by_python(records, batch)
-    assert tell("walk", records, lines="close\n") == [f"0 {name} "]
-    assert tell("walk", records, lines="end\n") == [f"0 {name} ", "0"]
+    assert ask("walk", records, lines="close\n") == [f"0 {name} "]
+    assert ask("walk", records, lines="end\n") == [f"0 {name} ", "0"]
 
 
-def test_record_that_python_holds_is_passed_over(tell: Tell, batch: Batch, records: Path) -> None:
+def test_record_that_python_holds_is_passed_over(ask: Ask, batch: Batch, records: Path) -> None:
     with Journal(str(records.parent), create=False) as journal:
         held = journal.write(batch.parts())
-        assert tell("walk", records) == []
+        assert ask("walk", records) == []
         held.close()
 
 
-def test_oldest_record_comes_first(tell: Tell, records: Path) -> None:
+def test_oldest_record_comes_first(ask: Ask, records: Path) -> None:
     """As they were written, and not as they are called."""
     for name, age_s in (("b", 30), ("c", 20), ("a", 10)):
         (records / name).write_bytes(b"")
         os.utime(records / name, (time.time() - age_s,) * 2)
-    told = tell("walk", records, lines="close\n" * 3)
-    assert told == [f"{-errno.EBADMSG} {name} it is truncated" for name in "bca"]
+    printed = ask("walk", records, lines="close\n" * 3)
+    assert printed == [f"{-errno.EBADMSG} {name} it is truncated" for name in "bca"]
 
 
-def test_unnamed_rests_are_removed(tell: Tell, records: Path) -> None:
+def test_unnamed_rests_are_removed(ask: Ask, records: Path) -> None:
     """But not one of a writer that may be about to lock it."""
     for name, age_s in ((".old", 20), (".young", 1)):
         (records / name).write_bytes(b"")
         os.utime(records / name, (time.time() - age_s,) * 2)
-    assert tell("walk", records) == []
+    assert ask("walk", records) == []
     assert os.listdir(records) == [".young"]
 
 
 @pytest.mark.parametrize("what", ["symlink", "folder", "fifo", "hard link", "mode", "owner"])
-def test_what_is_not_ours_is_reported(tell: Tell, records: Path, tmp_path: Path, what: str) -> None:
+def test_what_is_not_ours_is_reported(ask: Ask, records: Path, tmp_path: Path, what: str) -> None:
     """-EPERM, with why; it is not opened for that, and the walk goes on."""
     path, other = records / "x", tmp_path / "other"
     other.write_bytes(b"")
@@ -473,22 +473,23 @@ def test_what_is_not_ours_is_reported(tell: Tell, records: Path, tmp_path: Path,
     texts = {"hard link": "it has another name, too: a hard link", "mode": "others may write to it"}
     texts["owner"] = "belongs to another user"
     (records / "y").touch()
-    told = tell("walk", records, lines="close\n")
-    assert sorted(told) == sorted([f"-1 x {texts.get(what, 'no regular file')}", f"{-errno.EBADMSG} y it is truncated"])
+    printed = ask("walk", records, lines="close\n")
+    expected = [f"-1 x {texts.get(what, 'no regular file')}", f"{-errno.EBADMSG} y it is truncated"]
+    assert sorted(printed) == sorted(expected)
 
 
-def test_too_large_a_file_is_not_read(tell: Tell, records: Path) -> None:
+def test_too_large_a_file_is_not_read(ask: Ask, records: Path) -> None:
     with (records / "x").open("wb") as file:
         file.truncate((16 << 20) + 1)
-    assert tell("walk", records, lines="close\n") == [f"{-errno.EBADMSG} x it is larger than a record can be"]
+    assert ask("walk", records, lines="close\n") == [f"{-errno.EBADMSG} x it is larger than a record can be"]
 
 
-def test_directory_of_others_is_refused(tell: Tell, batch: Batch, records: Path) -> None:
+def test_directory_of_others_is_refused(ask: Ask, batch: Batch, records: Path) -> None:
     """To write to, and to read."""
     records.chmod(0o770)
     text = "the directory of records must belong to this user and not be writable by others (chmod 0700)"
-    assert tell(*batch.writing(records)) == [f"-1 {text}"]
-    assert tell("walk", records) == [f"-1 {text}"]
+    assert ask(*batch.writing(records)) == [f"-1 {text}"]
+    assert ask("walk", records) == [f"-1 {text}"]
     assert os.listdir(records) == []
 
 
@@ -522,14 +523,14 @@ def number_of(namespace: Namespace) -> str:
     return f"{status.st_dev}:{status.st_ino}"
 
 
-def test_namespaces_are_found(tell: Tell, batch: Batch, tmp_path: Path) -> None:
+def test_namespaces_are_found(ask: Ask, batch: Batch, tmp_path: Path) -> None:
     """The one that the caller is in, and one that only a descriptor of another process keeps."""
     path = recorded(batch, tmp_path)
-    assert tell("find", path) == [f"source 0 {number_of(batch.host)}", f"target 0 {number_of(batch.target)}"]
+    assert ask("find", path) == [f"source 0 {number_of(batch.host)}", f"target 0 {number_of(batch.target)}"]
 
 
 @pytest.mark.parametrize("how", ["process", "mount", "escaped mount", "path"])
-def test_namespace_is_found_by(tell: Tell, batch: Batch, tmp_path: Path, how: str) -> None:
+def test_namespace_is_found_by(ask: Ask, batch: Batch, tmp_path: Path, how: str) -> None:
     """What alone keeps it: a process in it, a mount of nsfs (also with white space in its path), the recorded path."""
     place = tmp_path / ("a\tplace \\" if "escaped" in how else "place")
     path, number = recorded(batch, tmp_path, str(place) if how == "path" else "fd:9"), number_of(batch.target)
@@ -545,17 +546,17 @@ def test_namespace_is_found_by(tell: Tell, batch: Batch, tmp_path: Path, how: st
                 require("netns", "no right to mount")
             stack.callback(subprocess.run, ["umount", str(place)], check=True)
         batch.target.close()
-        assert tell("find", path)[1] == f"target 0 {number}"
+        assert ask("find", path)[1] == f"target 0 {number}"
 
 
-def test_namespace_that_is_gone(tell: Tell, batch: Batch, tmp_path: Path) -> None:
+def test_namespace_that_is_gone(ask: Ask, batch: Batch, tmp_path: Path) -> None:
     """-ENOENT, and for nothing else: its record is removed then."""
     path = recorded(batch, tmp_path)
     batch.target.close()
-    assert tell("find", path)[1] == f"target {-errno.ENOENT} the namespace is gone"
+    assert ask("find", path)[1] == f"target {-errno.ENOENT} the namespace is gone"
 
 
-def test_reused_inode_is_another_namespace(tell: Tell, batch: Batch, tmp_path: Path) -> None:
+def test_reused_inode_is_another_namespace(ask: Ask, batch: Batch, tmp_path: Path) -> None:
     """One that has the recorded inode, and another cookie."""
     path = recorded(batch, tmp_path)
     source = layout.parse(path.read_bytes())[1]
@@ -563,10 +564,10 @@ def test_reused_inode_is_another_namespace(tell: Tell, batch: Batch, tmp_path: P
     body = b"".join(batch.parts())
     assert body.count(cookie) == 1
     path.write_bytes(sealed(body.replace(cookie, layout.NUMBER.pack(12, layout.A_COOKIE, 1 << 60))))
-    assert tell("find", path)[0] == f"source {-errno.ENOENT} the namespace is gone"
+    assert ask("find", path)[0] == f"source {-errno.ENOENT} the namespace is gone"
 
 
-def test_other_pid_namespace_is_not_gone(tell: Tell, batch: Batch, tmp_path: Path, monkeypatch) -> None:
+def test_other_pid_namespace_is_not_gone(ask: Ask, batch: Batch, tmp_path: Path, monkeypatch) -> None:
     """Where its processes cannot be seen, nothing can be said."""
     real = os.stat
 
@@ -581,7 +582,7 @@ def test_other_pid_namespace_is_not_gone(tell: Tell, batch: Batch, tmp_path: Pat
     path = tmp_path / "record"
     path.write_bytes(data)
     batch.target.close()
-    assert tell("find", path)[1].startswith(f"target {-errno.ESRCH} it was recorded in another pid namespace")
+    assert ask("find", path)[1].startswith(f"target {-errno.ESRCH} it was recorded in another pid namespace")
 
 
 # ---- locks ----

@@ -89,7 +89,7 @@ static void too_small_for_a_request(void)
 static void error_is_sticky(void)
 {
 	_Alignas(8) unsigned char bytes[40];
-	struct nd_sock nobody = { .fd = -1 };
+	struct nd_sock closed = { .fd = -1 };
 	struct nd_err err;
 	struct nd_msg m;
 
@@ -99,7 +99,7 @@ static void error_is_sticky(void)
 	nd_msg_begin(&m, RTM_DELLINK, 0, &LINK, 0);
 	nd_msg_ack(&m);
 	CHECK(m.err == -EOVERFLOW && m.used == 32);
-	CHECK(nd_sock_exchange(&nobody, &m, NULL, &err) == -EOVERFLOW && err.code == -EOVERFLOW && err.step == ND_STEP_EXCHANGE);
+	CHECK(nd_sock_exchange(&closed, &m, NULL, &err) == -EOVERFLOW && err.code == -EOVERFLOW && err.step == ND_STEP_EXCHANGE);
 }
 
 /* Without a family header the pointer may be NULL. */
