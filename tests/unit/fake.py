@@ -107,7 +107,7 @@ class Namespace:
         self.fault: Callable[[nl.Request], int] = lambda _: 0
         self.late_fault: Callable[[nl.Request], int] = lambda _: 0
         self.altnames: dict[str, int] = {}
-        # Changes what a look tells: (flags, attributes of the link, addresses) -> the same.
+        # Changes the result of a lookup: (flags, attributes of the link, addresses) -> the same.
         self.tamper: Callable[[int, dict[int, bytes], list[bytes]], tuple[int, dict[int, bytes], list[bytes]]]
         self.tamper = lambda flags, attributes, addresses: (flags, attributes, addresses)
 
@@ -236,7 +236,7 @@ class Namespace:
 class World:
     """Two namespaces; device eth1 (ifindex 7) is up in the source."""
 
-    SOURCE_FD, TARGET_FD = 70, 71  # numbers in messages: nobody opens them
+    SOURCE_FD, TARGET_FD = 70, 71  # only numbers in messages: never opened
     MAC = bytes.fromhex("020000000001")
 
     def __init__(self, *addresses: bytes, up: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What a move returns: frozen, and decoded only when somebody looks at the addresses."""
+"""What a move returns: frozen, and with addresses that are decoded on first access."""
 
 import copy
 import dataclasses

@@ -70,7 +70,7 @@ def test_count_excludes_devices_that_do_not_return(setting):
 def test_failing_watcher_does_not_stop_the_move(setting, at):
     """An Exception of the callback ends its calls; the batch arrives."""
     made = setting()
-    watcher = Watcher(made, at, OSError("nobody reads"))
+    watcher = Watcher(made, at, OSError("no reader"))
     assert [m.name for m in watcher.run()] == ["net1", "net2"]
     assert len(watcher.steps) == at + 1
 

@@ -41,7 +41,7 @@ def test_replay_order(run):
 @pytest.mark.parametrize(
     ("addresses", "dropped"),
     [
-        pytest.param([PEER6], 1, id="nobody's"),
+        pytest.param([PEER6], 1, id="no-address"),
         pytest.param([PEER6, nl.address_body("2001:db8:2::5/64", 7)], 0, id="another-address"),
         pytest.param([PEER6, nl.address_body("2001:db8:2::5/64", 7, flags=0x280)], 1, id="which-has-no-route"),
         pytest.param([PEER6, nl.address_body("2001:db8:2::5/65", 7)], 1, id="of-another-length"),

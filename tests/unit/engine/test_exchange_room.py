@@ -1,7 +1,7 @@
 """Replies longer than the slots of recvmmsg, or than the caller's buffer.
 
-ENOBUFS of an overrun comes from a real NETLINK_ROUTE socket, which any user may open and which is asked for an
-interface that nobody has.
+ENOBUFS of an overrun comes from a real NETLINK_ROUTE socket, which any user may open; the request names an
+ifindex that is not in use.
 """
 
 import errno
@@ -150,10 +150,10 @@ def test_overrun_of_a_real_socket_is_enobufs_without_need():
         s = Socket()
     except EngineError as e:
         require("netns", f"no NETLINK_ROUTE socket here: {e}")
-    nobody = wire.get_link(0x7FFFFFFF) * 2000
+    unused = wire.get_link(0x7FFFFFFF) * 2000
     with s:
         with socket.socket(fileno=os.dup(s.fd)) as same:
             same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        code, need, _, _ = exchange(s, nobody, 1 << 20)
+        code, need, _, _ = exchange(s, unused, 1 << 20)
         assert (code, need) == (-errno.ENOBUFS, 0)
         assert ffi.string(s._err.text) == b"the kernel dropped replies"

@@ -1,4 +1,4 @@
-"""tools/guest.py: what a guest kernel is told to run, and how it ended."""
+"""tools/guest.py: the command that a guest kernel runs, and how the guest ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tools import guest
 
 
 def test_job_runs_the_command_as_it_was_given(tmp_path: Path) -> None:
-    """In the checkout, with the variables and nothing else, whatever is in the words."""
+    """In the checkout, with only the given variables; no word is expanded or split."""
     top = tmp_path / "a 'checkout'"
     top.mkdir()
     words = ["/bin/sh", "-c", 'pwd; env; echo "$1"', "sh", "two  words $HOME"]
@@ -44,8 +44,8 @@ def test_job_runs_the_command_as_it_was_given(tmp_path: Path) -> None:
     ],
     ids=["exit", "panic", "no start"],
 )
-def test_watch_tells_how_a_guest_ended(script: str, expected: tuple[object, ...]) -> None:
-    """And, of one that broke, what its kernel said last."""
+def test_watch_reports_how_a_guest_ended(script: str, expected: tuple[object, ...]) -> None:
+    """If its kernel crashed, with the last lines of the console."""
     console, console_w = os.pipe()
     tty, tty_w = os.pipe()
     try:

@@ -288,7 +288,7 @@ def public_members() -> list:
 
 @pytest.mark.parametrize(("name", "member"), public_members())
 def test_public_name_has_a_docstring(name, member):
-    """Each public name says what it is; a property may be told of among its class's attributes."""
+    """Each public name has a docstring; a property may be described in its class's docstring instead."""
     said = member.__doc__
     if isinstance(member, property) and not said:
         owner, _, attribute = name.partition(".")

@@ -26,7 +26,7 @@ except ImportError as e:
 INSIDE = "from tools.wheels_smoke import in_interpreter; print(in_interpreter(own_gil={own}))"
 
 
-def told(code: str, engine: str) -> str:
+def printed(code: str, engine: str) -> str:
     environment = os.environ | {"PYTHONPATH": str(TOP), "NETDEVNS_ENGINE": engine}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
@@ -38,19 +38,19 @@ def told(code: str, engine: str) -> str:
 @pytest.mark.parametrize("engine", ["native", "reference"])
 def test_sub_interpreter_works(engine: str) -> None:
     """In one that shares the main interpreter's GIL both engines work."""
-    assert told(INSIDE.format(own=False), engine) == "works"
+    assert printed(INSIDE.format(own=False), engine) == "works"
 
 
 def test_own_gil_works_or_is_refused() -> None:
     """In a sub-interpreter with its own GIL (Python 3.12 or later) the core is refused, as cffi is."""
-    said = told(INSIDE.format(own=True), "native")
-    assert said == "works" or "a sub-interpreter with its own GIL" in said
+    line = printed(INSIDE.format(own=True), "native")
+    assert line == "works" or "a sub-interpreter with its own GIL" in line
 
 
 def test_refusal_says_what_works() -> None:
     """One line: what cannot be loaded, why, and what can be done about it."""
-    said = told(REFUSING, "native")
-    assert said == (
+    line = printed(REFUSING, "native")
+    assert line == (
         "netdevns: the compiled core cannot be loaded: module _core does not support loading in subinterpreters; "
         "a sub-interpreter with its own GIL cannot load it: use one that shares the main interpreter's GIL, a "
         "thread, or, from Python 3.13 on, NETDEVNS_ENGINE=reference"

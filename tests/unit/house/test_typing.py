@@ -31,7 +31,7 @@ def mypy(program: Path) -> dict[int, str]:
 def pyright(program: Path) -> dict[int, str]:
     if importlib.util.find_spec("pyright") is None:
         require("pyright", "pyright is not installed: pip install '.[pyright]'")
-    # Strict, whatever a configuration of ours says.
+    # Strict, even if a project configuration is not.
     text = program.read_text(encoding="utf-8").replace('"""\n', '"""\n# pyright: strict\n', 1)
     strict = program.with_name(f"strict_{program.name}")
     strict.write_text(text, encoding="utf-8")
@@ -40,9 +40,9 @@ def pyright(program: Path) -> dict[int, str]:
         done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=100, check=False)
     finally:
         strict.unlink()
-    told = json.loads(done.stdout)["generalDiagnostics"]
+    diagnostics = json.loads(done.stdout)["generalDiagnostics"]
     # The line that was put in is not counted.
-    return {d["range"]["start"]["line"]: d["message"] for d in told if d["severity"] == "error"}
+    return {d["range"]["start"]["line"]: d["message"] for d in diagnostics if d["severity"] == "error"}
 
 
 CHECKERS = pytest.mark.parametrize("errors_of", [mypy, pyright], ids=["mypy", "pyright"])

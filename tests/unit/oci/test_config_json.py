@@ -56,7 +56,7 @@ def test_order_is_that_of_the_configuration() -> None:
     "text",
     [
         '{"linux": {"netDevices": {"eth1": {"speed": 1, "addresses": null}}}}',
-        '{"linux": {"netDevices": {"eth1": {}}, "whatever": [], "x": {}, "x": {}}}',
+        '{"linux": {"netDevices": {"eth1": {}}, "unknown": [], "x": {}, "x": {}}}',
         '{"linux": {"netDevices": {"eth1": {}}}, "netDevices": 5, "windows": "yes"}',
     ],
     ids=["of-a-device", "of-linux", "of-the-top"],
@@ -125,7 +125,7 @@ def test_device_listed_twice() -> None:
     ids=["newline", "nul", "surrogate", "escape", "letter"],
 )
 def test_error_is_one_printable_line(key: str, shown: str) -> None:
-    """DESIGN 4.2: an error is one line that can be printed and logged, whatever a key contains."""
+    """DESIGN 4.2: an error is one printable line, safe to log, whatever a key contains."""
     for text in ('{"KEY": 5}', '{"KEY": {}, "KEY": {}}'):
         with pytest.raises(ConfigInvalid) as caught:
             devices(text.replace("KEY", key))
