@@ -159,8 +159,8 @@ def test_table_of_differences_has_a_row_per_probe(drawn: Callable[[str], str]) -
     [
         (["a|b`c", "d\ne"], ["`a\\|b'c`", "`d e`"]),
         (
-            [{"device": "source", "told": [1, 2]}, {"device": "target", "told": []}],
-            ["`source; told: 1, 2`", "`target; told: -`"],
+            [{"device": "source", "seen": [1, 2]}, {"device": "target", "seen": []}],
+            ["`source; seen: 1, 2`", "`target; seen: -`"],
         ),
         ([{"a": 1}, {"b": 1}], ["`a: 1`", "`b: 1`"]),
         ([None, ""], ["`null`", '`""`']),
