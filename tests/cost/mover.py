@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-MARK = "/netdevns-cost"  # nobody has that file; a stat of it is seen by strace
+MARK = "/netdevns-cost"  # does not exist; strace sees a stat of it
 STATUS = "/proc/self/status"
 
 

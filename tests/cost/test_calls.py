@@ -36,7 +36,7 @@ RECORD = Counter(
 )  # fmt: skip
 REFERENCE = Counter(rt_sigprocmask=1)  # that engine besides: it reads the mask before it sets it
 
-# What a kernel does not tell by itself, and how it is asked then.
+# Attributes that a kernel leaves out of its dumps, and the calls that ask for them then.
 ASKS_IMMUTABLE, ASKS_IMMUTABLE_OF_TEN = Counter(recvmmsg=1, sendto=1), Counter({FURTHER: 1})  # before 6.15
 ASKS_TOKENS = Counter(recvmmsg=1, sendto=1)  # 5.10: not with the links
 RENAMES_APART = Counter(recvmmsg=1, sendto=1)  # of each device, before 5.13: the ifindex cannot be asked for
@@ -48,8 +48,8 @@ SKIP_STATS = 1 << 3
 
 
 @functools.cache
-def links_tell() -> tuple[bool, bool]:
-    """Whether a dump of links without statistics tells what may not be moved, and IPv6's token. Tried."""
+def dump_has() -> tuple[bool, bool]:
+    """Whether a link dump without statistics has IFLA_NETNS_IMMUTABLE and IFLA_INET6_TOKEN. Tried."""
     head = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
     with fresh("scratch") as scratch:
         scratch.ip("link add probe type ifb")
@@ -70,10 +70,10 @@ def expected(engine: str, count: int, *, record: bool) -> Counter[str]:
     calls += RECORD if record else Counter()
     if not trace.random_is_a_call():
         del calls[trace.RANDOM]
-    tells_immutable, tells_token = links_tell()
-    if not tells_immutable:
+    has_immutable, has_token = dump_has()
+    if not has_immutable:
         calls += ASKS_IMMUTABLE + (ASKS_IMMUTABLE_OF_TEN if count == 10 else Counter())
-    calls += Counter() if tells_token else ASKS_TOKENS
+    calls += Counter() if has_token else ASKS_TOKENS
     if not kinds.honours_new_ifindex():
         for _ in range(count):
             calls += RENAMES_APART

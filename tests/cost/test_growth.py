@@ -65,7 +65,7 @@ def test_what_stays_is_read_once_a_batch(axis: Axis, engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_is_in_the_target_costs_nothing(engine: str) -> None:
-    """Not one byte, call or bytecode for a device that is there, under names and ifindexes that nobody wants."""
+    """Not one byte, call or bytecode for a device in the target whose name and ifindex the batch does not ask for."""
     found = grown(TARGET)[engine]
     assert all(len(set(g.values)) == 1 for g in found), growth.table(found)
 

@@ -36,9 +36,9 @@ def peak_mib(addresses: int, engine: str) -> float:
     """Above bare Python, with a record."""
     bare = bare_mib()
     with Source(addresses=addresses).made() as (_, target):
-        told = trace.moved((1,), engine, target, journal=True)
+        result = trace.moved((1,), engine, target, journal=True)
         assert len(target.addresses("net0n0")) == addresses
-    return float(told["peak_kib"] / 1024 - bare)
+    return float(result["peak_kib"] / 1024 - bare)
 
 
 @pytest.mark.parametrize("engine", EACH_ENGINE)

@@ -113,8 +113,8 @@ def moved(
             stdout=subprocess.PIPE,
             check=True,
         )
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def costs(source: Source, engine: str, *, journal: bool = False, count: bool = False) -> list[Cost]:
@@ -138,14 +138,14 @@ def _traced(batches: Sequence[int], engine: str, target: Namespace, *, count: bo
     with tempfile.NamedTemporaryFile("r") as trace:
         # -s: as many elements of an array are shown, and the datagrams of a receive are one.
         under = ("strace", "-f", "-s", "64", "-o", trace.name)
-        told = moved(batches, engine, target, under=under, count=count, **options)
+        result = moved(batches, engine, target, under=under, count=count, **options)
         found = list(parsed(trace))
     assert len(found) == len(batches), "not all moves were seen"
     if not random_is_a_call():
         for cost in found:
             del cost.calls[RANDOM]
     if count:
-        for cost, bytecodes in zip(found, told["bytecodes"], strict=True):
+        for cost, bytecodes in zip(found, result["bytecodes"], strict=True):
             cost.bytecodes = bytecodes
     return found
 
