@@ -25,7 +25,7 @@ def test_modules_come_after_what_they_need() -> None:
 
 
 def test_archive_is_one_for_cpio(tmp_path: Path) -> None:
-    """The archive unpacks to the same files, of any length."""
+    """The archive unpacks to the same files, of any length, executable."""
     busybox = shutil.which("busybox")
     if busybox is None:
         require("runtimes", "there is no busybox; install busybox-static")
