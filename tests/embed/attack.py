@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.csrc.compilers import BUILDS
 from tests.fault.attack import UNDONE
-from tests.support.attacks import AS_BEFORE, COMPLETE, TOLD, UNREACHED, Ended, Tally
+from tests.support.attacks import AS_BEFORE, COMPLETE, REPORTED, UNREACHED, Ended, Tally
 from tests.support.scene import OnScene
 
 from .scene import DEVICES, STAYS, Scene
@@ -78,7 +78,7 @@ class Attacks(OnScene[Scene]):
             end, wrong = AS_BEFORE, self.scene.not_as_before()
             wrong += [] if ended.err.startswith("embed: ") else ["it says nothing"]
         elif ended.code == 3:
-            end, wrong = TOLD, [] if "is kept" in ended.err else ["it does not say what is kept"]
+            end, wrong = REPORTED, [] if "is kept" in ended.err else ["it does not say what is kept"]
             self.run(RECOVER)
             wrong += [f"after a recovery: {line}" for line in self.scene.not_as_before()]
         else:

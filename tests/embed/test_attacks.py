@@ -13,7 +13,7 @@ import pytest
 
 from tests.fault.attack import UNDONE
 from tests.support import require
-from tests.support.attacks import AS_BEFORE, CHANCE, COMPLETE, FULL, LONG, Tally, sample
+from tests.support.attacks import AS_BEFORE, CHANCE, COMPLETE, FULL, LONG, REPORTED, Tally, sample
 
 from .attack import FAILING_START, RECOVER, START, Attacks, Call
 
@@ -89,7 +89,7 @@ def test_kernel_cannot_be_asked_any_more(attacks: Attacks, start_calls: list[Cal
     sends = [call.number for call in start_calls if call.name == "sendto"]
     for number in sends[:-1]:
         attacks.fault(tally, START, f"sendto:error=ENOBUFS:when={number}+")
-    assert tally.ends["told"]
+    assert tally.ends[REPORTED]
     assert not tally.ends[COMPLETE]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import rawdump
-from tests.support.attacks import AS_BEFORE, COMPLETE, TOLD, UNREACHED, Ended, Tally, finish, traced
+from tests.support.attacks import AS_BEFORE, COMPLETE, REPORTED, UNREACHED, Ended, Tally, finish, traced
 from tests.support.scene import OnScene
 
 from .scene import DEVICES, JOB, TARGET, Scene
@@ -61,7 +61,7 @@ class Attacks(OnScene[Scene]):
         """One move with these injections, judged; `invisible`: they must not matter."""
         ended = run(self.scene, self.engine, MOVE, *inject)
         end, wrong = self._fault_verdict(ended)
-        if end == TOLD:
+        if end == REPORTED:
             # Its record is kept: where nothing fails any more, all can still be put back.
             finish(self.scene.command(self.engine, *RECOVER))
             # Known: a macvlan that was home and up before its lower came has lost its MAC in the lower's filter.
@@ -73,8 +73,8 @@ class Attacks(OnScene[Scene]):
         if invisible and end not in (COMPLETE, UNREACHED):
             wrong += ["this must not matter"]
         tally.count(" ".join(inject), end, wrong, ended)
-        # After "told" a name may stay blocked where alternative names do not travel (before 6.6).
-        if wrong or end == TOLD or self.scene.target.names():
+        # After "reported" a name may stay blocked where alternative names do not travel (before 6.6).
+        if wrong or end == REPORTED or self.scene.target.names():
             self.renew()
 
     def _fault_verdict(self, ended: Ended) -> tuple[str, list[str]]:
@@ -87,7 +87,7 @@ class Attacks(OnScene[Scene]):
             silent = [] if ended.err.startswith("netdevns: ") else ["it says nothing"]
             return AS_BEFORE, silent + self.scene.differences(self.scene.before)
         if ended.code == 3:
-            return TOLD, untrue(ended, self.scene)
+            return REPORTED, untrue(ended, self.scene)
         return "no such exit code", ["see the documentation"]
 
     # ---- signals ----

@@ -11,7 +11,7 @@ import itertools
 
 import pytest
 
-from tests.support.attacks import AS_BEFORE, COMPLETE, LONG, TOLD, Tally, sample
+from tests.support.attacks import AS_BEFORE, COMPLETE, LONG, REPORTED, Tally, sample
 
 from .attack import CALLS, ERRORS, MOVE, RECOVER, Attacks, clear_records, run
 
@@ -64,7 +64,7 @@ def test_call_fails_from_then_on(attacks: Attacks, tally: Tally, call: str) -> N
     for number in sample(attacks.clean.numbers(call), 2, 14):
         attacks.fault(tally, f"{call}:error=ENOBUFS:when={number}+")
     assert tally.ends[COMPLETE] == 0
-    assert not LONG or tally.ends[TOLD]
+    assert not LONG or tally.ends[REPORTED]
 
 
 @pytest.mark.parametrize("call", NETLINK)
@@ -73,7 +73,7 @@ def test_undo_fails_in_parts(attacks: Attacks, tally: Tally, call: str) -> None:
     steps = sample(itertools.product(list(attacks.clean.numbers(call))[8:], (2, 3, 5, 9)), 2, 16)
     for number, step in steps:
         attacks.fault(tally, f"{call}:error=ENOBUFS:when={number}+{step}")
-    assert tally.ends[AS_BEFORE] + tally.ends[TOLD] + tally.ends[COMPLETE] == len(steps)
+    assert tally.ends[AS_BEFORE] + tally.ends[REPORTED] + tally.ends[COMPLETE] == len(steps)
 
 
 # ---- what was wrong once ----

@@ -18,7 +18,7 @@ import pytest
 
 from tests.hook.built import program
 from tests.support import require
-from tests.support.attacks import AS_BEFORE, COMPLETE, FULL, TOLD, UNREACHED, Ended, Tally, finish, sample, traced
+from tests.support.attacks import AS_BEFORE, COMPLETE, FULL, REPORTED, UNREACHED, Ended, Tally, finish, sample, traced
 from tests.support.scene import OnScene, Scene
 
 from .attack import RECORDS, clear_records, make_old
@@ -109,7 +109,7 @@ class Attack(OnScene[Container]):
     def fail(self, tally: Tally, call: str, number: int, error: str) -> None:
         ended = self.scene.hook(f"{call}:error={error}:when={number}")
         end, wrong = self._verdict(ended)
-        if end == TOLD:
+        if end == REPORTED:
             self.scene.recover()
             wrong += [f"after a recovery: {line}" for line in self.scene.differences(self.scene.before)]
         wrong += [f"left in {RECORDS}: {name}" for name in clear_records() if "remove it" not in ended.err]
@@ -132,7 +132,7 @@ class Attack(OnScene[Container]):
             return COMPLETE if ended.injected else UNREACHED, wrong + ([] if loans == ["c1"] else [f"loans: {loans}"])
         wrong = [] if ended.err.startswith("netdevns: ") else ["it says nothing"]
         if ended.code == 3:
-            return TOLD, wrong
+            return REPORTED, wrong
         if ended.code not in (1, 2):
             return "no such exit code", wrong
         return AS_BEFORE, wrong + self.scene.differences(self.scene.before) + [f"a loan: {name}" for name in loans]

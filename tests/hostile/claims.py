@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from tests.fault.attack import plain
-from tests.support.attacks import AS_BEFORE, COMPLETE, TOLD, Ended
+from tests.support.attacks import AS_BEFORE, COMPLETE, REPORTED, Ended
 
 from .scene import DEVICES, Scene
 
@@ -61,7 +61,7 @@ def verdict(scene: Scene, ended: Ended) -> tuple[str, list[str]]:
         return "no such exit code", [*wrong, "see the documentation"]
     wrong += _untrue(scene.before, scene.state(), ended)
     wrong += [] if changed else ["all is as before, and that is not said"]
-    return TOLD, wrong + (changed if wrong else [])
+    return REPORTED, wrong + (changed if wrong else [])
 
 
 def _untrue(before: dict[str, Any], now: dict[str, Any], ended: Ended) -> list[str]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.attacks import AS_BEFORE, COMPLETE, TOLD, UNREACHED, Ended, Tally, finish, traced
+from tests.support.attacks import AS_BEFORE, COMPLETE, REPORTED, UNREACHED, Ended, Tally, finish, traced
 
 from .scene import DEVICES, NET_DEVICES, Container, Scene, loans, restore, saved
 
@@ -195,8 +195,8 @@ class Attacked:
         if end == COMPLETE and not reached:
             end = UNREACHED
         tally.count(f"{self.name}: {what}", end, wrong, ended)
-        if wrong or end in (COMPLETE, UNREACHED, TOLD):
-            self.renew(is_complete=end in (COMPLETE, UNREACHED, TOLD) and not wrong)
+        if wrong or end in (COMPLETE, UNREACHED, REPORTED):
+            self.renew(is_complete=end in (COMPLETE, UNREACHED, REPORTED) and not wrong)
 
     def _verdict(self, ended: Ended) -> tuple[str, list[str]]:
         """How it ended, and what is untrue about it."""
@@ -204,7 +204,7 @@ class Attacked:
         if re.search("Traceback|internal error|Exception ignored", ended.err):
             wrong += ["this is not for users"]
         if ended.code == 3:
-            return TOLD, wrong + (self._untold(ended) and self._untold(ended, PATIENCE_S))
+            return REPORTED, wrong + (self._untold(ended) and self._untold(ended, PATIENCE_S))
         wanted = self.complete if ended.code == 0 else self.before
         changed = self.scene.differences(wanted, timeout_s=PATIENCE_S)
         if "nothing was touched" in ended.err and (changed or ended.code == 0):

@@ -12,7 +12,19 @@ from collections.abc import Callable
 import pytest
 
 from tests.support import require
-from tests.support.attacks import CHANCE, COMPLETE, ENGINES, LONG, ROUNDS, TOLD, Ended, Tally, finish, rounds, traced
+from tests.support.attacks import (
+    CHANCE,
+    COMPLETE,
+    ENGINES,
+    LONG,
+    REPORTED,
+    ROUNDS,
+    Ended,
+    Tally,
+    finish,
+    rounds,
+    traced,
+)
 from tests.support.kinds import honours_new_ifindex
 
 from .claims import verdict
@@ -76,7 +88,7 @@ def test_fight(kind: str, hook: str, engine: str, tally: Tally, show: Callable[[
                 ended = fight(scene, hook, fighter, "" if is_taken else fault(hook, engine))
                 changes += fighter.changes
                 end, wrong = verdict(scene, ended)
-                if end == TOLD and is_taken and is_restorable(kind):
+                if end == REPORTED and is_taken and is_restorable(kind):
                     wrong.append("all of this can be put back")
                 wrong += next_container(scene, hook) if end != COMPLETE else []
             tally.count(f"round {number}", end, wrong, ended)

@@ -30,7 +30,7 @@ ENGINES = ("native", "reference")
 # Without --full the other engine runs one test for each promise: those marked "smoke".
 EACH_ENGINE = (ENGINES[0], pytest.param(ENGINES[1], marks=pytest.mark.thorough))
 HANG_S = 60
-COMPLETE, AS_BEFORE, TOLD, UNREACHED = "complete", "as before", "told", "not reached"
+COMPLETE, AS_BEFORE, REPORTED, UNREACHED = "complete", "as before", "reported", "not reached"
 Start = Callable[[tuple[str, ...]], subprocess.Popen[str]]  # given the words that go before the command's own
 
 
