@@ -56,7 +56,7 @@ class _CapHeader(ctypes.Structure):
 
 
 def drop_capabilities(*capabilities: int) -> None:
-    """Takes capabilities from the calling thread, for good. Layout: linux/capability.h, version 3."""
+    """Permanently drops capabilities of the calling thread. Layout: linux/capability.h, version 3."""
     header = _CapHeader(0x20080522, 0)
     sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable of the first 32, then of the others
     _checked(_libc.capget(ctypes.byref(header), sets), "capget")
@@ -203,7 +203,7 @@ class Namespace:
                 time.sleep(0.01)
         while missing := _local_routes_to_come(self.dump()):
             assert time.monotonic() < end, f"no local route of {missing}"
-        # Now and then, on a busy machine, a namespace with a bond told of a link when all seemed quiet; not seen why.
+        # On a busy machine a namespace with a bond sometimes notified of a link when all seemed quiet; cause unknown.
         # An event of a carrier waits for a second at most (net/core/link_watch.c).
         has_bond = any(link.attrs.get("kind") == "bond" for link in self.links().values())
         silence_s = 1.2 if has_bond else 0.03
@@ -232,14 +232,14 @@ class Graves:
     die at once have it for hardly longer.
     """
 
-    # Where tests run one by one, as on kernels of their own, there is nobody who would have to wait for it.
+    # Where tests run one by one, as on guest kernels, no other test has to wait for it.
     ROOM = 64 if "PYTEST_XDIST_WORKER" in os.environ else 1
 
     def __init__(self) -> None:
         self.fds: list[int] = []
 
     def take(self, namespace: Namespace) -> None:
-        """Keeps it alive for now, whoever closes it, unless a test has closed it."""
+        """Keeps it alive for now, even when the test's descriptor is closed, unless that is closed already."""
         if namespace.fd >= 0:
             self.fds.append(os.dup(namespace.fd))
         if len(self.fds) >= self.ROOM:
@@ -255,7 +255,7 @@ GRAVES = Graves()
 
 
 def fresh(name: str) -> Namespace:
-    """A fresh one for a test, which ends where nobody may have one (require).
+    """A fresh one for a test, which is skipped where none can be made (require).
 
     The kernel adds no link-local addresses of its own, which come and do DAD in their time: a test that is about them
     sets this back.

@@ -47,7 +47,7 @@ IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_IFNAME, IFLA_PROP_LIST = 18, 26, 3, 52
 RTA_MULTIPATH, RTA_CACHEINFO = 9, 12
 NUD_PERMANENT, NTF_PROXY, NDA_LLADDR, RTN_UNICAST = 0x80, 0x08, 2, 1
 _NDA_MOVES = {3, 4}  # NDA_CACHEINFO, NDA_PROBES
-# Of a bridge's port: what its bridge tells it, its number and id (the first that is free), timers and counters.
+# Of a bridge's port: what its bridge sets, its number and id (the first that is free), timers and counters.
 _PORT_MOVES = {*range(13, 24), 26, 35, 36, 38, 41}
 _BOND_PORT_SETTINGS = {5, 9, 10}  # QUEUE_ID, PRIO, ACTOR_PORT_PRIO
 AF_BRIDGE, RTEXT_FILTER_BRVLAN = 7, 2
@@ -355,7 +355,7 @@ def fdb(socket: Socket) -> list[str]:
     """Entries of bridges that are not learned, and the devices' own.
 
     Without the groups that a device listens to: they follow from addresses and sysctls, in time, or from VLANs on it
-    (01:80:c2:00:00:21, GVRP's), and a move drops these for good (docs/limits.md: multicast joins).
+    (01:80:c2:00:00:21, GVRP's), and a move drops these permanently (docs/limits.md: multicast joins).
     """
     found = []
     for body in socket.dump(RTM_NEWNEIGH, struct.pack("=BxxxiHBB", AF_BRIDGE, 0, 0, 0, 0)):

@@ -1,4 +1,4 @@
-"""A command on a pseudo-terminal, as somebody sees it."""
+"""Runs a command on a pseudo-terminal and returns its output as a user sees it."""
 
 from __future__ import annotations
 
