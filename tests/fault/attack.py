@@ -156,7 +156,7 @@ class Attacks(OnScene[Scene]):
 
 
 def make_old(names: list[str]) -> bool:
-    """A record that was being written: a minute ago, since when nobody can have been about to lock it."""
+    """A record that was being written: a minute ago, too old for its writer to be about to lock it."""
     for name in names:
         os.utime(RECORDS / name, times=(time.time() - 60,) * 2)
     return bool(names)
@@ -184,9 +184,9 @@ def plain(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def untrue(ended: Ended, scene: Scene) -> list[str]:
-    """What a report with exit code 3 says that is not so, or does not say."""
+    """What is wrong in a report with exit code 3, or missing from it."""
     left: list[dict[str, Any]] = json.loads(ended.out)["error"]["left"] if ended.out else []
-    found = [] if left or not ended.out else ["nothing is told"]
+    found = [] if left or not ended.out else ["nothing is reported"]
     changed = scene.differences(scene.before, timeout_s=0.1)
     names = {"source": scene.host.names(), "target": scene.target.names()}
     for each in left:
@@ -196,19 +196,19 @@ def untrue(ended: Ended, scene: Scene) -> list[str]:
         if location == "gone" and (device in names["source"] or DEVICES[device] in names["target"]):
             found.append(f"{device} is not gone")
         if device not in ended.err:
-            found.append(f"{device} is not named to people")
-    told = {each["device"] for each in left} if ended.out else {d for d in DEVICES if d in ended.err}
+            found.append(f"{device} is not named on stderr")
+    reported = {each["device"] for each in left} if ended.out else {d for d in DEVICES if d in ended.err}
     before, after = scene.before, scene.state()
-    for device in DEVICES.keys() - told:
+    for device in DEVICES.keys() - reported:
         if own(before["host links"].get(device)) != own(after["host links"].get(device)) or (
             before["host addresses"].get(device) != after["host addresses"].get(device)
         ):
-            found.append(f"{device} is not as before, and not told")
+            found.append(f"{device} is not as before, and not reported")
     text = " ".join(part for each in left for part in each["missing"]) or ended.err
     away = any(each["location"] != "source" for each in left)
     for part in ("routes", "neighbours"):
         if before[f"host {part}"] != after[f"host {part}"] and part[:-1] not in text and not away:
-            found.append(f"{part} are not as before, and not told")
+            found.append(f"{part} are not as before, and not reported")
     if not changed and not re.search("kernel|failed|answer", text):
-        found.append("all is as before, but that is not told")
+        found.append("all is as before, but the report does not say so")
     return found + ([f"  {line}" for line in changed] if found else [])

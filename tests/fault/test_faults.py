@@ -1,4 +1,4 @@
-"""A system call of a move fails: all arrives, or all is as before, or what is not is told (exit code 3).
+"""A system call of a move fails: all devices arrive or all are restored, or exit code 3 reports the rest.
 
 Each call of a move of four devices, from its first netlink socket on, with each of several errors: the command ends,
 without a traceback, and with the exit code that is true; after exit code 3 a recovery puts all back. Short: a few at
@@ -16,7 +16,7 @@ from tests.support.attacks import AS_BEFORE, COMPLETE, LONG, REPORTED, Tally, sa
 from .attack import CALLS, ERRORS, MOVE, RECOVER, Attacks, clear_records, run
 
 NETLINK = ("sendto", "recvmmsg")
-# Errors that a call may not show to anybody: it is repeated, or its failure changes nothing.
+# Errors that must stay invisible: the call is repeated, or its failure changes nothing.
 INVISIBLE = {
     "sendto": {"EINTR"},
     "recvmmsg": {"EINTR"},
@@ -60,7 +60,7 @@ def test_one_call_fails(attacks: Attacks, reached: list[tuple[str, int]], tally:
 
 @pytest.mark.parametrize("call", NETLINK)
 def test_call_fails_from_then_on(attacks: Attacks, tally: Tally, call: str) -> None:
-    """The kernel cannot be asked any more, by the undo either: what is told is true."""
+    """From one call on all requests fail, those of the undo, too: the report is true."""
     for number in sample(attacks.clean.numbers(call), 2, 14):
         attacks.fault(tally, f"{call}:error=ENOBUFS:when={number}+")
     assert tally.ends[COMPLETE] == 0
@@ -69,7 +69,7 @@ def test_call_fails_from_then_on(attacks: Attacks, tally: Tally, call: str) -> N
 
 @pytest.mark.parametrize("call", NETLINK)
 def test_undo_fails_in_parts(attacks: Attacks, tally: Tally, call: str) -> None:
-    """Every few calls one fails, in the undo, too: what is told is true."""
+    """One in every few calls fails, in the undo, too: the report is true."""
     steps = sample(itertools.product(list(attacks.clean.numbers(call))[8:], (2, 3, 5, 9)), 2, 16)
     for number, step in steps:
         attacks.fault(tally, f"{call}:error=ENOBUFS:when={number}+{step}")

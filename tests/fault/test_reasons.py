@@ -65,13 +65,13 @@ def test_first_line_is_the_reason(engine: str, what: str, show: Callable[[str], 
         clean = place.run(what)
     assert clean.code == 0, clean
     every = [(call, number) for call in CALLS for number in clean.numbers(call)]
-    place, told = Place(engine), 0
+    place, failed = Place(engine), 0
     chosen = sample(itertools.product(every, ERRORS), 1 if what in USED_UP else 3)
     try:
         place.prepare(what)
         for (call, number), error in chosen:
             ended = place.run(what, f"{call}:error={error}:when={number}")
-            told += ended.code != 0
+            failed += ended.code != 0
             lost += [f"{call} {number} {error}: {each}" for each in wrong(what, ended, error)]
             if what in USED_UP or not place.is_as_before():
                 place.close()
@@ -79,7 +79,7 @@ def test_first_line_is_the_reason(engine: str, what: str, show: Callable[[str], 
                 place.prepare(what)
     finally:
         place.close()
-    show(f"reasons of {what}, {engine}: {len(chosen)} calls failed, {told} told, {len(lost)} wrong")
+    show(f"reasons of {what}, {engine}: {len(chosen)} calls failed, {failed} errors, {len(lost)} wrong")
     assert not lost, "\n".join(lost)
 
 
