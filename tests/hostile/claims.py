@@ -1,4 +1,4 @@
-"""What an exit code and a text say of devices that were fought over, against what the raw dump shows."""
+"""Compares the exit code and the report on devices that were fought over with the raw dump."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def differing(before: dict[str, Any], now: dict[str, Any], device: str) -> dict[
 
 
 def verdict(scene: Scene, ended: Ended) -> tuple[str, list[str]]:
-    """How a fight ended, and what is said that is not so, or not said."""
+    """How a fight ended, and what the report gets wrong or leaves out."""
     wrong = ["this is not for users"] if re.search("Traceback|internal error", ended.err) else []
     if ended.code == 0:
         return COMPLETE, wrong
@@ -74,19 +74,21 @@ def _untrue(before: dict[str, Any], now: dict[str, Any], ended: Ended) -> list[s
             away = True
             ifindex = before["host links"][device].ifindex
             if not missing:
-                wrong.append(f"{device} is away, and not told")
+                wrong.append(f"{device} is away, and not reported")
             elif where.startswith(HOME) != (ifindex in numbers):
                 wrong.append(f"{device}: {where}: but it is {'not ' * (ifindex not in numbers)}in the host")
             continue
         found = differing(before, now, device)
         if found and not where.startswith(HOME):
-            wrong.append(f"{device} is in the host, and changed: {where or 'not told'}")
+            wrong.append(f"{device} is in the host, and changed: {where or 'not reported'}")
         wrong += [
-            f"{device}: {name} is not told: {missing}" for name, words in found.items() if not re.search(words, missing)
+            f"{device}: {name} is not reported: {missing}"
+            for name, words in found.items()
+            if not re.search(words, missing)
         ]
         wrong += _false(device, found, missing)
     if before["host routes"] != now["host routes"] and not away and "route" not in ended.err:
-        wrong.append("routes are not as before, and not told")
+        wrong.append("routes are not as before, and not reported")
     return wrong
 
 

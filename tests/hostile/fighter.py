@@ -89,7 +89,7 @@ class Hands:
         return code
 
     def away(self, link: Link) -> int:
-        """Into a namespace that nobody else knows; every other one is deleted."""
+        """Into a private namespace; every other one is deleted instead."""
         self.turn += 1
         if self.turn % 2:
             return self.number(link.ifindex, IFLA_NET_NS_FD=self.elsewhere)

@@ -64,7 +64,7 @@ def hanging(folder: Path) -> Iterator[Path]:
         try:
             yield folder / "file"
         finally:
-            libc.umount2(os.fsencode(folder), 1 | 2)  # MNT_FORCE: whoever waits gets an error; MNT_DETACH
+            libc.umount2(os.fsencode(folder), 1 | 2)  # MNT_FORCE: waiting readers get an error; MNT_DETACH
             server.join(10)
     finally:
         os.close(device)

@@ -204,7 +204,7 @@ class Attacked:
         if re.search("Traceback|internal error|Exception ignored", ended.err):
             wrong += ["this is not for users"]
         if ended.code == 3:
-            return REPORTED, wrong + (self._untold(ended) and self._untold(ended, PATIENCE_S))
+            return REPORTED, wrong + (self._misreported(ended) and self._misreported(ended, PATIENCE_S))
         wanted = self.complete if ended.code == 0 else self.before
         changed = self.scene.differences(wanted, timeout_s=PATIENCE_S)
         if "nothing was touched" in ended.err and (changed or ended.code == 0):
@@ -218,34 +218,34 @@ class Attacked:
             return SILENT, wrong + changed
         return "no such exit code", [*wrong, "see the documentation", *changed]
 
-    def _untold(self, ended: Ended, timeout_s: float = 0) -> list[str]:
-        """What exit code 3 says of a device, or does not say, against how it is."""
+    def _misreported(self, ended: Ended, timeout_s: float = 0) -> list[str]:
+        """Where the report with exit code 3 does not match the state of the devices."""
         wanted = self.before if self.is_forward else self.complete
         self.scene.differences(wanted, timeout_s=timeout_s)
         now = self.scene.state()
         wrong = [] if "interrupted" in ended.err else ["it does not say that it was interrupted"]
-        told = self._told(ended)
-        # A poststop hook does not answer for what other containers had.
+        reported = self._reported(ended)
+        # A poststop hook is not responsible for the devices of other containers.
         its = MINE["c1"] if self.name == "poststop" else tuple(DEVICES)
         undone = {device for device in its if _of(wanted, device) != _of(now, device)}
-        wrong += [f"{device} is not as it must be, and not told" for device in sorted(undone - told)]
-        wrong += [f"{device} is told, and as it must be" for device in sorted(told - undone)]
+        wrong += [f"{device} is not as it must be, and not reported" for device in sorted(undone - reported)]
+        wrong += [f"{device} is reported, and as it must be" for device in sorted(reported - undone)]
         files = [name for name in now["records"] + now["loans"] if self.name != "poststop" or name == "c1"]
         if bool(undone) != bool(files):
             wrong += [f"not done: {sorted(undone)}; records {now['records']}, loans {now['loans']}"]
         return wrong + (self.scene.differences(wanted, timeout_s=0) if wrong else [])
 
-    def _told(self, ended: Ended) -> set[str]:
-        """The devices that a report names, in what goes to people and in JSON: themselves, or their record."""
-        told = {device for device in DEVICES if re.search(rf"\b{device}\b", ended.err)}
+    def _reported(self, ended: Ended) -> set[str]:
+        """The devices that a report names, on stderr or in JSON, directly or by their record."""
+        reported = {device for device in DEVICES if re.search(rf"\b{device}\b", ended.err)}
         document: dict[str, Any] = json.loads(ended.out) if ended.out else {}
         kept = [each for each in document.get("recovered", []) if each["outcome"] == "kept"]
-        told |= {each["device"] for each in kept + document.get("error", {}).get("left", []) if each["device"]}
+        reported |= {each["device"] for each in kept + document.get("error", {}).get("left", []) if each["device"]}
         named = ended.err + "".join(each["record"] + "\n" for each in kept if not each["device"])
         folder, files = self._files
         for name in re.findall(rf"/{folder}/(\w+)", named):
-            told |= {device for device in DEVICES if device.encode() + b"\0" in files[name]}
-        return told
+            reported |= {device for device in DEVICES if device.encode() + b"\0" in files[name]}
+        return reported
 
 
 def _of(state: dict[str, Any], device: str) -> object:

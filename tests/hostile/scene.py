@@ -79,7 +79,7 @@ class Container:
 
 
 def end(container: Container) -> None:
-    """Ends a container's process, which stays a zombie: nobody waits for it."""
+    """Ends a container's process, which stays a zombie: it is not waited for."""
     os.kill(container.pid, signal.SIGKILL)
     with Process(container.pid) as process:
         wait_until(process.has_ended, "the container's process ends")
@@ -214,7 +214,7 @@ def left_behind() -> list[str]:
 
 @contextlib.contextmanager
 def stopped_on_exit(*processes: subprocess.Popen[str]) -> Iterator[None]:
-    """Whatever a test finds, its processes end with it."""
+    """The processes end with the block, even if a test fails."""
     try:
         yield
     finally:

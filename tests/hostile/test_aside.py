@@ -1,4 +1,4 @@
-"""What nobody can restore stands in the way of other containers three times at most; then its record is set aside."""
+"""A record that cannot be recovered blocks other containers three times at most; then it is set aside."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ Start = Callable[[Scene, Container, tuple[str, ...]], subprocess.Popen[str]]
 class Stopper:
     """Starts movers that are stopped (SIGSTOP) when they have moved their first device."""
 
-    # When that is, by mover, engine and number of devices: asked once, of one that nobody stops.
+    # The number of that sendto, by mover, engine and number of devices: measured once, on an undisturbed mover.
     known: ClassVar[dict[tuple[str, str, int], int]] = {}
 
     def __init__(self, scene: Scene, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_lock_ends_with_its_holder(scene: Scene, hook: str, stopper: Stopper, st
 
 @pytest.mark.parametrize("journal", ["", "/run/netdevns"], ids=["without", "with"])
 def test_child_of_the_mover_does_not_hold_the_devices(scene: Scene, journal: str) -> None:
-    """A process that was forked inside a move, and lives on, keeps nobody from the devices once the move has ended."""
+    """A child that was forked during a move and outlives it does not keep the devices locked."""
     c1, c2, *_ = scene.containers
     mover = scene.start([*PYTHON, textwrap.dedent(FORKING), str(c1.pid), journal])
     try:

@@ -273,7 +273,7 @@ SOUND_BUT: dict[str, Callable[[Path], object]] = {
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("change", SOUND_BUT.values(), ids=SOUND_BUT)
 def test_file_that_is_not_ours_alone(sound: tuple[Scene, bytes, bytes], change: Callable[[Path], object]) -> None:
-    """P9: a record that is sound is none where somebody else could have written it."""
+    """P9: a sound record is ignored if another user could have written it."""
     _, record, loan = sound
     assert judged("txn", record, change) == "damaged"
     for name in ("elsewhere", "there"):
@@ -314,7 +314,7 @@ def test_hooks_go_on(sound: tuple[Scene, bytes, bytes], hook: str) -> None:
     for _ in range(TRIES):
         ran(scene.hook(hook, c2, "poststop"))
     again = ran(scene.hook(hook, c2, "poststop"))[0].splitlines()
-    # What may be elsewhere is kept, and reported until somebody looks there.
+    # A record whose namespace another pid namespace may keep alive stays, and is reported each time.
     assert [line for line in again if "another pid namespace" not in line] == []
 
 
@@ -374,10 +374,10 @@ def test_what_was_checked_is_what_is_used(tmp_path: Path) -> None:
         (tmp_path / "a").rename(tmp_path / "b")
         (tmp_path / "a" / "txn").mkdir(parents=True)
         decoy = tmp_path / "a" / "txn" / record.name
-        decoy.write_text("somebody's")
+        decoy.write_text("another user's")
         assert opened.names() == [record.name]
         record.drop()
-    assert decoy.read_text() == "somebody's"
+    assert decoy.read_text() == "another user's"
     assert list((tmp_path / "b" / "txn").iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""A hook's report has an end, whatever fills it and whatever is at the place of the log, of syslog and of stderr."""
+"""A hook's report is bounded, however much is written and whatever its log, syslog and stderr are."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def writer(name: str, count: int) -> list[str]:
 
 
 def test_log_is_rotated(bounded: Bounded) -> None:
-    """Each file stays below 256 KiB, whatever is written, and what was written last is there."""
+    """Each file stays below 256 KiB, and the last lines are kept."""
     count = 1500
     full = limits.LOG_BYTES // (STAMP_BYTES + limits.LINE_BYTES + 1)
     assert bounded.run(writer("a", count)).code == 0
@@ -253,7 +253,7 @@ def test_syslog_gets_the_whole_report(with_dev: Bounded) -> None:
     assert [match and match[1] for match in texts] == lines_of(with_dev.machine)
 
 
-def test_stderr_that_nobody_reads(bounded: Bounded) -> None:
+def test_stderr_that_is_not_read(bounded: Bounded) -> None:
     """A full pipe whose reader is stopped keeps a hook for a second, and not the log from being written."""
     read, write = os.pipe()
     os.set_blocking(write, False)

@@ -1,4 +1,4 @@
-"""Odd input: whatever is on stdin or at config.json's place, the hook ends soon, in one line, with nothing touched."""
+"""Odd input on stdin or as config.json: the hook ends soon, with a one-line error, and nothing is touched."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def test_both_commands_ask(installed: Path, tmp_path: Path) -> None:
     assert "--install would refuse" in shown.stderr
 
 
-def test_code_that_nobody_else_can_change(installed: Path, tmp_path: Path) -> None:
+def test_code_that_others_cannot_change(installed: Path, tmp_path: Path) -> None:
     """The control of the tests above; a package beside ours that no hook imports is not looked at."""
     (installed / "others").mkdir()
     (installed / "others").chmod(0o777)

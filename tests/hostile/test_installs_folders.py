@@ -142,19 +142,19 @@ def test_links_in_a_circle(tmp_path: Path) -> None:
 
 
 def test_owners_that_a_user_namespace_does_not_map(tmp_path: Path) -> None:
-    """There the machine's root has the number of "nobody", and is trusted; in the initial namespace "nobody" is not."""
-    nobody = int(Path("/proc/sys/kernel/overflowuid").read_text())
+    """There the machine's root appears as the overflow uid and is trusted; in the initial namespace that uid is not."""
+    overflow = int(Path("/proc/sys/kernel/overflowuid").read_text())
     file = tmp_path / "file"
     file.touch()
-    os.chown(file, nobody, nobody)
-    with pytest.raises(trust.Untrusted, match=f"it belongs to user {nobody}"):
+    os.chown(file, overflow, overflow)
+    with pytest.raises(trust.Untrusted, match=f"it belongs to user {overflow}"):
         trust.check(str(file))
 
     def child() -> int:
         os.setresuid(OTHER, OTHER, OTHER)
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1)  # else its own files in /proc are root's
         enter_user_namespace()
-        assert os.stat("/usr").st_uid == nobody
+        assert os.stat("/usr").st_uid == overflow
         trust.check("/usr")
         return 0
 
@@ -191,7 +191,7 @@ def swapped(tmp_path: Path) -> Iterator[Path]:
     owned(mine)
     tmp_path.chmod(0o755)
     for above in [*tmp_path.parents][:3]:
-        above.chmod(above.stat().st_mode | stat.S_IXOTH)  # pytest's own, which are for nobody else
+        above.chmod(above.stat().st_mode | stat.S_IXOTH)  # pytest's own, which are private
     pid = os.fork()
     if pid == 0:
         try:
@@ -213,7 +213,7 @@ def swapped(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_race_for_the_folder(swapped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever its owner makes of a path while root uninstalls there: the operator's own file stays, in each round."""
+    """The owner of a path replaces it while root uninstalls there: the operator's own file stays, in each round."""
     file = plant(tmp_path / "operators")
     before = file.read_text()
     codes = set()

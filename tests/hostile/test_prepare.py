@@ -141,7 +141,7 @@ def test_device_that_prepare_did_not_move(host: Host, command: tuple[str, ...], 
 
 
 def test_damaged_loan(host: Host) -> None:
-    """It is told, and set aside; the device stays where it is, whatever is typed after that."""
+    """It is reported and set aside; the device stays where it is, and no later command moves it."""
     prepared(host).close()
     LOAN.write_bytes(b"xx")
     assert "wrong length" in refused(host, *UNDO)
@@ -153,7 +153,7 @@ def test_damaged_loan(host: Host) -> None:
 
 
 def test_device_that_was_moved_further(host: Host) -> None:
-    """It is not forgotten before somebody says so."""
+    """Its loan is kept, and it can still be returned."""
     with prepared(host) as there, Namespace.create("inner") as inner:
         there.give("net0", inner)
         out, _, code = host.plain(*UNDO)
@@ -271,7 +271,7 @@ def test_folder_that_cannot_be_written(host: Host) -> None:
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("files", [8, 10, 11, 12, 14, 16])
 def test_few_descriptors(host: Host, files: int) -> None:
-    """Whatever fails, the next command finds what is there."""
+    """Whatever fails, the next command works on what is left."""
     host.plain("prepare", NAME, "nosuch")  # what is made once
     host.plain(*PREPARE, under=("prlimit", f"--nofile={files}"))
     host.plain("recover")

@@ -20,7 +20,7 @@ from .jobs import kill, lend, moves_of
 from .scene import DEVICES, HOOKS, Container, Scene, left_behind, loans, stopped_on_exit
 
 APART_S = 0.03  # at most, between the two that begin
-WON, LOST_ALL = "one won", "nobody won"
+WON, LOST_ALL = "one won", "both lost"
 MOVED = "eth1=net0", "eth2", "eth3=eth%d"
 Begin = Callable[[Container], subprocess.Popen[str]]
 # A mover through the library, without a record; its exit code is as a command's.
@@ -34,9 +34,9 @@ LIBRARY = """
         print(f"netdevns: {e}", file=sys.stderr)
         sys.exit((3 if e.left else 1) if isinstance(e, netdevns.MoveFailed) else 2)
 """
-# Why it was refused: somebody has the devices, or had them and they are not there any more.
+# Why it was refused: another mover has the devices, or had them and they are gone.
 TRUE = re.compile(r"is being moved by (process \d+|another process)|[Nn]o such device|on loan to container c\d")
-# Two threads of one process, each with a target of its own; a line for each tells how it ended.
+# Two threads of one process, each with a target of its own; prints a line for each: how it ended.
 THREADS = """
     import sys, threading
     import netdevns
