@@ -70,7 +70,7 @@ class Attacks(OnScene[Scene]):
     # ---- verdicts ----
 
     def fault(self, tally: Tally, job: str, *inject: str, children: bool = False) -> None:
-        """One start with these injections: complete, or as before, or what is not is told and recovered."""
+        """One start with these injections: complete, or as before, or reported and then recovered."""
         ended = self.run(job, *inject, children=children)
         if ended.code == 0:
             end, wrong = COMPLETE if ended.injected else UNREACHED, self._incomplete(ended)
@@ -124,11 +124,11 @@ class Attacks(OnScene[Scene]):
         return 0
 
     def _incomplete(self, ended: Ended) -> list[str]:
-        told = re.search(r"^(\d+)$", ended.out, re.MULTILINE) or re.search(r"as process (\d+); stdout", ended.err)
-        if not told:
-            return ["no pid is told"]
-        self.scene.adopt(int(told[1]))
-        found = self._whole(int(told[1]))
+        printed = re.search(r"^(\d+)$", ended.out, re.MULTILINE) or re.search(r"as process (\d+); stdout", ended.err)
+        if not printed:
+            return ["no pid is printed"]
+        self.scene.adopt(int(printed[1]))
+        found = self._whole(int(printed[1]))
         return found if "stays" not in ended.err else []  # a warning: the record has to be removed by hand
 
     def _whole(self, pid: int) -> list[str]:

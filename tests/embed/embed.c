@@ -112,7 +112,7 @@ static int put_back(const char *name)
 	char report[4096] = "";
 	int code = container_reopen(&c, name);
 
-	/* Where the process runs all was complete. Otherwise nobody uses the devices. */
+	/* If the process runs, the move was complete. Otherwise the devices are not in use. */
 	if (!code && c.records_fd >= 0)
 		code = netdevns_recover(c.records_fd, !container_runs(&c), report, sizeof report, &e);
 	fputs(report, stdout);

@@ -294,7 +294,7 @@ def give(ifindex: int, fd: int) -> bytes:
 
 @contextlib.contextmanager
 def loop(*sends: tuple[Namespace, bytes]) -> Iterator[None]:
-    """A process that sends these requests as fast as it can, whatever the kernel says, until the block ends."""
+    """A process that sends these requests as fast as it can, ignoring errors, until the block ends."""
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:

@@ -69,7 +69,7 @@ class Scene(scene.Scene):
             return self.machine.popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err), *files
 
     def run(self, argv: list[str]) -> subprocess.CompletedProcess[str]:
-        """To its end; the container that it tells of ends with the scene."""
+        """Runs it to its end; a container that it starts ends with the scene."""
         process, out, err = self.popen(argv)
         try:
             code = process.wait(TIMEOUT_S)

@@ -348,9 +348,9 @@ def test_python_lists_records_of_c(of_c: Attacks, tally: Tally) -> None:
     shown = json.loads(on.quick((*PYTHON, "recover", "--list", "--json")).out)
     devices = "mv0 -> net1, eth1 -> net0, low -> eth%d"
     assert shown == {"pending": [f"{RECORDS}/{record}: {devices}"], "running": 0, "set_aside": []}
-    told = on.quick((*PYTHON, "recover", "--list"))
-    assert (told.code, told.err) == (0, "")
-    assert devices in told.out
+    listed = on.quick((*PYTHON, "recover", "--list"))
+    assert (listed.code, listed.err) == (0, "")
+    assert devices in listed.out
     recovered = json.loads(on.quick(PYTHON_RECOVERS).out)["recovered"]
     assert [each["device"] for each in recovered] == ["mv0", "eth1", "low"]
     assert {each["outcome"] for each in recovered} == {"undone"}

@@ -18,7 +18,7 @@ from tests.support.attacks import AS_BEFORE, CHANCE, COMPLETE, FULL, LONG, REPOR
 from .attack import FAILING_START, RECOVER, START, Attacks, Call
 
 ERRORS = ("ENOBUFS", "ENOMEM", "EIO", "EPERM")
-# What cannot fail. close(2) closes, whatever it returns, which strace would keep it from; brk(2) has no errno.
+# Calls that cannot fail. close(2) closes even on error, which strace would prevent; brk(2) has no errno.
 HARMLESS = {"exit_group", "close", "brk"}
 
 
@@ -75,7 +75,7 @@ def test_recovery_is_killed(attacks: Attacks, start_calls: list[Call], tally: Ta
 
 @pytest.mark.timeout(1800)
 def test_one_call_fails(attacks: Attacks, start_calls: list[Call], tally: Tally) -> None:
-    """All arrives, or all is as before, or what is not is told and a recovery puts it back."""
+    """All devices arrive or all are restored; the rest is reported, and a recovery restores it."""
     reached = [call for call in start_calls if call.name not in HARMLESS]
     for call in sample(reached, 60 if FULL else 25):
         for error in ERRORS if LONG else [CHANCE.choice(ERRORS)]:

@@ -1,4 +1,4 @@
-"""A move of the batch in C succeeded, and is undone while root in the target fights: the host is as before, or told.
+"""The batch in C undoes a move while root in the target interferes: the host is as before, or the rest is reported.
 
 Python's own: tests/integration/test_hostile*.py. The oracle is a dump of the host that is none of netdevns' own.
 """

@@ -118,12 +118,12 @@ def test_no_way_home_from_our_own(sides: tuple[Namespace, Namespace], c: Driver)
             answer = c.undo()
         assert (answer.code, answer.left) == (0, {}), (first, answer)
         c.close()
-    assert "nd" in names  # under a name that nobody could guess
+    assert "nd" in names  # under a name that could not be guessed
     assert_equal_soon(before, host)
 
 
 def test_no_descriptor_for_the_locks(sides: tuple[Namespace, Namespace], c: Driver) -> None:
-    """P8: who cannot open the locks for want of descriptors does not take what another mover has."""
+    """P8: a mover that has no descriptor left for the locks does not take another mover's devices."""
     host, target = sides
     c.moved(target)
     target.wait_until_quiet()

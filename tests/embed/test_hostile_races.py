@@ -202,7 +202,7 @@ def test_python_beside_c(sides: tuple[Namespace, Namespace], c: Driver) -> None:
 
 @pytest.mark.parametrize("who", [pytest.param("c", marks=pytest.mark.thorough), "python"])
 def test_held_between_move_and_undo(sides: tuple[Namespace, Namespace], c: Driver, who: str) -> None:
-    """P8: while an undo brings a device home nobody else has it."""
+    """P8: while an undo returns a device, no other mover can take it."""
     host, target = sides
     before = host.dump()
     c.moved(target)

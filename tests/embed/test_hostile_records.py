@@ -92,12 +92,12 @@ def test_no_room_for_locks(sides: tuple[Namespace, Namespace], tmp_path: Path, r
 # ---- directories and files of others ----
 
 
-@pytest.mark.parametrize("whose", ["nobody", "writable by all", "writable by the group", "gone"])
-def test_directory_of_somebody_else(sides: tuple[Namespace, Namespace], c: Driver, tmp_path: Path, whose: str) -> None:
+@pytest.mark.parametrize("whose", ["another user's", "writable by all", "writable by the group", "gone"])
+def test_directory_of_another_user(sides: tuple[Namespace, Namespace], c: Driver, tmp_path: Path, whose: str) -> None:
     """P9: a directory that others may write to is not trusted with a record, nor for a recovery."""
     folder = tmp_path / "records"
     folder.mkdir(mode=0o700)
-    if whose == "nobody":
+    if whose == "another user's":
         os.chown(folder, 65534, -1)
     elif whose != "gone":
         folder.chmod(0o777 if "all" in whose else 0o770)
@@ -139,7 +139,7 @@ BAD: dict[str, Callable[[Path, bytes], object]] = {
     "folder": lambda path, _: path.mkdir(0o700),
     "symlink": lambda path, _: path.symlink_to("/etc/passwd"),
     "writable": lambda path, good: (path.write_bytes(good), path.chmod(0o666)),
-    "of nobody": lambda path, good: (path.write_bytes(good), os.chown(path, 65534, -1)),
+    "another user's": lambda path, good: (path.write_bytes(good), os.chown(path, 65534, -1)),
 }
 
 
