@@ -74,7 +74,7 @@ class Trial:
             if self.player.containers():
                 self.wrong("a container is left")
             if not any(reason in e.said + self.machine.hook_log() for reason in reasons):
-                self.wrong("the reason is not told")
+                self.wrong("the reason is not reported")
         else:
             self.wrong("the container is started")
 
@@ -324,6 +324,6 @@ def play(case: Case, make: Make, prepare: str) -> Outcome:
 
 def summary(outcome: Outcome) -> str:
     """One line; empty where all holds."""
-    told: list[Any] = [f.short for f in outcome.findings if f.fact == "case"]
+    seen: list[Any] = [f.short for f in outcome.findings if f.fact == "case"]
     rest = judge.summary([f for f in outcome.findings if f.fact != "case"], outcome.devices)
-    return ", ".join([*dict.fromkeys(told), *([rest] if rest else [])])
+    return ", ".join([*dict.fromkeys(seen), *([rest] if rest else [])])

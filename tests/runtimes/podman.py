@@ -46,7 +46,7 @@ def _is_removed(top: Path) -> bool:
 
 @contextlib.contextmanager
 def _cleaned_up() -> Iterator[None]:
-    """Removes podman's parent cgroups, unless somebody else had them; of several processes, the last one does."""
+    """Removes podman's parent cgroups, unless they were there before; of several processes, the last one does."""
     LOCK.parent.mkdir(exist_ok=True)
     with LOCK.open("a+") as file:
         try:

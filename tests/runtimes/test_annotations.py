@@ -1,4 +1,4 @@
-"""Annotations as a source of devices, with runc and crun, and as somebody who may start containers would abuse them."""
+"""Annotations as a source of devices, with runc and crun, and how a user who may start containers could abuse them."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_annotations_beside_the_other_sources(host: Namespace, runtime: Runtime,
     assert started(runtime, bundle).addresses == ARRIVED
 
 
-def test_annotation_that_nobody_allows(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
-    """DESIGN 4.2: a device that no glob is for stays on the host, and the container starts without it."""
+def test_annotation_that_is_not_allowed(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
+    """DESIGN 4.2: a device that no glob matches stays on the host, and the container starts without it."""
     furnish(host)
     bundle.write({"eth2": {}}, hooks=[hook("--allow", "mv*")], annotations={f"{PREFIX}eth1": "net0"})
     assert set(started(runtime, bundle).links) == {"eth2"}
@@ -47,7 +47,7 @@ def test_annotation_that_nobody_allows(host: Namespace, runtime: Runtime, bundle
 
 
 def test_annotation_for_the_default_route(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
-    """DESIGN 4.2: no annotation takes the device of a default route away, whatever the operator allows."""
+    """DESIGN 4.2: no annotation takes the device of a default route, whatever the operator allows."""
     furnish(host)
     host.ip("route add default via 192.0.2.1 dev eth1")
     bundle.write({"eth2": {}}, hooks=[hook("--allow", "*")], annotations={f"{PREFIX}eth1": "net0"})
@@ -254,7 +254,7 @@ def test_thousands(host: Namespace, machine: Machine, container: Container) -> N
 
 
 def test_number_of_another_process(host: Namespace, machine: Machine, container: Container) -> None:
-    """S14: where config.json tells the namespace, a pid that was given to another process is not believed."""
+    """S14: where config.json names the namespace, a pid that now belongs to another process is refused."""
     with machine.named_namespace("blue"):
         container.bundle.write({"eth1": {}}, network={"type": "network", "path": "/run/netns/blue"})
         with Restored(host):

@@ -54,7 +54,7 @@ def test_apply_to_the_namespace_of_the_configuration(host: Namespace, runtime: R
 
 
 def test_apply_says_what_it_moved(host: Namespace, runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
-    """S5: --json tells, in the configuration's order, the names that the devices have for the process."""
+    """S5: --json lists the names of the devices in the container, in the configuration's order."""
     furnish(host)
     bundle.write(DEVICES, hooks=[])
     with runtime.created(bundle, tmp_path / "output") as pid:

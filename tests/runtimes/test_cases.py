@@ -26,7 +26,7 @@ def made(name: str) -> Make:
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", CASES)
 def test_case(runtime: Runtime, case: str) -> None:
-    """S1-S12: whatever the runtime, the devices arrive complete, or there is no container and all is as before."""
+    """S1-S12: with any runtime the devices arrive complete, or there is no container and all is as before."""
     assert summary(play(CASES[case], made(runtime.name), Runtime.PREPARE[runtime.name])) == ""
 
 
@@ -55,7 +55,7 @@ ENDS = dict.fromkeys(CELLS)
 
 
 def test_page_numbers_what_is_wrong() -> None:
-    """A reason that is told twice is one note; a cell without one stands alone."""
+    """A reason that is given twice is one note; a cell without one stands alone."""
     lines = page("Linux 7", [A, B], {"x": "this", "y": "that"}, CELLS).splitlines()
     rows = ["| `x` | this | yes | no [1] |", "| `y` | that | n/a [2] | no [1] |"]
     assert lines[-5:] == [*rows, "", "1. down", "2. why"]

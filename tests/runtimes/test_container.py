@@ -99,9 +99,9 @@ def test_hook_arguments_name_devices(host: Namespace, runtime: Runtime, bundle: 
 
 
 def test_unknown_keys_are_ignored(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
-    """S2: keys that nobody knows stop neither the runtime nor the hook."""
+    """S2: unknown keys stop neither the runtime nor the hook."""
     furnish(host)
-    bundle.write({"eth1": {"name": "net0", "speed": [1, None]}}, whatever={"netDevices": 5})
+    bundle.write({"eth1": {"name": "net0", "speed": [1, None]}}, unknown={"netDevices": 5})
     assert set(started(runtime, bundle).links) == {"net0"}
 
 

@@ -57,7 +57,7 @@ def test_loan_lives_as_long_as_the_container(host: Namespace, runtime: Runtime, 
             assert line in shown
             missed = runtime.machine.netdevns("show", host_name).stderr
             assert re.search(rf"run `netdevns return {CONTAINER}`$", missed, re.MULTILINE), missed
-        host.ip("link add name eth1 type ifb")  # somebody else's: both are shown
+        host.ip("link add name eth1 type ifb")  # another device of that name: both are shown
         shown = runtime.machine.netdevns("show", "eth1").stdout
         line = f"on loan: eth1 as net0, to container {CONTAINER} ({LOANS}/{CONTAINER})"
         remedy = f"`netdevns return {CONTAINER}` restores the lent one if it has come back"
@@ -81,7 +81,7 @@ def test_again_and_again(host: Namespace, runtime: Runtime, bundle: Bundle) -> N
 
 
 def test_without_a_poststop_hook(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
-    """P5: where nobody configured one, the next container's hook clears what ended: loans do not pile up."""
+    """P5: where none is configured, the next container's hook clears what ended: loans do not pile up."""
     for number in range(4):
         furnish(host)
         bundle.write(DEVICES)
@@ -125,7 +125,7 @@ IDS = ["c1", "../../etc/passwd", "a/b", ".", "..", ".x", "x" * 1000, "\n", "\x00
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("id_", IDS)
 def test_any_id(host: Namespace, machine: Machine, bundle: Bundle, id_: str) -> None:
-    """P5: whatever a container is called, its loan is one file of the folder, and is found by its id."""
+    """P5: under any container id the loan is one file of the folder, and is found by that id."""
     furnish(host)
     bundle.write({"eth1": {"name": "net0"}})
     with sleeping(machine, "unshare", "--net") as pid, opened(f"/proc/{pid}/ns/net", "c") as namespace:
@@ -187,8 +187,8 @@ def test_hook_that_is_listed_twice(host: Namespace, machine: Machine, bundle: Bu
         assert loans(machine) == ["c1"]
 
 
-def test_folder_of_somebody_else(host: Namespace, machine: Machine, bundle: Bundle) -> None:
-    """P5: a folder that others may write to is not believed: nothing is moved, and nothing is given back."""
+def test_folder_that_others_may_write_to(host: Namespace, machine: Machine, bundle: Bundle) -> None:
+    """P5: a folder that others may write to is not trusted: nothing is moved, and nothing is returned."""
     furnish(host)
     bundle.write({"eth1": {"name": "net0"}})
     before = host.dump()

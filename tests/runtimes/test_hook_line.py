@@ -55,7 +55,7 @@ def started(host: Namespace, runtime: Runtime, bundle: Bundle, words: list[str])
 
 
 def test_it_starts(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
-    """This checkout's line, as it is: cffi lies elsewhere, and both places are told."""
+    """This checkout's line, as it is: cffi is elsewhere, and both directories are on the line."""
     words = hook_line.command()
     assert words[1:4] == ["-I", "-S", "-c"]
     started(host, runtime, bundle, words)
@@ -149,7 +149,7 @@ def test_no_cffi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_no_compiled_core(beside: Path) -> None:
-    """The trial loads it: a package without it is told before a container is."""
+    """The trial run loads it: a package without it is refused before any container starts."""
     for core in (beside / "netdevns").glob("_core*.so"):
         core.unlink()
     done = subprocess.run(
@@ -207,7 +207,7 @@ def damaged(installation: Installation, damage: str) -> None:
             installation.hook.write_bytes(b"\0")
         case "no command beside it":
             installation.command.rename(installation.bin / "netdevns.old")
-        case "a command of somebody's":
+        case "a foreign command":
             installation.command.write_text(f'#!/bin/sh\nexec {sys.executable} -m netdevns "$@"\n')
 
 
@@ -218,7 +218,7 @@ def damaged(installation: Installation, damage: str) -> None:
         ("another version", "netdevns-hook: this is not the hook of netdevns"),
         ("no program", "netdevns-hook: a hook would not start: Exec format error"),
         ("no command beside it", "netdevns: a hook would not start: No such file or directory"),
-        ("a command of somebody's", "netdevns: not a script made by pip; install netdevns again, or use --python"),
+        ("a foreign command", "netdevns: not a script made by pip; install netdevns again, or use --python"),
     ],
 )
 def test_hook_in_c_that_is_not_whole(damage: str, said: str, installation: Installation) -> None:

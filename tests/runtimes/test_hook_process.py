@@ -24,7 +24,7 @@ from .container import ARRIVED, DEVICES, ENV, NETDEVNS, TIMEOUT_S, WIRES, Bundle
 
 @dataclass
 class Container:
-    """A process in a network namespace of its own, and the state that a runtime tells of it."""
+    """A process in a network namespace of its own, and the state that a runtime sends about it."""
 
     pid: int
     bundle: Bundle
@@ -130,7 +130,7 @@ def test_annotations_name_no_device(host: Namespace, machine: Machine, container
 
 
 @pytest.mark.parametrize("status", ["creating", "created"])
-def test_status_is_whatever_the_runtime_says(machine: Machine, container: Container, status: str) -> None:
+def test_status_may_be_creating_or_created(machine: Machine, container: Container, status: str) -> None:
     """S14: runc says "creating", crun "created" and a root; neither matters."""
     state = container.state(status=status, root="/nowhere", ociVersion="1.0")
     assert machine.hook(state).returncode == 0
@@ -141,7 +141,7 @@ def test_status_is_whatever_the_runtime_says(machine: Machine, container: Contai
 
 
 def test_argument_against_configuration(machine: Machine, container: Container) -> None:
-    """DESIGN 4.2: one device under two names is an error that tells both."""
+    """DESIGN 4.2: one device under two names is an error that names both."""
     refused(
         machine,
         container.state(),
@@ -264,7 +264,7 @@ def test_bundle_without_a_configuration(
 
 
 def test_text_from_outside_stays_on_one_line(machine: Machine, container: Container) -> None:
-    """DESIGN 4.2: one line a fact, whatever a configuration contains: no line of the log can be forged."""
+    """DESIGN 4.2: one line a fact, whatever a configuration contains, so that no line of the log can be forged."""
     container.bundle.write_raw('{"linux": {"netDevices": {"a\\nnetdevns: \\ud800\\u0000": 5}}}')
     refused(
         machine,
@@ -273,8 +273,8 @@ def test_text_from_outside_stays_on_one_line(machine: Machine, container: Contai
     )
 
 
-def test_all_reasons_are_told(machine: Machine, container: Container) -> None:
-    """S3: one refusal tells everything that stands against the move."""
+def test_all_reasons_are_reported(machine: Machine, container: Container) -> None:
+    """S3: one refusal lists every reason."""
     container.bundle.write({"nope": {}, "lo": {}, "eth1": {"name": "a/b"}})
     done = machine.hook(container.state())
     assert done.returncode == 2
@@ -322,7 +322,7 @@ def test_stdin_is_read_to_its_end(
         assert process.wait(TIMEOUT_S) == code
 
 
-def test_refusal_that_nobody_reads(machine: Machine, container: Container) -> None:
+def test_refusal_with_a_broken_stderr(machine: Machine, container: Container) -> None:
     """S11, S14: a hook whose stderr is a broken pipe still fails, or a container would start without its devices."""
     read, write = os.pipe()
     os.close(read)
@@ -347,7 +347,7 @@ def test_missing_core_is_logged(machine: Machine, container: Container, tmp_path
 
 
 def test_log_is_for_root_alone(machine: Machine) -> None:
-    """DESIGN 4.2: what a container's configuration contained is nobody else's business."""
+    """DESIGN 4.2: the contents of a container's configuration are private."""
     machine.hook(b"")
     assert machine.path("/run/netdevns").stat().st_mode & 0o777 == 0o700
     assert machine.path("/run/netdevns/hook.log").stat().st_mode & 0o777 == 0o600

@@ -137,11 +137,11 @@ def test_commands_of_the_page() -> None:
 def test_table_shows_what_is_seen(row: str) -> None:
     """What docs/losses.md says of the tools that every machine has is what happens here."""
     outcomes = {name: played(row, CONTESTANTS[name]) for name in ("ip-script", "ip-restore")}
-    told = {
+    documented = {
         name: text
         for entry in readme.losses()[row][1].split("; ")
         for names, _, text in [entry.partition(": ")]
         for name in names.split(", ")
     }
     for name, outcome in outcomes.items():
-        assert told.get("all", told.get(name)) == summary(outcome.findings, len(ROW[row].devices))
+        assert documented.get("all", documented.get(name)) == summary(outcome.findings, len(ROW[row].devices))

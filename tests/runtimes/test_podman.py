@@ -43,7 +43,7 @@ def test_only_the_devices_that_were_asked_for(host: Namespace, podman: Podman) -
 
 
 def test_a_missing_device_stops_the_container(host: Namespace, podman: Podman) -> None:
-    """S11: no process starts, and the log says why, whatever the runtime does with a hook's stderr."""
+    """S11: no process starts, and the log says why, even if the runtime drops the hook's stderr."""
     furnish(host)
     podman.netdevns("cdi", KIND, "nope=net0", "--install")
     with Restored(host):

@@ -46,7 +46,7 @@ def container(machine: Machine, slot: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_slots_are_taken_and_made_anew(host: Namespace, place: Machine) -> None:
-    """Each container finds its device as the host has it, whatever the one before did to it."""
+    """Each container gets its device in its original state, whatever the previous one did to it."""
     before = host.dump()
 
     async def scenario() -> None:

@@ -161,7 +161,7 @@ def test_other_commands_report_where_a_device_is(place: Machine) -> None:
 
 
 def test_names_that_are_refused(place: Machine) -> None:
-    """A namespace of somebody else's, and what is no name; nothing is made."""
+    """A namespace that `prepare` did not make, and invalid names; nothing is made."""
     place.run(["ip", "netns", "add", NAME]).check_returncode()
     assert f"{PATH}: it exists, and `netdevns prepare` did not make it" in refused(place, NAME, "eth1")
     assert f"{PATH}: `netdevns prepare` did not make it" in refused(place, NAME, "--undo")
@@ -254,7 +254,7 @@ def test_namespace_that_was_deleted(host: Namespace, place: Machine) -> None:
 
 
 def test_namespace_that_was_deleted_and_recreated(place: Machine) -> None:
-    """That one is nobody's business of ours: it is not moved into, and not removed."""
+    """The new one is not ours: nothing is moved into it, and it is not removed."""
     prepared(place, "eth1=net0").close()
     for what in ("del", "add"):
         place.run(["ip", "netns", what, NAME]).check_returncode()
