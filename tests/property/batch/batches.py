@@ -347,7 +347,7 @@ class Model:
         for key, wanted in self.asked.items():
             name = encode(key)
             if wanted == name and not (valid(name) and b"%" not in name):
-                continue  # told once: no device can have it
+                continue  # reported once: no device can have it
             bad = bad_wish(wanted)
             if bad:
                 yield key, bad

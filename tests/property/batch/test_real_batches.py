@@ -1,6 +1,6 @@
 """Random batches of real devices: refused with nothing touched, or all arrived as the model says, or all back.
 
-Each example builds two fresh namespaces. A fault, where an example has one, strikes once: somebody takes a wanted name
+Each example builds two fresh namespaces. A fault, where an example has one, strikes once: a wanted name is taken
 between the check and a move, or a step of the engine raises, before it did its work or after it.
 """
 

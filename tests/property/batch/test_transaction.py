@@ -115,7 +115,7 @@ def arrange(made: Setting, faults: list[Fault]) -> None:
 
 
 def of_one(parts: list, ifindex: int) -> tuple:
-    """What a source has of one device, as `state` tells it."""
+    """One device in a source, from a result of `state`."""
     links, addresses, others, _ = parts[0]
     key = struct.pack("=I", ifindex)
     return links.get(ifindex), [a for a in (*addresses, *others) if a[0][4:8] == key]
@@ -191,5 +191,5 @@ def test_one_fault(devices, fault):
 @examples(16, 200)
 @given(DEVICES, st.tuples(FAULTS, FAULTS).map(list))
 def test_two_faults(devices, faults):
-    """P1: what a second fault, in the undo, keeps from being put back is told; what is not told is as before."""
+    """P1: what a second fault, in the undo, keeps from being restored is reported; all else is restored."""
     go(devices, faults)

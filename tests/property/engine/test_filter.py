@@ -126,7 +126,7 @@ def python_keeps(data: bytes, names: Collection[bytes]) -> bool:
 @examples(300, 2000)
 @given(MESSAGES)
 def test_both_keep_the_same(message: tuple[int, bytes]) -> None:
-    """Message by message, whatever is in it; and neither reads behind it."""
+    """Message by message, with any content; and neither reads beyond its end."""
     type_, body = message
     data = made.message(type_, body)
     kept = python_keeps(data, NAMES)

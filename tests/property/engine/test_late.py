@@ -1,4 +1,4 @@
-"""What was told between snapshot and move: both engines make the same of it, however it is mixed."""
+"""Notifications between snapshot and move: both engines apply them alike, in any order."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ EVENTS = st.tuples(
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[list[bytes], list[tuple[int, bytes, int]]]:
-    """A snapshot, and what was told: its own drop as a move makes it, with events in between or without."""
+    """A snapshot and notifications: those of the move's own drop, with or without other events in between."""
     ipv4, ipv6 = draw(SNAPSHOTS)
     families = draw(st.sampled_from([[ipv4, ipv6], [ipv6, ipv4], [ipv4], [ipv6], [ipv4, ipv6[1:]], [ipv4[:-1]]]))
-    told = [(DELADDR, body, 0) for family in families for body in family]
+    notifications = [(DELADDR, body, 0) for family in families for body in family]
     for one in draw(st.lists(EVENTS, max_size=3)):
-        told.insert(draw(st.integers(0, len(told))), one)
-    return [*ipv4, *ipv6], list(gone_once(told))
+        notifications.insert(draw(st.integers(0, len(notifications))), one)
+    return [*ipv4, *ipv6], list(gone_once(notifications))
 
 
-def gone_once(told: list[tuple[int, bytes, int]]) -> Iterator[tuple[int, bytes, int]]:
-    """What is gone goes again only when somebody added it; a dump may list an address twice all the same."""
+def gone_once(notifications: list[tuple[int, bytes, int]]) -> Iterator[tuple[int, bytes, int]]:
+    """An address is deleted again only after it was added again; a dump may still list one twice."""
     gone = set()
-    for kind, body, portid in told:
+    for kind, body, portid in notifications:
         which = identity(body)
         if kind == DELADDR and which in gone:
             continue
@@ -56,25 +56,25 @@ def identity(body: bytes) -> tuple[bytes, bytes]:
     return body[:2] + body[4:8], nl.attrs(body[8:]).get(nl.IFA_ADDRESS, b"")
 
 
-def updated(engine: Any, found: list[bytes], told: list[tuple[int, bytes, int]]) -> tuple[list[bytes], bool]:
+def updated(engine: Any, found: list[bytes], notifications: list[tuple[int, bytes, int]]) -> tuple[list[bytes], bool]:
     device = engine.Device(b"eth1", b"eth1", IFINDEX)
     link = nl.message(16, nl.link_body(IFINDEX, attributes={3: b"eth1\0"}))
     device.load(nl.padded(link), b"".join(nl.padded(nl.message(nl.RTM_NEWADDR, body)) for body in found))
-    device.late(b"".join(nl.padded(nl.message(kind, body, portid=portid)) for kind, body, portid in told))
+    device.late(b"".join(nl.padded(nl.message(kind, body, portid=portid)) for kind, body, portid in notifications))
     return [r.body for r in nl.requests(device.addresses)], device.was_late
 
 
 @examples(80, 1500)
 @given(cases())
 def test_both_engines_make_the_same_of_it(case: tuple[list[bytes], list[tuple[int, bytes, int]]]) -> None:
-    """The addresses and their order; and whether anything was late: the record is written anew then.
+    """The addresses and their order; and whether anything was late, as the record is rewritten then.
 
-    What was changed and changed back is late to the one that looks at each event, and not to the one that compares.
+    A change that was reverted is late to the engine that reads each event, and not to the one that compares.
     """
-    found, told = case
-    made, was_late = updated(native, found, told)
+    found, notifications = case
+    made, was_late = updated(native, found, notifications)
     event("late" if was_late else "as it was")
-    plainly_made, must_be_late = updated(reference, found, told)
+    plainly_made, must_be_late = updated(reference, found, notifications)
     assert made == plainly_made
     assert was_late or not must_be_late
 
@@ -82,7 +82,7 @@ def test_both_engines_make_the_same_of_it(case: tuple[list[bytes], list[tuple[in
 @examples(40, 500)
 @given(SNAPSHOTS)
 def test_the_drop_of_a_move_is_nothing_late(snapshot: tuple[list[bytes], list[bytes]]) -> None:
-    """What a move drops is what the snapshot has, unless it had an address twice or an expired one."""
+    """A move's own DELADDRs change nothing, unless the snapshot has an address twice or an expired one."""
     found = [body for family in snapshot for body in dict.fromkeys(family)]
     if any(nl.attrs(body[8:])[nl.IFA_CACHEINFO][4:8] == bytes(4) for body in found):
         return

@@ -141,7 +141,7 @@ def test_altname(sides, name, both):
             link = lookups.link(socket, ifindex=sides.ifindex["host"])
             assert link.altnames == (name,)
             assert lookups.link(socket, name=name).ifindex == link.ifindex
-        # The device cannot go where its altname is taken, whatever name it wants there.
+        # Under no name can the device move to a namespace in which its altname is taken.
         assert [code for code, _ in sides.errors(b"eth1", b"free")] == (["altname.taken"] if both else [])
         # It is no name of a device.
         assert {code for code, _ in sides.errors(name, b"x")} <= {

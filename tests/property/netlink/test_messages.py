@@ -1,4 +1,4 @@
-"""Whatever the package builds, both of its parsers read back; both of its builders make the same bytes of the same."""
+"""Both parsers read back every message that the package builds, and both builders make the same bytes."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ LINKS = st.fixed_dictionaries(
 @examples(30, 375)
 @given(LINKS, nl.ATTRIBUTES, st.randoms())
 def test_link(fields, others, random):
-    """wire.Link has each field of a link message, whatever stands between them; what is not said is None or empty."""
+    """wire.Link has each field of a link message, with any attributes in between; a missing one is None or empty."""
     known = {3: fields["name"] + b"\0"}
     numbers = {"master": 10, "link": 5, "link_netnsid": 37, "mtu": 4}
     known |= {type_: struct.pack("=I", fields[name]) for name, type_ in numbers.items() if name in fields}

@@ -181,7 +181,7 @@ def raises_malformed(call, *args) -> bool:
 
 
 def put_back(before: bytes, now: bytes) -> None:
-    """All that an undo does with what a namespace's dumps tell."""
+    """Everything that an undo does with a namespace's dumps."""
     for body in nexthops.missing(before, now, {7: 70}):
         assert len(route.add_nexthop(body)) % 4 == 0
         assert route.nexthop_id(body)
@@ -202,7 +202,7 @@ WITHOUT_ID = bytes.fromhex("2c000000 68000200 04000000 88370000 0200000000000000
 @example(short_leg(), b"")
 @example(WITHOUT_ID, b"")
 def test_nothing_but_malformed_is_raised(data, other):
-    """Whatever is dumped, all that reads it has an answer or raises Malformed."""
+    """On any dump each reader returns a result or raises Malformed."""
     outcomes = [
         raises_malformed(routes.RouteUsage, data, other, (7,)),
         raises_malformed(put_back, data, other),

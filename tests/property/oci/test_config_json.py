@@ -209,7 +209,7 @@ def test_annotations(document):
 @example(b'{"linux": {"netDevices": {"a": ' * 3000, 0, b"")
 @example(b'{"a": ' + b"9" * 5000 + b"}", 0, b"")
 def test_nothing_but_config_invalid(data, at, damage):
-    """Whatever the bytes are: an answer or ConfigInvalid, in one printable line."""
+    """Any bytes give a result or ConfigInvalid with one printable line."""
     data = data[:at] + damage + data[at + len(damage) :]
     for read in (oci.net_devices, oci.network_namespace, network_entry, annotated):
         outcome(read, data)
