@@ -15,7 +15,7 @@ from tests.support.require import require
 
 BUILD = CSRC / "hook" / "build"
 TOOLS = ("sh", "dirname", "mktemp", "rm", "ln", "cp", "cat")
-# Says how it was called; makes what -o names, unless it is told not to do that.
+# Logs how it was called; makes the file that -o names, unless it is to fail.
 COMPILER = """#!/bin/sh
 [ "$1" != -print-multiarch ] || {{ echo here; exit; }}
 echo {name} "$@" >>{log}

@@ -177,7 +177,7 @@ PIECES = ["{", "}", "[", "]", ",", ":", '"', "\\", "\\u", "d83d", "\\ude00", "\\
 @given(text=st.lists(st.sampled_from(PIECES), max_size=24).map("".join).map(str.encode) | st.binary(max_size=24))
 @example(b'{"name":"name"}')
 def test_anything(ask: Ask, text: bytes) -> None:
-    """Whatever is on stdin."""
+    """Any bytes on stdin."""
     event(f"taken: {agree(ask, text)}")
 
 

@@ -49,7 +49,7 @@ def without_map(dump: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_known_by_hardware(here: Namespace) -> bool:
-    """Whether the kernel tells a permanent MAC or a parent device; 5.10 does not: a changed MAC hides the NIC."""
+    """Whether the kernel reports a permanent MAC or a parent device; 5.10 does not: a changed MAC hides the NIC."""
     return any(here.links()[NIC].attrs.get(type_) for type_ in (54, 56, 57))  # IFLA_PERM_ADDRESS, _PARENT_DEV_*
 
 

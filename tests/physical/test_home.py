@@ -156,14 +156,14 @@ CHANGES = {
     "bridge": "ip link add br0 type bridge; ip link set net0 master br0",
     "vlan": "ip link add link net0 name net0.5 type vlan id 5; ip link set net0.5 up",
 }
-if lookups.moves_altnames():  # before 6.6 what comes back from a dead namespace lists them for good
+if lookups.moves_altnames():  # before 6.6 a device back from a dead namespace keeps listing them
     CHANGES["altname"] = "ip link property add dev net0 altname theirs"
     CHANGES["no-altname"] = "ip link property del dev net0 altname enp1"
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_whatever_the_container_did(here: Namespace, tmp_path: Path, change: str) -> None:
-    """P5: it comes home as it was, whatever somebody who has all rights over it did to it."""
+def test_any_change_by_the_container(here: Namespace, tmp_path: Path, change: str) -> None:
+    """P5: it is restored after any change that root in the container can make."""
     if change == "mac" and not is_known_by_hardware(here):
         pytest.skip("this kernel reports nothing lasting about this NIC but its MAC, which this change replaces")
     before = here.dump()
@@ -345,7 +345,7 @@ def test_recover_leaves_loans_alone(here: Namespace, tmp_path: Path, recovers: b
     assert_home(before, here)
 
 
-def test_show_tells_what_is_on_loan(here: Namespace, tmp_path: Path) -> None:
+def test_show_lists_loans(here: Namespace, tmp_path: Path) -> None:
     """P5: `show` says which container has what."""
     assert here.links()
     with container(tmp_path, id_="web/1") as mine:
@@ -379,7 +379,7 @@ def test_lifetimes_run_on(here: Namespace, tmp_path: Path) -> None:
 
 
 def test_master(here: Namespace, tmp_path: Path) -> None:
-    """P5: a bridge's port is one again, with its settings; of a bridge that is gone it is told, and nothing is kept."""
+    """P5: a bridge port is one again, with its settings; a bridge that is gone is reported, and no record is kept."""
     here.batch(["link add br0 type bridge", "link set br0 up", f"link set {NIC} master br0",
                 f"link set {NIC} type bridge_slave hairpin on cost 77"])  # fmt: skip
     try:

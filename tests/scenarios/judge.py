@@ -201,7 +201,7 @@ class Played:
         return state
 
     def _compared(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Without what the row says that changes for good, and what C was told to lose."""
+        """Without the parts that the row's race changes, and those that C accepted to lose."""
         without = set(self.row.changes)
         if self.is_c:
             without |= {f"source {part}" for bit, parts in _PARTS.items() if self.row.accepted & bit for part in parts}

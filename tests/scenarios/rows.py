@@ -137,10 +137,10 @@ class Row:
         to: The target: "target", "source" (the same), or a path that is no network namespace.
         is_here: Whether the caller is in the source; otherwise it is given as a descriptor.
         drop: Capabilities that the caller gives up.
-        enter: Whose user namespace the caller enters: "source", "target" or nobody's.
+        enter: Whose user namespace the caller enters: "source", "target", or "" for none.
         busy: What another mover holds: "source" or "target", an ifindex, and for how many seconds.
         left: Whether something cannot be restored, which is then reported; of a move that succeeds, by the undo of C.
-        changes: Parts of the source's state that a race changes for good.
+        changes: Parts of the source's state that a race changes and no undo restores.
         arrives: Addresses that a race adds, which must be in the target; of a move that fails, in the source.
         only: The runners; () is all of them.
         is_modelled: Whether `model` knows what arrives.

@@ -109,16 +109,16 @@ class Owned:
     """A network namespace that belongs to a user namespace of its own, held by a process; a context manager."""
 
     def __init__(self, name: str) -> None:
-        ready, told = os.pipe()
+        ready, write = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             try:
                 unshare(CLONE_NEWUSER | CLONE_NEWNET)
-                os.write(told, b"x")
+                os.write(write, b"x")
                 signal.pause()
             finally:
                 os._exit(0)
-        os.close(told)
+        os.close(write)
         os.read(ready, 1)
         os.close(ready)
         for file in ("uid_map", "gid_map"):

@@ -66,7 +66,7 @@ def test_its_version_is_the_packages(made: tuple[Path, Path]) -> None:
 
 
 def test_same_wheel_same_bytes(files: tuple[Path, Path], made: tuple[Path, Path], tmp_path: Path) -> None:
-    """Whatever the umask, and the time."""
+    """The umask and the time make no difference."""
     before = os.umask(0o077)
     try:
         again = package.make(files[1], tmp_path)

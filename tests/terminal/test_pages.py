@@ -40,7 +40,7 @@ def test_page_changes_with_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def longer() -> object:
         top = parser()
-        pages.commands(top)["show"][0].add_argument("--quite-new", metavar="NETNS", help="what nobody knows")
+        pages.commands(top)["show"][0].add_argument("--quite-new", metavar="NETNS", help="a new option")
         return top
 
     monkeypatch.setattr(pages, "parser", longer)
