@@ -1,4 +1,4 @@
-"""csrc/netdevns.h on whatever kernel runs: its test program, calls of it that fail, and furnished devices."""
+"""csrc/netdevns.h on the running kernel: its test program, failing calls of it, and furnished devices."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_protected_address_arrives(host: Namespace, target: Namespace, address: 
 
 @pytest.mark.parametrize("address", ["10.0.0.1/24 brd +", "10.0.0.1/32"], ids=["brd", "32"])
 def test_address_is_shown_as_before(host: Namespace, target: Namespace, address: str) -> None:
-    """S6: what `ip -j addr` tells of an address in the container is what it told on the host."""
+    """S6: `ip -j addr` prints the same for an address in the container as before on the host."""
     host.batch(["link add eth1 type ifb", "link set eth1 up", f"addr add {address} dev eth1"])
     (before,) = host.ip_json("addr show dev eth1")
     netdevns.move({"eth1": {}}, target.fd)

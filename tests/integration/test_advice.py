@@ -1,4 +1,4 @@
-"""The next command that is told: it can be typed as it stands, and then it works."""
+"""The suggested next command: it can be typed as it stands, and then it works."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[list[str]]]:
-    """Runs the command, with its exit code; returns the commands that it tells to type next, as words."""
+def suggested(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[list[str]]]:
+    """Runs a command and checks its exit code; returns the next commands that it suggests, as words."""
 
     def run(code: int, *arguments: str) -> list[list[str]]:
         assert main(arguments) == code
@@ -78,7 +78,7 @@ CORRECTED = {
 @pytest.mark.parametrize(("asked", "corrected", "count"), CORRECTED.values(), ids=CORRECTED)
 def test_the_same_command_corrected(
     sides: tuple[Namespace, Namespace],
-    told: Callable[..., list[list[str]]],
+    suggested: Callable[..., list[list[str]]],
     command: str,
     asked: list[str],
     corrected: list[str],
@@ -86,7 +86,7 @@ def test_the_same_command_corrected(
 ) -> None:
     """With every error corrected at once; typed, it does what was meant."""
     _, target = sides
-    commands = told(2, command, *asked, "--to", target.path)
+    commands = suggested(2, command, *asked, "--to", target.path)
     assert len(commands) == count
     words = commands[0][commands[0].index("netdevns") + 1 :]
     options = [word for word in corrected if word.startswith("--")]
@@ -103,31 +103,33 @@ REMOVED = {
 
 @pytest.mark.parametrize(("asked", "before"), REMOVED.values(), ids=REMOVED)
 def test_a_command_that_removes_the_reason(
-    sides: tuple[Namespace, Namespace], told: Callable[..., list[list[str]]], asked: list[str], before: list[str]
+    sides: tuple[Namespace, Namespace], suggested: Callable[..., list[list[str]]], asked: list[str], before: list[str]
 ) -> None:
     """After the suggested command the move succeeds."""
     _, target = sides
     target.batch(before)
-    *_, removal = told(2, "check", *asked, "--to", target.path)
+    *_, removal = suggested(2, "check", *asked, "--to", target.path)
     assert type_(removal) == 0
-    (following,) = told(0, "check", *asked, "--to", target.path)
+    (following,) = suggested(0, "check", *asked, "--to", target.path)
     assert type_(following) == 0
 
 
-def test_ipv6_enabled_in_the_target(sides: tuple[Namespace, Namespace], told: Callable[..., list[list[str]]]) -> None:
+def test_ipv6_enabled_in_the_target(
+    sides: tuple[Namespace, Namespace], suggested: Callable[..., list[list[str]]]
+) -> None:
     """The sysctl that is in the way, inside of the target."""
     host, target = sides
     host.ip("addr add 2001:db8::1/64 nodad dev eth1")
     target.sysctl("ipv6/conf/default/disable_ipv6", 1)
-    ((*inside, assignment),) = told(2, "move", "eth1", "--to", target.path)
+    ((*inside, assignment),) = suggested(2, "move", "eth1", "--to", target.path)
     assert inside == ["nsenter", f"--net={target.path}", "sysctl", "-w"]
     assert assignment == "net.ipv6.conf.default.disable_ipv6=0"
 
 
-def test_check_tells_the_move(sides: tuple[Namespace, Namespace], told: Callable[..., list[list[str]]]) -> None:
+def test_check_suggests_the_move(sides: tuple[Namespace, Namespace], suggested: Callable[..., list[list[str]]]) -> None:
     """DESIGN 4.2: after a check without errors: exactly the command that moves, with all that was given."""
     host, target = sides
-    (words,) = told(0, "check", "eth2=a", "eth3", "--from", host.path, "--to", target.path, "--force")
+    (words,) = suggested(0, "check", "eth2=a", "eth3", "--from", host.path, "--to", target.path, "--force")
     assert words[words.index("netdevns") + 1 :] == [
         "move", "eth2=a", "eth3", "--to", target.path, "--from", host.path, "--force",
     ]  # fmt: skip
@@ -136,11 +138,11 @@ def test_check_tells_the_move(sides: tuple[Namespace, Namespace], told: Callable
 
 
 @pytest.mark.parametrize("asked", [["br0"], ["eth1=a/b"], ["enp3s0", "br0"], ["eth1=%d%d"]], ids=" ".join)
-def test_nothing_is_told_where_nothing_helps(
-    sides: tuple[Namespace, Namespace], told: Callable[..., list[list[str]]], asked: list[str]
+def test_nothing_is_suggested_where_nothing_helps(
+    sides: tuple[Namespace, Namespace], suggested: Callable[..., list[list[str]]], asked: list[str]
 ) -> None:
     """A command that would be refused again is no advice."""
-    assert told(2, "check", *asked, "--to", sides[1].path) == []
+    assert suggested(2, "check", *asked, "--to", sides[1].path) == []
 
 
 def test_permission(sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,11 +153,11 @@ def test_permission(sides: tuple[Namespace, Namespace], monkeypatch: pytest.Monk
         ("permission.source", {"netns": "pid:1"}),
         ("netns.open", {"error": "pid:1: Permission denied", "errno": errno.EACCES}),
     ):
-        for euid, told in ((1000, ["sudo /opt/netdevns/bin/netdevns move eth1 --to blue"]), (0, [])):
+        for euid, expected in ((1000, ["sudo /opt/netdevns/bin/netdevns move eth1 --to blue"]), (0, [])):
             monkeypatch.setattr("os.geteuid", lambda euid=euid: euid)
             plan = Plan([], force=False)
             plan.find(code, **operands)
-            assert advice.after_check(plan.report().findings, asked) == told
+            assert advice.after_check(plan.report().findings, asked) == expected
 
     def child() -> int:
         drop_capabilities(*range(40))
@@ -175,8 +177,8 @@ def test_what_is_typed_is_quoted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\x1b[31m", "a\n", "a\udcff", "x" * 600])
-def test_what_cannot_be_typed_is_not_told(name: str) -> None:
-    """Control characters and what is no text would be shown escaped: another name. Nor what nobody would type."""
+def test_name_that_cannot_be_typed_is_not_suggested(name: str) -> None:
+    """Control characters and non-text bytes would be printed escaped, as another name; 600 letters are too many."""
     assert advice.after_check([], advice.Asked("check", {name: "x"}, ("--to", "blue"), "blue")) == []
 
 
@@ -214,7 +216,7 @@ HINTS = {
 def test_hint_of_a_finding(
     sides: tuple[Namespace, Namespace], code: str, devices: dict[str, str | None], hint: str | None
 ) -> None:
-    """DESIGN 4.1: a finding has the command or step that helps, or None, whoever asks."""
+    """DESIGN 4.1: a finding's hint is the command or step that helps, or None, in a report and in an error."""
     report = netdevns.check(devices, sides[1].path)
     assert {f.hint for f in report.findings if f.severity == "error"} == {hint}
     assert {f.code for f in report.findings if f.severity == "error"} == {code}

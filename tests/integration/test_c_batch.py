@@ -213,7 +213,7 @@ def ending(host: Namespace, kind: str) -> None:
 def test_ends_with_its_lower(
     host: Namespace, target: Namespace, mover: Mover, kind: str, devices: tuple[str, ...]
 ) -> None:
-    """The kernel deletes it when its lower device leaves: both together are refused, whatever is accepted."""
+    """The kernel deletes it when its lower device leaves: moving both is refused, whatever the caller accepts."""
     ending(host, kind)
     with Untouched(host, target):
         done = mover("move", *devices, accept=ANY)

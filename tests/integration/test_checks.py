@@ -138,7 +138,7 @@ def test_altname_of_the_device_is_an_altname_there(sides: tuple[Namespace, Names
 
 @pytest.mark.smoke
 def test_all_findings_at_once(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixture[str]) -> None:
-    """P3: all findings are told, not only the first; the error says how many more there are."""
+    """P3: all findings are reported, not only the first; the error says how many more there are."""
     host, target = sides
     devices = {"nope": {}, "eth1": "taken", "eth2": "a/b", "eth3": "e%s", "br0": {}}
     with Untouched(host, target):

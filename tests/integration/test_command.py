@@ -186,7 +186,7 @@ def test_without_privileges(host: Namespace, target: Namespace) -> None:
 def test_names_are_shown_and_not_obeyed(
     host: Namespace, target: Namespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever is printed, on either stream: a name's control characters become visible, what is text stays."""
+    """In all output, on either stream, a name's control characters are escaped, and its letters stay."""
     name, shown = "\x1b[31mé", "\\x1b[31mé"
     assert main(["move", f"eth1={name}", "--to", target.path]) == 0
     assert capsys.readouterr().out.startswith(f"eth1 -> {shown} in ")
@@ -204,18 +204,18 @@ def test_names_are_shown_and_not_obeyed(
         ([name], 2),
     ):
         assert main(arguments) == code
-        told = "".join(capsys.readouterr())
-        assert shown in told
-        assert all(line.isprintable() for line in told.splitlines())
+        printed = "".join(capsys.readouterr())
+        assert shown in printed
+        assert all(line.isprintable() for line in printed.splitlines())
 
     def failed(*_: object, **__: object) -> None:
         raise netdevns.MoveFailed("eth1: failed", left=(netdevns.Left(name, "target", name, 7, (f"altname {name}",)),))
 
     monkeypatch.setattr("netdevns.api.transact", failed)
     assert main(["move", "eth1", "--to", target.path]) == 3
-    told = capsys.readouterr().err
-    assert told.count(shown) == 3
-    assert all(line.isprintable() for line in told.splitlines())
+    printed = capsys.readouterr().err
+    assert printed.count(shown) == 3
+    assert all(line.isprintable() for line in printed.splitlines())
 
 
 def test_features(capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,7 +272,7 @@ def test_interrupt_after_the_move(
     exception: type[BaseException],
     where: str,
 ) -> None:
-    """DESIGN 4.2: a signal that comes when all is done undoes nothing, and is not told to have touched nothing."""
+    """DESIGN 4.2: a signal after the move undoes nothing, and no line says that nothing was touched."""
 
     def strike(*_: object) -> None:
         raise exception

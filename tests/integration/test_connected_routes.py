@@ -15,7 +15,7 @@ from tests.support.restored import Restored
 PEER = "addr add 2001:db8:1::1 peer 2001:db8:2::1/64 dev eth1"
 OWN = "addr add 2001:db8:2::5/64 dev eth1"
 UP = "link set eth1 up"
-# What `ip` is told, in order. Each has an address with a peer whose prefix is another than its own.
+# Arguments of `ip`, in order. Each has an address with a peer in another prefix than its own.
 SCENES = {
     "peer-then-own-before-up": [PEER, OWN, UP],
     "own-then-peer-before-up": [OWN, PEER, UP],

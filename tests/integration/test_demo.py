@@ -49,13 +49,13 @@ def test_demo_with_news_of_other_devices(host: Namespace) -> None:  # noqa: ARG0
 
 
 @pytest.mark.here
-def test_demo_that_nobody_reads(host: Namespace) -> None:  # noqa: ARG001  # the thread is in it
-    """`netdevns demo | head -1`: it goes on, and its exit code is that of what it did."""
+def test_demo_with_a_closed_stdout(host: Namespace) -> None:  # noqa: ARG001  # the thread is in it
+    """`netdevns demo | head -1`: it runs to its end, and its exit code is that of its work."""
     command = [sys.executable, "-m", "netdevns", "demo"]
     with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         assert demo.stderr is not None
         assert demo.stdout.readline() != ""
         demo.stdout.close()
-        said = demo.stderr.read()  # what the failure that it shows is told with
+        said = demo.stderr.read()  # the error of the failed batch that it shows
         assert (demo.wait(60), "internal" in said, "late2" in said) == (0, False, True), said

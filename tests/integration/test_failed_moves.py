@@ -224,7 +224,7 @@ def test_down_is_refused_before_all_were_asked(
 def test_engine_fails(
     sides: tuple[Namespace, Namespace], before_step: Callable[..., None], step: str, nth: int
 ) -> None:
-    """S11: whatever step fails for whatever device, all are back."""
+    """S11: whichever step fails, for whichever device, all devices are restored."""
     host, target = sides
 
     def fail() -> None:
@@ -269,7 +269,7 @@ def test_device_that_vanished_before_its_snapshot(
 def test_failure_before_anything_changed_touches_nothing(
     sides: tuple[Namespace, Namespace], before_step: Callable[..., None]
 ) -> None:
-    """S11: a failure of the first snapshots is told without a single notification."""
+    """S11: a failure of the first snapshots causes not a single notification."""
     host, target = sides
     fail_at(before_step, "snapshot", 3)
     with host.monitor() as here, target.monitor() as there:
@@ -304,6 +304,6 @@ def test_changed_mac_does_not_hide_the_device(
 
 
 def test_hook_points_are_the_engines_own() -> None:
-    """These tests hang on names of the engine: whoever renames one must see it here, not lose the tests."""
+    """These tests depend on names in the engine: a rename must fail here, or they would silently test nothing."""
     assert all(callable(getattr(Phases, step)) for step in steps.CALLS.values())
     assert callable(Device.undo)

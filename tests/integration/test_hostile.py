@@ -102,7 +102,7 @@ def test_change_is_taken_back_by_recover(
     """P4: the same where the hook was killed, by `recover`, and without a record left behind."""
     host, target = sides
     if name in ("mac", "mac-up", "everything") and not kinds.honours_new_ifindex():
-        pytest.skip("before 5.13 nobody knows the ifindex after a kill: a device with another MAC is not found")
+        pytest.skip("before 5.13 the ifindex is unknown after a kill: a device with another MAC is not found")
     before = host.dump()
     directory = str(tmp_path / "records")
     pid = os.fork()
@@ -110,12 +110,12 @@ def test_change_is_taken_back_by_recover(
         try:
             monkeypatch.setattr(loans.Lender, "lend", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
             api.transact(DEVICES, target.fd, journal=directory, lender=loans.Lender(directory, "c1"))
-        finally:  # whatever is raised: no second pytest runs on in the child
+        finally:  # also after an exception: no second pytest runs on in the child
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     target.batch(CHANGES[name])
-    told = netdevns.recover(directory)
-    assert [(each.device, each.outcome) for each in told] == [("eth1", "undone"), ("eth0", "undone")]
+    recovered = netdevns.recover(directory)
+    assert [(each.device, each.outcome) for each in recovered] == [("eth1", "undone"), ("eth0", "undone")]
     assert_equal_soon(before, host)
     assert netdevns.recover(directory) == ()
 
@@ -242,7 +242,7 @@ def test_ipvlan(host: Namespace, target: Namespace, before_step: BeforeStep) -> 
 
 @pytest.mark.kinds("vxlan")
 def test_vxlan(host: Namespace, target: Namespace, before_step: BeforeStep) -> None:
-    """P1: what a tunnel of the host's is told by the container, such as where to send what it does not know."""
+    """P1: settings that the container changes on the host's tunnel, such as its default remote."""
     host.batch(["link add vx0 type vxlan id 7 dstport 4789 remote 192.0.2.7 ageing 100", "link set vx0 up"])
     host.wait_until_quiet()
     before = host.dump()
@@ -287,7 +287,7 @@ def test_xdp(sides: tuple[Namespace, Namespace], before_step: BeforeStep, host_h
 def test_nothing_is_sent_for_equal_settings(
     sides: tuple[Namespace, Namespace], before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P1: a device that never left, and is as it was, is not touched: nobody is notified."""
+    """P1: a device that never left and did not change is not touched: no request, no notification."""
     host, target = sides
     before_step("move", 1, lambda: target.batch(["link add eth0 type ifb", "link add net0 type ifb"]))
     sent: list[bytes] = []

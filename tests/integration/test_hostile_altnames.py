@@ -45,18 +45,18 @@ def test_taken_altname(sides: tuple[Namespace, Namespace], before_step: BeforeSt
 
 
 def test_added_altname_is_removed_in_the_target(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
-    """P1: the host does not see, not even for a moment, an alternative name that the container added."""
+    """P1: an alternative name that the container added is never visible in the host, not even for a moment."""
     host, target = sides
     before = host.dump()
     before_step("verify", 2, strike(target, "link property add dev net1 altname theirs"))
-    told = b""
+    notifications = b""
     with host.monitor() as monitor:
         assert failed_move(target).left == ()
         with contextlib.suppress(BlockingIOError):
             while data := monitor.raw.recv(1 << 16):
-                told += data
-    assert b"enp1" in told
-    assert b"theirs" not in told
+                notifications += data
+    assert b"enp1" in notifications
+    assert b"theirs" not in notifications
     assert_equal_soon(before, host)
 
 

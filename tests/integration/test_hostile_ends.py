@@ -26,7 +26,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 
 @pytest.mark.parametrize("mac", ["same", "changed"])
 def test_name_is_taken_in_both(sides: tuple[Namespace, Namespace], before_step: BeforeStep, mac: str) -> None:
-    """P1: its name is taken in the host meanwhile, and it has that of another device: home under another name, told."""
+    """P1: a device whose own name and present name are both taken in the host returns under another one, reported."""
     host, target = sides
     commands = ["link set net1 down", "link set net1 name stays"]
 
@@ -74,7 +74,7 @@ def test_there_and_back(
         assert_equal_soon(before, host)
 
 
-@pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 nobody chooses an ifindex")
+@pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 an ifindex cannot be requested")
 @pytest.mark.parametrize("decoy", ["net1 index 102", "net1", "evil"])
 def test_decoy(sides: tuple[Namespace, Namespace], before_step: BeforeStep, decoy: str) -> None:
     """P7: a veth of the container's own with our name, ifindex or MAC address does not hide ours, which is home."""
@@ -99,7 +99,7 @@ def test_decoy_beside_ours(sides: tuple[Namespace, Namespace], before_step: Befo
 
 
 def test_peer_moved_elsewhere(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
-    """P7: where the host gave the peer away meanwhile nobody knows whose veth it is: it stays, and is not "deleted"."""
+    """P7: if the host gave the peer away meanwhile, the veth cannot be identified: it stays, and is not "deleted"."""
     host, target = sides
     with fresh("third") as third:
         before_step("verify", 1, strike(target, then=lambda: host.give("peer", third)))
@@ -109,7 +109,7 @@ def test_peer_moved_elsewhere(sides: tuple[Namespace, Namespace], before_step: B
         assert "net1" in target.names()
 
 
-@pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 nobody chooses an ifindex")
+@pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 an ifindex cannot be requested")
 @pytest.mark.parametrize("changed", ["nothing", "name"])
 @pytest.mark.parametrize("kind", ["veth", pytest.param("macvlan", marks=pytest.mark.kinds("macvlan"))])
 def test_lower_under_another_ifindex(
@@ -157,8 +157,8 @@ def test_no_way_home_from_our_own(
 ) -> None:
     """P1: a device that cannot go home from a namespace of our own goes back to the target, and does not end there."""
     _, target = sides
-    nobody = way_back.wire.link_message(way_back.uapi.RTM_NEWLINK, way_back.uapi.NLM_F_ACK, 0x7FFFFFFF, b"")
-    monkeypatch.setattr(way_back.WayBack, "_moved", lambda *_, **__: nobody)
+    no_such_device = way_back.wire.link_message(way_back.uapi.RTM_NEWLINK, way_back.uapi.NLM_F_ACK, 0x7FFFFFFF, b"")
+    monkeypatch.setattr(way_back.WayBack, "_moved", lambda *_, **__: no_such_device)
     before_step("verify", 1, strike(target))
     # What each try to return is refused for.
     before_step("undo", 1, lambda: target.ip("link property add dev net0 altname stays"))
@@ -272,7 +272,7 @@ def test_replaced(sides: tuple[Namespace, Namespace], before_step: BeforeStep, k
     assert name not in host.names()
 
 
-@pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 nobody chooses an ifindex")
+@pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 an ifindex cannot be requested")
 def test_ifindex_is_taken(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
     """P1: who takes its ifindex in the host keeps it; all else of the device is restored."""
     host, target = sides
@@ -292,7 +292,7 @@ def test_ifindex_is_taken(sides: tuple[Namespace, Namespace], before_step: Befor
 
 @pytest.mark.kinds("macvlan")
 def test_refusals_are_reported(host: Namespace, target: Namespace, before_step: BeforeStep) -> None:
-    """P7: what the kernel does not set again is told with both values and the kernel's words."""
+    """P7: a setting that the kernel refuses to restore is reported with both values and the kernel's error."""
     host.batch(MACVLAN.format("bridge"))
     host.wait_until_quiet()
     before_step("verify", 1, strike(target, then=lambda: host.ip("link set lower mtu 1300")))

@@ -27,7 +27,7 @@ def kept(link: Link) -> dict[object, str]:
 @pytest.mark.smoke
 @pytest.mark.parametrize("state", ["up", "down"])
 def test_device_is_up_afterwards(host: Namespace, target: Namespace, state: str) -> None:
-    """S7: the device is up after the move, whatever it was before."""
+    """S7: the device is up after the move, whatever its state was before."""
     host.batch([VETH, f"link set eth1 {state}"])
     netdevns.move({"eth1": {}}, target.fd)
     (link,) = target.ip_json("link show dev eth1")

@@ -65,15 +65,15 @@ def test_progress_on_a_terminal(target: Namespace, many: list[str]) -> None:
     code, out = on_terminal(80, "-c", SLOW, "0.08", *many, "--to", f"fd:{target.fd}")
     os.set_inheritable(target.fd, False)
     assert code == 0
-    *told, result = out.split("\r")
-    assert [line for line in told if line.strip()]
-    assert all(re.fullmatch(PROGRESS, line.rstrip()) for line in told if line.strip())
-    assert (told[-1].strip(), len(result.splitlines())) == ("", COUNT)
+    *printed, result = out.split("\r")
+    assert [line for line in printed if line.strip()]
+    assert all(re.fullmatch(PROGRESS, line.rstrip()) for line in printed if line.strip())
+    assert (printed[-1].strip(), len(result.splitlines())) == ("", COUNT)
     assert result.startswith("eth0 -> net0 in ")
 
 
 def wait_for_arrivals(target: Namespace, count: int) -> None:
-    """Until that many devices have arrived in the target, told by notifications."""
+    """Waits for that many devices in the target, woken by notifications."""
     with target.monitor() as monitor:
         end = time.monotonic() + 20
         while len(target.names()) < count:
@@ -119,8 +119,8 @@ def test_signal_undoes_a_batch(host: Namespace, target: Namespace, number: signa
         process.kill()
         process.wait()
     assert (process.returncode, out) == (1, "")
-    *told, line = err.splitlines()
-    assert all(re.fullmatch(PROGRESS, progress) for progress in told)
+    *progress, line = err.splitlines()
+    assert all(re.fullmatch(PROGRESS, each) for each in progress)
     assert line.startswith(f"netdevns: interrupted by {number.name}; ")
     assert line.endswith("all devices are restored")
     assert_equal_soon(before, host)

@@ -78,7 +78,7 @@ def test_template_forms(host: Namespace, target: Namespace, template: str) -> No
 
 
 def test_template_where_the_old_name_is_taken(host: Namespace, target: Namespace) -> None:
-    """S4, S5: a device of the host name in the container does not stand against a template."""
+    """S4, S5: a device of the host name in the container does not conflict with a template."""
     host.batch(ifbs("eth0"))
     target.batch(ifbs("eth0"))
     (moved,) = netdevns.move({"eth0": "eth%d"}, target.fd)
@@ -152,7 +152,7 @@ def test_ring_of_names(host: Namespace, target: Namespace) -> None:
 
 
 def test_results_are_in_the_order_of_the_mapping(host: Namespace, target: Namespace) -> None:
-    """DESIGN 4.1: whatever order the devices are moved in, the results have the mapping's."""
+    """DESIGN 4.1: results are in the mapping's order, whatever order the devices are moved in."""
     host.batch(ifbs("a", "b", "c", "d"))
     moved = netdevns.move({"c": "x%d", "a": "n1", "d": "x%d", "b": {}}, target.fd)
     assert [m.host_name for m in moved] == ["c", "a", "d", "b"]

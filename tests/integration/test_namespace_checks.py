@@ -42,7 +42,7 @@ NAMESPACES: dict[str, tuple[Any, int, str]] = {
     "PathLike": (Path("/etc/passwd"), errno.EINVAL, "not a namespace"),
     "closed descriptor": (987654, errno.EBADF, "fd:987654"),
     "descriptor that is none": (1 << 32, errno.EBADF, "fd:4294967296"),
-    "pid of nobody": ("pid:4194305", errno.ENOENT, "no such process"),
+    "pid of no process": ("pid:4194305", errno.ENOENT, "no such process"),
     "pid that is none": ("pid:me", errno.ENOENT, "pid:me"),
     "nul": ("a\0b", errno.EINVAL, "NUL"),
 }
@@ -80,7 +80,7 @@ def test_vanished_process(sides: tuple[Namespace, Namespace], vanished: str) -> 
 
 
 def test_bad_namespace_does_not_hide_bad_devices(sides: tuple[Namespace, Namespace]) -> None:
-    """P3: with a namespace that cannot be opened, what the source can tell is told all the same."""
+    """P3: a target that cannot be opened does not suppress the findings in the source."""
     host, target = sides
     with Untouched(host, target):
         report = netdevns.check({"nope": "a", "eth1": "a/b"}, "no-such-netns")

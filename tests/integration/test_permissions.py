@@ -22,11 +22,11 @@ from tests.support.namespaces import (
 )
 from tests.support.restored import Restored, Untouched
 
-Told = tuple[int | None, set[str], list[str]]  # errno, codes of the errors, their texts
+Refusal = tuple[int | None, set[str], list[str]]  # errno, codes of the errors, their texts
 
 
-def refusal(devices: dict[str, str], target: int, source: int | None = None) -> Told:
-    """What `move` says, for a child's result."""
+def refusal(devices: dict[str, str], target: int, source: int | None = None) -> Refusal:
+    """The errors that `move` reports, as a child's result."""
     try:
         netdevns.move(devices, target, source=source)
     except netdevns.CheckFailed as e:
@@ -35,11 +35,11 @@ def refusal(devices: dict[str, str], target: int, source: int | None = None) -> 
     return None, set(), []
 
 
-def untouched(host: Namespace, target: Namespace, function: Callable[[], object]) -> Told:
+def untouched(host: Namespace, target: Namespace, function: Callable[[], object]) -> Refusal:
     """Runs a refused move in a child; nothing may be different afterwards."""
     with Untouched(host, target):
-        told: Told = in_child(function)
-    return told
+        found: Refusal = in_child(function)
+    return found
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def eth1(host: Namespace) -> None:
 def test_no_cap_net_admin(host: Namespace, target: Namespace) -> None:
     """P3: without CAP_NET_ADMIN the check says so, for both sides."""
 
-    def child() -> Told:
+    def child() -> Refusal:
         drop_capabilities(CAP_NET_ADMIN)
         return refusal({"eth1": "net0"}, target.fd)
 
@@ -65,7 +65,7 @@ def test_no_cap_net_admin(host: Namespace, target: Namespace) -> None:
 def test_no_cap_sys_admin(host: Namespace, target: Namespace) -> None:
     """P3: without CAP_SYS_ADMIN the target cannot be entered, and the check says so."""
 
-    def child() -> Told:
+    def child() -> Refusal:
         drop_capabilities(CAP_SYS_ADMIN)
         return refusal({"eth1": "net0"}, target.fd)
 
@@ -78,7 +78,7 @@ def test_no_cap_sys_admin(host: Namespace, target: Namespace) -> None:
 def test_no_capability_at_all(host: Namespace, target: Namespace) -> None:
     """P3: what needs no privilege is found all the same: a device that is not there."""
 
-    def child() -> Told:
+    def child() -> Refusal:
         drop_capabilities(*range(40))
         return refusal({"eth1": "net0", "nope": "net1"}, target.fd)
 
@@ -91,7 +91,7 @@ def test_no_capability_at_all(host: Namespace, target: Namespace) -> None:
 def test_permitted_here_but_not_there(host: Namespace, target: Namespace) -> None:
     """P3: root of a user namespace may not reach into a network namespace of the initial one."""
 
-    def child() -> Told:
+    def child() -> Refusal:
         enter_user_namespace(CLONE_NEWNET)
         with Namespace(current(), "own") as own:
             own.batch(["link add eth1 type veth peer name peer"])
@@ -105,7 +105,7 @@ def test_permitted_here_but_not_there(host: Namespace, target: Namespace) -> Non
 def test_permitted_there_but_not_here(host: Namespace, target: Namespace) -> None:
     """P3: nor take a device away from the initial one, into a namespace of its own."""
 
-    def child() -> Told:
+    def child() -> Refusal:
         enter_user_namespace()
         with Namespace(os.dup(host.fd), "host") as here:
             unshare(CLONE_NEWNET)
@@ -133,9 +133,9 @@ def test_unprivileged_user_in_a_namespace_of_his_own() -> None:
 
 @pytest.mark.usefixtures("eth1")
 def test_no_way_back(host: Namespace, target: Namespace) -> None:
-    """DESIGN 4.3: a thread that may enter the target but not come home again is told; nothing was sent."""
+    """DESIGN 4.3: a thread that may enter the target but not return is refused; nothing is sent."""
 
-    def child() -> Told:
+    def child() -> Refusal:
         ready, go = os.pipe(), os.pipe()
         # The target belongs to a user namespace that this child enters; its own network namespace stays the host's.
         enter_user_namespace()

@@ -15,7 +15,7 @@ from netdevns.state.kind import File
 from tests.support.namespaces import Namespace
 
 from .preserved import ALL, DEVICES, furnished, losses, not_carried, routes, setting
-from .test_settings import UNTOLD, VALUES, written
+from .test_settings import UNREPORTED, VALUES, written
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_every_setting_is_carried(sides: tuple[Namespace, Namespace]) -> None:
     expected = {}
     for family in ("ipv4", "ipv6"):
         for path in sorted(Path(f"/proc/sys/net/{family}/conf/eth0").iterdir()):
-            if path.name in UNTOLD[family] | {"disable_ipv6"}:
+            if path.name in UNREPORTED[family] | {"disable_ipv6"}:
                 continue
             was = path.read_text().strip()
             if written(path, VALUES.get(f"{family}.{path.name}", "1" if was in ("0", "-1") else "0")):

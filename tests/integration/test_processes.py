@@ -71,16 +71,16 @@ def test_letters_that_stdout_lacks(host: Namespace) -> None:
     """A name's letters outside of the streams' encoding are shown escaped; they end nothing."""
     host.ip("link add é type ifb")
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    for name, code, told in (("é", 0, b"\\xe9"), ("nopé", 2, b"nop\\xe9: no such device")):
+    for name, code, shown in (("é", 0, b"\\xe9"), ("nopé", 2, b"nop\\xe9: no such device")):
         command = [sys.executable, "-m", "netdevns", "show", name]
         done = subprocess.run(command, cwd=TOP, capture_output=True, env=environment, timeout=60)
         assert done.returncode == code
-        assert told in done.stdout + done.stderr
+        assert shown in done.stdout + done.stderr
 
 
 @pytest.mark.usefixtures("eth1")
 def test_stdout_that_is_full(target: Namespace) -> None:
-    """DESIGN 4.2: what cannot be written does not change what was done, nor the exit code; it is told."""
+    """DESIGN 4.2: a failed write of the results changes neither the move nor the exit code; it is reported."""
     command = [sys.executable, "-m", "netdevns", "move", "eth1", "--to", f"fd:{target.fd}"]
     with open("/dev/full", "w") as full:
         done = subprocess.run(

@@ -186,7 +186,7 @@ def test_late_addresses_come_back(
 def test_late_addresses_come_back_although_the_moves_did_not_end(
     sides: tuple[Namespace, Namespace], before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
-    """P1: what setting the links down, or the moves up to the one that failed, dropped was told of, too."""
+    """P1: late addresses that were dropped by IFF_DOWN, or by the moves before the failed one, are restored, too."""
     host, target = sides
     before: list[dict[str, object]] = []
 
@@ -259,14 +259,14 @@ def test_address_that_is_deleted_meanwhile(sides: tuple[Namespace, Namespace], b
     assert "2001:db8:2::1" in local(target, "net2")
 
 
-# ---- too much is told ----
+# ---- too many notifications ----
 
 
 @pytest.mark.parametrize("when", ["move", "undo"])
 def test_dropped_notifications_undo(
     sides: tuple[Namespace, Namespace], before_step: BeforeStep, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """P7: where the kernel could not tell all, nobody knows what was added: the batch is undone, and says so."""
+    """P7: if the kernel dropped notifications, additions may be missed: the batch is undone, and says so."""
     host, target = sides
     monkeypatch.setattr(api, "WATCH_BYTES", 1)  # the kernel's least: a few notifications
     host.batch(f"addr add 2001:db8:1::{n:x}/64 nodad dev eth1" for n in range(16, 80))
@@ -432,7 +432,7 @@ def test_renamed_meanwhile(sides: tuple[Namespace, Namespace], before_step: Befo
 
 
 def test_given_away_meanwhile(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
-    """S11: somebody moves it elsewhere first: the others are back, and it is told that it is gone."""
+    """S11: another process moves a device elsewhere first: the others are restored, and it is reported as gone."""
     host, target = sides
     with Namespace.create("other") as other:
         before_step("move", 2, lambda: host.give("eth1", other))
@@ -459,7 +459,7 @@ def test_renamed_right_after_its_arrival(sides: tuple[Namespace, Namespace], bef
 
 
 def test_target_is_abandoned_meanwhile(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
-    """P1: its last process ends and nobody else holds it: the move itself does, so the devices do not die with it."""
+    """P1: when its last process ends, the move itself keeps the target alive: the devices do not die with it."""
     host, target = sides
 
     def fail() -> None:

@@ -17,8 +17,8 @@ from tests.support import steps
 from tests.support.namespaces import Namespace
 from tests.support.restored import assert_equal_soon
 
-# Files of a device that cannot be written, or that no RTM_NEWLINK tells of (docs/limits.md).
-UNTOLD = {
+# Sysctls of a device that cannot be written, or that RTM_NEWLINK does not carry (docs/limits.md).
+UNREPORTED = {
     "ipv4": {"mc_forwarding"},
     "ipv6": {"mc_forwarding", "stable_secret", "ra_honor_pio_life", "ra_honor_pio_pflag", "regen_min_advance"},
 }
@@ -68,7 +68,7 @@ def test_every_setting_of_this_kernel_is_known(family: str) -> None:
     """A kernel with a setting that the table does not have would lose it silently: this test says its name."""
     known = {n for n in (sysctls.IPV4 if family == "ipv4" else sysctls.IPV6) if n}
     files = {path.name for path in directory(family).iterdir() if path.is_file()}
-    assert files - known <= UNTOLD[family]
+    assert files - known <= UNREPORTED[family]
     assert len(files & known) >= 29
 
 
@@ -78,7 +78,7 @@ def test_each_name_is_the_kernels(eth1: Namespace, family: str) -> None:
     tried = []
     for path in sorted(directory(family).iterdir()):
         name = f"{family}.{path.name}"
-        if path.name in UNTOLD[family] or not os.access(path, os.W_OK):
+        if path.name in UNREPORTED[family] or not os.access(path, os.W_OK):
             continue
         was = path.read_text().strip()
         before = settings()
@@ -94,7 +94,7 @@ def test_each_name_is_the_kernels(eth1: Namespace, family: str) -> None:
 
 
 def test_token(host: Namespace) -> None:
-    """The token is told with the statistics on every kernel; where it is told only so (5.10), that is known."""
+    """Every kernel sends the token with the statistics; one that sends it only with them (5.10) is recognised."""
     host.batch(["link add eth1 type veth peer name peer", "token set ::77 dev eth1"])
     ifindex = host.links()["eth1"].ifindex
     with Socket() as socket:
@@ -104,7 +104,7 @@ def test_token(host: Namespace) -> None:
     was, short = sysctls.Settings(whole.body), sysctls.Settings(answers[0].body)
     assert was.token == dumped[ifindex] == bytes(15) + b"\x77"
     assert short.token == (None if sysctls.is_token_omitted([wire.Link(answers[0].body)]) else was.token)
-    # Not told is not "none": it must not be taken for a change.
+    # Not sent is not "none": it must not be taken for a change.
     assert was.differences(short) == short.differences(was) == []
 
 
@@ -114,7 +114,7 @@ def test_all_settings_come_back(eth1: Namespace, target: Namespace) -> None:
     changed = 0
     for family in ("ipv4", "ipv6"):
         for path in sorted(directory(family).iterdir()):
-            if path.name not in UNTOLD[family] | {"disable_ipv6"}:
+            if path.name not in UNREPORTED[family] | {"disable_ipv6"}:
                 was = path.read_text().strip()
                 changed += written(path, VALUES.get(f"{family}.{path.name}", "1" if was in ("0", "-1") else "0"))
     eth1.wait_until_quiet()

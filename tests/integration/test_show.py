@@ -183,7 +183,7 @@ def test_a_namespace_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_without_privileges(devices: Namespace) -> None:
-    """Reading needs none. Where only a refused move would tell what is movable (before 6.15), it is unknown."""
+    """Reading needs none. Where only a refused move would show what is movable (before 6.15), it is unknown."""
     says_it = IFLA_NETNS_IMMUTABLE in devices.links()["eth1"].attrs
 
     def child() -> list[Device]:
@@ -250,7 +250,7 @@ def test_as_many_requests_for_many_devices_as_for_few(host: Namespace, monkeypat
 @pytest.mark.usefixtures("devices")
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_on_a_terminal(columns: int) -> None:
-    """It fits, the answer stands beside the name, IPv6 addresses are whole, and the next command is told."""
+    """It fits, the answer stands beside the name, IPv6 addresses are whole, and the next command is suggested."""
     text = letters(on_terminal(columns, "-m", "netdevns", "show", "eth1", "wan", "br0")[1])
     *lines, following = text.splitlines()
     assert max(map(len, lines)) <= columns
