@@ -29,7 +29,7 @@ class Pool:
         self._ready: asyncio.Queue[str] = asyncio.Queue()
 
     async def start(self) -> None:
-        """Makes all slots ready, whatever a predecessor has left; those in which a process is are in use."""
+        """Makes all slots ready after any predecessor; a slot with a process in it is in use."""
         await self._run("recover")
         await asyncio.gather(*(self.give_back(name) for name in self.slots))
 
@@ -65,7 +65,7 @@ class Pool:
                 raise RuntimeError(said)
 
     async def _run(self, *arguments: str) -> tuple[int, str]:
-        # A process of its own: who is cancelled here waits for nothing, and the command ends as if nobody had waited.
+        # A separate process: a task that is cancelled here stops waiting, and the command still runs to its end.
         process = await asyncio.create_subprocess_exec(
             *self.command, *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
         )

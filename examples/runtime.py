@@ -20,8 +20,8 @@ EVERYTHING = ("routes", "sysctls", "neighbours")
 class Runtime:
     """Gives devices of one namespace to containers, and takes them back.
 
-    Every device is either in the container with all that it had, or at home as it was: whatever fails, whoever cancels
-    a task, and also when this process is killed (then after the next `start`).
+    Every device is either in the container with all its state, or at home as it was: after a failure, after the
+    cancellation of a task, and also when this process is killed (then after the next `start`).
 
     Routes, sysctls and neighbours go along both ways: a move home can only bring what is there.
 
@@ -50,10 +50,10 @@ class Runtime:
         """
         # The source is named: a worker thread is in the namespace that the process was started in.
         move = functools.partial(netdevns.move, source=self.host, preserve=EVERYTHING, journal=self.journal)
-        async with self._turns:  # who is cancelled here has not begun
+        async with self._turns:  # a task that is cancelled here has not begun
             try:
                 return await _to_its_end(functools.partial(move, devices, container))
-            except _TooLate as e:  # who is cancelled there has: nobody will wait for these devices any more
+            except _TooLate as e:  # cancelled after its move began: these devices are not wanted any more
                 await self._home(e.result, container)
                 raise asyncio.CancelledError from e
 
@@ -82,8 +82,8 @@ class _TooLate(Exception):
 async def _to_its_end(call: Callable[[], tuple[T, ...]]) -> tuple[T, ...]:
     """asyncio.to_thread, but a cancellation does not leave while the thread works, not knowing what it does.
 
-    A thread cannot be stopped, and a move should not be: it takes milliseconds. So its end is waited for, however often
-    the task is cancelled, and then told: what it raised, or _TooLate with what it returned.
+    A thread cannot be stopped, and a move should not be: it takes milliseconds. So its end is awaited, however often
+    the task is cancelled; then this raises the call's exception, or _TooLate with its result.
     """
     # Not a task, which asyncio.run would cancel when it ends.
     running = asyncio.get_running_loop().run_in_executor(None, call)

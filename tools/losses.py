@@ -42,7 +42,7 @@ def show(row: Row, outcomes: Outcomes) -> None:
     for name, value in row.target_sysctls.items():
         print(f"blue# sysctl net.{name.replace('/', '.')}={value}")
     if row.racer:
-        print(f"blue# ip link add {row.racer} type veth   # by somebody else, as soon as a device arrives")
+        print(f"blue# ip link add {row.racer} type veth   # by another process, as soon as a device arrives")
     if row.target_is_host:
         print("host# ip netns attach blue $$")
     if any(name in RUNTIMES for name in outcomes):
@@ -55,8 +55,8 @@ def show(row: Row, outcomes: Outcomes) -> None:
             print(f"{'':13}0: {'all arrived' if row.must_arrive else 'everything is as before'}")
         if outcome.said and outcome.code:
             lines = outcome.said.splitlines()
-            told = lines[-1] if lines[0].startswith("Traceback") else lines[0]
-            print(f"{'':13}exit code {outcome.code}: {told}")
+            line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
+            print(f"{'':13}exit code {outcome.code}: {line}")
     sys.stdout.flush()
 
 
@@ -64,14 +64,14 @@ def show(row: Row, outcomes: Outcomes) -> None:
 
 
 def losers(outcomes: Outcomes) -> str:
-    """Who loses what; those who lose the same share an entry, "all" if nobody but netdevns is left."""
+    """Each tool's losses; tools with the same ones share an entry, "all" if these are all but netdevns."""
     by_text: dict[str, list[str]] = {}
     for name, outcome in outcomes.items():
         if name != OURS and outcome.findings:
             by_text.setdefault(judge.summary(outcome.findings, len(outcome.row.devices)), []).append(name)
     others = len([name for name in outcomes if name != OURS])
-    told = [f"{'all' if len(names) == others > 1 else ', '.join(names)}: {text}" for text, names in by_text.items()]
-    return "; ".join(told) or "nobody"
+    entries = [f"{'all' if len(names) == others > 1 else ', '.join(names)}: {text}" for text, names in by_text.items()]
+    return "; ".join(entries) or "none"
 
 
 def markdown_row(row: Row, outcomes: Outcomes) -> str:

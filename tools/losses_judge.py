@@ -43,7 +43,7 @@ def mac(link: Link) -> str | None:
 
 
 def find(device: Link, host: Dump, target: Dump) -> Found | None:
-    """Looks for a device, whatever its name, in both namespaces."""
+    """Looks for a device in both namespaces, under any name."""
     for place, dump in ("host", host), ("target", target):
         for name, link in dump["links"].items():
             if mac(link) == mac(device):
@@ -143,7 +143,7 @@ def _say(value: object) -> object:
 
 
 def untouched(before: tuple[Dump, Dump], after: tuple[Dump, Dump], devices: Sequence[str]) -> list[Finding]:
-    """What is not as it was before a failed operation; (host, target) each."""
+    """What a failed operation changed; (host, target) each."""
     findings = []
     for old in devices:
         link, had = before[0]["links"][old], before[0]["addresses"].get(old, [])
@@ -151,20 +151,20 @@ def untouched(before: tuple[Dump, Dump], after: tuple[Dump, Dump], devices: Sequ
         if found is None:
             findings.append(Finding("device", f"{old} is gone", "the device is gone"))
             continue
-        told = []
+        changes = []
         if found.place == "target":
-            told.append(f"in the target as {found.link.name}")
+            changes.append(f"in the target as {found.link.name}")
         elif found.link.name != old:
-            told.append(f"renamed to {found.link.name}")
+            changes.append(f"renamed to {found.link.name}")
         if link.up and not found.link.up:
-            told.append("down")
+            changes.append("down")
         kept = {_key(a) for a in found.addresses}
         lost = [a for a in had if _key(a) not in kept]
         if lost:
-            told.append(f"{len(lost)} of {len(had)} addresses gone")
-        if told:
-            findings.append(Finding("device", f"{old} is {', '.join(told)}", ", ".join(told)))
-    if not findings:  # or whatever else differs, routes included
+            changes.append(f"{len(lost)} of {len(had)} addresses gone")
+        if changes:
+            findings.append(Finding("device", f"{old} is {', '.join(changes)}", ", ".join(changes)))
+    if not findings:  # any other difference, routes included
         for place, was, now in zip(("host", "target"), before, after, strict=True):
             lines = rawdump.differences(dict(was), dict(now))
             short = f"something else differs in the {place}"

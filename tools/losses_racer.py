@@ -1,4 +1,4 @@
-"""Somebody in the target who takes a name while a batch is under way: what no check beforehand can see."""
+"""A process in the target that takes a name while a batch is under way, which no check beforehand can see."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PEER = "racer"  # the other end of the racer's veth
 
 
 def _take(name: str, socket: rawdump.Socket) -> None:
-    """Makes a veth of that name; that it is taken already is no news to anybody. Layout: linux/veth.h."""
+    """Makes a veth of that name, unless the name is taken already. Layout: linux/veth.h."""
     ifinfomsg = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
     peer = ifinfomsg + rawdump.attribute(rawdump.IFLA_IFNAME, PEER.encode() + b"\0")
     info = rawdump.attribute(1, b"veth\0") + rawdump.attribute(2, rawdump.attribute(1, peer))
@@ -29,20 +29,20 @@ def _take(name: str, socket: rawdump.Socket) -> None:
 
 @contextmanager
 def racing(name: str, target: Namespace) -> Iterator[None]:
-    """Meanwhile there is a process that takes `name` as soon as a device arrives in the target."""
-    ready, tell = os.pipe()
+    """Runs a process that takes `name` as soon as a device arrives in the target."""
+    ready, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             with target.monitor() as monitor, target.socket() as socket:
-                os.write(tell, b".")
-                # No look at who it is: each question would wait for the kernel's lock, and the batch goes on meanwhile.
+                os.write(write, b".")
+                # Which device is not asked: a request would wait for rtnl, and the batch goes on meanwhile.
                 while "NEWLINK" not in monitor.seen():
                     select.select([monitor.raw], [], [])
                 _take(name, socket)
         finally:
             os._exit(0)
-    os.close(tell)
+    os.close(write)
     os.read(ready, 1)
     os.close(ready)
     try:

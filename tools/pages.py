@@ -144,8 +144,8 @@ def arguments(command: argparse.ArgumentParser) -> Iterator[str]:
         yield marked(", ".join(action.option_strings) + (f" {value}" if action.option_strings and value else "")) or (
             f"\\fI{escaped(str(value))}\\fP" if action.metavar else f"\\fB{escaped(str(value))}\\fP"
         )
-        told = (action.help or "").rstrip(".")
-        yield marked(told[:1].upper() + told[1:] + ".")
+        text = (action.help or "").rstrip(".")
+        yield marked(text[:1].upper() + text[1:] + ".")
 
 
 def man() -> str:

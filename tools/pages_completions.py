@@ -1,6 +1,6 @@
 """What each shell completes: shtab's work on the command's parser, and here the names that only the machine knows.
 
-A device's name can hold whatever its maker liked (`$(reboot)` is one): it is quoted, and never expanded by the shell.
+A device's name can be any text (such as `$(reboot)`): it is quoted, and never expanded by the shell.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FILES = {
 }
 
 # The devices of the shell's own namespace, without lo, and the named namespaces. /proc/net/dev and not /sys/class/net:
-# that one shows the namespace of whoever mounted it.
+# that one shows the namespace in which it was mounted.
 BASH = r"""
 _netdevns_devices() {
   local name

@@ -41,8 +41,8 @@ class Contestant:
     @property
     def column(self) -> Column:
         programs = [program for program in (self.program, self.below) if program]
-        told = " with ".join(f"{program.name} {version(program)}" for program in programs)
-        return Column(self.id, f"{told or self.id}, {self.use}")
+        versions = " with ".join(f"{program.name} {version(program)}" for program in programs)
+        return Column(self.id, f"{versions or self.id}, {self.use}")
 
 
 def version(program: Path) -> str:

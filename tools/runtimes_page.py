@@ -62,8 +62,8 @@ def page(system: str, columns: Sequence[Column], promises: Mapping[str, str], ce
     lines += [f"| case | must hold | {' | '.join(column.label for column in columns)} |"]
     lines += ["|---" * (len(columns) + 2) + "|"]
     for case, promise in promises.items():
-        told = [marked(cells[case, column.id]) for column in columns]
-        lines.append(f"| `{case}` | {promise} | {' | '.join(told)} |")
+        marks = [marked(cells[case, column.id]) for column in columns]
+        lines.append(f"| `{case}` | {promise} | {' | '.join(marks)} |")
     lines += ["", *(f"{number}. {text}" for text, number in notes.items())]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -71,9 +71,9 @@ def page(system: str, columns: Sequence[Column], promises: Mapping[str, str], ce
 def failures(columns: Sequence[Column], cells: Mapping[By, Cell], finals: Mapping[By, object]) -> list[str]:
     """What must not be: a case that does not hold with the hook, and different ends where it holds."""
     hooked = [column.id for column in columns if column.label.endswith("hook")]
-    told = [f"{case}, {id_}: {cell.text}" for (case, id_), cell in cells.items() if id_ in hooked and cell.mark == NO]
+    found = [f"{case}, {id_}: {cell.text}" for (case, id_), cell in cells.items() if id_ in hooked and cell.mark == NO]
     for case in dict.fromkeys(case for case, _ in cells):
         ends = {c.id: repr(finals[case, c.id]) for c in columns if cells[case, c.id].mark == YES}
         if len(set(ends.values())) > 1:
-            told.append(f"{case}: not the same in the end: {json.dumps(ends, indent=1)}")
-    return told
+            found.append(f"{case}: not the same in the end: {json.dumps(ends, indent=1)}")
+    return found

@@ -10,7 +10,7 @@ inside='mount -t tmpfs tmpfs /run && export NETDEVNS_OWN_RUN=yes && ip link set 
 # Each link of the chain of processes takes the next one with it, however it dies.
 fresh=(--net --mount --pid --fork --kill-child --mount-proc --propagation private bash -c "$inside" bash)
 
-# Sets sandbox to the command that runs another one in fresh namespaces; empty where the kernel allows it to nobody.
+# Sets sandbox to the command that runs another one in fresh namespaces; empty where the kernel refuses all of them.
 # Privilege is tried, not guessed from the uid: root in a container may have none, an ordinary user may have enough.
 find_sandbox() {
 	local user

@@ -145,7 +145,7 @@ find_python() {
 	((${#python_packages[@]})) || python_packages=("$(apt_python)" "$(apt_python)"-{venv,dev})
 }
 
-# The distribution's python3, or its python3.11 where python3 is older (Ubuntu 22.04). Needs apt's lists to tell.
+# The distribution's python3, or its python3.11 where python3 is older (Ubuntu 22.04). Needs apt's lists.
 apt_python() {
 	local candidate
 	candidate=$(LC_ALL=C apt-cache policy python3 2>/dev/null | sed -n 's/^ *Candidate: *//p')
@@ -159,7 +159,7 @@ apt_python() {
 apt_update() {
 	say 'apt-get update'
 	printf '\n$ apt-get update\n' >>"$log"
-	# A broken source of somebody else's makes it fail and may not matter: the installation decides.
+	# A broken third-party source makes it fail and may not matter: the installation decides.
 	apt-get -q update >>"$log" 2>&1 </dev/null || say 'apt-get update had errors; going on'
 }
 
@@ -191,7 +191,7 @@ install_packages() {
 		exit 2
 	fi
 	apt_update
-	find_missing "$@" # again: only with apt's lists can it tell which Python there is
+	find_missing "$@" # again: only with apt's lists does it see which Python there is
 	apt_install "${missing[@]}"
 	find_missing "$@"
 	((${#missing[@]} == 0)) || fail 1 "installed, but still not working: ${missing[*]} (see ${log#"$root"/})"

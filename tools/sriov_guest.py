@@ -53,7 +53,7 @@ class Function:
         return f"198.51.{self.number}.0/24", f"2001:db8:ff0{self.number}::/48"
 
     def setup(self, found: rawdump.Link) -> list[str]:
-        """Lines for `ip -batch`, whatever it is called now, and whether or not it has been set up before."""
+        """Lines for `ip -batch`, for any current name, and whether or not it has been set up before."""
         n, name = self.number, self.host_name
         lines = [f"link set {found.name} down", f"address flush dev {found.name}"]
         lines += [f"link set {found.name} name {name}"] if found.name != name else []
@@ -173,7 +173,7 @@ def arrived(function: Function, before: Dump, container: Dump, facts: Facts, *, 
 
 
 def returned(function: Function, here: Namespace, before: Dump, facts: Facts) -> None:
-    """What the kernel gives back by itself: seen, not judged, but for what tells which device it is."""
+    """What the kernel returns by itself: recorded, not judged, except what identifies the device."""
     end = time.monotonic() + PATIENCE_S
     while (link := found(function, here)) is None:
         assert time.monotonic() < end, f"{function.address} did not come back"

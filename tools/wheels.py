@@ -81,7 +81,7 @@ def tracked(*folders: str) -> set[str]:
 
 
 def judge(sdist: Path, wheel: Path) -> None:
-    """Raises Fail for whatever should not be uploaded like this."""
+    """Raises Fail for an sdist or a wheel that should not be uploaded."""
     judge_wheel(wheel, OLDEST)
     judge_sdist(sdist)
 
@@ -163,7 +163,7 @@ def judge_sdist(sdist: Path) -> None:
 
 
 def pythons() -> list[str]:
-    """The machine's Pythons from 3.11 on, one of each version; those of pyenv, too, where somebody has it."""
+    """The machine's Pythons from 3.11 on, one of each version; those of pyenv, too, if it is installed."""
     found: dict[str, str] = {}
     names = [f"python3.{minor}" for minor in range(11, 20)]
     of_pyenv = glob.glob(os.path.expanduser(f"{os.environ.get('PYENV_ROOT', '~/.pyenv')}/versions/3.*/bin/python3"))
@@ -190,7 +190,7 @@ def smoke(python: Path | str, site: Path | None = None) -> str:
 def try_in_venv(python: str | Path, file: Path, *, compiles: bool) -> str:
     """Installs a wheel or an sdist into a clean environment and smokes it; returns what the smoke says.
 
-    A wheel gets no compiler: whatever would call one fails.
+    A wheel gets no compiler: a call of one fails.
     """
     with tempfile.TemporaryDirectory() as scratch:
         run(python, "-I", "-m", "venv", scratch)
@@ -204,7 +204,7 @@ def try_in_venv(python: str | Path, file: Path, *, compiles: bool) -> str:
 
 
 def try_in_debian(suite: str, folder: Path) -> None:
-    """Tries both files in a fresh Debian; tells what happens there as it goes."""
+    """Tries both files in a fresh Debian, with its output as it comes."""
     command = [TOP / "tools" / "in-chroot", "--give", folder, suite, "./tools/wheels-inside"]
     done = subprocess.run([*map(str, command)], stdin=subprocess.DEVNULL, check=False)
     if done.returncode:

@@ -27,15 +27,15 @@ import os
 try:
     import netdevns
     netdevns.check({"lo": None}, "/proc/self/ns/net")
-    told = "works"
+    result = "works"
 except ImportError as e:
-    told = str(e)
-os.write(%d, told.encode())
+    result = str(e)
+os.write(%d, result.encode())
 """
 
 
 def in_interpreter(own_gil: bool) -> str:
-    """What CHECK tells in a sub-interpreter."""
+    """The result of CHECK in a sub-interpreter."""
     read, write = os.pipe()
     if sys.version_info >= (3, 13):
         # Not by an import statement: the type checkers' stub of it has no result of run_string.

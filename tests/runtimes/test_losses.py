@@ -68,7 +68,7 @@ def test_who_loses_nothing_is_reported_so(name: str) -> None:
         require("runtimes", "there is no pyroute2; tools/losses and tools/test install it")
     outcome = played("addresses", CONTESTANTS[name])
     assert (outcome.code, outcome.findings) == (0, []), outcome.said
-    assert losers({name: outcome}) == "nobody"
+    assert losers({name: outcome}) == "none"
 
 
 def test_who_does_nothing_is_reported_so() -> None:

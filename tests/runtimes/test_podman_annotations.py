@@ -37,7 +37,7 @@ def test_devices_are_there_when_the_process_starts(host: Namespace, podman: Podm
 
 
 def test_a_device_that_is_not_allowed_stays(host: Namespace, podman: Podman) -> None:
-    """An annotation alone does not move a device: it stays as it was."""
+    """An annotation for a device that --allow does not match has no effect: the device stays as it was."""
     furnish(host)
     podman.netdevns("hooks-dir", "--allow", "mv*", "--install")
     with Restored(host):
