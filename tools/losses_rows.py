@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-EVERYBODY = ("ip", "ip-script", "ip-restore", "pyroute2", "runc", "crun")
-RE_ADDING = EVERYBODY[1:]  # without plain `ip`, which drops every address: the row "addresses" says so
+ALL_TOOLS = ("ip", "ip-script", "ip-restore", "pyroute2", "runc", "crun")
+RE_ADDING = ALL_TOOLS[1:]  # without plain `ip`, which drops every address: the row "addresses" says so
 RUNTIMES = ("runc", "crun")
 
 
@@ -64,7 +64,7 @@ ROWS = (
         ONE,
         BOTH_FAMILIES,
         arrives(),
-        contestants=EVERYBODY,
+        contestants=ALL_TOOLS,
     ),
     Row(
         "usable",

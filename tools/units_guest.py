@@ -1,4 +1,4 @@
-"""Runs in the guest of tools/units, once after each start of userland: lends devices, kills, and looks who comes home.
+"""Runs in the guest of tools/units, once after each start of userland: lends devices, kills, and checks which return.
 
 What is seen is seen by raw dumps (tests/support/rawdump.py), which share no line with netdevns.
 """

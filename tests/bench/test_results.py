@@ -54,7 +54,7 @@ def test_rounds_without_verification_are_never_used() -> None:
     assert (value.count, value.most) == (3, pytest.approx(1.02))
 
 
-def test_who_lost_each_round_took_no_part() -> None:
+def test_contestant_without_a_good_round_is_left_out() -> None:
     """Neither as a contestant nor in a ratio."""
     benchmarks = [*ONE, *rounds("batch-1", "go", 9.0, verified=False)]
     document = results.parsed(raw(benchmarks), "a")

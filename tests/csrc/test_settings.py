@@ -377,7 +377,7 @@ Refuse = Callable[[bytes], int]
 
 
 class Kernel:
-    """Answers requests: the link, whatever was sent; acks; and what `refuse` says of a request: its errno, or 0."""
+    """Answers RTM_GETLINK with the link, and any other request with the errno that `refuse` returns, or 0: an ack."""
 
     def __init__(self, now: bytes, refuse: Refuse) -> None:
         self.now, self.refuse = now, refuse

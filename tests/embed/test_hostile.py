@@ -294,7 +294,7 @@ def eth1(dump: State) -> State:
 
 @pytest.mark.parametrize("changed", ["nothing", "name", "mac", "mac-and-name"])
 def test_ifindex_is_taken(sides: tuple[Namespace, Namespace], c: Driver, changed: str) -> None:
-    """P1: who takes its ifindex in the host keeps it; all else of the device is restored."""
+    """P1: a new device that took its ifindex in the host keeps it; all else of the device is restored."""
     host, target = sides
     before = host.dump()
     c.moved(target)
@@ -364,7 +364,7 @@ LOOPS = ["altname", "altnames", "altnames-removed", "rename", "mac", "rename-and
 @pytest.mark.parametrize("name", LOOPS)
 @pytest.mark.parametrize("round_", range(2))
 def test_loop(sides: tuple[Namespace, Namespace], c: Driver, name: str, round_: int) -> None:
-    """P1: who changes a device in a loop, and is faster than we are, has lost all the same."""
+    """P1: a process that changes a device in a loop, faster than the undo, does not prevent it."""
     host, target = sides
     before = host.dump()
     c.moved(target)

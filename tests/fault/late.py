@@ -31,7 +31,7 @@ def arm() -> None:
 
 
 def watch_requests(name: str) -> None:
-    """Arms where a socket sends what changes a link, or only asks who may."""
+    """Arms when a socket sends a request that changes a link, or one that only tries the permission."""
     method = getattr(engine.Socket, name)
 
     def watched(self: Any, request: bytes, *args: Any, **kwargs: Any) -> Any:

@@ -18,7 +18,7 @@ from .scene import DEVICES, NET_DEVICES, Container, Scene, loans, restore, saved
 SILENT = "died silently"
 DEATHS = [128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)]  # a handler's exit
 PATIENCE_S = 0.5  # with the kernel's work items
-MINE = {"c1": ("eth1", "eth2"), "c2": ("eth3",)}  # who has what, where devices are away
+MINE = {"c1": ("eth1", "eth2"), "c2": ("eth3",)}  # which container has which devices, where they are away
 Run = Callable[[Scene, str, tuple[str, ...]], subprocess.Popen[str]]
 
 

@@ -1,4 +1,4 @@
-"""Who comes second waits for a bounded time, and only for the devices that he wants; a lock ends with its holder."""
+"""A second mover waits for a bounded time, and only for the devices that it moves; a lock ends with its holder."""
 
 from __future__ import annotations
 

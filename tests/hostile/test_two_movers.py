@@ -1,4 +1,4 @@
-"""Two who want the same devices: one gets all of them with all they had, the other is refused and nothing stays behind.
+"""Two movers of the same devices: one gets all of them with their state, the other is refused and leaves nothing.
 
 Both begin within 30 ms. Which of two hooks, commands or library calls wins is chance; what is left afterwards is not.
 """
@@ -73,7 +73,7 @@ def complete() -> dict[str, object]:
 
 
 class Contest:
-    """Several who begin at almost the same time, and what must be true when all have ended."""
+    """Several movers that begin at almost the same time, and what must be true when all have ended."""
 
     def __init__(self, scene: Scene, complete: dict[str, object]) -> None:
         self.scene = scene

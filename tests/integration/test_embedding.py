@@ -84,7 +84,7 @@ def test_two_want_the_same_device(opened: netdevns.NetNS, containers: list[Names
     winners = [n for n, one in enumerate(got) if not isinstance(one, BaseException)]
     assert len(winners) == 1
     assert all(isinstance(one, netdevns.NetDevError) for n, one in enumerate(got) if n not in winners)
-    # Who had written his record when the device went has left it (`left`): there is nothing that could be put back.
+    # A loser that had written its record when the device went has left it (`left`): there is nothing to restore.
     assert {each.outcome for each in netdevns.recover()} <= {"gone"}
     assert [n for n, container in enumerate(containers) if container.names()] == winners
     assert [a.address for a in containers[winners[0]].addresses("net1")] == ["10.1.0.1", "2001:db8:1::1"]

@@ -178,7 +178,7 @@ def loop(sides: tuple[Namespace, Namespace]) -> Iterator[Callable[[str], None]]:
 def test_loop_that_adds_altnames(
     sides: tuple[Namespace, Namespace], before_step: BeforeStep, loop: Callable[[str], None], round_: int
 ) -> None:
-    """P1: who adds names in a loop, and is faster than we are, has lost all the same."""
+    """P1: a process that adds names in a loop, faster than the undo, does not prevent it."""
     host, target = sides
     before = host.dump()
     before_step("verify", 2, strike(target, then=lambda: loop("net1")))

@@ -274,7 +274,7 @@ def test_replaced(sides: tuple[Namespace, Namespace], before_step: BeforeStep, k
 
 @pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 an ifindex cannot be requested")
 def test_ifindex_is_taken(sides: tuple[Namespace, Namespace], before_step: BeforeStep) -> None:
-    """P1: who takes its ifindex in the host keeps it; all else of the device is restored."""
+    """P1: a new device that took its ifindex in the host keeps it; all else of the device is restored."""
     host, target = sides
     before = host.dump()
     take = strike(target, "link set net1 mtu 1300", then=lambda: host.ip("link add thief index 102 type ifb"))

@@ -1,4 +1,4 @@
-"""Who may: tried before anything is touched. A forked child gives up its capabilities, or enters a user namespace."""
+"""Permission is tried before anything is touched. A forked child drops its capabilities or enters a user namespace."""
 
 from __future__ import annotations
 

@@ -384,7 +384,7 @@ def test_nothing_is_lost_under_load(
     assert total > HAMMER_S  # on a busy machine the kernel itself lets them wait
 
 
-# ---- two who want the same ----
+# ---- two movers of one device ----
 
 
 @pytest.mark.smoke

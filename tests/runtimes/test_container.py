@@ -234,7 +234,7 @@ def test_nothing_is_left(host: Namespace, runtime: Runtime, bundle: Bundle, thir
     done = runtime.run(bundle)
     assert (done.returncode == 0) == (third == "eth2")
     if done.returncode == 0:
-        # A namespace lives as long as anybody holds it; the wires' other ends die with it.
+        # A namespace lives as long as a process holds it; the wires' other ends die with it.
         wait_until(lambda: host.names() == set(), "the container's network namespace is gone")
         assert inhabitants(Seen.parse(done.stdout).netns) == set()
     wait_until(lambda: cgroups() == before[1], "the container's cgroups are gone")

@@ -121,7 +121,7 @@ def test_default_route_is_no_obstacle(host: Namespace, machine: Machine, contain
 
 
 def test_annotations_name_no_device(host: Namespace, machine: Machine, container: Container) -> None:
-    """DESIGN 4.2: annotations may be anybody's; without the operator's leave they do nothing."""
+    """DESIGN 4.2: any user may set annotations; without the operator's permission they do nothing."""
     annotations = {"org.netdevns.device.eth1": "net0"}
     container.bundle.write(None, annotations=annotations)
     with Restored(host):

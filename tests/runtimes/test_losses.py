@@ -62,7 +62,7 @@ def test_ip_loses_all_addresses() -> None:
 
 
 @pytest.mark.parametrize("name", ["ip-script", "ip-restore", "pyroute2"])
-def test_who_loses_nothing_is_reported_so(name: str) -> None:
+def test_tool_that_loses_nothing_has_no_finding(name: str) -> None:
     """A contestant that adds the addresses again has no finding in the row that is about them."""
     if name == "pyroute2" and importlib.util.find_spec("pyroute2") is None:
         require("runtimes", "there is no pyroute2; tools/losses and tools/test install it")
@@ -71,7 +71,7 @@ def test_who_loses_nothing_is_reported_so(name: str) -> None:
     assert losers({name: outcome}) == "none"
 
 
-def test_who_does_nothing_is_reported_so() -> None:
+def test_tool_that_does_nothing_is_found_out() -> None:
     """A contestant that only says that it is done has moved nothing; one that refuses has left all as before."""
     says_done = dataclasses.replace(OURS, name="says-done", run=lambda _: (0, ""))
     refuses = dataclasses.replace(OURS, name="refuses", run=lambda _: (1, "no"))

@@ -65,7 +65,7 @@ def test_rolled_back_is_exactly_nothing_left():
 
 
 def test_errno_is_the_system_calls():
-    """It is an OSError with the errno and the text, caught by who catches OSError."""
+    """It is an OSError with the errno and the text: `except OSError` catches it."""
     e = MoveFailed("eth1: no", errno=errno.EPERM)
     assert isinstance(e, OSError)
     assert (e.errno, e.strerror, str(e)) == (errno.EPERM, "eth1: no", "eth1: no")

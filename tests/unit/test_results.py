@@ -55,7 +55,7 @@ def test_only_protected_addresses(lazy):
 
 
 def test_decoded_at_the_first_look_only(lazy, decodings):
-    """Nothing is decoded for a caller who does not look, and nothing twice."""
+    """Nothing is decoded before it is accessed, and nothing twice."""
     assert (lazy.name, lazy.ifindex, decodings) == ("net0", 7, [])
     assert lazy.addresses is lazy.addresses
     assert len(decodings) == 1

@@ -1,4 +1,4 @@
-"""The house's own rules: who imports whom, how long things are, what the C core may use, and how things are said."""
+"""The house rules: imports between packages, limits of length, what the C core may use, and wording."""
 
 import ast
 import functools
