@@ -68,6 +68,7 @@ int nd_batch_record(struct netdevns_batch *b, struct nd_record_content *content,
 	memset(content, 0, sizeof *content);
 	content->devices = devices;
 	content->count = b->count;
+	content->since_ms = b->since_ms;
 	content->loan = b->loan;
 	if (!devices)
 		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");

@@ -16,13 +16,13 @@
 static const struct {
 	unsigned int numbers, texts;
 } required[] = {
-	[HEAD - HEAD] = { BIT(A_VERSION) | BIT(A_PID), BIT(A_BOOT) | BIT(A_PRESERVE) },
+	[HEAD - HEAD] = { BIT(A_VERSION) | BIT(A_PID) | BIT(A_SINCE_MS), BIT(A_BOOT) | BIT(A_PRESERVE) },
 	[SOURCE - HEAD] = { OF_NETNS, BIT(A_WHERE) },
 	[TARGET - HEAD] = { OF_NETNS, BIT(A_WHERE) },
 	[DEVICE - HEAD] = { OF_LINK, OF_NAMES },
 	[UPPER - HEAD] = { OF_LINK, OF_NAMES },
 	[STATE - HEAD] = { 0, BIT(A_KIND) },
-	[LOAN - HEAD] = { BIT(A_LENT_MS), BIT(A_CONTAINER) },
+	[LOAN - HEAD] = { 0, BIT(A_CONTAINER) },
 	[END - HEAD] = { BIT(A_CHECKSUM), 0 },
 };
 

@@ -5,17 +5,17 @@
 
 #include "batch.h"
 
-#define ND_RECORD_VERSION 2
+#define ND_RECORD_VERSION 3
 
 /* Message types of netdevns. Lower ones are the kernel's. */
 enum section_type { HEAD = 0xF000, SOURCE, TARGET, DEVICE, UPPER, STATE, LOAN, END };
 
 /* Attributes: of HEAD and END; of SOURCE and TARGET; of DEVICE and UPPER; of STATE; of LOAN. */
-enum { A_VERSION = 1, A_BOOT, A_CHECKSUM, A_PRESERVE, A_LENDS, A_PID };
+enum { A_VERSION = 1, A_BOOT, A_CHECKSUM, A_PRESERVE, A_LENDS, A_PID, A_SINCE_MS };
 enum { A_WHERE = 1, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START, A_PID_NS };
 enum { A_HOST_NAME = 1, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH };
 enum { A_KIND = 1 };
-enum { A_CONTAINER = 1, A_LENT_MS };
+enum { A_CONTAINER = 1 };
 
 /* A message of netdevns, and the kernel's messages behind it. */
 struct nd_section {

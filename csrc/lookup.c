@@ -298,6 +298,7 @@ int nd_batch_look_up(struct netdevns_batch *b, int is_move, struct nd_err *err)
 		if (held != ND_HELD_MORE)
 			break;
 	}
+	b->since_ms = nd_since_boot_ms();
 	code = resolve(b, err);
 	if (!code) {
 		code = nd_batch_snapshot(b, &f);

@@ -68,6 +68,7 @@ static void put_head(struct nd_msg *m, const char *boot, const struct nd_record_
 	put_text(m, A_BOOT, boot);
 	put_text(m, A_PRESERVE, "");
 	put_number(m, A_PID, (uint64_t)getpid());
+	put_number(m, A_SINCE_MS, content->since_ms);
 	if (!loan)
 		return;
 	put_number(m, A_LENDS, loan->number);
@@ -75,7 +76,6 @@ static void put_head(struct nd_msg *m, const char *boot, const struct nd_record_
 		return;
 	nd_msg_begin(m, LOAN, 0, NULL, 0);
 	nd_msg_put(m, A_CONTAINER, loan->container, loan->container_len);
-	put_number(m, A_LENT_MS, loan->lent_ms);
 }
 
 static void put_netns(struct nd_msg *m, uint16_t type, const struct nd_identity *id)
@@ -213,6 +213,7 @@ static int load_head(const struct nd_section *s, struct nd_recovered *found, str
 	if (code)
 		return code;
 	found->pid = nd_section_number(s, A_PID);
+	found->since_ms = nd_section_number(s, A_SINCE_MS);
 	found->is_of_this_boot = nd_section_text(s, A_BOOT, then, sizeof then) && strcmp(boot, then) == 0;
 	nd_attr_find(s->attrs, s->attrs_len, A_PRESERVE, &len);
 	/* Preserved state is not compared, so the move may be incomplete. */

@@ -37,6 +37,7 @@ struct nd_recovered {
 	struct nd_record_device *devices;
 	size_t count;
 	uint64_t pid;		/* of its mover */
+	uint64_t since_ms;	/* CLOCK_BOOTTIME, before the snapshots */
 	int is_of_this_boot;	/* 0: a reboot has reset its devices, so it is removed unread */
 	int is_to_be_undone;	/* even if complete in the target: by its name, or because it preserves state */
 };
@@ -45,7 +46,6 @@ struct nd_recovered {
 struct nd_loan {
 	const char *container;
 	size_t container_len;	/* may contain a NUL */
-	uint64_t lent_ms;	/* CLOCK_BOOTTIME, before the snapshots */
 	uint64_t number;	/* not 0; also in the record of the move, so that a recovery removes the loan */
 };
 
@@ -54,6 +54,7 @@ struct nd_record_content {
 	struct nd_identity source, target;
 	const struct nd_record_device *devices;
 	size_t count;
+	uint64_t since_ms;		/* CLOCK_BOOTTIME, before the snapshots */
 	const struct nd_loan *loan;	/* of the move; NULL: none */
 	int is_loan;			/* writes the loan itself */
 };

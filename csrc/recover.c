@@ -180,7 +180,7 @@ static int conclude(struct recovery *r, const struct netdevns_batch *b, const st
 }
 
 /* Undoes a batch, or finds it complete. 1: the record can be removed; 0: not restored completely; -1: to be tried again. */
-static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_record *record, int is_to_be_undone)
+static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_record *record, const struct nd_recovered *found)
 {
 	struct nd_err e;
 	int outcome = 1;
@@ -189,13 +189,17 @@ static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_
 		keep(r, record, e.code, e.text);
 		return -1;
 	}
-	if (!is_to_be_undone && is_complete(b)) {
+	if (!found->is_to_be_undone && !r->undo_complete && is_complete(b)) {
 		for (size_t i = 0; i < b->count; i++)
 			report(r, "%s: complete in the target, as %s", b->members[i]->ifname, b->members[i]->dev->name);
 		return 1;
 	}
 	if (nd_netns_differ(b->source_fd, b->target_fd, &e))
 		look_in_source(b);
+	if (nd_batch_age(b, found->since_ms, &e)) {
+		keep(r, record, e.code, e.text);
+		return -1;
+	}
 	r->begun = 1;
 	nd_batch_restore(b);
 	for (size_t i = 0; i < b->count; i++) {
@@ -250,7 +254,7 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 		b = reopen(&found, source_fd, target_fd);
 		if (b) {
 			b->target_is_gone = target_is_gone;
-			outcome = settle(r, b, record, found.is_to_be_undone || r->undo_complete);
+			outcome = settle(r, b, record, &found);
 			netdevns_batch_close(b);
 		} else {
 			close(source_fd);

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* A move in progress. */
@@ -94,16 +93,13 @@ static int open_folder(struct way *w, const char *path)
 
 static int begin_loan(struct way *w)
 {
-	struct timespec now;
 	uint64_t number;
 
-	clock_gettime(CLOCK_BOOTTIME, &now);
 	if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number) {
 		hook_say(w->report, "getrandom: %s", strerror(errno));
 		return -1;
 	}
-	w->loan = (struct nd_loan){ .container = w->request->id, .container_len = w->request->id_len, .number = number >> 1 | 1,
-				    .lent_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 };
+	w->loan = (struct nd_loan){ .container = w->request->id, .container_len = w->request->id_len, .number = number >> 1 | 1 };
 	return 0;
 }
 

@@ -15,6 +15,7 @@ from ..engine.lookups import ask, link_of, refused
 from ..errors import NetDevError
 from ..netlink import ifaddr, ifname, uapi, wire
 from ..state import sysctls
+from ..system import clock
 from ..system.exclusion import Exclusion
 from ..system.netns import CURRENT, NetNS
 from . import clashes, links, losses, stacking
@@ -47,6 +48,7 @@ def examine(
         if plan.source_socket is not None:
             askable = [asked.ifname for asked in plan.asked if _may_be_there(asked)]
             links.read(plan, plan.source_socket, dict.fromkeys(askable), exclusion)
+            plan.since_ms = clock.now_ms()
             _ask_source(plan, plan.source_socket)
         side = "target"
         if plan.target_socket is not None:

@@ -18,12 +18,12 @@ from ..netlink.ifaddr import IFADDRMSG
 
 RECORD = 0xF000
 HEAD, SOURCE, TARGET, DEVICE, UPPER, STATE, LOAN, END = range(RECORD, RECORD + 8)
-VERSION = 2
-A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE, A_LENDS, A_PID = range(1, 7)  # of HEAD and END
+VERSION = 3
+A_VERSION, A_BOOT, A_CHECKSUM, A_PRESERVE, A_LENDS, A_PID, A_SINCE_MS = range(1, 8)  # of HEAD and END
 A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START, A_PID_NS = range(1, 8)  # of SOURCE and TARGET
 A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1, 8)  # of DEVICE and UPPER
 A_KIND = 1  # of STATE
-A_CONTAINER, A_LENT_MS = range(1, 3)  # of LOAN
+A_CONTAINER = 1  # of LOAN
 U64 = Struct("=Q")
 NUMBER = Struct("=HHQ")  # an attribute of 12 bytes
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -32,12 +32,11 @@ _NAMESPACE = (A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START, A_PID_NS)
 _LINK = (A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH)
 # The mandatory numbers and texts of each section type.
 _NUMBERS = {
-    HEAD: (A_VERSION, A_PID),
+    HEAD: (A_VERSION, A_PID, A_SINCE_MS),
     SOURCE: _NAMESPACE,
     TARGET: _NAMESPACE,
     DEVICE: _LINK,
     UPPER: _LINK,
-    LOAN: (A_LENT_MS,),
     END: (A_CHECKSUM,),
 }
 _TEXTS = {
@@ -101,10 +100,16 @@ def section(type_: int, attrs: dict[int, int | bytes], *dumped: bytes) -> list[b
     return [wire.message(type_, 0, b"".join(packed)), *dumped]
 
 
-def head(preserve: Iterable[str], *, lends: int = 0) -> list[bytes]:
-    """Builds the HEAD section; `lends`: the number of the loan that the move writes at its end, 0: none."""
+def head(preserve: Iterable[str], *, since_ms: int, lends: int = 0) -> list[bytes]:
+    """Builds the HEAD section.
+
+    Args:
+        preserve: The kinds of state to preserve.
+        since_ms: When the snapshots were taken (`clock.now_ms`).
+        lends: The number of the loan that the move writes at its end; 0: none.
+    """
     attrs: dict[int, int | bytes] = {A_VERSION: VERSION, A_BOOT: boot_id(), A_PRESERVE: " ".join(preserve).encode()}
-    attrs[A_PID] = os.getpid()
+    attrs |= {A_PID: os.getpid(), A_SINCE_MS: since_ms}
     return section(HEAD, attrs | {A_LENDS: lends} if lends else attrs)
 
 

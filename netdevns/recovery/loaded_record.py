@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from ..batch.plan import Sides
-from ..engine import Socket
+from ..engine import PLACE_SOURCE, Socket, lookups
 from ..engine.batch_device import BatchDevice
 from ..errors import NetDevError
 from ..netlink import wire
@@ -14,7 +14,7 @@ from ..system.exclusion import WAIT_S, Exclusion
 from ..system.interrupts import Interrupts, Patience
 from ..system.netns import NetNS
 from ..text import quote
-from . import identity, layout
+from . import identity, layout, loan_state
 from .layout import Section
 from .record import load
 from .store import Record
@@ -43,6 +43,7 @@ class LoadedRecord:
     def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None = None) -> None:
         self.record = record
         self.exclusion = Exclusion(Patience(WAIT_S, interrupts), is_must=interrupts is not None)
+        self._sections = sections
         self.plan = load(sections)
         self.members, self.uppers = self.plan.devices, self.plan.uppers
         self.where = {s.type: s for s in sections if s.type in (layout.SOURCE, layout.TARGET)}
@@ -72,6 +73,18 @@ class LoadedRecord:
         self._opened += (netns, socket)
         self.sides = Sides(*source, source[0].fd, netns, socket)
         return True
+
+    def there(self) -> dict[BatchDevice, bytes]:
+        """The present addresses of devices that are in the source and had addresses that expire. Raises EngineError."""
+        source, found = self.sides.source_socket, {}
+        copies = load(self._sections)  # a device that was found takes no other snapshot
+        mine = zip((*self.members, *self.uppers), (*copies.devices, *copies.uppers), strict=True)
+        for member, copy in mine:
+            if loan_state.has_lifetimes(bytes(copy.addresses)):
+                copy.find(source, self.sides.target_socket)
+                if copy.place == PLACE_SOURCE:
+                    found[member] = bytes(lookups.addresses(source, [copy.ifindex])[copy.ifindex])
+        return found
 
     def recovered(self, member: BatchDevice, outcome: str, location: str, text: str) -> Recovered:
         return Recovered(self.record.path, member.host_name, outcome, location, text)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Collection
 from typing import Self
 
@@ -51,11 +50,6 @@ def _escaped(container: str) -> str:
     return "".join(chr(b) if b in _PLAIN or (b == ord(".") and i) else f"%{b:02X}" for i, b in enumerate(data))
 
 
-def now_ms() -> int:
-    """The time by the clock that also runs in suspend: a lifetime must not grow while the machine sleeps."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-
-
 class Lender:
     """Writes the loan of a container; a context manager that closes the folder of the loans.
 
@@ -67,21 +61,17 @@ class Lender:
         OSError: The folder of the loans cannot be opened or created; nothing has been moved yet.
     """
 
-    __slots__ = ("_loans", "container", "lost", "number", "since_ms")
+    __slots__ = ("_loans", "container", "lost", "number")
 
     def __init__(self, directory: str, container: str) -> None:
         self._loans = Journal(directory, create=True, folder=FOLDER)
         self.container = container
-        self.since_ms = now_ms()  # before the snapshots
         self.number = 0  # identifies the loan, once it may exist
         self.lost: dict[str, list[str]] = {}  # what was not carried, by the device's name, once the loan is written
 
     def lend(self, plan: Plan, sides: Sides, members: list[BatchDevice]) -> None:
         """Writes the loan of the devices that were moved. Raises OSError."""
-        attrs: dict[int, int | bytes] = {
-            layout.A_CONTAINER: self.container.encode("utf-8", "surrogatepass"),
-            layout.A_LENT_MS: self.since_ms,
-        }
+        attrs: dict[int, int | bytes] = {layout.A_CONTAINER: self.container.encode("utf-8", "surrogatepass")}
         self.number = plan.lends
         try:
             head, *rest = recorded(plan, sides, members, [])
@@ -104,15 +94,14 @@ class Lender:
         self._loans.close()
 
 
-def container_of(sections: list[Section]) -> tuple[str, int]:
-    """The container of a loan, and since when it is lent (as `now_ms`). Raises Damaged."""
+def container_of(sections: list[Section]) -> str:
+    """The container of a loan. Raises Damaged."""
     for section in sections:
         if section.type == layout.LOAN:
             try:
-                container = section.text(layout.A_CONTAINER).decode("utf-8", "surrogatepass")
+                return section.text(layout.A_CONTAINER).decode("utf-8", "surrogatepass")
             except UnicodeDecodeError:
                 raise Damaged("malformed container id") from None
-            return container, section.number(layout.A_LENT_MS)
     raise Damaged("the container id is missing")
 
 
@@ -135,7 +124,7 @@ def listed(directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | No
             for record in loans.seen():
                 try:
                     sections = record.sections()
-                    container, _ = container_of(sections)
+                    container = container_of(sections)
                     is_current = sections[0].text(layout.A_BOOT) == boot
                     is_ended = any(s.type == layout.TARGET and identity.is_orphan(s) for s in sections)
                     for section in sections if is_current else ():
@@ -177,7 +166,7 @@ def prepared(directory: str = folders.JOURNAL_DIR) -> frozenset[str]:
         with Journal(directory, create=False, folder=PREPARED) as opened:
             for record in opened.seen():
                 with contextlib.suppress(Damaged, OSError):  # reported by `recover`
-                    found.add(container_of(record.sections())[0])
+                    found.add(container_of(record.sections()))
     except OSError:  # no folder, or no permission
         return frozenset()
     return frozenset(found)
@@ -210,7 +199,7 @@ def of_container(opened: Journal, container: str) -> set[str]:
     name, found = file_name(container), set()
     for record in opened.seen(each for each in opened.names() if each == name or each.startswith(f"{name}~")):
         try:
-            is_one = container_of(record.sections())[0] == container
+            is_one = container_of(record.sections()) == container
         except (Damaged, OSError):
             is_one = record.name == name  # reported once it is locked
         if is_one:

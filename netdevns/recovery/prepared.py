@@ -14,7 +14,7 @@ from ..engine import Socket, lookups
 from ..engine.batch_device import BatchDevice
 from ..reports import Recovered
 from ..results import Left
-from ..system import folders, named_netns
+from ..system import clock, folders, named_netns
 from ..system.interrupts import Interrupts, Patience
 from ..system.netns import NETNS_DIR, NetNS
 from . import identity, layout, loans
@@ -42,7 +42,7 @@ class Prepared:
         """Raises Damaged, OSError."""
         self._record = record
         sections = record.sections()
-        self.name = loans.container_of(sections)[0]
+        self.name = loans.container_of(sections)
         self.target = _target(sections)
 
     def found(self) -> tuple[NetNS, Socket] | None:
@@ -123,11 +123,10 @@ class Namespaces:
 
     def add(self, name: str, sides: tuple[tuple[int, NetNS, Socket], ...]) -> Prepared:
         """Records a namespace that is about to be named. Raises Busy, OSError."""
-        parts = layout.head(())
+        parts = layout.head((), since_ms=clock.now_ms())
         for type_, netns, socket in sides:
             parts += identity.recorded(type_, netns, socket)
-        attrs: dict[int, int | bytes] = {layout.A_CONTAINER: name.encode()}
-        parts += layout.section(layout.LOAN, attrs | {layout.A_LENT_MS: loans.now_ms()})
+        parts += layout.section(layout.LOAN, {layout.A_CONTAINER: name.encode()})
         file = loans.file_name(name)
         record = self._opened.write(parts, name=file)
         if record.name != file:  # another process recorded the name first
@@ -217,10 +216,9 @@ class _Return(Recovery):
         self.lends = 0  # this record is itself the loan
         self.is_to_be_undone = True
         self._forgets = forgets
-        self._since_ms = loans.container_of(sections)[1]
 
     def _due(self) -> None:
-        narrow(self.plan, self.plan.view(self.members), self.members, self._since_ms)
+        narrow(self.plan, self.plan.view(self.members), self.members, self.there())
 
     def _without_source(self) -> list[Recovered]:
         """Keeps the namespace while it holds such a device, which would end with it."""

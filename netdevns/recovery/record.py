@@ -41,7 +41,7 @@ class Recorder:
 
 def recorded(plan: Plan, sides: Sides, members: list[BatchDevice], uppers: list[BatchDevice]) -> list[bytes]:
     """The content of a record: the devices of a batch, and the upper devices that an undo restores in the source."""
-    parts = layout.head(plan.preserve, lends=plan.lends)
+    parts = layout.head(plan.preserve, since_ms=plan.since_ms, lends=plan.lends)
     parts += identity.recorded(layout.SOURCE, sides.source, sides.source_socket)
     parts += identity.recorded(layout.TARGET, sides.target, sides.target_socket)
     for type_, group in ((layout.DEVICE, members), (layout.UPPER, uppers)):
@@ -56,6 +56,7 @@ def recorded(plan: Plan, sides: Sides, members: list[BatchDevice], uppers: list[
 def load(sections: list[Section]) -> Plan:
     """The batch of a parsed record: its devices and upper devices as they were. Raises Damaged."""
     plan = Plan([], True)
+    plan.since_ms = sections[0].number(layout.A_SINCE_MS)
     plan.devices = [_device(s) for s in sections if s.type == layout.DEVICE]
     plan.uppers = [_device(s) for s in sections if s.type == layout.UPPER]
     plan.state = {s.text(layout.A_KIND).decode(): bytes(s.body) for s in sections if s.type == layout.STATE}

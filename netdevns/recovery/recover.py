@@ -10,12 +10,12 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Iterator
 
-from .. import descriptors
+from .. import descriptors, state
 from ..batch import undo
 from ..batch.replaced import BOUND, Places
 from ..engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, EngineError, lookups
 from ..engine.batch_device import BatchDevice
-from ..netlink import ifname, wire
+from ..netlink import ifaddr, ifname, wire
 from ..reports import Recovered
 from ..results import Left
 from ..system import exclusion
@@ -23,7 +23,7 @@ from ..system.exclusion import Busy
 from ..system.folders import open_folder
 from ..system.interrupts import Interrupts, Patience, until_interrupted
 from ..text import quote
-from . import layout
+from . import layout, loan_state
 from .layout import Damaged, Section
 from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord, holder_words, restored_text
 from .store import ASIDE, TRIES, Journal, Record
@@ -279,7 +279,17 @@ class Recovery(LoadedRecord):
         return [self.recovered(m, "gone", "unknown", text) for m in self.members]
 
     def _due(self) -> None:
-        """Narrows the plan to the state that is due, once the devices are locked; a crashed move: all of it."""
+        """Ages the state of the record, once the devices are locked, so that no expired lease is restored."""
+        elapsed_s, there = loan_state.elapsed_s(self.plan.since_ms), self.there()
+        ended: set[bytes] = set()
+        for member in (*self.members, *self.uppers):
+            before = bytes(member.addresses)
+            after = loan_state.aged(before, elapsed_s, there.get(member, b""))
+            ended |= ifaddr.locals_of(before) - ifaddr.locals_of(after)
+            member.load(member.link_message, after)
+        for kind in state.KINDS:
+            if kind.name in self.plan.state:
+                self.plan.state[kind.name] = kind.age(self.plan.state[kind.name], elapsed_s, ended)
 
     def _retract(self) -> None:
         directory = self.record.directory

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from .. import state
 from ..batch import undo
@@ -51,7 +52,7 @@ class _Found:
 class ReturnHome(LoadedRecord):
     def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None = None) -> None:
         super().__init__(record, sections, interrupts)
-        self.container, self.since_ms = loans.container_of(sections)
+        self.container = loans.container_of(sections)
         self.interrupts = interrupts
         self.lent = self.plan.view(self.members)  # the devices as the loan records them
         self.init: Socket | None = None  # in the initial namespace, unless that is the source
@@ -186,7 +187,8 @@ class ReturnHome(LoadedRecord):
                 time.sleep(PAUSE_S)
             self._free_names({m: found[m] for m in todo})
             ready = [m for m in todo if self._prepare(m, found[m])]
-            narrow(self.plan, self.lent, ready, self.since_ms)
+            there = {m: self._addresses(found[m]) for m in ready if found[m].is_home}
+            narrow(self.plan, self.lent, ready, there)
             left = {x.device: x for x in undo.everything(self.plan, self.sides, ready, [])} if ready else {}
             results |= {m: self._outcome(m, found[m], left.get(m.host_name)) for m in todo}
         for member in members:
@@ -259,17 +261,19 @@ class ReturnHome(LoadedRecord):
         return self.recovered(member, "kept", where, text)
 
 
-def narrow(plan: Plan, lent: View, members: list[BatchDevice], since_ms: int) -> None:
-    """Prepares the plan of an undo: the lent state of these devices, aged by the time since.
+def narrow(
+    plan: Plan, lent: View, members: list[BatchDevice], there: Mapping[BatchDevice, bytes] = MappingProxyType({})
+) -> None:
+    """Prepares the plan of an undo: the lent state of these devices, aged; `there`: addresses that they have.
 
     State of other devices, and of devices that are not among these, is left alone.
     """
-    elapsed_s = -((since_ms - loans.now_ms()) // 1000)  # rounded up
+    elapsed_s = loan_state.elapsed_s(plan.since_ms)
     ended: set[bytes] = set()
     own = {m.link.ifindex: m.ifindex for m in members}
     for member in members:
         before = lent.addresses[member.link.ifindex]
-        after = loan_state.aged(before, elapsed_s)
+        after = loan_state.aged(before, elapsed_s, there.get(member, b""))
         ended |= ifaddr.locals_of(before) - ifaddr.locals_of(after)
         member.load(member.link_message, after)
     plan.state = {kind.name: kind.lend(lent, own, elapsed_s, ended) for kind in state.KINDS}

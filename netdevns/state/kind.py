@@ -164,6 +164,11 @@ class Kind:
         del before, there, here
         return ()
 
+    def age(self, before: bytes, elapsed_s: int, ended: Collection[bytes]) -> bytes:
+        """The part of the state before that has not expired, with the remaining lifetimes; arguments as of `lend`."""
+        del elapsed_s, ended
+        return before
+
     def lend(self, before: View, here: Here, elapsed_s: int, ended: Collection[bytes]) -> bytes:
         """The part of the state before that is restored when lent devices return.
 

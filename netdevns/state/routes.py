@@ -85,20 +85,28 @@ class Routes(Kind):
                 request = None if behind is False else route.add_new(body, behind=bool(behind))
                 yield Repair(here[each.ifindex], stage, each.text, request)
 
+    def age(self, before: bytes, elapsed_s: int, ended: Collection[bytes]) -> bytes:
+        """Without routes whose `src` has expired, too."""
+        return b"".join(_aged(message, elapsed_s, ended) for message in wire.messages(before))
+
     def lend(self, before: View, here: Here, elapsed_s: int, ended: Collection[bytes]) -> bytes:
         """The routes that use these devices only, and have not expired."""
         by_nexthop, kept = route.nexthop_devices(before.of("nexthops")), []
         for message in wire.messages(before.of(self.name)):
             if message.type != uapi.RTM_NEWROUTE or len(message.body) < RTMSG.size:
                 continue
-            found = wire.attrs(message.body, RTMSG.size)
-            by = route.devices_of(found, by_nexthop)
-            if not by or not by <= here.keys() or bytes(found.get(uapi.RTA_PREFSRC, b"")) in ended:
-                continue
-            data = bytearray(message.padded())
-            if route.age(memoryview(data)[16:], elapsed_s):
-                kept.append(bytes(data))
+            by = route.devices_of(wire.attrs(message.body, RTMSG.size), by_nexthop)
+            if by and by <= here.keys():
+                kept.append(_aged(message, elapsed_s, ended))
         return b"".join(kept)
+
+
+def _aged(message: wire.Message, elapsed_s: int, ended: Collection[bytes]) -> bytes:
+    """A dumped route with its remaining lifetime; b"": it has expired, or its `src` has."""
+    data = bytearray(message.padded())
+    if bytes(wire.attrs(message.body, RTMSG.size).get(uapi.RTA_PREFSRC, b"")) in ended:
+        return b""
+    return bytes(data) if route.age(memoryview(data)[16 : len(message.body) + 16], elapsed_s) else b""
 
 
 def _count(count: int) -> str:

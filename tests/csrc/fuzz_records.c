@@ -48,7 +48,8 @@ static void seal(uint8_t *data, size_t len)
 
 static int is_same(const struct nd_recovered *a, const struct nd_recovered *b)
 {
-	int same = a->count == b->count && memcmp(&a->source, &b->source, offsetof(struct nd_identity, where)) == 0 &&
+	int same = a->count == b->count && a->since_ms == b->since_ms &&
+		   memcmp(&a->source, &b->source, offsetof(struct nd_identity, where)) == 0 &&
 		   memcmp(&a->target, &b->target, offsetof(struct nd_identity, where)) == 0 &&
 		   strcmp(a->source.where, b->source.where) == 0 && strcmp(a->target.where, b->target.where) == 0;
 
@@ -84,7 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		seal(copy, size - 1);
 	if (nd_record_parse(copy, size - 1, &found, &err) == 0) {
 		const struct nd_record_content content = { .source = found.source, .target = found.target, .devices = found.devices,
-							   .count = found.count };
+							   .count = found.count, .since_ms = found.since_ms };
 
 		if (nd_record_encode(&written, &len, &content, &err) ||
 		    nd_record_parse(written, len, &again, &err) || !is_same(&found, &again))

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define SIZE_MAX_BYTES (64u << 20)
+#define SINCE_MS 4711	/* as test_records.py */
 
 static void *must(void *p)
 {
@@ -85,7 +86,8 @@ static void print_netns(const char *what, const struct nd_identity *id)
 
 static void print_found(const struct nd_recovered *found)
 {
-	printf("0 pid=%" PRIu64 " this_boot=%d undo=%d\n", found->pid, found->is_of_this_boot, found->is_to_be_undone);
+	printf("0 pid=%" PRIu64 " since_ms=%" PRIu64 " this_boot=%d undo=%d\n", found->pid, found->since_ms,
+	       found->is_of_this_boot, found->is_to_be_undone);
 	print_netns("source", &found->source);
 	print_netns("target", &found->target);
 	for (size_t i = 0; i < found->count; i++) {
@@ -190,6 +192,7 @@ static int write_record(int argc, char **argv)
 		load(&devices[i], argv + 3 + 7 * i);
 	content.devices = devices;
 	content.count = count;
+	content.since_ms = SINCE_MS;
 	nd_record_init(&record);
 	do {
 		int code = 0;

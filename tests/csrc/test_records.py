@@ -46,6 +46,7 @@ HOST = """
     addr add 2001:db8:1::1/64 nodad dev eth1
     addr add 2001:db8:1::5/64 nodad valid_lft 5000 preferred_lft 4000 dev eth1
 """
+SINCE_MS = 4711  # as records.c
 Ask = Callable[..., list[str]]
 
 
@@ -143,7 +144,9 @@ class Batch:
         ours = [NetNS(each.fd, named, owned=False) for each, named in zip((self.host, self.target), where, strict=True)]
         with Socket(ours[0].fd) as source, Socket(ours[1].fd) as target:
             sides = Sides(ours[0], source, -1, ours[1], target)
-            return record.recorded(plan or Plan([], True), sides, self.devices, [])
+            plan = plan or Plan([], True)
+            plan.since_ms = SINCE_MS
+            return record.recorded(plan, sides, self.devices, [])
 
     def bytes(self, *arguments: object, **named: object) -> bytes:
         return sealed(b"".join(self.parts(*arguments, **named)))
@@ -214,7 +217,7 @@ def test_c_reads_what_python_writes(ask: Ask, batch: Batch, tmp_path: Path) -> N
     path = tmp_path / "record"
     path.write_bytes(batch.bytes())
     head, source, target, *devices = ask("parse", path)
-    assert head == f"0 pid={os.getpid()} this_boot=1 undo=0"
+    assert head == f"0 pid={os.getpid()} since_ms={SINCE_MS} this_boot=1 undo=0"
     sections = layout.parse(path.read_bytes())
     numbers = ("cookie", "dev", "ino", "of_pid", "of_start", "pid_ns")
     for line, section in zip((source, target), sections[1:3], strict=True):
@@ -328,7 +331,7 @@ def test_damage_with_a_right_checksum_is_judged_alike(ask: Ask, batch: Batch, tm
     ("extra", "text"),
     [
         (layout.section(layout.STATE, {layout.A_KIND: b"routes"}), "use netdevns recover"),
-        (layout.section(layout.LOAN, {layout.A_CONTAINER: b"c", layout.A_LENT_MS: 1}), "of a loan"),
+        (layout.section(layout.LOAN, {layout.A_CONTAINER: b"c"}), "of a loan"),
     ],
     ids=["state", "loan"],
 )
@@ -358,7 +361,7 @@ def test_hooks_move_is_left(ask: Ask, batch: Batch, tmp_path: Path) -> None:
 
 def test_another_version_is_left(ask: Ask, batch: Batch, tmp_path: Path, monkeypatch) -> None:
     """Judged before anything else, which may mean something else then."""
-    monkeypatch.setattr(layout, "VERSION", 3)
+    monkeypatch.setattr(layout, "VERSION", layout.VERSION - 1)
     data = batch.bytes()
     assert judged(ask, tmp_path, [data, data[:200]]) == [-errno.EPROTO] * 2
 

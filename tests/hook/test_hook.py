@@ -98,7 +98,7 @@ def test_device_arrives(place: Hooked) -> None:
     with Hooked("native") as other:
         other.python_hook()
         theirs = sections()
-    assert loans.container_of(ours)[0] == loans.container_of(theirs)[0] == "c1"
+    assert loans.container_of(ours) == loans.container_of(theirs) == "c1"
     devices = [[moved(s) for s in each if s.type == layout.DEVICE] for each in (ours, theirs)]
     assert devices[0] == devices[1] == [(b"eth1", b"eth1", b"net0", True, True)]
     (target,) = (s for s in ours if s.type == layout.TARGET)

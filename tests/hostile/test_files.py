@@ -370,7 +370,7 @@ def test_what_was_checked_is_what_is_used(tmp_path: Path) -> None:
     """A folder whose owner puts another one in its place while it is open: no file of the other one is removed."""
     (tmp_path / "a").mkdir(mode=0o700)
     with Journal(str(tmp_path / "a"), create=True) as opened:
-        record = opened.write(layout.head(()))
+        record = opened.write(layout.head((), since_ms=0))
         (tmp_path / "a").rename(tmp_path / "b")
         (tmp_path / "a" / "txn").mkdir(parents=True)
         decoy = tmp_path / "a" / "txn" / record.name

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from netdevns.engine import lookups
-from netdevns.recovery import loaded_record, loans, return_home, returns
+from netdevns.recovery import loaded_record, return_home, returns
+from netdevns.system import clock
 from tests.support.bpf import attach_xdp
 from tests.support.namespaces import Namespace, fresh
 from tests.support.processes import wait_until
@@ -250,8 +251,8 @@ def test_lifetimes(
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)
     end(target)
-    real = loans.now_ms
-    monkeypatch.setattr(loans, "now_ms", lambda: real() + hours * 3600_000)
+    real = clock.now_ms
+    monkeypatch.setattr(clock, "now_ms", lambda: real() + hours * 3600_000)
     assert outcomes(returns.return_loans(directory)) == HOME
     found = {a["local"]: a for link in host.ip_json("addr show dev eth1") for a in link["addr_info"]}
     forever = {"10.1.0.1", "2001:db8:1::1"}

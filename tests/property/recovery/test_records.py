@@ -24,6 +24,7 @@ DUMPS = {
 }
 LINK = next(message for message in DUMPS["links"] if b"eth1\0" in message)
 HEAD = {layout.A_VERSION: layout.VERSION, layout.A_BOOT: b"boot", layout.A_PRESERVE: b"", layout.A_PID: 7}
+HEAD |= {layout.A_SINCE_MS: 11}
 WHERE = {layout.A_WHERE: b"/run/netns/blue", **dict.fromkeys(range(layout.A_COOKIE, layout.A_PID_NS + 1), 7)}
 DEVICE = {
     layout.A_HOST_NAME: b"eth1",

@@ -97,6 +97,32 @@ def test_only_lifetimes_change() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("now", "flags", "after"),
+    [
+        ((4900, 4900), 0, (4900, 4900, 0)),
+        ((40, 140), 0, (40, 140, 0)),
+        ((30, 100), 0, (40, 140, 0)),  # shorter than what is left
+        ((0, 9000), uapi.IFA_F_DEPRECATED, (0, 9000, uapi.IFA_F_DEPRECATED)),
+        ((FOREVER, FOREVER), uapi.IFA_F_PERMANENT, (None, None, uapi.IFA_F_PERMANENT)),
+    ],
+)
+def test_renewed_lease_is_kept(now: tuple[int, int], flags: int, after: tuple[object, object, int]) -> None:
+    """P1: an address that is there with a longer lifetime keeps that, and the flags that follow from it."""
+    before = address(uapi.AF_INET, b"\x0a\0\0\1", lifetimes=(100, 200))
+    there = address(uapi.AF_INET, b"\x0a\0\0\1", flags=flags, lifetimes=now)
+    other = address(uapi.AF_INET, b"\x0a\0\0\2", lifetimes=(5000, 5000))
+    assert lifetimes(loan_state.aged(before, 60, other + there)) == [after]
+
+
+def test_renewed_lease_outlives_the_recorded_one() -> None:
+    """P1: of an expired address, only one that was renewed is restored."""
+    before = address(uapi.AF_INET, b"\x0a\0\0\1", lifetimes=(10, 20))
+    there = address(uapi.AF_INET, b"\x0a\0\0\1", lifetimes=(500, 500))
+    assert loan_state.aged(before, 60) == b""
+    assert lifetimes(loan_state.aged(before, 60, there)) == [(500, 500, 0)]
+
+
 def test_damaged_address() -> None:
     """P5: an attribute with a wrong length ends the parsing; the message stays unchanged."""
     bad = bytearray(address(uapi.AF_INET, b"\x0a\0\0\1"))

@@ -1,0 +1,52 @@
+"""A recovery in C restores no lease that has expired since, and shortens none that was renewed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_recovered_lifetimes import DEVICES, HOST, LATER_S, found
+from tests.support.namespaces import Namespace
+from tests.support.records import make_older
+
+from .fighter import Driver, killed
+
+
+@pytest.fixture
+def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
+    host.batch(HOST)
+    host.wait_until_quiet()
+    return host, target
+
+
+def test_lifetimes_go_on(sides: tuple[Namespace, Namespace], c: Driver, tmp_path: Path) -> None:
+    """P1: an expired address is not added, others have the remaining lifetime."""
+    host, target = sides
+    killed(target, tmp_path, DEVICES)
+    (record,) = tmp_path.iterdir()
+    make_older(record, LATER_S)
+    answer = c.recover(tmp_path, undo_complete=True)
+    assert (answer.code, answer.report) == (0, "eth0: restored\neth1: restored\n"), answer
+    now = found(host)
+    assert now.keys() == {"10.1.0.1", "10.1.0.2", "2001:db8:1::1", "2001:db8:1::2"}
+    assert 3900 < now["10.1.0.2"][0] <= 4000
+    assert 2900 < now["10.1.0.2"][1] <= 3000
+    assert (3900 < now["2001:db8:1::2"][0] <= 4000, now["2001:db8:1::2"][1]) == (True, 0)
+
+
+def test_renewed_lease_is_kept(sides: tuple[Namespace, Namespace], c: Driver, tmp_path: Path) -> None:
+    """P1: a lease that was renewed after the kill is not cut back, even if the recorded one has expired."""
+    host, target = sides
+    killed(target, tmp_path, DEVICES, line="stop")
+    host.batch(["addr change 10.1.0.2/24 dev eth1 valid_lft 9000 preferred_lft 8000",
+                "addr change 10.2.0.1/24 dev eth1 valid_lft 7777 preferred_lft 7777"])  # fmt: skip
+    (record,) = tmp_path.iterdir()
+    make_older(record, LATER_S)
+    answer = c.recover(tmp_path)
+    assert (answer.code, answer.report) == (0, "eth0: restored\neth1: restored\n"), answer
+    now = found(host)
+    assert now.keys() == {"10.1.0.1", "10.1.0.2", "10.2.0.1", "2001:db8:1::1", "2001:db8:1::2"}
+    assert 8900 < now["10.1.0.2"][0] <= 9000
+    assert 7900 < now["10.1.0.2"][1] <= 8000
+    assert now["10.2.0.1"][0] > 7700

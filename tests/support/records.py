@@ -1,0 +1,23 @@
+"""Changes records of crashed moves, for tests: docs/records.md."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+A_SINCE_MS = struct.pack("=HH", 12, 7)  # an attribute of HEAD: length and type
+END_BYTES = 28  # of END: a header and a number, the checksum of all before
+
+
+def sealed(record: bytes) -> bytes:
+    """With the right checksum."""
+    return record[:-8] + struct.pack("=Q", zlib.crc32(record[:-END_BYTES]))
+
+
+def make_older(record: Path, seconds: int) -> None:
+    """As if it had been written that long ago."""
+    data = record.read_bytes()
+    at = data.index(A_SINCE_MS, 16) + 4
+    (since_ms,) = struct.unpack_from("=Q", data, at)
+    record.write_bytes(sealed(data[:at] + struct.pack("=Q", max(0, since_ms - 1000 * seconds)) + data[at + 8 :]))
