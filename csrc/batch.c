@@ -117,6 +117,17 @@ static int catch_up(struct netdevns_batch *b, struct netdevns_error *err)
 	return is_late ? write_record(b, err) : 0;
 }
 
+/* A hook's move is complete when its loan is written, and then its record is removed. */
+static int mark_complete(const struct netdevns_batch *b, struct netdevns_error *err)
+{
+	struct nd_err e;
+
+	if (b->record.fd < 0 || b->loan || !nd_record_mark(&b->record, 1))
+		return 0;
+	nd_err_set(&e, ND_STEP_NONE, -EIO, "the record cannot be completed");
+	return nd_member_fail(NULL, "record", &e, err);
+}
+
 static int forward(struct netdevns_batch *b, struct netdevns_error *err)
 {
 	struct nd_failure f;
@@ -138,7 +149,7 @@ static int forward(struct netdevns_batch *b, struct netdevns_error *err)
 		code = nd_batch_verify_next(b, &f);
 	if (!code && go_on(b, &f))
 		code = f.err.code;
-	return code ? fail(b, &f, err) : 0;
+	return code ? fail(b, &f, err) : mark_complete(b, err);
 }
 
 static void append(char *text, size_t size, const char *word)
@@ -226,6 +237,8 @@ int netdevns_batch_undo(struct netdevns_batch *b, struct netdevns_error *err)
 {
 	if (!b->has_moved)
 		return nd_batch_fail(err, -EINVAL, "undo", -1, "nothing has moved");
+	if (b->record.fd >= 0)	/* a kill must not leave half of it */
+		nd_record_mark(&b->record, 0);
 	nd_batch_fail(err, -EIO, "undo", -1, "the move was undone");
 	back(b, err);
 	return err->left ? err->code : nd_batch_succeed(err);

@@ -82,3 +82,20 @@ int nd_file_open(int dirfd, const char *name, int flags, const char **why)
 	*why = "no regular file";
 	return -EPERM;
 }
+
+int nd_write_all(int fd, const void *data, size_t len)
+{
+	const unsigned char *at = data;
+
+	while (len) {
+		const ssize_t n = write(fd, at, len);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0) {
+			at += n;
+			len -= (size_t)n;
+		}
+	}
+	return 0;
+}

@@ -160,9 +160,9 @@ const struct netdevns_device *netdevns_batch_device(const struct netdevns_batch 
 void netdevns_batch_close(struct netdevns_batch *batch);
 
 /*
- * Restores the devices of every record in the directory `dirfd` whose process has died. A batch that is complete in the target is
- * left there, unless `undo_complete`, for a caller that died between the move and netdevns_batch_close if no process uses
- * the devices. `report` (or NULL): gets one line for each device, with a "\n", cut to `size` bytes, NUL included. A second call
+ * Restores the devices of every record in the directory `dirfd` whose process has died. A batch whose netdevns_batch_move succeeded is
+ * left in the target, whatever the container has changed since, as long as that exists; unless `undo_complete`, for a caller that died
+ * between the move and netdevns_batch_close if no process uses the devices. `report` (or NULL): gets one line for each device, with a "\n", cut to `size` bytes, NUL included. A second call
  * does no harm. Lifetimes of addresses have run on: one that has expired since the move is not restored, and one that a device in the
  * source has with a longer lifetime, as of a renewed lease, keeps that.
  *

@@ -221,6 +221,15 @@ static int load_head(const struct nd_section *s, struct nd_recovered *found, str
 	return 0;
 }
 
+/* Whether END, whose header lies in front of its attributes, has the mark of a complete move. */
+static int is_marked(const struct nd_section *end)
+{
+	struct nlmsghdr head;
+
+	memcpy(&head, end->attrs - NLMSG_HDRLEN, sizeof head);
+	return head.nlmsg_seq == ND_RECORD_COMPLETE;
+}
+
 static int load(const unsigned char *data, size_t len, struct nd_recovered *found, struct nd_err *err)
 {
 	struct nd_section s;
@@ -234,6 +243,8 @@ static int load(const unsigned char *data, size_t len, struct nd_recovered *foun
 			load_netns(&s, &found->source);
 		else if (s.type == TARGET)
 			load_netns(&s, &found->target);
+		else if (s.type == END)
+			found->is_complete = is_marked(&s);
 		else if (s.type == DEVICE)
 			code = load_device(&s, &found->devices[found->count++], err);
 	}

@@ -6,6 +6,8 @@
 #include "internal.h"
 
 #define ND_RECORD_BYTES_MAX (16u << 20)	/* netdevns/limits.py, RECORD_BYTES */
+#define ND_RECORD_COMPLETE 0x646f6e65u	/* the seq of END; 0 before */
+#define ND_END_BYTES 28	/* the last message: a header and one number, the checksum */
 #define ND_FILE_NAME_SIZE 256	/* NAME_MAX and a NUL */
 #define ND_WHERE_SIZE 4096	/* PATH_MAX */
 
@@ -39,6 +41,7 @@ struct nd_recovered {
 	uint64_t pid;		/* of its mover */
 	uint64_t since_ms;	/* CLOCK_BOOTTIME, before the snapshots */
 	int is_of_this_boot;	/* 0: a reboot has reset its devices, so it is removed unread */
+	int is_complete;	/* its mover has verified that every device arrived (nd_record_mark) */
 	int is_to_be_undone;	/* even if complete in the target: by its name, or because it preserves state */
 };
 
@@ -71,6 +74,7 @@ void nd_recovered_free(struct nd_recovered *found);
 /* The file of a record, locked (flock) as long as `fd` is open. The caller keeps the directory open. */
 struct nd_record {
 	int dirfd, fd;		/* -1: there is none */
+	size_t len;		/* as written; 0: it was not written by this process */
 	char name[ND_FILE_NAME_SIZE];
 };
 
@@ -89,6 +93,11 @@ int nd_record_write(struct nd_record *record, int dirfd, const struct nd_record_
  * then in `name`.
  */
 int nd_loan_write(int dirfd, char name[ND_FILE_NAME_SIZE], const struct nd_record_content *content, struct nd_err *err);
+/*
+ * Says in a written record that its move is complete, so that a recovery leaves the devices to the container, or takes that back
+ * before an undo. One system call, which a kill does not cut. 0 or -errno.
+ */
+int nd_record_mark(const struct nd_record *record, int is_complete);
 /*
  * Removes it, or (`keep`) unlocks and renames it so that a recovery undoes even a complete move. 0 or -errno; the
  * struct is empty either way. One that cannot be removed is emptied. 0 where there is none.

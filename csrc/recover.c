@@ -78,24 +78,26 @@ static struct netdevns_batch *reopen(struct nd_recovered *found, int source_fd, 
 	return b;
 }
 
-/* Whether every device has arrived completely. */
-static int verify_step(struct netdevns_batch *b, struct nd_member *m, struct nd_err *err)
+/*
+ * Whether to leave the devices to the container: the mover has verified all of them, whatever the container has changed since. With
+ * the target, the container has ended.
+ */
+static int is_complete(const struct recovery *r, const struct netdevns_batch *b, const struct nd_recovered *found)
 {
-	return nd_dev_verify(m->dev, b->target, err);
+	return found->is_complete && !found->is_to_be_undone && !r->undo_complete && !b->target_is_gone;
 }
 
-static int is_complete(struct netdevns_batch *b)
+static void report_complete(struct recovery *r, struct netdevns_batch *b)
 {
-	struct nd_err e;
-
 	for (size_t i = 0; i < b->count; i++) {
 		struct nd_member *const m = b->members[i];
+		struct nd_err e;
 
-		if (b->target_is_gone || nd_member_find(b, m, &e) || m->dev->place != ND_PLACE_TARGET ||
-		    nd_member_step(b, m, verify_step, &e))
-			return 0;
+		if (!nd_member_find(b, m, &e) && m->dev->place == ND_PLACE_TARGET)
+			report(r, "%s: complete in the target, as %s", m->ifname, m->dev->name);
+		else
+			report(r, "%s: complete; it has left the target since", m->ifname);
 	}
-	return 1;
 }
 
 /* Sockets, locks and orders for a record's batch. */
@@ -179,7 +181,7 @@ static int conclude(struct recovery *r, const struct netdevns_batch *b, const st
 	return code == -EAGAIN ? code : 0;
 }
 
-/* Undoes a batch, or finds it complete. 1: the record can be removed; 0: not restored completely; -1: to be tried again. */
+/* Undoes a batch, unless it is complete. 1: the record can be removed; 0: not restored completely; -1: to be tried again. */
 static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_record *record, const struct nd_recovered *found)
 {
 	struct nd_err e;
@@ -189,9 +191,8 @@ static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_
 		keep(r, record, e.code, e.text);
 		return -1;
 	}
-	if (!found->is_to_be_undone && !r->undo_complete && is_complete(b)) {
-		for (size_t i = 0; i < b->count; i++)
-			report(r, "%s: complete in the target, as %s", b->members[i]->ifname, b->members[i]->dev->name);
+	if (is_complete(r, b, found)) {
+		report_complete(r, b);
 		return 1;
 	}
 	if (nd_netns_differ(b->source_fd, b->target_fd, &e))

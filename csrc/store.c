@@ -90,23 +90,6 @@ static int unnamed_file(int dirfd, char unnamed[ND_FILE_NAME_SIZE])
 	return code;
 }
 
-int nd_write_all(int fd, const void *data, size_t len)
-{
-	const unsigned char *at = data;
-
-	while (len) {
-		const ssize_t n = write(fd, at, len);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			at += n;
-			len -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
 static int give_name(int dirfd, int fd, char unnamed[ND_FILE_NAME_SIZE], const char *name)
 {
 	char path[32];
@@ -171,18 +154,17 @@ static int put_file(int dirfd, const unsigned char *data, size_t len, char name[
 
 /* A descriptor, or -errno. */
 static int put_record(int dirfd, char name[ND_FILE_NAME_SIZE], const char *wanted, const struct nd_record_content *content,
-		      struct nd_err *err)
+		      size_t *len, struct nd_err *err)
 {
 	unsigned char *data;
-	size_t len;
 	int fd, code = nd_record_may_use(dirfd, err);
 
 	if (code)
 		return code;
-	code = nd_record_encode(&data, &len, content, err);
+	code = nd_record_encode(&data, len, content, err);
 	if (code)
 		return code;
-	fd = put_file(dirfd, data, len, name, wanted);
+	fd = put_file(dirfd, data, *len, name, wanted);
 	free(data);
 	return fd < 0 ? nd_err_set(err, ND_STEP_NONE, fd, "the record cannot be written") : fd;
 }
@@ -190,7 +172,8 @@ static int put_record(int dirfd, char name[ND_FILE_NAME_SIZE], const char *wante
 int nd_loan_write(int dirfd, char name[ND_FILE_NAME_SIZE], const struct nd_record_content *content, struct nd_err *err)
 {
 	char written[ND_FILE_NAME_SIZE] = "";
-	const int fd = put_record(dirfd, written, name, content, err);
+	size_t len;
+	const int fd = put_record(dirfd, written, name, content, &len, err);
 
 	if (fd < 0)
 		return fd;
@@ -202,7 +185,8 @@ int nd_loan_write(int dirfd, char name[ND_FILE_NAME_SIZE], const struct nd_recor
 
 int nd_record_write(struct nd_record *record, int dirfd, const struct nd_record_content *content, struct nd_err *err)
 {
-	const int fd = put_record(dirfd, record->name, "", content, err);
+	size_t len = 0;
+	const int fd = put_record(dirfd, record->name, "", content, &len, err);
 
 	if (fd < 0)
 		return fd;
@@ -210,8 +194,21 @@ int nd_record_write(struct nd_record *record, int dirfd, const struct nd_record_
 		close(record->fd);
 	record->dirfd = dirfd;
 	record->fd = fd;
+	record->len = len;
 	err->code = 0;
 	return 0;
+}
+
+int nd_record_mark(const struct nd_record *record, int is_complete)
+{
+	const uint32_t mark = is_complete ? ND_RECORD_COMPLETE : 0;
+	const off_t at = (off_t)(record->len - ND_END_BYTES + offsetof(struct nlmsghdr, nlmsg_seq));
+	ssize_t n;
+
+	do
+		n = pwrite(record->fd, &mark, sizeof mark, at);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n == (ssize_t)sizeof mark ? 0 : -EIO;
 }
 
 int nd_record_end(struct nd_record *record, int keep)

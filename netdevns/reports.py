@@ -96,8 +96,8 @@ class Recovered:
     Attributes:
         record: The record's path.
         device: Host name; None for a record that cannot be read.
-        outcome: "undone": restored; "complete": it had arrived, nothing was done; "gone": it does not exist any more,
-            or its source is gone; "kept": not restored completely, the record is kept for another try.
+        outcome: "undone": restored; "complete": its move had succeeded, nothing was done; "gone": it does not exist any
+            more, or its source is gone; "kept": not restored completely, the record is kept for another try.
         location: Where it is: "source", "target", "init", "gone" or "unknown".
         text: One line: the reason, or the state that is missing.
     """

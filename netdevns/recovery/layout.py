@@ -24,6 +24,7 @@ A_WHERE, A_COOKIE, A_DEV, A_INO, A_OF_PID, A_OF_START, A_PID_NS = range(1, 8)  #
 A_HOST_NAME, A_IFNAME, A_WANTED, A_IFINDEX, A_ASKED, A_UNSURE, A_DEPTH = range(1, 8)  # of DEVICE and UPPER
 A_KIND = 1  # of STATE
 A_CONTAINER = 1  # of LOAN
+COMPLETE = 0x646F6E65  # the seq of END, once the mover has verified all devices; 0 before
 U64 = Struct("=Q")
 NUMBER = Struct("=HHQ")  # an attribute of 12 bytes
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -150,6 +151,11 @@ def parse(data: bytes) -> list[Section]:
     except wire.Malformed as e:
         raise Damaged(str(e)) from None
     return found[:-1]
+
+
+def is_complete(data: bytes) -> bool:
+    """Whether a sound record says that its move was complete (nd_record_mark in C)."""
+    return any(wire.U32.unpack_from(data, at - 8)[0] == COMPLETE for type_, at, _ in wire.spans(data) if type_ == END)
 
 
 def _check_version(version: int) -> None:

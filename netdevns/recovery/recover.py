@@ -15,7 +15,7 @@ from ..batch import undo
 from ..batch.replaced import BOUND, Places
 from ..engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, EngineError, lookups
 from ..engine.batch_device import BatchDevice
-from ..netlink import ifaddr, ifname, wire
+from ..netlink import ifaddr, ifname
 from ..reports import Recovered
 from ..results import Left
 from ..system import exclusion
@@ -237,8 +237,8 @@ class Recovery(LoadedRecord):
     def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None) -> None:
         super().__init__(record, sections, interrupts)
         self.lends = _lends(sections[0])
-        # A killed move with `preserve` counts as incomplete: preserved state cannot be compared. So does a killed
-        # hook's: its container does not start, and its loan may be missing.
+        # Python removes its record when the move is complete; the C library notes it in the record, as its callers keep
+        # that until the container runs. A killed hook's container does not start.
         self.is_to_be_undone = record.is_to_be_undone or bool(self.lends) or sections[0].text(layout.A_PRESERVE) != b""
 
     def run(self) -> Iterator[Recovered]:
@@ -252,14 +252,13 @@ class Recovery(LoadedRecord):
             label = next(m.label for m in everyone if m.link.ifindex == e.ifindex)
             yield from (self.recovered(m, "kept", "unknown", f"{label} {e.words}") for m in self.members)
             return
+        if self.record.is_complete() and not (self.is_to_be_undone or self.target_is_gone):
+            yield from self._complete()
+            return
         self._due()
         for member in everyone:
             self._find(member)
         self.exclusion.arrive(self.sides.target, {m.target_ifindex for m in self.members})
-        if not self.is_to_be_undone and all(map(self._is_complete, self.members)):
-            self.record.drop()
-            yield from (self.recovered(m, "complete", "target", "the move was complete") for m in self.members)
-            return
         namesakes = {member for member in self.members if self._is_namesake(member)}
         for member in everyone:
             member.touched = member not in namesakes
@@ -272,6 +271,15 @@ class Recovery(LoadedRecord):
         ]
         mine = len(self.members)
         yield from self._end([*results[:mine], *(each for each in results[mine:] if each.outcome != "undone")])
+
+    def _complete(self) -> Iterator[Recovered]:
+        """Leaves the devices to the container, whatever it has changed since."""
+        for member in self.members:
+            member.find(self.sides.source_socket, self.sides.target_socket)
+        self.record.drop()
+        for member in self.members:
+            since = "" if member.place == PLACE_TARGET else "; the device has left the target since"
+            yield self.recovered(member, "complete", member.location, f"the move was complete{since}")
 
     def _without_source(self) -> list[Recovered]:
         self.record.drop()
@@ -330,18 +338,6 @@ class Recovery(LoadedRecord):
             return False
         return self.target_is_gone or Places(self.sides, self.members).stranger(member) is not None
 
-    def _is_complete(self, member: BatchDevice) -> bool:
-        if self.target_is_gone or member.place != PLACE_TARGET:
-            return False
-        if not _is_wanted(member.name, member.wanted):
-            return False
-        try:
-            member.verify(self.sides.target_socket)
-        except EngineError:
-            return False
-        arrived = wire.Link(next(wire.messages(member.arrived)).body)
-        return set(arrived.altnames) == set(member.link.altnames)
-
     def _outcome(self, member: BatchDevice, left: Left | None) -> Recovered:
         if left is None:
             return self.recovered(member, "undone", "source", restored_text(""))
@@ -369,11 +365,3 @@ class Recovery(LoadedRecord):
         if holder is None:
             return now
         return f'{now}: {holder_words(holder, own)} has the name "{quote.shown(own)}"; rename that, and try again'
-
-
-def _is_wanted(name: bytes, wanted: bytes) -> bool:
-    if not ifname.is_template(wanted):
-        return name == wanted
-    before, _, after = wanted.partition(b"%d")
-    number = name.removeprefix(before).removesuffix(after)
-    return number.isdigit() and before + number + after == name

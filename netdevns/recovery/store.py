@@ -21,7 +21,7 @@ from .. import descriptors
 from ..limits import RECORD_BYTES
 from ..netlink import wire
 from ..system.folders import MODE_FILE, open_file, open_folder
-from .layout import A_CHECKSUM, END, U64, Damaged, Section, parse
+from .layout import A_CHECKSUM, END, U64, Damaged, Section, is_complete, parse
 
 TXN = "txn"  # the folder of the records of moves
 ASIDE = "aside"  # the folder of records that moves ignore
@@ -252,6 +252,10 @@ class Record:
     def sections(self) -> list[Section]:
         """The parsed content. Raises Damaged, OSError."""
         return parse(self.data())
+
+    def is_complete(self) -> bool:
+        """Whether its mover verified that all devices had arrived, as the C library notes. Raises Damaged, OSError."""
+        return is_complete(self.data())
 
     def drop(self) -> None:
         """Removes the record: its move is complete or undone. If that fails, empties it, to disable it, and warns."""

@@ -86,8 +86,8 @@ static void print_netns(const char *what, const struct nd_identity *id)
 
 static void print_found(const struct nd_recovered *found)
 {
-	printf("0 pid=%" PRIu64 " since_ms=%" PRIu64 " this_boot=%d undo=%d\n", found->pid, found->since_ms,
-	       found->is_of_this_boot, found->is_to_be_undone);
+	printf("0 pid=%" PRIu64 " since_ms=%" PRIu64 " this_boot=%d complete=%d undo=%d\n", found->pid, found->since_ms,
+	       found->is_of_this_boot, found->is_complete, found->is_to_be_undone);
 	print_netns("source", &found->source);
 	print_netns("target", &found->target);
 	for (size_t i = 0; i < found->count; i++) {
@@ -168,7 +168,7 @@ static void load(struct nd_record_device *device, char **argv)
 	free(addrs);
 }
 
-/* write DIRECTORY SOURCE TARGET DEVICE...: then, from stdin, again, end, keep or close. */
+/* write DIRECTORY SOURCE TARGET DEVICE...: then, from stdin, again, complete, undo, end, keep or close. */
 static int write_record(int argc, char **argv)
 {
 	const int dirfd = open_or_end(argv[0], O_RDONLY | O_DIRECTORY);
@@ -200,6 +200,8 @@ static int write_record(int argc, char **argv)
 		if (strcmp(line, "again") == 0) {
 			code = nd_record_write(&record, dirfd, &content, &err);
 			printf("%d %s\n", code, code ? err.text : record.name);
+		} else if (strcmp(line, "complete") == 0 || strcmp(line, "undo") == 0) {
+			printf("%d\n", nd_record_mark(&record, line[0] == 'c'));
 		} else if (strcmp(line, "close") == 0) {
 			nd_record_close(&record);
 			puts("0");

@@ -217,7 +217,7 @@ def test_c_reads_what_python_writes(ask: Ask, batch: Batch, tmp_path: Path) -> N
     path = tmp_path / "record"
     path.write_bytes(batch.bytes())
     head, source, target, *devices = ask("parse", path)
-    assert head == f"0 pid={os.getpid()} since_ms={SINCE_MS} this_boot=1 undo=0"
+    assert head == f"0 pid={os.getpid()} since_ms={SINCE_MS} this_boot=1 complete=0 undo=0"
     sections = layout.parse(path.read_bytes())
     numbers = ("cookie", "dev", "ino", "of_pid", "of_start", "pid_ns")
     for line, section in zip((source, target), sections[1:3], strict=True):
@@ -235,8 +235,22 @@ def test_c_reads_what_python_writes(ask: Ask, batch: Batch, tmp_path: Path) -> N
         assert bytes.fromhex(found["addresses"]) == device.addresses
 
 
+def test_complete_move_is_noted(ask: Ask, batch: Batch, records: Path) -> None:
+    """In the record itself, for both readers; an undo takes it back, and a second version begins without."""
+    with Talk(*batch.writing(records)) as mover:
+        name = mover.read().split()[1]
+        before = (records / name).read_bytes()
+        for line, is_complete in (("complete", True), ("undo", False), ("complete", True), ("again", False)):
+            assert mover.ask(line).split()[0] == "0"
+            data = (records / name).read_bytes()
+            assert layout.is_complete(data) == is_complete
+            assert f" complete={int(is_complete)} " in ask("parse", records / name)[0]
+            assert python_takes(data)
+            assert (data == before) == (not is_complete)
+
+
 def test_record_of_another_boot_is_known(ask: Ask, batch: Batch, tmp_path: Path, monkeypatch) -> None:
-    """It can be read; a recovery removes it."""
+    """It can be read; whoever recovers removes it."""
     monkeypatch.setattr(layout, "boot_id", lambda: b"00000000-0000-0000-0000-000000000000")
     path = tmp_path / "record"
     path.write_bytes(batch.bytes())
@@ -244,7 +258,7 @@ def test_record_of_another_boot_is_known(ask: Ask, batch: Batch, tmp_path: Path,
 
 
 def test_what_was_to_be_preserved_is_undone(ask: Ask, batch: Batch, tmp_path: Path) -> None:
-    """Whether it was carried over cannot be compared, so the move is not taken for complete."""
+    """The move is not taken for complete: C carries nothing over."""
     plan = Plan([], True)
     plan.preserve = frozenset({"routes"})
     path = tmp_path / "record"

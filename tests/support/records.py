@@ -21,3 +21,10 @@ def make_older(record: Path, seconds: int) -> None:
     at = data.index(A_SINCE_MS, 16) + 4
     (since_ms,) = struct.unpack_from("=Q", data, at)
     record.write_bytes(sealed(data[:at] + struct.pack("=Q", max(0, since_ms - 1000 * seconds)) + data[at + 8 :]))
+
+
+def unmarked(record: bytes) -> bytes:
+    """As if its mover had been killed before it noted that the move was complete, in the seq of END."""
+    at = len(record) - END_BYTES + 8
+    assert record[at : at + 4] == struct.pack("=I", 0x646F6E65)
+    return record[:at] + bytes(4) + record[at + 4 :]
