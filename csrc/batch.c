@@ -235,10 +235,13 @@ int netdevns_batch_move(struct netdevns_batch *b, uint32_t accept, struct netdev
 
 int netdevns_batch_undo(struct netdevns_batch *b, struct netdevns_error *err)
 {
+	struct nd_err e;
+
 	if (!b->has_moved)
 		return nd_batch_fail(err, -EINVAL, "undo", -1, "nothing has moved");
 	if (b->record.fd >= 0)	/* a kill must not leave half of it */
 		nd_record_mark(&b->record, 0);
+	nd_batch_age(b, &e);	/* the move may be long ago; after a failure, an expired address is restored, too */
 	nd_batch_fail(err, -EIO, "undo", -1, "the move was undone");
 	back(b, err);
 	return err->left ? err->code : nd_batch_succeed(err);

@@ -194,7 +194,7 @@ struct netdevns_batch {
 	size_t found_count, found_size;
 	int record_dirfd;
 	struct nd_record record;
-	uint64_t since_ms;		/* before the snapshots */
+	uint64_t since_ms;		/* the time to which the lifetimes of the snapshots refer; not later than they */
 	const struct nd_loan *loan;	/* that the caller writes when all devices have arrived; NULL: none */
 	uint32_t target_pid;		/* a process in the target; 0: not known */
 	int (*stop)(void *caller, struct nd_err *err);	/* called before each step of a move; not 0: the move fails */
@@ -303,11 +303,11 @@ void nd_member_lacks(struct nd_member *m, const char *format, ...) __attribute__
 /* Clears IFF_UP. */
 int nd_link_down(struct nd_sock *sock, int32_t ifindex, struct nd_err *err);
 /*
- * lifetimes.c: the milliseconds of CLOCK_BOOTTIME, which also runs in suspend; shortens the lifetimes of a recovery's snapshots by
- * the time since then, and removes expired addresses. One that is there with a longer lifetime (a renewed lease) keeps that.
+ * lifetimes.c: the milliseconds of CLOCK_BOOTTIME, which also runs in suspend; shortens the lifetimes of the snapshots by the
+ * time since b->since_ms, which it adds there, and removes expired addresses. One that is there with a longer lifetime (a renewed lease) keeps that.
  */
 uint64_t nd_since_boot_ms(void);
-int nd_batch_age(struct netdevns_batch *b, uint64_t since_ms, struct nd_err *err);
+int nd_batch_age(struct netdevns_batch *b, struct nd_err *err);
 /* The same of RTM_NEWADDR messages, in place, beside those of the device now. Returns the bytes that are left. */
 size_t nd_addrs_age(void *addrs, size_t len, uint32_t elapsed_s, const void *there, size_t there_len);
 /* undo.c: restores all touched devices. Returns how many are not restored completely. */

@@ -88,9 +88,9 @@ static int has_lifetimes(const struct nd_dev *dev)
 	return 0;
 }
 
-int nd_batch_age(struct netdevns_batch *b, uint64_t since_ms, struct nd_err *err)
+int nd_batch_age(struct netdevns_batch *b, struct nd_err *err)
 {
-	const uint32_t elapsed = elapsed_s(since_ms);
+	const uint32_t elapsed = elapsed_s(b->since_ms);
 
 	for (size_t i = 0; i < b->count; i++) {
 		struct nd_member *const m = b->members[i];
@@ -108,6 +108,7 @@ int nd_batch_age(struct netdevns_batch *b, uint64_t since_ms, struct nd_err *err
 		m->dev->addrs_len = (uint32_t)nd_addrs_age((unsigned char *)m->dev + m->dev->addrs, m->dev->addrs_len, elapsed,
 							   b->reply.data, b->reply.used);
 	}
+	b->since_ms += (uint64_t)elapsed * 1000;
 	err->code = 0;
 	return 0;
 }

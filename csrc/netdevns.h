@@ -166,7 +166,9 @@ void netdevns_batch_close(struct netdevns_batch *batch);
  * does no harm. Lifetimes of addresses have run on: one that has expired since the move is not restored, and one that a device in the
  * source has with a longer lifetime, as of a renewed lease, keeps that.
  *
- * A virtual device that was deleted with its namespace is reported as gone; that is no failure. Returns the first failure, after
+ * A device that is in neither namespace while the target exists is reported as kept: the container may have moved it on, and its record
+ * is kept for when it is back, without the other devices. After the target's end a virtual device is reported as gone. Neither is a
+ * failure. Returns the first failure, after
  * all records were tried. -EAGAIN: hardware is not back in the initial namespace yet: call again. -EPROTO: a record with state
  * that C does not restore, or of another version. -EIO: a device was not restored completely. These records are kept, and tried
  * by each call. To hand one to the command `netdevns recover`, move its file to /run/netdevns/txn (docs/embedding.md).

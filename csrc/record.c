@@ -67,7 +67,7 @@ static void put_head(struct nd_msg *m, const char *boot, const struct nd_record_
 	put_number(m, A_VERSION, ND_RECORD_VERSION);
 	put_text(m, A_BOOT, boot);
 	put_text(m, A_PRESERVE, "");
-	put_number(m, A_PID, (uint64_t)getpid());
+	put_number(m, A_PID, content->pid ? content->pid : (uint64_t)getpid());
 	put_number(m, A_SINCE_MS, content->since_ms);
 	if (!loan)
 		return;

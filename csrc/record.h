@@ -58,6 +58,7 @@ struct nd_record_content {
 	const struct nd_record_device *devices;
 	size_t count;
 	uint64_t since_ms;		/* CLOCK_BOOTTIME, before the snapshots */
+	uint64_t pid;			/* of the mover; 0: this process */
 	const struct nd_loan *loan;	/* of the move; NULL: none */
 	int is_loan;			/* writes the loan itself */
 };

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define NOT_FOUND "not found in either namespace: deleted, or moved on by the container; " \
+		  "its record is kept until it is back or its network namespace ends"
 #define INITIAL "/proc/1/ns/net"	/* to which the kernel returns the hardware of a namespace that ends */
 
 struct recovery {
@@ -152,23 +154,33 @@ static int survives(const struct nd_member *m)
 	return !m->link.kind[0] || strcmp(m->link.kind, "can") == 0;
 }
 
-/*
- * Reports a device after the undo. 1: nothing is left to restore; 0: it is not restored completely; -EAGAIN: the kernel has not
- * returned it yet.
- */
-static int conclude(struct recovery *r, const struct netdevns_batch *b, const struct nd_member *m, const struct nd_record *record)
+/* What is left to do for a device, or a record: the worst of its devices'. */
+enum outcome {
+	DONE,		/* nothing */
+	MISSING,	/* it may be back later: the container can move it on to a namespace that nobody finds, and back */
+	NOT_BACK_YET,	/* the kernel returns it to the initial namespace */
+	LEFT,		/* it is not restored completely */
+	NOT_TRIED,	/* nothing was changed */
+};
+
+static enum outcome conclude(struct recovery *r, const struct netdevns_batch *b, const struct nd_member *m, const struct nd_record *record)
 {
-	const int has_ended = b->target_is_gone && m->dev->place == ND_PLACE_GONE && !m->is_replaced;
+	const int is_gone = m->dev->place == ND_PLACE_GONE, has_ended = b->target_is_gone && is_gone && !m->is_replaced;
 	const char *text = m->missing.used ? (const char *)m->missing.data : "out of memory";
 	int code = -EIO;
 
 	if (!m->is_lacking || m->is_unrestorable) {
 		report(r, "%s: restored%s%s", m->ifname, m->is_lacking ? "; cannot be restored: " : "", m->is_lacking ? text : "");
-		return 1;
+		return DONE;
 	}
 	if (has_ended && !survives(m)) {
-		report(r, "%s: gone: deleted with its namespace", m->ifname);
-		return 1;
+		report(r, "%s: gone: in neither namespace: %s %s ends with its network namespace, unless the container had moved it on",
+		       m->ifname, strchr("aeiou", m->link.kind[0]) ? "an" : "a", m->link.kind);
+		return DONE;
+	}
+	if (is_gone && !b->target_is_gone) {
+		report(r, "%s: kept: " NOT_FOUND, m->ifname);
+		return MISSING;
 	}
 	if (has_ended) {
 		code = -EAGAIN;
@@ -178,35 +190,65 @@ static int conclude(struct recovery *r, const struct netdevns_batch *b, const st
 	if (!r->err->code)
 		nd_batch_fail(r->err, code, "recover", -1, "%s: not restored: %s; the record %s is kept", m->ifname, text, record->name);
 	r->left++;
-	return code == -EAGAIN ? code : 0;
+	return code == -EAGAIN ? NOT_BACK_YET : LEFT;
 }
 
-/* Undoes a batch, unless it is complete. 1: the record can be removed; 0: not restored completely; -1: to be tried again. */
-static int settle(struct recovery *r, struct netdevns_batch *b, const struct nd_record *record, const struct nd_recovered *found)
+/*
+ * Keeps the record of missing devices alone: the others are restored, and what others do with them from now on must not be undone
+ * by the next call.
+ */
+static void keep_missing(struct nd_record *record, const struct nd_recovered *found, const struct netdevns_batch *b)
+{
+	struct nd_record_device *const devices = calloc(b->count + 1, sizeof *devices);
+	struct nd_record_content content = { .source = found->source, .target = found->target, .devices = devices,
+					     .since_ms = b->since_ms, .pid = found->pid };
+	struct nd_err e;
+	int is_written = 0;
+
+	for (size_t i = 0; devices && i < b->count; i++) {
+		struct nd_member *const m = b->members[i];
+
+		if (!m->is_lacking || m->is_unrestorable || m->dev->place != ND_PLACE_GONE)
+			continue;
+		m->dev->ifindex = m->link.ifindex;
+		devices[content.count++] = (struct nd_record_device){ .dev = m->dev, .depth = m->depth };
+	}
+	if (content.count && content.count < b->count)
+		is_written = !nd_record_write(record, record->dirfd, &content, &e);
+	free(devices);
+	if (is_written || !found->is_complete)
+		nd_record_close(record);
+	else	/* `undo_complete` of this call holds for the next one */
+		nd_record_end(record, 1);
+}
+
+/* Undoes a batch, unless it is complete. */
+static enum outcome settle(struct recovery *r, struct netdevns_batch *b, const struct nd_record *record, const struct nd_recovered *found)
 {
 	struct nd_err e;
-	int outcome = 1;
+	enum outcome outcome = DONE;
 
 	if (prepare(b, &e)) {
 		keep(r, record, e.code, e.text);
-		return -1;
+		return NOT_TRIED;
 	}
 	if (is_complete(r, b, found)) {
 		report_complete(r, b);
-		return 1;
+		return DONE;
 	}
 	if (nd_netns_differ(b->source_fd, b->target_fd, &e))
 		look_in_source(b);
-	if (nd_batch_age(b, found->since_ms, &e)) {
+	b->since_ms = found->since_ms;
+	if (nd_batch_age(b, &e)) {
 		keep(r, record, e.code, e.text);
-		return -1;
+		return NOT_TRIED;
 	}
 	r->begun = 1;
 	nd_batch_restore(b);
 	for (size_t i = 0; i < b->count; i++) {
-		const int code = conclude(r, b, b->members[i], record);
+		const enum outcome each = conclude(r, b, b->members[i], record);
 
-		outcome = code < 0 ? -1 : code < outcome ? code : outcome;
+		outcome = each > outcome ? each : outcome;
 	}
 	return outcome;
 }
@@ -231,7 +273,8 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 	struct nd_recovered found;
 	struct nd_err e = { .text = "" };
 	struct netdevns_batch *b;
-	int source_fd, target_fd, code = nd_record_read(record, &found, &e), outcome = -1, target_is_gone = 0;
+	int source_fd, target_fd, code = nd_record_read(record, &found, &e), target_is_gone = 0;
+	enum outcome outcome = NOT_TRIED;
 
 	if (code) {
 		keep(r, record, code, e.text);
@@ -256,6 +299,8 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 		if (b) {
 			b->target_is_gone = target_is_gone;
 			outcome = settle(r, b, record, &found);
+			if (outcome == MISSING)
+				keep_missing(record, &found, b);
 			netdevns_batch_close(b);
 		} else {
 			close(source_fd);
@@ -264,8 +309,8 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 		}
 	}
 	nd_recovered_free(&found);
-	if (outcome >= 0)	/* a partial undo must not count as complete later */
-		nd_record_end(record, !outcome);
+	if (outcome == DONE || outcome == LEFT)	/* a partial undo must not count as complete later */
+		nd_record_end(record, outcome == LEFT);
 	else
 		nd_record_close(record);
 }

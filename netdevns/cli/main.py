@@ -280,7 +280,7 @@ def _run_show(args: argparse.Namespace) -> int:
 
 def _run_recover(args: argparse.Namespace) -> int:
     from ..prepare.undo import tidy
-    from ..recovery.recover import pending, undo_crashed
+    from ..recovery.recover import is_wrong, pending, undo_crashed
     from ..system.folders import JOURNAL_DIR
     from . import screens
 
@@ -289,7 +289,7 @@ def _run_recover(args: argparse.Namespace) -> int:
         def recover(interrupts: Interrupts) -> list[Recovered]:
             return undo_crashed(JOURNAL_DIR, interrupts=interrupts)
 
-        code = _report_recovered(args, recover, screens.recovered, lambda each: each.outcome == "kept")
+        code = _report_recovered(args, recover, screens.recovered, is_wrong)
         return complain([*tidy()], code)
     try:
         crashed, running, aside = pending(JOURNAL_DIR)

@@ -181,7 +181,11 @@ def _poststop(data: bytes, begin: Callable[[], Interrupts], held: list[Interrupt
     ended = [quoted(each.device or "") for each in results if each.outcome == "gone"]
     kept = [each for each in results if each.outcome == "kept"]
     lines = [f"{each.device or each.record}: {each.text} ({each.record})" for each in kept]
-    lines += [f"{', '.join(ended)}: deleted with the container, as virtual devices are"] if ended else []
+    lines += (
+        [f"{', '.join(ended)}: ended with the container, as virtual devices do unless it moved them on"]
+        if ended
+        else []
+    )
     is_cut = bool(kept) and held[0].name != ""  # a signal ended it early
     return lines, LEFT if is_cut or any(map(returns.is_wrong, kept)) else 0
 

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 
 from .. import api
 from ..engine import EngineError
-from ..recovery import loans, returns
+from ..recovery import loans, recover, returns
 from ..recovery.layout import Damaged
 from ..recovery.prepared import Busy, Namespaces, Prepared
-from ..recovery.recover import undo_crashed
 from ..reports import Recovered
 from ..system.exclusion import WAIT_S
 from ..system.folders import JOURNAL_DIR
@@ -51,7 +50,7 @@ def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None
             opened = found_of(found, forgets=force)
             for each in opened or ():
                 stack.enter_context(each)
-            crashed = undo_crashed(JOURNAL_DIR, interrupts=interrupts, only=known.crashed_of(found))
+            crashed = recover.undo_crashed(JOURNAL_DIR, interrupts=interrupts, only=known.crashed_of(found))
             if opened is not None and not force:
                 check_unused(known, found, opened[0], opened[1], earlier=bool(crashed))
         except Busy:
@@ -60,7 +59,8 @@ def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None
             raise api.interrupted(e, ()) from None
         except (Damaged, EngineError) as e:
             raise Refused(f"{path}: {words(e)}") from None
-        results = [each for each in crashed if each.outcome == "kept"]
+        # With the namespace, `recover` forgets devices that are not found.
+        results = [each for each in crashed if (recover.is_wrong(each) if force else each.outcome == "kept")]
         if opened is not None:
             results += known.return_devices(found, interrupts, patience, forgets=force)
         else:  # deleted by `ip netns del`

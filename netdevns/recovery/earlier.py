@@ -16,7 +16,8 @@ from ..system.netns import CURRENT, NetNS
 from ..text import quote
 from . import layout
 from .layout import Damaged, Section
-from .recover import movers, undo_one
+from .loaded_record import NOT_FOUND
+from .recover import NAMESAKE, movers, undo_one
 from .store import Journal, Record
 
 
@@ -111,6 +112,9 @@ class Earlier:
                 record.close()
             self._done.add(record.name)  # undo_one() may have renamed it
             for each in results:
+                # A device of that name that is here now is not the one that is gone from both namespaces.
+                if each.text == NOT_FOUND or each.text.startswith(NAMESAKE):
+                    continue
                 if each.outcome == "kept":
                     self.kept.append(Found("record.kept", each.device, why=each.text, record=each.record))
                 else:

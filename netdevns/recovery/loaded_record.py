@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Self
 
+from .. import state
+from ..batch import stacking
 from ..batch.plan import Sides
 from ..engine import PLACE_SOURCE, Socket, lookups
 from ..engine.batch_device import BatchDevice
 from ..errors import NetDevError
 from ..netlink import wire
 from ..reports import Recovered
+from ..state.kind import chosen
 from ..system.exclusion import WAIT_S, Exclusion
 from ..system.interrupts import Interrupts, Patience
 from ..system.netns import NetNS
@@ -23,6 +27,11 @@ INIT = "/proc/1/ns/net"
 # Kinds that outlive their namespace: hardware, which has no kind, and CAN (rtnl_link_ops.netns_refund).
 SURVIVING_KINDS = (b"", b"can")
 NOT_BACK_YET = "not back in the initial network namespace yet"
+# The container can move a device on to a namespace that nobody finds, and back again.
+NOT_FOUND = (
+    "not found in either namespace: deleted, or moved on by the container; "
+    "its record is kept until it is back or its network namespace ends"
+)
 
 
 class LoadedRecord:
@@ -43,7 +52,7 @@ class LoadedRecord:
     def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None = None) -> None:
         self.record = record
         self.exclusion = Exclusion(Patience(WAIT_S, interrupts), is_must=interrupts is not None)
-        self._sections = sections
+        self.sections = sections
         self.plan = load(sections)
         self.members, self.uppers = self.plan.devices, self.plan.uppers
         self.where = {s.type: s for s in sections if s.type in (layout.SOURCE, layout.TARGET)}
@@ -77,7 +86,7 @@ class LoadedRecord:
     def there(self) -> dict[BatchDevice, bytes]:
         """The present addresses of devices that are in the source and had addresses that expire. Raises EngineError."""
         source, found = self.sides.source_socket, {}
-        copies = load(self._sections)  # a device that was found takes no other snapshot
+        copies = load(self.sections)  # a device that was found takes no other snapshot
         mine = zip((*self.members, *self.uppers), (*copies.devices, *copies.uppers), strict=True)
         for member, copy in mine:
             if loan_state.has_lifetimes(bytes(copy.addresses)):
@@ -85,6 +94,25 @@ class LoadedRecord:
                 if copy.place == PLACE_SOURCE:
                     found[member] = bytes(lookups.addresses(source, [copy.ifindex])[copy.ifindex])
         return found
+
+    def keep_only(self, members: Collection[BatchDevice]) -> None:
+        """Reduces the record to these devices, those on them, and their state; closes it."""
+        if len(members) == len(self.members):
+            self.record.close()
+            return
+        left = {m.link.ifindex for m in members}
+        left |= {*stacking.above({m.link.ifindex: m.link for m in self.uppers}, left)}
+        plan = load(self.sections)  # not aged
+        view = plan.view(m for m in (*plan.devices, *plan.uppers) if m.link.ifindex in left)
+        parts: list[bytes] = []
+        for each in self.sections:
+            if each.type == layout.STATE:
+                (kind,) = chosen(state.KINDS, [each.text(layout.A_KIND).decode()])
+                each.body = bytearray(kind.lend(view, dict(zip(left, left, strict=True)), 0, ()))
+            is_device = each.type in (layout.DEVICE, layout.UPPER)
+            if each.number(layout.A_IFINDEX) in left if is_device else each.type != layout.STATE or each.body:
+                parts += each.parts()
+        self.record.rewrite(parts)
 
     def recovered(self, member: BatchDevice, outcome: str, location: str, text: str) -> Recovered:
         return Recovered(self.record.path, member.host_name, outcome, location, text)
@@ -94,6 +122,12 @@ def holder_words(holder: wire.Link, name: bytes) -> str:
     """The device that has a name, for a message: by its ifindex, and by its own name if that is another one."""
     other = "" if holder.name == name else f"{quote.shown(holder.name)}, as an alternative name, "
     return f"{other}ifindex {holder.ifindex}"
+
+
+def ended_text(kind: bytes) -> str:
+    """A virtual device that is nowhere after its namespace has ended."""
+    article = "an" if kind[:1] in (b"a", b"e", b"i", b"o", b"u") else "a"
+    return f"{article} {quote.shown(kind)} ends with its network namespace, unless the container had moved it on"
 
 
 def restored_text(unrestorable: str) -> str:

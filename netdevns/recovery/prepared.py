@@ -19,6 +19,7 @@ from ..system.interrupts import Interrupts, Patience
 from ..system.netns import NETNS_DIR, NetNS
 from . import identity, layout, loans
 from .layout import Damaged, Section
+from .loaded_record import NOT_FOUND
 from .recover import Recovery, each_of, ignored, restored
 from .return_home import is_alike, narrow
 from .store import Journal, Record
@@ -242,8 +243,10 @@ class _Return(Recovery):
         result = super()._outcome(member, left)
         if left is not None and left.missing == (f"ifindex {member.link.ifindex}",):  # another device has it
             return self.recovered(member, "undone", "source", "restored, with another ifindex: the old one is taken")
-        if result.outcome == "gone" and not (self.target_is_gone or member.ended or self._forgets):
-            text = f"{result.text}: it was moved on or deleted; find it, or use --force to forget it"
+        if result.text == NOT_FOUND and self._forgets:
+            return self.recovered(member, "gone", "gone", "in neither namespace")
+        if result.text == NOT_FOUND:
+            text = "in neither namespace: it was moved on or deleted; find it, or use --force to forget it"
             return self.recovered(member, "kept", "unknown", text)
         return result
 

@@ -25,7 +25,15 @@ from ..system.interrupts import Interrupts, Patience, until_interrupted
 from ..text import quote
 from . import layout, loan_state
 from .layout import Damaged, Section
-from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord, holder_words, restored_text
+from .loaded_record import (
+    NOT_BACK_YET,
+    NOT_FOUND,
+    SURVIVING_KINDS,
+    LoadedRecord,
+    ended_text,
+    holder_words,
+    restored_text,
+)
 from .store import ASIDE, TRIES, Journal, Record
 
 LOANS = "loan"  # the folder of the loans
@@ -207,6 +215,11 @@ def ignored(record: Record, e: Damaged | OSError, then: str) -> Recovered:
     return Recovered(aside or path, None, "kept", "unknown", f"record ignored: {e}; {then}, then remove {file}")
 
 
+def is_wrong(result: Recovered) -> bool:
+    """Whether a device needs an operator. One that is missing while its namespace exists does not."""
+    return result.outcome == "kept" and result.text != NOT_FOUND
+
+
 def retract(opened: Journal, number: int) -> None:
     """Removes the loan of a move that was undone, found by its number; warns if it cannot."""
     try:
@@ -265,10 +278,7 @@ class Recovery(LoadedRecord):
         left = {x.device: x for x in undo.everything(self.plan, self.sides, self.members, self.uppers)}
         if self.lends:
             self._retract()
-        results = [
-            self.recovered(m, "kept", "gone", NAMESAKE) if m in namesakes else self._outcome(m, left.get(m.host_name))
-            for m in everyone
-        ]
+        results = [self._replaced(m) if m in namesakes else self._outcome(m, left.get(m.host_name)) for m in everyone]
         mine = len(self.members)
         yield from self._end([*results[:mine], *(each for each in results[mine:] if each.outcome != "undone")])
 
@@ -315,8 +325,10 @@ class Recovery(LoadedRecord):
         if not kept:
             self.record.drop()
             return results
-        if any(each.text == NOT_BACK_YET for each in kept):  # waiting for the kernel does not count as a try
-            self.record.close()
+        missing = [each.device for each in kept if each.text in (NOT_BACK_YET, NOT_FOUND)]
+        if len(missing) == len(kept) or any(each.text == NOT_BACK_YET for each in kept):
+            # What others do with restored devices from now on must not be undone by the next call.
+            self.keep_only([m for m in self.members if len(missing) < len(kept) or m.host_name in missing])
             return results
         aside = self.record.tried()
         path = aside or self.record.path
@@ -347,11 +359,19 @@ class Recovery(LoadedRecord):
             return self.recovered(member, "undone", "source", restored_text(", ".join(left.missing)))
         if left.location == "gone" and self.target_is_gone and member.link.kind in SURVIVING_KINDS:
             return self.recovered(member, "kept", "unknown", NOT_BACK_YET)
+        if left.location == "gone" and member in self.uppers:
+            return self.recovered(member, "gone", "gone", "not in its namespace any more")
+        if left.location == "gone" and self.target_is_gone:
+            return self.recovered(member, "gone", "gone", f"in neither namespace: {ended_text(member.link.kind)}")
         if left.location == "gone":
-            how = "deleted with its namespace" if self.target_is_gone else "in neither namespace"
-            return self.recovered(member, "gone", "gone", how)
+            return self.recovered(member, "kept", "unknown", NOT_FOUND)
         text = f"not restored: {', '.join(left.missing)}{self._present_name(left)}"
         return self.recovered(member, "kept", left.location, text)
+
+    def _replaced(self, member: BatchDevice) -> Recovered:
+        """A device in whose place there is another one. Where its namespace has ended, it may be that one after all."""
+        text = NAMESAKE if self.target_is_gone else NOT_FOUND
+        return self.recovered(member, "kept", "gone" if self.target_is_gone else "unknown", text)
 
     def _present_name(self, left: Left) -> str:
         """Its name where that is another one, and the device that has its own: the user can rename that."""

@@ -25,8 +25,8 @@ from ..system.interrupts import Interrupted, Interrupts
 from ..text import quote
 from . import identity, layout, loan_state, loans
 from .layout import Section
-from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord, holder_words, restored_text
-from .store import Journal, Record
+from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord, ended_text, holder_words, restored_text
+from .store import Record
 
 TRIES = 5  # udev or NetworkManager may be renaming the device at the same time
 PAUSE_S = 0.05
@@ -58,7 +58,7 @@ class ReturnHome(LoadedRecord):
         self.init: Socket | None = None  # in the initial namespace, unless that is the source
         self.alike: dict[BatchDevice, list[bytes]] = {}  # the names of several candidates, at the last look
 
-    def run(self, opened: Journal, sections: list[Section], wait_s: float, is_ending: bool) -> Iterator[Recovered]:
+    def run(self, wait_s: float, is_ending: bool) -> Iterator[Recovered]:
         if not self.open(is_home=True):
             self.record.drop()
             text = "its source namespace is gone; the device stays where it is"
@@ -78,20 +78,15 @@ class ReturnHome(LoadedRecord):
         results = {m: self._absent(m) if there is None else self._away(m, there) for m in absent}
         if found:
             results |= self._restore([*found])
-        self._end(opened, sections, [m.ifname for m in self.members if results[m].outcome == "kept"])
+        self._end([m for m in self.members if results[m].outcome == "kept"])
         yield from (results[m] for m in self.members)
 
-    def _end(self, opened: Journal, sections: list[Section], kept: list[bytes]) -> None:
+    def _end(self, kept: list[BatchDevice]) -> None:
         """Drops the loan, or shortens it to the devices that are not restored yet."""
-        if not kept:
+        if kept:
+            self.keep_only(kept)
+        else:
             self.record.drop()
-        elif len(kept) < len(self.members):
-            home = {m.link.ifindex for m in self.members if m.ifname not in kept}
-            left = [s for s in sections if s.type != layout.DEVICE or s.number(layout.A_IFINDEX) not in home]
-            try:
-                opened.write([part for s in left for part in s.parts()], self.record).close()
-            except OSError:
-                self.record.close()  # unchanged: the next call looks at the restored ones once more
 
     # ---- finding the devices ----
 
@@ -168,9 +163,9 @@ class ReturnHome(LoadedRecord):
         if member.link.kind in SURVIVING_KINDS:
             text = f"it is {several}, which cannot be told apart" if several else NOT_BACK_YET
             return self.recovered(member, "kept", "unknown", text)
-        text = f"{member.link.kind.decode()}: deleted with its namespace"
+        text = f"not found: {ended_text(member.link.kind)}"
         if several:
-            return self.recovered(member, "gone", "unknown", f"{text}, or is {several}, which cannot be told apart")
+            return self.recovered(member, "gone", "unknown", f"{text}; or it is {several}, which cannot be told apart")
         return self.recovered(member, "gone", "gone", text)
 
     # ---- restoring them ----

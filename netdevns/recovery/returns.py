@@ -110,9 +110,7 @@ def _each(
 ) -> list[Recovered]:
     # Worth waiting for: a process that holds a loan may be sweeping it, and a sweep does not wait for devices.
     records = opened.crashed(which, until_interrupted(wait_s, interrupts))
-    return [
-        *recover.each_of(records, interrupts, lambda record, _: _one(opened, record, wait_s, is_ending, interrupts))
-    ]
+    return [*recover.each_of(records, interrupts, lambda record, _: _one(record, wait_s, is_ending, interrupts))]
 
 
 def undo_killed(
@@ -121,7 +119,7 @@ def undo_killed(
     """Undoes crashed moves, and waits for devices that the kernel returns: a runtime kills a hook that takes too long.
 
     Returns:
-        The devices that could not be restored.
+        The devices that could not be restored, without those that are not found while their namespace exists.
     """
     end = time.monotonic() + wait_s
     kept: list[Recovered] = []
@@ -129,7 +127,7 @@ def undo_killed(
     while True:
         results = recover.undo_crashed(directory, interrupts=interrupts, only=only)
         waiting = {each.record for each in results if each.text == NOT_BACK_YET}
-        kept += [each for each in results if each.outcome == "kept" and each.record not in waiting]
+        kept += [each for each in results if recover.is_wrong(each) and each.record not in waiting]
         is_over = time.monotonic() >= end or (interrupts is not None and interrupts.name != "")
         if is_over or not waiting:
             return kept + [each for each in results if each.outcome == "kept" and each.record in waiting]
@@ -137,9 +135,7 @@ def undo_killed(
         time.sleep(PAUSE_S)
 
 
-def _one(
-    opened: Journal, record: Record, wait_s: float, is_ending: bool, interrupts: Interrupts | None
-) -> Iterator[Recovered]:
+def _one(record: Record, wait_s: float, is_ending: bool, interrupts: Interrupts | None) -> Iterator[Recovered]:
     try:
         sections = record.sections()
         if sections[0].text(layout.A_BOOT) != layout.boot_id():
@@ -153,7 +149,7 @@ def _one(
         return
     with returned:
         try:
-            yield from returned.run(opened, sections, wait_s, is_ending)
+            yield from returned.run(wait_s, is_ending)
         except EngineError as e:
             text = f"netlink request failed: {lookups.format_error(e)}; its loan is kept"
             yield from (returned.recovered(m, "kept", "unknown", text) for m in returned.members)

@@ -257,6 +257,13 @@ class Record:
         """Whether its mover verified that all devices had arrived, as the C library notes. Raises Damaged, OSError."""
         return is_complete(self.data())
 
+    def rewrite(self, parts: list[bytes]) -> None:
+        """Replaces the content, and closes it. On failure the old one stays: the next call reads that again."""
+        try:
+            self._journal.write(parts, self).close()
+        except OSError:
+            self.close()
+
     def drop(self) -> None:
         """Removes the record: its move is complete or undone. If that fails, empties it, to disable it, and warns."""
         try:

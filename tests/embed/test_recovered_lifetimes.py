@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,19 @@ def test_lifetimes_go_on(sides: tuple[Namespace, Namespace], c: Driver, tmp_path
     assert 3900 < now["10.1.0.2"][0] <= 4000
     assert 2900 < now["10.1.0.2"][1] <= 3000
     assert (3900 < now["2001:db8:1::2"][0] <= 4000, now["2001:db8:1::2"][1]) == (True, 0)
+
+
+def test_undo_after_a_while(sides: tuple[Namespace, Namespace], c: Driver) -> None:
+    """P1: the same of an undo by the same process, and of a second one."""
+    host, target = sides
+    host.ip("addr add 10.3.0.1/24 valid_lft 2 preferred_lft 2 dev eth1")
+    c.moved(target, DEVICES)
+    time.sleep(3)
+    for _ in range(2):
+        c.undo()
+        now = found(host)
+        assert "10.3.0.1" not in now
+        assert 4980 < now["10.1.0.2"][0] <= 4998
 
 
 def test_renewed_lease_is_kept(sides: tuple[Namespace, Namespace], c: Driver, tmp_path: Path) -> None:

@@ -415,7 +415,10 @@ def test_descriptor_on_a_file_system_that_hangs(scene: Scene, hook: str, tmp_pat
     c1.namespace.close()
     with held_file(tmp_path / "mnt"):
         err, code = ran(scene.hook(hook, c1, "poststop"))
-    assert (err, code) == ("netdevns: eth1, eth2: deleted with the container, as virtual devices are\n", 0)
+    assert (err, code) == (
+        "netdevns: eth1, eth2: ended with the container, as virtual devices do unless it moved them on\n",
+        0,
+    )
 
 
 RUNS = 9

@@ -65,7 +65,7 @@ def test_loan_lives_as_long_as_the_container(host: Namespace, runtime: Runtime, 
         assert "on loan: eth2" not in shown
         host.ip("link del eth1")
     assert loans(runtime.machine) == []
-    assert runtime.machine.hook_log() == "" or "deleted with the container" in runtime.machine.hook_log()
+    assert runtime.machine.hook_log() == "" or "ended with the container" in runtime.machine.hook_log()
 
 
 def test_again_and_again(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
@@ -139,7 +139,10 @@ def test_any_id(host: Namespace, machine: Machine, bundle: Bundle, id_: str) -> 
         assert len(loans(machine)) == 1
     namespace.close()
     code, said = poststop(machine, container.state(id=id_, pid=None))
-    assert (code, said) == (0, "netdevns: eth1: deleted with the container, as virtual devices are\n")
+    assert (code, said) == (
+        0,
+        "netdevns: eth1: ended with the container, as virtual devices do unless it moved them on\n",
+    )
     assert loans(machine) == []
 
 

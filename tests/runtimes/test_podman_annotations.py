@@ -33,7 +33,7 @@ def test_devices_are_there_when_the_process_starts(host: Namespace, podman: Podm
     assert seen.up() == set(ARRIVED)
     # Neither stage had anything to complain of; all three are software, and have ended with their namespace.
     (line,) = podman.machine.hook_log().splitlines()
-    assert line.endswith(" eth1, eth2, mv0: deleted with the container, as virtual devices are")
+    assert line.endswith(" eth1, eth2, mv0: ended with the container, as virtual devices do unless it moved them on")
 
 
 def test_a_device_that_is_not_allowed_stays(host: Namespace, podman: Podman) -> None:

@@ -247,7 +247,7 @@ def test_namespace_that_was_deleted(host: Namespace, place: Machine) -> None:
     host.batch(["link add eth1 type ifb"])
     assert "run `netdevns return blue`" in refused(place, NAME, "eth1")
     returned = place.netdevns("return", NAME)
-    assert (returned.returncode, "deleted with its namespace" in returned.stdout) == (0, True), returned
+    assert (returned.returncode, "ends with its network namespace" in returned.stdout) == (0, True), returned
     prepared(place, "eth1").close()
     undone(place)
     nothing_is_left(place)
@@ -259,7 +259,7 @@ def test_namespace_that_was_deleted_and_recreated(place: Machine) -> None:
     for what in ("del", "add"):
         place.run(["ip", "netns", what, NAME]).check_returncode()
     done = place.netdevns("prepare", NAME, "--undo")
-    assert (done.returncode, "deleted with its namespace" in done.stdout) == (0, True), done
+    assert (done.returncode, "ends with its network namespace" in done.stdout) == (0, True), done
     assert f"{PATH}: it exists, and `netdevns prepare` did not make it" in refused(place, NAME, "eth2")
     assert {path.name for path in place.path("/run/netns").iterdir()} == {NAME}
 

@@ -1,0 +1,90 @@
+"""A recovery in C keeps the record of a device that it does not find, as long as the target exists: it may be back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import netdevns
+from tests.support.namespaces import Namespace, fresh
+from tests.support.restored import Untouched, assert_equal_soon
+
+from .fighter import Driver, killed
+
+KEPT = (
+    "eth1: kept: not found in either namespace: deleted, or moved on by the container; "
+    "its record is kept until it is back or its network namespace ends\n"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A directory of records for C, and for Python."""
+    made = tmp_path / "txn"
+    made.mkdir(mode=0o700)
+    return made
+
+
+@pytest.fixture
+def third() -> Iterator[Namespace]:
+    with fresh("third") as found:
+        yield found
+
+
+@pytest.mark.parametrize("by_c", [True, False], ids=["C", "Python"])
+def test_device_that_was_moved_on(
+    sides: tuple[Namespace, Namespace], third: Namespace, c: Driver, folder: Path, by_c: bool
+) -> None:
+    """P1: it is no failure; the record is kept for it alone, for either reader, and restores it once it is back."""
+    host, target = sides
+    before = host.dump()
+    killed(target, folder)
+    target.give("net1", third)
+    answer = c.recover(folder, undo_complete=True)
+    assert (answer.code, answer.left_count, answer.report) == (0, 0, f"{KEPT}eth0: restored\n"), answer
+    host.ip("link set eth0 mtu 1300")
+    with Untouched(host):
+        answer = c.recover(folder)
+        assert (answer.code, answer.report) == (0, KEPT), answer
+        assert [each.outcome for each in netdevns.recover(folder.parent)] == ["kept"]
+    host.ip("link set eth0 mtu 1500")
+    third.give("net1", target)
+    if by_c:
+        answer = c.recover(folder)
+        assert (answer.code, answer.report) == (0, "eth1: restored\n"), answer
+    else:
+        assert [(each.device, each.outcome) for each in netdevns.recover(folder.parent)] == [("eth1", "undone")]
+    assert_equal_soon(before, host)
+    assert list(folder.iterdir()) == []
+
+
+def test_only_device_was_moved_on(
+    sides: tuple[Namespace, Namespace], third: Namespace, c: Driver, folder: Path
+) -> None:
+    """`undo_complete` holds for the next call, too."""
+    host, target = sides
+    before = host.dump()
+    killed(target, folder, {"eth1": "net1"})
+    target.give("net1", third)
+    assert c.recover(folder, undo_complete=True).report == KEPT
+    third.give("net1", target)
+    assert c.recover(folder).report == "eth1: restored\n"
+    assert_equal_soon(before, host)
+
+
+def test_target_of_a_missing_device_ends(
+    sides: tuple[Namespace, Namespace], third: Namespace, c: Driver, folder: Path
+) -> None:
+    """P7: its record ends, and the line does not say that it was deleted."""
+    _, target = sides
+    killed(target, folder)
+    target.give("net1", third)
+    assert c.recover(folder, undo_complete=True).code == 0
+    target.close()
+    answer = c.recover(folder)
+    text = "a veth ends with its network namespace, unless the container had moved it on"
+    assert (answer.code, answer.report) == (0, f"eth1: gone: in neither namespace: {text}\n"), answer
+    assert list(folder.iterdir()) == []
+    assert third.names() == {"net1"}
