@@ -170,8 +170,9 @@ void netdevns_batch_close(struct netdevns_batch *batch);
  * is kept for when it is back, without the other devices. After the target's end a virtual device is reported as gone. Neither is a
  * failure. Returns the first failure, after
  * all records were tried. -EAGAIN: hardware is not back in the initial namespace yet: call again. -EPROTO: a record with state
- * that C does not restore, or of another version. -EIO: a device was not restored completely. These records are kept, and tried
- * by each call. To hand one to the command `netdevns recover`, move its file to /run/netdevns/txn (docs/embedding.md).
+ * that C does not restore, or of another version. -EIO: a device was not restored completely. -EBUSY: another mover has
+ * a device. -EMFILE, -ENFILE: no descriptor for locks or a namespace; nothing was changed. These records are kept, and tried by
+ * each call. To hand one to the command `netdevns recover`, move its file to /run/netdevns/txn (docs/embedding.md).
  */
 int netdevns_recover(int dirfd, int undo_complete, char *report, size_t size, struct netdevns_error *err);
 

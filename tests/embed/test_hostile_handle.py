@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support import hostile
+from tests.support import hostile, require
 from tests.support.namespaces import Namespace, fresh
 from tests.support.processes import wait_until
 from tests.support.restored import Untouched, assert_equal_soon
 
 from .fighter import ACCEPT_ALL, MOVE, Driver
+from .test_across import mover
 from .test_hostile_records import killed
 
 
@@ -140,6 +143,24 @@ def test_no_descriptor_for_the_locks(sides: tuple[Namespace, Namespace], c: Driv
                 break
             assert answer.code == errno.EMFILE, answer
     assert refused == {errno.EMFILE, errno.EBUSY}
+
+
+@pytest.mark.parametrize("error", ["EMFILE", "ENFILE", "EIO"])
+def test_recovery_without_its_locks(sides: tuple[Namespace, Namespace], c: Driver, tmp_path: Path, error: str) -> None:
+    """P8: nor does a recovery go on where the file of the locks cannot be opened for a reason of the moment."""
+    host, target = sides
+    if shutil.which("strace") is None:
+        require("netns", "there is no strace")
+    killed(target, tmp_path, line="stop")
+    host.wait_until_quiet()
+    # The second one in the directory: the first opens that.
+    inject = ("-P", "/run/netdevns", "-e", "trace=openat", "-e", f"inject=openat:error={error}:when=2")
+    argv = ["strace", "-qq", "-o", "/dev/null", *inject, mover(), "recover", "0", str(tmp_path)]
+    with Untouched(host, target):
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        why = f"{os.strerror(getattr(errno, error))}: the devices cannot be locked in /run/netdevns"
+        assert (done.returncode, done.stdout.endswith(f": kept: {why}\n")) == (3, True), done
+    assert c.recover(tmp_path).code == 0
 
 
 # ---- words ----
