@@ -8,12 +8,14 @@ from typing import Self
 from .. import state
 from ..batch import stacking
 from ..batch.plan import Sides
-from ..engine import PLACE_SOURCE, Socket, lookups
+from ..batch.replaced import Places
+from ..engine import PLACE_SOURCE, PLACE_TARGET, Socket, lookups
 from ..engine.batch_device import BatchDevice
 from ..errors import NetDevError
 from ..netlink import wire
 from ..reports import Recovered
 from ..state.kind import chosen
+from ..state.link_settings import own_mac
 from ..system.exclusion import WAIT_S, Exclusion
 from ..system.interrupts import Interrupts, Patience
 from ..system.netns import NetNS
@@ -94,6 +96,23 @@ class LoadedRecord:
                 if copy.place == PLACE_SOURCE:
                     found[member] = bytes(lookups.addresses(source, [copy.ifindex])[copy.ifindex])
         return found
+
+    def is_made_anew(self, member: BatchDevice) -> bool:
+        """Whether a virtual device that was found by name and ifindex was made after the record (as in csrc/recover.c).
+
+        It has another MAC; and another peer or lower device, or fewer carrier changes, which only grow (probe
+        links.carrier-changes.counted). Once the target has ended, with the old device, the MAC alone decides.
+        """
+        is_here, sides, was = member.place == PLACE_SOURCE, self.sides, member.link
+        is_there = self.target_is_gone and member.place == PLACE_TARGET
+        if was.kind in SURVIVING_KINDS or not (is_here or is_there):
+            return False
+        socket = sides.source_socket if is_here else sides.target_socket
+        now = lookups.link(socket, ifindex=member.ifindex if is_here else member.target_ifindex)
+        if now is None or now.mac in (was.mac, own_mac(was)):
+            return False
+        is_younger = loan_state.carrier_changes(now) < loan_state.carrier_changes(was)
+        return self.target_is_gone or is_younger or Places(sides, self.members).stranger(member) is not None
 
     def keep_only(self, members: Collection[BatchDevice]) -> None:
         """Reduces the record to these devices, those on them, and their state; closes it."""

@@ -21,6 +21,11 @@ def origin(body: memoryview) -> tuple[bytes, ...]:
     return kind, *(bytes(found.get(type_, b"")) for type_ in hardware)
 
 
+def carrier_changes(link: wire.Link) -> int:
+    """How often its carrier changed since the device was made; it also counts in a container."""
+    return wire.u32(wire.attrs(link.body, wire.IFINFOMSG.size, strict=False).get(uapi.IFLA_CARRIER_CHANGES)) or 0
+
+
 def renumbered(link: wire.Link, ifindex: int) -> bytes:
     """The RTM_NEWLINK of a snapshot, with the device's present ifindex."""
     body = bytearray(link.body)

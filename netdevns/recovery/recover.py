@@ -342,11 +342,13 @@ class Recovery(LoadedRecord):
             Places(self.sides, self.members).search(member)
 
     def _is_namesake(self, member: BatchDevice) -> bool:
-        """Whether a new device was found in the source by name and MAC (as nd_member_is_namesake in C).
+        """Whether a new device was found in its place (as nd_member_is_namesake in C).
 
-        A device on top of another, or with a peer, has ended with its namespace.
+        By name and MAC under another ifindex: a device on another, or with a peer, has ended with its namespace.
         """
-        if member.place != PLACE_SOURCE or member.ifindex == member.link.ifindex or member.link.kind not in BOUND:
+        if member.place != PLACE_SOURCE or member.ifindex == member.link.ifindex:
+            return self.is_made_anew(member)
+        if member.link.kind not in BOUND:
             return False
         return self.target_is_gone or Places(self.sides, self.members).stranger(member) is not None
 
