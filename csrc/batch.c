@@ -48,11 +48,25 @@ static int examine(struct netdevns_batch *b, uint32_t accept, int is_move, struc
 	return verdict(b, err);
 }
 
+/* Whether the batch may be checked or moved, with these bits. */
+static int is_refused(struct netdevns_batch *b, uint32_t accept, const char *step, struct netdevns_error *err)
+{
+	if (nd_batch_may(b, step, err))
+		return 1;
+	if (!(accept & ~ND_STATE_ALL))
+		return 0;
+	nd_batch_forget(b);
+	nd_batch_fail(err, -EINVAL, step, -1, "`accept` has bits that enum netdevns_state does not have: 0x%x", accept & ~ND_STATE_ALL);
+	return 1;
+}
+
 int netdevns_batch_check(struct netdevns_batch *b, uint32_t accept, struct netdevns_error *err)
 {
-	if (b->has_moved)
-		return nd_batch_fail(err, -EINVAL, "check", -1, "the batch has moved already: open another one");
-	return examine(b, accept, 0, err);
+	struct netdevns_error e;
+
+	if (!is_refused(b, accept, "check", &e))
+		examine(b, accept, 0, &e);
+	return nd_error_give(nd_batch_version(b), &e, err);
 }
 
 static int fail(const struct netdevns_batch *b, const struct nd_failure *f, struct netdevns_error *err)
@@ -60,7 +74,7 @@ static int fail(const struct netdevns_batch *b, const struct nd_failure *f, stru
 	return nd_member_fail(f->device < 0 ? NULL : b->members[f->device], f->step, &f->err, err);
 }
 
-int nd_batch_record(struct netdevns_batch *b, struct nd_record_content *content, struct nd_err *err)
+int nd_batch_content(struct netdevns_batch *b, struct nd_record_content *content, struct nd_err *err)
 {
 	struct nd_record_device *const devices = calloc(b->count + 1, sizeof *devices);
 	int code;
@@ -90,7 +104,7 @@ static int write_record(struct netdevns_batch *b, struct netdevns_error *err)
 
 	if (b->record_dirfd < 0)
 		return 0;
-	code = nd_batch_record(b, &content, &e);
+	code = nd_batch_content(b, &content, &e);
 	if (!code)
 		code = nd_record_write(&b->record, b->record_dirfd, &content, &e);
 	free((void *)content.devices);
@@ -152,13 +166,6 @@ static int forward(struct netdevns_batch *b, struct netdevns_error *err)
 	return code ? fail(b, &f, err) : mark_complete(b, err);
 }
 
-static void append(char *text, size_t size, const char *word)
-{
-	const size_t used = strlen(text);
-
-	snprintf(text + used, size - used, "%s", word);
-}
-
 /* Whether there is state whose loss the caller accepted. */
 static int has_losses(const struct netdevns_batch *b)
 {
@@ -168,30 +175,35 @@ static int has_losses(const struct netdevns_batch *b)
 	return 0;
 }
 
-/* Undoes the move; err has the failure, and the outcome of the undo is appended. */
-static int back(struct netdevns_batch *b, struct netdevns_error *err)
+/* Undoes the move. Returns how many devices are not restored completely. */
+static int restore(struct netdevns_batch *b)
 {
-	const size_t used = strlen(err->text);
+	const int left = nd_batch_restore(b);
+
+	b->is_left = b->has_moved = left > 0;
+	if (!left)
+		nd_record_end(&b->record, 0);
+	return left;
+}
+
+/* Undoes a move that failed: err has the failure, and the outcome is appended. */
+static void back(struct netdevns_batch *b, int may_miss_late, struct netdevns_error *err)
+{
+	size_t used;
 
 	for (size_t i = 0; i < b->count; i++)
 		err->begun |= b->members[i]->touched;
-	err->left = nd_batch_restore(b);
-	b->is_left = err->left > 0;
-	b->has_moved = b->is_left;
-	if (!b->is_left) {
-		nd_record_end(&b->record, 0);
+	err->left = restore(b);
+	if (err->left) {
+		nd_error_left(b, err);
+	} else {
+		used = strlen(err->text);
 		snprintf(err->text + used, sizeof err->text - used, "; %s%s", err->begun ? "all devices are restored" : "nothing was changed",
 			 err->begun && has_losses(b) ? ", but not the state whose loss was accepted" : "");
-		return err->code;
 	}
-	snprintf(err->text + used, sizeof err->text - used, "; NOT restored:");
-	for (size_t i = 0; i < b->count; i++)
-		if (b->members[i]->touched && b->members[i]->is_lacking) {
-			append(err->text, sizeof err->text, " ");
-			append(err->text, sizeof err->text, b->members[i]->ifname);
-		}
-	nd_text_one_line(err->text, sizeof err->text);
-	return err->code;
+	used = strlen(err->text);
+	if (may_miss_late && err->begun)
+		snprintf(err->text + used, sizeof err->text - used, "; an address that was added during the move may be missing");
 }
 
 /* Locks the ifindexes that the devices will have in the target, as far as they are free, against other movers. */
@@ -208,41 +220,59 @@ static void arrive(struct netdevns_batch *b)
 	free(ifindexes);
 }
 
-int netdevns_batch_move(struct netdevns_batch *b, uint32_t accept, struct netdevns_error *err)
+static int move(struct netdevns_batch *b, uint32_t accept, struct netdevns_error *err)
 {
-	int code, may_miss_late = 0;
+	struct netdevns_error late;
+	int code = examine(b, accept, 1, err);
 
-	if (b->has_moved)
-		return nd_batch_fail(err, -EINVAL, "move", -1, "the batch has moved already: open another one");
-	code = examine(b, accept, 1, err);
 	if (code)
 		return code;
 	arrive(b);
 	code = forward(b, err);
 	if (code) {
-		struct netdevns_error late;
-
-		if (!b->is_up_to_date && catch_up(b, &late))	/* an undo restores late addresses, too */
-			may_miss_late = 1;
-		back(b, err);
-		if (may_miss_late && err->begun)
-			append(err->text, sizeof err->text, "; an address that was added during the move may be missing");
-		return err->code;
+		/* An undo restores late addresses, too. */
+		back(b, !b->is_up_to_date && catch_up(b, &late), err);
+		return code;
 	}
 	b->has_moved = 1;
 	return nd_batch_succeed(err);
 }
 
+int netdevns_batch_move(struct netdevns_batch *b, uint32_t accept, struct netdevns_error *err)
+{
+	struct netdevns_error e;
+
+	if (!is_refused(b, accept, "move", &e))
+		move(b, accept, &e);
+	return nd_error_give(nd_batch_version(b), &e, err);
+}
+
 int netdevns_batch_undo(struct netdevns_batch *b, struct netdevns_error *err)
 {
-	struct nd_err e;
+	struct netdevns_error e;
+	struct nd_err unused;
+	int left;
 
-	if (!b->has_moved)
-		return nd_batch_fail(err, -EINVAL, "undo", -1, "nothing has moved");
+	if (!b || !b->has_moved) {
+		nd_batch_fail(&e, -EINVAL, "undo", -1, "%s", b ? "nothing has moved" : "there is no batch");
+		return nd_error_give(nd_batch_version(b), &e, err);
+	}
 	if (b->record.fd >= 0)	/* a kill must not leave half of it */
 		nd_record_mark(&b->record, 0);
-	nd_batch_age(b, &e);	/* the move may be long ago; after a failure, an expired address is restored, too */
-	nd_batch_fail(err, -EIO, "undo", -1, "the move was undone");
-	back(b, err);
-	return err->left ? err->code : nd_batch_succeed(err);
+	nd_batch_age(b, &unused);	/* the move may be long ago; after a failure, an expired address is restored, too */
+	left = restore(b);
+	nd_batch_succeed(&e);
+	if (left) {
+		nd_batch_fail(&e, -EIO, "undo", -1, "%s", "");
+		e.begun = 1;
+		e.left = left;
+		for (size_t i = 0; i < b->count; i++) {
+			if (b->members[i]->touched && b->members[i]->is_lacking && left == 1)
+				e.device = (int)i;
+			if (b->members[i]->touched && b->members[i]->lacks_memory)
+				e.code = -ENOMEM;
+		}
+		nd_error_left(b, &e);
+	}
+	return nd_error_give(nd_batch_version(b), &e, err);
 }

@@ -7,11 +7,22 @@
 #include "netdevns.h"
 #include "record.h"
 
+#include <stdarg.h>
+
 #define ND_DEVICES_MAX 4096
 #define ND_WORD_SIZE 256	/* of a requested name, NUL included; longer ones would only lengthen messages */
 #define ND_LOCK_DIR "/run/netdevns"
 #define ND_LOCK_WAIT_MS 5000
 
+#define ND_STATE_ALL (2u * NETDEVNS_UPPER - 1)	/* every bit of enum netdevns_state */
+
+/*
+ * error.c. The functions of netdevns.h fill an error of this version, and nd_error_give copies it to the caller: the fields that
+ * the caller's version has, or nothing if it passed NULL. Returns its code.
+ */
+int nd_error_give(uint32_t version, const struct netdevns_error *e, struct netdevns_error *err);
+/* -EPROTO: this library does not serve a caller of that version. */
+int nd_version_check(uint32_t version, const char *step, struct netdevns_error *err);
 /* A failure of the batch: code, step and device; text is a format for netdevns_error. Returns code. */
 int nd_batch_fail(struct netdevns_error *err, int code, const char *step, int device, const char *format, ...)
 	__attribute__((format(printf, 5, 6)));
@@ -19,6 +30,11 @@ int nd_batch_fail(struct netdevns_error *err, int code, const char *step, int de
 int nd_batch_succeed(struct netdevns_error *err);
 /* -ENOMEM, before anything was changed. */
 int nd_batch_no_memory(struct netdevns_error *err, const char *step);
+/*
+ * After an undo: appends the err->left devices that are not restored, with their places, as far as there is room, and what tries
+ * again. Some 60 bytes remain free.
+ */
+void nd_error_left(const struct netdevns_batch *b, struct netdevns_error *err);
 
 /* Memory that grows: data, bytes used, bytes allocated. */
 struct nd_memory {
@@ -30,10 +46,14 @@ struct nd_memory {
 int nd_memory_grow(struct nd_memory *m, size_t more);
 int nd_memory_append(struct nd_memory *m, const void *data, size_t len);
 void nd_memory_free(struct nd_memory *m);
-/* Escapes control characters as \\xNN, so that a text is one line. */
+/* Escapes control characters, and bytes that are no UTF-8, as \\xNN, so that a text is one line. */
 void nd_text_one_line(char *text, size_t size);
+/* Cuts a text that has more than `len` bytes, so that it ends with "...". */
+void nd_text_cut(char *text, size_t len);
+/* A text in one line; one that is too long ends with "...". */
+void nd_text_format(char *text, size_t size, const char *format, va_list arguments) __attribute__((format(printf, 3, 0)));
 
-/* ---- lock.c: one mover at a time (P8) ----------------------------------------------------------------------------------- */
+/* ---- lock.c: one mover of a device at a time --------------------------------------------------------------------- */
 
 /*
  * The devices that a mover holds in one network namespace: bytes of ND_LOCK_DIR/<inode>.lock, one for each ifindex, under a lock
@@ -154,6 +174,7 @@ struct nd_member {
 	int touched;		/* a request that may have changed it was sent */
 	struct nd_memory missing;	/* after an undo: text */
 	int is_lacking;		/* `missing` is not empty, or its memory was short */
+	int lacks_memory;	/* the undo, or `missing`, was short of memory */
 	int is_unrestorable;	/* nothing can restore what `missing` names */
 	int is_replaced;	/* another device has its name: that one is not changed */
 	int differs;		/* its addresses differed when it was restored */
@@ -168,6 +189,7 @@ struct nd_found {
 };
 
 struct netdevns_batch {
+	uint32_t version;	/* of the caller's netdevns.h */
 	int source_fd, target_fd;
 	struct nd_sock *source, *target, *notify;	/* of the handle, or of its user */
 	struct nd_sock own_source, own_target, own_notify;
@@ -204,8 +226,12 @@ struct netdevns_batch {
 	int target_is_gone;		/* a recovery: the initial namespace is in its place */
 };
 
+/* Whether it can still be changed, checked and moved: it exists, and has not moved. */
+int nd_batch_may(const struct netdevns_batch *b, const char *step, struct netdevns_error *err);
+/* The version of its caller; NULL: the oldest. */
+uint32_t nd_batch_version(const struct netdevns_batch *b);
 /* The content of its record; the caller frees content->devices, also after a failure. */
-int nd_batch_record(struct netdevns_batch *b, struct nd_record_content *content, struct nd_err *err);
+int nd_batch_content(struct netdevns_batch *b, struct nd_record_content *content, struct nd_err *err);
 /* The descriptor by which the calling thread enters the source; -1: it is there already. */
 int nd_batch_visit(const struct netdevns_batch *b);
 /* An empty handle; NULL: out of memory. */

@@ -29,9 +29,8 @@ struct nd_found *nd_batch_find(struct netdevns_batch *b, const char *code, int s
 	if (!f)
 		return NULL;
 	va_start(arguments, format);
-	vsnprintf(f->text, sizeof f->text, format, arguments);
+	nd_text_format(f->text, sizeof f->text, format, arguments);
 	va_end(arguments);
-	nd_text_one_line(f->text, sizeof f->text);
 	f->finding = (struct netdevns_finding){ .code = code, .severity = severity, .error = error, .name = f->name,
 						.device = m ? (int)m->index : -1, .other = f->other, .text = f->text };
 	b->found[b->found_count++] = f;

@@ -26,7 +26,7 @@ static int judge(int fd, mode_t kind, const char **why)
 		*why = "others may write to it";
 	else if (kind == S_IFREG && is.st_nlink > 1)
 		*why = "it has another name, too: a hard link";
-	return *why ? -EPERM : 0;
+	return !*why ? 0 : kind == S_IFDIR && !S_ISDIR(is.st_mode) ? -ENOTDIR : -EPERM;
 }
 
 int nd_folder_check(int dirfd, const char **why)

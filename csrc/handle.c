@@ -6,8 +6,6 @@
 #include <fcntl.h>
 #include <linux/nsfs.h>
 #include <sched.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -15,36 +13,6 @@
 
 #define HERE "/proc/thread-self/ns/net"
 #define REPLY_BYTES (256 << 10)	/* at first: the links of 150 devices */
-
-/* ---- errors -------------------------------------------------------------------------------------------------- */
-
-int nd_batch_fail(struct netdevns_error *err, int code, const char *step, int device, const char *format, ...)
-{
-	va_list arguments;
-
-	memset(err, 0, sizeof *err);
-	err->code = code;
-	err->step = step;
-	err->device = device;
-	va_start(arguments, format);
-	vsnprintf(err->text, sizeof err->text, format, arguments);
-	va_end(arguments);
-	nd_text_one_line(err->text, sizeof err->text);
-	return code;
-}
-
-int nd_batch_succeed(struct netdevns_error *err)
-{
-	memset(err, 0, sizeof *err);
-	err->device = -1;
-	err->step = "";
-	return 0;
-}
-
-int nd_batch_no_memory(struct netdevns_error *err, const char *step)
-{
-	return nd_batch_fail(err, -ENOMEM, step, -1, "out of memory; nothing was changed");
-}
 
 /* ---- the handle ------------------------------------------------------------------------------------------------------------ */
 
@@ -64,14 +32,28 @@ static int grow(struct netdevns_batch *b)
 	return 0;
 }
 
-int netdevns_batch_add(struct netdevns_batch *b, const char *ifname, const char *wanted, struct netdevns_error *err)
+int nd_batch_may(const struct netdevns_batch *b, const char *step, struct netdevns_error *err)
+{
+	if (b && !b->has_moved)
+		return 0;
+	return nd_batch_fail(err, -EINVAL, step, -1, "%s", b ? "the batch has moved already: open another one" : "there is no batch");
+}
+
+uint32_t nd_batch_version(const struct netdevns_batch *b)
+{
+	return b ? b->version : 0;
+}
+
+static int add(struct netdevns_batch *b, const char *ifname, const char *wanted, struct netdevns_error *err)
 {
 	struct nd_member *m;
 
+	if (nd_batch_may(b, "add", err))
+		return err->code;
+	if (!ifname)
+		return nd_batch_fail(err, -EINVAL, "add", -1, "a device needs a name");
 	if (!wanted || !wanted[0])
 		wanted = ifname;
-	if (b->has_moved)
-		return nd_batch_fail(err, -EINVAL, "add", -1, "the batch has moved already: open another one");
 	if (b->count == ND_DEVICES_MAX)
 		return nd_batch_fail(err, -E2BIG, "add", -1, "at most %d devices can be moved together", ND_DEVICES_MAX);
 	if (strlen(ifname) >= ND_WORD_SIZE || strlen(wanted) >= ND_WORD_SIZE)
@@ -85,12 +67,21 @@ int netdevns_batch_add(struct netdevns_batch *b, const char *ifname, const char 
 	return nd_batch_succeed(err);
 }
 
+int netdevns_batch_add(struct netdevns_batch *b, const char *ifname, const char *wanted, struct netdevns_error *err)
+{
+	struct netdevns_error e;
+
+	add(b, ifname, wanted, &e);
+	return nd_error_give(nd_batch_version(b), &e, err);
+}
+
 struct netdevns_batch *nd_batch_new(void)
 {
 	struct netdevns_batch *const b = calloc(1, sizeof *b);
 
 	if (!b)
 		return NULL;
+	b->version = NETDEVNS_VERSION;
 	b->source_fd = b->target_fd = b->record_dirfd = -1;
 	b->source = &b->own_source;
 	b->target = &b->own_target;
@@ -121,47 +112,60 @@ static int is_netns(int fd)
 	return ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET;
 }
 
-int netdevns_batch_open(struct netdevns_batch **batch, uint32_t version, int source_fd, int target_fd, struct netdevns_error *err)
+/* Fills an empty handle. */
+static int open_netns(struct netdevns_batch *b, int source_fd, int target_fd, struct netdevns_error *err)
 {
-	struct netdevns_batch *b;
 	struct nd_err e;
-	int code;
 
-	*batch = NULL;
-	if (version > NETDEVNS_VERSION || version / 100 != NETDEVNS_VERSION / 100)
-		return nd_batch_fail(err, -EPROTO, "open", -1, "the program was compiled with netdevns.h %u, but this library is %u: compile it again with the library's header",
-				     version, (unsigned)NETDEVNS_VERSION);
-	b = nd_batch_new();
-	if (!b)
-		return nd_batch_no_memory(err, "open");
-	b->source_fd = source_fd < 0 ? open(HERE, O_RDONLY | O_CLOEXEC) : fcntl(source_fd, F_DUPFD_CLOEXEC, 3);
+	/* Another negative number is a failed open of the caller's, not a wish for this thread's namespace. */
+	b->source_fd = source_fd == -1 ? open(HERE, O_RDONLY | O_CLOEXEC) : fcntl(source_fd, F_DUPFD_CLOEXEC, 3);
+	if (b->source_fd < 0)
+		return nd_batch_fail(err, -errno, "open", -1, "source: %s", strerror(errno));
 	b->target_fd = fcntl(target_fd, F_DUPFD_CLOEXEC, 3);
-	if (b->source_fd < 0 || b->target_fd < 0)
-		code = nd_batch_fail(err, -errno, "open", -1, "%s: %s", b->source_fd < 0 ? "source" : "target", strerror(errno));
-	else if (!is_netns(b->source_fd) || !is_netns(b->target_fd))
-		code = nd_batch_fail(err, -EINVAL, "open", -1, "%s: not a network namespace",
-				     is_netns(b->source_fd) ? "target" : "source");
-	else if (nd_netns_differ(b->source_fd, b->target_fd, &e))
-		code = nd_batch_fail(err, e.code, "open", -1, "%s", e.text);
-	else
-		code = 0;
-	if (code) {
-		netdevns_batch_close(b);
-		return code;
-	}
-	*batch = b;
+	if (b->target_fd < 0)
+		return nd_batch_fail(err, -errno, "open", -1, "target: %s", strerror(errno));
+	if (!is_netns(b->source_fd) || !is_netns(b->target_fd))
+		return nd_batch_fail(err, -EINVAL, "open", -1, "%s: not a network namespace", is_netns(b->source_fd) ? "target" : "source");
+	if (nd_netns_differ(b->source_fd, b->target_fd, &e))
+		return nd_batch_fail(err, e.code, "open", -1, "%s", e.text);
 	return nd_batch_succeed(err);
 }
 
-int netdevns_batch_record(struct netdevns_batch *b, int dirfd, struct netdevns_error *err)
+int netdevns_batch_open(struct netdevns_batch **batch, uint32_t version, int source_fd, int target_fd, struct netdevns_error *err)
+{
+	struct netdevns_batch *b;
+	struct netdevns_error e;
+
+	if (batch)
+		*batch = NULL;
+	if (nd_version_check(version, "open", &e))
+		return nd_error_give(version, &e, err);
+	if (!batch) {
+		nd_batch_fail(&e, -EINVAL, "open", -1, "there is no pointer to put the batch in");
+		return nd_error_give(version, &e, err);
+	}
+	b = nd_batch_new();
+	if (!b) {
+		nd_batch_no_memory(&e, "open");
+		return nd_error_give(version, &e, err);
+	}
+	b->version = version;
+	if (open_netns(b, source_fd, target_fd, &e))
+		netdevns_batch_close(b);
+	else
+		*batch = b;
+	return nd_error_give(version, &e, err);
+}
+
+static int set_records(struct netdevns_batch *b, int dirfd, struct netdevns_error *err)
 {
 	struct nd_err e;
 	int fd, code;
 
-	if (b->has_moved)	/* its record is in the earlier directory */
-		return nd_batch_fail(err, -EINVAL, "record", -1, "the batch has moved already: open another one");
+	if (nd_batch_may(b, "record", err))	/* the record of one that has moved is in the earlier directory */
+		return err->code;
 	fd = fcntl(dirfd, F_DUPFD_CLOEXEC, 3);
-	code = fd < 0 ? nd_err_set(&e, ND_STEP_NONE, -errno, "no descriptor of a directory") : nd_record_may_use(fd, &e);
+	code = fd < 0 ? nd_err_set(&e, ND_STEP_NONE, -errno, "records need the descriptor of a directory") : nd_record_may_use(fd, &e);
 	if (code) {
 		if (fd >= 0)
 			close(fd);
@@ -173,6 +177,14 @@ int netdevns_batch_record(struct netdevns_batch *b, int dirfd, struct netdevns_e
 	return nd_batch_succeed(err);
 }
 
+int netdevns_batch_record(struct netdevns_batch *b, int dirfd, struct netdevns_error *err)
+{
+	struct netdevns_error e;
+
+	set_records(b, dirfd, &e);
+	return nd_error_give(nd_batch_version(b), &e, err);
+}
+
 void nd_batch_close_sockets(struct netdevns_batch *b)
 {
 	nd_sock_close(b->source);
@@ -182,6 +194,8 @@ void nd_batch_close_sockets(struct netdevns_batch *b)
 
 void netdevns_batch_close(struct netdevns_batch *b)
 {
+	int fds[3];
+
 	if (!b)
 		return;
 	nd_record_end(&b->record, b->is_left);
@@ -202,9 +216,12 @@ void netdevns_batch_close(struct netdevns_batch *b)
 	nd_memory_free(&b->links);
 	nd_memory_free(&b->reply);
 	nd_memory_free(&b->notifications);
-	for (int *const fds[] = { &b->source_fd, &b->target_fd, &b->record_dirfd }, i = 0; i < 3; i++)
-		if (*fds[i] >= 0)
-			close(*fds[i]);
+	fds[0] = b->source_fd;
+	fds[1] = b->target_fd;
+	fds[2] = b->record_dirfd;
+	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
 	free(b);
 }
 
@@ -212,12 +229,12 @@ void netdevns_batch_close(struct netdevns_batch *b)
 
 const struct netdevns_finding *netdevns_batch_finding(const struct netdevns_batch *b, size_t i)
 {
-	return i < b->found_count ? &b->found[i]->finding : NULL;
+	return b && i < b->found_count ? &b->found[i]->finding : NULL;
 }
 
 const struct netdevns_device *netdevns_batch_device(const struct netdevns_batch *b, size_t i)
 {
-	struct nd_member *const m = i < b->count ? b->members[i] : NULL;
+	struct nd_member *const m = b && i < b->count ? b->members[i] : NULL;
 	struct netdevns_device *const d = m ? &m->shown : NULL;
 
 	if (!d)

@@ -12,10 +12,11 @@
  *		fprintf(stderr, "%s\n", err.text);
  *	netdevns_batch_close(batch);
  *
- * A function returns 0, or -errno and fills `err`. A move that fails restores every device before it returns: names,
- * ifindexes, addresses of every scope and lifetime, the routes that the kernel makes with them, alternative names, MTU, MAC
- * address and the other settings of RTM_NEWLINK, the sysctls of the device, and whether it is up. State that it cannot restore
- * (enum netdevns_state) is detected before anything changes, and refused unless the caller accepts to lose it.
+ * A function returns 0, or -errno and fills `err`, which may be NULL. A batch or a device's name that is NULL is refused
+ * (-EINVAL). A move that fails restores every device before it returns: names, ifindexes, addresses of every scope and
+ * lifetime, the routes that the kernel makes with them, alternative names, MTU, MAC address and the other settings of
+ * RTM_NEWLINK, the sysctls of the device, and whether it is up. State that it cannot restore (enum netdevns_state) is detected
+ * before anything changes, and refused unless the caller accepts to lose it.
  *
  * Threads: a handle belongs to one thread at a time; handles do not share anything, there are no globals. Opening a socket in
  * another namespace takes the calling thread there and back, with all signals blocked. -ENOTRECOVERABLE: the way back was
@@ -23,9 +24,9 @@
  *
  * Fork and exec: descriptors are close-on-exec. A child must not use a handle of its parent's, nor close it. One that is forked
  * after netdevns_batch_open and does not exec holds the locks of the devices and of the record, also when its parent has died:
- * until it ends, netdevns_recover passes over the record, without a line. So fork the container first.
+ * until it ends, netdevns_recover silently skips the record. So fork the container first.
  *
- * Needs CAP_NET_ADMIN in both namespaces and CAP_SYS_ADMIN to enter the target. Linux >= 5.10.
+ * Needs CAP_NET_ADMIN in both namespaces and CAP_SYS_ADMIN to enter the target (-EPERM). Linux >= 5.10.
  */
 #ifndef NETDEVNS_H
 #define NETDEVNS_H
@@ -41,41 +42,46 @@ extern "C" {
 #endif
 
 /*
- * The version of this header, which the caller hands to netdevns_batch_open. It grows when something is added: structs at
- * their end, enumerators, functions. A library serves callers that were compiled with its version or an older one; it refuses
- * a newer one (-EPROTO). A removal or a change of meaning begins a new hundred, and older ones are refused as well.
+ * The version of this header, which the caller passes to netdevns_batch_open and netdevns_recover. It grows when something is
+ * added: structs at their end, enumerators, functions. A library serves callers that were compiled with its version or an older
+ * one; it refuses a newer one (-EPROTO). A removal or a change of meaning raises the major version (the hundreds), and older
+ * major versions are refused as well. The library writes only the fields that a caller's version has, also where it refuses it.
  */
-#define NETDEVNS_VERSION 100
+#define NETDEVNS_VERSION 200
 
 struct netdevns_batch;
 
-/* After a failure. */
+/* The caller's; the library fills it. After a failure: */
 struct netdevns_error {
 	int code;		/* -errno; 0 after a success */
 	const char *step;	/* "open", "add", "check", "record", "down", "notify", "move", "replay", "verify", "undo", "recover" */
 	int device;		/* its index in the order of netdevns_batch_add; -1: a namespace, or the whole batch */
 	int begun;		/* 0: refused, nothing was changed; 1: it failed after it began, and was undone */
 	int left;		/* devices that are not restored completely; 0: all are restored, or nothing was changed */
-	char text[512];		/* one line: the failure, the device, where it is, the remedy. Never empty after a failure */
+	char text[512];		/* one line, not empty: device and failure; devices that are not restored, with places and remedy */
 };
 
-/* State that a move drops and C does not restore after a failure. Bits of `accept`; netdevns_finding names the state found. */
+/*
+ * State that a move drops and this library does not restore after a failure. Bits of `accept`; netdevns_finding names the state
+ * found.
+ */
 enum netdevns_state {
-	NETDEVNS_DEFAULT_ROUTE = 1 << 0,	/* a default route of the main table; the route itself is one of NETDEVNS_ROUTES, too */
+	NETDEVNS_DEFAULT_ROUTE = 1 << 0,	/* a default route of the main table; to accept it, pass NETDEVNS_ROUTES, too */
 	NETDEVNS_MASTER = 1 << 1,		/* its bridge, bond, team or vrf, with the settings of the port */
 	NETDEVNS_ROUTES = 1 << 2,		/* routes added by hand or by a daemon, also those of other devices */
 	NETDEVNS_NEXTHOPS = 1 << 3,		/* nexthop objects */
 	NETDEVNS_NEIGHBOURS = 1 << 4,		/* permanent and noarp neighbours, proxies, entries of a bridge's tables (FDB, MDB) */
 	NETDEVNS_NEIGH_PARAMETERS = 1 << 5,	/* neighbour parameters (NDTPA_*) that are not the default */
 	NETDEVNS_QDISC = 1 << 6,		/* queueing disciplines and filters */
-	NETDEVNS_UPPER = 1 << 7,		/* a device on top of it that stays: IPv6 addresses, routes, MTU, the lower device's filter */
+	NETDEVNS_UPPER = 1 << 7			/* a device on top of it that stays: IPv6 addresses, routes, MTU, the lower device's filter */
 };
 
 /*
- * Opens a batch. `version`: NETDEVNS_VERSION. `source_fd`: the network namespace that the devices are in; -1: the calling
- * thread's. `target_fd`: the one they go to. Both are duplicated. *batch is NULL after a failure.
+ * Opens a batch. `version`: NETDEVNS_VERSION. `source_fd`: the network namespace that the devices are in; -1, and no other
+ * negative number: the calling thread's. `target_fd`: the one they go to. Both are duplicated. *batch is NULL after a failure.
  *
- * -EPROTO: a version that this library does not serve, newer or of an older hundred: compile the caller again. -EINVAL: not network namespaces, or twice the same one. -EPERM, -ENOTRECOVERABLE: above.
+ * -EPROTO: a version that this library does not serve: compile the caller again. -EBADF: no descriptor. -EINVAL: not network
+ * namespaces, or twice the same one.
  */
 int netdevns_batch_open(struct netdevns_batch **batch, uint32_t version, int source_fd, int target_fd, struct netdevns_error *err);
 
@@ -87,15 +93,15 @@ int netdevns_batch_add(struct netdevns_batch *batch, const char *ifname, const c
 
 /*
  * Looks the devices up and checks everything that can be known before a move; changes nothing. `accept`: bits of enum
- * netdevns_state. The result is that of the first finding that is an error. A check takes no locks: a move checks
- * again, so this is for callers that want to report all findings beforehand.
+ * netdevns_state, no others (-EINVAL). The result is that of the first finding that is an error. A check takes no locks: a
+ * move checks again, so this is for callers that want to report all findings beforehand.
  */
 int netdevns_batch_check(struct netdevns_batch *batch, uint32_t accept, struct netdevns_error *err);
 
 enum netdevns_severity {
 	NETDEVNS_NOTE,
 	NETDEVNS_LOSS,		/* the move drops it, and the runtime-spec does not protect it */
-	NETDEVNS_ERROR,		/* the move is refused */
+	NETDEVNS_ERROR		/* the move is refused */
 };
 
 struct netdevns_finding {
@@ -116,7 +122,8 @@ const struct netdevns_finding *netdevns_batch_finding(const struct netdevns_batc
 /*
  * Protects the next move against the death of the process: before the first change a record is written to the directory
  * `dirfd`, which netdevns_batch_close removes. A process that dies leaves it, and netdevns_recover restores the devices.
- * The directory must belong to the caller's user and not be writable by others (-EPERM: chmod 0700). `dirfd` is duplicated.
+ * The directory (-ENOTDIR) must belong to the caller's user and not be writable by others (-EPERM: chmod 0700). `dirfd` is
+ * duplicated.
  *
  * The target must outlive the process: bind-mount the namespace before the move, or let a process in it wait. A virtual device
  * is deleted with its namespace; hardware returns to the initial one, from which netdevns_recover restores it.
@@ -125,21 +132,25 @@ int netdevns_batch_record(struct netdevns_batch *batch, int dirfd, struct netdev
 
 /*
  * Moves all devices, or none: checks, moves, replays the addresses that the runtime-spec protects (permanent and of global
- * scope), sets the links up, reads back and compares. After a failure, which is the result, everything is restored; err->left says
- * whether that succeeded. Waits up to 5 s for another mover of one of the devices (-EBUSY): movers use locks in
+ * scope), sets the links up, reads back and compares. After a failure, which is the result, everything is restored; err->left
+ * says whether that succeeded. Waits up to 5 s for another mover of one of the devices (-EBUSY): movers use locks in
  * /run/netdevns, which are held until netdevns_batch_close. A caller that may not write there moves without a lock. A device that
  * has left already is not waited for (-ENODEV): it is looked up before it is locked. An empty batch succeeds.
  */
 int netdevns_batch_move(struct netdevns_batch *batch, uint32_t accept, struct netdevns_error *err);
 
-/* Undoes a move that succeeded, or repeats an undo that could not restore everything. */
+/*
+ * Undoes a move that succeeded, or repeats an undo that could not restore everything. -EIO: devices are not restored completely;
+ * -ENOMEM: they are not, and memory was short. err->text lists them with their places, err->left is their number, and
+ * netdevns_batch_device has the differences; err->device is the index if it is one device. The undo can be repeated.
+ */
 int netdevns_batch_undo(struct netdevns_batch *batch, struct netdevns_error *err);
 
 enum netdevns_location {
 	NETDEVNS_UNKNOWN,
 	NETDEVNS_SOURCE,
 	NETDEVNS_TARGET,
-	NETDEVNS_GONE,		/* in neither namespace */
+	NETDEVNS_GONE		/* in neither namespace */
 };
 
 struct netdevns_device {
@@ -156,25 +167,41 @@ struct netdevns_device {
 /* A device, in the order of netdevns_batch_add; NULL behind the last one. Valid until the next call. */
 const struct netdevns_device *netdevns_batch_device(const struct netdevns_batch *batch, size_t i);
 
-/* Ends a batch: the devices stay where they are, and the record is removed if err->left was 0. NULL: does nothing. */
+/*
+ * Ends a batch: the devices stay where they are. The record is removed if the last move or undo left nothing unrestored. NULL:
+ * does nothing.
+ */
 void netdevns_batch_close(struct netdevns_batch *batch);
 
 /*
- * Restores the devices of every record in the directory `dirfd` whose process has died. A batch whose netdevns_batch_move succeeded is
- * left in the target, whatever the container has changed since, as long as that exists; unless `undo_complete`, for a caller that died
- * between the move and netdevns_batch_close if no process uses the devices. `report` (or NULL): gets one line for each device, with a "\n", cut to `size` bytes, NUL included. A second call
- * does no harm. Lifetimes of addresses have run on: one that has expired since the move is not restored, and one that a device in the
- * source has with a longer lifetime, as of a renewed lease, keeps that.
+ * Restores the devices of every record in the directory `dirfd` whose process has died. `version`: NETDEVNS_VERSION. A batch whose
+ * netdevns_batch_move succeeded stays in the target as long as that exists, whatever the container has changed since. With
+ * `undo_complete` it is moved back, too: right for a caller that closes its batch only when the container runs. `report` (or NULL)
+ * of `size` bytes gets whole lines, one for each device or record, each of at most 1,024 bytes and with a "
+"; if there is no
+ * room for all, the last one is "and N more". A second call does no harm. Lifetimes of addresses have run on: one that has expired
+ * since the move is not restored, and one that a device in the source has with a longer lifetime, as of a renewed lease, keeps that.
  *
- * A device that is in neither namespace while the target exists is reported as kept: the container may have moved it on, and its record
- * is kept for when it is back, without the other devices. After the target's end a virtual device is reported as gone. Neither is a
- * failure. Returns the first failure, after
- * all records were tried. -EAGAIN: hardware is not back in the initial namespace yet: call again. -EPROTO: a record with state
- * that C does not restore, or of another version. -EIO: a device was not restored completely. -EBUSY: another mover has
- * a device. -EMFILE, -ENFILE: no descriptor for locks or a namespace; nothing was changed. These records are kept, and tried by
- * each call. To hand one to the command `netdevns recover`, move its file to /run/netdevns/txn (docs/embedding.md).
+ * A device that is in neither namespace while the target exists is reported as kept: the container may have moved it on, and its
+ * record is kept for when it is back, without the other devices. After the target's end a virtual device is reported as gone.
+ * Neither is a failure. Returns the first failure, after all records were tried; the records at fault are kept, and tried by each
+ * call:
+ *
+ *	-EIO		a device was not restored completely
+ *	-ENOMEM		the same, or a record was not tried, as memory was short
+ *	-EAGAIN		hardware is not back in the initial namespace yet: call again
+ *	-EBUSY		another mover has one of the devices
+ *	-EPROTO		a record with state that this library does not restore, or of another version; or nothing was tried, as
+ *			the library does not serve `version`
+ *	-EBADMSG	a record is damaged
+ *	-EPERM		the directory, or a file in it, belongs to another user or can be written by others; or rights are missing
+ *	-ESRCH		a record was written in another pid namespace
+ *	-ENOTDIR, -EBADF	`dirfd` is no descriptor of a directory
+ *	-EMFILE, -ENFILE, ...	no descriptor is left, or another failure of the system; nothing was changed
+ *
+ * To hand a record to the command `netdevns recover`, move its file to /run/netdevns/txn (docs/embedding.md).
  */
-int netdevns_recover(int dirfd, int undo_complete, char *report, size_t size, struct netdevns_error *err);
+int netdevns_recover(uint32_t version, int dirfd, int undo_complete, char *report, size_t size, struct netdevns_error *err);
 
 #ifndef NETDEVNS_LOCAL
 #pragma GCC visibility pop

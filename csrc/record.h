@@ -66,7 +66,7 @@ struct nd_record_content {
 /* The bytes of a record; the caller frees them. -EFBIG: more than ND_RECORD_BYTES_MAX. */
 int nd_record_encode(unsigned char **data, size_t *len, const struct nd_record_content *content, struct nd_err *err);
 /*
- * -EBADMSG: damaged; -EPROTO: another version, or sections that C does not restore (STATE, UPPER), or a loan.
+ * -EBADMSG: damaged; -EPROTO: another version, or sections that this library does not restore (STATE, UPPER), or a loan.
  * After a failure there is nothing to be freed.
  */
 int nd_record_parse(const void *data, size_t len, struct nd_recovered *found, struct nd_err *err);
@@ -82,7 +82,7 @@ struct nd_record {
 /* 0 or -errno */
 int nd_write_all(int fd, const void *data, size_t len);
 void nd_record_init(struct nd_record *record);
-/* Whether records may be written to the directory. -EPERM: it belongs to another user, or others may write to it. */
+/* Whether records may be written to the directory. -ENOTDIR: it is none. -EPERM: it belongs to another user, or others may write to it. */
 int nd_record_may_use(int dirfd, struct nd_err *err);
 /*
  * Writes a record (docs/records.md), locked until it is ended or closed: first a temporary file, then its name, so it is

@@ -11,11 +11,13 @@
 
 #define NOT_FOUND "not found in either namespace: deleted, or moved on by the container; " \
 		  "its record is kept until it is back or its network namespace ends"
+#define MORE_SIZE sizeof "and 4294967295 more\n"
 #define INITIAL "/proc/1/ns/net"	/* to which the kernel returns the hardware of a namespace that ends */
 
 struct recovery {
 	char *report;
 	size_t size, used;
+	unsigned omitted;	/* lines */
 	int undo_complete;
 	int begun, left;
 	struct netdevns_error *err;	/* the first failure */
@@ -25,15 +27,21 @@ static void report(struct recovery *r, const char *format, ...)
 {
 	char line[1024];	/* names may have control characters */
 	va_list arguments;
-	int n;
 
 	va_start(arguments, format);
-	vsnprintf(line, sizeof line, format, arguments);
+	nd_text_format(line, sizeof line, format, arguments);
 	va_end(arguments);
-	nd_text_one_line(line, sizeof line);
-	n = r->report && r->used < r->size ? snprintf(r->report + r->used, r->size - r->used, "%s\n", line) : 0;
-	if (n > 0)
-		r->used = (size_t)n < r->size - r->used ? r->used + (size_t)n : r->size;
+	if (r->omitted || r->used + strlen(line) + 1 + MORE_SIZE > r->size)
+		r->omitted++;
+	else
+		r->used += (size_t)sprintf(r->report + r->used, "%s\n", line);
+}
+
+/* The last line, if there was no room for others. */
+static void report_omitted(struct recovery *r)
+{
+	if (r->omitted && r->used + MORE_SIZE <= r->size)
+		sprintf(r->report + r->used, "and %u more\n", r->omitted);
 }
 
 /* Reports a record that is kept; the first one is the result. */
@@ -211,7 +219,7 @@ static enum outcome conclude(struct recovery *r, const struct netdevns_batch *b,
 {
 	const int is_gone = m->dev->place == ND_PLACE_GONE, has_ended = b->target_is_gone && is_gone && !m->is_replaced;
 	const char *text = m->missing.used ? (const char *)m->missing.data : "out of memory";
-	int code = -EIO;
+	int code = m->lacks_memory ? -ENOMEM : -EIO;
 
 	if (!m->is_lacking || m->is_unrestorable) {
 		report(r, "%s: restored%s%s", m->ifname, m->is_lacking ? "; cannot be restored: " : "", m->is_lacking ? text : "");
@@ -360,29 +368,40 @@ static void recover_one(struct recovery *r, struct nd_record *record)
 		nd_record_close(record);
 }
 
-int netdevns_recover(int dirfd, int undo_complete, char *text, size_t size, struct netdevns_error *err)
+/* All records of a directory. */
+static void recover_all(struct recovery *r, int dirfd)
 {
-	struct recovery r = { .report = text, .size = size, .undo_complete = undo_complete, .err = err };
 	struct nd_record_list list;
 	struct nd_record record;
 	struct nd_err e;
 	int more, code = nd_record_list(&list, dirfd, &e);
 
-	memset(err, 0, sizeof *err);
-	err->device = -1;
-	err->step = "";
-	if (text && size)
-		text[0] = '\0';
-	if (code)
-		return nd_batch_fail(err, code, "recover", -1, "%s: %s", strerror(-code), e.text);
+	nd_batch_succeed(r->err);
+	if (code) {
+		nd_batch_fail(r->err, code, "recover", -1, "%s: %s", strerror(-code), e.text);
+		return;
+	}
 	while ((more = nd_record_next(&list, &record, &e))) {
 		if (more > 0)
-			recover_one(&r, &record);
+			recover_one(r, &record);
 		else
-			keep(&r, &record, more, e.text);
+			keep(r, &record, more, e.text);
 	}
 	nd_record_list_free(&list);
-	err->begun = r.begun;
-	err->left = r.left;
-	return err->code;
+	r->err->begun = r->begun;
+	r->err->left = r->left;
+}
+
+int netdevns_recover(uint32_t version, int dirfd, int undo_complete, char *text, size_t size, struct netdevns_error *err)
+{
+	struct netdevns_error e;
+	struct recovery r = { .report = text, .size = text ? size : 0, .undo_complete = undo_complete, .err = &e };
+
+	if (r.size)
+		text[0] = '\0';
+	if (!nd_version_check(version, "recover", &e)) {
+		recover_all(&r, dirfd);
+		report_omitted(&r);
+	}
+	return nd_error_give(version, &e, err);
 }

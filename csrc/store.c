@@ -41,7 +41,7 @@ int nd_record_may_use(int dirfd, struct nd_err *err)
 	err->code = 0;
 	if (!code)
 		return 0;
-	return nd_err_set(err, ND_STEP_NONE, code, code != -EPERM ? "no descriptor of a directory" :
+	return nd_err_set(err, ND_STEP_NONE, code, code != -EPERM ? "records need the descriptor of a directory" :
 			  "the directory of records must belong to this user and not be writable by others (chmod 0700)");
 }
 

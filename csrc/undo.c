@@ -18,12 +18,12 @@ void nd_member_lacks(struct nd_member *m, const char *format, ...)
 	va_list arguments;
 
 	va_start(arguments, format);
-	vsnprintf(text, sizeof text, format, arguments);
+	nd_text_format(text, sizeof text, format, arguments);
 	va_end(arguments);
 	if (m->missing.used)
 		m->missing.used--;	/* the NUL */
 	if (nd_memory_grow(&m->missing, sizeof text + 4)) {
-		m->is_lacking = 1;
+		m->is_lacking = m->lacks_memory = 1;
 		m->is_unrestorable = 0;
 		return;
 	}
@@ -36,6 +36,7 @@ void nd_member_lacks(struct nd_member *m, const char *format, ...)
 
 static void lacks(struct nd_member *m, const struct nd_err *e)
 {
+	m->lacks_memory |= e->code == -ENOMEM;
 	if (e->code == -ESTALE)
 		nd_member_lacks(m, "%s", e->text);
 	else
@@ -60,7 +61,7 @@ static void bring(struct netdevns_batch *b, struct nd_member *m)
 	struct nd_err e;
 
 	m->missing.used = 0;
-	m->is_lacking = m->is_unrestorable = 0;
+	m->is_lacking = m->is_unrestorable = m->lacks_memory = 0;
 	if (nd_member_return(b, m, &e))
 		lacks(m, &e);
 }

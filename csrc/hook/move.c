@@ -198,7 +198,7 @@ static int lend(struct way *w)
 	struct netdevns_error undone;
 	char name[ND_FILE_NAME_SIZE];
 	struct nd_err e;
-	int code = nd_batch_record(w->batch, &content, &e);
+	int code = nd_batch_content(w->batch, &content, &e);
 
 	content.is_loan = 1;
 	hook_loan_name(name, w->request);

@@ -22,7 +22,7 @@ type Error struct {
 	Location string    // where Device is now: "source", "target", "gone" or "unknown"; "" without a Device
 	Left     int       // devices that are not as before
 	Missing  []string  // each of those: "eth1 (target): its differences"
-	Text     string    // one line: what, which device, where it is, what to do
+	Text     string    // one line: the device and the failure; devices that are not restored, with their places
 	Findings []Finding // of the checks, where they refused the move
 }
 

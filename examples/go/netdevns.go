@@ -195,8 +195,8 @@ func Recover(dir string, opts ...Option) (string, error) {
 	}
 	err = onThread(func() error {
 		return (&batch{}).call(func(e *C.struct_netdevns_error) C.int {
-			return C.netdevns_recover(C.int(folder.Fd()), undoComplete, (*C.char)(unsafe.Pointer(&report[0])),
-				C.size_t(len(report)), e)
+			return C.netdevns_recover(C.NETDEVNS_VERSION, C.int(folder.Fd()), undoComplete,
+				(*C.char)(unsafe.Pointer(&report[0])), C.size_t(len(report)), e)
 		})
 	})
 	text, _, _ := strings.Cut(string(report), "\x00")

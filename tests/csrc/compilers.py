@@ -26,6 +26,7 @@ PROGRAMS = {
     "unit": [HERE / "unit.c", HERE / "unit_device.c", HERE / "unit_contract.c"],
     "settings": [HERE / "settings.c"],
     "records": [HERE / "records.c"],
+    "interface": [HERE / "interface.c"],
     "embed": [*sorted((HERE.parent / "embed").glob("*.c")), CSRC / "hook" / "json.c"],
 }
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Werror"]

@@ -125,16 +125,22 @@ def test_two_lines_of_makefile_build(tmp_path: Path, compiler: str, cpp: str, la
         assert (done.returncode, done.stdout, done.stderr) == (0, "lo 1 1\n", "")
 
 
-# The interface of netdevns-core.h, with its version: a change of one is a change of the other (README.md).
-INTERFACE = (300, "c028dd90d5326c23")
+# The interfaces, with their versions: a change of one is a change of the other (README.md). A new field of struct
+# netdevns_error is a line in csrc/error.c, too.
+INTERFACES = {
+    "netdevns.h": ("NETDEVNS_VERSION", 200, "f1c3c71b428eae7a"),
+    "netdevns-core.h": ("ND_VERSION", 300, "c028dd90d5326c23"),
+}
 
 
-def test_version_follows_the_interface() -> None:
-    """ND_VERSION was thought of when a declaration changed: comments and white space do not count."""
-    header = (CSRC / "netdevns-core.h").read_text()
-    version = re.search(r"^#define ND_VERSION (\d+)$", header, re.MULTILINE)
+@pytest.mark.parametrize("name", INTERFACES)
+def test_version_follows_the_interface(name: str) -> None:
+    """The version was thought of when a declaration changed: comments and white space do not count."""
+    header = (CSRC / name).read_text()
+    word, expected, interface = INTERFACES[name]
+    version = re.search(rf"^#define {word} (\d+)$", header, re.MULTILINE)
     declared = " ".join(re.sub(r"/\*.*?\*/", "", header.replace(version[0], ""), flags=re.DOTALL).split())
-    assert (int(version[1]), hashlib.sha256(declared.encode()).hexdigest()[:16]) == INTERFACE
+    assert (int(version[1]), hashlib.sha256(declared.encode()).hexdigest()[:16]) == (expected, interface)
 
 
 def test_example_is_short() -> None:

@@ -114,7 +114,7 @@ static int put_back(const char *name)
 
 	/* If the process runs, the move was complete. Otherwise the devices are not in use. */
 	if (!code && c.records_fd >= 0)
-		code = netdevns_recover(c.records_fd, !container_runs(&c), report, sizeof report, &e);
+		code = netdevns_recover(NETDEVNS_VERSION, c.records_fd, !container_runs(&c), report, sizeof report, &e);
 	fputs(report, stdout);
 	if (code)
 		warnx("%s: %s", c.folder, e.code ? e.text : strerror(-code));

@@ -36,7 +36,7 @@ static int recover(int undo_complete, int dirfd)
 {
 	static char report[1 << 16];
 	struct netdevns_error e;
-	const int code = netdevns_recover(dirfd, undo_complete, report, sizeof report, &e);
+	const int code = netdevns_recover(NETDEVNS_VERSION, dirfd, undo_complete, report, sizeof report, &e);
 
 	fputs(report, stdout);
 	if (code)

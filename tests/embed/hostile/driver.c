@@ -179,7 +179,7 @@ static void recover(void)
 	const int dirfd = open_path(word(), O_DIRECTORY);
 	struct netdevns_error err;
 
-	answer(netdevns_recover(dirfd, (int)number(), report, REPORT_SIZE, &err), &err, NULL, report);
+	answer(netdevns_recover(NETDEVNS_VERSION, dirfd, (int)number(), report, REPORT_SIZE, &err), &err, NULL, report);
 	close(dirfd);
 }
 

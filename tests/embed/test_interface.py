@@ -1,0 +1,208 @@
+"""csrc/netdevns.h as an embedder meets it: callers of older versions, NULL, reports that are too long, words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.csrc.compilers import BUILDS, CORE, CSRC, PROGRAMS, Build
+from tests.support import require
+from tests.support.namespaces import Namespace
+from tests.support.restored import Untouched, assert_equal_soon
+
+from .fighter import ACCEPT_ALL, MOVE, Driver
+
+HEADER = (CSRC / "netdevns.h").read_text()
+VERSION = int(re.search(r"^#define NETDEVNS_VERSION (\d+)$", HEADER, re.MULTILINE)[1])  # type: ignore[index]
+
+
+def run(build: Build, *arguments: str | Path) -> str:
+    build.check()
+    done = subprocess.run(
+        [build.program("interface"), *arguments], capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def path_of(namespace: Namespace) -> str:
+    return f"/proc/{os.getpid()}/fd/{namespace.fd}"
+
+
+# ---- callers ----
+
+
+def test_null(sides: tuple[Namespace, Namespace]) -> None:
+    """NULL is allowed for each error; a batch or a name that is NULL is refused, and so is a failed open's -errno."""
+    host, target = sides
+    before = host.dump()
+    run(BUILDS["gcc-sanitized"], "null", path_of(target))
+    assert_equal_soon(before, host)
+
+
+def test_caller_of_an_older_version(sides: tuple[Namespace, Namespace], tmp_path: Path) -> None:
+    """A library whose struct netdevns_error has grown writes nothing behind that of a caller with this header."""
+    build = BUILDS["gcc"]
+    build.check()
+    newer = shutil.copytree(CSRC, tmp_path / "newer")
+    grown = HEADER.replace(f"_VERSION {VERSION}", f"_VERSION {VERSION + 1}")
+    grown = grown.replace("\tchar text[512];", "\tchar text[512], more[1024];")
+    assert grown.count("more[1024]") == grown.count(f"_VERSION {VERSION + 1}") == 1
+    (newer / "netdevns.h").write_text(grown)
+    sources = [newer / path.name for path in CORE]
+    library, program = tmp_path / "libnetdevns.so", tmp_path / "interface"
+    subprocess.run(["gcc", "-O0", "-fPIC", "-shared", f"-I{newer}", *sources, "-o", library], check=True, timeout=250)
+    words = [f"-I{CSRC}", *PROGRAMS["interface"], library, f"-Wl,-rpath,{tmp_path}"]
+    subprocess.run(["gcc", *words, "-o", program], check=True, timeout=60)
+    subprocess.run([program, "guard", path_of(sides[1])], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "standard"), [("gcc", "c90"), ("clang", "c90"), ("g++", "c++98"), ("clang++", "c++98")]
+)
+def test_header_in_old_languages(compiler: str, standard: str) -> None:
+    """An embedder's own files may be C90 or C++98, and pedantic."""
+    if shutil.which(compiler) is None:
+        require("compilers", f"there is no {compiler}")
+    language = "-xc++" if "+" in standard else "-xc"
+    words = [language, f"-std={standard}", "-pedantic-errors", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
+    done = subprocess.run(
+        [compiler, *words, CSRC / "netdevns.h"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("accept", [256, 0xFFFFFF00, 1 << 31])
+def test_bits_that_are_none(sides: tuple[Namespace, Namespace], c: Driver, accept: int) -> None:
+    """A bit that enum netdevns_state does not have accepts nothing, and is refused."""
+    with Untouched(*sides):
+        assert c.open(sides[1]).code == 0
+        for verb in ("check", "move"):
+            answer = c.ask(f"{verb} 0 {accept}")
+            assert (answer.code, answer.step, answer.begun) == (errno.EINVAL, verb, False)
+            assert answer.text.endswith(f"0x{accept:x}")
+
+
+# ---- the report of a recovery ----
+
+
+def reported(records: Path, size: int, version: int = VERSION) -> tuple[str, list[str]]:
+    first, *lines = run(BUILDS["gcc-sanitized"], "report", records, str(size), str(version)).splitlines()
+    return first, lines
+
+
+def test_report_has_whole_lines(tmp_path: Path) -> None:
+    """For each size of the caller's memory: whole lines, and the number of those that are left out."""
+    for n in range(9):
+        (tmp_path / f"r{n}").write_text("none")
+        (tmp_path / f"r{n}").chmod(0o600)
+    first, full = reported(tmp_path, 4096)
+    assert first.startswith(f"{-errno.EBADMSG} ")
+    assert len(full) == 9
+    seen = set()
+    for size in range(0, 700, 7):
+        _, lines = reported(tmp_path, size)
+        if not lines:
+            assert size < 24
+            continue
+        shown = len(lines) - lines[-1].startswith("and ")
+        assert lines == full[:shown] + [f"and {9 - shown} more"] * (shown < 9)
+        seen.add(shown)
+    assert seen == {*range(10)}
+
+
+def test_recovery_for_another_version(tmp_path: Path) -> None:
+    """A recovery is refused to a caller that the library does not serve, and tries nothing."""
+    (tmp_path / "r").write_text("none")
+    for version in (VERSION + 1, VERSION - 100, 0):
+        first, lines = reported(tmp_path, 4096, version)
+        assert first.startswith(f"{-errno.EPROTO} the program was compiled with netdevns.h {version}, but"), first
+        assert lines == []
+
+
+# ---- devices that are not restored ----
+
+
+def gone(c: Driver, host: Namespace, target: Namespace, names: list[str]) -> str:
+    """Moves these, of which the container deletes each; the text of the undo."""
+    host.batch(f"link add {name} type ifb" for name in names)
+    c.moved(target, {name: name for name in names})
+    target.batch(f"link del {name}" for name in names)
+    answer = c.undo()
+    assert (answer.code, answer.left_count) == (errno.EIO, len(names)), answer
+    assert len(answer.text) < 512
+    assert answer.device == (0 if len(names) == 1 else -1)
+    c.close()
+    return answer.text
+
+
+REPEAT = "; netdevns_batch_undo tries again"
+
+
+@pytest.mark.parametrize("length", [1, 9, 10, 11])
+def test_list_ends_at_a_device(host: Namespace, target: Namespace, c: Driver, length: int) -> None:
+    """70 devices are not restored: the text has whole names, each with its place, and the number of the others."""
+    names = [f"nic{1100 + n}".ljust(length + 4, "x")[:15] for n in range(70)]
+    text = gone(c, host, target, names)
+    assert text.startswith("NOT restored: ")
+    assert text.endswith(REPEAT)
+    listed, more = re.fullmatch(r"(.+) and (\d+) more", text[len("NOT restored: ") : -len(REPEAT)]).groups()  # type: ignore[union-attr]
+    found = listed.split(", ")
+    assert found == [f"{name} (gone)" for name in names[: len(found)]]
+    assert len(found) + int(more) == 70
+    assert len(found) > 8
+
+
+def test_three_devices(host: Namespace, target: Namespace, c: Driver) -> None:
+    text = gone(c, host, target, ["a0", "a1", "a2"])
+    assert text == f"NOT restored: a0 (gone), a1 (gone), a2 (gone){REPEAT}"
+
+
+def test_one_device(sides: tuple[Namespace, Namespace], c: Driver, tmp_path: Path) -> None:
+    """One of two does not come back: which, where it is, what is missing, and what to do; err->device is its index."""
+    host, target = sides
+    c.moved(target, records=tmp_path)
+    host.ip("link add eth1 type ifb")
+    answer = c.undo()
+    assert (answer.code, answer.step, answer.begun, answer.left_count, answer.device) == (errno.EIO, "undo", True, 1, 1)
+    assert answer.text == (
+        f"NOT restored: eth1 (in the source): {answer.left['eth1']}; the record is kept, and a recovery tries again"
+    )
+    host.ip("link del eth1")
+    assert c.undo().code == 0
+
+
+def test_device_that_stays_in_the_target(sides: tuple[Namespace, Namespace], c: Driver) -> None:
+    """Its name there is in the text."""
+    host, target = sides
+    c.moved(target, {"eth1": "net1"})
+    target.ip("link del net1")
+    mac = "02:00:00:00:00:01"
+    target.ip(f"link add net1 index 102 address {mac} type veth peer name evil index 103")
+    answer = c.undo()
+    assert answer.text.startswith("NOT restored: eth1 (in the target, as net1): another device has its name"), answer
+    assert "eth1" not in host.names()
+
+
+def test_move_that_is_not_undone(sides: tuple[Namespace, Namespace], c: Driver) -> None:
+    """The failure of a move stands before the devices that its undo did not restore."""
+    host, target = sides
+    assert c.open(target).code == 0
+
+    def take() -> None:
+        (name,) = {"net0", "net1"} - target.names()
+        target.ip(f"link add {name} type ifb")
+        (moved,) = {"eth0", "eth1"} - host.names()
+        host.ip(f"link add {moved} type ifb")
+
+    answer = c.at_send(f"move 0 {ACCEPT_ALL}", MOVE, 2, take)
+    assert (answer.begun, answer.left_count) == (True, 1), answer
+    failure = r"eth\d: its name was taken in the target meanwhile: File exists"
+    assert re.match(rf"{failure}; NOT restored: eth\d \(in the source\): ", answer.text)
+    assert answer.text.endswith(REPEAT)
