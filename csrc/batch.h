@@ -64,6 +64,7 @@ struct nd_lock {
 	int fd;			/* the file of the namespace; -1: not opened yet */
 	uint64_t ino;		/* of the namespace */
 	int32_t *held;		/* ascending */
+	const char *why;	/* why the directory or the file cannot be used; NULL: the errno says it */
 	size_t count;
 };
 
@@ -74,7 +75,7 @@ void nd_lock_init(struct nd_lock *lock);
  * Locks further ifindexes (ascending) of the namespace `netns_fd`; `dir` is ND_LOCK_DIR, except in tests.
  * 1: some were not held, so earlier reads of the devices may be stale; 0: all were held. -EBUSY: another mover has *busy for
  * longer than wait_ms; *pid is its process, 0 if unknown; none is held any more. -EINVAL: not ascending, or another namespace
- * than before. Other codes: the directory cannot be used (-EPERM: it belongs to another user, or others may write to it).
+ * than before. Other codes: the directory cannot be used (-EPERM, -ENOTDIR, -ELOOP: it is not safe, lock->why).
  */
 int nd_lock_hold(struct nd_lock *lock, const char *dir, int netns_fd, const int32_t *ifindexes, size_t count, int wait_ms,
 		 int32_t *busy, uint32_t *pid);
@@ -282,9 +283,10 @@ int nd_member_begin(struct nd_member *m, size_t size, struct nd_err *err);
 /* lookup.c: opens the sockets, dumps links and addresses; members get their devices, depths and orders. */
 /*
  * hold.c: locks the devices of the batch by their current names (nd_batch_hold_named), or those that were read and all on top of
- * them. ND_HELD_MORE: some were not held, so reads of them may be stale; ND_HELD_BY_ANOTHER: there is a finding, and none is held.
+ * them. ND_HELD_MORE: some were not held, so reads of them may be stale; ND_HELD_REFUSED: there is an error among the findings, and
+ * none is held.
  */
-enum nd_held { ND_HELD, ND_HELD_MORE, ND_HELD_BY_ANOTHER };
+enum nd_held { ND_HELD, ND_HELD_MORE, ND_HELD_REFUSED };
 int nd_batch_hold_named(struct netdevns_batch *b, struct nd_err *err);
 int nd_batch_hold(struct netdevns_batch *b, struct nd_err *err);
 /* order.c: members' depths, and b->moves, b->replays. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Sets *above to the ifindexes of the batch and of all devices on top of it, ascending (to be freed). Negative: out of memory. */
 static long with_uppers(const struct netdevns_batch *b, int32_t **above)
@@ -52,7 +53,31 @@ static int find_busy(struct netdevns_batch *b, int32_t ifindex, uint32_t pid, st
 		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
 	nd_text_copy(f->name, sizeof f->name, link.name, strlen(link.name));
 	f->finding.ifindex = ifindex;
-	return ND_HELD_BY_ANOTHER;
+	return ND_HELD_REFUSED;
+}
+
+/* Another mover may hold the devices, or its locks cannot be trusted: to move without a lock would not be safe. */
+static int must_hold(int code)
+{
+	if (code == -EMFILE || code == -ENFILE || code == -EIO)
+		return 1;
+	return (code == -EPERM || code == -ENOTDIR || code == -ELOOP) && geteuid() == 0;
+}
+
+/* Reports that the devices cannot be locked, once: a note, or an error where the move is refused for it. */
+static int find_none(struct netdevns_batch *b, int code, struct nd_err *err)
+{
+	const int is_error = must_hold(code), is_unsafe = b->lock.why != NULL;
+	const char *const why = is_unsafe ? b->lock.why : strerror(-code);
+
+	for (size_t i = 0; i < b->found_count; i++)
+		if (strcmp(b->found[i]->finding.code, "lock.none") == 0)
+			return is_error ? ND_HELD_REFUSED : ND_HELD;
+	if (!nd_batch_find(b, "lock.none", is_error ? NETDEVNS_ERROR : NETDEVNS_NOTE, is_error ? is_unsafe ? EPERM : -code : 0, NULL,
+			   "%s: the devices cannot be locked against other movers: %s%s", ND_LOCK_DIR, why,
+			   is_unsafe ? "; it must be a directory of this user, with mode 0700" : ""))
+		return nd_err_set(err, ND_STEP_NONE, -ENOMEM, "out of memory");
+	return is_error ? ND_HELD_REFUSED : ND_HELD;
 }
 
 static int hold(struct netdevns_batch *b, const int32_t *ifindexes, size_t count, struct nd_err *err)
@@ -65,9 +90,8 @@ static int hold(struct netdevns_batch *b, const int32_t *ifindexes, size_t count
 		return find_busy(b, busy, pid, err);
 	if (code == -ENOMEM)
 		return nd_err_set(err, ND_STEP_NONE, code, "out of memory");
-	if (code == -EMFILE || code == -ENFILE || code == -EIO)	/* another mover may hold them */
-		return nd_err_set(err, ND_STEP_NONE, code, "the devices cannot be locked in " ND_LOCK_DIR);
-	/* Without the directory there are no locks, but a move by root in a small container is not refused for that. */
+	if (code < 0)
+		return find_none(b, code, err);
 	return code == 1 ? ND_HELD_MORE : ND_HELD;
 }
 

@@ -112,19 +112,18 @@ static int open_of(struct nd_lock *lock, const char *dir, int netns_fd)
 {
 	char name[32];
 	struct stat netns;
-	const char *why;
 	int fd;
 
 	if (fstat(netns_fd, &netns) < 0)
 		return -errno;
 	if (lock->fd >= 0)
 		return lock->ino == (uint64_t)netns.st_ino ? 0 : -EINVAL;
-	fd = lock->dirfd < 0 ? nd_folder_open(dir, &why) : lock->dirfd;
+	fd = lock->dirfd < 0 ? nd_folder_open(dir, &lock->why) : lock->dirfd;
 	if (fd < 0)
 		return fd;
 	lock->dirfd = fd;
 	snprintf(name, sizeof name, "%" PRIu64 ".lock", (uint64_t)netns.st_ino);
-	fd = nd_file_open(lock->dirfd, name, O_RDWR | O_CREAT, &why);
+	fd = nd_file_open(lock->dirfd, name, O_RDWR | O_CREAT, &lock->why);
 	if (fd < 0)
 		return fd;
 	lock->fd = fd;

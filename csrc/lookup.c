@@ -290,7 +290,7 @@ int nd_batch_look_up(struct netdevns_batch *b, int is_move, struct nd_err *err)
 		code = dump_links(b, err);
 		if (code)
 			return code;
-		if (!is_move || held == ND_HELD_BY_ANOTHER)
+		if (!is_move || held == ND_HELD_REFUSED)
 			break;
 		held = nd_batch_hold(b, err);
 		if (held < 0)

@@ -133,9 +133,13 @@ int netdevns_batch_record(struct netdevns_batch *batch, int dirfd, struct netdev
 /*
  * Moves all devices, or none: checks, moves, replays the addresses that the runtime-spec protects (permanent and of global
  * scope), sets the links up, reads back and compares. After a failure, which is the result, everything is restored; err->left
- * says whether that succeeded. Waits up to 5 s for another mover of one of the devices (-EBUSY): movers use locks in
- * /run/netdevns, which are held until netdevns_batch_close. A caller that may not write there moves without a lock. A device that
- * has left already is not waited for (-ENODEV): it is looked up before it is locked. An empty batch succeeds.
+ * says whether that succeeded. A device that has left already is not waited for (-ENODEV): it is looked up before it is locked. An
+ * empty batch succeeds.
+ *
+ * Locks: waits up to 5 s for another mover of one of the devices (-EBUSY). Movers use locks in /run/netdevns, which are held until
+ * netdevns_batch_close. Root is refused (-EPERM) if that directory is not safe: a link, no directory, of another user, or
+ * writable by others. If no lock can be had for another reason (no /run, a read-only or full one, a caller that may not write
+ * there), the devices move without one, and a NETDEVNS_NOTE with the code "lock.none" reports it: netdevns_batch_finding.
  */
 int netdevns_batch_move(struct netdevns_batch *batch, uint32_t accept, struct netdevns_error *err);
 

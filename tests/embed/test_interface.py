@@ -17,6 +17,7 @@ from tests.support.namespaces import Namespace
 from tests.support.restored import Untouched, assert_equal_soon
 
 from .fighter import ACCEPT_ALL, MOVE, Driver
+from .test_across import mover
 
 HEADER = (CSRC / "netdevns.h").read_text()
 VERSION = int(re.search(r"^#define NETDEVNS_VERSION (\d+)$", HEADER, re.MULTILINE)[1])  # type: ignore[index]
@@ -206,3 +207,89 @@ def test_move_that_is_not_undone(sides: tuple[Namespace, Namespace], c: Driver) 
     failure = r"eth\d: its name was taken in the target meanwhile: File exists"
     assert re.match(rf"{failure}; NOT restored: eth\d \(in the source\): ", answer.text)
     assert answer.text.endswith(REPEAT)
+
+
+# ---- the end of a container (docs/embedding.md) ----
+
+HOME = {"net0": "eth0", "net1": "eth1"}
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_devices_come_home(sides: tuple[Namespace, Namespace], c: Driver, tmp_path: Path, nth: int) -> None:
+    """A second batch, whose recovery has `undo_complete` 0: killed at its `nth` move, or behind the last one."""
+    host, target = sides
+    c.moved(target)
+    c.close()
+    target.ip("addr add 10.9.0.1/24 dev net1")
+    with Driver() as mover_:
+        assert mover_.open(host, HOME, source=target, records=tmp_path).code == 0
+        if nth < 3:
+            mover_.stop(MOVE, nth)
+            mover_.write("move 0 0")
+            assert mover_.read() == {"stopped": 1}
+        else:
+            assert mover_.move().code == 0
+        mover_.kill()
+    assert len(os.listdir(tmp_path)) == 1
+    answer = c.recover(tmp_path)
+    assert (answer.code, os.listdir(tmp_path)) == (0, []), answer
+    if nth < 3:
+        assert {*HOME} <= target.names()
+        assert c.open(host, HOME, source=target, records=tmp_path).code == 0
+        assert c.move().code == 0
+        c.close()
+    assert {*HOME} & target.names() == set()
+    assert host.links()["eth1"].ifindex == 102
+    assert sorted(a.address for a in host.addresses("eth1", family=2)) == ["10.1.0.1", "10.1.0.2", "10.9.0.1"]
+
+
+# ---- locks ----
+
+UNSAFE = {
+    "link": "mkdir /run/elsewhere && ln -s /run/elsewhere /run/netdevns",
+    "file": "touch /run/netdevns",
+    "mode": "mkdir -m 777 /run/netdevns && chmod 777 /run/netdevns",
+    "owner": "mkdir -m 700 /run/netdevns && chown 65534 /run/netdevns",
+}
+NONE = {"read-only": "mount -o remount,ro /run", "full": "touch $(seq -f /run/%g 9) 2>/dev/null; true"}
+
+
+def moves(target: Namespace, prepare: str) -> subprocess.CompletedProcess[str]:
+    """across/mover.c, with a /run that is prepared so."""
+    if os.geteuid():
+        require("netns", "only root is refused")
+    script = f'mount -t tmpfs -o nr_inodes=8 tmpfs /run && {{ {prepare}; }} && exec "$@"'
+    words = ["unshare", "-m", "sh", "-c", script, "sh", mover(), "move", "0", "-", path_of(target), "eth0=net0"]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("what", UNSAFE)
+def test_lock_directory_that_is_not_safe(sides: tuple[Namespace, Namespace], what: str) -> None:
+    """P8: root could make it safe, so a move without locks is refused."""
+    with Untouched(*sides):
+        done = moves(sides[1], UNSAFE[what])
+        assert (done.returncode, done.stdout) == (2, f"- lock.none 2 {errno.EPERM} 0\n"), done.stderr
+        assert done.stderr.startswith("mover: check: /run/netdevns: the devices cannot be locked against other movers")
+        assert done.stderr.endswith("it must be a directory of this user, with mode 0700\n")
+
+
+@pytest.mark.parametrize("what", NONE)
+def test_no_lock_directory(sides: tuple[Namespace, Namespace], what: str) -> None:
+    """P8: where none can be made, the devices move, and a note says that they were not locked."""
+    done = moves(sides[1], NONE[what])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "- lock.none 0 0 0\n", "")
+    assert "net0" in sides[1].names()
+
+
+def test_no_descriptor(sides: tuple[Namespace, Namespace], c: Driver) -> None:
+    """No netlink request failed where a lock could not be opened."""
+    assert c.open(sides[1]).code == 0
+    seen = set()
+    for more in range(1, 9):
+        c.disturb(f"files {len(os.listdir(f'/proc/{c.pid}/fd')) + more}")
+        answer = c.move()
+        c.disturb("files 1024")
+        if answer.code != errno.EMFILE:
+            break
+        seen.add(answer.text)
+    assert "/run/netdevns: the devices cannot be locked against other movers: Too many open files" in seen, seen
