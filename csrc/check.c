@@ -69,8 +69,8 @@ static int too_long(const char *name)
 static int check_name(struct netdevns_batch *b, const struct nd_member *m)
 {
 	if (m->why_ifname && !nd_name_may_be_altname(m->ifname) &&
-	    !nd_batch_find(b, "device.invalid-name", NETDEVNS_ERROR, ENODEV, m, "%s: no device can have that name: %s", m->ifname,
-			   m->why_ifname))
+	    !nd_batch_find(b, "device.invalid-name", NETDEVNS_ERROR, ENODEV, m, "%s: no device can have that name: %s",
+			   m->ifname[0] ? m->ifname : "\"\"", m->why_ifname))
 		return -ENOMEM;
 	if (!m->why_wanted || (m->why_ifname && strcmp(m->wanted, m->ifname) == 0))
 		return 0;

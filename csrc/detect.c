@@ -284,6 +284,21 @@ static int is_kernels(const struct nd_addr *a, const unsigned char *mac)
 	return address->data[11] == 0xff && address->data[12] == 0xfe && address->data[13] == mac[3];
 }
 
+/* Of addresses, for a message: the scope by name, as rt_scopes(5) has it, or by number. */
+static const char *scope_text(unsigned scope, char text[static 32])
+{
+	static const struct { unsigned scope; const char *name; } names[] = {
+		{ RT_SCOPE_UNIVERSE, "global" }, { RT_SCOPE_SITE, "site" }, { RT_SCOPE_LINK, "link" }, { RT_SCOPE_HOST, "host" },
+		{ RT_SCOPE_NOWHERE, "nowhere" },
+	};
+
+	snprintf(text, 32, "of %u scope", scope);
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (names[i].scope == scope)
+			snprintf(text, 32, "of %s scope", names[i].name);
+	return text;
+}
+
 /* Reports addresses that the runtime-spec does not protect, by scope; an undo restores them. */
 static int find_addresses(struct netdevns_batch *b, const struct nd_member *m)
 {
@@ -302,7 +317,8 @@ static int find_addresses(struct netdevns_batch *b, const struct nd_member *m)
 			counts[a.head.ifa_scope]++;
 	}
 	for (unsigned scope = 0; scope <= WITH_LIFETIME; scope++) {
-		const char *const what = scope == WITH_LIFETIME ? "with a lifetime" : "of a narrower scope than global";
+		char text[32];
+		const char *const what = scope == WITH_LIFETIME ? "with a lifetime" : scope_text(scope, text);
 
 		if (counts[scope] &&
 		    !nd_batch_find(b, "loss.addresses", NETDEVNS_LOSS, 0, m, "%s: a move loses: %zu address%s %s", m->ifname, counts[scope],

@@ -219,8 +219,10 @@ static int ask_by_name(struct netdevns_batch *b, struct nd_member *m, struct nd_
 
 static int find_twin(struct netdevns_batch *b, const struct nd_member *m, const struct nd_member *twin)
 {
-	struct nd_found *const f = nd_batch_find(b, "device.twice", NETDEVNS_ERROR, EINVAL, m, "%s: this is the same device as %s", m->ifname,
-						 twin->ifname);
+	const int is_same_name = strcmp(m->ifname, twin->ifname) == 0;
+	struct nd_found *const f = nd_batch_find(b, "device.twice", NETDEVNS_ERROR, EINVAL, m, "%s: %s%s", m->ifname,
+						 is_same_name ? "the batch has it twice" : "this is the same device as ",
+						 is_same_name ? "" : twin->ifname);
 
 	if (!f)
 		return -ENOMEM;

@@ -99,7 +99,7 @@ def test_only_protected_addresses_travel(start_few: Start, sides: tuple[Namespac
             ['eth1: "0123456789abcdef" is no valid name: it has more than 15 bytes'],
             id="long-name",
         ),
-        pytest.param(["TARGET", "eth0", "=net0"], [": no device can have that name: it is empty"], id="empty-name"),
+        pytest.param(["TARGET", "eth0", "=net0"], ['"": no device can have that name: it is empty'], id="empty-name"),
         pytest.param(["/nowhere", "eth0"], ["/nowhere: No such file or directory"], id="no-namespace"),
         pytest.param(["/dev/null", "eth0"], ["target: not a network namespace"], id="not-a-namespace"),
         pytest.param(

@@ -281,6 +281,31 @@ def test_no_lock_directory(sides: tuple[Namespace, Namespace], what: str) -> Non
     assert "net0" in sides[1].names()
 
 
+# ---- words ----
+
+
+def texts(c: Driver, target: Namespace, *devices: tuple[str, str]) -> str:
+    """The text of a check that refuses these."""
+    assert c.open(target, {}).code == 0
+    for name, wanted in devices:
+        assert c.ask(f"add 0 {os.fsencode(name).hex() or '00'} {os.fsencode(wanted).hex() or '00'}").code == 0
+    answer = c.ask("check 0 0")
+    c.close()
+    assert answer.code, answer
+    return answer.text
+
+
+def test_words_of_names(sides: tuple[Namespace, Namespace], c: Driver) -> None:
+    """Empty names and names that are no UTF-8 can be read, and a device that was added twice is not another one."""
+    _, target = sides
+    assert texts(c, target, ("", "a")) == '"": no device can have that name: it is empty'
+    assert texts(c, target, ("eth1", "a"), ("eth1", "b")) == "eth1: the batch has it twice"
+    assert texts(c, target, ("\udcff\udcfe", "a")) == "\\xff\\xfe: no such device"
+    assert texts(c, target, ("ä€", "a")) == "ä€: no such device"
+    assert texts(c, target, ("\udce4b\x9b", "a")) == "\\xe4b\\xc2\\x9b: no such device"
+    assert texts(c, target, ("\udced\udcb3\udcbf", "a")) == "\\xed\\xb3\\xbf: no such device"
+
+
 def test_no_descriptor(sides: tuple[Namespace, Namespace], c: Driver) -> None:
     """No netlink request failed where a lock could not be opened."""
     assert c.open(sides[1]).code == 0
@@ -293,3 +318,14 @@ def test_no_descriptor(sides: tuple[Namespace, Namespace], c: Driver) -> None:
             break
         seen.add(answer.text)
     assert "/run/netdevns: the devices cannot be locked against other movers: Too many open files" in seen, seen
+
+
+def test_scopes(sides: tuple[Namespace, Namespace]) -> None:
+    """As in Python, addresses that a move loses are counted by their scope."""
+    host, target = sides
+    host.ip("addr add 10.1.2.1/24 scope host dev eth1")
+    host.ip("addr add 10.1.3.1/24 scope 77 dev eth1")
+    assert run(BUILDS["gcc-sanitized"], "losses", path_of(target)).splitlines() == [
+        f"eth1: a move loses: {words}"
+        for words in ("1 address of 77 scope", "2 addresses of link scope", "1 address of host scope")
+    ]
