@@ -346,6 +346,10 @@ int nd_member_is_replaced(struct netdevns_batch *b, const struct nd_member *m, c
 int32_t nd_member_stranger(struct netdevns_batch *b, const struct nd_member *m);
 /* Whether a device that did not come from the target is another one, which was found in the source by name and MAC address. */
 int nd_member_is_namesake(struct netdevns_batch *b, const struct nd_member *m);
+/* Whether its kind outlives its namespace: hardware, which has no kind, and CAN (rtnl_link_ops.netns_refund). */
+int nd_member_survives(const struct nd_member *m);
+/* In a recovery: leaves devices alone that are in the place of those of the record. */
+void nd_batch_leave_new_ones(struct netdevns_batch *b);
 /* Looks for a device that is gone or replaced: a move to a third namespace and back gives it another ifindex. */
 void nd_member_search(struct netdevns_batch *b, struct nd_member *m);
 /* way_back.c: returns a device to the source, also against a container that interferes. */

@@ -139,54 +139,6 @@ static int prepare(struct netdevns_batch *b, struct nd_err *err)
 	return code;
 }
 
-/* Whether its kind outlives its namespace: hardware, which has no kind, and CAN (rtnl_link_ops.netns_refund). */
-static int survives(const struct nd_member *m)
-{
-	return !m->link.kind[0] || strcmp(m->link.kind, "can") == 0;
-}
-
-/* Never decreases during the life of a device, also in a container (probe links.carrier-changes.counted). */
-static uint32_t carrier_changes(const struct nd_view *link)
-{
-	return nd_view_u32(link, sizeof(struct ifinfomsg), IFLA_CARRIER_CHANGES, 0);
-}
-
-/*
- * Whether a virtual device that was found by name and ifindex, but has another MAC address, was made after the record: it has another
- * peer or lower device, or fewer carrier changes. Once the target has ended, with the old device, the MAC address alone decides.
- */
-static int is_made_anew(struct netdevns_batch *b, const struct nd_member *m)
-{
-	const int is_here = m->dev->place == ND_PLACE_SOURCE && m->dev->ifindex == m->link.ifindex;
-	struct nd_link_attrs attrs_was, attrs_now;
-	struct nd_view was, now;
-	struct nd_err e;
-
-	if (survives(m) || !(is_here || (b->target_is_gone && m->dev->place == ND_PLACE_TARGET)))
-		return 0;
-	if (!nd_member_snapshot(m, &was) || nd_link_read(&was, &attrs_was) ||
-	    nd_batch_link(b, is_here ? b->source : b->target, is_here ? m->dev->ifindex : m->dev->target_ifindex, &now, &e) ||
-	    nd_link_read(&now, &attrs_now) || nd_same_mac(&attrs_was, &attrs_now, 1))
-		return 0;
-	return b->target_is_gone || carrier_changes(&now) < carrier_changes(&was) || nd_member_stranger(b, m) != 0;
-}
-
-/* Leaves devices alone that are in the place of those of the record. */
-static void leave_new_ones(struct netdevns_batch *b)
-{
-	for (size_t i = 0; i < b->count; i++) {
-		struct nd_member *const m = b->members[i];
-		struct nd_err e;
-
-		if (nd_member_find(b, m, &e) || !is_made_anew(b, m))
-			continue;
-		m->touched = 0;
-		m->is_replaced = 1;
-		m->dev->place = ND_PLACE_GONE;
-		nd_member_lacks(m, "another device has its name in the source, and is left as it is");
-	}
-}
-
 /*
  * The target has ended, and the source is the initial namespace, to which the kernel returned the devices. A device that is not under its
  * source ifindex has that of the target, as no move back would change it.
@@ -225,7 +177,7 @@ static enum outcome conclude(struct recovery *r, const struct netdevns_batch *b,
 		report(r, "%s: restored%s%s", m->ifname, m->is_lacking ? "; cannot be restored: " : "", m->is_lacking ? text : "");
 		return DONE;
 	}
-	if (has_ended && !survives(m)) {
+	if (has_ended && !nd_member_survives(m)) {
 		report(r, "%s: gone: in neither namespace: %s %s ends with its network namespace, unless the container had moved it on",
 		       m->ifname, strchr("aeiou", m->link.kind[0]) ? "an" : "a", m->link.kind);
 		return DONE;
@@ -288,7 +240,7 @@ static enum outcome settle(struct recovery *r, struct netdevns_batch *b, const s
 		report_complete(r, b);
 		return DONE;
 	}
-	leave_new_ones(b);
+	nd_batch_leave_new_ones(b);
 	if (nd_netns_differ(b->source_fd, b->target_fd, &e))
 		look_in_source(b);
 	b->since_ms = found->since_ms;

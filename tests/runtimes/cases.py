@@ -294,7 +294,7 @@ CASES = {
         ),
         Case("path", "a namespace by path, which keeps the devices", joins_by_path),
         Case("pod", "the namespace of another container (a pod)", joins_a_pod),
-        Case("missing", "the fourth device does not exist: refused with a reason, the host as before", device_is_missing),
+        Case("missing", "the fourth device does not exist: refused with a reason, host as before", device_is_missing),
         Case("taken", "the third name is taken: refused with a reason, all as before", name_is_taken),
         Case("crash", "the container is killed: its namespace's devices stay, and it can start again", crashes),
         Case("compete", "two containers want one device: one gets it, the other is not started", two_compete),
