@@ -129,7 +129,7 @@ class Kind:
 
         Args:
             socket: In the namespace.
-            links: The devices and their masters, by ifindex.
+            links: The devices and their masters, by ifindex; in a check also the devices stacked on them.
             about: The ifindexes of the devices, of devices stacked on them, and of the masters of both.
 
         Returns:
