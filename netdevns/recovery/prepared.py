@@ -1,4 +1,4 @@
-"""Keeps track of the namespaces that `netdevns prepare` made, and returns their devices.
+"""Keeps track of the namespaces that `netdevns prepare` made.
 
 JOURNAL_DIR/prepared/<name> identifies one: a record without devices, under flock while a process works on the
 namespace. It is written before the namespace is named, so a namespace whose maker was killed is still known. The
@@ -10,18 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from ..engine import Socket, lookups
-from ..engine.batch_device import BatchDevice
+from ..engine import Socket
 from ..reports import Recovered
-from ..results import Left
 from ..system import clock, folders, named_netns
 from ..system.interrupts import Interrupts, Patience
 from ..system.netns import NETNS_DIR, NetNS
 from . import identity, layout, loans
 from .layout import Damaged, Section
-from .loaded_record import NOT_FOUND
-from .recover import Recovery, each_of, ignored, restored
-from .return_home import is_alike, narrow
+from .live_return import Request, return_devices
 from .store import Journal, Record
 
 _IDENTITY = (layout.A_DEV, layout.A_INO, layout.A_COOKIE)
@@ -185,72 +181,7 @@ class Namespaces:
 
         `forgets`: drops the loans of devices that are not found, or whose source is gone.
         """
+        how = Request("use --force to forget it", interrupts, forgets=forgets)
         with Journal(self.directory, create=True, folder=loans.FOLDER) as opened:
-            for _, name in reversed(opened.by_age(loans.of_container(opened, prepared.name))):
-                records = opened.crashed({name}, patience.wait)
-                yield from each_of(
-                    records, None, lambda record, _: _returned(record, prepared, interrupts, forgets=forgets)
-                )
-
-
-def _returned(
-    record: Record, prepared: Prepared, interrupts: Interrupts | None, *, forgets: bool
-) -> Iterator[Recovered]:
-    try:
-        sections = record.sections()
-        if not prepared.is_of(sections):
-            return
-        back = _Return(record, sections, interrupts, forgets=forgets)
-    except (Damaged, OSError) as e:
-        yield ignored(record, e, "inspect its devices, which are in the namespace")
-        return
-    yield from restored(back)
-
-
-class _Return(Recovery):
-    """The undo of a complete move, on request."""
-
-    def __init__(
-        self, record: Record, sections: list[Section], interrupts: Interrupts | None, *, forgets: bool
-    ) -> None:
-        super().__init__(record, sections, interrupts)
-        self.lends = 0  # this record is itself the loan
-        self.is_to_be_undone = True
-        self._forgets = forgets
-
-    def _due(self) -> None:
-        narrow(self.plan, self.plan.view(self.members), self.members, self.there())
-
-    def _without_source(self) -> list[Recovered]:
-        """Keeps the namespace while it holds such a device, which would end with it."""
-        text = "its source namespace is gone; the device stays where it is: move it, then use --force"
-        results = [
-            self.recovered(m, "kept", "target", text)
-            if self._is_there(m) and not self._forgets
-            else self.recovered(m, "gone", "unknown", "its source namespace is gone")
-            for m in self.members
-        ]
-        return self._end(results)
-
-    def _is_there(self, member: BatchDevice) -> bool:
-        found = identity.found(self.where[layout.TARGET])
-        if found is None:
-            return False
-        with found[0], found[1] as socket:
-            return any(is_alike(member.link, link) for link in lookups.links(socket))
-
-    def _outcome(self, member: BatchDevice, left: Left | None) -> Recovered:
-        result = super()._outcome(member, left)
-        if left is not None and left.missing == (f"ifindex {member.link.ifindex}",):  # another device has it
-            return self.recovered(member, "undone", "source", "restored, with another ifindex: the old one is taken")
-        if result.text == NOT_FOUND and self._forgets:
-            return self.recovered(member, "gone", "gone", "in neither namespace")
-        if result.text == NOT_FOUND:
-            text = "in neither namespace: it was moved on or deleted; find it, or use --force to forget it"
-            return self.recovered(member, "kept", "unknown", text)
-        return result
-
-    def _end(self, results: list[Recovered]) -> list[Recovered]:
-        if all(each.outcome != "kept" for each in results):
-            self.record.drop()
-        return results
+            names = loans.of_container(opened, prepared.name)
+            yield from return_devices(opened, names, prepared.is_of, how, patience)

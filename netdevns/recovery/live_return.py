@@ -1,0 +1,118 @@
+"""Returns lent devices from a namespace that still exists, where that was asked for: the undo of a complete move.
+
+For `prepare --undo` and the teardown of a podman network. All other returns leave a live namespace alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from ..engine import lookups
+from ..engine.batch_device import BatchDevice
+from ..reports import Recovered
+from ..results import Left
+from ..system.interrupts import Interrupts, Patience
+from . import identity, layout
+from .layout import Damaged, Section
+from .loaded_record import NOT_FOUND
+from .recover import Recovery, each_of, ignored, restored
+from .return_home import is_alike, narrow
+from .store import Journal, Record
+
+
+@dataclass(frozen=True)
+class Request:
+    """How devices are returned.
+
+    Attributes:
+        remedy: For a device that is not found, or whose source is gone: the step that forgets it, as "use --force to
+            forget it".
+        interrupts: The signals of a command.
+        forgets: Drops the loans of such devices.
+    """
+
+    remedy: str
+    interrupts: Interrupts | None = None
+    forgets: bool = False
+
+
+def return_devices(
+    opened: Journal,
+    names: Collection[str],
+    is_wanted: Callable[[list[Section]], bool],
+    how: Request,
+    patience: Patience,
+) -> Iterator[Recovered]:
+    """Returns the devices of loans, the last ones that arrived first; can be repeated.
+
+    Args:
+        opened: The folder of the loans.
+        names: The file names of loans.
+        is_wanted: Whether a loan with these sections is one of those; the others are left alone.
+        how: The request.
+        patience: How long to wait for another process that holds one.
+
+    Yields:
+        One `Recovered` for each device; "kept": not restored completely, and the loan is kept.
+    """
+    for _, name in reversed(opened.by_age(names)):
+        records = opened.crashed({name}, patience.wait)
+        yield from each_of(records, None, lambda record, _: _returned(record, is_wanted, how))
+
+
+def _returned(record: Record, is_wanted: Callable[[list[Section]], bool], how: Request) -> Iterator[Recovered]:
+    try:
+        sections = record.sections()
+        if not is_wanted(sections):
+            return
+        back = _LiveReturn(record, sections, how)
+    except (Damaged, OSError) as e:
+        yield ignored(record, e, "inspect its devices, which are in the namespace")
+        return
+    yield from restored(back)
+
+
+class _LiveReturn(Recovery):
+    def __init__(self, record: Record, sections: list[Section], how: Request) -> None:
+        super().__init__(record, sections, how.interrupts)
+        self.lends = 0  # this record is itself the loan
+        self.is_to_be_undone = True
+        self._how = how
+
+    def _due(self) -> None:
+        narrow(self.plan, self.plan.view(self.members), self.members, self.there())
+
+    def _without_source(self) -> list[Recovered]:
+        """Keeps the loan while its namespace has such a device, which would end with it."""
+        text = f"its source namespace is gone; the device stays where it is: move it, then {self._how.remedy}"
+        results = [
+            self.recovered(m, "kept", "target", text)
+            if self._is_there(m) and not self._how.forgets
+            else self.recovered(m, "gone", "unknown", "its source namespace is gone")
+            for m in self.members
+        ]
+        return self._end(results)
+
+    def _is_there(self, member: BatchDevice) -> bool:
+        found = identity.found(self.where[layout.TARGET])
+        if found is None:
+            return False
+        with found[0], found[1] as socket:
+            return any(is_alike(member.link, link) for link in lookups.links(socket))
+
+    def _outcome(self, member: BatchDevice, left: Left | None) -> Recovered:
+        result = super()._outcome(member, left)
+        if left is not None and left.missing == (f"ifindex {member.link.ifindex}",):  # another device has it
+            return self.recovered(member, "undone", "source", "restored, with another ifindex: the old one is taken")
+        if result.text == NOT_FOUND and self._how.forgets:
+            return self.recovered(member, "gone", "gone", "in neither namespace")
+        if result.text == NOT_FOUND:
+            text = f"in neither namespace: it was moved on or deleted; find it, or {self._how.remedy}"
+            return self.recovered(member, "kept", "unknown", text)
+        return result
+
+    def _end(self, results: list[Recovered]) -> list[Recovered]:
+        if all(each.outcome != "kept" for each in results):
+            self.record.drop()
+        return results
