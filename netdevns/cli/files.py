@@ -1,10 +1,10 @@
-"""Runs `netdevns cdi`, `hooks-dir` and `units`, which write files for other programs."""
+"""Runs `netdevns cdi`, `hooks-dir`, `netavark` and `units`, which write files for other programs."""
 
 from __future__ import annotations
 
 import argparse
 
-from ..oci import cdi, hooks_dir
+from ..oci import cdi, hooks_dir, netavark
 from ..text.outcome import REFUSED, UNTOUCHED, Usage, device_arguments
 from ..text.output import complain
 
@@ -13,6 +13,8 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     if args.command == "hooks-dir":
         return hooks_dir.run(args)
+    if args.command == "netavark":
+        return netavark.run(args)
     try:
         devices = device_arguments(args.devices)
     except Usage as e:

@@ -97,8 +97,7 @@ def show(
 def _loan(loan: Loan, prepared: Collection[str], here: Collection[str]) -> str:
     """A line about a lent device; `here`: the names of the devices that are shown."""
     is_prepared = loan.container in prepared
-    whom = f"in the prepared namespace {loan.container}" if is_prepared else f"to container {loan.container}"
-    line = f"on loan: {loan.device} as {loan.name}, {whom} ({loan.record})"
+    line = f"on loan: {loan.device} as {loan.name}, {loans.holder(loan.container, prepared)} ({loan.record})"
     command = loans.command(loan.container, prepared)
     if loan.device in here:  # by the kernel, by hand, or another device has the name now: the command finds out
         return f"{line}, but a device with this name is here: `{command}` restores the lent one if it has come back"

@@ -53,6 +53,7 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
         _command(commands, "hooks-dir", "make the hooks.d files: devices by annotation", _HOOKS_DIR, runs["hooks-dir"])
     )
     _units(_command(commands, "units", "make systemd units: restore devices, prepare at boot", _UNITS, runs["units"]))
+    _netavark(_command(commands, "netavark", "podman networks: the netavark plugin", _NETAVARK, runs["netavark"]))
     _command(commands, "demo", "show a move in a sandbox; touches no device of yours", _DEMO, runs["demo"])
     return top
 
@@ -215,6 +216,23 @@ example: the namespace blue, with eth1 as net0, from boot on
   netdevns units blue eth1=net0 --install
   systemctl daemon-reload && systemctl enable --now netdevns-prepare-blue
 """
+_NETAVARK = """\
+Prints the netavark plugin, by which a podman network gives its containers a
+device of the host, or writes it to /usr/local/libexec/netavark. Its name there,
+netdevns, is the name of the driver. podman starts it with create, setup NETNS,
+teardown NETNS or info, and JSON on stdin; an error is JSON on stdout.
+
+example: a network that gives eth1 to its container, as net0
+  netdevns netavark --install
+  podman network create --driver netdevns --opt device=eth1 nic1
+  podman run --network nic1:interface_name=net0 ...
+
+options of the network, by --opt:
+  device=DEV         the device, with the addresses that it has
+  name=NAME          its name where podman would choose one (eth0, eth1, ...)
+  preserve=KIND,...  carry over besides addresses: sysctls, routes, neighbours
+  force=true         also a device that carries a default route
+"""
 _DEMO = """\
 Makes a "host" and a "container" namespace, moves devices from one to the other,
 and shows the result; then a batch that fails, and that everything is restored.
@@ -354,6 +372,14 @@ def _hooks_dir(command: argparse.ArgumentParser) -> None:
     allow = "host names that annotations may ask for; can be repeated"
     command.add_argument("--allow", metavar="GLOB", action="append", default=[], help=allow)
     _files(command, "/usr/share/containers/oci/hooks.d")
+
+
+def _netavark(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "words", nargs="*", metavar="REQUEST", help="of podman: create, setup NETNS, teardown NETNS, info"
+    )
+    _install(command)
+    command.add_argument("--dir", metavar="DIR", help="another existing folder, which containers.conf then has to name")
 
 
 def _conformance(command: argparse.ArgumentParser) -> None:

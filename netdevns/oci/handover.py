@@ -10,6 +10,7 @@ from ..engine import EngineError, Socket, lookups
 from ..netlink import ifname, wire
 from ..recovery import loans, returns
 from ..recovery.earlier import Earlier
+from ..recovery.store import Journal
 from ..reports import Recovered
 from ..system.exclusion import WAIT_S
 from ..system.folders import JOURNAL_DIR
@@ -58,26 +59,37 @@ def to_process(
                 f"its process {state.pid} is in the host's, where the devices are already"
             )
         _is_the_containers(state, config, target)
-        with api.open_journal(JOURNAL_DIR) as journal, _lender(state.id) as lender:
-            earlier = Earlier(journal, devices, own, Patience(WAIT_S, interrupts), interrupts)
-            try:
-                # First: devices that a killed hook left in the container must not count as moved by the runtime.
-                if earlier.found():
-                    earlier.undo()
-                # Devices of an ended container whose poststop hook never ran, or ran too early.
-                if loans.are_there() and not earlier.kept:
-                    earlier.undone += _return_loans(devices, interrupts)
-            except Interrupted as e:
-                raise api.interrupted(e, tuple(earlier.undone)) from None
+        with api.open_journal(JOURNAL_DIR) as journal, lender(state.id) as lends:
+            # First: devices that a killed hook left in the container must not count as moved by the runtime.
+            earlier = settled(journal, devices, own, interrupts)
             devices = _not_there_yet(devices, target)
             api.transact(
-                devices, target, force=forced, lender=lender, interrupts=interrupts, earlier=earlier, process=process
+                devices, target, force=forced, lender=lends, interrupts=interrupts, earlier=earlier, process=process
             )
-            lost = [f"{device}: not carried: {', '.join(words)}" for device, words in lender.lost.items()]
+            lost = [f"{device}: not carried: {', '.join(words)}" for device, words in lends.lost.items()]
             return restored_first(earlier.undone) + lost
 
 
-def _lender(container: str) -> loans.Lender:
+def settled(journal: Journal, devices: Mapping[str, str], own: NetNS, interrupts: Interrupts) -> Earlier:
+    """The earlier moves of these devices, undone; so are loans of ended containers that name one of them.
+
+    Raises:
+        NetDevError: The records or loans cannot be read, or a signal came.
+    """
+    earlier = Earlier(journal, devices, own, Patience(WAIT_S, interrupts), interrupts)
+    try:
+        if earlier.found():
+            earlier.undo()
+        # Devices of an ended container whose poststop hook never ran, or ran too early.
+        if loans.are_there() and not earlier.kept:
+            earlier.undone += _return_loans(devices, interrupts)
+    except Interrupted as e:
+        raise api.interrupted(e, tuple(earlier.undone)) from None
+    return earlier
+
+
+def lender(container: str) -> loans.Lender:
+    """The writer of a container's loan. Raises NetDevError."""
     try:
         return loans.Lender(JOURNAL_DIR, container)
     except OSError as e:

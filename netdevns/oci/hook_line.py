@@ -77,14 +77,18 @@ def command(*, is_installed: bool = False, with_python: bool = False) -> list[st
     return words
 
 
-def program(*, is_installed: bool = False) -> list[str]:
-    """The words that start this installation's command line, for systemd: `command` with Python, without "hook".
+def program(*, is_installed: bool = False, starter: str = "systemd") -> list[str]:
+    """The words that start this installation's command line: `command` with Python, without "hook".
+
+    Args:
+        is_installed: As for `command`.
+        starter: The program that starts it.
 
     Raises:
         Refused: As `command`.
     """
     words, why = _judge_python()
-    _refuse(why, _INSTALL.format("systemd"), is_installed)
+    _refuse(why, _INSTALL.format(starter), is_installed)
     return words
 
 

@@ -166,7 +166,7 @@ def write(
 
     Args:
         folder: The folder.
-        documents: File name -> its text, or a JSON document.
+        documents: File name -> its text, or a JSON document. A text that begins with "#!" may be executed.
         is_ours: Whether an existing file was written by netdevns.
         done: Gets the path of each new file.
         base: Missing folders are made below this one; None: the folder must exist.
@@ -218,7 +218,8 @@ def _write(folder_fd: int, folder: str, name: str, text: str) -> None:
         fd = os.open(name, flags, 0o644, dir_fd=folder_fd)
         try:
             with open(fd, "w", encoding="utf-8") as file:
-                os.fchmod(file.fileno(), 0o644)  # independent of the umask: other users' runtimes read it
+                # Independent of the umask: other users' runtimes read it.
+                os.fchmod(file.fileno(), 0o755 if text.startswith("#!") else 0o644)
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

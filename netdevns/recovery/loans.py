@@ -144,18 +144,41 @@ def lines(devices: Collection[str | None]) -> list[str]:
     """A line for each of these devices that is on loan: its container, and how to get it back."""
     found, namespaces = [], prepared()
     for loan in listed(devices=devices):
-        if loan.container in namespaces:
-            where = f"in the namespace {loan.container} ({loan.record})"
-            todo = f": `{command(loan.container, namespaces)}` restores it"
-        else:
-            where = f"on loan to container {loan.container} ({loan.record})"
-            todo = f"; when it has ended, run `{command(loan.container, namespaces)}`"
-        found.append(f"{loan.device}: {where}{todo}")
+        live, again = live_command(loan.container, namespaces), command(loan.container, namespaces)
+        todo = f": `{live}` restores it" if live else ""
+        todo += f"; when it has ended, run `{again}`" if again != live else ""
+        lent = "" if loan.container in namespaces else "on loan "
+        found.append(f"{loan.device}: {lent}{holder(loan.container, namespaces)} ({loan.record}){todo}")
     return found
 
 
+def network_of(container: str) -> tuple[str, str] | None:
+    """The container and the network of a podman network's loan (oci/netavark.py), or None.
+
+    The container as podman prints it: 12 digits.
+    """
+    id_, _, network = container.partition(":")
+    return (id_[:12], network) if network and len(id_) == 64 and not id_.strip("0123456789abcdef") else None
+
+
+def holder(container: str, namespaces: Collection[str]) -> str:
+    """The words for the place of a lent device, as "to container c1"; `namespaces`: the prepared ones."""
+    if container in namespaces:
+        return f"in the prepared namespace {container}"
+    network = network_of(container)
+    return f"to podman container {network[0]}, network {network[1]}" if network else f"to container {container}"
+
+
+def live_command(container: str, namespaces: Collection[str]) -> str:
+    """The command that restores a container's devices while their namespace exists; "" if there is none."""
+    network = network_of(container)
+    if container in namespaces:
+        return command(container, namespaces)
+    return f"podman network disconnect {network[1]} {network[0]}" if network else ""
+
+
 def command(container: str, namespaces: Collection[str]) -> str:
-    """The command that restores a container's devices; `namespaces`: the prepared ones."""
+    """The command that restores a container's devices, once it has ended; `namespaces`: the prepared ones."""
     return f"netdevns prepare {container} --undo" if container in namespaces else f"netdevns return {container}"
 
 

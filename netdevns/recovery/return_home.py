@@ -151,8 +151,8 @@ class ReturnHome(LoadedRecord):
         prepared = loans.prepared(self.record.directory)
         command, kind = loans.command(self.container, prepared), member.link.kind
         text = f"{LIVES_ON}; the device stays there"
-        if self.container in prepared:
-            text += f": `{command}` restores it"
+        if live := loans.live_command(self.container, prepared):
+            text += f": `{live}` restores it"
         elif kind not in SURVIVING_KINDS:
             text += f", and as a {kind.decode()} is deleted with it: to keep it, move it back and run `{command}`"
         return self.recovered(member, "kept", "target", text)

@@ -66,7 +66,7 @@ function _shtab_netdevns_using
   test "$_shtab_netdevns_cmdpath" = "$argv"
 end
 
-set -g _shtab_netdevns_commands move apply check show hook recover return prepare features conformance cdi hooks-dir units demo
+set -g _shtab_netdevns_commands move apply check show hook recover return prepare features conformance cdi hooks-dir units netavark demo
 set -g _shtab_netdevns_opts_with_value --allow --bundle --cdi-version --config --dir --format --from --jobs --netns --pid --preserve --to --wait
 
 complete -c netdevns -e
@@ -157,5 +157,10 @@ complete -c netdevns -n '_shtab_netdevns_using units' -l install -d 'write it'
 complete -c netdevns -n '_shtab_netdevns_using units' -l uninstall -d 'remove it'
 complete -c netdevns -n '_shtab_netdevns_using units' -l dir -xka "(__fish_complete_directories)" -d 'an existing folder instead of /etc, such as /run or /usr/lib'
 complete -c netdevns -n '_shtab_netdevns_using units; and test $_shtab_netdevns_npos -ge 1' -ka "(_netdevns_devices)" -d 'a device, and its name in the namespace'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a netavark -d 'podman networks: the netavark plugin'
+complete -c netdevns -n '_shtab_netdevns_using netavark' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using netavark' -l install -d 'write it'
+complete -c netdevns -n '_shtab_netdevns_using netavark' -l uninstall -d 'remove it'
+complete -c netdevns -n '_shtab_netdevns_using netavark' -l dir -xka "(__fish_complete_directories)" -d 'another existing folder, which containers.conf then has to name'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a demo -d 'show a move in a sandbox; touches no device of yours'
 complete -c netdevns -n '_shtab_netdevns_using demo' -s h -l help -d 'show this help message and exit'

@@ -32,6 +32,7 @@ LATE_IMPORTS = {
     "cli.files": "cdi and hooks-dir refuse in words of their own where the compiled core is missing",
     "cli.main": "a command loads what it needs: `netdevns --help` and `features` need no compiled core",
     "oci.hook": "a container without devices needs no compiled core",
+    "oci.netavark": "a missing compiled core is reported as JSON, and logged",
     "oci.hook_command": "a missing compiled core is reported, and logged",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

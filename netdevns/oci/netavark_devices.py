@@ -1,0 +1,197 @@
+"""Moves a podman network's device into a container's network namespace, and returns it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from .. import api
+from ..engine import EngineError, Socket, lookups
+from ..errors import CheckFailed, NetDevError
+from ..netlink import ifname
+from ..recovery import identity, layout, live_return, loans, recover, returns
+from ..recovery.layout import Damaged, Section
+from ..recovery.store import Journal
+from ..reports import Recovered
+from ..results import Moved
+from ..system.exclusion import WAIT_S
+from ..system.folders import JOURNAL_DIR
+from ..system.interrupts import Interrupted, Interrupts, Patience
+from ..system.netns import CURRENT, NetNS
+from ..text import outcome
+from . import handover
+
+if TYPE_CHECKING:
+    from .netavark import Attachment
+
+
+def setup(path: str, wanted: Attachment, interrupts: Interrupts) -> tuple[dict[str, object], list[str]]:
+    """Moves the device of a network into a container's namespace, with a loan.
+
+    Args:
+        path: The namespace.
+        wanted: The device, and what it is to be called.
+        interrupts: The command's.
+
+    Returns:
+        netavark's status of the container in this network, and lines about a device that was restored first, and about
+        state that was not carried.
+
+    Raises:
+        NetDevError: As `move`.
+    """
+    devices = {wanted.device: wanted.wanted}
+    with (
+        NetNS.open(path) as target,
+        NetNS.open(CURRENT) as own,
+        api.open_journal(JOURNAL_DIR) as journal,
+        handover.lender(wanted.loan) as lender,
+    ):
+        earlier = handover.settled(journal, devices, own, interrupts)
+        mac = _mac(wanted.device)
+        (moved,) = api.transact(
+            devices,
+            target,
+            preserve=wanted.preserve,
+            force=wanted.force,
+            results=True,
+            lender=lender,
+            interrupts=interrupts,
+            earlier=earlier,
+        )
+    lost = [f"{moved.host_name}: not carried: {', '.join(moved.not_carried)}"] if moved.not_carried else []
+    return _status(moved, mac), outcome.restored_first(earlier.undone) + lost
+
+
+def _mac(device: str) -> str:
+    """The device's MAC address, which a move keeps; "" without one."""
+    try:
+        with Socket() as socket:
+            link = lookups.link(socket, name=ifname.encode(device))
+    except EngineError:  # the checks report it
+        return ""
+    return link.mac.hex(":") if link is not None else ""
+
+
+def _status(moved: Moved, mac: str) -> dict[str, object]:
+    """What podman shows: the device with the addresses that arrived."""
+    subnets = [
+        {"ipnet": f"{each.address}/{each.prefixlen}"} for each in moved.addresses if each.family in ("inet", "inet6")
+    ]
+    return {"interfaces": {moved.name: {"mac_address": mac, "subnets": subnets}}}
+
+
+def teardown(path: str, loan: str, interrupts: Interrupts | None) -> list[Recovered]:
+    """Returns a container's device from its namespace, which mostly still exists; undoes a setup that was killed.
+
+    Args:
+        path: The namespace.
+        loan: The container's loan in this network.
+        interrupts: The command's.
+
+    Returns:
+        One `Recovered` for each device; none if there is no loan any more. "kept": not restored completely, and the
+        loan is kept: the call can be repeated.
+
+    Raises:
+        NetDevError: The records or loans cannot be read, or a signal came; nothing was touched.
+    """
+    patience = Patience(WAIT_S, interrupts)
+    try:
+        killed = _killed_in(path)
+        results = recover.undo_crashed(JOURNAL_DIR, interrupts=interrupts, only=killed) if killed else []
+        if not loans.are_there():
+            return results
+        with Journal(JOURNAL_DIR, create=False, folder=loans.FOLDER) as opened:
+            names = loans.of_container(opened, loan)
+            how = live_return.Request(f"when its container has ended, run `netdevns return {loan}`", interrupts)
+            results += live_return.return_devices(opened, names, _is_live, how, patience)
+            results += returns.return_loans(
+                only=loans.of_container(opened, loan) - _live(opened, loan),
+                wait_s=returns.WAIT_S,
+                is_ending=True,
+                interrupts=interrupts,
+            )
+            return results + _held(opened, loan, results)
+    except Interrupted as e:
+        raise api.interrupted(e, ()) from None
+    except EngineError as e:
+        raise NetDevError(f"{path}: {lookups.format_error(e)}", errno=e.errno, step="open") from None
+    except OSError as e:
+        if isinstance(e, NetDevError):
+            raise
+        text = f"{e.filename or JOURNAL_DIR}: the loans cannot be read: {e.strerror}"
+        raise NetDevError(text, errno=e.errno or 0, step="record") from None
+
+
+def _target(sections: list[Section]) -> Section:
+    return next(section for section in sections if section.type == layout.TARGET)
+
+
+def _is_live(sections: list[Section]) -> bool:
+    """Whether a loan's namespace still exists."""
+    return identity.is_there(_target(sections))
+
+
+def _live(opened: Journal, loan: str) -> set[str]:
+    """The file names of those loans whose namespace still exists, or cannot be searched for."""
+    found = set()
+    for record in opened.seen(loans.of_container(opened, loan)):
+        try:
+            is_live = _is_live(record.sections())
+        except (Damaged, OSError):  # reported already
+            is_live = True
+        if is_live:
+            found.add(record.name)
+    return found
+
+
+def _held(opened: Journal, loan: str, results: list[Recovered]) -> list[Recovered]:
+    """A result for each loan that another process still holds."""
+    reported = {each.record for each in results}
+    text = "another process is restoring it; repeat this"
+    return [
+        Recovered(record.path, None, "kept", "unknown", text)
+        for record in opened.seen(loans.of_container(opened, loan))
+        if record.path not in reported
+    ]
+
+
+def _killed_in(path: str) -> set[str]:
+    """The file names of the records of moves into a namespace, running or crashed."""
+    try:
+        netns = NetNS.open(path)
+    except NetDevError:  # podman has removed it
+        return set()
+    with netns, Socket(netns.fd) as socket:
+        status = os.fstat(netns.fd)
+        here = {layout.A_DEV: status.st_dev, layout.A_INO: status.st_ino, layout.A_COOKIE: socket.cookie}
+    found = set()
+    try:
+        with Journal(JOURNAL_DIR, create=False) as opened:
+            for record in opened.seen():
+                try:
+                    target = _target(record.sections())
+                except (Damaged, OSError):  # reported by `recover`
+                    continue
+                if all(target.number(type_) == number for type_, number in here.items()):
+                    found.add(record.name)
+    except FileNotFoundError:
+        return set()
+    return found
+
+
+def lines_of(e: NetDevError) -> list[str]:
+    """An error as lines: what failed, where the device is, and what to do."""
+    lines = outcome.lines_of(e, loans.lines)
+    if not isinstance(e, CheckFailed):
+        return lines
+    hints: list[str] = []
+    for found in e.report.findings:
+        if found.code == "device.default-route" and found.severity == "error":
+            text = f"{found.device}: it carries a default route of the host"
+            lines[lines.index(found.text)] = f"{text}; to move it anyway, create the network with --opt force=true"
+        elif found.severity == "error" and found.code != "device.unknown" and " " in (found.hint or ""):
+            hints.append(f"next: {found.hint}")
+    lines[-1:-1] = dict.fromkeys(hints)
+    return lines
