@@ -144,8 +144,9 @@ def _stdin(request: str) -> bytes:
 
 def _written(document: Mapping[str, object]) -> int:
     """Writes an answer. Raises OSError: netavark does not read it."""
-    sys.stdout.write(json.dumps(document) + "\n")
-    sys.stdout.flush()
+    data = json.dumps(document).encode() + b"\n"
+    while data:  # not by sys.stdout, which would fail once more when it is closed
+        data = data[os.write(1, data) :]
     return 0
 
 

@@ -38,9 +38,14 @@ def setup(path: str, wanted: Attachment, interrupts: Interrupts) -> tuple[dict[s
         state that was not carried.
 
     Raises:
-        NetDevError: As `move`.
+        NetDevError: As `move`; or an earlier setup of this container in this network cannot be undone.
     """
     devices = {wanted.device: wanted.wanted}
+    # Its answer, or its teardown, was killed: podman does not know of it, and connects the running container again.
+    again = teardown(path, wanted.loan, interrupts)
+    for each in again:
+        if each.outcome == "kept" and each.device in (None, wanted.device):
+            raise NetDevError(f"{each.device}: an earlier setup: {each.text} ({each.record})", step="check")
     with (
         NetNS.open(path) as target,
         NetNS.open(CURRENT) as own,
@@ -48,6 +53,7 @@ def setup(path: str, wanted: Attachment, interrupts: Interrupts) -> tuple[dict[s
         handover.lender(wanted.loan) as lender,
     ):
         earlier = handover.settled(journal, devices, own, interrupts)
+        earlier.undone[:0] = [each for each in again if each.outcome == "undone"]
         mac = _mac(wanted.device)
         (moved,) = api.transact(
             devices,

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.support.namespaces import Namespace
 
-from .container import Machine
+from .container import Machine, opened
 from .podman import COPY, _cleaned_up
 
 # What the machine changes is a copy, or lies under /run. netavark's own folders are below /run and /etc.
@@ -29,6 +29,13 @@ PREPARE = " && ".join(
 CACHE = Path(__file__).parents[2] / ".cache/podman"  # of tools/podman_fetch.py
 PLUGIN = "/usr/local/libexec/netavark/netdevns"
 NETWORK = "nic1"
+USER = 100_000  # root of a container with a user namespace
+SUITES = ("trixie", "sid", "experimental")
+
+
+def is_fetched(suite: str) -> bool:
+    """Whether the podman of a suite is there."""
+    return program(suite, "podman").exists() and program(suite, "netavark").exists()
 
 
 def program(suite: str, name: str) -> Path:
@@ -43,15 +50,17 @@ class Networks:
 
     suite: str
     machine: Machine
-    rootfs: Path
 
     @classmethod
     @contextlib.contextmanager
     def started(cls, suite: str, host: Namespace, rootfs: Path) -> Iterator[Networks]:
         """podman on a machine of its own; raises OSError where the kernel does not allow one."""
         with _cleaned_up(), Machine(host, PREPARE) as machine:
-            found = cls(suite, machine, rootfs)
+            found = cls(suite, machine)
             found.configure()
+            # Where the users of a user namespace may write: a test's own folder is closed.
+            copy = f"cp -a {rootfs} /run/rootfs && chmod 755 /run/rootfs && chown -R {USER}:{USER} /run/rootfs"
+            machine.run(["sh", "-c", copy]).check_returncode()
             try:
                 yield found
             finally:
@@ -109,7 +118,7 @@ class Networks:
     def run_words(self, *options: str, name: str = "c1", command: str = "sleep 1000") -> list[str]:
         """The arguments of podman that start a container in the background."""
         words = ["run", "--detach", "--name", name, "--stop-signal", "KILL", *options]
-        return [*words, "--rootfs", str(self.rootfs), "/bin/sh", "-c", command]
+        return [*words, "--rootfs", "/run/rootfs", "/bin/sh", "-c", command]
 
     def run(self, *options: str, name: str = "c1", command: str = "sleep 1000") -> str:
         """Starts a container in the background."""
@@ -122,3 +131,25 @@ class Networks:
     def inspect(self, name: str = "c1") -> dict[str, Any]:
         (found,) = json.loads(self.ok("inspect", name))
         return dict(found)
+
+    def popen(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """podman in the background."""
+        return self.machine.popen([str(program(self.suite, "podman")), *arguments], stderr=subprocess.DEVNULL)
+
+    def namespace(self, name: str = "c1") -> Namespace:
+        """A container's network namespace."""
+        return opened(self.machine.path(self.inspect(name)["NetworkSettings"]["SandboxKey"]), name)
+
+    def request(self, container: str = "c" * 64, device: str = "eth1", name: str = "net0") -> str:
+        """The path of a request as netavark 1.17.2 makes it, for a plugin that is started without it."""
+        network = {"name": NETWORK, "id": "1" * 64, "driver": "netdevns", "options": {"device": device}}
+        document = {
+            "container_id": container,
+            "container_name": "c1",
+            "port_mappings": None,
+            "network": network | {"dns_enabled": False, "internal": False, "ipv6_enabled": False, "subnets": None},
+            "network_options": {"aliases": None, "interface_name": name, "static_ips": None, "static_mac": None},
+        }
+        path = f"/run/request-{container[:12]}.json"
+        self.machine.path(path).write_text(json.dumps(document))
+        return path
