@@ -56,11 +56,9 @@ _OF_NETWORK = {
     "network_interface": ("--interface-name", "write --opt device={device}"),
 }
 _OF_CONTAINER = {
-    "static_ips": ("an address (--ip, ip=)", _ADDRESSES),
-    "static_mac": ("a MAC address (--mac-address, mac=)", "{device} keeps the one that it has on the host"),
-    "options": ("an option behind the network's name", "give options to `podman network create`, by --opt"),
+    "options": ("an option behind the network's name", "give options to `podman network create`, by --opt")
 }
-_PORTS = ("a port (--publish)", "each port is open at the addresses of {device}")
+_PORTS = {"port_mappings": ("a port (--publish)", "each port is open at the addresses of {device}")}
 
 
 @dataclass(frozen=True)
@@ -69,16 +67,22 @@ class Attachment:
 
     Attributes:
         loan: The container's id in the loan: unique for each container and network.
+        network: Its name.
         device, wanted: The device's name on the host, and in the container.
         preserve: As for `api.transact`.
         force: Also a device that carries a default route.
+        addresses, mac: Those that the container asks for: the device's own are no reason to refuse, as `podman network
+            reload` asks for what the container had. An empty `mac`: none.
     """
 
     loan: str
+    network: str
     device: str
     wanted: str
     preserve: frozenset[str]
     force: bool
+    addresses: tuple[str, ...]
+    mac: str
 
 
 def run(args: argparse.Namespace) -> int:
@@ -243,7 +247,7 @@ def attachment(request: Mapping[str, object]) -> Attachment:
         request: netavark's, on stdin of `setup`.
 
     Raises:
-        ConfigInvalid: The network is not one that `create` allows, or the container asks for an address or a port.
+        ConfigInvalid: The network is not one that `create` allows, or the container asks for a port or an option.
     """
     network, container = (_object(request, key, "stdin") for key in ("network", "network_options"))
     name = _text(network, "name", "network")
@@ -251,11 +255,16 @@ def attachment(request: Mapping[str, object]) -> Attachment:
     device = options["device"]
     create(network)  # podman's file may have been changed since
     _refuse(container, _OF_CONTAINER, name, device)
-    _refuse(request, {"port_mappings": _PORTS}, name, device)
+    _refuse(request, _PORTS, name, device)
     given = _text(container, "interface_name", "network_options")
     wanted = options["name"] if "name" in options and _CHOSEN_BY_PODMAN.fullmatch(given) else given
     device, wanted = (inputs.text(each, f"{quoted(name)}: a device's name") for each in (device, wanted))
-    return Attachment(loan_of(request), device, wanted, _preserve(options, name), _force(options, name))
+    addresses = container.get("static_ips") or []
+    if not isinstance(addresses, list) or not all(isinstance(each, str) for each in addresses):
+        raise errors.ConfigInvalid("network_options.static_ips: an array of strings is needed")
+    mac = _text(container, "static_mac", "network_options") if container.get("static_mac") else ""
+    kinds, force = _preserve(options, name), _force(options, name)
+    return Attachment(loan_of(request), name, device, wanted, kinds, force, tuple(addresses), mac)
 
 
 def _refuse(document: Mapping[str, object], unwanted: Mapping[str, tuple[str, str]], network: str, device: str) -> None:

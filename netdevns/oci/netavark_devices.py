@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING
 
 from .. import api
 from ..engine import EngineError, Socket, lookups
 from ..errors import CheckFailed, NetDevError
-from ..netlink import ifname
+from ..netlink import ifaddr, ifname
 from ..recovery import identity, layout, live_return, loans, recover, returns
+from ..recovery.earlier import Earlier
 from ..recovery.layout import Damaged, Section
 from ..recovery.store import Journal
 from ..reports import Recovered
@@ -19,6 +23,7 @@ from ..system.folders import JOURNAL_DIR
 from ..system.interrupts import Interrupted, Interrupts, Patience
 from ..system.netns import CURRENT, NetNS
 from ..text import outcome
+from ..text.quote import quoted
 from . import handover
 
 if TYPE_CHECKING:
@@ -38,7 +43,8 @@ def setup(path: str, wanted: Attachment, interrupts: Interrupts) -> tuple[dict[s
         state that was not carried.
 
     Raises:
-        NetDevError: As `move`; or an earlier setup of this container in this network cannot be undone.
+        NetDevError: As `move`; an earlier setup of this container in this network cannot be undone; or the container
+            asks for other addresses than the device's.
     """
     devices = {wanted.device: wanted.wanted}
     # Its answer, or its teardown, was killed: podman does not know of it, and connects the running container again.
@@ -54,7 +60,7 @@ def setup(path: str, wanted: Attachment, interrupts: Interrupts) -> tuple[dict[s
     ):
         earlier = handover.settled(journal, devices, own, interrupts)
         earlier.undone[:0] = [each for each in again if each.outcome == "undone"]
-        mac = _mac(wanted.device)
+        mac = _judged(wanted, earlier)
         (moved,) = api.transact(
             devices,
             target,
@@ -69,14 +75,40 @@ def setup(path: str, wanted: Attachment, interrupts: Interrupts) -> tuple[dict[s
     return _status(moved, mac), outcome.restored_first(earlier.undone) + lost
 
 
-def _mac(device: str) -> str:
-    """The device's MAC address, which a move keeps; "" without one."""
+def _judged(wanted: Attachment, earlier: Earlier) -> str:
+    """The device's MAC address, which a move keeps; "" without one, or where the checks report why.
+
+    Raises:
+        NetDevError: The container asks for an address or a MAC address that the device does not have.
+    """
     try:
         with Socket() as socket:
-            link = lookups.link(socket, name=ifname.encode(device))
-    except EngineError:  # the checks report it
+            link = lookups.link(socket, name=ifname.encode(wanted.device))
+            if link is None:
+                return ""
+            mac, there = (
+                link.mac.hex(":"),
+                ifaddr.locals_of(bytes(lookups.addresses(socket, [link.ifindex])[link.ifindex])),
+            )
+    except EngineError:
         return ""
-    return link.mac.hex(":") if link is not None else ""
+    why = ""
+    if not {_packed(each) for each in wanted.addresses} <= there:
+        why = "an address (--ip, ip=) is refused: {} keeps the addresses that it has on the host"
+    elif wanted.mac and wanted.mac.lower() != mac:
+        why = "a MAC address (--mac-address, mac=) is refused: {} keeps the one that it has on the host"
+    if why:
+        text = f"{quoted(wanted.network)}: {why.format(quoted(wanted.device))}"
+        raise NetDevError(text, errno=errno.EINVAL, step="check", earlier=tuple(earlier.undone))
+    return mac
+
+
+def _packed(address: str) -> bytes | None:
+    """An address in the kernel's form; None: not an IP address."""
+    for family in (AF_INET, AF_INET6):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: a NUL byte
+            return inet_pton(family, address)
+    return None
 
 
 def _status(moved: Moved, mac: str) -> dict[str, object]:

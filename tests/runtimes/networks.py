@@ -110,6 +110,20 @@ class Networks:
         assert (done.returncode, done.stderr) == (0, ""), done
         return done.stdout
 
+    @contextlib.contextmanager
+    def disturbed(self, request: str, inject: str) -> Iterator[None]:
+        """While the block runs, strace disturbs the plugin in one request; `inject`: as "unlink:signal=KILL:when=1"."""
+        plugin = self.machine.path(PLUGIN)
+        text = plugin.read_text()
+        *_, line = text.splitlines()
+        calls = inject.partition(":")[0]
+        strace = f"exec strace -f -o /run/trace -e trace={calls} -e inject={inject} {line.removeprefix('exec ')}"
+        plugin.write_text(f'#!/bin/sh\nif [ "$1" = {request} ]; then {strace}; fi\n{line}\n')
+        try:
+            yield
+        finally:
+            plugin.write_text(text)
+
     def create(self, device: str, network: str = NETWORK, *options: str) -> str:
         """A network of one device."""
         options_ = [word for option in (f"device={device}", *options) for word in ("--opt", option)]

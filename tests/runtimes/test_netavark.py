@@ -29,7 +29,7 @@ NET0 = f"--network={NETWORK}:interface_name=net0"
 ADDRESSES = ["192.0.2.10/24", "192.0.2.11/24"]
 
 
-@pytest.fixture(params=SUITES)
+@pytest.fixture(params=[pytest.param(each, marks=() if each == "sid" else pytest.mark.thorough) for each in SUITES])
 def podman(request: pytest.FixtureRequest, host: Namespace, rootfs: Path) -> Iterator[Networks]:
     """podman of each suite, with the plugin and the network nic1 of the device eth1."""
     if not is_fetched(request.param):
@@ -213,6 +213,15 @@ def test_default_route(host: Namespace, podman: Networks) -> None:
         podman.ok("rm", "--force", "--time=0", "c1")
 
 
+def test_reload(host: Namespace, podman: Networks) -> None:
+    """`podman network reload` asks for the addresses that the container has: the device's own are not refused."""
+    with restored(podman, host):
+        podman.run(f"{NET0},ip=192.0.2.11,mac=02:00:00:00:00:01")
+        podman.ok("network", "reload", "c1")
+        assert addresses(podman, "net0") == ADDRESSES
+        podman.ok("rm", "--force", "--time=0", "c1")
+
+
 # ---- what goes wrong -------------------------------------------------------------------------------------------------
 
 
@@ -280,6 +289,51 @@ def test_host_name_that_is_taken(host: Namespace, podman: Networks) -> None:
     assert (back.returncode, back.stderr) == (0, ""), back
     assert_equal_soon(before, host)
     nothing_is_left(podman)
+
+
+def test_setup_that_is_killed(host: Namespace, podman: Networks) -> None:
+    """After its move, for a running container: the device is in it, and newer versions of podman do not know."""
+    podman.create("eth2", "nic2")
+    with restored(podman, host):
+        podman.run("--network=nic2")
+        with podman.disturbed("setup", "unlink,unlinkat:signal=KILL:when=1"):
+            assert "killed by signal" in podman.refused("network", "connect", NETWORK, "c1")
+        podman("network", "disconnect", NETWORK, "c1")  # 5.4.2 considers it connected, and restores the device
+        podman.ok("network", "connect", NETWORK, "c1")
+        assert addresses(podman, "eth1") == ADDRESSES
+        podman.ok("network", "disconnect", NETWORK, "c1")
+        podman.ok("rm", "--force", "--time=0", "c1")
+
+
+def test_teardown_that_is_killed(host: Namespace, podman: Networks) -> None:
+    """In the middle of the return: `disconnect` again; for 5.4.2 it is disconnected, and has to be connected first."""
+    podman.create("eth2", "nic2")
+    with restored(podman, host):
+        podman.run("--network=nic2", NET0)
+        with podman.disturbed("teardown", "sendto:signal=KILL:when=12"):
+            assert "killed by signal" in podman.refused("network", "disconnect", NETWORK, "c1")
+        if podman("network", "disconnect", NETWORK, "c1").returncode:
+            podman.ok("network", "connect", NETWORK, "c1")
+            podman.ok("network", "disconnect", NETWORK, "c1")
+        assert "eth1" in host.names()
+        podman.ok("rm", "--force", "--time=0", "c1")
+
+
+@pytest.mark.parametrize("inject", [f"sendto:signal=KILL:when={number}" for number in (8, 12, 14, 16)])
+def test_setup_that_is_killed_before_a_container_starts(host: Namespace, podman: Networks, inject: str) -> None:
+    """podman removes the namespace: the device is as before, or was deleted with it; nothing else is left."""
+    before = host.dump()
+    with podman.disturbed("setup", inject):
+        assert "killed by signal" in podman.refused(*podman.run_words(NET0))
+    podman.ok("rm", "--force", "--time=0", "c1")
+    for command in ("recover", "return"):
+        done = podman.machine.netdevns(command)
+        assert done.returncode == 0, done
+    nothing_is_left(podman)
+    if "eth1" in host.names():
+        assert_equal_soon(before, host)
+    else:
+        assert "wire1" not in host.names()
 
 
 def test_reader_that_has_gone(host: Namespace, podman: Networks) -> None:
