@@ -98,7 +98,7 @@ class LoadedRecord:
         return found
 
     def is_made_anew(self, member: BatchDevice) -> bool:
-        """Whether a virtual device that was found by name and ifindex was made after the record (as in csrc/replaced.c).
+        """Whether a virtual device that was found by name and ifindex was made after the record (csrc/replaced.c).
 
         It has another MAC; and another peer or lower device, or fewer carrier changes, which only grow (probe
         links.carrier-changes.counted). Once the target has ended, with the old device, the MAC alone decides.
