@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.attacks import FULL, Ended, Tally, finish, sample, traced
+from tests.support.restored import assert_equal_soon
 
 from .prepared import Host
 from .reasons import BLUE
@@ -35,11 +36,13 @@ class Plugin(Host):
         words = ("-m", "netdevns", "netavark", what, str(BLUE))
         return traced(lambda under: self.start_python(words, under), *inject)[0]
 
-    def start_python(self, words: tuple[str, ...], under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        return self.start([sys.executable, *words], json.dumps(REQUEST), under)
+    def start_python(
+        self, words: tuple[str, ...], under: tuple[str, ...] = (), document: object = REQUEST
+    ) -> subprocess.Popen[str]:
+        return self.start([sys.executable, *words], json.dumps(document), under)
 
-    def plainly(self, what: str) -> tuple[str, str, int]:
-        return finish(self.start_python(("-m", "netdevns", "netavark", what, str(BLUE))))
+    def plainly(self, what: str, document: object = REQUEST) -> tuple[str, str, int]:
+        return finish(self.start_python(("-m", "netdevns", "netavark", what, str(BLUE)), document=document))
 
 
 @pytest.fixture
@@ -70,6 +73,7 @@ def settled(host: Plugin, *following: str) -> list[str]:
     return wrong + host.differs() + host.left()
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("following", [("teardown",), ("setup", "teardown"), ("recover", "setup", "teardown")])
 @pytest.mark.parametrize("what", ["setup", "teardown"])
 def test_killed_at_any_call(host: Plugin, what: str, following: tuple[str, ...], tally: Tally) -> None:
@@ -102,3 +106,27 @@ def test_failing_calls(host: Plugin, what: str, tally: Tally) -> None:
             wrong += ["internal error"] if "internal error" in said else []
             wrong += ["untrue"] if "nothing was touched" in said and is_home == (what == "teardown") else []
         tally.count(f"{call} {number}", str(ended.code), wrong + settled(host, "teardown"), ended)
+
+
+def test_reader_that_has_gone(host: Plugin) -> None:
+    """A setup whose answer nobody reads is undone: podman would remove the namespace with the device."""
+    with host.start_python(("-m", "netdevns", "netavark", "setup", str(BLUE))) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(60) == 1
+    assert host.differs() + host.left() == []
+
+
+def test_default_route(host: Plugin) -> None:
+    """The uplink is refused, in one line with the remedy, unless that is forced; it comes home with its route."""
+    host.host.ip("route add default via 10.0.0.9 dev eth1")
+    before = host.host.dump()
+    out, _, code = host.plainly("setup")
+    assert code == 2
+    assert "carries a default route of the host; to move it anyway, create the network with --opt force=true" in out
+    assert_equal_soon(before, host.host)
+    forced = {**REQUEST, "network": {**NETWORK, "options": {"device": "eth1", "force": "true"}}}
+    for what in "setup", "teardown":
+        out, _, code = host.plainly(what, forced)
+        assert code == 0, out
+    assert_equal_soon(before, host.host)
