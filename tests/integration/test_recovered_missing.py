@@ -11,6 +11,7 @@ import netdevns
 from netdevns.cli.main import main
 from netdevns.recovery import layout, record
 from netdevns.recovery.loaded_record import NOT_FOUND
+from tests.support import kinds
 from tests.support.namespaces import Namespace
 from tests.support.restored import Untouched, assert_equal_soon
 
@@ -71,6 +72,7 @@ def test_new_device_of_that_name_may_move(sides: tuple[Namespace, Namespace], th
     assert [*outcomes(directory)] == ["eth0"]
 
 
+@pytest.mark.skipif(not kinds.honours_new_ifindex(), reason="before 5.13 an ifindex cannot be requested")
 def test_device_that_cannot_be_recognized(sides: tuple[Namespace, Namespace], third: Namespace, directory: str) -> None:
     """P7: a macvlan that came back from a detour with another MAC and ifindex is not gone, either."""
     host, target = sides

@@ -20,7 +20,9 @@ def make_older(record: Path, seconds: int) -> None:
     data = record.read_bytes()
     at = data.index(A_SINCE_MS, 16) + 4
     (since_ms,) = struct.unpack_from("=Q", data, at)
-    record.write_bytes(sealed(data[:at] + struct.pack("=Q", max(0, since_ms - 1000 * seconds)) + data[at + 8 :]))
+    since_ms -= 1000 * seconds
+    assert since_ms > 0, "this kernel has not been running for so long"
+    record.write_bytes(sealed(data[:at] + struct.pack("=Q", since_ms) + data[at + 8 :]))
 
 
 def unmarked(record: bytes) -> bytes:
