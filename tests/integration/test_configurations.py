@@ -56,7 +56,7 @@ CONFIGS: dict[str, tuple[str, str]] = {
     "no path": (config({"eth1": {}}, namespaces=[{"type": "network"}]), "--pid"),
     "own namespace": (
         config({"eth1": {}}, namespaces=[{"type": "network", "path": "/proc/thread-self/ns/net"}]),
-        "already",
+        "to be moved out of",
     ),
     "no namespace there": (config({"eth1": {}}, namespaces=[{"type": "network", "path": "/nonexistent"}]), "/nonex"),
     "unknown device": (config({"eth1": {}, "nope": {}}), "nope"),
