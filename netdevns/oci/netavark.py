@@ -163,7 +163,7 @@ def _setup(path: str, wanted: Attachment) -> int:
         _written(status)
     except BaseException as e:  # netavark has ended: podman would remove the namespace with the device
         returned = _kept(netavark_devices.teardown(path, wanted.loan, None))
-        why = f"{wanted.device}: netavark does not read the answer: {e}"
+        why = f"{wanted.device}: netavark does not read the answer: {getattr(e, 'strerror', None) or e}"
         return _failed([why, *(returned or ["the device is restored"])], LEFT if returned else FAILED, wanted.loan)
     _log(lines, wanted.loan, is_error=False)
     return 0

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from .netavark import Attachment
 
 
+# EINVAL: a file, as the one that a namespace was mounted on.
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESRCH, errno.EINVAL)
+
+
 def setup(path: str, wanted: Attachment, interrupts: Interrupts) -> tuple[dict[str, object], list[str]]:
     """Moves the device of a network into a container's namespace, with a loan.
 
@@ -134,50 +138,59 @@ def teardown(path: str, loan: str, interrupts: Interrupts | None) -> list[Recove
     Raises:
         NetDevError: The records or loans cannot be read, or a signal came; nothing was touched.
     """
-    patience = Patience(WAIT_S, interrupts)
+    results: list[Recovered] = []
     try:
-        killed = _killed_in(path)
-        results = recover.undo_crashed(JOURNAL_DIR, interrupts=interrupts, only=killed) if killed else []
-        if not loans.are_there():
-            return results
-        with Journal(JOURNAL_DIR, create=False, folder=loans.FOLDER) as opened:
+        if killed := _killed_in(path):
+            results += recover.undo_crashed(JOURNAL_DIR, interrupts=interrupts, only=killed)
+        with contextlib.ExitStack() as stack:
+            try:
+                opened = stack.enter_context(Journal(JOURNAL_DIR, create=False, folder=loans.FOLDER))
+            except FileNotFoundError:  # nothing was ever on loan
+                return results
             names = loans.of_container(opened, loan)
+            live = _live(opened, names)
+            if ended := names - live:  # before all else: it may fail as a whole
+                results += returns.return_loans(
+                    only=ended, wait_s=returns.WAIT_S, is_ending=True, interrupts=interrupts
+                )
             how = live_return.Request(f"when its container has ended, run `netdevns return {loan}`", interrupts)
-            results += live_return.return_devices(opened, names, _is_live, how, patience)
-            results += returns.return_loans(
-                only=loans.of_container(opened, loan) - _live(opened, loan),
-                wait_s=returns.WAIT_S,
-                is_ending=True,
-                interrupts=interrupts,
-            )
+            results += live_return.return_devices(opened, live, lambda _: True, how, Patience(WAIT_S, interrupts))
             return results + _held(opened, loan, results)
     except Interrupted as e:
-        raise api.interrupted(e, ()) from None
+        raise api.interrupted(e, _undone(results)) from None
     except EngineError as e:
-        raise NetDevError(f"{path}: {lookups.format_error(e)}", errno=e.errno, step="open") from None
+        text = f"{path}: {lookups.format_error(e)}"
+        raise NetDevError(text, errno=e.errno, step="open", earlier=_undone(results)) from None
     except OSError as e:
         if isinstance(e, NetDevError):
             raise
         text = f"{e.filename or JOURNAL_DIR}: the loans cannot be read: {e.strerror}"
-        raise NetDevError(text, errno=e.errno or 0, step="record") from None
+        raise NetDevError(text, errno=e.errno or 0, step="record", earlier=_undone(results)) from None
+
+
+def _undone(results: list[Recovered]) -> tuple[Recovered, ...]:
+    return tuple(each for each in results if each.outcome == "undone")
 
 
 def _target(sections: list[Section]) -> Section:
     return next(section for section in sections if section.type == layout.TARGET)
 
 
-def _is_live(sections: list[Section]) -> bool:
-    """Whether a loan's namespace still exists."""
-    return identity.is_there(_target(sections))
+def _live(opened: Journal, names: set[str]) -> set[str]:
+    """The file names of those loans whose namespace still exists, or where that is not known.
 
-
-def _live(opened: Journal, loan: str) -> set[str]:
-    """The file names of those loans whose namespace still exists, or cannot be searched for."""
+    Raises:
+        EngineError: This thread has lost its namespace, and must end.
+    """
     found = set()
-    for record in opened.seen(loans.of_container(opened, loan)):
+    for record in opened.seen(names):
         try:
-            is_live = _is_live(record.sections())
-        except (Damaged, OSError):  # reported already
+            is_live = identity.is_there(_target(record.sections()))
+        except EngineError as e:
+            if e.errno == errno.ENOTRECOVERABLE:
+                raise
+            is_live = True
+        except (Damaged, OSError):  # reported by the return
             is_live = True
         if is_live:
             found.add(record.name)
@@ -188,19 +201,21 @@ def _held(opened: Journal, loan: str, results: list[Recovered]) -> list[Recovere
     """A result for each loan that another process still holds."""
     reported = {each.record for each in results}
     text = "another process is restoring it; repeat this"
-    return [
-        Recovered(record.path, None, "kept", "unknown", text)
-        for record in opened.seen(loans.of_container(opened, loan))
-        if record.path not in reported
-    ]
+    try:
+        left = [record.path for record in opened.seen(loans.of_container(opened, loan)) if record.path not in reported]
+    except OSError as e:
+        left, text = [opened.path], f"cannot find out whether a loan is left: {e.strerror}; repeat this"
+    return [Recovered(path, None, "kept", "unknown", text) for path in left]
 
 
 def _killed_in(path: str) -> set[str]:
     """The file names of the records of moves into a namespace, running or crashed."""
     try:
         netns = NetNS.open(path)
-    except NetDevError:  # podman has removed it
-        return set()
+    except NetDevError as e:
+        if e.errno in _GONE:  # podman has removed it
+            return set()
+        raise
     with netns, Socket(netns.fd) as socket:
         status = os.fstat(netns.fd)
         here = {layout.A_DEV: status.st_dev, layout.A_INO: status.st_ino, layout.A_COOKIE: socket.cookie}

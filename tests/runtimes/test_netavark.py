@@ -137,6 +137,23 @@ def test_two_containers_that_want_one_network(host: Namespace, podman: Networks)
         podman.ok("rm", "--all", "--force", "--time=0")
 
 
+def test_pod(host: Namespace, podman: Networks) -> None:
+    """The pod's infra container has the device, for each of its containers, also when one of them is restarted."""
+    podman.machine.run(["tar", "-C", "/run/rootfs", "-cf", "/run/image.tar", "."]).check_returncode()
+    podman.ok("import", "/run/image.tar", "small")
+    infra = ["--infra-image=small", "--infra-command=/bin/sleep 1000"]
+    with restored(podman, host) as before:
+        podman.ok("pod", "create", "--name=p1", *infra, NET0)
+        podman.ok("run", "--detach", "--pod=p1", "--name=c1", "small", "/bin/sleep", "1000")
+        podman.ok("restart", "--time=0", "c1")
+        assert addresses(podman, "net0") == ADDRESSES
+        podman.ok("pod", "stop", "--time=0", "p1")
+        assert_equal_soon(before, host)
+        podman.ok("pod", "start", "p1")
+        assert addresses(podman, "net0") == ADDRESSES
+        podman.ok("pod", "rm", "--force", "--time=0", "p1")
+
+
 def test_other_commands_know_of_it(host: Namespace, podman: Networks) -> None:
     """`show` and `return` name the container and the network; `return` leaves the device to the live container."""
     with restored(podman, host):
