@@ -1,4 +1,4 @@
-"""The small runtime as a static program: its own code and data, libc's left out, have at most 136 KiB."""
+"""The small runtime as a static program: its own code and data, libc's left out, have at most 142 KiB."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.csrc.compilers import CORE, PROGRAMS, Build
 
-LIMIT_BYTES = 136 * 1024
+LIMIT_BYTES = 142 * 1024
 # As a container runtime is shipped: no interpreter, no library.
 STATIC = {
     "gcc": Build("gcc", ("-Os", "-static", "-ffunction-sections", "-Wl,--gc-sections"), "gcc-static"),
