@@ -99,7 +99,8 @@ def until_interrupted(wait_s: float, interrupts: Interrupts | None) -> Callable[
 class Shield:
     """Keeps signal handlers of a library's caller from running between `hold` and `release`.
 
-    Python runs handlers in the main thread only; in another thread this changes nothing.
+    Python runs handlers in the main thread only; in another thread this changes nothing. Where the process has other
+    threads, one of them may receive a signal that is blocked here, and its handler still runs in the main thread.
     """
 
     __slots__ = ("_before",)
