@@ -21,6 +21,7 @@ PREPARE = " && ".join(
     [
         "mount -t cgroup2 none /sys/fs/cgroup",
         "mount -t tmpfs tmpfs /dev/shm",
+        "mount -t tmpfs tmpfs /var/tmp",
         *(COPY.format(folder) for folder in ("/etc", "/usr/share/containers")),
         "mkdir -p /run/local/upper /run/local/work /run/tmp",
         "mount -t overlay overlay -o lowerdir=/usr/local,upperdir=/run/local/upper,workdir=/run/local/work /usr/local",
