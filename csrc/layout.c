@@ -249,7 +249,7 @@ static int judge_sections(const unsigned char *data, size_t len, size_t *devices
 
 		if (code)
 			return code;
-		if (s.type <= END)
+		if (s.type >= HEAD && s.type <= END)
 			counts[s.type - HEAD]++;
 		if (s.type == HEAD && nd_attr_find(s.attrs, s.attrs_len, A_LENDS, &n)) {
 			if (!number_of(&s, A_LENDS, &loan))
