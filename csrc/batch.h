@@ -79,6 +79,8 @@ void nd_lock_init(struct nd_lock *lock);
  */
 int nd_lock_hold(struct nd_lock *lock, const char *dir, int netns_fd, const int32_t *ifindexes, size_t count, int wait_ms,
 		 int32_t *busy, uint32_t *pid);
+/* Whether another mover may hold the devices after this failure: no descriptor was left, or the disk failed. */
+int nd_lock_may_be_held(int code);
 /*
  * Locks the ifindexes that devices will have in the target, in a separate nd_lock: without waiting, as far as they are free (0
  * is skipped). Failures are ignored: the locks of the source are the ones that count.

@@ -59,7 +59,7 @@ static int find_busy(struct netdevns_batch *b, int32_t ifindex, uint32_t pid, st
 /* Another mover may hold the devices, or its locks cannot be trusted: to move without a lock would not be safe. */
 static int must_hold(int code)
 {
-	if (code == -EMFILE || code == -ENFILE || code == -EIO)
+	if (nd_lock_may_be_held(code))
 		return 1;
 	return (code == -EPERM || code == -ENOTDIR || code == -ELOOP) && geteuid() == 0;
 }

@@ -186,6 +186,11 @@ static int take(struct nd_lock *lock, const int32_t *all, size_t total, int wait
 	return 0;
 }
 
+int nd_lock_may_be_held(int code)
+{
+	return code == -EMFILE || code == -ENFILE || code == -EIO;
+}
+
 int nd_lock_hold(struct nd_lock *lock, const char *dir, int netns_fd, const int32_t *ifindexes, size_t count, int wait_ms,
 		 int32_t *busy, uint32_t *pid)
 {

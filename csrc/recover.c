@@ -128,7 +128,7 @@ static int prepare(struct netdevns_batch *b, struct nd_err *err)
 		code = nd_lock_hold(&b->lock, ND_LOCK_DIR, b->source_fd, ifindexes, b->count, ND_LOCK_WAIT_MS, &busy, &pid);
 		if (code == -EBUSY)
 			nd_err_set(err, ND_STEP_UNDO, code, "another mover has one of its devices");
-		else if (code == -EMFILE || code == -ENFILE || code == -EIO)	/* another mover may hold them, as in hold.c */
+		else if (nd_lock_may_be_held(code))
 			nd_err_set(err, ND_STEP_UNDO, code, "the devices cannot be locked in " ND_LOCK_DIR);
 		else if (code != -ENOMEM)
 			code = 0;	/* the directory of locks is not required */

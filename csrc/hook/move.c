@@ -179,7 +179,7 @@ static int report_left(struct way *w, const struct netdevns_error *e)
 	return e->left ? HOOK_LEFT : HOOK_FAILED;
 }
 
-/* State that stays behind: what the hook in Python restores is handed over to it, so addresses of a narrower scope or with a lifetime. */
+/* Reports addresses that are not carried. Devices with other state to lose are handed over to the hook in Python. */
 static void report_losses(struct way *w)
 {
 	static const char before[] = ": a move loses: ";

@@ -10,7 +10,7 @@ from ..errors import NetDevError
 from ..prepare import make, undo
 from ..prepare.namespace import Refused
 from ..system.interrupts import Interrupts
-from ..text.outcome import LEFT, REFUSED, UNTOUCHED, UNTOUCHED_ELSE, Usage, device_arguments
+from ..text.outcome import LEFT, REFUSED, UNTOUCHED, UNTOUCHED_ELSE, Usage, device_arguments, not_carried
 from ..text.output import complain, print_json, print_text
 from . import screens
 
@@ -51,7 +51,7 @@ def _prepare(args: argparse.Namespace, kinds: frozenset[str]) -> int:
     undo_first = f"to restore it, run `netdevns prepare {args.name} --undo` first"
     for device, changes in ready.there.items():
         complain([f"{device}: already there" + (f", but {', '.join(changes)}: {undo_first}" if changes else "")], 0)
-    complain([f"{m.host_name}: not carried: {', '.join(m.not_carried)}" for m in ready.moved if m.not_carried], 0)
+    complain(not_carried({m.host_name: m.not_carried for m in ready.moved}), 0)
     print_text(ready.path)
     return 0
 

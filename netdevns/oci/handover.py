@@ -18,7 +18,7 @@ from ..system.interrupts import Interrupted, Interrupts, Patience
 from ..system.netns import CURRENT, NetNS
 from ..system.process import Process
 from ..text import quote
-from ..text.outcome import restored_first
+from ..text.outcome import not_carried, restored_first
 from . import config_json
 from .config_json import State
 
@@ -66,8 +66,7 @@ def to_process(
             api.transact(
                 devices, target, force=forced, lender=lends, interrupts=interrupts, earlier=earlier, process=process
             )
-            lost = [f"{device}: not carried: {', '.join(words)}" for device, words in lends.lost.items()]
-            return restored_first(earlier.undone) + lost
+            return restored_first(earlier.undone) + not_carried(lends.lost)
 
 
 def settled(journal: Journal, devices: Mapping[str, str], own: NetNS, interrupts: Interrupts) -> Earlier:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Sequence
 
-from .. import errors, limits
+from .. import errors
 from ..system import inputs
 from ..system.interrupts import Interrupts
 from ..text.outcome import (
@@ -18,6 +17,7 @@ from ..text.outcome import (
     bounded,
     code_of,
     device_arguments,
+    interruption,
     lines_of,
 )
 from ..text.output import complain, internal, warn_in_a_line
@@ -100,17 +100,13 @@ def run(args: Sequence[str]) -> int:
     except errors.ConfigInvalid as e:
         lines, code = [str(e), UNTOUCHED], REFUSED
     except (KeyboardInterrupt, SystemExit) as e:
-        cause = e.__cause__
-        if isinstance(cause, errors.NetDevError):
-            lines, code = _lines_of(cause), code_of(cause)
-        else:  # before the hook blocked signals, so before anything was sent
-            lines, code = [f"interrupted; {UNTOUCHED}"], FAILED
+        lines, code = interruption(e, _lines_of)
     except ImportError as e:
         lines, code = [str(e)], FAILED
     except Exception as e:
         lines, code = [internal(e)], FAILED
     lines = bounded(lines)
-    if code or [*args[:1]] != [STAGES[0]]:  # what a successful move did not carry is for the log
+    if code or STAGES[0] not in args[:1]:  # what a successful move did not carry is for the log
         complain(lines, code, STDERR_WAIT_S)
     return complain(_unlogged(lines, code, data), code, STDERR_WAIT_S)
 
@@ -121,9 +117,7 @@ def _state() -> bytes:
     Only up to the limit, at which `oci.State` refuses it.
     """
     try:
-        return b"" if sys.stdin is None else inputs.read(sys.stdin.buffer.read, limits.STATE_BYTES)
-    except OSError as e:
-        raise errors.ConfigInvalid(f"state on stdin: cannot be read: {e.strerror}") from None
+        return inputs.stdin("state on stdin")
     except MemoryError:
         raise errors.ConfigInvalid(f"state on stdin: {config_json.NO_MEMORY}") from None
 

@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ from ..netlink import ifname
 from ..reports import Recovered
 from ..system import inputs
 from ..system.interrupts import Interrupts
-from ..text.outcome import FAILED, LEFT, REFUSED, UNTOUCHED, bounded, code_of
+from ..text.outcome import FAILED, LEFT, REFUSED, UNTOUCHED, bounded, code_of, interruption
 from ..text.output import complain, internal, warn_in_a_line
 from ..text.quote import printable, quoted
 from . import config_json, hook_line, hook_log, install
@@ -118,11 +117,7 @@ def answer(words: Sequence[str]) -> int:
     except (errors.ConfigInvalid, errors.NetDevError) as e:
         lines, code = _lines_of(e), code_of(e) if isinstance(e, errors.NetDevError) else REFUSED
     except (KeyboardInterrupt, SystemExit) as e:
-        cause = e.__cause__
-        if isinstance(cause, errors.NetDevError):
-            lines, code = _lines_of(cause), code_of(cause)
-        else:  # before signals were blocked, so before anything was sent
-            lines, code = [f"interrupted; {UNTOUCHED}"], FAILED
+        lines, code = interruption(e, _lines_of)
     except (ImportError, MemoryError) as e:
         lines, code = [str(e) or "too little memory"], FAILED
     except OSError as e:
@@ -134,12 +129,7 @@ def answer(words: Sequence[str]) -> int:
 
 def _stdin(request: str) -> bytes:
     """Reads stdin to its end, as netavark fails where a plugin leaves it unread. Raises ConfigInvalid."""
-    if request == "info" or sys.stdin is None:
-        return b""
-    try:
-        data = inputs.read(sys.stdin.buffer.read, limits.STATE_BYTES)
-    except OSError as e:
-        raise errors.ConfigInvalid(f"stdin of the netavark plugin: cannot be read: {e.strerror}") from None
+    data = b"" if request == "info" else inputs.stdin("stdin of the netavark plugin")
     if len(data) > limits.STATE_BYTES:
         limit = inputs.called(limits.STATE_BYTES)
         raise errors.ConfigInvalid(f"stdin of the netavark plugin: larger than {limit}")

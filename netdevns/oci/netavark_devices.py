@@ -75,8 +75,8 @@ def setup(path: str, wanted: Attachment, interrupts: Interrupts) -> tuple[dict[s
             interrupts=interrupts,
             earlier=earlier,
         )
-    lost = [f"{moved.host_name}: not carried: {', '.join(moved.not_carried)}"] if moved.not_carried else []
-    return _status(moved, mac), outcome.restored_first(earlier.undone) + lost
+    lines = outcome.restored_first(earlier.undone) + outcome.not_carried({moved.host_name: moved.not_carried})
+    return _status(moved, mac), lines
 
 
 def _judged(wanted: Attachment, earlier: Earlier) -> str:
@@ -90,10 +90,8 @@ def _judged(wanted: Attachment, earlier: Earlier) -> str:
             link = lookups.link(socket, name=ifname.encode(wanted.device))
             if link is None:
                 return ""
-            mac, there = (
-                link.mac.hex(":"),
-                ifaddr.locals_of(bytes(lookups.addresses(socket, [link.ifindex])[link.ifindex])),
-            )
+            mac = link.mac.hex(":")
+            there = ifaddr.locals_of(bytes(lookups.addresses(socket, [link.ifindex])[link.ifindex]))
     except EngineError:
         return ""
     why = ""
@@ -172,10 +170,6 @@ def _undone(results: list[Recovered]) -> tuple[Recovered, ...]:
     return tuple(each for each in results if each.outcome == "undone")
 
 
-def _target(sections: list[Section]) -> Section:
-    return next(section for section in sections if section.type == layout.TARGET)
-
-
 def _live(opened: Journal, names: set[str]) -> set[str]:
     """The file names of those loans whose namespace still exists, or where that is not known.
 
@@ -185,7 +179,7 @@ def _live(opened: Journal, names: set[str]) -> set[str]:
     found = set()
     for record in opened.seen(names):
         try:
-            is_live = identity.is_there(_target(record.sections()))
+            is_live = identity.is_there(layout.target(record.sections()))
         except EngineError as e:
             if e.errno == errno.ENOTRECOVERABLE:
                 raise
@@ -219,19 +213,12 @@ def _killed_in(path: str) -> set[str]:
     with netns, Socket(netns.fd) as socket:
         status = os.fstat(netns.fd)
         here = {layout.A_DEV: status.st_dev, layout.A_INO: status.st_ino, layout.A_COOKIE: socket.cookie}
-    found = set()
-    try:
-        with Journal(JOURNAL_DIR, create=False) as opened:
-            for record in opened.seen():
-                try:
-                    target = _target(record.sections())
-                except (Damaged, OSError):  # reported by `recover`
-                    continue
-                if all(target.number(type_) == number for type_, number in here.items()):
-                    found.add(record.name)
-    except FileNotFoundError:
-        return set()
-    return found
+
+    def is_here(sections: list[Section]) -> bool:
+        target = layout.target(sections)
+        return all(target.number(type_) == number for type_, number in here.items())
+
+    return live_return.moves_into(JOURNAL_DIR, is_here)
 
 
 def lines_of(e: NetDevError) -> list[str]:

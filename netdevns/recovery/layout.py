@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import binascii
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from struct import Struct
 
 from .. import descriptors, state
@@ -151,6 +151,11 @@ def parse(data: bytes) -> list[Section]:
     except wire.Malformed as e:
         raise Damaged(str(e)) from None
     return found[:-1]
+
+
+def target(sections: Sequence[Section]) -> Section:
+    """The section of a record's target; `parse` has seen that there is one."""
+    return next(section for section in sections if section.type == TARGET)
 
 
 def is_complete(data: bytes) -> bool:

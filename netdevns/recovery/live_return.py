@@ -5,6 +5,7 @@ For `prepare --undo` and the teardown of a podman network. All other returns lea
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
@@ -35,6 +36,20 @@ class Request:
     remedy: str
     interrupts: Interrupts | None = None
     forgets: bool = False
+
+
+def moves_into(directory: str, is_wanted: Callable[[list[Section]], bool]) -> set[str]:
+    """The file names of the wanted records of moves, running or crashed; they are undone before the return."""
+    found = set()
+    try:
+        with Journal(directory, create=False) as opened:
+            for record in opened.seen():
+                with contextlib.suppress(Damaged, OSError):  # reported by `recover`
+                    if is_wanted(record.sections()):
+                        found.add(record.name)
+    except FileNotFoundError:  # nothing has ever moved
+        return set()
+    return found
 
 
 def return_devices(

@@ -77,7 +77,7 @@ class Lender:
             head, *rest = recorded(plan, sides, members, [])
             parts = [head, *layout.section(layout.LOAN, attrs), *rest]
             self._loans.write(parts, name=file_name(self.container)).close()
-            self.lost = {member.label: member.lost for member in members if member.lost}
+            self.lost = {member.label: member.lost for member in members}
         except OSError as e:  # names its file relative to the directory, if at all
             self.number = 0  # it does not exist
             raise OSError(e.errno, e.strerror, self._loans.path) from None
@@ -126,12 +126,12 @@ def listed(directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | No
                     sections = record.sections()
                     container = container_of(sections)
                     is_current = sections[0].text(layout.A_BOOT) == boot
-                    is_ended = any(s.type == layout.TARGET and identity.is_orphan(s) for s in sections)
                     for section in sections if is_current else ():
                         if section.type == layout.DEVICE:
                             names = [os.fsdecode(section.text(a)) for a in (layout.A_HOST_NAME, layout.A_WANTED)]
                             ifindex = section.ifindex(layout.A_IFINDEX)
                             if devices is None or names[0] in devices:
+                                is_ended = identity.is_orphan(layout.target(sections))
                                 found.append(Loan(container, names[0], ifindex, names[1], record.path, is_ended))
                 except (Damaged, OSError):
                     continue  # reported by `netdevns return`
@@ -204,7 +204,7 @@ def orphans(opened: Journal) -> set[str]:
     for record in opened.seen(_some(opened.names())):
         with contextlib.suppress(Damaged, OSError):  # reported by `netdevns return`
             container_of(sections := record.sections())
-            if any(s.type == layout.TARGET and identity.is_orphan(s) for s in sections):
+            if identity.is_orphan(layout.target(sections)):
                 found.add(record.name)
     return found
 

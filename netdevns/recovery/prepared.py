@@ -17,7 +17,7 @@ from ..system.interrupts import Interrupts, Patience
 from ..system.netns import NETNS_DIR, NetNS
 from . import identity, layout, loans
 from .layout import Damaged, Section
-from .live_return import Request, return_devices
+from .live_return import Request, moves_into, return_devices
 from .store import Journal, Record
 
 _IDENTITY = (layout.A_DEV, layout.A_INO, layout.A_COOKIE)
@@ -40,7 +40,7 @@ class Prepared:
         self._record = record
         sections = record.sections()
         self.name = loans.container_of(sections)
-        self.target = _target(sections)
+        self.target = layout.target(sections)
 
     def found(self) -> tuple[NetNS, Socket] | None:
         """Opens it; None: it is gone. Raises OSError, EngineError: it is not known whether it exists."""
@@ -48,7 +48,7 @@ class Prepared:
 
     def is_of(self, sections: list[Section]) -> bool:
         """Whether a record's target is this namespace, and not an earlier one of the same name."""
-        target = _target(sections)
+        target = layout.target(sections)
         return all(target.number(a) == self.target.number(a) for a in _IDENTITY)
 
     def is_open_on(self, fd: int) -> bool:
@@ -72,10 +72,6 @@ class Prepared:
 
     def close(self) -> None:
         self._record.close()
-
-
-def _target(sections: list[Section]) -> Section:
-    return next(s for s in sections if s.type == layout.TARGET)
 
 
 def is_at(netns: NetNS, path: str) -> bool:
@@ -164,15 +160,7 @@ class Namespaces:
 
     def crashed_of(self, prepared: Prepared) -> set[str]:
         """The file names of the records of moves into it, running or crashed."""
-        found = set()
-        with Journal(self.directory, create=True) as opened:
-            for record in opened.seen():
-                try:
-                    if prepared.is_of(record.sections()):
-                        found.add(record.name)
-                except (Damaged, OSError):
-                    continue  # reported by `recover`
-        return found
+        return moves_into(self.directory, prepared.is_of)
 
     def return_devices(
         self, prepared: Prepared, interrupts: Interrupts | None, patience: Patience, *, forgets: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable
 
 from .. import descriptors, limits
@@ -72,6 +73,14 @@ def read(part_of: Callable[[int], bytes | None], most: int) -> bytes:
         parts.append(part)
         room -= len(part)
     return b"".join(parts)
+
+
+def stdin(place: str) -> bytes:
+    """All of stdin, up to one byte more than limits.STATE_BYTES. Raises ConfigInvalid: it cannot be read."""
+    try:
+        return b"" if sys.stdin is None else read(sys.stdin.buffer.read, limits.STATE_BYTES)
+    except OSError as e:
+        raise ConfigInvalid(f"{place}: cannot be read: {e.strerror}") from None
 
 
 def called(limit_bytes: int) -> str:

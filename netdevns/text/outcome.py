@@ -6,7 +6,7 @@ touched; 3 failed, and something could not be restored (the message names it).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .. import errors, limits
@@ -54,6 +54,11 @@ def restored_first(earlier: Iterable[Recovered]) -> list[str]:
     return [f"{each.device}: {words}: {each.text}" for each in earlier]
 
 
+def not_carried(lost: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for each device that lost state; `lost`: short words, by device."""
+    return [f"{device}: not carried: {', '.join(words)}" for device, words in lost.items() if words]
+
+
 def lines_of(e: errors.NetDevError, away: Callable[[Collection[str | None]], list[str]]) -> list[str]:
     """An error as lines, one a fact: what failed, and where each device is now.
 
@@ -80,6 +85,17 @@ def code_of(e: errors.NetDevError) -> int:
     if isinstance(e, errors.MoveFailed):
         return FAILED if e.rolled_back else LEFT
     return REFUSED
+
+
+def interruption(e: BaseException, failed_lines: Callable[[errors.NetDevError], list[str]]) -> tuple[list[str], int]:
+    """The lines and the exit code of a KeyboardInterrupt or SystemExit. Its cause is the failure of a move that began.
+
+    `failed_lines`: returns the lines about such a failure.
+    """
+    cause = e.__cause__
+    if isinstance(cause, errors.NetDevError):
+        return failed_lines(cause), code_of(cause)
+    return [f"interrupted; {UNTOUCHED}"], FAILED  # before signals were blocked, so before anything was sent
 
 
 def bounded(lines: Sequence[str]) -> list[str]:

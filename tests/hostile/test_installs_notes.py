@@ -107,7 +107,7 @@ def test_a_default_folder_behind_a_link(default: Path) -> None:
 @pytest.mark.parametrize("command", [["cdi", KIND], ["hooks-dir"]], ids=["cdi", "hooks-dir"])
 @pytest.mark.parametrize("owner", [0, OTHER])
 def test_a_note_in_a_folder_of_the_operators(top: str, command: list[str], owner: int, tmp_path: Path) -> None:
-    """With --dir no note is read, whoever owns it: the folder and its parents stay."""
+    """With --dir a note is not read, of any owner: the folder and its parents stay."""
     folder = tmp_path / "a" / "given"
     plant(folder)
     note = folder / ".netdevns-made"

@@ -91,7 +91,7 @@ def test_name_that_was_removed(host: Host) -> None:
 
 
 def test_container_that_changed_the_device(host: Host) -> None:
-    """`prepare` says what of a device that is there already is not as it arrived; its undo restores it."""
+    """`prepare` lists how a device that is there already differs from its arrival; `--undo` restores it."""
     with prepared(host) as there:
         addresses = [a for a in there.ip_json("addr show dev net0")[0]["addr_info"] if a["scope"] == "global"]
         there.batch(["link set net0 down", "addr flush dev net0", "link set net0 name wan"])
