@@ -311,7 +311,17 @@ def in_child(function: Callable[[], object]) -> Any:
 
 
 def _local_routes_to_come(dump: dict[str, Any]) -> set[str]:
-    """IPv6 addresses of devices that are up, without the local route that the kernel gives each."""
-    up = {name for name, link in dump["links"].items() if link.up}
-    found = {a.address for name in up for a in dump["addresses"].get(name, []) if ":" in a.address and not a.tentative}
-    return {a for a in found if not any(route.startswith(f"inet6 {a}/128 type 2 ") for route in dump["routes"])}
+    """IPv6 addresses of devices that are up, without the local route that the kernel gives each.
+
+    Of a device without ARP also those that are tentative: their DAD ends in the same work item, at once
+    (addrconf_dad_begin of net/ipv6/addrconf.c).
+    """
+    local = {route.split("/128 type 2 ")[0] for route in dump["routes"] if "/128 type 2 " in route}
+    to_come: set[str] = set()
+    for name, link in dump["links"].items():
+        for a in dump["addresses"].get(name, []) if link.up else []:
+            if a.tentative and (a.failed or not link.flags & rawdump.IFF_NOARP):
+                continue
+            if ":" in a.address and (a.tentative or f"inet6 {a.address}" not in local):
+                to_come.add(a.address)
+    return to_come
