@@ -35,6 +35,7 @@ def test_all_charts_are_drawn(drawn: dict[str, charts.Chart]) -> None:
     assert set(charts.EVERY) <= set(prose.SECTIONS)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", charts.EVERY)
 def test_chart_is_for_dark_and_light_pages(name: str, drawn: dict[str, charts.Chart]) -> None:
     """Text is text, in the page's colour; nothing is behind it, nothing black or white in it."""
@@ -50,6 +51,7 @@ def test_chart_is_for_dark_and_light_pages(name: str, drawn: dict[str, charts.Ch
     assert [text for text in bare if not re.search(r"fill: #", text)] == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["floor", "batch"])  # of each kind one: drawing is slow
 def test_chart_is_the_same_each_time(name: str, drawn: dict[str, charts.Chart]) -> None:
     """Of the same documents; without a date."""

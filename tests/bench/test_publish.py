@@ -51,6 +51,7 @@ def test_written_pages_are_up_to_date(files: list[str], tmp_path: Path, capsys: 
     assert capsys.readouterr().out == "up to date\n"
 
 
+@pytest.mark.thorough
 def test_page_that_is_stale_is_found(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Other documents, a chart that is missing or too many, another table in a page that is written by hand."""
     page_of(tmp_path).write_text(PLAIN_PAGE)
@@ -108,6 +109,7 @@ def test_charts_need_matplotlib(
 # ---- the pages of this checkout ----
 
 
+@pytest.mark.thorough
 def test_pages_are_made_of_the_stored_results(capsys: pytest.CaptureFixture[str]) -> None:
     """docs/performance.md, its appendix and charts, and the tables in docs/embedding.md and docs/operator.md."""
     require_module("bench", "matplotlib")

@@ -45,6 +45,7 @@ MOVERS = [
 ]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", MOVERS)
 def test_every_contestant_does_all_of_the_work(name: str) -> None:
     """Both families, in order, usable at once."""
@@ -204,6 +205,7 @@ def test_rounds_alternate() -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_recorded_time_is_that_of_the_contestant(tmp_path: Path) -> None:
     """Not the pipe's latency, and not the furnishing's: pytest-benchmark's clock is the contestant's."""
     file = tmp_path / "out.json"

@@ -147,6 +147,7 @@ def altered(file: Path) -> tuple[str, str]:
     return loaded["kernel"].removesuffix(".99-mine"), str(probe["id"])
 
 
+@pytest.mark.thorough
 def test_check_without_a_difference(files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 0, and nothing is written: a newer fix of a measured version is no difference."""
     before = {file: file.read_bytes() for file in files.values()}
@@ -155,6 +156,7 @@ def test_check_without_a_difference(files: dict[str, Path], capsys: pytest.Captu
     assert {file: file.read_bytes() for file in files.values()} == before
 
 
+@pytest.mark.thorough
 def test_check_lists_differences(files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 1; the kernel, the probe and the stale page are listed, and nothing is written."""
     before, (kernel, id_) = files["expected.json"].read_bytes(), altered(files["document"])
@@ -165,6 +167,7 @@ def test_check_lists_differences(files: dict[str, Path], capsys: pytest.CaptureF
     assert files["expected.json"].read_bytes() == before
 
 
+@pytest.mark.thorough
 def test_a_missing_page_is_stale(files: dict[str, Path]) -> None:
     """--check fails until --page has written it."""
     files["kernels.md"].unlink()

@@ -66,6 +66,7 @@ def test_a_correct_expectation(made: Make, only: Only, capsys: pytest.CaptureFix
     }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("kind", "code"), [(SPEC, 1), ("abi", 1), (VARIES, 0)])
 def test_a_wrong_expectation_is_caught(
     kind: str, code: int, made: Make, only: Only, capsys: pytest.CaptureFixture[str]
@@ -163,7 +164,7 @@ def test_a_probe_that_is_alone_has_no_other_beside_it(made: Make, tmp_path: obje
     assert {word[0] for word in words[:at]} == {"a", "b"}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("leave", ["descriptor", "child", "thread", "error", "nothing"])
 def test_a_worker_in_which_a_probe_left_something_is_ended(leave: str, made: Make) -> None:
     """The next probe gets a new worker, or the same one if nothing was left."""
@@ -197,6 +198,7 @@ def test_each_probe_has_a_world_of_its_own(made: Make) -> None:
     assert answers[0].value[0][0] == "lo"  # type: ignore[index]
 
 
+@pytest.mark.thorough
 def test_three_runs_are_identical() -> None:
     """The documents are the same bytes, whatever the number of jobs."""
     texts = {
@@ -276,6 +278,7 @@ def test_a_run_leaves_no_mount_file_or_descriptor(made: Make) -> None:
     assert state() == before
 
 
+@pytest.mark.thorough
 def test_an_ordinary_user_can_run_it(made: Make) -> None:
     """In a user namespace the answers are the same; a probe that needs real root is n/a, with the reason."""
     probes = [made(move), made(lambda w: w.is_root, "a.root", needs=(ROOT,)), made(lambda w: w.is_root, "a.user")]
@@ -310,6 +313,7 @@ def test_keys_of_the_document() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.thorough
 def test_memory() -> None:
     """A run takes at most 64 MiB in all its processes (PSS)."""
     mark, most = marked("m"), 0

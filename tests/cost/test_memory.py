@@ -41,6 +41,7 @@ def peak_mib(addresses: int, engine: str) -> float:
     return float(result["peak_kib"] / 1024 - bare)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("engine", EACH_ENGINE)
 def test_memory_for_each_address(engine: str) -> None:
     """The modules, and what is kept of each address, several times over."""

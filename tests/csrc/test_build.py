@@ -83,6 +83,7 @@ def test_symbols_do_not_clash(build: Build) -> None:
     assert {"netdevns_batch_move", "nd_dev_move"} <= symbols
 
 
+@pytest.mark.thorough
 def test_readme_says_how_to_build(tmp_path: Path) -> None:
     """The commands in csrc/README.md, in a copy of the folder: what is built is the example."""
     copy = shutil.copytree(CSRC, tmp_path / "csrc")
@@ -98,6 +99,7 @@ def test_readme_says_how_to_build(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (2, "example: /nowhere: No such file or directory\n")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("compiler", "cpp"), [("gcc", "g++"), pytest.param("clang", "clang++", marks=THOROUGH)])
 @pytest.mark.parametrize("language", [pytest.param("c", marks=THOROUGH), "cpp"])  # C: tests/embed/test_documents.py
 def test_two_lines_of_makefile_build(tmp_path: Path, compiler: str, cpp: str, language: str) -> None:

@@ -189,6 +189,7 @@ def faulty() -> Faulty:
     return Faulty("example")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("call", ["send", "recvmmsg", "setns"])
 def test_one_call_fails(faulty: Faulty, sides: tuple[Namespace, Namespace], call: str) -> None:
     """Whichever exchange fails, before the kernel acted (send) or after it (recvmmsg): all is as before."""

@@ -632,7 +632,7 @@ def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_pairs(way: str, tmp_path: Path, refusal: str) -> None:
     """P1: of each pair C sends what Python sends, byte for byte, and misses the same."""

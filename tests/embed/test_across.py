@@ -236,6 +236,7 @@ def of_python_with_state() -> Iterator[Attacks]:
         yield found
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1800)
 def test_move_in_c_is_killed(of_c: Attacks, tally: Tally) -> None:
     """At any call; Python restores, or finds complete, what C recorded."""
@@ -271,6 +272,7 @@ def test_move_in_python_is_killed(of_python: Attacks, tally: Tally) -> None:
     assert {AS_BEFORE, UNDONE, COMPLETE} <= {*tally.ends}
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1800)
 def test_c_leaves_state_to_python(of_python_with_state: Attacks, tally: Tally) -> None:
     """It keeps such a record, touches nothing, and names the command that recovers it; which does."""

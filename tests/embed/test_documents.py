@@ -49,6 +49,7 @@ def run(folder: Path, *words: str | Path) -> str:
     return done.stdout
 
 
+@pytest.mark.thorough
 def test_sources_in_a_program(folder: Path) -> None:
     """The first two lines, which csrc/README.md has, too, build the program that the page shows."""
     lines, _ = snippets("make", EMBEDDING)
@@ -58,6 +59,7 @@ def test_sources_in_a_program(folder: Path) -> None:
     run(folder, folder / "runtime")
 
 
+@pytest.mark.thorough
 def test_shared_library(folder: Path) -> None:
     """The other two build a library, which exports the functions of netdevns.h and nothing else."""
     _, lines = snippets("make", EMBEDDING)

@@ -47,6 +47,7 @@ def test_null(sides: tuple[Namespace, Namespace]) -> None:
     assert_equal_soon(before, host)
 
 
+@pytest.mark.thorough
 def test_caller_of_an_older_version(sides: tuple[Namespace, Namespace], tmp_path: Path) -> None:
     """A library whose struct netdevns_error has grown writes nothing behind that of a caller with this header."""
     build = BUILDS["gcc"]
@@ -104,6 +105,7 @@ def reported(records: Path, size: int, version: int = VERSION) -> tuple[str, lis
     return first, lines
 
 
+@pytest.mark.thorough
 def test_report_has_whole_lines(tmp_path: Path) -> None:
     """For each size of the caller's memory: whole lines, and the number of those that are left out."""
     for n in range(9):

@@ -85,7 +85,7 @@ def test_move(engine: str, command: tuple[str, ...], how: str) -> None:
     assert ("eth1" in links["host"]) == (how != "success")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.thorough
 @pytest.mark.parametrize("before", ["taken", "unknown"])
 @pytest.mark.parametrize("command", [MOVE, (*MOVE, "--json"), HOOK], ids=["move", "json", "hook"])
 def test_refusal(engine: str, command: tuple[str, ...], before: str) -> None:
@@ -99,13 +99,14 @@ def test_preserve(engine: str) -> None:
     assert same(engine, (*MOVE, "--preserve", "sysctls,routes,neighbours"))[0] == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["success", "left"])
 def test_apply(engine: str, how: str) -> None:
     """The devices of a bundle."""
     assert same(engine, APPLY, FAILURES[how])[0] == CODES[how]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.thorough
 @pytest.mark.parametrize("command", [("recover",), ("recover", "--json")], ids=["people", "json"])
 @pytest.mark.parametrize("how", ["success", "left"])
 def test_recover(engine: str, command: tuple[str, ...], how: str) -> None:
@@ -114,7 +115,7 @@ def test_recover(engine: str, command: tuple[str, ...], how: str) -> None:
     assert code == CODES[how]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "command", [("return", "c1"), ("return", "c1", "--json"), ("hook", "poststop")], ids=["people", "json", "poststop"]
 )

@@ -56,6 +56,7 @@ def wrong(what: str, ended: Ended, error: str) -> list[str]:
     return [f"{what}, exit code {ended.code}: {each}\n{ended.out}{ended.err}" for each in found]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("what", COMMANDS)
 def test_first_line_is_the_reason(engine: str, what: str, show: Callable[[str], None]) -> None:
     """The reason is a line of its own, and the first one, whichever call fails."""
@@ -101,6 +102,7 @@ def test_no_socket_for_notifications(engine: str) -> None:
         assert place.is_as_before()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("error", ["EIO", "EMFILE", "ENOENT"])
 def test_file_that_cannot_be_read(engine: str, error: str) -> None:
     """Only ENOENT says that there is no IPv6; of another error the file and the errno are named."""

@@ -84,6 +84,7 @@ def test_options_of_the_caller(tmp_path: Path) -> None:
     assert " example.c" not in call
 
 
+@pytest.mark.thorough
 def test_odd_environment(tmp_path: Path) -> None:
     """A folder for scratch with odd letters, and a CDPATH that leads elsewhere."""
     odd, elsewhere = tmp_path / "t|c d", tmp_path / "elsewhere"
@@ -97,6 +98,7 @@ def test_odd_environment(tmp_path: Path) -> None:
     assert list(odd.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_make_without_python(tmp_path: Path) -> None:
     """`make -C csrc hook`, in a copy of csrc/ alone: the program says the version of this package."""
     if shutil.which("make") is None:

@@ -36,6 +36,7 @@ def set_aside(scene: Scene) -> tuple[list[str], list[str]]:
     return document["set_aside"], document["pending"]
 
 
+@pytest.mark.thorough
 def test_recover_sets_aside_after_three_tries(blocked: Scene) -> None:
     """Three times `recover` exits 3 and names the device; the last time it says, once, that the record is set aside."""
     said = []

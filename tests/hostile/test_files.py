@@ -249,6 +249,7 @@ def judged(folder: str, data: bytes, change: Callable[[Path], object] = str) -> 
     return "read"
 
 
+@pytest.mark.thorough
 def test_every_attribute_and_message(sound: tuple[Scene, bytes, bytes]) -> None:
     """P9: a record with something missing, cut or wrong is Damaged before anything is done, or is as good as before."""
     _, record, loan = sound
@@ -270,7 +271,7 @@ SOUND_BUT: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("change", SOUND_BUT.values(), ids=SOUND_BUT)
 def test_file_that_is_not_ours_alone(sound: tuple[Scene, bytes, bytes], change: Callable[[Path], object]) -> None:
     """P9: a sound record is ignored if another user could have written it."""
@@ -294,6 +295,7 @@ def test_every_length_and_byte(sound: tuple[Scene, bytes, bytes]) -> None:
                 layout.parse(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
 
 
+@pytest.mark.thorough
 def test_hooks_go_on(sound: tuple[Scene, bytes, bytes], hook: str) -> None:
     """P9: with such records and loans there, containers start and end, and each is reported once."""
     scene, record, loan = sound
@@ -434,6 +436,7 @@ def poststop_s(scene: Scene, hook: str, files: dict[str, bytes]) -> float:
     return ended.ru_utime + ended.ru_stime - begun.ru_utime - begun.ru_stime
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("alive", [True, False], ids=["alive", "ended"])
 def test_a_thousand_loans_of_others(scene: Scene, hook: str, alive: bool) -> None:
     """P9: poststop takes at most 1.5 times as long with 1,000 loans of other containers; medians."""

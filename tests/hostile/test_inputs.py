@@ -135,7 +135,7 @@ SLOW = {
 DOCUMENTS = LARGE | (SLOW if LONG else {})
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("kind", DOCUMENTS)
 def test_large_document(bounded: Bounded, kind: str) -> None:
     """As large as it may be, and as dear to parse as JSON can be made: read, or refused in a line."""
@@ -151,6 +151,7 @@ def test_large_document(bounded: Bounded, kind: str) -> None:
             assert len(ended.lines[0].encode()) <= len("netdevns: ") + limits.LINE_BYTES
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("by", ["hook", "apply"])
 def test_too_little_memory(bounded: Bounded, by: str) -> None:
     """A document that this process has no memory for is refused like any other."""

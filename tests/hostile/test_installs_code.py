@@ -85,7 +85,7 @@ CODE: dict[str, tuple[str, Change]] = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(15)
 @pytest.mark.parametrize(("named", "change"), CODE.values(), ids=CODE.keys())
 def test_code_that_others_can_change(named: str, change: Change, installed: Path, tmp_path: Path) -> None:
     """Not installed: exit code 2, and a line with path, reason and remedy. Shown, with that as a warning."""
@@ -107,6 +107,7 @@ def test_code_that_others_can_change(named: str, change: Change, installed: Path
     assert "--install would refuse" in shown.stderr
 
 
+@pytest.mark.thorough
 def test_both_commands_ask(installed: Path, tmp_path: Path) -> None:
     """hooks-dir refuses, and what cdi shows comes with the warning."""
     owned(installed / "netdevns" / "oci" / "hook.py")
@@ -174,7 +175,7 @@ PYTHON: dict[str, tuple[str, Change]] = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize(("named", "change"), PYTHON.values(), ids=PYTHON.keys())
 def test_an_interpreter_that_others_can_change(
     named: str, change: Change, python: Path, installed: Path, tmp_path: Path
@@ -249,7 +250,7 @@ STATIC: dict[str, tuple[str, Callable[[Installation], object]]] = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(15)
 @pytest.mark.parametrize(("named", "change"), STATIC.values(), ids=STATIC.keys())
 def test_hook_in_c_that_others_can_change(named: str, change: Callable[[Installation], object], tmp_path: Path) -> None:
     """The same for the hook in C, and all that the command beside it loads, to which it hands over."""
@@ -334,6 +335,7 @@ def test_a_line_runs_nothing_from_outside(planted: Path, tmp_path: Path) -> None
         assert done.stderr.startswith("netdevns: ")  # it ran, and the state is none
 
 
+@pytest.mark.thorough
 def test_a_line_without_it_would(planted: Path) -> None:
     """That the test above can fail; and what SECURITY.md says of the console script."""
     words = [word for word in lines()[0] if word not in ("-I", "-S")]

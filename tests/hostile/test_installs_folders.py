@@ -39,7 +39,7 @@ FOLDERS: dict[str, Change] = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("change", FOLDERS.values(), ids=FOLDERS.keys())
 @pytest.mark.parametrize(
     "command", [["cdi", KIND, "eth1"], ["hooks-dir", "--allow", "x"], ["units"]], ids=["cdi", "hooks-dir", "units"]
@@ -212,6 +212,7 @@ def swapped(tmp_path: Path) -> Iterator[Path]:
     assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])  # it was at work until now
 
 
+@pytest.mark.thorough
 def test_a_race_for_the_folder(swapped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The owner of a path replaces it while root uninstalls there: the operator's own file stays, in each round."""
     file = plant(tmp_path / "operators")

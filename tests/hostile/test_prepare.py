@@ -105,6 +105,7 @@ def test_container_that_changed_the_device(host: Host) -> None:
 # ---- what ends with it ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_source_that_is_gone(host: Host) -> None:
     """What has no home any more stays where it is, also with --force, and so does the namespace."""
     with Namespace.create("source") as source:
@@ -125,6 +126,7 @@ def test_source_that_is_gone(host: Host) -> None:
     assert host.left() == []
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("other", ["veth peer name wire", "bridge"])
 @pytest.mark.parametrize("command", [UNDO, ("recover",)], ids=["undo", "recover"])
 def test_device_that_prepare_did_not_move(host: Host, command: tuple[str, ...], other: str) -> None:
@@ -140,6 +142,7 @@ def test_device_that_prepare_did_not_move(host: Host, command: tuple[str, ...], 
         assert {"other", "net0"} <= there.names()
 
 
+@pytest.mark.thorough
 def test_damaged_loan(host: Host) -> None:
     """It is reported and set aside; the device stays where it is, and no later command moves it."""
     prepared(host).close()
@@ -186,6 +189,7 @@ def test_process_of_another_pid_namespace(host: Host) -> None:
 # ---- names, numbers, order ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_names_that_are_too_alike(host: Host) -> None:
     """Of a name that another one would have the file of, nothing is prepared, and nothing undone."""
     for name in ("ä" * 34 + "b", "\udcff", "a\nb"):
@@ -268,7 +272,7 @@ def test_folder_that_cannot_be_written(host: Host) -> None:
     home(host)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("files", [8, 10, 11, 12, 14, 16])
 def test_few_descriptors(host: Host, files: int) -> None:
     """Whatever fails, the next command works on what is left."""

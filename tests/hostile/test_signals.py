@@ -38,6 +38,7 @@ def attacked(request: pytest.FixtureRequest) -> Iterator[Attacked]:
     found.close()
 
 
+@pytest.mark.sampled(3)
 def test_signal_at_each_call(attacked: Attacked, tally: Tally) -> None:
     """One of the three signals at one call; with the second engine the three take turns."""
     every = [(call, number, name) for call, number in attacked.clean.own for name in SIGNALS]
@@ -47,6 +48,7 @@ def test_signal_at_each_call(attacked: Attacked, tally: Tally) -> None:
         attacked.inject(tally, each)
 
 
+@pytest.mark.sampled(3)
 def test_two_signals_at_once(attacked: Attacked, tally: Tally) -> None:
     """Two different ones, at one call and at the next one of another name."""
     pairs = [(a, b) for a, b in itertools.pairwise(attacked.clean.own) if a[0] != b[0]]
@@ -55,6 +57,7 @@ def test_two_signals_at_once(attacked: Attacked, tally: Tally) -> None:
         attacked.inject(tally, (*first, names[0]), (*second, names[1]))
 
 
+@pytest.mark.sampled(3)
 def test_burst(attacked: Attacked, tally: Tally) -> None:
     """Sixty of all three, one after the other, from outside and at any time."""
     for _ in rounds(1, 20):

@@ -147,6 +147,7 @@ def test_two_hooks(hook: str, engine: str, complete: dict[str, object], tally: T
             tally.count(f"round {number}", *contest.verdict(ended, {"c1", "c2"}))
 
 
+@pytest.mark.thorough
 def test_eight_hooks(hook: str, engine: str, complete: dict[str, object], tally: Tally) -> None:
     """Eight createRuntime hooks, of eight containers."""
     for number in rounds(1, 200):
@@ -170,6 +171,7 @@ def test_hook_against_move(
             tally.count(f"round {number}", *contest.verdict(ended, {"c1"}))
 
 
+@pytest.mark.thorough
 def test_hook_against_return(hook: str, engine: str, complete: dict[str, object], tally: Tally) -> None:
     """`netdevns return` restores what the next container's hook wants at the same time: the hook gets all of it."""
     for number in rounds(2, 200):
@@ -182,6 +184,7 @@ def test_hook_against_return(hook: str, engine: str, complete: dict[str, object]
             tally.count(f"round {number}", *_beside(contest, ended, "return"))
 
 
+@pytest.mark.thorough
 def test_hook_against_recover(hook: str, engine: str, complete: dict[str, object], tally: Tally) -> None:
     """`netdevns recover` undoes a killed move of what a hook wants at the same time: the hook gets all of it."""
     moves = moves_of(hook, engine)

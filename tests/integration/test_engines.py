@@ -145,6 +145,7 @@ def test_same_messages_on_this_kernel(made) -> None:
     assert len(sent) > 40
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.here
 @pytest.mark.parametrize("number", FAILING)
 def test_same_messages_when_a_send_fails(made, number: int) -> None:

@@ -130,6 +130,7 @@ def test_batch_of_devices_with_many_names(host: Namespace, target: Namespace) ->
     assert [altnames(target, device) for device in devices] == [300] * len(devices)
 
 
+@pytest.mark.thorough
 def test_batch_in_c_of_devices_with_many_names(host: Namespace, target: Namespace) -> None:
     """The same of the C batch: moved, and each as it was after an undo.
 

@@ -49,6 +49,7 @@ def test_python_moves_what_it_says(host: Namespace, target: Namespace, capsys: p
     assert target.names() == {"net0"}
 
 
+@pytest.mark.thorough
 def test_c_moves_what_it_says(host: Namespace, target: Namespace, tmp_path: Path) -> None:
     """The C of docs/embedding.md, beside the C files alone, moves both devices with their addresses."""
     host.batch(DEVICES)

@@ -306,6 +306,7 @@ def test_undo_restores_a_team_port(host: Namespace, target: Namespace, before_st
         expect_failed(target, "eth0", "verify", errno.ENOMEM, {"eth0": {}})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("count", [400])
 def test_undo_of_many_addresses(
     host: Namespace, target: Namespace, before_step: Callable[..., None], count: int

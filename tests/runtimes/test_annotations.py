@@ -84,7 +84,7 @@ def test_either_place(machine: Machine, container: Container, by: str) -> None:
     assert container.namespace.names() == set(ARRIVED)
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("by", ["state", "config.json"])
 @pytest.mark.parametrize(
     ("device", "name", "reason"),
@@ -137,7 +137,7 @@ def test_names_of_an_attacker(
     assert container.namespace.names() == set()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("glob", ["eth1", "eth[12]", "et*"])
 @pytest.mark.parametrize("device", ["mv0", "../mv0", "*", "", "x\neth1", "\x00", "e" * 9999])
 def test_what_no_glob_is_for(host: Namespace, machine: Machine, container: Container, glob: str, device: str) -> None:
@@ -149,6 +149,7 @@ def test_what_no_glob_is_for(host: Namespace, machine: Machine, container: Conta
     assert (done.returncode, done.stderr, machine.hook_log()) == (0, "", "")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("setting", ["itself", "altname", "lower", "port", "ipv6", "nexthop"])
 def test_device_of_a_default_route(host: Namespace, machine: Machine, container: Container, setting: str) -> None:
     """DESIGN 4.2: neither under its own nor under an alternative name, nor from below another one that carries it."""
@@ -238,6 +239,7 @@ def test_two_spellings_of_one_device(host: Namespace, machine: Machine, containe
             assert "has a lone surrogate, so it is not text" in done.stderr
 
 
+@pytest.mark.thorough
 def test_thousands(host: Namespace, machine: Machine, container: Container) -> None:
     """DESIGN 4.2: thousands of annotations are one refusal, not thousands of lines of the log."""
     state = asked(container, {f"{PREFIX}eth{i}": "" for i in range(20_000)})

@@ -235,6 +235,7 @@ def test_hook_in_c_that_is_not_whole(damage: str, said: str, installation: Insta
     )
 
 
+@pytest.mark.thorough
 def test_file_of_another_installations_hook_is_ours(installation: Installation, tmp_path: Path) -> None:
     """A file with either line is replaced by the other, and removed."""
     folder = tmp_path / "cdi"

@@ -58,6 +58,7 @@ def test_its_places_and_numbers_are_ours() -> None:
         assert each in page
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("runtime", ["runc"], indirect=True)
 def test_dockers_runtime(host: Namespace, runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
     """The runtime for docker, started as docker starts it, adds both stages of the device that daemon.json names."""

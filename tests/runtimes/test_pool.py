@@ -69,6 +69,7 @@ def test_slots_are_taken_and_made_anew(host: Namespace, place: Machine) -> None:
     assert_equal_soon(before, host)
 
 
+@pytest.mark.thorough
 def test_slot_in_use_is_left_to_its_container(host: Namespace, place: Machine) -> None:
     """Neither a new pool nor the end of one takes a device away from a process."""
     before = host.dump()
@@ -92,6 +93,7 @@ def test_slot_in_use_is_left_to_its_container(host: Namespace, place: Machine) -
     assert_equal_soon(before, host)
 
 
+@pytest.mark.thorough
 def test_pool_that_is_killed(host: Namespace, place: Machine) -> None:
     """With all its commands, at any time: the next one begins with all devices, and in the end all are home."""
     before = host.dump()

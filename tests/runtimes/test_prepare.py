@@ -160,6 +160,7 @@ def test_other_commands_report_where_a_device_is(place: Machine) -> None:
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_names_that_are_refused(place: Machine) -> None:
     """A namespace that `prepare` did not make, and invalid names; nothing is made."""
     place.run(["ip", "netns", "add", NAME]).check_returncode()

@@ -48,6 +48,7 @@ def pyright(program: Path) -> dict[int, str]:
 CHECKERS = pytest.mark.parametrize("errors_of", [mypy, pyright], ids=["mypy", "pyright"])
 
 
+@pytest.mark.sampled(4)
 @CHECKERS
 @pytest.mark.parametrize("program", [PROGRAMS / "user.py", TOP / "examples" / "runtime.py"], ids=lambda path: path.name)
 def test_user_program_has_no_error(errors_of: Callable[[Path], dict[int, str]], program: Path) -> None:
@@ -55,6 +56,7 @@ def test_user_program_has_no_error(errors_of: Callable[[Path], dict[int, str]], 
     assert errors_of(program) == {}
 
 
+@pytest.mark.sampled(2)
 @CHECKERS
 def test_misuse_is_refused(errors_of: Callable[[Path], dict[int, str]]) -> None:
     """Each wrong call has an error of its own, and the right ones have none."""

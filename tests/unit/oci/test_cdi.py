@@ -164,6 +164,7 @@ def test_command_refuses(arguments: list[str], said: str, tmp_path: Path, capsys
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "change",
     [

@@ -28,6 +28,7 @@ def everything(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("text", FOREIGN.values(), ids=FOREIGN.keys())
 @pytest.mark.parametrize("action", ["--install", "--uninstall"])
 def test_a_foreign_file_stays(text: str, action: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
