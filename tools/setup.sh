@@ -251,7 +251,8 @@ install_checkout() {
 	local extras=$1 requirements=()
 	mapfile -t requirements < <(build_requirements)
 	pip_install 'installing the build tools into .venv' "${requirements[@]}"
-	build_core "installing netdevns${extras:+[$extras]} into .venv" --editable "$root${extras:+[$extras]}"
+	# The finder of other editable installations takes each start of Python twice as long: 22 ms of processor time, 11 without.
+	build_core "installing netdevns${extras:+[$extras]} into .venv" --config-settings editable_mode=compat --editable "$root${extras:+[$extras]}"
 }
 
 # The build looks at the times of the C files only, never at those of the headers: so nothing old may lie about.
@@ -296,7 +297,7 @@ setup() {
 		;;
 	core)
 		extras=$(merge_extras "$extras")
-		build_core 'compiling csrc/' --no-deps --editable "$root"
+		build_core 'compiling csrc/' --no-deps --config-settings editable_mode=compat --editable "$root"
 		;;
 	esac
 	[[ ! $stale ]] || printf '%s\n' "$(python_key)" "$project" "$core" "$extras" >"$stamp"
