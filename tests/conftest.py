@@ -22,6 +22,10 @@ from tests.support.require import required
 DESELECTED = pytest.StashKey[set[str]]()  # the kinds
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--each", type=int, default=1, metavar="N", help="smoke, and each N-th of the other tests")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # A shell starts what runs in its background with SIGINT ignored, nohup with SIGHUP, and programs inherit that:
     # tests send both.
@@ -65,23 +69,27 @@ def _is_of_the_other_runtime(item: pytest.Item) -> bool:
     """Of a test of each runtime one is the default: of half of the tests the one, of half the other."""
     name = item.nodeid.partition("[")[0]
     given = getattr(item, "callspec", None)
-    used = given and {"runtime", "podman"} & given.params.keys()
-    return bool(used) and given.params[used.pop()] != ("runc", "crun")[zlib.crc32(name.encode()) % 2]
+    used = {"runtime", "podman"} & given.params.keys() if given else set()
+    other = ("runc", "crun")[zlib.crc32(name.encode()) % 2]
+    return any(given.params[each] == other for each in used)
 
 
 def _sample(items: list[pytest.Item]) -> None:
-    """Marks as thorough what is left out of tests that are marked `sampled`, and of those of each runtime."""
-    seen: Counter[str] = Counter()
+    """Marks what is left out of tests that are marked `sampled`, and of those of each runtime."""
+    seen: Counter[tuple[str, str]] = Counter()
     for item in items:
-        if _is_of_the_other_runtime(item):
-            item.add_marker("thorough")
-            continue
+        test = item.nodeid.partition("[")[0]
         sampled = item.get_closest_marker("sampled")
-        if sampled and not item.get_closest_marker("thorough"):
-            test = item.nodeid.partition("[")[0]
-            if seen[test] % sampled.args[0]:
+        default, full = (*sampled.args, 1)[:2] if sampled else (1, 1)
+        if seen[test, "full"] % full:
+            item.add_marker("exhaustive")
+        if item.get_closest_marker("exhaustive") or _is_of_the_other_runtime(item):
+            item.add_marker("thorough")
+        if not item.get_closest_marker("thorough"):
+            if seen[test, "default"] % default:
                 item.add_marker("thorough")
-            seen[test] += 1
+            seen[test, "default"] += 1
+        seen[test, "full"] += 1
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m is looked at
@@ -93,8 +101,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: zlib.crc32(item.nodeid.partition("::")[0].encode()))
     here, elsewhere = [], []
     native = os.environ.get("NETDEVNS_ENGINE", "native") == "native"
+    each = config.getoption("each")
     for item in items:
-        if not native and item.get_closest_marker("native"):
+        is_chosen = item.get_closest_marker("smoke") or zlib.crc32(item.nodeid.encode()) % each == 0
+        if not is_chosen or (not native and item.get_closest_marker("native")):
             elsewhere.append(item)
             continue
         lacks = _lacks(item)

@@ -49,6 +49,7 @@ def test_what_is_moved_costs_linearly(axis: Axis, engine: str) -> None:
     assert_linear(grown(axis)[engine])
 
 
+@pytest.mark.sampled(1, 2)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("axis", SOURCE, ids=lambda axis: axis.name)
 def test_what_stays_is_read_once_a_batch(axis: Axis, engine: str) -> None:

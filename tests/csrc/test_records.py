@@ -744,6 +744,7 @@ SECONDS = 60 if LONG else 3
 FUZZERS = {"clang": LIBFUZZER, "gcc": FUZZ_LOOP}
 
 
+@pytest.mark.sampled(1, 2)
 @pytest.mark.thorough
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("compiler", FUZZERS)

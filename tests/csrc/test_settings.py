@@ -627,7 +627,7 @@ REFUSALS: dict[str, Callable[[], Refuse]] = {
 }
 
 
-@pytest.fixture(params=ways("gcc", "gcc-sanitized", "valgrind"))
+@pytest.fixture(params=ways("gcc", "gcc-sanitized", "valgrind", full=("gcc",)))
 def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

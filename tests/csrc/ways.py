@@ -19,17 +19,18 @@ from .compilers import BUILDS, DEBUGGABLE
 VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=all",
             "--errors-for-leak-kinds=all", "--track-fds=yes", "--child-silent-after-fork=yes"]  # fmt: skip
 # Without --full: one compiler, with its sanitizers. (As it is shipped: tests/embed.)
-QUICK = ("gcc-sanitized",)
+QUICK = "gcc-sanitized"
 
 
-def ways(*names: str) -> list[Any]:
-    """Parameters of tests: the other ways than QUICK are for thorough runs."""
-    return [pytest.param(name, marks=[] if name in QUICK else pytest.mark.thorough) for name in names]
+def ways(*names: str, full: tuple[str, ...]) -> list[Any]:
+    """Parameters of tests: QUICK by default, `full` with --full, too, and the others with --all."""
+    marks = {**dict.fromkeys(full, (pytest.mark.thorough,)), QUICK: ()}
+    return [pytest.param(name, marks=marks.get(name, (pytest.mark.exhaustive,))) for name in names]
 
 
-ALL_WAYS = ways(*BUILDS, "valgrind")
-# For what takes the kernel time.
-FEW_WAYS = ways("gcc", "gcc-sanitized", "musl", "valgrind")
+ALL_WAYS = ways(*BUILDS, "valgrind", full=("musl", "valgrind"))
+# For what takes the kernel time: valgrind takes ten times as long as all others.
+FEW_WAYS = ways("gcc", "gcc-sanitized", "musl", "valgrind", full=("musl",))
 
 Run = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -211,6 +211,7 @@ def sides(program: Path, records: Path) -> Iterator[Sides]:
         yield found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.thorough
 @pytest.mark.timeout(600)  # the first build compiles Go's standard library
 def test_tools_have_no_complaint(package: Path) -> None:

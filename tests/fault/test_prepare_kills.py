@@ -52,7 +52,7 @@ def calls(host: Host, what: str) -> list[tuple[str, int]]:
     return whole.own
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(2, 1)
 @pytest.mark.parametrize("what", ARGUMENTS)
 def test_killed_at_any_call(host: Host, what: str, tally: Tally) -> None:
     """Nothing is lost: `recover`, and `--undo` where it had been complete, leave the host as it was."""
@@ -63,6 +63,7 @@ def test_killed_at_any_call(host: Host, what: str, tally: Tally) -> None:
         tally.count(f"{call} {number}", "killed" if ended.code else "not reached", settled(host), ended)
 
 
+@pytest.mark.sampled(1, 2)
 @pytest.mark.thorough
 @pytest.mark.parametrize("what", ARGUMENTS)
 def test_failing_calls(host: Host, what: str, tally: Tally) -> None:

@@ -73,7 +73,7 @@ def kind(request: pytest.FixtureRequest, player: tuple[str, str]) -> str:  # noq
     return name
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(8, 2)
 def test_fight(kind: str, hook: str, engine: str, tally: Tally, show: Callable[[str], None]) -> None:
     """Devices that are changed while they arrive, and go back."""
     changes = 0

@@ -249,7 +249,6 @@ def judged(folder: str, data: bytes, change: Callable[[Path], object] = str) -> 
     return "read"
 
 
-@pytest.mark.thorough
 def test_every_attribute_and_message(sound: tuple[Scene, bytes, bytes]) -> None:
     """P9: a record with something missing, cut or wrong is Damaged before anything is done, or is as good as before."""
     _, record, loan = sound
@@ -271,7 +270,7 @@ SOUND_BUT: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2, 1)
 @pytest.mark.parametrize("change", SOUND_BUT.values(), ids=SOUND_BUT)
 def test_file_that_is_not_ours_alone(sound: tuple[Scene, bytes, bytes], change: Callable[[Path], object]) -> None:
     """P9: a sound record is ignored if another user could have written it."""
@@ -436,6 +435,7 @@ def poststop_s(scene: Scene, hook: str, files: dict[str, bytes]) -> float:
     return ended.ru_utime + ended.ru_stime - begun.ru_utime - begun.ru_stime
 
 
+@pytest.mark.sampled(2, 2)
 @pytest.mark.thorough
 @pytest.mark.parametrize("alive", [True, False], ids=["alive", "ended"])
 def test_a_thousand_loans_of_others(scene: Scene, hook: str, alive: bool) -> None:

@@ -71,7 +71,7 @@ ODD = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(2, 2)
 @pytest.mark.parametrize("kind", ODD)
 @pytest.mark.parametrize("by", ["hook", "bundle", "config"])
 def test_odd_file(bounded: Bounded, kind: str, by: str) -> None:

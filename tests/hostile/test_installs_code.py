@@ -85,7 +85,7 @@ CODE: dict[str, tuple[str, Change]] = {
 }
 
 
-@pytest.mark.sampled(15)
+@pytest.mark.sampled(15, 3)
 @pytest.mark.parametrize(("named", "change"), CODE.values(), ids=CODE.keys())
 def test_code_that_others_can_change(named: str, change: Change, installed: Path, tmp_path: Path) -> None:
     """Not installed: exit code 2, and a line with path, reason and remedy. Shown, with that as a warning."""
@@ -175,7 +175,7 @@ PYTHON: dict[str, tuple[str, Change]] = {
 }
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(12, 3)
 @pytest.mark.parametrize(("named", "change"), PYTHON.values(), ids=PYTHON.keys())
 def test_an_interpreter_that_others_can_change(
     named: str, change: Change, python: Path, installed: Path, tmp_path: Path
@@ -250,7 +250,7 @@ STATIC: dict[str, tuple[str, Callable[[Installation], object]]] = {
 }
 
 
-@pytest.mark.sampled(15)
+@pytest.mark.sampled(15, 3)
 @pytest.mark.parametrize(("named", "change"), STATIC.values(), ids=STATIC.keys())
 def test_hook_in_c_that_others_can_change(named: str, change: Callable[[Installation], object], tmp_path: Path) -> None:
     """The same for the hook in C, and all that the command beside it loads, to which it hands over."""

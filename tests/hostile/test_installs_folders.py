@@ -39,7 +39,7 @@ FOLDERS: dict[str, Change] = {
 }
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(6, 3)
 @pytest.mark.parametrize("change", FOLDERS.values(), ids=FOLDERS.keys())
 @pytest.mark.parametrize(
     "command", [["cdi", KIND, "eth1"], ["hooks-dir", "--allow", "x"], ["units"]], ids=["cdi", "hooks-dir", "units"]

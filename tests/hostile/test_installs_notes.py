@@ -26,7 +26,7 @@ CONTENTS: dict[str, str] = {
 }  # fmt: skip
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(12, 3)
 @pytest.mark.parametrize("text", CONTENTS.values(), ids=CONTENTS.keys())
 def test_a_note_with_another_place(text: str, default: Path) -> None:
     """Only the default folder, or one above it that netdevns makes, and exactly so: else nothing is removed."""
@@ -80,7 +80,7 @@ FORGED: dict[str, Change] = {
 }
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(12, 3)
 @pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED.keys())
 def test_a_note_of_others(forge: Change, default: Path) -> None:
     """With the right words, but perhaps another user's: our file goes, the folders stay, and a line says why."""

@@ -84,7 +84,7 @@ def test_either_place(machine: Machine, container: Container, by: str) -> None:
     assert container.namespace.names() == set(ARRIVED)
 
 
-@pytest.mark.sampled(20)
+@pytest.mark.sampled(20, 4)
 @pytest.mark.parametrize("by", ["state", "config.json"])
 @pytest.mark.parametrize(
     ("device", "name", "reason"),

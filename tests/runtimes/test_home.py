@@ -122,7 +122,7 @@ def test_live_namespace(host: Namespace, runtime: Runtime, bundle: Bundle) -> No
 IDS = ["c1", "../../etc/passwd", "a/b", ".", "..", ".x", "x" * 1000, "\n", "\x00", "ü", "%2F"]
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(12, 3)
 @pytest.mark.parametrize("id_", IDS)
 def test_any_id(host: Namespace, machine: Machine, bundle: Bundle, id_: str) -> None:
     """P5: under any container id the loan is one file of the folder, and is found by that id."""

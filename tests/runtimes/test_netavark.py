@@ -29,7 +29,11 @@ NET0 = f"--network={NETWORK}:interface_name=net0"
 ADDRESSES = ["192.0.2.10/24", "192.0.2.11/24"]
 
 
-@pytest.fixture(params=[pytest.param(each, marks=() if each == "sid" else pytest.mark.thorough) for each in SUITES])
+# Only tools/test --full fetches them.
+MARKS = {"trixie": pytest.mark.exhaustive, "sid": pytest.mark.thorough, "experimental": pytest.mark.exhaustive}
+
+
+@pytest.fixture(params=[pytest.param(each, marks=MARKS[each]) for each in SUITES])
 def podman(request: pytest.FixtureRequest, host: Namespace, rootfs: Path) -> Iterator[Networks]:
     """podman of each suite, with the plugin and the network nic1 of the device eth1."""
     if not is_fetched(request.param):
@@ -78,6 +82,7 @@ def restored(podman: Networks, host: Namespace) -> Iterator[State]:
 # ---- a container's life ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("podman", [pytest.param(each, marks=pytest.mark.thorough) for each in SUITES], indirect=True)
 def test_life(host: Namespace, podman: Networks) -> None:
     """Run, inspect, restart, stop, start, kill, `rm -f`: the device is in the container only while that runs."""
     with restored(podman, host) as before:

@@ -36,12 +36,14 @@ def marked(id_: str) -> Any:
     return pytest.param(id_, marks=marks)
 
 
+@pytest.mark.sampled(3, 2)
 @pytest.mark.parametrize("id_", [marked(id_) for id_ in TYPICAL])
 def test_a_send_fails(id_: str, runners: list[Runner], show: Callable[[str], None]) -> None:
     """Each of its sends, once, and some of them with all that follow."""
     judge(id_, runners, SENDS, show)
 
 
+@pytest.mark.sampled(3, 2)
 @pytest.mark.thorough
 @pytest.mark.parametrize("id_", [marked(id_) for id_ in TYPICAL])
 def test_a_receipt_fails(id_: str, runners: list[Runner], show: Callable[[str], None]) -> None:

@@ -41,6 +41,7 @@ def test_judge_sees_a_newer_libc(files: tuple[Path, Path], tmp_path: Path) -> No
             wheels.judge(files[0], tmp_path / f"netdevns-0.1.0-cp311-abi3-{tag}.whl")
 
 
+@pytest.mark.sampled(1, 3)
 @pytest.mark.parametrize("python", PYTHONS)
 def test_wheel_needs_no_compiler(files: tuple[Path, Path], python: str) -> None:
     """Each Python of this machine installs the wheel into a clean environment, and moves devices with both engines."""

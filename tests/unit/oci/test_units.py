@@ -76,7 +76,7 @@ def test_other_files_stay(booted: Path) -> None:
     assert (booted / "systemd/system").is_dir()
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(5, 2)
 @pytest.mark.parametrize("name", sorted(COMMON))
 @pytest.mark.parametrize("action", ["--install", "--uninstall"])
 def test_one_foreign_file_stops_all(name: str, action: str, booted: Path, capsys: pytest.CaptureFixture[str]) -> None:
