@@ -75,7 +75,7 @@ def same(engine: str, command: tuple[str, ...], fail: str = "", before: str = ""
 CODES = {"success": 0, "undone": 1, "left": 3, "interrupted": 1, "interrupted and left": 3}
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(5, 2)
 @pytest.mark.parametrize("how", FAILURES)
 @pytest.mark.parametrize("command", [MOVE, (*MOVE, "--json"), HOOK], ids=["move", "json", "hook"])
 def test_move(engine: str, command: tuple[str, ...], how: str) -> None:
@@ -85,6 +85,7 @@ def test_move(engine: str, command: tuple[str, ...], how: str) -> None:
     assert ("eth1" in links["host"]) == (how != "success")
 
 
+@pytest.mark.sampled(1, 2)
 @pytest.mark.thorough
 @pytest.mark.parametrize("before", ["taken", "unknown"])
 @pytest.mark.parametrize("command", [MOVE, (*MOVE, "--json"), HOOK], ids=["move", "json", "hook"])
@@ -106,6 +107,7 @@ def test_apply(engine: str, how: str) -> None:
     assert same(engine, APPLY, FAILURES[how])[0] == CODES[how]
 
 
+@pytest.mark.sampled(1, 2)
 @pytest.mark.thorough
 @pytest.mark.parametrize("command", [("recover",), ("recover", "--json")], ids=["people", "json"])
 @pytest.mark.parametrize("how", ["success", "left"])
@@ -115,6 +117,7 @@ def test_recover(engine: str, command: tuple[str, ...], how: str) -> None:
     assert code == CODES[how]
 
 
+@pytest.mark.sampled(1, 2)
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     "command", [("return", "c1"), ("return", "c1", "--json"), ("hook", "poststop")], ids=["people", "json", "poststop"]

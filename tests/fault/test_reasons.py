@@ -56,7 +56,7 @@ def wrong(what: str, ended: Ended, error: str) -> list[str]:
     return [f"{what}, exit code {ended.code}: {each}\n{ended.out}{ended.err}" for each in found]
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(4, 2)
 @pytest.mark.parametrize("what", COMMANDS)
 def test_first_line_is_the_reason(engine: str, what: str, show: Callable[[str], None]) -> None:
     """The reason is a line of its own, and the first one, whichever call fails."""

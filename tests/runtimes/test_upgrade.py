@@ -74,6 +74,7 @@ def lent(host: Namespace, runtime: Runtime, bundle: Bundle, tmp_path: Path) -> I
     made.blue.close()
 
 
+@pytest.mark.sampled(1, 2)
 def test_upgraded(lent: Lent) -> None:
     """P5: the new version's hook is at the same path, reads the old one's loan, and restores the device."""
     lent.venv.install(NEXT)
