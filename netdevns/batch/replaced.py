@@ -92,6 +92,16 @@ class Places:
             return None  # the next exchange reports it
         return link.ifindex if link is not None and is_another else None
 
+    def is_namesake(self, member: BatchDevice) -> bool:
+        """Whether a new device in the source, with its name and MAC, was found under another ifindex.
+
+        The member itself has that one if an earlier try returned it; it ended in the target if the peer or lower device
+        is another one.
+        """
+        if member.place != PLACE_SOURCE or member.ifindex == member.link.ifindex:
+            return False
+        return self.stranger(member) is not None
+
     def _is_from_target(self, link: wire.Link) -> bool:
         """Whether its lower device or peer is in the target."""
         _, nsid = _below(link)

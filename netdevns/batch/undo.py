@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 
 from .. import state
-from ..engine import PLACE_SOURCE, PLACE_TARGET, RESTORE, EngineError, Socket, lookups
+from ..engine import PLACE_TARGET, RESTORE, EngineError, Socket, lookups
 from ..engine.batch_device import BatchDevice
 from ..netlink import ifaddr, uapi, wire
 from ..results import Left
@@ -82,7 +82,7 @@ class _Undo:
             if on_step:
                 on_step("undo", done, len(self.touched))
         for member in sorted(self.touched, key=lambda m: m.depth):
-            if member.place == PLACE_SOURCE:
+            if member.is_home:
                 self._restore(member)
         _find_ended(self.source, self.touched, self.uppers)
         # While their lower was away, they may have lost IPv6 addresses, or come up at its return (probes
@@ -96,7 +96,7 @@ class _Undo:
 
     def _here(self) -> dict[int, int]:
         """ifindex before -> ifindex now, of the devices in the source."""
-        back = [m for m in self.missing if m.place == PLACE_SOURCE and not m.ended]
+        back = [m for m in self.missing if m.is_home]
         return {member.link.ifindex: member.ifindex for member in back}
 
     def _restore(self, member: BatchDevice) -> None:
@@ -134,7 +134,7 @@ class _Undo:
 
     def _collect_left(self) -> None:
         """Adds the remaining differences to `missing`, and sorts out the unrestorable ones."""
-        owner = {m.ifindex: m for m in self.missing if m.place == PLACE_SOURCE}
+        owner = {m.ifindex: m for m in self.missing if m.is_home}
         masters = {m.link.master: m for m in self.missing if m.link.master}
         unrestorable: dict[BatchDevice, list[str]] = {member: [] for member in self.missing}
         differences = [*self.restorer.left(self._here())]
@@ -174,7 +174,7 @@ class _Undo:
         """The present name of a device, which may differ: its own may be taken."""
         if member.place == PLACE_TARGET:
             return os.fsdecode(member.name)
-        if member.place != PLACE_SOURCE:
+        if not member.is_home:
             return None
         try:
             link = lookups.link(self.source, ifindex=member.ifindex)
@@ -187,12 +187,12 @@ class _Undo:
         way, done = WayBack(self.sides, self.touched), 0
         for member in self.touched:
             way.bring(member)
-            done += member.place == PLACE_SOURCE
+            done += member.is_home
             yield done
         way.bring_all_again(self.touched)
         for member in self.touched:
             self.missing[member] += way.missing[member]
-            if member.place == PLACE_SOURCE and member.ifindex != member.link.ifindex:
+            if member.is_home and member.ifindex != member.link.ifindex:
                 self.missing[member].append(f"ifindex {member.link.ifindex}")
 
 
@@ -220,7 +220,7 @@ def _labels(dumped: bytes | memoryview) -> dict[tuple[object, object], object]:
 
 def _find_unrestorable(source: Socket, members: Iterable[BatchDevice]) -> None:
     """Sets `unrestorable` of each. Raises EngineError."""
-    here = [m for m in members if m.place == PLACE_SOURCE and not m.ended]
+    here = [m for m in members if m.is_home]
     before = {m: _temporary(m.addresses) for m in here}
     now: dict[int, set[object]] = {}
     if any(before.values()):

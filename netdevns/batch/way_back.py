@@ -25,6 +25,7 @@ from .replaced import Places
 # Tries to remove names and move in one send, before the private namespace. Against a loop in C that adds one
 # alternative name, 1 of 5 tries fails; against one that adds three, up to 200 in a row (Linux 6.18, 2 processors).
 TRIES = 4
+NAMESAKE = "it is in neither namespace; another device has its name in the source, and is left as it is"
 REPLACED = "another device has its name and ifindex there, or it got another peer or lower device: it stays there"
 
 
@@ -56,6 +57,10 @@ class WayBack:
             self.missing[member] = [REPLACED]
             return
         was_there = member.place == PLACE_TARGET
+        member.is_replaced = not was_there and self._places.is_namesake(member)
+        if member.is_replaced:
+            self.missing[member] = [NAMESAKE]
+            return
         refused = self._return(member)
         if refused is not None and refused.errno == errno.EEXIST and member.place == PLACE_TARGET:
             try:
@@ -87,7 +92,7 @@ class WayBack:
 
     def bring_all_again(self, members: list[BatchDevice]) -> None:
         """Removes alternative names that came along, which may be names of other devices of the batch; tries again."""
-        if self._remove_added([m for m in members if m.place == PLACE_SOURCE]):
+        if self._remove_added([m for m in members if m.is_home]):
             for member in members:
                 self.bring(member)
 

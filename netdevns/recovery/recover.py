@@ -348,9 +348,8 @@ class Recovery(LoadedRecord):
         """
         if member.place != PLACE_SOURCE or member.ifindex == member.link.ifindex:
             return self.is_made_anew(member)
-        if member.link.kind not in BOUND:
-            return False
-        return self.target_is_gone or Places(self.sides, self.members).stranger(member) is not None
+        is_bound = member.link.kind in BOUND
+        return (self.target_is_gone and is_bound) or Places(self.sides, self.members).is_namesake(member)
 
     def _outcome(self, member: BatchDevice, left: Left | None) -> Recovered:
         if left is None:

@@ -307,3 +307,22 @@ def test_hook_points_are_the_engines_own() -> None:
     """These tests depend on names in the engine: a rename must fail here, or they would silently test nothing."""
     assert all(callable(getattr(Phases, step)) for step in steps.CALLS.values())
     assert callable(Device.undo)
+
+
+def test_new_device_with_its_name_in_the_source(
+    sides: tuple[Namespace, Namespace], before_step: Callable[..., None]
+) -> None:
+    """P9: a device that ended in the target is reported; a new one with its name at home gets none of its addresses."""
+    host, target = sides
+    changes = [
+        lambda: target.ip("link del net1"),
+        lambda: host.ip("link add eth1 index 201 address 02:00:00:00:00:77 type veth peer name other index 202"),
+    ]
+    before_step("verify", 1, lambda: [change() for change in changes])
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move({"eth1": "net1"}, target.fd)
+    (left,) = raised.value.left
+    assert (left.device, left.location) == ("eth1", "gone")
+    assert "another device has its name" in "; ".join(left.missing)
+    new = host.links()["eth1"]
+    assert (new.ifindex, new.up, host.addresses("eth1")) == (201, False, [])
