@@ -15,7 +15,7 @@ import debian
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "daemons"
 TREE = CACHE / "packages"
 SUITE = "trixie"
-PACKAGES = ["udev", "systemd", "network-manager", "dbus", "dnsmasq-base", "iproute2", "coreutils", "dash"]
+PACKAGES = ["udev", "systemd", "network-manager", "dbus", "dnsmasq-base", "coreutils", "dash", "sed"]
 
 
 def fetch_missing() -> None:
