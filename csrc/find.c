@@ -54,8 +54,12 @@ int nd_same_mac(const struct nd_link_attrs *was, const struct nd_link_attrs *is,
 /* How well a link matches the one of the snapshot. */
 static enum nd_likeness likeness(const struct nd_dev *dev, const struct nd_link_attrs *link)
 {
-	/* Attributes that no request can change. IFLA_LINK: the other end of a veth, the lower device of a VLAN. */
-	static const uint16_t fixed[] = { ND_IFLA_PERM_ADDRESS, ND_IFLA_PARENT_DEV_NAME, IFLA_LINK };
+	/*
+	 * Attributes that no request can change. IFLA_LINK: the other end of a veth, the lower device of a VLAN. A driver
+	 * may change the permanent MAC address: igbvf sets it to the present one whenever the device goes down
+	 * (drivers/net/ethernet/intel/igbvf/netdev.c, igbvf_reset()), so a known parent device outweighs it.
+	 */
+	static const uint16_t fixed[] = { ND_IFLA_PARENT_DEV_NAME, ND_IFLA_PERM_ADDRESS, IFLA_LINK };
 	enum nd_likeness found = ND_ALIKE;
 	struct nd_link_attrs was;
 	struct nd_view v;
@@ -76,6 +80,8 @@ static enum nd_likeness likeness(const struct nd_dev *dev, const struct nd_link_
 
 		if (both && nd_attr_same(p, q))
 			found = found == ND_ALIKE ? ND_ALIKE_AND_FIXED : found;
+		else if (both && fixed[i] == ND_IFLA_PERM_ADDRESS && found == ND_ALIKE_AND_FIXED)
+			continue;
 		else if (both && fixed[i] != IFLA_LINK)	/* the ifindex of a lower device changes if that moves, too */
 			return ND_UNLIKE;
 		else if (both && found == ND_ALIKE)

@@ -275,8 +275,15 @@ def narrow(
 
 
 def is_alike(was: wire.Link, now: wire.Link) -> bool:
-    """Whether both may be the same device: equal hardware as far as the kernel reports it, kind, and MAC length."""
-    if loan_state.origin(was.body) != loan_state.origin(now.body) or len(was.mac) != len(now.mac):
+    """Whether both may be the same device: equal hardware as far as the kernel reports it, kind, and MAC length.
+
+    A driver may change the permanent MAC (engine/reference/find.py, FIXED). Other ports of the same parent device
+    have another one, too, but not this ifindex or MAC.
+    """
+    before, there = loan_state.origin(was.body), loan_state.origin(now.body)
+    if before[:-1] != there[:-1] or len(was.mac) != len(now.mac):
+        return False
+    if before[-1] != there[-1] and not (before[-2] and (was.ifindex == now.ifindex or _has_mac_of(was, now))):
         return False
     return was.kind not in SHARE_A_MAC or was.data == now.data
 

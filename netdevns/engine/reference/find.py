@@ -13,8 +13,10 @@ from .socket import Socket
 # A link with the right ifindex or name must also match in the MAC address; or in one of the device's names, where no
 # other device can have the ifindex and the MAC address was changed; or in nothing more (Findable._find_renamed).
 BY_MAC, BY_NAME, BY_IFINDEX = range(3)
-# Attributes that cannot be changed and differ on other hardware. IFLA_LINK is a veth's peer, or the lower device.
-FIXED = (uapi.IFLA_PERM_ADDRESS, uapi.IFLA_PARENT_DEV_NAME, uapi.IFLA_LINK)
+# Attributes that no request changes and that differ on other hardware. IFLA_LINK is a veth's peer, or the lower device.
+# A driver may change the permanent MAC address: igbvf sets it to the present one whenever the device goes down
+# (drivers/net/ethernet/intel/igbvf/netdev.c, igbvf_reset()), so a known parent device outweighs it.
+FIXED = (uapi.IFLA_PARENT_DEV_NAME, uapi.IFLA_PERM_ADDRESS, uapi.IFLA_LINK)
 
 
 def look_up(sock: Socket, ifindex: int, name: bytes | None = None) -> Link:
@@ -121,7 +123,8 @@ class Findable:
         if by_altname or found.identity != was.identity:
             return None
         same = {type_: _same(was.get(type_), found.get(type_)) for type_ in FIXED}
-        if same[uapi.IFLA_PERM_ADDRESS] is False or same[uapi.IFLA_PARENT_DEV_NAME] is False:
+        parent = same[uapi.IFLA_PARENT_DEV_NAME]
+        if parent is False or (same[uapi.IFLA_PERM_ADDRESS] is False and not parent):
             return None
         if found.mac in (was.mac, was.own_mac):
             return found

@@ -58,6 +58,18 @@ def test_renamed_device_with_another_mac_comes_back(run, wanted):
             PLACE_GONE,
             id="parent",
         ),
+        pytest.param(
+            {"IFLA_PARENT_DEV_NAME": b"0000:01:10.0\0", "IFLA_PERM_ADDRESS": PERMANENT_MAC},
+            {"IFLA_PERM_ADDRESS": OTHER_MAC},
+            PLACE_TARGET,
+            id="same-parent-other-permanent-mac",
+        ),
+        pytest.param(
+            {"IFLA_PARENT_DEV_NAME": b"0000:01:10.0\0", "IFLA_PERM_ADDRESS": PERMANENT_MAC},
+            {"IFLA_PARENT_DEV_NAME": b"0000:01:10.2\0"},
+            PLACE_GONE,
+            id="other-parent-same-permanent-mac",
+        ),
         pytest.param({"IFLA_LINK": U32(8)}, {"IFLA_LINK": U32(9)}, PLACE_GONE, id="link"),
         pytest.param({"IFLA_LINK": U32(8)}, {}, PLACE_TARGET, id="same-link"),
         pytest.param(
@@ -78,14 +90,15 @@ def test_other_hardware_with_its_ifindex_is_another_device(run, had, has, place)
     assert made.dev.place == place
 
 
-def test_other_permanent_mac_is_another_device(run):
-    """Attributes that cannot be changed outweigh those that can."""
-    made = begin_with(run, IFLA_PERM_ADDRESS=PERMANENT_MAC)
+@pytest.mark.parametrize(("had", "place"), [({}, PLACE_GONE), ({"IFLA_PARENT_DEV_NAME": b"0\0"}, PLACE_TARGET)])
+def test_other_permanent_mac_is_another_device(run, had, place):
+    """Attributes that cannot be changed outweigh those that can; a driver may change the MAC, but not the parent."""
+    made = begin_with(run, IFLA_PERM_ADDRESS=PERMANENT_MAC, **had)
     made.move()
     flags, attributes = made.world.target.links[7]
     made.world.target.links[7] = flags, attributes | {nl.IFLA_PERM_ADDRESS: OTHER_MAC}
     made.dev.find(made.source, made.target)
-    assert made.dev.place == PLACE_GONE
+    assert made.dev.place == place
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from netdevns.netlink import ifaddr, route, uapi, wire
-from netdevns.recovery import loan_state, loans
+from netdevns.recovery import loan_state, loans, return_home
 from netdevns.state.kind import View
 from netdevns.state.routes import Routes
 
@@ -192,6 +192,28 @@ def test_origin(what: str) -> None:
     b = link(**{what: b"x\0"}, IFLA_IFNAME=b"net0\0", IFLA_ADDRESS=b"\2\0\0\0\0\2", ifindex=9)
     c = link(**{what: b"y\0"}, IFLA_IFNAME=b"eth1\0", IFLA_ADDRESS=b"\2\0\0\0\0\1")
     assert loan_state.origin(a.body) == loan_state.origin(b.body) != loan_state.origin(c.body)
+
+
+MAC, OTHER_MAC = b"\2\0\0\0\0\1", b"\2\0\0\0\0\2"
+
+
+@pytest.mark.parametrize(
+    ("parent", "mac", "ifindex", "is_same"),
+    [
+        pytest.param(b"0000:01:10.0\0", MAC, 9, True, id="same MAC"),
+        pytest.param(b"0000:01:10.0\0", OTHER_MAC, 7, True, id="same ifindex"),
+        pytest.param(b"0000:01:10.0\0", OTHER_MAC, 9, False, id="another port of the same parent"),
+        pytest.param(b"0000:01:10.2\0", MAC, 7, False, id="another parent"),
+        pytest.param(None, MAC, 7, False, id="no parent"),
+    ],
+)
+def test_changed_permanent_mac(parent: bytes | None, mac: bytes, ifindex: int, is_same: bool) -> None:
+    """P5: if a driver (igbvf) changed the permanent MAC, parent and ifindex, or parent and MAC, identify a device."""
+    had = {"IFLA_PARENT_DEV_NAME": b"0000:01:10.0\0"} if parent else {}
+    has = {"IFLA_PARENT_DEV_NAME": parent} if parent else {}
+    was = link(**had, IFLA_PERM_ADDRESS=b"\2\0\0\0\0\x99", IFLA_ADDRESS=MAC)
+    now = link(**has, IFLA_PERM_ADDRESS=mac, IFLA_ADDRESS=mac, ifindex=ifindex)
+    assert return_home.may_be(was, now) is is_same
 
 
 def test_renumbered() -> None:
