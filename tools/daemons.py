@@ -3,7 +3,7 @@
 A device that was configured by hand moves into a namespace and comes home, again and again, with and without the files
 of the page; a DHCP server waits at the other end. Each daemon runs in namespaces of its own, in an overlay above
 packages that are fetched (45 MB) and not installed. Exit status 1 if a device with the page's files does not come home
-as it left, or if none of those without is harmed.
+as it left, or if none of those without is harmed; 125 if the kernel allows no such namespaces.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from tests.runtimes.daemons import (
 )
 
 NONE = "none"
+BROKEN = 125
 COMMAND = "./tools/daemons --write"
 BEGIN, END = f"<!-- rounds: written by {COMMAND} -->\n", "<!-- end -->\n"
 HEAD = ["daemon", "file", "addresses", "renames", "leases", "addresses lost", "rounds with harm"]
@@ -138,11 +140,19 @@ def main(argv: Sequence[str]) -> int:
         print(f"{took_s:4.0f} s  {way}: {', '.join(row(case, {way: seen}))}", file=sys.stderr, flush=True)
         return seen
 
+    # The process ends at once, and its namespaces, and so the daemons, with it: threads would play on.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     todo = [case for case in cases() if args.daemon in (None, case.daemon.name)]
-    with ThreadPoolExecutor(args.jobs) as pool:
+    pool = ThreadPoolExecutor(args.jobs)
+    try:
         running = {case: {way: pool.submit(run, case, way) for way in WAYS} for case in todo}
         results = {case: {way: each.result() for way, each in ways.items()} for case, ways in running.items()}
-    text = markdown(args.rounds, [row(case, seen) for case, seen in results.items()])
+        text = markdown(args.rounds, [row(case, seen) for case, seen in results.items()])
+    except OSError as e:
+        print(f"tools/daemons: {e}", file=sys.stderr)
+        return BROKEN
+    finally:
+        pool.shutdown(cancel_futures=True)
     if args.write:
         write(text)
     else:

@@ -43,6 +43,7 @@ def page_files() -> dict[str, str]:
 
 
 LINK, NETWORK = "/etc/systemd/network/10-netdevns-eth1.link", "/etc/systemd/network/10-netdevns-eth1.network"
+KEYFILE = "/etc/NetworkManager/conf.d/90-netdevns-eth1.conf"
 # What would be expected to do instead, and does not: by the time that udev reads the file `address`, netdevns may have
 # renamed the device.
 RULE = "/etc/udev/rules.d/90-netdevns-eth1.rules"
@@ -218,7 +219,12 @@ class Scene:
     def settle(self) -> None:
         """Waits until nothing is on its way."""
         self.host.net.wait_until_quiet()
-        self.host.run("/usr/bin/udevadm", "settle")
+        self.settle_udev()
+
+    def settle_udev(self) -> None:
+        """Waits until udev has no event left; on a busy machine udevadm may report a broken pipe instead."""
+        udevadm = ("/usr/bin/udevadm", "settle")
+        wait_until(lambda: self.host.run(*udevadm, check=False).returncode == 0, "udev settles", TIMEOUT_S)
 
     def device(self) -> str:
         """The present name of the only device of the host."""
@@ -239,7 +245,7 @@ class Scene:
         self.leave()
         error = self.come_home(way)
         time.sleep(watch_s)
-        self.host.run("/usr/bin/udevadm", "settle")
+        self.settle_udev()
         names = [DEVICE, *re.findall(r"^\d+: ([^:@]+)[:@]", self._names.read_text()[named:], re.MULTILINE)]
         said, have = self._offers.read_text()[offered:], self._addresses()
         return Round(

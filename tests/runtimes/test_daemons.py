@@ -11,6 +11,7 @@ from tests.support.require import require
 from .daemons import (
     DAEMONS,
     DEVICE,
+    KEYFILE,
     LINK,
     MAC,
     NETWORK,
@@ -24,7 +25,7 @@ from .daemons import (
     page_files,
     play,
 )
-from .debian import TREE
+from .debian import TREE, Host
 
 WATCH_S = 2.0  # a daemon that is not kept from it has a lease in less than one
 # Where a daemon does harm: udev renames it the sooner, the longer it is at home under another name.
@@ -96,10 +97,20 @@ def test_written_while_the_device_is_away(name: str) -> None:
         assert scene.says() == DAEMONS[name].left_alone
 
 
+@pytest.mark.thorough
+@pytest.mark.usefixtures("_daemons")
+def test_network_manager_reads_the_keyfile() -> None:
+    """Of the page's file that is for hardware only: NetworkManager finds it, and has no other such setting."""
+    with Host(page_files()) as host:
+        said = host.run("/usr/sbin/NetworkManager", "--print-config").stdout
+    assert re.findall("^unmanaged-devices=(.*)", said, re.MULTILINE) == [f"mac:{MAC}"]
+
+
 def test_the_files_are_about_one_device() -> None:
     """Each file matches by the MAC alone; the name in it is the device's on the host."""
     files = page_files()
-    assert set(files) == {LINK, NETWORK}
+    assert set(files) == {LINK, NETWORK, KEYFILE}
+    assert files.pop(KEYFILE) == f"[keyfile]\nunmanaged-devices=mac:{MAC}\n"
     for text in files.values():
         match, _, rest = text.partition("[Link]\n")
         assert match == f"[Match]\nMACAddress={MAC}\n\n"
