@@ -196,9 +196,10 @@ class Scene:
     def _start(self, is_left_alone: bool) -> None:
         host = self.host
         host.start("/usr/lib/systemd/systemd-udevd")
-        wait_until(host.path("/run/udev/control").exists, "udevd listens")
+        wait_until(lambda: self._udevadm("control", "--ping"), "udevd listens", TIMEOUT_S)
         # As at boot: each device that is there is added.
-        host.run("/usr/bin/udevadm", "trigger", "--settle", "--subsystem-match=net", "--action=add")
+        host.run("/usr/bin/udevadm", "trigger", "--subsystem-match=net", "--action=add")
+        self.settle_udev()
         self.daemon.start(host)
         if is_left_alone:
             wait_until(lambda: self.says() == self.daemon.left_alone, "it leaves the device alone", TIMEOUT_S)
@@ -223,8 +224,10 @@ class Scene:
 
     def settle_udev(self) -> None:
         """Waits until udev has no event left; on a busy machine udevadm may report a broken pipe instead."""
-        udevadm = ("/usr/bin/udevadm", "settle")
-        wait_until(lambda: self.host.run(*udevadm, check=False).returncode == 0, "udev settles", TIMEOUT_S)
+        wait_until(lambda: self._udevadm("settle"), "udev settles", TIMEOUT_S)
+
+    def _udevadm(self, *words: str) -> bool:
+        return self.host.run("/usr/bin/udevadm", *words, check=False).returncode == 0
 
     def device(self) -> str:
         """The present name of the only device of the host."""

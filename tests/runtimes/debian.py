@@ -112,15 +112,15 @@ class Host:
 
     def run(self, *words: str, is_inside: bool = True, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs a program to its end: one of Debian's in its root file system, or one of the machine's beside it."""
-        argv = self._argv(words, is_inside)
+        # Not by Python's time-out: nsenter has a child in the PID namespace, which would outlive it.
+        argv = ["timeout", "--signal=KILL", str(TIMEOUT_S), *(["chroot", ROOT] if is_inside else []), *words]
         with self.net.entered():
             done = subprocess.run(
-                argv,
+                self._argv(argv, False),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 env=ENVIRON,
-                timeout=TIMEOUT_S,
                 check=False,
             )
         assert not (check and done.returncode), f"{' '.join(words)}: {done.returncode}: {done.stdout}{done.stderr}"
