@@ -12,17 +12,17 @@ from pathlib import Path
 
 from netdevns import __version__
 from netdevns.batch.plan import PRESERVABLE
-from netdevns.cli import usage
+from netdevns.cli import manual, usage
 from tools import pages_completions
 
 TOP = Path(__file__).resolve().parents[1]
 MAN = TOP / "share/man/man8/netdevns.8"
 
-# Of the words below and in usage.py: a page that changed with the day it is made could not be compared.
+# Of the words below and in manual.py: a page that changed with the day it is made could not be compared.
 DATE = "2026-11-26"
 
 HEAD = rf"""
-.\" Made by tools/pages out of the command's own help: edit netdevns/cli/usage.py or tools/pages.py instead.
+.\" Made by tools/pages out of the command's own help: edit netdevns/cli/manual.py, usage.py or tools/pages.py instead.
 .TH NETDEVNS 8 {DATE} "netdevns {__version__}" "System Administration"
 .SH NAME
 netdevns \- move existing network devices into a network namespace
@@ -151,11 +151,11 @@ def arguments(command: argparse.ArgumentParser) -> Iterator[str]:
 def man() -> str:
     """The page's text."""
     top = parser()
-    netns, codes = usage.NETNS, usage.EXIT_CODES
+    netns, codes = manual.NETNS, manual.EXIT_CODES
     lines = [HEAD.strip(), ".SH SYNOPSIS"]
     for command, _ in commands(top).values():
         lines += synopsis(command)
-    lines += [".SH DESCRIPTION", *marked(usage.ABOUT.strip()).splitlines(), *body(netns), ".SH COMMANDS"]
+    lines += [".SH DESCRIPTION", *marked(manual.ABOUT.strip()).splitlines(), *body(netns), ".SH COMMANDS"]
     for name, (command, _) in commands(top).items():
         lines += [f'.SS "netdevns {name}"']
         lines += [*list(body(command.description or ""))[1:], *arguments(command)]  # no .PP after .SS

@@ -6,16 +6,14 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from .. import errors
 from ..reports import Recovered
 from ..system.interrupts import ENDING, Interrupts
 from ..text.outcome import (
     FAILED,
-    LEFT,
     REFUSED,
-    UNKNOWN,
     UNTOUCHED,
     Usage,
     code_of,
@@ -279,79 +277,15 @@ def _run_show(args: argparse.Namespace) -> int:
 
 
 def _run_recover(args: argparse.Namespace) -> int:
-    from ..prepare.undo import tidy
-    from ..recovery.recover import is_wrong, pending, undo_crashed
-    from ..system.folders import JOURNAL_DIR
-    from . import screens
+    from . import recover
 
-    if not args.list:
-
-        def recover(interrupts: Interrupts) -> list[Recovered]:
-            return undo_crashed(JOURNAL_DIR, interrupts=interrupts)
-
-        code = _report_recovered(args, recover, screens.recovered, is_wrong)
-        return complain([*tidy()], code)
-    try:
-        crashed, running, aside = pending(JOURNAL_DIR)
-    except OSError as e:
-        return _no_records(e)
-    if args.json:
-        print_json({"pending": crashed, "running": len(running), "set_aside": aside})
-    else:
-        print_text(screens.pending([*crashed, *tidy(removes=False)], running, aside))
-    return 0
+    return recover.run_list(args) if args.list else recover.run(args)
 
 
 def _run_return(args: argparse.Namespace) -> int:
-    from ..recovery import loans, returns
-    from ..system import inputs
-    from . import screens
+    from . import recover
 
-    container = None if args.container is None else inputs.as_json(args.container)
-
-    def return_loans(interrupts: Interrupts) -> list[Recovered]:
-        which = {"container": container, "has_arrived": args.arrived}
-        return returns.return_loans(**which, wait_s=args.wait, is_ending=True, interrupts=interrupts)
-
-    def shown(results: Sequence[Recovered]) -> str:
-        if results or not args.arrived:
-            return screens.returned(results, args.container, sorted({each.container for each in loans.listed()}))
-        return "no device on loan has come back; nothing to do"
-
-    return _report_recovered(args, return_loans, shown, returns.is_wrong)
-
-
-def _report_recovered(
-    args: argparse.Namespace,
-    restore: Callable[[Interrupts], Sequence[Recovered]],
-    shown: Callable[[Sequence[Recovered]], str],
-    is_wrong: Callable[[Recovered], bool],
-) -> int:
-    import dataclasses
-
-    interrupts = Interrupts()
-    try:
-        recovered = restore(interrupts)
-    except OSError as e:
-        return _no_records(e)
-    except Exception as e:
-        return complain([internal(e), UNKNOWN], LEFT)
-    if args.json:
-        print_json({"recovered": [dataclasses.asdict(each) for each in recovered]})
-    else:
-        print_text(shown(recovered))
-    name = interrupts.name
-    if not name or all(each.outcome != "kept" for each in recovered):  # a signal that came too late ends nothing
-        return LEFT if any(map(is_wrong, recovered)) else 0
-    if all(each.outcome == "kept" and each.location in ("target", "unknown") for each in recovered):
-        return complain([f"interrupted by {name}; {UNTOUCHED}"], FAILED)
-    return complain([f"interrupted by {name}; the other devices were handled"], LEFT)
-
-
-def _no_records(e: OSError) -> int:
-    from ..system.folders import JOURNAL_DIR
-
-    return complain([f"{e.filename or JOURNAL_DIR}: {e.strerror}", UNTOUCHED], REFUSED)
+    return recover.run_return(args)
 
 
 def _run_prepare(args: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SECURITY, LIMITS = ROOT / "SECURITY.md", ROOT / "docs" / "limits.md"
 SHOWN = [
     *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("csrc/*.md"), *ROOT.glob("examples/*.*"),
-    ROOT / "netdevns" / "cli" / "usage.py", *(path for path in ROOT.glob("share/**/*") if path.is_file()),
+    ROOT / "netdevns" / "cli" / "manual.py", *(path for path in ROOT.glob("share/**/*") if path.is_file()),
 ]  # fmt: skip
 # What starts netdevns through Python, as a shell or JSON has it, and what stands before it.
 START = re.compile(r"(.{0,60}?)(?:-m[\", ]+netdevns\b|netdevns/__main__\.py)")
