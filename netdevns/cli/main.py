@@ -301,6 +301,16 @@ def _run_features(args: argparse.Namespace) -> int:  # noqa: ARG001  # every com
     return 0
 
 
+def _run_doctor(args: argparse.Namespace) -> int:
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # it changes nothing, not even beside its modules
+    try:
+        from . import doctor
+
+        return doctor.run(args)
+    finally:
+        sys.dont_write_bytecode = before
+
+
 def _run_conformance(args: argparse.Namespace) -> int:
     from ..conformance import command
 
@@ -326,6 +336,6 @@ def _parser() -> argparse.ArgumentParser:
 
     runs = {"move": _run_move, "apply": _run_apply, "check": _run_check, "show": _run_show}
     runs |= {"recover": _run_recover, "features": _run_features, "demo": _run_demo}
-    runs |= {"conformance": _run_conformance, "return": _run_return, "prepare": _run_prepare}
+    runs |= {"conformance": _run_conformance, "return": _run_return, "prepare": _run_prepare, "doctor": _run_doctor}
     runs |= dict.fromkeys(("cdi", "hooks-dir", "netavark", "units"), _run_files)
     return usage.parser(runs)

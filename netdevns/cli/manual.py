@@ -53,6 +53,21 @@ namespace.
 example: can eth1 be moved, and what would it lose?
   netdevns show eth1
 """
+DOCTOR = """\
+Looks for the reason why a container has no device: the hooks, CDI and hooks.d
+files, netavark and NRI plugins and units that start netdevns, and whether they
+run; the runtimes; where the devices are; records, loans and locks; the kernel;
+daemons that would rename or configure a device. With BUNDLE: whether that
+container asks for devices, by which way, and whether a move would succeed.
+
+Changes nothing. Programs are started with --version only, runtimes also with
+"features", and none that another user than root could have replaced.
+
+example: why has the container of this bundle no device?
+  netdevns doctor /containers/web
+
+exit codes: 0 no error; 1 an error, which the output names with its remedy
+"""
 RECOVER = """\
 Undoes the moves whose processes were killed: finds each device of each record
 in /run/netdevns/txn that no process holds, and restores it, or leaves it in the

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from ..doctor.finding import ERROR, OK, WARNING
+from ..doctor.finding import Finding as Diagnosis
 from ..netlink import ifname
 from ..netlink.ifaddr import is_protected
 from ..netlink.uapi import RT_SCOPE_UNIVERSE
@@ -15,6 +17,7 @@ from ..text import quote, tables
 # Legible on dark and light backgrounds; the words carry the meaning without colour.
 ANSWERS = {"yes": "bold green", "yes,": "bold green", "no": "bold red", "only": "bold magenta", "unknown": "bold"}
 SEVERITIES = {"error": "bold red", "loss": "bold magenta", "note": "bold"}
+DIAGNOSES = {ERROR: "bold red", WARNING: "bold magenta", OK: "bold green"}  # the worst first
 
 
 def moved(results: Sequence[Moved], where: str) -> str:
@@ -139,3 +142,16 @@ def _link(device: Device) -> list[str]:
     mac = [device.mac] if device.mac and device.mac.strip("0:") else []
     lines = [[kind, state, f"ifindex {device.ifindex}"], [f"mtu {device.mtu}", *mac]]
     return [*map(", ".join, lines), *(f"altname {name}" for name in device.altnames)]
+
+
+def doctor(findings: Sequence[Diagnosis], width: int | None) -> str:
+    """The findings, the worst first, each with its remedy, and the verdict as the last line."""
+    ordered = sorted(findings, key=lambda finding: [*DIAGNOSES].index(finding.severity))
+    rows = [[[f.severity], [f.subject], [f.text, *([f"remedy: {f.hint}"] if f.hint else [])]] for f in ordered]
+    counts = [sum(f.severity == severity for f in findings) for severity in (ERROR, WARNING)]
+    words = [f"{count} {name}{'' if count == 1 else 's'}" for count, name in zip(counts, DIAGNOSES, strict=False)]
+    verdict = tables.styled(", ".join(words), "bold red" if counts[0] else "bold green", width)
+    if width is None:
+        lines = [f"{s[0]:7}  {subject[0]}: {'; '.join(text)}" for s, subject, text in rows]
+        return "\n".join([*map(quote.printable, lines), verdict])
+    return "\n".join([tables.table(["SEVERITY", "SUBJECT", "WHAT"], rows, width, 0, DIAGNOSES), "", verdict])

@@ -25,6 +25,7 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     _apply(_command(commands, "apply", "move what a config.json asks for", manual.APPLY, runs["apply"]))
     _check(_command(commands, "check", "check whether a move would succeed", manual.CHECK, runs["check"]))
     _show(_command(commands, "show", "show devices, and what a move of each would lose", manual.SHOW, runs["show"]))
+    _doctor(_command(commands, "doctor", "find out why a container has no device", manual.DOCTOR, runs["doctor"]))
     _hook(_command(commands, "hook", "the OCI hook: state JSON on stdin", manual.HOOK, None))
     _recover(
         _command(commands, "recover", "undo the moves whose processes were killed", manual.RECOVER, runs["recover"])
@@ -114,6 +115,11 @@ def _show(command: argparse.ArgumentParser) -> None:
     command.epilog = manual.NETNS
     command.add_argument("devices", nargs="*", metavar="DEV", help="a device (default: all)")
     command.add_argument("--netns", metavar="NETNS", help="the devices' namespace (default: this one)")
+    _json(command)
+
+
+def _doctor(command: argparse.ArgumentParser) -> None:
+    command.add_argument("bundle", nargs="?", metavar="BUNDLE", help="an OCI bundle, or its config.json")
     _json(command)
 
 

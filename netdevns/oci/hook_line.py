@@ -12,6 +12,7 @@ from importlib import metadata
 from importlib.util import find_spec
 
 from .. import __version__
+from ..system import programs
 from ..text.output import complain
 from ..text.quote import printable
 from . import trust
@@ -19,8 +20,9 @@ from . import trust
 # Enough for hundreds of devices. The runtime kills a hook that takes longer; `netdevns recover` then undoes the move.
 TIMEOUT_S = 60
 _TRIAL_S = 30
+_ANSWER_BYTES = 16 << 20  # the paths of some hundred modules
 STATIC = "netdevns-hook"  # csrc/hook
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 _SHEBANG = re.compile(rb"#! *(?:/bin/sh\n'''exec' \"?)?(/[^\n\"]*python[^\n\"/ ]*)\"?(?: (-\w+))?(?: [^\n]*)?\n")
 _MAIN = "__main__.py"
 # A program for "-c" that prints, each followed by NUL: the paths of the interpreter's modules, the files that `site`
@@ -45,7 +47,7 @@ sys.stdout.buffer.write(b"".join(os.fsencode(each) + b"\\0" for each in found))
 """
 _INSTALL = "{} would run that as root; install netdevns, and its Python, where only root may write"
 # Packages of others, which a hook does not import; netdevns and cffi are checked separately.
-_PACKAGES = ("site-packages", "dist-packages")
+PACKAGES_OF_OTHERS = ("site-packages", "dist-packages")
 
 
 class Refused(Exception):
@@ -67,7 +69,7 @@ def command(*, is_installed: bool = False, with_python: bool = False) -> list[st
     Raises:
         Refused: This installation has no line that works, or that may be installed.
     """
-    static = None if with_python else _static()
+    static = None if with_python else static_hook()
     if static:
         words, why = [static], _judge_static(static)
     else:
@@ -101,15 +103,15 @@ def _refuse(why: str, remedy: str, is_installed: bool) -> None:
 
 def _judge_python() -> tuple[list[str], str]:
     """The words that start the command in Python, and why root must not start it; or ""."""
-    parents = [os.path.dirname(_PACKAGE), os.path.dirname(_core())]
+    parents = [os.path.dirname(PACKAGE), os.path.dirname(_core())]
     python = [_interpreter(), "-I", "-S"]
     words = [*python, *_program(parents)]
     check_text(words)  # before the trial: Python 3.13 and later load no extension module from a path that is not UTF-8
     _try(words)
-    return words, _why_not(sys.executable, parents, _loaded(python, parents))
+    return words, why_not(sys.executable, parents, _loaded(python, parents))
 
 
-def _static() -> str | None:
+def static_hook() -> str | None:
     """The hook in C that was installed with this package, or None.
 
     None where no compiler could build it, and in a checkout, whose sources may be newer.
@@ -119,7 +121,7 @@ def _static() -> str | None:
     except metadata.PackageNotFoundError:
         return None
     places = {str(file): os.path.realpath(file.locate()) for file in files}
-    if places.get("netdevns/__init__.py") != os.path.join(_PACKAGE, "__init__.py"):
+    if places.get("netdevns/__init__.py") != os.path.join(PACKAGE, "__init__.py"):
         return None
     return next((path for name, path in places.items() if os.path.basename(name) == STATIC), None)
 
@@ -137,15 +139,15 @@ def _judge_static(path: str) -> str:
     if said != f"{STATIC} {__version__}":
         raise Refused(f"{printable(path)}: this is not the hook of netdevns {__version__}: install netdevns again")
     _try([beside])
-    python, options = _interpreter_of(beside)
-    parents = [os.path.dirname(_PACKAGE), os.path.dirname(_core())]
+    python, options = interpreter_of(beside)
+    parents = [os.path.dirname(PACKAGE), os.path.dirname(_core())]
     prefix, *others = _loaded([python, options or "-Ps"], parents)
     # A script's modules are searched in its own folder first, unless the interpreter is isolated.
     beside_it = [] if "I" in options else [os.path.dirname(beside)]
-    return _why_not(python, parents, [prefix, *beside_it, *others])
+    return why_not(python, parents, [prefix, *beside_it, *others])
 
 
-def _interpreter_of(script: str) -> tuple[str, str]:
+def interpreter_of(script: str) -> tuple[str, str]:
     """The interpreter in the shebang of a script made by pip or a distribution's package, and its options ("-IS").
 
     pip starts it through /bin/sh where its path is long or has a blank.
@@ -221,7 +223,7 @@ def _core() -> str:
 def _program(parents: list[str]) -> list[str]:
     """The arguments that run this package: its __main__.py, or, where cffi is elsewhere, a program with both paths."""
     if parents[0] == parents[1]:
-        return [os.path.join(_PACKAGE, _MAIN)]
+        return [os.path.join(PACKAGE, _MAIN)]
     return ["-c", f"import sys; sys.path += {parents!r}; import netdevns.__main__"]
 
 
@@ -233,13 +235,14 @@ def _loaded(python: list[str], parents: list[str]) -> list[str]:
     return [os.fsdecode(path) for path in done.stdout.split(b"\0")[:-1]]
 
 
-def _why_not(python: str, paths: list[str], loaded: list[str]) -> str:
+def why_not(python: str, paths: list[str], loaded: list[str], package: str = PACKAGE) -> str:
     """Why root must not start the line: the path that another user could change; or "".
 
     Args:
         python: The interpreter, as it is started.
         paths: Other programs that are started, and folders that are searched for modules.
-        loaded: The result of `_loaded`.
+        loaded: The result of `_loaded`; at least a folder above the interpreter's standard library.
+        package: The folder of netdevns.
     """
     prefix, *others = loaded
     try:
@@ -255,14 +258,14 @@ def _why_not(python: str, paths: list[str], loaded: list[str]) -> str:
             trust.check(folder)
             folder = os.path.dirname(folder)
         trust.check(folder)
-        trust.check_tree(_PACKAGE)
+        trust.check_tree(package)
         for path in paths:
             trust.check(path)
         for path in others:
-            if os.path.basename(path) in _PACKAGES:
+            if os.path.basename(path) in PACKAGES_OF_OTHERS:
                 trust.check(path)
             elif os.path.isdir(path):
-                trust.check_tree(path, _PACKAGES)
+                trust.check_tree(path, PACKAGES_OF_OTHERS)
             else:
                 _check_if_there(path)
     except trust.Untrusted as e:
@@ -297,8 +300,6 @@ def _try(words: list[str]) -> None:
 def _start(words: list[str]) -> subprocess.CompletedProcess[bytes]:
     """Runs a program. Raises Refused: it does not start, or does not end in time."""
     try:
-        return subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, env={}, cwd="/", timeout=_TRIAL_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired, ValueError) as e:
+        return programs.run(words, timeout_s=_TRIAL_S, most=_ANSWER_BYTES)
+    except (OSError, ValueError) as e:
         raise Refused(f"{printable(words[0])}: a hook would not start: {getattr(e, 'strerror', None) or e}") from None

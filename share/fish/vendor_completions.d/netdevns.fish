@@ -66,7 +66,7 @@ function _shtab_netdevns_using
   test "$_shtab_netdevns_cmdpath" = "$argv"
 end
 
-set -g _shtab_netdevns_commands move apply check show hook recover return prepare features conformance cdi hooks-dir units netavark demo
+set -g _shtab_netdevns_commands move apply check show doctor hook recover return prepare features conformance cdi hooks-dir units netavark demo
 set -g _shtab_netdevns_opts_with_value --allow --bundle --cdi-version --config --dir --format --from --jobs --netns --pid --preserve --to --wait
 
 complete -c netdevns -e
@@ -106,6 +106,9 @@ complete -c netdevns -n '_shtab_netdevns_using show' -s h -l help -d 'show this 
 complete -c netdevns -n '_shtab_netdevns_using show' -l netns -xka "(_netdevns_namespaces)" -d 'the devices'"'"' namespace (default: this one)'
 complete -c netdevns -n '_shtab_netdevns_using show' -l json -d 'one JSON document on stdout, also on failure'
 complete -c netdevns -n '_shtab_netdevns_using show; and test $_shtab_netdevns_npos -ge 0' -ka "(_netdevns_devices)" -d 'a device (default: all)'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a doctor -d 'find out why a container has no device'
+complete -c netdevns -n '_shtab_netdevns_using doctor' -s h -l help -d 'show this help message and exit'
+complete -c netdevns -n '_shtab_netdevns_using doctor' -l json -d 'one JSON document on stdout, also on failure'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a hook -d 'the OCI hook: state JSON on stdin'
 complete -c netdevns -n '_shtab_netdevns_using hook' -s h -l help -d 'show this help message and exit'
 complete -c netdevns -n '_shtab_netdevns_using hook' -l allow -x -d 'host names that annotations may ask for'

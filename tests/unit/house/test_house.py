@@ -24,13 +24,15 @@ CSRC = ROOT / "csrc"
 # One way: a folder imports from those before it, and from itself.
 FOLDERS = [
     "limits", "descriptors", "netlink", "results", "reports", "errors", "text", "system", "_core", "_ffi", "engine",
-    "state", "batch", "recovery", "api", "prepare", "oci", "conformance", "cli", "__main__",
+    "state", "batch", "recovery", "api", "prepare", "oci", "conformance", "doctor", "cli",
+    "__main__",
 ]  # fmt: skip
 # Modules that import inside of functions, and why.
 LATE_IMPORTS = {
     "__init__": "a public name loads its module when it is used",
     "cli.files": "cdi and hooks-dir refuse in words of their own where the compiled core is missing",
     "cli.main": "a command loads what it needs: `netdevns --help` and `features` need no compiled core",
+    "doctor.checks": "a missing compiled core is a finding",
     "oci.hook": "a container without devices needs no compiled core",
     "oci.netavark": "a missing compiled core is reported as JSON, and logged",
     "oci.hook_command": "a missing compiled core is reported, and logged",

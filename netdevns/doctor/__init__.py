@@ -1,0 +1,1 @@
+"""Finds out why a container has no network device, and changes nothing."""

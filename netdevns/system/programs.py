@@ -1,0 +1,80 @@
+"""Runs other programs within limits: of time, of output, and without their children outliving the call."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+
+from .process import Process
+
+OUTPUT_BYTES = 1 << 20
+PAUSE_S = 0.05
+_PART_BYTES = 1 << 16
+
+
+def run(words: Sequence[str], *, timeout_s: float, most: int = OUTPUT_BYTES) -> subprocess.CompletedProcess[bytes]:
+    """Runs a program in "/", without stdin, environment and terminal; then kills what it has left in its session.
+
+    Args:
+        words: The program's path, and its arguments.
+        timeout_s: Seconds, at most; then it is killed.
+        most: Bytes that are kept of stdout and of stderr each; the rest is read and dropped.
+
+    Raises:
+        OSError: It cannot be started. ETIMEDOUT (TimeoutError): it took longer.
+        ValueError: A word has a NUL byte or a lone surrogate.
+    """
+    started = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}, cwd="/",
+        start_new_session=True,
+    )  # fmt: skip
+    assert started.stdout is not None
+    assert started.stderr is not None
+    kept = {started.stdout.fileno(): b"", started.stderr.fileno(): b""}
+    with started:  # closes the pipes, and waits
+        try:
+            with Process(started.pid) as process:
+                has_ended = _read(process, kept, time.monotonic() + timeout_s, most)
+        finally:
+            # The number is not reused before the process is waited for, so it is still that of its session.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(started.pid, signal.SIGKILL)
+            code = started.wait()
+        out, err = kept.values()
+    if not has_ended:
+        raise TimeoutError(f"it did not end within {timeout_s:g} s")
+    return subprocess.CompletedProcess(words, code, out, err)
+
+
+def _read(process: Process, kept: dict[int, bytes], end: float, most: int) -> bool:
+    """Reads until the process ends, also where a child of it keeps the pipes open; False: it has not ended in time."""
+    poll = select.poll()
+    for fd in kept:
+        os.set_blocking(fd, False)
+        poll.register(fd, select.POLLIN)
+    while True:
+        has_ended = process.has_ended()  # before the read: what it has written is there
+        for fd, _ in poll.poll(0 if has_ended else PAUSE_S * 1000):
+            if not _kept_part(fd, kept, most):
+                poll.unregister(fd)
+        if has_ended:
+            return True
+        if time.monotonic() >= end:
+            return False
+
+
+def _kept_part(fd: int, kept: dict[int, bytes], most: int) -> bool:
+    """Reads what a pipe has; False: at its end."""
+    while True:
+        try:
+            part = os.read(fd, _PART_BYTES)
+        except BlockingIOError:
+            return True
+        if not part:
+            return False
+        kept[fd] += part[: most - len(kept[fd])]
