@@ -98,7 +98,7 @@ def check(host: Host, bundle: Bundle, trials: Trials, native: Sequence[str]) -> 
     yield from bundle.findings
     if not bundle.config or any(finding.severity == ERROR for finding in bundle.findings):
         return
-    for line in dict.fromkeys(bundle.lines):
+    for line in {line.start: line for line in bundle.lines}.values():
         trial = trials.of(line)
         text = f"hook {printable(line.program)}: {trial.text}"
         yield Finding(CHECK, trial.severity, bundle.path, text, trial.hint)

@@ -89,7 +89,7 @@ def check(host: Host, found: list[Installation], trials: Trials) -> Iterator[Fin
         yield Finding(CHECK, WARNING, "installations", text, hint)
     for each in found:
         problems = [*each.problems, *_tried(each, trials)]
-        if why := why_untrusted(host.path(each.path)):
+        if each.path.startswith("/") and (why := why_untrusted(host.path(each.path))):
             problems.append(Finding(CHECK, ERROR, each.path, f"{why}; {_OURS}", f"chown root:root {each.path}"))
         yield from problems
         if not any(problem.severity != OK for problem in problems):
@@ -100,7 +100,7 @@ def check(host: Host, found: list[Installation], trials: Trials) -> Iterator[Fin
 
 
 def _tried(each: Installation, trials: Trials) -> Iterator[Finding]:
-    for line in dict.fromkeys(each.lines):
+    for line in {line.start: line for line in each.lines}.values():
         trial = trials.of(line)
         if trial.severity != OK:
             yield Finding(CHECK, trial.severity, each.path, trial.text, trial.hint)

@@ -119,6 +119,7 @@ class Trials:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._done: dict[tuple[str, ...], Trial] = {}
+        self._trees: dict[tuple[str, str], str] = {}  # interpreter and folder -> why it is not to be trusted, or ""
 
     def of(self, line: Line) -> Trial:
         """Tries a line; its arguments do not matter."""
@@ -156,7 +157,7 @@ class Trials:
 
     def _of_python(self, start: list[str]) -> Trial:
         try:
-            words, why = _judged(start)
+            words, why = self._judged(start)
         except (OSError, Refused, ValueError) as e:
             return Trial(ERROR, f"not tried: {printable(str(e))}", "install netdevns again, then this file")
         if why:
@@ -172,39 +173,41 @@ class Trials:
             return Trial(ERROR, f"{found.text}, but a hook would fail: {_last_line(done)}", "install netdevns again")
         return found
 
+    def _judged(self, start: list[str]) -> tuple[list[str], str]:
+        """The words that start the command without writing compiled modules, and why root must not start them; or "".
 
-def _judged(start: list[str]) -> tuple[list[str], str]:
-    """The words that start the command without writing compiled modules, and why root must not start them; or "".
+        Other files that the interpreter loads than its standard library and netdevns are not checked; `--install` does
+        that.
 
-    Files that the interpreter loads besides its standard library and netdevns are not checked; `--install` does that.
-
-    Raises:
-        OSError, Refused, ValueError: A file cannot be read, or is not of this form.
-    """
-    if len(start) == 1:
-        python, options = hook_line.interpreter_of(start[0])
-        bins = os.path.dirname(os.path.dirname(python))
-        places = [bins, os.path.dirname(os.path.dirname(os.path.realpath(python)))]
-        parents = [os.path.dirname(path) for place in places for path in _packages(place)]
-        parents += _named_folders(start[0])
-        words = [python, "-B", *filter(None, [options]), start[0]]
-        paths = [start[0]]
-    else:
-        python, words, paths = start[0], [start[0], "-B", *start[1:]], []
-        if start[-2] == "-c":
-            found = _PATHS.fullmatch(start[-1])
-            parents = ast.literal_eval(found[1]) if found else []
+        Raises:
+            OSError, Refused, ValueError: A file cannot be read, or is not of this form.
+        """
+        if len(start) == 1:
+            python, options = hook_line.interpreter_of(start[0])
+            bins = os.path.dirname(os.path.dirname(python))
+            places = [bins, os.path.dirname(os.path.dirname(os.path.realpath(python)))]
+            parents = [os.path.dirname(path) for place in places for path in _packages(place)]
+            parents += _named_folders(start[0])
+            words = [python, "-B", *filter(None, [options]), start[0]]
+            paths = [start[0]]
         else:
-            parents = [os.path.dirname(os.path.dirname(start[-1]))]
-    folders = [path for parent in dict.fromkeys(parents) if os.path.isdir(path := f"{parent}/{COMMAND}")]
-    for path in (*paths, *parents):
-        if why := why_untrusted(path):
-            return words, why
-    library = _library(os.path.realpath(python))
-    for package in folders or [library]:
-        if why := hook_line.why_not(python, [], ["/", library], package):
-            return words, why
-    return words, ""
+            python, words, paths = start[0], [start[0], "-B", *start[1:]], []
+            if start[-2] == "-c":
+                found = _PATHS.fullmatch(start[-1])
+                parents = ast.literal_eval(found[1]) if found else []
+            else:
+                parents = [os.path.dirname(os.path.dirname(start[-1]))]
+        folders = [path for parent in dict.fromkeys(parents) if os.path.isdir(path := f"{parent}/{COMMAND}")]
+        for path in (*paths, *parents):
+            if why := why_untrusted(path):
+                return words, why
+        library = _library(os.path.realpath(python))
+        for package in (library, *folders):
+            if (python, package) not in self._trees:
+                self._trees[python, package] = hook_line.why_not(python, [], ["/"], package)
+            if why := self._trees[python, package]:
+                return words, why
+        return words, ""
 
 
 def _packages(prefix: str) -> list[str]:

@@ -1,0 +1,221 @@
+"""The lines that start netdevns: those that are known, and whether they run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from netdevns import __version__
+from netdevns.doctor import host, lines
+from netdevns.doctor.lines import Line, Trial, Trials
+from netdevns.oci import hook_line
+
+from .made import HOOK, Tree, entry
+
+PATHS = "import sys; sys.path += ['/opt/a', '/opt/b']; import netdevns.__main__"
+MAIN = "/opt/lib/netdevns/__main__.py"
+
+
+@pytest.mark.parametrize(
+    ("words", "start"),
+    [
+        ([HOOK, "createRuntime"], 1),
+        (["/usr/bin/netdevns", "hook"], 1),
+        (["/usr/bin/python3.11", "-I", "-S", MAIN, "hook"], 4),
+        (["/usr/bin/python3.11", "-IS", MAIN, "hook"], 3),
+        (["/usr/bin/python3.11", "-I", "-S", "-c", PATHS, "hook"], 5),
+        (["/bin/sh", "-c", "netdevns hook createRuntime"], None),
+        (["/usr/bin/python3.11", "-c", PATHS + "; import os", "hook"], None),
+        (["/usr/bin/python3.11", "-m", "netdevns", "hook"], None),
+        (["/usr/bin/env", "netdevns"], None),
+        (["/bin/rm", "-rf", MAIN], None),
+        ([], None),
+    ],
+)
+def test_known_forms(words: list[str], start: int | None) -> None:
+    """Only a line of a known form is ever run: its program, without the arguments of the file."""
+    wanted = None if start is None else Line(tuple(words[:start]), tuple(words[start:]))
+    assert lines.parse(words) == wanted
+
+
+@pytest.mark.parametrize(
+    ("hook", "arguments"),
+    [
+        (entry("createRuntime", "eth1=net0"), ("createRuntime", "eth1=net0")),
+        ({"path": "/usr/bin/netdevns", "args": ["netdevns", "hook", "poststop"]}, ("poststop",)),
+        ({"path": "/usr/bin/netdevns", "args": ["netdevns", "recover"]}, None),
+        ({"path": "/usr/bin/nvidia-ctk", "args": ["nvidia-ctk", "hook"]}, None),
+        ({"path": 7, "args": []}, None),
+        ({"path": HOOK, "args": [7]}, None),
+        ("netdevns", None),
+    ],
+)
+def test_hooks(hook: object, arguments: tuple[str, ...] | None) -> None:
+    """A hook's args[0] is argv[0]; the arguments behind the stage are the same for both hooks."""
+    line = lines.of_hook(hook)
+    assert (None if line is None else line.arguments) == arguments
+
+
+def test_own_lines_are_known() -> None:
+    """Each line that `--install` writes for this installation has a known form."""
+    words = hook_line.command(with_python=True)
+    line = lines.of_hook(hook_line.entry(words, "createRuntime", "eth1"))
+    assert line is not None
+    assert line.start == tuple(words[:-1])
+    assert Trials(host.Host()).of(line) == Trial("ok", f"runs netdevns {__version__}")
+
+
+def trial(tree: Tree, path: str = HOOK) -> Trial:
+    return Trials(tree.host()).of(Line((path,), ()))
+
+
+def test_line_that_runs(tree: Tree) -> None:
+    """The version is the program's own answer."""
+    tree.hook()
+    assert trial(tree) == Trial("ok", f"runs netdevns-hook {__version__}")
+
+
+def test_other_version(tree: Tree) -> None:
+    """Two versions on one host are a warning."""
+    tree.hook("0.0.9")
+    found = trial(tree)
+    assert (found.severity, found.text) == ("warning", f"runs netdevns-hook 0.0.9; this is {__version__}")
+
+
+def _no_rights(tree: Tree) -> None:
+    tree.hook().chmod(0o644)
+
+
+def _says_no(tree: Tree) -> None:
+    tree.hook()
+    tree.program(HOOK, "busybox 1")
+
+
+def _fails(tree: Tree) -> None:
+    tree.hook()
+    tree.program(HOOK, f"netdevns-hook {__version__}", code=7)
+
+
+def _no_program(tree: Tree) -> None:
+    tree.hook()
+    tree.write(HOOK, "\x7fELF", 0o755)
+
+
+def _no_command_works(tree: Tree) -> None:
+    tree.hook()
+    tree.write("/opt/netdevns/bin/netdevns", f"#!{os.path.realpath(sys.executable)}\nimport nothing\n", 0o755)
+
+
+def _writable(tree: Tree) -> None:
+    tree.hook().chmod(0o777)
+
+
+def _of_another(tree: Tree) -> None:
+    tree.hook()
+    os.chown(tree.root / "opt", 4711, 4711)
+
+
+BROKEN = {
+    "none": (lambda _: None, f"there is no {HOOK}"),
+    "no rights": (_no_rights, f"{HOOK} is not executable"),
+    "another program": (_says_no, "does not run: busybox 1"),
+    "an exit code": (_fails, f"does not run: netdevns-hook {__version__}"),
+    "no program": (_no_program, "does not run: Exec format error"),
+    "no command": (_no_command_works, "cannot hand over to /opt/netdevns/bin/netdevns"),
+    "writable": (
+        _writable,
+        "not tried: {root}/opt/netdevns/bin/netdevns-hook: other users may write to it (mode",
+    ),
+    "of another": (_of_another, "not tried: {root}/opt: it belongs to user 4711, who could change it"),
+}
+
+
+@pytest.mark.parametrize(("breaks", "text"), BROKEN.values(), ids=BROKEN)
+def test_line_that_does_not_run(breaks: object, text: str, tree: Tree) -> None:
+    """Each is an error with its reason."""
+    breaks(tree)  # type: ignore[operator]
+    found = trial(tree)
+    assert found.severity == "error"
+    assert text.format(root=tree.root) in found.text
+
+
+def test_untrusted_program_is_not_started(tree: Tree) -> None:
+    """One that another user could have replaced is named, never run; so is the command beside the hook."""
+    ran = tree.root / "ran"
+    tree.hook()
+    command = tree.write("/opt/netdevns/bin/netdevns", f"#!/usr/bin/python3\nopen({str(ran)!r}, 'w')\n", 0o757)
+    assert "other users may write to it" in trial(tree).text
+    command.chmod(0o755)
+    tree.write(HOOK, f"#!/bin/sh\n: > {ran}\n", 0o775)
+    assert trial(tree).severity == "error"
+    assert not ran.exists()
+
+
+def test_hook_alone(tree: Tree) -> None:
+    """Without the command it moves devices, and restores none."""
+    tree.hook()
+    (tree.root / "opt/netdevns/bin/netdevns").unlink()
+    found = trial(tree)
+    assert found.severity == "warning"
+    assert "it restores no device when a container ends" in found.text
+
+
+def test_program_that_hangs(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is ended after a time, with its children, and is an error."""
+    monkeypatch.setattr(host, "RUN_S", 0.3)
+    tree.hook()
+    tree.write(HOOK, "#!/bin/sh\nsleep 4711 & wait\n", 0o755)
+    begun = time.monotonic()
+    assert "does not run: it did not end within 0.3 s" in trial(tree).text
+    assert time.monotonic() - begun < 5
+    time.sleep(0.1)
+    assert b"4711" not in b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+
+
+def test_each_program_once(tree: Tree) -> None:
+    """A hundred devices of one CDI file do not start it a hundred times."""
+    tree.hook()
+    count = tree.root / "count"
+    tree.write(HOOK, f"#!/bin/sh\necho x >> {count}\necho netdevns-hook {__version__}\n", 0o755)
+    trials = Trials(tree.host())
+    for number in range(5):
+        assert trials.of(Line((HOOK,), ("createRuntime", f"eth{number}"))).severity == "ok"
+    assert count.read_text() == "x\n"
+
+
+def test_no_module_is_compiled(tmp_path: Path) -> None:
+    """An interpreter that is tried writes nothing beside its modules."""
+    folder = tmp_path / "site"
+    shutil.copytree(hook_line.PACKAGE, folder / "netdevns", ignore=shutil.ignore_patterns("__pycache__"))
+    line = hook_line.command(with_python=True)
+    start = [
+        line[0],
+        "-I",
+        "-S",
+        "-c",
+        f"import sys; sys.path += {[str(folder), *sys.path[-1:]]!r}; import netdevns.__main__",
+    ]
+    assert lines.parse(start) is not None
+    Trials(host.Host()).of(Line(tuple(start), ()))
+    assert [*folder.rglob("__pycache__")] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        (f'#!/bin/sh\n# x\nexec /usr/bin/python3 -I -S {MAIN} netavark "$@"\n', ("/usr/bin/python3", "-I", "-S", MAIN)),
+        ('#!/bin/sh\nexec /usr/bin/netdevns nri "$@"\n', ("/usr/bin/netdevns",)),
+        ("#!/bin/sh\nexec /bin/sh -c 'netdevns' \"$@\"\n", None),
+        ('#!/bin/sh\nexec \'/usr/bin/netdevns nri "$@"\n', None),
+        ("", None),
+    ],
+)
+def test_scripts(text: str, start: tuple[str, ...] | None) -> None:
+    """The last line of the files of netavark and NRI."""
+    line = lines.of_script(text)
+    assert (None if line is None else line.start) == start

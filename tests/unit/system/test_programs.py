@@ -1,0 +1,41 @@
+"""Programs that others wrote: their time, their output and their children are limited."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from netdevns.system import programs
+
+
+def test_output_and_code() -> None:
+    """Both outputs, and the exit code; no environment, no stdin, and "/" as the working directory."""
+    done = programs.run(["/bin/sh", "-c", "pwd; read x || echo none >&2; exit 7"], timeout_s=10)
+    assert (done.stdout, done.stderr, done.returncode) == (b"/\n", b"none\n", 7)
+
+
+def test_much_output_is_cut() -> None:
+    """A program that never stops to write fills neither the memory nor the pipe."""
+    with pytest.raises(TimeoutError, match="did not end within"):
+        programs.run(["/bin/sh", "-c", "while :; do echo xxxxxxxx; done"], timeout_s=0.3)
+    done = programs.run(["/bin/sh", "-c", "head -c 5000000 /dev/zero"], timeout_s=10, most=1000)
+    assert (len(done.stdout), done.returncode) == (1000, 0)
+
+
+def test_children_that_hold_the_pipe() -> None:
+    """A child that stays keeps nobody waiting, and is killed."""
+    begun = time.monotonic()
+    done = programs.run(["/bin/sh", "-c", "sleep 31337 & echo here"], timeout_s=10)
+    assert (done.stdout, done.returncode) == (b"here\n", 0)
+    assert time.monotonic() - begun < 5
+    time.sleep(0.1)
+    running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not any(b"31337" in line for line in running)
+
+
+@pytest.mark.parametrize("words", [["/no/such"], ["/etc/passwd"], ["/bin/sh\0"]])
+def test_not_started(words: list[str]) -> None:
+    with pytest.raises((OSError, ValueError)):
+        programs.run(words, timeout_s=1)
