@@ -21,7 +21,7 @@ from ..oci import hook_line
 from ..oci.hook_line import PACKAGES_OF_OTHERS, STATIC, Refused
 from ..text.quote import printable, quoted
 from .finding import ERROR, OK, WARNING
-from .host import Host, NotRun, run, why_untrusted
+from .host import Host, NotIsolated, NotRun, run, why_untrusted
 
 COMMAND = "netdevns"
 _OPTION = re.compile("-[IESsPB]+")
@@ -145,7 +145,7 @@ class Trials:
     def _of_static(self, path: str, real: str) -> Trial:
         found = _version([real], STATIC)
         beside = os.path.join(os.path.dirname(path), COMMAND)
-        if found.severity == ERROR:
+        if found.severity == ERROR or not found.text.startswith("runs "):
             return found
         if not self._host.exists(beside):
             text = f"{found.text}; without {printable(beside)} it restores no device when a container ends"
@@ -163,7 +163,7 @@ class Trials:
         if why:
             return Trial(ERROR, f"not tried: {why}", _ELSEWHERE)
         found = _version(words, COMMAND)
-        if found.severity == ERROR:
+        if found.severity == ERROR or not found.text.startswith("runs "):
             return found
         try:
             done = run([*words, "show", "--json", "lo"])  # loads the compiled core, as a hook does
@@ -202,9 +202,10 @@ class Trials:
             if why := why_untrusted(path):
                 return words, why
         library = _library(os.path.realpath(python))
+        prefix = os.path.dirname(os.path.dirname(library))
         for package in (library, *folders):
             if (python, package) not in self._trees:
-                self._trees[python, package] = hook_line.why_not(python, [], ["/"], package)
+                self._trees[python, package] = hook_line.why_not(python, [], [prefix], package)
             if why := self._trees[python, package]:
                 return words, why
         return words, ""
@@ -240,6 +241,8 @@ def _version(words: Sequence[str], name: str) -> Trial:
     """Runs a program with --version."""
     try:
         done = run([*words, "--version"])
+    except NotIsolated as e:
+        return Trial(WARNING, f"not tried: {e}", "sudo netdevns doctor")
     except NotRun as e:
         return Trial(ERROR, f"{printable(words[-1])} does not run: {printable(str(e))}", "install netdevns again")
     said = done.stdout.decode(errors="backslashreplace").strip()

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..oci import hook_log
 from ..recovery import identity, layout, loans, store
@@ -40,31 +40,27 @@ def check(host: Host) -> Iterator[Finding]:
     if not os.path.lexists(directory):
         yield Finding(CHECK, OK, JOURNAL_DIR, "not there yet: the first move makes it")
         return
-    is_trusted = False
+    usable = set()
     for folder in ("", *_FOLDERS):
         path = f"{JOURNAL_DIR}/{folder}" if folder else JOURNAL_DIR
         try:
             os.close(open_folder(directory, folder, create=False))
+            usable.add(folder)
         except FileNotFoundError:
             continue
         except OSError as e:
             yield _refused(path, e)
             if not folder:
                 return
-            continue
-        is_trusted = True
-    if is_trusted:
-        yield Finding(CHECK, OK, JOURNAL_DIR, "belongs to this user, who alone may write to it")
-    for judge in (_locks, _records, _loans, _aside, _prepared, _log):
-        with contextlib.suppress(FileNotFoundError):
+    yield Finding(CHECK, OK, JOURNAL_DIR, "belongs to this user, who alone may write to it")
+    for judge, folder in _JUDGES:
+        if folder in usable:
             try:
                 yield from judge(host, directory)
-            except PermissionError:
-                continue  # reported above
+            except FileNotFoundError:  # removed meanwhile
+                continue
             except OSError as e:
-                if e.errno == errno.ENOENT:
-                    continue
-                yield Finding(CHECK, ERROR, JOURNAL_DIR, f"cannot be read: {e.strerror}")
+                yield Finding(CHECK, ERROR, f"{JOURNAL_DIR}/{folder}", f"cannot be read: {e.strerror}")
 
 
 def _refused(path: str, e: OSError) -> Finding:
@@ -284,3 +280,13 @@ def _age_of(stamp: str) -> float | None:
     except ValueError:
         return None
     return time.time() - calendar.timegm(then)
+
+
+_JUDGES: tuple[tuple[Callable[[Host, str], Iterator[Finding]], str], ...] = (
+    (_locks, ""),
+    (_records, store.TXN),
+    (_loans, loans.FOLDER),
+    (_aside, store.ASIDE),
+    (_prepared, loans.PREPARED),
+    (_log, ""),
+)

@@ -144,16 +144,40 @@ def test_line_that_does_not_run(breaks: object, text: str, tree: Tree) -> None:
     assert text.format(root=tree.root) in found.text
 
 
-def test_untrusted_program_is_not_started(tree: Tree) -> None:
+def test_untrusted_program_is_not_started(tree: Tree, started: list[list[str]]) -> None:
     """One that another user could have replaced is named, never run; so is the command beside the hook."""
-    ran = tree.root / "ran"
-    tree.hook()
-    command = tree.write("/opt/netdevns/bin/netdevns", f"#!/usr/bin/python3\nopen({str(ran)!r}, 'w')\n", 0o757)
+    hook = tree.hook()
+    command = tree.root / "opt/netdevns/bin/netdevns"
+    command.chmod(0o757)
     assert "other users may write to it" in trial(tree).text
+    assert started == [[str(hook), "--version"]]
     command.chmod(0o755)
-    tree.write(HOOK, f"#!/bin/sh\n: > {ran}\n", 0o775)
-    assert trial(tree).severity == "error"
-    assert not ran.exists()
+    hook.chmod(0o775)
+    started.clear()
+    assert "other users may write to it" in trial(tree).text
+    assert started == []
+
+
+def test_untrusted_interpreter_is_not_started(tmp_path: Path, started: list[list[str]]) -> None:
+    """Nor one whose standard library, or whose netdevns, another user could change."""
+    python = tmp_path / "python/bin/python3"
+    python.parent.mkdir(parents=True)
+    shutil.copy(os.path.realpath(sys.executable), python)
+    library = tmp_path / "python/lib/python3.11"
+    package = library / "site-packages/netdevns"
+    package.mkdir(parents=True)
+    for file in (library / "os.py", package / "__main__.py"):
+        file.touch()
+    line = Line((str(python), "-I", "-S", str(package / "__main__.py")), ())
+    for path in (library / "os.py", library, package / "__main__.py", package.parent, python, python.parent):
+        before = path.stat().st_mode
+        path.chmod(0o777)
+        found = Trials(host.Host()).of(line)
+        path.chmod(before)
+        assert found.text == f"not tried: {path}: other users may write to it (mode 0777)"
+    assert started == []
+    assert Trials(host.Host()).of(line).text != found.text
+    assert started != []
 
 
 def test_hook_alone(tree: Tree) -> None:
@@ -177,15 +201,12 @@ def test_program_that_hangs(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None
     assert b"4711" not in b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
 
 
-def test_each_program_once(tree: Tree) -> None:
+def test_each_program_once(tree: Tree, started: list[list[str]]) -> None:
     """A hundred devices of one CDI file do not start it a hundred times."""
-    tree.hook()
-    count = tree.root / "count"
-    tree.write(HOOK, f"#!/bin/sh\necho x >> {count}\necho netdevns-hook {__version__}\n", 0o755)
-    trials = Trials(tree.host())
+    hook, trials = tree.hook(), Trials(tree.host())
     for number in range(5):
         assert trials.of(Line((HOOK,), ("createRuntime", f"eth{number}"))).severity == "ok"
-    assert count.read_text() == "x\n"
+    assert started.count([str(hook), "--version"]) == 1
 
 
 def test_no_module_is_compiled(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from netdevns.system import programs
+from tests.support.namespaces import in_child
 
 
 def test_output_and_code() -> None:
@@ -39,3 +41,27 @@ def test_children_that_hold_the_pipe() -> None:
 def test_not_started(words: list[str]) -> None:
     with pytest.raises((OSError, ValueError)):
         programs.run(words, timeout_s=1)
+
+
+def test_isolated_program_changes_nothing(tmp_path: Path) -> None:
+    """It can write nowhere but in its own /run, which is empty and gone afterwards; this process still can."""
+    write = f"echo x > {tmp_path}/x; echo x > /etc/netdevns-x; mkdir /tmp/netdevns-x; "
+    write += "echo x > /run/netdevns-x && ls -A /run"
+    done = programs.run(["/bin/sh", "-c", write], timeout_s=10, is_isolated=True)
+    assert done.stdout == b"netdevns-x\n"
+    assert done.stderr.count(b"Read-only file system") == 3
+    assert not [path for path in ("/run", "/etc", "/tmp") if (Path(path) / "netdevns-x").exists()]
+    (tmp_path / "x").write_text("")
+
+
+def test_not_isolated() -> None:
+    """Without the right to do so, the program is not started."""
+
+    def child() -> object:
+        os.setuid(4711)
+        try:
+            return programs.run(["/bin/true"], timeout_s=10, is_isolated=True)
+        except programs.NotIsolated as e:
+            return str(e)
+
+    assert "it cannot be started isolated" in in_child(child)
