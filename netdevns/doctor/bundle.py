@@ -21,6 +21,8 @@ from .lines import Line, Trials, names_netdevns, of_hook
 CHECK = "bundle"
 STAGES = hook_command.STAGES
 _SEVERITIES = {"error": ERROR, "loss": WARNING, "note": OK}
+_CHECK = "docs/findings.md"
+_FORM = "write the hooks of docs/hooks.md"
 _NO_TARGET = "/dev/null/target"  # nothing can be there
 
 
@@ -47,9 +49,9 @@ class Bundle:
             self.config = config_json.load(self.path)
             self._read()
         except ConfigInvalid as e:
-            self.add(ERROR, str(e).removeprefix(f"{printable(self.path)}: "))
+            self.add(ERROR, str(e).removeprefix(f"{printable(self.path)}: "), "correct it; docs/hooks.md has the form")
 
-    def add(self, severity: str, text: str, hint: str | None = None) -> None:
+    def add(self, severity: str, text: str, hint: str) -> None:
         self.findings.append(Finding(CHECK, severity, self.path, printable(text), hint))
 
     def _read(self) -> None:
@@ -70,12 +72,12 @@ class Bundle:
         line = of_hook(entry)
         if line is None:
             if names_netdevns(entry):
-                self.add(WARNING, f"hooks.{stage}: does not start netdevns in a known form: it was not tried")
+                self.add(WARNING, f"hooks.{stage}: does not start netdevns in a known form: it was not tried", _FORM)
             return {}
         try:
             arguments = hook_command.Arguments(line.arguments)
         except Usage as e:
-            self.add(ERROR, f"hooks.{stage}: {e}")
+            self.add(ERROR, f"hooks.{stage}: {e}", _FORM)
             return {}
         if arguments.stage != stage:
             self.add(ERROR, f"hooks.{stage} has the line for {arguments.stage}", f"move it to hooks.{arguments.stage}")
@@ -144,7 +146,9 @@ def _move(host: Host, bundle: Bundle) -> Iterator[Finding]:
         return
     report = _from_here(here) if target is None else api.check(here, target, force=True)
     for each in report.findings:
-        yield Finding(CHECK, _SEVERITIES[each.severity], quoted(each.device or bundle.path), each.text, each.hint)
+        hint = each.hint or (None if each.severity == "note" else _CHECK)
+        subject = quoted(each.device or bundle.path)
+        yield Finding(CHECK, _SEVERITIES[each.severity], subject, each.text.removeprefix(f"{subject}: "), hint)
     if report.ok:
         where = "" if target is None else f" to {printable(target)}"
         yield Finding(CHECK, OK, bundle.path, f"a move of {', '.join(map(quoted, here))}{where} would succeed")

@@ -40,7 +40,7 @@ def examine(host: Host, where: str | None = None) -> list[Finding]:
         try:
             found.extend(check())
         except Exception as e:
-            found.append(Finding(name, ERROR, CHECK, printable(internal(e))))
+            found.append(Finding(name, ERROR, CHECK, printable(internal(e)), "report it; the other checks ran"))
 
     installed: list[installations.Installation] = []
 
@@ -74,7 +74,9 @@ def _with_core(
         try:
             host.nics = devices.nics()
         except EngineError as e:
-            yield Finding(CHECK, WARNING, COMMAND, f"the devices cannot be listed: {os.strerror(e.errno)}")
+            yield Finding(
+                CHECK, WARNING, COMMAND, f"the devices cannot be listed: {os.strerror(e.errno)}", "netdevns show"
+            )
     config = None if where is None else bundle.Bundle(where)
     asked = {} if config is None else config.devices
     every = devices.wanted(host, installed, asked, "" if config is None else config.path)
@@ -101,7 +103,7 @@ def _itself(host: Host, trials: Trials) -> Iterator[Finding]:
 
 def _unread(host: Host) -> Iterator[Finding]:
     for path, why in host.unread.items():
-        hint = "sudo netdevns doctor" if why == os.strerror(errno.EACCES) else None
+        hint = "sudo netdevns doctor" if why == os.strerror(errno.EACCES) else f"ls -l {path}"
         yield Finding(CHECK, WARNING, path, f"cannot be read: {why}", hint)
 
 

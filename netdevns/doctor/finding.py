@@ -17,7 +17,7 @@ class Finding:
             it may come to that; "ok".
         subject: The file, program, device or record.
         text: One line: the state, and what follows from it.
-        hint: The remedy: a command to type, or what to do. None: none is needed, or known.
+        hint: The remedy: a command to type, or what to do; None only if the severity is "ok".
     """
 
     check: str

@@ -28,6 +28,7 @@ HOOKS_FOLDERS = (hooks_dir.FOLDER, "/etc/containers/oci/hooks.d", "/run/containe
 NRI_FOLDER = "/opt/nri/plugins"
 NETWORKS = "/etc/containers/networks"
 _NRI_NAME = re.compile(r"[0-9]{2}-.+")
+AGAIN = "correct it by hand, or write it again with --install"
 _OURS = "only root should be able to write it: its programs are started as root"
 
 
@@ -55,7 +56,7 @@ class Installation:
     cdi_names: list[str] = field(default_factory=list)
     problems: list[Finding] = field(default_factory=list)
 
-    def problem(self, severity: str, text: str, hint: str | None = None) -> None:
+    def problem(self, severity: str, text: str, hint: str) -> None:
         self.problems.append(Finding(CHECK, severity, self.path, text, hint))
 
     def add_hook(self, hook: object, place: str) -> None:
@@ -63,13 +64,13 @@ class Installation:
         line = of_hook(hook)
         if line is None:
             if names_netdevns(hook):
-                self.problem(WARNING, f"{place} does not start netdevns in a known form: it was not tried")
+                self.problem(WARNING, f"{place} does not start netdevns in a known form: it was not tried", AGAIN)
             return
         self.lines.append(line)
         try:
             arguments = hook_command.Arguments(line.arguments)
         except Usage as e:
-            self.problem(ERROR, f"{place}: {printable(str(e))}")
+            self.problem(ERROR, f"{place}: {printable(str(e))}", AGAIN)
             return
         self.stages.append(arguments.stage)
         self.devices |= {device: name or device for device, name in arguments.devices.items()}
@@ -131,7 +132,7 @@ def _parsed(host: Host, each: Installation) -> Mapping[str, object] | None:
     try:
         return config_json.parse(data, "the file")
     except ConfigInvalid as e:
-        each.problem(ERROR, f"{printable(str(e))}; no runtime reads it")
+        each.problem(ERROR, f"{printable(str(e))}; no runtime reads it", AGAIN)
         return None
 
 
@@ -170,7 +171,7 @@ def _cdi(host: Host) -> Iterator[Installation]:
     for path in host.files(CDI_FOLDERS, ".yaml"):
         if COMMAND.encode() in (host.read(path) or b""):
             each = Installation("cdi", path, "CDI file in YAML")
-            each.problem(WARNING, "YAML, which is not read here: its lines were not tried")
+            each.problem(WARNING, "YAML, which is not read here: its lines were not tried", AGAIN)
             yield each
 
 
@@ -271,7 +272,7 @@ def _launcher(host: Host, each: Installation, text: str) -> None:
     """The line of a script that netavark or NRI starts."""
     line = of_script(text)
     if line is None:
-        each.problem(WARNING, "not a file that `netdevns --install` writes: it was not tried")
+        each.problem(WARNING, "not a file that `netdevns --install` writes: it was not tried", AGAIN)
     else:
         each.lines.append(line)
     if not os.access(host.path(each.path), os.X_OK):
@@ -349,7 +350,7 @@ def _units(host: Host) -> Iterator[Installation]:
             each = Installation("units", path, "systemd unit")
             line = parse(_words(command))
             if line is None:
-                each.problem(WARNING, "its ExecStart= has no known form: it was not tried")
+                each.problem(WARNING, "its ExecStart= has no known form: it was not tried", AGAIN)
             else:
                 each.lines.append(line)
                 each.devices |= _prepared(line)

@@ -51,7 +51,8 @@ def check(host: Host, release: str | None = None) -> Iterator[Finding]:
         if expected.expectation(data, probe, release) != newest:
             yield Finding(CHECK, OK, subject, text)
     if not host.exists("/proc/sys/net/ipv6"):
-        yield Finding(CHECK, WARNING, subject, "has no IPv6: devices with IPv6 addresses cannot be moved with them")
+        text = "has no IPv6: containers have none, either"
+        yield Finding(CHECK, WARNING, subject, text, "boot without ipv6.disable=1, or expect IPv4 only")
     yield from _kinds(host, subject, release)
 
 

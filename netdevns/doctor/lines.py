@@ -27,6 +27,7 @@ COMMAND = "netdevns"
 _OPTION = re.compile("-[IESsPB]+")
 _PATHS = re.compile(r"import sys; sys\.path \+= (\[.*\]); import netdevns\.__main__")
 _MAIN = f"/{COMMAND}/__main__.py"
+_AGAIN = "install netdevns again, then this file"
 _ELSEWHERE = "install netdevns, and its Python, where only root may write"
 
 
@@ -131,9 +132,9 @@ class Trials:
         path = line.start[0]
         shown, real = printable(path), self._host.path(path)
         if not os.path.isabs(path):
-            return Trial(ERROR, f'"{quoted(path)}" is not an absolute path, so no runtime starts it')
+            return Trial(ERROR, f'"{quoted(path)}" is not an absolute path, so no runtime starts it', _AGAIN)
         if not os.path.exists(real):
-            return Trial(ERROR, f"there is no {shown}", "install netdevns again, then this file")
+            return Trial(ERROR, f"there is no {shown}", _AGAIN)
         if os.path.isdir(real) or not os.access(real, os.X_OK):
             return Trial(ERROR, f"{shown} is not executable", f"chmod 755 {shown}")
         if not line.is_static:
@@ -159,7 +160,7 @@ class Trials:
         try:
             words, why = self._judged(start)
         except (OSError, Refused, ValueError) as e:
-            return Trial(ERROR, f"not tried: {printable(str(e))}", "install netdevns again, then this file")
+            return Trial(ERROR, f"not tried: {printable(str(e))}", _AGAIN)
         if why:
             return Trial(ERROR, f"not tried: {why}", _ELSEWHERE)
         found = _version(words, COMMAND)

@@ -60,7 +60,9 @@ def check(host: Host) -> Iterator[Finding]:
             except FileNotFoundError:  # removed meanwhile
                 continue
             except OSError as e:
-                yield Finding(CHECK, ERROR, f"{JOURNAL_DIR}/{folder}", f"cannot be read: {e.strerror}")
+                yield Finding(
+                    CHECK, ERROR, f"{JOURNAL_DIR}/{folder}", f"cannot be read: {e.strerror}", f"ls -la {JOURNAL_DIR}"
+                )
 
 
 def _refused(path: str, e: OSError) -> Finding:
@@ -206,7 +208,7 @@ def _loans(host: Host, directory: str) -> Iterator[Finding]:
             )
             continue
         except OSError as e:
-            yield Finding(CHECK, WARNING, path, f"cannot be read: {e.strerror}")
+            yield Finding(CHECK, WARNING, path, f"cannot be read: {e.strerror}", "netdevns return")
             continue
         holder, command = loans.holder(container, namespaces), loans.command(container, namespaces)
         text = f"on loan {holder}: {devices}".replace("on loan in ", "in ")

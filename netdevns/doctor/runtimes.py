@@ -20,6 +20,7 @@ CHECK = "runtimes"
 NRI_SOCKET = "/var/run/nri/nri.sock"
 RUNTIMES = ("runc", "crun", "youki")
 _NUMBERS = re.compile(r"(?<![\w.])v?(\d+)\.(\d+)(?:\.(\d+))?")
+_BY_HAND = "run it by hand, with --version"
 _DAEMON_JSON = "/etc/docker/daemon.json"
 
 
@@ -46,8 +47,11 @@ class _Manager:
     def is_older(self, *numbers: int) -> bool:
         return self.numbers is not None and self.numbers < numbers
 
-    def found(self, severity: str, text: str, hint: str | None = None) -> Finding:
+    def found(self, severity: str, text: str, hint: str) -> Finding:
         return Finding(CHECK, severity, self.path, f"{self.version}: {text}", None if severity == OK else hint)
+
+    def ok(self, text: str) -> Finding:
+        return Finding(CHECK, OK, self.path, f"{self.version}: {text}")
 
 
 def check(host: Host, found: Sequence[Installation], conf: Toml) -> Iterator[Finding]:
@@ -59,7 +63,7 @@ def check(host: Host, found: Sequence[Installation], conf: Toml) -> Iterator[Fin
             has_runtime = True
             yield _runtime(host, name, path)
     if not has_runtime:
-        yield Finding(CHECK, WARNING, "runtimes", f"no {', '.join(RUNTIMES)} in the usual folders")
+        yield Finding(CHECK, WARNING, "runtimes", f"no {', '.join(RUNTIMES)} in the usual folders", "install runc")
     for name, judge in _MANAGERS.items():
         for path in host.find(name):
             version, problem = _version(host, path)
@@ -76,10 +80,10 @@ def _version(host: Host, path: str) -> tuple[str, Finding | None]:
     try:
         done = run([real, "--version"])
     except NotRun as e:
-        return "", Finding(CHECK, WARNING, path, f"its version is not known: {printable(str(e))}")
+        return "", Finding(CHECK, WARNING, path, f"its version is not known: {printable(str(e))}", _BY_HAND)
     lines = done.stdout.decode(errors="backslashreplace").strip().splitlines()
     if done.returncode or not lines:
-        return "", Finding(CHECK, WARNING, path, f"its version is not known: exit code {done.returncode}")
+        return "", Finding(CHECK, WARNING, path, f"its version is not known: exit code {done.returncode}", _BY_HAND)
     return quoted(lines[0]), None
 
 
@@ -130,7 +134,7 @@ def _podman(podman: _Manager) -> Finding:
     if "netavark" in podman.ways and not podman.host.find("netavark"):
         text = "there is no netavark, so networks of driver netdevns do not work"
         return podman.found(WARNING, text, "install netavark")
-    return podman.found(OK, "CDI, hooks.d, netavark plugins")
+    return podman.ok("CDI, hooks.d, netavark plugins")
 
 
 def _docker(docker: _Manager) -> Finding:
@@ -139,13 +143,13 @@ def _docker(docker: _Manager) -> Finding:
         hint = "docker 28, or the wrapper of docs/operator.md"
         return docker.found(severity, "its --device takes paths only, no CDI names", hint)
     if not docker.is_older(28, 0):
-        return docker.found(OK, "CDI")
+        return docker.ok("CDI")
     try:
         has_cdi = json.loads(docker.host.text(_DAEMON_JSON) or "{}")["features"]["cdi"] is True
     except (ValueError, RecursionError, KeyError, TypeError):
         has_cdi = False
     if has_cdi:
-        return docker.found(OK, f"CDI, by {_DAEMON_JSON}")
+        return docker.ok(f"CDI, by {_DAEMON_JSON}")
     return docker.found(severity, f"CDI is off in {_DAEMON_JSON}", '"features": {"cdi": true} there')
 
 
@@ -160,17 +164,17 @@ def _containerd(containerd: _Manager) -> Finding:
         if host.is_running("containerd") and not host.exists(socket):
             text = f"it runs, but there is no {printable(socket)}: its NRI is off"
             return containerd.found(ERROR, text, "restart containerd; its journal says why")
-        return containerd.found(OK, "NRI is on")
+        return containerd.ok("NRI is on")
     if "cdi" in containerd.ways and containerd.is_older(2, 0):
         text = "CDI only where its CRI has enable_cdi = true, from 1.7 on; its ctr takes paths only"
         return containerd.found(WARNING, text, "containerd 2")
-    return containerd.found(OK, "CDI and NRI" if not containerd.is_older(2, 0) else "CDI and NRI are off by default")
+    return containerd.ok("CDI and NRI" if not containerd.is_older(2, 0) else "CDI and NRI are off by default")
 
 
 def _crio(crio: _Manager) -> Finding:
     if "nri" in crio.ways and crio.conf.value("crio", "crio", "nri", "enable_nri") is False:
         return crio.found(ERROR, "NRI is off: it starts no plugin", "enable_nri = true in [crio.nri] of crio.conf")
-    return crio.found(OK, "CDI, hooks.d, NRI (not tried)")
+    return crio.ok("CDI, hooks.d, NRI (not tried)")
 
 
 def _plain(manager: _Manager) -> Finding:

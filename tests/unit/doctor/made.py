@@ -87,5 +87,7 @@ def said(findings: Iterable[Finding]) -> list[str]:
 
 
 def worse(findings: Iterable[Finding]) -> list[str]:
-    """Those that are not ok."""
-    return said(finding for finding in findings if finding.severity != "ok")
+    """Those that are not ok; each has a remedy."""
+    found = [finding for finding in findings if finding.severity != "ok"]
+    assert [finding for finding in found if not finding.hint] == []
+    return said(found)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -65,3 +67,18 @@ def test_not_isolated() -> None:
             return str(e)
 
     assert "it cannot be started isolated" in in_child(child)
+
+
+def test_interrupted() -> None:
+    """Ctrl-C while it runs: neither it nor a child of it is left."""
+
+    def child() -> list[str]:
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with contextlib.suppress(KeyboardInterrupt):
+            programs.run(["/bin/sh", "-c", "sleep 31338 & sleep 31338"], timeout_s=60)
+        time.sleep(0.1)
+        lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        return [str(line) for line in lines if line == b"sleep\x0031338\0"]
+
+    assert in_child(child) == []
