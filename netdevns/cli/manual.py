@@ -60,8 +60,9 @@ run; the runtimes; where the devices are; records, loans and locks; the kernel;
 daemons that would rename or configure a device. With BUNDLE: whether that
 container asks for devices, by which way, and whether a move would succeed.
 
-Changes nothing. Programs are started with --version only, runtimes also with
-"features", and none that another user than root could have replaced.
+Changes nothing. Programs are started with --version, runtimes also with
+features, netdevns with show; none that another user than root could have
+replaced, and so that they can write nothing.
 
 example: why has the container of this bundle no device?
   netdevns doctor /containers/web

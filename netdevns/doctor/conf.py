@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 
 from .host import Host
 
@@ -12,7 +13,7 @@ from .host import Host
 _FILES = {
     "containers": ("/usr/share/containers/containers.conf", "/etc/containers/containers.conf"),
     "crio": ("/etc/crio/crio.conf",),
-    "containerd": ("/etc/containerd/config.toml",),
+    "containerd": ("/etc/containerd/config.toml", "/var/lib/rancher/k3s/agent/etc/containerd/config.toml"),
 }
 _FOLDERS = {
     "containers": ("/usr/share/containers/containers.conf.d", "/etc/containers/containers.conf.d"),
@@ -38,8 +39,20 @@ class Toml:
             paths = [*_FILES[program]]
             for folder in _FOLDERS[program]:
                 paths += self._host.files([folder], ".conf")
-            self._tables[program] = [*filter(None, map(self._read, paths))]
+            found = [*filter(None, map(self._read, paths))]
+            imported = [path for table in found for path in self._imports(table)]
+            self._tables[program] = [*found, *filter(None, map(self._read, imported))]
         return self._tables[program]
+
+    def _imports(self, table: Mapping[str, object]) -> list[str]:
+        """The files that a configuration of containerd includes: `imports = ["/etc/containerd/conf.d/*.toml"]`."""
+        imports = table.get("imports")
+        patterns = [each for each in imports if isinstance(each, str)] if isinstance(imports, list) else []
+        found = []
+        for pattern in patterns:
+            folder, _, name = pattern.rpartition("/")
+            found += [f"{folder}/{each}" for each in self._host.names(folder) if fnmatchcase(each, name)]
+        return found
 
     def _read(self, path: str) -> Mapping[str, object] | None:
         text = self._host.text(path)

@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ..errors import ConfigInvalid
 from ..oci import cdi, config_json, hook_command, hooks_dir, netavark
@@ -321,10 +322,14 @@ def _nri(host: Host, conf: Toml) -> Iterator[Installation]:
             each.problem(ERROR, text, f"rename it to 10-{name}")
         yield each
     for pid, words in host.processes():
-        line = parse(words)
-        if line is not None and line.arguments[:1] == ("nri",):
+        if any(_is_command(word) and after == "nri" for word, after in pairwise(words)):
             each = Installation("nri", f"process {pid}", "NRI plugin, running")
             yield each
+
+
+def _is_command(word: str) -> bool:
+    """Whether a word of a process's command line is netdevns: a script is shown behind its interpreter."""
+    return os.path.basename(word) == COMMAND or word.endswith(f"/{COMMAND}/__main__.py")
 
 
 def _is_script(host: Host, path: str) -> bool:

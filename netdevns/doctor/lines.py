@@ -24,6 +24,7 @@ from .finding import ERROR, OK, WARNING
 from .host import Host, NotIsolated, NotRun, run, why_untrusted
 
 COMMAND = "netdevns"
+_PYTHON = re.compile(r"python[0-9.]*")
 _OPTION = re.compile("-[IESsPB]+")
 _PATHS = re.compile(r"import sys; sys\.path \+= (\[.*\]); import netdevns\.__main__")
 _MAIN = f"/{COMMAND}/__main__.py"
@@ -60,6 +61,8 @@ def parse(words: Sequence[str]) -> Line | None:
         return None
     at = 1
     if os.path.basename(words[0]) not in (STATIC, COMMAND):
+        if not _PYTHON.fullmatch(os.path.basename(words[0])):
+            return None
         while at < len(words) and _OPTION.fullmatch(words[at]):
             at += 1
         rest = words[at:]
@@ -97,7 +100,7 @@ def names_netdevns(hook: object) -> bool:
 def of_script(text: str) -> Line | None:
     """The line of a shell script that ends with `exec ... "$@"`, as the plugin of netavark."""
     last = text.rstrip("\n").rpartition("\n")[2]
-    if not last.startswith("exec ") or not last.endswith(' "$@"'):
+    if not last.startswith("exec "):
         return None
     try:
         return parse(shlex.split(last.removeprefix("exec ").removesuffix(' "$@"')))
@@ -141,11 +144,12 @@ class Trials:
             return self._of_python([real, *line.start[1:]])
         if why := why_untrusted(real):
             return Trial(ERROR, f"not tried: {why}", _ELSEWHERE)
-        return self._of_static(path, real)
+        return self._of_static(real)
 
-    def _of_static(self, path: str, real: str) -> Trial:
+    def _of_static(self, real: str) -> Trial:
         found = _version([real], STATIC)
-        beside = os.path.join(os.path.dirname(path), COMMAND)
+        folder = os.path.dirname(os.path.realpath(real))  # as the hook finds it, by /proc/self/exe
+        beside = os.path.join(folder.removeprefix(self._host.root), COMMAND)
         if found.severity == ERROR or not found.text.startswith("runs "):
             return found
         if not self._host.exists(beside):

@@ -17,7 +17,7 @@ from .libc import call
 from .named_netns import MS_BIND, MS_REC
 from .process import Process
 
-CLONE_NEWNS = 0x20000  # linux/sched.h
+CLONE_NEWNS, PR_SET_PDEATHSIG = 0x20000, 1  # linux/sched.h, linux/prctl.h
 MS_RDONLY, MS_REMOUNT, MS_PRIVATE = 1, 1 << 5, 1 << 18  # linux/mount.h
 _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _RDONLY = 442, -100, 0x8000, 1
 _ATTR = Struct("=QQQQ")  # struct mount_attr
@@ -78,6 +78,7 @@ def _isolate(path: str) -> None:
 
     Source: mount_setattr(2), Linux 5.12. Before, only the root file system is made read-only.
     """
+    call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)  # a caller that is killed leaves no program that hangs
     call("unshare", CLONE_NEWNS)
     try:
         attr = _ATTR.pack(_RDONLY, 0, MS_PRIVATE, 0)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -38,8 +36,10 @@ class Tree:
         )
 
     def hook(self, version: str = __version__) -> Path:
-        """The hook in C, with the command beside it; neither does anything else than to say its version."""
-        self.write("/opt/netdevns/bin/netdevns", COMMAND, 0o755)
+        """The hook in C, with the command and its interpreter beside it, which only say the version, and no device."""
+        python = self.write("/opt/netdevns/bin/python3", PYTHON, 0o755)
+        self.write("/opt/netdevns/lib/python3.11/os.py", "")  # hundreds of files in a real one
+        self.write("/opt/netdevns/bin/netdevns", f"#!{python}\n", 0o755)
         return self.program(HOOK, f"netdevns-hook {version}")
 
     def process(self, pid: int, *words: str) -> None:
@@ -49,10 +49,9 @@ class Tree:
         return Host(str(self.root), {nic.name: nic for nic in nics})
 
 
-# Started by the interpreter that its first line names, as pip's.
-COMMAND = f"""#!{os.path.realpath(sys.executable)}
-import sys
-print("netdevns {__version__}" if sys.argv[1:] == ["--version"] else '{{"devices": []}}')
+# Started with -B, the command, and its arguments: --version, or those of `show`.
+PYTHON = f"""#!/bin/sh
+[ "$3" = --version ] && echo netdevns {__version__} || echo '{{"devices": []}}'
 """
 
 

@@ -12,7 +12,7 @@ from netdevns.doctor import installations
 from netdevns.doctor.conf import Toml
 from netdevns.doctor.finding import Finding
 from netdevns.doctor.lines import Trials
-from netdevns.oci import cdi, hooks_dir, netavark
+from netdevns.oci import cdi, hooks_dir, netavark, units
 
 from .made import HOOK, Tree, cdi_file, entry, hooks_file, said, worse
 
@@ -265,7 +265,8 @@ def test_nri_plugin(name: str, texts: list[str], tree: Tree) -> None:
 
 def test_nri_process(tree: Tree) -> None:
     """A plugin that runs by itself, as in a DaemonSet."""
-    tree.process(77, "/opt/netdevns/bin/netdevns", "nri")
+    tree.process(76, "/bin/sh", "-c", "netdevns nri")
+    tree.process(77, "/usr/bin/python3", "-IS", "/usr/bin/netdevns", "nri")
     assert said(examined(tree)) == ["ok process 77: NRI plugin, running"]
 
 
@@ -277,6 +278,28 @@ def test_unit_of_a_removed_installation(tree: Tree) -> None:
     path = "/etc/systemd/system/netdevns-return.service"
     tree.write(path, "[Service]\nExecStart=:/opt/gone/bin/netdevns return --arrived\n")
     assert worse(examined(tree)) == [f"error {path}: there is no /opt/gone/bin/netdevns"]
+
+
+def test_own_units_are_known(tree: Tree) -> None:
+    """What `units --install` writes has a known form, also with blanks and percent signs in its paths."""
+    words = [
+        "/opt/my %venv/bin/python3.11",
+        "-I",
+        "-S",
+        "-c",
+        "import sys; sys.path += ['/a b', '/c']; import netdevns.__main__",
+    ]
+    texts = units.common(words) | {"netdevns-prepare-b.service": units.prepare(words, "b", {"eth1": "net0"})}
+    for name, text in texts.items():
+        tree.write(f"/etc/systemd/system/{name}", text)
+    host = tree.host()
+    found = installations.search(host, Toml(host))
+    assert {os.path.basename(each.path) for each in found} == {
+        f"netdevns-{n}.service" for n in ("prepare-b", "recover", "return")
+    }
+    assert [each.problems for each in found] == [[], [], []]
+    assert {line.start for each in found for line in each.lines} == {tuple(words)}
+    assert found[0].devices == {"eth1": "net0"}
 
 
 # ---- hostile files -------------------------------------------------------------------------------------------------

@@ -33,7 +33,8 @@ MAIN = "/opt/lib/netdevns/__main__.py"
         (["/usr/bin/python3.11", "-c", PATHS + "; import os", "hook"], None),
         (["/usr/bin/python3.11", "-m", "netdevns", "hook"], None),
         (["/usr/bin/env", "netdevns"], None),
-        (["/bin/rm", "-rf", MAIN], None),
+        (["/bin/rm", "-I", MAIN], None),
+        (["/usr/bin/python3", "-i", MAIN], None),
         ([], None),
     ],
 )
@@ -187,6 +188,15 @@ def test_hook_alone(tree: Tree) -> None:
     found = trial(tree)
     assert found.severity == "warning"
     assert "it restores no device when a container ends" in found.text
+
+
+def test_hook_behind_a_link(tree: Tree) -> None:
+    """It finds the command beside its own file, not beside the link."""
+    tree.hook()
+    link = tree.root / "usr/local/sbin/netdevns-hook"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tree.root / HOOK.lstrip("/"))
+    assert trial(tree, "/usr/local/sbin/netdevns-hook") == Trial("ok", f"runs netdevns-hook {__version__}")
 
 
 def test_program_that_hangs(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,6 +157,16 @@ MANAGERS = {
         {"/etc/containerd/config.toml": 'version = 3\n[plugins."io.containerd.nri.v1.nri"]\ndisable = true\n'},
         "error: NRI is off",
     ),
+    "containerd, NRI off in an imported file": (
+        "containerd",
+        "containerd x 2.1.9 x",
+        ["nri"],
+        {
+            "/etc/containerd/config.toml": 'version = 3\nimports = ["/etc/containerd/conf.d/*.toml", 7]\n',
+            "/etc/containerd/conf.d/nri.toml": '[plugins."io.containerd.nri.v1.nri"]\ndisable = true\n',
+        },
+        "error: NRI is off",
+    ),
     "containerd, no socket": (
         "containerd",
         "containerd x 2.1.9 x",
