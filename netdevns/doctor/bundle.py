@@ -49,7 +49,12 @@ class Bundle:
             self.config = config_json.load(self.path)
             self._read()
         except ConfigInvalid as e:
-            self.add(ERROR, str(e).removeprefix(f"{printable(self.path)}: "), "correct it; docs/hooks.md has the form")
+            hint = (
+                "correct it; docs/hooks.md has the form"
+                if self.config
+                else "give a bundle's folder, or its config.json"
+            )
+            self.add(ERROR, str(e).removeprefix(f"{printable(self.path)}: "), hint)
 
     def add(self, severity: str, text: str, hint: str) -> None:
         self.findings.append(Finding(CHECK, severity, self.path, printable(text), hint))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from typing import TypeGuard
 
 from .host import Host
 
@@ -47,9 +48,8 @@ class Toml:
     def _imports(self, table: Mapping[str, object]) -> list[str]:
         """The files that a configuration of containerd includes: `imports = ["/etc/containerd/conf.d/*.toml"]`."""
         imports = table.get("imports")
-        patterns = [each for each in imports if isinstance(each, str)] if isinstance(imports, list) else []
         found = []
-        for pattern in patterns:
+        for pattern in filter(_is_path, imports if isinstance(imports, list) else ()):
             folder, _, name = pattern.rpartition("/")
             found += [f"{folder}/{each}" for each in self._host.names(folder) if fnmatchcase(each, name)]
         return found
@@ -79,10 +79,15 @@ class Toml:
         value = self.value(program, *keys)
         return value if isinstance(value, str) else ""
 
-    def strings(self, program: str, *keys: str) -> list[str]:
-        """The same, if it is an array: its strings; else none."""
+    def paths(self, program: str, *keys: str) -> list[str]:
+        """The same, if it is an absolute path or an array: its absolute paths; else none."""
         value = self.value(program, *keys)
-        return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+        return [*filter(_is_path, value if isinstance(value, list) else [value])]
+
+
+def _is_path(value: object) -> TypeGuard[str]:
+    """Whether it is an absolute path: a NUL byte is in none."""
+    return isinstance(value, str) and value.startswith("/") and "\0" not in value
 
 
 def sections(text: str) -> Iterator[tuple[str, str, str]]:

@@ -208,8 +208,8 @@ def _cdi_conflicts(found: list[Installation]) -> Iterator[Finding]:
 
 
 def _hooks_dir(host: Host, conf: Toml) -> Iterator[Installation]:
-    named = conf.strings("containers", "engine", "hooks_dir")
-    by_crio = conf.strings("crio", "crio", "runtime", "hooks_dir")
+    named = conf.paths("containers", "engine", "hooks_dir")
+    by_crio = conf.paths("crio", "crio", "runtime", "hooks_dir")
     read = {os.path.realpath(host.path(folder)) for folder in (*(named or HOOKS_FOLDERS[:1]), *by_crio)}
     for path in host.files([*HOOKS_FOLDERS, *named, *by_crio], ".json"):
         opened = _ours(host, "hooks.d", "hooks.d", path)
@@ -253,7 +253,7 @@ def _when(each: Installation, document: Mapping[str, object], is_allowing: bool)
 
 
 def _netavark(host: Host, conf: Toml) -> Iterator[Installation]:
-    folders = conf.strings("containers", "network", "netavark_plugin_dirs") or [*netavark.FOLDERS]
+    folders = conf.paths("containers", "network", "netavark_plugin_dirs") or [*netavark.FOLDERS]
     plugins = []
     for folder in dict.fromkeys([*folders, *netavark.FOLDERS]):
         path = f"{folder}/{netavark.DRIVER}"
@@ -282,7 +282,7 @@ def _launcher(host: Host, each: Installation, text: str) -> None:
 
 def _networks(host: Host, conf: Toml, has_plugin: bool) -> Iterator[Installation]:
     """podman's networks whose driver is netdevns: they name devices."""
-    folders = conf.strings("containers", "network", "network_config_dir") or [NETWORKS]
+    folders = conf.paths("containers", "network", "network_config_dir") or [NETWORKS]
     for path in host.files(folders, ".json"):
         opened = _ours(host, "netavark", "podman network", path)
         if opened is None or opened[1].get("driver") != netavark.DRIVER:
@@ -309,7 +309,7 @@ def _networks(host: Host, conf: Toml, has_plugin: bool) -> Iterator[Installation
 
 
 def _nri(host: Host, conf: Toml) -> Iterator[Installation]:
-    folder = conf.string("containerd", "plugins", "io.containerd.nri.v1.nri", "plugin_path") or NRI_FOLDER
+    folder = [NRI_FOLDER, *conf.paths("containerd", "plugins", "io.containerd.nri.v1.nri", "plugin_path")][-1]
     for name in host.names(folder):
         path = f"{folder}/{name}"
         text = host.text(path) if COMMAND in name or _is_script(host, path) else None

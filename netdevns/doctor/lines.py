@@ -123,7 +123,7 @@ class Trials:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._done: dict[tuple[str, ...], Trial] = {}
-        self._trees: dict[tuple[str, str], str] = {}  # interpreter and folder -> why it is not to be trusted, or ""
+        self._trees: dict[tuple[str, ...], str] = {}  # interpreter and packages -> why they are not trusted, or ""
 
     def of(self, line: Line) -> Trial:
         """Tries a line; its arguments do not matter."""
@@ -208,12 +208,10 @@ class Trials:
                 return words, why
         library = _library(os.path.realpath(python))
         prefix = os.path.dirname(os.path.dirname(library))
-        for package in (library, *folders):
-            if (python, package) not in self._trees:
-                self._trees[python, package] = hook_line.why_not(python, [], [prefix], package)
-            if why := self._trees[python, package]:
-                return words, why
-        return words, ""
+        key = (python, *folders)
+        if key not in self._trees:
+            self._trees[key] = hook_line.why_not(python, [], [prefix, library], folders)
+        return words, self._trees[key]
 
 
 def _packages(prefix: str) -> list[str]:

@@ -160,7 +160,7 @@ def _containerd(containerd: _Manager) -> Finding:
         if disabled is True or (disabled is None and containerd.is_older(2, 0)):  # off by default in 1.7
             hint = 'disable = false in [plugins."io.containerd.nri.v1.nri"] of /etc/containerd/config.toml'
             return containerd.found(ERROR, f"NRI is off: it starts no plugin of {NRI_FOLDER}", hint)
-        socket = conf.string("containerd", *nri, "socket_path") or NRI_SOCKET
+        socket = [NRI_SOCKET, *conf.paths("containerd", *nri, "socket_path")][-1]
         if host.is_running("containerd") and not host.exists(socket):
             text = f"it runs, but there is no {printable(socket)}: its NRI is off"
             return containerd.found(ERROR, text, "restart containerd; its journal says why")

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 
@@ -235,14 +235,14 @@ def _loaded(python: list[str], parents: list[str]) -> list[str]:
     return [os.fsdecode(path) for path in done.stdout.split(b"\0")[:-1]]
 
 
-def why_not(python: str, paths: list[str], loaded: list[str], package: str = PACKAGE) -> str:
+def why_not(python: str, paths: list[str], loaded: list[str], packages: Sequence[str] = (PACKAGE,)) -> str:
     """Why root must not start the line: the path that another user could change; or "".
 
     Args:
         python: The interpreter, as it is started.
         paths: Other programs that are started, and folders that are searched for modules.
         loaded: The result of `_loaded`; at least a folder above the interpreter's standard library.
-        package: The folder of netdevns.
+        packages: The folders of netdevns.
     """
     prefix, *others = loaded
     try:
@@ -258,7 +258,8 @@ def why_not(python: str, paths: list[str], loaded: list[str], package: str = PAC
             trust.check(folder)
             folder = os.path.dirname(folder)
         trust.check(folder)
-        trust.check_tree(package)
+        for package in packages:
+            trust.check_tree(package)
         for path in paths:
             trust.check(path)
         for path in others:

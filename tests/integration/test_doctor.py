@@ -249,6 +249,16 @@ def test_host_that_is_well(broken: Broken) -> None:
     assert state(broken) == before
 
 
+def test_bundle_that_is_well(broken: Broken) -> None:
+    """Its namespace does not exist yet: all other checks of the move are made, and nothing is changed."""
+    broken.config(hooks={"createRuntime": [entry("createRuntime")], "poststop": [entry("poststop")]})
+    before = state(broken)
+    found = lines(broken.examined())
+    assert [line for line in found if not line.startswith("ok ")] == []
+    assert f"ok {broken.bundle}/config.json: a move of eth1 would succeed" in found
+    assert state(broken) == before
+
+
 @pytest.mark.parametrize(("breaks", "line"), WAYS.values(), ids=WAYS)
 def test_hosts_broken_in_these_ways(breaks: Break, line: str, broken: Broken) -> None:
     """The one line that says it is found, with a remedy, and nothing has changed: no file, device, module, mount."""

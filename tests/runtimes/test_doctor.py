@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from netdevns.oci.hook_line import PACKAGE
 from tests.support.namespaces import Namespace
 from tests.support.require import require
 
@@ -72,6 +75,16 @@ def test_no_call_changes_anything(machine: Machine, tmp_path: Path) -> None:
     opened = [line for line in own if line.startswith("open") and ("O_WRONLY" in line or "O_RDWR" in line)]
     assert [line for line in opened if '"/dev/null"' not in line] == []
     assert not [line for line in own if "F_OFD_SETLK" in line or "F_SETLK" in line]
+
+
+def test_no_module_of_its_own_is_compiled(tmp_path: Path) -> None:
+    """The first run after an installation that compiles nothing leaves none beside its modules."""
+    folder = tmp_path / "netdevns"
+    shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    words = [sys.executable, "-P", "-m", "netdevns", "doctor"]
+    done = subprocess.run(words, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert str(folder) in done.stdout
+    assert not (folder / "doctor/__pycache__").exists()
 
 
 def test_runtime(runtime: Runtime) -> None:

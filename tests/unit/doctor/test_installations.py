@@ -204,6 +204,17 @@ def test_folder_that_podman_does_not_read(configured: bool, tree: Tree) -> None:
     assert [text in each for each in worse(examined(tree))] == ([] if configured else [True, True])
 
 
+@pytest.mark.parametrize("value", ['"/a"', "7", "[7]", '["rel", "/a\\u0000b"]', '{x = "/a"}'])
+def test_any_configuration(value: str, tree: Tree) -> None:
+    """Only absolute paths are folders."""
+    install_hooks(tree)
+    tree.write(
+        "/etc/containers/containers.conf", f"[engine]\nhooks_dir = {value}\n[network]\nnetwork_config_dir = {value}\n"
+    )
+    tree.write("/etc/containerd/config.toml", f"imports = {value}\n")
+    assert all("podman does not read" in each for each in worse(examined(tree)))
+
+
 def test_own_files_are_well(tree: Tree) -> None:
     """What `hooks-dir --install` writes has no problem but the program's folder, which is the checkout's."""
     for name, document in hooks_dir.documents(["eth*"], with_python=True).items():

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,9 @@ def test_untrusted_interpreter_is_not_started(tmp_path: Path, started: list[list
         path.chmod(before)
         assert found.text == f"not tried: {path}: other users may write to it (mode 0777)"
     assert started == []
+    other = library / "site-packages/other"
+    other.mkdir()
+    other.chmod(0o777)  # is not loaded
     assert Trials(host.Host()).of(line).text != found.text
     assert started != []
 
@@ -219,21 +223,19 @@ def test_each_program_once(tree: Tree, started: list[list[str]]) -> None:
     assert started.count([str(hook), "--version"]) == 1
 
 
-def test_no_module_is_compiled(tmp_path: Path) -> None:
-    """An interpreter that is tried writes nothing beside its modules."""
+def test_no_module_is_compiled(tmp_path: Path, started: list[list[str]]) -> None:
+    """An interpreter that is tried writes nothing beside its modules, also where files could be written."""
     folder = tmp_path / "site"
     shutil.copytree(hook_line.PACKAGE, folder / "netdevns", ignore=shutil.ignore_patterns("__pycache__"))
-    line = hook_line.command(with_python=True)
-    start = [
-        line[0],
-        "-I",
-        "-S",
-        "-c",
-        f"import sys; sys.path += {[str(folder), *sys.path[-1:]]!r}; import netdevns.__main__",
-    ]
-    assert lines.parse(start) is not None
-    Trials(host.Host()).of(Line(tuple(start), ()))
+    core = find_spec("_cffi_backend")
+    assert core is not None
+    paths = [str(folder), os.path.dirname(str(core.origin))]
+    code = f"import sys; sys.path += {paths!r}; import netdevns.__main__"
+    line = lines.parse([os.path.realpath(sys.executable), "-I", "-S", "-c", code])
+    assert line is not None
+    assert Trials(host.Host()).of(line) == Trial("ok", f"runs netdevns {__version__}")
     assert [*folder.rglob("__pycache__")] == []
+    assert [words[1] for words in started] == ["-B", "-B"]
 
 
 @pytest.mark.parametrize(
