@@ -50,7 +50,7 @@ def check(host: Host, release: str | None = None) -> Iterator[Finding]:
         newest = expected.expectation(data, probe, measured[-1])
         if expected.expectation(data, probe, release) != newest:
             yield Finding(CHECK, OK, subject, text)
-    if not host.exists("/proc/sys/net/ipv6"):
+    if host.exists("/proc/sys/net/ipv4") and not host.exists("/proc/sys/net/ipv6"):
         text = "has no IPv6: containers have none, either"
         yield Finding(CHECK, WARNING, subject, text, "boot without ipv6.disable=1, or expect IPv4 only")
     yield from _kinds(host, subject, release)

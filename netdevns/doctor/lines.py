@@ -51,8 +51,10 @@ class Line:
 
     @property
     def program(self) -> str:
-        """The file of netdevns, for messages."""
-        return self.start[0] if len(self.start) == 1 or self.start[-2] == "-c" else self.start[-1]
+        """The file or folder of netdevns, for messages."""
+        if len(self.start) == 1 or self.start[-2] != "-c":
+            return self.start[-1]
+        return f"{_folders(self.start[-1])[0]}/{COMMAND}"
 
 
 def parse(words: Sequence[str]) -> Line | None:
@@ -66,13 +68,23 @@ def parse(words: Sequence[str]) -> Line | None:
         while at < len(words) and _OPTION.fullmatch(words[at]):
             at += 1
         rest = words[at:]
-        if len(rest) > 1 and rest[0] == "-c" and _PATHS.fullmatch(rest[1]):
+        if len(rest) > 1 and rest[0] == "-c" and _folders(rest[1]):
             at += 2
         elif rest and rest[0].endswith(_MAIN):
             at += 1
         else:
             return None
     return Line(tuple(words[:at]), tuple(words[at:]))
+
+
+def _folders(code: str) -> list[str]:
+    """The folders in the program of `hook_line.command`; none: it is another program."""
+    found = _PATHS.fullmatch(code)
+    try:
+        folders = ast.literal_eval(found[1]) if found else []
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return []
+    return folders if all(isinstance(each, str) and os.path.isabs(each) for each in folders) else []
 
 
 def of_hook(hook: object) -> Line | None:
@@ -197,11 +209,8 @@ class Trials:
             paths = [start[0]]
         else:
             python, words, paths = start[0], [start[0], "-B", *start[1:]], []
-            if start[-2] == "-c":
-                found = _PATHS.fullmatch(start[-1])
-                parents = ast.literal_eval(found[1]) if found else []
-            else:
-                parents = [os.path.dirname(os.path.dirname(start[-1]))]
+            main = os.path.dirname(os.path.dirname(start[-1]))
+            parents = _folders(start[-1]) if start[-2] == "-c" else [main]
         folders = [path for parent in dict.fromkeys(parents) if os.path.isdir(path := f"{parent}/{COMMAND}")]
         for path in (*paths, *parents):
             if why := why_untrusted(path):

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from netdevns import __version__
 from netdevns.oci.hook_line import PACKAGE
+from tests.support.installation import Installation
 from tests.support.namespaces import Namespace
 from tests.support.require import require
 
@@ -51,6 +53,35 @@ def test_command(machine: Machine, host: Namespace) -> None:
     assert "ok       eth1: here, ifb; asked for by /etc/cdi/vendor.com-nic.json\n" in done.stdout
     assert done.returncode == int("\nerror " in f"\n{done.stdout}")
     assert not machine.path(RUN).exists()
+
+
+def test_installation(machine: Machine, host: Namespace, tmp_path: Path) -> None:
+    """Of an installation as pip makes it: its own file runs; then its hook, or the package beside it, is broken."""
+    made = Installation(tmp_path / "opt")
+    host.ip("link add eth1 type ifb")
+    machine.run(["env", "-i", str(made.command), "cdi", "vendor.com/nic", "eth1=net0", "--install"]).check_returncode()
+
+    def found() -> tuple[int, list[str]]:
+        done = machine.run(["env", "-i", str(made.command), "doctor"])
+        return done.returncode, [line for line in done.stdout.splitlines() if " /etc/cdi/vendor.com-nic.json: " in line]
+
+    code, lines = found()
+    assert code == 0
+    runs = f"runs netdevns-hook {__version__}, {made.hook}"
+    assert lines == [f"ok       /etc/cdi/vendor.com-nic.json: CDI vendor.com/nic, devices vendor.com/nic=eth1; {runs}"]
+    module = made.site / "netdevns/oci/hook.py"
+    module.chmod(0o666)
+    code, (line,) = found()
+    assert code == 1
+    assert f"not tried: {module}: other users may write to it (mode 0666)" in line
+    module.chmod(0o644)
+    (made.site / "netdevns/cli/show.py").unlink()
+    code, (line,) = found()
+    assert code == 1
+    assert f"cannot hand over to {made.command}" in line
+    made.hook.unlink()
+    code, (line,) = found()
+    assert (code, f"there is no {made.hook}" in line) == (1, True)
 
 
 def test_no_call_changes_anything(machine: Machine, tmp_path: Path) -> None:
