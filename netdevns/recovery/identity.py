@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 from ..engine import EngineError, Socket
+from ..system import mounts
 from ..system.netns import CURRENT, NETNS_DIR, NetNS
 from . import layout
 
@@ -193,13 +194,7 @@ def _mounted(ino: int) -> Iterator[str]:
         for line in lines:
             fields = line.split(b" ")
             if fields[3] == b"net:[%d]" % ino:
-                yield root + os.fsdecode(_unescaped(fields[4]))
-
-
-def _unescaped(path: bytes) -> bytes:
-    """Decodes \\ooo, as mountinfo writes white space and backslashes (fs/proc_namespace.c, mangle())."""
-    first, *others = path.split(b"\\")
-    return first + b"".join(bytes([int(other[:3], 8)]) + other[3:] for other in others)
+                yield root + os.fsdecode(mounts.unescaped(fields[4]))
 
 
 def _pid_of(where: str) -> int:

@@ -11,16 +11,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from struct import Struct
 
+from . import mounts
 from .libc import call
-from .named_netns import MS_BIND, MS_REC
 from .process import Process
 
 CLONE_NEWNS, PR_SET_PDEATHSIG = 0x20000, 1  # linux/sched.h, linux/prctl.h
-MS_RDONLY, MS_REMOUNT, MS_PRIVATE = 1, 1 << 5, 1 << 18  # linux/mount.h
-_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE, _RDONLY = 442, -100, 0x8000, 1
-_ATTR = Struct("=QQQQ")  # struct mount_attr
 _OWN_FOLDER = "/run"  # where programs make files even to say their version: empty and writable when isolated
 OUTPUT_BYTES = 1 << 20
 PAUSE_S = 0.05
@@ -74,20 +70,10 @@ def run(
 
 
 def _isolate(path: str) -> None:
-    """Gives the calling process a mount namespace in which nothing can be written. Raises OSError.
-
-    Source: mount_setattr(2), Linux 5.12. Before, only the root file system is made read-only.
-    """
+    """Gives the calling process a mount namespace in which nothing can be written but an empty /run. Raises OSError."""
     call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)  # a caller that is killed leaves no program that hangs
     call("unshare", CLONE_NEWNS)
-    try:
-        attr = _ATTR.pack(_RDONLY, 0, MS_PRIVATE, 0)
-        call("syscall", _MOUNT_SETATTR, _AT_FDCWD, b"/", _AT_RECURSIVE, attr, len(attr))
-    except OSError as e:
-        if e.errno != errno.ENOSYS:
-            raise
-        call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
-        call("mount", None, b"/", None, MS_REMOUNT | MS_BIND | MS_RDONLY, None)
+    mounts.make_read_only()
     if os.path.isdir(_OWN_FOLDER) and not os.path.realpath(path).startswith(f"{_OWN_FOLDER}/"):
         call("mount", b"tmpfs", os.fsencode(_OWN_FOLDER), b"tmpfs", 0, None)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from netdevns.system import programs
+from netdevns.system import libc, mounts, programs
 from tests.support.namespaces import in_child
 
 
@@ -47,12 +47,14 @@ def test_not_started(words: list[str]) -> None:
 
 def test_isolated_program_changes_nothing(tmp_path: Path) -> None:
     """It can write nowhere but in its own /run, which is empty and gone afterwards; this process still can."""
-    write = f"echo x > {tmp_path}/x; echo x > /etc/netdevns-x; mkdir /tmp/netdevns-x; "
-    write += "echo x > /run/netdevns-x && ls -A /run"
-    done = programs.run(["/bin/sh", "-c", write], timeout_s=10, is_isolated=True)
-    assert done.stdout == b"netdevns-x\n"
-    assert done.stderr.count(b"Read-only file system") == 3
-    assert not [path for path in ("/run", "/etc", "/tmp") if (Path(path) / "netdevns-x").exists()]
+    script = f"echo x > {tmp_path}/x; echo x > /run/x && ls -A /run; cat /proc/self/mounts"
+    done = programs.run(["/bin/sh", "-c", script], timeout_s=10, is_isolated=True)
+    assert done.stderr.endswith(b"Read-only file system\n")
+    first, *mounted = done.stdout.decode().splitlines()
+    assert first == "x"
+    options = [(path, options.split(",")[0]) for _, path, _, options, *_ in map(str.split, mounted)]
+    assert [path for path, first in options if first != "ro"] == ["/run"]
+    assert not Path("/run/x").exists()
     (tmp_path / "x").write_text("")
 
 
@@ -82,3 +84,22 @@ def test_interrupted() -> None:
         return [str(line) for line in lines if line == b"sleep\x0031338\0"]
 
     assert in_child(child) == []
+
+
+def test_isolated_before_linux_5_12(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without mount_setattr(2) each mount is made read-only by itself, also one whose path has a blank."""
+    folder = tmp_path / "a b"
+    folder.mkdir()
+
+    def child() -> object:
+        libc.call("unshare", programs.CLONE_NEWNS)
+        libc.call("mount", None, b"/", None, mounts.MS_REC | mounts.MS_PRIVATE, None)
+        libc.call("mount", b"tmpfs", os.fsencode(folder), b"tmpfs", 2, None)
+        done = programs.run(
+            ["/bin/sh", "-c", f"echo x > '{folder}/x'; echo x > {tmp_path}/x"], timeout_s=10, is_isolated=True
+        )
+        (folder / "y").touch()
+        return done.stderr.count(b"Read-only file system"), [*map(str, folder.iterdir())]
+
+    monkeypatch.setattr(mounts, "_MOUNT_SETATTR", 100_000)  # no system call has this number: ENOSYS
+    assert in_child(child) == (2, [f"{folder}/y"])

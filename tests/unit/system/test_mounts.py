@@ -1,10 +1,10 @@
-"""Paths of nsfs mounts, as in /proc/self/mountinfo."""
+"""Paths of mounts, as in /proc/self/mountinfo."""
 
 from __future__ import annotations
 
 import pytest
 
-from netdevns.recovery import identity
+from netdevns.system import mounts
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from netdevns.recovery import identity
 )
 def test_octal_escapes_of_a_path(written: bytes, path: bytes) -> None:
     """White space, backslash and "#" are written as three octal digits, all other bytes as they are."""
-    assert identity._unescaped(written) == path
+    assert mounts.unescaped(written) == path
