@@ -29,14 +29,14 @@ class Wanted:
         names: In containers, by which it may come back.
         by: The files that name it.
         nic: The link, as it is here or as it was when it was lent; None: it is not known.
-        holder: Where it is on loan, as "to container c1"; "": nowhere.
+        lent: Where it is on loan, as "on loan to container c1"; "": nowhere.
     """
 
     name: str
     names: list[str] = field(default_factory=list)
     by: list[str] = field(default_factory=list)
     nic: Nic | None = None
-    holder: str = ""
+    lent: str = ""
 
 
 def nics() -> dict[str, Nic]:
@@ -66,9 +66,9 @@ def wanted(host: Host, found: Sequence[Installation], bundle: Mapping[str, str],
             _add(every, name, inside, each.path)
     for name, inside in bundle.items():
         _add(every, name, inside, path)
-    for name, inside, holder, nic, record in _lent(host):
+    for name, inside, where, nic, record in _lent(host):
         one = _add(every, name, inside, record)
-        one.holder, one.nic = holder, nic
+        one.lent, one.nic = where, nic
     for one in every.values():
         one.nic = (host.nics or {}).get(one.name, one.nic)
     return every
@@ -83,7 +83,7 @@ def _add(every: dict[str, Wanted], name: str, inside: str, by: str) -> Wanted:
 
 
 def _lent(host: Host) -> Iterator[tuple[str, str, str, Nic, str]]:
-    """Host name, name in the container, holder, link and record of each lent device; `records` reports damaged ones."""
+    """Host name, name in the container, whereabouts, link and record of each lent device."""
     directory = host.path(JOURNAL_DIR)
     namespaces = loans.prepared(directory)
     try:
@@ -91,12 +91,12 @@ def _lent(host: Host) -> Iterator[tuple[str, str, str, Nic, str]]:
             for record in journal.seen():
                 try:
                     sections = record.sections()
-                    holder = loans.holder(loans.container_of(sections), namespaces)
+                    where = loans.whereabouts(loans.container_of(sections), namespaces)
                     for section in sections:
                         if section.type == layout.DEVICE:
                             nic = _nic(wire.Link(next(wire.messages(bytes(section.body))).body))
                             inside = os.fsdecode(section.text(layout.A_WANTED))
-                            yield nic.name, inside, holder, nic, f"{JOURNAL_DIR}/{loans.FOLDER}/{record.name}"
+                            yield nic.name, inside, where, nic, f"{JOURNAL_DIR}/{loans.FOLDER}/{record.name}"
                 except (Damaged, OSError):
                     continue
     except OSError:  # no folder, or no permission
@@ -112,8 +112,8 @@ def check(host: Host, every: Mapping[str, Wanted]) -> Iterator[Finding]:
         other = next((nic.name for nic in host.nics.values() if name in nic.altnames), None)
         if name in host.nics:
             yield _here(host.nics[name], by)
-        elif one.holder:
-            yield Finding(CHECK, OK, quoted(name), f"on loan {one.holder}".replace("on loan in ", "in "))
+        elif one.lent:
+            yield Finding(CHECK, OK, quoted(name), one.lent)
         elif other is not None:
             text = f"{by}, but this is an alternative name of {quoted(other)}: it is refused"
             yield Finding(CHECK, ERROR, quoted(name), text, f"name the device itself: {quoted(other)}")

@@ -40,9 +40,9 @@ def check(host: Host, release: str | None = None) -> Iterator[Finding]:
     measured = sorted(data["kernels"], key=expected.version)
     if expected.is_measured(data, release):
         name = next(name for name in measured if expected.version(name) == version)
-        text = f"measured, as {data['kernels'][name]} (docs/kernels.md)"
+        text = f"measured as {data['kernels'][name]} (docs/kernels.md)"
         kinds = [found[1] for reason in data["absent"].get(name, ()) if (found := _NO_KIND.fullmatch(reason))]
-        yield Finding(CHECK, OK, subject, text + (f", without {', '.join(sorted(kinds))} devices" if kinds else ""))
+        yield Finding(CHECK, OK, subject, text + (f", but without {', '.join(sorted(kinds))} devices" if kinds else ""))
     else:
         text = f"never measured; measured are {', '.join(measured)} (docs/kernels.md)"
         yield Finding(CHECK, WARNING, subject, text, "netdevns conformance")

@@ -210,8 +210,8 @@ def _loans(host: Host, directory: str) -> Iterator[Finding]:
         except OSError as e:
             yield Finding(CHECK, WARNING, path, f"cannot be read: {e.strerror}", "netdevns return")
             continue
-        holder, command = loans.holder(container, namespaces), loans.command(container, namespaces)
-        text = f"on loan {holder}: {devices}".replace("on loan in ", "in ")
+        command = loans.command(container, namespaces)
+        text = f"{loans.whereabouts(container, namespaces)}: {devices}"
         back = [name for name in names if name in (host.nics or {})]
         if is_old:
             yield Finding(CHECK, WARNING, path, f"{text}: {_BEFORE_BOOT}", command)
@@ -268,10 +268,11 @@ def _log(host: Host, directory: str) -> Iterator[Finding]:  # noqa: ARG001  # as
     if not lines:
         return
     stamp = lines[-1].partition(" ")[0]
-    report = [line.removeprefix(f"{stamp} ") for line in lines if line.startswith(f"{stamp} ")]
+    begin = lines[-1].partition(": ")[0]  # with the container's id, where it is known
+    report = [line.removeprefix(f"{stamp} ") for line in lines if line.startswith(begin)]
     age_s = _age_of(stamp)
     severity = WARNING if age_s is not None and age_s < RECENT_S else OK
-    text = f"the last report, of {stamp}: {'; '.join(report[-LINES_MAX:])}"
+    text = f"the last report, of {stamp}: {'; '.join(report[:LINES_MAX])}"
     yield Finding(CHECK, severity, path, printable(text), f"tail {path}" if severity == WARNING else None)
 
 

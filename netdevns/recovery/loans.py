@@ -147,8 +147,7 @@ def lines(devices: Collection[str | None]) -> list[str]:
         live, again = live_command(loan.container, namespaces), command(loan.container, namespaces)
         todo = f": `{live}` restores it" if live else ""
         todo += f"; when it has ended, run `{again}`" if again != live else ""
-        lent = "" if loan.container in namespaces else "on loan "
-        found.append(f"{loan.device}: {lent}{holder(loan.container, namespaces)} ({loan.record}){todo}")
+        found.append(f"{loan.device}: {whereabouts(loan.container, namespaces)} ({loan.record}){todo}")
     return found
 
 
@@ -167,6 +166,11 @@ def holder(container: str, namespaces: Collection[str]) -> str:
         return f"in the prepared namespace {container}"
     network = network_of(container)
     return f"to podman container {network[0]}, network {network[1]}" if network else f"to container {container}"
+
+
+def whereabouts(container: str, namespaces: Collection[str]) -> str:
+    """The words for a lent device's state: "on loan to container c1", "in the prepared namespace blue"."""
+    return f"{'' if container in namespaces else 'on loan '}{holder(container, namespaces)}"
 
 
 def live_command(container: str, namespaces: Collection[str]) -> str:

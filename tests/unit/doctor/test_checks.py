@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -14,6 +16,7 @@ from netdevns.cli.main import main
 from netdevns.doctor import checks, daemons, installations, kernel
 from netdevns.doctor.finding import Finding
 from netdevns.doctor.host import Nic
+from tests.support import readme
 
 from .made import Tree, worse
 
@@ -129,6 +132,17 @@ def test_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [line.split()[:2] for line in lines[1:3]] == [["error", "eth1"], ["remedy:", "netdevns"]]
     assert lines[-2:] == ["", "1 error, 1 warning"]
     assert all(len(line) <= 80 for line in lines)
+
+
+def test_page_has_each_check() -> None:
+    """The table of docs/operator.md, and the JSON document's members."""
+    page = readme.OPERATOR.read_text(encoding="utf-8")
+    section = page[page.index("## Why has my container no NIC?") : page.index("## When something goes wrong")]
+    assert [*re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)] == [*checks.NAMES]
+    (text,) = re.findall(r"^```text\n(.*)\n```$", section, re.MULTILINE)
+    document = json.loads(text)
+    assert {*document} == {*checks.documents(FOUND)}
+    assert {*document["findings"][0]} == {field.name for field in dataclasses.fields(Finding)}
 
 
 def test_unread_file(tree: Tree) -> None:

@@ -19,7 +19,7 @@ def examined(tree: Tree, release: str) -> list[str]:
 def test_measured_kernels(release: str, tree: Tree) -> None:
     """Each is known, and none is worse than ok."""
     found = examined(tree, release)
-    assert found[0].startswith(f"ok Linux {release}: measured, as {release} (docs/kernels.md)")
+    assert found[0].startswith(f"ok Linux {release}: measured as {release} (docs/kernels.md)")
     assert worse(kernel.check(tree.host(), release)) == []
 
 

@@ -197,7 +197,7 @@ def test_lent_devices_are_known(tree: Tree, directory: Path) -> None:
     """A loan has the device as it was: its MAC, by which other daemons know it."""
     record(directory, loans.FOLDER).close()
     every = devices.wanted(tree.host(), [], {}, "")
-    assert (every["eth1"].names, every["eth1"].holder) == (["net0"], "to container c1")
+    assert (every["eth1"].names, every["eth1"].lent) == (["net0"], "on loan to container c1")
     assert every["eth1"].nic == Nic("eth1", 7, "", "02:00:00:00:00:01")
     assert said(devices.check(tree.host(), every)) == ["ok eth1: on loan to container c1"]
 
