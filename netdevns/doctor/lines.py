@@ -150,7 +150,7 @@ class Trials:
             return Trial(ERROR, f'"{quoted(path)}" is not an absolute path, so no runtime starts it', _AGAIN)
         if not os.path.exists(real):
             return Trial(ERROR, f"there is no {shown}", _AGAIN)
-        if os.path.isdir(real) or not os.access(real, os.X_OK):
+        if not os.path.isfile(real) or not os.access(real, os.X_OK):
             return Trial(ERROR, f"{shown} is not executable", f"chmod 755 {shown}")
         if not line.is_static:
             return self._of_python([real, *line.start[1:]])
@@ -170,7 +170,9 @@ class Trials:
         other = self.of(Line((beside,), ()))
         if other.severity == ERROR:
             return Trial(ERROR, f"{found.text}, but cannot hand over to {printable(beside)}: {other.text}", other.hint)
-        return found if found.severity == WARNING else Trial(other.severity, found.text, other.hint)
+        if other.severity != OK and found.severity == OK:
+            return Trial(other.severity, f"{found.text}; {printable(beside)}: {other.text}", other.hint)
+        return found
 
     def _of_python(self, start: list[str]) -> Trial:
         try:

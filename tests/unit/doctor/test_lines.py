@@ -93,6 +93,23 @@ def test_other_version(tree: Tree) -> None:
     assert (found.severity, found.text) == ("warning", f"runs netdevns-hook 0.0.9; this is {__version__}")
 
 
+def test_command_of_another_version(tree: Tree) -> None:
+    """The hook hands over to the command beside it: it has to be of the same version."""
+    tree.hook()
+    tree.write(
+        "/opt/netdevns/bin/python3", "#!/bin/sh\n[ $3 = --version ] && echo netdevns 0.0.8 || echo '{\"devices\": 0}'\n"
+    )
+    (tree.root / "opt/netdevns/bin/python3").chmod(0o755)
+    found = trial(tree)
+    assert found.severity == "warning"
+    assert found.text.endswith(f"; /opt/netdevns/bin/netdevns: runs netdevns 0.0.8; this is {__version__}")
+
+
+def _fifo(tree: Tree) -> None:
+    tree.hook().unlink()
+    os.mkfifo(tree.root / HOOK.lstrip("/"), 0o755)
+
+
 def _no_rights(tree: Tree) -> None:
     tree.hook().chmod(0o644)
 
@@ -128,6 +145,7 @@ def _of_another(tree: Tree) -> None:
 
 BROKEN = {
     "none": (lambda _: None, f"there is no {HOOK}"),
+    "a FIFO": (_fifo, f"{HOOK} is not executable"),
     "no rights": (_no_rights, f"{HOOK} is not executable"),
     "another program": (_says_no, "does not run: busybox 1"),
     "an exit code": (_fails, f"does not run: netdevns-hook {__version__}"),

@@ -254,6 +254,7 @@ def test_last_report(age_s: float, severity: str, tree: Tree, directory: Path) -
     """The last failure of a hook is the likeliest answer; after a day it is history."""
     lines = [
         f"{stamp(age_s + 9)} c0: old",
+        f"{stamp(age_s)} c2: of another container",
         f"{stamp(age_s)} c1: eth1: \x1b[31mbad",
         f"{stamp(age_s)} c1: nothing was touched",
     ]
