@@ -46,7 +46,7 @@ def examine(host: Host, where: str | None = None) -> list[Finding]:
 
     def search() -> Iterator[Finding]:
         installed.extend(installations.search(host, conf))
-        yield from installations.check(host, installed, trials)
+        yield from installations.check(host, installed, trials, is_bundle=where is not None)
 
     run(CHECK, lambda: _itself(host, trials))
     run(installations.CHECK, search)

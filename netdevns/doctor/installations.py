@@ -83,12 +83,15 @@ def search(host: Host, conf: Toml) -> list[Installation]:
     return [*_cdi(host), *_hooks_dir(host, conf), *_netavark(host, conf), *_nri(host, conf), *_units(host)]
 
 
-def check(host: Host, found: list[Installation], trials: Trials) -> Iterator[Finding]:
-    """Judges the installations, tries their lines, and finds conflicts between them."""
+def check(host: Host, found: list[Installation], trials: Trials, *, is_bundle: bool = False) -> Iterator[Finding]:
+    """Judges the installations, tries their lines, and finds conflicts between them.
+
+    `is_bundle`: a bundle is examined, too, whose hooks may be enough.
+    """
     if not found:
         text = "no CDI file, hooks.d file, netavark plugin, NRI plugin or unit starts netdevns"
         hint = "a hook in config.json (docs/hooks.md), or netdevns cdi KIND DEV=NAME --install"
-        yield Finding(CHECK, WARNING, "installations", text, hint)
+        yield Finding(CHECK, OK if is_bundle else WARNING, "installations", text, None if is_bundle else hint)
     for each in found:
         problems = [*each.problems, *_tried(each, trials)]
         if each.path.startswith("/") and (why := why_untrusted(host.path(each.path))):

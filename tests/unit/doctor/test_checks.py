@@ -40,7 +40,7 @@ def test_order(tree: Tree) -> None:
 def test_check_that_fails(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a finding, and stops no other."""
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a mistake\n")
 
     for module in (installations, kernel, daemons):

@@ -40,6 +40,8 @@ def test_nothing_is_installed(tree: Tree) -> None:
     tree.write(f"{HOOKS}/oci-systemd.json", "no JSON")
     (found,) = examined(tree)
     assert (found.severity, found.subject) == ("warning", "installations")
+    (found,) = installations.check(tree.host(), [], Trials(tree.host()), is_bundle=True)
+    assert (found.severity, found.subject) == ("ok", "installations")
 
 
 def test_all_is_well(tree: Tree) -> None:
