@@ -1,4 +1,4 @@
-"""Runs `netdevns cdi`, `hooks-dir`, `netavark` and `units`, which write files for other programs."""
+"""Runs `netdevns cdi`, `hooks-dir`, `netavark`, `nri` and `units`, which serve other programs, or write their files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ def run(args: argparse.Namespace) -> int:
         return hooks_dir.run(args)
     if args.command == "netavark":
         return netavark.run(args)
+    if args.command == "nri":
+        from ..nri import command
+
+        return command.run(args)
     try:
         devices = device_arguments(args.devices)
     except Usage as e:

@@ -337,5 +337,5 @@ def _parser() -> argparse.ArgumentParser:
     runs = {"move": _run_move, "apply": _run_apply, "check": _run_check, "show": _run_show}
     runs |= {"recover": _run_recover, "features": _run_features, "demo": _run_demo}
     runs |= {"conformance": _run_conformance, "return": _run_return, "prepare": _run_prepare, "doctor": _run_doctor}
-    runs |= dict.fromkeys(("cdi", "hooks-dir", "netavark", "units"), _run_files)
+    runs |= dict.fromkeys(("cdi", "hooks-dir", "netavark", "nri", "units"), _run_files)
     return usage.parser(runs)

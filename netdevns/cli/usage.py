@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..text.quote import printable
-from . import manual
+from . import manual, nri
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -46,6 +46,7 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
         _command(commands, "units", "make systemd units: restore devices, prepare at boot", manual.UNITS, runs["units"])
     )
     _netavark(_command(commands, "netavark", "podman networks: the netavark plugin", manual.NETAVARK, runs["netavark"]))
+    nri.arguments(_command(commands, "nri", "the NRI plugin: devices for Kubernetes pods", nri.TEXT, runs["nri"]))
     _command(commands, "demo", "show a move in a sandbox; touches no device of yours", manual.DEMO, runs["demo"])
     return top
 

@@ -42,7 +42,7 @@ def devices(document: Mapping[str, object], where: str, allowed: Sequence[str]) 
     found: dict[str, str] = {}
     for key, value in annotations.items():
         host_name = key.removeprefix(PREFIX)
-        if not key.startswith(PREFIX) or not is_admitted(_as_argument(host_name), allowed):
+        if not key.startswith(PREFIX) or not is_admitted(as_argument(host_name), allowed):
             continue
         if key in twice:
             raise ConfigInvalid(f"{where}: annotations: {quoted(key)}: it is listed twice")
@@ -55,7 +55,7 @@ def devices(document: Mapping[str, object], where: str, allowed: Sequence[str]) 
     return found
 
 
-def _as_argument(host_name: str) -> str:
+def as_argument(host_name: str) -> str:
     """A host name in the locale of the command line's globs; also one with a lone surrogate."""
     return host_name if host_name.isascii() else os.fsdecode(host_name.encode("utf-8", "surrogatepass"))
 

@@ -69,19 +69,23 @@ def to_process(
             return restored_first(earlier.undone) + not_carried(lends.lost)
 
 
-def settled(journal: Journal, devices: Mapping[str, str], own: NetNS, interrupts: Interrupts) -> Earlier:
+def settled(
+    journal: Journal, devices: Mapping[str, str], own: NetNS, interrupts: Interrupts, *, wait_s: float = WAIT_S
+) -> Earlier:
     """The earlier moves of these devices, undone; so are loans of ended containers that name one of them.
+
+    `wait_s`: seconds to wait for other movers, and as long for devices that the kernel has not returned yet.
 
     Raises:
         NetDevError: The records or loans cannot be read, or a signal came.
     """
-    earlier = Earlier(journal, devices, own, Patience(WAIT_S, interrupts), interrupts)
+    earlier = Earlier(journal, devices, own, Patience(wait_s, interrupts), interrupts)
     try:
         if earlier.found():
             earlier.undo()
         # Devices of an ended container whose poststop hook never ran, or ran too early.
         if loans.are_there() and not earlier.kept:
-            earlier.undone += _return_loans(devices, interrupts)
+            earlier.undone += _return_loans(devices, min(wait_s, returns.WAIT_S), interrupts)
     except Interrupted as e:
         raise api.interrupted(e, tuple(earlier.undone)) from None
     return earlier
@@ -110,10 +114,10 @@ def _ended(pid: int, words: str) -> errors.NetDevError:
     return errors.NetDevError(f"pid:{pid}: {words}", errno=errno.ESRCH, step="open")
 
 
-def _return_loans(devices: Mapping[str, str], interrupts: Interrupts) -> list[Recovered]:
+def _return_loans(devices: Mapping[str, str], wait_s: float, interrupts: Interrupts) -> list[Recovered]:
     try:
         wanted = map(ifname.encode, devices)
-        results = returns.return_loans(devices=wanted, wait_s=returns.WAIT_S, interrupts=interrupts)
+        results = returns.return_loans(devices=wanted, wait_s=wait_s, interrupts=interrupts)
         results += returns.sweep(interrupts=interrupts)
         interrupts.look()
         return [each for each in results if each.outcome == "undone"]

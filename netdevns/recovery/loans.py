@@ -160,10 +160,24 @@ def network_of(container: str) -> tuple[str, str] | None:
     return (id_[:12], network) if network and len(id_) == 64 and not id_.strip("0123456789abcdef") else None
 
 
+def of_pod(sandbox: str, label: str) -> str:
+    """The id of the loan of a pod's sandbox (nri/pods.py); `label`: NAMESPACE/NAME."""
+    return f"pod:{sandbox}:{label}"
+
+
+def pod_of(container: str) -> tuple[str, str] | None:
+    """The sandbox and the label of a pod's loan, or None."""
+    kind, _, rest = container.partition(":")
+    sandbox, _, label = rest.partition(":")
+    return (sandbox, label) if kind == "pod" and sandbox and label else None
+
+
 def holder(container: str, namespaces: Collection[str]) -> str:
     """The words for the place of a lent device, as "to container c1"; `namespaces`: the prepared ones."""
     if container in namespaces:
         return f"in the prepared namespace {container}"
+    if pod := pod_of(container):
+        return f"to pod {pod[1]}"
     network = network_of(container)
     return f"to podman container {network[0]}, network {network[1]}" if network else f"to container {container}"
 
@@ -178,6 +192,9 @@ def live_command(container: str, namespaces: Collection[str]) -> str:
     network = network_of(container)
     if container in namespaces:
         return command(container, namespaces)
+    if pod := pod_of(container):
+        namespace, _, name = pod[1].rpartition("/")
+        return f"kubectl delete pod --namespace {namespace or 'default'} {name}"
     return f"podman network disconnect {network[1]} {network[0]}" if network else ""
 
 

@@ -6,6 +6,7 @@ looks with), pyright, ship (the extra of that name), shells (zsh and fish, and w
 extra of that name, and Go with the library of bench/go), units (systemd and udev, which tools/units_fetch.py fetches),
 podman (of newer suites, which tools/podman_fetch.py fetches), daemons (udev and others of trixie, which
 tools/daemons_fetch.py fetches),
+nri (containerd, which tools/nri_fetch.py fetches),
 kinds (the device kinds in kinds.REQUIRED), physical (the NIC of tests/physical). Without it a test that lacks something
 skips and says why.
 """

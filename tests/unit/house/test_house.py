@@ -24,7 +24,7 @@ CSRC = ROOT / "csrc"
 # One way: a folder imports from those before it, and from itself.
 FOLDERS = [
     "limits", "descriptors", "netlink", "results", "reports", "errors", "text", "system", "_core", "_ffi", "engine",
-    "state", "batch", "recovery", "api", "prepare", "oci", "conformance", "doctor", "cli",
+    "state", "batch", "recovery", "api", "prepare", "oci", "nri", "conformance", "doctor", "cli",
     "__main__",
 ]  # fmt: skip
 # Modules that import inside of functions, and why.

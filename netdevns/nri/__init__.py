@@ -1,0 +1,1 @@
+"""The NRI plugin: devices for the pods of containerd and CRI-O."""

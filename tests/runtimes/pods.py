@@ -1,0 +1,257 @@
+"""containerd of Debian sid with its CRI, on a machine of its own, and the plugin beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.support.namespaces import Namespace
+from tests.support.processes import processes, wait_until
+
+from .container import ENV, NETDEVNS, Machine
+
+CACHE = Path(__file__).parents[2] / ".cache/nri/packages"  # of tools/nri_fetch.py
+RUN = "/run/containerd"
+SOCKET = f"{RUN}/containerd.sock"
+NRI = "/run/nri/nri.sock"
+IMAGE = "localhost/pause:1"
+PREFIX = "org.netdevns.device."
+PREPARE = " && ".join(
+    [
+        "mkdir -p /run/etc /run/cni /run/lib/cni /run/netns /run/tmp",
+        "mount -t tmpfs tmpfs /var/lib",  # of host-local and the CNI results
+        "mkdir -p /var/lib/cni",
+    ]
+)
+CNI = {
+    "cniVersion": "1.0.0",
+    "name": "pods",
+    "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/16"}]]}}],
+}
+CONFIG = """
+version = 3
+root = "{run}/root"
+state = "{run}/state"
+[grpc]
+address = "{socket}"
+[plugins."io.containerd.cri.v1.images"]
+snapshotter = "native"
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{image}"
+[plugins."io.containerd.cri.v1.runtime"]
+restrict_oom_score_adj = true
+enable_unprivileged_ports = false
+enable_unprivileged_icmp = false
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["{cache}/usr/lib/cni"]
+conf_dir = "/run/cni"
+[plugins."io.containerd.cri.v1.runtime".containerd]
+default_runtime_name = "runc"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+{strict}
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+BinaryName = "{cache}/usr/sbin/runc"
+[plugins."io.containerd.nri.v1.nri"]
+disable = false
+socket_path = "{nri}"
+plugin_path = "/run/nri/plugins"
+plugin_config_path = "/run/nri/conf.d"
+{nri_options}
+"""
+
+
+def is_fetched() -> bool:
+    """Whether the programs are there."""
+    return (CACHE / "usr/bin/containerd").exists()
+
+
+def annotations(**devices: str) -> dict[str, str]:
+    """The annotations of a pod: host name = name in the pod."""
+    return {f"{PREFIX}{device}": name for device, name in devices.items()}
+
+
+def _image(rootfs: Path) -> bytes:
+    """An OCI image of busybox, as a tar file; its process sleeps."""
+    blobs: dict[str, bytes] = {}
+
+    def blob(data: bytes, kind: str) -> dict[str, Any]:
+        digest = hashlib.sha256(data).hexdigest()
+        blobs[f"blobs/sha256/{digest}"] = data
+        return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{digest}", "size": len(data)}
+
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(rootfs, arcname=".")
+    layer = blob(packed.getvalue(), "layer.v1.tar")
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Entrypoint": ["/bin/sleep", "1000000"], "Env": ["PATH=/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+    }
+    described = blob(json.dumps(config).encode(), "config.v1+json")
+    manifest = {"schemaVersion": 2, "config": described, "layers": [layer]}
+    manifest["mediaType"] = "application/vnd.oci.image.manifest.v1+json"
+    entry = blob(json.dumps(manifest).encode(), "manifest.v1+json")
+    entry["annotations"] = {"io.containerd.image.name": IMAGE}
+    blobs["index.json"] = json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
+    blobs["oci-layout"] = b'{"imageLayoutVersion": "1.0.0"}'
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, data in blobs.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
+class Pods:
+    """containerd on a machine, and the plugin."""
+
+    def __init__(self, machine: Machine, cgroup: str) -> None:
+        from .cri import Cri
+
+        self.machine = machine
+        self.cgroup = cgroup
+        self.containerd: subprocess.Popen[bytes] | None = None
+        self.plugin: subprocess.Popen[bytes] | None = None
+        self.strict = ""
+        self.nri_options = ""
+        self.cri = Cri(machine.path(SOCKET), cgroup)
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls, host: Namespace, rootfs: Path) -> Iterator[Pods]:
+        """containerd runs; raises OSError where the kernel does not allow a machine."""
+        with Machine(host, PREPARE) as machine:
+            found = cls(machine, f"/netdevns-{secrets.token_hex(4)}")
+            machine.path("/run/cni/10-pods.conflist").write_text(json.dumps(CNI))
+            machine.path("/run/pause.tar").write_bytes(_image(rootfs))
+            try:
+                found.start_containerd()
+                words = [str(CACHE / "usr/bin/ctr"), "--address", SOCKET, "--namespace", "k8s.io", "images", "import"]
+                machine.run([*words, "--local", "--snapshotter=native", "/run/pause.tar"]).check_returncode()
+                yield found
+            finally:
+                found.close()
+
+    def close(self) -> None:
+        self.end_plugin()
+        for name in ("containerd", "plugin"):  # pytest shows what was printed before a failure
+            path = self.machine.path(f"/run/{name}.log")
+            print(path.read_text()[-20000:] if path.exists() else f"no {path}")
+        with contextlib.suppress(self.cri.error):
+            for pod in self.cri.pods() if self.containerd else ():
+                self.cri.stop(pod)
+                self.cri.remove(pod)
+        self.end_containerd()
+        self.cri.close()
+        for pid in processes(RUN):  # shims, and what a pod that could not be stopped left
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not processes(RUN), "no shim is left")
+        for top in Path("/sys/fs/cgroup").glob(f"**{self.cgroup}"):
+            for path in sorted([top, *(each for each in top.rglob("*") if each.is_dir())], reverse=True):
+                wait_until(lambda path=path: _is_removed(path), f"{path} can be removed")
+
+    # ---- containerd ----
+
+    def start_containerd(self) -> None:
+        """Starts it, and waits until it takes pods."""
+        values = {"run": RUN, "socket": SOCKET, "image": IMAGE, "cache": CACHE, "nri": NRI}
+        config = CONFIG.format(**values, strict=self.strict, nri_options=self.nri_options)
+        self.machine.path("/run/containerd.toml").write_text(config)
+        log = self.machine.path("/run/containerd.log").open("ab")
+        path = f"PATH={CACHE}/usr/bin:{CACHE}/usr/sbin:{ENV['PATH']}"
+        words = ["env", path, "TMPDIR=/run/tmp", str(CACHE / "usr/bin/containerd"), "--config", "/run/containerd.toml"]
+        with log:
+            self.containerd = self.machine.popen(words, stdout=log, stderr=log)
+        wait_until(self.cri.is_ready, "containerd takes pods", 30)
+
+    def end_containerd(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Ends containerd; its pods live on."""
+        if self.containerd is not None:
+            _ended(self.containerd, number)
+        self.containerd = None
+
+    def log(self) -> str:
+        """What containerd has logged."""
+        return self.machine.path("/run/containerd.log").read_text()
+
+    # ---- the plugin ----
+
+    def start_plugin(self, *arguments: str, under: tuple[str, ...] = ()) -> None:
+        """Starts the plugin, and waits until containerd has synchronized it."""
+        before = self.log().count("connected and synchronized")
+        log = self.machine.path("/run/plugin.log").open("ab")
+        with log:
+            words = [*under, *NETDEVNS, "nri", "--socket", NRI, *arguments]
+            self.plugin = self.machine.popen(words, stdout=log, stderr=log)
+        wait_until(lambda: self._is_connected(before), "the plugin is connected", 20)
+
+    def _is_connected(self, before: int) -> bool:
+        assert self.plugin is not None
+        assert self.plugin.poll() is None, self.said()
+        return self.log().count("connected and synchronized") > before
+
+    def end_plugin(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ends the plugin; returns its exit code."""
+        code = _ended(self.plugin, number) if self.plugin is not None else 0
+        self.plugin = None
+        return code
+
+    def said(self) -> str:
+        """What the plugin has printed."""
+        return self.machine.path("/run/plugin.log").read_text()
+
+    # ---- pods ----
+
+    @contextlib.contextmanager
+    def inside(self, pod: str) -> Iterator[Namespace]:
+        """The network namespace of a pod."""
+        fd = os.open(self.machine.path(self.cri.netns(pod)), os.O_RDONLY | os.O_CLOEXEC)
+        with Namespace(fd, "pod") as namespace:
+            yield namespace
+
+    def links(self, pod: str) -> set[str]:
+        """The devices of a pod that CNI has not made."""
+        with self.inside(pod) as namespace:
+            return set(namespace.names()) - {"lo", "eth0"}
+
+    def loans(self) -> dict[str, str]:
+        """The devices on loan, and to whom."""
+        said = json.loads(self.machine.netdevns("show", "--json").stdout)["loans"]
+        return {each["device"]: each["container"] for each in said}
+
+
+def _ended(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)  # it has its own session
+    return process.wait(30)
+
+
+def _is_removed(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # busy, as long as a process ends there
+        path.rmdir()
+    return not path.exists()
+
+
+def why_not() -> str:
+    """Why no pod can be tried here; "": it can."""
+    if not is_fetched():
+        return "there is no containerd of sid; tools/nri_fetch.py fetches it"
+    if shutil.which("busybox", path=ENV["PATH"]) is None:
+        return "there is no busybox; install busybox-static"
+    return ""
