@@ -20,6 +20,8 @@ def run(args: argparse.Namespace) -> int:
     """
     try:
         rules = Rules.parse(args.allow, args.force)
+        if not rules.allow:
+            complain(["no --allow is given: no pod gets a device"], 0)
         return Plugin(rules, _place(args)).run()
     except Usage as e:
         return complain([str(e), UNTOUCHED], REFUSED)

@@ -12,8 +12,9 @@ from .protobuf import Message, encoded
 
 PLUGIN_SERVICE = "nri.pkg.api.v1alpha1.Plugin"
 RUNTIME_SERVICE = "nri.pkg.api.v1alpha1.Runtime"
-RUN, STOP, REMOVE = "RunPodSandbox", "StopPodSandbox", "RemovePodSandbox"
-EVENTS = {1: RUN, 2: STOP, 3: REMOVE}  # NRI 0.8 and older call StateChange with such a number
+RUN, STOP, REMOVE, CREATE = "RunPodSandbox", "StopPodSandbox", "RemovePodSandbox", "CreateContainer"
+# NRI 0.8 and older call StateChange with such a number, except for CREATE.
+EVENTS = {1: RUN, 2: STOP, 3: REMOVE, 4: CREATE}
 EVENT_MASK = sum(1 << (number - 1) for number in EVENTS)
 OK, UNKNOWN, INVALID, DEADLINE, UNIMPLEMENTED, INTERNAL = 0, 2, 3, 4, 12, 13  # google.rpc.Code
 EMPTY = b""
@@ -114,7 +115,7 @@ def subscription() -> bytes:
     return encoded({2: EVENT_MASK})
 
 
-def event(request: Request) -> tuple[str, Pod | None]:
+def event(request: Request) -> tuple[str, Pod]:
     """The event of a pod, in either dialect; "": another one. Raises Malformed."""
     message = Message(request.payload)
     if request.method == "StateChange":

@@ -16,17 +16,18 @@ from ..system.interrupts import ENDING
 from ..text.outcome import FAILED, LEFT, bounded
 from ..text.output import complain
 from ..text.quote import quoted
-from . import messages, pods
-from .connection import Closed, Connection
+from . import messages
+from .connection import SOCKET_VARIABLE, Closed, Connection
 from .messages import Configuration, Pod, Request, Response
+from .pods import Pods, lines_of
 from .protobuf import Malformed
 from .rules import Rules
 from .worker import Job, Worker
 
 NAME = "netdevns"
 REQUEST_TIMEOUT_S = 2.0  # plugin_request_timeout, where the runtime does not say
-# Parts of that: until then devices are moved, as an undo takes as long; until then a call is answered in any case.
-MOVE_PART, ANSWER_PART = 0.4, 0.85
+ANSWER_PART = 0.85  # of that: until then devices are moved, and a call is answered in any case
+LOOK_S = 1.0
 RETRY_S = 1.0
 END_WAIT_S = 10.0
 STDERR_WAIT_S = 1.0
@@ -57,10 +58,6 @@ def report(label: str, lines: Sequence[str], is_error: bool = True) -> None:
     complain([unlogged] if unlogged else [], 0, STDERR_WAIT_S)
 
 
-def _answer_at(timeout_s: float) -> float:
-    return time.monotonic() + timeout_s * ANSWER_PART
-
-
 class Plugin:
     """The plugin; its thread reads and answers.
 
@@ -70,7 +67,6 @@ class Plugin:
     """
 
     def __init__(self, rules: Rules, place: Place) -> None:
-        self._rules = rules
         self._place = place
         self._is_ending = False
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -78,9 +74,8 @@ class Plugin:
         self._pods: list[Pod] = []  # of a SynchronizeRequest in several parts
         self._open: list[Job] = []
         self._said = ""
-        self._worker = Worker(
-            self._wake, lambda line: report("", [line]), REQUEST_TIMEOUT_S * MOVE_PART, time.monotonic
-        )
+        self._of_runtime = Pods(rules, report)  # of the worker's thread
+        self._worker = Worker(self._wake, lambda line: report("", [line]), self._of_runtime.look, LOOK_S)
 
     def run(self) -> int:
         """Serves the runtime until a signal ends this process, or the runtime one that it has started; exit code."""
@@ -88,14 +83,17 @@ class Plugin:
         for number in ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
                 signal.signal(number, self._end)
+        where = self._place.socket or f"{SOCKET_VARIABLE}={os.environ.get(SOCKET_VARIABLE)}"
         while not self._is_ending and not self._worker.is_lost:
             try:
                 self._connected()
             except Closed as e:
-                self._say(f"{self._place.socket or 'the runtime'}: {e}" if str(e) else "the runtime has ended")
+                self._say(f"{where}: {e}" if str(e) else "the runtime has ended")
             except OSError as e:
-                self._say(f"{self._place.socket or 'the runtime'}: {e.strerror}; waiting for the runtime")
-            self._pods, self._open = [], []
+                if not self._place.socket:
+                    return complain([f"{where}: {e.strerror}"], FAILED)
+                self._say(f"{where}: {e.strerror}; waiting for the runtime")
+            self._forget_calls()
             if not self._place.socket:
                 break
             self._wait(RETRY_S)
@@ -129,6 +127,18 @@ class Plugin:
             os.read(self._woken, 4096)
         return connection is not None and connection.fileno() in ready
 
+    def _forget_calls(self) -> None:
+        """Reports the pods whose calls were not answered: the runtime goes on without the plugin."""
+        for job in self._open:
+            if job.claim() and job.pod:
+                report(job.pod, ["the runtime did not wait for an answer: containers may have started without devices"])
+        self._pods, self._open = [], []
+
+    def _wait_for_call(self, connection: Connection | None) -> bool:
+        """Waits as `_wait`, until the first answer is due."""
+        times = [job.end for job in self._open]
+        return self._wait(min(times) - time.monotonic() if times else None, connection)
+
     # ---- a connection ------------------------------------------------------------------------------------------------
 
     def _connected(self) -> None:
@@ -141,12 +151,13 @@ class Plugin:
             connection.register(place.name, place.index)
             while not self._is_ending and not self._worker.is_lost:
                 self._answer(connection)
-                times = [job.answer_at for job in self._open]
-                if self._wait(min(times) - time.monotonic() if times else None, connection):
+                if self._wait_for_call(connection):
                     for number, request in connection.calls():
                         self._take(connection, number, request)
-            if self._worker.end(END_WAIT_S):  # what is being done is done, and answered
+            self._worker.end(0)
+            while self._open:  # each has an end
                 self._answer(connection)
+                self._wait_for_call(None)
 
     def _answer(self, connection: Connection) -> None:
         """Sends the answers that are ready, and those whose time is over. Raises Closed."""
@@ -156,7 +167,7 @@ class Plugin:
                 self._open.remove(job)
                 connection.answer(job.number, response)
         now = time.monotonic()
-        for job in [each for each in self._open if each.answer_at <= now]:
+        for job in [each for each in self._open if each.end <= now]:
             if job.claim():
                 self._open.remove(job)
                 connection.answer(job.number, job.late)
@@ -178,56 +189,72 @@ class Plugin:
             self._timeout_s = configuration.request_timeout_s or REQUEST_TIMEOUT_S
             self._say(f"connected to {quoted(configuration.runtime)} {quoted(configuration.version)}")
             return Response(messages.subscription())
+        # Under way, a call's time is running already.
         timeout_s = min(request.timeout_s or self._timeout_s, self._timeout_s)
+        end = time.monotonic() + timeout_s * ANSWER_PART
         if request.method == "Synchronize":
-            return self._synchronize(number, request, timeout_s)
+            return self._synchronize(number, request, end)
         if request.method == "Shutdown":
             return Response()
-        if request.method not in ("StateChange", messages.RUN, messages.STOP, messages.REMOVE):
+        if request.method not in ("StateChange", *messages.EVENTS.values()):
             return Response(code=messages.UNIMPLEMENTED, text=f"unknown method {request.method}")
         event, pod = messages.event(request)
-        if pod is None or not event:
-            return Response()
         if event == messages.RUN:
-            text = f"{pod.label}: its devices could not be moved in time; the move is undone"
+            job = Job(number, lambda: self._start(pod, end), Response(), end, pod.label)
+        elif event == messages.CREATE:
+            text = f"netdevns: pod {pod.label}: its devices are not there in time; try again"
             late = Response(code=messages.DEADLINE, text=text)
-            end = time.monotonic() + timeout_s * MOVE_PART
-            job = Job(number, lambda: self._run_pod(pod, end), late, _answer_at(timeout_s), lambda: self._undo(pod))
+            job = Job(number, lambda: self._ensure(pod, end), late, end, pod.label)
+        elif event in (messages.STOP, messages.REMOVE):
+            job = Job(number, lambda: self._give_back(pod), Response(), end)
         else:
-            job = Job(number, lambda: self._give_back(pod), Response(), _answer_at(timeout_s))
+            return Response()
         self._open.append(job)
         self._worker.submit(job)
         return None
 
-    def _synchronize(self, number: int, request: Request, timeout_s: float) -> Response | None:
+    def _synchronize(self, number: int, request: Request, end: float) -> Response | None:
         some, has_more, answer = messages.synchronized(request.payload)
         self._pods += some
         if has_more:
             return Response(answer)
         all_pods, self._pods = self._pods, []
-        job = Job(number, Response, Response(), _answer_at(timeout_s))
+        job = Job(number, Response, Response(), end)
         self._open.append(job)
-        self._worker.settle(job, pods.missed(all_pods, self._rules, report))
+        self._worker.settle(job, self._of_runtime.missed(all_pods), self._timeout_s * ANSWER_PART)
         return None
 
     # ---- in the worker's thread --------------------------------------------------------------------------------------
 
-    def _run_pod(self, pod: Pod, end: float) -> Response:
+    def _start(self, pod: Pod, end: float) -> Response:
+        """Moves the devices of a pod that starts; where that fails, its containers are refused, not the sandbox.
+
+        A containerd before 2.2.6 that gets an error keeps parts of the sandbox, and does not start again (issue 13609).
+        """
         try:
-            report(pod.label, pods.run(pod, self._rules, end), False)
+            report(pod.label, self._of_runtime.start(pod, end), False)
         except (ConfigInvalid, NetDevError) as e:
-            if isinstance(e, NetDevError) and e.errno == errno.ENOTRECOVERABLE:
-                raise
-            lines = bounded(pods.lines_of(e))
-            report(pod.label, lines)
+            _check_thread(e)
+            report(pod.label, ["its containers are refused:", *lines_of(e)])
+        return Response()
+
+    def _ensure(self, pod: Pod, end: float) -> Response:
+        """Refuses a container of a pod without its devices, after another try to move them."""
+        try:
+            report(pod.label, self._of_runtime.ensure(pod, end), False)
+        except (ConfigInvalid, NetDevError) as e:
+            _check_thread(e)
+            lines = bounded(lines_of(e))
+            report(pod.label, ["a container is refused:", *lines])
             return Response(code=messages.UNKNOWN, text=f"netdevns: {'; '.join(lines)}")
         return Response()
 
-    def _undo(self, pod: Pod) -> None:
-        report(pod.label, ["its devices could not be moved in time; they are restored, and the pod fails"])
-        self._give_back(pod)
-
     def _give_back(self, pod: Pod) -> Response:
-        lines, is_error = pods.give_back(pod)
-        report(pod.label, lines, is_error)
+        self._of_runtime.give_back(pod)
         return Response()
+
+
+def _check_thread(e: ConfigInvalid | NetDevError) -> None:
+    """Raises an error after which the thread is still in a pod's network namespace, and must end."""
+    if isinstance(e, NetDevError) and e.errno == errno.ENOTRECOVERABLE:
+        raise e

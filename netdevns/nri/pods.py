@@ -1,16 +1,22 @@
-"""Moves the devices of a pod into its network namespace, and returns them; settles what was missed meanwhile."""
+"""Moves the devices of pods into their network namespaces, and returns them; settles what was missed meanwhile."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .. import api
+from ..engine import Socket
 from ..errors import CheckFailed, ConfigInvalid, NetDevError
+from ..netlink import uapi
 from ..oci import handover, netavark_devices
-from ..recovery import loans, recover, returns
+from ..recovery import identity, layout, loans, recover, returns
+from ..recovery.layout import Damaged
 from ..recovery.return_home import LIVES_ON
+from ..recovery.store import TXN, Journal
 from ..reports import Recovered
 from ..system.folders import JOURNAL_DIR
 from ..system.interrupts import Interrupts
@@ -20,9 +26,190 @@ from ..text.quote import quoted
 from .messages import Pod
 from .rules import Rules
 
-# Lines for the log: about a pod (or all of them), and whether they are errors.
+# Lines for the log: about a pod, or none in particular (""), and whether they are errors.
 Report = Callable[[str, Sequence[str], bool], None]
-EVERYONE = ""
+Step = Callable[[float], None]
+UNCALLED = "the runtime has removed its network namespace without a call"
+
+
+class Pods:
+    """The pods of a runtime; used by one thread.
+
+    A network namespace with devices is held open until they are returned: a runtime that was restarted does not call
+    StopPodSandbox for older pods (containerd issue 8426), and the virtual devices would end with the namespace.
+
+    Args:
+        rules: What the operator grants.
+        report: Gets lines.
+    """
+
+    def __init__(self, rules: Rules, report: Report) -> None:
+        self._rules = rules
+        self._report = report
+        self._held: dict[str, tuple[Pod, NetNS]] = {}  # by loan
+
+    def start(self, pod: Pod, end: float) -> list[str]:
+        """`ensure`, and reports the annotations that are ignored."""
+        ignored = self._rules.ignored(pod)
+        words = "ignored: no --allow matches this device for this pod"
+        self._report(pod.label, [f"{quoted(each)}: {words}" for each in ignored], False)
+        return self.ensure(pod, end)
+
+    def ensure(self, pod: Pod, end: float) -> list[str]:
+        """Moves the devices that a pod's annotations ask for and that it does not have yet, all or none.
+
+        Args:
+            pod: One that runs.
+            end: The time of the monotonic clock at which no further device is moved, and the move is undone.
+
+        Returns:
+            Lines about devices that were restored first, and state that was not carried.
+
+        Raises:
+            ConfigInvalid: The annotations are invalid, or the pod has no network namespace of its own; nothing was
+                touched.
+            NetDevError: As `move`.
+        """
+        devices = self._missing(pod)
+        return self._moved(pod, devices, end) if devices else []
+
+    def _missing(self, pod: Pod) -> dict[str, str]:
+        devices = self._rules.devices(pod)
+        loan = loan_of(pod)
+        if not devices or loan in self._held:
+            return {}
+        lent = {each.device for each in loans.listed(devices=devices) if each.container == loan}
+        return {device: name for device, name in devices.items() if device not in lent}
+
+    def _moved(self, pod: Pod, devices: Mapping[str, str], end: float) -> list[str]:
+        if not pod.netns:
+            raise _is_on_host(pod, devices)
+        interrupts = Interrupts()
+        with (
+            NetNS.open(pod.netns) as target,
+            NetNS.open(CURRENT) as own,
+            api.open_journal(JOURNAL_DIR) as journal,
+            handover.lender(loan_of(pod)) as lender,
+        ):
+            if target.same(own):
+                raise _is_on_host(pod, devices)
+            earlier = handover.settled(journal, devices, own, interrupts, wait_s=_left_s(end))
+            api.transact(
+                devices,
+                target,
+                force=self._rules.forced(pod, [*devices]),
+                timeout_s=_left_s(end),
+                lender=lender,
+                interrupts=interrupts,
+                earlier=earlier,
+            )
+            self._hold(pod)
+            return outcome.restored_first(earlier.undone) + outcome.not_carried(lender.lost)
+
+    def give_back(self, pod: Pod) -> None:
+        """Returns the devices of a pod that is stopped or removed to the host, and reports those that are not restored.
+
+        Args:
+            pod: Its network namespace mostly still exists; devices of one that has ended are restored, too.
+
+        Raises:
+            NetDevError: The records or loans cannot be read; nothing was touched.
+        """
+        loan = loan_of(pod)
+        held = self._held.pop(loan, None)
+        with held[1] if held else contextlib.nullcontext():
+            if not loans.are_there() and not loans.are_there(folder=TXN):
+                return
+            path = pod.netns or (held[0].netns if held else "/")
+            lines, is_error = _lines(netavark_devices.teardown(path, loan, None))
+            self._report(pod.label, lines, is_error)
+
+    # ---- namespaces that are held ------------------------------------------------------------------------------------
+
+    def _hold(self, pod: Pod) -> None:
+        if loan_of(pod) in self._held:
+            return
+        with (
+            contextlib.suppress(NetDevError),  # removed meanwhile
+            NetNS.open(pod.netns) as by_path,
+            Socket(by_path.fd) as socket,
+        ):
+            # Not a descriptor of the path: once that is unmounted, recovery could not recognize it in /proc/*/fd.
+            self._held[loan_of(pod)] = pod, NetNS(fcntl.ioctl(socket.fd, uapi.SIOCGSKNS), pod.netns)
+
+    def look(self) -> None:
+        """Returns the devices of pods whose network namespace the runtime has removed."""
+        for pod, netns in [*self._held.values()]:
+            if _is_at(netns, pod.netns):
+                continue
+            self._report(pod.label, [f"{UNCALLED}; its devices are restored"], False)
+            try:
+                self.give_back(pod)
+            except NetDevError as e:
+                self._report(pod.label, lines_of(e), True)
+
+    # ---- what was missed ---------------------------------------------------------------------------------------------
+
+    def missed(self, pods: Sequence[Pod]) -> Iterator[Step]:
+        """The steps that settle what happened while the plugin was not connected; each gets the time at which it ends.
+
+        Moves that were killed are undone; devices of pods that have ended are restored; a pod that runs without its
+        devices gets them. Each step reports by itself, and none raises an error of a device.
+
+        Args:
+            pods: All that the runtime knows.
+        """
+        yield lambda _: self.look()  # what is held here must not count as alive
+        yield lambda _: self._undo_killed()
+        listed = {loan_of(pod): pod for pod in pods}
+        for loan in sorted({each.container for each in loans.listed() if loans.pod_of(each.container)}):
+            yield lambda _, loan=loan: self._settle(loan, listed.get(loan))  # type: ignore[misc]
+        for pod in pods:
+            yield lambda end, pod=pod: self._complete(pod, end)  # type: ignore[misc]
+
+    def _undo_killed(self) -> None:
+        try:
+            results = recover.undo_crashed(JOURNAL_DIR, interrupts=Interrupts())
+        except OSError as e:
+            return self._report("", [f"{e.filename or JOURNAL_DIR}: {e.strerror}: killed moves are not undone"], True)
+        wrong = [
+            f"{each.device or each.record}: {each.text} ({each.record})" for each in results if recover.is_wrong(each)
+        ]
+        undone = [
+            f"{each.device}: a killed move was undone: {each.text}" for each in results if each.outcome == "undone"
+        ]
+        return self._report("", wrong + undone, bool(wrong))
+
+    def _settle(self, loan: str, pod: Pod | None) -> None:
+        """Restores the devices of a pod whose namespace the runtime has removed; holds one that it has not."""
+        _, label = loans.pod_of(loan) or ("", loan)
+        try:
+            results = returns.return_loans(container=loan, wait_s=returns.WAIT_S, interrupts=Interrupts())
+            lives = [each for each in results if each.text.startswith(LIVES_ON)]
+            is_there = bool(lives) and _is_mounted(loan)
+            if lives and not is_there:  # a process keeps it
+                results = netavark_devices.teardown("/", loan, None)
+        except OSError as e:  # also NetDevError
+            text = str(e) if isinstance(e, NetDevError) else f"{e.filename or JOURNAL_DIR}: {e.strerror}"
+            return self._report(label, [f"{text}: its devices are not restored"], True)
+        lines, is_error = _lines([each for each in results if not is_there or each not in lives])
+        lines += [f"{each.device}: restored, as the pod has ended" for each in results if each.outcome == "undone"]
+        if is_there and pod is not None:
+            self._hold(pod)
+        elif is_there:
+            names = ", ".join(each.device or each.record for each in lives)
+            lines.append(f"{names}: the runtime does not know this pod, but its network namespace is there, with these")
+        return self._report(label, lines, is_error or (is_there and pod is None))
+
+    def _complete(self, pod: Pod, end: float) -> None:
+        """Moves the devices of a pod that started without them, if it still runs."""
+        words = "it started while the plugin was not connected"
+        try:
+            if self._missing(pod) and _runs(pod):
+                lines = self.ensure(pod, end)
+                self._report(pod.label, [f"{words}; it has its devices now", *lines], False)
+        except (ConfigInvalid, NetDevError) as e:
+            self._report(pod.label, [f"{words}, and runs without its devices", *lines_of(e)], True)
 
 
 def loan_of(pod: Pod) -> str:
@@ -30,147 +217,13 @@ def loan_of(pod: Pod) -> str:
     return loans.of_pod(pod.id, pod.label)
 
 
-def run(pod: Pod, rules: Rules, end: float) -> list[str]:
-    """Moves the devices that a pod's annotations ask for, all or none.
-
-    Args:
-        pod: Before any of its containers starts.
-        rules: What the operator grants.
-        end: The time of the monotonic clock at which no further device is moved, and the move is undone.
-
-    Returns:
-        Lines about devices that were restored first, state that was not carried, and annotations that were ignored.
-
-    Raises:
-        ConfigInvalid: The annotations are invalid, or the pod has no network namespace of its own; nothing was touched.
-        NetDevError: As `move`.
-    """
-    lines = [f"{quoted(each)}: ignored: no --allow matches this device for this pod" for each in rules.ignored(pod)]
-    devices = rules.devices(pod)
-    return lines + _moved(pod, devices, rules.forced(pod, [*devices]), end) if devices else lines
-
-
-def _moved(pod: Pod, devices: Mapping[str, str], forced: frozenset[str], end: float) -> list[str]:
-    if not pod.netns:
-        raise _is_on_host(pod, devices)
-    interrupts = Interrupts()
-    with (
-        NetNS.open(pod.netns) as target,
-        NetNS.open(CURRENT) as own,
-        api.open_journal(JOURNAL_DIR) as journal,
-        handover.lender(loan_of(pod)) as lender,
-    ):
-        if target.same(own):
-            raise _is_on_host(pod, devices)
-        left_s = max(0.0, end - time.monotonic())
-        earlier = handover.settled(journal, devices, own, interrupts, wait_s=left_s)
-        left_s = max(0.0, end - time.monotonic())
-        api.transact(
-            devices, target, force=forced, timeout_s=left_s, lender=lender, interrupts=interrupts, earlier=earlier
-        )
-        return outcome.restored_first(earlier.undone) + outcome.not_carried(lender.lost)
-
-
-def _is_on_host(pod: Pod, devices: Mapping[str, str]) -> ConfigInvalid:
-    names = ", ".join(quoted(each) for each in devices)
-    return ConfigInvalid(
-        f"pod {quoted(pod.label)} uses the host's network namespace, where the devices are already ({names}): "
-        "remove hostNetwork or the annotations"
-    )
-
-
-def give_back(pod: Pod) -> tuple[list[str], bool]:
-    """Returns the devices of a pod that is stopping or removed to the host.
-
-    Args:
-        pod: Its network namespace mostly still exists; devices of one that has ended are restored, too.
-
-    Returns:
-        Lines about devices that are not restored, or ended with the namespace; and whether they are errors.
-
-    Raises:
-        NetDevError: The records or loans cannot be read; nothing was touched.
-    """
-    if not loans.are_there() and not loans.are_there(folder="txn"):
-        return [], False
-    return _lines(netavark_devices.teardown(pod.netns or "/", loan_of(pod), None))
-
-
-def _lines(results: Sequence[Recovered]) -> tuple[list[str], bool]:
-    kept = [f"{each.device or each.record}: {each.text} ({each.record})" for each in results if each.outcome == "kept"]
-    ended = [f"{each.device}: {each.text}" for each in results if each.outcome == "gone"]
-    return kept + ended, bool(kept)
-
-
-# ---- what was missed -------------------------------------------------------------------------------------------------
-
-
-def missed(pods: Sequence[Pod], rules: Rules, report: Report) -> Iterator[Callable[[float], None]]:
-    """The steps that settle what happened while the plugin was not connected; each takes the time at which it ends.
-
-    Moves that were killed are undone; devices of pods that have ended are restored; a pod that runs without its
-    devices gets them. Each step reports by itself, and none raises an error of a device.
-
-    Args:
-        pods: All that the runtime knows.
-        rules: What the operator grants.
-        report: Gets lines.
-    """
-    yield lambda _: _killed(report)
-    listed = {loan_of(pod): pod for pod in pods}
-    lent = sorted({each.container for each in loans.listed() if loans.pod_of(each.container)})
-    for loan in lent:
-        yield lambda _, loan=loan: _ended(loan, loan in listed, report)  # type: ignore[misc]
-    for pod in pods:
-        if loan_of(pod) not in lent:
-            yield lambda end, pod=pod: _complete(pod, rules, end, report)  # type: ignore[misc]
-
-
-def _killed(report: Report) -> None:
-    try:
-        results = recover.undo_crashed(JOURNAL_DIR, interrupts=Interrupts())
-    except OSError as e:
-        return report(EVERYONE, [f"{e.filename or JOURNAL_DIR}: {e.strerror}: killed moves are not undone"], True)
-    kept = [f"{each.device or each.record}: {each.text} ({each.record})" for each in results if recover.is_wrong(each)]
-    undone = [f"{each.device}: a killed move was undone: {each.text}" for each in results if each.outcome == "undone"]
-    return report(EVERYONE, kept + undone, bool(kept))
-
-
-def _ended(loan: str, is_listed: bool, report: Report) -> None:
-    """Restores the devices of a pod whose namespace has ended; one that exists is left alone."""
-    _, label = loans.pod_of(loan) or ("", loan)
-    try:
-        results = returns.return_loans(container=loan, wait_s=returns.WAIT_S, interrupts=Interrupts())
-    except OSError as e:
-        return report(label, [f"{e.filename or JOURNAL_DIR}: {e.strerror}: its devices are not restored"], True)
-    lives = [each for each in results if each.text.startswith(LIVES_ON)]
-    lines, is_error = _lines([each for each in results if each not in lives])
-    lines += [f"{each.device}: restored, as the pod has ended" for each in results if each.outcome == "undone"]
-    if lives and not is_listed:
-        names = ", ".join(each.device or each.record for each in lives)
-        lines += [f"{names}: the runtime does not know this pod, but its network namespace exists, with the device"]
-    return report(label, lines, is_error or bool(lives and not is_listed))
-
-
-def _complete(pod: Pod, rules: Rules, end: float, report: Report) -> None:
-    """Moves the devices of a pod that started without them, if it still runs."""
-    try:
-        if not rules.devices(pod) or not _runs(pod):
-            return
-        lines = run(pod, rules, end)
-        report(pod.label, ["it started while the plugin was not connected; it has its devices now", *lines], False)
-    except (ConfigInvalid, NetDevError) as e:
-        report(
-            pod.label, ["it started while the plugin was not connected, and runs without devices", *lines_of(e)], True
-        )
-
-
-def _runs(pod: Pod) -> bool:
-    """Whether its first process still runs, in its network namespace."""
-    try:
-        return os.path.samestat(os.stat(f"/proc/{pod.pid}/ns/net"), os.stat(pod.netns or "/"))
-    except (OSError, ValueError):
-        return False
+def _is_mounted(loan: str) -> bool:
+    """Whether the network namespace of a pod's loan is mounted somewhere, as runtimes do. Raises OSError."""
+    with Journal(JOURNAL_DIR, create=False, folder=loans.FOLDER) as opened:
+        for record in opened.seen(loans.of_container(opened, loan)):
+            with contextlib.suppress(Damaged):  # set aside by the return
+                return identity.is_mounted(layout.target(record.sections()))
+    return False
 
 
 def lines_of(e: ConfigInvalid | NetDevError) -> list[str]:
@@ -184,3 +237,40 @@ def lines_of(e: ConfigInvalid | NetDevError) -> list[str]:
                 text = f"{found.device}: it carries a default route of the host"
                 lines[lines.index(found.text)] = f"{text}; to move it anyway, start the plugin with --force"
     return lines
+
+
+def _is_on_host(pod: Pod, devices: Mapping[str, str]) -> ConfigInvalid:
+    names = ", ".join(quoted(each) for each in devices)
+    return ConfigInvalid(
+        f"pod {quoted(pod.label)} uses the host's network namespace, where the devices are already ({names}): "
+        "remove hostNetwork or the annotations"
+    )
+
+
+def _left_s(end: float) -> float:
+    return max(0.0, end - time.monotonic())
+
+
+def _lines(results: Sequence[Recovered]) -> tuple[list[str], bool]:
+    """Lines about devices that are not restored, or have ended; and whether they are errors."""
+    kept = [f"{each.device or each.record}: {each.text} ({each.record})" for each in results if each.outcome == "kept"]
+    ended = [f"{each.device}: {each.text}" for each in results if each.outcome == "gone"]
+    return kept + ended, bool(kept)
+
+
+def _is_at(netns: NetNS, path: str) -> bool:
+    """Whether a path names a namespace; also where that is unknown."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(netns.fd))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def _runs(pod: Pod) -> bool:
+    """Whether its first process still runs, in its network namespace."""
+    try:
+        return os.path.samestat(os.stat(f"/proc/{pod.pid}/ns/net"), os.stat(pod.netns or "/"))
+    except (OSError, ValueError):
+        return False

@@ -1,8 +1,6 @@
 """Encodes and decodes protobuf's wire format as far as the messages of NRI need it.
 
-For six small messages the protobuf package is not needed; the tests compare with it.
-
-Source: protobuf.dev, "Encoding".
+For six small messages the protobuf package is not needed; the tests compare with it. Source: protobuf.dev, "Encoding".
 """
 
 from __future__ import annotations
@@ -10,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
-_FIXED = {FIXED64: 8, FIXED32: 4}
-_VARINT_BYTES = 10
-_NUMBER_MAX = (1 << 29) - 1
-_MASK = (1 << 64) - 1
+_BYTES = {VARINT: 10, FIXED64: 8, FIXED32: 4}
 
 
 class Malformed(Exception):
@@ -95,7 +90,7 @@ def _decoded(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     while at < len(data):
         tag, at = _read_varint(data, at)
         number, kind = tag >> 3, tag & 7
-        if not 1 <= number <= _NUMBER_MAX:
+        if not 1 <= number < 1 << 29:
             raise Malformed(f"no field has the number {number}")
         if kind == VARINT:
             value, at = _read_varint(data, at)
@@ -103,21 +98,21 @@ def _decoded(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             continue
         if kind == LENGTH:
             size, at = _read_varint(data, at)
-        elif kind in _FIXED:
-            size = _FIXED[kind]
+        elif kind in _BYTES:
+            size = _BYTES[kind]
         else:
             raise Malformed(f"field {number} has the wire type {kind}")
         if size > len(data) - at:
             raise Malformed(f"field {number} is cut off")
-        if kind == LENGTH:
-            yield number, data[at : at + size]
         at += size
+        if kind == LENGTH:
+            yield number, data[at - size : at]
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     value = 0
-    for shift, byte in enumerate(data[at : at + _VARINT_BYTES]):
+    for shift, byte in enumerate(data[at : at + _BYTES[VARINT]]):
         value |= (byte & 0x7F) << 7 * shift
         if byte < 0x80:
-            return value & _MASK, at + shift + 1
+            return value & (1 << 64) - 1, at + shift + 1
     raise Malformed("an integer is cut off or too long")

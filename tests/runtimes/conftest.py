@@ -12,9 +12,11 @@ import pytest
 
 from tests.support import require
 from tests.support.namespaces import Namespace
+from tests.support.require import require_module
 
-from .container import ENV, Bundle, Machine, Runtime, make_rootfs
+from .container import ENV, Bundle, Machine, Runtime, furnish, make_rootfs
 from .podman import Podman
+from .pods import Pods, why_not
 
 
 def _machine(host: Namespace, prepare: str) -> Machine:
@@ -100,3 +102,19 @@ def podman(request: pytest.FixtureRequest, host: Namespace, rootfs: Path) -> Ite
         require("runtimes", reason)
     with Podman.started(request.param, host, rootfs) as podman:
         yield podman
+
+
+@pytest.fixture
+def pods(host: Namespace, rootfs: Path) -> Iterator[Pods]:
+    """containerd with its CRI, on a machine of its own, whose devices are eth1, eth2 and mv0."""
+    if reason := why_not():
+        require("nri", reason)
+    require_module("nri", "grpc_tools")
+    furnish(host)
+    host.sysctl("ipv4/ip_forward", 1)  # as ptp does with the first pod
+    host.ip("link set lo up")  # containerd's streaming server listens there
+    try:
+        with Pods.started(host, rootfs) as found:
+            yield found
+    except OSError as e:
+        require("nri", str(e))

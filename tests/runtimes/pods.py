@@ -18,6 +18,7 @@ from typing import Any
 
 from tests.support.namespaces import Namespace
 from tests.support.processes import processes, wait_until
+from tests.support.restored import assert_equal_soon
 
 from .container import ENV, NETDEVNS, Machine
 
@@ -152,17 +153,20 @@ class Pods:
         for name in ("containerd", "plugin"):  # pytest shows what was printed before a failure
             path = self.machine.path(f"/run/{name}.log")
             print(path.read_text()[-20000:] if path.exists() else f"no {path}")
+        print(self.machine.hook_log())
         with contextlib.suppress(self.cri.error):
             for pod in self.cri.pods() if self.containerd else ():
                 self.cri.stop(pod)
                 self.cri.remove(pod)
         self.end_containerd()
         self.cri.close()
-        for pid in processes(RUN):  # shims, and what a pod that could not be stopped left
+        tops = [*Path("/sys/fs/cgroup").glob(f"**{self.cgroup}")]
+        inside = {int(pid) for top in tops for path in top.rglob("cgroup.procs") for pid in path.read_text().split()}
+        for pid in processes(RUN) | inside:  # shims, and sandboxes that failed to start: containerd leaves both
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not processes(RUN), "no shim is left")
-        for top in Path("/sys/fs/cgroup").glob(f"**{self.cgroup}"):
+        for top in tops:
             for path in sorted([top, *(each for each in top.rglob("*") if each.is_dir())], reverse=True):
                 wait_until(lambda path=path: _is_removed(path), f"{path} can be removed")
 
@@ -199,9 +203,9 @@ class Pods:
         with log:
             words = [*under, *NETDEVNS, "nri", "--socket", NRI, *arguments]
             self.plugin = self.machine.popen(words, stdout=log, stderr=log)
-        wait_until(lambda: self._is_connected(before), "the plugin is connected", 20)
+        wait_until(lambda: self.is_connected(before), "the plugin is connected", 20)
 
-    def _is_connected(self, before: int) -> bool:
+    def is_connected(self, before: int) -> bool:
         assert self.plugin is not None
         assert self.plugin.poll() is None, self.said()
         return self.log().count("connected and synchronized") > before
@@ -209,12 +213,17 @@ class Pods:
     def end_plugin(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ends the plugin; returns its exit code."""
         code = _ended(self.plugin, number) if self.plugin is not None else 0
+        wait_until(lambda: not processes(f"--socket\0{NRI}"), "the plugin ends, also where strace has ended first", 30)
         self.plugin = None
         return code
 
     def said(self) -> str:
         """What the plugin has printed."""
         return self.machine.path("/run/plugin.log").read_text()
+
+    def has_ended(self) -> bool:
+        """Whether the plugin has."""
+        return self.plugin is not None and self.plugin.poll() is not None
 
     # ---- pods ----
 
@@ -229,6 +238,35 @@ class Pods:
         """The devices of a pod that CNI has not made."""
         with self.inside(pod) as namespace:
             return set(namespace.names()) - {"lo", "eth0"}
+
+    @contextlib.contextmanager
+    def restored(self) -> Iterator[None]:
+        """All of the host is as before when the block ends; nothing is on loan, and no record is left."""
+        before = self.machine.host.dump()
+        yield
+        assert_equal_soon(before, self.machine.host, timeout_s=20)
+        for folder in ("loan", "txn", "aside"):
+            path = self.machine.path(f"/run/netdevns/{folder}")
+            wait_until(lambda path=path: not path.exists() or not list(path.iterdir()), f"{path} is empty")
+
+    def refused(self, *arguments: Any, **options: Any) -> str:
+        """A pod whose containers must not start; returns the reason that kubelet gets."""
+        pod = self.cri.run(*arguments, **options)
+        try:
+            why = self.why_no_container(pod)
+        finally:
+            self.cri.stop(pod)
+            self.cri.remove(pod)
+        assert why, "the container has started"
+        return why
+
+    def why_no_container(self, pod: str) -> str:
+        """Starts a container; the reason where that is refused, or ""."""
+        try:
+            self.cri.container(pod, "c1", IMAGE, ["/bin/sleep", "1000"])
+        except self.cri.error as e:
+            return str(e.details())
+        return ""
 
     def loans(self) -> dict[str, str]:
         """The devices on loan, and to whom."""

@@ -35,19 +35,20 @@ def test_real_calls():
     assert (registered.connection, registered.kind, Response.decode(registered.data)) == (RUNTIME, RESPONSE, Response())
     assert {(each.connection, each.kind) for each in calls} == {(PLUGIN, REQUEST)}
     methods = [Request.decode(each.data).method for each in calls]
-    assert methods == ["Configure", "Synchronize", *["StateChange"] * 6]
-    assert [each.stream for each in calls] == [each.stream for each in FROM_PLUGIN[1:]] == [1, 3, 5, 7, 9, 11, 13, 15]
+    life = ["StateChange", "CreateContainer", "StateChange", "StateChange"]
+    assert methods == ["Configure", "Synchronize", *life, *life]
+    assert [each.stream for each in calls] == [each.stream for each in FROM_PLUGIN[1:]] == list(range(1, 21, 2))
     assert all(0 < Request.decode(each.data).timeout_s <= 2 for each in calls)
 
 
 def test_real_pods():
     """The pod of the session: its namespace's path is there on run and stop, and absent on remove."""
-    found = [messages.event(Request.decode(each.data)) for each in FROM_RUNTIME[3:6]]
-    assert [name for name, _ in found] == ["RunPodSandbox", "StopPodSandbox", "RemovePodSandbox"]
-    ran, stopped, removed = (pod for _, pod in found)
+    found = [messages.event(Request.decode(each.data)) for each in FROM_RUNTIME[3:7]]
+    assert [name for name, _ in found] == ["RunPodSandbox", "CreateContainer", "StopPodSandbox", "RemovePodSandbox"]
+    ran, created, stopped, removed = (pod for _, pod in found)
     assert (ran.name, ran.namespace, ran.label, len(ran.id)) == ("web", "default", "default/web", 64)
     assert ran.annotations["org.netdevns.device.eth1"] == "net0"
-    assert ran.netns == stopped.netns
+    assert ran.netns == created.netns == stopped.netns
     assert ran.netns.startswith("/var/run/netns/cni-")
     assert (ran.pid > 0, removed.netns) == (True, "")
     assert ran.id == removed.id
@@ -67,9 +68,9 @@ def test_golden_bytes():
     assert register.packed() == sent[0]
     assert Frame(PLUGIN, 1, RESPONSE, Response(messages.subscription()).encode()).packed() == sent[1]
     assert Frame(PLUGIN, 3, RESPONSE, Response().encode()).packed() == sent[2]
-    refused = Response.decode(FROM_PLUGIN[6].data)
+    refused = Response.decode(FROM_PLUGIN[8].data)
     assert (refused.code, refused.text[:10]) == (messages.UNKNOWN, "netdevns: ")
-    assert Frame(PLUGIN, 11, RESPONSE, refused.encode()).packed() == sent[6]
+    assert Frame(PLUGIN, 15, RESPONSE, refused.encode()).packed() == sent[8]
 
 
 @examples(100, 5_000)

@@ -1,0 +1,253 @@
+"""The plugin as a process, with a runtime that the test plays: dispatch, errors, reconnection, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netdevns.nri import messages
+from netdevns.nri.messages import Response
+from netdevns.nri.protobuf import Message, encoded
+from netdevns.nri.worker import Job, Worker
+
+from .runtime import Connected, Runtime, pod
+
+OK = Response()
+CONFIGURATION = encoded({2: "containerd", 3: "v9", 5: 2000})
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[Runtime]:
+    found = Runtime(tmp_path)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def plugin(runtime: Runtime) -> Iterator[Connected]:
+    """The plugin, registered and synchronized."""
+    runtime.start("--allow", "eth*")
+    with runtime.connected() as connected:
+        connected.registered()
+        assert connected.call("Configure", CONFIGURATION).code == 0
+        assert connected.call("Synchronize") == OK
+        yield connected
+
+
+def test_registration(runtime: Runtime) -> None:
+    """Name and index; then it subscribes to the four events of pods and containers."""
+    runtime.start("--index", "07")
+    with runtime.connected() as connected:
+        method, payload = connected.registered()
+        message = Message(payload)
+        assert (method, message.text(1), message.text(2)) == ("RegisterPlugin", "netdevns", "07")
+        assert Message(connected.call("Configure", CONFIGURATION).payload).number(2) == 0b1111
+        assert runtime.end()[0] == 0
+
+
+def test_unknown_calls(plugin: Connected) -> None:
+    """UNIMPLEMENTED, by which a newer runtime falls back; other events are of no interest."""
+    assert plugin.call("UpdatePodSandbox").code == messages.UNIMPLEMENTED
+    assert plugin.call("RunPodSandbox", service="nri.pkg.api.v9.Plugin").code == messages.UNIMPLEMENTED
+    assert plugin.call("StateChange", encoded({1: 10, 2: pod()})) == OK
+    assert plugin.call("Shutdown") == OK
+
+
+@pytest.mark.parametrize("dialect", ["StateChange", "methods"])
+def test_dialects(plugin: Connected, dialect: str) -> None:
+    """A pod's life in the dialect of NRI 0.8, and in that of newer ones; a pod in the host's network is refused."""
+    asks = pod(eth1="net0")
+
+    def call(number: int, method: str, of: bytes) -> Response:
+        if dialect == "StateChange":
+            return plugin.call("StateChange", encoded({1: number, 2: of}))
+        return plugin.call(method, encoded({1: of}))
+
+    for of in (pod(), asks):
+        assert call(1, "RunPodSandbox", of) == OK
+    assert plugin.call("CreateContainer", encoded({1: pod()})) == OK
+    refused = plugin.call("CreateContainer", encoded({1: asks}))
+    assert refused.code == messages.UNKNOWN
+    assert refused.text.startswith("netdevns: pod default/web uses the host's network namespace")
+    for number, method in ((2, "StopPodSandbox"), (3, "RemovePodSandbox")):
+        assert call(number, method, asks) == OK
+
+
+def test_synchronize_in_parts(plugin: Connected) -> None:
+    """`more` is answered with `more`; the last part without."""
+    first = plugin.call("Synchronize", encoded({1: pod(eth1=""), 3: 1}))
+    assert Message(first.payload).number(2) == 1
+    assert plugin.call("Synchronize", encoded({1: pod(eth1="")})) == OK
+
+
+@pytest.mark.parametrize(
+    ("method", "payload"),
+    [
+        ("StateChange", b"\xff"),
+        ("RunPodSandbox", b"\x0a\x05a"),
+        ("Synchronize", b"\x0a\x02\x0a\xff"),
+        ("Configure", b"\x08"),
+    ],
+)
+def test_malformed_calls(plugin: Connected, method: str, payload: bytes) -> None:
+    """An error of this call; the next one is answered."""
+    assert plugin.call(method, payload).code == messages.INVALID
+    assert plugin.call("Shutdown") == OK
+
+
+@pytest.mark.parametrize("data", [b"\0\0\0\1\xff\xff\xff\xff", b"\0\0\0\1\0\0\0\x0b\0\0\0\1\0\0\0\1\1\0\xff"])
+def test_malformed_frames(runtime: Runtime, plugin: Connected, data: bytes) -> None:
+    """The plugin closes the connection, says why, and connects again."""
+    plugin.socket.sendall(data)
+    with pytest.raises(EOFError):
+        plugin.receive()
+    with runtime.connected() as again:
+        again.registered()
+        assert again.call("Configure", CONFIGURATION).code == 0
+        code, said = runtime.end()
+    assert code == 0
+    assert f"{runtime.path}: the runtime sends no NRI: " in said
+
+
+def test_refused_registration(runtime: Runtime) -> None:
+    """The reason is reported once; the plugin tries again."""
+    runtime.start()
+    for _ in range(2):
+        with runtime.connected() as connected:
+            connected.registered(Response(code=2, text="no such plugin, please"))
+            with pytest.raises(EOFError):
+                connected.receive()
+    _, said = runtime.end()
+    assert said.count("the runtime refuses this plugin: no such plugin, please") == 1
+
+
+def test_restarted_runtime(runtime: Runtime, plugin: Connected) -> None:
+    """The plugin connects again when the runtime has ended."""
+    plugin.socket.close()
+    with runtime.connected() as again:
+        again.registered()
+        assert again.call("Synchronize") == OK
+        code, said = runtime.end()
+    assert (code, "the runtime has ended" in said) == (0, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_ends_while_it_waits(tmp_path: Path, number: int) -> None:
+    """Without a runtime it waits, says so once, and a signal ends it."""
+    words = [sys.executable, "-m", "netdevns", "nri", "--allow", "x", "--socket", str(tmp_path / "none.sock")]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        time.sleep(1.5)
+        os.kill(process.pid, number)
+        rest = process.stderr.read()
+    assert process.returncode == 0
+    assert said + rest == f"netdevns: {tmp_path}/none.sock: No such file or directory; waiting for the runtime\n"
+
+
+def test_started_by_the_runtime(runtime: Runtime) -> None:
+    """It uses the connection that it inherits, with the name and index of its file, and ends with that."""
+    mine, its = socket.socketpair()
+    variables = {"NRI_PLUGIN_SOCKET": str(its.fileno()), "NRI_PLUGIN_NAME": "nics", "NRI_PLUGIN_IDX": "05"}
+    process = runtime.start(env={**os.environ, **variables}, pass_fds=[its.fileno()])
+    its.close()
+    with mine:
+        connected = Connected(mine)
+        _, payload = connected.registered()
+        assert (Message(payload).text(1), Message(payload).text(2)) == ("nics", "05")
+        assert connected.call("Configure", CONFIGURATION).code == 0
+    assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("given", ["77", "x", "-1", "1e3", "9" * 30, ""])
+def test_no_such_connection(runtime: Runtime, given: str) -> None:
+    """A variable that names no socket: one line, and exit code 1."""
+    process = runtime.start("--allow", "x", env={**os.environ, "NRI_PLUGIN_SOCKET": given})
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (1, f"netdevns: NRI_PLUGIN_SOCKET={given}: Bad file descriptor\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--allow", ""), '--allow "": write GLOB or NAMESPACE/GLOB'),
+        (("--allow", "edge/"), '--allow "edge/": write'),
+        (("--force", "/eth1"), '--force "/eth1": write'),
+        (("--index", "7"), "--index: two digits are needed"),
+        (("--index", "٠١"), "--index: two digits are needed"),
+    ],
+)
+def test_usage(runtime: Runtime, arguments: tuple[str, ...], words: str) -> None:
+    """Exit code 2, and the reason."""
+    process = runtime.start(*arguments)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert words in said
+
+
+# ---- the worker ------------------------------------------------------------------------------------------------------
+
+
+def test_job_is_answered_once() -> None:
+    """By the worker, or because its time is over, whoever is first."""
+    begin, woken = threading.Event(), threading.Event()
+
+    def slowly() -> Response:
+        begin.wait(10)
+        return OK
+
+    worker = Worker(woken.set, lambda line: None, lambda: None, 1)  # noqa: ARG005
+    late, early = (Job(number, slowly, OK, 0) for number in (1, 3))
+    assert late.claim()
+    for job in (late, early):
+        worker.submit(job)
+    begin.set()
+    assert woken.wait(10)
+    assert worker.end(10)
+    assert [job.number for job, _ in worker.answers] == [3]
+    assert not late.claim()
+    assert not early.claim()
+
+
+def test_unexpected_error() -> None:
+    """It is reported, and the answer is an error; the thread goes on."""
+    said: list[str] = []
+    worker = Worker(lambda: None, said.append, lambda: None, 1)
+    worker.submit(Job(1, lambda: 1 // 0, OK, 0))  # type: ignore[arg-type, return-value]
+    worker.submit(Job(3, lambda: OK, OK, 0))
+    assert worker.end(10)
+    assert [(job.number, response.code) for job, response in worker.answers] == [(1, messages.INTERNAL), (3, 0)]
+    assert len(said) == 1
+    assert said[0].startswith("internal error at test_plugin.py:")
+
+
+def test_steps_give_way() -> None:
+    """Jobs are done between two steps of a settlement, which is answered at its end."""
+    done: list[str] = []
+    begin = threading.Event()
+
+    def step(name: str, wait: bool = False) -> None:
+        done.append(name)
+        if wait:
+            worker.submit(Job(3, lambda: done.append("job") or OK, OK, 0))
+            begin.wait(10)
+
+    worker = Worker(lambda: None, lambda line: None, lambda: None, 1)  # noqa: ARG005
+    steps = iter([lambda _: step("a", wait=True), lambda _: step("b")])
+    settling = Job(1, lambda: OK, OK, 0)
+    worker.settle(settling, steps, 1)
+    begin.set()
+    while len(worker.answers) < 2:
+        time.sleep(0.01)
+    assert worker.end(10)
+    assert done == ["a", "job", "b"]
+    assert [job.number for job, _ in worker.answers] == [3, 1]
