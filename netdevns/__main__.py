@@ -9,6 +9,10 @@ if sys.argv[1:2] == ["hook"] and not {"-h", "--help"} & {*sys.argv}:
     from netdevns.oci.hook_command import run  # without the command line's modules: a third less to load
 
     sys.exit(run(sys.argv[2:]))
+elif sys.argv[1:3] == ["nri", "--hook"] and not {"-h", "--help"} & {*sys.argv}:
+    from netdevns.nri.hook import program as hook
+
+    sys.exit(hook(sys.argv[3:]))
 else:
     from netdevns.cli.main import program
 

@@ -27,7 +27,7 @@ class Pod:
     Attributes:
         id: The sandbox's; a pod that is started again gets another one.
         name, namespace: Of the pod, in Kubernetes.
-        annotations: Of the pod and of its sandbox.
+        annotations: Of the pod and of its sandbox; strings, if they come from NRI.
         netns: The path of its network namespace; empty: it has none of its own, or has ended.
         pid: The sandbox's process; 0: there is none.
     """
@@ -35,7 +35,7 @@ class Pod:
     id: str
     name: str = ""
     namespace: str = ""
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, object] = field(default_factory=dict)
     netns: str = ""
     pid: int = 0
 

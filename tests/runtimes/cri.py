@@ -51,6 +51,7 @@ class Cri:
         self._stub = stubs.RuntimeServiceStub(self._channel)
         self._cgroup = cgroup
         self._configs: dict[str, Any] = {}
+        self._attempts = 0
 
     def close(self) -> None:
         self._channel.close()
@@ -112,7 +113,9 @@ class Cri:
 
     def container(self, pod: str, name: str, image: str, command: list[str]) -> str:
         """Creates and starts a container in a pod; returns its id. Raises grpc.RpcError."""
-        config = self.api.ContainerConfig(metadata={"name": name}, image={"image": image}, command=command)
+        self._attempts += 1  # kubelet counts, too: one that failed keeps its name
+        metadata = {"name": name, "attempt": self._attempts}
+        config = self.api.ContainerConfig(metadata=metadata, image={"image": image}, command=command)
         request = self.api.CreateContainerRequest(pod_sandbox_id=pod, config=config, sandbox_config=self._configs[pod])
         container = str(self._stub.CreateContainer(request, timeout=TIMEOUT_S).container_id)
         self._stub.StartContainer(self.api.StartContainerRequest(container_id=container), timeout=TIMEOUT_S)

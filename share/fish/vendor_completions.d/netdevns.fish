@@ -67,7 +67,7 @@ function _shtab_netdevns_using
 end
 
 set -g _shtab_netdevns_commands move apply check show doctor hook recover return prepare features conformance cdi hooks-dir units netavark nri demo
-set -g _shtab_netdevns_opts_with_value --allow --bundle --cdi-version --config --dir --force --format --from --index --jobs --netns --pid --preserve --socket --to --wait
+set -g _shtab_netdevns_opts_with_value --allow --bundle --cdi-version --config --dir --force --format --from --index --jobs --netns --pid --preserve --socket --strict --to --wait
 
 complete -c netdevns -e
 complete -c netdevns -f
@@ -165,11 +165,16 @@ complete -c netdevns -n '_shtab_netdevns_using netavark' -s h -l help -d 'show t
 complete -c netdevns -n '_shtab_netdevns_using netavark' -l install -d 'write it'
 complete -c netdevns -n '_shtab_netdevns_using netavark' -l uninstall -d 'remove it'
 complete -c netdevns -n '_shtab_netdevns_using netavark' -l dir -xka "(__fish_complete_directories)" -d 'another existing folder, which containers.conf then has to name'
-complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a nri -d 'the NRI plugin: devices for Kubernetes pods'
+complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a nri -d 'the NRI plugin: devices for pods'
 complete -c netdevns -n '_shtab_netdevns_using nri' -s h -l help -d 'show this help message and exit'
 complete -c netdevns -n '_shtab_netdevns_using nri' -l allow -x -d 'host names that pods may ask for, of one Kubernetes namespace or of all; can be repeated'
 complete -c netdevns -n '_shtab_netdevns_using nri' -l force -x -d 'those that may carry a default route'
 complete -c netdevns -n '_shtab_netdevns_using nri' -l socket -x -d 'the runtime'"'"'s socket (default: /var/run/nri/nri.sock)'
 complete -c netdevns -n '_shtab_netdevns_using nri' -l index -x -d 'the order of plugins: two digits (default: 90)'
+complete -c netdevns -n '_shtab_netdevns_using nri' -l strict -xka "containerd cri-o" -d 'make the file for this runtime; start nothing'
+complete -c netdevns -n '_shtab_netdevns_using nri' -l hook -d 'the hook of that file: state JSON on stdin'
+complete -c netdevns -n '_shtab_netdevns_using nri' -l install -d 'write it'
+complete -c netdevns -n '_shtab_netdevns_using nri' -l uninstall -d 'remove it'
+complete -c netdevns -n '_shtab_netdevns_using nri' -l dir -xka "(__fish_complete_directories)" -d 'another existing folder for the file (default: the runtime'"'"'s)'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a demo -d 'show a move in a sandbox; touches no device of yours'
 complete -c netdevns -n '_shtab_netdevns_using demo' -s h -l help -d 'show this help message and exit'

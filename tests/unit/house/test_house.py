@@ -35,6 +35,8 @@ LATE_IMPORTS = {
     "doctor.checks": "a missing compiled core is a finding",
     "oci.hook": "a container without devices needs no compiled core",
     "oci.netavark": "a missing compiled core is reported as JSON, and logged",
+    "nri.command": "the hook of --strict runs at each container's start, and needs no compiled core for most",
+    "nri.hook": "the same",
     "oci.hook_command": "a missing compiled core is reported, and logged",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,146 @@
+"""--strict: the hook's decision, and the files for containerd and CRI-O."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from netdevns.nri import hook, strict
+from netdevns.oci.config_json import State
+from netdevns.oci.hook_line import Refused
+
+SANDBOX = "1" * 64
+CONTAINERD = {
+    "io.kubernetes.cri.container-type": "container",
+    "io.kubernetes.cri.sandbox-id": SANDBOX,
+    "io.kubernetes.cri.sandbox-namespace": "edge",
+    "io.kubernetes.cri.sandbox-name": "web",
+}
+CRIO = {
+    "io.kubernetes.cri-o.ContainerType": "container",
+    "io.kubernetes.cri-o.SandboxID": SANDBOX,
+    "io.kubernetes.pod.namespace": "edge",
+    "io.kubernetes.pod.name": "web",
+}
+ASKS = {"org.netdevns.device.eth7": "net0"}
+HOOK = {"path": "/usr/bin/netdevns", "args": ["/usr/bin/netdevns", "nri", "--hook", "--allow", "eth*"]}
+
+
+def state(annotations: object) -> str:
+    return json.dumps({"ociVersion": "1.0.2", "id": "c1", "bundle": "/", "pid": 1, "annotations": annotations})
+
+
+def refused(stdin: str, *arguments: str) -> tuple[int, str]:
+    """The hook's exit code, and what it prints."""
+    words = [sys.executable, "-m", "netdevns", "nri", "--hook", *arguments]
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=60)
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("runtime", [CONTAINERD, CRIO])
+def test_without_its_device(runtime: dict[str, str]) -> None:
+    """A container whose pod lacks an allowed device is refused, in one line."""
+    words = "not in the pod: `netdevns nri` was not connected to the runtime, or could not move them; see hook.log"
+    code, said = refused(state(runtime | ASKS), "--allow", "edge/eth7")
+    assert (code, said) == (1, f"netdevns: pod edge/web: eth7: {words}\n")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "allowed"),
+    [
+        (CONTAINERD, "eth7"),
+        (CONTAINERD | ASKS, "eth1"),
+        (CONTAINERD | ASKS, "default/eth7"),
+        (CONTAINERD | ASKS | {"io.kubernetes.cri.container-type": "sandbox"}, "eth7"),
+        (CRIO | ASKS | {"io.kubernetes.cri-o.ContainerType": "sandbox"}, "eth7"),
+        (ASKS, "eth7"),
+        ({}, "eth7"),
+        (None, "eth7"),
+        ({"x": 1}, "eth7"),
+    ],
+)
+def test_passes(annotations: object, allowed: str) -> None:
+    """Sandboxes, containers of no pod, and those without annotations of allowed devices."""
+    assert refused(state(annotations), "--allow", allowed) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("stdin", "allowed", "words"),
+    [
+        ("", "eth7", "state on stdin: "),
+        ("{", "eth7", "state on stdin: "),
+        (state(CONTAINERD | {"org.netdevns.device.eth7": 5}), "eth7", "a string is needed, not 5"),
+        (state(CONTAINERD | ASKS), "", '--allow "": write GLOB or NAMESPACE/GLOB'),
+    ],
+)
+def test_invalid(stdin: str, allowed: str, words: str) -> None:
+    """A container is refused where the hook cannot tell: exit code 2."""
+    code, said = refused(stdin, "--allow", allowed)
+    assert code == 2
+    assert words in said
+    assert "nothing was touched" in said
+
+
+def test_pod_of_another_runtime_is_none() -> None:
+    """Not a pod's: no sandbox is named."""
+    assert hook.pod_of(State(state(ASKS).encode())) is None
+    pod = hook.pod_of(State(state(CRIO | ASKS).encode()))
+    assert pod == {"id": SANDBOX, "name": "web", "namespace": "edge"}
+
+
+def test_base_spec() -> None:
+    """The hook is the first one; an earlier one of netdevns is replaced, and others stay."""
+    other = {"path": "/bin/true", "args": ["true"]}
+    spec = {"ociVersion": "1.2.0", "hooks": {"createRuntime": [other, {**HOOK, "timeout": 1}], "poststop": [other]}}
+    made = strict.base_spec(spec, HOOK)
+    assert made == {"ociVersion": "1.2.0", "hooks": {"createRuntime": [HOOK, other], "poststop": [other]}}
+    assert strict.is_ours(made)
+    assert strict.is_ours(strict.hooks_d(HOOK))
+
+
+@pytest.mark.parametrize(
+    "parsed", [None, [], {}, {"hook": {"args": "nri --hook"}}, {"hooks": {"createRuntime": 3}}, b"x"]
+)
+def test_others_files(parsed: object) -> None:
+    """A file without the hook is none of netdevns'."""
+    assert not strict.is_ours(parsed)
+
+
+@pytest.mark.parametrize("hooks", [3, {"createRuntime": "x"}])
+def test_odd_hooks(hooks: object) -> None:
+    """A spec whose hooks are no hooks is refused."""
+    with pytest.raises(Refused, match=r"hooks.createRuntime: an array is needed"):
+        strict.base_spec({"ociVersion": "1.2.0", "hooks": hooks}, HOOK)
+
+
+@pytest.mark.parametrize("stdin", ["", "{", "[]", "{}", '{"ociVersion": 3}'])
+def test_no_spec(stdin: str) -> None:
+    """Without containerd's spec on stdin: exit code 2, and the command to type."""
+    words = [sys.executable, "-m", "netdevns", "nri", "--strict", "containerd", "--allow", "x"]
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "stdin of --strict containerd: " in done.stderr
+
+
+def test_closed_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal, or no stdin at all, gets the command to type."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    for stdin in (None, terminal):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with pytest.raises(Refused, match=r"ctr oci spec \| netdevns nri --strict containerd --allow GLOB"):
+            strict._spec()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--install",), ("--dir", "/tmp"), ("--strict", "containerd", "--allow", ""), ("--strict", "docker")]
+)
+def test_usage(arguments: tuple[str, ...]) -> None:
+    """Options that do not belong together, or a runtime that is not known: exit code 2."""
+    words = [sys.executable, "-m", "netdevns", "nri", *arguments]
+    assert subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=60).returncode == 2
