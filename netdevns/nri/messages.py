@@ -18,6 +18,7 @@ EVENTS = {1: RUN, 2: STOP, 3: REMOVE, 4: CREATE}
 EVENT_MASK = sum(1 << (number - 1) for number in EVENTS)
 OK, UNKNOWN, INVALID, DEADLINE, UNIMPLEMENTED, INTERNAL = 0, 2, 3, 4, 12, 13  # google.rpc.Code
 EMPTY = b""
+REQUEST_TIMEOUT_MAX_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Configuration:
     def decode(cls, payload: bytes) -> Configuration:
         """A ConfigureRequest. Raises Malformed."""
         message = Message(payload)
-        return cls(message.text(2), message.text(3), message.number(5) / 1000)
+        return cls(message.text(2), message.text(3), min(message.number(5) / 1000, REQUEST_TIMEOUT_MAX_S))
 
 
 def registration(name: str, index: str) -> bytes:

@@ -155,9 +155,10 @@ class Plugin:
                     for number, request in connection.calls():
                         self._take(connection, number, request)
             self._worker.end(0)
+            self._answer(connection)
             while self._open:  # each has an end
-                self._answer(connection)
                 self._wait_for_call(None)
+                self._answer(connection)
 
     def _answer(self, connection: Connection) -> None:
         """Sends the answers that are ready, and those whose time is over. Raises Closed."""

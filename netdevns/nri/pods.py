@@ -71,13 +71,16 @@ class Pods:
             NetDevError: As `move`.
         """
         devices = self._missing(pod)
-        return self._moved(pod, devices, end) if devices else []
+        lines = self._moved(pod, devices, end) if devices else []
+        if self._rules.devices(pod):
+            self._hold(pod)
+        return lines
 
     def _missing(self, pod: Pod) -> dict[str, str]:
         devices = self._rules.devices(pod)
-        loan = loan_of(pod)
-        if not devices or loan in self._held:
+        if not devices:
             return {}
+        loan = loan_of(pod)
         lent = {each.device for each in loans.listed(devices=devices) if each.container == loan}
         return {device: name for device, name in devices.items() if device not in lent}
 
@@ -103,7 +106,6 @@ class Pods:
                 interrupts=interrupts,
                 earlier=earlier,
             )
-            self._hold(pod)
             return outcome.restored_first(earlier.undone) + outcome.not_carried(lender.lost)
 
     def give_back(self, pod: Pod) -> None:
@@ -129,18 +131,23 @@ class Pods:
     def _hold(self, pod: Pod) -> None:
         if loan_of(pod) in self._held:
             return
-        with (
-            contextlib.suppress(NetDevError),  # removed meanwhile
-            NetNS.open(pod.netns) as by_path,
-            Socket(by_path.fd) as socket,
-        ):
-            # Not a descriptor of the path: once that is unmounted, recovery could not recognize it in /proc/*/fd.
-            self._held[loan_of(pod)] = pod, NetNS(fcntl.ioctl(socket.fd, uapi.SIOCGSKNS), pod.netns)
+        try:
+            with NetNS.open(pod.netns) as by_path, Socket(by_path.fd) as socket:
+                # Not a descriptor of the path: once that is unmounted, recovery could not recognize it in /proc/*/fd.
+                self._held[loan_of(pod)] = pod, NetNS(fcntl.ioctl(socket.fd, uapi.SIOCGSKNS), pod.netns)
+        except NetDevError:  # removed meanwhile
+            return
+        except OSError as e:
+            text = f"its network namespace cannot be held open: {e.strerror}"
+            self._report(pod.label, [f"{text}; if the runtime is restarted, virtual devices end with the pod"], True)
 
     def look(self) -> None:
-        """Returns the devices of pods whose network namespace the runtime has removed."""
+        """Returns the devices of pods whose network namespace the runtime has removed.
+
+        Not while the sandbox's process runs in it: the path may have vanished from this mount namespace only.
+        """
         for pod, netns in [*self._held.values()]:
-            if _is_at(netns, pod.netns):
+            if _is_at(netns, pod.netns) or _is_at(netns, f"/proc/{pod.pid}/ns/net"):
                 continue
             self._report(pod.label, [f"{UNCALLED}; its devices are restored"], False)
             try:
@@ -181,13 +188,13 @@ class Pods:
         return self._report("", wrong + undone, bool(wrong))
 
     def _settle(self, loan: str, pod: Pod | None) -> None:
-        """Restores the devices of a pod whose namespace the runtime has removed; holds one that it has not."""
+        """Restores the devices of a pod whose namespace has ended, or was removed by the runtime; holds any other."""
         _, label = loans.pod_of(loan) or ("", loan)
         try:
             results = returns.return_loans(container=loan, wait_s=returns.WAIT_S, interrupts=Interrupts())
             lives = [each for each in results if each.text.startswith(LIVES_ON)]
-            is_there = bool(lives) and _is_mounted(loan)
-            if lives and not is_there:  # a process keeps it
+            is_there = bool(lives) and (pod is None or _is_in_use(loan, pod.pid))
+            if lives and not is_there:  # another process keeps it
                 results = netavark_devices.teardown("/", loan, None)
         except OSError as e:  # also NetDevError
             text = str(e) if isinstance(e, NetDevError) else f"{e.filename or JOURNAL_DIR}: {e.strerror}"
@@ -217,13 +224,27 @@ def loan_of(pod: Pod) -> str:
     return loans.of_pod(pod.id, pod.label)
 
 
-def _is_mounted(loan: str) -> bool:
-    """Whether the network namespace of a pod's loan is mounted somewhere, as runtimes do. Raises OSError."""
+def _is_in_use(loan: str, pid: int) -> bool:
+    """Whether the runtime has not removed the namespace of a loan: it is mounted, or the sandbox's process is in it.
+
+    Raises:
+        OSError: That is not known.
+    """
     with Journal(JOURNAL_DIR, create=False, folder=loans.FOLDER) as opened:
         for record in opened.seen(loans.of_container(opened, loan)):
             with contextlib.suppress(Damaged):  # set aside by the return
-                return identity.is_mounted(layout.target(record.sections()))
+                target = layout.target(record.sections())
+                where = target.number(layout.A_DEV), target.number(layout.A_INO)
+                return identity.is_mounted(target) or _inode(f"/proc/{pid}/ns/net") == where
     return False
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def lines_of(e: ConfigInvalid | NetDevError) -> list[str]:
@@ -262,7 +283,7 @@ def _is_at(netns: NetNS, path: str) -> bool:
     """Whether a path names a namespace; also where that is unknown."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(netns.fd))
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     except OSError:
         return True
@@ -270,7 +291,5 @@ def _is_at(netns: NetNS, path: str) -> bool:
 
 def _runs(pod: Pod) -> bool:
     """Whether its first process still runs, in its network namespace."""
-    try:
-        return os.path.samestat(os.stat(f"/proc/{pod.pid}/ns/net"), os.stat(pod.netns or "/"))
-    except (OSError, ValueError):
-        return False
+    found = _inode(f"/proc/{pod.pid}/ns/net")
+    return found is not None and found == _inode(pod.netns or "/")

@@ -19,6 +19,7 @@ from tests.support.processes import wait_until
 from .container import ENV, NETDEVNS, cable
 from .pods import IMAGE, Pods, annotations
 
+pytestmark = pytest.mark.thorough  # containerd is fetched for the full run; without it: test_nri_played.py
 NET0 = annotations(eth1="net0")
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ from tests.support.processes import wait_until
 
 from .pods import Pods, annotations
 
+pytestmark = pytest.mark.thorough  # containerd is fetched for the full run; without it: test_nri_played.py
 NET0 = annotations(eth1="net0")
 FEW = 40 if FULL else 6
 ALLOW = ("--allow", "eth*")
@@ -113,6 +115,40 @@ def test_containerd_restarts(pods: Pods, number: signal.Signals) -> None:
         pod = pods.cri.run("web", NET0)
         assert pods.links(pod) == {"net0"}
         pods.cri.stop(pod)
+
+
+def test_hidden_namespaces(pods: Pods) -> None:
+    """The paths of namespaces vanish for the plugin alone: nothing is taken from pods that run."""
+    pods.start_plugin(*ALLOW)
+    with pods.restored():
+        pod = pods.cri.run("web", NET0)
+        with pods.inside(pod) as namespace:
+            pods.machine.run(["mount", "-t", "tmpfs", "tmpfs", "/run/netns"]).check_returncode()
+            time.sleep(2.5)  # it looks each second
+            assert "net0" in namespace.names()
+            pods.end_plugin()
+            pods.start_plugin(*ALLOW)
+            time.sleep(1.5)
+            assert "net0" in namespace.names()
+            pods.machine.run(["umount", "/run/netns"]).check_returncode()
+        pods.cri.stop(pod)
+
+
+def test_two_plugins(pods: Pods) -> None:
+    """A second plugin, as in an update, changes nothing."""
+    pods.start_plugin(*ALLOW)
+    first, pods.plugin = pods.plugin, None
+    pods.start_plugin(*ALLOW, "--index", "91")
+    with pods.restored():
+        for _ in range(2):
+            pod = pods.cri.run("web", NET0)
+            assert pods.links(pod) == {"net0"}
+            assert pods.why_no_container(pod) == ""
+            pods.cri.stop(pod)
+            pods.cri.remove(pod)
+    assert first is not None
+    os.killpg(first.pid, signal.SIGTERM)
+    assert first.wait(20) == 0
 
 
 def test_refused_pods_do_not_harm_containerd(pods: Pods) -> None:

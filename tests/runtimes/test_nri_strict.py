@@ -10,6 +10,7 @@ import pytest
 
 from .pods import CACHE, Pods, annotations
 
+pytestmark = pytest.mark.thorough  # containerd is fetched for the full run; without it: test_nri_played.py
 NET0 = annotations(eth1="net0")
 FOLDER = "/run/etc"
 REFUSED = "pod default/web: eth1: not in the pod: `netdevns nri` was not connected to the runtime"

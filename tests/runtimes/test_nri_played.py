@@ -1,0 +1,229 @@
+"""The NRI plugin moves real devices, for a runtime that the test plays: containerd is there only in the full run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from netdevns.nri import messages
+from netdevns.nri.messages import Response
+from netdevns.nri.protobuf import encoded
+from tests.support.namespaces import Namespace
+from tests.support.processes import wait_until
+from tests.support.restored import assert_equal_soon
+from tests.unit.nri.runtime import Connected, Runtime, pod
+
+from .container import NETDEVNS, Machine, furnish
+
+OK = Response()
+PATH = "/run/netns/blue"
+ASKS = {"eth1": "net0", "eth2": ""}
+DEVICES = {"net0", "eth2"}
+
+
+class Played:
+    """A runtime with one pod, whose network namespace is PATH, and a plugin on a machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.runtime = Runtime(machine.path("/run"))
+        self.namespace = machine.named_namespace("blue")
+        self.sandbox = machine.popen(["nsenter", f"--net={PATH}", "sleep", "1000"])
+        self.plugin: subprocess.Popen[bytes] | None = None
+        self.before = machine.host.dump()
+
+    def start(self, *arguments: str, under: tuple[str, ...] = ()) -> None:
+        words = [*under, *NETDEVNS, "nri", "--socket", "/run/nri.sock", *arguments]
+        self.plugin = self.machine.popen(words, stderr=subprocess.DEVNULL)
+
+    @contextlib.contextmanager
+    def connected(self, *listed: bytes) -> Iterator[Connected]:
+        """The plugin's next connection, synchronized with these pods."""
+        with self.runtime.connected() as connected:
+            connected.registered()
+            connected.call("Configure", encoded({2: "played", 3: "1", 5: 2000}))
+            pods = b"".join(encoded({1: each}) for each in listed)
+            assert connected.call("Synchronize", pods) == OK
+            yield connected
+
+    def pod(self, netns: str = PATH, **devices: str) -> bytes:
+        """The pod, as NRI has it."""
+        return pod(netns, **(devices or ASKS)) + encoded({9: self.sandbox.pid})
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        assert self.plugin is not None
+        os.killpg(self.plugin.pid, number)
+        return self.plugin.wait(30)
+
+    def remove_namespace(self) -> None:
+        """As a runtime does at a pod's end."""
+        self.sandbox.kill()
+        self.sandbox.wait(10)
+        self.namespace.close()
+        self.machine.run(["ip", "netns", "del", "blue"]).check_returncode()
+
+    def is_restored(self) -> None:
+        """All of the host is as before, and nothing is on loan or recorded."""
+        assert_equal_soon(self.before, self.machine.host, timeout_s=15)
+        for folder in ("loan", "txn", "aside"):
+            path = self.machine.path(f"/run/netdevns/{folder}")
+            wait_until(lambda path=path: not path.exists() or not list(path.iterdir()), f"{path} is empty")
+
+    def close(self) -> None:
+        self.runtime.close()
+        for process in (self.plugin, self.sandbox):
+            if process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+
+
+@pytest.fixture
+def played(host: Namespace, machine: Machine) -> Iterator[Played]:
+    furnish(host)
+    found = Played(machine)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def event(number: int, of: bytes) -> bytes:
+    return encoded({1: number, 2: of})
+
+
+def test_life_in_the_newer_dialect(played: Played) -> None:
+    """RunPodSandbox, CreateContainer, StopPodSandbox, RemovePodSandbox."""
+    played.start("--allow", "eth*")
+    with played.connected() as runtime:
+        assert runtime.call("RunPodSandbox", encoded({1: played.pod()})) == OK
+        assert played.namespace.names() == DEVICES
+        assert runtime.call("CreateContainer", encoded({1: played.pod()})) == OK
+        assert runtime.call("StopPodSandbox", encoded({1: played.pod()})) == OK
+        assert runtime.call("RemovePodSandbox", encoded({1: played.pod("")})) == OK
+    played.is_restored()
+
+
+def test_all_or_none(played: Played) -> None:
+    """One of two devices is missing: the sandbox may run, no container, and nothing has moved; then both have."""
+    played.start("--allow", "eth*")
+    asks = played.pod(eth1="net0", eth9="")
+    with played.connected() as runtime:
+        assert runtime.call("StateChange", event(1, asks)) == OK
+        refused = runtime.call("CreateContainer", encoded({1: asks}))
+        assert (refused.code, "eth9: no such device" in refused.text) == (messages.UNKNOWN, True)
+        assert_equal_soon(played.before, played.machine.host)
+        played.machine.host.batch(["link add eth9 type veth peer name wire9"])
+        assert runtime.call("CreateContainer", encoded({1: asks})) == OK
+        assert played.namespace.names() == {"net0", "eth9"}
+        assert runtime.call("StateChange", event(2, asks)) == OK
+    played.machine.host.ip("link del wire9")
+    played.is_restored()
+
+
+def test_default_route(played: Played) -> None:
+    """The uplink is refused, with the remedy, although it is allowed; --force of another namespace does not help."""
+    played.machine.host.ip("route add default via 192.0.2.1 dev eth1")
+    played.start("--allow", "eth1", "--force", "other/eth1")
+    with played.connected() as runtime:
+        refused = runtime.call("CreateContainer", encoded({1: played.pod(eth1="")}))
+    assert (
+        "eth1: it carries a default route of the host; to move it anyway, start the plugin with --force" in refused.text
+    )
+    assert played.namespace.names() == set()
+
+
+def test_missed_run_and_kill(played: Played) -> None:
+    """A plugin that is killed after its move, and a pod that has started without one: Synchronize settles both."""
+    played.start("--allow", "eth*")
+    with played.connected(played.pod(eth1="net0")):
+        assert played.namespace.names() == {"net0"}
+        played.end(signal.SIGKILL)
+    played.start("--allow", "eth*")
+    with played.connected(played.pod()) as runtime:
+        assert played.namespace.names() == DEVICES  # what it asks for besides
+        assert runtime.call("StateChange", event(2, played.pod())) == OK
+    played.is_restored()
+
+
+def test_removed_without_a_call(played: Played) -> None:
+    """The runtime does not call StopPodSandbox: veths survive the end of the namespace, and come home."""
+    played.start("--allow", "eth*")
+    with played.connected() as runtime:
+        assert runtime.call("StateChange", event(1, played.pod())) == OK
+        played.remove_namespace()
+        played.is_restored()
+
+
+def test_removed_while_the_plugin_was_dead(played: Played) -> None:
+    """Another process keeps the namespace: Synchronize returns the devices from it."""
+    played.start("--allow", "eth*")
+    with played.connected() as runtime:
+        assert runtime.call("StateChange", event(1, played.pod())) == OK
+        played.end(signal.SIGKILL)
+    keeper = played.machine.popen(["nsenter", f"--net={PATH}", "sleep", "1000"])
+    wait_until(
+        lambda: os.stat(f"/proc/{keeper.pid}/ns/net").st_ino == os.fstat(played.namespace.fd).st_ino, "it is there"
+    )
+    played.remove_namespace()
+    played.start("--allow", "eth*")
+    with keeper, played.connected(played.pod()):
+        played.is_restored()
+        keeper.kill()
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_living_pods_are_left_alone(played: Played, listed: bool) -> None:
+    """A pod that runs keeps its devices at Synchronize, also one that the runtime does not name."""
+    played.start("--allow", "eth*")
+    with played.connected() as runtime:
+        assert runtime.call("StateChange", event(1, played.pod())) == OK
+        played.end()
+    played.start("--allow", "eth*")
+    with played.connected(*([played.pod()] if listed else [])) as runtime:
+        assert played.namespace.names() == DEVICES
+        assert ("the runtime does not know this pod" in played.machine.hook_log()) != listed
+        assert runtime.call("StateChange", event(2, played.pod())) == OK
+    played.is_restored()
+
+
+def test_answers_in_time(played: Played) -> None:
+    """Whatever the kernel takes: within the runtime's 2 s the sandbox is answered, and a container refused."""
+    inject = "inject=recvmmsg:delay_enter=700000"
+    played.start("--allow", "eth*", under=("strace", "-f", "-o", "/run/trace", "-e", "trace=recvmmsg", "-e", inject))
+    with played.connected() as runtime:
+        for method, code in (("RunPodSandbox", 0), ("CreateContainer", messages.DEADLINE)):
+            begin = time.monotonic()
+            assert runtime.call(method, encoded({1: played.pod()})).code == code
+            assert 1.5 < time.monotonic() - begin < 1.95
+    played.end(signal.SIGKILL)
+
+
+def test_ends_in_the_middle(played: Played) -> None:
+    """SIGTERM during a move: it is done, and answered."""
+    inject = "inject=recvmmsg:delay_enter=20000"
+    played.start("--allow", "eth*", under=("strace", "-f", "-o", "/run/trace", "-e", "trace=recvmmsg", "-e", inject))
+    with played.connected() as runtime:
+        runtime.send("RunPodSandbox", encoded({1: played.pod()}))
+        time.sleep(0.2)
+        (child,) = (
+            int(pid) for pid in os.listdir("/proc") if pid.isdigit() and f"\t{played.plugin.pid}\n" in status(pid)
+        )
+        os.kill(child, signal.SIGTERM)
+        assert Response.decode(runtime.receive().data) == OK
+        with pytest.raises(EOFError):
+            runtime.receive()
+    assert played.namespace.names() == DEVICES
+    assert played.plugin.wait(30) == 0
+
+
+def status(pid: str) -> str:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        return next((line for line in file if line.startswith("PPid:")), "")
+    return ""
