@@ -67,6 +67,7 @@ class Plugin:
     """
 
     def __init__(self, rules: Rules, place: Place) -> None:
+        self._rules = rules
         self._place = place
         self._is_ending = False
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -200,6 +201,8 @@ class Plugin:
         if request.method not in ("StateChange", *messages.EVENTS.values()):
             return Response(code=messages.UNIMPLEMENTED, text=f"unknown method {request.method}")
         event, pod = messages.event(request)
+        if not self._rules.concerns(pod, is_starting=event == messages.CREATE):
+            return Response()  # at once: other pods do not wait for the moves of some
         if event == messages.RUN:
             job = Job(number, lambda: self._start(pod, end), Response(), end, pod.label)
         elif event == messages.CREATE:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from ..errors import ConfigInvalid
 from ..oci.annotations import PREFIX, as_argument, is_admitted
 from ..oci.annotations import devices as annotated
 from ..text.outcome import Usage
@@ -51,6 +52,15 @@ class Rules:
     def devices(self, pod: Pod) -> dict[str, str]:
         """The allowed devices that a pod asks for: host name -> name. Raises ConfigInvalid."""
         return annotated({"annotations": pod.annotations}, _named(pod), _globs(self.allow, pod))
+
+    def concerns(self, pod: Pod, *, is_starting: bool) -> bool:
+        """Whether a pod asks for devices; `is_starting`: for one that it may have, or in an invalid way."""
+        if not any(key.startswith(PREFIX) for key in pod.annotations):
+            return False
+        try:
+            return not is_starting or bool(self.devices(pod))
+        except ConfigInvalid:
+            return True
 
     def ignored(self, pod: Pod) -> list[str]:
         """The host names that a pod asks for and may not have, as the annotations have them."""

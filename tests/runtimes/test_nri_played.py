@@ -205,6 +205,20 @@ def test_answers_in_time(played: Played) -> None:
     played.end(signal.SIGKILL)
 
 
+def test_other_pods_do_not_wait(played: Played) -> None:
+    """While the plugin works for one pod, containers of pods that ask for nothing, or for too much, are answered."""
+    inject = "inject=recvmmsg:delay_enter=300000"
+    played.start("--allow", "eth*", under=("strace", "-f", "-o", "/run/trace", "-e", "trace=recvmmsg", "-e", inject))
+    with played.connected() as runtime:
+        running = runtime.send("RunPodSandbox", encoded({1: played.pod()}))
+        begin = time.monotonic()
+        for of in (pod(PATH), pod(PATH, mv0="")):
+            assert runtime.call("CreateContainer", encoded({1: of})) == OK
+        assert time.monotonic() - begin < 0.3
+        assert runtime.receive().stream == running
+    played.end(signal.SIGKILL)
+
+
 def test_ends_in_the_middle(played: Played) -> None:
     """SIGTERM during a move: it is done, and answered."""
     inject = "inject=recvmmsg:delay_enter=20000"
