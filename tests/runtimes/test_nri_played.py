@@ -219,6 +219,46 @@ def test_other_pods_do_not_wait(played: Played) -> None:
     played.end(signal.SIGKILL)
 
 
+def test_no_records_can_be_written(played: Played) -> None:
+    """/run/netdevns is a file: nothing moves, containers are refused with the reason, and the plugin goes on."""
+    played.machine.path("/run/netdevns").write_text("")
+    played.start("--allow", "eth*")
+    with played.connected(played.pod()) as runtime:
+        assert runtime.call("StateChange", event(1, played.pod())) == OK
+        for _ in range(2):
+            refused = runtime.call("CreateContainer", encoded({1: played.pod()}))
+            assert "/run/netdevns: no record of a move can be written there" in refused.text
+        assert runtime.call("StateChange", event(2, played.pod())) == OK
+    assert_equal_soon(played.before, played.machine.host)
+
+
+def test_descriptors(played: Played) -> None:
+    """None is left of a pod that has ended, also of one that was refused."""
+    played.start("--allow", "eth*")
+    with played.connected() as runtime:
+        counts = []
+        for _ in range(8):
+            assert runtime.call("StateChange", event(1, played.pod())) == OK
+            assert runtime.call("CreateContainer", encoded({1: played.pod(eth1="", eth9="")})).code != 0
+            for number in (2, 3):
+                assert runtime.call("StateChange", event(number, played.pod())) == OK
+            counts.append(len(os.listdir(f"/proc/{played.plugin.pid}/fd")))
+        assert len({*counts[1:]}) == 1, counts
+    played.is_restored()
+
+
+def test_in_a_container(played: Played) -> None:
+    """With a mount namespace of its own, as the DaemonSet: namespaces that are mounted later are found there."""
+    played.start("--allow", "eth*", under=("unshare", "--mount", "--propagation", "slave"))
+    with played.connected() as runtime:
+        late = played.machine.named_namespace("late")
+        assert runtime.call("StateChange", event(1, played.pod("/run/netns/late"))) == OK
+        assert late.names() == DEVICES
+        assert runtime.call("StateChange", event(2, played.pod("/run/netns/late"))) == OK
+        late.close()
+    played.is_restored()
+
+
 def test_ends_in_the_middle(played: Played) -> None:
     """SIGTERM during a move: it is done, and answered."""
     inject = "inject=recvmmsg:delay_enter=20000"

@@ -11,13 +11,20 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netdevns.nri import messages
-from netdevns.nri.messages import Response
-from netdevns.nri.protobuf import Message, encoded
+from netdevns.nri.messages import Request, Response
+from netdevns.nri.plugin import Plugin
+from netdevns.nri.pods import Pods
+from netdevns.nri.protobuf import Malformed, Message, encoded
+from netdevns.nri.rules import Rules
 from netdevns.nri.worker import Job, Worker
+from tests.property.profiles import examples
 
 from .runtime import Connected, Runtime, pod
 
@@ -192,6 +199,31 @@ def test_usage(runtime: Runtime, arguments: tuple[str, ...], words: str) -> None
     _, said = process.communicate(timeout=20)
     assert process.returncode == 2
     assert words in said
+
+
+METHODS = [*messages.EVENTS.values(), "StateChange", "Configure", "Synchronize", "Shutdown", "UpdatePodSandbox", ""]
+PIECES = st.one_of(st.binary(max_size=30), st.sampled_from([pod(), pod(eth1="x"), pod("/a\0b", eth1="\U0001f600")]))
+
+
+@examples(300, 5_000)
+@given(st.sampled_from(METHODS), st.lists(st.tuples(st.integers(1, 9), PIECES), max_size=3), st.binary(max_size=20))
+def test_any_payload(method: str, fields: list[tuple[int, bytes]], tail: bytes) -> None:
+    """A payload of whatever bytes is answered, given to the worker, or refused as malformed: no other error."""
+    done: list[object] = []
+    plugin = object.__new__(Plugin)
+    plugin._rules, plugin._timeout_s, plugin._said = Rules.parse(["eth*"], []), 2.0, "connected"
+    plugin._open, plugin._pods = [], []
+    plugin._of_runtime = Pods(plugin._rules, lambda *said: done.append(said))
+    plugin._worker = SimpleNamespace(submit=done.append, settle=lambda *job: done.append(job))  # type: ignore[assignment]
+    plugin._say = done.append  # type: ignore[method-assign, assignment]
+    payload = b"".join(encoded({number: piece}) for number, piece in fields) + tail
+    try:
+        response = plugin._taken(1, Request(messages.PLUGIN_SERVICE, method, payload))
+    except Malformed:
+        return
+    assert response is not None or done
+    for job in plugin._open:
+        assert job.end < time.monotonic() + 2
 
 
 # ---- the worker ------------------------------------------------------------------------------------------------------
