@@ -35,7 +35,7 @@ def analyse(request: pytest.FixtureRequest):
 
     def run(source: Path) -> subprocess.CompletedProcess[str]:
         command = [*ANALYSERS[request.param], "-std=c11", f"-I{CSRC}", str(source)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
 
     return run
 

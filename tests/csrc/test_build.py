@@ -67,7 +67,7 @@ def test_embedded_in_cpp(compiler: str, objects: str, standard: str, tmp_path: P
     options = [f"-std={standard}", *STRICT, *(SANITIZED if "sanitized" in objects else PLAIN), f"-I{CSRC}"]
     program = tmp_path / "embed"
     command = [compiler, *options, str(HERE / "embed.cpp"), *map(str, build.objects()), "-o", str(program)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     done = subprocess.run([program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "lo 1 1\n", "")
@@ -120,7 +120,7 @@ def test_two_lines_of_makefile_build(tmp_path: Path, compiler: str, cpp: str, la
         shutil.copy(HERE / "embed.cpp", tmp_path / "runtime.cpp")
     settings = [f"CC={compiler}", f"CXX={cpp}", *(["LDLIBS=-lstdc++"] if language == "cpp" else [])]
     done = subprocess.run(
-        ["make", "-s", *settings], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+        ["make", "-s", *settings], cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     done = subprocess.run([tmp_path / "runtime"], capture_output=True, text=True, timeout=60, check=False)

@@ -56,7 +56,7 @@ def ask(request: pytest.FixtureRequest, tmp_path: Path) -> Ask:
     stdin = ""
 
     def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=100, check=False)
+        return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=250, check=False)
 
     start = starter(request.param, tmp_path, run)
 

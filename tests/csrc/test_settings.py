@@ -446,7 +446,7 @@ def c_asks(way: str, folder: Path, was: wire.Link, kernel: Kernel, lower: int, t
     def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
         with its:
             return subprocess.run(
-                argv, capture_output=True, text=True, timeout=100, check=False, pass_fds=[its.fileno()]
+                argv, capture_output=True, text=True, timeout=250, check=False, pass_fds=[its.fileno()]
             )
 
     (folder / "was").write_bytes(was.message())

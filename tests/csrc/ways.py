@@ -37,7 +37,7 @@ Start = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def run_here(argv: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=250, check=False)
 
 
 def starter(way: str, tmp_path: Path, run: Run = run_here) -> Start:

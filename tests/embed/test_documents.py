@@ -44,7 +44,7 @@ def make(folder: Path, lines: str, *words: str) -> None:
 
 
 def run(folder: Path, *words: str | Path) -> str:
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

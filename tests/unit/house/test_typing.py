@@ -22,7 +22,7 @@ def mypy(program: Path) -> dict[int, str]:
     # Without our configuration: a user has none of it.
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-pretty", "--no-error-summary"]
     command += ["--cache-dir=.cache/mypy"]
-    done = subprocess.run([*command, str(program)], cwd=TOP, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run([*command, str(program)], cwd=TOP, capture_output=True, text=True, timeout=250, check=False)
     found = re.findall(rf"^{re.escape(str(program.relative_to(TOP)))}:(\d+): error: (.*)$", done.stdout, re.MULTILINE)
     assert done.returncode == bool(found), done.stdout + done.stderr
     return {int(line): text for line, text in found}
@@ -37,7 +37,7 @@ def pyright(program: Path) -> dict[int, str]:
     strict.write_text(text, encoding="utf-8")
     try:
         command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, str(strict)]
-        done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=100, check=False)
+        done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=250, check=False)
     finally:
         strict.unlink()
     diagnostics = json.loads(done.stdout)["generalDiagnostics"]
