@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import signal
 import sys
 import time
@@ -116,18 +115,27 @@ def markdown(count: int, rows: Sequence[Sequence[str]]) -> str:
 def write(text: str) -> None:
     """Replaces what is between the marks of the page."""
     page = PAGE.read_text(encoding="utf-8")
-    made = re.sub(f"(?<={re.escape(BEGIN)}).*?(?={re.escape(END)})", lambda _: f"\n{text}\n", page, flags=re.DOTALL)
-    PAGE.write_text(made, encoding="utf-8")
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        raise OSError(f"{PAGE}: without the marks around the table; nothing is written")
+    PAGE.write_text(f"{head}{begin}\n{text}\n{end}{tail}", encoding="utf-8")
+
+
+def positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{value}: at least 1")
+    return value
 
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="tools/daemons", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=20, metavar="N", help="in each case (default: 20)")
+    parser.add_argument("--rounds", type=positive, default=20, metavar="N", help="in each case (default: 20)")
     parser.add_argument("--watch", type=float, default=3, metavar="SECONDS", help="after each round (default: 3)")
     parser.add_argument("--daemon", choices=[*DAEMONS], help="only this one")
-    parser.add_argument("--jobs", type=int, default=3, metavar="N", help="cases at once (default: 3)")
+    parser.add_argument("--jobs", type=positive, default=3, metavar="N", help="cases at once (default: 3)")
     parser.add_argument("--write", action="store_true", help=f"write the table of {PAGE.name} instead of printing it")
     args = parser.parse_args(argv)
     if args.write and args.daemon:
@@ -148,15 +156,15 @@ def main(argv: Sequence[str]) -> int:
         running = {case: {way: pool.submit(run, case, way) for way in WAYS} for case in todo}
         results = {case: {way: each.result() for way, each in ways.items()} for case, ways in running.items()}
         text = markdown(args.rounds, [row(case, seen) for case, seen in results.items()])
+        if args.write:
+            write(text)
+        else:
+            print(text, end="")
     except OSError as e:
         print(f"tools/daemons: {e}", file=sys.stderr)
         return BROKEN
     finally:
         pool.shutdown(cancel_futures=True)
-    if args.write:
-        write(text)
-    else:
-        print(text, end="")
     wrong = judged(results)
     for line in wrong:
         print(f"tools/daemons: {line}", file=sys.stderr)

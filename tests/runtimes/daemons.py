@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from netdevns.oci import units
 from tests.support import rawdump
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
@@ -47,6 +48,7 @@ KEYFILE = "/etc/NetworkManager/conf.d/90-netdevns-eth1.conf"
 # What would be expected to do instead, and does not: by the time that udev reads the file `address`, netdevns may have
 # renamed the device.
 RULE = "/etc/udev/rules.d/90-netdevns-eth1.rules"
+UNITS = {f"/etc/{units.RULES}/{units.RULE}": units.common(["/usr/bin/netdevns"])[units.RULE]}  # `netdevns units`
 RULES = {
     "networkd": f'SUBSYSTEM=="net", ACTION!="remove", ATTR{{address}}=="{MAC}", ENV{{ID_NET_MANAGED_BY}}="netdevns"\n',
     "NetworkManager": f'SUBSYSTEM=="net", ACTION!="remove", ATTR{{address}}=="{MAC}", ENV{{NM_UNMANAGED}}="1"\n',
@@ -168,7 +170,7 @@ class Scene:
         self.daemon = daemon
         with contextlib.ExitStack() as stack:
             self.lan = stack.enter_context(Namespace.create("lan"))
-            self.host = stack.enter_context(Host({**daemon.others, **files}))
+            self.host = stack.enter_context(Host({**UNITS, **daemon.others, **files}))
             self._cable()
             self._offers = self.host.start(
                 "/usr/sbin/dnsmasq", "--keep-in-foreground", "--port=0", f"--interface={WIRE}", "--bind-interfaces",
