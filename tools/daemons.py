@@ -148,8 +148,10 @@ def main(argv: Sequence[str]) -> int:
         print(f"{took_s:4.0f} s  {way}: {', '.join(row(case, {way: seen}))}", file=sys.stderr, flush=True)
         return seen
 
-    # The process ends at once, and its namespaces, and so the daemons, with it: threads would play on.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # At once, as threads would play on. It is its namespaces' first process: the daemons end with it, and a signal without
+    # a handler is ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: os._exit(128 + number))
     todo = [case for case in cases() if args.daemon in (None, case.daemon.name)]
     pool = ThreadPoolExecutor(args.jobs)
     try:
