@@ -148,8 +148,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"{took_s:4.0f} s  {way}: {', '.join(row(case, {way: seen}))}", file=sys.stderr, flush=True)
         return seen
 
-    # At once, as threads would play on. It is its namespaces' first process: the daemons end with it, and a signal without
-    # a handler is ignored.
+    # At once, as threads would play on. As its namespaces' first process it would ignore a signal without a handler;
+    # the daemons end with it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: os._exit(128 + number))
     todo = [case for case in cases() if args.daemon in (None, case.daemon.name)]
