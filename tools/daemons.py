@@ -2,7 +2,7 @@
 
 A device that was configured by hand moves into a namespace and comes home, again and again, with and without the files
 of the page; a DHCP server waits at the other end. Each daemon runs in namespaces of its own, in an overlay above
-packages that are fetched (45 MB) and not installed. Exit status 1 if a device with the page's files does not come home
+packages that are fetched (36 MB) and not installed. Exit status 1 if a device with the page's files does not come home
 as it left, or if none of those without is harmed; 125 if the kernel allows no such namespaces.
 """
 

@@ -6,7 +6,9 @@ tests/runtimes/test_daemons.py start them.
 
 from __future__ import annotations
 
+import platform
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,13 +20,20 @@ SUITE = "trixie"
 PACKAGES = ["udev", "systemd", "network-manager", "dbus", "dnsmasq-base", "coreutils", "dash", "sed"]
 
 
-def fetch_missing() -> None:
-    """Makes TREE where it is not there. Raises debian.Fail."""
+def main() -> int:
+    """Makes TREE where it is not there. A tree that cannot be made is reported: tests skip, or fail, without it."""
     if (TREE / "usr/sbin/NetworkManager").exists():
-        return
-    print(f"fetching udev, systemd-networkd and NetworkManager of Debian {SUITE}", file=sys.stderr, flush=True)
+        return 0
+    if platform.machine() != "x86_64":
+        print("udev and other daemons are left out: they are fetched for x86_64 only", file=sys.stderr)
+        return 0
+    print(f"fetching udev, systemd-networkd and NetworkManager of Debian {SUITE} (36 MB)", file=sys.stderr, flush=True)
     shutil.rmtree(TREE, ignore_errors=True)
-    debian.fetch_programs(CACHE, [SUITE], PACKAGES, [], finish=finish)
+    try:
+        debian.fetch_programs(CACHE, [SUITE], PACKAGES, [], finish=finish)
+    except (debian.Fail, OSError, subprocess.CalledProcessError) as e:
+        print(f"udev and other daemons are left out, they could not be fetched: {e}", file=sys.stderr)
+    return 0
 
 
 def finish(tree: Path) -> None:
@@ -37,7 +46,4 @@ def finish(tree: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        fetch_missing()
-    except (debian.Fail, OSError) as e:
-        sys.exit(f"tools/daemons: {e}")
+    sys.exit(main())
