@@ -14,6 +14,7 @@ import pytest
 from netdevns.nri import messages
 from netdevns.nri.messages import Response
 from netdevns.nri.protobuf import encoded
+from tests.support.attacks import sample
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
 from tests.support.restored import assert_equal_soon
@@ -176,6 +177,34 @@ def test_removed_while_the_plugin_was_dead(played: Played) -> None:
     with keeper, played.connected(played.pod()):
         played.is_restored()
         keeper.kill()
+
+
+@pytest.mark.parametrize("call", ["Configure", "Synchronize", "RunPodSandbox", "CreateContainer", "StopPodSandbox"])
+def test_killed_in_each_call(played: Played, call: str) -> None:
+    """SIGKILL at some moment of a call: when the plugin is back, a pod that runs is complete; then all is restored."""
+    for delay_s in sample([each / 500 for each in range(50)], 3, 20):
+        pods = encoded({1: played.pod()})
+        played.start("--allow", "eth*")
+        if call in ("Configure", "Synchronize"):
+            with played.runtime.connected() as runtime:
+                runtime.registered()
+                runtime.send(call, pods if call == "Synchronize" else encoded({5: 2000}))
+                time.sleep(delay_s)
+                played.end(signal.SIGKILL)
+        else:
+            with played.connected() as runtime:
+                if call == "StopPodSandbox":
+                    assert runtime.call("RunPodSandbox", pods) == OK
+                runtime.send(call, pods)
+                time.sleep(delay_s)
+                played.end(signal.SIGKILL)
+        played.start("--allow", "eth*")
+        with played.connected(played.pod()) as runtime:
+            assert played.namespace.names() == DEVICES
+            assert runtime.call("CreateContainer", pods) == OK
+            assert runtime.call("StopPodSandbox", pods) == OK
+            played.is_restored()
+            played.end()
 
 
 @pytest.mark.parametrize("listed", [True, False])

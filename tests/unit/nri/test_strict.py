@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -34,16 +35,29 @@ def state(annotations: object) -> str:
     return json.dumps({"ociVersion": "1.0.2", "id": "c1", "bundle": "/", "pid": 1, "annotations": annotations})
 
 
-def refused(stdin: str, *arguments: str) -> tuple[int, str]:
-    """The hook's exit code, and what it prints."""
-    words = [sys.executable, "-m", "netdevns", "nri", "--hook", *arguments]
-    done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=60)
-    assert done.stdout == ""
-    return done.returncode, done.stderr
+Hook = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Hook:
+    """Runs the hook in this process: its exit code, and what it prints and logs."""
+    logged: list[str] = []
+    monkeypatch.setattr(hook.hook_log, "log", lambda lines, **_: logged.extend(lines))
+
+    def run(stdin: str, *arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        code = hook.program(arguments)
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert all(any(line in said for said in err.splitlines()) for line in logged)
+        assert bool(logged) == bool(err)
+        return code, err
+
+    return run
 
 
 @pytest.mark.parametrize("runtime", [CONTAINERD, CRIO])
-def test_without_its_device(runtime: dict[str, str]) -> None:
+def test_without_its_device(refused: Hook, runtime: dict[str, str]) -> None:
     """A container whose pod lacks an allowed device is refused, in one line."""
     words = "not in the pod: `netdevns nri` was not connected to the runtime, or could not move them; see hook.log"
     code, said = refused(state(runtime | ASKS), "--allow", "edge/eth7")
@@ -64,7 +78,7 @@ def test_without_its_device(runtime: dict[str, str]) -> None:
         ({"x": 1}, "eth7"),
     ],
 )
-def test_passes(annotations: object, allowed: str) -> None:
+def test_passes(refused: Hook, annotations: object, allowed: str) -> None:
     """Sandboxes, containers of no pod, and those without annotations of allowed devices."""
     assert refused(state(annotations), "--allow", allowed) == (0, "")
 
@@ -78,12 +92,20 @@ def test_passes(annotations: object, allowed: str) -> None:
         (state(CONTAINERD | ASKS), "", '--allow "": write GLOB or NAMESPACE/GLOB'),
     ],
 )
-def test_invalid(stdin: str, allowed: str, words: str) -> None:
+def test_invalid(refused: Hook, stdin: str, allowed: str, words: str) -> None:
     """A container is refused where the hook cannot tell: exit code 2."""
     code, said = refused(stdin, "--allow", allowed)
     assert code == 2
     assert words in said
     assert "nothing was touched" in said
+
+
+def test_as_a_process() -> None:
+    """As a runtime starts it; an argument that it does not know refuses the container, too."""
+    words = [sys.executable, "-m", "netdevns", "nri", "--hook", "--allow"]
+    for more, code in ((["eth1"], 0), ([], 2), (["eth1", "eth2"], 2)):
+        done = subprocess.run([*words, *more], input=state(CRIO | ASKS).encode(), capture_output=True, timeout=60)
+        assert (done.returncode, done.stdout) == (code, b"")
 
 
 def test_pod_of_another_runtime_is_none() -> None:
