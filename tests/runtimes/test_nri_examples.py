@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import configparser
 import io
 import re
+import shlex
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from netdevns import JOURNAL_DIR
+from netdevns.cli import usage
 from netdevns.nri.messages import Pod
 from netdevns.nri.rules import Rules
 from tests.support.require import require_module
@@ -62,6 +66,17 @@ def test_pod_gets_its_device_from_the_daemonset() -> None:
     pod = manifest("pod.yaml")["metadata"]
     found = Pod("1", pod["name"], pod["namespace"], pod["annotations"])
     assert Rules.parse(allow[1::2], []).devices(found) == {"eth1": "net0"}
+
+
+def test_service() -> None:
+    """It starts the plugin with valid arguments, and again whenever that ends."""
+    unit = configparser.ConfigParser(strict=True)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read(FOLDER / "netdevns-nri.service")
+    program, *words = shlex.split(unit["Service"]["ExecStart"])
+    assert (program, unit["Service"]["Restart"]) == ("/usr/bin/netdevns", "always")
+    arguments = usage.parser(defaultdict(lambda: lambda _: 0)).parse_args(words)
+    assert (arguments.command, arguments.allow) == ("nri", ["edge/eth[1-9]"])
 
 
 def test_containerfile() -> None:
