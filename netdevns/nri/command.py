@@ -36,6 +36,8 @@ def _serve(args: argparse.Namespace, rules: Rules) -> int:
 
     if not (len(args.index) == 2 and args.index.isascii() and args.index.isdigit()):
         raise Usage("nri: --index: two digits are needed, as 90")
+    if not args.socket:
+        raise Usage("nri: --socket: the path is empty")
     place = Place(args.socket, NAME, args.index)
     if SOCKET_VARIABLE in os.environ:  # the runtime has started this process, and named it by its file
         place = Place("", os.environ.get("NRI_PLUGIN_NAME", NAME), os.environ.get("NRI_PLUGIN_IDX", args.index))

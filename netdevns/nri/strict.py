@@ -66,11 +66,18 @@ def _spec() -> Mapping[str, object]:
 
 
 def base_spec(spec: Mapping[str, object], hook: Mapping[str, object]) -> dict[str, object]:
-    """A runtime-spec with the hook, instead of an earlier one. Raises Refused: its hooks are no list."""
+    """A runtime-spec with the hook, instead of an earlier one, and without rlimits. Raises Refused: it is malformed.
+
+    `ctr oci spec` has RLIMIT_NOFILE 1024, which containerd's CRI drops unless it gets a base_runtime_spec.
+    """
     hooks = spec.get("hooks") or {}
     before = hooks.get("createRuntime") or [] if isinstance(hooks, Mapping) else None
     if not isinstance(hooks, Mapping) or not isinstance(before, list):
         raise Refused(f"{SPEC}: hooks.createRuntime: an array is needed")
+    process = spec.get("process") or {}
+    if not isinstance(process, Mapping):
+        raise Refused(f"{SPEC}: process: an object is needed")
+    spec = {**spec, "process": {key: value for key, value in process.items() if key != "rlimits"}}
     return {**spec, "hooks": {**hooks, "createRuntime": [hook, *(each for each in before if not _is_hook(each))]}}
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from .pods import CACHE, Pods, annotations
 pytestmark = pytest.mark.thorough  # containerd is fetched for the full run; without it: test_nri_played.py
 NET0 = annotations(eth1="net0")
 FOLDER = "/run/etc"
+TASKS = "/run/containerd/state/io.containerd.runtime.v2.task/k8s.io"
 REFUSED = "pod default/web: eth1: not in the pod: `netdevns nri` was not connected to the runtime"
 
 
@@ -57,6 +60,26 @@ def test_dead_plugin(strict: Pods) -> None:
         assert strict.why_no_container(pod) == ""
         strict.start_plugin("--allow", "eth*")
         strict.cri.stop(pod)
+
+
+def configuration(pods: Pods) -> dict[str, Any]:
+    """The config.json of a container, without what names it, its pod or their processes."""
+    pod = pods.cri.run("plain", {})
+    assert pods.why_no_container(pod) == ""
+    (path,) = (each for each in pods.machine.path(TASKS).iterdir() if each.name != pod)
+    text = (path / "config.json").read_text().replace(pod, "POD").replace(path.name, "ID")
+    pods.cri.stop(pod)
+    pods.cri.remove(pod)
+    return dict(json.loads(re.sub("/proc/[0-9]+/", "/proc/PID/", text)))
+
+
+def test_containers_are_as_without_it(pods: Pods, request: pytest.FixtureRequest) -> None:
+    """With the file, a container has the same configuration as without, and the hook."""
+    before = configuration(pods)
+    request.getfixturevalue("strict")
+    after = configuration(pods)
+    assert len(after.pop("hooks")["createRuntime"]) == 1
+    assert after == before
 
 
 def test_file(strict: Pods) -> None:

@@ -162,6 +162,22 @@ def test_ends_while_it_waits(tmp_path: Path, number: int) -> None:
     assert lines == [f"netdevns: {tmp_path}/none.sock: No such file or directory; waiting for the runtime"]
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("/dev/null", "Connection refused"), ("/" + "x" * 200, "AF_UNIX path too long"), ("/", "refused")],
+)
+def test_no_such_socket(path: str, words: str) -> None:
+    """A path that is no socket, or that none can have, is reported once, and tried again."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "netdevns", "nri", "--allow", "x", "--socket", path], stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stderr is not None
+        assert words in process.stderr.readline()
+        process.terminate()
+    assert process.returncode == 0
+
+
 def test_started_by_the_runtime(runtime: Runtime) -> None:
     """It uses the connection that it inherits, with the name and index of its file, and ends with that."""
     mine, its = socket.socketpair()
@@ -191,6 +207,7 @@ def test_no_such_connection(runtime: Runtime, given: str) -> None:
         (("--allow", "edge/"), '--allow "edge/": write'),
         (("--force", "/eth1"), '--force "/eth1": write'),
         (("--index", "7"), "--index: two digits are needed"),
+        (("--socket", ""), "--socket: the path is empty"),
         (("--index", "٠١"), "--index: two digits are needed"),
     ],
 )

@@ -118,9 +118,11 @@ def test_pod_of_another_runtime_is_none() -> None:
 def test_base_spec() -> None:
     """The hook is the first one; an earlier one of netdevns is replaced, and others stay."""
     other = {"path": "/bin/true", "args": ["true"]}
-    spec = {"ociVersion": "1.2.0", "hooks": {"createRuntime": [other, {**HOOK, "timeout": 1}], "poststop": [other]}}
+    hooks = {"createRuntime": [other, {**HOOK, "timeout": 1}], "poststop": [other]}
+    spec = {"ociVersion": "1.2.0", "process": {"cwd": "/", "rlimits": [{}]}, "hooks": hooks}
     made = strict.base_spec(spec, HOOK)
-    assert made == {"ociVersion": "1.2.0", "hooks": {"createRuntime": [HOOK, other], "poststop": [other]}}
+    hooks = {"createRuntime": [HOOK, other], "poststop": [other]}
+    assert made == {"ociVersion": "1.2.0", "process": {"cwd": "/"}, "hooks": hooks}
     assert strict.is_ours(made)
     assert strict.is_ours(strict.hooks_d(HOOK))
 
@@ -133,11 +135,11 @@ def test_others_files(parsed: object) -> None:
     assert not strict.is_ours(parsed)
 
 
-@pytest.mark.parametrize("hooks", [3, {"createRuntime": "x"}])
-def test_odd_hooks(hooks: object) -> None:
-    """A spec whose hooks are no hooks is refused."""
-    with pytest.raises(Refused, match=r"hooks.createRuntime: an array is needed"):
-        strict.base_spec({"ociVersion": "1.2.0", "hooks": hooks}, HOOK)
+@pytest.mark.parametrize("more", [{"hooks": 3}, {"hooks": {"createRuntime": "x"}}, {"process": [1]}])
+def test_odd_spec(more: dict[str, object]) -> None:
+    """A spec whose hooks or process are of another type is refused."""
+    with pytest.raises(Refused, match="is needed"):
+        strict.base_spec({"ociVersion": "1.2.0", **more}, HOOK)
 
 
 @pytest.mark.parametrize("stdin", ["", "{", "[]", "{}", '{"ociVersion": 3}'])

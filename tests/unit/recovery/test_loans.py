@@ -222,3 +222,20 @@ def test_renumbered() -> None:
     after = wire.Link(next(wire.messages(loan_state.renumbered(before, 99))).body)
     assert after.ifindex == 99
     assert bytes(after.body) == bytes(before.body)[:4] + U32(99) + bytes(before.body)[8:]
+
+
+@pytest.mark.parametrize("label", ["edge/web", "web", "a/b:c", "edge/web:1"])
+def test_loan_of_a_pod(label: str) -> None:
+    """Its id names the sandbox and the pod; messages name the pod, and the command that ends it."""
+    loan = loans.of_pod("5" * 64, label)
+    assert loans.pod_of(loan) == ("5" * 64, label)
+    assert loans.network_of(loan) is None
+    assert loans.holder(loan, ()) == f"to pod {label}"
+    assert loans.live_command(loan, ()).startswith("kubectl delete pod --namespace ")
+    assert loans.command(loan, ()) == f"netdevns return {loan}"
+
+
+@pytest.mark.parametrize("container", ["", "pod", "pod:", "pod:x", "pod::a/b", f"{'5' * 64}:pod:a/b", "POD:x:a/b"])
+def test_no_loan_of_a_pod(container: str) -> None:
+    """Other ids are those of containers."""
+    assert loans.pod_of(container) is None
