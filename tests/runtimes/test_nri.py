@@ -118,7 +118,7 @@ fcntl.fcntl(f, 37, struct.pack('@hhqqi0q', 1, 0, int(sys.argv[2]), 1, 0)); print
         pods.cri.stop(pod)
 
 
-@pytest.mark.parametrize("delay_ms", [100, 400])
+@pytest.mark.parametrize("delay_ms", [200, 400])
 def test_slow_kernel(pods: Pods, delay_ms: int) -> None:
     """Each answer of the kernel takes long: containers are refused in time, and the move is undone."""
     inject = f"inject=recvmmsg:delay_enter={delay_ms}000"
