@@ -21,7 +21,7 @@ from tests.support import rawdump
 STATE = Path("/run/trial.json")  # survives a soft reboot
 PROGRAM = [sys.executable, "-P", "-m", "netdevns"]
 NAMES = ("port0", "port1", "port2")
-IFLA_MAP = 14
+IFLA_MAP, IFLA_PERM_ADDRESS = 14, 54
 APART_S = 3  # `netdevns return` takes some seconds there: a device comes before, while, and after it looks
 PATIENCE_S = 180  # an emulated processor is slow
 KILLED_MOVE = """
@@ -52,7 +52,8 @@ def netdevns(*words: str) -> str:
 def dump() -> dict[str, Any]:
     found: dict[str, Any] = rawdump.everything(rawdump.Socket())
     for link in found["links"].values():
-        link.attrs.pop(IFLA_MAP, None)  # the driver's own business
+        for type_ in (IFLA_MAP, IFLA_PERM_ADDRESS):  # the driver's own business
+            link.attrs.pop(type_, None)
     return found
 
 
@@ -103,7 +104,9 @@ def make_devices() -> None:
         (was,) = (path.name for path in (card / f"virtfn{n}" / "net").iterdir())
         say(f"udev called function {n} {was}")
         lines = [f"link set {was} down", f"link set {was} name {name}", f"link property add dev {name} altname up{n}"]
-        lines += [f"link set {name} mtu {1400 + n}", f"address add 192.0.{n}.10/24 brd + dev {name}"]
+        if n < 2:  # igbvf then sets the permanent MAC to the present one, udev's; of the last one, when it is moved
+            lines += [f"link set {name} mtu {1400 + n}"]
+        lines += [f"address add 192.0.{n}.10/24 brd + dev {name}"]
         lines += [f"link set {name} up", f"address add 2001:db8:{n}::10/64 nodad dev {name}"]
         lines += [f"route add 198.51.{n}.0/24 via 192.0.{n}.1"]
         run("ip", "-batch", "-", stdin="\n".join(lines))

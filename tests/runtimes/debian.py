@@ -51,6 +51,8 @@ class Host:
 
     def __init__(self, files: Mapping[str, str]) -> None:
         """Raises OSError where the kernel does not allow it. `files`: by their paths, as `/etc/...`."""
+        if not TREE.exists():
+            raise OSError("there are no packages to run; tools/daemons_fetch.py fetches them")
         self.net = Namespace.create("host")
         self._running: list[subprocess.Popen[bytes]] = []
         argv = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
