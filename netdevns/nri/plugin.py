@@ -26,7 +26,8 @@ from .worker import Job, Worker
 
 NAME = "netdevns"
 REQUEST_TIMEOUT_S = 2.0  # plugin_request_timeout, where the runtime does not say
-ANSWER_PART = 0.85  # of that: until then devices are moved, and a call is answered in any case
+# Of that: until then devices are moved, so that the reason of a failure is the answer; until then any answer is sent.
+MOVE_PART, ANSWER_PART = 0.7, 0.85
 LOOK_S = 1.0
 RETRY_S = 1.0
 END_WAIT_S = 10.0
@@ -193,7 +194,8 @@ class Plugin:
             return Response(messages.subscription())
         # Under way, a call's time is running already.
         timeout_s = min(request.timeout_s or self._timeout_s, self._timeout_s)
-        end = time.monotonic() + timeout_s * ANSWER_PART
+        now = time.monotonic()
+        move_end, end = now + timeout_s * MOVE_PART, now + timeout_s * ANSWER_PART
         if request.method == "Synchronize":
             return self._synchronize(number, request, end)
         if request.method == "Shutdown":
@@ -204,11 +206,11 @@ class Plugin:
         if not self._rules.concerns(pod, is_starting=event == messages.CREATE):
             return Response()  # at once: other pods do not wait for the moves of some
         if event == messages.RUN:
-            job = Job(number, lambda: self._start(pod, end), Response(), end, pod.label)
+            job = Job(number, lambda: self._start(pod, move_end), Response(), end, pod.label)
         elif event == messages.CREATE:
             text = f"netdevns: pod {pod.label}: its devices are not there in time; try again"
             late = Response(code=messages.DEADLINE, text=text)
-            job = Job(number, lambda: self._ensure(pod, end), late, end, pod.label)
+            job = Job(number, lambda: self._ensure(pod, move_end), late, end, pod.label)
         elif event in (messages.STOP, messages.REMOVE):
             job = Job(number, lambda: self._give_back(pod), Response(), end)
         else:
@@ -225,7 +227,7 @@ class Plugin:
         all_pods, self._pods = self._pods, []
         job = Job(number, Response, Response(), end)
         self._open.append(job)
-        self._worker.settle(job, self._of_runtime.missed(all_pods), self._timeout_s * ANSWER_PART)
+        self._worker.settle(job, self._of_runtime.missed(all_pods), self._timeout_s * MOVE_PART)
         return None
 
     # ---- in the worker's thread --------------------------------------------------------------------------------------

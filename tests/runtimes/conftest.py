@@ -105,16 +105,20 @@ def podman(request: pytest.FixtureRequest, host: Namespace, rootfs: Path) -> Ite
 
 
 @pytest.fixture
-def pods(host: Namespace, rootfs: Path) -> Iterator[Pods]:
-    """containerd with its CRI, on a machine of its own, whose devices are eth1, eth2 and mv0."""
-    if reason := why_not():
+def pods(request: pytest.FixtureRequest, host: Namespace, rootfs: Path) -> Iterator[Pods]:
+    """containerd with its CRI, on a machine of its own, whose devices are eth1, eth2 and mv0.
+
+    Of sid, or of the suite that the test is parametrized with.
+    """
+    suite = getattr(request, "param", "sid")
+    if reason := why_not(suite):
         require("nri", reason)
     require_module("nri", "grpc_tools")
     furnish(host)
     host.sysctl("ipv4/ip_forward", 1)  # as ptp does with the first pod
     host.ip("link set lo up")  # containerd's streaming server listens there
     try:
-        with Pods.started(host, rootfs) as found:
+        with Pods.started(suite, host, rootfs) as found:
             yield found
     except OSError as e:
         require("nri", str(e))

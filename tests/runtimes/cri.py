@@ -12,7 +12,7 @@ from typing import Any
 
 from .pods import CACHE
 
-PROTO = CACHE / "usr/share/gocode/src/k8s.io/cri-api/pkg/apis/runtime/v1"
+PROTO = CACHE / "sid/packages/usr/share/gocode/src/k8s.io/cri-api/pkg/apis/runtime/v1"
 UID = "6a5ed7ac-0000-4000-8000-000000000001"
 TIMEOUT_S = 60
 

@@ -1,4 +1,4 @@
-"""containerd of Debian sid with its CRI, on a machine of its own, and the plugin beside it."""
+"""containerd of a Debian suite with its CRI, on a machine of its own, and the plugin beside it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -22,7 +23,8 @@ from tests.support.restored import assert_equal_soon
 
 from .container import ENV, NETDEVNS, Machine
 
-CACHE = Path(__file__).parents[2] / ".cache/nri/packages"  # of tools/nri_fetch.py
+CACHE = Path(__file__).parents[2] / ".cache/nri"  # of tools/nri_fetch.py
+SUITES = ("sid", "trixie")
 RUN = "/run/containerd"
 SOCKET = f"{RUN}/containerd.sock"
 NRI = "/run/nri/nri.sock"
@@ -40,12 +42,11 @@ CNI = {
     "name": "pods",
     "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/16"}]]}}],
 }
-CONFIG = """
+# By suite: containerd 2.1 and 1.7.
+CONFIG = {
+    "sid": """
 version = 3
-root = "{run}/root"
-state = "{run}/state"
-[grpc]
-address = "{socket}"
+{top}
 [plugins."io.containerd.cri.v1.images"]
 snapshotter = "native"
 [plugins."io.containerd.cri.v1.images".pinned_images]
@@ -55,7 +56,7 @@ restrict_oom_score_adj = true
 enable_unprivileged_ports = false
 enable_unprivileged_icmp = false
 [plugins."io.containerd.cri.v1.runtime".cni]
-bin_dirs = ["{cache}/usr/lib/cni"]
+bin_dirs = ["{packages}/usr/lib/cni"]
 conf_dir = "/run/cni"
 [plugins."io.containerd.cri.v1.runtime".containerd]
 default_runtime_name = "runc"
@@ -63,19 +64,46 @@ default_runtime_name = "runc"
 runtime_type = "io.containerd.runc.v2"
 {strict}
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
-BinaryName = "{cache}/usr/sbin/runc"
+BinaryName = "{packages}/usr/sbin/runc"
+""",
+    "trixie": """
+version = 2
+{top}
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{image}"
+restrict_oom_score_adj = true
+enable_unprivileged_ports = false
+enable_unprivileged_icmp = false
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "{packages}/usr/lib/cni"
+conf_dir = "/run/cni"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "native"
+default_runtime_name = "runc"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+{strict}
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+BinaryName = "{packages}/usr/sbin/runc"
+""",
+}
+NRI_CONFIG = """
 [plugins."io.containerd.nri.v1.nri"]
 disable = false
 socket_path = "{nri}"
 plugin_path = "/run/nri/plugins"
 plugin_config_path = "/run/nri/conf.d"
-{nri_options}
 """
 
 
-def is_fetched() -> bool:
-    """Whether the programs are there."""
-    return (CACHE / "usr/bin/containerd").exists()
+def program(suite: str, path: str) -> str:
+    """Where a program of a suite is; `path` as in the package."""
+    return str(CACHE / suite / "packages" / path)
+
+
+def is_fetched(suite: str) -> bool:
+    """Whether the programs are there, and the protocol."""
+    return all(os.path.exists(program(each, "usr/bin/containerd")) for each in ("sid", suite))
 
 
 def annotations(**devices: str) -> dict[str, str]:
@@ -121,28 +149,36 @@ def _image(rootfs: Path) -> bytes:
 class Pods:
     """containerd on a machine, and the plugin."""
 
-    def __init__(self, machine: Machine, cgroup: str) -> None:
+    def __init__(self, suite: str, machine: Machine, cgroup: str) -> None:
         from .cri import Cri
 
+        self.suite = suite
         self.machine = machine
         self.cgroup = cgroup
         self.containerd: subprocess.Popen[bytes] | None = None
         self.plugin: subprocess.Popen[bytes] | None = None
         self.strict = ""
-        self.nri_options = ""
         self.cri = Cri(machine.path(SOCKET), cgroup)
 
     @classmethod
     @contextlib.contextmanager
-    def started(cls, host: Namespace, rootfs: Path) -> Iterator[Pods]:
+    def started(cls, suite: str, host: Namespace, rootfs: Path) -> Iterator[Pods]:
         """containerd runs; raises OSError where the kernel does not allow a machine."""
         with Machine(host, PREPARE) as machine:
-            found = cls(machine, f"/netdevns-{secrets.token_hex(4)}")
+            found = cls(suite, machine, f"/netdevns-{secrets.token_hex(4)}")
             machine.path("/run/cni/10-pods.conflist").write_text(json.dumps(CNI))
             machine.path("/run/pause.tar").write_bytes(_image(rootfs))
             try:
                 found.start_containerd()
-                words = [str(CACHE / "usr/bin/ctr"), "--address", SOCKET, "--namespace", "k8s.io", "images", "import"]
+                words = [
+                    program(suite, "usr/bin/ctr"),
+                    "--address",
+                    SOCKET,
+                    "--namespace",
+                    "k8s.io",
+                    "images",
+                    "import",
+                ]
                 machine.run([*words, "--local", "--snapshotter=native", "/run/pause.tar"]).check_returncode()
                 yield found
             finally:
@@ -174,12 +210,14 @@ class Pods:
 
     def start_containerd(self) -> None:
         """Starts it, and waits until it takes pods."""
-        values = {"run": RUN, "socket": SOCKET, "image": IMAGE, "cache": CACHE, "nri": NRI}
-        config = CONFIG.format(**values, strict=self.strict, nri_options=self.nri_options)
-        self.machine.path("/run/containerd.toml").write_text(config)
+        packages = CACHE / self.suite / "packages"
+        top = f'root = "{RUN}/root"\nstate = "{RUN}/state"\n[grpc]\naddress = "{SOCKET}"\n'
+        config = CONFIG[self.suite].format(top=top, image=IMAGE, packages=packages, strict=self.strict)
+        self.machine.path("/run/containerd.toml").write_text(config + NRI_CONFIG.format(nri=NRI))
         log = self.machine.path("/run/containerd.log").open("ab")
-        path = f"PATH={CACHE}/usr/bin:{CACHE}/usr/sbin:{ENV['PATH']}"
-        words = ["env", path, "TMPDIR=/run/tmp", str(CACHE / "usr/bin/containerd"), "--config", "/run/containerd.toml"]
+        path = f"PATH={packages}/usr/bin:{packages}/usr/sbin:{ENV['PATH']}"
+        containerd = program(self.suite, "usr/bin/containerd")
+        words = ["env", path, "TMPDIR=/run/tmp", containerd, "--config", "/run/containerd.toml"]
         with log:
             self.containerd = self.machine.popen(words, stdout=log, stderr=log)
         wait_until(self.cri.is_ready, "containerd takes pods", 30)
@@ -198,7 +236,7 @@ class Pods:
 
     def start_plugin(self, *arguments: str, under: tuple[str, ...] = ()) -> None:
         """Starts the plugin, and waits until containerd has synchronized it."""
-        before = self.log().count("connected and synchronized")
+        before = self.connections()
         log = self.machine.path("/run/plugin.log").open("ab")
         with log:
             words = [*under, *NETDEVNS, "nri", "--socket", NRI, *arguments]
@@ -208,7 +246,11 @@ class Pods:
     def is_connected(self, before: int) -> bool:
         assert self.plugin is not None
         assert self.plugin.poll() is None, self.said()
-        return self.log().count("connected and synchronized") > before
+        return self.connections() > before
+
+    def connections(self) -> int:
+        """How often containerd has taken a plugin that connected to it."""
+        return len(re.findall(r'plugin \\"[0-9]+-netdevns\\" connected', self.log()))
 
     def end_plugin(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ends the plugin; returns its exit code."""
@@ -286,10 +328,10 @@ def _is_removed(path: Path) -> bool:
     return not path.exists()
 
 
-def why_not() -> str:
+def why_not(suite: str) -> str:
     """Why no pod can be tried here; "": it can."""
-    if not is_fetched():
-        return "there is no containerd of sid; tools/nri_fetch.py fetches it"
+    if not is_fetched(suite):
+        return f"there is no containerd of {suite}; tools/nri_fetch.py fetches it"
     if shutil.which("busybox", path=ENV["PATH"]) is None:
         return "there is no busybox; install busybox-static"
     return ""

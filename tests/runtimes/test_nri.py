@@ -17,7 +17,7 @@ from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
 
 from .container import ENV, NETDEVNS, cable
-from .pods import IMAGE, Pods, annotations
+from .pods import IMAGE, SUITES, Pods, annotations
 
 pytestmark = pytest.mark.thorough  # containerd is fetched for the full run; without it: test_nri_played.py
 NET0 = annotations(eth1="net0")
@@ -30,6 +30,7 @@ def addresses(pods: Pods, pod: str, device: str) -> list[str]:
     return [f"{each['local']}/{each['prefixlen']}" for each in found[0]["addr_info"]]
 
 
+@pytest.mark.parametrize("pods", SUITES, indirect=True)
 def test_life(host: Namespace, pods: Pods) -> None:
     """A pod has its devices, up, before a container starts; when it stops, they are restored."""
     pods.start_plugin("--allow", "eth*", "--allow", "mv0")

@@ -19,7 +19,7 @@ from tests.support.attacks import FULL, Tally, sample
 from tests.support.namespaces import Namespace
 from tests.support.processes import wait_until
 
-from .pods import Pods, annotations
+from .pods import SUITES, Pods, annotations
 
 pytestmark = pytest.mark.thorough  # containerd is fetched for the full run; without it: test_nri_played.py
 NET0 = annotations(eth1="net0")
@@ -28,6 +28,7 @@ ALLOW = ("--allow", "eth*")
 COMPLETED = "pod default/web: it started while the plugin was not connected; it has its devices now"
 
 
+@pytest.mark.parametrize("pods", SUITES, indirect=True)
 def test_missed_run(pods: Pods) -> None:
     """A pod that started without the plugin gets its device when that connects, which is reported."""
     with pods.restored():
@@ -96,6 +97,7 @@ def test_plugin_restarts(pods: Pods) -> None:
             pods.end_plugin()
 
 
+@pytest.mark.parametrize("pods", SUITES, indirect=True)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_containerd_restarts(pods: Pods, number: signal.Signals) -> None:
     """containerd does not call StopPodSandbox for pods older than itself: the device is restored all the same."""
@@ -103,7 +105,7 @@ def test_containerd_restarts(pods: Pods, number: signal.Signals) -> None:
     with pods.restored():
         pod = pods.cri.run("web", NET0)
         pods.end_containerd(number)
-        before = pods.log().count("connected and synchronized")
+        before = pods.connections()
         pods.start_containerd()
         wait_until(lambda: pods.is_connected(before), "the plugin connects again")
         assert pods.links(pod) == {"net0"}
@@ -151,6 +153,7 @@ def test_two_plugins(pods: Pods) -> None:
     assert first.wait(20) == 0
 
 
+@pytest.mark.parametrize("pods", SUITES, indirect=True)
 def test_refused_pods_do_not_harm_containerd(pods: Pods) -> None:
     """A pod is refused, then starts: containerd can be restarted (issue 13609 of an error from RunPodSandbox)."""
     pods.start_plugin(*ALLOW)
@@ -168,7 +171,7 @@ def test_stopped_plugin(pods: Pods) -> None:
     pods.start_plugin(*ALLOW)
     with pods.restored():
         assert pods.plugin is not None
-        before = pods.log().count("connected and synchronized")
+        before = pods.connections()
         os.killpg(pods.plugin.pid, signal.SIGSTOP)
         try:
             pod = pods.cri.run("web", NET0)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .pods import CACHE, Pods, annotations
+from .pods import SUITES, Pods, annotations, program
 
 pytestmark = pytest.mark.thorough  # containerd is fetched for the full run; without it: test_nri_played.py
 NET0 = annotations(eth1="net0")
@@ -22,7 +22,7 @@ REFUSED = "pod default/web: eth1: not in the pod: `netdevns nri` was not connect
 @pytest.fixture
 def strict(pods: Pods) -> Pods:
     """containerd with the file of --strict, and with the configuration that it asks for."""
-    spec = pods.machine.run([str(CACHE / "usr/bin/ctr"), "oci", "spec"])
+    spec = pods.machine.run([program(pods.suite, "usr/bin/ctr"), "oci", "spec"])
     spec.check_returncode()
     words = [sys.executable, "-m", "netdevns", "nri", "--strict", "containerd", "--allow", "eth*"]
     done = pods.machine.run([*words, "--install", "--dir", FOLDER], stdin=spec.stdout.encode())
@@ -34,6 +34,7 @@ def strict(pods: Pods) -> Pods:
     return pods
 
 
+@pytest.mark.parametrize("pods", SUITES, indirect=True)
 def test_refused_without_the_plugin(strict: Pods) -> None:
     """The sandbox starts, containers do not, until the plugin is there; pods without annotations are not affected."""
     with strict.restored():
@@ -73,6 +74,7 @@ def configuration(pods: Pods) -> dict[str, Any]:
     return dict(json.loads(re.sub("/proc/[0-9]+/", "/proc/PID/", text)))
 
 
+@pytest.mark.parametrize("pods", SUITES, indirect=True)
 def test_containers_are_as_without_it(pods: Pods, request: pytest.FixtureRequest) -> None:
     """With the file, a container has the same configuration as without, and the hook."""
     before = configuration(pods)
