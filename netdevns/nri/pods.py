@@ -7,6 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from .. import api
 from ..engine import Socket
@@ -30,6 +31,27 @@ from .rules import Rules
 Report = Callable[[str, Sequence[str], bool], None]
 Step = Callable[[float], None]
 UNCALLED = "the runtime has removed its network namespace without a call"
+PAUSE_S, PAUSE_MAX_S = 1.0, 60.0  # between two tries to return devices from a namespace that only the plugin holds
+
+
+@dataclass
+class _Held:
+    """A pod's network namespace that is held open.
+
+    Attributes:
+        pause_s: Until the next try to return its devices, after one that failed; 0: there was none.
+        due: The time of the monotonic clock of the next try.
+    """
+
+    pod: Pod
+    netns: NetNS
+    pause_s: float = 0.0
+    due: float = 0.0
+
+    def begin(self) -> None:
+        """Notes that a try begins."""
+        self.pause_s = min(2 * self.pause_s or PAUSE_S, PAUSE_MAX_S)
+        self.due = time.monotonic() + self.pause_s
 
 
 class Pods:
@@ -46,7 +68,7 @@ class Pods:
     def __init__(self, rules: Rules, report: Report) -> None:
         self._rules = rules
         self._report = report
-        self._held: dict[str, tuple[Pod, NetNS]] = {}  # by loan
+        self._held: dict[str, _Held] = {}  # by loan
 
     def start(self, pod: Pod, end: float) -> list[str]:
         """`ensure`, and reports the annotations that are ignored."""
@@ -118,13 +140,16 @@ class Pods:
             NetDevError: The records or loans cannot be read; nothing was touched.
         """
         loan = loan_of(pod)
-        held = self._held.pop(loan, None)
-        with held[1] if held else contextlib.nullcontext():
-            if not loans.are_there() and not loans.are_there(folder=TXN):
-                return
-            path = pod.netns or (held[0].netns if held else "/")
-            lines, is_error = _lines(netavark_devices.teardown(path, loan, None))
-            self._report(pod.label, lines, is_error)
+        held = self._held.get(loan)
+        if held:
+            held.begin()
+        if loans.are_there() or loans.are_there(folder=TXN):
+            path = pod.netns or (held.pod.netns if held else "/")
+            results = netavark_devices.teardown(path, loan, None)
+            self._report(pod.label, *_lines(results))
+            if any(each.outcome == "kept" and (each.device is None or each.location == "target") for each in results):
+                return  # virtual devices would end with the namespace
+        self._release(loan)
 
     # ---- namespaces that are held ------------------------------------------------------------------------------------
 
@@ -134,22 +159,28 @@ class Pods:
         try:
             with NetNS.open(pod.netns) as by_path, Socket(by_path.fd) as socket:
                 # Not a descriptor of the path: once that is unmounted, recovery could not recognize it in /proc/*/fd.
-                self._held[loan_of(pod)] = pod, NetNS(fcntl.ioctl(socket.fd, uapi.SIOCGSKNS), pod.netns)
+                self._held[loan_of(pod)] = _Held(pod, NetNS(fcntl.ioctl(socket.fd, uapi.SIOCGSKNS), pod.netns))
         except NetDevError:  # removed meanwhile
             return
         except OSError as e:
             text = f"its network namespace cannot be held open: {e.strerror}"
             self._report(pod.label, [f"{text}; if the runtime is restarted, virtual devices end with the pod"], True)
 
+    def _release(self, loan: str) -> None:
+        if loan in self._held:
+            self._held.pop(loan).netns.close()
+
     def look(self) -> None:
-        """Returns the devices of pods whose network namespace the runtime has removed.
+        """Returns the devices of pods whose network namespace the runtime has removed; repeats that where it fails.
 
         Not while the sandbox's process runs in it: the path may have vanished from this mount namespace only.
         """
-        for pod, netns in [*self._held.values()]:
-            if _is_at(netns, pod.netns) or _is_at(netns, f"/proc/{pod.pid}/ns/net"):
+        for held in [*self._held.values()]:
+            pod, is_due = held.pod, time.monotonic() >= held.due
+            if not is_due or _is_at(held.netns, pod.netns) or _is_at(held.netns, f"/proc/{pod.pid}/ns/net"):
                 continue
-            self._report(pod.label, [f"{UNCALLED}; its devices are restored"], False)
+            if not held.pause_s:
+                self._report(pod.label, [f"{UNCALLED}; its devices are restored"], False)
             try:
                 self.give_back(pod)
             except NetDevError as e:

@@ -162,6 +162,23 @@ def test_removed_without_a_call(played: Played) -> None:
         played.is_restored()
 
 
+def test_stop_that_fails(played: Played) -> None:
+    """No loan can be changed when the pod stops: its namespace is held until they can, also after its removal."""
+    played.start("--allow", "eth*")
+    with played.connected() as runtime:
+        assert runtime.call("StateChange", event(1, played.pod())) == OK
+        mount = "mount --bind /run/netdevns /run/netdevns && mount -o remount,bind,ro /run/netdevns"
+        played.machine.run(["sh", "-c", mount]).check_returncode()
+        assert runtime.call("StateChange", event(2, played.pod())) == OK
+        assert played.namespace.names() == DEVICES
+        played.remove_namespace()
+        assert runtime.call("StateChange", event(3, played.pod(""))) == OK
+        time.sleep(1.5)
+        played.machine.run(["umount", "/run/netdevns"]).check_returncode()
+        played.is_restored()
+    assert "without a call" not in played.machine.hook_log()
+
+
 def test_removed_while_the_plugin_was_dead(played: Played) -> None:
     """Another process keeps the namespace: Synchronize returns the devices from it."""
     played.start("--allow", "eth*")
