@@ -10,6 +10,8 @@ STATE_BYTES = CONFIG_BYTES = 16 << 20
 DEVICES = 4096
 # Requested by the annotations of one document, whose author may not be the operator.
 ANNOTATED = 256
+# Of a runtime, with such annotations, that the NRI plugin settles when it connects: kubelet starts 110 on a node.
+PODS = 4096
 # A record of a move, or a loan: enough for some 200,000 routes of one batch.
 RECORD_BYTES = 16 << 20
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import select
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Self
@@ -80,23 +79,20 @@ class Connection:
             raise Closed(e.strerror or str(e)) from None
 
     def calls(self) -> Iterator[tuple[int, Request]]:
-        """The calls that have arrived: their numbers, and what they ask. Raises Closed."""
+        """The calls that are complete with the next PART_BYTES: their numbers, and what they ask. Raises Closed.
+
+        Only when poll has reported data; and no more of them, so that answers go out while a runtime never pauses.
+        """
         try:
-            while self._has_data():
-                data = self._socket.recv(PART_BYTES)
-                if not data:
-                    raise Closed
-                for frame in self._unpacker.feed(data):
-                    yield from self._call(frame)
+            data = self._socket.recv(PART_BYTES)
+            if not data:
+                raise Closed
+            for frame in self._unpacker.feed(data):
+                yield from self._call(frame)
         except Malformed as e:
             raise Closed(f"the runtime sends no NRI: {e}") from None
         except OSError as e:
             raise Closed(e.strerror or str(e)) from None
-
-    def _has_data(self) -> bool:
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(0))
 
     def _call(self, frame: Frame) -> Iterator[tuple[int, Request]]:
         if frame.connection == framing.PLUGIN and frame.kind == framing.REQUEST:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .. import limits
 from ..errors import ConfigInvalid, NetDevError
 from ..oci import hook_log
 from ..system.interrupts import ENDING
@@ -31,6 +32,7 @@ MOVE_PART, ANSWER_PART = 0.7, 0.85
 LOOK_S = 1.0
 RETRY_S = 1.0
 END_WAIT_S = 10.0
+PART_WAIT_S = 0.05  # of that: then answers that are ready are sent
 STDERR_WAIT_S = 1.0
 
 
@@ -136,7 +138,7 @@ class Plugin:
                 report(job.pod, ["the runtime did not wait for an answer: containers may have started without devices"])
         self._pods, self._open = [], []
 
-    def _wait_for_call(self, connection: Connection | None) -> bool:
+    def _wait_for_call(self, connection: Connection) -> bool:
         """Waits as `_wait`, until the first answer is due."""
         times = [job.end for job in self._open]
         return self._wait(min(times) - time.monotonic() if times else None, connection)
@@ -156,21 +158,19 @@ class Plugin:
                 if self._wait_for_call(connection):
                     for number, request in connection.calls():
                         self._take(connection, number, request)
-            self._worker.end(0)
-            self._answer(connection)
-            while self._open:  # each has an end
-                self._wait_for_call(None)
+            while self._open and not self._worker.end(PART_WAIT_S):  # its current jobs; each has an end
                 self._answer(connection)
+            self._answer(connection, is_last=True)
 
-    def _answer(self, connection: Connection) -> None:
-        """Sends the answers that are ready, and those whose time is over. Raises Closed."""
+    def _answer(self, connection: Connection, *, is_last: bool = False) -> None:
+        """Sends the answers that are ready, and those whose time is over, or all. Raises Closed."""
         while self._worker.answers:
             job, response = self._worker.answers.popleft()
             if job in self._open:  # and not of an earlier connection
                 self._open.remove(job)
                 connection.answer(job.number, response)
         now = time.monotonic()
-        for job in [each for each in self._open if each.end <= now]:
+        for job in [each for each in self._open if is_last or each.end <= now]:
             if job.claim():
                 self._open.remove(job)
                 connection.answer(job.number, job.late)
@@ -221,7 +221,12 @@ class Plugin:
 
     def _synchronize(self, number: int, request: Request, end: float) -> Response | None:
         some, has_more, answer = messages.synchronized(request.payload)
-        self._pods += some
+        self._pods += [pod for pod in some if self._rules.concerns(pod, is_starting=False)]
+        if len(self._pods) > limits.PODS:
+            self._pods = []
+            text = f"more than {limits.PODS} pods have annotations of devices: what was missed is not settled"
+            report("", [text])
+            return Response(code=messages.INVALID, text=f"netdevns: {text}")
         if has_more:
             return Response(answer)
         all_pods, self._pods = self._pods, []

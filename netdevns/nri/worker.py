@@ -28,7 +28,7 @@ class Job:
     Args:
         number: The call's.
         work: Does it.
-        late: The answer when its time is over.
+        late: The answer when its time is over; OK: the call is never refused, also after an unexpected error.
         end: The time of the monotonic clock at which that is sent.
         pod: The pod that must not go on without an answer; "": it may.
     """
@@ -108,7 +108,8 @@ class Worker:
         try:
             response = job.work()
         except Exception as e:
-            response = Response(code=INTERNAL, text=self._unexpected(e))
+            text = self._unexpected(e)
+            response = Response(code=INTERNAL, text=text) if job.late.code else job.late
         self._answer(job, response)
 
     def _idle(self) -> None:

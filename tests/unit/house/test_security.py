@@ -51,6 +51,7 @@ def test_readme_leads_to_them() -> None:
         ("state on stdin of a hook", limits.STATE_BYTES >> 20),
         ("devices of one request, from all sources", limits.DEVICES),
         ("devices that annotations ask for", limits.ANNOTATED),
+        ("pods with such annotations, of one Synchronize of NRI", limits.PODS),
         ("a name quoted in a message", limits.QUOTED),
         ("a record or a loan in `/run/netdevns`", limits.RECORD_BYTES >> 20),
         ("lines about one failure, on stderr, in hook.log and in syslog each", limits.LINES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -17,7 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netdevns.nri import messages
+from netdevns import limits
+from netdevns.nri import framing, messages
+from netdevns.nri.framing import Frame
 from netdevns.nri.messages import Request, Response
 from netdevns.nri.plugin import Plugin
 from netdevns.nri.pods import Pods
@@ -96,6 +99,16 @@ def test_synchronize_in_parts(plugin: Connected) -> None:
     assert plugin.call("Synchronize", encoded({1: pod(eth1="")})) == OK
 
 
+def test_synchronize_without_an_end(runtime: Runtime, plugin: Connected) -> None:
+    """Pods without annotations of devices are not kept, and of others as many as limits.PODS are."""
+    for of in (pod(), pod(eth1="")):
+        part = encoded({1: of}) * (limits.PODS // 2 + 1) + encoded({3: 1})
+        codes = [plugin.call("Synchronize", part).code for _ in range(2)]
+    assert codes == [0, messages.INVALID]
+    assert plugin.call("Synchronize", encoded({1: pod(eth1="")})) == OK
+    assert "more than 4096 pods have annotations of devices: what was missed is not settled" in runtime.end()[1]
+
+
 @pytest.mark.parametrize(
     ("method", "payload"),
     [
@@ -135,6 +148,38 @@ def test_refused_registration(runtime: Runtime) -> None:
                 connected.receive()
     _, said = runtime.end()
     assert said.count("the runtime refuses this plugin: no such plugin, please") == 1
+
+
+def test_ends_although_the_runtime_never_pauses(runtime: Runtime, plugin: Connected) -> None:
+    """A signal counts between two calls, and so do the answers of the worker."""
+    calls = Frame(framing.PLUGIN, 99, framing.REQUEST, Request("", "", b"").encode()).packed() * 1000
+
+    def call() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                plugin.socket.sendall(calls)
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            while plugin.socket.recv(1 << 20):
+                pass
+
+    for each in (call, read):
+        threading.Thread(target=each, daemon=True).start()
+    time.sleep(0.3)
+    assert runtime.end()[0] == 0
+
+
+def test_ends_although_the_runtime_is_patient(runtime: Runtime) -> None:
+    """A settlement that goes on is answered at once, not at its time of an hour."""
+    runtime.start("--allow", "eth*")
+    with runtime.connected() as connected:
+        connected.registered()
+        assert connected.call("Configure", encoded({5: 3_600_000})).code == 0
+        connected.send("Synchronize", encoded({1: pod("/proc/1/ns/net", eth1="") + encoded({9: 1})}) * 4000)
+        time.sleep(0.3)
+        assert runtime.end()[0] == 0
+        assert Response.decode(connected.receive().data) == OK
 
 
 def test_restarted_runtime(runtime: Runtime, plugin: Connected) -> None:
@@ -269,14 +314,15 @@ def test_job_is_answered_once() -> None:
 
 
 def test_unexpected_error() -> None:
-    """It is reported, and the answer is an error; the thread goes on."""
+    """It is reported, and the answer is an error, unless the call is never refused; the thread goes on."""
     said: list[str] = []
     worker = Worker(lambda: None, said.append, lambda: None, 1)
-    worker.submit(Job(1, lambda: 1 // 0, OK, 0))  # type: ignore[arg-type, return-value]
-    worker.submit(Job(3, lambda: OK, OK, 0))
+    for number, late in ((1, Response(code=messages.DEADLINE)), (3, OK)):
+        worker.submit(Job(number, lambda: 1 // 0, late, 0))  # type: ignore[arg-type, return-value]
+    worker.submit(Job(5, lambda: OK, OK, 0))
     assert worker.end(10)
-    assert [(job.number, response.code) for job, response in worker.answers] == [(1, messages.INTERNAL), (3, 0)]
-    assert len(said) == 1
+    assert [(job.number, response.code) for job, response in worker.answers] == [(1, messages.INTERNAL), (3, 0), (5, 0)]
+    assert len(said) == 2
     assert said[0].startswith("internal error at test_plugin.py:")
 
 
