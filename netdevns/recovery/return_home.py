@@ -244,6 +244,9 @@ class ReturnHome(LoadedRecord):
     # ---- the results ----
 
     def _outcome(self, member: BatchDevice, device: _Found, left: Left | None) -> Recovered:
+        if member.is_replaced:  # found was a new device, on another lower device or with another peer
+            there = self._there()
+            return self._absent(member) if there is None else self._away(member, there)
         renumbered = f"ifindex {member.link.ifindex}"
         lost = [*(left.missing if left else ()), *device.missing]
         lost = [words for words in lost if words != renumbered and words not in member.unrestorable]

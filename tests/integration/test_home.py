@@ -309,6 +309,21 @@ def test_lookalike(host: Namespace, target: Namespace, directory: str) -> None:
         assert outcomes(returns.return_loans(directory, wait_s=1)) == [("eth1", "gone", "gone")]
 
 
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_lookalike_of_the_same_kind(host: Namespace, target: Namespace, directory: str, is_alive: bool) -> None:
+    """P5: nor is a new one with the name and MAC, but another peer; of the lent one its own place is reported."""
+    lend(directory, target, {"eth1": "net0"})
+    host.ip("link add eth1 address 02:00:00:00:00:01 type veth peer name twin")
+    if not is_alive:
+        end(target)
+        wait_until(lambda: "wire0" not in host.names(), "it dies with its peer")
+    host.wait_until_quiet()
+    with Restored(host):
+        results = returns.return_loans(directory, wait_s=1)
+    assert outcomes(results) == [("eth1", *(("kept", "target") if is_alive else ("gone", "gone")))]
+    assert len(kept(directory)) == is_alive
+
+
 @pytest.mark.parametrize("kind", ["veth", ""])
 def test_several_candidates(
     host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch, kind: str

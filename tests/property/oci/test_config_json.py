@@ -48,7 +48,7 @@ STATE = Draft4Validator(
         "properties": {
             "id": {"type": "string", "minLength": 1},
             "bundle": {"type": "string", "pattern": "^/"},
-            "pid": {"type": "integer", "minimum": 0},
+            "pid": {"type": "integer", "minimum": 0, "maximum": 0x7FFFFFFF},  # pid_t
         },
     }
 )
