@@ -16,13 +16,14 @@ from ..text.outcome import Usage
 from ..text.quote import printable, quoted
 from .finding import ERROR, OK, WARNING, Finding
 from .host import Host
-from .lines import Line, Trials, names_netdevns, of_hook
+from .lines import Line, Trials, names_netdevns, of_hook, of_strict
 
 CHECK = "bundle"
 STAGES = hook_command.STAGES
 _SEVERITIES = {"error": ERROR, "loss": WARNING, "note": OK}
 _CHECK = "docs/findings.md"
 _FORM = "write the hooks of docs/hooks.md"
+_OF_POD = ("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID")  # containerd's and CRI-O's annotation
 _NO_TARGET = "/dev/null/target"  # nothing can be there
 
 
@@ -74,6 +75,9 @@ class Bundle:
 
     def _hook(self, stage: str, entry: object) -> dict[str, str]:
         """The devices in the arguments of a hook."""
+        if strict := of_strict(entry):
+            self.lines.append(strict)
+            return {}
         line = of_hook(entry)
         if line is None:
             if names_netdevns(entry):
@@ -91,6 +95,12 @@ class Bundle:
         self.stages.add(stage)
         self._allowed += arguments.allowed
         return {device: name or device for device, name in arguments.devices.items()}
+
+    @property
+    def is_of_pod(self) -> bool:
+        """Whether a runtime of Kubernetes made it, so that `netdevns nri` moves the devices of its annotations."""
+        annotations = self.config.get("annotations")
+        return config_json.is_object(annotations) and any(key in annotations for key in _OF_POD)
 
     def refused_annotations(self) -> list[str]:
         """The host names of annotations that no --allow admits."""
@@ -120,6 +130,9 @@ def _way(bundle: Bundle, native: Sequence[str]) -> Iterator[Finding]:
     def found(severity: str, text: str, hint: str | None = None) -> Finding:
         return Finding(CHECK, severity, bundle.path, text, hint)
 
+    if bundle.is_of_pod and not bundle.devices and not bundle.stages:
+        yield _of_pod(bundle)
+        return
     pairs = ", ".join(f"{quoted(device)} -> {quoted(name)}" for device, name in bundle.devices.items())
     for name in bundle.refused_annotations():
         text = f"its annotation asks for {quoted(name)}, which no --allow of a hook admits: it is ignored"
@@ -137,6 +150,16 @@ def _way(bundle: Bundle, native: Sequence[str]) -> Iterator[Finding]:
     if STAGES[0] in bundle.stages and STAGES[1] not in bundle.stages:
         text = "no poststop hook of netdevns: no device is restored when the container ends"
         yield found(WARNING, text, "add the poststop hook of docs/hooks.md, or netdevns units --install")
+
+
+def _of_pod(bundle: Bundle) -> Finding:
+    if asked := bundle.refused_annotations():
+        text = (
+            f"a container of a pod that asks for {', '.join(map(quoted, asked))}: moved by `netdevns nri`, if allowed"
+        )
+        return Finding(CHECK, OK, bundle.path, text)
+    text = "a container of a pod without annotations of devices, or whose runtime does not pass them on"
+    return Finding(CHECK, WARNING, bundle.path, text, 'docs/pods.md; "pod_annotations" of containerd passes them on')
 
 
 def _move(host: Host, bundle: Bundle) -> Iterator[Finding]:

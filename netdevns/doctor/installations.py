@@ -21,7 +21,7 @@ from ..text.quote import printable, quoted
 from .conf import Toml
 from .finding import ERROR, OK, WARNING, Finding
 from .host import Host, why_untrusted
-from .lines import COMMAND, Line, Trials, names_netdevns, of_hook, of_script, parse
+from .lines import COMMAND, Line, Trials, names_netdevns, of_hook, of_script, of_strict, parse
 
 CHECK = "installations"
 CDI_FOLDERS = (cdi.FOLDER, "/var/run/cdi")  # a later one has priority
@@ -62,6 +62,9 @@ class Installation:
 
     def add_hook(self, hook: object, place: str) -> None:
         """Adds a hook's line, stage and devices, or a problem."""
+        if strict := of_strict(hook):  # it moves nothing
+            self.lines.append(strict)
+            return
         line = of_hook(hook)
         if line is None:
             if names_netdevns(hook):
@@ -222,7 +225,8 @@ def _hooks_dir(host: Host, conf: Toml) -> Iterator[Installation]:
         if document:
             each.add_hook(document.get("hook"), "hook")
             allowed = [word for line in each.lines for word in line.arguments if word.startswith("--allow")]
-            each.what = f"hooks.d, {', '.join(each.stages) or 'no known stage'}"
+            other = "netdevns nri --strict" if of_strict(document.get("hook")) else "no known stage"
+            each.what = f"hooks.d, {', '.join(each.stages) or other}"
             _when(each, document, bool(allowed))
         folder = os.path.dirname(path)
         if os.path.realpath(host.path(folder)) not in read:
@@ -275,6 +279,9 @@ def _netavark(host: Host, conf: Toml) -> Iterator[Installation]:
 def _launcher(host: Host, each: Installation, text: str) -> None:
     """The line of a script that netavark or NRI starts."""
     line = of_script(text)
+    if line is not None and line.start[0] == COMMAND:  # searched by the shell, in its default folders: NRI sets no PATH
+        found = [*host.find(COMMAND), f"/usr/bin/{COMMAND}"]
+        line = Line((found[0],), line.arguments)
     if line is None:
         each.problem(WARNING, "not a file that `netdevns --install` writes: it was not tried", AGAIN)
     else:
@@ -362,6 +369,8 @@ def _units(host: Host) -> Iterator[Installation]:
             else:
                 each.lines.append(line)
                 each.devices |= _prepared(line)
+                if line.arguments[:1] == ("nri",):
+                    each.way, each.what = "nri", "NRI plugin, systemd unit"
             yield each
 
 

@@ -89,15 +89,25 @@ def _folders(code: str) -> list[str]:
 
 def of_hook(hook: object) -> Line | None:
     """The line of a hook in the form of the runtime-spec; None: it does not start netdevns in a known form."""
+    line = _of_hook(hook)
+    if line is None or line.is_static:
+        return line
+    return Line(line.start, line.arguments[1:]) if line.arguments[:1] == ("hook",) else None
+
+
+def of_strict(hook: object) -> Line | None:
+    """The line of the hook that `netdevns nri --strict` makes; None: it is another one."""
+    line = _of_hook(hook)
+    return line if line is not None and line.arguments[:2] == ("nri", "--hook") else None
+
+
+def _of_hook(hook: object) -> Line | None:
     if not isinstance(hook, Mapping):
         return None
     path, args = hook.get("path"), hook.get("args", ())
     if not isinstance(path, str) or not isinstance(args, list) or not all(isinstance(each, str) for each in args):
         return None
-    line = parse([path, *args[1:]])
-    if line is None or line.is_static:
-        return line
-    return Line(line.start, line.arguments[1:]) if line.arguments[:1] == ("hook",) else None
+    return parse([path, *args[1:]])
 
 
 def names_netdevns(hook: object) -> bool:

@@ -159,7 +159,9 @@ def _containerd(containerd: _Manager) -> Finding:
         disabled = conf.value("containerd", *nri, "disable")
         if disabled is True or (disabled is None and containerd.is_older(2, 0)):  # off by default in 1.7
             hint = 'disable = false in [plugins."io.containerd.nri.v1.nri"] of /etc/containerd/config.toml'
-            return containerd.found(ERROR, f"NRI is off: it starts no plugin of {NRI_FOLDER}", hint)
+            return containerd.found(
+                ERROR, f"NRI is off: it takes no connection, and starts no plugin of {NRI_FOLDER}", hint
+            )
         socket = [NRI_SOCKET, *conf.paths("containerd", *nri, "socket_path")][-1]
         if host.is_running("containerd") and not host.exists(socket):
             text = f"it runs, but there is no {printable(socket)}: its NRI is off"

@@ -27,6 +27,17 @@ def examined(tree: Tree, config: object, native: tuple[str, ...] = ()) -> list[s
     return [line.replace(str(path), "config.json") for line in worse(found)]
 
 
+@pytest.mark.parametrize("key", ["io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"])
+def test_container_of_a_pod(tree: Tree, key: str) -> None:
+    """The NRI plugin moves its devices, not a hook; the hook of `nri --strict` has a known form."""
+    strict = {"path": HOOK.replace("-hook", ""), "args": ["netdevns", "nri", "--hook", "--allow", "eth*"]}
+    config = {"hooks": {"createRuntime": [strict]}, "linux": NETWORK}
+    asks = {key: "1", "org.netdevns.device.eth1": "net0"}
+    assert examined(tree, {**config, "annotations": asks}) == []
+    (found,) = examined(tree, {**config, "annotations": {key: "1"}})
+    assert "a container of a pod without annotations of devices" in found
+
+
 def test_all_is_well(tree: Tree) -> None:
     """Devices and both hooks; or a runtime that moves them itself."""
     assert examined(tree, {**DEVICES, "hooks": HOOKS}) == []

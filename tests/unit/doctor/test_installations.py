@@ -12,10 +12,12 @@ from netdevns.doctor import installations
 from netdevns.doctor.conf import Toml
 from netdevns.doctor.finding import Finding
 from netdevns.doctor.lines import Trials
+from netdevns.nri import strict
 from netdevns.oci import cdi, hooks_dir, netavark, units
 
 from .made import HOOK, Tree, cdi_file, entry, hooks_file, said, worse
 
+ROOT = Path(__file__).parents[3]
 CDI, HOOKS = "/etc/cdi/vendor.com-nic.json", "/usr/share/containers/oci/hooks.d"
 PLUGIN = "/usr/local/libexec/netavark/netdevns"
 LAUNCHER = '#!/bin/sh\n# Written by `netdevns netavark`.\nexec /opt/netdevns/bin/netdevns netavark "$@"\n'
@@ -274,6 +276,35 @@ def test_nri_plugin(name: str, texts: list[str], tree: Tree) -> None:
     found = worse(examined(tree))
     assert len(found) == len(texts)
     assert all(text in each for text, each in zip(texts, found, strict=True))
+
+
+def test_nri_plugin_without_a_folder(tree: Tree) -> None:
+    """`exec netdevns`: the shell searches it in its default folders, as NRI sets no PATH."""
+    tree.write("/opt/nri/plugins/90-netdevns", '#!/bin/sh\nexec netdevns nri --allow "eth*"\n', 0o755)
+    assert worse(examined(tree)) == ["error /opt/nri/plugins/90-netdevns: there is no /usr/bin/netdevns"]
+    tree.hook()
+    tree.write("/usr/bin/netdevns", (tree.root / "opt/netdevns/bin/netdevns").read_text(), 0o755)
+    assert worse(examined(tree)) == []
+
+
+def test_nri_unit(tree: Tree) -> None:
+    """The example of docs/pods.md is an NRI plugin, so that a runtime without NRI is an error."""
+    tree.hook()
+    unit = (ROOT / "examples/kubernetes/netdevns-nri.service").read_text(encoding="utf-8")
+    tree.write("/etc/systemd/system/netdevns-nri.service", unit.replace("/usr/bin/", "/opt/netdevns/bin/"))
+    (found,) = installations.search(tree.host(), Toml(tree.host()))
+    assert (found.way, found.problems) == ("nri", [])
+    assert worse(examined(tree)) == []
+
+
+def test_strict_hook(tree: Tree) -> None:
+    """The file of `nri --strict cri-o` has a known form, and needs no poststop hook."""
+    tree.hook()
+    hook = {"path": HOOK.replace("-hook", ""), "args": ["netdevns", "nri", "--hook", "--allow", "eth*"]}
+    path = f"{HOOKS}/netdevns-nri.json"
+    tree.write(path, strict.hooks_d(hook))
+    text = f"hooks.d, netdevns nri --strict; runs netdevns {__version__}, /opt/netdevns/bin/netdevns"
+    assert said(examined(tree)) == [f"ok {path}: {text}"]
 
 
 def test_nri_process(tree: Tree) -> None:
