@@ -12,6 +12,8 @@ DEVICES = 4096
 ANNOTATED = 256
 # Of a runtime, with such annotations, that the NRI plugin settles when it connects: kubelet starts 110 on a node.
 PODS = 4096
+# Of a container's id, with the name of its network or pod; the kernel's longest attribute has 64 KiB.
+CONTAINER_BYTES = 4096
 # A record of a move, or a loan: enough for some 200,000 routes of one batch.
 RECORD_BYTES = 16 << 20
 

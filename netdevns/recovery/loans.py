@@ -8,10 +8,12 @@ deleted with the container.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Collection
 from typing import Self
 
+from .. import limits
 from ..batch.plan import Plan, Sides
 from ..engine.batch_device import BatchDevice
 from ..reports import Loan
@@ -55,15 +57,19 @@ class Lender:
 
     Args:
         directory: JOURNAL_DIR.
-        container: Its id.
+        container: Its id, of at most `limits.CONTAINER_BYTES`.
 
     Raises:
-        OSError: The folder of the loans cannot be opened or created; nothing has been moved yet.
+        OSError: The folder of the loans cannot be opened or created, or the id is too long; nothing has been moved yet.
     """
 
     __slots__ = ("_loans", "container", "lost", "number")
 
     def __init__(self, directory: str, container: str) -> None:
+        size = len(container.encode("utf-8", "surrogatepass"))
+        if size > limits.CONTAINER_BYTES:
+            text = f"the container's id has {size} bytes, at most {limits.CONTAINER_BYTES} are allowed"
+            raise OSError(errno.ENAMETOOLONG, text, directory)
         self._loans = Journal(directory, create=True, folder=FOLDER)
         self.container = container
         self.number = 0  # identifies the loan, once it may exist

@@ -58,6 +58,7 @@ def test_readme_leads_to_them() -> None:
         ("`/run/netdevns/hook.log`", limits.LOG_BYTES >> 10),
         ("a hook that waits for a reader of a full stderr", int(hook_command.STDERR_WAIT_S)),
         ("a device's name", uapi.IFNAMSIZ - 1),
+        ("the id of a container, with the name of its podman network or pod", limits.CONTAINER_BYTES),
         ("the id of a container, in the name of its loan's file", loans.LONGEST),
         ("a file that `--install` writes", install.SIZE_MAX >> 20),
         ("such a file that `--install` or `--uninstall` finds", install.SIZE_MAX >> 20),

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 
+from netdevns import limits
+from netdevns.errors import NetDevError
 from netdevns.netlink import ifaddr, route, uapi, wire
+from netdevns.oci import handover
 from netdevns.recovery import loan_state, loans, return_home
 from netdevns.state.kind import View
 from netdevns.state.routes import Routes
 
 FOREVER = 0xFFFFFFFF
+
+
+def test_longest_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id that no attribute of a loan can hold is refused before a device moves, with a line."""
+    monkeypatch.setattr(handover, "JOURNAL_DIR", str(tmp_path))
+    with handover.lender("x" * limits.CONTAINER_BYTES):
+        pass
+    with pytest.raises(NetDevError, match="the container's id has 4098 bytes, at most 4096 are allowed"):
+        handover.lender("é" * 2049)
 
 
 # ---- file names -----------------------------------------------------------------------------------------------------
