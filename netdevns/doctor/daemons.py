@@ -8,6 +8,7 @@ Source: systemd.link(5), systemd.network(5), systemd.syntax(7), udev(7), Network
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +18,12 @@ from ..text.quote import printable, quoted
 from .conf import sections
 from .devices import Wanted
 from .finding import OK, WARNING, Finding
-from .host import Host, Nic
+from .host import Host, Nic, NotRun, run, why_untrusted
 
 CHECK = "daemons"
 UDEV, NETWORKD, NM = "systemd-udevd", "systemd-networkd", "NetworkManager"
-PAGE = 'docs/operator.md, "When the container ends"'
+PAGE = "docs/daemons.md"
+UDEV_WITH_PROPERTY = 256  # systemd.link(5), Property=
 # A file in an earlier folder hides one of the same name in a later one.
 _FOLDERS = (
     "/etc/systemd/network", "/run/systemd/network", "/usr/local/lib/systemd/network", "/usr/lib/systemd/network",
@@ -32,6 +34,7 @@ _NM_FOLDERS = ("/usr/lib/NetworkManager/conf.d", "/run/NetworkManager/conf.d")
 _NM_FILE, _NM_ETC = "/etc/NetworkManager/NetworkManager.conf", "/etc/NetworkManager/conf.d"
 # Names that udev gives by itself: it gives the same one again.
 _PREDICTABLE = re.compile(r"(en|ib|sl|wl|ww)[bcdopsvxP]?[0-9a-fxP].*")
+_NETWORKD_ITSELF = "io.systemd.Network"
 _BY_UDEV_RULE = ("veth",)  # NetworkManager leaves these alone by a udev rule that it brings along
 
 Settings = dict[tuple[str, str], list[str]]  # (section, key) -> values in order
@@ -125,6 +128,28 @@ def _udev(host: Host, one: Wanted, nic: Nic) -> Iterator[Finding]:
         return
 
 
+def _properties(host: Host, one: Wanted, nic: Nic) -> dict[str, str]:
+    """The udev properties that a device has, and those that a .link file gives it when it comes back."""
+    now = re.findall(r"^E:([^=\n]+)=(.*)$", host.text(f"/run/udev/data/n{nic.ifindex}") or "", re.MULTILINE)
+    back = next((name for name in one.names if name != one.name), one.name)
+    given = next((settings for _, settings in _files(host, ".link") if _matches(settings, nic, back)), {})
+    words = " ".join(given.get(("Link", "Property"), ())).replace('"', "").split()
+    if words and _udev_version(host) < UDEV_WITH_PROPERTY:
+        words = []
+    return dict(now) | dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def _udev_version(host: Host) -> int:
+    """0: it is not known."""
+    for path in host.find("udevadm"):
+        real = host.path(path)
+        if not why_untrusted(real):
+            with contextlib.suppress(NotRun):
+                found = re.match(rb"\d{1,6}", run([real, "--version"]).stdout)
+                return int(found[0]) if found else 0
+    return 0
+
+
 def _udev_rules(host: Host, one: Wanted, nic: Nic) -> Iterator[Finding]:
     for path in host.files(_RULES, ".rules"):
         for line in (host.text(path) or "").splitlines():
@@ -137,6 +162,8 @@ def _udev_rules(host: Host, one: Wanted, nic: Nic) -> Iterator[Finding]:
 
 
 def _networkd(host: Host, one: Wanted, nic: Nic) -> Iterator[Finding]:
+    if _properties(host, one, nic).get("ID_NET_MANAGED_BY", _NETWORKD_ITSELF) != _NETWORKD_ITSELF:
+        return
     for name in dict.fromkeys([one.name, *one.names]):
         for path, settings in _files(host, ".network"):
             if not _matches(settings, nic, name):
@@ -153,7 +180,7 @@ def _networkd(host: Host, one: Wanted, nic: Nic) -> Iterator[Finding]:
 
 
 def _network_manager(host: Host, one: Wanted, nic: Nic) -> Iterator[Finding]:
-    if nic.kind in _BY_UDEV_RULE or "E:NM_UNMANAGED=1" in (host.text(f"/run/udev/data/n{nic.ifindex}") or ""):
+    if nic.kind in _BY_UDEV_RULE or _properties(host, one, nic).get("NM_UNMANAGED") == "1":
         return
     settings = _nm_settings(host)
     names = [*dict.fromkeys([one.name, *one.names])]

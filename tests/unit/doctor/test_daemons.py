@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from netdevns.doctor import daemons
@@ -187,8 +190,29 @@ def test_network_manager(files: dict[str, str], text: str, tree: Tree) -> None:
     assert all(each.startswith("warning eth1: ") and text in each for each in found)
 
 
-def test_snippets_of_the_page(tree: Tree) -> None:
-    """Those in docs/operator.md satisfy all three."""
-    tree.write(f"{ETC}/10-netdevns-eth1.link", f"[Match]\nPermanentMACAddress={MAC}\n\n[Link]\nName=eth1\n")
-    tree.write(NM, f"[keyfile]\nunmanaged-devices=mac:{MAC}\n")
+def snippets() -> dict[str, str]:
+    """The files of docs/daemons.md: path -> content."""
+    page = (Path(__file__).parents[3] / "docs/daemons.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"`(/etc/[^`]+)`[^`]*\n\n```ini\n(.*?)```", page, re.DOTALL))
+
+
+def test_files_of_the_page(tree: Tree) -> None:
+    """Those for older versions satisfy all three; without the .link file's Property=, which udev 252 ignores."""
+    configured = "[Match]\nName=*\n[Network]\nDHCP=yes\n"
+    for path, content in {**snippets(), f"{ETC}/20-x.network": configured}.items():
+        tree.write(path, content)
+    tree.program("/usr/bin/udevadm", "252 (252.39-1~deb12u1)")
+    assert len(snippets()) == 3
     assert [*examined(tree, "udev"), *examined(tree, "networkd"), *examined(tree, "NM")] == []
+
+
+@pytest.mark.parametrize(("version", "count"), [("257 (257.8-1~deb13u2)", 0), ("252 (252.39-1~deb12u1)", 2), ("", 2)])
+def test_one_file_of_the_page(version: str, count: int, tree: Tree) -> None:
+    """It satisfies all three from udev 256 on; an unknown version counts as older."""
+    link = f"{ETC}/10-netdevns-eth1.link"
+    tree.write(link, snippets()[link])
+    tree.write(f"{ETC}/20-x.network", "[Match]\nName=*\n[Network]\nDHCP=yes\n")
+    if version:
+        tree.program("/usr/bin/udevadm", version)
+    assert examined(tree, "udev") == []
+    assert len([*examined(tree, "networkd"), *examined(tree, "NM")]) == count
