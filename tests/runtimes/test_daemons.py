@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.support.processes import wait_until
 from tests.support.require import require
 
 from .daemons import (
@@ -91,6 +92,20 @@ def test_written_while_the_device_is_away(name: str) -> None:
         scene.come_home("moved")
         scene.settle()
         assert scene.says() == DAEMONS[name].left_alone
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("_daemons")
+def test_devices_with_the_same_mac() -> None:
+    """With the page's line the file is for the device alone: another one is for a macvlan on it."""
+    (line,) = re.findall("add `(Kind=!.*?)`", PAGE.read_text())
+    file = page_files()[LINK].replace("[Match]\n", f"[Match]\n{line}\n")
+    udev = DAEMONS["udev"]
+    with Scene(udev, {LINK: file}) as scene:
+        scene.host.net.ip(f"link add stacked link {DEVICE} address {MAC} type macvlan")
+        wait_until(lambda: scene.host.net.names() == {DEVICE, "lan0"}, "udev renames the macvlan")
+        wait_until(lambda: udev.says(scene.host, "lan0") == "50-lan.link", "udev has finished")
+        assert udev.says(scene.host, DEVICE) == udev.left_alone
 
 
 @pytest.mark.thorough
