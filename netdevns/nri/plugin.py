@@ -31,6 +31,7 @@ REQUEST_TIMEOUT_S = 2.0  # plugin_request_timeout, where the runtime does not sa
 MOVE_PART, ANSWER_PART = 0.7, 0.85
 LOOK_S = 1.0
 RETRY_S = 1.0
+CONFIGURE_S = 5.0  # a runtime that does not call Configure for so long is reported
 END_WAIT_S = 10.0
 PART_WAIT_S = 0.05  # of that: then answers that are ready are sent
 STDERR_WAIT_S = 1.0
@@ -72,7 +73,7 @@ class Plugin:
     def __init__(self, rules: Rules, place: Place) -> None:
         self._rules = rules
         self._place = place
-        self._is_ending = False
+        self._is_ending = self._is_configured = False
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._timeout_s = REQUEST_TIMEOUT_S
         self._pods: list[Pod] = []  # of a SynchronizeRequest in several parts
@@ -138,9 +139,9 @@ class Plugin:
                 report(job.pod, ["the runtime did not wait for an answer: containers may have started without devices"])
         self._pods, self._open = [], []
 
-    def _wait_for_call(self, connection: Connection) -> bool:
+    def _wait_for_call(self, connection: Connection, until: float | None) -> bool:
         """Waits as `_wait`, until the first answer is due."""
-        times = [job.end for job in self._open]
+        times = [job.end for job in self._open] + ([] if until is None else [until])
         return self._wait(min(times) - time.monotonic() if times else None, connection)
 
     # ---- a connection ------------------------------------------------------------------------------------------------
@@ -153,9 +154,15 @@ class Plugin:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         with opened as connection:
             connection.register(place.name, place.index)
+            self._is_configured = False
+            until: float | None = time.monotonic() + CONFIGURE_S
             while not self._is_ending and not self._worker.is_lost:
                 self._answer(connection)
-                if self._wait_for_call(connection):
+                until = None if self._is_configured else until
+                if until is not None and time.monotonic() >= until:
+                    until = None
+                    self._say(f"connected, but the runtime has not answered for {CONFIGURE_S:g} s: waiting for it")
+                if self._wait_for_call(connection, until):
                     for number, request in connection.calls():
                         self._take(connection, number, request)
             while self._open and not self._worker.end(PART_WAIT_S):  # its current jobs; each has an end
@@ -190,6 +197,7 @@ class Plugin:
         if request.method == "Configure":
             configuration = Configuration.decode(request.payload)
             self._timeout_s = configuration.request_timeout_s or REQUEST_TIMEOUT_S
+            self._is_configured = True
             self._say(f"connected to {quoted(configuration.runtime)} {quoted(configuration.version)}")
             return Response(messages.subscription())
         # Under way, a call's time is running already.

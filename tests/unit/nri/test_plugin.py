@@ -182,6 +182,20 @@ def test_ends_although_the_runtime_is_patient(runtime: Runtime) -> None:
         assert Response.decode(connected.receive().data) == OK
 
 
+def test_runtime_that_does_not_answer(runtime: Runtime) -> None:
+    """One that accepts the connection only: it is reported once, and waited for."""
+    code = "from netdevns.nri import plugin; plugin.CONFIGURE_S = 0.2; from netdevns.cli.main import main; main()"
+    words = [sys.executable, "-c", code, "nri", "--socket", runtime.path, "--allow", "eth*"]
+    runtime.process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    with runtime.connected() as connected:
+        time.sleep(1)
+        connected.registered()
+        assert connected.call("Configure", CONFIGURATION).code == 0
+        said = runtime.end()[1]
+    assert said.count("connected, but the runtime has not answered for 0.2 s: waiting for it") == 1
+    assert said.endswith("netdevns: connected to containerd v9\n")
+
+
 def test_restarted_runtime(runtime: Runtime, plugin: Connected) -> None:
     """The plugin connects again when the runtime has ended."""
     plugin.socket.close()
