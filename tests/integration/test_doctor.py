@@ -193,8 +193,8 @@ WAYS: dict[str, tuple[Break, str]] = {
     ),
     "NRI is off": (
         old_containerd,
-        "error /usr/bin/containerd: containerd containerd.io 1.7.28 b98a3aace: NRI is off: it starts no plugin of "
-        "/opt/nri/plugins",
+        "error /usr/bin/containerd: containerd containerd.io 1.7.28 b98a3aace: NRI is off: it takes no connection, "
+        "and starts no plugin of /opt/nri/plugins",
     ),
     "no runtime": (
         lambda b: (b.tree.root / "usr/sbin/runc").unlink(),
