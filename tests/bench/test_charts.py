@@ -68,6 +68,7 @@ def test_chart_of_what_was_not_measured_is_left_out(name: str) -> None:
     assert charts.EVERY[name]([results.parsed(raw(rounds("check-60", "netdevns native", 1.0)), "a")]) is None
 
 
+@pytest.mark.thorough
 def test_chart_names_kernels_and_contestants(drawn: dict[str, charts.Chart]) -> None:
     """A panel for each time, of the running kernel on the page; of all kernels in the appendix."""
     words = words_of(drawn["peers"])

@@ -257,6 +257,7 @@ def test_move_and_recovery_in_c(of_c: Attacks, tally: Tally, undo_complete: int)
     assert {AS_BEFORE, UNDONE, COMPLETE} <= {*tally.ends}
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1800)
 def test_move_in_python_is_killed(of_python: Attacks, tally: Tally) -> None:
     """C restores, or finds complete, what Python recorded of devices, links and addresses.

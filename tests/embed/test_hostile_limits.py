@@ -136,6 +136,7 @@ def test_an_allocation_fails(host: Namespace, target: Namespace, c: Driver, tmp_
     assert {"refused", "reported"} <= ends
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(600)
 def test_an_allocation_of_a_recovery_fails(host: Namespace, target: Namespace, c: Driver, tmp_path: Path) -> None:
     """P4: whichever allocation fails, the record stays until all is restored."""

@@ -154,6 +154,7 @@ def gone(c: Driver, host: Namespace, target: Namespace, names: list[str]) -> str
 REPEAT = "; netdevns_batch_undo tries again"
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("length", [1, 9, 10, 11])
 def test_list_ends_at_a_device(host: Namespace, target: Namespace, c: Driver, length: int) -> None:
     """70 devices are not restored: the text has whole names, each with its place, and the number of the others."""

@@ -155,6 +155,7 @@ def test_killed_at_any_call(attack: Attack, tally: Tally, group: str) -> None:
         attack.kill(tally, call, number)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("group", ["sendto", "others"])
 def test_one_call_fails(attack: Attack, tally: Tally, group: str) -> None:
     """All arrives with a loan, or all is as before without one, or the report says what is not."""

@@ -73,6 +73,7 @@ def settled(host: Plugin, *following: str) -> list[str]:
     return wrong + host.differs() + host.left()
 
 
+@pytest.mark.thorough
 @pytest.mark.sampled(3, 3)
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("following", [("teardown",), ("setup", "teardown"), ("recover", "setup", "teardown")])
@@ -91,6 +92,7 @@ def test_killed_at_any_call(host: Plugin, what: str, following: tuple[str, ...],
         tally.count(f"{call} {number}", "killed" if ended.code == -signal.SIGKILL else "not reached", wrong, ended)
 
 
+@pytest.mark.thorough
 @pytest.mark.sampled(1, 2)
 @pytest.mark.parametrize("what", ["setup", "teardown"])
 def test_failing_calls(host: Plugin, what: str, tally: Tally) -> None:

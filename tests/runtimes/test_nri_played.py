@@ -196,6 +196,7 @@ def test_removed_while_the_plugin_was_dead(played: Played) -> None:
         keeper.kill()
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("call", ["Configure", "Synchronize", "RunPodSandbox", "CreateContainer", "StopPodSandbox"])
 def test_killed_in_each_call(played: Played, call: str) -> None:
     """SIGKILL at some moment of a call: when the plugin is back, a pod that runs is complete; then all is restored."""
