@@ -99,8 +99,8 @@ def start(hook: Hook | None, devices: int = 0) -> Callable[[Setting], list[list[
             with setting.host.entered():
                 netdevns.move(wanted, setting.targets[0].fd)
             wanted = {}
-        elif hook and runtime in NEWEST:
-            # Such a runtime moves devices in netDevices before the hook runs: the hook's arguments name them.
+        elif hook and runtime != "embed":
+            # A newer runtime moves devices in netDevices before the hook runs: the hook's arguments name them.
             hooks = [{**hook, "args": [*hook["args"], *setting.pairs[:devices]]}]
             wanted = {}
         network = {"type": "network", "path": f"/run/netns/{setting.targets[0].name}"}

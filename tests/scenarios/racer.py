@@ -37,7 +37,7 @@ class Racer:
             written = [line.split()[1:] for line in race.lines if line.startswith("sysctl ")]
             self._sysctls = [(os.open(f"/proc/sys/net/{path}", os.O_WRONLY), value) for path, value in written]
             self._ip = subprocess.Popen(
-                ["ip", "-force", "-batch", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                ["stdbuf", "-oL", "ip", "-force", "-batch", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE, bufsize=0,
             )  # fmt: skip
         _hurry(self._ip.pid)
