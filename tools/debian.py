@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -155,3 +157,28 @@ def fetch_programs(
     finally:
         for folder in cache.glob("fetch-*"):
             shutil.rmtree(folder)
+
+
+def fetch_or_leave_out(
+    what: str,
+    size_mb: int,
+    cache: Path,
+    suites: Sequence[str],
+    packages: Sequence[str],
+    programs: Sequence[str],
+    options: Sequence[str] = (),
+    finish: Callable[[Path], object] | None = None,
+) -> None:
+    """`fetch_programs`, in place of a cache/packages that is of no use; where that fails, stderr gets the reason.
+
+    Tests then skip, or fail, without these programs. `what`: a plural, for messages. `size_mb`: of the download.
+    """
+    if platform.machine() != "x86_64":
+        print(f"{what} are left out: they are fetched for x86_64 only", file=sys.stderr)
+        return
+    shutil.rmtree(cache / "packages", ignore_errors=True)  # e.g. of a checkout that has moved
+    print(f"fetching {what} ({size_mb} MB)", file=sys.stderr, flush=True)
+    try:
+        fetch_programs(cache, suites, packages, programs, options, finish)
+    except (Fail, OSError, subprocess.CalledProcessError) as e:
+        print(f"{what} are left out, they could not be fetched: {e}", file=sys.stderr)

@@ -4,10 +4,7 @@ Nothing is installed.
 """
 
 import pathlib
-import platform
-import shutil
 import subprocess
-import sys
 
 import debian
 
@@ -35,21 +32,13 @@ def unpack_protocol(tree: pathlib.Path) -> None:
         subprocess.run(["dpkg-deb", "-x", package, tree], check=True)
 
 
-def main() -> int:
-    missing = [suite for suite in SUITES if not works(suite)]
-    if missing and platform.machine() != "x86_64":
-        print("newer versions of containerd are left out: they are fetched for x86_64 only", file=sys.stderr)
-        return 0
-    for suite in missing:
-        shutil.rmtree(CACHE / suite / "packages", ignore_errors=True)  # e.g. of a checkout that has moved
-        print(f"fetching containerd, runc and CNI plugins of Debian {suite} (60 MB)", file=sys.stderr, flush=True)
-        try:
+def main() -> None:
+    for suite in SUITES:
+        if not works(suite):
+            what = f"containerd, runc and CNI plugins of Debian {suite}"
             finish = unpack_protocol if suite == "sid" else None
-            debian.fetch_programs(CACHE / suite, [suite], PACKAGES, PROGRAMS, finish=finish)
-        except (debian.Fail, OSError, subprocess.CalledProcessError) as e:
-            print(f"containerd of {suite} is left out, it could not be fetched: {e}", file=sys.stderr)
-    return 0
+            debian.fetch_or_leave_out(what, 60, CACHE / suite, [suite], PACKAGES, PROGRAMS, finish=finish)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

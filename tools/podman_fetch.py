@@ -4,10 +4,7 @@ Nothing is installed; 170 MB a suite. Debian 12's podman (4.3.1) has no netavark
 """
 
 import pathlib
-import platform
-import shutil
 import subprocess
-import sys
 
 import debian
 
@@ -35,21 +32,12 @@ def works(suite: str) -> bool:
         return False
 
 
-def main() -> int:
-    missing = [suite for suite in SUITES if not works(suite)]
-    if missing and platform.machine() != "x86_64":
-        print("newer versions of podman are left out: they are fetched for x86_64 only", file=sys.stderr)
-        return 0
-    for suite in missing:
-        suites, options = SUITES[suite]
-        shutil.rmtree(CACHE / suite / "packages", ignore_errors=True)  # e.g. of a checkout that has moved
-        print(f"fetching podman and netavark of Debian {suite} (45 MB)", file=sys.stderr, flush=True)
-        try:
-            debian.fetch_programs(CACHE / suite, suites, [*PROGRAMS], [*PROGRAMS.values()], options)
-        except (debian.Fail, OSError, subprocess.CalledProcessError) as e:
-            print(f"podman of {suite} is left out, it could not be fetched: {e}", file=sys.stderr)
-    return 0
+def main() -> None:
+    for suite, (suites, options) in SUITES.items():
+        if not works(suite):
+            what, cache = f"podman and netavark of Debian {suite}", CACHE / suite
+            debian.fetch_or_leave_out(what, 45, cache, suites, [*PROGRAMS], [*PROGRAMS.values()], options)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

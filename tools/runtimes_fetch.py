@@ -4,10 +4,7 @@ This runc is the newest without `linux.netDevices` of its own. Those that have i
 """
 
 import pathlib
-import platform
-import shutil
 import subprocess
-import sys
 
 import debian
 
@@ -23,19 +20,11 @@ def works():
 
 
 def main():
-    if works():
-        return 0
-    shutil.rmtree(CACHE / "packages", ignore_errors=True)  # e.g. of a checkout that has moved
-    if platform.machine() != "x86_64":
-        print("sid's runc and containerd are left out: they are fetched for x86_64 only", file=sys.stderr)
-        return 0
-    print("fetching runc and containerd of Debian sid (45 MB)", file=sys.stderr, flush=True)
-    try:
-        debian.fetch_programs(CACHE, ["sid"], ["runc", "containerd"], PROGRAMS)
-    except (debian.Fail, OSError, subprocess.CalledProcessError) as e:
-        print(f"sid's runc and containerd are left out, they could not be fetched: {e}", file=sys.stderr)
-    return 0
+    if not works():
+        debian.fetch_or_leave_out(
+            "runc and containerd of Debian sid", 45, CACHE, ["sid"], ["runc", "containerd"], PROGRAMS
+        )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

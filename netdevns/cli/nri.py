@@ -1,34 +1,9 @@
-"""Defines the arguments and the help text of `netdevns nri`."""
+"""Defines the arguments of `netdevns nri`."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-
-TEXT = """\
-The plugin for Kubernetes: serves the NRI (Node Resource Interface) of
-containerd 1.7 and later, or of CRI-O, until a signal ends it. A pod with the
-annotations "org.netdevns.device.<host name>": "<name in the pod>" gets these
-devices before its containers start, all or none; without them, its containers
-are refused. When it stops, they are restored. What happened while the plugin
-was not connected is settled when it connects. The author of annotations may
-not be trusted, so they need an --allow that matches the device. Errors go to
-stderr, /run/netdevns/hook.log and syslog.
-
-example: pods of the namespace edge may have eth1 to eth9, others eth1 only
-  netdevns nri --allow "edge/eth[1-9]" --allow eth1
-
-A runtime starts pods also without a plugin that is dead. With --strict it is
-configured to refuse their containers, by a hook that needs netdevns on the
-host: this makes the file, from containerd's own spec on stdin.
-
-example: the same devices, and no container without them
-  ctr oci spec | netdevns nri --strict containerd --allow "edge/eth[1-9]" \\
-    --allow eth1 --install
-
-exit codes: 0 ended by a signal, or by the runtime that started it; 2 bad usage;
-3 a thread could not leave a pod's network namespace: start the plugin again
-"""
 
 
 def arguments(command: argparse.ArgumentParser, install: Callable[[argparse.ArgumentParser], None]) -> None:

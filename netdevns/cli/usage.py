@@ -46,7 +46,7 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
         _command(commands, "units", "make systemd units: restore devices, prepare at boot", manual.UNITS, runs["units"])
     )
     _netavark(_command(commands, "netavark", "podman networks: the netavark plugin", manual.NETAVARK, runs["netavark"]))
-    nri.arguments(_command(commands, "nri", "the NRI plugin: devices for pods", nri.TEXT, runs["nri"]), _install)
+    nri.arguments(_command(commands, "nri", "the NRI plugin: devices for pods", manual.NRI, runs["nri"]), _install)
     _command(commands, "demo", "show a move in a sandbox; touches no device of yours", manual.DEMO, runs["demo"])
     return top
 

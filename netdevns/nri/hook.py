@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..errors import ConfigInvalid
-from ..oci import config_json, hook_log
+from ..oci import config_json
 from ..oci.annotations import PREFIX
 from ..system import inputs
-from ..text.outcome import FAILED, REFUSED, UNTOUCHED, Usage, bounded
+from ..text.outcome import FAILED, REFUSED, UNTOUCHED, Usage
 from ..text.output import complain, internal
 from ..text.quote import quoted
+from .report import report
 
-STDERR_WAIT_S = 1.0
 # Of containerd's CRI and of CRI-O: whether it is a sandbox or a container, the sandbox, and the pod.
 _KIND = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")
 _SANDBOX = ("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID")
@@ -49,7 +49,7 @@ def run(allowed: Sequence[str]) -> int:
         found = pod_of(state)
         if found is None:
             return 0
-        label = f"pod {found['namespace']}/{found['name']}"
+        label = f"{found['namespace']}/{found['name']}"
         lines, code = _missing(found, _asked(state), allowed), FAILED
     except (ConfigInvalid, Usage) as e:
         lines, code = [str(e), UNTOUCHED], REFUSED
@@ -57,12 +57,8 @@ def run(allowed: Sequence[str]) -> int:
         lines, code = [str(e)], FAILED
     except Exception as e:
         lines, code = [internal(e)], FAILED
-    if not lines:
-        return 0
-    lines = bounded(lines)
-    complain([f"{quoted(label)}: {line}" if label else line for line in lines], code, STDERR_WAIT_S)
-    unlogged = hook_log.log(lines, container=label)
-    return complain([unlogged] if unlogged else [], code, STDERR_WAIT_S)
+    report(label, lines)
+    return code if lines else 0
 
 
 def pod_of(state: config_json.State) -> dict[str, str] | None:

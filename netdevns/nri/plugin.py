@@ -7,12 +7,10 @@ import os
 import select
 import signal
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .. import limits
 from ..errors import ConfigInvalid, NetDevError
-from ..oci import hook_log
 from ..system.interrupts import ENDING
 from ..text.outcome import FAILED, LEFT, bounded
 from ..text.output import complain
@@ -22,6 +20,7 @@ from .connection import SOCKET_VARIABLE, Closed, Connection
 from .messages import Configuration, Pod, Request, Response
 from .pods import Pods, lines_of
 from .protobuf import Malformed
+from .report import report
 from .rules import Rules
 from .worker import Job, Worker
 
@@ -34,7 +33,6 @@ RETRY_S = 1.0
 CONFIGURE_S = 5.0  # a runtime that does not call Configure for so long is reported
 END_WAIT_S = 10.0
 PART_WAIT_S = 0.05  # of that: then answers that are ready are sent
-STDERR_WAIT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -49,17 +47,6 @@ class Place:
     socket: str
     name: str
     index: str
-
-
-def report(label: str, lines: Sequence[str], is_error: bool = True) -> None:
-    """Writes lines about a pod, or none in particular, to stderr, hook.log and syslog."""
-    if not lines:
-        return
-    who = f"pod {label}" if label else ""
-    lines = bounded(lines)
-    complain([f"{quoted(who)}: {line}" if who else line for line in lines], 0, STDERR_WAIT_S)
-    unlogged = hook_log.log(lines, container=who, is_error=is_error)
-    complain([unlogged] if unlogged else [], 0, STDERR_WAIT_S)
 
 
 class Plugin:

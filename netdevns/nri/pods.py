@@ -14,7 +14,7 @@ from ..engine import Socket
 from ..errors import CheckFailed, ConfigInvalid, NetDevError
 from ..netlink import uapi
 from ..oci import handover, netavark_devices
-from ..recovery import identity, layout, loans, recover, returns
+from ..recovery import identity, layout, loans, prepared, recover, returns
 from ..recovery.layout import Damaged
 from ..recovery.return_home import LIVES_ON
 from ..recovery.store import TXN, Journal
@@ -210,9 +210,7 @@ class Pods:
             results = recover.undo_crashed(JOURNAL_DIR, interrupts=Interrupts())
         except OSError as e:
             return self._report("", [f"{e.filename or JOURNAL_DIR}: {e.strerror}: killed moves are not undone"], True)
-        wrong = [
-            f"{each.device or each.record}: {each.text} ({each.record})" for each in results if recover.is_wrong(each)
-        ]
+        wrong = outcome.record_lines(each for each in results if recover.is_wrong(each))
         undone = [
             f"{each.device}: a killed move was undone: {each.text}" for each in results if each.outcome == "undone"
         ]
@@ -308,7 +306,7 @@ def _left_s(end: float) -> float:
 
 def _lines(results: Sequence[Recovered]) -> tuple[list[str], bool]:
     """Lines about devices that are not restored, or have ended; and whether they are errors."""
-    kept = [f"{each.device or each.record}: {each.text} ({each.record})" for each in results if each.outcome == "kept"]
+    kept = outcome.record_lines(each for each in results if each.outcome == "kept")
     ended = [f"{each.device}: {each.text}" for each in results if each.outcome == "gone"]
     return kept + ended, bool(kept)
 
@@ -316,11 +314,9 @@ def _lines(results: Sequence[Recovered]) -> tuple[list[str], bool]:
 def _is_at(netns: NetNS, path: str) -> bool:
     """Whether a path names a namespace; also where that is unknown."""
     try:
-        return os.path.samestat(os.stat(path), os.fstat(netns.fd))
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    except OSError:
-        return True
+        return prepared.is_at(netns, path)
+    except OSError as e:
+        return not isinstance(e, ProcessLookupError)  # of a process that has ended
 
 
 def _runs(pod: Pod) -> bool:

@@ -19,13 +19,14 @@ from ..text.outcome import (
     device_arguments,
     interruption,
     lines_of,
+    record_lines,
 )
 from ..text.output import complain, internal, warn_in_a_line
 from ..text.quote import quoted
 from . import config_json, hook, hook_log
+from .hook_log import STDERR_WAIT_S
 
 STAGES = ("createRuntime", "poststop")
-STDERR_WAIT_S = 1.0  # for a stopped reader: the log must still be written, and the container waits
 WRITE = "write: netdevns hook createRuntime [--allow GLOB ...] [DEV=NAME ...], or netdevns hook poststop"
 
 
@@ -108,7 +109,9 @@ def run(args: Sequence[str]) -> int:
     lines = bounded(lines)
     if code or STAGES[0] not in args[:1]:  # what a successful move did not carry is for the log
         complain(lines, code, STDERR_WAIT_S)
-    return complain(_unlogged(lines, code, data), code, STDERR_WAIT_S)
+    if lines:
+        hook_log.report(lines, container=_container(data), is_error=code != 0)
+    return code
 
 
 def _state() -> bytes:
@@ -120,12 +123,6 @@ def _state() -> bytes:
         return inputs.stdin("state on stdin")
     except MemoryError:
         raise errors.ConfigInvalid(f"state on stdin: {config_json.NO_MEMORY}") from None
-
-
-def _unlogged(lines: list[str], code: int, state: bytes) -> list[str]:
-    """Writes the log; returns a line if that fails."""
-    unlogged = hook_log.log(lines, container=_container(state), is_error=code != 0) if lines else None
-    return [unlogged] if unlogged else []
 
 
 def _container(state: bytes) -> str:
@@ -174,7 +171,7 @@ def _poststop(data: bytes, begin: Callable[[], Interrupts], held: list[Interrupt
 
     ended = [quoted(each.device or "") for each in results if each.outcome == "gone"]
     kept = [each for each in results if each.outcome == "kept"]
-    lines = [f"{each.device or each.record}: {each.text} ({each.record})" for each in kept]
+    lines = record_lines(kept)
     lines += (
         [f"{', '.join(ended)}: ended with the container, as virtual devices do unless it moved them on"]
         if ended

@@ -10,6 +10,7 @@ import time
 
 from .. import descriptors, limits
 from ..system.folders import JOURNAL_DIR, open_file, open_folder
+from ..text.output import complain
 from ..text.quote import quoted
 
 NAME = "hook.log"
@@ -17,8 +18,15 @@ OLD = f"{NAME}.old"
 SYSLOG = "/dev/log"
 LOG_DAEMON, LOG_ERR, LOG_NOTICE = 3 << 3, 3, 5  # syslog.h
 LOCK_WAIT_S = 0.5  # others hold it for microseconds; a stopped process must not delay a container
+STDERR_WAIT_S = 1.0  # for a stopped reader: the log must still be written, and the container waits
 SYSLOG_WAIT_S = 0.2  # for all lines of a failure together
 PAUSE_S = 0.001
+
+
+def report(lines: list[str], *, container: str = "", is_error: bool = True) -> None:
+    """`log`, if there are lines; where they cannot be logged, stderr gets the reason."""
+    unlogged = log(lines, container=container, is_error=is_error) if lines else None
+    complain([unlogged] if unlogged else [], 0, STDERR_WAIT_S)
 
 
 def log(lines: list[str], *, container: str = "", is_error: bool = True) -> str | None:

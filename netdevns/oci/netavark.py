@@ -23,10 +23,11 @@ from ..netlink import ifname
 from ..reports import Recovered
 from ..system import inputs
 from ..system.interrupts import Interrupts
-from ..text.outcome import FAILED, LEFT, REFUSED, UNTOUCHED, bounded, code_of, interruption
+from ..text.outcome import FAILED, LEFT, REFUSED, UNTOUCHED, bounded, code_of, interruption, record_lines
 from ..text.output import complain, internal, warn_in_a_line
 from ..text.quote import printable, quoted
 from . import config_json, hook_line, hook_log, install
+from .hook_log import STDERR_WAIT_S
 from .install import Place
 
 API_VERSION = "1.0.0"
@@ -35,7 +36,6 @@ DRIVER = "netdevns"
 # The default of netavark_plugin_dirs (containers.conf(5)); /usr/local exists on every system.
 FOLDERS = ("/usr/local/libexec/netavark", "/usr/libexec/netavark", "/usr/local/lib/netavark", "/usr/lib/netavark")
 BASE = "/usr/local"
-STDERR_WAIT_S = 1.0
 _MARK = "# Written by `netdevns netavark`"
 _LAUNCHER = "#!/bin/sh\n" + _MARK + '; `netdevns netavark --uninstall` removes it.\nexec {words} netavark "$@"\n'
 
@@ -172,7 +172,7 @@ def _teardown(path: str, loan: str) -> int:
 
 def _kept(results: Sequence[Recovered]) -> list[str]:
     """A line for each device that is not restored."""
-    return [f"{each.device or each.record}: {each.text} ({each.record})" for each in results if each.outcome == "kept"]
+    return record_lines(each for each in results if each.outcome == "kept")
 
 
 def _lines_of(e: errors.ConfigInvalid | errors.NetDevError) -> list[str]:
@@ -195,8 +195,7 @@ def _failed(lines: Sequence[str], code: int, loan: str) -> int:
 
 
 def _log(lines: Sequence[str], loan: str, *, is_error: bool) -> None:
-    unlogged = hook_log.log(bounded(lines), container=loan, is_error=is_error) if lines else None
-    complain([unlogged] if unlogged else [], 0, STDERR_WAIT_S)
+    hook_log.report(bounded(lines), container=loan, is_error=is_error)
 
 
 # ---- the requests ----------------------------------------------------------------------------------------------------

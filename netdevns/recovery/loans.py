@@ -132,13 +132,14 @@ def listed(directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | No
                     sections = record.sections()
                     container = container_of(sections)
                     is_current = sections[0].text(layout.A_BOOT) == boot
+                    chosen = []
                     for section in sections if is_current else ():
                         if section.type == layout.DEVICE:
                             names = [os.fsdecode(section.text(a)) for a in (layout.A_HOST_NAME, layout.A_WANTED)]
-                            ifindex = section.ifindex(layout.A_IFINDEX)
                             if devices is None or names[0] in devices:
-                                is_ended = identity.is_orphan(layout.target(sections))
-                                found.append(Loan(container, names[0], ifindex, names[1], record.path, is_ended))
+                                chosen.append((names[0], section.ifindex(layout.A_IFINDEX), names[1]))
+                    is_ended = bool(chosen) and identity.is_orphan(layout.target(sections))
+                    found += [Loan(container, *each, record.path, is_ended) for each in chosen]
                 except (Damaged, OSError):
                     continue  # reported by `netdevns return`
     except OSError:  # no folder, or no permission

@@ -59,6 +59,11 @@ def not_carried(lost: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"{device}: not carried: {', '.join(words)}" for device, words in lost.items() if words]
 
 
+def record_lines(results: Iterable[Recovered]) -> list[str]:
+    """A line for each device of a record or loan that is not restored, with the file."""
+    return [f"{each.device or each.record}: {each.text} ({each.record})" for each in results]
+
+
 def lines_of(e: errors.NetDevError, away: Callable[[Collection[str | None]], list[str]]) -> list[str]:
     """An error as lines, one a fact: what failed, and where each device is now.
 

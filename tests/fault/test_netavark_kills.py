@@ -74,7 +74,7 @@ def settled(host: Plugin, *following: str) -> list[str]:
 
 
 @pytest.mark.thorough
-@pytest.mark.sampled(3, 3)
+@pytest.mark.sampled(1, 3)
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("following", [("teardown",), ("setup", "teardown"), ("recover", "setup", "teardown")])
 @pytest.mark.parametrize("what", ["setup", "teardown"])

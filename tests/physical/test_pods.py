@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from .nic import NIC, set_up, wait_for_its_return, without_map
 
 OK = Response()
 PATH = "/run/netns/blue"
+ASKS = encoded({1: pod(PATH, **{NIC: "net0"})})
 
 
 @pytest.fixture
@@ -44,16 +46,22 @@ def synchronized(connected: Connected, listed: bytes = b"") -> None:
     assert connected.call("Synchronize", listed) == OK
 
 
-def test_stop(here: Namespace, runtime: Runtime) -> None:
-    """The pod has the NIC until it is stopped."""
-    before = here.dump()
-    asks = encoded({1: pod(PATH, **{NIC: "net0"})})
+@contextlib.contextmanager
+def started(here: Namespace, runtime: Runtime) -> Iterator[Connected]:
+    """The pod has started, and has the NIC."""
     runtime.start("--allow", "vec*")
     with runtime.connected() as connected:
         synchronized(connected)
-        assert connected.call("RunPodSandbox", asks) == OK
+        assert connected.call("RunPodSandbox", ASKS) == OK
         assert NIC not in here.names()
-        assert connected.call("StopPodSandbox", asks) == OK
+        yield connected
+
+
+def test_stop(here: Namespace, runtime: Runtime) -> None:
+    """The pod has the NIC until it is stopped."""
+    before = here.dump()
+    with started(here, runtime) as connected:
+        assert connected.call("StopPodSandbox", ASKS) == OK
         assert_equal_soon(before, here, shown=without_map, timeout_s=20)
         assert runtime.end()[0] == 0
 
@@ -61,12 +69,7 @@ def test_stop(here: Namespace, runtime: Runtime) -> None:
 def test_missed_stop(here: Namespace, runtime: Runtime) -> None:
     """The plugin is dead when the pod ends: the kernel returns the NIC, and the next plugin restores it."""
     before = here.dump()
-    asks = encoded({1: pod(PATH, **{NIC: "net0"})})
-    runtime.start("--allow", "vec*")
-    with runtime.connected() as connected:
-        synchronized(connected)
-        assert connected.call("RunPodSandbox", asks) == OK
-        assert NIC not in here.names()
+    with started(here, runtime):
         runtime.end(signal.SIGKILL)
     subprocess.run(["ip", "netns", "del", "blue"], check=True)
     wait_for_its_return(here, NIC)

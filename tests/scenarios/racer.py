@@ -36,6 +36,7 @@ class Racer:
             # Files of /proc/sys/net are those of the opening thread's namespace.
             written = [line.split()[1:] for line in race.lines if line.startswith("sysctl ")]
             self._sysctls = [(os.open(f"/proc/sys/net/{path}", os.O_WRONLY), value) for path, value in written]
+            # stdbuf: the ip of Debian sid keeps what it writes to a pipe until it ends.
             self._ip = subprocess.Popen(
                 ["stdbuf", "-oL", "ip", "-force", "-batch", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE, bufsize=0,

@@ -30,6 +30,15 @@ def examined(tree: Tree, daemon: str, nic: Nic | None = NIC, name: str = "eth1")
     return worse(daemons.check(tree.host(), {name: Wanted(name, ["net0"], ["/etc/cdi/x.json"], nic)}))
 
 
+def assert_found(text: str, tree: Tree, daemon: str, files: dict[str, str], *, begin: str = "warning eth1: ") -> None:
+    """With these files there is one finding, which begins so and contains the text; none if that is empty."""
+    for path, content in files.items():
+        tree.write(path, content)
+    found = examined(tree, daemon)
+    assert len(found) == bool(text)
+    assert all(each.startswith(begin) and text in each for each in found)
+
+
 def test_nothing_runs(tree: Tree) -> None:
     """Without a daemon no file matters."""
     tree.write(f"{ETC}/10-x.link", f"[Match]\nMACAddress={MAC}\n[Link]\nName=other\n")
@@ -93,11 +102,7 @@ LINKS = {
 @pytest.mark.parametrize(("files", "text"), LINKS.values(), ids=LINKS)
 def test_udev(files: dict[str, str], text: str, tree: Tree) -> None:
     """The first .link file that matches counts: systemd.link(5)."""
-    for path, content in files.items():
-        tree.write(path, content)
-    found = examined(tree, "udev")
-    assert len(found) == bool(text)
-    assert all(each.startswith("warning eth1: ") and text in each for each in found)
+    assert_found(text, tree, "udev", files)
 
 
 def test_predictable_name(tree: Tree) -> None:
@@ -141,11 +146,7 @@ NETWORKS = {
 @pytest.mark.parametrize(("files", "text"), NETWORKS.values(), ids=NETWORKS)
 def test_networkd(files: dict[str, str], text: str, tree: Tree) -> None:
     """It configures a device that the first matching .network file does not leave alone."""
-    for path, content in files.items():
-        tree.write(path, content)
-    found = examined(tree, "networkd")
-    assert len(found) == bool(text)
-    assert all(each.startswith("warning eth1: networkd configures it, ") and text in each for each in found)
+    assert_found(text, tree, "networkd", files, begin="warning eth1: networkd configures it, ")
 
 
 # ---- NetworkManager ------------------------------------------------------------------------------------------------
@@ -183,11 +184,7 @@ NM_CASES = {
 @pytest.mark.parametrize(("files", "text"), NM_CASES.values(), ids=NM_CASES)
 def test_network_manager(files: dict[str, str], text: str, tree: Tree) -> None:
     """It manages each Ethernet device that no file takes from it: NetworkManager.conf(5)."""
-    for path, content in files.items():
-        tree.write(path, content)
-    found = examined(tree, "NM")
-    assert len(found) == bool(text)
-    assert all(each.startswith("warning eth1: ") and text in each for each in found)
+    assert_found(text, tree, "NM", files)
 
 
 def snippets() -> dict[str, str]:

@@ -307,7 +307,7 @@ def test_any_payload(method: str, fields: list[tuple[int, bytes]], tail: bytes) 
 
 
 def test_job_is_answered_once() -> None:
-    """By the worker, or because its time is over, whoever is first."""
+    """The worker answers it, or the end of its time does: the first of them, and only that one."""
     begin, woken = threading.Event(), threading.Event()
 
     def slowly() -> Response:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from netdevns.nri import hook, strict
+from netdevns.oci import hook_log
 from netdevns.oci.config_json import State
 from netdevns.oci.hook_line import Refused
 
@@ -42,7 +43,7 @@ Hook = Callable[..., tuple[int, str]]
 def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Hook:
     """Runs the hook in this process: its exit code, and what it prints and logs."""
     logged: list[str] = []
-    monkeypatch.setattr(hook.hook_log, "log", lambda lines, **_: logged.extend(lines))
+    monkeypatch.setattr(hook_log, "log", lambda lines, **_: logged.extend(lines))
 
     def run(stdin: str, *arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
