@@ -173,7 +173,6 @@ def test_state_that_is_not_accepted(start_few: Start, sides: tuple[Namespace, Na
     host, target = sides
     line, says, bit = STATE[what]
     host.ip(line)
-    host.wait_until_quiet()
     with Untouched(host, target):
         done = start_few("example", path_of(target), "eth1", "eth0")
         assert done.returncode == 2

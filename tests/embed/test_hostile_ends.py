@@ -45,7 +45,6 @@ def test_new_device_of_that_name(
         killed(target, tmp_path, VETH)
         ended(target, source)
         source.batch(NEW)
-        source.wait_until_quiet()
         with Untouched(source), Driver() as c:
             for _ in range(2):
                 answer = c.recover(tmp_path)
@@ -65,7 +64,6 @@ def test_new_macvlan_of_that_name(initial: Namespace, target: Namespace, tmp_pat
         target.close()
         wait_until(lambda: "020000000001" not in str(initial.dump()["fdb"]), "it has left its lower device's filter")
         initial.batch(f"{new}\nlink set eth1 alias mine")
-        initial.wait_until_quiet()
         with Untouched(initial), Driver() as c:
             answer = c.recover(tmp_path)
             assert answer.code == errno.EIO, answer
@@ -79,7 +77,6 @@ def test_new_device_while_the_target_lives(host: Namespace, c: Driver, target: N
     c.moved(target, VETH, records=tmp_path)
     target.ip("link del net1")
     host.batch(NEW)
-    host.wait_until_quiet()
     with Untouched(host):
         undone = c.undo()
         assert "another device has its name in the source" in undone.left["eth1"], undone

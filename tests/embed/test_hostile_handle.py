@@ -34,7 +34,6 @@ def test_thread_that_went_elsewhere(sides: tuple[Namespace, Namespace], c: Drive
     before = host.dump()
     with fresh("third") as third:
         third.batch(["link add eth0 type ifb", "link add eth1 type ifb"])
-        third.wait_until_quiet()
         with Untouched(third):
             assert c.open(target).code == 0
             c.disturb(f"enter /proc/{os.getpid()}/fd/{third.fd}")

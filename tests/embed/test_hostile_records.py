@@ -184,7 +184,6 @@ def test_record_of_a_living_mover(sides: tuple[Namespace, Namespace], c: Driver,
     """P8: a record whose process lives is left to it."""
     _, target = sides
     c.moved(target, records=tmp_path)
-    target.wait_until_quiet()
     with Untouched(*sides), Driver() as other:
         answer = other.recover(tmp_path, undo_complete=True)
         assert (answer.code, answer.report) == (0, "")

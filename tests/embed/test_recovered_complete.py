@@ -51,7 +51,6 @@ def test_complete_batch_stays(
     host, target = sides
     killed(target, folder)
     target.batch(change)
-    target.wait_until_quiet()
     with Untouched(host, target):
         assert recovered(c, folder, by_c=by_c) == {"complete"}
     assert list(folder.iterdir()) == []

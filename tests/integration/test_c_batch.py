@@ -137,7 +137,6 @@ def test_alternative_names(
     """Each clash that an alternative name can make is found before anything changes."""
     host.batch(ALTNAMES)
     target.batch(in_target)
-    host.wait_until_quiet()
     with Untouched(host, target):
         done = mover("move", *devices)
         assert (done.code, done.errors) == (2, {found})
@@ -190,7 +189,6 @@ def test_immovable(host: Namespace, target: Namespace, mover: Mover, kind: str) 
     device = "lo" if kind == "lo" else "dev1"
     if NEVER[kind]:
         host.batch([kinds.create(kind, "dev1"), "link set dev1 up"])
-    host.wait_until_quiet()
     with Untouched(host, target):
         done = mover("move", f"{device}=net0", "eth1", accept=ANY)
         assert (done.code, done.errors) == (2, {(device, "device.immutable")})
@@ -263,7 +261,6 @@ def test_default_route_above_a_bond(host: Namespace, target: Namespace, mover: M
     """A slave of a bond carries the default route that leaves by the bond, or by what lies on it."""
     port(host, "bond")
     host.batch(DEFAULTS[case])
-    host.wait_until_quiet()
     with Untouched(host, target):
         done = mover("check", "eth1", accept=MASTER)
         assert (done.code, done.errors) == (2, {("eth1", "device.default-route")})
@@ -277,7 +274,6 @@ def test_default_route_of_an_upper_that_moves(host: Namespace, target: Namespace
     host.batch(["link add eth1 type veth peer name peer", "link set peer up", "link set eth1 up"])
     host.batch(["link add link eth1 name up0 type vlan id 7", "link set up0 up", "addr add 10.5.0.1/24 dev up0"])
     host.ip("route add default via 10.5.0.9")
-    host.wait_until_quiet()
     with Untouched(host, target):
         done = mover("move", "eth1", "up0")
         assert done.errors == {
@@ -293,7 +289,6 @@ def test_upper_that_stays(host: Namespace, target: Namespace, mover: Mover) -> N
     """It would lose its IPv6 addresses: refused by NETDEVNS_UPPER."""
     host.batch(["link add eth1 type veth peer name peer", "link add link eth1 name up0 type vlan id 7"])
     host.ip("link add link up0 name up1 type macvlan mode bridge")
-    host.wait_until_quiet()
     with Untouched(host, target):
         assert mover("move", "eth1").errors == {("eth1", "loss.upper")}
         assert mover("move", "eth1", "up1").errors == {("eth1", "loss.upper")}

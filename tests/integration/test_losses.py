@@ -25,7 +25,6 @@ def test_losses_are_reported(sides: tuple[Namespace, Namespace]) -> None:
     """P3: losses that the runtime-spec does not protect against are reported before, and are no errors."""
     host, target = sides
     host.batch(["link set eth1 master br0"])
-    host.wait_until_quiet()
     with Untouched(host, target):
         report = netdevns.check({"eth1": "net0"}, target.fd)
     assert report.ok

@@ -211,7 +211,6 @@ def timeless(device: Device) -> Device:
 
 def test_nothing_changes(devices: Namespace) -> None:
     """No notification, no difference."""
-    devices.wait_until_quiet()
     with Untouched(devices):
         show.devices()
 

@@ -44,11 +44,15 @@ class Played:
         self.plugin = self.machine.popen(words, stderr=subprocess.DEVNULL)
 
     @contextlib.contextmanager
-    def connected(self, *listed: bytes) -> Iterator[Connected]:
-        """The plugin's next connection, synchronized with these pods."""
+    def connected(self, *listed: bytes, timeout_ms: int = 20_000) -> Iterator[Connected]:
+        """The plugin's next connection, synchronized with these pods.
+
+        Args:
+            timeout_ms: plugin_request_timeout; containerd's is 2,000, in which a busy machine may not move devices.
+        """
         with self.runtime.connected() as connected:
             connected.registered()
-            connected.call("Configure", encoded({2: "played", 3: "1", 5: 2000}))
+            connected.call("Configure", encoded({2: "played", 3: "1", 5: timeout_ms}))
             pods = b"".join(encoded({1: each}) for each in listed)
             assert connected.call("Synchronize", pods) == OK
             yield connected
@@ -206,7 +210,7 @@ def test_killed_in_each_call(played: Played, call: str) -> None:
         if call in ("Configure", "Synchronize"):
             with played.runtime.connected() as runtime:
                 runtime.registered()
-                runtime.send(call, pods if call == "Synchronize" else encoded({5: 2000}))
+                runtime.send(call, pods if call == "Synchronize" else encoded({5: 20_000}))
                 time.sleep(delay_s)
                 played.end(signal.SIGKILL)
         else:
@@ -244,7 +248,7 @@ def test_answers_in_time(played: Played) -> None:
     """Whatever the kernel takes: within the runtime's 2 s the sandbox is answered, and a container refused."""
     inject = "inject=recvmmsg:delay_enter=700000"
     played.start("--allow", "eth*", under=("strace", "-f", "-o", "/run/trace", "-e", "trace=recvmmsg", "-e", inject))
-    with played.connected() as runtime:
+    with played.connected(timeout_ms=2000) as runtime:
         for method, code in (("RunPodSandbox", 0), ("CreateContainer", messages.DEADLINE)):
             begin = time.monotonic()
             assert runtime.call(method, encoded({1: played.pod()})).code == code

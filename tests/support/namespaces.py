@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import fcntl
 import json
 import os
 import select
+import socket
 import struct
 import subprocess
 import time
@@ -20,6 +23,7 @@ from .require import require
 CLONE_NEWNET = 0x40000000
 CLONE_NEWUSER = 0x10000000
 MS_BIND, MNT_DETACH = 0x1000, 2
+SIOCETHTOOL, ETHTOOL_GLINK = 0x8946, 0x0A  # linux/sockios.h, linux/ethtool.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -197,12 +201,13 @@ class Namespace:
         """Until what a set-up started has come to its end: carrier events, DAD."""
         self.wait_for_dad()
         end = time.monotonic() + 30
-        with self.socket() as socket:
-            while pending := rawdump.carrier_events_to_come(socket):  # up to a second, and until then ports may be open
+        with self.socket() as opened:
+            while pending := rawdump.carrier_events_to_come(opened):  # up to a second, and until then ports may be open
                 assert time.monotonic() < end, f"the kernel has not looked at the carrier of {pending}"
                 time.sleep(0.01)
         while missing := _local_routes_to_come(self.dump()):
             assert time.monotonic() < end, f"no local route of {missing}"
+        self._look_at_carriers()
         # On a busy machine a namespace with a bond sometimes notified of a link when all seemed quiet; cause unknown.
         # An event of a carrier waits for a second at most (net/core/link_watch.c).
         has_bond = any(link.attrs.get("kind") == "bond" for link in self.links().values())
@@ -210,6 +215,23 @@ class Namespace:
         with self.monitor() as monitor:
             while monitor.raw in select.select([monitor.raw], [], [], silence_s)[0]:
                 monitor.seen()
+
+    def _look_at_carriers(self) -> None:
+        """The kernel looks at the devices' carriers now, and notifies of it, if it was to do so later.
+
+        A query does that since Linux 6.8 (linkwatch_sync_dev of net/core/link_watch.c), for drivers that have one.
+        """
+        with self.entered():
+            opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with opened:
+            for name in self.links():
+                value = ctypes.create_string_buffer(struct.pack("=II", ETHTOOL_GLINK, 0))
+                request = struct.pack("16sP16x", os.fsencode(name), ctypes.addressof(value))
+                try:
+                    fcntl.ioctl(opened, SIOCETHTOOL, request)
+                except OSError as e:
+                    if e.errno not in (errno.EOPNOTSUPP, errno.ENODEV):  # ENODEV: it has ended meanwhile
+                        raise
 
     # ---- what a test does to it ----
 

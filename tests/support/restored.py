@@ -62,9 +62,15 @@ class Restored:
 
 
 class Untouched(Restored):
-    """Nothing in these namespaces changes in the block, not even for a moment."""
+    """Nothing in these namespaces changes in the block, not even for a moment.
+
+    What was done before it has come to its end in all of them: a veth's peer gets the event of its carrier up to a
+    second later.
+    """
 
     def __init__(self, *sides: Namespace) -> None:
+        for side in sides:
+            side.wait_until_quiet()
         super().__init__(*sides)
         self.monitors = [side.monitor() for side in sides]
 
