@@ -11,12 +11,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
 from . import mounts
 from .libc import call
 from .process import Process
 
-CLONE_NEWNS, PR_SET_PDEATHSIG = 0x20000, 1  # linux/sched.h, linux/prctl.h
+CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x20000000, 0x40000000  # linux/sched.h
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PROC_FLAGS = mounts.MS_RDONLY | 2 | 4 | 8  # MS_NOSUID, MS_NODEV, MS_NOEXEC: linux/mount.h
 _OWN_FOLDER = "/run"  # where programs make files even to say their version: empty and writable when isolated
 OUTPUT_BYTES = 1 << 20
 PAUSE_S = 0.05
@@ -36,8 +39,9 @@ def run(
         words: The program's path, and its arguments.
         timeout_s: Seconds, at most; then it is killed.
         most: Bytes that are kept of stdout and of stderr each; the rest is read and dropped.
-        is_isolated: Whether it can change no file: it has a mount namespace of its own, read-only, with an empty /run.
-            Only for a process with one thread.
+        is_isolated: Whether it can change no file and no network device, nor leave a process: it has a mount namespace
+            of its own, read-only, with an empty /run, and PID and network namespaces. Only for a process with one
+            thread.
 
     Raises:
         OSError: It cannot be started. ETIMEDOUT (TimeoutError): it took longer. NotIsolated: CAP_SYS_ADMIN is missing.
@@ -70,12 +74,30 @@ def run(
 
 
 def _isolate(path: str) -> None:
-    """Gives the calling process a mount namespace in which nothing can be written but an empty /run. Raises OSError."""
+    """Returns in the first process of namespaces in which nothing can be written but an empty /run. Raises OSError."""
     call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)  # a caller that is killed leaves no program that hangs
-    call("unshare", CLONE_NEWNS)
+    call("unshare", CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET)
     mounts.make_read_only()
     if os.path.isdir(_OWN_FOLDER) and not os.path.realpath(path).startswith(f"{_OWN_FOLDER}/"):
         call("mount", b"tmpfs", os.fsencode(_OWN_FOLDER), b"tmpfs", 0, None)
+    opened = [*map(int, os.listdir("/proc/self/fd"))]
+    first = os.fork()  # all others of the PID namespace are killed with it, whatever sessions they have made
+    if first:
+        _end_as(first, opened)
+    call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+    call("mount", b"proc", b"/proc", b"proc", _PROC_FLAGS, None)  # that of the other PID namespace has no /proc/self
+
+
+def _end_as(child: int, opened: Sequence[int]) -> NoReturn:
+    """Closes these descriptors but for the standard ones, waits for a child, and ends as it does."""
+    for fd in opened:
+        if fd > 2:
+            with contextlib.suppress(OSError):  # that of the folder that was listed
+                os.close(fd)  # also the pipe by which subprocess learns that the program was executed
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        os.kill(os.getpid(), os.WTERMSIG(status))
+    os._exit(os.waitstatus_to_exitcode(status))
 
 
 def _read(process: Process, kept: dict[int, bytes], end: float, most: int) -> bool:

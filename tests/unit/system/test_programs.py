@@ -12,6 +12,7 @@ import pytest
 
 from netdevns.system import libc, mounts, programs
 from tests.support.namespaces import in_child
+from tests.support.processes import processes, wait_until
 
 
 def test_output_and_code() -> None:
@@ -34,9 +35,7 @@ def test_children_that_hold_the_pipe() -> None:
     done = programs.run(["/bin/sh", "-c", "sleep 31337 & echo here"], timeout_s=10)
     assert (done.stdout, done.returncode) == (b"here\n", 0)
     assert time.monotonic() - begun < 5
-    time.sleep(0.1)
-    running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    assert not any(b"31337" in line for line in running)
+    wait_until(lambda: not processes("31337"), "it is killed")
 
 
 @pytest.mark.parametrize("words", [["/no/such"], ["/etc/passwd"], ["/bin/sh\0"]])
@@ -58,6 +57,28 @@ def test_isolated_program_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
 
 
+def test_isolated_program_leaves_no_process() -> None:
+    """Not even one that has become a daemon by two forks and a session of its own; nor can it reach a device."""
+    script = "setsid sh -c 'sleep 31339 & sleep 31339 &' & setsid sleep 31339 & echo $$; ls /proc/self/net; ip -br link"
+    done = programs.run(["/bin/sh", "-c", script], timeout_s=10, is_isolated=True)
+    first, *_, last = done.stdout.decode().splitlines()
+    assert (first, last.split()[:2], done.returncode) == ("1", ["lo", "DOWN"], 0)
+    assert not processes("31339")
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -KILL $$", 0), ("exec sleep 0.1", 0)])
+def test_end_of_an_isolated_program(script: str, code: int) -> None:
+    """The exit code is its own; as the first process of its namespace it is not killed by itself."""
+    done = programs.run(["/bin/sh", "-c", script], timeout_s=10, is_isolated=True)
+    assert done.returncode == code
+
+
+def test_isolated_program_takes_too_long() -> None:
+    with pytest.raises(TimeoutError, match="did not end within"):
+        programs.run(["/bin/sh", "-c", "trap '' TERM; setsid sleep 31340"], timeout_s=0.3, is_isolated=True)
+    wait_until(lambda: not processes("31340"), "it is killed")
+
+
 def test_not_isolated() -> None:
     """Without the right to do so, the program is not started."""
 
@@ -74,16 +95,14 @@ def test_not_isolated() -> None:
 def test_interrupted() -> None:
     """Ctrl-C while it runs: neither it nor a child of it is left."""
 
-    def child() -> list[str]:
+    def child() -> None:
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         signal.setitimer(signal.ITIMER_REAL, 0.3)
         with contextlib.suppress(KeyboardInterrupt):
             programs.run(["/bin/sh", "-c", "sleep 31338 & sleep 31338"], timeout_s=60)
-        time.sleep(0.1)
-        lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-        return [str(line) for line in lines if line == b"sleep\x0031338\0"]
+        wait_until(lambda: not processes("31338"), "it is killed")
 
-    assert in_child(child) == []
+    in_child(child)
 
 
 def test_isolated_before_linux_5_12(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
