@@ -1,4 +1,4 @@
-"""Shows a batch's progress after its first second: one changing line on a terminal, otherwise a line every 5 s."""
+"""Shows a batch's progress: after a second one changing line on a terminal, otherwise a line every 5 s."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Progress:
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
         self._live = stream is not None and stream.isatty()
-        self._due = self._quiet_until = time.monotonic() + QUIET_S
+        self._due = self._quiet_until = time.monotonic() + (QUIET_S if self._live else LINES_S)
         self._undoing = False
         self._drawn = 0  # cells of the line that is on the terminal
         self.arrived = False

@@ -126,7 +126,7 @@ def c_moves(on: Scene, devices: list[str]) -> tuple[str, ...]:
 
 
 def python_moves(on: Scene, devices: list[str]) -> tuple[str, ...]:
-    return (*PYTHON, "move", *devices, "--to", on.path)
+    return (*PYTHON, "move", *devices, "--to", on.path, "--json")
 
 
 def c_recovers(undo_complete: int) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ def quiet(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     """No progress on stderr, which a busy machine would show; that is for tests/integration/test_long_batches.py."""
     if request.path.stem != "test_long_batches":
         monkeypatch.setattr(progress, "QUIET_S", 300.0)
+        monkeypatch.setattr(progress, "LINES_S", 300.0)
 
 
 @pytest.fixture(autouse=True)
