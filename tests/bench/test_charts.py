@@ -81,6 +81,7 @@ def test_chart_names_kernels_and_contestants(drawn: dict[str, charts.Chart]) -> 
     assert f"{results.number((14e-3 * 60 + 1e-4 * 120 + 5e-3) / FLOOR(shape('batch-60')))}" in words
 
 
+@pytest.mark.thorough
 def test_first_chart_is_a_containers_start(drawn: dict[str, charts.Chart]) -> None:
     """A panel for each count of devices, a bar for each way, with its time."""
     assert next(iter(charts.EVERY)) == "container"

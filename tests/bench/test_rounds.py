@@ -154,6 +154,7 @@ def test_a_move_is_no_check() -> None:
     assert "source: no d0" in play("floor plain", replace(SMALL, task="check")).why
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["floor plain", "netdevns native", "netdevns native threads", "ip -batch"])
 def test_callers_have_a_target_each(name: str) -> None:
     """Processes, threads of one process, and processes that start others."""
@@ -191,6 +192,7 @@ def test_several_callers_take_as_long_as_the_slowest() -> None:
     assert (result.wall_s, result.cpu_s, result.max_rss_kib) == (3.0, 6.0, 7)
 
 
+@pytest.mark.thorough
 def test_rounds_alternate() -> None:
     """Scenario, round, contestant: A B A B, so that the machine's noise hits all alike."""
     asked = {"scenarios": ["batch-1", "check-60"], "contestants": ["floor p*-ack", "netdevns native"], "rounds": 2}

@@ -176,6 +176,7 @@ def test_a_missing_page_is_stale(files: dict[str, Path]) -> None:
     assert conformance.main(["--check", "--page"]) == 0
 
 
+@pytest.mark.thorough
 def test_documents_are_written_into_both(files: dict[str, Path]) -> None:
     """Expectations, page and release are written."""
     kernel, id_ = altered(files["document"])

@@ -104,6 +104,7 @@ def test_a_kernel_that_moves_nothing_is_caught(
     assert str(outcome(capsys)["value"]).split()[1] == "source"
 
 
+@pytest.mark.thorough
 def test_a_missing_kind_is_skipped(made: Make, only: Only, capsys: pytest.CaptureFixture[str]) -> None:
     """n/a with the reason, and SKIP in KTAP: neither a pass nor a failure."""
     probe_ = made(lambda w: w.source.make(b"nosuchkind", b"x0"))
@@ -116,6 +117,7 @@ def test_a_missing_kind_is_skipped(made: Make, only: Only, capsys: pytest.Captur
     assert capsys.readouterr().out.splitlines()[-1] == "ok 1 test.made # SKIP no nosuchkind devices in this kernel"
 
 
+@pytest.mark.thorough
 def test_a_probe_that_fails_hangs_or_dies_is_an_error(made: Make) -> None:
     """Each error has a reason, the other probes run, and the answers are in order."""
 
@@ -142,6 +144,7 @@ def test_a_probe_that_fails_hangs_or_dies_is_an_error(made: Make) -> None:
     assert fine == runner.Answer("ok", "fine")
 
 
+@pytest.mark.thorough
 def test_a_probe_that_is_alone_has_no_other_beside_it(made: Make, tmp_path: object) -> None:
     """It waits for the probes before it, and none starts while it runs."""
     log = f"{tmp_path}/log"
@@ -164,6 +167,7 @@ def test_a_probe_that_is_alone_has_no_other_beside_it(made: Make, tmp_path: obje
     assert {word[0] for word in words[:at]} == {"a", "b"}
 
 
+@pytest.mark.thorough
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize("leave", ["descriptor", "child", "thread", "error", "nothing"])
 def test_a_worker_in_which_a_probe_left_something_is_ended(leave: str, made: Make) -> None:
@@ -186,6 +190,7 @@ def test_a_worker_in_which_a_probe_left_something_is_ended(leave: str, made: Mak
     assert (before.value == after.value) is (leave == "nothing")
 
 
+@pytest.mark.thorough
 def test_each_probe_has_a_world_of_its_own(made: Make) -> None:
     """A fresh namespace has only lo, and numbers devices from the beginning, after any earlier probe."""
 
@@ -243,6 +248,7 @@ def test_which_results_are_our_bugs(status: str, kind: str, kernel: str, bad: bo
     assert bool(wrong({"kernel": kernel, "probes": [probe]}, {"kernels": {"6.18": "6.18.44"}})) is bad
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_leaves_nothing(signal_: signal.Signals) -> None:
     """No process of the runner, of a probe or of its children is left, and so no namespace."""

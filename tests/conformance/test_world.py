@@ -35,6 +35,7 @@ def move(source: Namespace, ifindex: int, attrs: bytes) -> str:
     return source.request(requests.set_link(ifindex, attrs)).error
 
 
+@pytest.mark.thorough
 def test_a_device_is_found_under_another_name_and_ifindex(run: Run) -> None:
     """It is found by kind and MAC, in all namespaces of the world; a deleted one is `gone`."""
 
@@ -128,6 +129,7 @@ def test_requests_are_accepted(run: Run) -> None:
     assert routes > 2  # the new one, the prefix route, and local ones, whose number differs between kernels
 
 
+@pytest.mark.thorough
 def test_extack_and_offset_of_a_refusal(run: Run) -> None:
     """A Reply has NLMSGERR_ATTR_MSG and the offset of the attribute at fault."""
 
@@ -153,6 +155,7 @@ def test_sysctls_are_those_of_the_namespace(run: Run) -> None:
     assert run(probe) == ["2", True]
 
 
+@pytest.mark.thorough
 def test_a_device_that_cannot_be_made_is_an_error(made: Make) -> None:
     """A taken name is a failed set-up, which is an error, not n/a."""
 

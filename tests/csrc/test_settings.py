@@ -674,6 +674,7 @@ def random_link(chance: random.Random) -> wire.Link:
     return wire.Link(memoryview(wire.IFINFOMSG.pack(0, 1, 7, flags, 0) + packed))
 
 
+@pytest.mark.thorough
 def test_random_pairs(way: str, tmp_path: Path) -> None:
     """P1: the same of links with anything in them."""
     for seed in range(8 if way == "valgrind" else 40):

@@ -343,6 +343,7 @@ def test_kept_record_is_handed_to_python(of_python_with_state: Attacks, tally: T
     tally.count("handed over", UNDONE, [])
 
 
+@pytest.mark.thorough
 def test_python_lists_records_of_c(of_c: Attacks, tally: Tally) -> None:
     """Each with its devices and the names they were to have, until it is recovered."""
     on = of_c.scene

@@ -63,6 +63,7 @@ def test_names_of_any_byte(host: Namespace, target: Namespace, c: Driver, name: 
     to_and_fro(c, host, target, {text: "net1", "eth2": text})
 
 
+@pytest.mark.thorough
 def test_alternative_names_of_64_kib(host: Namespace, target: Namespace, c: Driver) -> None:
     """P1: as many alternative names as a device can have, and the container adds some and removes others."""
     names = [f"{n:03}" + "x" * 124 for n in range(490)]

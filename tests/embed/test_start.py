@@ -164,6 +164,7 @@ def test_usage(fast: Start) -> None:
         assert (done.returncode, done.stderr) == (2, "embed: usage: embed start BUNDLE | embed recover\n")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("call", ["send", "recvmmsg", "setns"])
 def test_one_call_fails(scene: Scene, complete: dict[str, Any], call: str) -> None:
     """Whichever exchange with the kernel fails, before it acted (send) or after it (recvmmsg): all is as before."""

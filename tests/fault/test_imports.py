@@ -95,6 +95,7 @@ def test_refusal(engine: str, command: tuple[str, ...], before: str) -> None:
     assert (code, "nothing was touched" in str(err)) == (2, True)
 
 
+@pytest.mark.thorough
 def test_preserve(engine: str) -> None:
     """What is only loaded to carry something over."""
     assert same(engine, (*MOVE, "--preserve", "sysctls,routes,neighbours"))[0] == 0
@@ -129,11 +130,13 @@ def test_return(engine: str, command: tuple[str, ...], how: str) -> None:
     assert (code, "eth1" in links["host"]) == (CODES[how], True)
 
 
+@pytest.mark.thorough
 def test_hook_undoes_a_killed_move(engine: str) -> None:
     """A hook that first recovers what another one had begun."""
     assert same(engine, HOOK, before="killed")[0] == 0
 
 
+@pytest.mark.thorough
 def test_library(engine: str) -> None:
     """A caller of `move` gets its results, decodes them, and a failure's `left`, without another import."""
     program = """

@@ -56,6 +56,7 @@ def wrong(what: str, ended: Ended, error: str) -> list[str]:
     return [f"{what}, exit code {ended.code}: {each}\n{ended.out}{ended.err}" for each in found]
 
 
+@pytest.mark.thorough
 @pytest.mark.sampled(4, 2)
 @pytest.mark.parametrize("what", COMMANDS)
 def test_first_line_is_the_reason(engine: str, what: str, show: Callable[[str], None]) -> None:
@@ -118,6 +119,7 @@ def test_file_that_cannot_be_read(engine: str, error: str) -> None:
         assert (ended.code, ended.out.splitlines()[0]) == (2, said)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("number", "who"), [(0, OWN), (-2, BLUE.name)], ids=["source", "target"])
 def test_namespace_that_cannot_be_asked(engine: str, number: int, who: str) -> None:
     """Which one is said."""

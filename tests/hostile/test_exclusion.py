@@ -221,6 +221,7 @@ def test_lock_ends_with_its_holder(scene: Scene, hook: str, stopper: Stopper, st
     assert (loans(), left_behind()) == (["c2"], [])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("journal", ["", "/run/netdevns"], ids=["without", "with"])
 def test_child_of_the_mover_does_not_hold_the_devices(scene: Scene, journal: str) -> None:
     """A child that was forked during a move and outlives it does not keep the devices locked."""
@@ -254,6 +255,7 @@ def without_directory(obstacle: str) -> tuple[str, ...]:
     return "unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("obstacle", OBSTACLES)
 @pytest.mark.parametrize("name", FORWARD)
 def test_unusable_directory_refuses(scene: Scene, hook: str, name: str, obstacle: str) -> None:

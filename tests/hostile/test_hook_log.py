@@ -57,6 +57,7 @@ FLOODS: dict[str, Callable[[int], tuple[str, str]]] = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", FLOODS)
 def test_annotations_that_fill_the_log(bounded: Bounded, kind: str) -> None:
     """256 annotations of 60 KB, a state of 15 MB, are 64 lines of 400 bytes, on stderr and in the log."""
@@ -145,6 +146,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_file_that_is_not_ours(bounded: Bounded, kind: str) -> None:
     """It is not written; the hook says so in one line more, and ends as it would have."""

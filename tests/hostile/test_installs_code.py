@@ -192,6 +192,7 @@ def test_an_interpreter_that_others_can_change(
     assert done.stderr.startswith(f"netdevns: {path.parent.resolve() / path.name}: ")
 
 
+@pytest.mark.thorough
 def test_an_interpreter_behind_a_link_of_others(installed: Path, tmp_path: Path) -> None:
     """The line has the interpreter's own path; but what started this command could be another one the next time."""
     link = tmp_path / "theirs" / "python3"
@@ -203,6 +204,7 @@ def test_an_interpreter_behind_a_link_of_others(installed: Path, tmp_path: Path)
     assert done.stderr.startswith(f"netdevns: {link.parent}: other users may write to it (mode 0777)")
 
 
+@pytest.mark.thorough
 def test_a_library_that_others_could_put_above(installed: Path, tmp_path: Path) -> None:
     """Without one beside it an interpreter looks for its library in each directory above, before the built-in place."""
     shared = tmp_path / "shared"
@@ -275,6 +277,7 @@ def test_hook_in_c_that_is_not_trusted_is_not_started(tmp_path: Path) -> None:
     assert not (tmp_path / "started").exists()
 
 
+@pytest.mark.thorough
 def test_command_of_an_isolated_interpreter(tmp_path: Path) -> None:
     """As the .deb has it in /usr/bin, where files of others may be: it looks for no module beside it, nor in site's."""
     at = Installation(tmp_path / "opt")
@@ -316,6 +319,7 @@ def lines() -> list[list[str]]:
     return [hook["args"] for hook in hooks]
 
 
+@pytest.mark.thorough
 def test_a_line_runs_nothing_from_outside(planted: Path, tmp_path: Path) -> None:
     """Neither PYTHONPATH nor the working directory, which is the bundle, nor a home directory has a part in it."""
     found = lines()

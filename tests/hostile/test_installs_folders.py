@@ -67,6 +67,7 @@ def test_it_can_be_taken_away_from_there(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["theirs.json"]
 
 
+@pytest.mark.thorough
 def test_the_default_folder_is_looked_at_too(default: Path) -> None:
     """It was there, and others may write in it."""
     default.chmod(0o777)
@@ -75,6 +76,7 @@ def test_the_default_folder_is_looked_at_too(default: Path) -> None:
     assert f"{default}: other users may write to it (mode 0777)" in err
 
 
+@pytest.mark.thorough
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("action", [["eth1", "--install"], ["--uninstall"]], ids=["install", "uninstall"])
 @pytest.mark.parametrize("owner", [0, OTHER])
@@ -170,6 +172,7 @@ def test_a_refused_install_changes_nothing(default: Path) -> None:
     assert sorted(path.name for path in default.iterdir()) == [".netdevns-made", FILE]
 
 
+@pytest.mark.thorough
 def test_a_note_that_cannot_be_written(default: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk: the folders that were made for it go again."""
     assert run("cdi", KIND, "--uninstall") == (0, "")

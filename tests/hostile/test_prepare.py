@@ -76,6 +76,7 @@ def test_folder_that_is_a_file(host: Host) -> None:
     assert Path("/proc/self/mountinfo").read_text() == mounts
 
 
+@pytest.mark.thorough
 def test_name_that_was_removed(host: Host) -> None:
     """A process keeps the namespace; with its end virtual devices would be deleted: the line says --force."""
     with prepared(host), subprocess.Popen(["ip", "netns", "exec", NAME, "sleep", "100"]) as process:
@@ -166,6 +167,7 @@ def test_device_that_was_moved_further(host: Host) -> None:
     home(host)
 
 
+@pytest.mark.thorough
 def test_return_from_an_older_mount_namespace(host: Host) -> None:
     """The namespace is found by what the first process has mounted, and nothing is forgotten."""
     host.plain("prepare", NAME, "nosuch")
@@ -197,6 +199,7 @@ def test_names_that_are_too_alike(host: Host) -> None:
         assert "not a valid name for a prepared namespace" in refused(host, "prepare", name, "--undo")
 
 
+@pytest.mark.thorough
 def test_another_device_of_the_same_name(host: Host) -> None:
     """It is not taken for the one that came."""
     prepared(host).close()
@@ -230,6 +233,7 @@ def test_last_that_came_goes_first(host: Host) -> None:
 # ---- half done -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_loopback_that_was_not_up_yet(host: Host) -> None:
     """A `prepare` that was killed before is completed by the next one."""
     ended = host.command(*PREPARE, inject=("sendto:signal=KILL:when=1",))
@@ -260,6 +264,7 @@ def _holds_back(pid: int) -> bool:
     return bool(int(line.split()[1], 16) & 1 << (signal.SIGTERM - 1))
 
 
+@pytest.mark.thorough
 def test_folder_that_cannot_be_written(host: Host) -> None:
     """The devices are home, and it says what is there still."""
     prepared(host).close()

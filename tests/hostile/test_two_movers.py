@@ -157,6 +157,7 @@ def test_eight_hooks(hook: str, engine: str, complete: dict[str, object], tally:
             tally.count(f"round {number}", *contest.verdict(ended, {c.id for c in scene.containers}))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("other", [_move, _library], ids=["command", "library"])
 def test_hook_against_move(
     hook: str, engine: str, complete: dict[str, object], tally: Tally, other: Callable[..., subprocess.Popen[str]]

@@ -32,6 +32,7 @@ def test_undo_in_c(host: Namespace, target: Namespace, kind: str) -> None:
         assert (done.code, done.err) == (0, ""), done
 
 
+@pytest.mark.sampled(2)
 @each
 def test_recovery_in_python(host: Namespace, target: Namespace, directory: str, kind: str) -> None:
     """After a kill, with the device in the target."""

@@ -30,6 +30,7 @@ def test_case(runtime: Runtime, case: str) -> None:
     assert summary(play(CASES[case], made(runtime.name), Runtime.PREPARE[runtime.name])) == ""
 
 
+@pytest.mark.thorough
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", CASES)
 def test_native_runtime_ends_alike(runtime: Runtime, case: str) -> None:

@@ -35,6 +35,7 @@ def machine(host: Namespace) -> Iterator[Machine]:
         yield machine
 
 
+@pytest.mark.thorough
 def test_command(machine: Machine, host: Namespace) -> None:
     """On a real machine: a CDI file whose device is missing, then found; exit codes 1 and 0, and the JSON document."""
     path = machine.path("/etc/cdi/vendor.com-nic.json")
@@ -55,6 +56,7 @@ def test_command(machine: Machine, host: Namespace) -> None:
     assert not machine.path(RUN).exists()
 
 
+@pytest.mark.thorough
 def test_installation(machine: Machine, host: Namespace, tmp_path: Path) -> None:
     """Of an installation as pip makes it: its own file runs; then its hook, or the package beside it, is broken."""
     made = Installation(tmp_path / "opt")

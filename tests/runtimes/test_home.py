@@ -68,6 +68,7 @@ def test_loan_lives_as_long_as_the_container(host: Namespace, runtime: Runtime, 
     assert runtime.machine.hook_log() == "" or "ended with the container" in runtime.machine.hook_log()
 
 
+@pytest.mark.thorough
 def test_again_and_again(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
     """P5: a container can be run again and again: each run has its devices, and leaves no loan."""
     for _ in range(3):
@@ -91,6 +92,7 @@ def test_without_a_poststop_hook(host: Namespace, runtime: Runtime, bundle: Bund
         wait_until(lambda: host.names() == set(), "the wires are gone with the devices")
 
 
+@pytest.mark.thorough
 def test_live_namespace(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
     """P5, S9: in a namespace that has a path the devices stay; their loan is kept, and that is no failure."""
     furnish(host)

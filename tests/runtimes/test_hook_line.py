@@ -61,6 +61,7 @@ def test_it_starts(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
     started(host, runtime, bundle, words)
 
 
+@pytest.mark.thorough
 def test_it_starts_as_an_installation_has_it(host: Namespace, runtime: Runtime, bundle: Bundle, beside: Path) -> None:
     """With cffi beside the package its own file is started, which needs no program on the line."""
     words = line_of(beside)
@@ -83,6 +84,7 @@ def test_it_names_the_interpreter_itself(host: Namespace, machine: Machine) -> N
     assert loaded.stdout == "False\n"
 
 
+@pytest.mark.thorough
 def test_trying_it_leaves_nothing(host: Namespace, machine: Machine) -> None:
     """The trial is no hook: nothing in /run/netdevns, and no notification on the host."""
     furnish(host)
@@ -180,6 +182,7 @@ def installation(tmp_path: Path) -> Installation:
     return Installation(tmp_path / "opt")
 
 
+@pytest.mark.thorough
 def test_hook_in_c_is_taken_where_it_is_installed(
     host: Namespace, runtime: Runtime, bundle: Bundle, installation: Installation
 ) -> None:

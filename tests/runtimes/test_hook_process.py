@@ -200,6 +200,7 @@ def test_stdin_is_no_state(machine: Machine, container: Container, stdin: bytes,
     assert container.namespace.names() == set()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("member", "value", "reason"),
     [

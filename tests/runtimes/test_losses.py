@@ -85,6 +85,7 @@ def again(address: str, with_: str = "") -> str:
     return f"address del {address} dev net0\naddress add {address} {with_} dev net0"
 
 
+@pytest.mark.thorough
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("row", "fact", "where", "lines"),

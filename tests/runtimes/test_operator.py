@@ -19,6 +19,7 @@ BLOCKS = [block for block in manual.BLOCKS if not manual.needs_annotations(block
 RUNTIME = "/usr/local/sbin/runc-cdi"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("block", BLOCKS, ids=[block[0].partition(" --")[0] for block in BLOCKS])
 def test_commands_do_what_they_say(block: list[str], host: Namespace, podman: Podman) -> None:
     """Each line of a block succeeds; a container that is started has its device.

@@ -53,6 +53,7 @@ def test_a_missing_device_stops_the_container(host: Namespace, podman: Podman) -
     assert "nope: no such device in this network namespace" in podman.machine.hook_log()
 
 
+@pytest.mark.thorough
 def test_the_hosts_own_network_is_refused(host: Namespace, podman: Podman) -> None:
     """With --network=host hooks run, too: nothing is moved or renamed."""
     furnish(host)
@@ -64,6 +65,7 @@ def test_the_hosts_own_network_is_refused(host: Namespace, podman: Podman) -> No
     assert "has no network namespace of its own" in podman.machine.hook_log()
 
 
+@pytest.mark.thorough
 def test_uninstall_leaves_nothing(host: Namespace, podman: Podman) -> None:
     """The folder that --install has made is gone, and podman does not know the device any more."""
     furnish(host)
@@ -79,6 +81,7 @@ def test_uninstall_leaves_nothing(host: Namespace, podman: Podman) -> None:
     assert "started" not in done.stdout
 
 
+@pytest.mark.thorough
 def test_a_device_whose_name_begins_with_a_digit(host: Namespace, podman: Podman) -> None:
     """It needs CDI 0.5.0, which podman 4.3.1 reads."""
     host.batch("link add 0eth type veth peer name wire1")
@@ -88,6 +91,7 @@ def test_a_device_whose_name_begins_with_a_digit(host: Namespace, podman: Podman
     assert set(Seen.parse(done.stdout).links) == {"net0"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("podman", ["crun"], indirect=True)
 def test_where_crun_puts_what_a_hook_says(host: Namespace, podman: Podman) -> None:
     """crun drops a hook's stderr, unless its annotation names a file, as docs/operator.md says."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored
 
@@ -46,6 +48,7 @@ def test_a_device_that_is_not_allowed_stays(host: Namespace, podman: Podman) -> 
     assert "net0" not in done.stdout
 
 
+@pytest.mark.thorough
 def test_a_container_that_does_not_ask_starts_no_hook(host: Namespace, podman: Podman) -> None:
     """Others pay nothing: without the annotation podman does not start the hook at all."""
     furnish(host)
@@ -55,6 +58,7 @@ def test_a_container_that_does_not_ask_starts_no_hook(host: Namespace, podman: P
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.thorough
 def test_uninstall_leaves_nothing(host: Namespace, podman: Podman) -> None:
     """The folders that --install has made are gone, and an annotation is an annotation."""
     furnish(host)
@@ -69,6 +73,7 @@ def test_uninstall_leaves_nothing(host: Namespace, podman: Podman) -> None:
     assert (done.returncode, done.stdout) == (0, "started\n")
 
 
+@pytest.mark.thorough
 def test_the_operators_page(host: Namespace, podman: Podman) -> None:
     """docs/operator.md: what it says of annotations, as it stands."""
     manual.furnish(host, podman)

@@ -45,6 +45,7 @@ def container(machine: Machine, slot: str) -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
+@pytest.mark.thorough
 def test_slots_are_taken_and_made_anew(host: Namespace, place: Machine) -> None:
     """Each container gets its device in its original state, whatever the previous one did to it."""
     before = host.dump()

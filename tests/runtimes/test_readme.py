@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support import readme
 from tests.support.namespaces import Namespace
 from tests.support.restored import Restored
@@ -33,6 +35,7 @@ def test_quick_start(host: Namespace, podman: Podman) -> None:
     assert ["net0" in moves[0], "eth1" in moves[1], len(moves)] == [True, True, 2]
 
 
+@pytest.mark.thorough
 def test_containers(host: Namespace, podman: Podman) -> None:
     """Containers started by a device's CDI name, and in a prepared namespace, have the device with its address."""
     manual.furnish(host, podman)

@@ -143,6 +143,7 @@ def test_odd_spec(more: dict[str, object]) -> None:
         strict.base_spec({"ociVersion": "1.2.0", **more}, HOOK)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("stdin", ["", "{", "[]", "{}", '{"ociVersion": 3}'])
 def test_no_spec(stdin: str) -> None:
     """Without containerd's spec on stdin: exit code 2, and the command to type."""

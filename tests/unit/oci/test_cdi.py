@@ -45,6 +45,7 @@ def test_native_has_no_hook() -> None:
     assert "hook" not in json.dumps(made)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("version", ["0.3.0", "0.4.0", "0.5.0", "1.1.0"])
 def test_each_version_has_only_its_keys(version: str) -> None:
     """A file has only keys of its version."""
@@ -60,6 +61,7 @@ def test_a_digit_first_needs_a_newer_version() -> None:
         cdi.document(KIND, {"0eth": None}, "0.4.0")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", ["a.b-c.example/nic", "vendor/n2", "V9.com/a_b-c", f"{'a' * 63}.com/{'n' * 63}"])
 def test_kinds_that_cdi_allows(kind: str) -> None:
     """The specification's schema allows it, too."""
@@ -116,6 +118,7 @@ def test_unknown_version(version: str) -> None:
         cdi.document(KIND, {"eth1": None}, version)
 
 
+@pytest.mark.thorough
 def test_the_command_prints_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The installed file is the printed one; a second --install replaces it, and --uninstall removes it."""
     assert main(["cdi", KIND, "eth1=net0", "eth2"]) == 0
@@ -132,6 +135,7 @@ def test_the_command_prints_the_file(capsys: pytest.CaptureFixture[str], tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("version", ["0.3.0", "1.1.0"])
 def test_its_own_files_are_known(version: str, tmp_path: Path) -> None:
     """A file of either form can be replaced by the other, and removed."""

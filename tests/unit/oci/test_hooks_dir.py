@@ -41,6 +41,7 @@ def test_only_containers_that_ask_start_it() -> None:
             assert not re.search(key, other)
 
 
+@pytest.mark.thorough
 def test_install_and_uninstall(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The installed files are the printed ones; other globs replace them, and --uninstall removes them."""
     assert main(["hooks-dir", "--allow", "eth1"]) == 0

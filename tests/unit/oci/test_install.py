@@ -52,6 +52,7 @@ def test_one_foreign_file_stops_both(tmp_path: Path) -> None:
     assert everything(tmp_path) == before
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("what", ["link", "fifo", "folder"])
 def test_other_types_than_files_stay(what: str, tmp_path: Path) -> None:
     """A symbolic link is not followed, also to a file of netdevns; a FIFO does not block; a folder stays."""
