@@ -30,9 +30,9 @@ from netdevns.state import restore
 from netdevns.state.kind import DOWN, UP, View
 from netdevns.state.link_settings import LinkSettings
 from netdevns.state.sysctls import Sysctls
-from tests.support import bpf, kinds, rawdump
+from tests.support import bpf, kinds
 from tests.support.namespaces import Namespace, fresh
-from tests.support.restored import differences
+from tests.support.restored import assert_equal_soon, differences
 
 from .ways import Start, starter, ways
 
@@ -279,8 +279,8 @@ def test_scene(twins: Callable[[list[str]], Twins], scene: str) -> None:
     assert missing == expected
     assert bool(missing) == (scene in MISSING), missing
     assert MISSING.get(scene, "") in missing
-    now = [side.dump() for side in both.sides]
-    assert rawdump.differences(now[0], now[1]) == []
+    first, second = both.sides
+    assert_equal_soon(first.dump(), second)
     if scene not in MISSING and scene != "new name":
         assert both.differences() == [[], []]
 

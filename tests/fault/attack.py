@@ -187,6 +187,7 @@ def untrue(ended: Ended, scene: Scene) -> list[str]:
     """What is wrong in a report with exit code 3, or missing from it."""
     left: list[dict[str, Any]] = json.loads(ended.out)["error"]["left"] if ended.out else []
     found = [] if left or not ended.out else ["nothing is reported"]
+    scene.host.wait_until_quiet()
     changed = scene.differences(scene.before, timeout_s=0.1)
     names = {"source": scene.host.names(), "target": scene.target.names()}
     for each in left:

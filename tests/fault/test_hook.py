@@ -146,6 +146,7 @@ def attack() -> Iterator[Attack]:
         yield found
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("group", ["sendto", "others"])
 def test_killed_at_any_call(attack: Attack, tally: Tally, group: str) -> None:

@@ -52,6 +52,7 @@ def calls(host: Host, what: str) -> list[tuple[str, int]]:
     return whole.own
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.sampled(2, 1)
 @pytest.mark.parametrize("what", ARGUMENTS)
 def test_killed_at_any_call(host: Host, what: str, tally: Tally) -> None:

@@ -201,6 +201,7 @@ def test_alone_when_the_container_ends(place: Hooked, tmp_path: Path) -> None:
 # ---- attacks ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(1800)
 def test_killed_at_each_call(show) -> None:
     """P4: killed at any call, the device is in the host as it was, or complete and on loan."""
     with Hooked("native") as place:
@@ -246,18 +247,10 @@ def test_process_ends() -> None:
     with Hooked("native") as place:
         *_, last = place.hook(way="gcc").numbers("sendto")
     with Hooked("native") as place:
-        late = (
-            "strace",
-            "-f",
-            "-o",
-            "/dev/null",
-            "-e",
-            "trace=sendto",
-            "-e",
-            f"inject=sendto:delay_enter=500000:when={last}",
-        )
+        inject = f"inject=sendto:delay_enter=4000000:when={last}"
+        late = ("strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=sendto", "-e", inject)
         hook = place.start([str(program("gcc")), "createRuntime"], json.dumps(place.container()), late)
-        wait_until(lambda: "net0" in place.target.names(), "it has moved", 5)
+        wait_until(lambda: "net0" in place.target.names(), "it has moved")
         place.process.kill()
         out, err, code = finish(hook)
         assert (out, code) == ("", 1), err

@@ -17,7 +17,7 @@ from tests.support.namespaces import Namespace
 from tests.support.restored import Restored
 
 AS_BYTES = 1_500_000_000
-BOUND_S = 20
+BOUND_S = 60
 UNTOUCHED = "netdevns: nothing was touched"
 PREFIX = "org.netdevns.device."
 

@@ -53,8 +53,9 @@ def verdict(scene: Scene, ended: Ended) -> tuple[str, list[str]]:
     wrong = ["this is not for users"] if re.search("Traceback|internal error", ended.err) else []
     if ended.code == 0:
         return COMPLETE, wrong
+    scene.host.wait_until_quiet()
     # Without what a device counts itself.
-    changed = scene.differences(scene.before, shown=plain, timeout_s=0.3)
+    changed = scene.differences(scene.before, shown=plain, timeout_s=10 if ended.code in (1, 2) else 0.3)
     if ended.code in (1, 2):
         return AS_BEFORE, wrong + changed
     if ended.code != 3:

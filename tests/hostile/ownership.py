@@ -21,7 +21,7 @@ from tests.support.namespaces import in_child
 OTHER = 4711
 KIND, FILE = "vendor.com/nic", "vendor.com-nic.json"
 MEMORY = 3 << 29  # bytes: 1.5 GB
-PATIENCE_S = 20
+PATIENCE_S = 60
 Change = Callable[[Path], None]
 
 

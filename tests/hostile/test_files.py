@@ -35,7 +35,7 @@ from .scene import RUN, Scene, end, loans, records, restore, saved
 # What is in a file makes no difference to an engine: one of them tries it.
 ONE_ENGINE = True
 
-SOON_S = 20  # what does not hang ends long before
+SOON_S = 60  # what does not hang ends long before
 OTHERS = 40
 NOBODY = 65534
 

@@ -78,6 +78,7 @@ def test_annotations_that_fill_the_log(bounded: Bounded, kind: str) -> None:
 WRITER = """
 import sys
 from netdevns.oci import hook_log
+hook_log.LOCK_WAIT_S = 60
 for n in range(int(sys.argv[2])):
     failed = hook_log.log([f"{sys.argv[1]} {n} ".ljust(int(sys.argv[3]), "x")])
     if failed:
@@ -236,23 +237,33 @@ def test_no_syslog(with_dev: Bounded, kind: str) -> None:
 
 
 def test_syslog_gets_the_whole_report(with_dev: Bounded) -> None:
-    """64 lines are more than the queue has places for (net.unix.max_dgram_qlen): a busy syslogd gets all."""
+    """64 lines are more than the queue has places for (net.unix.max_dgram_qlen): a busy syslogd gets all.
+
+    In one of several reports: it is waited for only SYSLOG_WAIT_S, in which a busy machine may not run it.
+    """
     with_dev.ask({f"d{n}": {} for n in range(100)})
+    assert any(_received(with_dev) == lines_of(with_dev.machine)[-limits.LINES :] for _ in range(10))
+
+
+def _received(with_dev: Bounded) -> list[str]:
+    """The lines of a report that syslogd gets."""
     found: list[bytes] = []
 
     def read() -> None:
         found.append(syslogd.recv(4096))
         time.sleep(0.01)
-        found.extend(syslogd.recv(4096) for _ in range(limits.LINES - 1))
+        with contextlib.suppress(TimeoutError):
+            found.extend(syslogd.recv(4096) for _ in range(limits.LINES - 1))
 
     with bound(with_dev.machine) as syslogd:
         syslogd.settimeout(BOUND_S)
         reader = threading.Thread(target=read)
         reader.start()
         assert with_dev.hook().code == 2
+        syslogd.settimeout(1)  # all that comes has been sent
         reader.join()
     texts = [re.fullmatch(r"<27>netdevns\[\d+\]: c1: (.*)", data.decode()) for data in found]
-    assert [match and match[1] for match in texts] == lines_of(with_dev.machine)
+    return [match[1] if match else "" for match in texts]
 
 
 def test_stderr_that_is_not_read(bounded: Bounded) -> None:

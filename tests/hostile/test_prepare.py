@@ -172,7 +172,7 @@ def test_return_from_an_older_mount_namespace(host: Host) -> None:
     """The namespace is found by what the first process has mounted, and nothing is forgotten."""
     host.plain("prepare", NAME, "nosuch")
     with subprocess.Popen(["unshare", "--mount", "--propagation=private", "sleep", "60"]) as older:
-        time.sleep(0.3)
+        wait_until(lambda: Path(f"/proc/{older.pid}/comm").read_text() == "sleep\n", "it has a mount namespace")
         prepared(host).close()
         out, _, code = host.plain("return", under=("nsenter", f"--target={older.pid}", "--mount"))
         older.kill()
@@ -247,9 +247,11 @@ def test_signal_while_it_waits_for_another(host: Host) -> None:
     """It says so, and has touched nothing."""
     prepared(host).close()
     with subprocess.Popen(["flock", str(MADE), "sleep", "60"], start_new_session=True) as other:
-        time.sleep(0.3)
+        wait_until(
+            lambda: subprocess.run(["flock", "--nonblock", MADE, "true"], check=False).returncode, "it is locked"
+        )
         process = host.python("-m", "netdevns", *UNDO)
-        wait_until(lambda: _holds_back(process.pid), "it has begun", 5)
+        wait_until(lambda: _holds_back(process.pid), "it has begun")
         time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)

@@ -32,10 +32,12 @@ def test_process_ends_during_the_move(hook: str, engine: str, place: str) -> Non
         name, when = call[place]
     with Scene(engine, containers=1, kind="veth") as scene:
         container = scene.containers[0]
-        options = ("-e", f"trace={name}", "-e", f"inject={name}:delay_enter=1500000:when={when}")
-        process = scene.hook(hook, container, under=("strace", "-f", "-qq", "-o", "/dev/null", *options))
+        options = ("-e", f"trace={name}", "-e", f"inject={name}:delay_enter=5000000:when={when}")
+        process = scene.hook(
+            hook, container, under=("strace", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", *options)
+        )
         here = 3 - {"first move": 0, "last move": 2, "loan": 3}[place]
-        wait_until(lambda: _records() and len(scene.host.names() & {*DEVICES}) <= here, "devices have left", 20)
+        wait_until(lambda: _records() and len(scene.host.names() & {*DEVICES}) <= here, "devices have left")
         time.sleep(0.2)  # it is in the call by now, and for longer
         end(container)
         out, err, code = finish(process)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from netdevns.cli import progress
+from netdevns.state import restore
 from tests.support import steps
 from tests.support.namespaces import GRAVES, Namespace
 
@@ -22,7 +23,7 @@ for _module in ("batch", "crashes", "lending", "preserved", "refusals", "strikes
 
 # The directory of the records stays, as /run/netns does; a record must not.
 RECORDS = {"/run/netdevns", "/run/netdevns/txn"}
-EXIT_S = 2.0  # for a thread's end
+EXIT_S = 20.0  # for a thread's end
 
 
 def _descriptors() -> Iterator[str]:
@@ -52,7 +53,10 @@ def _children() -> object:
 
 @pytest.fixture(autouse=True)
 def quiet(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No progress on stderr, which a busy machine would show; that is for tests/integration/test_long_batches.py."""
+    """What a busy machine does not change: progress on stderr, which is for tests/integration/test_long_batches.py, and
+    the time in which a port gets its carrier.
+    """
+    monkeypatch.setattr(restore, "LATE_S", 15.0)
     if request.path.stem != "test_long_batches":
         monkeypatch.setattr(progress, "QUIET_S", 300.0)
         monkeypatch.setattr(progress, "LINES_S", 300.0)

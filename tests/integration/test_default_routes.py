@@ -61,7 +61,7 @@ def test_default_route(sides: tuple[Namespace, Namespace], case: tuple[str, list
     device, routes = case
     sides[0].batch(routes)
     if routes[:4] == PORT:
-        time.sleep(1.2)  # a port's carrier, too, is checked once a second, and the kernel does not say when it did
+        time.sleep(2.5)  # a port's carrier, too, is checked once a second, and the kernel does not say when it did
     expect_default_route(*sides, device, force)
 
 

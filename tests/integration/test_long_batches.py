@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -15,26 +14,31 @@ import pytest
 
 from tests.support.attacks import TOP
 from tests.support.namespaces import Namespace
+from tests.support.processes import is_stopped, wait_until
 from tests.support.restored import assert_equal_soon
 from tests.support.terminal import on_terminal
 
 pytestmark = pytest.mark.here
 PROGRESS = r"netdevns: (\d+ of \d+ devices .*|undoing: \d+ of \d+ devices are back)"
 COUNT = 20
-# The command itself, made slower between two devices: on some kernels a batch is done before a signal can be sent.
+# The command itself, made slower between two devices, or stopped after one of them.
 SLOW = """
-import sys, time
+import os, signal, sys, time
 from netdevns.cli import progress
 from netdevns.cli.main import main
 from tests.support import steps
 progress.LINES_S = 1.0
-setattr(*steps.after("move", lambda number: time.sleep(float(sys.argv[1]))))
-sys.exit(main(["move", *sys.argv[2:]]))
+def strike(number):
+    if number == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(float(sys.argv[1]))
+setattr(*steps.after("move", strike))
+sys.exit(main(["move", *sys.argv[3:]]))
 """
 
 
 def slow(pause_s: float, *arguments: str, fds: tuple[int, ...]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", SLOW, str(pause_s), *arguments]
+    command = [sys.executable, "-c", SLOW, str(pause_s), "-1", *arguments]
     return subprocess.run(command, cwd=TOP, pass_fds=fds, capture_output=True, text=True, timeout=60)
 
 
@@ -65,7 +69,7 @@ def test_no_progress_with_json(target: Namespace, many: list[str]) -> None:
 def test_progress_on_a_terminal(target: Namespace, many: list[str]) -> None:
     """One line that is written over, and gone when the result is printed."""
     os.set_inheritable(target.fd, True)
-    code, out = on_terminal(80, "-c", SLOW, "0.08", *many, "--to", f"fd:{target.fd}")
+    code, out = on_terminal(80, "-c", SLOW, "0.08", "-1", *many, "--to", f"fd:{target.fd}")
     os.set_inheritable(target.fd, False)
     assert code == 0
     *printed, result = out.split("\r")
@@ -73,16 +77,6 @@ def test_progress_on_a_terminal(target: Namespace, many: list[str]) -> None:
     assert all(re.fullmatch(PROGRESS, line.rstrip()) for line in printed if line.strip())
     assert (printed[-1].strip(), len(result.splitlines())) == ("", COUNT)
     assert result.startswith("eth0 -> net0 in ")
-
-
-def wait_for_arrivals(target: Namespace, count: int) -> None:
-    """Waits for that many devices in the target, woken by notifications."""
-    with target.monitor() as monitor:
-        end = time.monotonic() + 20
-        while len(target.names()) < count:
-            assert time.monotonic() < end
-            select.select([monitor.raw], [], [], 0.05)
-            monitor.seen()
 
 
 @pytest.mark.sampled(2)
@@ -107,7 +101,7 @@ def test_signal_undoes_a_batch(host: Namespace, target: Namespace, number: signa
     before = host.dump()
     batch = (f"eth{n}=net{n}" for n in range(COUNT))
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, "0.02", *batch, "--to", f"fd:{target.fd}"],
+        [sys.executable, "-c", SLOW, "0", str(arrived), *batch, "--to", f"fd:{target.fd}"],
         cwd=TOP,
         pass_fds=(target.fd,),
         stdout=subprocess.PIPE,
@@ -115,8 +109,10 @@ def test_signal_undoes_a_batch(host: Namespace, target: Namespace, number: signa
         text=True,
     )
     try:
-        wait_for_arrivals(target, arrived)
+        wait_until(lambda: is_stopped(process.pid), "it is stopped in the batch")
+        assert len(target.names()) >= arrived
         process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
         out, err = process.communicate(timeout=30)
     finally:
         process.kill()

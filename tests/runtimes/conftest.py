@@ -108,8 +108,11 @@ def podman(request: pytest.FixtureRequest, host: Namespace, rootfs: Path) -> Ite
 def pods(request: pytest.FixtureRequest, host: Namespace, rootfs: Path) -> Iterator[Pods]:
     """containerd with its CRI, on a machine of its own, whose devices are eth1, eth2 and mv0.
 
-    Of sid, or of the suite that the test is parametrized with.
+    Of sid, or of the suite that the test is parametrized with. Its plugin_request_timeout is what the test's mark
+    "nri_timeout" says, or more than the 2 s that it has otherwise: a busy machine may not move devices in that time.
     """
+    mark = request.node.get_closest_marker("nri_timeout")
+    timeout_s = mark.args[0] if mark else 20
     suite = getattr(request, "param", "sid")
     if reason := why_not(suite):
         require("nri", reason)
@@ -118,7 +121,7 @@ def pods(request: pytest.FixtureRequest, host: Namespace, rootfs: Path) -> Itera
     host.sysctl("ipv4/ip_forward", 1)  # as ptp does with the first pod
     host.ip("link set lo up")  # containerd's streaming server listens there
     try:
-        with Pods.started(suite, host, rootfs) as found:
+        with Pods.started(suite, host, rootfs, timeout_s) as found:
             yield found
     except OSError as e:
         require("nri", str(e))

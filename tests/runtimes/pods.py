@@ -93,6 +93,8 @@ disable = false
 socket_path = "{nri}"
 plugin_path = "/run/nri/plugins"
 plugin_config_path = "/run/nri/conf.d"
+plugin_registration_timeout = "60s"
+plugin_request_timeout = "{timeout_s}s"
 """
 
 
@@ -149,12 +151,13 @@ def _image(rootfs: Path) -> bytes:
 class Pods:
     """containerd on a machine, and the plugin."""
 
-    def __init__(self, suite: str, machine: Machine, cgroup: str) -> None:
+    def __init__(self, suite: str, machine: Machine, cgroup: str, timeout_s: int) -> None:
         from .cri import Cri
 
         self.suite = suite
         self.machine = machine
         self.cgroup = cgroup
+        self.timeout_s = timeout_s
         self.containerd: subprocess.Popen[bytes] | None = None
         self.plugin: subprocess.Popen[bytes] | None = None
         self.strict = ""
@@ -162,10 +165,10 @@ class Pods:
 
     @classmethod
     @contextlib.contextmanager
-    def started(cls, suite: str, host: Namespace, rootfs: Path) -> Iterator[Pods]:
-        """containerd runs; raises OSError where the kernel does not allow a machine."""
+    def started(cls, suite: str, host: Namespace, rootfs: Path, timeout_s: int) -> Iterator[Pods]:
+        """containerd runs with this plugin_request_timeout. Raises OSError: the kernel does not allow a machine."""
         with Machine(host, PREPARE) as machine:
-            found = cls(suite, machine, f"/netdevns-{secrets.token_hex(4)}")
+            found = cls(suite, machine, f"/netdevns-{secrets.token_hex(4)}", timeout_s)
             machine.path("/run/cni/10-pods.conflist").write_text(json.dumps(CNI))
             machine.path("/run/pause.tar").write_bytes(_image(rootfs))
             try:
@@ -213,7 +216,8 @@ class Pods:
         packages = CACHE / self.suite / "packages"
         top = f'root = "{RUN}/root"\nstate = "{RUN}/state"\n[grpc]\naddress = "{SOCKET}"\n'
         config = CONFIG[self.suite].format(top=top, image=IMAGE, packages=packages, strict=self.strict)
-        self.machine.path("/run/containerd.toml").write_text(config + NRI_CONFIG.format(nri=NRI))
+        config += NRI_CONFIG.format(nri=NRI, timeout_s=self.timeout_s)
+        self.machine.path("/run/containerd.toml").write_text(config)
         log = self.machine.path("/run/containerd.log").open("ab")
         path = f"PATH={packages}/usr/bin:{packages}/usr/sbin:{ENV['PATH']}"
         containerd = program(self.suite, "usr/bin/containerd")
@@ -266,6 +270,10 @@ class Pods:
     def has_ended(self) -> bool:
         """Whether the plugin has."""
         return self.plugin is not None and self.plugin.poll() is not None
+
+    def is_traced(self) -> bool:
+        """Whether it runs under strace."""
+        return self.plugin is not None and isinstance(self.plugin.args, list) and "strace" in self.plugin.args
 
     # ---- pods ----
 

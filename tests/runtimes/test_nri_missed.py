@@ -166,6 +166,7 @@ def test_refused_pods_do_not_harm_containerd(pods: Pods) -> None:
         pods.cri.stop(pod)
 
 
+@pytest.mark.nri_timeout(2)
 def test_stopped_plugin(pods: Pods) -> None:
     """A plugin that does not run for a while: the runtime drops it; then it connects again, and the pod is complete."""
     pods.start_plugin(*ALLOW)
@@ -211,6 +212,9 @@ def revive(pods: Pods) -> None:
     """Starts the plugin again if it is dead."""
     with contextlib.suppress(AssertionError):
         wait_until(pods.has_ended, timeout_s=0.3)
+    trace = pods.machine.path("/run/trace")
+    if pods.is_traced() and trace.exists() and "killed by SIGKILL" in trace.read_text():
+        wait_until(pods.has_ended, "strace has ended, too")
     if pods.has_ended():
         pods.end_plugin()
         pods.start_plugin(*ALLOW)

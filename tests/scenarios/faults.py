@@ -61,10 +61,10 @@ class Attacks:
             return [said.said["text"]]
         if said.end == OK:
             self.ends[COMPLETE] += 1
-            return restored.differences(world.dump, self.complete, timeout_s=3)
+            return restored.differences(world.dump, self.complete, timeout_s=20)
         if not said.left_count:
             self.ends[AS_BEFORE] += 1
-            return restored.differences(world.dump, before, shown=self._kept, timeout_s=3)
+            return restored.differences(world.dump, before, shown=self._kept, timeout_s=20)
         self.ends[REPORTED] += 1
         return self._untrue(world, before, said) + self._again(world, before)
 
@@ -97,7 +97,7 @@ class Attacks:
         said = self.runner.answer(self.row)
         if said.end != OK:
             return [f"a second undo fails: {said.said}"]
-        return restored.differences(world.dump, before, shown=self._kept, timeout_s=3)
+        return restored.differences(world.dump, before, shown=self._kept, timeout_s=20)
 
 
 def _of(state: dict[str, Any], part: str, name: str) -> list[str]:

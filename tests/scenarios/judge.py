@@ -99,7 +99,7 @@ class Played:
 
     def settle(self, first: Played) -> None:
         """Until this world is as the first one: the kernel does some things in its own time."""
-        end = time.monotonic() + 2
+        end = time.monotonic() + 20
         while rawdump.differences(first.after, self.after) and not first.wrong and time.monotonic() < end:
             time.sleep(0.02)
             first.after, self.after = first.world.dump(), self.world.dump()
@@ -196,7 +196,7 @@ class Played:
             state.update(self.world.dump())
             return state
 
-        changed = restored.differences(look, self.before, shown=self._compared, timeout_s=3)
+        changed = restored.differences(look, self.before, shown=self._compared, timeout_s=20)
         self.wrong += [f"{self.runner.name}: {what} left: {line}" for line in changed]
         return state
 
@@ -210,7 +210,7 @@ class Played:
     def _judge_arrival(self, said: Answer) -> None:
         after = self.world.dump()
         if self.row.is_modelled:
-            end = time.monotonic() + 2
+            end = time.monotonic() + 20
             while (wrong := model.differences(self.row, self.before, after)) and time.monotonic() < end:
                 time.sleep(0.01)
                 after = self.world.dump()

@@ -228,11 +228,11 @@ PERMISSIONS = [
 ]
 
 BUSY = [
-    _bad("busy", "eth1=a", found("device.busy", name="eth1", ifindex=101), busy=("source", 101, 20.0)),
-    _bad("busy upper", "low=b", found("device.busy", None, name="mv0", ifindex=103), source="veth low\nup low\nmacvlan mv0 low\nup mv0", busy=("source", 103, 20.0), accept=128),
+    _bad("busy", "eth1=a", found("device.busy", name="eth1", ifindex=101), busy=("source", 101, 120.0)),
+    _bad("busy upper", "low=b", found("device.busy", None, name="mv0", ifindex=103), source="veth low\nup low\nmacvlan mv0 low\nup mv0", busy=("source", 103, 120.0), accept=128),
     _bad("busy for a moment", "eth1=a", end="ok", busy=("source", 101, 0.4), smoke=True),
-    _bad("busy, another device", "eth1=a", end="ok", busy=("source", 102, 20.0)),
-    _bad("busy number in the target", "eth1=a", end="ok", busy=("target", 101, 20.0)),
+    _bad("busy, another device", "eth1=a", end="ok", busy=("source", 102, 120.0)),
+    _bad("busy number in the target", "eth1=a", end="ok", busy=("target", 101, 120.0)),
 ]
 
 MANY = [

@@ -211,7 +211,7 @@ class Namespace:
         # On a busy machine a namespace with a bond sometimes notified of a link when all seemed quiet; cause unknown.
         # An event of a carrier waits for a second at most (net/core/link_watch.c).
         has_bond = any(link.attrs.get("kind") == "bond" for link in self.links().values())
-        silence_s = 1.2 if has_bond else 0.03
+        silence_s = 2.5 if has_bond else 0.03
         with self.monitor() as monitor:
             while monitor.raw in select.select([monitor.raw], [], [], silence_s)[0]:
                 monitor.seen()

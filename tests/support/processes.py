@@ -7,14 +7,21 @@ import os
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
-def wait_until(condition: Callable[[], object], what: str = "", timeout_s: float = 10) -> None:
+def wait_until(condition: Callable[[], object], what: str = "", timeout_s: float = 60) -> None:
     """Asks again and again; for what the kernel, a runtime or another process does in its own time."""
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, f"not within {timeout_s} s: {what}"
         time.sleep(0.01)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped by a signal."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    return re.search(r"^State:\tT", status, re.MULTILINE) is not None
 
 
 def processes(word: str) -> set[int]:

@@ -17,7 +17,7 @@ def whole(state: State) -> State:
     return state
 
 
-def differences(look: Callable[[], State], *wanted: State, shown: Shown = whole, timeout_s: float = 5) -> list[str]:
+def differences(look: Callable[[], State], *wanted: State, shown: Shown = whole, timeout_s: float = 20) -> list[str]:
     """The differences from the first wanted state; none as soon as `look` returns one of them.
 
     Not at once: the kernel adds the local route of an IPv6 address by a work item, after the address, and looks at
@@ -40,7 +40,7 @@ def differences(look: Callable[[], State], *wanted: State, shown: Shown = whole,
         time.sleep(0.01)
 
 
-def assert_equal_soon(before: State, side: Namespace, *, shown: Shown = whole, timeout_s: float = 5) -> None:
+def assert_equal_soon(before: State, side: Namespace, *, shown: Shown = whole, timeout_s: float = 20) -> None:
     """All in a namespace is as in a dump of it."""
     changed = differences(side.dump, before, shown=shown, timeout_s=timeout_s)
     assert not changed, "\n".join([f"{side.name}:", *changed])

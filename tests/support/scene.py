@@ -84,7 +84,7 @@ class Scene:
         """All that is in its namespaces, by the raw dump."""
         return {f"{name} {part}": value for name, side in self.sides.items() for part, value in side.dump().items()}
 
-    def differences(self, *wanted: State, shown: Shown = whole, timeout_s: float = 5) -> list[str]:
+    def differences(self, *wanted: State, shown: Shown = whole, timeout_s: float = 20) -> list[str]:
         """As `restored.differences`; the first lines of them, as tests count many."""
         found = restored.differences(self.state, *wanted, shown=shown, timeout_s=timeout_s)
         return [line[:SHOWN_CHARS] for line in found[:SHOWN_LINES]]

@@ -283,12 +283,15 @@ def test_log_that_others_may_write(tree: Tree, directory: Path) -> None:
 
 def test_ordinary_user(directory: Path, tree: Tree) -> None:
     """Without rights it says so, and how to get them."""
-    code = (
-        "import os, sys; from netdevns.doctor import records; from netdevns.doctor.host import Host; os.setuid(4711)\n"
-        "print(*((f.severity, f.subject, f.hint) for f in records.check(Host(sys.argv[1]))))"
-    )
-    for path in (directory, *directory.parents):
-        if path.stat().st_mode & 0o5 != 0o5 and path != directory:
-            path.chmod(0o755)
+    code = """
+import os, sys
+from netdevns.doctor import records
+from netdevns.doctor.host import Host
+root = os.open(sys.argv[1], os.O_PATH)  # the way to it is root's alone
+os.setuid(4711)
+print(*((f.severity, f.subject, f.hint) for f in records.check(Host(f"/proc/self/fd/{root}"))))
+"""
+    for path in (tree.root, directory.parent):
+        path.chmod(0o755)
     done = subprocess.run([sys.executable, "-c", code, tree.root], capture_output=True, text=True, check=True)
     assert done.stdout == f"('warning', '{RUN}', 'sudo netdevns doctor')\n"

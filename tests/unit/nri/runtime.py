@@ -16,7 +16,7 @@ from netdevns.nri.framing import Frame, Unpacker
 from netdevns.nri.messages import Request, Response
 from netdevns.nri.protobuf import encoded
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 def pod(netns: str = "", **annotations: str) -> bytes:
