@@ -54,7 +54,6 @@ def test_recover_sets_aside_after_three_tries(blocked: Scene) -> None:
     assert blocked.host.names() >= {"eth2", "eth3"}
 
 
-@pytest.mark.thorough
 def test_other_containers_are_not_blocked_for_ever(blocked: Scene, hook: str) -> None:
     """The next container's hook, which wants another device of that record, is refused three times at most."""
     c3 = blocked.containers[2]

@@ -249,7 +249,6 @@ def judged(folder: str, data: bytes, change: Callable[[Path], object] = str) -> 
     return "read"
 
 
-@pytest.mark.thorough
 def test_every_attribute_and_message(sound: tuple[Scene, bytes, bytes]) -> None:
     """P9: a record with something missing, cut or wrong is Damaged before anything is done, or is as good as before."""
     _, record, loan = sound
