@@ -258,7 +258,7 @@ def _run_check(args: argparse.Namespace) -> int:
 def _run_show(args: argparse.Namespace) -> int:
     import dataclasses
 
-    from ..recovery import loans
+    from ..recovery import earlier, loans
     from ..text import tables
     from . import advice, screens, show
 
@@ -266,13 +266,15 @@ def _run_show(args: argparse.Namespace) -> int:
     try:
         devices = show.devices(args.devices, None if args.netns is None else advice.argument(args.netns))
         lent = loans.listed(devices=args.devices or None) if args.netns is None else []
+        killed = earlier.lines(args.devices or None) if args.netns is None else []
     except errors.NetDevError as e:
         return _failed(e, args.json, {"devices": []}, asked)
     if args.json:
         print_json({"devices": [*map(dataclasses.asdict, devices)], "loans": [*map(dataclasses.asdict, lent)]})
     else:
         following = advice.after_show(devices, asked) if args.devices else []
-        print_text(screens.show(devices, lent, loans.prepared() if lent else (), following, tables.columns(sys.stdout)))
+        prepared = loans.prepared() if lent else ()
+        print_text(screens.show(devices, lent, prepared, killed, following, tables.columns(sys.stdout)))
     return 0
 
 

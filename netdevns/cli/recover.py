@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ..prepare.undo import tidy
 from ..recovery import loans, returns
-from ..recovery.recover import is_wrong, pending, undo_crashed
+from ..recovery.recover import is_wrong, pending, set_aside, undo_crashed
 from ..reports import Recovered
 from ..system import inputs
 from ..system.folders import JOURNAL_DIR
@@ -24,7 +24,10 @@ def run(args: argparse.Namespace) -> int:
     def recover(interrupts: Interrupts) -> list[Recovered]:
         return undo_crashed(JOURNAL_DIR, interrupts=interrupts)
 
-    code = _report(args, recover, screens.recovered, is_wrong)
+    def shown(results: Sequence[Recovered]) -> str:
+        return screens.recovered(results, len(set_aside(JOURNAL_DIR)))
+
+    code = _report(args, recover, shown, is_wrong)
     return complain([*tidy()], code)
 
 
@@ -37,7 +40,7 @@ def run_list(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"pending": crashed, "running": len(running), "set_aside": aside})
     else:
-        print_text(screens.pending([*crashed, *tidy(removes=False)], running, aside))
+        print_text(screens.pending(crashed, running, aside, [*tidy(removes=False)]))
     return 0
 
 

@@ -39,15 +39,17 @@ def returned(results: Sequence[Recovered], container: str | None, others: Sequen
     return quote.printable(f"nothing is on loan to {container}, but to {', '.join(others)}; nothing to do")
 
 
-def recovered(results: Sequence[Recovered]) -> str:
-    """A line for each device of a record."""
+def recovered(results: Sequence[Recovered], aside: int = 0) -> str:
+    """A line for each device of a record; `aside`: how many records are set aside."""
+    nothing = f"nothing to recover; {aside} set aside: `netdevns recover --list`" if aside else "nothing to recover"
     lines = [f"{r.device or r.record}: {r.outcome}: {r.text}" + (f" ({r.record})" if r.device else "") for r in results]
-    return "\n".join(map(quote.printable, lines or ["nothing to recover"]))
+    return "\n".join(map(quote.printable, lines or [nothing]))
 
 
-def pending(records: Sequence[str], running: Sequence[str], aside: Sequence[str]) -> str:
-    """A line for each record of a killed move, of one that runs, and for each that is set aside."""
-    lines = [*records, *(f"running: {each}" for each in running)]
+def pending(records: Sequence[str], running: Sequence[str], aside: Sequence[str], others: Sequence[str]) -> str:
+    """A line for each record of a killed move, of one that runs, for each that is set aside, and the other lines."""
+    lines = [f"killed: {each}; `netdevns recover` restores its devices" for each in records]
+    lines += [*others, *(f"running: {each}" for each in running)]
     lines += [f"set aside: {each}; restore its devices by hand, then remove the file" for each in aside]
     return "\n".join(map(quote.printable, lines or ["nothing to recover"]))
 
@@ -78,12 +80,14 @@ def show(
     devices: Sequence[Device],
     lent: Sequence[Loan],
     prepared: Collection[str],
+    killed: Sequence[str],
     advice: Sequence[str],
     width: int | None,
 ) -> str:
     """The devices (whether each can move, what it would lose, what it is), the loans, and the suggested commands.
 
-    `prepared`: those of the loans' containers that are namespaces of `netdevns prepare`.
+    `prepared`: those of the loans' containers that are namespaces of `netdevns prepare`. `killed`: lines about devices
+    of killed moves.
     """
     rows = [[[device.name], _move(device), _addresses(device), _link(device)] for device in devices]
     lines = [tables.table(["DEVICE", "MOVE", "ADDRESSES", "LINK"], rows, width, 1, ANSWERS)]
@@ -92,6 +96,8 @@ def show(
     if lent:
         here = {device.name for device in devices}
         lines += ["", *(quote.printable(_loan(loan, prepared, here)) for loan in lent)]
+    if killed:
+        lines += ["", *map(quote.printable, killed)]
     if advice and width is not None:
         lines += ["", *(f"next   {command}" for command in advice)]
     return "\n".join(lines)

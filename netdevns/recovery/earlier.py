@@ -21,17 +21,24 @@ from .recover import NAMESAKE, movers, undo_one
 from .store import Journal, Record
 
 
-def lines(host_names: Iterable[str | None], directory: str = folders.JOURNAL_DIR) -> list[str]:
-    """A line for each of these devices that a killed move's record names, as far as the caller may read the records."""
-    wanted, found = {ifname.encode(name): name for name in host_names if name}, []
+def lines(host_names: Iterable[str | None] | None, directory: str = folders.JOURNAL_DIR) -> list[str]:
+    """A line for each of these devices that a killed move's record names, as far as the caller may read the records.
+
+    Args:
+        host_names: None: all.
+        directory: JOURNAL_DIR.
+    """
+    wanted = None if host_names is None else {ifname.encode(name) for name in host_names if name}
+    found = []
     with contextlib.suppress(OSError), Journal(directory, create=False) as opened:  # no folder, or no permission
         for record in opened.crashed():
             with contextlib.suppress(Damaged, OSError):  # reported by `recover`
-                names = {section.text(layout.A_IFNAME) for section in movers(record.sections())}
+                names = [section.text(layout.A_IFNAME) for section in movers(record.sections())]
                 found += [
-                    f"{quote.printable(wanted[name])}: a killed move of it is recorded ({record.path}): "
+                    f"{quote.shown(name)}: a killed move of it is recorded ({record.path}): "
                     "`netdevns recover`, or the next move of it, restores it first"
-                    for name in names & wanted.keys()
+                    for name in names
+                    if wanted is None or name in wanted
                 ]
             record.close()
     return found

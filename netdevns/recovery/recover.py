@@ -23,6 +23,7 @@ from ..system.exclusion import Busy
 from ..system.folders import open_folder
 from ..system.interrupts import Interrupts, Patience, until_interrupted
 from ..text import quote
+from ..text.outcome import LOCATIONS
 from . import layout, loan_state
 from .layout import Damaged, Section
 from .loaded_record import (
@@ -34,7 +35,7 @@ from .loaded_record import (
     holder_words,
     restored_text,
 )
-from .store import ASIDE, TRIES, Journal, Record
+from .store import ASIDE, TRIES, TXN, Journal, Record
 
 LOANS = "loan"  # the folder of the loans
 NAMESAKE = "not restored: another device has its name in the source, and is left as it is"
@@ -72,12 +73,13 @@ def pending(directory: str | os.PathLike[str]) -> tuple[list[str], list[str], li
             for record in opened.crashed():
                 lines.append(_line(record))
                 record.close()
-            return lines, [_line(record) for record in opened.running()], _set_aside(path)
+            return lines, [_line(record) for record in opened.running()], set_aside(path)
     except FileNotFoundError:
-        return [], [], _set_aside(path)
+        return [], [], set_aside(path)
 
 
-def _set_aside(directory: str) -> list[str]:
+def set_aside(directory: str) -> list[str]:
+    """A line for each record that was set aside."""
     try:
         with Journal(directory, create=False, folder=ASIDE) as opened:
             return [_line(record) for record in opened.seen()]
@@ -332,8 +334,12 @@ class Recovery(LoadedRecord):
             return results
         aside = self.record.tried()
         path = aside or self.record.path
-        why = f"; set aside after {TRIES} tries: restore it by hand, then remove the file" if aside else ""
-        return [Recovered(path, x.device, x.outcome, x.location, x.text + (why if x in kept else "")) for x in results]
+        back = f"move the file back to {os.path.join(self.record.directory, TXN)}"
+        why = f"; set aside after {TRIES} tries: restore it by hand and remove the file, or {back} to try again"
+        return [
+            Recovered(path, x.device, x.outcome, x.location, x.text + (why if aside and x in kept else ""))
+            for x in results
+        ]
 
     def _find(self, member: BatchDevice) -> None:
         """Finds a device by ifindex and name, or else by its properties: it may have been renamed, or be in transit."""
@@ -366,7 +372,7 @@ class Recovery(LoadedRecord):
             return self.recovered(member, "gone", "gone", f"in neither namespace: {ended_text(member.link.kind)}")
         if left.location == "gone":
             return self.recovered(member, "kept", "unknown", NOT_FOUND)
-        text = f"not restored: {', '.join(left.missing)}{self._present_name(left)}"
+        text = f"{LOCATIONS[left.location]}; not restored: {', '.join(left.missing)}{self._present_name(left)}"
         return self.recovered(member, "kept", left.location, text)
 
     def _replaced(self, member: BatchDevice) -> Recovered:
@@ -385,4 +391,4 @@ class Recovery(LoadedRecord):
             holder = None  # the line without the remedy
         if holder is None:
             return now
-        return f'{now}: {holder_words(holder, own)} has the name "{quote.shown(own)}"; rename that, and try again'
+        return f'{now}: {holder_words(holder, own)} has the name "{quote.shown(own)}": rename that'

@@ -30,7 +30,7 @@ from .store import Record
 
 TRIES = 5  # udev or NetworkManager may be renaming the device at the same time
 PAUSE_S = 0.05
-LIVES_ON = "its container's network namespace still exists"
+LIVES_ON = "its network namespace still exists"
 LEFT_AGAIN = "it left again while it was being restored"
 
 
@@ -145,10 +145,12 @@ class ReturnHome(LoadedRecord):
 
     def _away(self, member: BatchDevice, there: Collection[wire.Link]) -> Recovered:
         """A device whose container's namespace still exists."""
+        prepared = loans.prepared(self.record.directory)
         if not any(may_be(member.link, link) for link in there):
             text = f"{LIVES_ON}; the device is not in it: it was deleted or moved on"
+            if self.container in prepared:
+                text += f": `{loans.command(self.container, prepared)} --force` forgets it"
             return self.recovered(member, "kept", "unknown", text)
-        prepared = loans.prepared(self.record.directory)
         command, kind = loans.command(self.container, prepared), member.link.kind
         text = f"{LIVES_ON}; the device stays there"
         if live := loans.live_command(self.container, prepared):

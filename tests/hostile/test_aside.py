@@ -44,9 +44,11 @@ def test_recover_sets_aside_after_three_tries(blocked: Scene) -> None:
         out, err, code = blocked.run("recover")
         assert code == 3, (number, out, err)
         assert "eth1" in out + err
+        assert "eth1: kept: in " in out, "where it is"
         said.append("aside" in out + err)
     assert said == [False] * (TRIES - 1) + [True]
-    assert blocked.run("recover")[1:] == ("", 0)
+    assert "or move the file back to /run/netdevns/txn to try again" in out
+    assert blocked.run("recover") == ("nothing to recover; 1 set aside: `netdevns recover --list`\n", "", 0)
     (shown,), pending = set_aside(blocked)
     assert "eth1" in json.dumps(shown)
     assert (pending, records()) == ([], [])

@@ -222,7 +222,7 @@ def test_return_command(
     assert capsys.readouterr().out == "nothing is on loan; nothing to do\n"
     lend(directory, target)
     assert main(["return"]) == 0
-    assert "eth1: kept: its container's network namespace still exists" in capsys.readouterr().out
+    assert "eth1: kept: its network namespace still exists" in capsys.readouterr().out
     listed = loans.listed
     monkeypatch.setattr(loans, "listed", lambda **which: listed(directory, **which))
     assert main(["return", "c9"]) == 0

@@ -335,7 +335,9 @@ def test_command(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixtu
     before = host.dump()
     killed(netdevns.JOURNAL_DIR, target, "move", 2)
     assert main(["recover", "--list"]) == 0
-    assert "eth0 -> net0, eth1 -> net%d" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert listed.startswith("killed: /run/netdevns/txn/")
+    assert listed.endswith(": eth0 -> net0, eth1 -> net%d; `netdevns recover` restores its devices\n")
     assert main(["recover", "--json"]) == 0
     results = json.loads(capsys.readouterr().out)["recovered"]
     assert [(r["device"], r["outcome"]) for r in results] == [("eth0", "undone"), ("eth1", "undone")]
@@ -353,6 +355,11 @@ def test_commands_name_the_record(sides: tuple[Namespace, Namespace], capsys: py
     assert line in capsys.readouterr().out
     assert main(["show", "eth0"]) == 2
     assert line in capsys.readouterr().err
+    assert main(["show"]) == 0
+    shown = capsys.readouterr().out
+    assert [each in shown for each in (line, line.replace("eth0", "eth1"))] == [True, True]
+    assert main(["show", "--netns", target.path]) == 0
+    assert "killed" not in capsys.readouterr().out
     assert main(["move", "eth1=net1", "--to", target.path]) == 0
     words = "restored first, after a killed move or an ended container: restored"
     assert capsys.readouterr().err.splitlines()[:2] == [f"netdevns: {device}: {words}" for device in DEVICES]

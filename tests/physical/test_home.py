@@ -241,7 +241,7 @@ def test_live_namespace(here: Namespace, tmp_path: Path) -> None:
         mine.kill()
         done = mine.poststop()
         assert done.returncode == 0
-        assert f"{NIC}: its container's network namespace still exists; the device stays there" in done.stderr
+        assert f"{NIC}: its network namespace still exists; the device stays there" in done.stderr
         assert NIC not in here.links()
         done = netdevns("return", "other")
         assert (done.returncode, "nothing is on loan to other, but to" in done.stdout) == (0, True)

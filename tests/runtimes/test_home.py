@@ -105,7 +105,7 @@ def test_live_namespace(host: Namespace, runtime: Runtime, bundle: Bundle) -> No
         assert blue.names() == set(ARRIVED)
         assert loans(runtime.machine) == [CONTAINER]
         said = runtime.machine.hook_log()
-        assert "eth1: its container's network namespace still exists; the device stays there" in said
+        assert "eth1: its network namespace still exists; the device stays there" in said
         done = runtime.machine.netdevns("return", CONTAINER, "--json")
         assert done.returncode == 0
         assert {x["location"] for x in json.loads(done.stdout)["recovered"]} == {"target"}
