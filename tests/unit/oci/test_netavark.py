@@ -159,7 +159,6 @@ def test_create_by_the_command() -> None:
     assert started("create", stdin=json.dumps(network()).encode()) == (0, network(dns_enabled=False), "")
 
 
-@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("words", "stdin", "said"),
     [
