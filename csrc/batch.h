@@ -35,6 +35,9 @@ int nd_batch_no_memory(struct netdevns_error *err, const char *step);
  * again. Some 60 bytes remain free.
  */
 void nd_error_left(const struct netdevns_batch *b, struct netdevns_error *err);
+#define ND_PLACE_SIZE 96
+/* Where a device is now, in words; printable. */
+void nd_member_place(const struct nd_member *m, char text[ND_PLACE_SIZE]);
 
 /* Memory that grows: data, bytes used, bytes allocated. */
 struct nd_memory {

@@ -79,14 +79,22 @@ static const char *missing(const struct nd_member *m)
 	return m->missing.used ? (const char *)m->missing.data : "out of memory";
 }
 
-/* One device, its place, and details, or "". */
-static void name_left(const struct nd_member *m, const char *before, const char *detail, char *text, size_t size)
+void nd_member_place(const struct nd_member *m, char text[ND_PLACE_SIZE])
 {
 	static const char *const places[] = { "not found", "in the source", "in the target", "gone" };
 	const int has_name = m->dev->place == ND_PLACE_TARGET && m->dev->name[0];
 
-	snprintf(text, size, "%s%s (%s%s%s)%s%s", before, m->ifname, places[m->dev->place], has_name ? ", as " : "",
-		 has_name ? m->dev->name : "", detail[0] ? ": " : "", detail);
+	snprintf(text, ND_PLACE_SIZE, "%s%s%s", places[m->dev->place], has_name ? ", as " : "", has_name ? m->dev->name : "");
+	nd_text_one_line(text, ND_PLACE_SIZE);
+}
+
+/* One device, its place, and details, or "". */
+static void name_left(const struct nd_member *m, const char *before, const char *detail, char *text, size_t size)
+{
+	char place[ND_PLACE_SIZE];
+
+	nd_member_place(m, place);
+	snprintf(text, size, "%s%s (%s)%s%s", before, m->ifname, place, detail[0] ? ": " : "", detail);
 	nd_text_one_line(text, size);
 }
 

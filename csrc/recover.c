@@ -172,6 +172,7 @@ static enum outcome conclude(struct recovery *r, const struct netdevns_batch *b,
 	const int is_gone = m->dev->place == ND_PLACE_GONE, has_ended = b->target_is_gone && is_gone && !m->is_replaced;
 	const char *text = m->missing.used ? (const char *)m->missing.data : "out of memory";
 	int code = m->lacks_memory ? -ENOMEM : -EIO;
+	char place[ND_PLACE_SIZE];
 
 	if (!m->is_lacking || m->is_unrestorable) {
 		report(r, "%s: restored%s%s", m->ifname, m->is_lacking ? "; cannot be restored: " : "", m->is_lacking ? text : "");
@@ -190,7 +191,8 @@ static enum outcome conclude(struct recovery *r, const struct netdevns_batch *b,
 		code = -EAGAIN;
 		text = "not back in the initial network namespace yet";
 	}
-	report(r, "%s: not restored: %s", m->ifname, text);
+	nd_member_place(m, place);
+	report(r, "%s: %s%snot restored: %s", m->ifname, has_ended ? "" : place, has_ended ? "" : "; ", text);
 	if (!r->err->code)
 		nd_batch_fail(r->err, code, "recover", -1, "%s: not restored: %s; the record %s is kept", m->ifname, text, record->name);
 	r->left++;

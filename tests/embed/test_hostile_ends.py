@@ -49,7 +49,7 @@ def test_new_device_of_that_name(
             for _ in range(2):
                 answer = c.recover(tmp_path)
                 assert answer.code == errno.EIO, answer
-                assert "eth1: not restored: another device has its name" in answer.report, answer
+                assert "; not restored: another device has its name" in answer.report, answer
     assert [path.suffix for path in tmp_path.iterdir()] == [".undo"]
 
 

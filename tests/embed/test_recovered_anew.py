@@ -29,7 +29,7 @@ def test_new_device_is_left_alone(
         with Untouched(source), Driver() as c:
             answer = c.recover(tmp_path)
             assert answer.code == errno.EIO, answer
-            assert "eth1: not restored: another device has its name" in answer.report, answer
+            assert "; not restored: another device has its name" in answer.report, answer
 
 
 @pytest.mark.parametrize("new", NEW.values(), ids=NEW)
