@@ -133,8 +133,8 @@ int netdevns_batch_record(struct netdevns_batch *batch, int dirfd, struct netdev
 /*
  * Moves all devices, or none: checks, moves, replays the addresses that the runtime-spec protects (permanent and of global
  * scope), sets the links up, reads back and compares. After a failure, which is the result, everything is restored; err->left
- * says whether that succeeded. A device that has left already is not waited for (-ENODEV): it is looked up before it is locked. An
- * empty batch succeeds.
+ * says whether that succeeded. Devices are looked up before they are locked: one that another mover has already taken away is
+ * -ENODEV, without a wait. An empty batch succeeds.
  *
  * Locks: waits up to 5 s for another mover of one of the devices (-EBUSY). Movers use locks in /run/netdevns, which are held until
  * netdevns_batch_close. Root is refused (-EPERM) if that directory is not safe: a link, no directory, of another user, or
@@ -181,8 +181,7 @@ void netdevns_batch_close(struct netdevns_batch *batch);
  * Restores the devices of every record in the directory `dirfd` whose process has died. `version`: NETDEVNS_VERSION. A batch whose
  * netdevns_batch_move succeeded stays in the target as long as that exists, whatever the container has changed since. With
  * `undo_complete` it is moved back, too: right for a caller that closes its batch only when the container runs. `report` (or NULL)
- * of `size` bytes gets whole lines, one for each device or record, each of at most 1,024 bytes and with a "
-"; if there is no
+ * of `size` bytes gets whole lines, one for each device or record, each of at most 1,024 bytes and with a "\n"; if there is no
  * room for all, the last one is "and N more". A second call does no harm. Lifetimes of addresses have run on: one that has expired
  * since the move is not restored, and one that a device in the source has with a longer lifetime, as of a renewed lease, keeps that.
  *

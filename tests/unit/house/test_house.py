@@ -233,6 +233,21 @@ def test_python_module_is_short(path):
     assert len(lines(path)) <= 400
 
 
+def open_comments(path: Path):
+    """(number, line) of each line that begins inside a block comment, up to the one that ends it."""
+    is_open = False
+    for number, line in enumerate(lines(path), 1):
+        if is_open:
+            yield number, line
+        is_open = line.rfind("/*") > line.rfind("*/") if "/*" in line else is_open and "*/" not in line
+
+
+@pytest.mark.parametrize("path", C_FILES, ids=lambda p: p.name)
+def test_lines_of_a_c_comment_begin_with_a_star(path):
+    """Each line of a block comment begins with ` *`: none was broken by a line feed that should have been a "\\n"."""
+    assert [number for number, line in open_comments(path) if not line.lstrip("\t").startswith(" *")] == []
+
+
 # Its functions are those of netdevns-core.h; all other files are the batch.
 CORE = ("message", "socket", "exchange", "filter", "notify", "find", "replay", "compare", "load", "device")
 
