@@ -1,8 +1,9 @@
 """Moves a batch: all devices arrive, or all are restored. The same for every engine.
 
 Phases: check all (checks.examine) - snapshot all - write the record - all links down in one send - move all, uppers
-before lowers - catch up with addresses added since - replay, lowers first - read back and compare - drop the record.
-On any failure, `undo` goes back in the opposite order.
+before lowers - catch up with late addresses - replay, lowers first, with what `preserve` asks for carried before and
+after it - read back and compare - lend, for a hook - drop the record. On any failure, `undo` goes back in the opposite
+order. The words (Sides, upper, late, carry, lend): docs/architecture.md, "Words".
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Lender(Protocol):
     def retract(self) -> None: ...
 
 
-# An exception in the undo starts it over; after so many, the last one propagates. As many as Linux has signals
-# (signal(7)): each may be pending when `hold` blocks it, and its handler may raise.
+# The most undos of one batch: each exception in one leads to the next, and one in the last propagates. As many as Linux
+# has signals (signal(7)): each may be pending when `hold` blocks it, and its handler may raise.
 UNDO_TRIES = 64
 
 
@@ -76,10 +77,20 @@ class Batch:
         self.cause: BaseException | None = None  # why the move failed
         self.left: tuple[Left, ...] | None = None  # what could not be restored; None: there was no undo
 
-    def run(self, results: Callable[[Batch], tuple[Moved, ...]] | None = None) -> tuple[Moved, ...]:
+    def run(self, collect: Callable[[Batch], tuple[Moved, ...]] | None = None) -> tuple[Moved, ...]:
+        """Moves all devices, or restores all of them.
+
+        Args:
+            collect: Makes the result of a move, as `results` does; None: the result is empty.
+
+        Raises:
+            MoveFailed: The move failed; everything is restored, but for the devices in `left`.
+            BaseException: An exception that interrupted the move, after the undo and with MoveFailed as its cause; or
+                the last one, if each of UNDO_TRIES undos was interrupted.
+        """
         shield = Shield() if self.interrupts is None else None  # a command's signals are held back already
         try:
-            moved = self._run(results, shield)
+            moved = self._run(collect, shield)
         except BaseException as e:
             try:
                 if shield:
@@ -91,8 +102,8 @@ class Batch:
             shield.release()
         return moved
 
-    def _run(self, results: Callable[[Batch], tuple[Moved, ...]] | None, shield: Shield | None) -> tuple[Moved, ...]:
-        moved = self._moved_or_undone(UNDO_TRIES, results, shield)
+    def _run(self, collect: Callable[[Batch], tuple[Moved, ...]] | None, shield: Shield | None) -> tuple[Moved, ...]:
+        moved = self._moved_or_undone(UNDO_TRIES, collect, shield)
         if self.cause is None or self.left is None:
             if self.recorder:
                 self.recorder.end(keep=False)
@@ -108,23 +119,25 @@ class Batch:
         raise self.cause from failed
 
     def _moved_or_undone(
-        self, tries: int, results: Callable[[Batch], tuple[Moved, ...]] | None, shield: Shield | None
+        self, tries: int, collect: Callable[[Batch], tuple[Moved, ...]] | None, shield: Shield | None
     ) -> tuple[Moved, ...]:
-        """Moves; after an exception it undoes, and where that raises, the call above undoes once more.
+        """Moves; after an exception undoes the move, and after one in the undo undoes it again, up to `tries` times.
 
-        A signal handler may raise at each call, each entry of a function and each backward jump (CPython 3.11 to 3.13).
-        A loop around the undo would have such a jump outside its `try`. These calls are all entered before the move
-        begins, and from then on each such place is within the `try` of a call above.
+        Nests `tries` blocks of `try` by recursion, with the move in the innermost one; each that gets an exception from
+        the one inside runs the undo. A loop around the undo would not do: a signal handler may raise at each call, each
+        entry of a function and each jump back to the head of a loop (CPython 3.11 to 3.13), and that jump would be
+        outside the loop's `try`. All blocks are entered before the move begins, so that from then on each place where a
+        handler may raise is inside one.
         """
         if not tries:
             self._forward()
-            moved = results(self) if results else ()
+            moved = collect(self) if collect else ()
             if shield:
                 shield.hold()  # from here on, signals no longer interrupt the move
             return moved
         try:
-            return self._moved_or_undone(tries - 1, results, shield)
-        except BaseException as e:  # an error of this code may have the type of a handler's: it is tried as often
+            return self._moved_or_undone(tries - 1, collect, shield)
+        except BaseException as e:  # a handler's or our own, which may have the same type: both are treated alike
             if self.cause is None:
                 self.cause = e
             self._undo(shield)
