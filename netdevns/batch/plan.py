@@ -167,7 +167,7 @@ class Plan:
 
 
 def too_many(count: int, *, is_move: bool) -> Plan:
-    """A plan without devices. Raises CheckFailed for a move, before it looks for earlier moves of the devices."""
+    """The plan of a batch with too many devices: empty, with that finding. Raises CheckFailed if it is for a move."""
     plan = Plan([], force=False)
     found = plan.find("device.too-many", count=count)
     if is_move:

@@ -95,8 +95,8 @@ class Places:
     def is_namesake(self, member: BatchDevice) -> bool:
         """Whether a new device in the source, with its name and MAC, was found under another ifindex.
 
-        The member itself has that one if an earlier try returned it; it ended in the target if the peer or lower device
-        is another one.
+        The ifindex alone does not show it: the member itself has another one if an earlier try returned it. A device on
+        another peer or lower device is a new one, and the member has ended in the target.
         """
         if member.place != PLACE_SOURCE or member.ifindex == member.link.ifindex:
             return False

@@ -82,8 +82,8 @@ def found(section: layout.Section) -> tuple[NetNS, Socket] | None:
 class _Unseen:
     """Candidates that could not be examined, one of which may be the namespace.
 
-    An ordinary user's namespace is not that of another user's process, so EPERM there means nothing. For root of the
-    machine it does: without CAP_SYS_PTRACE, as in many containers, or under a security module, root cannot examine
+    EPERM on another user's process is no obstacle for an ordinary user, whose namespace is not there. For root of the
+    machine it is one: without CAP_SYS_PTRACE, as in many containers, or under a security module, root cannot examine
     the namespaces of other users' processes.
 
     Attributes:

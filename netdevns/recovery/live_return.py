@@ -1,6 +1,7 @@
-"""Returns lent devices from a namespace that still exists, where that was asked for: the undo of a complete move.
+"""Returns lent devices from a namespace that still exists: the undo of a complete move.
 
-For `prepare --undo` and the teardown of a podman network. All other returns leave a live namespace alone.
+Only `prepare --undo`, a podman network's teardown and a pod's stop ask for it. All other returns leave a live namespace
+alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Identifies a lent device, and ages the addresses of records and loans: by their end, lifetimes have run on."""
+"""Identifies a lent device, and shortens the lifetimes of addresses in a record or loan by the time since then."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def ignored(record: Record, e: Damaged | OSError, then: str) -> Recovered:
 
 
 def is_wrong(result: Recovered) -> bool:
-    """Whether a device needs an operator. One that is missing while its namespace exists does not."""
+    """Whether an operator must act: not for a device that is missing while its namespace exists."""
     return result.outcome == "kept" and result.text != NOT_FOUND
 
 
@@ -376,12 +376,12 @@ class Recovery(LoadedRecord):
         return self.recovered(member, "kept", left.location, text)
 
     def _replaced(self, member: BatchDevice) -> Recovered:
-        """A device in whose place there is another one. Where its namespace has ended, it may be that one after all."""
+        """The result where another device was found in its place; it may be the same one if its namespace has ended."""
         text = NAMESAKE if self.target_is_gone else NOT_FOUND
         return self.recovered(member, "kept", "gone" if self.target_is_gone else "unknown", text)
 
     def _present_name(self, left: Left) -> str:
-        """Its name where that is another one, and the device that has its own: the user can rename that."""
+        """Its present name, if it is not its own, and the device that has that one, which the user can rename."""
         if left.name is None or left.name == left.device:
             return ""
         now, own = f"; it is named {quote.printable(left.name)} (ifindex {left.ifindex})", ifname.encode(left.device)

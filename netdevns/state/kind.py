@@ -34,7 +34,7 @@ class View:
     state: Mapping[str, bytes] = field(default_factory=dict)
 
     def away(self, here: Mapping[int, int]) -> set[int]:
-        """Those of these devices and their masters that are not in `here`."""
+        """The ifindexes of these devices and their masters that are not in the namespace now; `here`: the others."""
         masters = {link.master for link in self.links.values() if link.master}
         return (self.links.keys() | masters) - here.keys()
 

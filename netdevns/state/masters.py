@@ -1,6 +1,6 @@
-"""Restores the master of a device (bridge, bond, VRF, team), which a move silently releases.
+"""Restores the master of a device (bridge, bond, VRF, team).
 
-(probes kinds.port.bridge, kinds.port.bond) Port settings are in `ports`.
+A move releases a port without notice (probes kinds.port.bridge, kinds.port.bond). The port's settings are in `ports`.
 """
 
 from __future__ import annotations

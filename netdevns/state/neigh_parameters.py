@@ -1,7 +1,7 @@
 """Restores the sysctls net.ipv4.neigh.DEV and net.ipv6.neigh.DEV, which a move resets to the defaults.
 
-(probes neighbours.parameters.ipv4, neighbours.parameters.ipv6)
-RTM_GETNEIGHTBL dumps those of all devices; RTM_SETNEIGHTBL sets those of one. Layout: linux/neighbour.h (struct
+Probes: neighbours.parameters.ipv4, neighbours.parameters.ipv6. RTM_GETNEIGHTBL dumps the parameters of all devices,
+RTM_SETNEIGHTBL sets those of one. Layout: linux/neighbour.h (struct
 ndtmsg, NDTA_*, NDTPA_*).
 """
 
@@ -43,7 +43,7 @@ class NeighParameters(Kind):
         return b"".join(lookups.dump(socket, dump, about=about) for dump in DUMPS)
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
-        """For the devices only: their masters have lost nothing."""
+        """Leaves out masters, which keep their parameters."""
         ours = {ifindex: here[ifindex] for ifindex in before.links if ifindex in here}
         for (family, ifindex, table), values in _differences(before.of(self.name), now.of(self.name), ours).items():
             parms = wire.attr_u32(uapi.NDTPA_IFINDEX, ifindex) + b"".join(wire.attr(t, v) for t, v in values.items())

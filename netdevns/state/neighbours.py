@@ -1,13 +1,14 @@
 """Restores a device's permanent and noarp neighbours, proxies and unicast filter, which a move flushes.
 
-(probes neighbours.down.permanent, neighbours.down.proxy, neighbours.move.permanent, neighbours.move.noarp,
-neighbours.move.proxy)
-The unicast filter, shown as `fdb ... self`, holds the MACs that the device receives besides its own (probe
-multicast.hardware.unicast). No other neighbours are restored: the
-kernel resolves again what it had resolved, and makes noarp ones itself, of groups and broadcasts on any device, and of
-all addresses on a device without ARP (probes neighbours.noarp.arp, neighbours.noarp.no-arp). Those have no mark, so an
-entry that equals them counts as one. `engine.reference.filter` and csrc/filter.c drop on receipt what the message alone
-shows; `read` and csrc/detect.c, which know the device's MAC, the rest. Layout: linux/neighbour.h (struct ndmsg).
+Probes: neighbours.down.permanent, neighbours.down.proxy, neighbours.move.permanent, neighbours.move.noarp,
+neighbours.move.proxy. The unicast filter, shown as `fdb ... self`, holds the MACs that the device receives besides its
+own (probe multicast.hardware.unicast).
+
+Other neighbours need no restore. The kernel resolves them again, and makes noarp entries itself: for groups and
+broadcasts on any device, and for all addresses on a device without ARP (probes neighbours.noarp.arp,
+neighbours.noarp.no-arp). Nothing marks these, so an equal entry that a user added counts as one of the kernel's.
+`engine.reference.filter` and csrc/filter.c drop on receipt the entries that can be recognized by the message alone;
+`read` and csrc/detect.c drop those that the device's MAC gives away. Layout: linux/neighbour.h (struct ndmsg).
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Neighbours(Kind):
             yield Finding(owner, "loss.fdb", words)
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
-        """For the devices, their uppers, and masters: a bridge whose MAC changes with a leaving port loses its own."""
+        """Includes entries of uppers and masters: a bridge loses its own when its MAC changes as a port leaves."""
         there = {*kept(now.of(self.name), {*here.values()}, external=True)}
         for body in kept(before.of(self.name), here, external=True):
             body = on(body, here)

@@ -1,6 +1,6 @@
 """Restores nexthop objects, which the kernel deletes without notification when their device leaves.
 
-With each go the routes that use it (probe notify.nexthop).
+The routes that use an object are deleted with it (probe notify.nexthop).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Nexthops(Kind):
         return lookups.dump(socket, route.DUMP_NEXTHOPS)
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
-        """Leaves out objects whose devices are all absent: those are reported as missing themselves."""
+        """Leaves out objects whose devices are all absent: an undo reports these devices as missing."""
         devices, away = route.nexthop_devices(before.of(self.name)), before.away(here)
         for body in missing(before.of(self.name), now.of(self.name), here):
             id_ = route.nexthop_id(body)

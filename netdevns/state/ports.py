@@ -109,9 +109,9 @@ class Ports(Kind):
 def _macs_of_others(
     ifindex: int, port: Port, before: View, masters: Links, masters_now: Links, here: Here
 ) -> Iterator[Repair]:
-    """Restores the MACs of staying slaves, which got those of the ones that left (fail_over_mac follow).
+    """Restores the MACs of slaves that stayed, which got those of slaves that left (fail_over_mac follow).
 
-    Only once the old active slave is active again: until then the bond swaps MACs (drivers/net/bonding/bond_main.c,
+    Waits until the old active slave is active again: until then the bond swaps MACs (drivers/net/bonding/bond_main.c,
     bond_do_fail_over_mac()).
     """
     master = here[port.master]

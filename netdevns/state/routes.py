@@ -1,7 +1,7 @@
 """Restores routes, counts those that a move loses, and finds devices that carry a default route.
 
-When a device leaves, the kernel deletes its IPv4 routes without notification; so does it with routes of other devices
-whose `src` (notified on later kernels) or one of whose nexthops leaves (probes notify.route.ipv4,
+When a device leaves, the kernel deletes its IPv4 routes without notification. It also deletes routes of other devices
+that have their `src` on it (notified on later kernels) or one of their nexthops (probes notify.route.ipv4,
 notify.route.source-address, notify.route.multipath-leg). So all are dumped before a move and compared after an undo.
 """
 
@@ -86,7 +86,7 @@ class Routes(Kind):
                 yield Repair(here[each.ifindex], stage, each.text, request)
 
     def age(self, before: bytes, elapsed_s: int, ended: Collection[bytes]) -> bytes:
-        """Without routes whose `src` has expired, too."""
+        """Also drops routes whose `src` address has expired."""
         return b"".join(_aged(message, elapsed_s, ended) for message in wire.messages(before))
 
     def lend(self, before: View, here: Here, elapsed_s: int, ended: Collection[bytes]) -> bytes:
@@ -189,8 +189,8 @@ class Portable:
 def portable(routes: bytes, nexthops: bytes, leaving: Collection[int]) -> list[Portable]:
     """The routes and nexthop objects of devices that leave together, in the order in which they can be added.
 
-    Without routes that the kernel makes for addresses. Routes from router advertisements have no body. Nor have nexthop
-    objects, whose ids may be taken in the target: a route with a single nexthop object gets that object's gateway.
+    Routes that the kernel makes for addresses are left out. The body is empty for routes from router advertisements,
+    and for nexthop objects, whose ids may be taken in the target: a route with a single one gets that object's gateway.
     """
     by_nexthop = route.nexthop_devices(nexthops)
     simple = _simple_nexthops(nexthops)

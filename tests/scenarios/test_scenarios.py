@@ -29,6 +29,6 @@ def _content(row: Row) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("row", rows())
 def test_scenario(row: Row, pool: Pool) -> None:
-    """It ends as the table says, with each runner, and leaves what it must."""
+    """It ends as the table says, with each runner, and leaves the expected state behind."""
     wrong = pool.wrong(row)
     assert not wrong, "\n".join([row.id, *wrong])
