@@ -36,7 +36,7 @@ NONE = "none"
 BROKEN = 125
 COMMAND = "./tools/daemons --write"
 BEGIN, END = f"<!-- rounds: written by {COMMAND} -->\n", "<!-- end -->\n"
-HEAD = ["daemon", "file", "addresses", "renames", "leases", "addresses lost", "rounds with harm"]
+HEAD = ["daemon", "file", "addresses", "renames", "leases", "addresses lost", "failed rounds"]
 
 
 @dataclass(frozen=True, eq=False)
