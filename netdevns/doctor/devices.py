@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..engine import Socket, lookups
@@ -29,7 +29,7 @@ class Wanted:
         names: In containers, by which it may come back.
         by: The files that name it.
         nic: The link, as it is here or as it was when it was lent; None: it is not known.
-        lent: Where it is on loan, as "on loan to container c1"; "": nowhere.
+        lent: To which it was lent, as "on loan to container c1"; "": it was not.
     """
 
     name: str
@@ -74,6 +74,13 @@ def wanted(host: Host, found: Sequence[Installation], bundle: Mapping[str, str],
     return every
 
 
+def whereabouts(container: str, namespaces: Collection[str]) -> str:
+    """As `loans.whereabouts`, for a device that nothing has looked for: a prepared namespace is not entered."""
+    return (
+        f"lent to the prepared namespace {container}" if container in namespaces else loans.whereabouts(container, ())
+    )
+
+
 def _add(every: dict[str, Wanted], name: str, inside: str, by: str) -> Wanted:
     one = every.setdefault(name, Wanted(name))
     one.by.append(by)
@@ -91,7 +98,7 @@ def _lent(host: Host) -> Iterator[tuple[str, str, str, Nic, str]]:
             for record in journal.seen():
                 try:
                     sections = record.sections()
-                    where = loans.whereabouts(loans.container_of(sections), namespaces)
+                    where = whereabouts(loans.container_of(sections), namespaces)
                     for section in sections:
                         if section.type == layout.DEVICE:
                             nic = _nic(wire.Link(next(wire.messages(bytes(section.body))).body))

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -21,7 +22,9 @@ from ..recovery.store import Journal, Record
 from ..system import exclusion
 from ..system.folders import JOURNAL_DIR, open_file, open_folder
 from ..system.netns import CURRENT, NETNS_DIR
+from ..text.outcome import UNTOUCHED, UNTOUCHED_ELSE
 from ..text.quote import printable, quoted, shown
+from .devices import whereabouts
 from .finding import ERROR, OK, WARNING, Finding
 from .host import Host
 
@@ -30,6 +33,8 @@ LONG_S = 60  # a move of 60 devices takes 1 s; a hook has a minute
 RECENT_S = 24 * 3600
 TAIL_BYTES = 1 << 14
 LINES_MAX = 3
+_VERDICTS = (UNTOUCHED, UNTOUCHED_ELSE)
+_LONG_ID, _ID_SHOWN = re.compile("[0-9a-f]{64}"), 12  # as podman and docker shorten it
 _FOLDERS = (store.TXN, loans.FOLDER, store.ASIDE, loans.PREPARED)
 _TRUST = "inspect it; then: chown root:root {0}; chmod go-w {0}"
 
@@ -211,7 +216,7 @@ def _loans(host: Host, directory: str) -> Iterator[Finding]:
             yield Finding(CHECK, WARNING, path, f"cannot be read: {e.strerror}", "netdevns return")
             continue
         command = loans.command(container, namespaces)
-        text = f"{loans.whereabouts(container, namespaces)}: {devices}"
+        text = f"{whereabouts(container, namespaces)}: {devices}"
         back = [name for name in names if name in (host.nics or {})]
         if is_old:
             yield Finding(CHECK, WARNING, path, f"{text}: {_BEFORE_BOOT}", command)
@@ -267,13 +272,32 @@ def _log(host: Host, directory: str) -> Iterator[Finding]:  # noqa: ARG001  # as
     lines = data.decode(errors="backslashreplace").splitlines()
     if not lines:
         return
-    stamp = lines[-1].partition(" ")[0]
-    begin = lines[-1].partition(": ")[0]  # with the container's id, where it is known
-    report = [line.removeprefix(f"{stamp} ") for line in lines if line.startswith(begin)]
+    stamp, report = _last_report(lines)
     age_s = _age_of(stamp)
     severity = WARNING if age_s is not None and age_s < RECENT_S else OK
-    text = f"the last report, of {stamp}: {'; '.join(report[:LINES_MAX])}"
-    yield Finding(CHECK, severity, path, printable(text), f"tail {path}" if severity == WARNING else None)
+    text = f"the last report, of {stamp}: {report}"
+    yield Finding(CHECK, severity, path, printable(text), "netdevns doctor BUNDLE" if severity == WARNING else None)
+
+
+def _last_report(lines: list[str]) -> tuple[str, str]:
+    """The time of the last report in a log, and its lines in one, behind the container's id, where it is known.
+
+    A report's lines follow each other (oci/hook_log.py); each begins with the id. Without one, the report before it has
+    ended with its verdict, if it is of the same second.
+    """
+    stamp, _, last = lines[-1].partition(" ")
+    id_, colon, _ = last.partition(": ")
+    begin = f"{stamp} {id_}: " if colon else f"{stamp} "
+    report = [lines[-1].removeprefix(begin)]
+    for line in reversed(lines[:-1]):
+        if not line.startswith(begin) or line.endswith(_VERDICTS):
+            break
+        report.insert(0, line.removeprefix(begin))
+    text = "; ".join(report[:LINES_MAX])
+    if not colon:
+        return stamp, text
+    text = text.replace(f"container {id_}", "the container")
+    return stamp, f"{id_[:_ID_SHOWN] if _LONG_ID.fullmatch(id_) else id_}: {text}"
 
 
 def _age_of(stamp: str) -> float | None:

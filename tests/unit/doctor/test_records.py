@@ -193,6 +193,16 @@ def test_prepared_namespace(tree: Tree, directory: Path) -> None:
     assert examined(tree) == [TRUSTED, "ok /run/netns/c1: a prepared namespace"]
 
 
+def test_loan_to_a_prepared_namespace(tree: Tree, directory: Path) -> None:
+    """Nothing enters the namespace to look, so the loan is reported as a loan."""
+    record(directory, loans.PREPARED).close()
+    record(directory, loans.FOLDER).close()
+    tree.write("/run/netns/c1", "")
+    lent = "lent to the prepared namespace c1"
+    assert f"ok {RUN}/loan/record: {lent}: eth1 -> net0" in examined(tree)
+    assert said(devices.check(tree.host(), devices.wanted(tree.host(), [], {}, ""))) == [f"ok eth1: {lent}"]
+
+
 def test_lent_devices_are_known(tree: Tree, directory: Path) -> None:
     """A loan has the device as it was: its MAC, by which other daemons know it."""
     record(directory, loans.FOLDER).close()
@@ -260,8 +270,37 @@ def test_last_report(age_s: float, severity: str, tree: Tree, directory: Path) -
     ]
     (directory / "hook.log").write_text("\n".join(lines) + "\n")
     (directory / "hook.log").chmod(0o600)
-    text = f"the last report, of {stamp(age_s)}: c1: eth1: \\x1b[31mbad; c1: nothing was touched"
+    text = f"the last report, of {stamp(age_s)}: c1: eth1: \\x1b[31mbad; nothing was touched"
     assert examined(tree)[-1] == f"{severity} {RUN}/hook.log: {text}"
+
+
+ID = "b257" * 16
+UNKNOWN = ("state on stdin: id: a string is needed", "nothing was touched")
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        (UNKNOWN, "state on stdin: id: a string is needed; nothing was touched"),
+        (UNKNOWN * 2, "state on stdin: id: a string is needed; nothing was touched"),
+        (("c2: nothing was touched", *UNKNOWN), "state on stdin: id: a string is needed; nothing was touched"),
+        ((*UNKNOWN, "c1: bad", "c1: nothing was touched"), "c1: bad; nothing was touched"),
+        (("pod a/b: refused:", "pod a/b: bad"), "pod a/b: refused:; bad"),
+        (("internal error at x.py:1: KeyError: 'x'",), "internal error at x.py:1: KeyError: 'x'"),
+        (
+            (f"{ID}: container {ID} has no network namespace of its own: x", f"{ID}: nothing was touched"),
+            "b257b257b257: the container has no network namespace of its own: x; nothing was touched",
+        ),
+    ],
+)
+def test_lines_of_the_last_report(lines: tuple[str, ...], text: str, tree: Tree, directory: Path) -> None:
+    """With its reason, also where the container's id is not known; the id once, and shortened."""
+    now = stamp(5)
+    (directory / "hook.log").write_text("".join(f"{now} {line}\n" for line in lines))
+    (directory / "hook.log").chmod(0o600)
+    *_, found = records.check(tree.host())
+    assert found.text.partition("Z: ")[2] == text
+    assert found.hint == "netdevns doctor BUNDLE"
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"\xff\xfe\0", b"no time\n", b"x" * 100_000])
