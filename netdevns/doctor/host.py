@@ -14,6 +14,7 @@ from ..text.quote import printable
 
 FILE_BYTES = 1 << 20
 RUN_S = 5.0
+AS_ROOT = "sudo netdevns doctor"
 # As runtimes and their managers search them; the last one is of k3s.
 PROGRAM_FOLDERS = (
     "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/libexec/podman",
@@ -145,11 +146,16 @@ def run(words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
     try:
         return programs.run(words, timeout_s=RUN_S, is_isolated=True)
     except programs.NotIsolated as e:
-        raise NotIsolated(e.strerror) from None
+        raise NotIsolated("CAP_SYS_ADMIN is needed, so that it changes nothing") from e
     except OSError as e:
         raise NotRun(e.strerror or str(e)) from None
     except ValueError as e:
         raise NotRun(str(e)) from None
+
+
+def by_root(otherwise: str) -> str:
+    """The remedy for what a privilege is missing for; `otherwise`: for root, who lacks it as well."""
+    return otherwise if os.geteuid() == 0 else AS_ROOT
 
 
 def why_untrusted(*paths: str) -> str:

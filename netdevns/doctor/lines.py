@@ -7,6 +7,7 @@ interpreter with the path of netdevns/__main__.py, or with the program of `hook_
 from __future__ import annotations
 
 import ast
+import errno
 import glob
 import json
 import os
@@ -21,7 +22,7 @@ from ..oci import hook_line
 from ..oci.hook_line import PACKAGES_OF_OTHERS, STATIC, Refused
 from ..text.quote import printable, quoted
 from .finding import ERROR, OK, WARNING
-from .host import Host, NotIsolated, NotRun, run, why_untrusted
+from .host import AS_ROOT, Host, NotIsolated, NotRun, by_root, run, why_untrusted
 
 COMMAND = "netdevns"
 _PYTHON = re.compile(r"python[0-9.]*")
@@ -30,6 +31,7 @@ _PATHS = re.compile(r"import sys; sys\.path \+= (\[.*\]); import netdevns\.__mai
 _MAIN = f"/{COMMAND}/__main__.py"
 _AGAIN = "install netdevns again, then this file"
 _ELSEWHERE = "install netdevns, and its Python, where only root may write"
+_UNREADABLE = "not tried: only root may read its files"
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ class Trials:
     def _of(self, line: Line) -> Trial:
         path = line.start[0]
         shown, real = printable(path), self._host.path(path)
+        if _is_hidden(real):
+            return Trial(WARNING, _UNREADABLE, AS_ROOT)
         if not os.path.isabs(path):
             return Trial(ERROR, f'"{quoted(path)}" is not an absolute path, so no runtime starts it', _AGAIN)
         if not os.path.exists(real):
@@ -165,7 +169,7 @@ class Trials:
         if not line.is_static:
             return self._of_python([real, *line.start[1:]])
         if why := why_untrusted(real):
-            return Trial(ERROR, f"not tried: {why}", _ELSEWHERE)
+            return _untrusted(why)
         return self._of_static(real)
 
     def _of_static(self, real: str) -> Trial:
@@ -188,9 +192,11 @@ class Trials:
         try:
             words, why = self._judged(start)
         except (OSError, Refused, ValueError) as e:
+            if isinstance(e, PermissionError) and os.geteuid() != 0:
+                return Trial(WARNING, _UNREADABLE, AS_ROOT)
             return Trial(ERROR, f"not tried: {printable(str(e))}", _AGAIN)
         if why:
-            return Trial(ERROR, f"not tried: {why}", _ELSEWHERE)
+            return _untrusted(why)
         found = _version(words, COMMAND)
         if found.severity == ERROR or not found.text.startswith("runs "):
             return found
@@ -235,6 +241,24 @@ class Trials:
         return words, self._trees[key]
 
 
+def _untrusted(why: str) -> Trial:
+    """`why`: of `why_untrusted` or `hook_line.why_not`, which ends with the reason where a file cannot be examined."""
+    if os.geteuid() != 0 and why.endswith(os.strerror(errno.EACCES)):
+        return Trial(WARNING, _UNREADABLE, AS_ROOT)
+    return Trial(ERROR, f"not tried: {why}", _ELSEWHERE)
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether a folder above the file hides it from this user."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
 def _packages(prefix: str) -> list[str]:
     """The folders of netdevns that an interpreter with this prefix may load."""
     patterns = (f"lib*/python3*/{folder}/{COMMAND}" for folder in PACKAGES_OF_OTHERS)
@@ -266,7 +290,7 @@ def _version(words: Sequence[str], name: str) -> Trial:
     try:
         done = run([*words, "--version"])
     except NotIsolated as e:
-        return Trial(WARNING, f"not tried: {e}", "sudo netdevns doctor")
+        return Trial(WARNING, f"not tried: {e}", by_root("run it by hand, with --version"))
     except NotRun as e:
         return Trial(ERROR, f"{printable(words[-1])} does not run: {printable(str(e))}", "install netdevns again")
     said = done.stdout.decode(errors="backslashreplace").strip()

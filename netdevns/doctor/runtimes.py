@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..text.quote import printable, quoted
 from .conf import Toml
 from .finding import ERROR, OK, WARNING, Finding
-from .host import Host, NotRun, run, why_untrusted
+from .host import Host, NotIsolated, NotRun, by_root, run, why_untrusted
 from .installations import NRI_FOLDER, Installation
 
 CHECK = "runtimes"
@@ -79,6 +79,8 @@ def _version(host: Host, path: str) -> tuple[str, Finding | None]:
         return "", Finding(CHECK, WARNING, path, f"not started: {why}", "only root should be able to replace it")
     try:
         done = run([real, "--version"])
+    except NotIsolated as e:
+        return "", Finding(CHECK, WARNING, path, f"not started: {e}", by_root(_BY_HAND))
     except NotRun as e:
         return "", Finding(CHECK, WARNING, path, f"its version is not known: {printable(str(e))}", _BY_HAND)
     lines = done.stdout.decode(errors="backslashreplace").strip().splitlines()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from netdevns import __version__
 from netdevns.doctor import host, lines
 from netdevns.doctor.lines import Line, Trial, Trials
 from netdevns.oci import hook_line
+from tests.support.namespaces import in_child
 from tests.support.processes import processes, wait_until
 
 from .made import HOOK, Tree, entry
@@ -205,6 +207,40 @@ def test_untrusted_interpreter_is_not_started(tmp_path: Path, started: list[list
     other.chmod(0o777)  # is not loaded
     assert Trials(host.Host()).of(line).text != found.text
     assert started != []
+
+
+def _as_user(path: str) -> Trial:
+    """The trial of a command by a user who is not root."""
+
+    def child() -> object:
+        os.setgroups([])
+        os.setuid(4711)
+        found = Trials(host.Host()).of(Line((path,), ()))
+        return found.severity, found.text, found.hint
+
+    return Trial(*in_child(child))
+
+
+@pytest.mark.parametrize("hidden", ["opt/netdevns/bin", "opt/netdevns"])
+def test_ordinary_user_cannot_judge(hidden: str) -> None:
+    """What only root may read is no error of the installation: the doctor has to be root."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        tree = Tree(Path(folder) / "root")
+        tree.hook()
+        (tree.root / hidden).chmod(0o700)
+        found = _as_user(str(tree.root / "opt/netdevns/bin/netdevns"))
+    assert found == Trial("warning", "not tried: only root may read its files", "sudo netdevns doctor")
+
+
+def test_ordinary_user_cannot_isolate() -> None:
+    """Nor start a program so that it changes nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        tree = Tree(Path(folder) / "root")
+        found = _as_user(str(tree.hook()))
+    text = "not tried: CAP_SYS_ADMIN is needed, so that it changes nothing"
+    assert found == Trial("warning", text, "sudo netdevns doctor")
 
 
 def test_hook_alone(tree: Tree) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from netdevns.doctor import host, runtimes
 from netdevns.doctor.conf import Toml
 from netdevns.doctor.finding import Finding
 from netdevns.doctor.installations import Installation
+from netdevns.system import programs
 
 from .made import Tree, said, worse
 
@@ -54,6 +56,22 @@ def test_one_file_with_two_names(tree: Tree) -> None:
     (tree.root / "bin").symlink_to(tree.root / "usr/bin")
     tree.program("/usr/local/bin/crun", "crun version 1.28")
     assert [each.subject for each in examined(tree)] == ["/usr/local/bin/crun", "/usr/bin/crun"]
+
+
+@pytest.mark.parametrize(("uid", "hint"), [(0, "run it by hand, with --version"), (4711, "sudo netdevns doctor")])
+def test_program_that_cannot_be_isolated(uid: int, hint: str, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remedy is the privilege, if there is a way to it."""
+
+    def run(*_: object, **__: object) -> None:
+        raise programs.NotIsolated(errno.EPERM, "it cannot be started isolated, so that it changes nothing")
+
+    monkeypatch.setattr(programs, "run", run)
+    monkeypatch.setattr(host.os, "geteuid", lambda: uid)
+    tree.program("/usr/sbin/runc", "runc version 1.1.5+ds1")
+    (found,) = examined(tree)
+    assert found.severity == "warning"
+    assert found.text == "not started: CAP_SYS_ADMIN is needed, so that it changes nothing"
+    assert found.hint == hint
 
 
 def test_program_of_another_is_not_started(tree: Tree, started: list[list[str]]) -> None:
