@@ -113,7 +113,7 @@ def _busy(f: Found) -> str:
 
 
 def _default_route(f: Found) -> str:
-    how = "; move it anyway with --force"
+    how = "; --force moves it anyway, and that route is lost, often the only way to the machine"
     if f.operands["is_forced"]:
         how = ""
     elif f.operands["is_annotated"]:

@@ -73,12 +73,14 @@ def after_failure(asked: Asked, *, left_in_target: bool) -> list[str]:
 
 
 def _corrected(hints: Iterable[tuple[str | None, list[str]]], asked: Asked) -> list[list[str]]:
-    """The command line with all hints applied; none if one has several words, or concerns no DEV of the line."""
-    devices, options, real_names = dict(asked.devices), asked.options, dict[str, str]()
+    """The command line with all hints applied; none if one has several words, or concerns no DEV of the line.
+
+    None, too, where --force is the remedy: pasted without a thought, it would cut off a host that is reached by its
+    default route.
+    """
+    devices, real_names = dict(asked.devices), dict[str, str]()
     for device, hint in hints:
-        if hint == ["--force"]:
-            options = (*options, *(hint if "--force" not in options else []))
-        elif len(hint) == 1 and device in devices:
+        if len(hint) == 1 and hint != ["--force"] and device in devices:
             real, _, name = hint[0].partition("=")
             if real == device:
                 devices[device] = name
@@ -87,7 +89,7 @@ def _corrected(hints: Iterable[tuple[str | None, list[str]]], asked: Asked) -> l
         else:
             return []
     corrected = {real_names.get(device, device): name for device, name in devices.items()}
-    return [replace(asked, devices=corrected, options=options).line()] if len(corrected) == len(devices) else []
+    return [replace(asked, devices=corrected).line()] if len(corrected) == len(devices) else []
 
 
 def _typed(lines: Iterable[list[str]]) -> list[str]:

@@ -66,11 +66,10 @@ def type_(words: list[str]) -> int:
 CORRECTED = {
     "alternative name": (["enp3s0"], ["eth1"], 1),
     "alternative name, renamed": (["enp3s0=x"], ["eth1=x"], 1),
-    "default route": (["eth2"], ["eth2", "--force"], 1),
     "name taken": (["eth1=net0"], ["eth1=net%d"], 1),
     "name taken by an altname": (["eth1=wan0"], ["eth1=wan%d"], 1),
     "one name twice": (["eth1=x7", "eth3=x7"], ["eth1=x7", "eth3=x%d"], 1),
-    "all of it": (["enp3s0=net0", "eth2=net0"], ["eth1=net%d", "eth2=net%d", "--force"], 1),
+    "all of it": (["enp3s0=net0", "eth3=net0"], ["eth1=net%d", "eth3=net%d"], 1),
 }
 
 
@@ -93,6 +92,17 @@ def test_the_same_command_corrected(
     assert words == [command, *corrected[: len(corrected) - len(options)], "--to", target.path, *options]
     assert type_(commands[0]) == 0
     assert (target.names() == {"net0"}) == (command == "check")
+
+
+@pytest.mark.parametrize("command", ["check", "move"])
+@pytest.mark.parametrize("asked", [["eth2"], ["eth2", "eth1=net0"]], ids=["alone", "with another error"])
+def test_no_command_with_force(
+    sides: tuple[Namespace, Namespace], suggested: Callable[..., list[list[str]]], command: str, asked: list[str]
+) -> None:
+    """A pasted line must not cut off a host: the finding names --force and its effect, no next command has it."""
+    assert suggested(2, command, *asked, "--to", sides[1].path) == []
+    (found, *_) = netdevns.check({"eth2": None}, sides[1].path).findings
+    assert found.text.endswith("; --force moves it anyway, and that route is lost, often the only way to the machine")
 
 
 REMOVED = {
