@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
+from ..netlink.error import EngineError
 from ..oci import cdi, hooks_dir, netavark
 from ..text.outcome import REFUSED, UNTOUCHED, Usage, device_arguments
 from ..text.output import complain
+from ..text.quote import quoted
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,7 +27,25 @@ def run(args: argparse.Namespace) -> int:
     except Usage as e:
         return complain([str(e), UNTOUCHED], REFUSED)
     if args.command == "cdi":
-        return cdi.run(args, devices)
+        code = cdi.run(args, devices)
+        return code if code or args.action == "uninstall" else complain(_notes(devices), code)
     from ..oci import units
 
     return units.run(args, devices)
+
+
+def _notes(devices: Mapping[str, str | None]) -> list[str]:
+    """A line for each device that is not here now, or that the end of a container deletes."""
+    try:
+        from ..doctor.devices import keeping, nics, why_lost
+
+        here = nics()
+    except (ImportError, OSError, EngineError):  # the file is right all the same
+        return []
+    notes = []
+    for name, inside in devices.items():
+        if name not in here:
+            notes.append(f"note: {quoted(name)}: no such device now")
+        elif why := why_lost(here[name]):
+            notes.append(f"note: {quoted(name)}: {why}; to keep it: {keeping(name, inside or name)}")
+    return notes

@@ -14,6 +14,7 @@ from ..oci.annotations import devices as annotated
 from ..reports import Report
 from ..text.outcome import Usage
 from ..text.quote import printable, quoted
+from .devices import keeping, why_lost
 from .finding import ERROR, OK, WARNING, Finding
 from .host import Host
 from .lines import Line, Trials, names_netdevns, of_hook, of_strict
@@ -172,6 +173,8 @@ def _move(host: Host, bundle: Bundle) -> Iterator[Finding]:
         return
     if not here:
         return
+    if target is None:
+        yield from _lost(host, here)
     report = _from_here(here) if target is None else api.check(here, target, force=True)
     for each in report.findings:
         hint = each.hint or (None if each.severity == "note" else _CHECK)
@@ -180,6 +183,13 @@ def _move(host: Host, bundle: Bundle) -> Iterator[Finding]:
     if report.ok:
         where = "" if target is None else f" to {printable(target)}"
         yield Finding(CHECK, OK, bundle.path, f"a move of {', '.join(map(quoted, here))}{where} would succeed")
+
+
+def _lost(host: Host, devices: Mapping[str, str]) -> Iterator[Finding]:
+    """The devices that the end of a container deletes, whose namespace has no path."""
+    for name, inside in devices.items():
+        if why := why_lost((host.nics or {})[name]):
+            yield Finding(CHECK, WARNING, quoted(name), why, f"{keeping(name, inside)}, and its path in config.json")
 
 
 def _from_here(devices: Mapping[str, str]) -> Report:

@@ -10,14 +10,16 @@ from ..engine import Socket, lookups
 from ..netlink import ifname, uapi, wire
 from ..recovery import layout, loans
 from ..recovery.layout import Damaged
+from ..recovery.loaded_record import SURVIVING_KINDS
 from ..recovery.store import Journal
 from ..system.folders import JOURNAL_DIR
-from ..text.quote import quoted
+from ..text.quote import command_line, quoted
 from .finding import ERROR, OK, Finding
 from .host import Host, Nic
 from .installations import Installation
 
 CHECK = "devices"
+_PREPARE = "netdevns prepare"
 
 
 @dataclass
@@ -127,6 +129,25 @@ def check(host: Host, every: Mapping[str, Wanted]) -> Iterator[Finding]:
         else:
             text = f"{by}, but there is no such device here, and none of that name is on loan"
             yield Finding(CHECK, ERROR, quoted(name), text, "netdevns show")
+
+
+def why_lost(nic: Nic) -> str:
+    """Why a container's end deletes a device; "": it comes back.
+
+    poststop runs when the container's processes have ended, and with them a namespace without a path.
+    """
+    if os.fsencode(nic.kind) in SURVIVING_KINDS or nic.is_immutable:
+        return ""
+    article = "an" if nic.kind[0] in "aeiou" else "a"
+    return (
+        f"{article} {quoted(nic.kind)}, which is deleted when the container ends, unless something returns it before: "
+        "poststop is too late for a network namespace without a path"
+    )
+
+
+def keeping(name: str, inside: str) -> str:
+    """The command that keeps such a device."""
+    return command_line("netdevns", "prepare", "NAME", name if name == inside else f"{name}={inside}") or _PREPARE
 
 
 def _here(nic: Nic, by: str) -> Finding:

@@ -15,9 +15,10 @@ from unittest.mock import patch
 import pytest
 
 from netdevns import api
+from netdevns.cli.main import main
 from netdevns.doctor import checks, devices, records
 from netdevns.doctor.finding import Finding
-from netdevns.doctor.host import Host
+from netdevns.doctor.host import Host, Nic
 from netdevns.recovery import loans
 from netdevns.system import exclusion
 from tests.support.namespaces import Namespace
@@ -28,6 +29,10 @@ from .crashes import killed
 RUN = "/run/netdevns"
 CDI, HOOKS = "/etc/cdi/vendor.com-nic.json", "/usr/share/containers/oci/hooks.d"
 MAC = "02:00:00:00:00:01"
+VETH = (
+    "a veth, which is deleted when the container ends, unless something returns it before: poststop is too late for a "
+    "network namespace without a path"
+)
 
 
 class Broken:
@@ -253,10 +258,35 @@ def test_bundle_that_is_well(broken: Broken) -> None:
     """Its namespace does not exist yet: all other checks of the move are made, and nothing is changed."""
     broken.config(hooks={"createRuntime": [entry("createRuntime")], "poststop": [entry("poststop")]})
     before = state(broken)
-    found = lines(broken.examined())
-    assert [line for line in found if not line.startswith("ok ")] == []
+    every = broken.examined()
+    assert checks.documents(every)["ok"]
+    found = lines(every)
+    assert [line for line in found if not line.startswith("ok ")] == [f"warning eth1: {VETH}"]
     assert f"ok {broken.bundle}/config.json: a move of eth1 would succeed" in found
     assert state(broken) == before
+
+
+def test_virtual_device_of_a_new_namespace(broken: Broken, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """It ends with a namespace without a path: said before, by the doctor of a bundle, and where a CDI file is made."""
+    broken.config(hooks={"createRuntime": [entry("createRuntime")], "poststop": [entry("poststop")]})
+    (found,) = [each for each in broken.examined() if each.text == VETH]
+    assert (found.subject, found.severity) == ("eth1", "warning")
+    assert found.hint == "netdevns prepare NAME eth1=net0, and its path in config.json"
+    notes = [
+        f"netdevns: note: eth1: {VETH}; to keep it: netdevns prepare NAME eth1=net0",
+        "netdevns: note: eth9: no such device now",
+    ]
+    for options in [], ["--install", "--dir", str(tmp_path)]:
+        assert main(["cdi", "vendor.com/nic", "eth1=net0", "eth9", *options]) == 0
+        assert [line for line in capsys.readouterr().err.splitlines() if ": note: " in line] == notes
+    assert main(["cdi", "vendor.com/nic", "--uninstall", "--dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", ["", "can"])
+def test_hardware_comes_back(kind: str) -> None:
+    """The kernel returns it to the initial namespace."""
+    assert devices.why_lost(Nic("eth1", 7, kind)) == ""
 
 
 @pytest.mark.parametrize(("breaks", "line"), WAYS.values(), ids=WAYS)

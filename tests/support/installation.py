@@ -59,3 +59,8 @@ class Installation:
         assert (done.returncode, done.stderr) == (0, "")
         args: list[str] = json.loads(done.stdout)["devices"][0]["containerEdits"]["hooks"][0]["args"]
         return args[: args.index("createRuntime")]
+
+
+def without_notes(said: str) -> str:
+    """What `netdevns cdi` says on stderr, without notes about devices that are not here or end with a container."""
+    return "".join(line for line in said.splitlines(keepends=True) if not line.startswith("netdevns: note: "))
