@@ -5,6 +5,7 @@ For people only: nothing here is stable.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
@@ -70,6 +71,21 @@ def after_failure(asked: Asked, *, left_in_target: bool) -> list[str]:
     if left_in_target:
         return _typed([[*_program(), "show", "--netns", asked.target or ""]])
     return _typed([asked.line("check")])
+
+
+def after_refusal(asked: Asked, e: BaseException) -> list[str]:
+    """The same command by sudo, if a privilege was missing."""
+    return _typed([asked.line(sudo=True)]) if _is_for_root(e) else []
+
+
+def as_root(typed: Iterable[str], e: BaseException | None) -> list[str]:
+    """As `after_refusal`, for a message; `typed`: the words behind the program; `e`: the error below a failure."""
+    return [f"next: {line}" for line in _typed([[*_program(sudo=True), *typed]])] if _is_for_root(e) else []
+
+
+def _is_for_root(e: BaseException | None) -> bool:
+    """Whether a privilege was missing, and this is not root, whom sudo does not help."""
+    return getattr(e, "errno", None) in (errno.EACCES, errno.EPERM) and os.geteuid() != 0
 
 
 def _corrected(hints: Iterable[tuple[str | None, list[str]]], asked: Asked) -> list[list[str]]:

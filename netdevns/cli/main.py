@@ -59,7 +59,7 @@ def _main(argv: Sequence[str], *, advise: bool) -> int:
 
             return hook_command.run(args[1:])
         parsed = _parser().parse_args(args)
-        parsed.advise = advise
+        parsed.advise, parsed.typed = advise, args
         code: int = parsed.run(parsed)
         return code
     except KeyboardInterrupt:  # commands that change devices block signals
@@ -94,8 +94,9 @@ def _away(devices: Collection[str | None]) -> list[str]:
 def _failed(e: BaseException, as_json: bool, document: Mapping[str, object], asked: Asked | None = None) -> int:
     """Reports a failure on stderr and, with --json, in the document on stdout; returns the exit code."""
     if isinstance(e, (errors.ConfigInvalid, Usage)):
-        lines, code = [str(e), UNTOUCHED], REFUSED
-        error: dict[str, object] = {"text": str(e), "errno": 0, "rolled_back": True, "left": []}
+        text, *following = map(str, e.args)
+        lines, code = [text, *following, UNTOUCHED], REFUSED
+        error: dict[str, object] = {"text": text, "errno": 0, "rolled_back": True, "left": []}
     else:
         cause = e if isinstance(e, errors.NetDevError) else e.__cause__
         if not isinstance(cause, errors.NetDevError):
@@ -120,6 +121,8 @@ def _advice(e: errors.NetDevError, asked: Asked) -> list[str]:
             return advice.after_check(e.report.findings, asked)
         if isinstance(e, errors.MoveFailed) and e.step not in ("time-out", "interrupt"):
             return advice.after_failure(asked, left_in_target=any(left.location == "target" for left in e.left))
+        if not isinstance(e, errors.MoveFailed):
+            return advice.after_refusal(asked, e)
     except BaseException:  # a signal, too: the error must be reported all the same
         return []
     return []

@@ -12,7 +12,7 @@ from ..prepare.namespace import Refused
 from ..system.interrupts import Interrupts
 from ..text.outcome import LEFT, REFUSED, UNTOUCHED, UNTOUCHED_ELSE, Usage, device_arguments, not_carried
 from ..text.output import complain, print_json, print_text
-from . import screens
+from . import advice, screens
 
 Failed = Callable[[BaseException, bool, dict[str, object]], int]
 
@@ -34,7 +34,8 @@ def run(args: argparse.Namespace, kinds: Callable[[argparse.Namespace], list[str
     except Refused as e:
         if e.earlier and not args.json:
             return complain([str(e), "a killed move was undone first", UNTOUCHED_ELSE], REFUSED)
-        return failed(Usage(str(e)), args.json, document)
+        # Its context is the error that it words, if any.
+        return failed(Usage(str(e), *advice.as_root(args.typed, e.__context__)), args.json, document)
     except (NetDevError, Usage, KeyboardInterrupt) as e:
         return failed(e, args.json, document)
 
@@ -64,7 +65,8 @@ def _undo(args: argparse.Namespace) -> int:
     except OSError as e:
         if isinstance(e, NetDevError):
             raise
-        return complain([f"{e.filename}: {e.strerror}", UNTOUCHED], REFUSED)
+        lines = [f"{e.filename}: {e.strerror}", *advice.as_root(args.typed, e), UNTOUCHED]
+        return complain(lines, REFUSED)
     if args.json:
         print_json({"recovered": [dataclasses.asdict(each) for each in results]})
     else:

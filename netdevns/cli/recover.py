@@ -15,7 +15,7 @@ from ..system.folders import JOURNAL_DIR
 from ..system.interrupts import Interrupts
 from ..text.outcome import FAILED, LEFT, REFUSED, UNKNOWN, UNTOUCHED
 from ..text.output import complain, internal, print_json, print_text
-from . import screens
+from . import advice, screens
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def run_list(args: argparse.Namespace) -> int:
     try:
         crashed, running, aside = pending(JOURNAL_DIR)
     except OSError as e:
-        return _no_records(e)
+        return _no_records(args, e)
     if args.json:
         print_json({"pending": crashed, "running": len(running), "set_aside": aside})
     else:
@@ -70,7 +70,7 @@ def _report(
     try:
         recovered = restore(interrupts)
     except OSError as e:
-        return _no_records(e)
+        return _no_records(args, e)
     except Exception as e:
         return complain([internal(e), UNKNOWN], LEFT)
     if args.json:
@@ -85,5 +85,6 @@ def _report(
     return complain([f"interrupted by {name}; the other devices were handled"], LEFT)
 
 
-def _no_records(e: OSError) -> int:
-    return complain([f"{e.filename or JOURNAL_DIR}: {e.strerror}", UNTOUCHED], REFUSED)
+def _no_records(args: argparse.Namespace, e: OSError) -> int:
+    lines = [f"{e.filename or JOURNAL_DIR}: {e.strerror}", *advice.as_root(args.typed, e), UNTOUCHED]
+    return complain(lines, REFUSED)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # as in errors.py
 
 
 class Usage(Exception):
-    """Invalid arguments that argparse accepts."""
+    """Invalid arguments that argparse accepts: what is wrong, and lines with remedies."""
 
 
 def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import importlib
+import io
+import os
 import pickle
 import re
 import shlex
@@ -17,6 +21,7 @@ from netdevns.batch.findings import Found, command_in
 from netdevns.batch.plan import Plan
 from netdevns.cli import advice, usage
 from netdevns.cli.main import main
+from netdevns.system.folders import JOURNAL_DIR
 from netdevns.system.netns import CURRENT
 from netdevns.text import quote
 from tests.support.namespaces import Namespace, drop_capabilities, in_child
@@ -174,6 +179,36 @@ def test_permission(sides: tuple[Namespace, Namespace], monkeypatch: pytest.Monk
         return main(["check", "eth1", "--to", sides[1].path])
 
     assert in_child(child) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["recover"], ["recover", "--list"], ["return"], ["prepare", "blue", "eth1"], ["prepare", "blue", "--undo"],
+     ["move", "eth1", "--to", "green"]],
+    ids=" ".join,
+)  # fmt: skip
+@pytest.mark.parametrize("uid", [4711, 0])
+def test_every_command_that_lacks_a_privilege(
+    words: list[str], uid: int, sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sudo for an ordinary user, before the verdict, also where the folder of the records is the obstacle."""
+
+    def child() -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["/opt/netdevns/bin/netdevns"])
+        os.makedirs(JOURNAL_DIR, 0o700, exist_ok=True)
+        os.setgroups([])
+        os.setresuid(4711, 4711, 4711)
+        monkeypatch.setattr(os, "geteuid", lambda: uid)
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            code = main([sides[1].path if word == "green" else word for word in words])
+        return code, err.getvalue()
+
+    for module in ("prepare", "recover", "screens", "usage"):  # read before the files may be hidden
+        importlib.import_module(f"netdevns.cli.{module}")
+    code, err = in_child(child)
+    *_, line, verdict = err.splitlines()
+    assert (code, verdict) == (2, "netdevns: nothing was touched")
+    assert line.startswith(f"netdevns: next: sudo /opt/netdevns/bin/netdevns {words[0]} ".rstrip()) == (uid != 0)
 
 
 @pytest.mark.parametrize("name", ["a;reboot", "$(reboot)", "a b", "'", "-x"])
