@@ -9,7 +9,7 @@ from ..doctor import checks
 from ..doctor.finding import ERROR
 from ..doctor.host import Host
 from ..text import tables
-from ..text.outcome import FAILED
+from ..text.outcome import FAILED, answered
 from ..text.output import print_json, print_text
 from . import screens
 
@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     found = checks.examine(Host(), args.bundle)
     if args.json:
-        print_json(checks.documents(found))
+        is_written = print_json(checks.documents(found))
     else:
-        print_text(screens.doctor(found, tables.columns(sys.stdout)))
-    return FAILED if any(finding.severity == ERROR for finding in found) else 0
+        is_written = print_text(screens.doctor(found, tables.columns(sys.stdout)))
+    return answered(is_written, FAILED if any(finding.severity == ERROR for finding in found) else 0)

@@ -16,6 +16,7 @@ from ..text.outcome import (
     REFUSED,
     UNTOUCHED,
     Usage,
+    answered,
     code_of,
     device_arguments,
     lines_of,
@@ -248,14 +249,14 @@ def _run_check(args: argparse.Namespace) -> int:
     if args.json:
         import dataclasses
 
-        print_json(dataclasses.asdict(report))
+        is_written = print_json(dataclasses.asdict(report))
     else:
-        print_text(
+        is_written = print_text(
             screens.check(
                 report, _away(devices), advice.after_check(report.findings, asked), tables.columns(sys.stdout)
             )
         )
-    return 0 if report.ok else REFUSED
+    return answered(is_written, 0 if report.ok else REFUSED)
 
 
 def _run_show(args: argparse.Namespace) -> int:
@@ -273,12 +274,11 @@ def _run_show(args: argparse.Namespace) -> int:
     except errors.NetDevError as e:
         return _failed(e, args.json, {"devices": []}, asked)
     if args.json:
-        print_json({"devices": [*map(dataclasses.asdict, devices)], "loans": [*map(dataclasses.asdict, lent)]})
-    else:
-        following = advice.after_show(devices, asked) if args.devices else []
-        prepared = loans.prepared() if lent else ()
-        print_text(screens.show(devices, lent, prepared, killed, following, tables.columns(sys.stdout)))
-    return 0
+        document = {"devices": [*map(dataclasses.asdict, devices)], "loans": [*map(dataclasses.asdict, lent)]}
+        return answered(print_json(document))
+    following = advice.after_show(devices, asked) if args.devices else []
+    namespaces = loans.prepared() if lent else ()
+    return answered(print_text(screens.show(devices, lent, namespaces, killed, following, tables.columns(sys.stdout))))
 
 
 def _run_recover(args: argparse.Namespace) -> int:
@@ -302,8 +302,7 @@ def _run_prepare(args: argparse.Namespace) -> int:
 def _run_features(args: argparse.Namespace) -> int:  # noqa: ARG001  # every command's signature
     from ..oci import config_json
 
-    print_json(config_json.features())
-    return 0
+    return answered(print_json(config_json.features()))
 
 
 def _run_doctor(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from ..reports import Recovered
 from ..system import inputs
 from ..system.folders import JOURNAL_DIR
 from ..system.interrupts import Interrupts
-from ..text.outcome import FAILED, LEFT, REFUSED, UNKNOWN, UNTOUCHED
+from ..text.outcome import FAILED, LEFT, REFUSED, UNKNOWN, UNTOUCHED, answered
 from ..text.output import complain, internal, print_json, print_text
 from . import advice, screens
 
@@ -38,10 +38,8 @@ def run_list(args: argparse.Namespace) -> int:
     except OSError as e:
         return _no_records(args, e)
     if args.json:
-        print_json({"pending": crashed, "running": len(running), "set_aside": aside})
-    else:
-        print_text(screens.pending(crashed, running, aside, [*tidy(removes=False)]))
-    return 0
+        return answered(print_json({"pending": crashed, "running": len(running), "set_aside": aside}))
+    return answered(print_text(screens.pending(crashed, running, aside, [*tidy(removes=False)])))
 
 
 def run_return(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..text import tables
-from ..text.outcome import FAILED, REFUSED
+from ..text.outcome import FAILED, REFUSED, answered
 from ..text.output import complain, end_by_exception, print_text
 from . import expected, ktap, report, runner
 from .probe import CLASSES, Probe
@@ -37,8 +37,7 @@ def main(args: argparse.Namespace) -> int:
             text, code = run(args.probes, form=args.format, listed=args.list, jobs=max(0, args.jobs))
     except Refused as e:
         return complain([f"conformance: {e}"], REFUSED)
-    print_text(text)
-    return code
+    return answered(print_text(text), code)
 
 
 def select(probes: Sequence[Probe], wanted: Sequence[str]) -> list[Probe]:

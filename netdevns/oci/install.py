@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ..system.folders import open_file, open_folder
-from ..text.outcome import FAILED, LEFT, REFUSED, UNTOUCHED
+from ..text.outcome import FAILED, LEFT, REFUSED, UNTOUCHED, answered
 from ..text.output import complain, print_text
 from ..text.quote import printable
 from . import trust
@@ -83,8 +83,8 @@ def report(act: Callable[[list[str]], list[str]]) -> int:
         if done:
             return complain([why, f"already changed: {', '.join(done)}"], LEFT)
         return complain([why, UNTOUCHED], FAILED)
-    print_text("\n".join(lines))
-    return 0
+    is_written = print_text("\n".join(lines))
+    return 0 if done else answered(is_written)
 
 
 def write_all(files: Mapping[Place, Mapping[str, object]], is_ours: Owner, done: list[str]) -> list[str]:

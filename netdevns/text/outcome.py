@@ -92,6 +92,11 @@ def code_of(e: errors.NetDevError) -> int:
     return REFUSED
 
 
+def answered(is_written: bool, code: int = 0) -> int:
+    """The exit code of a command that changes nothing, whose answer is its purpose; of others it says what changed."""
+    return code if is_written or code else FAILED
+
+
 def interruption(e: BaseException, failed_lines: Callable[[errors.NetDevError], list[str]]) -> tuple[list[str], int]:
     """The lines and the exit code of a KeyboardInterrupt or SystemExit. Its cause is the failure of a move that began.
 

@@ -63,10 +63,13 @@ def _has_room(end: float) -> bool:
         return True
 
 
-def print_text(text: str) -> None:
-    """Writes printable text to stdout; a reader that has gone changes neither the outcome nor the exit code."""
+def print_text(text: str) -> bool:
+    """Writes printable text to stdout; False: it cannot be written, as stderr says.
+
+    A reader that has gone wants no more of it: that is no failure.
+    """
     if sys.stdout is None:
-        return
+        return True
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -74,6 +77,8 @@ def print_text(text: str) -> None:
         _nobody_reads(1)
         if not isinstance(e, BrokenPipeError):
             complain([f"stdout: {e.strerror}"], 0)
+            return False
+    return True
 
 
 def _nobody_reads(fd: int) -> None:
@@ -81,8 +86,8 @@ def _nobody_reads(fd: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
 
 
-def print_json(document: Mapping[str, object]) -> None:
-    print_text(json.dumps(document, indent=2))
+def print_json(document: Mapping[str, object]) -> bool:
+    return print_text(json.dumps(document, indent=2))
 
 
 def internal(e: Exception) -> str:

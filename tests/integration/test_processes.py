@@ -88,3 +88,39 @@ def test_stdout_that_is_full(target: Namespace) -> None:
         )
     assert (done.returncode, done.stderr) == (0, "netdevns: stdout: No space left on device\n")
     assert target.names() == {"eth1"}
+
+
+@pytest.mark.usefixtures("eth1")
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["show"], 1),
+        (["show", "--json"], 1),
+        (["check", "eth1", "--to"], 1),
+        (["check", "eth1", "--json", "--to"], 1),
+        (["check", "eth9", "--to"], 2),
+        (["recover", "--list"], 1),
+        (["recover", "--list", "--json"], 1),
+        (["features"], 1),
+        (["doctor"], 1),
+        (["hooks-dir", "--allow", "eth*"], 1),
+        (["conformance", "--list"], 1),
+    ],
+    ids=str,
+)
+def test_answer_that_is_not_written(words: list[str], code: int, target: Namespace) -> None:
+    """The answer is the purpose of a command that changes nothing: without it, it has failed; a reader may go."""
+    command = [sys.executable, "-m", "netdevns", *words, *([f"fd:{target.fd}"] if words[-1] == "--to" else [])]
+    read, write = os.pipe()
+    os.close(read)
+    codes = []
+    for stdout in (os.open("/dev/full", os.O_WRONLY), write, os.open(os.devnull, os.O_WRONLY)):
+        done = subprocess.run(
+            command, cwd=TOP, pass_fds=(target.fd,), stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+        os.close(stdout)
+        codes.append(done.returncode)
+        assert ("stdout: No space left on device" in done.stderr) == (len(codes) == 1)
+    assert codes[0] == code
+    assert codes[1] == codes[2]
+    assert codes[2] == code - 1 or words[0] == "doctor" or code == 2
