@@ -153,7 +153,7 @@ void nd_put_may_change(struct nd_msg *m)
 int nd_batch_check_permission(struct netdevns_batch *b, int refused, const char *code, const char *side)
 {
 	if (refused == -EPERM && !nd_batch_find(b, code, NETDEVNS_ERROR, EPERM, NULL,
-						"%s: CAP_NET_ADMIN is missing in the %s network namespace; run this as root", side, side))
+						"CAP_NET_ADMIN is missing in the %s network namespace", side))
 		return -ENOMEM;
 	return 0;
 }

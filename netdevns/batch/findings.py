@@ -143,8 +143,8 @@ def _no_ipv6(f: Found) -> str:
 def _permission(f: Found) -> str:
     if "what" in f.operands:
         return _system(f)
-    side = f.code.removeprefix("permission.")
-    return f"{f['netns']}: CAP_NET_ADMIN is missing in the {side} network namespace; run this as root"
+    which = "" if f.operands["netns"] == CURRENT else "the network namespace "
+    return f"CAP_NET_ADMIN is missing in {which}{f['netns']}"
 
 
 # By the operand `what`; any other value is a file.
@@ -159,11 +159,12 @@ _FAILED = {
 
 def _system(f: Found) -> str:
     what, number, extack = (f.operands[name] for name in ("what", "errno", "extack"))
+    # setns(2) needs CAP_SYS_ADMIN. A refused socket(2) is due to a seccomp filter or a security module instead.
+    if what == "enter" and number == errno.EPERM and extack.startswith("setns"):
+        owner = "" if "the way back" in extack else " in the user namespace that owns it"
+        return f"{f['netns']}: cannot be entered without CAP_SYS_ADMIN{owner}"
     failed = _FAILED[what] if what in _FAILED else f"{f['what']} could not be read"
     why = quote.printable(extack if what == "reply" else format_error(EngineError(number, extack, what)))
-    # Entering needs CAP_SYS_ADMIN. A refused socket(2) is due to a seccomp filter or a security module instead.
-    if what == "enter" and number == errno.EPERM and extack.startswith("setns"):
-        why += " (CAP_SYS_ADMIN is needed there and here)"
     return f"{f['netns']}: {failed}: {why}"
 
 
