@@ -84,7 +84,9 @@ class Plugin:
             except OSError as e:
                 if not self._place.socket:
                     return complain([f"{where}: {e.strerror}"], FAILED)
-                self._say(f"{where}: {e.strerror}; waiting for the runtime")
+                is_off = e.errno in (errno.ENOENT, errno.ECONNREFUSED)
+                asks = " (is NRI enabled in the runtime's configuration?)" if is_off else ""
+                self._say(f"{where}: {e.strerror}; waiting for the runtime{asks}")
             self._forget_calls()
             if not self._place.socket:
                 break

@@ -27,6 +27,9 @@ class Rule:
         namespace, slash, glob = text.rpartition("/")
         if not glob or (slash and not namespace):
             raise Usage(f'nri: {option} "{quoted(text)}": write GLOB or NAMESPACE/GLOB, for host names of devices')
+        if "/" in namespace or any(map(str.isspace, namespace)):
+            why = "no Kubernetes namespace has a blank or a slash in its name"
+            raise Usage(f'nri: {option} "{quoted(text)}": {why}')
         return cls(namespace if slash else "*", glob)
 
 

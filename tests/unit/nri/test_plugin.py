@@ -210,6 +210,22 @@ def test_restarted_runtime(runtime: Runtime, plugin: Connected) -> None:
     assert (code, "the runtime has ended" in said) == (0, True)
 
 
+WAITING = "waiting for the runtime (is NRI enabled in the runtime's configuration?)"
+
+
+def test_socket_of_no_runtime(tmp_path: Path) -> None:
+    """As one that is not there: no process listens, also where a runtime has ended."""
+    path = tmp_path / "nri.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    words = [sys.executable, "-m", "netdevns", "nri", "--allow", "x", "--socket", str(path)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        process.terminate()
+    assert said == f"netdevns: {path}: Connection refused; {WAITING}\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_ends_while_it_waits(tmp_path: Path, number: int) -> None:
     """Without a runtime it waits, says so once, and a signal ends it."""
@@ -222,7 +238,7 @@ def test_ends_while_it_waits(tmp_path: Path, number: int) -> None:
         rest = process.stderr.read()
     assert process.returncode == 0
     lines = [line for line in (said + rest).splitlines() if "hook.log: cannot be written" not in line]
-    assert lines == [f"netdevns: {tmp_path}/none.sock: No such file or directory; waiting for the runtime"]
+    assert lines == [f"netdevns: {tmp_path}/none.sock: No such file or directory; {WAITING}"]
 
 
 @pytest.mark.parametrize(
@@ -267,6 +283,8 @@ def test_no_such_connection(runtime: Runtime, given: str) -> None:
     ("arguments", "words"),
     [
         (("--allow", ""), '--allow "": write GLOB or NAMESPACE/GLOB'),
+        (("--allow", "x y/eth*"), '--allow "x y/eth*": no Kubernetes namespace has a blank or a slash in its name'),
+        (("--allow", "y/z/eth*"), '--allow "y/z/eth*": no Kubernetes namespace has a blank or a slash in its name'),
         (("--allow", "edge/"), '--allow "edge/": write'),
         (("--force", "/eth1"), '--force "/eth1": write'),
         (("--index", "7"), "--index: two digits are needed"),
