@@ -59,7 +59,9 @@ def _main(argv: Sequence[str], *, advise: bool) -> int:
             from ..oci import hook_command  # has its own parser: stdin is read to its end before anything can fail
 
             return hook_command.run(args[1:])
-        parsed = _parser().parse_args(args)
+        parsed, unknown = _parser().parse_known_args(args)
+        if unknown:  # with the usage of the command, not of the program
+            parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         parsed.advise, parsed.typed = advise, args
         code: int = parsed.run(parsed)
         return code

@@ -64,7 +64,7 @@ def _command(
     commands: argparse._SubParsersAction[_Parser], name: str, short: str, text: str, run: Run | None
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=short, description=text, formatter_class=_Raw)
-    command.set_defaults(run=run, command=name)
+    command.set_defaults(run=run, command=name, parser=command)
     return command
 
 

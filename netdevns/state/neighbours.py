@@ -20,6 +20,7 @@ from struct import Struct
 from ..engine import Socket, lookups
 from ..netlink import uapi, wire
 from ..netlink.ifaddr import address_text
+from ..text.quote import shown
 from .kind import UP, Finding, Here, Kind, Leaving, Repair, View
 
 NDMSG = Struct("=BxxxiHBB")  # ndm_family, ndm_ifindex, ndm_state, ndm_flags, ndm_type
@@ -63,7 +64,8 @@ class Neighbours(Kind):
         for owner, count in entries.items() if self.name not in leaving.preserve else ():
             yield Finding(owner, "loss.neighbours", f"{count} neighbour{'s' if count > 1 else ''}")
         for owner, count in own.items():
-            words = f"{count} MAC{'s' if count > 1 else ''} that it listens to besides its own"
+            show = f"bridge fdb show dev {shown(before.links[owner].name)}"
+            words = f"{count} additional MAC address{'es' if count > 1 else ''} ({show})"
             yield Finding(owner, "loss.fdb", words)
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:

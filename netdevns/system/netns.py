@@ -154,7 +154,8 @@ def _cannot_open(name: str, path: str, e: OSError) -> str:
     if not name:
         return "the name of the network namespace is empty"
     if name.startswith("pid:") and e.errno in (errno.ENOENT, errno.ESRCH):
-        return f"{name}: no such process"
+        pid = name.removeprefix("pid:")
+        return f"{name}: no such process" if pid.isascii() and pid.isdigit() else f'{name}: "{pid}" is no process id'
     if name == path or name.startswith("fd:"):
         return f"{name}: cannot open the network namespace: {e.strerror}"
     return f"{name}: cannot open the network namespace {path}: {e.strerror}"

@@ -170,6 +170,16 @@ def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> 
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("arguments", [["recover", "eth1"], ["show", "--bogus"], ["check", "a", "--to", "b", "-\x1b"]])
+def test_usage_of_the_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """An argument that a command does not know: the usage of this command, and the argument, printable."""
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"usage: netdevns {arguments[0]} ")
+    unknown = arguments[-1].replace("\x1b", "\\x1b")
+    assert err.endswith(f"netdevns {arguments[0]}: error: unrecognized arguments: {unknown}\n")
+
+
 @pytest.mark.usefixtures("eth1")
 def test_without_privileges(host: Namespace, target: Namespace) -> None:
     """DESIGN 4.2: without privileges: exit code 2."""

@@ -43,6 +43,7 @@ NAMESPACES: dict[str, tuple[Any, int, str]] = {
     "closed descriptor": (987654, errno.EBADF, "fd:987654"),
     "descriptor that is none": (1 << 32, errno.EBADF, "fd:4294967296"),
     "pid of no process": ("pid:4194305", errno.ENOENT, "no such process"),
+    "no pid": ("pid:abc", errno.ENOENT, 'pid:abc: "abc" is no process id'),
     "pid that is none": ("pid:me", errno.ENOENT, "pid:me"),
     "nul": ("a\0b", errno.EINVAL, "NUL"),
 }

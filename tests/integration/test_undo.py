@@ -147,7 +147,7 @@ def test_undo_restores_the_unicast_filter(host: Namespace, target: Namespace, be
         subprocess.run(["bridge", "fdb", "add", "02:00:00:00:00:42", "dev", "eth1", "self"], check=True)
     host.wait_until_quiet()
     lost = [f.text for f in netdevns.check({"eth1": "net0"}, target.fd).findings if f.code == "loss.fdb"]
-    assert lost == ["eth1: a move loses: 2 MACs that it listens to besides its own"]
+    assert lost == ["eth1: a move loses: 2 additional MAC addresses (bridge fdb show dev eth1)"]
     fail_at(before_step)
     with Restored(host, target):
         expect_failed(target, "eth1", "verify", errno.ENOMEM, {"eth1": "net0"})
