@@ -159,7 +159,7 @@ _FAILED = {
 
 def _system(f: Found) -> str:
     what, number, extack = (f.operands[name] for name in ("what", "errno", "extack"))
-    # setns(2) needs CAP_SYS_ADMIN. A refused socket(2) is due to a seccomp filter or a security module instead.
+    # Entering needs CAP_SYS_ADMIN. A refused socket(2) is due to a seccomp filter or a security module instead.
     if what == "enter" and number == errno.EPERM and extack.startswith("setns"):
         owner = "" if "the way back" in extack else " in the user namespace that owns it"
         return f"{f['netns']}: cannot be entered without CAP_SYS_ADMIN{owner}"
