@@ -35,17 +35,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _notes(devices: Mapping[str, str | None]) -> list[str]:
-    """A line for each device that is not here now, or that the end of a container deletes."""
+    """A line for each device that the end of a container deletes. One that is not here yet may be plugged in later."""
     try:
         from ..doctor.devices import keeping, nics, why_lost
 
         here = nics()
     except (ImportError, OSError, EngineError):  # the file is right all the same
         return []
-    notes = []
-    for name, inside in devices.items():
-        if name not in here:
-            notes.append(f"note: {quoted(name)}: no such device now")
-        elif why := why_lost(here[name]):
-            notes.append(f"note: {quoted(name)}: {why}; to keep it: {keeping(name, inside or name)}")
-    return notes
+    return [
+        f"note: {quoted(name)}: {why}; to keep it: {keeping(name, inside or name)}"
+        for name, inside in devices.items()
+        if name in here and (why := why_lost(here[name]))
+    ]

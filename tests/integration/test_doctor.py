@@ -274,7 +274,6 @@ def test_virtual_device_of_a_new_namespace(broken: Broken, capsys: pytest.Captur
     assert found.hint == "netdevns prepare NAME eth1=net0, and its path in config.json"
     notes = [
         f"netdevns: note: eth1: {VETH}; to keep it: netdevns prepare NAME eth1=net0",
-        "netdevns: note: eth9: no such device now",
     ]
     for options in [], ["--install", "--dir", str(tmp_path)]:
         assert main(["cdi", "vendor.com/nic", "eth1=net0", "eth9", *options]) == 0
