@@ -75,7 +75,7 @@ def _is_of_the_other_runtime(item: pytest.Item) -> bool:
 
 
 def _sample(items: list[pytest.Item]) -> None:
-    """Marks what is left out of tests that are marked `sampled`, and of those of each runtime."""
+    """Marks what is left out of tests that are marked `sampled` or `smoke`, and of those of each runtime."""
     seen: Counter[tuple[str, str]] = Counter()
     for item in items:
         test = item.nodeid.partition("[")[0]
@@ -89,6 +89,9 @@ def _sample(items: list[pytest.Item]) -> None:
             if seen[test, "default"] % default:
                 item.add_marker("thorough")
             seen[test, "default"] += 1
+        smoke = item.get_closest_marker("smoke")
+        if smoke and seen[test, "full"] % (*smoke.args, 1)[0]:
+            item.own_markers.remove(smoke)
         seen[test, "full"] += 1
 
 

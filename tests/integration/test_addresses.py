@@ -72,7 +72,7 @@ ADDRESSES = {
 
 
 @pytest.mark.sampled(3)
-@pytest.mark.smoke
+@pytest.mark.smoke(4)
 @pytest.mark.parametrize("state", ["up", "down"])
 @pytest.mark.parametrize("address", ADDRESSES.values(), ids=ADDRESSES)
 def test_protected_address_arrives(host: Namespace, target: Namespace, address: str, state: str) -> None:
@@ -92,7 +92,7 @@ def test_address_is_shown_as_before(host: Namespace, target: Namespace, address:
     assert "UP" in after["flags"]
 
 
-@pytest.mark.smoke
+@pytest.mark.smoke(3)
 @pytest.mark.parametrize(
     ("label", "arrived"),
     [

@@ -83,7 +83,7 @@ CHANGES["everything"] = [
 
 
 @pytest.mark.sampled(2)
-@pytest.mark.smoke
+@pytest.mark.smoke(3)
 @pytest.mark.parametrize("name", CHANGES)
 def test_change_is_taken_back(sides: tuple[Namespace, Namespace], before_step: BeforeStep, name: str) -> None:
     """P1: what root in the target did to a device is taken back, and "as before" is true."""

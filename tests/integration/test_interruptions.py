@@ -24,7 +24,7 @@ def sides(host: Namespace, target: Namespace) -> tuple[Namespace, Namespace]:
 
 
 @pytest.mark.sampled(5)
-@pytest.mark.smoke
+@pytest.mark.smoke(2)
 @pytest.mark.parametrize("step", ["snapshot", "move", "up_and_replay", "verify"])
 @pytest.mark.parametrize("nth", [1, 3])
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, MemoryError])

@@ -89,7 +89,7 @@ def test_bad_namespace_does_not_hide_bad_devices(sides: tuple[Namespace, Namespa
     assert codes == {"netns.open", "device.unknown", "name.invalid"}
 
 
-@pytest.mark.smoke
+@pytest.mark.smoke(3)
 @pytest.mark.parametrize(
     "where", ["/proc/thread-self/ns/net", "/proc/self/fd/{}", "fd"], ids=["thread", "path", "descriptor"]
 )

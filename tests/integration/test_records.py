@@ -98,7 +98,7 @@ DAMAGES = {
 
 
 @pytest.mark.sampled(2)
-@pytest.mark.smoke
+@pytest.mark.smoke(3)
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_damaged_record_is_reported_and_ignored(
     sides: tuple[Namespace, Namespace], crashed: Path, directory: str, damage: Callable[[bytes], bytes]

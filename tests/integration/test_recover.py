@@ -40,7 +40,7 @@ POINTS = [
 
 
 @pytest.mark.sampled(3)
-@pytest.mark.smoke
+@pytest.mark.smoke(2)
 @pytest.mark.parametrize(("step", "nth", "after"), POINTS)
 def test_killed_anywhere(sides: tuple[Namespace, Namespace], directory: str, step: str, nth: int, after: bool) -> None:
     """P4: after `recover` everything is exactly as before, and no record is left: the move has not returned."""

@@ -101,14 +101,13 @@ def test_each_code_has_a_text(code: str) -> None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=repr)
-@pytest.mark.parametrize("code", CODES)
-def test_text_is_one_printable_line_that_begins_with_the_device(code: str, hostile: bytes) -> None:
+def test_text_is_one_printable_line_that_begins_with_the_device(hostile: bytes) -> None:
     """With any names, namespaces and extacks."""
 
     def change(value: bytes | int | str) -> bytes | int | str:
         return hostile if isinstance(value, bytes) else os.fsdecode(hostile) if value in (WHERE, WORDS) else value
 
-    for each in found(code, change, os.fsdecode(hostile) or "eth1"):
+    for each in (f for code in CODES for f in found(code, change, os.fsdecode(hostile) or "eth1")):
         assert each.text.isprintable()
         assert len(each.text) < 2000
         assert each.hint is None or each.hint.isprintable()

@@ -102,11 +102,16 @@ KNOWN = [module_name(path).split(".") for path in MODULES] + [["_core"]]
 OWN = [path for path in MODULES if path != PACKAGE / "__init__.py"]
 
 
-@pytest.mark.parametrize("path", OWN, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_run_one_way(path):
+def test_imports_run_one_way():
     """A module imports from its own folder, and from folders that stand before it in FOLDERS, also inside functions."""
-    mine = FOLDERS.index(folder_of(module_name(path)))
-    above = [other for other in own_imports(path) if FOLDERS.index(folder_of(other)) > mine]
+    floor = {folder: number for number, folder in enumerate(FOLDERS)}
+    above = [
+        (module, other)
+        for path in OWN
+        for module in [module_name(path)]
+        for other in own_imports(path)
+        if floor[folder_of(other)] > floor[folder_of(module)]
+    ]
     assert above == []
 
 
@@ -130,11 +135,15 @@ def test_only_the_engine_imports_the_compiled_core():
     assert importers == {("engine", "_ffi"), ("_ffi", "_core")}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_stand_at_the_top(path):
+def test_imports_stand_at_the_top():
     """A module imports when it is loaded: what fails then fails before a device is touched."""
-    inside = {*own_imports(path)} - {*own_imports(path, module_level=True)}
-    assert not inside or module_name(path) in LATE_IMPORTS or folder_of(module_name(path)) == "conformance", inside
+    inside = {
+        module_name(path): found
+        for path in MODULES
+        if (found := {*own_imports(path)} - {*own_imports(path, module_level=True)})
+    }
+    late = {name for name in inside if folder_of(name) != "conformance"}
+    assert late <= {*LATE_IMPORTS}, {name: inside[name] for name in late - {*LATE_IMPORTS}}
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -213,24 +222,25 @@ def c_functions(path: Path):
             name = ""
 
 
-@pytest.mark.parametrize("path", C_FILES, ids=lambda p: p.name)
-def test_c_file_is_short(path):
+def long_files(paths):
+    return {str(path): count for path in paths if (count := len(lines(path))) > 400}
+
+
+def test_c_files_are_short():
     """No C file has more than 400 lines."""
-    assert len(lines(path)) <= 400
+    assert long_files(C_FILES) == {}
 
 
-@pytest.mark.parametrize("path", [p for p in C_FILES if p.suffix == ".c"], ids=lambda p: p.name)
-def test_c_functions_are_short(path):
+def test_c_functions_are_short():
     """No C function has more than 60 lines."""
-    found = dict(c_functions(path))
-    assert found, "no function found: the pattern above is wrong"
-    assert {name: length for name, length in found.items() if length > 60} == {}
+    found = {path.name: dict(c_functions(path)) for path in C_FILES if path.suffix == ".c"}
+    assert [name for name, functions in found.items() if not functions] == [], "the pattern above is wrong"
+    assert [(name, f) for name, functions in found.items() for f, length in functions.items() if length > 60] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_python_module_is_short(path):
+def test_python_modules_are_short():
     """No Python module has more than 400 lines."""
-    assert len(lines(path)) <= 400
+    assert long_files(MODULES) == {}
 
 
 def open_comments(path: Path):
@@ -242,10 +252,10 @@ def open_comments(path: Path):
         is_open = line.rfind("/*") > line.rfind("*/") if "/*" in line else is_open and "*/" not in line
 
 
-@pytest.mark.parametrize("path", C_FILES, ids=lambda p: p.name)
-def test_lines_of_a_c_comment_begin_with_a_star(path):
+def test_lines_of_a_c_comment_begin_with_a_star():
     """Each line of a block comment begins with ` *`: none was broken by a line feed that should have been a "\\n"."""
-    assert [number for number, line in open_comments(path) if not line.lstrip("\t").startswith(" *")] == []
+    found = [(path.name, *each) for path in C_FILES for each in open_comments(path)]
+    assert [each for each in found if not each[2].lstrip("\t").startswith(" *")] == []
 
 
 # Its functions are those of netdevns-core.h; all other files are the batch.
@@ -280,12 +290,9 @@ def test_one_function_calls_setns():
 # ---- words ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in MODULES if p.name != "__main__.py"], ids=lambda p: str(p.relative_to(PACKAGE))
-)
-def test_module_has_a_docstring(path):
+def test_modules_have_a_docstring():
     """Each module says in its first line what it is."""
-    assert ast.get_docstring(parsed(path))
+    assert [p for p in MODULES if p.name != "__main__.py" and not ast.get_docstring(parsed(p))] == []
 
 
 def public_members() -> list:

@@ -17,18 +17,11 @@ def kernel_takes(name: bytes) -> bool:
     )
 
 
-@pytest.mark.parametrize("byte", range(256))
-def test_every_byte_as_a_name(byte):
-    """A name of one byte is refused exactly if the kernel refuses it."""
-    name = bytes([byte])
-    assert (ifname.why_invalid(name) is None) == kernel_takes(name)
-
-
-@pytest.mark.parametrize("byte", range(256))
-def test_every_byte_inside_a_name(byte):
-    """The same for a byte in the middle, where a dot is allowed."""
-    name = b"e" + bytes([byte]) + b"h"
-    assert (ifname.why_invalid(name) is None) == kernel_takes(name)
+@pytest.mark.parametrize("around", [(b"", b""), (b"e", b"h")], ids=["alone", "inside"])
+def test_every_byte_of_a_name(around):
+    """A name of one byte is refused exactly if the kernel refuses it; so is one with a byte in the middle, as a dot."""
+    names = [bytes([byte]).join(around) for byte in range(256)]
+    assert [name for name in names if (ifname.why_invalid(name) is None) != kernel_takes(name)] == []
 
 
 @pytest.mark.parametrize(
