@@ -288,6 +288,7 @@ def test_hardware_comes_back(kind: str) -> None:
     assert devices.why_lost(Nic("eth1", 7, kind)) == ""
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("breaks", "line"), WAYS.values(), ids=WAYS)
 def test_hosts_broken_in_these_ways(breaks: Break, line: str, broken: Broken) -> None:
     """The one line that says it is found, with a remedy, and nothing has changed: no file, device, module, mount."""

@@ -91,6 +91,7 @@ def test_stdout_that_is_full(target: Namespace) -> None:
 
 
 @pytest.mark.usefixtures("eth1")
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("words", "code"),
     [

@@ -199,6 +199,7 @@ class Namespace:
 
     def wait_until_quiet(self) -> None:
         """Until what a set-up started has come to its end: carrier events, DAD."""
+        self._look_at_carriers()
         self.wait_for_dad()
         end = time.monotonic() + 30
         with self.socket() as opened:
