@@ -151,7 +151,9 @@ def try_lines() -> dict[str, object]:
     run("netdevns", "units", "--uninstall", "--dir", "/etc")
     assert "/usr/lib/netdevns" in run("netdevns", "cdi", "vendor.com/nic", "eth1", "--python")
     said = run("netdevns", "cdi", "vendor.com/nic", "eth1=net0", "--install")
-    assert said == "wrote /etc/cdi/vendor.com-nic.json\n", said  # and no warning
+    wrote, *others = said.splitlines()
+    assert wrote == "wrote /etc/cdi/vendor.com-nic.json", said
+    assert all(line.startswith("netdevns: note: eth1: a veth") for line in others), said  # and no warning
     cdi = json.loads(Path("/etc/cdi/vendor.com-nic.json").read_text())
     hooks: dict[str, object] = {}
     for edits in (cdi, *cdi["devices"]):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ..prepare.undo import tidy
 from ..recovery import loans, returns
-from ..recovery.recover import is_wrong, pending, set_aside, undo_crashed
+from ..recovery.recover import is_aside, is_wrong, pending, set_aside, undo_crashed
 from ..reports import Recovered
 from ..system import inputs
 from ..system.folders import JOURNAL_DIR
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         return undo_crashed(JOURNAL_DIR, interrupts=interrupts)
 
     def shown(results: Sequence[Recovered]) -> str:
-        return screens.recovered(results, len(set_aside(JOURNAL_DIR)))
+        return screens.recovered(results, sum(map(is_aside, set_aside(JOURNAL_DIR))))
 
     code = _report(args, recover, shown, is_wrong)
     return complain([*tidy()], code)

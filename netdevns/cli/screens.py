@@ -10,6 +10,7 @@ from ..netlink import ifname
 from ..netlink.ifaddr import is_protected
 from ..netlink.uapi import RT_SCOPE_UNIVERSE
 from ..recovery import loans
+from ..recovery.recover import is_aside
 from ..reports import Device, Finding, Loan, Recovered, Report
 from ..results import Address, Moved
 from ..text import quote, tables
@@ -48,9 +49,10 @@ def recovered(results: Sequence[Recovered], aside: int = 0) -> str:
 
 def pending(records: Sequence[str], running: Sequence[str], aside: Sequence[str], others: Sequence[str]) -> str:
     """A line for each record of a killed move, of one that runs, for each that is set aside, and the other lines."""
-    lines = [f"killed: {each}; `netdevns recover` restores its devices" for each in records]
+    lines = [f"killed: {each}; run `netdevns recover`" for each in records]
     lines += [*others, *(f"running: {each}" for each in running)]
-    lines += [f"set aside: {each}; restore its devices by hand, then remove the file" for each in aside]
+    remedy = "; restore its devices by hand, then remove the file"
+    lines += [f"set aside: {each}{remedy if is_aside(each) else ''}" for each in aside]
     return "\n".join(map(quote.printable, lines or ["nothing to recover"]))
 
 

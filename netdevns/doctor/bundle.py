@@ -16,7 +16,7 @@ from ..text.outcome import Usage
 from ..text.quote import printable, quoted
 from .devices import keeping, why_lost
 from .finding import ERROR, OK, WARNING, Finding
-from .host import Host
+from .host import AS_ROOT, Host
 from .lines import Line, Trials, names_netdevns, of_hook, of_strict
 
 CHECK = "bundle"
@@ -111,8 +111,8 @@ class Bundle:
         return [name for name in asked if name not in self.devices]
 
 
-def check(host: Host, bundle: Bundle, trials: Trials, native: Sequence[str]) -> Iterator[Finding]:
-    """Judges a bundle; `native`: the runtimes here that move linux.netDevices themselves."""
+def check(host: Host, bundle: Bundle, trials: Trials, native: Sequence[str] | None) -> Iterator[Finding]:
+    """Judges a bundle; `native`: the runtimes here that move linux.netDevices themselves; None: that is not known."""
     yield from bundle.findings
     if not bundle.config or any(finding.severity == ERROR for finding in bundle.findings):
         return
@@ -125,7 +125,7 @@ def check(host: Host, bundle: Bundle, trials: Trials, native: Sequence[str]) -> 
         yield from _move(host, bundle)
 
 
-def _way(bundle: Bundle, native: Sequence[str]) -> Iterator[Finding]:
+def _way(bundle: Bundle, native: Sequence[str] | None) -> Iterator[Finding]:
     """By which way the devices come."""
 
     def found(severity: str, text: str, hint: str | None = None) -> Finding:
@@ -145,6 +145,9 @@ def _way(bundle: Bundle, native: Sequence[str]) -> Iterator[Finding]:
         yield found(OK, f"{pairs}: moved by its createRuntime hook")
     elif native and bundle.is_native:
         yield found(OK, f"{pairs}: moved by the runtime itself, if that is {', '.join(native)}")
+    elif native is None and bundle.is_native:
+        text = f"{pairs}: no createRuntime hook of netdevns; whether a runtime here moves linux.netDevices is not known"
+        yield found(WARNING, text, AS_ROOT)
     else:
         text = f"{pairs}: no createRuntime hook of netdevns, and no runtime here moves linux.netDevices itself"
         yield found(ERROR, text, "add the hooks of docs/hooks.md")

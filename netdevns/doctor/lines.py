@@ -159,7 +159,7 @@ class Trials:
         path = line.start[0]
         shown, real = printable(path), self._host.path(path)
         if _is_hidden(real):
-            return Trial(WARNING, _UNREADABLE, AS_ROOT)
+            return Trial(WARNING, _UNREADABLE, by_root("run it by hand, with --version"))
         if not os.path.isabs(path):
             return Trial(ERROR, f'"{quoted(path)}" is not an absolute path, so no runtime starts it', _AGAIN)
         if not os.path.exists(real):

@@ -1,12 +1,11 @@
 """Judges /run/netdevns: who may write there, locks, records, loans, records set aside, and the hooks' log.
 
-Takes no lock, unlike `recover --list`: a record is locked where /proc/locks says so.
+Takes no lock: a record is locked where /proc/locks says so.
 """
 
 from __future__ import annotations
 
 import calendar
-import contextlib
 import errno
 import fcntl
 import os
@@ -155,7 +154,7 @@ def _moves(sections: list[layout.Section]) -> str:
 
 
 def _records(host: Host, directory: str) -> Iterator[Finding]:
-    locked = _locked_files(host)
+    locked = store.locked_files(host.text("/proc/locks") or "")
     for record, path in _opened(directory, store.TXN):
         try:
             sections = record.sections()
@@ -164,7 +163,7 @@ def _records(host: Host, directory: str) -> Iterator[Finding]:
         except (Damaged, OSError) as e:
             yield _damaged(path, e)
             continue
-        if _is_locked(record, locked):
+        if record.is_one_of(locked):
             yield Finding(CHECK, OK, path, f"{devices}: a move that runs, by process {pid}")
         elif is_old:
             yield Finding(CHECK, WARNING, path, f"{devices}: {_BEFORE_BOOT}", "netdevns recover")
@@ -179,23 +178,6 @@ _BEFORE_BOOT = "older than the last boot, which reset the devices"
 def _damaged(path: str, e: Damaged | OSError) -> Finding:
     why = e.strerror if isinstance(e, OSError) else str(e)
     return Finding(CHECK, ERROR, path, f"not a record that can be used: {why}", "netdevns recover, which sets it aside")
-
-
-def _locked_files(host: Host) -> set[tuple[int, int, int]]:
-    """(major, minor, inode) of each file that a process locks by flock. Source: proc(5), /proc/locks."""
-    found = set()
-    for line in (host.text("/proc/locks") or "").splitlines():
-        words = line.split()
-        if len(words) > 5 and words[1] == "FLOCK":
-            with contextlib.suppress(ValueError):  # of another form in a later kernel: then nothing counts as locked
-                major, minor, inode = words[5].split(":")
-                found.add((int(major, 16), int(minor, 16), int(inode)))
-    return found
-
-
-def _is_locked(record: Record, locked: set[tuple[int, int, int]]) -> bool:
-    status = os.fstat(record.fd)
-    return (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino) in locked
 
 
 def _loans(host: Host, directory: str) -> Iterator[Finding]:
@@ -296,7 +278,7 @@ def _last_report(lines: list[str]) -> tuple[str, str]:
     text = "; ".join(report[:LINES_MAX])
     if not colon:
         return stamp, text
-    text = text.replace(f"container {id_}", "the container")
+    text = re.sub(rf"container {re.escape(id_)}(?![\w.+-])", "the container", text)
     return stamp, f"{id_[:_ID_SHOWN] if _LONG_ID.fullmatch(id_) else id_}: {text}"
 
 

@@ -113,17 +113,21 @@ def _runtime(host: Host, name: str, path: str) -> Finding:
     return Finding(CHECK, OK, path, f"{version}: {text}" if name in version else f"{name} {version}: {text}")
 
 
-def native(host: Host) -> list[str]:
-    """The paths of runtimes that move linux.netDevices themselves."""
+def native(host: Host) -> list[str] | None:
+    """The paths of runtimes that move linux.netDevices themselves; None: there is none, but some cannot be asked."""
     paths = [path for name in RUNTIMES for path in host.find(name)]
-    return [path for path in paths if not _why_not(host.path(path)) and _has_net_devices(host, path)]
+    answers = {path: _has_net_devices(host, path) for path in paths if not _why_not(host.path(path))}
+    found = [path for path, answer in answers.items() if answer]
+    return found or (None if None in answers.values() else [])
 
 
-def _has_net_devices(host: Host, path: str) -> bool:
-    """Whether `features` reports linux.netDevices. Source: runtime-spec 1.3, features-linux.md."""
+def _has_net_devices(host: Host, path: str) -> bool | None:
+    """Whether `features` reports linux.netDevices (features-linux.md of runtime-spec 1.3); None: it is not started."""
     try:
         answer = json.loads(run([host.path(path), "features"]).stdout)
         return answer["linux"]["netDevices"]["enabled"] is True
+    except NotIsolated:
+        return None
     except (NotRun, ValueError, RecursionError, KeyError, TypeError):  # older ones have no such command, or no such key
         return False
 

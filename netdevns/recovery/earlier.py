@@ -31,17 +31,27 @@ def lines(host_names: Iterable[str | None] | None, directory: str = folders.JOUR
     wanted = None if host_names is None else {ifname.encode(name) for name in host_names if name}
     found = []
     with contextlib.suppress(OSError), Journal(directory, create=False) as opened:  # no folder, or no permission
-        for record in opened.crashed():
+        for record in opened.killed():
             with contextlib.suppress(Damaged, OSError):  # reported by `recover`
-                names = [section.text(layout.A_IFNAME) for section in movers(record.sections())]
+                sections = record.sections()
+                if record.is_complete() or not _is_from(sections, CURRENT):
+                    continue
+                names = [section.text(layout.A_IFNAME) for section in movers(sections)]
                 found += [
                     f"{quote.shown(name)}: a killed move of it is recorded ({record.path}): "
                     "`netdevns recover`, or the next move of it, restores it first"
                     for name in names
                     if wanted is None or name in wanted
                 ]
-            record.close()
     return found
+
+
+def _is_from(sections: list[Section], source: object) -> bool:
+    """Whether a record is of devices of this namespace, as far as it says so. Raises NetDevError, TypeError."""
+    with NetNS.open(source) as netns:  # type: ignore[arg-type]
+        status = os.fstat(netns.fd)
+    recorded = [(s.number(layout.A_DEV), s.number(layout.A_INO)) for s in sections if s.type == layout.SOURCE]
+    return recorded in ([], [(status.st_dev, status.st_ino)])
 
 
 class Earlier:
@@ -144,9 +154,6 @@ class Earlier:
         if not self._wanted & {s.text(layout.A_IFNAME) for s in movers(sections)}:
             return False
         try:
-            with NetNS.open(CURRENT if self._source is None else self._source) as netns:  # type: ignore[arg-type]
-                status = os.fstat(netns.fd)
+            return _is_from(sections, CURRENT if self._source is None else self._source)
         except (NetDevError, TypeError):
             return False  # the checks report it
-        recorded = [(s.number(layout.A_DEV), s.number(layout.A_INO)) for s in sections if s.type == layout.SOURCE]
-        return recorded in ([], [(status.st_dev, status.st_ino)])

@@ -69,17 +69,13 @@ def pending(directory: str | os.PathLike[str]) -> tuple[list[str], list[str], li
     path = os.fspath(directory)
     try:
         with Journal(path, create=False) as opened:
-            lines = []
-            for record in opened.crashed():
-                lines.append(_line(record))
-                record.close()
-            return lines, [_line(record) for record in opened.running()], set_aside(path)
+            return [*map(_line, opened.killed())], [*map(_line, opened.running())], set_aside(path)
     except FileNotFoundError:
         return [], [], set_aside(path)
 
 
 def set_aside(directory: str) -> list[str]:
-    """A line for each record that was set aside."""
+    """A line for each record that was set aside, or one that says why they are not known."""
     try:
         with Journal(directory, create=False, folder=ASIDE) as opened:
             return [_line(record) for record in opened.seen()]
@@ -87,6 +83,11 @@ def set_aside(directory: str) -> list[str]:
         return []
     except OSError as e:  # must not hide the other records
         return [f"{e.filename}: {e.strerror}"]
+
+
+def is_aside(line: str) -> bool:
+    """Whether a line of `set_aside` is of a record."""
+    return f"/{ASIDE}/" in line.partition(": ")[0]
 
 
 def _line(record: Record) -> str:

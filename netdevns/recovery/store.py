@@ -31,6 +31,31 @@ UNDO = ".undo"  # suffix of a record whose move is to be undone even if it is co
 LONGEST = 200  # bytes of a name that comes from outside; with our suffixes it must fit into 255
 
 
+FileId = tuple[int, int, int]  # major, minor, inode
+
+
+def locked_files(proc_locks: str | None = None) -> set[FileId]:
+    """The files that processes lock by flock, as far as this process may see those; none where that is unknown.
+
+    Args:
+        proc_locks: The text of /proc/locks; None: it is read. Source: proc(5).
+    """
+    if proc_locks is None:
+        try:
+            with open("/proc/locks", encoding="ascii") as file:
+                proc_locks = file.read()
+        except OSError:
+            return set()
+    found = set()
+    for line in proc_locks.splitlines():
+        words = line.split()
+        if len(words) > 5 and words[1] == "FLOCK":
+            with contextlib.suppress(ValueError):  # of another form in a later kernel: then nothing counts as locked
+                major, minor, inode = words[5].split(":")
+                found.add((int(major, 16), int(minor, 16), int(inode)))
+    return found
+
+
 class Journal:
     """A folder of records, opened by `folders.open_folder`.
 
@@ -160,14 +185,14 @@ class Journal:
                 record.close()
 
     def running(self) -> Iterator[Record]:
-        """The locked records, of moves that run, for reading only."""
-        for record in self.seen():
-            if record.problem:
-                continue
-            try:
-                fcntl.flock(record.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield record
+        """The locked records, of moves that run, for reading only: takes no lock."""
+        locked = locked_files()
+        return (record for record in self.seen() if record.is_one_of(locked))
+
+    def killed(self) -> Iterator[Record]:
+        """The records that no process locks, for reading only, as `seen`: takes no lock."""
+        locked = locked_files()
+        return (record for record in self.seen() if not record.is_one_of(locked))
 
     def _open(self, record: Record, flags: int) -> bool:
         """Opens a record, or stores the error in `problem`; False: it is gone."""
@@ -252,6 +277,13 @@ class Record:
     def sections(self) -> list[Section]:
         """The parsed content. Raises Damaged, OSError."""
         return parse(self.data())
+
+    def is_one_of(self, files: Collection[FileId]) -> bool:
+        """Whether it is one of these files; False where it cannot be opened."""
+        if self.problem:
+            return False
+        status = os.fstat(self.fd)
+        return (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino) in files
 
     def is_complete(self) -> bool:
         """Whether its mover verified that all devices had arrived, as the C library notes. Raises Damaged, OSError."""

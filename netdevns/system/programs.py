@@ -18,8 +18,7 @@ from .libc import call
 from .process import Process
 
 CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x20000000, 0x40000000  # linux/sched.h
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_PROC_FLAGS = mounts.MS_RDONLY | 2 | 4 | 8  # MS_NOSUID, MS_NODEV, MS_NOEXEC: linux/mount.h
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
 _OWN_FOLDER = "/run"  # where programs make files even to say their version: empty and writable when isolated
 OUTPUT_BYTES = 1 << 20
 PAUSE_S = 0.05
@@ -39,9 +38,9 @@ def run(
         words: The program's path, and its arguments.
         timeout_s: Seconds, at most; then it is killed.
         most: Bytes that are kept of stdout and of stderr each; the rest is read and dropped.
-        is_isolated: Whether it can change no file and no network device, nor leave a process: it has a mount namespace
-            of its own, read-only, with an empty /run, and PID and network namespaces. Only for a process with one
-            thread.
+        is_isolated: Whether it can change no file: it has a mount namespace of its own, read-only, with an empty /run;
+            and where the kernel allows that, PID and network namespaces, so that it leaves no process and reaches no
+            device. Only for a process with one thread.
 
     Raises:
         OSError: It cannot be started. ETIMEDOUT (TimeoutError): it took longer. NotIsolated: CAP_SYS_ADMIN is missing.
@@ -74,18 +73,28 @@ def run(
 
 
 def _isolate(path: str) -> None:
-    """Returns in the first process of namespaces in which nothing can be written but an empty /run. Raises OSError."""
+    """Returns in the first process of namespaces in which nothing can be written but an empty /run. Raises OSError.
+
+    Where a limit or a filter allows no PID or network namespace, in the mount namespace alone: the program is trusted.
+    /proc stays that of the caller, in which a process of an inner PID namespace finds itself.
+    """
     call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)  # a caller that is killed leaves no program that hangs
-    call("unshare", CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET)
+    call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # the execution of a set-group-ID program would reset that
+    call("unshare", CLONE_NEWNS)
     mounts.make_read_only()
     if os.path.isdir(_OWN_FOLDER) and not os.path.realpath(path).startswith(f"{_OWN_FOLDER}/"):
         call("mount", b"tmpfs", os.fsencode(_OWN_FOLDER), b"tmpfs", 0, None)
+    with contextlib.suppress(OSError):
+        call("unshare", CLONE_NEWNET)
+    try:
+        call("unshare", CLONE_NEWPID)
+    except OSError:
+        return
     opened = [*map(int, os.listdir("/proc/self/fd"))]
     first = os.fork()  # all others of the PID namespace are killed with it, whatever sessions they have made
     if first:
         _end_as(first, opened)
     call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
-    call("mount", b"proc", b"/proc", b"proc", _PROC_FLAGS, None)  # that of the other PID namespace has no /proc/self
 
 
 def _end_as(child: int, opened: Sequence[int]) -> NoReturn:

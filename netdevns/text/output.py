@@ -71,14 +71,32 @@ def print_text(text: str) -> bool:
     if sys.stdout is None:
         return True
     try:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+        _write(f"{text}\n")
     except OSError as e:
         _nobody_reads(1)
         if not isinstance(e, BrokenPipeError):
             complain([f"stdout: {e.strerror}"], 0)
             return False
     return True
+
+
+def _write(text: str) -> None:
+    """Writes all of it to stdout, also to a pipe that is not blocking, of which Python would write a part."""
+    try:
+        fd = sys.stdout.fileno()
+    except (OSError, ValueError):  # no descriptor (io.UnsupportedOperation)
+        fd = -1
+    if fd < 0:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    sys.stdout.flush()
+    data = text.encode(sys.stdout.encoding, sys.stdout.errors or "strict")
+    while data:
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:
+            select.select([], [fd], [])
 
 
 def _nobody_reads(fd: int) -> None:

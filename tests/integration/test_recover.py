@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -337,7 +338,7 @@ def test_command(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixtu
     assert main(["recover", "--list"]) == 0
     listed = capsys.readouterr().out
     assert listed.startswith("killed: /run/netdevns/txn/")
-    assert listed.endswith(": eth0 -> net0, eth1 -> net%d; `netdevns recover` restores its devices\n")
+    assert listed.endswith(": eth0 -> net0, eth1 -> net%d; run `netdevns recover`\n")
     assert main(["recover", "--json"]) == 0
     results = json.loads(capsys.readouterr().out)["recovered"]
     assert [(r["device"], r["outcome"]) for r in results] == [("eth0", "undone"), ("eth1", "undone")]
@@ -363,3 +364,31 @@ def test_commands_name_the_record(sides: tuple[Namespace, Namespace], capsys: py
     assert main(["move", "eth1=net1", "--to", target.path]) == 0
     words = "restored first, after a killed move or an ended container: restored"
     assert capsys.readouterr().err.splitlines()[:2] == [f"netdevns: {device}: {words}" for device in DEVICES]
+
+
+def test_show_and_list_only_look(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither locks a record nor removes what a killed writer left; of another source `show` says nothing."""
+    _, target = sides
+    killed(netdevns.JOURNAL_DIR, target, "move", 2)
+    (record,) = os.listdir(f"{netdevns.JOURNAL_DIR}/txn")
+    half = Path(netdevns.JOURNAL_DIR, "txn", ".0123456789abcdef")
+    half.touch(0o600)
+    os.utime(half, (0, 0))
+    with open(f"{netdevns.JOURNAL_DIR}/txn/{record}", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert main(["recover", "--list"]) == 0
+        assert capsys.readouterr().out.startswith("running: ")
+        assert main(["show"]) == 0
+        assert "killed" not in capsys.readouterr().out
+        fcntl.flock(file, fcntl.LOCK_SH)  # which a lock of theirs would not get
+        fcntl.flock(file, fcntl.LOCK_UN)
+    calls: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fcntl, "flock", lambda *asked: calls.append(asked))
+        assert (main(["show"]), main(["recover", "--list"])) == (0, 0)
+        assert capsys.readouterr().out.count("killed") == 3
+        with target.entered():
+            assert main(["show"]) == 0
+        assert "killed" not in capsys.readouterr().out
+    assert (calls, half.exists()) == ([], True)
+    assert {each.outcome for each in netdevns.recover(netdevns.JOURNAL_DIR)} == {"undone"}

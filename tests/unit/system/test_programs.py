@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from netdevns.system import libc, mounts, programs
-from tests.support.namespaces import in_child
+from tests.support.namespaces import enter_user_namespace, in_child
 from tests.support.processes import processes, wait_until
 
 
@@ -77,6 +77,19 @@ def test_isolated_program_takes_too_long() -> None:
     with pytest.raises(TimeoutError, match="did not end within"):
         programs.run(["/bin/sh", "-c", "trap '' TERM; setsid sleep 31340"], timeout_s=0.3, is_isolated=True)
     wait_until(lambda: not processes("31340"), "it is killed")
+
+
+@pytest.mark.parametrize("limit", ["max_pid_namespaces", "max_net_namespaces"])
+def test_isolated_where_there_is_a_limit(limit: str, tmp_path: Path) -> None:
+    """Without one of the other namespaces it runs in the mount namespace."""
+
+    def child() -> object:
+        enter_user_namespace(programs.CLONE_NEWNS)
+        Path("/proc/sys/user", limit).write_text("0")
+        done = programs.run(["/bin/sh", "-c", f"echo here; echo x > {tmp_path}/x"], timeout_s=10, is_isolated=True)
+        return done.stdout, done.stderr.endswith(b"Read-only file system\n")
+
+    assert in_child(child) == (b"here\n", True)
 
 
 def test_not_isolated() -> None:
