@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable, Mapping
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .. import __version__
+from ..text.outcome import FAILED
+from ..text.output import print_text
 from ..text.quote import printable
 from . import manual, nri
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -58,6 +64,13 @@ class _Raw(argparse.RawDescriptionHelpFormatter):
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))  # it quotes the arguments
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Prints help to stdout, whose failure is the command's, or a usage error to stderr."""
+        if file is None or file is not sys.stdout:
+            super()._print_message(message, file)
+        elif not print_text(message.removesuffix("\n")):
+            raise SystemExit(FAILED)
 
 
 def _command(
