@@ -162,7 +162,7 @@ def _system(f: Found) -> str:
     # Entering needs CAP_SYS_ADMIN. A refused socket(2) is due to a seccomp filter or a security module instead.
     if what == "enter" and number == errno.EPERM and extack.startswith("setns"):
         owner = "" if "the way back" in extack else " in the user namespace that owns it"
-        return f"{f['netns']}: cannot be entered without CAP_SYS_ADMIN{owner}"
+        return f"{f['netns']}: cannot be entered: {os.strerror(number)}; CAP_SYS_ADMIN is needed{owner}"
     failed = _FAILED[what] if what in _FAILED else f"{f['what']} could not be read"
     why = quote.printable(extack if what == "reply" else format_error(EngineError(number, extack, what)))
     return f"{f['netns']}: {failed}: {why}"

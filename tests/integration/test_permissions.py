@@ -72,7 +72,7 @@ def test_no_cap_sys_admin(host: Namespace, target: Namespace) -> None:
 
     code, codes, texts = untouched(host, target, child)
     assert (code, codes) == (errno.EPERM, {"permission.target"})
-    assert texts == [f"fd:{target.fd}: cannot be entered without CAP_SYS_ADMIN"]
+    assert texts == [f"fd:{target.fd}: cannot be entered: Operation not permitted; CAP_SYS_ADMIN is needed"]
 
 
 @pytest.mark.usefixtures("eth1")
@@ -99,7 +99,8 @@ def test_permitted_here_but_not_there(host: Namespace, target: Namespace) -> Non
         return refusal({"eth1": "net0"}, target.fd)
 
     code, codes, texts = untouched(host, target, child)
-    assert texts == [f"fd:{target.fd}: cannot be entered without CAP_SYS_ADMIN in the user namespace that owns it"]
+    why = "Operation not permitted; CAP_SYS_ADMIN is needed in the user namespace that owns it"
+    assert texts == [f"fd:{target.fd}: cannot be entered: {why}"]
     assert (code, codes) == (errno.EPERM, {"permission.target"})
 
 
