@@ -272,12 +272,12 @@ def _run_show(args: argparse.Namespace) -> int:
     try:
         devices = show.devices(args.devices, None if args.netns is None else advice.argument(args.netns))
         lent = loans.listed(devices=args.devices or None) if args.netns is None else []
-        killed = earlier.lines(args.devices or None) if args.netns is None else []
     except errors.NetDevError as e:
         return _failed(e, args.json, {"devices": []}, asked)
     if args.json:
         document = {"devices": [*map(dataclasses.asdict, devices)], "loans": [*map(dataclasses.asdict, lent)]}
         return answered(print_json(document))
+    killed = earlier.lines(args.devices or None) if args.netns is None else []
     following = advice.after_show(devices, asked) if args.devices else []
     namespaces = loans.prepared() if lent else ()
     return answered(print_text(screens.show(devices, lent, namespaces, killed, following, tables.columns(sys.stdout))))

@@ -15,6 +15,7 @@ from ..text.quote import printable
 FILE_BYTES = 1 << 20
 RUN_S = 5.0
 AS_ROOT = "sudo netdevns doctor"
+BY_HAND = "run it by hand, with --version"
 # As runtimes and their managers search them; the last one is of k3s.
 PROGRAM_FOLDERS = (
     "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/libexec/podman",

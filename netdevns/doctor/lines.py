@@ -22,7 +22,7 @@ from ..oci import hook_line
 from ..oci.hook_line import PACKAGES_OF_OTHERS, STATIC, Refused
 from ..text.quote import printable, quoted
 from .finding import ERROR, OK, WARNING
-from .host import AS_ROOT, Host, NotIsolated, NotRun, by_root, run, why_untrusted
+from .host import AS_ROOT, BY_HAND, Host, NotIsolated, NotRun, by_root, run, why_untrusted
 
 COMMAND = "netdevns"
 _PYTHON = re.compile(r"python[0-9.]*")
@@ -159,7 +159,7 @@ class Trials:
         path = line.start[0]
         shown, real = printable(path), self._host.path(path)
         if _is_hidden(real):
-            return Trial(WARNING, _UNREADABLE, by_root("run it by hand, with --version"))
+            return Trial(WARNING, _UNREADABLE, by_root(BY_HAND))
         if not os.path.isabs(path):
             return Trial(ERROR, f'"{quoted(path)}" is not an absolute path, so no runtime starts it', _AGAIN)
         if not os.path.exists(real):
@@ -290,7 +290,7 @@ def _version(words: Sequence[str], name: str) -> Trial:
     try:
         done = run([*words, "--version"])
     except NotIsolated as e:
-        return Trial(WARNING, f"not tried: {e}", by_root("run it by hand, with --version"))
+        return Trial(WARNING, f"not tried: {e}", by_root(BY_HAND))
     except NotRun as e:
         return Trial(ERROR, f"{printable(words[-1])} does not run: {printable(str(e))}", "install netdevns again")
     said = done.stdout.decode(errors="backslashreplace").strip()

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from ..text.quote import printable, quoted
 from .conf import Toml
 from .finding import ERROR, OK, WARNING, Finding
-from .host import Host, NotIsolated, NotRun, by_root, run, why_untrusted
+from .host import BY_HAND, Host, NotIsolated, NotRun, by_root, run, why_untrusted
 from .installations import NRI_FOLDER, Installation
 
 CHECK = "runtimes"
 NRI_SOCKET = "/var/run/nri/nri.sock"
 RUNTIMES = ("runc", "crun", "youki")
 _NUMBERS = re.compile(r"(?<![\w.])v?(\d+)\.(\d+)(?:\.(\d+))?")
-_BY_HAND = "run it by hand, with --version"
 _DAEMON_JSON = "/etc/docker/daemon.json"
 
 
@@ -80,12 +79,12 @@ def _version(host: Host, path: str) -> tuple[str, Finding | None]:
     try:
         done = run([real, "--version"])
     except NotIsolated as e:
-        return "", Finding(CHECK, WARNING, path, f"not started: {e}", by_root(_BY_HAND))
+        return "", Finding(CHECK, WARNING, path, f"not started: {e}", by_root(BY_HAND))
     except NotRun as e:
-        return "", Finding(CHECK, WARNING, path, f"its version is not known: {printable(str(e))}", _BY_HAND)
+        return "", Finding(CHECK, WARNING, path, f"its version is not known: {printable(str(e))}", BY_HAND)
     lines = done.stdout.decode(errors="backslashreplace").strip().splitlines()
     if done.returncode or not lines:
-        return "", Finding(CHECK, WARNING, path, f"its version is not known: exit code {done.returncode}", _BY_HAND)
+        return "", Finding(CHECK, WARNING, path, f"its version is not known: exit code {done.returncode}", BY_HAND)
     return quoted(lines[0]), None
 
 

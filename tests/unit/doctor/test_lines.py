@@ -210,7 +210,7 @@ def test_untrusted_interpreter_is_not_started(tmp_path: Path, started: list[list
 
 
 def _as_user(path: str) -> Trial:
-    """The trial of a command by a user who is not root."""
+    """Tries a command as an ordinary user."""
 
     def child() -> object:
         os.setgroups([])
