@@ -24,6 +24,7 @@ DESELECTED = pytest.StashKey[set[str]]()  # the kinds
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--each", type=int, default=1, metavar="N", help="smoke, and each N-th of the other tests")
+    parser.addoption("--half", choices=("one", "other", "both"), default="both", help="of the tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -80,7 +81,7 @@ def _sample(items: list[pytest.Item]) -> None:
     for item in items:
         test = item.nodeid.partition("[")[0]
         sampled = item.get_closest_marker("sampled")
-        default, full = (*sampled.args, 1)[:2] if sampled else (1, 1)
+        default, full = (*sampled.args, -(-sampled.args[0] // 2))[:2] if sampled else (1, 1)  # half, rounded up
         if seen[test, "full"] % full:
             item.add_marker("exhaustive")
         if item.get_closest_marker("exhaustive") or _is_of_the_other_runtime(item):
@@ -104,9 +105,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: zlib.crc32(item.nodeid.partition("::")[0].encode()))
     here, elsewhere = [], []
     native = os.environ.get("NETDEVNS_ENGINE", "native") == "native"
-    each = config.getoption("each")
+    each, half = config.getoption("each"), config.getoption("half")
     for item in items:
-        is_chosen = item.get_closest_marker("smoke") or zlib.crc32(item.nodeid.encode()) % each == 0
+        number = zlib.crc32(item.nodeid.encode())
+        is_chosen = item.get_closest_marker("smoke") or number % each == 0
+        is_chosen = is_chosen and half in ("both", ("one", "other")[number % 2])
         if not is_chosen or (not native and item.get_closest_marker("native")):
             elsewhere.append(item)
             continue

@@ -13,7 +13,7 @@ from tests.support.require import require
 from . import trace
 from .source import Source
 
-POINTS = (250, 500, 1000)  # addresses on the device
+POINTS = (125, 250, 500)  # addresses on the device
 EACH = 30_000  # instructions for one more address: snapshot, late, replay and read back
 
 

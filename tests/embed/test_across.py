@@ -240,7 +240,7 @@ def of_python_with_state() -> Iterator[Attacks]:
 @pytest.mark.timeout(1800)
 def test_move_in_c_is_killed(of_c: Attacks, tally: Tally) -> None:
     """At any call; Python restores, or finds complete, what C recorded."""
-    for inject in of_c.points(*((15, 60) if FULL else (6, 25))):
+    for inject in of_c.points(*((10, 30) if FULL else (6, 20))):
         if of_c.kill(tally, inject):
             of_c.judge(tally, inject, PYTHON_RECOVERS)
     assert {AS_BEFORE, UNDONE, COMPLETE} <= {*tally.ends}
@@ -264,7 +264,7 @@ def test_move_in_python_is_killed(of_python: Attacks, tally: Tally) -> None:
 
     Python's records hold the kernel's own routes and parameters, too, as state, which here is taken out of them.
     """
-    for inject in of_python.points(*((5, 40) if FULL else (3, 20))):
+    for inject in of_python.points(*((4, 20) if FULL else (3, 15))):
         if of_python.kill(tally, inject):
             on = of_python.scene
             for path in (on.records / name for name in on.left()):
@@ -278,7 +278,7 @@ def test_move_in_python_is_killed(of_python: Attacks, tally: Tally) -> None:
 def test_c_leaves_state_to_python(of_python_with_state: Attacks, tally: Tally) -> None:
     """It keeps such a record, touches nothing, and names the command that recovers it; which does."""
     kept = 0
-    for inject in of_python_with_state.points(2, 25 if FULL else 12):
+    for inject in of_python_with_state.points(2, 15 if FULL else 10):
         if not of_python_with_state.kill(tally, inject):
             continue
         on = of_python_with_state.scene
@@ -318,7 +318,7 @@ def test_recovery_is_killed(
     assert of_c.kill(tally, killed)
     calls = of_c.scene.run(first()).own
     of_c.scene.host.wait_until_quiet()
-    for call, number in sample(calls, 15):
+    for call, number in sample(calls, 10):
         if of_c.kill(tally, killed):
             of_c.scene.run(first(), kill_at(call, number))
             of_c.judge(tally, f"{killed}; recovery: {call} {number}", second())

@@ -41,7 +41,7 @@ def start_calls(attacks: Attacks) -> list[Call]:
 @pytest.mark.timeout(1800)
 def test_killed_at_any_call(attacks: Attacks, start_calls: list[Call], tally: Tally) -> None:
     """A start that would succeed: before the first change, in the move, and when the process already runs."""
-    for call in sample(start_calls, 100 if FULL else 20):
+    for call in sample(start_calls, 40 if FULL else 20):
         attacks.kill(tally, START, call.inject("signal=KILL"))
     assert {AS_BEFORE, UNDONE, COMPLETE} <= {*tally.ends}
 
@@ -77,7 +77,7 @@ def test_recovery_is_killed(attacks: Attacks, start_calls: list[Call], tally: Ta
 def test_one_call_fails(attacks: Attacks, start_calls: list[Call], tally: Tally) -> None:
     """All devices arrive or all are restored; the rest is reported, and a recovery restores it."""
     reached = [call for call in start_calls if call.name not in HARMLESS]
-    for call in sample(reached, 60 if FULL else 15):
+    for call in sample(reached, 30 if FULL else 15):
         for error in ERRORS if LONG else [CHANCE.choice(ERRORS)]:
             attacks.fault(tally, START, call.inject(f"error={error}"))
     assert {AS_BEFORE, COMPLETE} <= {*tally.ends}

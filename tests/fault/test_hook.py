@@ -39,7 +39,7 @@ FURNISH = """
 DEVICES = {"eth1": {"name": "net0"}, "eth2": {}}
 LOANS = Path("/run/netdevns/loan")
 ERRORS = ("EIO", "ENOMEM", "EPERM", "EINTR", "ENOSPC")
-FEW = 40 if FULL else 5
+FEW = 15 if FULL else 5
 # Their failure cannot be injected, or ends the process.
 SAFE = {"execve", "exit_group", "munmap", "mprotect", "brk", "rt_sigaction", "rt_sigprocmask", "arch_prctl", "futex"}
 

@@ -75,7 +75,7 @@ def same(engine: str, command: tuple[str, ...], fail: str = "", before: str = ""
 CODES = {"success": 0, "undone": 1, "left": 3, "interrupted": 1, "interrupted and left": 3}
 
 
-@pytest.mark.sampled(5, 2)
+@pytest.mark.sampled(5, 3)
 @pytest.mark.parametrize("how", FAILURES)
 @pytest.mark.parametrize("command", [MOVE, (*MOVE, "--json"), HOOK], ids=["move", "json", "hook"])
 def test_move(engine: str, command: tuple[str, ...], how: str) -> None:

@@ -23,7 +23,7 @@ from .pods import SUITES, Pods, annotations
 
 pytestmark = pytest.mark.thorough  # containerd is fetched for the full run; without it: test_nri_played.py
 NET0 = annotations(eth1="net0")
-FEW = 40 if FULL else 6
+FEW = 20 if FULL else 6
 ALLOW = ("--allow", "eth*")
 COMPLETED = "pod default/web: it started while the plugin was not connected; it has its devices now"
 

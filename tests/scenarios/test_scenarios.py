@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from .table import ROWS
 
 
 def rows() -> list[Any]:
-    """Those of the sample run by default, all others with --full."""
-    return [pytest.param(r, id=r.id, marks=[pytest.mark.smoke if r.smoke else pytest.mark.thorough]) for r in ROWS]
+    """Those of the sample run by default, and each second of the others with --full."""
+    others = itertools.cycle([pytest.mark.thorough, pytest.mark.exhaustive])
+    return [pytest.param(r, id=r.id, marks=[pytest.mark.smoke if r.smoke else next(others)]) for r in ROWS]
 
 
 def test_rows_are_distinct() -> None:

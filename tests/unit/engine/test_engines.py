@@ -25,7 +25,7 @@ from tests.unit.fake import World, device
 ENGINES = (native, reference)
 LONG = os.environ.get("NETDEVNS_PROFILE") == "long"
 ATTACK = os.environ.get("NETDEVNS_ATTACK") == "long"
-SWEEP = 1000 if ATTACK else 12 if LONG else 4  # how many of a job's messages are refused in turn, at most
+SWEEP = 1000 if ATTACK else 8 if LONG else 4  # how many of a job's messages are refused in turn, at most
 NO_PREFIX_ROUTE, DEPRECATED, OPTIMISTIC, MANAGED = 0x200, 0x20, 0x04, 0x100
 
 
