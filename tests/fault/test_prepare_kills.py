@@ -10,7 +10,7 @@ from tests.support.attacks import FULL, Tally, sample
 
 from .prepared import PATH, PREPARE, UNDO, Host
 
-FEW = 10 if FULL else 4
+FEW = 7 if FULL else 4
 FAILING = ("mount", "openat", "unshare", "write", "sendto", "linkat", "mkdirat", "umount2", "unlink")
 
 
