@@ -117,6 +117,28 @@ def test_filter_of_a_macvlan_that_stays(host: Namespace, target: Namespace, befo
     assert_equal_soon(before, host)
 
 
+@pytest.mark.kinds("vlan")
+def test_vlan_that_stays(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
+    """S11: a VLAN went down with its lower device, and lost its IPv6 addresses: it is up and has them again."""
+    host.batch(
+        """
+        link add eth0 type veth peer name peer
+        link set peer up
+        link set eth0 up
+        link add v7 link eth0 type vlan id 7
+        link set v7 up
+        addr add 10.0.0.1/24 dev v7
+        addr add 2001:db8::1/64 nodad dev v7
+        route add 2001:db8:7::/48 via 2001:db8::9
+        """
+    )
+    host.wait_until_quiet()
+    before_step("move", 1, lambda: target.ip("link add net0 type ifb"))
+    before = host.dump()
+    expect_failed(target, "eth0", "move", errno.EEXIST, {"eth0": "net0"})
+    assert_equal_soon(before, host)
+
+
 # ---- what comes after the move fails ----
 
 
