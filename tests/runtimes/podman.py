@@ -23,6 +23,9 @@ PREPARE = " && ".join(
     ["mount -t tmpfs tmpfs /dev/shm", *(COPY.format(folder) for folder in ("/etc", "/usr/share/containers"))]
 )
 CGROUPS = {"runc": "true", "crun": "mount -t cgroup2 none /sys/fs/cgroup"}
+# A container writes to what podman was given. Else conmon passes on what it writes, but not what came before conmon had
+# seen that podman is there to read it: a short command on a busy machine seems to print nothing.
+LOG_DRIVER = "passthrough"
 CDI = "/etc/cdi"
 LOCK = Path(__file__).parents[2] / ".cache/podman.lock"
 CGROUP = Path("/sys/fs/cgroup")
@@ -95,14 +98,15 @@ class Podman:
         engine = {"cgroup_manager": "cgroupfs", "events_logger": "file", "tmp_dir": "/run/podman/tmp"}
         engine["runtime"] = self.runtime
         lines = ["[engine]", *(f'{name} = "{value}"' for name, value in engine.items())]
-        lines += ["[containers]", 'cgroups = "disabled"'] if self.runtime == "crun" else []
+        lines += ["[containers]", f'log_driver = "{LOG_DRIVER}"']
+        lines += ['cgroups = "disabled"'] if self.runtime == "crun" else []
         self.machine.path("/etc/containers/storage.conf").write_text(storage)
         self.machine.path("/etc/containers/containers.conf").write_text("\n".join(lines) + "\n")
 
     def run(self, *options: str, command: str, network: str = "none") -> subprocess.CompletedProcess[str]:
         """Runs a shell command in a container, and removes it."""
         cgroups = ["--cgroups=disabled"] if self.runtime == "crun" else []
-        before = ["--rm", f"--network={network}", *cgroups, *options]
+        before = ["--rm", f"--log-driver={LOG_DRIVER}", f"--network={network}", *cgroups, *options]
         return self("run", *before, "--rootfs", str(self.rootfs), "/bin/sh", "-c", command)
 
     def netdevns(self, *arguments: str) -> str:
