@@ -96,39 +96,21 @@ def test_single_device(host: Namespace, target: Namespace, before_step: Callable
     assert_equal_soon(before, host)
 
 
-def test_filter_of_a_macvlan_that_stays(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
-    """S11: the kernel flushes a device's unicast filter in a move: the MAC of a macvlan on it is in there again."""
+@pytest.mark.parametrize("kind", ["macvlan mode bridge", pytest.param("vlan id 7", marks=pytest.mark.kinds("vlan"))])
+def test_what_lies_on_it_stays(host: Namespace, target: Namespace, before_step: Callable[..., None], kind: str) -> None:
+    """S11: the kernel flushes a device's unicast filter in a move: the MAC of a macvlan on it is in there again.
+
+    A VLAN goes down with its lower device and loses its IPv6 addresses: it is up and has them again.
+    """
     host.batch(
-        """
+        f"""
         link add eth0 type veth peer name peer
         link set peer up
         link set eth0 up
-        link add mv0 link eth0 type macvlan mode bridge
-        link set mv0 up
-        addr add 10.0.0.1/24 dev mv0
-        addr add 2001:db8::1/64 nodad dev mv0
-        route add 2001:db8:7::/48 via 2001:db8::9
-        """
-    )
-    host.wait_until_quiet()
-    before_step("move", 1, lambda: target.ip("link add net0 type ifb"))
-    before = host.dump()
-    expect_failed(target, "eth0", "move", errno.EEXIST, {"eth0": "net0"})
-    assert_equal_soon(before, host)
-
-
-@pytest.mark.kinds("vlan")
-def test_vlan_that_stays(host: Namespace, target: Namespace, before_step: Callable[..., None]) -> None:
-    """S11: a VLAN went down with its lower device, and lost its IPv6 addresses: it is up and has them again."""
-    host.batch(
-        """
-        link add eth0 type veth peer name peer
-        link set peer up
-        link set eth0 up
-        link add v7 link eth0 type vlan id 7
-        link set v7 up
-        addr add 10.0.0.1/24 dev v7
-        addr add 2001:db8::1/64 nodad dev v7
+        link add up0 link eth0 type {kind}
+        link set up0 up
+        addr add 10.0.0.1/24 dev up0
+        addr add 2001:db8::1/64 nodad dev up0
         route add 2001:db8:7::/48 via 2001:db8::9
         """
     )
