@@ -15,6 +15,7 @@ from netdevns.oci import units
 from tests.support.require import require
 from tools import package, package_inside, wheels
 
+pytestmark = pytest.mark.timeout(1800)  # the first one builds, the first time a Debian is made; a machine may be busy
 SUITES = ("bookworm", "trixie")
 
 
@@ -91,7 +92,6 @@ def test_what_has_no_place_is_refused() -> None:
 
 
 @pytest.mark.parametrize("suite", [pytest.param("bookworm", marks=pytest.mark.exhaustive), "trixie"])
-@pytest.mark.timeout(1800)  # the first time the Debian is made
 def test_in_a_fresh_debian(made: tuple[Path, Path], suite: str) -> None:
     """Both move devices; removed under a running container, the .deb says what to type; then nothing is left."""
     if os.geteuid() != 0:

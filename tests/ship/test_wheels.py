@@ -15,7 +15,7 @@ from tests.support.require import require
 from tools import wheels, wheels_musl
 
 PYTHONS = wheels.pythons()
-pytestmark = pytest.mark.timeout(1200)  # the first one builds; a machine may be busy with ten other things
+pytestmark = pytest.mark.timeout(1800)  # the first one builds; a machine may be busy with ten other things
 
 
 def test_both_are_as_they_should_be(files: tuple[Path, Path]) -> None:
