@@ -15,14 +15,22 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = ROOT / "tools" / "breaks.toml"
+LISTED = "tests/unit/house/test_breaks.py"  # what holds the list
 CLONE = ROOT / ".cache" / "breaks" / "checkout"
 # For each run: which of the named tests it has, and the run itself.
 RUNS = {"default": (["-m", "not thorough"], []), "full": (["-m", "not exhaustive"], ["--full"])}
+TEST = ("./tools/test",)
+# As the stage of --full on such a kernel.
+ON_KERNEL = (
+    *(".venv/bin/python", "tools/kernels", "--env", "NETDEVNS_REQUIRE=netns,kinds", "--kernel", "{}", "--"),
+    *(".venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider"),
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class Break:
         file: From the checkout's root.
         old, new: What stands there once, and what takes its place.
         tests: Arguments of pytest: the tests that find it at the quickest.
+        kernel: The one of tools/kernels that they need, where --full runs them; the default run has none of its kind.
     """
 
     id: str
@@ -43,6 +52,7 @@ class Break:
     old: str
     new: str
     tests: str
+    kernel: str = ""
 
     def made(self, text: str) -> str:
         """A file's text with the break in it. Raises ValueError where that is not possible."""
@@ -73,18 +83,23 @@ def tried(each: Break, by: str) -> tuple[bool, str]:
     which, whole = RUNS.get(by, ([], None))
     path.write_text(each.made(sound), encoding="utf-8")
     try:
-        found = ran([*each.tests.split(), *which, "-x", "-q"], "long" if by == "full" else "short")
-        return found if found[0] or whole is None else ran(whole)
+        named = [*each.tests.split(), *which, "-x", "-q"]
+        if each.kernel and by != "default":
+            ran(TEST, ["--collect-only", "-q", LISTED])  # sets the clone up
+            found = ran([word.format(each.kernel) for word in ON_KERNEL], named)
+        else:
+            found = ran(TEST, named, "long" if by == "full" else "short")
+        return found if found[0] or whole is None else ran(TEST, whole)
     finally:
         path.write_text(sound, encoding="utf-8")
 
 
-def ran(arguments: list[str], profile: str = "") -> tuple[bool, str]:
+def ran(command: Sequence[str], arguments: list[str], profile: str = "") -> tuple[bool, str]:
     """Whether a test fails, and the first that does, or what was said last."""
     # That the break is made must not be what is found.
-    environment = os.environ | {"PYTEST_ADDOPTS": "--ignore=tests/unit/house/test_breaks.py"}
+    environment = os.environ | {"PYTEST_ADDOPTS": f"--ignore={LISTED}"}
     environment |= {"NETDEVNS_PROFILE": profile} if profile else {}
-    done = subprocess.run(["./tools/test", *arguments], cwd=CLONE, env=environment, capture_output=True, text=True)
+    done = subprocess.run([*command, *arguments], cwd=CLONE, env=environment, capture_output=True, text=True)
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
     lines = (done.stdout + done.stderr).strip().splitlines()
     # Without a test that failed it is the run that did: tests that do not exist, or a core that is not built.
