@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,7 +92,9 @@ def test_deleted(lent: Lent, tmp_path: Path) -> None:
     lent.assert_waiting()
     another = lent.runtime("create", "--bundle", str(lent.bundle.path), "another")
     assert another.returncode != 0
-    assert f"{lent.venv.bin}/netdevns-hook" in another.stderr
+    # crun up to 1.16 may be killed before it says why: it writes to a hook that could not be started (its issue 1551).
+    is_killed = lent.runtime.name == "crun" and another.returncode == -signal.SIGPIPE
+    assert is_killed or f"{lent.venv.bin}/netdevns-hook" in another.stderr
     again = Venv(tmp_path.resolve() / "again", NEXT)
     assert "eth1: undone: restored" in lent.return_(again)
     lent.assert_home()
