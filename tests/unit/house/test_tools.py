@@ -33,7 +33,7 @@ NAMED = [(page, words) for page in PAGES for words in commands(page)]
 
 @pytest.mark.parametrize(("page", "words"), NAMED, ids=lambda each: each.name if isinstance(each, Path) else None)
 def test_command_can_be_typed(page: Path, words: list[str]) -> None:
-    """The tool is an executable of this checkout and knows each option; a path is a file, a scenario is one."""
+    """The tool is an executable of this checkout and knows each option; a path is a file; -k and --scenarios choose some."""
     del page
     assert os.access(TOP / words[0], os.X_OK)
     tool = Path(words[0]).name
@@ -46,6 +46,9 @@ def test_command_can_be_typed(page: Path, words: list[str]) -> None:
             assert any(way in code for way in ways), f"{tool} has no {option}"
         elif "/" in option:
             assert (TOP / option).exists(), option
+        if option == "-k":  # a part of a test's name, in the file before it
+            tests = re.findall(r"def test_\w+", (TOP / words[words.index("-k") - 1]).read_text(encoding="utf-8"))
+            assert any(value in test for test in tests), value
         if option == "--scenarios" and value not in ("NAME", "..."):
             for pattern in value.split(","):
                 assert fnmatch.filter(SCENARIOS, pattern), pattern
