@@ -33,7 +33,7 @@ NAMED = [(page, words) for page in PAGES for words in commands(page)]
 
 @pytest.mark.parametrize(("page", "words"), NAMED, ids=lambda each: each.name if isinstance(each, Path) else None)
 def test_command_can_be_typed(page: Path, words: list[str]) -> None:
-    """The tool is an executable of this checkout and knows each option; paths are files; -k, --scenarios choose some."""
+    """The tool is an executable of this checkout and knows each option; paths exist; -k, --scenarios choose some."""
     del page
     assert os.access(TOP / words[0], os.X_OK)
     tool = Path(words[0]).name
