@@ -53,7 +53,7 @@ def calls(host: Host, what: str) -> list[tuple[str, int]]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.sampled(2, 1)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("what", ARGUMENTS)
 def test_killed_at_any_call(host: Host, what: str, tally: Tally) -> None:
     """Nothing is lost: `recover`, and `--undo` where it had been complete, leave the host as it was."""

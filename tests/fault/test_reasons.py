@@ -57,7 +57,7 @@ def wrong(what: str, ended: Ended, error: str) -> list[str]:
 
 
 @pytest.mark.thorough
-@pytest.mark.sampled(4, 2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("what", COMMANDS)
 def test_first_line_is_the_reason(engine: str, what: str, show: Callable[[str], None]) -> None:
     """The reason is a line of its own, and the first one, whichever call fails."""

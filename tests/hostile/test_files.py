@@ -270,7 +270,7 @@ SOUND_BUT: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.sampled(2, 1)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("change", SOUND_BUT.values(), ids=SOUND_BUT)
 def test_file_that_is_not_ours_alone(sound: tuple[Scene, bytes, bytes], change: Callable[[Path], object]) -> None:
     """P9: a sound record is ignored if another user could have written it."""

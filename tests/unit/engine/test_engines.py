@@ -182,7 +182,7 @@ def faults(count: int, sweep: int) -> Iterator[Fault]:
                     yield Fault(at, code, late=late, last=last)
 
 
-@pytest.mark.sampled(4, 2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_same_bytes_after_each_failure(name: str, record_property: Callable[[str, object], None]) -> None:
     """Each message of a job is refused in turn, before or after it was done, alone or with all that follow."""
