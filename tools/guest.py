@@ -9,7 +9,7 @@ import sys
 import time
 
 TIMED_OUT, BROKEN, INTERRUPTED = 124, 125, 130
-LAST_LINES = 60  # of the console: a panic has its cause, the registers and the call trace
+LAST_LINES = 60  # of the console: the registers and the call trace of a panic
 
 
 def environment():
@@ -74,7 +74,7 @@ def watch(guest, console, tty, prefix, timeout):
                 *lines, rest = (rest + data).replace(b"\r", b"").split(b"\n")
                 for line in lines:
                     tail.append(line + b"\n")
-                    panic = panic or re.sub(rb".*Kernel", b"kernel", line) * (b"Kernel panic" in line)
+                    panic = panic or re.sub(rb".*Kernel panic", b"kernel panic", line) * (b"Kernel panic" in line)
                     if marker := re.search(rb"@@netdevns start (\S+)", line):
                         release = marker[1].decode()
                     elif marker := re.search(rb"@@netdevns exit (\d+)", line):
