@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.attacks import FULL, Ended, Tally, finish, sample, traced
+from tests.support.attacks import Ended, Tally, finish, sample, traced
 from tests.support.restored import assert_equal_soon
 
 from .prepared import Host
 from .reasons import BLUE
 
-FEW = 6 if FULL else 4
+FEW = 4
 FAILING = ("openat", "setns", "socket", "write", "sendto", "recvmmsg", "linkat", "mkdirat", "unlink", "flock")
 NETWORK = {"name": "nic1", "id": "1" * 64, "driver": "netdevns", "options": {"device": "eth1"}}
 REQUEST = {
