@@ -13,10 +13,13 @@
  *	netdevns_batch_close(batch);
  *
  * A function returns 0, or -errno and fills `err`, which may be NULL. A batch or a device's name that is NULL is refused
- * (-EINVAL). A move that fails restores every device before it returns: names, ifindexes, addresses of every scope and
- * lifetime, the routes that the kernel makes with them, alternative names, MTU, MAC address and the other settings of
+ * (-EINVAL). A move that fails restores every device before it returns: names, ifindexes (before Linux 5.13 the kernel chooses
+ * them: a new one counts as not restored, as does one that is taken), addresses of every scope and lifetime, the routes that the kernel makes with them, alternative names, MTU, MAC address and the other settings of
  * RTM_NEWLINK, the sysctls of the device, and whether it is up. State that it cannot restore (enum netdevns_state) is detected
  * before anything changes, and refused unless the caller accepts to lose it.
+ *
+ * A batch moves once: after a move that succeeded, or whose undo could not restore everything, add, record, check and move
+ * return -EINVAL until netdevns_batch_undo has restored everything. netdevns_batch_undo returns -EINVAL if nothing has moved.
  *
  * Threads: a handle belongs to one thread at a time; handles do not share anything, there are no globals. Opening a socket in
  * another namespace takes the calling thread there and back, with all signals blocked. -ENOTRECOVERABLE: the way back was
@@ -67,10 +70,10 @@ struct netdevns_error {
  */
 enum netdevns_state {
 	NETDEVNS_DEFAULT_ROUTE = 1 << 0,	/* a default route of the main table; to accept it, pass NETDEVNS_ROUTES, too */
-	NETDEVNS_MASTER = 1 << 1,		/* its bridge, bond, team or vrf, with the settings of the port */
+	NETDEVNS_MASTER = 1 << 1,		/* its bridge, bond, team or vrf, with the port's settings, FDB and MDB */
 	NETDEVNS_ROUTES = 1 << 2,		/* routes added by hand or by a daemon, also those of other devices */
 	NETDEVNS_NEXTHOPS = 1 << 3,		/* nexthop objects */
-	NETDEVNS_NEIGHBOURS = 1 << 4,		/* permanent and noarp neighbours, proxies, entries of a bridge's tables (FDB, MDB) */
+	NETDEVNS_NEIGHBOURS = 1 << 4,		/* permanent, noarp and extern_learn neighbours; proxies; MAC addresses listened to */
 	NETDEVNS_NEIGH_PARAMETERS = 1 << 5,	/* neighbour parameters (NDTPA_*) that are not the default */
 	NETDEVNS_QDISC = 1 << 6,		/* queueing disciplines and filters */
 	NETDEVNS_UPPER = 1 << 7			/* a device on top of it that stays: IPv6 addresses, routes, MTU, the lower device's filter */
@@ -116,12 +119,13 @@ struct netdevns_finding {
 	const char *text;	/* one line for people */
 };
 
-/* The findings of the last check or move, in their order; NULL behind the last one. Valid until the next call. */
+/* The findings of the last check or move, in their order; NULL behind the last one. Valid until the next call for this batch. */
 const struct netdevns_finding *netdevns_batch_finding(const struct netdevns_batch *batch, size_t i);
 
 /*
- * Protects the next move against the death of the process: before the first change a record is written to the directory
- * `dirfd`, which netdevns_batch_close removes. A process that dies leaves it, and netdevns_recover restores the devices.
+ * Protects the next move against the death of the process: before the first change a record is written into the directory
+ * `dirfd`. An undo that restores everything removes the record, otherwise netdevns_batch_close does, unless a device is not
+ * restored. A process that dies leaves it, and netdevns_recover restores the devices.
  * The directory (-ENOTDIR) must belong to the caller's user and not be writable by others (-EPERM: chmod 0700). `dirfd` is
  * duplicated.
  *

@@ -56,13 +56,13 @@ def move(
         source: The namespace that the devices are in; the calling thread's by default.
         preserve: State to carry over besides what the runtime-spec protects: any of "sysctls" (the device's IPv4 and
             IPv6 settings, and its token), "routes" (whose nexthops are all devices of the batch) and "neighbours"
-            (permanent ones, those that a routing daemon maintains, and proxies). State that the target refuses is
-            listed in `Moved.not_carried`; it does not fail the move.
+            (permanent and noarp ones, and proxies; not those that only a routing daemon maintains). State that the
+            target refuses is listed in `Moved.not_carried`; it does not fail the move.
         journal: A directory for a record of the move, such as JOURNAL_DIR, so that `recover` can undo it if this
             process is killed; made where it does not exist. None: no record. Nothing is left there when the call
             returns, except after a failure with something in `left`. Crashed moves of these devices are undone first.
         force: Move a device although it carries a default route.
-        timeout_s: Seconds after which no further device is moved, and the move is undone. None: no limit.
+        timeout_s: Seconds after which no further device is moved or replayed, and the move is undone. None: no limit.
 
     Returns:
         One `Moved` for each device, in the order of `devices`.
@@ -70,14 +70,17 @@ def move(
     Raises:
         CheckFailed: Nothing was touched; `.report` has every finding, not only the first.
         MoveFailed: Everything is back in the source, unless `.left` says otherwise. ETIMEDOUT: `timeout_s` has passed.
+        NetDevError: The record cannot be written, earlier records cannot be read, or no lock can be had (no free
+            descriptor, an I/O error). No device of this call was touched; `.earlier` has those restored before it.
         TypeError, ValueError: Wrong Python types; an unknown `preserve`. Nothing was touched.
         BaseException: An interrupt (KeyboardInterrupt) undoes the move, then propagates; its `__cause__` is a
             MoveFailed that says where each device is. Without such a cause, either nothing was begun, or all devices
             had arrived already and are in the target.
 
     Two moves never handle the same device at the same time: the second waits up to 5 s, then it is refused (finding
-    "device.busy"). The locks are below JOURNAL_DIR, independent of `journal`; a process that may not write there goes
-    on without them, and processes with another /run (in another mount namespace) do not exclude each other.
+    "device.busy"). The locks are below JOURNAL_DIR, independent of `journal`. Where that cannot be used (no permission,
+    read-only, writable by others), the move goes on without them, and does not say so; processes with another /run (in
+    another mount namespace) do not exclude each other.
 
     Example:
         >>> import netdevns
@@ -165,11 +168,14 @@ def recover(journal: str | os.PathLike[str] = JOURNAL_DIR) -> tuple[Recovered, .
 
 
 def snapshot(ifname: str, *, source: NetNS | str | os.PathLike[str] | int | None = None) -> Snapshot:
-    """Record the state that the kernel would drop if the device moved. Changes nothing.
+    """Read a device's addresses, and whether it is up. Changes nothing. `check` reports what else a move drops.
 
     Args:
         ifname: The device's name; an alternative name is refused.
         source: The namespace that it is in; the calling thread's by default.
+
+    Returns:
+        A `Snapshot`, with the addresses of every scope and lifetime.
 
     Raises:
         NetDevError: ENODEV: no such device; otherwise the errno of opening the namespace or of the kernel's reply.
@@ -255,7 +261,7 @@ def transact(
         recorder = None
         if opened is not None:
             recorder = Recorder(opened)
-        plan.lends = 0 if lender is None else int.from_bytes(os.urandom(8), "little") >> 1 | 1
+        plan.loan_id = 0 if lender is None else int.from_bytes(os.urandom(8), "little") >> 1 | 1
         phases = Phases(sides.source_socket, sides.target_socket, sides.target.fd, watch, plan.devices, plan.uppers)
         return Batch(plan, sides, phases, deadline, on_step, recorder, lender, interrupts, process).run(
             Batch.results if results else None

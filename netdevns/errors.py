@@ -16,8 +16,7 @@ class NetDevError(OSError):
         errno: The kernel's, or the one it would have given; 0 if no system call failed.
         extack: The kernel's extended ack text; may be empty.
         device: The host name of the device at fault, or None.
-        step: "open", "check", "record", "down", "snapshot", "move", "watch", "replay", "verify", "time-out",
-            "interrupt" or "process" (the container's process, into whose namespace a hook moves devices, has ended).
+        step: "open", "check", or one of `MoveFailed`; "exchange" (a netlink exchange) outside of these; or None.
         netns: The target namespace as the caller named it, or None.
         rolled_back: True if the state before the call is restored.
         location: Where the device at fault is now: "source", "target", "init", "gone" or "unknown"; None without one.
@@ -93,8 +92,10 @@ class CheckFailed(NetDevError):
 class MoveFailed(NetDevError):
     """A step failed after the checks: everything is back in the source, unless `left` says otherwise.
 
-    `step` is "down" (all links set down at once), "snapshot", "move", "replay" (addresses and IFF_UP in the target),
-    "verify" (the result differs from the snapshot; errno is 0), "time-out", "interrupt" or "process".
+    `step` is "snapshot", "record", "down" (all links set down at once), "move", "watch" (late addresses), "replay"
+    (addresses and IFF_UP in the target), "carry" (state of `preserve`), "verify" (errno 0: the result differs from the
+    snapshot), "exchange" (a netlink exchange outside of these), "time-out", "interrupt" or "process" (the container's
+    process, into whose namespace a hook moves devices, has ended).
     """
 
 

@@ -67,7 +67,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """State that the kernel would drop in a move.
+    """Addresses and IFF_UP of a device.
 
     Attributes:
         ifname, ifindex: The device.

@@ -48,8 +48,9 @@ class Moved:
         name, ifindex: Its name and ifindex in the target, as read back.
         addresses: The protected addresses as read back in the target, in order. Decoded on first use.
         not_carried: State that the kernel dropped and the runtime-spec does not protect, in short words: "qdisc tbf",
-            "2 routes"; and sysctls that it reset to the target's defaults: "sysctl ipv4.rp_filter 2 -> 0", or, from
-            four on, their number: "5 sysctls".
+            "2 routes"; sysctls that it reset to the target's defaults: "sysctl ipv4.rp_filter 2 -> 0", or, from four
+            on, their number: "5 sysctls"; labels of IPv4 addresses that are too long under the new name, which is the
+            label now: "1 label"; and state of `preserve` that the target refused, with the kernel's error.
     """
 
     host_name: str

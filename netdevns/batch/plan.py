@@ -107,7 +107,7 @@ class Plan:
         self.force = force  # the devices that may carry a default route: all, none, or these host names
         self.preserve: frozenset[str] = frozenset()  # of PRESERVABLE
         self.since_ms = 0  # when the state was read, and before the snapshots (clock.now_ms)
-        self.lends = 0  # the number of the loan to write once all have arrived; 0: none
+        self.loan_id = 0  # of the loan to write once all have arrived, random; 0: none
         self.found: list[Found] = []
         self.source: NetNS | None = None
         self.target: NetNS | None = None

@@ -33,5 +33,5 @@ class Preserver:
 
     def after_up(self) -> None:
         self._restorer.run(WHEN_UP, self._here)
-        for left in self._restorer.left(self._here):
-            self._owner[left.ifindex].lost.append(left.words)
+        for each in self._restorer.unrestored(self._here):
+            self._owner[each.ifindex].lost.append(each.words)

@@ -1,9 +1,9 @@
 """Moves a batch: all devices arrive, or all are restored. The same for every engine.
 
-Phases: check all (checks.examine) - snapshot all - write the record - all links down in one send - move all, uppers
-before lowers - catch up with late addresses - replay, lowers first, with what `preserve` asks for carried before and
-after it - read back and compare - lend, for a hook - drop the record. On any failure, `undo` goes back in the opposite
-order. The words (Sides, upper, late, carry, lend): docs/architecture.md, "Words".
+Phases, after all checks (`api.transact`): snapshot all - write the record - all links down in one send - move all,
+uppers before lowers - catch up with late addresses - replay, lowers first, with what `preserve` asks for carried before
+and after it - read back and compare - lend, for a container - drop the record. On any failure, `undo` goes back in the
+opposite order. The words (Sides, upper, late, carry, lend): docs/architecture.md, "Words".
 """
 
 from __future__ import annotations
@@ -50,12 +50,22 @@ UNDO_TRIES = 64
 
 
 class Batch:
+    """One move of devices that have been checked.
+
+    Args:
+        deadline_s: On the clock of time.monotonic(): no device is moved or replayed after it. None: none.
+        on_step: Is called with the phase, the devices done and their number.
+        recorder, lender: Write the record and the loan; None: there is none.
+        interrupts: A command's signals, held back; None: this is a library's call, which blocks them for its undo.
+        process: The container's: if it ends, the move is undone.
+    """
+
     def __init__(
         self,
         plan: Plan,
         sides: Sides,
         phases: Phases,
-        deadline: float | None,
+        deadline_s: float | None,
         on_step: OnStep | None = None,
         recorder: Recorder | None = None,
         lender: Lender | None = None,
@@ -65,14 +75,14 @@ class Batch:
         self.plan = plan
         self.sides = sides
         self.phases = phases
-        self.deadline = deadline
+        self.deadline_s = deadline_s
         self.on_step = on_step
         self.recorder = recorder
         self.lender = lender
         self.interrupts = interrupts
         self.process = process
         self.preserver: Preserver | None = None
-        self.is_up_to_date = False  # whether the snapshots include addresses that were added after them
+        self.has_caught_up = False  # late addresses are in the snapshots; or the undo has begun, and does not try again
         self.may_miss_late = False  # whether notifications could not be read
         self.cause: BaseException | None = None  # why the move failed
         self.left: tuple[Left, ...] | None = None  # what could not be restored; None: there was no undo
@@ -191,20 +201,20 @@ class Batch:
 
     def _late(self) -> None:
         was_late = self.phases.catch_up()
-        self.is_up_to_date = True
+        self.has_caught_up = True
         if was_late:
             self._write_record()
 
     def _late_for_undo(self) -> None:
         """Catches up before an undo, if the moves were cut short. Once: the undo itself causes notifications, too."""
         for _ in range(2):  # after an overflow, earlier notifications are still in the socket
-            if self.is_up_to_date:
+            if self.has_caught_up:
                 return
             try:
                 self._late()
             except Exception:  # must not prevent the undo
-                self.may_miss_late |= not self.is_up_to_date
-        self.is_up_to_date = True
+                self.may_miss_late |= not self.has_caught_up
+        self.has_caught_up = True
 
     def _report(self, what: str, done: int, count: int) -> None:
         if self.on_step is None:
@@ -217,7 +227,7 @@ class Batch:
     def _in_time(self, device: BatchDevice) -> None:
         if self.interrupts is not None and (name := self.interrupts.name):
             raise Failed(None, "interrupt", 0, name)
-        if self.deadline is not None and time.monotonic() >= self.deadline:
+        if self.deadline_s is not None and time.monotonic() >= self.deadline_s:
             raise Failed(device, "time-out", errno.ETIMEDOUT, "")
         self._see_process()
 
@@ -236,7 +246,7 @@ class Batch:
             for kind in kinds:
                 lost += kind.resets(before, device.link.ifindex, arrived_link)
             if device.cut_labels:
-                lost.append(f"{device.cut_labels} labels")
+                lost.append(f"{device.cut_labels} label{'s' if device.cut_labels > 1 else ''}")
             moved.append(
                 Moved.lazy(
                     device.arrived,

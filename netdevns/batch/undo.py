@@ -137,16 +137,16 @@ class _Undo:
         owner = {m.ifindex: m for m in self.missing if m.is_home}
         masters = {m.link.master: m for m in self.missing if m.link.master}
         unrestorable: dict[BatchDevice, list[str]] = {member: [] for member in self.missing}
-        differences = [*self.restorer.left(self._here())]
-        if not any(left.kind == LinkSettings.name and not left.ifindex for left in differences):
+        differences = [*self.restorer.unrestored(self._here())]
+        if not any(each.kind == LinkSettings.name and not each.ifindex for each in differences):
             # The engine's "... changed" is outdated: the kinds have compared again, and report the values.
             for member, words in self.missing.items():
                 self.missing[member] = [each for each in words if not each.endswith(" changed")]
-        for left in differences:
-            member = owner.get(left.ifindex) or masters.get(left.ifindex) or self.touched[0]
-            self.missing[member].append(left.words)
-            if left.is_unrestorable:
-                unrestorable[member].append(left.words)
+        for each in differences:
+            member = owner.get(each.ifindex) or masters.get(each.ifindex) or self.touched[0]
+            self.missing[member].append(each.words)
+            if each.is_unrestorable:
+                unrestorable[member].append(each.words)
         try:
             _find_unrestorable(self.source, self.missing)
         except EngineError as e:

@@ -114,7 +114,7 @@ class Pods:
             NetNS.open(pod.netns) as target,
             NetNS.open(CURRENT) as own,
             api.open_journal(JOURNAL_DIR) as journal,
-            handover.lender(loan_of(pod)) as lender,
+            handover.open_lender(loan_of(pod)) as lender,
         ):
             if target.same(own):
                 raise _is_on_host(pod, devices)

@@ -59,14 +59,14 @@ def to_process(
                 f"its process {state.pid} is in the host's, where the devices are already"
             )
         _is_the_containers(state, config, target)
-        with api.open_journal(JOURNAL_DIR) as journal, lender(state.id) as lends:
+        with api.open_journal(JOURNAL_DIR) as journal, open_lender(state.id) as lender:
             # First: devices that a killed hook left in the container must not count as moved by the runtime.
             earlier = settled(journal, devices, own, interrupts)
             devices = _not_there_yet(devices, target)
             api.transact(
-                devices, target, force=forced, lender=lends, interrupts=interrupts, earlier=earlier, process=process
+                devices, target, force=forced, lender=lender, interrupts=interrupts, earlier=earlier, process=process
             )
-            return restored_first(earlier.undone) + not_carried(lends.lost)
+            return restored_first(earlier.undone) + not_carried(lender.lost)
 
 
 def settled(
@@ -91,7 +91,7 @@ def settled(
     return earlier
 
 
-def lender(container: str) -> loans.Lender:
+def open_lender(container: str) -> loans.Lender:
     """The writer of a container's loan. Raises NetDevError."""
     try:
         return loans.Lender(JOURNAL_DIR, container)

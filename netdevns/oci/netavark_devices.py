@@ -60,7 +60,7 @@ def setup(path: str, wanted: Attachment, interrupts: Interrupts) -> tuple[dict[s
         NetNS.open(path) as target,
         NetNS.open(CURRENT) as own,
         api.open_journal(JOURNAL_DIR) as journal,
-        handover.lender(wanted.loan) as lender,
+        handover.open_lender(wanted.loan) as lender,
     ):
         earlier = handover.settled(journal, devices, own, interrupts)
         earlier.undone[:0] = [each for each in again if each.outcome == "undone"]

@@ -101,17 +101,17 @@ def section(type_: int, attrs: dict[int, int | bytes], *dumped: bytes) -> list[b
     return [wire.message(type_, 0, b"".join(packed)), *dumped]
 
 
-def head(preserve: Iterable[str], *, since_ms: int, lends: int = 0) -> list[bytes]:
+def head(preserve: Iterable[str], *, since_ms: int, loan_id: int = 0) -> list[bytes]:
     """Builds the HEAD section.
 
     Args:
         preserve: The kinds of state to preserve.
         since_ms: When the snapshots were taken (`clock.now_ms`).
-        lends: The number of the loan that the move writes at its end; 0: none.
+        loan_id: Of the loan that the move writes at its end; 0: none.
     """
     attrs: dict[int, int | bytes] = {A_VERSION: VERSION, A_BOOT: boot_id(), A_PRESERVE: " ".join(preserve).encode()}
     attrs |= {A_PID: os.getpid(), A_SINCE_MS: since_ms}
-    return section(HEAD, attrs | {A_LENDS: lends} if lends else attrs)
+    return section(HEAD, attrs | {A_LENDS: loan_id} if loan_id else attrs)
 
 
 def boot_id() -> bytes:

@@ -92,7 +92,7 @@ def _returned(record: Record, is_wanted: Callable[[list[Section]], bool], how: R
 class _LiveReturn(Recovery):
     def __init__(self, record: Record, sections: list[Section], how: Request) -> None:
         super().__init__(record, sections, how.interrupts)
-        self.lends = 0  # this record is itself the loan
+        self.loan_id = 0  # this record is itself the loan
         self.is_to_be_undone = True
         self._how = how
 

@@ -63,7 +63,7 @@ class Lender:
         OSError: The folder of the loans cannot be opened or created, or the id is too long; nothing has been moved yet.
     """
 
-    __slots__ = ("_loans", "container", "lost", "number")
+    __slots__ = ("_loans", "container", "loan_id", "lost")
 
     def __init__(self, directory: str, container: str) -> None:
         size = len(container.encode("utf-8", "surrogatepass"))
@@ -72,26 +72,26 @@ class Lender:
             raise OSError(errno.ENAMETOOLONG, text, directory)
         self._loans = Journal(directory, create=True, folder=FOLDER)
         self.container = container
-        self.number = 0  # identifies the loan, once it may exist
+        self.loan_id = 0  # identifies the loan, once it may exist
         self.lost: dict[str, list[str]] = {}  # what was not carried, by the device's name, once the loan is written
 
     def lend(self, plan: Plan, sides: Sides, members: list[BatchDevice]) -> None:
         """Writes the loan of the devices that were moved. Raises OSError."""
         attrs: dict[int, int | bytes] = {layout.A_CONTAINER: self.container.encode("utf-8", "surrogatepass")}
-        self.number = plan.lends
+        self.loan_id = plan.loan_id
         try:
             head, *rest = recorded(plan, sides, members, [])
             parts = [head, *layout.section(layout.LOAN, attrs), *rest]
             self._loans.write(parts, name=file_name(self.container)).close()
             self.lost = {member.label: member.lost for member in members}
         except OSError as e:  # names its file relative to the directory, if at all
-            self.number = 0  # it does not exist
+            self.loan_id = 0  # it does not exist
             raise OSError(e.errno, e.strerror, self._loans.path) from None
 
     def retract(self) -> None:
         """Removes the loan if it exists: the move was undone."""
-        if self.number:
-            recover.retract(self._loans, self.number)
+        if self.loan_id:
+            recover.retract(self._loans, self.loan_id)
 
     def __enter__(self) -> Self:
         return self

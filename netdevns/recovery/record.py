@@ -41,7 +41,7 @@ class Recorder:
 
 def recorded(plan: Plan, sides: Sides, members: list[BatchDevice], uppers: list[BatchDevice]) -> list[bytes]:
     """The content of a record: the devices of a batch, and the upper devices that an undo restores in the source."""
-    parts = layout.head(plan.preserve, since_ms=plan.since_ms, lends=plan.lends)
+    parts = layout.head(plan.preserve, since_ms=plan.since_ms, loan_id=plan.loan_id)
     parts += identity.recorded(layout.SOURCE, sides.source, sides.source_socket)
     parts += identity.recorded(layout.TARGET, sides.target, sides.target_socket)
     for type_, group in ((layout.DEVICE, members), (layout.UPPER, uppers)):

@@ -223,13 +223,13 @@ def is_wrong(result: Recovered) -> bool:
     return result.outcome == "kept" and result.text != NOT_FOUND
 
 
-def retract(opened: Journal, number: int) -> None:
-    """Removes the loan of a move that was undone, found by its number; warns if it cannot."""
+def retract(opened: Journal, loan_id: int) -> None:
+    """Removes the loan of a move that was undone, found by its id; warns if it cannot."""
     try:
         found = set()
         for record in opened.seen():
             with contextlib.suppress(Damaged, OSError):  # reported by `netdevns return`
-                if _lends(record.sections()[0]) == number:
+                if _loan_id(record.sections()[0]) == loan_id:
                     found.add(record.name)
         for record in opened.crashed(found, Patience(exclusion.WAIT_S).wait):
             record.drop()
@@ -242,8 +242,8 @@ def _may_be_left(path: str, e: OSError) -> None:
     warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
-def _lends(head: Section) -> int:
-    """The number of the loan that belongs to a move; 0: none."""
+def _loan_id(head: Section) -> int:
+    """The id of the loan that belongs to a move; 0: none."""
     return head.number(layout.A_LENDS) if head.optional(layout.A_LENDS) is not None else 0
 
 
@@ -252,10 +252,12 @@ class Recovery(LoadedRecord):
 
     def __init__(self, record: Record, sections: list[Section], interrupts: Interrupts | None) -> None:
         super().__init__(record, sections, interrupts)
-        self.lends = _lends(sections[0])
+        self.loan_id = _loan_id(sections[0])
         # Python removes its record when the move is complete; the C library notes it in the record, as its callers keep
         # that until the container runs. A killed hook's container does not start.
-        self.is_to_be_undone = record.is_to_be_undone or bool(self.lends) or sections[0].text(layout.A_PRESERVE) != b""
+        self.is_to_be_undone = (
+            record.is_to_be_undone or bool(self.loan_id) or sections[0].text(layout.A_PRESERVE) != b""
+        )
 
     def run(self) -> Iterator[Recovered]:
         if not self.open(is_home=False):
@@ -279,7 +281,7 @@ class Recovery(LoadedRecord):
         for member in everyone:
             member.touched = member not in namesakes
         left = {x.device: x for x in undo.everything(self.plan, self.sides, self.members, self.uppers)}
-        if self.lends:
+        if self.loan_id:
             self._retract()
         results = [self._replaced(m) if m in namesakes else self._outcome(m, left.get(m.host_name)) for m in everyone]
         mine = len(self.members)
@@ -316,7 +318,7 @@ class Recovery(LoadedRecord):
         directory = self.record.directory
         try:
             with Journal(directory, create=False, folder=LOANS) as opened:
-                retract(opened, self.lends)
+                retract(opened, self.loan_id)
         except (FileNotFoundError, NotADirectoryError):  # no folder, no loan
             return
         except OSError as e:

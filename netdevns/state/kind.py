@@ -170,7 +170,9 @@ class Kind:
         return before
 
     def lend(self, before: View, here: Here, elapsed_s: int, ended: Collection[bytes]) -> bytes:
-        """The part of the state before that is restored when lent devices return.
+        """The part of the state before that concerns only these devices and has not expired.
+
+        It is what is restored when lent devices return, or when only some devices of a record are left.
 
         Args:
             before: The state when they left.

@@ -26,7 +26,7 @@ PASSES = 8  # another process may be changing the device at the same time
 
 
 @dataclass(slots=True)
-class Left:
+class Unrestored:
     """A difference that could not be repaired.
 
     Attributes:
@@ -43,7 +43,8 @@ class Left:
 
 
 class Restorer:
-    """
+    """Sends the repairs of several kinds of state in one namespace.
+
     Args:
         kinds: The kinds of state, in order.
         socket: In the namespace of the devices.
@@ -78,7 +79,7 @@ class Restorer:
         self._again: list[tuple[Kind, int]] = []  # kinds and stages whose exchange failed
 
     def run(self, stages: Iterable[int], here: Here, only: Collection[int] | None = None) -> None:
-        """Runs these stages; `left` reports failures.
+        """Runs these stages; `unrestored` reports failures.
 
         `here`: the devices. `only`: restricts it to these present ifindexes.
         """
@@ -93,7 +94,7 @@ class Restorer:
                 self._forget()
                 self._again.append((kind, stage))
 
-    def left(self, here: Here) -> Iterator[Left]:
+    def unrestored(self, here: Here) -> Iterator[Unrestored]:
         """The remaining differences, kind by kind, after another try of stages whose exchange failed."""
         again, self._again = self._again, []
         here = self._with_masters(here)
@@ -103,18 +104,18 @@ class Restorer:
                 self._run(kind, stage, here, None)
         self._forget()
         for kind in self._kinds:
-            found: dict[tuple[int, str], Left] = {}
+            found: dict[tuple[int, str], Unrestored] = {}
             try:
                 for each in self._repairs(kind, here, None):
                     error = self._refused.get(_key(each.alone)) or self._refused.get(_key(each.request))
                     words = f"{each.words}: {error}" if error else each.words
                     key = each.ifindex, each.words
                     if error or key not in found:
-                        found[key] = Left(kind.name, each.ifindex, words, is_unrestorable=not each.request)
+                        found[key] = Unrestored(kind.name, each.ifindex, words, is_unrestorable=not each.request)
             except EngineError as e:
                 if self._preserve:
                     raise
-                yield Left(kind.name, 0, f"{kind.name}: {lookups.format_error(e)}", is_unrestorable=False)
+                yield Unrestored(kind.name, 0, f"{kind.name}: {lookups.format_error(e)}", is_unrestorable=False)
                 self._forget()
             yield from found.values()
 

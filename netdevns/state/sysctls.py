@@ -1,7 +1,8 @@
 """Restores per-device IPv4 and IPv6 sysctls and the token, which a move resets to the target's defaults.
 
 (probes sysctls.ipv4.move, sysctls.ipv6.move, sysctls.token.move)
-One RTM_NEWLINK has them all (IFLA_AF_SPEC), so the snapshot has them already. IPv4's can be set by rtnetlink (probe
+One RTM_NEWLINK has them (IFLA_AF_SPEC), so the snapshot does, too: but the token on 5.10, and a few that no link
+reports (docs/limits.md), which are not restored. IPv4's can be set by rtnetlink (probe
 sysctls.netlink.ipv4); IPv6's cannot (probe sysctls.netlink.ipv6) and are written to /proc/sys/net. Layouts:
 linux/if_link.h, linux/ip.h (IPV4_DEVCONF_*), linux/ipv6.h (DEVCONF_*). The tables below are ABI: the kernel only ever
 adds values.
@@ -69,22 +70,22 @@ class Sysctls(Kind):
 
     def repairs(self, before: View, now: View, here: Here) -> Iterator[Repair]:
         """A device that is about to come up gets addr_gen_mode none for now, so that IFF_UP makes no link-local."""
-        return self._repairs(before, now, here, no_mode=True)
+        return self._repairs(before, now, here, suppress_link_local=True)
 
     def resets(self, before: View, ifindex: int, arrived: bytes) -> list[str]:
         return resets(before.links[ifindex], tokens_of(before.of(self.name)).get(ifindex), arrived)
 
     def preserve(self, before: View, there: View, here: Here) -> Iterator[Repair]:
-        return self._repairs(before, there, here, no_mode=False)
+        return self._repairs(before, there, here, suppress_link_local=False)
 
-    def _repairs(self, before: View, now: View, here: Here, *, no_mode: bool) -> Iterator[Repair]:
+    def _repairs(self, before: View, now: View, here: Here, *, suppress_link_local: bool) -> Iterator[Repair]:
         tokens, tokens_now = tokens_of(before.of(self.name)), tokens_of(now.of(self.name))
         for ifindex, link in before.links.items():
             there = now.links.get(here.get(ifindex, 0))
             if there is None:
                 continue
             was, is_ = Settings(link.body, tokens.get(ifindex)), Settings(there.body, tokens_now.get(there.ifindex))
-            about_to_be_up = no_mode and bool(link.flags & ~there.flags & uapi.IFF_UP)
+            about_to_be_up = suppress_link_local and bool(link.flags & ~there.flags & uapi.IFF_UP)
             files: list[tuple[str, bytes | File]] = [*was.files(is_, there.name).items()]
             requests = was.requests(is_, there.ifindex, about_to_be_up=about_to_be_up)
             asked: list[tuple[str, bytes | File]] = [(name, each) for names, each in requests for name in names]

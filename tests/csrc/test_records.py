@@ -369,7 +369,7 @@ def test_upper_is_left(ask: Ask, batch: Batch, tmp_path: Path) -> None:
 def test_hooks_move_is_left(ask: Ask, batch: Batch, tmp_path: Path) -> None:
     """A_LENDS: a loan may have been written by it."""
     plan = Plan([], True)
-    plan.lends = 99
+    plan.loan_id = 99
     assert judged(ask, tmp_path, [batch.bytes(plan=plan)]) == [-errno.EPROTO]
 
 

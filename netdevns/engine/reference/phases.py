@@ -25,7 +25,8 @@ UNREAD_BYTES = 8 << 10  # of moved addresses, whose notifications fit into a buf
 
 
 class Phases:
-    """
+    """The phases of one batch, each to be called once and in this order.
+
     Args:
         source, target: Sockets in both namespaces.
         target_fd: A descriptor of the target.
@@ -53,10 +54,12 @@ class Phases:
         self._watch = watch
         self._devices = devices
         self.everyone = (*devices, *uppers)
-        # Uppers before lowers. Within a level literal names before templates, devices with alternative names first:
+        # Uppers before lowers: one that is complete in the target loses its IPv6 addresses when its lower arrives
+        # there, down. Within a level literal names before templates, devices with alternative names first:
         # "eth%d" must not take the "eth0" that another device wants or brings as an alternative name (probes
         # clash.template-zero-taken, clash.template-zero-altname).
         self.moves = sorted(devices, key=lambda d: (-d.depth, is_template(d.wanted), not d.link.altnames))
+        # A VLAN cannot be set up before its lower device is up (probe kinds.upper-up.vlan).
         self.replays = sorted(devices, key=lambda d: d.depth)
         self._moved = self._replayed = self._verified = self._unread = 0
         self._found: Mapping[int, bytes | memoryview] = {}  # ifindex in the target -> RTM_NEWADDR messages

@@ -150,7 +150,9 @@ class Run:
         assert [(a.address, a.prefixlen, a.label) for a in moved.addresses] == [
             (a.address, a.prefixlen, a.label) for a in expected
         ]
-        assert [lost for lost in moved.not_carried if "label" in lost] == ([f"{cut} labels"] if cut else [])
+        assert [lost for lost in moved.not_carried if "label" in lost] == (
+            [f"{cut} label{'s' if cut > 1 else ''}"] if cut else []
+        )
 
     def _names(self, moved: tuple[netdevns.Moved, ...], target: dict, used: set[str | None]) -> None:
         """Literal names as they were wanted; for a template the lowest number, as far as the device was not in its way.

@@ -21,10 +21,10 @@ FOREVER = 0xFFFFFFFF
 def test_longest_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An id that no attribute of a loan can hold is refused before a device moves, with a line."""
     monkeypatch.setattr(handover, "JOURNAL_DIR", str(tmp_path))
-    with handover.lender("x" * limits.CONTAINER_BYTES):
+    with handover.open_lender("x" * limits.CONTAINER_BYTES):
         pass
     with pytest.raises(NetDevError, match="the container's id has 4098 bytes, at most 4096 are allowed"):
-        handover.lender("é" * 2049)
+        handover.open_lender("é" * 2049)
 
 
 # ---- file names -----------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def made(world: World, kind: Kind) -> restore.Restorer:
 
 
 def left(restorer: restore.Restorer) -> list[tuple[int, str, bool]]:
-    return [(each.ifindex, each.words, each.is_unrestorable) for each in restorer.left(HERE)]
+    return [(each.ifindex, each.words, each.is_unrestorable) for each in restorer.unrestored(HERE)]
 
 
 def test_sent_in_its_stage_once() -> None:
