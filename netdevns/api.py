@@ -303,9 +303,16 @@ def _examined(
             device=errors[0].device,
             step="check",
             netns=plan.target.where if plan.target else None,
-            location="source" if errors[0].device else None,
+            location=_location(plan, errors[0].device),
         )
     return plan, sides
+
+
+def _location(plan: Plan, device: str | None) -> str | None:
+    """The place of a refused device; None without one."""
+    if device is None:
+        return None
+    return "source" if any(each.host_name == device for each in plan.devices) else "unknown"
 
 
 def interrupted(e: Interrupted, earlier: tuple[Recovered, ...]) -> MoveFailed:

@@ -21,7 +21,7 @@ class NetDevError(OSError):
         rolled_back: True if the state before the call is restored.
         location: Where the device at fault is now: "source", "target", "init", "gone" or "unknown"; None without one.
         left: The devices that are not restored completely, one `Left` each; empty exactly if `rolled_back`.
-        earlier: Devices that were restored before the checks, after a killed move or an ended container.
+        earlier: Devices of killed moves and ended containers that were settled before the checks: restored, or gone.
     """
 
     def __init__(

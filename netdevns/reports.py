@@ -116,7 +116,7 @@ class Loan:
     Attributes:
         container: Its id.
         device, ifindex: The device on the host.
-        name: Its name in the container on arrival.
+        name: Its name in the container, as it was asked for: a template such as "port%d" stays one.
         record: The record's path.
         is_ended: Whether the container's first process has ended: `netdevns return` settles the loan.
     """

@@ -87,15 +87,28 @@ def _kinds(args: argparse.Namespace) -> list[str]:
     return kinds
 
 
-def _away(devices: Collection[str | None]) -> list[str]:
-    """Lines about those of these devices that are on loan, or in the record of a killed move."""
+def _away(devices: Collection[str | None], source: str | None) -> list[str]:
+    """Lines about those of these devices of `source` that are on loan, or in the record of a killed move."""
     from ..recovery import earlier, loans
+    from ..system.netns import CURRENT
+    from .advice import argument
 
-    return loans.lines(devices) + earlier.lines(devices)
+    netns = CURRENT if source is None else argument(source)
+    return loans.lines(devices, netns) + earlier.lines(devices, netns)
 
 
-def _failed(e: BaseException, as_json: bool, document: Mapping[str, object], asked: Asked | None = None) -> int:
-    """Reports a failure on stderr and, with --json, in the document on stdout; returns the exit code."""
+def _failed(
+    e: BaseException,
+    as_json: bool,
+    document: Mapping[str, object],
+    asked: Asked | None = None,
+    *,
+    source: str | None = None,
+) -> int:
+    """Reports a failure on stderr and, with --json, in the document on stdout; returns the exit code.
+
+    `source`: the devices' namespace, as given. `asked`: for the next command; None: there is none to suggest.
+    """
     if isinstance(e, (errors.ConfigInvalid, Usage)):
         text, *following = map(str, e.args)
         lines, code = [text, *following, UNTOUCHED], REFUSED
@@ -104,7 +117,7 @@ def _failed(e: BaseException, as_json: bool, document: Mapping[str, object], ask
         cause = e if isinstance(e, errors.NetDevError) else e.__cause__
         if not isinstance(cause, errors.NetDevError):
             raise e
-        lines, code = lines_of(cause, _away), code_of(cause)
+        lines, code = lines_of(cause, lambda devices: _away(devices, source)), code_of(cause)
         error = _json_error(cause)
         verdict = [lines.pop()] if lines[-1] == UNTOUCHED else []
         if asked is not None and cause is e:
@@ -173,7 +186,7 @@ def _move(devices: Mapping[str, str | None], target: str, args: argparse.Namespa
             return complain([f"{how} after the move was complete: the devices are in {target}"], 0)
         if isinstance(e, (KeyboardInterrupt, SystemExit)) and e.__cause__ is None:  # before anything was sent
             return complain([f"interrupted; {UNTOUCHED}"], FAILED)
-        return _failed(e, args.json, {"moved": []}, asked if args.advise else None)
+        return _failed(e, args.json, {"moved": []}, asked if args.advise else None, source=asked.source)
     return 0
 
 
@@ -247,7 +260,7 @@ def _run_check(args: argparse.Namespace) -> int:
         source = None if args.source is None else advice.argument(args.source)
         report = check(devices, advice.argument(target), source=source, preserve=_kinds(args), force=args.force)
     except (errors.ConfigInvalid, errors.NetDevError, Usage) as e:
-        return _failed(e, args.json, document)
+        return _failed(e, args.json, document, source=args.source)
     if args.json:
         import dataclasses
 
@@ -255,7 +268,10 @@ def _run_check(args: argparse.Namespace) -> int:
     else:
         is_written = print_text(
             screens.check(
-                report, _away(devices), advice.after_check(report.findings, asked), tables.columns(sys.stdout)
+                report,
+                _away(devices, args.source),
+                advice.after_check(report.findings, asked),
+                tables.columns(sys.stdout),
             )
         )
     return answered(is_written, 0 if report.ok else REFUSED)
@@ -273,7 +289,7 @@ def _run_show(args: argparse.Namespace) -> int:
         devices = show.devices(args.devices, None if args.netns is None else advice.argument(args.netns))
         lent = loans.listed(devices=args.devices or None) if args.netns is None else []
     except errors.NetDevError as e:
-        return _failed(e, args.json, {"devices": []}, asked)
+        return _failed(e, args.json, {"devices": []}, asked, source=args.netns)
     if args.json:
         document = {"devices": [*map(dataclasses.asdict, devices)], "loans": [*map(dataclasses.asdict, lent)]}
         return answered(print_json(document))

@@ -21,20 +21,24 @@ from .recover import NAMESAKE, movers, undo_one
 from .store import Journal, Record
 
 
-def lines(host_names: Iterable[str | None] | None, directory: str = folders.JOURNAL_DIR) -> list[str]:
+def lines(host_names: Iterable[str | None] | None, source: object = CURRENT) -> list[str]:
     """A line for each of these devices that a killed move's record names, as far as the caller may read the records.
 
     Args:
         host_names: None: all.
-        directory: JOURNAL_DIR.
+        source: Their namespace.
     """
     wanted = None if host_names is None else {ifname.encode(name) for name in host_names if name}
     found = []
-    with contextlib.suppress(OSError), Journal(directory, create=False) as opened:  # no folder, or no permission
+    # No folder, or no permission.
+    with (
+        contextlib.suppress(OSError),
+        Journal(folders.JOURNAL_DIR, create=False) as opened,
+    ):  # no folder, or no permission
         for record in opened.killed():
             with contextlib.suppress(Damaged, OSError):  # reported by `recover`
                 sections = record.sections()
-                if record.is_complete() or not _is_from(sections, CURRENT):
+                if record.is_complete() or not is_from(sections, source):
                     continue
                 names = [section.text(layout.A_IFNAME) for section in movers(sections)]
                 found += [
@@ -46,8 +50,8 @@ def lines(host_names: Iterable[str | None] | None, directory: str = folders.JOUR
     return found
 
 
-def _is_from(sections: list[Section], source: object) -> bool:
-    """Whether a record is of devices of this namespace, as far as it says so. Raises NetDevError, TypeError."""
+def is_from(sections: list[Section], source: object) -> bool:
+    """Whether a record or loan is of devices of this namespace, as far as it says so. Raises NetDevError, TypeError."""
     with NetNS.open(source) as netns:  # type: ignore[arg-type]
         status = os.fstat(netns.fd)
     recorded = [(s.number(layout.A_DEV), s.number(layout.A_INO)) for s in sections if s.type == layout.SOURCE]
@@ -65,7 +69,7 @@ class Earlier:
         interrupts: The signals of a command.
 
     Attributes:
-        undone: Restored devices.
+        undone: Devices whose killed move is settled: restored, gone, or left to the container ("complete").
         kept: Devices that could not be restored, as findings of a check.
     """
 
@@ -154,6 +158,6 @@ class Earlier:
         if not self._wanted & {s.text(layout.A_IFNAME) for s in movers(sections)}:
             return False
         try:
-            return _is_from(sections, CURRENT if self._source is None else self._source)
+            return is_from(sections, CURRENT if self._source is None else self._source)
         except (NetDevError, TypeError):
             return False  # the checks report it

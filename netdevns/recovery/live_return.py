@@ -129,6 +129,9 @@ class _LiveReturn(Recovery):
         return result
 
     def _end(self, results: list[Recovered]) -> list[Recovered]:
-        if all(each.outcome != "kept" for each in results):
+        kept = {each.device for each in results if each.outcome == "kept"}
+        if kept:  # what others do with restored devices from now on must not be undone by the next call
+            self.keep_only([m for m in self.members if m.host_name in kept])
+        else:
             self.record.drop()
         return results

@@ -18,7 +18,9 @@ from ..batch.plan import Plan, Sides
 from ..engine.batch_device import BatchDevice
 from ..reports import Loan
 from ..system import folders
+from ..system.netns import CURRENT
 from . import identity, layout, recover
+from .earlier import is_from
 from .layout import Damaged, Section
 from .record import recorded
 from .store import LONGEST, Journal
@@ -116,12 +118,15 @@ def host_names(sections: list[Section]) -> list[bytes]:
     return [s.text(layout.A_IFNAME) for s in sections if s.type == layout.DEVICE]
 
 
-def listed(directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | None] | None = None) -> list[Loan]:
+def listed(
+    directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | None] | None = None, source: object = None
+) -> list[Loan]:
     """Lists lent devices, as far as the caller may read the loans; takes no lock and changes nothing.
 
     Args:
         directory: JOURNAL_DIR.
         devices: Only these, by their names on the host; None: all.
+        source: Only of this namespace; None: of any.
     """
     found: list[Loan] = []
     try:
@@ -132,6 +137,7 @@ def listed(directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | No
                     sections = record.sections()
                     container = container_of(sections)
                     is_current = sections[0].text(layout.A_BOOT) == boot
+                    is_current = is_current and (source is None or is_from(sections, source))
                     chosen = []
                     for section in sections if is_current else ():
                         if section.type == layout.DEVICE:
@@ -147,10 +153,10 @@ def listed(directory: str = folders.JOURNAL_DIR, *, devices: Collection[str | No
     return found
 
 
-def lines(devices: Collection[str | None]) -> list[str]:
-    """A line for each of these devices that is on loan: its container, and how to get it back."""
+def lines(devices: Collection[str | None], source: object = CURRENT) -> list[str]:
+    """A line for each of these devices of a namespace that is on loan: its container, and how to get it back."""
     found, namespaces = [], prepared()
-    for loan in listed(devices=devices):
+    for loan in listed(devices=devices, source=source):
         live, again = live_command(loan.container, namespaces), command(loan.container, namespaces)
         todo = f": `{live}` restores it" if live else ""
         todo += f"; when it has ended, run `{again}`" if again != live else ""

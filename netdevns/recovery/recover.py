@@ -21,7 +21,7 @@ from ..results import Left
 from ..system import exclusion
 from ..system.exclusion import Busy
 from ..system.folders import open_folder
-from ..system.interrupts import Interrupts, Patience, until_interrupted
+from ..system.interrupts import Interrupted, Interrupts, Patience, until_interrupted
 from ..text import quote
 from ..text.outcome import LOCATIONS
 from . import layout, loan_state
@@ -142,9 +142,11 @@ def each_of(
     for record in records:
         try:
             if interrupts is not None and (name := interrupts.name):
-                yield from not_checked(record, name)
+                yield from _not_checked(record, name)
             else:
                 yield from work(record, interrupts)
+        except Interrupted as e:  # while it waited for another mover
+            yield from _not_checked(record, e.name)
         except Exception as e:  # one record must not stop the others
             text = f"internal error: {type(e).__name__}: {e}; the file is kept; please report this"
             yield from _kept(record, text)
@@ -161,8 +163,7 @@ def _of_ended_movers(opened: Journal) -> set[str]:
     return found
 
 
-def not_checked(record: Record, signal: str) -> Iterator[Recovered]:
-    """Reports the devices of a record that was left untouched after a signal."""
+def _not_checked(record: Record, signal: str) -> Iterator[Recovered]:
     return _kept(record, f"not checked: interrupted by {signal}")
 
 

@@ -49,9 +49,10 @@ def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:
 
 
 def restored_first(earlier: Iterable[Recovered]) -> list[str]:
-    """A line for each device that was restored before the checks: what was changed since is not what moves."""
-    words = "restored first, after a killed move or an ended container"
-    return [f"{each.device}: {words}: {each.text}" for each in earlier]
+    """A line for each device that was settled before the checks: what was changed since is not what moves."""
+    after = "after a killed move or an ended container"
+    first = {"undone": "restored first"}
+    return [f"{each.device}: {first.get(each.outcome, each.outcome)}, {after}: {each.text}" for each in earlier]
 
 
 def not_carried(lost: Mapping[str, Sequence[str]]) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.fault.prepared import NAME, PATH, PREPARE, UNDO, Host
 from tests.support.namespaces import Namespace
-from tests.support.processes import wait_until
+from tests.support.processes import blocks, wait_until
 
 UNTOUCHED = "netdevns: nothing was touched\n"
 LOAN, MADE = Path("/run/netdevns/loan", NAME), Path("/run/netdevns/prepared", NAME)
@@ -167,6 +167,22 @@ def test_device_that_was_moved_further(host: Host) -> None:
     home(host)
 
 
+def test_change_after_a_return(host: Host) -> None:
+    """An undo that is repeated for a device that it had missed leaves alone what it had restored before."""
+    host.host.batch(["link add eth2 type ifb"])
+    host.host.wait_until_quiet()
+    with prepared(host, *PREPARE, "eth2") as there, Namespace.create("inner") as inner:
+        there.give("eth2", inner)
+        out, _, code = host.plain(*UNDO)
+        assert (code, "eth1: undone: restored" in out) == (3, True), out
+        host.host.batch(["link set eth1 mtu 1300"])
+        inner.give("eth2", there)
+        out, _, code = host.plain(*UNDO)
+        assert (code, "eth1" in out) == (0, False), out
+    assert "mtu 1300" in host.host.ip("link show eth1")
+    assert host.left() == []
+
+
 @pytest.mark.thorough
 def test_return_from_an_older_mount_namespace(host: Host) -> None:
     """The namespace is found by what the first process has mounted, and nothing is forgotten."""
@@ -251,7 +267,7 @@ def test_signal_while_it_waits_for_another(host: Host) -> None:
             lambda: subprocess.run(["flock", "--nonblock", MADE, "true"], check=False).returncode, "it is locked"
         )
         process = host.python("-m", "netdevns", *UNDO)
-        wait_until(lambda: _holds_back(process.pid), "it has begun")
+        wait_until(lambda: blocks(process.pid, signal.SIGTERM), "it has begun")
         time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
@@ -259,11 +275,6 @@ def test_signal_while_it_waits_for_another(host: Host) -> None:
     assert (out, process.returncode) == ("", 1)
     assert err == "netdevns: interrupted by SIGTERM; nothing was touched\n"
     home(host)
-
-
-def _holds_back(pid: int) -> bool:
-    (line,) = (x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("SigBlk:"))
-    return bool(int(line.split()[1], 16) & 1 << (signal.SIGTERM - 1))
 
 
 @pytest.mark.thorough

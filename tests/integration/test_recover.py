@@ -6,7 +6,10 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,10 @@ from netdevns.netlink import wire
 from netdevns.recovery import identity, layout
 from netdevns.recovery.loaded_record import NOT_FOUND
 from netdevns.recovery.recover import NAMESAKE
-from netdevns.system import netns
+from netdevns.system import exclusion, netns
 from tests.support import kinds
 from tests.support.namespaces import Namespace
-from tests.support.processes import wait_until
+from tests.support.processes import blocks, wait_until
 from tests.support.restored import Untouched, assert_equal_soon
 
 from .crashes import DEVICES, furnished, killed, records
@@ -361,9 +364,45 @@ def test_commands_name_the_record(sides: tuple[Namespace, Namespace], capsys: py
     assert [each in shown for each in (line, line.replace("eth0", "eth1"))] == [True, True]
     assert main(["show", "--netns", target.path]) == 0
     assert "killed" not in capsys.readouterr().out
+    with Namespace.create("third") as third:  # another device of that name
+        assert main(["check", "eth0", "--from", third.path, "--to", target.path]) == 2
+    assert "killed" not in capsys.readouterr().out
     assert main(["move", "eth1=net1", "--to", target.path]) == 0
     words = "restored first, after a killed move or an ended container: restored"
     assert capsys.readouterr().err.splitlines()[:2] == [f"netdevns: {device}: {words}" for device in DEVICES]
+
+
+def test_move_after_devices_that_ended(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixture[str]) -> None:
+    """The next move of one of them says that the others ended with their namespace, not that they were restored."""
+    host, target = sides
+    with Namespace.create("short-lived") as short:
+        killed(netdevns.JOURNAL_DIR, short, "verify", 2)
+        short.give("net0", target)
+    wait_until(lambda: "mv0" not in host.names(), "eth1 has ended, and what was on it")
+    assert main(["move", "eth0=new", "--to", target.path]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if "restored first" in line] == []
+    after = "gone, after a killed move or an ended container: in neither namespace"
+    assert [line for line in said if line.startswith(f"netdevns: eth1: {after}")], said
+
+
+def test_recovery_is_interrupted_while_it_waits(sides: tuple[Namespace, Namespace]) -> None:
+    """For another mover of a device: it says that it did not check the record, and keeps it."""
+    _, target = sides
+    killed(netdevns.JOURNAL_DIR, target, "verify", 1)
+    patience = exclusion.Patience(0, None)
+    with exclusion.Exclusion(patience, is_must=True) as other, netns.NetNS.open(netns.CURRENT) as here:
+        other.hold(here, [101])  # eth0
+        with subprocess.Popen(
+            [sys.executable, "-m", "netdevns", "recover"], stdout=subprocess.PIPE, text=True
+        ) as waits:
+            wait_until(lambda: blocks(waits.pid, signal.SIGTERM), "it has begun")
+            time.sleep(0.3)
+            waits.send_signal(signal.SIGTERM)
+            said, _ = waits.communicate(timeout=30)
+            assert waits.returncode == 1
+    assert "eth0: kept: not checked: interrupted by SIGTERM" in said
+    assert {each.outcome for each in netdevns.recover()} == {"undone"}
 
 
 def test_show_and_list_only_look(sides: tuple[Namespace, Namespace], capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,3 +42,9 @@ def pss_bytes(pids: set[int]) -> int:
             found = re.search(r"^Pss: +(\d+) kB", file.read(), re.MULTILINE)
             total += int(found[1]) << 10 if found else 0
     return total
+
+
+def blocks(pid: int, number: int) -> bool:
+    """Whether a process blocks a signal, as a command does once it may change something."""
+    (line,) = (x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("SigBlk:"))
+    return bool(int(line.split()[1], 16) & 1 << (number - 1))
