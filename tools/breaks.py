@@ -61,9 +61,9 @@ class Break:
         return text.replace(self.old, self.new)
 
 
-def breaks(path: Path = LIST) -> list[Break]:
+def breaks() -> list[Break]:
     """All of the list."""
-    return [Break(**each) for each in tomllib.loads(path.read_text(encoding="utf-8"))["break"]]
+    return [Break(**each) for each in tomllib.loads(LIST.read_text(encoding="utf-8"))["break"]]
 
 
 def prepare() -> None:

@@ -19,16 +19,7 @@ PACKAGES = ["udev", "systemd", "network-manager", "dbus", "dnsmasq-base", "coreu
 def main() -> None:
     if not (TREE / "usr/sbin/NetworkManager").exists():
         what = f"udev, systemd-networkd and NetworkManager of Debian {SUITE}"
-        debian.fetch_or_leave_out(what, 36, CACHE, [SUITE], PACKAGES, [], finish=finish)
-
-
-def finish(tree: Path) -> None:
-    """What a root file system has besides packages."""
-    for name in ("bin", "sbin", "lib", "lib64"):
-        if not (tree / name).is_symlink():  # some of them are of a package
-            (tree / name).symlink_to(f"usr/{name}")
-    for name in ("proc", "sys", "dev", "run", "tmp", "root"):
-        (tree / name).mkdir(exist_ok=True)
+        debian.fetch_or_leave_out(what, 36, CACHE, [SUITE], PACKAGES, [], finish=debian.make_root)
 
 
 if __name__ == "__main__":

@@ -127,6 +127,23 @@ def use_libraries_of(tree: Path, program: Path) -> None:
     subprocess.run(["patchelf", *map(str, options), program], check=True)
 
 
+def all_start(*programs: Path) -> bool:
+    """Whether each of these programs is there and runs with `--version`."""
+    try:
+        return not any(subprocess.run([each, "--version"], capture_output=True).returncode for each in programs)
+    except OSError:
+        return False
+
+
+def make_root(tree: Path) -> None:
+    """Makes what a root file system has besides packages, each part unless a package has it."""
+    for name in ("bin", "sbin", "lib", "lib64"):
+        if not (tree / name).is_symlink():
+            (tree / name).symlink_to(f"usr/{name}")
+    for name in ("proc", "sys", "dev", "run", "mnt", "tmp", "root"):
+        (tree / name).mkdir(exist_ok=True)
+
+
 def fetch_programs(
     cache: Path,
     suites: Sequence[str],

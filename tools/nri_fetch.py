@@ -16,15 +16,6 @@ PROGRAMS += [f"usr/lib/cni/{name}" for name in ("ptp", "host-local", "loopback")
 PROTOCOL = "golang-k8s-cri-api-dev"  # of sid; without the Go libraries that it depends on
 
 
-def works(suite: str) -> bool:
-    """Whether the programs of a suite are there and start."""
-    try:
-        words = [CACHE / suite / "packages/usr/bin/containerd", "--version"]
-        return not subprocess.run(words, capture_output=True).returncode
-    except OSError:
-        return False
-
-
 def unpack_protocol(tree: pathlib.Path) -> None:
     work = tree.parent
     debian.apt(work, "download", PROTOCOL)
@@ -34,7 +25,7 @@ def unpack_protocol(tree: pathlib.Path) -> None:
 
 def main() -> None:
     for suite in SUITES:
-        if not works(suite):
+        if not debian.all_start(CACHE / suite / "packages/usr/bin/containerd"):
             what = f"containerd, runc and CNI plugins of Debian {suite}"
             finish = unpack_protocol if suite == "sid" else None
             debian.fetch_or_leave_out(what, 60, CACHE / suite, [suite], PACKAGES, PROGRAMS, finish=finish)

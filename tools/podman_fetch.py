@@ -4,7 +4,6 @@ Nothing is installed; 170 MB a suite. Debian 12's podman (4.3.1) has no netavark
 """
 
 import pathlib
-import subprocess
 
 import debian
 
@@ -23,19 +22,11 @@ PROGRAMS = {
 }
 
 
-def works(suite: str) -> bool:
-    """Whether the programs of a suite are there and start."""
-    try:
-        starts = [[CACHE / suite / "packages" / path, "--version"] for path in PROGRAMS.values()]
-        return not any(subprocess.run(argv, capture_output=True).returncode for argv in starts)
-    except OSError:
-        return False
-
-
 def main() -> None:
     for suite, (suites, options) in SUITES.items():
-        if not works(suite):
-            what, cache = f"podman and netavark of Debian {suite}", CACHE / suite
+        cache = CACHE / suite
+        if not debian.all_start(*(cache / "packages" / path for path in PROGRAMS.values())):
+            what = f"podman and netavark of Debian {suite}"
             debian.fetch_or_leave_out(what, 45, cache, suites, [*PROGRAMS], [*PROGRAMS.values()], options)
 
 

@@ -4,7 +4,6 @@ This runc is the newest without `linux.netDevices` of its own. Those that have i
 """
 
 import pathlib
-import subprocess
 
 import debian
 
@@ -12,15 +11,8 @@ CACHE = pathlib.Path(__file__).resolve().parent.parent / ".cache" / "runtimes"
 PROGRAMS = ["usr/sbin/runc", "usr/bin/containerd", "usr/bin/ctr", "usr/bin/containerd-shim-runc-v2"]
 
 
-def works():
-    try:
-        return subprocess.run([CACHE / "packages" / PROGRAMS[0], "--version"], capture_output=True).returncode == 0
-    except OSError:
-        return False
-
-
 def main():
-    if not works():
+    if not debian.all_start(CACHE / "packages" / PROGRAMS[0]):
         debian.fetch_or_leave_out(
             "runc and containerd of Debian sid", 45, CACHE, ["sid"], ["runc", "containerd"], PROGRAMS
         )

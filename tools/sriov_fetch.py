@@ -52,16 +52,9 @@ def index_modules(tree):
     subprocess.run([*depmod, "-b", tree, release(tree)], check=True)
 
 
-def works():
-    try:
-        return subprocess.run([PACKAGES / QEMU, "--version"], capture_output=True).returncode == 0
-    except OSError:
-        return False
-
-
 def fetch_missing():
     """Fetches what is not there, or was made for a checkout that has moved."""
-    if works():
+    if debian.all_start(PACKAGES / QEMU):
         return
     if platform.machine() != "x86_64":
         raise debian.Fail(f"QEMU and the kernel are fetched for x86_64 only, and this machine is {platform.machine()}")

@@ -25,15 +25,7 @@ def fetch_missing() -> None:
         return
     print(f"fetching systemd, udev, Python and crun of Debian {SUITE} (30 MB)", file=sys.stderr, flush=True)
     shutil.rmtree(TREE, ignore_errors=True)
-    debian.fetch_programs(CACHE, [SUITE], PACKAGES, [], finish=finish)
-
-
-def finish(tree: Path) -> None:
-    """What a root file system has besides packages."""
-    for name in ("bin", "sbin", "lib", "lib64"):
-        (tree / name).symlink_to(f"usr/{name}")
-    for name in ("proc", "run", "mnt", "tmp"):
-        (tree / name).mkdir()
+    debian.fetch_programs(CACHE, [SUITE], PACKAGES, [], finish=debian.make_root)
 
 
 if __name__ == "__main__":
