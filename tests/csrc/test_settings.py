@@ -220,7 +220,7 @@ def python_restores(side: Namespace, was: wire.Link, name: str) -> list[str]:
         if was.flags & uapi.IFF_UP:
             socket.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, now.ifindex, up=True))
         restorer.run([UP], here)
-        return [each.words for each in restorer.left(here)]
+        return [each.words for each in restorer.unrestored(here)]
 
 
 def path_of(side: Namespace) -> str:
@@ -433,7 +433,7 @@ def python_asks(was: wire.Link, kernel: Kernel, lower: int) -> list[str]:
     if was.flags & uapi.IFF_UP:
         socket.command(wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, here[was.ifindex], up=True))
     restorer.run([UP], here)
-    return [each.words for each in restorer.left(here)]
+    return [each.words for each in restorer.unrestored(here)]
 
 
 def c_asks(way: str, folder: Path, was: wire.Link, kernel: Kernel, lower: int, token: str = "-") -> str:
