@@ -120,12 +120,6 @@ class Places:
             return False
         return nsid_now != _nsid(self._source, uapi.NETNSA_FD, self._target_fd, nsid_now)
 
-    def restore_mac(self, member: BatchDevice, now: wire.Link) -> None:
-        """Restores the MAC of a device in the target."""
-        for _, request in mac_request(member.link, now):
-            with contextlib.suppress(EngineError):  # refused by its driver: name and ifindex must suffice
-                self._target.command(request)
-
     def search(self, member: BatchDevice) -> None:
         """Searches the target for a missing or replaced device, which has another ifindex after a detour.
 
@@ -142,12 +136,19 @@ class Places:
             found = [x for x in alike if _below(x)[0]]
         if len(found) != 1:
             return
-        self.restore_mac(member, found[0])  # otherwise a device with its name or MAC would be found instead
+        restore_mac(self._target, member, found[0])  # otherwise a device with its name or MAC would be found instead
         asked, unsure = member.target_ifindex, member.ifindex_unsure
         member.ask_ifindex(found[0].ifindex, unsure=False)
         member.find(self._source, self._target)
         if member.place != PLACE_TARGET:
             member.ask_ifindex(asked, unsure=unsure)
+
+
+def restore_mac(socket: Socket, member: BatchDevice, now: wire.Link) -> None:
+    """Restores the MAC of a device in the socket's namespace."""
+    for _, request in mac_request(member.link, now):
+        with contextlib.suppress(EngineError):  # refused by its driver: name and ifindex must suffice
+            socket.command(request)
 
 
 def _below(link: wire.Link) -> tuple[int, int | None]:

@@ -7,20 +7,17 @@ a private namespace that no other process can enter.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import errno
 import os
-import threading
 
-from .. import descriptors
 from ..engine import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, RETURN, EngineError, Socket, lookups
 from ..engine.batch_device import BatchDevice
 from ..netlink import uapi, wire
 from ..state import link_settings
+from ..system import named_netns
 from ..text import quote
 from .plan import Sides
-from .replaced import Places
+from .replaced import Places, restore_mac
 
 # Tries to remove names and move in one send, before the private namespace. Against a loop in C that adds one
 # alternative name, 1 of 5 tries fails; against one that adds three, up to 200 in a row (Linux 6.18, 2 processors).
@@ -139,7 +136,7 @@ class WayBack:
                 raise
         if link is None:
             return []
-        self._places.restore_mac(member, link)
+        restore_mac(self.target, member, link)
         stay = member.link.altnames if lookups.moves_altnames() else ()
         return _remove(self.target, link, [name for name in dict.fromkeys(link.altnames) if name not in stay])
 
@@ -199,21 +196,17 @@ class WayBack:
         Costs a namespace and a second move. If this process is killed in between, the namespace ends: a virtual device
         is deleted, a NIC goes to the initial namespace.
         """
-        fd = _fresh_namespace()
-        try:
-            with Socket(fd) as ours:
-                # The devices of every new namespace, such as lo, must not block a name that the container chose.
-                there = {link.ifindex for link in lookups.links(ours)}
-                for ifindex in there:
-                    ours.command(wire.rename_message(ifindex, _unguessable()))
-                try:
-                    self.target.command(_away(member.target_ifindex, fd))
-                    self._home_from(ours, there, member)
-                except BaseException:  # an interrupt: the device must leave before the namespace ends
-                    self._home_from(ours, there, member)
-                    raise
-        finally:
-            descriptors.close(fd)
+        with named_netns.new("a private namespace") as private, Socket(private.fd) as ours:
+            # The devices of every new namespace, such as lo, must not block a name that the container chose.
+            there = {link.ifindex for link in lookups.links(ours)}
+            for ifindex in there:
+                ours.command(wire.rename_message(ifindex, _unguessable()))
+            try:
+                self.target.command(_away(member.target_ifindex, private.fd))
+                self._home_from(ours, there, member)
+            except BaseException:  # an interrupt: the device must leave before the namespace ends
+                self._home_from(ours, there, member)
+                raise
 
     def _home_from(self, ours: Socket, there: set[int], member: BatchDevice) -> None:
         for link in lookups.links(ours):
@@ -221,9 +214,7 @@ class WayBack:
                 self._home(ours, member, link)
 
     def _home(self, ours: Socket, member: BatchDevice, link: wire.Link) -> None:
-        for _, request in link_settings.mac_request(member.link, link):  # by which it is found
-            with contextlib.suppress(EngineError):  # refused by its driver: name and ifindex must suffice
-                ours.command(request)
+        restore_mac(ours, member, link)  # by which it is found
         added = [name for name in dict.fromkeys(link.altnames) if name not in member.link.altnames]
         # Another device in the source may have its ifindex by now, or one of its alternative names. An EEXIST after the
         # move is harmless: its name is taken, and it is home under the unguessable one.
@@ -271,27 +262,3 @@ def _remove(socket: Socket, link: wire.Link, altnames: list[bytes]) -> list[str]
                 except EngineError as e:
                     refused.append(f'alternative name "{quote.shown(name)}": {lookups.format_error(e)}')
     return refused
-
-
-def _fresh_namespace() -> int:
-    """A descriptor of a new network namespace, made by a thread that ends in it, so that no thread must return."""
-    made: list[int] = []
-    code = 0
-
-    def make() -> None:
-        nonlocal code
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(uapi.CLONE_NEWNET):
-            code = ctypes.get_errno()
-            return
-        try:
-            made.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
-        except OSError as e:
-            code = e.errno or errno.EIO
-
-    thread = threading.Thread(target=make)
-    thread.start()
-    thread.join()
-    if not made:
-        raise OSError(code, os.strerror(code))
-    return made[0]

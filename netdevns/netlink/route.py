@@ -38,7 +38,7 @@ def dumped(dump: bytes, type_: int, header: Struct) -> Iterator[memoryview]:
             yield message.body
 
 
-def _nexthops(multipath: memoryview) -> Iterator[tuple[int, memoryview]]:
+def nexthops(multipath: memoryview) -> Iterator[tuple[int, memoryview]]:
     """(ifindex, struct rtnexthop with its attributes) of each nexthop."""
     at = 0
     while len(multipath) - at >= RTNEXTHOP.size:
@@ -51,7 +51,7 @@ def _nexthops(multipath: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 def devices_of(found: dict[int, memoryview], by_nexthop: dict[int, set[int]]) -> set[int]:
     """The ifindexes of a route's nexthops."""
-    devices = {ifindex for ifindex, _ in _nexthops(found.get(uapi.RTA_MULTIPATH, memoryview(b"")))}
+    devices = {ifindex for ifindex, _ in nexthops(found.get(uapi.RTA_MULTIPATH, memoryview(b"")))}
     oif, nexthop = wire.u32(found.get(uapi.RTA_OIF)), wire.u32(found.get(uapi.RTA_NH_ID))
     if oif is not None:
         devices.add(oif)
@@ -86,12 +86,12 @@ def _renumber(value: memoryview, renumbered: Mapping[int, int]) -> bytes:
 
 def _multipath(value: memoryview, renumbered: Mapping[int, int]) -> bytes:
     """RTA_MULTIPATH without flags of the link's state (RTNH_F_DEAD; probe routes.replay.ipv4-multipath-dead)."""
-    nexthops = b""
-    for _, nexthop in _nexthops(value):
+    out = b""
+    for _, nexthop in nexthops(value):
         length, flags, hops, ifindex = RTNEXTHOP.unpack_from(nexthop)
-        nexthops += RTNEXTHOP.pack(length, flags & uapi.RTNH_F_ONLINK, hops, renumbered.get(ifindex, ifindex))
-        nexthops += bytes(nexthop[8:]) + bytes(-length & 3)
-    return nexthops
+        out += RTNEXTHOP.pack(length, flags & uapi.RTNH_F_ONLINK, hops, renumbered.get(ifindex, ifindex))
+        out += bytes(nexthop[8:]) + bytes(-length & 3)
+    return out
 
 
 def request(body: memoryview, renumbered: Mapping[int, int]) -> bytes:

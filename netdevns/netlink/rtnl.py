@@ -210,17 +210,9 @@ class Socket:
         except OSError:
             return 0
 
-    def query(
-        self,
-        request: bytes,
-        size: int = 0,  # noqa: ARG002  # a hint for the native engine
-        keeps: Rules | None = None,
-    ) -> tuple[int, bytes]:
-        """Sends requests that change nothing; returns the first one's seq and all replies, errors included.
-
-        `keeps`: the replies to keep, by type.
-        """
-        exchange = self._exchange(request, keep=True, keeps=keeps)
+    def query(self, request: bytes) -> tuple[int, bytes]:
+        """Sends requests that change nothing; returns the first one's seq and all replies, errors included."""
+        exchange = self._exchange(request, keep=True)
         return exchange.first, bytes(exchange.kept)
 
     def command(self, request: bytes) -> None:
@@ -233,7 +225,7 @@ class Socket:
         """Sends all messages in one datagram and reads until the last is answered.
 
         Repeated where a dump was interrupted; and, with longer slots, where a reply did not fit and the request changes
-        nothing: it consists of RTM_GET* only, or its replies are kept (`query`).
+        nothing: it consists of RTM_GET* only, or its replies are kept (`query`). `keeps`: the replies to keep, by type.
         """
         for _ in range(TRIES):
             exchange = _Exchange(self, request, keep, keeps)

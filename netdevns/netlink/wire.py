@@ -80,18 +80,15 @@ def rename_message(ifindex: int, name: bytes) -> bytes:
     return link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, ifindex, attr_name(uapi.IFLA_IFNAME, name))
 
 
-def get_link(ifindex: int = 0, name: bytes | None = None, *, statistics: bool = False) -> bytes:
+def get_link(ifindex: int = 0, name: bytes | None = None) -> bytes:
     """RTM_GETLINK by ifindex, or by name or alternative name (probe message.key.altname-as-name).
 
-    An alternative name may be anything that fits, even empty. `statistics` are slow, but on 5.10 the IPv6 token comes
-    only with them (probe sysctls.token.skip-stats).
+    An alternative name may be anything that fits, even empty. The reply has no statistics, which are slow.
     """
-    if name is None and not statistics:
+    if name is None:
         return _BEFORE_IFINDEX + S32.pack(ifindex) + _AFTER_IFINDEX
-    attrs = b"" if statistics else SKIP_STATS
-    if name is not None:
-        attrs += attr_name(uapi.IFLA_IFNAME if len(name) < uapi.IFNAMSIZ else uapi.IFLA_ALT_IFNAME, name)
-    return link_message(uapi.RTM_GETLINK, 0, ifindex, attrs)
+    by_name = attr_name(uapi.IFLA_IFNAME if len(name) < uapi.IFNAMSIZ else uapi.IFLA_ALT_IFNAME, name)
+    return link_message(uapi.RTM_GETLINK, 0, ifindex, SKIP_STATS + by_name)
 
 
 _LINK = Struct("=IHHII BxHiII".replace(" ", ""))  # nlmsghdr and ifinfomsg

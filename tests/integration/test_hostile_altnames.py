@@ -78,8 +78,8 @@ def test_altname_between_look_and_move(
     before = host.dump()
     monkeypatch.setattr(way_back, "TRIES", tries)
     made: list[int] = []
-    real = way_back._fresh_namespace
-    monkeypatch.setattr(way_back, "_fresh_namespace", lambda: made.append(1) or real())
+    real = way_back.named_netns.new
+    monkeypatch.setattr(way_back.named_netns, "new", lambda path: made.append(1) or real(path))
     before_step("verify", 2, strike(target))
 
     device, way = [("net1", ["stays", "lo"]), ("net0", ["stays", "lo", "eth1"])][nth - 1]  # eth1 is the first home

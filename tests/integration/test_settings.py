@@ -98,7 +98,7 @@ def test_token(host: Namespace) -> None:
     host.batch(["link add eth1 type veth peer name peer", "token set ::77 dev eth1"])
     ifindex = host.links()["eth1"].ifindex
     with Socket() as socket:
-        (whole,) = lookups.ask(socket, [wire.get_link(ifindex, statistics=True)])
+        (whole,) = lookups.ask(socket, [wire.link_message(uapi.RTM_GETLINK, 0, ifindex)])
         answers = lookups.ask(socket, [wire.get_link(ifindex)])
         dumped = sysctls.tokens_of(lookups.dump(socket, sysctls.DUMP_TOKENS))
     was, short = sysctls.Settings(whole.body), sysctls.Settings(answers[0].body)

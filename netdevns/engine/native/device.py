@@ -164,11 +164,6 @@ class Device:
         return self._bytes(self.raw.addrs, self.raw.addrs_len)
 
     @property
-    def addresses_size(self) -> int:
-        """Its length."""
-        return int(self.raw.addrs_len)
-
-    @property
     def depth(self) -> int:
         """How many devices of the batch are below it."""
         return int(self.member.depth)

@@ -50,10 +50,6 @@ class Socket:
         return int(self.raw.fd)
 
     @property
-    def portid(self) -> int:
-        return int(self.raw.portid)
-
-    @property
     def cookie(self) -> int:
         """SO_NETNS_COOKIE, the namespace's identity; 0 before Linux 5.14."""
         return int(lib.nd_sock_cookie(self.raw))

@@ -136,16 +136,6 @@ class Address:
         return self.family == uapi.AF_INET6 and not self.flags & UNPROVEN
 
 
-def link_in(message: wire.Message) -> Link:
-    """Parses an RTM_NEWLINK."""
-    return Link(message)
-
-
-def address_at(data: bytes, at: int, end: int) -> Address:
-    """Parses the address message whose body lies between two offsets."""
-    return Address(data, at, end)
-
-
 def addresses_in(data: bytes, *, protected: bool = False) -> Iterator[Address]:
     """Parses RTM_NEWADDR messages; `protected`: only addresses that the runtime-spec protects."""
     for type_, at, end in wire.spans(data):

@@ -15,19 +15,13 @@ from typing import Any
 from ...netlink import uapi, wire
 from ...netlink.error import EngineError
 from ...netlink.ifaddr import IFADDRMSG, is_protected
-from ...netlink.rtnl import Watch
 from ..numbers import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN, RESTORE, RETURN, Read
-from .address import Link, link_in
-from .filter import foreign_routes
+from .address import Link
 from .find import Findable, look_up
 from .late import is_as_dumped, update
 from .replay import Replay, is_wanted
 from .replay import read as read_there
 from .socket import Socket
-
-__all__ = ["Device", "Socket", "Watch", "address_runs", "foreign_routes", "spans"]
-
-spans = wire.spans
 
 
 def _step(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -66,7 +60,7 @@ def _sound(link: bytes, addresses: bytes) -> Link:
         raise EngineError(errno.EBADMSG, "the link of the record is damaged", "snapshot")
     if not is_sound:
         raise EngineError(errno.EBADMSG, "the addresses of the record are damaged", "snapshot")
-    return link_in(message)
+    return Link(message)
 
 
 def _send_move(sock: Socket, ifindex: int, netns_fd: int, name: bytes, new_ifindex: int) -> None:
@@ -135,11 +129,6 @@ class Device(Findable):
             for _, at, end in wire.spans(found)
             if not is_protected(*found[at + 2 : at + 4])
         )
-
-    @property
-    def addresses_size(self) -> int:
-        """The length of `addresses`."""
-        return len(self.addresses)
 
     @property
     def has_snapshot(self) -> bool:

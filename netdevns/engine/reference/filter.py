@@ -9,19 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from struct import Struct
 
-from ...netlink import uapi, wire
+from ...netlink import route, uapi, wire
 
-RTMSG_SIZE = 12
 NDTMSG_SIZE = 4
 NDMSG = Struct("=BxxxiHBB")  # struct ndmsg: ndm_family, ndm_ifindex, ndm_state, ndm_flags, ndm_type
-RTNEXTHOP = Struct("=HBBi")  # struct rtnexthop: rtnh_len, rtnh_flags, rtnh_hops, rtnh_ifindex
 
 
 def foreign_routes(dumped: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
     """As wire.spans, only for routes that the kernel did not make with an address, and default routes."""
-    kernel = uapi.RTPROT_KERNEL
+    kernel, size = uapi.RTPROT_KERNEL, route.RTMSG.size
     for type_, at, end in wire.spans(dumped):
-        is_whole = type_ == uapi.RTM_NEWROUTE and end - at >= RTMSG_SIZE
+        is_whole = type_ == uapi.RTM_NEWROUTE and end - at >= size
         if is_whole and (dumped[at + 5] != kernel or not dumped[at + 1]):  # rtm_protocol, rtm_dst_len
             yield type_, at, end
 
@@ -45,8 +43,8 @@ class Filter:
         """Returns the function that decides for a type, given where the body lies; None: all are kept."""
         return self._rules.get(type_)
 
-    def _names_one(self, data: bytes | memoryview, at: int, end: int) -> bool:
-        return end - at != 4 or wire.S32.unpack_from(data, at)[0] in self._ifindexes
+    def _names_one(self, value: memoryview) -> bool:
+        return len(value) != 4 or wire.S32.unpack(value)[0] in self._ifindexes
 
     def _body(self, data: bytes, at: int, end: int) -> bool:
         """Compares the ifindex, which is at offset 4 of struct ifaddrmsg and tcmsg."""
@@ -82,18 +80,18 @@ class Filter:
 
     def _route(self, data: bytes, at: int, end: int) -> bool:
         """Keeps routes that may go when one of the devices does, and default routes."""
-        if end - at < RTMSG_SIZE or data[at + 1] == 0:  # rtm_dst_len
+        if end - at < route.RTMSG.size or data[at + 1] == 0:  # rtm_dst_len
             return True
         by_nexthop = by_device = False
         try:
-            for type_, value in wire.attr_list(memoryview(data)[at:end], RTMSG_SIZE):
+            for type_, value in wire.attr_list(memoryview(data)[at:end], route.RTMSG.size):
                 if type_ in (uapi.RTA_OIF, uapi.RTA_IIF):
                     by_device |= type_ == uapi.RTA_OIF
-                    if self._names_one(value, 0, len(value)):
+                    if self._names_one(value):
                         return True
                 elif type_ == uapi.RTA_MULTIPATH:
                     by_device = True
-                    if self._multipath(bytes(value)):
+                    if any(ifindex in self._ifindexes for ifindex, _ in route.nexthops(value)):
                         return True
                 elif type_ == uapi.RTA_PREFSRC and data[at + 5] != uapi.RTPROT_KERNEL:
                     return True
@@ -103,18 +101,9 @@ class Filter:
             return True
         return by_nexthop and not by_device
 
-    def _multipath(self, nexthops: bytes) -> bool:
-        at = 0
-        while len(nexthops) - at >= RTNEXTHOP.size:
-            length, _, _, ifindex = RTNEXTHOP.unpack_from(nexthops, at)
-            if not RTNEXTHOP.size <= length <= len(nexthops) - at or ifindex in self._ifindexes:
-                return True
-            at += (length + 3) & ~3
-        return False
-
     def _parameters(self, data: bytes, at: int, end: int) -> bool:
         """Keeps one device's neighbour parameters, and the first message of each table, which is about all devices."""
         found = wire.attrs(memoryview(data)[at:end], NDTMSG_SIZE, strict=False)
         parameters = wire.attrs(found.get(uapi.NDTA_PARMS, memoryview(b"")), strict=False)
         value = parameters.get(uapi.NDTPA_IFINDEX)
-        return value is not None and self._names_one(value, 0, len(value))
+        return value is not None and self._names_one(value)

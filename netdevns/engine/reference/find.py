@@ -7,7 +7,7 @@ import errno
 from ...netlink import uapi, wire
 from ...netlink.error import EngineError
 from ..numbers import PLACE_GONE, PLACE_SOURCE, PLACE_TARGET, PLACE_UNKNOWN
-from .address import Link, link_in
+from .address import Link
 from .socket import Socket
 
 # A link with the right ifindex or name must also match in the MAC address; or in one of the device's names, where no
@@ -29,7 +29,7 @@ def look_up(sock: Socket, ifindex: int, name: bytes | None = None) -> Link:
     if code:
         raise EngineError(code, text, "exchange")
     if message.type == uapi.RTM_NEWLINK and len(message.body) >= wire.IFINFOMSG.size:
-        found = link_in(message)
+        found = Link(message)
         name_there = found.get(uapi.IFLA_IFNAME)
         if name_there is not None and len(name_there) <= uapi.IFNAMSIZ:
             return found

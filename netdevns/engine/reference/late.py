@@ -7,7 +7,7 @@ from itertools import chain
 
 from ...netlink import uapi, wire
 from ...netlink.ifaddr import IFADDRMSG
-from .address import Address, address_at, addresses_in
+from .address import Address, addresses_in
 
 DOUBLE_WITHIN = 16  # addresses
 
@@ -18,7 +18,7 @@ def _events(ifindex: int, notifications: bytes) -> Iterator[tuple[bool, Address]
         if type_ not in (uapi.RTM_NEWADDR, uapi.RTM_DELADDR) or end - at < IFADDRMSG.size:
             continue
         if wire.U32.unpack_from(notifications, at + 4)[0] == ifindex:
-            yield type_ == uapi.RTM_NEWADDR, address_at(notifications, at, end)
+            yield type_ == uapi.RTM_NEWADDR, Address(notifications, at, end)
 
 
 def _is_deleted(gone: Address) -> bool:

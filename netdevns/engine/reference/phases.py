@@ -102,7 +102,7 @@ class Phases:
         if self._carries_altnames and device.link.altnames:
             attempt(device, "move", self._take_altnames, device)
         attempt(device, "move", device.move, self._source, self._target, self._target_fd)
-        self._unread += device.addresses_size
+        self._unread += len(device.addresses)
         if self._unread > UNREAD_BYTES:
             self._watch.drain()
             self._unread = 0

@@ -9,14 +9,14 @@ from struct import Struct
 from ...netlink import uapi, wire
 from ...netlink.error import EngineError
 from ...netlink.ifaddr import dump_addresses
-from .address import FOREVER, Address, Link, address_at, addresses_in, link_in
+from ...netlink.route import RTMSG
+from .address import FOREVER, Address, Link, addresses_in
 from .socket import Socket
 
 # A default receive buffer holds about 250 replies; the errors of a whole window must fit.
 WINDOW_MESSAGES = 120
 WINDOW_BYTES = 16384
 IP6_RT_PRIO_ADDRCONF = 256  # net/ip6_route.h: the metric of an address's routes
-RTMSG = Struct("=BBBBBBBBI")
 AT_ONCE = uapi.IFA_F_NODAD | uapi.IFA_F_NOPREFIXROUTE
 SAME = ((uapi.IFA_BROADCAST, "broadcast address"), (uapi.IFA_RT_PRIORITY, "metric"), (uapi.IFA_PROTO, "protocol"))
 NEWADDR = Struct("=IHHIIBBBBI")  # struct nlmsghdr, struct ifaddrmsg
@@ -161,7 +161,7 @@ class Replay:
 
     def _reversed(self, places: list[tuple[int, int]]) -> Iterator[Address]:
         """Reversed: the kernel lists the newest address of a scope first (probe addresses.ipv6.order.newest)."""
-        return (address_at(self.addresses, at, end) for at, end in reversed(places))
+        return (Address(self.addresses, at, end) for at, end in reversed(places))
 
     def _add(self, address: Address, *messages: bytes) -> None:
         """Adds an address's messages to the window; sends it first where two as long as the dumped one do not fit."""
@@ -269,7 +269,7 @@ class Replay:
 
     def judge(self, message: wire.Message, addresses: bytes) -> None:
         """Compares messages that were read already."""
-        text = self._compare_link(link_in(message))
+        text = self._compare_link(Link(message))
         if not text and not self._is_as_it_was(addresses):
             text = self._compare_addresses(addresses)
         if text:

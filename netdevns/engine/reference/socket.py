@@ -11,10 +11,10 @@ from .filter import Filter
 class Socket(rtnl.Socket):
     """`rtnl.Socket`, with dumps filtered by device."""
 
-    def query(  # type: ignore[override]
+    def query(
         self,
         request: bytes,
-        size: int = 0,
+        size: int = 0,  # noqa: ARG002  # a hint for the native engine
         about: Collection[int] | None = None,
         names: Collection[bytes] = (),
     ) -> tuple[int, bytes]:
@@ -22,7 +22,8 @@ class Socket(rtnl.Socket):
 
         `about`: keeps only messages about these ifindexes and names (nd_filter_keeps in csrc/netdevns-core.h).
         """
-        return super().query(request, size, None if about is None else Filter(about, names).rule)
+        exchange = self._exchange(request, keep=True, keeps=None if about is None else Filter(about, names).rule)
+        return exchange.first, bytes(exchange.kept)
 
     def read(
         self,

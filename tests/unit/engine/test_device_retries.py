@@ -108,7 +108,7 @@ def test_snapshot_after_a_move_is_refused(run, how, moved):
     assert sorted(made.world.source.links) == [7]
     assert len(made.world.source.addresses) == 2
     again()
-    assert made.dev.addresses_size == len(addresses)
+    assert len(made.dev.addresses) == len(addresses)
 
 
 @pytest.mark.parametrize("why", ["refused", "renamed", "gone", "dump"])
