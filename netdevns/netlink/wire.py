@@ -163,6 +163,11 @@ def attrs(view: memoryview, at: int = 0, *, strict: bool = True) -> dict[int, me
     return found
 
 
+def nested_attrs(view: memoryview | None) -> dict[int, memoryview]:
+    """The attributes in one that may be absent; as `attrs` that is not strict."""
+    return {} if view is None else attrs(view, strict=False)
+
+
 def attr_list(view: memoryview, at: int = 0, *, strict: bool = True) -> Iterator[tuple[int, memoryview]]:
     """The attributes in order, duplicates included (IFLA_PROP_LIST has one IFLA_ALT_IFNAME for each name).
 
@@ -255,8 +260,7 @@ class Link:
         elsewhere = self.kind == b"veth" or uapi.IFLA_LINK_NETNSID in found
         self.lower = None if elsewhere else u32(found.get(uapi.IFLA_LINK))
         if self.kind == b"vxlan" and not elsewhere:  # IFLA_VXLAN_LINK instead of IFLA_LINK
-            data = infos.get(uapi.IFLA_INFO_DATA, memoryview(b""))
-            self.lower = u32(attrs(data, strict=False).get(uapi.IFLA_VXLAN_LINK)) or None
+            self.lower = u32(nested_attrs(infos.get(uapi.IFLA_INFO_DATA)).get(uapi.IFLA_VXLAN_LINK)) or None
 
     def message(self) -> bytes:
         """The RTM_NEWLINK, as a snapshot stores it."""

@@ -264,13 +264,13 @@ def _proto_down(before: Attrs, there: Attrs, ifindex: int) -> Iterator[Differenc
 
 
 def _reasons(attrs: Attrs) -> int:
-    found = _nested(attrs.get(uapi.IFLA_PROTO_DOWN_REASON))
+    found = wire.nested_attrs(attrs.get(uapi.IFLA_PROTO_DOWN_REASON))
     return wire.u32(found.get(uapi.IFLA_PROTO_DOWN_REASON_VALUE)) or 0
 
 
 def _xdp(before: Attrs, there: Attrs, ifindex: int) -> Iterator[Difference]:
     """Detaches a program that was attached meanwhile; a detached one cannot be attached again."""
-    was, now = (_nested(attrs.get(uapi.IFLA_XDP)) for attrs in (before, there))
+    was, now = (wire.nested_attrs(attrs.get(uapi.IFLA_XDP)) for attrs in (before, there))
     for mode, type_, flag in XDP_MODES:
         program, program_now = (wire.u32(attrs.get(type_)) or 0 for attrs in (was, now))
         if program == program_now:
@@ -286,14 +286,10 @@ def _xdp(before: Attrs, there: Attrs, ifindex: int) -> Iterator[Difference]:
 
 def _families(before: Attrs, there: Attrs) -> Iterator[Difference]:
     """Settings of families such as MCTP; `sysctls` handles IPv4 and IPv6."""
-    was, now = (_nested(attrs.get(uapi.IFLA_AF_SPEC)) for attrs in (before, there))
+    was, now = (wire.nested_attrs(attrs.get(uapi.IFLA_AF_SPEC)) for attrs in (before, there))
     for family in sorted({*was, *now} - {uapi.AF_INET, uapi.AF_INET6}):
         if was.get(family) != now.get(family):
             yield Difference((uapi.IFLA_AF_SPEC, family), f"settings of address family {family}")
-
-
-def _nested(view: memoryview | None) -> dict[int, memoryview]:
-    return {} if view is None else wire.attrs(view, strict=False)
 
 
 def _data(was: wire.Link, now: wire.Link) -> Iterator[Difference]:

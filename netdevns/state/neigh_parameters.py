@@ -64,7 +64,7 @@ def _values(message: wire.Message) -> Iterator[tuple[Key, dict[int, bytes]]]:
         return
     (family,) = NDTMSG.unpack_from(message.body)
     found = wire.attrs(message.body, NDTMSG.size, strict=False)
-    parms = wire.attrs(found.get(uapi.NDTA_PARMS, memoryview(b"")), strict=False)
+    parms = wire.nested_attrs(found.get(uapi.NDTA_PARMS))
     ifindex = wire.u32(parms.get(uapi.NDTPA_IFINDEX))
     if ifindex and family in _FAMILIES:
         values = {type_: bytes(parms[type_]) for type_ in _NAMES if type_ in parms}

@@ -21,6 +21,7 @@ from ..engine import Socket, lookups
 from ..netlink import uapi, wire
 from ..netlink.ifaddr import address_text
 from ..text import quote
+from . import neighbours
 from .kind import LATE, UP, Finding, Here, Kind, Leaving, Repair, View
 from .masters import Links, active_slave, links_of, mac_request
 from .neighbours import NDMSG
@@ -242,7 +243,7 @@ class Port:
             yield UP, f"vlan {words}", _vlans(uapi.RTM_SETLINK, ifindex, vids, flags)
         missing = [body for body in self.entries if body not in now.entries]
         for body in sorted(missing, key=lambda body: NDMSG.unpack_from(body)[3] & uapi.NTF_SELF):
-            yield UP, _text(body), _add(body, ifindex)
+            yield UP, _text(body), neighbours.add(neighbours.on(body, {0: ifindex}))
         for group in self.groups:
             if group not in now.groups:  # LATE: the bridge refuses it while the port has no carrier
                 yield LATE, _group_text(group), _join(group, master, ifindex)
@@ -306,12 +307,6 @@ def _entries(dumped: bytes) -> Iterator[tuple[int, bytes]]:
         if uapi.NDA_VLAN in found:
             attrs += wire.attr(uapi.NDA_VLAN, found[uapi.NDA_VLAN])
         yield ifindex, NDMSG.pack(uapi.AF_BRIDGE, 0, state, flags, 0) + attrs
-
-
-def _add(body: bytes, ifindex: int) -> bytes:
-    family, _, state, flags, type_ = NDMSG.unpack_from(body)
-    body = NDMSG.pack(family, ifindex, state, flags, type_) + body[NDMSG.size :]
-    return wire.message(uapi.RTM_NEWNEIGH, uapi.NLM_F_ACK | uapi.NLM_F_CREATE | uapi.NLM_F_REPLACE, body)
 
 
 def _text(body: bytes) -> str:

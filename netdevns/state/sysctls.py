@@ -116,10 +116,11 @@ class Settings:
     def __init__(self, link: memoryview | bytes, token: bytes | None = None) -> None:
         """Parses the body of an RTM_NEWLINK, without malformed parts; `token`: from DUMP_TOKENS."""
         self.values: dict[str, int] = {}
-        families = _attrs(_attrs(memoryview(link), wire.IFINFOMSG.size).get(uapi.IFLA_AF_SPEC))
-        inet = _attrs(families.get(uapi.AF_INET)).get(uapi.IFLA_INET_CONF, memoryview(b""))
+        found = wire.attrs(memoryview(link), wire.IFINFOMSG.size, strict=False)
+        families = wire.nested_attrs(found.get(uapi.IFLA_AF_SPEC))
+        inet = wire.nested_attrs(families.get(uapi.AF_INET)).get(uapi.IFLA_INET_CONF, memoryview(b""))
         self.values.update(_named("ipv4", IPV4, wire.U32, inet))
-        inet6 = _attrs(families.get(uapi.AF_INET6))
+        inet6 = wire.nested_attrs(families.get(uapi.AF_INET6))
         self.values.update(_named("ipv6", IPV6, wire.S32, inet6.get(uapi.IFLA_INET6_CONF, memoryview(b""))))
         own = inet6.get(uapi.IFLA_INET6_TOKEN)
         self.token = token if own is None else bytes(own)
@@ -201,8 +202,8 @@ def resets(link: wire.Link, token: bytes | None, arrived: bytes) -> list[str]:
         token: Its token there, if the link omits it.
         arrived: The RTM_NEWLINK from the target.
     """
-    families = _attrs(link.af_spec)
-    inet, inet6 = (_attrs(families.get(family)) for family in (uapi.AF_INET, uapi.AF_INET6))
+    families = wire.nested_attrs(link.af_spec)
+    inet, inet6 = (wire.nested_attrs(families.get(family)) for family in (uapi.AF_INET, uapi.AF_INET6))
     arrays = (inet.get(uapi.IFLA_INET_CONF, b""), inet6.get(uapi.IFLA_INET6_CONF, b""))
     has_token = any(inet6.get(uapi.IFLA_INET6_TOKEN, b"") if token is None else token)
     if not has_token and arrays[0] in arrived and arrays[1] in arrived:
@@ -225,9 +226,9 @@ DUMP_TOKENS = wire.message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, wire.IFINFOMSG.pac
 def is_token_omitted(links: Iterable[wire.Link]) -> bool:
     """Whether these replies to RTM_GETLINK omit the token: all do if the first one with IPv6 does."""
     for link in links:
-        families = _attrs(link.af_spec)
+        families = wire.nested_attrs(link.af_spec)
         if uapi.AF_INET6 in families:
-            return uapi.IFLA_INET6_TOKEN not in _attrs(families[uapi.AF_INET6])
+            return uapi.IFLA_INET6_TOKEN not in wire.nested_attrs(families[uapi.AF_INET6])
     return False
 
 
@@ -236,7 +237,8 @@ def tokens_of(dumped: bytes) -> dict[int, bytes]:
     found = {}
     for message in wire.messages(dumped):
         if message.type == uapi.RTM_NEWLINK and len(message.body) >= wire.IFINFOMSG.size:
-            inet6 = _attrs(_attrs(message.body, wire.IFINFOMSG.size).get(uapi.IFLA_PROTINFO))
+            attrs = wire.attrs(message.body, wire.IFINFOMSG.size, strict=False)
+            inet6 = wire.nested_attrs(attrs.get(uapi.IFLA_PROTINFO))
             if uapi.IFLA_INET6_TOKEN in inet6:
                 found[_ifindex(message.body)] = bytes(inet6[uapi.IFLA_INET6_TOKEN])
     return found
@@ -244,10 +246,6 @@ def tokens_of(dumped: bytes) -> dict[int, bytes]:
 
 def _ifindex(body: memoryview) -> int:
     return int(wire.IFINFOMSG.unpack_from(body)[2]) if len(body) >= wire.IFINFOMSG.size else 0
-
-
-def _attrs(view: memoryview | None, at: int = 0) -> dict[int, memoryview]:
-    return {} if view is None else wire.attrs(view, at, strict=False)
 
 
 def _named(family: str, names: tuple[str | None, ...], number: Struct, array: memoryview) -> Iterator[tuple[str, int]]:

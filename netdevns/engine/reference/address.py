@@ -47,7 +47,7 @@ class Link:
         info = self._info
         if bytes(info.get(uapi.IFLA_INFO_SLAVE_KIND, b"")) != b"bond\0":
             return self.mac
-        slave = wire.attrs(info.get(uapi.IFLA_INFO_SLAVE_DATA, memoryview(b"")), strict=False)
+        slave = wire.nested_attrs(info.get(uapi.IFLA_INFO_SLAVE_DATA))
         return slave.get(uapi.IFLA_BOND_SLAVE_PERM_HWADDR, self.mac)
 
     @property
@@ -57,7 +57,7 @@ class Link:
 
     @property
     def _info(self) -> dict[int, memoryview]:
-        return wire.attrs(self.get(uapi.IFLA_LINKINFO) or memoryview(b""), strict=False)
+        return wire.nested_attrs(self.get(uapi.IFLA_LINKINFO))
 
 
 class Address:

@@ -71,7 +71,7 @@ class Filter:
         found = wire.attrs(memoryview(data)[at:end], wire.IFINFOMSG.size, strict=False)
         if wire.text(found.get(uapi.IFLA_IFNAME)) in self._names:
             return True
-        info = wire.attrs(found.get(uapi.IFLA_LINKINFO, memoryview(b"")), strict=False)
+        info = wire.nested_attrs(found.get(uapi.IFLA_LINKINFO))
         kind = bytes(info.get(uapi.IFLA_INFO_KIND, b""))
         if kind[:5] == b"vxlan":  # its lower device is in IFLA_VXLAN_LINK
             return True
@@ -104,6 +104,6 @@ class Filter:
     def _parameters(self, data: bytes, at: int, end: int) -> bool:
         """Keeps one device's neighbour parameters, and the first message of each table, which is about all devices."""
         found = wire.attrs(memoryview(data)[at:end], NDTMSG_SIZE, strict=False)
-        parameters = wire.attrs(found.get(uapi.NDTA_PARMS, memoryview(b"")), strict=False)
+        parameters = wire.nested_attrs(found.get(uapi.NDTA_PARMS))
         value = parameters.get(uapi.NDTPA_IFINDEX)
         return value is not None and self._names_one(value)
