@@ -19,6 +19,7 @@ from ..engine import Socket, lookups
 from ..netlink import ifaddr, uapi, wire
 from ..system.libc import call
 from ..system.netns import CURRENT
+from ..text.outcome import FAILED
 from ..text.output import print_text
 
 CLONE_NEWUSER = 0x10000000
@@ -26,10 +27,8 @@ CLONE_NEWNS = 0x20000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18  # linux/mount.h
 RTMGRP_LINK = 1
 VETH_INFO_PEER = 1
-IFLA_INFO_DATA = 2
 RACES = 10
 RACER_S = 30  # without a device set down by then, the batch failed in its checks
-FAILED = 1  # the exit code
 
 # The devices in the demo's config.json: host name, wanted name, name in the container, addresses.
 DEVICES = (
@@ -105,7 +104,7 @@ def _spawn_container() -> tuple[int, int]:
 
 
 def _new_link(name: str, kind: bytes, attrs: bytes = b"", data: bytes = b"") -> bytes:
-    info = wire.attr(uapi.IFLA_INFO_KIND, kind) + (wire.attr(IFLA_INFO_DATA, data) if data else b"")
+    info = wire.attr(uapi.IFLA_INFO_KIND, kind) + (wire.attr(uapi.IFLA_INFO_DATA, data) if data else b"")
     body = wire.attr_name(uapi.IFLA_IFNAME, name.encode()) + attrs + wire.attr(uapi.IFLA_LINKINFO, info)
     return wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_CREATE | uapi.NLM_F_EXCL | uapi.NLM_F_ACK, 0, body)
 
@@ -158,11 +157,10 @@ State = list[tuple[str, str, tuple[str, ...]]]
 
 def state_of(socket: Socket) -> State:
     """Name, UP or DOWN, and addresses of global scope of each device; without lo and the far ends of the cables."""
-    _, links = socket.query(wire.link_message(uapi.RTM_GETLINK, uapi.NLM_F_DUMP, 0))
-    _, dumped = socket.query(_ALL_ADDRESSES)
+    links = lookups.links(socket)
+    _, dumped = socket.query(ifaddr.dump_addresses())
     state: State = []
-    for message in wire.messages(links):
-        link = wire.Link(message.body)
+    for link in links:
         if link.name == b"lo" or link.name.endswith(b"-wire"):
             continue
         found = ifaddr.addresses(dumped, protected=True, ifindex=link.ifindex)
@@ -171,15 +169,11 @@ def state_of(socket: Socket) -> State:
     return state
 
 
-_ALL_ADDRESSES = wire.message(uapi.RTM_GETADDR, uapi.NLM_F_DUMP, ifaddr.IFADDRMSG.pack(0, 0, 0, 0, 0))
-_TENTATIVE = 0x40
-
-
 def _wait_for_dad(socket: Socket) -> None:
     """Waits until the host's IPv6 addresses are usable, so that the demo shows that they stay usable."""
     for _ in range(100):
-        _, dumped = socket.query(_ALL_ADDRESSES)
-        if not any(int(str(a["flags"])) & _TENTATIVE for a in ifaddr.addresses(dumped)):
+        _, dumped = socket.query(ifaddr.dump_addresses())
+        if not any(int(str(a["flags"])) & uapi.IFA_F_TENTATIVE for a in ifaddr.addresses(dumped)):
             return
         time.sleep(0.05)
 
@@ -279,12 +273,7 @@ def _lose(command: Command, sandbox: Sandbox, host: Socket, container: Socket) -
     return code == FAILED and state_of(host) == before
 
 
-def _call(observe: Observer | None, stage: str, sandbox: Sandbox) -> None:
-    if observe is not None:
-        observe(stage, sandbox)
-
-
-def main(command: Command, observe: Observer | None = None) -> int:
+def main(command: Command, observe: Observer = lambda *_: None) -> int:
     """Runs the demo. Returns 0 if both acts end as announced.
 
     Args:
@@ -300,11 +289,11 @@ def main(command: Command, observe: Observer | None = None) -> int:
         with Socket() as host, Socket(sandbox.container_fd) as container:
             furnish(host)
             _wait_for_dad(host)
-            _call(observe, "before", sandbox)
+            observe("before", sandbox)
             moved = _apply(command, sandbox, host, container)
-            _call(observe, "moved", sandbox)
+            observe("moved", sandbox)
             undone = _lose(command, sandbox, host, container)
-            _call(observe, "failed", sandbox)
+            observe("failed", sandbox)
     finally:
         sandbox.close()
     print_text(f"\nall devices and addresses arrived: {'yes' if moved else 'NO'}")

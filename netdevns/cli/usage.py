@@ -12,18 +12,19 @@ from .. import __version__
 from ..text.outcome import FAILED
 from ..text.output import print_text
 from ..text.quote import printable
-from . import manual, nri
+from . import manual
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 Run = Callable[[argparse.Namespace], int]
+_RAW = argparse.RawDescriptionHelpFormatter
 
 
 def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     """The parser; each command's function is its `run`."""
     top = _Parser(
-        "netdevns", description=manual.ABOUT, epilog=manual.NETNS + "\n" + manual.EXIT_CODES, formatter_class=_Raw
+        "netdevns", description=manual.ABOUT, epilog=manual.NETNS + "\n" + manual.EXIT_CODES, formatter_class=_RAW
     )
     top.add_argument("--version", action="version", version=f"netdevns {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
@@ -52,13 +53,9 @@ def parser(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
         _command(commands, "units", "make systemd units: restore devices, prepare at boot", manual.UNITS, runs["units"])
     )
     _netavark(_command(commands, "netavark", "podman networks: the netavark plugin", manual.NETAVARK, runs["netavark"]))
-    nri.arguments(_command(commands, "nri", "the NRI plugin: devices for pods", manual.NRI, runs["nri"]), _install)
+    _nri(_command(commands, "nri", "the NRI plugin: devices for pods", manual.NRI, runs["nri"]))
     _command(commands, "demo", "show a move in a sandbox; touches no device of yours", manual.DEMO, runs["demo"])
     return top
-
-
-class _Raw(argparse.RawDescriptionHelpFormatter):
-    pass
 
 
 class _Parser(argparse.ArgumentParser):
@@ -76,7 +73,7 @@ class _Parser(argparse.ArgumentParser):
 def _command(
     commands: argparse._SubParsersAction[_Parser], name: str, short: str, text: str, run: Run | None
 ) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=short, description=text, formatter_class=_Raw)
+    command = commands.add_parser(name, help=short, description=text, formatter_class=_RAW)
     command.set_defaults(run=run, command=name, parser=command)
     return command
 
@@ -215,6 +212,28 @@ def _netavark(command: argparse.ArgumentParser) -> None:
     )
     _install(command)
     command.add_argument("--dir", metavar="DIR", help="another existing folder, which containers.conf then has to name")
+
+
+def _nri(command: argparse.ArgumentParser) -> None:
+    rule = "[NAMESPACE/]GLOB"
+    allow = "host names that pods may ask for, of one Kubernetes namespace or of all; can be repeated"
+    command.add_argument("--allow", metavar=rule, action="append", default=[], help=allow)
+    command.add_argument(
+        "--force", metavar=rule, action="append", default=[], help="those that may carry a default route"
+    )
+    command.add_argument(
+        "--socket", metavar="PATH", default="/var/run/nri/nri.sock", help="the runtime's socket (default: %(default)s)"
+    )
+    command.add_argument(
+        "--index", metavar="NN", default="90", help="the order of plugins: two digits (default: %(default)s)"
+    )
+    strict = command.add_mutually_exclusive_group()
+    strict.add_argument(
+        "--strict", choices=["containerd", "cri-o"], help="make the file for this runtime; start nothing"
+    )
+    strict.add_argument("--hook", action="store_true", help="the hook of that file: state JSON on stdin")
+    _install(command)
+    command.add_argument("--dir", metavar="DIR", help="another existing folder for the file (default: the runtime's)")
 
 
 def _conformance(command: argparse.ArgumentParser) -> None:

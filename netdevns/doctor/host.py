@@ -154,9 +154,9 @@ def run(words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
         raise NotRun(str(e)) from None
 
 
-def by_root(otherwise: str) -> str:
-    """The remedy for what a privilege is missing for; `otherwise`: for root, who lacks it as well."""
-    return otherwise if os.geteuid() == 0 else AS_ROOT
+def by_root() -> str:
+    """The remedy for what a privilege is missing for, which root may lack as well."""
+    return BY_HAND if os.geteuid() == 0 else AS_ROOT
 
 
 def why_untrusted(*paths: str) -> str:

@@ -131,25 +131,17 @@ def _pairs(found: list[Installation]) -> Iterator[Finding]:
                 yield Finding(CHECK, severity, folder, text, "netdevns hooks-dir --allow GLOB --install")
 
 
-def _parsed(host: Host, each: Installation) -> Mapping[str, object] | None:
-    """The JSON object of a file; None, and a problem: it is none."""
-    data = host.read(each.path)
-    if data is None:
-        return None
-    try:
-        return config_json.parse(data, "the file")
-    except ConfigInvalid as e:
-        each.problem(ERROR, f"{printable(str(e))}; no runtime reads it", AGAIN)
-        return None
-
-
 def _ours(host: Host, way: str, what: str, path: str) -> tuple[Installation, Mapping[str, object]] | None:
-    """A JSON file that has to do with netdevns."""
+    """A JSON file that has to do with netdevns, and its object; {}, and a problem: it has none."""
     each = Installation(way, path, what)
     data = host.read(path)
     if data is None or COMMAND.encode() not in data:
         return None
-    return each, _parsed(host, each) or {}
+    try:
+        return each, config_json.parse(data, "the file")
+    except ConfigInvalid as e:
+        each.problem(ERROR, f"{printable(str(e))}; no runtime reads it", AGAIN)
+        return each, {}
 
 
 # ---- CDI -------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import errno
 import glob
-import json
 import os
 import re
 import shlex
@@ -22,7 +21,7 @@ from ..oci import hook_line
 from ..oci.hook_line import PACKAGES_OF_OTHERS, STATIC, Refused
 from ..text.quote import printable, quoted
 from .finding import ERROR, OK, WARNING
-from .host import AS_ROOT, BY_HAND, Host, NotIsolated, NotRun, by_root, run, why_untrusted
+from .host import AS_ROOT, Host, NotIsolated, NotRun, by_root, run, why_untrusted
 
 COMMAND = "netdevns"
 _PYTHON = re.compile(r"python[0-9.]*")
@@ -159,7 +158,7 @@ class Trials:
         path = line.start[0]
         shown, real = printable(path), self._host.path(path)
         if _is_hidden(real):
-            return Trial(WARNING, _UNREADABLE, by_root(BY_HAND))
+            return Trial(WARNING, _UNREADABLE, by_root())
         if not os.path.isabs(path):
             return Trial(ERROR, f'"{quoted(path)}" is not an absolute path, so no runtime starts it', _AGAIN)
         if not os.path.exists(real):
@@ -204,7 +203,7 @@ class Trials:
             done = run([*words, "show", "--json", "lo"])  # loads the compiled core, as a hook does
         except NotRun as e:
             return Trial(ERROR, f"{found.text}, but a hook would fail: {printable(str(e))}", "install netdevns again")
-        if not _has_devices(done.stdout):
+        if not hook_line.has_devices(done.stdout):
             return Trial(ERROR, f"{found.text}, but a hook would fail: {_last_line(done)}", "install netdevns again")
         return found
 
@@ -290,7 +289,7 @@ def _version(words: Sequence[str], name: str) -> Trial:
     try:
         done = run([*words, "--version"])
     except NotIsolated as e:
-        return Trial(WARNING, f"not tried: {e}", by_root(BY_HAND))
+        return Trial(WARNING, f"not tried: {e}", by_root())
     except NotRun as e:
         return Trial(ERROR, f"{printable(words[-1])} does not run: {printable(str(e))}", "install netdevns again")
     said = done.stdout.decode(errors="backslashreplace").strip()
@@ -305,11 +304,3 @@ def _version(words: Sequence[str], name: str) -> Trial:
 def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:
     lines = (done.stderr or done.stdout).decode(errors="backslashreplace").strip().splitlines()
     return quoted(lines[-1].removeprefix("netdevns: ")) if lines else f"exit code {done.returncode}"
-
-
-def _has_devices(data: bytes) -> bool:
-    try:
-        answer = json.loads(data)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(answer, dict) and "devices" in answer

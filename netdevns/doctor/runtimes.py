@@ -79,7 +79,7 @@ def _version(host: Host, path: str) -> tuple[str, Finding | None]:
     try:
         done = run([real, "--version"])
     except NotIsolated as e:
-        return "", Finding(CHECK, WARNING, path, f"not started: {e}", by_root(BY_HAND))
+        return "", Finding(CHECK, WARNING, path, f"not started: {e}", by_root())
     except NotRun as e:
         return "", Finding(CHECK, WARNING, path, f"its version is not known: {printable(str(e))}", BY_HAND)
     lines = done.stdout.decode(errors="backslashreplace").strip().splitlines()

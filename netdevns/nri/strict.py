@@ -6,13 +6,11 @@ Source: containerd, docs/cri/config.md (base_runtime_spec, pod_annotations); oci
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Mapping, Sequence
 
 from ..errors import ConfigInvalid
 from ..oci import config_json, hook_line, hooks_dir, install
-from ..oci.annotations import PREFIX
 from ..oci.hook_line import Refused
 from ..system import inputs
 from ..text.output import complain
@@ -39,7 +37,7 @@ def offer(args: argparse.Namespace) -> int:
 
     def make() -> Mapping[str, object]:
         hook = _hook(args.allow, is_installed=args.action == "install")
-        return {name: base_spec(_spec(), hook) if is_containerd else hooks_d(hook)}
+        return {name: base_spec(_spec(), hook) if is_containerd else hooks_dir.document(hook, "createRuntime")}
 
     code = install.offer(args, default, lambda: [name], make, is_ours)
     if code == 0 and is_containerd and args.action != "uninstall":
@@ -81,14 +79,8 @@ def base_spec(spec: Mapping[str, object], hook: Mapping[str, object]) -> dict[st
     return {**spec, "hooks": {**hooks, "createRuntime": [hook, *(each for each in before if not _is_hook(each))]}}
 
 
-def hooks_d(hook: Mapping[str, object]) -> dict[str, object]:
-    """A hooks.d file with the hook, for CRI-O."""
-    when = {"annotations": {"^" + re.escape(PREFIX): ".*"}}
-    return {"version": "1.0.0", "hook": hook, "when": when, "stages": ["createRuntime"]}
-
-
 def is_ours(parsed: object) -> bool:
-    """Whether a file was made by `base_spec` or `hooks_d`."""
+    """Whether a file was made by `base_spec`, or is a hooks.d file with this hook."""
     if not isinstance(parsed, Mapping):
         return False
     hooks = parsed.get("hooks")

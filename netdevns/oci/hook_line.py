@@ -289,13 +289,18 @@ def _try(words: list[str]) -> None:
     A hook would write to the log; `show` loads the same compiled core and changes nothing.
     """
     done = _start([*words, "show", "--json", "lo"])
-    try:
-        answer = json.loads(done.stdout)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict) or "devices" not in answer:
+    if not has_devices(done.stdout):
         said = done.stderr.decode(errors="backslashreplace").strip().splitlines() or [f"exit code {done.returncode}"]
         raise Refused(f"{printable(' '.join(words))}: a hook would not work: {printable(said[-1])}")
+
+
+def has_devices(data: bytes) -> bool:
+    """Whether this is what `show --json` prints."""
+    try:
+        answer = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(answer, dict) and "devices" in answer
 
 
 def _start(words: list[str]) -> subprocess.CompletedProcess[bytes]:

@@ -51,13 +51,13 @@ def documents(
     made: dict[str, dict[str, object]] = {}
     for name, stage in _STAGES.items():
         arguments = options if stage == "createRuntime" else []
-        made[name] = {
-            "version": "1.0.0",
-            "hook": hook_line.entry(words, stage, *arguments),
-            "when": {"annotations": {ANNOTATIONS: ".*"}},
-            "stages": [stage],
-        }
+        made[name] = document(hook_line.entry(words, stage, *arguments), stage)
     return made
+
+
+def document(hook: Mapping[str, object], stage: str) -> dict[str, object]:
+    """The contents of a file that starts a hook at a stage for each container with annotations of devices."""
+    return {"version": "1.0.0", "hook": hook, "when": {"annotations": {ANNOTATIONS: ".*"}}, "stages": [stage]}
 
 
 def is_ours(parsed: object) -> bool:

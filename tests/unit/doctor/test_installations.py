@@ -12,7 +12,6 @@ from netdevns.doctor import installations
 from netdevns.doctor.conf import Toml
 from netdevns.doctor.finding import Finding
 from netdevns.doctor.lines import Trials
-from netdevns.nri import strict
 from netdevns.oci import cdi, hooks_dir, netavark, units
 
 from .made import HOOK, Tree, cdi_file, entry, hooks_file, said, worse
@@ -302,7 +301,7 @@ def test_strict_hook(tree: Tree) -> None:
     tree.hook()
     hook = {"path": HOOK.replace("-hook", ""), "args": ["netdevns", "nri", "--hook", "--allow", "eth*"]}
     path = f"{HOOKS}/netdevns-nri.json"
-    tree.write(path, strict.hooks_d(hook))
+    tree.write(path, hooks_dir.document(hook, "createRuntime"))
     text = f"hooks.d, netdevns nri --strict; runs netdevns {__version__}, /opt/netdevns/bin/netdevns"
     assert said(examined(tree)) == [f"ok {path}: {text}"]
 

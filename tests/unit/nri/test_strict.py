@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from netdevns.nri import hook, strict
-from netdevns.oci import hook_log
+from netdevns.oci import hook_log, hooks_dir
 from netdevns.oci.config_json import State
 from netdevns.oci.hook_line import Refused
 
@@ -125,7 +125,7 @@ def test_base_spec() -> None:
     hooks = {"createRuntime": [HOOK, other], "poststop": [other]}
     assert made == {"ociVersion": "1.2.0", "process": {"cwd": "/"}, "hooks": hooks}
     assert strict.is_ours(made)
-    assert strict.is_ours(strict.hooks_d(HOOK))
+    assert strict.is_ours(hooks_dir.document(HOOK, "createRuntime"))
 
 
 @pytest.mark.parametrize(
