@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from .. import api
 from ..batch import checks, losses
 from ..errors import ConfigInvalid
+from ..nri.hook import SANDBOX
 from ..oci import config_json, hook, hook_command
 from ..oci.annotations import PREFIX
 from ..oci.annotations import devices as annotated
@@ -24,7 +25,6 @@ STAGES = hook_command.STAGES
 _SEVERITIES = {"error": ERROR, "loss": WARNING, "note": OK}
 _CHECK = "docs/findings.md"
 _FORM = "write the hooks of docs/hooks.md"
-_OF_POD = ("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID")  # containerd's and CRI-O's annotation
 _NO_TARGET = "/dev/null/target"  # nothing can be there
 
 
@@ -101,7 +101,7 @@ class Bundle:
     def is_of_pod(self) -> bool:
         """Whether a runtime of Kubernetes made it, so that `netdevns nri` moves the devices of its annotations."""
         annotations = self.config.get("annotations")
-        return config_json.is_object(annotations) and any(key in annotations for key in _OF_POD)
+        return config_json.is_object(annotations) and any(key in annotations for key in SANDBOX)
 
     def refused_annotations(self) -> list[str]:
         """The host names of annotations that no --allow admits."""

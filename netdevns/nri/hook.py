@@ -20,7 +20,7 @@ from .report import report
 
 # Of containerd's CRI and of CRI-O: whether it is a sandbox or a container, the sandbox, and the pod.
 _KIND = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")
-_SANDBOX = ("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID")
+SANDBOX = ("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID")
 _NAMESPACE = ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace")
 _NAME = ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name")
 
@@ -71,9 +71,9 @@ def pod_of(state: config_json.State) -> dict[str, str] | None:
     def first(keys: Sequence[str]) -> str:
         return next((value for key in keys if isinstance(value := annotations.get(key), str)), "")
 
-    if not first(_SANDBOX) or first(_KIND) == "sandbox" or not _asked(state):
+    if not first(SANDBOX) or first(_KIND) == "sandbox" or not _asked(state):
         return None
-    return {"id": first(_SANDBOX), "name": first(_NAME), "namespace": first(_NAMESPACE)}
+    return {"id": first(SANDBOX), "name": first(_NAME), "namespace": first(_NAMESPACE)}
 
 
 def _annotations(state: config_json.State) -> Mapping[str, object]:

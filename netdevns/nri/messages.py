@@ -17,7 +17,6 @@ RUN, STOP, REMOVE, CREATE = "RunPodSandbox", "StopPodSandbox", "RemovePodSandbox
 EVENTS = {1: RUN, 2: STOP, 3: REMOVE, 4: CREATE}
 EVENT_MASK = sum(1 << (number - 1) for number in EVENTS)
 OK, UNKNOWN, INVALID, DEADLINE, UNIMPLEMENTED, INTERNAL = 0, 2, 3, 4, 12, 13  # google.rpc.Code
-EMPTY = b""
 REQUEST_TIMEOUT_MAX_S = 3600.0
 
 
@@ -76,7 +75,7 @@ class Request:
 class Response:
     """An answer: `code` is OK or a google.rpc.Code, with `text`."""
 
-    payload: bytes = EMPTY
+    payload: bytes = b""
     code: int = OK
     text: str = ""
 
