@@ -42,7 +42,8 @@ def locked_files(proc_locks: str | None = None) -> set[FileId]:
     """
     if proc_locks is None:
         try:
-            with open("/proc/locks", encoding="ascii") as file:
+            # Not "ascii": that codec is a module, which is loaded here, and a command may be past its imports.
+            with open("/proc/locks", encoding="utf-8") as file:
                 proc_locks = file.read()
         except OSError:
             return set()
