@@ -10,7 +10,17 @@ from ..errors import NetDevError
 from ..prepare import make, undo
 from ..prepare.namespace import Refused
 from ..system.interrupts import Interrupts
-from ..text.outcome import LEFT, REFUSED, UNTOUCHED, UNTOUCHED_ELSE, Usage, device_arguments, not_carried
+from ..text.outcome import (
+    LEFT,
+    REFUSED,
+    UNTOUCHED,
+    UNTOUCHED_ELSE,
+    Usage,
+    device_arguments,
+    not_carried,
+    record_lines,
+    restored_first,
+)
 from ..text.output import complain, print_json, print_text
 from . import advice, screens
 
@@ -32,8 +42,8 @@ def run(args: argparse.Namespace, kinds: Callable[[argparse.Namespace], list[str
             return _undo(args)
         return _prepare(args, frozenset(kinds(args)))
     except Refused as e:
-        if e.earlier and not args.json:
-            return complain([str(e), "a killed move was undone first", UNTOUCHED_ELSE], REFUSED)
+        if e.earlier:
+            return _refused(e, args.json)
         # Its context is the error that it words, if any.
         return failed(Usage(str(e), *advice.as_root(args.typed, e.__context__)), args.json, document)
     except (NetDevError, Usage, KeyboardInterrupt) as e:
@@ -55,6 +65,18 @@ def _prepare(args: argparse.Namespace, kinds: frozenset[str]) -> int:
     complain(not_carried({m.host_name: m.not_carried for m in ready.moved}), 0)
     print_text(ready.path)
     return 0
+
+
+def _refused(e: Refused, as_json: bool) -> int:
+    """Reports an undo that was refused after it had restored, or tried, devices."""
+    undone = [each for each in e.earlier if each.outcome == "undone"]
+    others = [each for each in e.earlier if each.outcome != "undone"]
+    is_left = any(each.outcome == "kept" for each in others)
+    if as_json:
+        error = {"text": str(e), "errno": 0, "rolled_back": not is_left, "left": []}
+        print_json({"recovered": [dataclasses.asdict(each) for each in e.earlier], "error": error})
+    lines = [str(e), *restored_first(undone), *record_lines(others), UNTOUCHED_ELSE]
+    return complain(lines, LEFT if is_left else REFUSED)
 
 
 def _undo(args: argparse.Namespace) -> int:

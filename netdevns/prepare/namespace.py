@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from ..engine import EngineError, Socket, lookups
 from ..netlink import uapi, wire
 from ..recovery import identity, layout, loans
 from ..recovery.layout import Section
 from ..recovery.prepared import Namespaces, Prepared, is_at
+from ..reports import Recovered
 from ..system import named_netns
 from ..system.netns import NETNS_DIR, NetNS
 from ..text.quote import printable, quoted
@@ -26,12 +27,12 @@ class Refused(Exception):
     """A request that is refused, in one line.
 
     Attributes:
-        earlier: Whether an earlier, killed move was undone first; otherwise nothing was touched.
+        earlier: The devices that were restored, or tried, before it; nothing else was touched.
     """
 
-    def __init__(self, text: str, *, earlier: bool = False) -> None:
+    def __init__(self, text: str, *, earlier: Iterable[Recovered] = ()) -> None:
         super().__init__(text)
-        self.earlier = earlier
+        self.earlier = tuple(earlier)
 
 
 def namespaces() -> Namespaces:
@@ -76,9 +77,7 @@ def removed(found: Prepared, netns: NetNS | None) -> str:
     return ""
 
 
-def check_unused(
-    namespaces: Namespaces, found: Prepared, netns: NetNS, socket: Socket, *, earlier: bool = False
-) -> None:
+def check_unused(namespaces: Namespaces, found: Prepared, netns: NetNS, socket: Socket) -> None:
     """Raises Refused if a process is in it, or a device that `prepare` did not move there and would be lost."""
     path = f"{NETNS_DIR}/{found.name}"
     try:
@@ -87,7 +86,7 @@ def check_unused(
         inside, is_named = named_netns.processes(netns), is_at(netns, path)
     except OSError as e:
         text = f"{path}: cannot find out whether a process is in it: {words(e)}; look there, or use --force"
-        raise Refused(text, earlier=earlier) from None
+        raise Refused(text) from None
     if inside:
         more = f" and {len(inside) - 1} more" if len(inside) > 1 else ""
         process = f"process {_process(inside[0])}{more}"
@@ -95,9 +94,9 @@ def check_unused(
             text = f"{path}: {process} is in it; end it first, or use --force"
         else:  # the kernel deletes virtual devices with the namespace
             text = f"{path}: its name was removed, and it ends with {process}: use --force while that runs"
-        raise Refused(text, earlier=earlier)
+        raise Refused(text)
     if text := others(found, socket, devices_of(namespaces, found)):
-        raise Refused(text, earlier=earlier)
+        raise Refused(text)
 
 
 def _process(pid: int) -> str:

@@ -31,46 +31,67 @@ def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None
         A result for each device; "kept": not restored, and the namespace stays.
 
     Raises:
-        Refused: `prepare` did not make it, or it is in use.
+        Refused: `prepare` did not make it, it is in use, or a step failed; `.earlier` has the devices that were
+            restored, or tried, before it.
         OSError: The loans cannot be read; nothing was touched.
     """
     path = path_of(name)
-    patience = Patience(WAIT_S, interrupts)
-    with namespaces() as known, contextlib.ExitStack() as stack:
-        try:
-            found = known.get(name, patience)
-            if found is None:
-                there = (
-                    "`netdevns prepare` did not make it"
-                    if os.path.lexists(path)
-                    else "no such namespace; nothing to undo"
-                )
-                raise Refused(f"{path}: {there}")
-            stack.enter_context(contextlib.closing(found))
-            opened = found_of(found, forgets=force)
-            for each in opened or ():
-                stack.enter_context(each)
-            crashed = recover.undo_crashed(JOURNAL_DIR, interrupts=interrupts, only=known.crashed_of(found))
-            if opened is not None and not force:
-                check_unused(known, found, opened[0], opened[1], earlier=bool(crashed))
-        except Busy:
-            raise Refused(f"{path}: another process is working on it") from None
-        except Interrupted as e:
-            raise api.interrupted(e, ()) from None
-        except (Damaged, EngineError) as e:
-            raise Refused(f"{path}: {words(e)}") from None
-        # With the namespace, `recover` forgets devices that are not found.
-        results = [each for each in crashed if (recover.is_wrong(each) if force else each.outcome == "kept")]
-        if opened is not None:
-            results += known.return_devices(found, interrupts, patience, forgets=force)
-        else:  # deleted by `ip netns del`
-            only = {*known.loans_of(found)}
-            results += returns.return_loans(only=only, wait_s=returns.WAIT_S, is_ending=True, interrupts=interrupts)
-        if all(each.outcome != "kept" for each in results):
-            text = others(found, opened[1]) if opened else ""
-            text = text or removed(found, opened[0] if opened else None)
-            results += [Recovered(path, None, "kept", "unknown", text.removeprefix(f"{path}: "))] if text else []
+    results: list[Recovered] = []
+    try:
+        with namespaces() as known, contextlib.ExitStack() as stack:
+            _undo(known, stack, name, force, interrupts, results)
         return results
+    except Refused as e:
+        e.earlier = tuple(results)
+        raise
+    except Busy:
+        raise Refused(f"{path}: another process is working on it") from None
+    except Interrupted as e:
+        if results:
+            raise Refused(f"{path}: interrupted by {e.name}", earlier=results) from None
+        raise api.interrupted(e, ()) from None
+    except (Damaged, EngineError) as e:
+        raise Refused(f"{path}: {words(e)}", earlier=results) from None
+    except OSError as e:
+        if not results:
+            raise
+        raise Refused(f"{path}: {words(e)}", earlier=results) from None
+
+
+def _undo(
+    known: Namespaces,
+    stack: contextlib.ExitStack,
+    name: str,
+    force: bool,
+    interrupts: Interrupts | None,
+    results: list[Recovered],
+) -> None:
+    """Adds to `results` as it goes on, so that they are known where a later step is refused."""
+    path = path_of(name)
+    patience = Patience(WAIT_S, interrupts)
+    found = known.get(name, patience)
+    if found is None:
+        made = "`netdevns prepare` did not make it"
+        raise Refused(f"{path}: {made if os.path.lexists(path) else 'no such namespace; nothing to undo'}")
+    stack.enter_context(contextlib.closing(found))
+    opened = found_of(found, forgets=force)
+    for each in opened or ():
+        stack.enter_context(each)
+    crashed = recover.undo_crashed(JOURNAL_DIR, interrupts=interrupts, only=known.crashed_of(found))
+    # With the namespace, `recover` forgets devices that are not found.
+    results += [each for each in crashed if not force or each.outcome != "kept" or recover.is_wrong(each)]
+    if opened is not None and not force:
+        check_unused(known, found, *opened)
+    if opened is not None:
+        for result in known.return_devices(found, interrupts, patience, forgets=force):
+            results.append(result)
+    else:  # deleted by `ip netns del`
+        only = {*known.loans_of(found)}
+        results += returns.return_loans(only=only, wait_s=returns.WAIT_S, is_ending=True, interrupts=interrupts)
+    if all(each.outcome != "kept" for each in results):
+        text = others(found, opened[1]) if opened else ""
+        text = text or removed(found, opened[0] if opened else None)
+        results += [Recovered(path, None, "kept", "unknown", text.removeprefix(f"{path}: "))] if text else []
 
 
 def tidy(*, removes: bool = True) -> Iterator[str]:

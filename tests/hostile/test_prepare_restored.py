@@ -1,0 +1,110 @@
+"""A killed `prepare`, and an undo that is refused: each device that was restored or kept meanwhile is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fault.prepared import NAME, PATH, PREPARE, UNDO, Host
+from tests.support.attacks import finish
+from tests.support.processes import wait_until
+
+ASIDE = Path("/run/netdevns/aside")
+FIRST = "netdevns: eth1: restored first, after a killed move or an ended container: restored\n"
+UNTOUCHED_ELSE = "netdevns: nothing else was touched\n"
+# Killed once the device is in the namespace.
+KILLED = """
+import os, signal, sys
+from netdevns.cli.main import main
+from tests.support import steps
+setattr(*steps.after("move", lambda _: os.kill(os.getpid(), signal.SIGKILL)))
+main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    with Host("native") as found:
+        yield found
+
+
+@pytest.fixture
+def killed(host: Host) -> Host:
+    """The host after a `prepare` that was killed."""
+    process = host.python("-c", KILLED, *PREPARE)
+    out, err, code = finish(process)
+    assert (out, code) == ("", -signal.SIGKILL), err
+    assert "eth1" not in host.host.names()
+    return host
+
+
+@pytest.fixture
+def sleeper(killed: Host) -> Iterator[int]:  # noqa: ARG001  # its namespace
+    """A process in the namespace."""
+    with subprocess.Popen(["ip", "netns", "exec", NAME, "sleep", "100"]) as process:
+        wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n", "it has entered the namespace")
+        yield process.pid
+        process.kill()
+
+
+# ---- killed moves ----------------------------------------------------------------------------------------------------
+
+
+def test_undo_names_the_device_of_a_killed_move(killed: Host) -> None:
+    """It was in the namespace: "no device was in it" would not be true."""
+    out, err, code = killed.plain(*UNDO)
+    assert (err, code) == ("", 0)
+    assert out.startswith("eth1: undone: restored (/run/netdevns/txn/"), out
+    assert (killed.differs(), killed.left()) == ([], [])
+
+
+def test_refused_undo_names_the_restored_device(killed: Host, sleeper: int) -> None:
+    """A process is in the namespace: the device of the killed move is home, and nothing else was touched."""
+    out, err, code = killed.plain(*UNDO)
+    assert (out, code) == ("", 2)
+    refusal, *rest = err.splitlines(keepends=True)
+    assert f"process {sleeper} (sleep) is in it" in refusal
+    assert rest == [FIRST, UNTOUCHED_ELSE]
+    assert killed.differs() == []
+
+
+def test_refused_undo_names_the_restored_device_in_json(killed: Host, sleeper: int) -> None:
+    """The document has the result, as that of `recover` has."""
+    out, err, code = killed.plain(*UNDO, "--json")
+    document = json.loads(out)
+    (found,) = document["recovered"]
+    assert (found["device"], found["outcome"], found["location"]) == ("eth1", "undone", "source")
+    assert f"process {sleeper} " in document["error"]["text"]
+    assert document["error"]["rolled_back"] is True
+    assert (code, err.endswith(UNTOUCHED_ELSE)) == (2, True), err
+
+
+def test_refused_undo_names_the_device_that_is_not_restored(killed: Host, sleeper: int) -> None:
+    """Its name is taken on the host: each call says so, and the last one that the record is set aside."""
+    killed.host.ip("link add eth1 type ifb")
+    said = []
+    for number in range(3):
+        out, err, code = killed.plain(*UNDO, *(["--json"] if number == 1 else []))
+        assert code == 3, err
+        refusal, device, verdict = err.splitlines(keepends=True)
+        assert f"process {sleeper} (sleep) is in it" in refusal
+        assert device.startswith("netdevns: eth1: in its old namespace; not restored: "), device
+        assert "it has another name; it is named net0" in device
+        assert verdict == UNTOUCHED_ELSE
+        said.append("set aside after 3 tries" in device)
+        if out:
+            document = json.loads(out)
+            assert [(each["device"], each["outcome"]) for each in document["recovered"]] == [("eth1", "kept")]
+            assert document["error"]["rolled_back"] is False
+    assert said == [False, False, True]
+    assert len(os.listdir(ASIDE)) == 1
+    out, err, code = killed.plain(*UNDO)
+    assert (out, code) == ("", 2)
+    assert err.endswith("netdevns: nothing was touched\n")
+    assert PATH.exists()
