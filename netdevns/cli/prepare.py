@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ..errors import NetDevError
 from ..prepare import make, undo
 from ..prepare.namespace import Refused
+from ..reports import Recovered
 from ..system.interrupts import Interrupts
 from ..text.outcome import (
     LEFT,
@@ -52,7 +53,13 @@ def run(args: argparse.Namespace, kinds: Callable[[argparse.Namespace], list[str
 
 def _prepare(args: argparse.Namespace, kinds: frozenset[str]) -> int:
     devices = device_arguments(args.devices)
-    ready = make.prepare(args.name, devices, preserve=kinds, force=args.force, interrupts=Interrupts())
+    restored: list[Recovered] = []
+    try:
+        how = {"preserve": kinds, "force": args.force, "interrupts": Interrupts(), "restored": restored}
+        ready = make.prepare(args.name, devices, **how)
+    finally:  # an error has the others
+        complain(record_lines(each for each in restored if each.outcome == "kept"), 0)
+    complain(restored_first(each for each in restored if each.outcome != "kept"), 0)
     if args.json:
         moved = [dataclasses.asdict(each) for each in ready.moved]
         changed = {device: changes for device, changes in ready.there.items() if changes}

@@ -13,8 +13,10 @@ from ..engine import EngineError, Socket, lookups
 from ..errors import NetDevError
 from ..netlink import ifaddr, ifname, uapi, wire
 from ..recovery import layout, loans, returns
+from ..recovery.earlier import Earlier
 from ..recovery.layout import Damaged, Section
 from ..recovery.prepared import Busy, Namespaces, Prepared, is_at
+from ..reports import Recovered
 from ..results import Moved
 from ..system import named_netns
 from ..system.exclusion import WAIT_S
@@ -51,6 +53,7 @@ def prepare(
     preserve: frozenset[str] = frozenset(),
     force: bool = False,
     interrupts: Interrupts | None = None,
+    restored: list[Recovered] | None = None,
 ) -> Ready:
     """Creates /run/netns/NAME if it does not exist, sets lo up in it, and moves the devices that are not there yet.
 
@@ -58,10 +61,12 @@ def prepare(
         name: As for `ip netns add`.
         devices: Host name -> name in the namespace; None: the host name.
         preserve, force, interrupts: As in `api.transact`.
+        restored: Gets the devices that were restored first, after a killed move or an ended container; also where this
+            fails, those whose loan could not be settled ("kept").
 
     Raises:
         Refused: The name is taken; a device is there under another name; no permission.
-        NetDevError: As `move`; a new namespace is removed, unless a device is left in it.
+        NetDevError: As `move`, with `.earlier`; a new namespace is removed, unless a device is left in it.
     """
     path = path_of(name)
     if not devices:
@@ -80,7 +85,8 @@ def prepare(
             raise Refused(f"{path}: {words(e)}") from None
         wanted = {device: wanted for device, wanted in devices.items() if device not in there}
         try:
-            moved = _moved(name, wanted, netns, preserve, force, interrupts) if wanted else ()
+            restored = [] if restored is None else restored
+            moved = _moved(name, wanted, netns, preserve, force, interrupts, restored) if wanted else ()
         except BaseException:
             if is_new:
                 _removed_empty(found, netns)
@@ -232,23 +238,33 @@ def _moved(
     preserve: frozenset[str],
     force: bool,
     interrupts: Interrupts | None,
+    restored: list[Recovered],
 ) -> tuple[Moved, ...]:
-    try:
-        # A device may be back from a container whose poststop hook has not run.
-        if loans.are_there():
-            returns.return_loans(devices=map(ifname.encode, devices), interrupts=interrupts)
-        lender = loans.Lender(JOURNAL_DIR, name)
-    except OSError as e:
-        text = f"{e.filename}: cannot write a loan there: {e.strerror}"
-        raise NetDevError(text, errno=e.errno or errno.EIO, step="record") from None
-    with lender:
-        return api.transact(
-            devices,
-            netns,
-            preserve=preserve,
-            force=force,
-            journal=JOURNAL_DIR,
-            results=True,
-            lender=lender,
-            interrupts=interrupts,
-        )
+    with api.open_journal(JOURNAL_DIR) as journal:
+        earlier = Earlier(journal, devices, None, Patience(WAIT_S, interrupts), interrupts)
+        try:
+            # A device may be back from a container whose poststop hook has not run.
+            if loans.are_there():
+                results = returns.return_loans(devices=map(ifname.encode, devices), interrupts=interrupts)
+                earlier.undone += [each for each in results if each.outcome == "undone"]
+                restored += [each for each in results if returns.is_wrong(each)]
+            with loans.Lender(JOURNAL_DIR, name) as lender:
+                moved = api.transact(
+                    devices,
+                    netns,
+                    preserve=preserve,
+                    force=force,
+                    results=True,
+                    lender=lender,
+                    interrupts=interrupts,
+                    earlier=earlier,
+                )
+        except NetDevError as e:
+            e.earlier = tuple(earlier.undone)  # also where the move had begun
+            raise
+        except OSError as e:
+            text = f"{e.filename}: cannot write a loan there: {e.strerror}"
+            code, undone = e.errno or errno.EIO, tuple(earlier.undone)
+            raise NetDevError(text, errno=code, step="record", earlier=undone) from None
+        restored += earlier.undone
+        return moved

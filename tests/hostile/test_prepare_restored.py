@@ -108,3 +108,56 @@ def test_refused_undo_names_the_device_that_is_not_restored(killed: Host, sleepe
     assert (out, code) == ("", 2)
     assert err.endswith("netdevns: nothing was touched\n")
     assert PATH.exists()
+
+
+def test_prepare_names_the_device_of_a_killed_move(killed: Host) -> None:
+    """It was restored, then moved."""
+    out, err, code = killed.plain(*PREPARE)
+    assert (out, code) == (f"{PATH}\n", 0), err
+    assert err.startswith(FIRST), err
+    assert killed.plain(*UNDO)[2] == 0
+    assert (killed.differs(), killed.left()) == ([], [])
+
+
+# ---- loans -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def back(host: Host) -> Host:
+    """The host, with a device that was on loan to a container and was brought back by hand, without its settings."""
+    _, err, code = host.plain("hook", "createRuntime", "eth1=net0")
+    assert code == 0, err
+    host.target.ip("link set net0 down")
+    host.target.give("net0", host.host)
+    host.host.ip("link set net0 name eth1")
+    assert not host.host.links()["eth1"].up
+    return host
+
+
+def test_prepare_names_the_device_of_a_loan(back: Host) -> None:
+    """Its settings were restored, then it was moved."""
+    out, err, code = back.plain(*PREPARE)
+    assert (out, code) == (f"{PATH}\n", 0), err
+    assert err.startswith(FIRST), err
+    assert back.plain(*UNDO)[2] == 0
+    assert (back.differs(), back.left()) == ([], [])
+
+
+@pytest.mark.parametrize("wanted", ["lo", "a/b"])
+def test_refused_prepare_names_the_device_of_a_loan(back: Host, wanted: str) -> None:
+    """ "nothing was touched" would not be true: its settings were restored."""
+    out, err, code = back.plain("prepare", NAME, f"eth1={wanted}")
+    assert (out, code) == ("", 2)
+    assert err.endswith(FIRST + UNTOUCHED_ELSE), err
+    assert (back.differs(), back.left()) == ([], [])
+
+
+@pytest.mark.parametrize("wanted", ["net1", "lo"])
+def test_prepare_names_the_device_that_a_loan_did_not_restore(back: Host, wanted: str) -> None:
+    """It came back under another name, and another device has its own, which is moved, or refused."""
+    back.host.ip("link set eth1 name net0")
+    back.host.ip("link add eth1 type ifb")
+    out, err, code = back.plain("prepare", NAME, f"eth1={wanted}")
+    assert (out, code) == (("", 2) if wanted == "lo" else (f"{PATH}\n", 0)), err
+    assert 'eth1: not restored completely, and named net0: name "eth1" is taken' in err
+    assert "restored first" not in err
