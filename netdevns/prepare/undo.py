@@ -77,14 +77,17 @@ def _undo(
     opened = found_of(found, forgets=force)
     for each in opened or ():
         stack.enter_context(each)
-    crashed = recover.undo_crashed(JOURNAL_DIR, interrupts=interrupts, only=known.crashed_of(found))
+    moves = known.crashed_of(found)
+    crashed = recover.undo_crashed(JOURNAL_DIR, interrupts=interrupts, only=moves)
     # With the namespace, `recover` forgets devices that are not found.
     results += [each for each in crashed if not force or each.outcome != "kept" or recover.is_wrong(each)]
+    tried = {os.path.basename(each.record) for each in crashed}
+    if (moves - tried) & known.crashed_of(found):  # its device may be in the namespace, which --force would remove
+        raise Refused(f"{path}: another process is moving a device into it, or undoing such a move; repeat this")
     if opened is not None and not force:
         check_unused(known, found, *opened)
     if opened is not None:
-        for result in known.return_devices(found, interrupts, patience, forgets=force):
-            results.append(result)
+        results += known.return_devices(found, interrupts, patience, forgets=force)
     else:  # deleted by `ip netns del`
         only = {*known.loans_of(found)}
         results += returns.return_loans(only=only, wait_s=returns.WAIT_S, is_ending=True, interrupts=interrupts)

@@ -20,6 +20,7 @@ from .layout import Damaged, Section
 from .loaded_record import NOT_FOUND
 from .recover import Recovery, each_of, ignored, restored
 from .return_home import is_alike, narrow
+from .returns import held
 from .store import Journal, Record
 
 
@@ -70,11 +71,14 @@ def return_devices(
         patience: How long to wait for another process that holds one.
 
     Yields:
-        One `Recovered` for each device; "kept": not restored completely, and the loan is kept.
+        One `Recovered` for each device; "kept": not restored completely, and the loan is kept. One without a device for
+        a loan that another process holds.
     """
     for _, name in reversed(opened.by_age(names)):
         records = opened.crashed({name}, patience.wait)
-        yield from each_of(records, None, lambda record, _: _returned(record, is_wanted, how))
+        results = [*each_of(records, None, lambda record, _: _returned(record, is_wanted, how))]
+        yield from results
+        yield from held(opened, {name}, results, is_wanted)
 
 
 def _returned(record: Record, is_wanted: Callable[[list[Section]], bool], how: Request) -> Iterator[Recovered]:

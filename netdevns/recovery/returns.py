@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from ..engine import EngineError, Socket, lookups
 from ..errors import NetDevError
@@ -21,13 +21,14 @@ from ..system.interrupts import Interrupts, until_interrupted
 from ..system.netns import NetNS
 from ..text import quote
 from . import layout, loaded_record, loans, recover
-from .layout import Damaged
+from .layout import Damaged, Section
 from .loaded_record import NOT_BACK_YET
 from .record import load
 from .return_home import LEFT_AGAIN, LIVES_ON, PAUSE_S, ReturnHome, may_be
 from .store import Journal, Record
 
 WAIT_S = 5.0  # for the kernel's cleanup of a dead namespace, which mostly takes less than 0.2 s
+HELD = "another process is restoring it; repeat this"
 BEFORE_BOOT = "its loan is older than the last boot, which reset the device"
 
 
@@ -50,13 +51,14 @@ def return_loans(
         devices: Only loans that name one of these.
         only: Only loans with these file names.
         has_arrived: Only loans with a device that is, or may be, in the initial namespace.
-        wait_s: Seconds to wait for a device that the kernel has not returned yet.
+        wait_s: Seconds to wait for a device that the kernel has not returned yet; for another process that holds a
+            loan, at least WAIT_S.
         is_ending: Wait even while the namespace is alive: the container's processes are ending.
         interrupts: The signals of a command: a pending one ends this between two loans, or while it waits.
 
     Returns:
         One `Recovered` for each lent device. "kept" in "source" or "init": not fully restored; in "target": its
-        namespace still exists; "unknown": not found.
+        namespace still exists; "unknown": not found. One without a device for each loan that another process holds.
 
     Raises:
         OSError: The directory cannot be opened, or belongs to another user.
@@ -67,8 +69,11 @@ def return_loans(
             given += [loans.naming(opened, {*devices})] if devices is not None else []
             given += [loans.of_container(opened, container)] if container is not None else []
             given += [_arrived(opened)] if has_arrived else []
-            which = set.intersection(*given) if given else None
-            return _each(opened, which, wait_s, is_ending, interrupts)
+            which = set.intersection(*given) if given else {*opened.names()}
+            # A poststop hook and `return --arrived` meet at a device's arrival; a sweep takes a moment.
+            held_s = max(wait_s, WAIT_S)
+            results = _each(opened, which, held_s, wait_s, is_ending, interrupts)
+            return [*results, *held(opened, which, results)]
     except FileNotFoundError:
         return []
 
@@ -100,17 +105,39 @@ def sweep(directory: str = folders.JOURNAL_DIR, *, interrupts: Interrupts | None
     """
     try:
         with Journal(directory, create=False, folder=loans.FOLDER) as opened:
-            return _each(opened, loans.orphans(opened), 0, True, interrupts)
+            return _each(opened, loans.orphans(opened), 0, 0, True, interrupts)
     except OSError:
         return []  # reported by the calls that need the loans
 
 
 def _each(
-    opened: Journal, which: Collection[str] | None, wait_s: float, is_ending: bool, interrupts: Interrupts | None
+    opened: Journal,
+    which: Collection[str],
+    held_s: float,
+    wait_s: float,
+    is_ending: bool,
+    interrupts: Interrupts | None,
 ) -> list[Recovered]:
-    # Worth waiting for: a process that holds a loan may be sweeping it, and a sweep does not wait for devices.
-    records = opened.crashed(which, until_interrupted(wait_s, interrupts))
+    """Tries these loans; `held_s`: seconds to wait for other processes, all together; `wait_s`: for the devices."""
+    records = opened.crashed(which, until_interrupted(held_s, interrupts))
     return [*recover.each_of(records, interrupts, lambda record, _: _one(record, wait_s, is_ending, interrupts))]
+
+
+def held(
+    opened: Journal,
+    names: Collection[str],
+    results: Iterable[Recovered],
+    is_wanted: Callable[[list[Section]], bool] = lambda _: True,
+) -> Iterator[Recovered]:
+    """A result for each of these loans that still exists and has none, as another process holds it."""
+    reported = {each.record for each in results}
+    for record in opened.seen(names):
+        try:
+            is_one = record.path not in reported and is_wanted(record.sections())
+        except (Damaged, OSError):  # reported once it is locked
+            is_one = True
+        if is_one:
+            yield Recovered(record.path, None, "kept", "unknown", HELD)
 
 
 def undo_killed(

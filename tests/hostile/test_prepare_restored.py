@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from tests.fault.prepared import NAME, PATH, PREPARE, UNDO, Host
 from tests.support.attacks import finish
 from tests.support.processes import wait_until
 
-ASIDE = Path("/run/netdevns/aside")
+ASIDE, LOAN = Path("/run/netdevns/aside"), Path("/run/netdevns/loan", NAME)
 FIRST = "netdevns: eth1: restored first, after a killed move or an ended container: restored\n"
 UNTOUCHED_ELSE = "netdevns: nothing else was touched\n"
 # Killed once the device is in the namespace.
@@ -161,3 +163,80 @@ def test_prepare_names_the_device_that_a_loan_did_not_restore(back: Host, wanted
     assert (out, code) == (("", 2) if wanted == "lo" else (f"{PATH}\n", 0)), err
     assert 'eth1: not restored completely, and named net0: name "eth1" is taken' in err
     assert "restored first" not in err
+
+
+# ---- what another process holds --------------------------------------------------------------------------------------
+
+HELD = "another process is restoring it; repeat this"
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Another process works on this record."""
+    with subprocess.Popen(["flock", str(path), "sleep", "60"], start_new_session=True) as other:
+        wait_until(lambda: subprocess.run(["flock", "--nonblock", path, "true"], check=False).returncode, "it is held")
+        try:
+            yield
+        finally:
+            os.killpg(other.pid, signal.SIGKILL)
+
+
+def test_undo_names_the_loan_that_is_held(host: Host) -> None:
+    """Its device is not one that `prepare` did not move there, which the user is to move away by hand."""
+    assert host.plain(*PREPARE)[2] == 0
+    with held(LOAN):
+        assert host.plain(*UNDO) == (f"{LOAN}: kept: {HELD}\n", "", 3)
+    assert host.plain(*UNDO)[2] == 0
+    assert (host.differs(), host.left()) == ([], [])
+
+
+def test_return_names_the_loan_that_is_held(host: Host) -> None:
+    """It is on loan: "nothing is on loan" would not be true."""
+    assert host.plain(*PREPARE)[2] == 0
+    with held(LOAN):
+        assert host.plain("return") == (f"{LOAN}: kept: {HELD}\n", "", 3)
+        assert host.plain("return", "c1")[2] == 0
+    out, _, code = host.plain("return")
+    assert (code, out.startswith("eth1: kept: its network namespace still exists")) == (0, True), out
+
+
+def test_return_waits_for_a_loan_that_is_held_for_a_moment(host: Host) -> None:
+    """A poststop hook holds it while udev starts `return --arrived`: that is no failure."""
+    assert host.plain(*PREPARE)[2] == 0
+    with held(LOAN):
+        process = host.python("-m", "netdevns", "return")
+        time.sleep(1)
+    out, _, code = finish(process)
+    assert (code, out.startswith("eth1: kept: its network namespace still exists")) == (0, True), out
+
+
+def test_undo_names_the_killed_move_that_is_held(killed: Host) -> None:
+    """It is refused, also with --force: the device is in the namespace, and another process restores it."""
+    busy = "another process is moving a device into it, or undoing such a move; repeat this"
+    (record,) = Path("/run/netdevns/txn").iterdir()
+    with held(record):
+        for options in ((), ("--force",)):
+            assert killed.plain(*UNDO, *options) == (
+                "",
+                f"netdevns: {PATH}: {busy}\nnetdevns: nothing was touched\n",
+                2,
+            )
+    assert killed.plain(*UNDO)[2] == 0
+    assert (killed.differs(), killed.left()) == ([], [])
+
+
+def test_signal_while_an_undo_waits_for_a_loan(host: Host) -> None:
+    """It ends, and names the devices that it has restored."""
+    assert host.plain(*PREPARE)[2] == 0
+    host.host.ip("link add eth2 type ifb")
+    assert host.plain("prepare", NAME, "eth2")[2] == 0
+    with held(LOAN):
+        process = host.python("-m", "netdevns", *UNDO)
+        wait_until(lambda: "eth2" in host.host.names(), "the other loan is settled")
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        out, err, code = finish(process)
+    assert (out, code) == ("", 2)
+    refusal, device, verdict = err.splitlines(keepends=True)
+    assert refusal == f"netdevns: {PATH}: interrupted by SIGTERM\n"
+    assert (device, verdict) == (FIRST.replace("eth1", "eth2"), UNTOUCHED_ELSE)

@@ -133,17 +133,24 @@ def test_killed_at_the_loan(
     assert kept(directory) == []
 
 
-def test_listing_takes_no_lock(host: Namespace, target: Namespace, directory: str) -> None:
-    """P5: a call waits for a loan that another process holds for a moment; listing loans locks none."""
+def test_listing_takes_no_lock(
+    host: Namespace, target: Namespace, directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P5: a call waits for a loan that another process holds, and then names it; listing loans locks none."""
     lend(directory, target)
     throw_back(target, ["net0", "net1"], host)
     end(target)
     with store.Journal(directory, create=False, folder=loans.FOLDER) as opened:
         (record,) = opened.crashed()
         assert [x.device for x in loans.listed(directory)] == ["eth1", "eth2"]
-        assert returns.return_loans(directory) == []
+        with monkeypatch.context() as patch:
+            patch.setattr(returns, "WAIT_S", 0)
+            assert [(each.record, each.text) for each in returns.return_loans(directory)] == [
+                (f"{directory}/loan/c1", returns.HELD)
+            ]
+        assert returns.sweep(directory) == []
         threading.Timer(0.3, record.close).start()
-        assert outcomes(returns.return_loans(directory, container="c1", wait_s=5)) == HOME
+        assert outcomes(returns.return_loans(directory, container="c1")) == HOME
 
 
 def test_loan_that_cannot_be_written(
