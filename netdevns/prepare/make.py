@@ -24,7 +24,7 @@ from ..system.folders import JOURNAL_DIR
 from ..system.interrupts import Interrupted, Interrupts, Patience
 from ..system.netns import CURRENT, NETNS_DIR, NetNS
 from ..text.quote import quoted, shown
-from .namespace import Refused, devices_of, found_of, namespaces, others, path_of, removed, words
+from .namespace import Refused, devices_of, found_of, namespaces, others, path_of, removed, unknown, words
 
 # podman leaves lo down in a namespace that it joins by path.
 LO_UP = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, 1, up=True)
@@ -141,7 +141,7 @@ def _forget_dead(namespaces: Namespaces, found: Prepared) -> None:
 
 def _made(stack: contextlib.ExitStack, namespaces: Namespaces, name: str, path: str) -> tuple[Prepared, NetNS]:
     if os.path.lexists(path):
-        raise Refused(f"{path}: it exists, and `netdevns prepare` did not make it; choose another name")
+        raise Refused(f"{path}: it exists, and {unknown(name)}; choose another name")
     netns = stack.enter_context(named_netns.new(path))
     socket, own = stack.enter_context(Socket(netns.fd)), stack.enter_context(NetNS.open(CURRENT))
     sides = (layout.SOURCE, own, stack.enter_context(Socket())), (layout.TARGET, netns, socket)

@@ -57,6 +57,17 @@ def words(e: Exception) -> str:
     return f"{e.filename}: {e.strerror}" if isinstance(e, OSError) and e.filename else str(getattr(e, "strerror", e))
 
 
+def unknown(name: str) -> str:
+    """What is known of a name that no record has; "": nothing."""
+    lent = ", ".join(each.device for each in loans.listed() if each.container == name)
+    if lent:
+        return (
+            f"no record of `netdevns prepare` has this name, or it was set aside; {lent} is on loan under this name: "
+            f"move it to the host, then run `netdevns return {name}`"
+        )
+    return "`netdevns prepare` did not make it" if os.path.lexists(f"{NETNS_DIR}/{name}") else ""
+
+
 def found_of(found: Prepared, *, forgets: bool) -> tuple[NetNS, Socket] | None:
     """Opens it; None: it is gone. Raises Refused: it is not known whether it exists."""
     try:

@@ -16,7 +16,7 @@ from ..system.exclusion import WAIT_S
 from ..system.folders import JOURNAL_DIR
 from ..system.interrupts import Interrupted, Interrupts, Patience
 from ..system.netns import NETNS_DIR
-from .namespace import Refused, check_unused, found_of, namespaces, others, path_of, removed, words
+from .namespace import Refused, check_unused, found_of, namespaces, others, path_of, removed, unknown, words
 
 
 def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None) -> list[Recovered]:
@@ -71,8 +71,7 @@ def _undo(
     patience = Patience(WAIT_S, interrupts)
     found = known.get(name, patience)
     if found is None:
-        made = "`netdevns prepare` did not make it"
-        raise Refused(f"{path}: {made if os.path.lexists(path) else 'no such namespace; nothing to undo'}")
+        raise Refused(f"{path}: {unknown(name) or 'no such namespace; nothing to undo'}")
     stack.enter_context(contextlib.closing(found))
     opened = found_of(found, forgets=force)
     for each in opened or ():
@@ -103,8 +102,11 @@ def tidy(*, removes: bool = True) -> Iterator[str]:
         return
     try:
         with namespaces() as known:
-            for found in known.free():
-                yield from _tidied(known, found, removes)
+            for found in known.free(removes=removes):
+                if isinstance(found, Prepared):
+                    yield from _tidied(known, found, removes)
+                else:
+                    yield f"{found.record}: {found.text}"
     except Refused as e:
         yield f"{e}; cannot look for namespaces left by a killed `netdevns prepare`"
 

@@ -18,8 +18,10 @@ from ..system.netns import NETNS_DIR, NetNS
 from . import identity, layout, loans
 from .layout import Damaged, Section
 from .live_return import Request, moves_into, return_devices
+from .recover import ignored
 from .store import Journal, Record
 
+_ASIDE = "; `netdevns recover` sets it aside"
 _IDENTITY = (layout.A_DEV, layout.A_INO, layout.A_COOKIE)
 
 
@@ -104,11 +106,15 @@ class Namespaces:
                 continue
             try:
                 found = Prepared(record)
-                if found.name != name:
-                    raise Damaged("the record of another namespace")
+            except Damaged as e:
+                record.close()
+                raise Damaged(f"{record.path}: {e}{_ASIDE}") from None
             except BaseException:
                 record.close()
                 raise
+            if found.name != name:
+                record.close()
+                raise Damaged(f"{record.path}: the record of another namespace")
             return found
         if file in self._opened.names():
             raise Busy(name)
@@ -127,13 +133,20 @@ class Namespaces:
             raise Busy(name)
         return Prepared(record)
 
-    def free(self) -> Iterator[Prepared]:
-        """The unlocked ones, each locked until the next; sets damaged records aside."""
+    def free(self, *, removes: bool) -> Iterator[Prepared | Recovered]:
+        """The unlocked ones, each locked until the next; for an unusable record a result, as of `recover`.
+
+        `removes`: sets damaged ones aside.
+        """
+        then = "`netdevns prepare` does not know the namespace: move its devices to the host, run `netdevns return`"
         for record in self._opened.crashed():
             try:
                 yield Prepared(record)
-            except Damaged:
-                record.set_aside()
+            except (Damaged, OSError) as e:
+                if removes or isinstance(e, OSError):
+                    yield ignored(record, e, then)
+                else:
+                    yield Recovered(record.path, None, "kept", "unknown", f"{e}{_ASIDE}")
             finally:
                 record.close()
 
@@ -153,7 +166,7 @@ class Namespaces:
                 try:
                     sections = record.sections()
                 except Damaged as e:
-                    raise Damaged(f"{record.path}: {e}") from None
+                    raise Damaged(f"{record.path}: {e}{_ASIDE}") from None
                 if prepared.is_of(sections):
                     found[record.name] = sections
         return found

@@ -330,6 +330,30 @@ def test_record_of_strangers(host: Host) -> None:
     assert (host.differs(), host.left()) == ([], [])
 
 
+def test_damaged_record_of_the_namespace(host: Host) -> None:
+    """`recover --list` names it and leaves it alone; `recover` says that it sets it aside; then the loan is found."""
+    prepared(host).close()
+    MADE.write_bytes(MADE.read_bytes() + b"x")
+    damaged = "a netlink message with a wrong length"
+    for _ in range(2):
+        out, err, code = host.plain("recover", "--list")
+        assert (err, code) == ("", 0)
+        assert out.startswith(f"{MADE}: {damaged}"), out
+    assert f"{PATH}: {MADE}: {damaged}" in refused(host, *UNDO)
+    assert f"{PATH}: {MADE}: {damaged}" in refused(host, *PREPARE)
+    _, err, _ = host.plain("recover")
+    assert err.startswith(f"netdevns: /run/netdevns/aside/{NAME}.undo: record ignored: {damaged}"), err
+    for command in (UNDO, PREPARE):
+        err = refused(host, *command)
+        assert "eth1 is on loan under this name" in err
+        assert f"then run `netdevns return {NAME}`" in err
+    with Namespace(os.open(PATH, os.O_RDONLY | os.O_CLOEXEC), NAME) as there:
+        there.give("net0", host.host)
+    out, _, code = host.plain("return", NAME)
+    assert (code, out.startswith("eth1: undone: restored")) == (0, True), out
+    assert host.differs() == []
+
+
 @pytest.mark.parametrize("what", ["a link", "for all"])
 def test_folder_that_is_not_ours_alone(host: Host, what: str) -> None:
     """One line, and no error of netdevns' own."""
