@@ -12,10 +12,11 @@ from .. import api
 from ..engine import EngineError, Socket, lookups
 from ..errors import NetDevError
 from ..netlink import ifaddr, ifname, uapi, wire
-from ..recovery import layout, loans, returns
+from ..recovery import layout, loan_state, loans, returns
 from ..recovery.earlier import Earlier
 from ..recovery.layout import Damaged, Section
 from ..recovery.prepared import Busy, Namespaces, Prepared, is_at
+from ..recovery.return_home import is_alike, may_be
 from ..reports import Recovered
 from ..results import Moved
 from ..system import named_netns
@@ -24,7 +25,7 @@ from ..system.folders import JOURNAL_DIR
 from ..system.interrupts import Interrupted, Interrupts, Patience
 from ..system.netns import CURRENT, NETNS_DIR, NetNS
 from ..text.quote import quoted, shown
-from .namespace import Refused, devices_of, found_of, namespaces, others, path_of, removed, unknown, words
+from .namespace import Refused, devices_of, found_of, link_of, namespaces, others, path_of, removed, unknown, words
 
 # podman leaves lo down in a namespace that it joins by path.
 LO_UP = wire.link_message(uapi.RTM_NEWLINK, uapi.NLM_F_ACK, 1, up=True)
@@ -206,9 +207,17 @@ def _same(name: str, device: str, wanted: str, came: Section, here: Socket, insi
             f"{undo_first}, or rename this one"
         )
     is_template = ifname.is_template(came.text(layout.A_WANTED))
-    link = lookups.link(inside, ifindex=came.ifindex(layout.A_ASKED))
+    was, link = link_of(came), lookups.link(inside, ifindex=came.ifindex(layout.A_ASKED))
+    if link is not None and not may_be(was, link):
+        if is_alike(was, link) and not _is_as_old(was, link):
+            raise Refused(
+                f"{quoted(device)}: it was moved to {NETNS_DIR}/{name}, where another device may have replaced it: "
+                "the one with its ifindex has another MAC address; find it first"
+            )
+        link = link if is_alike(was, link) else None
     if link is None and not is_template:
         link = lookups.link(inside, name=came.text(layout.A_WANTED))
+        link = link if link is not None and may_be(was, link) else None
     # Before 5.13 the ifindex of one with a template's name is unknown, too: assumed to be there.
     if link is None and not (is_template and came.number(layout.A_UNSURE)):
         raise Refused(
@@ -218,11 +227,21 @@ def _same(name: str, device: str, wanted: str, came: Section, here: Socket, insi
     return link
 
 
+def _is_as_old(was: wire.Link, now: wire.Link) -> bool:
+    """Whether a device with its ifindex may be the same one with another MAC: its carrier changes only grow.
+
+    A new one begins with few, and may get the ifindex: each namespace has numbers of its own.
+    """
+    return loan_state.carrier_changes(now) >= loan_state.carrier_changes(was) > 0
+
+
 def _changes(came: Section, link: wire.Link, inside: Socket) -> Iterator[str]:
-    """In what a lent device differs from its arrival: a name, IFF_UP and addresses that a container has changed."""
+    """In what a lent device differs from its arrival: what a container has changed of name, MAC, IFF_UP, addresses."""
     wanted = came.text(layout.A_WANTED)
     if link.name != wanted and not ifname.is_template(wanted):
         yield f'named "{shown(link.name)}"'
+    if link.mac != link_of(came).mac:
+        yield "with another MAC address"
     if not link.flags & uapi.IFF_UP:
         yield "down"
     now = ifaddr.locals_of(bytes(lookups.addresses(inside, [link.ifindex])[link.ifindex]))

@@ -124,7 +124,7 @@ def others(found: Prepared, socket: Socket, ours: Collection[Section] = ()) -> s
     """A line about a device in it that is neither on loan nor the kernel's, and would be lost with it; "": none."""
     # By ifindex or MAC: before 5.13 a device's ifindex there is unknown, and a container may change either.
     numbers = {s.ifindex(layout.A_ASKED) for s in ours}
-    macs = {wire.Link(next(wire.messages(bytes(s.body))).body).mac for s in ours} - {b""}
+    macs = {link_of(s).mac for s in ours} - {b""}
     for link in lookups.links(socket):
         is_kernels = link.flags & uapi.IFF_LOOPBACK or link.name in FALLBACK
         if not is_kernels and link.ifindex not in numbers and link.mac not in macs:
@@ -137,3 +137,8 @@ def others(found: Prepared, socket: Socket, ours: Collection[Section] = ()) -> s
 
 def devices_of(namespaces: Namespaces, found: Prepared) -> list[Section]:
     return [s for each in namespaces.loans_of(found).values() for s in each if s.type == layout.DEVICE]
+
+
+def link_of(device: Section) -> wire.Link:
+    """The link of a lent device before its move."""
+    return wire.Link(next(wire.messages(bytes(device.body))).body)

@@ -103,6 +103,32 @@ def test_container_that_changed_the_device(host: Host) -> None:
     home(host)
 
 
+@pytest.mark.parametrize(
+    ("index", "why"),
+    [("index 77", "is no longer there: it was moved on or deleted"), ("index {}", "may have replaced it")],
+)
+def test_container_that_replaced_the_device(host: Host, index: str, why: str) -> None:
+    """A new device with its name, or its ifindex, too, is not taken for it; with another MAC address it is the same."""
+    with prepared(host) as there:
+        there.ip("link set net0 address 02:00:00:00:00:77")
+        _, err, code = host.plain(*PREPARE)
+        assert (code, err.startswith("netdevns: eth1: already there, but with another MAC address: ")) == (0, True), err
+        number = there.links()["net0"].ifindex
+        there.ip("link del net0")
+        there.ip(f"link add net0 {index.format(number)} type veth peer name other")
+        err = refused(host, *PREPARE)
+        assert f"netdevns: eth1: it was moved to {PATH}" in err
+        assert why in err
+
+
+def test_container_that_replaced_a_device_without_carrier(host: Host) -> None:
+    """Nothing shows whether the one with its ifindex is a new one: it is not taken for it."""
+    host.host.ip("link add eth2 index 77 type ifb")
+    with prepared(host, "prepare", NAME, "eth2") as there:
+        there.batch(["link del eth2", "link add eth2 index 77 type ifb"])
+    assert "may have replaced it" in refused(host, "prepare", NAME, "eth2")
+
+
 # ---- what ends with it ----------------------------------------------------------------------------------------------
 
 
