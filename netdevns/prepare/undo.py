@@ -47,9 +47,9 @@ def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None
     except Busy:
         raise Refused(f"{path}: another process is working on it") from None
     except Interrupted as e:
-        if results:
-            raise Refused(f"{path}: interrupted by {e.name}", earlier=results) from None
-        raise api.interrupted(e, ()) from None
+        if not results:
+            raise api.interrupted(e, ()) from None
+        return [*results, Recovered(path, None, "kept", "unknown", f"not checked: interrupted by {e.name}")]
     except (Damaged, EngineError) as e:
         raise Refused(f"{path}: {words(e)}", earlier=results) from None
     except OSError as e:
