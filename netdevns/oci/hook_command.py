@@ -17,6 +17,7 @@ from ..text.outcome import (
     bounded,
     code_of,
     device_arguments,
+    gone_lines,
     interruption,
     lines_of,
     record_lines,
@@ -156,7 +157,7 @@ def _run(args: Sequence[str], data: bytes) -> tuple[list[str], int]:
 
 
 def _poststop(data: bytes, begin: Callable[[], Interrupts], held: list[Interrupts]) -> tuple[list[str], int]:
-    """Reports devices that are not restored: deleted ones in one line, then those to wait for or to inspect."""
+    """Reports devices that are not restored: those to wait for or to inspect, then those whose loan was dropped."""
     try:
         results = hook.poststop(data, begin)
     except OSError as e:
@@ -169,14 +170,8 @@ def _poststop(data: bytes, begin: Callable[[], Interrupts], held: list[Interrupt
         return [], 0
     from ..recovery import returns
 
-    ended = [quoted(each.device or "") for each in results if each.outcome == "gone"]
     kept = [each for each in results if each.outcome == "kept"]
-    lines = record_lines(kept)
-    lines += (
-        [f"{', '.join(ended)}: ended with the container, as virtual devices do unless it moved them on"]
-        if ended
-        else []
-    )
+    lines = record_lines(kept) + gone_lines(results)
     is_cut = bool(kept) and held[0].name != ""  # a signal ended it early
     return lines, LEFT if is_cut or any(map(returns.is_wrong, kept)) else 0
 

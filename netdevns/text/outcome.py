@@ -25,6 +25,7 @@ LOCATIONS = {
     "gone": "gone: in neither namespace",
     "unknown": "not found: the search failed",
 }
+_DELETED = "not found: "  # how a loan's return begins its text about a virtual device whose namespace has ended
 
 
 if TYPE_CHECKING:  # as in errors.py
@@ -63,6 +64,18 @@ def not_carried(lost: Mapping[str, Sequence[str]]) -> list[str]:
 def record_lines(results: Iterable[Recovered]) -> list[str]:
     """A line for each device of a record or loan that is not restored, with the file."""
     return [f"{each.device or each.record}: {each.text} ({each.record})" for each in results]
+
+
+def gone_lines(results: Iterable[Recovered], container: str = "the container") -> list[str]:
+    """Reports devices whose loan was dropped: those that were deleted in one line, each other one with the reason.
+
+    The source's end, or a reboot, drops the loan of a device that exists: only its text is true of it.
+    """
+    gone = [each for each in results if each.outcome == "gone"]
+    deleted = [each for each in gone if each.location == "gone" and each.text.startswith(_DELETED)]
+    names = ", ".join(quoted(each.device or "") for each in deleted)
+    lines = [f"{names}: ended with {container}, as virtual devices do unless it moved them on"] if deleted else []
+    return lines + [f"{each.device}: {each.text}" for each in gone if each not in deleted]
 
 
 def lines_of(e: errors.NetDevError, away: Callable[[Collection[str | None]], list[str]]) -> list[str]:

@@ -164,6 +164,21 @@ def test_bad_state(machine: Machine, stdin: bytes, reason: str) -> None:
     assert reason in machine.hook_log()
 
 
+def test_source_that_is_gone(machine: Machine, bundle: Bundle) -> None:
+    """P5: a device whose source namespace ended first lives on in the container: poststop does not call it ended."""
+    bundle.write({"eth1": {"name": "net0"}})
+    with machine.named_namespace("blue") as blue:
+        blue.ip("link add eth1 type ifb")
+    with sleeping(machine, "unshare", "--net") as pid, opened(f"/proc/{pid}/ns/net", "c") as namespace:
+        state = Container(pid, bundle, namespace).state()
+        words = ["nsenter", "--net=/run/netns/blue", *hook_words(), "createRuntime"]
+        machine.run(words, stdin=json.dumps(state).encode()).check_returncode()
+        machine.run(["ip", "netns", "del", "blue"]).check_returncode()
+        said = "netdevns: eth1: its source namespace is gone; the device stays where it is\n"
+        assert poststop(machine, state) == (0, said)
+        assert namespace.names() == {"net0"}
+
+
 def test_nothing_on_loan(machine: Machine, bundle: Bundle) -> None:
     """S15: a container that had no devices: poststop says and makes nothing."""
     state = {"id": "c1", "bundle": str(bundle.path)}
