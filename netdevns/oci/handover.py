@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from .. import api, errors
 from ..engine import EngineError, Socket, lookups
@@ -18,7 +19,7 @@ from ..system.interrupts import Interrupted, Interrupts, Patience
 from ..system.netns import CURRENT, NetNS
 from ..system.process import Process
 from ..text import quote
-from ..text.outcome import not_carried, restored_first
+from ..text.outcome import gone_lines, not_carried, record_lines, restored_first
 from . import config_json
 from .config_json import State
 
@@ -42,7 +43,7 @@ def to_process(
         interrupts: The hook's.
 
     Returns:
-        A line for each device that was restored first, or lost state.
+        The lines of `settled_lines`, and one for each device that lost state.
 
     Raises:
         ConfigInvalid: The container uses the host's network namespace, or the state's process is in another one than
@@ -62,11 +63,18 @@ def to_process(
         with api.open_journal(JOURNAL_DIR) as journal, open_lender(state.id) as lender:
             # First: devices that a killed hook left in the container must not count as moved by the runtime.
             earlier = settled(journal, devices, own, interrupts)
-            devices = _not_there_yet(devices, target)
-            api.transact(
-                devices, target, force=forced, lender=lender, interrupts=interrupts, earlier=earlier, process=process
-            )
-            return restored_first(earlier.undone) + not_carried(lender.lost)
+            with including(earlier.undone):
+                devices = _not_there_yet(devices, target)
+                api.transact(
+                    devices,
+                    target,
+                    force=forced,
+                    lender=lender,
+                    interrupts=interrupts,
+                    earlier=earlier,
+                    process=process,
+                )
+            return settled_lines(earlier) + not_carried(lender.lost)
 
 
 def settled(
@@ -75,20 +83,39 @@ def settled(
     """The earlier moves of these devices, undone; so are loans of ended containers that name one of them.
 
     `wait_s`: seconds to wait for other movers, and as long for devices that the kernel has not returned yet.
+    `undone` of the result has also what became of loans, of other containers, too: see `settled_lines`.
 
     Raises:
-        NetDevError: The records or loans cannot be read, or a signal came.
+        NetDevError: The records or loans cannot be read, or a signal came; its `earlier` is what was done until then.
     """
     earlier = Earlier(journal, devices, own, Patience(wait_s, interrupts), interrupts)
-    try:
-        if earlier.found():
-            earlier.undo()
-        # Devices of an ended container whose poststop hook never ran, or ran too early.
-        if loans.are_there() and not earlier.kept:
-            earlier.undone += _return_loans(devices, min(wait_s, returns.WAIT_S), interrupts)
-    except Interrupted as e:
-        raise api.interrupted(e, tuple(earlier.undone)) from None
+    with including(earlier.undone):
+        try:
+            if earlier.found():
+                earlier.undo()
+            # Devices of an ended container whose poststop hook never ran, or ran too early.
+            if loans.are_there() and not earlier.kept:
+                _return_loans(devices, min(wait_s, returns.WAIT_S), interrupts, earlier.undone)
+        except Interrupted as e:
+            raise api.interrupted(e, tuple(earlier.undone)) from None
     return earlier
+
+
+@contextlib.contextmanager
+def including(done: list[Recovered]) -> Iterator[None]:
+    """Adds to each NetDevError what was done before it, so that its report does not say "nothing was touched"."""
+    try:
+        yield
+    except errors.NetDevError as e:
+        e.earlier = (*(each for each in done if each not in e.earlier), *e.earlier)
+        raise
+
+
+def settled_lines(earlier: Earlier) -> list[str]:
+    """A line for each device that was restored before the move, ended with its container, or could not be restored."""
+    first = [each for each in earlier.undone if each.outcome not in ("gone", "kept")]
+    kept = [each for each in earlier.undone if each.outcome == "kept"]
+    return restored_first(first) + record_lines(kept) + gone_lines(earlier.undone, "its container")
 
 
 def open_lender(container: str) -> loans.Lender:
@@ -114,13 +141,16 @@ def _ended(pid: int, words: str) -> errors.NetDevError:
     return errors.NetDevError(f"pid:{pid}: {words}", errno=errno.ESRCH, step="open")
 
 
-def _return_loans(devices: Mapping[str, str], wait_s: float, interrupts: Interrupts) -> list[Recovered]:
+def _return_loans(devices: Mapping[str, str], wait_s: float, interrupts: Interrupts, done: list[Recovered]) -> None:
+    """Adds to `done` what became of the loans, without devices that a later call restores."""
+
+    def add(results: list[Recovered]) -> None:
+        done.extend(each for each in results if each.outcome != "kept" or returns.is_wrong(each))
+
     try:
-        wanted = map(ifname.encode, devices)
-        results = returns.return_loans(devices=wanted, wait_s=wait_s, interrupts=interrupts)
-        results += returns.sweep(interrupts=interrupts)
+        add(returns.return_loans(devices=map(ifname.encode, devices), wait_s=wait_s, interrupts=interrupts))
+        add(returns.sweep(interrupts=interrupts))
         interrupts.look()
-        return [each for each in results if each.outcome == "undone"]
     except OSError as e:
         text = f"{e.filename}: the loans cannot be read: {e.strerror}"
         raise errors.NetDevError(text, errno=e.errno or 0, step="record") from None

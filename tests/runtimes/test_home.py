@@ -6,8 +6,11 @@ namespace by path, that lives on: its devices are given back by hand here, as an
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
+import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -82,7 +85,7 @@ def test_again_and_again(host: Namespace, runtime: Runtime, bundle: Bundle) -> N
 
 
 def test_without_a_poststop_hook(host: Namespace, runtime: Runtime, bundle: Bundle) -> None:
-    """P5: where none is configured, the next container's hook clears what ended: loans do not pile up."""
+    """P5: where none is configured, the next container's hook clears what ended, with a line: loans do not pile up."""
     for number in range(4):
         furnish(host)
         bundle.write(DEVICES)
@@ -90,6 +93,10 @@ def test_without_a_poststop_hook(host: Namespace, runtime: Runtime, bundle: Bund
         assert done.returncode == 0, done.stderr
         assert loans(runtime.machine) == [f"c{number}"]
         wait_until(lambda: host.names() == set(), "the wires are gone with the devices")
+        said = [line.split(" ", 1)[1].split(": ") for line in runtime.machine.hook_log().splitlines()]
+        words = "ended with its container, as virtual devices do unless it moved them on"
+        found = [(container, sorted(devices.split(", ")), text) for container, devices, text in said]
+        assert found == [(f"c{n}", sorted(DEVICES), words) for n in range(1, number + 1)]
 
 
 @pytest.mark.thorough
@@ -205,6 +212,37 @@ def test_hook_that_is_listed_twice(host: Namespace, machine: Machine, bundle: Bu
         assert machine.hook(container.state()).returncode == 0
         assert machine.hook(container.state()).returncode == 0
         assert loans(machine) == ["c1"]
+
+
+def test_interrupted_after_a_return(host: Namespace, machine: Machine, bundle: Bundle) -> None:
+    """P5: a hook that restored a device, and is interrupted while it waits for another loan, reports the device."""
+    furnish(host)
+    bundle.write({"eth1": {"name": "net0"}})
+    before = host.dump()
+    with sleeping(machine, "unshare", "--net") as pid, opened(f"/proc/{pid}/ns/net", "c") as namespace:
+        container = Container(pid, bundle, namespace)
+        assert machine.hook(container.state()).returncode == 0
+        namespace.batch(["link set net0 down", "addr flush dev net0"])
+        namespace.give("net0", host)  # as the kernel would return a NIC
+        held = machine.path(f"{LOANS}/c9")
+        shutil.copy(machine.path(f"{LOANS}/c1"), held)
+        with held.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            argv = [*hook_words(), "createRuntime"]
+            with machine.popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                assert process.stdin is not None
+                assert process.stderr is not None
+                process.stdin.write(json.dumps(container.state(id="c2")).encode())
+                process.stdin.close()
+                wait_until(lambda: not machine.path(f"{LOANS}/c1").exists(), "the first loan is returned")
+                process.terminate()
+                said = process.stderr.read().decode().splitlines()
+        assert process.returncode == 1
+        assert said == [
+            "netdevns: interrupted by SIGTERM; nothing else was touched",
+            "netdevns: eth1: restored first, after a killed move or an ended container: restored",
+        ]
+    assert_equal_soon(before, host)
 
 
 def test_folder_that_others_may_write_to(host: Namespace, machine: Machine, bundle: Bundle) -> None:
