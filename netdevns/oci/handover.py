@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 
 from .. import api, errors
 from ..engine import EngineError, Socket, lookups
 from ..netlink import ifname, wire
-from ..recovery import loans, returns
+from ..recovery import layout, loans, returns
 from ..recovery.earlier import Earlier
+from ..recovery.layout import Damaged, Section
+from ..recovery.record import load
+from ..recovery.return_home import may_be
 from ..recovery.store import Journal
 from ..reports import Recovered
 from ..system.exclusion import WAIT_S
@@ -64,7 +68,7 @@ def to_process(
             # First: devices that a killed hook left in the container must not count as moved by the runtime.
             earlier = settled(journal, devices, own, interrupts)
             with including(earlier.undone):
-                devices = _not_there_yet(devices, target)
+                devices = _not_there_yet(devices, own, target)
                 api.transact(
                     devices,
                     target,
@@ -152,8 +156,12 @@ def _return_loans(devices: Mapping[str, str], wait_s: float, interrupts: Interru
         add(returns.sweep(interrupts=interrupts))
         interrupts.look()
     except OSError as e:
-        text = f"{e.filename}: the loans cannot be read: {e.strerror}"
-        raise errors.NetDevError(text, errno=e.errno or 0, step="record") from None
+        raise _unreadable(e) from None
+
+
+def _unreadable(e: OSError) -> errors.NetDevError:
+    text = f"{e.filename}: the loans cannot be read: {e.strerror}"
+    return errors.NetDevError(text, errno=e.errno or 0, step="record")
 
 
 def _is_the_containers(state: State, config: Mapping[str, object], target: NetNS) -> None:
@@ -179,8 +187,12 @@ def _is_the_containers(state: State, config: Mapping[str, object], target: NetNS
             )
 
 
-def _not_there_yet(devices: Mapping[str, str], target: NetNS) -> dict[str, str]:
-    """The devices without those that the runtime has moved: absent here, and in the target under the wanted name."""
+def _not_there_yet(devices: Mapping[str, str], own: NetNS, target: NetNS) -> dict[str, str]:
+    """The devices without those that the runtime has moved: absent here, and in the target under the wanted name.
+
+    Raises:
+        NetDevError: This thread is still in the container's namespace, or the loans cannot be read.
+    """
     encoded = {host_name: (ifname.encode(host_name), ifname.encode(name)) for host_name, name in devices.items()}
     literal = [h for h, (old, new) in encoded.items() if not ifname.why_invalid(old) and not ifname.is_template(new)]
     literal = [h for h in literal if not ifname.why_invalid(encoded[h][1])]
@@ -188,13 +200,46 @@ def _not_there_yet(devices: Mapping[str, str], target: NetNS) -> dict[str, str]:
         with Socket() as here, Socket(target.fd) as there:
             old = lookups.ask(here, [wire.get_link(name=encoded[h][0]) for h in literal])
             new = lookups.ask(there, [wire.get_link(name=encoded[h][1]) for h in literal])
-        done = {
-            h
-            for h, a, b in zip(literal, old, new, strict=True)
-            if lookups.link_of(a) is None and (link := lookups.link_of(b)) is not None and link.name == encoded[h][1]
-        }
+            done = {
+                h: link
+                for h, a, b in zip(literal, old, new, strict=True)
+                if lookups.link_of(a) is None
+                and (link := lookups.link_of(b)) is not None
+                and link.name == encoded[h][1]
+            }
+            lent = _lent_elsewhere(done, recognizer(own, here), recognizer(target, there)) if done else set()
     except EngineError as e:
         if e.errno == errno.ENOTRECOVERABLE:  # this thread is still in the container's namespace
             raise errors.NetDevError(f"{target.where}: {lookups.format_error(e)}", errno=e.errno, step="open") from None
         return dict(devices)  # the checks of the move report the reason, such as a missing capability
-    return {host_name: name for host_name, name in devices.items() if host_name not in done}
+    return {host_name: name for host_name, name in devices.items() if host_name not in done or host_name in lent}
+
+
+def _lent_elsewhere(
+    there: Mapping[str, wire.Link], is_own: Callable[[Section], bool], is_target: Callable[[Section], bool]
+) -> set[str]:
+    """Those of these devices that are on loan to another namespace: the one that has the name there is another device.
+
+    Otherwise a container would start with a device of its own network, such as eth0, in place of the one asked for.
+    """
+    found: set[str] = set()
+    try:
+        with Journal(JOURNAL_DIR, create=False, folder=loans.FOLDER) as opened:
+            for record in opened.seen(loans.naming(opened, {ifname.encode(name) for name in there})):
+                with contextlib.suppress(Damaged, OSError):  # reported by `netdevns return`
+                    sections = record.sections()
+                    source = next(section for section in sections if section.type == layout.SOURCE)
+                    if is_target(layout.target(sections)) or not is_own(source):
+                        continue
+                    lent = {each.host_name: each.link for each in load(sections).devices if each.host_name in there}
+                    found |= {name for name, link in lent.items() if not may_be(link, there[name])}
+    except OSError as e:
+        raise _unreadable(e) from None
+    return found
+
+
+def recognizer(netns: NetNS, socket: Socket) -> Callable[[Section], bool]:
+    """A test whether the section of a record or loan is of this namespace; `socket`: in it."""
+    status = os.fstat(netns.fd)
+    here = {layout.A_DEV: status.st_dev, layout.A_INO: status.st_ino, layout.A_COOKIE: socket.cookie}
+    return lambda section: all(section.number(type_) == number for type_, number in here.items())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from ..errors import CheckFailed, NetDevError
 from ..netlink import ifaddr, ifname
 from ..recovery import identity, layout, live_return, loans, recover, returns
 from ..recovery.earlier import Earlier
-from ..recovery.layout import Damaged, Section
+from ..recovery.layout import Damaged
 from ..recovery.store import Journal
 from ..reports import Recovered
 from ..results import Moved
@@ -211,14 +210,8 @@ def _killed_in(path: str) -> set[str]:
             return set()
         raise
     with netns, Socket(netns.fd) as socket:
-        status = os.fstat(netns.fd)
-        here = {layout.A_DEV: status.st_dev, layout.A_INO: status.st_ino, layout.A_COOKIE: socket.cookie}
-
-    def is_here(sections: list[Section]) -> bool:
-        target = layout.target(sections)
-        return all(target.number(type_) == number for type_, number in here.items())
-
-    return live_return.moves_into(JOURNAL_DIR, is_here)
+        is_here = handover.recognizer(netns, socket)
+    return live_return.moves_into(JOURNAL_DIR, lambda sections: is_here(layout.target(sections)))
 
 
 def lines_of(e: NetDevError) -> list[str]:

@@ -214,6 +214,31 @@ def test_hook_that_is_listed_twice(host: Namespace, machine: Machine, bundle: Bu
         assert loans(machine) == ["c1"]
 
 
+def test_device_of_another_container(host: Namespace, machine: Machine, bundle: Bundle) -> None:
+    """P9: a device that is on loan is not mistaken for one that has the wanted name: the hook refuses."""
+    furnish(host)
+    bundle.write({"eth1": {"name": "net0"}})
+    with (
+        sleeping(machine, "unshare", "--net") as first,
+        sleeping(machine, "unshare", "--net") as second,
+        opened(f"/proc/{first}/ns/net", "c1") as c1,
+        opened(f"/proc/{second}/ns/net", "c2") as c2,
+    ):
+        assert machine.hook(Container(first, bundle, c1).state()).returncode == 0
+        c2.ip("link add net0 type ifb")
+        before = c2.dump()
+        done = machine.hook(state := Container(second, bundle, c2).state(id="c2"))
+        assert done.returncode == 2
+        said = done.stderr.splitlines()
+        assert said[0] == "netdevns: eth1: no such device in this network namespace"
+        assert any(line.startswith("netdevns: eth1: on loan to container c1 ") for line in said)
+        assert said[-1] == "netdevns: nothing was touched"
+        assert c2.dump() == before
+        c2.ip("link del net0")
+        c1.give("net0", c2)  # by a runtime: the loan is out of date
+        assert machine.hook(state).returncode == 0
+
+
 def test_interrupted_after_a_return(host: Namespace, machine: Machine, bundle: Bundle) -> None:
     """P5: a hook that restored a device, and is interrupted while it waits for another loan, reports the device."""
     furnish(host)
