@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 from .. import __version__, errors, limits
 from ..netlink import ifname
-from ..reports import Recovered
 from ..system import inputs
 from ..system.interrupts import Interrupts
 from ..text.outcome import FAILED, LEFT, REFUSED, UNTOUCHED, bounded, code_of, interruption, record_lines
@@ -118,10 +117,8 @@ def answer(words: Sequence[str]) -> int:
         lines, code = _lines_of(e), code_of(e) if isinstance(e, errors.NetDevError) else REFUSED
     except (KeyboardInterrupt, SystemExit) as e:
         lines, code = interruption(e, _lines_of)
-    except (ImportError, MemoryError) as e:
+    except (ImportError, MemoryError, _Unread) as e:
         lines, code = [str(e) or "too little memory"], FAILED
-    except OSError as e:
-        lines, code = [f"netavark does not read the answer: {e.strerror}"], FAILED
     except Exception as e:
         lines, code = [internal(e)], FAILED
     return _failed(lines, code, loan)
@@ -136,11 +133,18 @@ def _stdin(request: str) -> bytes:
     return data
 
 
+class _Unread(Exception):
+    """netavark does not read the answer."""
+
+
 def _written(document: Mapping[str, object]) -> int:
-    """Writes an answer. Raises OSError: netavark does not read it."""
+    """Writes an answer. Raises _Unread."""
     data = json.dumps(document).encode() + b"\n"
-    while data:  # not by sys.stdout, which would fail once more when it is closed
-        data = data[os.write(1, data) :]
+    try:
+        while data:  # not by sys.stdout, which would fail once more when it is closed
+            data = data[os.write(1, data) :]
+    except OSError as e:
+        raise _Unread(f"netavark does not read the answer: {e.strerror}") from None
     return 0
 
 
@@ -152,9 +156,9 @@ def _setup(path: str, wanted: Attachment) -> int:
     try:
         _written(status)
     except BaseException as e:  # netavark has ended: podman would remove the namespace with the device
-        returned = _kept(netavark_devices.teardown(path, wanted.loan, None))
-        why = f"{wanted.device}: netavark does not read the answer: {getattr(e, 'strerror', None) or e}"
-        return _failed([why, *(returned or ["the device is restored"])], LEFT if returned else FAILED, wanted.loan)
+        why = str(e) if isinstance(e, _Unread) else f"the answer cannot be made: {e or type(e).__name__}"
+        left, is_restored = netavark_devices.take_back(path, wanted)
+        return _failed([f"{wanted.device}: {why}", *left], FAILED if is_restored else LEFT, wanted.loan)
     _log(lines, wanted.loan, is_error=False)
     return 0
 
@@ -166,13 +170,8 @@ def _teardown(path: str, loan: str) -> int:
     results = netavark_devices.teardown(path, loan, interrupts)
     ended = [f"{each.device}: {each.text}" for each in results if each.outcome == "gone"]
     _log(ended, loan, is_error=False)
-    lines = _kept(results)
+    lines = record_lines(each for each in results if each.outcome == "kept")
     return _failed(lines, LEFT, loan) if lines else 0
-
-
-def _kept(results: Sequence[Recovered]) -> list[str]:
-    """A line for each device that is not restored."""
-    return record_lines(each for each in results if each.outcome == "kept")
 
 
 def _lines_of(e: errors.ConfigInvalid | errors.NetDevError) -> list[str]:
@@ -188,7 +187,7 @@ def _failed(lines: Sequence[str], code: int, loan: str) -> int:
     lines = bounded(lines)
     try:
         _written({"error": "; ".join(lines)})
-    except OSError:
+    except _Unread:
         complain(lines, code, STDERR_WAIT_S)
     _log(lines, loan, is_error=True)
     return code

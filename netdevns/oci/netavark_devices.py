@@ -12,7 +12,6 @@ from ..engine import EngineError, Socket, lookups
 from ..errors import CheckFailed, NetDevError
 from ..netlink import ifaddr, ifname
 from ..recovery import identity, layout, live_return, loans, recover, returns
-from ..recovery.earlier import Earlier
 from ..recovery.layout import Damaged
 from ..recovery.store import Journal
 from ..reports import Recovered
@@ -52,33 +51,37 @@ def setup(path: str, wanted: Attachment, interrupts: Interrupts) -> tuple[dict[s
     devices = {wanted.device: wanted.wanted}
     # Its answer, or its teardown, was killed: podman does not know of it, and connects the running container again.
     again = teardown(path, wanted.loan, interrupts)
+    changed = [*_settled(again)]
     for each in again:
         if each.outcome == "kept" and each.device in (None, wanted.device):
-            raise NetDevError(f"{each.device}: an earlier setup: {each.text} ({each.record})", step="check")
+            text = f"{each.device or wanted.device}: an earlier setup: {each.text} ({each.record})"
+            raise NetDevError(text, step="check", earlier=tuple(changed))
     with (
+        handover.including(changed),  # also where the new namespace cannot be opened
         NetNS.open(path) as target,
         NetNS.open(CURRENT) as own,
         api.open_journal(JOURNAL_DIR) as journal,
         handover.open_lender(wanted.loan) as lender,
     ):
         earlier = handover.settled(journal, devices, own, interrupts)
-        earlier.undone[:0] = [each for each in again if each.outcome == "undone"]
-        mac = _judged(wanted, earlier)
-        (moved,) = api.transact(
-            devices,
-            target,
-            preserve=wanted.preserve,
-            force=wanted.force,
-            results=True,
-            lender=lender,
-            interrupts=interrupts,
-            earlier=earlier,
-        )
-    lines = outcome.restored_first(earlier.undone) + outcome.not_carried({moved.host_name: moved.not_carried})
+        earlier.undone[:0] = changed
+        with handover.including(earlier.undone):
+            mac = _judged(wanted)
+            (moved,) = api.transact(
+                devices,
+                target,
+                preserve=wanted.preserve,
+                force=wanted.force,
+                results=True,
+                lender=lender,
+                interrupts=interrupts,
+                earlier=earlier,
+            )
+    lines = handover.settled_lines(earlier) + outcome.not_carried({moved.host_name: moved.not_carried})
     return _status(moved, mac), lines
 
 
-def _judged(wanted: Attachment, earlier: Earlier) -> str:
+def _judged(wanted: Attachment) -> str:
     """The device's MAC address, which a move keeps; "" without one, or where the checks report why.
 
     Raises:
@@ -100,7 +103,7 @@ def _judged(wanted: Attachment, earlier: Earlier) -> str:
         why = "a MAC address (--mac-address, mac=) is refused: {} keeps the one that it has on the host"
     if why:
         text = f"{quoted(wanted.network)}: {why.format(quoted(wanted.device))}"
-        raise NetDevError(text, errno=errno.EINVAL, step="check", earlier=tuple(earlier.undone))
+        raise NetDevError(text, errno=errno.EINVAL, step="check")
     return mac
 
 
@@ -133,7 +136,7 @@ def teardown(path: str, loan: str, interrupts: Interrupts | None) -> list[Recove
         loan is kept: the call can be repeated.
 
     Raises:
-        NetDevError: The records or loans cannot be read, or a signal came; nothing was touched.
+        NetDevError: The records or loans cannot be read, or a signal came; its `earlier` is what was done until then.
     """
     results: list[Recovered] = []
     try:
@@ -154,19 +157,32 @@ def teardown(path: str, loan: str, interrupts: Interrupts | None) -> list[Recove
             results += live_return.return_devices(opened, live, lambda _: True, how, Patience(WAIT_S, interrupts))
             return results + _held(opened, loan, results)
     except Interrupted as e:
-        raise api.interrupted(e, _undone(results)) from None
+        raise api.interrupted(e, _settled(results)) from None
     except EngineError as e:
         text = f"{path}: {lookups.format_error(e)}"
-        raise NetDevError(text, errno=e.errno, step="open", earlier=_undone(results)) from None
+        raise NetDevError(text, errno=e.errno, step="open", earlier=_settled(results)) from None
     except OSError as e:
         if isinstance(e, NetDevError):
             raise
         text = f"{e.filename or JOURNAL_DIR}: the loans cannot be read: {e.strerror}"
-        raise NetDevError(text, errno=e.errno or 0, step="record", earlier=_undone(results)) from None
+        raise NetDevError(text, errno=e.errno or 0, step="record", earlier=_settled(results)) from None
 
 
-def _undone(results: list[Recovered]) -> tuple[Recovered, ...]:
-    return tuple(each for each in results if each.outcome == "undone")
+def _settled(results: list[Recovered]) -> tuple[Recovered, ...]:
+    return tuple(each for each in results if each.outcome != "kept")
+
+
+def take_back(path: str, wanted: Attachment) -> tuple[list[str], bool]:
+    """Undoes a setup that was complete; returns a line for each device, and whether it is restored."""
+    try:
+        results = teardown(path, wanted.loan, None)
+    except NetDevError as e:
+        return [e.text, *outcome.restored_first(e.earlier), *loans.lines([wanted.device])], False
+    if not results:
+        return ["it is not on loan any more"], True
+    kept = [each for each in results if each.outcome == "kept"]
+    lines = [f"{each.device}: {each.text}" for each in results if each.outcome != "kept"]
+    return outcome.record_lines(kept) + lines, all(each.outcome == "undone" for each in results)
 
 
 def _live(opened: Journal, names: set[str]) -> set[str]:
