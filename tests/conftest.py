@@ -75,25 +75,48 @@ def _is_of_the_other_runtime(item: pytest.Item) -> bool:
     return any(given.params[each] == other for each in used)
 
 
+def _spread(items: list[pytest.Item], n: int) -> set[pytest.Item]:
+    """One item in n, rounded up, such that each value of a parameter is in as many of them as the others, if possible.
+
+    Each n-th would always have the same value of a parameter that alternates.
+    """
+    if n == 1:
+        return {*items}
+    values = {item: [*_parameters(item)] for item in items}
+    chosen: set[pytest.Item] = set()
+    used: Counter[tuple[str, str]] = Counter()
+    for _ in range(-(-len(items) // n)):
+        one = min((item for item in items if item not in chosen), key=lambda item: sum(used[v] for v in values[item]))
+        chosen.add(one)
+        used.update(values[one])
+    return chosen
+
+
+def _parameters(item: pytest.Item) -> Iterator[tuple[str, str]]:
+    given = getattr(item, "callspec", None)
+    for name, value in given.params.items() if given else ():
+        yield name, repr(value)
+
+
 def _sample(items: list[pytest.Item]) -> None:
     """Marks what is left out of tests that are marked `sampled` or `smoke`, and of those of each runtime."""
-    seen: Counter[tuple[str, str]] = Counter()
+    by_test: dict[str, list[pytest.Item]] = {}
     for item in items:
-        test = item.nodeid.partition("[")[0]
-        sampled = item.get_closest_marker("sampled")
+        by_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for same in by_test.values():
+        sampled, smoke = (same[0].get_closest_marker(name) for name in ("sampled", "smoke"))
         default, full = (*sampled.args, -(-sampled.args[0] // 2))[:2] if sampled else (1, 1)  # half, rounded up
-        if seen[test, "full"] % full:
+        for item in {*same} - _spread(same, full):
             item.add_marker("exhaustive")
-        if item.get_closest_marker("exhaustive") or _is_of_the_other_runtime(item):
-            item.add_marker("thorough")
-        if not item.get_closest_marker("thorough"):
-            if seen[test, "default"] % default:
+        for item in same:
+            if item.get_closest_marker("exhaustive") or _is_of_the_other_runtime(item):
                 item.add_marker("thorough")
-            seen[test, "default"] += 1
-        smoke = item.get_closest_marker("smoke")
-        if smoke and seen[test, "full"] % (*smoke.args, 1)[0]:
-            item.own_markers.remove(smoke)
-        seen[test, "full"] += 1
+        quick = [item for item in same if not item.get_closest_marker("thorough")]
+        for item in {*quick} - _spread(quick, default):
+            item.add_marker("thorough")
+        if smoke:
+            for item in {*same} - _spread(same, (*smoke.args, 1)[0]):
+                item.own_markers.remove(smoke)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m is looked at

@@ -48,7 +48,9 @@ def run_return(args: argparse.Namespace) -> int:
 
     def return_loans(interrupts: Interrupts) -> list[Recovered]:
         which = {"container": container, "has_arrived": args.arrived}
-        return returns.return_loans(**which, wait_s=args.wait, is_ending=True, interrupts=interrupts)
+        # A poststop hook and `return --arrived` meet when a device comes back.
+        how = {"wait_s": args.wait, "held_s": returns.WAIT_S, "is_ending": True, "interrupts": interrupts}
+        return returns.return_loans(**which, **how)
 
     def shown(results: Sequence[Recovered]) -> str:
         if results or not args.arrived:

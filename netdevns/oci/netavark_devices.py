@@ -155,7 +155,7 @@ def teardown(path: str, loan: str, interrupts: Interrupts | None) -> list[Recove
                 )
             how = live_return.Request(f"when its container has ended, run `netdevns return {loan}`", interrupts)
             results += live_return.return_devices(opened, live, lambda _: True, how, Patience(WAIT_S, interrupts))
-            return results + _held(opened, loan, results)
+            return results
     except Interrupted as e:
         raise api.interrupted(e, _settled(results)) from None
     except EngineError as e:
@@ -204,17 +204,6 @@ def _live(opened: Journal, names: set[str]) -> set[str]:
         if is_live:
             found.add(record.name)
     return found
-
-
-def _held(opened: Journal, loan: str, results: list[Recovered]) -> list[Recovered]:
-    """A result for each loan that another process still holds."""
-    reported = {each.record for each in results}
-    text = "another process is restoring it; repeat this"
-    try:
-        left = [record.path for record in opened.seen(loans.of_container(opened, loan)) if record.path not in reported]
-    except OSError as e:
-        left, text = [opened.path], f"cannot find out whether a loan is left: {e.strerror}; repeat this"
-    return [Recovered(path, None, "kept", "unknown", text) for path in left]
 
 
 def _killed_in(path: str) -> set[str]:

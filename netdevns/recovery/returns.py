@@ -40,6 +40,7 @@ def return_loans(
     only: Collection[str] | None = None,
     has_arrived: bool = False,
     wait_s: float = 0,
+    held_s: float = 0,
     is_ending: bool = False,
     interrupts: Interrupts | None = None,
 ) -> list[Recovered]:
@@ -51,8 +52,8 @@ def return_loans(
         devices: Only loans that name one of these.
         only: Only loans with these file names.
         has_arrived: Only loans with a device that is, or may be, in the initial namespace.
-        wait_s: Seconds to wait for a device that the kernel has not returned yet; for another process that holds a
-            loan, at least WAIT_S.
+        wait_s: Seconds to wait for a device that the kernel has not returned yet, and for another process that holds a
+            loan; for that at least `held_s`.
         is_ending: Wait even while the namespace is alive: the container's processes are ending.
         interrupts: The signals of a command: a pending one ends this between two loans, or while it waits.
 
@@ -70,9 +71,7 @@ def return_loans(
             given += [loans.of_container(opened, container)] if container is not None else []
             given += [_arrived(opened)] if has_arrived else []
             which = set.intersection(*given) if given else {*opened.names()}
-            # A poststop hook and `return --arrived` meet at a device's arrival; a sweep takes a moment.
-            held_s = max(wait_s, WAIT_S)
-            results = _each(opened, which, held_s, wait_s, is_ending, interrupts)
+            results = _each(opened, which, max(wait_s, held_s), wait_s, is_ending, interrupts)
             return [*results, *held(opened, which, results)]
     except FileNotFoundError:
         return []
