@@ -59,7 +59,7 @@ def _prepare(args: argparse.Namespace, kinds: frozenset[str]) -> int:
         ready = make.prepare(args.name, devices, **how)
     finally:  # an error has the others
         complain(record_lines(each for each in restored if each.outcome == "kept"), 0)
-    complain(restored_first(each for each in restored if each.outcome != "kept"), 0)
+    complain(restored_first([each for each in restored if each.outcome != "kept"]), 0)
     if args.json:
         moved = [dataclasses.asdict(each) for each in ready.moved]
         changed = {device: changes for device, changes in ready.there.items() if changes}
@@ -76,13 +76,11 @@ def _prepare(args: argparse.Namespace, kinds: frozenset[str]) -> int:
 
 def _refused(e: Refused, as_json: bool) -> int:
     """Reports an undo that was refused after it had restored, or tried, devices."""
-    undone = [each for each in e.earlier if each.outcome == "undone"]
-    others = [each for each in e.earlier if each.outcome != "undone"]
-    is_left = any(each.outcome == "kept" for each in others)
+    is_left = any(each.outcome == "kept" for each in e.earlier)
     if as_json:
         error = {"text": str(e), "errno": 0, "rolled_back": not is_left, "left": []}
         print_json({"recovered": [dataclasses.asdict(each) for each in e.earlier], "error": error})
-    lines = [str(e), *restored_first(undone), *record_lines(others), UNTOUCHED_ELSE]
+    lines = [str(e), *restored_first(e.earlier), UNTOUCHED_ELSE]
     return complain(lines, LEFT if is_left else REFUSED)
 
 

@@ -23,7 +23,7 @@ from ..system.interrupts import Interrupted, Interrupts, Patience
 from ..system.netns import CURRENT, NetNS
 from ..system.process import Process
 from ..text import quote
-from ..text.outcome import gone_lines, not_carried, record_lines, restored_first
+from ..text.outcome import gone_lines, not_carried, restored_first
 from . import config_json
 from .config_json import State
 
@@ -117,9 +117,8 @@ def including(done: list[Recovered]) -> Iterator[None]:
 
 def settled_lines(earlier: Earlier) -> list[str]:
     """A line for each device that was restored before the move, ended with its container, or could not be restored."""
-    first = [each for each in earlier.undone if each.outcome not in ("gone", "kept")]
-    kept = [each for each in earlier.undone if each.outcome == "kept"]
-    return restored_first(first) + record_lines(kept) + gone_lines(earlier.undone, "its container")
+    others = [each for each in earlier.undone if each.outcome != "gone"]
+    return restored_first(others) + gone_lines(earlier.undone, "its container")
 
 
 def open_lender(container: str) -> loans.Lender:

@@ -49,11 +49,13 @@ def device_arguments(arguments: Sequence[str]) -> dict[str, str | None]:
     return devices
 
 
-def restored_first(earlier: Iterable[Recovered]) -> list[str]:
+def restored_first(earlier: Collection[Recovered]) -> list[str]:
     """A line for each device that was settled before the checks: what was changed since is not what moves."""
+    settled = [each for each in earlier if each.outcome != "kept"]
     after = "after a killed move or an ended container"
     first = {"undone": "restored first"}
-    return [f"{each.device}: {first.get(each.outcome, each.outcome)}, {after}: {each.text}" for each in earlier]
+    lines = [f"{each.device}: {first.get(each.outcome, each.outcome)}, {after}: {each.text}" for each in settled]
+    return lines + record_lines(each for each in earlier if each.outcome == "kept")
 
 
 def not_carried(lost: Mapping[str, Sequence[str]]) -> list[str]:
