@@ -263,9 +263,12 @@ def transact(
             recorder = Recorder(opened)
         plan.loan_id = 0 if lender is None else int.from_bytes(os.urandom(8), "little") >> 1 | 1
         phases = Phases(sides.source_socket, sides.target_socket, sides.target.fd, watch, plan.devices, plan.uppers)
-        return Batch(plan, sides, phases, deadline, on_step, recorder, lender, interrupts, process).run(
-            Batch.results if results else None
-        )
+        batch = Batch(plan, sides, phases, deadline, on_step, recorder, lender, interrupts, process)
+        try:
+            return batch.run(Batch.results if results else None)
+        except NetDevError as e:
+            e.earlier = tuple(earlier.undone) if earlier else ()
+            raise
 
 
 def _examined(

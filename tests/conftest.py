@@ -106,7 +106,8 @@ def _sample(items: list[pytest.Item]) -> None:
     for same in by_test.values():
         sampled, smoke = (same[0].get_closest_marker(name) for name in ("sampled", "smoke"))
         default, full = (*sampled.args, -(-sampled.args[0] // 2))[:2] if sampled else (1, 1)  # half, rounded up
-        for item in {*same} - _spread(same, full):
+        candidates = [item for item in same if not item.get_closest_marker("exhaustive")]
+        for item in {*candidates} - _spread(candidates, full):
             item.add_marker("exhaustive")
         for item in same:
             if item.get_closest_marker("exhaustive") or _is_of_the_other_runtime(item):

@@ -19,7 +19,6 @@ from ..text.outcome import (
     Usage,
     device_arguments,
     not_carried,
-    record_lines,
     restored_first,
 )
 from ..text.output import complain, print_json, print_text
@@ -54,12 +53,9 @@ def run(args: argparse.Namespace, kinds: Callable[[argparse.Namespace], list[str
 def _prepare(args: argparse.Namespace, kinds: frozenset[str]) -> int:
     devices = device_arguments(args.devices)
     restored: list[Recovered] = []
-    try:
-        how = {"preserve": kinds, "force": args.force, "interrupts": Interrupts(), "restored": restored}
-        ready = make.prepare(args.name, devices, **how)
-    finally:  # an error has the others
-        complain(record_lines(each for each in restored if each.outcome == "kept"), 0)
-    complain(restored_first([each for each in restored if each.outcome != "kept"]), 0)
+    how = {"preserve": kinds, "force": args.force, "interrupts": Interrupts(), "restored": restored}
+    ready = make.prepare(args.name, devices, **how)
+    complain(restored_first(restored), 0)
     if args.json:
         moved = [dataclasses.asdict(each) for each in ready.moved]
         changed = {device: changes for device, changes in ready.there.items() if changes}

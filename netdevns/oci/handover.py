@@ -148,10 +148,12 @@ def _return_loans(devices: Mapping[str, str], wait_s: float, interrupts: Interru
     """Adds to `done` what became of the loans, without devices that a later call restores."""
 
     def add(results: list[Recovered]) -> None:
-        done.extend(each for each in results if each.outcome != "kept" or returns.is_wrong(each))
+        # A held one is reported by its holder.
+        done.extend(x for x in results if x.outcome != "kept" or (returns.is_wrong(x) and x.text != returns.HELD))
 
     try:
         add(returns.return_loans(devices=map(ifname.encode, devices), wait_s=wait_s, interrupts=interrupts))
+        interrupts.look()
         add(returns.sweep(interrupts=interrupts))
         interrupts.look()
     except OSError as e:

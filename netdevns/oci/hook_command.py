@@ -170,7 +170,7 @@ def _poststop(data: bytes, begin: Callable[[], Interrupts], held: list[Interrupt
         return [], 0
     from ..recovery import returns
 
-    kept = [each for each in results if each.outcome == "kept"]
+    kept = [each for each in results if each.outcome == "kept" and each.text != returns.HELD]  # whose holder reports it
     lines = record_lines(kept) + gone_lines(results)
     is_cut = bool(kept) and held[0].name != ""  # a signal ended it early
     return lines, LEFT if is_cut or any(map(returns.is_wrong, kept)) else 0

@@ -62,8 +62,8 @@ def prepare(
         name: As for `ip netns add`.
         devices: Host name -> name in the namespace; None: the host name.
         preserve, force, interrupts: As in `api.transact`.
-        restored: Gets the devices that were restored first, after a killed move or an ended container; also where this
-            fails, those whose loan could not be settled ("kept").
+        restored: Gets the devices that were settled first, after a killed move or an ended container, or could not be
+            ("kept"); if this fails, the error has them.
 
     Raises:
         Refused: The name is taken; a device is there under another name; no permission.
@@ -212,7 +212,7 @@ def _same(name: str, device: str, wanted: str, came: Section, here: Socket, insi
         if is_alike(was, link) and not _is_as_old(was, link):
             raise Refused(
                 f"{quoted(device)}: it was moved to {NETNS_DIR}/{name}, where another device may have replaced it: "
-                "the one with its ifindex has another MAC address; find it first"
+                f"the one with its ifindex has another MAC address; find it first, or {undo_first}"
             )
         link = link if is_alike(was, link) else None
     if link is None and not is_template:
@@ -265,8 +265,7 @@ def _moved(
             # A device may be back from a container whose poststop hook has not run.
             if loans.are_there():
                 results = returns.return_loans(devices=map(ifname.encode, devices), interrupts=interrupts)
-                earlier.undone += [each for each in results if each.outcome == "undone"]
-                restored += [each for each in results if returns.is_wrong(each)]
+                earlier.undone += [each for each in results if each.outcome != "kept" or returns.is_wrong(each)]
             with loans.Lender(JOURNAL_DIR, name) as lender:
                 moved = api.transact(
                     devices,

@@ -166,7 +166,7 @@ class Namespaces:
                 try:
                     sections = record.sections()
                 except Damaged as e:
-                    raise Damaged(f"{record.path}: {e}{_ASIDE}") from None
+                    raise Damaged(f"{record.path}: {e}; `netdevns return {prepared.name}` sets it aside") from None
                 if prepared.is_of(sections):
                     found[record.name] = sections
         return found

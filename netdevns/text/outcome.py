@@ -65,7 +65,7 @@ def not_carried(lost: Mapping[str, Sequence[str]]) -> list[str]:
 
 def record_lines(results: Iterable[Recovered]) -> list[str]:
     """A line for each device of a record or loan that is not restored, with the file."""
-    return [f"{each.device or each.record}: {each.text} ({each.record})" for each in results]
+    return [f"{x.device}: {x.text} ({x.record})" if x.device else f"{x.record}: {x.text}" for x in results]
 
 
 def gone_lines(results: Iterable[Recovered], container: str = "the container") -> list[str]:

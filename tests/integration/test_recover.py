@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 import netdevns
+from netdevns import engine
 from netdevns.cli.main import main
 from netdevns.netlink import wire
 from netdevns.recovery import identity, layout
 from netdevns.recovery.loaded_record import NOT_FOUND
 from netdevns.recovery.recover import NAMESAKE
 from netdevns.system import exclusion, netns
-from tests.support import kinds
+from tests.support import kinds, steps
 from tests.support.namespaces import Namespace
 from tests.support.processes import blocks, wait_until
 from tests.support.restored import Untouched, assert_equal_soon
@@ -384,6 +385,20 @@ def test_move_after_devices_that_ended(sides: tuple[Namespace, Namespace], capsy
     assert [line for line in said if "restored first" in line] == []
     after = "gone, after a killed move or an ended container: in neither namespace"
     assert [line for line in said if line.startswith(f"netdevns: eth1: {after}")], said
+
+
+def test_failed_move_after_a_killed_one(sides: tuple[Namespace, Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the devices that were restored first, although this move was undone as well."""
+    _, target = sides
+    killed(netdevns.JOURNAL_DIR, target, "verify", 1)
+
+    def fail(_: int) -> None:
+        raise engine.EngineError(errno.ENOMEM, "made to fail", "exchange")
+
+    monkeypatch.setattr(*steps.before("up_and_replay", fail))
+    with pytest.raises(netdevns.MoveFailed) as raised:
+        netdevns.move(DEVICES, target.fd, journal=netdevns.JOURNAL_DIR)
+    assert [(each.device, each.outcome) for each in raised.value.earlier] == [(name, "undone") for name in DEVICES]
 
 
 def test_recovery_is_interrupted_while_it_waits(sides: tuple[Namespace, Namespace]) -> None:
