@@ -21,7 +21,7 @@ class NetDevError(OSError):
         rolled_back: True if the state before the call is restored.
         location: Where the device at fault is now: "source", "target", "init", "gone" or "unknown"; None without one.
         left: The devices that are not restored completely, one `Left` each; empty exactly if `rolled_back`.
-        earlier: Devices of killed moves and ended containers that were settled before the checks: restored, or gone.
+        earlier: Devices of killed moves and ended containers, tried before the checks: restored, gone, or "kept".
     """
 
     def __init__(
