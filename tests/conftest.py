@@ -22,9 +22,18 @@ from tests.support.require import required
 DESELECTED = pytest.StashKey[set[str]]()  # the kinds
 
 
+# By a number of the test; the third is of the half.
+PARTS: dict[str, Callable[[int], bool]] = {
+    "all": lambda _: True,
+    "half": lambda number: number % 2 == 0,
+    "other-half": lambda number: number % 2 == 1,
+    "third": lambda number: number % 6 in (0, 2),
+}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--each", type=int, default=1, metavar="N", help="smoke, and each N-th of the other tests")
-    parser.addoption("--half", choices=("one", "other", "both"), default="both", help="of the tests")
+    parser.addoption("--part", choices=PARTS, default="all", help="of the tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -129,11 +138,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: zlib.crc32(item.nodeid.partition("::")[0].encode()))
     here, elsewhere = [], []
     native = os.environ.get("NETDEVNS_ENGINE", "native") == "native"
-    each, half = config.getoption("each"), config.getoption("half")
+    each, is_of_part = config.getoption("each"), PARTS[config.getoption("part")]
     for item in items:
         number = zlib.crc32(item.nodeid.encode())
         is_chosen = item.get_closest_marker("smoke") or number % each == 0
-        is_chosen = is_chosen and half in ("both", ("one", "other")[number % 2])
+        is_chosen = is_chosen and is_of_part(number)
         if not is_chosen or (not native and item.get_closest_marker("native")):
             elsewhere.append(item)
             continue

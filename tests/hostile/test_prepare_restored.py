@@ -181,6 +181,7 @@ def held(path: Path) -> Iterator[None]:
             os.killpg(other.pid, signal.SIGKILL)
 
 
+@pytest.mark.thorough
 def test_undo_names_the_loan_that_is_held(host: Host) -> None:
     """Its device is not one that `prepare` did not move there, which the user is to move away by hand."""
     assert host.plain(*PREPARE)[2] == 0
@@ -190,6 +191,7 @@ def test_undo_names_the_loan_that_is_held(host: Host) -> None:
     assert (host.differs(), host.left()) == ([], [])
 
 
+@pytest.mark.thorough
 def test_return_names_the_loan_that_is_held(host: Host) -> None:
     """It is on loan: "nothing is on loan" would not be true."""
     assert host.plain(*PREPARE)[2] == 0
