@@ -19,7 +19,7 @@ from .engine import Device, EngineError, Socket, Watch, lookups
 from .engine.phases import Phases
 from .errors import CheckFailed, MoveFailed, NetDevError
 from .netlink.ifname import encode, why_invalid
-from .recovery.earlier import Earlier
+from .recovery.earlier import Earlier, including
 from .recovery.loans import Lender
 from .recovery.record import Recorder
 from .recovery.recover import undo_crashed
@@ -246,6 +246,8 @@ def transact(
             if journal is not None:
                 opened = stack.enter_context(open_journal(journal))
                 earlier = Earlier(opened, devices, source, patience, interrupts)
+        if earlier is not None:
+            stack.enter_context(including(earlier.undone))
         exclusion = stack.enter_context(Exclusion(patience, is_must=interrupts is not None))
         try:
             plan, sides = _examined(stack, earlier, exclusion, (devices, netns, source, force, preserve))
@@ -253,9 +255,6 @@ def transact(
             watch = plan.watch = _watch(plan)
         except Interrupted as e:
             raise interrupted(e, tuple(earlier.undone) if earlier else ()) from None
-        except NetDevError as e:
-            e.earlier = tuple(earlier.undone) if earlier else ()
-            raise
         if restored is not None and earlier is not None:
             restored += earlier.undone
         recorder = None
@@ -263,12 +262,9 @@ def transact(
             recorder = Recorder(opened)
         plan.loan_id = 0 if lender is None else int.from_bytes(os.urandom(8), "little") >> 1 | 1
         phases = Phases(sides.source_socket, sides.target_socket, sides.target.fd, watch, plan.devices, plan.uppers)
-        batch = Batch(plan, sides, phases, deadline, on_step, recorder, lender, interrupts, process)
-        try:
-            return batch.run(Batch.results if results else None)
-        except NetDevError as e:
-            e.earlier = tuple(earlier.undone) if earlier else ()
-            raise
+        return Batch(plan, sides, phases, deadline, on_step, recorder, lender, interrupts, process).run(
+            Batch.results if results else None
+        )
 
 
 def _examined(

@@ -119,16 +119,15 @@ class Pods:
             if target.same(own):
                 raise _is_on_host(pod, devices)
             earlier = handover.settled(journal, devices, own, interrupts, wait_s=_left_s(end))
-            with handover.including(earlier.undone):
-                api.transact(
-                    devices,
-                    target,
-                    force=self._rules.forced(pod, [*devices]),
-                    timeout_s=_left_s(end),
-                    lender=lender,
-                    interrupts=interrupts,
-                    earlier=earlier,
-                )
+            api.transact(
+                devices,
+                target,
+                force=self._rules.forced(pod, [*devices]),
+                timeout_s=_left_s(end),
+                lender=lender,
+                interrupts=interrupts,
+                earlier=earlier,
+            )
             return handover.settled_lines(earlier) + outcome.not_carried(lender.lost)
 
     def give_back(self, pod: Pod) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from .. import api, errors
 from ..engine import EngineError, Socket, lookups
 from ..netlink import ifname, wire
 from ..recovery import layout, loans, returns
-from ..recovery.earlier import Earlier
+from ..recovery.earlier import Earlier, including
 from ..recovery.layout import Damaged, Section
 from ..recovery.record import load
 from ..recovery.return_home import may_be
@@ -69,15 +69,9 @@ def to_process(
             earlier = settled(journal, devices, own, interrupts)
             with including(earlier.undone):
                 devices = _not_there_yet(devices, own, target)
-                api.transact(
-                    devices,
-                    target,
-                    force=forced,
-                    lender=lender,
-                    interrupts=interrupts,
-                    earlier=earlier,
-                    process=process,
-                )
+            api.transact(
+                devices, target, force=forced, lender=lender, interrupts=interrupts, earlier=earlier, process=process
+            )
             return settled_lines(earlier) + not_carried(lender.lost)
 
 
@@ -103,16 +97,6 @@ def settled(
         except Interrupted as e:
             raise api.interrupted(e, tuple(earlier.undone)) from None
     return earlier
-
-
-@contextlib.contextmanager
-def including(done: list[Recovered]) -> Iterator[None]:
-    """Adds to each NetDevError what was done before it, so that its report does not say "nothing was touched"."""
-    try:
-        yield
-    except errors.NetDevError as e:
-        e.earlier = (*(each for each in done if each not in e.earlier), *e.earlier)
-        raise
 
 
 def settled_lines(earlier: Earlier) -> list[str]:

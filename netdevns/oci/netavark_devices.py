@@ -12,6 +12,7 @@ from ..engine import EngineError, Socket, lookups
 from ..errors import CheckFailed, NetDevError
 from ..netlink import ifaddr, ifname
 from ..recovery import identity, layout, live_return, loans, recover, returns
+from ..recovery.earlier import including
 from ..recovery.layout import Damaged
 from ..recovery.store import Journal
 from ..reports import Recovered
@@ -57,7 +58,7 @@ def setup(path: str, wanted: Attachment, interrupts: Interrupts) -> tuple[dict[s
             text = f"{each.device or wanted.device}: an earlier setup: {each.text} ({each.record})"
             raise NetDevError(text, step="check", earlier=tuple(changed))
     with (
-        handover.including(changed),  # also where the new namespace cannot be opened
+        including(changed),  # also where the new namespace cannot be opened
         NetNS.open(path) as target,
         NetNS.open(CURRENT) as own,
         api.open_journal(JOURNAL_DIR) as journal,
@@ -65,18 +66,18 @@ def setup(path: str, wanted: Attachment, interrupts: Interrupts) -> tuple[dict[s
     ):
         earlier = handover.settled(journal, devices, own, interrupts)
         earlier.undone[:0] = changed
-        with handover.including(earlier.undone):
+        with including(earlier.undone):
             mac = _judged(wanted)
-            (moved,) = api.transact(
-                devices,
-                target,
-                preserve=wanted.preserve,
-                force=wanted.force,
-                results=True,
-                lender=lender,
-                interrupts=interrupts,
-                earlier=earlier,
-            )
+        (moved,) = api.transact(
+            devices,
+            target,
+            preserve=wanted.preserve,
+            force=wanted.force,
+            results=True,
+            lender=lender,
+            interrupts=interrupts,
+            earlier=earlier,
+        )
     lines = handover.settled_lines(earlier) + outcome.not_carried({moved.host_name: moved.not_carried})
     return _status(moved, mac), lines
 

@@ -148,8 +148,8 @@ def _unmapped() -> int:
 
     They cannot be distinguished, and own the system's programs. In the initial namespace that uid is an ordinary user.
     """
-    with open("/proc/self/uid_map", encoding="ascii") as file:
+    with open("/proc/self/uid_map", encoding="utf-8") as file:
         if " ".join(file.read().split()) == _ALL_IDS:
             return -1
-    with open("/proc/sys/kernel/overflowuid", encoding="ascii") as file:
+    with open("/proc/sys/kernel/overflowuid", encoding="utf-8") as file:
         return int(file.read())

@@ -13,7 +13,7 @@ from ..engine import EngineError, Socket, lookups
 from ..errors import NetDevError
 from ..netlink import ifaddr, ifname, uapi, wire
 from ..recovery import layout, loan_state, loans, returns
-from ..recovery.earlier import Earlier
+from ..recovery.earlier import Earlier, including
 from ..recovery.layout import Damaged, Section
 from ..recovery.prepared import Busy, Namespaces, Prepared, is_at
 from ..recovery.return_home import is_alike, may_be
@@ -208,13 +208,13 @@ def _same(name: str, device: str, wanted: str, came: Section, here: Socket, insi
         )
     is_template = ifname.is_template(came.text(layout.A_WANTED))
     was, link = link_of(came), lookups.link(inside, ifindex=came.ifindex(layout.A_ASKED))
-    if link is not None and not may_be(was, link):
-        if is_alike(was, link) and not _is_as_old(was, link):
-            raise Refused(
-                f"{quoted(device)}: it was moved to {NETNS_DIR}/{name}, where another device may have replaced it: "
-                f"the one with its ifindex has another MAC address; find it first, or {undo_first}"
-            )
-        link = link if is_alike(was, link) else None
+    if link is not None and not is_alike(was, link):
+        link = None
+    elif link is not None and not may_be(was, link) and not _is_as_old(was, link):
+        raise Refused(
+            f"{quoted(device)}: it was moved to {NETNS_DIR}/{name}, where another device may have replaced it: "
+            f"the one with its ifindex has another MAC address; find it first, or {undo_first}"
+        )
     if link is None and not is_template:
         link = lookups.link(inside, name=came.text(layout.A_WANTED))
         link = link if link is not None and may_be(was, link) else None
@@ -261,28 +261,35 @@ def _moved(
 ) -> tuple[Moved, ...]:
     with api.open_journal(JOURNAL_DIR) as journal:
         earlier = Earlier(journal, devices, None, Patience(WAIT_S, interrupts), interrupts)
-        try:
-            # A device may be back from a container whose poststop hook has not run.
-            if loans.are_there():
-                results = returns.return_loans(devices=map(ifname.encode, devices), interrupts=interrupts)
-                earlier.undone += [each for each in results if each.outcome != "kept" or returns.is_wrong(each)]
-            with loans.Lender(JOURNAL_DIR, name) as lender:
-                moved = api.transact(
-                    devices,
-                    netns,
-                    preserve=preserve,
-                    force=force,
-                    results=True,
-                    lender=lender,
-                    interrupts=interrupts,
-                    earlier=earlier,
-                )
-        except NetDevError as e:
-            e.earlier = tuple(earlier.undone)  # also where the move had begun
-            raise
-        except OSError as e:
-            text = f"{e.filename}: cannot write a loan there: {e.strerror}"
-            code, undone = e.errno or errno.EIO, tuple(earlier.undone)
-            raise NetDevError(text, errno=code, step="record", earlier=undone) from None
+        with including(earlier.undone):
+            lender = _lender(name, devices, interrupts, earlier.undone)
+        with lender:
+            moved = api.transact(
+                devices,
+                netns,
+                preserve=preserve,
+                force=force,
+                results=True,
+                lender=lender,
+                interrupts=interrupts,
+                earlier=earlier,
+            )
         restored += earlier.undone
         return moved
+
+
+def _lender(
+    name: str, devices: Mapping[str, str | None], interrupts: Interrupts | None, done: list[Recovered]
+) -> loans.Lender:
+    """The writer of the namespace's loan; adds to `done` what became of earlier loans. Raises NetDevError."""
+    try:
+        # A device may be back from a container whose poststop hook has not run.
+        if loans.are_there():
+            results = returns.return_loans(devices=map(ifname.encode, devices), interrupts=interrupts)
+            done += [each for each in results if each.outcome != "kept" or returns.is_wrong(each)]
+        return loans.Lender(JOURNAL_DIR, name)
+    except OSError as e:
+        if isinstance(e, NetDevError):
+            raise
+        text = f"{e.filename}: cannot write a loan there: {e.strerror}"
+        raise NetDevError(text, errno=e.errno or errno.EIO, step="record") from None

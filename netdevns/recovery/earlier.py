@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ..batch.findings import Found
 from ..errors import NetDevError
@@ -30,11 +30,8 @@ def lines(host_names: Iterable[str | None] | None, source: object = CURRENT) -> 
     """
     wanted = None if host_names is None else {ifname.encode(name) for name in host_names if name}
     found = []
-    # No folder, or no permission.
-    with (
-        contextlib.suppress(OSError),
-        Journal(folders.JOURNAL_DIR, create=False) as opened,
-    ):  # no folder, or no permission
+    # No error where there is no folder, or no permission.
+    with contextlib.suppress(OSError), Journal(folders.JOURNAL_DIR, create=False) as opened:
         for record in opened.killed():
             with contextlib.suppress(Damaged, OSError):  # reported by `recover`
                 sections = record.sections()
@@ -56,6 +53,16 @@ def is_from(sections: list[Section], source: object) -> bool:
         status = os.fstat(netns.fd)
     recorded = [(s.number(layout.A_DEV), s.number(layout.A_INO)) for s in sections if s.type == layout.SOURCE]
     return recorded in ([], [(status.st_dev, status.st_ino)])
+
+
+@contextlib.contextmanager
+def including(done: list[Recovered]) -> Iterator[None]:
+    """Adds to each NetDevError what was done before it, so that its report does not say "nothing was touched"."""
+    try:
+        yield
+    except NetDevError as e:
+        e.earlier = (*(each for each in done if each not in e.earlier), *e.earlier)
+        raise
 
 
 class Earlier:

@@ -136,8 +136,8 @@ def listed(
                 try:
                     sections = record.sections()
                     container = container_of(sections)
-                    is_current = sections[0].text(layout.A_BOOT) == boot
-                    is_current = is_current and (source is None or is_from(sections, source))
+                    is_meant = source is None or is_from(sections, source)
+                    is_current = is_meant and sections[0].text(layout.A_BOOT) == boot
                     chosen = []
                     for section in sections if is_current else ():
                         if section.type == layout.DEVICE:

@@ -23,6 +23,7 @@ from ..state.kind import View
 from ..system.exclusion import Busy
 from ..system.interrupts import Interrupted, Interrupts
 from ..text import quote
+from ..text.outcome import DELETED
 from . import identity, layout, loan_state, loans
 from .layout import Section
 from .loaded_record import NOT_BACK_YET, SURVIVING_KINDS, LoadedRecord, ended_text, holder_words, restored_text
@@ -165,7 +166,7 @@ class ReturnHome(LoadedRecord):
         if member.link.kind in SURVIVING_KINDS:
             text = f"it is {several}, which cannot be told apart" if several else NOT_BACK_YET
             return self.recovered(member, "kept", "unknown", text)
-        text = f"not found: {ended_text(member.link.kind)}"
+        text = f"{DELETED}{ended_text(member.link.kind)}"
         if several:
             return self.recovered(member, "gone", "unknown", f"{text}; or it is {several}, which cannot be told apart")
         return self.recovered(member, "gone", "gone", text)

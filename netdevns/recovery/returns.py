@@ -129,10 +129,9 @@ def held(
     is_wanted: Callable[[list[Section]], bool] = lambda _: True,
 ) -> Iterator[Recovered]:
     """A result for each of these loans that still exists and has none, as another process holds it."""
-    reported = {each.record for each in results}
-    for record in opened.seen(names):
+    for record in opened.seen({*names} - {os.path.basename(each.record) for each in results}):
         try:
-            is_one = record.path not in reported and is_wanted(record.sections())
+            is_one = is_wanted(record.sections())
         except (Damaged, OSError):  # reported once it is locked
             is_one = True
         if is_one:

@@ -25,7 +25,7 @@ LOCATIONS = {
     "gone": "gone: in neither namespace",
     "unknown": "not found: the search failed",
 }
-_DELETED = "not found: "  # how a loan's return begins its text about a virtual device whose namespace has ended
+DELETED = "not found: "  # how a loan's return begins its text about a virtual device whose namespace has ended
 
 
 if TYPE_CHECKING:  # as in errors.py
@@ -74,7 +74,7 @@ def gone_lines(results: Iterable[Recovered], container: str = "the container") -
     The source's end, or a reboot, drops the loan of a device that exists: only its text is true of it.
     """
     gone = [each for each in results if each.outcome == "gone"]
-    deleted = [each for each in gone if each.location == "gone" and each.text.startswith(_DELETED)]
+    deleted = [each for each in gone if each.location == "gone" and each.text.startswith(DELETED)]
     names = ", ".join(quoted(each.device or "") for each in deleted)
     lines = [f"{names}: ended with {container}, as virtual devices do unless it moved them on"] if deleted else []
     return lines + [f"{each.device}: {each.text}" for each in gone if each not in deleted]

@@ -114,11 +114,16 @@ def test_refused_undo_names_the_device_that_is_not_restored(killed: Host, sleepe
 
 def test_prepare_names_the_device_of_a_killed_move(killed: Host) -> None:
     """It was restored, then moved."""
-    out, err, code = killed.plain(*PREPARE)
+    assert_restored_first(killed)
+
+
+def assert_restored_first(host: Host) -> None:
+    """`prepare` succeeds and names the device; the undo leaves nothing."""
+    out, err, code = host.plain(*PREPARE)
     assert (out, code) == (f"{PATH}\n", 0), err
     assert err.startswith(FIRST), err
-    assert killed.plain(*UNDO)[2] == 0
-    assert (killed.differs(), killed.left()) == ([], [])
+    assert host.plain(*UNDO)[2] == 0
+    assert (host.differs(), host.left()) == ([], [])
 
 
 # ---- loans -----------------------------------------------------------------------------------------------------------
@@ -138,11 +143,7 @@ def back(host: Host) -> Host:
 
 def test_prepare_names_the_device_of_a_loan(back: Host) -> None:
     """Its settings were restored, then it was moved."""
-    out, err, code = back.plain(*PREPARE)
-    assert (out, code) == (f"{PATH}\n", 0), err
-    assert err.startswith(FIRST), err
-    assert back.plain(*UNDO)[2] == 0
-    assert (back.differs(), back.left()) == ([], [])
+    assert_restored_first(back)
 
 
 @pytest.mark.parametrize("wanted", ["lo", "a/b"])
