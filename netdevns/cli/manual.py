@@ -91,7 +91,8 @@ example: restore all devices that have come back
   netdevns return
 
 exit codes: 0 all devices are restored, ended with their container, or still in
-it; 3 a device could not be restored completely: its loan is kept
+it; 3 a device could not be restored completely, or another process is restoring
+it: its loan is kept
 """
 PREPARE = """\
 Makes the network namespace /run/netns/NAME, moves devices into it, all or none,

@@ -148,9 +148,8 @@ def _seconds(text: str) -> float:
 
 def _return(command: argparse.ArgumentParser) -> None:
     command.add_argument("container", nargs="?", metavar="CONTAINER", help="a container's id (default: all)")
-    command.add_argument(
-        "--wait", type=_seconds, default=0, metavar="SECONDS", help="how long to wait for devices to come back"
-    )
+    wait = "how long to wait for devices to come back (for another process that restores one: at least 5)"
+    command.add_argument("--wait", type=_seconds, default=0, metavar="SECONDS", help=wait)
     command.add_argument("--arrived", action="store_true", help="only physical devices that are back already")
     _json(command)
 

@@ -120,7 +120,7 @@ complete -c netdevns -n '_shtab_netdevns_using recover' -l list -d 'show the rec
 complete -c netdevns -n '_shtab_netdevns_using recover' -l json -d 'one JSON document on stdout, also on failure'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a return -d 'restore devices returned by ended containers'
 complete -c netdevns -n '_shtab_netdevns_using return' -s h -l help -d 'show this help message and exit'
-complete -c netdevns -n '_shtab_netdevns_using return' -l wait -x -d 'how long to wait for devices to come back'
+complete -c netdevns -n '_shtab_netdevns_using return' -l wait -x -d 'how long to wait for devices to come back (for another process that restores one: at least 5)'
 complete -c netdevns -n '_shtab_netdevns_using return' -l arrived -d 'only physical devices that are back already'
 complete -c netdevns -n '_shtab_netdevns_using return' -l json -d 'one JSON document on stdout, also on failure'
 complete -c netdevns -n '_shtab_netdevns_using; and test $_shtab_netdevns_npos -eq 0' -a prepare -d 'make a namespace that has its devices'
