@@ -94,8 +94,8 @@ class Recovered:
     """The result of `recover` for one device of a crashed move, or of `netdevns return` for one on loan.
 
     Attributes:
-        record: The record's path.
-        device: Host name; None for a record that cannot be read.
+        record: The record's path, or the namespace's.
+        device: Host name; None for a record that cannot be read, or a namespace that `prepare` made.
         outcome: "undone": restored; "complete": its move had succeeded, nothing was done; "gone": it does not exist any
             more, or its source is gone; "kept": not restored completely, the record is kept for another try.
         location: Where it is: "source", "target", "init", "gone" or "unknown".

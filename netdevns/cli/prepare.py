@@ -10,6 +10,7 @@ from ..errors import NetDevError
 from ..prepare import make, undo
 from ..prepare.namespace import Refused
 from ..reports import Recovered
+from ..results import Left
 from ..system.interrupts import Interrupts
 from ..text.outcome import (
     LEFT,
@@ -72,12 +73,18 @@ def _prepare(args: argparse.Namespace, kinds: frozenset[str]) -> int:
 
 def _refused(e: Refused, as_json: bool) -> int:
     """Reports an undo that was refused after it had restored, or tried, devices."""
-    is_left = any(each.outcome == "kept" for each in e.earlier)
+    kept = [each for each in e.earlier if each.outcome == "kept"]
     if as_json:
-        error = {"text": str(e), "errno": 0, "rolled_back": not is_left, "left": []}
+        left = [Left(each.device, each.location, None, None, (each.text,)) for each in kept if each.device is not None]
+        error = {
+            "text": str(e),
+            "errno": 0,
+            "rolled_back": not left,
+            "left": [dataclasses.asdict(each) for each in left],
+        }
         print_json({"recovered": [dataclasses.asdict(each) for each in e.earlier], "error": error})
     lines = [str(e), *restored_first(e.earlier), UNTOUCHED_ELSE]
-    return complain(lines, LEFT if is_left else REFUSED)
+    return complain(lines, LEFT if kept else REFUSED)
 
 
 def _undo(args: argparse.Namespace) -> int:

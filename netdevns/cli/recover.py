@@ -22,13 +22,13 @@ def run(args: argparse.Namespace) -> int:
     """Runs `recover`; returns its exit code."""
 
     def recover(interrupts: Interrupts) -> list[Recovered]:
-        return undo_crashed(JOURNAL_DIR, interrupts=interrupts)
+        results = undo_crashed(JOURNAL_DIR, interrupts=interrupts)
+        return results if interrupts.name else [*results, *tidy()]
 
     def shown(results: Sequence[Recovered]) -> str:
         return screens.recovered(results, sum(map(is_aside, set_aside(JOURNAL_DIR))))
 
-    code = _report(args, recover, shown, is_wrong)
-    return complain([*tidy()], code)
+    return _report(args, recover, shown, is_wrong)
 
 
 def run_list(args: argparse.Namespace) -> int:
@@ -39,7 +39,8 @@ def run_list(args: argparse.Namespace) -> int:
         return _no_records(args, e)
     if args.json:
         return answered(print_json({"pending": crashed, "running": len(running), "set_aside": aside}))
-    return answered(print_text(screens.pending(crashed, running, aside, [*tidy(removes=False)])))
+    others = [f"{each.record}: {each.text}" for each in tidy(removes=False)]
+    return answered(print_text(screens.pending(crashed, running, aside, others)))
 
 
 def run_return(args: argparse.Namespace) -> int:

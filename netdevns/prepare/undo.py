@@ -18,6 +18,8 @@ from ..system.interrupts import Interrupted, Interrupts, Patience
 from ..system.netns import NETNS_DIR
 from .namespace import Refused, check_unused, found_of, namespaces, others, path_of, removed, unknown, words
 
+KILLED = "the `netdevns prepare` that made it was killed"
+
 
 def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None) -> list[Recovered]:
     """Returns the devices of a prepared namespace to the host, and removes the namespace.
@@ -49,7 +51,7 @@ def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None
     except Interrupted as e:
         if not results:
             raise api.interrupted(e, ()) from None
-        return [*results, Recovered(path, None, "kept", "unknown", f"not checked: interrupted by {e.name}")]
+        return [*results, _kept(path, f"not checked: interrupted by {e.name}")]
     except (Damaged, EngineError) as e:
         raise Refused(f"{path}: {words(e)}", earlier=results) from None
     except OSError as e:
@@ -93,25 +95,28 @@ def _undo(
     if all(each.outcome != "kept" for each in results):
         text = others(found, opened[1]) if opened else ""
         text = text or removed(found, opened[0] if opened else None)
-        results += [Recovered(path, None, "kept", "unknown", text.removeprefix(f"{path}: "))] if text else []
+        results += [_kept(path, text.removeprefix(f"{path}: "))] if text else []
 
 
-def tidy(*, removes: bool = True) -> Iterator[str]:
-    """Removes, or only lists, empty namespaces left by a killed `prepare`; yields a line for each."""
+def tidy(*, removes: bool = True) -> Iterator[Recovered]:
+    """Removes, or only lists, empty namespaces left by a killed `prepare`: a result for each.
+
+    `record` is the namespace's path, or that of a file that cannot be used; `device` is None.
+    """
     if not os.path.lexists(f"{JOURNAL_DIR}/{loans.PREPARED}"):
         return
     try:
-        with namespaces() as known:
+        with Namespaces() as known:
             for found in known.free(removes=removes):
                 if isinstance(found, Prepared):
                     yield from _tidied(known, found, removes)
                 else:
-                    yield f"{found.record}: {found.text}"
-    except Refused as e:
-        yield f"{e}; cannot look for namespaces left by a killed `netdevns prepare`"
+                    yield found
+    except OSError as e:
+        yield _kept(e.filename, f"{e.strerror}; cannot look for namespaces left by a killed `netdevns prepare`")
 
 
-def _tidied(known: Namespaces, found: Prepared, removes: bool) -> Iterator[str]:
+def _tidied(known: Namespaces, found: Prepared, removes: bool) -> Iterator[Recovered]:
     path = f"{NETNS_DIR}/{found.name}"
     try:
         if known.loans_of(found):
@@ -124,13 +129,19 @@ def _tidied(known: Namespaces, found: Prepared, removes: bool) -> Iterator[str]:
                 check_unused(known, found, *opened)
             if not removes:
                 if opened is not None:
-                    yield f"{path}: no device is in it: the `netdevns prepare` that made it was killed"
+                    yield _kept(path, f"no device is in it: {KILLED}")
                 return
             text = removed(found, opened[0] if opened else None)
     except Refused:
         return  # in use
     except (Damaged, EngineError, OSError) as e:
-        yield f"{path}: cannot find out whether a killed `netdevns prepare` left it: {words(e)}"
+        yield _kept(path, f"cannot find out whether a killed `netdevns prepare` left it: {words(e)}")
         return
-    if text or opened is not None:
-        yield text or f"{path}: removed: the `netdevns prepare` that made it was killed"
+    if text:
+        yield _kept(path, text.removeprefix(f"{path}: "))
+    elif opened is not None:
+        yield Recovered(path, None, "undone", "gone", f"the empty namespace is removed: {KILLED}")
+
+
+def _kept(path: str, text: str) -> Recovered:
+    return Recovered(path, None, "kept", "unknown", text)

@@ -66,6 +66,16 @@ def test_undo_names_the_device_of_a_killed_move(killed: Host) -> None:
     assert (killed.differs(), killed.left()) == ([], [])
 
 
+def test_recover_reports_the_namespace_that_it_removes(killed: Host) -> None:
+    """After the device of the killed move, with the same fields."""
+    out, err, code = killed.plain("recover", "--json")
+    device, removed = json.loads(out)["recovered"]
+    assert (err, code, device["device"], device["outcome"]) == ("", 0, "eth1", "undone")
+    assert (removed["record"], removed["device"], removed["outcome"]) == (str(PATH), None, "undone")
+    assert removed["text"] == "the empty namespace is removed: the `netdevns prepare` that made it was killed"
+    assert (killed.differs(), killed.left()) == ([], [])
+
+
 def test_refused_undo_names_the_restored_device(killed: Host, sleeper: int) -> None:
     """A process is in the namespace: the device of the killed move is home, and nothing else was touched."""
     out, err, code = killed.plain(*UNDO)
@@ -102,8 +112,10 @@ def test_refused_undo_names_the_device_that_is_not_restored(killed: Host, sleepe
         said.append("set aside after 3 tries" in device)
         if out:
             document = json.loads(out)
-            assert [(each["device"], each["outcome"]) for each in document["recovered"]] == [("eth1", "kept")]
-            assert document["error"]["rolled_back"] is False
+            (kept,) = document["recovered"]
+            assert (kept["device"], kept["outcome"], document["error"]["rolled_back"]) == ("eth1", "kept", False)
+            (left,) = document["error"]["left"]
+            assert (left["device"], left["location"], left["missing"]) == ("eth1", "source", [kept["text"]])
     assert said == [False, False, True]
     assert len(os.listdir(ASIDE)) == 1
     out, err, code = killed.plain(*UNDO)
