@@ -207,6 +207,7 @@ def transact(
     devices: Mapping[str, Mapping[str, object] | str | None],
     netns: NetNS | str | os.PathLike[str] | int,
     *,
+    path: str | None = None,
     source: NetNS | str | os.PathLike[str] | int | None = None,
     preserve: frozenset[str] = frozenset(),
     force: bool | frozenset[str] = False,
@@ -223,6 +224,8 @@ def transact(
     """`move` with the options that the command and the hook need.
 
     Args:
+        path: That `netns` has, where the caller has opened it: the move is undone if it does not lead there in the end,
+            as the namespace would end. None: the one that `netns` is; of a NetNS or a descriptor, none.
         journal: As for `move`.
         force: As for `move`, or the host names to which it applies.
         results: Whether to return results; a hook does not use them.
@@ -262,7 +265,8 @@ def transact(
             recorder = Recorder(opened)
         plan.loan_id = 0 if lender is None else int.from_bytes(os.urandom(8), "little") >> 1 | 1
         phases = Phases(sides.source_socket, sides.target_socket, sides.target.fd, watch, plan.devices, plan.uppers)
-        return Batch(plan, sides, phases, deadline, on_step, recorder, lender, interrupts, process).run(
+        path = sides.target.path if path is None else path
+        return Batch(plan, sides, phases, deadline, on_step, recorder, lender, interrupts, process, path).run(
             Batch.results if results else None
         )
 

@@ -94,8 +94,8 @@ class MoveFailed(NetDevError):
 
     `step` is "snapshot", "record", "down" (all links set down at once), "move", "watch" (late addresses), "replay"
     (addresses and IFF_UP in the target), "carry" (state of `preserve`), "verify" (errno 0: the result differs from the
-    snapshot), "exchange" (a netlink exchange outside of these), "time-out", "interrupt" or "process" (the container's
-    process, into whose namespace a hook moves devices, has ended).
+    snapshot), "exchange" (a netlink exchange outside of these), "time-out", "interrupt", "process" (the container's
+    process, into whose namespace a hook moves devices, has ended) or "target" (its path leads elsewhere or is gone).
     """
 
 

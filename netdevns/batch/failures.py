@@ -34,6 +34,8 @@ WORDS_OF_ALL = {
 }
 # The namespace of such an exchange: named where no single device is at fault.
 IN_SOURCE, IN_TARGET = ("open", "snapshot", "down", "watch"), ("move", "replay", "carry", "verify")
+# Its process or its path: the text says all.
+ENDED = ("process", "target")
 
 
 def _where(device: BatchDevice | None, step: str, plan: Plan) -> str:
@@ -66,7 +68,7 @@ def failed(
         text += "timed out before this device was finished"
     elif failure.step == "interrupt":
         text += f"interrupted by {failure.extack}" if failure.extack else f"interrupted ({type(cause).__name__})"
-    elif failure.step == "process":
+    elif failure.step in ENDED:
         text += failure.extack
     else:
         error = [os.strerror(failure.errno)] if failure.errno else []
@@ -76,11 +78,13 @@ def failed(
         if device and failure.step == "move" and failure.errno == errno.EEXIST:
             words = f'the name "{quote.shown(device.wanted)}" was taken in the target meanwhile'
         text += ": ".join([words, *error, *([failure.extack] if failure.extack else [])])
-    text += (
-        "; all devices are restored"
-        if not left
-        else f"; NOT restored: {', '.join(quote.shown(ifname.encode(x.device)) for x in left)}"
-    )
+    location = _location(device, failure) if device else None
+    if left:
+        text += f"; NOT restored: {', '.join(quote.shown(ifname.encode(x.device)) for x in left)}"
+    elif location == "gone":
+        text += "; it is not here any more" + ("; all other devices are restored" if len(plan.devices) > 1 else "")
+    else:
+        text += "; all devices are restored"
     if is_kept:
         text += "; the record is kept, and `netdevns recover` tries again"
     if may_miss_late or failure.step == "watch":
@@ -88,11 +92,11 @@ def failed(
     return MoveFailed(
         text,
         errno=failure.errno,
-        extack="" if failure.step in ("interrupt", "process") else failure.extack,
+        extack="" if failure.step in ("interrupt", *ENDED) else failure.extack,
         device=device.host_name if device else None,
         step=failure.step,
         netns=plan.target.where if plan.target else None,
-        location=_location(device, failure) if device else None,
+        location=location,
         left=left,
     )
 

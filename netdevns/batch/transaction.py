@@ -23,6 +23,7 @@ from ..errors import MoveFailed
 from ..results import Left, Moved
 from ..state.kind import View
 from ..system.interrupts import Interrupts, Shield
+from ..system.netns import is_at
 from ..system.process import Process
 from . import failures, losses, undo
 from .plan import Plan, Sides
@@ -58,6 +59,7 @@ class Batch:
         recorder, lender: Write the record and the loan; None: there is none.
         interrupts: A command's signals, held back; None: this is a library's call, which blocks them for its undo.
         process: The container's: if it ends, the move is undone.
+        path: Of the target: if it is removed, the move is undone. "": none.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Batch:
         lender: Lender | None = None,
         interrupts: Interrupts | None = None,
         process: Process | None = None,
+        path: str = "",
     ) -> None:
         self.plan = plan
         self.sides = sides
@@ -81,6 +84,7 @@ class Batch:
         self.lender = lender
         self.interrupts = interrupts
         self.process = process
+        self.path = path
         self.preserver: Preserver | None = None
         self.has_caught_up = False  # late addresses are in the snapshots; or the undo has begun, and does not try again
         self.may_miss_late = False  # whether notifications could not be read
@@ -183,6 +187,7 @@ class Batch:
             self._report("verify", verified, count)
         self._lend()  # before the record is dropped: at any moment one of the two exists
         self._see_process()
+        self._see_path()
 
     def _write_record(self) -> None:
         if self.recorder is not None and self.plan.devices:
@@ -235,6 +240,17 @@ class Batch:
         """Raises Failed if the container's process has ended."""
         if self.process is not None and self.process.has_ended():
             raise Failed(None, "process", errno.ESRCH, f"the container's process {self.process.pid} has ended")
+
+    def _see_path(self) -> None:
+        """Raises Failed if the target has lost its path: without this call's descriptor, it would end."""
+        if not self.path:
+            return
+        try:
+            is_there = is_at(self.sides.target, self.path)
+        except OSError as e:
+            is_there = e.errno != errno.ESRCH  # a process's; another error says nothing about it
+        if not is_there:
+            raise Failed(None, "target", errno.ENOENT, f"{self.path} was removed or replaced during the move")
 
     def results(self) -> tuple[Moved, ...]:
         before = View({device.link.ifindex: device.link for device in self.plan.devices}, state=self.plan.state)

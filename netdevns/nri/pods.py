@@ -14,14 +14,14 @@ from ..engine import Socket
 from ..errors import CheckFailed, ConfigInvalid, NetDevError
 from ..netlink import uapi
 from ..oci import handover, netavark_devices
-from ..recovery import identity, layout, loans, prepared, recover, returns
+from ..recovery import identity, layout, loans, recover, returns
 from ..recovery.layout import Damaged
 from ..recovery.return_home import LIVES_ON
 from ..recovery.store import TXN, Journal
 from ..reports import Recovered
 from ..system.folders import JOURNAL_DIR
 from ..system.interrupts import Interrupts
-from ..system.netns import CURRENT, NetNS
+from ..system.netns import CURRENT, NetNS, is_at
 from ..text import outcome
 from ..text.quote import quoted
 from .messages import Pod
@@ -314,7 +314,7 @@ def _lines(results: Sequence[Recovered]) -> tuple[list[str], bool]:
 def _is_at(netns: NetNS, path: str) -> bool:
     """Whether a path names a namespace; also where that is unknown."""
     try:
-        return prepared.is_at(netns, path)
+        return is_at(netns, path)
     except OSError as e:
         return not isinstance(e, ProcessLookupError)  # of a process that has ended
 

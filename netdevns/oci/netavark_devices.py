@@ -71,6 +71,7 @@ def setup(path: str, wanted: Attachment, interrupts: Interrupts) -> tuple[dict[s
         (moved,) = api.transact(
             devices,
             target,
+            path=path,
             preserve=wanted.preserve,
             force=wanted.force,
             results=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from ..netlink import ifaddr, ifname, uapi, wire
 from ..recovery import layout, loan_state, loans, returns
 from ..recovery.earlier import Earlier, including
 from ..recovery.layout import Damaged, Section
-from ..recovery.prepared import Busy, Namespaces, Prepared, is_at
+from ..recovery.prepared import Busy, Namespaces, Prepared
 from ..recovery.return_home import is_alike, may_be
 from ..reports import Recovered
 from ..results import Moved
@@ -23,7 +24,7 @@ from ..system import named_netns
 from ..system.exclusion import WAIT_S
 from ..system.folders import JOURNAL_DIR
 from ..system.interrupts import Interrupted, Interrupts, Patience
-from ..system.netns import CURRENT, NETNS_DIR, NetNS
+from ..system.netns import CURRENT, NETNS_DIR, NetNS, is_at
 from ..text.quote import quoted, shown
 from .namespace import Refused, devices_of, found_of, link_of, namespaces, others, path_of, removed, unknown, words
 
@@ -76,8 +77,8 @@ def prepare(
     with contextlib.ExitStack() as stack:
         try:
             opened = stack.enter_context(namespaces())
-            found, netns, is_new = _joined(stack, opened, name, path, patience)
-            there = {} if is_new else _there(opened, found, netns, devices)
+            found, netns, inside, is_new = _joined(stack, opened, name, path, patience)
+            there = {} if is_new else _there(opened, found, inside, devices)
         except Interrupted as e:
             raise api.interrupted(e, ()) from None
         except (Damaged, EngineError, OSError) as e:
@@ -90,7 +91,7 @@ def prepare(
             moved = _moved(name, wanted, netns, preserve, force, interrupts, restored) if wanted else ()
         except BaseException:
             if is_new:
-                _removed_empty(found, netns)
+                _remove_empty(found, netns, inside)
             raise
         return Ready(path, moved, there)
 
@@ -100,7 +101,7 @@ def prepare(
 
 def _joined(
     stack: contextlib.ExitStack, namespaces: Namespaces, name: str, path: str, patience: Patience
-) -> tuple[Prepared, NetNS, bool]:
+) -> tuple[Prepared, NetNS, Socket, bool]:
     """The namespace, locked, open and with lo up; and whether it is new. Raises Refused, Damaged, Interrupted."""
     try:
         with NetNS.open(CURRENT) as own:
@@ -116,18 +117,23 @@ def _joined(
             if opened is not None:
                 netns, socket = stack.enter_context(opened[0]), stack.enter_context(opened[1])
                 if not is_at(netns, path):
-                    what = "another namespace has replaced" if os.path.lexists(path) else "`ip netns del` removed"
                     raise Refused(
-                        f"{path}: {what} the one that `netdevns prepare` made, which still exists with its devices; "
-                        f"run `netdevns prepare {found.name} --undo`"
+                        f"{path}: {_what_is_at(path)} the namespace that `netdevns prepare` made, which still exists "
+                        f"with its devices; run `netdevns prepare {found.name} --undo`"
                     )
                 socket.command(LO_UP)
-                return found, netns, False
+                return found, netns, socket, False
             _forget_dead(namespaces, found)
-        found, netns = _made(stack, namespaces, name, path)
+        return *_made(stack, namespaces, name, path), True
     except Busy:
-        raise Refused(f"{path}: another process is preparing it") from None
-    return found, netns, True
+        raise Refused(f"{path}: another process is working on it") from None
+
+
+def _what_is_at(path: str) -> str:
+    """What has taken a namespace's name away."""
+    if named_netns.is_unused(path):
+        return "`umount` took the name of"
+    return "another namespace has the name of" if os.path.lexists(path) else "`ip netns del` took the name of"
 
 
 def _forget_dead(namespaces: Namespaces, found: Prepared) -> None:
@@ -140,7 +146,7 @@ def _forget_dead(namespaces: Namespaces, found: Prepared) -> None:
     found.remove(None)
 
 
-def _made(stack: contextlib.ExitStack, namespaces: Namespaces, name: str, path: str) -> tuple[Prepared, NetNS]:
+def _made(stack: contextlib.ExitStack, namespaces: Namespaces, name: str, path: str) -> tuple[Prepared, NetNS, Socket]:
     if os.path.lexists(path):
         raise Refused(f"{path}: it exists, and {unknown(name)}; choose another name")
     netns = stack.enter_context(named_netns.new(path))
@@ -159,21 +165,24 @@ def _made(stack: contextlib.ExitStack, namespaces: Namespaces, name: str, path: 
     except BaseException:
         removed(found, netns)
         raise
-    return found, netns
+    return found, netns, socket
 
 
-def _removed_empty(found: Prepared, netns: NetNS) -> None:
-    """Removes a new namespace after a failed move, unless a device is in it."""
-    with contextlib.suppress(EngineError), Socket(netns.fd) as socket:  # `recover` tries again
-        if not others(found, socket):
-            removed(found, netns)
+def _remove_empty(found: Prepared, netns: NetNS, inside: Socket) -> None:
+    """Removes a new namespace after a failed move, unless a device is in it; warns if it cannot."""
+    try:
+        text = "" if others(found, inside) else removed(found, netns)
+    except EngineError as e:
+        text = f"{NETNS_DIR}/{found.name}: it stays, as its devices cannot be read: {words(e)}; run `netdevns recover`"
+    if text:
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 # ---- the devices -----------------------------------------------------------------------------------------------------
 
 
 def _there(
-    namespaces: Namespaces, found: Prepared, netns: NetNS, devices: Mapping[str, str | None]
+    namespaces: Namespaces, found: Prepared, inside: Socket, devices: Mapping[str, str | None]
 ) -> dict[str, tuple[str, ...]]:
     """The devices that an earlier call moved, as `Ready.there`.
 
@@ -184,7 +193,7 @@ def _there(
     there: dict[str, tuple[str, ...]] = {}
     asked = [device for device in devices if device in before]
     if asked:
-        with Socket() as here, Socket(netns.fd) as inside:
+        with Socket() as here:
             for device in asked:
                 link = _same(found.name, device, devices[device] or device, before[device], here, inside)
                 there[device] = tuple(_changes(before[device], link, inside)) if link else ()
@@ -201,11 +210,7 @@ def _same(name: str, device: str, wanted: str, came: Section, here: Socket, insi
     undo_first = f"run `netdevns prepare {name} --undo` first"
     if asked != wanted:
         raise Refused(f'{quoted(device)}: it is in {name} already, as "{quoted(asked)}"; {undo_first}')
-    if lookups.link(here, name=ifname.encode(device)) is not None:
-        raise Refused(
-            f'{quoted(device)}: another device of that name is in {name} already, as "{quoted(asked)}"; '
-            f"{undo_first}, or rename this one"
-        )
+    is_here = lookups.link(here, name=ifname.encode(device)) is not None
     is_template = ifname.is_template(came.text(layout.A_WANTED))
     was, link = link_of(came), lookups.link(inside, ifindex=came.ifindex(layout.A_ASKED))
     if link is not None and not is_alike(was, link):
@@ -219,7 +224,17 @@ def _same(name: str, device: str, wanted: str, came: Section, here: Socket, insi
         link = lookups.link(inside, name=came.text(layout.A_WANTED))
         link = link if link is not None and may_be(was, link) else None
     # Before 5.13 the ifindex of one with a template's name is unknown, too: assumed to be there.
-    if link is None and not (is_template and came.number(layout.A_UNSURE)):
+    is_gone = link is None and not (is_template and came.number(layout.A_UNSURE))
+    if is_here and is_gone:
+        raise Refused(
+            f'{quoted(device)}: it was moved to {name} as "{quoted(asked)}", but is here, and not there; {undo_first}'
+        )
+    if is_here:
+        raise Refused(
+            f'{quoted(device)}: another device of that name is in {name} already, as "{quoted(asked)}"; '
+            f"{undo_first}, or rename this one"
+        )
+    if is_gone:
         raise Refused(
             f"{quoted(device)}: it was moved to {NETNS_DIR}/{name} and is no longer there: "
             "it was moved on or deleted; find it first"
@@ -267,6 +282,7 @@ def _moved(
             moved = api.transact(
                 devices,
                 netns,
+                path=f"{NETNS_DIR}/{name}",
                 preserve=preserve,
                 force=force,
                 results=True,

@@ -10,10 +10,10 @@ from ..engine import EngineError, Socket, lookups
 from ..netlink import uapi, wire
 from ..recovery import identity, layout, loans
 from ..recovery.layout import Section
-from ..recovery.prepared import Namespaces, Prepared, is_at
+from ..recovery.prepared import Namespaces, Prepared
 from ..reports import Recovered
 from ..system import named_netns
-from ..system.netns import NETNS_DIR, NetNS
+from ..system.netns import NETNS_DIR, NetNS, is_at
 from ..text.quote import printable, quoted
 
 # Devices that the kernel makes in each namespace. Others may be immovable, too, such as a bridge that a container made.

@@ -18,7 +18,7 @@ from ..system.interrupts import Interrupted, Interrupts, Patience
 from ..system.netns import NETNS_DIR
 from .namespace import Refused, check_unused, found_of, namespaces, others, path_of, removed, unknown, words
 
-KILLED = "the `netdevns prepare` that made it was killed"
+LEFT_BEHIND = "the `netdevns prepare` that made it was killed, or could not remove it"
 
 
 def undo(name: str, *, force: bool = False, interrupts: Interrupts | None = None) -> list[Recovered]:
@@ -129,7 +129,7 @@ def _tidied(known: Namespaces, found: Prepared, removes: bool) -> Iterator[Recov
                 check_unused(known, found, *opened)
             if not removes:
                 if opened is not None:
-                    yield _kept(path, f"no device is in it: {KILLED}")
+                    yield _kept(path, f"no device is in it: {LEFT_BEHIND}")
                 return
             text = removed(found, opened[0] if opened else None)
     except Refused:
@@ -140,7 +140,7 @@ def _tidied(known: Namespaces, found: Prepared, removes: bool) -> Iterator[Recov
     if text:
         yield _kept(path, text.removeprefix(f"{path}: "))
     elif opened is not None:
-        yield Recovered(path, None, "undone", "gone", f"the empty namespace is removed: {KILLED}")
+        yield Recovered(path, None, "undone", "gone", f"the empty namespace is removed: {LEFT_BEHIND}")
 
 
 def _kept(path: str, text: str) -> Recovered:

@@ -14,7 +14,7 @@ from ..engine import Socket
 from ..reports import Recovered
 from ..system import clock, folders, named_netns
 from ..system.interrupts import Interrupts, Patience
-from ..system.netns import NETNS_DIR, NetNS
+from ..system.netns import NETNS_DIR, NetNS, is_at
 from . import identity, layout, loans
 from .layout import Damaged, Section
 from .live_return import Request, moves_into, return_devices
@@ -68,20 +68,12 @@ class Prepared:
             OSError: Name and record are still there.
         """
         path = f"{NETNS_DIR}/{self.name}"
-        if named_netns.is_unused(path) if netns is None else is_at(netns, path):
+        if named_netns.is_unused(path) or (netns is not None and is_at(netns, path)):
             named_netns.detach(self.name)
         self._record.drop()
 
     def close(self) -> None:
         self._record.close()
-
-
-def is_at(netns: NetNS, path: str) -> bool:
-    """Whether the path names this namespace. Raises OSError."""
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(netns.fd))
-    except FileNotFoundError:
-        return False
 
 
 class Namespaces:

@@ -24,6 +24,7 @@ class NetNS:
     Attributes:
         fd: The open descriptor; closed by `close`, never by a move.
         where: The name that the caller gave, for messages.
+        path: That `open` has opened for this object; "": a descriptor, or another NetNS, was given.
 
     Example:
         >>> import netdevns
@@ -32,11 +33,12 @@ class NetNS:
         True
     """
 
-    __slots__ = ("_owned", "fd", "where")
+    __slots__ = ("_owned", "fd", "path", "where")
 
-    def __init__(self, fd: int, where: str, *, owned: bool = True) -> None:
+    def __init__(self, fd: int, where: str, *, owned: bool = True, path: str = "") -> None:
         self.fd = fd
         self.where = where
+        self.path = path
         self._owned = owned
 
     @classmethod
@@ -92,7 +94,7 @@ class NetNS:
             raise NetDevError(
                 f"{name}: this is {what}; a network namespace is needed", errno=errno.EINVAL, step="open", netns=name
             )
-        return cls(fd, name)
+        return cls(fd, name, path=path)
 
     def close(self) -> None:
         """Close the descriptor, unless it is another NetNS's. Can be repeated."""
@@ -123,6 +125,14 @@ class NetNS:
 
 
 CURRENT = "/proc/thread-self/ns/net"
+
+
+def is_at(netns: NetNS, path: str) -> bool:
+    """Whether the path names this namespace. Raises OSError, but not for a path that does not exist."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(netns.fd))
+    except FileNotFoundError:
+        return False
 
 
 def _open(where: str | os.PathLike[str] | int, path: str) -> int:

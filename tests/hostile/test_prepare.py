@@ -85,7 +85,7 @@ def test_name_that_was_removed(host: Host) -> None:
         err = refused(host, *UNDO)
         assert f"{PATH}: its name was removed, and it ends with process {process.pid} (sleep): use --force" in err
         err = refused(host, *PREPARE)
-        assert "`ip netns del` removed the one that `netdevns prepare` made" in err
+        assert "`ip netns del` took the name of the namespace that `netdevns prepare` made" in err
         assert host.plain(*UNDO, "--force")[2] == 0
         process.kill()
     assert (host.differs(), host.left()) == ([], [])

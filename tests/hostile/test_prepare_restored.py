@@ -72,7 +72,10 @@ def test_recover_reports_the_namespace_that_it_removes(killed: Host) -> None:
     device, removed = json.loads(out)["recovered"]
     assert (err, code, device["device"], device["outcome"]) == ("", 0, "eth1", "undone")
     assert (removed["record"], removed["device"], removed["outcome"]) == (str(PATH), None, "undone")
-    assert removed["text"] == "the empty namespace is removed: the `netdevns prepare` that made it was killed"
+    assert (
+        removed["text"]
+        == "the empty namespace is removed: the `netdevns prepare` that made it was killed, or could not remove it"
+    )
     assert (killed.differs(), killed.left()) == ([], [])
 
 

@@ -6,7 +6,9 @@ package. Where that is not possible (a lack of memory), the call raises.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -16,7 +18,7 @@ from netdevns.engine import Device, EngineError
 from netdevns.engine.failed import Failed
 from netdevns.engine.phases import Phases
 from tests.support import steps
-from tests.support.namespaces import Namespace
+from tests.support.namespaces import Namespace, named
 from tests.support.restored import Restored, assert_equal_soon
 
 from .batch import DEVICES, expect_failed, fail_at, furnished
@@ -48,6 +50,41 @@ def test_name_appears_in_the_target(
     assert_equal_soon(before, host)
     assert target.names() == {name}
     assert error.extack or error.errno
+
+
+@pytest.mark.parametrize(("step", "nth"), [("move", 2), ("verify", 1)])
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_target_loses_its_path(
+    sides: tuple[Namespace, Namespace], before_step: Callable[..., None], step: str, nth: int, is_replaced: bool
+) -> None:
+    """S11: `ip netns del` during a move undoes it: otherwise the devices would end with the target."""
+    host, target = sides
+    before = host.dump()
+    with named(target, "blue") as path, contextlib.ExitStack() as stack:
+
+        def remove() -> None:
+            subprocess.run(["umount", "--lazy", path], check=True)
+            path.unlink()
+            if is_replaced:
+                stack.enter_context(named(host, "blue"))
+
+        before_step(step, nth, remove)
+        with pytest.raises(netdevns.MoveFailed) as caught:
+            netdevns.move(DEVICES, "blue")
+    said = f"{path} was removed or replaced during the move; all devices are restored"
+    assert (caught.value.text, caught.value.step, caught.value.errno) == (said, "target", errno.ENOENT)
+    assert_equal_soon(before, host)
+    assert target.names() == set()
+
+
+def test_target_without_a_path_is_held_by_its_descriptor(
+    sides: tuple[Namespace, Namespace], before_step: Callable[..., None]
+) -> None:
+    """Who passes an open namespace keeps it, whatever becomes of its name."""
+    _, target = sides
+    with named(target, "blue") as path, netdevns.NetNS.open("blue") as opened:
+        before_step("verify", 1, lambda: subprocess.run(["umount", "--lazy", path], check=True))
+        assert len(netdevns.move(DEVICES, opened)) == len(DEVICES)
 
 
 @pytest.mark.parametrize("nth", [1, 3])

@@ -293,14 +293,14 @@ def fresh(name: str) -> Namespace:
 
 @contextlib.contextmanager
 def named(namespace: Namespace, name: str) -> Iterator[Path]:
-    """Gives it a name in /run/netns, as `ip netns attach` does, until the block ends; yields the path."""
+    """Gives it a name in /run/netns, as `ip netns attach` does, until the block ends or removes it; yields the path."""
     path = Path("/run/netns", name)
     with contextlib.ExitStack() as stack:
         if not path.parent.exists():
             path.parent.mkdir()
             stack.callback(path.parent.rmdir)
         path.touch(exist_ok=False)
-        stack.callback(path.unlink)
+        stack.callback(path.unlink, missing_ok=True)
         if _libc.mount(os.fsencode(namespace.path), os.fsencode(path), None, MS_BIND, None):
             require("netns", f"cannot mount a namespace at {path}: {os.strerror(ctypes.get_errno())}")
         stack.callback(_libc.umount2, os.fsencode(path), MNT_DETACH)
