@@ -82,7 +82,7 @@ def failed(
     if left:
         text += f"; NOT restored: {', '.join(quote.shown(ifname.encode(x.device)) for x in left)}"
     elif location == "gone":
-        text += "; it is not here any more" + ("; all other devices are restored" if len(plan.devices) > 1 else "")
+        text += "; it is not here any more"
     else:
         text += "; all devices are restored"
     if is_kept:

@@ -63,8 +63,7 @@ def test_target_loses_its_path(
     with named(target, "blue") as path, contextlib.ExitStack() as stack:
 
         def remove() -> None:
-            subprocess.run(["umount", "--lazy", path], check=True)
-            path.unlink()
+            subprocess.run(["ip", "netns", "del", "blue"], check=True)
             if is_replaced:
                 stack.enter_context(named(host, "blue"))
 
@@ -77,13 +76,24 @@ def test_target_loses_its_path(
     assert target.names() == set()
 
 
+def test_device_ends_before_the_move(sides: tuple[Namespace, Namespace], before_step: Callable[..., None]) -> None:
+    """P7: its error does not say that it is restored."""
+    host, target = sides
+    before_step("snapshot", 1, lambda: host.ip("link del eth2"))
+    with pytest.raises(netdevns.MoveFailed) as caught:
+        netdevns.move({"eth2": "net2"}, target.fd)
+    assert caught.value.text.startswith("eth2: its addresses could not be read: No such device")
+    assert caught.value.text.endswith("; it is not here any more")
+    assert (caught.value.location, caught.value.left) == ("gone", ())
+
+
 def test_target_without_a_path_is_held_by_its_descriptor(
     sides: tuple[Namespace, Namespace], before_step: Callable[..., None]
 ) -> None:
     """Who passes an open namespace keeps it, whatever becomes of its name."""
     _, target = sides
-    with named(target, "blue") as path, netdevns.NetNS.open("blue") as opened:
-        before_step("verify", 1, lambda: subprocess.run(["umount", "--lazy", path], check=True))
+    with named(target, "blue"), netdevns.NetNS.open("blue") as opened:
+        before_step("verify", 1, lambda: subprocess.run(["ip", "netns", "del", "blue"], check=True))
         assert len(netdevns.move(DEVICES, opened)) == len(DEVICES)
 
 
